@@ -1,0 +1,1 @@
+"""Where on Earth: points, footprints, tilings, metres and bearings. Knows nothing of images."""

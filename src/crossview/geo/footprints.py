@@ -1,0 +1,69 @@
+"""The ground rectangle that an aerial image covers, and its pixels' places."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from crossview.errors import require
+from crossview.geo.points import EARTH_RADIUS_M, LatLon, moved
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """An image seen from above: centre, metres on the ground per pixel, size, bearing of up.
+
+    ``up_bearing_deg`` is the bearing of the image's up direction, clockwise from true north; it
+    carries the meridian convergence of the imagery's projection. Pixel coordinates are continuous:
+    (0, 0) is the upper left corner of the image and pixel centres lie at halves.
+    """
+
+    centre: LatLon
+    metres_per_px: float
+    width_px: int
+    height_px: int
+    up_bearing_deg: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self.metres_per_px > 0.0, f"metres_per_px must be > 0, got {self.metres_per_px}.")
+        require(
+            self.width_px > 0 and self.height_px > 0,
+            f"a footprint needs at least one pixel, got {self.width_px} x {self.height_px}.",
+        )
+
+    @property
+    def width_m(self) -> float:
+        """Ground width in metres."""
+        return self.width_px * self.metres_per_px
+
+    @property
+    def height_m(self) -> float:
+        """Ground height in metres."""
+        return self.height_px * self.metres_per_px
+
+    def latlon(self, column_px: float, row_px: float) -> LatLon:
+        """The place under continuous pixel coordinates."""
+        right_m = (column_px - self.width_px / 2.0) * self.metres_per_px
+        up_m = (self.height_px / 2.0 - row_px) * self.metres_per_px
+        turn = math.radians(self.up_bearing_deg)
+        east_m = right_m * math.cos(turn) + up_m * math.sin(turn)
+        north_m = up_m * math.cos(turn) - right_m * math.sin(turn)
+        return moved(self.centre, east_m=east_m, north_m=north_m)
+
+    def pixel(self, place: LatLon) -> tuple[float, float]:
+        """Continuous (column_px, row_px) of a place; the inverse of :meth:`latlon`."""
+        d_lon = (place.lon - self.centre.lon + 180.0) % 360.0 - 180.0
+        north_m = math.radians(place.lat - self.centre.lat) * EARTH_RADIUS_M
+        east_m = math.radians(d_lon) * EARTH_RADIUS_M * math.cos(math.radians(self.centre.lat))
+        turn = math.radians(self.up_bearing_deg)
+        right_m = east_m * math.cos(turn) - north_m * math.sin(turn)
+        up_m = east_m * math.sin(turn) + north_m * math.cos(turn)
+        return (
+            self.width_px / 2.0 + right_m / self.metres_per_px,
+            self.height_px / 2.0 - up_m / self.metres_per_px,
+        )
+
+    def corners(self) -> tuple[LatLon, LatLon, LatLon, LatLon]:
+        """Upper left, upper right, lower right, lower left."""
+        w, h = float(self.width_px), float(self.height_px)
+        return self.latlon(0, 0), self.latlon(w, 0), self.latlon(w, h), self.latlon(0, h)

@@ -1,0 +1,1 @@
+"""From embeddings to places: models, embedding, index, search, ranks. Runs without torch."""

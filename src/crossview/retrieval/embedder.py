@@ -1,0 +1,80 @@
+"""Embedder: pictures in, unit vectors out. The ONNX one runs without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import BadModel, InvalidValue
+from crossview.retrieval.model import ModelInfo, fingerprint, network_files, read_info
+
+Pixels = NDArray[np.uint8]
+Vectors = NDArray[np.float32]
+
+
+class Embedder(Protocol):
+    """What index and locate need of a network."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Facts about the network."""
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hex digits that change whenever the network or its facts do."""
+
+    def ground(self, images: Pixels) -> Vectors:
+        """Unit vectors [B, D] of ground views [B, H, W, 3] that follow ``info.ground``."""
+
+    def aerial(self, images: Pixels) -> Vectors:
+        """Unit vectors [B, D] of aerial views [B, H, W, 3] that follow ``info.aerial``."""
+
+
+class OnnxEmbedder:
+    """A model folder (``model.json`` and ONNX files) run by onnxruntime on the CPU.
+
+    The networks take RGB uint8 [B, H, W, 3] named ``images`` and give float32 [B, D] named
+    ``embeddings``: normalisation is part of the network, so it cannot be forgotten or doubled.
+    """
+
+    def __init__(self, folder: Path, *, threads: int = 0) -> None:
+        self.folder = folder
+        self.info = read_info(folder)
+        self.fingerprint = fingerprint(folder)
+        ground, aerial = network_files(folder)
+        self._ground = _session(ground, threads)
+        self._aerial = self._ground if aerial == ground else _session(aerial, threads)
+
+    def ground(self, images: Pixels) -> Vectors:
+        """See :class:`Embedder`."""
+        return self._run(self._ground, images)
+
+    def aerial(self, images: Pixels) -> Vectors:
+        """See :class:`Embedder`."""
+        return self._run(self._aerial, images)
+
+    def _run(self, session: Any, images: Pixels) -> Vectors:
+        if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] != 3:
+            raise InvalidValue(
+                f"an embedder takes uint8 [batch, height, width, 3], got {images.dtype} "
+                f"{list(images.shape)}."
+            )
+        vectors: Vectors = session.run(["embeddings"], {"images": images})[0]
+        if not np.isfinite(vectors).all():
+            raise BadModel(f"The model {self.info.name!r} gave NaN or infinity; it is damaged.")
+        return vectors
+
+
+def _session(path: Path, threads: int) -> Any:
+    import onnxruntime  # heavy: only when a network is really run
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as problem:  # onnxruntime raises several private types
+        raise BadModel(f"{path} cannot be loaded as a network: {problem}") from problem

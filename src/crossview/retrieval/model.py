@@ -1,0 +1,104 @@
+"""ModelInfo: what travels beside a network's ONNX files, and the fingerprint of both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from crossview.errors import BadModel
+from crossview.views.spec import ViewSpec
+
+INFO_NAME = "model.json"
+SHARED_NAME = "model.onnx"
+GROUND_NAME = "model.ground.onnx"
+AERIAL_NAME = "model.aerial.onnx"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """Facts about a trained network that index and locate rely on.
+
+    ``azimuth_bins`` J: the vector is J blocks, block j describing azimuths from 360 j / J - 180
+    degrees clockwise (the columns of :class:`ViewSpec`); an unknown heading is found by turning the
+    query through all J. J = 1 is an ordinary vector compared by its dot product.
+    """
+
+    name: str
+    ground: ViewSpec
+    aerial: ViewSpec
+    dim: int
+    azimuth_bins: int = 1
+    synthetic: bool = False  # trained on the embedded world, not on pictures of Earth
+    headings_seen: str = "unknown"  # "unknown" or "aligned"
+    fov_seen_deg: tuple[float, float] = (360.0, 360.0)
+    training_data: str = "not recorded"
+    licence: str = "not recorded"
+    notes: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> ModelInfo:
+        """The inverse of :meth:`to_json`; unknown or missing entries are refused."""
+        if unknown := sorted(set(values) - {f.name for f in fields(ModelInfo)}):
+            raise BadModel(f"model.json has unknown entries {unknown}.")
+        try:
+            return ModelInfo(
+                **{
+                    **values,
+                    "ground": ViewSpec.from_json(values["ground"]),
+                    "aerial": ViewSpec.from_json(values["aerial"]),
+                    "fov_seen_deg": tuple(values.get("fov_seen_deg", (360.0, 360.0))),
+                }
+            )
+        except (KeyError, TypeError, ValueError) as problem:
+            raise BadModel(f"model.json cannot be read: {problem!r}") from problem
+
+
+def network_files(folder: Path) -> tuple[Path, Path]:
+    """The (ground, aerial) ONNX files of a model folder; the same file twice when shared."""
+    shared = folder / SHARED_NAME
+    if shared.is_file():
+        return shared, shared
+    ground, aerial = folder / GROUND_NAME, folder / AERIAL_NAME
+    if ground.is_file() and aerial.is_file():
+        return ground, aerial
+    raise BadModel(
+        f"No network in {folder}: expected {SHARED_NAME}, or {GROUND_NAME} and {AERIAL_NAME}.\n"
+        "Make one with: crossview export RUN --out FOLDER"
+    )
+
+
+def read_info(folder: Path) -> ModelInfo:
+    """Read ``model.json`` of a model folder."""
+    path = folder / INFO_NAME
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as problem:
+        raise BadModel(
+            f"No {INFO_NAME} in {folder}: not a crossview model.\n"
+            "Make one with: crossview export RUN --out FOLDER"
+        ) from problem
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as problem:
+        raise BadModel(f"{path} cannot be read: {problem}") from problem
+    if not isinstance(values, dict):
+        raise BadModel(f"{path} does not hold a JSON object.")
+    return ModelInfo.from_json(values)
+
+
+def canonical(info: ModelInfo) -> bytes:
+    """One byte string per ModelInfo: sorted keys, no spaces."""
+    return json.dumps(info.to_json(), sort_keys=True, separators=(",", ":")).encode()
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over the canonical JSON and the bytes of the ONNX files, as 64 hex digits."""
+    digest = hashlib.sha256(canonical(read_info(folder)))
+    for path in dict.fromkeys(network_files(folder)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

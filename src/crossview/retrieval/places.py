@@ -1,0 +1,41 @@
+"""Place and Answer: what locating a picture gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.geo.footprints import Footprint
+from crossview.geo.points import LatLon
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One candidate: overlapping windows merged, the best of them named by ``window``."""
+
+    rank: int  # from 1
+    latlon: LatLon
+    score: float  # cosine in [-1, 1]; comparable within one picture only
+    heading_deg: float | None  # of the picture's middle, if the model tells it
+    footprint: Footprint
+    window: int  # row of the index
+    probability: float | None = None  # of lying within 25 m; only with a calibrated index
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Where one picture may have been taken, and everything that was assumed."""
+
+    photo: str
+    sha256: str
+    kind: str  # "panorama" or "perspective"
+    fov_deg: float
+    fov_source: str  # "panorama", "exif", "given" or "assumed"
+    assumptions: tuple[str, ...]
+    places: tuple[Place, ...]  # best first
+    scores: NDArray[np.float32]  # [N], one per window of the index, for the heat layer
+    warnings: tuple[str, ...] = ()
+    truth: LatLon | None = None
+    error_m: float | None = None  # of the first place, if the truth is known

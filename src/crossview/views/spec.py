@@ -1,0 +1,91 @@
+"""ViewSpec: exactly what one branch of a model sees."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from crossview.errors import BadModel, require
+
+Side = Literal["ground", "aerial"]
+Representation = Literal["narrow", "padded"]
+Resize = Literal["area", "linear", "linear-antialias"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewSpec:
+    """Size, angles and preprocessing of one side. Images are RGB uint8 until the network.
+
+    Ground: an equirectangular strip. ``width_px`` columns span 360 degrees; column c looks at
+    azimuth 360 * (c + 0.5) / width_px - 180, clockwise from the middle of the strip. Rows span
+    ``elevation_deg`` (bottom, top) in equal angles. A limited field of view keeps its columns
+    (``narrow``) or sits in the middle of the full canvas, the rest in the mean colour (``padded``).
+
+    Aerial: a square window of ``footprint_m`` metres, up = north; with ``polar`` it is unrolled
+    about its centre: columns as on the ground side, the bottom row at the centre, the top row at
+    half the footprint (Shi et al., SAFA, NeurIPS 2019, use the same orientation of rows).
+    """
+
+    side: Side
+    height_px: int
+    width_px: int
+    elevation_deg: tuple[float, float] = (-45.0, 45.0)
+    representation: Representation = "narrow"
+    footprint_m: float = 0.0
+    polar: bool = False
+    resize: Resize = "area"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        require(
+            self.height_px > 0 and self.width_px > 0,
+            f"a view needs at least one pixel, got {self.width_px} x {self.height_px}.",
+        )
+        bottom, top = self.elevation_deg
+        require(
+            -90.0 <= bottom < top <= 90.0,
+            f"elevation_deg must be (bottom, top) within [-90, 90], got ({bottom}, {top}).",
+        )
+        if self.side == "aerial":
+            require(self.footprint_m > 0.0, f"footprint_m must be > 0, got {self.footprint_m}.")
+
+    @property
+    def metres_per_px(self) -> float:
+        """Ground metres per pixel of an aerial view (along the radius, if polar)."""
+        across = 2 * self.height_px if self.polar else self.width_px
+        return self.footprint_m / across
+
+    @property
+    def mean_colour(self) -> tuple[int, int, int]:
+        """The colour of unseen pixels, 0..255: what normalisation maps to (almost) zero."""
+        r, g, b = (round(255 * m) for m in self.mean)
+        return r, g, b
+
+    def columns(self, fov_deg: float) -> int:
+        """How many columns a field of view of ``fov_deg`` in (0, 360] degrees fills."""
+        require(0.0 < fov_deg <= 360.0, f"field of view must lie in (0, 360], got {fov_deg}.")
+        return max(1, round(self.width_px * fov_deg / 360.0))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> ViewSpec:
+        """The inverse of :meth:`to_json`; unknown or missing entries are refused."""
+        known = {f.name for f in fields(ViewSpec)}
+        if unknown := sorted(set(values) - known):
+            raise BadModel(
+                f"view has unknown entries {unknown}; a newer crossview may have made it."
+            )
+        tuples: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        try:
+            return ViewSpec(**tuples)
+        except (TypeError, ValueError) as problem:
+            raise BadModel(f"view cannot be read: {problem}") from problem
