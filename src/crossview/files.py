@@ -1,0 +1,88 @@
+"""Writing files so that they are whole or absent, and saying clearly why one cannot be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from crossview.errors import CannotWrite
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NEARLY_NOTHING_BYTES = 1 << 20
+
+
+def atomic_write(path: str | Path, data: bytes | str) -> None:
+    """Write ``data`` (text as UTF-8, line ends as given) so that ``path`` is never half-written.
+
+    Raises :class:`CannotWrite`; what was at ``path`` before then stays as it was.
+    """
+    content = data.encode("utf-8") if isinstance(data, str) else data
+    with writing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary file beside ``path`` (same suffix); rename it to ``path`` at the end.
+
+    On any error, Ctrl-C included, the temporary file is removed and ``path`` stays as it was. A
+    full disk, a missing folder or missing permission becomes :class:`CannotWrite`; an error that
+    has nothing to do with this file passes through unchanged.
+    """
+    target = Path(path)
+    _refuse_what_is_no_file(target)
+    if target.is_symlink():
+        target = target.resolve()  # the link stays a link
+    temporary = target.parent / f".{secrets.token_hex(8)}.partial{target.suffix}"
+    try:
+        temporary.open("xb").close()  # a folder that refuses is told before the work is done
+        yield temporary
+        os.replace(temporary, target)
+    except OSError as problem:
+        if reason := _reason(problem, temporary, target):
+            raise CannotWrite(f"Cannot write {path}: {reason}") from problem
+        raise
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _refuse_what_is_no_file(target: Path) -> None:
+    """Stop before a folder or a device such as /dev/null would be replaced by a file."""
+    try:
+        occupied = target.exists() and not target.is_file()
+    except OSError as problem:
+        raise CannotWrite(f"Cannot write {target}: {problem.strerror}.") from problem
+    if occupied:
+        what = "a folder" if target.is_dir() else "not an ordinary file"
+        raise CannotWrite(f"Cannot write {target}: it is {what}. Choose another name.")
+
+
+def _reason(problem: OSError, temporary: Path, target: Path) -> str | None:
+    """Why writing failed, or None when ``problem`` is about something else."""
+    if problem.errno in _FULL or _silently_full(problem, target.parent):
+        return "the disk is full. Free some space or choose another place."
+    if problem.errno == errno.EROFS:
+        return "the disk is read-only. Choose another place."
+    if problem.filename is None or Path(os.fsdecode(problem.filename)) != temporary:
+        return None
+    if isinstance(problem, FileNotFoundError | NotADirectoryError):
+        return f"there is no folder {target.parent}. Create it or choose another place."
+    if isinstance(problem, PermissionError):
+        return "permission denied. Choose another place or change the permissions."
+    return f"{problem.strerror}."
+
+
+def _silently_full(problem: OSError, folder: Path) -> bool:
+    """Some libraries (GDAL among them) report a full disk without its error number."""
+    if problem.errno is not None:
+        return False
+    try:
+        return shutil.disk_usage(folder).free < _NEARLY_NOTHING_BYTES
+    except OSError:
+        return False
