@@ -1,0 +1,1 @@
+"""Which pictures belong together: tables, reading, loading into batches."""

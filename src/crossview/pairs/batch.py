@@ -1,0 +1,78 @@
+"""What one training pair and one batch hold, and the two views a method sees them through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import require
+from crossview.views.spec import ViewSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """What each branch of a method sees, and what its vectors promise.
+
+    ``azimuth_bins`` J > 1: a vector is J blocks, block j describing azimuths from 360 j / J - 180
+    degrees; both sides are compared over all J turns (``retrieval.similarity``). J = 1: dot
+    product. ``headings_seen`` ("unknown" or "aligned") and ``fov_seen_deg`` say which ground
+    pictures training shows; they travel with the exported model.
+    """
+
+    ground: ViewSpec
+    aerial: ViewSpec
+    azimuth_bins: int = 1
+    headings_seen: str = "unknown"
+    fov_seen_deg: tuple[float, float] = (360.0, 360.0)
+
+    def __post_init__(self) -> None:
+        require(
+            self.ground.side == "ground" and self.aerial.side == "aerial",
+            f"views need a ground and an aerial side, got {self.ground.side}, {self.aerial.side}.",
+        )
+        require(self.azimuth_bins >= 1, f"azimuth_bins must be >= 1, got {self.azimuth_bins}.")
+        require(
+            self.headings_seen in ("unknown", "aligned"),
+            f"headings_seen must be unknown or aligned, got {self.headings_seen!r}.",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairPixels:
+    """One training pair before and after a method's ``augment``.
+
+    ``ground`` is the canvas of the ground ViewSpec: the full 360 degrees of a panorama (width
+    ``spec.width_px``), or a photo as ``views.ground_view`` lays it out. ``aerial`` is as stored,
+    up as stored, and may be larger than the footprint; it is centred on the aerial position.
+    ``heading_deg`` is the azimuth of the canvas's middle column, clockwise from the up direction
+    of ``aerial``; NaN if unknown. Panoramas of known heading arrive rolled, so that it is nearly 0.
+    """
+
+    ground: Pixels  # [h, w, 3]
+    aerial: Pixels  # [H, W, 3]
+    metres_per_px: float  # of ``aerial``, metres on the ground
+    fov_deg: float = 360.0  # visible horizontal field of view
+    heading_deg: float = float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """B pairs, normalised, on the training device; row i of both sides belong together."""
+
+    ground: Tensor  # float32 [B, 3, Hg, Wg]
+    aerial: Tensor  # float32 [B, 3, Ha, Wa]
+    rows: Tensor  # int64 [B], row of the PairTable
+    places: Tensor  # int64 [B]; equal numbers show the same place
+    fov_deg: Tensor  # float32 [B]
+    heading_deg: Tensor  # float32 [B], see PairPixels; NaN if unknown
+
+    def __len__(self) -> int:
+        return int(self.rows.shape[0])

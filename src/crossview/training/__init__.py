@@ -1,0 +1,1 @@
+"""From a method's page and a table of pairs to a trained network."""

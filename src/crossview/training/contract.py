@@ -1,0 +1,43 @@
+"""What a method must offer: one module with six plain names (``docs/adding-a-method.md``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.pairs.batch import Batch, PairPixels, Views
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from crossview.pairs.table import PairTable
+
+Neighbours = NDArray[np.int64]  # [rows, k]: rows that look or lie near each row, nearest first
+
+
+class Method(Protocol):
+    """A page of :mod:`crossview.methods`, or anyone's own file given as ``--method ./mine.py``.
+
+    ``Config``    frozen dataclass of plain JSON values, every one with a default; the fields that
+                  the loop reads are those of :class:`crossview.training.recipe.Recipe`.
+    ``views``     config -> what each branch sees.
+    ``build``     config -> nn.Module with methods ``ground`` and ``aerial``, each taking float32
+                  [B, 3, h, w] and giving unit vectors [B, D].
+    ``objective`` (model, batch, config) -> named scalars; the loop minimises their sum.
+    ``batches``   (table, config, generator, neighbours) -> the row lists of one epoch.
+    ``augment``   (pair, config, rng) -> pair; runs in loader workers, on uint8 arrays. Its
+                  ``ground`` must fit the ground ViewSpec; ``aerial`` may have any size.
+    """
+
+    Config: Callable[..., Any]
+    views: Callable[[Any], Views]
+    build: Callable[[Any], nn.Module]
+    objective: Callable[[Any, Batch, Any], Mapping[str, Tensor]]
+    batches: Callable[
+        [PairTable, Any, torch.Generator, Neighbours | None], Iterator[list[int]]
+    ]
+    augment: Callable[[PairPixels, Any, np.random.Generator], PairPixels]

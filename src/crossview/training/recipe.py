@@ -1,0 +1,72 @@
+"""Recipe: the numbers that the loop itself needs, taken from a method's Config by name."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+from crossview.errors import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a method is trained. A Config that has a field of the same name decides it.
+
+    An epoch is ``rows // batch`` batches. With ``steps`` = 0 the number of optimiser steps is
+    ``epochs`` epochs; warm-up is linear from 0, then half a cosine down to 0.
+    """
+
+    steps: int = 0  # optimiser steps; 0: epochs decide
+    epochs: float = 1.0
+    batch: int = 32  # pairs that one call of the objective contrasts
+    accumulate: int = 1  # batches per optimiser step
+    lr: float = 1e-4
+    weight_decay: float = 0.01
+    decay_vectors: bool = False  # also decay parameters of one axis or none (biases, norms, scale)
+    warmup_steps: int = 0
+    warmup_epochs: float = 0.0  # added to warmup_steps
+    clip_norm: float = 0.0  # of all gradients; 0: off
+    clip_value: float = 0.0  # element by element; 0: off
+    ema_decay: float = 0.0  # averaged weights for validation and export; 0: off
+    amp: bool = True  # bfloat16 where the device is fast at it
+    refresh_epochs: int = 0  # neighbours by similarity every so many epochs; 0: never
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.batch >= 2, f"batch must be at least 2, got {self.batch}.")
+        require(self.accumulate >= 1, f"accumulate must be at least 1, got {self.accumulate}.")
+        require(
+            math.isfinite(self.lr) and self.lr > 0, f"lr must be a number above 0, got {self.lr}."
+        )
+        require(0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
+        require(
+            self.steps > 0 or self.epochs > 0,
+            f"steps or epochs must be above 0, got steps {self.steps}, epochs {self.epochs}.",
+        )
+        require(self.seed >= 0, f"seed must be at least 0, got {self.seed}.")
+
+    @staticmethod
+    def of(config: Any) -> Recipe:
+        """The fields that ``config`` has, defaults for the others."""
+        names = [f.name for f in fields(Recipe) if hasattr(config, f.name)]
+        return Recipe(**{name: getattr(config, name) for name in names})
+
+    def total_steps(self, rows: int) -> int:
+        """Optimiser steps of a whole training on ``rows`` pairs; at least 1."""
+        return self.steps or max(1, round(self.epochs * self._steps_per_epoch(rows)))
+
+    def lr_at(self, step: int, rows: int) -> float:
+        """Learning rate of the optimiser step number ``step``, counted from 0.
+
+        Warm-up never starts at exactly 0 (step 0 would be wasted): it uses (step + 1) / warm.
+        """
+        total = self.total_steps(rows)
+        warm = self.warmup_steps + round(self.warmup_epochs * self._steps_per_epoch(rows))
+        warm = min(warm, total)
+        if step < warm:
+            return self.lr * (step + 1) / warm
+        return self.lr * 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+    def _steps_per_epoch(self, rows: int) -> float:
+        return max(1, rows // self.batch) / self.accumulate
