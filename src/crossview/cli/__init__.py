@@ -1,0 +1,111 @@
+"""The command line: one file per verb, imported only when the verb is used or described."""
+
+from __future__ import annotations
+
+import glob
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from crossview import __version__
+from crossview.cli.failures import explained
+from crossview.errors import UnknownName
+
+VERBS = ("world", "train", "export", "index", "locate", "demo", "doctor")
+
+
+class Verbs(TyperGroup):
+    """The verbs as a table of names; ``crossview.cli.<verb>`` holds a function of that name."""
+
+    def list_commands(self, _ctx: Any) -> list[str]:
+        """All verbs, in the order in which a newcomer meets them."""
+        return list(VERBS)
+
+    def get_command(self, _ctx: Any, cmd_name: str) -> Any:
+        """The command behind a verb; a name nobody knows gets the nearest one suggested."""
+        if cmd_name not in VERBS:
+            raise UnknownName("command", cmd_name, known=VERBS)
+        module = importlib.import_module(f"crossview.cli.{cmd_name}")
+        single = typer.Typer(add_completion=False)
+        single.command(name=cmd_name)(getattr(module, cmd_name))
+        return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    cls=Verbs,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"crossview {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def crossview(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Find where on the map a picture was taken, from imagery seen from above.
+
+    To see it work: crossview demo
+
+    On your own imagery: crossview index, then crossview locate
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 fine, 1 failure, 2 usage, 130 Ctrl-C.
+
+    A user's mistake is one to three lines on stderr, never a traceback (unless the environment
+    variable CROSSVIEW_DEBUG is 1).
+    """
+    _tolerate_any_encoding()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = typer.main.get_command(app)
+    with explained() as outcome:
+        result = command.main(
+            _with_wildcards(given) or ["--help"],
+            prog_name="crossview",
+            standalone_mode=False,
+            windows_expand_args=False,
+        )
+        outcome.code = result if isinstance(result, int) else 0
+    return outcome.code
+
+
+def _tolerate_any_encoding() -> None:
+    """A file name or a sign that the terminal cannot show is escaped; it stops nothing.
+
+    Output that goes to a file or another program is UTF-8 on every system.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is None:
+            continue
+        if stream.isatty() or "PYTHONIOENCODING" in os.environ:
+            reconfigure(errors="backslashreplace")
+        else:
+            reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _with_wildcards(arguments: list[str]) -> list[str]:
+    """On Windows, where the shell does not do it: ``*.jpg`` becomes the files that it matches.
+
+    Square brackets are left alone, because there they are ordinary in file names.
+    """
+    if os.name != "nt":
+        return arguments
+    found = (
+        sorted(glob.glob(a.replace("[", "[[]"))) if "*" in a or "?" in a else [a] for a in arguments
+    )
+    return [a for given, matches in zip(arguments, found, strict=True) for a in matches or [given]]
