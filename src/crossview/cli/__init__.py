@@ -31,7 +31,7 @@ class Verbs(TyperGroup):
         if cmd_name not in VERBS:
             raise UnknownName("command", cmd_name, known=VERBS)
         module = importlib.import_module(f"crossview.cli.{cmd_name}")
-        single = typer.Typer(add_completion=False)
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(name=cmd_name)(getattr(module, cmd_name))
         return typer.main.get_command(single)
 
@@ -39,6 +39,7 @@ class Verbs(TyperGroup):
 app = typer.Typer(
     cls=Verbs,
     add_completion=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -52,7 +53,8 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def crossview(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Find where on the map a picture was taken, from imagery seen from above.
