@@ -1,0 +1,1 @@
+"""Answers as things people use: a table, JSON lines, GeoJSON, KML and a self-contained map page."""

@@ -1,0 +1,79 @@
+"""Answers as GeoJSON (RFC 7946): one FeatureCollection of points, longitude first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from crossview.geo.footprints import Footprint
+from crossview.geo.points import LatLon
+from crossview.maps.records import answer_record, place_record, point_record
+from crossview.retrieval.places import Answer, Place
+
+Ring = list[tuple[float, float]]
+
+
+def to_geojson(answers: Iterable[Answer], *, footprints: bool = False) -> str:
+    """All places of all answers; property ``role`` is "place", "truth" or "footprint".
+
+    ``footprints`` adds the outline of each place's best window as a polygon of its own.
+    """
+    features = [feature for answer in answers for feature in _features(answer, footprints)]
+    collection = {"type": "FeatureCollection", "features": features}
+    return json.dumps(collection, allow_nan=False) + "\n"
+
+
+def _features(answer: Answer, footprints: bool) -> Iterator[dict[str, Any]]:
+    about = {k: v for k, v in answer_record(answer).items() if k not in ("truth", "error_m")}
+    for place in answer.places:
+        known = {"role": "place", **about, **_properties(place, answer.truth)}
+        yield _feature(_point(place.latlon), known)
+        if footprints:
+            outline = {"role": "footprint", "photo": about["photo"], "rank": place.rank}
+            yield _feature(_outline(place.footprint), outline)
+    if answer.truth is not None:
+        yield _feature(_point(answer.truth), {"role": "truth", "photo": about["photo"]})
+
+
+def _properties(place: Place, truth: LatLon | None) -> dict[str, Any]:
+    record = place_record(place, truth)
+    return {key: value for key, value in record.items() if key not in ("lat", "lon")}
+
+
+def _feature(geometry: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
+
+
+def _point(place: LatLon) -> dict[str, Any]:
+    return {"type": "Point", "coordinates": _position(place)}
+
+
+def _position(place: LatLon) -> tuple[float, float]:
+    record = point_record(place)
+    return record["lon"], record["lat"]
+
+
+def _outline(footprint: Footprint) -> dict[str, Any]:
+    """A polygon whose ring runs counter-clockwise; two of them across the antimeridian."""
+    upper_left, upper_right, lower_right, lower_left = map(_position, footprint.corners())
+    ring = [upper_left, lower_left, lower_right, upper_right]
+    longitudes = [lon for lon, _ in ring]
+    if max(longitudes) - min(longitudes) < 180.0:
+        return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+    unrolled = [(lon % 360.0, lat) for lon, lat in ring]
+    west, east = _cut(unrolled, keep_east=False), _cut(unrolled, keep_east=True)
+    back = [(round(lon - 360.0, 7), lat) for lon, lat in east]
+    return {"type": "MultiPolygon", "coordinates": [[[*west, west[0]]], [[*back, back[0]]]]}
+
+
+def _cut(ring: Ring, *, keep_east: bool) -> Ring:
+    """The part of a convex ring on one side of longitude 180 (RFC 7946, 3.1.9)."""
+    kept: Ring = []
+    for (lon_a, lat_a), (lon_b, lat_b) in zip(ring, ring[1:] + ring[:1], strict=True):
+        if (lon_a >= 180.0) == keep_east:
+            kept.append((lon_a, lat_a))
+        if (lon_a >= 180.0) != (lon_b >= 180.0):
+            share = (180.0 - lon_a) / (lon_b - lon_a)
+            kept.append((180.0, round(lat_a + share * (lat_b - lat_a), 7)))
+    return kept

@@ -1,0 +1,63 @@
+"""An answer as plain JSON values, the same in every format."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crossview.geo.footprints import Footprint
+from crossview.geo.points import LatLon, distance_m
+from crossview.maps.wording import confidence, printable
+from crossview.retrieval.places import Answer, Place
+
+_DEGREE_DIGITS = 7  # 1 cm
+
+
+def answer_record(answer: Answer) -> dict[str, Any]:
+    """Everything about one picture but its places and scores; what is unknown is left out."""
+    record: dict[str, Any] = {
+        "photo": printable(answer.photo),
+        "sha256": answer.sha256,
+        "kind": answer.kind,
+        "fov_deg": round(answer.fov_deg, 2),
+        "fov_source": answer.fov_source,
+        "assumptions": [printable(text) for text in answer.assumptions],
+        "warnings": [printable(text) for text in answer.warnings],
+        "confidence": confidence(answer),
+    }
+    if answer.truth is not None:
+        record["truth"] = point_record(answer.truth)
+    if answer.error_m is not None:
+        record["error_m"] = round(answer.error_m, 2)
+    return record
+
+
+def place_record(place: Place, truth: LatLon | None) -> dict[str, Any]:
+    """One place: rank, lat, lon, score; heading, probability and error only where known."""
+    record: dict[str, Any] = {
+        "rank": place.rank,
+        **point_record(place.latlon),
+        "score": round(place.score, 6),
+        "window": place.window,
+    }
+    if place.heading_deg is not None:
+        record["heading_deg"] = round(place.heading_deg % 360.0, 2)
+    if place.probability is not None:
+        record["probability"] = round(place.probability, 4)
+    if truth is not None:
+        record["error_m"] = round(distance_m(place.latlon, truth), 2)
+    return record
+
+
+def footprint_record(footprint: Footprint) -> dict[str, Any]:
+    """The ground rectangle of a place's best window."""
+    return {
+        **point_record(footprint.centre),
+        "width_m": round(footprint.width_m, 3),
+        "height_m": round(footprint.height_m, 3),
+        "up_bearing_deg": round(footprint.up_bearing_deg, 4),
+    }
+
+
+def point_record(point: LatLon) -> dict[str, float]:
+    """``lat`` and ``lon`` in degrees, to about a centimetre."""
+    return {"lat": round(point.lat, _DEGREE_DIGITS), "lon": round(point.lon, _DEGREE_DIGITS)}

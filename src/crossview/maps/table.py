@@ -1,0 +1,71 @@
+"""Answers as a table for the terminal."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from crossview.maps.records import place_record
+from crossview.maps.wording import confidence, distinct, printable
+from crossview.retrieval.places import Answer
+
+_OPTIONAL = {"heading": "heading_deg", "probability": "probability", "error": "error_m"}
+_MANY = 12  # more pictures than this: no remark below the table for each of them
+
+
+def to_table(answers: Sequence[Answer], *, top: int = 5, width: int = 100) -> str:
+    """The best ``top`` places of each picture as text of at most ``width`` columns.
+
+    Columns that no place can fill (heading, error, probability) are left out. Remarks (what was
+    assumed, how far to trust the first place) and warnings stand below.
+    """
+    stream = io.StringIO()
+    page = Console(file=stream, width=width, color_system=None, highlight=False)
+    page.print(_table(answers, top))
+    for line in _remarks(answers):
+        page.print(Text(line))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def _table(answers: Sequence[Answer], top: int) -> Table:
+    rows = [[place_record(p, answer.truth) for p in answer.places[:top]] for answer in answers]
+    shown = [n for n, key in _OPTIONAL.items() if any(key in row for some in rows for row in some)]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("photo", overflow="fold")
+    for name in ("place", "latitude", "longitude", "score", *shown):
+        table.add_column(name, justify="right", no_wrap=True)
+    for answer, records in zip(answers, rows, strict=True):
+        for record in records or [{}]:
+            first = record is records[0] if records else True
+            name = printable(answer.photo) if first else ""
+            table.add_row(Text(name), *_cells(record, shown))
+    return table
+
+
+def _cells(record: dict[str, Any], shown: list[str]) -> list[str]:
+    """The row of one place; a dash where a picture has none."""
+    if not record:
+        return ["-"] * (4 + len(shown))
+    fixed = [str(record["rank"]), f"{record['lat']:.6f}", f"{record['lon']:.6f}"]
+    forms = {"heading": "{:.0f}°", "probability": "{:.0%}", "error": "{:.1f} m"}
+    optional = [
+        forms[name].format(record[_OPTIONAL[name]]) if _OPTIONAL[name] in record else "-"
+        for name in shown
+    ]
+    return [*fixed, f"{record['score']:.3f}", *optional]
+
+
+def _remarks(answers: Sequence[Answer]) -> list[str]:
+    lines = []
+    if len(answers) <= _MANY:
+        for answer in answers:
+            remarks = [*distinct(answer.assumptions), confidence(answer)]
+            lines.append(f"{printable(answer.photo)}: {'; '.join(remarks)}")
+    warnings = distinct(text for answer in answers for text in answer.warnings)
+    return lines + [f"Warning: {text}" for text in warnings]

@@ -1,0 +1,61 @@
+"""What every output says in the same words: names, warnings, and how far to trust a first place."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+from crossview.retrieval.places import Answer
+
+SYNTHETIC_MODEL = (
+    "made with a model trained on a synthetic town; its places are not evidence"  # demo-only index
+)
+STANDS_OUT = "The first place stands out. Its score is a similarity, not a probability."
+NOTHING_STANDS_OUT = (
+    "No place stands out, which does not mean that the photo is from elsewhere."  # design, 3
+)
+NO_PLACES = "No place was found within the given limits."
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
+_GAPS_OF_CHANCE = 3.0
+
+
+def printable(text: str) -> str:
+    """``text`` that terminals, JSON, XML and HTML all accept.
+
+    File names may hold any bytes: control characters and undecodable bytes become U+FFFD.
+    """
+    whole = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return _CONTROL.sub("\ufffd", whole)
+
+
+def stands_out(answer: Answer) -> bool:
+    """Whether the first place leads the second by clearly more than chance would make it.
+
+    Among n independent normal scores of spread s, the best leads the second by about
+    s / sqrt(2 ln n), exponentially distributed. "Clearly" is three times that lead: 5 % of the
+    pictures that show nothing of the region. s is the distance from the median to the 84th
+    percentile of all windows' scores. A rule of thumb and no calibration: windows overlap.
+    """
+    scores = answer.scores[np.isfinite(answer.scores)]
+    if len(answer.places) < 2 or len(scores) < 2:
+        return False
+    median, upper = np.quantile(scores, [0.5, 0.84])
+    lead_of_chance = float(upper - median) / math.sqrt(2.0 * math.log(len(scores)))
+    lead = answer.places[0].score - answer.places[1].score
+    return lead > _GAPS_OF_CHANCE * lead_of_chance
+
+
+def confidence(answer: Answer) -> str:
+    """One sentence on how far to trust the first place; never a probability."""
+    if not answer.places:
+        return NO_PLACES
+    return STANDS_OUT if stands_out(answer) else NOTHING_STANDS_OUT
+
+
+def distinct(messages: Iterable[str]) -> list[str]:
+    """Each message once, in the order of its first appearance."""
+    return [printable(message) for message in dict.fromkeys(messages)]

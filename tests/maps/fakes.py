@@ -1,0 +1,40 @@
+"""Answers and an index that need neither model nor imagery."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crossview.geo.footprints import Footprint
+from crossview.geo.points import LatLon, distance_m, moved
+from crossview.retrieval.places import Answer, Place
+
+ORIGIN = LatLon(-12.25, 60.5)
+HOSTILE = "</script><img src=x onerror=alert(1)>\"'&\u2028 \x07 straße 東京.jpg"
+
+
+def place(rank=1, *, at=ORIGIN, score=0.5, heading_deg=30.0, window=0, probability=None):
+    """A place with a footprint of 50 m."""
+    footprint = Footprint(at, 0.5, 100, 100, up_bearing_deg=0.5)
+    return Place(
+        rank=rank, latlon=at, score=score, heading_deg=heading_deg, footprint=footprint,
+        window=window, probability=probability,
+    )  # fmt: skip
+
+
+def answer(photo="a.jpg", *, places=None, truth=None, scores=None, **changes):
+    """An answer of two places 100 m apart over 50 windows."""
+    if places is None:
+        places = (
+            place(1, score=0.9, window=3),
+            place(2, at=moved(ORIGIN, east_m=100, north_m=0), score=0.4, heading_deg=None),
+        )
+    if scores is None:
+        scores = np.random.default_rng(0).normal(0.1, 0.1, 50).astype(np.float32)
+    error_m = distance_m(truth, places[0].latlon) if truth and places else None
+    facts = {
+        "sha256": "ab" * 32, "kind": "perspective", "fov_deg": 65.0, "fov_source": "assumed",
+        "assumptions": ("field of view assumed",), **changes,
+    }  # fmt: skip
+    return Answer(
+        photo=photo, places=tuple(places), truth=truth, error_m=error_m, scores=scores, **facts
+    )
