@@ -1,0 +1,56 @@
+# make demo     everything on a fresh machine: install, render a town, index it, find 400 pictures
+# make test     the tests                      make check    lint, format, types
+# make bench    the benchmarks; make bench NAME=index runs one
+# Other interpreters: make test PYTHON=python3.12
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SOURCES := $(shell find src -type f -not -name '*.pyc')
+NAME ?=
+
+export PIP_NO_INPUT = 1
+
+.PHONY: demo test check bench clean
+.DEFAULT_GOAL := demo
+
+demo: .venv/.installed
+	.venv/bin/crossview demo
+
+test: .venv-dev/.installed
+	.venv-dev/bin/python -m pytest -n 2 --dist worksteal
+
+check: .venv-dev/.installed
+	.venv-dev/bin/ruff check src tests benchmarks
+	.venv-dev/bin/ruff format --check src tests benchmarks
+	.venv-dev/bin/mypy
+
+ifeq ($(NAME),)
+bench: .python
+	@$(PYTHON) -m benchmarks.run
+else
+bench: .venv-dev/.installed
+	@.venv-dev/bin/python -m benchmarks.run $(NAME)
+endif
+
+clean:
+	rm -rf .venv .venv-dev .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build demo-out
+
+# The practitioner's environment: no torch. Made anew when the package's own files change.
+.venv/.installed: pyproject.toml constraints.txt $(SOURCES) | .python
+	@echo "Installing crossview into .venv"
+	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv
+	@.venv/bin/python $(PIP_INSTALL) .
+	@touch $@
+
+# The builders' environment: training and tools, the package itself read from src.
+.venv-dev/.installed: pyproject.toml constraints.txt | .python
+	@echo "Installing the tools and PyTorch into .venv-dev (several GB, once)"
+	@test -x .venv-dev/bin/pip || $(PYTHON) -m venv .venv-dev
+	@.venv-dev/bin/python $(PIP_INSTALL) -e '.[train,heif,dev]'
+	@touch $@
+
+.PHONY: .python
+.python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed. On Debian: apt install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make environments. On Debian: apt install python3-venv"; exit 1; }

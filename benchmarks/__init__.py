@@ -1,0 +1,1 @@
+"""Measurements against peers, one file each; ``make bench`` lists them."""
