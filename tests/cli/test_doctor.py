@@ -1,0 +1,86 @@
+"""The doctor tells what is there, and fails when something required is not."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from importlib import metadata
+
+import pytest
+
+from crossview.cli import health, main
+from crossview.errors import BadModel
+
+
+@pytest.fixture
+def healthy_model(monkeypatch):
+    monkeypatch.setattr(health, "_model", lambda: {"name": "town", "fingerprint": "ab" * 32})
+
+
+@pytest.fixture
+def only_numpy(monkeypatch, healthy_model):
+    numpy = health.Package("numpy", "required", "2.0")
+    monkeypatch.setattr(health, "_wanted", lambda: iter([numpy]))
+
+
+@pytest.mark.usefixtures("only_numpy")
+def test_a_healthy_installation_is_exit_code_0_and_prints_the_fingerprint(capsys):
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert metadata.version("numpy") in told
+    assert "ab" * 32 in told
+    assert told.endswith("Everything that is installed works together.\n")
+
+
+@pytest.mark.usefixtures("only_numpy")
+def test_json_holds_the_same(capsys):
+    assert main(["doctor", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["packages"][0]["name"] == "numpy"
+    assert told["problems"] == []
+
+
+def test_every_dependency_is_examined_and_the_builders_tools_are_not():
+    wanted = {p.name: p for p in health._wanted()}
+    assert wanted["onnxruntime"].group == "required"
+    assert (wanted["torch"].group, wanted["torch"].least) == ("train", "2.11")
+    assert "pytest" not in wanted
+
+
+@pytest.mark.parametrize(("group", "is_problem"), [("required", True), ("train", False)])
+def test_only_a_required_package_must_be_there(group, is_problem):
+    missing = health._examined(health.Package("no-such-package-here", group, "1.0"))
+    assert missing.version is None
+    assert bool(missing.problem) == is_problem
+
+
+def test_a_package_that_is_too_old_is_named_with_what_is_needed():
+    old = health._examined(health.Package("numpy", "required", "99.0"))
+    assert "is too old: 99.0 or newer" in str(old.problem)
+
+
+def test_a_torchvision_of_another_torch_is_one_clear_line(monkeypatch):
+    def broken(name: str) -> None:
+        raise RuntimeError("operator torchvision::nms does not exist\nmore\nlines")
+
+    monkeypatch.setattr(importlib, "import_module", broken)
+    problem = str(health._import_problem("torchvision", "0.1"))
+    assert problem.startswith("torchvision 0.1 does not work with torch ")
+    assert "\n" not in problem
+
+
+@pytest.mark.usefixtures("only_numpy")
+def test_a_missing_packaged_model_is_a_problem(monkeypatch, capsys):
+    monkeypatch.setattr(health, "_model", lambda: {"name": "town", "problem": "town is gone"})
+    assert main(["doctor"]) == 1
+    assert "Problem: town is gone" in capsys.readouterr().out
+
+
+def test_a_model_that_cannot_be_resolved_is_told_and_not_raised(monkeypatch):
+    models = importlib.import_module("crossview.retrieval.models")
+
+    def unresolved(name: str) -> None:
+        raise BadModel("no folder\nsecond line")
+
+    monkeypatch.setattr(models, "resolve_model", unresolved)
+    assert health._model()["problem"] == "The packaged model 'town' cannot be used: no folder"

@@ -1,0 +1,193 @@
+"""The house as drawn in docs/architecture.md: who may import whom, how large things may be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "src" / "crossview"
+
+# A room imports only rooms of earlier rows. Rooms of one row do not know each other.
+ROWS = [
+    ["errors"],
+    ["files"],
+    ["geo"],
+    ["views"],
+    ["worlds"],
+    ["imagery"],
+    ["pairs"],
+    ["parts"],
+    ["retrieval"],
+    ["maps"],
+    ["training"],
+    ["explain"],
+    ["service"],
+    ["datasets", "methods"],
+    ["wiring"],
+    ["demo"],
+    ["cli"],
+    ["__main__"],
+]
+RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
+EVERYWHERE = {"errors", "files"}
+ONLY = {
+    "worlds": {"geo", "views"},
+    "methods": {"views", "pairs", "parts"},
+    "datasets": {"geo", "views", "pairs"},
+}
+CATALOGUES = {"datasets", "methods"}
+TORCH = {"torch", "torchvision", "timm", "accelerate"}
+TORCH_ROOMS = {"parts", "methods", "training", "explain"}
+TORCH_LATER = {"pairs", "wiring"}  # inside a function, for a caller that has torch
+HEAVY = {*TORCH, "cv2", "onnxruntime", "rasterio", "fastapi", "starlette", "flask", "uvicorn"}
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_names(path: Path, nodes: Iterator[ast.AST]) -> Iterator[str]:
+    """Dotted names of everything imported, relative imports resolved; `from a import b` is a.b."""
+    here = ["crossview", *path.relative_to(PACKAGE).parent.parts]
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = here[: len(here) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def on_import(node: ast.AST) -> Iterator[ast.AST]:
+    """What runs when the file is imported: no function bodies, nothing for type checkers only."""
+    for child in ast.iter_child_nodes(node):
+        typing_only = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
+        if not typing_only and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield child
+            yield from on_import(child)
+
+
+def arrows() -> list[tuple[str, str, str]]:
+    """(file, its room, a room that it imports), imports inside functions included."""
+    found = set()
+    for path in SOURCES:
+        for name in imported_names(path, ast.walk(parsed(path))):
+            top, _, rest = name.partition(".")
+            room = rest.partition(".")[0]
+            if top == "crossview" and room in RANK and room != room_of(path):
+                found.add((path.relative_to(PACKAGE).as_posix(), room_of(path), room))
+    return sorted(found)
+
+
+def test_every_room_is_in_the_drawing():
+    assert {room_of(path) for path in SOURCES} - {"__init__"} <= set(RANK)
+
+
+def test_rooms_import_only_rooms_before_them():
+    wrong = [a for a in arrows() if a[1] in RANK and RANK[a[2]] >= RANK[a[1]]]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("room", ONLY)
+def test_some_rooms_know_even_less(room):
+    wrong = [a for a in arrows() if a[1] == room and a[2] not in ONLY[room] | EVERYWHERE]
+    assert wrong == []
+
+
+def test_the_catalogues_are_opened_by_the_wiring_only():
+    assert [a for a in arrows() if a[2] in CATALOGUES and a[1] != "wiring"] == []
+
+
+def test_files_know_only_errors_and_errors_know_nobody():
+    assert {a[2] for a in arrows() if a[1] in EVERYWHERE} <= {"errors"}
+
+
+def test_torch_lives_in_four_rooms():
+    wrong = []
+    for path in SOURCES:
+        room, tree = room_of(path), parsed(path)
+        if room in TORCH_ROOMS:
+            continue
+        nodes = on_import(tree) if room in TORCH_LATER else ast.walk(tree)
+        wrong += [(str(path), n) for n in imported_names(path, nodes) if n.split(".")[0] in TORCH]
+    assert wrong == []
+
+
+def test_everything_else_can_be_imported_where_there_is_no_torch():
+    modules = [
+        ".".join(["crossview", *path.relative_to(PACKAGE).with_suffix("").parts])
+        for path in SOURCES
+        if room_of(path) not in TORCH_ROOMS | {"__main__"}
+    ]
+    hidden = "".join(f"sys.modules[{name!r}] = None\n" for name in sorted(TORCH))
+    run_python(
+        f"import sys, importlib\n{hidden}for m in {modules}:\n    importlib.import_module(m)"
+    )
+
+
+@pytest.mark.parametrize("arguments", [None, ["--help"], ["locate", "--help"], ["train", "--help"]])
+def test_neither_import_nor_help_loads_anything_heavy(arguments):
+    call = (
+        ""
+        if arguments is None
+        else f"from crossview.cli import main\nassert main({arguments}) == 0\n"
+    )
+    said = run_python(f"import sys, crossview\n{call}print(*sys.modules, file=sys.stderr)")
+    assert HEAVY & set(said.split()) == set()
+
+
+def run_python(code: str) -> str:
+    """Run in a fresh process; returns its stderr."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+PYTHON_FILES = [p for top in ("src", "tests", "benchmarks") for p in (ROOT / top).rglob("*.py")]
+
+
+def test_no_file_is_longer_than_300_lines():
+    lengths = {p: len(p.read_text(encoding="utf-8").splitlines()) for p in PYTHON_FILES}
+    assert {str(p): n for p, n in lengths.items() if n > 300} == {}
+
+
+def test_no_function_is_longer_than_50_lines_without_its_docstring():
+    assert [f for p in PYTHON_FILES for f in functions(p) if f[2] > 50] == []
+
+
+def functions(path: Path) -> Iterator[tuple[str, str, int]]:
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]
+            docstring = first.lineno - node.body[0].lineno
+            yield str(path), node.name, (node.end_lineno or 0) - node.lineno + 1 - docstring
+
+
+@pytest.mark.parametrize("catalogue", sorted(CATALOGUES))
+def test_a_page_of_a_catalogue_is_at_most_150_lines(catalogue):
+    lengths = {p.name: len(p.read_text().splitlines()) for p in (PACKAGE / catalogue).glob("*.py")}
+    assert {name: n for name, n in lengths.items() if n > 150} == {}
+
+
+def test_the_drawing_in_the_documents_is_the_one_tested():
+    drawn = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    line = next(text for text in drawn.splitlines() if text.startswith("errors < "))
+    rooms = [sorted(part.strip(" ()").split(", ")) for part in line.split(" < ")]
+    there = [[r for r in row if exists(r)] for row in ROWS if row != ["__main__"]]
+    assert rooms == [sorted(row) for row in there if row]
+
+
+def exists(room: str) -> bool:
+    return (PACKAGE / room).is_dir() or (PACKAGE / f"{room}.py").is_file()
