@@ -1,0 +1,231 @@
+"""``crossview train``: a method, pairs, and a run folder that can be interrupted at any time."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crossview.cli import console
+from crossview.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from crossview.training.loop import StepReport
+    from crossview.training.session import Session
+    from crossview.training.state import TrainState
+    from crossview.training.validation import Recall
+
+
+def train(  # noqa: PLR0913 - every parameter is an option of the verb
+    method: Annotated[str, typer.Option(help="Name of a method, or a page: ./mine.py")],
+    data: Annotated[str, typer.Option(help="pairs:FILE.csv, town or town:FOLDER")],
+    out: Annotated[Path, typer.Option(help="Run folder; a run that is there is resumed.")],
+    config: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE of the method's Config; repeatable.")
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the training pairs.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of epochs.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Pairs per batch.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of every random draw.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Backbone weights: safetensors or pth.")
+    ] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained/--no-pretrained", help="Start from the hub's weights.")
+    ] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: all.")] = 0,
+    workers: Annotated[int, typer.Option(help="Loading processes; 0: none.")] = 1,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder for decoded pictures: faster from epoch 2 on.")
+    ] = None,
+    val_share: Annotated[
+        float, typer.Option(help="Share of training places that is only reported on.")
+    ] = 0.05,
+    save_every: Annotated[int, typer.Option(help="Steps between saved states.")] = 200,
+    validate_every: Annotated[
+        int, typer.Option(help="Steps between validations; 0: at the end.")
+    ] = 0,
+    tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Build, train three steps, tell time and memory; keep nothing.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option(help="No progress on stderr.")] = False,
+) -> None:
+    """Train a method on pairs of ground and aerial pictures.
+
+    The same command goes on where a stopped or killed run was, and ends with the same weights.
+    """
+    from crossview import wiring
+    from crossview.training.setup import Request
+
+    page = wiring.method_page(method)
+    given: dict[str, Any] = dict(_setting(text) for text in config or [])
+    shortcuts = {"epochs": epochs, "steps": steps, "batch": batch, "lr": lr, "seed": seed}
+    given |= {name: value for name, value in shortcuts.items() if value is not None}
+    module = _checked(page, method)
+    given |= _weights(module, weights, pretrained)
+    source = wiring.open_data(data)
+    request = Request(
+        method=method,
+        page=page,
+        config=wiring.make_config(module, given),
+        data=data,
+        tables=source.tables,
+        info=source.info,
+        out=out,
+        device=device,
+        workers=workers,
+        cache=cache,
+        val_share=val_share,
+        save_every=save_every,
+        validate_every=validate_every,
+    )
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    if dry_run:
+        _rehearse(request, quiet)
+    else:
+        _train(request, tensorboard, quiet)
+
+
+def _checked(page: Any, name: str) -> Any:
+    from crossview.training.checks import check_names
+
+    module = page.load()
+    check_names(module, name)
+    return module
+
+
+def _setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidValue(f"--config takes NAME=VALUE, got {text!r}.")
+    return name.strip(), value.strip()
+
+
+def _weights(module: Any, weights: Path | None, pretrained: bool) -> dict[str, str]:
+    if weights is None and pretrained:
+        return {}
+    if not any(field.name == "weights" for field in fields(module.Config)):
+        if weights is None:
+            return {}  # it starts from random numbers anyway
+        raise InvalidValue("This method has no setting named weights; leave --weights away.")
+    return {"weights": str(weights.resolve()) if weights else "none"}
+
+
+def _train(request: Any, tensorboard: bool, quiet: bool) -> None:
+    from crossview.training.session import Stopped, fit
+    from crossview.training.setup import start_state
+
+    session = _prepared(request, quiet)
+    state = start_state(session)
+    if request.page.file is not None:
+        _contract(session, state, request.method, quiet)
+    steps = session.job.recipe.total_steps(len(session.job.table))
+    _announce(session, state, steps, quiet)
+    board = _board(session, tensorboard)
+    try:
+        with console.progress("train", total=steps * _pairs(session), unit="pairs") as bar:
+            for report in fit(session, state):
+                _show(report, bar, board, quiet)
+    except Stopped as stopped:
+        console.note(f"Stopped after step {stopped.step} of {steps}; saved in {request.out}.\n"
+                     "The same command goes on from there.")
+        raise SystemExit(128 + stopped.signal) from None
+    console.result(str(request.out))
+
+
+def _prepared(request: Any, quiet: bool) -> Session:
+    from crossview.training.setup import prepare
+
+    with console.progress("read pictures", unit="pictures", quiet=quiet) as bar:
+        return prepare(request, bar.to)
+
+
+def _contract(session: Session, state: TrainState, name: str, quiet: bool) -> None:
+    from crossview.training.checks import check_everything
+
+    job = session.job
+    passed = check_everything(job.method, state.model, job.config, job.table, name)
+    console.note(f"{name} keeps the contract: {', '.join(passed)}.", quiet=quiet)
+
+
+def _pairs(session: Session) -> int:
+    return session.job.recipe.batch * session.job.recipe.accumulate
+
+
+def _announce(session: Session, state: TrainState, steps: int, quiet: bool) -> None:
+    from crossview.training.precision import fast_in_bfloat16
+
+    job = session.job
+    millions = sum(p.numel() for p in state.model.parameters()) / 1e6
+    half = job.recipe.amp and fast_in_bfloat16(job.device)
+    validation = len(session.validation) if session.validation is not None else 0
+    console.note(
+        f"{len(job.table)} pairs to train on, {validation} to report on; {millions:.2f} million "
+        f"parameters; {steps} steps of {_pairs(session)} pairs on {job.device}"
+        f"{' in bfloat16' if half else ''}.",
+        quiet=quiet,
+    )
+    if session.folder.state.is_file():
+        console.note(f"Going on with the training in {session.folder.path}.", quiet=quiet)
+
+
+def _show(report: StepReport | Recall, bar: Any, board: Any, quiet: bool) -> None:
+    from crossview.training.loop import StepReport
+
+    if isinstance(report, StepReport):
+        bar.to(report.step * report.pairs)
+        bar.describe(f"epoch {report.epoch + 1}, loss {report.losses['loss']:.3f}")
+        values = {**report.losses, "lr": report.lr}
+    else:
+        values = {f"recall_at_1/{report.fov_deg:g}": report.at_1}
+        console.note(
+            f"step {report.step}, validation, {report.fov_deg:g} degrees, heading as trained: "
+            f"R@1 {report.at_1:.1f} %, R@5 {report.at_5:.1f} %, R@10 {report.at_10:.1f} % "
+            f"({report.queries} queries, {report.references} references)",
+            quiet=quiet,
+        )
+    for name, value in values.items():
+        if board is not None:
+            board.add_scalar(name, value, report.step)
+
+
+def _board(session: Session, wanted: bool) -> Any:
+    if not wanted:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(session.folder.path / "tensorboard"))  # type: ignore[no-untyped-call]
+
+
+def _rehearse(request: Any, quiet: bool) -> None:
+    """Three steps in a temporary folder; tells what a whole training would take."""
+    import tempfile
+    from dataclasses import replace
+
+    from crossview.pairs.loading import Loader
+    from crossview.training.loop import train_steps
+    from crossview.training.precision import peak_memory_mb
+    from crossview.training.setup import start_state
+
+    with tempfile.TemporaryDirectory() as folder:
+        session = _prepared(replace(request, out=Path(folder), cache=None), quiet)
+        state = start_state(session)
+        steps = session.job.recipe.total_steps(len(session.job.table))
+        _announce(session, state, steps, quiet)
+        with Loader(session.reader, request.workers) as loader:
+            reports = [r for r, _ in zip(train_steps(state, session.job, loader), range(3))]  # noqa: B905
+    last = reports[-1]
+    console.result(
+        f"loss {last.losses['loss']:.3f}; {last.pairs / last.seconds:.0f} pairs/s "
+        f"({100 * last.waited_s / last.seconds:.0f} % waiting for data); "
+        f"peak memory {peak_memory_mb(session.job.device):.0f} MB; "
+        f"the whole training about {steps * last.seconds / 60:.0f} minutes."
+    )

@@ -1,0 +1,1 @@
+"""The catalogue of data sets: one page each, official lists in, PairTables out."""

@@ -1,0 +1,163 @@
+"""pairs.csv: anyone's own pictures, one line per relation between a ground and an aerial one.
+
+Columns (a header line is needed; * = must be present):
+``ground``*, ``aerial``*  files, relative to the CSV's folder or absolute
+``split``          train (default), val or test
+``relation``       match (default) or ignore: a near-miss that is neither right nor wrong
+``ground_lat``, ``ground_lon``, ``aerial_lat``, ``aerial_lon``   WGS84 degrees
+``metres_per_px``* of the aerial picture, on the ground;  ``up_bearing_deg`` (default 0) of its up
+``heading_deg``    azimuth of the ground picture's middle from true north;  ``fov_deg`` horizontal
+``kind``           panorama or perspective (default: panorama unless fov_deg is given below 360)
+Empty cells are unknown. Only the table is read here; no picture is opened.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossview.errors import BadData
+from crossview.pairs.table import KINDS, PairTable
+
+SPLITS = ("train", "val", "test")
+RELATIONS = ("match", "ignore")
+NUMBERS = {  # column: (lowest, highest)
+    "ground_lat": (-90.0, 90.0),
+    "ground_lon": (-180.0, 180.0),
+    "aerial_lat": (-90.0, 90.0),
+    "aerial_lon": (-180.0, 180.0),
+    "metres_per_px": (1e-6, 1e4),
+    "up_bearing_deg": (-360.0, 360.0),
+    "heading_deg": (-360.0, 360.0),
+    "fov_deg": (1e-3, 360.0),
+}
+NEEDED = ("ground", "aerial", "metres_per_px")
+COLUMNS = (*NEEDED[:2], "split", "relation", *NUMBERS, "kind")
+
+
+@dataclass
+class _Split:
+    """What is collected of one split while reading."""
+
+    ground: dict[str, dict[str, Any]] = field(default_factory=dict)
+    aerial: dict[str, dict[str, Any]] = field(default_factory=dict)
+    match: dict[tuple[str, str], None] = field(default_factory=dict)
+    ignore: dict[tuple[str, str], None] = field(default_factory=dict)
+
+
+def load(path: Path) -> dict[str, PairTable]:
+    """The tables of ``train``, ``val`` and ``test``, as far as the CSV has them.
+
+    Errors (BadData) name the file and the line.
+    """
+    splits: dict[str, _Split] = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, restkey="")
+            _check_header(path, reader.fieldnames)
+            for cells in reader:
+                _add(splits, cells, f"{path}, line {reader.line_num}")
+    except FileNotFoundError as problem:
+        raise BadData(f"No table of pairs at {path}.") from problem
+    except (OSError, UnicodeDecodeError, csv.Error) as problem:
+        raise BadData(f"{path} cannot be read as a CSV in UTF-8: {problem}") from problem
+    if not any(split.match for split in splits.values()):
+        raise BadData(f"{path} has no row with relation match; nothing to train on.")
+    return {name: _table(split, path.parent) for name, split in splits.items() if split.match}
+
+
+def _check_header(path: Path, names: Any) -> None:
+    names = list(names or [])
+    if missing := [name for name in NEEDED if name not in names]:
+        raise BadData(
+            f"{path}, line 1: columns {', '.join(missing)} are missing; found {', '.join(names)}.\n"
+            f"Known columns: {', '.join(COLUMNS)}."
+        )
+    if unknown := [name for name in names if name not in COLUMNS]:
+        raise BadData(
+            f"{path}, line 1: unknown columns {', '.join(unknown)}.\nKnown: {', '.join(COLUMNS)}."
+        )
+
+
+def _add(splits: dict[str, _Split], cells: dict[str, Any], where: str) -> None:
+    if None in cells.values() or "" in cells:
+        raise BadData(f"{where}: more or fewer cells than the header has.")
+    texts = {name: str(value).strip() for name, value in cells.items()}
+    split = splits.setdefault(_one_of("split", texts, SPLITS, where), _Split())
+    numbers = {name: _number(name, texts.get(name, ""), where) for name in NUMBERS}
+    for name in NEEDED:
+        if not texts[name]:
+            raise BadData(f"{where}: {name} is empty.")
+    kind = texts.get("kind", "")
+    if kind not in ("", *KINDS):
+        raise BadData(f"{where}: kind is {kind!r}; allowed: {', '.join(KINDS)}.")
+    photo = kind == "perspective" or (kind == "" and numbers["fov_deg"] < 360.0)
+    ground_facts = {k: numbers[k] for k in ("ground_lat", "ground_lon", "heading_deg", "fov_deg")}
+    names = ("aerial_lat", "aerial_lon", "metres_per_px", "up_bearing_deg")
+    aerial_facts = {k: numbers[k] for k in names}
+    _same(split.ground, texts["ground"], {**ground_facts, "perspective": photo}, where)
+    _same(split.aerial, texts["aerial"], aerial_facts, where)
+    relation = _one_of("relation", texts, RELATIONS, where)
+    known = split.match if relation == "match" else split.ignore
+    known[(texts["ground"], texts["aerial"])] = None
+
+
+def _same(
+    known: dict[str, dict[str, Any]], file: str, facts: dict[str, Any], where: str
+) -> None:
+    """Keep the facts of a picture; refuse other facts about the same picture further down."""
+    for name, value in known.setdefault(file, facts).items():
+        if facts[name] != value and not (facts[name] != facts[name] and value != value):
+            raise BadData(f"{where}: {name} of {file} is {facts[name]}, earlier it was {value}.")
+
+
+def _one_of(name: str, texts: dict[str, str], allowed: tuple[str, ...], where: str) -> str:
+    value = texts.get(name, "") or allowed[0]
+    if value not in allowed:
+        raise BadData(f"{where}: {name} is {value!r}; allowed: {', '.join(allowed)}.")
+    return value
+
+
+def _number(name: str, text: str, where: str) -> float:
+    if not text:
+        return math.nan
+    low, high = NUMBERS[name]
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise BadData(f"{where}: {name} is {text!r}; expected a number from {low:g} to {high:g}.")
+    return value
+
+
+def _table(split: _Split, folder: Path) -> PairTable:
+    ground = {file: i for i, file in enumerate(split.ground)}
+    aerial = {file: i for i, file in enumerate(split.aerial)}
+
+    def relation(pairs: dict[tuple[str, str], None]) -> Any:
+        rows = [(ground[g], aerial[a]) for g, a in pairs]
+        return np.array(rows, dtype=np.int64).reshape(-1, 2)
+
+    def column(side: dict[str, dict[str, Any]], *names: str) -> Any:
+        values = np.array([[facts[n] for n in names] for facts in side.values()], dtype=np.float64)
+        return values if len(names) > 1 else values[:, 0]
+
+    return PairTable(
+        ground=tuple(folder / file for file in ground),
+        aerial=tuple(folder / file for file in aerial),
+        pairs=relation(split.match),
+        ignored=relation(split.ignore),
+        ground_latlon=column(split.ground, "ground_lat", "ground_lon"),
+        aerial_latlon=column(split.aerial, "aerial_lat", "aerial_lon"),
+        metres_per_px=column(split.aerial, "metres_per_px"),
+        up_bearing_deg=np.nan_to_num(column(split.aerial, "up_bearing_deg")),
+        heading_deg=column(split.ground, "heading_deg"),
+        fov_deg=column(split.ground, "fov_deg"),
+        perspective=column(split.ground, "perspective").astype(bool),
+    )

@@ -1,0 +1,204 @@
+"""Row numbers in, batches out, in order, whatever the number of workers.
+
+Every pair draws from its own generator, seeded by (seed, epoch, batch, position): results do not
+depend on workers, and a training resumed at batch n of an epoch sees what it would have seen.
+Workers are separate interpreters (spawn), so they start alike on Linux, macOS and Windows; they
+send uint8 arrays, a quarter of the bytes of floats, and the training process normalises.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import InvalidValue, TrainingFailed
+from crossview.pairs.batch import Batch, PairPixels, Pixels, Views
+from crossview.pairs.pages import PageRef
+from crossview.pairs.reading import Source, pair_pixels
+from crossview.pairs.table import Ints, PairTable
+from crossview.views.spec import ViewSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+AHEAD = 3  # batches under way per worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawBatch:
+    """A batch as workers send it."""
+
+    ground: Pixels  # [B, h, w, 3]
+    aerial: Pixels  # [B, H, W, 3]
+    rows: Ints  # [B]
+    places: Ints  # [B]
+    fov_deg: NDArray[np.float32]  # [B]
+    heading_deg: NDArray[np.float32]  # [B]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """Everything a worker needs to make a batch; it travels to workers once, by pickle."""
+
+    table: PairTable
+    source: Source
+    views: Views
+    places: Ints  # [P]
+    page: PageRef | None  # whose ``augment`` is called; None: pairs as they are
+    config: dict[str, Any]
+    seed: int
+
+    def batch(self, epoch: int, number: int, rows: list[int]) -> RawBatch:
+        """Batch ``number`` of ``epoch``: read, augment, aerial view, stack."""
+        pairs = [self._pair(row, (self.seed, epoch, number, k)) for k, row in enumerate(rows)]
+        return RawBatch(
+            ground=_stack([pair.ground for pair in pairs], "ground"),
+            aerial=_stack([self._aerial(pair) for pair in pairs], "aerial"),
+            rows=np.array(rows, dtype=np.int64),
+            places=self.places[rows],
+            fov_deg=np.array([pair.fov_deg for pair in pairs], dtype=np.float32),
+            heading_deg=np.array([pair.heading_deg for pair in pairs], dtype=np.float32),
+        )
+
+    def _pair(self, row: int, key: tuple[int, ...]) -> PairPixels:
+        pair = pair_pixels(self.table, self.source, row)
+        if self.page is None:
+            return pair
+        page = self.page.load()
+        augmented: PairPixels = page.augment(
+            pair, page.Config(**self.config), np.random.default_rng(key)
+        )
+        return augmented
+
+    def _aerial(self, pair: PairPixels) -> Pixels:
+        from crossview.views.aerial import aerial_view
+
+        return aerial_view(pair.aerial, pair.metres_per_px, self.views.aerial)
+
+
+class Loader:
+    """Batches of a :class:`Reader`, prepared by ``workers`` processes (0: in this one).
+
+    A context manager: workers live from ``__enter__`` to ``__exit__``, across epochs.
+    """
+
+    def __init__(self, reader: Reader, workers: int) -> None:
+        if workers < 0:
+            raise InvalidValue(f"workers must be at least 0, got {workers}.")
+        self._reader, self._workers = reader, workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Loader:
+        if self._workers:
+            self._pool = worker_pool(self._workers, _keep, self._reader)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._pool:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def epoch(self, epoch: int, batches: Iterable[list[int]], start: int = 0) -> Iterator[RawBatch]:
+        """The batches of one epoch in order, from batch number ``start`` on."""
+        jobs = ((epoch, n, rows) for n, rows in enumerate(batches) if n >= start)
+        if self._pool is None:
+            yield from (self._reader.batch(*job) for job in jobs)
+            return
+        waiting: deque[Future[RawBatch]] = deque()
+        try:
+            for job in jobs:
+                waiting.append(self._pool.submit(_work, *job))
+                if len(waiting) >= AHEAD * self._workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as problem:
+            raise TrainingFailed(
+                "A loading worker died; the machine may be out of memory.\n"
+                "Try fewer --workers (0 loads in the training process)."
+            ) from problem
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def to_batch(raw: RawBatch, views: Views, device: torch.device) -> Batch:
+    """Normalised tensors on ``device`` in channels-last memory order."""
+    import torch
+
+    return Batch(
+        ground=normalised(raw.ground, views.ground, device),
+        aerial=normalised(raw.aerial, views.aerial, device),
+        rows=torch.from_numpy(raw.rows).to(device),
+        places=torch.from_numpy(raw.places).to(device),
+        fov_deg=torch.from_numpy(raw.fov_deg).to(device),
+        heading_deg=torch.from_numpy(raw.heading_deg).to(device),
+    )
+
+
+def normalised(images: Pixels, spec: ViewSpec, device: torch.device) -> Tensor:
+    """uint8 [B, h, w, 3] -> float32 [B, 3, h, w], (x / 255 - mean) / std, channels last."""
+    import torch
+
+    mean = torch.tensor(spec.mean, device=device)
+    std = torch.tensor(spec.std, device=device)
+    pixels = torch.from_numpy(images).to(device).float()
+    return pixels.sub_(255.0 * mean).div_(255.0 * std).permute(0, 3, 1, 2)
+
+
+def worker_pool(workers: int, initializer: Any, *arguments: Any) -> ProcessPoolExecutor:
+    """A pool of spawned processes that ignore Ctrl-C and end when this process does."""
+    return ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(initializer, arguments),
+    )
+
+
+_kept: list[Reader] = []  # of this worker process
+
+
+def _start_worker(initializer: Any, arguments: tuple[Any, ...]) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training process decides when to stop
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    initializer(*arguments)
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)  # killed -9, the parent cannot tell its workers
+
+
+def _keep(reader: Reader) -> None:
+    _kept[:] = [reader]
+
+
+def _work(epoch: int, number: int, rows: list[int]) -> RawBatch:
+    return _kept[0].batch(epoch, number, rows)
+
+
+def _stack(images: list[Pixels], side: str) -> Pixels:
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1:
+        raise InvalidValue(
+            f"{side} views of one batch differ in size: {sorted(shapes)}.\n"
+            "Let the method's augment give one size per batch, or use representation='padded'."
+        )
+    return np.stack(images)

@@ -1,0 +1,82 @@
+"""Backbones through timm: pictures [B, 3, h, w] in, pooled features [B, D] out.
+
+Pretrained weights come from the hub, or from a file, or are declined in so many words; there is
+no silent random start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crossview.errors import UnknownName, WeightsUnavailable
+
+PRETRAINED = "hub"  # fetch the weights that timm names for the model
+RANDOM = "none"  # start from random numbers, on purpose
+
+
+def backbone(name: str, weights: str = PRETRAINED, **settings: Any) -> nn.Module:
+    """A timm model without classifier.
+
+    ``weights``: "hub", "none", or the path of a .safetensors or .pth file (read weights-only).
+    Raises UnknownName for a name that timm does not have, WeightsUnavailable if the weights
+    cannot be had or do not fit.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        raise UnknownName("backbone", name, timm.list_models())
+    if weights != PRETRAINED:
+        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **settings)
+        return model if weights == RANDOM else _filled(model, Path(weights))
+    try:
+        model = timm.create_model(name, pretrained=True, num_classes=0, **settings)
+    except Exception as problem:  # the hub client raises many private types
+        raise WeightsUnavailable(
+            f"Pretrained weights of {name!r} could not be had: {_first_line(problem)}\n"
+            "Give --weights FILE (safetensors or pth), or --no-pretrained to start from random "
+            "numbers."
+        ) from problem
+    return model
+
+
+def _filled(model: nn.Module, path: Path) -> nn.Module:
+    """Load a state_dict; keys of a classifier are ignored, everything else must fit."""
+    tensors = _read(path)
+    own = model.state_dict()
+    missing = [key for key in own if key not in tensors]
+    differ = [key for key in own if key in tensors and own[key].shape != tensors[key].shape]
+    if missing or differ:
+        raise WeightsUnavailable(
+            f"{path} does not fit the backbone: {len(missing)} tensors missing, {len(differ)} of "
+            f"another shape, such as {(missing + differ)[0]!r}."
+        )
+    model.load_state_dict({key: tensors[key] for key in own})
+    return model
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as problem:  # unpickling raises whatever the file provokes
+        raise WeightsUnavailable(
+            f"Weights {path} cannot be read: {_first_line(problem)}"
+        ) from problem
+    for nested in ("state_dict", "model"):
+        if isinstance(tensors, dict) and isinstance(tensors.get(nested), dict):
+            tensors = tensors[nested]
+    if not isinstance(tensors, dict):
+        raise WeightsUnavailable(f"{path} holds no dictionary of tensors.")
+    return tensors
+
+
+def _first_line(problem: Exception) -> str:
+    lines = str(problem).strip().splitlines()
+    return f"{type(problem).__name__}: {lines[0] if lines else ''}"

@@ -1,0 +1,1 @@
+"""Losses: vectors in, one scalar out."""

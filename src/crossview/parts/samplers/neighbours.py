@@ -1,0 +1,107 @@
+"""Batches of rows that lie near or look like each other: the hard negatives of Sample4Geo.
+
+Deuser et al., ICCV 2023, section 3.2: GPS sampling, then dynamic similarity sampling (DSS). Only
+the order is built here; neighbours are data, from places (:func:`nearest_places`) or from vectors
+(computed by the training room between epochs).
+Deviation: distances are metres on the sphere; the authors' code gives degrees to a haversine that
+expects radians, which makes most CVUSA neighbours wrong.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from crossview.errors import BadData
+from crossview.geo.points import LatLon, distances_m
+from crossview.pairs.table import PairTable
+
+Neighbours = NDArray[np.int64]
+GIVE_UP = 1024  # failures in a row that end an epoch (authors' setting)
+
+
+def nearest_places(table: PairTable, count: int) -> Neighbours:
+    """[P, count] rows of *other* places, nearest first, in metres; fewer columns if there are few.
+
+    Memory is one row of distances at a time. Raises BadData where a row has no latitude.
+    """
+    latlon, places = table.rows_latlon(), table.places()
+    if not np.isfinite(latlon).all():
+        missing = int((~np.isfinite(latlon).all(axis=1)).sum())
+        raise BadData(
+            f"{missing} of {len(table)} pairs have no latitude and longitude; sampling by distance "
+            "needs them.\nAdd ground_lat and ground_lon (or aerial_*), "
+            "or use --config gps_sampling=false."
+        )
+    columns = min(count, _others(places))
+    near = np.empty((len(table), columns), dtype=np.int64)
+    for row, (lat, lon) in enumerate(latlon):
+        metres = distances_m(LatLon(lat, lon), latlon[:, 0], latlon[:, 1])
+        near[row] = nearest_first(metres, places, row, columns)
+    return near
+
+
+def nearest_first(
+    distance: NDArray[np.float64], places: NDArray[np.int64], row: int, count: int
+) -> NDArray[np.int64]:
+    """The ``count`` rows of smallest ``distance`` [P] that show another place than ``row``."""
+    masked = np.where(places == places[row], np.inf, distance)
+    some = np.argpartition(masked, count - 1)[:count] if count < len(masked) else np.arange(count)
+    order: NDArray[np.int64] = some[np.lexsort((some, masked[some]))]
+    return order
+
+
+def neighbour_batches(
+    table: PairTable,
+    near: Neighbours,
+    size: int,
+    generator: torch.Generator,
+    select: int = 64,
+) -> Iterator[list[int]]:
+    """Full batches: a seed row, then rows near it, then the next seed, until the batch is full.
+
+    Of the neighbours the first ``select / 2`` come first, then ``select / 2`` drawn from the rest
+    (authors' settings: select 64 of 128). Every row at most once in an epoch, every place at most
+    once in a batch; the incomplete last batch is dropped.
+    """
+    places = table.places()
+    pool = deque(torch.randperm(len(table), generator=generator).tolist())
+    used: set[int] = set()
+    batch: list[int] = []
+    failures = 0
+    while pool and failures < GIVE_UP:
+        seed = pool.popleft()
+        if seed in used:
+            failures += 1
+            continue
+        if _clashes(seed, batch, places):
+            pool.append(seed)
+            failures += 1
+            continue
+        failures = 0
+        for row in (seed, *_candidates(near[seed], select // 2, generator)):
+            if len(batch) < size and row not in used and not _clashes(row, batch, places):
+                batch.append(row)
+                used.add(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+
+
+def _clashes(row: int, batch: list[int], places: NDArray[np.int64]) -> bool:
+    return any(places[row] == places[other] for other in batch)
+
+
+def _candidates(near: NDArray[np.int64], half: int, generator: torch.Generator) -> list[int]:
+    far = near[half:]
+    drawn = torch.randperm(len(far), generator=generator)[:half].numpy()
+    return [*near[:half].tolist(), *far[drawn].tolist()]
+
+
+def _others(places: NDArray[np.int64]) -> int:
+    """How many rows of other places every row has at least."""
+    return int(len(places) - np.bincount(places).max()) if len(places) else 0

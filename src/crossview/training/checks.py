@@ -1,0 +1,193 @@
+"""The contract as checks that anyone's page can be put through, at the door and in the tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from crossview.errors import InvalidValue
+from crossview.pairs.batch import Batch, PairPixels, Views
+from crossview.pairs.loading import RawBatch, to_batch
+from crossview.pairs.table import PairTable
+from crossview.training.recipe import Recipe
+
+NAMES = ("Config", "views", "build", "objective", "batches", "augment")
+UNIT = 1e-3  # how far from 1 a vector's length may be
+
+
+def check_names(page: Any, name: str) -> None:
+    """The six names exist and are callable, and Config is a frozen dataclass of plain values."""
+    missing = [n for n in NAMES if not callable(getattr(page, n, None))]
+    _demand(not missing, name, f"lacks {', '.join(missing)}; it needs {', '.join(NAMES)}")
+    config = page.Config()
+    frozen = is_dataclass(config) and type(config).__dataclass_params__.frozen  # type: ignore[attr-defined]
+    _demand(frozen, name, "has a Config that is no frozen dataclass with a default for every field")
+    try:
+        again = page.Config(**json.loads(json.dumps(asdict(config))))
+    except (TypeError, ValueError) as problem:
+        raise _broken(name, f"has a Config that does not survive JSON: {problem}") from problem
+    _demand(again == config, name, "has a Config that changes on its way through JSON")
+    _demand(isinstance(page.views(config), Views), name, "views(config) gives no Views")
+    Recipe.of(config)
+
+
+def check_branches(model: nn.Module, views: Views, name: str) -> None:
+    """Each branch alone gives unit vectors, the same for a picture whatever shares its batch."""
+    batch = example_batch(views, next(model.parameters()).device)
+    mode = model.training
+    model.eval()
+    dims = set()
+    with torch.no_grad():
+        for side, images in (("ground", batch.ground), ("aerial", batch.aerial)):
+            vectors = getattr(model, side)(images).float()
+            first = getattr(model, side)(images[:2]).float()
+            _demand(
+                vectors.ndim == 2 and len(vectors) == len(images),
+                name,
+                f"{side} gives {list(vectors.shape)} for {len(images)} images; expected [B, D]",
+            )
+            lengths = vectors.norm(dim=1)
+            _demand(
+                bool(torch.isfinite(vectors).all()) and bool((lengths - 1).abs().max() < UNIT),
+                name,
+                f"{side} gives vectors of length {float(lengths.max()):.4g}; they must be 1",
+            )
+            _demand(
+                bool(torch.allclose(vectors[:2], first, atol=1e-3)),
+                name,
+                f"{side} gives a picture another vector in another batch (eval mode)",
+            )
+            dims.add(vectors.shape[1])
+    model.train(mode)
+    _demand(len(dims) == 1, name, f"branches give vectors of different length: {sorted(dims)}")
+    _demand(
+        dims.pop() % views.azimuth_bins == 0,
+        name,
+        f"vectors cannot be cut into {views.azimuth_bins} azimuth bins",
+    )
+
+
+def check_augment(page: Any, config: Any, views: Views, name: str) -> None:
+    """Same generator, same result; uint8 pictures; the given arrays are left alone."""
+    pair = example_pair(views)
+    before = (pair.ground.copy(), pair.aerial.copy())
+    results = [page.augment(pair, config, np.random.default_rng(5)) for _ in range(2)]
+    _demand(isinstance(results[0], PairPixels), name, "augment gives no PairPixels")
+    for side in ("ground", "aerial"):
+        one, two = (getattr(result, side) for result in results)
+        _demand(one.dtype == np.uint8 and one.ndim == 3, name, f"augment's {side} is not uint8 HWC")
+        _demand(np.array_equal(one, two), name, "augment draws from something else than rng")
+    same = np.array_equal(before[0], pair.ground) and np.array_equal(before[1], pair.aerial)
+    _demand(same, name, "augment writes into the arrays that it was given")
+
+
+def check_objective(page: Any, model: nn.Module, config: Any, views: Views, name: str) -> None:
+    """Named finite scalars, whose sum reaches the weights."""
+    model.train()
+    losses = page.objective(model, example_batch(views, next(model.parameters()).device), config)
+    _demand(isinstance(losses, dict) and bool(losses), name, "objective gives no named losses")
+    for key, value in losses.items():
+        _demand(
+            value.ndim == 0 and bool(torch.isfinite(value)), name, f"loss {key} is no finite scalar"
+        )
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    reached = any(p.grad is not None and bool(p.grad.any()) for p in model.parameters())
+    model.zero_grad(set_to_none=True)
+    _demand(reached, name, "objective has no gradient")
+
+
+def check_batches(page: Any, table: PairTable, config: Any, name: str) -> None:
+    """Full lists of row numbers, the same for the same generator, no row twice in a batch."""
+    orders = [
+        list(page.batches(table, config, torch.Generator().manual_seed(3), None)) for _ in range(2)
+    ]
+    _demand(orders[0] == orders[1], name, "batches draws from something else than its generator")
+    for rows in orders[0]:
+        inside = all(isinstance(row, int) and 0 <= row < len(table) for row in rows)
+        _demand(inside, name, f"batches gives row numbers outside 0..{len(table) - 1}")
+        _demand(len(set(rows)) == len(rows), name, "batches puts a row into a batch twice")
+
+
+def check_everything(
+    page: Any, model: nn.Module, config: Any, table: PairTable, name: str
+) -> Iterator[str]:
+    """All checks of a page with this Config; yields the name of each after it passed."""
+    views = page.views(config)
+    check_names(page, name)
+    yield "names"
+    check_branches(model, views, name)
+    yield "branches"
+    check_augment(page, config, views, name)
+    yield "augment"
+    check_objective(page, model, config, views, name)
+    yield "objective"
+    check_batches(page, table, config, name)
+    yield "batches"
+
+
+def example_pair(views: Views) -> PairPixels:
+    """A seeded pair of noise that fits the views."""
+    rng = np.random.default_rng(1)
+    ground, aerial = views.ground, views.aerial
+    side = round(1.25 * aerial.footprint_m / aerial.metres_per_px)
+    return PairPixels(
+        ground=rng.integers(0, 256, (ground.height_px, ground.width_px, 3), dtype=np.uint8),
+        aerial=rng.integers(0, 256, (side, side, 3), dtype=np.uint8),
+        metres_per_px=aerial.metres_per_px,
+        heading_deg=0.0,
+    )
+
+
+def example_batch(views: Views, device: torch.device) -> Batch:
+    """Four seeded pairs of noise at the views' full size."""
+    rng = np.random.default_rng(2)
+
+    def noise(height: int, width: int) -> Any:
+        return rng.integers(0, 256, (4, height, width, 3), dtype=np.uint8)
+
+    raw = RawBatch(
+        ground=noise(views.ground.height_px, views.ground.width_px),
+        aerial=noise(views.aerial.height_px, views.aerial.width_px),
+        rows=np.arange(4),
+        places=np.arange(4),
+        fov_deg=np.full(4, 360.0, dtype=np.float32),
+        heading_deg=np.zeros(4, dtype=np.float32),
+    )
+    return to_batch(raw, views, device)
+
+
+def example_table(rows: int) -> PairTable:
+    """``rows`` one-to-one pairs 50 m apart on a line; the files do not exist."""
+    from pathlib import Path
+
+    latlon = np.stack([np.arange(rows) * 4.5e-4, np.zeros(rows)], axis=1)
+    return PairTable(
+        ground=tuple(Path(f"g{i}.jpg") for i in range(rows)),
+        aerial=tuple(Path(f"a{i}.png") for i in range(rows)),
+        pairs=np.stack([np.arange(rows)] * 2, axis=1),
+        ignored=np.empty((0, 2), dtype=np.int64),
+        ground_latlon=latlon,
+        aerial_latlon=latlon.copy(),
+        metres_per_px=np.full(rows, 0.5),
+        up_bearing_deg=np.zeros(rows),
+        heading_deg=np.zeros(rows),
+        fov_deg=np.full(rows, np.nan),
+        perspective=np.zeros(rows, dtype=bool),
+    )
+
+
+def _demand(holds: bool, name: str, complaint: str) -> None:
+    if not holds:
+        raise _broken(name, complaint)
+
+
+def _broken(name: str, complaint: str) -> InvalidValue:
+    return InvalidValue(f"The method {name} {complaint}.\nSee docs/adding-a-method.md.")
+
+

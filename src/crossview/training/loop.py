@@ -1,0 +1,149 @@
+"""The loop: a generator of step reports. Whoever consumes it logs, saves, validates or stops."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from crossview.errors import TrainingFailed
+from crossview.pairs.batch import Views
+from crossview.pairs.loading import Loader, RawBatch, to_batch
+from crossview.pairs.table import PairTable
+from crossview.training.contract import Method, Neighbours
+from crossview.training.precision import autocast
+from crossview.training.recipe import Recipe
+from crossview.training.state import TrainState
+
+Miner = Callable[[TrainState], Neighbours]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What does not change while training."""
+
+    method: Method
+    config: Any
+    recipe: Recipe
+    views: Views
+    table: PairTable  # the rows trained on
+    device: torch.device
+    mine: Miner | None = None  # similarity neighbours, called every recipe.refresh_epochs epochs
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """One optimiser step, done."""
+
+    step: int  # steps done, from 1
+    steps: int  # steps in all
+    epoch: int  # from 0
+    losses: dict[str, float]  # means over the step's batches; "loss" is their sum
+    lr: float
+    gradient_norm: float
+    pairs: int
+    seconds: float  # of this step, waiting for data included
+    waited_s: float  # of these, for data
+
+
+def train_steps(state: TrainState, job: Job, loader: Loader) -> Iterator[StepReport]:
+    """Train until ``job.recipe.total_steps``; ``state`` is consistent whenever this yields.
+
+    Raises TrainingFailed on a loss or gradient that is not finite; the state is then not usable,
+    the last saved one is.
+    """
+    steps = job.recipe.total_steps(len(job.table))
+    stream = _stream(state, job, loader)
+    state.model.train()
+    while state.step < steps:
+        yield _step(state, job, stream, steps)
+
+
+def _step(
+    state: TrainState, job: Job, stream: Iterator[RawBatch], steps: int
+) -> StepReport:
+    begun, waited, pairs = time.perf_counter(), 0.0, 0
+    torch.manual_seed(job.recipe.seed * 1_000_003 + state.step)  # nothing to save for a resume
+    lr = job.recipe.lr_at(state.step, len(job.table))
+    for group in state.optimiser.param_groups:
+        group["lr"] = lr
+    state.optimiser.zero_grad(set_to_none=True)
+    sums: dict[str, float] = {}
+    for _ in range(job.recipe.accumulate):
+        asked = time.perf_counter()
+        raw = next(stream)
+        waited += time.perf_counter() - asked
+        pairs += len(raw.rows)
+        for name, value in _backward(state, job, raw).items():
+            sums[name] = sums.get(name, 0.0) + value / job.recipe.accumulate
+    norm = _clip(state, job.recipe)
+    if not math.isfinite(sums["loss"] + norm):
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in sums.items())
+        raise TrainingFailed(
+            f"Step {state.step + 1}: {shown}, gradient norm {norm:.4g}; not finite.\n"
+            "Try a lower --lr, a longer warm-up, or --config amp=false; "
+            "the last saved state is untouched."
+        )
+    state.optimiser.step()
+    state.step += 1
+    state.average(job.recipe.ema_decay)
+    return StepReport(
+        step=state.step,
+        steps=steps,
+        epoch=state.epoch,
+        losses=sums,
+        lr=lr,
+        gradient_norm=norm,
+        pairs=pairs,
+        seconds=time.perf_counter() - begun,
+        waited_s=waited,
+    )
+
+
+def _backward(state: TrainState, job: Job, raw: RawBatch) -> dict[str, float]:
+    batch = to_batch(raw, job.views, job.device)
+    with autocast(job.device, job.recipe.amp):
+        losses: Mapping[str, Tensor] = job.method.objective(state.model, batch, job.config)
+    total = torch.stack([value.float() for value in losses.values()]).sum()
+    (total / job.recipe.accumulate).backward()  # type: ignore[no-untyped-call]
+    return {"loss": float(total), **{name: float(value) for name, value in losses.items()}}
+
+
+def _clip(state: TrainState, recipe: Recipe) -> float:
+    """Clip as the recipe says; returns the gradient's norm before."""
+    gradients = [p for p in state.model.parameters() if p.grad is not None]
+    limit = recipe.clip_norm or math.inf
+    norm = float(torch.nn.utils.clip_grad_norm_(gradients, limit))
+    if recipe.clip_value:
+        torch.nn.utils.clip_grad_value_(gradients, recipe.clip_value)
+    return norm
+
+
+def _stream(state: TrainState, job: Job, loader: Loader) -> Iterator[RawBatch]:
+    """Batches without end, from the state's position on; counts them as they are handed out."""
+    while True:
+        order = epoch_order(job, state.epoch, state.neighbours)
+        for raw in loader.epoch(state.epoch, order, start=state.position):
+            state.position += 1
+            yield raw
+        state.epoch, state.position = state.epoch + 1, 0
+        every = job.recipe.refresh_epochs
+        if job.mine and every and state.epoch % every == 0:
+            state.neighbours = job.mine(state)
+
+
+def epoch_order(job: Job, epoch: int, neighbours: Neighbours | None) -> list[list[int]]:
+    """The batches of one epoch: the same for the same seed, epoch and neighbours."""
+    generator = torch.Generator().manual_seed(job.recipe.seed * 1_000_003 + epoch)
+    order = list(job.method.batches(job.table, job.config, generator, neighbours))
+    if not order:
+        raise TrainingFailed(
+            f"{len(job.table)} training pairs do not fill one batch of {job.recipe.batch}.\n"
+            "Use a smaller --batch or more pairs."
+        )
+    return order

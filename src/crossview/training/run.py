@@ -1,0 +1,135 @@
+"""The run folder: what a training is (config.json, info.json), was (log.jsonl) and has become.
+
+``config.json``        method, its Config, data and splits: what a resumed run must agree with
+``info.json``          facts for whoever exports the model: data, licence, synthetic or not
+``state.safetensors``  everything needed to go on (:mod:`crossview.training.state`)
+``model.safetensors``  the weights to use: averaged where the recipe averages
+``log.jsonl``          one JSON object per report
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crossview.errors import BadModel, InvalidValue
+from crossview.files import atomic_write
+
+FORMAT = 1
+CONFIG_NAME = "config.json"
+INFO_NAME = "info.json"
+STATE_NAME = "state.safetensors"
+WEIGHTS_NAME = "model.safetensors"
+LOG_NAME = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and small files of one training."""
+
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        """The file to resume from; absent before the first save."""
+        return self.path / STATE_NAME
+
+    @property
+    def weights(self) -> Path:
+        """The file to export from; absent before the first save."""
+        return self.path / WEIGHTS_NAME
+
+    @property
+    def log(self) -> Path:
+        """JSON lines."""
+        return self.path / LOG_NAME
+
+    def begin(self, config: dict[str, Any], info: dict[str, Any]) -> bool:
+        """Create the folder, or check that it holds a run of the same ``config``.
+
+        Returns whether there is a state to resume from. Another config raises InvalidValue that
+        shows both values of every difference.
+        """
+        if (self.path / CONFIG_NAME).is_file():
+            _same(self.config(), config, self.path)
+        elif self.path.is_dir() and any(self.path.iterdir()):
+            raise InvalidValue(
+                f"{self.path} is not empty and holds no training; choose another --out."
+            )
+        else:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+            except OSError as problem:
+                raise InvalidValue(f"Cannot create {self.path}: {problem.strerror}.") from problem
+            atomic_write(self.path / INFO_NAME, _json(info))
+            atomic_write(self.path / CONFIG_NAME, _json(config))
+        return self.state.is_file()
+
+    def config(self) -> dict[str, Any]:
+        """config.json; BadModel if this is no run folder."""
+        return self._read(CONFIG_NAME)
+
+    def info(self) -> dict[str, Any]:
+        """info.json."""
+        return self._read(INFO_NAME)
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """One more line of the log."""
+        with self.log.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry) + "\n")
+
+    def forget_after(self, step: int) -> None:
+        """Drop the log's lines of steps that are not in the saved state, and a torn last line."""
+        if not self.log.is_file():
+            return
+        kept = []
+        for line in self.log.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                break
+            if entry.get("step", 0) <= step:
+                kept.append(line + "\n")
+        atomic_write(self.log, "".join(kept))
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as problem:
+            raise BadModel(
+                f"No {name} in {self.path}: not a run folder.\n"
+                "Make one with: crossview train --method NAME --data DATA --out RUN"
+            ) from problem
+        except (OSError, ValueError) as problem:
+            raise BadModel(f"{path} cannot be read: {problem}") from problem
+        return values
+
+
+def _same(old: dict[str, Any], new: dict[str, Any], where: Path) -> None:
+    flat_old, flat_new = _flat(old), _flat(json.loads(_json(new)))
+    names = sorted(set(flat_old) | set(flat_new))
+    differences = [n for n in names if flat_old.get(n) != flat_new.get(n)]
+    if differences:
+        name = differences[0] if len(differences) == 1 else None
+        shown = "; ".join(f"{n}: {flat_old.get(n)!r} there, {flat_new.get(n)!r} now"
+                          for n in ([name] if name else differences[:6]))
+        raise InvalidValue(
+            f"{where} holds a training with other settings and cannot be resumed with these:\n"
+            f"{shown}.\nUse the same settings, or another --out."
+        )
+
+
+def _flat(values: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = _flat(value) if isinstance(value, dict) else {"": value}
+        flat |= {f"{key}.{k}".rstrip("."): v for k, v in inner.items()}
+    return flat
+
+
+def _json(values: dict[str, Any]) -> str:
+    return json.dumps(values, indent=2) + os.linesep.replace("\r\n", "\n")

@@ -1,0 +1,165 @@
+"""From a page, its Config and tables to a Session that can start or go on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from crossview import __version__
+from crossview.errors import BadData
+from crossview.pairs.batch import Views
+from crossview.pairs.cache import Cache, cache_key, fill_cache
+from crossview.pairs.loading import Reader
+from crossview.pairs.pages import PageRef
+from crossview.pairs.reading import Files, Source
+from crossview.pairs.table import PairTable, held_out
+from crossview.training.loop import Job
+from crossview.training.mining import similarity_miner
+from crossview.training.precision import open_device
+from crossview.training.recipe import Recipe
+from crossview.training.run import FORMAT, RunFolder
+from crossview.training.session import Session
+from crossview.training.state import TrainState, new_state
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One training, as asked for."""
+
+    method: str  # as given: a name or a path
+    page: PageRef
+    config: Any
+    data: str  # as given
+    tables: Mapping[str, PairTable]
+    info: Mapping[str, Any]
+    out: Path
+    device: str = "auto"
+    workers: int = 1
+    cache: Path | None = None
+    val_share: float = 0.05  # of the training places, where the data has no val split
+    val_rows: int = 1000  # at most so many
+    save_every: int = 200
+    validate_every: int = 0
+
+
+def split_rows(request: Request, seed: int) -> tuple[PairTable, PairTable | None]:
+    """Training rows and validation rows; a ``val`` split of the data comes before a share."""
+    if "train" not in request.tables:
+        raise BadData(f"{request.data} has no rows of split train.")
+    train, given = request.tables["train"], request.tables.get("val")
+    if given is not None:
+        return train, _at_most(given, request.val_rows, seed)
+    away = held_out(train, request.val_share, seed)
+    if not away.any():
+        return train, None
+    return train.take(~away), _at_most(train.take(away), request.val_rows, seed)
+
+
+def prepare(request: Request, progress: Progress = lambda done, total: None) -> Session:
+    """Check or create the run folder, fill the cache, and put the session together."""
+    page = request.page.load()
+    recipe, views = Recipe.of(request.config), page.views(request.config)
+    train, val = split_rows(request, recipe.seed)
+    folder = RunFolder(request.out)
+    folder.begin(_record(request, train, val), dict(request.info))
+    reader = _reader(request, train, views, recipe.seed, progress)
+    val_reader = None
+    if val is not None:
+        val_reader = replace(
+            _reader(request, val, views, recipe.seed, progress), page=None, config={}
+        )
+    mine = similarity_miner(replace(reader, page=None, config={}), request.workers, request.config)
+    return Session(
+        job=Job(
+            method=page,
+            config=request.config,
+            recipe=recipe,
+            views=views,
+            table=train,
+            device=open_device(request.device),
+            mine=mine if recipe.refresh_epochs else None,
+        ),
+        reader=reader,
+        folder=folder,
+        workers=request.workers,
+        save_every=request.save_every,
+        validate_every=request.validate_every,
+        validation=val,
+        validation_reader=val_reader,
+    )
+
+
+def start_state(session: Session) -> TrainState:
+    """The network on its device, seeded; pretrained weights are fetched only for a new run."""
+    job = session.job
+    torch.manual_seed(job.recipe.seed)
+    if session.folder.state.is_file():
+        model = build_without_weights(job.method, job.config)
+    else:
+        model = job.method.build(job.config)
+    model = model.to(job.device).to(memory_format=torch.channels_last)
+    return new_state(model, job.recipe)
+
+
+def build_without_weights(page: Any, config: Any) -> nn.Module:
+    """The network about to be filled from a file: no pretrained weights are looked for."""
+    if any(field.name == "weights" for field in fields(config)):
+        config = replace(config, weights="none")
+    model: nn.Module = page.build(config)
+    return model
+
+
+def _reader(
+    request: Request, table: PairTable, views: Views, seed: int, progress: Progress
+) -> Reader:
+    source: Source = Files(table, views.ground)
+    if request.cache is not None:
+        folder = request.cache / cache_key(table, views.ground)
+        for done, total in fill_cache(folder, Files(table, views.ground), request.workers):
+            progress(done, total)
+        source = Cache(folder)
+    return Reader(
+        table=table,
+        source=source,
+        views=views,
+        places=table.places(),
+        page=request.page,
+        config=asdict(request.config),
+        seed=seed,
+    )
+
+
+def _record(request: Request, train: PairTable, val: PairTable | None) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "crossview": __version__,
+        "method": request.method,
+        "config": asdict(request.config),
+        "data": request.data,
+        "train": {"rows": len(train), "digest": _digest(train)},
+        "val": {"rows": len(val), "digest": _digest(val)} if val is not None else None,
+    }
+
+
+def _digest(table: PairTable) -> str:
+    """12 hex digits of the files' names and the relation."""
+    digest = hashlib.sha256()
+    for path in (*table.ground, *table.aerial):
+        digest.update(f"{path.parent.name}/{path.name}\n".encode())
+    digest.update(table.pairs.tobytes() + table.ignored.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def _at_most(table: PairTable, rows: int, seed: int) -> PairTable:
+    if len(table) <= rows:
+        return table
+    order = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))
+    return table.take(sorted(order[:rows].tolist()))
