@@ -19,7 +19,7 @@ EXTRAS = {
     "safetensors": "train",
     "onnx": "train",
     "onnxscript": "train",
-    "tensorboard": "train",
+    "tensorboard": "board",
     "pillow_heif": "heif",
 }
 
@@ -37,8 +37,11 @@ def explained() -> Iterator[Outcome]:
     outcome = Outcome()
     try:
         yield outcome
+        if outcome.code == 130:  # the parser has caught Ctrl-C itself
+            typer.echo("Stopped.", err=True)
     except KeyboardInterrupt:
         outcome.code = 130
+        typer.echo("Stopped.", err=True)
     except SystemExit as leaving:
         outcome.code = leaving.code if isinstance(leaving.code, int) else 1
     except Exception as problem:  # the outermost frame: nothing above could handle it
@@ -46,8 +49,6 @@ def explained() -> Iterator[Outcome]:
         typer.echo(f"Error: {message}", err=True)
         if os.environ.get("CROSSVIEW_DEBUG") == "1":
             traceback.print_exception(problem)
-    if outcome.code == 130:
-        typer.echo("Stopped.", err=True)
 
 
 def _message(problem: Exception) -> tuple[str, int]:
