@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -146,6 +148,21 @@ def test_neither_import_nor_help_loads_anything_heavy(arguments):
     )
     said = run_python(f"import sys, crossview\n{call}print(*sys.modules, file=sys.stderr)")
     assert HEAVY & set(said.split()) == set()
+
+
+def test_every_package_that_is_imported_is_a_declared_dependency():
+    declared = {
+        re.split(r"[^\w.-]", line)[0].lower() for line in metadata.requires("crossview") or []
+    }
+    providers = metadata.packages_distributions()
+    wrong = []
+    for path in SOURCES:
+        for name in imported_names(path, ast.walk(parsed(path))):
+            top = name.partition(".")[0]
+            given_by = {p.lower().replace("_", "-") for p in providers.get(top, [top])}
+            if top not in {"crossview", *sys.stdlib_module_names} and not given_by & declared:
+                wrong.append((str(path), top))
+    assert wrong == []
 
 
 def run_python(code: str) -> str:
