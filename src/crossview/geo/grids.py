@@ -1,0 +1,160 @@
+"""RasterGrid: pixels laid on Earth by a coordinate reference system and an affine transform."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from crossview.errors import InvalidValue, NotGeoreferenced, require
+from crossview.geo.points import LatLon
+
+Floats = NDArray[np.float64]
+Affine6 = tuple[float, float, float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a pixel measures on the ground, arrays of one shape.
+
+    Metres along a row (``right_m``) and along a column (``down_m``), and the bearing of the
+    column's upper end, clockwise from true north in [-180, 180).
+    """
+
+    right_m: Floats
+    down_m: Floats
+    up_bearing_deg: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class RasterGrid:
+    """A raster's place on Earth, whatever its projection.
+
+    ``crs`` is WKT. ``transform`` (a, b, c, d, e, f) maps continuous pixel coordinates (pixel
+    centres at halves) to x = a column + b row + c and y = d column + e row + f. Rows must run
+    clockwise of columns as in any picture that is not mirrored: a e - b d < 0.
+    """
+
+    crs: str
+    transform: Affine6
+    width_px: int
+    height_px: int
+
+    def __post_init__(self) -> None:
+        a, b, _, d, e, _ = self.transform
+        require(
+            self.width_px > 0 and self.height_px > 0 and math.isfinite(sum(self.transform)),
+            f"a grid needs pixels and a finite transform, got {self.width_px} x {self.height_px} "
+            f"pixels and {self.transform}.",
+        )
+        require(a * e - b * d < 0.0, f"the grid's transform {self.transform} mirrors the picture.")
+
+    @staticmethod
+    def around(
+        centre: LatLon, metres_per_px: float, size_px: tuple[int, int], up_bearing_deg: float = 0.0
+    ) -> RasterGrid:
+        """A picture of known centre, scale, (width, height) and bearing of up, in ground metres."""
+        require(metres_per_px > 0.0, f"metres_per_px must be > 0, got {metres_per_px}.")
+        crs = f"+proj=aeqd +lat_0={centre.lat!r} +lon_0={centre.lon!r} +datum=WGS84 +units=m"
+        cos, sin = (
+            turn(math.radians(up_bearing_deg)) * metres_per_px for turn in (math.cos, math.sin)
+        )
+        a, b, d, e = cos, -sin, -sin, -cos
+        width, height = size_px
+        c, f = -(a * width + b * height) / 2.0, -(d * width + e * height) / 2.0
+        return RasterGrid(wkt(crs), (a, b, c, d, e, f), width, height)
+
+    def cropped(self, left_px: float, top_px: float, width_px: int, height_px: int) -> RasterGrid:
+        """The grid of a part of this one (or of a larger one around it)."""
+        a, b, c, d, e, f = self.transform
+        x, y = a * left_px + b * top_px + c, d * left_px + e * top_px + f
+        return replace(self, transform=(a, b, x, d, e, y), width_px=width_px, height_px=height_px)
+
+    def shrunk(self, times: int) -> RasterGrid:
+        """Every ``times`` x ``times`` pixels as one; what is left over at the end is dropped."""
+        a, b, c, d, e, f = self.transform
+        return RasterGrid(
+            self.crs,
+            (a * times, b * times, c, d * times, e * times, f),
+            self.width_px // times,
+            self.height_px // times,
+        )
+
+    def latlon(self, column_px: ArrayLike, row_px: ArrayLike) -> tuple[Floats, Floats]:
+        """Latitudes and longitudes of continuous pixel coordinates (arrays of one shape)."""
+        a, b, c, d, e, f = self.transform
+        column, row = np.asarray(column_px, float), np.asarray(row_px, float)
+        lon, lat = _to_latlon(self.crs).transform(
+            a * column + b * row + c, d * column + e * row + f
+        )
+        lat, lon = np.asarray(lat, float), np.asarray(lon, float)
+        if not (np.isfinite(lat).all() and np.isfinite(lon).all()):
+            raise NotGeoreferenced(
+                "The imagery's coordinates lie outside of its own projection's range.\n"
+                "Check its coordinate reference system, or give the right one with --crs."
+            )
+        return lat, lon
+
+    def pixel(self, lat: ArrayLike, lon: ArrayLike) -> tuple[Floats, Floats]:
+        """Continuous (columns, rows) of places; the inverse of :meth:`latlon`."""
+        x, y = _to_latlon(self.crs).transform(
+            np.asarray(lon, float), np.asarray(lat, float), direction="INVERSE"
+        )
+        a, b, c, d, e, f = self.transform
+        x, y, determinant = np.asarray(x) - c, np.asarray(y) - f, a * e - b * d
+        return (e * x - b * y) / determinant, (a * y - d * x) / determinant
+
+    def ground(self, column_px: ArrayLike, row_px: ArrayLike) -> Ground:
+        """Ground metres per pixel and the bearing of up, geodesic on WGS84.
+
+        In Web Mercator this is the nominal pixel size times cos(latitude), within 0.34 % (the
+        ellipsoid's share).
+        """
+        column, row = np.asarray(column_px, float), np.asarray(row_px, float)
+        left, right = self.latlon(column - 0.5, row), self.latlon(column + 0.5, row)
+        above, below = self.latlon(column, row - 0.5), self.latlon(column, row + 0.5)
+        _, _, right_m = _ellipsoid().inv(left[1], left[0], right[1], right[0])
+        up, _, down_m = _ellipsoid().inv(below[1], below[0], above[1], above[0])
+        bearing = (np.asarray(up) + 180.0) % 360.0 - 180.0
+        return Ground(np.asarray(right_m), np.asarray(down_m), bearing)
+
+
+def wkt(crs: str) -> str:
+    """WKT of a reference system given as WKT, ``EPSG:25833``, a PROJ string and the like.
+
+    Raises :class:`InvalidValue` for what PROJ does not know, :class:`NotGeoreferenced` for a
+    system without a tie to Earth (a local or engineering one).
+    """
+    import pyproj
+
+    try:
+        system = pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.CRSError as problem:
+        raise InvalidValue(
+            f"Unknown coordinate reference system {crs[:80]!r}. "
+            "Give an EPSG code such as EPSG:25833."
+        ) from problem
+    if not (system.is_geographic or system.is_projected):
+        raise NotGeoreferenced(
+            f"The coordinate reference system {system.name!r} is not tied to a place on Earth.\n"
+            "Give the right one with --crs, for example --crs EPSG:25833."
+        )
+    return str(system.to_wkt())
+
+
+@lru_cache(maxsize=256)
+def _to_latlon(crs: str) -> Any:
+    import pyproj
+
+    return pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
+
+
+@lru_cache(maxsize=1)
+def _ellipsoid() -> Any:
+    import pyproj
+
+    return pyproj.Geod(ellps="WGS84")

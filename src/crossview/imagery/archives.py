@@ -1,0 +1,225 @@
+"""Where tiles are kept: an XYZ folder, an MBTiles database, a PMTiles archive."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from crossview.errors import BadImagery
+from crossview.imagery.pyramids import TileNumber
+
+PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
+
+
+class XyzFolder:
+    """``zoom/x/y.png`` (or .jpg, .webp), y counted from the north."""
+
+    attribution = ""
+    date = ""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+        self._suffix: dict[tuple[int, TileNumber], str] = {}
+
+    @staticmethod
+    def looks_like(path: Path) -> bool:
+        """Whether a folder holds at least one zoom/x/y picture."""
+        return any(_numbered(column) for zoom in _zooms(path) for column in _numbered(zoom))
+
+    def zooms(self) -> list[int]:
+        """See :class:`TileArchive`."""
+        zooms = (zoom for zoom in _zooms(self._path) if any(map(_numbered, _numbered(zoom))))
+        return sorted(int(zoom.name) for zoom in zooms)
+
+    def tiles(self, zoom: int) -> set[TileNumber]:
+        """See :class:`TileArchive`."""
+        found: set[TileNumber] = set()
+        for column in _numbered(self._path / str(zoom)):
+            for picture in _numbered(column):
+                tile = (int(column.name), int(picture.stem))
+                self._suffix[zoom, tile] = picture.suffix
+                found.add(tile)
+        return found
+
+    def data(self, zoom: int, tile: TileNumber) -> bytes:
+        """See :class:`TileArchive`."""
+        x, y = tile
+        path = self._path / str(zoom) / str(x) / f"{y}{self._suffix[zoom, tile]}"
+        try:
+            return path.read_bytes()
+        except OSError as problem:
+            raise BadImagery(f"{path} cannot be read: {problem.strerror}.") from problem
+
+    def files(self) -> list[Path]:
+        """The folders of columns: they change when a tile comes or goes."""
+        return sorted(column for zoom in _zooms(self._path) for column in _numbered(zoom))
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _zooms(path: Path) -> list[Path]:
+    return [folder for folder in _numbered(path) if folder.is_dir() and int(folder.name) <= 24]
+
+
+def _numbered(path: Path) -> list[Path]:
+    """Folders named by a number, or pictures named by one."""
+    if not path.is_dir():
+        return []
+    return [
+        entry
+        for entry in path.iterdir()
+        if entry.stem.isdigit() and (entry.suffix.lower() in PICTURES or entry.is_dir())
+    ]
+
+
+class MbTiles:
+    """An SQLite database of tiles (MBTiles 1.3); its rows count from the south."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        try:
+            self._db = sqlite3.connect(
+                f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
+            )
+            facts = dict(self._db.execute("SELECT name, value FROM metadata"))
+        except sqlite3.Error as problem:
+            raise BadImagery(f"{path} cannot be read as MBTiles: {problem}.") from problem
+        self.attribution = str(facts.get("attribution", "")).strip()
+        self.date = str(facts.get("date", "")).strip()
+        if str(facts.get("format", "")).lower() in ("pbf", "mvt"):
+            raise vector_tiles(path)
+
+    def zooms(self) -> list[int]:
+        """See :class:`TileArchive`."""
+        return [zoom for (zoom,) in self._rows("SELECT DISTINCT zoom_level FROM tiles ORDER BY 1")]
+
+    def tiles(self, zoom: int) -> set[TileNumber]:
+        """See :class:`TileArchive`."""
+        query = "SELECT tile_column, tile_row FROM tiles WHERE zoom_level = ?"
+        return {(x, 2**zoom - 1 - row) for x, row in self._rows(query, zoom)}
+
+    def data(self, zoom: int, tile: TileNumber) -> bytes:
+        """See :class:`TileArchive`."""
+        query = (
+            "SELECT tile_data FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
+        )
+        x, y = tile
+        (row,) = self._rows(query, zoom, x, 2**zoom - 1 - y)[:1]
+        return bytes(row[0])
+
+    def files(self) -> list[Path]:
+        """See :class:`TileArchive`."""
+        return [Path(self.name)]
+
+    def close(self) -> None:
+        """See :class:`TileArchive`."""
+        self._db.close()
+
+    def _rows(self, query: str, *values: int) -> list[Any]:
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as problem:
+            raise BadImagery(f"{self.name} cannot be read as MBTiles: {problem}.") from problem
+
+
+class PmTiles:
+    """A PMTiles archive (version 3) of pictures, memory-mapped."""
+
+    def __init__(self, path: Path) -> None:
+        from pmtiles.reader import MmapSource
+        from pmtiles.tile import TileType, deserialize_header
+
+        self.name = str(path)
+        try:
+            self._file = path.open("rb")
+            self._bytes = MmapSource(self._file)
+            self._header = deserialize_header(self._bytes(0, 127))
+            facts = self._metadata()
+        except Exception as problem:  # pmtiles raises its own, struct's and index errors
+            raise BadImagery(
+                f"{path} cannot be read as PMTiles (version 3): {type(problem).__name__} {problem}."
+            ) from problem
+        if self._header["tile_type"] == TileType.MVT:
+            raise vector_tiles(path)
+        self.attribution = str(facts.get("attribution", "")).strip()
+        self.date = str(facts.get("date", "")).strip()
+        self._found: dict[int, dict[TileNumber, tuple[int, int]]] = {}
+
+    def zooms(self) -> list[int]:
+        """See :class:`TileArchive`."""
+        named = range(self._header["min_zoom"], self._header["max_zoom"] + 1)
+        return [zoom for zoom in named if self._at(zoom)]
+
+    def tiles(self, zoom: int) -> set[TileNumber]:
+        """See :class:`TileArchive`."""
+        return set(self._at(zoom))
+
+    def data(self, zoom: int, tile: TileNumber) -> bytes:
+        """See :class:`TileArchive`."""
+        from pmtiles.tile import Compression
+
+        offset, length = self._at(zoom)[tile]
+        data: bytes = self._bytes(self._header["tile_data_offset"] + offset, length)
+        packed = self._header["tile_compression"] == Compression.GZIP
+        return gzip.decompress(data) if packed else data
+
+    def files(self) -> list[Path]:
+        """See :class:`TileArchive`."""
+        return [Path(self.name)]
+
+    def close(self) -> None:
+        """See :class:`TileArchive`."""
+        self._file.close()
+
+    def _at(self, zoom: int) -> dict[TileNumber, tuple[int, int]]:
+        """Offset and length of every tile of a zoom."""
+        if zoom not in self._found:
+            from pmtiles.tile import tileid_to_zxy, zxy_to_tileid
+
+            first, last = zxy_to_tileid(zoom, 0, 0), zxy_to_tileid(zoom + 1, 0, 0)
+            root = self._header["root_offset"], self._header["root_length"]
+            found: dict[TileNumber, tuple[int, int]] = {}
+            for start, run, offset, length in self._entries(*root):
+                for number in range(max(start, first), min(start + run, last)):
+                    _, x, y = tileid_to_zxy(number)
+                    found[x, y] = (offset, length)
+            self._found[zoom] = found
+        return self._found[zoom]
+
+    def _entries(self, offset: int, length: int) -> Iterator[tuple[int, int, int, int]]:
+        """(first tile id, run, offset, length) of every entry, leaf directories included."""
+        from pmtiles.tile import deserialize_directory
+
+        try:
+            entries = deserialize_directory(self._bytes(offset, length))
+        except Exception as problem:  # a cut file: gzip's, struct's and index errors
+            raise BadImagery(f"{self.name} is truncated or damaged: {problem}.") from problem
+        for entry in entries:
+            if entry.run_length > 0:
+                yield entry.tile_id, entry.run_length, entry.offset, entry.length
+            else:
+                leaf = self._header["leaf_directory_offset"] + entry.offset
+                yield from self._entries(leaf, entry.length)
+
+    def _metadata(self) -> dict[str, Any]:
+        from pmtiles.tile import Compression
+
+        data = self._bytes(self._header["metadata_offset"], self._header["metadata_length"])
+        if self._header["internal_compression"] == Compression.GZIP:
+            data = gzip.decompress(data)
+        facts = json.loads(data) if data else {}
+        return facts if isinstance(facts, dict) else {}
+
+
+def vector_tiles(path: Path) -> BadImagery:
+    """The error for an archive of map shapes."""
+    return BadImagery(
+        f"{path} holds vector tiles: the shapes of a map, not pictures from above.\n"
+        "crossview compares photos with imagery; give an archive of PNG, JPEG or WebP tiles."
+    )

@@ -1,0 +1,158 @@
+"""Pyramids of Web Mercator tiles: a zoom is chosen, its tiles become sheets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from crossview.errors import BadImagery, EmptyRegion, InvalidValue
+from crossview.geo.mercator import HALF_WORLD_M, latlon_from_xy, metres_per_px, tile_grid
+from crossview.imagery.mosaics import MosaicStore, Piece, shrunk_patch
+from crossview.imagery.sheets import Box, Patch, Sheet
+
+TileNumber = tuple[int, int]  # x from the west, y from the north
+
+
+class TileArchive(Protocol):
+    """Pictures by zoom, x and y."""
+
+    name: str
+    attribution: str
+    date: str
+
+    def zooms(self) -> list[int]:
+        """The zooms that hold tiles, ascending."""
+
+    def tiles(self, zoom: int) -> set[TileNumber]:
+        """The tiles of a zoom that exist."""
+
+    def data(self, zoom: int, tile: TileNumber) -> bytes:
+        """The picture file of a tile that exists."""
+
+    def files(self) -> list[Path]:
+        """What changes on disk when the archive does."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+@dataclass(frozen=True)
+class TileStore:
+    """One tile as a store; decoded anew at each call."""
+
+    archive: TileArchive
+    zoom: int
+    tile: TileNumber
+    size_px: int
+
+    @property
+    def block_px(self) -> tuple[int, int]:
+        """See :class:`Store`."""
+        return self.size_px, self.size_px
+
+    def read(self, box: Box) -> Patch:
+        """See :class:`Store`."""
+        return self._whole().cut(box)
+
+    def shrunk(self, height_px: int, width_px: int) -> Patch:
+        """See :class:`Store`."""
+        return shrunk_patch(self._whole(), height_px, width_px)
+
+    def _whole(self) -> Patch:
+        where = f"tile {self.zoom}/{self.tile[0]}/{self.tile[1]} of {self.archive.name}"
+        patch = decoded(self.archive.data(self.zoom, self.tile), where)
+        height, width = patch.pixels.shape[:2]
+        if (height, width) != (self.size_px, self.size_px):
+            raise BadImagery(
+                f"{where} has {width} x {height} pixels where others have {self.size_px}.\n"
+                "All tiles of a pyramid must be squares of one size."
+            )
+        return patch
+
+
+def decoded(data: bytes, where: str) -> Patch:
+    """RGB and validity of a PNG, JPEG or WebP file in memory."""
+    import cv2
+
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    if stored is None:
+        raise BadImagery(f"{where} cannot be decoded; it is damaged or not PNG, JPEG or WebP.")
+    if stored.dtype == np.uint16:
+        stored = (stored >> 8).astype(np.uint8)
+    if stored.ndim == 2:
+        return Patch(np.asarray(cv2.cvtColor(stored, cv2.COLOR_GRAY2RGB), np.uint8), None)
+    rgb = np.asarray(cv2.cvtColor(stored[..., :3], cv2.COLOR_BGR2RGB), np.uint8)
+    if stored.shape[2] == 4 and not (stored[..., 3] == 255).all():
+        return Patch(rgb, np.where(stored[..., 3] > 127, 255, 0).astype(np.uint8))
+    return Patch(rgb, None)
+
+
+def pyramid_sheets(
+    archive: TileArchive, *, zoom: int | None, finest_useful_m: float | None
+) -> list[Sheet]:
+    """The sheets of one zoom: as asked, else the coarsest that is fine enough, else the finest.
+
+    Fine enough means at most ``finest_useful_m`` ground metres per pixel.
+    """
+    chosen = _chosen_zoom(archive, zoom, finest_useful_m)
+    numbers = archive.tiles(chosen)
+    first = min(numbers)
+    size = decoded(archive.data(chosen, first), archive.name).pixels.shape[0]
+    return [_sheet(archive, chosen, group, size) for group in connected(numbers)]
+
+
+def _chosen_zoom(archive: TileArchive, zoom: int | None, finest_useful_m: float | None) -> int:
+    zooms = archive.zooms()
+    if not zooms:
+        raise EmptyRegion(f"{archive.name} holds no tiles.")
+    if zoom is not None:
+        if zoom not in zooms:
+            held = ", ".join(map(str, zooms))
+            raise InvalidValue(f"--zoom {zoom}: {archive.name} holds the zooms {held}.")
+        return zoom
+    if finest_useful_m is None:
+        return zooms[-1]
+    _, y = min(archive.tiles(zooms[-1]))
+    north_m = HALF_WORLD_M * (1.0 - 2.0 * (y + 0.5) / 2 ** zooms[-1])
+    lat = latlon_from_xy(0.0, north_m).lat
+    enough = [z for z in zooms if metres_per_px(lat, z) <= finest_useful_m]
+    return enough[0] if enough else zooms[-1]
+
+
+def connected(tiles: set[TileNumber]) -> Iterator[set[TileNumber]]:
+    """Groups of tiles that touch at an edge or a corner, from the west."""
+    waiting = set(tiles)
+    for seed in sorted(tiles):
+        if seed not in waiting:
+            continue
+        waiting.discard(seed)
+        group, front = {seed}, [seed]
+        while front:
+            x, y = front.pop()
+            around = {(x + i, y + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & waiting
+            waiting -= around
+            group |= around
+            front.extend(around)
+        yield group
+
+
+def _sheet(archive: TileArchive, zoom: int, tiles: set[TileNumber], size_px: int) -> Sheet:
+    xs, ys = [x for x, _ in tiles], [y for _, y in tiles]
+    west, north = min(xs), min(ys)
+    grid = tile_grid(zoom, (west, north), (max(xs), max(ys)), size_px)
+    whole = Box(0, grid.height_px, 0, grid.width_px)
+
+    def pieces_in(box: Box) -> Iterable[Piece]:
+        for y in range(box.top // size_px, (box.bottom - 1) // size_px + 1):
+            for x in range(box.left // size_px, (box.right - 1) // size_px + 1):
+                tile = (x + west, y + north)
+                if tile in tiles:
+                    place = Box(y * size_px, (y + 1) * size_px, x * size_px, (x + 1) * size_px)
+                    yield Piece(place, TileStore(archive, zoom, tile, size_px))
+
+    store = MosaicStore(whole, (size_px, size_px), pieces_in)
+    return Sheet(f"{archive.name} (zoom {zoom})", grid, store)

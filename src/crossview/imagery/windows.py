@@ -1,0 +1,129 @@
+"""Windows of ground metres, cut from imagery in reading order and in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from crossview.geo.points import LatLon, distances_m
+from crossview.geo.tilings import WindowRow, window_rows
+from crossview.imagery.rows import Rows
+from crossview.imagery.sheets import Box, Bytes, Sheet
+from crossview.imagery.sources import Imagery
+
+NODATA_SHARE = 0.02  # a window with more of its pixels missing is left out
+STRIP_PX = 24_576  # wider sheets are walked in strips, so that rows in memory stay bounded
+OBLONG = 0.002  # pixels whose sides differ by a larger share are made square
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """Which windows: their side, their distance, and the circle their centres must lie in."""
+
+    footprint_m: float
+    stride_m: float
+    near: LatLon | None = None
+    within_m: float = 0.0
+
+
+class Window(NamedTuple):
+    """One window. ``pixels`` is a view of the rows in memory: copy it to keep it."""
+
+    number: int  # counts all planned windows, those left out too
+    pixels: Bytes  # [h, w, 3], square pixels, at least the footprint
+    metres_per_px: float
+    lat: float
+    lon: float
+    up_bearing_deg: float
+
+
+class Strip(NamedTuple):
+    """Columns [left, right) of a sheet, and the rows of windows that lie in them."""
+
+    sheet: Sheet
+    left: int
+    right: int
+    rows: Iterator[WindowRow]
+
+
+def count(imagery: Imagery, tiling: Tiling) -> int:
+    """How many windows are planned; those without data are only found when read."""
+    return sum(len(row.lefts_px) for strip in strips(imagery, tiling) for row in strip.rows)
+
+
+def cut(imagery: Imagery, tiling: Tiling, start: int = 0) -> Iterator[Window]:
+    """The planned windows from number ``start``, without those that lack data.
+
+    Left out are windows of which more than 2 % is no data, and windows of one single colour.
+    """
+    number = 0
+    for strip in strips(imagery, tiling):
+        rows = Rows(strip.sheet, strip.left, strip.right)
+        for row in strip.rows:
+            if number + len(row.lefts_px) > start:
+                yield from _cut_row(strip, row, rows, number, start)
+            number += len(row.lefts_px)
+
+
+def strips(imagery: Imagery, tiling: Tiling) -> Iterator[Strip]:
+    """The plan in reading order: sheet by sheet, strip by strip, rows from the top."""
+    for sheet in imagery.sheets:
+        rows = window_rows(sheet.grid, tiling.footprint_m, tiling.stride_m)
+        widest = max((row.width_px for row in rows), default=0)
+        if widest == 0:
+            continue
+        for left in range(0, sheet.grid.width_px, STRIP_PX):
+            right = min(left + STRIP_PX + widest, sheet.grid.width_px)
+            yield Strip(sheet, left, right, _rows_of(sheet, tiling, left))
+
+
+def _rows_of(sheet: Sheet, tiling: Tiling, left: int) -> Iterator[WindowRow]:
+    """Rows reduced to the windows that begin in the strip at ``left`` and lie in the circle."""
+    for row in window_rows(sheet.grid, tiling.footprint_m, tiling.stride_m):
+        kept = (row.lefts_px >= left) & (row.lefts_px < left + STRIP_PX)
+        if tiling.near is not None and kept.any():
+            lat, lon = sheet.grid.latlon(*row.centres())
+            kept &= distances_m(tiling.near, lat, lon) <= tiling.within_m
+        if kept.any():
+            yield replace(row, lefts_px=row.lefts_px[kept])
+
+
+def _cut_row(strip: Strip, row: WindowRow, rows: Rows, number: int, start: int) -> Iterator[Window]:
+    patch = rows.read(row.top_px, row.top_px + row.height_px)
+    centres = row.centres()
+    lat, lon = strip.sheet.grid.latlon(*centres)
+    up = strip.sheet.grid.ground(*centres).up_bearing_deg
+    for i, left in enumerate((row.lefts_px - strip.left).tolist()):
+        window = patch.cut(Box(0, row.height_px, left, left + row.width_px))
+        if number + i < start or _lacks_data(window.pixels, window.valid):
+            continue
+        pixels, metres_per_px = _square(window.pixels, row)
+        yield Window(number + i, pixels, metres_per_px, float(lat[i]), float(lon[i]), float(up[i]))
+
+
+def _lacks_data(pixels: Bytes, valid: Bytes | None) -> bool:
+    import cv2
+
+    if valid is not None and valid.size - cv2.countNonZero(valid) > NODATA_SHARE * valid.size:
+        return True
+    corner = pixels[0, 0]
+    return bool((pixels[::8, ::8] == corner).all() and (pixels == corner).all())
+
+
+def _square(pixels: Bytes, row: WindowRow) -> tuple[Bytes, float]:
+    """Pixels as they are if they are square, else resampled to the finer of their two sides.
+
+    The scale has five digits (4 mm in 80 m), so that neighbouring rows of Web Mercator share it
+    and what is computed from it can be reused.
+    """
+    import cv2
+
+    finer = min(row.right_m, row.down_m)
+    if max(row.right_m, row.down_m) <= finer * (1.0 + OBLONG):
+        return pixels, float(f"{(row.right_m * row.down_m) ** 0.5:.5g}")
+    size = round(row.width_px * row.right_m / finer), round(row.height_px * row.down_m / finer)
+    square = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
+    return np.asarray(square, np.uint8), float(f"{finer:.5g}")
