@@ -159,7 +159,7 @@ def normalised(images: Pixels, spec: ViewSpec, device: torch.device) -> Tensor:
 
 
 def worker_pool(workers: int, initializer: Any, *arguments: Any) -> ProcessPoolExecutor:
-    """A pool of spawned processes that ignore Ctrl-C and end when this process does."""
+    """A pool of spawned processes that ignore Ctrl-C and SIGTERM and end when this process does."""
     return ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("spawn"),
@@ -175,7 +175,8 @@ def _start_worker(initializer: Any, arguments: tuple[Any, ...]) -> None:
     import cv2
 
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training process decides when to stop
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group by shells
+        signal.signal(number, signal.SIG_IGN)  # the training process decides when to stop
     threading.Thread(target=_end_with_parent, daemon=True).start()
     initializer(*arguments)
 

@@ -111,7 +111,7 @@ def _backward(state: TrainState, job: Job, raw: RawBatch) -> dict[str, float]:
         losses: Mapping[str, Tensor] = job.method.objective(state.model, batch, job.config)
     total = torch.stack([value.float() for value in losses.values()]).sum()
     (total / job.recipe.accumulate).backward()  # type: ignore[no-untyped-call]
-    return {"loss": float(total), **{name: float(value) for name, value in losses.items()}}
+    return {"loss": total.item(), **{name: value.item() for name, value in losses.items()}}
 
 
 def _clip(state: TrainState, recipe: Recipe) -> float:

@@ -101,8 +101,7 @@ def save_state(state: TrainState, path: Path) -> None:
     if state.neighbours is not None:
         tensors["neighbours"] = torch.from_numpy(state.neighbours)
     counters = {"step": state.step, "epoch": state.epoch, "position": state.position}
-    with writing(path) as temporary:
-        save_file(_plain(tensors), temporary, metadata={"counters": json.dumps(counters)})
+    _write(tensors, path, {"counters": json.dumps(counters)})
 
 
 def load_state(state: TrainState, path: Path) -> None:
@@ -122,8 +121,7 @@ def load_state(state: TrainState, path: Path) -> None:
 
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:
     """A network's state_dict as safetensors, atomically."""
-    with writing(path) as temporary:
-        save_file(_plain(weights), temporary)
+    _write(weights, path, {})
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -138,6 +136,13 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as problem:
         raise BadModel(f"{path} cannot be read as safetensors: {problem}") from problem
+
+
+def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    with writing(path) as temporary:
+        rights = temporary.stat().st_mode  # the library makes files that only the owner can read
+        save_file(_plain(tensors), temporary, metadata=metadata)
+        temporary.chmod(rights)
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,49 @@
+"""``crossview export``: a run folder becomes a model that index and locate can use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossview.cli import console
+from crossview.errors import InvalidValue
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder of crossview train.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for model.json and the ONNX files, or its model.onnx.")
+    ],
+    half: Annotated[
+        bool, typer.Option("--half", help="Store weights as float16: half the size.")
+    ] = False,
+    method: Annotated[
+        str | None, typer.Option(help="Where the method's page is now, if it was moved.")
+    ] = None,
+) -> None:
+    """Write a trained network as ONNX, checked to give the same embeddings as the original."""
+    import logging
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    from crossview import wiring
+    from crossview.training.export import export as write
+    from crossview.training.run import RunFolder
+
+    folder = out.parent if out.suffix == ".onnx" else out
+    if out.suffix == ".onnx" and out.name != "model.onnx":
+        raise InvalidValue(
+            f"--out {out}: the file of a model is always called model.onnx, because model.json "
+            "lies beside it.\nName the folder instead."
+        )
+    trained = RunFolder(run)
+    record = trained.config()
+    page = wiring.method_page(method or record["method"]).load()
+    config = wiring.make_config(page, record["config"])
+    done = write(trained, page, config, folder, half=half)
+    console.note(
+        f"{done.bytes / 1e6:.1f} MB, vectors of {done.info.dim} numbers, "
+        f"largest difference from the original {done.difference:.1g}."
+    )
+    console.result(str(done.folder))

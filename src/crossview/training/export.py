@@ -1,0 +1,240 @@
+"""From a run folder to a model folder: ONNX files and model.json, checked against the original."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from crossview.errors import BadModel, InvalidValue
+from crossview.files import atomic_write
+from crossview.pairs.batch import Pixels, Views
+from crossview.retrieval.model import (
+    AERIAL_NAME,
+    GROUND_NAME,
+    INFO_NAME,
+    SHARED_NAME,
+    ModelInfo,
+    canonical,
+)
+from crossview.training.run import RunFolder
+from crossview.training.setup import build_without_weights
+from crossview.training.state import load_weights
+from crossview.training.validation import similarities
+from crossview.views.spec import ViewSpec
+
+OPSET = 18
+TOLERANCE = 1e-4  # largest difference of an embedding's entry (design.md 3)
+TIE = 1e-5  # scores this close may trade places between two runtimes
+CHECKED = 24  # pictures per side that the two runtimes are compared on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written, and how far it is from the original."""
+
+    folder: Path
+    info: ModelInfo
+    difference: float  # largest, over all embeddings compared
+    bytes: int  # of the ONNX files
+
+
+class _Branch(nn.Module):
+    """uint8 [B, h, w, 3] -> unit [B, D]: normalisation and transposition inside the graph."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, side: str, spec: ViewSpec) -> None:
+        super().__init__()
+        self.model, self.side = model, side
+        self.register_buffer("mean", 255.0 * torch.tensor(spec.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", 255.0 * torch.tensor(spec.std).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        vectors: Tensor = getattr(self.model, self.side)(pixels)
+        return vectors
+
+
+def export(run: RunFolder, page: Any, config: Any, out: Path, *, half: bool = False) -> Exported:
+    """Write ``out``/model*.onnx and model.json; raises BadModel where they do not agree.
+
+    ``half`` stores weights as float16 (half the size; computing stays in float32).
+    """
+    model = build_without_weights(page, config)
+    load_weights(model, run.weights)
+    if half:
+        model = model.half().float()
+    model.eval()
+    views = page.views(config)
+    shared = bool(getattr(model, "shared", False)) and _same_pixels(views)
+    graphs = {}
+    for name, side in _files(shared).items():
+        graph = _graph(model, side, views, free_size=shared)
+        graphs[name] = _half_weights(graph) if half else graph
+    difference, dim = _compare(model, views, graphs, shared)
+    info = _info(run, views, dim, half)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise InvalidValue(f"Cannot create {out}: {problem.strerror}.") from problem
+    for stale in {SHARED_NAME, GROUND_NAME, AERIAL_NAME} - set(graphs):
+        (out / stale).unlink(missing_ok=True)
+    for name, graph in graphs.items():
+        atomic_write(out / name, graph)
+    atomic_write(out / INFO_NAME, canonical(info) + b"\n")
+    size = sum(len(graph) for graph in graphs.values())
+    return Exported(folder=out, info=info, difference=difference, bytes=size)
+
+
+def _files(shared: bool) -> dict[str, str]:
+    return {SHARED_NAME: "ground"} if shared else {GROUND_NAME: "ground", AERIAL_NAME: "aerial"}
+
+
+def _same_pixels(views: Views) -> bool:
+    return (views.ground.mean, views.ground.std) == (views.aerial.mean, views.aerial.std)
+
+
+def _graph(model: nn.Module, side: str, views: Views, *, free_size: bool) -> bytes:
+    """One branch as ONNX with its weights inside; traced with a batch of 2, because 1 is baked in.
+
+    The width is free where ground views are narrow, both sizes where one graph serves both sides.
+    """
+    spec: ViewSpec = getattr(views, side)
+    images = torch.zeros(2, spec.height_px, spec.width_px, 3, dtype=torch.uint8)
+    free: dict[int, Any] = {0: torch.export.Dim.DYNAMIC}
+    if free_size:
+        free[1] = torch.export.Dim.DYNAMIC
+    if free_size or (side == "ground" and spec.representation == "narrow"):
+        free[2] = torch.export.Dim.DYNAMIC
+    buffer = io.BytesIO()
+    try:
+        program = torch.onnx.export(
+            _Branch(model, side, spec).eval(),
+            (images,),
+            input_names=["images"],
+            output_names=["embeddings"],
+            dynamic_shapes={"images": free},
+            opset_version=OPSET,
+            dynamo=True,
+            optimize=False,  # the runtime does it on loading; here weights stay what they are
+            verbose=False,
+        )
+        program.save(buffer)  # type: ignore[union-attr]
+    except Exception as problem:  # the exporter raises many private types
+        raise BadModel(
+            f"The {side} branch cannot be written as ONNX: {str(problem).splitlines()[0]}"
+        ) from problem
+    return buffer.getvalue()
+
+
+def _half_weights(graph: bytes) -> bytes:
+    """Store float32 weights as float16 with a cast in front; onnxruntime casts once, on loading."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load_from_string(graph)
+    casts = []
+    for weight in model.graph.initializer:
+        if weight.data_type != TensorProto.FLOAT or len(weight.dims) < 2:
+            continue
+        values = numpy_helper.to_array(weight)
+        rounded, name = values.astype(np.float16), weight.name
+        if not np.array_equal(rounded.astype(np.float32), values):
+            continue  # not a rounded weight but something computed from one
+        weight.CopyFrom(numpy_helper.from_array(rounded, f"{name}.half"))
+        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+    for node in reversed(casts):
+        model.graph.node.insert(0, node)
+    del model.graph.value_info[:]
+    result: bytes = model.SerializeToString()
+    return result
+
+
+def _compare(
+    model: nn.Module, views: Views, graphs: dict[str, bytes], shared: bool
+) -> tuple[float, int]:
+    """Largest difference between the network and its ONNX files, and the dimension."""
+    runs = {name: _session(graph) for name, graph in graphs.items()}
+    ground_run, aerial_run = (runs[name] for name in ([SHARED_NAME] * 2 if shared else runs))
+    sides = {"ground": ground_run, "aerial": aerial_run}
+    ours, theirs, worst = {}, {}, 0.0
+    for side, run in sides.items():
+        spec: ViewSpec = getattr(views, side)
+        branch = _Branch(model, side, spec).eval()
+        for images in _samples(spec):
+            with torch.no_grad():
+                ours[side] = branch(torch.from_numpy(images)).numpy()
+            theirs[side] = run(images)
+            worst = max(worst, float(np.abs(ours[side] - theirs[side]).max()))
+    if not worst <= TOLERANCE:
+        raise BadModel(
+            f"The exported network differs from the original by {worst:.2g}; allowed is "
+            f"{TOLERANCE:g}. Nothing was written."
+        )
+    for before, after in zip(ours["ground"], theirs["ground"], strict=True):
+        first = similarities(before, ours["aerial"], views, 360.0)
+        now = similarities(after, theirs["aerial"], views, 360.0)
+        if first[int(now.argmax())] < first.max() - TIE:
+            raise BadModel("The exported network ranks another picture first. Nothing was written.")
+    return worst, int(ours["ground"].shape[1])
+
+
+def _samples(spec: ViewSpec) -> list[Pixels]:
+    """Noise of several grain sizes, narrow first where views may be narrow, whole last."""
+    import cv2
+
+    rng = np.random.default_rng(11)
+    widths = [spec.width_px]
+    if spec.side == "ground" and spec.representation == "narrow":
+        widths.insert(0, max(spec.width_px // 4, 32))
+    batches = []
+    for width in widths:
+        pictures = []
+        for n in range(CHECKED):
+            grain = 2 ** (n % 5)
+            small = (max(1, spec.height_px // grain), max(1, width // grain), 3)
+            noise = rng.integers(0, 256, small, dtype=np.uint8)
+            pictures.append(cv2.resize(noise, (width, spec.height_px)))
+        batches.append(np.stack(pictures))
+    return batches
+
+
+def _session(graph: bytes) -> Callable[[Pixels], NDArray[np.float32]]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+    def run(images: Pixels) -> NDArray[np.float32]:
+        vectors: NDArray[np.float32] = session.run(["embeddings"], {"images": images})[0]
+        return vectors
+
+    return run
+
+
+def _info(run: RunFolder, views: Views, dim: int, half: bool) -> ModelInfo:
+    facts, config = run.info(), run.config()
+    notes = [str(facts.get("notes", "")), "weights stored as float16" if half else ""]
+    return ModelInfo(
+        name=str(facts.get("name") or f"{Path(config['method']).stem}-{run.path.resolve().name}"),
+        ground=views.ground,
+        aerial=views.aerial,
+        dim=dim,
+        azimuth_bins=views.azimuth_bins,
+        synthetic=bool(facts.get("synthetic", False)),
+        headings_seen=views.headings_seen,
+        fov_seen_deg=views.fov_seen_deg,
+        training_data=str(facts.get("training_data", "not recorded")),
+        licence=str(facts.get("licence", "not recorded")),
+        notes="; ".join(note for note in notes if note),
+    )
