@@ -49,17 +49,17 @@ class Exported:
 class _Branch(nn.Module):
     """uint8 [B, h, w, 3] -> unit [B, D]: normalisation and transposition inside the graph."""
 
-    mean: Tensor
-    std: Tensor
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(self, model: nn.Module, side: str, spec: ViewSpec) -> None:
         super().__init__()
         self.model, self.side = model, side
-        self.register_buffer("mean", 255.0 * torch.tensor(spec.mean).view(1, 3, 1, 1))
-        self.register_buffer("std", 255.0 * torch.tensor(spec.std).view(1, 3, 1, 1))
+        self.register_buffer("pixel_mean", 255.0 * torch.tensor(spec.mean).view(1, 3, 1, 1))
+        self.register_buffer("pixel_std", 255.0 * torch.tensor(spec.std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        pixels = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        pixels = (images.permute(0, 3, 1, 2).float() - self.pixel_mean) / self.pixel_std
         vectors: Tensor = getattr(self.model, self.side)(pixels)
         return vectors
 
@@ -133,7 +133,21 @@ def _graph(model: nn.Module, side: str, views: Views, *, free_size: bool) -> byt
         raise BadModel(
             f"The {side} branch cannot be written as ONNX: {str(problem).splitlines()[0]}"
         ) from problem
-    return buffer.getvalue()
+    return _without_traces(buffer.getvalue())
+
+
+def _without_traces(graph: bytes) -> bytes:
+    """Drop the exporter's notes on every node: they hold stack traces with this machine's paths."""
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    values = [*model.graph.input, *model.graph.output, *model.graph.initializer]
+    for item in (*model.graph.node, *values):
+        del item.metadata_props[:]
+        item.doc_string = ""
+    result: bytes = model.SerializeToString()
+    return result
 
 
 def _half_weights(graph: bytes) -> bytes:
@@ -154,7 +168,6 @@ def _half_weights(graph: bytes) -> bytes:
         casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
     for node in reversed(casts):
         model.graph.node.insert(0, node)
-    del model.graph.value_info[:]
     result: bytes = model.SerializeToString()
     return result
 
