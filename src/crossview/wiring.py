@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crossview.pairs.table import PairTable
 
 METHODS = {
+    "compass": "crossview.methods.compass",
     "sample4geo": "crossview.methods.sample4geo",
 }
 DATASETS = ("pairs", "town")
@@ -109,7 +110,7 @@ def _info(path: Path, kind: str) -> dict[str, Any]:
             info = json.loads(beside.read_text(encoding="utf-8"))
         except (OSError, ValueError) as problem:
             raise BadData(f"{beside} cannot be read: {problem}") from problem
-        if not isinstance(info, dict) or (unknown := sorted(set(info) - set(INFO_KEYS))):
+        if not isinstance(info, dict) or set(info) - set(INFO_KEYS):
             raise BadData(f"{beside}: expected an object with some of {', '.join(INFO_KEYS)}.")
     info.setdefault("training_data", f"{kind}: {path.name}")
     return {**info, "synthetic": bool(info.get("synthetic", False)) or kind == "town"}

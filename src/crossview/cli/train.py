@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from crossview.training.validation import Recall
 
 
-def train(  # noqa: PLR0913 - every parameter is an option of the verb
+def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     method: Annotated[str, typer.Option(help="Name of a method, or a page: ./mine.py")],
     data: Annotated[str, typer.Option(help="pairs:FILE.csv, town or town:FOLDER")],
     out: Annotated[Path, typer.Option(help="Run folder; a run that is there is resumed.")],
@@ -135,8 +135,10 @@ def _train(request: Any, tensorboard: bool, quiet: bool) -> None:
             for report in fit(session, state):
                 _show(report, bar, board, quiet)
     except Stopped as stopped:
-        console.note(f"Stopped after step {stopped.step} of {steps}; saved in {request.out}.\n"
-                     "The same command goes on from there.")
+        console.note(
+            f"Stopped after step {stopped.step} of {steps}; saved in {request.out}.\n"
+            "The same command goes on from there."
+        )
         raise SystemExit(128 + stopped.signal) from None
     console.result(str(request.out))
 

@@ -107,12 +107,10 @@ def _add(splits: dict[str, _Split], cells: dict[str, Any], where: str) -> None:
     known[(texts["ground"], texts["aerial"])] = None
 
 
-def _same(
-    known: dict[str, dict[str, Any]], file: str, facts: dict[str, Any], where: str
-) -> None:
+def _same(known: dict[str, dict[str, Any]], file: str, facts: dict[str, Any], where: str) -> None:
     """Keep the facts of a picture; refuse other facts about the same picture further down."""
     for name, value in known.setdefault(file, facts).items():
-        if facts[name] != value and not (facts[name] != facts[name] and value != value):
+        if facts[name] != value and not (math.isnan(facts[name]) and math.isnan(value)):
             raise BadData(f"{where}: {name} of {file} is {facts[name]}, earlier it was {value}.")
 
 

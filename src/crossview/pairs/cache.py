@@ -79,9 +79,7 @@ def fill_cache(folder: Path, files: Files, workers: int) -> Iterator[tuple[int, 
         raise CannotWrite(f"Cannot write the cache {folder}: {problem.strerror}.") from problem
 
 
-def _fill_side(
-    folder: Path, side: str, count: int, files: Files, workers: int
-) -> Iterator[int]:
+def _fill_side(folder: Path, side: str, count: int, files: Files, workers: int) -> Iterator[int]:
     done = _trim(folder, side)
     yield done
     if done >= count:

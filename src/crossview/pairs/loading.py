@@ -62,7 +62,8 @@ class Reader:
 
     def batch(self, epoch: int, number: int, rows: list[int]) -> RawBatch:
         """Batch ``number`` of ``epoch``: read, augment, aerial view, stack."""
-        pairs = [self._pair(row, (self.seed, epoch, number, k)) for k, row in enumerate(rows)]
+        keys = [(self.seed, epoch, number, k) for k in range(len(rows))]
+        pairs = self._pairs(rows, keys)
         return RawBatch(
             ground=_stack([pair.ground for pair in pairs], "ground"),
             aerial=_stack([self._aerial(pair) for pair in pairs], "aerial"),
@@ -72,15 +73,14 @@ class Reader:
             heading_deg=np.array([pair.heading_deg for pair in pairs], dtype=np.float32),
         )
 
-    def _pair(self, row: int, key: tuple[int, ...]) -> PairPixels:
-        pair = pair_pixels(self.table, self.source, row)
+    def _pairs(self, rows: list[int], keys: list[tuple[int, ...]]) -> list[PairPixels]:
+        pairs = [pair_pixels(self.table, self.source, row) for row in rows]
         if self.page is None:
-            return pair
+            return pairs
         page = self.page.load()
-        augmented: PairPixels = page.augment(
-            pair, page.Config(**self.config), np.random.default_rng(key)
-        )
-        return augmented
+        config, augment = page.Config(**self.config), page.augment
+        generators = (np.random.default_rng(key) for key in keys)
+        return [augment(p, config, rng) for p, rng in zip(pairs, generators, strict=True)]
 
     def _aerial(self, pair: PairPixels) -> Pixels:
         from crossview.views.aerial import aerial_view

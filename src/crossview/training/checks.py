@@ -189,5 +189,3 @@ def _demand(holds: bool, name: str, complaint: str) -> None:
 
 def _broken(name: str, complaint: str) -> InvalidValue:
     return InvalidValue(f"The method {name} {complaint}.\nSee docs/adding-a-method.md.")
-
-

@@ -37,7 +37,5 @@ class Method(Protocol):
     views: Callable[[Any], Views]
     build: Callable[[Any], nn.Module]
     objective: Callable[[Any, Batch, Any], Mapping[str, Tensor]]
-    batches: Callable[
-        [PairTable, Any, torch.Generator, Neighbours | None], Iterator[list[int]]
-    ]
+    batches: Callable[[PairTable, Any, torch.Generator, Neighbours | None], Iterator[list[int]]]
     augment: Callable[[PairPixels, Any, np.random.Generator], PairPixels]

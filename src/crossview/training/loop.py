@@ -64,9 +64,7 @@ def train_steps(state: TrainState, job: Job, loader: Loader) -> Iterator[StepRep
         yield _step(state, job, stream, steps)
 
 
-def _step(
-    state: TrainState, job: Job, stream: Iterator[RawBatch], steps: int
-) -> StepReport:
+def _step(state: TrainState, job: Job, stream: Iterator[RawBatch], steps: int) -> StepReport:
     begun, waited, pairs = time.perf_counter(), 0.0, 0
     torch.manual_seed(job.recipe.seed * 1_000_003 + state.step)  # nothing to save for a resume
     lr = job.recipe.lr_at(state.step, len(job.table))

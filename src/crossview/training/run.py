@@ -115,8 +115,10 @@ def _same(old: dict[str, Any], new: dict[str, Any], where: Path) -> None:
     differences = [n for n in names if flat_old.get(n) != flat_new.get(n)]
     if differences:
         name = differences[0] if len(differences) == 1 else None
-        shown = "; ".join(f"{n}: {flat_old.get(n)!r} there, {flat_new.get(n)!r} now"
-                          for n in ([name] if name else differences[:6]))
+        shown = "; ".join(
+            f"{n}: {flat_old.get(n)!r} there, {flat_new.get(n)!r} now"
+            for n in ([name] if name else differences[:6])
+        )
         raise InvalidValue(
             f"{where} holds a training with other settings and cannot be resumed with these:\n"
             f"{shown}.\nUse the same settings, or another --out."

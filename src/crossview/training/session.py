@@ -99,9 +99,7 @@ def _validate(session: Session, state: TrainState) -> Iterator[Recall]:
     if session.validation is None or session.validation_reader is None:
         return
     with Loader(session.validation_reader, 0) as loader:
-        found = recalls(
-            state, session.validation, loader, session.job.views, session.fovs_deg
-        )
+        found = recalls(state, session.validation, loader, session.job.views, session.fovs_deg)
     for recall in found:
         session.folder.append({"validation": asdict(recall), "step": recall.step})
         yield recall

@@ -60,13 +60,11 @@ def embed_rows(
     """Vectors of all rows, in eval mode; the loader's reader must have no ``augment``."""
     device = next(state.model.parameters()).device
     ground, aerial, seen = [], [], []
-    with state.evaluating() as model, autocast(device, True):
+    with state.evaluating() as model:
         for raw in loader.epoch(0, chunks(len(table), 32)):
             shown = shown_ground(raw, views, fov_deg)
             ground.append(model.ground(normalised(shown, views.ground, device)).float().cpu())
-            aerial.append(
-                model.aerial(normalised(raw.aerial, views.aerial, device)).float().cpu()
-            )
+            aerial.append(model.aerial(normalised(raw.aerial, views.aerial, device)).float().cpu())
             seen.append(np.minimum(raw.fov_deg, fov_deg))
     vectors = Embedded(
         ground=torch.cat(ground).numpy(),
@@ -94,9 +92,7 @@ def shown_ground(raw: RawBatch, views: Views, fov_deg: float) -> Pixels:
     return np.stack(shown)
 
 
-def ranks(
-    vectors: Embedded, table: PairTable, views: Views
-) -> tuple[NDArray[np.int64], int]:
+def ranks(vectors: Embedded, table: PairTable, views: Views) -> tuple[NDArray[np.int64], int]:
     """Rank (from 1) of the best match of each ground picture, and the number of references.
 
     Ignored references are left out of a query's ranking; ties count against the query.
