@@ -1,0 +1,76 @@
+"""An aerial window as the model sees it: cut to the footprint, then resized or unrolled."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import InvalidValue
+from crossview.views.polar import unrolled_directions
+from crossview.views.resizing import resized
+from crossview.views.spec import ViewSpec
+
+Pixels = NDArray[np.uint8]
+
+_LEAST_SHARE = 0.97  # of the footprint that a window must hold; the rest repeats its edge
+_STEPS_PER_PX = 32  # maps are made for radii rounded to this, which is as fine as cv2.remap samples
+
+
+def aerial_view(pixels: Pixels, metres_per_px: float, spec: ViewSpec) -> Pixels:
+    """The model's picture [h, w, 3] of the ``spec.footprint_m`` metres about the centre.
+
+    ``pixels`` [H, W, 3] have up = north and ``metres_per_px`` on the ground; they may show more
+    than the footprint. Cuts are to the nearest pixel, or exact if ``spec.polar``.
+    """
+    side_px = spec.footprint_m / metres_per_px if metres_per_px > 0.0 else math.nan
+    shorter = min(pixels.shape[:2])
+    if not shorter >= _LEAST_SHARE * side_px - 1.0:
+        raise InvalidValue(
+            f"an aerial picture of {pixels.shape[1]} x {pixels.shape[0]} pixels of "
+            f"{metres_per_px:g} m is smaller than the model's footprint of "
+            f"{spec.footprint_m:g} m.\nGive a larger picture or check its metres per pixel."
+        )
+    if not spec.polar:
+        side = min(max(1, round(side_px)), shorter)
+        return resized(_middle(pixels, side), (spec.height_px, spec.width_px), spec.resize)
+    return _unrolled(pixels, side_px, spec)
+
+
+def _middle(pixels: Pixels, side: int) -> Pixels:
+    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+    return pixels[top : top + side, left : left + side]
+
+
+def _unrolled(pixels: Pixels, side_px: float, spec: ViewSpec) -> Pixels:
+    """Polar view about the exact centre, averaged first where the source is much finer."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    times = max(1, int(side_px / (2 * spec.height_px) + 0.3))  # source pixels per radial step
+    if times > 1:
+        small = (width // times, height // times)
+        pixels = pixels[: small[1] * times, : small[0] * times]
+        pixels = np.asarray(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), np.uint8)
+    centre = (width / 2.0 / times, height / 2.0 / times)
+    maps = _maps(centre, round(side_px / times / 2.0 * _STEPS_PER_PX), spec)
+    view = cv2.remap(
+        np.ascontiguousarray(pixels), *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(view, dtype=np.uint8)
+
+
+@lru_cache(maxsize=256)
+def _maps(centre: tuple[float, float], radius: int, spec: ViewSpec) -> tuple[Any, Any]:
+    """Fixed-point maps for ``cv2.remap`` about ``centre`` (x, y); ``radius`` in 1/32 pixels."""
+    import cv2
+
+    right, down = unrolled_directions(spec.height_px, spec.width_px)
+    reach = np.float32(radius / _STEPS_PER_PX)
+    column = np.float32(centre[0] - 0.5) + reach * right
+    row = np.float32(centre[1] - 0.5) + reach * down
+    maps: tuple[Any, Any] = cv2.convertMaps(column, row, cv2.CV_16SC2)
+    return maps

@@ -1,0 +1,105 @@
+"""Which direction lands where in a picture: flat photos (pinhole) and bands of equal angles."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import require
+
+Floats = NDArray[np.float32]
+
+FLAT_LIMIT_DEG = 170.0  # wider pictures are stitched: equal angles both ways
+_PITCH_LIMIT_DEG = 85.0
+_BEHIND = np.float32(1e9)  # far outside any picture
+
+
+@dataclass(frozen=True, slots=True)
+class Lens:
+    """How a picture's pixels map to directions.
+
+    ``flat``: a pinhole of horizontal field of view ``fov_deg``, turned up by ``pitch_deg``.
+    Otherwise a band: columns span ``fov_deg`` in equal angles, rows ``fov_deg / aspect``, and the
+    middle row looks ``pitch_deg`` up. ``aspect`` is width over height.
+    """
+
+    flat: bool
+    fov_deg: float
+    aspect: float
+    pitch_deg: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(
+            0.0 < self.fov_deg <= 360.0,
+            f"field of view must lie in (0, 360] degrees, got {self.fov_deg:g}.",
+        )
+        require(
+            math.isfinite(self.aspect) and self.aspect > 0.0,
+            f"aspect (width / height) must be > 0, got {self.aspect}.",
+        )
+        require(
+            abs(self.pitch_deg) <= _PITCH_LIMIT_DEG,
+            f"a pitch of {self.pitch_deg:.0f} degrees is too steep; "
+            f"allowed are +-{_PITCH_LIMIT_DEG:g} degrees. Check the row of the horizon.",
+        )
+
+    def locate(self, azimuth_deg: Floats, elevation_deg: Floats) -> tuple[Floats, Floats]:
+        """(x, y) of directions: x in [-1, 1] from left to right, y in [-1, 1] from top to bottom.
+
+        ``azimuth_deg`` [1, w] clockwise from the middle of the picture, ``elevation_deg`` [h, 1].
+        What the picture does not show lies outside [-1, 1].
+        """
+        if self.flat:
+            return self._on_plane(np.radians(azimuth_deg), np.tan(np.radians(elevation_deg)))
+        half = np.float32(self.fov_deg / 2.0)
+        x = np.broadcast_to(azimuth_deg / half, np.broadcast(azimuth_deg, elevation_deg).shape)
+        y = np.broadcast_to((self.pitch_deg - elevation_deg) * self.aspect / half, x.shape)
+        return x.astype(np.float32), y.astype(np.float32)
+
+    def _on_plane(self, azimuth: Floats, rise: Floats) -> tuple[Floats, Floats]:
+        """Directions (sin a, cos a, rise), turned by the pitch and divided by their depth."""
+        pitch = math.radians(self.pitch_deg)
+        c, s = np.float32(math.cos(pitch)), np.float32(math.sin(pitch))
+        forward = np.cos(azimuth).astype(np.float32)
+        depth = forward * c + rise.astype(np.float32) * s
+        up = rise.astype(np.float32) * c - forward * s
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = np.float32(1.0 / math.tan(math.radians(self.fov_deg / 2.0))) / depth
+            x = np.where(depth > 1e-6, np.sin(azimuth).astype(np.float32) * scale, _BEHIND)
+            y = np.where(depth > 1e-6, -up * scale * np.float32(self.aspect), _BEHIND)
+        return x, y
+
+
+def lens_of(
+    kind: str, size_px: tuple[int, int], fov_deg: float, horizon_px: float | None = None
+) -> Lens:
+    """The lens of a picture of (width, height) pixels, ``kind`` "panorama" or "perspective".
+
+    ``horizon_px`` is the row of the horizon (0 = top edge); without it the camera was level. A
+    perspective picture wider than 170 degrees is taken for a band of equal angles.
+    """
+    require(
+        kind in ("panorama", "perspective"),
+        f"kind must be 'panorama' or 'perspective', got {kind!r}.",
+    )
+    width, height = size_px
+    flat = kind == "perspective" and fov_deg <= FLAT_LIMIT_DEG
+    level = Lens(flat, fov_deg, width / height)
+    if horizon_px is None:
+        return level
+    require(math.isfinite(horizon_px), f"the horizon's row must be a number, got {horizon_px}.")
+    below_px = horizon_px - height / 2.0
+    if not flat:
+        return Lens(flat, fov_deg, level.aspect, below_px * fov_deg / width)
+    focal_px = width / 2.0 / math.tan(math.radians(fov_deg / 2.0))
+    return Lens(flat, fov_deg, level.aspect, math.degrees(math.atan2(below_px, focal_px)))
+
+
+def visible(x: Floats, y: Floats) -> NDArray[np.bool_]:
+    """Which of the positions of :meth:`Lens.locate` lie on the picture."""
+    edge = np.float32(1.0 + 1e-5)
+    seen: NDArray[np.bool_] = (np.abs(x) <= edge) & (np.abs(y) <= edge)
+    return seen

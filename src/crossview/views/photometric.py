@@ -1,0 +1,132 @@
+"""Photometric changes of uint8 RGB images, seeded and fast: what the authors of SinGeo train with.
+
+Numbers are those of SinGeo's and Sample4Geo's training scripts (which use albumentations 1.3.1);
+written anew on OpenCV. Deviation: hue turns about the grey axis, so that all four colour changes
+are one linear map; the order of the four is fixed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import require
+
+Pixels = NDArray[np.uint8]
+Kernel = NDArray[np.float32]
+
+_LUMA = np.array([0.299, 0.587, 0.114])
+# Rows: brightness and two colour differences (YIQ); hue turns the latter two.
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_YIQ_INVERSE = np.linalg.inv(_YIQ)
+
+
+def photometric(
+    image: Pixels, rng: np.random.Generator, strength: float = 1.0, *, grid_ratio: float = 0.5
+) -> Pixels:
+    """One random draw of the whole recipe on [H, W, 3]; a new array.
+
+    JPEG artefacts (p 0.5), colour (p 0.5), blur or sharpening (p 0.3), holes in a grid or anywhere
+    (p 0.3). ``strength`` scales how far colours and JPEG quality go: 1 as the authors have it, 0
+    changes nothing. ``grid_ratio``: the authors take 0.5 on the ground and 0.4 from above.
+    """
+    require(strength >= 0.0, f"strength must be >= 0, got {strength}.")
+    if strength == 0.0:
+        return image.copy()
+    out = image
+    if rng.random() < 0.5:
+        out = jpeg(out, int(rng.integers(max(20, round(100 - 10 * strength)), 101)))
+    if rng.random() < 0.5:
+        out = colour_jitter(out, rng, 0.15 * strength)
+    if rng.random() < 0.3:
+        out = blur(out, rng) if rng.random() < 0.5 else sharpen(out, rng)
+    if rng.random() < 0.3:
+        out = grid_dropout(out, grid_ratio) if rng.random() < 0.5 else coarse_dropout(out, rng)
+    return out.copy() if out is image else out
+
+
+def jpeg(image: Pixels, quality: int) -> Pixels:
+    """The image after saving as JPEG of ``quality`` 1..100."""
+    import cv2
+
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), dtype=np.uint8)
+
+
+def colour_jitter(image: Pixels, rng: np.random.Generator, amount: float) -> Pixels:
+    """Brightness, contrast, saturation times 1 +- amount; hue turned by +- amount of the circle."""
+    import cv2
+
+    low = max(0.0, 1.0 - amount)
+    brightness, contrast, saturation = rng.uniform(low, 1.0 + amount, 3)
+    angle = 2.0 * math.pi * rng.uniform(-min(amount, 0.5), min(amount, 0.5))
+    cos, sin = math.cos(angle), math.sin(angle)
+    turn = np.diag([1.0, saturation, saturation]) @ [[1, 0, 0], [0, cos, -sin], [0, sin, cos]]
+    matrix = brightness * contrast * (_YIQ_INVERSE @ turn @ _YIQ)
+    grey = brightness * float(_LUMA @ np.array(cv2.mean(image)[:3]))
+    offset = np.full((3, 1), (1.0 - contrast) * grey)
+    return _pixels(cv2.transform(image, np.hstack([matrix, offset])))
+
+
+def blur(image: Pixels, rng: np.random.Generator) -> Pixels:
+    """A turned, stretched, slightly noisy Gaussian of 3 to 7 pixels."""
+    return _filtered(image, blur_kernel(rng))
+
+
+def blur_kernel(rng: np.random.Generator) -> Kernel:
+    """A generalised Gaussian [k, k] of sum 1: k odd in 3..7, sigmas 0.2..1, exponent 0.5..8."""
+    size = int(rng.choice((3, 5, 7)))
+    sigma_x, sigma_y = rng.uniform(0.2, 1.0, 2)
+    angle = math.radians(rng.uniform(-90.0, 90.0))
+    beta = rng.uniform(0.5, 1.0) if rng.random() < 0.5 else rng.uniform(1.0, 8.0)
+    y, x = np.mgrid[:size, :size] - size // 2
+    along = (x * math.cos(angle) + y * math.sin(angle)) / sigma_x
+    across = (y * math.cos(angle) - x * math.sin(angle)) / sigma_y
+    kernel = np.exp(-0.5 * (along**2 + across**2) ** beta) * rng.uniform(0.9, 1.1, (size, size))
+    normal: Kernel = (kernel / kernel.sum()).astype(np.float32)
+    return normal
+
+
+def sharpen(image: Pixels, rng: np.random.Generator) -> Pixels:
+    """Mix with a 3 x 3 sharpened copy: alpha 0.2..0.5, lightness 0.5..1."""
+    alpha, lightness = rng.uniform(0.2, 0.5), rng.uniform(0.5, 1.0)
+    kernel = np.full((3, 3), -alpha, np.float32)
+    kernel[1, 1] = (1.0 - alpha) + alpha * (8.0 + lightness)
+    return _filtered(image, kernel)
+
+
+def grid_dropout(image: Pixels, ratio: float) -> Pixels:
+    """Black squares on a grid of a tenth of the width, each ``ratio`` of its cell wide."""
+    height, width = image.shape[:2]
+    unit = max(2, width // 10)
+    unit_down = max(1, min(unit, height))
+    rows = np.arange(height) % unit_down < int(unit_down * ratio)
+    columns = np.arange(width) % unit < int(unit * ratio)
+    out = image.copy()
+    out[rows[:, None] & columns] = 0
+    return out
+
+
+def coarse_dropout(image: Pixels, rng: np.random.Generator) -> Pixels:
+    """10 to 25 black squares whose sides are a tenth to a fifth of the height."""
+    height, width = image.shape[:2]
+    low = max(1, height // 10)
+    out = image.copy()
+    for _ in range(int(rng.integers(10, 26))):
+        tall, wide = np.minimum(rng.integers(low, 2 * low + 1, 2), (height, width))
+        top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
+        out[top : top + tall, left : left + wide] = 0
+    return out
+
+
+def _filtered(image: Pixels, kernel: Kernel) -> Pixels:
+    import cv2
+
+    return _pixels(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101))
+
+
+def _pixels(image: Any) -> Pixels:
+    return np.asarray(image, dtype=np.uint8)

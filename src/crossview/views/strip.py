@@ -1,0 +1,114 @@
+"""A photo as the model sees it: columns and rows of equal angles, whatever camera took it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.views.lens import FLAT_LIMIT_DEG, Floats, Lens, lens_of, visible
+from crossview.views.spec import ViewSpec
+
+if TYPE_CHECKING:
+    from crossview.views.decode import Kind
+
+Pixels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+_FINEST = 3  # samples per output pixel, each way, of pictures much finer than the strip
+
+
+def ground_view(
+    pixels: Pixels,
+    kind: Kind,
+    spec: ViewSpec,
+    *,
+    fov_deg: float,
+    horizon_px: float | None = None,
+) -> Pixels:
+    """The model's picture [h, w, 3] of a photo or panorama [H, W, 3] of ``fov_deg`` across.
+
+    w is ``spec.width_px`` ("padded"; the picture's middle is in the middle column) or
+    ``spec.columns(fov_deg)`` ("narrow"). ``horizon_px`` is the row of the horizon in ``pixels``
+    (default: the middle). Unseen pixels get ``spec.mean_colour``.
+    """
+    height, width = pixels.shape[:2]
+    lens = lens_of(kind, (width, height), fov_deg, horizon_px)
+    columns = spec.columns(fov_deg) if spec.representation == "narrow" else spec.width_px
+    per_pixel = width / (spec.width_px * fov_deg / 360.0)  # source columns per output column
+    fine = int(min(max(per_pixel, 1.0), _FINEST)) if lens.flat else 1
+    small = _shrunk(pixels, per_pixel / fine)
+    sampled = _sampled(small, lens, spec, columns, fine)
+    seen = _seen(lens, spec, columns)
+    sampled[~seen] = spec.mean_colour
+    return sampled
+
+
+def visible_mask(spec: ViewSpec, fov_deg: float, aspect: float, pitch_deg: float = 0.0) -> Mask:
+    """Pixels [h, w] of the full 360-degree canvas that a photo sees, True where it does.
+
+    The photo is ``fov_deg`` wide, ``aspect`` times as wide as high, and looks ``pitch_deg`` up;
+    its middle is in the middle of the canvas. Beyond 170 degrees: a band of equal angles.
+    """
+    lens = Lens(fov_deg <= FLAT_LIMIT_DEG, fov_deg, aspect, pitch_deg)
+    return visible(*lens.locate(*_angles(spec, spec.width_px, 1)))
+
+
+@lru_cache(maxsize=32)
+def _angles(spec: ViewSpec, columns: int, fine: int) -> tuple[Floats, Floats]:
+    """Azimuths [1, columns * fine] and elevations [h * fine, 1] of pixel centres in degrees."""
+    bottom, top = spec.elevation_deg
+    across = np.arange(columns * fine) + 0.5 - columns * fine / 2.0
+    down = (np.arange(spec.height_px * fine) + 0.5) / (spec.height_px * fine)
+    azimuth = (across * 360.0 / (spec.width_px * fine)).astype(np.float32)[None, :]
+    elevation = (top - down * (top - bottom)).astype(np.float32)[:, None]
+    return azimuth, elevation
+
+
+@lru_cache(maxsize=32)
+def _seen(lens: Lens, spec: ViewSpec, columns: int) -> Mask:
+    return visible(*lens.locate(*_angles(spec, columns, 1)))
+
+
+@lru_cache(maxsize=32)
+def _maps(
+    lens: Lens, spec: ViewSpec, columns: int, fine: int, size: tuple[int, int]
+) -> tuple[Any, Any]:
+    """Fixed-point maps for ``cv2.remap`` into a picture of ``size`` (width, height)."""
+    import cv2
+
+    x, y = lens.locate(*_angles(spec, columns, fine))
+    width, height = size
+    limit = np.float32(4 * max(width, height))  # keeps directions behind the camera in range
+    column = np.clip((x + 1.0) * np.float32(width / 2.0) - 0.5, -limit, limit)
+    row = np.clip((y + 1.0) * np.float32(height / 2.0) - 0.5, -limit, limit)
+    maps: tuple[Any, Any] = cv2.convertMaps(column, row, cv2.CV_16SC2)
+    return maps
+
+
+def _sampled(pixels: Pixels, lens: Lens, spec: ViewSpec, columns: int, fine: int) -> Pixels:
+    """Bilinear samples, ``fine`` x ``fine`` of them averaged per output pixel."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    maps = _maps(lens, spec, columns, fine, (width, height))
+    if not lens.flat and lens.fov_deg == 360.0:
+        pixels = cv2.copyMakeBorder(pixels, 0, 0, 1, 1, cv2.BORDER_WRAP)  # the seam is no edge
+        maps = (maps[0] + np.array([1, 0], np.int16), maps[1])
+    sampled = cv2.remap(pixels, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if fine > 1:
+        sampled = cv2.resize(sampled, (columns, spec.height_px), interpolation=cv2.INTER_AREA)
+    return np.asarray(sampled, dtype=np.uint8)
+
+
+def _shrunk(pixels: Pixels, times: float) -> Pixels:
+    """The picture ``times`` smaller by averaging areas; as it is if that is (almost) no smaller."""
+    import cv2
+
+    if times < 1.05:
+        return np.ascontiguousarray(pixels)
+    height, width = pixels.shape[:2]
+    size = (max(1, round(width / times)), max(1, round(height / times)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
