@@ -202,9 +202,13 @@ def _show(report: StepReport | Recall, bar: Any, board: Any, quiet: bool) -> Non
 def _board(session: Session, wanted: bool) -> Any:
     if not wanted:
         return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(session.folder.path / "tensorboard"))  # type: ignore[no-untyped-call]
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as problem:
+        raise InvalidValue(
+            "--tensorboard needs a package of that name: pip install tensorboard"
+        ) from problem
+    return SummaryWriter(str(session.folder.path / "tensorboard"))
 
 
 def _rehearse(request: Any, quiet: bool) -> None:

@@ -49,7 +49,8 @@ class Cache:
     def _picture(self, side: str, index: int) -> Pixels:
         pixels, entries = _pack(self.folder, side)
         offset, height, width, _ = (int(n) for n in entries[index])
-        return pixels[offset : offset + height * width * 3].reshape(height, width, 3)
+        picture: Pixels = pixels[offset : offset + height * width * 3]
+        return picture.reshape(height, width, 3)
 
 
 def cache_key(table: PairTable, spec: ViewSpec) -> str:

@@ -62,8 +62,7 @@ class Reader:
 
     def batch(self, epoch: int, number: int, rows: list[int]) -> RawBatch:
         """Batch ``number`` of ``epoch``: read, augment, aerial view, stack."""
-        keys = [(self.seed, epoch, number, k) for k in range(len(rows))]
-        pairs = self._pairs(rows, keys)
+        pairs = self._pairs(rows, (self.seed, epoch, number))
         return RawBatch(
             ground=_stack([pair.ground for pair in pairs], "ground"),
             aerial=_stack([self._aerial(pair) for pair in pairs], "aerial"),
@@ -73,13 +72,13 @@ class Reader:
             heading_deg=np.array([pair.heading_deg for pair in pairs], dtype=np.float32),
         )
 
-    def _pairs(self, rows: list[int], keys: list[tuple[int, ...]]) -> list[PairPixels]:
+    def _pairs(self, rows: list[int], key: tuple[int, ...]) -> list[PairPixels]:
         pairs = [pair_pixels(self.table, self.source, row) for row in rows]
         if self.page is None:
             return pairs
         page = self.page.load()
         config, augment = page.Config(**self.config), page.augment
-        generators = (np.random.default_rng(key) for key in keys)
+        generators = (np.random.default_rng((*key, k)) for k in range(len(rows)))
         return [augment(p, config, rng) for p, rng in zip(pairs, generators, strict=True)]
 
     def _aerial(self, pair: PairPixels) -> Pixels:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from crossview.errors import BadData, BadImage
+from crossview.errors import BadData
 from crossview.pairs.batch import PairPixels, Pixels
 from crossview.pairs.table import PairTable
 from crossview.views.spec import ViewSpec
+
+if TYPE_CHECKING:
+    from crossview.views.decode import Kind, Photo
 
 
 class Source(Protocol):
@@ -35,41 +38,31 @@ class Files:
         from crossview.views.decode import load_photo
         from crossview.views.strip import ground_view
 
-        path = self.table.ground[index]
-        with _named(path):
-            photo = load_photo(path)
-        if not self.table.perspective[index]:
-            return ground_view(photo.pixels, "panorama", self.spec, fov_deg=360.0), 360.0
-        given = float(self.table.fov_deg[index])
-        fov = given if np.isfinite(given) else photo.fov_deg
-        if fov is None:
-            raise BadData(
-                f"{path}: a photo whose field of view is neither in its EXIF nor in the column "
-                "fov_deg.\nAdd the column, or kind = panorama if it is one."
-            )
-        return ground_view(photo.pixels, "perspective", self.spec, fov_deg=fov), fov
+        kind = "perspective" if self.table.perspective[index] else "panorama"
+        photo = load_photo(self.table.ground[index])
+        fov = self._fov_deg(index, photo, kind)
+        horizon = photo.horizon_px if photo.kind == kind else None
+        return ground_view(photo.pixels, kind, self.spec, fov_deg=fov, horizon_px=horizon), fov
 
     def aerial(self, index: int) -> Pixels:
         """See :class:`Source`."""
         from crossview.views.decode import read_rgb
 
-        path = self.table.aerial[index]
-        with _named(path):
-            return read_rgb(path)
+        return read_rgb(self.table.aerial[index])
 
-
-class _named:  # noqa: N801 - a context manager reads as a function
-    """Adds the file's name to BadImage errors that lack it."""
-
-    def __init__(self, path: object) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, problem: object, trace: object) -> None:
-        if isinstance(problem, BadImage) and str(self.path) not in str(problem):
-            raise BadImage(f"{self.path}: {problem}") from problem
+    def _fov_deg(self, index: int, photo: Photo, kind: Kind) -> float:
+        """What the table says, else what the file says, else 360 for a panorama."""
+        given = float(self.table.fov_deg[index])
+        if np.isfinite(given):
+            return given
+        if photo.kind == kind and photo.fov_deg is not None:
+            return photo.fov_deg
+        if kind == "panorama":
+            return 360.0
+        raise BadData(
+            f"{photo.path}: a photo whose field of view is neither in its EXIF nor in the column "
+            "fov_deg.\nAdd the column, or kind = panorama if it is one."
+        )
 
 
 def pair_pixels(table: PairTable, source: Source, row: int) -> PairPixels:

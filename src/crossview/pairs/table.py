@@ -46,6 +46,7 @@ class PairTable:
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
         g, a = len(self.ground), len(self.aerial)
+        shapes: dict[str, tuple[int, ...]]
         shapes = {"pairs": (len(self.pairs), 2), "ignored": (len(self.ignored), 2)}
         shapes |= {"ground_latlon": (g, 2), "aerial_latlon": (a, 2)}
         shapes |= {"metres_per_px": (a,), "up_bearing_deg": (a,)}

@@ -26,7 +26,7 @@ def check_names(page: Any, name: str) -> None:
     missing = [n for n in NAMES if not callable(getattr(page, n, None))]
     _demand(not missing, name, f"lacks {', '.join(missing)}; it needs {', '.join(NAMES)}")
     config = page.Config()
-    frozen = is_dataclass(config) and type(config).__dataclass_params__.frozen  # type: ignore[attr-defined]
+    frozen = is_dataclass(config) and getattr(config, "__dataclass_params__").frozen  # noqa: B009
     _demand(frozen, name, "has a Config that is no frozen dataclass with a default for every field")
     try:
         again = page.Config(**json.loads(json.dumps(asdict(config))))

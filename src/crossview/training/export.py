@@ -128,7 +128,7 @@ def _graph(model: nn.Module, side: str, views: Views, *, free_size: bool) -> byt
             optimize=False,  # the runtime does it on loading; here weights stay what they are
             verbose=False,
         )
-        program.save(buffer)  # type: ignore[union-attr]
+        program.save(buffer)  # type: ignore[union-attr, arg-type]
     except Exception as problem:  # the exporter raises many private types
         raise BadModel(
             f"The {side} branch cannot be written as ONNX: {str(problem).splitlines()[0]}"

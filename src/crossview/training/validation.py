@@ -17,7 +17,6 @@ from crossview.errors import TrainingFailed
 from crossview.pairs.batch import Pixels, Views
 from crossview.pairs.loading import Loader, RawBatch, normalised
 from crossview.pairs.table import PairTable
-from crossview.training.precision import autocast
 from crossview.training.state import TrainState
 from crossview.views.spec import ViewSpec
 

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+
+from crossview.datasets.pairs import load
+from crossview.errors import BadData
+from crossview.pairs.table import held_out
+
+HEADER = "ground,aerial,split,relation,metres_per_px,ground_lat,ground_lon\n"
+
+
+def table_of(tmp_path, *lines, header=HEADER, split="train"):
+    path = tmp_path / "pairs.csv"
+    path.write_text(header + "\n".join(lines) + "\n", encoding="utf-8")
+    return load(path)[split]
+
+
+def refusal(tmp_path, *lines, header=HEADER):
+    with pytest.raises(BadData) as caught:
+        table_of(tmp_path, *lines, header=header)
+    return str(caught.value)
+
+
+def test_a_row_is_one_match_and_files_are_relative_to_the_csv(tmp_path):
+    table = table_of(tmp_path, "g.jpg,sub/a.png,train,match,0.5,60,10")
+    assert len(table) == 1
+    assert table.ground == (tmp_path / "g.jpg",)
+    assert table.aerial == (tmp_path / "sub" / "a.png",)
+    assert table.ground_latlon.tolist() == [[60.0, 10.0]]
+
+
+def test_split_and_relation_default_to_train_and_match(tmp_path):
+    table = table_of(tmp_path, "g.jpg,a.png,0.5", header="ground,aerial,metres_per_px\n")
+    assert table.pairs.tolist() == [[0, 0]]
+
+
+def test_a_near_miss_is_kept_apart_from_the_matches(tmp_path):
+    table = table_of(tmp_path, "g,a,train,match,1,,", "g,b,train,ignore,1,,")
+    assert table.pairs.tolist() == [[0, 0]]
+    assert table.ignored.tolist() == [[0, 1]]
+
+
+def test_unknown_places_and_angles_are_nan(tmp_path):
+    table = table_of(tmp_path, "g,a,train,match,1,,")
+    assert np.isnan(table.ground_latlon).all()
+    assert np.isnan(table.heading_deg).all()
+    assert table.up_bearing_deg.tolist() == [0.0]
+
+
+def test_a_narrow_field_of_view_makes_a_photo_unless_the_kind_says_otherwise(tmp_path):
+    header = "ground,aerial,metres_per_px,fov_deg,kind\n"
+    lines = ("a,x,1,,", "b,x,1,90,", "c,x,1,360,", "d,x,1,,perspective", "e,x,1,180,panorama")
+    table = table_of(tmp_path, *lines, header=header)
+    assert table.perspective.tolist() == [False, True, False, True, False]
+
+
+def test_rows_that_share_a_picture_show_one_place(tmp_path):
+    lines = [f"{g},{a},train,match,1,," for g, a in ("gx", "hx", "hy", "iz")]
+    assert table_of(tmp_path, *lines).places().tolist() == [0, 0, 0, 1]
+
+
+def test_taking_rows_drops_the_pictures_of_the_others(tmp_path):
+    lines = [f"{g},{a},train,match,1,," for g, a in ("gx", "hy", "iz")]
+    taken = table_of(tmp_path, *lines, "i,y,train,ignore,1,,").take([1, 2])
+    assert [p.name for p in taken.ground] == ["h", "i"]
+    assert taken.pairs.tolist() == [[0, 0], [1, 1]]
+    assert taken.ignored.tolist() == [[1, 0]]
+
+
+def test_arrays_cannot_be_written(tmp_path):
+    with pytest.raises(ValueError, match="read-only"):
+        table_of(tmp_path, "g,a,train,match,1,,").pairs[0] = 0
+
+
+def test_validation_is_a_seeded_share_of_places_never_of_rows(tmp_path):
+    lines = [f"g{n},a{n // 2},train,match,1,," for n in range(40)]
+    table = table_of(tmp_path, *lines)
+    away = held_out(table, 0.25, seed=3)
+    assert away.sum() == 10
+    assert not set(table.places()[away]) & set(table.places()[~away])
+    assert (away == held_out(table, 0.25, seed=3)).all()
+    assert not held_out(table, 0.0, seed=3).any()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("g,a,train,match,1,91,0", "ground_lat is '91'"),
+        ("g,a,train,match,x,,", "metres_per_px is 'x'"),
+        ("g,a,train,match,0,,", "metres_per_px is '0'"),
+        ("g,a,train,match,,,", "metres_per_px is empty"),
+        (",a,train,match,1,,", "ground is empty"),
+        ("g,a,training,match,1,,", "split is 'training'; allowed: train, val, test"),
+        ("g,a,train,maybe,1,,", "relation is 'maybe'; allowed: match, ignore"),
+        ("g,a,train,match,1,nan,", "ground_lat is 'nan'"),
+        ("g,a,train", "more or fewer cells"),
+        ("g,a,train,match,1,,,more", "more or fewer cells"),
+    ],
+)
+def test_an_error_names_the_file_and_the_line(tmp_path, line, said):
+    message = refusal(tmp_path, "ok,ok,train,match,1,,", line)
+    assert f"{tmp_path / 'pairs.csv'}, line 3" in message
+    assert said in message
+
+
+def test_one_picture_cannot_have_two_places(tmp_path):
+    message = refusal(tmp_path, "g,a,train,match,1,60,10", "g,b,train,match,1,61,10")
+    assert "ground_lat of g is 61.0, earlier it was 60.0" in message
+
+
+def test_missing_and_misspelt_columns_are_named(tmp_path):
+    assert "columns metres_per_px are missing" in refusal(tmp_path, header="ground,aerial\n")
+    header = "ground,aerial,metres_per_px,heading\n"
+    assert "unknown columns heading" in refusal(tmp_path, header=header)
+
+
+def test_an_empty_table_a_missing_one_and_a_binary_one_are_refused(tmp_path):
+    assert "no row with relation match" in refusal(tmp_path)
+    with pytest.raises(BadData, match="No table of pairs at"):
+        load(tmp_path / "absent.csv")
+    (tmp_path / "pairs.csv").write_bytes(b"\xff\xfe\x00ground")
+    with pytest.raises(BadData, match="cannot be read as a CSV"):
+        load(tmp_path / "pairs.csv")

@@ -1,0 +1,111 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from crossview.errors import BadData
+from crossview.geo.points import LatLon, distance_m
+from crossview.parts.samplers.neighbours import nearest_places, neighbour_batches
+from crossview.parts.samplers.shuffled import shuffled
+from crossview.training.checks import example_table
+
+
+def seeded(number=0):
+    return torch.Generator().manual_seed(number)
+
+
+def two_rows_per_place(rows):
+    table = example_table(rows)
+    pairs = np.stack([np.arange(rows), np.arange(rows) // 2], axis=1)
+    return replace(table, pairs=pairs)
+
+
+def test_random_batches_are_full_and_use_every_row_at_most_once():
+    order = list(shuffled(example_table(50), 8, seeded()))
+    assert [len(rows) for rows in order] == [8] * 6
+    assert len({row for rows in order for row in rows}) == 48
+
+
+def test_no_place_comes_twice_in_a_random_batch():
+    table = two_rows_per_place(40)
+    places = table.places()
+    order = list(shuffled(table, 8, seeded(1)))
+    assert len(order) >= 4
+    assert all(len(set(places[rows])) == 8 for rows in order)
+
+
+def test_too_few_places_give_no_batch():
+    assert list(shuffled(example_table(5), 8, seeded())) == []
+
+
+def test_neighbours_are_the_nearest_in_true_metres():
+    """At 60 degrees north a degree of longitude is half as long as one of latitude."""
+    latlon = np.array([[60.0, 10.0], [60.0, 10.0015], [60.001, 10.0], [60.0, 10.003]])
+    table = replace(example_table(4), ground_latlon=latlon)
+    near = nearest_places(table, 3)
+    metres = [distance_m(LatLon(60, 10), LatLon(*p)) for p in latlon[near[0]]]
+    assert near[0].tolist() == [1, 2, 3]
+    assert metres == sorted(metres)
+
+
+def test_another_row_of_the_same_place_is_no_neighbour():
+    near = nearest_places(two_rows_per_place(8), 128)
+    assert near.shape == (8, 6)
+    assert all(other // 2 != row // 2 for row in range(8) for other in near[row])
+
+
+def test_neighbours_need_places():
+    table = example_table(4)
+    unknown = np.full((4, 2), np.nan)
+    with pytest.raises(BadData, match="4 of 4 pairs have no latitude"):
+        nearest_places(replace(table, ground_latlon=unknown, aerial_latlon=unknown), 2)
+
+
+def plain_order(near, pool, size, draws):
+    """The epoch of singeo.md 1.9, word by word, for rows that are all different places."""
+    used, batch, out = set(), [], []
+    pool = list(pool)
+    while pool:
+        i = pool.pop(0)
+        if i in used:
+            continue
+        batch.append(i)
+        used.add(i)
+        for j in [*near[i][:2], *draws(near[i][2:])]:
+            if len(batch) == size:
+                break
+            if j not in used:
+                batch.append(int(j))
+                used.add(int(j))
+        if len(batch) == size:
+            out.append(batch)
+            batch = []
+    return out
+
+
+def test_neighbour_batches_follow_the_published_order():
+    table = example_table(30)
+    near = nearest_places(table, 6)
+    replay = seeded(4)
+    pool = torch.randperm(30, generator=replay).tolist()
+
+    def draws(far):
+        return far[torch.randperm(len(far), generator=replay)[:2].numpy()]
+
+    ours = list(neighbour_batches(table, near, 4, seeded(4), select=4))
+    assert ours == plain_order(near, pool, 4, draws)
+
+
+def test_an_early_neighbour_batch_is_a_seed_and_its_nearest():
+    table = example_table(200)
+    first = next(iter(neighbour_batches(table, nearest_places(table, 20), 8, seeded(), 16)))
+    assert max(abs(row - first[0]) for row in first) <= 8
+
+
+def test_neighbour_batches_hold_a_place_and_a_row_once():
+    table = two_rows_per_place(60)
+    order = list(neighbour_batches(table, nearest_places(table, 20), 8, seeded(2), 16))
+    places = table.places()
+    assert all(len(set(places[rows])) == len(rows) == 8 for rows in order)
+    assert len({r for rows in order for r in rows}) == sum(map(len, order))

@@ -1,0 +1,46 @@
+from dataclasses import dataclass
+
+import pytest
+
+from crossview.errors import InvalidValue
+from crossview.training.recipe import Recipe
+
+
+def test_a_config_decides_the_fields_that_it_has():
+    @dataclass(frozen=True)
+    class Config:
+        lr: float = 0.5
+        widths: tuple = (1, 2)
+
+    assert Recipe.of(Config()) == Recipe(lr=0.5)
+
+
+def test_epochs_become_steps_of_full_batches():
+    assert Recipe(epochs=3, batch=10).total_steps(105) == 30
+    assert Recipe(epochs=3, batch=10, accumulate=2).total_steps(105) == 15
+    assert Recipe(epochs=3, batch=10, steps=7).total_steps(105) == 7
+    assert Recipe(epochs=1, batch=10).total_steps(3) == 1
+
+
+def test_the_rate_warms_up_linearly_and_ends_near_zero_along_half_a_cosine():
+    recipe = Recipe(steps=100, warmup_steps=10, lr=1.0)
+    rates = [recipe.lr_at(step, 1000) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (n + 1) for n in range(10)])
+    assert rates[55] == pytest.approx(0.5)
+    assert 0 < rates[99] < 0.001
+
+
+def test_a_warm_up_of_one_epoch_is_one_epoch_of_steps():
+    recipe = Recipe(epochs=4, batch=10, warmup_epochs=1, lr=1.0)
+    assert recipe.lr_at(9, 100) == 1.0
+    assert recipe.lr_at(8, 100) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"batch": 1}, {"lr": 0}, {"lr": float("nan")}, {"accumulate": 0}, {"ema_decay": 1.0},
+     {"epochs": 0}, {"seed": -1}],
+)  # fmt: skip
+def test_impossible_numbers_are_refused(wrong):
+    with pytest.raises(InvalidValue, match=next(iter(wrong))):
+        Recipe(**wrong)

@@ -1,0 +1,118 @@
+"""A training that was stopped, however rudely, ends with the same bits as one that was not."""
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import replace
+
+import pytest
+
+from crossview.errors import CannotWrite, InvalidValue
+from crossview.training import state as state_module
+from tests.training.tiny import command, request, trained
+
+
+def weights(folder):
+    return (folder / "model.safetensors").read_bytes(), (folder / "state.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("stop_after", [1, 3, 5, 7])
+def test_leaving_after_any_step_changes_nothing(tmp_path, stop_after):
+    whole = request(tmp_path, out="whole", ema_decay=0.9)
+    trained(whole)
+    left = replace(whole, out=tmp_path / f"left{stop_after}")
+    trained(left, stop_after)
+    trained(left)
+    assert weights(whole.out) == weights(left.out)
+    assert log_steps(left.out) == log_steps(whole.out) == list(range(1, 9))
+
+
+def log_steps(folder):
+    import json
+
+    lines = (folder / "log.jsonl").read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
+def test_a_killed_process_goes_on_to_the_same_weights(tmp_path):
+    """kill -9 while it trains, twice, at whatever instant; then to the end."""
+    whole = request(tmp_path, out="whole", steps=60, save_every=2)
+    trained(whole)
+    killed = replace(whole, out=tmp_path / "killed")
+    line = command(killed, "--steps", "60", "--save-every", "2", "--workers", "1", "--quiet")
+    for reached in (5, 30):
+        run_until(line, killed.out, reached).send_signal(signal.SIGKILL)
+    subprocess.run(line, check=True, env=one_thread())
+    assert weights(whole.out) == weights(killed.out)
+
+
+def run_until(line, folder, lines):
+    """Start the command and wait until its log has some lines."""
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, env=one_thread())
+    log = folder / "log.jsonl"
+    for _ in range(600):
+        if log.is_file() and log.read_bytes().count(b"\n") >= lines or process.poll() is not None:
+            return process
+        time.sleep(0.05)
+    raise AssertionError("the training did not start")
+
+
+def one_thread():
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to catch")
+def test_asked_to_end_it_saves_the_step_under_way(tmp_path):
+    asked = request(tmp_path, steps=4000, save_every=100_000)
+    line = command(asked, "--steps", "4000", "--save-every", "100000", "--workers", "0")
+    process = run_until(line, asked.out, 3)
+    process.terminate()
+    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert (asked.out / "state.safetensors").is_file()
+
+
+def test_other_settings_are_refused_and_both_are_shown(tmp_path):
+    first = request(tmp_path)
+    trained(first)
+    with pytest.raises(InvalidValue, match=r"config.lr: 0.001 there, 0.5 now"):
+        trained(request(tmp_path, lr=0.5))
+
+
+def test_other_pairs_are_refused(tmp_path):
+    trained(request(tmp_path))
+    csv = tmp_path / "data" / "pairs.csv"
+    csv.write_text("\n".join(csv.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(InvalidValue, match=r"train.rows: 24 there, 23 now"):
+        trained(request(tmp_path))
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("precious")
+    with pytest.raises(InvalidValue, match="is not empty and holds no training"):
+        trained(request(tmp_path))
+
+
+def test_a_finished_training_started_again_does_nothing(tmp_path):
+    done = request(tmp_path)
+    trained(done)
+    before = weights(done.out)
+    _, reports = trained(done)
+    assert reports == []
+    assert weights(done.out) == before
+
+
+def test_a_disk_that_fills_up_leaves_the_last_saved_state(tmp_path, monkeypatch):
+    asked = request(tmp_path)
+    trained(asked, stop_after=4)  # saved after step 3
+    before = weights(asked.out)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(state_module, "save_file", full)
+    with pytest.raises(CannotWrite, match="disk is full"):
+        trained(asked)
+    assert weights(asked.out) == before
+    assert not list(asked.out.glob(".*partial*"))
