@@ -1,0 +1,100 @@
+"""Add new imagery to an index, which stays as it was until all of it is in."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from crossview.errors import UsageError
+from crossview.geo.coverage import covered_km2
+from crossview.geo.grids import Floats
+from crossview.imagery.sources import Imagery
+from crossview.retrieval.build import begun, manifest_of, moving
+from crossview.retrieval.embedder import Embedder
+from crossview.retrieval.embedding import Job, Progress, fill
+from crossview.retrieval.index import Index
+from crossview.retrieval.manifest import Manifest, write_manifest
+from crossview.retrieval.partial import Partial
+from crossview.retrieval.segments import read_places
+from crossview.retrieval.settings import IndexOptions, require_allowed
+
+ADDING_SUFFIX = ".adding"
+
+
+def add(
+    imagery: Imagery,
+    embedder: Embedder,
+    out: str | Path,
+    *,
+    options: IndexOptions | None = None,
+    progress: Progress | None = None,
+) -> Index:
+    """Add new imagery to the index ``out``, which stays as it was until all is added.
+
+    Footprint and stride are the index's own. Raises as :func:`build`, and :class:`ModelMismatch`
+    for another model than the one that made the index.
+    """
+    index = Index.open(out)
+    index.require_model(embedder.fingerprint)
+    folder = index.path.with_name(index.path.name + ADDING_SUFFIX)
+    _require_new(index, imagery, folder)
+    job = Job.of(imagery, embedder, _as_in(index, options or IndexOptions()))
+    require_allowed(imagery.info, embedder.info, job.view, job.options)
+    partial = begun(folder, job, first_segment=len(index.manifest.segments))
+    fill(partial, job, progress)
+    with moving(index.path):
+        for name in (name for segment in partial.segments for name in segment.files):
+            if (folder / name).exists():  # else a run that was killed here has moved it
+                os.replace(folder / name, index.path / name)
+    added = manifest_of(index.path, tuple(partial.segments), job)
+    write_manifest(index.path, _merged(index, added))
+    partial.discard()
+    return Index.open(index.path)
+
+
+def _merged(index: Index, added: Manifest) -> Manifest:
+    """The manifest of an index and what was added; a calibration does not outlive that."""
+    old = index.manifest
+    lat = np.concatenate([index.lat, *_column(index.path, added, 0)])
+    lon = np.concatenate([index.lon, *_column(index.path, added, 1)])
+    return replace(
+        old,
+        demo_only=old.demo_only or added.demo_only,
+        coarse=old.coarse or added.coarse,
+        imagery=old.imagery.merged(added.imagery),
+        metres_per_px=max(old.metres_per_px, added.metres_per_px),
+        windows=old.windows + added.windows,
+        area_km2=covered_km2(lat, lon, old.footprint_m),
+        segments=(*old.segments, *added.segments),
+        created=added.created,
+        calibration=None,
+    )
+
+
+def _column(folder: Path, manifest: Manifest, column: int) -> list[Floats]:
+    return [read_places(folder, segment)[:, column] for segment in manifest.segments]
+
+
+def _require_new(index: Index, imagery: Imagery, folder: Path) -> None:
+    twice = sorted({*index.manifest.imagery.sources} & {*imagery.info.sources})
+    if twice:
+        Partial(folder, {}).discard()  # left over when killed after its last step but one
+        raise UsageError(f"{twice[0]} is in {index.path} already; nothing was added.")
+
+
+def _as_in(index: Index, options: IndexOptions) -> IndexOptions:
+    """Options with the index's footprint and stride; others are refused."""
+    manifest = index.manifest
+    for name, asked, has in (
+        ("--footprint", options.footprint_m, manifest.footprint_m),
+        ("--stride", options.stride_m, manifest.stride_m),
+    ):
+        if asked is not None and asked != has:
+            raise UsageError(
+                f"{name} {asked:g}: the windows of {index.path} have {has:g} m.\n"
+                f"Leave {name} out, or build an index of its own."
+            )
+    return replace(options, footprint_m=manifest.footprint_m, stride_m=manifest.stride_m)

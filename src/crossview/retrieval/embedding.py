@@ -1,0 +1,141 @@
+"""Embed all windows of some imagery into the segments of a partial index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import BadModel, EmptyRegion
+from crossview.imagery.sources import Imagery
+from crossview.imagery.windows import Tiling, count, cut
+from crossview.retrieval.ahead import read_ahead
+from crossview.retrieval.embedder import Embedder
+from crossview.retrieval.partial import Partial
+from crossview.retrieval.settings import IndexOptions, tiling_for, view_for
+from crossview.retrieval.tiles import TileBatch, tile_batches
+from crossview.views.spec import ViewSpec
+
+Progress = Callable[[int, int], None]  # windows done, windows in all
+COLLAPSED = 1e-6  # mean pairwise 1 - cosine below which a model tells no place from another
+_ENOUGH_TO_JUDGE = 16  # windows
+
+
+@dataclass(frozen=True)
+class Job:
+    """What goes into an index."""
+
+    imagery: Imagery
+    embedder: Embedder
+    options: IndexOptions
+    tiling: Tiling
+    view: ViewSpec
+
+    @staticmethod
+    def of(imagery: Imagery, embedder: Embedder, options: IndexOptions) -> Job:
+        """The windows and the view that follow from model and options."""
+        tiling = tiling_for(embedder.info, options)
+        return Job(imagery, embedder, options, tiling, view_for(embedder.info, tiling))
+
+
+def fill(partial: Partial, job: Job, progress: Progress | None = None) -> None:
+    """Embed from the window that ``partial`` waits for to the last one, segment by segment.
+
+    A thread reads, cuts and encodes the next batches while the network works on one.
+    """
+    total = count(job.imagery, job.tiling)
+    gathered = _Gathered()
+    with _removed_if_empty(partial):
+        for batch in _batches(partial, job):
+            gathered.add(batch, _embedded(batch, job.embedder))
+            if progress is not None:
+                progress(batch.last + 1, total)
+            if gathered.windows == job.options.segment_windows:
+                gathered.write(partial, batch.last + 1)
+        if gathered.windows:
+            gathered.write(partial, total)
+        if partial.windows == 0:
+            raise EmptyRegion(why_empty(total, job.tiling))
+
+
+class _Gathered:
+    """Embedded windows that wait to become a segment."""
+
+    def __init__(self) -> None:
+        self._batches: list[TileBatch] = []
+        self._vectors: list[NDArray[np.float32]] = []
+
+    @property
+    def windows(self) -> int:
+        return sum(len(batch) for batch in self._batches)
+
+    def add(self, batch: TileBatch, vectors: NDArray[np.float32]) -> None:
+        self._batches.append(batch)
+        self._vectors.append(vectors)
+
+    def write(self, partial: Partial, next_window: int) -> None:
+        vectors = np.concatenate(self._vectors)
+        _refuse_collapsed(vectors)
+        places = np.concatenate([batch.places for batch in self._batches])
+        thumbnails = [jpeg for batch in self._batches for jpeg in batch.thumbnails]
+        partial.add(vectors, places, thumbnails, next_window)
+        self._batches, self._vectors = [], []
+
+
+def _batches(partial: Partial, job: Job) -> Iterator[TileBatch]:
+    windows = cut(job.imagery, job.tiling, partial.next_window)
+    with closing(read_ahead(tile_batches(windows, job.view, job.options.batch))) as batches:
+        yield from batches
+
+
+def _embedded(batch: TileBatch, embedder: Embedder) -> NDArray[np.float32]:
+    vectors = embedder.aerial(batch.views)
+    if vectors.shape != (len(batch), embedder.info.dim):
+        raise BadModel(
+            f"The model {embedder.info.name!r} gave vectors {list(vectors.shape)} where its "
+            f"model.json says [{len(batch)}, {embedder.info.dim}]; export it again."
+        )
+    return vectors
+
+
+def _refuse_collapsed(vectors: NDArray[np.float32]) -> None:
+    """Stop when all unit vectors are one: 1 - |mean|^2 is their mean pairwise 1 - cosine."""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    if len(vectors) >= _ENOUGH_TO_JUDGE and 1.0 - float(mean @ mean) < COLLAPSED:
+        raise BadModel(
+            f"The model gives the same vector for {len(vectors)} different windows; it has "
+            "collapsed in training and can find nothing."
+        )
+
+
+@contextmanager
+def _removed_if_empty(partial: Partial) -> Iterator[None]:
+    """Leave nothing behind when it fails before there is anything to go on from."""
+    try:
+        yield
+    except BaseException:
+        if not partial.segments:
+            partial.discard()
+        raise
+
+
+def why_empty(total: int, tiling: Tiling) -> str:
+    """What to say when none of ``total`` planned windows can be indexed."""
+    size = f"{tiling.footprint_m:g} m"
+    if tiling.near is not None and total == 0:
+        return (
+            f"No window of {size} has its centre within {tiling.within_m:g} m of {tiling.near}.\n"
+            "Check --near and --within, or whether the imagery reaches there."
+        )
+    if total == 0:
+        return (
+            f"The imagery is smaller than one window of {size}.\n"
+            "Give more imagery, or a smaller --footprint (best near the model's own)."
+        )
+    return (
+        f"None of {total} windows of {size} holds imagery: all is no data or one single colour.\n"
+        "Check that this is the right file; for multi-band imagery choose --bands."
+    )

@@ -1,0 +1,130 @@
+"""Index: the vectors of a region's windows, opened read-only and memory-mapped."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import BadIndex, InvalidValue, ModelMismatch
+from crossview.geo.footprints import Footprint
+from crossview.geo.points import LatLon
+from crossview.retrieval.manifest import MANIFEST_NAME, REBUILD, Manifest, read_manifest
+from crossview.retrieval.segments import (
+    check_contents,
+    check_sizes,
+    read_places,
+    read_thumbnail,
+    read_vectors,
+)
+
+if TYPE_CHECKING:
+    from crossview.retrieval.places import Answer
+
+PARTIAL_SUFFIX = ".partial"
+THUMBNAIL_PX = 96  # the side of a window's stored picture
+
+
+class Index:
+    """A finished ``region.cvx``: N windows with a vector, a place and a thumbnail each.
+
+    ``lat``, ``lon`` and ``up_bearing_deg`` are float64 [N]; row i of all of them is window i.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        places = [read_places(path, segment) for segment in manifest.segments]
+        table = np.concatenate(places) if places else np.empty((0, 3))
+        self.lat, self.lon, self.up_bearing_deg = np.ascontiguousarray(table.T)
+        self._starts = np.cumsum([0, *(s.windows for s in manifest.segments)]).tolist()
+        if self.count != manifest.windows or self._starts[-1] != manifest.windows:
+            raise BadIndex(
+                f"The index {path} is damaged: {manifest.windows} windows announced, "
+                f"{self.count} found.\n{REBUILD}"
+            )
+
+    @staticmethod
+    def open(path: str | Path) -> Index:
+        """Open an index folder. Raises :class:`BadIndex` for anything else, or a damaged one."""
+        folder = Path(path)
+        if folder.is_file():
+            raise BadIndex(
+                f"{folder} is a file, not an index (a folder such as region.cvx).\n"
+                "Photos are given first, the index with --index."
+            )
+        if not folder.is_dir():
+            raise BadIndex(_absent(folder))
+        if folder.name.endswith(PARTIAL_SUFFIX) and not (folder / MANIFEST_NAME).exists():
+            raise BadIndex(
+                f"{folder} is not finished.\n"
+                "Run the crossview index command that began it again; it goes on from there."
+            )
+        manifest = read_manifest(folder)
+        for segment in manifest.segments:
+            check_sizes(folder, segment)
+        return Index(folder, manifest)
+
+    @property
+    def count(self) -> int:
+        """N, the number of windows."""
+        return len(self.lat)
+
+    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """The vectors [n, D] in order, a segment at a time, with the rows they belong to."""
+        for start, segment in zip(self._starts, self.manifest.segments, strict=False):
+            yield slice(start, start + segment.windows), read_vectors(self.path, segment)
+
+    def footprint(self, row: int) -> Footprint:
+        """The ground that window ``row`` shows, in pixels of its thumbnail."""
+        return Footprint(
+            LatLon(float(self.lat[row]), float(self.lon[row])),
+            self.manifest.footprint_m / THUMBNAIL_PX,
+            THUMBNAIL_PX,
+            THUMBNAIL_PX,
+            float(self.up_bearing_deg[row]),
+        )
+
+    def thumbnail(self, row: int) -> bytes:
+        """The picture of window ``row`` as a small JPEG file."""
+        if not 0 <= row < self.count:
+            raise InvalidValue(f"window {row}: the index has windows 0 to {self.count - 1}.")
+        segment = bisect.bisect_right(self._starts, row) - 1
+        within = row - self._starts[segment]
+        return read_thumbnail(self.path, self.manifest.segments[segment], within)
+
+    def require_model(self, fingerprint: str) -> None:
+        """Raise :class:`ModelMismatch` unless the model of this fingerprint made the index."""
+        made_by = self.manifest.model
+        if fingerprint != made_by.fingerprint:
+            raise ModelMismatch(
+                f"{self.path} was made by the model {made_by.name_or_path} "
+                f"({made_by.fingerprint[:12]}); this model is {fingerprint[:12]}.\n"
+                "Use the model that made the index, or build the index again with this one."
+            )
+
+    def verify(self) -> int:
+        """Compare all files with their checksums; returns how many, raises :class:`BadIndex`."""
+        for segment in self.manifest.segments:
+            check_contents(self.path, segment)
+        return sum(len(segment.files) for segment in self.manifest.segments)
+
+    def locate(self, image: Any, **hints: Any) -> Answer:
+        """Where a photo (path or RGB array) was taken; hints: see ``retrieval.locate.Hints``."""
+        from crossview.retrieval.locate import Hints, locate
+
+        return locate(self, image, hints=Hints(**hints))
+
+
+def _absent(folder: Path) -> str:
+    partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
+    if partial.is_dir():
+        return (
+            f"There is no {folder}; {partial.name} is there, begun but not finished.\n"
+            "Run the crossview index command that began it again; it goes on from there."
+        )
+    return f"There is no {folder}. Make it with: crossview index IMAGERY --out {folder.name}"

@@ -1,0 +1,106 @@
+"""Segments of an index on disk: vectors, places and thumbnails of some windows.
+
+``NAME.vectors.npy``     float32 [n, D]
+``NAME.places.npy``      float64 [n, 3]: latitude, longitude, bearing of up
+``NAME.thumbnails.bin``  JPEG files end to end
+``NAME.offsets.npy``     int64 [n + 1]: where each of them begins, and the end
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import BadIndex
+from crossview.files import atomic_write
+from crossview.retrieval.manifest import REBUILD, FileFacts, Segment
+
+VECTORS, PLACES, THUMBNAILS, OFFSETS = "vectors.npy", "places.npy", "thumbnails.bin", "offsets.npy"
+
+
+def write_segment(
+    folder: Path,
+    name: str,
+    vectors: NDArray[np.float32],
+    places: NDArray[np.float64],
+    thumbnails: Sequence[bytes],
+) -> Segment:
+    """Write the files of one segment, each whole or not at all, and describe them."""
+    offsets = np.cumsum([0, *map(len, thumbnails)], dtype=np.int64)
+    contents = {
+        f"{name}.{VECTORS}": _npy(vectors),
+        f"{name}.{PLACES}": _npy(places),
+        f"{name}.{THUMBNAILS}": b"".join(thumbnails),
+        f"{name}.{OFFSETS}": _npy(offsets),
+    }
+    files = {}
+    for file, content in contents.items():
+        atomic_write(folder / file, content)
+        files[file] = FileFacts(len(content), hashlib.sha256(content).hexdigest())
+    return Segment(name, len(vectors), files)
+
+
+def read_vectors(folder: Path, segment: Segment) -> NDArray[np.float32]:
+    """Vectors [n, D], memory-mapped."""
+    return np.asanyarray(_load(folder / f"{segment.name}.{VECTORS}", mapped=True))
+
+
+def read_places(folder: Path, segment: Segment) -> NDArray[np.float64]:
+    """Latitude, longitude and bearing of up [n, 3]."""
+    return np.asanyarray(_load(folder / f"{segment.name}.{PLACES}"))
+
+
+def read_thumbnail(folder: Path, segment: Segment, row: int) -> bytes:
+    """The JPEG file of one window."""
+    offsets = _load(folder / f"{segment.name}.{OFFSETS}", mapped=True)
+    start, stop = int(offsets[row]), int(offsets[row + 1])
+    path = folder / f"{segment.name}.{THUMBNAILS}"
+    try:
+        with path.open("rb") as blob:
+            blob.seek(start)
+            return blob.read(stop - start)
+    except OSError as problem:
+        raise damaged(path, problem.strerror or "cannot be read") from problem
+
+
+def check_sizes(folder: Path, segment: Segment) -> None:
+    """Every file is there and as long as it was written; raises :class:`BadIndex`."""
+    for name, facts in segment.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise damaged(path, "is missing")
+        if (size := path.stat().st_size) != facts.bytes:
+            raise damaged(path, f"holds {size} of {facts.bytes} bytes")
+
+
+def check_contents(folder: Path, segment: Segment) -> None:
+    """Every file holds what was written; raises :class:`BadIndex`."""
+    check_sizes(folder, segment)
+    for name, facts in segment.files.items():
+        with (folder / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != facts.sha256:
+                raise damaged(folder / name, "has changed since it was written")
+
+
+def damaged(path: Path, what: str) -> BadIndex:
+    """The error for a file of an index."""
+    return BadIndex(f"The index {path.parent} is damaged: {path.name} {what}.\n{REBUILD}")
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _load(path: Path, *, mapped: bool = False) -> NDArray[Any]:
+    try:
+        return np.asanyarray(np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False))
+    except (OSError, ValueError) as problem:
+        raise damaged(path, f"cannot be read ({problem})") from problem
