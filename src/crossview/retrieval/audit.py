@@ -1,0 +1,88 @@
+"""Audit records: what was asked of which files, what was assumed, and what came out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crossview import __version__
+from crossview.errors import CannotWrite
+from crossview.files import atomic_write
+from crossview.retrieval.hints import Hints
+from crossview.retrieval.manifest import MANIFEST_NAME
+from crossview.retrieval.places import Answer, Place
+
+if TYPE_CHECKING:
+    from crossview.retrieval.index import Index
+
+_PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow")
+
+
+def audit_record(answer: Answer, hints: Hints, index: Index) -> dict[str, Any]:
+    """One answer as plain JSON values that let somebody else repeat and check it.
+
+    Fingerprints: sha256 of the photo's file, of the model, and of the index's manifest, which holds
+    the checksums of everything else in the index.
+    """
+    model = index.manifest.model
+    return {
+        "photo": answer.photo,
+        "photo_sha256": answer.sha256,
+        "model": model.name_or_path,
+        "model_fingerprint": model.fingerprint,
+        "index": str(index.path),
+        "index_fingerprint": hashlib.sha256((index.path / MANIFEST_NAME).read_bytes()).hexdigest(),
+        "imagery": list(index.manifest.imagery.sources),
+        "hints": hints.to_json(),
+        "kind": answer.kind,
+        "fov_deg": answer.fov_deg,
+        "fov_source": answer.fov_source,
+        "assumptions": list(answer.assumptions),
+        "warnings": list(answer.warnings),
+        "places": [_place(place) for place in answer.places],
+        "truth": None if answer.truth is None else str(answer.truth),
+        "error_m": answer.error_m,
+        "versions": versions(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of crossview, Python and the packages that numbers depend on."""
+    known = {"crossview": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            known[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            known[name] = "unknown"
+    return known
+
+
+def append_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Add one line of JSON per record to ``path``; earlier lines stay. Raises CannotWrite."""
+    try:
+        earlier = path.read_text(encoding="utf-8") if path.is_file() else ""
+    except (OSError, UnicodeDecodeError) as problem:
+        raise CannotWrite(f"{path} cannot be added to: {problem}.") from problem
+    if earlier and not earlier.endswith("\n"):
+        earlier += "\n"
+    lines = [json.dumps(record, allow_nan=False) + "\n" for record in records]
+    atomic_write(path, earlier + "".join(lines))
+
+
+def _place(place: Place) -> dict[str, Any]:
+    return {
+        "rank": place.rank,
+        "lat": place.latlon.lat,
+        "lon": place.latlon.lon,
+        "score": place.score,
+        "heading_deg": place.heading_deg,
+        "probability": place.probability,
+        "window": place.window,
+    }

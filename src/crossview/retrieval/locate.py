@@ -1,0 +1,89 @@
+"""Where a picture was taken: photo in, ranked places of an indexed region out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from crossview.errors import BadIndex, BadModel, UnknownName
+from crossview.retrieval.embedder import Embedder
+from crossview.retrieval.hints import Hints, hints_for
+from crossview.retrieval.merge import places
+from crossview.retrieval.models import open_model
+from crossview.retrieval.places import Answer
+from crossview.retrieval.queries import Picture, Query, queries
+from crossview.retrieval.search import Found, search
+
+if TYPE_CHECKING:
+    from crossview.retrieval.index import Index
+
+__all__ = ["Hints", "Picture", "locate", "locate_many", "model_of"]
+
+
+def locate(
+    index: Index, photo: Picture, *, hints: Hints | None = None, embedder: Embedder | None = None
+) -> Answer:
+    """Where ``photo`` (a path, RGB uint8 [H, W, 3], or a decoded Photo) may have been taken.
+
+    The model is the one that made the index, unless ``embedder`` is given. Raises
+    :class:`BadImage`, :class:`InvalidValue` for hints that cannot be used, and
+    :class:`ModelMismatch`.
+    """
+    model = embedder if embedder is not None else model_of(index)
+    return locate_many(index, model, [photo], hints or Hints())[0]
+
+
+def locate_many(
+    index: Index,
+    embedder: Embedder,
+    photos: Sequence[Picture],
+    hints: Hints | Sequence[Hints] = Hints(),  # noqa: B008 - frozen
+) -> list[Answer]:
+    """:func:`locate` for many pictures at once, which share each pass over the index.
+
+    ``hints`` are for all pictures or one for each. The first picture that cannot be read raises.
+    """
+    index.require_model(embedder.fingerprint)
+    if index.count == 0:
+        raise BadIndex(f"{index.path} holds no windows. Add imagery with crossview index --add.")
+    asked = list(queries(photos, hints_for(hints, len(photos)), embedder))
+    found = search(index, asked)
+    return [_answer(index, *pair) for pair in zip(asked, found, strict=True)]
+
+
+def model_of(index: Index, *, threads: int = 0) -> Embedder:
+    """The model that made an index, by the name or path the index remembers; kept for reuse."""
+    made_by = index.manifest.model
+    return _opened(made_by.name_or_path, made_by.fingerprint, str(index.path), threads)
+
+
+@lru_cache(maxsize=2)
+def _opened(name: str, _fingerprint: str, index: str, threads: int) -> Embedder:
+    try:
+        return open_model(name, threads=threads)
+    except (BadModel, UnknownName) as problem:
+        raise BadModel(
+            f"{index} was made by the model {name}, which is not there or damaged.\n"
+            "Give the same model with --model."
+        ) from problem
+
+
+def _answer(index: Index, query: Query, found: Found) -> Answer:
+    reading = query.readings[found.reading]
+    assumptions = query.assumptions
+    if reading.source == "assumed":
+        tried = ", ".join(f"{guess.fov_deg:g}" for guess in query.readings)
+        best = f"field of view assumed: {reading.fov_deg:g} degrees (best of {tried})"
+        assumptions = (best, *assumptions)
+    return Answer(
+        photo=query.photo,
+        sha256=query.sha256,
+        kind=reading.kind,
+        fov_deg=reading.fov_deg,
+        fov_source=reading.source,
+        assumptions=assumptions,
+        places=places(index, found.scores, found.heading_deg, query.hints.places),
+        scores=found.scores,
+        warnings=(*index.manifest.warnings, *query.warnings),
+    )

@@ -1,0 +1,63 @@
+"""From scores of overlapping windows to a list of places."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.geo.points import LatLon, distances_m
+from crossview.retrieval.places import Place
+
+if TYPE_CHECKING:
+    from crossview.retrieval.index import Index
+
+Floats = NDArray[np.float32]
+Coordinates = NDArray[np.float64]
+
+_ROUNDING = 1.001  # windows exactly half a footprint apart are one place
+
+
+def best_apart(
+    scores: Floats, lat: Coordinates, lon: Coordinates, apart_m: float, count: int
+) -> list[int]:
+    """Rows of the best windows, at least ``apart_m`` from each other, best first.
+
+    Greedy: the best window stands for all within ``apart_m`` of it, then the best of the others,
+    and so on. Of equal scores the lower row comes first; NaN is no candidate.
+    """
+    left = np.where(np.isnan(scores), -np.inf, scores)
+    rows: list[int] = []
+    while len(rows) < count and left.size:
+        row = int(np.argmax(left))
+        if left[row] == -np.inf:
+            break
+        rows.append(row)
+        here = LatLon(float(lat[row]), float(lon[row]))
+        left[distances_m(here, lat, lon) <= apart_m * _ROUNDING] = -np.inf
+    return rows
+
+
+def places(index: Index, scores: Floats, heading_deg: Floats, count: int) -> tuple[Place, ...]:
+    """The best ``count`` places of one picture; windows within half a footprint are one place.
+
+    ``scores`` and ``heading_deg`` [N], the latter clockwise from each window's up, NaN where the
+    model tells none. A place's pin is the centre of its best window.
+    """
+    apart_m = index.manifest.footprint_m / 2.0
+    rows = best_apart(scores, index.lat, index.lon, apart_m, count)
+    return tuple(_place(index, row, rank, scores, heading_deg) for rank, row in enumerate(rows, 1))
+
+
+def _place(index: Index, row: int, rank: int, scores: Floats, heading_deg: Floats) -> Place:
+    heading = float(heading_deg[row])
+    footprint = index.footprint(row)
+    return Place(
+        rank=rank,
+        latlon=footprint.centre,
+        score=float(scores[row]),
+        heading_deg=None if np.isnan(heading) else (heading + footprint.up_bearing_deg) % 360.0,
+        footprint=footprint,
+        window=row,
+    )

@@ -1,0 +1,164 @@
+"""From a photo and hints to what the network is shown, with every assumption put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import InvalidValue
+from crossview.retrieval.embedder import Embedder
+from crossview.retrieval.hints import Hints, require_usable_heading
+from crossview.retrieval.model import ModelInfo
+from crossview.views.decode import Kind, Photo, load_photo, photo_of_pixels
+from crossview.views.lens import FLAT_LIMIT_DEG
+from crossview.views.strip import ground_view
+
+Pixels = NDArray[np.uint8]
+Vectors = NDArray[np.float32]
+FovSource = Literal["panorama", "exif", "given", "assumed"]
+Picture = str | Path | Pixels | Photo
+
+TRIED_FOV_DEG = (50.0, 65.0, 80.0, 100.0)  # when nothing tells
+_TOGETHER = 64  # strips per call of the network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a photo is taken to have been made: one guess of its lens."""
+
+    kind: Kind
+    fov_deg: float
+    source: FovSource
+    horizon_px: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """One photo, its hints, and a vector for each reading of it."""
+
+    photo: str
+    sha256: str
+    hints: Hints
+    readings: tuple[Reading, ...]
+    assumptions: tuple[str, ...]  # that hold for all readings
+    warnings: tuple[str, ...]
+    vectors: Vectors = field(repr=False)  # [readings, D]
+
+
+def opened(picture: Picture) -> Photo:
+    """A decoded photo from a path, uint8 pixels [H, W, 3], or one that is decoded already."""
+    if isinstance(picture, Photo):
+        return picture
+    if isinstance(picture, np.ndarray):
+        return photo_of_pixels(picture)
+    return load_photo(picture)
+
+
+def queries(
+    pictures: Sequence[Picture], hints: Sequence[Hints], embedder: Embedder
+) -> Iterator[Query]:
+    """A query per picture, in order; strips are embedded together, pixels are not kept."""
+    waiting: list[tuple[Query, list[Pixels]]] = []
+    for picture, given in zip(pictures, hints, strict=True):
+        waiting.append(_prepared(opened(picture), given, embedder.info))
+        if sum(len(strips) for _, strips in waiting) >= _TOGETHER:
+            yield from _embedded(waiting, embedder)
+            waiting = []
+    yield from _embedded(waiting, embedder)
+
+
+def readings(photo: Photo, hints: Hints) -> tuple[Reading, ...]:
+    """One reading if the field of view is given or known from the file, else several to try."""
+    horizon = hints.horizon_px if hints.horizon_px is not None else photo.horizon_px
+    if hints.fov_deg is not None:
+        partial = photo.kind == "panorama" and photo.fov_deg != 360.0
+        kind: Kind = "panorama" if hints.fov_deg > FLAT_LIMIT_DEG or partial else "perspective"
+        return (Reading(kind=kind, fov_deg=hints.fov_deg, source="given", horizon_px=horizon),)
+    if photo.fov_deg is not None:
+        source: FovSource = "panorama" if photo.kind == "panorama" else "exif"
+        return (Reading(kind=photo.kind, fov_deg=photo.fov_deg, source=source, horizon_px=horizon),)
+    return tuple(
+        Reading(kind=photo.kind, fov_deg=fov, source="assumed", horizon_px=horizon)
+        for fov in TRIED_FOV_DEG
+    )
+
+
+def _prepared(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[Pixels]]:
+    """The query without vectors, and the strip of each reading."""
+    if hints.horizon_px is not None and not -1 <= hints.horizon_px / len(photo.pixels) <= 2:
+        raise InvalidValue(
+            f"{photo.path}: a horizon at row {hints.horizon_px:g} lies far outside of a picture "
+            f"of {len(photo.pixels)} rows."
+        )
+    guesses = readings(photo, hints)
+    if hints.heading_deg is not None:
+        require_usable_heading(info, min(guess.fov_deg for guess in guesses))
+    query = Query(
+        photo=photo.path,
+        sha256=photo.sha256,
+        hints=hints,
+        readings=guesses,
+        assumptions=tuple(_assumptions(photo, hints, guesses, info)),
+        warnings=tuple(_warnings(guesses, info)),
+        vectors=np.empty((0, info.dim), np.float32),
+    )
+    return query, [_strip(photo, guess, hints, info) for guess in guesses]
+
+
+def _strip(photo: Photo, reading: Reading, hints: Hints, info: ModelInfo) -> Pixels:
+    strip = ground_view(
+        photo.pixels,
+        reading.kind,
+        info.ground,
+        fov_deg=reading.fov_deg,
+        horizon_px=reading.horizon_px,
+    )
+    if info.azimuth_bins > 1 or not hints.heading_deg:
+        return strip
+    # A model that was trained on aligned pictures expects north in the middle.
+    columns = round(hints.heading_deg / 360.0 * info.ground.width_px)
+    return np.roll(strip, columns, axis=1)
+
+
+def _assumptions(
+    photo: Photo, hints: Hints, guesses: Sequence[Reading], info: ModelInfo
+) -> Iterator[str]:
+    if guesses[0].horizon_px is None:
+        yield "level camera assumed"
+    if info.azimuth_bins == 1 and info.headings_seen == "aligned" and hints.heading_deg is None:
+        yield "north assumed in the middle of the picture"
+    if photo.gps is not None and hints.near != photo.gps:
+        yield f"GPS in the file ({photo.gps}) shown, not used"
+    elif photo.gps is not None:
+        yield f"GPS in the file ({photo.gps}) used as a hint"
+
+
+def _warnings(guesses: Sequence[Reading], info: ModelInfo) -> Iterator[str]:
+    low, high = info.fov_seen_deg
+    fov = guesses[0].fov_deg
+    if len(guesses) == 1 and not 0.9 * low <= fov <= 1.1 * high:
+        seen = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        yield (
+            f"the model was trained on fields of view of {seen} degrees, "
+            f"and this picture has {fov:.0f}"
+        )
+
+
+def _embedded(waiting: list[tuple[Query, list[Pixels]]], embedder: Embedder) -> Iterator[Query]:
+    """Vectors for all strips; strips of one width go through the network together."""
+    strips = [strip for _, some in waiting for strip in some]
+    vectors = np.empty((len(strips), embedder.info.dim), np.float32)
+    for width in sorted({strip.shape[1] for strip in strips}):
+        rows = [n for n, strip in enumerate(strips) if strip.shape[1] == width]
+        for first in range(0, len(rows), _TOGETHER):
+            some = rows[first : first + _TOGETHER]
+            vectors[some] = embedder.ground(np.stack([strips[n] for n in some]))
+    start = 0
+    for query, own in waiting:
+        yield replace(query, vectors=vectors[start : start + len(own)])
+        start += len(own)

@@ -1,0 +1,163 @@
+"""How alike a ground vector and aerial vectors are, at the best heading.
+
+A model with J azimuth bins describes each direction by a block of its vector, so an unknown heading
+is found by turning the picture through all J blocks: the search of DSM (Shi et al., "Where am I
+looking at?", CVPR 2020), with the cosine taken over the visible sector only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from crossview.errors import BadIndex, InvalidValue, require
+
+Floats = NDArray[np.float32]
+Allowed = NDArray[np.bool_]  # [J] or [n, J]: the turns that may be tried
+
+_WORKING_FLOATS = 4_000_000  # of one tile of products: 16 MB
+_NOTHING = 1e-12  # energy of a sector that a vector does not describe at all
+
+
+def seen_bins(fov_deg: float, bins: int) -> Floats:
+    """Share in [0, 1] of each azimuth bin [bins] that a picture of ``fov_deg`` sees.
+
+    Bin j covers 360 j / bins - 180 to 360 (j + 1) / bins - 180 degrees from the picture's middle.
+    """
+    edges = np.arange(bins + 1) * 360.0 / bins - 180.0
+    half = fov_deg / 2.0
+    overlap = np.minimum(edges[1:], half) - np.maximum(edges[:-1], -half)
+    shares: Floats = np.clip(overlap * bins / 360.0, 0.0, 1.0).astype(np.float32)
+    return shares
+
+
+def scores(
+    query: Floats, refs: Floats, bins: int, seen: Floats, headings: Allowed | None = None
+) -> tuple[Floats, Floats]:
+    """Score [n] and heading [n] of one query [D] against references [n, D].
+
+    ``bins`` 1: the dot product; headings are NaN. ``bins`` J: the highest cosine over all turns s,
+    query bin j against reference bin (j + s) mod J, each bin weighted by ``seen`` [J] in [0, 1];
+    the heading of the picture's middle is 360 s / J degrees clockwise from the reference's up (of
+    equal turns the smallest). ``headings`` restricts the turns; every reference must keep one.
+
+    Raises :class:`InvalidValue` or :class:`BadIndex` for NaN on either side.
+    """
+    best, heading = scores_many(query[None], refs, bins, seen[None], [headings])
+    return best[0], heading[0]
+
+
+def scores_many(
+    queries: Floats,
+    refs: Floats,
+    bins: int,
+    seen: Floats,
+    headings: Sequence[Allowed | None] | None = None,
+) -> tuple[Floats, Floats]:
+    """:func:`scores` of many queries [Q, D] with ``seen`` [Q, J]: two arrays [Q, n]."""
+    _check(queries, refs, bins, seen)
+    best = np.empty((len(queries), len(refs)), np.float32)
+    heading = np.full(best.shape, np.nan, np.float32)
+    if bins == 1:
+        np.matmul(queries, refs.T, out=best)
+    else:
+        limits = headings if headings is not None else [None] * len(queries)
+        _turn(queries, refs, seen, limits, (best, heading))
+    if np.isneginf(best).any():
+        raise InvalidValue("headings leave no turn for some of the references.")
+    if not np.isfinite(best).all():
+        raise BadIndex("Vectors of the index hold NaN or infinity; build the index again.")
+    return best, heading
+
+
+def _check(queries: Floats, refs: Floats, bins: int, seen: Floats) -> None:
+    dim = queries.shape[1]
+    require(
+        bins >= 1 and dim % bins == 0 and refs.ndim == 2 and refs.shape[1] == dim,
+        f"queries {list(queries.shape)}, references {list(refs.shape)} and {bins} azimuth bins "
+        "do not fit together.",
+    )
+    require(bool(np.isfinite(queries).all()), "a query vector holds NaN or infinity.")
+    if bins > 1:
+        require(
+            seen.shape == (len(queries), bins),
+            f"seen must be [{len(queries)}, {bins}], got {list(seen.shape)}.",
+        )
+
+
+def _turn(
+    queries: Floats,
+    refs: Floats,
+    seen: Floats,
+    limits: Sequence[Allowed | None],
+    out: tuple[Floats, Floats],
+) -> None:
+    """Fill ``out`` = (score, heading) [Q, n] in tiles of queries and references."""
+    count, bins = seen.shape
+    turned = _turned(queries, seen)
+    rows = max(1, min(len(refs), _WORKING_FLOATS // (2 * bins)))
+    together = max(1, _WORKING_FLOATS // (bins * rows))
+    for first in range(0, len(refs), rows):
+        part = slice(first, first + rows)
+        block = np.ascontiguousarray(refs[part], dtype=np.float32)
+        energy = np.square(block).reshape(len(block), bins, -1).sum(2)
+        for start in range(0, count, together):
+            some = slice(start, start + together)
+            cosines = (turned[some].reshape(-1, block.shape[1]) @ block.T).reshape(
+                -1, bins, len(block)
+            )
+            cosines *= _per_norm(seen[some], energy)
+            for one, limit in zip(cosines, limits[some], strict=True):
+                if limit is not None:
+                    np.copyto(one, -np.inf, where=~_of_part(limit, part))
+            _best_turn(cosines, (out[0][some, part], out[1][some, part]))
+
+
+def _turned(queries: Floats, seen: Floats) -> Floats:
+    """[Q, J, D]: at turn s, block k holds the weighted, normalised query bin (k - s) mod J."""
+    count, bins = seen.shape
+    blocks = queries.reshape(count, bins, -1)
+    energy = (np.square(blocks.astype(np.float64)).sum(2) * seen).sum(1)
+    require(
+        bool((energy > _NOTHING).all()),
+        "a query vector is zero in all directions that its picture sees.",
+    )
+    weighted = blocks * (seen / np.sqrt(energy)[:, None].astype(np.float32))[..., None]
+    turned: Floats = weighted[:, _back(bins)].reshape(count, bins, -1)
+    return turned
+
+
+def _per_norm(seen: Floats, energy: Floats) -> Floats:
+    """One over the length of what is compared of each reference, [Q, J, n]; 0 where it is zero."""
+    kinds, of_query = np.unique(seen, axis=0, return_inverse=True)
+    visible = kinds[:, _back(seen.shape[1])] @ energy.T  # [kinds, J, n]
+    per_norm = np.where(visible > _NOTHING, 1.0 / np.sqrt(np.maximum(visible, _NOTHING)), 0.0)
+    chosen: Floats = per_norm.astype(np.float32)
+    return chosen if len(kinds) == 1 else chosen[of_query.reshape(-1)]
+
+
+def _back(bins: int) -> NDArray[np.int64]:
+    """[s, k] -> (k - s) mod J."""
+    turns = np.arange(bins)
+    back: NDArray[np.int64] = (turns[None, :] - turns[:, None]) % bins
+    return back
+
+
+def _of_part(limit: ArrayLike, part: slice) -> Allowed:
+    """The allowed turns as [J, n] (or [J, 1], if the same for all references)."""
+    allowed = np.asarray(limit, dtype=bool)
+    per_turn: Allowed = allowed[:, None] if allowed.ndim == 1 else allowed[part].T
+    return per_turn
+
+
+def _best_turn(cosines: Floats, out: tuple[Floats, Floats]) -> None:
+    """The highest of [Q, J, n] over the turns, the first of equals."""
+    best, heading = out
+    step = 360.0 / cosines.shape[1]
+    best[...], heading[...] = cosines[:, 0], 0.0
+    for turn in range(1, cosines.shape[1]):
+        better = cosines[:, turn] > best
+        np.copyto(best, cosines[:, turn], where=better)
+        heading[better] = turn * step

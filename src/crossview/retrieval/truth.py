@@ -1,0 +1,117 @@
+"""How far answers are from where pictures were really taken."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from crossview.errors import BadData, InvalidValue, require
+from crossview.geo.points import LatLon, distance_m
+from crossview.retrieval.places import Answer
+
+RIGHT_WITHIN_M = 25.0
+_RANKS = (1, 5, 10)
+_Z_95 = 1.959964
+
+
+class Truths:
+    """Where pictures were taken, from a ``places.csv`` (columns file, lat, lon at least)."""
+
+    def __init__(self, path: Path, places: dict[str, LatLon]) -> None:
+        self._path, self._places = path, places
+        self._by_name: dict[str, list[LatLon]] = {}
+        for file, place in places.items():
+            self._by_name.setdefault(Path(file).name, []).append(place)
+
+    @staticmethod
+    def read(path: str | Path) -> Truths:
+        """Read a CSV file; :class:`BadData` names the row that cannot be used."""
+        places: dict[str, LatLon] = {}
+        try:
+            text = Path(path).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as problem:
+            raise BadData(f"{path} cannot be read as a list of places: {problem}.") from problem
+        rows = csv.DictReader(text.splitlines())
+        if missing := {"file", "lat", "lon"} - set(rows.fieldnames or ()):
+            raise BadData(
+                f"{path} lacks the columns {', '.join(sorted(missing))}.\n"
+                "Expected: file,lat,lon and perhaps heading_deg,fov_deg,kind."
+            )
+        for number, row in enumerate(rows, 2):
+            try:
+                places[row["file"]] = LatLon(float(row["lat"]), float(row["lon"]))
+            except (TypeError, ValueError) as problem:
+                raise BadData(f"{path}, line {number}: no place in {row}.") from problem
+        return Truths(Path(path), places)
+
+    def of(self, photo: str) -> LatLon | None:
+        """The truth of a photo: by its path, relative to the list's folder, or by its name.
+
+        A name that the list holds twice does not count.
+        """
+        folder = self._path.parent.resolve()
+        for file, place in self._places.items():
+            if Path(file).name == Path(photo).name and (folder / file).resolve() == _full(photo):
+                return place
+        named = self._by_name.get(Path(photo).name, [])
+        return named[0] if len(named) == 1 else None
+
+
+def _full(photo: str) -> Path:
+    return Path(photo).resolve()
+
+
+def with_truth(answer: Answer, truth: LatLon | None) -> Answer:
+    """The answer with the truth and the first place's error in metres, where it is known."""
+    if truth is None:
+        return answer
+    error_m = distance_m(answer.places[0].latlon, truth) if answer.places else None
+    return replace(answer, truth=truth, error_m=error_m)
+
+
+def rank_of_truth(answer: Answer, truth: LatLon, within_m: float = RIGHT_WITHIN_M) -> float:
+    """Rank (from 1) of the first listed place within ``within_m`` of the truth; inf if none is."""
+    near = [p.rank for p in answer.places if distance_m(p.latlon, truth) <= within_m]
+    return min(near, default=math.inf)
+
+
+def summary(
+    answers: Sequence[Answer], truths: Sequence[LatLon], n_places: int
+) -> dict[str, float | int | list[float]]:
+    """Accuracy over pictures of known truth, as shares in [0, 1] and metres.
+
+    ``n`` pictures; ``within_25m``: the first place's pin within 25 m, with its 95 % interval
+    (Wilson, over pictures); ``median_error_m`` of the first place (no place counts as infinitely
+    far); ``recall_at_k``: a place within 25 m among the first k, left out where fewer than k
+    places were asked for (``n_places``).
+    """
+    require(len(answers) == len(truths), f"{len(answers)} answers, but {len(truths)} truths.")
+    if not answers:
+        raise InvalidValue("no picture of known truth: nothing to measure.")
+    pairs = list(zip(answers, truths, strict=True))
+    errors = [distance_m(a.places[0].latlon, t) if a.places else math.inf for a, t in pairs]
+    ranks = np.array([rank_of_truth(a, t) for a, t in pairs])
+    right = int((np.array(errors) <= RIGHT_WITHIN_M).sum())
+    result: dict[str, float | int | list[float]] = {
+        "n": len(pairs),
+        "within_25m": right / len(pairs),
+        "within_25m_interval": list(wilson(right, len(pairs))),
+        "median_error_m": float(np.median(errors)),
+    }
+    for k in _RANKS:
+        if k <= n_places:
+            result[f"recall_at_{k}"] = float((ranks <= k).mean())
+    return result
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share of ``n`` independent trials (Wilson 1927)."""
+    share, z2 = hits / n, _Z_95**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z_95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return max(0.0, middle - half), min(1.0, middle + half)
