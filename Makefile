@@ -1,6 +1,7 @@
 # make demo     everything on a fresh machine: install, render a town, index it, find 400 pictures
 # make test     the tests                      make check    lint, format, types
 # make bench    the benchmarks; make bench NAME=index runs one
+# make vendor   refresh the browser library that map pages carry (needs npm and a network)
 # Other interpreters: make test PYTHON=python3.12
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -11,7 +12,7 @@ NAME ?=
 
 export PIP_NO_INPUT = 1
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench vendor clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.installed
@@ -32,6 +33,9 @@ else
 bench: .venv-dev/.installed
 	@.venv-dev/bin/python -m benchmarks.run $(NAME)
 endif
+
+vendor: | .python
+	$(PYTHON) scripts/vendor.py
 
 clean:
 	rm -rf .venv .venv-dev .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build demo-out

@@ -38,3 +38,27 @@ def answer(photo="a.jpg", *, places=None, truth=None, scores=None, **changes):
     return Answer(
         photo=photo, places=tuple(places), truth=truth, error_m=error_m, scores=scores, **facts
     )
+
+
+def answers_of(index, count, *, seed=0, heading_deg=45.0, truth=True):
+    """Answers with random scores over the windows of a real index."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for number in range(count):
+        scores = rng.normal(0.1, 0.1, index.count).astype(np.float32)
+        best = np.argsort(-scores)[:10].tolist()
+        places = [
+            Place(
+                rank=rank, latlon=index.footprint(row).centre, score=float(scores[row]),
+                heading_deg=heading_deg, footprint=index.footprint(row), window=row,
+            )
+            for rank, row in enumerate(best, 1)
+        ]  # fmt: skip
+        there = moved(places[0].latlon, east_m=10, north_m=0) if truth else None
+        made.append(answer(f"photo {number}.jpg", places=places, scores=scores, truth=there))
+    return made
+
+
+def photo_pixels(seed=0, height=300, width=400):
+    """A noisy picture, which compresses as badly as a real one."""
+    return np.random.default_rng(seed).integers(0, 255, (height, width, 3)).astype(np.uint8)

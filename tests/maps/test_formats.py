@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import shapely
 import shapely.geometry
+from tests.maps.fakes import HOSTILE, ORIGIN, answer, place
 
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, moved
@@ -15,8 +16,6 @@ from crossview.maps.jsonl import to_jsonl
 from crossview.maps.kml import to_kml
 from crossview.maps.table import to_table
 from crossview.retrieval.places import Place
-
-from .fakes import HOSTILE, ORIGIN, answer, place
 
 TRUTH = moved(ORIGIN, east_m=0, north_m=20)
 KML = "{http://www.opengis.net/kml/2.2}"

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from tests.maps.fakes import answer, place
 
 from crossview.maps.wording import (
     NO_PLACES,
@@ -11,8 +12,6 @@ from crossview.maps.wording import (
     printable,
     stands_out,
 )
-
-from .fakes import answer, place
 
 
 def test_a_name_with_undecodable_bytes_and_controls_becomes_printable():

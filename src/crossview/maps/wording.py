@@ -10,16 +10,13 @@ import numpy as np
 
 from crossview.retrieval.places import Answer
 
-SYNTHETIC_MODEL = (
-    "made with a model trained on a synthetic town; its places are not evidence"  # demo-only index
-)
-STANDS_OUT = "The first place stands out. Its score is a similarity, not a probability."
+STANDS_OUT = "The first place stands out. Its score is no probability."
 NOTHING_STANDS_OUT = (
     "No place stands out, which does not mean that the photo is from elsewhere."  # design, 3
 )
 NO_PLACES = "No place was found within the given limits."
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
+_NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _GAPS_OF_CHANCE = 3.0
 
 
@@ -28,8 +25,7 @@ def printable(text: str) -> str:
 
     File names may hold any bytes: control characters and undecodable bytes become U+FFFD.
     """
-    whole = text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return _CONTROL.sub("\ufffd", whole)
+    return _NOT_TEXT.sub("\ufffd", text)
 
 
 def stands_out(answer: Answer) -> bool:

@@ -1,0 +1,140 @@
+"""Imagery draped onto a Web Mercator canvas, whatever its own projection."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.imagery.info import bounds_of
+from crossview.imagery.mosaics import shrunk_patch
+from crossview.imagery.sheets import Box, Patch, Sheet
+from crossview.maps.regions import Extent
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+_KNOTS_PX = 32  # between exact reprojections; what lies between is interpolated
+_MOST_SOURCE_PIXELS = 64_000_000  # held at once; a larger sheet is read block by block
+_BLOCK_PX = 512
+_NO_SHRINK = 1.05
+_OPAQUE = 254
+
+
+def drape(sheets: Sequence[Sheet], extent: Extent, size_px: tuple[int, int]) -> Pixels:
+    """All sheets that touch ``extent``, later ones on top: RGBA [H, W, 4].
+
+    ``size_px`` is (width, height). Where there is no data the canvas stays transparent.
+    """
+    width, height = size_px
+    canvas = np.zeros((height, width, 4), np.uint8)
+    for sheet in sheets:
+        if part := _box(sheet, extent, size_px).overlap(Box(0, height, 0, width)):
+            _drape(sheet, extent, canvas, part)
+    return canvas
+
+
+def _box(sheet: Sheet, extent: Extent, size_px: tuple[int, int]) -> Box:
+    """The canvas pixels that a sheet may touch."""
+    south, west, north, east = bounds_of([sheet])
+    (left, top), (right, bottom) = extent.pixel(
+        np.array([north, south]), np.array([west, east]), size_px
+    )
+    return Box(math.floor(top), math.ceil(bottom), math.floor(left), math.ceil(right))
+
+
+def _drape(sheet: Sheet, extent: Extent, canvas: Pixels, part: Box) -> None:
+    """Draw one sheet: read once in fewer pixels or, where that is still much, block by block."""
+    size_px = (canvas.shape[1], canvas.shape[0])
+    x, y = _coordinates(sheet, extent, size_px, part)
+    shrink = max(1.0, float(np.median(np.hypot(np.diff(x, axis=1), np.diff(y, axis=1)))))
+    if sheet.box.width * sheet.box.height / shrink**2 <= _MOST_SOURCE_PIXELS:
+        source = _Source.whole(sheet, shrink)
+        source.sample(x, y, part.cut(canvas))
+        return
+    for block in _blocks(part):
+        x, y = _coordinates(sheet, extent, size_px, block)
+        if crop := _around(x, y).overlap(sheet.box):
+            _Source.part(sheet, crop, shrink).sample(x, y, block.cut(canvas))
+
+
+def _coordinates(
+    sheet: Sheet, extent: Extent, size_px: tuple[int, int], part: Box
+) -> tuple[Floats, Floats]:
+    """Continuous columns and rows [h, w] of the sheet under the pixel centres of a part."""
+    columns = np.linspace(part.left, part.right, part.width // _KNOTS_PX + 2)
+    rows = np.linspace(part.top, part.bottom, part.height // _KNOTS_PX + 2)
+    places = extent.places(*np.meshgrid(columns, rows), size_px)
+    column, row = sheet.grid.pixel(*places)
+    return _between(column, part), _between(row, part)
+
+
+def _blocks(part: Box) -> Iterator[Box]:
+    for top in range(part.top, part.bottom, _BLOCK_PX):
+        for left in range(part.left, part.right, _BLOCK_PX):
+            bottom, right = min(top + _BLOCK_PX, part.bottom), min(left + _BLOCK_PX, part.right)
+            yield Box(top, bottom, left, right)
+
+
+def _around(x: Floats, y: Floats) -> Box:
+    return Box(
+        math.floor(y.min()) - 1, math.ceil(y.max()) + 1,
+        math.floor(x.min()) - 1, math.ceil(x.max()) + 1,
+    )  # fmt: skip
+
+
+class _Source(NamedTuple):
+    """Pixels of a sheet, the box they show of the sheet that they show."""
+
+    patch: Patch
+    box: Box
+
+    @staticmethod
+    def whole(sheet: Sheet, shrink: float) -> _Source:
+        if shrink < _NO_SHRINK:
+            return _Source(sheet.store.read(sheet.box), sheet.box)
+        return _Source(sheet.store.shrunk(*_smaller(sheet.box, shrink)), sheet.box)
+
+    @staticmethod
+    def part(sheet: Sheet, crop: Box, shrink: float) -> _Source:
+        patch = sheet.store.read(crop)
+        return _Source(
+            patch if shrink < _NO_SHRINK else shrunk_patch(patch, *_smaller(crop, shrink)), crop
+        )
+
+    def sample(self, x: Floats, y: Floats, canvas: Pixels) -> None:
+        """Fill canvas [h, w, 4] with what lies under the sheet's coordinates x, y [h, w]."""
+        import cv2
+
+        pixels, valid = self.patch
+        height, width = pixels.shape[:2]
+        alpha = np.full((height, width), 255, np.uint8) if valid is None else valid
+        found = cv2.remap(
+            np.dstack([pixels, alpha]),
+            ((x - self.box.left) * (width / self.box.width) - 0.5).astype(np.float32),
+            ((y - self.box.top) * (height / self.box.height) - 0.5).astype(np.float32),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+        )
+        sure = found[..., 3] >= _OPAQUE
+        canvas[sure] = found[sure]
+
+
+def _smaller(box: Box, shrink: float) -> tuple[int, int]:
+    """Height and width in fewer pixels."""
+    return max(1, round(box.height / shrink)), max(1, round(box.width / shrink))
+
+
+def _between(knots: Floats, part: Box) -> Floats:
+    """Bilinear values [h, w] at the part's pixel centres from values [m, n] at its knots."""
+    across = (np.arange(part.width) + 0.5) / part.width * (knots.shape[1] - 1)
+    down = (np.arange(part.height) + 0.5) / part.height * (knots.shape[0] - 1)
+    left = np.minimum(across.astype(int), knots.shape[1] - 2)
+    above = np.minimum(down.astype(int), knots.shape[0] - 2)
+    share = across - left
+    wide = knots[:, left] * (1.0 - share) + knots[:, left + 1] * share
+    share = (down - above)[:, None]
+    values: Floats = wide[above] * (1.0 - share) + wide[above + 1] * share
+    return values

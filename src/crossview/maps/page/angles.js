@@ -1,0 +1,53 @@
+// Bearings (degrees clockwise from north), metres, and how both are written.
+
+const RADIANS = Math.PI / 180;
+const METRES_PER_DEGREE = 6371008.8 * RADIANS;
+const WINDS = ["N", "NE", "E", "SE", "S", "SW", "W", "NW"];
+
+function wind(degrees) {
+  return WINDS[Math.round(degrees / 45) % 8];
+}
+
+function wrapped(degrees) {
+  return ((degrees % 360) + 360) % 360;
+}
+
+function metres(value) {
+  if (value >= 10000) return `${Math.round(value / 1000)} km`;
+  if (value >= 1000) return `${(value / 1000).toFixed(1)} km`;
+  return value < 10 ? `${value.toFixed(1)} m` : `${Math.round(value)} m`;
+}
+
+function coordinates(point) {
+  return `${point.lat.toFixed(6)}, ${point.lon.toFixed(6)}`;
+}
+
+// The place `distance` metres from `from` along a bearing, on the local tangent plane.
+function along(from, bearing, distance) {
+  const north = (distance * Math.cos(bearing * RADIANS)) / METRES_PER_DEGREE;
+  const east = (distance * Math.sin(bearing * RADIANS)) / METRES_PER_DEGREE;
+  return [from.lat + north, from.lon + east / Math.cos(from.lat * RADIANS)];
+}
+
+// East and north metres from one point to another.
+function offset(from, to) {
+  const north = (to.lat - from.lat) * METRES_PER_DEGREE;
+  return [(to.lon - from.lon) * METRES_PER_DEGREE * Math.cos(from.lat * RADIANS), north];
+}
+
+// Bearing seen at a share (0 left, 1 right) of the picture's width.
+function bearingAt(share, photo, heading) {
+  const from = share - 0.5;
+  if (photo.kind === "panorama") return wrapped(heading + from * photo.fov_deg);
+  const half = Math.tan((Math.min(photo.fov_deg, 170) / 2) * RADIANS);
+  return wrapped(heading + Math.atan(2 * from * half) / RADIANS);
+}
+
+// The inverse of bearingAt: a share of the width, or null outside of the picture.
+function shareAt(bearing, photo, heading) {
+  const turn = wrapped(bearing - heading + 180) - 180;
+  if (Math.abs(turn) > photo.fov_deg / 2) return null;
+  if (photo.kind === "panorama") return 0.5 + turn / photo.fov_deg;
+  const half = Math.tan((Math.min(photo.fov_deg, 170) / 2) * RADIANS);
+  return 0.5 + Math.tan(turn * RADIANS) / (2 * half);
+}

@@ -1,0 +1,144 @@
+// Puts the parts together: header, legend, controls, keyboard, address.
+
+function drawFigures() {
+  const { summary, region: about } = facts;
+  const share = (part, whole) => `${Math.round((100 * part) / whole)} %`;
+  const figures = [["photos", String(summary.photos)]];
+  if (summary.known) {
+    figures.push(["first place within 25 m", share(summary.near, summary.known)]);
+    figures.push(["median error", metres(summary.median_error_m)]);
+  }
+  figures.push(["tiles searched", about.tiles.toLocaleString("en")]);
+  figures.push(["searched", `${about.area_km2.toPrecision(2)} km\u00b2`]);
+  byId("title").textContent = about.title;
+  byId("figures").append(...figures.map(([label, value]) =>
+    el("div", {}, el("dd", {}, value), el("dt", {}, label))));
+}
+
+function legendRow(symbol, text) {
+  return el("li", {}, symbol, el("span", {}, text));
+}
+
+function drawLegend() {
+  const stops = HEAT_STOPS.map(([level, r, g, b]) => `rgb(${r} ${g} ${b}) ${100 * level}%`);
+  const bar = el("i", { class: "ramp", style: `background:linear-gradient(90deg,${stops})` });
+  byId("legend").replaceChildren(
+    el("div", { class: "scale" }, el("span", {}, "median score"), bar, el("span", {}, "best")),
+    el("ul", {},
+      legendRow(el("i", { class: "key pin-key" }), "place, by rank"),
+      known ? legendRow(el("i", { class: "key truth-key" }), "actual place") : "",
+      legendRow(el("i", { class: "key view-key" }), "its window and view")));
+}
+
+function drawAbout() {
+  const { region: about, heat: layer, notes } = facts;
+  const imagery = [about.attribution, about.date].filter(Boolean).join(", ");
+  const merged = layer.merged
+    ? [`Heat: squares of ${metres(layer.spacing_m)}, each with the best score of its windows.`] : [];
+  byId("about").append(
+    el("p", {}, `Imagery: ${imagery || "source not recorded"}. Model: ${about.model}. Windows of `,
+      `${metres(about.footprint_m)}. Scores compare places of one photo only; they are no `,
+      "probabilities."),
+    ...[...notes, ...merged].map((text) => el("p", {}, text)),
+    el("p", {}, "Made with crossview. This page works offline and sends nothing. Map drawn by ",
+      "Leaflet (BSD 2-Clause)."));
+}
+
+const KEYS = [
+  ["j  k", "next and previous photo"], ["1 \u2026 9", "place by rank"], ["h", "heat on or off"],
+  ["r", "whole region"], ["z", "zoom to the place"], ["/", "search"], ["?", "this help"],
+];
+
+function drawHelp() {
+  byId("help").append(
+    el("h2", { id: "help-title" }, "Reading this map"),
+    el("p", {}, "The heat layer shows how well each window of the imagery fits the photo, from ",
+      "this photo's median score (dark) to its best (bright). Pins are places: neighbouring ",
+      "windows merged, best first. Move the pointer over the photo to see where a column looks."),
+    el("p", {}, "A place \u201cstands out\u201d when it leads the second one by more than three ",
+      "times the lead that chance gives. That is a rule of thumb and no probability."),
+    el("dl", { class: "keys" }, KEYS.map(([key, text]) =>
+      el("div", {}, el("dt", {}, el("kbd", {}, key)), el("dd", {}, text)))),
+    el("form", { method: "dialog" }, el("button", { class: "primary" }, "Close")));
+  byId("help-open").addEventListener("click", () => byId("help").showModal());
+}
+
+function toggleHeat(isOn) {
+  byId("heat").checked = isOn;
+  heat.switch(isOn);
+  byId("legend").classList.toggle("cold", !isOn);
+}
+
+function setOpacity(value) {
+  heat.opacity = value;
+  heat.draw();
+}
+
+function follow(isOn) {
+  state.follow = isOn;
+  byId("to-place").setAttribute("aria-pressed", String(isOn));
+  byId("to-region").setAttribute("aria-pressed", String(!isOn));
+  if (isOn) zoomToPlace();
+  else zoomToRegion();
+}
+
+const SHORTCUTS = {
+  j: () => stepPhoto(1), k: () => stepPhoto(-1), h: () => toggleHeat(!byId("heat").checked),
+  r: () => follow(false), z: () => follow(true), "?": () => byId("help").showModal(),
+  "/": () => { showPane("list"); byId("search").focus(); },
+};
+
+function onKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches("input:not([type=checkbox]), select") || byId("help").open) return;
+  const action = SHORTCUTS[event.key] || (/^[1-9]$/.test(event.key) && (() => choosePlace(event.key - 1)));
+  if (!action) return;
+  event.preventDefault();
+  action();
+}
+
+function announce() {
+  const photo = currentPhoto();
+  if (!photo) return;
+  const error = photo.error_m === undefined ? "" : `, ${metres(photo.error_m)} off`;
+  byId("live").textContent = `${photo.photo}${error}. ${photo.confidence}`;
+  history.replaceState(null, "", `#photo=${state.photo + 1}`);
+}
+
+function wire() {
+  options(byId("show"), SHOWS);
+  options(byId("order"), ORDERS);
+  byId("search").addEventListener("input", drawList);
+  document.querySelector(".filters").addEventListener("submit", (event) => event.preventDefault());
+  byId("heat").addEventListener("change", (event) => toggleHeat(event.target.checked));
+  byId("opacity").addEventListener("input", (event) => setOpacity(event.target.value / 100));
+  byId("to-region").addEventListener("click", () => follow(false));
+  byId("to-place").addEventListener("click", () => follow(true));
+  for (const tab of document.querySelectorAll(".tabs button")) {
+    tab.addEventListener("click", () => showPane(tab.dataset.pane));
+  }
+  document.addEventListener("keydown", onKey);
+  for (const draw of [drawPhoto, drawSheet, markPhoto, markPlaces, announce]) on("photo", draw);
+  for (const draw of [drawView, markPlaces, keepInView]) on("place", draw);
+  for (const draw of [drawView, markPlaces]) on("hover", draw);
+  on("list", drawSheet);
+}
+
+function start() {
+  const asked = Number((/photo=(\d+)/.exec(location.hash) || [])[1]);
+  state.photo = facts.photos[asked - 1] ? asked - 1 : 0;
+  document.body.classList.toggle("single", facts.photos.length < 2);
+  drawFigures();
+  drawLegend();
+  drawAbout();
+  drawHelp();
+  wire();
+  drawList();
+  toggleHeat(true);
+  setOpacity(byId("opacity").value / 100);
+  emit("photo");
+  const [width, height] = [region.getEast() - region.getWest(), region.getNorth() - region.getSouth()];
+  if (Math.max(width, height) * METRES_PER_DEGREE > 6000) follow(true);
+}
+
+start();

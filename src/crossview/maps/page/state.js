@@ -1,0 +1,56 @@
+// What the page shows, and who wants to know when that changes.
+
+const facts = JSON.parse(document.getElementById("facts").textContent);
+const pictures = JSON.parse(document.getElementById("pictures").textContent);
+
+const state = {
+  photo: 0, // index into facts.photos
+  place: 0, // index into the photo's places, selected
+  hover: null, // index of the place under the pointer, or null
+  visible: facts.photos.map((_, index) => index), // after search and order
+  follow: false, // zoom to the first place whenever the photo changes
+};
+
+const listeners = {};
+
+function on(event, listener) {
+  (listeners[event] ||= []).push(listener);
+}
+
+function emit(event) {
+  for (const listener of listeners[event] || []) listener();
+}
+
+function currentPhoto() {
+  return facts.photos[state.photo];
+}
+
+function currentPlace() {
+  const photo = currentPhoto();
+  return photo && photo.places[state.hover ?? state.place];
+}
+
+function choosePhoto(index) {
+  if (!facts.photos[index]) return;
+  Object.assign(state, { photo: index, place: 0, hover: null });
+  emit("photo");
+}
+
+function choosePlace(index) {
+  if (!currentPhoto().places[index]) return;
+  Object.assign(state, { place: index, hover: null });
+  emit("place");
+}
+
+function hoverPlace(index) {
+  if (state.hover === index) return;
+  state.hover = index;
+  emit("hover");
+}
+
+// One step through the photos that search and filter leave, in the chosen order.
+function stepPhoto(by) {
+  const at = state.visible.indexOf(state.photo);
+  const next = state.visible[at < 0 ? 0 : at + by];
+  if (next !== undefined) choosePhoto(next);
+}

@@ -1,0 +1,68 @@
+"""The page in a real browser, opened from a file. Skipped where there is no Chromium."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from tests.maps.fakes import HOSTILE, answer, answers_of, photo_pixels, place
+from tests.maps.pages import Page
+
+from crossview.maps.page import write_map
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+QUIET = [
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--disable-quic",
+]  # fmt: skip
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium found to open the page with")
+
+
+@pytest.fixture
+def opened(index, tmp_path):
+    """Opens the page of some answers; gives the DOM after its scripts ran, and the console."""
+
+    def dom(answers, **options):
+        out = tmp_path / "map #1 straße.html"
+        write_map(out, index, answers, **options)
+        show = ["--enable-logging=stderr", "--virtual-time-budget=3000", "--dump-dom"]
+        scratch = f"--user-data-dir={tmp_path / 'profile'}"
+        command = [CHROMIUM, *QUIET, *show, scratch, out.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        said = re.findall(r".*CONSOLE.*", done.stderr)
+        assert said == [], said
+        return Page(done.stdout)
+
+    return dom
+
+
+def classes(page, name):
+    return [a for _, a in page.elements if name in (a.get("class") or "").split()]
+
+
+def test_photos_pins_discs_and_heat_are_drawn_without_a_word_on_the_console(index, opened):
+    given = answers_of(index, 3)
+    page = opened(given, photos={a.photo: photo_pixels() for a in given})
+    assert len([a for _, a in page.elements if "data-photo" in a]) == 3
+    assert len(classes(page, "pin")) == len(classes(page, "disc")) == 10
+    assert len(classes(page, "truth")) >= 1
+    assert classes(page, "heat")[0]["width"] != "1"
+    sources = [a["src"] for tag, a in page.elements if tag == "img"]
+    assert sources
+    assert all(source.startswith("data:image/") for source in sources)
+
+
+def test_a_hostile_name_is_shown_as_text(opened):
+    page = opened([answer(HOSTILE, places=[place()], assumptions=(HOSTILE,))])
+    assert not [a for _, a in page.elements if "onerror" in a]
+    assert "&lt;/script&gt;&lt;img" in page.text
+
+
+@pytest.mark.parametrize("given", [[], [answer("none.jpg", places=())]])
+def test_a_page_without_places_opens_too(opened, given):
+    page = opened(given)
+    assert classes(page, "pin") == []
+    assert ("No photo was located." if not given else "No place was found") in page.text

@@ -1,0 +1,175 @@
+"""The map page: self-contained, safe, bounded, and true to the answers."""
+
+import base64
+import hashlib
+import re
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.maps.fakes import HOSTILE, answer, answers_of, photo_pixels, place
+from tests.maps.pages import read_page
+from tests.retrieval.regions import TOWN, indexed, region, town_model
+
+from crossview.errors import CannotWrite, InvalidValue
+from crossview.maps.page import LEAST_BYTES, write_map
+from crossview.maps.template import embedded_json
+
+MB = 1_000_000
+
+
+@pytest.fixture
+def write(index, tmp_path):
+    """Writes a page and reads it back."""
+
+    def written(answers, **options):
+        write_map(tmp_path / "map.html", index, answers, **options)
+        return read_page(tmp_path / "map.html")
+
+    return written
+
+
+def test_the_page_asks_for_nothing_outside_of_itself(index, write):
+    page = write(answers_of(index, 2))
+    assert page.values("src", "srcset", "data", "action", "poster", "background") == []
+    assert sorted(page.values("href")) == ["#sheet", "data:,"]
+    styles = "".join(re.findall(r"(?s)<style>(.*?)</style>", page.text))
+    assert re.findall(r"url\(|@import", styles) == []
+    assert "sourceMappingURL" not in page.text
+
+
+def test_addresses_occur_only_inside_of_the_vendored_script(index, write):
+    page = write(answers_of(index, 1))
+    leaflet = max(re.findall(r"(?s)<script>(.*?)</script>", page.text), key=len)
+    assert "Redistributions in binary form must reproduce the above copyright notice" in leaflet
+    rest = page.text.replace(leaflet, "").replace("http://www.w3.org/2000/svg", "")
+    assert re.findall(r"https?://\S+", rest) == []
+
+
+def test_the_policy_forbids_the_network_and_names_each_script_by_its_hash(index, write):
+    page = write(answers_of(index, 1))
+    policy = next(a["content"] for t, a in page.elements if t == "meta" and "http-equiv" in a)
+    assert policy.startswith("default-src 'none'; img-src data: blob:; ")
+    scripts = re.findall(r"(?s)<script>(.*?)</script>", page.text)
+    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    assert re.findall(r"'sha256-([^']+)'", policy) == digests
+
+
+@pytest.mark.parametrize("name", [HOSTILE, "--><!--x", "]]>", "<!--crossview:title-->", "\ud800"])
+def test_hostile_names_stay_text(index, write, name):
+    honest = write(answers_of(index, 1))
+    hostile = write([answer(name, places=[place()], assumptions=(name,), warnings=(name,))])
+    assert [tag for tag, _ in hostile.elements] == [tag for tag, _ in honest.elements]
+    assert hostile.text.count("alert(1)") == 3 * name.count("alert(1)")
+    assert "\\u003c" in hostile.text or "<" not in name
+
+
+def test_json_inside_of_a_script_element_cannot_end_it():
+    text = embedded_json(["</script><!--", "&amp;", "\u2028", 'a"b'])
+    assert not set("<>&\u2028") & set(text)
+
+
+def test_hostile_index_names_stay_text(tmp_path):
+    town = indexed(tmp_path, name="<b>&'\" town.cvx", stride_m=40.0)
+    write_map(tmp_path / "m.html", town, [])
+    page = read_page(tmp_path / "m.html")
+    assert "<title>&lt;b&gt;&amp;&#x27;&quot; town.cvx - crossview</title>" in page.text
+    assert page.facts["region"]["title"] == "<b>&'\" town.cvx"
+
+
+def test_folders_of_photos_are_not_told(index, write):
+    page = write([answer("/secret/folder/a.jpg"), answer("/x/b.jpg"), answer("/y/b.jpg")])
+    assert [p["photo"] for p in page.facts["photos"]] == ["a.jpg", "x/b.jpg", "y/b.jpg"]
+    assert "secret" not in page.text
+
+
+def test_every_photo_comes_with_its_places_truth_and_error(index, write):
+    given = answers_of(index, 3)
+    facts = write(given).facts
+    for record, answered in zip(facts["photos"], given, strict=True):
+        assert [p["rank"] for p in record["places"]] == list(range(1, 11))
+        assert record["truth"]["lat"] == pytest.approx(answered.truth.lat, abs=1e-6)
+        assert record["error_m"] == pytest.approx(10, abs=0.1)
+    assert facts["summary"] == {
+        "photos": 3, "stand_out": facts["summary"]["stand_out"], "known": 3, "near": 3,
+        "median_error_m": pytest.approx(10, abs=0.1),
+    }  # fmt: skip
+
+
+def test_without_truth_heading_or_places_nothing_is_invented(index, write):
+    given = answers_of(index, 1, heading_deg=None, truth=False)
+    facts = write([*given, answer("none.jpg", places=())]).facts
+    assert "known" not in facts["summary"]
+    assert not {"heading_deg", "error_m", "probability"} & set(facts["photos"][0]["places"][0])
+    assert facts["photos"][1]["places"] == []
+
+
+def test_photos_may_be_pixels_bytes_or_paths_and_lose_their_metadata(index, write, tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "taken at home"
+    Image.fromarray(photo_pixels()).save(tmp_path / "c.jpg", exif=exif)
+    encoded = (tmp_path / "c.jpg").read_bytes()
+    names = ["a", "b", str(tmp_path / "c.jpg"), "gone.jpg"]
+    page = write([answer(name) for name in names], photos={"a": photo_pixels(), "b": encoded})
+    assert [p["picture"] for p in page.facts["photos"]] == [0, 1, 2, None]
+    pictures = [base64.b64decode(text) for text in page.pictures["photos"]]
+    assert all(Image.open(BytesIO(p)).size == (400, 300) for p in pictures)
+    assert not any(b"taken at home" in p for p in pictures)
+    assert any("could not be read" in note for note in page.facts["notes"])
+
+
+@pytest.mark.parametrize("limit", [LEAST_BYTES, 3 * MB])
+def test_the_page_keeps_to_its_limit_and_says_what_is_missing(index, tmp_path, limit):
+    given = answers_of(index, 150)
+    photos = {a.photo: photo_pixels(seed) for seed, a in enumerate(given)}
+    out = tmp_path / "map.html"
+    notes = write_map(out, index, given, photos=photos, max_bytes=limit)
+    assert 0.5 * limit < out.stat().st_size <= limit
+    assert any("150 photos" in note for note in notes)
+    assert read_page(out).facts["notes"] == notes
+
+
+def test_everything_fits_into_a_page_that_may_be_large(index, tmp_path):
+    given = answers_of(index, 20)
+    photos = {a.photo: photo_pixels(seed) for seed, a in enumerate(given)}
+    assert write_map(tmp_path / "map.html", index, given, photos=photos) == []
+
+
+def test_too_small_a_limit_is_refused(index, tmp_path):
+    with pytest.raises(InvalidValue, match="at least"):
+        write_map(tmp_path / "map.html", index, [], max_bytes=1000)
+
+
+def test_a_folder_that_is_missing_is_said_clearly(index, tmp_path):
+    with pytest.raises(CannotWrite, match="there is no folder"):
+        write_map(tmp_path / "no" / "map.html", index, [])
+
+
+def test_a_demo_only_index_and_a_synthetic_town_carry_their_banners(index, tmp_path, write):
+    assert 'class="banner ' not in write([]).text.partition("<noscript>")[0]
+    real = indexed(tmp_path, embedder=town_model(), demo_only=True, stride_m=40.0)
+    write_map(tmp_path / "demo.html", real, [])
+    said = "Made with a model trained on a synthetic town; its places are not evidence."
+    assert said in read_page(tmp_path / "demo.html").text
+    paths = [region(tmp_path, "town.tif", synthetic=True)]
+    town = indexed(tmp_path, paths=paths, name="t.cvx", embedder=town_model(), stride_m=40.0)
+    assert town.manifest.imagery.synthetic == TOWN
+    write_map(tmp_path / "town.html", town, [])
+    page = read_page(tmp_path / "town.html")
+    assert "Synthetic town: imagery and pictures were made by a program." in page.text
+    assert said not in page.text
+
+
+def test_attribution_and_date_of_the_imagery_are_on_the_page(write):
+    assert write([]).facts["region"]["attribution"] == "(c) Meadow"
+
+
+def test_heat_of_the_page_has_one_code_per_window(index, write):
+    given = answers_of(index, 1)
+    facts = write(given).facts
+    codes = np.frombuffer(base64.b64decode(facts["photos"][0]["heat"]["codes"]), np.uint8)
+    assert len(codes) == index.count
+    assert codes.argmax() == given[0].scores.argmax()
+    lat = np.frombuffer(base64.b64decode(facts["heat"]["lat"]), "<f8")
+    np.testing.assert_allclose(lat, index.lat)
