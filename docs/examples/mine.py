@@ -35,6 +35,7 @@ class Config:
     lr: float = 1e-3
     weight_decay: float = 0.01
     ema_decay: float = 0.99  # averaged weights are validated and exported
+    seed: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ground_px", tuple(self.ground_px))  # JSON has lists only

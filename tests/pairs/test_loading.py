@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.tiny_pairs import write_pairs
 
 from crossview.datasets.pairs import load
 from crossview.errors import BadData, BadImage, InvalidValue
@@ -12,7 +13,6 @@ from crossview.pairs.loading import Loader, RawBatch, Reader, to_batch
 from crossview.pairs.pages import PageRef
 from crossview.pairs.reading import Files, pair_pixels
 from crossview.views.spec import ViewSpec
-from tests.tiny_pairs import write_pairs
 
 VIEWS = Views(
     ground=ViewSpec(side="ground", height_px=8, width_px=32),

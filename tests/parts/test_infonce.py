@@ -3,10 +3,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.shared_data import shared
 from torch.testing import assert_close
 
 from crossview.parts.losses.infonce import info_nce, learned_scale
-from tests.shared_data import shared
 
 
 def slow(ground, aerial, scale, smoothing):

@@ -7,10 +7,10 @@ import time
 from dataclasses import replace
 
 import pytest
+from tests.training.tiny import command, request, trained
 
 from crossview.errors import CannotWrite, InvalidValue
 from crossview.training import state as state_module
-from tests.training.tiny import command, request, trained
 
 
 def weights(folder):
@@ -52,7 +52,7 @@ def run_until(line, folder, lines):
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, env=one_thread())
     log = folder / "log.jsonl"
     for _ in range(600):
-        if log.is_file() and log.read_bytes().count(b"\n") >= lines or process.poll() is not None:
+        if (log.is_file() and log.read_bytes().count(b"\n") >= lines) or process.poll() is not None:
             return process
         time.sleep(0.05)
     raise AssertionError("the training did not start")

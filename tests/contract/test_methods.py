@@ -1,0 +1,163 @@
+"""Every method of the catalogue, and the documents' own page, keeps the same contract."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from crossview.errors import InvalidValue
+from crossview.pairs.pages import PageRef
+from crossview.training import checks
+from crossview.training.export import export
+from crossview.training.recipe import Recipe
+from crossview.training.run import RunFolder
+from crossview.training.state import new_state, save_weights
+from crossview.wiring import METHODS, make_config, method_page
+
+MINE = str(Path(__file__).parents[2] / "docs" / "examples" / "mine.py")
+TINY = {  # settings that make a page small enough for a test; everything else as it is
+    "sample4geo": {
+        "backbone": "test_convnext",
+        "weights": "none",
+        "aerial_px": 64,
+        "ground_px": (32, 128),
+        "neighbour_range": 12,
+        "neighbour_select": 8,
+        "batch": 4,
+    },
+    "compass": {"widths": (8, 16, 16), "blocks": (1, 1, 1), "depth": 8, "batch": 4},
+    MINE: {"width": 4, "ground_px": (16, 64), "aerial_px": 32, "batch": 4},
+}
+NAMES = [*METHODS, MINE]
+
+
+def tiny(name):
+    page = method_page(name).load()
+    return page, make_config(page, TINY.get(name, {}))
+
+
+@pytest.fixture(scope="module", params=NAMES, ids=lambda name: Path(name).name)
+def built(request):
+    """(name, page, config, network), built once per method."""
+    torch.manual_seed(0)
+    page, config = tiny(request.param)
+    return request.param, page, config, page.build(config)
+
+
+def test_it_offers_the_six_names(built):
+    name, page, _, _ = built
+    checks.check_names(page, name)
+
+
+def test_each_branch_embeds_alone_into_unit_vectors(built):
+    name, page, config, model = built
+    checks.check_branches(model, page.views(config), name)
+
+
+def test_augment_is_seeded_and_leaves_its_input_alone(built):
+    name, page, config, _ = built
+    checks.check_augment(page, config, page.views(config), name)
+
+
+def test_the_objective_reaches_the_weights(built):
+    name, page, config, model = built
+    checks.check_objective(page, model, config, page.views(config), name)
+
+
+def test_batches_follow_their_generator(built):
+    name, page, config, _ = built
+    checks.check_batches(page, checks.example_table(24), config, name)
+
+
+def test_a_few_steps_lower_the_loss(built):
+    _, page, config, _ = built
+    torch.manual_seed(1)
+    model, recipe = page.build(config), Recipe(lr=2e-3, batch=4)
+    state = new_state(model, recipe)
+    batch = checks.example_batch(page.views(config), torch.device("cpu"))
+    losses = []
+    for _ in range(12):
+        state.optimiser.zero_grad()
+        total = sum(page.objective(model, batch, config).values())
+        total.backward()
+        state.optimiser.step()
+        losses.append(total.item())
+    assert losses[-1] < losses[0]
+
+
+def test_the_exported_network_gives_the_same_vectors(built, tmp_path):
+    name, page, config, model = built
+    run = RunFolder(tmp_path / "run")
+    run.begin({"method": name, "config": asdict(config)}, {"synthetic": True})
+    save_weights(model.state_dict(), run.weights)
+    done = export(run, page, config, tmp_path / "model")
+    assert done.difference <= 1e-4
+    assert done.info.synthetic
+    assert done.info.azimuth_bins == page.views(config).azimuth_bins
+
+
+def broken(**replaced):
+    """The documents' page with some names replaced."""
+    page = method_page(MINE).load()
+    names = {name: getattr(page, name) for name in checks.NAMES} | replaced
+    return type("Page", (), {key: staticmethod(value) for key, value in names.items()})
+
+
+def test_a_missing_name_is_named():
+    with pytest.raises(InvalidValue, match="lacks objective"):
+        checks.check_names(broken(objective=None), "mine")
+
+
+def test_vectors_that_are_not_of_unit_length_are_refused():
+    page, config = tiny(MINE)
+    model = page.build(config)
+    model.ground = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
+    with pytest.raises(InvalidValue, match="ground gives vectors of length"):
+        checks.check_branches(model, page.views(config), "mine")
+
+
+def test_an_augment_with_its_own_dice_is_refused():
+    from dataclasses import replace
+
+    own = np.random.default_rng(0)
+
+    def augment(pair, config, rng):
+        return replace(pair, ground=own.integers(0, 255, pair.ground.shape, dtype=np.uint8))
+
+    page, config = tiny(MINE)
+    with pytest.raises(InvalidValue, match="draws from something else than rng"):
+        checks.check_augment(broken(augment=augment), config, page.views(config), "mine")
+
+
+def test_an_augment_that_writes_into_its_input_is_refused():
+    def augment(pair, config, rng):
+        pair.ground[:] = 0
+        return pair
+
+    page, config = tiny(MINE)
+    with pytest.raises(InvalidValue, match="writes into the arrays"):
+        checks.check_augment(broken(augment=augment), config, page.views(config), "mine")
+
+
+def test_an_objective_without_gradient_is_refused():
+    def objective(model, batch, config):
+        return {"nothing": model.scale.detach().requires_grad_() * 0}
+
+    page, config = tiny(MINE)
+    with pytest.raises(InvalidValue, match="has no gradient"):
+        checks.check_objective(
+            broken(objective=objective), page.build(config), config, page.views(config), "mine"
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("1 +", "SyntaxError"), ("import nowhere_at_all", "ModuleNotFoundError"), ("1 / 0", "Zero")],
+)
+def test_a_page_that_cannot_be_loaded_is_named_with_the_reason(tmp_path, text, said):
+    page = tmp_path / "page.py"
+    page.write_text(text)
+    with pytest.raises(InvalidValue, match=said):
+        PageRef.of_file(page).load()

@@ -1,0 +1,119 @@
+import json
+import math
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from tests.shared_data import shared
+
+from crossview.methods import sample4geo
+from crossview.pairs.batch import PairPixels
+from crossview.training.checks import example_table
+
+
+def filled(shape, dtype, key):
+    """The parity fixtures' recipe for one tensor (their README, section 2)."""
+    count = math.prod(shape)
+    seed = zlib.crc32(key.encode())
+    v = np.random.Generator(np.random.PCG64(seed)).standard_normal(count)
+    if not dtype.startswith(("float", "torch.float")):
+        v = np.zeros(count)
+    elif shape == []:
+        v = math.log(1 / 0.07) + 0.05 * v
+    elif len(shape) == 1:
+        v = 1 + 0.05 * v if key.rsplit(".", 1)[-1] in ("weight", "gamma") else 0.02 * v
+    elif shape[0] == 1:
+        v = 0.2 * v
+    else:
+        v = v / math.sqrt(math.prod(shape[1:]))
+    return torch.tensor(v.reshape(shape), dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def authors_network():
+    listed = json.loads(
+        shared("parity", "checkpoints", "sample4geo_convnext_tiny.json").read_text()
+    )
+    config = sample4geo.Config(backbone="convnext_tiny", weights="none")
+    model = sample4geo.build(config).eval()
+    keys = next(iter(listed["sections"].values()))["entries"]
+    model.load_state_dict({key: filled(shape, dtype, key) for key, shape, dtype in keys})
+    return model
+
+
+@pytest.mark.parametrize(
+    ("view", "feature"),
+    [("ground", "feature_ground"), ("satellite", "feature_satellite")],
+)
+def test_vectors_are_those_of_the_authors_network(authors_network, view, feature):
+    data = np.load(shared("parity", "sample4geo.npz"))
+    seed, *shape = data[f"sample4geo_convnext_tiny/input_{view}_seed_then_shape"].tolist()
+    images = np.random.Generator(np.random.PCG64(seed)).standard_normal(shape).astype(np.float32)
+    expected = torch.tensor(data[f"sample4geo_convnext_tiny/{feature}"])
+    with torch.no_grad():
+        ours = getattr(authors_network, "ground" if view == "ground" else "aerial")(
+            torch.tensor(images)
+        )
+    torch.testing.assert_close(
+        ours, torch.nn.functional.normalize(expected, dim=1), atol=1e-6, rtol=1e-5
+    )
+
+
+def marked_pair():
+    """Column c of the panorama holds c; the aerial's quadrants hold 0, 1, 2, 3."""
+    ground = np.tile(np.arange(64, dtype=np.uint8)[None, :, None], (4, 1, 3))
+    aerial = np.kron([[0, 1], [2, 3]], np.ones((8, 8))).astype(np.uint8)
+    aerial = np.repeat(aerial[..., None], 3, axis=2)
+    return PairPixels(ground=ground, aerial=aerial, metres_per_px=1.0)
+
+
+def test_both_views_are_turned_and_mirrored_alike():
+    """Over many draws only the eight consistent layouts occur, each of them."""
+    config = sample4geo.Config(colour=0.0)
+    seen = set()
+    for seed in range(200):
+        pair = sample4geo.augment(marked_pair(), config, np.random.default_rng(seed))
+        first, second = int(pair.ground[0, 0, 0]), int(pair.ground[0, 1, 0])
+        corners = pair.aerial[[0, 0, -1, -1], [0, -1, 0, -1], 0]
+        seen.add((first, second - first in (1, -63), tuple(corners.tolist())))
+    assert len(seen) == 8
+
+
+def test_a_quarter_turn_comes_three_times_in_four_and_a_mirror_every_other_time():
+    config = sample4geo.Config(colour=0.0)
+    pairs = [
+        sample4geo.augment(marked_pair(), config, np.random.default_rng(seed))
+        for seed in range(1000)
+    ]
+    mirrored = sum(int(p.ground[0, 1, 0]) - int(p.ground[0, 0, 0]) in (-1, 63) for p in pairs)
+    turned = sum(int(p.ground[0, 0, 0]) not in (0, 63) for p in pairs)
+    assert 440 < mirrored < 560
+    assert 700 < turned < 800
+
+
+def test_a_photo_is_never_turned():
+    from dataclasses import replace
+
+    config = sample4geo.Config(colour=0.0, mirror=0.0)
+    photo = replace(marked_pair(), fov_deg=90.0)
+    for seed in range(20):
+        after = sample4geo.augment(photo, config, np.random.default_rng(seed))
+        assert np.array_equal(after.aerial, photo.aerial)
+
+
+def test_batches_are_near_places_first_and_then_similar_ones():
+    table = example_table(64)
+    config = sample4geo.Config(batch=8, neighbour_range=16, neighbour_select=8)
+    near = list(sample4geo.batches(table, config, torch.Generator().manual_seed(0), None))
+    assert max(near[0]) - min(near[0]) <= 16
+    similar = (np.arange(64)[:, None] + 32 + np.arange(16)[None, :] // 2) % 64
+    mined = list(sample4geo.batches(table, config, torch.Generator().manual_seed(0), similar))
+    assert {(row - mined[0][0]) % 64 for row in mined[0][1:5]} <= set(range(32, 40))
+
+
+def test_one_encoder_serves_both_views():
+    config = sample4geo.Config(backbone="test_convnext", weights="none")
+    model = sample4geo.build(config).eval()
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(model.ground(images), model.aerial(images))

@@ -1,0 +1,129 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+from tests.training.tiny import PAGE, SMALL
+
+from crossview.errors import BadModel
+from crossview.pairs.pages import PageRef
+from crossview.retrieval.embedder import OnnxEmbedder
+from crossview.training import export as export_module
+from crossview.training.export import export
+from crossview.training.run import RunFolder
+from crossview.training.state import save_weights
+from crossview.wiring import make_config, method_page
+
+SHARED = {
+    "backbone": "test_convnext",
+    "weights": "none",
+    "aerial_px": 64,
+    "ground_px": (32, 128),
+}
+
+
+@pytest.fixture(scope="module")
+def shared_run(tmp_path_factory):
+    """A run of one shared encoder, not trained."""
+    page = method_page("sample4geo").load()
+    config = make_config(page, SHARED)
+    torch.manual_seed(0)
+    folder = RunFolder(tmp_path_factory.mktemp("runs") / "run")
+    folder.begin({"method": "sample4geo"}, {"training_data": "noise", "synthetic": True})
+    save_weights(page.build(config).state_dict(), folder.weights)
+    return folder, page, config
+
+
+@pytest.fixture(scope="module")
+def shared_model(shared_run, tmp_path_factory):
+    folder, page, config = shared_run
+    return export(folder, page, config, tmp_path_factory.mktemp("models") / "model")
+
+
+def noise(height, width, count):
+    rng = np.random.default_rng(count)
+    return rng.integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+
+def test_a_shared_encoder_is_one_file_that_takes_both_sizes(shared_model):
+    embedder = OnnxEmbedder(shared_model.folder, threads=1)
+    assert [p.name for p in sorted(shared_model.folder.glob("*.onnx"))] == ["model.onnx"]
+    assert embedder.ground(noise(32, 128, 1)).shape == (1, 64)
+    assert embedder.aerial(noise(64, 64, 5)).shape == (5, 64)
+
+
+def test_narrow_ground_views_of_any_width_are_embedded(shared_model):
+    vectors = OnnxEmbedder(shared_model.folder, threads=1).ground(noise(32, 40, 3))
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+
+
+def test_model_json_says_what_the_run_knew(shared_model):
+    info = OnnxEmbedder(shared_model.folder, threads=1).info
+    assert (info.training_data, info.synthetic, info.dim) == ("noise", True, 64)
+    assert info.headings_seen == "aligned"
+
+
+def test_pixels_go_in_as_they_are(shared_run, shared_model):
+    """uint8 NHWC into ONNX equals the normalised NCHW float into the original."""
+    folder, page, config = shared_run
+    from crossview.pairs.loading import normalised
+    from crossview.training.state import load_weights
+
+    model = page.build(config).eval()
+    load_weights(model, folder.weights)
+    images = noise(64, 64, 3)
+    spec = page.views(config).aerial
+    with torch.no_grad():
+        expected = model.aerial(normalised(images, spec, torch.device("cpu"))).numpy()
+    ours = OnnxEmbedder(shared_model.folder, threads=1).aerial(images)
+    np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def test_half_stores_half_the_bytes_and_computes_in_float32(shared_run, shared_model, tmp_path):
+    folder, page, config = shared_run
+    half = export(folder, page, config, tmp_path / "half", half=True)
+    assert half.bytes < 0.6 * shared_model.bytes
+    images = noise(64, 64, 4)
+    vectors = [OnnxEmbedder(done.folder, threads=1).aerial(images) for done in (half, shared_model)]
+    assert vectors[0].dtype == np.float32
+    assert (vectors[0] * vectors[1]).sum(axis=1).min() > 0.999
+
+
+def test_no_path_of_this_machine_travels_in_the_file(shared_model):
+    data = (shared_model.folder / "model.onnx").read_bytes()
+    assert str(PAGE.parents[2]).encode() not in data
+    assert not any(node.metadata_props for node in onnx.load_from_string(data).graph.node)
+
+
+def test_two_branches_are_two_files_and_stale_ones_go(tmp_path):
+    page = PageRef.of_file(PAGE).load()
+    config = make_config(page, SMALL)
+    folder = RunFolder(tmp_path / "run")
+    folder.begin({"method": "./mine.py"}, {})
+    save_weights(page.build(config).state_dict(), folder.weights)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.onnx").write_bytes(b"of an earlier export")
+    export(folder, page, config, tmp_path / "model")
+    names = [p.name for p in sorted((tmp_path / "model").iterdir())]
+    assert names == ["model.aerial.onnx", "model.ground.onnx", "model.json"]
+
+
+def test_a_network_that_comes_out_different_is_refused(shared_run, tmp_path, monkeypatch):
+    folder, page, config = shared_run
+    right = export_module._session
+
+    def wrong(graph):
+        run = right(graph)
+        return lambda images: run(images) + 2e-4
+
+    monkeypatch.setattr(export_module, "_session", wrong)
+    with pytest.raises(BadModel, match="differs from the original by 0.0002"):
+        export(folder, page, config, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_run_without_weights_is_refused(tmp_path):
+    page = PageRef.of_file(PAGE).load()
+    folder = RunFolder(tmp_path / "run")
+    folder.begin({"method": "./mine.py"}, {})
+    with pytest.raises(BadModel, match="model.safetensors"):
+        export(folder, page, make_config(page, SMALL), tmp_path / "model")
