@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -80,9 +81,7 @@ def rank_of_truth(answer: Answer, truth: LatLon, within_m: float = RIGHT_WITHIN_
     return min(near, default=math.inf)
 
 
-def summary(
-    answers: Sequence[Answer], truths: Sequence[LatLon], n_places: int
-) -> dict[str, float | int | list[float]]:
+def summary(answers: Sequence[Answer], truths: Sequence[LatLon], n_places: int) -> dict[str, Any]:
     """Accuracy over pictures of known truth, as shares in [0, 1] and metres.
 
     ``n`` pictures; ``within_25m``: the first place's pin within 25 m, with its 95 % interval
@@ -97,7 +96,7 @@ def summary(
     errors = [distance_m(a.places[0].latlon, t) if a.places else math.inf for a, t in pairs]
     ranks = np.array([rank_of_truth(a, t) for a, t in pairs])
     right = int((np.array(errors) <= RIGHT_WITHIN_M).sum())
-    result: dict[str, float | int | list[float]] = {
+    result: dict[str, Any] = {
         "n": len(pairs),
         "within_25m": right / len(pairs),
         "within_25m_interval": list(wilson(right, len(pairs))),
