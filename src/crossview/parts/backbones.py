@@ -6,13 +6,17 @@ no silent random start.
 
 from __future__ import annotations
 
+import difflib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from crossview.errors import UnknownName, WeightsUnavailable
+from crossview.errors import InvalidValue, WeightsUnavailable
 
 PRETRAINED = "hub"  # fetch the weights that timm names for the model
 RANDOM = "none"  # start from random numbers, on purpose
@@ -22,18 +26,24 @@ def backbone(name: str, weights: str = PRETRAINED, **settings: Any) -> nn.Module
     """A timm model without classifier.
 
     ``weights``: "hub", "none", or the path of a .safetensors or .pth file (read weights-only).
-    Raises UnknownName for a name that timm does not have, WeightsUnavailable if the weights
+    Raises InvalidValue for a name that timm does not have, WeightsUnavailable if the weights
     cannot be had or do not fit.
     """
     import timm
 
     if not timm.is_model(name):
-        raise UnknownName("backbone", name, timm.list_models())
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f" Near it: {', '.join(near)}." if near else ""
+        raise InvalidValue(
+            f"timm has no model {name!r}.{hint}\n"
+            "All names: python -c \"import timm; print(timm.list_models())\""
+        )
     if weights != PRETRAINED:
         model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **settings)
         return model if weights == RANDOM else _filled(model, Path(weights))
     try:
-        model = timm.create_model(name, pretrained=True, num_classes=0, **settings)
+        with _quiet_hub():
+            model = timm.create_model(name, pretrained=True, num_classes=0, **settings)
     except Exception as problem:  # the hub client raises many private types
         raise WeightsUnavailable(
             f"Pretrained weights of {name!r} could not be had: {_first_line(problem)}\n"
@@ -41,6 +51,18 @@ def backbone(name: str, weights: str = PRETRAINED, **settings: Any) -> nn.Module
             "numbers."
         ) from problem
     return model
+
+
+@contextmanager
+def _quiet_hub() -> Iterator[None]:
+    """The hub's client tells of every retry; one sentence at the end is enough."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _filled(model: nn.Module, path: Path) -> nn.Module:

@@ -1,0 +1,39 @@
+"""``crossview world``: write a synthetic town, seen from above and from its streets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossview.cli import console
+
+
+def world(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")],
+    style: Annotated[str, typer.Option(help="Style of the town, such as old or suburb.")] = "old",
+    seed: Annotated[
+        int, typer.Option(help="Number of the town; 20000 and above are for tests.")
+    ] = (20_000),
+    side_m: Annotated[float, typer.Option(help="Side of the mapped square in metres.")] = 800.0,
+    panoramas: Annotated[int, typer.Option(help="Number of 360-degree panoramas.")] = 12,
+    photos: Annotated[int, typer.Option(help="Number of perspective photos.")] = 12,
+    fov: Annotated[float, typer.Option(help="Their horizontal field of view in degrees.")] = 90.0,
+    pitch: Annotated[float, typer.Option(help="Their largest pitch in degrees.")] = 0.0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
+) -> None:
+    """Write aerial.tif, ground/*.jpg, places.csv and sheet.png of one synthetic town."""
+    from crossview.worlds.write import Series, write_world
+
+    series = (Series(panoramas), Series(photos, fov, pitch))
+    with console.progress("pictures", panoramas + photos, unit="pictures", quiet=quiet) as bar:
+        made = write_world(
+            out, style, seed, side_m=side_m, series=series,
+            progress=lambda done, of: bar.to(done, of),
+        )  # fmt: skip
+    console.result(
+        f"{made.folder}: {made.area_km2:.2f} km2 of synthetic town, {made.pictures} pictures.\n"
+        f"Look at {made.folder / 'sheet.png'}, then:\n"
+        f"  crossview index {made.map_file} --out {made.folder / 'region.cvx'}"
+    )

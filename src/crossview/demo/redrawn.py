@@ -1,0 +1,111 @@
+"""The same network with its initialisers drawn anew: what its shape is worth without training.
+
+An ONNX file is a protocol-buffers message. Weights are replaced in place, byte for byte, so only
+the few field numbers below are needed and no ONNX library (onnx.proto3: ModelProto.graph 7,
+GraphProto.initializer 5, TensorProto.dims 1, .data_type 2, .raw_data 9).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from crossview.errors import BadModel
+from crossview.files import atomic_write
+from crossview.retrieval.model import INFO_NAME, canonical, network_files, read_info
+
+FLOATS = {1: np.dtype("<f4"), 10: np.dtype("<f2")}
+SMALLEST = 16  # values; smaller tensors are constants, such as the mean colour
+_VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
+
+Span = tuple[int, int]
+
+
+def redraw(folder: Path, out: Path, seed: int = 0) -> Path:
+    """Write a copy of a model folder whose weights are He-normal draws, its biases zero."""
+    out.mkdir(parents=True, exist_ok=True)
+    rng = np.random.Generator(np.random.PCG64(seed))
+    for path in dict.fromkeys(network_files(folder)):
+        atomic_write(out / path.name, _redrawn(path.read_bytes(), rng, str(path)))
+    info = replace(read_info(folder), name="random-network", notes="initialisers redrawn")
+    atomic_write(out / INFO_NAME, canonical(info))
+    return out
+
+
+def _redrawn(data: bytes, rng: np.random.Generator, name: str) -> bytes:
+    fresh = bytearray(data)
+    drawn = 0
+    for graph in _fields(data, (0, len(data)), 7):
+        for tensor in _fields(data, graph, 5):
+            drawn += _redraw_tensor(fresh, data, tensor, rng)
+    if not drawn:
+        raise BadModel(f"{name} holds no weights that could be drawn anew.")
+    return bytes(fresh)
+
+
+def _redraw_tensor(fresh: bytearray, data: bytes, tensor: Span, rng: np.random.Generator) -> bool:
+    kind = next(iter(_numbers(data, tensor, 2)), 0)
+    raw = next(iter(_fields(data, tensor, 9)), None)
+    shape = _shape(data, tensor)
+    if kind not in FLOATS or raw is None or math.prod(shape) < SMALLEST:
+        return False
+    fan_in = math.prod(shape[1:]) if len(shape) > 1 else 0
+    spread = math.sqrt(2.0 / fan_in) if fan_in else 0.0
+    values = rng.normal(0.0, 1.0, math.prod(shape)) * spread
+    fresh[raw[0] : raw[1]] = values.astype(FLOATS[kind]).tobytes()
+    return True
+
+
+def _shape(data: bytes, tensor: Span) -> list[int]:
+    """Dimensions, whether packed or one by one."""
+    packed = [_varint(data, at) for span in _fields(data, tensor, 1) for at in _starts(data, span)]
+    return [value for value, _ in packed] or list(_numbers(data, tensor, 1))
+
+
+def _starts(data: bytes, span: Span) -> Iterator[int]:
+    at, end = span
+    while at < end:
+        yield at
+        at = _varint(data, at)[1]
+
+
+def _walk(data: bytes, span: Span) -> Iterator[tuple[int, int, Span]]:
+    """(field number, wire type, where its value lies) of a message's fields."""
+    at, end = span
+    while at < end:
+        key, at = _varint(data, at)
+        wire = key & 7
+        if wire == _BYTES:
+            size, at = _varint(data, at)
+            stop = at + size
+        elif wire == _VARINT:
+            stop = _varint(data, at)[1]
+        else:
+            stop = at + {_EIGHT: 8, _FOUR: 4}[wire]
+        yield key >> 3, wire, (at, stop)
+        at = stop
+
+
+def _fields(data: bytes, span: Span, number: int) -> Iterator[Span]:
+    return (at for found, wire, at in _walk(data, span) if (found, wire) == (number, _BYTES))
+
+
+def _numbers(data: bytes, span: Span, number: int) -> Iterator[int]:
+    for found, wire, at in _walk(data, span):
+        if (found, wire) == (number, _VARINT):
+            yield _varint(data, at[0])[0]
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A base-128 number and where the next field begins."""
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if not byte & 0x80:
+            return value, at

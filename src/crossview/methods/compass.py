@@ -1,0 +1,164 @@
+"""Compass: the small network that crossview ships for its embedded world.
+
+Ours; no paper. It takes from DSM (Shi et al., CVPR 2020) the unrolled aerial view, circular
+convolutions and the search over turns, from Sample4Geo (Deuser et al., ICCV 2023) the symmetric
+InfoNCE with label smoothing and a learned scale, and from ConGeo (Mi et al., ECCV 2024) the
+training on crops of unknown heading. One vector per tile serves every field of view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from crossview.pairs.batch import Batch, PairPixels, Pixels, Views
+from crossview.pairs.table import PairTable
+from crossview.parts.azimuth import AzimuthEncoder
+from crossview.parts.losses.infonce import learned_scale
+from crossview.parts.losses.turning import turn_scores, turning_info_nce, visible_bins
+from crossview.parts.samplers.regional import regional
+from crossview.views.paired import mirror_pair
+from crossview.views.photometric import photometric
+from crossview.views.spec import ViewSpec
+from crossview.views.strip import visible_mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Chosen on the validation towns; see ``docs/model-card.md`` for what was tried."""
+
+    height_px: int = 48
+    width_px: int = 240
+    elevation_deg: tuple[float, float] = (-27.0, 45.0)
+    footprint_m: float = 80.0
+    widths: tuple[int, ...] = (16, 64, 128)
+    blocks: tuple[int, ...] = (0, 1, 4)
+    depth: int = 16  # numbers per azimuth bin
+    panoramas: float = 0.4  # share of training pictures that keep all 360 degrees
+    fov_deg: tuple[float, float] = (45.0, 180.0)  # of the others, log-uniform
+    pitch_deg: float = 7.0
+    move_m: float = 10.0  # how far the tile's centre may lie from the camera, east and north
+    colour: float = 1.0
+    orientation_weight: float = 0.3
+    smoothing: float = 0.1
+    reach_m: float = 900.0  # a town is smaller, the next one farther
+    apart_m: float = 25.0
+    batch: int = 96
+    steps: int = 2400
+    lr: float = 2e-3
+    weight_decay: float = 0.02
+    warmup_steps: int = 150
+    clip_norm: float = 5.0
+    ema_decay: float = 0.998
+    amp: bool = True
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("elevation_deg", "widths", "blocks", "fov_deg"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def bins(self) -> int:
+        """Azimuth bins of a vector."""
+        return int(self.width_px // 2 ** len(self.widths))
+
+
+class Network(nn.Module):
+    """Two encoders of one design: rows mean elevation in one and distance in the other."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        size = (config.height_px, config.width_px)
+        self.ground = AzimuthEncoder(size, config.widths, config.blocks, config.depth)
+        self.aerial = AzimuthEncoder(size, config.widths, config.blocks, config.depth)
+        self.logit_scale = learned_scale()
+
+
+def views(config: Config) -> Views:
+    """A padded strip of equal angles, and the aerial window unrolled about its centre."""
+    size = {"height_px": config.height_px, "width_px": config.width_px}
+    return Views(
+        ground=ViewSpec(
+            side="ground", representation="padded", elevation_deg=config.elevation_deg, **size
+        ),
+        aerial=ViewSpec(side="aerial", footprint_m=config.footprint_m, polar=True, **size),
+        azimuth_bins=config.bins,
+        headings_seen="unknown",
+        fov_seen_deg=(config.fov_deg[0], 360.0),
+    )
+
+
+def build(config: Config) -> Network:
+    """Both encoders from scratch: no weights of pictures of Earth."""
+    return Network(config)
+
+
+def objective(model: Network, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """Which place, and which turn of it."""
+    ground, aerial = model.ground(batch.ground), model.aerial(batch.aerial)
+    with torch.autocast(ground.device.type, enabled=False):
+        seen = visible_bins(batch.fov_deg, config.bins)
+        scores = turn_scores(ground.float(), aerial.float(), seen)
+        place, turn = turning_info_nce(
+            scores, batch.heading_deg, model.logit_scale, config.smoothing
+        )
+    return {"place": place, "turn": config.orientation_weight * turn}
+
+
+def batches(
+    table: PairTable, config: Config, generator: torch.Generator, neighbours: object
+) -> Iterator[list[int]]:
+    """Every batch from one town, because a search happens within one."""
+    return regional(table, config.batch, config.reach_m, config.apart_m, generator)
+
+
+def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:
+    """Mirror both; turn the panorama, perhaps keep a photo's part of it; move the tile."""
+    ground, aerial = pair.ground, pair.aerial
+    if rng.random() < 0.5:
+        ground, aerial = mirror_pair(ground, aerial)
+    aerial = np.ascontiguousarray(np.rot90(aerial, turn := int(rng.integers(4))))
+    columns = int(rng.integers(config.width_px))  # a quarter turn of the tile turns every heading
+    ground = np.roll(ground, -columns, axis=1)
+    heading = 360.0 * columns / config.width_px - 90.0 * turn
+    ground = photometric(ground, rng, config.colour)
+    fov = 360.0
+    if rng.random() >= config.panoramas:
+        fov = float(np.exp(rng.uniform(*np.log(config.fov_deg))))
+        ground = _as_photo(ground, fov, config, rng)
+    return replace(
+        pair,
+        ground=ground,
+        aerial=photometric(_moved(aerial, pair.metres_per_px, config, rng), rng, config.colour),
+        fov_deg=fov,
+        heading_deg=heading,
+    )
+
+
+def _as_photo(ground: Pixels, fov: float, config: Config, rng: np.random.Generator) -> Pixels:
+    """Keep what a photo of this field of view sees, its horizon perhaps misjudged."""
+    spec = views(config).ground
+    pitch = float(rng.uniform(-config.pitch_deg, config.pitch_deg))
+    aspect = float(rng.choice((4 / 3, 3 / 2, 16 / 9, 3 / 4, 1.0)))
+    if rng.random() < 0.5:  # pitch unknown: what is seen lies lower when the camera looks up
+        degrees_per_row = (config.elevation_deg[1] - config.elevation_deg[0]) / config.height_px
+        ground = np.roll(ground, round(pitch / degrees_per_row), axis=0)
+        pitch = 0.0
+    mask = visible_mask(spec, fov, aspect, pitch)
+    return np.where(mask[..., None], ground, np.array(spec.mean_colour, np.uint8))
+
+
+def _moved(
+    aerial: Pixels, metres_per_px: float, config: Config, rng: np.random.Generator
+) -> Pixels:
+    """Cut the footprint out of a larger picture, its centre up to ``move_m`` from the camera."""
+    side = min(round(config.footprint_m / metres_per_px) + 2, *aerial.shape[:2])
+    room: NDArray[np.int64] = np.array(aerial.shape[:2]) - side
+    reach = np.minimum(room / 2, config.move_m / metres_per_px)
+    top, left = (np.round(room / 2 + rng.uniform(-reach, reach))).astype(int)
+    return aerial[top : top + side, left : left + side]

@@ -1,0 +1,48 @@
+"""Batches whose places lie in one region, as the references of a search do, but not too near."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from crossview.geo.points import LatLon, distances_m
+from crossview.pairs.table import PairTable
+
+
+def regional(
+    table: PairTable, size: int, reach_m: float, apart_m: float, generator: torch.Generator
+) -> Iterator[list[int]]:
+    """Full batches: a random row, then random unused rows within ``reach_m`` of it.
+
+    No two rows of a batch lie nearer than ``apart_m``, so that no near match counts as a negative.
+    A region that has no more rows is followed by the next seed's; the last batch is dropped.
+    """
+    latlon = table.rows_latlon()
+    order = torch.randperm(len(table), generator=generator).numpy()
+    unused = np.ones(len(table), dtype=bool)
+    batch: list[int] = []
+    for seed in order:
+        if not unused[seed]:
+            continue
+        near = _metres(latlon, int(seed)) <= reach_m
+        for row in order[(unused & near)[order]]:
+            if len(batch) < size and _is_apart(latlon, int(row), batch, apart_m):
+                batch.append(int(row))
+                unused[row] = False
+        if len(batch) == size:
+            yield batch
+            batch = []
+
+
+def _metres(latlon: NDArray[np.float64], row: int) -> NDArray[np.float64]:
+    return distances_m(LatLon(*latlon[row]), latlon[:, 0], latlon[:, 1])
+
+
+def _is_apart(latlon: NDArray[np.float64], row: int, batch: list[int], apart_m: float) -> bool:
+    if not batch:
+        return True
+    others = latlon[batch]
+    return bool(distances_m(LatLon(*latlon[row]), others[:, 0], others[:, 1]).min() >= apart_m)

@@ -1,0 +1,32 @@
+"""Names of models: the packaged one, or a folder that ``crossview export`` made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crossview.errors import BadModel, UnknownName
+from crossview.retrieval.embedder import OnnxEmbedder
+from crossview.retrieval.model import INFO_NAME, SHARED_NAME
+
+PACKAGED = ("town",)  # trained on the embedded world only: nothing real is packaged yet
+
+
+def resolve_model(name_or_folder: str | Path) -> Path:
+    """The folder of a packaged model's name, of a model folder, or of an ``.onnx`` file in one."""
+    if str(name_or_folder) in PACKAGED:
+        return Path(__file__).resolve().parent.parent / "models" / str(name_or_folder)
+    path = Path(name_or_folder)
+    folder = path.parent if path.suffix == ".onnx" else path
+    if (folder / INFO_NAME).is_file():
+        return folder
+    if not path.exists() and path.parent == Path():
+        raise UnknownName("model", str(name_or_folder), PACKAGED)
+    raise BadModel(
+        f"{path} is not a model: expected a folder with {INFO_NAME} and {SHARED_NAME}.\n"
+        "Make one with: crossview export RUN --out FOLDER"
+    )
+
+
+def open_model(name_or_folder: str | Path, *, threads: int = 0) -> OnnxEmbedder:
+    """Open a model for embedding; ``threads`` 0 means all cores."""
+    return OnnxEmbedder(resolve_model(name_or_folder), threads=threads)

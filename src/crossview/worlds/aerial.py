@@ -1,0 +1,65 @@
+"""The town from above: an orthophoto."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.worlds.cars import CAR_RGB, Cars, park_cars
+from crossview.worlds.grid import CELL_M, Floats
+from crossview.worlds.light import (
+    Light,
+    crown_colours,
+    developed,
+    draw_light,
+    ground_colours,
+    shadow,
+)
+from crossview.worlds.town import Town
+
+SKYLIGHT = np.array([176.0, 186.0, 200.0], np.float32)
+
+
+def orthophoto(town: Town) -> NDArray[np.uint8]:
+    """The mapped square from above, grid north up, [n, n, 3] at ``CELL_M`` metres per pixel."""
+    rng = town.stream("flight")
+    light = draw_light(rng, overcast_share=0.25)
+    cars = park_cars(town, rng)
+    surface = np.maximum(np.maximum(town.height_m, cars.height_m), town.crown_top_m)
+    picture = _albedo(town, light, cars, crown_colours(light, rng))
+    picture *= np.where(shadow(surface, light), np.float32(light.shade), np.float32(1.0))[..., None]
+    picture *= _slope_light(town.height_m, light)[..., None]
+    inner = slice(town.apron_cells, town.cells - town.apron_cells)
+    picture = picture[inner, inner]
+    picture += np.float32(0.45 * light.haze) * (SKYLIGHT - picture)
+    return developed(picture, light, rng, noise=0.012)
+
+
+def _albedo(
+    town: Town, light: Light, cars: Cars, crowns: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Colour of the uppermost surface before any light, [n, n, 3] in 0..255."""
+    picture = ground_colours(light)[town.ground] * town.grain[..., None]
+    tops = np.array(town.objects.top, np.float32)
+    built = town.thing > 0
+    picture[built] = tops[town.thing[built]] * (0.6 + 0.4 * town.grain[built])[:, None]
+    parked = cars.height_m > 0
+    glass = np.where(cars.height_m[parked] > 1.2, 1.0, 0.85)
+    picture[parked] = np.array(CAR_RGB, np.float32)[cars.colour[parked]] * glass[:, None]
+    leafy = town.crown_top_m > 0
+    dome = (town.crown_top_m - town.crown_base_m)[leafy] / 6.0
+    bright = (0.72 + 0.4 * np.minimum(dome, 1.0)) * town.grain[leafy] ** 2
+    picture[leafy] = crowns[town.crown_tint[leafy]] * bright[:, None]
+    return picture.astype(np.float32)
+
+
+def _slope_light(height_m: Floats, light: Light) -> Floats:
+    """Lambert factor of pitched roofs, about 1; walls and flat ground are left alone."""
+    down, across = np.gradient(height_m, CELL_M)
+    turn, rise = math.radians(light.sun_azimuth_deg), math.radians(light.sun_elevation_deg)
+    towards = -across * math.sin(turn) + down * math.cos(turn)
+    pitched = (height_m > 2.0) & (np.hypot(across, down) < 1.3)
+    factor = 1.0 + (1.0 - light.shade) * towards * math.cos(rise) / math.sin(rise)
+    return np.where(pitched, np.clip(factor, 0.55, 1.4), 1.0).astype(np.float32)

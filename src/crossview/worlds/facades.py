@@ -1,0 +1,91 @@
+"""Facades: windows, doors and floors on the walls that rays meet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.worlds.buildings import STOREY_M
+from crossview.worlds.grid import Floats
+from crossview.worlds.light import Light
+from crossview.worlds.town import Objects
+
+Colours = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Register:
+    """The objects of a town as arrays, one row per object."""
+
+    box: NDArray[np.float32]  # [n, 5]
+    eave_m: Floats
+    top: Colours
+    side: Colours
+    look: NDArray[np.int64]
+    kind: NDArray[np.int64]
+
+
+def register(things: Objects) -> Register:
+    """Turn the lists of a finished town into arrays."""
+    return Register(
+        np.array(things.box, np.float32),
+        np.array(things.eave_m, np.float32),
+        np.array(things.top, np.float32),
+        np.array(things.side, np.float32),
+        np.array(things.look, np.int64),
+        np.array(things.kind, np.int64),
+    )
+
+
+def facade(
+    things: Register, row: NDArray[np.int64], at: tuple[Floats, Floats], up_m: Floats, light: Light
+) -> Colours:
+    """Colour [n, 3] of wall points of objects ``row`` at ``at`` (east, south) and height ``up_m``."""
+    along, facing = _on_wall(things, row, at)
+    look = things.look[row]
+    bay = 2.0 + (look % 7) * 0.35
+    glass_w, glass_h = 0.3 + (look // 7 % 5) * 0.1, 0.35 + (look // 35 % 4) * 0.1
+    column, floor = along / bay, up_m / STOREY_M
+    in_bay, in_floor = column - np.floor(column), floor - np.floor(floor)
+    window = (np.abs(in_bay - 0.5) < glass_w / 2) & (np.abs(in_floor - 0.55) < glass_h / 2)
+    window &= up_m < things.eave_m[row] - 0.5
+    shop = (up_m < STOREY_M) & (look // 140 % 3 == 0)
+    window = np.where(shop, (np.abs(in_bay - 0.5) < 0.42) & (in_floor > 0.15), window)
+    pane = np.where(
+        (np.floor(column).astype(np.int64) * 37 + np.floor(floor).astype(np.int64) * 91 + look) % 11
+        < 3,
+        0.95,
+        0.5,
+    )
+    band = 1.0 - 0.1 * (in_floor < 0.06) * (look // 420 % 2)
+    plain = things.side[row] * band[:, None]
+    dark = np.array([92.0, 104.0, 118.0], np.float32) * pane[:, None]
+    colour = np.where(window[:, None], dark, plain)
+    trunk = things.kind[row] == 3
+    colour[trunk] = things.side[row][trunk]
+    lit: Colours = (colour * _sun_on_wall(facing, light)[:, None]).astype(np.float32)
+    return lit
+
+
+def _on_wall(
+    things: Register, row: NDArray[np.int64], at: tuple[Floats, Floats]
+) -> tuple[Floats, Floats]:
+    """Metres along the wall, and the compass direction (radians) the wall faces."""
+    box = things.box[row]
+    east, south = at[0] - box[:, 0], at[1] - box[:, 1]
+    c, s = np.cos(box[:, 4]), np.sin(box[:, 4])
+    u, v = east * c + south * s, south * c - east * s
+    end_wall = np.abs(u) / box[:, 2] > np.abs(v) / box[:, 3]
+    out_e = np.where(end_wall, np.sign(u) * c, -np.sign(v) * s)
+    out_s = np.where(end_wall, np.sign(u) * s, np.sign(v) * c)
+    facing: Floats = np.arctan2(out_e, -out_s)
+    return np.where(end_wall, v + box[:, 3], u + box[:, 2]), facing
+
+
+def _sun_on_wall(facing: Floats, light: Light) -> Floats:
+    """Brightness factor of a wall: sunlit, grazing or in its own shade."""
+    turn = np.cos(facing - np.radians(light.sun_azimuth_deg))
+    lit: Floats = np.where(turn > 0.0, light.shade + (1.05 - light.shade) * turn, light.shade)
+    return np.maximum(lit, 0.5 * light.shade + 0.25).astype(np.float32)

@@ -1,0 +1,38 @@
+"""The orthophoto as a GeoTIFF that says of itself that it is synthetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.files import writing
+from crossview.worlds.grid import CELL_M
+from crossview.worlds.siting import EPSG, site
+from crossview.worlds.town import Town
+from crossview.worlds.version import TOWN_VERSION
+
+SYNTHETIC_TAG = "CROSSVIEW_SYNTHETIC"
+ATTRIBUTION = "Synthetic town made by crossview; not a picture of Earth"
+
+
+def write_map(path: Path, town: Town, picture: NDArray[np.uint8]) -> None:
+    """Write [n, n, 3] as a tiled, compressed GeoTIFF in UTM, tagged with the town's version."""
+    import rasterio
+    from rasterio.transform import from_origin
+
+    spot = site(town)
+    profile = {
+        "driver": "GTiff", "width": picture.shape[1], "height": picture.shape[0], "count": 3,
+        "dtype": "uint8", "crs": f"EPSG:{EPSG}", "tiled": True, "compress": "deflate",
+        "photometric": "RGB", "blockxsize": 256, "blockysize": 256,
+        "transform": from_origin(spot.west_m, spot.north_m, CELL_M, CELL_M),
+    }  # fmt: skip
+    with writing(path) as temporary, rasterio.open(temporary, "w", **profile) as raster:
+        raster.write(picture.transpose(2, 0, 1))
+        raster.update_tags(**{
+            SYNTHETIC_TAG: f"town {TOWN_VERSION}",
+            "TIFFTAG_COPYRIGHT": ATTRIBUTION,
+            "TIFFTAG_IMAGEDESCRIPTION": f"style {town.style_name}, seed {town.seed}",
+        })  # fmt: skip

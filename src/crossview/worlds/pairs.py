@@ -1,0 +1,153 @@
+"""Training pairs from many towns: panoramas and the ground around them, as ``pairs.csv``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from crossview.files import atomic_write
+from crossview.worlds.aerial import orthophoto
+from crossview.worlds.camera import Shot, panorama
+from crossview.worlds.grid import CELL_M
+from crossview.worlds.ground import begin_drive, camera_places
+from crossview.worlds.siting import site
+from crossview.worlds.styles import SEEN_STYLES
+from crossview.worlds.town import Town, build_town
+from crossview.worlds.version import TOWN_VERSION
+
+COLUMNS = (
+    "ground,aerial,split,relation,ground_lat,ground_lon,aerial_lat,aerial_lon,metres_per_px,"
+    "up_bearing_deg,heading_deg,fov_deg,kind"
+).split(",")
+FIRST_VALIDATION_SEED, FIRST_TEST_SEED = 10_000, 20_000
+CROP_PX = 260  # 104 m: a footprint of 80 m that may move by 12 m
+DAYS = 4  # drives per town, each with its own light, season and cars
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many towns and pictures; seeds below 10 000 train, the next 10 000 validate."""
+
+    styles: tuple[str, ...] = SEEN_STYLES
+    towns_per_style: int = 12
+    pairs_per_town: int = 300
+    validation_pairs_per_style: int = 150
+    side_m: float = 640.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """One town's share of the pairs."""
+
+    style_name: str
+    seed: int
+    count: int
+    side_m: float
+
+    @property
+    def folder(self) -> str:
+        """Where its pictures go, below the root."""
+        return f"{self.style_name}-{self.seed}"
+
+
+def ensure_pairs(root: Path, plan: Plan | None = None, workers: int = 0) -> Path:
+    """Render what is still missing below ``root`` and return its ``pairs.csv``.
+
+    Interrupted, it continues town by town; the list appears only when every town is there.
+    """
+    for _ in render_pairs(root, plan, workers):
+        pass
+    return root / "pairs.csv"
+
+
+def render_pairs(root: Path, plan: Plan | None = None, workers: int = 0) -> Iterator[str]:
+    """As :func:`ensure_pairs`, yielding each town's folder name as it is finished."""
+    jobs = list(_jobs(plan or Plan()))
+    header = f"town {TOWN_VERSION} {plan or Plan()}"
+    done = root / "pairs.csv"
+    made_by = root / "pairs.made-by.txt"
+    if done.is_file() and made_by.is_file() and made_by.read_text(encoding="utf-8") == header:
+        return
+    missing = [job for job in jobs if not (root / f"{job.folder}.{TOWN_VERSION}.csv").is_file()]
+    count = workers or os.cpu_count() or 1
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(count, len(missing) or 1), mp_context=context) as pool:
+        for job, _ in zip(missing, pool.map(_render, missing, [root] * len(missing)), strict=True):
+            yield job.folder
+    rows = [(root / f"{job.folder}.{TOWN_VERSION}.csv").read_text(encoding="utf-8") for job in jobs]
+    atomic_write(made_by, header)
+    atomic_write(done, ",".join(COLUMNS) + "\n" + "".join(rows))
+
+
+def _jobs(plan: Plan) -> Iterator[Job]:
+    for number, name in enumerate(plan.styles):
+        for town in range(plan.towns_per_style):
+            yield Job(name, 100 * number + town, plan.pairs_per_town, plan.side_m)
+        seed = FIRST_VALIDATION_SEED + 100 * number
+        yield Job(name, seed, plan.validation_pairs_per_style, plan.side_m)
+
+
+def _render(job: Job, root: Path) -> None:
+    """Render one town's pairs; its list is written last, so it vouches for the pictures."""
+    town = build_town(job.style_name, job.seed, job.side_m)
+    folder = root / job.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = orthophoto(town)
+    drives = [begin_drive(town, day) for day in range(DAYS)]
+    rows = []
+    for n, (east, south) in enumerate(_inside(town, job.count)):
+        place = site(town).latlon(east, south)
+        turn = site(town).convergence_deg(place)
+        shot = Shot(east, south, -turn, width_px=512, height_px=128, look=n)
+        ground, aerial = f"{job.folder}/{n:04d}_ground.jpg", f"{job.folder}/{n:04d}_aerial.jpg"
+        _save(root / ground, panorama(drives[n % DAYS], shot, (-45.0, 45.0)))
+        centre = _save_crop(root / aerial, town, picture, (east, south))
+        above = site(town).latlon(*centre)
+        split = "val" if job.seed >= FIRST_VALIDATION_SEED else "train"
+        rows.append([
+            ground, aerial, split, "match", place.lat, place.lon, above.lat, above.lon, CELL_M,
+            round(turn, 5), 0.0, 360.0, "panorama",
+        ])  # fmt: skip
+    atomic_write(root / f"{job.folder}.{TOWN_VERSION}.csv", _as_csv(rows))
+
+
+def _inside(town: Town, count: int) -> Iterator[tuple[float, float]]:
+    """Camera places whose aerial crop lies wholly on the map."""
+    low = town.apron_cells * CELL_M + 0.5 * CROP_PX * CELL_M + CELL_M
+    high = town.cells * CELL_M - low
+    found = 0
+    for east, south in camera_places(town, 4 * count + 100, "pairs"):
+        if low < east < high and low < south < high and found < count:
+            found += 1
+            yield float(east), float(south)
+
+
+def _save_crop(
+    path: Path, town: Town, picture: np.ndarray, at: tuple[float, float]
+) -> tuple[float, float]:
+    """Cut whole pixels around ``at`` and return the cut's true centre (east, south)."""
+    first = [round(x / CELL_M) - town.apron_cells - CROP_PX // 2 for x in at]
+    crop = picture[first[1] : first[1] + CROP_PX, first[0] : first[0] + CROP_PX]
+    _save(path, crop)
+    east, south = ((f + CROP_PX // 2 + town.apron_cells) * CELL_M for f in first)
+    return east, south
+
+
+def _save(path: Path, picture: np.ndarray) -> None:
+    import simplejpeg
+
+    atomic_write(path, simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality=92))
+
+
+def _as_csv(rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

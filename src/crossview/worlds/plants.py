@@ -1,0 +1,75 @@
+"""Trees: crowns on trunks, along streets, in yards and in parks."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.worlds.grid import CELL_M, Generator
+from crossview.worlds.styles import Style
+from crossview.worlds.town import Ground, Kind, Town
+
+TRUNK_RGB = (84, 66, 50)
+
+
+def plant_trees(town: Town, drawn: Style, rng: Generator) -> None:
+    """Plant street trees on the pavement, others on grass and in yards; parks hold the most."""
+    trunk = _trunk_row(town)
+    bare = town.thing == 0
+    kerb = town.streets.kerb_m
+    hectares = (town.cells * CELL_M) ** 2 / 1e4
+    lawn = bare & (town.ground == Ground.GRASS) & (kerb > 3.5)
+    court = bare & (town.ground == Ground.YARD) & (kerb > 4.0)
+    verge = bare & (kerb > 0.7) & (kerb < 1.5)
+    _scatter(town, verge, int(hectares * drawn.street_trees_per_ha), (1.6, 3.0), rng, trunk)
+    _scatter(town, lawn, int(hectares * drawn.trees_per_ha), (1.8, 4.6), rng, trunk)
+    _scatter(town, court, int(hectares * drawn.trees_per_ha * 0.15), (1.5, 3.2), rng, trunk)
+
+
+def _trunk_row(town: Town) -> int:
+    things = town.objects
+    things.kind.append(Kind.TRUNK)
+    things.box.append((0.0, 0.0, 1.0, 1.0, 0.0))
+    things.eave_m.append(3.0)
+    things.top.append(TRUNK_RGB)
+    things.side.append(TRUNK_RGB)
+    things.look.append(0)
+    return len(things.kind) - 1
+
+
+def _scatter(
+    town: Town,
+    where: NDArray[np.bool_],
+    count: int,
+    radius_m: tuple[float, float],
+    rng: Generator,
+    trunk: int,
+) -> None:
+    rows, columns = np.nonzero(where)
+    if len(rows) == 0:
+        return
+    for pick in rng.integers(0, len(rows), count):
+        _plant(town, int(rows[pick]), int(columns[pick]), rng.uniform(*radius_m), rng, trunk)
+
+
+def _plant(town: Town, row: int, column: int, radius_m: float, rng: Generator, trunk: int) -> None:
+    """One tree: a dome on a trunk. Near buildings the dome ends where the wall begins."""
+    reach = math.ceil(radius_m / CELL_M) + 1
+    tint, top = int(rng.integers(1, 256)), rng.uniform(1.7, 2.6) * radius_m + 2.4
+    base = min(rng.uniform(2.3, 3.2), 0.6 * top)
+    if min(row, column) < reach or max(row, column) >= town.cells - reach:
+        return
+    rows, columns = slice(row - reach, row + reach + 1), slice(column - reach, column + reach + 1)
+    offsets = np.arange(-reach, reach + 1, dtype=np.float32) * CELL_M
+    ragged = rng.uniform(0.8, 1.15, (2 * reach + 1, 2 * reach + 1)).astype(np.float32)
+    far = np.hypot(offsets[:, None], offsets[None, :]) / (radius_m * ragged)
+    dome = base + (top - base) * np.sqrt(np.maximum(1.0 - far**2, 0.0)).astype(np.float32)
+    grows = (far < 1.0) & (town.thing[rows, columns] == 0)
+    grows &= dome > town.crown_top_m[rows, columns]
+    town.crown_top_m[rows, columns][grows] = dome[grows]
+    town.crown_base_m[rows, columns][grows] = base
+    town.crown_tint[rows, columns][grows] = tint
+    town.thing[row, column] = trunk
+    town.height_m[row, column] = base

@@ -1,0 +1,126 @@
+"""Rays: which surface each direction of a strip sees, over the height field.
+
+A strip is a set of azimuths (columns) and tangents of elevation (rows). Along each azimuth the
+town is sampled at growing distances; the running maximum of the tangent is sorted, so one search
+finds for every row the first sample that rises to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.worlds.grid import CELL_M, Floats
+from crossview.worlds.town import Town
+
+NEAREST_M, FARTHEST_M, SAMPLES = 0.9, 230.0, 220
+EYE_M = 2.3
+
+DISTANCES_M = np.geomspace(NEAREST_M, FARTHEST_M, SAMPLES).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Fan:
+    """The town along the azimuths of a strip: cells [A, K] in flat order, and solid heights."""
+
+    cell: NDArray[np.int64]
+    solid_m: Floats
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What each pixel [A, R] of a strip sees. ``sample`` K means the sky.
+
+    ``distance_m``: horizontal; ``up_m``: height above the street where the ray ends; ``cell``: flat
+    cell number; ``wall``: on the side of something rather than on top of it.
+    """
+
+    sample: NDArray[np.int64]
+    distance_m: Floats
+    up_m: Floats
+    cell: NDArray[np.int64]
+    wall: NDArray[np.bool_]
+
+
+def fan(town: Town, solid_m: Floats, at: tuple[float, float], azimuth: Floats) -> Fan:
+    """Sample ``solid_m`` around ``at`` (east, south in m) along azimuths [A] in radians."""
+    east = at[0] + np.sin(azimuth)[:, None] * DISTANCES_M
+    south = at[1] - np.cos(azimuth)[:, None] * DISTANCES_M
+    cell = _flat(town.cells, east, south)
+    return Fan(cell, solid_m.ravel()[cell])
+
+
+def _flat(cells: int, east: Floats, south: Floats) -> NDArray[np.int64]:
+    column = np.clip((east / CELL_M).astype(np.int64), 0, cells - 1)
+    row = np.clip((south / CELL_M).astype(np.int64), 0, cells - 1)
+    return row * cells + column
+
+
+def cast(town: Town, seen: Fan, at: tuple[float, float], azimuth: Floats, tangent: Floats) -> Hits:
+    """Find the first surface for azimuths [A] and elevation tangents [R] (any order)."""
+    count = len(azimuth)
+    rise = (seen.solid_m - EYE_M) / DISTANCES_M
+    skyline = np.maximum.accumulate(rise, axis=1)
+    lift = np.float64(400.0) * np.arange(count)[:, None]  # keeps the columns apart in one search
+    where = np.searchsorted((skyline + lift).ravel(), (tangent[None, :] + lift).ravel())
+    sample = where.reshape(count, len(tangent)) - SAMPLES * np.arange(count)[:, None]
+    last = np.minimum(sample, SAMPLES - 1)
+    before = np.maximum(last - 1, 0)
+    line = np.arange(count)[:, None]
+    up = EYE_M + DISTANCES_M[last] * tangent
+    low, high = seen.solid_m[line, before], seen.solid_m[line, last]
+    wall = (high - low > 0.9) & (sample < SAMPLES)
+    flat = (high < 0.2) & (tangent < -1e-4) & (sample < SAMPLES)
+    exact = np.where(flat, EYE_M / np.maximum(-tangent, 1e-4), DISTANCES_M[last])
+    distance = np.minimum(exact, FARTHEST_M).astype(np.float32)
+    east = at[0] + np.sin(azimuth)[:, None] * distance + _dither(distance.shape, 0)
+    south = at[1] - np.cos(azimuth)[:, None] * distance + _dither(distance.shape, 1)
+    cell = np.where(flat, _flat(town.cells, east, south), seen.cell[line, last])
+    return Hits(sample, distance, np.where(flat, 0.0, up).astype(np.float32), cell, wall)
+
+
+def _dither(shape: tuple[int, ...], axis: int) -> Floats:
+    """Half a cell of fixed noise, so that cells do not show as tiles near the camera."""
+    noise = np.random.Generator(np.random.PCG64(axis)).uniform(-0.5, 0.5, 8191).astype(np.float32)
+    at = np.arange(shape[0])[:, None] * 977 + np.arange(shape[1])[None, :] * 31
+    dither: Floats = noise[at % 8191] * np.float32(CELL_M)
+    return dither
+
+
+@dataclass(frozen=True)
+class Crowns:
+    """Tree crowns along the azimuths, one row per run of samples under one crown edge to edge."""
+
+    column: NDArray[np.int64]
+    distance_m: Floats
+    low: Floats  # tangents of elevation
+    high: Floats
+    cell: NDArray[np.int64]
+
+
+def crowns(town: Town, seen: Fan) -> Crowns:
+    """Collapse each run of crown samples along a ray into one upright panel, far ones first."""
+    tops, bases = town.crown_top_m.ravel()[seen.cell], town.crown_base_m.ravel()[seen.cell]
+    leafy = tops > 0
+    leafy[:, DISTANCES_M > 140.0] = False
+    leafy[:, DISTANCES_M < 1.5] = False
+    starts = leafy & ~np.pad(leafy, ((0, 0), (1, 0)))[:, :-1]
+    number = np.cumsum(starts.ravel()).reshape(leafy.shape) - 1
+    count = int(starts.sum())
+    run = number[leafy]
+    far = np.broadcast_to(DISTANCES_M, leafy.shape)[leafy]
+    high = np.full(count, -9.0, np.float32)
+    low = np.full(count, 9.0, np.float32)
+    np.maximum.at(high, run, (tops[leafy] - EYE_M) / far)
+    np.minimum.at(low, run, (bases[leafy] - EYE_M) / far)
+    column, first = np.nonzero(starts)
+    order = np.argsort(-first, kind="stable")
+    return Crowns(
+        column[order],
+        DISTANCES_M[first][order],
+        low[order],
+        high[order],
+        seen.cell[column, first][order],
+    )

@@ -1,0 +1,190 @@
+"""Town: one geometry, drawn from a style and a seed, from which both views are rendered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import require
+from crossview.worlds.grid import CELL_M, Floats, smooth_noise
+from crossview.worlds.streets import Streets, lay_streets
+from crossview.worlds.styles import Style, style
+
+APRON_M = 90.0  # built land around the mapped square, so that no street looks into the void
+
+
+class Ground(IntEnum):
+    """What lies on the ground where nothing stands."""
+
+    ASPHALT = 0
+    PAVEMENT = 1
+    GRASS = 2
+    YARD = 3
+    WATER = 4
+    SPORT = 5
+    MARKING = 6
+    PARKING = 7
+    GRAVEL = 8
+    PLAZA = 9
+
+
+class Kind(IntEnum):
+    """What an object is."""
+
+    NOTHING = 0
+    BUILDING = 1
+    CAR = 2
+    TRUNK = 3
+
+
+@dataclass
+class Objects:
+    """One row per object; row 0 is 'nothing'. Angles as in :class:`grid.Rectangle`."""
+
+    kind: list[int]
+    box: list[
+        tuple[float, float, float, float, float]
+    ]  # east, south, half along, half across, angle
+    eave_m: list[float]
+    top: list[tuple[int, int, int]]  # roof colour
+    side: list[tuple[int, int, int]]  # wall colour
+    look: list[int]  # seed of the facade
+
+    @staticmethod
+    def empty() -> Objects:
+        """Only row 0."""
+        return Objects([0], [(0, 0, 1, 1, 0)], [0.0], [(0, 0, 0)], [(0, 0, 0)], [0])
+
+
+@dataclass
+class Town:
+    """Layers over the cells [n, n]; the mapped square starts ``APRON_M`` from each border."""
+
+    style_name: str
+    seed: int
+    side_m: float
+    streets: Streets
+    ground: NDArray[np.uint8]  # of Ground
+    grain: Floats  # brightness texture of the ground, about 1
+    height_m: Floats  # of solid things: buildings, trunks
+    thing: NDArray[np.int32]  # row of objects
+    crown_top_m: Floats  # 0 where no tree
+    crown_base_m: Floats
+    crown_tint: NDArray[np.uint8]
+    objects: Objects
+
+    @property
+    def cells(self) -> int:
+        """Cells along one side, apron included."""
+        return int(self.ground.shape[0])
+
+    @property
+    def apron_cells(self) -> int:
+        """Cells of the apron along one side."""
+        return round(APRON_M / CELL_M)
+
+    def stream(self, purpose: str) -> np.random.Generator:
+        """This town's random stream for a purpose."""
+        return stream(self.style_name, self.seed, purpose)
+
+
+def build_town(style_name: str, seed: int, side_m: float = 800.0) -> Town:
+    """Build the town of ``seed`` in a style; the mapped square has sides of ``side_m`` metres.
+
+    The same arguments give the same town on every machine with the same NumPy random streams.
+    """
+    from crossview.worlds.buildings import raise_buildings
+    from crossview.worlds.plants import plant_trees
+
+    require(160.0 <= side_m <= 3000.0, f"side must lie in [160, 3000] m, got {side_m}.")
+    require(seed >= 0, f"a seed is a whole number >= 0, got {seed}.")
+    drawn = style(style_name)
+    cells = round((side_m + 2 * APRON_M) / CELL_M)
+    streets = lay_streets(drawn, cells, stream(style_name, seed, "streets"))
+    town = _bare(style_name, seed, side_m, streets)
+    _use_land(town, drawn, town.stream("land"))
+    raise_buildings(town, drawn, town.stream("buildings"))
+    _mark_roads(town)
+    plant_trees(town, drawn, town.stream("trees"))
+    return town
+
+
+def stream(style_name: str, seed: int, purpose: str) -> np.random.Generator:
+    """An independent random stream per purpose, so that one step's draws never move another's."""
+    return np.random.Generator(np.random.PCG64([seed, *f"{style_name} {purpose}".encode()]))
+
+
+def _bare(style_name: str, seed: int, side_m: float, streets: Streets) -> Town:
+    shape = streets.kerb_m.shape
+    rng = stream(style_name, seed, "grain")
+    fine = rng.normal(0.0, 0.06, shape).astype(np.float32)
+    grain = 1.0 + fine + 0.12 * smooth_noise(shape[0], 7.0, rng)
+    return Town(
+        style_name=style_name,
+        seed=seed,
+        side_m=side_m,
+        streets=streets,
+        ground=np.zeros(shape, np.uint8),
+        grain=grain + 0.1 * smooth_noise(shape[0], 45.0, rng),
+        height_m=np.zeros(shape, np.float32),
+        thing=np.zeros(shape, np.int32),
+        crown_top_m=np.zeros(shape, np.float32),
+        crown_base_m=np.zeros(shape, np.float32),
+        crown_tint=np.zeros(shape, np.uint8),
+        objects=Objects.empty(),
+    )
+
+
+LAND = {
+    "park": Ground.GRASS,
+    "sport": Ground.SPORT,
+    "water": Ground.WATER,
+    "parking": Ground.PARKING,
+    "gravel": Ground.GRAVEL,
+    "plaza": Ground.PLAZA,
+}
+
+
+def open_land(town: Town, drawn: Style) -> NDArray[np.uint8]:
+    """For each block number (modulo the table's length): its Ground if open, else 255 (built)."""
+    rng = town.stream("blocks")
+    draw = rng.random(8191)
+    table = np.full(8191, 255, np.uint8)
+    low = 0.0
+    for name, share in drawn.open_blocks.items():
+        table[(draw >= low) & (draw < low + share)] = LAND[name]
+        low += share
+    return table
+
+
+def _use_land(town: Town, drawn: Style, rng: np.random.Generator) -> None:
+    """Pavement along streets; yards, lawns, parks, water and squares inside the blocks."""
+    kerb, block = town.streets.kerb_m, town.streets.block
+    use = open_land(town, drawn)[block % 8191]
+    green = (rng.random(8191) < drawn.green_yard_share)[(block * 31) % 8191]
+    yard = np.where(green, Ground.GRASS, Ground.YARD)
+    ground = np.where(use == 255, yard, use)
+    path = np.abs(smooth_noise(town.cells, 38.0, rng)) < 0.055
+    ground = np.where(path & (use == Ground.GRASS), Ground.GRAVEL, ground)
+    court = (use == Ground.SPORT) & (kerb < 9.0)
+    ground = np.where(court, Ground.GRASS, ground)
+    ground = np.where(kerb < rng.uniform(1.8, 3.2), Ground.PAVEMENT, ground)
+    town.ground[:] = np.where(kerb < 0.0, Ground.ASPHALT, ground)
+
+
+def _mark_roads(town: Town) -> None:
+    """Dashed middle lines and parking lanes on wide streets, bays on car parks."""
+    kerb, half, ground = town.streets.kerb_m, town.streets.half_m, town.ground
+    down, across = np.gradient(kerb, CELL_M)
+    line = (np.arange(town.cells, dtype=np.float32) + 0.5) * CELL_M
+    along = line[None, :] * np.round(-down, 1) + line[:, None] * np.round(across, 1)
+    middle = kerb + half  # distance from the street's middle line
+    straight = np.hypot(down, across) > 0.8
+    dash = (np.abs(middle) < 0.25) & (np.mod(along, 6.0) < 3.0) & (half > 4.2) & straight
+    edge = (np.abs(kerb + 2.3) < 0.16) & (np.mod(along, 5.4) < 4.2) & (half > 6.0) & straight
+    bays = (ground == Ground.PARKING) & (np.mod(along, 2.6) < 0.35) & (np.mod(kerb, 15.0) < 5.0)
+    ground[(ground == Ground.ASPHALT) & (dash | edge)] = Ground.MARKING
+    ground[bays] = Ground.MARKING
