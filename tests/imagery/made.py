@@ -9,6 +9,8 @@ from rasterio.transform import Affine
 
 from crossview.geo.mercator import tile_grid, tile_of
 from crossview.geo.points import LatLon
+from crossview.imagery.options import SourceOptions
+from crossview.imagery.sources import open_sources
 
 UTM33 = "EPSG:32633"
 BERLIN = LatLon(52.52, 13.40)
@@ -97,3 +99,15 @@ def pmtiles(path, tiles, zoom, **facts):
         places = dict.fromkeys((*corners, *centre), 0)
         writer.finalize(header | extent | places, facts)
     return path
+
+
+def whole(*paths, **options):
+    """(pixels, valid, sheet) of the only sheet of some sources."""
+    with open_sources(paths, SourceOptions(**options)) as imagery:
+        (sheet,) = imagery.sheets
+        return (*sheet.store.read(sheet.box), sheet)
+
+
+def info(*paths, **options):
+    with open_sources(paths, SourceOptions(**options)) as imagery:
+        return imagery.info

@@ -157,7 +157,7 @@ def test_going_on_tells_how_far_it_was(tmp_path):
             options=options,
             progress=lambda *p: seen.append(p),
         )
-    assert seen[0] == (136, 374)
+    assert seen[0] == (128, 374)
     assert seen[-1] == (374, 374)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crossview.errors import require
+from crossview.errors import InvalidValue, require
 
 EARTH_RADIUS_M = 6_371_008.8  # IUGG mean radius
 
@@ -31,6 +31,17 @@ class LatLon:
 
     def __str__(self) -> str:
         return f"{self.lat:.6f},{self.lon:.6f}"
+
+
+def latlon_from_text(text: str) -> LatLon:
+    """A place written as ``52.52,13.40``: latitude and longitude in degrees."""
+    try:
+        lat, lon = (float(part) for part in text.split(","))
+    except ValueError as problem:
+        raise InvalidValue(
+            f"{text!r} is not a place. Write latitude and longitude in degrees: 52.52,13.40"
+        ) from problem
+    return LatLon(lat, lon)
 
 
 def distance_m(a: LatLon, b: LatLon) -> float:

@@ -83,17 +83,20 @@ class MbTiles:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
+        source = f"{path.resolve().as_uri()}?mode=ro"
         try:
-            self._db = sqlite3.connect(
-                f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False
-            )
-            facts = dict(self._db.execute("SELECT name, value FROM metadata"))
+            self._db = sqlite3.connect(source, uri=True, check_same_thread=False)
         except sqlite3.Error as problem:
             raise BadImagery(f"{path} cannot be read as MBTiles: {problem}.") from problem
-        self.attribution = str(facts.get("attribution", "")).strip()
-        self.date = str(facts.get("date", "")).strip()
-        if str(facts.get("format", "")).lower() in ("pbf", "mvt"):
-            raise vector_tiles(path)
+        try:
+            facts = {str(k): str(v) for k, v in self._rows("SELECT name, value FROM metadata")}
+            if facts.get("format", "").lower() in ("pbf", "mvt"):
+                raise vector_tiles(path)
+        except BadImagery:
+            self._db.close()
+            raise
+        self.attribution = facts.get("attribution", "").strip()
+        self.date = facts.get("date", "").strip()
 
     def zooms(self) -> list[int]:
         """See :class:`TileArchive`."""
@@ -137,8 +140,8 @@ class PmTiles:
 
         self.name = str(path)
         try:
-            self._file = path.open("rb")
-            self._bytes = MmapSource(self._file)
+            with path.open("rb") as file:
+                self._bytes = MmapSource(file)
             self._header = deserialize_header(self._bytes(0, 127))
             facts = self._metadata()
         except Exception as problem:  # pmtiles raises its own, struct's and index errors
@@ -174,8 +177,7 @@ class PmTiles:
         return [Path(self.name)]
 
     def close(self) -> None:
-        """See :class:`TileArchive`."""
-        self._file.close()
+        """The mapped file goes with the object."""
 
     def _at(self, zoom: int) -> dict[TileNumber, tuple[int, int]]:
         """Offset and length of every tile of a zoom."""

@@ -44,10 +44,13 @@ class Job:
 def fill(partial: Partial, job: Job, progress: Progress | None = None) -> None:
     """Embed from the window that ``partial`` waits for to the last one, segment by segment.
 
-    A thread reads, cuts and encodes the next batches while the network works on one.
+    A thread reads, cuts and encodes the next batches while the network works on one. ``progress``
+    is told first where the work begins, then after every batch.
     """
     total = count(job.imagery, job.tiling)
     gathered = _Gathered()
+    if progress is not None:
+        progress(partial.next_window, total)
     with _removed_if_empty(partial):
         for batch in _batches(partial, job):
             gathered.add(batch, _embedded(batch, job.embedder))

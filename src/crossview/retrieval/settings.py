@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from crossview.errors import SyntheticModel, TooCoarse, require
+from crossview.errors import SyntheticModel, TooCoarse, UsageError, require
 from crossview.geo.points import LatLon
 from crossview.imagery.info import ImageryInfo
 from crossview.imagery.windows import Tiling
@@ -15,6 +15,7 @@ from crossview.retrieval.model import ModelInfo
 from crossview.views.spec import ViewSpec
 
 STRIDES_PER_FOOTPRINT = 4  # 20 m for a footprint of 80 m: a pin is 14 m off at most
+FINEST_STRIDE_M = 0.1
 COARSEST = 2.0  # times the model's metres per pixel
 
 
@@ -38,6 +39,12 @@ class IndexOptions:
     segment_windows: int = 1024
 
     def __post_init__(self) -> None:
+        footprint_m, stride_m = self.footprint_m, self.stride_m
+        require(footprint_m is None or footprint_m > 0, f"--footprint {footprint_m}: give metres.")
+        require(
+            stride_m is None or stride_m >= FINEST_STRIDE_M,
+            f"--stride {stride_m}: give metres, {FINEST_STRIDE_M} or more.",
+        )
         require(self.batch > 0, f"batch must be > 0, got {self.batch}.")
         require(
             self.segment_windows % self.batch == 0,
@@ -50,9 +57,21 @@ class IndexOptions:
         )
 
 
+def default_model(imagery: ImageryInfo) -> str:
+    """The packaged model for imagery of the synthetic town; for any other there is none."""
+    if imagery.synthetic is not None:
+        return "town"
+    raise UsageError(
+        "Say which model: --model FOLDER. crossview ships none for real photos yet.\n"
+        "Train one on your own pairs (crossview train, then crossview export), or try the commands "
+        "with --model town --demo-only."
+    )
+
+
 def tiling_for(model: ModelInfo, options: IndexOptions) -> Tiling:
     """Windows as asked, else the footprint of the model's training and a quarter of it."""
-    footprint_m = options.footprint_m or model.aerial.footprint_m
+    asked = options.footprint_m
+    footprint_m = model.aerial.footprint_m if asked is None else asked
     return Tiling(
         footprint_m=footprint_m,
         stride_m=options.stride_m or footprint_m / STRIDES_PER_FOOTPRINT,
@@ -66,9 +85,9 @@ def view_for(model: ModelInfo, tiling: Tiling) -> ViewSpec:
     return replace(model.aerial, footprint_m=tiling.footprint_m)
 
 
-def finest_useful_m(model: ModelInfo) -> float:
+def finest_useful_m(view: ViewSpec) -> float:
     """Ground metres per pixel that are detail enough: half as much again as the model sees."""
-    return model.aerial.metres_per_px / 1.5
+    return view.metres_per_px / 1.5
 
 
 def is_coarse(imagery: ImageryInfo, view: ViewSpec) -> bool:

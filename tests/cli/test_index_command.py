@@ -1,0 +1,144 @@
+"""``crossview index`` as a person types it."""
+
+import cv2
+import pytest
+from tests.imagery.made import geotiff
+from tests.retrieval.regions import meadow, region
+from tests.shared_data import shared
+from tests.toy_model import toy_model
+
+from crossview import cli
+from crossview.retrieval.index import Index
+
+
+@pytest.fixture
+def model(tmp_path):
+    return toy_model(tmp_path / "model")
+
+
+@pytest.fixture
+def crossview(tmp_path, monkeypatch, capsys):
+    """Run ``crossview index`` in an empty folder; gives (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        code = cli.main(["index", *map(str, arguments)])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        assert len(said.err.splitlines()) <= 4
+        return code, said.out, said.err
+
+    return run
+
+
+def test_an_index_is_made_and_the_next_command_told(tmp_path, crossview, model):
+    region(tmp_path)
+    code, out, err = crossview("aerial.tif", "--model", model, "--out", "region.cvx")
+    assert (code, err) == (0, "")
+    assert "374 windows of 40 m every 10 m" in out
+    assert "(c) Meadow" in out
+    assert "crossview locate PHOTO --index region.cvx" in out
+    assert Index.open(tmp_path / "region.cvx").manifest.model.name_or_path == str(model.resolve())
+
+
+def test_verify_reads_an_index(tmp_path, crossview, model):
+    region(tmp_path)
+    crossview("aerial.tif", "--model", model, "--out", "region.cvx")
+    assert crossview("--verify", "region.cvx")[1].startswith("region.cvx is whole: 374 windows")
+    (tmp_path / "region.cvx" / "segment-00000.offsets.npy").write_bytes(b"")
+    code, _, err = crossview("--verify", "region.cvx")
+    assert (code, "holds 0 of" in err) == (1, True)
+
+
+def test_a_dry_run_tells_tiles_size_and_time_and_writes_nothing(tmp_path, crossview, model):
+    region(tmp_path)
+    _, out, _ = crossview("aerial.tif", "--model", model, "--out", "region.cvx", "--dry-run")
+    assert out.startswith("374 tiles of 40 m every 10 m")
+    assert "MB on disk" in out
+    assert not list(tmp_path.glob("region.cvx*"))
+
+
+def test_a_long_job_gets_a_larger_stride_suggested(tmp_path, crossview, model, monkeypatch):
+    monkeypatch.setattr("crossview.retrieval.estimate.LONG_S", 1e-6)
+    region(tmp_path)
+    _, out, _ = crossview("aerial.tif", "--model", model, "--out", "region.cvx", "--dry-run")
+    assert "--stride" in out
+    assert "--near LAT,LON --within KM" in out
+
+
+def test_real_imagery_needs_a_model_to_be_named(tmp_path, crossview):
+    region(tmp_path)
+    code, _, err = crossview("aerial.tif", "--out", "region.cvx")
+    assert code == 2
+    assert "--model FOLDER" in err
+
+
+def test_options_reach_the_index(tmp_path, crossview, model):
+    region(tmp_path)
+    code, _, _ = crossview(
+        "aerial.tif", "--model", model, "--out", "region.cvx", "--footprint", 60, "--stride", 35,
+        "--attribution", "(c) Me", "--date", "2026-05-01", "--bands", "3,2,1",
+    )  # fmt: skip
+    manifest = Index.open(tmp_path / "region.cvx").manifest
+    assert code == 0
+    assert (manifest.footprint_m, manifest.stride_m, manifest.windows) == (60.0, 35.0, 35)
+    assert (manifest.imagery.attribution, manifest.imagery.date) == ("(c) Me", "2026-05-01")
+    assert manifest.imagery.options.bands == (3, 2, 1)
+
+
+def test_only_a_circle_is_indexed_when_asked(tmp_path, crossview, model):
+    region(tmp_path)
+    crossview("aerial.tif", "--model", model, "--out", "all.cvx")
+    whole = Index.open(tmp_path / "all.cvx")
+    middle = f"{whole.lat.mean()},{whole.lon.mean()}"
+    crossview(
+        "aerial.tif", "--model", model, "--out", "part.cvx", "--near", middle, "--within", 0.05
+    )
+    assert 40 < Index.open(tmp_path / "part.cvx").count < 90
+
+
+def test_new_imagery_is_added_with_the_model_of_the_index(tmp_path, crossview, model):
+    region(tmp_path)
+    geotiff(tmp_path / "new.tif", meadow(seed=4))
+    crossview("aerial.tif", "--model", model, "--out", "region.cvx")
+    code, out, _ = crossview("new.tif", "--add", "--out", "region.cvx")
+    assert (code, "748 windows" in out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nowhere.tif"], 1, "There is no nowhere.tif"),
+        (["plain.tif"], 1, "not their place on Earth"),
+        (["notes.txt"], 1, "cannot be read as imagery"),
+        (["aerial.tif", "--near", "52.5"], 2, "'52.5' is not a place"),
+        (["aerial.tif", "--near", "52.5,13.4"], 2, "--near LAT,LON --within KM"),
+        (["aerial.tif", "--bands", "red"], 2, "--bands red: give band numbers"),
+        (["aerial.tif", "--bands", "1,2,9"], 2, "has bands 1 to 3"),
+        (["aerial.tif", "--stretch", "98,2"], 2, "give two percentiles"),
+        (["aerial.tif", "--footprint", "-5"], 2, "--footprint -5.0: give metres"),
+        (["aerial.tif", "--stride", "0"], 2, "0.1 or more"),
+        (["aerial.tif", "--footprint", "900"], 1, "smaller than one window"),
+        (["aerial.tif", "--modle", "x"], 2, "--model"),
+    ],
+)
+def test_a_mistake_is_told_in_a_line_or_three(tmp_path, crossview, model, arguments, code, said):
+    region(tmp_path)
+    cv2.imwrite(str(tmp_path / "plain.tif"), meadow())
+    (tmp_path / "notes.txt").write_text("not imagery")
+    got, out, err = crossview(*arguments, "--model", model, "--out", "region.cvx")
+    assert (got, out) == (code, "")
+    assert said in err
+    assert not list(tmp_path.glob("region.cvx*"))
+
+
+def test_out_is_asked_for(tmp_path, crossview, model):
+    region(tmp_path)
+    code, _, err = crossview("aerial.tif", "--model", model)
+    assert (code, "--out region.cvx" in err) == (2, True)
+
+
+def test_a_real_vector_archive_is_refused_with_its_reason(crossview, model):
+    archive = shared("data", "florence_osm", "protomaps_firenze.pmtiles")
+    code, _, err = crossview(archive, "--model", model, "--out", "region.cvx")
+    assert (code, "holds vector tiles" in err) == (1, True)

@@ -1,0 +1,82 @@
+"""Sources: what they say of themselves, and what is refused."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from tests.imagery.made import (
+    geotiff,
+    info,
+    telling,
+    told,
+    whole,
+)
+
+from crossview.errors import BadImagery, NotGeoreferenced
+from crossview.imagery.info import ImageryInfo
+from crossview.imagery.sources import open_sources
+
+
+@pytest.mark.parametrize("name", ["a.mbtiles", "a.pmtiles", "a.tif", "a.jp2", "a.jpg", "a.csv"])
+@pytest.mark.parametrize("content", [b"", b"nonsense" * 50])
+def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadImagery, match=name):
+        info(tmp_path / name)
+
+
+def test_the_folder_of_a_world_is_its_map_not_its_photos(tmp_path):
+    geotiff(tmp_path / "aerial.tif", telling(60, 60), tags={"CROSSVIEW_SYNTHETIC": "town 12"})
+    cv2.imwrite(str(tmp_path / "sheet.png"), telling(60, 60))
+    (tmp_path / "places.csv").write_text("file,lat,lon,heading_deg,fov_deg,kind\nx.jpg,1,2,0,9,p\n")
+    with open_sources([tmp_path]) as imagery:
+        assert [path.name for path in imagery.ignored] == ["sheet.png"]
+        assert imagery.info.synthetic == "town 12"
+
+
+def test_a_folder_without_imagery_says_what_is_expected(tmp_path):
+    (tmp_path / "notes.txt").write_text("nothing here")
+    with pytest.raises(BadImagery, match="an XYZ folder"):
+        info(tmp_path)
+
+
+def test_a_geotiff_without_a_place_is_refused(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.tif"), telling(60, 60))
+    with pytest.raises(NotGeoreferenced, match="world file"):
+        info(tmp_path / "a.tif")
+
+
+def test_tags_tell_attribution_and_date_and_options_overrule_them(tmp_path):
+    tags = {"TIFFTAG_COPYRIGHT": "(c) City", "TIFFTAG_DATETIME": "2024:06:18 12:00:00"}
+    path = geotiff(tmp_path / "a.tif", telling(60, 60), tags=tags)
+    assert (info(path).attribution, info(path).date) == ("(c) City", "2024-06-18")
+    overruled = info(path, attribution="(c) Me", date="May 2026")
+    assert (overruled.attribution, overruled.date) == ("(c) Me", "May 2026")
+
+
+def test_the_signature_changes_with_the_file(tmp_path):
+    before = info(geotiff(tmp_path / "a.tif", telling(60, 60)))
+    assert info(tmp_path / "a.tif") == before
+    geotiff(tmp_path / "a.tif", telling(60, 61))
+    assert info(tmp_path / "a.tif").signature != before.signature
+
+
+def test_what_an_index_remembers_survives_json(tmp_path):
+    path = geotiff(tmp_path / "a.tif", telling(60, 60).astype(np.uint16))
+    before = info(path, bands=(3, 2, 1), stretch=(1.0, 99.0))
+
+    assert ImageryInfo.from_json(json.loads(json.dumps(before.to_json()))) == before
+
+
+def test_bounds_hold_every_pixel(tmp_path):
+    path = geotiff(tmp_path / "a.tif", telling(60, 60))
+    south, west, north, east = info(path).bounds
+    _, _, sheet = whole(path)
+    lat, lon = sheet.grid.latlon([0, 60, 0, 60], [0, 0, 60, 60])
+    assert (south, north) == (pytest.approx(lat.min()), pytest.approx(lat.max()))
+    assert (west, east) == (pytest.approx(lon.min()), pytest.approx(lon.max()))
+
+
+def test_told_is_the_inverse_of_telling():
+    assert told(telling(700, 900)[650, 870]) == (870, 650)
