@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -17,24 +17,6 @@ if TYPE_CHECKING:
 
 RIGHT_WITHIN_M = 25.0
 _CORNER_DIGITS = 7
-
-
-def short_names(paths: Sequence[str]) -> list[str]:
-    """File names without folders (which may tell whose computer it was), longer where not unique.
-
-    The same path twice keeps the same name.
-    """
-    parts = [PurePath(path.replace("\\", "/")).parts or (path,) for path in paths]
-    names = [tail[-1] for tail in parts]
-    for length in range(2, max(map(len, parts), default=1) + 1):
-        owners: dict[str, set[str]] = {}
-        for name, path in zip(names, paths, strict=True):
-            owners.setdefault(name, set()).add(path)
-        names = [
-            name if len(owners[name]) == 1 else "/".join(tail[-length:])
-            for name, tail in zip(names, parts, strict=True)
-        ]
-    return [printable(name) for name in names]
 
 
 def photo_record(answer: Answer, name: str) -> dict[str, Any]:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from crossview.errors import CrossviewError, require
 from crossview.files import atomic_write
 from crossview.maps.basemap import base_map
-from crossview.maps.facts import photo_record, region_record, short_names, summary_record
+from crossview.maps.facts import photo_record, region_record, summary_record
 from crossview.maps.heat import cells, limit_of_cells, positions_record, scores_record
 from crossview.maps.pictures import Budget, Picture, album, tile_jpeg
 from crossview.maps.template import embedded_json, page_html
+from crossview.maps.wording import short_names
 from crossview.retrieval.places import Answer
 
 if TYPE_CHECKING:

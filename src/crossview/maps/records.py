@@ -40,7 +40,7 @@ def place_record(place: Place, truth: LatLon | None) -> dict[str, Any]:
         "window": place.window,
     }
     if place.heading_deg is not None:
-        record["heading_deg"] = round(place.heading_deg % 360.0, 2)
+        record["heading_deg"] = round(place.heading_deg, 2) % 360.0
     if place.probability is not None:
         record["probability"] = round(place.probability, 4)
     if truth is not None:

@@ -13,7 +13,7 @@ from crossview.geo.points import EARTH_RADIUS_M
 
 Floats = NDArray[np.float64]
 Cell = tuple[int, int]
-MOST_REGIONS = 64
+MOST_REGIONS = 256
 
 
 @dataclass(frozen=True)

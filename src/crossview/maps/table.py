@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crossview.maps.records import place_record
-from crossview.maps.wording import confidence, distinct, printable
+from crossview.maps.wording import confidence, distinct, short_names
 from crossview.retrieval.places import Answer
 
 _OPTIONAL = {"heading": "heading_deg", "probability": "probability", "error": "error_m"}
@@ -40,11 +40,10 @@ def _table(answers: Sequence[Answer], top: int) -> Table:
     table.add_column("photo", overflow="fold")
     for name in ("place", "latitude", "longitude", "score", *shown):
         table.add_column(name, justify="right", no_wrap=True)
-    for answer, records in zip(answers, rows, strict=True):
-        for record in records or [{}]:
-            first = record is records[0] if records else True
-            name = printable(answer.photo) if first else ""
-            table.add_row(Text(name), *_cells(record, shown))
+    names = short_names([answer.photo for answer in answers])
+    for name, records in zip(names, rows, strict=True):
+        for row, record in enumerate(records or [{}]):
+            table.add_row(Text("" if row else name), *_cells(record, shown))
     return table
 
 
@@ -53,19 +52,27 @@ def _cells(record: dict[str, Any], shown: list[str]) -> list[str]:
     if not record:
         return ["-"] * (4 + len(shown))
     fixed = [str(record["rank"]), f"{record['lat']:.6f}", f"{record['lon']:.6f}"]
-    forms = {"heading": "{:.0f}°", "probability": "{:.0%}", "error": "{:.1f} m"}
+    forms = {"heading": _degrees, "probability": "{:.0%}".format, "error": _metres}
     optional = [
-        forms[name].format(record[_OPTIONAL[name]]) if _OPTIONAL[name] in record else "-"
-        for name in shown
+        forms[name](record[_OPTIONAL[name]]) if _OPTIONAL[name] in record else "-" for name in shown
     ]
     return [*fixed, f"{record['score']:.3f}", *optional]
+
+
+def _degrees(bearing: float) -> str:
+    return f"{round(bearing) % 360}°"
+
+
+def _metres(distance_m: float) -> str:
+    return f"{distance_m:.1f} m" if distance_m < 10_000 else f"{distance_m / 1000:.0f} km"
 
 
 def _remarks(answers: Sequence[Answer]) -> list[str]:
     lines = []
     if len(answers) <= _MANY:
-        for answer in answers:
+        names = short_names([answer.photo for answer in answers])
+        for name, answer in zip(names, answers, strict=True):
             remarks = [*distinct(answer.assumptions), confidence(answer)]
-            lines.append(f"{printable(answer.photo)}: {'; '.join(remarks)}")
+            lines.append(f"{name}: {'; '.join(remarks)}")
     warnings = distinct(text for answer in answers for text in answer.warnings)
     return lines + [f"Warning: {text}" for text in warnings]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
 import numpy as np
 
@@ -55,3 +56,21 @@ def confidence(answer: Answer) -> str:
 def distinct(messages: Iterable[str]) -> list[str]:
     """Each message once, in the order of its first appearance."""
     return [printable(message) for message in dict.fromkeys(messages)]
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """File names without folders (which may tell whose computer it was), longer where not unique.
+
+    The same path twice keeps the same name.
+    """
+    parts = [PurePath(path.replace("\\", "/")).parts or (path,) for path in paths]
+    names = [tail[-1] for tail in parts]
+    for length in range(2, max(map(len, parts), default=1) + 1):
+        owners: dict[str, set[str]] = {}
+        for name, path in zip(names, paths, strict=True):
+            owners.setdefault(name, set()).add(path)
+        names = [
+            name if len(owners[name]) == 1 else "/".join(tail[-length:])
+            for name, tail in zip(names, parts, strict=True)
+        ]
+    return [printable(name) for name in names]

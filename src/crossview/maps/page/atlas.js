@@ -15,11 +15,35 @@ function regionBounds() {
   return points.length ? L.latLngBounds(points) : L.latLngBounds([[-60, -170], [75, 170]]);
 }
 
+// Leaves room for what floats over the map and for the pins at its edge.
+function fitRegion(animate) {
+  const isTall = map.getSize().y > 600;
+  const [paddingTopLeft, paddingBottomRight] = isTall ? [[24, 68], [24, 84]] : [[12, 30], [12, 12]];
+  map.fitBounds(region, { animate, paddingTopLeft, paddingBottomRight });
+}
+
 const region = regionBounds();
-map.fitBounds(region, { animate: false });
+fitRegion(false);
 map.setMaxBounds(region.pad(1.5));
 const overlays = facts.imagery.map((bounds, index) =>
   L.imageOverlay(picture("imagery", index, "webp"), bounds, { alt: "", pane: "tilePane" }).addTo(map));
+
+// Regions far apart are specks when all of them are in view: a dot marks those.
+const dots = overlays.map((overlay) => L.circleMarker(overlay.getBounds().getCenter(), {
+  radius: 3, weight: 1.5, color: "#fff", fillColor: "#24303f", fillOpacity: 1, interactive: false,
+}));
+
+function drawDots() {
+  overlays.forEach((overlay, index) => {
+    const bounds = overlay.getBounds();
+    const [left, right] = [bounds.getNorthWest(), bounds.getNorthEast()].map((p) => map.project(p));
+    if (right.x - left.x < 10) dots[index].addTo(map);
+    else dots[index].remove();
+  });
+}
+
+map.on("zoomend", drawDots);
+drawDots();
 
 const heat = new Heat(map);
 const marks = L.layerGroup().addTo(map); // of the photo
@@ -124,9 +148,6 @@ function drawRay(bearing) {
   cased(line, { to: ray, color: "#ffe08a", weight: 3 });
 }
 
-function zoomToRegion() {
-  map.fitBounds(region, { animate: !calm });
-}
 
 function zoomToPlace() {
   const [photo, place] = [currentPhoto(), currentPlace()];

@@ -79,7 +79,7 @@ function follow(isOn) {
   byId("to-place").setAttribute("aria-pressed", String(isOn));
   byId("to-region").setAttribute("aria-pressed", String(!isOn));
   if (isOn) zoomToPlace();
-  else zoomToRegion();
+  else fitRegion(!calm);
 }
 
 const SHORTCUTS = {

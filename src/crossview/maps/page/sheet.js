@@ -66,7 +66,7 @@ function figure(photo) {
 
 function facing(place) {
   if (place.heading_deg === undefined) return null;
-  return `facing ${wind(place.heading_deg)}, ${Math.round(place.heading_deg)}\u00b0`;
+  return `facing ${wind(place.heading_deg)}, ${Math.round(place.heading_deg) % 360}\u00b0`;
 }
 
 function placeFacts(place) {
