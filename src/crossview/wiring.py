@@ -112,5 +112,14 @@ def _info(path: Path, kind: str) -> dict[str, Any]:
             raise BadData(f"{beside} cannot be read: {problem}") from problem
         if not isinstance(info, dict) or set(info) - set(INFO_KEYS):
             raise BadData(f"{beside}: expected an object with some of {', '.join(INFO_KEYS)}.")
-    info.setdefault("training_data", f"{kind}: {path.name}")
-    return {**info, "synthetic": bool(info.get("synthetic", False)) or kind == "town"}
+    town = _made_by_worlds(path)
+    info.setdefault("training_data", town or f"{kind}: {path.name}")
+    return {**info, "synthetic": bool(info.get("synthetic") or town or kind == "town")}
+
+
+def _made_by_worlds(path: Path) -> str:
+    """What ``crossview.worlds.pairs`` notes beside the pairs that it renders; else nothing."""
+    try:
+        return path.with_suffix(".made-by.txt").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

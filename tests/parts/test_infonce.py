@@ -36,7 +36,7 @@ def test_info_nce_equals_the_sums_of_the_paper():
 
 
 def test_the_scale_starts_at_one_over_0_07_and_is_learned():
-    assert float(learned_scale().exp()) == pytest.approx(1 / 0.07)
+    assert learned_scale().exp().item() == pytest.approx(1 / 0.07)
     assert learned_scale().requires_grad
 
 

@@ -202,12 +202,8 @@ def _show(report: StepReport | Recall, bar: Any, board: Any, quiet: bool) -> Non
 def _board(session: Session, wanted: bool) -> Any:
     if not wanted:
         return None
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as problem:
-        raise InvalidValue(
-            "--tensorboard needs a package of that name: pip install tensorboard"
-        ) from problem
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(str(session.folder.path / "tensorboard"))
 
 

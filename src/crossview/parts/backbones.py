@@ -36,7 +36,7 @@ def backbone(name: str, weights: str = PRETRAINED, **settings: Any) -> nn.Module
         hint = f" Near it: {', '.join(near)}." if near else ""
         raise InvalidValue(
             f"timm has no model {name!r}.{hint}\n"
-            "All names: python -c \"import timm; print(timm.list_models())\""
+            'All names: python -c "import timm; print(timm.list_models())"'
         )
     if weights != PRETRAINED:
         model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **settings)

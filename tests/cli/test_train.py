@@ -1,0 +1,124 @@
+"""``crossview train`` and ``crossview export`` as typed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.tiny_pairs import write_pairs
+from tests.training.tiny import PAGE
+
+from crossview.cli import main
+from crossview.training.run import RunFolder
+
+SMALL = (
+    *("--config=width=4", "--config=aerial_px=16", "--config=ground_px=[8,32]"),
+    *("--batch=4", "--steps=6", "--device=cpu", "--workers=0", "--val-share=0.25"),
+)
+
+
+@pytest.fixture
+def typed(tmp_path, capsys):
+    """Run a command line; gives (exit code, stdout, stderr)."""
+    csv = write_pairs(tmp_path / "data", 24)
+
+    def run(*more, method=str(PAGE), data=f"pairs:{csv}", out=str(tmp_path / "run")):
+        line = ["train", "--method", method, "--data", data, "--out", out, *SMALL, *more]
+        code = main(line)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_a_page_from_outside_trains_and_passes_the_contract(typed, tmp_path, capsys):
+    code, out, err = typed()
+    assert code == 0
+    assert out.strip() == str(tmp_path / "run")
+    assert "keeps the contract: names, branches, augment, objective, batches" in err
+    assert "R@1" in err
+    assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "model")]) == 0
+    info = json.loads((tmp_path / "model" / "model.json").read_text())
+    assert info["dim"] == 16
+
+
+def test_a_page_that_breaks_the_contract_is_refused_before_training(typed, tmp_path):
+    page = tmp_path / "mine.py"
+    text = PAGE.read_text().replace("return F.normalize(", "return (").replace(", dim=1)", ")")
+    page.write_text(text)
+    code, _, err = typed(method=str(page))
+    assert code == 2
+    assert "gives vectors of length" in err
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_dry_run_tells_time_and_memory_and_keeps_nothing(typed, tmp_path):
+    code, out, _ = typed("--dry-run")
+    assert code == 0
+    assert "pairs/s" in out
+    assert "peak memory" in out
+    assert "the whole training about" in out
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_options_end_up_in_the_run_folder(typed, tmp_path):
+    typed("--lr", "0.005", "--seed", "3", "--config", "width=8")
+    config = RunFolder(tmp_path / "run").config()["config"]
+    assert (config["lr"], config["seed"], config["width"], config["steps"]) == (0.005, 3, 8, 6)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--config", "widht=3"], "Did you mean 'width'?"),
+        (["--config", "width"], "--config takes NAME=VALUE"),
+        (["--lr", "-1"], "lr must be a number above 0"),
+        (["--epochs", "3"], "Unknown setting 'epochs'"),
+        (["--device", "toaster"], "device 'toaster' cannot be used here"),
+        (["--weights", "x.pth"], "no setting named weights"),
+        (["--workers", "-1"], "workers must be at least 0"),
+    ],
+)
+def test_a_wrong_option_is_told_in_a_sentence(typed, more, said):
+    code, _, err = typed(*more)
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_pictures_that_cannot_be_read_are_named(typed, tmp_path):
+    (tmp_path / "data" / "a3.png").write_bytes(b"")
+    code, _, err = typed("--val-share", "0", "--cache", str(tmp_path / "cache"))
+    assert code == 1
+    assert "a3.png" in err
+
+
+def test_a_cache_changes_nothing(typed, tmp_path):
+    assert typed("--cache", str(tmp_path / "cache"))[0] == 0
+    assert typed(out=str(tmp_path / "plain"))[0] == 0
+    runs = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "plain")]
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("what", ["empty", "absent"])
+def test_exporting_what_is_no_run_is_refused(tmp_path, what, capsys):
+    folder = tmp_path / what
+    if what == "empty":
+        folder.mkdir()
+    assert main(["export", str(folder), "--out", str(tmp_path / "model")]) == 1
+    assert "not a run folder" in capsys.readouterr().err
+
+
+def test_a_model_file_has_one_name(tmp_path, capsys):
+    assert main(["export", str(tmp_path), "--out", "paris.onnx"]) == 2
+    assert "always called model.onnx" in capsys.readouterr().err
+
+
+def test_exporting_a_run_whose_page_was_moved_takes_the_new_place(typed, tmp_path, capsys):
+    moved = Path(tmp_path / "elsewhere.py")
+    page = tmp_path / "mine.py"
+    page.write_text(PAGE.read_text())
+    assert typed(method=str(page))[0] == 0
+    page.rename(moved)
+    line = ["export", str(tmp_path / "run"), "--out", str(tmp_path / "model")]
+    assert main(line) == 2
+    assert main([*line, "--method", str(moved)]) == 0
