@@ -16,7 +16,7 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         typer.Argument(
             help="GeoTIFF, JPEG 2000, MBTiles or PMTiles files; an XYZ folder; a folder or CSV of "
             "georeferenced images. With --verify: indexes.",
-            metavar="SOURCE...",
+            metavar="SOURCE",
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="The index to make, such as region.cvx.")] = None,
