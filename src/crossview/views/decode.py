@@ -55,8 +55,8 @@ def load_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
         with _opened(data, max_pixels) as image:
             exif, xmp = _exif(image), _xmp(image)
             pixels = _rgb(image, _LEAST_PHOTO_PX)
-    size = (pixels.shape[1], pixels.shape[0])
-    place, heading = metadata.gps(exif)
+            size = (pixels.shape[1], pixels.shape[0])
+            fov, (place, heading) = metadata.photo_fov_deg(exif, size), metadata.gps(exif)
     panorama = metadata.gpano(xmp, size) or _by_shape(size)
     if panorama and panorama.heading_deg is not None:
         heading = panorama.heading_deg
@@ -65,7 +65,7 @@ def load_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
         path=str(path),
         sha256=hashlib.sha256(data).hexdigest(),
         kind="panorama" if panorama else "perspective",
-        fov_deg=panorama.fov_deg if panorama else metadata.photo_fov_deg(exif, size),
+        fov_deg=panorama.fov_deg if panorama else fov,
         horizon_px=panorama.horizon_px if panorama else None,
         gps=place,
         gps_heading_deg=heading,
@@ -135,7 +135,7 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
     formats = (*_FORMATS, "HEIF") if _is_heif(data) and _heif_ready() else _FORMATS
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours
+            warnings.simplefilter("ignore")  # of damaged metadata, and of sizes: the limit is ours
             with Image.open(BytesIO(data), formats=formats) as image:
                 _check_most(image.size, max_pixels)
                 yield image

@@ -50,7 +50,8 @@ def authors_polar(
     """The authors' polar image [height, width, C] of a square aerial image [S, S, C].
 
     "exact": float32, their bilinear sum; samples beyond the image count as 0. Truncate to uint8 for
-    what GeoDTR stores. "fast": uint8, OpenCV's fixed-point bilinear, within 1.5 of 255 of it.
+    what GeoDTR stores. "fast": uint8, OpenCV's fixed-point bilinear: on photos within 0.5 of 255
+    of it on average, at 1/20 of the time.
     """
     if pixels.ndim != 3 or pixels.shape[0] != pixels.shape[1]:
         raise InvalidValue(f"the polar transform takes [S, S, C], got {list(pixels.shape)}.")

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from crossview.errors import InvalidValue
+from crossview.views import photometric as changes
+from crossview.views.photometric import photometric
+from tests.views.scenes import panorama
+
+IMAGE = panorama(128)
+
+
+def test_one_seed_gives_one_picture():
+    first, second = (photometric(IMAGE, np.random.default_rng(7)) for _ in range(2))
+    assert (first == second).all()
+
+
+def test_the_picture_that_was_given_stays_as_it_was():
+    before = IMAGE.copy()
+    for seed in range(50):
+        photometric(IMAGE, np.random.default_rng(seed))[:] = 0
+    assert (before == IMAGE).all()
+
+
+def test_strength_0_changes_nothing_and_more_strength_changes_more():
+    def change(strength):
+        return np.mean([
+            np.abs(photometric(IMAGE, np.random.default_rng(s), strength).astype(int) - IMAGE).mean()
+            for s in range(200)
+        ])  # fmt: skip
+
+    assert change(0.0) == 0.0
+    assert change(0.0) < change(0.5) < change(1.5)
+
+
+def test_negative_strength_is_refused():
+    with pytest.raises(InvalidValue, match="strength"):
+        photometric(IMAGE, np.random.default_rng(0), -1.0)
+
+
+def test_colour_without_amount_is_the_identity():
+    assert (changes.colour_jitter(IMAGE, np.random.default_rng(0), 0.0) == IMAGE).all()
+
+
+def test_grey_stays_grey_whatever_happens_to_hue_and_saturation():
+    grey = np.full((4, 4, 3), 120, np.uint8)
+    for seed in range(20):
+        out = changes.colour_jitter(grey, np.random.default_rng(seed), 0.15).astype(int)
+        assert np.ptp(out, axis=2).max() <= 1
+        assert 0.84 * 120 <= out.min() <= out.max() <= 1.16 * 120
+
+
+def test_filters_keep_a_flat_picture_flat():
+    flat = np.full((16, 16, 3), 90, np.uint8)
+    assert (changes.blur(flat, np.random.default_rng(1)) == 90).all()
+    kernel = changes.blur_kernel(np.random.default_rng(2))
+    assert kernel.sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_sharpening_raises_contrast_at_an_edge():
+    edge = np.repeat(np.repeat([[100, 150]], 8, axis=1), 8, axis=0)[..., None].astype(np.uint8)
+    out = changes.sharpen(np.repeat(edge, 3, axis=2), np.random.default_rng(0))
+    assert out.min() < 100
+    assert out.max() > 150
+
+
+def test_grid_holes_have_the_authors_size():
+    image = np.full((140, 768, 3), 255, np.uint8)
+    row = changes.grid_dropout(image, 0.5)[0, :, 0]
+    holes = np.flatnonzero(np.diff(np.concatenate([[255], row, [255]]).astype(int)))
+    assert holes[:4].tolist() == [0, 38, 76, 114]  # units of 76, holes of 38
+
+
+def test_coarse_holes_are_black_and_leave_most_of_the_picture():
+    image = np.full((384, 384, 3), 255, np.uint8)
+    shares = [
+        (changes.coarse_dropout(image, np.random.default_rng(s)) == 0).mean() for s in range(20)
+    ]
+    assert 0.05 < min(shares)
+    assert max(shares) < 0.75
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (2, 3, 3), (5, 200, 3)])
+def test_odd_shapes_keep_their_shape(shape):
+    image = np.full(shape, 100, np.uint8)
+    for seed in range(40):
+        out = photometric(image, np.random.default_rng(seed), 2.0)
+        assert (out.shape, out.dtype) == (shape, np.uint8)
