@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from crossview.errors import BadData
+from crossview.pairs.cells import choice, number
 from crossview.pairs.table import KINDS, PairTable
 
 SPLITS = ("train", "val", "test")
@@ -88,21 +89,21 @@ def _add(splits: dict[str, _Split], cells: dict[str, Any], where: str) -> None:
     if None in cells.values() or "" in cells:
         raise BadData(f"{where}: more or fewer cells than the header has.")
     texts = {name: str(value).strip() for name, value in cells.items()}
-    split = splits.setdefault(_one_of("split", texts, SPLITS, where), _Split())
-    numbers = {name: _number(name, texts.get(name, ""), where) for name in NUMBERS}
+    split = splits.setdefault(choice("split", texts.get("split", ""), SPLITS, where), _Split())
+    numbers = {
+        name: number(name, texts.get(name, ""), limits, where) for name, limits in NUMBERS.items()
+    }
     for name in NEEDED:
         if not texts[name]:
             raise BadData(f"{where}: {name} is empty.")
-    kind = texts.get("kind", "")
-    if kind not in ("", *KINDS):
-        raise BadData(f"{where}: kind is {kind!r}; allowed: {', '.join(KINDS)}.")
+    kind = choice("kind", texts.get("kind", ""), ("", *KINDS), where)
     photo = kind == "perspective" or (kind == "" and numbers["fov_deg"] < 360.0)
     ground_facts = {k: numbers[k] for k in ("ground_lat", "ground_lon", "heading_deg", "fov_deg")}
     names = ("aerial_lat", "aerial_lon", "metres_per_px", "up_bearing_deg")
     aerial_facts = {k: numbers[k] for k in names}
     _same(split.ground, texts["ground"], {**ground_facts, "perspective": photo}, where)
     _same(split.aerial, texts["aerial"], aerial_facts, where)
-    relation = _one_of("relation", texts, RELATIONS, where)
+    relation = choice("relation", texts.get("relation", ""), RELATIONS, where)
     known = split.match if relation == "match" else split.ignore
     known[(texts["ground"], texts["aerial"])] = None
 
@@ -112,26 +113,6 @@ def _same(known: dict[str, dict[str, Any]], file: str, facts: dict[str, Any], wh
     for name, value in known.setdefault(file, facts).items():
         if facts[name] != value and not (math.isnan(facts[name]) and math.isnan(value)):
             raise BadData(f"{where}: {name} of {file} is {facts[name]}, earlier it was {value}.")
-
-
-def _one_of(name: str, texts: dict[str, str], allowed: tuple[str, ...], where: str) -> str:
-    value = texts.get(name, "") or allowed[0]
-    if value not in allowed:
-        raise BadData(f"{where}: {name} is {value!r}; allowed: {', '.join(allowed)}.")
-    return value
-
-
-def _number(name: str, text: str, where: str) -> float:
-    if not text:
-        return math.nan
-    low, high = NUMBERS[name]
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not low <= value <= high:
-        raise BadData(f"{where}: {name} is {text!r}; expected a number from {low:g} to {high:g}.")
-    return value
 
 
 def _table(split: _Split, folder: Path) -> PairTable:

@@ -38,7 +38,7 @@ class Files:
         from crossview.views.decode import load_photo
         from crossview.views.strip import ground_view
 
-        kind = "perspective" if self.table.perspective[index] else "panorama"
+        kind: Kind = "perspective" if self.table.perspective[index] else "panorama"
         photo = load_photo(self.table.ground[index])
         fov = self._fov_deg(index, photo, kind)
         horizon = photo.horizon_px if photo.kind == kind else None
