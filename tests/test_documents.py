@@ -72,6 +72,7 @@ def commands(path: Path) -> Iterator[list[str]]:
     blocks = re.findall(r"^```[^\n]*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
     prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"^ {4}(.*)", prose, flags=re.MULTILINE)
     for code in [*lines, *re.findall(r"`([^`\n]+)`", prose)]:
         for part in re.split(r"&&|\||;", code):
             if match := re.match(r"\s*(?:\$ )?(?:\S*/)?crossview (?=[a-z-])(.*)", part):
