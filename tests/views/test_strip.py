@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.views.scenes import panorama, photo, strip_angles, strip_of_sphere
 
 from crossview.errors import InvalidValue
 from crossview.views.spec import ViewSpec
 from crossview.views.strip import ground_view, visible_mask
-from tests.views.scenes import panorama, photo, strip_angles, strip_of_sphere
 
 PADDED = ViewSpec(side="ground", height_px=64, width_px=256, representation="padded")
 NARROW = ViewSpec(side="ground", height_px=64, width_px=256)
