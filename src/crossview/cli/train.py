@@ -49,11 +49,16 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     validate_every: Annotated[
         int, typer.Option(help="Steps between validations; 0: at the end.")
     ] = 0,
-    tensorboard: Annotated[bool, typer.Option(help="Also write TensorBoard files.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option(help="Build, train three steps, tell time and memory; keep nothing.")
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Also write TensorBoard files.")
     ] = False,
-    quiet: Annotated[bool, typer.Option(help="No progress on stderr.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Build, train three steps, tell time and memory; keep nothing."
+        ),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:
     """Train a method on pairs of ground and aerial pictures.
 
