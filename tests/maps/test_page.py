@@ -92,7 +92,8 @@ def test_every_photo_comes_with_its_places_truth_and_error(index, write):
         assert record["truth"]["lat"] == pytest.approx(answered.truth.lat, abs=1e-6)
         assert record["error_m"] == pytest.approx(10, abs=0.1)
     assert facts["summary"] == {
-        "photos": 3, "stand_out": facts["summary"]["stand_out"], "known": 3, "near": 3,
+        "photos": 3, "stand_out": facts["summary"]["stand_out"], "n": 3, "within_25m": 1.0,
+        "recall_at_1": 1.0, "recall_at_5": 1.0, "recall_at_10": 1.0,
         "median_error_m": pytest.approx(10, abs=0.1),
     }  # fmt: skip
 
@@ -100,7 +101,7 @@ def test_every_photo_comes_with_its_places_truth_and_error(index, write):
 def test_without_truth_heading_or_places_nothing_is_invented(index, write):
     given = answers_of(index, 1, heading_deg=None, truth=False)
     facts = write([*given, answer("none.jpg", places=())]).facts
-    assert "known" not in facts["summary"]
+    assert "within_25m" not in facts["summary"]
     assert not {"heading_deg", "error_m", "probability"} & set(facts["photos"][0]["places"][0])
     assert facts["photos"][1]["places"] == []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,11 @@ import numpy as np
 from crossview.maps.records import answer_record, place_record
 from crossview.maps.wording import printable, stands_out
 from crossview.retrieval.places import Answer, Place
+from crossview.retrieval.truth import summary
 
 if TYPE_CHECKING:
     from crossview.retrieval.index import Index
 
-RIGHT_WITHIN_M = 25.0
 _CORNER_DIGITS = 7
 
 
@@ -49,12 +49,13 @@ def region_record(index: Index) -> dict[str, Any]:
     }
 
 
-def summary_record(answers: Iterable[Answer]) -> dict[str, Any]:
+def summary_record(answers: Sequence[Answer]) -> dict[str, Any]:
     """Counts; accuracy over the pictures whose truth is known, if any is."""
-    given = list(answers)
-    errors = [answer.error_m for answer in given if answer.error_m is not None]
-    record: dict[str, Any] = {"photos": len(given), "stand_out": sum(map(stands_out, given))}
-    if errors:
-        near = sum(error <= RIGHT_WITHIN_M for error in errors)
-        record.update(known=len(errors), near=near, median_error_m=float(np.median(errors)))
-    return record
+    record: dict[str, Any] = {"photos": len(answers), "stand_out": sum(map(stands_out, answers))}
+    known = [(answer, answer.truth) for answer in answers if answer.truth is not None]
+    if not known:
+        return record
+    most = max(len(answer.places) for answer, _ in known)
+    measured = summary([answer for answer, _ in known], [truth for _, truth in known], most)
+    finite = {k: v for k, v in measured.items() if k != "within_25m_interval" and np.isfinite(v)}
+    return {**record, **finite}

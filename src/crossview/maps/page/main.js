@@ -2,14 +2,15 @@
 
 function drawFigures() {
   const { summary, region: about } = facts;
-  const share = (part, whole) => `${Math.round((100 * part) / whole)} %`;
-  const figures = [["photos", String(summary.photos)]];
-  if (summary.known) {
-    figures.push(["first place within 25 m", share(summary.near, summary.known)]);
-    figures.push(["median error", metres(summary.median_error_m)]);
-  }
-  figures.push(["tiles searched", about.tiles.toLocaleString("en")]);
-  figures.push(["searched", `${about.area_km2.toPrecision(2)} km\u00b2`]);
+  const percent = (share) => `${Math.round(100 * share)} %`;
+  const tiles = [`tiles, ${about.area_km2.toPrecision(2)} km\u00b2`, about.tiles.toLocaleString("en")];
+  const figures = [
+    ["photos", String(summary.photos)],
+    summary.n && ["first place within 25 m", percent(summary.within_25m)],
+    summary.recall_at_10 !== undefined && ["one of ten within 25 m", percent(summary.recall_at_10)],
+    summary.median_error_m !== undefined && ["median error", metres(summary.median_error_m)],
+    tiles,
+  ].filter(Boolean);
   byId("title").textContent = about.title;
   byId("figures").append(...figures.map(([label, value]) =>
     el("div", {}, el("dd", {}, value), el("dt", {}, label))));
