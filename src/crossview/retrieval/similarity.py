@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crossview.errors import BadIndex, InvalidValue, require
+from crossview.errors import BadIndex, require
 
 Floats = NDArray[np.float32]
 Allowed = NDArray[np.bool_]  # [J] or [n, J]: the turns that may be tried
@@ -64,9 +64,8 @@ def scores_many(
         np.matmul(queries, refs.T, out=best)
     else:
         limits = headings if headings is not None else [None] * len(queries)
-        _turn(queries, refs, seen, limits, (best, heading))
-    if np.isneginf(best).any():
-        raise InvalidValue("headings leave no turn for some of the references.")
+        with np.errstate(invalid="ignore"):  # checked below
+            _turn(queries, refs, seen, limits, (best, heading))
     if not np.isfinite(best).all():
         raise BadIndex("Vectors of the index hold NaN or infinity; build the index again.")
     return best, heading
@@ -149,6 +148,7 @@ def _of_part(limit: ArrayLike, part: slice) -> Allowed:
     """The allowed turns as [J, n] (or [J, 1], if the same for all references)."""
     allowed = np.asarray(limit, dtype=bool)
     per_turn: Allowed = allowed[:, None] if allowed.ndim == 1 else allowed[part].T
+    require(bool(per_turn.any(0).all()), "headings leave no turn for some of the references.")
     return per_turn
 
 

@@ -1,0 +1,201 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.retrieval.fake_index import ORIGIN, index_of_panoramas, spheres, toy, turned
+
+from crossview.errors import InvalidValue, ModelMismatch
+from crossview.geo.points import LatLon, distance_m, moved
+from crossview.retrieval.hints import Hints
+from crossview.retrieval.locate import locate, locate_many
+from crossview.views.decode import Photo, photo_of_pixels
+
+EMBEDDER = toy(ground=replace(toy().info.ground, elevation_deg=(-45.0, 45.0)))
+PANORAMAS = spheres(20)
+INDEX = index_of_panoramas(PANORAMAS, EMBEDDER)
+
+
+def find(picture, index=INDEX, embedder=EMBEDDER, **hints):
+    return locate(index, picture, hints=Hints(**hints), embedder=embedder)
+
+
+def photo_out_of(panorama, fov_deg):
+    """A picture [H, W, 3] of the panorama's middle, pinhole, 4:3."""
+    width, height = 160, 120
+    focal = width / 2 / np.tan(np.radians(fov_deg / 2))
+    right = (np.arange(width) + 0.5 - width / 2)[None, :] / focal
+    up = -(np.arange(height) + 0.5 - height / 2)[:, None] / focal
+    azimuth, elevation = np.arctan2(right, 1.0), np.arctan2(up, np.hypot(1.0, right))
+    rows, columns = panorama.shape[:2]
+    column = ((azimuth / (2 * np.pi) + 0.5) * columns).astype(int) + 0 * elevation.astype(int)
+    row = ((0.5 - elevation / np.pi) * rows).astype(int)
+    return panorama[row, column]
+
+
+@pytest.mark.parametrize("window", [0, 7, 19])
+@pytest.mark.parametrize("turn", [0.0, 45.0, 270.0])
+def test_a_turned_panorama_is_found_with_its_heading(window, turn):
+    answer = find(turned(PANORAMAS[window], turn))
+    first = answer.places[0]
+    assert (first.window, first.rank, first.heading_deg) == (window, 1, turn)
+    assert first.score == pytest.approx(1.0, abs=1e-5)
+    assert distance_m(first.latlon, INDEX.latlon(window)) < 1.0
+    assert (answer.kind, answer.fov_source, answer.fov_deg) == ("panorama", "panorama", 360.0)
+    assert answer.scores.shape == (20,)
+
+
+@pytest.mark.parametrize("fov", [90.0, 135.0])
+def test_a_photo_is_found_with_its_heading(fov):
+    answer = find(photo_out_of(turned(PANORAMAS[4], 90.0), fov), fov_deg=fov)
+    assert (answer.places[0].window, answer.places[0].heading_deg) == (4, 90.0)
+    assert (answer.kind, answer.fov_source, answer.fov_deg) == ("perspective", "given", fov)
+
+
+def test_with_no_field_of_view_known_the_best_of_several_is_kept_and_said():
+    answer = find(photo_out_of(PANORAMAS[6], 80.0))
+    assert answer.fov_source == "assumed"
+    assert answer.fov_deg in (50.0, 65.0, 80.0, 100.0)
+    assert any("field of view assumed" in text for text in answer.assumptions)
+    assert answer.places[0].window == 6
+
+
+def test_a_level_camera_is_an_assumption_until_the_horizon_is_given():
+    picture = photo_out_of(PANORAMAS[6], 80.0)
+    assert "level camera assumed" in find(picture, fov_deg=80.0).assumptions
+    assert find(picture, fov_deg=80.0, horizon_px=60.0).assumptions == ()
+    with pytest.raises(InvalidValue, match="horizon"):
+        find(picture, fov_deg=80.0, horizon_px=4000.0)
+
+
+def test_headings_count_from_true_north_where_up_is_not_north():
+    index = index_of_panoramas(PANORAMAS, EMBEDDER, up_bearing_deg=3.5)
+    assert find(turned(PANORAMAS[3], 90.0), index).places[0].heading_deg == pytest.approx(93.5)
+
+
+def test_a_known_heading_excludes_other_turns():
+    picture = turned(PANORAMAS[3], 90.0)
+    right = find(picture, heading_deg=92.0)
+    assert (right.places[0].window, right.places[0].heading_deg) == (3, 90.0)
+    wrong = find(picture, heading_deg=-90.0)
+    assert {place.heading_deg for place in wrong.places} == {270.0}
+    assert wrong.places[0].score < 0.9
+
+
+def test_a_heading_that_falls_between_two_turns_finds_one_of_them():
+    assert find(turned(PANORAMAS[3], 90.0), heading_deg=68.0).places[0].heading_deg in (45.0, 90.0)
+
+
+def test_a_model_that_cannot_use_a_heading_says_why():
+    embedder = toy(bins=1)
+    index = index_of_panoramas(PANORAMAS, embedder)
+    with pytest.raises(InvalidValue, match="cannot use a heading"):
+        find(PANORAMAS[0], index, embedder, heading_deg=10.0)
+
+
+def test_an_aligned_model_is_shown_north_in_the_middle():
+    embedder = toy(bins=1, headings_seen="aligned")
+    index = index_of_panoramas(PANORAMAS, embedder)
+    answer = find(turned(PANORAMAS[5], 90.0), index, embedder, heading_deg=90.0)
+    assert answer.places[0].window == 5
+    assert answer.places[0].score == pytest.approx(1.0, abs=1e-4)
+    assert answer.places[0].heading_deg is None
+    assumed = find(PANORAMAS[5], index, embedder)
+    assert "north assumed in the middle of the picture" in assumed.assumptions
+
+
+def test_an_aligned_model_of_narrow_strips_refuses_the_heading_of_a_photo():
+    embedder = toy(bins=1, headings_seen="aligned")
+    narrow = replace(embedder.info.ground, representation="narrow")
+    embedder = toy(bins=1, headings_seen="aligned", ground=narrow)
+    index = index_of_panoramas(PANORAMAS, embedder)
+    with pytest.raises(InvalidValue, match="only of a panorama"):
+        find(photo_out_of(PANORAMAS[0], 90.0), index, embedder, fov_deg=90.0, heading_deg=5.0)
+    assert find(PANORAMAS[2], index, embedder, heading_deg=0.0).places[0].window == 2
+
+
+def test_an_area_leaves_the_windows_outside_without_a_score():
+    near = INDEX.latlon(0)
+    answer = find(PANORAMAS[19], near=near, within_m=60.0)
+    assert {place.window for place in answer.places} <= {0, 1, 5}
+    assert np.isfinite(answer.scores).sum() == 3
+
+
+def test_an_area_outside_of_the_index_says_how_far_away_it_is():
+    with pytest.raises(InvalidValue, match=r"nearest is 5\.\d km away"):
+        find(PANORAMAS[0], near=moved(ORIGIN, east_m=0, north_m=-5500), within_m=100.0)
+
+
+def test_fields_of_view_outside_of_training_bring_a_warning():
+    embedder = toy(fov_seen_deg=(360.0, 360.0))
+    index = index_of_panoramas(PANORAMAS, embedder)
+    warned = find(photo_out_of(PANORAMAS[0], 90.0), index, embedder, fov_deg=90.0).warnings
+    assert "fields of view of 360 degrees" in warned[0]
+    assert find(PANORAMAS[0], index, embedder).warnings == ()
+
+
+def test_warnings_of_the_index_are_in_every_answer(monkeypatch):
+    monkeypatch.setattr(INDEX.manifest, "warnings", ("its places are not evidence",))
+    assert find(PANORAMAS[0]).warnings == ("its places are not evidence",)
+
+
+def test_gps_in_a_file_is_told_and_not_used():
+    gps = LatLon(48.0, 11.0)
+    photo = replace(photo_of_pixels(PANORAMAS[2]), gps=gps)
+    told = find(photo)
+    assert told.places == find(PANORAMAS[2]).places
+    assert any("48.000000,11.000000" in text and "not used" in text for text in told.assumptions)
+    near = replace(photo, gps=INDEX.latlon(2))
+    used = find(near, near=near.gps, within_m=10.0)
+    assert any("used as a hint" in text for text in used.assumptions)
+
+
+def test_many_pictures_are_located_as_each_alone():
+    pictures = [turned(PANORAMAS[n], 45.0 * n) for n in range(6)]
+    pictures += [photo_out_of(PANORAMAS[8], 90.0)]
+    hints = [Hints()] * 6 + [Hints(fov_deg=90.0, places=3)]
+    together = locate_many(INDEX, EMBEDDER, pictures, hints)
+    for answer, picture, hint in zip(together, pictures, hints, strict=True):
+        alone = locate(INDEX, picture, hints=hint, embedder=EMBEDDER)
+        assert [p.window for p in answer.places] == [p.window for p in alone.places]
+        np.testing.assert_allclose(answer.scores, alone.scores, atol=1e-6)
+    assert len(together[-1].places) == 3
+
+
+def test_another_model_than_that_of_the_index_is_refused():
+    with pytest.raises(ModelMismatch, match="again"):
+        find(PANORAMAS[0], embedder=toy(bins=4))
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"fov_deg": 400.0}, r"\(0, 360\]"),
+        ({"fov_deg": 0.0}, r"\(0, 360\]"),
+        ({"heading_deg": 900.0}, "heading"),
+        ({"near": ORIGIN}, "radius"),
+        ({"within_m": 5.0}, "centre"),
+        ({"near": ORIGIN, "within_m": 0.0}, "radius"),
+        ({"places": 0}, "place"),
+        ({"horizon_px": float("nan")}, "horizon"),
+    ],
+)
+def test_impossible_hints_are_refused(bad, said):
+    with pytest.raises(InvalidValue, match=said):
+        Hints(**bad)
+
+
+def test_a_photo_of_a_phone_panorama_wider_than_any_lens_is_a_band():
+    band = PANORAMAS[9][96:160, 64:448]  # 270 x 45 degrees
+    answer = find(band, fov_deg=270.0)
+    assert (answer.kind, answer.places[0].window) == ("panorama", 9)
+
+
+def test_pixels_paths_and_photos_are_all_taken(tmp_path):
+    from PIL import Image
+
+    path = tmp_path / "p.png"
+    Image.fromarray(PANORAMAS[1]).save(path)
+    answers = [find(given) for given in (PANORAMAS[1], path, str(path))]
+    assert {answer.places[0].window for answer in answers} == {1}
+    assert isinstance(photo_of_pixels(PANORAMAS[1]), Photo)
+    assert answers[1].photo == str(path)

@@ -1,0 +1,98 @@
+import math
+
+import pytest
+from tests.maps.fakes import ORIGIN, answer, place
+
+from crossview.errors import BadData, InvalidValue
+from crossview.geo.points import LatLon, moved
+from crossview.retrieval.truth import Truths, rank_of_truth, summary, wilson, with_truth
+
+
+def at(*metres_east):
+    """An answer whose places lie so many metres east of the origin."""
+    pins = [moved(ORIGIN, east_m=m, north_m=0.0) for m in metres_east]
+    return answer(places=tuple(place(n, at=pin) for n, pin in enumerate(pins, 1)))
+
+
+def test_the_summary_counts_places_within_25_metres():
+    answers = [at(0.0), at(24.9, 500.0), at(25.2, 100.0, 3.0), at(900.0, 800.0)]
+    told = summary(answers, [ORIGIN] * 4, 10)
+    assert told["n"] == 4
+    assert told["within_25m"] == 0.5
+    assert told["median_error_m"] == pytest.approx((24.9 + 25.2) / 2, abs=0.01)
+    assert (told["recall_at_1"], told["recall_at_5"], told["recall_at_10"]) == (0.5, 0.75, 0.75)
+
+
+def test_recall_beyond_the_places_that_were_asked_for_is_left_out():
+    assert "recall_at_10" not in summary([at(0.0)], [ORIGIN], 5)
+    assert "recall_at_5" in summary([at(0.0)], [ORIGIN], 5)
+
+
+def test_an_answer_without_a_place_is_wrong_not_absent():
+    told = summary([answer(places=()), at(3.0), answer(places=())], [ORIGIN] * 3, 10)
+    assert told["n"] == 3
+    assert told["recall_at_10"] == pytest.approx(1 / 3)
+    assert told["median_error_m"] == math.inf
+
+
+def test_nothing_known_is_nothing_measured():
+    with pytest.raises(InvalidValue, match="nothing to measure"):
+        summary([], [], 10)
+
+
+def test_the_error_is_that_of_the_first_place():
+    known = with_truth(at(40.0, 1.0), ORIGIN)
+    assert known.error_m == pytest.approx(40.0, abs=0.01)
+    assert known.truth == ORIGIN
+    assert with_truth(at(40.0), None).error_m is None
+    assert with_truth(answer(places=()), ORIGIN).error_m is None
+    assert rank_of_truth(known, ORIGIN) == 2
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (150, 200)])
+def test_wilson_intervals_hold_the_share_and_solve_their_equation(hits, n):
+    low, high = wilson(hits, n)
+    assert 0.0 <= low <= hits / n <= high <= 1.0
+    for edge in {low, high} - {0.0, 1.0}:
+        assert abs(hits / n - edge) == pytest.approx(
+            1.959964 * math.sqrt(edge * (1 - edge) / n), rel=1e-6
+        )
+
+
+def listed(tmp_path, text):
+    path = tmp_path / "places.csv"
+    path.write_text(text, encoding="utf-8")
+    return Truths.read(path)
+
+
+def test_photos_are_found_by_path_and_by_name(tmp_path):
+    truths = listed(tmp_path, "file,lat,lon,kind\nground/a.jpg,1,2,photo\nb.jpg,3,4,photo\n")
+    assert truths.of(str(tmp_path / "ground" / "a.jpg")) == LatLon(1, 2)
+    assert truths.of("elsewhere/b.jpg") == LatLon(3, 4)
+    assert truths.of("c.jpg") is None
+
+
+def test_of_two_photos_of_one_name_the_path_decides(tmp_path):
+    truths = listed(tmp_path, "file,lat,lon\nx/a.jpg,1,2\ny/a.jpg,3,4\n")
+    assert truths.of(str(tmp_path / "y" / "a.jpg")) == LatLon(3, 4)
+    assert truths.of("z/a.jpg") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name,lat,lon\na,1,2\n", "file"),
+        ("", "file, lat, lon"),
+        ("file,lat,lon\na,north,2\n", "line 2"),
+        ("file,lat,lon\na,1,2\nb,91,0\n", "line 3"),
+        ("file,lat,lon\na,1\n", "line 2"),
+    ],
+)
+def test_lists_that_cannot_be_used_are_named(tmp_path, text, said):
+    with pytest.raises(BadData, match=said):
+        listed(tmp_path, text)
+
+
+def test_a_list_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(BadData, match=r"absent\.csv"):
+        Truths.read(tmp_path / "absent.csv")
