@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,30 +55,25 @@ class BaseMap:
 def base_map(index: Index, room: int) -> BaseMap:
     """Overlays that take at most ``room`` bytes as base64; fewer pixels until they do.
 
-    Drawn from the imagery itself where its files are still there, else from thumbnails.
+    Drawn from the imagery itself where its files can still be read, else from thumbnails.
     """
-    with _sheets(index) as sheets:
-        finest = index.manifest.metres_per_px if sheets else index.footprint(0).metres_per_px
-        share = 1.0
-        for _ in range(_TRIES):
-            overlays = list(_overlays(index, sheets, finest / share))
-            if sum(math.ceil(len(overlay.webp) / 3) * 4 for overlay in overlays) <= room:
-                return BaseMap(overlays, _notes(index, overlays, from_source=bool(sheets)))
-            share *= _FEWER
-    return BaseMap([], ["The imagery did not fit into this page."])
-
-
-@contextmanager
-def _sheets(index: Index) -> Iterator[tuple[Sheet, ...]]:
-    """The imagery that the index was made from; nothing when it cannot be opened any more."""
     info = index.manifest.imagery
     try:
-        imagery = open_sources(info.sources, info.options)
-    except CrossviewError:
-        yield ()
-        return
-    with imagery:
-        yield imagery.sheets
+        with open_sources(info.sources, info.options) as imagery:
+            return _fitted(index, imagery.sheets, room)
+    except CrossviewError:  # moved, changed or damaged since
+        return _fitted(index, (), room)
+
+
+def _fitted(index: Index, sheets: tuple[Sheet, ...], room: int) -> BaseMap:
+    finest = index.manifest.metres_per_px if sheets else index.footprint(0).metres_per_px
+    share = 1.0
+    for _ in range(_TRIES):
+        overlays = list(_overlays(index, sheets, finest / share))
+        if sum(math.ceil(len(overlay.webp) / 3) * 4 for overlay in overlays) <= room:
+            return BaseMap(overlays, _notes(index, overlays, from_source=bool(sheets)))
+        share *= _FEWER
+    return BaseMap([], ["The imagery did not fit into this page."])
 
 
 def _overlays(index: Index, sheets: tuple[Sheet, ...], finest_m: float) -> Iterator[Overlay]:
@@ -104,7 +98,7 @@ def _notes(index: Index, overlays: list[Overlay], *, from_source: bool) -> list[
     coarsest = max((overlay.metres_per_px for overlay in overlays), default=finest)
     notes = []
     if not from_source:
-        notes.append("The imagery's files were not found: the map is drawn from small pictures.")
+        notes.append("The imagery's files could not be read: the map is drawn from small pictures.")
     if coarsest > 1.05 * finest:
         notes.append(
             f"Imagery is shown down-sampled: {coarsest:.2g} m per pixel instead of {finest:.2g}."

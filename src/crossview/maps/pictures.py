@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from crossview.views.decode import read_rgb
 
 Pixels = NDArray[np.uint8]
 Picture = bytes | Pixels | str | Path
-Shrink = Callable[[Picture, "Size"], bytes]
 
 _SAMPLE = 12  # pictures that are tried at each size before one size is chosen for all
 
@@ -63,8 +62,10 @@ def shrunk(picture: Picture, size: Size) -> bytes:
 
     pixels = picture if isinstance(picture, np.ndarray) else read_rgb(picture)
     image = Image.fromarray(pixels)
-    image.thumbnail((size.long_px, size.long_px), Image.Resampling.BOX, reducing_gap=2.0)
-    return _jpeg(image, size.quality)
+    image.thumbnail((size.long_px, size.long_px), Image.Resampling.BOX)
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=size.quality, optimize=True)
+    return stream.getvalue()
 
 
 def tile_jpeg(thumbnail: bytes) -> bytes:
@@ -117,17 +118,11 @@ def _size_that_fits(sources: Sequence[Picture], room: int) -> Size:
 def _notes(pictures: Sequence[str | None], unreadable: int) -> list[str]:
     notes = []
     if unreadable:
-        notes.append(f"{unreadable} photos could not be read again and are listed without picture.")
+        notes.append(f"Listed without picture, because they could not be read again: {unreadable}.")
     left_out = pictures.count(None) - unreadable
     if left_out:
         notes.append(
-            f"{left_out} of {len(pictures)} photos are listed without picture to keep this page "
-            "small; they were located like the others."
+            f"Listed without picture, to keep this page small: {left_out} of {len(pictures)} "
+            "photos. They were located like the others."
         )
     return notes
-
-
-def _jpeg(image: object, quality: int) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=quality, optimize=True)  # type: ignore[attr-defined]
-    return stream.getvalue()
