@@ -107,6 +107,11 @@ def test_one_picture_cannot_have_two_places(tmp_path):
     assert "ground_lat of g is 61.0, earlier it was 60.0" in message
 
 
+def test_one_pair_cannot_be_a_match_and_ignored(tmp_path):
+    message = refusal(tmp_path, "g,a,train,match,1,,", "g,a,train,ignore,1,,")
+    assert "g and a are a match in one line, ignored in another" in message
+
+
 def test_missing_and_misspelt_columns_are_named(tmp_path):
     assert "columns metres_per_px are missing" in refusal(tmp_path, header="ground,aerial\n")
     header = "ground,aerial,metres_per_px,heading\n"

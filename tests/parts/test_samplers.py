@@ -35,6 +35,16 @@ def test_no_place_comes_twice_in_a_random_batch():
     assert all(len(set(places[rows])) == 8 for rows in order)
 
 
+def test_an_ignored_near_miss_is_never_a_negative():
+    """Every ground picture is a near-miss of the next place."""
+    ignored = np.stack([np.arange(39), np.arange(1, 40)], axis=1)
+    table = replace(example_table(40), ignored=ignored)
+    near = nearest_places(table, 8)
+    orders = [shuffled(table, 4, seeded(5)), neighbour_batches(table, near, 4, seeded(5), 8)]
+    for rows in (rows for order in orders for rows in order):
+        assert all(abs(one - other) != 1 for one in rows for other in rows)
+
+
 def test_too_few_places_give_no_batch():
     assert list(shuffled(example_table(5), 8, seeded())) == []
 

@@ -7,9 +7,10 @@ import time
 from dataclasses import replace
 
 import pytest
-from tests.training.tiny import command, request, trained
+from tests.training.tiny import PAGE, command, request, trained
 
 from crossview.errors import CannotWrite, InvalidValue
+from crossview.pairs.pages import PageRef
 from crossview.training import state as state_module
 
 
@@ -85,6 +86,18 @@ def test_other_pairs_are_refused(tmp_path):
     csv.write_text("\n".join(csv.read_text().splitlines()[:-1]) + "\n")
     with pytest.raises(InvalidValue, match=r"train.rows: 24 there, 23 now"):
         trained(request(tmp_path))
+
+
+def test_an_edited_page_is_refused_a_moved_one_is_not(tmp_path):
+    first = request(tmp_path)
+    trained(first)
+    moved = tmp_path / "moved.py"
+    moved.write_bytes(PAGE.read_bytes())
+    trained(replace(first, method=str(moved), page=PageRef.of_file(moved)))
+    edited = tmp_path / "edited.py"
+    edited.write_bytes(PAGE.read_bytes() + b"# another line")
+    with pytest.raises(InvalidValue, match="page: '"):
+        trained(replace(first, method=str(edited), page=PageRef.of_file(edited)))
 
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):

@@ -19,6 +19,7 @@ def export(
     half: Annotated[
         bool, typer.Option("--half", help="Store weights as float16: half the size.")
     ] = False,
+    name: Annotated[str, typer.Option(help="Of the model; default: method and run.")] = "",
     method: Annotated[
         str | None, typer.Option(help="Where the method's page is now, if it was moved.")
     ] = None,
@@ -41,7 +42,7 @@ def export(
     record = trained.config()
     page = wiring.method_page(method or record["method"]).load()
     config = wiring.make_config(page, record["config"])
-    done = write(trained, page, config, folder, half=half)
+    done = write(trained, page, config, folder, half=half, name=name)
     console.note(
         f"{done.bytes / 1e6:.1f} MB, vectors of {done.info.dim} numbers, "
         f"largest difference from the original {done.difference:.1g}."

@@ -104,8 +104,11 @@ def _add(splits: dict[str, _Split], cells: dict[str, Any], where: str) -> None:
     _same(split.ground, texts["ground"], {**ground_facts, "perspective": photo}, where)
     _same(split.aerial, texts["aerial"], aerial_facts, where)
     relation = choice("relation", texts.get("relation", ""), RELATIONS, where)
-    known = split.match if relation == "match" else split.ignore
-    known[(texts["ground"], texts["aerial"])] = None
+    pair = (texts["ground"], texts["aerial"])
+    known, other = (split.match, split.ignore)[:: 1 if relation == "match" else -1]
+    if pair in other:
+        raise BadData(f"{where}: {' and '.join(pair)} are a match in one line, ignored in another.")
+    known[pair] = None
 
 
 def _same(known: dict[str, dict[str, Any]], file: str, facts: dict[str, Any], where: str) -> None:

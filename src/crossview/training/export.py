@@ -64,7 +64,9 @@ class _Branch(nn.Module):
         return vectors
 
 
-def export(run: RunFolder, page: Any, config: Any, out: Path, *, half: bool = False) -> Exported:
+def export(
+    run: RunFolder, page: Any, config: Any, out: Path, *, half: bool = False, name: str = ""
+) -> Exported:
     """Write ``out``/model*.onnx and model.json; raises BadModel where they do not agree.
 
     ``half`` stores weights as float16 (half the size; computing stays in float32).
@@ -77,19 +79,19 @@ def export(run: RunFolder, page: Any, config: Any, out: Path, *, half: bool = Fa
     views = page.views(config)
     shared = bool(getattr(model, "shared", False)) and _same_pixels(views)
     graphs = {}
-    for name, side in _files(shared).items():
+    for file, side in _files(shared).items():
         graph = _graph(model, side, views, free_size=shared)
-        graphs[name] = _half_weights(graph) if half else graph
+        graphs[file] = _half_weights(graph) if half else graph
     difference, dim = _compare(model, views, graphs, shared)
-    info = _info(run, views, dim, half)
+    info = _info(run, views, dim, half, name)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise InvalidValue(f"Cannot create {out}: {problem.strerror}.") from problem
     for stale in {SHARED_NAME, GROUND_NAME, AERIAL_NAME} - set(graphs):
         (out / stale).unlink(missing_ok=True)
-    for name, graph in graphs.items():
-        atomic_write(out / name, graph)
+    for file, graph in graphs.items():
+        atomic_write(out / file, graph)
     atomic_write(out / INFO_NAME, canonical(info) + b"\n")
     size = sum(len(graph) for graph in graphs.values())
     return Exported(folder=out, info=info, difference=difference, bytes=size)
@@ -235,11 +237,11 @@ def _session(graph: bytes) -> Callable[[Pixels], NDArray[np.float32]]:
     return run
 
 
-def _info(run: RunFolder, views: Views, dim: int, half: bool) -> ModelInfo:
+def _info(run: RunFolder, views: Views, dim: int, half: bool, name: str) -> ModelInfo:
     facts, config = run.info(), run.config()
     notes = [str(facts.get("notes", "")), "weights stored as float16" if half else ""]
     return ModelInfo(
-        name=str(facts.get("name") or f"{Path(config['method']).stem}-{run.path.resolve().name}"),
+        name=name or f"{Path(config['method']).stem}-{run.path.resolve().name}",
         ground=views.ground,
         aerial=views.aerial,
         dim=dim,

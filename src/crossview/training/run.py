@@ -110,7 +110,10 @@ class RunFolder:
 
 
 def _same(old: dict[str, Any], new: dict[str, Any], where: Path) -> None:
-    flat_old, flat_new = _flat(old), _flat(json.loads(_json(new)))
+    """Refuse other settings. Where pictures and pages lie may change; what they are may not."""
+    free = {"crossview", "data"} | ({"method"} if "page" in old and "page" in new else set())
+    kept = [{k: v for k, v in values.items() if k not in free} for values in (old, new)]
+    flat_old, flat_new = _flat(kept[0]), _flat(json.loads(_json(kept[1])))
     names = sorted(set(flat_old) | set(flat_new))
     differences = [n for n in names if flat_old.get(n) != flat_new.get(n)]
     if differences:

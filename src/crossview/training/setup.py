@@ -138,7 +138,11 @@ def _reader(
 
 
 def _record(request: Request, train: PairTable, val: PairTable | None) -> dict[str, Any]:
+    """config.json; the digest of a page from outside is part of it, because pages get edited."""
+    file = request.page.file
+    page = {"page": hashlib.sha256(file.read_bytes()).hexdigest()[:12]} if file else {}
     return {
+        **page,
         "format": FORMAT,
         "crossview": __version__,
         "method": request.method,

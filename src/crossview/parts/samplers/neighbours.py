@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from crossview.errors import BadData
 from crossview.geo.points import LatLon, distances_m
 from crossview.pairs.table import PairTable
+from crossview.parts.samplers.rivals import Rivals
 
 Neighbours = NDArray[np.int64]
 GIVE_UP = 1024  # failures in a row that end an epoch (authors' setting)
@@ -65,35 +66,29 @@ def neighbour_batches(
     """Full batches: a seed row, then rows near it, then the next seed, until the batch is full.
 
     Of the neighbours the first ``select / 2`` come first, then ``select / 2`` drawn from the rest
-    (authors' settings: select 64 of 128). Every row at most once in an epoch, every place at most
-    once in a batch; the incomplete last batch is dropped.
+    (authors' settings: select 64 of 128). Every row at most once in an epoch, no rivals in a batch;
+    the incomplete last batch is dropped.
     """
-    places = table.places()
+    rivals = Rivals(table)
     pool = deque(torch.randperm(len(table), generator=generator).tolist())
     used: set[int] = set()
-    batch: list[int] = []
+    batch = rivals.batch()
     failures = 0
     while pool and failures < GIVE_UP:
         seed = pool.popleft()
-        if seed in used:
+        if seed in used or not batch.admits(seed):
             failures += 1
-            continue
-        if _clashes(seed, batch, places):
-            pool.append(seed)
-            failures += 1
+            if seed not in used:
+                pool.append(seed)
             continue
         failures = 0
         for row in (seed, *_candidates(near[seed], select // 2, generator)):
-            if len(batch) < size and row not in used and not _clashes(row, batch, places):
-                batch.append(row)
+            if len(batch.rows) < size and row not in used and batch.admits(row):
+                batch.add(row)
                 used.add(row)
-        if len(batch) == size:
-            yield batch
-            batch = []
-
-
-def _clashes(row: int, batch: list[int], places: NDArray[np.int64]) -> bool:
-    return any(places[row] == places[other] for other in batch)
+        if len(batch.rows) == size:
+            yield batch.rows
+            batch = rivals.batch()
 
 
 def _candidates(near: NDArray[np.int64], half: int, generator: torch.Generator) -> list[int]:

@@ -1,4 +1,4 @@
-"""Random batches in which no place occurs twice."""
+"""Random batches without rivals: no place twice, no ignored near-misses."""
 
 from __future__ import annotations
 
@@ -8,28 +8,27 @@ from collections.abc import Iterator
 import torch
 
 from crossview.pairs.table import PairTable
+from crossview.parts.samplers.rivals import Rivals
 
 
 def shuffled(table: PairTable, size: int, generator: torch.Generator) -> Iterator[list[int]]:
     """Full batches of ``size`` rows in random order, every row at most once.
 
-    A row whose place is already in the batch waits for the next one. Rows that are left when no
-    full batch can be made are dropped.
+    A row with a rival in the batch waits for the next one. Rows that are left when no full batch
+    can be made are dropped.
     """
-    places = table.places()
+    rivals = Rivals(table)
     queue = deque(torch.randperm(len(table), generator=generator).tolist())
     while queue:
-        batch: list[int] = []
-        taken: set[int] = set()
+        batch = rivals.batch()
         waiting: list[int] = []
-        while queue and len(batch) < size:
+        while queue and len(batch.rows) < size:
             row = queue.popleft()
-            if int(places[row]) in taken:
-                waiting.append(row)
+            if batch.admits(row):
+                batch.add(row)
             else:
-                taken.add(int(places[row]))
-                batch.append(row)
-        if len(batch) < size:
+                waiting.append(row)
+        if len(batch.rows) < size:
             return
         queue.extendleft(reversed(waiting))
-        yield batch
+        yield batch.rows
