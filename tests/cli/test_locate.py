@@ -1,0 +1,211 @@
+import json
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.retrieval.regions import indexed, region, vectors_of
+from tests.toy_embedder import ToyEmbedder, toy_info
+
+from crossview.cli import locating, main
+from crossview.errors import BadModel
+from crossview.imagery.sources import open_sources
+from crossview.imagery.windows import Tiling, cut
+from crossview.views.aerial import aerial_view
+
+TOY = ToyEmbedder(toy_info(azimuth_bins=8))
+FIRST, SECOND = 40, 3  # windows that the two pictures look like
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """An index, two panoramas that look exactly like windows of it, their truth, a broken file."""
+    folder = tmp_path_factory.mktemp("region with ünïcode [1]")
+    source = region(folder)
+    index = indexed(folder, embedder=TOY, paths=[source], stride_m=20.0)
+    with open_sources([source]) as imagery:
+        windows = list(cut(imagery, Tiling(footprint_m=40.0, stride_m=20.0)))
+    rows = ["file,lat,lon"]
+    for name, number in (("first.png", FIRST), ("second.png", SECOND)):
+        window = windows[number]
+        view = aerial_view(window.pixels, window.metres_per_px, TOY.info.aerial)
+        panorama = np.pad(view, ((8, 8), (0, 0), (0, 0)))  # the middle 90 of 180 degrees
+        Image.fromarray(panorama).save(folder / name)
+        rows.append(f"{name},{window.lat},{window.lon}")
+    (folder / "places.csv").write_text("\n".join(rows), encoding="utf-8")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not much")
+    assert len(vectors_of(index)) == len(windows)
+    return index
+
+
+@pytest.fixture(autouse=True)
+def _toy_model(monkeypatch):
+    monkeypatch.setattr(locating, "model_of", lambda index, threads: TOY)
+
+
+def run(made, *arguments, names=("first.png",)):
+    photos = [str(made.path.parent / name) for name in names]
+    return main(["locate", *photos, "--index", str(made.path), *map(str, arguments)])
+
+
+def records(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_table_shows_the_best_places_and_what_was_assumed(made, capsys):
+    assert run(made) == 0
+    told = capsys.readouterr()
+    assert f"{made.lat[FIRST]:.6f}" in told.out
+    assert len([line for line in told.out.splitlines() if "60." in line or "°" in line]) >= 5
+    assert told.err == ""
+
+
+def test_jsonl_geojson_and_kml_hold_the_same_places(made, capsys):
+    found = []
+    for name in ("jsonl", "geojson", "kml"):
+        assert run(made, "--format", name, "--places", 3) == 0
+        found.append(capsys.readouterr().out)
+    places = records(found[0])[0]["places"]
+    assert [place["rank"] for place in places] == [1, 2, 3]
+    assert places[0]["window"] == FIRST
+    features = json.loads(found[1])["features"]
+    assert [f["properties"]["score"] for f in features] == [p["score"] for p in places]
+    marks = ET.fromstring(found[2]).iter("{http://www.opengis.net/kml/2.2}Placemark")
+    assert len(list(marks)) == 3
+
+
+def test_the_ending_of_out_tells_the_format(made, capsys, tmp_path):
+    assert run(made, "--out", tmp_path / "places.geojson") == 0
+    assert json.loads((tmp_path / "places.geojson").read_text())["type"] == "FeatureCollection"
+    assert capsys.readouterr().out == ""
+
+
+def test_one_bad_photo_is_reported_and_the_rest_are_located(made, capsys):
+    names = ("first.png", "broken.jpg", "absent.jpg", "second.png")
+    assert run(made, "--format", "jsonl", names=names) == 1
+    told = capsys.readouterr()
+    assert [r["places"][0]["window"] for r in records(told.out)] == [FIRST, SECOND]
+    assert "broken.jpg" in told.err
+    assert "absent.jpg: no such file" in told.err
+    assert "Traceback" not in told.err
+
+
+def test_a_hint_that_fits_one_photo_only_fails_for_the_other_only(made, capsys):
+    Image.new("RGB", (64, 640)).save(made.path.parent / "tall.png")
+    names = ("tall.png", "first.png")
+    assert run(made, "--horizon-px", 300, "--format", "jsonl", names=names) == 1
+    told = capsys.readouterr()
+    assert [r["photo"].endswith("tall.png") for r in records(told.out)] == [True]
+    assert "first.png: a horizon at row 300" in told.err
+
+
+def test_truth_adds_errors_and_recall(made, capsys):
+    truth = made.path.parent / "places.csv"
+    assert run(made, "--truth", truth, names=("first.png", "second.png")) == 0
+    told = capsys.readouterr().out
+    assert "2 photos of known truth: first place within 25 m for 100.0%" in told
+    assert "median error 0.0 m" in told
+    assert "R@1 100.0%, R@5 100.0%, R@10 100.0%" in told
+    assert run(made, "--truth", truth, "--format", "jsonl") == 0
+    told = capsys.readouterr()
+    assert records(told.out)[0]["error_m"] == pytest.approx(0.0, abs=0.01)
+    assert "R@1 100.0%" in told.err
+
+
+def test_gps_in_a_photo_is_shown_used_as_a_hint_or_as_truth_only_when_asked(made, capsys, tmp_path):
+    exif = Image.Exif()
+    lat, lon = float(made.lat[SECOND]), float(made.lon[SECOND])
+    assert lat > 0 < lon
+    exif[0x8825] = {1: "N", 2: (lat, 0.0, 0.0), 3: "E", 4: (lon, 0.0, 0.0)}
+    path = tmp_path / "gps.png"
+    with Image.open(made.path.parent / "first.png") as picture:
+        picture.save(path, exif=exif)
+    call = ["locate", str(path), "--index", str(made.path), "--format", "jsonl"]
+    assert main(call) == 0
+    told = records(capsys.readouterr().out)[0]
+    assert told["places"][0]["window"] == FIRST
+    assert any("not used" in text for text in told["assumptions"])
+    assert "truth" not in told
+    assert main([*call, "--truth", "exif"]) == 0
+    assert records(capsys.readouterr().out)[0]["error_m"] > 50
+    assert main([*call, "--use-gps-as-hint", "--within", "0.03"]) == 0
+    assert records(capsys.readouterr().out)[0]["places"][0]["window"] != FIRST
+
+
+def test_an_audit_record_per_photo_is_added_to_the_file(made, tmp_path):
+    audit = tmp_path / "audit.jsonl"
+    for _ in range(2):
+        assert run(made, "--audit", audit, names=("first.png", "second.png")) == 0
+    written = records(audit.read_text())
+    assert [r["places"][0]["window"] for r in written] == [FIRST, SECOND] * 2
+    assert {r["model_fingerprint"] for r in written} == {TOY.fingerprint}
+
+
+def test_a_map_page_is_written(made, tmp_path, capsys):
+    page = tmp_path / "map.html"
+    assert run(made, "--map", page) == 0
+    assert "<html" in page.read_text(encoding="utf-8")
+    assert str(page) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--fov", "400"], 2, "(0, 360]"),
+        (["--fov", "0"], 2, "(0, 360]"),
+        (["--near", "95,0", "--within", "1"], 2, "latitude"),
+        (["--near", "12;60", "--within", "1"], 2, "not a place"),
+        (["--near", "12,60"], 2, "radius"),
+        (["--within", "1"], 2, "centre"),
+        (["--near", "-12.25,60.5", "--within", "1"], 2, "km away"),
+        (["--heading", "-9999"], 2, "heading"),
+        (["--places", "0"], 2, "place"),
+        (["--format", "geojsn"], 2, "Did you mean 'geojson'"),
+        (["--truth", "absent.csv"], 1, "absent.csv"),
+        (["--out", "absent/out.kml"], 1, "no folder"),
+        (["--map", "."], 1, "folder"),
+        (["--use-gps-as-hint", "--near", "1,2"], 2, "not both"),
+        (["--fvo", "90"], 2, "--fov"),
+    ],
+)
+def test_mistakes_are_explained_before_or_instead_of_work(made, capsys, arguments, code, said):
+    assert run(made, *arguments) == code
+    told = capsys.readouterr()
+    assert said in told.err
+    assert told.out == ""
+    assert len(told.err.splitlines()) <= 3
+
+
+def test_a_heading_may_be_negative(made, capsys):
+    assert run(made, "--heading", "-45", "--format", "jsonl") == 0
+    headings = [p["heading_deg"] for p in records(capsys.readouterr().out)[0]["places"]]
+    assert headings == pytest.approx([315.0] * len(headings), abs=3.0)  # grid north is not north
+
+
+def test_a_photo_given_as_index_and_an_index_given_as_photo_are_told_apart(made, capsys):
+    photo = str(made.path.parent / "first.png")
+    assert main(["locate", photo, "--index", photo]) == 1
+    assert "not an index" in capsys.readouterr().err
+    assert main(["locate", str(made.path), "--index", str(made.path)]) == 1
+    assert "folder" in capsys.readouterr().err
+
+
+def test_another_model_is_refused_and_a_missing_one_named(made, capsys, monkeypatch):
+    monkeypatch.setattr(locating, "open_model", lambda name, threads: ToyEmbedder(seed=5))
+    assert run(made, "--model", "other") == 1
+    assert "build the index again" in capsys.readouterr().err
+    monkeypatch.undo()
+    with pytest.raises(BadModel, match="--model"):
+        locating.model_of(made)
+
+
+def test_a_demo_only_index_warns_in_every_format(made, capsys, tmp_path):
+    folder = tmp_path
+    town = ToyEmbedder(toy_info(azimuth_bins=8, synthetic=True))
+    index = indexed(folder, embedder=town, demo_only=True, stride_m=40.0)
+    photo = str(made.path.parent / "first.png")
+    for name in locating.FORMATS:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(locating, "model_of", lambda index, threads: town)
+            assert main(["locate", photo, "--index", str(index.path), "--format", name]) == 0
+        assert "places are not evidence" in capsys.readouterr().out
