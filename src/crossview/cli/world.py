@@ -10,7 +10,7 @@ import typer
 from crossview.cli import console
 
 
-def world(
+def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     out: Annotated[Path, typer.Option(help="Folder to write to.")],
     style: Annotated[str, typer.Option(help="Style of the town, such as old or suburb.")] = "old",
     seed: Annotated[
@@ -30,7 +30,7 @@ def world(
     with console.progress("pictures", panoramas + photos, unit="pictures", quiet=quiet) as bar:
         made = write_world(
             out, style, seed, side_m=side_m, series=series,
-            progress=lambda done, of: bar.to(done, of),
+            progress=bar.to,
         )  # fmt: skip
     console.result(
         f"{made.folder}: {made.area_km2:.2f} km2 of synthetic town, {made.pictures} pictures.\n"

@@ -2,7 +2,7 @@
 
 An ONNX file is a protocol-buffers message. Weights are replaced in place, byte for byte, so only
 the few field numbers below are needed and no ONNX library (onnx.proto3: ModelProto.graph 7,
-GraphProto.initializer 5, TensorProto.dims 1, .data_type 2, .raw_data 9).
+GraphProto.initializer 5, TensorProto.dims 1, .data_type 2, .name 8, .raw_data 9).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from crossview.errors import BadModel
 from crossview.files import atomic_write
 from crossview.retrieval.model import INFO_NAME, canonical, network_files, read_info
 
-FLOATS = {1: np.dtype("<f4"), 10: np.dtype("<f2")}
+FLOATS: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 10: np.dtype("<f2")}
 SMALLEST = 16  # values; smaller tensors are constants, such as the mean colour
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 
@@ -26,7 +27,7 @@ Span = tuple[int, int]
 
 
 def redraw(folder: Path, out: Path, seed: int = 0) -> Path:
-    """Write a copy of a model folder whose weights are He-normal draws, its biases zero."""
+    """Write a copy of a model folder as it would start: He-normal weights, biases zero."""
     out.mkdir(parents=True, exist_ok=True)
     rng = np.random.Generator(np.random.PCG64(seed))
     for path in dict.fromkeys(network_files(folder)):
@@ -53,9 +54,11 @@ def _redraw_tensor(fresh: bytearray, data: bytes, tensor: Span, rng: np.random.G
     shape = _shape(data, tensor)
     if kind not in FLOATS or raw is None or math.prod(shape) < SMALLEST:
         return False
-    fan_in = math.prod(shape[1:]) if len(shape) > 1 else 0
-    spread = math.sqrt(2.0 / fan_in) if fan_in else 0.0
-    values = rng.normal(0.0, 1.0, math.prod(shape)) * spread
+    if len(shape) > 1:
+        values = rng.normal(0.0, math.sqrt(2.0 / math.prod(shape[1:])), math.prod(shape))
+    else:  # as a network starts: scales and variances one, biases and means zero
+        name = next((data[at:end] for at, end in _fields(data, tensor, 8)), b"")
+        values = np.full(shape, 1.0 if name.endswith((b"weight", b"var")) else 0.0)
     fresh[raw[0] : raw[1]] = values.astype(FLOATS[kind]).tobytes()
     return True
 

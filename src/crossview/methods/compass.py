@@ -81,12 +81,22 @@ class Network(nn.Module):
 
 def views(config: Config) -> Views:
     """A padded strip of equal angles, and the aerial window unrolled about its centre."""
-    size = {"height_px": config.height_px, "width_px": config.width_px}
+    height, width = config.height_px, config.width_px
     return Views(
         ground=ViewSpec(
-            side="ground", representation="padded", elevation_deg=config.elevation_deg, **size
+            side="ground",
+            height_px=height,
+            width_px=width,
+            elevation_deg=config.elevation_deg,
+            representation="padded",
         ),
-        aerial=ViewSpec(side="aerial", footprint_m=config.footprint_m, polar=True, **size),
+        aerial=ViewSpec(
+            side="aerial",
+            height_px=height,
+            width_px=width,
+            footprint_m=config.footprint_m,
+            polar=True,
+        ),
         azimuth_bins=config.bins,
         headings_seen="unknown",
         fov_seen_deg=(config.fov_deg[0], 360.0),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossview.worlds.cars import CAR_RGB, Cars, park_cars
-from crossview.worlds.grid import CELL_M, Floats
+from crossview.worlds.grid import Floats, slopes
 from crossview.worlds.light import (
     Light,
     crown_colours,
@@ -57,7 +57,7 @@ def _albedo(
 
 def _slope_light(height_m: Floats, light: Light) -> Floats:
     """Lambert factor of pitched roofs, about 1; walls and flat ground are left alone."""
-    down, across = np.gradient(height_m, CELL_M)
+    down, across = slopes(height_m)
     turn, rise = math.radians(light.sun_azimuth_deg), math.radians(light.sun_elevation_deg)
     towards = -across * math.sin(turn) + down * math.cos(turn)
     pitched = (height_m > 2.0) & (np.hypot(across, down) < 1.3)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from crossview.worlds.grid import CELL_M, Floats, Generator, Patch, Rectangle, patch
+from crossview.worlds.grid import CELL_M, Floats, Generator, Patch, Rectangle, patch, slopes
 from crossview.worlds.styles import Style
 from crossview.worlds.town import Kind, Town, open_land
 
@@ -19,7 +19,7 @@ def raise_buildings(town: Town, drawn: Style, rng: Generator) -> None:
     free = town.streets.kerb_m > 0.4
     use = open_land(town, drawn)[town.streets.block % 8191]
     free &= use == 255
-    down, across = np.gradient(town.streets.kerb_m, CELL_M)
+    down, across = slopes(town.streets.kerb_m)
     starts = _candidates(town, drawn, free, rng)
     for n, (row, column) in enumerate(starts):
         if not free[row, column]:

@@ -85,12 +85,11 @@ def _bilinear(
 ) -> NDArray[np.float32]:
     left = np.clip(x.astype(np.int64), 0, picture.shape[1] - 2)
     above = np.clip(y.astype(np.int64), 0, picture.shape[0] - 2)
-    tx = (x - left)[..., None].astype(np.float32)
-    ty = (y - above)[..., None].astype(np.float32)
+    tx = np.asarray(x - left, np.float32)[..., None]
+    ty = np.asarray(y - above, np.float32)[..., None]
     upper = picture[above, left] * (1 - tx) + picture[above, left + 1] * tx
     lower = picture[above + 1, left] * (1 - tx) + picture[above + 1, left + 1] * tx
-    blended: NDArray[np.float32] = upper * (1 - ty) + lower * ty
-    return blended
+    return np.asarray(upper * (1 - ty) + lower * ty, np.float32)
 
 
 def _exposed(linear: NDArray[np.float32], drive: Drive, shot: Shot) -> Pixels:

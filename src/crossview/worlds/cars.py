@@ -1,4 +1,4 @@
-"""Cars: parked along kerbs and in bays. Those of the survey flight are gone when the photos come."""
+"""Cars: parked along kerbs and in bays, others at the survey flight than at the drive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crossview.worlds.grid import CELL_M, Floats, Generator, Rectangle, patch
+from crossview.worlds.grid import CELL_M, Floats, Generator, Rectangle, patch, slopes
 from crossview.worlds.styles import style
 from crossview.worlds.town import Ground, Town
 
@@ -34,7 +34,7 @@ def park_cars(town: Town, rng: Generator) -> Cars:
     bay = (town.ground == Ground.PARKING) & (np.mod(kerb, 15.0) < 4.0) & (kerb > 3.0)
     hectares = (town.cells * CELL_M) ** 2 / 1e4
     wanted = int(hectares * style(town.style_name).cars_per_ha)
-    down, across = np.gradient(kerb, CELL_M)
+    down, across = slopes(kerb)
     for where, count, turned in ((lane, wanted, 0.0), (bay, wanted // 3, math.pi / 2.0)):
         rows, columns = np.nonzero(where)
         picks = rng.integers(0, max(len(rows), 1), count if len(rows) else 0)

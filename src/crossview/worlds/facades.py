@@ -13,6 +13,7 @@ from crossview.worlds.light import Light
 from crossview.worlds.town import Objects
 
 Colours = NDArray[np.float32]
+Ints = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ def register(things: Objects) -> Register:
 
 
 def facade(
-    things: Register, row: NDArray[np.int64], at: tuple[Floats, Floats], up_m: Floats, light: Light
+    things: Register, row: Ints, at: tuple[Floats, Floats], up_m: Floats, light: Light
 ) -> Colours:
-    """Colour [n, 3] of wall points of objects ``row`` at ``at`` (east, south) and height ``up_m``."""
+    """Colour [n, 3] of wall points of objects ``row``, at (east, south) and height ``up_m``."""
     along, facing = _on_wall(things, row, at)
     look = things.look[row]
     bay = 2.0 + (look % 7) * 0.35
@@ -69,9 +70,7 @@ def facade(
     return lit
 
 
-def _on_wall(
-    things: Register, row: NDArray[np.int64], at: tuple[Floats, Floats]
-) -> tuple[Floats, Floats]:
+def _on_wall(things: Register, row: Ints, at: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
     """Metres along the wall, and the compass direction (radians) the wall faces."""
     box = things.box[row]
     east, south = at[0] - box[:, 0], at[1] - box[:, 1]

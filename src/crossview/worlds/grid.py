@@ -38,6 +38,12 @@ def smooth_noise(cells: int, wavelength_m: float, rng: Generator) -> Floats:
     return noise
 
 
+def slopes(field: Floats) -> tuple[Floats, Floats]:
+    """How much ``field`` [n, n] rises per metre southwards and eastwards."""
+    down, across = np.gradient(field, CELL_M)
+    return np.asarray(down, np.float32), np.asarray(across, np.float32)
+
+
 @dataclass(frozen=True)
 class Rectangle:
     """An oriented rectangle: centre, half extents along and across ``angle`` (radians)."""

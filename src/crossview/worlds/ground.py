@@ -13,7 +13,7 @@ from crossview.worlds.cars import CAR_RGB, Cars, park_cars
 from crossview.worlds.facades import Register, facade, register
 from crossview.worlds.grid import CELL_M, Floats
 from crossview.worlds.light import Light, crown_colours, draw_light, ground_colours, shadow
-from crossview.worlds.rays import SAMPLES, Hits, cast, crowns, fan
+from crossview.worlds.rays import SAMPLES, Crowns, Hits, cast, crowns, fan
 from crossview.worlds.town import Town
 
 CAMERA_CLEARANCE_M = 44.0  # from the border of the map: half a footprint and a little
@@ -60,8 +60,9 @@ def camera_places(town: Town, count: int, purpose: str) -> NDArray[np.float64]:
     rows, columns = np.nonzero(free)
     require(
         len(rows) > 0,
-        f"the town of seed {town.seed} ({town.style_name}) has no street {CAMERA_CLEARANCE_M:.0f} m "
-        f"inside its {town.side_m:.0f} m square; take a larger side or another seed.",
+        f"the town of seed {town.seed} ({town.style_name}) has no street "
+        f"{CAMERA_CLEARANCE_M:.0f} m inside its {town.side_m:.0f} m square.\n"
+        "Take a larger side or another seed.",
     )
     rng = town.stream(f"places {purpose}")
     pick = rng.integers(0, len(rows), count)
@@ -86,7 +87,8 @@ def strip(
     land = hits.sample < SAMPLES
     picture[land] = _surface(drive, hits, land, at, azimuth)
     far = np.where(land, hits.distance_m, 400.0)
-    _paint_crowns(drive, picture, far, seen, at, tangent, rng)
+    leaves = rng.normal(1.0, 0.14, 4093).astype(np.float32)
+    _paint_crowns(drive, crowns(drive.town, seen), picture, far, (tangent, leaves))
     mist = np.where(land | (far < 390.0), 1.0 - np.exp(-far / 150.0 * drive.light.haze * 1.2), 0.0)
     haze = np.array([196.0, 204.0, 212.0], np.float32)
     picture += mist[..., None].astype(np.float32) * (haze - picture)
@@ -115,7 +117,7 @@ def _surface(
     far = hits.distance_m[land][wall]
     where = at[0] + far * np.sin(full), at[1] - far * np.cos(full)
     colour[wall] = facade(drive.things, thing[wall], where, hits.up_m[land][wall], drive.light)
-    return colour.astype(np.float32)
+    return np.asarray(colour, np.float32)
 
 
 def _sky(
@@ -133,27 +135,24 @@ def _sky(
     billow = billow + 0.6 * np.sin(11 * a + 17 * e + phase[2]) + 0.4 * np.sin(23 * a + phase[3])
     cloud = np.clip(billow * 0.35 + 1.6 * cover - 0.6, 0.0, 1.0) * (0.35 + 0.65 * height)
     base = white + (clear - white) * (height**0.6)[..., None]
-    return (base + cloud[..., None] * (white - base)).astype(np.float32)
+    return np.asarray(base + cloud[..., None] * (white - base), np.float32)
 
 
 def _paint_crowns(
     drive: Drive,
+    panels: Crowns,
     picture: NDArray[np.float32],
     far: Floats,
-    seen: object,
-    at: tuple[float, float],
-    tangent: Floats,
-    rng: np.random.Generator,
+    rows_and_leaves: tuple[Floats, Floats],
 ) -> None:
     """Paint tree crowns over what lies behind them, far ones first; updates ``far`` in place."""
-    panels = crowns(drive.town, seen)  # type: ignore[arg-type]
+    tangent, leaves = rows_and_leaves
     order = np.argsort(tangent)
     rising = tangent[order]
     first = np.searchsorted(rising, panels.low)
     last = np.searchsorted(rising, panels.high, side="right")
     tint = drive.crowns[drive.town.crown_tint.ravel()[panels.cell]]
     tint = tint * drive.sunlit.ravel()[panels.cell][:, None] ** 0.5
-    leaves = rng.normal(1.0, 0.14, 4093).astype(np.float32)
     for n in np.flatnonzero(last > first):
         column = panels.column[n]
         rows = order[first[n] : last[n]]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossview.worlds.grid import CELL_M, Floats, Generator
-from crossview.worlds.town import Ground, Town
+from crossview.worlds.town import Ground
 
 SEASONS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     # grass, crowns
@@ -114,4 +114,4 @@ def developed(
     x = np.clip(x, 1e-4, 1.6) ** np.float32(light.gamma)
     x = x / (0.72 + 0.28 * x)  # soft shoulder instead of clipped highlights
     x += rng.normal(0.0, noise, x.shape).astype(np.float32)
-    return (np.clip(x, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    return np.asarray(np.clip(x, 0.0, 1.0) * 255.0 + 0.5, np.uint8)

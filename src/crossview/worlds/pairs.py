@@ -24,9 +24,9 @@ from crossview.worlds.town import Town, build_town
 from crossview.worlds.version import TOWN_VERSION
 
 COLUMNS = (
-    "ground,aerial,split,relation,ground_lat,ground_lon,aerial_lat,aerial_lon,metres_per_px,"
-    "up_bearing_deg,heading_deg,fov_deg,kind"
-).split(",")
+    *("ground", "aerial", "split", "relation", "ground_lat", "ground_lon", "aerial_lat"),
+    *("aerial_lon", "metres_per_px", "up_bearing_deg", "heading_deg", "fov_deg", "kind"),
+)
 FIRST_VALIDATION_SEED, FIRST_TEST_SEED = 10_000, 20_000
 CROP_PX = 260  # 104 m: a footprint of 80 m that may move by 12 m
 DAYS = 4  # drives per town, each with its own light, season and cars

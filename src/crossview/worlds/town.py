@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossview.errors import require
-from crossview.worlds.grid import CELL_M, Floats, smooth_noise
+from crossview.worlds.grid import CELL_M, Floats, slopes, smooth_noise
 from crossview.worlds.streets import Streets, lay_streets
 from crossview.worlds.styles import Style, style
 
@@ -87,7 +87,7 @@ class Town:
         return round(APRON_M / CELL_M)
 
     def stream(self, purpose: str) -> np.random.Generator:
-        """This town's random stream for a purpose."""
+        """Random numbers of this town for a purpose."""
         return stream(self.style_name, self.seed, purpose)
 
 
@@ -178,7 +178,7 @@ def _use_land(town: Town, drawn: Style, rng: np.random.Generator) -> None:
 def _mark_roads(town: Town) -> None:
     """Dashed middle lines and parking lanes on wide streets, bays on car parks."""
     kerb, half, ground = town.streets.kerb_m, town.streets.half_m, town.ground
-    down, across = np.gradient(kerb, CELL_M)
+    down, across = slopes(kerb)
     line = (np.arange(town.cells, dtype=np.float32) + 0.5) * CELL_M
     along = line[None, :] * np.round(-down, 1) + line[:, None] * np.round(across, 1)
     middle = kerb + half  # distance from the street's middle line

@@ -30,9 +30,10 @@ def turn_scores(ground: Tensor, aerial: Tensor, seen: Tensor) -> Tensor:
     bin (j + s) mod bins.
     """
     bins = seen.shape[1]
-    query = ground.unflatten(1, (bins, -1)) * seen.sqrt()[..., None]
-    query = F.normalize(query.flatten(1), dim=1).unflatten(1, (bins, -1)) * seen.sqrt()[..., None]
-    reference = aerial.unflatten(1, (bins, -1))
+    weight = seen.sqrt()[..., None]
+    query = weight * ground.reshape(len(ground), bins, -1)
+    query = weight * F.normalize(query.flatten(1), dim=1).reshape(query.shape)
+    reference = aerial.reshape(len(aerial), bins, -1)
     turns = (torch.arange(bins)[None, :] + torch.arange(bins)[:, None]) % bins
     turned = reference[:, turns.to(aerial.device)]  # [C, turn, bin, depth]
     dots = torch.einsum("bjd,csjd->bcs", query, turned)

@@ -1,0 +1,167 @@
+"""The whole way once: render a town, index it, locate pictures, measure, draw the map."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crossview.demo.histogram import HistogramEmbedder
+from crossview.demo.redrawn import redraw
+from crossview.errors import CannotWrite, InvalidValue
+from crossview.files import atomic_write
+from crossview.geo.points import LatLon
+from crossview.imagery.sources import open_sources
+from crossview.maps.page import write_map
+from crossview.retrieval.build import build
+from crossview.retrieval.embedder import Embedder
+from crossview.retrieval.hints import Hints
+from crossview.retrieval.index import Index
+from crossview.retrieval.locate import locate_many
+from crossview.retrieval.models import open_model, resolve_model
+from crossview.retrieval.places import Answer
+from crossview.retrieval.settings import IndexOptions
+from crossview.retrieval.truth import Truths, summary, with_truth
+from crossview.worlds.pairs import FIRST_TEST_SEED
+from crossview.worlds.version import TOWN_VERSION
+from crossview.worlds.write import Series, World, write_world
+
+PLACES = 10
+NAMES = {"panorama": "panorama_unknown_heading"}  # kinds are named in the summary by what is asked
+MARKER = ".crossview-demo"  # tells a demo's folder, which may be cleared, from any other
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Trip:
+    """What to see. Seeds from 20 000 on are never trained on."""
+
+    style: str = "old"
+    seed: int = FIRST_TEST_SEED
+    side_m: float = 800.0
+    stride_m: float = 16.0
+    pictures: int = 200  # panoramas, and as many photos of 90 degrees
+    extras: int = 50  # photos of 50 and of 65 degrees, pitched by up to 10
+    model: str = "town"
+    baselines: bool = True
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """The pictures to take."""
+        return (
+            Series(self.pictures),
+            Series(self.pictures, 90.0),
+            Series(self.extras, 65.0, 10.0),
+            Series(self.extras, 50.0, 10.0),
+        )
+
+
+@dataclass(frozen=True)
+class Album:
+    """Pictures of one kind and where they were taken."""
+
+    kind: str
+    photos: tuple[Path, ...]
+    truths: tuple[LatLon, ...]
+
+
+def tour(trip: Trip, out: Path, say: Say = lambda text: None) -> dict[str, Any]:
+    """Make the trip below ``out`` and return what ``summary.json`` there says.
+
+    Headings are never given to the matchers; fields of view come from each photo's own EXIF.
+    """
+    begun = time.monotonic()
+    _make(out)
+    say(f"Rendering a town of style {trip.style!r} that no model has seen (seed {trip.seed}) ...")
+    world = write_world(
+        out / "town", trip.style, trip.seed, side_m=trip.side_m, series=trip.series
+    )  # fmt: skip
+    albums = list(_albums(world))
+    kinds: dict[str, dict[str, Any]] = {album.kind: {} for album in albums}
+    tiles = 0
+    for name, embedder in _matchers(trip, out):
+        say(f"Indexing and locating with the matcher {name!r} ...")
+        index = _indexed(world, embedder, trip, out / f"{name}.cvx")
+        measured = albums if name == "model" else albums[:2]
+        answers = [_located(index, embedder, album) for album in measured]
+        for album, some in zip(measured, answers, strict=True):
+            kinds[album.kind][name] = summary(some, album.truths, PLACES)
+        if name == "model":
+            tiles = index.count
+            say("Drawing the map ...")
+            _draw(out / "map.html", index, answers)
+    result = {
+        "town_version": TOWN_VERSION,
+        "style": trip.style,
+        "seed": trip.seed,
+        "area_km2": round(world.area_km2, 4),
+        "tiles": tiles,
+        "stride_m": trip.stride_m,
+        "seconds": round(time.monotonic() - begun, 1),
+        **kinds,
+    }
+    atomic_write(out / "summary.json", json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def _make(out: Path) -> None:
+    """An empty folder to work in: a new one, or that of an earlier demo without what it made."""
+    marker = out / MARKER
+    try:
+        if out.is_dir() and any(out.iterdir()) and not marker.is_file():
+            raise InvalidValue(
+                f"{out} holds other files; the demo needs a folder of its own.\n"
+                "Choose another one with --out."
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+        for made in (*out.glob("*.cvx*"), out / "town", out / "random"):
+            shutil.rmtree(made, ignore_errors=True)
+        for made in (out / "map.html", out / "summary.json"):
+            made.unlink(missing_ok=True)
+    except OSError as problem:
+        raise CannotWrite(f"Cannot use the folder {out}: {problem.strerror}.") from problem
+
+
+def _matchers(trip: Trip, out: Path) -> Iterator[tuple[str, Embedder]]:
+    """The model, and two that it must leave far behind."""
+    model = open_model(trip.model)
+    yield "model", model
+    if trip.baselines:
+        yield "colour_histogram", HistogramEmbedder(model.info)
+        yield "random_network", open_model(redraw(resolve_model(trip.model), out / "random"))
+
+
+def _indexed(world: World, embedder: Embedder, trip: Trip, path: Path) -> Index:
+    options = IndexOptions(stride_m=trip.stride_m, model_name=trip.model)
+    with open_sources([world.map_file]) as imagery:
+        return build(imagery, embedder, path, options=options)
+
+
+def _located(index: Index, embedder: Embedder, album: Album) -> list[Answer]:
+    answers = locate_many(index, embedder, album.photos, Hints(places=PLACES))
+    return [with_truth(a, truth) for a, truth in zip(answers, album.truths, strict=True)]
+
+
+def _albums(world: World) -> Iterator[Album]:
+    """The world's pictures by kind, in the order of places.csv."""
+    truths = Truths.read(world.places_file)
+    files = sorted((world.folder / "ground").glob("*.jpg"))
+    kinds: dict[str, list[tuple[Path, LatLon]]] = {}
+    for file in files:
+        place = truths.of(str(file))
+        if place is not None:
+            kinds.setdefault(file.stem.rsplit("_", 1)[0], []).append((file, place))
+    for kind, some in kinds.items():
+        photos, places = zip(*some, strict=True)
+        yield Album(NAMES.get(kind, kind), photos, places)
+
+
+def _draw(path: Path, index: Index, answers: Sequence[Sequence[Answer]]) -> None:
+    every = [answer for some in answers for answer in some]
+    write_map(path, index, every, photos={a.photo: Path(a.photo) for a in every})
