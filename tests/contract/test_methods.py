@@ -98,6 +98,11 @@ def test_the_exported_network_gives_the_same_vectors(built, tmp_path):
     assert done.info.azimuth_bins == page.views(config).azimuth_bins
 
 
+def test_the_page_in_the_document_is_the_page_that_is_tested():
+    text = (Path(MINE).parents[1] / "adding-a-method.md").read_text(encoding="utf-8")
+    assert f"```python\n{Path(MINE).read_text(encoding='utf-8')}```" in text
+
+
 def broken(**replaced):
     """The documents' page with some names replaced."""
     page = method_page(MINE).load()

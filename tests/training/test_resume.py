@@ -49,13 +49,14 @@ def test_a_killed_process_goes_on_to_the_same_weights(tmp_path):
 
 
 def run_until(line, folder, lines):
-    """Start the command and wait until its log has some lines."""
+    """Start the command and wait until its log has some lines; slow machines get minutes."""
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, env=one_thread())
     log = folder / "log.jsonl"
-    for _ in range(600):
+    for _ in range(4000):
         if (log.is_file() and log.read_bytes().count(b"\n") >= lines) or process.poll() is not None:
             return process
         time.sleep(0.05)
+    process.kill()
     raise AssertionError("the training did not start")
 
 
@@ -69,7 +70,7 @@ def test_asked_to_end_it_saves_the_step_under_way(tmp_path):
     line = command(asked, "--steps", "4000", "--save-every", "100000", "--workers", "0")
     process = run_until(line, asked.out, 3)
     process.terminate()
-    assert process.wait(timeout=30) == 128 + signal.SIGTERM
+    assert process.wait(timeout=200) == 128 + signal.SIGTERM
     assert (asked.out / "state.safetensors").is_file()
 
 
