@@ -31,7 +31,7 @@ def opened(index, tmp_path):
         show = ["--enable-logging=stderr", "--virtual-time-budget=3000", "--dump-dom"]
         scratch = f"--user-data-dir={tmp_path / 'profile'}"
         command = [CHROMIUM, *QUIET, *show, scratch, out.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
         said = re.findall(r".*CONSOLE.*", done.stderr)
         assert said == [], said
         return Page(done.stdout)
