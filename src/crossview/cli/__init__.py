@@ -16,7 +16,7 @@ from crossview import __version__
 from crossview.cli.failures import explained
 from crossview.errors import UnknownName
 
-VERBS = ("world", "train", "export", "index", "locate", "demo", "doctor")
+VERBS = ("demo", "index", "locate", "world", "train", "export", "doctor")
 
 
 class Verbs(TyperGroup):
@@ -31,8 +31,10 @@ class Verbs(TyperGroup):
         if cmd_name not in VERBS:
             raise UnknownName("command", cmd_name, known=VERBS)
         module = importlib.import_module(f"crossview.cli.{cmd_name}")
+        function = getattr(module, cmd_name)
+        summary = (function.__doc__ or "").partition("\n")[0]
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(name=cmd_name)(getattr(module, cmd_name))
+        single.command(name=cmd_name, short_help=summary)(function)
         return typer.main.get_command(single)
 
 
