@@ -110,7 +110,8 @@ def test_new_imagery_is_added_with_the_model_of_the_index(tmp_path, crossview, m
     [
         (["nowhere.tif"], 1, "There is no nowhere.tif"),
         (["plain.tif"], 1, "not their place on Earth"),
-        (["notes.txt"], 1, "cannot be read as imagery"),
+        (["notes.txt"], 1, "notes.txt cannot be read as imagery"),
+        (["cut.tif"], 1, "cut.tif cannot be read as imagery"),
         (["aerial.tif", "--near", "52.5"], 2, "'52.5' is not a place"),
         (["aerial.tif", "--near", "52.5,13.4"], 2, "--near LAT,LON --within KM"),
         (["aerial.tif", "--bands", "red"], 2, "--bands red: give band numbers"),
@@ -126,6 +127,7 @@ def test_a_mistake_is_told_in_a_line_or_three(tmp_path, crossview, model, argume
     region(tmp_path)
     cv2.imwrite(str(tmp_path / "plain.tif"), meadow())
     (tmp_path / "notes.txt").write_text("not imagery")
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "aerial.tif").read_bytes()[:200_000])
     got, out, err = crossview(*arguments, "--model", model, "--out", "region.cvx")
     assert (got, out) == (code, "")
     assert said in err

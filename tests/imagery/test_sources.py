@@ -26,6 +26,15 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path, name, conten
         info(tmp_path / name)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_a_truncated_picture_is_refused(tmp_path, suffix):
+    content = cv2.imencode(suffix, telling(400, 400))[1].tobytes()
+    (tmp_path / f"a{suffix}").write_bytes(content[: len(content) // 2])
+    (tmp_path / "a.csv").write_text(f"file,lat,lon,metres_per_px\na{suffix},60.17,24.94,0.5\n")
+    with pytest.raises(BadImagery, match=f"a{suffix} cannot be read"):
+        whole(tmp_path / "a.csv")
+
+
 def test_the_folder_of_a_world_is_its_map_not_its_photos(tmp_path):
     geotiff(tmp_path / "aerial.tif", telling(60, 60), tags={"CROSSVIEW_SYNTHETIC": "town 12"})
     cv2.imwrite(str(tmp_path / "sheet.png"), telling(60, 60))

@@ -1,5 +1,6 @@
 """Pyramids of tiles: a zoom becomes sheets, whatever the tiles are kept in."""
 
+import cv2
 import numpy as np
 import pytest
 from tests.imagery.made import (
@@ -15,6 +16,7 @@ from tests.imagery.made import (
 
 from crossview.errors import BadImagery, InvalidValue
 from crossview.geo.points import LatLon
+from crossview.imagery.pyramids import decoded
 from crossview.imagery.sources import open_sources
 
 MAKERS = {
@@ -93,6 +95,13 @@ def test_a_truncated_archive_is_refused(tmp_path, kind):
     path.write_bytes(path.read_bytes()[:150])
     with pytest.raises(BadImagery, match=path.name):
         whole(path)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_a_truncated_tile_is_refused(suffix):
+    content = cv2.imencode(suffix, telling(256, 256))[1].tobytes()
+    with pytest.raises(BadImagery, match="tile 1/2/3 cannot be decoded"):
+        decoded(content[: len(content) // 2], "tile 1/2/3")
 
 
 def test_vector_tiles_are_refused_with_the_reason(tmp_path):

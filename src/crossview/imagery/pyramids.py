@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from crossview.errors import BadImagery, EmptyRegion, InvalidValue
 from crossview.geo.mercator import HALF_WORLD_M, latlon_from_xy, metres_per_px, tile_grid
 from crossview.imagery.mosaics import MosaicStore, Piece, shrunk_patch
 from crossview.imagery.sheets import Box, Patch, Sheet
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 TileNumber = tuple[int, int]  # x from the west, y from the north
 
@@ -76,19 +80,27 @@ class TileStore:
 
 def decoded(data: bytes, where: str) -> Patch:
     """RGB and validity of a PNG, JPEG or WebP file in memory."""
-    import cv2
+    from PIL import Image
 
-    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    if stored is None:
-        raise BadImagery(f"{where} cannot be decoded; it is damaged or not PNG, JPEG or WebP.")
-    if stored.dtype == np.uint16:
-        stored = (stored >> 8).astype(np.uint8)
-    if stored.ndim == 2:
-        return Patch(np.asarray(cv2.cvtColor(stored, cv2.COLOR_GRAY2RGB), np.uint8), None)
-    rgb = np.asarray(cv2.cvtColor(stored[..., :3], cv2.COLOR_BGR2RGB), np.uint8)
-    if stored.shape[2] == 4 and not (stored[..., 3] == 255).all():
-        return Patch(rgb, np.where(stored[..., 3] > 127, 255, 0).astype(np.uint8))
-    return Patch(rgb, None)
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
+            stored = picture if picture.mode in ("L", "RGB") else _plain(picture)
+            rgb = np.asarray(stored.convert("RGB"), np.uint8)
+            alpha = np.asarray(stored.getchannel("A")) if stored.mode == "RGBA" else None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
+        raise BadImagery(
+            f"{where} cannot be decoded; it is damaged or not PNG, JPEG or WebP ({problem})."
+        ) from problem
+    if alpha is None or (alpha == 255).all():
+        return Patch(rgb, None)
+    return Patch(rgb, np.where(alpha > 127, 255, 0).astype(np.uint8))
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    """Palettes, transparency and 16 bit as 8-bit grey or RGBA."""
+    if picture.mode.startswith("I"):
+        return picture.point(lambda value: value / 256).convert("L")
+    return picture.convert("RGBA")
 
 
 def pyramid_sheets(

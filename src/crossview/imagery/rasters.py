@@ -19,7 +19,7 @@ from crossview.imagery.rendering import Rendering, chosen_bands, palette_of
 from crossview.imagery.sheets import Box, Bytes, Patch
 
 CACHE_MB = 64  # GDAL's own cache of decoded blocks; we read whole blocks once
-OPEN_AT_ONCE = 16
+OPEN_AT_ONCE = 64
 SAMPLE_PX = 512  # the longer side of the decimated read that a stretch is computed on
 SYNTHETIC_TAG = "CROSSVIEW_SYNTHETIC"
 
@@ -183,7 +183,7 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (RasterioError, OSError) as problem:
-        why = str(problem).strip().splitlines()[0] if str(problem).strip() else "no reason given"
+        why = str(problem.__cause__ or problem).strip().partition("\n")[0] or "no reason given"
         raise BadImagery(
             f"{path} cannot be read as imagery: {why}\n"
             "It may be truncated or of another kind; allowed are GeoTIFF, JPEG 2000, pictures with "
@@ -193,10 +193,10 @@ def readable(path: Path) -> Iterator[None]:
 
 @contextmanager
 def gdal() -> Iterator[None]:
-    """GDAL with a small cache, so that memory stays constant."""
+    """GDAL with a small cache, so that memory stays constant, and strict about cut PNG files."""
     import rasterio
 
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
+    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_PNG_WHOLE_IMAGE_OPTIM="NO"):
         yield
 
 

@@ -35,7 +35,7 @@ class IndexOptions:
     model_name: str = ""  # how locate finds the model again: a packaged name or a folder
     restart: bool = False
     overwrite: bool = False
-    batch: int = 32
+    batch: int = 16
     segment_windows: int = 1024
 
     def __post_init__(self) -> None:
