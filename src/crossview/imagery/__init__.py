@@ -1,1 +1,1 @@
-"""Reference imagery: from files of any kind to windows of ground metres, and one overview."""
+"""Reference imagery: from files of any kind to sheets of pixels, and windows of ground metres cut from them."""
