@@ -75,6 +75,7 @@ def test_photos_are_found_by_path_and_by_name(tmp_path):
 def test_of_two_photos_of_one_name_the_path_decides(tmp_path):
     truths = listed(tmp_path, "file,lat,lon\nx/a.jpg,1,2\ny/a.jpg,3,4\n")
     assert truths.of(str(tmp_path / "y" / "a.jpg")) == LatLon(3, 4)
+    assert truths.of("elsewhere/x/a.jpg") == LatLon(1, 2)
     assert truths.of("z/a.jpg") is None
 
 

@@ -24,10 +24,10 @@ class Truths:
     """Where pictures were taken, from a ``places.csv`` (columns file, lat, lon at least)."""
 
     def __init__(self, path: Path, places: dict[str, LatLon]) -> None:
-        self._path, self._places = path, places
-        self._by_name: dict[str, list[LatLon]] = {}
+        self._folder = path.parent.resolve()
+        self._named: dict[str, list[tuple[Path, LatLon]]] = {}
         for file, place in places.items():
-            self._by_name.setdefault(Path(file).name, []).append(place)
+            self._named.setdefault(Path(file).name, []).append((Path(file), place))
 
     @staticmethod
     def read(path: str | Path) -> Truths:
@@ -51,20 +51,19 @@ class Truths:
         return Truths(Path(path), places)
 
     def of(self, photo: str) -> LatLon | None:
-        """The truth of a photo: by its path, relative to the list's folder, or by its name.
+        """The truth of a photo; None if the list does not hold it, or not clearly.
 
-        A name that the list holds twice does not count.
+        A listed path counts from the list's folder; else its end must be the end of the photo's
+        path; else the file's name decides, if the list holds it once.
         """
-        folder = self._path.parent.resolve()
-        for file, place in self._places.items():
-            if Path(file).name == Path(photo).name and (folder / file).resolve() == _full(photo):
-                return place
-        named = self._by_name.get(Path(photo).name, [])
-        return named[0] if len(named) == 1 else None
-
-
-def _full(photo: str) -> Path:
-    return Path(photo).resolve()
+        named = self._named.get(Path(photo).name, [])
+        full = Path(photo).resolve()
+        same = [place for file, place in named if (self._folder / file).resolve() == full]
+        ends = [place for file, place in named if full.parts[-len(file.parts) :] == file.parts]
+        for found in (same, ends, [place for _, place in named]):
+            if len(found) == 1:
+                return found[0]
+        return None
 
 
 def with_truth(answer: Answer, truth: LatLon | None) -> Answer:
