@@ -117,3 +117,16 @@ def test_one_encoder_serves_both_views():
     model = sample4geo.build(config).eval()
     images = torch.rand(2, 3, 64, 64)
     assert torch.equal(model.ground(images), model.aerial(images))
+
+
+@pytest.mark.parametrize("flip", [0, 1])
+@pytest.mark.parametrize("turn", [0, 1, 2, 3])
+def test_layouts_are_those_of_the_authors_loader(flip, turn):
+    data = np.load(shared("parity", "layout.npz"))
+    pair = data["w48/pair_ground_rgb_uint8"], data["w48/pair_satellite_rgb_uint8"]
+    if flip:
+        pair = sample4geo.mirror_pair(*pair)
+    ours = sample4geo.turn_pair(*pair, turn)
+    for image, view in zip(ours, ("ground", "satellite"), strict=True):
+        theirs = data[f"w48/sample4geo/flip{flip}_turn{turn}/{view}"]
+        assert np.array_equal(image.transpose(2, 0, 1), theirs)

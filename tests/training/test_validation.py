@@ -6,10 +6,11 @@ from tests.training.tiny import request, trained
 
 from crossview.errors import TrainingFailed
 from crossview.pairs.batch import Views
+from crossview.pairs.loading import Loader
 from crossview.training.checks import example_table
 from crossview.training.mining import similarity_miner
 from crossview.training.setup import prepare, start_state
-from crossview.training.validation import Embedded, Recall, _refuse_broken, ranks
+from crossview.training.validation import Embedded, Recall, _refuse_broken, embed_rows, ranks
 from crossview.views.spec import ViewSpec
 
 VIEWS = Views(
@@ -99,4 +100,9 @@ def test_mined_neighbours_are_other_places_most_similar_first(tmp_path):
     mine = similarity_miner(replace(session.reader, page=None, config={}), 0, None)
     near = mine(state)
     assert near.shape == (24, 23)
-    assert all(row not in near[row] for row in range(24))
+    with Loader(replace(session.reader, page=None, config={}), 0) as loader:
+        vectors = embed_rows(state, session.job.table, loader, session.job.views, 360.0)
+    for row, query in enumerate(vectors.ground):
+        scores = [float(query @ vectors.aerial[other]) for other in near[row]]
+        assert row not in near[row]
+        assert scores == sorted(scores, reverse=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from crossview.pairs.batch import Views
 from crossview.pairs.loading import Loader, Reader
 from crossview.parts.samplers.neighbours import nearest_first
 from crossview.training.contract import Neighbours
 from crossview.training.state import TrainState
-from crossview.training.validation import embed_rows, similarities
+from crossview.training.validation import Embedded, Vectors, embed_rows, similarities
+
+BLOCK = 256  # queries per product
 
 
 def similarity_miner(
@@ -30,10 +33,18 @@ def similarity_miner(
         places = reader.places
         count = min(keep, int(len(places) - np.bincount(places).max()))
         near = np.empty((len(table), count), dtype=np.int64)
-        for row, query in enumerate(vectors.ground):
-            seen = float(vectors.seen_deg[row])
-            scores = similarities(query, vectors.aerial, views, seen).astype(np.float64)
-            near[row] = nearest_first(-scores, places, row, count)
+        for row, scores in enumerate(_all_similarities(vectors, views)):
+            near[row] = nearest_first(-scores.astype(np.float64), places, row, count)
         return near
 
     return mine
+
+
+def _all_similarities(vectors: Embedded, views: Views) -> Iterator[Vectors]:
+    """One row of scores [P] per ground picture; plain vectors are multiplied in blocks."""
+    if views.azimuth_bins > 1:
+        for query, seen in zip(vectors.ground, vectors.seen_deg, strict=True):
+            yield similarities(query, vectors.aerial, views, float(seen))
+        return
+    for start in range(0, len(vectors.ground), BLOCK):
+        yield from vectors.ground[start : start + BLOCK] @ vectors.aerial.T

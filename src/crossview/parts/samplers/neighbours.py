@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from crossview.errors import BadData
-from crossview.geo.points import LatLon, distances_m
+from crossview.geo.points import EARTH_RADIUS_M
 from crossview.pairs.table import PairTable
 from crossview.parts.samplers.rivals import Rivals
 
@@ -25,6 +26,7 @@ Neighbours = NDArray[np.int64]
 GIVE_UP = 1024  # failures in a row that end an epoch (authors' setting)
 
 
+@lru_cache(maxsize=4)
 def nearest_places(table: PairTable, count: int) -> Neighbours:
     """[P, count] rows of *other* places, nearest first, in metres; fewer columns if there are few.
 
@@ -40,10 +42,18 @@ def nearest_places(table: PairTable, count: int) -> Neighbours:
         )
     columns = min(count, _others(places))
     near = np.empty((len(table), columns), dtype=np.int64)
-    for row, (lat, lon) in enumerate(latlon):
-        metres = distances_m(LatLon(lat, lon), latlon[:, 0], latlon[:, 1])
-        near[row] = nearest_first(metres, places, row, columns)
+    points = _on_the_sphere(latlon)
+    for row, point in enumerate(points):
+        near[row] = nearest_first(np.square(points - point).sum(axis=1), places, row, columns)
+    near.setflags(write=False)  # the same array is handed out every epoch
     return near
+
+
+def _on_the_sphere(latlon: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[N, 3] metres from the Earth's centre; straight distances order points as the haversine."""
+    lat, lon = np.radians(latlon).T
+    unit = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+    return EARTH_RADIUS_M * unit
 
 
 def nearest_first(
