@@ -7,7 +7,7 @@ from PIL import Image
 from tests.retrieval.regions import indexed, region, vectors_of
 from tests.toy_embedder import ToyEmbedder, toy_info
 
-from crossview.cli import locating, main
+from crossview.cli import locating, main, reporting
 from crossview.errors import BadModel
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut
@@ -106,10 +106,11 @@ def test_truth_adds_errors_and_recall(made, capsys):
     assert "2 photos of known truth: first place within 25 m for 100.0%" in told
     assert "median error 0.0 m" in told
     assert "R@1 100.0%, R@5 100.0%, R@10 100.0%" in told
-    assert run(made, "--truth", truth, "--format", "jsonl") == 0
+    assert run(made, "--truth", truth, "--format", "jsonl", "--places", 3) == 0
     told = capsys.readouterr()
+    assert len(records(told.out)[0]["places"]) == 3
+    assert "R@10 100.0%" in told.err
     assert records(told.out)[0]["error_m"] == pytest.approx(0.0, abs=0.01)
-    assert "R@1 100.0%" in told.err
 
 
 def test_gps_in_a_photo_is_shown_used_as_a_hint_or_as_truth_only_when_asked(made, capsys, tmp_path):
@@ -204,7 +205,7 @@ def test_a_demo_only_index_warns_in_every_format(made, capsys, tmp_path):
     town = ToyEmbedder(toy_info(azimuth_bins=8, synthetic=True))
     index = indexed(folder, embedder=town, demo_only=True, stride_m=40.0)
     photo = str(made.path.parent / "first.png")
-    for name in locating.FORMATS:
+    for name in reporting.FORMATS:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(locating, "model_of", lambda index, threads: town)
             assert main(["locate", photo, "--index", str(index.path), "--format", name]) == 0

@@ -60,7 +60,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
     A photo that cannot be read is reported, and the rest are located (exit code 1).
     """
-    from crossview.cli import locating
+    from crossview.cli import locating, reporting
     from crossview.geo.points import latlon_from_text
     from crossview.retrieval.hints import Hints
 
@@ -74,18 +74,24 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         within_m=None if within is None or use_gps_as_hint else within * 1000.0,
         places=places or (10 if places is None else places),
     )
+    report = reporting.Report(
+        format=reporting.format_of(output, out),
+        places=hints.places,
+        shown=places or reporting.SHOWN,
+        accuracy=truth is not None,
+        out=out,
+        page=page,
+        audit=audit,
+        quiet=quiet,
+    )
     request = locating.Request(
         photos=tuple(photos),
         index=index,
         model=model,
         hints=hints,
         gps_within_m=(1.0 if within is None else within) * 1000.0 if use_gps_as_hint else None,
-        shown=places or locating.SHOWN,
-        format=locating.format_of(output, out),
-        out=out,
-        page=page,
         truth=truth,
-        audit=audit,
+        report=report,
         threads=threads,
         quiet=quiet,
     )

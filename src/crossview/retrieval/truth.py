@@ -16,7 +16,7 @@ from crossview.geo.points import LatLon, distance_m
 from crossview.retrieval.places import Answer
 
 RIGHT_WITHIN_M = 25.0
-_RANKS = (1, 5, 10)
+RANKS = (1, 5, 10)
 _Z_95 = 1.959964
 
 
@@ -101,7 +101,7 @@ def summary(answers: Sequence[Answer], truths: Sequence[LatLon], n_places: int) 
         "within_25m_interval": list(wilson(right, len(pairs))),
         "median_error_m": float(np.median(errors)),
     }
-    for k in _RANKS:
+    for k in RANKS:
         if k <= n_places:
             result[f"recall_at_{k}"] = float((ranks <= k).mean())
     return result
