@@ -1,1 +1,1 @@
-"""Reference imagery: from files of any kind to sheets of pixels, and windows of ground metres cut from them."""
+"""Reference imagery of any kind as sheets of pixels, and windows of ground metres cut from them."""

@@ -155,21 +155,17 @@ class RasterStore:
         from rasterio.enums import Resampling
         from rasterio.windows import Window
 
-        height = self.file.size_px[1]
+        height, bands = self.file.size_px[1], self.rendering.bands
         top = height - box.bottom if self.file.mirrored else box.top
-        how: dict[str, Any] = {"window": Window(box.left, top, box.width, box.height)}
-        if shape != (box.height, box.width):
-            how["out_shape"] = shape
-        average = self.file.palette is None and "out_shape" in how
+        window = Window(box.left, top, box.width, box.height)
+        mixes = shape != (box.height, box.width) and self.file.palette is None
+        how = Resampling.average if mixes else Resampling.nearest
         with readable(self.file.path), gdal():
             dataset = self.opened.get(self.file.path)
-            smooth = Resampling.average if average else Resampling.nearest
-            if "out_shape" in how:
-                bands = {**how, "out_shape": (len(self.rendering.bands), *shape)}
-            else:
-                bands = how
-            stored = dataset.read(self.rendering.bands, resampling=smooth, **bands)
-            valid = dataset.dataset_mask(**how) if self.file.masked else None
+            size = (len(bands), *shape)
+            stored = dataset.read(bands, window=window, out_shape=size, resampling=how)
+            masked = self.file.masked
+            valid = dataset.dataset_mask(window=window, out_shape=shape) if masked else None
         if self.file.mirrored:
             return stored[:, ::-1].copy(), None if valid is None else valid[::-1].copy()
         return stored, valid

@@ -47,45 +47,45 @@ def fill(partial: Partial, job: Job, progress: Progress | None = None) -> None:
     A thread reads, cuts and encodes the next batches while the network works on one. ``progress``
     is told first where the work begins, then after every batch.
     """
-    total = count(job.imagery, job.tiling)
-    gathered = _Gathered()
-    if progress is not None:
-        progress(partial.next_window, total)
+    report = progress or (lambda _done, _total: None)
     with _removed_if_empty(partial):
+        total = count(job.imagery, job.tiling)
+        report(partial.next_window, total)
+        gathered = _Gathered()
         for batch in _batches(partial, job):
             gathered.add(batch, _embedded(batch, job.embedder))
-            if progress is not None:
-                progress(batch.last + 1, total)
             if gathered.windows == job.options.segment_windows:
                 gathered.write(partial, batch.last + 1)
+            report(batch.last + 1, total)
         if gathered.windows:
             gathered.write(partial, total)
         if partial.windows == 0:
             raise EmptyRegion(why_empty(total, job.tiling))
+        report(total, total)
 
 
 class _Gathered:
-    """Embedded windows that wait to become a segment."""
+    """What embedded windows leave behind until they become a segment; their views are let go."""
 
     def __init__(self) -> None:
-        self._batches: list[TileBatch] = []
         self._vectors: list[NDArray[np.float32]] = []
+        self._places: list[NDArray[np.float64]] = []
+        self._thumbnails: list[bytes] = []
 
     @property
     def windows(self) -> int:
-        return sum(len(batch) for batch in self._batches)
+        return len(self._thumbnails)
 
     def add(self, batch: TileBatch, vectors: NDArray[np.float32]) -> None:
-        self._batches.append(batch)
         self._vectors.append(vectors)
+        self._places.append(batch.places)
+        self._thumbnails += batch.thumbnails
 
     def write(self, partial: Partial, next_window: int) -> None:
-        vectors = np.concatenate(self._vectors)
+        vectors, places = np.concatenate(self._vectors), np.concatenate(self._places)
         _refuse_collapsed(vectors)
-        places = np.concatenate([batch.places for batch in self._batches])
-        thumbnails = [jpeg for batch in self._batches for jpeg in batch.thumbnails]
-        partial.add(vectors, places, thumbnails, next_window)
-        self._batches, self._vectors = [], []
+        partial.add(vectors, places, self._thumbnails, next_window)
+        self._vectors, self._places, self._thumbnails = [], [], []
 
 
 def _batches(partial: Partial, job: Job) -> Iterator[TileBatch]:

@@ -2,7 +2,7 @@
 
 A folder beside the index with finished segments and ``progress.json``, which says with which
 settings it was begun and which window comes next. A segment counts once ``progress.json`` names it;
-what else lies there is left over from a kill and written over.
+what else lies there is left over from a kill and removed.
 """
 
 from __future__ import annotations
