@@ -1,6 +1,7 @@
 # make demo     everything on a fresh machine: install, render a town, index it, find 400 pictures
 # make test     the tests                      make check    lint, format, types
 # make bench    the benchmarks; make bench NAME=index runs one
+# make model    train the packaged model anew (about an hour on 2 cores)
 # make vendor   refresh the browser library that map pages carry (needs npm and a network)
 # Other interpreters: make test PYTHON=python3.12
 
@@ -12,7 +13,7 @@ NAME ?=
 
 export PIP_NO_INPUT = 1
 
-.PHONY: demo test check bench vendor clean
+.PHONY: demo test check bench model vendor clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.installed
@@ -33,6 +34,12 @@ else
 bench: .venv-dev/.installed
 	@.venv-dev/bin/python -m benchmarks.run $(NAME)
 endif
+
+# The packaged model: render 78 towns, train, export. Goes on where it was interrupted.
+model: .venv-dev/.installed
+	.venv-dev/bin/crossview train --method compass --data town:runs/town-pairs --out runs/town \
+		--save-every 100 --validate-every 800
+	.venv-dev/bin/crossview export runs/town --half --name town --out src/crossview/models/town
 
 vendor: | .python
 	$(PYTHON) scripts/vendor.py

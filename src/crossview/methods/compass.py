@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from crossview.pairs.batch import Batch, PairPixels, Pixels, Views
 from crossview.pairs.table import PairTable
 from crossview.parts.azimuth import AzimuthEncoder
+from crossview.parts.backbones import RANDOM, filled
 from crossview.parts.losses.infonce import learned_scale
 from crossview.parts.losses.turning import turn_scores, turning_info_nce, visible_bins
 from crossview.parts.samplers.regional import regional
@@ -39,6 +41,7 @@ class Config:
     widths: tuple[int, ...] = (16, 64, 128)
     blocks: tuple[int, ...] = (0, 1, 4)
     depth: int = 16  # numbers per azimuth bin
+    weights: str = RANDOM  # or a run's model.safetensors to go on from
     panoramas: float = 0.4  # share of training pictures that keep all 360 degrees
     fov_deg: tuple[float, float] = (45.0, 180.0)  # of the others, log-uniform
     pitch_deg: float = 7.0
@@ -104,8 +107,9 @@ def views(config: Config) -> Views:
 
 
 def build(config: Config) -> Network:
-    """Both encoders from scratch: no weights of pictures of Earth."""
-    return Network(config)
+    """Both encoders from scratch, or from an earlier stage; never from pictures of Earth."""
+    network = Network(config)
+    return network if config.weights == RANDOM else filled(network, Path(config.weights))
 
 
 def objective(model: Network, batch: Batch, config: Config) -> dict[str, Tensor]:

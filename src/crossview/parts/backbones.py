@@ -40,7 +40,7 @@ def backbone(name: str, weights: str = PRETRAINED, **settings: Any) -> nn.Module
         )
     if weights != PRETRAINED:
         model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **settings)
-        return model if weights == RANDOM else _filled(model, Path(weights))
+        return model if weights == RANDOM else filled(model, Path(weights))
     try:
         with _quiet_hub():
             model = timm.create_model(name, pretrained=True, num_classes=0, **settings)
@@ -65,15 +65,18 @@ def _quiet_hub() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _filled(model: nn.Module, path: Path) -> nn.Module:
-    """Load a state_dict; keys of a classifier are ignored, everything else must fit."""
+def filled(model: nn.Module, path: Path) -> nn.Module:
+    """``model`` with the tensors of a .safetensors or .pth file; keys it does not have are ignored.
+
+    Raises WeightsUnavailable unless all of its own are there and fit.
+    """
     tensors = _read(path)
     own = model.state_dict()
     missing = [key for key in own if key not in tensors]
     differ = [key for key in own if key in tensors and own[key].shape != tensors[key].shape]
     if missing or differ:
         raise WeightsUnavailable(
-            f"{path} does not fit the backbone: {len(missing)} tensors missing, {len(differ)} of "
+            f"{path} does not fit the network: {len(missing)} tensors missing, {len(differ)} of "
             f"another shape, such as {(missing + differ)[0]!r}."
         )
     model.load_state_dict({key: tensors[key] for key in own})

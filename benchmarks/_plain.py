@@ -1,7 +1,7 @@
 """A method page for comparison: the plain network that everyone would write first.
 
 A 1.4 M-parameter convolutional network shared by both views, generalised-mean pooling, InfoNCE:
-no unrolling, no azimuth bins. ``benchmarks/world.py`` trains it on one style of the embedded world
+no unrolling, no azimuth bins. :mod:`benchmarks.world` trains it on one style of the embedded world
 to see how hard a version of the town is.
 """
 
