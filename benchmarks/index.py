@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.harness import Timings, interleaved, ratio, report
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, count, cut
-from crossview.retrieval.model import AERIAL_NAME, GROUND_NAME, INFO_NAME, ModelInfo
+from crossview.retrieval.model import INFO_NAME, SHARED_NAME, ModelInfo
 from crossview.retrieval.models import open_model, resolve_model
 from crossview.retrieval.settings import IndexOptions
 from crossview.retrieval.tiles import tile_batches
@@ -166,8 +166,7 @@ def _convnext(folder: Path) -> Path:
         Branch().eval(), (images,), input_names=["images"], output_names=["embeddings"],
         dynamic_shapes={"images": {0: torch.export.Dim.DYNAMIC}}, dynamo=True, verbose=False,
     )  # fmt: skip
-    program.save(folder / AERIAL_NAME)
-    (folder / GROUND_NAME).write_bytes((folder / AERIAL_NAME).read_bytes())
+    program.save(folder / SHARED_NAME)
     size = {"height_px": TILE_PX, "width_px": TILE_PX}
     info = ModelInfo(
         name="convnext_tiny of random weights",

@@ -161,6 +161,11 @@ def test_going_on_tells_how_far_it_was(tmp_path):
     assert seen[-1] == (374, 374)
 
 
+def test_segments_grow_so_that_early_work_is_soon_safe(tmp_path):
+    index = indexed(tmp_path, batch=2, segment_windows=128)
+    assert [segment.windows for segment in index.manifest.segments] == [16, 32, 64, 128, 128, 6]
+
+
 def test_stopped_before_the_first_segment_nothing_remains(tmp_path):
     stop_after(tmp_path, windows=8)
     assert left_in(tmp_path) == ["aerial.tif"]

@@ -15,7 +15,7 @@ from crossview.imagery.windows import Tiling, count, cut
 from crossview.retrieval.ahead import read_ahead
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.partial import Partial
-from crossview.retrieval.settings import IndexOptions, tiling_for, view_for
+from crossview.retrieval.settings import IndexOptions, segment_size, tiling_for, view_for
 from crossview.retrieval.tiles import TileBatch, tile_batches
 from crossview.views.spec import ViewSpec
 
@@ -54,7 +54,7 @@ def fill(partial: Partial, job: Job, progress: Progress | None = None) -> None:
         gathered = _Gathered()
         for batch in _batches(partial, job):
             gathered.add(batch, _embedded(batch, job.embedder))
-            if gathered.windows == job.options.segment_windows:
+            if gathered.windows == segment_size(job.options, len(partial.segments)):
                 gathered.write(partial, batch.last + 1)
             report(batch.last + 1, total)
         if gathered.windows:

@@ -15,6 +15,7 @@ from crossview.retrieval.model import ModelInfo
 from crossview.views.spec import ViewSpec
 
 STRIDES_PER_FOOTPRINT = 4  # 20 m for a footprint of 80 m: a pin is 14 m off at most
+FIRST_BATCHES = 8  # in the first segment of a run
 FINEST_STRIDE_M = 0.1
 COARSEST = 2.0  # times the model's metres per pixel
 
@@ -23,7 +24,9 @@ COARSEST = 2.0  # times the model's metres per pixel
 class IndexOptions:
     """How to index. None means: from the model.
 
-    Segments hold whole batches, so that a killed and resumed run sees the same batches.
+    Segments hold whole batches, so that a killed and resumed run sees the same batches. They grow
+    from a few batches to ``segment_windows``: early work is soon safe, large indexes have few
+    files.
     """
 
     footprint_m: float | None = None
@@ -36,7 +39,7 @@ class IndexOptions:
     restart: bool = False
     overwrite: bool = False
     batch: int = 16
-    segment_windows: int = 1024
+    segment_windows: int = 2048
 
     def __post_init__(self) -> None:
         footprint_m, stride_m = self.footprint_m, self.stride_m
@@ -55,6 +58,12 @@ class IndexOptions:
             (self.near is None) == (self.within_m <= 0.0),
             "an area needs both a centre and a radius: --near LAT,LON --within KM.",
         )
+
+
+def segment_size(options: IndexOptions, number: int) -> int:
+    """Windows of the segment ``number`` (from 0) of a run: twice as many each time."""
+    first = options.batch * FIRST_BATCHES
+    return min(options.segment_windows, first << min(number, 32))
 
 
 def default_model(imagery: ImageryInfo) -> str:
