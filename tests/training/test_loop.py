@@ -12,7 +12,7 @@ from crossview.pairs.loading import Loader, to_batch
 from crossview.training.loop import epoch_order, train_steps
 from crossview.training.recipe import Recipe
 from crossview.training.setup import prepare, start_state
-from crossview.training.state import load_state, new_state, save_state
+from crossview.training.state import load_state, new_state, save_state, saved_step
 
 
 def first_reports(session, count, state=None):
@@ -142,6 +142,7 @@ def test_a_saved_state_comes_back_bit_by_bit_and_in_the_same_memory_order(tmp_pa
     state.neighbours = np.arange(6).reshape(3, 2)
     save_state(state, tmp_path / "s.safetensors")
     load_state(other, tmp_path / "s.safetensors")
+    assert (saved_step(tmp_path / "s.safetensors"), saved_step(tmp_path / "absent")) == (7, 0)
     assert (other.step, other.epoch, other.position) == (7, 2, 3)
     assert np.array_equal(other.neighbours, state.neighbours)
     moments = [s.optimiser.state_dict()["state"][0]["exp_avg"] for s in (state, other)]

@@ -127,6 +127,7 @@ def _weights(module: Any, weights: Path | None, pretrained: bool) -> dict[str, s
 def _train(request: Any, tensorboard: bool, quiet: bool) -> None:
     from crossview.training.session import Stopped, fit
     from crossview.training.setup import start_state
+    from crossview.training.state import saved_step
 
     session = _prepared(request, quiet)
     state = start_state(session)
@@ -136,7 +137,11 @@ def _train(request: Any, tensorboard: bool, quiet: bool) -> None:
     _announce(session, state, steps, quiet)
     board = _board(session, tensorboard)
     try:
-        with console.progress("train", total=steps * _pairs(session), unit="pairs") as bar:
+        pairs = _pairs(session)
+        done = saved_step(session.folder.state) * pairs
+        with console.progress(
+            "train", total=steps * pairs, unit="pairs", done=done, quiet=quiet
+        ) as bar:
             for report in fit(session, state):
                 _show(report, bar, board, quiet)
     except Stopped as stopped:
@@ -156,10 +161,13 @@ def _prepared(request: Any, quiet: bool) -> Session:
 
 
 def _contract(session: Session, state: TrainState, name: str, quiet: bool) -> None:
+    from copy import deepcopy
+
     from crossview.training.checks import check_everything
 
     job = session.job
-    passed = check_everything(job.method, state.model, job.config, job.table, name)
+    model = deepcopy(state.model)  # a trial step moves the statistics of batch norms
+    passed = check_everything(job.method, model, job.config, job.table, name)
     console.note(f"{name} keeps the contract: {', '.join(passed)}.", quiet=quiet)
 
 

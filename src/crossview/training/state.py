@@ -119,6 +119,17 @@ def load_state(state: TrainState, path: Path) -> None:
     state.position = counters["position"]
 
 
+def saved_step(path: Path) -> int:
+    """Steps done in a file of :func:`save_state`, read from its header; 0 if there is no file."""
+    if not path.is_file():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int(json.loads(file.metadata()["counters"])["step"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as problem:
+        raise BadModel(f"{path} is no saved training: {problem}") from problem
+
+
 def save_weights(weights: dict[str, Tensor], path: Path) -> None:
     """A network's state_dict as safetensors, atomically."""
     _write(weights, path, {})
