@@ -37,8 +37,13 @@ endif
 
 # The packaged model: render 78 towns, train, export. Goes on where it was interrupted.
 model: .venv-dev/.installed
+	.venv-dev/bin/crossview train --method compass --data town:runs/town-pairs --out runs/town-1 \
+		--until 1900 --save-every 100 --validate-every 800
 	.venv-dev/bin/crossview train --method compass --data town:runs/town-pairs --out runs/town \
-		--save-every 100 --validate-every 800
+		--weights runs/town-1/model.safetensors --steps 1250 --lr 1.2e-3 \
+		--config warmup_steps=60 --config move_m=4.5 --config panoramas=0.2 \
+		--config fov_deg=[55,150] --config ema_decay=0.995 --config smoothing=0.05 \
+		--save-every 100 --validate-every 600
 	.venv-dev/bin/crossview export runs/town --half --name town --out src/crossview/models/town
 
 vendor: | .python

@@ -29,6 +29,17 @@ def test_leaving_after_any_step_changes_nothing(tmp_path, stop_after):
     assert log_steps(left.out) == log_steps(whole.out) == list(range(1, 9))
 
 
+def test_a_schedule_can_be_ended_early_and_gone_on_with(tmp_path):
+    whole = request(tmp_path, out="whole")
+    trained(whole)
+    early = replace(whole, out=tmp_path / "early", until=5)
+    trained(early)
+    trained(early)
+    assert log_steps(early.out) == [1, 2, 3, 4, 5]
+    trained(replace(early, until=0))
+    assert weights(whole.out) == weights(early.out)
+
+
 def log_steps(folder):
     import json
 

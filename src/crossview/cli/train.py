@@ -49,6 +49,9 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     validate_every: Annotated[
         int, typer.Option(help="Steps between validations; 0: at the end.")
     ] = 0,
+    until: Annotated[
+        int, typer.Option(help="End after this step of the schedule; 0: with its last.")
+    ] = 0,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard files.")
     ] = False,
@@ -88,6 +91,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         val_share=val_share,
         save_every=save_every,
         validate_every=validate_every,
+        until=until,
     )
     if threads:
         import torch

@@ -88,7 +88,7 @@ def _best_reading(index: Index, query: Query, scores: Floats, headings: Floats) 
 def _prominence(scores: Floats) -> float:
     """How far the best window stands above the others, in units of their spread.
 
-    Scores of different fields of view do not compare: a narrow one finds high cosines by chance.
+    Scores of different fields of view do not compare: those of the widest tend to be the highest.
     """
     known = scores[~np.isnan(scores)].astype(np.float64)
     low, median, high = np.quantile(known, [0.16, 0.5, 0.84])

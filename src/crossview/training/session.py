@@ -29,6 +29,7 @@ class Session:
     workers: int
     save_every: int = 200  # steps
     validate_every: int = 0  # steps; 0: at the end only
+    until: int = 0  # end after this step of the schedule; 0: with its last
     validation: PairTable | None = None
     validation_reader: Reader | None = None
     fovs_deg: tuple[float, ...] = (360.0, 90.0)
@@ -75,7 +76,8 @@ def fit(session: Session, state: TrainState) -> Iterator[Report]:
         load_state(state, session.folder.state)
     session.folder.forget_after(state.step)
     with StopRequest() as stop, Loader(session.reader, session.workers) as loader:
-        for report in train_steps(state, session.job, loader):
+        ended = session.until and state.step >= session.until
+        for report in () if ended else train_steps(state, session.job, loader):
             session.folder.append(_entry(report))
             if stop.signal or report.step % session.save_every == 0:
                 save(session, state)
@@ -84,6 +86,8 @@ def fit(session: Session, state: TrainState) -> Iterator[Report]:
                 raise Stopped(stop.signal, state.step)
             if session.validate_every and report.step % session.validate_every == 0:
                 yield from _validate(session, state)
+            if report.step == session.until:
+                break
         save(session, state)
     if not (session.validate_every and state.step % session.validate_every == 0):
         yield from _validate(session, state)

@@ -48,6 +48,7 @@ class Request:
     val_rows: int = 1000  # at most so many
     save_every: int = 200
     validate_every: int = 0
+    until: int = 0
 
 
 def split_rows(request: Request, seed: int) -> tuple[PairTable, PairTable | None]:
@@ -92,6 +93,7 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
         workers=request.workers,
         save_every=request.save_every,
         validate_every=request.validate_every,
+        until=request.until,
         validation=val,
         validation_reader=val_reader,
     )
