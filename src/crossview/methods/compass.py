@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from crossview.pairs.batch import Batch, PairPixels, Pixels, Views
+from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.parts.azimuth import AzimuthEncoder
 from crossview.parts.backbones import RANDOM, filled
@@ -25,9 +24,9 @@ from crossview.parts.losses.infonce import learned_scale
 from crossview.parts.losses.turning import turn_scores, turning_info_nce, visible_bins
 from crossview.parts.samplers.regional import regional
 from crossview.views.paired import mirror_pair
+from crossview.views.parts import photo_part, room_px, window_at
 from crossview.views.photometric import photometric
 from crossview.views.spec import ViewSpec
-from crossview.views.strip import visible_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,29 +83,23 @@ class Network(nn.Module):
 
 def views(config: Config) -> Views:
     """A padded strip of equal angles, and the aerial window unrolled about its centre."""
-    height, width = config.height_px, config.width_px
+    strip = ViewSpec(
+        side="ground",
+        height_px=config.height_px,
+        width_px=config.width_px,
+        elevation_deg=config.elevation_deg,
+        representation="padded",
+    )
     return Views(
-        ground=ViewSpec(
-            side="ground",
-            height_px=height,
-            width_px=width,
-            elevation_deg=config.elevation_deg,
-            representation="padded",
-        ),
-        aerial=ViewSpec(
-            side="aerial",
-            height_px=height,
-            width_px=width,
-            footprint_m=config.footprint_m,
-            polar=True,
-        ),
+        ground=strip,
+        aerial=replace(strip, side="aerial", footprint_m=config.footprint_m, polar=True),
         azimuth_bins=config.bins,
         headings_seen="unknown",
         fov_seen_deg=(config.fov_deg[0], 360.0),
     )
 
 
-def build(config: Config) -> Network:
+def build(config: Config) -> nn.Module:
     """Both encoders from scratch, or from an earlier stage; never from pictures of Earth."""
     network = Network(config)
     return network if config.weights == RANDOM else filled(network, Path(config.weights))
@@ -140,39 +133,15 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
     columns = int(rng.integers(config.width_px))  # a quarter turn of the tile turns every heading
     ground = np.roll(ground, -columns, axis=1)
     heading = 360.0 * columns / config.width_px - 90.0 * turn
-    ground = photometric(ground, rng, config.colour)
-    fov = 360.0
+    ground, fov = photometric(ground, rng, config.colour), 360.0
     if rng.random() >= config.panoramas:
         fov = float(np.exp(rng.uniform(*np.log(config.fov_deg))))
-        ground = _as_photo(ground, fov, config, rng)
-    return replace(
-        pair,
-        ground=ground,
-        aerial=photometric(_moved(aerial, pair.metres_per_px, config, rng), rng, config.colour),
-        fov_deg=fov,
-        heading_deg=heading,
-    )
-
-
-def _as_photo(ground: Pixels, fov: float, config: Config, rng: np.random.Generator) -> Pixels:
-    """Keep what a photo of this field of view sees, its horizon perhaps misjudged."""
-    spec = views(config).ground
-    pitch = float(rng.uniform(-config.pitch_deg, config.pitch_deg))
-    aspect = float(rng.choice((4 / 3, 3 / 2, 16 / 9, 3 / 4, 1.0)))
-    if rng.random() < 0.5:  # pitch unknown: what is seen lies lower when the camera looks up
-        degrees_per_row = (config.elevation_deg[1] - config.elevation_deg[0]) / config.height_px
-        ground = np.roll(ground, round(pitch / degrees_per_row), axis=0)
-        pitch = 0.0
-    mask = visible_mask(spec, fov, aspect, pitch)
-    return np.where(mask[..., None], ground, np.array(spec.mean_colour, np.uint8))
-
-
-def _moved(
-    aerial: Pixels, metres_per_px: float, config: Config, rng: np.random.Generator
-) -> Pixels:
-    """Cut the footprint out of a larger picture, its centre up to ``move_m`` from the camera."""
-    side = min(round(config.footprint_m / metres_per_px) + 2, *aerial.shape[:2])
-    room: NDArray[np.int64] = np.array(aerial.shape[:2]) - side
-    reach = np.minimum(room / 2, config.move_m / metres_per_px)
-    top, left = (np.round(room / 2 + rng.uniform(-reach, reach))).astype(int)
-    return aerial[top : top + side, left : left + side]
+        pitch = float(rng.uniform(-config.pitch_deg, config.pitch_deg))
+        aspect = float(rng.choice((4 / 3, 3 / 2, 16 / 9, 3 / 4, 1.0)))
+        told = bool(rng.random() >= 0.5)
+        spec = views(config).ground
+        ground = photo_part(ground, spec, fov, aspect, pitch_deg=pitch, horizon_known=told)
+    room = room_px(aerial, pair.metres_per_px, config.footprint_m)
+    reach = np.minimum(room / 2, config.move_m / pair.metres_per_px)
+    aerial = photometric(window_at(aerial, room, rng.uniform(-reach, reach)), rng, config.colour)
+    return replace(pair, ground=ground, aerial=aerial, fov_deg=fov, heading_deg=heading)

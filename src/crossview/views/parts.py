@@ -1,0 +1,48 @@
+"""Parts of what training pictures show: the photo in a panorama, the window in a larger tile."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.views.spec import ViewSpec
+from crossview.views.strip import visible_mask
+
+Pixels = NDArray[np.uint8]
+
+
+def photo_part(
+    canvas: Pixels,
+    spec: ViewSpec,
+    fov_deg: float,
+    aspect: float,
+    *,
+    pitch_deg: float = 0.0,
+    horizon_known: bool = True,
+) -> Pixels:
+    """What a photo of this field of view and aspect (width / height) keeps of a panorama's canvas.
+
+    [h, w, 3] of ``spec``, the middle kept, the rest in the mean colour. A camera that looks up by
+    ``pitch_deg`` sees higher parts; if its horizon is not known, what it sees is laid out as if it
+    were level, that is, too low.
+    """
+    if not horizon_known:
+        bottom, top = spec.elevation_deg
+        canvas = np.roll(canvas, round(pitch_deg * spec.height_px / (top - bottom)), axis=0)
+        pitch_deg = 0.0
+    seen = visible_mask(spec, fov_deg, aspect, pitch_deg)
+    return np.where(seen[..., None], canvas, np.array(spec.mean_colour, np.uint8))
+
+
+def room_px(aerial: Pixels, metres_per_px: float, footprint_m: float) -> NDArray[np.int64]:
+    """How many rows and columns [2] a picture from above has more than its footprint needs."""
+    side = min(round(footprint_m / metres_per_px) + 2, *aerial.shape[:2])
+    room: NDArray[np.int64] = np.array(aerial.shape[:2]) - side
+    return room
+
+
+def window_at(aerial: Pixels, room: NDArray[np.int64], shift_px: NDArray[np.float64]) -> Pixels:
+    """Cut the window that :func:`room_px` leaves, its centre moved by (rows, columns)."""
+    top, left = np.round(room / 2 + shift_px).astype(int)
+    height, width = np.array(aerial.shape[:2]) - room
+    return aerial[top : top + height, left : left + width]
