@@ -23,8 +23,8 @@ test: .venv-dev/.installed
 	.venv-dev/bin/python -m pytest -n 2 --dist worksteal
 
 check: .venv-dev/.installed
-	.venv-dev/bin/ruff check src tests benchmarks
-	.venv-dev/bin/ruff format --check src tests benchmarks
+	.venv-dev/bin/ruff check .
+	.venv-dev/bin/ruff format --check .
 	.venv-dev/bin/mypy
 
 ifeq ($(NAME),)
