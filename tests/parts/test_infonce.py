@@ -55,7 +55,7 @@ def test_loss_and_gradients_are_those_of_the_authors_code(group, scale):
     log_scale = torch.tensor(math.log(1 / 0.07 if scale[0] == "1" else 30.0), requires_grad=True)
     loss = info_nce(*inputs, log_scale)
     loss.backward()
-    assert_close(float(loss), float(data[f"{name}/loss"]), atol=1e-6, rtol=1e-6)
+    assert_close(loss.item(), float(data[f"{name}/loss"]), atol=1e-6, rtol=1e-6)
     tolerance = {"atol": 1e-6, "rtol": 1e-5}
     assert_close(inputs[0].grad, torch.tensor(data[f"{name}/grad_ground"]), **tolerance)
     assert_close(inputs[1].grad, torch.tensor(data[f"{name}/grad_aerial"]), **tolerance)
