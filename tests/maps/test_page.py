@@ -3,12 +3,13 @@
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.maps.fakes import HOSTILE, answer, answers_of, photo_pixels, place
+from tests.maps.fakes import HOSTILE, ORIGIN, answer, answers_of, photo_pixels, place
 from tests.maps.pages import read_page
 from tests.retrieval.regions import TOWN, indexed, region, town_model
 
@@ -91,17 +92,31 @@ def test_every_photo_comes_with_its_places_truth_and_error(index, write):
         assert [p["rank"] for p in record["places"]] == list(range(1, 11))
         assert record["truth"]["lat"] == pytest.approx(answered.truth.lat, abs=1e-6)
         assert record["error_m"] == pytest.approx(10, abs=0.1)
-    assert facts["summary"] == {
-        "photos": 3, "stand_out": facts["summary"]["stand_out"], "n": 3, "within_25m": 1.0,
-        "recall_at_1": 1.0, "recall_at_5": 1.0, "recall_at_10": 1.0,
-        "median_error_m": pytest.approx(10, abs=0.1),
+
+
+def test_accuracy_is_told_for_each_kind_of_picture(index, write):
+    photos = answers_of(index, 2)
+    panorama = replace(answers_of(index, 1)[0], kind="panorama", fov_deg=360.0)
+    summary = write([*photos, panorama, answer("unknown.jpg")]).facts["summary"]
+    assert summary["photos"] == 4
+    assert [(k["kind"], k["n"], k["fov_deg"]) for k in summary["kinds"]] == [
+        ("perspective", 2, [65, 65]), ("panorama", 1, [360, 360]),
+    ]  # fmt: skip
+    assert summary["kinds"][0]["median_error_m"] == pytest.approx(10, abs=0.1)
+    assert summary["kinds"][0]["within_25m"] == summary["kinds"][0]["recall_at_10"] == 1.0
+
+
+def test_a_photo_of_known_truth_without_places_is_not_an_error_of_zero(write):
+    lost = answer("lost.jpg", places=(), truth=ORIGIN)
+    assert write([lost]).facts["summary"]["kinds"][0] == {
+        "kind": "perspective", "fov_deg": [65, 65], "n": 1, "within_25m": 0.0
     }  # fmt: skip
 
 
 def test_without_truth_heading_or_places_nothing_is_invented(index, write):
     given = answers_of(index, 1, heading_deg=None, truth=False)
     facts = write([*given, answer("none.jpg", places=())]).facts
-    assert "within_25m" not in facts["summary"]
+    assert facts["summary"]["kinds"] == []
     assert not {"heading_deg", "error_m", "probability"} & set(facts["photos"][0]["places"][0])
     assert facts["photos"][1]["places"] == []
 

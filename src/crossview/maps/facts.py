@@ -50,12 +50,20 @@ def region_record(index: Index) -> dict[str, Any]:
 
 
 def summary_record(answers: Sequence[Answer]) -> dict[str, Any]:
-    """Counts; accuracy over the pictures whose truth is known, if any is."""
-    record: dict[str, Any] = {"photos": len(answers), "stand_out": sum(map(stands_out, answers))}
+    """How many pictures; for each kind with known truth how accurately they were located."""
+    kinds = dict.fromkeys(answer.kind for answer in answers)
+    measured = (_accuracy([a for a in answers if a.kind == kind], kind) for kind in kinds)
+    return {"photos": len(answers), "kinds": [record for record in measured if record]}
+
+
+def _accuracy(answers: Sequence[Answer], kind: str) -> dict[str, Any] | None:
+    """Figures of one kind of picture; an infinite median (no places) is left out."""
     known = [(answer, answer.truth) for answer in answers if answer.truth is not None]
     if not known:
-        return record
+        return None
     most = max(len(answer.places) for answer, _ in known)
-    measured = summary([answer for answer, _ in known], [truth for _, truth in known], most)
-    finite = {k: v for k, v in measured.items() if k != "within_25m_interval" and np.isfinite(v)}
-    return {**record, **finite}
+    figures = summary([answer for answer, _ in known], [truth for _, truth in known], most)
+    del figures["within_25m_interval"]
+    finite = {name: value for name, value in figures.items() if np.isfinite(value)}
+    widths = [answer.fov_deg for answer, _ in known]
+    return {"kind": kind, "fov_deg": [round(min(widths)), round(max(widths))], **finite}

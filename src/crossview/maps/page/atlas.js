@@ -154,7 +154,7 @@ function zoomToPlace() {
   if (!place) return;
   const reach = 2.2 * place.width_m;
   const bounds = L.latLngBounds([0, 90, 180, 270].map((bearing) => along(place, bearing, reach)));
-  if (photo.truth && place.error_m < 20 * place.width_m) {
+  if (photo.truth && place.error_m < 6 * place.width_m) {
     bounds.extend([photo.truth.lat, photo.truth.lon]);
   }
   map.fitBounds(bounds, { animate: !calm });

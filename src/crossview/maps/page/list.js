@@ -1,12 +1,17 @@
 // All photos: search, filter, order, step.
 
 const known = facts.photos.some((photo) => photo.error_m !== undefined);
+const mixed = new Set(facts.photos.map((photo) => photo.kind)).size > 1;
 
 const SHOWS = {
   "all": ["All photos", () => true],
   ...(known && {
     near: ["Within 25 m", (photo) => photo.error_m <= 25],
     far: ["Farther off", (photo) => !(photo.error_m <= 25)],
+  }),
+  ...(mixed && {
+    panoramas: ["Panoramas", (photo) => photo.kind === "panorama"],
+    photos: ["Perspective", (photo) => photo.kind !== "panorama"],
   }),
   clear: ["Stands out", (photo) => photo.stands_out],
   unclear: ["None stands out", (photo) => !photo.stands_out],
@@ -27,14 +32,18 @@ const ORDERS = {
   lead: ["Clear lead first", (a, b) => lead(b) - lead(a)],
 };
 
+function shortly(photo) {
+  return `${photo.kind === "panorama" ? "panorama" : "photo"}, ${Math.round(photo.fov_deg)}\u00b0`;
+}
+
 const rows = facts.photos.map((photo, index) => {
   const source = picture("photos", photo.picture, "jpeg");
   return el("li", {}, el("button", { "data-photo": index, onclick: () => openPhoto(index) },
     source ? el("img", { src: source, alt: "", decoding: "async", loading: "lazy" })
       : el("span", { class: "blank", "aria-hidden": "true" }),
-    el("span", { class: "name" }, el("bdi", {}, photo.photo),
-      el("span", { class: "quiet" }, `${photo.kind === "panorama" ? "panorama" : "photo"}, ${Math.round(photo.fov_deg)}\u00b0`)),
-    errorBadge(photo)));
+    el("span", { class: "name" },
+      el("bdi", {}, photo.photo),
+      el("span", { class: "under quiet" }, shortly(photo), errorBadge(photo)))));
 });
 
 function openPhoto(index) {

@@ -1,16 +1,33 @@
 // Puts the parts together: header, legend, controls, keyboard, address.
 
+function percent(share) {
+  return `${Math.round(100 * share)} %`;
+}
+
+// Of one kind of picture all figures; of several kinds only the first, each kind by itself.
+function accuracyFigures(kinds) {
+  if (kinds.length > 1) {
+    return kinds.map((found) => {
+      const [least, most] = found.fov_deg;
+      const width = least === most ? `${most}\u00b0` : `${least}\u2013${most}\u00b0`;
+      const name = found.kind === "panorama" ? "panoramas" : `photos of ${width}`;
+      return [`${name} within 25 m`, percent(found.within_25m)];
+    });
+  }
+  return kinds.flatMap((found) => [
+    ["first place within 25 m", percent(found.within_25m)],
+    found.recall_at_10 !== undefined && ["one of ten within 25 m", percent(found.recall_at_10)],
+    found.median_error_m !== undefined && ["median error", metres(found.median_error_m)],
+  ]);
+}
+
 function drawFigures() {
   const { summary, region: about } = facts;
-  const percent = (share) => `${Math.round(100 * share)} %`;
-  const tiles = [`tiles, ${about.area_km2.toPrecision(2)} km\u00b2`, about.tiles.toLocaleString("en")];
+  const area = `tiles, ${about.area_km2.toPrecision(2)} km\u00b2`;
   const figures = [
-    ["photos", String(summary.photos)],
-    summary.n && ["first place within 25 m", percent(summary.within_25m)],
-    summary.recall_at_10 !== undefined && ["one of ten within 25 m", percent(summary.recall_at_10)],
-    summary.median_error_m !== undefined && ["median error", metres(summary.median_error_m)],
-    tiles,
-  ].filter(Boolean);
+    ["photos", String(summary.photos)], ...accuracyFigures(summary.kinds).filter(Boolean),
+    [area, about.tiles.toLocaleString("en")],
+  ];
   byId("title").textContent = about.title;
   byId("figures").append(...figures.map(([label, value]) =>
     el("div", {}, el("dd", {}, value), el("dt", {}, label))));
