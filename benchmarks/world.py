@@ -27,7 +27,7 @@ from crossview.worlds.pairs import FIRST_TEST_SEED, Plan, ensure_pairs
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
 
 KINDS = ("panorama_unknown_heading", "photo_90deg")
-PLAIN_STYLE = "old"
+PLAIN_STYLE = "suburb"
 PLAIN_PLAN = Plan(
     styles=(PLAIN_STYLE,),
     towns_per_style=14,

@@ -13,7 +13,7 @@ from crossview.cli import console
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo-out"),
-    style: Annotated[str, typer.Option(help="Style of the town.")] = "old",
+    style: Annotated[str, typer.Option(help="Style of the town.")] = "suburb",
     seed: Annotated[int, typer.Option(help="Number of the town; from 20000 on never seen.")] = (
         20_000
     ),

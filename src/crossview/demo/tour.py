@@ -41,10 +41,10 @@ Say = Callable[[str], None]
 class Trip:
     """What to see. Seeds from 20 000 on are never trained on."""
 
-    style: str = "old"
+    style: str = "suburb"
     seed: int = FIRST_TEST_SEED
     side_m: float = 800.0
-    stride_m: float = 16.0
+    stride_m: float = 8.0
     pictures: int = 200  # panoramas, and as many photos of 90 degrees
     extras: int = 50  # photos of 50 and of 65 degrees, pitched by up to 10
     model: str = "town"
