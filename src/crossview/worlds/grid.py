@@ -39,9 +39,12 @@ def smooth_noise(cells: int, wavelength_m: float, rng: Generator) -> Floats:
 
 
 def slopes(field: Floats) -> tuple[Floats, Floats]:
-    """How much ``field`` [n, n] rises per metre southwards and eastwards."""
-    down, across = np.gradient(field, CELL_M)
-    return np.asarray(down, np.float32), np.asarray(across, np.float32)
+    """How much ``field`` [n, n] rises per metre southwards and eastwards.
+
+    In the precision of ``field``: rounding here would move walls by a cell, and the town's version.
+    """
+    gradient: list[Floats] = list(np.gradient(field, CELL_M))
+    return gradient[0], gradient[1]
 
 
 @dataclass(frozen=True)
