@@ -32,6 +32,7 @@ from crossview.worlds.write import Series, World, write_world
 
 PLACES = 10
 NAMES = {"panorama": "panorama_unknown_heading"}  # kinds are named in the summary by what is asked
+COMPARED = ("panorama_unknown_heading", "photo_90deg")  # what all matchers are asked
 MARKER = ".crossview-demo"  # tells a demo's folder, which may be cleared, from any other
 
 Say = Callable[[str], None]
@@ -81,13 +82,13 @@ def tour(trip: Trip, out: Path, say: Say = lambda text: None) -> dict[str, Any]:
     world = write_world(
         out / "town", trip.style, trip.seed, side_m=trip.side_m, series=trip.series
     )  # fmt: skip
-    albums = list(_albums(world))
+    albums = _albums(world)
     kinds: dict[str, dict[str, Any]] = {album.kind: {} for album in albums}
     tiles = 0
     for name, embedder in _matchers(trip, out):
         say(f"Indexing and locating with the matcher {name!r} ...")
         index = _indexed(world, embedder, trip, out / f"{name}.cvx")
-        measured = albums if name == "model" else albums[:2]
+        measured = [a for a in albums if name == "model" or a.kind in COMPARED]
         answers = [_located(index, embedder, album) for album in measured]
         for album, some in zip(measured, answers, strict=True):
             kinds[album.kind][name] = summary(some, album.truths, PLACES)
@@ -148,8 +149,8 @@ def _located(index: Index, embedder: Embedder, album: Album) -> list[Answer]:
     return [with_truth(a, truth) for a, truth in zip(answers, album.truths, strict=True)]
 
 
-def _albums(world: World) -> Iterator[Album]:
-    """The world's pictures by kind, in the order of places.csv."""
+def _albums(world: World) -> list[Album]:
+    """The world's pictures by kind, those first that all matchers are asked."""
     truths = Truths.read(world.places_file)
     files = sorted((world.folder / "ground").glob("*.jpg"))
     kinds: dict[str, list[tuple[Path, LatLon]]] = {}
@@ -157,9 +158,10 @@ def _albums(world: World) -> Iterator[Album]:
         place = truths.of(str(file))
         if place is not None:
             kinds.setdefault(file.stem.rsplit("_", 1)[0], []).append((file, place))
-    for kind, some in kinds.items():
-        photos, places = zip(*some, strict=True)
-        yield Album(NAMES.get(kind, kind), photos, places)
+    albums = [
+        Album(NAMES.get(kind, kind), *zip(*some, strict=True)) for kind, some in kinds.items()
+    ]
+    return sorted(albums, key=lambda album: album.kind not in COMPARED)
 
 
 def _draw(path: Path, index: Index, answers: Sequence[Sequence[Answer]]) -> None:
