@@ -79,8 +79,8 @@ def main() -> None:
 def _arguments() -> Any:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--tiles", type=int, default=800, help="for ConvNeXt-T, about")
-    parser.add_argument("--small-tiles", type=int, default=10_000, help="for the packaged model")
+    parser.add_argument("--tiles", type=int, default=1500, help="for ConvNeXt-T, about")
+    parser.add_argument("--small-tiles", type=int, default=20_000, help="for the packaged model")
     parser.add_argument("--threads", type=int, default=0, help="of the network; 0: all cores")
     parser.add_argument("--model", default="town", help="the small model's name or folder")
     return parser.parse_args()

@@ -19,6 +19,7 @@ METHODS = {
     "sample4geo": "crossview.methods.sample4geo",
 }
 DATASETS = ("pairs", "town")
+RENDERED_LICENCE = "Apache-2.0, like crossview: every picture was rendered by it"
 INFO_KEYS = ("synthetic", "training_data", "licence", "notes")
 
 
@@ -114,6 +115,8 @@ def _info(path: Path, kind: str) -> dict[str, Any]:
             raise BadData(f"{beside}: expected an object with some of {', '.join(INFO_KEYS)}.")
     town = _made_by_worlds(path)
     info.setdefault("training_data", town or f"{kind}: {path.name}")
+    if town:
+        info.setdefault("licence", RENDERED_LICENCE)
     return {**info, "synthetic": bool(info.get("synthetic") or town or kind == "town")}
 
 

@@ -74,7 +74,8 @@ def test_facts_beside_the_pairs_travel_with_them(tmp_path):
 
 def test_pairs_of_the_embedded_world_stay_marked_whatever_door_they_come_through(tmp_path):
     csv = write_pairs(tmp_path, 3)
-    csv.with_suffix(".made-by.txt").write_text("town 1a2b3c4d Plan(...)")
+    csv.with_suffix(".made-by.txt").write_text("synthetic towns, version 1a2b3c4d: ...")
     info = open_data(f"pairs:{csv}").info
     assert info["synthetic"] is True
-    assert info["training_data"].startswith("town 1a2b3c4d")
+    assert info["training_data"].startswith("synthetic towns, version 1a2b3c4d")
+    assert info["licence"].startswith("Apache-2.0")

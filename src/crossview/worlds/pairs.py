@@ -42,6 +42,14 @@ class Plan:
     validation_pairs_per_style: int = 150
     side_m: float = 640.0
 
+    def __str__(self) -> str:
+        """One sentence; equal plans, and only those, read the same."""
+        return (
+            f"{self.towns_per_style} towns of {self.side_m:g} m of each style "
+            f"({', '.join(self.styles)}), {self.pairs_per_town} pairs a town; "
+            f"to validate, one more town of each with {self.validation_pairs_per_style}"
+        )
+
 
 @dataclass(frozen=True)
 class Job:
@@ -71,7 +79,7 @@ def ensure_pairs(root: Path, plan: Plan | None = None, workers: int = 0) -> Path
 def render_pairs(root: Path, plan: Plan | None = None, workers: int = 0) -> Iterator[str]:
     """As :func:`ensure_pairs`, yielding each town's folder name as it is finished."""
     jobs = list(_jobs(plan or Plan()))
-    header = f"town {TOWN_VERSION} {plan or Plan()}"
+    header = f"synthetic towns, version {TOWN_VERSION}: {plan or Plan()}"
     done = root / "pairs.csv"
     made_by = root / "pairs.made-by.txt"
     if done.is_file() and made_by.is_file() and made_by.read_text(encoding="utf-8") == header:
