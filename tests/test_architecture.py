@@ -27,6 +27,7 @@ ROWS = [
     ["pairs"],
     ["parts"],
     ["retrieval"],
+    ["evaluation"],
     ["maps"],
     ["training"],
     ["explain"],

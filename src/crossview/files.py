@@ -52,6 +52,16 @@ def writing(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def make_folder(path: str | Path) -> Path:
+    """Create a folder and those above it where they are missing; raises :class:`CannotWrite`."""
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise CannotWrite(f"Cannot create the folder {path}: {problem.strerror}.") from problem
+    return folder
+
+
 def _refuse_what_is_no_file(target: Path) -> None:
     """Stop before a folder or a device such as /dev/null would be replaced by a file."""
     try:

@@ -1,0 +1,1 @@
+"""Measuring: relations, exact ranks, figures with intervals, tests, and records of all that."""

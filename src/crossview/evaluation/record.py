@@ -1,0 +1,213 @@
+"""The record of one evaluation: a folder that says what was measured, how, and every answer.
+
+``evaluation.json``  what was measured under which protocol, and every figure with its interval
+``queries.npz``      one row per query: its rank, its ten best references, its error in metres
+``references.npz``   the gallery: ids and places
+
+One record holds one field of view, one way of treating headings and one seed. A sweep is a folder
+of such folders; :func:`read_all` opens either. Loading never unpickles.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import BadData
+from crossview.files import atomic_write, make_folder
+
+FORMAT = 1
+JSON_NAME = "evaluation.json"
+QUERIES_NAME = "queries.npz"
+REFERENCES_NAME = "references.npz"
+BEST = 10  # references kept per query
+
+Floats = NDArray[np.float64]
+Scores = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Texts = NDArray[np.str_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One measured number. ``low`` and ``high``: 95 % interval, NaN where there is none."""
+
+    name: str  # "R@1", "R@5", "R@10", "R@1%", "hit rate", "AP", "median error m", ...
+    value: float
+    low: float
+    high: float
+    n: int  # queries, or trainings, that it rests on
+    unit: str  # "%" or "m"
+    over: str  # "queries, one training" or "trainings"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How it was measured; figures of different protocols are not compared."""
+
+    relation: str  # who counts as right, in words
+    headings: str  # "aligned", "unknown", "within 20 degrees", or "as given"
+    fov_deg: float | None  # horizontal; None: drawn per query, or unknown
+    representation: str  # "narrow", "padded" or "as given"
+    off_protocol: tuple[str, ...] = ()  # what the model was not trained for; empty: nothing
+    decoding: str = "exact"
+    selection: str = "not recorded"  # which data chose the weights
+    corruption: str = ""  # "fog 3"; empty: clean pictures
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Queries:
+    """Q rows. References are row numbers of :class:`References`; -1 where there are fewer."""
+
+    ids: Texts  # [Q]
+    rank: Ints  # [Q] of the best match, from 1, ties against the query; 0: it has no match
+    error_m: Floats  # [Q] truth to the first reference; NaN unknown
+    truth_latlon: Floats  # [Q, 2]
+    found_latlon: Floats  # [Q, 2] place of the first reference
+    best: Ints  # [Q, 10] best first
+    best_score: Scores  # [Q, 10]
+    true_score: Scores  # [Q] of the best match; NaN without one
+    unmatched_score: Scores  # [Q] of one wrong reference drawn at random
+    cluster: Ints  # [Q] queries that share a match have the same number: they are not independent
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class References:
+    """R rows."""
+
+    ids: Texts  # [R]
+    latlon: Floats  # [R, 2] NaN unknown
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Evaluation:
+    """Everything about one evaluation."""
+
+    label: str  # of the run, as tables name it
+    method: str
+    model: Mapping[str, Any]  # "fingerprint" and what else is known; empty for given vectors
+    data: str  # as given: NAME:ROOT
+    split: str
+    root: str  # the folder that ids are relative to
+    protocol: Protocol
+    seeds: tuple[int, ...]  # of the headings
+    skipped: int  # queries whose picture could not be read
+    k_at_1_percent: int
+    figures: tuple[Figure, ...]
+    queries: Queries
+    references: References
+    created: str = ""  # ISO 8601, UTC
+    command: str = ""
+    crossview: str = ""  # version
+
+    def figure(self, name: str) -> Figure | None:
+        """The figure of that name."""
+        return next((figure for figure in self.figures if figure.name == name), None)
+
+    def write(self, folder: str | Path) -> None:
+        """Write the three files; ``evaluation.json`` comes last and vouches for the others."""
+        folder = make_folder(folder)
+        _write_arrays(folder / QUERIES_NAME, self.queries)
+        _write_arrays(folder / REFERENCES_NAME, self.references)
+        facts: dict[str, Any] = {"format": FORMAT}
+        facts |= {name: getattr(self, name) for name in _FACTS}
+        facts["protocol"] = asdict(self.protocol)
+        facts["figures"] = [asdict(figure) for figure in self.figures]
+        facts |= {"queries": len(self.queries.ids), "references": len(self.references.ids)}
+        atomic_write(folder / JSON_NAME, json.dumps(_without_nan(facts), indent=2) + "\n")
+
+    @staticmethod
+    def read(folder: str | Path) -> Evaluation:
+        """Open a record; :class:`BadData` says what is missing or damaged."""
+        folder = Path(folder)
+        facts = _facts(folder / JSON_NAME)
+        try:
+            figures = [_with_nan(figure) for figure in facts["figures"]]
+            protocol = facts["protocol"]
+            off_protocol = tuple(protocol["off_protocol"])
+            given = {name: facts[name] for name in _FACTS}
+            return Evaluation(
+                **{**given, "seeds": tuple(given["seeds"])},
+                protocol=Protocol(**{**protocol, "off_protocol": off_protocol}),
+                figures=tuple(Figure(**figure) for figure in figures),
+                queries=Queries(**_arrays(folder / QUERIES_NAME, Queries)),
+                references=References(**_arrays(folder / REFERENCES_NAME, References)),
+            )
+        except (KeyError, TypeError) as problem:
+            raise BadData(f"{folder / JSON_NAME} is no whole record: {problem!r}.") from problem
+
+
+_FACTS = tuple(
+    field.name
+    for field in fields(Evaluation)
+    if field.name not in ("protocol", "figures", "queries", "references")
+)
+
+
+def read_all(folder: str | Path) -> list[Evaluation]:
+    """The record in ``folder``, or all records in the folders below it, by name.
+
+    Raises :class:`BadData` where there is none.
+    """
+    folder = Path(folder)
+    if (folder / JSON_NAME).is_file():
+        return [Evaluation.read(folder)]
+    found = sorted(folder.rglob(JSON_NAME)) if folder.is_dir() else []
+    if not found:
+        raise BadData(
+            f"No evaluation in {folder}: there is no {JSON_NAME}.\n"
+            "Make one with: crossview evaluate RUN --data NAME:ROOT --out FOLDER"
+        )
+    return [Evaluation.read(path.parent) for path in found]
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as problem:
+        raise BadData(f"No evaluation at {path}.") from problem
+    except (OSError, ValueError) as problem:
+        raise BadData(f"{path} cannot be read: {problem}.") from problem
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise BadData(f"{path} is no evaluation of format {FORMAT}; evaluate again.")
+    return facts
+
+
+def _write_arrays(path: Path, record: Queries | References) -> None:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **{f.name: getattr(record, f.name) for f in fields(record)})
+    atomic_write(path, stream.getvalue())
+
+
+def _arrays(path: Path, kind: type[Queries] | type[References]) -> dict[str, Any]:
+    """The arrays of a record; texts stay texts, because nothing is unpickled."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {field.name: arrays[field.name] for field in fields(kind)}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
+        raise BadData(f"{path} cannot be read: {problem}.") from problem
+    lengths = {len(values) for values in found.values()}
+    if len(lengths) != 1:
+        raise BadData(f"{path} is damaged: its columns differ in length.")
+    return found
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: null stands for it."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _with_nan(figure: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: float("nan") if value is None else value for key, value in figure.items()}
