@@ -18,6 +18,7 @@ Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 _KNOTS_PX = 32  # between exact reprojections; what lies between is interpolated
 _MOST_SOURCE_PIXELS = 64_000_000  # held at once; a larger sheet is read block by block
+_FEW_SOURCE_PIXELS = 4_000_000  # under the canvas: then they alone are read, at full size
 _BLOCK_PX = 512
 _NO_SHRINK = 1.05
 _OPAQUE = 254
@@ -46,10 +47,18 @@ def _box(sheet: Sheet, extent: Extent, size_px: tuple[int, int]) -> Box:
 
 
 def _drape(sheet: Sheet, extent: Extent, canvas: Pixels, part: Box) -> None:
-    """Draw one sheet: read once in fewer pixels or, where that is still much, block by block."""
+    """Draw one sheet, read in one of three ways.
+
+    What lies under the canvas if that is little; else all of it in fewer pixels; where that is
+    still much, block by block.
+    """
     size_px = (canvas.shape[1], canvas.shape[0])
     x, y = _coordinates(sheet, extent, size_px, part)
     shrink = max(1.0, float(np.median(np.hypot(np.diff(x, axis=1), np.diff(y, axis=1)))))
+    crop = _around(x, y).overlap(sheet.box)
+    if crop is not None and crop.width * crop.height <= _FEW_SOURCE_PIXELS:
+        _Source.part(sheet, crop, shrink).sample(x, y, part.cut(canvas))
+        return
     if sheet.box.width * sheet.box.height / shrink**2 <= _MOST_SOURCE_PIXELS:
         source = _Source.whole(sheet, shrink)
         source.sample(x, y, part.cut(canvas))

@@ -42,6 +42,7 @@ class Index:
         table = np.concatenate(places) if places else np.empty((0, 3))
         self.lat, self.lon, self.up_bearing_deg = np.ascontiguousarray(table.T)
         self._starts = np.cumsum([0, *(s.windows for s in manifest.segments)]).tolist()
+        self._maps: dict[str, NDArray[np.float32]] = {}  # opened once: a server asks many times
         if self.count != manifest.windows or self._starts[-1] != manifest.windows:
             raise BadIndex(
                 f"The index {path} is damaged: {manifest.windows} windows announced, "
@@ -77,7 +78,9 @@ class Index:
     def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """The vectors [n, D] in order, a segment at a time, with the rows they belong to."""
         for start, segment in zip(self._starts, self.manifest.segments, strict=False):
-            yield slice(start, start + segment.windows), read_vectors(self.path, segment)
+            if segment.name not in self._maps:
+                self._maps[segment.name] = read_vectors(self.path, segment)
+            yield slice(start, start + segment.windows), self._maps[segment.name]
 
     def footprint(self, row: int) -> Footprint:
         """The ground that window ``row`` shows, in pixels of its thumbnail."""

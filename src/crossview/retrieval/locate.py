@@ -18,7 +18,7 @@ from crossview.retrieval.search import Found, search
 if TYPE_CHECKING:
     from crossview.retrieval.index import Index
 
-__all__ = ["Hints", "Picture", "locate", "locate_many", "model_of"]
+__all__ = ["Hints", "Picture", "answered", "locate", "locate_many", "model_of", "require_ready"]
 
 
 def locate(
@@ -44,10 +44,19 @@ def locate_many(
 
     ``hints`` are for all pictures or one for each. The first picture that cannot be read raises.
     """
+    require_ready(index, embedder)
+    return answered(index, list(queries(photos, hints_for(hints, len(photos)), embedder)))
+
+
+def require_ready(index: Index, embedder: Embedder) -> None:
+    """Raise :class:`ModelMismatch` or :class:`BadIndex` unless the index can be asked."""
     index.require_model(embedder.fingerprint)
     if index.count == 0:
         raise BadIndex(f"{index.path} holds no windows. Add imagery with crossview index --add.")
-    asked = list(queries(photos, hints_for(hints, len(photos)), embedder))
+
+
+def answered(index: Index, asked: Sequence[Query]) -> list[Answer]:
+    """Answers to queries that are embedded already; they share each pass over the index."""
     found = search(index, asked)
     return [_answer(index, *pair) for pair in zip(asked, found, strict=True)]
 

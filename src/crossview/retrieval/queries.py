@@ -65,11 +65,11 @@ def queries(
     """A query per picture, in order; strips are embedded together, pixels are not kept."""
     waiting: list[tuple[Query, list[Pixels]]] = []
     for picture, given in zip(pictures, hints, strict=True):
-        waiting.append(_prepared(opened(picture), given, embedder.info))
+        waiting.append(prepared(opened(picture), given, embedder.info))
         if sum(len(strips) for _, strips in waiting) >= _TOGETHER:
-            yield from _embedded(waiting, embedder)
+            yield from embedded(waiting, embedder)
             waiting = []
-    yield from _embedded(waiting, embedder)
+    yield from embedded(waiting, embedder)
 
 
 def readings(photo: Photo, hints: Hints) -> tuple[Reading, ...]:
@@ -88,8 +88,8 @@ def readings(photo: Photo, hints: Hints) -> tuple[Reading, ...]:
     )
 
 
-def _prepared(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[Pixels]]:
-    """The query without vectors, and the strip of each reading."""
+def prepared(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[Pixels]]:
+    """The query without vectors, and the strip of each reading: all that needs no network."""
     if hints.horizon_px is not None and not -1 <= hints.horizon_px / len(photo.pixels) <= 2:
         raise InvalidValue(
             f"{photo.path}: a horizon at row {hints.horizon_px:g} lies far outside of a picture "
@@ -149,8 +149,8 @@ def _warnings(guesses: Sequence[Reading], info: ModelInfo) -> Iterator[str]:
         )
 
 
-def _embedded(waiting: list[tuple[Query, list[Pixels]]], embedder: Embedder) -> Iterator[Query]:
-    """Vectors for all strips; strips of one width go through the network together."""
+def embedded(waiting: Sequence[tuple[Query, list[Pixels]]], embedder: Embedder) -> Iterator[Query]:
+    """The queries with the vectors of their strips; strips of one width are embedded together."""
     strips = [strip for _, some in waiting for strip in some]
     vectors = np.empty((len(strips), embedder.info.dim), np.float32)
     for width in sorted({strip.shape[1] for strip in strips}):
