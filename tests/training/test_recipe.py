@@ -1,6 +1,8 @@
+import json
 from dataclasses import dataclass
 
 import pytest
+from tests.shared_data import shared
 
 from crossview.errors import InvalidValue
 from crossview.training.recipe import Recipe
@@ -36,10 +38,22 @@ def test_a_warm_up_of_one_epoch_is_one_epoch_of_steps():
     assert recipe.lr_at(8, 100) == pytest.approx(0.9)
 
 
+def test_a_schedule_by_epochs_is_that_of_geodtrs_authors():
+    official = json.loads(shared("parity", "geodtr_schedule.json").read_text())
+    recipe = Recipe(schedule="epochs", epochs=200, warmup_epochs=5, batch=10, lr=1.0)
+    ours = [recipe.lr_at(10 * epoch + 7, 100) for epoch in range(200)]
+    assert ours == pytest.approx(official["warmup5_total200"][:200], rel=1e-12, abs=1e-15)
+
+
+def test_a_training_of_so_many_steps_never_waits_an_epoch_at_rate_zero():
+    assert Recipe(schedule="epochs", steps=5, lr=1.0).lr_at(0, 1000) == 1.0
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"batch": 1}, {"lr": 0}, {"lr": float("nan")}, {"accumulate": 0}, {"ema_decay": 1.0},
-     {"epochs": 0}, {"seed": -1}],
+     {"epochs": 0}, {"seed": -1},
+     {"schedule": "days"}, {"schedule": "epochs", "epochs": 1}],
 )  # fmt: skip
 def test_impossible_numbers_are_refused(wrong):
     with pytest.raises(InvalidValue, match=next(iter(wrong))):

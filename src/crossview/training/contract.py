@@ -30,7 +30,10 @@ class Method(Protocol):
     ``objective`` (model, batch, config) -> named scalars; the loop minimises their sum.
     ``batches``   (table, config, generator, neighbours) -> the row lists of one epoch.
     ``augment``   (pair, config, rng) -> pair; runs in loader workers, on uint8 arrays. Its
-                  ``ground`` must fit the ground ViewSpec; ``aerial`` may have any size.
+                  ``ground`` must fit the ground ViewSpec; ``aerial`` may have any size. A tuple of
+                  pairs is several copies of one place: ``batch.more`` holds all but the first.
+
+    A page may also offer ``check`` (table, config): InvalidValue where these pairs cannot serve.
     """
 
     Config: Callable[..., Any]
@@ -38,4 +41,4 @@ class Method(Protocol):
     build: Callable[[Any], nn.Module]
     objective: Callable[[Any, Batch, Any], Mapping[str, Tensor]]
     batches: Callable[[PairTable, Any, torch.Generator, Neighbours | None], Iterator[list[int]]]
-    augment: Callable[[PairPixels, Any, np.random.Generator], PairPixels]
+    augment: Callable[[PairPixels, Any, np.random.Generator], PairPixels | tuple[PairPixels, ...]]

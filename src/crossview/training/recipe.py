@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from crossview.errors import require
 
@@ -15,6 +15,10 @@ class Recipe:
 
     An epoch is ``rows // batch`` batches. With ``steps`` = 0 the number of optimiser steps is
     ``epochs`` epochs; warm-up is linear from 0, then half a cosine down to 0.
+
+    ``schedule`` "epochs" changes the rate between epochs only, as GeoDTR's authors do: epoch e
+    trains at e / warmup_epochs of ``lr``, the first therefore at 0. A training of so many
+    ``steps`` is always scheduled by steps.
     """
 
     steps: int = 0  # optimiser steps; 0: epochs decide
@@ -23,9 +27,11 @@ class Recipe:
     accumulate: int = 1  # batches per optimiser step
     lr: float = 1e-4
     weight_decay: float = 0.01
+    eps: float = 1e-8  # of AdamW
     decay_vectors: bool = False  # also decay parameters of one axis or none (biases, norms, scale)
     warmup_steps: int = 0
     warmup_epochs: float = 0.0  # added to warmup_steps
+    schedule: Literal["steps", "epochs"] = "steps"
     clip_norm: float = 0.0  # of all gradients; 0: off
     clip_value: float = 0.0  # element by element; 0: off
     ema_decay: float = 0.0  # averaged weights for validation and export; 0: off
@@ -45,6 +51,15 @@ class Recipe:
             f"steps or epochs must be above 0, got steps {self.steps}, epochs {self.epochs}.",
         )
         require(self.seed >= 0, f"seed must be at least 0, got {self.seed}.")
+        require(
+            self.schedule in ("steps", "epochs"),
+            f"schedule must be steps or epochs, got {self.schedule!r}.",
+        )
+        require(
+            self.schedule == "steps" or self.steps > 0 or self.epochs > 1,
+            f"schedule epochs trains the first epoch at rate 0, so epochs must be more than 1, "
+            f"got {self.epochs}.\nUse more epochs, or schedule=steps.",
+        )
 
     @staticmethod
     def of(config: Any) -> Recipe:
@@ -59,14 +74,24 @@ class Recipe:
     def lr_at(self, step: int, rows: int) -> float:
         """Learning rate of the optimiser step number ``step``, counted from 0.
 
-        Warm-up never starts at exactly 0 (step 0 would be wasted): it uses (step + 1) / warm.
+        Warm-up by steps never starts at exactly 0 (step 0 would be wasted): it uses
+        (step + 1) / warm.
         """
+        if self.schedule == "epochs" and not self.steps:
+            return self.lr * self.epoch_factor(int(step / self._steps_per_epoch(rows)))
         total = self.total_steps(rows)
         warm = self.warmup_steps + round(self.warmup_epochs * self._steps_per_epoch(rows))
         warm = min(warm, total)
         if step < warm:
             return self.lr * (step + 1) / warm
         return self.lr * 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+    def epoch_factor(self, epoch: int) -> float:
+        """Share of ``lr`` in ``epoch`` (from 0): linear warm-up from 0, then half a cosine."""
+        if epoch < self.warmup_epochs:
+            return epoch / self.warmup_epochs
+        done = (epoch - self.warmup_epochs) / max(1.0, self.epochs - self.warmup_epochs)
+        return 0.5 * (1.0 + math.cos(math.pi * done))
 
     def _steps_per_epoch(self, rows: int) -> float:
         return max(1, rows // self.batch) / self.accumulate

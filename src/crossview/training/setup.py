@@ -69,6 +69,8 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
     page = request.page.load()
     recipe, views = Recipe.of(request.config), page.views(request.config)
     train, val = split_rows(request, recipe.seed)
+    if check := getattr(page, "check", None):
+        check(train, request.config)
     folder = RunFolder(request.out)
     folder.begin(_record(request, train, val), dict(request.info))
     reader = _reader(request, train, views, recipe.seed, progress)

@@ -85,7 +85,9 @@ def new_state(model: nn.Module, recipe: Recipe) -> TrainState:
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": free, "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.lr, fused=True)
+    optimiser = torch.optim.AdamW(
+        [g for g in groups if g["params"]], lr=recipe.lr, eps=recipe.eps, fused=True
+    )
     averaged = None
     if recipe.ema_decay > 0:
         averaged = {name: value.clone() for name, value in model.state_dict().items()}
