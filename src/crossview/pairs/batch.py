@@ -54,6 +54,9 @@ class PairPixels:
     up as stored, and may be larger than the footprint; it is centred on the aerial position.
     ``heading_deg`` is the azimuth of the canvas's middle column, clockwise from the up direction
     of ``aerial``; NaN if unknown. Panoramas of known heading arrive rolled, so that it is nearly 0.
+    ``viewed``: ``augment`` has made ``aerial`` the view itself, of the aerial ViewSpec's size; the
+    loader leaves it as it is. ``companion``: another pair of the same place, where the method's
+    Config says ``companions = True`` and the table has one.
     """
 
     ground: Pixels  # [h, w, 3]
@@ -61,6 +64,8 @@ class PairPixels:
     metres_per_px: float  # of ``aerial``, metres on the ground
     fov_deg: float = 360.0  # visible horizontal field of view
     heading_deg: float = float("nan")
+    viewed: bool = False
+    companion: PairPixels | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +78,13 @@ class Batch:
     places: Tensor  # int64 [B]; equal numbers show the same place
     fov_deg: Tensor  # float32 [B]
     heading_deg: Tensor  # float32 [B], see PairPixels; NaN if unknown
+    more: tuple[Batch, ...] = ()  # further copies of the same places, where augment makes them
 
     def __len__(self) -> int:
         return int(self.rows.shape[0])
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Pairs ``start`` to ``stop`` (not included), copies included."""
+        names = ("ground", "aerial", "rows", "places", "fov_deg", "heading_deg")
+        more = tuple(copy.part(start, stop) for copy in self.more)
+        return Batch(**{name: getattr(self, name)[start:stop] for name in names}, more=more)

@@ -16,7 +16,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from crossview.errors import InvalidValue, TrainingFailed
 from crossview.pairs.batch import Batch, PairPixels, Pixels, Views
+from crossview.pairs.moment import Moment, Span
 from crossview.pairs.pages import PageRef
 from crossview.pairs.reading import Source, pair_pixels
 from crossview.pairs.table import Ints, PairTable
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 AHEAD = 3  # batches under way per worker
+OF_THE_BATCH = 1_000_000_007  # where pairs have their position: the draws that a batch shares
+Copies = tuple[PairPixels, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,7 @@ class RawBatch:
     places: Ints  # [B]
     fov_deg: NDArray[np.float32]  # [B]
     heading_deg: NDArray[np.float32]  # [B]
+    more: tuple[RawBatch, ...] = ()  # the same rows again, if ``augment`` makes several copies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +64,15 @@ class Reader:
     page: PageRef | None  # whose ``augment`` is called; None: pairs as they are
     config: dict[str, Any]
     seed: int
+    span: Span | None = None  # of the training; with it, a page's ``staged`` is asked
 
     def batch(self, epoch: int, number: int, rows: list[int]) -> RawBatch:
         """Batch ``number`` of ``epoch``: read, augment, aerial view, stack."""
-        pairs = self._pairs(rows, (self.seed, epoch, number))
+        copies = zip(*self._copies(rows, (self.seed, epoch, number)), strict=True)
+        first, *others = (self._stacked(list(pairs), rows) for pairs in copies)
+        return replace(first, more=tuple(others))
+
+    def _stacked(self, pairs: list[PairPixels], rows: list[int]) -> RawBatch:
         return RawBatch(
             ground=_stack([pair.ground for pair in pairs], "ground"),
             aerial=_stack([self._aerial(pair) for pair in pairs], "aerial"),
@@ -72,18 +82,47 @@ class Reader:
             heading_deg=np.array([pair.heading_deg for pair in pairs], dtype=np.float32),
         )
 
-    def _pairs(self, rows: list[int], key: tuple[int, ...]) -> list[PairPixels]:
-        pairs = [pair_pixels(self.table, self.source, row) for row in rows]
+    def _copies(self, rows: list[int], key: tuple[int, int, int]) -> list[Copies]:
+        """What each row becomes: one pair, or as many as the page's ``augment`` makes."""
         if self.page is None:
-            return pairs
+            return [(pair_pixels(self.table, self.source, row),) for row in rows]
         page = self.page.load()
-        config, augment = page.Config(**self.config), page.augment
-        generators = (np.random.default_rng((*key, k)) for k in range(len(rows)))
-        return [augment(p, config, rng) for p, rng in zip(pairs, generators, strict=True)]
+        config = self._config(page, key)
+        made = []
+        for k, row in enumerate(rows):
+            rng = np.random.default_rng((*key, k))
+            pair = pair_pixels(self.table, self.source, row)
+            if getattr(config, "companions", False):
+                pair = replace(pair, companion=self._companion(row, rng))
+            copies = page.augment(pair, config, rng)
+            made.append((copies,) if isinstance(copies, PairPixels) else copies)
+        return made
+
+    def _config(self, page: Any, key: tuple[int, int, int]) -> Any:
+        """The page's Config, as it is in this batch if the page has a course to follow."""
+        config = page.Config(**self.config)
+        if self.span is None or not hasattr(page, "staged"):
+            return config
+        moment = Moment(span=self.span, epoch=key[1], batch=key[2])
+        return page.staged(config, moment, np.random.default_rng((*key, OF_THE_BATCH)))
+
+    def _companion(self, row: int, rng: np.random.Generator) -> PairPixels | None:
+        others = self._by_place[self.places[row]]
+        others = others[others != row]
+        if not len(others):
+            return None
+        return pair_pixels(self.table, self.source, int(others[rng.integers(len(others))]))
+
+    @cached_property
+    def _by_place(self) -> list[Ints]:
+        order = np.argsort(self.places, kind="stable")
+        return np.split(order, np.cumsum(np.bincount(self.places))[:-1])
 
     def _aerial(self, pair: PairPixels) -> Pixels:
         from crossview.views.aerial import aerial_view
 
+        if pair.viewed:
+            return pair.aerial
         return aerial_view(pair.aerial, pair.metres_per_px, self.views.aerial)
 
 
@@ -144,6 +183,7 @@ def to_batch(raw: RawBatch, views: Views, device: torch.device) -> Batch:
         places=torch.from_numpy(raw.places).to(device),
         fov_deg=torch.from_numpy(raw.fov_deg).to(device),
         heading_deg=torch.from_numpy(raw.heading_deg).to(device),
+        more=tuple(to_batch(copy, views, device) for copy in raw.more),
     )
 
 
