@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from crossview.errors import BadImage
 from crossview.geo.points import LatLon
 from crossview.views import metadata
+from crossview.views.jpeg import turbo_pixels
 
 Pixels = NDArray[np.uint8]
 Kind = Literal["panorama", "perspective"]
@@ -45,28 +46,45 @@ class Photo:
     gps_heading_deg: float | None = None  # of the picture's middle, clockwise from true north
 
 
-def load_photo(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
+def load_photo(
+    path: str | Path, *, max_pixels: int = MAX_PIXELS, at_least: tuple[int, int] | None = None
+) -> Photo:
     """Read a photo and its metadata; :class:`BadImage` names the file and the reason.
 
     It is a panorama if GPano says so or if it is twice as wide as high, else a perspective photo.
+    ``at_least``: as in :func:`read_rgb`.
     """
     with _named(str(path)):
         data = _bytes(Path(path))
-        with _opened(data, max_pixels) as image:
-            exif, xmp = _exif(image), _xmp(image)
-            pixels = _rgb(image, _LEAST_PHOTO_PX)
-            size = (pixels.shape[1], pixels.shape[0])
-            fov, (place, heading) = metadata.photo_fov_deg(exif, size), metadata.gps(exif)
+    return photo_of_bytes(data, str(path), max_pixels=max_pixels, at_least=at_least)
+
+
+def photo_of_bytes(
+    data: bytes,
+    name: str,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    at_least: tuple[int, int] | None = None,
+) -> Photo:
+    """:func:`load_photo` of a file's content, for what never was on a disk."""
+    with _named(name), _opened(data, max_pixels) as image:
+        exif, xmp = _exif(image), _xmp(image)
+        pixels = _rgb(image, data, _LEAST_PHOTO_PX, at_least)
+        decoded = (pixels.shape[1], pixels.shape[0])
+        whole = sorted(decoded) == sorted(image.size)
+        size = decoded if whole else image.size  # a picture to be turned upright is whole
+        shrunk = decoded[1] / size[1]
+        fov, (place, heading) = metadata.photo_fov_deg(exif, size), metadata.gps(exif)
     panorama = metadata.gpano(xmp, size) or _by_shape(size)
     if panorama and panorama.heading_deg is not None:
         heading = panorama.heading_deg
     return Photo(
         pixels=pixels,
-        path=str(path),
+        path=name,
         sha256=hashlib.sha256(data).hexdigest(),
         kind="panorama" if panorama else "perspective",
         fov_deg=panorama.fov_deg if panorama else fov,
-        horizon_px=panorama.horizon_px if panorama else None,
+        horizon_px=_times(panorama.horizon_px, shrunk) if panorama else None,
         gps=place,
         gps_heading_deg=heading,
     )
@@ -91,17 +109,23 @@ def photo_of_pixels(pixels: Pixels, name: str = "pixels") -> Photo:
     )
 
 
-def read_rgb(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> Pixels:
+def read_rgb(
+    source: str | Path | bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    at_least: tuple[int, int] | None = None,
+) -> Pixels:
     """Any picture as upright RGB uint8 [H, W, 3]; ``source`` is a path or the bytes of a file.
 
     More than ``max_pixels`` is refused before decoding. 16 bits keep their upper 8; transparent
-    pixels show the mean colour behind; of an animation the first frame counts.
+    pixels show the mean colour behind; of an animation the first frame counts. ``at_least`` (rows,
+    columns): a JPEG may be decoded smaller, with at least so many (``views.jpeg``); None: exact.
     """
     name = "the picture" if isinstance(source, bytes) else str(source)
     with _named(name):
         data = source if isinstance(source, bytes) else _bytes(Path(source))
         with _opened(data, max_pixels) as image:
-            return _rgb(image, _LEAST_PX)
+            return _rgb(image, data, _LEAST_PX, at_least)
 
 
 @contextmanager
@@ -191,8 +215,10 @@ def _check_least(size: tuple[int, int], least: int) -> None:
         )
 
 
-def _rgb(image: Image.Image, least: int) -> Pixels:
+def _rgb(image: Image.Image, data: bytes, least: int, at_least: tuple[int, int] | None) -> Pixels:
     _check_least(image.size, least)
+    if (pixels := turbo_pixels(data, image, at_least)) is not None:
+        return pixels
     image.load()
     upright = _upright(image)
     if upright.mode.startswith("I"):
@@ -237,6 +263,10 @@ def _xmp(image: Image.Image) -> str:
         if isinstance(text, str):
             return text
     return ""
+
+
+def _times(number: float | None, factor: float) -> float | None:
+    return None if number is None else number * factor
 
 
 def _by_shape(size: tuple[int, int]) -> metadata.Panorama | None:

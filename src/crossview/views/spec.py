@@ -27,6 +27,11 @@ class ViewSpec:
     Aerial: a square window of ``footprint_m`` metres, up = north; with ``polar`` it is unrolled
     about its centre: columns as on the ground side, the bottom row at the centre, the top row at
     half the footprint (Shi et al., SAFA, NeurIPS 2019, use the same orientation of rows).
+
+    ``whole``: pictures of a table of pairs are taken as the papers take them: the file, or its rows
+    between the shares ``keep_rows`` of its height, squashed to the canvas by ``resize`` whatever
+    angles and metres it spans; with ``polar``, unrolled by the authors' own formula. A photo to
+    locate and a window to index have other frames, and go by ``elevation_deg`` and ``footprint_m``.
     """
 
     side: Side
@@ -37,6 +42,8 @@ class ViewSpec:
     footprint_m: float = 0.0
     polar: bool = False
     resize: Resize = "area"
+    whole: bool = False
+    keep_rows: tuple[float, float] = (0.0, 1.0)
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
@@ -49,6 +56,11 @@ class ViewSpec:
         require(
             -90.0 <= bottom < top <= 90.0,
             f"elevation_deg must be (bottom, top) within [-90, 90], got ({bottom}, {top}).",
+        )
+        first, last = self.keep_rows
+        require(
+            0.0 <= first < last <= 1.0,
+            f"keep_rows must be (from, to) within [0, 1], got ({first}, {last}).",
         )
         if self.side == "aerial":
             require(self.footprint_m > 0.0, f"footprint_m must be > 0, got {self.footprint_m}.")
@@ -71,8 +83,14 @@ class ViewSpec:
         return max(1, round(self.width_px * fov_deg / 360.0))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
+        """Plain JSON values; ``whole`` and ``keep_rows`` only where they say something.
+
+        Without that, the fingerprints of models that were made before them would change.
+        """
+        values = asdict(self)
+        if not self.whole:
+            del values["whole"], values["keep_rows"]
+        return values
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> ViewSpec:
