@@ -8,7 +8,6 @@ from tests.tiny_pairs import write_pairs
 from crossview.datasets.pairs import load
 from crossview.errors import BadData, BadImage, InvalidValue
 from crossview.pairs.batch import Views
-from crossview.pairs.cache import Cache, cache_key, fill_cache
 from crossview.pairs.loading import Loader, RawBatch, Reader, to_batch
 from crossview.pairs.pages import PageRef
 from crossview.pairs.reading import Files, pair_pixels
@@ -36,7 +35,7 @@ def tiny_reader(tmp_path, source=None, **settings):
     known = {"page": PageRef.of_file(page), "config": {"strength": 9}, "seed": 1} | settings
     return Reader(
         table=table,
-        source=source or Files(table, VIEWS.ground),
+        source=source or Files(table, VIEWS),
         views=VIEWS,
         places=table.places(),
         **known,
@@ -93,25 +92,25 @@ def test_a_normalised_mean_colour_is_zero():
 
 def test_a_panorama_of_known_heading_is_rolled_until_the_aerial_up_is_in_front(tmp_path):
     table = load(write_pairs(tmp_path, 1))["train"]
-    north = pair_pixels(table, Files(table, VIEWS.ground), 0)
+    north = pair_pixels(table, Files(table, VIEWS), 0)
     east = replace(table, heading_deg=np.array([90.0]))
-    turned = pair_pixels(east, Files(east, VIEWS.ground), 0)
+    turned = pair_pixels(east, Files(east, VIEWS), 0)
     assert np.array_equal(turned.ground, np.roll(north.ground, 8, axis=1))
     assert turned.heading_deg == 0.0
     tilted = replace(east, up_bearing_deg=np.array([90.0]))
-    assert np.array_equal(pair_pixels(tilted, Files(tilted, VIEWS.ground), 0).ground, north.ground)
+    assert np.array_equal(pair_pixels(tilted, Files(tilted, VIEWS), 0).ground, north.ground)
 
 
 def test_less_than_half_a_column_stays_as_a_heading(tmp_path):
     table = load(write_pairs(tmp_path, 1))["train"]
     slightly = replace(table, heading_deg=np.array([47.0]))
-    assert pair_pixels(slightly, Files(slightly, VIEWS.ground), 0).heading_deg == pytest.approx(2.0)
+    assert pair_pixels(slightly, Files(slightly, VIEWS), 0).heading_deg == pytest.approx(2.0)
 
 
 def test_a_photo_without_a_field_of_view_is_refused_with_its_name(tmp_path):
     table = load(write_pairs(tmp_path, 1, extra={"kind": "perspective"}))["train"]
     with pytest.raises(BadData, match=r"g0\.png: a photo whose field of view"):
-        pair_pixels(table, Files(table, VIEWS.ground), 0)
+        pair_pixels(table, Files(table, VIEWS), 0)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -132,44 +131,24 @@ def test_views_of_different_size_cannot_share_a_batch(tmp_path):
         epoch_of(reader, 0)
 
 
-def filled(folder, files, workers=0):
-    return list(fill_cache(folder, files, workers))
+COPIES = """
+from dataclasses import dataclass, replace
+@dataclass(frozen=True)
+class Config:
+    strength: int = 3
+def augment(pair, config, rng):
+    view = pair.aerial[:16, :16] // 3
+    return pair, replace(pair, ground=pair.ground[:, :20], aerial=view, viewed=True)
+"""
 
 
-def test_a_cache_holds_what_the_files_hold(tmp_path):
-    reader = tiny_reader(tmp_path)
-    assert filled(tmp_path / "cache", reader.source)[-1] == (12, 12)
-    cached = replace(reader, source=Cache(tmp_path / "cache"))
-    assert all(same(*both) for both in zip(epoch_of(reader, 0), epoch_of(cached, 1), strict=True))
-
-
-def test_a_cache_cut_anywhere_is_completed(tmp_path):
-    files = tiny_reader(tmp_path).source
-    filled(tmp_path / "whole", files)
-    expected = (tmp_path / "whole" / "aerial.bin").read_bytes()
-    for size, entries in ((30_000, 96), (12_288 * 2, 200), (5, 0), (0, 64)):
-        folder = tmp_path / f"cut{size}"
-        filled(folder, files)
-        for name, length in (("bin", size), ("index", entries)):
-            with (folder / f"aerial.{name}").open("r+b") as stream:
-                stream.truncate(length)
-        assert filled(folder, files)[-1] == (12, 12)
-        assert (folder / "aerial.bin").read_bytes() == expected
-        index = (folder / "aerial.index").read_bytes()
-        assert index == (tmp_path / "whole" / "aerial.index").read_bytes()
-
-
-def test_another_file_or_canvas_is_another_cache(tmp_path):
-    table = load(write_pairs(tmp_path, 2))["train"]
-    key = cache_key(table, VIEWS.ground)
-    assert key == cache_key(table, VIEWS.ground)
-    assert key != cache_key(table, replace(VIEWS.ground, width_px=64))
-    (tmp_path / "g0.png").write_bytes((tmp_path / "g1.png").read_bytes() + b"longer")
-    assert key != cache_key(table, VIEWS.ground)
-
-
-def test_a_cache_names_the_file_that_is_not_there(tmp_path):
-    table = load(write_pairs(tmp_path, 2))["train"]
-    (tmp_path / "a1.png").unlink()
-    with pytest.raises(BadData, match=r"a1\.png, named in the table of pairs"):
-        cache_key(table, VIEWS.ground)
+def test_copies_of_a_place_stand_in_batches_of_their_own_row_by_row(tmp_path):
+    page = tmp_path / "copies.py"
+    page.write_text(COPIES, encoding="utf-8")
+    batch = tiny_reader(tmp_path, page=PageRef.of_file(page)).batch(0, 0, [4, 1])
+    (second,) = batch.more
+    assert second.rows.tolist() == batch.rows.tolist() == [4, 1]
+    assert np.array_equal(second.ground, batch.ground[:, :, :20])
+    assert second.aerial.shape == (2, 16, 16, 3)  # as the page made it
+    tensors = to_batch(batch, VIEWS, torch.device("cpu"))
+    assert tensors.more[0].ground.shape == (2, 3, 8, 20)

@@ -1,167 +1,178 @@
-"""Decoded pictures, kept on disk as two memory-mapped packs, so that each file is decoded once.
+"""Pictures decoded and resized once, kept in a folder that any number of processes may share.
 
-A pack is ``NAME.bin`` (pixels, one picture after the other) and ``NAME.index`` (four int64 per
-picture: offset, height, width, field of view in micro-degrees). Both only grow; the index entry is
-written after its pixels, so a killed build goes on at the first missing entry.
+Each is found by a key made of the file's content, the settings of its side and what the table says
+of it; so a data set that was moved, a part of it, or another list of the same files all find what
+is there. Packs are added, never changed: a killed run goes on, and two at once do no harm.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from crossview.errors import BadData, CannotWrite
+from crossview.errors import BadData, BadImage, CannotWrite
 from crossview.pairs.batch import Pixels
-from crossview.pairs.loading import AHEAD, worker_pool
+from crossview.pairs.digests import Digests
+from crossview.pairs.packs import (
+    ENTRY,
+    SUFFIX,
+    Packed,
+    pack_entries,
+    packed_pixels,
+    write_pack,
+)
+from crossview.pairs.pictures import CHUNK, Unreadable, in_order, unreadable
 from crossview.pairs.reading import Files
-from crossview.pairs.table import Ints, PairTable
-from crossview.views.spec import ViewSpec
+from crossview.pairs.table import SIDES
 
-FORMAT = 1
-SIDES = ("ground", "aerial")
-CHUNK = 16  # pictures per job of a worker
+FORMAT = 2
+PACK_BYTES = 128 << 20
+Found = dict[bytes, tuple[Path, NDArray[Any]]]  # key: pack and entry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cache:
-    """A finished cache; a :class:`crossview.pairs.reading.Source`."""
+    """The pictures of one table; a :class:`crossview.pairs.reading.Source`."""
 
-    folder: Path
+    packs: tuple[Path, ...]
+    entries: dict[str, NDArray[Any]]  # by side
+    pack_of: dict[str, NDArray[np.int64]]  # by side: row of ``packs``
 
     def ground(self, index: int) -> tuple[Pixels, float]:
-        """Canvas and field of view in degrees."""
-        _, _, _, fov = _pack(self.folder, "ground")[1][index]
-        return self._picture("ground", index), float(fov) / 1e6
+        """Canvas and field of view in degrees; read-only memory."""
+        return self._picture("ground", index)
 
-    def aerial(self, index: int) -> Pixels:
-        """Picture as stored; read-only memory."""
+    def aerial(self, index: int) -> tuple[Pixels, float]:
+        """Picture and metres per pixel; read-only memory."""
         return self._picture("aerial", index)
 
-    def _picture(self, side: str, index: int) -> Pixels:
-        pixels, entries = _pack(self.folder, side)
-        offset, height, width, _ = (int(n) for n in entries[index])
-        picture: Pixels = pixels[offset : offset + height * width * 3]
-        return picture.reshape(height, width, 3)
+    def _picture(self, side: str, index: int) -> tuple[Pixels, float]:
+        entry = self.entries[side][index]
+        pack = self.packs[int(self.pack_of[side][index])]
+        return packed_pixels(pack, entry), float(entry["number"])
 
 
-def cache_key(table: PairTable, spec: ViewSpec) -> str:
-    """16 hex digits that change with the files (name, size, time), their angles, or the canvas."""
-    digest = hashlib.sha256(json.dumps([FORMAT, spec.to_json()], sort_keys=True).encode())
-    for path in (*table.ground, *table.aerial):
-        try:
-            facts = path.stat()
-        except OSError as problem:
-            raise BadData(f"{path}, named in the table of pairs, cannot be read.") from problem
-        digest.update(f"{path.resolve()}|{facts.st_size}|{facts.st_mtime_ns}\n".encode())
-    digest.update(table.fov_deg.tobytes() + table.perspective.tobytes())
-    return digest.hexdigest()[:16]
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """How far :func:`fill_cache` is."""
+
+    done: int
+    total: int
+    unreadable: tuple[Unreadable, ...] = ()
 
 
-def fill_cache(folder: Path, files: Files, workers: int) -> Iterator[tuple[int, int]]:
-    """Decode everything that ``folder`` lacks; yields (pictures done, pictures in all)."""
-    counts = {"ground": len(files.table.ground), "aerial": len(files.table.aerial)}
-    total, before = sum(counts.values()), 0
+def fill_cache(folder: Path, files: Files, workers: int) -> Iterator[Filled]:
+    """Decode everything that ``folder`` lacks. Unreadable pictures are collected, not raised."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for side in SIDES:
-            for done in _fill_side(folder, side, counts[side], files, workers):
-                yield before + done, total
-            before += counts[side]
     except OSError as problem:
         raise CannotWrite(f"Cannot write the cache {folder}: {problem.strerror}.") from problem
+    found, digests = _found(folder), Digests(folder)
+    state = Filled(done=0, total=len(files.table.ground) + len(files.table.aerial))
+    yield state
+    for side in SIDES:
+        keys, lost = _keys(files, side, digests)
+        missing: dict[bytes, list[int]] = {}
+        for index, key in keys.items():
+            if key not in found:
+                missing.setdefault(key, []).append(index)
+        state = replace(
+            state,
+            done=state.done + len(keys) + len(lost) - sum(map(len, missing.values())),
+            unreadable=(*state.unreadable, *lost),
+        )
+        yield state
+        digests.save()
+        for step in _filled(folder, files, side, missing, workers, state):
+            yield (state := step)
 
 
-def _fill_side(folder: Path, side: str, count: int, files: Files, workers: int) -> Iterator[int]:
-    done = _trim(folder, side)
-    yield done
-    if done >= count:
-        return
-    chunks = [range(i, min(i + CHUNK, count)) for i in range(done, count, CHUNK)]
-    offset = _size(folder / f"{side}.bin")
-    with (folder / f"{side}.bin").open("ab") as pixels, (folder / f"{side}.index").open("ab") as ix:
-        for pictures in _decoded(files, side, chunks, workers):
-            entries = []
-            for picture, fov in pictures:
-                pixels.write(picture.tobytes())
-                entries.append((offset, *picture.shape[:2], round(fov * 1e6)))
-                offset += picture.nbytes
-            pixels.flush()
-            ix.write(np.array(entries, dtype=np.int64).tobytes())
-            ix.flush()
-            done += len(entries)
-            yield done
+def open_cache(folder: Path, files: Files) -> Cache:
+    """The cached pictures of the table; BadData if some are not there."""
+    found, digests = _found(folder), Digests(folder)
+    packs: dict[Path, int] = {}
+    entries, pack_of = {}, {}
+    for side in SIDES:
+        keys, lost = _keys(files, side, digests)
+        count = len(getattr(files.table, side))
+        if len(lost) or any(key not in found for key in keys.values()):
+            there = sum(key in found for key in keys.values())
+            raise BadData(
+                f"The cache {folder} holds {there} of {count} {side} pictures.\n"
+                "Fill it with: crossview data cache"
+            )
+        at = [found[keys[index]] for index in range(count)]
+        entries[side] = np.array([entry for _, entry in at], dtype=ENTRY)
+        pack_of[side] = np.array([packs.setdefault(p, len(packs)) for p, _ in at], dtype=np.int64)
+    return Cache(tuple(packs), entries, pack_of)
+
+
+def _filled(
+    folder: Path,
+    files: Files,
+    side: str,
+    missing: dict[bytes, list[int]],
+    workers: int,
+    state: Filled,
+) -> Iterator[Filled]:
+    items = list(missing.items())
+    jobs = [(side, items[i : i + CHUNK]) for i in range(0, len(items), CHUNK)]
+    waiting: list[Packed] = []
+    for pictures, lost, count in in_order(_decoded, files, jobs, workers):
+        waiting += pictures
+        if sum(pixels.nbytes for _, pixels, _ in waiting) >= PACK_BYTES:
+            write_pack(folder, waiting)
+            waiting = []
+        state = replace(state, done=state.done + count, unreadable=(*state.unreadable, *lost))
+        yield state
+    if waiting:
+        write_pack(folder, waiting)
 
 
 def _decoded(
-    files: Files, side: str, chunks: list[range], workers: int
-) -> Iterator[list[tuple[Pixels, float]]]:
-    if not workers:
-        yield from (_decode(files, side, chunk) for chunk in chunks)
-        return
-    pool: ProcessPoolExecutor = worker_pool(workers, _keep, files)
-    waiting: deque[Future[list[tuple[Pixels, float]]]] = deque()
-    with pool:
-        for chunk in chunks:
-            waiting.append(pool.submit(_decode_kept, side, chunk))
-            if len(waiting) >= AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    files: Files, side: str, items: list[tuple[bytes, list[int]]]
+) -> tuple[list[Packed], list[Unreadable], int]:
+    """Pictures of a chunk, what of it cannot be read, and how many files those stand for."""
+    read = files.ground if side == "ground" else files.aerial
+    paths: Sequence[Path] = getattr(files.table, side)
+    done: list[Packed] = []
+    lost: list[Unreadable] = []
+    for key, indices in items:
+        try:
+            done.append((key, *read(indices[0])))
+        except BadImage as problem:
+            first = unreadable(side, indices[0], paths[indices[0]], problem)
+            lost += [replace(first, index=index, path=paths[index]) for index in indices]
+    return done, lost, sum(len(indices) for _, indices in items)
 
 
-_kept: list[Files] = []  # of this worker process
+def _keys(files: Files, side: str, digests: Digests) -> tuple[dict[int, bytes], list[Unreadable]]:
+    """Index to key of every picture that can be opened, and the others."""
+    keys, lost = {}, []
+    settings = json.dumps([FORMAT, side, *files.settings(side)], sort_keys=True)
+    for index, path in enumerate(getattr(files.table, side)):
+        try:
+            digest = digests.of(path)
+        except OSError as problem:
+            reason = BadImage(problem.strerror or "cannot be opened")
+            lost.append(unreadable(side, index, path, reason))
+            continue
+        about = json.dumps([settings, digest, *files.facts(side, index)])
+        keys[index] = hashlib.blake2b(about.encode(), digest_size=16).digest()
+    return keys, lost
 
 
-def _keep(files: Files) -> None:
-    _kept[:] = [files]
-
-
-def _decode_kept(side: str, chunk: range) -> list[tuple[Pixels, float]]:
-    return _decode(_kept[0], side, chunk)
-
-
-def _decode(files: Files, side: str, chunk: range) -> list[tuple[Pixels, float]]:
-    if side == "ground":
-        return [files.ground(i) for i in chunk]
-    return [(files.aerial(i), 0.0) for i in chunk]
-
-
-def _trim(folder: Path, side: str) -> int:
-    """Cut off what a killed build left half-written; returns the number of whole pictures."""
-    bin_file, index_file = folder / f"{side}.bin", folder / f"{side}.index"
-    entries = _entries(index_file)
-    held = _size(bin_file)
-    ends = entries[:, 0] + 3 * entries[:, 1] * entries[:, 2]
-    whole = int(np.searchsorted(ends, held, side="right"))
-    if index_file.exists():
-        with index_file.open("r+b") as stream:
-            stream.truncate(whole * 32)
-        with bin_file.open("r+b") as stream:
-            stream.truncate(int(ends[whole - 1]) if whole else 0)
-    elif bin_file.exists():
-        bin_file.unlink()
-    return whole
-
-
-def _entries(index_file: Path) -> Ints:
-    data = index_file.read_bytes() if index_file.exists() else b""
-    return np.frombuffer(data[: len(data) // 32 * 32], dtype=np.int64).reshape(-1, 4)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-@cache
-def _pack(folder: Path, side: str) -> tuple[Any, Ints]:
-    pixels = np.memmap(folder / f"{side}.bin", dtype=np.uint8, mode="r")
-    return pixels, _entries(folder / f"{side}.index")
+def _found(folder: Path) -> Found:
+    found: Found = {}
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        if path.name.startswith("."):
+            continue  # of a run that was killed while writing
+        found |= {entry["key"].tobytes(): (path, entry) for entry in pack_entries(path)}
+    return found

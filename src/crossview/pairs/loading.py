@@ -121,7 +121,7 @@ class Reader:
     def _aerial(self, pair: PairPixels) -> Pixels:
         from crossview.views.aerial import aerial_view
 
-        if pair.viewed:
+        if pair.viewed or self.views.aerial.whole:
             return pair.aerial
         return aerial_view(pair.aerial, pair.metres_per_px, self.views.aerial)
 

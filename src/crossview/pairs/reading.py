@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from crossview.errors import BadData
-from crossview.pairs.batch import PairPixels, Pixels
+from crossview.pairs.batch import PairPixels, Pixels, Views
 from crossview.pairs.table import PairTable
 from crossview.views.spec import ViewSpec
 
@@ -16,44 +18,109 @@ if TYPE_CHECKING:
     from crossview.views.decode import Kind, Photo
 
 
+Decoding = Literal["exact", "fast"]
+_FINE = 3  # samples per output pixel that a photo's strip may use (views.strip)
+
+
 class Source(Protocol):
     """Where pixels come from: the files themselves, or a cache of what was decoded once."""
 
     def ground(self, index: int) -> tuple[Pixels, float]:
-        """Canvas [h, w, 3] of a ground picture and its horizontal field of view in degrees."""
+        """Canvas [h, w, 3] of a ground picture and its horizontal field of view in degrees.
 
-    def aerial(self, index: int) -> Pixels:
-        """Aerial picture [H, W, 3] as stored."""
+        NaN: unknown, which only a photo taken whole may have.
+        """
+
+    def aerial(self, index: int) -> tuple[Pixels, float]:
+        """Aerial picture [H, W, 3] and its metres per pixel.
+
+        As stored; with ``ViewSpec.whole``, the view itself.
+        """
 
 
 @dataclass(frozen=True)
 class Files:
-    """Decodes on every call."""
+    """Decodes on every call.
+
+    "exact": full-size decoding and the resize rule of the ViewSpec, to the pixel what the paper's
+    loader shows. "fast": JPEGs decoded by DCT scaling to no less than the view needs, then resized
+    by area.
+    """
 
     table: PairTable
-    spec: ViewSpec  # of the ground view
+    views: Views
+    decoding: Decoding = "exact"
 
     def ground(self, index: int) -> tuple[Pixels, float]:
         """See :class:`Source`. Errors (BadImage, BadData) name the file."""
         from crossview.views.decode import load_photo
         from crossview.views.strip import ground_view
 
+        spec, path = self.views.ground, self.table.ground[index]
         kind: Kind = "perspective" if self.table.perspective[index] else "panorama"
-        photo = load_photo(self.table.ground[index])
-        fov = self._fov_deg(index, photo, kind)
-        horizon = photo.horizon_px if photo.kind == kind else None
-        return ground_view(photo.pixels, kind, self.spec, fov_deg=fov, horizon_px=horizon), fov
-
-    def aerial(self, index: int) -> Pixels:
-        """See :class:`Source`."""
-        from crossview.views.decode import read_rgb
-
-        return read_rgb(self.table.aerial[index])
-
-    def _fov_deg(self, index: int, photo: Photo, kind: Kind) -> float:
-        """What the table says, else what the file says, else 360 for a panorama."""
         given = float(self.table.fov_deg[index])
-        if np.isfinite(given):
+        if spec.whole:
+            unknown = math.nan if kind == "perspective" else 360.0
+            return self._whole(path, spec), given if math.isfinite(given) else unknown
+        photo = load_photo(path, at_least=self._strip_px(kind, given))
+        fov = self._fov_deg(given, photo, kind)
+        horizon = photo.horizon_px if photo.kind == kind else None
+        return ground_view(photo.pixels, kind, spec, fov_deg=fov, horizon_px=horizon), fov
+
+    def aerial(self, index: int) -> tuple[Pixels, float]:
+        """See :class:`Source`."""
+        from crossview.views.decode import picture_size, read_rgb
+
+        spec, path = self.views.aerial, self.table.aerial[index]
+        metres_per_px = float(self.table.metres_per_px[index])
+        if self.decoding == "exact" and not spec.whole:
+            return read_rgb(path), metres_per_px
+        rows, columns = picture_size(path)
+        if spec.whole:
+            pixels = self._whole(path, spec)
+            return pixels, math.nan if spec.polar else metres_per_px * columns / pixels.shape[1]
+        share = min(1.0, metres_per_px / spec.metres_per_px)
+        needed = (
+            None if math.isnan(share) else (math.ceil(rows * share), math.ceil(columns * share))
+        )
+        pixels = read_rgb(path, at_least=needed)
+        return pixels, metres_per_px * columns / pixels.shape[1]
+
+    def settings(self, side: str) -> list[object]:
+        """All that :meth:`ground` or :meth:`aerial` depend on, beside file and table; JSON."""
+        spec = self.views.ground if side == "ground" else self.views.aerial
+        if side == "ground" or spec.whole:
+            return [spec.to_json(), self.decoding]
+        return ["as stored"] if self.decoding == "exact" else [spec.metres_per_px, "fast"]
+
+    def facts(self, side: str, index: int) -> list[object]:
+        """What the table says of a picture and its pixels depend on; JSON."""
+        if side == "ground":
+            return [bool(self.table.perspective[index]), float(self.table.fov_deg[index])]
+        return [float(self.table.metres_per_px[index])]
+
+    def _whole(self, path: Path, spec: ViewSpec) -> Pixels:
+        """A file as the papers take it (``ViewSpec.whole``)."""
+        from crossview.views.decode import read_rgb
+        from crossview.views.whole import needed_px, whole_view
+
+        fast = self.decoding == "fast"
+        pixels = read_rgb(path, at_least=needed_px(spec) if fast else None)
+        return whole_view(pixels, spec, fast=fast)
+
+    def _strip_px(self, kind: Kind, fov_deg: float) -> tuple[int, int] | None:
+        """Rows and columns of the file that a strip needs; None: all of them."""
+        if self.decoding == "exact" or (kind == "perspective" and math.isnan(fov_deg)):
+            return None
+        spec = self.views.ground
+        bottom, top = spec.elevation_deg
+        per_degree = max(spec.width_px / 360.0, spec.height_px / (top - bottom))
+        across = per_degree * (360.0 if math.isnan(fov_deg) else fov_deg)
+        return 1, math.ceil(across * (_FINE if kind == "perspective" else 1))
+
+    def _fov_deg(self, given: float, photo: Photo, kind: Kind) -> float:
+        """What the table says, else what the file says, else 360 for a panorama."""
+        if math.isfinite(given):
             return given
         if photo.kind == kind and photo.fov_deg is not None:
             return photo.fov_deg
@@ -78,10 +145,11 @@ def pair_pixels(table: PairTable, source: Source, row: int) -> PairPixels:
         columns = round(heading / 360.0 * canvas.shape[1])
         canvas = np.roll(canvas, columns, axis=1)
         heading -= columns * 360.0 / canvas.shape[1]
+    aerial, metres_per_px = source.aerial(a)
     return PairPixels(
         ground=canvas,
-        aerial=source.aerial(a),
-        metres_per_px=float(table.metres_per_px[a]),
+        aerial=aerial,
+        metres_per_px=metres_per_px,
         fov_deg=fov,
         heading_deg=heading,
     )

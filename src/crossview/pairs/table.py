@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 KINDS = ("panorama", "perspective")
+SIDES = ("ground", "aerial")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,7 +26,9 @@ class PairTable:
 
     A *row* is one matching pair: training draws rows, and everything "per row" is indexed by its
     position in ``pairs``. One relation serves one-to-one, many-to-one and many-to-many data.
-    Arrays are read-only. Unknown numbers are NaN.
+    Every picture of the answering side is a reference, also those without a match (distractors).
+    "Ground" is the lower of the two views, so that a drone is the ground of a satellite and the
+    aerial of a street. Arrays are read-only. Unknown numbers are NaN.
     """
 
     ground: tuple[Path, ...]  # G files
@@ -39,10 +42,15 @@ class PairTable:
     heading_deg: Floats  # [G] azimuth of the picture's middle, clockwise from true north
     fov_deg: Floats  # [G] horizontal; NaN: read from the file
     perspective: Bools  # [G] a photo, not a panorama
+    offset_px: Floats = field(default_factory=lambda: np.zeros((0, 2)))
+    """[P, 2] where the camera stands in the aerial picture of each row: rows down and columns right
+    of its centre, in pixels of the file; empty where a data set does not tell."""
+    queries: str = "ground"  # the side that asks; the other side answers
+    root: Path = Path()  # of the data set: ids are relative to it
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for one in fields(self):
+            value = getattr(self, one.name)
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
         g, a = len(self.ground), len(self.aerial)
@@ -51,6 +59,7 @@ class PairTable:
         shapes |= {"ground_latlon": (g, 2), "aerial_latlon": (a, 2)}
         shapes |= {"metres_per_px": (a,), "up_bearing_deg": (a,)}
         shapes |= {"heading_deg": (g,), "fov_deg": (g,), "perspective": (g,)}
+        shapes |= {"offset_px": (len(self.pairs) if len(self.offset_px) else 0, 2)}
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise BadData(f"{name} has shape {getattr(self, name).shape}, expected {shape}.")
@@ -58,8 +67,19 @@ class PairTable:
             if len(relation) and (relation.min() < 0 or (relation.max(axis=0) >= (g, a)).any()):
                 raise BadData(f"a pair points outside {g} ground and {a} aerial pictures.")
 
+        if self.queries not in SIDES:
+            raise BadData(f"queries is {self.queries!r}; allowed: {', '.join(SIDES)}.")
+
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def ground_ids(self) -> tuple[str, ...]:
+        """[G] a short name for each ground picture: its path below ``root``, with slashes."""
+        return _ids(self.ground, self.root)
+
+    def aerial_ids(self) -> tuple[str, ...]:
+        """[A] likewise for the aerial pictures."""
+        return _ids(self.aerial, self.root)
 
     def places(self) -> Ints:
         """[P] one number per row; rows joined by a shared picture have the same number."""
@@ -77,11 +97,30 @@ class PairTable:
 
     def take(self, rows: Sequence[int] | Ints | Bools) -> PairTable:
         """The table of some rows only: pictures that they do not use are dropped."""
-        pairs = self.pairs[np.asarray(rows)].reshape(-1, 2)
-        g, g_new = np.unique(pairs[:, 0], return_inverse=True)
-        a, a_new = np.unique(pairs[:, 1], return_inverse=True)
-        kept = np.isin(self.ignored[:, 0], g) & np.isin(self.ignored[:, 1], a)
-        ignored = self.ignored[kept]
+        rows = np.asarray(rows)
+        pairs = self.pairs[rows].reshape(-1, 2)
+        offsets = self.offset_px[rows].reshape(-1, 2) if len(self.offset_px) else self.offset_px
+        some = replace(self, pairs=pairs, offset_px=offsets)
+        return some._of_pictures(np.unique(pairs[:, 0]), np.unique(pairs[:, 1]))
+
+    def without(self, *, ground: Sequence[int] = (), aerial: Sequence[int] = ()) -> PairTable:
+        """The table without some pictures, which could not be read, say.
+
+        Pictures of the asking side that have no match left are dropped too; references stay.
+        """
+        lost = np.isin(self.pairs[:, 0], ground) | np.isin(self.pairs[:, 1], aerial)
+        pairs = self.pairs[~lost]
+        offsets = self.offset_px[~lost] if len(self.offset_px) else self.offset_px
+        keep = [
+            np.setdiff1d(np.arange(len(files)), gone)
+            for files, gone in ((self.ground, ground), (self.aerial, aerial))
+        ]
+        asking = SIDES.index(self.queries)
+        keep[asking] = np.unique(pairs[:, asking])
+        return replace(self, pairs=pairs, offset_px=offsets)._of_pictures(*keep)
+
+    def _of_pictures(self, g: Ints, a: Ints) -> PairTable:
+        """Only the ground pictures ``g`` and aerial pictures ``a`` (sorted), all rows within."""
         per_ground: dict[str, Any] = {
             name: getattr(self, name)[g]
             for name in ("ground_latlon", "heading_deg", "fov_deg", "perspective")
@@ -90,14 +129,13 @@ class PairTable:
             name: getattr(self, name)[a]
             for name in ("aerial_latlon", "metres_per_px", "up_bearing_deg")
         }
+        kept = np.isin(self.ignored[:, 0], g) & np.isin(self.ignored[:, 1], a)
         return replace(
             self,
             ground=tuple(self.ground[i] for i in g),
             aerial=tuple(self.aerial[i] for i in a),
-            pairs=np.stack([g_new, a_new], axis=1).astype(np.int64),
-            ignored=np.stack(
-                [np.searchsorted(g, ignored[:, 0]), np.searchsorted(a, ignored[:, 1])], axis=1
-            ).astype(np.int64),
+            pairs=_renumbered(self.pairs, g, a),
+            ignored=_renumbered(self.ignored[kept], g, a),
             **per_ground,
             **per_aerial,
         )
@@ -113,6 +151,16 @@ def held_out(table: PairTable, share: float, seed: int) -> Bools:
     number = min(max(1, round(share * count)), count - 1) if share > 0 else 0
     drawn = np.random.default_rng(seed).permutation(count)[: max(0, number)]
     return np.isin(places, drawn)
+
+
+def _renumbered(relation: Ints, g: Ints, a: Ints) -> Ints:
+    columns = [np.searchsorted(g, relation[:, 0]), np.searchsorted(a, relation[:, 1])]
+    return np.stack(columns, axis=1).astype(np.int64)
+
+
+def _ids(files: tuple[Path, ...], root: Path) -> tuple[str, ...]:
+    start = f"{root.as_posix()}/"
+    return tuple(file.as_posix().removeprefix(start) for file in files)
 
 
 def _root(parent: Ints, node: int) -> int:

@@ -14,9 +14,10 @@ from torch import nn
 from crossview import __version__
 from crossview.errors import BadData
 from crossview.pairs.batch import Views
-from crossview.pairs.cache import Cache, cache_key, fill_cache
+from crossview.pairs.cache import fill_cache, open_cache
 from crossview.pairs.loading import Reader
 from crossview.pairs.pages import PageRef
+from crossview.pairs.pictures import refuse
 from crossview.pairs.reading import Files, Source
 from crossview.pairs.table import PairTable, held_out
 from crossview.training.loop import Job
@@ -124,12 +125,9 @@ def build_without_weights(page: Any, config: Any) -> nn.Module:
 def _reader(
     request: Request, table: PairTable, views: Views, seed: int, progress: Progress
 ) -> Reader:
-    source: Source = Files(table, views.ground)
+    source: Source = Files(table, views)
     if request.cache is not None:
-        folder = request.cache / cache_key(table, views.ground)
-        for done, total in fill_cache(folder, Files(table, views.ground), request.workers):
-            progress(done, total)
-        source = Cache(folder)
+        source = _cached(request.cache, Files(table, views), request.workers, progress)
     return Reader(
         table=table,
         source=source,
@@ -139,6 +137,14 @@ def _reader(
         config=asdict(request.config),
         seed=seed,
     )
+
+
+def _cached(folder: Path, files: Files, workers: int, progress: Progress) -> Source:
+    """The pictures from the cache, which is filled first; refused if some cannot be read."""
+    for filled in fill_cache(folder, files, workers):
+        progress(filled.done, filled.total)
+    refuse(filled.unreadable, filled.total)
+    return open_cache(folder, files)
 
 
 def _record(request: Request, train: PairTable, val: PairTable | None) -> dict[str, Any]:

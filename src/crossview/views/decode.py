@@ -128,6 +128,18 @@ def read_rgb(
             return _rgb(image, data, _LEAST_PX, at_least)
 
 
+def picture_size(path: str | Path) -> tuple[int, int]:
+    """(rows, columns) that :func:`read_rgb` will give; of the pixels nothing is read."""
+    with _named(str(path)):
+        try:
+            with Path(path).open("rb") as stream, Image.open(stream, formats=_FORMATS) as image:
+                columns, rows = image.size
+                turned = _exif(image).get(0x0112, 1) in (5, 6, 7, 8)
+        except Exception:  # whatever it is, reading all of it says it better
+            return read_rgb(path).shape[:2]
+    return (columns, rows) if turned else (rows, columns)
+
+
 @contextmanager
 def _named(name: str) -> Iterator[None]:
     try:
