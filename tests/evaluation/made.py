@@ -37,6 +37,7 @@ def made_evaluation(queries: int = 6, references: int = 12, **changes) -> Evalua
             error_m=rng.random(queries) * 100,
             truth_latlon=latlon[rng.integers(0, references, queries)],
             found_latlon=latlon[best[:, 0]],
+            truth=rng.integers(0, references, queries),
             best=best,
             best_score=-np.sort(-rng.random((queries, 10)), axis=1).astype(np.float32),
             true_score=rng.random(queries).astype(np.float32),

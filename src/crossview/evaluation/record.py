@@ -14,7 +14,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +72,15 @@ class Queries:
     error_m: Floats  # [Q] truth to the first reference; NaN unknown
     truth_latlon: Floats  # [Q, 2]
     found_latlon: Floats  # [Q, 2] place of the first reference
+    truth: Ints  # [Q] the best match; -1 without one
     best: Ints  # [Q, 10] best first
     best_score: Scores  # [Q, 10]
     true_score: Scores  # [Q] of the best match; NaN without one
     unmatched_score: Scores  # [Q] of one wrong reference drawn at random
     cluster: Ints  # [Q] queries that share a match have the same number: they are not independent
+    mirrored_score: Scores | None = None  # [Q] of the best match against the mirrored picture
+    rotated_score: Scores | None = None  # [Q] of the best match against the picture turned by 90
+    probability: Scores | None = None  # [Q] calibrated, of the first reference within 25 m
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -183,7 +187,8 @@ def _facts(path: Path) -> dict[str, Any]:
 
 def _write_arrays(path: Path, record: Queries | References) -> None:
     stream = io.BytesIO()
-    np.savez_compressed(stream, **{f.name: getattr(record, f.name) for f in fields(record)})
+    arrays = {field.name: getattr(record, field.name) for field in fields(record)}
+    np.savez_compressed(stream, **{k: v for k, v in arrays.items() if v is not None})
     atomic_write(path, stream.getvalue())
 
 
@@ -191,7 +196,8 @@ def _arrays(path: Path, kind: type[Queries] | type[References]) -> dict[str, Any
     """The arrays of a record; texts stay texts, because nothing is unpickled."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = {field.name: arrays[field.name] for field in fields(kind)}
+            wanted = [f.name for f in fields(kind) if f.default is MISSING or f.name in arrays]
+            found = {name: arrays[name] for name in wanted}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
         raise BadData(f"{path} cannot be read: {problem}.") from problem
     lengths = {len(values) for values in found.values()}

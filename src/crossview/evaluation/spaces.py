@@ -1,0 +1,245 @@
+"""How two vectors are compared: exactly in float64, and fast with a bound on the error.
+
+A *filter* gives the scores of a tile of queries and references in its own unit, and says for any
+threshold which of its values are surely above and which surely below. What lies between is decided
+by :meth:`Space.exact`, so ranks are those of float64 whatever the filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import require
+from crossview.evaluation import int8
+from crossview.retrieval.similarity import scores_many
+
+Vectors = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Tile = NDArray[Any]
+
+TILE = 2048  # references per product: a tile stays in the cache of one core
+_ROUNDING = 2.0**-24  # of float32, relative
+_SPARE = 1.0 + 1e-4  # lengths are computed in float32 themselves
+_AT_ONCE = 1 << 16  # numbers gathered for exact products: they stay in the cache
+_LEAST_FOR_INT8 = 1 << 24  # products of queries and references; below, float32 is as fast
+_NOTHING = 1e-12  # as in retrieval.similarity
+_LONGEST_INT32 = 100_000  # numbers per vector: 127 * 127 times that still fits
+
+
+class Filter(Protocol):
+    """Fast scores with a known error."""
+
+    def tile(self, rows: slice, number: int) -> Tile:
+        """Values [n, m] of the queries ``rows`` against tile ``number`` of the references."""
+
+    def cuts(self, queries: Ints, thresholds: Floats) -> tuple[Tile, Tile]:
+        """Two limits [N], [N]: below the first a value surely misses the threshold of its query.
+
+        From the second on it surely reaches it.
+        """
+
+
+class Space(Protocol):
+    """Q queries, R references, and their scores; higher is more alike."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(Q, R)."""
+
+    def exact(self, queries: Ints, references: Ints) -> Floats:
+        """Scores [N] in float64 of pairs; the same pair always gets the same bits."""
+
+    def filters(self) -> list[Callable[[], Filter]]:
+        """Coarse and fast first; the last one's error is that of float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plain:
+    """Unit vectors compared by their dot product: queries [Q, D], references [R, D]."""
+
+    queries: Vectors
+    references: Vectors
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See :class:`Space`."""
+        return len(self.queries), len(self.references)
+
+    def exact(self, queries: Ints, references: Ints) -> Floats:
+        """See :class:`Space`."""
+        found = np.empty(len(queries))
+        step = max(1, _AT_ONCE // max(1, self.queries.shape[1]))
+        for start in range(0, len(queries), step):
+            some = slice(start, start + step)
+            left = self.queries[queries[some]].astype(np.float64)
+            found[some] = np.einsum("nd,nd->n", left, self.references[references[some]])
+        return found
+
+    def filters(self) -> list[Callable[[], Filter]]:
+        """See :class:`Space`."""
+        whole: Callable[[], Filter] = lambda: _Float32(self.queries, self.references)  # noqa: E731
+        worth = np.prod(self.shape, dtype=np.float64) >= _LEAST_FOR_INT8
+        if not worth or self.queries.shape[1] > _LONGEST_INT32:
+            return [whole]
+        return [lambda: _int8_filter(self.queries, self.references), whole]
+
+
+@dataclass(frozen=True, eq=False)
+class Turning:
+    """Vectors of J azimuth bins, compared at the best of J turns (``retrieval.similarity``)."""
+
+    queries: Vectors  # [Q, D]
+    references: Vectors  # [R, D]
+    bins: int
+    seen: Vectors  # [Q, J] share of each bin that the query sees
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See :class:`Space`."""
+        return len(self.queries), len(self.references)
+
+    def exact(self, queries: Ints, references: Ints) -> Floats:
+        """See :class:`Space`."""
+        found = np.empty(len(queries))
+        step = max(1, _AT_ONCE // (self.queries.shape[1] + self.bins**2))
+        for start in range(0, len(queries), step):
+            some = slice(start, start + step)
+            found[some] = self._cosines(queries[some], references[some]).max(axis=1)
+        return found
+
+    def filters(self) -> list[Callable[[], Filter]]:
+        """See :class:`Space`."""
+        return [lambda: _Turned(self)]
+
+    def _cosines(self, queries: Ints, references: Ints) -> Floats:
+        """[N, J]: query bin j against reference bin (j + s) mod J, over what the query sees."""
+        q = self.queries[queries].astype(np.float64).reshape(len(queries), self.bins, -1)
+        r = self.references[references].astype(np.float64).reshape(q.shape)
+        seen = self.seen[queries].astype(np.float64)
+        products = np.einsum("njc,nkc->njk", q * seen[..., None], r)
+        own = np.einsum("nj,njc,njc->n", seen, q, q)
+        energy = np.einsum("nkc,nkc->nk", r, r)
+        turns = np.arange(self.bins)
+        other = (turns[None, :] + turns[:, None]) % self.bins  # [s, j]
+        top = products[:, turns[None, :], other].sum(axis=2)
+        visible = np.einsum("nj,nsj->ns", seen, energy[:, other])
+        length = np.sqrt(np.maximum(own[:, None] * visible, _NOTHING**2))
+        return np.where(visible > _NOTHING, top / length, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Float32:
+    queries: Vectors
+    references: Vectors
+    bound: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Higham, Accuracy and Stability of Numerical Algorithms, 3.5: gamma_D |q| |r|.
+        longest = _longest(self.queries) * _longest(self.references)
+        bound = 1.01 * (self.queries.shape[1] + 1) * _ROUNDING * longest * _SPARE
+        object.__setattr__(self, "bound", bound)
+
+    def tile(self, rows: slice, number: int) -> Tile:
+        """See :class:`Filter`."""
+        some = self.references[number * TILE : (number + 1) * TILE]
+        values: Tile = self.queries[rows] @ some.T
+        return values
+
+    def cuts(self, queries: Ints, thresholds: Floats) -> tuple[Tile, Tile]:
+        """See :class:`Filter`."""
+        return _as_float32(thresholds - self.bound, thresholds + self.bound)
+
+
+@dataclass(frozen=True, eq=False)
+class _Turned:
+    space: Turning
+
+    def tile(self, rows: slice, number: int) -> Tile:
+        """See :class:`Filter`."""
+        s = self.space
+        some = s.references[number * TILE : (number + 1) * TILE]
+        values: Tile = scores_many(s.queries[rows], some, s.bins, s.seen[rows])[0]
+        return values
+
+    def cuts(self, queries: Ints, thresholds: Floats) -> tuple[Tile, Tile]:
+        """See :class:`Filter`. Cosines: a dot product, two norms and their quotient."""
+        bound = 4.0 * (self.space.queries.shape[1] + 16) * _ROUNDING
+        return _as_float32(thresholds - bound, thresholds + bound)
+
+
+@dataclass(frozen=True, eq=False)
+class _Int8:
+    """By Cauchy-Schwarz |q.r - q'.r'| <= |q| max|r - r'| + |q - q'| max|r'|; ' is rounded."""
+
+    left: NDArray[np.uint8]  # [Q, D], 128 stands for 0
+    tiles: tuple[int8.Bytes, ...]  # of the references, each [D, m]
+    scale: Floats  # [Q] score per unit
+    bound: Floats  # [Q] of the error, as a score
+
+    def tile(self, rows: slice, number: int) -> Tile:
+        """See :class:`Filter`."""
+        return int8.product()(self.left[rows], self.tiles[number])
+
+    def cuts(self, queries: Ints, thresholds: Floats) -> tuple[Tile, Tile]:
+        """See :class:`Filter`."""
+        bound, scale = self.bound[queries], self.scale[queries]
+        limits = np.iinfo(np.int32)
+        low = np.clip(np.floor((thresholds - bound) / scale), limits.min, limits.max)
+        high = np.clip(np.ceil((thresholds + bound) / scale), limits.min, limits.max)
+        return low.astype(np.int32), high.astype(np.int32)
+
+
+def _int8_filter(queries: Vectors, references: Vectors) -> _Int8:
+    left = np.empty(queries.shape, np.uint8)
+    scale, bound = np.empty(len(queries)), np.empty(len(queries))
+    step = max(float(np.abs(references[some]).max()) for some in _blocks(len(references)))
+    step /= int8.LARGEST
+    tiles, r_error, r_length = [], 0.0, 0.0
+    for some in _blocks(len(references)):
+        rounded, error = _rounded(references[some], np.float32(step))
+        r_error = max(r_error, float(error.max()))
+        r_length = max(r_length, _longest(rounded) * step)
+        tiles.append(np.ascontiguousarray(rounded.astype(np.int8).T))
+    for some in _blocks(len(queries)):
+        block = queries[some]
+        steps = np.abs(block).max(axis=1) / np.float32(int8.LARGEST)
+        rounded, error = _rounded(block, steps[:, None])
+        scale[some] = steps * np.float64(np.float32(step))
+        bound[some] = _lengths(block) * r_error + error * r_length
+        rounded += int8.ZERO
+        left[some] = rounded.astype(np.uint8)
+    return _Int8(left=left, tiles=tuple(tiles), scale=scale, bound=bound * _SPARE)
+
+
+def _rounded(vectors: Vectors, step: Any) -> tuple[Vectors, Vectors]:
+    """Whole numbers of ``step`` [n, D], and the length [n] of what they leave, rounded up."""
+    rounded = np.rint(vectors / step)
+    rest = vectors - rounded * step
+    return rounded, _lengths(rest) + np.float32(4.0 * _ROUNDING) * _lengths(vectors)
+
+
+def _lengths(vectors: Vectors) -> Vectors:
+    lengths: Vectors = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    return lengths
+
+
+def _as_float32(low: Floats, high: Floats) -> tuple[Tile, Tile]:
+    """Rounded outwards, so that a comparison in float32 stays on the safe side."""
+    down = np.nextafter(low.astype(np.float32), np.float32(-np.inf))
+    up = np.nextafter(high.astype(np.float32), np.float32(np.inf))
+    return down, up
+
+
+def _longest(vectors: Vectors) -> float:
+    return max(float(_lengths(vectors[some]).max()) for some in _blocks(len(vectors)))
+
+
+def _blocks(count: int) -> list[slice]:
+    require(count > 0, "there are no vectors to compare.")
+    return [slice(start, min(start + TILE, count)) for start in range(0, count, TILE)]

@@ -1,0 +1,138 @@
+"""Embeddings: checked unit vectors with ids, made here or by any other program."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import BadData, ModelMismatch
+
+Vectors = NDArray[np.float32]
+
+COLLAPSED = 1e-6  # mean of 1 - cos over pairs; below, vectors tell nothing apart
+NEARLY_COLLAPSED = 1e-3  # below, a warning
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Embeddings:
+    """One side: unit rows, an id per row, and what made them."""
+
+    vectors: Vectors  # [N, D]
+    ids: tuple[str, ...]  # N; empty: in the order of the data set's list
+    fingerprint: str = ""  # of the model; empty: not recorded
+
+
+def read_embeddings(path: Path) -> Embeddings:
+    """A ``.npy`` [N, D], or a ``.npz`` with ``vectors`` [N, D], ``ids`` [N], ``fingerprint``.
+
+    The last two may be absent; nothing is unpickled. Rows are scaled to length 1.
+
+    Raises :class:`BadData` that names the file (and the row) for anything that cannot be ranked.
+    """
+    ids: tuple[str, ...] = ()
+    try:
+        loaded: Any = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            vectors, fingerprint = loaded, ""
+        else:
+            with loaded:
+                vectors = loaded["vectors"]
+                ids = tuple(map(str, loaded["ids"])) if "ids" in loaded else ()
+                fingerprint = str(loaded["fingerprint"]) if "fingerprint" in loaded else ""
+    except KeyError as problem:
+        raise BadData(
+            f"{path} has no array named vectors; it has {', '.join(loaded.files)}.\n"
+            "Expected vectors [N, D], ids [N] and perhaps fingerprint."
+        ) from problem
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as problem:
+        raise BadData(f"{path} cannot be read as .npy or .npz: {problem}.") from problem
+    if ids and len(ids) != len(vectors):
+        raise BadData(f"{path} holds {len(ids)} ids for {len(vectors)} vectors.")
+    return Embeddings(vectors=unit(vectors, str(path)), ids=ids, fingerprint=fingerprint)
+
+
+def unit(vectors: NDArray[Any], where: str) -> Vectors:
+    """Rows of length 1 as float32; refuses what is no [N, D] of finite, non-zero rows."""
+    if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
+        raise BadData(
+            f"{where}: expected vectors of floats [N, D], got {vectors.dtype} "
+            f"{list(vectors.shape)}."
+        )
+    broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(broken):
+        raise BadData(
+            f"{where}: {len(broken)} of {len(vectors)} vectors hold NaN or infinity, the first in "
+            f"row {broken[0]}.\nThe model is broken, or computed in too low a precision."
+        )
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    zero = np.flatnonzero(lengths < 1e-12)
+    if len(zero):
+        raise BadData(
+            f"{where}: {len(zero)} of {len(vectors)} vectors are zero, the first in row {zero[0]}."
+        )
+    return np.asarray(vectors / lengths[:, None], dtype=np.float32)
+
+
+def check_spread(vectors: Vectors, where: str) -> str:
+    """Refuse vectors that are (nearly) all the same; the text of a warning, or nothing.
+
+    The mean of 1 - cos over all pairs of unit vectors is N / (N - 1) times 1 - |mean|^2.
+    """
+    count = len(vectors)
+    if count < 2:
+        return ""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    spread = (1.0 - float(mean @ mean)) * count / (count - 1)
+    if spread < COLLAPSED:
+        raise BadData(
+            f"{where}: the vectors have collapsed: over all pairs 1 - cosine is {spread:.1g} on "
+            f"average, at least {COLLAPSED:g} is needed.\nThe model says the same of everything."
+        )
+    if spread < NEARLY_COLLAPSED:
+        return f"{where}: the vectors are nearly all the same (mean of 1 - cosine {spread:.1g})."
+    return ""
+
+
+def same_model(queries: Embeddings, references: Embeddings) -> None:
+    """Refuse two sides of different models, as far as the files tell."""
+    if queries.vectors.shape[1] != references.vectors.shape[1]:
+        raise ModelMismatch(
+            f"query vectors have {queries.vectors.shape[1]} numbers, reference vectors "
+            f"{references.vectors.shape[1]}: they are of different models."
+        )
+    known = {side.fingerprint for side in (queries, references)} - {""}
+    if len(known) > 1:
+        raise ModelMismatch(
+            "the query and the reference vectors carry the fingerprints of different models: "
+            f"{queries.fingerprint[:12]} and {references.fingerprint[:12]}."
+        )
+
+
+def in_order(given: Embeddings, ids: tuple[str, ...], where: str) -> Vectors:
+    """Rows in the order of a data set's ``ids``; vectors of other pictures are left out.
+
+    Vectors without ids must be as many as ``ids`` and in their order. Raises :class:`BadData` for
+    missing and repeated ids.
+    """
+    if not given.ids:
+        if len(given.vectors) != len(ids):
+            raise BadData(
+                f"{where}: {len(given.vectors)} vectors for {len(ids)} pictures, and no ids.\n"
+                "Save them with np.savez(file, vectors=..., ids=...), or in the list's order."
+            )
+        return given.vectors
+    rows = {name: row for row, name in enumerate(given.ids)}
+    if len(rows) != len(given.ids):
+        repeated = next(n for row, n in enumerate(given.ids) if rows[n] != row)
+        raise BadData(f"{where}: the id {repeated!r} occurs twice.")
+    if missing := [name for name in ids if name not in rows]:
+        raise BadData(
+            f"{where}: no vector for {len(missing)} of {len(ids)} pictures, the first is "
+            f"{missing[0]!r}; the file's first id is {given.ids[0]!r}."
+        )
+    return given.vectors[[rows[name] for name in ids]]
