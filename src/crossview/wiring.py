@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 METHODS = {
     "compass": "crossview.methods.compass",
+    "geodtr": "crossview.methods.geodtr",
+    "geodtr-plus": "crossview.methods.geodtr_plus",
+    "safa": "crossview.methods.safa",
     "sample4geo": "crossview.methods.sample4geo",
 }
 DATASETS = ("pairs", "town")

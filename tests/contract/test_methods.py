@@ -17,6 +17,14 @@ from crossview.training.state import new_state, save_weights
 from crossview.wiring import METHODS, make_config, method_page
 
 MINE = str(Path(__file__).parents[2] / "docs" / "examples" / "mine.py")
+TINY_LAYOUT = {
+    "weights": "none",
+    "ground_px": (32, 128),
+    "aerial_px": (32, 128),
+    "hidden": 32,
+    "dropout": 0.0,
+    "batch": 4,
+}
 TINY = {  # settings that make a page small enough for a test; everything else as it is
     "sample4geo": {
         "backbone": "test_convnext",
@@ -28,6 +36,15 @@ TINY = {  # settings that make a page small enough for a test; everything else a
         "batch": 4,
     },
     "compass": {"widths": (8, 16, 16), "blocks": (1, 1, 1), "depth": 8, "batch": 4},
+    "geodtr": {**TINY_LAYOUT, "backbone": "test_resnet"},
+    "geodtr-plus": {**TINY_LAYOUT, "backbone": "test_convnext", "drop_path": 0.0},
+    "safa": {
+        "backbone": "test_resnet",
+        "weights": "none",
+        "ground_px": (32, 128),
+        "aerial_px": (32, 128),
+        "batch": 4,
+    },
     MINE: {"width": 4, "ground_px": (16, 64), "aerial_px": 32, "batch": 4},
 }
 NAMES = [*METHODS, MINE]

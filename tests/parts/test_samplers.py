@@ -6,6 +6,7 @@ import torch
 
 from crossview.errors import BadData
 from crossview.geo.points import LatLon, distance_m
+from crossview.parts.samplers.aerial_first import aerial_first
 from crossview.parts.samplers.neighbours import nearest_places, neighbour_batches
 from crossview.parts.samplers.shuffled import shuffled
 from crossview.training.checks import example_table
@@ -119,3 +120,23 @@ def test_neighbour_batches_hold_a_place_and_a_row_once():
     places = table.places()
     assert all(len(set(places[rows])) == len(rows) == 8 for rows in order)
     assert len({r for rows in order for r in rows}) == sum(map(len, order))
+
+
+def test_every_aerial_picture_comes_twice_with_one_of_its_panoramas():
+    table = replace(example_table(12), pairs=np.array([[g, g // 2] for g in range(12)]))
+    rows = list(aerial_first(table, 3, torch.Generator().manual_seed(1)))
+    assert [len(batch) for batch in rows] == [3, 3, 3, 3]
+    shown = [int(table.pairs[row, 1]) for batch in rows for row in batch]
+    assert sorted(shown) == sorted([*range(6), *range(6)])
+    assert all(len({int(table.pairs[row, 1]) for row in batch}) == 3 for batch in rows)
+
+
+def test_the_panorama_of_an_aerial_picture_is_drawn_anew():
+    table = replace(example_table(12), pairs=np.array([[g, g // 6] for g in range(12)]))
+    drawn = {
+        row
+        for seed in range(60)
+        for batch in aerial_first(table, 2, torch.Generator().manual_seed(seed))
+        for row in batch
+    }
+    assert drawn == set(range(12))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -17,8 +17,12 @@ def shuffled(table: PairTable, size: int, generator: torch.Generator) -> Iterato
     A row with a rival in the batch waits for the next one. Rows that are left when no full batch
     can be made are dropped.
     """
-    rivals = Rivals(table)
-    queue = deque(torch.randperm(len(table), generator=generator).tolist())
+    return packed(torch.randperm(len(table), generator=generator).tolist(), size, Rivals(table))
+
+
+def packed(order: Iterable[int], size: int, rivals: Rivals) -> Iterator[list[int]]:
+    """Full batches of ``size`` of these rows in their order, as far as rivals allow it."""
+    queue = deque(order)
     while queue:
         batch = rivals.batch()
         waiting: list[int] = []

@@ -1,0 +1,133 @@
+"""GeoDTR: cross-view geo-localization via learning disentangled geometric layout correspondence.
+
+Zhang et al., AAAI 2023, arXiv 2212.04074. Written from the paper and figures; the authors' code
+(zxh009123/GeoDTR) has no licence and was not used. [C]: a constant of that code. Deviation:
+bfloat16 where it is fast (theirs: none).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crossview.errors import require
+from crossview.pairs.batch import Batch, PairPixels, Views
+from crossview.pairs.simulation import Simulation, simulate
+from crossview.pairs.table import PairTable
+from crossview.pairs.viewing import aligned_views, require_centred, viewed
+from crossview.parts.generators import layout_extractor
+from crossview.parts.layouts import LayoutBranch, LayoutNetwork
+from crossview.parts.losses.counterfactual import random_masks
+from crossview.parts.losses.triplet import soft_margin_triplet
+from crossview.parts.released import geodtr_tensors, sizes_shown
+from crossview.parts.samplers.shuffled import shuffled
+from crossview.parts.transformer import EncoderSpec
+from crossview.parts.trunks import trunk
+
+HALF = (0.5, 0.5, 0.5)  # mean and spread of normalised pixels [C]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """CVUSA with the polar transform; ``--recipe`` has the published settings."""
+
+    backbone: str = "resnet34.tv_in1k"  # without max-pool [C]
+    weights: str = "hub"  # ImageNet-1k [C]; "none" or a file
+    ground_px: tuple[int, int] = (122, 671)  # height, width [C]
+    aerial_px: tuple[int, int] = (122, 671)  # [C]; (256, 256) without polar
+    polar: bool = True
+    elevation_deg: tuple[float, float] = (-32.7, 32.7)  # rows as fine as columns, CVUSA's share
+    footprint_m: float = 70.0  # not in the paper, which takes the files as they come
+    whole: bool = False  # the files squashed to these sizes, whatever they span, as the authors do
+    keep_rows: tuple[float, float] = (0.0, 1.0)  # of panoramas taken whole; CVACT's middle half
+    descriptors: int = 8  # K [C]
+    hidden: int = 2048  # of the transformer's feed-forward step [C]
+    dropout: float = 0.3  # [C]
+    layout: str = "strong"  # LS: mirror and quarter turns; "weak": mirror; "none" [C]
+    semantic: str = "strong"  # LS: colours and blur [C]
+    alpha: float = 10.0  # of the triplet loss [C]
+    beta: float = 5.0  # of the counterfactual loss [C]
+    counterfactual: float = 1.0  # its weight [C]; 0: off
+    batch: int = 32  # [C]
+    epochs: float = 200.0  # [C]
+    steps: int = 0  # 0: epochs decide
+    lr: float = 1e-4  # [C]
+    weight_decay: float = 0.03  # [C], on all parameters
+    decay_vectors: bool = True
+    eps: float = 1e-6  # [C]
+    warmup_epochs: float = 5.0  # [C]
+    warmup_steps: int = 0  # for short trainings, with steps
+    schedule: str = "epochs"  # [C]: the first epoch trains at rate 0
+    clip_norm: float = 1.0  # [C]
+    amp: bool = True
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("ground_px", "aerial_px", "elevation_deg", "keep_rows"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        require(self.descriptors >= 1, f"descriptors must be at least 1, got {self.descriptors}.")
+        _simulation(self)  # refuses unknown words
+
+
+def views(config: Config) -> Views:
+    """Panoramas, north in the middle, and windows from above, unrolled or as they are."""
+    return aligned_views(config, mean=HALF, std=HALF)
+
+
+def check(table: PairTable, config: Config) -> None:
+    """The polar view needs cameras in the middle of their aerial pictures."""
+    if config.polar:
+        require_centred(table, config.footprint_m)
+
+
+def build(config: Config) -> LayoutNetwork:
+    """Two branches that share nothing: ResNet, layout extractor, modulation."""
+    return LayoutNetwork(_branch(config, config.ground_px), _branch(config, config.aerial_px))
+
+
+def _branch(config: Config, size_px: tuple[int, int]) -> LayoutBranch:
+    encoder = EncoderSpec(hidden=config.hidden, dropout=config.dropout)
+    masks = layout_extractor("v1", config.descriptors, encoder)
+    return LayoutBranch(trunk(config.backbone, config.weights), size_px, masks)
+
+
+def objective(model: LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """All triplets of the batch, and descriptors against random ones in their range [-1, 1]."""
+    ground, aerial = model.ground.layout(batch.ground), model.aerial.layout(batch.aerial)
+    losses = {"triplet": soft_margin_triplet(ground.vector, aerial.vector, config.alpha)}
+    if config.counterfactual:
+        fakes = [random_masks(side, -1.0, 1.0, config.beta) for side in (aerial, ground)]
+        losses["counterfactual"] = config.counterfactual * (fakes[0] + fakes[1]) / 2
+    return losses
+
+
+def batches(
+    table: PairTable, config: Config, generator: torch.Generator, neighbours: object
+) -> Iterator[list[int]]:
+    """Random places."""
+    return shuffled(table, config.batch, generator)
+
+
+def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:
+    """LS on the finished views."""
+    return simulate(viewed(pair, views(config).aerial), _simulation(config), rng)[0]
+
+
+def _simulation(config: Config) -> Simulation:
+    chosen = {name: getattr(config, name) for name in ("polar", "layout", "semantic")}
+    return Simulation(**chosen, copies=1, rounding="geodtr")
+
+
+def imported(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
+    """The authors' checkpoint by our names."""
+    return geodtr_tensors(state)
+
+
+def shown(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The settings that the shapes of the authors' tensors show."""
+    return sizes_shown(state, "ge")

@@ -1,0 +1,149 @@
+"""GeoDTR+: toward generic cross-view geolocalization via geometric disentanglement (Zhang et al.).
+
+IEEE TPAMI 2024, arXiv 2308.09624. Written from the paper and figures; the authors' code
+(zxh009123/GeoDTR_plus) has no licence and was not used. [C]: a constant of that code, where the
+paper does not print it or says otherwise. Deviations: bfloat16 where it is fast (theirs: none);
+ImageNet weights of ConvNeXt's authors, not torchvision's; ``parts.samplers.aerial_first`` on VIGOR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crossview.errors import require
+from crossview.pairs.batch import Batch, PairPixels, Views
+from crossview.pairs.simulation import Simulation, simulate
+from crossview.pairs.table import PairTable
+from crossview.pairs.viewing import aligned_views, require_centred, viewed
+from crossview.parts.generators import layout_extractor
+from crossview.parts.layouts import LayoutBranch, LayoutNetwork
+from crossview.parts.losses.counterfactual import random_masks
+from crossview.parts.losses.triplet import soft_margin_triplet
+from crossview.parts.released import backbone_shown, geodtr_plus_tensors, sizes_shown
+from crossview.parts.samplers.aerial_first import aerial_first
+from crossview.parts.samplers.shuffled import shuffled
+from crossview.parts.transformer import EncoderSpec
+from crossview.parts.trunks import trunk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """CVUSA with the polar transform; ``--recipe`` has the published settings."""
+
+    backbone: str = "convnext_tiny.fb_in1k"  # section V-A; cut after stage 3 [C]
+    weights: str = "hub"  # ImageNet-1k, Table VII; "none" or a file
+    drop_path: float = 0.1  # torchvision's default, which [C] leaves on
+    ground_px: tuple[int, int] = (122, 671)  # height, width [C]
+    aerial_px: tuple[int, int] = (122, 671)  # [C]; (256, 256) without polar, (320, 320) on VIGOR
+    polar: bool = True  # Tables I and II have both; never on VIGOR
+    elevation_deg: tuple[float, float] = (-32.7, 32.7)  # rows as fine as columns, CVUSA's share
+    footprint_m: float = 70.0  # not in the paper, which takes the files as they come
+    whole: bool = False  # the files squashed to these sizes, whatever they span, as the authors do
+    keep_rows: tuple[float, float] = (0.0, 1.0)  # of panoramas taken whole; CVACT's middle half
+    gle: str = "v2"  # section IV; "v1" is GeoDTR's, Table IV
+    descriptors: int = 8  # K, Table V
+    bottleneck: bool = True  # a flag of [C] that all published models set
+    hidden: int = 512  # [C]; 2048 in GLE v1
+    dropout: float = 0.3  # [C]
+    chsg: bool = True  # contrastive hard samples, section IV
+    copies_layout: str = "other"  # of the two copies; "same" is "S + same L" of Table VIII
+    copies_semantic: str = "other"  # "same" is "same S + L" of Table VIII
+    layout: str = "strong"  # mirror and quarter turns [C]; "weak": mirror; "none": as photographed
+    semantic: str = "strong"  # [C]
+    alpha: float = 10.0  # of the triplet loss [C]
+    beta: float = 5.0  # of the counterfactual loss [C]
+    counterfactual: float = 1.0  # its weight [C]; 0: off
+    sampling: str = "pairs"  # "aerial-first" on VIGOR [C]
+    batch: int = 32  # places; the loss sees 64 pairs with CHSG, Table VI
+    epochs: float = 200.0  # [C]
+    steps: int = 0  # 0: epochs decide
+    lr: float = 1e-4  # section V-A
+    weight_decay: float = 0.03  # [C], on all parameters
+    decay_vectors: bool = True
+    eps: float = 1e-6  # [C]
+    warmup_epochs: float = 5.0  # [C]
+    warmup_steps: int = 0  # for short trainings, with steps
+    schedule: str = "epochs"  # [C]: the first epoch trains at rate 0
+    clip_norm: float = 1.0  # [C]
+    amp: bool = True
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("ground_px", "aerial_px", "elevation_deg", "keep_rows"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        known = self.sampling in ("pairs", "aerial-first")
+        require(known, f"sampling must be pairs or aerial-first, got {self.sampling!r}.")
+        require(self.descriptors >= 1, f"descriptors must be at least 1, got {self.descriptors}.")
+        require(self.batch >= 2, f"batch must be 2 places or more, with CHSG too: {self.batch}.")
+        _simulation(self)  # refuses unknown words
+
+
+def views(config: Config) -> Views:
+    """Panoramas, north in the middle, and windows from above, unrolled or as they are."""
+    return aligned_views(config)
+
+
+def check(table: PairTable, config: Config) -> None:
+    """The polar view needs cameras in the middle of their aerial pictures."""
+    if config.polar:
+        require_centred(table, config.footprint_m)
+
+
+def build(config: Config) -> LayoutNetwork:
+    """Two branches that share nothing (section IV)."""
+    return LayoutNetwork(_branch(config, config.ground_px), _branch(config, config.aerial_px))
+
+
+def _branch(config: Config, size_px: tuple[int, int]) -> LayoutBranch:
+    encoder = EncoderSpec(hidden=config.hidden, dropout=config.dropout)
+    masks = layout_extractor(config.gle, config.descriptors, encoder, bottleneck=config.bottleneck)
+    return LayoutBranch(trunk(config.backbone, config.weights, config.drop_path), size_px, masks)
+
+
+def objective(model: LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """Triplets over all copies of all places, and masks against random ones (section IV)."""
+    copies = (batch, *batch.more)  # CHSG: the copies of a place are each other's negatives
+    ground = model.ground.layout(torch.cat([copy.ground for copy in copies]))
+    aerial = model.aerial.layout(torch.cat([copy.aerial for copy in copies]))
+    losses = {"triplet": soft_margin_triplet(ground.vector, aerial.vector, config.alpha)}
+    if config.counterfactual:
+        low = -1.0 if config.gle == "v1" else 0.0  # the range of the masks
+        fakes = [random_masks(side, low, 1.0, config.beta) for side in (aerial, ground)]
+        losses["counterfactual"] = config.counterfactual * (fakes[0] + fakes[1]) / 2
+    return losses
+
+
+def batches(
+    table: PairTable, config: Config, generator: torch.Generator, neighbours: object
+) -> Iterator[list[int]]:
+    """Random places; on VIGOR random aerial pictures."""
+    sampler = aerial_first if config.sampling == "aerial-first" else shuffled
+    return sampler(table, config.batch, generator)
+
+
+def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> tuple[PairPixels, ...]:
+    """LS, or the two copies of CHSG, on the finished views."""
+    return simulate(viewed(pair, views(config).aerial), _simulation(config), rng)
+
+
+def _simulation(config: Config) -> Simulation:
+    names = ("polar", "layout", "semantic", "copies_layout", "copies_semantic")
+    chosen = {name: getattr(config, name) for name in names}
+    return Simulation(**chosen, copies=2 if config.chsg else 1)
+
+
+def imported(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
+    """The authors' checkpoint by our names; it has a bottleneck's tensors even where it is off."""
+    tensors = geodtr_plus_tensors(state)
+    return {k: v for k, v in tensors.items() if config.bottleneck or ".bottleneck." not in k}
+
+
+def shown(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The settings that the shapes of the authors' tensors show."""
+    return sizes_shown(state, "GLE") | {"backbone": backbone_shown(state)}

@@ -1,0 +1,73 @@
+"""LS and CHSG: a pair in another layout and other colours, or two copies that are hard negatives.
+
+Layout simulation and semantic augmentation of GeoDTR (arXiv 2212.04074), and the contrastive hard
+samples generation of GeoDTR+ (arXiv 2308.09624, section IV and Table VIII): both copies get one
+layout, the second then gets another one on top, never the identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from crossview.errors import require
+from crossview.pairs.batch import PairPixels
+from crossview.views import semantic as colours
+from crossview.views.symmetries import Strength, Symmetry, simulated, symmetries
+
+Other = Literal["other", "same"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Simulation:
+    """What is drawn for a pair; the defaults are CHSG as published ("L + S")."""
+
+    polar: bool
+    layout: Strength = "strong"
+    semantic: colours.Strength = "strong"
+    copies: int = 2  # 1: LS
+    copies_layout: Other = "other"  # "same": both copies have one layout
+    copies_semantic: Other = "other"  # "same": both copies have the same colours
+    rounding: Literal["geodtr", "geodtr-plus"] = "geodtr-plus"
+
+    def __post_init__(self) -> None:
+        symmetries(self.layout)
+        colours.recipe(self.semantic)
+        for name in ("copies_layout", "copies_semantic"):
+            said = getattr(self, name)
+            require(said in ("other", "same"), f"{name} must be other or same, got {said!r}.")
+
+
+def simulate(pair: PairPixels, how: Simulation, rng: np.random.Generator) -> tuple[PairPixels, ...]:
+    """One or two copies of a viewed pair. Photos are mirrored, never turned."""
+    allowed = symmetries("weak" if pair.fov_deg < 360.0 and how.layout == "strong" else how.layout)
+    layout = _drawn(allowed, rng)
+    first = _recoloured(pair, how, rng)
+    if how.copies == 1:
+        return (_relaid(first, layout, how),)
+    second = first if how.copies_semantic == "same" else _recoloured(pair, how, rng)
+    second = _relaid(second, layout, how)
+    if how.copies_layout == "other" and len(allowed) > 1:
+        second = _relaid(second, _drawn(allowed[1:], rng), how)
+    return _relaid(first, layout, how), second
+
+
+def _drawn(allowed: Sequence[Symmetry], rng: np.random.Generator) -> Symmetry:
+    return allowed[int(rng.integers(len(allowed)))]
+
+
+def _recoloured(pair: PairPixels, how: Simulation, rng: np.random.Generator) -> PairPixels:
+    ground = colours.semantic(pair.ground, rng, how.semantic)
+    return replace(pair, ground=ground, aerial=colours.semantic(pair.aerial, rng, how.semantic))
+
+
+def _relaid(pair: PairPixels, change: Symmetry, how: Simulation) -> PairPixels:
+    """A mirror turns the heading's sign; a quarter turn of both views leaves it."""
+    ground, aerial = simulated(
+        pair.ground, pair.aerial, change, polar=how.polar, rounding=how.rounding
+    )
+    heading = -pair.heading_deg if change.mirror else pair.heading_deg
+    return replace(pair, ground=ground, aerial=aerial, heading_deg=heading)

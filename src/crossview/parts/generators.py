@@ -1,0 +1,149 @@
+"""Mask generators: a map of features in, K masks over its N positions out.
+
+Three of them, swappable: SAFA's bank (Shi et al., NeurIPS 2019), and the geometric layout
+extractors of GeoDTR (GLE v1, arXiv 2212.04074) and GeoDTR+ (GLE v2, arXiv 2308.09624). Written from
+the papers and their figures; the authors' code has no licence and was not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
+from torch import Tensor, nn
+
+from crossview.errors import require
+from crossview.parts.transformer import Encoder, EncoderSpec
+
+Squash = Literal["sigmoid", "hardtanh"]
+INITIAL_STD, INITIAL_BIAS = 0.005, 0.1  # of all three, in the released code
+
+
+class PerMask(nn.Module):
+    """One linear map per mask: [B, K, inputs] -> [B, K, outputs]."""
+
+    def __init__(self, masks: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(INITIAL_STD * torch.randn(masks, inputs, outputs))
+        self.bias = nn.Parameter(torch.full((masks, outputs), INITIAL_BIAS))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """See the class."""
+        return torch.einsum("bki,kio->bko", values, self.weight) + self.bias
+
+
+class MaskBank(nn.Module):
+    """SAFA: the mean (or largest) channel at each position, through two linear maps per mask.
+
+    [B, C, N] -> [B, N, K]. No activation anywhere. SAFA averages, the ports to VIGOR and CDE take
+    the largest.
+    """
+
+    def __init__(self, positions: int, masks: int, reduce: Literal["mean", "max"] = "mean") -> None:
+        super().__init__()
+        _check(masks, positions)
+        self.masks, self.reduce = masks, reduce
+        self.lower = PerMask(masks, positions, positions // 2)
+        self.upper = PerMask(masks, positions // 2, positions)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See the class."""
+        salient = features.mean(dim=1) if self.reduce == "mean" else features.amax(dim=1)
+        repeated = salient[:, None].expand(-1, self.masks, -1)
+        masks: Tensor = self.upper(self.lower(repeated))
+        return masks.transpose(1, 2)
+
+
+class DescriptorTokens(nn.Module):
+    """GLE v1: the K masks are the tokens of a transformer. [B, C, N] -> [B, N, K] in [-1, 1].
+
+    Tokens are made of the largest channel at each position, and know which channel it was.
+    ``positions`` must be even: the index of the channel is encoded in 2 (N / 2) numbers.
+    """
+
+    def __init__(self, positions: int, masks: int, spec: EncoderSpec) -> None:
+        super().__init__()
+        _check(masks, positions)
+        require(
+            positions % 2 == 0,
+            f"GLE v1 takes maps with an even number of positions, got {positions}.\n"
+            "Choose another picture size, or GLE v2.",
+        )
+        half = positions // 2
+        self.masks = masks
+        self.lower = PerMask(masks, positions, half)
+        self.index = PerMask(masks, positions, half)
+        nn.init.zeros_(self.index.bias)
+        self.encoder = Encoder(half, spec)
+        self.upper = PerMask(masks, half, positions)
+        self.dropout = nn.Dropout(spec.dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See the class; the channel's index lets no gradient through."""
+        salient, channel = features.float().max(dim=1)
+        where = channel.to(salient.dtype) / features.shape[1]
+        salient, where = (v[:, None].expand(-1, self.masks, -1) for v in (salient, where))
+        tokens = self.lower(salient) + F.hardtanh(self.index(where))
+        masks: Tensor = F.hardtanh(self.upper(self.encoder(self.dropout(tokens))))
+        return masks.transpose(1, 2)
+
+
+class PositionTokens(nn.Module):
+    """GLE v2: the N positions are the tokens of a transformer. [B, C, N] -> [B, N, K].
+
+    ``bottleneck``: two more linear maps over the positions, per mask, as in all published models.
+    ``squash`` "sigmoid": values in (0, 1), as released; "hardtanh": in [-1, 1], as in GLE v1.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        masks: int,
+        spec: EncoderSpec,
+        *,
+        bottleneck: bool = True,
+        squash: Squash = "sigmoid",
+    ) -> None:
+        super().__init__()
+        channels, positions = size
+        _check(masks, positions)
+        self.place = nn.Parameter(torch.zeros(1, positions, channels))
+        self.dropout = nn.Dropout(spec.dropout)
+        self.encoder = Encoder(channels, spec)
+        self.pointwise = nn.Linear(channels, masks)
+        self.bottleneck = nn.Sequential()
+        if bottleneck:
+            self.bottleneck.append(PerMask(masks, positions, positions // 2))
+            self.bottleneck.append(PerMask(masks, positions // 2, positions))
+        self.squash = squash
+
+    def forward(self, features: Tensor) -> Tensor:
+        """See the class."""
+        tokens = self.dropout(features.transpose(1, 2) + self.place)
+        masks = self.bottleneck(self.pointwise(self.encoder(tokens)).transpose(1, 2))
+        squashed = masks.sigmoid() if self.squash == "sigmoid" else F.hardtanh(masks)
+        return squashed.transpose(1, 2)
+
+
+def layout_extractor(
+    version: str, descriptors: int, spec: EncoderSpec, *, bottleneck: bool = True
+) -> Callable[[int, int], nn.Module]:
+    """GLE "v1" or "v2", for a map of so many channels and positions.
+
+    ``bottleneck`` is v2's; v1 has always had it. Raises InvalidValue for another version.
+    """
+    require(version in ("v1", "v2"), f"gle must be v1 or v2, got {version!r}.")
+
+    def made(channels: int, positions: int) -> nn.Module:
+        if version == "v1":
+            return DescriptorTokens(positions, descriptors, spec)
+        return PositionTokens((channels, positions), descriptors, spec, bottleneck=bottleneck)
+
+    return made
+
+
+def _check(masks: int, positions: int) -> None:
+    require(masks >= 1, f"descriptors must be at least 1, got {masks}.")
+    require(positions >= 2, f"a map of {positions} position is too small; use larger pictures.")

@@ -1,0 +1,29 @@
+"""Counterfactual learning of masks: what random masks would have said must differ from the vector.
+
+GeoDTR (arXiv 2212.04074) and GeoDTR+ (arXiv 2308.09624); constants are those of the released code.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
+from torch import Tensor
+
+from crossview.parts.layouts import Layout, modulated
+
+
+def counterfactual(vector: Tensor, fake: Tensor, beta: float = 5.0) -> Tensor:
+    """Mean of log(1 + exp(-beta d)), d = 2 - 2 cosine, over rows of unit [n, D] and their fakes."""
+    with torch.autocast(vector.device.type, enabled=False):
+        wide = torch.promote_types(vector.dtype, torch.float32)
+        distance = 2.0 - 2.0 * (vector.to(wide) * fake.to(wide)).sum(dim=1)
+        return F.softplus(-beta * distance).mean()
+
+
+def random_masks(layout: Layout, low: float, high: float, beta: float = 5.0) -> Tensor:
+    """:func:`counterfactual` against masks drawn anew, uniformly between ``low`` and ``high``.
+
+    The fakes are of the same features, which the gradient reaches by both ways.
+    """
+    masks = torch.empty_like(layout.masks, dtype=torch.float32).uniform_(low, high)
+    return counterfactual(layout.vector, modulated(layout.features, masks), beta)

@@ -1,0 +1,73 @@
+import cv2
+import numpy as np
+import pytest
+from tests.shared_data import shared
+
+from crossview.views.polar import authors_polar
+from crossview.views.semantic import RECIPES, semantic
+from crossview.views.symmetries import TURNS, Symmetry, first_column, simulated, symmetries
+
+
+@pytest.mark.parametrize("width", ["w48", "w50"])
+@pytest.mark.parametrize("version", ["geodtr", "geodtrplus"])
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("mirror", [False, True])
+def test_layouts_are_the_authors_exactly(width, version, turn, mirror):
+    official = np.load(shared("parity", "layout.npz"))
+    rounding = "geodtr" if version == "geodtr" else "geodtr-plus"
+    expected = f"{width}/{version}/mirror{int(mirror)}_{turn}"
+    ground = np.moveaxis(official[f"{width}/ground"], 0, -1)
+    for name, polar in (("aerial", False), ("aerial_polar", True)):
+        aerial = np.moveaxis(official[f"{width}/{name}"], 0, -1)
+        change = Symmetry(mirror, turn)
+        pair = simulated(ground, aerial, change, polar=polar, rounding=rounding)
+        for image, theirs in zip(pair, ("ground", name), strict=True):
+            assert np.array_equal(np.moveaxis(image, -1, 0), official[f"{expected}/{theirs}"])
+
+
+def test_version_2_turns_left_and_right_by_as_many_columns_and_version_1_does_not():
+    assert [first_column(turn, 671, "geodtr-plus") for turn in TURNS] == [0, 504, 167, 335]
+    assert first_column("left", 671, "geodtr") == 503
+
+
+def test_strong_weak_and_none_have_eight_two_and_one():
+    assert [len(symmetries(s)) for s in ("strong", "weak", "none")] == [8, 2, 1]
+    assert all(symmetries(s)[0] == Symmetry() for s in ("strong", "weak", "none"))
+
+
+def test_a_turned_picture_unrolls_to_the_unrolled_picture_turned():
+    coarse = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    aerial = cv2.resize(coarse, (64, 64), interpolation=cv2.INTER_CUBIC)
+    for turn in TURNS[1:]:
+        before = authors_polar(aerial, 16, 64)
+        turned, square = simulated(before, aerial, Symmetry(turn=turn), polar=False)
+        again = authors_polar(square, 16, 64)  # their centre lies half a pixel off: not the same
+        assert np.abs(again - turned).mean() < 0.2 * np.abs(again - before).mean()
+
+
+@pytest.mark.parametrize("strength", RECIPES)
+def test_colours_are_seeded_and_leave_the_picture_alone(strength):
+    picture = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    before = picture.copy()
+    one, two = (semantic(picture, np.random.default_rng(3), strength) for _ in range(2))
+    assert np.array_equal(one, two)
+    assert np.array_equal(picture, before)
+    assert np.array_equal(one, picture) == (strength == "none")
+    assert one is not picture
+
+
+def test_strong_blurs_down_the_columns_only():
+    picture = np.zeros((9, 9, 3), np.uint8)
+    picture[4, 4] = 255
+    for seed in range(5):
+        spread = semantic(picture, np.random.default_rng(seed), "strong").max(axis=2) > 0
+        assert not spread[:, [0, 1, 2, 3, 5, 6, 7, 8]].any()
+
+
+def test_grey_and_four_bits_come_one_time_in_five():
+    picture = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    grey = 0
+    for seed in range(400):
+        changed = semantic(picture, np.random.default_rng(seed), "strong")
+        grey += bool((changed.max(axis=2) == changed.min(axis=2)).all())
+    assert 55 < grey < 105
