@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossview.errors import BadData, InvalidValue, UnknownName
+from crossview.pairs.listing import Counts, Part, differences
 from crossview.pairs.pages import PageRef
+from crossview.pairs.rows import PARQUET
 
 if TYPE_CHECKING:
     from crossview.pairs.table import PairTable
@@ -21,7 +23,31 @@ METHODS = {
     "safa": "crossview.methods.safa",
     "sample4geo": "crossview.methods.sample4geo",
 }
-DATASETS = ("pairs", "town")
+BENCHMARKS: dict[str, tuple[str, dict[str, Any]]] = {  # name: page, what load is told
+    "cvusa": ("crossview.datasets.cvusa", {}),
+    "cvusa-cleaned": ("crossview.datasets.cvusa", {"cleaned": True}),
+    "cvact": ("crossview.datasets.cvact", {}),
+    "vigor-same": ("crossview.datasets.vigor", {"area": "same"}),
+    "vigor-cross": ("crossview.datasets.vigor", {"area": "cross"}),
+    "vigor-same-corrected": ("crossview.datasets.vigor", {"area": "same", "corrected": True}),
+    "vigor-cross-corrected": ("crossview.datasets.vigor", {"area": "cross", "corrected": True}),
+    **{
+        f"university-1652{name}": (
+            "crossview.datasets.university",
+            {"query": query, "reference": reference},
+        )
+        for name, query, reference in (
+            ("", "drone", "satellite"),
+            ("-satellite-to-drone", "satellite", "drone"),
+            ("-street-to-satellite", "street", "satellite"),
+            ("-satellite-to-street", "satellite", "street"),
+            ("-street-to-drone", "street", "drone"),
+            ("-drone-to-street", "drone", "street"),
+        )
+    },
+}
+DATASETS = ("pairs", "town", *BENCHMARKS)
+TABLES = (".csv", *PARQUET)
 RENDERED_LICENCE = "Apache-2.0, like crossview: every picture was rendered by it"
 INFO_KEYS = ("synthetic", "training_data", "licence", "notes")
 
@@ -33,6 +59,7 @@ class Data:
     name: str  # as given
     tables: Mapping[str, PairTable]  # by split
     info: Mapping[str, Any]  # INFO_KEYS: carried into the exported model
+    differs: tuple[str, ...] = ()  # where its numbers are not the official ones
 
 
 def method_page(name: str) -> PageRef:
@@ -47,22 +74,60 @@ def method_page(name: str) -> PageRef:
     return PageRef(METHODS[name])
 
 
-def open_data(name: str) -> Data:
-    """``pairs:FILE.csv`` (or just ``FILE.csv``), ``town`` or ``town:FOLDER``.
+@dataclass(frozen=True)
+class Benchmark:
+    """An official data set: its page, and what the page is told for this name."""
 
-    A file ``pairs.json`` beside the CSV may say what the pictures are: ``training_data`` and
+    name: str
+    page: Any
+    options: Mapping[str, Any]
+
+    def load(self, root: Path, *, check_files: bool = True) -> dict[str, PairTable]:
+        """The tables by split."""
+        tables: dict[str, PairTable] = self.page.load(
+            root, check_files=check_files, **self.options
+        )
+        return tables
+
+    def counts(self) -> dict[str, Counts]:
+        """The official numbers by split."""
+        official: dict[str, Counts] = self.page.counts(**self.options)
+        return official
+
+    def layout(self, root: Path) -> list[Part]:
+        """The lists and folders that it consists of."""
+        parts: list[Part] = self.page.layout(root, **self.options)
+        return parts
+
+
+def benchmark(name: str) -> Benchmark:
+    """An official data set by name."""
+    if name not in BENCHMARKS:
+        raise UnknownName("data set", name, BENCHMARKS)
+    module, options = BENCHMARKS[name]
+    return Benchmark(name, PageRef(module).load(), options)
+
+
+def open_data(name: str, *, check_files: bool = True) -> Data:
+    """``NAME:ROOT`` of a benchmark, ``pairs:FILE`` (or just ``FILE.csv``), ``town[:FOLDER]``.
+
+    Every picture that a benchmark's lists name must be there, unless ``check_files`` is False. A
+    file ``pairs.json`` beside a table of pairs may say what the pictures are: ``training_data`` and
     ``licence`` (sentences), ``synthetic`` (true for pictures that are not of Earth), ``notes``.
     """
-    from crossview.datasets import pairs
-
     kind, _, root = name.partition(":")
-    if name.endswith(".csv") and kind not in DATASETS:
+    if kind not in DATASETS and name.lower().endswith(TABLES):
         kind, root = "pairs", name
     if kind not in DATASETS:
         raise UnknownName("data set", kind, DATASETS)
-    if kind == "pairs" and not root:
-        raise InvalidValue("Data 'pairs' needs a file, as in --data pairs:path/to/pairs.csv")
+    if kind != "town" and not root:
+        where = "path/to/pairs.csv" if kind == "pairs" else "path/to/its/folder"
+        raise InvalidValue(f"Data {kind!r} needs a place, as in --data {kind}:{where}")
     path = Path(root).expanduser()
+    if kind in BENCHMARKS:
+        return _benchmark_data(name, benchmark(kind), path, check_files)
+    from crossview.datasets import pairs
+
     if kind == "town":
         from crossview.worlds.pairs import ensure_pairs
 
@@ -70,6 +135,22 @@ def open_data(name: str) -> Data:
     elif path.is_dir():
         path = path / "pairs.csv"
     return Data(name=name, tables=pairs.load(path), info=_info(path, kind))
+
+
+def _benchmark_data(name: str, official: Benchmark, root: Path, check_files: bool) -> Data:
+    if not root.is_dir():
+        raise BadData(
+            f"No folder {root} with {official.name}.\n"
+            "How to get it and what it should look like: docs/datasets.md"
+        )
+    tables = official.load(root, check_files=check_files)
+    info = {
+        "training_data": official.name,
+        "licence": f"pictures: {official.page.LICENCE}",
+        "synthetic": False,
+    }
+    differs = tuple(differences(tables, official.counts()))
+    return Data(name=name, tables=tables, info=info, differs=differs)
 
 
 def make_config(page: Any, values: Mapping[str, Any]) -> Any:

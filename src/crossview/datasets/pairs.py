@@ -1,19 +1,19 @@
-"""pairs.csv: anyone's own pictures, one line per relation between a ground and an aerial one.
+"""Anyone's own pictures: a CSV or Parquet file, one row per relation of a ground and an aerial one.
 
-Columns (a header line is needed; * = must be present):
-``ground``*, ``aerial``*  files, relative to the CSV's folder or absolute
+Columns (* = must be present; a CSV needs a header line):
+``ground``*, ``aerial``*  files, relative to the table's folder or absolute
 ``split``          train (default), val or test
 ``relation``       match (default) or ignore: a near-miss that is neither right nor wrong
 ``ground_lat``, ``ground_lon``, ``aerial_lat``, ``aerial_lon``   WGS84 degrees
 ``metres_per_px``* of the aerial picture, on the ground;  ``up_bearing_deg`` (default 0) of its up
 ``heading_deg``    azimuth of the ground picture's middle from true north;  ``fov_deg`` horizontal
 ``kind``           panorama or perspective (default: panorama unless fov_deg is given below 360)
-Empty cells are unknown. Only the table is read here; no picture is opened.
+Empty cells are unknown. In GeoParquet points may stand for the coordinates (``pairs.rows``). Only
+the table is read here; no picture is opened.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ import numpy as np
 
 from crossview.errors import BadData
 from crossview.pairs.cells import choice, number
+from crossview.pairs.rows import read_rows
 from crossview.pairs.table import KINDS, PairTable
 
 SPLITS = ("train", "val", "test")
@@ -52,28 +53,22 @@ class _Split:
 
 
 def load(path: Path) -> dict[str, PairTable]:
-    """The tables of ``train``, ``val`` and ``test``, as far as the CSV has them.
+    """The tables of ``train``, ``val`` and ``test``, as far as the file has them.
 
     Errors (BadData) name the file and the line.
     """
     splits: dict[str, _Split] = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restkey="")
-            _check_header(path, reader.fieldnames)
-            for cells in reader:
-                _add(splits, cells, f"{path}, line {reader.line_num}")
-    except FileNotFoundError as problem:
-        raise BadData(f"No table of pairs at {path}.") from problem
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise BadData(f"{path} cannot be read as a CSV in UTF-8: {problem}") from problem
+    table = read_rows(path)
+    _check_header(path, table.names)
+    for where, cells in table.rows:
+        _add(splits, cells, where)
+    _check_leaks(path, splits)
     if not any(split.match for split in splits.values()):
         raise BadData(f"{path} has no row with relation match; nothing to train on.")
     return {name: _table(split, path.parent) for name, split in splits.items() if split.match}
 
 
-def _check_header(path: Path, names: Any) -> None:
-    names = list(names or [])
+def _check_header(path: Path, names: list[str]) -> None:
     if missing := [name for name in NEEDED if name not in names]:
         raise BadData(
             f"{path}, line 1: columns {', '.join(missing)} are missing; found {', '.join(names)}.\n"
@@ -85,10 +80,7 @@ def _check_header(path: Path, names: Any) -> None:
         )
 
 
-def _add(splits: dict[str, _Split], cells: dict[str, Any], where: str) -> None:
-    if None in cells.values() or "" in cells:
-        raise BadData(f"{where}: more or fewer cells than the header has.")
-    texts = {name: str(value).strip() for name, value in cells.items()}
+def _add(splits: dict[str, _Split], texts: dict[str, str], where: str) -> None:
     split = splits.setdefault(choice("split", texts.get("split", ""), SPLITS, where), _Split())
     numbers = {
         name: number(name, texts.get(name, ""), limits, where) for name, limits in NUMBERS.items()
@@ -108,7 +100,19 @@ def _add(splits: dict[str, _Split], cells: dict[str, Any], where: str) -> None:
     known, other = (split.match, split.ignore)[:: 1 if relation == "match" else -1]
     if pair in other:
         raise BadData(f"{where}: {' and '.join(pair)} are a match in one line, ignored in another.")
+    if pair in known:
+        raise BadData(f"{where}: {' and '.join(pair)} are there twice.")
     known[pair] = None
+
+
+def _check_leaks(path: Path, splits: dict[str, _Split]) -> None:
+    """A ground picture to train on must not be one to measure on."""
+    for name in set(splits) - {"train"} if "train" in splits else ():
+        if both := splits["train"].ground.keys() & splits[name].ground.keys():
+            raise BadData(
+                f"{path}: {min(both)} is in split train and in split {name} "
+                f"({len(both)} such pictures)."
+            )
 
 
 def _same(known: dict[str, dict[str, Any]], file: str, facts: dict[str, Any], where: str) -> None:
@@ -142,4 +146,5 @@ def _table(split: _Split, folder: Path) -> PairTable:
         heading_deg=column(split.ground, "heading_deg"),
         fov_deg=column(split.ground, "fov_deg"),
         perspective=column(split.ground, "perspective").astype(bool),
+        root=folder,
     )

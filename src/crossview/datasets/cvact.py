@@ -1,0 +1,142 @@
+"""CVACT: panoramas and satellite pictures of Canberra (Liu and Li, OriCNN, CVPR 2019).
+
+35,532 pairs to train on (of which one picture was never published: 35,531), 8,884 to validate, and
+92,802 to test. Panoramas 1664 x 832 with north in the middle column; satellite pictures 1200 x 1200
+of zoom 20, centred on the camera, north up. Coordinates: UTM, zone 55 south.
+The 5-metre rule of its authors for the test split is a matter of evaluation (metres between the
+places of this table). The access to the pictures and their licence: docs/datasets.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossview.errors import BadData
+from crossview.geo.projected import latlon_of
+from crossview.pairs.listing import (
+    HELP,
+    Counts,
+    Part,
+    files_in,
+    mercator_px_m,
+    once,
+    require_files,
+    table_of,
+)
+from crossview.pairs.matlab import indices, read_matlab, texts
+from crossview.pairs.table import Floats, PairTable
+
+LICENCE = "research; asked for at the authors (docs/datasets.md)"
+LISTS = "ACT_data.mat"
+SMALL, TEST = "ANU_data_small", "ANU_data_test"
+GROUND, AERIAL = "streetview/{}_grdView.jpg", "satview_polish/{}_satView_polish.jpg"
+SETS = {"train": ("trainSet", "trainInd"), "val": ("valSet", "valInd")}
+NEVER_PUBLISHED = 1  # pictures of the training list
+CRS, ZOOM = "EPSG:32755", 20
+EASTING, NORTHING = (100_000.0, 900_000.0), (1_100_000.0, 10_000_000.0)
+OFFICIAL = {"train": 35_531, "val": 8_884, "test": 92_802}
+
+
+def counts() -> dict[str, Counts]:
+    """The official numbers of pairs."""
+    return {name: Counts(ground=n, aerial=n, pairs=n) for name, n in OFFICIAL.items()}
+
+
+def layout(root: Path) -> list[Part]:
+    """What there should be below ``root``."""
+    parts = [Part(path=LISTS, holds="ids, coordinates and splits")]
+    for folder, files in ((SMALL, 0), (TEST, OFFICIAL["test"])):
+        for pattern in (GROUND, AERIAL):
+            path, _, name = f"{folder}/{pattern}".rpartition("/")
+            holds = "panoramas" if pattern == GROUND else "satellite pictures"
+            parts.append(Part(path=path, holds=f"{holds} {name.format('ID')}", files=files))
+    return parts
+
+
+def load(root: Path, *, check_files: bool = True) -> dict[str, PairTable]:
+    """``train`` and ``val``, and ``test`` where its folder is there; BadData names file and row.
+
+    ``test`` is every id of which both pictures are in the folder, sorted: the rule by which recent
+    papers count 92,802. ``check_files``: whether the pictures of the others must be there.
+    """
+    path = root / LISTS
+    mat = read_matlab(path, ("panoIds", "utm", *(name for name, _ in SETS.values())))
+    names = texts(path, mat, "panoIds")
+    places = _places(path, names, np.asarray(mat["utm"], dtype=np.float64))
+    tables = {}
+    for split, (name, field) in SETS.items():
+        rows = indices(path, mat, name, field, len(names))
+        wheres = [f"{path}, {name}.{field}, row {n}" for n in range(1, len(rows) + 1)]
+        once(zip(wheres, (names[row] for row in rows), strict=True), "id")
+        if check_files:
+            rows = _present(root, names, rows, wheres, NEVER_PUBLISHED if split == "train" else 0)
+        tables[split] = _table(root, SMALL, names, places, rows)
+    if (root / TEST).is_dir():
+        tables["test"] = _table(root, TEST, names, places, _test_rows(root, names))
+    return tables
+
+
+def _present(
+    root: Path, names: list[str], rows: list[int], wheres: list[str], tolerated: int
+) -> list[int]:
+    """The rows whose two pictures are there; BadData if more than ``tolerated`` lack one."""
+    patterns = [(root / SMALL / p).parent for p in (GROUND, AERIAL)]
+    there = [files_in(folder) for folder in patterns]
+    kept, files = [], []
+    for row, where in zip(rows, wheres, strict=True):
+        pair = [root / SMALL / p.format(names[row]) for p in (GROUND, AERIAL)]
+        if all(path.name in held for path, held in zip(pair, there, strict=True)):
+            kept.append(row)
+        else:
+            files += [(where, path) for path in pair]
+    if len(rows) - len(kept) > tolerated:
+        require_files(files)
+    return kept
+
+
+def _test_rows(root: Path, names: list[str]) -> list[int]:
+    stems = []
+    for pattern in (GROUND, AERIAL):
+        path = root / TEST / pattern
+        end = path.name.removeprefix("{}")
+        stems.append({n.removesuffix(end) for n in files_in(path.parent) if n.endswith(end)})
+    if not (both := sorted(stems[0] & stems[1])):
+        raise BadData(f"{root / TEST}: no id has both of its pictures; the split is empty.\n{HELP}")
+    row_of = {name: row for row, name in enumerate(names)}
+    if unknown := [name for name in both if name not in row_of]:
+        raise BadData(f"{root / TEST}: {unknown[0]} is no id of {root / LISTS} ({len(names)} ids).")
+    return [row_of[name] for name in both]
+
+
+def _table(root: Path, folder: str, names: list[str], places: Floats, rows: list[int]) -> PairTable:
+    some = [names[row] for row in rows]
+    here = places[rows].reshape(-1, 2)
+    known: dict[str, Any] = {"ground_latlon": here, "aerial_latlon": here, "root": root}
+    return table_of(
+        [root / folder / GROUND.format(name) for name in some],
+        [root / folder / AERIAL.format(name) for name in some],
+        [(i, i) for i in range(len(some))],
+        metres_per_px=mercator_px_m(here[:, 0], ZOOM),
+        heading_deg=0.0,
+        fov_deg=360.0,
+        **known,
+    )
+
+
+def _places(path: Path, names: list[str], utm: Floats) -> Floats:
+    """[N, 2] degrees of [N, 2] metres in either order: northings are the larger ones."""
+    if utm.shape != (len(names), 2):
+        raise BadData(f"{path}: utm has shape {list(utm.shape)}; expected {[len(names), 2]}.")
+    east, north = np.sort(utm, axis=1).T
+    wrong = ~((EASTING[0] <= east) & (east <= EASTING[1]))
+    wrong |= ~((NORTHING[0] <= north) & (north <= NORTHING[1]))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise BadData(
+            f"{path}, utm, row {row + 1} ({names[row]}): {utm[row].tolist()} is no easting and "
+            f"northing of {CRS} in metres."
+        )
+    return latlon_of(CRS, east, north)

@@ -1,0 +1,110 @@
+"""CVUSA: panoramas and aerial pictures from all over the USA (Workman et al., ICCV 2015).
+
+The subset and lists of Zhai et al., CVPR 2017 (``CVPR_subset``), which every paper uses: 35,532
+pairs to train on; the 8,884 of the validation list are what papers test on, so they are ``test``.
+Panoramas 1232 x 224 with north in the middle column; aerial pictures 750 x 750 of zoom 19, north
+up. Ids are numbers of 7 digits; row id - 1 of ``split_locations/all.csv`` says where. The access
+to the pictures and their licence: docs/datasets.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossview.errors import BadData
+from crossview.pairs.listing import (
+    Counts,
+    Part,
+    mercator_px_m,
+    once,
+    place,
+    require_files,
+    rows_of,
+    table_of,
+)
+from crossview.pairs.table import Floats, PairTable
+
+LICENCE = "research; asked for at the authors (docs/datasets.md)"
+LISTS = {"train": "splits/train-19zl.csv", "test": "splits/val-19zl.csv"}
+CLEANED = "-cleaned"  # what crossview data dedup adds to the name of a list
+LOCATIONS = "split_locations/all.csv"
+ZOOM = 19
+OFFICIAL = {"train": 35_532, "test": 8_884}
+PICTURES = sum(OFFICIAL.values())
+
+
+def counts(cleaned: bool = False) -> dict[str, Counts]:
+    """The official numbers; of cleaned lists there are none (GeoDTR+ kept 34,769 to train on)."""
+    if cleaned:
+        return {}
+    return {name: Counts(ground=n, aerial=n, pairs=n) for name, n in OFFICIAL.items()}
+
+
+def layout(root: Path, cleaned: bool = False) -> list[Part]:
+    """What there should be below ``root``."""
+    lists = [Part(path=_list(split, cleaned), holds=f"list of split {split}") for split in LISTS]
+    return [
+        *lists,
+        Part(path="bingmap/19", holds="aerial pictures ID.jpg", files=PICTURES),
+        Part(path="streetview/panos", holds="panoramas ID.jpg", files=PICTURES),
+        Part(path=LOCATIONS, holds="where each pair was taken", needed=False),
+    ]
+
+
+def load(root: Path, *, check_files: bool = True, cleaned: bool = False) -> dict[str, PairTable]:
+    """The tables ``train`` and ``test``; BadData names the list and the row.
+
+    ``cleaned``: from the lists that ``crossview data dedup`` wrote. Without the locations, places
+    and metres per pixel are unknown. ``check_files``: whether every named picture must be there.
+    """
+    places = _places(root / LOCATIONS)
+    return {split: _table(root, _list(split, cleaned), places, check_files) for split in LISTS}
+
+
+def _list(split: str, cleaned: bool) -> str:
+    name = LISTS[split]
+    return name.replace(".csv", f"{CLEANED}.csv") if cleaned else name
+
+
+def _table(root: Path, name: str, places: Floats | None, check_files: bool) -> PairTable:
+    rows = rows_of(root / name, 3)
+    numbers = [_number(where, cells) for where, cells in rows]
+    once(((where, str(n)) for (where, _), n in zip(rows, numbers, strict=True)), "id")
+    aerial = [root / cells[0] for _, cells in rows]
+    ground = [root / cells[1] for _, cells in rows]
+    if check_files:
+        wheres = [where for where, _ in rows]
+        require_files([*zip(wheres, aerial, strict=True), *zip(wheres, ground, strict=True)])
+    known: dict[str, Any] = {"heading_deg": 0.0, "fov_deg": 360.0, "root": root}
+    if places is not None:
+        if (beyond := max(numbers)) > len(places):
+            where = rows[numbers.index(beyond)][0]
+            raise BadData(
+                f"{where}: id {beyond}, but {root / LOCATIONS} has {len(places)} rows only."
+            )
+        here = places[np.array(numbers) - 1]
+        known |= {"aerial_latlon": here[:, :2], "ground_latlon": here[:, 2:]}
+        known |= {"metres_per_px": mercator_px_m(here[:, 0], ZOOM)}
+    return table_of(ground, aerial, [(i, i) for i in range(len(rows))], **known)
+
+
+def _number(where: str, cells: list[str]) -> int:
+    """The id of a row: the stem of both of its pictures, a number from 1."""
+    aerial, ground = Path(cells[0]).stem, Path(cells[1]).stem
+    if not aerial.isdecimal() or int(aerial) < 1:
+        raise BadData(f"{where}: {cells[0]} is named by no id; expected bingmap/19/0000001.jpg.")
+    if aerial != ground:
+        raise BadData(f"{where}: {aerial} has no partner; the panorama is {ground}.")
+    return int(aerial)
+
+
+def _places(path: Path) -> Floats | None:
+    """[ids, 4] degrees: aerial latitude and longitude, ground latitude and longitude."""
+    if not path.is_file():
+        return None
+    rows = rows_of(path, 5)
+    places = [[*place(c[0], c[1], where), *place(c[2], c[3], where)] for where, c in rows]
+    return np.array(places, dtype=np.float64)

@@ -1,0 +1,114 @@
+"""University-1652: buildings from satellite, drone and street (Zheng, Wei, Yang, ACM MM 2020).
+
+1,652 buildings of 72 universities; the folder of a picture names its building, and every picture of
+one building matches every other. 701 buildings to train on, 701 others to ask for, among galleries
+of 951 (drone, satellite) and 793 (street): those without a query are distractors. In every
+direction the lower view is the ground side; from above, the queries are the aerial side.
+Neither places nor headings are published. Access and licence: docs/datasets.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crossview.errors import BadData
+from crossview.pairs.listing import HELP, Counts, Part, table_of
+from crossview.pairs.table import PairTable
+
+LICENCE = "research only, not to be passed on (docs/datasets.md)"
+HEIGHT = ("street", "drone", "satellite")  # from low to high
+QUERIES = {"drone": 37_855, "satellite": 701, "street": 2_579}
+GALLERIES = {"drone": 51_355, "satellite": 951, "street": 2_921}
+TRAINING = {"drone": 37_854, "satellite": 701, "street": 0}  # of streets the number is not stated
+PICTURES = {".jpg", ".jpeg", ".png"}
+
+
+def counts(query: str, reference: str) -> dict[str, Counts]:
+    """The official numbers of pictures; a drone's picture matches the one satellite picture."""
+    train, test = {v: TRAINING[v] for v in HEIGHT}, {**GALLERIES, query: QUERIES[query]}
+    low, high = sorted((query, reference), key=HEIGHT.index)
+    once = {"drone", "satellite"} == {query, reference}
+    return {
+        "train": Counts(ground=train[low], aerial=train[high], pairs=train[low] if once else 0),
+        "test": Counts(ground=test[low], aerial=test[high], pairs=0),
+    }
+
+
+def layout(root: Path, query: str, reference: str) -> list[Part]:
+    """What there should be below ``root``; folders of folders, one of which is a building."""
+    return [
+        *(Part(path=f"train/{v}", holds="a folder per building") for v in (query, reference)),
+        Part(path=f"test/query_{query}", holds="a folder per building", files=701),
+        Part(
+            path=f"test/gallery_{reference}",
+            holds="a folder per building",
+            files=793 if reference == "street" else 951,
+        ),
+    ]
+
+
+def load(
+    root: Path, *, check_files: bool = True, query: str, reference: str
+) -> dict[str, PairTable]:
+    """``train`` and ``test`` for queries of one view and references of another.
+
+    BadData names the folder. The pictures are what is there, so ``check_files`` changes nothing.
+    """
+    train = [_buildings(root / "train" / view) for view in (query, reference)]
+    both = sorted(set(train[0]) & set(train[1]))
+    if not both:
+        raise BadData(f"{root / 'train'}: no building has both {query} and {reference} pictures.")
+    asked = _buildings(root / "test" / f"query_{query}")
+    gallery = _buildings(root / "test" / f"gallery_{reference}")
+    if alone := sorted(set(asked) - set(gallery)):
+        raise BadData(
+            f"{root / 'test' / f'query_{query}' / alone[0]} has no partner in "
+            f"gallery_{reference} ({len(alone)} such buildings).\n{HELP}"
+        )
+    trained = [{name: one[name] for name in both} for one in train]
+    return {
+        "train": _table(root, query, reference, *trained),
+        "test": _table(root, query, reference, asked, gallery),
+    }
+
+
+def _buildings(folder: Path) -> dict[str, list[Path]]:
+    """Pictures by building, both sorted by name; files beside the folders are not looked at."""
+    try:
+        inner = sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError as problem:
+        raise BadData(f"No folder {folder}, where the official layout has it.\n{HELP}") from problem
+    held = {
+        path.name: sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES)
+        for path in inner
+    }
+    if empty := [name for name, pictures in held.items() if not pictures]:
+        raise BadData(f"{folder / empty[0]} holds no picture.")
+    if not held:
+        raise BadData(f"{folder} holds no building; an empty split cannot be used.")
+    return held
+
+
+def _table(
+    root: Path,
+    query: str,
+    reference: str,
+    asked: dict[str, list[Path]],
+    gallery: dict[str, list[Path]],
+) -> PairTable:
+    upward = HEIGHT.index(query) < HEIGHT.index(reference)
+    low, high = (asked, gallery) if upward else (gallery, asked)
+    ground = [path for name in low for path in low[name]]
+    aerial = [path for name in high for path in high[name]]
+    g, a = _rows(low), _rows(high)
+    pairs = [(i, j) for name in low if name in high for i in g[name] for j in a[name]]
+    queries = "ground" if upward else "aerial"
+    return table_of(ground, aerial, pairs, perspective=True, queries=queries, root=root)
+
+
+def _rows(held: dict[str, list[Path]]) -> dict[str, range]:
+    rows, start = {}, 0
+    for name, pictures in held.items():
+        rows[name] = range(start, start + len(pictures))
+        start += len(pictures)
+    return rows

@@ -1,0 +1,150 @@
+"""Official lists and folders as tables, or an error that names the list and the row."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossview.errors import BadData
+from crossview.pairs.cells import number
+from crossview.pairs.table import Floats, Ints, PairTable
+
+HELP = "To see all that is there and all that is missing: crossview data check NAME --root DIR"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many pictures and matches a split officially has; 0: not stated by its authors."""
+
+    ground: int
+    aerial: int
+    pairs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A list or folder that a data set consists of."""
+
+    path: str  # below the root; alternatives of other published layouts after " or "
+    holds: str
+    files: int = 0  # official number of files in a folder; 0: a list, or not stated
+    needed: bool = True
+
+
+def differences(tables: Mapping[str, PairTable], official: Mapping[str, Counts]) -> Iterator[str]:
+    """A sentence for each number that is not the official one."""
+    for split, counts in official.items():
+        if split not in tables:
+            continue
+        table = tables[split]
+        there = {"ground": len(table.ground), "aerial": len(table.aerial), "pairs": len(table)}
+        for what, number_there in there.items():
+            expected = getattr(counts, what)
+            if expected and number_there != expected:
+                name = "matches" if what == "pairs" else f"{what} pictures"
+                yield f"split {split} has {number_there:,} {name}; officially {expected:,}"
+
+
+def rows_of(path: Path, columns: int, separator: str | None = ",") -> list[tuple[str, list[str]]]:
+    """The rows of a list without a header, each with the words "FILE, line N".
+
+    BadData: no such list, an empty one, a row with another number of columns.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as problem:
+        raise BadData(f"No list at {path}, where the official layout has it.\n{HELP}") from problem
+    except (OSError, UnicodeDecodeError) as problem:
+        raise BadData(f"{path} cannot be read as a list in UTF-8: {problem}") from problem
+    rows = []
+    for line, text in enumerate(lines, 1):
+        cells = [cell.strip() for cell in text.split(separator)]
+        if not any(cells):
+            continue
+        if len(cells) != columns:
+            raise BadData(f"{path}, line {line}: {len(cells)} columns; expected {columns}.")
+        rows.append((f"{path}, line {line}", cells))
+    if not rows:
+        raise BadData(f"{path} is empty; an empty split cannot be used.")
+    return rows
+
+
+def once(names: Iterable[tuple[str, str]], what: str) -> dict[str, int]:
+    """Names to positions; ``names`` come as (where, name). BadData if one comes twice."""
+    seen: dict[str, int] = {}
+    first: dict[str, str] = {}
+    for position, (where, name) in enumerate(names):
+        if name in seen:
+            raise BadData(f"{where}: {what} {name} is there twice, first at {first[name]}.")
+        seen[name], first[name] = position, where
+    return seen
+
+
+def place(lat: str, lon: str, where: str) -> tuple[float, float]:
+    """Latitude and longitude in degrees; BadData if out of range or no numbers."""
+    for name, text in (("latitude", lat), ("longitude", lon)):
+        if not text:
+            raise BadData(f"{where}: the {name} is empty.")
+    return (
+        number("latitude", lat, (-90.0, 90.0), where),
+        number("longitude", lon, (-180.0, 180.0), where),
+    )
+
+
+def require_files(files: Sequence[tuple[str, Path]]) -> None:
+    """BadData unless all files, given with where they are named, are there.
+
+    Folders are listed once each, so that 100,000 files cost a second.
+    """
+    there = {folder: files_in(folder) for folder in {path.parent for _, path in files}}
+    absent = [(where, path) for where, path in files if path.name not in there[path.parent]]
+    if absent:
+        where, path = absent[0]
+        others = f", and {len(absent) - 1} more" if len(absent) > 1 else ""
+        raise BadData(
+            f"{where}: {path} is named but is not there{others} (of {len(files)} files).\n{HELP}"
+        )
+
+
+def files_in(folder: Path) -> set[str]:
+    """Names in a folder; none if there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
+    except OSError:
+        return set()
+
+
+def table_of(ground: Sequence[Path], aerial: Sequence[Path], pairs: Any, **known: Any) -> PairTable:
+    """A PairTable of which only some things are ``known``: the rest is unknown, up is north.
+
+    ``heading_deg`` and ``perspective`` may be one value for all ground pictures.
+    """
+    g, a = len(ground), len(aerial)
+    shapes: dict[str, tuple[int, ...]] = {"ground_latlon": (g, 2), "aerial_latlon": (a, 2)}
+    shapes |= {"metres_per_px": (a,), "heading_deg": (g,), "fov_deg": (g,), "up_bearing_deg": (a,)}
+    values: dict[str, Any] = {"up_bearing_deg": 0.0, **known}
+    for name, shape in shapes.items():
+        given = np.asarray(values.get(name, np.nan), dtype=np.float64)
+        values[name] = np.broadcast_to(given, shape).copy()
+    photo = np.broadcast_to(np.asarray(values.get("perspective", False), dtype=bool), (g,)).copy()
+    values["perspective"] = photo
+    values["ignored"] = _relation(values.get("ignored", ()))
+    return PairTable(ground=tuple(ground), aerial=tuple(aerial), pairs=_relation(pairs), **values)
+
+
+def mercator_px_m(lat: Floats, zoom: int) -> Floats:
+    """[N] ground metres per pixel of Web Mercator tiles of 256 pixels at latitudes ``lat``."""
+    from crossview.geo.mercator import nominal_px_m
+
+    metres: Floats = nominal_px_m(zoom) * np.cos(np.radians(lat))
+    return metres
+
+
+def _relation(pairs: Any) -> Ints:
+    return np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
