@@ -36,8 +36,15 @@ class Ranks:
 
         Near-misses count if ``relation.near_counts``.
         """
-        worse = self.above + self.near_above if self.relation.near_counts else self.above
-        return self._best(worse)
+        return self._best(self.worse())
+
+    def of_queries_without(self, gone: Ints) -> Ints:
+        """[Q] as :meth:`of_queries`, ``gone`` [P] references above each match taken out."""
+        return self._best(self.worse() - gone)
+
+    def worse(self) -> Ints:
+        """[P] references that count against each match."""
+        return self.above + self.near_above if self.relation.near_counts else self.above
 
     def leaving_near_misses_out(self) -> Ints:
         """[Q] as :meth:`of_queries`, with near-misses left out in any case (the hit rate's)."""

@@ -8,7 +8,7 @@ by :meth:`Space.exact`, so ranks are those of float64 whatever the filter.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,6 +55,9 @@ class Space(Protocol):
     def exact(self, queries: Ints, references: Ints) -> Floats:
         """Scores [N] in float64 of pairs; the same pair always gets the same bits."""
 
+    def only(self, references: Ints) -> Space:
+        """The same queries against some references."""
+
     def filters(self) -> list[Callable[[], Filter]]:
         """Coarse and fast first; the last one's error is that of float32."""
 
@@ -80,6 +83,10 @@ class Plain:
             left = self.queries[queries[some]].astype(np.float64)
             found[some] = np.einsum("nd,nd->n", left, self.references[references[some]])
         return found
+
+    def only(self, references: Ints) -> Plain:
+        """See :class:`Space`."""
+        return Plain(self.queries, self.references[references])
 
     def filters(self) -> list[Callable[[], Filter]]:
         """See :class:`Space`."""
@@ -112,6 +119,10 @@ class Turning:
             some = slice(start, start + step)
             found[some] = self._cosines(queries[some], references[some]).max(axis=1)
         return found
+
+    def only(self, references: Ints) -> Turning:
+        """See :class:`Space`."""
+        return replace(self, references=self.references[references])
 
     def filters(self) -> list[Callable[[], Filter]]:
         """See :class:`Space`."""
