@@ -7,7 +7,7 @@ from typing import Any
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, distance_m
 from crossview.maps.wording import confidence, printable
-from crossview.retrieval.places import Answer, Place
+from crossview.retrieval.places import Answer, Confidence, Place
 
 _DEGREE_DIGITS = 7  # 1 cm
 
@@ -24,11 +24,29 @@ def answer_record(answer: Answer) -> dict[str, Any]:
         "warnings": [printable(text) for text in answer.warnings],
         "confidence": confidence(answer),
     }
+    if answer.confidence is not None:
+        record["calibrated"] = confidence_record(answer.confidence)
     if answer.truth is not None:
         record["truth"] = point_record(answer.truth)
     if answer.error_m is not None:
         record["error_m"] = round(answer.error_m, 2)
     return record
+
+
+def confidence_record(known: Confidence) -> dict[str, Any]:
+    """What a calibration says of one picture, without the cells of its areas."""
+    return {
+        "elsewhere": round(known.elsewhere, 4),
+        "refused": known.refused,
+        "false_reject": known.false_reject,
+        "areas": [
+            {"coverage": area.coverage, "km2": round(area.km2, 6), "share": round(area.share, 6)}
+            for area in known.areas
+        ],
+        "kind": known.kind,
+        "n": known.n,
+        "date": known.date,
+    }
 
 
 def place_record(place: Place, truth: LatLon | None) -> dict[str, Any]:

@@ -9,12 +9,13 @@ from pathlib import PurePath
 
 import numpy as np
 
-from crossview.retrieval.places import Answer
+from crossview.retrieval.places import Answer, Area, Confidence
 
 STANDS_OUT = "The first place stands out. Its score is no probability."
 NOTHING_STANDS_OUT = (
     "No place stands out, which does not mean that the photo is from elsewhere."  # design, 3
 )
+NOT_HERE = "Not in this region, as far as its calibration tells"
 NO_PLACES = "No place was found within the given limits."
 
 _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -32,11 +33,15 @@ def printable(text: str) -> str:
 def stands_out(answer: Answer) -> bool:
     """Whether the first place leads the second by clearly more than chance would make it.
 
+    With a calibration: whether it is likelier right than not, and the region not refused.
+    Without one, a rule of thumb:
     Among n independent normal scores of spread s, the best leads the second by about
     s / sqrt(2 ln n), exponentially distributed. "Clearly" is three times that lead: 5 % of the
     pictures that show nothing of the region. s is the distance from the median to the 84th
     percentile of all windows' scores. A rule of thumb and no calibration: windows overlap.
     """
+    if answer.confidence is not None:
+        return not answer.confidence.refused and (answer.places[0].probability or 0.0) > 0.5
     scores = answer.scores[np.isfinite(answer.scores)]
     if len(answer.places) < 2 or len(scores) < 2:
         return False
@@ -47,10 +52,44 @@ def stands_out(answer: Answer) -> bool:
 
 
 def confidence(answer: Answer) -> str:
-    """One sentence on how far to trust the first place; never a probability."""
+    """A sentence or two on how far to trust the first place.
+
+    Probabilities and areas only where the index's calibration measured such pictures.
+    """
     if not answer.places:
         return NO_PLACES
-    return STANDS_OUT if stands_out(answer) else NOTHING_STANDS_OUT
+    if answer.confidence is not None:
+        return _calibrated(answer, answer.confidence)
+    said = STANDS_OUT if stands_out(answer) else NOTHING_STANDS_OUT
+    return f"{said} Not calibrated for it: {answer.unmeasured}." if answer.unmeasured else said
+
+
+def _calibrated(answer: Answer, known: Confidence) -> str:
+    """What a calibration says of one picture, and on what it rests."""
+    chance = answer.places[0].probability or 0.0
+    areas = [f"within {area_text(area)} with {_percent(area.coverage)}" for area in known.areas]
+    said = f"First place within 25 m: {_percent(chance)}. The truth lies {', '.join(areas)}."
+    if known.refused:
+        said = (
+            f"{NOT_HERE} (which says so of {_percent(known.false_reject)} of the photos that are). "
+            f"If it is: {said[0].lower()}{said[1:]}"
+        )
+    return f"{said} Calibrated on {known.n} {known.kind} of this region, {known.date}."
+
+
+def area_text(area: Area) -> str:
+    """Size of an area and its share of the region: ``0.012 km² (2 % of the region)``."""
+    size = f"{area.km2:.2g} km²" if area.km2 >= 0.01 else f"{area.km2 * 1e6:.0f} m²"
+    return f"{size} ({_percent(area.share)} of the region)"
+
+
+def _percent(share: float) -> str:
+    """In whole percent, except near 0 and 1, where rounding would claim certainty."""
+    if 0.0 < share < 0.01:
+        return "less than 1 %"
+    if 0.99 < share < 1.0:
+        return "more than 99 %"
+    return f"{100.0 * share:.0f} %"
 
 
 def distinct(messages: Iterable[str]) -> list[str]:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from crossview.errors import BadIndex, BadModel, UnknownName
+from crossview.retrieval.confidence import with_confidence
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints, hints_for
 from crossview.retrieval.merge import places
@@ -85,7 +86,7 @@ def _answer(index: Index, query: Query, found: Found) -> Answer:
         tried = ", ".join(f"{guess.fov_deg:g}" for guess in query.readings)
         best = f"field of view assumed: {reading.fov_deg:g} degrees (best of {tried})"
         assumptions = (best, *assumptions)
-    return Answer(
+    answer = Answer(
         photo=query.photo,
         sha256=query.sha256,
         kind=reading.kind,
@@ -96,3 +97,4 @@ def _answer(index: Index, query: Query, found: Found) -> Answer:
         scores=found.scores,
         warnings=(*index.manifest.warnings, *query.warnings),
     )
+    return with_confidence(index, answer, query.hints)

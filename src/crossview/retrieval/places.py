@@ -24,6 +24,29 @@ class Place:
     probability: float | None = None  # of lying within 25 m; only with a calibrated index
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Area:
+    """The ground that holds the truth with a ``coverage`` in (0, 1), as cells of the index."""
+
+    coverage: float
+    rows: NDArray[np.int64]  # windows whose stride cells it is made of
+    km2: float
+    share: float  # of all cells that were searched
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Confidence:
+    """What the index's calibration says of one picture."""
+
+    elsewhere: float  # probability of having been taken outside of the region
+    refused: bool  # too little evidence: not in this region
+    false_reject: float  # share of the region's own pictures that are refused all the same
+    areas: tuple[Area, ...]  # by coverage
+    kind: str  # of pictures that was calibrated, in words
+    n: int  # photos it was calibrated on
+    date: str  # of the calibration
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """Where one picture may have been taken, and everything that was assumed."""
@@ -39,3 +62,5 @@ class Answer:
     warnings: tuple[str, ...] = ()
     truth: LatLon | None = None
     error_m: float | None = None  # of the first place, if the truth is known
+    confidence: Confidence | None = None  # only with an index calibrated for such pictures
+    unmeasured: str = ""  # why a calibrated index says nothing of this picture

@@ -50,6 +50,10 @@ class Truths:
                 raise BadData(f"{path}, line {number}: no place in {row}.") from problem
         return Truths(Path(path), places)
 
+    def photos(self) -> list[Path]:
+        """The listed photos, paths counted from the list's folder; in the list's order by name."""
+        return [self._folder / file for some in self._named.values() for file, _ in some]
+
     def of(self, photo: str) -> LatLon | None:
         """The truth of a photo; None if the list does not hold it, or not clearly.
 

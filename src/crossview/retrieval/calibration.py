@@ -1,0 +1,126 @@
+"""Calibration: what an index knows, from known photos of its own region, of how far to trust it.
+
+It is measured by :mod:`crossview.evaluation.calibrating`, kept in the index's manifest, and used by
+``locate``. Each kind of picture has its own; of a kind that was not measured nothing is said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from crossview.errors import BadIndex
+from crossview.retrieval.places import Answer
+
+FORMAT = 1
+_FOV_SLACK = 1.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """A set that holds the truth with a coverage in (0, 1).
+
+    It is the cells whose score is at most ``below_best`` (a difference of cosines) below the best.
+    """
+
+    coverage: float
+    below_best: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Everything that was fitted for one kind of picture.
+
+    ``temperature`` of the softmax over cells, in cosines; ``refused_below``: a picture with less
+    evidence is said not to be in this region.
+    """
+
+    temperature: float
+    bias: float
+    slope: float
+    refused_below: float
+    reaches: tuple[Reach, ...]
+
+    def elsewhere(self, evidence: ArrayLike, share: float) -> NDArray[np.float64]:
+        """Probability that pictures of this evidence were taken outside of the region.
+
+        Odds ``share / (1 - share) * exp(bias - slope * evidence)``: ``share`` before looking.
+        """
+        odds = math.log(share / (1.0 - share)) + self.bias - self.slope * np.asarray(evidence)
+        chance: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.clip(odds, -700.0, 700.0)))
+        return chance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """One kind of picture: what was fitted on ``n`` known photos, and what was measured with it.
+
+    ``fov_deg``: the narrowest and the widest of them. ``assumed``: nothing told their field of
+    view. ``measured`` holds the figures, each from photos that its fit had not seen.
+    """
+
+    name: str
+    fov_deg: tuple[float, float]
+    assumed: bool
+    n: int
+    fit: Fit
+    measured: Mapping[str, Any] = field(default_factory=dict)
+
+    def covers(self, answer: Answer) -> bool:
+        """Whether a picture is of this kind: as wide as those measured, give or take a tenth."""
+        if (answer.fov_source == "assumed") != self.assumed:
+            return False
+        low, high = self.fov_deg
+        return self.assumed or low / _FOV_SLACK <= answer.fov_deg <= high * _FOV_SLACK
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What is in ``manifest.calibration``: every kind of picture that was measured.
+
+    ``share``: of the pictures that will be asked, how many are taken to be from elsewhere; it is
+    assumed, not measured. ``false_reject``: share of the region's own pictures that may be refused.
+    """
+
+    kinds: tuple[Calibrated, ...]
+    created: str  # UTC, ISO 8601
+    share: float
+    false_reject: float
+    crossview: str  # version
+
+    def of(self, answer: Answer) -> Calibrated | None:
+        """The calibration for a picture of this kind, if there is one."""
+        return next((kind for kind in self.kinds if kind.covers(answer)), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"format": FORMAT, **asdict(self)}
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Calibration:
+        """The inverse of :meth:`to_json`; :class:`BadIndex` for anything else."""
+        try:
+            if values["format"] != FORMAT:
+                raise BadIndex(
+                    f"The index has a calibration of format {values['format']}; this crossview "
+                    f"reads format {FORMAT}.\nCalibrate again with crossview calibrate."
+                )
+            known = {key: value for key, value in values.items() if key != "format"}
+            return Calibration(**{**known, "kinds": tuple(map(_kind, values["kinds"]))})
+        except (KeyError, TypeError, ValueError) as problem:
+            raise BadIndex(
+                f"The index's calibration is damaged ({problem!r}).\n"
+                "Calibrate again with crossview calibrate."
+            ) from problem
+
+
+def _kind(values: Mapping[str, Any]) -> Calibrated:
+    low, high = map(float, values["fov_deg"])
+    reaches = tuple(Reach(**reach) for reach in values["fit"]["reaches"])
+    fit = Fit(**{**values["fit"], "reaches": reaches})
+    return Calibrated(**{**values, "fov_deg": (low, high), "fit": fit})
