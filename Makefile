@@ -2,7 +2,7 @@
 # make test     the tests                      make check    lint, format, types
 # make bench    the benchmarks; make bench NAME=index runs one
 # make model    train the packaged model anew (about an hour on 2 cores)
-# make vendor   refresh the browser library that map pages carry (needs npm and a network)
+# make vendor   refresh the browser libraries that the pages carry (needs npm and a network)
 # Other interpreters: make test PYTHON=python3.12
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -39,12 +39,17 @@ endif
 model: .venv-dev/.installed
 	.venv-dev/bin/crossview train --method compass --data town:runs/town-pairs --out runs/town-1 \
 		--until 1900 --save-every 100 --validate-every 800
-	.venv-dev/bin/crossview train --method compass --data town:runs/town-pairs --out runs/town \
+	.venv-dev/bin/crossview train --method compass --data town:runs/town-pairs --out runs/town-2 \
 		--weights runs/town-1/model.safetensors --steps 1250 --lr 1.2e-3 \
 		--config warmup_steps=60 --config move_m=4.5 --config panoramas=0.2 \
 		--config fov_deg=[55,150] --config ema_decay=0.995 --config smoothing=0.05 \
 		--save-every 100 --validate-every 600
-	.venv-dev/bin/crossview export runs/town --half --name town --out src/crossview/models/town
+	.venv-dev/bin/crossview train --method compass --data town:runs/town-pairs --out runs/town-3 \
+		--weights runs/town-2/model.safetensors --steps 1000 --lr 1.2e-3 --config batch=128 \
+		--config warmup_steps=60 --config move_m=4.5 --config panoramas=0.12 \
+		--config fov_deg=[60,130] --config ema_decay=0.995 --config smoothing=0.03 \
+		--save-every 100 --validate-every 500
+	.venv-dev/bin/crossview export runs/town-3 --half --name town --out src/crossview/models/town
 
 vendor: | .python
 	$(PYTHON) scripts/vendor.py
