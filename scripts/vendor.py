@@ -1,4 +1,4 @@
-"""Fetch the browser libraries that map pages carry: the packages' own minified files, unchanged.
+"""Fetch the browser libraries that our pages carry: the packages' own minified files, unchanged.
 
 Run by ``make vendor``; needs npm and a network. The result is committed, so nobody else does.
 ``vendor.json`` records where each file comes from and its sha256; a test compares.
@@ -13,7 +13,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-PACKAGES = {
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "crossview"
+MAP_FILE = {
     "leaflet": {
         "version": "1.9.4",
         "licence": "BSD-2-Clause",
@@ -24,17 +25,32 @@ PACKAGES = {
         },
     }
 }
-FOLDER = Path(__file__).resolve().parent.parent / "src" / "crossview" / "maps" / "vendor"
+MAP_PAGE = {
+    "maplibre-gl": {
+        "version": "6.17.0",
+        "licence": "BSD-3-Clause",
+        "files": {
+            "dist/maplibre-gl.mjs": "maplibre-gl.mjs",
+            "dist/maplibre-gl-worker.mjs": "maplibre-gl-worker.mjs",
+            "dist/maplibre-gl.css": "maplibre-gl.css",
+            "LICENSE.txt": "maplibre-gl.LICENSE",
+        },
+    }
+}
+FOLDERS = {SOURCE / "maps" / "vendor": MAP_FILE, SOURCE / "service" / "vendor": MAP_PAGE}
 
 
 def main() -> None:
     """Replace the vendored files and their list."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    listed = {name: fetched(name, **package) for name, package in PACKAGES.items()}
-    (FOLDER / "vendor.json").write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
+    for folder, packages in FOLDERS.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        listed = {name: fetched(folder, name, **package) for name, package in packages.items()}
+        (folder / "vendor.json").write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
 
 
-def fetched(name: str, version: str, licence: str, files: dict[str, str]) -> dict[str, object]:
+def fetched(
+    folder: Path, name: str, version: str, licence: str, files: dict[str, str]
+) -> dict[str, object]:
     """Unpack one package's ``files`` and say what they are."""
     with tempfile.TemporaryDirectory() as scratch:
         command = ["npm", "pack", f"{name}@{version}", "--json", "--pack-destination", scratch]
@@ -43,7 +59,7 @@ def fetched(name: str, version: str, licence: str, files: dict[str, str]) -> dic
         with tarfile.open(Path(scratch) / packed["filename"]) as archive:
             for source, target in files.items():
                 content = archive.extractfile(f"package/{source}").read()
-                (FOLDER / target).write_bytes(content)
+                (folder / target).write_bytes(content)
                 hashes[target] = hashlib.sha256(content).hexdigest()
     return {
         "version": version, "licence": licence, "package": packed["integrity"], "sha256": hashes

@@ -16,7 +16,7 @@ from crossview import __version__
 from crossview.cli.failures import explained
 from crossview.errors import UnknownName
 
-VERBS = ("demo", "index", "locate", "world", "train", "export", "doctor")
+VERBS = ("demo", "index", "locate", "serve", "world", "train", "export", "doctor")
 
 
 class Verbs(TyperGroup):

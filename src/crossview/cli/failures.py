@@ -21,6 +21,11 @@ EXTRAS = {
     "onnxscript": "train",
     "tensorboard": "board",
     "pillow_heif": "heif",
+    "fastapi": "serve",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "python_multipart": "serve",
+    "matplotlib": "report",
 }
 
 

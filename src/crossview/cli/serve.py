@@ -1,0 +1,93 @@
+"""``crossview serve``: an indexed region behind HTTP, with a map page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossview.errors import UsageError
+
+
+def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
+    index: Annotated[
+        list[Path] | None, typer.Option(help="Made by crossview index; may be given several times.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Where the indexes' model is now, if it was moved.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; the default is this machine only.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes any that is free.", min=0, max=65535)] = 8765,
+    open_browser: Annotated[
+        bool, typer.Option("--open", help="Open the map page in the browser.")
+    ] = False,
+    threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: all.", min=0)] = 0,
+    keys: Annotated[
+        Path | None, typer.Option(help="File of API keys; without it everybody may ask.")
+    ] = None,
+    new_key: Annotated[
+        str | None, typer.Option(help="Make a key of this name in --keys, print it, and stop.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Photos per minute and key (or of all, without keys).")
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Another name by which the server may be called.")
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option(help="Another site whose scripts may ask (CORS).")
+    ] = None,
+    max_mb: Annotated[float, typer.Option(help="Of one photo's file.")] = 50.0,
+    max_megapixels: Annotated[float, typer.Option(help="Of one photo.")] = 50.0,
+    max_files: Annotated[int, typer.Option(help="Photos of one request.")] = 200,
+    queue: Annotated[int, typer.Option(help="Photos that may wait; beyond it: 429.")] = 512,
+    timeout: Annotated[float, typer.Option(help="Seconds from a request to its answer.")] = 60.0,
+    base_map: Annotated[
+        str | None, typer.Option(help="An online base map, as https://HOST/{z}/{x}/{y}.png.")
+    ] = None,
+    base_map_attribution: Annotated[str, typer.Option(help="Who made the online base map.")] = "",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No line per request.")] = False,
+) -> None:
+    """Serve indexed regions: an HTTP API and a map page.
+
+    Listens on this machine only, unless told otherwise.
+    """
+    from crossview.cli import serving
+    from crossview.service.settings import OnlineMap, Settings
+
+    if new_key is not None:
+        if keys is None:
+            raise UsageError("Say in which file the key is kept: --keys FILE --new-key NAME")
+        serving.make_key(keys, new_key)
+        return
+    if not index:
+        raise UsageError("Give at least one index: crossview serve --index region.cvx")
+    online = None if base_map is None else OnlineMap(url=base_map, attribution=base_map_attribution)
+    request_bytes = int(max(500.0, max_mb) * 1e6)
+    settings = Settings(
+        max_file_bytes=int(max_mb * 1e6),
+        max_request_bytes=request_bytes,
+        max_held_bytes=2 * request_bytes,
+        max_pixels=int(max_megapixels * 1e6),
+        max_files=min(max_files, queue),
+        queue_photos=queue,
+        timeout_s=timeout,
+        photos_per_minute=rate,
+        hosts=serving.hosts(host, allow_host or []),
+        origins=tuple(allow_origin or ()),
+        online_map=online,
+    )
+    request = serving.Request(
+        indexes=tuple(index),
+        model=model,
+        host=host,
+        port=port,
+        open_browser=open_browser,
+        threads=threads,
+        keys=keys,
+        quiet=quiet,
+    )
+    serving.run(request, settings)

@@ -1,0 +1,1 @@
+"""An index behind HTTP: the API, the live map page, and a small client."""

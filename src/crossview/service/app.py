@@ -1,0 +1,135 @@
+"""The application: routes, the gate before them, and one way to say that something went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, Response
+
+from crossview import __version__
+from crossview.errors import CrossviewError
+from crossview.service import looking, routes
+from crossview.service.gate import Gate
+from crossview.service.refusals import Refusal, refusal_of
+from crossview.service.regions import Regions
+from crossview.service.schemas import Problem
+from crossview.service.settings import OnlineMap, Settings
+from crossview.service.state import LOG, Service
+
+_PROBLEM = "application/problem+json"
+_REFUSED = (400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 503)
+
+
+def create_app(
+    regions: Regions, settings: Settings | None = None, keys: Mapping[str, str] | None = None
+) -> FastAPI:
+    """An ASGI application that answers from these regions.
+
+    ``keys`` are hashes by name (:func:`crossview.service.keys.read_keys`); without any, everybody
+    may ask.
+    """
+    settings = settings or Settings()
+    service = Service.of(regions, settings)
+    app = FastAPI(
+        title="crossview",
+        version=__version__,
+        summary="Where in an indexed region a photo was taken.",
+        openapi_url="/v1/openapi.json",
+        docs_url=None,  # they would load scripts from elsewhere
+        redoc_url=None,
+        lifespan=_life,
+        responses={status: {"model": Problem} for status in _REFUSED},
+    )
+    app.state.service = service
+    app.include_router(routes.router)
+    app.include_router(looking.router)
+    for kind in (Refusal, CrossviewError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _refused)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "X-API-Key", "Content-Type", "Last-Event-ID"],
+        )
+    app.add_middleware(
+        Gate,
+        settings=settings,
+        metrics=service.metrics,
+        keys=keys or {},
+        policy=policy(settings.online_map),
+    )
+    _describe_problems(app)
+    return app
+
+
+def policy(online_map: OnlineMap | None) -> str:
+    """The page may run its own scripts and talk to its own server, and nothing else."""
+    elsewhere = f" {online_map.origin}" if online_map else ""
+    return (
+        "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
+        f"img-src 'self' data: blob:{elsewhere}; connect-src 'self'{elsewhere}; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+@asynccontextmanager
+async def _life(app: FastAPI) -> AsyncIterator[None]:
+    """While the server runs, indexes are watched; at the end the desk finishes what it has."""
+    service: Service = app.state.service
+    watching = asyncio.create_task(service.watch())
+    yield
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+    await service.close()
+
+
+async def _refused(request: Request, problem: Exception) -> Response:
+    refusal = _as_refusal(problem)
+    if refusal.status in (500, 503) and isinstance(problem, CrossviewError):
+        LOG.error("%s", problem)
+    headers = {**refusal.headers}
+    if isinstance(problem, HTTPException) and problem.headers:
+        headers |= dict(problem.headers)
+    return JSONResponse(
+        refusal.to_json(), status_code=refusal.status, headers=headers, media_type=_PROBLEM
+    )
+
+
+def _as_refusal(problem: Exception) -> Refusal:
+    if isinstance(problem, RequestValidationError):
+        said = "; ".join(
+            f"{'.'.join(str(part) for part in error['loc'][1:])}: {error['msg']}"
+            for error in problem.errors()[:3]
+        )
+        return Refusal(422, "invalid-value", said)
+    if isinstance(problem, HTTPException):
+        codes = {404: "unknown-path", 405: "wrong-method"}
+        code = codes.get(problem.status_code, "refused")
+        return Refusal(problem.status_code, code, str(problem.detail))
+    return refusal_of(problem)
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Let the OpenAPI document say that problems come as problem documents."""
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        document = plain()
+        for path in document["paths"].values():
+            for operation in path.values():
+                for status, response in operation["responses"].items():
+                    content = response.get("content", {})
+                    if int(status) >= 400 and "application/json" in content:
+                        content[_PROBLEM] = content.pop("application/json")
+        return document
+
+    app.openapi = described  # type: ignore[method-assign]

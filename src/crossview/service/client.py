@@ -1,0 +1,121 @@
+"""A small client of the API. Needs nothing but Python's own library.
+
+from crossview.service.client import Client
+client = Client("http://127.0.0.1:8765")
+print(client.locate("photo.jpg", fov=90)["places"][0])
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from crossview.errors import CrossviewError, InvalidValue
+
+_MOST_WAIT_S = 30.0
+
+
+class ServiceRefused(CrossviewError):
+    """The server refused; ``status`` and ``code`` are those of its problem document."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status, self.code = status, code
+
+
+class Client:
+    """Asks one server. ``patience_s``: how long a busy server (429, 503) is asked again."""
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        key: str | None = None,
+        timeout_s: float = 120.0,
+        patience_s: float = 60.0,
+    ) -> None:
+        if not address.startswith(("http://", "https://")):
+            raise InvalidValue(f"{address}: give an address such as http://127.0.0.1:8765")
+        self.address, self.timeout_s, self.patience_s = address.rstrip("/"), timeout_s, patience_s
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+
+    def regions(self) -> list[dict[str, Any]]:
+        """What the server knows of each of its regions."""
+        found: list[dict[str, Any]] = self._json("GET", "/v1/regions")["regions"]
+        return found
+
+    def locate(self, photo: str | Path, **hints: Any) -> dict[str, Any]:
+        """Where a photo was taken; hints: region, fov, heading, near, within (km), places.
+
+        Raises :class:`ServiceRefused`.
+        """
+        answers = self._json("POST", "/v1/locate", hints, [photo])["answers"]
+        found: dict[str, Any] = answers[0]
+        return found
+
+    def locate_many(self, photos: Sequence[str | Path], **hints: Any) -> Iterator[dict[str, Any]]:
+        """An answer per photo as it comes; of one that was not located, ``detail`` says why."""
+        job = self._json("POST", "/v1/jobs", hints, list(photos))["job"]
+        with self._open("GET", f"/v1/jobs/{quote(job)}/events") as events:
+            kind = ""
+            for line in events:
+                name, _, value = line.decode().rstrip("\n").partition(": ")
+                if name == "event":
+                    kind = value
+                elif name == "data" and kind != "end":
+                    yield json.loads(value)
+
+    def _json(
+        self,
+        method: str,
+        path: str,
+        hints: dict[str, Any] | None = None,
+        photos: Sequence[str | Path] = (),
+    ) -> Any:
+        given = {name: value for name, value in (hints or {}).items() if value is not None}
+        where = f"{path}?{urlencode(given)}" if given else path
+        with self._open(method, where, photos) as answer:
+            return json.load(answer)
+
+    def _open(self, method: str, path: str, photos: Sequence[str | Path] = ()) -> Any:
+        body, headers = _form(photos) if photos else (None, {})
+        end = time.monotonic() + self.patience_s
+        while True:
+            request = urllib.request.Request(  # noqa: S310 - http or https, checked above
+                self.address + path, body, {**self._headers, **headers}, method=method
+            )
+            try:
+                return urllib.request.urlopen(request, timeout=self.timeout_s)  # noqa: S310
+            except urllib.error.HTTPError as problem:
+                wait_s = float(problem.headers.get("Retry-After", "0") or 0)
+                if not wait_s or time.monotonic() + wait_s > end:
+                    raise _refused(problem) from problem
+                time.sleep(min(wait_s, _MOST_WAIT_S))
+            except OSError as problem:
+                raise ServiceRefused(0, "offline", f"{self.address}: {problem}") from problem
+
+
+def _form(photos: Sequence[str | Path]) -> tuple[bytes, dict[str, str]]:
+    boundary = secrets.token_hex(16)
+    parts = []
+    for photo in map(Path, photos):
+        name = photo.name.replace("\\", "_").replace('"', "_").replace("\r", "_").replace("\n", "_")
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="photo"; filename="{name}"'
+        parts += [head.encode("utf-8", "replace"), b"\r\n\r\n", photo.read_bytes(), b"\r\n"]
+    parts.append(f"--{boundary}--\r\n".encode())
+    return b"".join(parts), {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
+def _refused(problem: urllib.error.HTTPError) -> ServiceRefused:
+    try:
+        facts = json.load(problem)
+        return ServiceRefused(problem.code, str(facts["code"]), str(facts["detail"]))
+    except (ValueError, KeyError, TypeError):
+        return ServiceRefused(problem.code, "refused", f"The server answered {problem.code}.")

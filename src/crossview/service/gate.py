@@ -1,0 +1,153 @@
+"""The gate: every request passes here before anything looks at it, and every answer leaves here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from crossview.service.keys import owner
+from crossview.service.metrics import Metrics
+from crossview.service.refusals import Refusal, refusal_of
+from crossview.service.settings import Settings
+
+LOG = logging.getLogger("crossview.service")
+OPEN = {"/v1/health", "/v1/ready", "/v1/openapi.json"}  # without a key; the page's files too
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_SAFE = {"GET", "HEAD", "OPTIONS"}
+
+
+class Gate:
+    """Host, origin and key are checked; headers are added; the answer is counted and logged.
+
+    The log holds method, route and status: no query (it may hold a place) and no file name.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        settings: Settings,
+        metrics: Metrics,
+        keys: Mapping[str, str],
+        policy: str,
+    ) -> None:
+        self.app, self.settings, self.metrics, self.keys = app, settings, metrics, keys
+        self.policy = policy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See the class."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._dress(scope, MutableHeaders(scope=message))
+            await send(message)
+
+        try:
+            scope.setdefault("state", {})["caller"] = self._admitted(scope)
+            await self.app(scope, receive, sending)
+        except Exception as problem:  # nothing may reach the client but a refusal
+            if status:
+                raise
+            if not isinstance(problem, Refusal):
+                LOG.exception("%s %s failed", scope["method"], _route(scope))
+            await refuse(refusal_of(problem), sending)
+        finally:
+            self._count(scope, status, time.perf_counter() - start)
+
+    def _admitted(self, scope: Scope) -> str:
+        """The caller's name; raises :class:`Refusal`."""
+        headers = Headers(scope=scope)
+        self._check_host(headers)
+        self._check_origin(scope, headers)
+        if not self.keys or scope["method"] == "OPTIONS" or not _needs_key(scope["path"]):
+            return ""
+        name = owner(self.keys, _key(headers))
+        if name is None:
+            raise Refusal(401, "key", "This server wants a key: Authorization: Bearer KEY")
+        return name
+
+    def _check_host(self, headers: Headers) -> None:
+        """A name that leads here from elsewhere (DNS rebinding) is not ours."""
+        if self.settings.hosts is None:
+            return
+        host = headers.get("host", "").lower()
+        name = host.rpartition(":")[0] if _has_port(host) else host
+        if name.strip("[]") not in {*_LOOPBACK, *self.settings.hosts}:
+            raise Refusal(421, "host", "This server does not answer to that name.")
+
+    def _check_origin(self, scope: Scope, headers: Headers) -> None:
+        """Other sites may not make a visitor's browser send anything here."""
+        origin = headers.get("origin")
+        if scope["method"] in _SAFE or origin is None or origin in self.settings.origins:
+            return
+        if origin.partition("://")[2].lower() != headers.get("host", "").lower():
+            raise Refusal(403, "origin", "Other sites may not ask this server.")
+
+    def _dress(self, scope: Scope, headers: MutableHeaders) -> None:
+        headers["X-Content-Type-Options"] = "nosniff"
+        headers["Referrer-Policy"] = "no-referrer"
+        headers["Content-Security-Policy"] = self.policy
+        headers["Cross-Origin-Opener-Policy"] = "same-origin"
+        headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
+        headers.setdefault("Cache-Control", "no-store")
+        headers["Cross-Origin-Resource-Policy"] = (
+            "cross-origin" if self.settings.origins else "same-origin"
+        )
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        route = _route(scope)
+        known = status or 499  # the client left before there was an answer
+        self.metrics.requests.add(route=route, method=_method(scope), status=str(known))
+        self.metrics.answers.observe(seconds, route=route)
+        LOG.info("%s %s %d %.0f ms", _method(scope), route, known, 1e3 * seconds)
+
+
+async def refuse(refusal: Refusal, send: Send) -> None:
+    """Send a problem document."""
+    body = json.dumps(refusal.to_json()).encode()
+    headers = {
+        "Content-Type": "application/problem+json", "Content-Length": str(len(body)),
+        **refusal.headers,
+    }  # fmt: skip
+    if refusal.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _needs_key(path: str) -> bool:
+    return (path.startswith("/v1/") or path == "/metrics") and path not in OPEN
+
+
+def _key(headers: Headers) -> str:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+
+
+def _has_port(host: str) -> bool:
+    return host.rpartition(":")[2].isdigit() and not host.endswith("]")
+
+
+def _route(scope: Scope) -> str:
+    """The template of the path, so that what a client writes reaches neither log nor metrics."""
+    route: Any = scope.get("route")
+    return getattr(route, "path", None) or "other"
+
+
+def _method(scope: Scope) -> str:
+    method = str(scope["method"])
+    known = {"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"}
+    return method if method in known else "other"

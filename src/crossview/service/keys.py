@@ -1,0 +1,92 @@
+"""API keys: hashed where they are kept, compared in constant time, each with its own rate."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from crossview.errors import BadData, require
+from crossview.files import atomic_write
+from crossview.service.refusals import Refusal
+
+_NAME_CHARACTERS = 64
+
+
+def hash_of(key: str) -> str:
+    """sha256 as 64 hex digits. Keys hold 256 random bits, so no slow hash is needed."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def new_key(path: Path, name: str) -> str:
+    """Make a key, keep only its hash in the file, and return it: it is shown this once."""
+    require(
+        0 < len(name) <= _NAME_CHARACTERS and name.isprintable(),
+        f"a key's name has 1 to {_NAME_CHARACTERS} printable characters, got {name!r}.",
+    )
+    known = dict(read_keys(path)) if path.exists() else {}
+    require(name not in known, f"{path} has a key called {name!r} already; choose another name.")
+    key = secrets.token_urlsafe(32)
+    atomic_write(path, json.dumps({**known, name: hash_of(key)}, indent=1) + "\n")
+    return key
+
+
+def read_keys(path: Path) -> Mapping[str, str]:
+    """Hashes by name; raises :class:`BadData` for anything else."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise BadData(f"{path} cannot be read as keys: {problem}") from problem
+    good = isinstance(values, dict) and all(
+        isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")
+        for text in values.values()
+    )
+    if not good:
+        raise BadData(
+            f"{path} holds no keys: expected names with sha256 hashes.\n"
+            "Make it with: crossview serve --keys FILE --new-key NAME"
+        )
+    return dict(values)
+
+
+def owner(keys: Mapping[str, str], given: str) -> str | None:
+    """The name of the key that was given; every hash is compared, whichever fits."""
+    presented = hash_of(given)
+    found = None
+    for name, kept in keys.items():
+        if hmac.compare_digest(presented, kept):
+            found = name
+    return found
+
+
+class Rates:
+    """Photos per minute and key, as a bucket that refills; it holds one minute's photos."""
+
+    def __init__(
+        self, per_minute: float | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._per_minute, self._clock = per_minute, clock
+        self._left: dict[str, tuple[float, float]] = {}  # photos, at which time
+        self._lock = threading.Lock()
+
+    def take(self, caller: str, photos: int) -> None:
+        """Count photos of a caller; refuse those beyond the rate."""
+        if self._per_minute is None:
+            return
+        most = max(1.0, self._per_minute)
+        if photos > most:
+            raise Refusal(413, "too-many-files", f"Your key may send {most:g} photos per minute.")
+        with self._lock:
+            now = self._clock()
+            left, then = self._left.get(caller, (most, now))
+            left = min(most, left + (now - then) * self._per_minute / 60.0)
+            if left < photos:
+                wait_s = (photos - left) * 60.0 / self._per_minute
+                self._left[caller] = (left, now)
+                raise Refusal(429, "rate", "Too many photos per minute.", retry_after_s=wait_s + 1)
+            self._left[caller] = (left - photos, now)

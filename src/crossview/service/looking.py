@@ -1,0 +1,171 @@
+"""The routes that take nothing: regions, their pictures, health, metrics, and the page's files."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from fastapi import APIRouter, Path, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from crossview.service import assets
+from crossview.service.metrics import CONTENT_TYPE
+from crossview.service.refusals import Refusal
+from crossview.service.routes import service_of
+from crossview.service.schemas import Cells, Health, RegionFacts, RegionList
+from crossview.service.telling import cells_record, coverage, region_facts, version
+
+router = APIRouter()
+_KEEP = "private, max-age=3600"
+_CHECK = "no-cache"
+
+
+@router.get("/v1/regions", response_model=RegionList, response_model_exclude_none=True)
+async def regions(request: Request) -> dict[str, Any]:
+    """All regions, the default first, and what this server allows."""
+    service = service_of(request)
+    settings = service.settings
+    online = settings.online_map
+    return {
+        "regions": [region_facts(region) for region in service.regions],
+        "limits": {
+            "files": settings.max_files,
+            "file_bytes": settings.max_file_bytes,
+            "request_bytes": settings.max_request_bytes,
+            "places": settings.max_places,
+        },
+        "online_map": online and {"url": online.url, "attribution": online.attribution},
+    }
+
+
+@router.get("/v1/regions/{region}", response_model=RegionFacts)
+async def region_of_name(request: Request, region: str) -> dict[str, Any]:
+    """One region in figures."""
+    return region_facts(service_of(request).regions.get(region))
+
+
+@router.get("/v1/regions/{region}/coverage")
+async def region_coverage(request: Request, region: str) -> Response:
+    """Where the region lies, as GeoJSON: a box around each part whose windows lie together."""
+    found = service_of(request).regions.get(region)
+    shapes = await run_in_threadpool(coverage, found)
+    return JSONResponse(shapes, media_type="application/geo+json")
+
+
+@router.get("/v1/regions/{region}/cells", response_model=Cells)
+async def region_cells(request: Request, region: str) -> Response:
+    """Where the codes of a heat layer lie."""
+    found = service_of(request).regions.get(region)
+    record = await run_in_threadpool(cells_record, found)
+    return _kept(request, JSONResponse(record), f"{version(found)}-cells")
+
+
+@router.get(
+    "/v1/regions/{region}/windows/{window}", responses={200: {"content": {"image/jpeg": {}}}}
+)
+async def window_picture(
+    request: Request, region: str, window: int = Path(ge=0, le=2**40)
+) -> Response:
+    """The small picture of one window, its own up at the top."""
+    found = service_of(request).regions.get(region)
+    if window >= found.index.count:
+        raise Refusal(
+            404, "unknown-window", f"The region has windows 0 to {found.index.count - 1}."
+        )
+    data = await run_in_threadpool(found.index.thumbnail, window)
+    return _kept(request, Response(data, media_type="image/jpeg"), f"{version(found)}-w{window}")
+
+
+@router.get(
+    "/v1/regions/{region}/tiles/{zoom}/{x}/{y}",
+    responses={
+        200: {"content": {"image/jpeg": {}, "image/webp": {}}},
+        204: {"description": "no imagery there"},
+    },
+)
+async def map_tile(
+    request: Request,
+    region: str,
+    zoom: int = Path(ge=0, le=22),
+    x: int = Path(ge=0, lt=2**22),
+    y: int = Path(ge=0, lt=2**22),
+) -> Response:
+    """A Web Mercator map tile of 512 pixels of the region's own imagery."""
+    found = service_of(request).regions.get(region)
+    tag = f"{version(found)}-{zoom}-{x}-{y}"
+    if request.headers.get("if-none-match") == f'"{tag}"':
+        return _kept(request, Response(), tag)
+    tile = await run_in_threadpool(found.tiles.tile, zoom, x, y)
+    if tile is None:
+        return Response(status_code=204, headers={"Cache-Control": _KEEP})
+    return _kept(request, Response(tile.data, media_type=tile.kind), tag)
+
+
+@router.get("/v1/health", response_model=Health)
+async def health() -> dict[str, str]:
+    """Whether the server lives."""
+    return {"status": "alive"}
+
+
+@router.get("/v1/ready", response_model=Health, responses={503: {"model": Health}})
+async def ready(request: Request) -> Response:
+    """Whether new requests should be sent here; 503 while it shuts down."""
+    if service_of(request).draining:
+        return JSONResponse({"status": "closing"}, status_code=503)
+    return JSONResponse({"status": "ready"})
+
+
+@router.get("/metrics", include_in_schema=False)
+async def metrics(request: Request) -> Response:
+    """Counters for Prometheus."""
+    return Response(service_of(request).metrics.text(), media_type=CONTENT_TYPE)
+
+
+@router.get("/", include_in_schema=False)
+async def page(request: Request) -> Response:
+    """The map page."""
+    return _asset(request, "page.html")
+
+
+@router.get("/favicon.ico", include_in_schema=False)
+async def icon() -> Response:
+    """The page's icon."""
+    return RedirectResponse("/assets/icon.svg", status_code=308)
+
+
+@router.get("/assets/{name}", include_in_schema=False)
+async def asset(request: Request, name: str) -> Response:
+    """A file of the page."""
+    return _asset(request, name)
+
+
+def _asset(request: Request, name: str) -> Response:
+    known = assets.table()
+    if name not in known:
+        raise Refusal(404, "unknown-file", "The page has no such file.")
+    found = known[name]
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        answer = Response(
+            _packed(name), media_type=found.kind, headers={"Content-Encoding": "gzip"}
+        )
+    else:
+        answer = Response(found.data, media_type=found.kind)
+    answer.headers["Vary"] = "Accept-Encoding"
+    return _kept(request, answer, found.tag, keep=_CHECK)
+
+
+@lru_cache(maxsize=64)
+def _packed(name: str) -> bytes:
+    return gzip.compress(assets.table()[name].data, 6, mtime=0)
+
+
+def _kept(request: Request, answer: Response, tag: str, *, keep: str = _KEEP) -> Response:
+    """Let the browser keep it, and tell it when it has it already."""
+    headers: Mapping[str, str] = {"ETag": f'"{tag}"', "Cache-Control": keep}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=dict(headers))
+    answer.headers.update(headers)
+    return answer

@@ -1,0 +1,137 @@
+"""Regions: the indexes that a server answers from, opened once and exchanged when they change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from crossview.errors import BadModel, CrossviewError, UnknownName, UsageError, require
+from crossview.maps.heat import Cells, cells
+from crossview.retrieval.embedder import Embedder
+from crossview.retrieval.index import Index
+from crossview.retrieval.locate import require_ready
+from crossview.retrieval.manifest import MANIFEST_NAME
+from crossview.retrieval.models import open_model
+from crossview.service.tiles import Tiles
+
+MOST_CELLS = 60_000  # of a heat layer; more windows share cells
+Stamp = tuple[int, int, int]
+OpenModel = Callable[[Index], Embedder]
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """One index as it was when it was opened. A request keeps the one that it began with."""
+
+    name: str
+    index: Index
+    embedder: Embedder
+    tiles: Tiles = field(repr=False)
+
+    @property
+    def uses_heading(self) -> bool:
+        """Whether a heading that is known helps to find a photo."""
+        return self.embedder.info.azimuth_bins > 1
+
+    @cached_property
+    def cells(self) -> Cells:
+        """Where a heat layer is drawn."""
+        index = self.index
+        return cells(index.lat, index.lon, index.manifest.stride_m, MOST_CELLS)
+
+
+class Regions:
+    """Regions by name, in the order given. Names are those of the index folders."""
+
+    def __init__(self, paths: Sequence[str | Path], open_model: OpenModel) -> None:
+        self._open_model = open_model
+        self._paths = _named(paths)
+        self._stamps = {name: _stamp(path) for name, path in self._paths.items()}
+        self._open = {name: self._opened(name) for name in self._paths}
+        self.troubles: dict[str, str] = {}  # what was wrong with a change that was not taken
+
+    def __iter__(self) -> Iterator[Region]:
+        return iter(list(self._open.values()))
+
+    def get(self, name: str | None) -> Region:
+        """The region of this name; None is the first. Raises :class:`UnknownName`."""
+        if name is None:
+            return next(iter(self._open.values()))
+        if name not in self._open:
+            raise UnknownName("region", name, self._open)
+        return self._open[name]
+
+    def reload(self) -> list[str]:
+        """Open anew what has changed on disk; returns the names of regions that were exchanged.
+
+        An index that cannot be opened (it is being copied, say) leaves the old one in place and is
+        tried again when it changes again.
+        """
+        exchanged = []
+        for name, path in self._paths.items():
+            stamp = _stamp(path)
+            if stamp is None or stamp == self._stamps[name]:
+                continue
+            self._stamps[name] = stamp
+            try:
+                self._open[name] = self._opened(name)
+            except CrossviewError as problem:
+                self.troubles[name] = str(problem)
+            else:
+                self.troubles.pop(name, None)
+                exchanged.append(name)
+        return exchanged
+
+    def _opened(self, name: str) -> Region:
+        index = Index.open(self._paths[name])
+        embedder = self._open_model(index)
+        require_ready(index, embedder)
+        return Region(name, index, embedder, Tiles(index))
+
+
+class Models:
+    """The networks of all regions; those that share one share its memory."""
+
+    def __init__(self, given: str | None = None, *, threads: int = 0) -> None:
+        self._given, self._threads = given, threads
+        self._open: dict[str, Embedder] = {}
+
+    def __call__(self, index: Index) -> Embedder:
+        """The model that made an index; raises :class:`BadModel` when it is not to be found."""
+        made_by = index.manifest.model
+        if made_by.fingerprint in self._open:
+            return self._open[made_by.fingerprint]
+        name = self._given or made_by.name_or_path
+        try:
+            embedder = open_model(name, threads=self._threads)
+        except (BadModel, UnknownName) as problem:
+            raise BadModel(
+                f"{index.path} was made by the model {name}, which is not there or damaged.\n"
+                "Give the same model with --model."
+            ) from problem
+        return self._open.setdefault(embedder.fingerprint, embedder)
+
+
+def _named(paths: Sequence[str | Path]) -> dict[str, Path]:
+    require(len(paths) > 0, "give at least one index: --index region.cvx")
+    named: dict[str, Path] = {}
+    for path in map(Path, paths):
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.absolute().stem).strip("-.") or "region"
+        if name in named:
+            raise UsageError(
+                f"Two indexes are called {name}: {named[name]} and {path}.\nRename one of them."
+            )
+        named[name] = path
+    return named
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """What changes when an index does; None while it has no manifest."""
+    try:
+        facts = (path / MANIFEST_NAME).stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_mtime_ns, facts.st_size

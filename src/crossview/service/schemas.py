@@ -1,0 +1,165 @@
+"""What the API says, as types: the OpenAPI document and the checks follow from them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Record(BaseModel):
+    """Only what is declared goes out; what is unknown is left away."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Point(Record):
+    """A place in WGS84 degrees."""
+
+    lat: float
+    lon: float
+
+
+class Ground(Point):
+    """The ground rectangle of a place's best window, around its centre."""
+
+    width_m: float
+    height_m: float
+    up_bearing_deg: float = Field(description="bearing of the rectangle's upper edge")
+
+
+class FoundPlace(Point):
+    """One candidate; overlapping windows are merged."""
+
+    rank: int = Field(description="from 1")
+    score: float = Field(description="comparable within one photo only; no probability")
+    window: int = Field(description="number of the tile, for /windows/{window}")
+    heading_deg: float | None = Field(None, description="of the photo's middle, from true north")
+    probability: float | None = Field(None, description="of lying within 25 m; calibrated only")
+    footprint: Ground
+
+
+class Heat(Record):
+    """One byte per cell of /cells: 0 not searched, 1 to 255 from ``low`` to ``high``."""
+
+    low: float
+    high: float
+    codes: str = Field(description="base64")
+
+
+class Found(Record):
+    """All that is said about one photo."""
+
+    photo: str
+    sha256: str
+    kind: Literal["panorama", "perspective"]
+    fov_deg: float
+    fov_source: Literal["panorama", "exif", "given", "assumed"]
+    assumptions: list[str]
+    warnings: list[str]
+    confidence: str
+    stands_out: bool = Field(description="a rule of thumb: the first place leads clearly")
+    places: list[FoundPlace] = Field(description="best first")
+    heat: Heat | None = Field(None, description="with heat=true")
+    view: str | None = Field(None, description="with view=true: a data URL of what the model saw")
+
+
+class PhotoTrouble(Record):
+    """A photo that was not located, and why."""
+
+    photo: str
+    code: str
+    detail: str
+
+
+class Answers(Record):
+    """What came of a request."""
+
+    region: str
+    model: str = Field(description="fingerprint of the network")
+    answers: list[Found]
+    problems: list[PhotoTrouble]
+
+
+class RegionFacts(Record):
+    """A region that can be asked."""
+
+    name: str
+    tiles: int
+    area_km2: float
+    bounds: list[float] = Field(description="south, west, north, east")
+    footprint_m: float
+    stride_m: float
+    metres_per_px: float
+    attribution: str
+    date: str
+    model: str
+    model_fingerprint: str
+    synthetic_model: bool = Field(description="trained on a synthetic town, not on Earth")
+    synthetic_imagery: bool
+    uses_heading: bool = Field(description="whether a heading hint helps")
+    fov_seen_deg: list[float] = Field(description="fields of view seen in training")
+    warnings: list[str]
+    deepest_zoom: int
+    version: str = Field(description="changes when the index does")
+
+
+class Limits(Record):
+    """What a request may hold."""
+
+    files: int
+    file_bytes: int
+    request_bytes: int
+    places: int
+
+
+class OnlineMapFacts(Record):
+    """A base map from elsewhere, if this server was told to use one."""
+
+    url: str
+    attribution: str
+
+
+class RegionList(Record):
+    """All regions, the default first, and what this server allows."""
+
+    regions: list[RegionFacts]
+    limits: Limits
+    online_map: OnlineMapFacts | None = None
+
+
+class Cells(Record):
+    """Where heat is drawn: base64 of little-endian float64."""
+
+    lat: str
+    lon: str
+    spacing_m: float
+    merged: bool
+
+
+class JobState(Record):
+    """A long batch."""
+
+    job: str
+    region: str
+    state: Literal["running", "done", "cancelled"]
+    photos: int
+    done: int
+    answers: list[Found]
+    problems: list[PhotoTrouble]
+
+
+class Health(Record):
+    """Whether the server lives, or is ready for requests."""
+
+    status: str
+
+
+class Problem(Record):
+    """Why there is no answer (RFC 9457)."""
+
+    title: str
+    status: int
+    code: str
+    detail: str
+    problems: list[PhotoTrouble] | None = None

@@ -1,0 +1,77 @@
+"""Running the application: signals, and an end that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from contextlib import suppress
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from crossview.errors import CrossviewError
+from crossview.service.state import Service
+
+FINISH_S = 60.0  # for requests and batches that have begun
+LINGER_S = 1.0  # for clients that are about to ask; health checks see that it is closing
+_KEEP_ALIVE_S = 30
+
+
+class Server(uvicorn.Server):
+    """uvicorn that finishes long batches before it stops listening, and reloads on SIGHUP."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal begins the end; the second ends at once."""
+        service: Service = self.config.app.state.service  # type: ignore[union-attr]
+        if service.draining:
+            super().handle_exit(sig, frame)
+            return
+        service.draining = True
+        self._ending = asyncio.get_running_loop().create_task(self._end(service))
+
+    async def _end(self, service: Service) -> None:
+        await service.drained(FINISH_S, LINGER_S)
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Also listen for SIGHUP, where there is one."""
+        await super().startup(sockets)
+        service: Service = self.config.app.state.service  # type: ignore[union-attr]
+        with suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(
+                signal.SIGHUP,
+                lambda: setattr(self, "_reloading", loop.create_task(service.reload())),
+            )
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes any that is free. Raises :class:`CrossviewError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as problem:
+        listening.close()
+        raise CrossviewError(
+            f"Cannot listen at {host}, port {port}: {problem.strerror}.\n"
+            "Choose another with --port; 0 takes any that is free."
+        ) from problem
+    return listening
+
+
+def serve(app: FastAPI, listening: socket.socket) -> None:
+    """Answer until told to stop (SIGTERM, Ctrl-C), then finish what has begun."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(FINISH_S),
+    )
+    Server(config).run(sockets=[listening])

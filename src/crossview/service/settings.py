@@ -1,0 +1,74 @@
+"""Settings: the limits a server keeps, and who may ask it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from crossview.errors import require
+
+MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineMap:
+    """A base map from elsewhere, drawn below the region's own imagery. Off unless asked for."""
+
+    url: str  # a template with {z}, {x} and {y}
+    attribution: str
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        require(
+            parts.scheme in ("https", "http")
+            and bool(parts.netloc)
+            and all(place in self.url for place in ("{z}", "{x}", "{y}")),
+            f"--base-map {self.url}: give a template such as https://HOST/{{z}}/{{x}}/{{y}}.png",
+        )
+        require(bool(self.attribution), "--base-map needs --base-map-attribution: who made it.")
+
+    @property
+    def origin(self) -> str:
+        """What the page's policy must allow besides this server."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every limit is checked before any picture is decoded."""
+
+    max_file_bytes: int = 50 * MEGABYTE
+    max_request_bytes: int = 500 * MEGABYTE
+    max_held_bytes: int = 1000 * MEGABYTE  # uploads of all requests that wait for an answer
+    max_files: int = 200  # of one request
+    max_pixels: int = 50_000_000  # of one picture
+    max_places: int = 100
+    max_jobs: int = 64  # running, or finished and not yet forgotten
+    queue_photos: int = 512  # that wait at most; beyond: 429
+    batch: int = 16  # photos that go through the network together
+    batch_s: float = 0.25  # how long a batch may take: what a small request waits for
+    wait_s: float = 0.004  # that an idle server waits for company
+    timeout_s: float = 60.0  # of a request from its last byte to its answer
+    upload_timeout_s: float = 60.0
+    keep_job_s: float = 600.0  # a finished job's answers
+    photos_per_minute: float | None = None  # of one key, or of all without keys
+    hosts: tuple[str, ...] | None = None  # names by which the server may be called; None: any
+    origins: tuple[str, ...] = ()  # other sites whose scripts may ask
+    online_map: OnlineMap | None = None
+
+    def __post_init__(self) -> None:
+        require(
+            1 <= self.max_files <= self.queue_photos,
+            f"a request of {self.max_files} files cannot fit a queue of {self.queue_photos}.",
+        )
+        require(self.batch >= 1, f"a batch holds at least one photo, got {self.batch}.")
+        require(
+            0 < self.max_file_bytes <= self.max_request_bytes <= self.max_held_bytes,
+            "limits in bytes must grow from a file to a request to all requests.",
+        )
+        require(self.timeout_s > 0, f"a timeout is longer than 0 s, got {self.timeout_s}.")
+        require(
+            self.photos_per_minute is None or self.photos_per_minute > 0,
+            f"--rate {self.photos_per_minute}: give photos per minute, more than 0.",
+        )

@@ -1,0 +1,126 @@
+"""Answers and regions as the API tells them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.maps.heat import positions_record, scores_record
+from crossview.maps.records import answer_record, footprint_record, place_record
+from crossview.maps.regions import extent, regions
+from crossview.maps.wording import printable, stands_out
+from crossview.retrieval.places import Answer
+from crossview.service.desk import Located
+from crossview.service.regions import Region
+
+_HIDDEN = ("truth", "error_m")
+
+
+def region_facts(region: Region) -> dict[str, Any]:
+    """A region in figures; nothing of where its files lie."""
+    index, manifest = region.index, region.index.manifest
+    box = region.tiles.extent
+    return {
+        "name": region.name,
+        "tiles": index.count,
+        "area_km2": round(manifest.area_km2, 4),
+        "bounds": [round(v, 7) for v in (box.south, box.west, box.north, box.east)],
+        "footprint_m": manifest.footprint_m,
+        "stride_m": manifest.stride_m,
+        "metres_per_px": manifest.metres_per_px,
+        "attribution": printable(manifest.imagery.attribution or ""),
+        "date": printable(manifest.imagery.date or ""),
+        "model": printable(PurePath(str(manifest.model.name_or_path)).name),
+        "model_fingerprint": manifest.model.fingerprint,
+        "synthetic_model": manifest.model_synthetic,
+        "synthetic_imagery": manifest.imagery.synthetic is not None,
+        "uses_heading": region.uses_heading,
+        "fov_seen_deg": [float(v) for v in region.embedder.info.fov_seen_deg],
+        "warnings": [printable(text) for text in manifest.warnings],
+        "deepest_zoom": region.tiles.deepest,
+        "version": version(region),
+    }
+
+
+def version(region: Region) -> str:
+    """A short text that changes when the index does; for caches."""
+    manifest = region.index.manifest
+    segments = ",".join(segment.name for segment in manifest.segments)
+    return f"{manifest.model.fingerprint[:8]}-{manifest.created}-{hash_of(segments)}"
+
+
+def hash_of(text: str) -> str:
+    """Eight hex digits of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def answer_facts(found: Located, *, heat: bool, view: bool) -> dict[str, Any]:
+    """One photo's answer as plain JSON values."""
+    answer = found.answer
+    record = {k: v for k, v in answer_record(answer).items() if k not in _HIDDEN}
+    record["stands_out"] = stands_out(answer)
+    record["places"] = [
+        {**place_record(place, None), "footprint": footprint_record(place.footprint)}
+        for place in answer.places
+    ]
+    if heat:
+        record["heat"] = scores_record(answer, found.region.cells)
+    if view:
+        record["view"] = data_url(found.strip)
+    return record
+
+
+def cells_record(region: Region) -> dict[str, object]:
+    """Where the cells lie."""
+    return positions_record(region.cells)
+
+
+def coverage(region: Region) -> dict[str, Any]:
+    """A GeoJSON feature per part of the region whose windows lie together: the box around them."""
+    index = region.index
+    footprint_m = index.manifest.footprint_m
+    features = []
+    for rows in regions(index.lat, index.lon, gap_m=4.0 * footprint_m):
+        box = extent(index.lat[rows], index.lon[rows], footprint_m / 2.0)
+        ring = [
+            (box.west, box.south), (box.east, box.south), (box.east, box.north),
+            (box.west, box.north), (box.west, box.south),
+        ]  # fmt: skip
+        geometry = {"type": "Polygon", "coordinates": [[[round(v, 7) for v in p] for p in ring]]}
+        features.append(
+            {"type": "Feature", "geometry": geometry, "properties": {"tiles": len(rows)}}
+        )
+    return {"type": "FeatureCollection", "features": features}
+
+
+def heat_features(answer: Answer, region: Region, most: int) -> dict[str, Any]:
+    """The best ``most`` windows of an answer as GeoJSON points with their scores."""
+    scores = np.where(np.isfinite(answer.scores), answer.scores, -np.inf)
+    rows = np.argsort(-scores, kind="stable")[:most]
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {
+                "type": "Point",
+                "coordinates": [round(float(region.index.lon[row]), 7),
+                                round(float(region.index.lat[row]), 7)],
+            },
+            "properties": {"window": int(row), "score": round(float(scores[row]), 6)},
+        }
+        for row in rows
+        if np.isfinite(scores[row])
+    ]  # fmt: skip
+    return {"type": "FeatureCollection", "features": features}
+
+
+def data_url(pixels: NDArray[np.uint8]) -> str:
+    """A small JPEG picture inside an address."""
+    import simplejpeg
+
+    jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), 85, colorsubsampling="420")
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")

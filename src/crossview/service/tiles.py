@@ -1,0 +1,157 @@
+"""Map tiles of a region's own imagery, drawn when they are asked for and kept for a while."""
+
+from __future__ import annotations
+
+import io
+import math
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import CrossviewError, InvalidValue
+from crossview.geo.points import EARTH_RADIUS_M
+from crossview.imagery.sheets import Sheet
+from crossview.imagery.sources import Imagery, open_sources
+from crossview.maps.drape import drape
+from crossview.maps.mosaic import mosaic
+from crossview.maps.regions import Extent, extent
+
+if TYPE_CHECKING:
+    from crossview.retrieval.index import Index
+
+Pixels = NDArray[np.uint8]
+TILE_PX = 512
+_KEPT_BYTES = 48_000_000
+_QUALITY = 80
+_WORLD_M = 2.0 * math.pi * EARTH_RADIUS_M
+_DEEPEST = 22
+_OPEN_AT_ONCE = 6  # zooms whose imagery stays open
+
+
+class Tile(NamedTuple):
+    """A picture file and its media type."""
+
+    data: bytes
+    kind: str
+
+
+class Tiles:
+    """XYZ tiles of 512 pixels in Web Mercator, out of the imagery that the index was made from.
+
+    Where that cannot be read any more they are laid out of the index's small pictures.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._kept: OrderedDict[tuple[int, int, int], Tile | None] = OrderedDict()
+        self._bytes = 0
+        self._open: OrderedDict[int, Imagery | None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def extent(self) -> Extent:
+        """The box around all windows."""
+        return extent(self._index.lat, self._index.lon, self._index.manifest.footprint_m / 2.0)
+
+    @property
+    def deepest(self) -> int:
+        """The zoom that shows all the detail there is."""
+        squeeze = math.cos(math.radians(float(np.abs(self._index.lat).mean())))
+        coarsest = _WORLD_M * squeeze / TILE_PX
+        wanted = math.log2(coarsest / self._index.manifest.metres_per_px)
+        return min(_DEEPEST, max(0, math.ceil(wanted - 0.25)))
+
+    def tile(self, zoom: int, x: int, y: int) -> Tile | None:
+        """One tile, None where there is no imagery. Raises :class:`InvalidValue` off the world."""
+        if not (0 <= zoom <= _DEEPEST and 0 <= x < 2**zoom and 0 <= y < 2**zoom):
+            raise InvalidValue(f"there is no tile {zoom}/{x}/{y}.")
+        where = (zoom, x, y)
+        with self._lock:
+            if where in self._kept:
+                self._kept.move_to_end(where)
+                return self._kept[where]
+            tile = self._drawn(zoom, _tile_extent(*where))
+            self._keep(where, tile)
+            return tile
+
+    def _keep(self, where: tuple[int, int, int], tile: Tile | None) -> None:
+        self._kept[where] = tile
+        self._bytes += len(tile.data) if tile else 100
+        while self._bytes > _KEPT_BYTES:
+            _, old = self._kept.popitem(last=False)
+            self._bytes -= len(old.data) if old else 100
+
+    def _drawn(self, zoom: int, box: Extent) -> Tile | None:
+        if not _overlap(box, self.extent):
+            return None
+        sheets = self._sheets(zoom, box)
+        try:
+            if sheets:
+                return _encoded(drape(sheets, box, (TILE_PX, TILE_PX)))
+        except CrossviewError:  # the imagery was moved or damaged since
+            self._open[zoom] = None
+        reach = self._index.manifest.footprint_m
+        around = extent(np.array([box.south, box.north]), np.array([box.west, box.east]), reach)
+        lat, lon = self._index.lat, self._index.lon
+        rows = np.flatnonzero(
+            (lat > around.south) & (lat < around.north) & (lon > around.west) & (lon < around.east)
+        )
+        if not len(rows):
+            return None
+        return _encoded(mosaic(self._index, rows, box, (TILE_PX, TILE_PX)))
+
+    def _sheets(self, zoom: int, box: Extent) -> tuple[Sheet, ...]:
+        """The imagery, read no finer than this zoom can show; none when it is gone."""
+        if zoom not in self._open:
+            info = self._index.manifest.imagery
+            step_m = max(box.size_m()) / TILE_PX
+            options = replace(info.options, finest_useful_m=step_m / 1.5)
+            try:
+                self._open[zoom] = open_sources(info.sources, options)
+            except CrossviewError:
+                self._open[zoom] = None
+            self._let_go()
+        self._open.move_to_end(zoom)
+        imagery = self._open[zoom]
+        return imagery.sheets if imagery is not None else ()
+
+    def _let_go(self) -> None:
+        while len(self._open) > _OPEN_AT_ONCE:
+            _, old = self._open.popitem(last=False)
+            if old is not None:
+                old.close()
+
+
+def _tile_extent(zoom: int, x: int, y: int) -> Extent:
+    tiles = 2**zoom
+    west, east = 360.0 * x / tiles - 180.0, 360.0 * (x + 1) / tiles - 180.0
+    return Extent(_latitude((y + 1) / tiles), west, _latitude(y / tiles), east)
+
+
+def _latitude(share: float) -> float:
+    """Of a share of the Web Mercator world from its upper edge."""
+    return math.degrees(math.atan(math.sinh(math.pi * (1.0 - 2.0 * share))))
+
+
+def _overlap(a: Extent, b: Extent) -> bool:
+    return a.west < b.east and b.west < a.east and a.south < b.north and b.south < a.north
+
+
+def _encoded(rgba: Pixels) -> Tile | None:
+    import simplejpeg
+
+    alpha = rgba[..., 3]
+    if not alpha.any():
+        return None
+    if alpha.all():
+        rgb = np.ascontiguousarray(rgba[..., :3])
+        return Tile(simplejpeg.encode_jpeg(rgb, _QUALITY, colorsubsampling="420"), "image/jpeg")
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(rgba).save(stream, "WEBP", quality=_QUALITY, method=0)
+    return Tile(stream.getvalue(), "image/webp")

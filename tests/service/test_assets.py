@@ -1,0 +1,73 @@
+"""The page's files: ours are all used, what is not ours is unchanged and licensed."""
+
+import hashlib
+import json
+import re
+from importlib.resources import files
+
+import pytest
+
+from crossview.service import assets
+
+SERVICE = files("crossview.service")
+LISTED = json.loads((SERVICE / "vendor/vendor.json").read_text())
+SCRIPTS = sorted(name for name in assets.table() if name.endswith(".js"))
+
+
+def test_vendored_files_are_the_ones_that_are_listed():
+    hashes = {name: h for package in LISTED.values() for name, h in package["sha256"].items()}
+    there = {f.name: f.read_bytes() for f in (SERVICE / "vendor").iterdir()}
+    del there["vendor.json"]
+    assert {name: hashlib.sha256(data).hexdigest() for name, data in there.items()} == hashes
+
+
+def test_every_vendored_package_comes_with_its_licence():
+    assert LISTED["maplibre-gl"]["licence"] == "BSD-3-Clause"
+    assert "Redistribution and use" in (SERVICE / "vendor/maplibre-gl.LICENSE").read_text()
+
+
+def test_every_file_of_the_page_is_asked_for_by_another():
+    texts = "\n".join(
+        asset.data.decode() for name, asset in assets.table().items() if "maplibre" not in name
+    )
+    own = {file.name for file in (SERVICE / "page").iterdir()} - {"page.html"}
+    assert {name for name in own if not re.search(rf"[/\"]{re.escape(name)}\"", texts)} == set()
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_import_only_names_that_exist(name):
+    text = assets.table()[name].data.decode()
+    for names, source in re.findall(r"import \{([^}]*)\} from \"\./([\w.-]+)\"", text):
+        exported = assets.table()[source].data.decode()
+        for wanted in re.findall(r"\w+", names):
+            given = rf"export (async )?(function\*?|const|let|class) {wanted}\b"
+            together = rf"export \{{[^}}]*\b{wanted}\b"
+            assert re.search(f"{given}|{together}", exported), (wanted, source)
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, "page.html"])
+def test_the_page_needs_nothing_that_its_policy_forbids(name):
+    text = assets.table()[name].data.decode()
+    assert not re.search(
+        r"innerHTML|\beval\(|new Function|\sstyle[=:]\s*[\"`]|<script>|<style", text
+    )
+
+
+def test_a_file_is_sent_small_and_only_when_it_changed(client):
+    first = client.get("/assets/maplibre-gl.mjs", headers={"Accept-Encoding": "gzip"})
+    assert first.headers["content-encoding"] == "gzip"
+    assert int(first.headers["content-length"]) < 400_000
+    again = client.get("/assets/maplibre-gl.mjs", headers={"If-None-Match": first.headers["etag"]})
+    assert again.status_code == 304
+
+
+def test_there_is_no_way_out_of_the_page_s_files(client):
+    for name in ("..%2fapp.py", "../app.py", "%2e%2e/settings.py", "vendor.json/..", "nothing"):
+        assert client.get(f"/assets/{name}").status_code == 404
+
+
+def test_the_page_is_there(client):
+    page = client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert "unsafe" not in page.headers["content-security-policy"]
