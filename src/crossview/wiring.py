@@ -62,6 +62,15 @@ class Data:
     differs: tuple[str, ...] = ()  # where its numbers are not the official ones
 
 
+def recipes(method: str) -> dict[str, dict[str, Any]]:
+    """Named full-size settings of a method, such as those published for a data set; perhaps none."""
+    file = Path(__file__).parent / "methods" / "recipes" / f"{method}.json"
+    known: dict[str, dict[str, Any]] = {}
+    if method in METHODS and file.is_file():
+        known = json.loads(file.read_text(encoding="utf-8"))
+    return known
+
+
 def method_page(name: str) -> PageRef:
     """A page by name, or by path (``./mine.py``)."""
     if name.endswith(".py") or "/" in name or "\\" in name:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossview.cli import console
+from crossview.cli.settings import settings
 from crossview.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     from crossview.training.setup import Request
 
     page = wiring.method_page(method)
-    given: dict[str, Any] = dict(_setting(text) for text in config or [])
+    given: dict[str, Any] = dict(settings(config))
     shortcuts = {"epochs": epochs, "steps": steps, "batch": batch, "lr": lr, "seed": seed}
     given |= {name: value for name, value in shortcuts.items() if value is not None}
     module = _checked(page, method)
@@ -109,13 +110,6 @@ def _checked(page: Any, name: str) -> Any:
     module = page.load()
     check_names(module, name)
     return module
-
-
-def _setting(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise InvalidValue(f"--config takes NAME=VALUE, got {text!r}.")
-    return name.strip(), value.strip()
 
 
 def _weights(module: Any, weights: Path | None, pretrained: bool) -> dict[str, str]:
