@@ -16,7 +16,8 @@ from crossview import __version__
 from crossview.cli.failures import explained
 from crossview.errors import UnknownName
 
-VERBS = ("demo", "index", "locate", "serve", "world", "train", "export", "doctor")
+VERBS = ("demo", "index", "locate", "serve", "world", "train", "import", "export", "doctor")
+FILES = {"import": "importing"}  # where the verb's own name is a word of the language
 
 
 class Verbs(TyperGroup):
@@ -30,8 +31,8 @@ class Verbs(TyperGroup):
         """The command behind a verb; a name nobody knows gets the nearest one suggested."""
         if cmd_name not in VERBS:
             raise UnknownName("command", cmd_name, known=VERBS)
-        module = importlib.import_module(f"crossview.cli.{cmd_name}")
-        function = getattr(module, cmd_name)
+        name = FILES.get(cmd_name, cmd_name)
+        function = getattr(importlib.import_module(f"crossview.cli.{name}"), name)
         summary = (function.__doc__ or "").partition("\n")[0]
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(name=cmd_name, short_help=summary)(function)
