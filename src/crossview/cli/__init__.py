@@ -16,12 +16,24 @@ from crossview import __version__
 from crossview.cli.failures import explained
 from crossview.errors import UnknownName
 
-VERBS = ("demo", "index", "locate", "serve", "world", "train", "import", "export", "doctor")
+VERBS = (
+    "demo",
+    "index",
+    "locate",
+    "calibrate",
+    "serve",
+    "world",
+    "data",
+    "train",
+    "import",
+    "export",
+    "doctor",
+)
 FILES = {"import": "importing"}  # where the verb's own name is a word of the language
 
 
 class Verbs(TyperGroup):
-    """The verbs as a table of names; ``crossview.cli.<verb>`` holds a function of that name."""
+    """The verbs as a table of names; ``crossview.cli.<verb>`` holds what has that name."""
 
     def list_commands(self, _ctx: Any) -> list[str]:
         """All verbs, in the order in which a newcomer meets them."""
@@ -33,6 +45,8 @@ class Verbs(TyperGroup):
             raise UnknownName("command", cmd_name, known=VERBS)
         name = FILES.get(cmd_name, cmd_name)
         function = getattr(importlib.import_module(f"crossview.cli.{name}"), name)
+        if isinstance(function, typer.Typer):  # a verb with verbs of its own
+            return typer.main.get_command(function)
         summary = (function.__doc__ or "").partition("\n")[0]
         single = typer.Typer(add_completion=False, rich_markup_mode=None)
         single.command(name=cmd_name, short_help=summary)(function)

@@ -1,0 +1,173 @@
+"""What ``crossview calibrate`` does once its options are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from crossview.cli import console
+from crossview.cli.calibration_text import calibration_text
+from crossview.errors import BadImage, CannotWrite, CrossviewError, InvalidValue
+from crossview.evaluation.calibrating import Wanted
+from crossview.evaluation.elsewhere import with_elsewhere
+from crossview.evaluation.grouping import calibrate, refusals
+from crossview.evaluation.known import Known, known
+from crossview.files import atomic_write
+from crossview.geo.points import LatLon
+from crossview.retrieval.embedder import Embedder
+from crossview.retrieval.hints import Hints
+from crossview.retrieval.index import Index
+from crossview.retrieval.locate import locate_many, model_of
+from crossview.retrieval.manifest import write_manifest
+from crossview.retrieval.models import open_model
+from crossview.retrieval.places import Answer
+from crossview.retrieval.truth import RANKS, Truths
+from crossview.views.decode import Photo, load_photo
+
+_FROM_EXIF = "exif"
+_TOGETHER = 32  # photos held decoded at a time
+_PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The command line, read."""
+
+    index: Path
+    photos: tuple[Path, ...]
+    truth: str  # a places.csv, or "exif"
+    elsewhere: Path | None
+    wanted: Wanted
+    model: str | None
+    out: Path | None
+    dry_run: bool
+    threads: int
+    quiet: bool
+
+
+@dataclass
+class LeftOut:
+    """Photos that the calibration does not rest on, by reason."""
+
+    unreadable: list[CrossviewError] = field(default_factory=list)
+    unplaced: int = 0  # nothing tells where they were taken
+    outside: int = 0  # no cell of the index holds their place
+
+
+def run(request: Request) -> int:
+    """Calibrate, tell, write, and return the exit code."""
+    if request.out is not None and not request.out.absolute().parent.is_dir():
+        raise CannotWrite(f"Cannot write {request.out}: there is no such folder.")
+    index = Index.open(request.index)
+    embedder = _embedder(index, request)
+    paths, truths = _paths(request)
+    left_out = LeftOut()
+    photos = _known(index, embedder, paths, truths, left_out, quiet=request.quiet)
+    _tell_left_out(left_out)
+    if not photos:
+        raise InvalidValue(
+            f"None of the {len(paths)} photos can be used: nothing to calibrate on.\n"
+            "Take photos of this region whose place is in their GPS or in a --truth places.csv."
+        )
+    for said in refusals(photos, request.wanted):
+        console.warn(said)
+    calibration = calibrate(photos, request.wanted, index.manifest.stride_m)
+    if request.elsewhere is not None:
+        answers = list(_elsewhere(index, embedder, request))
+        calibration = with_elsewhere(calibration, answers)
+    console.result(calibration_text(calibration))
+    if request.out is not None:
+        atomic_write(request.out, json.dumps(calibration.to_json(), indent=1) + "\n")
+    if not request.dry_run:
+        write_manifest(index.path, replace(index.manifest, calibration=calibration.to_json()))
+        console.note(f"Kept in {index.path}; locate uses it.", quiet=request.quiet)
+    return 1 if left_out.unreadable else 0
+
+
+def _embedder(index: Index, request: Request) -> Embedder:
+    if request.model is None:
+        return model_of(index, threads=request.threads)
+    embedder = open_model(request.model, threads=request.threads)
+    index.require_model(embedder.fingerprint)
+    return embedder
+
+
+def _paths(request: Request) -> tuple[Sequence[Path], Truths | None]:
+    if request.truth == _FROM_EXIF:
+        if not request.photos:
+            raise InvalidValue(
+                "Give photos with GPS in their files, or --truth places.csv that lists photos."
+            )
+        return request.photos, None
+    truths = Truths.read(request.truth)
+    return request.photos or truths.photos(), truths
+
+
+def _known(
+    index: Index,
+    embedder: Embedder,
+    paths: Sequence[Path],
+    truths: Truths | None,
+    left_out: LeftOut,
+    *,
+    quiet: bool,
+) -> list[Known]:
+    """Locate the photos and keep what each tells; count those that cannot be used."""
+    found: list[Known] = []
+    with console.progress("Locating", len(paths), unit="photos", quiet=quiet) as bar:
+        for start in range(0, len(paths), _TOGETHER):
+            some = list(_read(paths[start : start + _TOGETHER], left_out))
+            placed = [(photo, place) for photo in some if (place := _place(photo, truths))]
+            left_out.unplaced += len(some) - len(placed)
+            for answer, (_, place) in zip(
+                _answers(index, embedder, [photo for photo, _ in placed]), placed, strict=True
+            ):
+                one = known(index, answer, place)
+                left_out.outside += one is None
+                found += [] if one is None else [one]
+            bar.advance(len(paths[start : start + _TOGETHER]))
+    return found
+
+
+def _read(paths: Sequence[Path], left_out: LeftOut) -> Iterator[Photo]:
+    for path in paths:
+        try:
+            yield load_photo(path)
+        except BadImage as problem:
+            left_out.unreadable.append(problem)
+            console.err.print(f"Error: {problem}")
+
+
+def _place(photo: Photo, truths: Truths | None) -> LatLon | None:
+    return photo.gps if truths is None else truths.of(photo.path)
+
+
+def _answers(index: Index, embedder: Embedder, photos: Sequence[Photo]) -> list[Answer]:
+    hints = Hints(places=max(RANKS))
+    return locate_many(index, embedder, photos, hints) if photos else []
+
+
+def _elsewhere(index: Index, embedder: Embedder, request: Request) -> Iterator[Answer]:
+    """Answers to the photos of a folder that were taken outside of the region."""
+    folder = Path(str(request.elsewhere))
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _PHOTOS)
+    if not paths:
+        raise InvalidValue(f"No photos below {folder}, which --elsewhere names.")
+    left_out = LeftOut()
+    with console.progress("Elsewhere", len(paths), unit="photos", quiet=request.quiet) as bar:
+        for start in range(0, len(paths), _TOGETHER):
+            some = paths[start : start + _TOGETHER]
+            yield from _answers(index, embedder, list(_read(some, left_out)))
+            bar.advance(len(some))
+
+
+def _tell_left_out(left_out: LeftOut) -> None:
+    for count, why in (
+        (len(left_out.unreadable), "could not be read"),
+        (left_out.unplaced, "have no known place"),
+        (left_out.outside, "were taken where the index has no window near enough"),
+    ):
+        if count:
+            console.warn(f"{count} photos {why}; they are left out.")

@@ -1,0 +1,131 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.retrieval.regions import indexed, region
+from tests.toy_embedder import ToyEmbedder, toy_info
+
+from crossview.cli import calibrating, locating, main
+from crossview.imagery.sources import open_sources
+from crossview.imagery.windows import Tiling, cut
+from crossview.retrieval.calibration import Calibration
+from crossview.retrieval.index import Index
+from crossview.views.aerial import aerial_view
+
+TOY = ToyEmbedder(toy_info(azimuth_bins=8))
+STRIDE_M = 10.0
+PHOTOS = 30  # enough for a coverage of 80 %
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A region, and thirty panoramas that look like windows of it, some under noise."""
+    folder = tmp_path_factory.mktemp("calibrate")
+    source = region(folder)
+    rng = np.random.default_rng(0)
+    with open_sources([source]) as imagery:
+        windows = list(cut(imagery, Tiling(footprint_m=40.0, stride_m=STRIDE_M)))
+    rows = ["file,lat,lon"]
+    for number, pick in enumerate(rng.choice(len(windows), PHOTOS, replace=False)):
+        window = windows[pick]
+        view = aerial_view(window.pixels, window.metres_per_px, TOY.info.aerial).astype(float)
+        view += rng.normal(0, 60 * (number % 3), view.shape)
+        panorama = np.pad(np.clip(view, 0, 255), ((8, 8), (0, 0), (0, 0))).astype(np.uint8)
+        Image.fromarray(panorama).save(folder / f"{number:02d}.png")
+        rows.append(f"{number:02d}.png,{window.lat},{window.lon}")
+    (folder / "places.csv").write_text("\n".join(rows), encoding="utf-8")
+    (folder / "far").mkdir()
+    for number in range(3):
+        noise = rng.integers(0, 255, (32, 64, 3)).astype(np.uint8)
+        Image.fromarray(noise).save(folder / "far" / f"{number}.png")
+    return folder
+
+
+@pytest.fixture
+def index(folder, tmp_path):
+    return indexed(tmp_path, embedder=TOY, paths=[folder / "aerial.tif"], stride_m=STRIDE_M)
+
+
+@pytest.fixture(autouse=True)
+def _toy_model(monkeypatch):
+    for module in (calibrating, locating):
+        monkeypatch.setattr(module, "model_of", lambda index, threads: TOY)
+
+
+def run(index, folder, *arguments):
+    truth = str(folder / "places.csv")
+    given = ["calibrate", str(index.path), "--truth", truth, "--coverage", "80", *arguments]
+    return main([str(word) for word in given])
+
+
+def test_an_index_is_calibrated_and_locate_uses_it(index, folder, capsys):
+    assert run(index, folder, "--elsewhere", folder / "far") == 0
+    told = capsys.readouterr()
+    assert "panoramas: 30 known photos at" in told.out
+    for said in ("by chance", "expected calibration error", "Brier", "area for 80.0 %",
+                 "not in this region", "of 3 photos from elsewhere"):  # fmt: skip
+        assert said in told.out
+    known = Calibration.from_json(Index.open(index.path).manifest.calibration)
+    assert (known.kinds[0].n, known.share, known.false_reject) == (PHOTOS, 0.05, 0.05)
+    assert main(["locate", str(folder / "00.png"), "--index", str(index.path),
+                 "--format", "jsonl"]) == 0  # fmt: skip
+    record = json.loads(capsys.readouterr().out)
+    assert record["calibrated"]["areas"][0]["coverage"] == 0.8
+    assert record["calibrated"]["n"] == PHOTOS
+    assert 0.0 < record["places"][0]["probability"] <= 1.0
+    assert "Calibrated on 30 panoramas of this region" in record["confidence"]
+
+
+def test_a_dry_run_tells_and_writes_only_its_file(index, folder, tmp_path, capsys):
+    out = tmp_path / "measured.json"
+    assert run(index, folder, "--dry-run", "--out", out) == 0
+    assert "panoramas" in capsys.readouterr().out
+    assert Index.open(index.path).manifest.calibration is None
+    measured = json.loads(out.read_text())["kinds"][0]["measured"]
+    assert sum(n for _, _, n in measured["reliability"]) == PHOTOS
+
+
+def test_too_few_photos_are_refused_and_nothing_is_written(index, folder, capsys):
+    assert run(index, folder, "--coverage", "95") == 2
+    told = capsys.readouterr().err
+    assert "30 known photos are too few for a coverage of 95 %, which takes 100" in told
+    assert "--coverage 80" in told
+    assert Index.open(index.path).manifest.calibration is None
+
+
+def test_adding_imagery_ends_a_calibration(index, folder, tmp_path):
+    from crossview.retrieval.adding import add
+
+    assert run(index, folder) == 0
+    with open_sources([region(tmp_path, name="more.tif", seed=1)]) as imagery:
+        assert add(imagery, TOY, index.path).manifest.calibration is None
+
+
+def test_photos_without_a_place_or_outside_are_left_out_and_counted(index, folder, capsys):
+    rows = (folder / "places.csv").read_text().splitlines()
+    (folder / "some.csv").write_text("\n".join([*rows[:-2], "29.png,10.0,10.0"]))
+    arguments = ["calibrate", index.path, *sorted(folder.glob("*.png")), "--coverage", "80"]
+    assert main([str(w) for w in (*arguments, "--truth", folder / "some.csv")]) == 0
+    told = capsys.readouterr()
+    assert "1 photos have no known place" in told.err
+    assert "1 photos were taken where the index has no window" in told.err
+    assert "28 known photos" in told.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--truth", "exif"], "photos with GPS"),
+        (["--coverage", "100"], "between 0 and 1"),
+        (["--elsewhere-share", "0"], "between 0 and 1"),
+    ],
+)
+def test_what_cannot_be_done_is_said(index, folder, arguments, said, capsys):
+    assert run(index, folder, *arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_photos_without_gps_leave_nothing_to_calibrate_on(index, folder, capsys):
+    assert main(["calibrate", str(index.path), str(folder / "00.png")]) == 2
+    assert "nothing to calibrate on" in capsys.readouterr().err
