@@ -17,6 +17,15 @@ from crossview.training.state import new_state, save_weights
 from crossview.wiring import METHODS, make_config, method_page
 
 MINE = str(Path(__file__).parents[2] / "docs" / "examples" / "mine.py")
+CONTRASTIVE = {
+    "backbone": "test_convnext",
+    "weights": "none",
+    "aerial_px": 64,
+    "ground_px": (32, 128),
+    "neighbour_range": 12,
+    "neighbour_select": 8,
+    "batch": 4,
+}
 TINY_LAYOUT = {
     "weights": "none",
     "ground_px": (32, 128),
@@ -26,15 +35,9 @@ TINY_LAYOUT = {
     "batch": 4,
 }
 TINY = {  # settings that make a page small enough for a test; everything else as it is
-    "sample4geo": {
-        "backbone": "test_convnext",
-        "weights": "none",
-        "aerial_px": 64,
-        "ground_px": (32, 128),
-        "neighbour_range": 12,
-        "neighbour_select": 8,
-        "batch": 4,
-    },
+    "sample4geo": CONTRASTIVE,
+    "congeo": CONTRASTIVE,
+    "singeo": CONTRASTIVE,
     "compass": {"widths": (8, 16, 16), "blocks": (1, 1, 1), "depth": 8, "batch": 4},
     "geodtr": {**TINY_LAYOUT, "backbone": "test_resnet"},
     "geodtr-plus": {**TINY_LAYOUT, "backbone": "test_convnext", "drop_path": 0.0},
@@ -93,7 +96,8 @@ def test_a_few_steps_lower_the_loss(built):
     torch.manual_seed(1)
     model, recipe = page.build(config), Recipe(lr=2e-3, batch=4)
     state = new_state(model, recipe)
-    batch = checks.example_batch(page.views(config), torch.device("cpu"))
+    more = checks.copies(page, config)
+    batch = checks.example_batch(page.views(config), torch.device("cpu"), more)
     losses = []
     for _ in range(12):
         state.optimiser.zero_grad()

@@ -1,44 +1,20 @@
-import json
-import math
-import zlib
-
 import numpy as np
 import pytest
 import torch
+from tests.parity_weights import listed, seeded_input
 from tests.shared_data import shared
 
 from crossview.methods import sample4geo
 from crossview.pairs.batch import PairPixels
 from crossview.training.checks import example_table
-
-
-def filled(shape, dtype, key):
-    """The parity fixtures' recipe for one tensor (their README, section 2)."""
-    count = math.prod(shape)
-    seed = zlib.crc32(key.encode())
-    v = np.random.Generator(np.random.PCG64(seed)).standard_normal(count)
-    if not dtype.startswith(("float", "torch.float")):
-        v = np.zeros(count)
-    elif shape == []:
-        v = math.log(1 / 0.07) + 0.05 * v
-    elif len(shape) == 1:
-        v = 1 + 0.05 * v if key.rsplit(".", 1)[-1] in ("weight", "gamma") else 0.02 * v
-    elif shape[0] == 1:
-        v = 0.2 * v
-    else:
-        v = v / math.sqrt(math.prod(shape[1:]))
-    return torch.tensor(v.reshape(shape), dtype=torch.float32)
+from crossview.views.paired import mirror_pair, turn_pair
 
 
 @pytest.fixture(scope="module")
 def authors_network():
-    listed = json.loads(
-        shared("parity", "checkpoints", "sample4geo_convnext_tiny.json").read_text()
-    )
     config = sample4geo.Config(backbone="convnext_tiny", weights="none")
     model = sample4geo.build(config).eval()
-    keys = next(iter(listed["sections"].values()))["entries"]
-    model.load_state_dict({key: filled(shape, dtype, key) for key, shape, dtype in keys})
+    model.load_state_dict(listed("sample4geo_convnext_tiny"))
     return model
 
 
@@ -48,13 +24,10 @@ def authors_network():
 )
 def test_vectors_are_those_of_the_authors_network(authors_network, view, feature):
     data = np.load(shared("parity", "sample4geo.npz"))
-    seed, *shape = data[f"sample4geo_convnext_tiny/input_{view}_seed_then_shape"].tolist()
-    images = np.random.Generator(np.random.PCG64(seed)).standard_normal(shape).astype(np.float32)
+    images = seeded_input(data[f"sample4geo_convnext_tiny/input_{view}_seed_then_shape"])
     expected = torch.tensor(data[f"sample4geo_convnext_tiny/{feature}"])
     with torch.no_grad():
-        ours = getattr(authors_network, "ground" if view == "ground" else "aerial")(
-            torch.tensor(images)
-        )
+        ours = getattr(authors_network, "ground" if view == "ground" else "aerial")(images)
     torch.testing.assert_close(
         ours, torch.nn.functional.normalize(expected, dim=1), atol=1e-6, rtol=1e-5
     )
@@ -92,6 +65,17 @@ def test_a_quarter_turn_comes_three_times_in_four_and_a_mirror_every_other_time(
     assert 700 < turned < 800
 
 
+def test_shifted_panoramas_are_cut_at_a_random_heading_to_the_width_of_their_batch():
+    config = sample4geo.Config(shifted=True, ground_px=(4, 64), now_theta_deg=90.0)
+    assert sample4geo.views(config).headings_seen == "unknown"
+    widths = {
+        sample4geo.augment(marked_pair(), config, np.random.default_rng(s)).ground.shape
+        for s in range(20)
+    }
+    assert widths == {(4, 16, 3)}
+    assert sample4geo.views(sample4geo.Config()).headings_seen == "aligned"
+
+
 def test_a_photo_is_never_turned():
     from dataclasses import replace
 
@@ -125,8 +109,8 @@ def test_layouts_are_those_of_the_authors_loader(flip, turn):
     data = np.load(shared("parity", "layout.npz"))
     pair = data["w48/pair_ground_rgb_uint8"], data["w48/pair_satellite_rgb_uint8"]
     if flip:
-        pair = sample4geo.mirror_pair(*pair)
-    ours = sample4geo.turn_pair(*pair, turn)
+        pair = mirror_pair(*pair)
+    ours = turn_pair(*pair, turn)
     for image, view in zip(ours, ("ground", "satellite"), strict=True):
         theirs = data[f"w48/sample4geo/flip{flip}_turn{turn}/{view}"]
         assert np.array_equal(image.transpose(2, 0, 1), theirs)

@@ -14,19 +14,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
-from crossview.errors import require
 from crossview.pairs.batch import Batch, PairPixels, Views
+from crossview.pairs.moment import Moment
 from crossview.pairs.table import PairTable
-from crossview.parts.backbones import backbone
-from crossview.parts.losses.infonce import info_nce, learned_scale
-from crossview.parts.samplers.neighbours import Neighbours, nearest_places, neighbour_batches
-from crossview.parts.samplers.shuffled import shuffled
+from crossview.parts import contrastive
+from crossview.parts.looks import coloured, seen_sector
+from crossview.parts.losses.infonce import info_nce
+from crossview.parts.samplers.neighbours import Neighbours
 from crossview.views.paired import mirror_pair, turn_pair
-from crossview.views.photometric import photometric
-from crossview.views.spec import ViewSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,96 +32,88 @@ class Config:
 
     backbone: str = "convnext_base.fb_in22k_ft_in1k_384"  # section 4.2
     weights: str = "hub"  # ImageNet-22k then 1k, section 4.2; "none" or a file
+    separate: bool = False  # an encoder for each view: vision transformers
+    representation: str = "narrow"  # "padded" for networks of one width
     aerial_px: int = 384  # section 4.2
     ground_px: tuple[int, int] = (140, 768)  # height, width of CVUSA and CVACT
     elevation_deg: tuple[float, float] = (-32.8, 32.8)  # 140 rows of 360 / 768 degrees
     footprint_m: float = 70.0  # not in the paper, which takes the files as they come
+    whole: bool = False  # the files squashed to these sizes, as the authors do
     batch: int = 128  # section 4.2
     epochs: float = 40.0  # section 4.2
     steps: int = 0  # 0: epochs decide
     lr: float = 1e-3  # section 4.2
     weight_decay: float = 0.01  # AdamW's default, on all parameters
     decay_vectors: bool = True
+    warmup_steps: int = 0
     warmup_epochs: float = 1.0  # section 4.2
     clip_value: float = 100.0
     smoothing: float = 0.1  # section 4.2
     mirror: float = 0.5  # probability, both views alike; section 3.1
     turn: float = 0.75  # probability of a quarter turn of both views
     colour: float = 1.0  # strength of the photometric changes
+    shifted: bool = False  # data augmentation as ConGeo compares it: random heading, cut to theta
+    course: str = "uniform"  # of theta, one value a batch
+    sharpness: float = 5.0
+    course_by: str = "epoch"
+    theta_deg: tuple[float, float] = (360.0, 70.0)
+    now_theta_deg: float = 360.0  # in the batch at hand
     gps_sampling: bool = True  # section 3.2; False: random batches until the first refresh
     neighbour_select: int = 64  # section 3.2
     neighbour_range: int = 128
     refresh_epochs: int = 4  # similarity sampling; section 3.2
+    mine_from: str = "pass"  # or "epoch": the epoch's own vectors, no second pass
+    chunk: int = 0  # pairs encoded at a time (gradient caching); 0: the whole batch
     accumulate: int = 1
     ema_decay: float = 0.0
     amp: bool = True
     seed: int = 42
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ground_px", tuple(self.ground_px))
-        object.__setattr__(self, "elevation_deg", tuple(self.elevation_deg))
-        require(0 <= self.smoothing < 1, f"smoothing must lie in [0, 1), got {self.smoothing}.")
-        for name in ("mirror", "turn"):
-            value = getattr(self, name)
-            require(0 <= value <= 1, f"{name} is a probability, got {value}.")
-
-
-class Network(nn.Module):
-    """One encoder for both views and the learned scale of the loss."""
-
-    shared = True
-
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.model = encoder
-        self.logit_scale = learned_scale()
-
-    def ground(self, images: Tensor) -> Tensor:
-        """[B, 3, h, w] -> unit [B, D]."""
-        return F.normalize(self.model(images), dim=-1)
-
-    aerial = ground
+        for name in ("ground_px", "elevation_deg", "theta_deg"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        contrastive.check_fields(self)
 
 
 def views(config: Config) -> Views:
-    """Panoramas and north-up windows, both as they are; quarter turns keep them aligned."""
-    height, width = config.ground_px
-    return Views(
-        ground=ViewSpec(
-            side="ground", height_px=height, width_px=width, elevation_deg=config.elevation_deg
-        ),
-        aerial=ViewSpec(
-            side="aerial",
-            height_px=config.aerial_px,
-            width_px=config.aerial_px,
-            footprint_m=config.footprint_m,
-        ),
-        headings_seen="aligned",
-    )
+    """Panoramas and north-up windows; quarter turns keep them aligned, unless ``shifted``."""
+    if config.shifted:
+        fov_deg = (min(config.theta_deg), 360.0)
+        return contrastive.views_of(config, headings="unknown", fov_deg=fov_deg)
+    return contrastive.views_of(config, headings="aligned", fov_deg=(360.0, 360.0))
 
 
-def build(config: Config) -> Network:
+def build(config: Config) -> nn.Module:
     """Section 3.1: one ConvNeXt, shared, its pooled features without a projection."""
-    return Network(backbone(config.backbone, config.weights))
+    return contrastive.network_of(config)
 
 
-def objective(model: Network, batch: Batch, config: Config) -> dict[str, Tensor]:
+def staged(config: Config, moment: Moment, rng: np.random.Generator) -> Config:
+    """One field of view for a batch, where panoramas are cut."""
+    return contrastive.on_course(config, moment, rng, "theta_deg") if config.shifted else config
+
+
+def encode(model: nn.Module, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """Vectors [B, D] of both views."""
+    return {side: getattr(model, side)(getattr(batch, side)) for side in ("ground", "aerial")}
+
+
+def contrast(model: nn.Module, vectors: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
     """Symmetric InfoNCE, equation 1 in both directions."""
-    ground, aerial = model.ground(batch.ground), model.aerial(batch.aerial)
-    return {"info_nce": info_nce(ground, aerial, model.logit_scale, config.smoothing)}
+    scale = model.get_parameter("logit_scale")
+    return {"info_nce": info_nce(vectors["ground"], vectors["aerial"], scale, config.smoothing)}
+
+
+def objective(model: nn.Module, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """The losses of :func:`contrast` over the vectors of :func:`encode`."""
+    return contrast(model, encode(model, batch, config), config)
 
 
 def batches(
-    table: PairTable,
-    config: Config,
-    generator: torch.Generator,
-    neighbours: Neighbours | None,
+    table: PairTable, config: Config, generator: torch.Generator, neighbours: Neighbours | None
 ) -> Iterator[list[int]]:
     """Section 3.2: batches of near places; of similar ones once vectors have been compared."""
-    if neighbours is None and not config.gps_sampling:
-        return shuffled(table, config.batch, generator)
-    near = nearest_places(table, config.neighbour_range) if neighbours is None else neighbours
-    return neighbour_batches(table, near, config.batch, generator, config.neighbour_select)
+    return contrastive.batches_of(table, config, generator, neighbours)
 
 
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:
@@ -135,9 +124,9 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
         heading = -heading
     if rng.random() < config.turn and pair.fov_deg >= 360.0:
         ground, aerial = turn_pair(ground, aerial, int(rng.integers(1, 4)))
-    return replace(
-        pair,
-        ground=photometric(ground, rng, config.colour),
-        aerial=photometric(aerial, rng, config.colour),
-        heading_deg=heading,
+    pair = coloured(
+        replace(pair, ground=ground, aerial=aerial, heading_deg=heading), config.colour, rng
     )
+    if config.shifted and pair.fov_deg >= 360.0:
+        pair = seen_sector(pair, config.now_theta_deg, views(config).ground, rng)
+    return pair

@@ -94,7 +94,8 @@ def check_augment(page: Any, config: Any, views: Views, name: str) -> None:
 def check_objective(page: Any, model: nn.Module, config: Any, views: Views, name: str) -> None:
     """Named finite scalars, whose sum reaches the weights."""
     model.train()
-    losses = page.objective(model, example_batch(views, next(model.parameters()).device), config)
+    device = next(model.parameters()).device
+    losses = page.objective(model, example_batch(views, device, copies(page, config)), config)
     _demand(isinstance(losses, dict) and bool(losses), name, "objective gives no named losses")
     for key, value in losses.items():
         _demand(
@@ -148,22 +149,31 @@ def example_pair(views: Views) -> PairPixels:
     )
 
 
-def example_batch(views: Views, device: torch.device) -> Batch:
-    """Four seeded pairs of noise at the views' full size."""
+def copies(page: Any, config: Any) -> int:
+    """How many copies of a place the page's ``augment`` makes beyond the first."""
+    made = page.augment(example_pair(page.views(config)), config, np.random.default_rng(1))
+    return len(made) - 1 if isinstance(made, tuple) else 0
+
+
+def example_batch(views: Views, device: torch.device, more: int = 0) -> Batch:
+    """Four seeded pairs of noise at the views' full size, and ``more`` copies of them."""
     rng = np.random.default_rng(2)
 
     def noise(height: int, width: int) -> Any:
         return rng.integers(0, 256, (4, height, width, 3), dtype=np.uint8)
 
-    raw = RawBatch(
-        ground=noise(views.ground.height_px, views.ground.width_px),
-        aerial=noise(views.aerial.height_px, views.aerial.width_px),
-        rows=np.arange(4),
-        places=np.arange(4),
-        fov_deg=np.full(4, 360.0, dtype=np.float32),
-        heading_deg=np.zeros(4, dtype=np.float32),
-    )
-    return to_batch(raw, views, device)
+    def raw(further: int) -> RawBatch:
+        return RawBatch(
+            ground=noise(views.ground.height_px, views.ground.width_px),
+            aerial=noise(views.aerial.height_px, views.aerial.width_px),
+            rows=np.arange(4),
+            places=np.arange(4),
+            fov_deg=np.full(4, 360.0, dtype=np.float32),
+            heading_deg=np.zeros(4, dtype=np.float32),
+            more=tuple(raw(0) for _ in range(further)),
+        )
+
+    return to_batch(raw(more), views, device)
 
 
 def example_table(rows: int) -> PairTable:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from crossview.errors import TrainingFailed
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import Loader, RawBatch, to_batch
 from crossview.pairs.table import PairTable
+from crossview.parts.losses.dual import AERIAL, GROUND, GROUND_2
 from crossview.training.contract import Method, Neighbours
-from crossview.training.precision import autocast
+from crossview.training.gradients import Objective, backward
 from crossview.training.recipe import Recipe
 from crossview.training.state import TrainState
 
@@ -104,12 +104,19 @@ def _step(state: TrainState, job: Job, stream: Iterator[RawBatch], steps: int) -
 
 
 def _backward(state: TrainState, job: Job, raw: RawBatch) -> dict[str, float]:
-    batch = to_batch(raw, job.views, job.device)
-    with autocast(job.device, job.recipe.amp):
-        losses: Mapping[str, Tensor] = job.method.objective(state.model, batch, job.config)
-    total = torch.stack([value.float() for value in losses.values()]).sum()
-    (total / job.recipe.accumulate).backward()  # type: ignore[no-untyped-call]
-    return {"loss": total.item(), **{name: value.item() for name, value in losses.items()}}
+    batch, recipe = to_batch(raw, job.views, job.device), job.recipe
+    objective = Objective(
+        page=job.method,
+        config=job.config,
+        amp=recipe.amp,
+        chunk=recipe.chunk,
+        share=1.0 / recipe.accumulate,
+    )
+    passed = backward(state.model, batch, objective)
+    if state.memory is not None and passed.vectors:
+        query = passed.vectors.get(GROUND_2, passed.vectors[GROUND])  # as hard as the course is
+        state.memory.note(batch.rows, query, passed.vectors[AERIAL])
+    return passed.losses
 
 
 def _clip(state: TrainState, recipe: Recipe) -> float:

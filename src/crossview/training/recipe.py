@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from crossview.errors import require
+from crossview.pairs.moment import Span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,9 @@ class Recipe:
     clip_value: float = 0.0  # element by element; 0: off
     ema_decay: float = 0.0  # averaged weights for validation and export; 0: off
     amp: bool = True  # bfloat16 where the device is fast at it
+    chunk: int = 0  # pairs encoded at a time (training.gradients); 0: the whole batch
     refresh_epochs: int = 0  # neighbours by similarity every so many epochs; 0: never
+    mine_from: Literal["pass", "epoch"] = "pass"  # a pass of its own, or the epoch's own vectors
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -51,6 +54,11 @@ class Recipe:
             f"steps or epochs must be above 0, got steps {self.steps}, epochs {self.epochs}.",
         )
         require(self.seed >= 0, f"seed must be at least 0, got {self.seed}.")
+        require(self.chunk >= 0, f"chunk must be at least 0, got {self.chunk}.")
+        require(
+            self.mine_from in ("pass", "epoch"),
+            f"mine_from must be pass or epoch, got {self.mine_from!r}.",
+        )
         require(
             self.schedule in ("steps", "epochs"),
             f"schedule must be steps or epochs, got {self.schedule!r}.",
@@ -85,6 +93,11 @@ class Recipe:
         if step < warm:
             return self.lr * (step + 1) / warm
         return self.lr * 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+    def span(self, rows: int) -> Span:
+        """How long a whole training on ``rows`` pairs is, in epochs."""
+        epochs = self.total_steps(rows) / self._steps_per_epoch(rows)
+        return Span(epochs=epochs, batches=max(1, rows // self.batch))
 
     def epoch_factor(self, epoch: int) -> float:
         """Share of ``lr`` in ``epoch`` (from 0): linear warm-up from 0, then half a cosine."""

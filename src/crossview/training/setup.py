@@ -20,7 +20,9 @@ from crossview.pairs.pages import PageRef
 from crossview.pairs.pictures import refuse
 from crossview.pairs.reading import Files, Source
 from crossview.pairs.table import PairTable, held_out
+from crossview.training.gradients import in_halves
 from crossview.training.loop import Job
+from crossview.training.memory import Memory
 from crossview.training.mining import similarity_miner
 from crossview.training.precision import open_device
 from crossview.training.recipe import Recipe
@@ -80,7 +82,8 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
         val_reader = replace(
             _reader(request, val, views, recipe.seed, progress), page=None, config={}
         )
-    mine = similarity_miner(replace(reader, page=None, config={}), request.workers, request.config)
+    reader = replace(reader, span=recipe.span(len(train)))
+    mine = similarity_miner(reader, request.workers)
     return Session(
         job=Job(
             method=page,
@@ -111,7 +114,10 @@ def start_state(session: Session) -> TrainState:
     else:
         model = job.method.build(job.config)
     model = model.to(job.device).to(memory_format=torch.channels_last)
-    return new_state(model, job.recipe)
+    state = new_state(model, job.recipe)
+    if job.recipe.mine_from == "epoch" and in_halves(job.method):
+        state.memory = Memory(len(job.table))
+    return state
 
 
 def build_without_weights(page: Any, config: Any) -> nn.Module:

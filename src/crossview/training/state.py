@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from crossview.errors import BadModel
 from crossview.files import writing
 from crossview.training.contract import Neighbours
+from crossview.training.memory import Memory
 from crossview.training.recipe import Recipe
 
 
@@ -34,6 +35,7 @@ class TrainState:
     optimiser: torch.optim.Optimizer
     averaged: dict[str, Tensor] | None  # by state_dict key; None: recipe.ema_decay is 0
     neighbours: Neighbours | None = None
+    memory: Memory | None = None  # the epoch's own vectors, if recipe.mine_from says "epoch"
     step: int = 0
     epoch: int = 0
     position: int = 0
@@ -102,6 +104,8 @@ def save_state(state: TrainState, path: Path) -> None:
         tensors |= {f"optimiser/{index}/{name}": value for name, value in moments.items()}
     if state.neighbours is not None:
         tensors["neighbours"] = torch.from_numpy(state.neighbours)
+    if state.memory is not None:
+        tensors |= {f"memory/{name}": value for name, value in state.memory.tensors().items()}
     counters = {"step": state.step, "epoch": state.epoch, "position": state.position}
     _write(tensors, path, {"counters": json.dumps(counters)})
 
@@ -116,6 +120,8 @@ def load_state(state: TrainState, path: Path) -> None:
     _load_optimiser(state.optimiser, _part(tensors, "optimiser/"))
     if "neighbours" in tensors:
         state.neighbours = tensors["neighbours"].numpy().astype(np.int64)
+    if state.memory is not None:
+        state.memory.load(_part(tensors, "memory/"))
     counters = json.loads(metadata["counters"])
     state.step, state.epoch = counters["step"], counters["epoch"]
     state.position = counters["position"]

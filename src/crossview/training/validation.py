@@ -6,7 +6,7 @@ whole and as crops; a rank counts every reference that is better or equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,13 +54,13 @@ def recalls(
 
 
 def embed_rows(
-    state: TrainState, table: PairTable, loader: Loader, views: Views, fov_deg: float
+    state: TrainState, rows: Sequence[int], loader: Loader, views: Views, fov_deg: float
 ) -> Embedded:
-    """Vectors of all rows, in eval mode; the loader's reader must have no ``augment``."""
+    """Vectors of ``rows``, in eval mode; the loader's reader must have no ``augment``."""
     device = next(state.model.parameters()).device
     ground, aerial, seen = [], [], []
     with state.evaluating() as model:
-        for raw in loader.epoch(0, chunks(len(table), 32)):
+        for raw in loader.epoch(0, chunks(rows, 32)):
             shown = shown_ground(raw, views, fov_deg)
             ground.append(model.ground(normalised(shown, views.ground, device)).float().cpu())
             aerial.append(model.aerial(normalised(raw.aerial, views.aerial, device)).float().cpu())
@@ -74,9 +74,9 @@ def embed_rows(
     return vectors
 
 
-def chunks(count: int, size: int) -> Iterator[list[int]]:
-    """0..count-1 in lists of at most ``size``."""
-    yield from (list(range(i, min(i + size, count))) for i in range(0, count, size))
+def chunks(rows: Sequence[int], size: int) -> Iterator[list[int]]:
+    """The rows in order, in lists of at most ``size``."""
+    yield from (list(rows[i : i + size]) for i in range(0, len(rows), size))
 
 
 def shown_ground(raw: RawBatch, views: Views, fov_deg: float) -> Pixels:
@@ -124,7 +124,9 @@ def similarities(query: Vectors, gallery: Vectors, views: Views, seen_deg: float
 def _recall(
     state: TrainState, table: PairTable, loader: Loader, views: Views, fov: float
 ) -> Recall:
-    found, references = ranks(embed_rows(state, table, loader, views, fov), table, views)
+    found, references = ranks(
+        embed_rows(state, range(len(table)), loader, views, fov), table, views
+    )
     share = {k: 100.0 * float((found <= k).mean()) for k in (1, 5, 10)}
     return Recall(
         step=state.step,

@@ -79,6 +79,11 @@ def neighbour_batches(
     (authors' settings: select 64 of 128). Every row at most once in an epoch, no rivals in a batch;
     the incomplete last batch is dropped.
     """
+    if near.shape[0] != len(table) or (near.size and near.max() >= len(table)):
+        raise BadData(
+            f"neighbours of {near.shape[0]} rows that point up to row "
+            f"{int(near.max()) if near.size else 0} do not fit a table of {len(table)} pairs."
+        )
     rivals = Rivals(table)
     pool = deque(torch.randperm(len(table), generator=generator).tolist())
     used: set[int] = set()

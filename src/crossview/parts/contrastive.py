@@ -1,0 +1,138 @@
+"""What the pages of Sample4Geo, ConGeo and SinGeo say alike, taken from the fields of their Config.
+
+Field names are part of the agreement: a page that has them may use these functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from crossview.errors import InvalidValue, require
+from crossview.pairs.batch import Batch, Views
+from crossview.pairs.moment import Moment
+from crossview.pairs.table import PairTable
+from crossview.parts.curriculum import SHAPES, Course
+from crossview.parts.encoders import pair_network, takes_any_width, together
+from crossview.parts.losses.dual import AERIAL, AERIAL_2, GROUND, GROUND_2
+from crossview.parts.samplers.neighbours import Neighbours, nearest_places, neighbour_batches
+from crossview.parts.samplers.shuffled import shuffled
+from crossview.views.spec import ViewSpec
+
+C = TypeVar("C")
+MINE_FROM = ("pass", "epoch")
+
+
+def views_of(config: Any, *, headings: str, fov_deg: tuple[float, float]) -> Views:
+    """Strips of ``ground_px`` and north-up windows of ``aerial_px``, in the representation asked.
+
+    ``whole`` takes the files as the papers do, squashed without antialiasing.
+    """
+    height, width = config.ground_px
+    as_files: dict[str, Any] = {"whole": True, "resize": "linear"} if config.whole else {}
+    return Views(
+        ground=ViewSpec(
+            side="ground",
+            height_px=height,
+            width_px=width,
+            elevation_deg=config.elevation_deg,
+            representation=config.representation,
+            **as_files,
+        ),
+        aerial=ViewSpec(
+            side="aerial",
+            height_px=config.aerial_px,
+            width_px=config.aerial_px,
+            footprint_m=config.footprint_m,
+            **as_files,
+        ),
+        headings_seen=headings,
+        fov_seen_deg=fov_deg,
+    )
+
+
+def network_of(config: Any) -> nn.Module:
+    """The network that ``backbone``, ``weights`` and ``separate`` name, for the Config's sizes.
+
+    Raises InvalidValue where narrow pictures would be fed to a network of fixed width.
+    """
+    if config.representation == "narrow" and not takes_any_width(config.backbone):
+        raise InvalidValue(
+            f"{config.backbone} takes pictures of one width only, and narrow ones differ.\n"
+            "Use representation=padded (and separate=true)."
+        )
+    return pair_network(
+        config.backbone,
+        config.weights,
+        separate=config.separate,
+        ground_px=config.ground_px,
+        aerial_px=(config.aerial_px, config.aerial_px),
+    )
+
+
+def check_fields(config: Any) -> None:
+    """Refuse values that no training can use, before anything is read."""
+    for name in ("mirror", "turn"):
+        value = getattr(config, name)
+        require(0 <= value <= 1, f"{name} is a probability, got {value}.")
+    require(0 <= config.smoothing < 1, f"smoothing must lie in [0, 1), got {config.smoothing}.")
+    for theta in config.theta_deg:
+        require(0 < theta <= 360, f"theta must lie in (0, 360] degrees, got {theta:g}.")
+    if config.course not in SHAPES or config.course_by not in ("epoch", "batch"):
+        raise InvalidValue(
+            f"no course {config.course!r} by {config.course_by!r}.\n"
+            f"Courses: {', '.join(SHAPES)}; by epoch or batch."
+        )
+    if config.mine_from not in MINE_FROM:
+        raise InvalidValue(f"mine_from must be pass or epoch, got {config.mine_from!r}.")
+    require(
+        config.steps > 0 or config.epochs > 0,
+        f"a schedule needs epochs or steps above 0, got epochs {config.epochs:g}.",
+    )
+
+
+def on_course(config: C, moment: Moment, rng: np.random.Generator, *names: str) -> C:
+    """``config`` with ``now_NAME`` of each name moved from the first to the last value of NAME.
+
+    The courses of one Config share their shape; where an end is 0, "log-uniform" is "uniform".
+    """
+    given: Any = config
+    share = moment.by_epoch if given.course_by == "epoch" else moment.by_batch
+    values = {}
+    for name in names:
+        first, last = getattr(given, name)
+        shape = "uniform" if given.course == "log-uniform" and not first * last else given.course
+        course = Course(shape=shape, first=first, last=last, sharpness=given.sharpness)
+        values[f"now_{name}"] = course.at(share, rng)
+    moved: C = replace(given, **values)
+    return moved
+
+
+def two_looks_encoded(
+    model: nn.Module, batch: Batch, *, ground: bool = True, aerial: bool = True
+) -> dict[str, Tensor]:
+    """Vectors [B, D] of both looks at both views; pictures of one size share a pass.
+
+    A second look that is not wanted is not encoded.
+    """
+    vectors: dict[str, Tensor] = {}
+    wanted = {(GROUND, GROUND_2): ground, (AERIAL, AERIAL_2): aerial}
+    for names, twice in wanted.items():
+        stacks = [getattr(look, names[0]) for look in (batch, batch.more[0])[: 1 + twice]]
+        vectors |= dict(zip(names, together(getattr(model, names[0]), *stacks), strict=False))
+    return vectors
+
+
+def batches_of(
+    table: PairTable, config: Any, generator: torch.Generator, neighbours: Neighbours | None
+) -> Iterator[list[int]]:
+    """Batches of similar rows once vectors have been compared; before, of near places or of any."""
+    if neighbours is None and not config.gps_sampling:
+        return shuffled(table, config.batch, generator)
+    near = nearest_places(table, config.neighbour_range) if neighbours is None else neighbours
+    return neighbour_batches(table, near, config.batch, generator, config.neighbour_select)

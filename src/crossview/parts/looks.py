@@ -1,0 +1,153 @@
+"""Two looks at one pair: the pair itself, and its transformed positives (ConGeo, SinGeo).
+
+Mi et al., ECCV 2024; Chen et al., CVPR 2026. Both views are mirrored and turned alike, as in
+Sample4Geo; the second look then shows a sector of the panorama and the picture from above turned.
+
+Two readings differ in what the pair's quarter turn does to the second look. "release", as the
+authors' code: the sector is cut first and its columns are then rolled within it, which tears it
+apart, and the second picture from above does not turn along. "intent": the turn comes first, so
+that the sector is whole and the positives are turned against their own pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.errors import InvalidValue, require
+from crossview.pairs.batch import PairPixels
+from crossview.views.paired import mirror_pair, turn_pair
+from crossview.views.photometric import photometric
+from crossview.views.satellite import circle_turned, quarter_turns, quarters_turned, turned
+from crossview.views.sector import middle_shift, narrow, padded, sector
+from crossview.views.spec import ViewSpec
+
+Pixels = NDArray[np.uint8]
+READINGS = ("intent", "release")
+FROM_ABOVE = ("quarters", "circle", "turned", "photometric")
+AERIAL_GRID = 0.4  # share of holes of a grid dropout from above; on the ground 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """How the second look is made; angles in degrees, probabilities in [0, 1]."""
+
+    theta_deg: float  # field of view of the second ground picture
+    from_above: str = "quarters"  # T_s3; "circle" T_s1, "turned" T_s2, "photometric": colours only
+    keep: float = 1.0  # probability that T_s3 does not turn
+    half_turns: bool = False  # T_s3 also turns by 180 degrees, as the paper says and the code not
+    phi_deg: float = 0.0  # angle of T_s1 and T_s2
+    reading: str = "intent"
+    mirror: float = 0.5
+    turn: float = 0.75
+    colour: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.reading not in READINGS or self.from_above not in FROM_ABOVE:
+            raise InvalidValue(
+                f"no looks {self.reading!r}, {self.from_above!r}.\n"
+                f"Readings: {', '.join(READINGS)}; from above: {', '.join(FROM_ABOVE)}."
+            )
+        require(0 < self.theta_deg <= 360, f"theta must lie in (0, 360], got {self.theta_deg}.")
+        for name in ("keep", "mirror", "turn"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"{name} is a probability, got {value}.")
+
+
+def two_looks(
+    pair: PairPixels, looks: Looks, spec: ViewSpec, footprint_m: float, rng: np.random.Generator
+) -> tuple[PairPixels, PairPixels]:
+    """The pair and its positives; ``spec`` is the ground ViewSpec.
+
+    A photo is neither turned nor cut: its second look is another photo of the place
+    (``pair.companion``), or its mirror image where there is none.
+    """
+    if rng.random() < looks.mirror:
+        pair = _mirrored(pair)
+    panorama = pair.fov_deg >= 360.0
+    quarters = int(rng.integers(1, 4)) if panorama and rng.random() < looks.turn else 0
+    first = _turned(pair, quarters)
+    base = first if looks.reading == "intent" else pair
+    after = 0 if looks.reading == "intent" else quarters
+    second = _sector(base, looks, spec, after, rng) if panorama else _other_photo(first, looks, rng)
+    above = _from_above(base.aerial, looks, footprint_m / pair.metres_per_px, rng)
+    second = replace(second, aerial=photometric(above, rng, looks.colour, grid_ratio=AERIAL_GRID))
+    return coloured(first, looks.colour, rng), second
+
+
+def coloured(pair: PairPixels, strength: float, rng: np.random.Generator) -> PairPixels:
+    """Photometric changes of both sides, each on its own."""
+    return replace(
+        pair,
+        ground=photometric(pair.ground, rng, strength),
+        aerial=photometric(pair.aerial, rng, strength, grid_ratio=AERIAL_GRID),
+        companion=None,
+    )
+
+
+def seen_sector(
+    pair: PairPixels, theta_deg: float, spec: ViewSpec, rng: np.random.Generator
+) -> PairPixels:
+    """The pair as a camera of random heading and ``theta_deg`` sees it; laid out as ``spec`` says.
+
+    The heading is a whole degree, as the authors draw it. A padded sector lies in the middle.
+    """
+    return _laid_out(pair, theta_deg, spec, float(rng.integers(360)), None)
+
+
+def _sector(
+    pair: PairPixels, looks: Looks, spec: ViewSpec, rolled: int, rng: np.random.Generator
+) -> PairPixels:
+    """The second ground picture; ``rolled`` quarters within the sector (the release's reading)."""
+    pair = replace(pair, ground=photometric(pair.ground, rng, looks.colour), companion=None)
+    angle = float(rng.integers(360))
+    anywhere = int(rng.integers(360)) if looks.reading == "release" else None
+    seen = _laid_out(pair, looks.theta_deg, spec, angle, anywhere)
+    columns = rolled * (spec.width_px // 4)
+    return replace(seen, ground=np.roll(seen.ground, -columns, axis=1)) if columns else seen
+
+
+def _laid_out(
+    pair: PairPixels, theta_deg: float, spec: ViewSpec, angle_deg: float, anywhere: int | None
+) -> PairPixels:
+    kept = sector(spec.width_px, theta_deg, angle_deg)
+    if spec.representation == "narrow":
+        ground: Pixels = narrow(pair.ground, kept)
+    else:
+        shift = middle_shift(spec.width_px, kept)
+        if anywhere is not None:
+            shift = int(anywhere / 360.0 * spec.width_px)
+        ground = padded(pair.ground, kept, spec.mean_colour, shift)
+    heading = pair.heading_deg + kept.heading_deg
+    return replace(pair, ground=ground, fov_deg=theta_deg, heading_deg=heading)
+
+
+def _from_above(aerial: Pixels, looks: Looks, side_px: float, rng: np.random.Generator) -> Pixels:
+    if looks.from_above == "quarters":
+        quarters = quarter_turns(looks.keep, float(rng.random()), looks.half_turns)
+        return quarters_turned(aerial, quarters)
+    if looks.from_above == "circle":
+        return circle_turned(aerial, looks.phi_deg, min(side_px, *aerial.shape[:2]))
+    return turned(aerial, looks.phi_deg) if looks.from_above == "turned" else aerial
+
+
+def _other_photo(pair: PairPixels, looks: Looks, rng: np.random.Generator) -> PairPixels:
+    other = pair.companion or replace(pair, ground=np.ascontiguousarray(pair.ground[:, ::-1]))
+    return replace(other, ground=photometric(other.ground, rng, looks.colour), companion=None)
+
+
+def _mirrored(pair: PairPixels) -> PairPixels:
+    ground, aerial = mirror_pair(pair.ground, pair.aerial)
+    other = _mirrored(pair.companion) if pair.companion is not None else None
+    return replace(
+        pair, ground=ground, aerial=aerial, heading_deg=-pair.heading_deg, companion=other
+    )
+
+
+def _turned(pair: PairPixels, quarters: int) -> PairPixels:
+    if not quarters:
+        return pair
+    ground, aerial = turn_pair(pair.ground, pair.aerial, quarters)
+    return replace(pair, ground=ground, aerial=aerial)

@@ -1,0 +1,88 @@
+"""The most similar rows of every row, exactly or nearly, a block of queries at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from crossview.errors import InvalidValue
+from crossview.training.precision import fast_in_bfloat16
+
+BLOCK = 512  # queries per product: 36 MB of scores for 35,532 references
+GROUP = 32  # columns whose best stands for them while the best groups are sought
+SLACK = 16  # more candidates than asked for, compared again in float32
+
+Neighbours = NDArray[np.int64]
+
+
+def similar_rows(
+    queries: Tensor, references: Tensor, places: NDArray[np.int64], keep: int
+) -> Neighbours:
+    """[P, keep] rows of *other* places whose reference is most similar to each query, best first.
+
+    ``queries`` and ``references`` are float [P, D] unit vectors on one device; row i of both shows
+    place ``places[i]``. Where the device is fast in bfloat16, candidates are found in it and
+    compared again in float32. Extra memory: the vectors in bfloat16 and one block of scores.
+    """
+    others = len(places) - int(np.bincount(places).max()) if len(places) else 0
+    if not 0 < keep <= others:
+        raise InvalidValue(f"neighbours must number 1 to {others} (rows elsewhere), got {keep}.")
+    low = fast_in_bfloat16(queries.device)
+    searched = _padded(references.bfloat16() if low else references.float())
+    wanted = min(keep + SLACK, others) if low else keep
+    near = np.empty((len(queries), keep), dtype=np.int64)
+    for start, stop, (own_row, own_column) in _blocks(places):
+        block = queries[start:stop].to(searched.dtype)
+        scores = block @ searched.T
+        scores[:, len(references) :] = -torch.inf
+        scores[own_row.to(scores.device), own_column.to(scores.device)] = -torch.inf
+        found = _best_columns(scores, wanted)
+        if low:
+            found = _compared_again(queries[start:stop], references, found, keep)
+        near[start:stop] = found.cpu().numpy()
+    return near
+
+
+def _best_columns(scores: Tensor, count: int) -> Tensor:
+    """Columns [B, count] of the largest scores [B, n * GROUP], largest first.
+
+    Exact: an entry among the ``count`` largest lies in one of the ``count`` groups of largest
+    maxima. Reading all entries once for the maxima is much cheaper than sorting among them.
+    """
+    groups = scores.shape[1] // GROUP
+    maxima = scores.view(len(scores), GROUP, groups).amax(dim=1)
+    best = maxima.topk(min(count, groups), dim=1, sorted=False).indices
+    members = torch.arange(GROUP, device=scores.device)[None, :, None] * groups
+    columns = (best[:, None, :] + members).flatten(1)
+    order = scores.gather(1, columns).topk(count, dim=1).indices
+    return columns.gather(1, order)
+
+
+def _compared_again(queries: Tensor, references: Tensor, found: Tensor, keep: int) -> Tensor:
+    """The best ``keep`` of the candidates [B, m], by products in float32."""
+    candidates = references[found.flatten()].float().view(*found.shape, -1)
+    exact = torch.bmm(candidates, queries.float().unsqueeze(2)).squeeze(2)
+    return found.gather(1, exact.topk(keep, dim=1).indices)
+
+
+def _padded(vectors: Tensor) -> Tensor:
+    """More rows of zeros, up to a multiple of GROUP."""
+    return torch.nn.functional.pad(vectors, (0, 0, 0, -len(vectors) % GROUP))
+
+
+def _blocks(places: NDArray[np.int64]) -> Iterator[tuple[int, int, tuple[Tensor, Tensor]]]:
+    """Blocks of rows, each with the (row in the block, column) of everything at its own places."""
+    order = np.argsort(places, kind="stable")
+    counts = np.bincount(places)
+    first = np.cumsum(counts) - counts
+    for start in range(0, len(places), BLOCK):
+        stop = min(start + BLOCK, len(places))
+        number = counts[places[start:stop]]
+        row = np.repeat(np.arange(stop - start), number)
+        within = np.arange(len(row)) - np.repeat(np.cumsum(number) - number, number)
+        column = order[np.repeat(first[places[start:stop]], number) + within]
+        yield start, stop, (torch.from_numpy(row), torch.from_numpy(column))

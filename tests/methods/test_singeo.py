@@ -1,0 +1,176 @@
+import json
+from dataclasses import asdict, replace
+from importlib import resources
+
+import numpy as np
+import pytest
+import torch
+from tests.parity_weights import listed, seeded_input
+from tests.shared_data import shared
+from torch.nn.functional import normalize
+
+from crossview.errors import BadData, InvalidValue
+from crossview.methods import congeo, sample4geo, singeo
+from crossview.pairs.moment import Moment, Span
+from crossview.parts.samplers.neighbours import neighbour_batches
+from crossview.training.checks import example_batch, example_pair, example_table
+
+TINY = {"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (32, 128)}
+VIT = {
+    **{"backbone": "vit_tiny_patch16_224", "weights": "none", "separate": True},
+    **{"representation": "padded", "ground_px": (384, 768), "aerial_px": 384},
+}
+
+
+def assert_same_direction(ours, theirs, rounding):
+    """Both scaled to length 1; to 1e-5 of the largest, or ten times what rounding does to it."""
+    theirs = normalize(torch.tensor(theirs), dim=1)
+    tolerance = max(1e-5, 10 * rounding) * float(theirs.abs().max())
+    torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("page", [singeo, congeo])
+def test_vectors_are_those_of_the_authors_convolutional_networks(page):
+    name = f"{page.__name__.rsplit('.', 1)[-1]}_convnext_tiny"
+    data = np.load(shared("parity", f"{name.split('_', maxsplit=1)[0]}.npz"))
+    model = page.build(page.Config(backbone="convnext_tiny", weights="none")).eval()
+    model.load_state_dict(listed(name))
+    for key in [k for k in data.files if k.startswith(f"{name}/feature") and "__" not in k]:
+        view = key.removeprefix(f"{name}/feature_")
+        images = seeded_input(data[f"{name}/input_{view}_seed_then_shape"])
+        with torch.no_grad():
+            ours = model.aerial(images) if view.startswith("r") else model.ground(images)
+        assert_same_direction(ours, data[key], float(data[f"{key}__fp32_rounding"]))
+
+
+def test_vectors_are_those_of_the_authors_transformers():
+    data = np.load(shared("parity", "singeo.npz"))
+    model = singeo.build(singeo.Config(**VIT)).eval()
+    model.load_state_dict(listed("singeo_vit_tiny"))
+    for view, branch in (("q", model.ground), ("r", model.aerial)):
+        images = seeded_input(data[f"singeo_vit_tiny/input_{view}_seed_then_shape"])
+        with torch.no_grad():
+            ours = branch(images)
+        rounding = float(data[f"singeo_vit_tiny/feature_{view}__fp32_rounding"])
+        assert_same_direction(ours, data[f"singeo_vit_tiny/feature_{view}"], rounding)
+
+
+@pytest.mark.parametrize("configuration", ["singeo_vit_base", "singeo_convnext_base"])
+def test_full_size_networks_have_the_authors_keys_and_shapes(configuration):
+    settings = {"weights": "none"}
+    if "vit" in configuration:
+        settings |= VIT | {"backbone": "vit_base_patch16_224"}
+    with torch.device("meta"):
+        model = singeo.build(singeo.Config(**settings))
+    text = shared("parity", "checkpoints", f"{configuration}.json").read_text(encoding="utf-8")
+    (section,) = json.loads(text)["sections"].values()
+    theirs = {key: tuple(shape) for key, shape, _ in section["entries"]}
+    assert {key: tuple(value.shape) for key, value in model.state_dict().items()} == theirs
+
+
+def test_the_curriculum_of_a_config_moves_all_three_difficulties():
+    span = Span(epochs=80, batches=2220)
+    rng = np.random.default_rng(0)
+    now = singeo.staged(singeo.Config(), Moment(span=span, epoch=74), rng)
+    assert (now.now_theta_deg, now.now_keep) == pytest.approx((88.125, 0.296875))
+    last = singeo.staged(singeo.Config(), Moment(span=span, epoch=79), rng)
+    assert (last.now_theta_deg, last.now_keep, last.now_phi_deg) == (70.0, 0.25, 270.0)
+
+
+def test_all_pictures_of_a_batch_share_a_width_which_log_uniform_draws_anew():
+    config = singeo.Config(course="log-uniform", course_by="batch")
+    span = Span(epochs=1, batches=50)
+    widths = {
+        round(
+            singeo.staged(
+                config, Moment(span=span, epoch=0, batch=b), np.random.default_rng(b)
+            ).now_theta_deg
+        )
+        for b in range(50)
+    }
+    assert len(widths) > 20
+    assert min(widths) >= 70
+
+
+def two_looks_batch(config):
+    """Four pairs of noise, the second look narrower."""
+    views = singeo.views(config)
+    batch = example_batch(views, torch.device("cpu"))
+    second = replace(
+        batch, ground=batch.ground[..., :50].flip(3), aerial=batch.aerial.rot90(1, (2, 3))
+    )
+    return replace(batch, more=(second,))
+
+
+def test_six_terms_are_contrasted_and_fewer_where_a_positive_is_left_out():
+    config = singeo.Config(**TINY)
+    torch.manual_seed(0)
+    model = singeo.build(config)
+    batch = two_looks_batch(config)
+    assert len(singeo.objective(model, batch, config)) == 6
+    without = replace(config, aerial_positive=False)
+    assert set(singeo.objective(model, batch, without)) == {
+        "ground-aerial", "ground-ground_2", "ground_2-aerial",
+    }  # fmt: skip
+    assert len(congeo.objective(model, batch, congeo.Config(**TINY))) == 4
+
+
+def test_pictures_of_one_size_in_one_pass_give_what_passes_of_their_own_give():
+    config = singeo.Config(**TINY)
+    model = singeo.build(config).eval()
+    batch = two_looks_batch(config)
+    vectors = singeo.encode(model, batch, config)
+    torch.testing.assert_close(vectors["aerial_2"], model.aerial(batch.more[0].aerial))
+    torch.testing.assert_close(vectors["ground_2"], model.ground(batch.more[0].ground))
+
+
+def test_full_size_recipes_are_configs_of_their_pages():
+    for page in (sample4geo, congeo, singeo):
+        name = page.__name__.rsplit(".", 1)[-1]
+        text = (resources.files("crossview.methods") / "recipes" / f"{name}.json").read_text()
+        for values in json.loads(text).values():
+            config = page.Config(**values)
+            page.views(config)
+            assert asdict(config) != asdict(page.Config())
+
+
+def test_a_transformer_refuses_widths_that_it_cannot_take():
+    with pytest.raises(InvalidValue, match="one width"):
+        singeo.build(singeo.Config(**VIT | {"representation": "narrow"}))
+    with pytest.raises(InvalidValue, match="separate=true"):
+        singeo.build(singeo.Config(**VIT | {"separate": False}))
+    small = {"ground_px": (32, 64), "aerial_px": 32}
+    model = singeo.build(singeo.Config(**VIT | small))
+    with pytest.raises(InvalidValue, match=r"cannot take pictures of 32 x 48"):
+        model.ground(torch.zeros(1, 3, 32, 48))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"theta_deg": (360.0, 0.0)},
+        {"theta_deg": (400.0, 70.0)},
+        {"epochs": 0.0},
+        {"course": "backwards"},
+        {"mine_from": "nowhere"},
+        {"turn": 2.0},
+    ],
+)
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(InvalidValue):
+        singeo.Config(**wrong)
+
+
+def test_neighbours_that_the_table_does_not_have_are_refused():
+    near = np.full((8, 4), 99)
+    with pytest.raises(BadData, match="up to row 99 do not fit a table of 8 pairs"):
+        list(neighbour_batches(example_table(8), near, 4, torch.Generator().manual_seed(0)))
+
+
+def test_augment_gives_the_pair_and_its_positives():
+    config = singeo.Config(**TINY, now_theta_deg=90.0)
+    pair = example_pair(singeo.views(config))
+    first, second = singeo.augment(pair, config, np.random.default_rng(0))
+    assert first.ground.shape == (32, 128, 3)
+    assert second.ground.shape == (32, 32, 3)
+    assert first.aerial.shape == second.aerial.shape == pair.aerial.shape
