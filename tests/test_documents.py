@@ -28,7 +28,11 @@ MACHINE_PATHS = ["/wo" + "rk/", "/ro" + "ot/", "/ho" + "me/", "C:" + "\\Users", 
 
 @cache
 def parameters(verb: str) -> list[Any]:
-    return [p for p in _group().get_command(None, verb).params if not getattr(p, "hidden", False)]
+    """Of a verb with verbs of its own, those of all of them."""
+    command = _group().get_command(None, verb)
+    inner = getattr(command, "commands", {}).values()
+    found = [p for one in (command, *inner) for p in one.params]
+    return [p for p in found if not getattr(p, "hidden", False)]
 
 
 def _group() -> Any:

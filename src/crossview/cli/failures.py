@@ -21,6 +21,8 @@ EXTRAS = {
     "onnxscript": "train",
     "tensorboard": "board",
     "pillow_heif": "heif",
+    "pyarrow": "data",
+    "scipy": "data",
     "fastapi": "serve",
     "starlette": "serve",
     "uvicorn": "serve",

@@ -9,12 +9,14 @@ to the pictures and their licence: docs/datasets.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crossview.errors import BadData
+from crossview.files import atomic_write
 from crossview.pairs.listing import (
     Counts,
     Part,
@@ -33,14 +35,14 @@ CLEANED = "-cleaned"  # what crossview data dedup adds to the name of a list
 LOCATIONS = "split_locations/all.csv"
 ZOOM = 19
 OFFICIAL = {"train": 35_532, "test": 8_884}
+CLEAN_TRAIN = 34_769
 PICTURES = sum(OFFICIAL.values())
 
 
 def counts(cleaned: bool = False) -> dict[str, Counts]:
-    """The official numbers; of cleaned lists there are none (GeoDTR+ kept 34,769 to train on)."""
-    if cleaned:
-        return {}
-    return {name: Counts(ground=n, aerial=n, pairs=n) for name, n in OFFICIAL.items()}
+    """The official numbers; of the cleaned list, those of the one that GeoDTR+ published."""
+    numbers = {**OFFICIAL, "train": CLEAN_TRAIN} if cleaned else OFFICIAL
+    return {name: Counts(ground=n, aerial=n, pairs=n) for name, n in numbers.items()}
 
 
 def layout(root: Path, cleaned: bool = False) -> list[Part]:
@@ -57,16 +59,28 @@ def layout(root: Path, cleaned: bool = False) -> list[Part]:
 def load(root: Path, *, check_files: bool = True, cleaned: bool = False) -> dict[str, PairTable]:
     """The tables ``train`` and ``test``; BadData names the list and the row.
 
-    ``cleaned``: from the lists that ``crossview data dedup`` wrote. Without the locations, places
-    and metres per pixel are unknown. ``check_files``: whether every named picture must be there.
+    ``cleaned``: train on the list that ``crossview data dedup`` wrote, test on all, as GeoDTR+.
+    Without the locations, places and metres per pixel are unknown. ``check_files``: whether every
+    named picture must be there.
     """
     places = _places(root / LOCATIONS)
     return {split: _table(root, _list(split, cleaned), places, check_files) for split in LISTS}
 
 
+def write_cleaned(root: Path, split: str, rows: Sequence[int]) -> Path:
+    """Write the list of a split with some of its rows only, beside it; the path."""
+    path = root / _cleaned(LISTS[split])
+    cells = [cells for _, cells in rows_of(root / LISTS[split], 3)]
+    atomic_write(path, "".join(",".join(cells[row]) + "\n" for row in rows))
+    return path
+
+
 def _list(split: str, cleaned: bool) -> str:
-    name = LISTS[split]
-    return name.replace(".csv", f"{CLEANED}.csv") if cleaned else name
+    return _cleaned(LISTS[split]) if cleaned and split == "train" else LISTS[split]
+
+
+def _cleaned(name: str) -> str:
+    return name.replace(".csv", f"{CLEANED}.csv")
 
 
 def _table(root: Path, name: str, places: Floats | None, check_files: bool) -> PairTable:

@@ -1,0 +1,88 @@
+"""Is a data set whole: its lists and folders, its numbers, and whether its pictures open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from crossview.errors import BadImage
+from crossview.pairs.listing import Part, files_in
+from crossview.pairs.pictures import CHUNK, Unreadable, in_order, unreadable
+from crossview.pairs.table import SIDES, PairTable
+
+State = Literal["there", "missing", "differs"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One sentence about one part of a data set."""
+
+    state: State
+    text: str
+    problem: bool  # something that has to be put right
+
+
+def check_parts(root: Path, parts: Sequence[Part]) -> Iterator[Finding]:
+    """A finding for each list and folder; what is missing is told with the place to put it."""
+    for part in parts:
+        places = [root / name for name in part.path.split(" or ")]
+        found = next((place for place in places if place.exists()), None)
+        if found is None:
+            where = " or ".join(map(str, places))
+            files = f", {part.files:,} of them" if part.files else ""
+            need = "" if part.needed else " (not needed)"
+            text = f"{part.path}: {part.holds}{files}; belongs at {where}{need}"
+            yield Finding(state="missing", text=text, problem=part.needed)
+        elif part.files and (count := len(files_in(found))) != part.files:
+            text = f"{found}: {part.holds}, {count:,} of them; officially {part.files:,}"
+            yield Finding(state="differs", text=text, problem=count < part.files)
+        else:
+            files = f", {part.files:,} of them" if part.files else ""
+            yield Finding(state="there", text=f"{found}: {part.holds}{files}", problem=False)
+
+
+def pictures_of(tables: Iterable[PairTable]) -> list[tuple[str, Path]]:
+    """(side, path) of every picture that the tables name, each once, in their order."""
+    named = [(side, path) for table in tables for side in SIDES for path in getattr(table, side)]
+    return list(dict.fromkeys(named))
+
+
+def some_of(
+    pictures: Sequence[tuple[str, Path]], count: int, seed: int = 0
+) -> list[tuple[str, Path]]:
+    """``count`` of them drawn by ``seed``, in their order; all if there are no more."""
+    if count >= len(pictures):
+        return list(pictures)
+    drawn = np.random.default_rng(seed).choice(len(pictures), count, replace=False)
+    return [pictures[i] for i in sorted(drawn.tolist())]
+
+
+def open_all(
+    pictures: Sequence[tuple[str, Path]], workers: int
+) -> Iterator[tuple[int, list[Unreadable]]]:
+    """Decode every picture in full; yields how many are done, and which of the last ones broke.
+
+    ``index`` of an :class:`Unreadable` is the position in ``pictures``.
+    """
+    numbered = [(n, side, path) for n, (side, path) in enumerate(pictures)]
+    jobs = [(numbered[i : i + CHUNK],) for i in range(0, len(numbered), CHUNK)]
+    done = 0
+    for (chunk,), broken in zip(jobs, in_order(_broken, None, jobs, workers), strict=True):
+        done += len(chunk)
+        yield done, broken
+
+
+def _broken(_: None, chunk: list[tuple[int, str, Path]]) -> list[Unreadable]:
+    from crossview.views.decode import read_rgb
+
+    found = []
+    for index, side, path in chunk:
+        try:
+            read_rgb(path)
+        except BadImage as problem:
+            found.append(unreadable(side, index, path, problem))
+    return found
