@@ -131,7 +131,7 @@ def test_held_out_figures_are_of_photos_their_fit_has_not_seen():
     np.testing.assert_array_equal(found.right, photos.hits[:, 0])  # in the photos' order
     told = figures(photos, found, WANTED, cell_km2=0.0001)
     assert (told["n"], told["spots"]) == (200, 50)
-    assert told["within_25m"]["value"] == pytest.approx(photos.hits[:, 0].mean())
+    assert told["recall"]["1"]["value"] == pytest.approx(photos.hits[:, 0].mean())
     assert told["within_25m_by_chance"] == pytest.approx(1 / CELLS)
     nine = told["sets"][0]
     assert nine["median_km2"] == pytest.approx(nine["median_share"] * CELLS * 0.0001)

@@ -26,9 +26,9 @@ def _kind(calibration: Calibration, kind: Calibrated) -> Iterator[str]:
         among = "first place" if k == "1" else f"one of {k} places"
         by_chance = 1.0 - (1.0 - chance) ** int(k)
         yield f"  {among} within 25 m: {_share(share)}; by chance {_percent(by_chance)}"
-    low, high = known["median_error_m_interval"]
+    error = known["median_error_m"]
     yield (
-        f"  median error: {known['median_error_m']:.1f} m ({low:.1f} to {high:.1f}); "
+        f"  median error: {error['value']:.1f} m ({error['low']:.1f} to {error['high']:.1f}); "
         f"by chance {known['median_error_m_by_chance']:.0f} m"
     )
     yield (

@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from crossview.evaluation.calibrating import Wanted, evidences, fit, probabilities
 from crossview.evaluation.known import Photos
 from crossview.evaluation.reliability import brier, error_by_chance, rejection, reliability
+from crossview.evaluation.statistics import cluster_interval, quantile_interval
 from crossview.retrieval.calibration import Fit
 from crossview.retrieval.posterior import Floats
-from crossview.retrieval.truth import RANKS, wilson
+from crossview.retrieval.truth import RANKS
 
 FOLDS = 5
 _SEED = 0
@@ -99,31 +100,42 @@ def _folds(spot: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def figures(photos: Photos, found: Outcome, wanted: Wanted, cell_km2: float) -> dict[str, Any]:
-    """The figures of a calibration as JSON: shares in [0, 1], metres, square kilometres."""
+    """The figures of a calibration as JSON: shares in [0, 1], metres, square kilometres.
+
+    Intervals (95 %) resample spots, since photos of one spot are no independent trials.
+    """
     curve, places = reliability(found.probability, found.right), photos.hits.shape[1]
     return {
         "n": len(photos),
         "spots": len(np.unique(photos.spot)),
-        "within_25m": _share(found.right),
+        "recall": {
+            str(k): share_of(photos.hits[:, :k].any(axis=1), photos.spot)
+            for k in RANKS
+            if k <= places
+        },
         "within_25m_by_chance": float(photos.chance.mean()),
-        "recall": {str(k): _share(photos.hits[:, :k].any(axis=1)) for k in RANKS if k <= places},
-        "median_error_m": float(np.median(photos.error_m)),
-        "median_error_m_interval": list(_median_interval(photos.error_m)),
+        "median_error_m": _median_error(photos),
         "median_error_m_by_chance": float(np.median(photos.chance_error_m)),
         "calibration_error": curve.error,
         "calibration_error_by_chance": error_by_chance(found.probability),
         "brier": brier(found.probability, found.right),
         "reliability": np.stack([curve.stated, curve.came_true, curve.n], axis=1).tolist(),
         "sets": list(_sets(photos, found, wanted, cell_km2)),
-        "false_reject": _share(found.refused),
-        **_taken_out(found),
+        "false_reject": share_of(found.refused, photos.spot),
+        **_taken_out(photos, found),
     }
 
 
-def _share(given: ArrayLike) -> dict[str, float]:
-    flags = np.asarray(given, dtype=bool)
-    low, high = wilson(int(flags.sum()), len(flags))
-    return {"value": float(flags.mean()), "low": low, "high": high}
+def share_of(flags: ArrayLike, clusters: ArrayLike) -> dict[str, float]:
+    """A share in [0, 1] with its 95 % interval by resampling clusters [n]."""
+    given = np.asarray(flags, np.float64)
+    low, high = cluster_interval(given, clusters)
+    return {"value": float(given.mean()), "low": low, "high": high}
+
+
+def _median_error(photos: Photos) -> dict[str, float]:
+    low, high = quantile_interval(photos.error_m, photos.spot, 0.5)
+    return {"value": float(np.median(photos.error_m)), "low": low, "high": high}
 
 
 def _sets(
@@ -134,29 +146,20 @@ def _sets(
         share = found.area[:, number]
         yield {
             "asked": coverage,
-            "coverage": _share(found.covered[:, number]),
+            "coverage": share_of(found.covered[:, number], photos.spot),
             "median_share": float(np.median(share)),
             "mean_share": float(share.mean()),
             "median_km2": float(np.median(share * region_km2)),
         }
 
 
-def _taken_out(found: Outcome) -> dict[str, Any]:
+def _taken_out(photos: Photos, found: Outcome) -> dict[str, Any]:
     """How photos fare whose own ground was taken out of the region."""
     beyond = found.evidence_taken_out
     known = np.isfinite(beyond)
     if not known.any():
         return {}
     return {
-        "false_accept": _share(~found.refused_taken_out[known]),
+        "false_accept": share_of(~found.refused_taken_out[known], photos.spot[known]),
         "told_apart": rejection(found.evidence, beyond[known]).area,
     }
-
-
-def _median_interval(values: Floats) -> tuple[float, float]:
-    """95 % interval of a median by order statistics (binomial, normal approximation)."""
-    n, rising = len(values), np.sort(values)
-    half = 1.96 * np.sqrt(n) / 2.0
-    low = max(int(np.floor(n / 2.0 - half)), 0)
-    high = min(int(np.ceil(n / 2.0 + half)), n - 1)
-    return float(rising[low]), float(rising[high])
