@@ -66,11 +66,12 @@ def report(
 ) -> None:
     """Print one JSON object as the last line.
 
-    ``ratios``: ours against each peer, larger is better for us, keys like ``vs_pillow``.
+    ``ratios``: ours against each peer, larger is better for us, keys like ``vs_pillow``, or
+    ``fast_vs_pillow`` where there are several of ours.
     ``n``: how many items or rounds a median rests on. ``medians``: the raw figures, either plain
     numbers or what :func:`interleaved` gave.
     """
-    if bad := [key for key in ratios if not key.startswith("vs_")]:
+    if bad := [key for key in ratios if "_vs_" not in f"_{key}"]:
         raise ValueError(f"ratios are named vs_PEER, got {bad}.")
     line = {
         "name": name,
