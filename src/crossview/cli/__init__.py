@@ -25,6 +25,7 @@ VERBS = (
     "world",
     "data",
     "train",
+    "evaluate",
     "import",
     "export",
     "doctor",

@@ -83,7 +83,7 @@ def export(
         graph = _graph(model, side, views, free_size=shared)
         graphs[file] = _half_weights(graph) if half else graph
     difference, dim = _compare(model, views, graphs, shared)
-    info = _info(run, views, dim, half, name)
+    info = run_info(run, views, dim, half, name)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -237,7 +237,10 @@ def _session(graph: bytes) -> Callable[[Pixels], NDArray[np.float32]]:
     return run
 
 
-def _info(run: RunFolder, views: Views, dim: int, half: bool, name: str) -> ModelInfo:
+def run_info(
+    run: RunFolder, views: Views, dim: int, half: bool = False, name: str = ""
+) -> ModelInfo:
+    """Facts about the network of a run, as its exported model tells them."""
     facts, config = run.info(), run.config()
     notes = [str(facts.get("notes", "")), "weights stored as float16" if half else ""]
     return ModelInfo(
