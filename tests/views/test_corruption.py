@@ -23,7 +23,7 @@ def damage(name, severity, seed=0):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_highest_severity_does_more_harm_than_the_lowest(name):
     harm = {s: np.mean([damage(name, s, seed) for seed in range(2)]) for s in (1, 5)}
-    assert harm[1] > 0.5
+    assert harm[1] > 0.3
     assert harm[5] > 1.1 * harm[1]
 
 
