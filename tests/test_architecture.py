@@ -31,6 +31,7 @@ ROWS = [
     ["maps"],
     ["training"],
     ["explain"],
+    ["reports"],
     ["service"],
     ["datasets", "methods"],
     ["wiring"],

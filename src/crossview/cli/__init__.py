@@ -26,6 +26,7 @@ VERBS = (
     "data",
     "train",
     "evaluate",
+    "report",
     "import",
     "export",
     "doctor",

@@ -21,6 +21,7 @@ EXTRAS = {
     "onnxscript": "train",
     "tensorboard": "board",
     "pillow_heif": "heif",
+    "matplotlib": "report",
     "pyarrow": "data",
     "scipy": "data",
     "fastapi": "serve",

@@ -1,0 +1,1 @@
+"""Evaluations as one page: tables beside the published figures, curves, galleries, maps, tests."""

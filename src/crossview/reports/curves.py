@@ -1,0 +1,93 @@
+"""Numbers behind the charts: shares of queries with intervals, and how far scores are apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from crossview.evaluation.record import Floats
+from crossview.evaluation.statistics import wilson
+from crossview.reports.results import Result
+
+RESAMPLES = 400
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """y [N] over x [N], both with an interval of 95 %; percent."""
+
+    x: Floats
+    y: Floats
+    low: Floats
+    high: Floats
+
+
+def recall_curve(result: Result, most: int, seed: int = 0) -> Curve:
+    """Percent of queries whose truth is among the first k, for k from 1 to ``most``."""
+    ks = np.unique(np.round(np.geomspace(1, max(2, most), 40)))
+    rank = np.concatenate([e.queries.rank for e in result.evaluations])
+    return _shares(ks, rank[:, None] <= ks, _clusters(result), rank > 0, seed)
+
+
+def error_curve(result: Result, metres: Floats, seed: int = 0) -> Curve:
+    """Percent of queries whose first place is at most this far from the truth."""
+    error = np.concatenate([e.queries.error_m for e in result.evaluations])
+    return _shares(metres, error[:, None] <= metres, _clusters(result), np.isfinite(error), seed)
+
+
+def answered_curve(result: Result) -> tuple[Floats, Floats]:
+    """(percent answered, percent of the answers that are right), most confident first.
+
+    Confidence is the score of the first reference; right is a truth at rank 1.
+    """
+    score = np.concatenate([e.queries.best_score[:, 0] for e in result.evaluations])
+    rank = np.concatenate([e.queries.rank for e in result.evaluations])
+    asked = (rank > 0) & np.isfinite(score)
+    right = rank[asked][np.argsort(-score[asked], kind="stable")] == 1
+    answered = np.arange(1, len(right) + 1)
+    keep = np.unique(np.linspace(max(0, len(right) // 50 - 1), len(right) - 1, 80).astype(int))
+    share = np.cumsum(right) / answered
+    return 100.0 * answered[keep] / len(right), 100.0 * share[keep]
+
+
+def separation(matched: Floats, unmatched: Floats) -> float:
+    """Percent of (matched, unmatched) draws in which the matched score is the higher one.
+
+    50 is chance; equal scores count half.
+    """
+    both = np.concatenate([matched, unmatched])
+    _, inverse, counts = np.unique(both, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - (counts - 1) / 2.0  # mean rank of each value
+    total = middle[inverse[: len(matched)]].sum()
+    n, m = len(matched), len(unmatched)
+    return float(100.0 * (total - n * (n + 1) / 2.0) / (n * m))
+
+
+def _clusters(result: Result) -> np.ndarray:
+    return np.concatenate([e.queries.cluster for e in result.evaluations])
+
+
+def _shares(
+    x: Floats, hits: np.ndarray, clusters: np.ndarray, counted: np.ndarray, seed: int
+) -> Curve:
+    """Shares of the counted rows of ``hits`` [Q, N], resampled by cluster (Wilson at 0 and 1).
+
+    As :func:`crossview.evaluation.statistics.cluster_interval`, for all N points in one product.
+    """
+    _, cluster = np.unique(clusters[counted], return_inverse=True)
+    groups = int(cluster.max()) + 1 if len(cluster) else 0
+    if groups == 0:
+        nothing = np.full(len(x), np.nan)
+        return Curve(x, nothing, nothing, nothing)
+    size = np.bincount(cluster, minlength=groups).astype(np.float64)
+    sums = np.zeros((groups, len(x)))
+    np.add.at(sums, cluster, hits[counted].astype(np.float64))
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(groups, np.full(groups, 1.0 / groups), RESAMPLES).astype(np.float64)
+    drawn = 100.0 * (weights @ sums) / (weights @ size)[:, None]
+    low, high = np.percentile(drawn, (2.5, 97.5), axis=0)
+    share = sums.sum(axis=0) / size.sum()
+    for end in np.flatnonzero((share == 0.0) | (share == 1.0)):
+        low[end], high[end] = (100.0 * side for side in wilson(share[end] * groups, groups))
+    return Curve(x.astype(np.float64), 100.0 * share, low, high)

@@ -1,0 +1,107 @@
+"""Figures of matplotlib as inline SVG in the page's colours, so that they follow light and dark.
+
+Figures are drawn in stand-in colours; the finished text names the page's CSS variables instead. The
+backend is chosen per figure: nothing global is changed, and no window is ever opened.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from crossview.reports.markup import Html
+
+# Stand-in colours. The page's style sheet defines the variables, for light and for dark.
+INK, MUTED, LINE, SURFACE, ACCENT = "#010101", "#020202", "#030303", "#040404", "#050505"
+RUNS = tuple(f"#1000{n:02x}" for n in range(8))
+KINDS = tuple(f"#2000{n:02x}" for n in range(4))  # matched, unmatched, mirrored, rotated
+_VARIABLES = {
+    INK: "--ink", MUTED: "--muted", LINE: "--grid", SURFACE: "--surface", ACCENT: "--accent",
+    **{colour: f"--run-{n}" for n, colour in enumerate(RUNS)},
+    **{colour: f"--kind-{n}" for n, colour in enumerate(KINDS)},
+}  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+DASHES: tuple[tuple[float, tuple[float, ...]], ...] = (
+    (0, ()), (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)),
+    (0, (8, 3)), (0, (3, 1.5)), (0, (6, 1.5, 1.5, 1.5, 1.5, 1.5)), (0, (1, 2.5)),
+)  # fmt: skip
+_STYLE: Any = {
+    "font.size": 12.5, "font.family": "sans-serif", "svg.fonttype": "none",
+    "svg.hashsalt": "crossview",
+    "text.color": INK, "axes.labelcolor": MUTED, "axes.edgecolor": LINE, "xtick.color": MUTED,
+    "ytick.color": MUTED, "axes.facecolor": "none", "figure.facecolor": "none",
+    "axes.grid": True, "grid.color": LINE, "grid.linewidth": 0.8, "axes.axisbelow": True,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.spines.left": False,
+    "xtick.major.size": 0, "ytick.major.size": 0, "xtick.minor.size": 0, "ytick.minor.size": 0,
+    "lines.linewidth": 2, "lines.solid_capstyle": "round", "axes.labelsize": 12.5,
+    "xtick.labelsize": 12, "ytick.labelsize": 12, "axes.unicode_minus": True,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One drawing and its words."""
+
+    svg: Html
+    title: str
+    note: str = ""
+
+
+def drawn(draw: Callable[[Axes], None], label: str, size_px: tuple[int, int] = (380, 250)) -> Html:
+    """The SVG of what ``draw`` puts on one pair of axes; ``label`` says it to a screen reader.
+
+    The page scales it; text has the size of the page's small print at ``size_px``.
+    """
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(size_px[0] / 72, size_px[1] / 72), layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure.add_subplot())
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return _for_page(stream.getvalue(), label)
+
+
+def _for_page(svg: str, label: str) -> Html:
+    """Without prologue and needless groups; ids of its own; colours and fonts of the page."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<(metadata|style).*?</\1>|<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r'<g id="(run-\d+)"', r'<g class="\1"', body)
+    body = re.sub(r'<g id="[^"]+"', "<g", body)
+    body = re.sub(r"<g/>|<defs>\s*</defs>", "", body)
+    prefix = f"f{zlib.crc32(f'{label}{body}'.encode()):08x}-"
+    body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}\1"', body)
+    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}\1)", body)
+    body = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{prefix}\1"', body)
+    body = re.sub(r"#[0-9a-f]{6}", lambda found: _variable(found[0]), body)
+    body = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font: \1 var(--font)", body)
+    body = re.sub(r"(\d+\.\d)\d{3,}", r"\1", body)
+    body = re.sub(r"\s*\n\s*", "\n", body)
+    body = re.sub(r'(?:<use [^>]*? style="[^"]*"/>\n)+', lambda found: _one_style(found[0]), body)
+    size = re.search(r'viewBox="[^"]+"', body)
+    head = f'<svg {size[0] if size else ""} role="img" aria-label="{_attribute(label)}">'
+    return Html(head + body[body.index(">") + 1 :].strip())
+
+
+def _one_style(markers: str) -> str:
+    """Markers of one style, which is written once."""
+    styles = re.findall(r' style="[^"]*"', markers)
+    if len(set(styles)) > 1:
+        return markers
+    return f"<g{styles[0]}>" + markers.replace(styles[0], "").replace("\n", "") + "</g>\n"
+
+
+def _variable(colour: str) -> str:
+    return f"var({_VARIABLES[colour]})" if colour in _VARIABLES else colour
+
+
+def _attribute(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

@@ -1,0 +1,108 @@
+"""Sections that show: charts as small multiples, maps, galleries, and the matrix of differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from crossview.maps.pictures import Budget
+from crossview.reports.drawing import Panel
+from crossview.reports.gallery import Card, galleries
+from crossview.reports.legend import swatch
+from crossview.reports.markup import Html, tag
+from crossview.reports.overview import p_in_words, points
+from crossview.reports.results import Result, Trial
+from crossview.reports.significance import Comparison
+
+
+def panels(made: Sequence[Panel]) -> Html:
+    """Charts beside each other."""
+    return tag("div", [_figure(panel) for panel in made], class_="panels")
+
+
+def _figure(panel: Panel) -> Html:
+    caption = tag("figcaption", panel.note) if panel.note else None
+    return tag("figure", tag("h4", panel.title), panel.svg, caption)
+
+
+def differences_matrix(trial: Trial, found: Sequence[Comparison]) -> Html:
+    """Row minus column in points of R@1; what may be chance is grey."""
+    results = [r for r in trial.results if not r.conditions.off_protocol]
+    known = {(c.slot, c.against_slot): (c, 1.0) for c in found}
+    known |= {(c.against_slot, c.slot): (c, -1.0) for c in found}
+    head = [tag("th", "row minus column", scope="col"),
+            *(tag("th", swatch(r.slot), f" {r.label}", scope="col") for r in results)]  # fmt: skip
+    rows = [
+        tag("tr", tag("th", tag("span", swatch(a.slot), a.label, class_="name"), scope="row"),
+            [_difference(known.get((a.slot, b.slot)), a is b) for b in results])
+        for a in results
+    ]  # fmt: skip
+    units = sorted({f"{c.n:,} {c.over.split(',')[0]}" for c in found})
+    least = max(c.detectable for c in found)
+    caption = (
+        f"{trial.name}: difference of R@1 in points over {' or '.join(units)}, 95 % interval, and "
+        "p of the paired test, corrected for all comparisons on this page (Holm). Coloured: p < "
+        f"0.05. Grey: may be chance; a true difference of {least:.1f} points would have been "
+        "noticed in four of five such studies."
+    )
+    table = tag("table", tag("caption", caption), tag("thead", tag("tr", head)),
+                tag("tbody", rows), class_="matrix")  # fmt: skip
+    return tag("div", table, class_="scroll", tabindex="0")
+
+
+def _difference(known: tuple[Comparison, float] | None, same: bool) -> Html:
+    if same or known is None:
+        return tag("td", "" if same else "other queries", class_="self small")
+    comparison, sign = known
+    value = sign * comparison.difference
+    low, high = sorted((sign * comparison.low, sign * comparison.high))
+    shown = [
+        tag("span", points(value), class_="value"),
+        tag("span", f"{points(low)} to {points(high)}", class_="range"),
+        tag("span", p_in_words(comparison.p_holm), class_="range"),
+    ]
+    if not comparison.sure:
+        return tag("td", shown, class_="unsure")
+    tone, share = ("more" if value > 0 else "less"), min(55.0, 12.0 + abs(value))
+    style = f"--tone: var(--{tone}); --share: {share:.0f}%"
+    return tag("td", shown, class_="tint", style=style)
+
+
+def gallery_section(trial: Trial, result: Result, budget: Budget) -> list[Html]:
+    """Best, worst and most confident wrong answers of one run, or why there are none."""
+    made = galleries(result, budget)
+    head = tag("h3", swatch(result.slot), f" {result.label} · {trial.name}")
+    if not made:
+        where = result.first.root or "no folder was recorded"
+        why = f"The pictures are not where they were: {where}."
+        return [head, tag("p", why, class_="intro small")]
+    parts = [head]
+    for gallery in made:
+        why = tag("span", f": {gallery.explained}", class_="muted")
+        parts.append(tag("h4", gallery.title, why))
+        parts.append(tag("div", [_card(card) for card in gallery.cards], class_="cards"))
+    return parts
+
+
+def _card(card: Card) -> Html:
+    right = card.rank == 1
+    error = f", {card.error_m:,.0f} m away" if math.isfinite(card.error_m) else ""
+    told = f"right{error}" if right else f"truth at rank {card.rank:,}; first answer wrong{error}"
+    scores = f". Scores: first {card.found_score:.3f}, truth {card.true_score:.3f}. "
+    text = [tag("strong", told), scores, tag("span", card.query, class_="mono")]
+    tiles = [
+        _tile(card.found_tile, "first answer", "true-tile" if right else "false-tile"),
+        _tile(card.other_tile, *(("second answer", "") if right else ("truth", "true-tile"))),
+    ]
+    return tag("div", _image(card.ground, f"query {card.query}"), tag("div", tiles, class_="tiles"),
+               tag("p", text), class_="card")  # fmt: skip
+
+
+def _tile(picture: str | None, name: str, kind: str) -> Html:
+    return tag("div", _image(picture, name), tag("span", name), class_=kind or None)
+
+
+def _image(picture: str | None, text: str) -> Html:
+    if picture is None:
+        return tag("span", "not found", class_="gone")
+    return tag("img", src=f"data:image/jpeg;base64,{picture}", alt=text, loading="lazy")

@@ -1,0 +1,110 @@
+"""R@1 over the field of view: one chart per test picture set and way of treating headings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from crossview.reports.charts import colour, percent, run_id
+from crossview.reports.drawing import DASHES, MARKERS, MUTED, SURFACE, Panel, drawn
+from crossview.reports.published import Published
+from crossview.reports.results import Result, Trial
+
+Group = list[Trial]
+
+
+def fov_panels(trials: Iterable[Trial]) -> list[Panel]:
+    """A chart for every data set that was asked under at least two fields of view."""
+    groups: dict[tuple[object, ...], Group] = {}
+    for trial in trials:
+        c = trial.conditions
+        if c.fov_deg is not None:
+            key = (trial.title, c.headings, c.rule, c.trained_on, c.corruption)
+            groups.setdefault(key, []).append(trial)
+    return [_panel(group) for group in groups.values() if len(_angles(group)) > 1]
+
+
+def _angles(group: Group) -> list[float]:
+    return sorted({t.conditions.fov_deg for t in group if t.conditions.fov_deg}, reverse=True)
+
+
+def _panel(group: Group) -> Panel:
+    angles = _angles(group)
+    ours = _measured(group)
+    theirs = _published(group, angles)
+
+    def draw(axes: Axes) -> None:
+        for name, points in theirs.items():
+            xs = [angles.index(a) for a in sorted(points, reverse=True)]
+            ys = [points[a] for a in sorted(points, reverse=True)]
+            axes.plot(xs, ys, color=MUTED, linewidth=1, marker="o", markersize=3)
+            axes.annotate(name, (xs[-1], ys[-1]), (4, 0), textcoords="offset points", color=MUTED,
+                          fontsize=9, va="center")  # fmt: skip
+        for slot, measured in ours.items():
+            _run(axes, angles, slot, measured)
+        axes.set_xticks(range(len(angles)), [f"{a:g}°" for a in angles])
+        axes.set_xlim(-0.3, len(angles) - 0.4 + (0.5 if theirs else 0))
+        percent(axes)
+        axes.set_xlabel("horizontal field of view")
+
+    title = f"{group[0].title}, {group[0].conditions.headings} headings"
+    note = f"R@1 of {max(t.queries for t in group):,} queries."
+    if any(result.conditions.off_protocol for _, result in _results(group)):
+        note += " Hollow: the run was not trained for it."
+    if theirs:
+        note += " Grey: published, one model for all angles, same training data."
+    return Panel(drawn(draw, f"R@1 over the field of view, {title}"), title, note)
+
+
+def _results(group: Group) -> list[tuple[float, Result]]:
+    return [(t.conditions.fov_deg or 0.0, result) for t in group for result in t.results]
+
+
+def _measured(group: Group) -> dict[int, list[tuple[float, Result]]]:
+    found: dict[int, list[tuple[float, Result]]] = {}
+    for fov_deg, result in _results(group):
+        if "R@1" in result.figures:
+            found.setdefault(result.slot, []).append((fov_deg, result))
+    return found
+
+
+def _run(
+    axes: Axes, angles: Sequence[float], slot: int, points: Sequence[tuple[float, Result]]
+) -> None:
+    """A run's points with their intervals; hollow where it was not trained for the angle."""
+    ordered = sorted(points, key=lambda point: -point[0])
+    xs = [angles.index(fov_deg) + 0.04 * (slot % 5 - 2) for fov_deg, _ in ordered]
+    figures = [result.figures["R@1"] for _, result in ordered]
+    pen, marker = colour(slot), MARKERS[slot % len(MARKERS)]
+    dashes = DASHES[slot % len(DASHES)]
+    own: dict[str, Any] = {"color": pen, "gid": run_id(slot)}
+    axes.plot(xs, [f.value for f in figures], linestyle=dashes, **own)
+    for x, f, (_, result) in zip(xs, figures, ordered, strict=True):
+        axes.plot([x, x], [f.low, f.high], linewidth=1.4, **own)
+        face = SURFACE if result.conditions.off_protocol else pen
+        axes.plot(x, f.value, marker=marker, markerfacecolor=face, markersize=6.5, **own)
+
+
+def _published(group: Group, angles: Sequence[float]) -> dict[str, dict[float, float]]:
+    """R@1 by name and angle of comparable published rows that have at least two of the angles."""
+    found: dict[str, dict[float, float]] = {}
+    for row in group[0].benchmark.rows if group[0].benchmark else ():
+        angle = row.conditions.fov_deg
+        if (
+            angle is not None
+            and angle in angles
+            and "R@1" in row.values
+            and _comparable(row, group[0])
+        ):
+            name = f"{row.method} ({row.variant})" if row.variant else row.method
+            found.setdefault(name, {})[angle] = row.values["R@1"]
+    return {name: points for name, points in found.items() if len(points) > 1}
+
+
+def _comparable(row: Published, trial: Trial) -> bool:
+    theirs, ours = row.conditions, trial.conditions
+    return (theirs.headings, theirs.trained_on, theirs.models) == (
+        ours.headings, ours.trained_on, ours.models,
+    )  # fmt: skip

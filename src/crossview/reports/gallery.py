@@ -1,0 +1,107 @@
+"""Pictures to look at: the best answers, the worst, and the wrong ones that looked most certain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from crossview.errors import BadImage
+from crossview.evaluation.record import Evaluation
+from crossview.maps.pictures import Budget, Size, shrunk
+from crossview.reports.results import Result
+
+MANY = 4  # cards per kind
+_GROUND, _AERIAL = Size(400, 74), Size(150, 76)
+
+
+@dataclass(frozen=True)
+class Card:
+    """One query with its picture, the tile that came first, and another to compare it with.
+
+    The other tile is the truth where the first is wrong, else the second answer. Pictures are
+    base64 of JPEG; one that cannot be read is None.
+    """
+
+    query: str
+    ground: str | None
+    found_tile: str | None
+    other_tile: str | None
+    rank: int
+    error_m: float
+    true_score: float
+    found_score: float
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Cards of one kind of one run."""
+
+    title: str
+    explained: str
+    cards: tuple[Card, ...]
+
+
+def galleries(result: Result, budget: Budget) -> list[Gallery]:
+    """Three galleries of a run's first record; empty when its pictures cannot be read at all."""
+    evaluation = result.first
+    chosen = {
+        "Best": ("right, and furthest ahead of the second answer", _best(evaluation)),
+        "Worst": ("the truth ranked last", _worst(evaluation)),
+        "Wrong and sure of it": ("wrong, with the highest scores", _confident(evaluation)),
+    }
+    made = [
+        Gallery(title, why, tuple(_card(evaluation, int(row), budget) for row in rows))
+        for title, (why, rows) in chosen.items()
+        if len(rows)
+    ]
+    seen = [card for gallery in made for card in gallery.cards if card.ground or card.found_tile]
+    return made if seen else []
+
+
+def _best(evaluation: Evaluation) -> np.ndarray:
+    queries = evaluation.queries
+    ahead = queries.best_score[:, 0] - queries.best_score[:, 1]
+    right = np.flatnonzero((queries.rank == 1) & np.isfinite(ahead))
+    return right[np.argsort(-ahead[right], kind="stable")][:MANY]
+
+
+def _worst(evaluation: Evaluation) -> np.ndarray:
+    rank = evaluation.queries.rank
+    wrong = np.flatnonzero(rank > 1)
+    return wrong[np.argsort(-rank[wrong], kind="stable")][:MANY]
+
+
+def _confident(evaluation: Evaluation) -> np.ndarray:
+    queries = evaluation.queries
+    wrong = np.flatnonzero(queries.rank > 1)
+    return wrong[np.argsort(-queries.best_score[wrong, 0], kind="stable")][:MANY]
+
+
+def _card(evaluation: Evaluation, row: int, budget: Budget) -> Card:
+    queries, names = evaluation.queries, evaluation.references.ids
+    found, second = (int(reference) for reference in queries.best[row, :2])
+    other = second if queries.rank[row] == 1 else int(queries.truth[row])
+    root = Path(evaluation.root)
+    return Card(
+        query=str(queries.ids[row]),
+        ground=_picture(root / str(queries.ids[row]), _GROUND, budget),
+        found_tile=_picture(root / str(names[found]), _AERIAL, budget) if found >= 0 else None,
+        other_tile=_picture(root / str(names[other]), _AERIAL, budget) if other >= 0 else None,
+        rank=int(queries.rank[row]),
+        error_m=float(queries.error_m[row]),
+        true_score=float(queries.true_score[row]),
+        found_score=float(queries.best_score[row, 0]),
+    )
+
+
+def _picture(path: Path, size: Size, budget: Budget) -> str | None:
+    """Base64 of a small JPEG, or None when the file cannot be read or nothing more fits."""
+    if not path.is_file():
+        return None
+    try:
+        small = shrunk(path, size)
+    except BadImage:
+        return None
+    return budget.encoded(small)

@@ -1,0 +1,69 @@
+"""Tables as LaTeX; they use the package booktabs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from crossview.reports.results import Trial
+from crossview.reports.tables import Cell, Line, Table, rank_table
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "°": r"$^\circ$",
+    "<": r"\textless{}", ">": r"\textgreater{}", "→": r"$\rightarrow$", "±": r"$\pm$",
+}  # fmt: skip
+
+
+def latex_tables(trials: Iterable[Trial]) -> str:
+    """One table per test, with what was measured elsewhere set apart in the same table."""
+    return "\n".join(latex_table(trial, rank_table(trial)) for trial in trials)
+
+
+def latex_table(trial: Trial, table: Table) -> str:
+    """One table; the best comparable value of each column is bold."""
+    columns = len(table.columns)
+    lines = [
+        f"% {trial.name}: {trial.queries} queries, {trial.references} references",
+        r"\begin{table}",
+        rf"\caption{{{escaped(_caption(trial))}}}",
+        rf"\begin{{tabular}}{{l{'r' * columns}}}",
+        r"\toprule",
+        " & ".join(["Method", *map(escaped, table.columns)]) + r" \\",
+        r"\midrule",
+        *(_row(line, table.columns) for line in table.same),
+    ]
+    if table.apart:
+        title = r"\emph{Other protocols, not comparable}"
+        apart = rf"\multicolumn{{{columns + 1}}}{{l}}{{{title}}} \\"
+        lines += [r"\midrule", apart, *(_row(line, table.columns) for line in table.apart)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def escaped(text: str) -> str:
+    """``text`` with everything that LaTeX would take for a command escaped."""
+    return re.sub(r"[\\&%$#_{}~^°<>→±]", lambda found: _SPECIAL[found[0]], text)
+
+
+def _caption(trial: Trial) -> str:
+    first = trial.results[0].first
+    return (
+        f"{trial.name}. {trial.queries} queries, {trial.references} references; R@1% is k = "
+        f"{first.k_at_1_percent}. Brackets: 95 % interval. Ties count against the query."
+    )
+
+
+def _row(line: Line, columns: Iterable[str]) -> str:
+    told = [line.detail, "; ".join(line.differs)]
+    detail = ", ".join(filter(None, told))
+    name = escaped(line.name) + (rf" {{\scriptsize {escaped(detail)}}}" if detail else "")
+    return " & ".join([name, *(_value(line.cells.get(c)) for c in columns)]) + r" \\"
+
+
+def _value(cell: Cell | None) -> str:
+    if cell is None:
+        return "--"
+    value = rf"\textbf{{{cell.value:.2f}}}" if cell.best else f"{cell.value:.2f}"
+    if cell.low is not None and cell.high is not None:
+        value += rf" {{\scriptsize [{cell.low:.1f}, {cell.high:.1f}]}}"
+    return value

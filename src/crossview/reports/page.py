@@ -1,0 +1,169 @@
+"""The report page: one HTML file that needs neither network nor script to be read."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from crossview.maps.pictures import Budget
+from crossview.reports.charts import answered_panel, error_panel, recall_panel
+from crossview.reports.comparison import comparison
+from crossview.reports.definitions import definitions, records_table, sources
+from crossview.reports.drawing import Panel
+from crossview.reports.errormap import map_panels
+from crossview.reports.evidence import differences_matrix, gallery_section, panels
+from crossview.reports.fields import fov_panels
+from crossview.reports.legend import kinds_line, runs_bar
+from crossview.reports.markup import Child, Html, join, tag
+from crossview.reports.overview import Compared, overview
+from crossview.reports.results import Result, Trial
+from crossview.reports.scores import kinds_of_scores, reliability_panel, similarity_panel
+from crossview.reports.wording import SECTIONS
+
+PICTURE_BYTES = 8_000_000  # of all galleries together
+_MARK = Html(
+    '<svg viewBox="0 0 32 32" aria-hidden="true">'
+    '<rect x="1" y="1" width="30" height="30" rx="7" class="mark-ground"/>'
+    '<path d="M16 23 7 8a17.5 17.5 0 0 1 18 0Z" class="mark-view"/>'
+    '<circle cx="16" cy="23" r="3.4" class="mark-eye"/></svg>'
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page; ``key`` is its anchor and finds its words in :data:`SECTIONS`."""
+
+    key: str
+    parts: Sequence[Html]
+    below: tuple[tuple[str, str], ...] = ()  # (anchor, title) for the contents
+
+
+def report_html(
+    title: str,
+    created: str,
+    trials: Sequence[Trial],
+    compared: Compared,
+    exports: Mapping[str, str],
+) -> str:
+    """The whole page; ``exports`` are files (name: text) that it offers to save."""
+    sections = [s for s in _sections(trials, compared, exports) if s.parts]
+    script = _text("page/report.js")
+    main = tag("main", [_section(section) for section in sections])
+    body = [
+        _header(title, created, trials),
+        runs_bar(trials),
+        tag("div", _contents(sections), main, class_="frame"),
+        tag("script", Html(script)),
+    ]
+    head = [
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_policy(script)),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("link", rel="icon", href="data:,"),
+        tag("title", f"{title} - crossview"),
+        tag("style", Html(_text("page/report.css"))),
+    ]
+    return "<!doctype html>\n" + tag("html", tag("head", head), tag("body", body), lang="en") + "\n"
+
+
+def _sections(
+    trials: Sequence[Trial], compared: Compared, exports: Mapping[str, str]
+) -> Iterable[Section]:
+    yield Section("overview", overview(trials, compared))
+    tables = [part for trial in trials for part in comparison(trial)]
+    yield Section("results", tables, tuple((trial.key, trial.name) for trial in trials))
+    matrices = [differences_matrix(trial, found) for trial, found in compared if found]
+    yield Section("differences", [tag("div", matrices, class_="matrices")] if matrices else [])
+    yield from _chart_sections(trials)
+    budget = Budget(PICTURE_BYTES)
+    shown = [(trial, result) for trial in _leading(trials) for result in trial.results]
+    yield Section("galleries", [p for t, r in shown for p in gallery_section(t, r, budget)])
+    parts = [*definitions(trials), *sources(trials), records_table(trials), _downloads(exports)]
+    yield Section("method", parts)
+
+
+def _leading(trials: Sequence[Trial]) -> list[Trial]:
+    """The first test of each data set: what is large is shown for it alone."""
+    return list({trial.title: trial for trial in reversed(trials)}.values())[::-1]
+
+
+def _chart_sections(trials: Sequence[Trial]) -> Iterable[Section]:
+    """One section per kind of chart; those with nothing to draw are empty."""
+    leading = _leading(trials)
+    yield _charts("recall", map(recall_panel, trials))
+    yield _charts("fields", fov_panels(trials))
+    yield _charts("errors", map(error_panel, trials))
+    kinds = [kinds_of_scores(result) for trial in leading for result in trial.results]
+    names = [name for _, name, _ in max(kinds, key=len)]
+    yield _charts("scores", _each(leading, similarity_panel), [kinds_line(names)])
+    yield _charts("reliability", _each(trials, reliability_panel))
+    yield _charts("sure", map(answered_panel, trials))
+    maps = [panel for t in leading for result in t.results for panel in map_panels(t, result)]
+    yield _charts("maps", maps, [kinds_line(["within 25 m", "further away"])])
+
+
+def _charts(key: str, made: Iterable[Panel | None], before: Sequence[Html] = ()) -> Section:
+    drawn = [panel for panel in made if panel is not None]
+    return Section(key, [*before, panels(drawn)] if drawn else [])
+
+
+def _each(
+    trials: Sequence[Trial], draw: Callable[[Trial, Result], Panel | None]
+) -> list[Panel | None]:
+    return [draw(trial, result) for trial in trials for result in trial.results]
+
+
+def _section(section: Section) -> Html:
+    title, intro = SECTIONS[section.key]
+    words = tag("p", intro, class_="intro") if intro else None
+    return tag("section", tag("h2", title), words, section.parts, id=section.key)
+
+
+def _contents(sections: Sequence[Section]) -> Html:
+    items = [
+        tag("li", _link(SECTIONS[s.key][0], s.key), tag("ul", [
+            tag("li", _link(name, key)) for key, name in s.below]) if s.below else None)
+        for s in sections
+    ]  # fmt: skip
+    return tag("nav", tag("ul", items), aria_label="Contents")
+
+
+def _link(text: str, key: str) -> Html:
+    return tag("a", text, href=f"#{key}")
+
+
+def _header(title: str, created: str, trials: Sequence[Trial]) -> Html:
+    runs = len({result.label for trial in trials for result in trial.results})
+    words = f"{_count(runs, 'run')} on {_count(len(trials), 'test')}, {created}."
+    theme = tag("button", "Light / dark", id="theme", type="button", class_="theme", hidden=True)
+    brand = tag("div", _MARK, "crossview", theme, class_="brand")
+    return tag("header", brand, tag("h1", title), tag("p", words, class_="lede"), class_="top")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _downloads(exports: Mapping[str, str]) -> Html:
+    """The numbers, carried inside the page."""
+    links: list[Child] = []
+    for name, text in exports.items():
+        data = base64.b64encode(text.encode()).decode()
+        links += [tag("a", name, download=name, href=f"data:text/plain;base64,{data}"), "  "]
+    return tag("p", "Save the numbers: ", join(links), class_="intro")
+
+
+def _policy(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _text(name: str) -> str:
+    return (files("crossview.reports") / name).read_text(encoding="utf-8")

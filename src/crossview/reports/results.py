@@ -1,0 +1,180 @@
+"""Records sorted into tests: who was asked the same questions under the same conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from crossview.errors import BadData
+from crossview.evaluation.record import Evaluation, Figure, Floats, Ints, read_all
+from crossview.reports.conditions import Conditions, conditions_of, data_name
+from crossview.reports.published import Benchmark, benchmark_of
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One run on one test: a record, or several of other heading seeds or other trainings."""
+
+    label: str
+    slot: int  # number of the run in this report, which gives its colour and marker
+    conditions: Conditions
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def first(self) -> Evaluation:
+        """The record that pictures and maps are drawn from."""
+        return self.evaluations[0]
+
+    @property
+    def trainings(self) -> int:
+        """How many networks there are; records of one fingerprint are one network."""
+        return len({_network(e) for e in self.evaluations})
+
+    @cached_property
+    def figures(self) -> dict[str, Figure]:
+        """Each figure once: of the only record, or the mean over all of them."""
+        names = [figure.name for figure in self.first.figures]
+        found = {n: [f for e in self.evaluations if (f := e.figure(n))] for n in names}
+        return {name: self._together(given) for name, given in found.items()}
+
+    @property
+    def ranks(self) -> Ints:
+        """Ranks of all records, from 1; queries without a match are left out."""
+        ranks = np.concatenate([e.queries.rank for e in self.evaluations])
+        return ranks[ranks > 0]
+
+    @property
+    def errors_m(self) -> Floats:
+        """Errors of all records where both places are known."""
+        errors: Floats = np.concatenate([e.queries.error_m for e in self.evaluations])
+        return errors[np.isfinite(errors)]
+
+    def spread(self, name: str) -> float | None:
+        """Largest minus smallest value over the records, or None with one record."""
+        values = [f.value for e in self.evaluations if (f := e.figure(name))]
+        return max(values) - min(values) if len(values) > 1 else None
+
+    def _together(self, given: Sequence[Figure]) -> Figure:
+        if len(given) == 1:
+            return given[0]
+        values = np.array([[f.value, f.low, f.high] for f in given])
+        mean, low, high = (float(v) for v in values.mean(axis=0))
+        if self.trainings == 1:
+            return replace(given[0], value=mean, low=low, high=high)
+        from crossview.evaluation.statistics import over_trainings
+
+        return over_trainings(given)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """Results that answer the same questions and may stand in one table."""
+
+    key: str  # short and unique, for anchors and files
+    title: str
+    conditions: Conditions
+    results: tuple[Result, ...]
+    benchmark: Benchmark | None
+
+    @property
+    def references(self) -> int:
+        """Size of the gallery."""
+        return len(self.results[0].first.references.ids)
+
+    @property
+    def queries(self) -> int:
+        """The most queries that any record of the test has."""
+        return max(len(e.queries.ids) for r in self.results for e in r.evaluations)
+
+    @property
+    def name(self) -> str:
+        """Title and conditions in one line."""
+        return f"{self.title}, {self.conditions.words}"
+
+    @property
+    def chance_percent(self) -> float | None:
+        """R@1 of an answer drawn at random, in percent; None where queries have many matches."""
+        to_one = self.results[0].first.protocol.relation.split(",")[0].endswith("to one")
+        return 100.0 / max(1, self.references) if to_one else None
+
+
+def open_records(paths: Iterable[str | Path]) -> list[Evaluation]:
+    """Every record in or below each path; :class:`BadData` where a path has none."""
+    found = [evaluation for path in paths for evaluation in read_all(path)]
+    if not found:
+        raise BadData("No evaluation was given.\nMake one with: crossview evaluate")
+    return found
+
+
+def trials_of(evaluations: Sequence[Evaluation]) -> list[Trial]:
+    """Sort records into tests, in the order in which they first appear.
+
+    Runs keep one slot through the whole report. On a benchmark, runs that are known to be trained
+    on other data form a trial of their own, because published figures are compared by it; what was
+    trained on something unrecorded joins the first.
+    """
+    slots = {label: n for n, label in enumerate(dict.fromkeys(e.label for e in evaluations))}
+    groups: dict[tuple[object, ...], list[Result]] = {}
+    for together in _same(evaluations):
+        first, conditions = together[0], conditions_of(together[0])
+        result = Result(first.label, slots[first.label], conditions, tuple(together))
+        groups.setdefault(_question(first), []).append(result)
+    parts = [part for results in groups.values() for part in _by_training(results)]
+    return [_test(number, part) for number, part in enumerate(parts, 1)]
+
+
+def _same(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
+    """Records of one run under the same conditions."""
+    found: dict[tuple[object, ...], list[Evaluation]] = {}
+    for evaluation in evaluations:
+        key = (evaluation.label, evaluation.method, conditions_of(evaluation))
+        found.setdefault((*key, *_question(evaluation)), []).append(evaluation)
+    return list(found.values())
+
+
+def _question(evaluation: Evaluation) -> tuple[object, ...]:
+    """What the queries were asked, whoever answers."""
+    conditions = replace(conditions_of(evaluation), trained_on="", off_protocol=())
+    gallery = (len(evaluation.references.ids), str(np.sort(evaluation.references.ids)[:1]))
+    return (_title(evaluation), evaluation.split, conditions, gallery)
+
+
+def _by_training(results: Sequence[Result]) -> list[list[Result]]:
+    if _benchmark(results[0].first) is None:
+        return [list(results)]
+    known = list(dict.fromkeys(r.conditions.trained_on for r in results if r.conditions.trained_on))
+    first = known[0] if known else ""
+    return [
+        [r for r in results if (r.conditions.trained_on or first) == name] for name in known or [""]
+    ]
+
+
+def _test(number: int, results: Sequence[Result]) -> Trial:
+    first = results[0].first
+    trained_on = next((r.conditions.trained_on for r in results if r.conditions.trained_on), "")
+    return Trial(
+        key=f"trial-{number}",
+        title=_title(first),
+        conditions=replace(results[0].conditions, trained_on=trained_on, off_protocol=()),
+        results=tuple(results),
+        benchmark=_benchmark(first),
+    )
+
+
+def _title(evaluation: Evaluation) -> str:
+    """The benchmark's title; else the last part of the path that the data was read from."""
+    if benchmark := _benchmark(evaluation):
+        return benchmark.title
+    return PurePath(evaluation.data.partition(":")[2] or evaluation.data).stem
+
+
+def _benchmark(evaluation: Evaluation) -> Benchmark | None:
+    return benchmark_of(data_name(evaluation.data), evaluation.split)
+
+
+def _network(evaluation: Evaluation) -> str:
+    return str(evaluation.model.get("fingerprint", ""))

@@ -1,0 +1,162 @@
+"""A test as a table: measured and published rows that may be compared, the others set apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from crossview.evaluation.record import Figure
+from crossview.reports.conditions import differences
+from crossview.reports.published import Published
+from crossview.reports.results import Result, Trial
+
+RANKS = (
+    "R@1", "R@5", "R@10", "R@1%", "hit rate", "AP", "R@1 without distractors",
+    "AP without distractors",
+)  # fmt: skip
+_LESS_IS_BETTER = ("error",)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value of one row; ``low`` and ``high`` are None where there is no interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    unit: str = "%"
+    n: int | None = None
+    note: str = ""  # why this value does not compete
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row. ``slot`` is None for what was published elsewhere."""
+
+    name: str
+    detail: str
+    slot: int | None
+    cells: dict[str, Cell]
+    trained_on: str = ""
+    representation: str = ""
+    differs: tuple[str, ...] = ()
+    source: str = ""
+    standing: str = ""  # a key of published.STANDINGS
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns by name; ``same`` may be compared with each other, ``apart`` may not."""
+
+    columns: tuple[str, ...]
+    same: tuple[Line, ...]
+    apart: tuple[Line, ...] = ()
+
+
+def rank_table(trial: Trial) -> Table:
+    """Recall, hit rate and AP of a test, beside what was published on it."""
+    measured = [_measured(trial, result) for result in trial.results]
+    published = [
+        _published(trial, row) for row in (trial.benchmark.rows if trial.benchmark else ())
+    ]
+    lines = [*measured, *published]
+    there = {name for line in measured for name in line.cells}
+    return _table([name for name in RANKS if name in there], lines)
+
+
+def place_table(trial: Trial) -> Table | None:
+    """Errors in metres and recall within metres, or None where no places are known."""
+    lines = [_measured(trial, result) for result in trial.results]
+    columns = [c for c in dict.fromkeys(c for line in lines for c in line.cells) if c not in RANKS]
+    return _table(columns, lines) if columns else None
+
+
+def _table(columns: Sequence[str], lines: Iterable[Line]) -> Table:
+    chosen = [
+        replace(line, cells={c: line.cells[c] for c in columns if c in line.cells})
+        for line in lines
+    ]
+    kept = [line for line in chosen if line.cells]
+    same = sorted((line for line in kept if not line.differs), key=_leading)
+    apart = sorted((line for line in kept if line.differs), key=lambda line: len(line.differs))
+    best = {column: _best(column, same) for column in columns}
+    marked = [
+        replace(line, cells={c: replace(cell, best=cell.note == "" and cell.value == best[c])
+                             for c, cell in line.cells.items()})
+        for line in same
+    ]  # fmt: skip
+    return Table(tuple(columns), tuple(marked), tuple(apart))
+
+
+def _leading(line: Line) -> float:
+    """Rows by R@1, the best first; rows of tables without it stay in their order."""
+    return -line.cells[RANKS[0]].value if RANKS[0] in line.cells else 0.0
+
+
+def _best(column: str, lines: Sequence[Line]) -> float | None:
+    """The best comparable value of a column; None when there is nothing to compare."""
+    values = [line.cells[column].value for line in lines if column in line.cells
+              and not line.cells[column].note]  # fmt: skip
+    if len(values) < 2:
+        return None
+    return min(values) if any(word in column for word in _LESS_IS_BETTER) else max(values)
+
+
+def _measured(trial: Trial, result: Result) -> Line:
+    return Line(
+        name=result.label,
+        detail=_detail(result),
+        slot=result.slot,
+        cells={name: _cell(f) for name, f in result.figures.items() if math.isfinite(f.value)},
+        trained_on=result.conditions.trained_on,
+        representation=result.first.protocol.representation,
+        differs=result.conditions.off_protocol,
+    )
+
+
+def _detail(result: Result) -> str:
+    parts = [result.first.method] if result.first.method != result.label else []
+    if result.trainings > 1:
+        parts.append(f"{result.trainings} trainings")
+    elif len(result.evaluations) > 1:
+        parts.append(f"mean of {len(result.evaluations)} heading seeds")
+    if spread := result.spread("R@1"):
+        parts.append(f"R@1 spans {spread:.1f} points")
+    if skipped := sum(e.skipped for e in result.evaluations):
+        parts.append(f"{skipped} unreadable queries left out")
+    return ", ".join(parts)
+
+
+def _cell(figure: Figure) -> Cell:
+    known = math.isfinite(figure.low) and math.isfinite(figure.high)
+    low, high = (figure.low, figure.high) if known else (None, None)
+    return Cell(figure.value, low, high, figure.unit, figure.n)
+
+
+def _published(trial: Trial, row: Published) -> Line:
+    ours = trial.results[0].first.k_at_1_percent
+    other_k = row.k_at_1_percent is not None and row.k_at_1_percent != ours
+    return Line(
+        name=row.method,
+        detail=", ".join(filter(None, [row.variant, row.venue])),
+        slot=None,
+        cells={
+            name: Cell(value, note=f"k = {row.k_at_1_percent}" if other_k and "1%" in name else "")
+            for name, value in row.values.items()
+        },
+        trained_on=row.conditions.trained_on,
+        differs=(*differences(row.conditions, trial.conditions), *_other_list(trial)),
+        source=row.source,
+        standing=row.standing,
+    )
+
+
+def _other_list(trial: Trial) -> list[str]:
+    """Said where the benchmark has another number of queries than this test asked."""
+    official = trial.benchmark.queries if trial.benchmark else None
+    asked = trial.queries + trial.results[0].first.skipped
+    if official is None or official == asked:
+        return []
+    return [f"{official:,} queries, not {asked:,}"]

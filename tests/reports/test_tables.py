@@ -1,0 +1,146 @@
+"""Which rows may be compared, which stand apart, and who is best."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from tests.reports.made_up import evaluation, gallery
+
+from crossview.reports.exports import results_csv
+from crossview.reports.latex import escaped, latex_tables
+from crossview.reports.results import trials_of
+from crossview.reports.tables import place_table, rank_table
+
+CVUSA = {"data": "cvusa:data/CVUSA", "headings": "aligned", "k_at_1_percent": 88,
+         "model": {"fingerprint": "f", "training_data": "cvusa"}}  # fmt: skip
+
+
+def cvusa(**changes):
+    """A record of the whole official list of CVUSA, as far as counts go."""
+    return evaluation(count=300, skipped=8884 - 300, **{**CVUSA, **changes})
+
+
+def table_of(*records):
+    (trial,) = trials_of(records)
+    return rank_table(trial)
+
+
+def row(table, name):
+    return next(line for line in (*table.same, *table.apart) if line.name == name)
+
+
+def test_published_rows_of_the_same_protocol_share_the_table_and_the_best():
+    table = table_of(cvusa(right=0.9))
+    names = [line.name for line in table.same]
+    assert {"ours", "GeoDTR+", "SAFA", "Sample4Geo"} <= set(names)
+    best = [line.name for line in table.same if line.cells.get("R@5") and line.cells["R@5"].best]
+    assert best == ["Sample4Geo"]
+
+
+def test_comparable_rows_are_ordered_by_recall():
+    values = [line.cells["R@1"].value for line in table_of(cvusa(right=0.9)).same]
+    assert values == sorted(values, reverse=True)
+
+
+def test_rows_trained_on_other_data_stand_apart_with_the_difference_named():
+    table = table_of(cvusa())
+    told = [line.differs for line in table.apart if line.name == "TransGeo"]
+    assert told == [("trained on cvact",)]
+
+
+def test_rows_of_other_headings_stand_apart():
+    table = table_of(cvusa())
+    apart = [line for line in table.apart if line.name == "SinGeo"]
+    assert any("heading unknown" in line.differs for line in apart)
+
+
+def test_nothing_that_stands_apart_is_marked_best():
+    table = table_of(cvusa(), cvusa(label="narrow", off_protocol=("trained on 180° only",)))
+    assert row(table, "narrow").differs == ("trained on 180° only",)
+    assert not any(cell.best for line in table.apart for cell in line.cells.values())
+
+
+def test_another_k_at_1_percent_does_not_compete():
+    record = evaluation(
+        data="vigor-cross:V", headings="aligned", k_at_1_percent=465, count=200,
+        skipped=53694 - 200, model={"training_data": "vigor-cross:V"},
+    )  # fmt: skip
+    table = table_of(record)
+    assert row(table, "GeoDTR+").cells["R@1%"].note == "k = 466"
+    best = [line.name for line in table.same if line.cells.get("R@1%") and line.cells["R@1%"].best]
+    assert best == ["Sample4Geo"]  # counted with k = 465
+
+
+def test_a_part_of_the_official_queries_is_not_the_benchmark():
+    record = evaluation(count=300, **CVUSA)
+    assert "8,884 queries, not 300" in row(table_of(record), "SAFA").differs
+
+
+def test_a_run_of_unrecorded_training_data_has_no_published_peers():
+    table = table_of(cvusa(model={}))
+    assert [line.name for line in table.same] == ["ours"]
+
+
+def test_an_error_in_metres_is_best_when_it_is_smallest():
+    (trial,) = trials_of([evaluation("near", right=0.9), evaluation("far", right=0.1)])
+    best = [line.name for line in place_table(trial).same if line.cells["median error m"].best]
+    assert best == ["near"]
+
+
+def test_a_lone_row_is_best_of_nothing():
+    table = table_of(evaluation())
+    assert not any(cell.best for cell in table.same[0].cells.values())
+
+
+def test_records_of_other_seeds_become_one_row_with_their_mean_and_spread():
+    records = [evaluation(seed=s, seeds=(s,), figures_given=value)
+               for s, value in enumerate((60.0, 62.0))]  # fmt: skip
+    line = table_of(*records).same[0]
+    assert line.cells["R@1"].value == pytest.approx(61.0)
+    assert "mean of 2 heading seeds" in line.detail
+    assert "spans 2.0 points" in line.detail
+
+
+def test_several_trainings_have_an_interval_over_trainings():
+    records = [evaluation(model={"fingerprint": str(n)}, figures_given=value)
+               for n, value in enumerate((60.0, 61.0, 62.0))]  # fmt: skip
+    (trial,) = trials_of(records)
+    found = trial.results[0].figures["R@1"]
+    assert (found.over, found.n) == ("trainings", 3)
+    assert found.high - found.value == pytest.approx(4.303 / 3**0.5, rel=1e-3)
+
+
+def test_tests_are_told_apart_by_field_of_view_and_kept_together_by_data():
+    records = [evaluation(label, fov_deg=fov) for label in "ab" for fov in (360.0, 90.0)]
+    trials = trials_of(records)
+    assert [(t.conditions.fov_deg, len(t.results)) for t in trials] == [(360.0, 2), (90.0, 2)]
+
+
+def test_galleries_of_other_sizes_are_other_tests():
+    assert len(trials_of([evaluation(), evaluation("b", references=gallery(100))])) == 2
+
+
+def test_a_run_keeps_its_slot_in_every_test():
+    records = [evaluation("a"), evaluation("b"), evaluation("b", data="town:data/harbour")]
+    slots = {(t.title, r.label): r.slot for t in trials_of(records) for r in t.results}
+    assert slots == {("suburb", "a"): 0, ("suburb", "b"): 1, ("harbour", "b"): 1}
+
+
+def test_latex_has_a_row_for_each_line_and_escapes_what_is_special():
+    text = latex_tables(trials_of([evaluation("a_b & 100%")]))
+    assert r"a\_b \& 100\% {\scriptsize compass} & " in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+    assert escaped("{\\}") == r"\{\textbackslash{}\}"
+
+
+def test_the_csv_holds_every_value_with_its_protocol_and_interval():
+    rows = list(csv.DictReader(io.StringIO(results_csv(trials_of([cvusa(right=0.9)])))))
+    ours = [r for r in rows if r["origin"] == "measured" and r["metric"] == "R@1"]
+    assert [(r["row"], r["headings"], r["n"], r["unit"]) for r in ours] == [
+        ("ours", "aligned", "300", "%")
+    ]
+    assert float(ours[0]["low"]) < float(ours[0]["value"]) < float(ours[0]["high"])
+    theirs = [r for r in rows if r["origin"] == "published"]
+    assert all(r["source"] and r["standing"] for r in theirs)
+    assert all(np.isfinite(float(r["value"])) for r in rows)
