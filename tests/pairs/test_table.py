@@ -1,8 +1,12 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from crossview.datasets.pairs import load
 from crossview.errors import BadData
+from crossview.pairs.listing import table_of as build
 from crossview.pairs.table import held_out
 
 HEADER = "ground,aerial,split,relation,metres_per_px,ground_lat,ground_lon\n"
@@ -64,6 +68,55 @@ def test_taking_rows_drops_the_pictures_of_the_others(tmp_path):
     assert [p.name for p in taken.ground] == ["h", "i"]
     assert taken.pairs.tolist() == [[0, 0], [1, 1]]
     assert taken.ignored.tolist() == [[1, 0]]
+
+
+def test_ids_are_short_names_below_the_root(tmp_path):
+    table = table_of(
+        tmp_path, "sub/g.jpg,a.png,train,match,1,,", "/far/h.jpg,a.png,train,match,1,,"
+    )
+    assert table.ground_ids() == ("sub/g.jpg", "/far/h.jpg")
+    assert table.aerial_ids() == ("a.png",)
+
+
+def gallery():
+    """Two queries of two matches each, one reference that nobody asks for, one near-miss."""
+    files = [Path(name) for name in "ghabcde"]
+    pairs = [(0, 0), (0, 1), (1, 2), (1, 3)]
+    offsets = np.arange(8.0).reshape(4, 2)
+    return build(files[:2], files[2:], pairs, ignored=[(0, 2)], offset_px=offsets)
+
+
+def test_a_reference_without_a_match_stays_unless_rows_are_taken():
+    table = gallery()
+    assert len(table.aerial) == 5
+    taken = table.take([2, 3])
+    assert [p.name for p in taken.aerial] == ["c", "d"]
+    assert taken.offset_px.tolist() == [[4.0, 5.0], [6.0, 7.0]]
+
+
+def test_without_a_reference_the_query_keeps_its_other_matches():
+    left = gallery().without(aerial=[1])
+    assert [p.name for p in left.aerial] == ["a", "c", "d", "e"]
+    assert left.pairs.tolist() == [[0, 0], [1, 1], [1, 2]]
+    assert left.ignored.tolist() == [[0, 1]]
+    assert left.offset_px[:, 0].tolist() == [0.0, 4.0, 6.0]
+
+
+def test_without_all_of_its_matches_a_query_goes_and_references_stay():
+    left = gallery().without(aerial=[0, 1])
+    assert [p.name for p in left.ground] == ["h"]
+    assert [p.name for p in left.aerial] == ["c", "d", "e"]
+    assert left.ignored.tolist() == []
+    left = gallery().without(ground=[1])
+    assert [p.name for p in left.ground] == ["g"]
+    assert len(left.aerial) == 5
+
+
+def test_the_side_that_asks_may_be_the_aerial_one():
+    left = replace(gallery(), queries="aerial").without(ground=[0])
+    assert [p.name for p in left.aerial] == ["c", "d"]
+    with pytest.raises(BadData, match="queries is 'sky'"):
+        replace(gallery(), queries="sky")
 
 
 def test_arrays_cannot_be_written(tmp_path):

@@ -1,0 +1,92 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.shared_data import shared
+
+from crossview.errors import InvalidValue
+from crossview.views.polar import authors_polar
+from crossview.views.resizing import resized
+from crossview.views.spec import IMAGENET_MEAN, IMAGENET_STD, ViewSpec
+from crossview.views.whole import needed_px, whole_view
+
+NOISE = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+SPEC = ViewSpec(side="aerial", height_px=20, width_px=40, footprint_m=1.0, whole=True)
+
+
+def test_the_whole_file_is_squashed_by_the_rule_of_the_view():
+    for rule in ("area", "linear", "linear-antialias"):
+        view = whole_view(NOISE, replace(SPEC, resize=rule))
+        assert (view == resized(NOISE, (20, 40), rule)).all()
+
+
+def test_only_the_kept_rows_are_shown():
+    panorama = np.random.default_rng(1).integers(0, 256, (832, 100, 3), dtype=np.uint8)
+    view = whole_view(panorama, replace(SPEC, keep_rows=(0.25, 0.75)))
+    assert (view == resized(panorama[208:624], (20, 40), "area")).all()  # as GeoDTR cuts CVACT
+
+
+def test_a_polar_view_is_the_authors_cut_to_integers():
+    spec = replace(SPEC, polar=True)
+    exact = authors_polar(NOISE, 20, 40)
+    assert (whole_view(NOISE, spec) == exact.astype(np.uint8)).all()
+    fast = whole_view(NOISE, spec, fast=True).astype(float)
+    assert np.abs(fast - exact).mean() < 1.0
+
+
+def test_a_fast_view_is_by_area_and_needs_no_more_pixels_than_it_shows():
+    spec = replace(SPEC, resize="linear", keep_rows=(0.0, 0.5))
+    assert (whole_view(NOISE, spec, fast=True) == resized(NOISE[:50], (20, 40), "area")).all()
+    assert needed_px(spec) == (40, 40)
+    assert needed_px(replace(spec, polar=True)) == (40, 40)
+
+
+def test_rows_that_cannot_be_kept_are_refused():
+    for rows in ((0.5, 0.5), (-0.1, 1.0), (0.0, 1.1)):
+        with pytest.raises(InvalidValue, match="keep_rows"):
+            replace(SPEC, keep_rows=rows)
+
+
+def test_a_view_that_is_not_whole_is_written_as_before():
+    """Fingerprints of models made before ``whole`` must not change."""
+    spec = ViewSpec(side="aerial", height_px=20, width_px=40, footprint_m=1.0)
+    assert not {"whole", "keep_rows"} & set(spec.to_json())
+    for one in (spec, SPEC, replace(SPEC, keep_rows=(0.25, 0.75))):
+        assert ViewSpec.from_json(one.to_json()) == one
+
+
+@pytest.mark.parametrize(
+    ("loader", "views", "rule"),
+    [
+        ("geodtr_nopolar", ("ground", "aerial"), "linear-antialias"),
+        ("geodtr_polar", ("ground", "aerial"), "linear-antialias"),
+        ("geodtrplus_nopolar", ("ground", "aerial"), "linear-antialias"),
+        ("geodtrplus_polar", ("ground", "aerial"), "linear-antialias"),
+        ("l2ltr_nopolar", ("ground", "aerial"), "linear-antialias"),
+        ("l2ltr_polar", ("ground", "aerial"), "linear-antialias"),
+        ("transgeo", ("ground", "aerial"), "linear-antialias"),
+        ("transgeo_stage2", ("aerial",), "linear-antialias"),
+        ("sample4geo", ("ground", "satellite"), "linear"),
+        ("singeo", ("ground", "satellite"), "linear"),
+    ],
+)
+def test_every_official_cvusa_loader_is_reproduced_from_the_file_on(tmp_path, loader, views, rule):
+    from crossview.views.decode import read_rgb
+
+    official = np.load(shared("parity", "preprocess.npz"))
+    for view in views:
+        polar = loader.endswith("_polar") and view == "aerial"
+        source = "polar" if polar else "ground" if view == "ground" else "aerial"
+        seed, *shape = official[f"input_{source}_seed_then_shape"]
+        noise = np.random.Generator(np.random.PCG64(seed)).integers(0, 256, shape, dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "picture.png")
+        height, width = (int(n) for n in official[f"{loader}/{view}/shape"][1:])
+        spec = replace(SPEC, height_px=height, width_px=width, resize=rule)
+        shown = whole_view(read_rgb(tmp_path / "picture.png"), spec) / 255.0
+        mean, std = ((0.5,), (0.5,)) if "geodtr_" in loader else (IMAGENET_MEAN, IMAGENET_STD)
+        normal = np.moveaxis((shown - np.array(mean)) / std, -1, 0)
+        expected = official[f"{loader}/{view}/every7th_row_11th_col"]
+        np.testing.assert_allclose(normal[:, ::7, ::11], expected, atol=1e-5)
+        expected = official[f"{loader}/{view}/last_row"]
+        np.testing.assert_allclose(normal[:, -1, ::5], expected, atol=1e-5)
