@@ -17,6 +17,7 @@ from crossview.service.state import Service
 FINISH_S = 60.0  # for requests and batches that have begun
 LINGER_S = 1.0  # for clients that are about to ask; health checks see that it is closing
 _KEEP_ALIVE_S = 30
+_BACKLOG = 1024  # connections that may wait to be taken
 
 
 class Server(uvicorn.Server):
@@ -54,6 +55,7 @@ def bound(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(_BACKLOG)
     except OSError as problem:
         listening.close()
         raise CrossviewError(

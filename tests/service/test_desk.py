@@ -1,0 +1,130 @@
+"""The desk: turns, cancelling, finishing; nobody gets another's answer."""
+
+import threading
+from concurrent.futures import CancelledError, Future
+
+import pytest
+from tests.retrieval.regions import TOY
+from tests.service.conftest import jpeg
+
+from crossview.retrieval.hints import Hints
+from crossview.retrieval.locate import locate
+from crossview.service.desk import Desk, Task
+from crossview.service.metrics import Metrics
+from crossview.service.refusals import Refusal
+from crossview.service.regions import Regions
+from crossview.service.settings import Settings
+from crossview.service.uploads import Upload
+from crossview.views.decode import photo_of_bytes
+
+
+class Slow:
+    """A network that lets one batch through at a time, and remembers them."""
+
+    def __init__(self):
+        self.info, self.fingerprint, self.aerial = TOY.info, TOY.fingerprint, TOY.aerial
+        self.gate, self.batches = threading.Semaphore(0), []
+
+    def ground(self, images):
+        self.gate.acquire()
+        self.batches.append(len(images))
+        return TOY.ground(images)
+
+
+@pytest.fixture
+def desk():
+    desks = []
+
+    def made(**settings):
+        desks.append(Desk(Settings(**settings), Metrics()))
+        return desks[-1]
+
+    yield made
+    for one in desks:
+        one.close()
+
+
+def tasks(region, seeds, hints=Hints(), tell=lambda found: found.answer):  # noqa: B008 - frozen
+    return [
+        Task(upload=Upload(f"{s}.jpg", jpeg(s)), hints=hints, region=region, tell=tell)
+        for s in seeds
+    ]
+
+
+def test_every_photo_gets_its_own_answer_however_they_are_batched(desk, regions):
+    region = regions.get(None)
+    seeds = range(40)
+    counter = desk(batch=7)
+    orders = [counter.submit(tasks(region, [s, s + 100])) for s in seeds]
+    for seed, order in zip(seeds, orders, strict=True):
+        for number, result in zip((seed, seed + 100), order, strict=True):
+            photo = photo_of_bytes(jpeg(number), f"{number}.jpg")
+            expected = locate(region.index, photo, embedder=TOY)
+            answer = result.result(30)
+            assert answer.sha256 == expected.sha256
+            assert answer.places[0].window == expected.places[0].window
+
+
+def test_a_small_request_is_not_starved_by_a_large_one(desk, folder):
+    slow = Slow()
+    region = Regions([folder], lambda _: slow).get(None)
+    counter = desk(batch=4, batch_s=100)
+    large = counter.submit(tasks(region, range(40)))
+    slow.gate.release()
+    large[0].result(10)
+    small = counter.submit(tasks(region, [99]))
+    for _ in range(4):  # what was taken before, and the small one's own
+        slow.gate.release()
+    small[0].result(10)
+    assert sum(result.done() for result in large) <= 16
+    for _ in range(40):
+        slow.gate.release()
+
+
+def test_what_is_cancelled_in_time_never_reaches_the_network(desk, folder):
+    slow = Slow()
+    region = Regions([folder], lambda _: slow).get(None)
+    counter = desk(batch=1)
+    results = counter.submit(tasks(region, range(20)))
+    for result in results:
+        result.cancel()
+    for _ in range(20):
+        slow.gate.release()
+    counter.close()
+    assert sum(slow.batches) <= 4
+    assert counter.waiting == 0
+    with pytest.raises(CancelledError):
+        results[-1].result(1)
+
+
+def test_closing_finishes_what_is_there_and_takes_nothing_new(desk, regions):
+    counter = desk(batch=2)
+    results = counter.submit(tasks(regions.get(None), range(10)))
+    counter.close()
+    assert all(isinstance(r, Future) and r.result(0).places for r in results)
+    with pytest.raises(Refusal) as refused:
+        counter.submit(tasks(regions.get(None), [0]))
+    assert refused.value.status == 503
+
+
+def test_a_photo_that_makes_trouble_is_alone_with_it(desk, regions):
+    region = regions.get(None)
+    far = Hints(near=region.index.footprint(0).centre, within_m=0.001)
+    elsewhere = tasks(region, [1], Hints(near=type(far.near)(80.0, 10.0), within_m=5.0))
+    counter = desk(batch=8, wait_s=0.2)
+    good, bad = counter.submit(tasks(region, [0])), counter.submit(elsewhere)
+    assert good[0].result(10).places
+    with pytest.raises(Exception, match="no window"):
+        bad[0].result(10)
+
+
+def test_the_bound_holds_for_all_requests_together(desk, folder):
+    slow = Slow()
+    region = Regions([folder], lambda _: slow).get(None)
+    counter = desk(batch=1, queue_photos=10, max_files=10)
+    counter.submit(tasks(region, range(6)))
+    with pytest.raises(Refusal) as refused:
+        counter.submit(tasks(region, range(9)))
+    assert refused.value.status == 429
+    for _ in range(6):
+        slow.gate.release()

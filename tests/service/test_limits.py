@@ -1,0 +1,147 @@
+"""Limits are kept before anything is decoded, and each refusal says what to do."""
+
+import threading
+
+import pytest
+from tests.retrieval.regions import TOY
+from tests.service.conftest import jpeg, photos
+
+from crossview.errors import InvalidValue
+from crossview.service.regions import Regions
+from crossview.service.settings import OnlineMap, Settings
+
+
+def code_of(answer):
+    assert answer.headers["content-type"] == "application/problem+json"
+    return answer.status_code, answer.json()["code"]
+
+
+def test_a_photo_may_not_be_too_large(served):
+    client = served(max_file_bytes=1000)
+    assert code_of(client.post("/v1/locate", files=photos(jpeg()))) == (413, "too-large")
+
+
+def test_nor_a_request(served):
+    client = served(max_file_bytes=20_000, max_request_bytes=20_000)
+    assert code_of(client.post("/v1/locate", files=photos(*[jpeg()] * 9))) == (413, "too-large")
+
+
+def test_ten_thousand_files_are_refused(client):
+    files = [("photo", (f"{n}.jpg", b"")) for n in range(10_000)]
+    assert code_of(client.post("/v1/locate", files=files)) == (413, "too-many-files")
+
+
+def test_pixels_are_counted_before_they_are_decoded(served):
+    client = served(max_pixels=1000)
+    assert code_of(client.post("/v1/locate", files=photos(jpeg()))) == (422, "bad-image")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "expected"),
+    [
+        (b"", "application/json", (415, "wrong-type")),
+        (b"x=1", "application/x-www-form-urlencoded", (415, "wrong-type")),
+        (b"nonsense", "multipart/form-data; boundary=b", (400, "bad-form")),
+        (b"", "multipart/form-data", (400, "bad-form")),
+        (b"--b--\r\n", "multipart/form-data; boundary=b", (422, "no-photo")),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="fov"\r\n\r\n90\r\n--b--\r\n',
+            "multipart/form-data; boundary=b",
+            (422, "unknown-field"),
+        ),
+        (
+            b'--b\r\nContent-Disposition: form-data; name="photo"\r\n\r\ncut',
+            "multipart/form-data; boundary=b",
+            (400, "bad-form"),
+        ),
+        (
+            b"--b\r\nX: " + b"y" * 20_000 + b"\r\n\r\n\r\n--b--\r\n",
+            "multipart/form-data; boundary=b",
+            (400, "bad-form"),
+        ),
+    ],
+)
+def test_a_body_that_is_no_form_of_photos_is_refused(client, body, kind, expected):
+    found = client.post("/v1/locate", content=body, headers={"Content-Type": kind})
+    assert code_of(found) == expected
+
+
+def test_what_was_held_is_let_go_however_a_request_ends(client):
+    held = client.app.state.service.held
+    client.post("/v1/locate", files=photos(jpeg()))
+    client.post("/v1/locate", files=photos(b"bad"))
+    client.post("/v1/locate?region=none", files=photos(jpeg()))
+    client.post("/v1/heat", files=photos(jpeg(), jpeg()))
+    client.post("/v1/locate", content=b"--b\r\n", headers={"Content-Type": "multipart/form-data"})
+    assert held.now == 0
+
+
+class Stuck:
+    """A network that waits until it is told to go on."""
+
+    def __init__(self):
+        self.info, self.fingerprint, self.aerial = TOY.info, TOY.fingerprint, TOY.aerial
+        self.go, self.began = threading.Event(), threading.Event()
+
+    def ground(self, images):
+        self.began.set()
+        self.go.wait(20)
+        return TOY.ground(images)
+
+
+def ask(client, count, found):
+    found.append(client.post("/v1/locate", files=photos(*[jpeg()] * count)).status_code)
+
+
+def test_beyond_the_queue_there_are_429s_and_nothing_else(served, folder):
+    stuck = Stuck()
+    client = served(
+        regions=Regions([folder], lambda _: stuck), max_files=4, queue_photos=4, batch=1
+    )
+    found = []
+    threads = [threading.Thread(target=ask, args=(client, 2, found)) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    stuck.began.wait(20)
+    refused = client.post("/v1/locate", files=photos(*[jpeg()] * 4))
+    stuck.go.set()
+    for thread in threads:
+        thread.join()
+    assert code_of(refused) == (429, "busy")
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert set(found) <= {200, 429}
+    assert 200 in found
+
+
+def test_what_takes_too_long_is_ended(served, folder):
+    stuck = Stuck()
+    client = served(regions=Regions([folder], lambda _: stuck), timeout_s=0.2)
+    found = client.post("/v1/locate", files=photos(jpeg()))
+    stuck.go.set()
+    assert code_of(found) == (503, "too-long")
+    assert client.get("/v1/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_files": 600}, {"batch": 0}, {"timeout_s": 0}, {"photos_per_minute": 0},
+        {"max_file_bytes": 10**10},
+    ],
+)  # fmt: skip
+def test_settings_that_contradict_each_other_are_refused(wrong):
+    with pytest.raises(InvalidValue):
+        Settings(**wrong)
+
+
+@pytest.mark.parametrize("url", ["ftp://a/{z}/{x}/{y}", "https://a/{z}", "/tiles/{z}/{x}/{y}"])
+def test_an_online_map_is_a_template_of_an_address(url):
+    with pytest.raises(InvalidValue):
+        OnlineMap(url=url, attribution="someone")
+
+
+def test_an_online_map_is_allowed_by_the_policy_and_told_to_the_page(served):
+    online = OnlineMap(url="https://tiles.example/{z}/{x}/{y}.png", attribution="Example")
+    client = served(online_map=online)
+    assert "https://tiles.example" in client.get("/").headers["content-security-policy"]
+    assert client.get("/v1/regions").json()["online_map"]["attribution"] == "Example"
