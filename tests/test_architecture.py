@@ -35,6 +35,7 @@ ROWS = [
     ["service"],
     ["datasets", "methods"],
     ["wiring"],
+    ["studies"],
     ["demo"],
     ["cli"],
     ["__main__"],
@@ -48,7 +49,7 @@ ONLY = {
 }
 CATALOGUES = {"datasets", "methods"}
 TORCH = {"torch", "torchvision", "timm", "accelerate"}
-TORCH_ROOMS = {"parts", "methods", "training", "explain"}
+TORCH_ROOMS = {"parts", "methods", "training", "explain", "studies"}
 TORCH_LATER = {"pairs", "wiring", "cli"}  # inside a function, when training is asked for
 HEAVY = {*TORCH, "cv2", "onnxruntime", "rasterio", "fastapi", "starlette", "flask", "uvicorn"}
 

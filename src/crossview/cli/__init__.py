@@ -29,6 +29,7 @@ VERBS = (
     "report",
     "import",
     "export",
+    "study",
     "doctor",
 )
 FILES = {"import": "importing"}  # where the verb's own name is a word of the language

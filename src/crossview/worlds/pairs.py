@@ -34,20 +34,30 @@ DAYS = 4  # drives per town, each with its own light, season and cars
 
 @dataclass(frozen=True)
 class Plan:
-    """How many towns and pictures; seeds below 10 000 train, the next 10 000 validate."""
+    """How many towns and pictures; seeds below 10 000 train, the next 10 000 validate.
+
+    ``test_styles``: one more town of each, from seed 20 000 on, in split test.
+    """
 
     styles: tuple[str, ...] = SEEN_STYLES
     towns_per_style: int = 12
     pairs_per_town: int = 300
     validation_pairs_per_style: int = 150
     side_m: float = 640.0
+    test_styles: tuple[str, ...] = ()
+    test_pairs_per_style: int = 0
 
     def __str__(self) -> str:
         """One sentence; equal plans, and only those, read the same."""
+        tested = (
+            f"; to test, a town of each of {', '.join(self.test_styles)} "
+            f"with {self.test_pairs_per_style}"
+        )
         return (
             f"{self.towns_per_style} towns of {self.side_m:g} m of each style "
             f"({', '.join(self.styles)}), {self.pairs_per_town} pairs a town; "
             f"to validate, one more town of each with {self.validation_pairs_per_style}"
+            f"{tested if self.test_styles else ''}"
         )
 
 
@@ -101,6 +111,9 @@ def _jobs(plan: Plan) -> Iterator[Job]:
             yield Job(name, 100 * number + town, plan.pairs_per_town, plan.side_m)
         seed = FIRST_VALIDATION_SEED + 100 * number
         yield Job(name, seed, plan.validation_pairs_per_style, plan.side_m)
+    for number, name in enumerate(plan.test_styles):
+        seed = FIRST_TEST_SEED + 100 * number
+        yield Job(name, seed, plan.test_pairs_per_style, plan.side_m)
 
 
 def _render(job: Job, root: Path) -> None:
@@ -119,12 +132,18 @@ def _render(job: Job, root: Path) -> None:
         _save(root / ground, panorama(drives[n % DAYS], shot, (-45.0, 45.0)))
         centre = _save_crop(root / aerial, town, picture, (east, south))
         above = site(town).latlon(*centre)
-        split = "val" if job.seed >= FIRST_VALIDATION_SEED else "train"
+        split = _split(job.seed)
         rows.append([
             ground, aerial, split, "match", place.lat, place.lon, above.lat, above.lon, CELL_M,
             round(turn, 5), 0.0, 360.0, "panorama",
         ])  # fmt: skip
     atomic_write(root / f"{job.folder}.{TOWN_VERSION}.csv", _as_csv(rows))
+
+
+def _split(seed: int) -> str:
+    if seed >= FIRST_TEST_SEED:
+        return "test"
+    return "val" if seed >= FIRST_VALIDATION_SEED else "train"
 
 
 def _inside(town: Town, count: int) -> Iterator[tuple[float, float]]:

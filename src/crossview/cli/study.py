@@ -1,0 +1,154 @@
+"""``crossview study``: an ablation as one command; interrupted, it goes on where it was."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crossview.cli import console
+from crossview.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from crossview.cli.console import Bar
+    from crossview.studies.areas import Areas
+    from crossview.studies.definitions import Row, Study
+    from crossview.studies.results import Result
+    from crossview.studies.running import Place
+    from crossview.training.loop import StepReport
+
+
+def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
+    name: Annotated[str, typer.Argument(help="Which study; --list shows all.")] = "",
+    show: Annotated[bool, typer.Option("--list", help="Names and rows of all studies.")] = False,
+    row: Annotated[
+        list[str] | None, typer.Option(help="Only these rows; repeatable. Default: all.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Trainings per row, seeds 1 to N.")] = 3,
+    data: Annotated[
+        str, typer.Option(help="Train at full size on NAME:ROOT; default: synthetic towns.")
+    ] = "",
+    cross: Annotated[str, typer.Option(help="Also test on NAME:ROOT; needs --data.")] = "",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Build every row's network, run one batch; keep nothing."),
+    ] = False,
+    runs: Annotated[Path, typer.Option(help="Folder of the run folders.")] = Path("runs/studies"),
+    towns: Annotated[Path, typer.Option(help="Folder of the towns, rendered if missing.")] = Path(
+        "runs/study-towns"
+    ),
+    out: Annotated[Path, typer.Option(help="Folder of the tables.")] = Path("docs/results"),
+    cache: Annotated[Path | None, typer.Option(help="Folder for decoded pictures.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
+    threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: all.")] = 0,
+    workers: Annotated[int, typer.Option(help="Loading processes; 0: none.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
+) -> None:
+    """Train, test and tabulate the rows of an ablation, seed by seed.
+
+    The table is written anew after every training. The same command goes on where it was stopped.
+    """
+    from crossview.studies import catalogue
+
+    if show:
+        for one in catalogue.STUDIES.values():
+            console.result(
+                f"{one.name}: {one.title}\n  rows: {', '.join(r.name for r in one.rows)}"
+            )
+        return
+    if not name:
+        raise InvalidValue(f"Which study? Known: {', '.join(catalogue.STUDIES)}.")
+    if cross and not data:
+        raise InvalidValue("--cross is for real data; say what to train on with --data.")
+    if seeds < 1:
+        raise InvalidValue(f"--seeds must be at least 1, got {seeds}.")
+    chosen = catalogue.study(name)
+    rows = chosen.chosen(tuple(row or ()))
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    if dry_run:
+        _rehearse(chosen, rows, data)
+        return
+    from crossview.studies.areas import real_areas, town_areas
+    from crossview.studies.running import Place
+
+    place = Place(runs=runs, cache=cache, workers=workers, device=device)
+    areas = real_areas(chosen.method, data, cross) if data else town_areas(towns)
+    plan = [(one, seed) for seed in range(1, seeds + 1) for one in rows]
+    command = f"crossview study {name} --seeds {seeds}" + (f" --data {data}" if data else "")
+    _run(chosen, plan, areas, place, Output(out, command, quiet))
+
+
+class Output:
+    """Where tables go, the command that they name, and whether progress is shown."""
+
+    def __init__(self, folder: Path, command: str, quiet: bool) -> None:
+        self.folder, self.command, self.quiet = folder, command, quiet
+
+
+def _run(
+    chosen: Study, plan: list[tuple[Row, int]], areas: Areas, place: Place, output: Output
+) -> None:
+    from crossview.studies.running import run
+    from crossview.studies.tables import write_tables
+    from crossview.training.session import Stopped
+
+    done = _done(chosen, place)
+    page = output.folder / f"{chosen.name}.md"
+    for number, (row, seed) in enumerate(plan):
+        with console.progress(
+            f"{number + 1} of {len(plan)}: {row.name}, seed {seed}",
+            unit="steps",
+            quiet=output.quiet,
+        ) as bar:
+            try:
+                result = run(chosen, row, seed, areas, place, partial(_show, bar))
+            except Stopped as stopped:
+                console.note("Stopped and saved; the same command goes on from there.")
+                raise SystemExit(128 + stopped.signal) from None
+        done.setdefault(row.name, {})[seed] = result
+        console.note(f"{row.name}, seed {seed}: {_told(result)}", quiet=output.quiet)
+        listed = {name: [s[k] for k in sorted(s)] for name, s in done.items()}
+        page = write_tables(
+            chosen, listed, output.folder, output.command, synthetic=areas.synthetic
+        )
+    console.result(str(page))
+
+
+def _show(bar: Bar, report: StepReport) -> None:
+    bar.to(report.step, report.steps)
+
+
+def _done(chosen: Study, place: Place) -> dict[str, dict[int, Result]]:
+    """All results that are there already, also of rows and seeds that were not asked for now."""
+    from crossview.studies.results import read_result
+
+    found: dict[str, dict[int, Result]] = {}
+    for row in chosen.rows:
+        for folder in sorted(place.runs.glob(f"{chosen.name}/{row.name}-*")):
+            number = folder.name.removeprefix(f"{row.name}-")
+            if number.isdigit() and (result := read_result(folder)):
+                found.setdefault(row.name, {})[int(number)] = result
+    return found
+
+
+def _told(result: Any) -> str:
+    tests = (f"{name} R@1 {figures['R@1']:.1f} %" for name, figures in result.tests.items())
+    return f"{', '.join(tests)} after {result.seconds / 60:.1f} minutes"
+
+
+def _rehearse(chosen: Study, rows: tuple[Row, ...], data: str) -> None:
+    from crossview.studies.rehearsal import rehearse
+
+    for one in rehearse(chosen, rows, data):
+        (gh, gw), (ah, aw) = one.ground_px, one.aerial_px
+        losses = ", ".join(f"{name} {value:.3f}" for name, value in one.losses.items())
+        console.result(
+            f"{one.row}: {one.parameters / 1e6:.2f} million parameters, ground {gw} x {gh}, aerial "
+            f"{aw} x {ah}, vectors of {one.dim}; one batch of {one.places} places in "
+            f"{one.seconds:g} s: {losses}"
+        )

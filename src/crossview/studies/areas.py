@@ -1,0 +1,100 @@
+"""Where a study trains and where it tests: synthetic towns, or data sets of one's own.
+
+On the towns: towns of one style to train on; "same" are other towns of that style, "cross" towns of
+styles that were never seen. With real data: "same" is the test split of what was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossview import wiring
+from crossview.errors import BadData
+from crossview.pairs.table import PairTable
+from crossview.worlds.pairs import Plan, ensure_pairs
+
+TRAINED_STYLE = "suburb"
+OTHER_STYLES = ("old", "terraces")
+TOWNS = Plan(
+    styles=(TRAINED_STYLE,),
+    towns_per_style=8,
+    pairs_per_town=300,
+    validation_pairs_per_style=40,
+    test_styles=(TRAINED_STYLE, *OTHER_STYLES),
+    test_pairs_per_style=300,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Areas:
+    """Pairs to train on, and tables to test on by name ("same", "cross", ...)."""
+
+    data: str  # as it can be given to --data
+    train: PairTable
+    tests: Mapping[str, PairTable]
+    info: Mapping[str, Any]
+    synthetic: bool
+    settings: Mapping[str, Mapping[str, Any]]  # of the Config, where a test's pictures need them
+
+
+def town_areas(root: Path, plan: Plan = TOWNS) -> Areas:
+    """Render what is missing below ``root``; the first test style is "same", the others "cross"."""
+    path = ensure_pairs(root, plan)
+    source = wiring.open_data(str(path))
+    tables = source.tables
+    style = np.array([f.parent.name.rpartition("-")[0] for f in tables["test"].ground])
+    of_row = style[tables["test"].pairs[:, 0]]
+    trained = of_row == plan.test_styles[0]
+    return Areas(
+        data=str(source.info["training_data"]),
+        train=tables["train"],
+        tests={"same": tables["test"].take(trained), "cross": tables["test"].take(~trained)},
+        info=source.info,
+        synthetic=True,
+        settings={},
+    )
+
+
+def real_areas(method: str, data: str, cross: str) -> Areas:
+    """Full-size data sets: trained on ``data``, tested there and, if given, on ``cross``."""
+    source = wiring.open_data(data)
+    tests = {"same": _tested(source)}
+    settings: dict[str, Mapping[str, Any]] = {}
+    if cross:
+        other = wiring.open_data(cross)
+        tests["cross"] = _tested(other)
+        settings["cross"] = _framing(method, cross)
+    return Areas(
+        data=data,
+        train=source.tables["train"],
+        tests=tests,
+        info=source.info,
+        synthetic=bool(source.info.get("synthetic")),
+        settings=settings,
+    )
+
+
+def published_settings(method: str, data: str) -> Mapping[str, Any]:
+    """The recipe of the data set that ``data`` names, if the method has one."""
+    kind = data.partition(":")[0]
+    known = wiring.recipes(method)
+    return known.get(kind) or known.get(kind.partition("-")[0]) or {}
+
+
+def _framing(method: str, data: str) -> Mapping[str, Any]:
+    """What of a panorama the pictures of this data show, where that is part of a recipe."""
+    recipe = published_settings(method, data)
+    defaults = {"keep_rows": (0.0, 1.0)}
+    return {name: recipe.get(name, value) for name, value in defaults.items()}
+
+
+def _tested(source: wiring.Data) -> PairTable:
+    for split in ("test", "val"):
+        if split in source.tables:
+            return source.tables[split]
+    raise BadData(f"{source.name} has no rows of split test or val to test on.")

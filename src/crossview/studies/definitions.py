@@ -1,0 +1,58 @@
+"""What a study is: rows that differ in some settings, and where they are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from crossview.errors import UnknownName, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table: ``settings`` of the method's Config over the study's own."""
+
+    name: str
+    says: str  # what it is, in the paper's words
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    small: Mapping[str, Any] = field(default_factory=dict)  # in place of them on the towns
+    published: Mapping[str, float] = field(default_factory=dict)  # test name -> R@1 in percent
+    method: str = ""  # if not the study's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Rows, the settings that all share, and the comparisons that answer its question.
+
+    ``towns``: settings that make it fit two cores on synthetic towns. ``against``: pairs of rows
+    (first, second) whose difference over trainings is tested, second minus first.
+    """
+
+    name: str
+    title: str
+    question: str
+    method: str
+    rows: tuple[Row, ...]
+    towns: Mapping[str, Any]
+    against: tuple[tuple[str, str], ...] = ()
+    fovs_deg: tuple[float, ...] = (360.0,)
+    source: str = ""  # where the published figures are from
+
+    def __post_init__(self) -> None:
+        names = [row.name for row in self.rows]
+        require(len(set(names)) == len(names), f"study {self.name} has two rows of one name.")
+        for name in {n for pair in self.against for n in pair} - set(names):
+            raise UnknownName(f"row of {self.name}", name, names)
+
+    def row(self, name: str) -> Row:
+        """The row of that name; UnknownName lists those that exist."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise UnknownName(f"row of {self.name}", name, [row.name for row in self.rows])
+
+    def chosen(self, names: tuple[str, ...]) -> tuple[Row, ...]:
+        """The rows of these names in the study's order; all of them for none."""
+        wanted = [self.row(name) for name in names]
+        return tuple(row for row in self.rows if not names or row in wanted)

@@ -1,0 +1,66 @@
+"""What one training of a study gave, kept as JSON in its run folder; and all that is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from crossview.errors import BadData
+from crossview.evaluation.record import Figure
+from crossview.evaluation.statistics import over_trainings
+from crossview.files import atomic_write
+
+RESULT_NAME = "result.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One row, one seed. ``tests``: name -> queries, references and recalls in percent."""
+
+    study: str
+    row: str
+    seed: int
+    settings: Mapping[str, Any]  # of the method's Config, all of them
+    tests: Mapping[str, Mapping[str, float]]
+    losses: Mapping[str, float]  # of the last hundredth of the steps
+    steps: int
+    seconds: float
+    data: str
+    versions: Mapping[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Keep it as ``result.json``: its presence says that the run is done."""
+        atomic_write(folder / RESULT_NAME, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def read_result(folder: Path) -> Result | None:
+    """The result in a run folder, or None while there is none."""
+    path = folder / RESULT_NAME
+    if not path.is_file():
+        return None
+    try:
+        return Result(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as problem:
+        raise BadData(f"{path} is no result of a study: {problem}\nDelete it to run again.") from (
+            problem
+        )
+
+
+def pooled(results: Sequence[Result], test: str, measure: str) -> Figure | None:
+    """The mean over seeds with its 95 % interval (Student's t); None without results."""
+    figures = [
+        Figure(
+            name=measure,
+            value=result.tests[test][measure],
+            low=float("nan"),
+            high=float("nan"),
+            n=int(result.tests[test]["queries"]),
+            unit="%",
+            over="queries, one training",
+        )
+        for result in results
+    ]
+    return over_trainings(figures) if figures else None

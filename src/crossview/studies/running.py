@@ -1,0 +1,148 @@
+"""One row and one seed: trained in its run folder, tested, and kept; killed, it goes on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossview import __version__, wiring
+from crossview.evaluation.metrics import k_at_1_percent, recall
+from crossview.pairs.loading import Loader, Reader
+from crossview.pairs.reading import Files
+from crossview.pairs.table import PairTable
+from crossview.studies.areas import Areas, published_settings
+from crossview.studies.definitions import Row, Study
+from crossview.studies.results import Result, read_result
+from crossview.training.loop import StepReport
+from crossview.training.session import Session, fit
+from crossview.training.setup import Request, prepare, start_state
+from crossview.training.state import TrainState
+from crossview.training.validation import embed_rows, ranks
+
+Told = Callable[[StepReport], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where runs are kept, and what they may use."""
+
+    runs: Path  # a folder per row and seed below it
+    cache: Path | None = None
+    workers: int = 1
+    device: str = "auto"
+    save_every: int = 100
+
+    def folder(self, study: Study, row: Row, seed: int) -> Path:
+        """The run folder of a row and seed."""
+        return self.runs / study.name / f"{row.name}-{seed}"
+
+
+def settings_of(study: Study, row: Row, areas: Areas | None, seed: int) -> dict[str, Any]:
+    """The Config's settings of a row: on the towns (None or synthetic) small, else published."""
+    if areas is None or areas.synthetic:
+        return {**study.towns, **(row.small or row.settings), "seed": seed}
+    published = published_settings(row.method or study.method, areas.data)
+    return {**published, **row.settings, "seed": seed}
+
+
+def run(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: Told) -> Result:
+    """The result of a row and seed: read if it is there, else trained (or gone on with)."""
+    folder = place.folder(study, row, seed)
+    if done := read_result(folder):
+        return done
+    request = _request(study, row, seed, areas, place)
+    session = prepare(request)
+    state = start_state(session)
+    recent: list[StepReport] = []
+    seconds = 0.0
+    for report in fit(session, state):
+        if isinstance(report, StepReport):
+            recent = [*recent[-max(1, report.steps // 100) + 1 :], report]
+            seconds += report.seconds
+            told(report)
+    result = Result(
+        study=study.name,
+        row=row.name,
+        seed=seed,
+        settings=json.loads(json.dumps(settings_of(study, row, areas, seed))),
+        tests=_tests(study, areas, session, state, request),
+        losses=_mean_losses(recent),
+        steps=state.step,
+        seconds=round(seconds, 1),
+        data=areas.data,
+        versions=versions(),
+    )
+    result.write(folder)
+    return result
+
+
+def versions() -> dict[str, str]:
+    """Of what a figure may depend on."""
+    import timm
+    import torch
+
+    return {
+        "crossview": __version__,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "timm": timm.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _request(study: Study, row: Row, seed: int, areas: Areas, place: Place) -> Request:
+    method = row.method or study.method
+    page = wiring.method_page(method)
+    return Request(
+        method=method,
+        page=page,
+        config=wiring.make_config(page.load(), settings_of(study, row, areas, seed)),
+        data=areas.data,
+        tables={"train": areas.train},
+        info=areas.info,
+        out=place.folder(study, row, seed),
+        device=place.device,
+        workers=place.workers,
+        cache=place.cache,
+        val_share=0.0,
+        save_every=place.save_every,
+    )
+
+
+def _tests(
+    study: Study, areas: Areas, session: Session, state: TrainState, request: Request
+) -> dict[str, dict[str, float]]:
+    found = {}
+    for name, table in areas.tests.items():
+        config = replace(request.config, **areas.settings.get(name, {}))
+        views = request.page.load().views(config)
+        source = Files(table, views)
+        reader = replace(session.reader, table=table, source=source, views=views, page=None)
+        reader = replace(reader, config={}, places=table.places(), span=None)
+        for fov in study.fovs_deg:
+            label = name if fov == 360.0 else f"{name}, {fov:g} degrees"
+            found[label] = _figures(state, table, reader, request.workers, fov)
+    return found
+
+
+def _figures(
+    state: TrainState, table: PairTable, reader: Reader, workers: int, fov: float
+) -> dict[str, float]:
+    with Loader(reader, workers) as loader:
+        vectors = embed_rows(state, range(len(table)), loader, reader.views, fov)
+    found, references = ranks(vectors, table, reader.views)
+    k = k_at_1_percent(references)
+    shares = {f"R@{n}": recall(found, n) for n in (1, 5, 10)} | {"R@1%": recall(found, k)}
+    percent = {name: round(100.0 * share, 4) for name, share in shares.items()}
+    return {"queries": len(found), "references": references, "k at 1%": k, **percent}
+
+
+def _mean_losses(reports: list[StepReport]) -> Mapping[str, float]:
+    names = reports[-1].losses if reports else {}
+    return {name: float(np.mean([r.losses[name] for r in reports])) for name in names}

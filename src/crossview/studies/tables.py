@@ -1,0 +1,153 @@
+"""A study's results as one JSON and one Markdown table; what was not run is listed as not run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from crossview.evaluation.record import Figure
+from crossview.evaluation.statistics import compare_trainings
+from crossview.files import atomic_write
+from crossview.studies.definitions import Study
+from crossview.studies.results import Result, pooled
+
+Rows = Mapping[str, Sequence[Result]]  # row name -> its seeds
+MEASURES = ("R@1", "R@5", "R@10", "R@1%")
+SYNTHETIC = "Synthetic town, small network: not comparable with published numbers."
+
+
+def write_tables(study: Study, rows: Rows, out: Path, command: str, *, synthetic: bool) -> Path:
+    """Write ``out/NAME.json`` and ``out/NAME.md``; returns the latter."""
+    out.mkdir(parents=True, exist_ok=True)
+    record = _record(study, rows, command, synthetic)
+    atomic_write(out / f"{study.name}.json", json.dumps(record, indent=2) + "\n")
+    atomic_write(out / f"{study.name}.md", "\n".join(_page(study, rows, record)) + "\n")
+    return out / f"{study.name}.md"
+
+
+def _record(study: Study, rows: Rows, command: str, synthetic: bool) -> dict[str, Any]:
+    done = [result for results in rows.values() for result in results]
+    return {
+        "study": study.name,
+        "title": study.title,
+        "question": study.question,
+        "synthetic": synthetic,
+        "command": command,
+        "data": sorted({result.data for result in done}),
+        "versions": done[0].versions if done else {},
+        "rows": [
+            {
+                "row": row.name,
+                "says": row.says,
+                "published R@1": dict(row.published),
+                "seeds": [result.seed for result in rows.get(row.name, ())],
+                "figures": _figures(rows.get(row.name, ())),
+                "results": [asdict(result) for result in rows.get(row.name, ())],
+            }
+            for row in study.rows
+        ],
+        "comparisons": list(_comparisons(study, rows)),
+    }
+
+
+def _figures(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
+    tests = results[0].tests if results else {}
+    pools = {test: {m: pooled(results, test, m) for m in MEASURES} for test in tests}
+    return {
+        test: {name: _plain(figure) for name, figure in measures.items() if figure}
+        for test, measures in pools.items()
+    }
+
+
+def _plain(figure: Figure) -> dict[str, Any]:
+    low, high = (None if math.isnan(v) else v for v in (figure.low, figure.high))
+    return {"mean": figure.value, "low": low, "high": high, "trainings": figure.n}
+
+
+def _comparisons(study: Study, rows: Rows) -> Iterator[dict[str, Any]]:
+    """Paired by seed; differences of R@1 in points, where at least two seeds are in both rows."""
+    for first, second in study.against:
+        one, two = ({r.seed: r for r in rows.get(name, ())} for name in (first, second))
+        seeds = sorted(set(one) & set(two))
+        for test in one[seeds[0]].tests if len(seeds) >= 2 else ():
+            pairs = [[side[s].tests[test]["R@1"] for s in seeds] for side in (one, two)]
+            compared = compare_trainings(*pairs)
+            yield {"first": first, "second": second, "test": test, **asdict(compared)}
+
+
+def _page(study: Study, rows: Rows, record: Mapping[str, Any]) -> Iterator[str]:
+    tests = next((list(r[0].tests) for r in rows.values() if r), [])
+    yield f"# {study.title}"
+    yield ""
+    if record["synthetic"]:
+        yield f"**{SYNTHETIC}**"
+        yield ""
+    yield f"{study.question} Percent; mean over trainings with its 95 % interval (Student's t)."
+    yield ""
+    heads = [f"{test}: {measure}" for test in tests for measure in MEASURES]
+    published = list(dict.fromkeys(test for row in study.rows for test in row.published))
+    heads += [f"paper, {test}: R@1" for test in published]
+    yield _line(["row", "trainings", *heads])
+    yield _line(["---"] * (len(heads) + 2))
+    for row, entry in zip(study.rows, record["rows"], strict=True):
+        cells = [
+            f"{row.published[test]:.2f}" if test in row.published else "" for test in published
+        ]
+        yield _line([row.says, *_measured(entry, tests), *cells])
+    yield ""
+    yield from _differences(study, record["comparisons"])
+    yield from _footer(study, record)
+
+
+def _measured(entry: Mapping[str, Any], tests: Sequence[str]) -> list[str]:
+    if not entry["seeds"]:
+        return ["not run", *[""] * (len(tests) * len(MEASURES))]
+    cells = [entry["figures"][test][measure] for test in tests for measure in MEASURES]
+    return [str(len(entry["seeds"])), *(_cell(cell) for cell in cells)]
+
+
+def _cell(figure: Mapping[str, Any]) -> str:
+    if figure["low"] is None:
+        return f"{figure['mean']:.1f}"
+    return f"{figure['mean']:.1f} [{figure['low']:.1f}, {figure['high']:.1f}]"
+
+
+def _differences(study: Study, comparisons: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if not comparisons:
+        return
+    says = {row.name: row.says for row in study.rows}
+    yield "Differences of R@1 in points, paired by seed; *detectable*: what such a study notices "
+    yield "four times in five."
+    yield ""
+    yield _line(["second minus first", "test", "difference", "p", "detectable", "seeds"])
+    yield _line(["---"] * 6)
+    for c in comparisons:
+        change = f"{c['difference']:+.1f} [{c['low']:+.1f}, {c['high']:+.1f}]"
+        names = f"{says[c['second']]} - {says[c['first']]}"
+        figures = [f"{c['p']:.3f}", f"{c['detectable']:.1f}", str(c["n"])]
+        yield _line([names, c["test"], change, *figures])
+    yield ""
+
+
+def _footer(study: Study, record: Mapping[str, Any]) -> Iterator[str]:
+    done = [result for entry in record["rows"] for result in entry["results"]]
+    if study.source:
+        yield f"Paper: {study.source}."
+    if not done:
+        yield "Nothing of it has been run."
+        return
+    sizes = {t: (r["queries"], r["references"]) for d in done for t, r in d["tests"].items()}
+    told = "; ".join(f"{t}: {q} queries, {n} references" for t, (q, n) in sizes.items())
+    minutes = sum(d["seconds"] for d in done) / 60
+    yield f"{told}. Data: {'; '.join(record['data'])}."
+    yield f"{len(done)} trainings, {minutes:.0f} minutes of training in all."
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    yield f"Made by `{record['command']}` with {versions}."
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,158 @@
+import json
+from dataclasses import replace
+
+import pytest
+from tests.tiny_pairs import write_pairs
+from tests.training.tiny import PAGE, SMALL
+
+from crossview.errors import InvalidValue, UnknownName
+from crossview.studies import catalogue
+from crossview.studies.areas import Areas, published_settings, real_areas
+from crossview.studies.definitions import Row, Study
+from crossview.studies.rehearsal import rehearse
+from crossview.studies.results import Result, read_result
+from crossview.studies.running import Place, run, settings_of
+from crossview.studies.tables import SYNTHETIC, write_tables
+from crossview.wiring import method_page, open_data
+
+TINY = Study(
+    name="tiny",
+    title="A tiny study",
+    question="Does width help?",
+    method=str(PAGE),
+    rows=(
+        Row(name="narrow", says="narrow", published={"same": 12.5}),
+        Row(name="wide", says="wide", settings={"width": 8}),
+        Row(name="never", says="never run"),
+    ),
+    towns={**SMALL, "steps": 4},
+    against=(("narrow", "wide"),),
+)
+
+
+@pytest.fixture(scope="module")
+def areas(tmp_path_factory):
+    path = write_pairs(tmp_path_factory.mktemp("data"), 24)
+    source = open_data(f"pairs:{path}")
+    table = source.tables["train"]
+    return Areas(
+        data="made up",
+        train=table,
+        tests={"same": table, "cross": table.take(range(12))},
+        info=source.info,
+        synthetic=True,
+        settings={},
+    )
+
+
+def place(tmp_path):
+    return Place(runs=tmp_path, workers=0, device="cpu", save_every=2)
+
+
+def ignore(report):
+    """Nobody watches."""
+
+
+def test_a_row_is_trained_tested_and_kept(areas, tmp_path):
+    result = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), ignore)
+    assert result.steps == 4
+    assert result.tests["cross"]["references"] == 12
+    assert 0 <= result.tests["same"]["R@1"] <= result.tests["same"]["R@10"] <= 100
+    assert set(result.losses) == {"loss", "info_nce"}
+    assert read_result(tmp_path / "tiny" / "narrow-1") == result
+
+
+def test_a_row_that_is_done_is_not_trained_again(areas, tmp_path):
+    seen = []
+    first = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), seen.append)
+    again = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), seen.append)
+    assert again == first
+    assert len(seen) == 4
+
+
+def test_a_row_that_was_killed_ends_as_if_it_had_not_been(areas, tmp_path):
+    def killed(report):
+        if report.step == 3:
+            raise KeyboardInterrupt
+
+    whole = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path / "a"), ignore)
+    with pytest.raises(KeyboardInterrupt):
+        run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path / "b"), killed)
+    resumed = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path / "b"), ignore)
+    assert resumed.tests == whole.tests
+
+
+def made(row, seed, share):
+    figures = {"queries": 100, "references": 100, "k at 1%": 1}
+    figures |= dict.fromkeys(("R@1", "R@5", "R@10", "R@1%"), share)
+    return Result(
+        study="tiny",
+        row=row,
+        seed=seed,
+        settings={},
+        tests={"same": figures},
+        losses={},
+        steps=4,
+        seconds=30.0,
+        data="made up",
+        versions={"crossview": "0"},
+    )
+
+
+def test_tables_tell_intervals_differences_and_what_was_not_run(tmp_path):
+    rows = {
+        "narrow": [made("narrow", s, v) for s, v in ((1, 10.0), (2, 12.0), (3, 14.0))],
+        "wide": [made("wide", s, v) for s, v in ((1, 20.0), (2, 22.0), (3, 24.5))],
+    }
+    page = write_tables(TINY, rows, tmp_path, "crossview study tiny", synthetic=True).read_text()
+    assert SYNTHETIC in page
+    assert "| narrow | 3 | 12.0 [7.0, 17.0] |" in page
+    assert "| never run | not run |" in page
+    assert "| wide - narrow | same | +10.2 [+9.4, +10.9] |" in page
+    assert "12.50" in page
+    record = json.loads((tmp_path / "tiny.json").read_text())
+    assert record["rows"][0]["seeds"] == [1, 2, 3]
+    assert record["comparisons"][0]["n"] == 3
+
+
+def test_one_training_has_no_interval_and_no_comparison(tmp_path):
+    page = write_tables(TINY, {"narrow": [made("narrow", 1, 10.0)]}, tmp_path, "c", synthetic=False)
+    assert "| narrow | 1 | 10.0 |" in page.read_text()
+    assert "detectable" not in page.read_text()
+
+
+@pytest.mark.parametrize("study", catalogue.STUDIES.values(), ids=lambda s: s.name)
+@pytest.mark.parametrize("data", ["", "cvusa", "cvact", "vigor-same"])
+def test_every_row_of_every_study_is_a_setting_of_its_method(study, data):
+    for row in study.rows:
+        page = method_page(row.method or study.method).load()
+        settings = settings_of(study, row, None, 1)
+        if data:
+            settings = {**published_settings(row.method or study.method, data), **row.settings}
+        page.views(page.Config(**settings))
+
+
+def test_a_dry_run_builds_each_row_and_runs_a_batch():
+    study = catalogue.study("geodtr-table-vi")
+    study = replace(study, towns={**study.towns, "backbone": "test_convnext", "hidden": 16})
+    raw, chsg = rehearse(study, (study.row("raw"), study.row("chsg")), "")
+    assert raw.parameters == chsg.parameters
+    assert raw.ground_px == (64, 256)
+    assert set(chsg.losses) == {"triplet", "counterfactual"}
+
+
+def test_real_data_is_tested_on_its_own_split_and_on_the_other(tmp_path):
+    csv = write_pairs(tmp_path / "a", 12, val=4)
+    other = write_pairs(tmp_path / "b", 8, val=3)
+    found = real_areas("geodtr-plus", f"pairs:{csv}", f"pairs:{other}")
+    assert {name: len(table) for name, table in found.tests.items()} == {"same": 4, "cross": 3}
+    assert len(found.train) == 8
+
+
+def test_unknown_studies_and_rows_are_refused():
+    with pytest.raises(UnknownName, match="Did you mean 'geodtr-table-vi'"):
+        catalogue.study("geodtr-tabel-vi")
+    with pytest.raises(UnknownName, match="row of tiny"):
+        TINY.chosen(("broad",))
+    with pytest.raises(InvalidValue, match="two rows of one name"):
+        replace(TINY, rows=(TINY.rows[0], TINY.rows[0]))
