@@ -122,3 +122,26 @@ def test_exporting_a_run_whose_page_was_moved_takes_the_new_place(typed, tmp_pat
     line = ["export", str(tmp_path / "run"), "--out", str(tmp_path / "model")]
     assert main(line) == 2
     assert main([*line, "--method", str(moved)]) == 0
+
+
+def test_unreadable_pictures_stop_a_training_or_are_left_out_and_counted(typed, tmp_path):
+    for name in ("g3.png", "a7.png"):
+        (tmp_path / "data" / name).write_bytes(b"nothing")
+    cached = f"--cache={tmp_path / 'cache'}"
+    code, _, err = typed(cached)
+    assert code == 1
+    assert "cannot be read:" in err
+    code, _, err = typed(cached, "--skip-unreadable", out=str(tmp_path / "second"))
+    assert code == 0
+    assert "Warning: 2 pictures cannot be read; their pairs are left out." in err
+    config = json.loads((tmp_path / "second" / "config.json").read_text())
+    assert config["train"]["rows"] + config["val"]["rows"] == 22
+
+
+def test_fast_decoding_is_noted_and_another_mode_is_another_training(typed, tmp_path):
+    assert typed("--decoding=fast")[0] == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["decoding"] == "fast"
+    code, _, err = typed("--decoding=exact")
+    assert code == 2
+    assert "decoding" in err
+    assert typed("--decoding=quick", out=str(tmp_path / "other"))[0] == 2

@@ -43,6 +43,12 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     cache: Annotated[
         Path | None, typer.Option(help="Folder for decoded pictures: faster from epoch 2 on.")
     ] = None,
+    decoding: Annotated[
+        str, typer.Option(help="exact: as the papers resize. fast: DCT-scaled, then by area.")
+    ] = "exact",
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave out what cannot be read; count it.")
+    ] = False,
     val_share: Annotated[
         float, typer.Option(help="Share of training places that is only reported on.")
     ] = 0.05,
@@ -77,7 +83,9 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     given |= {name: value for name, value in shortcuts.items() if value is not None}
     module = _checked(page, method)
     given |= _weights(module, weights, pretrained)
-    source = wiring.open_data(data)
+    source = wiring.open_data(data, check_files=not skip_unreadable)
+    for text in source.differs:
+        console.note(f"{data}: {text}.", quiet=quiet)
     request = Request(
         method=method,
         page=page,
@@ -89,6 +97,8 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         device=device,
         workers=workers,
         cache=cache,
+        decoding=decoding,
+        skip_unreadable=skip_unreadable,
         val_share=val_share,
         save_every=save_every,
         validate_every=validate_every,
@@ -177,6 +187,10 @@ def _announce(session: Session, state: TrainState, steps: int, quiet: bool) -> N
     from crossview.training.precision import fast_in_bfloat16
 
     job = session.job
+    for one in session.skipped:
+        console.note(f"Left out: {one.path}: {one.reason}", quiet=quiet)
+    if session.skipped:
+        console.warn(f"{len(session.skipped)} pictures cannot be read; their pairs are left out.")
     millions = sum(p.numel() for p in state.model.parameters()) / 1e6
     half = job.recipe.amp and fast_in_bfloat16(job.device)
     validation = len(session.validation) if session.validation is not None else 0

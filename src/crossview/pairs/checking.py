@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ import numpy as np
 
 from crossview.errors import BadImage
 from crossview.pairs.listing import Part, files_in
-from crossview.pairs.pictures import CHUNK, Unreadable, in_order, unreadable
+from crossview.pairs.pictures import CHUNK, Unreadable, in_order, refuse, unreadable
 from crossview.pairs.table import SIDES, PairTable
 
 State = Literal["there", "missing", "differs"]
@@ -74,6 +74,28 @@ def open_all(
     for (chunk,), broken in zip(jobs, in_order(_broken, None, jobs, workers), strict=True):
         done += len(chunk)
         yield done, broken
+
+
+def readable(
+    table: PairTable, workers: int, progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[PairTable, list[Unreadable]]:
+    """The table without pictures that cannot be decoded, and those; all are opened.
+
+    Raises BadData if no pair is left.
+    """
+    pictures = pictures_of([table])
+    lost: list[Unreadable] = []
+    for done, broken in open_all(pictures, workers):
+        lost += broken
+        progress(done, len(pictures))
+    gone = {side: {one.path for one in lost if one.side == side} for side in SIDES}
+    kept = table.without(
+        ground=[i for i, path in enumerate(table.ground) if path in gone["ground"]],
+        aerial=[i for i, path in enumerate(table.aerial) if path in gone["aerial"]],
+    )
+    if not len(kept):
+        refuse(lost, len(pictures))
+    return kept, lost
 
 
 def _broken(_: None, chunk: list[tuple[int, str, Path]]) -> list[Unreadable]:

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 from crossview.pairs.loading import Loader, Reader
+from crossview.pairs.pictures import Unreadable
 from crossview.pairs.table import PairTable
 from crossview.training.loop import Job, StepReport, train_steps
 from crossview.training.run import RunFolder
@@ -32,6 +33,7 @@ class Session:
     until: int = 0  # end after this step of the schedule; 0: with its last
     validation: PairTable | None = None
     validation_reader: Reader | None = None
+    skipped: tuple[Unreadable, ...] = ()  # pictures that were left out
     fovs_deg: tuple[float, ...] = (360.0, 90.0)
 
 

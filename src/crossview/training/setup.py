@@ -6,19 +6,20 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import nn
 
 from crossview import __version__
-from crossview.errors import BadData
+from crossview.errors import BadData, InvalidValue
 from crossview.pairs.batch import Views
 from crossview.pairs.cache import fill_cache, open_cache
+from crossview.pairs.checking import readable
 from crossview.pairs.loading import Reader
 from crossview.pairs.pages import PageRef
-from crossview.pairs.pictures import refuse
-from crossview.pairs.reading import Files, Source
+from crossview.pairs.pictures import Unreadable, refuse
+from crossview.pairs.reading import Decoding, Files, Source
 from crossview.pairs.table import PairTable, held_out
 from crossview.training.gradients import in_halves
 from crossview.training.loop import Job
@@ -47,6 +48,8 @@ class Request:
     device: str = "auto"
     workers: int = 1
     cache: Path | None = None
+    decoding: str = "exact"  # or "fast"
+    skip_unreadable: bool = False
     val_share: float = 0.05  # of the training places, where the data has no val split
     val_rows: int = 1000  # at most so many
     save_every: int = 200
@@ -71,6 +74,11 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
     """Check or create the run folder, fill the cache, and put the session together."""
     page = request.page.load()
     recipe, views = Recipe.of(request.config), page.views(request.config)
+    if request.decoding not in get_args(Decoding):
+        raise InvalidValue(f"--decoding is {request.decoding!r}; allowed: exact, fast.")
+    skipped: tuple[Unreadable, ...] = ()
+    if request.skip_unreadable:
+        request, skipped = _without_unreadable(request, progress)
     train, val = split_rows(request, recipe.seed)
     if check := getattr(page, "check", None):
         check(train, request.config)
@@ -102,6 +110,7 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
         until=request.until,
         validation=val,
         validation_reader=val_reader,
+        skipped=skipped,
     )
 
 
@@ -131,9 +140,10 @@ def build_without_weights(page: Any, config: Any) -> nn.Module:
 def _reader(
     request: Request, table: PairTable, views: Views, seed: int, progress: Progress
 ) -> Reader:
-    source: Source = Files(table, views)
+    files = Files(table, views, request.decoding)  # type: ignore[arg-type]
+    source: Source = files
     if request.cache is not None:
-        source = _cached(request.cache, Files(table, views), request.workers, progress)
+        source = _cached(request.cache, files, request.workers, progress)
     return Reader(
         table=table,
         source=source,
@@ -143,6 +153,17 @@ def _reader(
         config=asdict(request.config),
         seed=seed,
     )
+
+
+def _without_unreadable(
+    request: Request, progress: Progress
+) -> tuple[Request, tuple[Unreadable, ...]]:
+    """The request without the pictures that cannot be read, and those; every picture is opened."""
+    tables, lost = dict(request.tables), []
+    for split in {"train", "val"} & set(tables):
+        tables[split], broken = readable(tables[split], request.workers, progress)
+        lost += broken
+    return replace(request, tables=tables), tuple(lost)
 
 
 def _cached(folder: Path, files: Files, workers: int, progress: Progress) -> Source:
@@ -157,8 +178,10 @@ def _record(request: Request, train: PairTable, val: PairTable | None) -> dict[s
     """config.json; the digest of a page from outside is part of it, because pages get edited."""
     file = request.page.file
     page = {"page": hashlib.sha256(file.read_bytes()).hexdigest()[:12]} if file else {}
+    mode = {} if request.decoding == "exact" else {"decoding": request.decoding}
     return {
         **page,
+        **mode,
         "format": FORMAT,
         "crossview": __version__,
         "method": request.method,
