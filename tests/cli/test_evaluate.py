@@ -95,6 +95,17 @@ def test_a_run_folder_is_evaluated_without_export(typed, data, tmp_path):
     assert record.protocol.selection.startswith("last step")
 
 
+def test_a_training_is_measured_on_other_data_in_the_same_command(data, tmp_path, capsys):
+    train = write_pairs(tmp_path / "train", PLACES)
+    line = ["train", "--method", str(PAGE), "--data", f"pairs:{train}", *SMALL, "--quiet"]
+    out = tmp_path / "run"
+    assert main([*line, "--out", str(out), "--test", f"pairs:{data}", "--test", str(data)]) == 0
+    assert "on pairs:" in capsys.readouterr().out
+    found = read_all(out / "evaluations")
+    assert {record.data for record in found} == {f"pairs:{data}", str(data)}
+    assert found[0].model["training_data"] == f"pairs:{train}"
+
+
 def test_broken_pictures_are_refused_together_or_left_out_and_counted(typed, model, data, tmp_path):
     for name in ("g3.png", "g5.png", "a7.png"):
         (data.parent / name).write_bytes(b"no picture")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crossview.cli import console
+from crossview.cli import console, telling
 from crossview.errors import BadData, InvalidValue, require
 
 if TYPE_CHECKING:
@@ -64,10 +64,16 @@ def evaluate_model(request: Request, model: str) -> None:
     for condition, record in measured(subject, embedded):
         _write(request, record, condition.folder if len(conditions) > 1 else "")
         records.append(record)
-        _tell(record)
+        telling.tell(record)
     for text in subject.warnings:
         console.warn(text)
-    _tell_seeds(records)
+    telling.tell_seeds(records)
+
+
+def folder_name(data: str) -> str:
+    """A name for a folder from ``NAME:ROOT``."""
+    kind, _, root = data.partition(":")
+    return "-".join(filter(None, [kind if root else "", Path(root or kind).stem]))
 
 
 def evaluate_elsewhere(
@@ -95,7 +101,7 @@ def evaluate_elsewhere(
     )
     record = record_of(task, answers, about)
     _write(request, record, "")
-    _tell(record)
+    telling.tell(record)
     for text in warnings:
         console.warn(text)
 
@@ -245,49 +251,6 @@ def _write(request: Request, record: Evaluation, folder: str) -> None:
     if request.out is not None:
         record.write(request.out / folder)
         console.note(f"Wrote {request.out / folder}", quiet=request.quiet)
-
-
-def _tell(record: Evaluation) -> None:
-    """One block: what was measured, then a line per figure."""
-    protocol = record.protocol
-    fov = "drawn" if protocol.fov_deg is None else f"{protocol.fov_deg:g} degrees"
-    facts = [f"field of view {fov}", f"headings {protocol.headings}", protocol.representation]
-    if protocol.headings == "as given":
-        facts = ["as given"]
-    facts += [protocol.relation, *filter(None, [protocol.corruption])]
-    lines = [
-        f"{record.label} on {record.data}, split {record.split}",
-        f"  {'; '.join(facts)}",
-        f"  {len(record.queries.ids)} queries, {len(record.references.ids)} references; R@1% is "
-        f"R@{record.k_at_1_percent}",
-    ]
-    if record.skipped:
-        lines.append(f"  {record.skipped} queries left out: pictures that cannot be read")
-    lines += [f"  NOT COMPARABLE: {text}" for text in protocol.off_protocol]
-    lines += [
-        f"  {f.name:24} {f.value:7.2f} {f.unit:2} [{f.low:.2f}, {f.high:.2f}]  n = {f.n}"
-        for f in record.figures
-    ]
-    console.result("\n".join([*lines, "  in brackets: 95 % intervals over queries, one training"]))
-
-
-def _tell_seeds(records: list[Evaluation]) -> None:
-    """The mean over seeds of every cell that has several."""
-    from crossview.evaluation.grid import over_seeds
-
-    cells: dict[Any, list[Evaluation]] = {}
-    for record in records:
-        cells.setdefault(record.protocol, []).append(record)
-    for protocol, same in cells.items():
-        if len(same) < 2:
-            continue
-        fov = "drawn" if protocol.fov_deg is None else f"{protocol.fov_deg:g} degrees"
-        lines = [f"{fov}, {' '.join(filter(None, [protocol.corruption]))} {len(same)} seeds"]
-        lines += [
-            f"  {f.name:24} {f.value:7.2f} {f.unit:2} [{f.low:.2f}, {f.high:.2f}]  n = {f.n} seeds"
-            for f in over_seeds(same)
-        ]
-        console.result("\n".join(lines))
 
 
 def _command() -> str:

@@ -6,19 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from crossview.evaluation.answers import answers_of
 from crossview.evaluation.conditions import Condition, not_trained_for
 from crossview.evaluation.embedding import Embedded
 from crossview.evaluation.measure import About, record_of
 from crossview.evaluation.record import Evaluation, Figure, Protocol
-from crossview.evaluation.spaces import Plain, Space, Turning
+from crossview.evaluation.spaces import space_of
 from crossview.evaluation.statistics import over_trainings
 from crossview.evaluation.task import Rules, Task, skipping, task_of
 from crossview.evaluation.vectors import check_spread
 from crossview.retrieval.model import ModelInfo
-from crossview.retrieval.similarity import seen_bins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +45,9 @@ def measured(subject: Subject, embedded: Embedded) -> Iterator[tuple[Condition, 
     for condition, vectors in embedded.queries.items():
         _warn(subject, check_spread(vectors, f"queries, {condition.folder}"))
         seen = embedded.seen_deg[condition][task.query_rows]
-        space = space_of(subject.info, vectors[task.query_rows], references, seen)
+        space = space_of(subject.info.azimuth_bins, vectors[task.query_rows], references, seen)
         about = _about(subject, task, condition)
         yield condition, record_of(task, answers_of(space, task), about)
-
-
-def space_of(info: ModelInfo, queries: Any, references: Any, seen_deg: Any) -> Space:
-    """Dot products, or the best of all turns where vectors have azimuth bins."""
-    if info.azimuth_bins == 1:
-        return Plain(queries, references)
-    known = np.where(np.isfinite(seen_deg), seen_deg, 360.0)
-    each, which = np.unique(known, return_inverse=True)
-    bins = np.stack([seen_bins(float(fov), info.azimuth_bins) for fov in each])
-    return Turning(queries, references, info.azimuth_bins, bins[which.reshape(-1)])
 
 
 def over_seeds(records: list[Evaluation]) -> list[Figure]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from crossview.errors import require
 from crossview.evaluation import int8
-from crossview.retrieval.similarity import scores_many
+from crossview.retrieval.similarity import scores_many, seen_bins
 
 Vectors = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -142,6 +142,19 @@ class Turning:
         visible = np.einsum("nj,nsj->ns", seen, energy[:, other])
         length = np.sqrt(np.maximum(own[:, None] * visible, _NOTHING**2))
         return np.where(visible > _NOTHING, top / length, 0.0)
+
+
+def space_of(bins: int, queries: Vectors, references: Vectors, seen_deg: NDArray[Any]) -> Space:
+    """Dot products, or the best of all turns where vectors have several azimuth ``bins``.
+
+    ``seen_deg`` [Q]: the field of view that each query shows; NaN counts as all.
+    """
+    if bins == 1:
+        return Plain(queries, references)
+    known = np.where(np.isfinite(seen_deg), seen_deg, 360.0)
+    each, which = np.unique(known, return_inverse=True)
+    seen = np.stack([seen_bins(float(fov), bins) for fov in each])
+    return Turning(queries, references, bins, seen[which.reshape(-1)])
 
 
 @dataclass(frozen=True, eq=False)

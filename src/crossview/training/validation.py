@@ -14,6 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from crossview.errors import TrainingFailed
+from crossview.evaluation.ranks import rank
+from crossview.evaluation.relation import Pairs, Relation
+from crossview.evaluation.spaces import space_of
 from crossview.pairs.batch import Pixels, Views
 from crossview.pairs.loading import Loader, RawBatch, normalised
 from crossview.pairs.table import PairTable
@@ -21,6 +24,7 @@ from crossview.training.state import TrainState
 from crossview.views.spec import ViewSpec
 
 Vectors = NDArray[np.float32]
+Numbers = NDArray[np.int64]
 CROP_ASPECT = 4.0 / 3.0  # width / height of the photos that crops imitate
 
 
@@ -96,17 +100,33 @@ def ranks(vectors: Embedded, table: PairTable, views: Views) -> tuple[NDArray[np
 
     Ignored references are left out of a query's ranking; ties count against the query.
     """
-    queries = np.unique(table.pairs[:, 0], return_index=True)
-    references = np.unique(table.pairs[:, 1], return_index=True)
-    gallery = vectors.aerial[references[1]]
-    found = np.empty(len(queries[0]), dtype=np.int64)
-    for n, (query, row) in enumerate(zip(*queries, strict=True)):
-        scores = similarities(vectors.ground[row], gallery, views, float(vectors.seen_deg[row]))
-        right = np.isin(references[0], table.pairs[table.pairs[:, 0] == query, 1])
-        near = np.isin(references[0], table.ignored[table.ignored[:, 0] == query, 1])
-        best = scores[right].max()
-        found[n] = 1 + int((scores[~right & ~near] >= best - 1e-12).sum())
-    return found, len(gallery)
+    queries, row_of_query, query = _numbered(table.pairs[:, 0])
+    references, row_of_reference, reference = _numbered(table.pairs[:, 1])
+    near = table.ignored[
+        np.isin(table.ignored[:, 0], queries) & np.isin(table.ignored[:, 1], references)
+    ]
+    near = np.stack(
+        [np.searchsorted(queries, near[:, 0]), np.searchsorted(references, near[:, 1])], axis=1
+    )
+    relation = Relation(
+        queries=len(queries),
+        references=len(references),
+        right=Pairs.of(np.stack([query, reference], axis=1)),
+        near=Pairs.of(near),
+    )
+    space = space_of(
+        views.azimuth_bins,
+        vectors.ground[row_of_query],
+        vectors.aerial[row_of_reference],
+        vectors.seen_deg[row_of_query],
+    )
+    return rank(space, relation).of_queries(), len(references)
+
+
+def _numbered(pictures: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """Pictures in order, the first row of each, and the number of each row's picture."""
+    found, first, numbers = np.unique(pictures, return_index=True, return_inverse=True)
+    return found, first, numbers.reshape(-1)
 
 
 def similarities(query: Vectors, gallery: Vectors, views: Views, seen_deg: float) -> Vectors:
