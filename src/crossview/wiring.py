@@ -14,14 +14,17 @@ from crossview.pairs.pages import PageRef
 from crossview.pairs.rows import PARQUET
 
 if TYPE_CHECKING:
+    from crossview.evaluation.task import Rules
     from crossview.pairs.table import PairTable
 
 METHODS = {
     "compass": "crossview.methods.compass",
+    "congeo": "crossview.methods.congeo",
     "geodtr": "crossview.methods.geodtr",
     "geodtr-plus": "crossview.methods.geodtr_plus",
     "safa": "crossview.methods.safa",
     "sample4geo": "crossview.methods.sample4geo",
+    "singeo": "crossview.methods.singeo",
 }
 BENCHMARKS: dict[str, tuple[str, dict[str, Any]]] = {  # name: page, what load is told
     "cvusa": ("crossview.datasets.cvusa", {}),
@@ -93,9 +96,7 @@ class Benchmark:
 
     def load(self, root: Path, *, check_files: bool = True) -> dict[str, PairTable]:
         """The tables by split."""
-        tables: dict[str, PairTable] = self.page.load(
-            root, check_files=check_files, **self.options
-        )
+        tables: dict[str, PairTable] = self.page.load(root, check_files=check_files, **self.options)
         return tables
 
     def counts(self) -> dict[str, Counts]:
@@ -160,6 +161,16 @@ def _benchmark_data(name: str, official: Benchmark, root: Path, check_files: boo
     }
     differs = tuple(differences(tables, official.counts()))
     return Data(name=name, tables=tables, info=info, differs=differs)
+
+
+def rules(data: str) -> Rules:
+    """How a data set counts: VIGOR's near-misses as wrong, University-1652 with its precision."""
+    from crossview.evaluation.task import Rules
+
+    kind = data.partition(":")[0]
+    return Rules(
+        near_counts=kind.startswith("vigor"), average_precision=kind.startswith("university")
+    )
 
 
 def make_config(page: Any, values: Mapping[str, Any]) -> Any:

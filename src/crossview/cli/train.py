@@ -59,6 +59,10 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     until: Annotated[
         int, typer.Option(help="End after this step of the schedule; 0: with its last.")
     ] = 0,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME:ROOT to evaluate the finished run on; repeatable."),
+    ] = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Also write TensorBoard files.")
     ] = False,
@@ -112,6 +116,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         _rehearse(request, quiet)
     else:
         _train(request, tensorboard, quiet)
+        _evaluate(request, test or [], quiet)
 
 
 def _checked(page: Any, name: str) -> Any:
@@ -159,6 +164,25 @@ def _train(request: Any, tensorboard: bool, quiet: bool) -> None:
         )
         raise SystemExit(128 + stopped.signal) from None
     console.result(str(request.out))
+
+
+def _evaluate(request: Any, tests: list[str], quiet: bool) -> None:
+    """Measure the finished run on other data, as ``crossview evaluate`` does."""
+    from crossview.cli import evaluating
+
+    for data in tests:
+        evaluating.evaluate_model(
+            evaluating.Request(
+                data=data,
+                out=request.out / "evaluations" / evaluating.folder_name(data),
+                page=request.page.file,
+                cache=request.cache,
+                workers=request.workers,
+                device=request.device,
+                quiet=quiet,
+            ),
+            str(request.out),
+        )
 
 
 def _prepared(request: Any, quiet: bool) -> Session:
