@@ -5,7 +5,7 @@ import pytest
 from tests.shared_data import shared
 
 from crossview.errors import InvalidValue
-from crossview.pairs.batch import PairPixels
+from crossview.pairs.batch import PairPixels, Views
 from crossview.parts.looks import Looks, seen_sector, two_looks
 from crossview.views.spec import ViewSpec
 
@@ -28,7 +28,14 @@ def marked_pair():
 
 def looks_of(seed, spec=NARROW, pair=None, **settings):
     looks = Looks(**({"theta_deg": 90.0} | PLAIN | settings))
-    return two_looks(pair or marked_pair(), looks, spec, 16.0, np.random.default_rng(seed))
+    return two_looks(pair or marked_pair(), looks, views_of(spec), np.random.default_rng(seed))
+
+
+def views_of(ground):
+    return Views(
+        ground=ground,
+        aerial=ViewSpec(side="aerial", height_px=16, width_px=16, footprint_m=16.0),
+    )
 
 
 def corner(pair):

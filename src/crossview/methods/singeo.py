@@ -143,4 +143,4 @@ def augment(
         turn=config.turn,
         colour=config.colour,
     )
-    return two_looks(pair, looks, views(config).ground, config.footprint_m, rng)
+    return two_looks(pair, looks, views(config), rng)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossview.errors import InvalidValue, require
-from crossview.pairs.batch import PairPixels
+from crossview.pairs.batch import PairPixels, Views
 from crossview.views.paired import mirror_pair, turn_pair
 from crossview.views.photometric import photometric
 from crossview.views.satellite import circle_turned, quarter_turns, quarters_turned, turned
@@ -57,9 +57,9 @@ class Looks:
 
 
 def two_looks(
-    pair: PairPixels, looks: Looks, spec: ViewSpec, footprint_m: float, rng: np.random.Generator
+    pair: PairPixels, looks: Looks, views: Views, rng: np.random.Generator
 ) -> tuple[PairPixels, PairPixels]:
-    """The pair and its positives; ``spec`` is the ground ViewSpec.
+    """The pair and its positives, as ``views`` lay them out.
 
     A photo is neither turned nor cut: its second look is another photo of the place
     (``pair.companion``), or its mirror image where there is none.
@@ -71,8 +71,14 @@ def two_looks(
     first = _turned(pair, quarters)
     base = first if looks.reading == "intent" else pair
     after = 0 if looks.reading == "intent" else quarters
-    second = _sector(base, looks, spec, after, rng) if panorama else _other_photo(first, looks, rng)
-    above = _from_above(base.aerial, looks, footprint_m / pair.metres_per_px, rng)
+    if panorama:
+        second = _sector(base, looks, views.ground, after, rng)
+    else:
+        second = _other_photo(first, looks, rng)
+    side_px = float(min(base.aerial.shape[:2]))
+    if not views.aerial.whole:
+        side_px = min(side_px, views.aerial.footprint_m / pair.metres_per_px)
+    above = _from_above(base.aerial, looks, side_px, rng)
     second = replace(second, aerial=photometric(above, rng, looks.colour, grid_ratio=AERIAL_GRID))
     return coloured(first, looks.colour, rng), second
 
@@ -129,7 +135,7 @@ def _from_above(aerial: Pixels, looks: Looks, side_px: float, rng: np.random.Gen
         quarters = quarter_turns(looks.keep, float(rng.random()), looks.half_turns)
         return quarters_turned(aerial, quarters)
     if looks.from_above == "circle":
-        return circle_turned(aerial, looks.phi_deg, min(side_px, *aerial.shape[:2]))
+        return circle_turned(aerial, looks.phi_deg, side_px)
     return turned(aerial, looks.phi_deg) if looks.from_above == "turned" else aerial
 
 

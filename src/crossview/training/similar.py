@@ -1,8 +1,8 @@
-"""The most similar rows of every row, exactly or nearly, a block of queries at a time."""
+"""The most similar rows of every row, a block of queries at a time, never all scores at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crossview.errors import InvalidValue
+from crossview.evaluation.int8 import LARGEST, ZERO, product
 from crossview.training.precision import fast_in_bfloat16
 
-BLOCK = 512  # queries per product: 36 MB of scores for 35,532 references
+BLOCK = 256  # queries per product: 36 MB of scores for 35,532 references
 GROUP = 32  # columns whose best stands for them while the best groups are sought
-SLACK = 16  # more candidates than asked for, compared again in float32
+BAND = 16  # ranks on either side of the last one kept that are compared again in float32
 
 Neighbours = NDArray[np.int64]
+Scorer = Callable[[Tensor], Tensor]
 
 
 def similar_rows(
@@ -25,26 +27,52 @@ def similar_rows(
     """[P, keep] rows of *other* places whose reference is most similar to each query, best first.
 
     ``queries`` and ``references`` are float [P, D] unit vectors on one device; row i of both shows
-    place ``places[i]``. Where the device is fast in bfloat16, candidates are found in it and
-    compared again in float32. Extra memory: the vectors in bfloat16 and one block of scores.
+    place ``places[i]``. On a processor that multiplies bytes fast, candidates are found in 8 bits,
+    and who is the last to be kept is decided in float32. Extra memory: the references in 8 bits and
+    a block of scores.
     """
     others = len(places) - int(np.bincount(places).max()) if len(places) else 0
     if not 0 < keep <= others:
         raise InvalidValue(f"neighbours must number 1 to {others} (rows elsewhere), got {keep}.")
-    low = fast_in_bfloat16(queries.device)
-    searched = _padded(references.bfloat16() if low else references.float())
-    wanted = min(keep + SLACK, others) if low else keep
+    coarse = _in_bytes(queries.device)
+    score = _byte_scores(references) if coarse else _float_scores(references)
+    wanted = min(keep + BAND, others) if coarse else keep
     near = np.empty((len(queries), keep), dtype=np.int64)
     for start, stop, (own_row, own_column) in _blocks(places):
-        block = queries[start:stop].to(searched.dtype)
-        scores = block @ searched.T
+        scores = score(queries[start:stop])
         scores[:, len(references) :] = -torch.inf
         scores[own_row.to(scores.device), own_column.to(scores.device)] = -torch.inf
         found = _best_columns(scores, wanted)
-        if low:
-            found = _compared_again(queries[start:stop], references, found, keep)
+        if coarse:
+            found = _last_places_settled(queries[start:stop], references, found, keep)
         near[start:stop] = found.cpu().numpy()
     return near
+
+
+def _in_bytes(device: torch.device) -> bool:
+    """Processors fast in bfloat16 also sum products of bytes without overflow (VNNI, AMX)."""
+    return device.type == "cpu" and fast_in_bfloat16(device)
+
+
+def _float_scores(references: Tensor) -> Scorer:
+    padded = torch.nn.functional.pad(references.float(), (0, 0, 0, -len(references) % GROUP))
+    return lambda queries: queries.float() @ padded.T
+
+
+def _byte_scores(references: Tensor) -> Scorer:
+    """Scores up to a factor per query: each vector is stretched to the range of a byte."""
+    stretch = LARGEST / references.abs().amax(dim=1).clamp_min(1e-12)
+    rounded = (references * stretch[:, None]).round().to(torch.int8)
+    rounded = torch.nn.functional.pad(rounded, (0, 0, 0, -len(references) % GROUP))
+    columns = rounded.T.contiguous().numpy()
+    shrink = torch.nn.functional.pad(1.0 / stretch, (0, -len(references) % GROUP))
+
+    def scores(queries: Tensor) -> Tensor:
+        largest = queries.abs().amax(dim=1, keepdim=True).clamp_min(1e-12)
+        levels = (queries * (LARGEST / largest)).round() + ZERO
+        return torch.from_numpy(product()(levels.to(torch.uint8).numpy(), columns)) * shrink
+
+    return scores
 
 
 def _best_columns(scores: Tensor, count: int) -> Tensor:
@@ -54,24 +82,24 @@ def _best_columns(scores: Tensor, count: int) -> Tensor:
     maxima. Reading all entries once for the maxima is much cheaper than sorting among them.
     """
     groups = scores.shape[1] // GROUP
+    if groups <= 2 * count:
+        return scores.topk(count, dim=1).indices
     maxima = scores.view(len(scores), GROUP, groups).amax(dim=1)
-    best = maxima.topk(min(count, groups), dim=1, sorted=False).indices
+    best = maxima.topk(count, dim=1, sorted=False).indices
     members = torch.arange(GROUP, device=scores.device)[None, :, None] * groups
     columns = (best[:, None, :] + members).flatten(1)
     order = scores.gather(1, columns).topk(count, dim=1).indices
     return columns.gather(1, order)
 
 
-def _compared_again(queries: Tensor, references: Tensor, found: Tensor, keep: int) -> Tensor:
-    """The best ``keep`` of the candidates [B, m], by products in float32."""
-    candidates = references[found.flatten()].float().view(*found.shape, -1)
+def _last_places_settled(queries: Tensor, references: Tensor, found: Tensor, keep: int) -> Tensor:
+    """The best ``keep`` of the candidates [B, m]; those near the border compared in float32."""
+    sure = max(0, keep - BAND)
+    doubtful = found[:, sure:]
+    candidates = references[doubtful.flatten()].float().view(*doubtful.shape, -1)
     exact = torch.bmm(candidates, queries.float().unsqueeze(2)).squeeze(2)
-    return found.gather(1, exact.topk(keep, dim=1).indices)
-
-
-def _padded(vectors: Tensor) -> Tensor:
-    """More rows of zeros, up to a multiple of GROUP."""
-    return torch.nn.functional.pad(vectors, (0, 0, 0, -len(vectors) % GROUP))
+    settled = doubtful.gather(1, exact.topk(keep - sure, dim=1).indices)
+    return torch.cat([found[:, :sure], settled], dim=1)
 
 
 def _blocks(places: NDArray[np.int64]) -> Iterator[tuple[int, int, tuple[Tensor, Tensor]]]:
