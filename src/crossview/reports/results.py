@@ -166,10 +166,11 @@ def _test(number: int, results: Sequence[Result]) -> Trial:
 
 
 def _title(evaluation: Evaluation) -> str:
-    """The benchmark's title; else the last part of the path that the data was read from."""
+    """The benchmark's title; else the last telling part of the path that the data is read from."""
     if benchmark := _benchmark(evaluation):
         return benchmark.title
-    return PurePath(evaluation.data.partition(":")[2] or evaluation.data).stem
+    path = PurePath(evaluation.data.partition(":")[2] or evaluation.data)
+    return path.parent.name if path.stem == "pairs" and path.parent.name else path.stem
 
 
 def _benchmark(evaluation: Evaluation) -> Benchmark | None:
