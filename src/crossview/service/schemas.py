@@ -40,11 +40,36 @@ class FoundPlace(Point):
 
 
 class Heat(Record):
-    """One byte per cell of /cells: 0 not searched, 1 to 255 from ``low`` to ``high``."""
+    """One byte per cell of /cells: 0 not searched, 1 to 255 from ``low`` to ``high``.
 
+    Of the scores; with a calibration that fits the photo, of the probability of each cell.
+    """
+
+    of: Literal["scores", "posterior"]
     low: float
     high: float
     codes: str = Field(description="base64")
+
+
+class ConformalArea(Record):
+    """Ground that holds the truth with a stated coverage."""
+
+    coverage: float
+    km2: float
+    share: float = Field(description="of the cells that were searched")
+    windows: str | None = Field(None, description="base64 of little-endian uint32; with heat=true")
+
+
+class CalibratedFacts(Record):
+    """What the region's calibration says of one photo."""
+
+    elsewhere: float = Field(description="probability of another region")
+    refused: bool = Field(description="probably not in this region")
+    false_reject: float = Field(description="share of the region's own photos that are refused")
+    areas: list[ConformalArea]
+    kind: str
+    n: int = Field(description="photos it was calibrated on")
+    date: str
 
 
 class Found(Record):
@@ -59,6 +84,7 @@ class Found(Record):
     warnings: list[str]
     confidence: str
     stands_out: bool = Field(description="a rule of thumb: the first place leads clearly")
+    calibrated: CalibratedFacts | None = Field(None, description="only where it was measured")
     places: list[FoundPlace] = Field(description="best first")
     heat: Heat | None = Field(None, description="with heat=true")
     view: str | None = Field(None, description="with view=true: a data URL of what the model saw")

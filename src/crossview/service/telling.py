@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
@@ -14,7 +16,9 @@ from crossview.maps.heat import positions_record, scores_record
 from crossview.maps.records import answer_record, footprint_record, place_record
 from crossview.maps.regions import extent, regions
 from crossview.maps.wording import printable, stands_out
-from crossview.retrieval.places import Answer
+from crossview.retrieval.calibration import Calibration
+from crossview.retrieval.places import Answer, Area
+from crossview.retrieval.posterior import masses
 from crossview.service.desk import Located
 from crossview.service.regions import Region
 
@@ -51,7 +55,10 @@ def version(region: Region) -> str:
     """A short text that changes when the index does; for caches."""
     manifest = region.index.manifest
     segments = ",".join(segment.name for segment in manifest.segments)
-    return f"{manifest.model.fingerprint[:8]}-{manifest.created}-{hash_of(segments)}"
+    calibrated = (manifest.calibration or {}).get("created", "")
+    return (
+        f"{manifest.model.fingerprint[:8]}-{hash_of(f'{manifest.created}{segments}{calibrated}')}"
+    )
 
 
 def hash_of(text: str) -> str:
@@ -69,10 +76,39 @@ def answer_facts(found: Located, *, heat: bool, view: bool) -> dict[str, Any]:
         for place in answer.places
     ]
     if heat:
-        record["heat"] = scores_record(answer, found.region.cells)
+        record["heat"] = heat_record(answer, found.region)
+        for told, area in zip(*_areas(record, answer), strict=True):
+            told["windows"] = base64.b64encode(area.rows.astype("<u4").tobytes()).decode("ascii")
     if view:
         record["view"] = data_url(found.strip)
     return record
+
+
+def heat_record(answer: Answer, region: Region) -> dict[str, object] | None:
+    """Codes of all cells: of the posterior where the answer is calibrated, else of the scores."""
+    mass = posterior(answer, region)
+    known = answer if mass is None else replace(answer, scores=mass.astype(np.float32))
+    record = scores_record(known, region.cells)
+    return record and {"of": "scores" if mass is None else "posterior", **record}
+
+
+def posterior(answer: Answer, region: Region) -> NDArray[np.float64] | None:
+    """Probability [N] of each window's cell; None where the calibration says nothing."""
+    known = region.index.manifest.calibration
+    if answer.confidence is None or known is None:
+        return None
+    kind = Calibration.from_json(known).of(answer)
+    if kind is None:
+        return None
+    here = 1.0 - answer.confidence.elsewhere
+    mass = here * masses(answer.scores, kind.fit.temperature)
+    return np.where(np.isfinite(answer.scores), mass, np.nan)
+
+
+def _areas(record: dict[str, Any], answer: Answer) -> tuple[list[dict[str, Any]], Sequence[Area]]:
+    if answer.confidence is None:
+        return [], ()
+    return record["calibrated"]["areas"], answer.confidence.areas
 
 
 def cells_record(region: Region) -> dict[str, object]:
@@ -102,6 +138,7 @@ def heat_features(answer: Answer, region: Region, most: int) -> dict[str, Any]:
     """The best ``most`` windows of an answer as GeoJSON points with their scores."""
     scores = np.where(np.isfinite(answer.scores), answer.scores, -np.inf)
     rows = np.argsort(-scores, kind="stable")[:most]
+    mass = posterior(answer, region)
     features = [
         {
             "type": "Feature",
@@ -110,7 +147,11 @@ def heat_features(answer: Answer, region: Region, most: int) -> dict[str, Any]:
                 "coordinates": [round(float(region.index.lon[row]), 7),
                                 round(float(region.index.lat[row]), 7)],
             },
-            "properties": {"window": int(row), "score": round(float(scores[row]), 6)},
+            "properties": {
+                "window": int(row),
+                "score": round(float(scores[row]), 6),
+                **({} if mass is None else {"probability": float(f"{mass[row]:.6g}")}),
+            },
         }
         for row in rows
         if np.isfinite(scores[row])

@@ -34,7 +34,7 @@ function sourcesOf(region, online) {
     type: "raster", tiles, tileSize: 512, maxzoom: region.deepest_zoom, bounds: [west, south, east, north],
     attribution: region.attribution,
   };
-  const shapes = Object.fromEntries(["area", "region-outline", "conformal", "window", "view"].map((name) =>
+  const shapes = Object.fromEntries(["area", "window", "view"].map((name) =>
     [name, { type: "geojson", data: NOTHING }]));
   const base = online && { base: { type: "raster", tiles: [online.url], tileSize: 256, attribution: online.attribution } };
   return { ...base, imagery, ...shapes };
@@ -49,8 +49,6 @@ function layersOf(online) {
     { id: "ground", type: "background", paint: { "background-color": dark ? "#1a2029" : "#d9d8d2" } },
     ...(online ? [{ id: "base", type: "raster", source: "base" }] : []),
     { id: "imagery", type: "raster", source: "imagery", paint: { "raster-fade-duration": 0 } },
-    line("conformal-case", "conformal", { "line-color": "#0b0f14", "line-width": 4, "line-opacity": 0.6 }),
-    line("conformal", "conformal", { "line-color": "#9be7ff", "line-width": 2 }),
     line("area-case", "area", { "line-color": "#0b0f14", "line-width": 5, "line-opacity": 0.55 }),
     line("area", "area", { "line-color": "#7db0ff", "line-width": 2.5 }),
     line("window-case", "window", { "line-color": "#0b0f14", "line-width": 4, "line-opacity": 0.55 }),
@@ -87,19 +85,17 @@ export function fitRegion(animate = !calm) {
   map.fitBounds(boundsOf(state.region), { padding: padding(), animate });
 }
 
-export function showHeat(grid, heat, isOn) {
-  for (const part of ["heat"]) {
-    if (map.getLayer(part)) map.removeLayer(part);
-    if (map.getSource(part)) map.removeSource(part);
-  }
-  if (!grid || !heat) return;
-  drawHeat(heatCanvas, grid, heat);
+export function showHeat(grid, answer, isOn) {
+  if (map.getLayer("heat")) map.removeLayer("heat");
+  if (map.getSource("heat")) map.removeSource("heat");
+  if (!grid || !answer?.heat) return;
+  drawHeat(heatCanvas, grid, answer);
   map.addSource("heat", { type: "canvas", canvas: heatCanvas, coordinates: grid.corners, animate: false });
   map.addLayer({
     id: "heat", type: "raster", source: "heat",
     layout: { visibility: isOn ? "visible" : "none" },
     paint: { "raster-fade-duration": 0, "raster-opacity": ["interpolate", ["linear"], ["zoom"], 15, 0.9, 18, 0.45] },
-  }, "conformal-case");
+  }, "area-case");
 }
 
 export function switchHeat(isOn) {

@@ -50,7 +50,7 @@ export function gridOf(record) {
   const [width, height] = [Math.ceil(width_m * scale), Math.ceil(height_m * scale)];
   return {
     corners: [[west, north], [east, north], [east, south], [west, south]],
-    width, height,
+    width, height, merged: record.merged,
     reach: Math.max(1.2, ((across * Math.PI) / 180) * scale),
     x: lon.map((value) => ((value - west) / (east - west)) * width),
     y: lat.map((value) => ((mercator(north) - mercator(value)) / height_m) * height),
@@ -66,9 +66,11 @@ function minmax(values) {
   return [low, high];
 }
 
-// Level 0..1 of each cell, from the median to the best; -1 where nothing was searched.
+// Level 0..1 of each cell; -1 where nothing was searched. Scores: from the median to the best.
+// A posterior: its square root, so that what is unlikely but not impossible is seen as well.
 function levelsOf(heat) {
   const codes = bytes(heat.codes);
+  if (heat.of === "posterior") return Float32Array.from(codes, (code) => (code ? Math.sqrt((code - 1) / 254) : -1));
   const searched = codes.filter((code) => code > 0).sort();
   const median = searched[searched.length >> 1];
   const span = Math.max(1, 255 - median);
@@ -83,7 +85,8 @@ function falloff(distance) {
   return rest * rest * (3 - 2 * rest);
 }
 
-export function drawHeat(canvas, grid, heat) {
+export function drawHeat(canvas, grid, answer) {
+  const { heat } = answer;
   Object.assign(canvas, { width: grid.width, height: grid.height });
   const levels = levelsOf(heat);
   const field = new Float32Array(grid.width * grid.height);
@@ -95,7 +98,32 @@ export function drawHeat(canvas, grid, heat) {
     const [red, green, blue, alpha] = TABLE[Math.round(255 * field[i])];
     image.data.set([red, green, blue, 255 * alpha * cover[i]], 4 * i);
   }
-  canvas.getContext("2d").putImageData(image, 0, 0);
+  const context = canvas.getContext("2d");
+  context.putImageData(image, 0, 0);
+  const area = answer.calibrated?.areas.at(-1);
+  if (area?.windows && !grid.merged) outline(context, grid, area);
+}
+
+function windowsOf(base64) {
+  const view = new DataView(bytes(base64).buffer);
+  return Array.from({ length: view.byteLength / 4 }, (_, i) => view.getUint32(4 * i, true));
+}
+
+// The outline of an area: its cells drawn with a rim, then without it cut out again.
+export function outline(context, grid, area) {
+  const layer = document.createElement("canvas");
+  Object.assign(layer, { width: grid.width, height: grid.height });
+  const drawing = layer.getContext("2d");
+  const rows = windowsOf(area.windows).filter((row) => row < grid.x.length);
+  const half = grid.reach / 2;
+  const squares = (rim) => {
+    for (const row of rows) drawing.fillRect(grid.x[row] - half - rim, grid.y[row] - half - rim, 2 * (half + rim), 2 * (half + rim));
+  };
+  drawing.fillStyle = "#9be7ff";
+  squares(0.5 + grid.reach / 8);
+  drawing.globalCompositeOperation = "destination-out";
+  squares(0.4);
+  context.drawImage(layer, 0, 0);
 }
 
 function splat(grid, i, level, field, cover) {

@@ -137,8 +137,11 @@ function applyDrag() {
 async function showHeat() {
   const answer = currentAnswer();
   if (!grid && answer?.heat) grid = gridOf(await api.cells(state.region));
-  atlas.showHeat(grid, answer?.heat, byId("heat").checked);
+  atlas.showHeat(grid, answer, byId("heat").checked);
   byId("legend").hidden = !answer?.heat || !byId("heat").checked;
+  const [low, high] = answer?.heat?.of === "posterior" ? ["improbable", "probable"] : ["median score", "best"];
+  byId("legend").firstChild.textContent = low;
+  byId("legend").lastChild.textContent = high;
 }
 
 function banners() {

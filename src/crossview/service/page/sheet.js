@@ -133,7 +133,11 @@ function placeRow(place, index) {
 }
 
 function confidence(answer) {
-  return el("p", { class: answer.stands_out ? "confidence clear" : "confidence" }, answer.confidence);
+  const { calibrated } = answer;
+  const kind = calibrated?.refused ? "refused" : answer.stands_out ? "clear" : "";
+  const area = calibrated?.areas.at(-1);
+  return el("div", { class: `confidence ${kind}` }, el("p", {}, answer.confidence),
+    area ? el("p", { class: "quiet" }, `Outlined in light blue: where the truth lies with ${Math.round(100 * area.coverage)} %.`) : "");
 }
 
 function remarks(answer) {
