@@ -29,6 +29,7 @@ VERBS = (
     "report",
     "import",
     "export",
+    "explain",
     "study",
     "doctor",
 )

@@ -1,0 +1,110 @@
+"""``crossview explain``: what a trained network looks at, in pictures and numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from crossview.cli import console
+from crossview.errors import BadData, InvalidValue
+
+
+def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
+    run: Annotated[list[Path], typer.Argument(help="Run folders; the first one is explained.")],
+    out: Annotated[Path, typer.Option(help="Folder for pictures and explain.json.")],
+    data: Annotated[
+        str, typer.Option(help="NAME:ROOT to look at; without it only losses are drawn.")
+    ] = "",
+    split: Annotated[str, typer.Option(help="Of that data: test, val or train.")] = "test",
+    sample: Annotated[int, typer.Option(help="Pairs to measure on, drawn by seed.")] = 300,
+    show: Annotated[int, typer.Option(help="Pairs whose masks are drawn.")] = 3,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
+) -> None:
+    """Draw layout masks, distances of changed pictures, and the losses of several trainings.
+
+    Masks from above are unrolled, so that the columns of both pictures look the same way.
+    """
+    from crossview.explain.explaining import explain as look
+    from crossview.explain.explaining import explain_courses
+
+    if not data and len(run) < 2:
+        raise InvalidValue("Give --data to explain one run, or several runs to compare losses.")
+    if len(run) > 1:
+        explain_courses(run, out)
+    if data:
+        model, page, config = _trained(run[0], device)
+        table = _table(data, split)
+        reader = _reader(table, page, config)
+        rows = _drawn(len(table), sample, seed)
+        _tell(look(model, reader, rows, out, shown=show))
+    console.result(str(out))
+
+
+def _trained(run: Path, device: str) -> tuple[Any, Any, Any]:
+    from crossview import wiring
+    from crossview.training.precision import open_device
+    from crossview.training.run import RunFolder
+    from crossview.training.setup import build_without_weights
+    from crossview.training.state import load_weights
+
+    folder = RunFolder(run)
+    record = folder.config()
+    page = wiring.method_page(record["method"]).load()
+    config = wiring.make_config(page, record["config"])
+    model = build_without_weights(page, config)
+    load_weights(model, folder.weights)
+    return model.to(open_device(device)), page, config
+
+
+def _table(data: str, split: str) -> Any:
+    from crossview import wiring
+
+    tables = wiring.open_data(data).tables
+    if split not in tables:
+        raise BadData(f"{data} has no rows of split {split}; it has {', '.join(tables)}.")
+    return tables[split]
+
+
+def _reader(table: Any, page: Any, config: Any) -> Any:
+    from crossview.pairs.loading import Reader
+    from crossview.pairs.reading import Files
+
+    views = page.views(config)
+    return Reader(
+        table=table,
+        source=Files(table, views),
+        views=views,
+        places=table.places(),
+        page=None,
+        config={},
+        seed=0,
+    )
+
+
+def _drawn(count: int, sample: int, seed: int) -> list[int]:
+    import numpy as np
+
+    order = np.random.default_rng(seed).permutation(count)
+    return [int(row) for row in order[:sample]]
+
+
+def _tell(told: dict[str, Any]) -> None:
+    for name, figures in told["distances"].items():
+        console.result(f"distance, {name}: mean {figures['mean']:.3f}, spread {figures['std']:.3f}")
+    if "alignment" not in told:
+        console.note("This network has no layout masks; only distances were measured.")
+        return
+    found = told["alignment"]
+    for name, words in (("", "masks"), ("own_", "masks without what all places share")):
+        same, other = found[f"{name}matched"], found[f"{name}unmatched"]
+        console.result(
+            f"correlation of {words}: matched {same[0]:.3f} [{same[1]:.3f}, {same[2]:.3f}], "
+            f"unmatched {other[0]:.3f} [{other[1]:.3f}, {other[2]:.3f}]"
+        )
+    console.result(
+        f"a matched pair correlates more than an unmatched one in {100 * found['separated']:.0f} % "
+        f"of draws ({found['pairs']} pairs)"
+    )

@@ -1,0 +1,1 @@
+"""Why a network says what it says: its masks, its distances, the course of its trainings."""

@@ -1,0 +1,100 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from tests.tiny_pairs import write_pairs
+
+from crossview.cli import main
+from crossview.errors import BadModel, InvalidValue
+from crossview.explain.alignment import alignment, correlations
+from crossview.explain.looking import Masks, on_the_strip, others
+from crossview.explain.pictures import course
+
+
+def test_correlation_is_numpys_over_positions_and_the_mean_over_masks():
+    rng = np.random.default_rng(0)
+    one, two = rng.random((2, 3, 10)), rng.random((2, 3, 10))
+    slow = [[np.corrcoef(one[n, k], two[n, k])[0, 1] for k in range(3)] for n in range(2)]
+    np.testing.assert_allclose(correlations(one, two), np.mean(slow, axis=1))
+
+
+def test_a_flat_mask_correlates_with_nothing():
+    assert correlations(np.ones((1, 1, 5)), np.arange(5.0).reshape(1, 1, 5)).tolist() == [0.0]
+
+
+def random_masks(count=60):
+    return np.random.default_rng(1).random((count, 2, 4, 8)).astype(np.float32)
+
+
+def test_masks_of_one_place_that_agree_are_told_from_those_that_do_not():
+    ground = random_masks()
+    aerial = ground + np.random.default_rng(2).normal(0, 0.1, ground.shape).astype(np.float32)
+    found = alignment(Masks(ground=ground, aerial=aerial))
+    assert found.matched[0] > 0.8
+    assert abs(found.unmatched[0]) < 0.1
+    assert found.separated > 0.99
+
+
+def test_what_all_places_share_does_not_count_as_alignment():
+    shared = np.linspace(0, 5, 32).reshape(1, 1, 4, 8).astype(np.float32)
+    ground, aerial = random_masks() + shared, random_masks()[::-1] + shared
+    found = alignment(Masks(ground=ground, aerial=aerial))
+    assert found.matched[0] > 0.8
+    assert found.unmatched[0] > 0.8
+    assert abs(found.own_matched[0]) < 0.1
+    assert 0.3 < found.separated < 0.7
+
+
+def test_a_square_map_is_unrolled_as_its_picture_would_be():
+    """North of the centre lands in the middle column, the centre in the bottom row."""
+    square = torch.zeros(1, 1, 9, 9)
+    square[0, 0, :3, 4] = 1.0  # due north
+    strip = on_the_strip(square, (4, 16), polar=False)[0, 0]
+    assert int(strip[0].argmax()) in (7, 8)
+    assert float(strip[0, [0, 3, 12]].max()) == 0.0
+    assert on_the_strip(strip[None, None], (4, 16), polar=True).shape == (1, 1, 4, 16)
+
+
+def test_every_row_gets_another_one():
+    found = others(9, 0)
+    assert sorted(found.tolist()) == list(range(9))
+    assert (found != np.arange(9)).all()
+    with pytest.raises(InvalidValue, match="at least 2 rows, got 1"):
+        others(1, 0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(data, run) of a tiny GeoDTR+ without polar transform, trained for two steps."""
+    folder = tmp_path_factory.mktemp("explain")
+    csv = write_pairs(folder / "data", 12)
+    small = {"backbone": "test_convnext", "drop_path": 0.0, "hidden": 16, "footprint_m": 60,
+             "ground_px": "[32,64]", "aerial_px": "[32,32]", "polar": "false", "batch": 4,
+             "steps": 2, "descriptors": 2}  # fmt: skip
+    line = ["train", "--method", "geodtr-plus", "--data", f"pairs:{csv}", "--out"]
+    line += [str(folder / "run"), "--no-pretrained", "--workers", "0", "--quiet", "--val-share=0"]
+    assert main([*line, *(f"--config={k}={v}" for k, v in small.items())]) == 0
+    return f"pairs:{csv}", folder / "run"
+
+
+def test_the_command_draws_masks_distances_and_courses(trained, tmp_path, capsys):
+    data, run = trained
+    out = tmp_path / "out"
+    line = ["explain", str(run), str(run), "--data", data, "--split", "train", "--out", str(out)]
+    assert main([*line, "--show", "1"]) == 0
+    assert len(list(out.glob("masks-*.png"))) == 1
+    assert (out / "courses.png").stat().st_size > 1000
+    told = json.loads((out / "explain.json").read_text())
+    assert set(told["distances"]) == {"original", "unmatched", "flip", "rot90", "rot180", "rot270"}
+    assert told["alignment"]["pairs"] == 12
+    assert "correlation of masks: matched" in capsys.readouterr().out
+
+
+def test_what_cannot_be_explained_is_said(trained, tmp_path, capsys):
+    data, run = trained
+    assert main(["explain", str(run), "--out", str(tmp_path / "a")]) == 2
+    assert main(["explain", str(run), "--data", data, "--out", str(tmp_path / "b")]) == 1
+    assert "no rows of split test" in capsys.readouterr().err
+    with pytest.raises(BadModel, match="no log.jsonl"):
+        course(tmp_path)
