@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any
 
@@ -26,7 +25,13 @@ def aerial_view(pixels: Pixels, metres_per_px: float, spec: ViewSpec) -> Pixels:
     ``pixels`` [H, W, 3] have up = north and ``metres_per_px`` on the ground; they may show more
     than the footprint. Cuts are to the nearest pixel, or exact if ``spec.polar``.
     """
-    side_px = spec.footprint_m / metres_per_px if metres_per_px > 0.0 else math.nan
+    if not metres_per_px > 0.0:
+        raise InvalidValue(
+            f"an aerial picture of {metres_per_px:g} metres per pixel (nan: unknown), of which the "
+            f"model's footprint of {spec.footprint_m:g} m cannot be cut.\n"
+            "Say how many they are, or take whole files as the papers do (ViewSpec.whole)."
+        )
+    side_px = spec.footprint_m / metres_per_px
     shorter = min(pixels.shape[:2])
     if not shorter >= _LEAST_SHARE * side_px - 1.0:
         raise InvalidValue(
