@@ -66,7 +66,7 @@ def main() -> None:
         neighbour_overlap=round(float(share), 5),
         extra_memory_mb=round(megabytes),
         share_of_an_epoch_without_second_pass=round((noting_s + search_s) / epoch_s, 6),
-        bytes=fast_in_bfloat16(torch.device("cpu")),
+        bfloat16=fast_in_bfloat16(torch.device("cpu")),
     )
 
 

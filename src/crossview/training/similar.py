@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crossview.errors import InvalidValue
-from crossview.evaluation.int8 import LARGEST, ZERO, product
 from crossview.training.precision import fast_in_bfloat16
 
-BLOCK = 256  # queries per product: 36 MB of scores for 35,532 references
-GROUP = 32  # columns whose best stands for them while the best groups are sought
-BAND = 16  # ranks on either side of the last one kept that are compared again in float32
+BLOCK = 256  # queries per product: 18 MB of scores for 35,532 references
+GROUP = 16  # columns whose best stands for them while the best groups are sought
+BAND = 4  # ranks on either side of the last one kept that are compared again in float32
 
 Neighbours = NDArray[np.int64]
-Scorer = Callable[[Tensor], Tensor]
 
 
 def similar_rows(
@@ -27,19 +25,19 @@ def similar_rows(
     """[P, keep] rows of *other* places whose reference is most similar to each query, best first.
 
     ``queries`` and ``references`` are float [P, D] unit vectors on one device; row i of both shows
-    place ``places[i]``. On a processor that multiplies bytes fast, candidates are found in 8 bits,
-    and who is the last to be kept is decided in float32. Extra memory: the references in 8 bits and
-    a block of scores.
+    place ``places[i]``. Where the device is fast in bfloat16, candidates are found in it, and the
+    last places are settled in float32. Extra memory: a copy of the references, a block of scores.
     """
     others = len(places) - int(np.bincount(places).max()) if len(places) else 0
     if not 0 < keep <= others:
         raise InvalidValue(f"neighbours must number 1 to {others} (rows elsewhere), got {keep}.")
-    coarse = _in_bytes(queries.device)
-    score = _byte_scores(references) if coarse else _float_scores(references)
+    coarse = fast_in_bfloat16(queries.device)
+    searched = references.bfloat16() if coarse else references.float()
+    searched = torch.nn.functional.pad(searched, (0, 0, 0, -len(references) % GROUP))
     wanted = min(keep + BAND, others) if coarse else keep
     near = np.empty((len(queries), keep), dtype=np.int64)
     for start, stop, (own_row, own_column) in _blocks(places):
-        scores = score(queries[start:stop])
+        scores = queries[start:stop].to(searched.dtype) @ searched.T
         scores[:, len(references) :] = -torch.inf
         scores[own_row.to(scores.device), own_column.to(scores.device)] = -torch.inf
         found = _best_columns(scores, wanted)
@@ -47,32 +45,6 @@ def similar_rows(
             found = _last_places_settled(queries[start:stop], references, found, keep)
         near[start:stop] = found.cpu().numpy()
     return near
-
-
-def _in_bytes(device: torch.device) -> bool:
-    """Processors fast in bfloat16 also sum products of bytes without overflow (VNNI, AMX)."""
-    return device.type == "cpu" and fast_in_bfloat16(device)
-
-
-def _float_scores(references: Tensor) -> Scorer:
-    padded = torch.nn.functional.pad(references.float(), (0, 0, 0, -len(references) % GROUP))
-    return lambda queries: queries.float() @ padded.T
-
-
-def _byte_scores(references: Tensor) -> Scorer:
-    """Scores up to a factor per query: each vector is stretched to the range of a byte."""
-    stretch = LARGEST / references.abs().amax(dim=1).clamp_min(1e-12)
-    rounded = (references * stretch[:, None]).round().to(torch.int8)
-    rounded = torch.nn.functional.pad(rounded, (0, 0, 0, -len(references) % GROUP))
-    columns = rounded.T.contiguous().numpy()
-    shrink = torch.nn.functional.pad(1.0 / stretch, (0, -len(references) % GROUP))
-
-    def scores(queries: Tensor) -> Tensor:
-        largest = queries.abs().amax(dim=1, keepdim=True).clamp_min(1e-12)
-        levels = (queries * (LARGEST / largest)).round() + ZERO
-        return torch.from_numpy(product()(levels.to(torch.uint8).numpy(), columns)) * shrink
-
-    return scores
 
 
 def _best_columns(scores: Tensor, count: int) -> Tensor:
@@ -83,12 +55,12 @@ def _best_columns(scores: Tensor, count: int) -> Tensor:
     """
     groups = scores.shape[1] // GROUP
     if groups <= 2 * count:
-        return scores.topk(count, dim=1).indices
-    maxima = scores.view(len(scores), GROUP, groups).amax(dim=1)
+        return scores.float().topk(count, dim=1).indices
+    maxima = scores.view(len(scores), GROUP, groups).amax(dim=1).float()
     best = maxima.topk(count, dim=1, sorted=False).indices
     members = torch.arange(GROUP, device=scores.device)[None, :, None] * groups
     columns = (best[:, None, :] + members).flatten(1)
-    order = scores.gather(1, columns).topk(count, dim=1).indices
+    order = scores.gather(1, columns).float().topk(count, dim=1).indices
     return columns.gather(1, order)
 
 
