@@ -1,0 +1,94 @@
+"""Small towns with many pictures, rendered once and kept: what the calibration is measured on."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossview.files import atomic_write
+from crossview.worlds.aerial import orthophoto
+from crossview.worlds.camera import Shot, panorama, photo
+from crossview.worlds.ground import begin_drive, camera_places
+from crossview.worlds.mapfile import write_map
+from crossview.worlds.pairs import FIRST_TEST_SEED
+from crossview.worlds.photofile import write_photo
+from crossview.worlds.siting import site
+from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
+from crossview.worlds.town import Town, build_town
+from crossview.worlds.version import TOWN_VERSION
+from crossview.worlds.write import COLUMNS
+
+SIZES = {360.0: (512, 256), 90.0: (320, 240)}  # pixels; twice what the packaged model sees
+PARTS = ("calibration", "test", "unseen")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One town of the experiment; ``pictures`` panoramas and as many photos of 90 degrees."""
+
+    part: str
+    style: str
+    seed: int
+    pictures: int
+    side_m: float
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.part}-{self.style}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How large the experiment is: towns per style and pictures of each kind per town."""
+
+    calibration: tuple[int, int] = (2, 100)
+    test: tuple[int, int] = (3, 115)
+    unseen: tuple[int, int] = (5, 120)
+    side_m: float = 640.0
+
+
+def towns(extent: Extent) -> Iterator[Place]:
+    """All towns; no seed of a style is in two parts, and none was ever trained on."""
+    first = FIRST_TEST_SEED + 500
+    for number, part in enumerate(PARTS):
+        count, pictures = getattr(extent, part)
+        for style in (UNSEEN_STYLE,) if part == "unseen" else SEEN_STYLES:
+            for seed in range(first + 100 * number, first + 100 * number + count):
+                yield Place(part, style, seed, pictures, extent.side_m)
+
+
+def render(root: Path, place: Place) -> Path:
+    """Render one town below ``root`` unless it is there; its places.csv is written last."""
+    folder = root / f"{place.name}-{place.pictures}-{place.side_m:g}m-{TOWN_VERSION}"
+    if (folder / "places.csv").is_file():
+        return folder
+    (folder / "ground").mkdir(parents=True, exist_ok=True)
+    town = build_town(place.style, place.seed, place.side_m)
+    write_map(folder / "aerial.tif", town, orthophoto(town))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *_pictures(folder, town, place)])
+    atomic_write(folder / "places.csv", text.getvalue())
+    print(f"rendered {place.name}", file=sys.stderr, flush=True)
+    return folder
+
+
+def _pictures(folder: Path, town: Town, place: Place) -> Iterator[tuple[str, ...]]:
+    drive, look = begin_drive(town), 0
+    for fov, (width, height) in SIZES.items():
+        kind = "panorama" if fov == 360.0 else f"photo_{fov:g}deg"
+        headings = town.stream(f"headings {kind}").uniform(0.0, 360.0, place.pictures)
+        for n, (east, south) in enumerate(camera_places(town, place.pictures, kind)):
+            look += 1
+            heading = float(headings[n])
+            shot = Shot(east, south, heading, fov, 0.0, width, height, look)
+            taken = panorama(drive, shot) if fov == 360.0 else photo(drive, shot)
+            file = f"ground/{kind}_{n:04d}.jpg"
+            write_photo(folder / file, taken, fov)
+            at = site(town).latlon(float(east), float(south))
+            heading = (heading + site(town).convergence_deg(at)) % 360.0
+            yield file, f"{at.lat:.8f}", f"{at.lon:.8f}", f"{heading:.3f}", f"{fov:g}", kind
