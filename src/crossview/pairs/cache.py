@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from crossview.pairs.table import SIDES
 
 FORMAT = 2
 PACK_BYTES = 128 << 20
+BREATH = 512  # files after which progress is told even if all were there
 Found = dict[bytes, tuple[Path, NDArray[Any]]]  # key: pack and entry
 
 
@@ -74,24 +75,20 @@ def fill_cache(folder: Path, files: Files, workers: int) -> Iterator[Filled]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise CannotWrite(f"Cannot write the cache {folder}: {problem.strerror}.") from problem
-    found, digests = _found(folder), Digests(folder)
+    digests = Digests(folder)
     state = Filled(done=0, total=len(files.table.ground) + len(files.table.aerial))
     yield state
     for side in SIDES:
-        keys, lost = _keys(files, side, digests)
-        missing: dict[bytes, list[int]] = {}
-        for index, key in keys.items():
-            if key not in found:
-                missing.setdefault(key, []).append(index)
-        state = replace(
-            state,
-            done=state.done + len(keys) + len(lost) - sum(map(len, missing.values())),
-            unreadable=(*state.unreadable, *lost),
-        )
+        tally = _Tally(_found(folder))
+        for decoded in _filled(folder, files, side, workers, tally, digests):
+            yield replace(
+                state,
+                done=state.done + tally.settled + decoded,
+                unreadable=(*state.unreadable, *tally.lost),
+            )
+        lost = (*state.unreadable, *tally.all_lost(getattr(files.table, side)))
+        state = replace(state, done=state.done + len(getattr(files.table, side)), unreadable=lost)
         yield state
-        digests.save()
-        for step in _filled(folder, files, side, missing, workers, state):
-            yield (state := step)
 
 
 def open_cache(folder: Path, files: Files) -> Cache:
@@ -100,73 +97,115 @@ def open_cache(folder: Path, files: Files) -> Cache:
     packs: dict[Path, int] = {}
     entries, pack_of = {}, {}
     for side in SIDES:
-        keys, lost = _keys(files, side, digests)
         count = len(getattr(files.table, side))
-        if len(lost) or any(key not in found for key in keys.values()):
-            there = sum(key in found for key in keys.values())
+        settings = _settings(files, side)
+        keys = [_key(files, side, index, settings, digests) for index in range(count)]
+        at = [found[key] for key in keys if not isinstance(key, Unreadable) and key in found]
+        if len(at) < count:
             raise BadData(
-                f"The cache {folder} holds {there} of {count} {side} pictures.\n"
+                f"The cache {folder} holds {len(at)} of {count} {side} pictures.\n"
                 "Fill it with: crossview data cache"
             )
-        at = [found[keys[index]] for index in range(count)]
         entries[side] = np.array([entry for _, entry in at], dtype=ENTRY)
         pack_of[side] = np.array([packs.setdefault(p, len(packs)) for p, _ in at], dtype=np.int64)
     return Cache(tuple(packs), entries, pack_of)
 
 
+@dataclass
+class _Tally:
+    """What is known of one side while its files are gone through."""
+
+    found: Found
+    indices: dict[bytes, list[int]] = field(default_factory=dict)  # pictures of each key
+    settled: int = 0  # pictures that need no decoding
+    lost: list[Unreadable] = field(default_factory=list)
+    broken: dict[bytes, Unreadable] = field(default_factory=dict)
+
+    def all_lost(self, paths: Sequence[Path]) -> list[Unreadable]:
+        """Every unreadable picture, also those whose content is that of another one."""
+        same = [
+            replace(one, index=index, path=paths[index])
+            for key, one in self.broken.items()
+            for index in self.indices[key]
+        ]
+        return [*self.lost, *same]
+
+
 def _filled(
-    folder: Path,
-    files: Files,
-    side: str,
-    missing: dict[bytes, list[int]],
-    workers: int,
-    state: Filled,
-) -> Iterator[Filled]:
-    items = list(missing.items())
-    jobs = [(side, items[i : i + CHUNK]) for i in range(0, len(items), CHUNK)]
+    folder: Path, files: Files, side: str, workers: int, tally: _Tally, digests: Digests
+) -> Iterator[int]:
+    """Decode what is missing; yields how many pictures have been decoded so far."""
     waiting: list[Packed] = []
-    for pictures, lost, count in in_order(_decoded, files, jobs, workers):
+    decoded = 0
+    for pictures, broken in in_order(_decoded, files, _jobs(files, side, tally, digests), workers):
+        tally.broken |= broken
         waiting += pictures
+        decoded += len(pictures) + len(broken)
         if sum(pixels.nbytes for _, pixels, _ in waiting) >= PACK_BYTES:
             write_pack(folder, waiting)
+            digests.save()
             waiting = []
-        state = replace(state, done=state.done + count, unreadable=(*state.unreadable, *lost))
-        yield state
+        yield decoded
     if waiting:
         write_pack(folder, waiting)
+    digests.save()
+
+
+def _jobs(
+    files: Files, side: str, tally: _Tally, digests: Digests
+) -> Iterator[tuple[str, list[tuple[bytes, int]]]]:
+    """What is to be decoded, some at a time; files are hashed on the way."""
+    chunk: list[tuple[bytes, int]] = []
+    settings = _settings(files, side)
+    for index in range(len(getattr(files.table, side))):
+        key = _key(files, side, index, settings, digests)
+        if isinstance(key, Unreadable):
+            tally.lost.append(key)
+            tally.settled += 1
+        elif key in tally.found or key in tally.indices:
+            tally.indices.setdefault(key, []).append(index)
+            tally.settled += 1
+        else:
+            tally.indices[key] = [index]
+            chunk.append((key, index))
+        if len(chunk) == CHUNK or (index + 1) % BREATH == 0:  # tell, also where nothing is missing
+            yield side, chunk
+            chunk = []
+    yield side, chunk
 
 
 def _decoded(
-    files: Files, side: str, items: list[tuple[bytes, list[int]]]
-) -> tuple[list[Packed], list[Unreadable], int]:
-    """Pictures of a chunk, what of it cannot be read, and how many files those stand for."""
+    files: Files, side: str, items: list[tuple[bytes, int]]
+) -> tuple[list[Packed], dict[bytes, Unreadable]]:
+    """Pictures of a chunk, and what of it cannot be read."""
     read = files.ground if side == "ground" else files.aerial
     paths: Sequence[Path] = getattr(files.table, side)
     done: list[Packed] = []
-    lost: list[Unreadable] = []
-    for key, indices in items:
+    broken: dict[bytes, Unreadable] = {}
+    for key, index in items:
         try:
-            done.append((key, *read(indices[0])))
+            done.append((key, *read(index)))
         except BadImage as problem:
-            first = unreadable(side, indices[0], paths[indices[0]], problem)
-            lost += [replace(first, index=index, path=paths[index]) for index in indices]
-    return done, lost, sum(len(indices) for _, indices in items)
+            broken[key] = unreadable(side, index, paths[index], problem)
+    return done, broken
 
 
-def _keys(files: Files, side: str, digests: Digests) -> tuple[dict[int, bytes], list[Unreadable]]:
-    """Index to key of every picture that can be opened, and the others."""
-    keys, lost = {}, []
-    settings = json.dumps([FORMAT, side, *files.settings(side)], sort_keys=True)
-    for index, path in enumerate(getattr(files.table, side)):
-        try:
-            digest = digests.of(path)
-        except OSError as problem:
-            reason = BadImage(problem.strerror or "cannot be opened")
-            lost.append(unreadable(side, index, path, reason))
-            continue
-        about = json.dumps([settings, digest, *files.facts(side, index)])
-        keys[index] = hashlib.blake2b(about.encode(), digest_size=16).digest()
-    return keys, lost
+def _key(
+    files: Files, side: str, index: int, settings: str, digests: Digests
+) -> bytes | Unreadable:
+    """What a picture is found by: its file's content, and all else that its pixels depend on."""
+    path: Path = getattr(files.table, side)[index]
+    try:
+        digest = digests.of(path)
+    except OSError as problem:
+        reason = BadImage(problem.strerror or "cannot be opened")
+        return unreadable(side, index, path, reason)
+    about = json.dumps([settings, digest, *files.facts(side, index)])
+    return hashlib.blake2b(about.encode(), digest_size=16).digest()
+
+
+def _settings(files: Files, side: str) -> str:
+    return json.dumps([FORMAT, side, *files.settings(side)], sort_keys=True)
 
 
 def _found(folder: Path) -> Found:

@@ -8,7 +8,7 @@ pictures out (``PairTable.without``) and say how many they were.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ def read_pictures(
 
 
 def in_order(
-    work: Callable[..., Any], kept: object, jobs: Sequence[tuple[Any, ...]], workers: int
+    work: Callable[..., Any], kept: object, jobs: Iterable[tuple[Any, ...]], workers: int
 ) -> Iterator[Any]:
     """``work(kept, *job)`` of each job, in order; ``kept`` is sent to each worker once.
 
