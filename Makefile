@@ -20,6 +20,8 @@ demo: .venv/.installed
 	.venv/bin/crossview demo
 
 test: .venv-dev/.installed
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+		echo "No Chromium: tests of the pages are skipped. On Debian: apt install chromium"
 	.venv-dev/bin/python -m pytest -n 2 --dist worksteal
 
 check: .venv-dev/.installed

@@ -172,10 +172,12 @@ export function drawSheet() {
     return;
   }
   const { answer } = photo;
+  const turned = answer?.places.some((place) => typeof place.heading_deg === "number");
   sheet.classList.toggle("busy", Boolean(photo.busy));
   const found = answer ? [
     confidence(answer), lensControls(photo), areaControls(),
-    el("h3", {}, answer.places.length ? "Best places" : "No place"),
+    el("h3", {}, answer.places.length ? "Best places" : "No place",
+      el("small", {}, turned ? "seen from above, turned so that the view is up" : "seen from above")),
     el("ol", { class: "places" }, answer.places.map(placeRow)), actions(photo), remarks(answer),
   ] : [areaControls()];
   sheet.replaceChildren(...[

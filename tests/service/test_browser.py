@@ -1,0 +1,272 @@
+"""The map page in a real browser, over a synthetic town and the packaged model."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from tests.maps.test_browser import CHROMIUM
+
+from crossview import cli
+from crossview.geo.points import LatLon, distance_m
+from crossview.retrieval.index import Index
+from crossview.retrieval.locate import locate
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM, reason="no Chromium found; on Debian: apt install chromium"
+)
+SWITCHES = [
+    "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist", "--disable-quic", "--disable-background-networking",
+]  # fmt: skip
+PATIENCE_MS = 120_000  # software WebGL on a busy machine
+DESKTOP, PHONE = {"width": 1366, "height": 850}, {"width": 390, "height": 844}
+SHOTS = os.environ.get("CROSSVIEW_SHOTS")  # a folder to keep screenshots in, to look at
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory):
+    """A small town with its index, and where each picture was taken."""
+    folder = tmp_path_factory.mktemp("town")
+    made = [
+        "world",
+        "--style",
+        "suburb",
+        "--seed",
+        "20001",
+        "--side-m",
+        "280",
+        "--out",
+        str(folder),
+    ]
+    assert cli.main([*made, "--panoramas", "4", "--photos", "2", "--quiet"]) == 0
+    index = ["index", str(folder / "aerial.tif"), "--out", str(folder / "town.cvx"), "--quiet"]
+    assert cli.main([*index, "--threads", "1"]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def findable(town):
+    """A panorama that the model finds: what is tried here is the page, not the model."""
+    index, known = Index.open(town / "town.cvx"), truths(town)
+    for path in sorted((town / "ground").glob("panorama_*.jpg")):
+        if distance_m(locate(index, path).places[0].latlon, known[path.name]) <= 25:
+            return path
+    pytest.fail("the packaged model finds none of the panoramas")
+
+
+@pytest.fixture(scope="module")
+def address(town):
+    with served(town / "town.cvx") as where:
+        yield where
+
+
+@contextmanager
+def served(index):
+    words = [sys.executable, "-m", "crossview", "serve", "--index", str(index), "--port", "0"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    try:
+        found = next(filter(None, (re.search(r"at (http://\S+)/ ", s) for s in process.stderr)))
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield found[1]
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser, address):
+    """Opens the page; fails on whatever its console says, and on requests to anywhere else."""
+    contexts, said = [], []
+
+    def made(size=None, where="", **options):
+        context = browser.new_context(viewport=size or DESKTOP, accept_downloads=True, **options)
+        context.set_default_timeout(PATIENCE_MS)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: m.type in ("error", "warning") and said.append(m.text))
+        page.on("pageerror", lambda problem: said.append(str(problem)))
+        page.on("request", lambda r: not own(r.url, address) and said.append(r.url))
+        page.goto(f"{address}/{where}")
+        page.wait_for_selector("body[data-ready]")
+        return page
+
+    yield made
+    for context in contexts:
+        context.close()
+    # Browsers write every refused request to the console themselves.
+    assert [text for text in said if not re.search("GPU stall|status of 422", text)] == []
+
+
+def own(url, address):
+    return url.startswith((address, "data:", "blob:"))
+
+
+def drop(page, *files):
+    """Let files fall onto the map, as a hand would."""
+    contents = [[f.name, list(f.read_bytes())] for f in files]
+    transfer = page.evaluate_handle(
+        """(files) => { const t = new DataTransfer(); for (const [name, bytes] of files)
+        t.items.add(new File([new Uint8Array(bytes)], name, {type: "image/jpeg"})); return t; }""",
+        contents,
+    )
+    page.dispatch_event("#map", "drop", {"dataTransfer": transfer})
+
+
+def located(page, name):
+    page.locator("#sheet .name", has_text=name).wait_for()
+    page.locator("#sheet:not(.busy) .places li").first.wait_for()
+
+
+def saved(page, kind, tmp_path):
+    with page.expect_download() as download:
+        page.click(f"[data-save={kind}]")
+    download.value.save_as(tmp_path / f"places.{kind}")
+    return (tmp_path / f"places.{kind}").read_text(encoding="utf-8")
+
+
+def truths(town):
+    with (town / "places.csv").open(newline="") as table:
+        return {
+            Path(row["file"]).name: LatLon(float(row["lat"]), float(row["lon"]))
+            for row in csv.DictReader(table)
+        }
+
+
+def shoot(page, name):
+    if SHOTS:
+        page.wait_for_timeout(1500)
+        page.screenshot(path=Path(SHOTS) / f"{name}.png", full_page="phone" in name)
+
+
+def middle_of(page, selector):
+    box = page.locator(selector).bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_a_dropped_panorama_is_found_within_25_m_and_saved(opened, town, findable, tmp_path):
+    page = opened()
+    drop(page, findable)
+    located(page, findable.name)
+    features = json.loads(saved(page, "geojson", tmp_path))["features"]
+    lon, lat = features[0]["geometry"]["coordinates"]
+    assert features[0]["properties"]["rank"] == 1
+    assert distance_m(LatLon(lat, lon), truths(town)[findable.name]) <= 25
+    assert saved(page, "kml", tmp_path).count("<Placemark>") == len(features)
+    assert len(saved(page, "csv", tmp_path).splitlines()) == 1 + len(features)
+    assert page.locator(".pin").count() == len(features)
+    assert "synthetic town" in page.locator(".banner").first.text_content()
+    shoot(page, "desktop-panorama")
+
+
+def test_the_view_is_dragged_and_the_area_is_drawn(opened, town):
+    page = opened()
+    drop(page, town / "ground" / "photo_90deg_0000.jpg")
+    located(page, "photo_90deg_0000.jpg")
+    assert "90" in page.locator("label[for=fov]").text_content()
+    shoot(page, "desktop-photo")
+    page.keyboard.press("z")
+    page.wait_for_timeout(1500)
+    drag(page, middle_of(page, ".handle.edge >> nth=1"), (0, 45))
+    page.locator("label[for=fov]", has_text="as you set it").wait_for()
+    assert "90" not in page.locator("label[for=fov]").text_content()
+    page.keyboard.press("r")
+    page.wait_for_timeout(1500)
+    page.click("#area-draw")
+    x, y = middle_of(page, "#map")
+    drag(page, (x - 120, y - 60), (70, 0))
+    page.locator("label[for=radius]").wait_for()
+    page.locator("#sheet:not(.busy) .places li").first.wait_for()
+    shoot(page, "desktop-area")
+    page.get_by_text("Search everywhere").click()
+    page.locator("#sheet:not(.busy) .places li").first.wait_for()
+
+
+def drag(page, start, by):
+    page.mouse.move(*start)
+    page.mouse.down()
+    for step in range(1, 6):
+        page.mouse.move(start[0] + by[0] * step / 5, start[1] + by[1] * step / 5)
+    page.mouse.up()
+
+
+def test_several_photos_are_a_batch_and_the_keyboard_steps(opened, town):
+    page = opened()
+    names = ["panorama_0000.jpg", "panorama_0001.jpg", "photo_90deg_0000.jpg"]
+    drop(page, *(town / "ground" / name for name in names))
+    page.locator("#progress").wait_for(state="hidden")
+    located(page, names[0])
+    page.keyboard.press("j")
+    located(page, names[1])
+    page.keyboard.press("ArrowDown")
+    assert page.locator("[data-place='1'][aria-pressed=true]").count() == 1
+    page.keyboard.press("h")
+    assert not page.locator("#heat").is_checked()
+
+
+def test_a_result_is_shared_without_the_photo(opened, town):
+    page = opened(permissions=["clipboard-read", "clipboard-write"])
+    drop(page, town / "ground" / "panorama_0000.jpg")
+    located(page, "panorama_0000.jpg")
+    first = page.locator(".place .mono").first.text_content()
+    page.get_by_text("Copy link").click()
+    page.get_by_text("Copied").wait_for()
+    link = page.evaluate("() => navigator.clipboard.readText()")
+    assert "panorama" not in link
+    other = opened(where=link.partition("/#")[2] and "#" + link.partition("#")[2])
+    located(other, "Shared result")
+    assert other.locator(".place .mono").first.text_content() == first
+    assert other.locator("figure").count() == 0
+
+
+def test_a_file_that_is_no_picture_is_told_so(opened, tmp_path):
+    page = opened()
+    (tmp_path / "broken.jpg").write_bytes(b"nothing")
+    page.set_input_files("#files", tmp_path / "broken.jpg")
+    page.get_by_role("alert").wait_for()
+    assert "broken.jpg" in page.get_by_role("alert").text_content()
+
+
+def test_on_a_phone_in_the_dark_nothing_is_wider_than_the_screen(opened, town):
+    page = opened(PHONE, color_scheme="dark", has_touch=True)
+    shoot(page, "phone-welcome")
+    page.set_input_files("#files", town / "ground" / "photo_90deg_0001.jpg")
+    located(page, "photo_90deg_0001.jpg")
+    shoot(page, "phone-photo")
+    width = page.evaluate("() => document.documentElement.scrollWidth")
+    assert width <= PHONE["width"]
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(browser, address, town, size, scheme):
+    axe = pytest.importorskip("axe_core_python.sync_playwright").Axe()
+    context = browser.new_context(viewport=size, color_scheme=scheme, bypass_csp=True)
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
+    page.goto(address)
+    page.wait_for_selector("body[data-ready]")
+    found = axe.run(page)["violations"]
+    page.set_input_files("#files", town / "ground" / "photo_90deg_0001.jpg")
+    located(page, "photo_90deg_0001.jpg")
+    found += axe.run(page)["violations"]
+    context.close()
+    serious = [f for f in found if f["impact"] in ("serious", "critical")]
+    assert [(f["id"], [n["html"][:160] for n in f["nodes"]]) for f in serious] == []
