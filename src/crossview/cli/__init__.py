@@ -31,6 +31,7 @@ VERBS = (
     "export",
     "explain",
     "study",
+    "cost",
     "doctor",
 )
 FILES = {"import": "importing"}  # where the verb's own name is a word of the language

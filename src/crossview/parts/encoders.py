@@ -13,9 +13,15 @@ from torch import Tensor, nn
 
 from crossview.errors import InvalidValue
 from crossview.parts.backbones import backbone
+from crossview.parts.exact import at_least_float32, without_autocast
+from crossview.parts.generators import layout_extractor
+from crossview.parts.layouts import LayoutBranch, LayoutNetwork
 from crossview.parts.losses.infonce import learned_scale
+from crossview.parts.transformer import EncoderSpec
+from crossview.parts.trunks import trunk
 
 Size = tuple[int, int]  # height, width in pixels
+MASKS = 8  # of GeoDTR+
 
 
 class SharedEncoder(nn.Module):
@@ -72,6 +78,16 @@ def pair_network(
     return SharedEncoder(backbone(name, weights, **_size_setting(name, aerial_px)))
 
 
+def masked_network(name: str, weights: str, ground_px: Size, aerial_px: int) -> nn.Module:
+    """GeoDTR+'s two branches (its published settings) with the learned scale beside them."""
+    sizes = (ground_px, (aerial_px, aerial_px))
+    masks = layout_extractor("v2", MASKS, EncoderSpec(hidden=512, dropout=0.3), bottleneck=True)
+    ground, aerial = (LayoutBranch(trunk(name, weights), size, masks) for size in sizes)
+    network = LayoutNetwork(ground, aerial)
+    network.logit_scale = learned_scale()
+    return network
+
+
 def takes_any_width(name: str) -> bool:
     """Whether a timm model takes pictures of every width, and so narrow ones."""
     return not _size_setting(name, (0, 0))
@@ -90,8 +106,8 @@ def unit_vectors(encoder: nn.Module, images: Tensor) -> Tensor:
             "Train and evaluate it with representation=padded, which keeps the full width."
         )
     features = encoder(images)
-    with torch.autocast(images.device.type, enabled=False):
-        return F.normalize(features.float() if features.dtype != torch.float64 else features, dim=1)
+    with without_autocast(images):
+        return F.normalize(at_least_float32(features), dim=1)
 
 
 def together(branch: nn.Module, *images: Tensor) -> list[Tensor]:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
 from crossview.errors import InvalidValue
+from crossview.parts.exact import at_least_float32, without_autocast
 from crossview.parts.trunks import Trunk, map_size
 
 MakeMasks = Callable[[int, int], nn.Module]  # channels, positions -> a mask generator
@@ -36,9 +36,8 @@ def modulated(features: Tensor, masks: Tensor, *, mask_major: bool = False) -> T
 
     In float32 also under autocast: a sum over hundreds of positions.
     """
-    with torch.autocast(features.device.type, enabled=False):
-        wide = torch.promote_types(features.dtype, torch.float32)
-        product = features.to(wide) @ masks.to(wide)
+    with without_autocast(features):
+        product = at_least_float32(features) @ at_least_float32(masks)
         flat = product.transpose(1, 2) if mask_major else product
         return F.normalize(flat.flatten(1), dim=1)
 

@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor
 
+from crossview.parts.exact import at_least_float32, without_autocast
 from crossview.parts.layouts import Layout, modulated
 
 
 def counterfactual(vector: Tensor, fake: Tensor, beta: float = 5.0) -> Tensor:
     """Mean of log(1 + exp(-beta d)), d = 2 - 2 cosine, over rows of unit [n, D] and their fakes."""
-    with torch.autocast(vector.device.type, enabled=False):
-        wide = torch.promote_types(vector.dtype, torch.float32)
-        distance = 2.0 - 2.0 * (vector.to(wide) * fake.to(wide)).sum(dim=1)
+    with without_autocast(vector):
+        distance = 2.0 - 2.0 * (at_least_float32(vector) * at_least_float32(fake)).sum(dim=1)
         return F.softplus(-beta * distance).mean()
 
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor
 
+from crossview.parts.exact import at_least_float32, without_autocast
+
 
 def soft_margin_triplet(ground: Tensor, aerial: Tensor, alpha: float = 10.0) -> Tensor:
     """Mean of log(1 + exp(alpha (d_true - d_wrong))) over 2 n (n - 1) triplets.
@@ -17,9 +19,9 @@ def soft_margin_triplet(ground: Tensor, aerial: Tensor, alpha: float = 10.0) -> 
     ``ground``, ``aerial``: unit [n, D], row i of both the same place; d = 2 - 2 cosine. Every
     picture of either side is the anchor once. Stable (softplus), in float32 under autocast.
     """
-    with torch.autocast(ground.device.type, enabled=False):
-        wide = torch.promote_types(ground.dtype, torch.float32)
-        distance = 2.0 - 2.0 * aerial.to(wide) @ ground.to(wide).T  # [aerial, ground]
+    with without_autocast(ground):
+        cosines = at_least_float32(aerial) @ at_least_float32(ground).T
+        distance = 2.0 - 2.0 * cosines  # [aerial, ground]
         true = distance.diagonal()
         wrong = ~torch.eye(len(distance), dtype=torch.bool, device=distance.device)
         aerial_anchor = F.softplus(alpha * (true[:, None] - distance))[wrong]

@@ -1,0 +1,167 @@
+"""What the benchmarks of the service share: an index, photos, a server, and many clients."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.index import _raster
+from crossview.imagery.sources import open_sources
+from crossview.retrieval.build import build
+from crossview.retrieval.index import Index
+from crossview.retrieval.model import ModelInfo, fingerprint, read_info
+from crossview.retrieval.settings import IndexOptions
+
+
+class RandomAerial:
+    """A model's facts with random vectors from above: an index of it costs no network."""
+
+    def __init__(self, folder: Path) -> None:
+        self.info: ModelInfo = read_info(folder)
+        self.fingerprint = fingerprint(folder)
+        self._rng = np.random.default_rng(0)
+
+    def aerial(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Unit vectors that no picture has to do with."""
+        vectors = self._rng.standard_normal((len(images), self.info.dim)).astype(np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    ground = aerial
+
+
+def made_index(folder: Path, model: Path, tiles: int, *, stride_m: float = 20.0) -> Index:
+    """An index with random vectors, of imagery that holds about ``tiles`` windows every 20 m."""
+    folder.mkdir(parents=True, exist_ok=True)
+    raster = _raster(folder / "aerial.tif", tiles)
+    options = IndexOptions(
+        stride_m=stride_m, footprint_m=80.0, model_name=str(model), overwrite=True
+    )
+    with open_sources([raster]) as imagery:
+        return build(imagery, RandomAerial(model), folder / "region.cvx", options=options)
+
+
+def made_photos(folder: Path, count: int, size: tuple[int, int] = (1024, 512)) -> list[Path]:
+    """JPEG panoramas, each unlike the others in every direction."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(1)
+    paths = [folder / f"{n:04d}.jpg" for n in range(count)]
+    for path in paths:
+        coarse = rng.integers(0, 255, (size[1] // 16, size[0] // 16, 3), dtype=np.uint8)
+        pixels = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(path), pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    return paths
+
+
+@contextmanager
+def served(index: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """Host and port of ``crossview serve`` as a person runs it."""
+    words = [sys.executable, "-m", "crossview", "serve", "--index", str(index), "--port", "0"]
+    process = subprocess.Popen([*words, *options], stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        lines = (re.search(r"at http://([\d.]+):(\d+)/", line) for line in process.stderr)
+        found = next(filter(None, lines))
+        threading.Thread(target=process.stderr.read, daemon=True).start()
+        yield found[1], int(found[2])
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@dataclass
+class Asked:
+    """What many clients got."""
+
+    seconds: list[float] = field(default_factory=list)
+    statuses: dict[int, int] = field(default_factory=dict)
+    first: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # window, score
+    lost: int = 0
+    wall_s: float = 0.0
+
+    def add(self, photo: str, seconds: float, status: int, body: bytes) -> None:
+        """One answer."""
+        self.seconds.append(seconds)
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+        if status == 200:
+            place = json.loads(body)["answers"][0]["places"][0]
+            self.first.setdefault(photo, []).append((place["window"], place["score"]))
+
+
+class Client:
+    """One connection that stays open."""
+
+    def __init__(self, where: tuple[str, int]) -> None:
+        self._connection = http.client.HTTPConnection(*where, timeout=120)
+
+    def ask(self, data: bytes, query: str = "?places=1") -> tuple[int, bytes]:
+        """Status and body of one located photo."""
+        headers = {"Content-Type": "image/jpeg"}
+        self._connection.request("POST", f"/v1/locate{query}", data, headers)
+        answer = self._connection.getresponse()
+        return answer.status, answer.read()
+
+
+def many_clients(
+    where: tuple[str, int], photos: list[Path], clients: int, *, photos_in_all: int | None = None,
+    seconds: float | None = None,
+) -> Asked:  # fmt: skip
+    """Clients that ask without a pause, until so many photos are asked or the time is up."""
+    contents = {photo.name: photo.read_bytes() for photo in photos}
+    names, found, lock = list(contents), Asked(), threading.Lock()
+    numbers = iter(range(10**9 if photos_in_all is None else photos_in_all))
+    end = time.perf_counter() + (1e9 if seconds is None else seconds)
+
+    def ask_on() -> None:
+        client = Client(where)
+        while time.perf_counter() < end:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            name, start = names[number % len(names)], time.perf_counter()
+            try:
+                status, body = client.ask(contents[name])
+            except (OSError, http.client.HTTPException):
+                client = Client(where)
+                with lock:
+                    found.lost += 1
+                continue
+            with lock:
+                found.add(name, time.perf_counter() - start, status, body)
+
+    threads = [threading.Thread(target=ask_on) for _ in range(clients)]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found.wall_s = time.perf_counter() - start
+    return found
+
+
+def send_job(where: tuple[str, int], photos: list[Path]) -> dict[str, Any]:
+    """Begin a long batch of these photos."""
+    parts = []
+    for photo in photos:
+        head = f'--b\r\nContent-Disposition: form-data; name="photo"; filename="{photo.name}"'
+        parts += [head.encode(), b"\r\n\r\n", photo.read_bytes(), b"\r\n"]
+    body = b"".join([*parts, b"--b--\r\n"])
+    connection = http.client.HTTPConnection(*where, timeout=120)
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    connection.request("POST", "/v1/jobs?places=1", body, kind)
+    state: dict[str, Any] = json.load(connection.getresponse())
+    return state

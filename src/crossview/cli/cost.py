@@ -1,0 +1,123 @@
+"""``crossview cost``: parameters, multiply-adds, time and memory of a method's network."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crossview.cli import console
+from crossview.cli.settings import settings
+from crossview.errors import UnknownName
+
+if TYPE_CHECKING:
+    from crossview.training.cost import Cost
+
+# GeoDTR+ (arXiv 2308.09624), Table VII: million parameters, ms per pair, G, called GFLOPS there.
+PUBLISHED = {
+    "l2ltr": (195.9, 405.0, 46.77),
+    "transgeo": (44.0, 99.0, 11.35),
+    "geodtr": (48.5, 235.0, 39.89),
+    "geodtr-plus": (24.7, 103.0, 11.25),
+}
+
+
+def cost(
+    method: Annotated[str, typer.Argument(help="Name of a method, or a page: ./mine.py")],
+    config: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE of the method's Config; repeatable.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help="Published settings: cvusa, cvact, vigor...")] = "",
+    time: Annotated[
+        bool, typer.Option("--time/--no-time", help="Also embed five pairs with random weights.")
+    ] = True,
+    threads: Annotated[int, typer.Option(help="CPU threads; 0: all.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Count what one pair of pictures costs a method's network, with and without its heads.
+
+    Multiply-adds are named as such; many papers call them FLOPs.
+    """
+    import torch
+
+    from crossview import wiring
+    from crossview.training.cost import cost as count
+    from crossview.training.setup import build_without_weights
+
+    if threads:
+        torch.set_num_threads(threads)
+    page = wiring.method_page(method).load()
+    known = wiring.recipes(method)
+    if recipe and recipe not in known:
+        raise UnknownName(f"recipe of {method}", recipe, known)
+    made = wiring.make_config(page, {**known.get(recipe, {}), **settings(config)})
+    model = build_without_weights(page, made)
+    views = page.views(made)
+    timing = _timing(model, views) if time else {}
+    found = count(model, views)
+    if as_json:
+        console.result(json.dumps(_record(method, found, timing), indent=2))
+    else:
+        _tell(method, found, timing)
+
+
+def _timing(model: Any, views: Any) -> dict[str, float]:
+    import torch
+
+    from crossview.training.cost import seconds_per_pair
+    from crossview.training.precision import fast_in_bfloat16, peak_memory_mb
+
+    timing = {"ms_per_pair": 1000 * seconds_per_pair(model, views, amp=False)}
+    if fast_in_bfloat16(torch.device("cpu")):
+        timing["ms_per_pair_bfloat16"] = 1000 * seconds_per_pair(model, views, amp=True)
+    timing["peak_memory_mb"] = peak_memory_mb(torch.device("cpu"))
+    timing["threads"] = torch.get_num_threads()
+    return timing
+
+
+def _record(method: str, found: Cost, timing: dict[str, float]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    totals = ("parameters", "macs", "trunk_parameters", "trunk_macs")
+    record = {**asdict(found), **{name: getattr(found, name) for name in totals}, **timing}
+    if method in PUBLISHED:
+        parameters, milliseconds, giga = PUBLISHED[method]
+        record["published"] = {
+            "parameters": parameters * 1e6,
+            "ms_per_pair": milliseconds,
+            "macs": giga * 1e9,
+        }
+    return record
+
+
+def _tell(method: str, found: Cost, timing: dict[str, float]) -> None:
+    for side in (found.ground, found.aerial):
+        console.result(
+            f"{side.side:7} {side.width_px} x {side.height_px}: {side.parameters / 1e6:.2f} M "
+            f"parameters, {side.macs / 1e9:.2f} G multiply-adds"
+            + _trunk(side.trunk_parameters, side.trunk_macs)
+        )
+    console.result(
+        f"pair: {found.parameters / 1e6:.2f} M parameters, {found.macs / 1e9:.2f} G multiply-adds"
+        f"{_trunk(found.trunk_parameters, found.trunk_macs)}"
+    )
+    if timing:
+        half = timing.get("ms_per_pair_bfloat16")
+        console.result(
+            f"here: {timing['ms_per_pair']:.0f} ms a pair"
+            + (f", {half:.0f} ms in bfloat16" if half else "")
+            + f", {timing['threads']:g} threads; peak memory {timing['peak_memory_mb']:.0f} MB"
+        )
+    if method in PUBLISHED:
+        parameters, milliseconds, giga = PUBLISHED[method]
+        console.result(
+            f"published (Table VII of GeoDTR+, one V100): {parameters} M, {milliseconds:g} ms, "
+            f"{giga} G multiply-adds, printed there as GFLOPS"
+        )
+
+
+def _trunk(parameters: int, macs: int) -> str:
+    if not macs:
+        return ""
+    return f" (backbone alone: {parameters / 1e6:.2f} M, {macs / 1e9:.2f} G)"
