@@ -144,3 +144,16 @@ def test_the_csv_holds_every_value_with_its_protocol_and_interval():
     theirs = [r for r in rows if r["origin"] == "published"]
     assert all(r["source"] and r["standing"] for r in theirs)
     assert all(np.isfinite(float(r["value"])) for r in rows)
+
+
+def test_trials_are_ordered_by_data_and_then_the_widest_view_first():
+    records = [evaluation(data=f"town:{town}", fov_deg=fov)
+               for fov in (70.0, 360.0, 180.0) for town in ("suburb", "harbour")]  # fmt: skip
+    found = [(t.title, t.conditions.fov_deg) for t in trials_of(records)]
+    assert found == [(town, fov) for town in ("suburb", "harbour") for fov in (360.0, 180.0, 70.0)]
+
+
+def test_a_table_of_pairs_is_named_by_its_folder():
+    titles = [t.title for t in trials_of([evaluation(data="pairs:data/my-city/pairs.csv"),
+                                          evaluation(data="pairs:data/other.csv")])]  # fmt: skip
+    assert titles == ["my-city", "other"]

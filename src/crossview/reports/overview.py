@@ -18,15 +18,20 @@ _MOST_VERDICTS = 8
 
 def overview(trials: Sequence[Trial], compared: Compared) -> list[Html]:
     """Verdicts, then R@1 of every run on every test."""
-    verdicts = [text for trial, found in compared for text in _verdicts(trial, found)]
+    known = {id(trial): found for trial, found in compared}
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.title, []).append(trial)
+    verdicts = [text for same in groups.values() for text in _verdicts(same, known[id(same[0])])]
     items = [tag("li", text, class_="told") for text in verdicts[:_MOST_VERDICTS]]
     left = len(verdicts) - len(items)
     more = tag("li", f"{left} more below.", class_="muted") if left > 0 else None
     return [tag("ul", items, more, class_="verdicts"), _matrix(trials)]
 
 
-def _verdicts(trial: Trial, found: Sequence[Comparison]) -> list[list[Child]]:
-    """The leader's R@1, and whether it is ahead of the next."""
+def _verdicts(trials: Sequence[Trial], found: Sequence[Comparison]) -> list[list[Child]]:
+    """The leader's R@1 on the first of the trials of one data set, its lead, and the others."""
+    trial, *others = trials
     ranked = sorted(_comparable(trial), key=lambda r: -r.figures[_MAIN].value)
     if not ranked:
         return []
@@ -40,7 +45,18 @@ def _verdicts(trial: Trial, found: Sequence[Comparison]) -> list[list[Child]]:
     if len(ranked) > 1:
         pair = {ranked[0].slot, ranked[1].slot}
         told += [_against(c, ranked[0]) for c in found if {c.slot, c.against_slot} == pair]
+    told += [_elsewhere(other, ranked[0]) for other in others]
     return [told]
+
+
+def _elsewhere(trial: Trial, leader: Result) -> str:
+    """What the leader of the first trial reaches under other conditions."""
+    result = next((r for r in trial.results if r.slot == leader.slot), None)
+    figure = result.figures.get(_MAIN) if result else None
+    if result is None or figure is None:
+        return ""
+    off = "".join(f" ({text})" for text in result.conditions.off_protocol)
+    return f" At {trial.conditions.words}: {figure.value:.1f} %{off}."
 
 
 def _against(comparison: Comparison, leader: Result) -> str:

@@ -24,6 +24,7 @@ from crossview.reports.scores import kinds_of_scores, reliability_panel, similar
 from crossview.reports.wording import SECTIONS
 
 PICTURE_BYTES = 8_000_000  # of all galleries together
+_NARROW = 3  # runs whose matrix fits into half the width
 _MARK = Html(
     '<svg viewBox="0 0 32 32" aria-hidden="true">'
     '<rect x="1" y="1" width="30" height="30" rx="7" class="mark-ground"/>'
@@ -77,7 +78,9 @@ def _sections(
     tables = [part for trial in trials for part in comparison(trial)]
     yield Section("results", tables, tuple((trial.key, trial.name) for trial in trials))
     matrices = [differences_matrix(trial, found) for trial, found in compared if found]
-    yield Section("differences", [tag("div", matrices, class_="matrices")] if matrices else [])
+    wide = max(len(trial.results) for trial in trials) > _NARROW
+    box = tag("div", matrices, class_="matrices wide" if wide else "matrices")
+    yield Section("differences", [box] if matrices else [])
     yield from _chart_sections(trials)
     budget = Budget(PICTURE_BYTES)
     shown = [(trial, result) for trial in _leading(trials) for result in trial.results]

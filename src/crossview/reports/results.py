@@ -111,7 +111,7 @@ def open_records(paths: Iterable[str | Path]) -> list[Evaluation]:
 
 
 def trials_of(evaluations: Sequence[Evaluation]) -> list[Trial]:
-    """Sort records into tests, in the order in which they first appear.
+    """Sort records into trials: data sets as they first appear, the widest view first.
 
     Runs keep one slot through the whole report. On a benchmark, runs that are known to be trained
     on other data form a trial of their own, because published figures are compared by it; what was
@@ -123,8 +123,16 @@ def trials_of(evaluations: Sequence[Evaluation]) -> list[Trial]:
         first, conditions = together[0], conditions_of(together[0])
         result = Result(first.label, slots[first.label], conditions, tuple(together))
         groups.setdefault(_question(first), []).append(result)
-    parts = [part for results in groups.values() for part in _by_training(results)]
+    titles = list(dict.fromkeys(_title(e) for e in evaluations))
+    ordered = sorted(groups.values(), key=lambda group: _place(group[0], titles))
+    parts = [part for results in ordered for part in _by_training(results)]
     return [_test(number, part) for number, part in enumerate(parts, 1)]
+
+
+def _place(result: Result, titles: Sequence[str]) -> tuple[object, ...]:
+    """Where its trial stands: by data set, clean before damaged, aligned first, wide first."""
+    c = result.conditions
+    return (titles.index(_title(result.first)), c.corruption, c.headings, -(c.fov_deg or 0.0))
 
 
 def _same(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:

@@ -76,10 +76,10 @@ def place_table(trial: Trial) -> Table | None:
 def _table(columns: Sequence[str], lines: Iterable[Line]) -> Table:
     chosen = [
         replace(line, cells={c: line.cells[c] for c in columns if c in line.cells})
-        for line in lines
+        for line in sorted(lines, key=_leading)
     ]
     kept = [line for line in chosen if line.cells]
-    same = sorted((line for line in kept if not line.differs), key=_leading)
+    same = [line for line in kept if not line.differs]
     apart = sorted((line for line in kept if line.differs), key=lambda line: len(line.differs))
     best = {column: _best(column, same) for column in columns}
     marked = [
@@ -91,7 +91,7 @@ def _table(columns: Sequence[str], lines: Iterable[Line]) -> Table:
 
 
 def _leading(line: Line) -> float:
-    """Rows by R@1, the best first; rows of tables without it stay in their order."""
+    """Rows by R@1, the best first, in tables of other figures too; rows without it come last."""
     return -line.cells[RANKS[0]].value if RANKS[0] in line.cells else 0.0
 
 
