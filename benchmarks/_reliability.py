@@ -20,7 +20,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
     for column, (part, title) in enumerate(PARTS.items()):
         upper, lower = axes[0][column], axes[1][column]
         for colour, (kind, told) in zip(COLOURS, found[part].items(), strict=False):
-            stated, true, count = zip(*told["reliability"], strict=True)
+            stated, true, _ = zip(*told["reliability"], strict=True)
             error = told["calibration_error"]
             label = f"{kind}: n {told['n']}, error {error:.3f}"
             upper.plot(stated, true, "o-", color=colour, markersize=4, label=label)

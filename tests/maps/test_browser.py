@@ -3,12 +3,15 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from tests.maps.fakes import HOSTILE, answer, answers_of, photo_pixels, place
 from tests.maps.pages import Page
 
 from crossview.maps.page import write_map
+from crossview.retrieval.places import Area, Confidence
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -66,3 +69,22 @@ def test_a_page_without_places_opens_too(opened, given):
     page = opened(given)
     assert classes(page, "pin") == []
     assert ("No photo was located." if not given else "No place was found") in page.text
+
+
+def test_the_area_of_a_calibrated_answer_is_outlined_and_explained(index, opened):
+    (given,) = answers_of(index, 1)
+    rows = np.arange(3)
+    area = Area(
+        coverage=0.9, rows=rows, km2=0.0012, share=0.1, lat=index.lat[rows], lon=index.lon[rows],
+        cell_m=index.manifest.stride_m, up_bearing_deg=0.0,
+    )  # fmt: skip
+    known = Confidence(
+        elsewhere=0.02, refused=False, false_reject=0.05, areas=(area,), kind="panoramas", n=99,
+        date="2026-11-21",
+    )  # fmt: skip
+    page = opened([replace(given, confidence=known)])
+    drawn = [a for tag, a in page.elements if tag == "path" and a.get("stroke") == "#8ef0a0"]
+    assert len(drawn) == 1
+    assert "M" in drawn[0]["d"]
+    assert "holds the actual place of 90 % of photos" in page.text
+    assert "Calibrated on 99 panoramas of this region" in page.text

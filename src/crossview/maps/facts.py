@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crossview.maps.outline import outlines
 from crossview.maps.records import answer_record, place_record
 from crossview.maps.wording import printable, stands_out
 from crossview.retrieval.places import Answer, Place
@@ -17,13 +18,24 @@ if TYPE_CHECKING:
     from crossview.retrieval.index import Index
 
 _CORNER_DIGITS = 7
+_MOST_CORNERS = 3000  # of an outline: 100 kB
 
 
 def photo_record(answer: Answer, name: str) -> dict[str, Any]:
     """One picture: its facts, its places with the corners of their windows; no path, no hash."""
     record = {k: v for k, v in answer_record(answer).items() if k != "sha256"}
     places = [_place(place, answer) for place in answer.places]
-    return {**record, "photo": name, "stands_out": stands_out(answer), "places": places}
+    record |= {"photo": name, "stands_out": stands_out(answer), "places": places}
+    return {**record, "outline": _outline(answer)} if answer.confidence else record
+
+
+def _outline(answer: Answer) -> list[list[list[tuple[float, float]]]]:
+    """The smallest area as polygons of [latitude, longitude]; none if it is too ragged to draw."""
+    areas = answer.confidence.areas if answer.confidence else ()
+    polygons = outlines(areas[0]) if areas else []
+    if sum(len(ring) for polygon in polygons for ring in polygon) > _MOST_CORNERS:
+        return []
+    return [[[(lat, lon) for lon, lat in ring] for ring in polygon] for polygon in polygons]
 
 
 def _place(place: Place, answer: Answer) -> dict[str, Any]:

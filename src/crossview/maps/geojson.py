@@ -8,14 +8,17 @@ from typing import Any
 
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon
-from crossview.maps.records import answer_record, place_record, point_record
+from crossview.maps.outline import outlines
+from crossview.maps.records import answer_record, area_record, place_record, point_record
 from crossview.retrieval.places import Answer, Place
 
 Ring = list[tuple[float, float]]
 
 
 def to_geojson(answers: Iterable[Answer], *, footprints: bool = False) -> str:
-    """All places of all answers; property ``role`` is "place", "truth" or "footprint".
+    """All places of all answers; property ``role`` is "place", "truth", "area" or "footprint".
+
+    An area, of answers from a calibrated index, holds the truth with the ``coverage`` it names.
 
     ``footprints`` adds the outline of each place's best window as a polygon of its own.
     """
@@ -34,6 +37,10 @@ def _features(answer: Answer, footprints: bool) -> Iterator[dict[str, Any]]:
             yield _feature(_outline(place.footprint), outline)
     if answer.truth is not None:
         yield _feature(_point(answer.truth), {"role": "truth", "photo": about["photo"]})
+    for area in answer.confidence.areas if answer.confidence else ():
+        if polygons := outlines(area):
+            known = {"role": "area", "photo": about["photo"], **area_record(area)}
+            yield _feature({"type": "MultiPolygon", "coordinates": polygons}, known)
 
 
 def _properties(place: Place, truth: LatLon | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, distance_m
 from crossview.maps.wording import confidence, printable
-from crossview.retrieval.places import Answer, Confidence, Place
+from crossview.retrieval.places import Answer, Area, Confidence, Place
 
 _DEGREE_DIGITS = 7  # 1 cm
 
@@ -39,13 +39,19 @@ def confidence_record(known: Confidence) -> dict[str, Any]:
         "elsewhere": round(known.elsewhere, 4),
         "refused": known.refused,
         "false_reject": known.false_reject,
-        "areas": [
-            {"coverage": area.coverage, "km2": round(area.km2, 6), "share": round(area.share, 6)}
-            for area in known.areas
-        ],
+        "areas": [area_record(area) for area in known.areas],
         "kind": known.kind,
         "n": known.n,
         "date": known.date,
+    }
+
+
+def area_record(area: Area) -> dict[str, Any]:
+    """How often such an area holds the truth, its size, and its share of the region."""
+    return {
+        "coverage": area.coverage,
+        "km2": round(area.km2, 6),
+        "share": round(area.share, 6),
     }
 
 

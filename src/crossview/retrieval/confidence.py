@@ -75,5 +75,13 @@ def areas(index: Index, answer: Answer, fit: Fit) -> Iterator[Area]:
     searched = int(np.isfinite(scores).sum())
     for reach in fit.reaches:
         rows = np.flatnonzero(below_best <= reach.below_best)  # not where it is NaN
-        km2 = len(rows) * (index.manifest.stride_m / 1000.0) ** 2
-        yield Area(coverage=reach.coverage, rows=rows, km2=km2, share=len(rows) / searched)
+        yield Area(
+            coverage=reach.coverage,
+            rows=rows,
+            km2=len(rows) * (index.manifest.stride_m / 1000.0) ** 2,
+            share=len(rows) / searched,
+            lat=index.lat[rows],
+            lon=index.lon[rows],
+            cell_m=index.manifest.stride_m,
+            up_bearing_deg=float(np.median(index.up_bearing_deg[rows])),
+        )

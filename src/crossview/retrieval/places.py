@@ -32,6 +32,10 @@ class Area:
     rows: NDArray[np.int64]  # windows whose stride cells it is made of
     km2: float
     share: float  # of all cells that were searched
+    lat: NDArray[np.float64]  # of the cells' middles
+    lon: NDArray[np.float64]
+    cell_m: float  # side of a cell
+    up_bearing_deg: float  # of the cells' grid
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

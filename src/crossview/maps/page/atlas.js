@@ -91,12 +91,24 @@ function addTruth(photo) {
   L.marker(at, { icon, title: "Actual place", keyboard: false, zIndexOffset: 400 }).addTo(marks);
 }
 
+// Where the truth lies with the coverage that the index was calibrated for.
+function addOutline(photo) {
+  if (!photo.outline || !photo.outline.length) return;
+  const shared = { interactive: false, lineJoin: "round" };
+  L.polygon(photo.outline, { ...shared, fill: false, color: "#0b0f14", opacity: 0.5, weight: 4 })
+    .addTo(marks);
+  L.polygon(photo.outline, {
+    ...shared, color: "#8ef0a0", weight: 1.75, fillColor: "#8ef0a0", fillOpacity: 0.1,
+  }).addTo(marks);
+}
+
 function drawPhoto() {
   const photo = currentPhoto();
   marks.clearLayers();
   pins.length = 0;
   if (!photo) return;
   if (photo.truth) addTruth(photo);
+  addOutline(photo);
   photo.places.map((place, index) => [place, index]).reverse().forEach((pair) => addPin(...pair));
   heat.show(heatLevels(photo.heat));
   drawView();

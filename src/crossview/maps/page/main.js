@@ -37,7 +37,14 @@ function legendRow(symbol, text) {
   return el("li", {}, symbol, el("span", {}, text));
 }
 
+// The coverage of the outlines, if the index is calibrated for any of the photos.
+function outlineCoverage() {
+  const found = facts.photos.find((photo) => photo.outline && photo.outline.length);
+  return found ? found.calibrated.areas[0].coverage : null;
+}
+
 function drawLegend() {
+  const area = outlineCoverage();
   const stops = HEAT_STOPS.map(([level, r, g, b]) => `rgb(${r} ${g} ${b}) ${100 * level}%`);
   const bar = el("i", { class: "ramp", style: `background:linear-gradient(90deg,${stops})` });
   byId("legend").replaceChildren(
@@ -45,7 +52,9 @@ function drawLegend() {
     el("ul", {},
       legendRow(el("i", { class: "key pin-key" }), "place, by rank"),
       known ? legendRow(el("i", { class: "key truth-key" }), "actual place") : "",
-      legendRow(el("i", { class: "key view-key" }), "its window and view")));
+      legendRow(el("i", { class: "key view-key" }), "its window and view"),
+      area === null ? "" : legendRow(el("i", { class: "key area-key" }),
+        `holds the actual place of ${percent(area)} of photos`)));
 }
 
 function drawAbout() {
@@ -74,7 +83,9 @@ function drawHelp() {
       "this photo's median score (dark) to its best (bright). Pins are places: neighbouring ",
       "windows merged, best first. Move the pointer over the photo to see where a column looks."),
     el("p", {}, "A place \u201cstands out\u201d when it leads the second one by more than three ",
-      "times the lead that chance gives. That is a rule of thumb and no probability."),
+      "times the lead that chance gives. That is a rule of thumb and no probability. Where the ",
+      "index was calibrated, it is likelier right than not; the green outline then holds the ",
+      "actual place as often as the legend says."),
     el("dl", { class: "keys" }, KEYS.map(([key, text]) =>
       el("div", {}, el("dt", {}, el("kbd", {}, key)), el("dd", {}, text)))),
     el("form", { method: "dialog" }, el("button", { class: "primary" }, "Close")));

@@ -1,0 +1,78 @@
+"""The outline of an area made of cells, as polygons that GeoJSON and the map page can draw."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.geo.points import LatLon, moved
+from crossview.retrieval.places import Area
+
+Point = tuple[float, float]  # longitude, latitude
+Polygon = list[list[Point]]  # the outer ring, then holes; closed
+
+_DIGITS = 7  # 1 cm
+
+
+def outlines(area: Area) -> list[Polygon]:
+    """Polygons around the cells of an area, which join where cells share a side.
+
+    Outer rings run counter-clockwise, holes clockwise (RFC 7946). Corners are those of a square
+    grid about the area's middle, within half a cell of the truth up to 5 km from there. An area
+    that crosses the antimeridian has no outline: the list is empty.
+    """
+    if not len(area.rows) or np.ptp(area.lon) > 180.0:
+        return []
+    from rasterio import features  # GDAL: 0.2 s that only an area should pay
+
+    middle = LatLon(float(area.lat.mean()), float(area.lon.mean()))
+    column, row = _lattice(area, middle)
+    mask = np.zeros((row.max() - row.min() + 1, column.max() - column.min() + 1), np.uint8)
+    mask[row - row.min(), column - column.min()] = 1
+    corner = (column.min() - 0.5, row.min() - 0.5)
+    shapes = features.shapes(mask, mask=mask.astype(bool), connectivity=4)
+    return [_placed(shape, corner, area) for shape, _ in shapes]
+
+
+def _lattice(area: Area, middle: LatLon) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Column and row (down) of each cell in the grid that their bearing of up spans."""
+    unit = moved(middle, east_m=1.0, north_m=1.0)
+    east = (area.lon - middle.lon) / (unit.lon - middle.lon)
+    north = (area.lat - middle.lat) / (unit.lat - middle.lat)
+    turn = math.radians(area.up_bearing_deg)
+    right = east * math.cos(turn) - north * math.sin(turn)
+    up = east * math.sin(turn) + north * math.cos(turn)
+    right, up = right - right[0], up - up[0]  # the first cell lies on the grid
+    column, row = np.rint(right / area.cell_m), np.rint(-up / area.cell_m)
+    return column.astype(np.int64), row.astype(np.int64)
+
+
+def _placed(shape: dict[str, Any], corner: tuple[float, float], area: Area) -> Polygon:
+    """Rings in cells as rings of longitude and latitude."""
+    rings = [
+        [_point(corner[0] + x, corner[1] + y, area) for x, y in ring]
+        for ring in shape["coordinates"]
+    ]
+    return [_turned(ring, outer=number == 0) for number, ring in enumerate(rings)]
+
+
+def _point(column: float, row: float, area: Area) -> Point:
+    """A corner of the grid whose cell (0, 0) is the area's first."""
+    turn = math.radians(area.up_bearing_deg)
+    right, up = column * area.cell_m, -row * area.cell_m
+    at = moved(
+        LatLon(float(area.lat[0]), float(area.lon[0])),
+        east_m=right * math.cos(turn) + up * math.sin(turn),
+        north_m=up * math.cos(turn) - right * math.sin(turn),
+    )
+    return round(at.lon, _DIGITS), round(at.lat, _DIGITS)
+
+
+def _turned(ring: list[Point], *, outer: bool) -> list[Point]:
+    """The ring in the direction that its role asks for."""
+    twice = sum(a[0] * b[1] - b[0] * a[1] for a, b in pairwise(ring))
+    return ring if (twice > 0.0) == outer else ring[::-1]
