@@ -31,6 +31,7 @@ class Config:
 
     backbone: str = "convnext_base.fb_in22k_ft_in1k_384"
     weights: str = "hub"  # ImageNet; "none" or a file
+    architecture: str = "pooled"  # "geodtr-plus": its masks on two trunks (fixed sizes)
     separate: bool = False  # an encoder for each view: vision transformers
     representation: str = "narrow"  # "padded" for networks of one width
     aerial_px: int = 384

@@ -18,7 +18,7 @@ from crossview.pairs.batch import Batch, Views
 from crossview.pairs.moment import Moment
 from crossview.pairs.table import PairTable
 from crossview.parts.curriculum import SHAPES, Course
-from crossview.parts.encoders import pair_network, takes_any_width, together
+from crossview.parts.encoders import masked_network, pair_network, takes_any_width, together
 from crossview.parts.losses.dual import AERIAL, AERIAL_2, GROUND, GROUND_2
 from crossview.parts.samplers.neighbours import Neighbours, nearest_places, neighbour_batches
 from crossview.parts.samplers.shuffled import shuffled
@@ -26,6 +26,7 @@ from crossview.views.spec import ViewSpec
 
 C = TypeVar("C")
 MINE_FROM = ("pass", "epoch")
+ARCHITECTURES = ("pooled", "geodtr-plus")
 
 
 def views_of(config: Any, *, headings: str, fov_deg: tuple[float, float]) -> Views:
@@ -59,13 +60,17 @@ def views_of(config: Any, *, headings: str, fov_deg: tuple[float, float]) -> Vie
 def network_of(config: Any) -> nn.Module:
     """The network that ``backbone``, ``weights`` and ``separate`` name, for the Config's sizes.
 
-    Raises InvalidValue where narrow pictures would be fed to a network of fixed width.
+    ``architecture`` "geodtr-plus" puts GeoDTR+'s masks on two trunks instead. Raises InvalidValue
+    where narrow pictures would be fed to a network of fixed width.
     """
-    if config.representation == "narrow" and not takes_any_width(config.backbone):
+    masked = config.architecture == "geodtr-plus"
+    if config.representation == "narrow" and (masked or not takes_any_width(config.backbone)):
         raise InvalidValue(
-            f"{config.backbone} takes pictures of one width only, and narrow ones differ.\n"
-            "Use representation=padded (and separate=true)."
+            f"{config.architecture} {config.backbone} takes pictures of one width only, and narrow "
+            "ones differ.\nUse representation=padded (and separate=true for a transformer)."
         )
+    if masked:
+        return masked_network(config.backbone, config.weights, config.ground_px, config.aerial_px)
     return pair_network(
         config.backbone,
         config.weights,
@@ -87,6 +92,10 @@ def check_fields(config: Any) -> None:
         raise InvalidValue(
             f"no course {config.course!r} by {config.course_by!r}.\n"
             f"Courses: {', '.join(SHAPES)}; by epoch or batch."
+        )
+    if config.architecture not in ARCHITECTURES:
+        raise InvalidValue(
+            f"no architecture {config.architecture!r}; known: {', '.join(ARCHITECTURES)}."
         )
     if config.mine_from not in MINE_FROM:
         raise InvalidValue(f"mine_from must be pass or epoch, got {config.mine_from!r}.")

@@ -119,7 +119,7 @@ def together(branch: nn.Module, *images: Tensor) -> list[Tensor]:
 
 def _size_setting(name: str, size: Size) -> dict[str, Size]:
     """The size as a setting of timm, for the families of networks that are built for one."""
-    fixed = name.startswith(("vit_", "deit", "eva", "swin", "beit"))
+    fixed = name.startswith(("vit_", "test_vit", "deit", "eva", "swin", "beit"))
     return {"img_size": size} if fixed else {}
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from crossview.errors import UnknownName
-from crossview.studies import geodtr
+from crossview.studies import geodtr, singeo
 from crossview.studies.definitions import Study
 
-STUDIES: dict[str, Study] = {study.name: study for study in (*geodtr.STUDIES,)}
+STUDIES: dict[str, Study] = {study.name: study for study in (*geodtr.STUDIES, *singeo.STUDIES)}
 
 
 def study(name: str) -> Study:

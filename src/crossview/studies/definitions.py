@@ -37,6 +37,7 @@ class Study:
     towns: Mapping[str, Any]
     against: tuple[tuple[str, str], ...] = ()
     fovs_deg: tuple[float, ...] = (360.0,)
+    headings: str = ""  # "unknown": panoramas are turned at random when tested, whatever is trained
     source: str = ""  # where the published figures are from
 
     def __post_init__(self) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from crossview import wiring
-from crossview.pairs.batch import Batch
 from crossview.studies.areas import published_settings
 from crossview.studies.definitions import Row, Study
-from crossview.training.checks import example_batch
+from crossview.training.checks import copies, example_batch
 from crossview.training.setup import build_without_weights
 
 
@@ -51,7 +50,7 @@ def _one(row: Row, page: Any, config: Any) -> Rehearsed:
     begun = time.perf_counter()
     model = build_without_weights(page, config).train()
     views = page.views(config)
-    batch = _with_copies(example_batch(views, torch.device("cpu")), config)
+    batch = example_batch(views, torch.device("cpu"), copies(page, config))
     losses = page.objective(model, batch, config)
     torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
@@ -66,11 +65,3 @@ def _one(row: Row, page: Any, config: Any) -> Rehearsed:
         losses={name: round(value.item(), 4) for name, value in losses.items()},
         seconds=round(time.perf_counter() - begun, 1),
     )
-
-
-def _with_copies(batch: Batch, config: Any) -> Batch:
-    """Two copies where the method makes two; turned, so that they are no twins."""
-    if not getattr(config, "chsg", False):
-        return batch
-    other = replace(batch, ground=batch.ground.flip(3), aerial=batch.aerial.flip(3))
-    return replace(batch, more=(other,))

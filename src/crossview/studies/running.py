@@ -122,13 +122,23 @@ def _tests(
     for name, table in areas.tests.items():
         config = replace(request.config, **areas.settings.get(name, {}))
         views = request.page.load().views(config)
+        if study.headings:
+            views = replace(views, headings_seen=study.headings)
         source = Files(table, views)
         reader = replace(session.reader, table=table, source=source, views=views, page=None)
         reader = replace(reader, config={}, places=table.places(), span=None)
         for fov in study.fovs_deg:
             label = name if fov == 360.0 else f"{name}, {fov:g} degrees"
             found[label] = _figures(state, table, reader, request.workers, fov)
+        if len(study.fovs_deg) > 1:
+            labels = [label for label in found if label.partition(",")[0] == name]
+            found[f"{name}, mean"] = _mean([found[label] for label in labels])
     return found
+
+
+def _mean(tests: list[dict[str, float]]) -> dict[str, float]:
+    """Of every figure, over fields of view."""
+    return {key: round(float(np.mean([test[key] for test in tests])), 4) for key in tests[0]}
 
 
 def _figures(
