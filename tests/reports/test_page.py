@@ -116,7 +116,7 @@ def test_every_chart_says_in_words_what_it_shows(page):
 def test_galleries_show_the_query_and_two_tiles(page):
     cards = [a for _, a in page.found if a.get("class") == "card"]
     pictures = [a for name, a in page.found if name == "img"]
-    assert len(cards) == 2 * 2 * 3 * 4  # towns, runs, kinds, cards
+    assert len(cards) == 2 * 2 * 2 * 3 * 4  # towns, views, runs, kinds, cards
     assert len(pictures) == 3 * len(cards)
 
 

@@ -55,7 +55,7 @@ def _panel(trial: Trial, result: Result, area: _Area, number: int, areas: int) -
     thinned = f", {len(near)} of {area.total:,} drawn" if area.total > len(near) else ""
     where = f" · area {number}" if areas > 1 else ""
     note = f"{share:.0f} % within {WITHIN_M:g} m; n = {area.total:,}{thinned}."
-    title = f"{result.label} · {trial.title}{where}"
+    title = f"{result.label} · {trial.name}{where}"
     return Panel(drawn(draw, f"Map of errors, {title}. {note}", (380, 320)), title, note)
 
 

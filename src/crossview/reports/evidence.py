@@ -30,8 +30,9 @@ def differences_matrix(trial: Trial, found: Sequence[Comparison]) -> Html:
     results = [r for r in trial.results if not r.conditions.off_protocol]
     known = {(c.slot, c.against_slot): (c, 1.0) for c in found}
     known |= {(c.against_slot, c.slot): (c, -1.0) for c in found}
+    named = [(swatch(r.slot), tag("span", r.label)) for r in results]
     head = [tag("th", "row minus column", scope="col"),
-            *(tag("th", swatch(r.slot), f" {r.label}", scope="col") for r in results)]  # fmt: skip
+            *(tag("th", name, scope="col") for name in named)]  # fmt: skip
     rows = [
         tag("tr", tag("th", tag("span", swatch(a.slot), a.label, class_="name"), scope="row"),
             [_difference(known.get((a.slot, b.slot)), a is b) for b in results])
@@ -40,14 +41,13 @@ def differences_matrix(trial: Trial, found: Sequence[Comparison]) -> Html:
     units = sorted({f"{c.n:,} {c.over.split(',')[0]}" for c in found})
     least = max(c.detectable for c in found)
     caption = (
-        f"{trial.name}: difference of R@1 in points over {' or '.join(units)}, 95 % interval, and "
-        "p of the paired test, corrected for all comparisons on this page (Holm). Coloured: p < "
-        f"0.05. Grey: may be chance; a true difference of {least:.1f} points would have been "
+        f"Over {' or '.join(units)}. A true difference of {least:.1f} points would have been "
         "noticed in four of five such studies."
     )
     table = tag("table", tag("caption", caption), tag("thead", tag("tr", head)),
                 tag("tbody", rows), class_="matrix")  # fmt: skip
-    return tag("div", table, class_="scroll", tabindex="0")
+    title = tag("h4", trial.name)
+    return tag("div", title, tag("div", table, class_="scroll", tabindex="0"))
 
 
 def _difference(known: tuple[Comparison, float] | None, same: bool) -> Html:
@@ -63,7 +63,7 @@ def _difference(known: tuple[Comparison, float] | None, same: bool) -> Html:
     ]
     if not comparison.sure:
         return tag("td", shown, class_="unsure")
-    tone, share = ("more" if value > 0 else "less"), min(55.0, 12.0 + abs(value))
+    tone, share = ("more" if value > 0 else "less"), min(40.0, 10.0 + abs(value))
     style = f"--tone: var(--{tone}); --share: {share:.0f}%"
     return tag("td", shown, class_="tint", style=style)
 

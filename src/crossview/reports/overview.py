@@ -78,8 +78,8 @@ def chance_in_words(trial: Trial) -> str:
 
 
 def points(value: float) -> str:
-    """A difference with its sign, and a real minus."""
-    return f"{value:+.1f}".replace("-", "−")
+    """A difference with its sign, and a real minus; what rounds to nothing has no sign."""
+    return "0.0" if abs(value) < 0.05 else f"{value:+.1f}".replace("-", "−")
 
 
 def p_in_words(p: float) -> str:

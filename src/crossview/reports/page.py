@@ -90,8 +90,11 @@ def _sections(
 
 
 def _leading(trials: Sequence[Trial]) -> list[Trial]:
-    """The first test of each data set: what is large is shown for it alone."""
-    return list({trial.title: trial for trial in reversed(trials)}.values())[::-1]
+    """The widest and the narrowest view of each data set: what is large is shown for them alone."""
+    first = {trial.title: trial for trial in reversed(trials)}
+    last = {trial.title: trial for trial in trials}
+    ends = {first[trial.title].key for trial in trials} | {t.key for t in last.values()}
+    return [trial for trial in trials if trial.key in ends]
 
 
 def _chart_sections(trials: Sequence[Trial]) -> Iterable[Section]:
