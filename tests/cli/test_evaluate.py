@@ -61,7 +61,7 @@ def test_a_grid_writes_a_record_per_cell_and_marks_what_was_not_trained_for(type
     assert code == 0
     records = read_all(tmp_path / "out")
     assert len(records) == 6
-    assert "2 seeds" in out
+    assert "mean of 2 seeds" in out
     marks = {r.protocol.fov_deg: bool(r.protocol.off_protocol) for r in records}
     assert marks == {360.0: False, 90.0: True, None: True}
     assert "NOT COMPARABLE: not trained for a field of view of 90 degrees (seen: 360)" in out
@@ -72,6 +72,15 @@ def test_corruptions_are_cells_of_the_grid(typed, model, tmp_path):
     assert code == 0
     found = {r.protocol.corruption for r in read_all(tmp_path / "out")}
     assert found == {"", "noise 5", "fog 1"}
+
+
+def test_hard_samples_are_scored_beside_the_queries_themselves(typed, model, tmp_path):
+    code, _, _ = typed(model, "--hard-samples", "--headings", "aligned", "--workers", 0)
+    assert code == 0
+    queries = Evaluation.read(tmp_path / "out").queries
+    assert (queries.mirrored_score != queries.true_score).any()
+    assert (queries.rotated_score != queries.true_score).any()
+    assert np.isfinite(queries.mirrored_score).all()
 
 
 def test_another_representation_is_refused_unless_told_and_then_marked(typed, model, tmp_path):

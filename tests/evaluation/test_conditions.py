@@ -83,6 +83,15 @@ def test_turns_are_drawn_by_the_id_and_the_seed_and_cover_the_circle():
     assert np.ptp(near) > 30
 
 
+def test_hard_samples_show_another_layout_of_the_same_part():
+    condition = Condition(fov_deg=90.0, within_deg=0.0)
+    straight = azimuths(shown(asked(), WIDE, condition)[0])
+    mirrored = azimuths(shown(asked(), WIDE, replace(condition, change="mirrored"))[0])
+    turned = azimuths(shown(asked(), WIDE, replace(condition, change="turned"))[0])
+    assert mirrored.tolist() == straight[::-1].tolist()
+    assert turned.tolist() == (straight + 90).tolist()
+
+
 def test_any_field_of_view_is_drawn_per_query():
     widths = [shown(asked(str(n)), WIDE, Condition(fov_deg=None))[1] for n in range(100)]
     assert min(widths) >= ANY_FOV_DEG[0]

@@ -25,6 +25,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
     corrupt: Annotated[
         list[str] | None, typer.Option(help="NAME or NAME:SEVERITY of ground pictures.")
     ] = None,
+    hard_samples: Annotated[
+        bool, typer.Option("--hard-samples", help="Also score mirrored and turned queries.")
+    ] = False,
     representation: Annotated[
         str, typer.Option(help="narrow or padded, instead of the model's.")
     ] = "",
@@ -81,6 +84,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
         headings=headings,
         seeds=seeds,
         corrupt=tuple(corrupt or ()),
+        hard_samples=hard_samples,
         representation=representation,
         off_protocol=off_protocol,
         page=method,

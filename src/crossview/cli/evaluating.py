@@ -35,6 +35,7 @@ class Request:
     headings: str = ""  # the model's
     seeds: int = 1
     corrupt: tuple[str, ...] = ()
+    hard_samples: bool = False
     representation: str = ""  # the model's
     off_protocol: bool = False
     page: Path | None = None
@@ -51,7 +52,7 @@ class Request:
 def evaluate_model(request: Request, model: str) -> None:
     """Embed the split's pictures under every condition, write a record each, print figures."""
     from crossview.evaluation.conditions import conditions_of
-    from crossview.evaluation.grid import measured
+    from crossview.evaluation.grid import measured, with_hard_samples
 
     require(request.batch >= 1, f"--batch must be at least 1, got {request.batch}.")
     require(request.decoding in ("exact", "fast"), "--decoding takes exact or fast.")
@@ -59,15 +60,15 @@ def evaluate_model(request: Request, model: str) -> None:
     headings = request.headings or subject.info.headings_seen
     conditions = conditions_of(request.fov, headings, request.seeds, list(request.corrupt))
     table = _table(request, check_files=not request.skip_unreadable)
-    embedded = _embedded(request, table, embedder, conditions)
+    shown = with_hard_samples(conditions) if request.hard_samples else conditions
+    embedded = _embedded(request, table, embedder, shown)
     records = []
     for condition, record in measured(subject, embedded):
         _write(request, record, condition.folder if len(conditions) > 1 else "")
         records.append(record)
-        telling.tell(record)
+    telling.tell(records)
     for text in subject.warnings:
         console.warn(text)
-    telling.tell_seeds(records)
 
 
 def folder_name(data: str) -> str:
@@ -101,7 +102,7 @@ def evaluate_elsewhere(
     )
     record = record_of(task, answers, about)
     _write(request, record, "")
-    telling.tell(record)
+    telling.tell([record])
     for text in warnings:
         console.warn(text)
 

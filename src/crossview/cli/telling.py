@@ -2,52 +2,82 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from crossview.cli import console
 
 if TYPE_CHECKING:
-    from crossview.evaluation.record import Evaluation
+    from crossview.evaluation.record import Evaluation, Protocol
+
+COLUMNS = ("R@1", "R@5", "R@10", "R@1%", "hit rate", "AP", "median error m", "within 25 m")
 
 
-def tell(record: Evaluation) -> None:
-    """One block: what was measured, then a line per figure."""
-    protocol = record.protocol
-    fov = "drawn" if protocol.fov_deg is None else f"{protocol.fov_deg:g} degrees"
-    facts = [f"field of view {fov}", f"headings {protocol.headings}", protocol.representation]
-    if protocol.headings == "as given":
-        facts = ["as given"]
-    facts += [protocol.relation, *filter(None, [protocol.corruption])]
+def tell(records: Sequence[Evaluation]) -> None:
+    """One record: a line per figure with its interval; several: a row each, then means of seeds."""
+    first = records[0]
     lines = [
-        f"{record.label} on {record.data}, split {record.split}",
-        f"  {'; '.join(facts)}",
-        f"  {len(record.queries.ids)} queries, {len(record.references.ids)} references; R@1% is "
-        f"R@{record.k_at_1_percent}",
+        f"{first.label} on {first.data}, split {first.split}",
+        f"  {len(first.queries.ids)} queries, {len(first.references.ids)} references; R@1% is "
+        f"R@{first.k_at_1_percent}; {first.protocol.relation}",
     ]
-    if record.skipped:
-        lines.append(f"  {record.skipped} queries left out: pictures that cannot be read")
-    lines += [f"  NOT COMPARABLE: {text}" for text in protocol.off_protocol]
-    lines += [
-        f"  {f.name:24} {f.value:7.2f} {f.unit:2} [{f.low:.2f}, {f.high:.2f}]  n = {f.n}"
-        for f in record.figures
-    ]
-    console.result("\n".join([*lines, "  in brackets: 95 % intervals over queries, one training"]))
+    if first.skipped:
+        lines.append(f"  {first.skipped} queries left out: pictures that cannot be read")
+    if len(records) == 1:
+        lines += [f"  {_condition(first.protocol)}", *_figures(first)]
+    else:
+        lines += _rows(records)
+    lines += [f"  * {text}" for text in _marks(records)]
+    lines.append("  in brackets: 95 % intervals over queries, one training")
+    console.result("\n".join(lines))
 
 
-def tell_seeds(records: list[Evaluation]) -> None:
-    """The mean over seeds of every cell that has several."""
-    from crossview.evaluation.grid import over_seeds
+def _figures(record: Evaluation) -> Iterator[str]:
+    mark = "*" if record.protocol.off_protocol else " "
+    for f in record.figures:
+        yield f"{mark} {f.name:24} {f.value:7.2f} {f.unit:2} [{f.low:.2f}, {f.high:.2f}]  n = {f.n}"
 
-    cells: dict[Any, list[Evaluation]] = {}
+
+def _rows(records: Sequence[Evaluation]) -> Iterator[str]:
+    names = [name for name in COLUMNS if records[0].figure(name)]
+    width = max(len(_condition(r.protocol)) for r in records) + 10
+    yield "  " + "condition".ljust(width) + "".join(f"{name:>17}" for name in names)
+    by_protocol: dict[Protocol, list[Evaluation]] = {}
     for record in records:
-        cells.setdefault(record.protocol, []).append(record)
-    for protocol, same in cells.items():
-        if len(same) < 2:
-            continue
-        fov = "drawn" if protocol.fov_deg is None else f"{protocol.fov_deg:g} degrees"
-        lines = [f"{fov}, {' '.join(filter(None, [protocol.corruption]))} {len(same)} seeds"]
-        lines += [
-            f"  {f.name:24} {f.value:7.2f} {f.unit:2} [{f.low:.2f}, {f.high:.2f}]  n = {f.n} seeds"
-            for f in over_seeds(same)
-        ]
-        console.result("\n".join(lines))
+        by_protocol.setdefault(record.protocol, []).append(record)
+    for protocol, same in by_protocol.items():
+        mark = "* " if protocol.off_protocol else "  "
+        for record in same:
+            seeds = ", ".join(map(str, record.seeds))
+            name = f"{_condition(protocol)}; seed {seeds}"
+            yield mark + name.ljust(width) + "".join(_cell(record, name) for name in names)
+        if len(same) > 1:
+            cells = "".join(f"{_mean(same, name):>17}" for name in names)
+            yield mark + f"mean of {len(same)} seeds +- spread".ljust(width) + cells
+
+
+def _cell(record: Evaluation, name: str) -> str:
+    figure = record.figure(name)
+    if figure is None:
+        return " " * 17
+    return f"{figure.value:.1f} [{figure.low:.0f}, {figure.high:.0f}]".rjust(17)
+
+
+def _mean(records: Sequence[Evaluation], name: str) -> str:
+    """The mean over seeds, and half of what lies between the lowest and the highest."""
+    values = [figure.value for record in records if (figure := record.figure(name))]
+    return f"{sum(values) / len(values):.1f} +- {(max(values) - min(values)) / 2:.1f}"
+
+
+def _condition(protocol: Protocol) -> str:
+    if protocol.headings == "as given":
+        return "as given"
+    fov = "field of view drawn" if protocol.fov_deg is None else f"{protocol.fov_deg:g} degrees"
+    facts = [fov, f"heading {protocol.headings}", protocol.representation, protocol.corruption]
+    return ", ".join(filter(None, facts))
+
+
+def _marks(records: Sequence[Evaluation]) -> list[str]:
+    """What makes figures not comparable, each once."""
+    texts = [text for record in records for text in record.protocol.off_protocol]
+    return [f"NOT COMPARABLE: {text}" for text in dict.fromkeys(texts)]

@@ -31,6 +31,7 @@ class Condition:
     seed: int = 0
     corruption: str = ""  # "" or a name of views.corruption
     severity: int = 0  # 1 to 5
+    change: str = ""  # "mirrored" or "turned": a hard sample, which shows another layout
 
     @property
     def headings(self) -> str:
@@ -71,12 +72,15 @@ def shown(asked: Asked, spec: ViewSpec, condition: Condition) -> tuple[Pixels, f
     whole = asked.fov_deg >= 360.0 and asked.canvas.shape[1] == spec.width_px
     turn, wanted = _drawn(asked.name, condition)
     canvas = asked.canvas
+    turn += 90.0 if condition.change == "turned" else 0.0
     if whole:
         ahead = asked.ahead_deg if np.isfinite(asked.ahead_deg) else 0.0
         canvas = np.roll(canvas, round((ahead - turn) / 360.0 * spec.width_px), axis=1)
     seen = wanted if np.isnan(asked.fov_deg) else min(wanted, asked.fov_deg)
     if seen < 360.0 and (whole or seen < asked.fov_deg):
         canvas = _kept(canvas, spec, seen)
+    if condition.change == "mirrored":
+        canvas = canvas[:, ::-1]
     if condition.corruption:
         key = zlib.crc32(f"{asked.name}/{condition.weather}".encode())
         rng = np.random.default_rng((condition.seed, key))

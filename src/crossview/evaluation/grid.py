@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from crossview.evaluation.answers import answers_of
 from crossview.evaluation.conditions import Condition, not_trained_for
 from crossview.evaluation.embedding import Embedded
 from crossview.evaluation.measure import About, record_of
-from crossview.evaluation.record import Evaluation, Figure, Protocol
-from crossview.evaluation.spaces import space_of
-from crossview.evaluation.statistics import over_trainings
+from crossview.evaluation.record import Evaluation, Protocol
+from crossview.evaluation.spaces import Ints, Space, space_of
 from crossview.evaluation.task import Rules, Task, skipping, task_of
 from crossview.evaluation.vectors import check_spread
 from crossview.retrieval.model import ModelInfo
+
+HARD_SAMPLES = {"mirrored_score": "mirrored", "rotated_score": "turned"}  # of Queries: change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,23 +41,48 @@ class Subject:
 
 
 def measured(subject: Subject, embedded: Embedded) -> Iterator[tuple[Condition, Evaluation]]:
-    """A record per condition, in the order asked for."""
+    """A record per condition, in the order asked for; hard samples go into that of their own."""
     task = task_of(embedded.table, subject.data, subject.split, subject.rules)
     task = skipping(task, embedded.skipped)
-    references = embedded.references[task.reference_rows]
-    _warn(subject, check_spread(references, "references"))
-    for condition, vectors in embedded.queries.items():
-        _warn(subject, check_spread(vectors, f"queries, {condition.folder}"))
-        seen = embedded.seen_deg[condition][task.query_rows]
-        space = space_of(subject.info.azimuth_bins, vectors[task.query_rows], references, seen)
+    spaces = {
+        condition: space_of(
+            subject.info.azimuth_bins,
+            vectors[task.query_rows],
+            embedded.references[task.reference_rows],
+            embedded.seen_deg[condition][task.query_rows],
+        )
+        for condition, vectors in embedded.queries.items()
+    }
+    _warn(subject, check_spread(embedded.references, "references"))
+    for condition, space in spaces.items():
+        if condition.change:
+            continue
+        _warn(subject, check_spread(embedded.queries[condition], f"queries, {condition.folder}"))
+        answers = answers_of(space, task)
+        changed = {
+            name: _true_scores(spaces[hard], answers.truth)
+            for name, change in HARD_SAMPLES.items()
+            if (hard := replace(condition, change=change)) in spaces
+        }
         about = _about(subject, task, condition)
-        yield condition, record_of(task, answers_of(space, task), about)
+        yield condition, record_of(task, answers, about, changed)
 
 
-def over_seeds(records: list[Evaluation]) -> list[Figure]:
-    """Figures of one cell over its seeds: mean and interval. Not over trainings."""
-    means = [over_trainings(list(same)) for same in zip(*(r.figures for r in records), strict=True)]
-    return [replace(mean, over="seeds of the headings, one training") for mean in means]
+def with_hard_samples(conditions: Sequence[Condition]) -> list[Condition]:
+    """The conditions and, of each, the mirrored picture and the one turned by 90 degrees.
+
+    A picture's own reference does not show their layout (GeoDTR+, Figure 10).
+    """
+    changes = ("", *HARD_SAMPLES.values())
+    return [replace(condition, change=change) for condition in conditions for change in changes]
+
+
+def _true_scores(space: Space, truth: Ints) -> NDArray[np.float32]:
+    """[Q] of the best match; NaN where there is none."""
+    known = np.flatnonzero(truth >= 0)
+    found = np.full(len(truth), np.nan, np.float32)
+    found[known] = space.exact(known, truth[known])
+    return found
 
 
 def _about(subject: Subject, task: Task, condition: Condition) -> About:

@@ -152,11 +152,12 @@ def over_trainings(figures: Sequence[Figure]) -> Figure:
     if len(values) > 1:
         reach = t_quantile(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     mean = float(values.mean())
+    lowest, highest = (0.0, 100.0) if figures[0].unit == "%" else (0.0, math.inf)
     return Figure(
         name=figures[0].name,
         value=mean,
-        low=mean - reach,
-        high=mean + reach,
+        low=float(np.maximum(mean - reach, lowest)),
+        high=float(np.minimum(mean + reach, highest)),
         n=len(values),
         unit=figures[0].unit,
         over="trainings",
