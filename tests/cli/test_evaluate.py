@@ -155,6 +155,16 @@ def test_vectors_of_any_program_are_measured_by_their_ids(typed, elsewhere, tmp_
     assert "as given" in out
 
 
+def test_what_given_vectors_showed_is_told_by_who_gives_them(typed, elsewhere, tmp_path):
+    assert typed(*given(elsewhere), "--fov", "90", "--representation", "padded")[0] == 0
+    protocol = Evaluation.read(tmp_path / "out").protocol
+    assert (protocol.fov_deg, protocol.headings) == (90.0, "unknown")
+    assert protocol.representation == "padded"
+    code, _, err = typed(*given(elsewhere), "--fov", "90,70")
+    assert code == 2
+    assert "one field of view" in err
+
+
 def test_vectors_without_ids_are_in_the_order_of_the_list(typed, tmp_path):
     vectors = np.random.default_rng(1).normal(size=(PLACES, 8))
     paths = {side: tmp_path / f"{side}.npy" for side in ("queries", "references")}

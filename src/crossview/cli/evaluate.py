@@ -17,7 +17,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
     ] = "",
     split: Annotated[str, typer.Option(help="Which split of the data.")] = "test",
     out: Annotated[Path | None, typer.Option(help="Folder for the records.")] = None,
-    fov: Annotated[str, typer.Option(help="360,180,90,70 and any, with commas.")] = "360",
+    fov: Annotated[str, typer.Option(help="360,180,90,70 and any, with commas.")] = "",
     headings: Annotated[
         str, typer.Option(help="aligned, unknown, or known within so many degrees.")
     ] = "",

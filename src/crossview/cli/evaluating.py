@@ -31,7 +31,7 @@ class Request:
     out: Path | None = None
     label: str = ""
     radius_m: float = 0.0
-    fov: str = "360"
+    fov: str = ""  # 360, or what made the given vectors
     headings: str = ""  # the model's
     seeds: int = 1
     corrupt: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ def evaluate_model(request: Request, model: str) -> None:
     require(request.decoding in ("exact", "fast"), "--decoding takes exact or fast.")
     embedder, subject = _opened(request, model)
     headings = request.headings or subject.info.headings_seen
-    conditions = conditions_of(request.fov, headings, request.seeds, list(request.corrupt))
+    conditions = conditions_of(request.fov or "360", headings, request.seeds, list(request.corrupt))
     table = _table(request, check_files=not request.skip_unreadable)
     shown = with_hard_samples(conditions) if request.hard_samples else conditions
     embedded = _embedded(request, table, embedder, shown)
@@ -94,9 +94,7 @@ def evaluate_elsewhere(
     elif queries is not None and references is not None:
         answers, warnings = answers_of_vectors(task, queries, references)
         name = queries.parent.name or queries.stem
-    protocol = Protocol(
-        relation=task.relation.words, headings="as given", fov_deg=None, representation="as given"
-    )
+    protocol = Protocol(relation=task.relation.words, **_told(request))
     about = About(
         label=request.label or name, method="elsewhere", protocol=protocol, command=_command()
     )
@@ -105,6 +103,21 @@ def evaluate_elsewhere(
     telling.tell([record])
     for text in warnings:
         console.warn(text)
+
+
+def _told(request: Request) -> dict[str, Any]:
+    """What the user says that the queries of given vectors or rankings show."""
+    from crossview.evaluation.conditions import conditions_of
+
+    given = "as given"
+    told: dict[str, Any] = {"headings": given, "fov_deg": None, "representation": given}
+    if request.representation:
+        told["representation"] = _representation(request.representation)
+    if request.fov or request.headings:
+        cells = conditions_of(request.fov or "360", request.headings or "unknown", 1, [])
+        require(len(cells) == 1, "given vectors show one field of view; give one --fov for each.")
+        told |= {"headings": cells[0].headings, "fov_deg": cells[0].fov_deg}
+    return told
 
 
 def _opened(request: Request, model: str) -> tuple[Embedder, Subject]:
