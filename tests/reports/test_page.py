@@ -167,3 +167,13 @@ def test_markup_escapes_text_and_attributes_but_not_markup():
     assert made == '<p title="&quot;" class="x" hidden>&lt;b&gt;<i>&amp;</i></p>'
     assert isinstance(made, Html)
     assert tag("br") == "<br>"
+
+
+def test_damaged_pictures_have_a_section_of_their_own(tmp_path):
+    records = [evaluation(label, corruption=damage)
+               for label in "ab" for damage in ("", "fog 1", "fog 3", "noise 5")]  # fmt: skip
+    page = write_report(records, tmp_path, title="t", created="now").read_text(encoding="utf-8")
+    section = page[page.index('<section id="damage">') :].partition("</section>")[0]
+    assert re.findall(r"<h4>(.*?)</h4>", section) == ["suburb, fog", "suburb, noise"]
+    assert section.count("<tr><th scope") == 1 + 3
+    assert page.count('<h3 id="trial-') == 1

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from crossview.reports.curves import Curve, answered_curve, error_curve, recall_curve
-from crossview.reports.drawing import DASHES, LINE, MARKERS, MUTED, RUNS, Panel, drawn
+from crossview.reports.curves import answered_curve, error_curve, recall_curve
+from crossview.reports.drawing import MUTED, Panel, drawn
+from crossview.reports.pens import DOTS, line, logarithmic, pen, percent
 from crossview.reports.results import Trial
 
-DOTS = (0, (1.5, 3))
 _GUIDES_M = (5, 25, 100)
 
 
@@ -68,57 +65,13 @@ def answered_panel(trial: Trial) -> Panel:
     def draw(axes: Axes) -> None:
         for result in trial.results:
             answered, right = answered_curve(result)
-            axes.plot(answered, right, **_pen(result.slot))
+            axes.plot(answered, right, **pen(result.slot))
         axes.set_xlim(0, 100)
         percent(axes)
         axes.set_xlabel("percent of the queries answered, highest score first")
 
     label = f"Share of right first answers over the share answered, for {trial.name}."
     return Panel(drawn(draw, label), trial.name, _counts(trial))
-
-
-def line(axes: Axes, slot: int, curve: Curve, marks: int = 6) -> None:
-    """A run's curve with its band; ``marks`` markers along it."""
-    every = max(1, len(curve.x) // marks) if marks else len(curve.x)
-    shown: dict[str, Any] = {"marker": MARKERS[slot % len(MARKERS)], "markevery": every}
-    band: dict[str, Any] = {
-        "color": colour(slot),
-        "alpha": 0.16,
-        "linewidth": 0,
-        "gid": run_id(slot),
-    }
-    axes.fill_between(curve.x, curve.low, curve.high, **band)
-    axes.plot(curve.x, curve.y, **_pen(slot), **(shown if marks else {}), markersize=5)
-
-
-def colour(slot: int) -> str:
-    """The stand-in colour of a run."""
-    return RUNS[slot % len(RUNS)]
-
-
-def run_id(slot: int) -> str:
-    """What marks a run's share of a chart; the page lets one run stand out by it."""
-    return f"run-{slot}"
-
-
-def percent(axes: Axes) -> None:
-    """The vertical axis from 0 to 100 %."""
-    axes.set_ylim(0, 101.5)
-    axes.yaxis.set_major_locator(FixedLocator([0, 25, 50, 75, 100]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.0f} %"))
-
-
-def logarithmic(axes: Axes, ticks: list[int]) -> None:
-    """A logarithmic horizontal axis with plain numbers."""
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    axes.grid(axis="x", color=LINE, linewidth=0.5)
-
-
-def _pen(slot: int) -> dict[str, Any]:
-    return {"color": colour(slot), "linestyle": DASHES[slot % len(DASHES)], "gid": run_id(slot)}
 
 
 def _counts(trial: Trial) -> str:

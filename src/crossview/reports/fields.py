@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 
-from crossview.reports.charts import colour, percent, run_id
-from crossview.reports.drawing import DASHES, MARKERS, MUTED, SURFACE, Panel, drawn
+from crossview.reports.drawing import MUTED, Panel, drawn
+from crossview.reports.pens import percent, points
 from crossview.reports.published import Published
 from crossview.reports.results import Result, Trial
 
@@ -36,14 +35,14 @@ def _panel(group: Group) -> Panel:
     theirs = _published(group, angles)
 
     def draw(axes: Axes) -> None:
-        for name, points in theirs.items():
-            xs = [angles.index(a) for a in sorted(points, reverse=True)]
-            ys = [points[a] for a in sorted(points, reverse=True)]
+        for name, printed in theirs.items():
+            xs = [angles.index(a) for a in sorted(printed, reverse=True)]
+            ys = [printed[a] for a in sorted(printed, reverse=True)]
             axes.plot(xs, ys, color=MUTED, linewidth=1, marker="o", markersize=3)
             axes.annotate(name, (xs[-1], ys[-1]), (4, 0), textcoords="offset points", color=MUTED,
                           fontsize=9, va="center")  # fmt: skip
         for slot, measured in ours.items():
-            _run(axes, angles, slot, measured)
+            points(axes, slot, [(angles.index(fov), r) for fov, r in measured], "R@1")
         axes.set_xticks(range(len(angles)), [f"{a:g}°" for a in angles])
         axes.set_xlim(-0.3, len(angles) - 0.4 + (0.5 if theirs else 0))
         percent(axes)
@@ -68,23 +67,6 @@ def _measured(group: Group) -> dict[int, list[tuple[float, Result]]]:
         if "R@1" in result.figures:
             found.setdefault(result.slot, []).append((fov_deg, result))
     return found
-
-
-def _run(
-    axes: Axes, angles: Sequence[float], slot: int, points: Sequence[tuple[float, Result]]
-) -> None:
-    """A run's points with their intervals; hollow where it was not trained for the angle."""
-    ordered = sorted(points, key=lambda point: -point[0])
-    xs = [angles.index(fov_deg) + 0.04 * (slot % 5 - 2) for fov_deg, _ in ordered]
-    figures = [result.figures["R@1"] for _, result in ordered]
-    pen, marker = colour(slot), MARKERS[slot % len(MARKERS)]
-    dashes = DASHES[slot % len(DASHES)]
-    own: dict[str, Any] = {"color": pen, "gid": run_id(slot)}
-    axes.plot(xs, [f.value for f in figures], linestyle=dashes, **own)
-    for x, f, (_, result) in zip(xs, figures, ordered, strict=True):
-        axes.plot([x, x], [f.low, f.high], linewidth=1.4, **own)
-        face = SURFACE if result.conditions.off_protocol else pen
-        axes.plot(x, f.value, marker=marker, markerfacecolor=face, markersize=6.5, **own)
 
 
 def _published(group: Group, angles: Sequence[float]) -> dict[str, dict[float, float]]:

@@ -11,6 +11,7 @@ from importlib.resources import files
 from crossview.maps.pictures import Budget
 from crossview.reports.charts import answered_panel, error_panel, recall_panel
 from crossview.reports.comparison import comparison
+from crossview.reports.damage import damage_panels, damage_table, damaged
 from crossview.reports.definitions import definitions, records_table, sources
 from crossview.reports.drawing import Panel
 from crossview.reports.errormap import map_panels
@@ -74,16 +75,20 @@ def report_html(
 def _sections(
     trials: Sequence[Trial], compared: Compared, exports: Mapping[str, str]
 ) -> Iterable[Section]:
-    yield Section("overview", overview(trials, compared))
-    tables = [part for trial in trials for part in comparison(trial)]
-    yield Section("results", tables, tuple((trial.key, trial.name) for trial in trials))
-    matrices = [differences_matrix(trial, found) for trial, found in compared if found]
-    wide = max(len(trial.results) for trial in trials) > _NARROW
+    harmed = damaged(trials)
+    clean = [trial for trial in trials if trial not in harmed] or list(trials)
+    yield Section("overview", overview(clean, compared))
+    tables = [part for trial in clean for part in comparison(trial)]
+    yield Section("results", tables, tuple((trial.key, trial.name) for trial in clean))
+    matrices = [differences_matrix(t, found) for t, found in compared if found and t in clean]
+    wide = max(len(trial.results) for trial in clean) > _NARROW
     box = tag("div", matrices, class_="matrices wide" if wide else "matrices")
     yield Section("differences", [box] if matrices else [])
-    yield from _chart_sections(trials)
+    yield from _chart_sections(clean)
+    damage = damage_panels(trials)
+    yield Section("damage", [panels(damage), damage_table(trials)] if damage else [])
     budget = Budget(PICTURE_BYTES)
-    shown = [(trial, result) for trial in _leading(trials) for result in trial.results]
+    shown = [(trial, result) for trial in _leading(clean) for result in trial.results]
     yield Section("galleries", [p for t, r in shown for p in gallery_section(t, r, budget)])
     parts = [*definitions(trials), *sources(trials), records_table(trials), _downloads(exports)]
     yield Section("method", parts)

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 
 from crossview.evaluation.record import Floats
 from crossview.evaluation.reliability import brier, reliability
-from crossview.reports.charts import DOTS, percent
 from crossview.reports.curves import separation
 from crossview.reports.drawing import KINDS, MUTED, Panel, drawn
+from crossview.reports.pens import DOTS, percent
 from crossview.reports.results import Result, Trial
 
 WITHIN_M = 25.0

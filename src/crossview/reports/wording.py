@@ -47,6 +47,11 @@ SECTIONS = {
         "Every query at its true place, north up: a dot where the first answer lies within 25 m, a "
         "cross with a line to the answer where it does not. Small grey points: the references.",
     ),
+    "damage": (
+        "With damaged pictures",
+        "R@1 where noise, blur, weather or compression was put on the ground pictures, from none "
+        "to the worst of five severities. The same damage for every run. Bars: 95 % intervals.",
+    ),
     "galleries": (
         "Look at the answers",
         "The pictures as they are on disk. With a limited field of view the run saw only a part of "
