@@ -1,0 +1,146 @@
+"""Whether a network looks at the same things when its picture is turned or cut.
+
+After SinGeo (Chen et al., CVPR 2026), which reports such indices but whose definition could not be
+found; ``docs/methods/consistency.md`` writes down this one, and what the paper leaves open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from crossview.evaluation.statistics import cluster_interval
+from crossview.explain.activation import activation_maps
+from crossview.explain.ssim import ssim
+from crossview.pairs.loading import Loader, Reader, normalised
+from crossview.training.validation import chunks
+
+SHARES = (0.25, 0.5, 0.75)  # of a turn, for panoramas; rounded to whole cells
+CROPS_DEG = (180.0, 90.0, 70.0)
+NAMES = ("ground, turned", "ground, cut", "aerial, turned", "ground, half a cell off")
+BATCH = 8
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """One index over pictures: (SSIM + 1) / 2, its 95 % interval, and the SSIM itself."""
+
+    value: float
+    low: float
+    high: float
+    ssim: float
+    blank: float  # share of the maps that are 0 everywhere, which all agree with each other
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """SSIM [N] of each picture under one kind of change, and whether its own map is blank."""
+
+    ssim: Floats
+    blank: Floats
+
+
+def consistency(model: nn.Module, reader: Reader, rows: Sequence[int]) -> dict[str, Index]:
+    """The indices by name, each also "shuffled": against the changed maps of another picture.
+
+    ``reader`` has no ``augment``; ``rows`` are the seeded subset. The model is put in eval mode.
+    """
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for ground, aerial in _pictures(model, reader, rows):
+        for name, one, other in _all_changes(model, reader, ground, aerial):
+            found.setdefault(name, []).append((one, other))
+    indices = {}
+    for name, pairs in found.items():
+        one, other = (torch.cat(maps) for maps in zip(*pairs, strict=True))
+        kind = name.partition(" by ")[0]
+        indices.setdefault(kind, []).append(_compared(one, other))
+        indices.setdefault(f"{kind}, shuffled", []).append(_compared(one, other.roll(1, 0)))
+    return {name: _index(parts) for name, parts in indices.items()}
+
+
+def _all_changes(
+    model: Any, reader: Reader, ground: Tensor, aerial: Tensor
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Names "KIND by HOW MUCH" with maps of the picture and of the changed one, laid over it."""
+    with torch.no_grad():
+        seen_ground, seen_aerial = model.ground(ground), model.aerial(aerial)
+    plain, cells = activation_maps(model, "ground", ground.clone(), seen_aerial)
+    width = ground.shape[3]
+    for share in SHARES:
+        shift = round(round(share * cells[1]) * width / cells[1])
+        yield f"{NAMES[0]} by {share}", plain, _turned(model, ground, seen_aerial, shift)
+    half = round(width / cells[1] / 2)
+    yield f"{NAMES[3]} by {half}", plain, _turned(model, ground, seen_aerial, half)
+    for theta in CROPS_DEG:
+        part, seen = _cut(model, reader, ground, seen_aerial, theta)
+        own = _stretched(plain[..., part])
+        yield f"{NAMES[1]} by {theta}", own, _stretched(seen)
+    above, _ = activation_maps(model, "aerial", aerial.clone(), seen_ground)
+    for quarters in (1, 2, 3):
+        turned = aerial.rot90(quarters, (2, 3)).contiguous()
+        maps, _ = activation_maps(model, "aerial", turned, seen_ground)
+        yield f"{NAMES[2]} by {quarters}", above, maps.rot90(-quarters, (1, 2))
+
+
+def _turned(model: Any, ground: Tensor, partner: Tensor, columns: int) -> Tensor:
+    """Maps of panoramas shifted right by ``columns``, shifted back."""
+    maps, _ = activation_maps(model, "ground", ground.roll(columns, 3), partner)
+    return maps.roll(-columns, 2)
+
+
+def _cut(
+    model: Any, reader: Reader, ground: Tensor, partner: Tensor, theta: float
+) -> tuple[slice, Tensor]:
+    """The middle columns of so many degrees, and the map of the picture that shows only them."""
+    spec = reader.views.ground
+    count = spec.columns(theta)
+    first = (spec.width_px - count) // 2
+    part = slice(first, first + count)
+    if spec.representation == "narrow":
+        maps, _ = activation_maps(model, "ground", ground[..., part].contiguous(), partner)
+        return part, maps
+    canvas = torch.zeros_like(ground)  # the mean colour, after normalisation
+    canvas[..., part] = ground[..., part]
+    maps, _ = activation_maps(model, "ground", canvas, partner)
+    return part, maps[..., part]
+
+
+def _stretched(maps: Tensor) -> Tensor:
+    """Maps [B, h, w] divided by their largest value again."""
+    return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(1e-8)
+
+
+def _compared(one: Tensor, other: Tensor) -> Compared:
+    blank = (one.amax(dim=(1, 2)) <= 0) | (other.amax(dim=(1, 2)) <= 0)
+    return Compared(ssim=ssim(one, other).numpy(), blank=blank.double().numpy())
+
+
+def _index(parts: Sequence[Compared]) -> Index:
+    """Mean over the amounts of one change, then over pictures."""
+    per_picture = np.mean([part.ssim for part in parts], axis=0)
+    scores = (per_picture + 1.0) / 2.0
+    low, high = cluster_interval(scores, np.arange(len(scores)))
+    blank = float(np.mean([part.blank for part in parts]))
+    return Index(
+        value=float(scores.mean()), low=low, high=high, ssim=float(per_picture.mean()), blank=blank
+    )
+
+
+def _pictures(
+    model: nn.Module, reader: Reader, rows: Sequence[int]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    device = next(model.parameters()).device
+    model.eval()
+    with Loader(reader, 0) as loader:
+        for raw in loader.epoch(0, chunks(rows, BATCH)):
+            yield (
+                normalised(raw.ground, reader.views.ground, device).contiguous(),
+                normalised(raw.aerial, reader.views.aerial, device).contiguous(),
+            )

@@ -1,0 +1,165 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.tiny_pairs import write_pairs
+
+from crossview.errors import InvalidValue
+from crossview.explain.activation import activation_maps
+from crossview.explain.consistency import NAMES, consistency
+from crossview.explain.ssim import ssim
+from crossview.methods import singeo
+from crossview.pairs.loading import Reader
+from crossview.pairs.reading import Files
+from crossview.wiring import open_data
+
+TINY = {
+    **{"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (64, 256)},
+    **{"elevation_deg": (-45.0, 45.0), "footprint_m": 60.0},
+}
+VIT = {"backbone": "test_vit", "separate": True, "representation": "padded"}
+MASKS = {"architecture": "geodtr-plus", "representation": "padded"}
+
+
+def reader_of(folder, config, places=6):
+    csv = folder / "pairs.csv"
+    if not csv.is_file():
+        write_pairs(folder, places)
+    table, views = open_data(f"pairs:{csv}").tables["train"], singeo.views(config)
+    source = Files(table, views)
+    return Reader(
+        table=table, source=source, views=views, places=table.places(), page=None, config={}, seed=0
+    )
+
+
+def slow_ssim(one, other):
+    """The formula window by window, with weights of a Gaussian."""
+    steps = torch.arange(11.0).double() - 5
+    weights = torch.exp(-(steps**2) / 4.5)
+    window = weights[:, None] * weights[None, :] / weights.sum() ** 2
+    values = []
+    for top in range(one.shape[0] - 10):
+        for left in range(one.shape[1] - 10):
+            a, b = (m[top : top + 11, left : left + 11].double() for m in (one, other))
+            ma, mb = (window * a).sum(), (window * b).sum()
+            va, vb = (window * (a - ma) ** 2).sum(), (window * (b - mb) ** 2).sum()
+            both = (window * (a - ma) * (b - mb)).sum()
+            light = (2 * ma * mb + 1e-4) / (ma**2 + mb**2 + 1e-4)
+            values.append(light * (2 * both + 9e-4) / (va + vb + 9e-4))
+    return float(torch.stack(values).mean())
+
+
+def test_ssim_is_that_of_the_paper():
+    draw = torch.Generator().manual_seed(0)
+    one, other = torch.rand(2, 13, 15, generator=draw), torch.rand(2, 13, 15, generator=draw)
+    expected = [slow_ssim(a, b) for a, b in zip(one, other, strict=True)]
+    assert ssim(one, other).tolist() == pytest.approx(expected, abs=1e-9)
+    assert ssim(one, one).tolist() == pytest.approx([1, 1])
+
+
+def test_a_constant_map_agrees_with_itself_which_is_why_blank_maps_are_told():
+    blank = torch.zeros(1, 12, 12)
+    assert float(ssim(blank, blank)) == pytest.approx(1.0)
+
+
+def test_maps_smaller_than_the_window_are_refused():
+    with pytest.raises(InvalidValue, match="4 x 24 are smaller than SSIM's window of 11"):
+        ssim(torch.rand(1, 4, 24), torch.rand(1, 4, 24))
+
+
+@pytest.mark.parametrize("settings", [{}, VIT, MASKS], ids=["cnn", "vit", "masks"])
+def test_maps_have_the_size_of_their_picture_and_lie_between_0_and_1(settings):
+    torch.manual_seed(0)
+    config = singeo.Config(**TINY | settings)
+    model = singeo.build(config).eval()
+    for side, size in (("ground", (64, 256)), ("aerial", (64, 64))):
+        images = torch.randn(2, 3, *size)
+        with torch.no_grad():
+            dim = getattr(model, side)(images).shape[1]
+        partner = torch.nn.functional.normalize(torch.randn(2, dim), dim=1)
+        maps, cells = activation_maps(model, side, images, partner)
+        assert tuple(maps.shape) == (2, *size)
+        assert float(maps.min()) >= 0.0
+        assert float(maps.max()) <= 1.0
+        assert cells[1] * 4 <= size[1]
+
+
+def test_a_map_is_the_weighted_sum_of_features_where_that_is_easy_to_say():
+    """One linear layer: the gradient of the score by a cell is the partner's vector over cells."""
+
+    class Encoder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stages = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1, bias=False))
+
+        def forward(self, images):
+            return self.stages(images).mean(dim=(2, 3))
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = Encoder()
+
+        def ground(self, images):
+            return self.model(images)
+
+    torch.manual_seed(0)
+    torch.nn.init.uniform_((net := Model()).model.stages[0].weight)
+    model, images, partner = net.eval(), torch.rand(1, 3, 5, 6), torch.rand(1, 4)
+    maps, cells = activation_maps(model, "ground", images.clone(), partner)
+    features = model.model.stages(images)
+    expected = (features * partner[:, :, None, None]).sum(dim=1).relu()
+    assert cells == (5, 6)
+    torch.testing.assert_close(maps, (expected / expected.max()).detach())
+
+
+def test_a_network_of_no_known_layer_is_refused():
+    model = torch.nn.Module()
+    model.ground = torch.nn.Linear(3, 3)
+    with pytest.raises(InvalidValue, match="Linear has no layer"):
+        activation_maps(model, "ground", torch.rand(1, 3, 4, 4), torch.rand(1, 3))
+
+
+@pytest.mark.parametrize("settings", [{}, VIT], ids=["narrow", "padded"])
+def test_all_indices_are_measured_with_their_shuffled_controls(tmp_path, settings):
+    torch.manual_seed(0)
+    config = singeo.Config(**TINY | settings)
+    found = consistency(singeo.build(config), reader_of(tmp_path, config), range(6))
+    assert set(found) == {n + more for n in NAMES for more in ("", ", shuffled")}
+    for index in found.values():
+        assert 0 <= index.low <= index.value <= index.high <= 1
+        assert index.value == pytest.approx((index.ssim + 1) / 2)
+
+
+class Level(torch.nn.Module):
+    """Convolutions of one pixel: the map of a turned picture is the turned map."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = torch.nn.Module()
+        self.model.stages = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 4, stride=4))
+
+    def ground(self, images):
+        return torch.nn.functional.normalize(self.model.stages(images).mean(dim=(2, 3)), dim=1)
+
+    aerial = ground
+
+
+def test_a_network_that_turns_with_its_picture_has_index_1_in_whole_cells_and_less_in_half(
+    tmp_path,
+):
+    torch.manual_seed(0)
+    reader = reader_of(tmp_path, singeo.Config(**TINY))
+    found = consistency(Level(), reader, [0, 1, 2, 3])
+    seam = found["ground, turned"].value  # bilinear enlargement knows no ring: the seam differs
+    assert seam > 0.97
+    assert found["ground, half a cell off"].value < seam
+    assert found["ground, turned, shuffled"].value < seam
+
+
+def test_the_subset_decides_the_numbers(tmp_path):
+    torch.manual_seed(0)
+    config = singeo.Config(**TINY)
+    model, reader = singeo.build(config), reader_of(tmp_path, config)
+    one, again = (consistency(model, replace(reader), [1, 4]) for _ in range(2))
+    assert one == again
