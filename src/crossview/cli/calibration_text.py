@@ -46,17 +46,17 @@ def _kind(calibration: Calibration, kind: Calibrated) -> Iterator[str]:
 
 def _refusing(calibration: Calibration, known: Mapping[str, Any]) -> Iterator[str]:
     yield (
-        f"  'not in this region' (asked: {_percent(calibration.false_reject)} of its own photos): "
-        f"said of {_share(known['false_reject'])}"
+        f"  'not in this region': said of {_share(known['false_reject'])} of its own photos "
+        f"(asked: {_percent(calibration.false_reject)})"
     )
     if "false_accept" in known:
         yield (
-            f"    not said of {_share(known['false_accept'])} when the photo's own ground is "
-            "taken out of the region"
+            f"    misses {_share(known['false_accept'])} of them when their own ground is taken "
+            "out of the region"
         )
     if "false_accept_elsewhere" in known:
         given = known["false_accept_elsewhere"]
-        yield f"    not said of {_share(given)} of {given['n']} photos from elsewhere"
+        yield f"    misses {_share(given)} of {given['n']} photos from elsewhere"
 
 
 def _share(given: Mapping[str, float]) -> str:
