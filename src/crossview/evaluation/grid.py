@@ -44,25 +44,21 @@ def measured(subject: Subject, embedded: Embedded) -> Iterator[tuple[Condition, 
     """A record per condition, in the order asked for; hard samples go into that of their own."""
     task = task_of(embedded.table, subject.data, subject.split, subject.rules)
     task = skipping(task, embedded.skipped)
-    spaces = {
-        condition: space_of(
-            subject.info.azimuth_bins,
-            vectors[task.query_rows],
-            embedded.references[task.reference_rows],
-            embedded.seen_deg[condition][task.query_rows],
-        )
-        for condition, vectors in embedded.queries.items()
-    }
-    _warn(subject, check_spread(embedded.references, "references"))
-    for condition, space in spaces.items():
-        if condition.change:
-            continue
+    references = embedded.references[task.reference_rows]
+
+    def space(condition: Condition) -> Space:
+        queries = embedded.queries[condition][task.query_rows]
+        seen = embedded.seen_deg[condition][task.query_rows]
+        return space_of(subject.info.azimuth_bins, queries, references, seen)
+
+    _warn(subject, check_spread(references, "references"))
+    for condition in [one for one in embedded.queries if not one.change]:
         _warn(subject, check_spread(embedded.queries[condition], f"queries, {condition.folder}"))
-        answers = answers_of(space, task)
+        answers = answers_of(space(condition), task)
         changed = {
-            name: _true_scores(spaces[hard], answers.truth)
+            name: _true_scores(space(hard), answers.truth)
             for name, change in HARD_SAMPLES.items()
-            if (hard := replace(condition, change=change)) in spaces
+            if (hard := replace(condition, change=change)) in embedded.queries
         }
         about = _about(subject, task, condition)
         yield condition, record_of(task, answers, about, changed)
