@@ -78,7 +78,7 @@ def served(index: Path, *options: str) -> Iterator[tuple[str, int]]:
         threading.Thread(target=process.stderr.read, daemon=True).start()
         yield found[1], int(found[2])
     finally:
-        process.terminate()
+        process.kill()
         process.wait()
 
 
