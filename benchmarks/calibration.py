@@ -22,14 +22,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _towns, harness
-from benchmarks._reliability import draw
 from crossview.evaluation.calibrating import Wanted
 from crossview.evaluation.grouping import calibrate
-from crossview.evaluation.heldout import Outcome, figures, outcome, share_of
+from crossview.evaluation.heldout import Outcome, figures, outcome, refusal_figures, share_of
 from crossview.evaluation.known import Known, Photos, known
-from crossview.evaluation.reliability import rejection
 from crossview.files import writing
 from crossview.imagery.sources import open_sources
+from crossview.reports.calibration import draw_calibration
 from crossview.retrieval.build import build
 from crossview.retrieval.calibration import Calibrated
 from crossview.retrieval.embedder import Embedder
@@ -47,6 +46,7 @@ from crossview.worlds.version import TOWN_VERSION
 STRIDE_M = 8.0
 ELSEWHERE = 40  # pictures of each kind that every town is asked from the next town
 WANTED = Wanted()
+TITLES = {"test": "other towns, styles seen in training", "unseen": "a style never seen"}
 TINY = _towns.Extent(calibration=(1, 9), test=(1, 3), unseen=(1, 3), side_m=320.0)
 
 
@@ -172,7 +172,8 @@ def _judged(kind: Calibrated, towns: Sequence[Asked], wanted: Wanted) -> dict[st
         evidence(answer.scores, kind.fit.temperature)
         for town in towns for answer in town.foreign if _same(kind, answer.fov_deg)
     ])  # fmt: skip
-    return {**told, "towns": len(own), **_elsewhere(kind, found, foreign, wanted)}
+    taken_out = {"told_apart_taken_out": told["told_apart"]}
+    return {**told, **taken_out, "towns": len(own), **_elsewhere(kind, found, foreign, wanted)}
 
 
 def _same(kind: Calibrated, fov_deg: float) -> bool:
@@ -183,14 +184,11 @@ def _elsewhere(
     kind: Calibrated, found: Outcome, foreign: np.ndarray, wanted: Wanted
 ) -> dict[str, Any]:
     """Pictures of another town: how many are accepted, and the whole curve."""
-    curve = rejection(found.evidence, foreign)
-    steps = np.linspace(0, len(curve.threshold) - 1, 41).round().astype(int)
     return {
         "elsewhere_n": len(foreign),
         "false_accept_elsewhere": share_of(foreign >= kind.fit.refused_below, range(len(foreign))),
-        "told_apart_elsewhere": curve.area,
         "elsewhere_stated": float(kind.fit.elsewhere(foreign, wanted.share).mean()),
-        "curve": np.stack([curve.false_reject, curve.false_accept], axis=1)[steps].tolist(),
+        **refusal_figures(found.evidence, foreign),
     }
 
 
@@ -208,7 +206,7 @@ def _short(kinds: dict[str, dict[str, Any]]) -> dict[str, Any]:
             "false_reject": told["false_reject"],
             "false_accept_taken_out": told.get("false_accept"),
             "false_accept_elsewhere": told["false_accept_elsewhere"],
-            "told_apart_elsewhere": round(told["told_apart_elsewhere"], 4),
+            "told_apart_elsewhere": round(told["told_apart"], 4),
         }
         for name, told in kinds.items()
     }
@@ -218,7 +216,7 @@ def _write(wanted: argparse.Namespace, found: dict[str, Any]) -> None:
     with writing(wanted.root / "measured.json") as temporary:
         temporary.write_text(json.dumps(found, indent=1), encoding="utf-8")
     if wanted.figure is not None:
-        draw(found, wanted.figure)
+        draw_calibration({title: found[part] for part, title in TITLES.items()}, wanted.figure)
 
 
 if __name__ == "__main__":

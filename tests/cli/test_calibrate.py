@@ -79,8 +79,10 @@ def test_an_index_is_calibrated_and_locate_uses_it(index, folder, capsys):
 
 def test_a_dry_run_tells_and_writes_only_its_file(index, folder, tmp_path, capsys):
     out = tmp_path / "measured.json"
-    assert run(index, folder, "--dry-run", "--out", out) == 0
+    drawing = tmp_path / "drawn.svg"
+    assert run(index, folder, "--dry-run", "--out", out, "--figure", drawing) == 0
     assert "panoramas" in capsys.readouterr().out
+    assert drawing.read_text(encoding="utf-8").count("<svg") == 1
     assert Index.open(index.path).manifest.calibration is None
     measured = json.loads(out.read_text())["kinds"][0]["measured"]
     assert sum(n for _, _, n in measured["reliability"]) == PHOTOS
@@ -119,6 +121,7 @@ def test_photos_without_a_place_or_outside_are_left_out_and_counted(index, folde
         (["--truth", "exif"], "photos with GPS"),
         (["--coverage", "100"], "between 0 and 1"),
         (["--elsewhere-share", "0"], "between 0 and 1"),
+        (["--figure", "x.doc"], "ends in .png, .svg or .pdf"),
     ],
 )
 def test_what_cannot_be_done_is_said(index, folder, arguments, said, capsys):

@@ -37,6 +37,10 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
     out: Annotated[
         Path | None, typer.Option(help="Also write everything measured to this JSON file.")
     ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Also draw the reliability diagram there: .png, .svg or .pdf."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Measure and tell; leave the index as it is.")
     ] = False,
@@ -63,6 +67,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
         wanted=wanted,
         model=model,
         out=out,
+        figure=figure,
         dry_run=dry_run,
         threads=threads,
         quiet=quiet,

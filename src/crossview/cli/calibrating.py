@@ -16,6 +16,7 @@ from crossview.evaluation.grouping import calibrate, refusals
 from crossview.evaluation.known import Known, known
 from crossview.files import atomic_write
 from crossview.geo.points import LatLon
+from crossview.retrieval.calibration import Calibration
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.index import Index
@@ -42,6 +43,7 @@ class Request:
     wanted: Wanted
     model: str | None
     out: Path | None
+    figure: Path | None
     dry_run: bool
     threads: int
     quiet: bool
@@ -58,8 +60,13 @@ class LeftOut:
 
 def run(request: Request) -> int:
     """Calibrate, tell, write, and return the exit code."""
-    if request.out is not None and not request.out.absolute().parent.is_dir():
-        raise CannotWrite(f"Cannot write {request.out}: there is no such folder.")
+    for path in (request.out, request.figure):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise CannotWrite(f"Cannot write {path}: there is no folder {path.parent}.")
+    if request.figure is not None:
+        from crossview.reports.calibration import format_of  # needs the extra `report`
+
+        format_of(request.figure)  # before minutes of work
     index = Index.open(request.index)
     embedder = _embedder(index, request)
     paths, truths = _paths(request)
@@ -80,6 +87,8 @@ def run(request: Request) -> int:
     console.result(calibration_text(calibration))
     if request.out is not None:
         atomic_write(request.out, json.dumps(calibration.to_json(), indent=1) + "\n")
+    if request.figure is not None:
+        _draw(calibration, request.figure)
     if not request.dry_run:
         write_manifest(index.path, replace(index.manifest, calibration=calibration.to_json()))
         console.note(f"Kept in {index.path}; locate uses it.", quiet=request.quiet)
@@ -161,6 +170,13 @@ def _elsewhere(index: Index, embedder: Embedder, request: Request) -> Iterator[A
             some = paths[start : start + _TOGETHER]
             yield from _answers(index, embedder, list(_read(some, left_out)))
             bar.advance(len(some))
+
+
+def _draw(calibration: Calibration, path: Path) -> None:
+    from crossview.reports.calibration import draw_calibration
+
+    kinds = {kind.name: kind.measured for kind in calibration.kinds}
+    draw_calibration({f"calibrated {calibration.created[:10]}": kinds}, path)
 
 
 def _tell_left_out(left_out: LeftOut) -> None:

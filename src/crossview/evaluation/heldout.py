@@ -19,6 +19,7 @@ from crossview.retrieval.truth import RANKS
 
 FOLDS = 5
 _SEED = 0
+_CURVE_POINTS = 61
 
 Flags = NDArray[np.bool_]
 
@@ -161,5 +162,13 @@ def _taken_out(photos: Photos, found: Outcome) -> dict[str, Any]:
         return {}
     return {
         "false_accept": share_of(~found.refused_taken_out[known], photos.spot[known]),
-        "told_apart": rejection(found.evidence, beyond[known]).area,
+        **refusal_figures(found.evidence, beyond[known]),
     }
+
+
+def refusal_figures(inside: Floats, outside: Floats) -> dict[str, Any]:
+    """The curve of refusing by evidence: pairs of (false rejects, false accepts), and its area."""
+    curve = rejection(inside, outside)
+    steps = np.unique(np.linspace(0, len(curve.threshold) - 1, _CURVE_POINTS).round().astype(int))
+    pairs = np.stack([curve.false_reject, curve.false_accept], axis=1)[steps]
+    return {"told_apart": curve.area, "refusals": pairs.tolist()}
