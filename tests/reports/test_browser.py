@@ -7,7 +7,7 @@ import subprocess
 import pytest
 from tests.reports.made_up import evaluation
 
-from crossview.reports.writing import write_report
+from crossview.reports.writing import About, write_report
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -21,7 +21,9 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium found to open 
 
 
 def test_its_script_runs_under_its_own_policy_without_a_word_on_the_console(tmp_path):
-    page = write_report([evaluation("a"), evaluation("b")], tmp_path, title="t", created="now")
+    page = write_report(
+        [evaluation("a"), evaluation("b")], tmp_path, About(title="t", created="now")
+    )
     show = ["--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom"]
     command = [CHROMIUM, *QUIET, *show, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)

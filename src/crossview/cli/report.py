@@ -15,6 +15,10 @@ def report(
         list[Path], typer.Argument(help="Folders that crossview evaluate made, or folders of them.")
     ],
     out: Annotated[Path, typer.Option(help="Folder to write report.html and its numbers to.")],
+    calibration: Annotated[
+        list[Path] | None,
+        typer.Option(help="A calibrated index, or what crossview calibrate --out wrote."),
+    ] = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Evaluation report",
     seed: Annotated[int, typer.Option(help="Of resampling and permutation.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
@@ -23,9 +27,12 @@ def report(
     from datetime import UTC, datetime
 
     from crossview.reports.results import open_records
-    from crossview.reports.writing import write_report
+    from crossview.reports.trust import read_calibrations
+    from crossview.reports.writing import About, write_report
 
     opened = open_records(records)
     console.note(f"{len(opened)} records.", quiet=quiet)
     created = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    console.result(str(write_report(opened, out, title=title, created=created, seed=seed)))
+    calibrations = read_calibrations(calibration or [])
+    about = About(title=title, created=created, seed=seed)
+    console.result(str(write_report(opened, out, about, calibrations)))

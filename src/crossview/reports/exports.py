@@ -11,6 +11,7 @@ from typing import Any
 from crossview.reports.results import Trial
 from crossview.reports.significance import Comparison
 from crossview.reports.tables import Line, place_table, rank_table
+from crossview.reports.trust import Trusted
 
 FORMAT = 1
 COLUMNS = (
@@ -43,7 +44,10 @@ def significance_csv(comparisons: Iterable[tuple[Trial, Sequence[Comparison]]]) 
 
 
 def report_json(
-    trials: Sequence[Trial], comparisons: Iterable[tuple[Trial, Sequence[Comparison]]], created: str
+    trials: Sequence[Trial],
+    comparisons: Iterable[tuple[Trial, Sequence[Comparison]]],
+    calibrations: Iterable[Trusted],
+    created: str,
 ) -> str:
     """All of it as one JSON object, with the protocol and the command of every record."""
     value = {
@@ -54,6 +58,7 @@ def report_json(
             {"test": trial.name, **vars(comparison)} for trial, made in comparisons
             for comparison in made
         ],
+        "calibrations": [{"name": one.name, **one.calibration.to_json()} for one in calibrations],
         "records": [_record(e) for trial in trials for r in trial.results for e in r.evaluations],
     }  # fmt: skip
     return json.dumps(value, indent=1, allow_nan=False) + "\n"

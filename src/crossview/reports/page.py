@@ -22,6 +22,7 @@ from crossview.reports.markup import Child, Html, join, tag
 from crossview.reports.overview import Compared, overview
 from crossview.reports.results import Result, Trial
 from crossview.reports.scores import kinds_of_scores, reliability_panel, similarity_panel
+from crossview.reports.trust import Trusted, trust_panels, trust_table
 from crossview.reports.wording import SECTIONS
 
 PICTURE_BYTES = 8_000_000  # of all galleries together
@@ -43,15 +44,20 @@ class Section:
     below: tuple[tuple[str, str], ...] = ()  # (anchor, title) for the contents
 
 
-def report_html(
-    title: str,
-    created: str,
-    trials: Sequence[Trial],
-    compared: Compared,
-    exports: Mapping[str, str],
-) -> str:
-    """The whole page; ``exports`` are files (name: text) that it offers to save."""
-    sections = [s for s in _sections(trials, compared, exports) if s.parts]
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that a report shows; ``exports`` are files (name: text) that it offers to save."""
+
+    trials: Sequence[Trial]
+    compared: Compared
+    calibrations: Sequence[Trusted]
+    exports: Mapping[str, str]
+
+
+def report_html(title: str, created: str, evidence: Evidence) -> str:
+    """The whole page."""
+    trials = evidence.trials
+    sections = [s for s in _sections(evidence) if s.parts]
     script = _text("page/report.js")
     main = tag("main", [_section(section) for section in sections])
     body = [
@@ -72,9 +78,8 @@ def report_html(
     return "<!doctype html>\n" + tag("html", tag("head", head), tag("body", body), lang="en") + "\n"
 
 
-def _sections(
-    trials: Sequence[Trial], compared: Compared, exports: Mapping[str, str]
-) -> Iterable[Section]:
+def _sections(evidence: Evidence) -> Iterable[Section]:
+    trials, compared = evidence.trials, evidence.compared
     harmed = damaged(trials)
     clean = [trial for trial in trials if trial not in harmed] or list(trials)
     yield Section("overview", overview(clean, compared))
@@ -85,13 +90,15 @@ def _sections(
     box = tag("div", matrices, class_="matrices wide" if wide else "matrices")
     yield Section("differences", [box] if matrices else [])
     yield from _chart_sections(clean)
+    if trusted := evidence.calibrations:
+        yield Section("trust", [panels(trust_panels(trusted)), trust_table(trusted)])
     damage = damage_panels(trials)
     yield Section("damage", [panels(damage), damage_table(trials)] if damage else [])
     budget = Budget(PICTURE_BYTES)
     shown = [(trial, result) for trial in _leading(clean) for result in trial.results]
     yield Section("galleries", [p for t, r in shown for p in gallery_section(t, r, budget)])
-    parts = [*definitions(trials), *sources(trials), records_table(trials), _downloads(exports)]
-    yield Section("method", parts)
+    parts = [*definitions(trials), *sources(trials), records_table(trials)]
+    yield Section("method", [*parts, _downloads(evidence.exports)])
 
 
 def _leading(trials: Sequence[Trial]) -> list[Trial]:

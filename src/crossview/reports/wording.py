@@ -38,6 +38,11 @@ SECTIONS = {
         "Is the confidence true?",
         "Probability of lying within 25 m as the run told it, against how often it did.",
     ),
+    "trust": (
+        "Are calibrated regions right about themselves?",
+        "Indexes that were calibrated on photos of known place: probability of lying within 25 m "
+        "as stated, against how often it was so, and what their areas and refusals are worth.",
+    ),
     "sure": (
         "If only the sure ones answer",
         "Share of right first answers when the queries with the highest scores alone are answered.",

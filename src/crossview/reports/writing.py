@@ -3,36 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from crossview.evaluation.record import Evaluation
 from crossview.files import atomic_write, make_folder
 from crossview.reports.exports import report_json, results_csv, significance_csv
 from crossview.reports.latex import latex_tables
-from crossview.reports.page import report_html
+from crossview.reports.page import Evidence, report_html
 from crossview.reports.results import trials_of
 from crossview.reports.significance import comparisons
+from crossview.reports.trust import Trusted
 
 PAGE_NAME = "report.html"
 
 
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a report is called, when it was made, and what its resampling and flips draw from."""
+
+    title: str
+    created: str
+    seed: int = 0
+
+
 def write_report(
-    evaluations: Sequence[Evaluation], out: str | Path, *, title: str, created: str, seed: int = 0
+    evaluations: Sequence[Evaluation],
+    out: str | Path,
+    about: About,
+    calibrations: Sequence[Trusted] = (),
 ) -> Path:
     """Write the page, ``report.json``, ``results.csv``, ``significance.csv``, ``tables.tex``.
 
-    ``seed`` drives resampling and permutation. Returns the page, which is written last.
+    Returns the page, which is written last.
     """
     trials = trials_of(evaluations)
-    compared = comparisons(trials, seed)
+    compared = comparisons(trials, about.seed)
     exports = {
         "results.csv": results_csv(trials),
         "significance.csv": significance_csv(compared),
         "tables.tex": latex_tables(trials),
     }
-    page = report_html(title, created, trials, compared, exports)
+    evidence = Evidence(trials, compared, calibrations, exports)
+    page = report_html(about.title, about.created, evidence)
     folder = make_folder(out)
-    atomic_write(folder / "report.json", report_json(trials, compared, created))
+    atomic_write(folder / "report.json", report_json(trials, compared, calibrations, about.created))
     for name, text in exports.items():
         atomic_write(folder / name, text)
     atomic_write(folder / PAGE_NAME, page)

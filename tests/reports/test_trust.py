@@ -1,0 +1,68 @@
+"""Calibrated regions in a report: reliability, coverage, refusals."""
+
+import json
+
+import pytest
+from tests.reports.made_up import evaluation
+
+from crossview.errors import BadData, BadIndex
+from crossview.reports.trust import read_calibrations, trust_panels, trust_table
+from crossview.reports.writing import About, write_report
+from crossview.retrieval.calibration import Calibrated, Calibration, Fit, Reach
+
+
+def share(value):
+    return {"value": value, "low": value - 0.02, "high": value + 0.02}
+
+
+MEASURED = {
+    "spots": 40, "recall": {"1": share(0.8)}, "within_25m_by_chance": 0.01, "brier": 0.1,
+    "calibration_error": 0.03, "calibration_error_by_chance": 0.02,
+    "reliability": [[0.2, 0.25, 50], [0.9, 0.88, 50]], "false_reject": share(0.05),
+    "sets": [{"asked": 0.9, "coverage": share(0.91), "median_share": 0.1}],
+    "false_accept": share(0.2),
+}  # fmt: skip
+KIND = Calibrated(
+    name="panoramas", fov_deg=(360.0, 360.0), assumed=False, n=100, measured=MEASURED,
+    fit=Fit(temperature=0.1, bias=0.0, slope=1.0, refused_below=0.0,
+            reaches=(Reach(coverage=0.9, below_best=0.1),)),
+)  # fmt: skip
+CALIBRATION = Calibration(
+    kinds=(KIND,), created="2026-01-01T00:00:00", share=0.05, false_reject=0.05, crossview="0"
+)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "suburb.json"
+    path.write_text(json.dumps(CALIBRATION.to_json()))
+    return path
+
+
+def test_the_numbers_of_a_calibration_are_told_with_their_intervals(file):
+    table = trust_table(read_calibrations([file]))
+    for text in ("80.0 (78.0 to 82.0)", "90: 91.0 (89.0 to 93.0); median 10.0 % of the region"):
+        assert text in table
+
+
+def test_every_kind_has_its_diagram(file):
+    (panel,) = trust_panels(read_calibrations([file, ]))  # fmt: skip
+    assert panel.title == "suburb, panoramas"
+    assert "Expected calibration error 0.030 (0.020 by chance at this n)" in panel.note
+
+
+def test_a_report_holds_calibrations_beside_evaluations(file, tmp_path):
+    about = About(title="t", created="now")
+    page = write_report([evaluation()], tmp_path / "out", about, read_calibrations([file]))
+    assert '<section id="trust">' in page.read_text(encoding="utf-8")
+    told = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert told["calibrations"][0]["name"] == "suburb"
+
+
+def test_what_is_no_calibration_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text("nonsense")
+    (tmp_path / "b.json").write_text("{}")
+    with pytest.raises(BadData, match="crossview calibrate --out"):
+        read_calibrations([tmp_path / "a.json"])
+    with pytest.raises(BadIndex):
+        read_calibrations([tmp_path / "b.json"])
