@@ -58,10 +58,18 @@ def test_a_truncated_picture_is_found_when_all_are_opened(typed, twin):
     assert "To put right: 1." in out
 
 
+def test_an_absent_picture_is_found_whatever_the_sample(typed, twin):
+    (twin / "bingmap/19/0000002.jpg").unlink()
+    code, out, _ = typed("check", "cvusa", "--root", twin, "--sample", "0", "--workers", "0")
+    assert code == 1
+    assert f"missing  {twin / 'bingmap/19/0000002.jpg'}, named in a list" in out
+
+
 def test_other_numbers_than_the_official_ones_are_told(typed, tmp_path):
     code, out, _ = typed("check", "cvusa", "--root", twins.cvusa(tmp_path), "--workers", "0")
     assert code == 1
-    assert "differs  split train has 6 matches; officially 35,532" in out
+    assert "differs  split train has 6 ground pictures, 6 aerial pictures, 6 matches; " in out
+    assert "officially 35,532, 35,532, 35,532" in out
 
 
 @pytest.mark.parametrize(
@@ -81,7 +89,7 @@ def test_pairs_are_checked_too(typed, tmp_path):
     assert (code, "opened   8 of 8 pictures; 0 cannot be read." in out) == (0, True)
     (tmp_path / "a1.png").unlink()
     code, out, _ = typed("check", "pairs", "--root", path, "--workers", "0")
-    assert (code, "a1.png: no such file." in out) == (1, True)
+    assert (code, f"missing  {tmp_path / 'a1.png'}, named in a list" in out) == (1, True)
 
 
 def test_a_name_that_nobody_knows_is_a_usage_error(typed, tmp_path):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from crossview.pairs.table import PairTable
     from crossview.wiring import Benchmark
 
-_SHOWN = 20  # unreadable pictures that are named
+_SHOWN = 20  # missing or unreadable pictures that are named
 
 
 def check_data(name: str, root: Path, sample: int | None, workers: int, quiet: bool) -> int:
@@ -78,9 +78,16 @@ def _numbers(tables: Mapping[str, PairTable], official: Benchmark | None) -> int
 def _pictures(
     tables: Mapping[str, PairTable], sample: int | None, workers: int, quiet: bool
 ) -> int:
-    from crossview.pairs.checking import open_all, pictures_of, some_of
+    from crossview.pairs.checking import absent, open_all, pictures_of, some_of
 
-    pictures = pictures_of(tables.values())
+    named = pictures_of(tables.values())
+    missing = absent(named)
+    for path in missing[:_SHOWN]:
+        console.result(f"missing  {path}, named in a list")
+    if len(missing) > _SHOWN:
+        console.result(f"missing  ... and {len(missing) - _SHOWN} more")
+    gone = set(missing)
+    pictures = [(side, path) for side, path in named if path not in gone]
     chosen = pictures if sample is None else some_of(pictures, sample)
     broken: list[Unreadable] = []
     with console.progress("open", len(chosen), unit="pictures", quiet=quiet) as bar:
@@ -96,4 +103,4 @@ def _pictures(
         f"opened   {len(chosen):,} of {len(pictures):,} pictures; "
         f"{len(broken)} cannot be read.{more}"
     )
-    return len(broken)
+    return len(broken) + len(missing)

@@ -37,17 +37,21 @@ class Part:
 
 
 def differences(tables: Mapping[str, PairTable], official: Mapping[str, Counts]) -> Iterator[str]:
-    """A sentence for each number that is not the official one."""
+    """A sentence for each split whose numbers are not the official ones."""
     for split, counts in official.items():
         if split not in tables:
             continue
         table = tables[split]
-        there = {"ground": len(table.ground), "aerial": len(table.aerial), "pairs": len(table)}
-        for what, number_there in there.items():
-            expected = getattr(counts, what)
-            if expected and number_there != expected:
-                name = "matches" if what == "pairs" else f"{what} pictures"
-                yield f"split {split} has {number_there:,} {name}; officially {expected:,}"
+        numbers = {
+            "ground pictures": (len(table.ground), counts.ground),
+            "aerial pictures": (len(table.aerial), counts.aerial),
+            "matches": (len(table), counts.pairs),
+        }
+        wrong = {what: both for what, both in numbers.items() if both[1] and both[0] != both[1]}
+        if wrong:
+            there = ", ".join(f"{held:,} {what}" for what, (held, _) in wrong.items())
+            expected = ", ".join(f"{number:,}" for _, number in wrong.values())
+            yield f"split {split} has {there}; officially {expected}"
 
 
 def rows_of(path: Path, columns: int, separator: str | None = ",") -> list[tuple[str, list[str]]]:
