@@ -28,7 +28,6 @@ EXTRAS = {
     "starlette": "serve",
     "uvicorn": "serve",
     "python_multipart": "serve",
-    "matplotlib": "report",
 }
 
 
