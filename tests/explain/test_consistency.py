@@ -163,3 +163,21 @@ def test_the_subset_decides_the_numbers(tmp_path):
     model, reader = singeo.build(config), reader_of(tmp_path, config)
     one, again = (consistency(model, replace(reader), [1, 4]) for _ in range(2))
     assert one == again
+
+
+def test_evaluate_tells_indices_and_keeps_pictures(tmp_path, capsys):
+    from tests.training.test_mining import request
+    from tests.training.tiny import trained
+
+    from crossview.cli import main
+
+    run = request(tmp_path, steps=1, out="run", ground_px=(64, 256))
+    trained(run)
+    code = main([
+        "evaluate", str(run.out), "--data", run.data, "--split", "train", "--consistency",
+        "--out", str(tmp_path / "out"), "--device", "cpu",
+    ])  # fmt: skip
+    assert code in (0, None)
+    assert "ground, turned: 0." in capsys.readouterr().out
+    kept = {path.suffix for path in (tmp_path / "out").iterdir()}
+    assert kept == {".json", ".png"}

@@ -44,6 +44,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
     ranking: Annotated[
         Path | None, typer.Option(help="CSV query,reference,score of a re-ranker.")
     ] = None,
+    consistency: Annotated[
+        bool, typer.Option("--consistency", help="Only measure what a run folder looks at.")
+    ] = False,
     label: Annotated[str, typer.Option(help="Name in tables.")] = "",
     method: Annotated[
         Path | None, typer.Option(help="Where the method's page is now, if it was moved.")
@@ -63,6 +66,11 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
 
     Instead of a model: vectors or rankings that any other program made.
     """
+    if consistency:
+        from crossview.cli.consistent import evaluate_consistency
+
+        evaluate_consistency(Path(model), data, split, out, device)
+        return
     from crossview.cli.evaluating import Request, evaluate_elsewhere, evaluate_model
 
     elsewhere = [path is not None for path in (query_embeddings, reference_embeddings, ranking)]

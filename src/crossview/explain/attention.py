@@ -1,0 +1,92 @@
+"""Heat maps of one pair over fields of view and headings, the part of the tile in view marked."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from crossview.explain.activation import activation_maps
+from crossview.files import atomic_write
+from crossview.pairs.loading import Reader, normalised
+from crossview.views.sector import middle_shift, narrow, padded, sector
+
+FOVS_DEG = (360.0, 180.0, 90.0, 70.0)
+ANGLES_DEG = (0.0, 120.0)  # a panorama is turned by so much before it is cut
+STRENGTH = 0.45  # of the heat over the picture
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+def draw_attention(path: Path, model: Any, reader: Reader, row: int) -> None:
+    """One pair as PNG: each line a field of view and turn, what the network sees, and the tile.
+
+    The tile is drawn with the heat of the same score, and with the wedge that the cut panorama
+    sees. The model must be in eval mode.
+    """
+    from matplotlib.figure import Figure
+
+    raw = reader.batch(0, 0, [row])
+    spec = reader.views.ground
+    cases = [(fov, angle) for fov in FOVS_DEG for angle in ANGLES_DEG]
+    figure = Figure(figsize=(9.0, 1.6 * len(cases)), dpi=110, layout="constrained")
+    axes = figure.subplots(len(cases), 2, squeeze=False, width_ratios=[3, 1])
+    for (fov, angle), (left, right) in zip(cases, axes, strict=True):
+        kept = sector(spec.width_px, fov, angle)
+        if spec.representation == "narrow":
+            shown = narrow(raw.ground[0], kept)
+        else:
+            shift = middle_shift(spec.width_px, kept)
+            shown = padded(raw.ground[0], kept, spec.mean_colour, shift)
+        ground, above = _maps(model, reader, shown, raw.aerial[0])
+        left.imshow(_over(shown, ground))
+        left.set_title(f"{fov:g} degrees, turned by {angle:g}", fontsize=8, loc="left")
+        right.imshow(_over(raw.aerial[0], above))
+        _mark(right, raw.aerial.shape[1], kept.heading_deg, fov, polar=reader.views.aerial.polar)
+        for axis in (left, right):
+            axis.set_xticks([])
+            axis.set_yticks([])
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    atomic_write(path, buffer.getvalue())
+
+
+def _maps(model: Any, reader: Reader, ground: Pixels, aerial: Pixels) -> tuple[Floats, Floats]:
+    device = next(model.parameters()).device
+    views = reader.views
+    images = normalised(ground[None], views.ground, device).contiguous()
+    tiles = normalised(aerial[None], views.aerial, device).contiguous()
+    with torch.no_grad():
+        vectors: tuple[Tensor, Tensor] = model.ground(images), model.aerial(tiles)
+    ours, _ = activation_maps(model, "ground", images, vectors[1])
+    theirs, _ = activation_maps(model, "aerial", tiles, vectors[0])
+    return ours[0].cpu().numpy(), theirs[0].cpu().numpy()
+
+
+def _over(image: Pixels, heat: Floats) -> Floats:
+    """The picture in grey with the heat on it, [h, w, 3] in [0, 1]."""
+    from matplotlib import colormaps
+
+    grey = np.repeat(image.mean(axis=2, keepdims=True) / 255.0, 3, axis=2)
+    colour = colormaps["inferno"](heat)[..., :3]
+    mixed: Floats = ((1 - STRENGTH) * grey + STRENGTH * colour).astype(np.float32)
+    return mixed
+
+
+def _mark(axis: Any, side: int, heading_deg: float, fov_deg: float, *, polar: bool) -> None:
+    """Lines from the tile's centre along both edges of the view, and one ahead."""
+    if fov_deg >= 360.0 or polar:
+        return
+    centre = (side - 1) / 2.0
+    for turn, style in ((-0.5, "-"), (0.5, "-"), (0.0, ":")):
+        bearing = math.radians(heading_deg + turn * fov_deg)
+        end = (centre + side * math.sin(bearing), centre - side * math.cos(bearing))
+        axis.plot((centre, end[0]), (centre, end[1]), style, color="white", linewidth=1.2)
+    axis.set_xlim(-0.5, side - 0.5)
+    axis.set_ylim(side - 0.5, -0.5)
