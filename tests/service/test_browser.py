@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -71,8 +72,9 @@ def address(town):
 
 
 @contextmanager
-def served(index):
-    words = [sys.executable, "-m", "crossview", "serve", "--index", str(index), "--port", "0"]
+def served(*indexes):
+    given = [word for index in indexes for word in ("--index", str(index))]
+    words = [sys.executable, "-m", "crossview", "serve", *given, "--port", "0"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
         found = next(filter(None, (re.search(r"at (http://\S+)/ ", s) for s in process.stderr)))
@@ -234,6 +236,26 @@ def test_a_result_is_shared_without_the_photo(opened, town):
     located(other, "Shared result")
     assert other.locator(".place .mono").first.text_content() == first
     assert other.locator("figure").count() == 0
+
+
+def test_another_region_is_chosen_and_asked(browser, town, findable):
+    other = town / "other.cvx"
+    shutil.copytree(town / "town.cvx", other)
+    with served(town / "town.cvx", other) as address:
+        context = browser.new_context(viewport=DESKTOP)
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        page.goto(address)
+        page.wait_for_selector("body[data-ready]")
+        page.set_input_files("#files", findable)
+        located(page, findable.name)
+        first = page.locator(".place .mono").first.text_content()
+        with page.expect_request(lambda r: "region=other" in r.url):
+            page.select_option("#region", "other")
+        located(page, findable.name)
+        assert page.locator(".place .mono").first.text_content() == first
+        assert "other" in page.locator("#about-region").text_content()
+        context.close()
 
 
 def test_a_file_that_is_no_picture_is_told_so(opened, tmp_path):

@@ -1,5 +1,6 @@
 """Limits are kept before anything is decoded, and each refusal says what to do."""
 
+import asyncio
 import threading
 
 import pytest
@@ -7,8 +8,10 @@ from tests.retrieval.regions import TOY
 from tests.service.conftest import jpeg, photos
 
 from crossview.errors import InvalidValue
+from crossview.service.refusals import Refusal
 from crossview.service.regions import Regions
 from crossview.service.settings import OnlineMap, Settings
+from crossview.service.uploads import Held, read_uploads
 
 
 def code_of(answer):
@@ -120,6 +123,25 @@ def test_what_takes_too_long_is_ended(served, folder):
     stuck.go.set()
     assert code_of(found) == (503, "too-long")
     assert client.get("/v1/health").status_code == 200
+
+
+def test_an_upload_that_stops_arriving_is_ended():
+    async def run():
+        async def body():
+            yield b"--b\r\n"
+            await asyncio.sleep(5)
+
+        held = Held(1000)
+        with pytest.raises(Refusal) as refused:
+            await read_uploads(
+                {"content-type": "multipart/form-data; boundary=b"},
+                body(),
+                Settings(upload_idle_s=0.05),
+                held,
+            )
+        assert (refused.value.status, held.now) == (408, 0)
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The server as a process: its client, curl, and its end, gentle or not."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -58,12 +59,21 @@ def test_the_client_raises_what_the_server_refuses(address, album):
         Client("file:///etc/passwd")
 
 
+def test_the_manual_s_python_example_works(address, album, monkeypatch, capsys):
+    example = re.search(r"```python\n(.*?)```", MANUAL.read_text(encoding="utf-8"), re.S)[1]
+    monkeypatch.chdir(album)
+    exec(example.replace("http://127.0.0.1:8765", address), {})
+    assert "'rank': 1" in capsys.readouterr().out
+
+
 def curl_examples():
     block = re.search(r"```sh\n(.*?)```", MANUAL.read_text(encoding="utf-8"), re.S)
     return block[1].strip().splitlines()
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+@pytest.mark.skipif(
+    not shutil.which("curl") or os.name == "nt", reason="no curl, or a shell that quotes otherwise"
+)
 @pytest.mark.parametrize("line", curl_examples())
 def test_the_manual_s_curl_examples_work(address, album, line):
     command = line.replace("http://127.0.0.1:8765", address).replace("curl ", "curl -sSf ", 1)

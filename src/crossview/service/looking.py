@@ -75,7 +75,12 @@ async def window_picture(
         raise Refusal(
             404, "unknown-window", f"The region has windows 0 to {found.index.count - 1}."
         )
-    data = await run_in_threadpool(found.index.thumbnail, window)
+    try:
+        data = await run_in_threadpool(found.index.thumbnail, window)
+    except (IndexError, ValueError) as problem:  # its folder holds another index by now
+        raise Refusal(
+            503, "exchanged", "The region is being exchanged.", retry_after_s=2
+        ) from problem
     return _kept(request, Response(data, media_type="image/jpeg"), f"{version(found)}-w{window}")
 
 

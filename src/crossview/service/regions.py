@@ -87,6 +87,8 @@ class Regions:
 
     def _opened(self, name: str) -> Region:
         index = Index.open(self._paths[name])
+        for _ in index.blocks():  # mapped now, they stay readable when the folder is exchanged
+            pass
         embedder = self._open_model(index)
         require_ready(index, embedder)
         return Region(name, index, embedder, Tiles(index))

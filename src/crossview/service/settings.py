@@ -50,7 +50,8 @@ class Settings:
     batch_s: float = 0.25  # how long a batch may take: what a small request waits for
     wait_s: float = 0.004  # that an idle server waits for company
     timeout_s: float = 60.0  # of a request from its last byte to its answer
-    upload_timeout_s: float = 60.0
+    upload_timeout_s: float = 600.0  # of a request's body in all
+    upload_idle_s: float = 30.0  # without a byte of it
     keep_job_s: float = 600.0  # a finished job's answers
     photos_per_minute: float | None = None  # of one key, or of all without keys
     hosts: tuple[str, ...] | None = None  # names by which the server may be called; None: any

@@ -68,8 +68,11 @@ async def read_uploads(
     problem = problem or _announced_too_much(headers, settings)
     read = 0
     try:
-        async with asyncio.timeout(settings.upload_timeout_s):
+        async with asyncio.timeout(settings.upload_idle_s) as limit:
+            clock = asyncio.get_running_loop().time
+            end = clock() + settings.upload_timeout_s
             async for chunk in body:
+                limit.reschedule(min(end, clock() + settings.upload_idle_s))
                 read += len(chunk)
                 if problem is None:
                     problem = _feed(reader, chunk)
