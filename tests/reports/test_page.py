@@ -181,3 +181,16 @@ def test_damaged_pictures_have_a_section_of_their_own(tmp_path):
     assert re.findall(r"<h4>(.*?)</h4>", section) == ["suburb, fog", "suburb, noise"]
     assert section.count("<tr><th scope") == 1 + 3
     assert page.count('<h3 id="trial-') == 1
+
+
+def test_on_a_benchmark_the_published_rows_and_their_sources_are_there(tmp_path):
+    record = evaluation(
+        data="cvusa:data", headings="aligned", k_at_1_percent=88, count=8884,
+        model={"training_data": "cvusa:data"},
+    )  # fmt: skip
+    about = About(title="t", created="now")
+    page = write_report([record], tmp_path, about).read_text(encoding="utf-8")
+    assert "GeoDTR+ paper, Table I (arXiv 2308.09624)" in page
+    assert '<h3 id="sources">' in page
+    folded = page[page.index("Other protocols, set apart: 51 rows") :]
+    assert "trained on cvact" in folded
