@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks._memory import extra_mb
 from benchmarks.harness import interleaved, ratio, report
 from benchmarks.singeo_step import a_batch
 from crossview.methods import singeo
+from crossview.training.footprint import extra_memory_mb
 from crossview.training.gradients import Objective, backward
 from crossview.training.memory import Memory
 from crossview.training.precision import fast_in_bfloat16
@@ -49,7 +49,7 @@ def main() -> None:
         found["peer"] = whole_matrix(queries, references)
 
     timings = interleaved({"ours": ours, "sample4geo": peer}, given.rounds, warm_up=0)
-    megabytes = extra_mb(ours)
+    megabytes = extra_memory_mb(torch.device("cpu"), ours)
     share = np.mean([
         len(np.intersect1d(a, b)) / KEEP for a, b in zip(found["ours"], found["peer"], strict=True)
     ])  # fmt: skip

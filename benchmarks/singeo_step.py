@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks._memory import extra_mb
 from benchmarks.harness import interleaved, ratio, report
 from crossview.methods import singeo
 from crossview.pairs.batch import Batch
 from crossview.parts.losses.dual import dual_info_nce
+from crossview.training.footprint import extra_memory_mb
 from crossview.training.gradients import Objective, backward
 from crossview.training.precision import fast_in_bfloat16
 from crossview.training.recipe import Recipe
@@ -48,7 +48,10 @@ def main() -> None:
         name: step_of(name, config, batch, given.chunk) for name in ("plain", "ours", "cached")
     }
     timings = interleaved(steps, given.rounds)
-    memory = {f"{name}_mb": round(extra_mb(step)) for name, step in steps.items()}
+    memory = {
+        f"{name}_mb": round(extra_memory_mb(torch.device("cpu"), step))
+        for name, step in steps.items()
+    }
     losses, cosine = equality(given.backbone, given.loss_steps)
     report(
         name="singeo_step",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from crossview.cli import console
 from crossview.cli.settings import settings
-from crossview.errors import InvalidValue
+from crossview.errors import InvalidValue, UnknownName
 
 if TYPE_CHECKING:
     from crossview.training.loop import StepReport
@@ -23,6 +24,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     method: Annotated[str, typer.Option(help="Name of a method, or a page: ./mine.py")],
     data: Annotated[str, typer.Option(help="pairs:FILE.csv, town or town:FOLDER")],
     out: Annotated[Path, typer.Option(help="Run folder; a run that is there is resumed.")],
+    recipe: Annotated[str, typer.Option(help="Published settings, such as cvusa or vigor.")] = "",
     config: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of the method's Config; repeatable.")
     ] = None,
@@ -82,7 +84,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     from crossview.training.setup import Request
 
     page = wiring.method_page(method)
-    given: dict[str, Any] = dict(settings(config))
+    given: dict[str, Any] = _recipe(method, recipe) | dict(settings(config))
     shortcuts = {"epochs": epochs, "steps": steps, "batch": batch, "lr": lr, "seed": seed}
     given |= {name: value for name, value in shortcuts.items() if value is not None}
     module = _checked(page, method)
@@ -113,7 +115,9 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
         torch.set_num_threads(threads)
     if dry_run:
-        _rehearse(request, quiet)
+        from crossview.cli.rehearsing import rehearse
+
+        rehearse(request, partial(_introduce, quiet=quiet))
     else:
         _train(request, tensorboard, quiet)
         _evaluate(request, test or [], quiet)
@@ -125,6 +129,21 @@ def _checked(page: Any, name: str) -> Any:
     module = page.load()
     check_names(module, name)
     return module
+
+
+def _recipe(method: str, name: str) -> dict[str, Any]:
+    from crossview import wiring
+
+    if not name:
+        return {}
+    known = wiring.recipes(method)
+    if name not in known:
+        raise UnknownName(f"recipe of {method}", name, known)
+    return known[name]
+
+
+def _introduce(session: Session, state: TrainState, quiet: bool) -> None:
+    _announce(session, state, session.job.recipe.total_steps(len(session.job.table)), quiet)
 
 
 def _weights(module: Any, weights: Path | None, pretrained: bool) -> dict[str, str]:
@@ -254,29 +273,3 @@ def _board(session: Session, wanted: bool) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(session.folder.path / "tensorboard"))
-
-
-def _rehearse(request: Any, quiet: bool) -> None:
-    """Three steps in a temporary folder; tells what a whole training would take."""
-    import tempfile
-    from dataclasses import replace
-
-    from crossview.pairs.loading import Loader
-    from crossview.training.loop import train_steps
-    from crossview.training.precision import peak_memory_mb
-    from crossview.training.setup import start_state
-
-    with tempfile.TemporaryDirectory() as folder:
-        session = _prepared(replace(request, out=Path(folder), cache=None), quiet)
-        state = start_state(session)
-        steps = session.job.recipe.total_steps(len(session.job.table))
-        _announce(session, state, steps, quiet)
-        with Loader(session.reader, request.workers) as loader:
-            reports = [r for r, _ in zip(train_steps(state, session.job, loader), range(3))]  # noqa: B905
-    last = reports[-1]
-    console.result(
-        f"loss {last.losses['loss']:.3f}; {last.pairs / last.seconds:.0f} pairs/s "
-        f"({100 * last.waited_s / last.seconds:.0f} % waiting for data); "
-        f"peak memory {peak_memory_mb(session.job.device):.0f} MB; "
-        f"the whole training about {steps * last.seconds / 60:.0f} minutes."
-    )
