@@ -77,6 +77,7 @@ def main() -> None:
     coverages = (0.5, 0.8) if wanted.tiny else WANTED.coverages
     found = measured(asked, replace(WANTED, coverages=coverages))
     _write(wanted, found)
+    print("\n".join(_table(found)))
     harness.report(
         name="calibration",
         ratios={},
@@ -190,6 +191,35 @@ def _elsewhere(
         "elsewhere_stated": float(kind.fit.elsewhere(foreign, wanted.share).mean()),
         **refusal_figures(found.evidence, foreign),
     }
+
+
+def _table(found: dict[str, Any]) -> Iterator[str]:
+    """The figures as rows of a Markdown table."""
+    yield (
+        "| | n (towns) | within 25 m | error (by chance) | Brier | "
+        + " | ".join(
+            f"area for {100 * one['asked']:g} %: coverage, median share"
+            for one in next(iter(found["test"].values()))["sets"]
+        )
+        + " | refused | accepted from elsewhere |"
+    )
+    for part, title in TITLES.items():
+        for kind, told in found[part].items():
+            sets = [
+                f"{_share(s['coverage'])}, {100 * s['median_share']:.2g} %" for s in told["sets"]
+            ]
+            error, chance = told["calibration_error"], told["calibration_error_by_chance"]
+            yield (
+                f"| {title}: {kind} | {told['n']} ({told['towns']}) "
+                f"| {_share(told['recall']['1'])} | {error:.3f} ({chance:.3f}) "
+                f"| {told['brier']:.3f} | {' | '.join(sets)} "
+                f"| {_share(told['false_reject'])} | {_share(told['false_accept_elsewhere'])} |"
+            )
+
+
+def _share(told: dict[str, float]) -> str:
+    value, low, high = (100.0 * told[key] for key in ("value", "low", "high"))
+    return f"{value:.1f} % ({low:.1f} to {high:.1f})"
 
 
 def _short(kinds: dict[str, dict[str, Any]]) -> dict[str, Any]:
