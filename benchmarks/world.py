@@ -95,7 +95,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="town")
     parser.add_argument("--no-baselines", action="store_true")
     parser.add_argument("--train-plain", type=Path, help="folder for the plain network's run")
-    parser.add_argument("--plain-steps", type=int, default=5000, help="about 30 minutes on 2 cores")
+    parser.add_argument("--plain-steps", type=int, default=3600, help="about 30 minutes on 2 cores")
     return parser.parse_args()
 
 
