@@ -33,7 +33,7 @@ def _of_block(space: Space, fast: Filter, rows: slice, k: int, codes: Ints) -> t
     least = _starting_threshold(space, fast, rows, k)
     for number in range(-(-space.shape[1] // TILE)):
         low, _ = fast.cuts(queries, least - TIE)
-        row, column = np.nonzero(fast.tile(rows, number) >= low[:, None])
+        column, row = np.nonzero(fast.tile(rows, number) >= low)
         reference = number * TILE + column
         found = space.exact(queries[row], reference)
         found -= TIE * np.isin(queries[row] * space.shape[1] + reference, codes)
@@ -44,7 +44,7 @@ def _of_block(space: Space, fast: Filter, rows: slice, k: int, codes: Ints) -> t
 
 def _starting_threshold(space: Space, fast: Filter, rows: slice, k: int) -> Floats:
     """[n] a score that at least ``k`` references of the first tile reach."""
-    values = fast.tile(rows, 0)
+    values = fast.tile(rows, 0).T
     if values.shape[1] <= k:
         return np.full(len(values), -np.inf)
     column = np.argpartition(values, -k, axis=1)[:, -k:].ravel()

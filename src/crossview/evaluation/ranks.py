@@ -125,23 +125,27 @@ class _Cascade:
 def _compared(
     fast: Filter, number: int, queries: Ints, thresholds: Floats
 ) -> tuple[Ints, Ints, Ints]:
-    """How many values of a tile may reach each threshold [N], and which of them are unsure."""
+    """How many values of a tile may reach each threshold [N], and which of them are unsure.
+
+    The unsure ones as numbers of thresholds and of references in the tile.
+    """
     values = _spread(fast.tile(slice(queries[0], queries[-1] + 1), number), queries)
     low, high = fast.cuts(queries, thresholds)
-    counts = np.count_nonzero(values >= low[:, None], axis=1)
-    some = np.flatnonzero(counts)
-    kept = values[some]
-    unsure = kept < high[some, None]
-    unsure &= kept >= low[some, None]
-    row, column = np.nonzero(unsure)
-    return counts, some[row], column
+    reached = values >= low
+    counts = reached.sum(axis=0, dtype=np.int32).astype(np.int64)
+    if counts.sum() > _UNSURE * values.size:
+        reached &= values < high  # a pass over the tile, which few values would not be worth
+    flat = np.flatnonzero(reached)
+    reference, row = np.divmod(flat, values.shape[1])
+    unsure = values[reference, row] < high[row]
+    return counts, row[unsure], reference[unsure]
 
 
 def _spread(values: Tile, queries: Ints) -> Tile:
-    """One row per threshold from one row per query."""
+    """One column per threshold from one column per query."""
     rows = queries - queries[0]
-    whole = len(rows) == len(values) and rows[-1] == len(rows) - 1
-    return values if whole and (np.diff(rows) == 1).all() else values[rows]
+    whole = len(rows) == values.shape[1] and rows[-1] == len(rows) - 1
+    return values if whole and (np.diff(rows) == 1).all() else values[:, rows]
 
 
 def _parts(queries: Ints) -> Iterator[slice]:

@@ -24,6 +24,7 @@ Ints = NDArray[np.int64]
 Tile = NDArray[Any]
 
 TILE = 2048  # references per product: a tile stays in the cache of one core
+_BLOCK = 128
 _ROUNDING = 2.0**-24  # of float32, relative
 _SPARE = 1.0 + 1e-4  # lengths are computed in float32 themselves
 _AT_ONCE = 1 << 16  # numbers gathered for exact products: they stay in the cache
@@ -36,7 +37,7 @@ class Filter(Protocol):
     """Fast scores with a known error."""
 
     def tile(self, rows: slice, number: int) -> Tile:
-        """Values [n, m] of the queries ``rows`` against tile ``number`` of the references."""
+        """Values [m, n] of tile ``number`` of the references against the queries ``rows``."""
 
     def cuts(self, queries: Ints, thresholds: Floats) -> tuple[Tile, Tile]:
         """Two limits [N], [N]: below the first a value surely misses the threshold of its query.
@@ -172,7 +173,7 @@ class _Float32:
     def tile(self, rows: slice, number: int) -> Tile:
         """See :class:`Filter`."""
         some = self.references[number * TILE : (number + 1) * TILE]
-        values: Tile = self.queries[rows] @ some.T
+        values: Tile = some @ self.queries[rows].T
         return values
 
     def cuts(self, queries: Ints, thresholds: Floats) -> tuple[Tile, Tile]:
@@ -188,7 +189,7 @@ class _Turned:
         """See :class:`Filter`."""
         s = self.space
         some = s.references[number * TILE : (number + 1) * TILE]
-        values: Tile = scores_many(s.queries[rows], some, s.bins, s.seen[rows])[0]
+        values: Tile = scores_many(s.queries[rows], some, s.bins, s.seen[rows])[0].T
         return values
 
     def cuts(self, queries: Ints, thresholds: Floats) -> tuple[Tile, Tile]:
@@ -201,14 +202,15 @@ class _Turned:
 class _Int8:
     """By Cauchy-Schwarz |q.r - q'.r'| <= |q| max|r - r'| + |q - q'| max|r'|; ' is rounded."""
 
-    left: NDArray[np.uint8]  # [Q, D], 128 stands for 0
-    tiles: tuple[int8.Bytes, ...]  # of the references, each [D, m]
+    references: NDArray[np.uint8]  # [R, D], 128 stands for 0
+    queries: int8.Bytes  # [D, Q]
     scale: Floats  # [Q] score per unit
     bound: Floats  # [Q] of the error, as a score
 
     def tile(self, rows: slice, number: int) -> Tile:
         """See :class:`Filter`."""
-        return int8.product()(self.left[rows], self.tiles[number])
+        some = self.references[number * TILE : (number + 1) * TILE]
+        return int8.product()(some, np.ascontiguousarray(self.queries[:, rows]))
 
     def cuts(self, queries: Ints, thresholds: Floats) -> tuple[Tile, Tile]:
         """See :class:`Filter`."""
@@ -220,31 +222,33 @@ class _Int8:
 
 
 def _int8_filter(queries: Vectors, references: Vectors) -> _Int8:
-    left = np.empty(queries.shape, np.uint8)
-    scale, bound = np.empty(len(queries)), np.empty(len(queries))
     step = max(float(np.abs(references[some]).max()) for some in _blocks(len(references)))
     step /= int8.LARGEST
-    tiles, r_error, r_length = [], 0.0, 0.0
+    right = np.empty(references.shape, np.uint8)
+    r_error = r_length = 0.0
     for some in _blocks(len(references)):
         rounded, error = _rounded(references[some], np.float32(step))
         r_error = max(r_error, float(error.max()))
-        r_length = max(r_length, _longest(rounded) * step)
-        tiles.append(np.ascontiguousarray(rounded.astype(np.int8).T))
-    for some in _blocks(len(queries)):
-        block = queries[some]
-        steps = np.abs(block).max(axis=1) / np.float32(int8.LARGEST)
-        rounded, error = _rounded(block, steps[:, None])
-        scale[some] = steps * np.float64(np.float32(step))
-        bound[some] = _lengths(block) * r_error + error * r_length
+        r_length = max(r_length, float(_lengths(rounded).max()) * step)
         rounded += int8.ZERO
-        left[some] = rounded.astype(np.uint8)
-    return _Int8(left=left, tiles=tuple(tiles), scale=scale, bound=bound * _SPARE)
+        right[some] = rounded
+    left = np.empty(queries.shape[::-1], np.int8)
+    scale, bound = np.empty(len(queries)), np.empty(len(queries))
+    for some in _blocks(len(queries)):
+        steps = np.abs(queries[some]).max(axis=1) / np.float32(int8.LARGEST)
+        rounded, error = _rounded(queries[some], steps[:, None])
+        scale[some] = steps * np.float64(np.float32(step))
+        bound[some] = _lengths(queries[some]) * r_error + error * r_length
+        left[:, some] = rounded.T
+    return _Int8(references=right, queries=left, scale=scale, bound=bound * _SPARE)
 
 
 def _rounded(vectors: Vectors, step: Any) -> tuple[Vectors, Vectors]:
     """Whole numbers of ``step`` [n, D], and the length [n] of what they leave, rounded up."""
-    rounded = np.rint(vectors / step)
-    rest = vectors - rounded * step
+    rounded: Vectors = vectors * (np.float32(1.0) / step)
+    np.rint(rounded, out=rounded)
+    rest = rounded * -step
+    rest += vectors
     return rounded, _lengths(rest) + np.float32(4.0 * _ROUNDING) * _lengths(vectors)
 
 
@@ -265,5 +269,6 @@ def _longest(vectors: Vectors) -> float:
 
 
 def _blocks(count: int) -> list[slice]:
+    """Slices of rows that stay in the cache of one core while they are worked on."""
     require(count > 0, "there are no vectors to compare.")
-    return [slice(start, min(start + TILE, count)) for start in range(0, count, TILE)]
+    return [slice(start, min(start + _BLOCK, count)) for start in range(0, count, _BLOCK)]
