@@ -199,3 +199,11 @@ def test_pixels_paths_and_photos_are_all_taken(tmp_path):
     assert {answer.places[0].window for answer in answers} == {1}
     assert isinstance(photo_of_pixels(PANORAMAS[1]), Photo)
     assert answers[1].photo == str(path)
+
+
+def test_an_aligned_model_without_a_heading_is_warned_of():
+    embedder = toy(bins=1, headings_seen="aligned")
+    index = index_of_panoramas(PANORAMAS, embedder)
+    (said,) = find(PANORAMAS[0], index, embedder).warnings
+    assert "north in the middle" in said
+    assert find(PANORAMAS[0], index, embedder, heading_deg=20.0).warnings == ()

@@ -104,7 +104,7 @@ def prepared(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[P
         hints=hints,
         readings=guesses,
         assumptions=tuple(_assumptions(photo, hints, guesses, info)),
-        warnings=tuple(_warnings(guesses, info)),
+        warnings=tuple(_warnings(guesses, hints, info)),
         vectors=np.empty((0, info.dim), np.float32),
     )
     return query, [_strip(photo, guess, hints, info) for guess in guesses]
@@ -138,14 +138,20 @@ def _assumptions(
         yield f"GPS in the file ({photo.gps}) used as a hint"
 
 
-def _warnings(guesses: Sequence[Reading], info: ModelInfo) -> Iterator[str]:
+def _warnings(guesses: Sequence[Reading], hints: Hints, info: ModelInfo) -> Iterator[str]:
+    """What about the picture lies outside of what the model was trained on."""
     low, high = info.fov_seen_deg
-    fov = guesses[0].fov_deg
-    if len(guesses) == 1 and not 0.9 * low <= fov <= 1.1 * high:
+    if not any(0.9 * low <= guess.fov_deg <= 1.1 * high for guess in guesses):
         seen = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        has = f"{guesses[0].fov_deg:.0f}" if len(guesses) == 1 else "fewer"
         yield (
             f"the model was trained on fields of view of {seen} degrees, "
-            f"and this picture has {fov:.0f}"
+            f"and this picture has {has}"
+        )
+    if info.headings_seen == "aligned" and info.azimuth_bins == 1 and hints.heading_deg is None:
+        yield (
+            "the model was trained on pictures with north in the middle; without a heading "
+            "its answer is right only if that holds here too"
         )
 
 
