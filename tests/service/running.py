@@ -54,7 +54,7 @@ def post(address, content, query=""):
         f"{address}/v1/locate{query}", content, {"Content-Type": "image/jpeg"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             answer.read()
             return answer.status
     except urllib.error.HTTPError as problem:

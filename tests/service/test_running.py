@@ -114,7 +114,7 @@ def test_told_to_stop_under_load_no_request_is_lost(folder):
         ended = under_load(address)
         time.sleep(1.0)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
         statuses = {status for _, status in ended()}
     assert statuses == {200, "refused"}
 
@@ -126,7 +126,7 @@ def test_a_long_batch_is_finished_before_the_end(folder, album):
         next(found)
         process.send_signal(signal.SIGTERM)
         assert len(list(found)) == 29
-        assert process.wait(30) == 0
+        assert process.wait(120) == 0
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no signals as Unix has them")
@@ -138,7 +138,7 @@ def test_killed_under_load_it_starts_again_with_the_index_intact(tmp_path):
         ended = under_load(address)
         time.sleep(0.5)
         process.kill()
-        process.wait(10)
+        process.wait(60)
         ended()
     assert Index.open(place).verify() > 0
     assert sorted(p.name for p in tmp_path.rglob("*")) == before
@@ -158,7 +158,7 @@ def test_hangup_exchanges_an_index_without_losing_a_request(tmp_path):
         place.rename(tmp_path / "old.cvx")
         finer.path.rename(place)
         process.send_signal(signal.SIGHUP)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 90
         while Client(address).regions()[0]["tiles"] != finer.count and time.monotonic() < end:
             time.sleep(0.1)
         assert Client(address).regions()[0]["tiles"] == finer.count

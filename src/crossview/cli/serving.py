@@ -67,7 +67,7 @@ def run(request: Request, settings: Settings) -> None:
         console.warn("Everybody who can reach this address may ask; --keys restricts it.")
     _log(quiet=request.quiet)
     names = ", ".join(region.name for region in regions)
-    console.note(f"Serving {names} at {address} (Ctrl-C ends it)", quiet=request.quiet)
+    console.note(f"Serving {names} at {address} (Ctrl-C ends it)")
     if request.open_browser:
         threading.Timer(_BROWSER_AFTER_S, webbrowser.open, [address]).start()
     serve(create_app(regions, settings, keys), listening)
@@ -75,12 +75,7 @@ def run(request: Request, settings: Settings) -> None:
 
 def _log(*, quiet: bool) -> None:
     """What the server has to say goes to stderr, as everything that is no result."""
-
-    class ToConsole(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            console.err.print(self.format(record))
-
     log = logging.getLogger("crossview.service")
     log.setLevel(logging.WARNING if quiet else logging.INFO)
     log.propagate = False
-    log.addHandler(ToConsole())
+    log.addHandler(logging.StreamHandler())  # plain: a rich line costs more than a small answer

@@ -40,13 +40,13 @@ class OnnxEmbedder:
     ``embeddings``: normalisation is part of the network, so it cannot be forgotten or doubled.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 0) -> None:
+    def __init__(self, folder: Path, *, threads: int = 0, spinning: bool = True) -> None:
         self.folder = folder
         self.info = read_info(folder)
         self.fingerprint = fingerprint(folder)
         ground, aerial = network_files(folder)
-        self._ground = _session(ground, threads)
-        self._aerial = self._ground if aerial == ground else _session(aerial, threads)
+        self._ground = _session(ground, threads, spinning)
+        self._aerial = self._ground if aerial == ground else _session(aerial, threads, spinning)
 
     def ground(self, images: Pixels) -> Vectors:
         """See :class:`Embedder`."""
@@ -68,11 +68,12 @@ class OnnxEmbedder:
         return vectors
 
 
-def _session(path: Path, threads: int) -> Any:
+def _session(path: Path, threads: int, spinning: bool) -> Any:
     import onnxruntime  # heavy: only when a network is really run
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

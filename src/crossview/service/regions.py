@@ -108,7 +108,8 @@ class Models:
             return self._open[made_by.fingerprint]
         name = self._given or made_by.name_or_path
         try:
-            embedder = open_model(name, threads=self._threads)
+            # Decoding and other requests want the cores while the network waits.
+            embedder = open_model(name, threads=self._threads, spinning=False)
         except (BadModel, UnknownName) as problem:
             raise BadModel(
                 f"{index.path} was made by the model {name}, which is not there or damaged.\n"
