@@ -174,3 +174,20 @@ def test_augment_gives_the_pair_and_its_positives():
     assert first.ground.shape == (32, 128, 3)
     assert second.ground.shape == (32, 32, 3)
     assert first.aerial.shape == second.aerial.shape == pair.aerial.shape
+
+
+@pytest.mark.parametrize(
+    ("configuration", "settings"),
+    [
+        ("singeo_convnext_tiny", {"backbone": "convnext_tiny", "separate": False}),
+        ("congeo_convnext_base", {"backbone": "convnext_base.fb_in22k_ft_in1k_384"}),
+        ("singeo_vit_tiny", {"backbone": "vit_tiny_patch16_224", "separate": True}),
+        ("singeo_vit_base", {"backbone": "vit_base_patch16_224", "representation": "padded"}),
+    ],
+)
+def test_a_checkpoint_tells_its_network_by_its_shapes(configuration, settings):
+    text = shared("parity", "checkpoints", f"{configuration}.json").read_text(encoding="utf-8")
+    (section,) = json.loads(text)["sections"].values()
+    state = {key: torch.empty(shape, device="meta") for key, shape, _ in section["entries"]}
+    assert singeo.shown(state).items() >= settings.items()
+    assert singeo.imported(state, singeo.Config()) == state

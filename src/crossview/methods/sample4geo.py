@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.moment import Moment
 from crossview.pairs.table import PairTable
-from crossview.parts import contrastive
+from crossview.parts import checkpoints, contrastive
 from crossview.parts.looks import coloured, seen_sector
 from crossview.parts.losses.infonce import info_nce
 from crossview.parts.samplers.neighbours import Neighbours
@@ -131,3 +131,6 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
     if config.shifted and pair.fov_deg >= 360.0:
         pair = seen_sector(pair, config.now_theta_deg, views(config).ground, rng)
     return pair
+
+
+imported, shown = checkpoints.imported, checkpoints.shown  # for crossview import

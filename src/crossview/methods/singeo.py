@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.moment import Moment
 from crossview.pairs.table import PairTable
-from crossview.parts import contrastive
+from crossview.parts import checkpoints, contrastive
 from crossview.parts.looks import Looks, two_looks
 from crossview.parts.losses.dual import dual_info_nce
 from crossview.parts.samplers.neighbours import Neighbours
@@ -145,3 +145,6 @@ def augment(
         colour=config.colour,
     )
     return two_looks(pair, looks, views(config), rng)
+
+
+imported, shown = checkpoints.imported, checkpoints.shown  # for crossview import

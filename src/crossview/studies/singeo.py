@@ -11,13 +11,13 @@ from typing import Any
 from crossview.studies.definitions import Row, Study
 
 FOVS = (360.0, 180.0, 90.0, 70.0)
-STEPS = 600  # of four pictures a pair
+STEPS = 500  # of four pictures a pair
 SOURCE = "arXiv 2603.09377, Table 1 and main ablation, and arXiv 2403.13965; CVUSA"
 TOWNS: dict[str, Any] = {
     "backbone": "convnext_zepto_rms",  # 2.2 M parameters
     "weights": "none",
-    "ground_px": (64, 256),
-    "aerial_px": 128,
+    "ground_px": (48, 192),
+    "aerial_px": 96,
     "elevation_deg": (-45.0, 45.0),
     "footprint_m": 80.0,
     "batch": 32,
