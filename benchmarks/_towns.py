@@ -46,9 +46,9 @@ class Place:
 class Extent:
     """How large the experiment is: towns per style and pictures of each kind per town."""
 
-    calibration: tuple[int, int] = (2, 100)
+    calibration: tuple[int, int] = (3, 100)
     test: tuple[int, int] = (3, 115)
-    unseen: tuple[int, int] = (5, 120)
+    unseen: tuple[int, int] = (4, 120)
     side_m: float = 640.0
 
 
