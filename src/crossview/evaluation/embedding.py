@@ -92,7 +92,7 @@ def embed(
         queries={c: unit(asked[c][0][q], f"queries, {c.folder}") for c in conditions},
         seen_deg={c: asked[c][1][q] for c in conditions},
         references=unit(answers[AS_GIVEN][0][r], "references"),
-        skipped=len(getattr(table, asking)) - len(q),
+        skipped=len(getattr(table, asking)) - len(getattr(kept, asking)),
     )
 
 
@@ -168,6 +168,9 @@ def _by_width(views: Sequence[Pixels]) -> Iterator[list[int]]:
         yield [n for n, other in enumerate(shapes) if other == shape]
 
 
-def _kept_rows(before: Sequence[Path], after: Sequence[Path]) -> NDArray[np.int64]:
+def _kept_rows(before: Sequence[Path], after: Sequence[Path]) -> NDArray[np.int64] | slice:
+    """Rows of ``before`` that ``after`` holds; all as a slice, which copies nothing."""
+    if len(before) == len(after):
+        return slice(None)
     kept = set(after)
     return np.array([row for row, path in enumerate(before) if path in kept], dtype=np.int64)

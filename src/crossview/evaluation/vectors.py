@@ -75,7 +75,9 @@ def unit(vectors: NDArray[Any], where: str) -> Vectors:
         raise BadData(
             f"{where}: {len(zero)} of {len(vectors)} vectors are zero, the first in row {zero[0]}."
         )
-    return np.asarray(vectors / lengths[:, None], dtype=np.float32)
+    scale = lengths.astype(np.float32)[:, None]  # float32 throughout: 92,802 rows are 380 MB
+    scaled: Vectors = np.divide(vectors, scale, dtype=np.float32, casting="same_kind")
+    return scaled
 
 
 def check_spread(vectors: Vectors, where: str) -> str:
