@@ -61,7 +61,7 @@ def _layer(
         first = encoder.num_prefix_tokens
 
         def as_map(tokens: Tensor) -> Tensor:
-            return tokens[:, first:].transpose(1, 2).unflatten(2, (rows, columns))
+            return tokens[:, first:].transpose(1, 2).reshape(len(tokens), -1, rows, columns)
 
         return branch, encoder.blocks[-1].norm1, as_map
     raise InvalidValue(

@@ -56,7 +56,7 @@ def consistency(model: nn.Module, reader: Reader, rows: Sequence[int]) -> dict[s
     for ground, aerial in _pictures(model, reader, rows):
         for name, one, other in _all_changes(model, reader, ground, aerial):
             found.setdefault(name, []).append((one, other))
-    indices = {}
+    indices: dict[str, list[Compared]] = {}
     for name, pairs in found.items():
         one, other = (torch.cat(maps) for maps in zip(*pairs, strict=True))
         kind = name.partition(" by ")[0]

@@ -74,7 +74,7 @@ def extra_memory_mb(device: torch.device, work: Callable[[], object]) -> float:
     """Peak memory during ``work`` above what is held before it; NaN where nothing tells it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+        before = float(torch.cuda.memory_allocated(device))
         work()
         return (torch.cuda.max_memory_allocated(device) - before) / 1e6
     try:
