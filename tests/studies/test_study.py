@@ -137,7 +137,7 @@ def test_a_dry_run_builds_each_row_and_runs_a_batch():
     study = replace(study, towns={**study.towns, "backbone": "test_convnext", "hidden": 16})
     raw, chsg = rehearse(study, (study.row("raw"), study.row("chsg")), "")
     assert raw.parameters == chsg.parameters
-    assert raw.ground_px == (64, 256)
+    assert raw.ground_px == (48, 256)
     assert set(chsg.losses) == {"triplet", "counterfactual"}
 
 
@@ -147,6 +147,13 @@ def test_real_data_is_tested_on_its_own_split_and_on_the_other(tmp_path):
     found = real_areas("geodtr-plus", f"pairs:{csv}", f"pairs:{other}")
     assert {name: len(table) for name, table in found.tests.items()} == {"same": 4, "cross": 3}
     assert len(found.train) == 8
+
+
+def test_a_setting_of_the_command_line_holds_in_every_row():
+    changed = TINY.changed({"steps": "7"})
+    assert settings_of(changed, changed.row("wide"), None, 1)["steps"] == "7"
+    assert settings_of(changed, changed.row("wide"), None, 1)["width"] == 8
+    assert TINY.changed({}) == TINY
 
 
 def test_unknown_studies_and_rows_are_refused():

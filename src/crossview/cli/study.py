@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossview.cli import console
+from crossview.cli.settings import settings
 from crossview.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         list[str] | None, typer.Option(help="Only these rows; repeatable. Default: all.")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings per row, seeds 1 to N.")] = 3,
+    config: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE in every row, such as steps; repeatable.")
+    ] = None,
     data: Annotated[
         str, typer.Option(help="Train at full size on NAME:ROOT; default: synthetic towns.")
     ] = "",
@@ -64,7 +68,7 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         raise InvalidValue("--cross is for real data; say what to train on with --data.")
     if seeds < 1:
         raise InvalidValue(f"--seeds must be at least 1, got {seeds}.")
-    chosen = catalogue.study(name)
+    chosen = catalogue.study(name).changed(settings(config))
     rows = chosen.chosen(tuple(row or ()))
     if threads:
         import torch
@@ -79,7 +83,8 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     place = Place(runs=runs, cache=cache, workers=workers, device=device)
     areas = real_areas(chosen.method, data, cross) if data else town_areas(towns)
     plan = [(one, seed) for seed in range(1, seeds + 1) for one in rows]
-    command = f"crossview study {name} --seeds {seeds}" + (f" --data {data}" if data else "")
+    more = [f"--config {text}" for text in config or ()] + ([f"--data {data}"] if data else [])
+    command = " ".join([f"crossview study {name} --seeds {seeds}", *more])
     _run(chosen, plan, areas, place, Output(out, command, quiet))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crossview.errors import UnknownName, require
@@ -52,6 +52,18 @@ class Study:
             if row.name == name:
                 return row
         raise UnknownName(f"row of {self.name}", name, [row.name for row in self.rows])
+
+    def changed(self, settings: Mapping[str, Any]) -> Study:
+        """The study with some settings the same in every row, as given on a command line."""
+        rows = tuple(
+            replace(
+                row,
+                settings={**row.settings, **settings},
+                small={**(row.small or row.settings), **settings},
+            )
+            for row in self.rows
+        )
+        return replace(self, rows=rows) if settings else self
 
     def chosen(self, names: tuple[str, ...]) -> tuple[Row, ...]:
         """The rows of these names in the study's order; all of them for none."""
