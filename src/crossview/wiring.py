@@ -66,7 +66,7 @@ class Data:
 
 
 def recipes(method: str) -> dict[str, dict[str, Any]]:
-    """Named full-size settings of a method, such as those published for a data set; perhaps none."""
+    """Named full-size settings of a method, such as those published for a data set."""
     file = Path(__file__).parent / "methods" / "recipes" / f"{method}.json"
     known: dict[str, dict[str, Any]] = {}
     if method in METHODS and file.is_file():

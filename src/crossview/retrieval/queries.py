@@ -145,8 +145,7 @@ def _warnings(guesses: Sequence[Reading], hints: Hints, info: ModelInfo) -> Iter
         seen = f"{low:g}" if low == high else f"{low:g} to {high:g}"
         has = f"{guesses[0].fov_deg:.0f}" if len(guesses) == 1 else "fewer"
         yield (
-            f"the model was trained on fields of view of {seen} degrees, "
-            f"and this picture has {has}"
+            f"the model was trained on fields of view of {seen} degrees, and this picture has {has}"
         )
     if info.headings_seen == "aligned" and info.azimuth_bins == 1 and hints.heading_deg is None:
         yield (
