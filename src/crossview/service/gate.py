@@ -15,6 +15,7 @@ from crossview.service.keys import owner
 from crossview.service.metrics import Metrics
 from crossview.service.refusals import Refusal, refusal_of
 from crossview.service.settings import Settings
+from crossview.service.uploads import drained
 
 LOG = logging.getLogger("crossview.service")
 OPEN = {"/v1/health", "/v1/ready", "/v1/openapi.json"}  # without a key; the page's files too
@@ -56,6 +57,12 @@ class Gate:
 
         try:
             scope.setdefault("state", {})["caller"] = self._admitted(scope)
+        except Refusal as refusal:
+            await drained(receive)
+            await refuse(refusal, sending)
+            self._count(scope, status, time.perf_counter() - start)
+            return
+        try:
             await self.app(scope, receive, sending)
         except Exception as problem:  # nothing may reach the client but a refusal
             if status:

@@ -67,6 +67,8 @@ def bound(host: str, port: int) -> socket.socket:
 
 def serve(app: FastAPI, listening: socket.socket) -> None:
     """Answer until told to stop (SIGTERM, Ctrl-C), then finish what has begun."""
+    with suppress(AttributeError, ValueError):  # until the loop listens for it; not on Windows
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     config = uvicorn.Config(
         app,
         log_config=None,

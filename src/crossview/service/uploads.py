@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.types import Receive
 
 from crossview.errors import require
 from crossview.maps.wording import printable
@@ -18,6 +20,7 @@ from crossview.service.settings import Settings
 FIELDS = {"photo", "photos", "file"}
 _MOST_HEADER_BYTES = 8192  # of one part
 _LONGEST_NAME = 200
+_DRAIN_S = 10.0
 _DRAIN_BYTES = 64_000_000  # read and thrown away, so that a refusal reaches its client
 
 
@@ -89,6 +92,18 @@ async def read_uploads(
         held.give(reader.taken)
         raise problem
     return reader.uploads
+
+
+async def drained(receive: Receive) -> None:
+    """Read the rest of a body that nobody wants, up to limits: see :func:`read_uploads`."""
+    read = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_S):
+            while read <= _DRAIN_BYTES:
+                message = await receive()
+                read += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body"):
+                    return
 
 
 def _announced_too_much(headers: Any, settings: Settings) -> Refusal | None:
