@@ -128,7 +128,7 @@ def _bare(style_name: str, seed: int, side_m: float, streets: Streets) -> Town:
         side_m=side_m,
         streets=streets,
         ground=np.zeros(shape, np.uint8),
-        grain=grain + 0.1 * smooth_noise(shape[0], 45.0, rng),
+        grain=np.ascontiguousarray(grain + 0.1 * smooth_noise(shape[0], 45.0, rng)),
         height_m=np.zeros(shape, np.float32),
         thing=np.zeros(shape, np.int32),
         crown_top_m=np.zeros(shape, np.float32),
