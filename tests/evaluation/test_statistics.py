@@ -12,8 +12,8 @@ from crossview.evaluation.statistics import (
     paired_test,
     quantile_interval,
     t_quantile,
-    wilson,
 )
+from crossview.retrieval.truth import wilson
 
 
 @pytest.mark.parametrize(

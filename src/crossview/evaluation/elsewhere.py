@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from crossview.evaluation.statistics import wilson
 from crossview.retrieval.calibration import Calibrated, Calibration
 from crossview.retrieval.places import Answer
 from crossview.retrieval.posterior import evidence
+from crossview.retrieval.truth import wilson
 
 
 def with_elsewhere(calibration: Calibration, answers: Sequence[Answer]) -> Calibration:

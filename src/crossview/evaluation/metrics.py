@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from crossview.evaluation.answers import Answers
 from crossview.evaluation.ranks import Ranks
 from crossview.evaluation.record import Figure
-from crossview.evaluation.relation import Floats, Ints, distances_m
+from crossview.evaluation.relation import Floats, Ints
 from crossview.evaluation.statistics import cluster_interval, quantile_interval
 from crossview.evaluation.task import Task
+from crossview.geo.points import distances_between_m
 
 CUTS = (1, 5, 10)
 RADII_M = (5, 25, 100)
@@ -60,7 +61,7 @@ def average_precision(ranks: Ranks, without: Ints | None = None) -> Floats:
 def errors_m(task: Task, best: Ints) -> Floats:
     """[Q] metres from the truth to the place of the first reference; NaN unknown."""
     found = task.reference_latlon[best[:, 0]]
-    return distances_m(task.query_latlon, found)
+    return distances_between_m(task.query_latlon, found)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossview.errors import BadData, require
-from crossview.geo.points import EARTH_RADIUS_M
+from crossview.geo.points import EARTH_RADIUS_M, distances_between_m
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -121,18 +121,9 @@ def within(queries: Floats, references: Floats, radius_m: float) -> Pairs:
         q = np.repeat(asked[some], counts)
         starts = np.repeat(low[some] - (np.cumsum(counts) - counts), counts)
         r = order[starts + np.arange(counts.sum())]
-        near = distances_m(queries[q], references[r]) <= radius_m
+        near = distances_between_m(queries[q], references[r]) <= radius_m
         found.append(np.stack([q[near], r[near]], axis=1))
     return Pairs.of(np.concatenate(found))
-
-
-def distances_m(a: Floats, b: Floats) -> Floats:
-    """Great-circle metres between the places of two lists [N, 2] in degrees, row by row."""
-    (phi_1, lambda_1), (phi_2, lambda_2) = np.radians(a).T, np.radians(b).T
-    chord = np.sin((phi_2 - phi_1) / 2.0) ** 2
-    chord += np.cos(phi_1) * np.cos(phi_2) * np.sin((lambda_2 - lambda_1) / 2.0) ** 2
-    metres: Floats = 2.0 * EARTH_RADIUS_M * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0)))
-    return metres
 
 
 def _parts(counts: Ints) -> Iterator[slice]:

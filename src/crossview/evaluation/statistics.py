@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from crossview.errors import require
 from crossview.evaluation.record import Figure
+from crossview.retrieval.truth import wilson
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -39,16 +40,6 @@ class Comparison:
     p: float  # two-sided
     n: int  # trainings, or clusters of queries
     detectable: float  # smallest true difference noticed in 80 % of such studies
-
-
-def wilson(successes: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share in [0, 1] by Wilson's score (1927); (0, 1) for n = 0."""
-    if n == 0:
-        return 0.0, 1.0
-    share, z2 = successes / n, Z_95**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def cluster_interval(

@@ -54,9 +54,15 @@ def distance_m(a: LatLon, b: LatLon) -> float:
 
 def distances_m(origin: LatLon, lat: FloatArray, lon: FloatArray) -> FloatArray:
     """Great-circle distances in metres from ``origin`` to ``lat``, ``lon`` [N] in degrees."""
-    phi_1, phi_2 = math.radians(origin.lat), np.radians(lat)
-    half_phi, half_lambda = (phi_2 - phi_1) / 2.0, np.radians(lon - origin.lon) / 2.0
-    chord = np.sin(half_phi) ** 2 + math.cos(phi_1) * np.cos(phi_2) * np.sin(half_lambda) ** 2
+    here = np.array([[origin.lat, origin.lon]])
+    return distances_between_m(here, np.stack([lat, lon], axis=-1))
+
+
+def distances_between_m(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Great-circle metres between places [N, 2] (latitude, longitude in degrees), row by row."""
+    phi_1, phi_2 = np.radians(a[..., 0]), np.radians(b[..., 0])
+    half_phi, half_lambda = (phi_2 - phi_1) / 2.0, np.radians(b[..., 1] - a[..., 1]) / 2.0
+    chord = np.sin(half_phi) ** 2 + np.cos(phi_1) * np.cos(phi_2) * np.sin(half_lambda) ** 2
     distances: FloatArray = 2.0 * EARTH_RADIUS_M * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0)))
     return distances
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from crossview.errors import InvalidValue
-from crossview.geo.points import LatLon, distances_m
+from crossview.geo.points import distances_between_m
 from crossview.pairs.batch import PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.views.aerial import aerial_view
@@ -96,11 +96,8 @@ def require_centred(table: PairTable, footprint_m: float) -> None:
     ground = table.ground_latlon[table.pairs[:ASKED, 0]]
     aerial = table.aerial_latlon[table.pairs[:ASKED, 1]]
     known = np.isfinite(ground).all(axis=1) & np.isfinite(aerial).all(axis=1)
-    away = [
-        float(distances_m(LatLon(*g), a[None, 0], a[None, 1])[0])
-        for g, a in zip(ground[known], aerial[known], strict=True)
-    ]
-    if away and (middle := float(np.median(away))) > OFF_CENTRE * footprint_m:
+    away = distances_between_m(ground[known], aerial[known])
+    if len(away) and (middle := float(np.median(away))) > OFF_CENTRE * footprint_m:
         raise InvalidValue(
             f"polar=true unrolls aerial pictures about the camera, but in these pairs it stands "
             f"{middle:.0f} m from the middle (median), as in VIGOR.\n"

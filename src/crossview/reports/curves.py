@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossview.evaluation.record import Floats
-from crossview.evaluation.statistics import wilson
 from crossview.reports.results import Result
+from crossview.retrieval.truth import wilson
 
 RESAMPLES = 400
 

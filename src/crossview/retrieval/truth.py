@@ -111,8 +111,10 @@ def summary(answers: Sequence[Answer], truths: Sequence[LatLon], n_places: int) 
     return result
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share of ``n`` independent trials (Wilson 1927)."""
+def wilson(hits: float, n: int) -> tuple[float, float]:
+    """95 % interval of a share of ``n`` independent trials (Wilson 1927); (0, 1) for n = 0."""
+    if n == 0:
+        return 0.0, 1.0
     share, z2 = hits / n, _Z_95**2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z_95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)

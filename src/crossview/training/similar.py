@@ -26,8 +26,8 @@ def similar_rows(
 
     ``queries`` and ``references`` are float [P, D] unit vectors on one device; row i of both shows
     place ``places[i]``. Where the device is fast in bfloat16, candidates are found in it, and the
-    last places are settled in float32; their order is right to its rounding. Extra memory: a copy of
-    the references, a block of scores.
+    last places are settled in float32; their order is right to its rounding. Extra memory: a copy
+    of the references, a block of scores.
     """
     others = len(places) - int(np.bincount(places).max()) if len(places) else 0
     if not 0 < keep <= others:
