@@ -24,11 +24,25 @@ class Slow:
     def __init__(self):
         self.info, self.fingerprint, self.aerial = TOY.info, TOY.fingerprint, TOY.aerial
         self.gate, self.batches = threading.Semaphore(0), []
+        self.hurried = False
 
     def ground(self, images):
-        self.gate.acquire()
+        if not self.hurried:
+            self.gate.acquire()
         self.batches.append(len(images))
         return TOY.ground(images)
+
+    def hurry(self):
+        self.hurried = True
+        self.gate.release()
+
+
+@pytest.fixture
+def slow():
+    """Whatever a test found, what still waits is let through before its desk closes."""
+    network = Slow()
+    yield network
+    network.hurry()
 
 
 @pytest.fixture
@@ -65,8 +79,7 @@ def test_every_photo_gets_its_own_answer_however_they_are_batched(desk, regions)
             assert answer.places[0].window == expected.places[0].window
 
 
-def test_a_small_request_is_not_starved_by_a_large_one(desk, folder):
-    slow = Slow()
+def test_a_small_request_is_not_starved_by_a_large_one(desk, slow, folder):
     region = Regions([folder], lambda _: slow).get(None)
     counter = desk(batch=4, batch_s=100)
     large = counter.submit(tasks(region, range(40)))
@@ -76,13 +89,10 @@ def test_a_small_request_is_not_starved_by_a_large_one(desk, folder):
     for _ in range(4):  # what was taken before, and the small one's own
         slow.gate.release()
     small[0].result(10)
-    assert sum(result.done() for result in large) <= 16
-    for _ in range(40):
-        slow.gate.release()
+    assert sum(result.done() for result in large) < 5 * 4  # of five batches, one held the small one
 
 
-def test_what_is_cancelled_in_time_never_reaches_the_network(desk, folder):
-    slow = Slow()
+def test_what_is_cancelled_in_time_never_reaches_the_network(desk, slow, folder):
     region = Regions([folder], lambda _: slow).get(None)
     counter = desk(batch=1)
     results = counter.submit(tasks(region, range(20)))
@@ -118,13 +128,10 @@ def test_a_photo_that_makes_trouble_is_alone_with_it(desk, regions):
         bad[0].result(10)
 
 
-def test_the_bound_holds_for_all_requests_together(desk, folder):
-    slow = Slow()
+def test_the_bound_holds_for_all_requests_together(desk, slow, folder):
     region = Regions([folder], lambda _: slow).get(None)
     counter = desk(batch=1, queue_photos=10, max_files=10)
     counter.submit(tasks(region, range(6)))
     with pytest.raises(Refusal) as refused:
         counter.submit(tasks(region, range(9)))
     assert refused.value.status == 429
-    for _ in range(6):
-        slow.gate.release()
