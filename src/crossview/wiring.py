@@ -64,6 +64,15 @@ class Data:
     info: Mapping[str, Any]  # INFO_KEYS: carried into the exported model
     differs: tuple[str, ...] = ()  # where its numbers are not the official ones
 
+    def table(self, split: str) -> PairTable:
+        """The table of a split; BadData that names those there are."""
+        if split not in self.tables:
+            raise BadData(
+                f"{self.name} has no split {split!r}; it has {', '.join(self.tables)}.\n"
+                "Choose one with --split."
+            )
+        return self.tables[split]
+
 
 def recipes(method: str) -> dict[str, dict[str, Any]]:
     """Named full-size settings of a method, such as those published for a data set."""

@@ -6,9 +6,10 @@ from PIL import Image
 from tests.retrieval.regions import indexed, region
 from tests.toy_embedder import ToyEmbedder, toy_info
 
-from crossview.cli import calibrating, locating, main
+from crossview.cli import main
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut
+from crossview.retrieval import locate as finding
 from crossview.retrieval.calibration import Calibration
 from crossview.retrieval.index import Index
 from crossview.views.aerial import aerial_view
@@ -49,8 +50,7 @@ def index(folder, tmp_path):
 
 @pytest.fixture(autouse=True)
 def _toy_model(monkeypatch):
-    for module in (calibrating, locating):
-        monkeypatch.setattr(module, "model_of", lambda index, threads: TOY)
+    monkeypatch.setattr(finding, "model_of", lambda index, threads: TOY)
 
 
 def run(index, folder, *arguments):

@@ -7,10 +7,11 @@ from PIL import Image
 from tests.retrieval.regions import indexed, region, vectors_of
 from tests.toy_embedder import ToyEmbedder, toy_info
 
-from crossview.cli import locating, main, reporting
+from crossview.cli import main, reporting
 from crossview.errors import BadModel
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut
+from crossview.retrieval import locate as finding
 from crossview.views.aerial import aerial_view
 
 TOY = ToyEmbedder(toy_info(azimuth_bins=8))
@@ -40,7 +41,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _toy_model(monkeypatch):
-    monkeypatch.setattr(locating, "model_of", lambda index, threads: TOY)
+    monkeypatch.setattr(finding, "model_of", lambda index, threads: TOY)
 
 
 def run(made, *arguments, names=("first.png",)):
@@ -192,12 +193,12 @@ def test_a_photo_given_as_index_and_an_index_given_as_photo_are_told_apart(made,
 
 
 def test_another_model_is_refused_and_a_missing_one_named(made, capsys, monkeypatch):
-    monkeypatch.setattr(locating, "open_model", lambda name, threads: ToyEmbedder(seed=5))
+    monkeypatch.setattr(finding, "open_model", lambda name, threads: ToyEmbedder(seed=5))
     assert run(made, "--model", "other") == 1
     assert "build the index again" in capsys.readouterr().err
     monkeypatch.undo()
     with pytest.raises(BadModel, match="--model"):
-        locating.model_of(made)
+        finding.model_of(made)
 
 
 def test_a_demo_only_index_warns_in_every_format(made, capsys, tmp_path):
@@ -207,6 +208,6 @@ def test_a_demo_only_index_warns_in_every_format(made, capsys, tmp_path):
     photo = str(made.path.parent / "first.png")
     for name in reporting.FORMATS:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(locating, "model_of", lambda index, threads: town)
+            patch.setattr(finding, "model_of", lambda index, threads: town)
             assert main(["locate", photo, "--index", str(index.path), "--format", name]) == 0
         assert "places are not evidence" in capsys.readouterr().out

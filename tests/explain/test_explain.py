@@ -95,6 +95,6 @@ def test_what_cannot_be_explained_is_said(trained, tmp_path, capsys):
     data, run = trained
     assert main(["explain", str(run), "--out", str(tmp_path / "a")]) == 2
     assert main(["explain", str(run), "--data", data, "--out", str(tmp_path / "b")]) == 1
-    assert "no rows of split test" in capsys.readouterr().err
+    assert "has no split 'test'" in capsys.readouterr().err
     with pytest.raises(BadModel, match="no log.jsonl"):
         course(tmp_path)

@@ -1,25 +1,17 @@
 """The page in a real browser, opened from a file. Skipped where there is no Chromium."""
 
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.browser import CHROMIUM, QUIET
 from tests.maps.fakes import HOSTILE, answer, answers_of, photo_pixels, place
 from tests.maps.pages import Page
 
 from crossview.maps.page import write_map
 from crossview.retrieval.places import Area, Confidence
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-QUIET = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-quic",
-]  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium found to open the page with")
 

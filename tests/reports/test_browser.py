@@ -1,21 +1,13 @@
 """The page in a real browser, opened from a file. Skipped where there is no Chromium."""
 
 import re
-import shutil
 import subprocess
 
 import pytest
+from tests.browser import CHROMIUM, QUIET
 from tests.reports.made_up import evaluation
 
 from crossview.reports.writing import About, write_report
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
-QUIET = [
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-quic",
-]  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium found to open the page with")
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.maps.test_browser import CHROMIUM
+from tests.browser import CHROMIUM
 
 from crossview import cli
 from crossview.geo.points import LatLon, distance_m

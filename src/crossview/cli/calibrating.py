@@ -20,9 +20,8 @@ from crossview.retrieval.calibration import Calibration
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.index import Index
-from crossview.retrieval.locate import locate_many, model_of
+from crossview.retrieval.locate import embedder_for, locate_many
 from crossview.retrieval.manifest import write_manifest
-from crossview.retrieval.models import open_model
 from crossview.retrieval.places import Answer
 from crossview.retrieval.truth import RANKS, Truths
 from crossview.views.decode import Photo, load_photo
@@ -68,7 +67,7 @@ def run(request: Request) -> int:
 
         format_of(request.figure)  # before minutes of work
     index = Index.open(request.index)
-    embedder = _embedder(index, request)
+    embedder = embedder_for(index, request.model, threads=request.threads)
     paths, truths = _paths(request)
     left_out = LeftOut()
     photos = _known(index, embedder, paths, truths, left_out, quiet=request.quiet)
@@ -93,14 +92,6 @@ def run(request: Request) -> int:
         write_manifest(index.path, replace(index.manifest, calibration=calibration.to_json()))
         console.note(f"Kept in {index.path}; locate uses it.", quiet=request.quiet)
     return 1 if left_out.unreadable else 0
-
-
-def _embedder(index: Index, request: Request) -> Embedder:
-    if request.model is None:
-        return model_of(index, threads=request.threads)
-    embedder = open_model(request.model, threads=request.threads)
-    index.require_model(embedder.fingerprint)
-    return embedder
 
 
 def _paths(request: Request) -> tuple[Sequence[Path], Truths | None]:

@@ -62,23 +62,9 @@ def evaluate_consistency(run: Path, data: str, split: str, out: Path | None, dev
 
 def _reader(data: str, split: str, views: Any) -> Reader:
     from crossview import wiring
-    from crossview.errors import BadData
-    from crossview.pairs.loading import Reader
-    from crossview.pairs.reading import Files
+    from crossview.pairs.loading import plain_reader
 
-    tables = wiring.open_data(data).tables
-    if split not in tables:
-        raise BadData(f"{data} has no rows of split {split}; it has {', '.join(tables)}.")
-    table = tables[split]
-    return Reader(
-        table=table,
-        source=Files(table, views),
-        views=views,
-        places=table.places(),
-        page=None,
-        config={},
-        seed=SEED,
-    )
+    return plain_reader(wiring.open_data(data).table(split), views, SEED)
 
 
 def _keep(out: Path, model: Any, reader: Reader, rows: list[int], found: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossview.cli import console, telling
-from crossview.errors import BadData, InvalidValue, require
+from crossview.errors import InvalidValue, require
 
 if TYPE_CHECKING:
     from crossview.evaluation.conditions import Condition
@@ -225,13 +225,7 @@ def _rules(request: Request) -> Rules:
 def _table(request: Request, *, check_files: bool) -> PairTable:
     from crossview import wiring
 
-    tables = wiring.open_data(request.data, check_files=check_files).tables
-    if request.split not in tables:
-        raise BadData(
-            f"{request.data} has no split {request.split!r}; it has {', '.join(tables)}.\n"
-            "Choose one with --split."
-        )
-    return tables[request.split]
+    return wiring.open_data(request.data, check_files=check_files).table(request.split)
 
 
 def _embedded(

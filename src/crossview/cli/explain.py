@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from crossview.cli import console
-from crossview.errors import BadData, InvalidValue
+from crossview.errors import InvalidValue
 
 
 def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -27,8 +27,10 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
 
     Masks from above are unrolled, so that the columns of both pictures look the same way.
     """
+    from crossview import wiring
     from crossview.explain.explaining import explain as look
     from crossview.explain.explaining import explain_courses
+    from crossview.pairs.loading import plain_reader
 
     if not data and len(run) < 2:
         raise InvalidValue("Give --data to explain one run, or several runs to compare losses.")
@@ -36,8 +38,8 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
         explain_courses(run, out)
     if data:
         model, page, config = _trained(run[0], device)
-        table = _table(data, split)
-        reader = _reader(table, page, config)
+        table = wiring.open_data(data).table(split)
+        reader = plain_reader(table, page.views(config))
         rows = _drawn(len(table), sample, seed)
         _tell(look(model, reader, rows, out, shown=show))
     console.result(str(out))
@@ -57,31 +59,6 @@ def _trained(run: Path, device: str) -> tuple[Any, Any, Any]:
     model = build_without_weights(page, config)
     load_weights(model, folder.weights)
     return model.to(open_device(device)), page, config
-
-
-def _table(data: str, split: str) -> Any:
-    from crossview import wiring
-
-    tables = wiring.open_data(data).tables
-    if split not in tables:
-        raise BadData(f"{data} has no rows of split {split}; it has {', '.join(tables)}.")
-    return tables[split]
-
-
-def _reader(table: Any, page: Any, config: Any) -> Any:
-    from crossview.pairs.loading import Reader
-    from crossview.pairs.reading import Files
-
-    views = page.views(config)
-    return Reader(
-        table=table,
-        source=Files(table, views),
-        views=views,
-        places=table.places(),
-        page=None,
-        config={},
-        seed=0,
-    )
 
 
 def _drawn(count: int, sample: int, seed: int) -> list[int]:

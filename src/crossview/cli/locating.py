@@ -13,8 +13,7 @@ from crossview.geo.points import LatLon
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints, require_usable_heading
 from crossview.retrieval.index import Index
-from crossview.retrieval.locate import locate_many, model_of
-from crossview.retrieval.models import open_model
+from crossview.retrieval.locate import embedder_for, locate_many
 from crossview.retrieval.places import Answer
 from crossview.retrieval.truth import RANKS, Truths, with_truth
 from crossview.views.decode import Photo, load_photo
@@ -52,7 +51,7 @@ def run(request: Request) -> int:
     """Locate, print or write, and return the exit code."""
     request.report.require_folders()
     index = Index.open(request.index)
-    embedder = _embedder(index, request)
+    embedder = embedder_for(index, request.model, threads=request.threads)
     if request.hints.heading_deg is not None:
         require_usable_heading(embedder.info, request.hints.fov_deg or 360.0)
     truths = _truths(request)
@@ -69,14 +68,6 @@ def run(request: Request) -> int:
     if not work.answers and work.failures:
         return work.failures[0].exit_code
     return 1 if work.failures else 0
-
-
-def _embedder(index: Index, request: Request) -> Embedder:
-    if request.model is None:
-        return model_of(index, threads=request.threads)
-    embedder = open_model(request.model, threads=request.threads)
-    index.require_model(embedder.fingerprint)
-    return embedder
 
 
 def _truths(request: Request) -> Truths | None:

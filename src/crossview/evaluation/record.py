@@ -80,7 +80,6 @@ class Queries:
     cluster: Ints  # [Q] queries that share a match have the same number: they are not independent
     mirrored_score: Scores | None = None  # [Q] of the best match against the mirrored picture
     rotated_score: Scores | None = None  # [Q] of the best match against the picture turned by 90
-    probability: Scores | None = None  # [Q] calibrated, of the first reference within 25 m
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

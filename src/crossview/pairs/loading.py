@@ -27,7 +27,7 @@ from crossview.errors import InvalidValue, TrainingFailed
 from crossview.pairs.batch import Batch, PairPixels, Pixels, Views
 from crossview.pairs.moment import Moment, Span
 from crossview.pairs.pages import PageRef
-from crossview.pairs.reading import Source, pair_pixels
+from crossview.pairs.reading import Files, Source, pair_pixels
 from crossview.pairs.table import Ints, PairTable
 from crossview.views.spec import ViewSpec
 
@@ -124,6 +124,19 @@ class Reader:
         if pair.viewed or self.views.aerial.whole:
             return pair.aerial
         return aerial_view(pair.aerial, pair.metres_per_px, self.views.aerial)
+
+
+def plain_reader(table: PairTable, views: Views, seed: int = 0) -> Reader:
+    """Reads the files of a table as they are: exact decoding, no augmentation."""
+    return Reader(
+        table=table,
+        source=Files(table, views),
+        views=views,
+        places=table.places(),
+        page=None,
+        config={},
+        seed=seed,
+    )
 
 
 class Loader:

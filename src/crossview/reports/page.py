@@ -21,7 +21,7 @@ from crossview.reports.legend import kinds_line, runs_bar
 from crossview.reports.markup import Child, Html, join, tag
 from crossview.reports.overview import Compared, overview
 from crossview.reports.results import Result, Trial
-from crossview.reports.scores import kinds_of_scores, reliability_panel, similarity_panel
+from crossview.reports.scores import kinds_of_scores, similarity_panel
 from crossview.reports.trust import Trusted, trust_panels, trust_table
 from crossview.reports.wording import SECTIONS
 
@@ -118,7 +118,6 @@ def _chart_sections(trials: Sequence[Trial]) -> Iterable[Section]:
     kinds = [kinds_of_scores(result) for trial in leading for result in trial.results]
     names = [name for _, name, _ in max(kinds, key=len)]
     yield _charts("scores", _each(leading, similarity_panel), [kinds_line(names)])
-    yield _charts("reliability", _each(trials, reliability_panel))
     yield _charts("sure", map(answered_panel, trials))
     maps = [panel for t in leading for result in t.results for panel in map_panels(t, result)]
     yield _charts("maps", maps, [kinds_line(["within 25 m", "further away"])])

@@ -9,14 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from crossview.evaluation.record import Floats
-from crossview.evaluation.reliability import brier, reliability
 from crossview.reports.curves import separation
-from crossview.reports.drawing import KINDS, MUTED, Panel, drawn
-from crossview.reports.pens import DOTS, percent
+from crossview.reports.drawing import KINDS, Panel, drawn
 from crossview.reports.results import Result, Trial
 
-WITHIN_M = 25.0
-LEAST_FOR_RELIABILITY = 150  # ten queries in each of 15 bins
 _NAMES = ("matched", "unmatched", "mirrored", "turned by 90°")
 _FIELDS = ("true_score", "unmatched_score", "mirrored_score", "rotated_score")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
@@ -55,36 +51,6 @@ def similarity_panel(trial: Trial, result: Result) -> Panel | None:
     )
     label = f"Similarity distributions of {result.label} on {trial.name}. {note}"
     return Panel(drawn(draw, label, (380, 190)), f"{result.label} · {trial.name}", note)
-
-
-def reliability_panel(trial: Trial, result: Result) -> Panel | None:
-    """Told probability of lying within 25 m against what came out, or None if none was told."""
-    told, right = told_and_right(result)
-    if len(told) < LEAST_FOR_RELIABILITY:
-        return None
-    bins = reliability(told, right)
-
-    def draw(axes: Axes) -> None:
-        axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1.2, linestyle=DOTS)
-        axes.plot(100 * bins.stated, 100 * bins.came_true, color=KINDS[0], marker="o", markersize=5)
-        axes.set_xlim(0, 101.5)
-        percent(axes)
-        axes.set_xlabel("told probability, %")
-
-    note = (
-        f"n = {len(told):,} in {len(bins.n)} bins of equal mass. Expected calibration error "
-        f"{bins.error:.3f}, Brier score {brier(told, right):.3f}. Dotted: what is told comes true."
-    )
-    label = f"Reliability of {result.label} on {trial.name}. {note}"
-    return Panel(drawn(draw, label, (300, 260)), f"{result.label} · {trial.name}", note)
-
-
-def told_and_right(result: Result) -> tuple[Floats, Floats]:
-    """Probabilities told [N] and whether the first place was within 25 m [N] (0 or 1)."""
-    told = np.concatenate(list(_columns(result, "probability"))).astype(np.float64)
-    error = np.concatenate([e.queries.error_m for e in result.evaluations])
-    known = np.isfinite(told) & np.isfinite(error)
-    return told[known], (error[known] <= WITHIN_M).astype(np.float64)
 
 
 def _scores(result: Result, field: str) -> Floats:

@@ -34,10 +34,6 @@ SECTIONS = {
         "were measured, also of the true tile against the picture mirrored or turned, which a "
         "method that reads the layout should tell apart.",
     ),
-    "reliability": (
-        "Is the confidence true?",
-        "Probability of lying within 25 m as the run told it, against how often it did.",
-    ),
     "trust": (
         "Are calibrated regions right about themselves?",
         "Indexes that were calibrated on photos of known place: probability of lying within 25 m "

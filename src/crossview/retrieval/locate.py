@@ -19,7 +19,16 @@ from crossview.retrieval.search import Found, search
 if TYPE_CHECKING:
     from crossview.retrieval.index import Index
 
-__all__ = ["Hints", "Picture", "answered", "locate", "locate_many", "model_of", "require_ready"]
+__all__ = [
+    "Hints",
+    "Picture",
+    "answered",
+    "embedder_for",
+    "locate",
+    "locate_many",
+    "model_of",
+    "require_ready",
+]
 
 
 def locate(
@@ -60,6 +69,18 @@ def answered(index: Index, asked: Sequence[Query]) -> list[Answer]:
     """Answers to queries that are embedded already; they share each pass over the index."""
     found = search(index, asked)
     return [_answer(index, *pair) for pair in zip(asked, found, strict=True)]
+
+
+def embedder_for(index: Index, model: str | None, *, threads: int = 0) -> Embedder:
+    """The model that made an index; if another is named, it must be the same.
+
+    Raises :class:`ModelMismatch` if it is not.
+    """
+    if model is None:
+        return model_of(index, threads=threads)
+    embedder = open_model(model, threads=threads)
+    index.require_model(embedder.fingerprint)
+    return embedder
 
 
 def model_of(index: Index, *, threads: int = 0) -> Embedder:

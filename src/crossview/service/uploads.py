@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -140,7 +141,7 @@ def _reader(content_type: str, settings: Settings, held: Held) -> _Reader:
     return _Nothing(settings, held)
 
 
-class _Reader:
+class _Reader(ABC):
     """Counts what arrives against the limits."""
 
     def __init__(self, settings: Settings, held: Held) -> None:
@@ -149,13 +150,13 @@ class _Reader:
         self.taken = self.read = 0
         self.part = bytearray()
 
+    @abstractmethod
     def feed(self, chunk: bytes) -> None:
         """One more piece of the body."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self) -> None:
         """The body is complete."""
-        raise NotImplementedError
 
     def count(self, chunk: bytes) -> None:
         """Refuse a body that is too long, however it is cut into parts."""
