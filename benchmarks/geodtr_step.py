@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks._memory import extra_mb
 from benchmarks.harness import interleaved, ratio, report
 from crossview.methods import geodtr_plus
 from crossview.pairs.batch import Batch
 from crossview.parts.layouts import Layout, LayoutBranch, LayoutNetwork
 from crossview.parts.losses.counterfactual import random_masks
 from crossview.parts.losses.triplet import soft_margin_triplet
+from crossview.training.footprint import extra_memory_mb
 from crossview.training.gradients import Objective, backward
-from crossview.training.precision import fast_in_bfloat16
+from crossview.training.precision import fast_in_bfloat16, laid_out
 from crossview.training.recipe import Recipe
 from crossview.training.state import new_state
 
@@ -48,7 +48,10 @@ def main() -> None:
     batch = a_batch(config, given.places)
     steps = {name: step_of(name, config, batch) for name in ("plain", "ours")}
     timings = interleaved(steps, given.rounds)
-    memory = {f"{name}_mb": round(extra_mb(step)) for name, step in steps.items()}
+    memory = {
+        f"{name}_mb": round(extra_memory_mb(torch.device("cpu"), step))
+        for name, step in steps.items()
+    }
     losses, cosine = equality(given.loss_backbone, given.loss_steps)
     report(
         name="geodtr_step",
@@ -91,7 +94,7 @@ def step_of(name: str, config: geodtr_plus.Config, batch: Batch) -> Callable[[],
     torch.manual_seed(0)
     model: Any = geodtr_plus.build(config)
     if name == "ours":
-        model = model.to(memory_format=torch.channels_last)
+        model = laid_out(model, torch.device("cpu"))
     state = new_state(model, Recipe(lr=1e-4, weight_decay=0.03, decay_vectors=True))
     objective = Objective(page=geodtr_plus, config=config)
 
@@ -135,7 +138,7 @@ def equality(backbone: str, steps: int) -> tuple[dict[str, float], float]:
     config = geodtr_plus.Config(
         backbone=backbone, weights="none", drop_path=0.0, dropout=0.0, **SMALL
     )
-    batch = a_batch(config, 6)
+    batch = a_batch(config, 16)
     losses, gradients = {}, []
     for name in ("plain", "ours"):
         step: Any = step_of(name, config, batch)

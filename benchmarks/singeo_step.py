@@ -21,7 +21,7 @@ from crossview.pairs.batch import Batch
 from crossview.parts.losses.dual import dual_info_nce
 from crossview.training.footprint import extra_memory_mb
 from crossview.training.gradients import Objective, backward
-from crossview.training.precision import fast_in_bfloat16
+from crossview.training.precision import fast_in_bfloat16, laid_out
 from crossview.training.recipe import Recipe
 from crossview.training.state import new_state
 
@@ -99,7 +99,7 @@ def step_of(name: str, config: singeo.Config, batch: Batch, chunk: int) -> Calla
     torch.manual_seed(0)
     model: Any = singeo.build(config)
     if name != "plain":
-        model = model.to(memory_format=torch.channels_last)
+        model = laid_out(model, torch.device("cpu"))
     state = new_state(model, Recipe(lr=1e-4))
     objective = Objective(page=singeo, config=config, chunk=chunk if name == "cached" else 0)
 

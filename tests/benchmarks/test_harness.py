@@ -1,5 +1,6 @@
 """The benchmarks' own rules: turns, one JSON line, names."""
 
+import importlib
 import json
 
 import pytest
@@ -49,3 +50,8 @@ def test_an_unknown_benchmark_is_refused_with_the_names_that_exist(capsys):
 
 def test_every_benchmark_says_in_its_first_line_what_it_compares():
     assert all(run.benchmarks().values()), run.benchmarks()
+
+
+@pytest.mark.parametrize("name", run.benchmarks())
+def test_every_benchmark_finds_what_it_measures(name):
+    assert callable(importlib.import_module(f"benchmarks.{name}").main)

@@ -55,7 +55,7 @@ def test_vectors_have_a_number_per_channel_and_descriptor(gle, masks):
         (geodtr, {"descriptors": 0}, "descriptors must be at least 1, got 0"),
         (safa, {"masks": 0}, "masks must be at least 1, got 0"),
         (geodtr_plus, {"batch": 1}, "batch must be 2 places or more, with CHSG too"),
-        (geodtr_plus, {"sampling": "random"}, "sampling must be pairs or aerial-first"),
+        (geodtr_plus, {"sampling": "random"}, "sampling must be pairs, aerial-first or regional"),
         (geodtr_plus, {"layout": "stong"}, "layout must be strong, weak or none"),
         (safa, {"reduce": "median"}, "reduce must be mean or max"),
     ],

@@ -27,6 +27,7 @@ from crossview.parts.losses.counterfactual import random_masks
 from crossview.parts.losses.triplet import soft_margin_triplet
 from crossview.parts.released import backbone_shown, geodtr_plus_tensors, sizes_shown
 from crossview.parts.samplers.aerial_first import aerial_first
+from crossview.parts.samplers.regional import regional
 from crossview.parts.samplers.shuffled import shuffled
 from crossview.parts.transformer import EncoderSpec
 from crossview.parts.trunks import trunk
@@ -59,7 +60,8 @@ class Config:
     alpha: float = 10.0  # of the triplet loss [C]
     beta: float = 5.0  # of the counterfactual loss [C]
     counterfactual: float = 1.0  # its weight [C]; 0: off
-    sampling: str = "pairs"  # "aerial-first" on VIGOR [C]
+    sampling: str = "pairs"  # "aerial-first" on VIGOR [C]; ours: "regional", one town a batch
+    reach_m: float = 900.0  # of a batch that is regional
     batch: int = 32  # places; the loss sees 64 pairs with CHSG, Table VI
     epochs: float = 200.0  # [C]
     steps: int = 0  # 0: epochs decide
@@ -77,8 +79,9 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("ground_px", "aerial_px", "elevation_deg", "keep_rows"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        known = self.sampling in ("pairs", "aerial-first")
-        require(known, f"sampling must be pairs or aerial-first, got {self.sampling!r}.")
+        known = self.sampling in ("pairs", "aerial-first", "regional")
+        require(known, f"sampling must be pairs, aerial-first or regional: {self.sampling!r}.")
+        require(self.reach_m > 0, f"reach_m must be above 0, got {self.reach_m:g}.")
         require(self.descriptors >= 1, f"descriptors must be at least 1, got {self.descriptors}.")
         require(self.batch >= 2, f"batch must be 2 places or more, with CHSG too: {self.batch}.")
         _simulation(self)  # refuses unknown words
@@ -122,7 +125,9 @@ def objective(model: LayoutNetwork, batch: Batch, config: Config) -> dict[str, T
 def batches(
     table: PairTable, config: Config, generator: torch.Generator, neighbours: object
 ) -> Iterator[list[int]]:
-    """Random places; on VIGOR random aerial pictures."""
+    """Random places; on VIGOR random aerial pictures; regional: places of one neighbourhood."""
+    if config.sampling == "regional":
+        return regional(table, config.batch, config.reach_m, 0.0, generator)
     sampler = aerial_first if config.sampling == "aerial-first" else shuffled
     return sampler(table, config.batch, generator)
 

@@ -25,7 +25,7 @@ from crossview.training.gradients import in_halves
 from crossview.training.loop import Job
 from crossview.training.memory import Memory
 from crossview.training.mining import similarity_miner
-from crossview.training.precision import open_device
+from crossview.training.precision import laid_out, open_device
 from crossview.training.recipe import Recipe
 from crossview.training.run import FORMAT, RunFolder
 from crossview.training.session import Session
@@ -122,8 +122,7 @@ def start_state(session: Session) -> TrainState:
         model = build_without_weights(job.method, job.config)
     else:
         model = job.method.build(job.config)
-    model = model.to(job.device).to(memory_format=torch.channels_last)
-    state = new_state(model, job.recipe)
+    state = new_state(laid_out(model, job.device), job.recipe)
     if job.recipe.mine_from == "epoch" and in_halves(job.method):
         state.memory = Memory(len(job.table))
     return state
