@@ -27,7 +27,7 @@ from crossview.pairs.loading import Loader, Reader
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
 from crossview.training.loop import Job, epoch_order, train_steps
-from crossview.training.precision import open_device
+from crossview.training.precision import laid_out, open_device
 from crossview.training.recipe import Recipe
 from crossview.training.state import new_state
 
@@ -134,7 +134,7 @@ def _loading(reader: Reader, order: list[list[int]], workers: int, batches: int)
 
 def _step(job: Job, reader: Reader, steps: int) -> float:
     """Median seconds of a training step, waiting for data left out."""
-    model = job.method.build(job.config).to(job.device).to(memory_format=torch.channels_last)
+    model = laid_out(job.method.build(job.config), job.device)
     state = new_state(model, job.recipe)
     with Loader(reader, 0) as loader:
         reports = list(islice(train_steps(state, job, loader), steps))

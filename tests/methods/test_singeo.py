@@ -191,3 +191,16 @@ def test_a_checkpoint_tells_its_network_by_its_shapes(configuration, settings):
     state = {key: torch.empty(shape, device="meta") for key, shape, _ in section["entries"]}
     assert singeo.shown(state).items() >= settings.items()
     assert singeo.imported(state, singeo.Config()) == state
+
+
+@pytest.mark.parametrize("page", [sample4geo, congeo, singeo])
+def test_aerial_pictures_can_be_unrolled_to_the_size_of_the_panoramas(page):
+    config = page.Config(**TINY, polar=True)
+    above = page.views(config).aerial
+    assert (above.height_px, above.width_px, above.polar) == (*TINY["ground_px"], True)
+    table = example_table(9)
+    page.check(table, config)
+    away = replace(table, aerial_latlon=table.aerial_latlon + 1.4e-4)
+    page.check(away, replace(config, polar=False))
+    with pytest.raises(InvalidValue, match="polar=true unrolls"):
+        page.check(away, config)

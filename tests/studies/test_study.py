@@ -2,18 +2,21 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from tests.tiny_pairs import write_pairs
 from tests.training.tiny import PAGE, SMALL
 
-from crossview.errors import InvalidValue, UnknownName
+from crossview.errors import BadModel, InvalidValue, UnknownName, WeightsUnavailable
 from crossview.studies import catalogue
 from crossview.studies.areas import Areas, published_settings, real_areas
-from crossview.studies.definitions import Row, Study
+from crossview.studies.beginning import take
+from crossview.studies.definitions import Row, Start, Study
 from crossview.studies.rehearsal import rehearse
 from crossview.studies.results import Result, read_result
 from crossview.studies.running import Place, run, settings_of
 from crossview.studies.tables import SYNTHETIC, write_tables
-from crossview.wiring import method_page, open_data
+from crossview.wiring import make_config, method_page, open_data
 
 TINY = Study(
     name="tiny",
@@ -68,6 +71,71 @@ def test_a_row_that_is_done_is_not_trained_again(areas, tmp_path):
     again = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), seen.append)
     assert again == first
     assert len(seen) == 4
+
+
+TRUNK = ".trunk."
+MASKS = Study(
+    name="masks",
+    title="Rows that begin from one training",
+    question="Do they?",
+    method="geodtr-plus",
+    rows=(
+        Row(name="plain", says="plain"),
+        Row(name="two", says="K = 2", settings={"descriptors": 2}),
+        Row(name="other", says="another backbone", settings={"backbone": "resnet10t"}),
+    ),
+    towns={
+        "backbone": "test_convnext",
+        "weights": "none",
+        "ground_px": (32, 64),
+        "aerial_px": (32, 64),
+        "footprint_m": 40.0,
+        "hidden": 32,
+        "batch": 4,
+        "steps": 2,
+        "warmup_epochs": 0.0,
+        "schedule": "steps",
+        "lr": 1e-9,
+    },
+    start=Start(settings={"chsg": False, "steps": 1, "lr": 1e-3}, takes=TRUNK),
+)
+
+
+def _trunks(folder):
+    return {k: v for k, v in load_file(folder / "model.safetensors").items() if TRUNK in k}
+
+
+def test_rows_begin_from_the_trunks_of_one_training(areas, tmp_path):
+    for name in ("plain", "two"):
+        run(MASKS, MASKS.row(name), 1, areas, place(tmp_path), ignore)
+    start = _trunks(tmp_path / "masks" / "start-test_convnext-0")
+    for name in ("plain-1", "two-1"):
+        found = _trunks(tmp_path / "masks" / name)
+        assert found.keys() == start.keys()
+        for key, value in found.items():
+            torch.testing.assert_close(value, start[key], atol=1e-6, rtol=0)
+
+
+def test_the_training_that_rows_begin_from_is_made_once_per_backbone(areas, tmp_path):
+    for name in ("plain", "two", "other"):
+        run(MASKS, MASKS.row(name), 1, areas, place(tmp_path), ignore)
+    starts = sorted(folder.name for folder in (tmp_path / "masks").glob("start-*"))
+    assert starts == ["start-resnet10t-0", "start-test_convnext-0"]
+
+
+def test_real_data_begins_from_published_weights(areas, tmp_path):
+    real = replace(areas, synthetic=False)
+    with pytest.raises(WeightsUnavailable):  # of the published backbone; nothing is made up instead
+        run(MASKS, MASKS.row("plain"), 1, real, place(tmp_path), ignore)
+    assert not list(tmp_path.glob("masks/start-*"))
+
+
+def test_trunks_of_another_network_are_refused(tmp_path):
+    save_file({"ground.trunk.stages.stem.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    model = method_page("geodtr-plus").load()
+    config = make_config(model, {**MASKS.towns, "descriptors": 2})
+    with pytest.raises(BadModel, match="no beginning for this network"):
+        take(model.build(config), tmp_path / "other.safetensors", TRUNK)
 
 
 def test_a_row_that_was_killed_ends_as_if_it_had_not_been(areas, tmp_path):
@@ -137,7 +205,7 @@ def test_a_dry_run_builds_each_row_and_runs_a_batch():
     study = replace(study, towns={**study.towns, "backbone": "test_convnext", "hidden": 16})
     raw, chsg = rehearse(study, (study.row("raw"), study.row("chsg")), "")
     assert raw.parameters == chsg.parameters
-    assert raw.ground_px == (48, 256)
+    assert raw.ground_px == (32, 128)
     assert set(chsg.losses) == {"triplet", "counterfactual"}
 
 

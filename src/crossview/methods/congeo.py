@@ -34,6 +34,7 @@ class Config:
     separate: bool = False  # an encoder for each view: vision transformers
     representation: str = "narrow"  # "padded" for networks of one width
     aerial_px: int = 384
+    polar: bool = False  # ours: aerial pictures unrolled to the size of the panoramas
     ground_px: tuple[int, int] = (140, 768)  # height, width
     elevation_deg: tuple[float, float] = (-32.8, 32.8)  # 140 rows of 360 / 768 degrees
     footprint_m: float = 70.0  # not in the paper, which takes the files as they come
@@ -80,6 +81,11 @@ def views(config: Config) -> Views:
     """Panoramas and north-up windows, and sectors of the widths trained on."""
     fov_deg = (min(config.theta_deg), 360.0)
     return contrastive.views_of(config, headings="unknown", fov_deg=fov_deg)
+
+
+def check(table: PairTable, config: Config) -> None:
+    """Whether the pairs fit the views."""
+    contrastive.check_table(table, config)
 
 
 def build(config: Config) -> nn.Module:

@@ -36,6 +36,7 @@ class Config:
     separate: bool = False  # an encoder for each view: vision transformers
     representation: str = "narrow"  # "padded" for networks of one width
     aerial_px: int = 384  # section 4.2
+    polar: bool = False  # ours: aerial pictures unrolled to the size of the panoramas
     ground_px: tuple[int, int] = (140, 768)  # height, width of CVUSA and CVACT
     elevation_deg: tuple[float, float] = (-32.8, 32.8)  # 140 rows of 360 / 768 degrees
     footprint_m: float = 70.0  # not in the paper, which takes the files as they come
@@ -82,6 +83,11 @@ def views(config: Config) -> Views:
         fov_deg = (min(config.theta_deg), 360.0)
         return contrastive.views_of(config, headings="unknown", fov_deg=fov_deg)
     return contrastive.views_of(config, headings="aligned", fov_deg=(360.0, 360.0))
+
+
+def check(table: PairTable, config: Config) -> None:
+    """Whether the pairs fit the views."""
+    contrastive.check_table(table, config)
 
 
 def build(config: Config) -> nn.Module:

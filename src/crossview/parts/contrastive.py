@@ -17,6 +17,7 @@ from crossview.errors import InvalidValue, require
 from crossview.pairs.batch import Batch, Views
 from crossview.pairs.moment import Moment
 from crossview.pairs.table import PairTable
+from crossview.pairs.viewing import require_centred
 from crossview.parts.curriculum import SHAPES, Course
 from crossview.parts.encoders import masked_network, pair_network, takes_any_width, together
 from crossview.parts.losses.dual import AERIAL, AERIAL_2, GROUND, GROUND_2
@@ -35,6 +36,7 @@ def views_of(config: Any, *, headings: str, fov_deg: tuple[float, float]) -> Vie
     ``whole`` takes the files as the papers do, squashed without antialiasing.
     """
     height, width = config.ground_px
+    rows, columns = aerial_size(config)
     as_files: dict[str, Any] = {"whole": True, "resize": "linear"} if config.whole else {}
     return Views(
         ground=ViewSpec(
@@ -47,14 +49,27 @@ def views_of(config: Any, *, headings: str, fov_deg: tuple[float, float]) -> Vie
         ),
         aerial=ViewSpec(
             side="aerial",
-            height_px=config.aerial_px,
-            width_px=config.aerial_px,
+            height_px=rows,
+            width_px=columns,
             footprint_m=config.footprint_m,
+            polar=config.polar,
             **as_files,
         ),
         headings_seen=headings,
         fov_seen_deg=fov_deg,
     )
+
+
+def check_table(table: PairTable, config: Any) -> None:
+    """Unrolled aerial pictures need cameras in their middle; InvalidValue where they are not."""
+    if config.polar:
+        require_centred(table, config.footprint_m)
+
+
+def aerial_size(config: Any) -> tuple[int, int]:
+    """Height and width of the aerial view: a square, or as large as the panorama if unrolled."""
+    height, width = config.ground_px if config.polar else (config.aerial_px, config.aerial_px)
+    return height, width
 
 
 def network_of(config: Any) -> nn.Module:
@@ -70,13 +85,15 @@ def network_of(config: Any) -> nn.Module:
             "ones differ.\nUse representation=padded (and separate=true for a transformer)."
         )
     if masked:
-        return masked_network(config.backbone, config.weights, config.ground_px, config.aerial_px)
+        return masked_network(
+            config.backbone, config.weights, config.ground_px, aerial_size(config)
+        )
     return pair_network(
         config.backbone,
         config.weights,
         separate=config.separate,
         ground_px=config.ground_px,
-        aerial_px=(config.aerial_px, config.aerial_px),
+        aerial_px=aerial_size(config),
     )
 
 

@@ -78,11 +78,12 @@ def pair_network(
     return SharedEncoder(backbone(name, weights, **_size_setting(name, aerial_px)))
 
 
-def masked_network(name: str, weights: str, ground_px: Size, aerial_px: int) -> nn.Module:
+def masked_network(name: str, weights: str, ground_px: Size, aerial_px: Size) -> nn.Module:
     """GeoDTR+'s two branches (its published settings) with the learned scale beside them."""
-    sizes = (ground_px, (aerial_px, aerial_px))
     masks = layout_extractor("v2", MASKS, EncoderSpec(hidden=512, dropout=0.3), bottleneck=True)
-    ground, aerial = (LayoutBranch(trunk(name, weights), size, masks) for size in sizes)
+    ground, aerial = (
+        LayoutBranch(trunk(name, weights), size, masks) for size in (ground_px, aerial_px)
+    )
     network = LayoutNetwork(ground, aerial)
     network.logit_scale = learned_scale()
     return network

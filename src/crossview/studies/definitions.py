@@ -22,6 +22,20 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Start:
+    """The one training whose tensors all rows of a study on towns begin from.
+
+    ``follows``: the settings that it takes from the row, so that its network fits the row's.
+    ``takes``: what the names of the tensors that a row takes contain.
+    """
+
+    settings: Mapping[str, Any]
+    takes: str
+    follows: tuple[str, ...] = ("backbone",)
+    method: str = ""  # if not the study's
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """Rows, the settings that all share, and the comparisons that answer its question.
 
@@ -35,6 +49,7 @@ class Study:
     method: str
     rows: tuple[Row, ...]
     towns: Mapping[str, Any]
+    start: Start | None = None  # on towns; None: from random weights
     against: tuple[tuple[str, str], ...] = ()
     fovs_deg: tuple[float, ...] = (360.0,)
     headings: str = ""  # "unknown": panoramas are turned at random when tested, whatever is trained

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from crossview.pairs.loading import Loader, Reader
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
 from crossview.studies.areas import Areas, published_settings
+from crossview.studies.beginning import SEED, start_row, take
 from crossview.studies.definitions import Row, Study
 from crossview.studies.results import Result, read_result
 from crossview.training.loop import StepReport
@@ -56,16 +57,17 @@ def run(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: Tol
     folder = place.folder(study, row, seed)
     if done := read_result(folder):
         return done
+    begin = _begin(study, row, areas, place, told)
     request = _request(study, row, seed, areas, place)
     session = prepare(request)
     state = start_state(session)
+    if begin and study.start and not state.step:
+        take(state.model, begin, study.start.takes)
     recent: list[StepReport] = []
     seconds = 0.0
-    for report in fit(session, state):
-        if isinstance(report, StepReport):
-            recent = [*recent[-max(1, report.steps // 100) + 1 :], report]
-            seconds += report.seconds
-            told(report)
+    for report in _steps(session, state, told):
+        recent = [*recent[-max(1, report.steps // 100) + 1 :], report]
+        seconds += report.seconds
     result = Result(
         study=study.name,
         row=row.name,
@@ -80,6 +82,26 @@ def run(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: Tol
     )
     result.write(folder)
     return result
+
+
+def _begin(study: Study, row: Row, areas: Areas, place: Place, told: Told) -> Path | None:
+    """The weights that the row begins from; trained first if they are not there yet."""
+    if study.start is None or not areas.synthetic:
+        return None
+    start = start_row(study, study.start, row)
+    session = prepare(_request(study, start, SEED, areas, place))
+    state = start_state(session)
+    for _ in _steps(session, state, told):
+        pass
+    return session.folder.weights
+
+
+def _steps(session: Session, state: TrainState, told: Told) -> Iterator[StepReport]:
+    """Train to the end; every step is told."""
+    for report in fit(session, state):
+        if isinstance(report, StepReport):
+            told(report)
+            yield report
 
 
 def versions() -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 from crossview.evaluation.record import Figure
 from crossview.evaluation.statistics import compare_trainings
 from crossview.files import atomic_write
+from crossview.studies.beginning import SEED
 from crossview.studies.definitions import Study
 from crossview.studies.results import Result, pooled
 
@@ -35,6 +36,7 @@ def _record(study: Study, rows: Rows, command: str, synthetic: bool) -> dict[str
         "study": study.name,
         "title": study.title,
         "question": study.question,
+        "start": asdict(study.start) if study.start and synthetic else None,
         "synthetic": synthetic,
         "command": command,
         "data": sorted({result.data for result in done}),
@@ -144,6 +146,11 @@ def _footer(study: Study, record: Mapping[str, Any]) -> Iterator[str]:
     told = "; ".join(f"{t}: {q} queries, {n} references" for t, (q, n) in sizes.items())
     minutes = sum(d["seconds"] for d in done) / 60
     yield f"{told}. Data: {'; '.join(record['data'])}."
+    if study.start is not None and record["synthetic"]:
+        yield (
+            f"Every row begins from what one training of {study.start.settings['steps']} steps, "
+            f"seed {SEED}, made of its trunks; the paper's begin from ImageNet's weights."
+        )
     yield f"{len(done)} trainings, {minutes:.0f} minutes of training in all."
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
     yield f"Made by `{record['command']}` with {versions}."

@@ -1,0 +1,48 @@
+"""Where the rows of a study on towns begin: tensors that one earlier training left.
+
+The papers begin from ImageNet's weights. From random ones a small network stays for hundreds of
+steps where all vectors are equal, the longer the stronger its augmentation, and a study would
+compare how soon its rows get away from there. So one plain training is made first, and every row
+takes its trunks, not its heads.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import nn
+
+from crossview.errors import BadModel
+from crossview.studies.definitions import Row, Start, Study
+
+SEED = 0  # that of no row
+
+
+def start_row(study: Study, start: Start, row: Row) -> Row:
+    """The training that ``row`` begins from, as a row: the start with the row's kind of network."""
+    settings = {**study.towns, **(row.small or row.settings)}
+    followed = {name: settings[name] for name in start.follows if name in settings}
+    label = "-".join(str(value) for value in followed.values())
+    return Row(
+        name=f"start-{label}",
+        says="start",
+        settings={**start.settings, **followed},
+        method=start.method,
+    )
+
+
+def take(model: nn.Module, weights: Path, named: str) -> None:
+    """Fill the tensors of ``model`` whose names contain ``named`` from a run's weights.
+
+    Raises BadModel unless there are some and each is there and fits.
+    """
+    own, found = model.state_dict(), load_file(weights)
+    wanted = {name: value for name, value in own.items() if named in name}
+    unfit = [n for n, v in wanted.items() if n not in found or found[n].shape != v.shape]
+    if unfit or not wanted:
+        raise BadModel(
+            f"{weights} is no beginning for this network: of its {len(wanted)} tensors with "
+            f"{named!r} in their names {len(unfit)} do not fit, such as {(*unfit, 'none')[0]!r}."
+        )
+    model.load_state_dict({name: found[name] for name in wanted}, strict=False)
