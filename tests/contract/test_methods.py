@@ -21,7 +21,7 @@ CONTRASTIVE = {
     "backbone": "test_convnext",
     "weights": "none",
     "aerial_px": 64,
-    "ground_px": (32, 128),
+    "ground_px": (32, 192),
     "neighbour_range": 12,
     "neighbour_select": 8,
     "batch": 4,

@@ -15,7 +15,7 @@ from crossview.pairs.moment import Moment, Span
 from crossview.parts.samplers.neighbours import neighbour_batches
 from crossview.training.checks import example_batch, example_pair, example_table
 
-TINY = {"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (32, 128)}
+TINY = {"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (32, 192)}
 VIT = {
     **{"backbone": "vit_tiny_patch16_224", "weights": "none", "separate": True},
     **{"representation": "padded", "ground_px": (384, 768), "aerial_px": 384},
@@ -171,8 +171,8 @@ def test_augment_gives_the_pair_and_its_positives():
     config = singeo.Config(**TINY, now_theta_deg=90.0)
     pair = example_pair(singeo.views(config))
     first, second = singeo.augment(pair, config, np.random.default_rng(0))
-    assert first.ground.shape == (32, 128, 3)
-    assert second.ground.shape == (32, 32, 3)
+    assert first.ground.shape == (32, 192, 3)
+    assert second.ground.shape == (32, 48, 3)
     assert first.aerial.shape == second.aerial.shape == pair.aerial.shape
 
 
@@ -204,3 +204,11 @@ def test_aerial_pictures_can_be_unrolled_to_the_size_of_the_panoramas(page):
     page.check(away, replace(config, polar=False))
     with pytest.raises(InvalidValue, match="polar=true unrolls"):
         page.check(away, config)
+
+
+def test_a_field_of_view_too_narrow_for_the_network_is_refused_before_training():
+    tiny = {**TINY, "ground_px": (32, 64)}  # 70 degrees are 12 columns
+    for page, settings in ((singeo, {}), (congeo, {}), (sample4geo, {"shifted": True})):
+        with pytest.raises(InvalidValue, match="32 x 12 pixels.*too small"):
+            page.build(page.Config(**tiny, **settings, theta_deg=(360.0, 70.0)))
+    sample4geo.build(sample4geo.Config(**tiny))  # panoramas only

@@ -72,6 +72,18 @@ def test_generators_give_a_value_per_position_and_mask_in_their_range(generator,
     assert float(masks.max()) <= high
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_masks_of_a_small_map_differ_between_pictures_if_their_start_is_scaled(version):
+    spread = {}
+    for scaled in (False, True):
+        torch.manual_seed(0)
+        masks = layout_extractor(version, 4, SPEC, scaled=scaled)(8, 16).eval()
+        with torch.no_grad():
+            spread[scaled] = float(masks(torch.randn(50, 8, 16)).std(dim=0).mean())
+    assert spread[True] > 0.05
+    assert spread[True] > 50 * spread[False]
+
+
 def test_safas_bank_looks_at_the_mean_channel_and_its_ports_at_the_largest():
     features = torch.randn(2, 4, 6)
     bank = MaskBank(6, 3)

@@ -48,6 +48,18 @@ def test_health_and_the_page_need_no_key(served):
     assert [client.get(p).status_code for p in ("/v1/health", "/v1/ready", "/")] == [200] * 3
 
 
+def test_the_openapi_document_names_the_keys_of_a_server_that_wants_them(served):
+    document = served(keys=KEYS).get("/v1/openapi.json").json()
+    schemes = document["components"]["securitySchemes"]
+    kinds = {(s["type"], s.get("scheme"), s.get("name")) for s in schemes.values()}
+    assert kinds == {("http", "bearer", None), ("apiKey", None, "X-API-Key")}
+    asked = {path: "security" in next(iter(o.values())) for path, o in document["paths"].items()}
+    assert asked.pop("/v1/health") is asked.pop("/v1/ready") is False
+    assert asked
+    assert all(asked.values())
+    assert "securitySchemes" not in str(served().get("/v1/openapi.json").json())
+
+
 def test_a_batch_is_its_owner_s_only(served):
     client = served(keys={**KEYS, "bob": hash_of("bobs")})
     alice, bob = ({"X-API-Key": key} for key in ("open sesame", "bobs"))

@@ -10,7 +10,7 @@ from crossview.methods import sample4geo, singeo
 from crossview.training.checks import example_batch
 from crossview.training.gradients import Objective, backward
 
-TINY = {"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (32, 128)}
+TINY = {"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (32, 192)}
 
 
 def gradients(page, config, batch, **settings):

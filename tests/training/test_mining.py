@@ -11,7 +11,7 @@ from crossview.training.validation import embed_rows
 from crossview.wiring import make_config, method_page
 
 SMALL = {
-    **{"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (32, 128)},
+    **{"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (32, 192)},
     **{"batch": 4, "epochs": 4, "refresh_epochs": 2, "neighbour_range": 5, "neighbour_select": 4},
     **{"theta_deg": (360.0, 100.0), "lr": 1e-3, "amp": False, "footprint_m": 60.0},
 }

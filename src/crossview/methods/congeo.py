@@ -90,7 +90,7 @@ def check(table: PairTable, config: Config) -> None:
 
 def build(config: Config) -> nn.Module:
     """The network of Sample4Geo."""
-    return contrastive.network_of(config)
+    return contrastive.network_of(config, min(config.theta_deg))
 
 
 def staged(config: Config, moment: Moment, rng: np.random.Generator) -> Config:

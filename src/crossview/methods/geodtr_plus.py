@@ -50,6 +50,7 @@ class Config:
     gle: str = "v2"  # section IV; "v1" is GeoDTR's, Table IV
     descriptors: int = 8  # K, Table V
     bottleneck: bool = True  # a flag of [C] that all published models set
+    scaled_masks: bool = False  # ours, for small pictures: masks that differ from the first step
     hidden: int = 512  # [C]; 2048 in GLE v1
     dropout: float = 0.3  # [C]
     chsg: bool = True  # contrastive hard samples, section IV
@@ -105,7 +106,13 @@ def build(config: Config) -> LayoutNetwork:
 
 def _branch(config: Config, size_px: tuple[int, int]) -> LayoutBranch:
     encoder = EncoderSpec(hidden=config.hidden, dropout=config.dropout)
-    masks = layout_extractor(config.gle, config.descriptors, encoder, bottleneck=config.bottleneck)
+    masks = layout_extractor(
+        config.gle,
+        config.descriptors,
+        encoder,
+        bottleneck=config.bottleneck,
+        scaled=config.scaled_masks,
+    )
     return LayoutBranch(trunk(config.backbone, config.weights, config.drop_path), size_px, masks)
 
 

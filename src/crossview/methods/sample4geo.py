@@ -92,7 +92,7 @@ def check(table: PairTable, config: Config) -> None:
 
 def build(config: Config) -> nn.Module:
     """Section 3.1: one ConvNeXt, shared, its pooled features without a projection."""
-    return contrastive.network_of(config)
+    return contrastive.network_of(config, min(config.theta_deg) if config.shifted else 360.0)
 
 
 def staged(config: Config, moment: Moment, rng: np.random.Generator) -> Config:

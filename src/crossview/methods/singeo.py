@@ -100,7 +100,7 @@ def check(table: PairTable, config: Config) -> None:
 
 def build(config: Config) -> nn.Module:
     """One encoder for both views, its pooled features without a projection; two for a ViT."""
-    return contrastive.network_of(config)
+    return contrastive.network_of(config, min(config.theta_deg))
 
 
 def staged(config: Config, moment: Moment, rng: np.random.Generator) -> Config:

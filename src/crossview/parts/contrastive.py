@@ -72,11 +72,12 @@ def aerial_size(config: Any) -> tuple[int, int]:
     return height, width
 
 
-def network_of(config: Any) -> nn.Module:
+def network_of(config: Any, least_fov_deg: float = 360.0) -> nn.Module:
     """The network that ``backbone``, ``weights`` and ``separate`` name, for the Config's sizes.
 
     ``architecture`` "geodtr-plus" puts GeoDTR+'s masks on two trunks instead. Raises InvalidValue
-    where narrow pictures would be fed to a network of fixed width.
+    where narrow pictures would be fed to a network of fixed width, or one of ``least_fov_deg`` is
+    too narrow for it: now, not when a curriculum gets there.
     """
     masked = config.architecture == "geodtr-plus"
     if config.representation == "narrow" and (masked or not takes_any_width(config.backbone)):
@@ -88,13 +89,19 @@ def network_of(config: Any) -> nn.Module:
         return masked_network(
             config.backbone, config.weights, config.ground_px, aerial_size(config)
         )
-    return pair_network(
+    network = pair_network(
         config.backbone,
         config.weights,
         separate=config.separate,
         ground_px=config.ground_px,
         aerial_px=aerial_size(config),
     )
+    if config.representation == "narrow":
+        height, width = config.ground_px
+        columns = max(1, round(width * least_fov_deg / 360.0))
+        with torch.no_grad():
+            network.eval().ground(torch.zeros(1, 3, height, columns))
+    return network.train()
 
 
 def check_fields(config: Any) -> None:

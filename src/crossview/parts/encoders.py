@@ -79,8 +79,11 @@ def pair_network(
 
 
 def masked_network(name: str, weights: str, ground_px: Size, aerial_px: Size) -> nn.Module:
-    """GeoDTR+'s two branches (its published settings) with the learned scale beside them."""
-    masks = layout_extractor("v2", MASKS, EncoderSpec(hidden=512, dropout=0.3), bottleneck=True)
+    """GeoDTR+'s two branches (its published settings) with the learned scale beside them.
+
+    Its masks begin scaled to the map, so that small pictures get masks of their own, too.
+    """
+    masks = layout_extractor("v2", MASKS, EncoderSpec(hidden=512, dropout=0.3), scaled=True)
     ground, aerial = (
         LayoutBranch(trunk(name, weights), size, masks) for size in (ground_px, aerial_px)
     )
@@ -97,7 +100,7 @@ def takes_any_width(name: str) -> bool:
 def unit_vectors(encoder: nn.Module, images: Tensor) -> Tensor:
     """Features of ``encoder`` at length 1, computed from float32 whatever autocast is on.
 
-    Raises InvalidValue for a size that a transformer does not take.
+    Raises InvalidValue for a size that a transformer does not take, or too small for a ConvNet.
     """
     fixed = getattr(getattr(encoder, "patch_embed", None), "img_size", None)
     if fixed is not None and tuple(images.shape[2:]) != tuple(fixed):
@@ -106,7 +109,16 @@ def unit_vectors(encoder: nn.Module, images: Tensor) -> Tensor:
             f"{_shown(tuple(images.shape[2:]))}.\n"
             "Train and evaluate it with representation=padded, which keeps the full width."
         )
-    features = encoder(images)
+    try:
+        features = encoder(images)
+    except RuntimeError as problem:
+        if "Kernel size can't be greater" not in str(problem):
+            raise
+        raise InvalidValue(
+            f"Pictures of {_shown(tuple(images.shape[2:]))} pixels (height x width) are too small "
+            "for this network: nothing is left of them.\n"
+            "Take larger pictures (ground_px) or a wider field of view; strides of 32 are common."
+        ) from problem
     with without_autocast(images):
         return F.normalize(at_least_float32(features), dim=1)
 

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from crossview import __version__
 from crossview.errors import CrossviewError
 from crossview.service import looking, routes
-from crossview.service.gate import Gate
+from crossview.service.gate import OPEN, Gate
 from crossview.service.refusals import Refusal, refusal_of
 from crossview.service.regions import Regions
 from crossview.service.schemas import Problem
@@ -26,6 +26,11 @@ from crossview.service.uploads import drained
 
 _PROBLEM = "application/problem+json"
 _REFUSED = (400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 503)
+
+KEYS = {  # either will do
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
 
 
 def create_app(
@@ -67,7 +72,7 @@ def create_app(
         keys=keys or {},
         policy=policy(settings.online_map),
     )
-    _describe_problems(app)
+    _describe(app, with_keys=bool(keys))
     return app
 
 
@@ -121,14 +126,18 @@ def _as_refusal(problem: Exception) -> Refusal:
     return refusal_of(problem)
 
 
-def _describe_problems(app: FastAPI) -> None:
-    """Let the OpenAPI document say that problems come as problem documents."""
+def _describe(app: FastAPI, *, with_keys: bool) -> None:
+    """Let the OpenAPI document name the keys, and say that problems come as problem documents."""
     plain = app.openapi
 
     def described() -> dict[str, Any]:
         document = plain()
-        for path in document["paths"].values():
-            for operation in path.values():
+        if with_keys:
+            document.setdefault("components", {})["securitySchemes"] = KEYS
+        for path, operations in document["paths"].items():
+            for operation in operations.values():
+                if with_keys and path not in OPEN:
+                    operation["security"] = [{name: []} for name in KEYS]
                 for status, response in operation["responses"].items():
                     content = response.get("content", {})
                     if int(status) >= 400 and "application/json" in content:
