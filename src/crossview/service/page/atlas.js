@@ -3,6 +3,7 @@
 import * as maplibre from "./maplibre-gl.mjs";
 import { headers } from "./api.js";
 import { drawHeat } from "./heat.js";
+import { keepPace } from "./pace.js";
 import { along, el, svg } from "./shared.js";
 import { choosePlace, currentAnswer, hoverPlace, shownFov, shownHeading, shownPlace, state } from "./state.js";
 
@@ -72,6 +73,7 @@ export async function openMap(region, online) {
   map.addControl(new maplibre.ScaleControl({}), "bottom-right");
   map.getCanvas().setAttribute("aria-label", "Map; arrow keys move it, plus and minus zoom");
   await new Promise((resolve) => { map.once("load", resolve); });
+  keepPace(map);
   fitRegion(false);
 }
 
