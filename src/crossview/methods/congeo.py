@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.moment import Moment
 from crossview.pairs.table import PairTable
+from crossview.pairs.viewing import check_centred
 from crossview.parts import checkpoints, contrastive
 from crossview.parts.looks import Looks, two_looks
 from crossview.parts.losses.dual import dual_info_nce
@@ -83,11 +84,6 @@ def views(config: Config) -> Views:
     return contrastive.views_of(config, headings="unknown", fov_deg=fov_deg)
 
 
-def check(table: PairTable, config: Config) -> None:
-    """Whether the pairs fit the views."""
-    contrastive.check_table(table, config)
-
-
 def build(config: Config) -> nn.Module:
     """The network of Sample4Geo."""
     return contrastive.network_of(config, min(config.theta_deg))
@@ -138,4 +134,5 @@ def augment(
     return two_looks(pair, looks, views(config), rng)
 
 
+check = check_centred
 imported, shown = checkpoints.imported, checkpoints.shown  # for crossview import

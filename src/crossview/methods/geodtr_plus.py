@@ -2,8 +2,7 @@
 
 IEEE TPAMI 2024, arXiv 2308.09624. Written from the paper and figures; the authors' code
 (zxh009123/GeoDTR_plus) has no licence and was not used. [C]: a constant of that code, where the
-paper does not print it or says otherwise. Deviations: bfloat16 where it is fast (theirs: none);
-ImageNet weights of ConvNeXt's authors, not torchvision's; ``parts.samplers.aerial_first`` on VIGOR.
+paper does not print it or says otherwise. Deviations: ``docs/methods/geodtr-plus.md``.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from crossview.errors import require
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.simulation import Simulation, simulate
 from crossview.pairs.table import PairTable
-from crossview.pairs.viewing import aligned_views, require_centred, viewed
+from crossview.pairs.viewing import aligned_views, check_centred, viewed
 from crossview.parts.generators import layout_extractor
 from crossview.parts.layouts import LayoutBranch, LayoutNetwork
 from crossview.parts.losses.counterfactual import random_masks
@@ -82,7 +81,6 @@ class Config:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         known = self.sampling in ("pairs", "aerial-first", "regional")
         require(known, f"sampling must be pairs, aerial-first or regional: {self.sampling!r}.")
-        require(self.reach_m > 0, f"reach_m must be above 0, got {self.reach_m:g}.")
         require(self.descriptors >= 1, f"descriptors must be at least 1, got {self.descriptors}.")
         require(self.batch >= 2, f"batch must be 2 places or more, with CHSG too: {self.batch}.")
         _simulation(self)  # refuses unknown words
@@ -93,12 +91,6 @@ def views(config: Config) -> Views:
     return aligned_views(config)
 
 
-def check(table: PairTable, config: Config) -> None:
-    """The polar view needs cameras in the middle of their aerial pictures."""
-    if config.polar:
-        require_centred(table, config.footprint_m)
-
-
 def build(config: Config) -> LayoutNetwork:
     """Two branches that share nothing (section IV)."""
     return LayoutNetwork(_branch(config, config.ground_px), _branch(config, config.aerial_px))
@@ -106,13 +98,8 @@ def build(config: Config) -> LayoutNetwork:
 
 def _branch(config: Config, size_px: tuple[int, int]) -> LayoutBranch:
     encoder = EncoderSpec(hidden=config.hidden, dropout=config.dropout)
-    masks = layout_extractor(
-        config.gle,
-        config.descriptors,
-        encoder,
-        bottleneck=config.bottleneck,
-        scaled=config.scaled_masks,
-    )
+    how = {"bottleneck": config.bottleneck, "scaled": config.scaled_masks}
+    masks = layout_extractor(config.gle, config.descriptors, encoder, **how)
     return LayoutBranch(trunk(config.backbone, config.weights, config.drop_path), size_px, masks)
 
 
@@ -146,8 +133,7 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> tuple
 
 def _simulation(config: Config) -> Simulation:
     names = ("polar", "layout", "semantic", "copies_layout", "copies_semantic")
-    chosen = {name: getattr(config, name) for name in names}
-    return Simulation(**chosen, copies=2 if config.chsg else 1)
+    return Simulation(**{n: getattr(config, n) for n in names}, copies=2 if config.chsg else 1)
 
 
 def imported(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
@@ -159,3 +145,6 @@ def imported(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
 def shown(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """The settings that the shapes of the authors' tensors show."""
     return sizes_shown(state, "GLE") | {"backbone": backbone_shown(state)}
+
+
+check = check_centred  # the polar view needs cameras in the middle

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.moment import Moment
 from crossview.pairs.table import PairTable
+from crossview.pairs.viewing import check_centred
 from crossview.parts import checkpoints, contrastive
 from crossview.parts.looks import coloured, seen_sector
 from crossview.parts.losses.infonce import info_nce
@@ -85,11 +86,6 @@ def views(config: Config) -> Views:
     return contrastive.views_of(config, headings="aligned", fov_deg=(360.0, 360.0))
 
 
-def check(table: PairTable, config: Config) -> None:
-    """Whether the pairs fit the views."""
-    contrastive.check_table(table, config)
-
-
 def build(config: Config) -> nn.Module:
     """Section 3.1: one ConvNeXt, shared, its pooled features without a projection."""
     return contrastive.network_of(config, min(config.theta_deg) if config.shifted else 360.0)
@@ -139,4 +135,5 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
     return pair
 
 
+check = check_centred
 imported, shown = checkpoints.imported, checkpoints.shown  # for crossview import

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.moment import Moment
 from crossview.pairs.table import PairTable
+from crossview.pairs.viewing import check_centred
 from crossview.parts import checkpoints, contrastive
 from crossview.parts.looks import Looks, two_looks
 from crossview.parts.losses.dual import dual_info_nce
@@ -93,11 +94,6 @@ def views(config: Config) -> Views:
     return contrastive.views_of(config, headings="unknown", fov_deg=fov_deg)
 
 
-def check(table: PairTable, config: Config) -> None:
-    """Whether the pairs fit the views."""
-    contrastive.check_table(table, config)
-
-
 def build(config: Config) -> nn.Module:
     """One encoder for both views, its pooled features without a projection; two for a ViT."""
     return contrastive.network_of(config, min(config.theta_deg))
@@ -117,10 +113,8 @@ def encode(model: nn.Module, batch: Batch, config: Config) -> dict[str, Tensor]:
 
 def contrast(model: nn.Module, vectors: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
     """L = L_cross + gamma L_disc: six symmetric InfoNCE terms with one learned scale."""
-    scale, smoothing = model.get_parameter("logit_scale"), config.smoothing
-    return dual_info_nce(
-        vectors, scale, cross=config.cross, alike=config.alike, smoothing=smoothing
-    )
+    scale, smooth = model.get_parameter("logit_scale"), config.smoothing
+    return dual_info_nce(vectors, scale, cross=config.cross, alike=config.alike, smoothing=smooth)
 
 
 def objective(model: nn.Module, batch: Batch, config: Config) -> dict[str, Tensor]:
@@ -153,4 +147,4 @@ def augment(
     return two_looks(pair, looks, views(config), rng)
 
 
-imported, shown = checkpoints.imported, checkpoints.shown  # for crossview import
+check, imported, shown = check_centred, checkpoints.imported, checkpoints.shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -86,6 +86,12 @@ def viewed(pair: PairPixels, spec: ViewSpec) -> PairPixels:
     if pair.viewed or spec.whole:
         return replace(pair, viewed=True)
     return replace(pair, aerial=aerial_view(pair.aerial, pair.metres_per_px, spec), viewed=True)
+
+
+def check_centred(table: PairTable, config: Any) -> None:
+    """Pairs for a page whose Config says ``polar``: as :func:`require_centred`."""
+    if config.polar:
+        require_centred(table, config.footprint_m)
 
 
 def require_centred(table: PairTable, footprint_m: float) -> None:

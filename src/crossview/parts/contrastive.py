@@ -17,7 +17,6 @@ from crossview.errors import InvalidValue, require
 from crossview.pairs.batch import Batch, Views
 from crossview.pairs.moment import Moment
 from crossview.pairs.table import PairTable
-from crossview.pairs.viewing import require_centred
 from crossview.parts.curriculum import SHAPES, Course
 from crossview.parts.encoders import masked_network, pair_network, takes_any_width, together
 from crossview.parts.losses.dual import AERIAL, AERIAL_2, GROUND, GROUND_2
@@ -58,12 +57,6 @@ def views_of(config: Any, *, headings: str, fov_deg: tuple[float, float]) -> Vie
         headings_seen=headings,
         fov_seen_deg=fov_deg,
     )
-
-
-def check_table(table: PairTable, config: Any) -> None:
-    """Unrolled aerial pictures need cameras in their middle; InvalidValue where they are not."""
-    if config.polar:
-        require_centred(table, config.footprint_m)
 
 
 def aerial_size(config: Any) -> tuple[int, int]:
