@@ -1,9 +1,10 @@
-"""One thread per test process, the same examples in every run, nothing inherited from the shell."""
+"""One thread per test process, no network, the same examples in every run, no shell settings."""
 
 import os
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # before numpy and torch read them
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a network or takes weights from one
 
 import pytest
 from hypothesis import settings

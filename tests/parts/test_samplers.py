@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from crossview.errors import BadData
+from crossview.errors import BadData, InvalidValue
 from crossview.geo.points import LatLon, distance_m
 from crossview.parts.samplers.aerial_first import aerial_first
 from crossview.parts.samplers.neighbours import nearest_places, neighbour_batches
+from crossview.parts.samplers.regional import regional
 from crossview.parts.samplers.shuffled import shuffled
 from crossview.training.checks import example_table
 
@@ -48,6 +49,39 @@ def test_an_ignored_near_miss_is_never_a_negative():
 
 def test_too_few_places_give_no_batch():
     assert list(shuffled(example_table(5), 8, seeded())) == []
+
+
+def test_a_regional_batch_lies_in_one_neighbourhood_with_its_rows_apart():
+    """Sixty places in a row, 50 m apart: within 600 m of a seed, every other place at most."""
+    table = example_table(60)
+    order = list(regional(table, 6, 600.0, 90.0, seeded(3)))
+    assert len(order) >= 5
+    rows = [row for batch in order for row in batch]
+    assert len(rows) == len(set(rows)) == 6 * len(order)
+    first = np.array(sorted(order[0]))
+    assert first[-1] - first[0] <= 24
+    assert all(np.diff(sorted(batch)).min() >= 2 for batch in order)
+
+
+def test_no_place_comes_twice_in_a_regional_batch():
+    table = two_rows_per_place(40)
+    places = table.places()
+    order = list(regional(table, 4, 500.0, 0.0, seeded(1)))
+    assert len(order) >= 4
+    assert all(len(set(places[rows])) == 4 for rows in order)
+
+
+@pytest.mark.parametrize(("reach_m", "apart_m"), [(0.0, 0.0), (-900.0, 0.0), (30.0, 30.0)])
+def test_a_region_of_no_size_is_refused(reach_m, apart_m):
+    with pytest.raises(InvalidValue, match="cannot reach"):
+        next(regional(example_table(9), 4, reach_m, apart_m, seeded()))
+
+
+def test_regional_batches_need_places():
+    unknown = np.full((4, 2), np.nan)
+    table = replace(example_table(4), ground_latlon=unknown, aerial_latlon=unknown)
+    with pytest.raises(BadData, match="4 of 4 pairs have no latitude"):
+        next(regional(table, 2, 500.0, 0.0, seeded()))
 
 
 def test_neighbours_are_the_nearest_in_true_metres():

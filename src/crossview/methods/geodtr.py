@@ -19,7 +19,7 @@ from crossview.errors import require
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.simulation import Simulation, simulate
 from crossview.pairs.table import PairTable
-from crossview.pairs.viewing import aligned_views, require_centred, viewed
+from crossview.pairs.viewing import aligned_views, check_centred, viewed
 from crossview.parts.generators import layout_extractor
 from crossview.parts.layouts import LayoutBranch, LayoutNetwork
 from crossview.parts.losses.counterfactual import random_masks
@@ -79,12 +79,6 @@ def views(config: Config) -> Views:
     return aligned_views(config, mean=HALF, std=HALF)
 
 
-def check(table: PairTable, config: Config) -> None:
-    """The polar view needs cameras in the middle of their aerial pictures."""
-    if config.polar:
-        require_centred(table, config.footprint_m)
-
-
 def build(config: Config) -> LayoutNetwork:
     """Two branches that share nothing: ResNet, layout extractor, modulation."""
     return LayoutNetwork(_branch(config, config.ground_px), _branch(config, config.aerial_px))
@@ -131,3 +125,6 @@ def imported(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
 def shown(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """The settings that the shapes of the authors' tensors show."""
     return sizes_shown(state, "ge")
+
+
+check = check_centred  # the polar view needs cameras in the middle

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from crossview.errors import require
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
-from crossview.pairs.viewing import aligned_views, require_centred
+from crossview.pairs.viewing import aligned_views, check_centred
 from crossview.parts.generators import MaskBank
 from crossview.parts.layouts import LayoutBranch, LayoutNetwork
 from crossview.parts.losses.triplet import soft_margin_triplet
@@ -64,12 +64,6 @@ def views(config: Config) -> Views:
     return aligned_views(config)
 
 
-def check(table: PairTable, config: Config) -> None:
-    """The polar view needs cameras in the middle of their aerial pictures."""
-    if config.polar:
-        require_centred(table, config.footprint_m)
-
-
 def build(config: Config) -> LayoutNetwork:
     """Two branches that share nothing: VGG16, a bank of masks, modulation (section 3.2)."""
     return LayoutNetwork(_branch(config, config.ground_px), _branch(config, config.aerial_px))
@@ -98,3 +92,6 @@ def batches(
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:
     """Nothing: the released code trains on the pictures as they are [C]."""
     return pair
+
+
+check = check_centred  # the polar view needs cameras in the middle

@@ -18,7 +18,13 @@ from crossview.pairs.batch import Batch, Views
 from crossview.pairs.moment import Moment
 from crossview.pairs.table import PairTable
 from crossview.parts.curriculum import SHAPES, Course
-from crossview.parts.encoders import masked_network, pair_network, takes_any_width, together
+from crossview.parts.encoders import (
+    masked_network,
+    pair_network,
+    refuse_too_small,
+    takes_any_width,
+    together,
+)
 from crossview.parts.losses.dual import AERIAL, AERIAL_2, GROUND, GROUND_2
 from crossview.parts.samplers.neighbours import Neighbours, nearest_places, neighbour_batches
 from crossview.parts.samplers.shuffled import shuffled
@@ -91,10 +97,8 @@ def network_of(config: Any, least_fov_deg: float = 360.0) -> nn.Module:
     )
     if config.representation == "narrow":
         height, width = config.ground_px
-        columns = max(1, round(width * least_fov_deg / 360.0))
-        with torch.no_grad():
-            network.eval().ground(torch.zeros(1, 3, height, columns))
-    return network.train()
+        refuse_too_small(network, (height, max(1, round(width * least_fov_deg / 360.0))))
+    return network
 
 
 def check_fields(config: Any) -> None:

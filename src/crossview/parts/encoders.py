@@ -7,9 +7,12 @@ whose position tables belong to one size), ``logit_scale`` beside them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from crossview.errors import InvalidValue
 from crossview.parts.backbones import backbone
@@ -97,7 +100,18 @@ def takes_any_width(name: str) -> bool:
     return not _size_setting(name, (0, 0))
 
 
-def unit_vectors(encoder: nn.Module, images: Tensor) -> Tensor:
+def refuse_too_small(network: SharedEncoder | SeparateEncoders, ground_px: Size) -> None:
+    """InvalidValue if nothing would be left of street views of this size; only shapes are run."""
+    encoder = network.model if isinstance(network, SharedEncoder) else network.model_q
+    tensors = {name: tensor.to("meta") for name, tensor in encoder.state_dict().items()}
+    with torch.no_grad():
+        unit_vectors(
+            lambda images: functional_call(encoder, tensors, images),
+            torch.empty(2, 3, *ground_px, device="meta"),
+        )
+
+
+def unit_vectors(encoder: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Features of ``encoder`` at length 1, computed from float32 whatever autocast is on.
 
     Raises InvalidValue for a size that a transformer does not take, or too small for a ConvNet.

@@ -156,10 +156,11 @@ def layout_extractor(
 
 
 def _scale(masks: nn.Module) -> None:
-    """Keep the variance from input to output; 0.005 does, nearly, for thousands of positions.
+    """Keep the variance from input to output, whatever the number of positions.
 
-    Over the 16 positions of a small picture two maps of 0.005 shrink all that differs between
-    pictures to a thousandth: the masks begin, and for long stay, the same for every picture.
+    The published start, 0.005, is of maps of several hundred positions. Over the 16 of a small
+    picture two layers of it shrink all that differs between pictures to a thousandth: the masks
+    begin, and for long stay, the same for every picture.
     """
     for part in masks.modules():
         if isinstance(part, PerMask):

@@ -131,7 +131,7 @@ SMALL_RESNET = {"backbone": "resnet10t"}
 V1 = {"gle": "v1", "hidden": 2048}
 # On a ConvNeXt, which the paper never pairs with v1: v1 wants an even number of positions.
 V1_CONVNEXT = {**V1, "ground_px": (128, 671), "aerial_px": (128, 671)}
-SMALL_V1 = {"gle": "v1", "hidden": 256, "scaled_masks": False}  # its encoder scales, as it is
+SMALL_V1 = {"gle": "v1", "hidden": 256, "scaled_masks": False}  # v1 begins with masks that differ
 
 
 def _table_iv_rows() -> tuple[Row, ...]:
@@ -218,7 +218,7 @@ BRIEF = Study(
         ),
         Row(
             name="unscaled",
-            says="CHSG, masks as released at the start",
+            says="CHSG, masks as released at the start",  # at full size this is CHSG again
             settings={"scaled_masks": False},
         ),
         Row(

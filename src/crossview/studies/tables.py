@@ -147,9 +147,11 @@ def _footer(study: Study, record: Mapping[str, Any]) -> Iterator[str]:
     minutes = sum(d["seconds"] for d in done) / 60
     yield f"{told}. Data: {'; '.join(record['data'])}."
     if study.start is not None and record["synthetic"]:
+        taken = "trunks" if study.start.takes else "network"
         yield (
-            f"Every row begins from what one training of {study.start.settings['steps']} steps, "
-            f"seed {SEED}, made of its trunks; the paper's begin from ImageNet's weights."
+            f"Every row begins from the {taken} that one training of "
+            f"{study.start.settings['steps']} steps, seed {SEED}, left; the paper's begin from "
+            "ImageNet's weights."
         )
     yield f"{len(done)} trainings, {minutes:.0f} minutes of training in all."
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())

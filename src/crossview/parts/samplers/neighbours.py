@@ -32,14 +32,7 @@ def nearest_places(table: PairTable, count: int) -> Neighbours:
 
     Memory is one row of distances at a time. Raises BadData where a row has no latitude.
     """
-    latlon, places = table.rows_latlon(), table.places()
-    if not np.isfinite(latlon).all():
-        missing = int((~np.isfinite(latlon).all(axis=1)).sum())
-        raise BadData(
-            f"{missing} of {len(table)} pairs have no latitude and longitude; sampling by distance "
-            "needs them.\nAdd ground_lat and ground_lon (or aerial_*), "
-            "or use --config gps_sampling=false."
-        )
+    latlon, places = known_latlon(table), table.places()
     columns = min(count, _others(places))
     near = np.empty((len(table), columns), dtype=np.int64)
     points = _on_the_sphere(latlon)
@@ -47,6 +40,19 @@ def nearest_places(table: PairTable, count: int) -> Neighbours:
         near[row] = nearest_first(np.square(points - point).sum(axis=1), places, row, columns)
     near.setflags(write=False)  # the same array is handed out every epoch
     return near
+
+
+def known_latlon(table: PairTable) -> NDArray[np.float64]:
+    """[P, 2] where each row was taken; BadData where a row has no latitude."""
+    latlon = table.rows_latlon()
+    if not np.isfinite(latlon).all():
+        missing = int((~np.isfinite(latlon).all(axis=1)).sum())
+        raise BadData(
+            f"{missing} of {len(table)} pairs have no latitude and longitude; sampling by distance "
+            "needs them.\nAdd ground_lat and ground_lon (or aerial_*), or sample without: "
+            "--config gps_sampling=false or sampling=pairs, where the method has it."
+        )
+    return latlon
 
 
 def _on_the_sphere(latlon: NDArray[np.float64]) -> NDArray[np.float64]:

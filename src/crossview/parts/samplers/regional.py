@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from crossview.errors import require
 from crossview.geo.points import LatLon, distances_m
 from crossview.pairs.table import PairTable
+from crossview.parts.samplers.neighbours import known_latlon
+from crossview.parts.samplers.rivals import Rivals
 
 
 def regional(
@@ -17,24 +20,29 @@ def regional(
 ) -> Iterator[list[int]]:
     """Full batches: a random row, then random unused rows within ``reach_m`` of it.
 
-    No two rows of a batch lie nearer than ``apart_m``, so that no near match counts as a negative.
-    A region that has no more rows is followed by the next seed's; the last batch is dropped.
+    No two rows of a batch are rivals or lie nearer than ``apart_m``, so that no near match counts
+    as a negative. A region that has no more rows is followed by the next seed's; the last batch is
+    dropped. Raises BadData where a row has no place,
+    InvalidValue if ``reach_m`` is not above 0 or no larger than ``apart_m``.
     """
-    latlon = table.rows_latlon()
+    allowed = f"It must be above 0 and above the {apart_m:g} m that rows of a batch lie apart."
+    require(reach_m > max(0.0, apart_m), f"a batch cannot reach {reach_m:g} m.\n{allowed}")
+    latlon, rivals = known_latlon(table), Rivals(table)
     order = torch.randperm(len(table), generator=generator).numpy()
     unused = np.ones(len(table), dtype=bool)
-    batch: list[int] = []
+    batch = rivals.batch()
     for seed in order:
         if not unused[seed]:
             continue
         near = _metres(latlon, int(seed)) <= reach_m
         for row in order[(unused & near)[order]]:
-            if len(batch) < size and _is_apart(latlon, int(row), batch, apart_m):
-                batch.append(int(row))
+            fits = len(batch.rows) < size and batch.admits(int(row))
+            if fits and _is_apart(latlon, int(row), batch.rows, apart_m):
+                batch.add(int(row))
                 unused[row] = False
-        if len(batch) == size:
-            yield batch
-            batch = []
+        if len(batch.rows) == size:
+            yield batch.rows
+            batch = rivals.batch()
 
 
 def _metres(latlon: NDArray[np.float64], row: int) -> NDArray[np.float64]:

@@ -14,6 +14,8 @@ let grid = null; // of the region's heat layer
 let online = null;
 let job = null;
 let asking = null; // aborts the question before
+let mapTimer = null;
+const PATIENCE_MS = 1000;
 
 function forFiles(files) {
   return [...files].filter((file) => file.size > 0);
@@ -145,6 +147,20 @@ async function showHeat() {
   byId("legend").lastChild.textContent = high;
 }
 
+// What an answer puts on the map: after the list is on the screen, for drawn in software the map
+// takes longer than the answer. A photo that waits for its own keeps the map as it is for a second.
+function drawMapSoon() {
+  clearTimeout(mapTimer);
+  mapTimer = setTimeout(() => requestAnimationFrame(() => setTimeout(drawMap)), currentPhoto()?.busy ? PATIENCE_MS : 0);
+}
+
+function drawMap() {
+  atlas.drawPins();
+  showHeat();
+  atlas.drawView();
+  drawHandles();
+}
+
 function banners() {
   const { region } = state;
   const texts = region.warnings.map((text) => ["warning", `${text[0].toUpperCase()}${text.slice(1)}.`]);
@@ -233,10 +249,9 @@ function wireFiles() {
 function wire() {
   on("photo answer busy", drawStrip);
   on("photo answer busy area", drawSheet);
-  on("photo answer", atlas.drawPins);
-  on("photo answer", showHeat);
-  on("photo answer place hover", atlas.drawView);
-  on("photo answer place", drawHandles);
+  on("photo answer", drawMapSoon);
+  on("place hover", atlas.drawView);
+  on("place", drawHandles);
   on("place hover", markPlaces);
   on("place", atlas.keepInView);
   on("answer", announce);
