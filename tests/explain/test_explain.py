@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,11 @@ from crossview.errors import BadModel, InvalidValue
 from crossview.explain.alignment import alignment, correlations
 from crossview.explain.looking import Masks, on_the_strip, others
 from crossview.explain.pictures import course
+from crossview.explain.relaid import LAYOUTS, relaid_recalls
+from crossview.pairs.batch import Views
+from crossview.pairs.loading import RawBatch
+from crossview.training.checks import example_table
+from crossview.views.spec import ViewSpec
 
 
 def test_correlation_is_numpys_over_positions_and_the_mean_over_masks():
@@ -88,7 +94,57 @@ def test_the_command_draws_masks_distances_and_courses(trained, tmp_path, capsys
     told = json.loads((out / "explain.json").read_text())
     assert set(told["distances"]) == {"original", "unmatched", "flip", "rot90", "rot180", "rot270"}
     assert told["alignment"]["pairs"] == 12
-    assert "correlation of masks: matched" in capsys.readouterr().out
+    assert list(told["recall"]) == list(LAYOUTS)
+    assert all(0.0 <= value <= 100.0 for value in told["recall"].values())
+    said = capsys.readouterr().out
+    assert "correlation of masks: matched" in said
+    assert "R@1 among 12 pairs, both views alike: original" in said
+
+
+class Columns(torch.nn.Module):
+    """Vectors that are the columns of a picture from ``first`` on; it looks nowhere else."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.nothing = torch.nn.Parameter(torch.zeros(1))
+        self.first = first
+
+    def ground(self, images):
+        seen = images[..., self.first :].flatten(1)
+        return torch.nn.functional.normalize(seen - seen.mean(1, keepdim=True), dim=1)
+
+    aerial = ground
+
+
+class Strips:
+    """A reader of six pairs whose two views are the same strip, coloured in its first quarter."""
+
+    strips = np.full((6, 4, 16, 3), 128, np.uint8)
+    strips[:, :, :4] = np.random.default_rng(0).integers(0, 255, (6, 4, 4, 3))
+    spec = ViewSpec(side="ground", height_px=4, width_px=16)
+    views = Views(ground=spec, aerial=replace(spec, side="aerial", footprint_m=50.0, polar=True))
+    table = example_table(6)
+
+    def batch(self, epoch, number, rows):
+        angles = np.zeros(len(rows), np.float32)
+        pictures = self.strips[rows]
+        return RawBatch(ground=pictures, aerial=pictures, rows=np.array(rows),
+                        places=np.array(rows), fov_deg=angles, heading_deg=angles)  # fmt: skip
+
+
+def test_recall_hangs_on_the_north_only_where_a_network_looks_one_way():
+    """What tells the places apart is in the first quarter of their strips; the rest is grey."""
+    everywhere = relaid_recalls(Columns(0), Strips(), range(6))
+    assert everywhere == dict.fromkeys(LAYOUTS, 100.0)
+    eastward = relaid_recalls(Columns(12), Strips(), range(6))
+    assert eastward == {"original": 0.0, "mirrored": 100.0, "turned by 90": 100.0,
+                        "turned by 180": 0.0, "turned by 270": 0.0}  # fmt: skip
+
+
+def test_photos_are_mirrored_but_never_turned():
+    reader = Strips()
+    reader.table = replace(reader.table, fov_deg=np.full(6, 90.0))
+    assert set(relaid_recalls(Columns(0), reader, range(6))) == {"original", "mirrored"}
 
 
 def test_what_cannot_be_explained_is_said(trained, tmp_path, capsys):

@@ -71,6 +71,8 @@ def _drawn(count: int, sample: int, seed: int) -> list[int]:
 def _tell(told: dict[str, Any]) -> None:
     for name, figures in told["distances"].items():
         console.result(f"distance, {name}: mean {figures['mean']:.3f}, spread {figures['std']:.3f}")
+    recalls = ", ".join(f"{name} {value:.1f} %" for name, value in told["recall"].items())
+    console.result(f"R@1 among {told['pairs']} pairs, both views alike: {recalls}")
     if "alignment" not in told:
         console.note("This network has no layout masks; only distances were measured.")
         return

@@ -14,6 +14,7 @@ from torch import nn
 from crossview.explain.alignment import alignment
 from crossview.explain.looking import distances_of, has_masks, masks_of, views_of
 from crossview.explain.pictures import draw_courses, draw_distances, draw_masks
+from crossview.explain.relaid import relaid_recalls
 from crossview.files import atomic_write
 from crossview.pairs.loading import Reader
 
@@ -23,7 +24,7 @@ SUMMARY_NAME = "explain.json"
 def explain(
     model: nn.Module, reader: Reader, rows: Sequence[int], out: Path, *, shown: int = 3
 ) -> dict[str, Any]:
-    """Distances of variants; for networks with masks their alignment, and ``shown`` pairs drawn.
+    """Distances of variants, recall in other layouts; of masks their alignment, and some drawn.
 
     Writes ``distances.png``, ``masks-ROW.png`` and ``explain.json`` into ``out``; returns what the
     last holds.
@@ -36,6 +37,7 @@ def explain(
         name: {"mean": float(d.mean()), "median": float(np.median(d)), "std": float(d.std())}
         for name, d in distances.items()
     }
+    told["recall"] = relaid_recalls(model, reader, rows)
     if has_masks(model):
         masks = masks_of(model, reader, rows)
         told["alignment"] = asdict(alignment(masks))

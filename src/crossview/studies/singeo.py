@@ -12,7 +12,7 @@ from typing import Any
 from crossview.studies.definitions import Row, Start, Study
 
 FOVS = (360.0, 180.0, 90.0, 70.0)
-STEPS = 500  # of four pictures a pair
+STEPS = 300  # of four pictures a pair
 SOURCE = "arXiv 2603.09377, Table 1 and main ablation, and arXiv 2403.13965; CVUSA"
 TOWNS: dict[str, Any] = {
     "backbone": "convnext_zepto_rms",  # 2.2 M parameters
@@ -32,7 +32,7 @@ TOWNS: dict[str, Any] = {
 }
 START = Start(
     method="sample4geo",
-    settings={"steps": 800},
+    settings={"steps": 1600},
     takes="",  # everything: the networks are the same
     follows=("backbone", "architecture", "separate", "representation"),
 )
