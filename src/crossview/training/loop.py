@@ -147,8 +147,10 @@ def epoch_order(job: Job, epoch: int, neighbours: Neighbours | None) -> list[lis
     generator = torch.Generator().manual_seed(job.recipe.seed * 1_000_003 + epoch)
     order = list(job.method.batches(job.table, job.config, generator, neighbours))
     if not order:
+        places = len(set(job.table.places().tolist()))
         raise TrainingFailed(
-            f"{len(job.table)} training pairs do not fill one batch of {job.recipe.batch}.\n"
-            "Use a smaller --batch or more pairs."
+            f"{len(job.table)} training pairs of {places} places do not fill one batch of "
+            f"{job.recipe.batch}, where no place comes twice.\n"
+            "Use a smaller --batch, more pairs or a smaller --val-share."
         )
     return order
