@@ -123,6 +123,20 @@ def test_the_training_that_rows_begin_from_is_made_once_per_backbone(areas, tmp_
     assert starts == ["start-resnet10t-0", "start-test_convnext-0"]
 
 
+def test_a_start_begins_from_the_start_before_it(areas, tmp_path):
+    first = Start(settings={"chsg": False, "steps": 1, "lr": 1e-3}, takes=TRUNK, name="first")
+    second = Start(settings={"chsg": False, "steps": 1}, takes=TRUNK, name="second", before=first)
+    study = replace(MASKS, start=second)
+    run(study, study.row("plain"), 1, areas, place(tmp_path), ignore)
+    one, two, row = (
+        _trunks(tmp_path / "masks" / name)
+        for name in ("first-test_convnext-0", "second-test_convnext-0", "plain-1")
+    )
+    for key, value in one.items():  # at a rate of 1e-9 the later ones hardly move
+        torch.testing.assert_close(two[key], value, atol=1e-6, rtol=0)
+        torch.testing.assert_close(row[key], value, atol=1e-6, rtol=0)
+
+
 def test_real_data_begins_from_published_weights(areas, tmp_path):
     real = replace(areas, synthetic=False)
     with pytest.raises(WeightsUnavailable):  # of the published backbone; nothing is made up instead

@@ -78,7 +78,9 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, bad):
 
 
 def test_too_few_pairs_for_one_batch_are_refused(tmp_path):
-    with pytest.raises(TrainingFailed, match="3 training pairs of 3 places do not fill one batch of 4"):
+    with pytest.raises(
+        TrainingFailed, match="3 training pairs of 3 places do not fill one batch of 4"
+    ):
         first_reports(prepare(request(tmp_path, places=3)), 1)
 
 

@@ -25,8 +25,8 @@ def start_row(study: Study, start: Start, row: Row) -> Row:
     followed = {name: settings[name] for name in start.follows if name in settings}
     label = "-".join(str(value) for value in followed.values())
     return Row(
-        name=f"start-{label}",
-        says="start",
+        name=f"{start.name}-{label}",
+        says=start.name,
         settings={**start.settings, **followed},
         method=start.method,
     )

@@ -26,13 +26,20 @@ class Start:
     """The one training whose tensors all rows of a study on towns begin from.
 
     ``follows``: the settings that it takes from the row, so that its network fits the row's.
-    ``takes``: what the names of the tensors that a row takes contain.
+    ``takes``: what the names of the tensors that a row takes contain. ``before``: the training that
+    it begins from itself.
     """
 
     settings: Mapping[str, Any]
     takes: str
+    name: str = "start"  # of its run folder
     follows: tuple[str, ...] = ("backbone",)
     method: str = ""  # if not the study's
+    before: Start | None = None
+
+    def chain(self) -> tuple[Start, ...]:
+        """The starts in the order in which they are trained; this one is the last."""
+        return (*(self.before.chain() if self.before else ()), self)
 
 
 @dataclass(frozen=True, kw_only=True)

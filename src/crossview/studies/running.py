@@ -18,7 +18,7 @@ from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
 from crossview.studies.areas import Areas, published_settings
 from crossview.studies.beginning import SEED, start_row, take
-from crossview.studies.definitions import Row, Study
+from crossview.studies.definitions import Row, Start, Study
 from crossview.studies.results import Result, read_result
 from crossview.training.loop import StepReport
 from crossview.training.session import Session, fit
@@ -57,12 +57,8 @@ def run(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: Tol
     folder = place.folder(study, row, seed)
     if done := read_result(folder):
         return done
-    begin = _begin(study, row, areas, place, told)
-    request = _request(study, row, seed, areas, place)
-    session = prepare(request)
-    state = start_state(session)
-    if begin and study.start and not state.step:
-        take(state.model, begin, study.start.takes)
+    begin = study.start if areas.synthetic else None
+    request, session, state = _ready(study, row, seed, begin, areas, place, told)
     recent: list[StepReport] = []
     seconds = 0.0
     for report in _steps(session, state, told):
@@ -84,13 +80,25 @@ def run(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: Tol
     return result
 
 
-def _begin(study: Study, row: Row, areas: Areas, place: Place, told: Told) -> Path | None:
-    """The weights that the row begins from; trained first if they are not there yet."""
-    if study.start is None or not areas.synthetic:
-        return None
-    start = start_row(study, study.start, row)
-    session = prepare(_request(study, start, SEED, areas, place))
+def _ready(  # noqa: PLR0913, PLR0917 - what a training needs, and where it begins
+    study: Study, row: Row, seed: int, begin: Start | None, areas: Areas, place: Place, told: Told
+) -> tuple[Request, Session, TrainState]:
+    """A training of ``row``, at its last save or with the tensors of its start."""
+    weights = _weights_of(study, row, begin, areas, place, told) if begin else None
+    request = _request(study, row, seed, areas, place)
+    session = prepare(request)
     state = start_state(session)
+    if weights and begin and not state.step:
+        take(state.model, weights, begin.takes)
+    return request, session, state
+
+
+def _weights_of(
+    study: Study, row: Row, start: Start, areas: Areas, place: Place, told: Told
+) -> Path:
+    """What ``start`` left for ``row``; it is trained first if it is not there yet."""
+    first = start_row(study, start, row)
+    _, session, state = _ready(study, first, SEED, start.before, areas, place, told)
     for _ in _steps(session, state, told):
         pass
     return session.folder.weights

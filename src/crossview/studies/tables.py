@@ -148,10 +148,10 @@ def _footer(study: Study, record: Mapping[str, Any]) -> Iterator[str]:
     yield f"{told}. Data: {'; '.join(record['data'])}."
     if study.start is not None and record["synthetic"]:
         taken = "trunks" if study.start.takes else "network"
+        chain = [f"{start.settings['steps']} steps ({start.name})" for start in study.start.chain()]
         yield (
-            f"Every row begins from the {taken} that one training of "
-            f"{study.start.settings['steps']} steps, seed {SEED}, left; the paper's begin from "
-            "ImageNet's weights."
+            f"Every row begins from the {taken} that one training of {', then '.join(chain)}, seed "
+            f"{SEED}, left; the paper's begin from ImageNet's weights."
         )
     yield f"{len(done)} trainings, {minutes:.0f} minutes of training in all."
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
