@@ -8,11 +8,42 @@ licence and was not used. The small residual trunk is ours.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
 from crossview.errors import require
+
+
+def wrapped(x: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, C, H, W + 2]: the last column before the first, the first after it."""
+    return Wrap.apply(x) if x.requires_grad else _with_neighbours(x)
+
+
+def _with_neighbours(x: Tensor) -> Tensor:
+    return torch.cat([x[..., -1:], x, x[..., :1]], dim=3)
+
+
+class Wrap(torch.autograd.Function):
+    """The same values and gradients as plain slices, which cost a quarter of a training step.
+
+    The gradient of each slice is a whole tensor of zeros, and they are all added up.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """As :func:`wrapped`."""
+        return _with_neighbours(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """What the two copied columns got goes to the columns they are copies of."""
+        inner = gradient[..., 1:-1].clone(memory_format=torch.preserve_format)
+        inner[..., -1] += gradient[..., 0]
+        inner[..., 0] += gradient[..., -1]
+        return inner
 
 
 class CircularConv(nn.Module):
@@ -25,8 +56,7 @@ class CircularConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] -> [B, outputs, H / stride, W / stride]."""
-        wrapped = torch.cat([x[..., -1:], x, x[..., :1]], dim=3)
-        normed: Tensor = self.norm(self.conv(wrapped))
+        normed: Tensor = self.norm(self.conv(wrapped(x)))
         return normed
 
 
@@ -91,5 +121,5 @@ class CircularRow(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, 1, bins] -> [B, outputs, 1, bins]."""
-        mixed: Tensor = self.conv(torch.cat([x[..., -1:], x, x[..., :1]], dim=3))
+        mixed: Tensor = self.conv(wrapped(x))
         return mixed
