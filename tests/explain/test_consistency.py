@@ -1,16 +1,20 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.tiny_pairs import write_pairs
 
 from crossview.errors import InvalidValue
 from crossview.explain.activation import activation_maps
+from crossview.explain.attention import column_of, draw_attention
 from crossview.explain.consistency import NAMES, consistency
 from crossview.explain.ssim import ssim
 from crossview.methods import singeo
 from crossview.pairs.loading import Reader
 from crossview.pairs.reading import Files
+from crossview.views.sector import sector
 from crossview.wiring import open_data
 
 TINY = {
@@ -181,3 +185,23 @@ def test_evaluate_tells_indices_and_keeps_pictures(tmp_path, capsys):
     assert "ground, turned: 0." in capsys.readouterr().out
     kept = {path.suffix for path in (tmp_path / "out").iterdir()}
     assert kept == {".json", ".png"}
+
+
+@pytest.mark.parametrize("theta", [180.0, 90.0, 70.0])
+@pytest.mark.parametrize("angle", [0.0, 120.0, 300.0])
+def test_the_marked_columns_are_the_edges_and_the_middle_of_what_is_kept(theta, angle):
+    kept = sector(720, theta, angle)
+    first, last = int(kept.columns[0]), int(kept.columns[-1])
+    assert column_of(kept.heading_deg - theta / 2, 720) == pytest.approx(first - 0.5)
+    assert column_of(kept.heading_deg + theta / 2, 720) % 720 == pytest.approx(last + 0.5)
+    assert column_of(kept.heading_deg, 720) == pytest.approx(np.median(np.unwrap(
+        kept.columns, period=720)) % 720)  # fmt: skip
+
+
+@pytest.mark.parametrize("polar", [False, True])
+def test_heat_maps_of_a_pair_are_drawn(polar, tmp_path):
+    config = singeo.Config(**TINY, polar=polar)
+    torch.manual_seed(0)
+    draw_attention(tmp_path / "a.png", singeo.build(config).eval(), reader_of(tmp_path, config), 0)
+    with Image.open(tmp_path / "a.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 10

@@ -19,6 +19,7 @@ from crossview.views.sector import middle_shift, narrow, padded, sector
 
 FOVS_DEG = (360.0, 180.0, 90.0, 70.0)
 ANGLES_DEG = (0.0, 120.0)  # a panorama is turned by so much before it is cut
+EDGES = ((-0.5, "-"), (0.5, "-"), (0.0, ":"))  # of the view, in its widths from ahead
 STRENGTH = 0.45  # of the heat over the picture
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -27,16 +28,16 @@ Floats = NDArray[np.float32]
 def draw_attention(path: Path, model: Any, reader: Reader, row: int) -> None:
     """One pair as PNG: each line a field of view and turn, what the network sees, and the tile.
 
-    The tile is drawn with the heat of the same score, and with the wedge that the cut panorama
-    sees. The model must be in eval mode.
+    The tile is drawn with the heat of the same score, and with the wedge (of an unrolled one: the
+    columns) that the cut panorama sees. The model must be in eval mode.
     """
     from matplotlib.figure import Figure
 
     raw = reader.batch(0, 0, [row])
-    spec = reader.views.ground
+    spec, polar = reader.views.ground, reader.views.aerial.polar
     cases = [(fov, angle) for fov in FOVS_DEG for angle in ANGLES_DEG]
     figure = Figure(figsize=(9.0, 1.6 * len(cases)), dpi=110, layout="constrained")
-    axes = figure.subplots(len(cases), 2, squeeze=False, width_ratios=[3, 1])
+    axes = figure.subplots(len(cases), 2, squeeze=False, width_ratios=[1 if polar else 3, 1])
     for (fov, angle), (left, right) in zip(cases, axes, strict=True):
         kept = sector(spec.width_px, fov, angle)
         if spec.representation == "narrow":
@@ -48,7 +49,7 @@ def draw_attention(path: Path, model: Any, reader: Reader, row: int) -> None:
         left.imshow(_over(shown, ground))
         left.set_title(f"{fov:g} degrees, turned by {angle:g}", fontsize=8, loc="left")
         right.imshow(_over(raw.aerial[0], above))
-        _mark(right, raw.aerial.shape[1], kept.heading_deg, fov, polar=reader.views.aerial.polar)
+        (_mark_columns if polar else _mark_wedge)(right, raw.aerial.shape[2], kept.heading_deg, fov)
         for axis in (left, right):
             axis.set_xticks([])
             axis.set_yticks([])
@@ -79,12 +80,24 @@ def _over(image: Pixels, heat: Floats) -> Floats:
     return mixed
 
 
-def _mark(axis: Any, side: int, heading_deg: float, fov_deg: float, *, polar: bool) -> None:
+def column_of(azimuth_deg: float, width: int) -> float:
+    """Where in an unrolled tile, or a panorama, lies that azimuth; -0.5 is its left edge."""
+    return (azimuth_deg + 180.0) / 360.0 % 1.0 * width - 0.5
+
+
+def _mark_columns(axis: Any, width: int, heading_deg: float, fov_deg: float) -> None:
+    """Upright lines at both edges of the view in an unrolled tile, and one ahead."""
+    for turn, style in EDGES if fov_deg < 360.0 else ():
+        column = column_of(heading_deg + turn * fov_deg, width)
+        axis.axvline(column, linestyle=style, color="white", linewidth=1.2)
+
+
+def _mark_wedge(axis: Any, side: int, heading_deg: float, fov_deg: float) -> None:
     """Lines from the tile's centre along both edges of the view, and one ahead."""
-    if fov_deg >= 360.0 or polar:
+    if fov_deg >= 360.0:
         return
     centre = (side - 1) / 2.0
-    for turn, style in ((-0.5, "-"), (0.5, "-"), (0.0, ":")):
+    for turn, style in EDGES:
         bearing = math.radians(heading_deg + turn * fov_deg)
         end = (centre + side * math.sin(bearing), centre - side * math.cos(bearing))
         axis.plot((centre, end[0]), (centre, end[1]), style, color="white", linewidth=1.2)
