@@ -1,7 +1,7 @@
 # make demo     everything on a fresh machine: install, render a town, index it, find 400 pictures
 # make test     the tests                      make check    lint, format, types
 # make bench    the benchmarks; make bench NAME=index runs one
-# make model    train the packaged model anew (about 95 minutes on 2 cores)
+# make model    train the packaged model anew (about 82 minutes on 2 cores)
 # make vendor   refresh the browser libraries that the pages carry (needs npm and a network)
 # Other interpreters: make test PYTHON=python3.12
 
