@@ -161,6 +161,14 @@ def test_a_network_that_turns_with_its_picture_has_index_1_in_whole_cells_and_le
     assert found["ground, turned, shuffled"].value < seam
 
 
+def test_an_unrolled_tile_turns_as_a_panorama_does(tmp_path):
+    torch.manual_seed(0)
+    reader = reader_of(tmp_path, singeo.Config(**TINY, polar=True))
+    found = consistency(Level(), reader, [0, 1, 2, 3])
+    assert found["aerial, turned"].value > 0.97
+    assert found["aerial, turned, shuffled"].value < found["aerial, turned"].value
+
+
 def test_the_subset_decides_the_numbers(tmp_path):
     torch.manual_seed(0)
     config = singeo.Config(**TINY)

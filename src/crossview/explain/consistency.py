@@ -73,25 +73,36 @@ def _all_changes(
         seen_ground, seen_aerial = model.ground(ground), model.aerial(aerial)
     plain, cells = activation_maps(model, "ground", ground.clone(), seen_aerial)
     width = ground.shape[3]
-    for share in SHARES:
-        shift = round(round(share * cells[1]) * width / cells[1])
-        yield f"{NAMES[0]} by {share}", plain, _turned(model, ground, seen_aerial, shift)
+    for share, shift in _whole_cells(width, cells[1]):
+        maps = _turned(model, "ground", ground, seen_aerial, shift)
+        yield f"{NAMES[0]} by {share}", plain, maps
     half = round(width / cells[1] / 2)
-    yield f"{NAMES[3]} by {half}", plain, _turned(model, ground, seen_aerial, half)
+    yield f"{NAMES[3]} by {half}", plain, _turned(model, "ground", ground, seen_aerial, half)
     for theta in CROPS_DEG:
         part, seen = _cut(model, reader, ground, seen_aerial, theta)
         own = _stretched(plain[..., part])
         yield f"{NAMES[1]} by {theta}", own, _stretched(seen)
-    above, _ = activation_maps(model, "aerial", aerial.clone(), seen_ground)
+    above, cells = activation_maps(model, "aerial", aerial.clone(), seen_ground)
+    if reader.views.aerial.polar:
+        for share, shift in _whole_cells(aerial.shape[3], cells[1]):
+            maps = _turned(model, "aerial", aerial, seen_ground, shift)
+            yield f"{NAMES[2]} by {share}", above, maps
+        return
     for quarters in (1, 2, 3):
         turned = aerial.rot90(quarters, (2, 3)).contiguous()
         maps, _ = activation_maps(model, "aerial", turned, seen_ground)
         yield f"{NAMES[2]} by {quarters}", above, maps.rot90(-quarters, (1, 2))
 
 
-def _turned(model: Any, ground: Tensor, partner: Tensor, columns: int) -> Tensor:
-    """Maps of panoramas shifted right by ``columns``, shifted back."""
-    maps, _ = activation_maps(model, "ground", ground.roll(columns, 3), partner)
+def _whole_cells(width: int, cells: int) -> Iterator[tuple[float, int]]:
+    """Shares of a turn, and the columns of the whole cells of the map that are nearest to each."""
+    for share in SHARES:
+        yield share, round(round(share * cells) * width / cells)
+
+
+def _turned(model: Any, side: str, strip: Tensor, partner: Tensor, columns: int) -> Tensor:
+    """Maps of panoramas or unrolled tiles shifted right by ``columns``, shifted back."""
+    maps, _ = activation_maps(model, side, strip.roll(columns, 3), partner)
     return maps.roll(-columns, 2)
 
 
