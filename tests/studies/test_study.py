@@ -137,6 +137,56 @@ def test_a_start_begins_from_the_start_before_it(areas, tmp_path):
         torch.testing.assert_close(row[key], value, atol=1e-6, rtol=0)
 
 
+def test_a_row_may_begin_from_a_start_of_its_own(areas, tmp_path):
+    own = replace(MASKS.start, name="own")
+    other = replace(MASKS.row("other"), start=own)
+    study = replace(MASKS, rows=(MASKS.row("plain"), other))
+    for row in study.rows:
+        run(study, row, 1, areas, place(tmp_path), ignore)
+    starts = sorted(folder.name for folder in (tmp_path / "masks").glob("*-0"))
+    assert starts == ["own-resnet10t-0", "start-test_convnext-0"]
+
+
+def test_the_page_tells_what_rows_begin_from(areas, tmp_path):
+    before = Start(settings={"steps": 5}, takes=TRUNK, name="first")
+    own = replace(MASKS.start, takes="", name="own", before=before)
+    rows = (MASKS.row("plain"), replace(MASKS.row("two"), start=own))
+    study = replace(MASKS, rows=rows)
+    result = run(study, study.row("plain"), 1, areas, place(tmp_path), ignore)
+    page = write_tables(study, {"plain": [result]}, tmp_path, "crossview study", synthetic=True)
+    text = page.read_text()
+    assert "Begin of plain: the trunks that one training of 1 steps (start), seed 0, left" in text
+    chain = "5 steps (first), then with its trunks alone 1 steps (own)"
+    assert f"Begin of two: the network that one training of {chain}, seed 0, left" in text
+    kept = json.loads((tmp_path / "masks.json").read_text())["starts"]
+    assert [(one["rows"], one["name"]) for one in kept] == [(["plain"], "start"), (["two"], "own")]
+
+
+def test_masks_begin_from_the_trunk_of_a_whole_encoder(tmp_path):
+    """Both trunks get the stem and the first three stages; the last stage stays behind."""
+    page = method_page("sample4geo").load()
+    small = {"backbone": "test_convnext", "weights": "none", "ground_px": (32, 64), "aerial_px": 64}
+    torch.manual_seed(1)
+    whole = page.build(make_config(page, small)).state_dict()
+    save_file(whole, tmp_path / "model.safetensors")
+    padded = {"architecture": "geodtr-plus", "representation": "padded"}
+    masked = page.build(make_config(page, {**small, **padded}))
+    take(masked, tmp_path / "model.safetensors", TRUNK)
+    state = masked.state_dict()
+    for side in ("ground", "aerial"):
+        for stage in range(3):
+            tensors = {
+                name.removeprefix(f"{side}.trunk.stages.stage{stage + 1}."): tensor
+                for name, tensor in state.items()
+                if name.startswith(f"{side}.trunk.stages.stage{stage + 1}.")
+            }
+            assert tensors
+            for name, tensor in tensors.items():
+                assert torch.equal(tensor, whole[f"model.stages.{stage}.{name}"])
+        stem = state[f"{side}.trunk.stages.stem.0.weight"]
+        assert torch.equal(stem, whole["model.stem.0.weight"])
+
+
 def test_real_data_begins_from_published_weights(areas, tmp_path):
     real = replace(areas, synthetic=False)
     with pytest.raises(WeightsUnavailable):  # of the published backbone; nothing is made up instead

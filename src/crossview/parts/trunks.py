@@ -58,6 +58,13 @@ def trunk(name: str, weights: str = PRETRAINED, drop_path: float = 0.0) -> Trunk
     )
 
 
+def uncut(name: str) -> str:
+    """What the whole ConvNeXt calls a tensor of its trunk: "stages.stage3.x" is "stages.2.x"."""
+    part, _, rest = name.removeprefix("stages.").partition(".")
+    number = part.removeprefix("stage")
+    return f"stages.{int(number) - 1}.{rest}" if number.isdigit() else f"{part}.{rest}"
+
+
 def map_size(cut: Trunk, size_px: tuple[int, int]) -> tuple[int, int]:
     """Rows and columns of the map that ``cut`` makes of pictures of ``size_px`` (height, width).
 

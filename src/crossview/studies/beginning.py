@@ -3,17 +3,20 @@
 The papers begin from ImageNet's weights. From random ones a small network stays for hundreds of
 steps where all vectors are equal, the longer the stronger its augmentation, and a study would
 compare how soon its rows get away from there. So one plain training is made first, and every row
-takes its trunks, not its heads.
+takes its trunks, not its heads. Networks that do not learn turned panoramas from random weights at
+all begin from the trunk of one that does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 
 from safetensors.torch import load_file
 from torch import nn
 
 from crossview.errors import BadModel
+from crossview.parts.trunks import uncut
 from crossview.studies.definitions import Row, Start, Study
 
 SEED = 0  # that of no row
@@ -35,14 +38,21 @@ def start_row(study: Study, start: Start, row: Row) -> Row:
 def take(model: nn.Module, weights: Path, named: str) -> None:
     """Fill the tensors of ``model`` whose names contain ``named`` from a run's weights.
 
-    Raises BadModel unless there are some and each is there and fits.
+    Trunks are filled from a whole encoder, too, if the run had one for both views. Raises BadModel
+    unless there are some tensors and each is there and fits.
     """
     own, found = model.state_dict(), load_file(weights)
-    wanted = {name: value for name, value in own.items() if named in name}
-    unfit = [n for n, v in wanted.items() if n not in found or found[n].shape != v.shape]
-    if unfit or not wanted:
+    sources = {name: _source(name, found) for name in own if named in name}
+    unfit = [n for n, f in sources.items() if f not in found or found[f].shape != own[n].shape]
+    if unfit or not sources:
         raise BadModel(
-            f"{weights} is no beginning for this network: of its {len(wanted)} tensors with "
+            f"{weights} is no beginning for this network: of its {len(sources)} tensors with "
             f"{named!r} in their names {len(unfit)} do not fit, such as {(*unfit, 'none')[0]!r}."
         )
-    model.load_state_dict({name: found[name] for name in wanted}, strict=False)
+    model.load_state_dict({name: found[f] for name, f in sources.items()}, strict=False)
+
+
+def _source(name: str, found: Container[str]) -> str:
+    """Where a run has the tensor: under its own name, or in the encoder a trunk is cut from."""
+    _, trunk, rest = name.partition(".trunk.")
+    return name if name in found or not trunk else f"model.{uncut(rest)}"

@@ -10,20 +10,8 @@ from crossview.errors import UnknownName, require
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the table: ``settings`` of the method's Config over the study's own."""
-
-    name: str
-    says: str  # what it is, in the paper's words
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    small: Mapping[str, Any] = field(default_factory=dict)  # in place of them on the towns
-    published: Mapping[str, float] = field(default_factory=dict)  # test name -> R@1 in percent
-    method: str = ""  # if not the study's
-
-
-@dataclass(frozen=True, kw_only=True)
 class Start:
-    """The one training whose tensors all rows of a study on towns begin from.
+    """The one training whose tensors rows of a study on towns begin from.
 
     ``follows``: the settings that it takes from the row, so that its network fits the row's.
     ``takes``: what the names of the tensors that a row takes contain. ``before``: the training that
@@ -40,6 +28,19 @@ class Start:
     def chain(self) -> tuple[Start, ...]:
         """The starts in the order in which they are trained; this one is the last."""
         return (*(self.before.chain() if self.before else ()), self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table: ``settings`` of the method's Config over the study's own."""
+
+    name: str
+    says: str  # what it is, in the paper's words
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    small: Mapping[str, Any] = field(default_factory=dict)  # in place of them on the towns
+    published: Mapping[str, float] = field(default_factory=dict)  # test name -> R@1 in percent
+    method: str = ""  # if not the study's
+    start: Start | None = None  # on towns, if not the study's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,10 @@ class Study:
         require(len(set(names)) == len(names), f"study {self.name} has two rows of one name.")
         for name in {n for pair in self.against for n in pair} - set(names):
             raise UnknownName(f"row of {self.name}", name, names)
+
+    def start_of(self, row: Row) -> Start | None:
+        """What a row begins from on towns."""
+        return row.start or self.start
 
     def row(self, name: str) -> Row:
         """The row of that name; UnknownName lists those that exist."""

@@ -57,7 +57,7 @@ def run(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: Tol
     folder = place.folder(study, row, seed)
     if done := read_result(folder):
         return done
-    begin = study.start if areas.synthetic else None
+    begin = study.start_of(row) if areas.synthetic else None
     request, session, state = _ready(study, row, seed, begin, areas, place, told)
     recent: list[StepReport] = []
     seconds = 0.0

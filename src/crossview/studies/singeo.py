@@ -7,6 +7,7 @@ training on panoramas, aligned and then turned, because ImageNet's weights canno
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from crossview.studies.definitions import Row, Start, Study
@@ -57,8 +58,9 @@ def _published(*percent: float) -> dict[str, float]:
     return dict(zip(names, percent, strict=False))
 
 
-def _twice(row: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {"settings": row, "small": {**row, **TWO_PICTURES}}
+def _twice(row: Row) -> Row:
+    """Of a method that encodes two pictures a pair: twice the steps on towns."""
+    return replace(row, small={**(row.small or row.settings), **TWO_PICTURES})
 
 
 FOV = Study(
@@ -75,19 +77,22 @@ FOV = Study(
             method="congeo",
             published=_published(85.2, 92.3, 55.9, 37.1, 67.6),
         ),
-        Row(
-            name="sample4geo",
-            says="Sample4Geo, aligned",
-            method="sample4geo",
-            published=_published(16.3, 4.1, 2.5, 1.5, 6.1),
-            **_twice({}),
+        _twice(
+            Row(
+                name="sample4geo",
+                says="Sample4Geo, aligned",
+                method="sample4geo",
+                published=_published(16.3, 4.1, 2.5, 1.5, 6.1),
+            )
         ),
-        Row(
-            name="sample4geo-shifted",
-            says="Sample4Geo, shifted and cut",
-            method="sample4geo",
-            published=_published(93.2, 84.6, 45.1, 28.4, 62.8),
-            **_twice(SHIFTED),
+        _twice(
+            Row(
+                name="sample4geo-shifted",
+                says="Sample4Geo, shifted and cut",
+                method="sample4geo",
+                settings=SHIFTED,
+                published=_published(93.2, 84.6, 45.1, 28.4, 62.8),
+            )
         ),
         Row(
             name="fixed",
@@ -123,12 +128,14 @@ FOV = Study(
 
 def _single_field(theta: float, published: float) -> Row:
     label = "same" if theta == 360 else f"same, {theta:g} degrees"
-    return Row(
-        name=f"sample4geo-{theta:g}",
-        says=f"Sample4Geo for {theta:g} degrees only",
-        method="sample4geo",
-        published={label: published},
-        **_twice({"shifted": True, "course": "fixed", "theta_deg": (360.0, theta)}),
+    return _twice(
+        Row(
+            name=f"sample4geo-{theta:g}",
+            says=f"Sample4Geo for {theta:g} degrees only",
+            method="sample4geo",
+            settings={"shifted": True, "course": "fixed", "theta_deg": (360.0, theta)},
+            published={label: published},
+        )
     )
 
 
@@ -189,20 +196,35 @@ SMALL_MASKED = {**MASKED, "backbone": "convnext_zepto_rms"}
 SMALL_VIT = {**PADDED, "separate": True, "backbone": "test_vit"}
 
 
-def _transferred(family: str, says: str, full: dict[str, Any], small: dict[str, Any]) -> list[Row]:
+# Masks learn nothing of turned panoramas before their trunk does; a transformer rests for longer.
+MASKS_START = replace(
+    START,
+    name="masks",
+    settings={**START.settings, "steps": 1600},
+    before=replace(START, follows=("backbone",), takes=".trunk."),
+)
+VIT_START = replace(START, before=replace(ALIGNED, settings={"steps": 4000}))
+
+
+def _transferred(
+    family: str, says: str, full: dict[str, Any], small: dict[str, Any], start: Start
+) -> list[Row]:
     base = {"shifted": True, "course": "fixed", "theta_deg": (360.0, 360.0)}
-    return [
-        Row(
-            name=f"{family}-base",
-            says=f"{says}, turned panoramas only",
-            method="sample4geo",
-            settings={**full, **base},
-            small={**small, **base, **TWO_PICTURES},
+    rows = [
+        _twice(
+            Row(
+                name=f"{family}-base",
+                says=f"{says}, turned panoramas only",
+                method="sample4geo",
+                settings={**full, **base},
+                small={**small, **base},
+            )
         ),
         Row(name=f"{family}-congeo", says=f"{says}, ConGeo", method="congeo", settings=full,
             small=small),
         Row(name=f"{family}-singeo", says=f"{says}, SinGeo", settings=full, small=small),
     ]  # fmt: skip
+    return [replace(row, start=start) for row in rows]
 
 
 TRANSFER = Study(
@@ -211,11 +233,10 @@ TRANSFER = Study(
     question="Does SinGeo's training help GeoDTR+'s masks and a transformer at 90 and 70 degrees?",
     method="singeo",
     rows=(
-        *_transferred("masks", "GeoDTR+ masks", MASKED, SMALL_MASKED),
-        *_transferred("vit", "ViT", VIT, SMALL_VIT),
+        *_transferred("masks", "GeoDTR+ masks", MASKED, SMALL_MASKED, MASKS_START),
+        *_transferred("vit", "ViT", VIT, SMALL_VIT, VIT_START),
     ),
     towns=TOWNS,
-    start=START,
     against=(
         ("masks-base", "masks-singeo"),
         ("masks-congeo", "masks-singeo"),

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from crossview.evaluation.record import Figure
 from crossview.evaluation.statistics import compare_trainings
 from crossview.files import atomic_write
 from crossview.studies.beginning import SEED
-from crossview.studies.definitions import Study
+from crossview.studies.definitions import Row, Start, Study
 from crossview.studies.results import Result, pooled
 
 Rows = Mapping[str, Sequence[Result]]  # row name -> its seeds
@@ -36,7 +37,10 @@ def _record(study: Study, rows: Rows, command: str, synthetic: bool) -> dict[str
         "study": study.name,
         "title": study.title,
         "question": study.question,
-        "start": asdict(study.start) if study.start and synthetic else None,
+        "starts": [
+            {"rows": [row.name for row in rows], **asdict(start)}
+            for start, rows in (_starts(study) if synthetic else ())
+        ],
         "synthetic": synthetic,
         "command": command,
         "data": sorted({result.data for result in done}),
@@ -146,16 +150,37 @@ def _footer(study: Study, record: Mapping[str, Any]) -> Iterator[str]:
     told = "; ".join(f"{t}: {q} queries, {n} references" for t, (q, n) in sizes.items())
     minutes = sum(d["seconds"] for d in done) / 60
     yield f"{told}. Data: {'; '.join(record['data'])}."
-    if study.start is not None and record["synthetic"]:
-        taken = "trunks" if study.start.takes else "network"
-        chain = [f"{start.settings['steps']} steps ({start.name})" for start in study.start.chain()]
-        yield (
-            f"Every row begins from the {taken} that one training of {', then '.join(chain)}, seed "
-            f"{SEED}, left; the paper's begin from ImageNet's weights."
-        )
+    if record["synthetic"]:
+        yield from _beginnings(study)
     yield f"{len(done)} trainings, {minutes:.0f} minutes of training in all."
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
     yield f"Made by `{record['command']}` with {versions}."
+
+
+def _starts(study: Study) -> Iterator[tuple[Start, list[Row]]]:
+    """What rows begin from, with the rows that begin from it."""
+    for start, rows in groupby(study.rows, key=study.start_of):
+        if start is not None:
+            yield start, list(rows)
+
+
+def _beginnings(study: Study) -> Iterator[str]:
+    for start, rows in _starts(study):
+        who = "Every row" if len(rows) == len(study.rows) else ", ".join(row.name for row in rows)
+        *first, last = start.chain()
+        chain = "".join(
+            f"{_training(one)}, then {'with its trunks alone ' if one.takes else ''}"
+            for one in first
+        )
+        yield (
+            f"Begin of {who}: the {'trunks' if last.takes else 'network'} that one training of "
+            f"{chain}{_training(last)}, seed {SEED}, left; the paper's begin from ImageNet's "
+            "weights."
+        )
+
+
+def _training(start: Start) -> str:
+    return f"{start.settings['steps']} steps ({start.name})"
 
 
 def _line(cells: Sequence[str]) -> str:
