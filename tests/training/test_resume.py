@@ -12,6 +12,7 @@ from tests.training.tiny import PAGE, command, request, trained
 from crossview.errors import CannotWrite, InvalidValue
 from crossview.pairs.pages import PageRef
 from crossview.training import state as state_module
+from crossview.training.setup import prepare
 
 
 def weights(folder):
@@ -110,6 +111,16 @@ def test_an_edited_page_is_refused_a_moved_one_is_not(tmp_path):
     edited.write_bytes(PAGE.read_bytes() + b"# another line")
     with pytest.raises(InvalidValue, match="page: '"):
         trained(replace(first, method=str(edited), page=PageRef.of_file(edited)))
+
+
+def test_settings_can_be_mended_until_the_first_step(tmp_path):
+    """What was refused when its network was built does not stand in the way of the next try."""
+    first = request(tmp_path)
+    prepare(first)
+    other = replace(first, config=replace(first.config, lr=0.5))
+    trained(other, stop_after=1)
+    with pytest.raises(InvalidValue, match=r"config.lr: 0.5 there"):
+        prepare(first)
 
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):

@@ -143,7 +143,8 @@ PARTS = Study(
     name="singeo-parts",
     title="SinGeo: its parts, its readings and models of one field of view",
     question="What does each positive bring, which reading of the pair's turn is better, and how "
-    "far is one model from a model for each field of view?",
+    "far is one model from a model for each field of view? Is it the objective or the steps that "
+    "tell SinGeo from Sample4Geo?",
     method="singeo",
     rows=(
         Row(name="singeo", says="SinGeo", published=_published(96.8, 91.8, 70.1, 58.0, 79.1)),
@@ -151,6 +152,12 @@ PARTS = Study(
             name="release",
             says="the pair's turn after the crop, as the authors' code",
             settings={"reading": "release"},
+        ),
+        Row(
+            name="sample4geo-steps",
+            says="Sample4Geo, shifted and cut, as many steps as SinGeo",
+            method="sample4geo",
+            settings=SHIFTED,
         ),
         Row(name="half-turns", says="T_s3 with half turns", settings={"half_turns": True}),
         Row(
@@ -182,7 +189,12 @@ PARTS = Study(
     ),
     towns=TOWNS,
     start=START,
-    against=(("release", "singeo"), ("ground-only", "singeo"), ("aerial-only", "singeo")),
+    against=(
+        ("release", "singeo"),
+        ("sample4geo-steps", "singeo"),
+        ("ground-only", "singeo"),
+        ("aerial-only", "singeo"),
+    ),
     fovs_deg=FOVS,
     headings="unknown",
     source=SOURCE,

@@ -50,23 +50,28 @@ class RunFolder:
     def begin(self, config: dict[str, Any], info: dict[str, Any]) -> bool:
         """Create the folder, or check that it holds a run of the same ``config``.
 
-        Returns whether there is a state to resume from. Another config raises InvalidValue that
-        shows both values of every difference.
+        A training that was refused before its first step left nothing to keep. Returns whether
+        there is a state to resume from. Another config raises InvalidValue that shows both values
+        of every difference.
         """
-        if (self.path / CONFIG_NAME).is_file():
+        names = {file.name for file in self.path.iterdir()} if self.path.is_dir() else set()
+        if names <= {CONFIG_NAME, INFO_NAME}:
+            self._create(config, info)
+        elif CONFIG_NAME in names:
             _same(self.config(), config, self.path)
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        else:
             raise InvalidValue(
                 f"{self.path} is not empty and holds no training; choose another --out."
             )
-        else:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-            except OSError as problem:
-                raise InvalidValue(f"Cannot create {self.path}: {problem.strerror}.") from problem
-            atomic_write(self.path / INFO_NAME, _json(info))
-            atomic_write(self.path / CONFIG_NAME, _json(config))
         return self.state.is_file()
+
+    def _create(self, config: dict[str, Any], info: dict[str, Any]) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise InvalidValue(f"Cannot create {self.path}: {problem.strerror}.") from problem
+        atomic_write(self.path / INFO_NAME, _json(info))
+        atomic_write(self.path / CONFIG_NAME, _json(config))
 
     def config(self) -> dict[str, Any]:
         """config.json; BadModel if this is no run folder."""
