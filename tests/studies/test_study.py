@@ -155,9 +155,9 @@ def test_the_page_tells_what_rows_begin_from(areas, tmp_path):
     result = run(study, study.row("plain"), 1, areas, place(tmp_path), ignore)
     page = write_tables(study, {"plain": [result]}, tmp_path, "crossview study", synthetic=True)
     text = page.read_text()
-    assert "Begin of plain: the trunks that one training of 1 steps (start), seed 0, left" in text
+    assert "plain: begun from the trunks that one training of 1 steps (start), seed 0, left" in text
     chain = "5 steps (first), then with its trunks alone 1 steps (own)"
-    assert f"Begin of two: the network that one training of {chain}, seed 0, left" in text
+    assert f"two: begun from the network that one training of {chain}, seed 0, left" in text
     kept = json.loads((tmp_path / "masks.json").read_text())["starts"]
     assert [(one["rows"], one["name"]) for one in kept] == [(["plain"], "start"), (["two"], "own")]
 
@@ -241,6 +241,7 @@ def test_tables_tell_intervals_differences_and_what_was_not_run(tmp_path):
     assert "| narrow | 3 | 12.0 [7.0, 17.0] |" in page
     assert "| never run | not run |" in page
     assert "| wide - narrow | same | +10.2 [+9.4, +10.9] |" in page
+    assert page.count("+10.2 [+9.4, +10.9]") == 2  # of R@1 and of R@10, here the same
     assert "12.50" in page
     record = json.loads((tmp_path / "tiny.json").read_text())
     assert record["rows"][0]["seeds"] == [1, 2, 3]

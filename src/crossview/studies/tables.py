@@ -19,6 +19,7 @@ from crossview.studies.results import Result, pooled
 
 Rows = Mapping[str, Sequence[Result]]  # row name -> its seeds
 MEASURES = ("R@1", "R@5", "R@10", "R@1%")
+COMPARED = ("R@1", "R@10")
 SYNTHETIC = "Synthetic town, small network: not comparable with published numbers."
 
 
@@ -75,14 +76,16 @@ def _plain(figure: Figure) -> dict[str, Any]:
 
 
 def _comparisons(study: Study, rows: Rows) -> Iterator[dict[str, Any]]:
-    """Paired by seed; differences of R@1 in points, where at least two seeds are in both rows."""
+    """Paired by seed; differences in points, where at least two seeds are in both rows."""
     for first, second in study.against:
         one, two = ({r.seed: r for r in rows.get(name, ())} for name in (first, second))
         seeds = sorted(set(one) & set(two))
         for test in one[seeds[0]].tests if len(seeds) >= 2 else ():
-            pairs = [[side[s].tests[test]["R@1"] for s in seeds] for side in (one, two)]
-            compared = compare_trainings(*pairs)
-            yield {"first": first, "second": second, "test": test, **asdict(compared)}
+            compared = {"first": first, "second": second, "test": test, "n": len(seeds)}
+            for measure in COMPARED:
+                pairs = [[side[s].tests[test][measure] for s in seeds] for side in (one, two)]
+                compared[measure] = asdict(compare_trainings(*pairs))
+            yield compared
 
 
 def _page(study: Study, rows: Rows, record: Mapping[str, Any]) -> Iterator[str]:
@@ -126,17 +129,22 @@ def _differences(study: Study, comparisons: Sequence[Mapping[str, Any]]) -> Iter
     if not comparisons:
         return
     says = {row.name: row.says for row in study.rows}
-    yield "Differences of R@1 in points, paired by seed; *detectable*: what such a study notices "
-    yield "four times in five."
+    yield "Differences in points, paired by seed; *detectable*: what such a study notices four "
+    yield "times in five."
     yield ""
-    yield _line(["second minus first", "test", "difference", "p", "detectable", "seeds"])
-    yield _line(["---"] * 6)
+    heads = [head for m in COMPARED for head in (f"{m}: difference", "p", "detectable")]
+    yield _line(["second minus first", "test", *heads, "seeds"])
+    yield _line(["---"] * (len(heads) + 3))
     for c in comparisons:
-        change = f"{c['difference']:+.1f} [{c['low']:+.1f}, {c['high']:+.1f}]"
         names = f"{says[c['second']]} - {says[c['first']]}"
-        figures = [f"{c['p']:.3f}", f"{c['detectable']:.1f}", str(c["n"])]
-        yield _line([names, c["test"], change, *figures])
+        cells = [cell for measure in COMPARED for cell in _compared(c[measure])]
+        yield _line([names, c["test"], *cells, str(c["n"])])
     yield ""
+
+
+def _compared(c: Mapping[str, Any]) -> tuple[str, str, str]:
+    change = f"{c['difference']:+.1f} [{c['low']:+.1f}, {c['high']:+.1f}]"
+    return change, f"{c['p']:.3f}", f"{c['detectable']:.1f}"
 
 
 def _footer(study: Study, record: Mapping[str, Any]) -> Iterator[str]:
@@ -166,14 +174,15 @@ def _starts(study: Study) -> Iterator[tuple[Start, list[Row]]]:
 
 def _beginnings(study: Study) -> Iterator[str]:
     for start, rows in _starts(study):
-        who = "Every row" if len(rows) == len(study.rows) else ", ".join(row.name for row in rows)
+        names = ", ".join(row.name for row in rows)
+        who = "Every row begins" if len(rows) == len(study.rows) else f"{names}: begun"
         *first, last = start.chain()
         chain = "".join(
             f"{_training(one)}, then {'with its trunks alone ' if one.takes else ''}"
             for one in first
         )
         yield (
-            f"Begin of {who}: the {'trunks' if last.takes else 'network'} that one training of "
+            f"{who} from the {'trunks' if last.takes else 'network'} that one training of "
             f"{chain}{_training(last)}, seed {SEED}, left; the paper's begin from ImageNet's "
             "weights."
         )
