@@ -112,6 +112,21 @@ def test_trainings_are_compared_by_a_paired_t():
     assert compared.detectable > compared.difference - compared.low
 
 
+def test_three_trainings_that_agree_to_the_query_prove_nothing():
+    """One query more of 300, three times: without a spread that would be certain."""
+    first, second = [0.0, 1 / 3, 2 / 3], [1 / 3, 2 / 3, 1.0]
+    compared = compare_trainings(first, second, step=1 / 3)
+    assert compared.low < 0 < compared.high
+    assert compared.p > 0.05
+    assert compared.detectable > compared.difference
+    true = np.random.default_rng(0).uniform(0, 1000, (100_000, 2))
+    rounding = np.diff(np.round(true) - true).std()
+    reach = compared.high - compared.difference
+    assert reach == pytest.approx(4.303 * rounding / 3 / np.sqrt(3), rel=0.01)
+    wide = compare_trainings([70.0, 72.0, 71.0], [73.0, 74.5, 74.0], step=0.1)
+    assert wide == compare_trainings([70.0, 72.0, 71.0], [73.0, 74.5, 74.0])
+
+
 def test_a_figure_over_trainings_says_so():
     figures = [
         Figure(name="R@1", value=v, low=0, high=100, n=50, unit="%", over="queries, one training")

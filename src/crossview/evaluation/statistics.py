@@ -122,12 +122,17 @@ def compare_queries(
     )
 
 
-def compare_trainings(first: ArrayLike, second: ArrayLike) -> Comparison:
-    """Paired t over at least two trainings, such as seeds; the figures [S] of each run."""
+def compare_trainings(first: ArrayLike, second: ArrayLike, *, step: float = 0.0) -> Comparison:
+    """Paired t over at least two trainings, such as seeds; the figures [S] of each run.
+
+    ``step``: what one query more or less changes a figure by. Trainings that agree to the query do
+    not show that their spread is 0, so it is taken as no less than that of rounding both figures.
+    """
     differences = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
     n = len(differences)
     require(n >= 2, f"a comparison over trainings needs at least 2 of each, got {n}.")
-    mean, error = float(differences.mean()), float(differences.std(ddof=1) / math.sqrt(n))
+    spread = max(float(differences.std(ddof=1)), step / math.sqrt(6.0))
+    mean, error = float(differences.mean()), spread / math.sqrt(n)
     reach = t_quantile(0.975, n - 1) * error
     p = 2.0 * (1.0 - _t_share(abs(mean) / error, n - 1)) if error else float(mean == 0.0)
     detectable = reach + t_quantile(POWER, n - 1) * error

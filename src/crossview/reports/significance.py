@@ -63,7 +63,9 @@ def _pairs(trial: Trial, seed: int) -> Iterable[Comparison]:
     for run, against in combinations(comparable, 2):
         trainings = min(run.trainings, against.trainings)
         if trainings > 1 and run.trainings == against.trainings:
-            yield _named(run, against, compare_trainings(_values(against), _values(run)), trainings)
+            step = 100.0 / max(1, len(run.first.queries.ids))
+            made = compare_trainings(_values(against), _values(run), step=step)
+            yield _named(run, against, made, trainings)
             continue
         ours, theirs, clusters = paired_hits(run, against)
         if len(ours) > 1:

@@ -80,11 +80,12 @@ def _comparisons(study: Study, rows: Rows) -> Iterator[dict[str, Any]]:
     for first, second in study.against:
         one, two = ({r.seed: r for r in rows.get(name, ())} for name in (first, second))
         seeds = sorted(set(one) & set(two))
-        for test in one[seeds[0]].tests if len(seeds) >= 2 else ():
+        for test, figures in one[seeds[0]].tests.items() if len(seeds) >= 2 else ():
+            step = 100.0 / figures["queries"]
             compared = {"first": first, "second": second, "test": test, "n": len(seeds)}
             for measure in COMPARED:
                 pairs = [[side[s].tests[test][measure] for s in seeds] for side in (one, two)]
-                compared[measure] = asdict(compare_trainings(*pairs))
+                compared[measure] = asdict(compare_trainings(*pairs, step=step))
             yield compared
 
 
