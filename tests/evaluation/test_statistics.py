@@ -136,3 +136,5 @@ def test_a_figure_over_trainings_says_so():
     assert (mean.value, mean.n, mean.over) == (72.0, 3, "trainings")
     assert mean.high - mean.value == pytest.approx(4.303 * 2 / np.sqrt(3), rel=1e-3)
     assert np.isnan(over_trainings(figures[:1]).low)
+    agreed = over_trainings([figures[0]] * 3)  # 50 queries: a share is known to 2 points
+    assert agreed.high - agreed.value == pytest.approx(4.303 * 2 / np.sqrt(12 * 3), rel=1e-3)

@@ -142,11 +142,16 @@ def compare_trainings(first: ArrayLike, second: ArrayLike, *, step: float = 0.0)
 
 
 def over_trainings(figures: Sequence[Figure]) -> Figure:
-    """The mean of one figure over trainings, with Student's t; one training has no interval."""
+    """The mean of one figure over trainings, with Student's t; one training has no interval.
+
+    The spread of shares in percent is no less than that of rounding them to whole queries.
+    """
     values = np.array([figure.value for figure in figures])
     reach = math.nan
     if len(values) > 1:
-        reach = t_quantile(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+        rounding = 100.0 / figures[0].n / math.sqrt(12.0) if figures[0].unit == "%" else 0.0
+        spread = max(float(values.std(ddof=1)), rounding)
+        reach = t_quantile(0.975, len(values) - 1) * spread / math.sqrt(len(values))
     mean = float(values.mean())
     lowest, highest = (0.0, 100.0) if figures[0].unit == "%" else (0.0, math.inf)
     return Figure(
