@@ -149,8 +149,8 @@ def over_trainings(figures: Sequence[Figure]) -> Figure:
     values = np.array([figure.value for figure in figures])
     reach = math.nan
     if len(values) > 1:
-        rounding = 100.0 / figures[0].n / math.sqrt(12.0) if figures[0].unit == "%" else 0.0
-        spread = max(float(values.std(ddof=1)), rounding)
+        step = 100.0 / max(1, figures[0].n) if figures[0].unit == "%" else 0.0
+        spread = max(float(values.std(ddof=1)), step / math.sqrt(12.0))
         reach = t_quantile(0.975, len(values) - 1) * spread / math.sqrt(len(values))
     mean = float(values.mean())
     lowest, highest = (0.0, 100.0) if figures[0].unit == "%" else (0.0, math.inf)

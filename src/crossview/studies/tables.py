@@ -39,8 +39,8 @@ def _record(study: Study, rows: Rows, command: str, synthetic: bool) -> dict[str
         "title": study.title,
         "question": study.question,
         "starts": [
-            {"rows": [row.name for row in rows], **asdict(start)}
-            for start, rows in (_starts(study) if synthetic else ())
+            {"rows": [row.name for row in begun], **asdict(start)}
+            for start, begun in (_starts(study) if synthetic else ())
         ],
         "synthetic": synthetic,
         "command": command,
