@@ -97,7 +97,7 @@ MASKS = Study(
         "schedule": "steps",
         "lr": 1e-9,
     },
-    start=Start(settings={"chsg": False, "steps": 1, "lr": 1e-3}, takes=TRUNK),
+    start=Start(settings={"chsg": False, "steps": 1, "lr": 1e-3}, takes=(TRUNK,)),
 )
 
 
@@ -124,8 +124,10 @@ def test_the_training_that_rows_begin_from_is_made_once_per_backbone(areas, tmp_
 
 
 def test_a_start_begins_from_the_start_before_it(areas, tmp_path):
-    first = Start(settings={"chsg": False, "steps": 1, "lr": 1e-3}, takes=TRUNK, name="first")
-    second = Start(settings={"chsg": False, "steps": 1}, takes=TRUNK, name="second", before=first)
+    first = Start(settings={"chsg": False, "steps": 1, "lr": 1e-3}, takes=(TRUNK,), name="first")
+    second = Start(
+        settings={"chsg": False, "steps": 1}, takes=(TRUNK,), name="second", before=first
+    )
     study = replace(MASKS, start=second)
     run(study, study.row("plain"), 1, areas, place(tmp_path), ignore)
     one, two, row = (
@@ -148,15 +150,15 @@ def test_a_row_may_begin_from_a_start_of_its_own(areas, tmp_path):
 
 
 def test_the_page_tells_what_rows_begin_from(areas, tmp_path):
-    before = Start(settings={"steps": 5}, takes=TRUNK, name="first")
-    own = replace(MASKS.start, takes="", name="own", before=before)
+    before = Start(settings={"steps": 5}, takes=(TRUNK,), name="first")
+    own = replace(MASKS.start, takes=(), name="own", before=before)
     rows = (MASKS.row("plain"), replace(MASKS.row("two"), start=own))
     study = replace(MASKS, rows=rows)
     result = run(study, study.row("plain"), 1, areas, place(tmp_path), ignore)
     page = write_tables(study, {"plain": [result]}, tmp_path, "crossview study", synthetic=True)
     text = page.read_text()
     assert "plain: begun from the trunks that one training of 1 steps (start), seed 0, left" in text
-    chain = "5 steps (first), then with its trunks alone 1 steps (own)"
+    chain = "5 steps (first), then with its trunks 1 steps (own)"
     assert f"two: begun from the network that one training of {chain}, seed 0, left" in text
     kept = json.loads((tmp_path / "masks.json").read_text())["starts"]
     assert [(one["rows"], one["name"]) for one in kept] == [(["plain"], "start"), (["two"], "own")]
@@ -168,11 +170,13 @@ def test_masks_begin_from_the_trunk_of_a_whole_encoder(tmp_path):
     small = {"backbone": "test_convnext", "weights": "none", "ground_px": (32, 64), "aerial_px": 64}
     torch.manual_seed(1)
     whole = page.build(make_config(page, small)).state_dict()
+    whole["logit_scale"] = torch.tensor(1.5)
     save_file(whole, tmp_path / "model.safetensors")
     padded = {"architecture": "geodtr-plus", "representation": "padded"}
     masked = page.build(make_config(page, {**small, **padded}))
-    take(masked, tmp_path / "model.safetensors", TRUNK)
+    take(masked, tmp_path / "model.safetensors", (TRUNK, "logit_scale"))
     state = masked.state_dict()
+    assert state["logit_scale"] == 1.5
     for side in ("ground", "aerial"):
         for stage in range(3):
             tensors = {
@@ -199,7 +203,7 @@ def test_trunks_of_another_network_are_refused(tmp_path):
     model = method_page("geodtr-plus").load()
     config = make_config(model, {**MASKS.towns, "descriptors": 2})
     with pytest.raises(BadModel, match="no beginning for this network"):
-        take(model.build(config), tmp_path / "other.safetensors", TRUNK)
+        take(model.build(config), tmp_path / "other.safetensors", (TRUNK,))
 
 
 def test_a_row_that_was_killed_ends_as_if_it_had_not_been(areas, tmp_path):

@@ -3,8 +3,8 @@
 The papers begin from ImageNet's weights. From random ones a small network stays for hundreds of
 steps where all vectors are equal, the longer the stronger its augmentation, and a study would
 compare how soon its rows get away from there. So one plain training is made first, and every row
-takes its trunks, not its heads. Networks that do not learn turned panoramas from random weights at
-all begin from the trunk of one that does.
+takes its trunks, not its heads. Layout masks, which rest there for longer still, can begin from the
+trunk of a whole encoder.
 """
 
 from __future__ import annotations
@@ -35,19 +35,21 @@ def start_row(study: Study, start: Start, row: Row) -> Row:
     )
 
 
-def take(model: nn.Module, weights: Path, named: str) -> None:
-    """Fill the tensors of ``model`` whose names contain ``named`` from a run's weights.
+def take(model: nn.Module, weights: Path, parts: tuple[str, ...]) -> None:
+    """Fill the tensors of ``model`` whose names contain one of ``parts`` (all for ()).
 
-    Trunks are filled from a whole encoder, too, if the run had one for both views. Raises BadModel
-    unless there are some tensors and each is there and fits.
+    ``weights`` are a run's; trunks are filled from a whole encoder, too, if it had one for both
+    views. Raises BadModel unless there are some tensors and each is there and fits.
     """
     own, found = model.state_dict(), load_file(weights)
-    sources = {name: _source(name, found) for name in own if named in name}
+    wanted = [name for name in own if not parts or any(part in name for part in parts)]
+    sources = {name: _source(name, found) for name in wanted}
     unfit = [n for n, f in sources.items() if f not in found or found[f].shape != own[n].shape]
     if unfit or not sources:
         raise BadModel(
-            f"{weights} is no beginning for this network: of its {len(sources)} tensors with "
-            f"{named!r} in their names {len(unfit)} do not fit, such as {(*unfit, 'none')[0]!r}."
+            f"{weights} is no beginning for this network: of its {len(sources)} tensors "
+            f"(names with {' or '.join(parts) or 'anything'}) {len(unfit)} do not fit, such as "
+            f"{(*unfit, 'none')[0]!r}."
         )
     model.load_state_dict({name: found[f] for name, f in sources.items()}, strict=False)
 

@@ -14,12 +14,12 @@ class Start:
     """The one training whose tensors rows of a study on towns begin from.
 
     ``follows``: the settings that it takes from the row, so that its network fits the row's.
-    ``takes``: what the names of the tensors that a row takes contain. ``before``: the training that
-    it begins from itself.
+    ``takes``: parts of the names of the tensors that a row takes; () takes them all. ``before``:
+    the training that it begins from itself.
     """
 
     settings: Mapping[str, Any]
-    takes: str
+    takes: tuple[str, ...]
     name: str = "start"  # of its run folder
     follows: tuple[str, ...] = ("backbone",)
     method: str = ""  # if not the study's

@@ -33,7 +33,7 @@ TOWNS: dict[str, Any] = {
     "lr": 1e-3,
 }
 RAW = {"chsg": False, "layout": "none", "semantic": "none"}
-START = Start(settings={**RAW, "steps": 400}, takes=".trunk.")
+START = Start(settings={**RAW, "steps": 400}, takes=(".trunk.",))
 LS = {"chsg": False}
 SOURCE = "arXiv 2308.09624, trained on CVUSA, polar; same: CVUSA, cross: CVACT_val"
 

@@ -36,7 +36,7 @@ ALIGNED = Start(
     name="aligned",
     method="sample4geo",
     settings={"steps": 1600},
-    takes="",  # everything: the networks are the same
+    takes=(),  # the networks are the same
     follows=FOLLOWED,
 )
 # From aligned panoramas alone no row learns to find turned ones in minutes, and from random weights
@@ -45,7 +45,7 @@ START = Start(
     name="turned",
     method="sample4geo",
     settings={"steps": 3000, "shifted": True, "course": "fixed", "theta_deg": (360.0, 360.0)},
-    takes="",
+    takes=(),
     follows=FOLLOWED,
     before=ALIGNED,
 )
@@ -208,12 +208,12 @@ SMALL_MASKED = {**MASKED, "backbone": "convnext_zepto_rms"}
 SMALL_VIT = {**PADDED, "separate": True, "backbone": "test_vit"}
 
 
-# Masks learn nothing of turned panoramas before their trunk does; a transformer rests for longer.
+# Masks begin from trunks that know turned panoramas; a transformer needs longer to begin at all.
 MASKS_START = replace(
     START,
     name="masks",
     settings={**START.settings, "steps": 1600},
-    before=replace(START, follows=("backbone",), takes=".trunk."),
+    before=replace(START, follows=("backbone",), takes=(".trunk.", "logit_scale")),
 )
 VIT_START = replace(START, before=replace(ALIGNED, settings={"steps": 4000}))
 

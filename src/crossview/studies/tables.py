@@ -179,8 +179,7 @@ def _beginnings(study: Study) -> Iterator[str]:
         who = "Every row begins" if len(rows) == len(study.rows) else f"{names}: begun"
         *first, last = start.chain()
         chain = "".join(
-            f"{_training(one)}, then {'with its trunks alone ' if one.takes else ''}"
-            for one in first
+            f"{_training(one)}, then {'with its trunks ' if one.takes else ''}" for one in first
         )
         yield (
             f"{who} from the {'trunks' if last.takes else 'network'} that one training of "
