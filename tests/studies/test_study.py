@@ -164,33 +164,6 @@ def test_the_page_tells_what_rows_begin_from(areas, tmp_path):
     assert [(one["rows"], one["name"]) for one in kept] == [(["plain"], "start"), (["two"], "own")]
 
 
-def test_masks_begin_from_the_trunk_of_a_whole_encoder(tmp_path):
-    """Both trunks get the stem and the first three stages; the last stage stays behind."""
-    page = method_page("sample4geo").load()
-    small = {"backbone": "test_convnext", "weights": "none", "ground_px": (32, 64), "aerial_px": 64}
-    torch.manual_seed(1)
-    whole = page.build(make_config(page, small)).state_dict()
-    whole["logit_scale"] = torch.tensor(1.5)
-    save_file(whole, tmp_path / "model.safetensors")
-    padded = {"architecture": "geodtr-plus", "representation": "padded"}
-    masked = page.build(make_config(page, {**small, **padded}))
-    take(masked, tmp_path / "model.safetensors", (TRUNK, "logit_scale"))
-    state = masked.state_dict()
-    assert state["logit_scale"] == 1.5
-    for side in ("ground", "aerial"):
-        for stage in range(3):
-            tensors = {
-                name.removeprefix(f"{side}.trunk.stages.stage{stage + 1}."): tensor
-                for name, tensor in state.items()
-                if name.startswith(f"{side}.trunk.stages.stage{stage + 1}.")
-            }
-            assert tensors
-            for name, tensor in tensors.items():
-                assert torch.equal(tensor, whole[f"model.stages.{stage}.{name}"])
-        stem = state[f"{side}.trunk.stages.stem.0.weight"]
-        assert torch.equal(stem, whole["model.stem.0.weight"])
-
-
 def test_real_data_begins_from_published_weights(areas, tmp_path):
     real = replace(areas, synthetic=False)
     with pytest.raises(WeightsUnavailable):  # of the published backbone; nothing is made up instead
