@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.harness import Timings, interleaved, ratio, report
+from crossview.arrays import U8
 from crossview.pairs.batch import Views
 from crossview.pairs.cache import fill_cache, open_cache
 from crossview.pairs.listing import table_of
@@ -25,7 +25,6 @@ from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
 from crossview.views.spec import ViewSpec
 
-Pixels = NDArray[np.uint8]
 SHAPES = {  # name: (height, width) of the file and of the view
     "CVACT aerial": ((1200, 1200), (384, 384)),
     "CVACT panorama": ((832, 1664), (140, 768)),
@@ -143,7 +142,7 @@ def _table(folder: Path, size: tuple[int, int], count: int) -> PairTable:
     return table_of([], files, [], root=folder)
 
 
-def _pictures(size: tuple[int, int]) -> Iterator[Pixels]:
+def _pictures(size: tuple[int, int]) -> Iterator[U8]:
     """Noise whose octaves weaken towards the finest as those of photos do."""
     import cv2
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.geo.projected import latlon_of
 from crossview.pairs.listing import (
@@ -27,7 +28,7 @@ from crossview.pairs.listing import (
     table_of,
 )
 from crossview.pairs.matlab import indices, read_matlab, texts
-from crossview.pairs.table import Floats, PairTable
+from crossview.pairs.table import PairTable
 
 LICENCE = "research; asked for at the authors (docs/datasets.md)"
 LISTS = "ACT_data.mat"
@@ -111,7 +112,7 @@ def _test_rows(root: Path, names: list[str]) -> list[int]:
     return [row_of[name] for name in both]
 
 
-def _table(root: Path, folder: str, names: list[str], places: Floats, rows: list[int]) -> PairTable:
+def _table(root: Path, folder: str, names: list[str], places: F64, rows: list[int]) -> PairTable:
     some = [names[row] for row in rows]
     here = places[rows].reshape(-1, 2)
     known: dict[str, Any] = {"ground_latlon": here, "aerial_latlon": here, "root": root}
@@ -126,7 +127,7 @@ def _table(root: Path, folder: str, names: list[str], places: Floats, rows: list
     )
 
 
-def _places(path: Path, names: list[str], utm: Floats) -> Floats:
+def _places(path: Path, names: list[str], utm: F64) -> F64:
     """[N, 2] degrees of [N, 2] metres in either order: northings are the larger ones."""
     if utm.shape != (len(names), 2):
         raise BadData(f"{path}: utm has shape {list(utm.shape)}; expected {[len(names), 2]}.")

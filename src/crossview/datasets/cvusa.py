@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.files import atomic_write
 from crossview.pairs.listing import (
@@ -27,7 +28,7 @@ from crossview.pairs.listing import (
     rows_of,
     table_of,
 )
-from crossview.pairs.table import Floats, PairTable
+from crossview.pairs.table import PairTable
 
 LICENCE = "research; asked for at the authors (docs/datasets.md)"
 LISTS = {"train": "splits/train-19zl.csv", "test": "splits/val-19zl.csv"}
@@ -83,7 +84,7 @@ def _cleaned(name: str) -> str:
     return name.replace(".csv", f"{CLEANED}.csv")
 
 
-def _table(root: Path, name: str, places: Floats | None, check_files: bool) -> PairTable:
+def _table(root: Path, name: str, places: F64 | None, check_files: bool) -> PairTable:
     rows = rows_of(root / name, 3)
     numbers = [_number(where, cells) for where, cells in rows]
     once(((where, str(n)) for (where, _), n in zip(rows, numbers, strict=True)), "id")
@@ -115,7 +116,7 @@ def _number(where: str, cells: list[str]) -> int:
     return int(aerial)
 
 
-def _places(path: Path) -> Floats | None:
+def _places(path: Path) -> F64 | None:
     """[ids, 4] degrees: aerial latitude and longitude, ground latitude and longitude."""
     if not path.is_file():
         return None

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crossview.arrays import F64, I64
 from crossview.evaluation.nearest import nearest
 from crossview.evaluation.ranks import Ranks, count_at_least, rank
 from crossview.evaluation.record import BEST
-from crossview.evaluation.relation import Floats, Ints, Relation
+from crossview.evaluation.relation import Relation
 from crossview.evaluation.spaces import Space
 from crossview.evaluation.task import Task
 
@@ -22,11 +23,11 @@ class Answers:
     """Of Q queries; see :class:`crossview.evaluation.record.Queries`."""
 
     ranks: Ranks
-    distractors_above: Ints | None  # [P] distractors at least as good; None: not asked
-    truth: Ints  # [Q] the best match; -1 without one
-    best: Ints  # [Q, 10]
-    best_score: Floats  # [Q, 10]
-    unmatched_score: Floats  # [Q] of a wrong reference drawn at random; NaN without one
+    distractors_above: I64 | None  # [P] distractors at least as good; None: not asked
+    truth: I64  # [Q] the best match; -1 without one
+    best: I64  # [Q, 10]
+    best_score: F64  # [Q, 10]
+    unmatched_score: F64  # [Q] of a wrong reference drawn at random; NaN without one
 
 
 def answers_of(space: Space, task: Task) -> Answers:
@@ -48,7 +49,7 @@ def answers_of(space: Space, task: Task) -> Answers:
     )
 
 
-def best_match(ranks: Ranks) -> Ints:
+def best_match(ranks: Ranks) -> I64:
     """[Q] the match with the highest score, the lower number of equals; -1 without one."""
     right = ranks.relation.right
     order = np.lexsort((right.reference, -ranks.score, right.query))
@@ -58,7 +59,7 @@ def best_match(ranks: Ranks) -> Ints:
     return best
 
 
-def drawn_wrong(task: Task) -> Ints:
+def drawn_wrong(task: Task) -> I64:
     """[Q] a wrong reference of each query, drawn by the query's id; -1 where all are right."""
     relation = task.relation
     drawn = np.array([zlib.crc32(name.encode()) for name in task.query_ids], dtype=np.int64)
@@ -72,12 +73,12 @@ def drawn_wrong(task: Task) -> Ints:
     return np.where(hit, -1, drawn)
 
 
-def _codes(relation: Relation) -> Ints:
+def _codes(relation: Relation) -> I64:
     both = (relation.right, relation.near)
     return np.concatenate([p.query * relation.references + p.reference for p in both])
 
 
-def _distractors_above(space: Space, ranks: Ranks) -> Ints:
+def _distractors_above(space: Space, ranks: Ranks) -> I64:
     distractors, right = ranks.relation.distractors(), ranks.relation.right
     if not len(distractors):
         return np.zeros(len(right), dtype=np.int64)

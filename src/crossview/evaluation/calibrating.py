@@ -21,10 +21,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crossview.arrays import F32, F64
 from crossview.errors import require
-from crossview.evaluation.known import Photos, Scores
+from crossview.evaluation.known import Photos
 from crossview.retrieval.calibration import Fit, Reach
-from crossview.retrieval.posterior import Floats
 
 FEWEST_BEYOND = 5  # known photos that lie outside of the set, on average
 _TEMPERATURES = np.geomspace(1e-3, 1.0, 25)  # in cosines
@@ -87,7 +87,7 @@ def fit(photos: Photos, wanted: Wanted) -> Fit:
     )
 
 
-def conformal_quantile(values: Floats, coverage: float) -> float:
+def conformal_quantile(values: F64, coverage: float) -> float:
     """The value that a further one is at most equal to with probability ``coverage`` or more.
 
     The ceil((n + 1) coverage)-th smallest of [n]; infinity if there is none.
@@ -96,7 +96,7 @@ def conformal_quantile(values: Floats, coverage: float) -> float:
     return float(np.sort(values)[rank - 1]) if rank <= len(values) else math.inf
 
 
-def evidences(scores: Scores, counts: Scores, temperature: float) -> Floats:
+def evidences(scores: F32, counts: F32, temperature: float) -> F64:
     """:func:`posterior.evidence` of tallies [n, M]; -inf where a tally is empty."""
     if not scores.size:
         return np.full(len(scores), -np.inf)
@@ -108,19 +108,19 @@ def evidences(scores: Scores, counts: Scores, temperature: float) -> Floats:
     return np.where(cells > 0, best[:, 0] / temperature + means, -np.inf)
 
 
-def place_masses(photos: Photos, temperature: float) -> Floats:
+def place_masses(photos: Photos, temperature: float) -> F64:
     """Softmax mass [n, K] of the ground within 25 m of each place, before 'elsewhere'."""
     total = evidences(photos.scores, photos.counts, temperature) + np.log(photos.cells)
     powers = np.exp(photos.near_scores / temperature - total[:, None, None])
-    masses: Floats = (powers * photos.near_shares).sum(2)
+    masses: F64 = (powers * photos.near_shares).sum(2)
     return masses
 
 
-def probabilities(photos: Photos, fitted: Fit, share: float) -> Floats:
+def probabilities(photos: Photos, fitted: Fit, share: float) -> F64:
     """What is stated [n, K]: the probability of each place to lie within 25 m."""
     inside = evidences(photos.scores, photos.counts, fitted.temperature)
     here = 1.0 - fitted.elsewhere(inside, share)
-    stated: Floats = here[:, None] * place_masses(photos, fitted.temperature)
+    stated: F64 = here[:, None] * place_masses(photos, fitted.temperature)
     return stated
 
 
@@ -148,7 +148,7 @@ def _loss(photos: Photos, temperature: float) -> float:
     return float(losses[photos.places].mean())
 
 
-def separation(inside: Floats, outside: Floats) -> tuple[float, float]:
+def separation(inside: F64, outside: F64) -> tuple[float, float]:
     """Bias and slope >= 0 of the log odds ``bias - slope * evidence`` of being from elsewhere.
 
     Logistic regression in which both sides weigh the same. Without any from outside: (0, 0).

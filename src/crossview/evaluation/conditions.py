@@ -10,14 +10,12 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import U8
 from crossview.errors import InvalidValue, require
 from crossview.retrieval.model import ModelInfo
 from crossview.views.corruption import corrupted
 from crossview.views.spec import ViewSpec
-
-Pixels = NDArray[np.uint8]
 
 ANY_FOV_DEG = (70.0, 360.0)  # what "any" draws from, uniformly per query
 
@@ -59,12 +57,12 @@ class Asked:
     """One query's canvas: what the network would see of all of it."""
 
     name: str  # id: decides what is drawn
-    canvas: Pixels  # [h, w, 3] of the ground view
+    canvas: U8  # [h, w, 3] of the ground view
     fov_deg: float  # that the canvas shows
     ahead_deg: float  # azimuth of its middle from the reference's up; NaN unknown
 
 
-def shown(asked: Asked, spec: ViewSpec, condition: Condition) -> tuple[Pixels, float]:
+def shown(asked: Asked, spec: ViewSpec, condition: Condition) -> tuple[U8, float]:
     """The picture [h, w', 3] of a query under a condition, and the field of view that it shows.
 
     Photos are never turned. Where the heading of a panorama is unknown, its file counts as aligned.
@@ -97,7 +95,7 @@ def _drawn(name: str, condition: Condition) -> tuple[float, float]:
     return turn * condition.within_deg, fov
 
 
-def _kept(canvas: Pixels, spec: ViewSpec, fov_deg: float) -> Pixels:
+def _kept(canvas: U8, spec: ViewSpec, fov_deg: float) -> U8:
     """The middle columns alone ("narrow"), or on a canvas of the mean colour ("padded")."""
     width = min(spec.columns(fov_deg), canvas.shape[1])
     first = (canvas.shape[1] - width) // 2

@@ -11,20 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, F64, I64, U8
 from crossview.errors import require
 from crossview.evaluation.conditions import Asked, Condition, shown
 from crossview.evaluation.vectors import unit
-from crossview.pairs.batch import Pixels, Views
+from crossview.pairs.batch import Views
 from crossview.pairs.pictures import Picture, Pictures, Unreadable, read_pictures, refuse
 from crossview.pairs.reading import Source
 from crossview.pairs.table import SIDES, PairTable
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.model import ModelInfo
 
-Vectors = NDArray[np.float32]
-Degrees = NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
 AS_GIVEN = Condition(within_deg=0.0)
@@ -36,9 +34,9 @@ class Embedded:
     """Vectors of a table's readable pictures."""
 
     table: PairTable
-    queries: dict[Condition, Vectors]  # each [Q, D], rows of the asking side of ``table``
-    seen_deg: dict[Condition, Degrees]  # each [Q]
-    references: Vectors  # [R, D], rows of the answering side
+    queries: dict[Condition, F32]  # each [Q, D], rows of the asking side of ``table``
+    seen_deg: dict[Condition, F64]  # each [Q]
+    references: F32  # [R, D], rows of the answering side
     skipped: int  # queries left out
 
 
@@ -107,9 +105,7 @@ class _Work:
         self._ids = pictures.table.ground_ids()
         self._ahead = _ahead_deg(pictures.table)
 
-    def side(
-        self, side: str, conditions: Sequence[Condition]
-    ) -> dict[Condition, tuple[Vectors, Degrees]]:
+    def side(self, side: str, conditions: Sequence[Condition]) -> dict[Condition, tuple[F32, F64]]:
         """Vectors [N, D] and fields of view [N] of every condition; lost rows hold ones."""
         count, dim = len(getattr(self._pictures.table, side)), self._embedder.info.dim
         found = {c: (np.ones((count, dim), np.float32), np.full(count, 360.0)) for c in conditions}
@@ -123,7 +119,7 @@ class _Work:
                     vectors[rows[some]] = getattr(self._embedder, side)(images)
         return found
 
-    def _view(self, side: str, picture: Picture, condition: Condition) -> tuple[Pixels, float]:
+    def _view(self, side: str, picture: Picture, condition: Condition) -> tuple[U8, float]:
         if side == "aerial":
             return picture.pixels, 360.0
         n = picture.index
@@ -153,7 +149,7 @@ class _Work:
             yield batch
 
 
-def _ahead_deg(table: PairTable) -> Degrees:
+def _ahead_deg(table: PairTable) -> F64:
     """[G] azimuth of each picture's middle from the up of its first match; NaN unknown."""
     ahead = table.heading_deg.copy()
     ground, first = np.unique(table.pairs[:, 0], return_index=True)
@@ -161,14 +157,14 @@ def _ahead_deg(table: PairTable) -> Degrees:
     return ahead
 
 
-def _by_width(views: Sequence[Pixels]) -> Iterator[list[int]]:
+def _by_width(views: Sequence[U8]) -> Iterator[list[int]]:
     """Numbers of pictures of one size; networks take one size per batch."""
     shapes = [view.shape for view in views]
     for shape in dict.fromkeys(shapes):
         yield [n for n, other in enumerate(shapes) if other == shape]
 
 
-def _kept_rows(before: Sequence[Path], after: Sequence[Path]) -> NDArray[np.int64] | slice:
+def _kept_rows(before: Sequence[Path], after: Sequence[Path]) -> I64 | slice:
     """Rows of ``before`` that ``after`` holds; all as a slice, which copies nothing."""
     if len(before) == len(after):
         return slice(None)

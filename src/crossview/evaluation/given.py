@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from crossview.arrays import F64, I64
 from crossview.errors import BadData
 from crossview.evaluation.answers import TIE, Answers, answers_of, best_match
 from crossview.evaluation.ranks import Ranks
 from crossview.evaluation.record import BEST
-from crossview.evaluation.relation import Floats, Ints
 from crossview.evaluation.spaces import Plain
 from crossview.evaluation.task import Task
 from crossview.evaluation.vectors import check_spread, in_order, read_embeddings, same_model
@@ -63,7 +63,7 @@ def answers_of_ranking(task: Task, path: Path) -> Answers:
     )
 
 
-def _read(task: Task, path: Path) -> tuple[Ints, Ints, Floats]:
+def _read(task: Task, path: Path) -> tuple[I64, I64, F64]:
     """Query and reference numbers and scores, sorted by query, best first."""
     known = [{name: n for n, name in enumerate(i)} for i in (task.query_ids, task.reference_ids)]
     rows = list(_rows(path, known))
@@ -118,14 +118,12 @@ def _cells(
     return numbers[0], numbers[1], score
 
 
-def _codes(task: Task, query: Ints, reference: Ints) -> Ints:
-    codes: Ints = query * task.relation.references + reference
+def _codes(task: Task, query: I64, reference: I64) -> I64:
+    codes: I64 = query * task.relation.references + reference
     return codes
 
 
-def _of_pairs(
-    task: Task, listed: tuple[Ints, Ints, Floats], query: Ints, reference: Ints
-) -> Floats:
+def _of_pairs(task: Task, listed: tuple[I64, I64, F64], query: I64, reference: I64) -> F64:
     """Scores of pairs; minus infinity where they are not listed."""
     codes = _codes(task, listed[0], listed[1])
     order = np.argsort(codes)
@@ -134,7 +132,7 @@ def _of_pairs(
     return np.where(codes[order][at] == wanted, listed[2][order][at], -np.inf)
 
 
-def _at_least(query: Ints, score: Floats, asked: Ints, least: Floats) -> Ints:
+def _at_least(query: I64, score: F64, asked: I64, least: F64) -> I64:
     """How many entries of a query's list (sorted by query, best first) reach each threshold."""
     counts = np.empty(len(asked), dtype=np.int64)
     for n, (one, threshold) in enumerate(zip(asked, least, strict=True)):
@@ -143,7 +141,7 @@ def _at_least(query: Ints, score: Floats, asked: Ints, least: Floats) -> Ints:
     return counts
 
 
-def _first(queries: int, query: Ints, reference: Ints, key: Floats) -> tuple[Ints, Floats]:
+def _first(queries: int, query: I64, reference: I64, key: F64) -> tuple[I64, F64]:
     """The ten best of every query; -1 and NaN beyond its list."""
     order = np.lexsort((reference, -key, query))
     start = np.searchsorted(query[order], np.arange(queries))

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, I64
 from crossview.evaluation.answers import answers_of
 from crossview.evaluation.conditions import Condition, not_trained_for
 from crossview.evaluation.embedding import Embedded
 from crossview.evaluation.measure import About, record_of
 from crossview.evaluation.record import Evaluation, Protocol
-from crossview.evaluation.spaces import Ints, Space, space_of
+from crossview.evaluation.spaces import Space, space_of
 from crossview.evaluation.task import Rules, Task, skipping, task_of
 from crossview.evaluation.vectors import check_spread
 from crossview.retrieval.model import ModelInfo
@@ -73,7 +73,7 @@ def with_hard_samples(conditions: Sequence[Condition]) -> list[Condition]:
     return [replace(condition, change=change) for condition in conditions for change in changes]
 
 
-def _true_scores(space: Space, truth: Ints) -> NDArray[np.float32]:
+def _true_scores(space: Space, truth: I64) -> F32:
     """[Q] of the best match; NaN where there is none."""
     known = np.flatnonzero(truth >= 0)
     found = np.full(len(truth), np.nan, np.float32)

@@ -7,35 +7,33 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from crossview.arrays import F64, I64, Bool
 from crossview.evaluation.calibrating import Wanted, evidences, fit, probabilities
 from crossview.evaluation.known import Photos
 from crossview.evaluation.reliability import brier, error_by_chance, rejection, reliability
 from crossview.evaluation.statistics import cluster_interval, quantile_interval
 from crossview.retrieval.calibration import Fit
-from crossview.retrieval.posterior import Floats
 from crossview.retrieval.truth import RANKS
 
 FOLDS = 5
 _SEED = 0
 _CURVE_POINTS = 61
 
-Flags = NDArray[np.bool_]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcome:
     """What was stated of known photos [n], and what was true."""
 
-    probability: Floats  # [n] of the first place
-    right: Flags  # [n] whether it lay within 25 m
-    covered: Flags  # [n, coverages]
-    area: Floats  # [n, coverages] share of the region
-    evidence: Floats  # [n]
-    evidence_taken_out: Floats  # [n] with the photo's own ground taken out; -inf: not measured
-    refused: Flags  # [n]
-    refused_taken_out: Flags  # [n]
+    probability: F64  # [n] of the first place
+    right: Bool  # [n] whether it lay within 25 m
+    covered: Bool  # [n, coverages]
+    area: F64  # [n, coverages] share of the region
+    evidence: F64  # [n]
+    evidence_taken_out: F64  # [n] with the photo's own ground taken out; -inf: not measured
+    refused: Bool  # [n]
+    refused_taken_out: Bool  # [n]
 
     @staticmethod
     def joined(some: list[Outcome]) -> Outcome:
@@ -62,10 +60,10 @@ def outcome(photos: Photos, fitted: Fit, share: float) -> Outcome:
     )
 
 
-def _area(photos: Photos, below_best: float) -> Floats:
+def _area(photos: Photos, below_best: float) -> F64:
     """Share [n] of the searched cells whose score is at most that much below the best."""
     within = photos.scores[:, :1] - photos.scores <= np.float32(below_best)
-    share: Floats = (photos.counts * within).sum(1, dtype=np.float64) / photos.cells
+    share: F64 = (photos.counts * within).sum(1, dtype=np.float64) / photos.cells
     return share
 
 
@@ -87,7 +85,7 @@ def held_out(photos: Photos, wanted: Wanted) -> Outcome:
     return Outcome(**{f.name: getattr(joined, f.name)[back] for f in fields(Outcome)})
 
 
-def _folds(spot: NDArray[np.int64]) -> NDArray[np.int64]:
+def _folds(spot: I64) -> I64:
     """The fold of each photo: spots from the largest down, each into the emptiest fold."""
     names, sizes = np.unique(spot, return_counts=True)
     rng = np.random.default_rng(_SEED)
@@ -96,7 +94,7 @@ def _folds(spot: NDArray[np.int64]) -> NDArray[np.int64]:
     for number in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
         of_spot[number] = int(np.argmin(filled))
         filled[of_spot[number]] += sizes[number]
-    folds: NDArray[np.int64] = of_spot[np.searchsorted(names, spot)]
+    folds: I64 = of_spot[np.searchsorted(names, spot)]
     return folds
 
 
@@ -166,7 +164,7 @@ def _taken_out(photos: Photos, found: Outcome) -> dict[str, Any]:
     }
 
 
-def refusal_figures(inside: Floats, outside: Floats) -> dict[str, Any]:
+def refusal_figures(inside: F64, outside: F64) -> dict[str, Any]:
     """The curve of refusing by evidence: pairs of (false rejects, false accepts), and its area."""
     curve = rejection(inside, outside)
     steps = np.unique(np.linspace(0, len(curve.threshold) - 1, _CURVE_POINTS).round().astype(int))

@@ -11,11 +11,9 @@ import os
 from collections.abc import Callable
 from functools import lru_cache
 
-import numpy as np
-from numpy.typing import NDArray
+from crossview.arrays import I8, I32, U8
 
-Bytes = NDArray[np.int8]
-Product = Callable[[NDArray[np.uint8], Bytes], NDArray[np.int32]]
+Product = Callable[[U8, I8], I32]
 
 ZERO = 128  # of the unsigned side: value v is stored as v + 128
 LARGEST = 127
@@ -33,8 +31,8 @@ def product() -> Product:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(_network(), options, providers=["CPUExecutionProvider"])
 
-    def multiplied(left: NDArray[np.uint8], right: Bytes) -> NDArray[np.int32]:
-        found: NDArray[np.int32] = session.run(None, {"a": left, "b": right})[0]
+    def multiplied(left: U8, right: I8) -> I32:
+        found: I32 = session.run(None, {"a": left, "b": right})[0]
         return found
 
     return multiplied

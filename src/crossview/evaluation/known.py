@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, F64, I64, Bool
 from crossview.geo.points import EARTH_RADIUS_M, LatLon, distance_m, distances_m
 from crossview.retrieval.places import Answer
-from crossview.retrieval.posterior import Floats, cell_of, cells_within
+from crossview.retrieval.posterior import cell_of, cells_within
 from crossview.retrieval.truth import RIGHT_WITHIN_M
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ SPOT_M = 100.0  # photos of one square this wide share weather, street and image
 _KEPT = 2048  # scores kept one by one, and groups that the others are summed up in
 _LEAST_LEFT = 0.5  # share of the region that must remain when a photo's own ground is taken out
 
-Scores = NDArray[np.float32]
-Tally = tuple[Scores, Scores]  # scores, and how many cells have about that score
+
+Tally = tuple[F32, F32]  # scores, and how many cells have about that score
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,7 +35,7 @@ class Known:
     taken_out: Tally  # as if the region ended before the ground the photo shows; may be empty
     truth: float  # score of the cell that holds the photo's place
     near: tuple[Tally, ...]  # per place: scores of the cells within 25 m, and their shares inside
-    hits: NDArray[np.bool_]  # per place: whether the truth lies within 25 m of it
+    hits: Bool  # per place: whether the truth lies within 25 m of it
     error_m: float  # of the first place
     chance: float  # share of the region's pins within 25 m of the truth
     chance_error_m: float  # median distance of the region's pins from the truth
@@ -71,7 +71,7 @@ def known(index: Index, answer: Answer, truth: LatLon) -> Known | None:
     )
 
 
-def tally(scores: Scores) -> Tally:
+def tally(scores: F32) -> Tally:
     """Scores from the best down; of a large region the many low ones in groups, as their means."""
     falling = np.sort(scores[np.isfinite(scores)])[::-1]
     if len(falling) <= 2 * _KEPT:
@@ -82,7 +82,7 @@ def tally(scores: Scores) -> Tally:
     return np.r_[falling[:_KEPT], means], np.r_[np.ones(_KEPT, np.float32), counts]
 
 
-def _taken_out(scores: Scores, left: NDArray[np.bool_]) -> Tally:
+def _taken_out(scores: F32, left: Bool) -> Tally:
     """Scores of the windows that show nothing of the ground around the photo."""
     return tally(scores[left] if left.mean() >= _LEAST_LEFT else scores[:0])
 
@@ -98,36 +98,36 @@ def _spot(place: LatLon) -> tuple[int, int]:
 class Photos:
     """Many known photos [n] as arrays; M scores, K places, C cells of a place; padded with 0."""
 
-    scores: Scores  # [n, M] from the best down
-    counts: Scores  # [n, M] cells; 0: padding
-    out_scores: Scores  # [n, M'] with the photo's own ground taken out
-    out_counts: Scores
-    near_scores: Scores  # [n, K, C]
-    near_shares: Scores  # 0: padding
-    hits: NDArray[np.bool_]  # [n, K]
-    places: NDArray[np.bool_]  # [n, K] False: padding
-    truth: Floats  # [n]
-    error_m: Floats
-    chance: Floats
-    chance_error_m: Floats
-    spot: NDArray[np.int64]  # [n] the same number: the same spot
+    scores: F32  # [n, M] from the best down
+    counts: F32  # [n, M] cells; 0: padding
+    out_scores: F32  # [n, M'] with the photo's own ground taken out
+    out_counts: F32
+    near_scores: F32  # [n, K, C]
+    near_shares: F32  # 0: padding
+    hits: Bool  # [n, K]
+    places: Bool  # [n, K] False: padding
+    truth: F64  # [n]
+    error_m: F64
+    chance: F64
+    chance_error_m: F64
+    spot: I64  # [n] the same number: the same spot
 
     def __len__(self) -> int:
         return len(self.truth)
 
     @property
-    def below_best(self) -> Floats:
+    def below_best(self) -> F64:
         """How far [n] the true cell's score lies below the best one."""
-        gap: Floats = self.scores[:, 0].astype(np.float64) - self.truth
+        gap: F64 = self.scores[:, 0].astype(np.float64) - self.truth
         return gap
 
     @property
-    def cells(self) -> Floats:
+    def cells(self) -> F64:
         """How many cells [n] were searched."""
-        cells: Floats = self.counts.sum(1, dtype=np.float64)
+        cells: F64 = self.counts.sum(1, dtype=np.float64)
         return cells
 
-    def take(self, rows: NDArray[np.int64]) -> Photos:
+    def take(self, rows: I64) -> Photos:
         """Some of the photos."""
         return Photos(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
@@ -158,7 +158,7 @@ class Photos:
         )
 
 
-def _padded(tallies: Sequence[Tally]) -> tuple[Scores, Scores]:
+def _padded(tallies: Sequence[Tally]) -> tuple[F32, F32]:
     """Scores and counts [n, longest], filled up with the lowest score, which counts 0."""
     longest = max((len(values) for values, _ in tallies), default=0)
     scores = np.zeros((len(tallies), longest), np.float32)

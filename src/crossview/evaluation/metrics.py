@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from crossview.arrays import F64, I64
 from crossview.evaluation.answers import Answers
 from crossview.evaluation.ranks import Ranks
 from crossview.evaluation.record import Figure
-from crossview.evaluation.relation import Floats, Ints
 from crossview.evaluation.statistics import cluster_interval, quantile_interval
 from crossview.evaluation.task import Task
 from crossview.geo.points import distances_between_m
@@ -33,12 +33,12 @@ def k_at_1_percent(references: int) -> int:
     return max(1, references // 100)
 
 
-def recall(ranks: Ints, k: int) -> float:
+def recall(ranks: I64, k: int) -> float:
     """Share in [0, 1] of ranks 1 to ``k``; rank 0 (no match) never counts."""
     return float(((ranks > 0) & (ranks <= k)).mean())
 
 
-def average_precision(ranks: Ranks, without: Ints | None = None) -> Floats:
+def average_precision(ranks: Ranks, without: I64 | None = None) -> F64:
     """[Q] average precision in [0, 1]; 0 where a query has no match.
 
     The i-th of n matches (from 0) at position p (from 0) adds the mean of its precision
@@ -54,11 +54,11 @@ def average_precision(ranks: Ranks, without: Ints | None = None) -> Floats:
     before = np.where(p == 0, 1.0, i / np.maximum(p, 1))
     areas = ((i + 1) / (p + 1) + before) / 2.0
     sums = np.bincount(query[order], weights=areas, minlength=len(counts))
-    found: Floats = sums / np.maximum(counts, 1)
+    found: F64 = sums / np.maximum(counts, 1)
     return found
 
 
-def errors_m(task: Task, best: Ints) -> Floats:
+def errors_m(task: Task, best: I64) -> F64:
     """[Q] metres from the truth to the place of the first reference; NaN unknown."""
     found = task.reference_latlon[best[:, 0]]
     return distances_between_m(task.query_latlon, found)
@@ -68,28 +68,28 @@ def errors_m(task: Task, best: Ints) -> Floats:
 class Sheet:
     """The values [Q] behind figures, and whose clusters they are."""
 
-    clusters: Ints
+    clusters: I64
     seed: int = 0
 
-    def share(self, name: str, values: NDArray[np.generic], known: Ints | None = None) -> Figure:
+    def share(self, name: str, values: NDArray[np.generic], known: I64 | None = None) -> Figure:
         """The mean of ``values`` in percent, over all queries or those ``known``."""
         numbers = np.asarray(values, dtype=np.float64)
         some = slice(None) if known is None else known
         low, high = cluster_interval(numbers[some], self.clusters[some], seed=self.seed)
         return self._figure(name, "%", 100.0 * np.array([numbers[some].mean(), low, high]), known)
 
-    def mean(self, name: str, metres: Floats, known: Ints) -> Figure:
+    def mean(self, name: str, metres: F64, known: I64) -> Figure:
         """The mean of ``metres`` where known."""
         low, high = cluster_interval(metres[known], self.clusters[known], seed=self.seed)
         return self._figure(name, "m", np.array([metres[known].mean(), low, high]), known)
 
-    def quantile(self, name: str, metres: Floats, share: float, known: Ints) -> Figure:
+    def quantile(self, name: str, metres: F64, share: float, known: I64) -> Figure:
         """A quantile of ``metres`` where known."""
         some, owners = metres[known], self.clusters[known]
         low, high = quantile_interval(some, owners, share, seed=self.seed)
         return self._figure(name, "m", np.array([np.quantile(some, share), low, high]), known)
 
-    def _figure(self, name: str, unit: str, numbers: Floats, known: Ints | None) -> Figure:
+    def _figure(self, name: str, unit: str, numbers: F64, known: I64 | None) -> Figure:
         value, low, high = (float(number) for number in numbers)
         n = len(self.clusters) if known is None else len(known)
         return Figure(name=name, value=value, low=low, high=high, n=n, unit=unit, over=OVER)
@@ -127,7 +127,7 @@ def _precisions(sheet: Sheet, answers: Answers) -> Iterator[Figure]:
         yield sheet.share("R@1 without distractors", ranks.of_queries_without(gone) == 1)
 
 
-def _errors(sheet: Sheet, metres: Floats) -> Iterator[Figure]:
+def _errors(sheet: Sheet, metres: F64) -> Iterator[Figure]:
     known = np.flatnonzero(np.isfinite(metres))
     if not len(known):
         return

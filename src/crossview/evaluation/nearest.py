@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from crossview.arrays import F64, I64
 from crossview.evaluation.ranks import QUERIES_PER_TILE, TIE
 from crossview.evaluation.relation import Pairs
-from crossview.evaluation.spaces import TILE, Filter, Floats, Ints, Space
+from crossview.evaluation.spaces import TILE, Filter, Space
 
 
-def nearest(space: Space, right: Pairs, k: int) -> tuple[Ints, Floats]:
+def nearest(space: Space, right: Pairs, k: int) -> tuple[I64, F64]:
     """Reference numbers [Q, k], best first, and their exact scores; -1 and NaN beyond R.
 
     A match that ties with another reference comes after it; else the lower number comes first.
@@ -25,7 +26,7 @@ def nearest(space: Space, right: Pairs, k: int) -> tuple[Ints, Floats]:
     return best, score
 
 
-def _of_block(space: Space, fast: Filter, rows: slice, k: int, codes: Ints) -> tuple[Ints, Floats]:
+def _of_block(space: Space, fast: Filter, rows: slice, k: int, codes: I64) -> tuple[I64, F64]:
     """``codes``: query * R + reference of every match."""
     queries = np.arange(rows.start, rows.stop)
     best = np.full((len(queries), k), -1, dtype=np.int64)
@@ -42,20 +43,18 @@ def _of_block(space: Space, fast: Filter, rows: slice, k: int, codes: Ints) -> t
     return best, np.where(best >= 0, key, np.nan)
 
 
-def _starting_threshold(space: Space, fast: Filter, rows: slice, k: int) -> Floats:
+def _starting_threshold(space: Space, fast: Filter, rows: slice, k: int) -> F64:
     """[n] a score that at least ``k`` references of the first tile reach."""
     values = fast.tile(rows, 0).T
     if values.shape[1] <= k:
         return np.full(len(values), -np.inf)
     column = np.argpartition(values, -k, axis=1)[:, -k:].ravel()
     query = np.repeat(np.arange(rows.start, rows.stop), k)
-    lowest: Floats = space.exact(query, column).reshape(-1, k).min(axis=1)
+    lowest: F64 = space.exact(query, column).reshape(-1, k).min(axis=1)
     return lowest
 
 
-def _merged(
-    best: Ints, key: Floats, row: Ints, reference: Ints, found: Floats
-) -> tuple[Ints, Floats]:
+def _merged(best: I64, key: F64, row: I64, reference: I64, found: F64) -> tuple[I64, F64]:
     """The k best per row of what was kept [n, k] and what was found [N] in ``row`` [N]."""
     count, k = best.shape
     rows = np.concatenate([np.repeat(np.arange(count), k), row])

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crossview.arrays import F64, I64
 from crossview.errors import require
 from crossview.evaluation.relation import Pairs, Relation
-from crossview.evaluation.spaces import TILE, Filter, Floats, Ints, Space, Tile
+from crossview.evaluation.spaces import TILE, Filter, Space, Tile
 
 TIE = 1e-12
 QUERIES_PER_TILE = 256
@@ -27,36 +28,36 @@ class Ranks:
     """What is known of every match and every query."""
 
     relation: Relation
-    score: Floats  # [P] of each match, float64
-    above: Ints  # [P] wrong references at least as good; near-misses left out
-    near_above: Ints  # [P] near-misses at least as good
+    score: F64  # [P] of each match, float64
+    above: I64  # [P] wrong references at least as good; near-misses left out
+    near_above: I64  # [P] near-misses at least as good
 
-    def of_queries(self) -> Ints:
+    def of_queries(self) -> I64:
         """[Q] rank of the best match, from 1; 0 where there is none.
 
         Near-misses count if ``relation.near_counts``.
         """
         return self._best(self.worse())
 
-    def of_queries_without(self, gone: Ints) -> Ints:
+    def of_queries_without(self, gone: I64) -> I64:
         """[Q] as :meth:`of_queries`, ``gone`` [P] references above each match taken out."""
         return self._best(self.worse() - gone)
 
-    def worse(self) -> Ints:
+    def worse(self) -> I64:
         """[P] references that count against each match."""
         return self.above + self.near_above if self.relation.near_counts else self.above
 
-    def leaving_near_misses_out(self) -> Ints:
+    def leaving_near_misses_out(self) -> I64:
         """[Q] as :meth:`of_queries`, with near-misses left out in any case (the hit rate's)."""
         return self._best(self.above)
 
-    def best_scores(self) -> Floats:
+    def best_scores(self) -> F64:
         """[Q] score of the best match; NaN where there is none."""
         best = np.full(self.relation.queries, -np.inf)
         np.maximum.at(best, self.relation.right.query, self.score)
         return np.where(np.isfinite(best), best, np.nan)
 
-    def _best(self, worse: Ints) -> Ints:
+    def _best(self, worse: I64) -> I64:
         none = np.iinfo(np.int64).max
         best = np.full(self.relation.queries, none)
         np.minimum.at(best, self.relation.right.query, worse)
@@ -79,7 +80,7 @@ def rank(space: Space, relation: Relation) -> Ranks:
     return Ranks(relation=relation, score=score, above=above - near_above, near_above=near_above)
 
 
-def count_at_least(space: Space, queries: Ints, thresholds: Floats) -> Ints:
+def count_at_least(space: Space, queries: I64, thresholds: F64) -> I64:
     """[N] how many references score at least ``thresholds`` [N] for ``queries`` [N], ascending."""
     counts = np.zeros(len(queries), dtype=np.int64)
     cascade = _Cascade(space)
@@ -99,7 +100,7 @@ class _Cascade:
         self._filters: list[Filter | None] = [None] * len(self._makers)
         self._tiles = self._failed = 0
 
-    def count(self, number: int, queries: Ints, thresholds: Floats) -> Ints:
+    def count(self, number: int, queries: I64, thresholds: F64) -> I64:
         """References of tile ``number`` at or above each threshold."""
         if self._failed > max(self._tiles // 2, _PATIENCE):
             del self._makers[0], self._filters[0]
@@ -112,7 +113,7 @@ class _Cascade:
             self._failed += level == 0
         exact = self._space.exact(queries[row], number * TILE + column)
         wrong = row[exact < thresholds[row]]
-        counted: Ints = counts - np.bincount(wrong, minlength=len(counts))
+        counted: I64 = counts - np.bincount(wrong, minlength=len(counts))
         return counted
 
     def _filter(self, level: int) -> Filter:
@@ -122,9 +123,7 @@ class _Cascade:
         return made
 
 
-def _compared(
-    fast: Filter, number: int, queries: Ints, thresholds: Floats
-) -> tuple[Ints, Ints, Ints]:
+def _compared(fast: Filter, number: int, queries: I64, thresholds: F64) -> tuple[I64, I64, I64]:
     """How many values of a tile may reach each threshold [N], and which of them are unsure.
 
     The unsure ones as numbers of thresholds and of references in the tile.
@@ -141,14 +140,14 @@ def _compared(
     return counts, row[unsure], reference[unsure]
 
 
-def _spread(values: Tile, queries: Ints) -> Tile:
+def _spread(values: Tile, queries: I64) -> Tile:
     """One column per threshold from one column per query."""
     rows = queries - queries[0]
     whole = len(rows) == values.shape[1] and rows[-1] == len(rows) - 1
     return values if whole and (np.diff(rows) == 1).all() else values[:, rows]
 
 
-def _parts(queries: Ints) -> Iterator[slice]:
+def _parts(queries: I64) -> Iterator[slice]:
     """Slices of an ascending list that hold few queries and few entries."""
     start = 0
     while start < len(queries):
@@ -158,7 +157,7 @@ def _parts(queries: Ints) -> Iterator[slice]:
         start = stop
 
 
-def _among(space: Space, others: Pairs, probes: Pairs, least: Floats) -> Ints:
+def _among(space: Space, others: Pairs, probes: Pairs, least: F64) -> I64:
     """[P] how many of a query's ``others`` reach each threshold of its ``probes``."""
     scores = space.exact(others.query, others.reference)
     first = np.searchsorted(others.query, probes.query, "left")

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossview.arrays import F32, F64, I64
 from crossview.errors import BadData
 from crossview.files import atomic_write, make_folder
 
@@ -30,9 +31,7 @@ QUERIES_NAME = "queries.npz"
 REFERENCES_NAME = "references.npz"
 BEST = 10  # references kept per query
 
-Floats = NDArray[np.float64]
-Scores = NDArray[np.float32]
-Ints = NDArray[np.int64]
+
 Texts = NDArray[np.str_]
 
 
@@ -68,18 +67,18 @@ class Queries:
     """Q rows. References are row numbers of :class:`References`; -1 where there are fewer."""
 
     ids: Texts  # [Q]
-    rank: Ints  # [Q] of the best match, from 1, ties against the query; 0: it has no match
-    error_m: Floats  # [Q] truth to the first reference; NaN unknown
-    truth_latlon: Floats  # [Q, 2]
-    found_latlon: Floats  # [Q, 2] place of the first reference
-    truth: Ints  # [Q] the best match; -1 without one
-    best: Ints  # [Q, 10] best first
-    best_score: Scores  # [Q, 10]
-    true_score: Scores  # [Q] of the best match; NaN without one
-    unmatched_score: Scores  # [Q] of one wrong reference drawn at random
-    cluster: Ints  # [Q] queries that share a match have the same number: they are not independent
-    mirrored_score: Scores | None = None  # [Q] of the best match against the mirrored picture
-    rotated_score: Scores | None = None  # [Q] of the best match against the picture turned by 90
+    rank: I64  # [Q] of the best match, from 1, ties against the query; 0: it has no match
+    error_m: F64  # [Q] truth to the first reference; NaN unknown
+    truth_latlon: F64  # [Q, 2]
+    found_latlon: F64  # [Q, 2] place of the first reference
+    truth: I64  # [Q] the best match; -1 without one
+    best: I64  # [Q, 10] best first
+    best_score: F32  # [Q, 10]
+    true_score: F32  # [Q] of the best match; NaN without one
+    unmatched_score: F32  # [Q] of one wrong reference drawn at random
+    cluster: I64  # [Q] queries that share a match have the same number: they are not independent
+    mirrored_score: F32 | None = None  # [Q] of the best match against the mirrored picture
+    rotated_score: F32 | None = None  # [Q] of the best match against the picture turned by 90
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,7 +86,7 @@ class References:
     """R rows."""
 
     ids: Texts  # [R]
-    latlon: Floats  # [R, 2] NaN unknown
+    latlon: F64  # [R, 2] NaN unknown
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from crossview.arrays import F64, I64
 from crossview.errors import BadData, require
 from crossview.geo.points import EARTH_RADIUS_M, distances_between_m
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 _AT_ONCE = 4_000_000  # distances
 _SPARE = 1.001  # of the latitude window, for rounding
@@ -26,8 +24,8 @@ _SPARE = 1.001  # of the latitude window, for rounding
 class Pairs:
     """Query and reference numbers, sorted by query, then reference, without repeats."""
 
-    query: Ints  # [P]
-    reference: Ints  # [P]
+    query: I64  # [P]
+    reference: I64  # [P]
 
     def __len__(self) -> int:
         return len(self.query)
@@ -68,14 +66,14 @@ class Relation:
         if np.isin(right, near).any():
             raise BadData("a reference is a match and a near-miss of the same query.")
 
-    def clusters(self) -> Ints:
+    def clusters(self) -> I64:
         """[Q] queries with the same first match share a number (a tile, a building, a place)."""
         numbers = self.references + np.arange(self.queries, dtype=np.int64)
         query, first = np.unique(self.right.query, return_index=True)
         numbers[query] = self.right.reference[first]
         return numbers
 
-    def distractors(self) -> Ints:
+    def distractors(self) -> I64:
         """References that match no query at all, ascending."""
         matched = np.zeros(self.references, dtype=bool)
         matched[self.right.reference] = True
@@ -102,7 +100,7 @@ def words_of(right: Pairs, near: Pairs, near_counts: bool) -> str:
     return f"{kind}, near-misses {'count as wrong' if near_counts else 'left out'}"
 
 
-def within(queries: Floats, references: Floats, radius_m: float) -> Pairs:
+def within(queries: F64, references: F64, radius_m: float) -> Pairs:
     """Pairs at most ``radius_m`` apart on the ground; places [Q, 2] and [R, 2] in degrees.
 
     Great-circle distances. Only references in the band of latitudes that can be near enough are
@@ -126,7 +124,7 @@ def within(queries: Floats, references: Floats, radius_m: float) -> Pairs:
     return Pairs.of(np.concatenate(found))
 
 
-def _parts(counts: Ints) -> Iterator[slice]:
+def _parts(counts: I64) -> Iterator[slice]:
     """Slices of rows whose counts add up to about ``_AT_ONCE``."""
     ends = np.cumsum(counts)
     start = 0

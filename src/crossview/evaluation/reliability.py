@@ -9,24 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from crossview.arrays import F64, I64
 from crossview.errors import InvalidValue, require
 
 BINS = 15
 _DRAWS = 200
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
     """Per bin [B], from low to high: mean stated probability, share that came true, and n."""
 
-    stated: Floats
-    came_true: Floats
-    n: Ints
+    stated: F64
+    came_true: F64
+    n: I64
 
     @property
     def error(self) -> float:
@@ -80,9 +78,9 @@ def brier(probability: ArrayLike, right: ArrayLike) -> float:
 class Rejection:
     """What each threshold [k] on the evidence costs, from accepting all to refusing all."""
 
-    threshold: Floats  # refused is what lies below
-    false_reject: Floats  # share of the pictures of the region that are refused
-    false_accept: Floats  # share of the pictures from elsewhere that are not
+    threshold: F64  # refused is what lies below
+    false_reject: F64  # share of the pictures of the region that are refused
+    false_accept: F64  # share of the pictures from elsewhere that are not
 
     @property
     def area(self) -> float:
@@ -102,13 +100,13 @@ def rejection(inside: ArrayLike, outside: ArrayLike) -> Rejection:
     return Rejection(threshold, _below(kept, threshold), 1.0 - _below(foreign, threshold))
 
 
-def _below(rising: Floats, thresholds: Floats) -> Floats:
+def _below(rising: F64, thresholds: F64) -> F64:
     """Share [k] of the values that lie below each threshold."""
-    count: Ints = np.asarray(np.searchsorted(rising, thresholds, side="left"))
+    count: I64 = np.asarray(np.searchsorted(rising, thresholds, side="left"))
     return count / len(rising)
 
 
-def _checked(probability: ArrayLike, right: ArrayLike) -> tuple[Floats, Floats]:
+def _checked(probability: ArrayLike, right: ArrayLike) -> tuple[F64, F64]:
     stated, came_true = np.asarray(probability, np.float64), np.asarray(right, np.float64)
     require(
         stated.ndim == 1 and stated.shape == came_true.shape and len(stated) > 0,

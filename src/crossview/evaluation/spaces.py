@@ -14,13 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from crossview.arrays import F32, F64, I8, I64, U8
 from crossview.errors import require
 from crossview.evaluation import int8
 from crossview.retrieval.similarity import scores_many, seen_bins
 
-Vectors = NDArray[np.float32]
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Tile = NDArray[Any]
 
 TILE = 2048  # references per product: a tile stays in the cache of one core
@@ -39,7 +37,7 @@ class Filter(Protocol):
     def tile(self, rows: slice, number: int) -> Tile:
         """Values [m, n] of tile ``number`` of the references against the queries ``rows``."""
 
-    def cuts(self, queries: Ints, thresholds: Floats) -> tuple[Tile, Tile]:
+    def cuts(self, queries: I64, thresholds: F64) -> tuple[Tile, Tile]:
         """Two limits [N], [N]: below the first a value surely misses the threshold of its query.
 
         From the second on it surely reaches it.
@@ -53,10 +51,10 @@ class Space(Protocol):
     def shape(self) -> tuple[int, int]:
         """(Q, R)."""
 
-    def exact(self, queries: Ints, references: Ints) -> Floats:
+    def exact(self, queries: I64, references: I64) -> F64:
         """Scores [N] in float64 of pairs; the same pair always gets the same bits."""
 
-    def only(self, references: Ints) -> Space:
+    def only(self, references: I64) -> Space:
         """The same queries against some references."""
 
     def filters(self) -> list[Callable[[], Filter]]:
@@ -67,15 +65,15 @@ class Space(Protocol):
 class Plain:
     """Unit vectors compared by their dot product: queries [Q, D], references [R, D]."""
 
-    queries: Vectors
-    references: Vectors
+    queries: F32
+    references: F32
 
     @property
     def shape(self) -> tuple[int, int]:
         """See :class:`Space`."""
         return len(self.queries), len(self.references)
 
-    def exact(self, queries: Ints, references: Ints) -> Floats:
+    def exact(self, queries: I64, references: I64) -> F64:
         """See :class:`Space`."""
         found = np.empty(len(queries))
         step = max(1, _AT_ONCE // max(1, self.queries.shape[1]))
@@ -85,7 +83,7 @@ class Plain:
             found[some] = np.einsum("nd,nd->n", left, self.references[references[some]])
         return found
 
-    def only(self, references: Ints) -> Plain:
+    def only(self, references: I64) -> Plain:
         """See :class:`Space`."""
         return Plain(self.queries, self.references[references])
 
@@ -102,17 +100,17 @@ class Plain:
 class Turning:
     """Vectors of J azimuth bins, compared at the best of J turns (``retrieval.similarity``)."""
 
-    queries: Vectors  # [Q, D]
-    references: Vectors  # [R, D]
+    queries: F32  # [Q, D]
+    references: F32  # [R, D]
     bins: int
-    seen: Vectors  # [Q, J] share of each bin that the query sees
+    seen: F32  # [Q, J] share of each bin that the query sees
 
     @property
     def shape(self) -> tuple[int, int]:
         """See :class:`Space`."""
         return len(self.queries), len(self.references)
 
-    def exact(self, queries: Ints, references: Ints) -> Floats:
+    def exact(self, queries: I64, references: I64) -> F64:
         """See :class:`Space`."""
         found = np.empty(len(queries))
         step = max(1, _AT_ONCE // (self.queries.shape[1] + self.bins**2))
@@ -121,7 +119,7 @@ class Turning:
             found[some] = self._cosines(queries[some], references[some]).max(axis=1)
         return found
 
-    def only(self, references: Ints) -> Turning:
+    def only(self, references: I64) -> Turning:
         """See :class:`Space`."""
         return replace(self, references=self.references[references])
 
@@ -129,7 +127,7 @@ class Turning:
         """See :class:`Space`."""
         return [lambda: _Turned(self)]
 
-    def _cosines(self, queries: Ints, references: Ints) -> Floats:
+    def _cosines(self, queries: I64, references: I64) -> F64:
         """[N, J]: query bin j against reference bin (j + s) mod J, over what the query sees."""
         q = self.queries[queries].astype(np.float64).reshape(len(queries), self.bins, -1)
         r = self.references[references].astype(np.float64).reshape(q.shape)
@@ -145,7 +143,7 @@ class Turning:
         return np.where(visible > _NOTHING, top / length, 0.0)
 
 
-def space_of(bins: int, queries: Vectors, references: Vectors, seen_deg: NDArray[Any]) -> Space:
+def space_of(bins: int, queries: F32, references: F32, seen_deg: NDArray[Any]) -> Space:
     """Dot products, or the best of all turns where vectors have several azimuth ``bins``.
 
     ``seen_deg`` [Q]: the field of view that each query shows; NaN counts as all.
@@ -160,8 +158,8 @@ def space_of(bins: int, queries: Vectors, references: Vectors, seen_deg: NDArray
 
 @dataclass(frozen=True, eq=False)
 class _Float32:
-    queries: Vectors
-    references: Vectors
+    queries: F32
+    references: F32
     bound: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -176,7 +174,7 @@ class _Float32:
         values: Tile = some @ self.queries[rows].T
         return values
 
-    def cuts(self, queries: Ints, thresholds: Floats) -> tuple[Tile, Tile]:
+    def cuts(self, queries: I64, thresholds: F64) -> tuple[Tile, Tile]:
         """See :class:`Filter`."""
         return _as_float32(thresholds - self.bound, thresholds + self.bound)
 
@@ -192,7 +190,7 @@ class _Turned:
         values: Tile = scores_many(s.queries[rows], some, s.bins, s.seen[rows])[0].T
         return values
 
-    def cuts(self, queries: Ints, thresholds: Floats) -> tuple[Tile, Tile]:
+    def cuts(self, queries: I64, thresholds: F64) -> tuple[Tile, Tile]:
         """See :class:`Filter`. Cosines: a dot product, two norms and their quotient."""
         bound = 4.0 * (self.space.queries.shape[1] + 16) * _ROUNDING
         return _as_float32(thresholds - bound, thresholds + bound)
@@ -202,17 +200,17 @@ class _Turned:
 class _Int8:
     """By Cauchy-Schwarz |q.r - q'.r'| <= |q| max|r - r'| + |q - q'| max|r'|; ' is rounded."""
 
-    references: NDArray[np.uint8]  # [R, D], 128 stands for 0
-    queries: int8.Bytes  # [D, Q]
-    scale: Floats  # [Q] score per unit
-    bound: Floats  # [Q] of the error, as a score
+    references: U8  # [R, D], 128 stands for 0
+    queries: I8  # [D, Q]
+    scale: F64  # [Q] score per unit
+    bound: F64  # [Q] of the error, as a score
 
     def tile(self, rows: slice, number: int) -> Tile:
         """See :class:`Filter`."""
         some = self.references[number * TILE : (number + 1) * TILE]
         return int8.product()(some, np.ascontiguousarray(self.queries[:, rows]))
 
-    def cuts(self, queries: Ints, thresholds: Floats) -> tuple[Tile, Tile]:
+    def cuts(self, queries: I64, thresholds: F64) -> tuple[Tile, Tile]:
         """See :class:`Filter`."""
         bound, scale = self.bound[queries], self.scale[queries]
         limits = np.iinfo(np.int32)
@@ -221,7 +219,7 @@ class _Int8:
         return low.astype(np.int32), high.astype(np.int32)
 
 
-def _int8_filter(queries: Vectors, references: Vectors) -> _Int8:
+def _int8_filter(queries: F32, references: F32) -> _Int8:
     step = max(float(np.abs(references[some]).max()) for some in _blocks(len(references)))
     step /= int8.LARGEST
     right = np.empty(references.shape, np.uint8)
@@ -243,28 +241,28 @@ def _int8_filter(queries: Vectors, references: Vectors) -> _Int8:
     return _Int8(references=right, queries=left, scale=scale, bound=bound * _SPARE)
 
 
-def _rounded(vectors: Vectors, step: Any) -> tuple[Vectors, Vectors]:
+def _rounded(vectors: F32, step: Any) -> tuple[F32, F32]:
     """Whole numbers of ``step`` [n, D], and the length [n] of what they leave, rounded up."""
-    rounded: Vectors = vectors * (np.float32(1.0) / step)
+    rounded: F32 = vectors * (np.float32(1.0) / step)
     np.rint(rounded, out=rounded)
     rest = rounded * -step
     rest += vectors
     return rounded, _lengths(rest) + np.float32(4.0 * _ROUNDING) * _lengths(vectors)
 
 
-def _lengths(vectors: Vectors) -> Vectors:
-    lengths: Vectors = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+def _lengths(vectors: F32) -> F32:
+    lengths: F32 = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
     return lengths
 
 
-def _as_float32(low: Floats, high: Floats) -> tuple[Tile, Tile]:
+def _as_float32(low: F64, high: F64) -> tuple[Tile, Tile]:
     """Rounded outwards, so that a comparison in float32 stays on the safe side."""
     down = np.nextafter(low.astype(np.float32), np.float32(-np.inf))
     up = np.nextafter(high.astype(np.float32), np.float32(np.inf))
     return down, up
 
 
-def _longest(vectors: Vectors) -> float:
+def _longest(vectors: F32) -> float:
     return max(float(_lengths(vectors[some]).max()) for some in _blocks(len(vectors)))
 
 

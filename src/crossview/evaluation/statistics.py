@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from crossview.arrays import F64
 from crossview.errors import require
 from crossview.evaluation.record import Figure
 from crossview.retrieval.truth import wilson
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 Z_95 = 1.959964
 RESAMPLES = 1000
@@ -188,12 +186,12 @@ def _share_of_angle(angle: float, freedom: int) -> float:
 
 
 @lru_cache(maxsize=1)
-def _quadrature() -> tuple[Floats, Floats]:
+def _quadrature() -> tuple[F64, F64]:
     nodes, weights = np.polynomial.legendre.leggauss(80)
     return nodes, weights
 
 
-def _per_cluster(values: ArrayLike, clusters: ArrayLike) -> tuple[Floats, Floats, Floats]:
+def _per_cluster(values: ArrayLike, clusters: ArrayLike) -> tuple[F64, F64, F64]:
     """Values [N], sizes [C] and sums [C]; clusters in ascending order."""
     numbers = np.asarray(values, dtype=np.float64)
     _, cluster, sizes = np.unique(np.asarray(clusters), return_inverse=True, return_counts=True)
@@ -201,7 +199,7 @@ def _per_cluster(values: ArrayLike, clusters: ArrayLike) -> tuple[Floats, Floats
     return numbers, sizes.astype(np.float64), np.asarray(sums, dtype=np.float64)
 
 
-def _resampled(clusters: int, seed: int) -> Iterator[Floats]:
+def _resampled(clusters: int, seed: int) -> Iterator[F64]:
     """How often each cluster is drawn, [some, C], in all RESAMPLES rows."""
     rng = np.random.default_rng(seed)
     step = max(1, _AT_ONCE // max(1, clusters))

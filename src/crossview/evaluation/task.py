@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from crossview.arrays import F64, I64
 from crossview.errors import BadData
-from crossview.evaluation.relation import Floats, Ints, Pairs, Relation, within, words_of
+from crossview.evaluation.relation import Pairs, Relation, within, words_of
 from crossview.pairs.table import PairTable
 
 
@@ -24,10 +25,10 @@ class Task:
     root: str
     query_ids: tuple[str, ...]  # ascending
     reference_ids: tuple[str, ...]  # ascending
-    query_rows: Ints  # [Q] their rows on the asking side of the table
-    reference_rows: Ints  # [R]
-    query_latlon: Floats  # [Q, 2] NaN unknown
-    reference_latlon: Floats  # [R, 2]
+    query_rows: I64  # [Q] their rows on the asking side of the table
+    reference_rows: I64  # [R]
+    query_latlon: F64  # [Q, 2] NaN unknown
+    reference_latlon: F64  # [R, 2]
     relation: Relation
     average_precision: bool  # is a usual figure here: a query may have several matches
     skipped: int = 0  # queries that could not be read
@@ -55,7 +56,7 @@ def task_of(table: PairTable, data: str, split: str, rules: Rules) -> Task:
     numbers = [np.argsort(order) for order in orders]
     q, r = asking, 1 - asking
 
-    def renumbered(pairs: Ints) -> Pairs:
+    def renumbered(pairs: I64) -> Pairs:
         return Pairs.of(np.stack([numbers[q][pairs[:, q]], numbers[r][pairs[:, r]]], axis=1))
 
     right, near = renumbered(table.pairs), renumbered(table.ignored)

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossview.arrays import F32
 from crossview.errors import BadData, ModelMismatch
-
-Vectors = NDArray[np.float32]
 
 COLLAPSED = 1e-6  # mean of 1 - cos over pairs; below, vectors tell nothing apart
 NEARLY_COLLAPSED = 1e-3  # below, a warning
@@ -22,7 +21,7 @@ NEARLY_COLLAPSED = 1e-3  # below, a warning
 class Embeddings:
     """One side: unit rows, an id per row, and what made them."""
 
-    vectors: Vectors  # [N, D]
+    vectors: F32  # [N, D]
     ids: tuple[str, ...]  # N; empty: in the order of the data set's list
     fingerprint: str = ""  # of the model; empty: not recorded
 
@@ -56,7 +55,7 @@ def read_embeddings(path: Path) -> Embeddings:
     return Embeddings(vectors=unit(vectors, str(path)), ids=ids, fingerprint=fingerprint)
 
 
-def unit(vectors: NDArray[Any], where: str) -> Vectors:
+def unit(vectors: NDArray[Any], where: str) -> F32:
     """Rows of length 1 as float32; refuses what is no [N, D] of finite, non-zero rows."""
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         raise BadData(
@@ -76,11 +75,11 @@ def unit(vectors: NDArray[Any], where: str) -> Vectors:
             f"{where}: {len(zero)} of {len(vectors)} vectors are zero, the first in row {zero[0]}."
         )
     scale = lengths.astype(np.float32)[:, None]  # float32 throughout: 92,802 rows are 380 MB
-    scaled: Vectors = np.divide(vectors, scale, dtype=np.float32, casting="same_kind")
+    scaled: F32 = np.divide(vectors, scale, dtype=np.float32, casting="same_kind")
     return scaled
 
 
-def check_spread(vectors: Vectors, where: str) -> str:
+def check_spread(vectors: F32, where: str) -> str:
     """Refuse vectors that are (nearly) all the same; the text of a warning, or nothing.
 
     The mean of 1 - cos over all pairs of unit vectors is N / (N - 1) times 1 - |mean|^2.
@@ -115,7 +114,7 @@ def same_model(queries: Embeddings, references: Embeddings) -> None:
         )
 
 
-def in_order(given: Embeddings, ids: tuple[str, ...], where: str) -> Vectors:
+def in_order(given: Embeddings, ids: tuple[str, ...], where: str) -> F32:
     """Rows in the order of a data set's ``ids``; vectors of other pictures are left out.
 
     Vectors without ids must be as many as ``ids`` and in their order. Raises :class:`BadData` for

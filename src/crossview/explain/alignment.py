@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, F64
 from crossview.evaluation.statistics import cluster_interval
 from crossview.explain.looking import Masks, others
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +43,7 @@ def alignment(masks: Masks, seed: int = 0) -> Alignment:
     )
 
 
-def correlations(first: Floats, second: Floats) -> Floats:
+def correlations(first: F64, second: F64) -> F64:
     """[N] mean over k of Pearson's correlation over positions of [N, K, P] and [N, K, P].
 
     A mask that is the same everywhere correlates with nothing: 0.
@@ -53,20 +51,20 @@ def correlations(first: Floats, second: Floats) -> Floats:
     one, two = (m - m.mean(axis=2, keepdims=True) for m in (first, second))
     scale = np.sqrt((one**2).sum(axis=2) * (two**2).sum(axis=2))
     products = (one * two).sum(axis=2)
-    found: Floats = np.divide(products, scale, out=np.zeros_like(products), where=scale > 1e-12)
+    found: F64 = np.divide(products, scale, out=np.zeros_like(products), where=scale > 1e-12)
     return np.asarray(found.mean(axis=1))
 
 
-def _flat(maps: NDArray[np.float32]) -> Floats:
+def _flat(maps: F32) -> F64:
     return maps.reshape(*maps.shape[:2], -1).astype(np.float64)
 
 
-def _mean(values: Floats) -> tuple[float, float, float]:
+def _mean(values: F64) -> tuple[float, float, float]:
     low, high = cluster_interval(values, np.arange(len(values)))
     return float(values.mean()), low, high
 
 
-def _chance_of_more(more: Floats, less: Floats) -> float:
+def _chance_of_more(more: F64, less: F64) -> float:
     """Of a random one of ``more`` being larger than a random one of ``less``; ties count half."""
     ordered = np.sort(less)
     below = np.searchsorted(ordered, more, "left") + np.searchsorted(ordered, more, "right")

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from crossview.arrays import F32, U8
 from crossview.explain.activation import activation_maps
 from crossview.files import atomic_write
 from crossview.pairs.loading import Reader, normalised
@@ -21,8 +21,6 @@ FOVS_DEG = (360.0, 180.0, 90.0, 70.0)
 ANGLES_DEG = (0.0, 120.0)  # a panorama is turned by so much before it is cut
 EDGES = ((-0.5, "-"), (0.5, "-"), (0.0, ":"))  # of the view, in its widths from ahead
 STRENGTH = 0.45  # of the heat over the picture
-Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 
 def draw_attention(path: Path, model: Any, reader: Reader, row: int) -> None:
@@ -58,7 +56,7 @@ def draw_attention(path: Path, model: Any, reader: Reader, row: int) -> None:
     atomic_write(path, buffer.getvalue())
 
 
-def _maps(model: Any, reader: Reader, ground: Pixels, aerial: Pixels) -> tuple[Floats, Floats]:
+def _maps(model: Any, reader: Reader, ground: U8, aerial: U8) -> tuple[F32, F32]:
     device = next(model.parameters()).device
     views = reader.views
     images = normalised(ground[None], views.ground, device).contiguous()
@@ -70,13 +68,13 @@ def _maps(model: Any, reader: Reader, ground: Pixels, aerial: Pixels) -> tuple[F
     return ours[0].cpu().numpy(), theirs[0].cpu().numpy()
 
 
-def _over(image: Pixels, heat: Floats) -> Floats:
+def _over(image: U8, heat: F32) -> F32:
     """The picture in grey with the heat on it, [h, w, 3] in [0, 1]."""
     from matplotlib import colormaps
 
     grey = np.repeat(image.mean(axis=2, keepdims=True) / 255.0, 3, axis=2)
     colour = colormaps["inferno"](heat)[..., :3]
-    mixed: Floats = ((1 - STRENGTH) * grey + STRENGTH * colour).astype(np.float32)
+    mixed: F32 = ((1 - STRENGTH) * grey + STRENGTH * colour).astype(np.float32)
     return mixed
 
 

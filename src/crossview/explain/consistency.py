@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from crossview.arrays import F64
 from crossview.evaluation.statistics import cluster_interval
 from crossview.explain.activation import activation_maps
 from crossview.explain.ssim import ssim
@@ -25,7 +25,6 @@ SHARES = (0.25, 0.5, 0.75)  # of a turn, for panoramas; rounded to whole cells
 CROPS_DEG = (180.0, 90.0, 70.0)
 NAMES = ("ground, turned", "ground, cut", "aerial, turned", "ground, half a cell off")
 BATCH = 8
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +42,8 @@ class Index:
 class Compared:
     """SSIM [N] of each picture under one kind of change, and whether its own map is blank."""
 
-    ssim: Floats
-    blank: Floats
+    ssim: F64
+    blank: F64
 
 
 def consistency(model: nn.Module, reader: Reader, rows: Sequence[int]) -> dict[str, Index]:

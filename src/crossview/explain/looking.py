@@ -9,16 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from crossview.arrays import F32, I64, U8
 from crossview.errors import InvalidValue
-from crossview.pairs.batch import Pixels, Views
+from crossview.pairs.batch import Views
 from crossview.pairs.loading import Loader, Reader, normalised
 from crossview.training.validation import chunks
 from crossview.views.polar import unrolled_directions
 
-Floats = NDArray[np.float32]
 VARIANTS = ("original", "unmatched", "flip", "rot90", "rot180", "rot270")
 
 
@@ -26,8 +25,8 @@ VARIANTS = ("original", "unmatched", "flip", "rot90", "rot180", "rot270")
 class Masks:
     """K masks of N pairs. Columns of both sides look at the same azimuths."""
 
-    ground: Floats  # [N, K, h, w]
-    aerial: Floats  # [N, K, h, w], unrolled about the centre if the network has not done so
+    ground: F32  # [N, K, h, w]
+    aerial: F32  # [N, K, h, w], unrolled about the centre if the network has not done so
 
 
 def has_masks(model: nn.Module) -> bool:
@@ -53,7 +52,7 @@ def masks_of(model: Any, reader: Reader, rows: Sequence[int]) -> Masks:
     return Masks(ground=torch.cat(ground).numpy(), aerial=torch.cat(aerial).numpy())
 
 
-def views_of(reader: Reader, row: int, size: tuple[int, int]) -> tuple[Pixels, Pixels]:
+def views_of(reader: Reader, row: int, size: tuple[int, int]) -> tuple[U8, U8]:
     """The two views [h, w, 3] of a row as a network gets them, from above unrolled to ``size``."""
     raw = reader.batch(0, 0, [row])
     if reader.views.aerial.polar:
@@ -63,9 +62,7 @@ def views_of(reader: Reader, row: int, size: tuple[int, int]) -> tuple[Pixels, P
     return raw.ground[0], strip[0].permute(1, 2, 0).round().byte().numpy()
 
 
-def distances_of(
-    model: Any, reader: Reader, rows: Sequence[int], seed: int = 0
-) -> dict[str, Floats]:
+def distances_of(model: Any, reader: Reader, rows: Sequence[int], seed: int = 0) -> dict[str, F32]:
     """2 - 2 cosine [N] between each aerial picture and variants of its panorama.
 
     "unmatched" takes another row's panorama. "flip" reverses the columns of its own, "rot90" and so
@@ -89,7 +86,7 @@ def distances_of(
     return {name: torch.cat(parts).numpy() for name, parts in found.items()}
 
 
-def others(count: int, seed: int) -> NDArray[np.int64]:
+def others(count: int, seed: int) -> I64:
     """For each of ``count`` rows another one, every row once; at least 2 rows are needed."""
     if count < 2:
         raise InvalidValue(f"Unmatched pairs need at least 2 rows, got {count}.")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, F64, I64, U8
 from crossview.errors import BadModel
 from crossview.files import atomic_write
 from crossview.training.run import RunFolder
@@ -18,12 +18,11 @@ from crossview.training.run import RunFolder
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+
 COLOURS = ("#1b6ca8", "#8a8a8a", "#d1495b", "#edae49", "#66a182", "#7b4b94")
 
 
-def draw_masks(path: Path, views: tuple[Pixels, Pixels], masks: tuple[Floats, Floats]) -> None:
+def draw_masks(path: Path, views: tuple[U8, U8], masks: tuple[F32, F32]) -> None:
     """One pair: the two views [h, w, 3] on top, below them the masks [K, h, w] side by side.
 
     Both columns of pictures span the same azimuths; from above, the bottom row is the camera.
@@ -45,7 +44,7 @@ def draw_masks(path: Path, views: tuple[Pixels, Pixels], masks: tuple[Floats, Fl
     _save(figure, path)
 
 
-def draw_distances(path: Path, distances: Mapping[str, Floats]) -> None:
+def draw_distances(path: Path, distances: Mapping[str, F32]) -> None:
     """Histograms of the distances of each kind on one axis, 0 to 4 (GeoDTR+, Figure 10)."""
     figure, axes = _figure(1, 1, (7.0, 3.4))
     bins = np.linspace(0.0, max(2.4, float(max(d.max() for d in distances.values()))), 61)
@@ -73,7 +72,7 @@ def draw_courses(path: Path, runs: Sequence[Path]) -> None:
     _save(figure, path)
 
 
-def course(run: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def course(run: Path) -> tuple[I64, F64]:
     """Steps and losses of a training's log; BadModel where there is none."""
     log = RunFolder(run).log
     try:
@@ -86,7 +85,7 @@ def course(run: Path) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     return np.array([e["step"] for e in entries]), np.array([e["loss"] for e in entries])
 
 
-def _smoothed(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+def _smoothed(values: F64, width: int) -> F64:
     total = np.cumsum(np.insert(values, 0, 0.0))
     return np.asarray((total[width:] - total[:-width]) / width)
 

@@ -5,29 +5,28 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crossview.geo.grids import Floats
+from crossview.arrays import F64, I64
 from crossview.geo.points import EARTH_RADIUS_M
 
 _CELLS_ACROSS = 8  # cells that a square is counted in, per side
 _BLOCK = 10_000  # squares counted at a time, to bound memory
 
 
-def covered_km2(lat: Floats, lon: Floats, side_m: float) -> float:
+def covered_km2(lat: F64, lon: F64, side_m: float) -> float:
     """Square kilometres under north-up squares of ``side_m`` about centres [N], overlaps once.
 
     Counted in cells an eighth of the side wide, so the rim is right to a sixteenth of the side.
     """
     cell_m = side_m / _CELLS_ACROSS
-    cells: NDArray[np.int64] = np.empty(0, np.int64)
+    cells: I64 = np.empty(0, np.int64)
     for start in range(0, len(lat), _BLOCK):
         block = slice(start, start + _BLOCK)
         cells = np.union1d(cells, _cells_under(lat[block], lon[block], cell_m))
     return len(cells) * (cell_m / 1000.0) ** 2
 
 
-def _cells_under(lat: Floats, lon: Floats, cell_m: float) -> NDArray[np.int64]:
+def _cells_under(lat: F64, lon: F64, cell_m: float) -> I64:
     """Numbers of the cells whose centres lie in a square; rows by latitude, then by longitude."""
     half = _CELLS_ACROSS / 2.0
     steps = np.arange(-half - 1, half + 2)

@@ -8,12 +8,12 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from crossview.arrays import F64
 from crossview.errors import InvalidValue, NotGeoreferenced, require
 from crossview.geo.points import LatLon
 
-Floats = NDArray[np.float64]
 Affine6 = tuple[float, float, float, float, float, float]
 
 
@@ -25,9 +25,9 @@ class Ground:
     column's upper end, clockwise from true north in [-180, 180).
     """
 
-    right_m: Floats
-    down_m: Floats
-    up_bearing_deg: Floats
+    right_m: F64
+    down_m: F64
+    up_bearing_deg: F64
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class RasterGrid:
             self.height_px // times,
         )
 
-    def latlon(self, column_px: ArrayLike, row_px: ArrayLike) -> tuple[Floats, Floats]:
+    def latlon(self, column_px: ArrayLike, row_px: ArrayLike) -> tuple[F64, F64]:
         """Latitudes and longitudes of continuous pixel coordinates (arrays of one shape)."""
         a, b, c, d, e, f = self.transform
         column, row = np.asarray(column_px, float), np.asarray(row_px, float)
@@ -99,7 +99,7 @@ class RasterGrid:
             )
         return lat, lon
 
-    def pixel(self, lat: ArrayLike, lon: ArrayLike) -> tuple[Floats, Floats]:
+    def pixel(self, lat: ArrayLike, lon: ArrayLike) -> tuple[F64, F64]:
         """Continuous (columns, rows) of places; the inverse of :meth:`latlon`."""
         x, y = _to_latlon(self.crs).transform(
             np.asarray(lon, float), np.asarray(lat, float), direction="INVERSE"

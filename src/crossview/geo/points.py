@@ -6,13 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F64
 from crossview.errors import InvalidValue, require
 
 EARTH_RADIUS_M = 6_371_008.8  # IUGG mean radius
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +50,18 @@ def distance_m(a: LatLon, b: LatLon) -> float:
     return float(distances_m(a, np.array([b.lat]), np.array([b.lon]))[0])
 
 
-def distances_m(origin: LatLon, lat: FloatArray, lon: FloatArray) -> FloatArray:
+def distances_m(origin: LatLon, lat: F64, lon: F64) -> F64:
     """Great-circle distances in metres from ``origin`` to ``lat``, ``lon`` [N] in degrees."""
     here = np.array([[origin.lat, origin.lon]])
     return distances_between_m(here, np.stack([lat, lon], axis=-1))
 
 
-def distances_between_m(a: FloatArray, b: FloatArray) -> FloatArray:
+def distances_between_m(a: F64, b: F64) -> F64:
     """Great-circle metres between places [N, 2] (latitude, longitude in degrees), row by row."""
     phi_1, phi_2 = np.radians(a[..., 0]), np.radians(b[..., 0])
     half_phi, half_lambda = (phi_2 - phi_1) / 2.0, np.radians(b[..., 1] - a[..., 1]) / 2.0
     chord = np.sin(half_phi) ** 2 + np.cos(phi_1) * np.cos(phi_2) * np.sin(half_lambda) ** 2
-    distances: FloatArray = 2.0 * EARTH_RADIUS_M * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0)))
+    distances: F64 = 2.0 * EARTH_RADIUS_M * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0)))
     return distances
 
 

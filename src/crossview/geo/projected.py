@@ -6,12 +6,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from crossview.arrays import F64
 
 
-def latlon_of(crs: str, x: Floats, y: Floats) -> Floats:
+def latlon_of(crs: str, x: F64, y: F64) -> F64:
     """[N, 2] latitude and longitude of ``x`` (east) and ``y`` (north), [N] each, in ``crs``."""
     longitude, latitude = _transformer(crs).transform(x, y)
     return np.stack([latitude, longitude], axis=-1).astype(np.float64)

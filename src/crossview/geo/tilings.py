@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F64, I64
 from crossview.errors import require
-from crossview.geo.grids import Floats, RasterGrid
+from crossview.geo.grids import RasterGrid
 
 SLACK = 0.005  # a raster this share too small for one window still gets one
 STRIDE_SLACK = 0.02  # one window fewer where that widens the strides by 2 % of one in all
@@ -27,11 +27,11 @@ class WindowRow:
     top_px: int
     height_px: int
     width_px: int
-    lefts_px: NDArray[np.int64]
+    lefts_px: I64
     right_m: float  # ground metres per pixel along the row
     down_m: float  # and across it
 
-    def centres(self) -> tuple[Floats, Floats]:
+    def centres(self) -> tuple[F64, F64]:
         """Continuous pixel coordinates (columns, rows) of the windows' centres."""
         columns = np.asarray(self.lefts_px + self.width_px / 2.0, np.float64)
         rows = np.full(len(columns), self.top_px + self.height_px / 2.0)
@@ -68,7 +68,7 @@ def window_rows(grid: RasterGrid, footprint_m: float, stride_m: float) -> Iterat
         )
 
 
-def _spread(length_m: float, footprint_m: float, stride_m: float) -> Floats:
+def _spread(length_m: float, footprint_m: float, stride_m: float) -> F64:
     """Centres of windows along a length, first and last flush with its ends."""
     room_m = length_m - footprint_m
     if room_m < -SLACK * footprint_m:

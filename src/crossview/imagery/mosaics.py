@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import I64, U8
 from crossview.geo.grids import RasterGrid
-from crossview.imagery.sheets import Box, Bytes, Patch, Sheet, Store
+from crossview.imagery.sheets import Box, Patch, Sheet, Store
 
 ALIKE_PX = 0.25  # how far pixel sizes may add up to over a whole piece and still count as equal
 
@@ -115,7 +115,7 @@ def _box_on(grid: RasterGrid, other: RasterGrid) -> Box:
     return Box(top, top + other.height_px, left, left + other.width_px)
 
 
-def _touching(boxes: NDArray[np.int64]) -> list[list[int]]:
+def _touching(boxes: I64) -> list[list[int]]:
     """Groups of boxes [n, 4] that overlap or touch, directly or through others."""
     waiting, groups = set(range(len(boxes))), []
     for seed in range(len(boxes)):
@@ -135,7 +135,7 @@ def _touching(boxes: NDArray[np.int64]) -> list[list[int]]:
     return groups
 
 
-def _joined(sheets: list[Sheet], boxes: NDArray[np.int64]) -> Sheet:
+def _joined(sheets: list[Sheet], boxes: I64) -> Sheet:
     if len(sheets) == 1:
         return sheets[0]
     top, bottom = int(boxes[:, 0].min()), int(boxes[:, 1].max())
@@ -168,9 +168,7 @@ def shrunk_patch(patch: Patch, height_px: int, width_px: int) -> Patch:
     import cv2
 
     size = (width_px, height_px)
-    pixels: Bytes = np.asarray(
-        cv2.resize(patch.pixels, size, interpolation=cv2.INTER_AREA), np.uint8
-    )
+    pixels: U8 = np.asarray(cv2.resize(patch.pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
     if patch.valid is None:
         return Patch(pixels, None)
     valid = cv2.resize(patch.valid, size, interpolation=cv2.INTER_NEAREST)

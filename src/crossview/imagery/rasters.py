@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossview.arrays import U8
 from crossview.errors import BadImagery, NotGeoreferenced
 from crossview.geo.grids import Affine6, RasterGrid, wkt
 from crossview.imagery.rendering import Rendering, chosen_bands, palette_of
-from crossview.imagery.sheets import Box, Bytes, Patch
+from crossview.imagery.sheets import Box, Patch
 
 CACHE_MB = 64  # GDAL's own cache of decoded blocks; we read whole blocks once
 OPEN_AT_ONCE = 64
@@ -34,7 +35,7 @@ class RasterFile:
     crs: str | None
     dtype: str
     bands: tuple[int, ...]
-    palette: Bytes | None
+    palette: U8 | None
     block_px: tuple[int, int]  # rows, columns
     masked: bool  # some pixels may be no data
     attribution: str
@@ -150,7 +151,7 @@ class RasterStore:
             valid = finite if valid is None else np.minimum(valid, finite)
         return Patch(self.rendering.rgb(stored), valid)
 
-    def _stored(self, box: Box, shape: tuple[int, int]) -> tuple[NDArray[Any], Bytes | None]:
+    def _stored(self, box: Box, shape: tuple[int, int]) -> tuple[NDArray[Any], U8 | None]:
         """Values [bands, *shape] of a box in the file's own pixels, and its mask."""
         from rasterio.enums import Resampling
         from rasterio.windows import Window

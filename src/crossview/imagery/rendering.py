@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossview.arrays import U8
 from crossview.errors import BadImagery, InvalidValue
-from crossview.imagery.sheets import Bytes
 
 Limits = tuple[tuple[float, float], ...]
 USUAL_PERCENTILES = (2.0, 98.0)  # for imagery of more than 8 bit, unless told otherwise
@@ -24,7 +24,7 @@ class Rendering:
     limits: Limits | None = None
     palette: Any = None  # uint8 [256, 3] of an indexed raster
 
-    def rgb(self, stored: NDArray[Any]) -> Bytes:
+    def rgb(self, stored: NDArray[Any]) -> U8:
         """RGB [h, w, 3] from stored values [bands, h, w]."""
         import cv2
 
@@ -35,7 +35,7 @@ class Rendering:
             return np.asarray(cv2.cvtColor(planes[0], cv2.COLOR_GRAY2RGB), np.uint8)
         return np.asarray(cv2.merge(list(planes)), np.uint8)
 
-    def _stretched(self, stored: NDArray[Any], limits: Limits) -> Sequence[Bytes]:
+    def _stretched(self, stored: NDArray[Any], limits: Limits) -> Sequence[U8]:
         if stored.dtype in (np.uint8, np.uint16):
             values = np.arange(np.iinfo(stored.dtype).max + 1)
             return [
@@ -44,7 +44,7 @@ class Rendering:
         return [_to_bytes(plane, limit) for plane, limit in zip(stored, limits, strict=True)]
 
 
-def _to_bytes(values: NDArray[Any], limit: tuple[float, float]) -> Bytes:
+def _to_bytes(values: NDArray[Any], limit: tuple[float, float]) -> U8:
     low, high = limit
     scaled = (values.astype(np.float32) - low) * (255.0 / max(high - low, 1e-12))
     return np.asarray(np.rint(np.clip(np.nan_to_num(scaled), 0.0, 255.0)), np.uint8)
@@ -70,7 +70,7 @@ def chosen_bands(dataset: Any, asked: tuple[int, ...] | None, name: str) -> tupl
     return tuple(opaque[:3]) if len(opaque) >= 3 else (opaque[0],)
 
 
-def palette_of(dataset: Any, bands: tuple[int, ...]) -> Bytes | None:
+def palette_of(dataset: Any, bands: tuple[int, ...]) -> U8 | None:
     """The colour table [256, 3] of an indexed raster, or None."""
     from rasterio.enums import ColorInterp
 

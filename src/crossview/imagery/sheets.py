@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from crossview.arrays import U8
 from crossview.geo.grids import RasterGrid
-
-Bytes = NDArray[np.uint8]
 
 
 class Box(NamedTuple):
@@ -42,7 +38,7 @@ class Box(NamedTuple):
         top, left = origin.top, origin.left
         return Box(self.top - top, self.bottom - top, self.left - left, self.right - left)
 
-    def cut(self, array: Bytes) -> Bytes:
+    def cut(self, array: U8) -> U8:
         """The box's part of an array [H, W, ...], as a view."""
         return array[self.top : self.bottom, self.left : self.right]
 
@@ -50,8 +46,8 @@ class Box(NamedTuple):
 class Patch(NamedTuple):
     """RGB pixels [h, w, 3], and where they are data: [h, w], 255 or 0; None means everywhere."""
 
-    pixels: Bytes
-    valid: Bytes | None
+    pixels: U8
+    valid: U8 | None
 
     def cut(self, box: Box) -> Patch:
         """A part, as a view."""

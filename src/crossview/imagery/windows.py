@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from crossview.arrays import U8
 from crossview.geo.points import LatLon, distances_m
 from crossview.geo.tilings import WindowRow, window_rows
 from crossview.imagery.rows import Rows
-from crossview.imagery.sheets import Box, Bytes, Sheet
+from crossview.imagery.sheets import Box, Sheet
 from crossview.imagery.sources import Imagery
 
 NODATA_SHARE = 0.02  # a window with more of its pixels missing is left out
@@ -33,7 +34,7 @@ class Window(NamedTuple):
     """One window. ``pixels`` is a view of the rows in memory: copy it to keep it."""
 
     number: int  # counts all planned windows, those left out too
-    pixels: Bytes  # [h, w, 3], square pixels, at least the footprint
+    pixels: U8  # [h, w, 3], square pixels, at least the footprint
     metres_per_px: float
     lat: float
     lon: float
@@ -104,7 +105,7 @@ def _cut_row(strip: Strip, row: WindowRow, rows: Rows, number: int, start: int) 
         yield Window(number + i, pixels, metres_per_px, float(lat[i]), float(lon[i]), float(up[i]))
 
 
-def _lacks_data(pixels: Bytes, valid: Bytes | None) -> bool:
+def _lacks_data(pixels: U8, valid: U8 | None) -> bool:
     import cv2
 
     if valid is not None and valid.size - cv2.countNonZero(valid) > NODATA_SHARE * valid.size:
@@ -113,7 +114,7 @@ def _lacks_data(pixels: Bytes, valid: Bytes | None) -> bool:
     return bool((pixels[::8, ::8] == corner).all() and (pixels == corner).all())
 
 
-def _square(pixels: Bytes, row: WindowRow) -> tuple[Bytes, float]:
+def _square(pixels: U8, row: WindowRow) -> tuple[U8, float]:
     """Pixels as they are if they are square, else resampled to the finer of their two sides.
 
     The scale has five digits (4 mm in 80 m), so that neighbouring rows of Web Mercator share it

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from crossview.arrays import U8
 from crossview.errors import CrossviewError
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import open_sources
@@ -21,7 +19,6 @@ from crossview.maps.regions import Extent, extent, regions
 if TYPE_CHECKING:
     from crossview.retrieval.index import Index
 
-Pixels = NDArray[np.uint8]
 
 MOST_PIXELS = 4096 * 4096  # of all overlays together: what a phone can still hold decoded
 LONGEST_SIDE_PX = 4096
@@ -106,7 +103,7 @@ def _notes(index: Index, overlays: list[Overlay], *, from_source: bool) -> list[
     return notes
 
 
-def _webp(rgba: Pixels) -> bytes:
+def _webp(rgba: U8) -> bytes:
     from PIL import Image
 
     stream = io.BytesIO()

@@ -7,15 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F64, U8
 from crossview.imagery.info import bounds_of
 from crossview.imagery.mosaics import shrunk_patch
 from crossview.imagery.sheets import Box, Patch, Sheet
 from crossview.maps.regions import Extent
 
-Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float64]
 _KNOTS_PX = 32  # between exact reprojections; what lies between is interpolated
 _MOST_SOURCE_PIXELS = 64_000_000  # held at once; a larger sheet is read block by block
 _FEW_SOURCE_PIXELS = 4_000_000  # under the canvas: then they alone are read, at full size
@@ -24,7 +22,7 @@ _NO_SHRINK = 1.05
 _OPAQUE = 254
 
 
-def drape(sheets: Sequence[Sheet], extent: Extent, size_px: tuple[int, int]) -> Pixels:
+def drape(sheets: Sequence[Sheet], extent: Extent, size_px: tuple[int, int]) -> U8:
     """All sheets that touch ``extent``, later ones on top: RGBA [H, W, 4].
 
     ``size_px`` is (width, height). Where there is no data the canvas stays transparent.
@@ -46,7 +44,7 @@ def _box(sheet: Sheet, extent: Extent, size_px: tuple[int, int]) -> Box:
     return Box(math.floor(top), math.ceil(bottom), math.floor(left), math.ceil(right))
 
 
-def _drape(sheet: Sheet, extent: Extent, canvas: Pixels, part: Box) -> None:
+def _drape(sheet: Sheet, extent: Extent, canvas: U8, part: Box) -> None:
     """Draw one sheet, read in one of three ways.
 
     What lies under the canvas if that is little; else all of it in fewer pixels; where that is
@@ -71,7 +69,7 @@ def _drape(sheet: Sheet, extent: Extent, canvas: Pixels, part: Box) -> None:
 
 def _coordinates(
     sheet: Sheet, extent: Extent, size_px: tuple[int, int], part: Box
-) -> tuple[Floats, Floats]:
+) -> tuple[F64, F64]:
     """Continuous columns and rows [h, w] of the sheet under the pixel centres of a part."""
     columns = np.linspace(part.left, part.right, part.width // _KNOTS_PX + 2)
     rows = np.linspace(part.top, part.bottom, part.height // _KNOTS_PX + 2)
@@ -87,7 +85,7 @@ def _blocks(part: Box) -> Iterator[Box]:
             yield Box(top, bottom, left, right)
 
 
-def _around(x: Floats, y: Floats) -> Box:
+def _around(x: F64, y: F64) -> Box:
     return Box(
         math.floor(y.min()) - 1, math.ceil(y.max()) + 1,
         math.floor(x.min()) - 1, math.ceil(x.max()) + 1,
@@ -113,7 +111,7 @@ class _Source(NamedTuple):
             patch if shrink < _NO_SHRINK else shrunk_patch(patch, *_smaller(crop, shrink)), crop
         )
 
-    def sample(self, x: Floats, y: Floats, canvas: Pixels) -> None:
+    def sample(self, x: F64, y: F64, canvas: U8) -> None:
         """Fill canvas [h, w, 4] with what lies under the sheet's coordinates x, y [h, w]."""
         import cv2
 
@@ -136,7 +134,7 @@ def _smaller(box: Box, shrink: float) -> tuple[int, int]:
     return max(1, round(box.height / shrink)), max(1, round(box.width / shrink))
 
 
-def _between(knots: Floats, part: Box) -> Floats:
+def _between(knots: F64, part: Box) -> F64:
     """Bilinear values [h, w] at the part's pixel centres from values [m, n] at its knots."""
     across = (np.arange(part.width) + 0.5) / part.width * (knots.shape[1] - 1)
     down = (np.arange(part.height) + 0.5) / part.height * (knots.shape[0] - 1)
@@ -145,5 +143,5 @@ def _between(knots: Floats, part: Box) -> Floats:
     share = across - left
     wide = knots[:, left] * (1.0 - share) + knots[:, left + 1] * share
     share = (down - above)[:, None]
-    values: Floats = wide[above] * (1.0 - share) + wide[above + 1] * share
+    values: F64 = wide[above] * (1.0 - share) + wide[above + 1] * share
     return values

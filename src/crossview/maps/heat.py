@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F64, I64
 from crossview.geo.points import EARTH_RADIUS_M
 from crossview.retrieval.places import Answer
 
-Floats = NDArray[np.float64]
 NOT_SEARCHED = 0  # the code of a window without a score; codes 1 to 255 run from low to high
 
 
@@ -20,9 +19,9 @@ NOT_SEARCHED = 0  # the code of a window without a score; codes 1 to 255 run fro
 class Cells:
     """Where heat is drawn: windows, or squares that each stand for the best of several windows."""
 
-    lat: Floats  # [M] degrees
-    lon: Floats
-    of_window: NDArray[np.int64]  # [N] the cell of each window
+    lat: F64  # [M] degrees
+    lon: F64
+    of_window: I64  # [N] the cell of each window
     spacing_m: float
 
     @property
@@ -31,7 +30,7 @@ class Cells:
         return len(self.lat) < len(self.of_window)
 
 
-def cells(lat: Floats, lon: Floats, stride_m: float, limit: int) -> Cells:
+def cells(lat: F64, lon: F64, stride_m: float, limit: int) -> Cells:
     """One cell per window [N], or as many windows per cell as it takes to keep to ``limit``."""
     side_m, of_window = stride_m, np.arange(len(lat))
     while of_window.size and of_window.max() >= max(1, limit):
@@ -46,12 +45,12 @@ def cells(lat: Floats, lon: Floats, stride_m: float, limit: int) -> Cells:
     )
 
 
-def _squares(lat: Floats, lon: Floats, side_m: float) -> NDArray[np.int64]:
+def _squares(lat: F64, lon: F64, side_m: float) -> I64:
     """The number of the square that holds each point, counted without gaps."""
     step = np.degrees(side_m / EARTH_RADIUS_M)
     across = step / np.cos(np.radians(lat.mean()))
     keys = np.stack([np.floor(lat / step), np.floor(lon / across)], axis=1)
-    numbers: NDArray[np.int64] = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+    numbers: I64 = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
     return numbers
 
 
@@ -85,5 +84,5 @@ def limit_of_cells(answers: Sequence[Answer], room: int) -> int:
     return max(256, int(room / per_cell))
 
 
-def _b64(values: NDArray[np.float64] | NDArray[np.int64], kind: str) -> str:
+def _b64(values: F64 | I64, kind: str) -> str:
     return base64.b64encode(values.astype(kind).tobytes()).decode("ascii")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, I64, U8
 from crossview.errors import CrossviewError
 from crossview.geo.footprints import Footprint
 from crossview.maps.heat import cells
@@ -16,13 +16,11 @@ from crossview.views.decode import read_rgb
 if TYPE_CHECKING:
     from crossview.retrieval.index import Index
 
-Pixels = NDArray[np.uint8]
+
 MOST_THUMBNAILS = 4000  # more are thinned out: about ten seconds of decoding and warping
 
 
-def mosaic(
-    index: Index, rows: NDArray[np.int64], extent: Extent, size_px: tuple[int, int]
-) -> Pixels:
+def mosaic(index: Index, rows: I64, extent: Extent, size_px: tuple[int, int]) -> U8:
     """The thumbnails of windows ``rows`` laid on a Web Mercator canvas, RGBA [H, W, 4].
 
     ``size_px`` is (width, height). What no thumbnail covers stays transparent.
@@ -38,14 +36,14 @@ def mosaic(
     return canvas
 
 
-def _thinned(index: Index, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+def _thinned(index: Index, rows: I64) -> I64:
     """At most ``MOST_THUMBNAILS`` of the rows, spread evenly over the ground."""
     stride_m = index.manifest.stride_m
     squares = cells(index.lat[rows], index.lon[rows], stride_m, MOST_THUMBNAILS).of_window
     return rows[np.unique(squares, return_index=True)[1]]
 
 
-def _corners(footprint: Footprint, extent: Extent, size_px: tuple[int, int]) -> NDArray[np.float32]:
+def _corners(footprint: Footprint, extent: Extent, size_px: tuple[int, int]) -> F32:
     """Canvas pixels [3, 2] of a footprint's upper left, upper right and lower left corner."""
     upper_left, upper_right, _, lower_left = footprint.corners()
     three = (upper_left, upper_right, lower_left)
@@ -53,7 +51,7 @@ def _corners(footprint: Footprint, extent: Extent, size_px: tuple[int, int]) -> 
     return extent.pixel(lat, lon, size_px).astype(np.float32)
 
 
-def _paste(canvas: Pixels, picture: Pixels, corners: NDArray[np.float32]) -> None:
+def _paste(canvas: U8, picture: U8, corners: F32) -> None:
     """Warp ``picture`` onto the canvas so that its corners come to lie on ``corners``."""
     import cv2
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import I64
 from crossview.geo.points import LatLon, moved
 from crossview.retrieval.places import Area
 
@@ -38,7 +38,7 @@ def outlines(area: Area) -> list[Polygon]:
     return [_placed(shape, corner, area) for shape, _ in shapes]
 
 
-def _lattice(area: Area, middle: LatLon) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _lattice(area: Area, middle: LatLon) -> tuple[I64, I64]:
     """Column and row (down) of each cell in the grid that their bearing of up spans."""
     unit = moved(middle, east_m=1.0, north_m=1.0)
     east = (area.lon - middle.lon) / (unit.lon - middle.lon)

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import U8
 from crossview.errors import BadImage
 from crossview.views.decode import read_rgb
 
-Pixels = NDArray[np.uint8]
-Picture = bytes | Pixels | str | Path
+Picture = bytes | U8 | str | Path
 
 _SAMPLE = 12  # pictures that are tried at each size before one size is chosen for all
 

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F64, I64
 from crossview.geo.mercator import HALF_WORLD_M
 from crossview.geo.points import EARTH_RADIUS_M
 
-Floats = NDArray[np.float64]
 Cell = tuple[int, int]
 MOST_REGIONS = 256
 
@@ -31,7 +30,7 @@ class Extent:
         turn = np.radians(1.0) * EARTH_RADIUS_M
         return (self.east - self.west) * turn * squeeze, (self.north - self.south) * turn
 
-    def pixel(self, lat: Floats, lon: Floats, size_px: tuple[int, int]) -> Floats:
+    def pixel(self, lat: F64, lon: F64, size_px: tuple[int, int]) -> F64:
         """Continuous (column, row) [..., 2] of places on a canvas (width, height) of the box."""
         width, height = size_px
         top, bottom = mercator_y(np.array([self.north, self.south]))
@@ -39,24 +38,22 @@ class Extent:
         row = (top - mercator_y(lat)) / (top - bottom) * height
         return np.stack([column, row], axis=-1)
 
-    def places(
-        self, column: Floats, row: Floats, size_px: tuple[int, int]
-    ) -> tuple[Floats, Floats]:
+    def places(self, column: F64, row: F64, size_px: tuple[int, int]) -> tuple[F64, F64]:
         """Latitudes and longitudes of continuous canvas coordinates; the inverse of `pixel`."""
         width, height = size_px
         top, bottom = mercator_y(np.array([self.north, self.south]))
         y = top - row / height * (top - bottom)
-        lat: Floats = np.degrees(np.arctan(np.sinh(y / HALF_WORLD_M * np.pi)))
+        lat: F64 = np.degrees(np.arctan(np.sinh(y / HALF_WORLD_M * np.pi)))
         return lat, self.west + column / width * (self.east - self.west)
 
 
-def mercator_y(lat: Floats) -> Floats:
+def mercator_y(lat: F64) -> F64:
     """Web Mercator northing in metres of latitudes in degrees."""
-    y: Floats = np.arcsinh(np.tan(np.radians(lat))) / np.pi * HALF_WORLD_M
+    y: F64 = np.arcsinh(np.tan(np.radians(lat))) / np.pi * HALF_WORLD_M
     return y
 
 
-def extent(lat: Floats, lon: Floats, reach_m: float) -> Extent:
+def extent(lat: F64, lon: F64, reach_m: float) -> Extent:
     """The box of points [N], N >= 1, and ``reach_m`` metres around each."""
     up = float(np.degrees(reach_m / EARTH_RADIUS_M))
     across = up / float(np.cos(np.radians(np.abs(lat).max())))
@@ -64,7 +61,7 @@ def extent(lat: Floats, lon: Floats, reach_m: float) -> Extent:
     return Extent(south, float(lon.min()) - across, north, float(lon.max()) + across)
 
 
-def regions(lat: Floats, lon: Floats, gap_m: float) -> list[NDArray[np.int64]]:
+def regions(lat: F64, lon: F64, gap_m: float) -> list[I64]:
     """Rows of points [N] that are joined by steps of about ``gap_m``, largest region first.
 
     When there are more than ``MOST_REGIONS``, wider gaps are bridged.
@@ -78,7 +75,7 @@ def regions(lat: Floats, lon: Floats, gap_m: float) -> list[NDArray[np.int64]]:
     return sorted(found, key=len, reverse=True)
 
 
-def _joined(lat: Floats, lon: Floats, gap_m: float) -> list[NDArray[np.int64]]:
+def _joined(lat: F64, lon: F64, gap_m: float) -> list[I64]:
     step = float(np.degrees(gap_m / EARTH_RADIUS_M))
     across = step / np.cos(np.radians(np.round(lat)))
     keys = np.stack([np.floor(lat / step), np.floor(lon / across)], axis=1).astype(np.int64)

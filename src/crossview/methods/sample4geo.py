@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from crossview.arrays import I64
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.moment import Moment
 from crossview.pairs.table import PairTable
@@ -23,7 +24,6 @@ from crossview.pairs.viewing import check_centred
 from crossview.parts import checkpoints, contrastive
 from crossview.parts.looks import coloured, seen_sector
 from crossview.parts.losses.infonce import info_nce
-from crossview.parts.samplers.neighbours import Neighbours
 from crossview.views.paired import mirror_pair, turn_pair
 
 
@@ -113,7 +113,7 @@ def objective(model: nn.Module, batch: Batch, config: Config) -> dict[str, Tenso
 
 
 def batches(
-    table: PairTable, config: Config, generator: torch.Generator, neighbours: Neighbours | None
+    table: PairTable, config: Config, generator: torch.Generator, neighbours: I64 | None
 ) -> Iterator[list[int]]:
     """Section 3.2: batches of near places; of similar ones once vectors have been compared."""
     return contrastive.batches_of(table, config, generator, neighbours)

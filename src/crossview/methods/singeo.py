@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from crossview.arrays import I64
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.moment import Moment
 from crossview.pairs.table import PairTable
@@ -23,7 +24,6 @@ from crossview.pairs.viewing import check_centred
 from crossview.parts import checkpoints, contrastive
 from crossview.parts.looks import Looks, two_looks
 from crossview.parts.losses.dual import dual_info_nce
-from crossview.parts.samplers.neighbours import Neighbours
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def objective(model: nn.Module, batch: Batch, config: Config) -> dict[str, Tenso
 
 
 def batches(
-    table: PairTable, config: Config, generator: torch.Generator, neighbours: Neighbours | None
+    table: PairTable, config: Config, generator: torch.Generator, neighbours: I64 | None
 ) -> Iterator[list[int]]:
     """GPS sampling, then dynamic similarity sampling with queries cut to theta(t)."""
     return contrastive.batches_of(table, config, generator, neighbours)

@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from crossview.arrays import U8
 from crossview.errors import require
 from crossview.views.spec import ViewSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +55,8 @@ class PairPixels:
     Config says ``companions = True`` and the table has one.
     """
 
-    ground: Pixels  # [h, w, 3]
-    aerial: Pixels  # [H, W, 3]
+    ground: U8  # [h, w, 3]
+    aerial: U8  # [H, W, 3]
     metres_per_px: float  # of ``aerial``, metres on the ground
     fov_deg: float = 360.0  # visible horizontal field of view
     heading_deg: float = float("nan")

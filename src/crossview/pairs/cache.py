@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossview.arrays import I64, U8
 from crossview.errors import BadData, BadImage, CannotWrite
-from crossview.pairs.batch import Pixels
 from crossview.pairs.digests import Digests
 from crossview.pairs.packs import (
     ENTRY,
@@ -44,17 +44,17 @@ class Cache:
 
     packs: tuple[Path, ...]
     entries: dict[str, NDArray[Any]]  # by side
-    pack_of: dict[str, NDArray[np.int64]]  # by side: row of ``packs``
+    pack_of: dict[str, I64]  # by side: row of ``packs``
 
-    def ground(self, index: int) -> tuple[Pixels, float]:
+    def ground(self, index: int) -> tuple[U8, float]:
         """Canvas and field of view in degrees; read-only memory."""
         return self._picture("ground", index)
 
-    def aerial(self, index: int) -> tuple[Pixels, float]:
+    def aerial(self, index: int) -> tuple[U8, float]:
         """Picture and metres per pixel; read-only memory."""
         return self._picture("aerial", index)
 
-    def _picture(self, side: str, index: int) -> tuple[Pixels, float]:
+    def _picture(self, side: str, index: int) -> tuple[U8, float]:
         entry = self.entries[side][index]
         pack = self.packs[int(self.pack_of[side][index])]
         return packed_pixels(pack, entry), float(entry["number"])

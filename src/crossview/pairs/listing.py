@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from crossview.arrays import F64, I64
 from crossview.errors import BadData
 from crossview.pairs.cells import number
-from crossview.pairs.table import Floats, Ints, PairTable
+from crossview.pairs.table import PairTable
 
 HELP = "To see all that is there and all that is missing: crossview data check NAME --root DIR"
 
@@ -142,13 +143,13 @@ def table_of(ground: Sequence[Path], aerial: Sequence[Path], pairs: Any, **known
     return PairTable(ground=tuple(ground), aerial=tuple(aerial), pairs=_relation(pairs), **values)
 
 
-def mercator_px_m(lat: Floats, zoom: int) -> Floats:
+def mercator_px_m(lat: F64, zoom: int) -> F64:
     """[N] ground metres per pixel of Web Mercator tiles of 256 pixels at latitudes ``lat``."""
     from crossview.geo.mercator import nominal_px_m
 
-    metres: Floats = nominal_px_m(zoom) * np.cos(np.radians(lat))
+    metres: F64 = nominal_px_m(zoom) * np.cos(np.radians(lat))
     return metres
 
 
-def _relation(pairs: Any) -> Ints:
+def _relation(pairs: Any) -> I64:
     return np.asarray(pairs, dtype=np.int64).reshape(-1, 2)

@@ -21,14 +21,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, I64, U8
 from crossview.errors import InvalidValue, TrainingFailed
-from crossview.pairs.batch import Batch, PairPixels, Pixels, Views
+from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.moment import Moment, Span
 from crossview.pairs.pages import PageRef
 from crossview.pairs.reading import Files, Source, pair_pixels
-from crossview.pairs.table import Ints, PairTable
+from crossview.pairs.table import PairTable
 from crossview.views.spec import ViewSpec
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ Copies = tuple[PairPixels, ...]
 class RawBatch:
     """A batch as workers send it."""
 
-    ground: Pixels  # [B, h, w, 3]
-    aerial: Pixels  # [B, H, W, 3]
-    rows: Ints  # [B]
-    places: Ints  # [B]
-    fov_deg: NDArray[np.float32]  # [B]
-    heading_deg: NDArray[np.float32]  # [B]
+    ground: U8  # [B, h, w, 3]
+    aerial: U8  # [B, H, W, 3]
+    rows: I64  # [B]
+    places: I64  # [B]
+    fov_deg: F32  # [B]
+    heading_deg: F32  # [B]
     more: tuple[RawBatch, ...] = ()  # the same rows again, if ``augment`` makes several copies
 
 
@@ -60,7 +60,7 @@ class Reader:
     table: PairTable
     source: Source
     views: Views
-    places: Ints  # [P]
+    places: I64  # [P]
     page: PageRef | None  # whose ``augment`` is called; None: pairs as they are
     config: dict[str, Any]
     seed: int
@@ -114,11 +114,11 @@ class Reader:
         return pair_pixels(self.table, self.source, int(others[rng.integers(len(others))]))
 
     @cached_property
-    def _by_place(self) -> list[Ints]:
+    def _by_place(self) -> list[I64]:
         order = np.argsort(self.places, kind="stable")
         return np.split(order, np.cumsum(np.bincount(self.places))[:-1])
 
-    def _aerial(self, pair: PairPixels) -> Pixels:
+    def _aerial(self, pair: PairPixels) -> U8:
         from crossview.views.aerial import aerial_view
 
         if pair.viewed or self.views.aerial.whole:
@@ -200,7 +200,7 @@ def to_batch(raw: RawBatch, views: Views, device: torch.device) -> Batch:
     )
 
 
-def normalised(images: Pixels, spec: ViewSpec, device: torch.device) -> Tensor:
+def normalised(images: U8, spec: ViewSpec, device: torch.device) -> Tensor:
     """uint8 [B, h, w, 3] -> float32 [B, 3, h, w], (x / 255 - mean) / std, channels last."""
     import torch
 
@@ -247,7 +247,7 @@ def _work(epoch: int, number: int, rows: list[int]) -> RawBatch:
     return _kept[0].batch(epoch, number, rows)
 
 
-def _stack(images: list[Pixels], side: str) -> Pixels:
+def _stack(images: list[U8], side: str) -> U8:
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         raise InvalidValue(

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossview.arrays import U8
 from crossview.files import writing
 
-Pixels = NDArray[np.uint8]
-Packed = tuple[bytes, Pixels, float]  # key of 16 bytes, [h, w, 3], a number about the picture
+Packed = tuple[bytes, U8, float]  # key of 16 bytes, [h, w, 3], a number about the picture
 
 KIND = b"cvpack01"
 SUFFIX = ".pack"
@@ -60,10 +60,10 @@ def pack_entries(path: Path) -> NDArray[Any]:
     return entries[:0] if len(entries) and int(ends.max()) != held else entries
 
 
-def packed_pixels(path: Path, entry: NDArray[Any]) -> Pixels:
+def packed_pixels(path: Path, entry: NDArray[Any]) -> U8:
     """The picture of an entry; read-only memory of the file."""
     offset, rows, columns = (int(entry[name]) for name in ("offset", "rows", "columns"))
-    pixels: Pixels = _mapped(path)[offset : offset + rows * columns * 3]
+    pixels: U8 = _mapped(path)[offset : offset + rows * columns * 3]
     return pixels.reshape(rows, columns, 3)
 
 

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crossview.arrays import U8
 from crossview.errors import BadData, BadImage
-from crossview.pairs.batch import Pixels, Views
+from crossview.pairs.batch import Views
 from crossview.pairs.loading import AHEAD, worker_pool
 from crossview.pairs.reading import Source
 from crossview.pairs.table import PairTable
@@ -30,7 +31,7 @@ class Picture:
     """One picture as a network takes it."""
 
     index: int
-    pixels: Pixels  # ground: canvas [h, w, 3]; aerial: the view [h, w, 3] of the aerial ViewSpec
+    pixels: U8  # ground: canvas [h, w, 3]; aerial: the view [h, w, 3] of the aerial ViewSpec
     number: float  # ground: field of view in degrees; aerial: metres per pixel of the view
 
 
@@ -60,10 +61,10 @@ class Pictures:
             return unreadable(side, index, getattr(self.table, side)[index], problem)
         return Picture(index=index, pixels=pixels, number=number)
 
-    def _ground(self, index: int) -> tuple[Pixels, float]:
+    def _ground(self, index: int) -> tuple[U8, float]:
         return self.source.ground(index)
 
-    def _aerial(self, index: int) -> tuple[Pixels, float]:
+    def _aerial(self, index: int) -> tuple[U8, float]:
         from crossview.views.aerial import aerial_view
 
         spec = self.views.aerial

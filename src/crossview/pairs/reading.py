@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from crossview.arrays import U8
 from crossview.errors import BadData
-from crossview.pairs.batch import PairPixels, Pixels, Views
+from crossview.pairs.batch import PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.views.spec import ViewSpec
 
@@ -25,13 +26,13 @@ _FINE = 3  # samples per output pixel that a photo's strip may use (views.strip)
 class Source(Protocol):
     """Where pixels come from: the files themselves, or a cache of what was decoded once."""
 
-    def ground(self, index: int) -> tuple[Pixels, float]:
+    def ground(self, index: int) -> tuple[U8, float]:
         """Canvas [h, w, 3] of a ground picture and its horizontal field of view in degrees.
 
         NaN: unknown, which only a photo taken whole may have.
         """
 
-    def aerial(self, index: int) -> tuple[Pixels, float]:
+    def aerial(self, index: int) -> tuple[U8, float]:
         """Aerial picture [H, W, 3] and its metres per pixel.
 
         As stored; with ``ViewSpec.whole``, the view itself.
@@ -51,7 +52,7 @@ class Files:
     views: Views
     decoding: Decoding = "exact"
 
-    def ground(self, index: int) -> tuple[Pixels, float]:
+    def ground(self, index: int) -> tuple[U8, float]:
         """See :class:`Source`. Errors (BadImage, BadData) name the file."""
         from crossview.views.decode import load_photo
         from crossview.views.strip import ground_view
@@ -67,7 +68,7 @@ class Files:
         horizon = photo.horizon_px if photo.kind == kind else None
         return ground_view(photo.pixels, kind, spec, fov_deg=fov, horizon_px=horizon), fov
 
-    def aerial(self, index: int) -> tuple[Pixels, float]:
+    def aerial(self, index: int) -> tuple[U8, float]:
         """See :class:`Source`."""
         from crossview.views.decode import picture_size, read_rgb
 
@@ -99,7 +100,7 @@ class Files:
             return [bool(self.table.perspective[index]), float(self.table.fov_deg[index])]
         return [float(self.table.metres_per_px[index])]
 
-    def _whole(self, path: Path, spec: ViewSpec) -> Pixels:
+    def _whole(self, path: Path, spec: ViewSpec) -> U8:
         """A file as the papers take it (``ViewSpec.whole``)."""
         from crossview.views.decode import read_rgb
         from crossview.views.whole import needed_px, whole_view

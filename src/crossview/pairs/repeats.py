@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from crossview.arrays import I64
 from crossview.errors import BadImage
 from crossview.pairs.pictures import CHUNK, Unreadable, in_order, unreadable
-from crossview.pairs.table import Ints
 
 Digest = str | Unreadable
 
@@ -34,7 +34,7 @@ def pixel_digests(side: str, paths: Sequence[Path], workers: int) -> Iterator[li
     yield from in_order(_digests, None, jobs, workers)
 
 
-def repeats(ground: Sequence[str], aerial: Sequence[str], pairs: Ints) -> Repeats:
+def repeats(ground: Sequence[str], aerial: Sequence[str], pairs: I64) -> Repeats:
     """From the digests of the pictures [G] and [A] and the rows [P, 2] of a table."""
     seen_ground: set[str] = set()
     seen_aerial: set[str] = set()

@@ -8,13 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F64, I64, Bool
 from crossview.errors import BadData
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 KINDS = ("panorama", "perspective")
 SIDES = ("ground", "aerial")
@@ -33,16 +29,16 @@ class PairTable:
 
     ground: tuple[Path, ...]  # G files
     aerial: tuple[Path, ...]  # A files
-    pairs: Ints  # [P, 2] columns: index into ground, index into aerial
-    ignored: Ints  # [I, 2] neither right nor wrong (VIGOR's semi-positives)
-    ground_latlon: Floats  # [G, 2] degrees
-    aerial_latlon: Floats  # [A, 2] degrees, of the picture's centre
-    metres_per_px: Floats  # [A] on the ground
-    up_bearing_deg: Floats  # [A] bearing of the picture's up, clockwise from true north
-    heading_deg: Floats  # [G] azimuth of the picture's middle, clockwise from true north
-    fov_deg: Floats  # [G] horizontal; NaN: read from the file
-    perspective: Bools  # [G] a photo, not a panorama
-    offset_px: Floats = field(default_factory=lambda: np.zeros((0, 2)))
+    pairs: I64  # [P, 2] columns: index into ground, index into aerial
+    ignored: I64  # [I, 2] neither right nor wrong (VIGOR's semi-positives)
+    ground_latlon: F64  # [G, 2] degrees
+    aerial_latlon: F64  # [A, 2] degrees, of the picture's centre
+    metres_per_px: F64  # [A] on the ground
+    up_bearing_deg: F64  # [A] bearing of the picture's up, clockwise from true north
+    heading_deg: F64  # [G] azimuth of the picture's middle, clockwise from true north
+    fov_deg: F64  # [G] horizontal; NaN: read from the file
+    perspective: Bool  # [G] a photo, not a panorama
+    offset_px: F64 = field(default_factory=lambda: np.zeros((0, 2)))
     """[P, 2] where the camera stands in the aerial picture of each row: rows down and columns right
     of its centre, in pixels of the file; empty where a data set does not tell."""
     queries: str = "ground"  # the side that asks; the other side answers
@@ -81,7 +77,7 @@ class PairTable:
         """[A] likewise for the aerial pictures."""
         return _ids(self.aerial, self.root)
 
-    def places(self) -> Ints:
+    def places(self) -> I64:
         """[P] one number per row; rows joined by a shared picture have the same number."""
         parent = np.arange(len(self.ground) + len(self.aerial))
         for g, a in self.pairs + np.array([0, len(self.ground)]):
@@ -89,13 +85,13 @@ class PairTable:
         roots = np.array([_root(parent, g) for g in self.pairs[:, 0]], dtype=np.int64)
         return np.unique(roots, return_inverse=True)[1].astype(np.int64)
 
-    def rows_latlon(self) -> Floats:
+    def rows_latlon(self) -> F64:
         """[P, 2] where each row was taken; the aerial centre where the ground has no place."""
         ground = self.ground_latlon[self.pairs[:, 0]]
         aerial = self.aerial_latlon[self.pairs[:, 1]]
         return np.where(np.isfinite(ground), ground, aerial)
 
-    def take(self, rows: Sequence[int] | Ints | Bools) -> PairTable:
+    def take(self, rows: Sequence[int] | I64 | Bool) -> PairTable:
         """The table of some rows only: pictures that they do not use are dropped."""
         rows = np.asarray(rows)
         pairs = self.pairs[rows].reshape(-1, 2)
@@ -119,7 +115,7 @@ class PairTable:
         keep[asking] = np.unique(pairs[:, asking])
         return replace(self, pairs=pairs, offset_px=offsets)._of_pictures(*keep)
 
-    def _of_pictures(self, g: Ints, a: Ints) -> PairTable:
+    def _of_pictures(self, g: I64, a: I64) -> PairTable:
         """Only the ground pictures ``g`` and aerial pictures ``a`` (sorted), all rows within."""
         per_ground: dict[str, Any] = {
             name: getattr(self, name)[g]
@@ -141,7 +137,7 @@ class PairTable:
         )
 
 
-def held_out(table: PairTable, share: float, seed: int) -> Bools:
+def held_out(table: PairTable, share: float, seed: int) -> Bool:
     """[P] rows set aside for validation: ``share`` of the *places*, drawn by ``seed``.
 
     At least one place is set aside if share > 0, and at least one is kept.
@@ -153,7 +149,7 @@ def held_out(table: PairTable, share: float, seed: int) -> Bools:
     return np.isin(places, drawn)
 
 
-def _renumbered(relation: Ints, g: Ints, a: Ints) -> Ints:
+def _renumbered(relation: I64, g: I64, a: I64) -> I64:
     columns = [np.searchsorted(g, relation[:, 0]), np.searchsorted(a, relation[:, 1])]
     return np.stack(columns, axis=1).astype(np.int64)
 
@@ -163,7 +159,7 @@ def _ids(files: tuple[Path, ...], root: Path) -> tuple[str, ...]:
     return tuple(file.as_posix().removeprefix(start) for file in files)
 
 
-def _root(parent: Ints, node: int) -> int:
+def _root(parent: I64, node: int) -> int:
     while parent[node] != node:
         parent[node] = parent[parent[node]]
         node = int(parent[node])

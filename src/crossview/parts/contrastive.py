@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from crossview.arrays import I64
 from crossview.errors import InvalidValue, require
 from crossview.pairs.batch import Batch, Views
 from crossview.pairs.moment import Moment
@@ -26,7 +27,7 @@ from crossview.parts.encoders import (
     together,
 )
 from crossview.parts.losses.dual import AERIAL, AERIAL_2, GROUND, GROUND_2
-from crossview.parts.samplers.neighbours import Neighbours, nearest_places, neighbour_batches
+from crossview.parts.samplers.neighbours import nearest_places, neighbour_batches
 from crossview.parts.samplers.shuffled import shuffled
 from crossview.views.spec import ViewSpec
 
@@ -159,7 +160,7 @@ def two_looks_encoded(
 
 
 def batches_of(
-    table: PairTable, config: Any, generator: torch.Generator, neighbours: Neighbours | None
+    table: PairTable, config: Any, generator: torch.Generator, neighbours: I64 | None
 ) -> Iterator[list[int]]:
     """Batches of similar rows once vectors have been compared; before, of near places or of any."""
     if neighbours is None and not config.gps_sampling:

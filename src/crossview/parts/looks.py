@@ -14,8 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import U8
 from crossview.errors import InvalidValue, require
 from crossview.pairs.batch import PairPixels, Views
 from crossview.views.paired import mirror_pair, turn_pair
@@ -24,7 +24,6 @@ from crossview.views.satellite import circle_turned, quarter_turns, quarters_tur
 from crossview.views.sector import middle_shift, narrow, padded, sector
 from crossview.views.spec import ViewSpec
 
-Pixels = NDArray[np.uint8]
 READINGS = ("intent", "release")
 FROM_ABOVE = ("quarters", "circle", "turned", "photometric")
 AERIAL_GRID = 0.4  # share of holes of a grid dropout from above; on the ground 0.5
@@ -120,7 +119,7 @@ def _laid_out(
 ) -> PairPixels:
     kept = sector(spec.width_px, theta_deg, angle_deg)
     if spec.representation == "narrow":
-        ground: Pixels = narrow(pair.ground, kept)
+        ground: U8 = narrow(pair.ground, kept)
     else:
         shift = middle_shift(spec.width_px, kept)
         if anywhere is not None:
@@ -130,7 +129,7 @@ def _laid_out(
     return replace(pair, ground=ground, fov_deg=theta_deg, heading_deg=heading)
 
 
-def _from_above(aerial: Pixels, looks: Looks, side_px: float, rng: np.random.Generator) -> Pixels:
+def _from_above(aerial: U8, looks: Looks, side_px: float, rng: np.random.Generator) -> U8:
     if looks.from_above == "quarters":
         quarters = quarter_turns(looks.keep, float(rng.random()), looks.half_turns)
         return quarters_turned(aerial, quarters)

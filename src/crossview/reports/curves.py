@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crossview.evaluation.record import Floats
+from crossview.arrays import F64
 from crossview.reports.results import Result
 from crossview.retrieval.truth import wilson
 
@@ -17,10 +17,10 @@ RESAMPLES = 400
 class Curve:
     """y [N] over x [N], both with an interval of 95 %; percent."""
 
-    x: Floats
-    y: Floats
-    low: Floats
-    high: Floats
+    x: F64
+    y: F64
+    low: F64
+    high: F64
 
 
 def recall_curve(result: Result, most: int, seed: int = 0) -> Curve:
@@ -30,13 +30,13 @@ def recall_curve(result: Result, most: int, seed: int = 0) -> Curve:
     return _shares(ks, rank[:, None] <= ks, _clusters(result), rank > 0, seed)
 
 
-def error_curve(result: Result, metres: Floats, seed: int = 0) -> Curve:
+def error_curve(result: Result, metres: F64, seed: int = 0) -> Curve:
     """Percent of queries whose first place is at most this far from the truth."""
     error = np.concatenate([e.queries.error_m for e in result.evaluations])
     return _shares(metres, error[:, None] <= metres, _clusters(result), np.isfinite(error), seed)
 
 
-def answered_curve(result: Result) -> tuple[Floats, Floats]:
+def answered_curve(result: Result) -> tuple[F64, F64]:
     """(percent answered, percent of the answers that are right), most confident first.
 
     Confidence is the score of the first reference; right is a truth at rank 1.
@@ -51,7 +51,7 @@ def answered_curve(result: Result) -> tuple[Floats, Floats]:
     return 100.0 * answered[keep] / len(right), 100.0 * share[keep]
 
 
-def separation(matched: Floats, unmatched: Floats) -> float:
+def separation(matched: F64, unmatched: F64) -> float:
     """Percent of (matched, unmatched) draws in which the matched score is the higher one.
 
     50 is chance; equal scores count half.
@@ -69,7 +69,7 @@ def _clusters(result: Result) -> np.ndarray:
 
 
 def _shares(
-    x: Floats, hits: np.ndarray, clusters: np.ndarray, counted: np.ndarray, seed: int
+    x: F64, hits: np.ndarray, clusters: np.ndarray, counted: np.ndarray, seed: int
 ) -> Curve:
     """Shares of the counted rows of ``hits`` [Q, N], resampled by cluster (Wilson at 0 and 1).
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from crossview.evaluation.record import Evaluation, Floats
+from crossview.arrays import F64
+from crossview.evaluation.record import Evaluation
 from crossview.reports.drawing import INK, KINDS, LINE, Panel, drawn
 from crossview.reports.results import Result, Trial
 
@@ -24,10 +25,10 @@ _METRES_PER_DEG = 111_195.0  # mean radius 6 371 008.8 m
 class _Area:
     """Queries of one town or district, in metres east and north of their middle."""
 
-    truth: Floats  # [N, 2]
-    found: Floats  # [N, 2]
-    error_m: Floats  # [N]
-    gallery: Floats  # [R, 2]
+    truth: F64  # [N, 2]
+    found: F64  # [N, 2]
+    error_m: F64  # [N]
+    gallery: F64  # [R, 2]
     total: int  # before thinning
 
 
@@ -59,7 +60,7 @@ def _panel(trial: Trial, result: Result, area: _Area, number: int, areas: int) -
     return Panel(drawn(draw, f"Map of errors, {title}. {note}", (380, 320)), title, note)
 
 
-def _frame(axes: Axes, places: Floats) -> None:
+def _frame(axes: Axes, places: F64) -> None:
     """Limits around the area, and a scale bar of a round length in its lower left corner."""
     low, high = places.min(axis=0), places.max(axis=0)
     side = float(max(high - low)) or 1.0
@@ -95,9 +96,7 @@ def _areas(evaluation: Evaluation) -> Iterator[_Area]:
             yield _area(latlon, found, errors, rows, evaluation.references.latlon)
 
 
-def _area(
-    latlon: Floats, found: Floats, errors: Floats, rows: np.ndarray, gallery: Floats
-) -> _Area:
+def _area(latlon: F64, found: F64, errors: F64, rows: np.ndarray, gallery: F64) -> _Area:
     middle = latlon[rows].mean(axis=0)
     drawn_rows = _thinned(rows, MOST_QUERIES)
     low, high = latlon[rows].min(axis=0), latlon[rows].max(axis=0)
@@ -118,13 +117,13 @@ def _thinned(rows: np.ndarray, most: int) -> np.ndarray:
     return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
 
 
-def _metres(latlon: Floats, middle: Floats) -> Floats:
+def _metres(latlon: F64, middle: F64) -> F64:
     north = (latlon[:, 0] - middle[0]) * _METRES_PER_DEG
     east = (latlon[:, 1] - middle[1]) * _METRES_PER_DEG * math.cos(math.radians(middle[0]))
     return np.stack([east, north], axis=1)
 
 
-def _touching(latlon: Floats) -> np.ndarray:
+def _touching(latlon: F64) -> np.ndarray:
     """Numbers [N] of the areas: places whose cells touch, directly or through others, are one."""
     cells = np.floor(latlon / _CELL_DEG).astype(np.int64)
     unique, inverse = np.unique(cells, axis=0, return_inverse=True)

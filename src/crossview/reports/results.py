@@ -9,8 +9,9 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from crossview.arrays import F64, I64
 from crossview.errors import BadData
-from crossview.evaluation.record import Evaluation, Figure, Floats, Ints, read_all
+from crossview.evaluation.record import Evaluation, Figure, read_all
 from crossview.reports.conditions import Conditions, conditions_of, data_name
 from crossview.reports.published import Benchmark, benchmark_of
 
@@ -42,15 +43,15 @@ class Result:
         return {name: self._together(given) for name, given in found.items()}
 
     @property
-    def ranks(self) -> Ints:
+    def ranks(self) -> I64:
         """Ranks of all records, from 1; queries without a match are left out."""
         ranks = np.concatenate([e.queries.rank for e in self.evaluations])
         return ranks[ranks > 0]
 
     @property
-    def errors_m(self) -> Floats:
+    def errors_m(self) -> F64:
         """Errors of all records where both places are known."""
-        errors: Floats = np.concatenate([e.queries.error_m for e in self.evaluations])
+        errors: F64 = np.concatenate([e.queries.error_m for e in self.evaluations])
         return errors[np.isfinite(errors)]
 
     def spread(self, name: str) -> float | None:

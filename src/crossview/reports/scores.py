@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from crossview.evaluation.record import Floats
+from crossview.arrays import F64
 from crossview.reports.curves import separation
 from crossview.reports.drawing import KINDS, Panel, drawn
 from crossview.reports.results import Result, Trial
@@ -18,7 +18,7 @@ _FIELDS = ("true_score", "unmatched_score", "mirrored_score", "rotated_score")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))
 
 
-def kinds_of_scores(result: Result) -> list[tuple[int, str, Floats]]:
+def kinds_of_scores(result: Result) -> list[tuple[int, str, F64]]:
     """(slot, name, scores) of what was measured: matched, unmatched, and the hard samples."""
     found = [(slot, _NAMES[slot], _scores(result, field)) for slot, field in enumerate(_FIELDS)]
     return [kind for kind in found if len(kind[2]) > 1]
@@ -53,7 +53,7 @@ def similarity_panel(trial: Trial, result: Result) -> Panel | None:
     return Panel(drawn(draw, label, (380, 190)), f"{result.label} · {trial.name}", note)
 
 
-def _scores(result: Result, field: str) -> Floats:
+def _scores(result: Result, field: str) -> F64:
     values = np.concatenate(list(_columns(result, field))).astype(np.float64)
     return values[np.isfinite(values)]
 

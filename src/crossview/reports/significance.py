@@ -8,8 +8,8 @@ from itertools import combinations
 
 import numpy as np
 
+from crossview.arrays import F64, I64
 from crossview.evaluation import statistics
-from crossview.evaluation.record import Floats, Ints
 from crossview.evaluation.statistics import compare_queries, compare_trainings
 from crossview.reports.results import Result, Trial
 
@@ -85,7 +85,7 @@ def _values(result: Result) -> list[float]:
     return [f.value for e in result.evaluations if (f := e.figure(METRIC))]
 
 
-def paired_hits(run: Result, against: Result) -> tuple[Floats, Floats, Ints]:
+def paired_hits(run: Result, against: Result) -> tuple[F64, F64, I64]:
     """Hits at rank 1 in percent of both runs [N], and clusters [N], over the shared queries.
 
     Of several records of a run, each query's hits are averaged first.

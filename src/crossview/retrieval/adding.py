@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from crossview.arrays import F64
 from crossview.errors import UsageError
 from crossview.geo.coverage import covered_km2
-from crossview.geo.grids import Floats
 from crossview.imagery.sources import Imagery
 from crossview.retrieval.build import begun, manifest_of, moving
 from crossview.retrieval.embedder import Embedder
@@ -74,7 +74,7 @@ def _merged(index: Index, added: Manifest) -> Manifest:
     )
 
 
-def _column(folder: Path, manifest: Manifest, column: int) -> list[Floats]:
+def _column(folder: Path, manifest: Manifest, column: int) -> list[F64]:
     return [read_places(folder, segment)[:, column] for segment in manifest.segments]
 
 

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from crossview.arrays import F64
 from crossview.errors import BadIndex
 from crossview.retrieval.places import Answer
 
@@ -46,13 +47,13 @@ class Fit:
     refused_below: float
     reaches: tuple[Reach, ...]
 
-    def elsewhere(self, evidence: ArrayLike, share: float) -> NDArray[np.float64]:
+    def elsewhere(self, evidence: ArrayLike, share: float) -> F64:
         """Probability that pictures of this evidence were taken outside of the region.
 
         Odds ``share / (1 - share) * exp(bias - slope * evidence)``: ``share`` before looking.
         """
         odds = math.log(share / (1.0 - share)) + self.bias - self.slope * np.asarray(evidence)
-        chance: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.clip(odds, -700.0, 700.0)))
+        chance: F64 = 1.0 / (1.0 + np.exp(-np.clip(odds, -700.0, 700.0)))
         return chance
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crossview.arrays import F64
 from crossview.retrieval.calibration import Calibrated, Calibration, Fit
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.places import Answer, Area, Confidence, Place
-from crossview.retrieval.posterior import Floats, cells_within, evidence, masses
+from crossview.retrieval.posterior import cells_within, evidence, masses
 from crossview.retrieval.truth import RIGHT_WITHIN_M
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def _stated(index: Index, answer: Answer, calibration: Calibration, kind: Calibr
     return replace(answer, places=stated, confidence=confidence)
 
 
-def _probability(index: Index, mass: Floats, place: Place) -> float:
+def _probability(index: Index, mass: F64, place: Place) -> float:
     """Of lying within 25 m of the place's pin."""
     rows, shares = cells_within(
         index.lat, index.lon, index.manifest.stride_m, place.latlon, RIGHT_WITHIN_M

@@ -6,13 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, U8
 from crossview.errors import BadModel, InvalidValue
 from crossview.retrieval.model import ModelInfo, fingerprint, network_files, read_info
-
-Pixels = NDArray[np.uint8]
-Vectors = NDArray[np.float32]
 
 
 class Embedder(Protocol):
@@ -26,10 +23,10 @@ class Embedder(Protocol):
     def fingerprint(self) -> str:
         """64 hex digits that change whenever the network or its facts do."""
 
-    def ground(self, images: Pixels) -> Vectors:
+    def ground(self, images: U8) -> F32:
         """Unit vectors [B, D] of ground views [B, H, W, 3] that follow ``info.ground``."""
 
-    def aerial(self, images: Pixels) -> Vectors:
+    def aerial(self, images: U8) -> F32:
         """Unit vectors [B, D] of aerial views [B, H, W, 3] that follow ``info.aerial``."""
 
 
@@ -48,21 +45,21 @@ class OnnxEmbedder:
         self._ground = _session(ground, threads, spinning)
         self._aerial = self._ground if aerial == ground else _session(aerial, threads, spinning)
 
-    def ground(self, images: Pixels) -> Vectors:
+    def ground(self, images: U8) -> F32:
         """See :class:`Embedder`."""
         return self._run(self._ground, images)
 
-    def aerial(self, images: Pixels) -> Vectors:
+    def aerial(self, images: U8) -> F32:
         """See :class:`Embedder`."""
         return self._run(self._aerial, images)
 
-    def _run(self, session: Any, images: Pixels) -> Vectors:
+    def _run(self, session: Any, images: U8) -> F32:
         if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] != 3:
             raise InvalidValue(
                 f"an embedder takes uint8 [batch, height, width, 3], got {images.dtype} "
                 f"{list(images.shape)}."
             )
-        vectors: Vectors = session.run(["embeddings"], {"images": images})[0]
+        vectors: F32 = session.run(["embeddings"], {"images": images})[0]
         if not np.isfinite(vectors).all():
             raise BadModel(f"The model {self.info.name!r} gave NaN or infinity; it is damaged.")
         return vectors

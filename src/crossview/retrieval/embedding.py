@@ -7,8 +7,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, F64
 from crossview.errors import BadModel, EmptyRegion
 from crossview.imagery.sources import Imagery
 from crossview.imagery.windows import Tiling, count, cut
@@ -68,15 +68,15 @@ class _Gathered:
     """What embedded windows leave behind until they become a segment; their views are let go."""
 
     def __init__(self) -> None:
-        self._vectors: list[NDArray[np.float32]] = []
-        self._places: list[NDArray[np.float64]] = []
+        self._vectors: list[F32] = []
+        self._places: list[F64] = []
         self._thumbnails: list[bytes] = []
 
     @property
     def windows(self) -> int:
         return len(self._thumbnails)
 
-    def add(self, batch: TileBatch, vectors: NDArray[np.float32]) -> None:
+    def add(self, batch: TileBatch, vectors: F32) -> None:
         self._vectors.append(vectors)
         self._places.append(batch.places)
         self._thumbnails += batch.thumbnails
@@ -94,7 +94,7 @@ def _batches(partial: Partial, job: Job) -> Iterator[TileBatch]:
         yield from batches
 
 
-def _embedded(batch: TileBatch, embedder: Embedder) -> NDArray[np.float32]:
+def _embedded(batch: TileBatch, embedder: Embedder) -> F32:
     vectors = embedder.aerial(batch.views)
     if vectors.shape != (len(batch), embedder.info.dim):
         raise BadModel(
@@ -104,7 +104,7 @@ def _embedded(batch: TileBatch, embedder: Embedder) -> NDArray[np.float32]:
     return vectors
 
 
-def _refuse_collapsed(vectors: NDArray[np.float32]) -> None:
+def _refuse_collapsed(vectors: F32) -> None:
     """Stop when all unit vectors are one: 1 - |mean|^2 is their mean pairwise 1 - cosine."""
     mean = vectors.mean(axis=0, dtype=np.float64)
     if len(vectors) >= _ENOUGH_TO_JUDGE and 1.0 - float(mean @ mean) < COLLAPSED:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32
 from crossview.errors import BadIndex, InvalidValue, ModelMismatch
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon
@@ -42,7 +42,7 @@ class Index:
         table = np.concatenate(places) if places else np.empty((0, 3))
         self.lat, self.lon, self.up_bearing_deg = np.ascontiguousarray(table.T)
         self._starts = np.cumsum([0, *(s.windows for s in manifest.segments)]).tolist()
-        self._maps: dict[str, NDArray[np.float32]] = {}  # opened once: a server asks many times
+        self._maps: dict[str, F32] = {}  # opened once: a server asks many times
         if self.count != manifest.windows or self._starts[-1] != manifest.windows:
             raise BadIndex(
                 f"The index {path} is damaged: {manifest.windows} windows announced, "
@@ -75,7 +75,7 @@ class Index:
         """N, the number of windows."""
         return len(self.lat)
 
-    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    def blocks(self) -> Iterator[tuple[slice, F32]]:
         """The vectors [n, D] in order, a segment at a time, with the rows they belong to."""
         for start, segment in zip(self._starts, self.manifest.segments, strict=False):
             if segment.name not in self._maps:

@@ -5,23 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, F64
 from crossview.geo.points import LatLon, distances_m
 from crossview.retrieval.places import Place
 
 if TYPE_CHECKING:
     from crossview.retrieval.index import Index
 
-Floats = NDArray[np.float32]
-Coordinates = NDArray[np.float64]
 
 _ROUNDING = 1.001  # windows exactly half a footprint apart are one place
 
 
-def best_apart(
-    scores: Floats, lat: Coordinates, lon: Coordinates, apart_m: float, count: int
-) -> list[int]:
+def best_apart(scores: F32, lat: F64, lon: F64, apart_m: float, count: int) -> list[int]:
     """Rows of the best windows, at least ``apart_m`` from each other, best first.
 
     Greedy: the best window stands for all within ``apart_m`` of it, then the best of the others,
@@ -39,7 +35,7 @@ def best_apart(
     return rows
 
 
-def places(index: Index, scores: Floats, heading_deg: Floats, count: int) -> tuple[Place, ...]:
+def places(index: Index, scores: F32, heading_deg: F32, count: int) -> tuple[Place, ...]:
     """The best ``count`` places of one picture; windows within half a footprint are one place.
 
     ``scores`` and ``heading_deg`` [N], the latter clockwise from each window's up, NaN where the
@@ -50,7 +46,7 @@ def places(index: Index, scores: Floats, heading_deg: Floats, count: int) -> tup
     return tuple(_place(index, row, rank, scores, heading_deg) for rank, row in enumerate(rows, 1))
 
 
-def _place(index: Index, row: int, rank: int, scores: Floats, heading_deg: Floats) -> Place:
+def _place(index: Index, row: int, rank: int, scores: F32, heading_deg: F32) -> Place:
     heading = float(heading_deg[row])
     footprint = index.footprint(row)
     return Place(

@@ -15,9 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from crossview.arrays import F32, F64
 from crossview.errors import CannotWrite, UsageError
 from crossview.files import atomic_write
 from crossview.retrieval.manifest import MANIFEST_NAME, Segment
@@ -62,8 +60,8 @@ class Partial:
 
     def add(
         self,
-        vectors: NDArray[np.float32],
-        places: NDArray[np.float64],
+        vectors: F32,
+        places: F64,
         thumbnails: list[bytes],
         next_window: int,
     ) -> None:

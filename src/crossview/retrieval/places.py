@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from crossview.arrays import F32, F64, I64
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon
 
@@ -29,11 +27,11 @@ class Area:
     """The ground that holds the truth with a ``coverage`` in (0, 1), as cells of the index."""
 
     coverage: float
-    rows: NDArray[np.int64]  # windows whose stride cells it is made of
+    rows: I64  # windows whose stride cells it is made of
     km2: float
     share: float  # of all cells that were searched
-    lat: NDArray[np.float64]  # of the cells' middles
-    lon: NDArray[np.float64]
+    lat: F64  # of the cells' middles
+    lon: F64
     cell_m: float  # side of a cell
     up_bearing_deg: float  # of the cells' grid
 
@@ -62,7 +60,7 @@ class Answer:
     fov_source: str  # "panorama", "exif", "given" or "assumed"
     assumptions: tuple[str, ...]
     places: tuple[Place, ...]  # best first
-    scores: NDArray[np.float32]  # [N], one per window of the index, for the heat layer
+    scores: F32  # [N], one per window of the index, for the heat layer
     warnings: tuple[str, ...] = ()
     truth: LatLon | None = None
     error_m: float | None = None  # of the first place, if the truth is known

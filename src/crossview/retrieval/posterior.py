@@ -10,24 +10,22 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from crossview.arrays import F64, I64
 from crossview.geo.points import LatLon, distances_m, moved
-
-Floats = NDArray[np.float64]
-Rows = NDArray[np.int64]
 
 _HALF_DIAGONAL = 0.5 * math.sqrt(2.0)  # of a cell, in strides
 _SLACK = 1.05  # grids that follow a projection are not exactly square on the ground
 _POINTS = 10  # per side of a cell, when its part inside of a circle is measured
 
 
-def masses(scores: ArrayLike, temperature: float) -> Floats:
+def masses(scores: ArrayLike, temperature: float) -> F64:
     """Softmax [N] of cosines [N] at a temperature (in cosines); NaN was not searched and gets 0."""
     given = np.asarray(scores, np.float64)
     powers = np.exp((given - np.nanmax(given)) / temperature)
     powers[np.isnan(powers)] = 0.0
-    shares: Floats = powers / powers.sum()
+    shares: F64 = powers / powers.sum()
     return shares
 
 
@@ -45,7 +43,7 @@ def evidence(scores: ArrayLike, temperature: float, weights: ArrayLike | None = 
     return highest / temperature + math.log(float(count @ powers) / float(count.sum()))
 
 
-def cell_of(lat: Floats, lon: Floats, stride_m: float, place: LatLon) -> int | None:
+def cell_of(lat: F64, lon: F64, stride_m: float, place: LatLon) -> int | None:
     """The window [N] whose cell holds a place; None where no cell does."""
     distances = distances_m(place, lat, lon)
     row = int(np.argmin(distances))
@@ -53,8 +51,8 @@ def cell_of(lat: Floats, lon: Floats, stride_m: float, place: LatLon) -> int | N
 
 
 def cells_within(
-    lat: Floats, lon: Floats, stride_m: float, pin: LatLon, radius_m: float
-) -> tuple[Rows, Floats]:
+    lat: F64, lon: F64, stride_m: float, pin: LatLon, radius_m: float
+) -> tuple[I64, F64]:
     """Rows of the cells that reach into a circle about ``pin``, and the share of each inside."""
     distances = distances_m(pin, lat, lon)
     rim = _HALF_DIAGONAL * stride_m
@@ -66,7 +64,7 @@ def cells_within(
     return rows[inside], shares[inside]
 
 
-def _shares(lat: Floats, lon: Floats, stride_m: float, pin: LatLon, radius_m: float) -> Floats:
+def _shares(lat: F64, lon: F64, stride_m: float, pin: LatLon, radius_m: float) -> F64:
     """Share of each cell's grid of points that lies in the circle; cells count as north up."""
     corner = moved(pin, east_m=1.0, north_m=1.0)
     north = (lat - pin.lat) / (corner.lat - pin.lat)
@@ -77,5 +75,5 @@ def _shares(lat: Floats, lon: Floats, stride_m: float, pin: LatLon, radius_m: fl
     off = np.hypot(
         east[:, None, None] + steps[None, :, None], north[:, None, None] + steps[None, None, :]
     )
-    shares: Floats = (off <= radius_m).mean(axis=(1, 2))
+    shares: F64 = (off <= radius_m).mean(axis=(1, 2))
     return shares

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, U8
 from crossview.errors import InvalidValue
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints, require_usable_heading
@@ -18,10 +18,8 @@ from crossview.views.decode import Kind, Photo, load_photo, photo_of_pixels
 from crossview.views.lens import FLAT_LIMIT_DEG
 from crossview.views.strip import ground_view
 
-Pixels = NDArray[np.uint8]
-Vectors = NDArray[np.float32]
 FovSource = Literal["panorama", "exif", "given", "assumed"]
-Picture = str | Path | Pixels | Photo
+Picture = str | Path | U8 | Photo
 
 TRIED_FOV_DEG = (50.0, 65.0, 80.0, 100.0)  # when nothing tells
 _TOGETHER = 64  # strips per call of the network
@@ -47,7 +45,7 @@ class Query:
     readings: tuple[Reading, ...]
     assumptions: tuple[str, ...]  # that hold for all readings
     warnings: tuple[str, ...]
-    vectors: Vectors = field(repr=False)  # [readings, D]
+    vectors: F32 = field(repr=False)  # [readings, D]
 
 
 def opened(picture: Picture) -> Photo:
@@ -63,7 +61,7 @@ def queries(
     pictures: Sequence[Picture], hints: Sequence[Hints], embedder: Embedder
 ) -> Iterator[Query]:
     """A query per picture, in order; strips are embedded together, pixels are not kept."""
-    waiting: list[tuple[Query, list[Pixels]]] = []
+    waiting: list[tuple[Query, list[U8]]] = []
     for picture, given in zip(pictures, hints, strict=True):
         waiting.append(prepared(opened(picture), given, embedder.info))
         if sum(len(strips) for _, strips in waiting) >= _TOGETHER:
@@ -88,7 +86,7 @@ def readings(photo: Photo, hints: Hints) -> tuple[Reading, ...]:
     )
 
 
-def prepared(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[Pixels]]:
+def prepared(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[U8]]:
     """The query without vectors, and the strip of each reading: all that needs no network."""
     if hints.horizon_px is not None and not -1 <= hints.horizon_px / len(photo.pixels) <= 2:
         raise InvalidValue(
@@ -110,7 +108,7 @@ def prepared(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[P
     return query, [_strip(photo, guess, hints, info) for guess in guesses]
 
 
-def _strip(photo: Photo, reading: Reading, hints: Hints, info: ModelInfo) -> Pixels:
+def _strip(photo: Photo, reading: Reading, hints: Hints, info: ModelInfo) -> U8:
     strip = ground_view(
         photo.pixels,
         reading.kind,
@@ -154,7 +152,7 @@ def _warnings(guesses: Sequence[Reading], hints: Hints, info: ModelInfo) -> Iter
         )
 
 
-def embedded(waiting: Sequence[tuple[Query, list[Pixels]]], embedder: Embedder) -> Iterator[Query]:
+def embedded(waiting: Sequence[tuple[Query, list[U8]]], embedder: Embedder) -> Iterator[Query]:
     """The queries with the vectors of their strips; strips of one width are embedded together."""
     strips = [strip for _, some in waiting for strip in some]
     vectors = np.empty((len(strips), embedder.info.dim), np.float32)

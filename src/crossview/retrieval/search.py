@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, F64, Bool
 from crossview.errors import InvalidValue
 from crossview.geo.points import distances_m
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.queries import Query
-from crossview.retrieval.similarity import Allowed, scores_many, seen_bins
+from crossview.retrieval.similarity import scores_many, seen_bins
 
 if TYPE_CHECKING:
     from crossview.retrieval.index import Index
 
-Floats = NDArray[np.float32]
 
 _HEADING_SLACK_DEG = 15.0  # how far a known heading may be off
 _MOST_SCORES = 40_000_000  # kept at a time: 320 MB
@@ -32,8 +31,8 @@ class Found:
     """
 
     reading: int
-    scores: Floats
-    heading_deg: Floats
+    scores: F32
+    heading_deg: F32
 
 
 def search(index: Index, queries: Sequence[Query]) -> list[Found]:
@@ -68,24 +67,24 @@ def _searched(index: Index, queries: Sequence[Query]) -> list[Found]:
     return found
 
 
-def _turns(hints: Hints, up_bearing_deg: NDArray[np.float64], bins: int) -> Allowed | None:
+def _turns(hints: Hints, up_bearing_deg: F64, bins: int) -> Bool | None:
     """Turns [n, J] within 15 degrees of the known heading, or the nearest one."""
     if hints.heading_deg is None or bins == 1:
         return None
     bearing = up_bearing_deg[:, None] + np.arange(bins) * 360.0 / bins
     off = np.abs((bearing - hints.heading_deg + 180.0) % 360.0 - 180.0)
-    allowed: Allowed = off <= np.maximum(_HEADING_SLACK_DEG, off.min(axis=1, keepdims=True))
+    allowed: Bool = off <= np.maximum(_HEADING_SLACK_DEG, off.min(axis=1, keepdims=True))
     return allowed
 
 
-def _best_reading(index: Index, query: Query, scores: Floats, headings: Floats) -> Found:
+def _best_reading(index: Index, query: Query, scores: F32, headings: F32) -> Found:
     if query.hints.near is not None:
         scores[:, ~_within(index, query)] = np.nan
     best = max(range(len(scores)), key=lambda n: _prominence(scores[n]))
     return Found(best, scores[best].copy(), headings[best].copy())
 
 
-def _prominence(scores: Floats) -> float:
+def _prominence(scores: F32) -> float:
     """How far the best window stands above the others, in units of their spread.
 
     Scores of different fields of view do not compare: those of the widest tend to be the highest.
@@ -95,12 +94,12 @@ def _prominence(scores: Floats) -> float:
     return float((known.max() - median) / max(high - low, 1e-9))
 
 
-def _within(index: Index, query: Query) -> NDArray[np.bool_]:
+def _within(index: Index, query: Query) -> Bool:
     near, within_m = query.hints.near, query.hints.within_m
     if near is None or within_m is None:
         return np.ones(index.count, dtype=bool)
     distances = distances_m(near, index.lat, index.lon)
-    inside: NDArray[np.bool_] = distances <= within_m
+    inside: Bool = distances <= within_m
     if not inside.any():
         raise InvalidValue(
             f"no window of the index lies within {within_m / 1000:g} km of {near}; the nearest is "

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossview.arrays import F32, F64
 from crossview.errors import BadIndex
 from crossview.files import atomic_write
 from crossview.retrieval.manifest import REBUILD, FileFacts, Segment
@@ -27,8 +28,8 @@ VECTORS, PLACES, THUMBNAILS, OFFSETS = "vectors.npy", "places.npy", "thumbnails.
 def write_segment(
     folder: Path,
     name: str,
-    vectors: NDArray[np.float32],
-    places: NDArray[np.float64],
+    vectors: F32,
+    places: F64,
     thumbnails: Sequence[bytes],
 ) -> Segment:
     """Write the files of one segment, each whole or not at all, and describe them."""
@@ -46,12 +47,12 @@ def write_segment(
     return Segment(name, len(vectors), files)
 
 
-def read_vectors(folder: Path, segment: Segment) -> NDArray[np.float32]:
+def read_vectors(folder: Path, segment: Segment) -> F32:
     """Vectors [n, D], memory-mapped."""
     return np.asanyarray(_load(folder / f"{segment.name}.{VECTORS}", mapped=True))
 
 
-def read_places(folder: Path, segment: Segment) -> NDArray[np.float64]:
+def read_places(folder: Path, segment: Segment) -> F64:
     """Latitude, longitude and bearing of up [n, 3]."""
     return np.asanyarray(_load(folder / f"{segment.name}.{PLACES}"))
 

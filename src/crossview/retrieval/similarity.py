@@ -10,18 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from crossview.arrays import F32, I64, Bool
 from crossview.errors import BadIndex, require
-
-Floats = NDArray[np.float32]
-Allowed = NDArray[np.bool_]  # [J] or [n, J]: the turns that may be tried
 
 _WORKING_FLOATS = 4_000_000  # of one tile of products: 16 MB
 _NOTHING = 1e-12  # energy of a sector that a vector does not describe at all
 
 
-def seen_bins(fov_deg: float, bins: int) -> Floats:
+def seen_bins(fov_deg: float, bins: int) -> F32:
     """Share in [0, 1] of each azimuth bin [bins] that a picture of ``fov_deg`` sees.
 
     Bin j covers 360 j / bins - 180 to 360 (j + 1) / bins - 180 degrees from the picture's middle.
@@ -29,13 +27,13 @@ def seen_bins(fov_deg: float, bins: int) -> Floats:
     edges = np.arange(bins + 1) * 360.0 / bins - 180.0
     half = fov_deg / 2.0
     overlap = np.minimum(edges[1:], half) - np.maximum(edges[:-1], -half)
-    shares: Floats = np.clip(overlap * bins / 360.0, 0.0, 1.0).astype(np.float32)
+    shares: F32 = np.clip(overlap * bins / 360.0, 0.0, 1.0).astype(np.float32)
     return shares
 
 
 def scores(
-    query: Floats, refs: Floats, bins: int, seen: Floats, headings: Allowed | None = None
-) -> tuple[Floats, Floats]:
+    query: F32, refs: F32, bins: int, seen: F32, headings: Bool | None = None
+) -> tuple[F32, F32]:
     """Score [n] and heading [n] of one query [D] against references [n, D].
 
     ``bins`` 1: the dot product; headings are NaN. ``bins`` J: the highest cosine over all turns s,
@@ -50,12 +48,12 @@ def scores(
 
 
 def scores_many(
-    queries: Floats,
-    refs: Floats,
+    queries: F32,
+    refs: F32,
     bins: int,
-    seen: Floats,
-    headings: Sequence[Allowed | None] | None = None,
-) -> tuple[Floats, Floats]:
+    seen: F32,
+    headings: Sequence[Bool | None] | None = None,
+) -> tuple[F32, F32]:
     """:func:`scores` of many queries [Q, D] with ``seen`` [Q, J]: two arrays [Q, n]."""
     _check(queries, refs, bins, seen)
     best = np.empty((len(queries), len(refs)), np.float32)
@@ -71,7 +69,7 @@ def scores_many(
     return best, heading
 
 
-def _check(queries: Floats, refs: Floats, bins: int, seen: Floats) -> None:
+def _check(queries: F32, refs: F32, bins: int, seen: F32) -> None:
     dim = queries.shape[1]
     require(
         bins >= 1 and dim % bins == 0 and refs.ndim == 2 and refs.shape[1] == dim,
@@ -87,11 +85,11 @@ def _check(queries: Floats, refs: Floats, bins: int, seen: Floats) -> None:
 
 
 def _turn(
-    queries: Floats,
-    refs: Floats,
-    seen: Floats,
-    limits: Sequence[Allowed | None],
-    out: tuple[Floats, Floats],
+    queries: F32,
+    refs: F32,
+    seen: F32,
+    limits: Sequence[Bool | None],
+    out: tuple[F32, F32],
 ) -> None:
     """Fill ``out`` = (score, heading) [Q, n] in tiles of queries and references."""
     count, bins = seen.shape
@@ -114,7 +112,7 @@ def _turn(
             _best_turn(cosines, (out[0][some, part], out[1][some, part]))
 
 
-def _turned(queries: Floats, seen: Floats) -> Floats:
+def _turned(queries: F32, seen: F32) -> F32:
     """[Q, J, D]: at turn s, block k holds the weighted, normalised query bin (k - s) mod J."""
     count, bins = seen.shape
     blocks = queries.reshape(count, bins, -1)
@@ -124,35 +122,35 @@ def _turned(queries: Floats, seen: Floats) -> Floats:
         "a query vector is zero in all directions that its picture sees.",
     )
     weighted = blocks * (seen / np.sqrt(energy)[:, None].astype(np.float32))[..., None]
-    turned: Floats = weighted[:, _back(bins)].reshape(count, bins, -1)
+    turned: F32 = weighted[:, _back(bins)].reshape(count, bins, -1)
     return turned
 
 
-def _per_norm(seen: Floats, energy: Floats) -> Floats:
+def _per_norm(seen: F32, energy: F32) -> F32:
     """One over the length of what is compared of each reference, [Q, J, n]; 0 where it is zero."""
     kinds, of_query = np.unique(seen, axis=0, return_inverse=True)
     visible = kinds[:, _back(seen.shape[1])] @ energy.T  # [kinds, J, n]
     per_norm = np.where(visible > _NOTHING, 1.0 / np.sqrt(np.maximum(visible, _NOTHING)), 0.0)
-    chosen: Floats = per_norm.astype(np.float32)
+    chosen: F32 = per_norm.astype(np.float32)
     return chosen if len(kinds) == 1 else chosen[of_query.reshape(-1)]
 
 
-def _back(bins: int) -> NDArray[np.int64]:
+def _back(bins: int) -> I64:
     """[s, k] -> (k - s) mod J."""
     turns = np.arange(bins)
-    back: NDArray[np.int64] = (turns[None, :] - turns[:, None]) % bins
+    back: I64 = (turns[None, :] - turns[:, None]) % bins
     return back
 
 
-def _of_part(limit: ArrayLike, part: slice) -> Allowed:
+def _of_part(limit: ArrayLike, part: slice) -> Bool:
     """The allowed turns as [J, n] (or [J, 1], if the same for all references)."""
     allowed = np.asarray(limit, dtype=bool)
-    per_turn: Allowed = allowed[:, None] if allowed.ndim == 1 else allowed[part].T
+    per_turn: Bool = allowed[:, None] if allowed.ndim == 1 else allowed[part].T
     require(bool(per_turn.any(0).all()), "headings leave no turn for some of the references.")
     return per_turn
 
 
-def _best_turn(cosines: Floats, out: tuple[Floats, Floats]) -> None:
+def _best_turn(cosines: F32, out: tuple[F32, F32]) -> None:
     """The highest of [Q, J, n] over the turns, the first of equals."""
     best, heading = out
     step = 360.0 / cosines.shape[1]

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crossview.imagery.sheets import Bytes
+from crossview.arrays import F64, U8
 from crossview.imagery.windows import Window
 from crossview.retrieval.index import THUMBNAIL_PX
 from crossview.views.aerial import aerial_view
@@ -22,8 +21,8 @@ _JPEG_QUALITY = 75
 class TileBatch:
     """n windows as the network takes them, and what the index keeps of them."""
 
-    views: Bytes  # [n, h, w, 3]
-    places: NDArray[np.float64]  # [n, 3]: latitude, longitude, bearing of up
+    views: U8  # [n, h, w, 3]
+    places: F64  # [n, 3]: latitude, longitude, bearing of up
     thumbnails: tuple[bytes, ...]
     last: int  # number of the last window
 
@@ -49,7 +48,7 @@ def tile_batches(windows: Iterable[Window], spec: ViewSpec, size: int) -> Iterat
             return
 
 
-def thumbnail(pixels: Bytes) -> bytes:
+def thumbnail(pixels: U8) -> bytes:
     """A small JPEG file of a window: whole pixels averaged first, the rest by interpolation.
 
     Averaging by a fraction is ten times slower and looks the same at this size.

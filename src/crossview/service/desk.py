@@ -16,9 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from crossview.arrays import U8
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.locate import answered
 from crossview.retrieval.places import Answer
@@ -30,7 +28,6 @@ from crossview.service.settings import Settings
 from crossview.service.uploads import Upload
 from crossview.views.decode import photo_of_bytes
 
-Pixels = NDArray[np.uint8]
 _DECODERS = 2
 _FORGET = 0.7  # of what is known about speed, when a new batch tells
 
@@ -39,7 +36,7 @@ class Located(NamedTuple):
     """What came of one photo."""
 
     answer: Answer
-    strip: Pixels  # [h, w, 3]: what the network was shown
+    strip: U8  # [h, w, 3]: what the network was shown
     region: Region
 
 
@@ -64,7 +61,7 @@ class _Ready(NamedTuple):
 
     ticket: _Ticket
     query: Query
-    strips: list[Pixels]
+    strips: list[U8]
 
 
 class Desk:

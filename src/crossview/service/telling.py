@@ -10,8 +10,8 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F64, U8
 from crossview.maps.heat import positions_record, scores_record
 from crossview.maps.records import answer_record, footprint_record, place_record
 from crossview.maps.regions import extent, regions
@@ -92,7 +92,7 @@ def heat_record(answer: Answer, region: Region) -> dict[str, object] | None:
     return record and {"of": "scores" if mass is None else "posterior", **record}
 
 
-def posterior(answer: Answer, region: Region) -> NDArray[np.float64] | None:
+def posterior(answer: Answer, region: Region) -> F64 | None:
     """Probability [N] of each window's cell; None where the calibration says nothing."""
     known = region.index.manifest.calibration
     if answer.confidence is None or known is None:
@@ -159,7 +159,7 @@ def heat_features(answer: Answer, region: Region, most: int) -> dict[str, Any]:
     return {"type": "FeatureCollection", "features": features}
 
 
-def data_url(pixels: NDArray[np.uint8]) -> str:
+def data_url(pixels: U8) -> str:
     """A small JPEG picture inside an address."""
     import simplejpeg
 

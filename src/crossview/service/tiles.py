@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import U8
 from crossview.errors import CrossviewError, InvalidValue
 from crossview.geo.points import EARTH_RADIUS_M
 from crossview.imagery.sheets import Sheet
@@ -23,7 +23,7 @@ from crossview.maps.regions import Extent, extent
 if TYPE_CHECKING:
     from crossview.retrieval.index import Index
 
-Pixels = NDArray[np.uint8]
+
 TILE_PX = 512
 _KEPT_BYTES = 48_000_000
 _QUALITY = 80
@@ -141,7 +141,7 @@ def _overlap(a: Extent, b: Extent) -> bool:
     return a.west < b.east and b.west < a.east and a.south < b.north and b.south < a.north
 
 
-def _encoded(rgba: Pixels) -> Tile | None:
+def _encoded(rgba: U8) -> Tile | None:
     import simplejpeg
 
     alpha = rgba[..., 3]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import I64
 from crossview.pairs.batch import Batch, PairPixels, Views
 
 if TYPE_CHECKING:
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from crossview.pairs.table import PairTable
-
-Neighbours = NDArray[np.int64]  # [rows, k]: rows that look or lie near each row, nearest first
 
 
 class Method(Protocol):
@@ -40,5 +38,5 @@ class Method(Protocol):
     views: Callable[[Any], Views]
     build: Callable[[Any], nn.Module]
     objective: Callable[[Any, Batch, Any], Mapping[str, Tensor]]
-    batches: Callable[[PairTable, Any, torch.Generator, Neighbours | None], Iterator[list[int]]]
+    batches: Callable[[PairTable, Any, torch.Generator, I64 | None], Iterator[list[int]]]
     augment: Callable[[PairPixels, Any, np.random.Generator], PairPixels | tuple[PairPixels, ...]]

@@ -8,18 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, U8
 from crossview.errors import BadModel
-from crossview.pairs.batch import Pixels
 from crossview.pairs.loading import normalised
 from crossview.retrieval.model import ModelInfo
 from crossview.training.export import run_info
 from crossview.training.run import RunFolder
 from crossview.training.setup import build_without_weights
 from crossview.training.state import load_weights
-
-Vectors = NDArray[np.float32]
 
 
 class RunEmbedder:
@@ -38,18 +35,18 @@ class RunEmbedder:
         digest.update(run.weights.read_bytes())
         self.fingerprint = digest.hexdigest()
 
-    def ground(self, images: Pixels) -> Vectors:
+    def ground(self, images: U8) -> F32:
         """See :class:`crossview.retrieval.embedder.Embedder`."""
         return self._run("ground", images)
 
-    def aerial(self, images: Pixels) -> Vectors:
+    def aerial(self, images: U8) -> F32:
         """See :class:`crossview.retrieval.embedder.Embedder`."""
         return self._run("aerial", images)
 
-    def _run(self, side: str, images: Pixels) -> Vectors:
+    def _run(self, side: str, images: U8) -> F32:
         pixels = normalised(images, getattr(self._views, side), self._device)
         with torch.inference_mode():
-            vectors: Vectors = getattr(self._model, side)(pixels).float().cpu().numpy()
+            vectors: F32 = getattr(self._model, side)(pixels).float().cpu().numpy()
         return vectors
 
     def _dim(self) -> int:

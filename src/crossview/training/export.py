@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from crossview.arrays import F32, U8
 from crossview.errors import BadModel, InvalidValue
 from crossview.files import atomic_write
-from crossview.pairs.batch import Pixels, Views
+from crossview.pairs.batch import Views
 from crossview.retrieval.model import (
     AERIAL_NAME,
     GROUND_NAME,
@@ -203,7 +203,7 @@ def _compare(
     return worst, int(ours["ground"].shape[1])
 
 
-def _samples(spec: ViewSpec) -> list[Pixels]:
+def _samples(spec: ViewSpec) -> list[U8]:
     """Noise of several grain sizes, narrow first where views may be narrow, whole last."""
     import cv2
 
@@ -223,15 +223,15 @@ def _samples(spec: ViewSpec) -> list[Pixels]:
     return batches
 
 
-def _session(graph: bytes) -> Callable[[Pixels], NDArray[np.float32]]:
+def _session(graph: bytes) -> Callable[[U8], F32]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
-    def run(images: Pixels) -> NDArray[np.float32]:
-        vectors: NDArray[np.float32] = session.run(["embeddings"], {"images": images})[0]
+    def run(images: U8) -> F32:
+        vectors: F32 = session.run(["embeddings"], {"images": images})[0]
         return vectors
 
     return run

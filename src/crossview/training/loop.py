@@ -10,17 +10,18 @@ from typing import Any
 
 import torch
 
+from crossview.arrays import I64
 from crossview.errors import TrainingFailed
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import Loader, RawBatch, to_batch
 from crossview.pairs.table import PairTable
 from crossview.parts.losses.dual import AERIAL, GROUND, GROUND_2
-from crossview.training.contract import Method, Neighbours
+from crossview.training.contract import Method
 from crossview.training.gradients import Objective, backward
 from crossview.training.recipe import Recipe
 from crossview.training.state import TrainState
 
-Miner = Callable[[TrainState], Neighbours]
+Miner = Callable[[TrainState], I64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,7 @@ def _stream(state: TrainState, job: Job, loader: Loader) -> Iterator[RawBatch]:
             state.neighbours = job.mine(state)
 
 
-def epoch_order(job: Job, epoch: int, neighbours: Neighbours | None) -> list[list[int]]:
+def epoch_order(job: Job, epoch: int, neighbours: I64 | None) -> list[list[int]]:
     """The batches of one epoch: the same for the same seed, epoch and neighbours."""
     generator = torch.Generator().manual_seed(job.recipe.seed * 1_000_003 + epoch)
     order = list(job.method.batches(job.table, job.config, generator, neighbours))

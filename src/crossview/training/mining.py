@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crossview.arrays import I64
 from crossview.errors import BadData
 from crossview.pairs.loading import Loader, Reader
 from crossview.pairs.moment import Moment
 from crossview.parts.samplers.neighbours import nearest_first
-from crossview.training.contract import Neighbours
 from crossview.training.similar import similar_rows
 from crossview.training.state import TrainState
 from crossview.training.validation import Embedded, embed_rows, similarities
 
 
-def similarity_miner(reader: Reader, workers: int) -> Callable[[TrainState], Neighbours]:
+def similarity_miner(reader: Reader, workers: int) -> Callable[[TrainState], I64]:
     """A function that ranks, for every row, the other places by the network's similarity.
 
     ``reader`` is that of the training: its method's Config says how many are kept
@@ -29,7 +29,7 @@ def similarity_miner(reader: Reader, workers: int) -> Callable[[TrainState], Nei
     """
     plain = replace(reader, page=None, config={})
 
-    def mine(state: TrainState) -> Neighbours:
+    def mine(state: TrainState) -> I64:
         config = _config_after(reader, state.epoch)
         theta = float(getattr(config, "now_theta_deg", 360.0))
         unknown = np.arange(len(reader.table))
@@ -82,7 +82,7 @@ def _all_vectors(
     return both
 
 
-def _turned_neighbours(vectors: Embedded, reader: Reader, keep: int) -> Neighbours:
+def _turned_neighbours(vectors: Embedded, reader: Reader, keep: int) -> I64:
     """As :func:`similar_rows`, for vectors that are compared over all turns."""
     near = np.empty((len(vectors.ground), keep), dtype=np.int64)
     seen = vectors.seen_deg

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from crossview.arrays import I64
 from crossview.errors import InvalidValue
 from crossview.training.precision import fast_in_bfloat16
 
@@ -16,12 +16,8 @@ BLOCK = 256  # queries per product: 18 MB of scores for 35,532 references
 GROUP = 16  # columns whose best stands for them while the best groups are sought
 BAND = 4  # ranks on either side of the last one kept that are compared again in float32
 
-Neighbours = NDArray[np.int64]
 
-
-def similar_rows(
-    queries: Tensor, references: Tensor, places: NDArray[np.int64], keep: int
-) -> Neighbours:
+def similar_rows(queries: Tensor, references: Tensor, places: I64, keep: int) -> I64:
     """[P, keep] rows of *other* places whose reference is most similar to each query, best first.
 
     ``queries`` and ``references`` are float [P, D] unit vectors on one device; row i of both shows
@@ -75,7 +71,7 @@ def _last_places_settled(queries: Tensor, references: Tensor, found: Tensor, kee
     return torch.cat([found[:, :sure], settled], dim=1)
 
 
-def _blocks(places: NDArray[np.int64]) -> Iterator[tuple[int, int, tuple[Tensor, Tensor]]]:
+def _blocks(places: I64) -> Iterator[tuple[int, int, tuple[Tensor, Tensor]]]:
     """Blocks of rows, each with the (row in the block, column) of everything at its own places."""
     order = np.argsort(places, kind="stable")
     counts = np.bincount(places)

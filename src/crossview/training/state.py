@@ -20,9 +20,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from crossview.arrays import I64
 from crossview.errors import BadModel
 from crossview.files import writing
-from crossview.training.contract import Neighbours
 from crossview.training.memory import Memory
 from crossview.training.recipe import Recipe
 
@@ -34,7 +34,7 @@ class TrainState:
     model: nn.Module
     optimiser: torch.optim.Optimizer
     averaged: dict[str, Tensor] | None  # by state_dict key; None: recipe.ema_decay is 0
-    neighbours: Neighbours | None = None
+    neighbours: I64 | None = None
     memory: Memory | None = None  # the epoch's own vectors, if recipe.mine_from says "epoch"
     step: int = 0
     epoch: int = 0

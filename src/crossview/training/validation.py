@@ -11,20 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, I64, U8
 from crossview.errors import TrainingFailed
 from crossview.evaluation.ranks import rank
 from crossview.evaluation.relation import Pairs, Relation
 from crossview.evaluation.spaces import space_of
-from crossview.pairs.batch import Pixels, Views
+from crossview.pairs.batch import Views
 from crossview.pairs.loading import Loader, RawBatch, normalised
 from crossview.pairs.table import PairTable
 from crossview.training.state import TrainState
 from crossview.views.spec import ViewSpec
 
-Vectors = NDArray[np.float32]
-Numbers = NDArray[np.int64]
 CROP_ASPECT = 4.0 / 3.0  # width / height of the photos that crops imitate
 
 
@@ -45,9 +43,9 @@ class Recall:
 class Embedded:
     """Vectors of the rows of a table; ``aerial`` has one vector per row, repeats included."""
 
-    ground: Vectors  # [P, D]
-    aerial: Vectors  # [P, D]
-    seen_deg: NDArray[np.float32]  # [P] field of view that the ground picture shows
+    ground: F32  # [P, D]
+    aerial: F32  # [P, D]
+    seen_deg: F32  # [P] field of view that the ground picture shows
 
 
 def recalls(
@@ -83,7 +81,7 @@ def chunks(rows: Sequence[int], size: int) -> Iterator[list[int]]:
     yield from (list(rows[i : i + size]) for i in range(0, len(rows), size))
 
 
-def shown_ground(raw: RawBatch, views: Views, fov_deg: float) -> Pixels:
+def shown_ground(raw: RawBatch, views: Views, fov_deg: float) -> U8:
     """The batch's ground canvases at a heading drawn per row, cut to ``fov_deg`` if narrower.
 
     Aligned models see the panorama as it is. Photos are not turned.
@@ -95,7 +93,7 @@ def shown_ground(raw: RawBatch, views: Views, fov_deg: float) -> Pixels:
     return np.stack(shown)
 
 
-def ranks(vectors: Embedded, table: PairTable, views: Views) -> tuple[NDArray[np.int64], int]:
+def ranks(vectors: Embedded, table: PairTable, views: Views) -> tuple[I64, int]:
     """Rank (from 1) of the best match of each ground picture, and the number of references.
 
     Ignored references are left out of a query's ranking; ties count against the query.
@@ -123,13 +121,13 @@ def ranks(vectors: Embedded, table: PairTable, views: Views) -> tuple[NDArray[np
     return rank(space, relation).of_queries(), len(references)
 
 
-def _numbered(pictures: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+def _numbered(pictures: I64) -> tuple[I64, I64, I64]:
     """Pictures in order, the first row of each, and the number of each row's picture."""
     found, first, numbers = np.unique(pictures, return_index=True, return_inverse=True)
     return found, first, numbers.reshape(-1)
 
 
-def similarities(query: Vectors, gallery: Vectors, views: Views, seen_deg: float) -> Vectors:
+def similarities(query: F32, gallery: F32, views: Views, seen_deg: float) -> F32:
     """Scores [n] of one query [D] against a gallery [n, D], at the best heading."""
     from crossview.retrieval.similarity import scores
 
@@ -137,7 +135,7 @@ def similarities(query: Vectors, gallery: Vectors, views: Views, seen_deg: float
     edges = np.arange(bins + 1) * 360.0 / bins - 180.0
     overlap = np.minimum(edges[1:], seen_deg / 2.0) - np.maximum(edges[:-1], -seen_deg / 2.0)
     seen = np.clip(overlap * bins / 360.0, 0.0, 1.0)
-    result: Vectors = scores(query, gallery, bins, seen.astype(np.float32), None)[0]
+    result: F32 = scores(query, gallery, bins, seen.astype(np.float32), None)[0]
     return result
 
 
@@ -167,7 +165,7 @@ def _turns(raw: RawBatch, views: Views) -> list[int]:
     return [t if fov >= 360.0 else 0 for t, fov in zip(turns, raw.fov_deg, strict=True)]
 
 
-def _shown(canvas: Pixels, spec: ViewSpec, fov_deg: float, turn: int) -> Pixels:
+def _shown(canvas: U8, spec: ViewSpec, fov_deg: float, turn: int) -> U8:
     turned = np.roll(canvas, -turn, axis=1)
     if fov_deg >= 360.0 or canvas.shape[1] < spec.width_px:
         return turned

@@ -6,20 +6,18 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import U8
 from crossview.errors import InvalidValue
 from crossview.views.polar import unrolled_directions
 from crossview.views.resizing import resized
 from crossview.views.spec import ViewSpec
 
-Pixels = NDArray[np.uint8]
-
 _LEAST_SHARE = 0.97  # of the footprint that a window must hold; the rest repeats its edge
 _STEPS_PER_PX = 32  # maps are made for radii rounded to this, which is as fine as cv2.remap samples
 
 
-def aerial_view(pixels: Pixels, metres_per_px: float, spec: ViewSpec) -> Pixels:
+def aerial_view(pixels: U8, metres_per_px: float, spec: ViewSpec) -> U8:
     """The model's picture [h, w, 3] of the ``spec.footprint_m`` metres about the centre.
 
     ``pixels`` [H, W, 3] have up = north and ``metres_per_px`` on the ground; they may show more
@@ -45,12 +43,12 @@ def aerial_view(pixels: Pixels, metres_per_px: float, spec: ViewSpec) -> Pixels:
     return _unrolled(pixels, side_px, spec)
 
 
-def _middle(pixels: Pixels, side: int) -> Pixels:
+def _middle(pixels: U8, side: int) -> U8:
     top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
     return pixels[top : top + side, left : left + side]
 
 
-def _unrolled(pixels: Pixels, side_px: float, spec: ViewSpec) -> Pixels:
+def _unrolled(pixels: U8, side_px: float, spec: ViewSpec) -> U8:
     """Polar view about the exact centre, averaged first where the source is much finer."""
     import cv2
 

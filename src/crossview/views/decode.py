@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from crossview.arrays import U8
 from crossview.errors import BadImage
 from crossview.geo.points import LatLon
 from crossview.views import metadata
 from crossview.views.jpeg import turbo_pixels
 
-Pixels = NDArray[np.uint8]
 Kind = Literal["panorama", "perspective"]
 
 MAX_PIXELS = 100_000_000
@@ -36,7 +35,7 @@ _READABLE = "crossview reads JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP and GIF."
 class Photo:
     """A decoded photo and what its file says of itself. Pixels are upright (EXIF orientation)."""
 
-    pixels: Pixels = field(repr=False)  # [H, W, 3]
+    pixels: U8 = field(repr=False)  # [H, W, 3]
     path: str
     sha256: str  # of the file
     kind: Kind
@@ -90,7 +89,7 @@ def photo_of_bytes(
     )
 
 
-def photo_of_pixels(pixels: Pixels, name: str = "pixels") -> Photo:
+def photo_of_pixels(pixels: U8, name: str = "pixels") -> Photo:
     """A :class:`Photo` of uint8 [H, W, 3] that come from no file; twice as wide: a panorama."""
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise BadImage(
@@ -114,7 +113,7 @@ def read_rgb(
     *,
     max_pixels: int = MAX_PIXELS,
     at_least: tuple[int, int] | None = None,
-) -> Pixels:
+) -> U8:
     """Any picture as upright RGB uint8 [H, W, 3]; ``source`` is a path or the bytes of a file.
 
     More than ``max_pixels`` is refused before decoding. 16 bits keep their upper 8; transparent
@@ -227,7 +226,7 @@ def _check_least(size: tuple[int, int], least: int) -> None:
         )
 
 
-def _rgb(image: Image.Image, data: bytes, least: int, at_least: tuple[int, int] | None) -> Pixels:
+def _rgb(image: Image.Image, data: bytes, least: int, at_least: tuple[int, int] | None) -> U8:
     _check_least(image.size, least)
     if (pixels := turbo_pixels(data, image, at_least)) is not None:
         return pixels

@@ -8,16 +8,14 @@ than the entropy decoding to do.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-Pixels = NDArray[np.uint8]
+from crossview.arrays import U8
+
 _ORIENTATION = 0x0112
 
 
-def turbo_pixels(
-    data: bytes, image: Image.Image, at_least: tuple[int, int] | None
-) -> Pixels | None:
+def turbo_pixels(data: bytes, image: Image.Image, at_least: tuple[int, int] | None) -> U8 | None:
     """RGB [H, W, 3] of the JPEG ``data`` whose header is ``image``; None where Pillow has to do it.
 
     ``at_least`` (rows, columns): the smallest of the eighths of its size that has as many; None:

@@ -6,11 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, Bool
 from crossview.errors import require
-
-Floats = NDArray[np.float32]
 
 FLAT_LIMIT_DEG = 170.0  # wider pictures are stitched: equal angles both ways
 _PITCH_LIMIT_DEG = 85.0
@@ -46,7 +44,7 @@ class Lens:
             f"allowed are +-{_PITCH_LIMIT_DEG:g} degrees. Check the row of the horizon.",
         )
 
-    def locate(self, azimuth_deg: Floats, elevation_deg: Floats) -> tuple[Floats, Floats]:
+    def locate(self, azimuth_deg: F32, elevation_deg: F32) -> tuple[F32, F32]:
         """(x, y) of directions: x in [-1, 1] from left to right, y in [-1, 1] from top to bottom.
 
         ``azimuth_deg`` [1, w] clockwise from the middle of the picture, ``elevation_deg`` [h, 1].
@@ -59,7 +57,7 @@ class Lens:
         y = np.broadcast_to((self.pitch_deg - elevation_deg) * self.aspect / half, x.shape)
         return x.astype(np.float32), y.astype(np.float32)
 
-    def _on_plane(self, azimuth: Floats, rise: Floats) -> tuple[Floats, Floats]:
+    def _on_plane(self, azimuth: F32, rise: F32) -> tuple[F32, F32]:
         """Directions (sin a, cos a, rise), turned by the pitch and divided by their depth."""
         pitch = math.radians(self.pitch_deg)
         c, s = np.float32(math.cos(pitch)), np.float32(math.sin(pitch))
@@ -98,8 +96,8 @@ def lens_of(
     return Lens(flat, fov_deg, level.aspect, math.degrees(math.atan2(below_px, focal_px)))
 
 
-def visible(x: Floats, y: Floats) -> NDArray[np.bool_]:
+def visible(x: F32, y: F32) -> Bool:
     """Which of the positions of :meth:`Lens.locate` lie on the picture."""
     edge = np.float32(1.0 + 1e-5)
-    seen: NDArray[np.bool_] = (np.abs(x) <= edge) & (np.abs(y) <= edge)
+    seen: Bool = (np.abs(x) <= edge) & (np.abs(y) <= edge)
     return seen

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F64, I64, U8
 from crossview.views.spec import ViewSpec
 from crossview.views.strip import visible_mask
 
-Pixels = NDArray[np.uint8]
-
 
 def photo_part(
-    canvas: Pixels,
+    canvas: U8,
     spec: ViewSpec,
     fov_deg: float,
     aspect: float,
     *,
     pitch_deg: float = 0.0,
     horizon_known: bool = True,
-) -> Pixels:
+) -> U8:
     """What a photo of this field of view and aspect (width / height) keeps of a panorama's canvas.
 
     [h, w, 3] of ``spec``, the middle kept, the rest in the mean colour. A camera that looks up by
@@ -34,14 +32,14 @@ def photo_part(
     return np.where(seen[..., None], canvas, np.array(spec.mean_colour, np.uint8))
 
 
-def room_px(aerial: Pixels, metres_per_px: float, footprint_m: float) -> NDArray[np.int64]:
+def room_px(aerial: U8, metres_per_px: float, footprint_m: float) -> I64:
     """How many rows and columns [2] a picture from above has more than its footprint needs."""
     side = min(round(footprint_m / metres_per_px) + 2, *aerial.shape[:2])
-    room: NDArray[np.int64] = np.array(aerial.shape[:2]) - side
+    room: I64 = np.array(aerial.shape[:2]) - side
     return room
 
 
-def window_at(aerial: Pixels, room: NDArray[np.int64], shift_px: NDArray[np.float64]) -> Pixels:
+def window_at(aerial: U8, room: I64, shift_px: F64) -> U8:
     """Cut the window that :func:`room_px` leaves, its centre moved by (rows, columns)."""
     top, left = np.round(room / 2 + shift_px).astype(int)
     height, width = np.array(aerial.shape[:2]) - room

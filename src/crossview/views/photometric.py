@@ -11,12 +11,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, U8
 from crossview.errors import require
-
-Pixels = NDArray[np.uint8]
-Kernel = NDArray[np.float32]
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 # Rows: brightness and two colour differences (YIQ); hue turns the latter two.
@@ -25,8 +22,8 @@ _YIQ_INVERSE = np.linalg.inv(_YIQ)
 
 
 def photometric(
-    image: Pixels, rng: np.random.Generator, strength: float = 1.0, *, grid_ratio: float = 0.5
-) -> Pixels:
+    image: U8, rng: np.random.Generator, strength: float = 1.0, *, grid_ratio: float = 0.5
+) -> U8:
     """One random draw of the whole recipe on [H, W, 3]; a new array.
 
     JPEG artefacts (p 0.5), colour (p 0.5), blur or sharpening (p 0.3), holes in a grid or anywhere
@@ -48,7 +45,7 @@ def photometric(
     return out.copy() if out is image else out
 
 
-def jpeg(image: Pixels, quality: int) -> Pixels:
+def jpeg(image: U8, quality: int) -> U8:
     """The image after saving as JPEG of ``quality`` 1..100."""
     import cv2
 
@@ -56,7 +53,7 @@ def jpeg(image: Pixels, quality: int) -> Pixels:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), dtype=np.uint8)
 
 
-def colour_jitter(image: Pixels, rng: np.random.Generator, amount: float) -> Pixels:
+def colour_jitter(image: U8, rng: np.random.Generator, amount: float) -> U8:
     """Brightness, contrast, saturation times 1 +- amount; hue turned by +- amount of the circle."""
     import cv2
 
@@ -71,12 +68,12 @@ def colour_jitter(image: Pixels, rng: np.random.Generator, amount: float) -> Pix
     return _pixels(cv2.transform(image, np.hstack([matrix, offset])))
 
 
-def blur(image: Pixels, rng: np.random.Generator) -> Pixels:
+def blur(image: U8, rng: np.random.Generator) -> U8:
     """A turned, stretched, slightly noisy Gaussian of 3 to 7 pixels."""
     return _filtered(image, blur_kernel(rng))
 
 
-def blur_kernel(rng: np.random.Generator) -> Kernel:
+def blur_kernel(rng: np.random.Generator) -> F32:
     """A generalised Gaussian [k, k] of sum 1: k odd in 3..7, sigmas 0.2..1, exponent 0.5..8."""
     size = int(rng.choice((3, 5, 7)))
     sigma_x, sigma_y = rng.uniform(0.2, 1.0, 2)
@@ -86,11 +83,11 @@ def blur_kernel(rng: np.random.Generator) -> Kernel:
     along = (x * math.cos(angle) + y * math.sin(angle)) / sigma_x
     across = (y * math.cos(angle) - x * math.sin(angle)) / sigma_y
     kernel = np.exp(-0.5 * (along**2 + across**2) ** beta) * rng.uniform(0.9, 1.1, (size, size))
-    normal: Kernel = (kernel / kernel.sum()).astype(np.float32)
+    normal: F32 = (kernel / kernel.sum()).astype(np.float32)
     return normal
 
 
-def sharpen(image: Pixels, rng: np.random.Generator) -> Pixels:
+def sharpen(image: U8, rng: np.random.Generator) -> U8:
     """Mix with a 3 x 3 sharpened copy: alpha 0.2..0.5, lightness 0.5..1."""
     alpha, lightness = rng.uniform(0.2, 0.5), rng.uniform(0.5, 1.0)
     kernel = np.full((3, 3), -alpha, np.float32)
@@ -98,7 +95,7 @@ def sharpen(image: Pixels, rng: np.random.Generator) -> Pixels:
     return _filtered(image, kernel)
 
 
-def grid_dropout(image: Pixels, ratio: float) -> Pixels:
+def grid_dropout(image: U8, ratio: float) -> U8:
     """Black squares on a grid of a tenth of the width, each ``ratio`` of its cell wide."""
     height, width = image.shape[:2]
     unit = max(2, width // 10)
@@ -110,7 +107,7 @@ def grid_dropout(image: Pixels, ratio: float) -> Pixels:
     return out
 
 
-def coarse_dropout(image: Pixels, rng: np.random.Generator) -> Pixels:
+def coarse_dropout(image: U8, rng: np.random.Generator) -> U8:
     """10 to 25 black squares whose sides are a tenth to a fifth of the height."""
     height, width = image.shape[:2]
     low = max(1, height // 10)
@@ -122,11 +119,11 @@ def coarse_dropout(image: Pixels, rng: np.random.Generator) -> Pixels:
     return out
 
 
-def _filtered(image: Pixels, kernel: Kernel) -> Pixels:
+def _filtered(image: U8, kernel: F32) -> U8:
     import cv2
 
     return _pixels(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101))
 
 
-def _pixels(image: Any) -> Pixels:
+def _pixels(image: Any) -> U8:
     return np.asarray(image, dtype=np.uint8)

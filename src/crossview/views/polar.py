@@ -11,16 +11,13 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, F64, U8
 from crossview.errors import InvalidValue
-
-Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 
 @lru_cache(maxsize=16)
-def unrolled_directions(height: int, width: int) -> tuple[Floats, Floats]:
+def unrolled_directions(height: int, width: int) -> tuple[F32, F32]:
     """(right, down) [height, width] of every polar pixel, in units of the circle's radius.
 
     Pixel centres: column c looks at azimuth 360 (c + 0.5) / width - 180 degrees, clockwise from
@@ -32,9 +29,7 @@ def unrolled_directions(height: int, width: int) -> tuple[Floats, Floats]:
     return right.astype(np.float32), down.astype(np.float32)
 
 
-def authors_positions(
-    side: int, height: int, width: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def authors_positions(side: int, height: int, width: int) -> tuple[F64, F64]:
     """(rows, columns) [height, width] in the source, as array indices, of the authors' transform.
 
     Row i, column j: radius (side / 2) (height - 1 - i) / height, angle 2 pi j / width.
@@ -45,8 +40,8 @@ def authors_positions(
 
 
 def authors_polar(
-    pixels: Pixels, height: int, width: int, *, how: Literal["exact", "fast"] = "exact"
-) -> Floats | Pixels:
+    pixels: U8, height: int, width: int, *, how: Literal["exact", "fast"] = "exact"
+) -> F32 | U8:
     """The authors' polar image [height, width, C] of a square aerial image [S, S, C].
 
     "exact": float32, their bilinear sum; samples beyond the image count as 0. Truncate to uint8 for
@@ -60,7 +55,7 @@ def authors_polar(
     return _bilinear(pixels, *authors_positions(pixels.shape[0], height, width))
 
 
-def _bilinear(pixels: Pixels, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> Floats:
+def _bilinear(pixels: U8, rows: F64, columns: F64) -> F32:
     """Bilinear interpolation at array indices, zero outside."""
     top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
     total = np.zeros((*rows.shape, pixels.shape[2]), np.float64)
@@ -74,7 +69,7 @@ def _bilinear(pixels: Pixels, rows: NDArray[np.float64], columns: NDArray[np.flo
     return total.astype(np.float32)
 
 
-def _fast(pixels: Pixels, height: int, width: int) -> Pixels:
+def _fast(pixels: U8, height: int, width: int) -> U8:
     import cv2
 
     maps = _authors_maps(len(pixels), height, width)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import U8
 from crossview.views.spec import Resize
 
-Pixels = NDArray[np.uint8]
 
-
-def resized(pixels: Pixels, size: tuple[int, int], rule: Resize) -> Pixels:
+def resized(pixels: U8, size: tuple[int, int], rule: Resize) -> U8:
     """``pixels`` [H, W, 3] as [h, w, 3] with ``size`` = (h, w).
 
     "area": every output pixel averages the area it covers (bilinear where it grows).

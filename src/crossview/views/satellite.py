@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crossview.arrays import U8
 from crossview.errors import require
 
-Pixels = NDArray[np.uint8]
 
-
-def circle_turned(image: Pixels, angle_deg: float, side_px: float) -> Pixels:
+def circle_turned(image: U8, angle_deg: float, side_px: float) -> U8:
     """T_s1: what lies outside the footprint's inscribed circle black, then turned by the angle."""
     height, width = image.shape[:2]
     down, right = np.ogrid[:height, :width]
@@ -26,7 +25,7 @@ def circle_turned(image: Pixels, angle_deg: float, side_px: float) -> Pixels:
     return turned(np.where(outside[..., None], 0, image).astype(np.uint8), angle_deg)
 
 
-def turned(image: Pixels, angle_deg: float) -> Pixels:
+def turned(image: U8, angle_deg: float) -> U8:
     """T_s2: turned counter-clockwise by any angle about the centre, bilinear, same size.
 
     Corners that the picture does not reach are black.

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from crossview.arrays import I64
 from crossview.errors import require
-
-Pixels = NDArray[np.uint8]
 
 
 class Sector(NamedTuple):
@@ -23,7 +22,7 @@ class Sector(NamedTuple):
     [-180, 180).
     """
 
-    columns: NDArray[np.int64]
+    columns: I64
     heading_deg: float
 
 

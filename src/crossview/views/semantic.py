@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F64, U8
 from crossview.errors import UnknownName
 
-Pixels = NDArray[np.uint8]
 Strength = Literal["strong", "weak", "none"]
 _LEVELS = np.arange(256, dtype=np.float64)
 _LUMA = (0.299, 0.587, 0.114)
@@ -44,7 +43,7 @@ def recipe(strength: str) -> Recipe:
     return RECIPES[strength]
 
 
-def semantic(image: Pixels, rng: np.random.Generator, strength: Strength) -> Pixels:
+def semantic(image: U8, rng: np.random.Generator, strength: Strength) -> U8:
     """One draw on [H, W, 3]; a new array."""
     import cv2
 
@@ -60,7 +59,7 @@ def semantic(image: Pixels, rng: np.random.Generator, strength: Strength) -> Pix
     return np.asarray(out, dtype=np.uint8)
 
 
-def _jittered(image: Pixels, rng: np.random.Generator, amount: float) -> Pixels:
+def _jittered(image: U8, rng: np.random.Generator, amount: float) -> U8:
     changes = (_brighter, _contrasted, _saturated)
     factors = rng.uniform(1.0 - amount, 1.0 + amount, 3)
     for n in rng.permutation(3):
@@ -68,18 +67,18 @@ def _jittered(image: Pixels, rng: np.random.Generator, amount: float) -> Pixels:
     return image
 
 
-def _brighter(image: Pixels, factor: float) -> Pixels:
+def _brighter(image: U8, factor: float) -> U8:
     return _by_table(image, _LEVELS * factor)
 
 
-def _contrasted(image: Pixels, factor: float) -> Pixels:
+def _contrasted(image: U8, factor: float) -> U8:
     import cv2
 
     grey = float(np.dot(_LUMA, cv2.mean(image)[:3]))
     return _by_table(image, _LEVELS * factor + (1.0 - factor) * grey)
 
 
-def _saturated(image: Pixels, factor: float) -> Pixels:
+def _saturated(image: U8, factor: float) -> U8:
     import cv2
 
     mix = factor * np.eye(3) + (1.0 - factor) * np.array([_LUMA] * 3)
@@ -87,7 +86,7 @@ def _saturated(image: Pixels, factor: float) -> Pixels:
     return np.asarray(changed, dtype=np.uint8)
 
 
-def _by_table(image: Pixels, levels: NDArray[np.float64]) -> Pixels:
+def _by_table(image: U8, levels: F64) -> U8:
     import cv2
 
     table = np.clip(np.round(levels), 0, 255).astype(np.uint8)

@@ -6,28 +6,26 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crossview.views.lens import FLAT_LIMIT_DEG, Floats, Lens, lens_of, visible
+from crossview.arrays import F32, U8, Bool
+from crossview.views.lens import FLAT_LIMIT_DEG, Lens, lens_of, visible
 from crossview.views.spec import ViewSpec
 
 if TYPE_CHECKING:
     from crossview.views.decode import Kind
 
-Pixels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 
 _FINEST = 3  # samples per output pixel, each way, of pictures much finer than the strip
 
 
 def ground_view(
-    pixels: Pixels,
+    pixels: U8,
     kind: Kind,
     spec: ViewSpec,
     *,
     fov_deg: float,
     horizon_px: float | None = None,
-) -> Pixels:
+) -> U8:
     """The model's picture [h, w, 3] of a photo or panorama [H, W, 3] of ``fov_deg`` across.
 
     w is ``spec.width_px`` ("padded"; the picture's middle is in the middle column) or
@@ -46,7 +44,7 @@ def ground_view(
     return sampled
 
 
-def visible_mask(spec: ViewSpec, fov_deg: float, aspect: float, pitch_deg: float = 0.0) -> Mask:
+def visible_mask(spec: ViewSpec, fov_deg: float, aspect: float, pitch_deg: float = 0.0) -> Bool:
     """Pixels [h, w] of the full 360-degree canvas that a photo sees, True where it does.
 
     The photo is ``fov_deg`` wide, ``aspect`` times as wide as high, and looks ``pitch_deg`` up;
@@ -57,7 +55,7 @@ def visible_mask(spec: ViewSpec, fov_deg: float, aspect: float, pitch_deg: float
 
 
 @lru_cache(maxsize=32)
-def _angles(spec: ViewSpec, columns: int, fine: int) -> tuple[Floats, Floats]:
+def _angles(spec: ViewSpec, columns: int, fine: int) -> tuple[F32, F32]:
     """Azimuths [1, columns * fine] and elevations [h * fine, 1] of pixel centres in degrees."""
     bottom, top = spec.elevation_deg
     across = np.arange(columns * fine) + 0.5 - columns * fine / 2.0
@@ -68,7 +66,7 @@ def _angles(spec: ViewSpec, columns: int, fine: int) -> tuple[Floats, Floats]:
 
 
 @lru_cache(maxsize=32)
-def _seen(lens: Lens, spec: ViewSpec, columns: int) -> Mask:
+def _seen(lens: Lens, spec: ViewSpec, columns: int) -> Bool:
     return visible(*lens.locate(*_angles(spec, columns, 1)))
 
 
@@ -88,7 +86,7 @@ def _maps(
     return maps
 
 
-def _sampled(pixels: Pixels, lens: Lens, spec: ViewSpec, columns: int, fine: int) -> Pixels:
+def _sampled(pixels: U8, lens: Lens, spec: ViewSpec, columns: int, fine: int) -> U8:
     """Bilinear samples, ``fine`` x ``fine`` of them averaged per output pixel."""
     import cv2
 
@@ -103,7 +101,7 @@ def _sampled(pixels: Pixels, lens: Lens, spec: ViewSpec, columns: int, fine: int
     return np.asarray(sampled, dtype=np.uint8)
 
 
-def _shrunk(pixels: Pixels, times: float) -> Pixels:
+def _shrunk(pixels: U8, times: float) -> U8:
     """The picture ``times`` smaller by averaging areas; as it is if that is (almost) no smaller."""
     import cv2
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import U8
 from crossview.views.polar import authors_polar
 from crossview.views.resizing import resized
 from crossview.views.spec import ViewSpec
 
-Pixels = NDArray[np.uint8]
 
-
-def whole_view(pixels: Pixels, spec: ViewSpec, *, fast: bool = False) -> Pixels:
+def whole_view(pixels: U8, spec: ViewSpec, *, fast: bool = False) -> U8:
     """The view [h, w, 3] of a whole file [H, W, 3]: ``keep_rows`` of it, resized or unrolled.
 
     Unrolled pictures are truncated to integers, as GeoDTR stores them (``views.polar``). ``fast``:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, U8
 from crossview.worlds.cars import CAR_RGB, Cars, park_cars
-from crossview.worlds.grid import Floats, slopes
+from crossview.worlds.grid import slopes
 from crossview.worlds.light import (
     Light,
     crown_colours,
@@ -22,7 +22,7 @@ from crossview.worlds.town import Town
 SKYLIGHT = np.array([176.0, 186.0, 200.0], np.float32)
 
 
-def orthophoto(town: Town) -> NDArray[np.uint8]:
+def orthophoto(town: Town) -> U8:
     """The mapped square from above, grid north up, [n, n, 3] at ``CELL_M`` metres per pixel."""
     rng = town.stream("flight")
     light = draw_light(rng, overcast_share=0.25)
@@ -37,9 +37,7 @@ def orthophoto(town: Town) -> NDArray[np.uint8]:
     return developed(picture, light, rng, noise=0.012)
 
 
-def _albedo(
-    town: Town, light: Light, cars: Cars, crowns: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def _albedo(town: Town, light: Light, cars: Cars, crowns: F32) -> F32:
     """Colour of the uppermost surface before any light, [n, n, 3] in 0..255."""
     picture = ground_colours(light)[town.ground] * town.grain[..., None]
     tops = np.array(town.objects.top, np.float32)
@@ -55,7 +53,7 @@ def _albedo(
     return picture.astype(np.float32)
 
 
-def _slope_light(height_m: Floats, light: Light) -> Floats:
+def _slope_light(height_m: F32, light: Light) -> F32:
     """Lambert factor of pitched roofs, about 1; walls and flat ground are left alone."""
     down, across = slopes(height_m)
     turn, rise = math.radians(light.sun_azimuth_deg), math.radians(light.sun_elevation_deg)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crossview.worlds.grid import CELL_M, Floats, Generator, Patch, Rectangle, patch, slopes
+from crossview.arrays import F32, I64, Bool
+from crossview.worlds.grid import CELL_M, Generator, Patch, Rectangle, patch, slopes
 from crossview.worlds.styles import Style
 from crossview.worlds.town import Kind, Town, open_land
 
@@ -36,9 +36,7 @@ def raise_buildings(town: Town, drawn: Style, rng: Generator) -> None:
             free[own.rows, own.columns][own.inside] = False
 
 
-def _candidates(
-    town: Town, drawn: Style, free: NDArray[np.bool_], rng: Generator
-) -> NDArray[np.int64]:
+def _candidates(town: Town, drawn: Style, free: Bool, rng: Generator) -> I64:
     """Cells [n, 2] to try, most of them near a street, in random order."""
     hectares = (town.cells * CELL_M) ** 2 / 1e4
     wanted = int(hectares * drawn.attempts_per_ha)
@@ -57,7 +55,7 @@ def _placed(
     drawn: Style,
     rng: Generator,
     cell: tuple[int, int],
-    slope: tuple[Floats, Floats],
+    slope: tuple[F32, F32],
     progress: float,
 ) -> Rectangle | None:
     """A rectangle that faces the street at its setback; later ones are smaller, to fill gaps."""
@@ -114,7 +112,7 @@ def _enter(
     things.look.append(int(rng.integers(1 << 30)))
 
 
-def _pitched(shape: Rectangle, own: Patch, rng: Generator) -> Floats:
+def _pitched(shape: Rectangle, own: Patch, rng: Generator) -> F32:
     """Height above the eave of a gabled or hipped roof, ridge along the longer side."""
     pitch = np.float32(math.tan(math.radians(rng.uniform(24.0, 44.0))))
     hipped = rng.random() < 0.4
@@ -122,11 +120,11 @@ def _pitched(shape: Rectangle, own: Patch, rng: Generator) -> Floats:
     to_end = shape.half_along_m - np.abs(own.along_m)
     if shape.half_along_m < shape.half_across_m:
         to_side, to_end = to_end, to_side
-    roof: Floats = pitch * np.maximum(np.minimum(to_side, to_end) if hipped else to_side, 0.0)
+    roof: F32 = pitch * np.maximum(np.minimum(to_side, to_end) if hipped else to_side, 0.0)
     return roof
 
 
-def _flat(shape: Rectangle, own: Patch, rng: Generator, wide: float) -> Floats:
+def _flat(shape: Rectangle, own: Patch, rng: Generator, wide: float) -> F32:
     """A flat roof with a parapet and some plant rooms."""
     roof = np.zeros(own.along_m.shape, np.float32)
     for _ in range(int(rng.integers(0, 4)) if wide > 4 else 0):

@@ -6,13 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, F64, U8
 from crossview.errors import require
 from crossview.worlds.ground import Drive, strip
 from crossview.worlds.light import Light, developed
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -29,9 +27,7 @@ class Shot:
     look: int = 0
 
 
-def panorama(
-    drive: Drive, shot: Shot, elevation_deg: tuple[float, float] = (-90.0, 90.0)
-) -> Pixels:
+def panorama(drive: Drive, shot: Shot, elevation_deg: tuple[float, float] = (-90.0, 90.0)) -> U8:
     """An equirectangular picture [height, width, 3]: equal angles, rows from top to bottom."""
     step = 360.0 / shot.width_px
     azimuth = shot.heading_deg - 180.0 + step * (np.arange(shot.width_px) + 0.5)
@@ -44,7 +40,7 @@ def panorama(
     return _exposed(linear, drive, shot)
 
 
-def photo(drive: Drive, shot: Shot) -> Pixels:
+def photo(drive: Drive, shot: Shot) -> U8:
     """A perspective picture [height, width, 3] of square pixels, sampled from a finer strip."""
     require(
         0.0 < shot.fov_deg < 150.0, f"a photo's field of view lies in (0, 150), got {shot.fov_deg}."
@@ -62,7 +58,7 @@ def photo(drive: Drive, shot: Shot) -> Pixels:
     return _exposed(_bilinear(linear, x, y), drive, shot)
 
 
-def _directions(shot: Shot) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _directions(shot: Shot) -> tuple[F64, F64]:
     """Azimuth (from the heading) and elevation of every pixel centre, degrees."""
     focal_px = 0.5 * shot.width_px / math.tan(math.radians(shot.fov_deg) / 2.0)
     right = np.arange(shot.width_px) + 0.5 - 0.5 * shot.width_px
@@ -75,14 +71,12 @@ def _directions(shot: Shot) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return azimuth, np.degrees(np.arctan2(rise, flat))
 
 
-def _ladder(angles_deg: NDArray[np.float64], per_deg: float) -> NDArray[np.float64]:
+def _ladder(angles_deg: F64, per_deg: float) -> F64:
     low, high = float(angles_deg.min()) - 0.5, float(angles_deg.max()) + 0.5
     return np.linspace(low, high, max(8, math.ceil((high - low) * per_deg)))
 
 
-def _bilinear(
-    picture: NDArray[np.float32], x: NDArray[np.float64], y: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def _bilinear(picture: F32, x: F64, y: F64) -> F32:
     left = np.clip(x.astype(np.int64), 0, picture.shape[1] - 2)
     above = np.clip(y.astype(np.int64), 0, picture.shape[0] - 2)
     tx = np.asarray(x - left, np.float32)[..., None]
@@ -92,7 +86,7 @@ def _bilinear(
     return np.asarray(upper * (1 - ty) + lower * ty, np.float32)
 
 
-def _exposed(linear: NDArray[np.float32], drive: Drive, shot: Shot) -> Pixels:
+def _exposed(linear: F32, drive: Drive, shot: Shot) -> U8:
     """Each picture has its own exposure and white balance around those of the day."""
     rng = drive.town.stream(f"exposure {shot.look}")
     gains = np.array(drive.light.gain) * np.exp(rng.normal(0.0, 0.1) + rng.normal(0.0, 0.03, 3))

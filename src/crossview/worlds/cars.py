@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crossview.worlds.grid import CELL_M, Floats, Generator, Rectangle, patch, slopes
+from crossview.arrays import F32, U8
+from crossview.worlds.grid import CELL_M, Generator, Rectangle, patch, slopes
 from crossview.worlds.styles import style
 from crossview.worlds.town import Ground, Town
 
@@ -22,8 +22,8 @@ CAR_RGB = (
 class Cars:
     """Fields over the cells [n, n]: height (0 where no car) and colour number."""
 
-    height_m: Floats
-    colour: NDArray[np.uint8]
+    height_m: F32
+    colour: U8
 
 
 def park_cars(town: Town, rng: Generator) -> Cars:

@@ -5,27 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, I32, I64
 from crossview.worlds.buildings import STOREY_M
-from crossview.worlds.grid import Floats
 from crossview.worlds.light import Light
 from crossview.worlds.town import Objects
-
-Colours = NDArray[np.float32]
-Ints = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class Register:
     """The objects of a town as arrays, one row per object."""
 
-    box: NDArray[np.float32]  # [n, 5]
-    eave_m: Floats
-    top: Colours
-    side: Colours
-    look: NDArray[np.int64]
-    kind: NDArray[np.int64]
+    box: F32  # [n, 5]
+    eave_m: F32
+    top: F32
+    side: F32
+    look: I64
+    kind: I64
 
 
 def register(things: Objects) -> Register:
@@ -40,9 +36,7 @@ def register(things: Objects) -> Register:
     )
 
 
-def facade(
-    things: Register, row: Ints, at: tuple[Floats, Floats], up_m: Floats, light: Light
-) -> Colours:
+def facade(things: Register, row: I32, at: tuple[F32, F32], up_m: F32, light: Light) -> F32:
     """Colour [n, 3] of wall points of objects ``row``, at (east, south) and height ``up_m``."""
     along, facing = _on_wall(things, row, at)
     look = things.look[row]
@@ -66,11 +60,11 @@ def facade(
     colour = np.where(window[:, None], dark, plain)
     trunk = things.kind[row] == 3
     colour[trunk] = things.side[row][trunk]
-    lit: Colours = (colour * _sun_on_wall(facing, light)[:, None]).astype(np.float32)
+    lit: F32 = (colour * _sun_on_wall(facing, light)[:, None]).astype(np.float32)
     return lit
 
 
-def _on_wall(things: Register, row: Ints, at: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+def _on_wall(things: Register, row: I32, at: tuple[F32, F32]) -> tuple[F32, F32]:
     """Metres along the wall, and the compass direction (radians) the wall faces."""
     box = things.box[row]
     east, south = at[0] - box[:, 0], at[1] - box[:, 1]
@@ -79,12 +73,12 @@ def _on_wall(things: Register, row: Ints, at: tuple[Floats, Floats]) -> tuple[Fl
     end_wall = np.abs(u) / box[:, 2] > np.abs(v) / box[:, 3]
     out_e = np.where(end_wall, np.sign(u) * c, -np.sign(v) * s)
     out_s = np.where(end_wall, np.sign(u) * s, np.sign(v) * c)
-    facing: Floats = np.arctan2(out_e, -out_s)
+    facing: F32 = np.arctan2(out_e, -out_s)
     return np.where(end_wall, v + box[:, 3], u + box[:, 2]), facing
 
 
-def _sun_on_wall(facing: Floats, light: Light) -> Floats:
+def _sun_on_wall(facing: F32, light: Light) -> F32:
     """Brightness factor of a wall: sunlit, grazing or in its own shade."""
     turn = np.cos(facing - np.radians(light.sun_azimuth_deg))
-    lit: Floats = np.where(turn > 0.0, light.shade + (1.05 - light.shade) * turn, light.shade)
+    lit: F32 = np.where(turn > 0.0, light.shade + (1.05 - light.shade) * turn, light.shade)
     return np.maximum(lit, 0.5 * light.shade + 0.25).astype(np.float32)

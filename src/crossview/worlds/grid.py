@@ -10,22 +10,23 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from crossview.arrays import F32, Bool
 
 CELL_M = 0.4
 
-Floats = NDArray[np.float32]
+
 Generator = np.random.Generator
 
 
-def coordinates(cells: int) -> tuple[Floats, Floats]:
+def coordinates(cells: int) -> tuple[F32, F32]:
     """East and south of every cell centre, [cells, cells] in metres."""
     line = (np.arange(cells, dtype=np.float32) + 0.5) * CELL_M
     east, south = np.meshgrid(line, line)
     return east, south
 
 
-def smooth_noise(cells: int, wavelength_m: float, rng: Generator) -> Floats:
+def smooth_noise(cells: int, wavelength_m: float, rng: Generator) -> F32:
     """Bilinear value noise in [-1, 1], [cells, cells], with bumps of about ``wavelength_m``."""
     knots = max(2, math.ceil(cells * CELL_M / wavelength_m) + 2)
     values = rng.uniform(-1.0, 1.0, (knots, knots)).astype(np.float32)
@@ -34,16 +35,16 @@ def smooth_noise(cells: int, wavelength_m: float, rng: Generator) -> Floats:
     t = at - low
     t = t * t * (3.0 - 2.0 * t)  # smoothstep: no creases at the knots
     rows = values[low] * (1.0 - t)[:, None] + values[low + 1] * t[:, None]
-    noise: Floats = rows[:, low] * (1.0 - t) + rows[:, low + 1] * t
+    noise: F32 = rows[:, low] * (1.0 - t) + rows[:, low + 1] * t
     return noise
 
 
-def slopes(field: Floats) -> tuple[Floats, Floats]:
+def slopes(field: F32) -> tuple[F32, F32]:
     """How much ``field`` [n, n] rises per metre southwards and eastwards.
 
     In the precision of ``field``: rounding here would move walls by a cell, and the town's version.
     """
-    gradient: list[Floats] = list(np.gradient(field, CELL_M))
+    gradient: list[F32] = list(np.gradient(field, CELL_M))
     return gradient[0], gradient[1]
 
 
@@ -64,9 +65,9 @@ class Patch:
 
     rows: slice
     columns: slice
-    inside: NDArray[np.bool_]
-    along_m: Floats
-    across_m: Floats
+    inside: Bool
+    along_m: F32
+    across_m: F32
 
 
 def patch(shape: Rectangle, cells: int, margin_m: float = 0.0) -> Patch | None:

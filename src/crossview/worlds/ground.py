@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, F64, Bool
 from crossview.errors import require
 from crossview.worlds.cars import CAR_RGB, Cars, park_cars
 from crossview.worlds.facades import Register, facade, register
-from crossview.worlds.grid import CELL_M, Floats
+from crossview.worlds.grid import CELL_M
 from crossview.worlds.light import Light, crown_colours, draw_light, ground_colours, shadow
 from crossview.worlds.rays import SAMPLES, Crowns, Hits, cast, crowns, fan
 from crossview.worlds.town import Town
@@ -26,10 +26,10 @@ class Drive:
     town: Town
     light: Light
     cars: Cars
-    solid_m: Floats
-    sunlit: Floats
-    grounds: NDArray[np.float32]
-    crowns: NDArray[np.float32]
+    solid_m: F32
+    sunlit: F32
+    grounds: F32
+    crowns: F32
     things: Register
 
 
@@ -52,7 +52,7 @@ def begin_drive(town: Town, day: int = 0) -> Drive:
     )
 
 
-def camera_places(town: Town, count: int, purpose: str) -> NDArray[np.float64]:
+def camera_places(town: Town, count: int, purpose: str) -> F64:
     """Positions [count, 2] (east, south in m) near the middle of streets, inside the map."""
     free = (town.streets.kerb_m < -0.55 * town.streets.half_m) & (town.height_m == 0)
     edge = town.apron_cells + math.ceil(CAMERA_CLEARANCE_M / CELL_M)
@@ -67,13 +67,13 @@ def camera_places(town: Town, count: int, purpose: str) -> NDArray[np.float64]:
     rng = town.stream(f"places {purpose}")
     pick = rng.integers(0, len(rows), count)
     jitter = rng.uniform(0.0, 1.0, (count, 2))
-    places: NDArray[np.float64] = np.stack([columns[pick], rows[pick]], axis=1) + jitter
+    places: F64 = np.stack([columns[pick], rows[pick]], axis=1) + jitter
     return places * CELL_M
 
 
 def strip(
-    drive: Drive, at: tuple[float, float], azimuth_deg: Floats, elevation_deg: Floats, look: int
-) -> NDArray[np.float32]:
+    drive: Drive, at: tuple[float, float], azimuth_deg: F32, elevation_deg: F32, look: int
+) -> F32:
     """What is seen from ``at`` along azimuths [A] and elevations [R], as linear RGB [R, A, 3].
 
     Azimuths are in the grid frame, clockwise from up; ``look`` seeds the sky and the leaves.
@@ -95,9 +95,7 @@ def strip(
     return picture.transpose(1, 0, 2)
 
 
-def _surface(
-    drive: Drive, hits: Hits, land: NDArray[np.bool_], at: tuple[float, float], azimuth: Floats
-) -> NDArray[np.float32]:
+def _surface(drive: Drive, hits: Hits, land: Bool, at: tuple[float, float], azimuth: F32) -> F32:
     """Colours [n, 3] of everything solid."""
     town, cell = drive.town, hits.cell[land]
     thing = town.thing.ravel()[cell]
@@ -120,9 +118,7 @@ def _surface(
     return np.asarray(colour, np.float32)
 
 
-def _sky(
-    azimuth_deg: Floats, elevation_deg: Floats, rng: np.random.Generator
-) -> NDArray[np.float32]:
+def _sky(azimuth_deg: F32, elevation_deg: F32, rng: np.random.Generator) -> F32:
     """A gradient with clouds, [A, R, 3]."""
     clear = np.array([112.0, 152.0, 208.0]) * rng.uniform(0.85, 1.1)
     white = np.array([214.0, 218.0, 224.0]) * rng.uniform(0.85, 1.08)
@@ -141,9 +137,9 @@ def _sky(
 def _paint_crowns(
     drive: Drive,
     panels: Crowns,
-    picture: NDArray[np.float32],
-    far: Floats,
-    rows_and_leaves: tuple[Floats, Floats],
+    picture: F32,
+    far: F32,
+    rows_and_leaves: tuple[F32, F32],
 ) -> None:
     """Paint tree crowns over what lies behind them, far ones first; updates ``far`` in place."""
     tangent, leaves = rows_and_leaves

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crossview.worlds.grid import CELL_M, Floats, Generator
+from crossview.arrays import F32, U8, Bool
+from crossview.worlds.grid import CELL_M, Generator
 from crossview.worlds.town import Ground
 
 SEASONS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
@@ -63,7 +63,7 @@ def draw_light(rng: Generator, *, overcast_share: float) -> Light:
     )  # fmt: skip
 
 
-def ground_colours(light: Light) -> NDArray[np.float32]:
+def ground_colours(light: Light) -> F32:
     """RGB of every ground cover under this light's season and wear, [len(Ground), 3]."""
     table = np.zeros((len(Ground), 3), np.float32)
     for cover in Ground:
@@ -72,14 +72,14 @@ def ground_colours(light: Light) -> NDArray[np.float32]:
     return table
 
 
-def crown_colours(light: Light, rng: Generator) -> NDArray[np.float32]:
+def crown_colours(light: Light, rng: Generator) -> F32:
     """RGB of the 256 crown tints, [256, 3]; a tint says nothing across two lights."""
     base = np.array(SEASONS[light.season][1], np.float32)
     spread = rng.normal(1.0, 0.14, (256, 1)) + rng.normal(0.0, 0.07, (256, 3))
     return (base * spread).astype(np.float32)
 
 
-def shadow(height_m: Floats, light: Light) -> NDArray[np.bool_]:
+def shadow(height_m: F32, light: Light) -> Bool:
     """Cells [n, n] that the sun does not reach: a march towards the sun over the height field."""
     slope = math.tan(math.radians(light.sun_elevation_deg))
     turn = math.radians(light.sun_azimuth_deg)
@@ -106,9 +106,7 @@ def _overlap(
     return (row, column), (row_there, column_there)
 
 
-def developed(
-    linear: NDArray[np.float32], light: Light, rng: Generator, noise: float
-) -> NDArray[np.uint8]:
+def developed(linear: F32, light: Light, rng: Generator, noise: float) -> U8:
     """Camera response: gain per channel, gamma, contrast curve, sensor noise; to uint8."""
     x = np.clip(linear * np.array(light.gain, np.float32) / 255.0, 0.0, None)
     x = np.clip(x, 1e-4, 1.6) ** np.float32(light.gamma)

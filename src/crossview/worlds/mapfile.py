@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from crossview.arrays import U8
 from crossview.files import writing
 from crossview.worlds.grid import CELL_M
 from crossview.worlds.siting import EPSG, site
@@ -17,7 +15,7 @@ SYNTHETIC_TAG = "CROSSVIEW_SYNTHETIC"
 ATTRIBUTION = "Synthetic town made by crossview; not a picture of Earth"
 
 
-def write_map(path: Path, town: Town, picture: NDArray[np.uint8]) -> None:
+def write_map(path: Path, town: Town, picture: U8) -> None:
     """Write [n, n, 3] as a tiled, compressed GeoTIFF in UTM, tagged with the town's version."""
     import rasterio
     from rasterio.transform import from_origin

@@ -7,15 +7,13 @@ import math
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from crossview.arrays import U8
 from crossview.files import atomic_write
 
 _FILM_WIDTH_MM = 36.0  # of the 35 mm frame that focal lengths are compared on
 
 
-def write_photo(path: Path, picture: NDArray[np.uint8], fov_deg: float) -> None:
+def write_photo(path: Path, picture: U8, fov_deg: float) -> None:
     """Write a JPEG; a photo's focal length goes into EXIF, a panorama needs only its shape."""
     from PIL import Image, TiffImagePlugin
 

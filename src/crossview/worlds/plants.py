@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import Bool
 from crossview.worlds.grid import CELL_M, Generator
 from crossview.worlds.styles import Style
 from crossview.worlds.town import Ground, Kind, Town
@@ -41,7 +41,7 @@ def _trunk_row(town: Town) -> int:
 
 def _scatter(
     town: Town,
-    where: NDArray[np.bool_],
+    where: Bool,
     count: int,
     radius_m: tuple[float, float],
     rng: Generator,

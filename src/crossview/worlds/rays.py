@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crossview.worlds.grid import CELL_M, Floats
+from crossview.arrays import F32, I64, Bool
+from crossview.worlds.grid import CELL_M
 from crossview.worlds.town import Town
 
 NEAREST_M, FARTHEST_M, SAMPLES = 0.9, 230.0, 220
@@ -25,8 +25,8 @@ DISTANCES_M = np.geomspace(NEAREST_M, FARTHEST_M, SAMPLES).astype(np.float32)
 class Fan:
     """The town along the azimuths of a strip: cells [A, K] in flat order, and solid heights."""
 
-    cell: NDArray[np.int64]
-    solid_m: Floats
+    cell: I64
+    solid_m: F32
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Hits:
     cell number; ``wall``: on the side of something rather than on top of it.
     """
 
-    sample: NDArray[np.int64]
-    distance_m: Floats
-    up_m: Floats
-    cell: NDArray[np.int64]
-    wall: NDArray[np.bool_]
+    sample: I64
+    distance_m: F32
+    up_m: F32
+    cell: I64
+    wall: Bool
 
 
-def fan(town: Town, solid_m: Floats, at: tuple[float, float], azimuth: Floats) -> Fan:
+def fan(town: Town, solid_m: F32, at: tuple[float, float], azimuth: F32) -> Fan:
     """Sample ``solid_m`` around ``at`` (east, south in m) along azimuths [A] in radians."""
     east = at[0] + np.sin(azimuth)[:, None] * DISTANCES_M
     south = at[1] - np.cos(azimuth)[:, None] * DISTANCES_M
@@ -52,13 +52,13 @@ def fan(town: Town, solid_m: Floats, at: tuple[float, float], azimuth: Floats) -
     return Fan(cell, solid_m.ravel()[cell])
 
 
-def _flat(cells: int, east: Floats, south: Floats) -> NDArray[np.int64]:
+def _flat(cells: int, east: F32, south: F32) -> I64:
     column = np.clip((east / CELL_M).astype(np.int64), 0, cells - 1)
     row = np.clip((south / CELL_M).astype(np.int64), 0, cells - 1)
     return row * cells + column
 
 
-def cast(town: Town, seen: Fan, at: tuple[float, float], azimuth: Floats, tangent: Floats) -> Hits:
+def cast(town: Town, seen: Fan, at: tuple[float, float], azimuth: F32, tangent: F32) -> Hits:
     """Find the first surface for azimuths [A] and elevation tangents [R] (any order)."""
     count = len(azimuth)
     rise = (seen.solid_m - EYE_M) / DISTANCES_M
@@ -81,11 +81,11 @@ def cast(town: Town, seen: Fan, at: tuple[float, float], azimuth: Floats, tangen
     return Hits(sample, distance, np.where(flat, 0.0, up).astype(np.float32), cell, wall)
 
 
-def _dither(shape: tuple[int, ...], axis: int) -> Floats:
+def _dither(shape: tuple[int, ...], axis: int) -> F32:
     """Half a cell of fixed noise, so that cells do not show as tiles near the camera."""
     noise = np.random.Generator(np.random.PCG64(axis)).uniform(-0.5, 0.5, 8191).astype(np.float32)
     at = np.arange(shape[0])[:, None] * 977 + np.arange(shape[1])[None, :] * 31
-    dither: Floats = noise[at % 8191] * np.float32(CELL_M)
+    dither: F32 = noise[at % 8191] * np.float32(CELL_M)
     return dither
 
 
@@ -93,11 +93,11 @@ def _dither(shape: tuple[int, ...], axis: int) -> Floats:
 class Crowns:
     """Tree crowns along the azimuths, one row per run of samples under one crown edge to edge."""
 
-    column: NDArray[np.int64]
-    distance_m: Floats
-    low: Floats  # tangents of elevation
-    high: Floats
-    cell: NDArray[np.int64]
+    column: I64
+    distance_m: F32
+    low: F32  # tangents of elevation
+    high: F32
+    cell: I64
 
 
 def crowns(town: Town, seen: Fan) -> Crowns:

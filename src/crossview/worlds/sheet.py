@@ -7,9 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from crossview.arrays import U8
 from crossview.files import atomic_write
 from crossview.worlds.camera import Shot
 from crossview.worlds.grid import CELL_M
@@ -22,8 +20,8 @@ MARK = (255, 60, 40)
 def write_sheet(
     path: Path,
     town: Town,
-    above: NDArray[np.uint8],
-    examples: Sequence[tuple[Shot, NDArray[np.uint8]]],
+    above: U8,
+    examples: Sequence[tuple[Shot, U8]],
 ) -> None:
     """Write the map, and per example its tile (an arrow shows the heading) and its picture."""
     from PIL import Image, ImageDraw

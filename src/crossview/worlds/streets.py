@@ -6,12 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crossview.worlds.grid import CELL_M, Floats, Generator, coordinates, smooth_noise
+from crossview.arrays import F32, I32, Bool
+from crossview.worlds.grid import CELL_M, Generator, coordinates, smooth_noise
 from crossview.worlds.styles import Style
-
-Ints = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -22,9 +20,9 @@ class Streets:
     street, so that kerb_m = -half_m on its middle line; ``block``: number of the block.
     """
 
-    kerb_m: Floats
-    half_m: Floats
-    block: Ints
+    kerb_m: F32
+    half_m: F32
+    block: I32
 
 
 def lay_streets(style: Style, cells: int, rng: Generator) -> Streets:
@@ -37,7 +35,7 @@ def lay_streets(style: Style, cells: int, rng: Generator) -> Streets:
     return (_grid if style.streets == "grid" else _cells)(style, east, south, rng)
 
 
-def _grid(style: Style, east: Floats, south: Floats, rng: Generator) -> Streets:
+def _grid(style: Style, east: F32, south: F32, rng: Generator) -> Streets:
     """Two families of lines at uneven distances, turned by the town's own angle."""
     angle = rng.uniform(0.0, math.pi / 2.0)
     c, s = np.float32(math.cos(angle)), np.float32(math.sin(angle))
@@ -58,7 +56,7 @@ def _grid(style: Style, east: Floats, south: Floats, rng: Generator) -> Streets:
     )
 
 
-def _lines(style: Style, side_m: float, rng: Generator) -> tuple[Floats, Floats]:
+def _lines(style: Style, side_m: float, rng: Generator) -> tuple[F32, F32]:
     """Positions of parallel streets across twice the town's diagonal, and their half widths."""
     reach_m = 1.6 * side_m
     gaps = rng.uniform(*style.block_m, size=int(2 * reach_m / style.block_m[0]) + 2)
@@ -69,16 +67,16 @@ def _lines(style: Style, side_m: float, rng: Generator) -> tuple[Floats, Floats]
     return at.astype(np.float32), half.astype(np.float32)
 
 
-def _nearest(u: Floats, lines: Floats) -> tuple[Ints, Floats, Ints]:
+def _nearest(u: F32, lines: F32) -> tuple[I32, F32, I32]:
     """Nearest line, distance to it, and the number of the gap between lines that u lies in."""
     gap = np.searchsorted(lines, u).astype(np.int32)
     low, high = np.maximum(gap - 1, 0), np.minimum(gap, len(lines) - 1)
     off_low, off_high = np.abs(u - lines[low]), np.abs(u - lines[high])
-    near: Ints = np.where(off_low <= off_high, low, high).astype(np.int32)
+    near: I32 = np.where(off_low <= off_high, low, high).astype(np.int32)
     return near, np.minimum(off_low, off_high), gap
 
 
-def _joined(open_u: NDArray[np.bool_]) -> Ints:
+def _joined(open_u: Bool) -> I32:
     """Block column numbers after joining blocks across street pieces that were left out."""
     lines, gaps = open_u.shape
     name = np.tile(np.arange(lines + 1, dtype=np.int32)[:, None], (1, gaps))
@@ -87,7 +85,7 @@ def _joined(open_u: NDArray[np.bool_]) -> Ints:
     return name
 
 
-def _cells(style: Style, east: Floats, south: Floats, rng: Generator) -> Streets:
+def _cells(style: Style, east: F32, south: F32, rng: Generator) -> Streets:
     """Streets along the borders of Voronoi cells around jittered seeds."""
     pitch = float(rng.uniform(*style.block_m))
     count = math.ceil(east.shape[0] * CELL_M / pitch) + 8
@@ -115,10 +113,10 @@ def _cells(style: Style, east: Floats, south: Floats, rng: Generator) -> Streets
     return Streets(kerb.astype(np.float32), half, first_id)
 
 
-def _pair_half_width(style: Style, a: Ints, b: Ints, rng: Generator) -> Floats:
+def _pair_half_width(style: Style, a: I32, b: I32, rng: Generator) -> F32:
     """A half width for each pair of neighbouring blocks, the same from both sides."""
     table = rng.uniform(*style.street_half_m, size=4093)
     table = np.where(rng.random(4093) < style.avenue_share, 1.5 * table, table)
     low, high = np.minimum(a, b).astype(np.int64), np.maximum(a, b).astype(np.int64)
-    width: Floats = table[(low * 7919 + high * 104729) % 4093].astype(np.float32)
+    width: F32 = table[(low * 7919 + high * 104729) % 4093].astype(np.float32)
     return width

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
+from crossview.arrays import F32, I32, U8
 from crossview.errors import require
-from crossview.worlds.grid import CELL_M, Floats, slopes, smooth_noise
+from crossview.worlds.grid import CELL_M, slopes, smooth_noise
 from crossview.worlds.streets import Streets, lay_streets
 from crossview.worlds.styles import Style, style
 
@@ -67,13 +67,13 @@ class Town:
     seed: int
     side_m: float
     streets: Streets
-    ground: NDArray[np.uint8]  # of Ground
-    grain: Floats  # brightness texture of the ground, about 1
-    height_m: Floats  # of solid things: buildings, trunks
-    thing: NDArray[np.int32]  # row of objects
-    crown_top_m: Floats  # 0 where no tree
-    crown_base_m: Floats
-    crown_tint: NDArray[np.uint8]
+    ground: U8  # of Ground
+    grain: F32  # brightness texture of the ground, about 1
+    height_m: F32  # of solid things: buildings, trunks
+    thing: I32  # row of objects
+    crown_top_m: F32  # 0 where no tree
+    crown_base_m: F32
+    crown_tint: U8
     objects: Objects
 
     @property
@@ -148,7 +148,7 @@ LAND = {
 }
 
 
-def open_land(town: Town, drawn: Style) -> NDArray[np.uint8]:
+def open_land(town: Town, drawn: Style) -> U8:
     """For each block number (modulo the table's length): its Ground if open, else 255 (built)."""
     rng = town.stream("blocks")
     draw = rng.random(8191)

@@ -9,9 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from crossview.arrays import U8
 from crossview.errors import CannotWrite, InvalidValue, require
 from crossview.files import atomic_write
 from crossview.worlds.aerial import orthophoto
@@ -126,7 +124,7 @@ def _shots(town: Town, series: tuple[Series, ...]) -> Iterator[tuple[str, Shot]]
             )
 
 
-def _take(folder: Path, drive: Drive, name: str, shot: Shot) -> NDArray[np.uint8]:
+def _take(folder: Path, drive: Drive, name: str, shot: Shot) -> U8:
     picture = panorama(drive, shot) if shot.fov_deg >= 360.0 else photo(drive, shot)
     write_photo(folder / "ground" / f"{name}.jpg", picture, shot.fov_deg)
     return picture

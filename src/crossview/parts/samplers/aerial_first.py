@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from crossview.arrays import I64
 from crossview.pairs.table import PairTable
 from crossview.parts.samplers.rivals import Rivals
 from crossview.parts.samplers.shuffled import packed
@@ -33,7 +33,7 @@ def aerial_first(table: PairTable, size: int, generator: torch.Generator) -> Ite
         yield from packed(_one_each(covered, generator), size, rivals)
 
 
-def _one_each(covered: list[NDArray[np.int64]], generator: torch.Generator) -> Iterator[int]:
+def _one_each(covered: list[I64], generator: torch.Generator) -> Iterator[int]:
     for place in torch.randperm(len(covered), generator=generator).tolist():
         rows = covered[place]
         yield int(rows[int(torch.randint(len(rows), (1,), generator=generator))])

@@ -15,19 +15,18 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from crossview.arrays import F64, I64
 from crossview.errors import BadData
 from crossview.geo.points import EARTH_RADIUS_M
 from crossview.pairs.table import PairTable
 from crossview.parts.samplers.rivals import Rivals
 
-Neighbours = NDArray[np.int64]
 GIVE_UP = 1024  # failures in a row that end an epoch (authors' setting)
 
 
 @lru_cache(maxsize=4)
-def nearest_places(table: PairTable, count: int) -> Neighbours:
+def nearest_places(table: PairTable, count: int) -> I64:
     """[P, count] rows of *other* places, nearest first, in metres; fewer columns if there are few.
 
     Memory is one row of distances at a time. Raises BadData where a row has no latitude.
@@ -42,7 +41,7 @@ def nearest_places(table: PairTable, count: int) -> Neighbours:
     return near
 
 
-def known_latlon(table: PairTable) -> NDArray[np.float64]:
+def known_latlon(table: PairTable) -> F64:
     """[P, 2] where each row was taken; BadData where a row has no latitude."""
     latlon = table.rows_latlon()
     if not np.isfinite(latlon).all():
@@ -55,26 +54,24 @@ def known_latlon(table: PairTable) -> NDArray[np.float64]:
     return latlon
 
 
-def _on_the_sphere(latlon: NDArray[np.float64]) -> NDArray[np.float64]:
+def _on_the_sphere(latlon: F64) -> F64:
     """[N, 3] metres from the Earth's centre; straight distances order points as the haversine."""
     lat, lon = np.radians(latlon).T
     unit = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
     return EARTH_RADIUS_M * unit
 
 
-def nearest_first(
-    distance: NDArray[np.float64], places: NDArray[np.int64], row: int, count: int
-) -> NDArray[np.int64]:
+def nearest_first(distance: F64, places: I64, row: int, count: int) -> I64:
     """The ``count`` rows of smallest ``distance`` [P] that show another place than ``row``."""
     masked = np.where(places == places[row], np.inf, distance)
     some = np.argpartition(masked, count - 1)[:count] if count < len(masked) else np.arange(count)
-    order: NDArray[np.int64] = some[np.lexsort((some, masked[some]))]
+    order: I64 = some[np.lexsort((some, masked[some]))]
     return order
 
 
 def neighbour_batches(
     table: PairTable,
-    near: Neighbours,
+    near: I64,
     size: int,
     generator: torch.Generator,
     select: int = 64,
@@ -112,12 +109,12 @@ def neighbour_batches(
             batch = rivals.batch()
 
 
-def _candidates(near: NDArray[np.int64], half: int, generator: torch.Generator) -> list[int]:
+def _candidates(near: I64, half: int, generator: torch.Generator) -> list[int]:
     far = near[half:]
     drawn = torch.randperm(len(far), generator=generator)[:half].numpy()
     return [*near[:half].tolist(), *far[drawn].tolist()]
 
 
-def _others(places: NDArray[np.int64]) -> int:
+def _others(places: I64) -> int:
     """How many rows of other places every row has at least."""
     return int(len(places) - np.bincount(places).max()) if len(places) else 0

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from crossview.arrays import F64
 from crossview.errors import require
 from crossview.geo.points import LatLon, distances_m
 from crossview.pairs.table import PairTable
@@ -45,11 +45,11 @@ def regional(
             batch = rivals.batch()
 
 
-def _metres(latlon: NDArray[np.float64], row: int) -> NDArray[np.float64]:
+def _metres(latlon: F64, row: int) -> F64:
     return distances_m(LatLon(*latlon[row]), latlon[:, 0], latlon[:, 1])
 
 
-def _is_apart(latlon: NDArray[np.float64], row: int, batch: list[int], apart_m: float) -> bool:
+def _is_apart(latlon: F64, row: int, batch: list[int], apart_m: float) -> bool:
     if not batch:
         return True
     others = latlon[batch]
