@@ -8,7 +8,16 @@ from types import SimpleNamespace
 import pytest
 
 from crossview.errors import CannotWrite
-from crossview.files import atomic_write, writing
+from crossview.files import (
+    atomic_write,
+    is_apple_double,
+    is_system_file,
+    list_entries,
+    list_files,
+    list_folders,
+    walk_files,
+    writing,
+)
 
 
 def test_text_is_written_as_utf_8_and_nothing_else_is_left(tmp_path):
@@ -72,3 +81,50 @@ def test_writing_through_a_link_keeps_the_link(tmp_path):
     atomic_write(tmp_path / "link", "new")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_text() == "new"
+
+
+SYSTEM_NAMES = [
+    "._photo.jpg",
+    ".DS_Store",
+    ".hidden",
+    "Thumbs.db",
+    "thumbs.DB",
+    "desktop.ini",
+    "__MACOSX",
+    "@eaDir",
+    "#recycle",
+    "$RECYCLE.BIN",
+]
+
+
+@pytest.mark.parametrize("name", SYSTEM_NAMES)
+def test_what_the_system_leaves_in_folders_is_no_data(name):
+    assert is_system_file(name)
+    assert is_system_file(f"photos/{name}")
+
+
+@pytest.mark.parametrize("name", ["_photo.jpg", "thumbs.jpg", "@home.png", "recycle", "a.b.png"])
+def test_names_like_those_are_data(name):
+    assert not is_system_file(name)
+
+
+def test_a_folder_is_listed_in_order_without_system_files(tmp_path):
+    for name in ("b.JPG", "a.jpg", "._a.jpg", "c.txt", "Thumbs.db"):
+        (tmp_path / name).touch()
+    for name in ("sub", "@eaDir", "folder.jpg"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.jpg").touch()
+    names = [path.name for path in list_entries(tmp_path)]
+    assert names == ["a.jpg", "b.JPG", "c.txt", "folder.jpg", "sub"]
+    assert [path.name for path in list_files(tmp_path, {".jpg"})] == ["a.jpg", "b.JPG"]
+    assert [path.name for path in list_folders(tmp_path)] == ["folder.jpg", "sub"]
+    below = [path.relative_to(tmp_path).as_posix() for path in walk_files(tmp_path, {".jpg"})]
+    assert below == ["a.jpg", "b.JPG", "folder.jpg/x.jpg", "sub/x.jpg"]
+
+
+def test_a_file_of_the_mac_about_another_is_known_by_its_first_bytes(tmp_path):
+    (tmp_path / "a.tif").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X")
+    (tmp_path / "b.tif").write_bytes(b"II*\0")
+    assert is_apple_double(tmp_path / "a.tif")
+    assert not is_apple_double(tmp_path / "b.tif")
+    assert not is_apple_double(tmp_path / "missing.tif")

@@ -1,4 +1,4 @@
-"""Writing files so that they are whole or absent, and saying clearly why one cannot be written."""
+"""Writing files so that they are whole or absent, and listing folders without what is no data."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from crossview.errors import CannotWrite
+
+# What file managers, network drives and archivers leave in folders; compared in lower case.
+_SYSTEM_NAMES = {
+    "thumbs.db", "thumbs.db:encryptable", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini",
+    "icon\r", "__macosx", "network trash folder", "temporary items", "thevolumesettingsfolder",
+    "@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharebin", "@synologydrive", "#recycle",
+    "#snapshot", "$recycle.bin", "recycler", "system volume information", "found.000", "lost+found",
+}  # fmt: skip
+_APPLE_MAGIC = (b"\x00\x05\x16\x07", b"\x00\x05\x16\x00")  # AppleDouble, AppleSingle
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NEARLY_NOTHING_BYTES = 1 << 20
@@ -24,6 +33,53 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
     content = data.encode("utf-8") if isinstance(data, str) else data
     with writing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def is_system_file(path: str | Path) -> bool:
+    """Whether a file or folder is of the operating system, not data: judged by its name alone.
+
+    Hidden names (``._photo.jpg``, ``.DS_Store``), ``Thumbs.db``, ``desktop.ini``, ``__MACOSX``,
+    ``@eaDir``, ``#recycle`` and their kin, in upper or lower case.
+    """
+    name = Path(path).name
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
+def is_apple_double(path: str | Path) -> bool:
+    """Whether a file holds what macOS knows about another one (``._NAME``), judged by its bytes."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(4) in _APPLE_MAGIC
+    except OSError:
+        return False
+
+
+def list_entries(folder: str | Path) -> list[Path]:
+    """What lies in a folder, sorted by name, without system files. OSError as of ``iterdir``."""
+    return sorted(entry for entry in Path(folder).iterdir() if not is_system_file(entry))
+
+
+def list_files(folder: str | Path, suffixes: Collection[str] | None = None) -> list[Path]:
+    """The files in a folder, as :func:`list_entries`; of these suffixes (lower case) if given."""
+    return [
+        entry
+        for entry in list_entries(folder)
+        if (suffixes is None or entry.suffix.lower() in suffixes) and entry.is_file()
+    ]
+
+
+def list_folders(folder: str | Path) -> list[Path]:
+    """The folders in a folder, as :func:`list_entries`."""
+    return [entry for entry in list_entries(folder) if entry.is_dir()]
+
+
+def walk_files(folder: str | Path, suffixes: Collection[str] | None = None) -> list[Path]:
+    """The files in a folder and below it, sorted; system folders are not entered, nor links."""
+    files: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_system_file(name)]
+        files += [Path(place, name) for name in names if not is_system_file(name)]
+    return sorted(file for file in files if suffixes is None or file.suffix.lower() in suffixes)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from crossview.errors import require
-from crossview.geo.points import EARTH_RADIUS_M, LatLon, moved
+from crossview.geo.points import LatLon, local_m, moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +52,7 @@ class Footprint:
 
     def pixel(self, place: LatLon) -> tuple[float, float]:
         """Continuous (column_px, row_px) of a place; the inverse of :meth:`latlon`."""
-        d_lon = (place.lon - self.centre.lon + 180.0) % 360.0 - 180.0
-        north_m = math.radians(place.lat - self.centre.lat) * EARTH_RADIUS_M
-        east_m = math.radians(d_lon) * EARTH_RADIUS_M * math.cos(math.radians(self.centre.lat))
+        east_m, north_m = map(float, local_m(self.centre, place.lat, place.lon))
         turn = math.radians(self.up_bearing_deg)
         right_m = east_m * math.cos(turn) - north_m * math.sin(turn)
         up_m = east_m * math.sin(turn) + north_m * math.cos(turn)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from crossview.arrays import F64
 from crossview.errors import InvalidValue, require
@@ -24,7 +25,8 @@ class LatLon:
         require(
             -90.0 <= self.lat <= 90.0 and -180.0 <= self.lon <= 180.0,
             f"latitude {self.lat}, longitude {self.lon}: "
-            "latitude must lie in [-90, 90] and longitude in [-180, 180] degrees.",
+            "latitude must lie in [-90, 90] and longitude in [-180, 180] degrees."
+            + (f" {self.lon:g} east is {self.lon - 360.0:g}." if 180.0 < self.lon < 360.0 else ""),
         )
 
     def __str__(self) -> str:
@@ -40,6 +42,59 @@ def latlon_from_text(text: str) -> LatLon:
             f"{text!r} is not a place. Write latitude and longitude in degrees: 52.52,13.40"
         ) from problem
     return LatLon(lat, lon)
+
+
+def wrap_lon(lon: ArrayLike) -> F64:
+    """Longitudes of any size as degrees in [-180, 180]; what lies in there stays bit for bit."""
+    given = np.asarray(lon, np.float64)
+    inside = (given >= -180.0) & (given <= 180.0)
+    wrapped: F64 = np.where(inside, given, (given + 180.0) % 360.0 - 180.0)
+    return wrapped
+
+
+def lon_offsets_deg(lon: ArrayLike, about: ArrayLike) -> F64:
+    """Degrees east of ``about``, the short way round: ``lon`` - ``about`` in [-180, 180]."""
+    return wrap_lon(np.asarray(lon, np.float64) - np.asarray(about, np.float64))
+
+
+def lon_range(lon: ArrayLike) -> tuple[float, float]:
+    """West and east edge in [-180, 180] of the shortest arc that holds longitudes [N], N >= 1.
+
+    West is greater than east where the arc crosses longitude 180 (RFC 7946, 5.2).
+    """
+    rising = np.unique(wrap_lon(lon))
+    low, high = float(rising[0]), float(rising[-1])
+    gaps = np.diff(rising)
+    if not gaps.size or gaps.max() <= low + 360.0 - high:
+        return low, high
+    widest = int(gaps.argmax())
+    return float(rising[widest + 1]), float(rising[widest])
+
+
+def unroll_lon(lon: ArrayLike) -> F64:
+    """Longitudes [N] without the jump at 180: those beyond it count on to 180 and more.
+
+    Unchanged, bit for bit, where their shortest arc does not cross it.
+    """
+    wrapped = wrap_lon(lon)
+    if not wrapped.size:
+        return wrapped
+    west, east = lon_range(wrapped)
+    unrolled: F64 = wrapped if west <= east else np.where(wrapped < west, wrapped + 360.0, wrapped)
+    return unrolled
+
+
+def middle_of(lat: F64, lon: F64) -> LatLon:
+    """The mean of places [N], N >= 1, that lie together, on whichever side of longitude 180."""
+    return LatLon(float(np.mean(lat)), float(wrap_lon(np.mean(unroll_lon(lon)))))
+
+
+def local_m(origin: LatLon, lat: ArrayLike, lon: ArrayLike) -> tuple[F64, F64]:
+    """Metres east and north of ``origin``, on the local tangent plane: the inverse of `moved`."""
+    turn_m = math.radians(1.0) * EARTH_RADIUS_M
+    north: F64 = (np.asarray(lat, np.float64) - origin.lat) * turn_m
+    east: F64 = lon_offsets_deg(lon, origin.lon) * (turn_m * math.cos(math.radians(origin.lat)))
+    return east, north
 
 
 def distance_m(a: LatLon, b: LatLon) -> float:
@@ -83,4 +138,4 @@ def moved(origin: LatLon, *, east_m: float, north_m: float) -> LatLon:
     """
     lat = origin.lat + math.degrees(north_m / EARTH_RADIUS_M)
     lon = origin.lon + math.degrees(east_m / (EARTH_RADIUS_M * math.cos(math.radians(origin.lat))))
-    return LatLon(lat, (lon + 180.0) % 360.0 - 180.0)
+    return LatLon(lat, float(wrap_lon(lon)))

@@ -1,0 +1,89 @@
+"""Longitudes are a circle; metres about a point."""
+
+import math
+
+import numpy as np
+import pytest
+
+from crossview.errors import InvalidValue
+from crossview.geo.points import (
+    EARTH_RADIUS_M,
+    LatLon,
+    local_m,
+    lon_offsets_deg,
+    lon_range,
+    middle_of,
+    moved,
+    unroll_lon,
+    wrap_lon,
+)
+
+
+def test_longitudes_of_any_size_come_to_lie_between_180_west_and_180_east():
+    assert wrap_lon([185.0, -185.0, 360.0, 540.5, 0.0]).tolist() == [-175.0, 175.0, 0.0, -179.5, 0]
+
+
+def test_a_longitude_in_range_stays_bit_for_bit():
+    lon = np.random.default_rng(0).uniform(-180, 180, 10_000)
+    assert np.array_equal(wrap_lon(np.r_[lon, -180.0, 180.0]), np.r_[lon, -180.0, 180.0])
+
+
+@pytest.mark.parametrize(("lon", "about", "east"), [(-179, 179, 2), (179, -179, -2), (10, 3, 7)])
+def test_offsets_go_the_short_way_round(lon, about, east):
+    assert lon_offsets_deg(lon, about) == east
+
+
+@pytest.mark.parametrize(
+    ("lon", "arc"),
+    [
+        ([13.1, 13.5, 13.3], (13.1, 13.5)),
+        ([179.9, -179.8, 179.95], (179.9, -179.8)),
+        ([185.0, 186.0], (-175.0, -174.0)),
+        ([-120.0, 0.0, 120.0], (-120.0, 120.0)),
+        ([7.0], (7.0, 7.0)),
+    ],
+)
+def test_the_shortest_arc_runs_from_west_to_east(lon, arc):
+    assert lon_range(lon) == pytest.approx(arc)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_shortest_arc_is_that_of_a_search_over_all_starts(seed):
+    rng = np.random.default_rng(seed)
+    lon = rng.uniform(-180, 180) + rng.uniform(0, rng.choice([5, 90, 200]), 6)
+    lengths = [max((other - start) % 360.0 for other in lon) for start in lon]
+    west, east = lon_range(lon)
+    assert (east - west) % 360.0 == pytest.approx(min(lengths))
+
+
+def test_unrolled_longitudes_run_on_beyond_180_and_others_are_left_alone():
+    assert unroll_lon([179.5, -179.5]).tolist() == [179.5, 180.5]
+    lon = np.array([13.123456789, -70.1])
+    assert np.array_equal(unroll_lon(lon), lon)
+    assert unroll_lon([]).size == 0
+
+
+def test_the_middle_of_a_region_across_180_lies_in_it():
+    middle = middle_of(np.array([-17.0, -16.0]), np.array([179.0, -178.0]))
+    assert (middle.lat, middle.lon) == pytest.approx((-16.5, -179.5))
+
+
+@pytest.mark.parametrize("lon", [13.4, 179.9999, -179.9999])
+def test_local_metres_are_the_inverse_of_moving(lon):
+    origin = LatLon(52.5, lon)
+    place = moved(origin, east_m=120.0, north_m=-30.0)
+    assert np.array(local_m(origin, place.lat, place.lon)) == pytest.approx([120.0, -30.0])
+
+
+def test_local_metres_against_the_formula_written_out():
+    origin, lat, lon = LatLon(40.0, -3.0), [40.001, 39.999], [-2.998, -3.001]
+    east, north = local_m(origin, lat, lon)
+    for i in range(2):
+        assert north[i] == pytest.approx(math.radians(lat[i] - 40.0) * EARTH_RADIUS_M)
+        across = EARTH_RADIUS_M * math.cos(math.radians(40.0))
+        assert east[i] == pytest.approx(math.radians(lon[i] + 3.0) * across)
+
+
+def test_a_longitude_counted_to_360_is_refused_with_its_usual_name():
+    with pytest.raises(InvalidValue, match="185 east is -175"):
+        LatLon(-17.0, 185.0)
