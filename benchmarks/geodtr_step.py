@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.harness import interleaved, ratio, report
+from benchmarks.harness import finished, interleaved, ratio, report
 from crossview.methods import geodtr_plus
 from crossview.pairs.batch import Batch
 from crossview.parts.layouts import Layout, LayoutBranch, LayoutNetwork
@@ -23,7 +23,7 @@ from crossview.parts.losses.counterfactual import random_masks
 from crossview.parts.losses.triplet import soft_margin_triplet
 from crossview.training.footprint import extra_memory_mb
 from crossview.training.gradients import Objective, backward
-from crossview.training.precision import fast_in_bfloat16, laid_out
+from crossview.training.precision import fast_in_bfloat16, laid_out, open_device
 from crossview.training.recipe import Recipe
 from crossview.training.state import new_state
 
@@ -39,23 +39,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--loss-steps", type=int, default=50)
     parser.add_argument("--loss-backbone", default="convnext_zepto_rms")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--small", action="store_true", help="small pictures: a trial run")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    device = open_device(given.device)
     config = geodtr_plus.Config(
         backbone=given.backbone, weights="none", **(SMALL if given.small else {})
     )
-    batch = a_batch(config, given.places)
-    steps = {name: step_of(name, config, batch) for name in ("plain", "ours")}
+    batch = a_batch(config, given.places).to(device)
+    steps = {name: finished(step_of(name, config, batch), device) for name in ("plain", "ours")}
     timings = interleaved(steps, given.rounds)
-    memory = {
-        f"{name}_mb": round(extra_memory_mb(torch.device("cpu"), step))
-        for name, step in steps.items()
-    }
-    losses, cosine = equality(given.loss_backbone, given.loss_steps)
+    seconds = {name: timing.seconds_on(device.type) for name, timing in timings.items()}
+    memory = {f"{name}_mb": round(extra_memory_mb(device, step)) for name, step in steps.items()}
+    losses, cosine = equality(given.loss_backbone, given.loss_steps, device)
     report(
         name="geodtr_step",
-        ratios={"vs_plain": ratio(timings["ours"].cpu_s, timings["plain"].cpu_s)},
+        ratios={"vs_plain": ratio(seconds["ours"], seconds["plain"])},
         n=given.rounds,
         threads=given.threads,
         medians=timings,
@@ -65,7 +65,8 @@ def main() -> None:
         extra_memory=memory,
         loss_after_steps={name: round(value, 4) for name, value in losses.items()},
         gradient_cosine=round(cosine, 5),
-        bfloat16=fast_in_bfloat16(torch.device("cpu")),
+        bfloat16=fast_in_bfloat16(device),
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     )
 
 
@@ -92,9 +93,10 @@ def a_batch(config: geodtr_plus.Config, places: int) -> Batch:
 def step_of(name: str, config: geodtr_plus.Config, batch: Batch) -> Callable[[], float]:
     """One optimiser step of a fresh network: "plain" or "ours"."""
     torch.manual_seed(0)
-    model: Any = geodtr_plus.build(config)
+    device = batch.ground.device
+    model: Any = geodtr_plus.build(config).to(device)
     if name == "ours":
-        model = laid_out(model, torch.device("cpu"))
+        model = laid_out(model, device)
     state = new_state(model, Recipe(lr=1e-4, weight_decay=0.03, decay_vectors=True))
     objective = Objective(page=geodtr_plus, config=config)
 
@@ -130,7 +132,7 @@ def _passes(branch: LayoutBranch, pictures: list[Tensor]) -> Layout:
     return Layout(*parts, layouts[0].size)
 
 
-def equality(backbone: str, steps: int) -> tuple[dict[str, float], float]:
+def equality(backbone: str, steps: int, device: torch.device) -> tuple[dict[str, float], float]:
     """Losses after so many steps on small pictures, and the cosine of the first gradients.
 
     Without dropout, whose draws would differ between one pass and two.
@@ -138,7 +140,7 @@ def equality(backbone: str, steps: int) -> tuple[dict[str, float], float]:
     config = geodtr_plus.Config(
         backbone=backbone, weights="none", drop_path=0.0, dropout=0.0, **SMALL
     )
-    batch = a_batch(config, 16)
+    batch = a_batch(config, 16).to(device)
     losses, gradients = {}, []
     for name in ("plain", "ours"):
         step: Any = step_of(name, config, batch)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -27,6 +28,10 @@ class Timings:
     def median_cpu_s(self) -> float:
         """The middle round in seconds of processor time, child processes included."""
         return statistics.median(self.cpu_s)
+
+    def seconds_on(self, device: str) -> list[float]:
+        """What a step costs there: processor time on a CPU, time on the clock on a GPU."""
+        return self.cpu_s if device == "cpu" else self.wall_s
 
 
 def interleaved(
@@ -97,6 +102,20 @@ def _short(value: float) -> float:
 
 def _cpu_s() -> float:
     return sum(os.times()[:4])
+
+
+def finished(work: Callable[[], object], device: Any) -> Callable[[], object]:
+    """``work``, and the end of all that it started on the torch ``device``: GPUs run behind."""
+    if device.type != "cuda":
+        return work
+    import torch
+
+    def waiting() -> object:
+        result = work()
+        torch.cuda.synchronize(device)
+        return result
+
+    return waiting
 
 
 def ratio(ours: Sequence[float], peer: Sequence[float]) -> float:

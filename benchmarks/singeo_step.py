@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.harness import interleaved, ratio, report
+from benchmarks.harness import finished, interleaved, ratio, report
 from crossview.methods import singeo
 from crossview.pairs.batch import Batch
 from crossview.parts.losses.dual import dual_info_nce
 from crossview.training.footprint import extra_memory_mb
 from crossview.training.gradients import Objective, backward
-from crossview.training.precision import fast_in_bfloat16, laid_out
+from crossview.training.precision import fast_in_bfloat16, laid_out, open_device
 from crossview.training.recipe import Recipe
 from crossview.training.state import new_state
 
@@ -37,36 +37,38 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--loss-steps", type=int, default=50)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     parser.add_argument("--small", action="store_true", help="small pictures: a trial run")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
+    device = open_device(given.device)
     config = singeo.Config(
         backbone=given.backbone, weights="none", **(SMALL if given.small else {})
     )
-    batch = a_batch(config, given.pairs)
+    batch = a_batch(config, given.pairs).to(device)
     steps = {
-        name: step_of(name, config, batch, given.chunk) for name in ("plain", "ours", "cached")
+        name: finished(step_of(name, config, batch, given.chunk), device)
+        for name in ("plain", "ours", "cached")
     }
     timings = interleaved(steps, given.rounds)
-    memory = {
-        f"{name}_mb": round(extra_memory_mb(torch.device("cpu"), step))
-        for name, step in steps.items()
-    }
-    losses, cosine = equality(given.backbone, given.loss_steps)
+    seconds = {name: timing.seconds_on(device.type) for name, timing in timings.items()}
+    memory = {f"{name}_mb": round(extra_memory_mb(device, step)) for name, step in steps.items()}
+    losses, cosine = equality(given.backbone, given.loss_steps, device)
     report(
         name="singeo_step",
-        ratios={"vs_plain": ratio(timings["ours"].cpu_s, timings["plain"].cpu_s)},
+        ratios={"vs_plain": ratio(seconds["ours"], seconds["plain"])},
         n=given.rounds,
         threads=given.threads,
         medians=timings,
         backbone=given.backbone,
         pairs=given.pairs,
         chunk=given.chunk,
-        cached_over_ours=round(ratio(timings["ours"].cpu_s, timings["cached"].cpu_s), 4),
+        cached_over_ours=round(ratio(seconds["ours"], seconds["cached"]), 4),
         extra_memory=memory,
         loss_after_steps={name: round(value, 4) for name, value in losses.items()},
         gradient_cosine=round(cosine, 5),
-        bfloat16=fast_in_bfloat16(torch.device("cpu")),
+        bfloat16=fast_in_bfloat16(device),
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     )
 
 
@@ -97,9 +99,10 @@ def a_batch(config: singeo.Config, pairs: int) -> Batch:
 def step_of(name: str, config: singeo.Config, batch: Batch, chunk: int) -> Callable[[], float]:
     """One optimiser step of a fresh network: "plain", "ours" or "cached"."""
     torch.manual_seed(0)
-    model: Any = singeo.build(config)
+    device = batch.ground.device
+    model: Any = singeo.build(config).to(device)
     if name != "plain":
-        model = laid_out(model, torch.device("cpu"))
+        model = laid_out(model, device)
     state = new_state(model, Recipe(lr=1e-4))
     objective = Objective(page=singeo, config=config, chunk=chunk if name == "cached" else 0)
 
@@ -132,10 +135,10 @@ def plain_loss(model: nn.Module, batch: Batch, config: singeo.Config) -> Tensor:
     return torch.stack(list(terms.values())).sum()
 
 
-def equality(backbone: str, steps: int) -> tuple[dict[str, float], float]:
+def equality(backbone: str, steps: int, device: torch.device) -> tuple[dict[str, float], float]:
     """Losses after so many steps on small pictures, and the cosine of the first gradients."""
     config = singeo.Config(backbone=backbone, weights="none", **SMALL)
-    batch = a_batch(config, 6)
+    batch = a_batch(config, 6).to(device)
     losses, gradients = {}, []
     for name in ("plain", "ours"):
         step: Any = step_of(name, config, batch, 0)

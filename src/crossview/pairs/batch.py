@@ -10,7 +10,7 @@ from crossview.errors import require
 from crossview.views.spec import ViewSpec
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,13 @@ class Batch:
 
     def part(self, start: int, stop: int) -> Batch:
         """Pairs ``start`` to ``stop`` (not included), copies included."""
-        names = ("ground", "aerial", "rows", "places", "fov_deg", "heading_deg")
         more = tuple(copy.part(start, stop) for copy in self.more)
-        return Batch(**{name: getattr(self, name)[start:stop] for name in names}, more=more)
+        return Batch(**{name: getattr(self, name)[start:stop] for name in _TENSORS}, more=more)
+
+    def to(self, device: device) -> Batch:
+        """The same pairs on another device, copies included."""
+        more = tuple(copy.to(device) for copy in self.more)
+        return Batch(**{name: getattr(self, name).to(device) for name in _TENSORS}, more=more)
+
+
+_TENSORS = ("ground", "aerial", "rows", "places", "fov_deg", "heading_deg")
