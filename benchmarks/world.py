@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks import harness
 from crossview.demo.tour import Trip, tour
-from crossview.retrieval.truth import wilson
+from crossview.stats import wilson
 from crossview.worlds.pairs import FIRST_TEST_SEED, Plan, ensure_pairs
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
 

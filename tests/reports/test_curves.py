@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.reports.made_up import evaluation
 
-from crossview.reports.curves import answered_curve, error_curve, recall_curve, separation
+from crossview.reports.curves import answered_curve, error_curve, recall_curve
 from crossview.reports.results import trials_of
 
 
@@ -38,10 +38,3 @@ def test_answering_everything_gives_the_recall():
     answered, right = answered_curve(run)
     assert answered[-1] == 100.0
     assert right[-1] == pytest.approx(100.0 * np.mean(run.ranks == 1))
-
-
-def test_separation_is_the_share_of_pairs_in_order():
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(0, 9, 40).astype(float), rng.integers(0, 7, 30).astype(float)
-    slow = np.mean([(x > y) + 0.5 * (x == y) for x in a for y in b])
-    assert separation(a, b) == pytest.approx(100.0 * slow)

@@ -5,16 +5,11 @@ import pytest
 from tests.reports.made_up import evaluation
 
 from crossview.reports.results import trials_of
-from crossview.reports.significance import comparisons, holm, paired_hits
+from crossview.reports.significance import comparisons, paired_hits
 
 
 def compared(*records):
     return comparisons(trials_of(records))[0][1]
-
-
-def test_holm_multiplies_the_smallest_by_the_count_and_never_falls():
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([]) == []
 
 
 def test_a_clear_lead_is_sure_and_a_small_one_is_not():

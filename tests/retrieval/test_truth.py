@@ -5,7 +5,7 @@ from tests.maps.fakes import ORIGIN, answer, place
 
 from crossview.errors import BadData, InvalidValue
 from crossview.geo.points import LatLon, moved
-from crossview.retrieval.truth import Truths, rank_of_truth, summary, wilson, with_truth
+from crossview.retrieval.truth import Truths, rank_of_truth, summary, with_truth
 
 
 def at(*metres_east):
@@ -47,16 +47,6 @@ def test_the_error_is_that_of_the_first_place():
     assert with_truth(at(40.0), None).error_m is None
     assert with_truth(answer(places=()), ORIGIN).error_m is None
     assert rank_of_truth(known, ORIGIN) == 2
-
-
-@pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (150, 200)])
-def test_wilson_intervals_hold_the_share_and_solve_their_equation(hits, n):
-    low, high = wilson(hits, n)
-    assert 0.0 <= low <= hits / n <= high <= 1.0
-    for edge in {low, high} - {0.0, 1.0}:
-        assert abs(hits / n - edge) == pytest.approx(
-            1.959964 * math.sqrt(edge * (1 - edge) / n), rel=1e-6
-        )
 
 
 def listed(tmp_path, text):

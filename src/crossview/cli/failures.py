@@ -23,7 +23,7 @@ EXTRAS = {
     "pillow_heif": "heif",
     "matplotlib": "report",
     "pyarrow": "data",
-    "scipy": "data",
+    "scipy": "report",
     "fastapi": "serve",
     "starlette": "serve",
     "uvicorn": "serve",

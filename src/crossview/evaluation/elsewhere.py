@@ -10,7 +10,7 @@ import numpy as np
 from crossview.retrieval.calibration import Calibrated, Calibration
 from crossview.retrieval.places import Answer
 from crossview.retrieval.posterior import evidence
-from crossview.retrieval.truth import wilson
+from crossview.stats import wilson
 
 
 def with_elsewhere(calibration: Calibration, answers: Sequence[Answer]) -> Calibration:

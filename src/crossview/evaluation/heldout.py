@@ -13,9 +13,9 @@ from crossview.arrays import F64, I64, Bool
 from crossview.evaluation.calibrating import Wanted, evidences, fit, probabilities
 from crossview.evaluation.known import Photos
 from crossview.evaluation.reliability import brier, error_by_chance, rejection, reliability
-from crossview.evaluation.statistics import cluster_interval, quantile_interval
 from crossview.retrieval.calibration import Fit
 from crossview.retrieval.truth import RANKS
+from crossview.stats import cluster_interval, quantile_interval
 
 FOLDS = 5
 _SEED = 0

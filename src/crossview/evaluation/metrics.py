@@ -19,9 +19,9 @@ from crossview.arrays import F64, I64
 from crossview.evaluation.answers import Answers
 from crossview.evaluation.ranks import Ranks
 from crossview.evaluation.record import Figure
-from crossview.evaluation.statistics import cluster_interval, quantile_interval
 from crossview.evaluation.task import Task
 from crossview.geo.points import distances_between_m
+from crossview.stats import cluster_interval, quantile_interval
 
 CUTS = (1, 5, 10)
 RADII_M = (5, 25, 100)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossview.arrays import F32, F64
-from crossview.evaluation.statistics import cluster_interval
 from crossview.explain.looking import Masks, others
+from crossview.stats import cluster_interval
 
 
 @dataclass(frozen=True, kw_only=True)

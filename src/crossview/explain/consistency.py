@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from crossview.arrays import F64
-from crossview.evaluation.statistics import cluster_interval
 from crossview.explain.activation import activation_maps
 from crossview.explain.ssim import ssim
 from crossview.pairs.loading import Loader, Reader, normalised
+from crossview.stats import cluster_interval
 from crossview.training.validation import chunks
 
 SHARES = (0.25, 0.5, 0.75)  # of a turn, for panoramas; rounded to whole cells

@@ -8,9 +8,7 @@ import numpy as np
 
 from crossview.arrays import F64
 from crossview.reports.results import Result
-from crossview.retrieval.truth import wilson
-
-RESAMPLES = 400
+from crossview.stats import cluster_intervals, share_in_order
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,12 +54,7 @@ def separation(matched: F64, unmatched: F64) -> float:
 
     50 is chance; equal scores count half.
     """
-    both = np.concatenate([matched, unmatched])
-    _, inverse, counts = np.unique(both, return_inverse=True, return_counts=True)
-    middle = np.cumsum(counts) - (counts - 1) / 2.0  # mean rank of each value
-    total = middle[inverse[: len(matched)]].sum()
-    n, m = len(matched), len(unmatched)
-    return float(100.0 * (total - n * (n + 1) / 2.0) / (n * m))
+    return 100.0 * share_in_order(matched, unmatched)
 
 
 def _clusters(result: Result) -> np.ndarray:
@@ -71,23 +64,10 @@ def _clusters(result: Result) -> np.ndarray:
 def _shares(
     x: F64, hits: np.ndarray, clusters: np.ndarray, counted: np.ndarray, seed: int
 ) -> Curve:
-    """Shares of the counted rows of ``hits`` [Q, N], resampled by cluster (Wilson at 0 and 1).
-
-    As :func:`crossview.evaluation.statistics.cluster_interval`, for all N points in one product.
-    """
-    _, cluster = np.unique(clusters[counted], return_inverse=True)
-    groups = int(cluster.max()) + 1 if len(cluster) else 0
-    if groups == 0:
+    """Shares of the counted rows of ``hits`` [Q, N], with their intervals over clusters."""
+    if not counted.any():
         nothing = np.full(len(x), np.nan)
         return Curve(x, nothing, nothing, nothing)
-    size = np.bincount(cluster, minlength=groups).astype(np.float64)
-    sums = np.zeros((groups, len(x)))
-    np.add.at(sums, cluster, hits[counted].astype(np.float64))
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(groups, np.full(groups, 1.0 / groups), RESAMPLES).astype(np.float64)
-    drawn = 100.0 * (weights @ sums) / (weights @ size)[:, None]
-    low, high = np.percentile(drawn, (2.5, 97.5), axis=0)
-    share = sums.sum(axis=0) / size.sum()
-    for end in np.flatnonzero((share == 0.0) | (share == 1.0)):
-        low[end], high[end] = (100.0 * side for side in wilson(share[end] * groups, groups))
-    return Curve(x.astype(np.float64), 100.0 * share, low, high)
+    low, high = cluster_intervals(hits[counted], clusters[counted], seed=seed)
+    share = hits[counted].mean(axis=0)
+    return Curve(x.astype(np.float64), 100.0 * share, 100.0 * low, 100.0 * high)

@@ -12,7 +12,7 @@ from crossview.reports.legend import swatch
 from crossview.reports.markup import Html, tag
 from crossview.reports.overview import p_in_words, points
 from crossview.reports.results import Result, Trial
-from crossview.reports.significance import Comparison
+from crossview.reports.significance import RunComparison
 
 
 def panels(made: Sequence[Panel]) -> Html:
@@ -25,7 +25,7 @@ def _figure(panel: Panel) -> Html:
     return tag("figure", tag("h4", panel.title), panel.svg, caption)
 
 
-def differences_matrix(trial: Trial, found: Sequence[Comparison]) -> Html:
+def differences_matrix(trial: Trial, found: Sequence[RunComparison]) -> Html:
     """Row minus column in points of R@1; what may be chance is grey."""
     results = [r for r in trial.results if not r.conditions.off_protocol]
     known = {(c.slot, c.against_slot): (c, 1.0) for c in found}
@@ -50,7 +50,7 @@ def differences_matrix(trial: Trial, found: Sequence[Comparison]) -> Html:
     return tag("div", title, tag("div", table, class_="scroll", tabindex="0"))
 
 
-def _difference(known: tuple[Comparison, float] | None, same: bool) -> Html:
+def _difference(known: tuple[RunComparison, float] | None, same: bool) -> Html:
     if same or known is None:
         return tag("td", "" if same else "other queries", class_="self small")
     comparison, sign = known

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from crossview.reports.results import Trial
-from crossview.reports.significance import Comparison
+from crossview.reports.significance import RunComparison
 from crossview.reports.tables import Line, place_table, rank_table
 from crossview.reports.trust import Trusted
 
@@ -33,7 +33,7 @@ def results_csv(trials: Iterable[Trial]) -> str:
     return text.getvalue()
 
 
-def significance_csv(comparisons: Iterable[tuple[Trial, Sequence[Comparison]]]) -> str:
+def significance_csv(comparisons: Iterable[tuple[Trial, Sequence[RunComparison]]]) -> str:
     """One line per pair of runs that answered the same queries."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -45,7 +45,7 @@ def significance_csv(comparisons: Iterable[tuple[Trial, Sequence[Comparison]]]) 
 
 def report_json(
     trials: Sequence[Trial],
-    comparisons: Iterable[tuple[Trial, Sequence[Comparison]]],
+    comparisons: Iterable[tuple[Trial, Sequence[RunComparison]]],
     calibrations: Iterable[Trusted],
     created: str,
 ) -> str:

@@ -8,10 +8,10 @@ from crossview.reports.comparison import interval_glyph
 from crossview.reports.legend import swatch
 from crossview.reports.markup import Child, Html, tag
 from crossview.reports.results import Result, Trial
-from crossview.reports.significance import Comparison
+from crossview.reports.significance import RunComparison
 from crossview.reports.tables import rank_table
 
-Compared = Sequence[tuple[Trial, Sequence[Comparison]]]
+Compared = Sequence[tuple[Trial, Sequence[RunComparison]]]
 _MAIN = "R@1"
 _MOST_VERDICTS = 8
 
@@ -29,7 +29,7 @@ def overview(trials: Sequence[Trial], compared: Compared) -> list[Html]:
     return [tag("ul", items, more, class_="verdicts"), _matrix(trials)]
 
 
-def _verdicts(trials: Sequence[Trial], found: Sequence[Comparison]) -> list[list[Child]]:
+def _verdicts(trials: Sequence[Trial], found: Sequence[RunComparison]) -> list[list[Child]]:
     """The leader's R@1 on the first of the trials of one data set, its lead, and the others."""
     trial, *others = trials
     ranked = sorted(_comparable(trial), key=lambda r: -r.figures[_MAIN].value)
@@ -59,7 +59,7 @@ def _elsewhere(trial: Trial, leader: Result) -> str:
     return f" At {trial.conditions.words}: {figure.value:.1f} %{off}."
 
 
-def _against(comparison: Comparison, leader: Result) -> str:
+def _against(comparison: RunComparison, leader: Result) -> str:
     """The comparison in words, seen from the leader."""
     turned = comparison.slot != leader.slot
     sign = -1.0 if turned else 1.0

@@ -10,74 +10,63 @@ import numpy as np
 
 from crossview.arrays import F64, I64
 from crossview.evaluation import statistics
-from crossview.evaluation.statistics import compare_queries, compare_trainings
+from crossview.evaluation.statistics import compare_queries, compare_trainings, correct_together
 from crossview.reports.results import Result, Trial
 
-ALPHA = 0.05
 METRIC = "R@1"
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """``run`` minus ``against`` in points of R@1, over the queries that both answered."""
+@dataclass(frozen=True, kw_only=True)
+class RunComparison(statistics.Comparison):
+    """``run`` minus ``against`` in points of R@1, corrected for all comparisons of the report.
+
+    ``n``: trainings, or the queries that both answered.
+    """
 
     run: str
     against: str
     slot: int
     against_slot: int
     metric: str
-    difference: float
-    low: float
-    high: float
-    p: float
-    p_holm: float  # corrected for all comparisons of the report
-    detectable: float  # smallest true difference that four of five such studies would notice
-    n: int
     over: str  # "queries, one training" or "trainings"
 
-    @property
-    def sure(self) -> bool:
-        """Whether the difference is more than chance at 5 %, all comparisons considered."""
-        return self.p_holm < ALPHA
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two runs of one test, and the second minus the first before the correction."""
+
+    run: Result
+    against: Result
+    made: statistics.Comparison
+    over: str
 
 
-def comparisons(trials: Sequence[Trial], seed: int = 0) -> list[tuple[Trial, list[Comparison]]]:
+def comparisons(trials: Sequence[Trial], seed: int = 0) -> list[tuple[Trial, list[RunComparison]]]:
     """All pairs of runs of each test that may be compared, with p corrected over the report."""
-    made = [(trial, list(_pairs(trial, seed))) for trial in trials]
-    corrected = iter(holm([c.p for _, found in made for c in found]))
-    return [(t, [replace(c, p_holm=next(corrected)) for c in found]) for t, found in made]
+    pairs = [(trial, list(_pairs(trial, seed))) for trial in trials]
+    corrected = iter(correct_together([pair.made for _, found in pairs for pair in found]))
+    return [(trial, [_named(pair, next(corrected)) for pair in found]) for trial, found in pairs]
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Values of p corrected by Holm's step-down rule, in the order given."""
-    order = np.argsort(p, kind="stable")
-    stepped = np.array([p[i] for i in order]) * np.arange(len(p), 0, -1)
-    corrected = np.minimum(np.maximum.accumulate(stepped), 1.0) if len(p) else stepped
-    found = np.empty(len(p))
-    found[order] = corrected
-    return [float(value) for value in found]
-
-
-def _pairs(trial: Trial, seed: int) -> Iterable[Comparison]:
+def _pairs(trial: Trial, seed: int) -> Iterable[_Pair]:
     comparable = [result for result in trial.results if not result.conditions.off_protocol]
     for run, against in combinations(comparable, 2):
         trainings = min(run.trainings, against.trainings)
         if trainings > 1 and run.trainings == against.trainings:
             step = 100.0 / max(1, len(run.first.queries.ids))
             made = compare_trainings(_values(against), _values(run), step=step)
-            yield _named(run, against, made, trainings)
+            yield _Pair(run, against, made, "trainings")
             continue
         ours, theirs, clusters = paired_hits(run, against)
         if len(ours) > 1:
-            yield _named(run, against, compare_queries(theirs, ours, clusters, seed), len(ours))
+            made = compare_queries(theirs, ours, clusters, seed)
+            yield _Pair(run, against, replace(made, n=len(ours)), "queries, one training")
 
 
-def _named(run: Result, against: Result, made: statistics.Comparison, n: int) -> Comparison:
-    return Comparison(
-        run=run.label, against=against.label, slot=run.slot, against_slot=against.slot,
-        metric=METRIC, difference=made.difference, low=made.low, high=made.high, p=made.p,
-        p_holm=made.p, detectable=made.detectable, n=n,
-        over="trainings" if run.trainings > 1 and n == run.trainings else "queries, one training",
+def _named(pair: _Pair, made: statistics.Comparison) -> RunComparison:
+    return RunComparison(
+        run=pair.run.label, against=pair.against.label, slot=pair.run.slot,
+        against_slot=pair.against.slot, metric=METRIC, over=pair.over, **vars(made),
     )  # fmt: skip
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from crossview.errors import BadData, InvalidValue, require
 from crossview.geo.points import LatLon, distance_m
 from crossview.retrieval.places import Answer
+from crossview.stats import wilson
 
 RIGHT_WITHIN_M = 25.0
 RANKS = (1, 5, 10)
-_Z_95 = 1.959964
 
 
 class Truths:
@@ -109,13 +109,3 @@ def summary(answers: Sequence[Answer], truths: Sequence[LatLon], n_places: int) 
         if k <= n_places:
             result[f"recall_at_{k}"] = float((ranks <= k).mean())
     return result
-
-
-def wilson(hits: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share of ``n`` independent trials (Wilson 1927); (0, 1) for n = 0."""
-    if n == 0:
-        return 0.0, 1.0
-    share, z2 = hits / n, _Z_95**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z_95 * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return min(max(0.0, middle - half), share), max(min(1.0, middle + half), share)
