@@ -81,6 +81,18 @@ def test_the_ending_of_out_tells_the_format(made, capsys, tmp_path):
     assert capsys.readouterr().out == ""
 
 
+def test_csv_gpx_and_kmz_are_written_whole_under_their_names(made, capsys, tmp_path):
+    for ending, beginning in (("csv", b"photo,rank,"), ("gpx", b"<?xml"), ("kmz", b"PK")):
+        out = tmp_path / f"places.{ending}"
+        assert run(made, "--out", out) == 0
+        assert out.read_bytes().startswith(beginning)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "places.csv", "places.gpx", "places.kmz",
+    ]  # fmt: skip
+    assert run(made, "--format", "csv") == 0
+    assert capsys.readouterr().out.startswith("photo,rank,")
+
+
 def test_one_bad_photo_is_reported_and_the_rest_are_located(made, capsys):
     names = ("first.png", "broken.jpg", "absent.jpg", "second.png")
     assert run(made, "--format", "jsonl", names=names) == 1
@@ -166,6 +178,13 @@ def test_a_map_page_is_written(made, tmp_path, capsys):
         (["--truth", "absent.csv"], 1, "absent.csv"),
         (["--out", "absent/out.kml"], 1, "no folder"),
         (["--map", "."], 1, "folder"),
+        (["--out", "places.xlsx"], 2, ".csv"),
+        (["--out", "places"], 2, "names no format"),
+        (["--out", "places.csv", "--format", "kml"], 2, "disagree"),
+        (["--out", "map.html"], 2, "--map map.html"),
+        (["--map", "places.kml"], 2, "--out places.kml"),
+        (["--format", "kmz"], 2, "--out places.kmz"),
+        (["--out", "a.json", "--audit", "a.json"], 2, "different files"),
         (["--use-gps-as-hint", "--near", "1,2"], 2, "not both"),
         (["--fvo", "90"], 2, "--fov"),
     ],
@@ -206,7 +225,7 @@ def test_a_demo_only_index_warns_in_every_format(made, capsys, tmp_path):
     town = ToyEmbedder(toy_info(azimuth_bins=8, synthetic=True))
     index = indexed(folder, embedder=town, demo_only=True, stride_m=40.0)
     photo = str(made.path.parent / "first.png")
-    for name in reporting.FORMATS:
+    for name in set(reporting.FORMATS) - {"kmz"}:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(finding, "model_of", lambda index, threads: town)
             assert main(["locate", photo, "--index", str(index.path), "--format", name]) == 0

@@ -1,6 +1,10 @@
-"""Table, JSON lines, GeoJSON and KML."""
+"""Table, JSON lines, GeoJSON, KML, KMZ, GPX and CSV."""
 
+import csv
+import io
 import json
+import zipfile
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -9,16 +13,23 @@ import shapely
 import shapely.geometry
 from tests.maps.fakes import HOSTILE, ORIGIN, answer, place
 
+from crossview.errors import InvalidValue, UnknownName
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, moved
+from crossview.maps.formats import FORMATS, format_named
 from crossview.maps.geojson import to_geojson
+from crossview.maps.gpx import to_gpx
 from crossview.maps.jsonl import to_jsonl
-from crossview.maps.kml import to_kml
+from crossview.maps.kml import to_kml, to_kmz
+from crossview.maps.records import COLUMNS, answer_record, map_address, place_record
+from crossview.maps.sheet import to_csv
 from crossview.maps.table import to_table
 from crossview.retrieval.places import Place
 
 TRUTH = moved(ORIGIN, east_m=0, north_m=20)
 KML = "{http://www.opengis.net/kml/2.2}"
+GPX = "{http://www.topografix.com/GPX/1/1}"
+EVIDENCE = "made with a model of a synthetic town; its places are not evidence"
 
 
 def features(text, role=None):
@@ -53,13 +64,16 @@ def test_markup_and_escape_codes_in_names_stay_text():
     assert "[red]\ufffd[31mx.jpg" in text
 
 
-def test_the_table_keeps_to_its_width_and_names_every_warning_once():
-    text = to_table([answer("long " * 30 + str(i), warnings=("beware",)) for i in range(3)])
-    assert max(len(line) for line in text.split("Warning")[0].splitlines()[:8]) <= 100
+@pytest.mark.parametrize("name", ["long " * 30, "a[red].jpg", ":smile:.jpg", "x" * 300])
+def test_the_table_keeps_names_and_addresses_whole_and_names_every_warning_once(name):
+    text = to_table([answer(f"{name}{i}", warnings=("beware",)) for i in range(3)])
+    for i in range(3):
+        assert text.count(f"{name}{i}") >= 2, "in the table and in the remarks"
+    assert text.count("https://www.openstreetmap.org/?mlat=-12.2500000&mlon=60.5000000") == 3
     assert text.count("beware") == 1
 
 
-@pytest.mark.parametrize("write", [to_table, to_jsonl, to_geojson, to_kml])
+@pytest.mark.parametrize("write", [to_table, to_jsonl, to_geojson, to_kml, to_gpx, to_csv])
 def test_no_answers_and_no_places_are_fine(write):
     assert isinstance(write([]), str)
     assert HOSTILE.split("<")[0] in write([answer("none.jpg", places=())])
@@ -129,3 +143,147 @@ def test_json_never_holds_nan():
     broken = answer(places=[place(score=float(np.nan))])
     with pytest.raises(ValueError):
         to_jsonl([broken])
+
+
+def test_kml_looks_along_the_heading_and_says_nothing_of_one_that_is_unknown():
+    root = ET.fromstring(to_kml([answer()]))
+    first, second = root.iter(f"{KML}LookAt")
+    assert first.findtext(f"{KML}heading") == "30.0"
+    assert second.find(f"{KML}heading") is None
+
+
+def test_the_columns_are_all_that_is_known_of_a_place_and_its_photo():
+    known = answer(places=[place(probability=0.7)], truth=TRUTH)
+    names = {*answer_record(known), *place_record(known.places[0], TRUTH)}
+    assert names == set(COLUMNS)
+
+
+def whole():
+    """An answer of which every column is known, with a warning and two assumptions."""
+    return answer(
+        places=[place(probability=0.7)], truth=TRUTH, warnings=(EVIDENCE,),
+        assumptions=("field of view assumed", "camera held level"),
+    )  # fmt: skip
+
+
+def columns_of(name):
+    """Names under which a format tells what it knows of a place."""
+    written = FORMATS[name].write([whole()])
+    if name == "kmz":
+        written, name = zipfile.ZipFile(io.BytesIO(written)).read("doc.kml").decode(), "kml"
+    if name == "jsonl":
+        record = json.loads(written)
+        return {*record, *record["places"][0]}
+    if name == "geojson":
+        return {*features(written, "place")[0]["properties"], "lat", "lon", "truth"}
+    if name == "csv":
+        return set(written.partition("\n")[0].split(","))
+    root = ET.fromstring(written)
+    if name == "kml":
+        return {data.get("name") for data in root.iter(f"{KML}Data")} | {"lat", "lon"}
+    lines = root.findtext(f"{GPX}wpt/{GPX}desc").splitlines()
+    told = {line.partition(": ")[0] for line in lines}
+    return told | {"photo", "rank", "lat", "lon", "openstreetmap"}
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMATS) - {"table"}))
+def test_every_format_has_the_same_columns(name):
+    assert columns_of(name) >= set(COLUMNS)
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+@pytest.mark.parametrize("places", [1, 0])
+def test_every_format_carries_warnings_assumptions_and_confidence(name, places):
+    told = whole() if places else answer(places=(), warnings=(EVIDENCE,))
+    written = FORMATS[name].write([told])
+    if name == "kmz":
+        written = zipfile.ZipFile(io.BytesIO(written)).read("doc.kml").decode()
+    assert EVIDENCE in written
+    if places or name != "gpx":  # without a place there is no waypoint to say more
+        assert "field of view assumed" in written
+    if places:
+        assert "No place stands out" in written
+        assert map_address(ORIGIN) in written.replace("&amp;", "&")
+
+
+def test_kmz_is_the_kml_in_a_zip_and_the_same_every_time():
+    with zipfile.ZipFile(io.BytesIO(to_kmz([answer()]))) as archive:
+        assert archive.namelist() == ["doc.kml"]
+        assert archive.read("doc.kml").decode() == to_kml([answer()])
+    assert to_kmz([answer()]) == to_kmz([answer()])
+
+
+def test_gpx_holds_a_waypoint_per_place_as_the_schema_orders_them():
+    root = ET.fromstring(to_gpx([answer(HOSTILE, truth=TRUTH, warnings=("<b>&",))]))
+    assert (root.tag, root.get("version"), root.get("creator")) == (f"{GPX}gpx", "1.1", "crossview")
+    assert [child.tag for child in root] == [f"{GPX}metadata", *3 * [f"{GPX}wpt"]]
+    assert [child.tag for child in root[0]] == [f"{GPX}name", f"{GPX}desc"]
+    first = root[1]
+    assert (float(first.get("lat")), float(first.get("lon"))) == (-12.25, 60.5)
+    order = ("name", "desc", "link", "type")  # of the schema, of those used
+    assert [child.tag for child in first] == [f"{GPX}{name}" for name in order]
+    assert first.findtext(f"{GPX}name") == HOSTILE.replace("\x07", "\ufffd") + " 1"
+    assert "score: 0.9" in first.findtext(f"{GPX}desc")
+    assert first.find(f"{GPX}link").get("href") == map_address(ORIGIN)
+    assert root[3].findtext(f"{GPX}type") == "truth"
+
+
+def test_gpx_longitudes_lie_below_180_as_its_schema_demands():
+    root = ET.fromstring(to_gpx([answer(places=[place(at=LatLon(1.0, 180.0))])]))
+    assert root.find(f"{GPX}wpt").get("lon") == "-180.0000000"
+
+
+def test_csv_has_a_row_per_place_and_numbers_as_numbers():
+    rows = list(csv.DictReader(io.StringIO(to_csv([whole(), answer("b.jpg")]))))
+    assert [(row["photo"], row["rank"]) for row in rows] == [
+        ("a.jpg", "1"), ("b.jpg", "1"), ("b.jpg", "2"),
+    ]  # fmt: skip
+    assert float(rows[0]["lat"]) == -12.25
+    assert rows[0]["warnings"] == EVIDENCE
+    assert rows[0]["assumptions"] == "field of view assumed; camera held level"
+    assert (rows[2]["heading_deg"], rows[2]["error_m"], rows[2]["probability"]) == ("", "", "")
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d"])
+def test_no_text_of_a_csv_is_a_formula(sign):
+    evil = f'{sign}HYPERLINK("http://x.invalid")'
+    rows = csv.DictReader(
+        io.StringIO(to_csv([answer(evil, warnings=(evil,), assumptions=(evil,))]))
+    )
+    for row in rows:
+        for column in ("photo", "warnings", "assumptions"):
+            assert row[column] == f"'{evil}"
+
+
+def test_an_address_of_openstreetmap_marks_the_place_at_the_closest_zoom():
+    assert map_address(LatLon(-12.25, 60.5)) == (
+        "https://www.openstreetmap.org/?mlat=-12.2500000&mlon=60.5000000"
+        "#map=19/-12.2500000/60.5000000"
+    )
+    assert "e-" not in map_address(LatLon(1e-7, -1e-7))
+
+
+@pytest.mark.parametrize(("name", "path", "meant"), [
+    (None, None, "table"), (None, "a.csv", "csv"), (None, "A.GPX", "gpx"), (None, "a.kmz", "kmz"),
+    (None, "a.json", "geojson"), (None, "a.ndjson", "jsonl"), (None, "a.txt", "table"),
+    ("csv", None, "csv"), ("csv", "places", "csv"), ("kml", "a.dat", "kml"),
+    ("geojson", "a.json", "geojson"),
+])  # fmt: skip
+def test_the_name_or_the_ending_says_the_format(name, path, meant):
+    assert format_named(name, None if path is None else Path(path)) == meant
+
+
+@pytest.mark.parametrize("path", ["a.xlsx", "a", "a.csv.bak", "a.shp", ".csv"])
+def test_an_unknown_ending_is_refused_with_the_list(path):
+    with pytest.raises(InvalidValue, match=r"\.csv") as told:
+        format_named(None, Path(path))
+    assert all(ending in str(told.value) for one in FORMATS.values() for ending in one.endings)
+
+
+def test_an_ending_and_a_format_that_disagree_are_refused_and_a_page_is_shown_its_option():
+    with pytest.raises(InvalidValue, match="disagree"):
+        format_named("kml", Path("a.csv"))
+    with pytest.raises(InvalidValue, match="--map map.html"):
+        format_named(None, Path("map.html"))
+    with pytest.raises(UnknownName, match="gpx"):
+        format_named("gpz", None)

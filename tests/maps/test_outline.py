@@ -97,7 +97,7 @@ def test_geojson_holds_the_areas_with_their_coverage():
 
 def test_words_tell_probability_areas_and_what_they_rest_on():
     known = confidence(area([(0, 0)]), area(RING, coverage=0.95))
-    text = to_table([answer(places=[place(probability=0.834)], confidence=known)], width=300)
+    text = to_table([answer(places=[place(probability=0.834)], confidence=known)])
     assert "First place within 25 m: 83 %." in text
     assert "within 400 m² (2 % of the region) with 90 %" in text
     assert "Calibrated on 120 panoramas of this region, 2026-11-21." in text
@@ -105,12 +105,12 @@ def test_words_tell_probability_areas_and_what_they_rest_on():
 
 def test_a_refused_picture_is_said_not_to_be_here_and_how_often_that_is_wrong():
     known = confidence(area([(0, 0)]), refused=True)
-    text = to_table([answer(places=[place(probability=0.004)], confidence=known)], width=300)
+    text = to_table([answer(places=[place(probability=0.004)], confidence=known)])
     assert "Not in this region" in text
     assert "says so of 5 % of the photos that are" in text
     assert "less than 1 %" in text
 
 
 def test_an_answer_that_is_not_calibrated_says_why():
-    text = to_table([answer(unmeasured="the calibration was made on panoramas")], width=300)
+    text = to_table([answer(unmeasured="the calibration was made on panoramas")])
     assert "Not calibrated for it: the calibration was made on panoramas." in text

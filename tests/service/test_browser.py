@@ -18,6 +18,7 @@ from tests.browser import CHROMIUM
 
 from crossview import cli
 from crossview.geo.points import LatLon, distance_m
+from crossview.maps.records import COLUMNS, map_address
 from crossview.retrieval.index import Index
 from crossview.retrieval.locate import locate
 
@@ -172,7 +173,11 @@ def test_a_dropped_panorama_is_found_within_25_m_and_saved(opened, town, findabl
     assert features[0]["properties"]["rank"] == 1
     assert distance_m(LatLon(lat, lon), truths(town)[findable.name]) <= 25
     assert saved(page, "kml", tmp_path).count("<Placemark>") == len(features)
-    assert len(saved(page, "csv", tmp_path).splitlines()) == 1 + len(features)
+    rows = list(csv.DictReader(saved(page, "csv", tmp_path).splitlines()))
+    assert len(rows) == len(features)
+    assert tuple(rows[0]) == COLUMNS
+    shown = page.locator("#selected a").get_attribute("href")
+    assert {shown, rows[0]["openstreetmap"]} == {map_address(LatLon(lat, lon))}
     assert page.locator(".pin").count() == len(features)
     assert "synthetic town" in page.locator(".banner").first.text_content()
     shoot(page, "desktop-panorama")

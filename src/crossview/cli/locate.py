@@ -39,7 +39,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         int | None, typer.Option(help="How many places to give. Default: 10, 5 in a table.")
     ] = None,
     output: Annotated[
-        str | None, typer.Option("--format", help="table, jsonl, geojson or kml.")
+        str | None, typer.Option("--format", help="table, jsonl, geojson, kml, kmz, gpx or csv.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write there instead; its ending tells the format.")
@@ -62,6 +62,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     """
     from crossview.cli import locating, reporting
     from crossview.geo.points import latlon_from_text
+    from crossview.maps.formats import format_named
     from crossview.retrieval.hints import Hints
 
     if use_gps_as_hint and near is not None:
@@ -75,7 +76,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         places=places or (10 if places is None else places),
     )
     report = reporting.Report(
-        format=reporting.format_of(output, out),
+        format=format_named(output, out),
         places=hints.places,
         shown=places or reporting.SHOWN,
         accuracy=truth is not None,

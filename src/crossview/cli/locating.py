@@ -49,7 +49,7 @@ class Work:
 
 def run(request: Request) -> int:
     """Locate, print or write, and return the exit code."""
-    request.report.require_folders()
+    request.report.require_writable()
     index = Index.open(request.index)
     embedder = embedder_for(index, request.model, threads=request.threads)
     if request.hints.heading_deg is not None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crossview.cli import console
-from crossview.errors import CannotWrite, UnknownName
+from crossview.errors import CannotWrite, InvalidValue
 from crossview.files import atomic_write
-from crossview.maps.geojson import to_geojson
-from crossview.maps.jsonl import to_jsonl
-from crossview.maps.kml import to_kml
+from crossview.maps.formats import FORMATS, PAGE_ENDINGS, format_of_ending
 from crossview.maps.page import write_map
 from crossview.maps.table import to_table
 from crossview.retrieval.audit import append_records, audit_record
@@ -21,12 +19,6 @@ from crossview.retrieval.places import Answer
 from crossview.retrieval.truth import RANKS, summary
 
 SHOWN = 5  # places per photo in a table
-FORMATS = ("table", "jsonl", "geojson", "kml")
-_WRITERS: dict[str, Callable[[Sequence[Answer]], str]] = {
-    "jsonl": to_jsonl,
-    "geojson": to_geojson,
-    "kml": to_kml,
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,38 +39,36 @@ class Report:
         """Whether people, not programs, read what stdout gets."""
         return self.format == "table" and self.out is None
 
-    def require_folders(self) -> None:
-        """Refuse, before minutes of work, files that could not be written."""
-        for path in (self.out, self.page, self.audit):
-            if path is not None and not path.absolute().parent.is_dir():
+    def require_writable(self) -> None:
+        """Refuse, before minutes of work, files that could not be written or would be wrong."""
+        if self.format == "kmz" and self.out is None:
+            raise InvalidValue("KMZ is a file, no text: say where to, as in --out places.kmz")
+        if self.page is not None and (other := format_of_ending(self.page.suffix)):
+            raise InvalidValue(
+                f"--map writes a page ({PAGE_ENDINGS[0]}), and {self.page} ends like {other}.\n"
+                f"For {other}: --out {self.page}"
+            )
+        files = [path for path in (self.out, self.page, self.audit) if path is not None]
+        if len({path.absolute() for path in files}) < len(files):
+            raise InvalidValue("--out, --map and --audit must name different files.")
+        for path in files:
+            if not path.absolute().parent.is_dir():
                 raise CannotWrite(f"Cannot write {path}: there is no folder {path.parent}.")
-            if path is not None and path.is_dir():
+            if path.is_dir():
                 raise CannotWrite(f"Cannot write {path}: it is a folder. Choose another name.")
-
-
-def format_of(name: str | None, out: Path | None) -> str:
-    """The format that was named, else the one that the ending of ``out`` names, else a table."""
-    if name is not None:
-        if name not in FORMATS:
-            raise UnknownName("format", name, FORMATS)
-        return name
-    ending = out.suffix.lower().lstrip(".") if out else ""
-    return {"json": "geojson", "ndjson": "jsonl"}.get(
-        ending, ending if ending in FORMATS else "table"
-    )
 
 
 def tell(index: Index, report: Report, answers: Sequence[Answer], hints: Sequence[Hints]) -> None:
     """Print or write the answers, then the audit records, the map and the accuracy."""
     told = [replace(answer, places=answer.places[: report.places]) for answer in answers]
     if report.format == "table":
-        text = to_table(told, top=report.shown)
+        written: str | bytes = to_table(told, top=report.shown)
     else:
-        text = _WRITERS[report.format](told)
-    if report.out is None:
-        console.result(text)
-    else:
-        atomic_write(report.out, text)
+        written = FORMATS[report.format].write(told)
+    if report.out is not None:
+        atomic_write(report.out, written)
+    elif isinstance(written, str):
+        console.result(written)
     if report.audit is not None:
         pairs = zip(told, hints, strict=True)
         append_records(report.audit, [audit_record(a, h, index) for a, h in pairs])

@@ -43,8 +43,10 @@ def _place(place: Place, answer: Answer) -> dict[str, Any]:
         [round(corner.lat, _CORNER_DIGITS), round(corner.lon, _CORNER_DIGITS)]
         for corner in place.footprint.corners()
     ]
+    record = place_record(place, answer.truth)
+    del record["openstreetmap"]  # 80 bytes that the page's script makes out of lat and lon
     size = {"width_m": place.footprint.width_m, "up_deg": place.footprint.up_bearing_deg}
-    return {**place_record(place, answer.truth), "corners": corners, **size}
+    return {**record, "corners": corners, **size}
 
 
 def region_record(index: Index) -> dict[str, Any]:

@@ -18,6 +18,8 @@ Ring = list[tuple[float, float]]
 def to_geojson(answers: Iterable[Answer], *, footprints: bool = False) -> str:
     """All places of all answers; property ``role`` is "place", "truth", "area" or "footprint".
 
+    An answer without places is a feature without a geometry, of the role "photo".
+
     An area, of answers from a calibrated index, holds the truth with the ``coverage`` it names.
 
     ``footprints`` adds the outline of each place's best window as a polygon of its own.
@@ -29,6 +31,8 @@ def to_geojson(answers: Iterable[Answer], *, footprints: bool = False) -> str:
 
 def _features(answer: Answer, footprints: bool) -> Iterator[dict[str, Any]]:
     about = {k: v for k, v in answer_record(answer).items() if k not in ("truth", "error_m")}
+    if not answer.places:
+        yield {"type": "Feature", "geometry": None, "properties": {"role": "photo", **about}}
     for place in answer.places:
         known = {"role": "place", **about, **_properties(place, answer.truth)}
         yield _feature(_point(place.latlon), known)

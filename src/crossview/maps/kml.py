@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Iterable
 from typing import Any
 from xml.etree import ElementTree as ET
 
 from crossview.geo.points import LatLon
-from crossview.maps.records import answer_record, place_record, point_record
+from crossview.maps.records import COLUMNS, answer_record, cell_text, place_rows, point_record
 from crossview.maps.wording import distinct
-from crossview.retrieval.places import Answer, Place
+from crossview.retrieval.places import Answer
 
 _NAMESPACE = "http://www.opengis.net/kml/2.2"
 _COLOURS = {"first": "ff0a6cff", "other": "ffd8d8d8", "truth": "ffe0c000"}  # aabbggrr
 _VIEW_RANGE_M = 250
+_LINK = "openstreetmap"
 
 
 def to_kml(answers: Iterable[Answer]) -> str:
@@ -33,14 +36,25 @@ def to_kml(answers: Iterable[Answer]) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
 
 
+def to_kmz(answers: Iterable[Answer]) -> bytes:
+    """The same KML as ``doc.kml`` in a zip archive, byte for byte the same every time."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        entry = zipfile.ZipInfo("doc.kml")
+        entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+        archive.writestr(entry, to_kml(answers))
+    return stream.getvalue()
+
+
 def _folder(document: ET.Element, answer: Answer) -> None:
     about = answer_record(answer)
     folder = _child(document, "Folder")
     _child(folder, "name", about["photo"])
     lines = [about["confidence"], *about["assumptions"], *about["warnings"]]
     _child(folder, "description", "\n".join(lines))
-    for place in answer.places:
-        _place(folder, place, answer)
+    for row in place_rows(answer):
+        if "rank" in row:
+            _place(folder, row)
     if answer.truth is not None:
         mark = _child(folder, "Placemark")
         _child(mark, "name", "truth")
@@ -48,22 +62,23 @@ def _folder(document: ET.Element, answer: Answer) -> None:
         _point(mark, answer.truth)
 
 
-def _place(folder: ET.Element, place: Place, answer: Answer) -> None:
-    record = place_record(place, answer.truth)
+def _place(folder: ET.Element, row: dict[str, Any]) -> None:
     mark = _child(folder, "Placemark")
-    _child(mark, "name", f"{place.rank}")
+    _child(mark, "name", row["rank"])
+    _child(mark, "description", "\n".join([row["confidence"], *row["warnings"], row[_LINK]]))
     view = _child(mark, "LookAt")
-    _child(view, "longitude", record["lon"])
-    _child(view, "latitude", record["lat"])
-    _child(view, "heading", record.get("heading_deg", 0))
+    _child(view, "longitude", row["lon"])
+    _child(view, "latitude", row["lat"])
+    if "heading_deg" in row:
+        _child(view, "heading", row["heading_deg"])
     _child(view, "tilt", 0)
     _child(view, "range", _VIEW_RANGE_M)
-    _child(mark, "styleUrl", "#first" if place.rank == 1 else "#other")
+    _child(mark, "styleUrl", "#first" if row["rank"] == 1 else "#other")
     facts = _child(mark, "ExtendedData")
-    for name, value in record.items():
-        if name not in ("lat", "lon"):
-            _child(_child(facts, "Data", name=name), "value", value)
-    _point(mark, place.latlon)
+    for name in COLUMNS:
+        if name in row and name not in ("lat", "lon"):
+            _child(_child(facts, "Data", name=name), "value", cell_text(row[name]))
+    _child(_child(mark, "Point"), "coordinates", f"{row['lon']},{row['lat']}")
 
 
 def _point(mark: ET.Element, place: LatLon) -> None:

@@ -1,7 +1,8 @@
-"""An answer as plain JSON values, the same in every format."""
+"""An answer as plain JSON values: the one list of columns that every format carries."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from crossview.geo.footprints import Footprint
@@ -9,7 +10,36 @@ from crossview.geo.points import LatLon, distance_m
 from crossview.maps.wording import confidence, printable
 from crossview.retrieval.places import Answer, Area, Confidence, Place
 
+COLUMNS = (
+    "photo", "rank", "lat", "lon", "score", "heading_deg", "probability", "error_m",
+    "openstreetmap", "kind", "fov_deg", "fov_source", "confidence", "assumptions", "warnings",
+    "truth", "window", "sha256",
+)  # fmt: skip
+"""What every format says of a place. ``calibrated`` is left to formats that nest: ``confidence``
+says the same in words."""
+
 _DEGREE_DIGITS = 7  # 1 cm
+
+
+def place_rows(answer: Answer) -> Iterator[dict[str, Any]]:
+    """A row per place, best first, for formats without nesting; keys are some of ``COLUMNS``.
+
+    An answer without places has one row without ``rank``: its warnings are told all the same.
+    """
+    about = {k: v for k, v in answer_record(answer).items() if k in COLUMNS and k != "error_m"}
+    for place in answer.places:
+        yield {**about, **place_record(place, answer.truth)}
+    if not answer.places:
+        yield about
+
+
+def cell_text(value: Any) -> str:
+    """A value of a row as text: lists joined by semicolons, points as latitude and longitude."""
+    if isinstance(value, list):
+        return "; ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(map(str, value.values()))
+    return str(value)
 
 
 def answer_record(answer: Answer) -> dict[str, Any]:
@@ -62,6 +92,7 @@ def place_record(place: Place, truth: LatLon | None) -> dict[str, Any]:
         **point_record(place.latlon),
         "score": round(place.score, 6),
         "window": place.window,
+        "openstreetmap": map_address(place.latlon),
     }
     if place.heading_deg is not None:
         record["heading_deg"] = round(place.heading_deg, 2) % 360.0
@@ -70,6 +101,12 @@ def place_record(place: Place, truth: LatLon | None) -> dict[str, Any]:
     if truth is not None:
         record["error_m"] = round(distance_m(place.latlon, truth), 2)
     return record
+
+
+def map_address(point: LatLon) -> str:
+    """The address of a page of openstreetmap.org that marks the point. Nothing is fetched."""
+    lat, lon = (f"{value:.{_DEGREE_DIGITS}f}" for value in (point.lat, point.lon))
+    return f"https://www.openstreetmap.org/?mlat={lat}&mlon={lon}#map=19/{lat}/{lon}"
 
 
 def footprint_record(footprint: Footprint) -> dict[str, Any]:

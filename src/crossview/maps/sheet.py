@@ -5,29 +5,30 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
+from typing import Any
 
-from crossview.maps.records import answer_record, place_record
+from crossview.maps.records import COLUMNS, cell_text, place_rows
 from crossview.retrieval.places import Answer
 
-COLUMNS = (
-    "photo", "rank", "lat", "lon", "score", "heading_deg", "probability", "kind", "fov_deg",
-    "fov_source", "confidence",
-)  # fmt: skip
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def to_csv(answers: Iterable[Answer]) -> str:
     """One row per place, best first; what is unknown is empty.
 
-    A file name that a spreadsheet would run as a formula gets an apostrophe before it.
+    A text that a spreadsheet would run as a formula gets an apostrophe before it.
     """
     stream = io.StringIO()
-    table = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     table.writeheader()
     for answer in answers:
-        about = answer_record(answer)
-        if about["photo"].startswith(_FORMULA):
-            about["photo"] = f"'{about['photo']}"
-        for place in answer.places:
-            table.writerow({**about, **place_record(place, None)})
+        for row in place_rows(answer):
+            table.writerow({name: _cell(value) for name, value in row.items()})
     return stream.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, int | float):
+        return value
+    text = cell_text(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -11,33 +11,35 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from crossview.maps.records import place_record
+from crossview.maps.records import map_address, place_record
 from crossview.maps.wording import confidence, distinct, short_names
 from crossview.retrieval.places import Answer
 
 _OPTIONAL = {"heading": "heading_deg", "probability": "probability", "error": "error_m"}
+_WIDE = 100_000  # columns: nothing is folded
 _MANY = 12  # more pictures than this: no remark below the table for each of them
 
 
-def to_table(answers: Sequence[Answer], *, top: int = 5, width: int = 100) -> str:
-    """The best ``top`` places of each picture as text of at most ``width`` columns.
+def to_table(answers: Sequence[Answer], *, top: int = 5) -> str:
+    """The best ``top`` places of each picture as text.
 
     Columns that no place can fill (heading, error, probability) are left out. Remarks (what was
-    assumed, how far to trust the first place) and warnings stand below.
+    assumed, how far to trust the first place, where it is on openstreetmap.org) and warnings stand
+    below. No name and no address is broken over lines: a terminal wraps them, and they can be
+    copied whole.
     """
     stream = io.StringIO()
-    page = Console(file=stream, width=width, color_system=None, highlight=False)
+    page = Console(file=stream, width=_WIDE, color_system=None, highlight=False, emoji=False)
     page.print(_table(answers, top))
-    for line in _remarks(answers):
-        page.print(Text(line))
-    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+    lines = [line.rstrip() for line in stream.getvalue().split("\n")[:-1]]
+    return "\n".join([*lines, *_remarks(answers)]) + "\n"
 
 
 def _table(answers: Sequence[Answer], top: int) -> Table:
     rows = [[place_record(p, answer.truth) for p in answer.places[:top]] for answer in answers]
     shown = [n for n, key in _OPTIONAL.items() if any(key in row for some in rows for row in some)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("photo", overflow="fold")
+    table.add_column("photo", no_wrap=True, overflow="ignore")
     for name in ("place", "latitude", "longitude", "score", *shown):
         table.add_column(name, justify="right", no_wrap=True)
     names = short_names([answer.photo for answer in answers])
@@ -74,5 +76,7 @@ def _remarks(answers: Sequence[Answer]) -> list[str]:
         for name, answer in zip(names, answers, strict=True):
             remarks = [*distinct(answer.assumptions), confidence(answer)]
             lines.append(f"{name}: {'; '.join(remarks)}")
+            if answer.places:
+                lines.append(f"  First place: {map_address(answer.places[0].latlon)}")
     warnings = distinct(text for answer in answers for text in answer.warnings)
     return lines + [f"Warning: {text}" for text in warnings]

@@ -10,7 +10,7 @@ from crossview.geo.points import latlon_from_text
 from crossview.retrieval.hints import Hints
 
 HALF_ROUND_KM = 20_040.0
-Format = Literal["json", "geojson", "kml", "csv"]
+Format = Literal["json", "geojson", "kml", "kmz", "gpx", "csv"]
 
 
 class Asked(BaseModel):

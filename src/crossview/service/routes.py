@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from crossview.maps.geojson import to_geojson
-from crossview.maps.kml import to_kml
-from crossview.maps.sheet import to_csv
-from crossview.retrieval.places import Answer
-from crossview.service.asking import AskedBatch, AskedHeat, AskedPlaces
+from crossview.maps.formats import FORMATS
+from crossview.service.asking import AskedBatch, AskedHeat, AskedPlaces, Format
 from crossview.service.desk import Located
 from crossview.service.jobs import events, trouble
 from crossview.service.refusals import Refusal, refusal_of
@@ -26,11 +23,7 @@ from crossview.service.telling import answer_facts, heat_features
 from crossview.service.uploads import Upload
 
 router = APIRouter(prefix="/v1")
-WRITERS: dict[str, tuple[str, Callable[[Sequence[Answer]], str]]] = {
-    "geojson": ("application/geo+json", to_geojson),
-    "kml": ("application/vnd.google-earth.kml+xml", to_kml),
-    "csv": ("text/csv; charset=utf-8", to_csv),
-}
+WRITERS = {name: FORMATS[name] for name in get_args(Format) if name != "json"}
 PHOTOS: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -53,7 +46,7 @@ PHOTOS: dict[str, Any] = {
         },
     }
 }
-AS_FILES: dict[str, Any] = {kind.partition(";")[0]: {} for kind, _ in WRITERS.values()}
+AS_FILES: dict[str, Any] = {one.media_type.partition(";")[0]: {} for one in WRITERS.values()}
 
 
 def service_of(request: Request) -> Service:
@@ -79,7 +72,7 @@ async def locate(request: Request, asked: Annotated[AskedPlaces, Query()]) -> Re
     results = service.submit(uploads, region, asked.hints(), tell)
     answers, problems = await _results(service, request, uploads, results)
     if writer is not None:
-        return Response(writer[1](answers), media_type=writer[0])
+        return Response(writer.write(answers), media_type=writer.media_type)
     model = region.embedder.fingerprint
     facts = {"region": region.name, "model": model, "answers": answers, "problems": problems}
     return JSONResponse(facts)

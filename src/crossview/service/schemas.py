@@ -36,6 +36,7 @@ class FoundPlace(Point):
     window: int = Field(description="number of the tile, for /windows/{window}")
     heading_deg: float | None = Field(None, description="of the photo's middle, from true north")
     probability: float | None = Field(None, description="of lying within 25 m; calibrated only")
+    openstreetmap: str = Field(description="address of a page that marks the place")
     footprint: Ground
 
 

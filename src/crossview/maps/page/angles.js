@@ -22,6 +22,16 @@ function coordinates(point) {
   return `${point.lat.toFixed(6)}, ${point.lon.toFixed(6)}`;
 }
 
+// A page of openstreetmap.org that marks the point: only ever a link, nothing is fetched.
+function mapAddress(point) {
+  const [lat, lon] = [point.lat.toFixed(7), point.lon.toFixed(7)];
+  return `https://www.openstreetmap.org/?mlat=${lat}&mlon=${lon}#map=19/${lat}/${lon}`;
+}
+
+function mapLink(point) {
+  return el("a", { href: mapAddress(point), target: "_blank", rel: "noopener noreferrer" }, "openstreetmap.org");
+}
+
 // The place `distance` metres from `from` along a bearing, on the local tangent plane.
 function along(from, bearing, distance) {
   const north = (distance * Math.cos(bearing * RADIANS)) / METRES_PER_DEGREE;

@@ -105,7 +105,7 @@ function selectedLine() {
   const place = currentPhoto().places[state.place];
   if (!place) return null;
   return el("p", { id: "selected", class: "quiet" }, `Place ${place.rank}: `,
-    el("span", { class: "mono" }, coordinates(place)), " (latitude, longitude)");
+    el("span", { class: "mono" }, coordinates(place)), " (latitude, longitude), ", mapLink(place));
 }
 
 function drawSheet() {

@@ -1,39 +1,51 @@
 // Results as files, and as an address that holds them without the photo.
 
+import { mapAddress } from "./shared.js";
 import { state } from "./state.js";
 
 const SHARED = "#result=";
 
-function facts(photo, place) {
-  const { answer } = photo;
-  return {
-    photo: photo.name, rank: place.rank, score: place.score, heading_deg: place.heading_deg ?? null,
-    probability: place.probability ?? null, kind: answer.kind, fov_deg: answer.fov_deg, confidence: answer.confidence,
-  };
+// The columns of crossview.maps.records, which every format carries; a test compares them.
+const COLUMNS = [
+  "photo", "rank", "lat", "lon", "score", "heading_deg", "probability", "error_m", "openstreetmap", "kind", "fov_deg",
+  "fov_source", "confidence", "assumptions", "warnings", "truth", "window", "sha256",
+];
+
+function rowOf(photo, place) {
+  const row = { ...photo.answer, ...place, photo: photo.name, openstreetmap: mapAddress(place) };
+  return Object.fromEntries(COLUMNS.filter((name) => known(row[name])).map((name) => [name, row[name]]));
 }
 
-function everyPlace(photos) {
+function known(value) {
+  return value !== undefined && value !== null;
+}
+
+function everyRow(photos) {
   return photos.filter((photo) => photo.answer).flatMap((photo) =>
-    photo.answer.places.map((place) => ({ lat: place.lat, lon: place.lon, ...facts(photo, place) })));
+    photo.answer.places.map((place) => rowOf(photo, place)));
+}
+
+function text(value) {
+  return Array.isArray(value) ? value.join("; ") : String(value);
 }
 
 export function geojson(photos) {
-  const features = everyPlace(photos).map(({ lat, lon, ...properties }) => ({
-    type: "Feature", geometry: { type: "Point", coordinates: [lon, lat] }, properties,
+  const features = everyRow(photos).map(({ lat, lon, ...properties }) => ({
+    type: "Feature", geometry: { type: "Point", coordinates: [lon, lat] }, properties: { role: "place", ...properties },
   }));
   return JSON.stringify({ type: "FeatureCollection", features }, null, 1);
 }
 
 function cell(value) {
-  const text = value === null ? "" : String(value);
-  const safe = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  if (!known(value)) return "";
+  const plain = text(value);
+  const safe = typeof value !== "number" && /^[=+\-@\t\r\uFF1D\uFF0B\uFF0D\uFF20]/.test(plain) ? `'${plain}` : plain;
   return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
 export function csv(photos) {
-  const columns = ["photo", "rank", "lat", "lon", "score", "heading_deg", "probability", "kind", "fov_deg", "confidence"];
-  const rows = everyPlace(photos).map((place) => columns.map((name) => cell(place[name])).join(","));
-  return `${[columns.join(","), ...rows].join("\n")}\n`;
+  const rows = everyRow(photos).map((row) => COLUMNS.map((name) => cell(row[name])).join(","));
+  return `${[COLUMNS.join(","), ...rows].join("\n")}\n`;
 }
 
 function escaped(text) {
@@ -41,12 +53,13 @@ function escaped(text) {
 }
 
 export function kml(photos) {
-  const marks = everyPlace(photos).map((place) => `<Placemark><name>${place.rank}</name>`
-    + `<description>${escaped(`${place.photo}: ${place.confidence}`)}</description>`
-    + `<LookAt><longitude>${place.lon}</longitude><latitude>${place.lat}</latitude>`
-    + `<heading>${place.heading_deg ?? 0}</heading><tilt>0</tilt><range>250</range></LookAt>`
-    + `<ExtendedData><Data name="score"><value>${place.score}</value></Data></ExtendedData>`
-    + `<Point><coordinates>${place.lon},${place.lat}</coordinates></Point></Placemark>`);
+  const marks = everyRow(photos).map((row) => `<Placemark><name>${row.rank}</name>`
+    + `<description>${escaped([`${row.photo}: ${row.confidence}`, ...row.warnings, row.openstreetmap].join("\n"))}</description>`
+    + `<LookAt><longitude>${row.lon}</longitude><latitude>${row.lat}</latitude>`
+    + `${known(row.heading_deg) ? `<heading>${row.heading_deg}</heading>` : ""}<tilt>0</tilt><range>250</range></LookAt>`
+    + `<ExtendedData>${Object.entries(row).filter(([name]) => !["lat", "lon"].includes(name)).map(([name, value]) =>
+      `<Data name="${name}"><value>${escaped(text(value))}</value></Data>`).join("")}</ExtendedData>`
+    + `<Point><coordinates>${row.lon},${row.lat}</coordinates></Point></Placemark>`);
   return '<?xml version="1.0" encoding="UTF-8"?>\n<kml xmlns="http://www.opengis.net/kml/2.2"><Document>'
     + `<name>crossview places</name>\n${marks.join("\n")}\n</Document></kml>\n`;
 }

@@ -196,7 +196,7 @@ function showShared() {
     rank: index + 1, lat, lon, score, heading_deg: heading, window: Number.isInteger(window) ? window : undefined,
     footprint: { lat, lon, width_m: region.footprint_m, height_m: region.footprint_m, up_bearing_deg: 0 },
   }));
-  const answer = { kind: told.kind, fov_deg: told.fov, fov_source: "given", confidence: told.confidence, places, assumptions: [], warnings: [] };
+  const answer = { kind: told.kind, fov_deg: told.fov, fov_source: "given", confidence: told.confidence, places, assumptions: [], warnings: region.warnings };
   state.photos.push({ name: "Shared result", hints: {}, answer });
   state.photo = 0;
   emit("answer");

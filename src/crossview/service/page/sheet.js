@@ -2,7 +2,7 @@
 
 import { showPicture } from "./api.js";
 import { FORMATS, address, save } from "./files.js";
-import { byId, coordinates, el, metres, shareAt, svg, wind } from "./shared.js";
+import { byId, coordinates, el, mapLink, metres, shareAt, svg, wind } from "./shared.js";
 import {
   choosePhoto, choosePlace, currentPhoto, emit, hoverPlace, shownFov, shownHeading, shownPlace, state,
 } from "./state.js";
@@ -132,6 +132,12 @@ function placeRow(place, index) {
     el("span", { class: "mono" }, coordinates(place)))));
 }
 
+function chosenLine() {
+  const place = shownPlace();
+  return place && el("p", { id: "selected", class: "quiet" }, `Place ${place.rank}: `,
+    el("span", { class: "mono" }, coordinates(place)), " (latitude, longitude), ", mapLink(place));
+}
+
 function confidence(answer) {
   const { calibrated } = answer;
   const kind = calibrated?.refused ? "refused" : answer.stands_out ? "clear" : "";
@@ -178,7 +184,7 @@ export function drawSheet() {
     confidence(answer), lensControls(photo), areaControls(),
     el("h3", {}, answer.places.length ? "Best places" : "No place",
       el("small", {}, turned ? "seen from above, turned so that the view is up" : "seen from above")),
-    el("ol", { class: "places" }, answer.places.map(placeRow)), actions(photo), remarks(answer),
+    el("ol", { class: "places" }, answer.places.map(placeRow)), chosenLine(), actions(photo), remarks(answer),
   ] : [areaControls()];
   sheet.replaceChildren(...[
     el("h2", { class: "name" }, el("bdi", {}, photo.name)), figure(photo),
@@ -196,6 +202,7 @@ export function markPlaces() {
   }
   const photo = currentPhoto();
   if (photo) byId("sheet").querySelector(".ruler")?.replaceWith(ruler(photo));
+  if (shownPlace()) byId("selected")?.replaceWith(chosenLine());
 }
 
 // While something is dragged only its words and the ruler change.
