@@ -2,15 +2,17 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.reports.made_up import evaluation, gallery
+from tests.reports.made_up import evaluation, figure, gallery
 
+from crossview.reports.comparison import comparison
 from crossview.reports.exports import results_csv
 from crossview.reports.latex import escaped, latex_tables
 from crossview.reports.results import trials_of
-from crossview.reports.tables import place_table, rank_table
+from crossview.reports.tables import other_table, place_table, rank_table
 
 CVUSA = {"data": "cvusa:data/CVUSA", "headings": "aligned", "k_at_1_percent": 88,
          "model": {"fingerprint": "f", "training_data": "cvusa"}}  # fmt: skip
@@ -164,3 +166,38 @@ def test_a_table_of_pairs_is_named_by_its_folder():
     titles = [t.title for t in trials_of([evaluation(data="pairs:data/my-city/pairs.csv"),
                                           evaluation(data="pairs:data/other.csv")])]  # fmt: skip
     assert titles == ["my-city", "other"]
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"), [("R@20", "%"), ("MRR", ""), ("share within 1 km", "%"), ("R@5", "m")]
+)
+def test_a_figure_that_nobody_knows_stands_in_a_table_of_its_own(name, unit):
+    """Never among metres or ranks, whatever its unit; nothing of it is best."""
+    records = []
+    for label, value in (("a", 70.0), ("b", 60.0)):
+        record = evaluation(label)
+        kept = tuple(f for f in record.figures if f.name != name)
+        records.append(replace(record, figures=(*kept, figure(name, value, 50.0, 80.0, 200, unit))))
+    (trial,) = trials_of(records)
+    assert name not in rank_table(trial).columns
+    assert place_table(trial).columns == ("median error m",)
+    others = other_table(trial)
+    assert others.columns == (name,)
+    assert [line.cells[name].value for line in others.same] == [70.0, 60.0]
+    assert not any(line.cells[name].best for line in others.same)
+    rows = csv.DictReader(io.StringIO(results_csv([trial])))
+    assert [row["best"] for row in rows if row["metric"] == name] == ["False", "False"]
+    page = "".join(comparison(trial))
+    assert f"Other figures, as the records have them: {name} ({unit or 'no unit'})" in page
+
+
+def test_known_figures_need_no_table_of_others():
+    (trial,) = trials_of([evaluation()])
+    assert other_table(trial) is None
+    assert "Other figures" not in "".join(comparison(trial))
+
+
+def test_columns_stand_in_the_order_of_the_list_whatever_the_record_has_first():
+    record = evaluation()
+    (trial,) = trials_of([replace(record, figures=record.figures[::-1])])
+    assert rank_table(trial).columns == ("R@1", "R@5", "R@10", "R@1%")

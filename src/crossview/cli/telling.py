@@ -10,8 +10,6 @@ from crossview.cli import console
 if TYPE_CHECKING:
     from crossview.evaluation.record import Evaluation, Protocol
 
-COLUMNS = ("R@1", "R@5", "R@10", "R@1%", "hit rate", "AP", "median error m", "within 25 m")
-
 
 def tell(records: Sequence[Evaluation]) -> None:
     """One record: a line per figure with its interval; several: a row each, then means of seeds."""
@@ -39,7 +37,9 @@ def _figures(record: Evaluation) -> Iterator[str]:
 
 
 def _rows(records: Sequence[Evaluation]) -> Iterator[str]:
-    names = [name for name in COLUMNS if records[0].figure(name)]
+    from crossview.evaluation.metrics import METRICS
+
+    names = [name for name, m in METRICS.items() if m.listed and records[0].figure(name)]
     width = max(len(_condition(r.protocol)) for r in records) + 10
     yield "  " + "condition".ljust(width) + "".join(f"{name:>17}" for name in names)
     by_protocol: dict[Protocol, list[Evaluation]] = {}

@@ -1,16 +1,14 @@
 """From ranks and places to figures, each with its number of queries and its 95 % interval.
 
-R@k        share of queries with a match among the first k; ties count against the query
-R@1%       k = floor(0.01 * references), at least 1. Several VIGOR scripts use one more
-hit rate   VIGOR: the first place, near-misses left out
-AP         mean average precision by trapezoids, as University-1652 measures it (layumi)
-errors     metres from the truth to the place of the first reference
+:data:`METRICS` is the one list of figures: their names, units and definitions, which of two values
+is better, and where they are shown. Nothing else in the package knows a figure by its name alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +24,87 @@ from crossview.stats import cluster_interval, quantile_interval
 CUTS = (1, 5, 10)
 RADII_M = (5, 25, 100)
 OVER = "queries, one training"
+
+Unit = Literal["%", "m"]
+Kind = Literal["ranks", "places"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A figure that can be measured, for everyone who computes, tabulates or explains it."""
+
+    name: str  # of a :class:`Figure`, in records, CSV and JSON
+    title: str  # heads a column, with its unit unless that is percent
+    unit: Unit
+    kind: Kind  # which of a report's tables it stands in
+    word: str  # under which a report explains it
+    definition: str
+    higher_is_better: bool = True
+    listed: bool = True  # also where several evaluations are listed, one a line
+
+
+MAIN = "R@1"  # orders tables, and is what charts and tests between runs are about
+_RECALL = (
+    "The share of queries with a right reference among the first k. The rank of the truth counts "
+    "every reference whose score is better or equal, so ties go against the query."
+)
+_RECALL_1_PERCENT = (
+    "R@k with k = 1 % of the references, rounded down and at least 1. Where a published figure "
+    "used another k, the cell says so and does not compete."
+)
+_HIT_RATE = (
+    "As R@1, but the near-misses of a query (tiles that also show its place) are left out of the "
+    "ranking."
+)
+_AP = "Average precision by the trapezoid rule of University-1652, distractors kept as wrong."
+_WITHOUT = (
+    "AP or R@1 with all references dropped that match no query, as several later papers measure."
+)
+_ERROR = (
+    "Metres from the truth to the place of the first reference, over queries whose place is known: "
+    "median, mean, and what nine of ten queries stay below."
+)
+_WITHIN = "The share of queries whose first reference lies within so many metres of the truth."
+
+
+def _recalls_listed() -> Iterator[Metric]:
+    for k in CUTS:
+        yield Metric(name=f"R@{k}", title=f"R@{k}", unit="%", kind="ranks", word="R@k",
+                     definition=_RECALL)  # fmt: skip
+    yield Metric(name="R@1%", title="R@1%", unit="%", kind="ranks", word="R@1%",
+                 definition=_RECALL_1_PERCENT)  # fmt: skip
+
+
+RECALLS = tuple(metric.name for metric in _recalls_listed())  # that ranks alone give
+_ALL = (
+    *_recalls_listed(),
+    Metric(name="hit rate", title="hit rate", unit="%", kind="ranks", word="hit rate",
+           definition=_HIT_RATE),
+    Metric(name="AP", title="AP", unit="%", kind="ranks", word="AP", definition=_AP),
+    *(
+        Metric(name=f"{name} without distractors", title=f"{name} without distractors", unit="%",
+               kind="ranks", word="without distractors", definition=_WITHOUT, listed=False)
+        for name in ("R@1", "AP")
+    ),
+    Metric(name="median error m", title="median error, m", unit="m", kind="places", word="error",
+           definition=_ERROR, higher_is_better=False),
+    Metric(name="mean error m", title="mean error, m", unit="m", kind="places", word="error",
+           definition=_ERROR, higher_is_better=False, listed=False),
+    Metric(name="90th percentile error m", title="90th percentile error, m", unit="m",
+           kind="places", word="error", definition=_ERROR, higher_is_better=False, listed=False),
+    *(
+        Metric(name=f"within {radius} m", title=f"within {radius} m", unit="%", kind="places",
+               word="within", definition=_WITHIN, listed=radius == RADII_M[1])
+        for radius in RADII_M
+    ),
+)  # fmt: skip
+METRICS = {metric.name: metric for metric in _ALL}  # in the order of tables
+
+
+def metric_of(name: str, unit: str) -> Metric | None:
+    """The metric of that name; None if there is none, or if it has another unit."""
+    metric = METRICS.get(name)
+    return metric if metric is not None and metric.unit == unit else None
 
 
 def k_at_1_percent(references: int) -> int:
@@ -76,20 +155,21 @@ class Sheet:
         numbers = np.asarray(values, dtype=np.float64)
         some = slice(None) if known is None else known
         low, high = cluster_interval(numbers[some], self.clusters[some], seed=self.seed)
-        return self._figure(name, "%", 100.0 * np.array([numbers[some].mean(), low, high]), known)
+        return self._figure(name, 100.0 * np.array([numbers[some].mean(), low, high]), known)
 
     def mean(self, name: str, metres: F64, known: I64) -> Figure:
         """The mean of ``metres`` where known."""
         low, high = cluster_interval(metres[known], self.clusters[known], seed=self.seed)
-        return self._figure(name, "m", np.array([metres[known].mean(), low, high]), known)
+        return self._figure(name, np.array([metres[known].mean(), low, high]), known)
 
     def quantile(self, name: str, metres: F64, share: float, known: I64) -> Figure:
         """A quantile of ``metres`` where known."""
         some, owners = metres[known], self.clusters[known]
         low, high = quantile_interval(some, owners, share, seed=self.seed)
-        return self._figure(name, "m", np.array([np.quantile(some, share), low, high]), known)
+        return self._figure(name, np.array([np.quantile(some, share), low, high]), known)
 
-    def _figure(self, name: str, unit: str, numbers: F64, known: I64 | None) -> Figure:
+    def _figure(self, name: str, numbers: F64, known: I64 | None) -> Figure:
+        unit = METRICS[name].unit
         value, low, high = (float(number) for number in numbers)
         n = len(self.clusters) if known is None else len(known)
         return Figure(name=name, value=value, low=low, high=high, n=n, unit=unit, over=OVER)

@@ -39,7 +39,7 @@ Texts = NDArray[np.str_]
 class Figure:
     """One measured number. ``low`` and ``high``: 95 % interval, NaN where there is none."""
 
-    name: str  # "R@1", "R@5", "R@10", "R@1%", "hit rate", "AP", "median error m", ...
+    name: str  # of evaluation.metrics.METRICS, or of another program
     value: float
     low: float
     high: float

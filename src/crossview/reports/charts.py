@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
+from crossview.evaluation.metrics import RADII_M
 from crossview.reports.curves import answered_curve, error_curve, recall_curve
 from crossview.reports.drawing import MUTED, Panel, drawn
 from crossview.reports.pens import DOTS, line, logarithmic, pen, percent
 from crossview.reports.results import Trial
-
-_GUIDES_M = (5, 25, 100)
 
 
 def recall_panel(trial: Trial) -> Panel:
@@ -45,11 +44,11 @@ def error_panel(trial: Trial) -> Panel | None:
     curves = [(result, error_curve(result, metres)) for result in known]
 
     def draw(axes: Axes) -> None:
-        for guide in _GUIDES_M:
+        for guide in RADII_M:
             axes.axvline(guide, color=MUTED, linewidth=1.2, linestyle=DOTS)
         for result, curve in curves:
             line(axes, result.slot, curve, marks=0)
-        logarithmic(axes, [1, *_GUIDES_M, *(m for m in (1000, 10_000, 100_000) if m <= most)])
+        logarithmic(axes, [1, *RADII_M, *(m for m in (1000, 10_000, 100_000) if m <= most)])
         axes.grid(visible=False, axis="x")
         axes.set_xlim(1.0, metres[-1])
         percent(axes)

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from crossview.evaluation.metrics import MAIN
 from crossview.reports.latex import latex_table
 from crossview.reports.legend import swatch
 from crossview.reports.markup import Child, Html, tag
 from crossview.reports.published import STANDINGS
 from crossview.reports.results import Trial
-from crossview.reports.tables import Cell, Line, Table, place_table, rank_table
+from crossview.reports.tables import (
+    Cell,
+    Line,
+    Table,
+    column_title,
+    other_table,
+    place_table,
+    rank_table,
+)
 
 _OPEN_UP_TO = 6  # rows of other protocols; more are folded away
-_MAIN = "R@1"
 
 
 def comparison(trial: Trial) -> list[Html]:
@@ -30,6 +38,15 @@ def comparison(trial: Trial) -> list[Html]:
             "below each value its 95 % interval."
         )
         parts += [_scrolled(_table(places, places.same, caption, _notes)), *_apart(places)]
+    if (others := other_table(trial)) is not None:
+        units = {name: cell.unit for line in (*others.same, *others.apart)
+                 for name, cell in line.cells.items()}  # fmt: skip
+        named = ", ".join(f"{name} ({unit or 'no unit'})" for name, unit in units.items())
+        caption = (
+            f"Other figures, as the records have them: {named}. This version does not know them, "
+            "so none is compared or best."
+        )
+        parts += [_scrolled(_table(others, others.same, caption, _notes)), *_apart(others)]
     latex = tag("pre", latex_table(trial, ranks))
     return [*parts, tag("details", tag("summary", "This table as LaTeX"), latex)]
 
@@ -53,7 +70,7 @@ def value_cell(cell: Cell | None) -> Html:
     """A value over its interval; the best of its column is marked."""
     if cell is None:
         return tag("td", tag("span", "–", class_="muted", title="not given"))
-    digits = 1 if cell.unit == "%" else 0 if cell.value >= 100 else 1
+    digits = {"%": 1, "m": 0 if cell.value >= 100 else 1}.get(cell.unit, 3)
     known = cell.low is not None and cell.high is not None
     span = f"{cell.low:,.{digits}f} – {cell.high:,.{digits}f}" if known else ""
     shown = [
@@ -68,12 +85,12 @@ def value_cell(cell: Cell | None) -> Html:
 def _table(
     table: Table, lines: Iterable[Line], caption: str, last: Callable[[Line], Child], note: str = ""
 ) -> Html:
-    glyphs = _MAIN in table.columns
+    glyphs = MAIN in table.columns
     head = [
         tag("th", "Run or method", scope="col"),
-        tag("th", tag("span", f"{_MAIN} from 0 to 100", class_="muted"), scope="col",
+        tag("th", tag("span", f"{MAIN} from 0 to 100", class_="muted"), scope="col",
             class_="glyph-column words") if glyphs else None,
-        *(tag("th", column, scope="col") for column in table.columns),
+        *(tag("th", column_title(column), scope="col") for column in table.columns),
         tag("th", note or "Notes", scope="col", class_="words"),
     ]  # fmt: skip
     body = [_row(table, line, glyphs, last) for line in lines]
@@ -81,7 +98,7 @@ def _table(
 
 
 def _row(table: Table, line: Line, glyphs: bool, last: Callable[[Line], Child]) -> Html:
-    main = line.cells.get(_MAIN)
+    main = line.cells.get(MAIN)
     name = [swatch(line.slot) if line.slot is not None else None, line.name]
     cells = [
         tag("th", tag("span", name, class_="name"),

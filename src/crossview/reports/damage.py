@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from crossview.evaluation.metrics import MAIN
 from crossview.reports.comparison import value_cell
 from crossview.reports.drawing import Panel, drawn
 from crossview.reports.legend import swatch
@@ -14,7 +15,6 @@ from crossview.reports.pens import percent, points
 from crossview.reports.results import Result, Trial
 from crossview.reports.tables import rank_table
 
-_MAIN = "R@1"
 MOST_SEVERE = 5
 
 
@@ -47,12 +47,12 @@ def damage_table(trials: Sequence[Trial]) -> Html:
     found = damaged(trials)
     runs = dict(sorted((r.slot, r.label) for trial in found for r in trial.results))
     named = [tag("span", swatch(slot), label, class_="name") for slot, label in runs.items()]
-    head = [tag("th", "R@1, percent", scope="col"), *(tag("th", n, scope="col") for n in named)]
+    head = [tag("th", f"{MAIN}, percent", scope="col"), *(tag("th", n, scope="col") for n in named)]
     rows = []
     for trial in found:
         lines = {line.slot: line for line in rank_table(trial).same}
         title = [trial.title, tag("span", trial.conditions.words, class_="detail")]
-        cells = [value_cell(lines[s].cells.get(_MAIN) if s in lines else None) for s in runs]
+        cells = [value_cell(lines[s].cells.get(MAIN) if s in lines else None) for s in runs]
         rows.append(tag("tr", tag("th", title, scope="row"), cells))
     caption = f"n = {max(t.queries for t in found):,}; below each value its 95 % interval."
     table = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", rows))
@@ -68,12 +68,12 @@ def _panel(name: str, found: dict[int, Trial]) -> Panel:
     runs: dict[int, list[tuple[float, Result]]] = {}
     for severity, trial in sorted(found.items()):
         for result in trial.results:
-            if _MAIN in result.figures:
+            if MAIN in result.figures:
                 runs.setdefault(result.slot, []).append((severity, result))
 
     def draw(axes: Axes) -> None:
         for slot, given in runs.items():
-            points(axes, slot, given, _MAIN)
+            points(axes, slot, given, MAIN)
         axes.set_xticks(range(MOST_SEVERE + 1), ["clean", *map(str, range(1, MOST_SEVERE + 1))])
         axes.set_xlim(-0.3, MOST_SEVERE + 0.3)
         percent(axes)

@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from crossview.evaluation.metrics import METRICS
 from crossview.reports.markup import Html, tag
 from crossview.reports.published import STANDINGS
 from crossview.reports.results import Trial
-from crossview.reports.tables import rank_table
+from crossview.reports.tables import place_table, rank_table
 
 _WORDS = {
-    "R@k": "The share of queries with a right reference among the first k. The rank of the truth "
-    "counts every reference whose score is better or equal, so ties go against the query.",
-    "R@1%": "R@k with k = 1 % of the references, rounded down and at least 1. Where a published "
-    "figure used another k, the cell says so and does not compete.",
-    "hit rate": "As R@1, but the near-misses of a query (tiles that also show its place) are left "
-    "out of the ranking.",
-    "AP": "Average precision by the trapezoid rule of University-1652, distractors kept as wrong.",
-    "AP without distractors": "The same with all references dropped that match no query, "
-    "as several later papers measure; likewise R@1.",
     "95 % interval": "Cluster bootstrap: queries that share a true reference are drawn together "
     "(Wilson's interval at 0 and 100 %). It tells the chance in the choice of queries, for one "
     "training; only where a row says “trainings” does it tell the chance in training too.",
@@ -32,14 +24,13 @@ _WORDS = {
 }
 
 
-_SOMETIMES = {"hit rate", "AP", "R@1%", "AP without distractors"}
-
-
 def definitions(trials: Sequence[Trial]) -> list[Html]:
-    """What the words of the tables mean; of the metrics, those that occur."""
-    shown = {name for trial in trials for name in rank_table(trial).columns}
-    words = [w for w in _WORDS if w not in _SOMETIMES or w in shown]
-    return [tag("dl", [[tag("dt", w), tag("dd", _WORDS[w])] for w in words], class_="pairs")]
+    """What the words of the tables mean; of the figures, those that occur."""
+    tables = [table for trial in trials for table in (rank_table(trial), place_table(trial))]
+    shown = {name for table in tables if table for name in table.columns}
+    words = {m.word: m.definition for name, m in METRICS.items() if name in shown} | _WORDS
+    items = [[tag("dt", word), tag("dd", text)] for word, text in words.items()]
+    return [tag("dl", items, class_="pairs")]
 
 
 def sources(trials: Sequence[Trial]) -> list[Html]:

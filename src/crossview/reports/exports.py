@@ -10,7 +10,7 @@ from typing import Any
 
 from crossview.reports.results import Trial
 from crossview.reports.significance import RunComparison
-from crossview.reports.tables import Line, place_table, rank_table
+from crossview.reports.tables import Line, other_table, place_table, rank_table
 from crossview.reports.trust import Trusted
 
 FORMAT = 1
@@ -65,7 +65,7 @@ def report_json(
 
 
 def _rows(trial: Trial) -> list[dict[str, Any]]:
-    tables = [rank_table(trial), place_table(trial)]
+    tables = [rank_table(trial), place_table(trial), other_table(trial)]
     lines = [line for table in tables if table for line in (*table.same, *table.apart)]
     return [row for line in lines for row in _values(trial, line)]
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from matplotlib.axes import Axes
 
+from crossview.evaluation.metrics import MAIN
 from crossview.reports.drawing import MUTED, Panel, drawn
 from crossview.reports.pens import percent, points
 from crossview.reports.published import Published
@@ -42,7 +43,7 @@ def _panel(group: Group) -> Panel:
             axes.annotate(name, (xs[-1], ys[-1]), (4, 0), textcoords="offset points", color=MUTED,
                           fontsize=9, va="center")  # fmt: skip
         for slot, measured in ours.items():
-            points(axes, slot, [(angles.index(fov), r) for fov, r in measured], "R@1")
+            points(axes, slot, [(angles.index(fov), r) for fov, r in measured], MAIN)
         axes.set_xticks(range(len(angles)), [f"{a:g}°" for a in angles])
         axes.set_xlim(-0.3, len(angles) - 0.4 + (0.5 if theirs else 0))
         percent(axes)
@@ -64,7 +65,7 @@ def _results(group: Group) -> list[tuple[float, Result]]:
 def _measured(group: Group) -> dict[int, list[tuple[float, Result]]]:
     found: dict[int, list[tuple[float, Result]]] = {}
     for fov_deg, result in _results(group):
-        if "R@1" in result.figures:
+        if MAIN in result.figures:
             found.setdefault(result.slot, []).append((fov_deg, result))
     return found
 
@@ -77,11 +78,11 @@ def _published(group: Group, angles: Sequence[float]) -> dict[str, dict[float, f
         if (
             angle is not None
             and angle in angles
-            and "R@1" in row.values
+            and MAIN in row.values
             and _comparable(row, group[0])
         ):
             name = f"{row.method} ({row.variant})" if row.variant else row.method
-            found.setdefault(name, {})[angle] = row.values["R@1"]
+            found.setdefault(name, {})[angle] = row.values[MAIN]
     return {name: points for name, points in found.items() if len(points) > 1}
 
 

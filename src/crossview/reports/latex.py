@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from crossview.reports.results import Trial
-from crossview.reports.tables import Cell, Line, Table, rank_table
+from crossview.reports.tables import Cell, Line, Table, column_title, rank_table
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -29,7 +29,7 @@ def latex_table(trial: Trial, table: Table) -> str:
         rf"\caption{{{escaped(_caption(trial))}}}",
         rf"\begin{{tabular}}{{l{'r' * columns}}}",
         r"\toprule",
-        " & ".join(["Method", *map(escaped, table.columns)]) + r" \\",
+        " & ".join(["Method", *(escaped(column_title(c)) for c in table.columns)]) + r" \\",
         r"\midrule",
         *(_row(line, table.columns) for line in table.same),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from crossview.evaluation.metrics import MAIN
 from crossview.reports.comparison import interval_glyph
 from crossview.reports.legend import swatch
 from crossview.reports.markup import Child, Html, tag
@@ -12,7 +13,6 @@ from crossview.reports.significance import RunComparison
 from crossview.reports.tables import rank_table
 
 Compared = Sequence[tuple[Trial, Sequence[RunComparison]]]
-_MAIN = "R@1"
 _MOST_VERDICTS = 8
 
 
@@ -32,10 +32,10 @@ def overview(trials: Sequence[Trial], compared: Compared) -> list[Html]:
 def _verdicts(trials: Sequence[Trial], found: Sequence[RunComparison]) -> list[list[Child]]:
     """The leader's R@1 on the first of the trials of one data set, its lead, and the others."""
     trial, *others = trials
-    ranked = sorted(_comparable(trial), key=lambda r: -r.figures[_MAIN].value)
+    ranked = sorted(_comparable(trial), key=lambda r: -r.figures[MAIN].value)
     if not ranked:
         return []
-    figure = ranked[0].figures[_MAIN]
+    figure = ranked[0].figures[MAIN]
     told: list[Child] = [
         tag("strong", f"{trial.name}: "),
         f"{ranked[0].label} finds the right place first for {figure.value:.1f} % of "
@@ -52,7 +52,7 @@ def _verdicts(trials: Sequence[Trial], found: Sequence[RunComparison]) -> list[l
 def _elsewhere(trial: Trial, leader: Result) -> str:
     """What the leader of the first trial reaches under other conditions."""
     result = next((r for r in trial.results if r.slot == leader.slot), None)
-    figure = result.figures.get(_MAIN) if result else None
+    figure = result.figures.get(MAIN) if result else None
     if result is None or figure is None:
         return ""
     off = "".join(f" ({text})" for text in result.conditions.off_protocol)
@@ -88,14 +88,14 @@ def p_in_words(p: float) -> str:
 
 
 def _comparable(trial: Trial) -> list[Result]:
-    return [r for r in trial.results if _MAIN in r.figures and not r.conditions.off_protocol]
+    return [r for r in trial.results if MAIN in r.figures and not r.conditions.off_protocol]
 
 
 def _matrix(trials: Sequence[Trial]) -> Html:
     """Tests by runs."""
     runs = dict(sorted((r.slot, r.label) for trial in trials for r in trial.results))
     named = [tag("span", swatch(slot), label, class_="name") for slot, label in runs.items()]
-    head = [tag("th", "R@1, percent", scope="col"),
+    head = [tag("th", f"{MAIN}, percent", scope="col"),
             *(tag("th", name, scope="col", class_="words") for name in named)]  # fmt: skip
     rows = [
         tag("tr", tag("th", tag("a", trial.title, href=f"#{trial.key}"),
@@ -111,7 +111,7 @@ def _matrix(trials: Sequence[Trial]) -> Html:
 def _cell(trial: Trial, slot: int) -> Html:
     table = rank_table(trial)
     line = next((x for x in (*table.same, *table.apart) if x.slot == slot), None)
-    cell = line.cells.get(_MAIN) if line else None
+    cell = line.cells.get(MAIN) if line else None
     if line is None or cell is None:
         return tag("td", tag("span", "–", class_="muted", title="not measured"), class_="words")
     known = cell.low is not None

@@ -18,6 +18,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from crossview.errors import UnknownName
+from crossview.evaluation.metrics import METRICS
 from crossview.reports.conditions import ONE_MODEL, Conditions
 
 STANDINGS = {
@@ -108,6 +110,9 @@ def _by_fov(
     table: dict[str, Any], values: list[float]
 ) -> Iterator[tuple[float | None, dict[str, float]]]:
     columns, fov_deg = table["columns"], table.get("fov_deg")
+    for name in columns:
+        if name not in METRICS:
+            raise UnknownName("figure", name, METRICS)
     if isinstance(fov_deg, list):
         yield from ((fov, {columns[0]: v}) for fov, v in zip(fov_deg, values, strict=True))
     else:

@@ -10,10 +10,9 @@ import numpy as np
 
 from crossview.arrays import F64, I64
 from crossview.evaluation import statistics
+from crossview.evaluation.metrics import MAIN
 from crossview.evaluation.statistics import compare_queries, compare_trainings, correct_together
 from crossview.reports.results import Result, Trial
-
-METRIC = "R@1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +65,12 @@ def _pairs(trial: Trial, seed: int) -> Iterable[_Pair]:
 def _named(pair: _Pair, made: statistics.Comparison) -> RunComparison:
     return RunComparison(
         run=pair.run.label, against=pair.against.label, slot=pair.run.slot,
-        against_slot=pair.against.slot, metric=METRIC, over=pair.over, **vars(made),
+        against_slot=pair.against.slot, metric=MAIN, over=pair.over, **vars(made),
     )  # fmt: skip
 
 
 def _values(result: Result) -> list[float]:
-    return [f.value for e in result.evaluations if (f := e.figure(METRIC))]
+    return [f.value for e in result.evaluations if (f := e.figure(MAIN))]
 
 
 def paired_hits(run: Result, against: Result) -> tuple[F64, F64, I64]:

@@ -6,16 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from crossview.evaluation.metrics import MAIN, METRICS, metric_of
 from crossview.evaluation.record import Figure
 from crossview.reports.conditions import differences
 from crossview.reports.published import Published
 from crossview.reports.results import Result, Trial
 
-RANKS = (
-    "R@1", "R@5", "R@10", "R@1%", "hit rate", "AP", "R@1 without distractors",
-    "AP without distractors",
-)  # fmt: skip
-_LESS_IS_BETTER = ("error",)
 _MOST_SKIPPED = 0.01  # share of a benchmark's queries
 
 
@@ -58,34 +54,57 @@ class Table:
 
 def rank_table(trial: Trial) -> Table:
     """Recall, hit rate and AP of a test, beside what was published on it."""
-    measured = [_measured(trial, result) for result in trial.results]
     published = [
         _published(trial, row) for row in (trial.benchmark.rows if trial.benchmark else ())
     ]
-    lines = [*measured, *published]
-    there = {name for line in measured for name in line.cells}
-    return _table([name for name in RANKS if name in there], lines)
+    return _table("ranks", [*_all_measured(trial), *published])
 
 
 def place_table(trial: Trial) -> Table | None:
     """Errors in metres and recall within metres, or None where no places are known."""
-    lines = [_measured(trial, result) for result in trial.results]
-    columns = [c for c in dict.fromkeys(c for line in lines for c in line.cells) if c not in RANKS]
-    return _table(columns, lines) if columns else None
+    table = _table("places", _all_measured(trial))
+    return table if table.columns else None
 
 
-def _table(columns: Sequence[str], lines: Iterable[Line]) -> Table:
+def other_table(trial: Trial) -> Table | None:
+    """Figures that :data:`METRICS` does not have, or has with another unit; None without any.
+
+    Nothing is known of them but what the record says, so no value is best.
+    """
+    table = _table("other", _all_measured(trial))
+    return table if table.columns else None
+
+
+def column_title(name: str) -> str:
+    """What heads the column of a figure."""
+    return METRICS[name].title if name in METRICS else name
+
+
+def _all_measured(trial: Trial) -> list[Line]:
+    return [_measured(trial, result) for result in trial.results]
+
+
+def _kind(name: str, cell: Cell) -> str:
+    metric = metric_of(name, cell.unit)
+    return metric.kind if metric else "other"
+
+
+def _table(kind: str, lines: Iterable[Line]) -> Table:
     chosen = [
-        replace(line, cells={c: line.cells[c] for c in columns if c in line.cells})
+        replace(line, cells={n: cell for n, cell in line.cells.items() if _kind(n, cell) == kind})
         for line in sorted(lines, key=_leading)
     ]
     kept = [line for line in chosen if line.cells]
+    there = dict.fromkeys(name for line in kept for name in line.cells)
+    columns = sorted(there, key=list(METRICS).index) if kind != "other" else tuple(there)
     same = [line for line in kept if not line.differs]
     apart = sorted((line for line in kept if line.differs), key=lambda line: len(line.differs))
-    best = {column: _best(column, same) for column in columns}
+    best = {column: _best(column, same) for column in columns} if kind != "other" else {}
     marked = [
-        replace(line, cells={c: replace(cell, best=cell.note == "" and cell.value == best[c])
-                             for c, cell in line.cells.items()})
+        replace(line, cells={
+            c: replace(cell, best=cell.note == "" and cell.value == best.get(c))
+            for c, cell in line.cells.items()
+        })
         for line in same
     ]  # fmt: skip
     return Table(tuple(columns), tuple(marked), tuple(apart))
@@ -93,7 +112,7 @@ def _table(columns: Sequence[str], lines: Iterable[Line]) -> Table:
 
 def _leading(line: Line) -> float:
     """Rows by R@1, the best first, in tables of other figures too; rows without it come last."""
-    return -line.cells[RANKS[0]].value if RANKS[0] in line.cells else 0.0
+    return -line.cells[MAIN].value if MAIN in line.cells else 0.0
 
 
 def _best(column: str, lines: Sequence[Line]) -> float | None:
@@ -102,7 +121,7 @@ def _best(column: str, lines: Sequence[Line]) -> float | None:
               and not line.cells[column].note]  # fmt: skip
     if len(values) < 2:
         return None
-    return min(values) if any(word in column for word in _LESS_IS_BETTER) else max(values)
+    return max(values) if METRICS[column].higher_is_better else min(values)
 
 
 def _measured(trial: Trial, result: Result) -> Line:
@@ -123,8 +142,8 @@ def _detail(result: Result) -> str:
         parts.append(f"{result.trainings} trainings")
     elif len(result.evaluations) > 1:
         parts.append(f"mean of {len(result.evaluations)} heading seeds")
-    if spread := result.spread("R@1"):
-        parts.append(f"R@1 spans {spread:.1f} points")
+    if spread := result.spread(MAIN):
+        parts.append(f"{MAIN} spans {spread:.1f} points")
     if skipped := sum(e.skipped for e in result.evaluations):
         parts.append(f"{skipped:,} unreadable queries left out")
     return ", ".join(parts)

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from crossview.evaluation.metrics import RECALLS
 from crossview.evaluation.record import Figure
 from crossview.evaluation.statistics import compare_trainings
 from crossview.files import atomic_write
@@ -18,7 +19,6 @@ from crossview.studies.definitions import Row, Start, Study
 from crossview.studies.results import Result, pooled
 
 Rows = Mapping[str, Sequence[Result]]  # row name -> its seeds
-MEASURES = ("R@1", "R@5", "R@10", "R@1%")
 COMPARED = ("R@1", "R@10")
 SYNTHETIC = "Synthetic town, small network: not comparable with published numbers."
 
@@ -63,7 +63,7 @@ def _record(study: Study, rows: Rows, command: str, synthetic: bool) -> dict[str
 
 def _figures(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
     tests = results[0].tests if results else {}
-    pools = {test: {m: pooled(results, test, m) for m in MEASURES} for test in tests}
+    pools = {test: {m: pooled(results, test, m) for m in RECALLS} for test in tests}
     return {
         test: {name: _plain(figure) for name, figure in measures.items() if figure}
         for test, measures in pools.items()
@@ -98,7 +98,7 @@ def _page(study: Study, rows: Rows, record: Mapping[str, Any]) -> Iterator[str]:
         yield ""
     yield f"{study.question} Percent; mean over trainings with its 95 % interval (Student's t)."
     yield ""
-    heads = [f"{test}: {measure}" for test in tests for measure in MEASURES]
+    heads = [f"{test}: {measure}" for test in tests for measure in RECALLS]
     published = list(dict.fromkeys(test for row in study.rows for test in row.published))
     heads += [f"paper, {test}: R@1" for test in published]
     yield _line(["row", "trainings", *heads])
@@ -115,8 +115,8 @@ def _page(study: Study, rows: Rows, record: Mapping[str, Any]) -> Iterator[str]:
 
 def _measured(entry: Mapping[str, Any], tests: Sequence[str]) -> list[str]:
     if not entry["seeds"]:
-        return ["not run", *[""] * (len(tests) * len(MEASURES))]
-    cells = [entry["figures"][test][measure] for test in tests for measure in MEASURES]
+        return ["not run", *[""] * (len(tests) * len(RECALLS))]
+    cells = [entry["figures"][test][measure] for test in tests for measure in RECALLS]
     return [str(len(entry["seeds"])), *(_cell(cell) for cell in cells)]
 
 
