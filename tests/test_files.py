@@ -1,23 +1,33 @@
 """Files are whole or absent."""
 
 import errno
+import json
 import os
+import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from crossview.errors import CannotWrite
+from crossview.errors import BadData, CannotWrite
 from crossview.files import (
+    append_lines,
     atomic_write,
     is_apple_double,
     is_system_file,
     list_entries,
     list_files,
     list_folders,
+    printable,
+    read_lines,
+    sweep,
     walk_files,
     writing,
+    writing_folder,
 )
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_text_is_written_as_utf_8_and_nothing_else_is_left(tmp_path):
@@ -128,3 +138,136 @@ def test_a_file_of_the_mac_about_another_is_known_by_its_first_bytes(tmp_path):
     assert is_apple_double(tmp_path / "a.tif")
     assert not is_apple_double(tmp_path / "b.tif")
     assert not is_apple_double(tmp_path / "missing.tif")
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What is asked of the disk, in order: ("fsync", name) and ("replace", name, name)."""
+    made = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(descriptor):
+        made.append(("fsync", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
+        fsync(descriptor)
+
+    def noted_replace(one, other):
+        made.append(("replace", Path(one).name, Path(other).name))
+        replace(one, other)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    return made
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of descriptors are read from /proc")
+def test_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_next_step(tmp_path, calls):
+    (tmp_path / "run").mkdir()
+    atomic_write(tmp_path / "run" / "a.json", "new")
+    temporary = calls[0][1]
+    assert temporary.endswith(".partial.json")
+    assert calls == [("fsync", temporary), ("replace", temporary, "a.json"), ("fsync", "run")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of descriptors are read from /proc")
+def test_all_files_of_a_folder_are_on_the_disk_before_its_name(tmp_path, calls):
+    with writing_folder(tmp_path / "model") as folder:
+        (folder / "model.onnx").write_bytes(b"x")
+    temporary = folder.name
+    assert calls == [
+        ("fsync", "model.onnx"), ("fsync", temporary), ("replace", temporary, "model"),
+        ("fsync", tmp_path.name),
+    ]  # fmt: skip
+
+
+def test_a_folder_takes_the_place_of_another_as_a_whole(tmp_path):
+    for name in ("old", "new"):
+        with writing_folder(tmp_path / "model") as folder:
+            (folder / f"{name}.onnx").write_text(name)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert [p.name for p in (tmp_path / "model").iterdir()] == ["new.onnx"]
+
+
+@pytest.mark.parametrize("can", [True, False])
+def test_an_interrupted_folder_leaves_the_old_one(tmp_path, can, monkeypatch):
+    if not can:
+        monkeypatch.setattr("crossview.files._exchanged", lambda *_: False)
+    with writing_folder(tmp_path / "model") as folder:
+        (folder / "a").write_text("old")
+    with pytest.raises(KeyboardInterrupt), writing_folder(tmp_path / "model") as folder:
+        (folder / "a").write_text("half")
+        raise KeyboardInterrupt
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "a").read_text() == "old"
+
+
+REPLACED_FOR_EVER = """
+import sys
+from pathlib import Path
+from crossview.files import writing_folder
+for turn in range(10_000):
+    with writing_folder(Path(sys.argv[1]) / "model") as folder:
+        for name in "abc":
+            (folder / name).write_text(str(turn))
+    print(turn, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a folder is moved away first")
+def test_a_folder_killed_at_any_instant_is_the_old_one_or_the_new_one(tmp_path):
+    for turns in (2, 5, 9):
+        with subprocess.Popen(
+            [sys.executable, "-c", REPLACED_FOR_EVER, str(tmp_path)], cwd=ROOT,
+            stdout=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            for _ in range(turns):
+                process.stdout.readline()
+            process.kill()
+        assert len({(tmp_path / "model" / name).read_text() for name in "abc"}) == 1
+    sweep(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_sweeping_takes_only_names_that_are_ours(tmp_path):
+    ours = [".0123456789abcdef.partial.json", ".0123456789abcdef.partial"]
+    others = [".partial", "thesis.partial", ".0123456789abcdef.txt", "x.0123456789abcdef.partial"]
+    for name in (*ours, *others):
+        (tmp_path / name).write_text("")
+    sweep(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == set(others)
+    sweep(tmp_path / "nowhere")
+
+
+def test_lines_are_added_and_a_torn_line_is_ended_first(tmp_path):
+    log = tmp_path / "log.jsonl"
+    append_lines(log, [{"a": 1}])
+    with log.open("a") as stream:
+        stream.write('{"a": 2, "b')
+    append_lines(log, [{"a": 3}, {"a": 4}])
+    assert log.read_text().splitlines() == ['{"a": 1}', '{"a": 2, "b', '{"a": 3}', '{"a": 4}']
+
+
+def test_lines_are_strict_json_in_valid_text(tmp_path):
+    append_lines(tmp_path / "log", [{"photo": "caf\udce9.jpg", "all": [float("nan"), "\ud800"]}])
+    entry = json.loads((tmp_path / "log").read_text(), parse_constant=pytest.fail)
+    assert entry == {"photo": "caf\ufffd.jpg", "all": [None, "\ufffd"]}
+    assert printable("a\nb") == "a\ufffdb"
+
+
+@pytest.mark.parametrize("torn", [b'{"a": 2, "b', b"{", b"[1", b"\x00\x00\x00", b"\xff"])
+def test_a_torn_last_line_is_left_out(tmp_path, torn):
+    (tmp_path / "log").write_bytes(b'{"a": 1}\n' + torn)
+    assert read_lines(tmp_path / "log") == ([{"a": 1}], True)
+
+
+def test_a_whole_log_is_not_torn(tmp_path):
+    (tmp_path / "log").write_bytes(b'{"a": 1}\r\n\n{"a": "\xe2\x80\xa8"}')
+    assert read_lines(tmp_path / "log") == ([{"a": 1}, {"a": "\u2028"}], False)
+    (tmp_path / "log").write_bytes(b"")
+    assert read_lines(tmp_path / "log") == ([], False)
+
+
+@pytest.mark.parametrize("bad", [b'{"a": 2, "b', b"7", b"\xff", b"[" * 100_000])
+def test_a_damaged_line_amid_others_is_named(tmp_path, bad):
+    (tmp_path / "log").write_bytes(b'{"a": 1}\n' + bad + b'\n{"a": 3}\n')
+    with pytest.raises(BadData, match=r"log, line 2 is damaged"):
+        read_lines(tmp_path / "log")

@@ -17,6 +17,7 @@ CrossviewError                 a failure the user can act on                    
 ├── WeightsUnavailable         pretrained weights that could not be had
 ├── TrainingFailed             a loss that is not finite, a collapsed embedding
 └── CannotWrite                disk full, no permission
+    └── InUse                  another process is writing there
 
 Every message says what was given, what is allowed, and what to do next, in one to three lines.
 """
@@ -103,6 +104,10 @@ class TrainingFailed(CrossviewError):
 
 class CannotWrite(CrossviewError):
     """Disk full, or no permission."""
+
+
+class InUse(CannotWrite):
+    """Another process is writing there."""
 
 
 def require(condition: bool, message: str) -> None:

@@ -1,16 +1,26 @@
-"""Writing files so that they are whole or absent, and listing folders without what is no data."""
+"""Writing files so that they are whole or absent, and listing folders without what is no data.
+
+What is written survives a crash of the machine: a file's bytes are on the disk before it gets its
+name, and the name is before the next step begins.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import json
+import math
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+import sys
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from crossview.errors import CannotWrite
+from crossview.errors import BadData, CannotWrite
 
 # What file managers, network drives and archivers leave in folders; compared in lower case.
 _SYSTEM_NAMES = {
@@ -23,6 +33,8 @@ _APPLE_MAGIC = (b"\x00\x05\x16\x07", b"\x00\x05\x16\x00")  # AppleDouble, AppleS
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NEARLY_NOTHING_BYTES = 1 << 20
+_HALF_WRITTEN = re.compile(r"\.[0-9a-f]{16}\.partial(\.\w+)?")  # as _temporary names them
+_NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def atomic_write(path: str | Path, data: bytes | str) -> None:
@@ -91,14 +103,16 @@ def writing(path: str | Path) -> Iterator[Path]:
     has nothing to do with this file passes through unchanged.
     """
     target = Path(path)
-    _refuse_what_is_no_file(target)
+    require_file(target)
     if target.is_symlink():
         target = target.resolve()  # the link stays a link
-    temporary = target.parent / f".{secrets.token_hex(8)}.partial{target.suffix}"
+    temporary = _temporary(target)
     try:
         temporary.open("xb").close()  # a folder that refuses is told before the work is done
         yield temporary
+        _to_disk(temporary)
         os.replace(temporary, target)
+        _to_disk(target.parent)
     except OSError as problem:
         if reason := _reason(problem, temporary, target):
             raise CannotWrite(f"Cannot write {path}: {reason}") from problem
@@ -106,6 +120,135 @@ def writing(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing_folder(path: str | Path) -> Iterator[Path]:
+    """Give an empty folder beside ``path``, with what is to lie there; rename it at the end.
+
+    A folder that is there already is exchanged for the new one at one instant (on Windows it is
+    moved away first) and removed: a killed process leaves the old or the new one, never some files
+    of both. The caller has made sure that the old one may go. On any error the new folder is
+    removed. Raises :class:`CannotWrite`.
+    """
+    target = Path(os.path.realpath(path))  # a link stays a link
+    temporary = _temporary(target.with_suffix(""))
+    try:
+        temporary.mkdir()
+        yield temporary
+        for file in temporary.rglob("*"):
+            _to_disk(file)
+        _to_disk(temporary)
+        replace_folder(temporary, target)
+    except OSError as problem:
+        if reason := _reason(problem, temporary, target):
+            raise CannotWrite(f"Cannot write {path}: {reason}") from problem
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(folder: Path, target: Path) -> None:
+    """Give ``folder`` the name ``target``; what had the name goes last of all."""
+    if target.exists():
+        if _exchanged(folder, target):
+            _to_disk(target.parent)
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        replaced = _temporary(target.with_suffix(""))
+        os.replace(target, replaced)
+        os.replace(folder, target)
+        shutil.rmtree(replaced, ignore_errors=True)
+    else:
+        os.replace(folder, target)
+    _to_disk(target.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written in ``folder``: only names that are ours.
+
+    Whoever calls this holds the lock of the folder, so that nobody is writing there now.
+    """
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if is_half_written(path.name):
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def is_half_written(name: str) -> bool:
+    """Whether this is the name of a file or folder that has not got its own yet."""
+    return _HALF_WRITTEN.fullmatch(name) is not None
+
+
+def append_lines(
+    path: str | Path, entries: Iterable[dict[str, Any]], *, durable: bool = False
+) -> None:
+    """Add a line of JSON per entry to ``path``, in one write, each on a line of its own.
+
+    A last line that a killed process left torn is ended first. The JSON is strict: strings are made
+    :func:`printable`, null stands for what is not finite. ``durable``: wait until the lines are on
+    the disk. Raises :class:`CannotWrite`. Where several processes write, hold the file's lock.
+    """
+    lines = [json.dumps(_strict(entry), allow_nan=False) + "\n" for entry in entries]
+    data = "".join(lines).encode()
+    try:
+        with Path(path).open("ab+") as stream:
+            if end := stream.seek(0, os.SEEK_END):
+                stream.seek(end - 1)
+                data = data if stream.read(1) == b"\n" else b"\n" + data
+            stream.write(data)
+            stream.flush()
+            if durable:
+                os.fsync(stream.fileno())
+    except OSError as problem:
+        raise CannotWrite(f"{path} cannot be added to: {problem.strerror}.") from problem
+
+
+def read_lines(path: str | Path) -> tuple[list[dict[str, Any]], bool]:
+    """The entries of a log of JSON lines, and whether its last line was torn and left out.
+
+    Any other line that is no JSON object is a :class:`BadData` that names file and line. OSError
+    where the file cannot be read.
+    """
+    entries: list[dict[str, Any]] = []
+    lines = Path(path).read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            if not isinstance(entry, dict):
+                raise ValueError("no JSON object")
+        except (ValueError, RecursionError) as problem:
+            if number == len(lines):  # no line end after it: its writer was killed
+                return entries, True
+            raise BadData(
+                f"{path}, line {number} is damaged ({problem}).\n"
+                "Remove that line, or copy the file again if it was copied."
+            ) from problem
+        entries.append(entry)
+    return entries, False
+
+
+def printable(text: str) -> str:
+    """``text`` that terminals, JSON, XML and HTML all accept.
+
+    File names may hold any bytes: control characters and undecodable bytes become U+FFFD.
+    """
+    return _NOT_TEXT.sub("\ufffd", text)
+
+
+def _strict(value: Any) -> Any:
+    """A JSON value that every reader of JSON takes."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {_strict(name): _strict(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def make_folder(path: str | Path) -> Path:
@@ -118,7 +261,38 @@ def make_folder(path: str | Path) -> Path:
     return folder
 
 
-def _refuse_what_is_no_file(target: Path) -> None:
+def _temporary(target: Path) -> Path:
+    return target.parent / f".{secrets.token_hex(8)}.partial{target.suffix}"
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    if path.is_dir() and sys.platform == "win32":
+        return  # it has no such call for folders
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    except OSError as problem:
+        if problem.errno not in {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}:
+            raise  # else the file system does not offer it
+    finally:
+        os.close(descriptor)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Exchange two names at one instant, where the system can; whether it could."""
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if sys.platform == "linux":
+            call, arguments = libc.renameat2, (-100, os.fsencode(one), -100, os.fsencode(other), 2)
+        else:
+            call, arguments = libc.renamex_np, (os.fsencode(one), os.fsencode(other), 2)
+        return bool(call(*arguments) == 0)
+    except (OSError, TypeError, AttributeError):
+        return False
+
+
+def require_file(target: Path) -> None:
     """Stop before a folder or a device such as /dev/null would be replaced by a file."""
     try:
         occupied = target.exists() and not target.is_file()

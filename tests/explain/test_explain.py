@@ -154,3 +154,27 @@ def test_what_cannot_be_explained_is_said(trained, tmp_path, capsys):
     assert "has no split 'test'" in capsys.readouterr().err
     with pytest.raises(BadModel, match="no log.jsonl"):
         course(tmp_path)
+
+
+def test_the_losses_of_a_killed_training_are_drawn_without_its_torn_line(tmp_path, capsys):
+    for name in ("whole", "torn"):
+        (tmp_path / name).mkdir()
+        lines = [json.dumps({"step": step, "loss": 1.0 / step}) + "\n" for step in range(1, 6)]
+        (tmp_path / name / "log.jsonl").write_text("".join(lines))
+    with (tmp_path / "torn" / "log.jsonl").open("a") as log:
+        log.write('{"step": 6, "lo')
+    runs = [str(tmp_path / name) for name in ("whole", "torn")]
+    assert main(["explain", *runs, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().err
+    assert said.count("is torn") == 1
+    assert "torn/log.jsonl" in said.replace("\n", "")
+    assert [list(values) for values in course(tmp_path / "torn")] == [
+        list(values) for values in course(tmp_path / "whole")
+    ]
+
+
+@pytest.mark.parametrize("line", ['{"step": 1, "loss": "high"}', '{"loss": 1.0}', '{"st', "[]"])
+def test_a_damaged_log_is_said_with_its_name(tmp_path, capsys, line):
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 1.0}\n' + line + "\n")
+    assert main(["explain", str(tmp_path), str(tmp_path), "--out", str(tmp_path / "out")]) == 1
+    assert "log.jsonl" in capsys.readouterr().err.splitlines()[0]

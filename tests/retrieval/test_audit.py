@@ -1,16 +1,22 @@
 import hashlib
 import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from tests.retrieval.fake_index import ORIGIN, index_of_panoramas, spheres, toy
 
 from crossview import __version__
 from crossview.errors import CannotWrite
+from crossview.files import printable
 from crossview.retrieval.audit import append_records, audit_record
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.locate import locate
 
 EMBEDDER = toy()
+ROOT = Path(__file__).resolve().parents[2]
 PANORAMAS = spheres(4)
 
 
@@ -42,7 +48,64 @@ def test_records_are_added_to_those_that_are_there(tmp_path):
     append_records(path, [{"photo": "a"}, {"photo": "\udcff"}])
     append_records(path, [{"photo": "c"}])
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [line["photo"] for line in lines] == ["a", "\udcff", "c"]
+    assert [line["photo"] for line in lines] == ["a", "\ufffd", "c"]
+
+
+def test_names_are_valid_text_and_those_that_the_places_have(tmp_path):
+    name = "caf\udce9 \ud800 Köln\n.jpg"
+    append_records(tmp_path / "audit.jsonl", [{"photo": name, "hints": {name: [name]}}])
+    record = json.loads((tmp_path / "audit.jsonl").read_text())
+    assert record == {"photo": printable(name), "hints": {printable(name): [printable(name)]}}
+    assert json.dumps(record, ensure_ascii=False).encode()
+
+
+def test_a_line_that_a_killed_process_left_torn_is_ended_first(tmp_path):
+    path = tmp_path / "audit.jsonl"
+    path.write_text('{"photo": "a"}\n{"photo": "b", "pla')
+    append_records(path, [{"photo": "c"}])
+    assert path.read_text().splitlines()[1:] == ['{"photo": "b", "pla', '{"photo": "c"}']
+
+
+ADDING = """
+import sys
+from pathlib import Path
+from crossview.files import printable
+from crossview.retrieval.audit import append_records
+for i in range(20):
+    append_records(Path(sys.argv[1]), [{"who": sys.argv[2], "i": i, "pad": "x" * 3000}])
+"""
+
+
+def test_processes_that_add_at_once_lose_no_record(tmp_path):
+    path = tmp_path / "audit.jsonl"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", ADDING, str(path), str(who)], cwd=ROOT)
+        for who in range(6)
+    ]
+    assert [process.wait() for process in processes] == [0] * 6
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    assert {(r["who"], r["i"]) for r in records} == {
+        (str(w), i) for w in range(6) for i in range(20)
+    }
+    assert len(records) == 120
+    assert [p.name for p in tmp_path.iterdir()] == ["audit.jsonl"]
+
+
+def test_processes_that_are_killed_while_they_add_cost_others_nothing(tmp_path):
+    path = tmp_path / "audit.jsonl"
+    command = [sys.executable, "-c", ADDING.replace("20", "10_000"), str(path), "killed"]
+    for delay_s in (0.3, 0.45, 0.6):
+        with subprocess.Popen(command, cwd=ROOT) as process:
+            time.sleep(delay_s)
+            process.kill()
+        append_records(path, [{"who": "here", "after": delay_s}])
+    here = [json.loads(line) for line in path.read_text().splitlines() if '"here"' in line]
+    assert [record["after"] for record in here] == [0.3, 0.45, 0.6]
+
+
+def test_what_is_no_file_is_not_added_to(tmp_path):
+    with pytest.raises(CannotWrite, match="it is a folder"):
+        append_records(tmp_path, [{}])
 
 
 def test_a_record_that_cannot_be_written_leaves_the_earlier_ones(tmp_path):

@@ -35,6 +35,7 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     if not data and len(run) < 2:
         raise InvalidValue("Give --data to explain one run, or several runs to compare losses.")
     if len(run) > 1:
+        _warn_of_torn_logs(run)
         explain_courses(run, out)
     if data:
         model, page, config = _trained(run[0], device)
@@ -43,6 +44,17 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
         rows = _drawn(len(table), sample, seed)
         _tell(look(model, reader, rows, out, shown=show))
     console.result(str(out))
+
+
+def _warn_of_torn_logs(runs: list[Path]) -> None:
+    from crossview.training.run import RunFolder
+
+    for folder in map(RunFolder, runs):
+        if folder.entries()[1]:
+            console.warn(
+                f"the last line of {folder.log} is torn, as a killed training leaves it; "
+                "it is left out."
+            )
 
 
 def _trained(run: Path, device: str) -> tuple[Any, Any, Any]:

@@ -157,6 +157,14 @@ def _weights(module: Any, weights: Path | None, pretrained: bool) -> dict[str, s
 
 
 def _train(request: Any, tensorboard: bool, quiet: bool) -> None:
+    from crossview.training.run import RunFolder
+
+    with RunFolder(request.out).locked("crossview train"):
+        _fit(request, tensorboard, quiet)
+    console.result(str(request.out))
+
+
+def _fit(request: Any, tensorboard: bool, quiet: bool) -> None:
     from crossview.training.session import Stopped, fit
     from crossview.training.setup import start_state
     from crossview.training.state import saved_step
@@ -182,7 +190,6 @@ def _train(request: Any, tensorboard: bool, quiet: bool) -> None:
             "The same command goes on from there."
         )
         raise SystemExit(128 + stopped.signal) from None
-    console.result(str(request.out))
 
 
 def _evaluate(request: Any, tests: list[str], quiet: bool) -> None:

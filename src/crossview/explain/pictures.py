@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,15 +73,17 @@ def draw_courses(path: Path, runs: Sequence[Path]) -> None:
 
 def course(run: Path) -> tuple[I64, F64]:
     """Steps and losses of a training's log; BadModel where there is none."""
-    log = RunFolder(run).log
-    try:
-        lines = log.read_text(encoding="utf-8").splitlines()
-    except OSError as problem:
-        raise BadModel(f"{run} has no log.jsonl: not a training, or an imported one.") from problem
-    entries = [entry for entry in map(json.loads, lines) if "loss" in entry]
+    folder = RunFolder(run)
+    if not folder.log.is_file():
+        raise BadModel(f"{run} has no log.jsonl: not a training, or an imported one.")
+    entries = [entry for entry in folder.entries()[0] if "loss" in entry]
     if not entries:
-        raise BadModel(f"{log} holds no step of a training.")
-    return np.array([e["step"] for e in entries]), np.array([e["loss"] for e in entries])
+        raise BadModel(f"{folder.log} holds no step of a training.")
+    try:
+        steps, losses = [int(e["step"]) for e in entries], [float(e["loss"]) for e in entries]
+    except (KeyError, TypeError, ValueError) as problem:
+        raise BadModel(f"{folder.log} is damaged: a step or a loss is no number.") from problem
+    return np.array(steps), np.array(losses)
 
 
 def _smoothed(values: F64, width: int) -> F64:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crossview.files import printable
 from crossview.maps.outline import outlines
 from crossview.maps.records import answer_record, place_record
-from crossview.maps.wording import printable, stands_out
+from crossview.maps.wording import stands_out
 from crossview.retrieval.places import Answer, Place
 from crossview.retrieval.truth import summary
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from crossview.files import printable
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, distance_m
-from crossview.maps.wording import confidence, printable
+from crossview.maps.wording import confidence
 from crossview.retrieval.places import Answer, Area, Confidence, Place
 
 COLUMNS = (

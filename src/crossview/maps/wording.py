@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 import numpy as np
 
+from crossview.files import printable
 from crossview.retrieval.places import Answer, Area, Confidence
 
 STANDS_OUT = "The first place stands out. Its score is no probability."
@@ -18,16 +18,7 @@ NOTHING_STANDS_OUT = (
 NOT_HERE = "Not in this region, as far as its calibration tells"
 NO_PLACES = "No place was found within the given limits."
 
-_NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _GAPS_OF_CHANCE = 3.0
-
-
-def printable(text: str) -> str:
-    """``text`` that terminals, JSON, XML and HTML all accept.
-
-    File names may hold any bytes: control characters and undecodable bytes become U+FFFD.
-    """
-    return _NOT_TEXT.sub("\ufffd", text)
 
 
 def stands_out(answer: Answer) -> bool:

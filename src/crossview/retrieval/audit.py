@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from crossview import __version__
 from crossview.errors import CannotWrite
-from crossview.files import atomic_write
+from crossview.files import append_lines, require_file
+from crossview.locks import locked
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.manifest import MANIFEST_NAME
 from crossview.retrieval.places import Answer, Place
@@ -21,6 +21,7 @@ from crossview.retrieval.places import Answer, Place
 if TYPE_CHECKING:
     from crossview.retrieval.index import Index
 
+_LOOKED_AT = 1 << 12  # bytes of a file that is added to
 _PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow")
 
 
@@ -65,15 +66,25 @@ def versions() -> dict[str, str]:
 
 
 def append_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
-    """Add one line of JSON per record to ``path``; earlier lines stay. Raises CannotWrite."""
+    """Add one line of JSON per record to ``path``; earlier lines stay.
+
+    Any number of processes may add to one file. Raises :class:`CannotWrite`.
+    """
+    _require_text(path)
+    with locked(path, "crossview locate --audit", wait=True):
+        append_lines(path, records, durable=True)
+
+
+def _require_text(path: Path) -> None:
+    """Refuse to add to what is there but is no text, such as a photo named by mistake."""
     try:
-        earlier = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if path.exists():
+            require_file(path)
+            with path.open("rb") as stream:
+                stream.read(_LOOKED_AT).decode("utf-8")
     except (OSError, UnicodeDecodeError) as problem:
-        raise CannotWrite(f"{path} cannot be added to: {problem}.") from problem
-    if earlier and not earlier.endswith("\n"):
-        earlier += "\n"
-    lines = [json.dumps(record, allow_nan=False) + "\n" for record in records]
-    atomic_write(path, earlier + "".join(lines))
+        if not (isinstance(problem, UnicodeDecodeError) and problem.start > _LOOKED_AT - 4):
+            raise CannotWrite(f"{path} cannot be added to: {problem}.") from problem
 
 
 def _place(place: Place) -> dict[str, Any]:

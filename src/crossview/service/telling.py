@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from crossview.arrays import F64, U8
+from crossview.files import printable
 from crossview.maps.heat import positions_record, scores_record
 from crossview.maps.records import answer_record, footprint_record, place_record
 from crossview.maps.regions import extent, regions
-from crossview.maps.wording import printable, stands_out
+from crossview.maps.wording import stands_out
 from crossview.retrieval.calibration import Calibration
 from crossview.retrieval.places import Answer, Area
 from crossview.retrieval.posterior import masses

@@ -14,7 +14,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.types import Receive
 
 from crossview.errors import require
-from crossview.maps.wording import printable
+from crossview.files import printable
 from crossview.service.refusals import Refusal
 from crossview.service.settings import Settings
 

@@ -21,6 +21,7 @@ from crossview.studies.beginning import SEED, start_row, take
 from crossview.studies.definitions import Row, Start, Study
 from crossview.studies.results import Result, read_result
 from crossview.training.loop import StepReport
+from crossview.training.run import RunFolder
 from crossview.training.session import Session, fit
 from crossview.training.setup import Request, prepare, start_state
 from crossview.training.state import TrainState
@@ -57,6 +58,12 @@ def run(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: Tol
     folder = place.folder(study, row, seed)
     if done := read_result(folder):
         return done
+    with RunFolder(folder).locked("crossview study"):
+        return read_result(folder) or _made(study, row, seed, areas, place, told)
+
+
+def _made(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: Told) -> Result:
+    folder = place.folder(study, row, seed)
     begin = study.start_of(row) if areas.synthetic else None
     request, session, state = _ready(study, row, seed, begin, areas, place, told)
     recent: list[StepReport] = []

@@ -91,10 +91,11 @@ def write_run(
 ) -> RunFolder:
     """A run folder without a training: config.json, info.json and the weights."""
     folder = RunFolder(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InvalidValue(f"{out} is not empty; choose another --out.")
-    folder.begin(dict(record), dict(info))
-    save_weights(dict(weights), folder.weights)
+    folder.require_new()
+    with folder.locked("crossview import"):
+        folder.require_new()
+        folder.begin(dict(record), dict(info))
+        save_weights(dict(weights), folder.weights)
     return folder
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crossview.errors import BadModel, InvalidValue
-from crossview.files import atomic_write
+from crossview.files import append_lines, atomic_write, is_half_written, read_lines, sweep
+from crossview.locks import INSIDE_NAME, locked
 
 FORMAT = 1
 CONFIG_NAME = "config.json"
@@ -24,6 +26,7 @@ INFO_NAME = "info.json"
 STATE_NAME = "state.safetensors"
 WEIGHTS_NAME = "model.safetensors"
 LOG_NAME = "log.jsonl"
+_BEGUN = {CONFIG_NAME, INFO_NAME}  # what a training that was killed at once has written
 
 
 @dataclass(frozen=True)
@@ -54,22 +57,40 @@ class RunFolder:
         there is a state to resume from. Another config raises InvalidValue that shows both values
         of every difference.
         """
-        names = {file.name for file in self.path.iterdir()} if self.path.is_dir() else set()
-        if names <= {CONFIG_NAME, INFO_NAME}:
+        names = self._names()
+        if names <= _BEGUN:
             self._create(config, info)
         elif CONFIG_NAME in names:
             _same(self.config(), config, self.path)
+            sweep(self.path)
         else:
             raise InvalidValue(
                 f"{self.path} is not empty and holds no training; choose another --out."
             )
         return self.state.is_file()
 
+    def require_new(self) -> None:
+        """Raise InvalidValue unless the folder is absent, empty or was only just begun."""
+        if self.path.exists() and not (self.path.is_dir() and self._names() <= _BEGUN):
+            raise InvalidValue(f"{self.path} is not empty; choose another --out.")
+
+    def locked(self, verb: str) -> AbstractContextManager[None]:
+        """Write in the folder while nobody else does; InUse says who does."""
+        return locked(self.path, verb, make_parents=True)
+
+    def _names(self) -> set[str]:
+        """What lies in the folder, without what a killed process left half-written."""
+        if not self.path.is_dir():
+            return set()
+        names = {file.name for file in self.path.iterdir()} - {INSIDE_NAME}
+        return {name for name in names if not is_half_written(name)}
+
     def _create(self, config: dict[str, Any], info: dict[str, Any]) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise InvalidValue(f"Cannot create {self.path}: {problem.strerror}.") from problem
+        sweep(self.path)
         atomic_write(self.path / INFO_NAME, _json(info))
         atomic_write(self.path / CONFIG_NAME, _json(config))
 
@@ -83,22 +104,25 @@ class RunFolder:
 
     def append(self, entry: dict[str, Any]) -> None:
         """One more line of the log."""
-        with self.log.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
+        append_lines(self.log, [entry])
+
+    def entries(self) -> tuple[list[dict[str, Any]], bool]:
+        """The log, and whether its last line was torn by a kill and is left out.
+
+        A folder without a log has no entries. BadData names any other line that is damaged.
+        """
+        try:
+            return read_lines(self.log)
+        except FileNotFoundError:
+            return [], False
+        except OSError as problem:
+            raise BadModel(f"{self.log} cannot be read: {problem.strerror}.") from problem
 
     def forget_after(self, step: int) -> None:
         """Drop the log's lines of steps that are not in the saved state, and a torn last line."""
-        if not self.log.is_file():
-            return
-        kept = []
-        for line in self.log.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                break
-            if entry.get("step", 0) <= step:
-                kept.append(line + "\n")
-        atomic_write(self.log, "".join(kept))
+        if self.log.is_file():
+            kept = [entry for entry in self.entries()[0] if entry.get("step", 0) <= step]
+            atomic_write(self.log, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name

@@ -72,8 +72,14 @@ def fit(session: Session, state: TrainState) -> Iterator[Report]:
     """Train to the end, from the folder's saved state if it has one.
 
     Yields every StepReport and every Recall. The state is saved every ``save_every`` steps, at
-    the end, and when a signal asks to stop; then :class:`Stopped` is raised.
+    the end, and when a signal asks to stop; then :class:`Stopped` is raised. Another process that
+    trains in the folder is an :class:`InUse`.
     """
+    with session.folder.locked("crossview train"):
+        yield from _fitted(session, state)
+
+
+def _fitted(session: Session, state: TrainState) -> Iterator[Report]:
     if session.folder.state.is_file():
         load_state(state, session.folder.state)
     session.folder.forget_after(state.step)

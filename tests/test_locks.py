@@ -1,0 +1,148 @@
+"""One process writes at a time; a killed one blocks nobody; the others are told who it is."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from crossview.errors import CannotWrite, InUse
+from crossview.locks import holder, locked
+
+ROOT = Path(__file__).resolve().parents[1]
+HOLDER = """
+import sys, time
+from crossview.locks import locked
+with locked(sys.argv[1], "crossview index --add"):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+COUNTER = """
+import sys
+from pathlib import Path
+from crossview.locks import locked
+file = Path(sys.argv[1])
+for _ in range(30):
+    with locked(file, "a count", wait=True):
+        file.write_text(str(int(file.read_text()) + 1))
+"""
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A path that another process holds."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "region.cvx"), "60"],
+        stdout=subprocess.PIPE, cwd=ROOT, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "held\n"
+    yield tmp_path / "region.cvx", process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_what_another_process_writes_is_refused_and_it_is_said_who_does(held):
+    path, process = held
+    with pytest.raises(InUse) as refusal, locked(path, "mine"):
+        pass
+    said = str(refusal.value)
+    assert f"{path} is being written by another process: crossview index --add" in said
+    assert f"process {process.pid} on " in said
+    assert " since 20" in said
+    assert refusal.value.exit_code == 1
+
+
+def test_a_killed_process_holds_nothing_and_leaves_nothing_that_blocks(held):
+    path, process = held
+    process.kill()
+    process.wait()
+    with locked(path, "mine"):
+        assert holder(path.with_name(".region.cvx.lock")).startswith(f"mine, process {os.getpid()}")
+    assert list(path.parent.iterdir()) == []
+
+
+def test_who_waits_says_so_and_goes_on_when_the_other_has_ended(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("crossview.locks._SOON_S", 0.1)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "a"), "1.5"], stdout=subprocess.PIPE, cwd=ROOT
+    ) as other:
+        other.stdout.readline()
+        with caplog.at_level(logging.WARNING), locked(tmp_path / "a", "mine", wait=True):
+            assert other.wait(5) == 0
+    assert f"Waiting for {tmp_path / 'a'}" in caplog.text
+    assert "crossview index --add, process" in caplog.text
+
+
+def test_nothing_is_lost_between_processes_that_wait_for_each_other(tmp_path):
+    (tmp_path / "count").write_text("0")
+    command = [sys.executable, "-c", COUNTER, str(tmp_path / "count")]
+    processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    assert (tmp_path / "count").read_text() == "120"
+    assert [p.name for p in tmp_path.iterdir()] == ["count"]
+
+
+def test_counters_that_are_killed_at_any_instant_leave_a_lock_that_can_be_had(tmp_path):
+    (tmp_path / "count").write_text("0")
+    for delay_s in (0.15, 0.2, 0.25, 0.3):
+        command = [sys.executable, "-c", COUNTER.replace("30", "10_000"), str(tmp_path / "count")]
+        with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as process:
+            time.sleep(delay_s)
+            os.kill(process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        with locked(tmp_path / "count", "mine"):
+            pass
+
+
+def test_a_thread_may_lock_again_what_it_holds(tmp_path):
+    with locked(tmp_path / "run", "crossview study"), locked(tmp_path / "run", "crossview train"):
+        assert [p.name for p in tmp_path.iterdir()] == [".run.lock"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_and_what_it_points_to_share_their_lock(held, tmp_path):
+    (tmp_path / "link").symlink_to(held[0])
+    with pytest.raises(InUse), locked(tmp_path / "link", "mine"):
+        pass
+
+
+def test_a_folder_below_one_that_is_closed_has_its_lock_inside(tmp_path, monkeypatch):
+    (tmp_path / "region.cvx").mkdir()
+    opened = os.open
+
+    def closed(path, *rest, **more):
+        if Path(path) == tmp_path / ".region.cvx.lock":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", closed)
+    with locked(tmp_path / "region.cvx", "mine"):
+        assert [p.name for p in (tmp_path / "region.cvx").iterdir()] == [".lock"]
+    (tmp_path / "region.cvx").rmdir()
+    refused = pytest.raises(CannotWrite, match=r"Permission denied\. Choose another")
+    with refused, locked(tmp_path / "region.cvx", "mine"):
+        pass
+
+
+def test_a_missing_folder_is_named_or_made(tmp_path):
+    refused = pytest.raises(CannotWrite, match="there is no folder .*nowhere")
+    with refused, locked(tmp_path / "nowhere" / "a", "mine"):
+        pass
+    with locked(tmp_path / "nowhere" / "a", "mine", make_parents=True):
+        pass
+
+
+def test_a_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, caplog):
+    import fcntl
+
+    def without(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    with caplog.at_level(logging.WARNING), locked(tmp_path / "a", "mine"):
+        pass
+    assert "without locks" in caplog.text

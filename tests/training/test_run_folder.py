@@ -1,0 +1,126 @@
+"""A run folder: one training writes it, and a killed one leaves nothing that stops the next."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.tiny_pairs import write_pairs
+
+from crossview.errors import BadData, InUse, InvalidValue
+from crossview.locks import locked
+from crossview.training.run import RunFolder
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG, INFO = {"method": "mine", "data": "a"}, {"licence": "none"}
+BEGUN_AND_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from crossview.training.run import RunFolder
+fatal, count = int(sys.argv[2]), 0
+
+def or_die(call):
+    def counted(*arguments):
+        global count
+        count += 1
+        if count == fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments)
+    return counted
+
+os.replace, os.fsync, Path.write_bytes = map(or_die, (os.replace, os.fsync, Path.write_bytes))
+RunFolder(Path(sys.argv[1])).begin({"method": "mine", "data": "a"}, {"licence": "none"})
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
+@pytest.mark.parametrize("instant", range(1, 9))
+def test_a_training_that_is_killed_while_it_begins_can_begin_again(tmp_path, instant):
+    command = [sys.executable, "-c", BEGUN_AND_KILLED, str(tmp_path / "run"), str(instant)]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
+    folder = RunFolder(tmp_path / "run")
+    folder.require_new()
+    assert folder.begin(CONFIG, INFO) is False
+    assert {p.name for p in folder.path.iterdir()} == {"config.json", "info.json"}
+
+
+def test_what_a_killed_save_left_is_swept_when_the_training_goes_on(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.begin(CONFIG, INFO)
+    folder.log.write_text("")
+    folder.state.write_bytes(b"")
+    (folder.path / ".0123456789abcdef.partial.safetensors").write_bytes(b"half a state")
+    (folder.path / "notes.partial").write_text("the owner's")
+    assert folder.begin(CONFIG, INFO) is True
+    names = {p.name for p in folder.path.iterdir()}
+    assert names == {"config.json", "info.json", "log.jsonl", "state.safetensors", "notes.partial"}
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years")
+    (tmp_path / ".0123456789abcdef.partial.json").write_text("")
+    with pytest.raises(InvalidValue, match="holds no training"):
+        RunFolder(tmp_path).begin(CONFIG, INFO)
+    with pytest.raises(InvalidValue, match="is not empty"):
+        RunFolder(tmp_path).require_new()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_torn_last_line_of_the_log_is_dropped_when_the_training_goes_on(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.append({"step": 1, "loss": 2.0})
+    folder.append({"step": 2, "loss": 1.0})
+    with folder.log.open("a") as stream:
+        stream.write('{"step": 3, "lo')
+    assert folder.entries() == ([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}], True)
+    folder.forget_after(1)
+    assert folder.log.read_text() == '{"step": 1, "loss": 2.0}\n'
+
+
+def test_a_damaged_line_amid_the_log_is_named(tmp_path):
+    RunFolder(tmp_path).log.write_text('{"step": 1}\n{"st\n{"step": 3}\n')
+    with pytest.raises(BadData, match=r"log\.jsonl, line 2 is damaged"):
+        RunFolder(tmp_path).forget_after(9)
+
+
+def test_a_second_training_in_one_folder_is_refused(tmp_path):
+    pairs = write_pairs(tmp_path / "data", 24)
+    command = [
+        sys.executable, "-m", "crossview", "train", "--method", ROOT / "docs/examples/mine.py",
+        "--data", f"pairs:{pairs}", "--out", tmp_path / "run", "--config=width=4",
+        "--config=aerial_px=16", "--config=ground_px=[8,32]", "--batch=4", "--steps=3",
+        "--device=cpu", "--workers=0", "--quiet",
+    ]  # fmt: skip
+    with locked(tmp_path / "run", "crossview train"):
+        second = subprocess.run(
+            list(map(str, command)),
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert second.returncode == 1
+    said = second.stderr.splitlines()
+    assert (
+        f"run is being written by another process: crossview train, process {os.getpid()}"
+        in (said[0])
+    )
+    assert len(said) == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_by_hand_takes_the_lock_too(tmp_path):
+    from types import SimpleNamespace
+
+    from crossview.training.session import fit
+
+    command = (
+        "import sys, time; from crossview.locks import locked\n"
+        "with locked(sys.argv[1], 'crossview train'): print(flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", command, str(tmp_path / "run")], stdout=subprocess.PIPE, cwd=ROOT
+    ) as other:
+        other.stdout.readline()
+        with pytest.raises(InUse):
+            next(fit(SimpleNamespace(folder=RunFolder(tmp_path / "run")), SimpleNamespace()))
+        other.kill()
