@@ -67,6 +67,27 @@ def test_a_grid_writes_a_record_per_cell_and_marks_what_was_not_trained_for(type
     assert "NOT COMPARABLE: not trained for a field of view of 90 degrees (seen: 360)" in out
 
 
+@pytest.mark.parametrize("headings", ["unknown", "aligned"])
+def test_the_four_fields_of_view_of_the_headline_have_their_mean(typed, model, tmp_path, headings):
+    code, out, err = typed(model, "--fov", "360,180,90,70", "--headings", headings, "--workers", 0)
+    assert code == 0
+    records = read_all(tmp_path / "out")
+    slow = sum(100.0 * (r.queries.rank == 1).mean() for r in records) / 4
+    (line,) = [x for x in out.splitlines() if "mean over 360, 180, 90 and 70 degrees" in x]
+    assert f"heading {headings}" in line
+    assert f"{slow:.1f} [" in line
+    (kept,) = json.loads((tmp_path / "out" / "means.json").read_text())["means"]
+    assert kept["figures"][0]["value"] == pytest.approx(slow)
+    assert "means.json" in err
+
+
+def test_other_fields_of_view_have_no_headline(typed, model, tmp_path):
+    code, out, _ = typed(model, "--fov", "360,180,90", "--headings", "unknown", "--workers", 0)
+    assert code == 0
+    assert "mean over" not in out
+    assert not (tmp_path / "out" / "means.json").exists()
+
+
 def test_corruptions_are_cells_of_the_grid(typed, model, tmp_path):
     code, _, _ = typed(model, "--corrupt", "noise:5", "--corrupt", "fog:1", "--workers", 0)
     assert code == 0

@@ -11,8 +11,8 @@ from tests.reports.made_up import evaluation, figure, gallery
 from crossview.reports.comparison import comparison
 from crossview.reports.exports import results_csv
 from crossview.reports.latex import escaped, latex_tables
-from crossview.reports.results import trials_of
-from crossview.reports.tables import other_table, place_table, rank_table
+from crossview.reports.results import sweeps, trials_of
+from crossview.reports.tables import mean_table, other_table, place_table, rank_table
 
 CVUSA = {"data": "cvusa:data/CVUSA", "headings": "aligned", "k_at_1_percent": 88,
          "model": {"fingerprint": "f", "training_data": "cvusa"}}  # fmt: skip
@@ -201,3 +201,48 @@ def test_columns_stand_in_the_order_of_the_list_whatever_the_record_has_first():
     record = evaluation()
     (trial,) = trials_of([replace(record, figures=record.figures[::-1])])
     assert rank_table(trial).columns == ("R@1", "R@5", "R@10", "R@1%")
+
+
+def swept(label="ours", **changes):
+    """CVUSA under the four fields of view of the headline, heading unknown."""
+    return [
+        cvusa(label=label, fov_deg=fov, right=right, seed=int(fov), headings="unknown", **changes)
+        for fov, right in ((360.0, 0.9), (180.0, 0.8), (90.0, 0.5), (70.0, 0.4))
+    ]
+
+
+def test_the_headline_stands_beside_published_means_of_the_same_four_fields_of_view():
+    records = swept()
+    (sweep,) = sweeps(trials_of(records))
+    table = mean_table(sweep)
+    ours = row(table, "ours").cells["mean R@1"]
+    slow = np.mean([100.0 * np.mean(r.queries.rank == 1) for r in records])
+    assert ours.value == pytest.approx(slow)
+    assert ours.low < ours.value < ours.high
+    singeo = [x.cells["mean R@1"].value for x in table.same if x.name == "SinGeo"]
+    assert pytest.approx((96.8 + 91.8 + 70.1 + 58.0) / 4) in singeo
+    assert "models: one per field of view" in row(table, "DSM").differs
+    assert "SinGeo" in latex_tables(sweep.trials).partition("mean of 360, 180, 90 and 70")[2]
+    rows = list(csv.DictReader(io.StringIO(results_csv(sweep.trials))))
+    (kept,) = [r for r in rows if r["metric"] == "mean R@1" and r["row"] == "ours"]
+    assert (float(kept["value"]), kept["fov_deg"]) == (pytest.approx(slow), "")
+
+
+def test_three_fields_of_view_have_a_chart_but_no_headline():
+    (sweep,) = sweeps(trials_of(swept()[:3]))
+    assert mean_table(sweep) is None
+
+
+def test_the_headline_of_several_trainings_has_an_interval_over_trainings():
+    records = [record for n in range(3) for record in swept(model={"fingerprint": str(n)})]
+    (sweep,) = sweeps(trials_of(records))
+    (mean,) = sweep.means
+    assert (mean.figures["mean R@1"].over, mean.figures["mean R@1"].n) == ("trainings", 3)
+
+
+def test_a_run_that_was_not_trained_for_one_field_of_view_stands_apart():
+    records = swept()
+    records[3:] = swept(off_protocol=("not trained for 70 degrees",))[3:]
+    (sweep,) = sweeps(trials_of(records))
+    assert [line.name for line in mean_table(sweep).same if line.slot is not None] == []
+    assert row(mean_table(sweep), "ours").differs == ("not trained for 70 degrees",)

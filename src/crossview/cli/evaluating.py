@@ -53,6 +53,7 @@ def evaluate_model(request: Request, model: str) -> None:
     """Embed the split's pictures under every condition, write a record each, print figures."""
     from crossview.evaluation.conditions import conditions_of
     from crossview.evaluation.grid import measured, with_hard_samples
+    from crossview.evaluation.headline import means_over_fields, write_means
 
     require(request.batch >= 1, f"--batch must be at least 1, got {request.batch}.")
     require(request.decoding in ("exact", "fast"), "--decoding takes exact or fast.")
@@ -66,7 +67,10 @@ def evaluate_model(request: Request, model: str) -> None:
     for condition, record in measured(subject, embedded):
         _write(request, record, condition.folder if len(conditions) > 1 else "")
         records.append(record)
-    telling.tell(records)
+    means = means_over_fields(records)
+    if request.out is not None and means:
+        console.note(f"Wrote {write_means(request.out, means)}", quiet=request.quiet)
+    telling.tell(records, means)
     for text in subject.warnings:
         console.warn(text)
 

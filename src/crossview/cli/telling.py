@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 from crossview.cli import console
 
 if TYPE_CHECKING:
-    from crossview.evaluation.record import Evaluation, Protocol
+    from crossview.evaluation.headline import FieldsMean
+    from crossview.evaluation.record import Evaluation, Figure, Protocol
 
 
-def tell(records: Sequence[Evaluation]) -> None:
-    """One record: a line per figure with its interval; several: a row each, then means of seeds."""
+def tell(records: Sequence[Evaluation], means: Sequence[FieldsMean] = ()) -> None:
+    """One record: a line per figure with its interval; several: a row each, then means.
+
+    ``means``: over fields of view, one for each way of treating headings.
+    """
     first = records[0]
     lines = [
         f"{first.label} on {first.data}, split {first.split}",
@@ -24,7 +28,7 @@ def tell(records: Sequence[Evaluation]) -> None:
     if len(records) == 1:
         lines += [f"  {_condition(first.protocol)}", *_figures(first)]
     else:
-        lines += _rows(records)
+        lines += _rows(records, means)
     lines += [f"  * {text}" for text in _marks(records)]
     lines.append("  in brackets: 95 % intervals over queries, one training")
     console.result("\n".join(lines))
@@ -36,11 +40,13 @@ def _figures(record: Evaluation) -> Iterator[str]:
         yield f"{mark} {f.name:24} {f.value:7.2f} {f.unit:2} [{f.low:.2f}, {f.high:.2f}]  n = {f.n}"
 
 
-def _rows(records: Sequence[Evaluation]) -> Iterator[str]:
-    from crossview.evaluation.metrics import METRICS
+def _rows(records: Sequence[Evaluation], means: Sequence[FieldsMean]) -> Iterator[str]:
+    from crossview.evaluation.headline import FIELDS_WORDS
+    from crossview.evaluation.metrics import METRICS, mean_name
 
     names = [name for name, m in METRICS.items() if m.listed and records[0].figure(name)]
-    width = max(len(_condition(r.protocol)) for r in records) + 10
+    titles = {f"mean over {FIELDS_WORDS}, {_beside_fov(m.protocol)}": m for m in means}
+    width = max(*(len(_condition(r.protocol)) + 8 for r in records), *map(len, titles), 0) + 2
     yield "  " + "condition".ljust(width) + "".join(f"{name:>17}" for name in names)
     by_protocol: dict[Protocol, list[Evaluation]] = {}
     for record in records:
@@ -50,14 +56,17 @@ def _rows(records: Sequence[Evaluation]) -> Iterator[str]:
         for record in same:
             seeds = ", ".join(map(str, record.seeds))
             name = f"{_condition(protocol)}; seed {seeds}"
-            yield mark + name.ljust(width) + "".join(_cell(record, name) for name in names)
+            yield mark + name.ljust(width) + "".join(_cell(record.figure(name)) for name in names)
         if len(same) > 1:
             cells = "".join(f"{_mean(same, name):>17}" for name in names)
             yield mark + f"mean of {len(same)} seeds +- spread".ljust(width) + cells
+    for title, mean in titles.items():
+        mark = "* " if mean.protocol.off_protocol else "  "
+        cells = "".join(_cell(mean.figure(mean_name(name))) for name in names)
+        yield mark + title.ljust(width) + cells
 
 
-def _cell(record: Evaluation, name: str) -> str:
-    figure = record.figure(name)
+def _cell(figure: Figure | None) -> str:
     if figure is None:
         return " " * 17
     return f"{figure.value:.1f} [{figure.low:.0f}, {figure.high:.0f}]".rjust(17)
@@ -73,7 +82,11 @@ def _condition(protocol: Protocol) -> str:
     if protocol.headings == "as given":
         return "as given"
     fov = "field of view drawn" if protocol.fov_deg is None else f"{protocol.fov_deg:g} degrees"
-    facts = [fov, f"heading {protocol.headings}", protocol.representation, protocol.corruption]
+    return f"{fov}, {_beside_fov(protocol)}"
+
+
+def _beside_fov(protocol: Protocol) -> str:
+    facts = [f"heading {protocol.headings}", protocol.representation, protocol.corruption]
     return ", ".join(filter(None, facts))
 
 

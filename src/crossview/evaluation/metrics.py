@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crossview.arrays import F64, I64
+from crossview.arrays import F64, I64, Bool
 from crossview.evaluation.answers import Answers
 from crossview.evaluation.ranks import Ranks
 from crossview.evaluation.record import Figure
@@ -26,7 +26,7 @@ RADII_M = (5, 25, 100)
 OVER = "queries, one training"
 
 Unit = Literal["%", "m"]
-Kind = Literal["ranks", "places"]
+Kind = Literal["ranks", "places", "fields"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,17 +67,30 @@ _ERROR = (
 _WITHIN = "The share of queries whose first reference lies within so many metres of the truth."
 
 
-def _recalls_listed() -> Iterator[Metric]:
-    for k in CUTS:
-        yield Metric(name=f"R@{k}", title=f"R@{k}", unit="%", kind="ranks", word="R@k",
-                     definition=_RECALL)  # fmt: skip
-    yield Metric(name="R@1%", title="R@1%", unit="%", kind="ranks", word="R@1%",
-                 definition=_RECALL_1_PERCENT)  # fmt: skip
+_MEAN = (
+    "The mean over 360, 180, 90 and 70 degrees, by which one model for every view is judged: the "
+    "hits of a query are averaged over the four before clusters of queries are resampled."
+)
 
 
-RECALLS = tuple(metric.name for metric in _recalls_listed())  # that ranks alone give
+def recall_cuts(k_at_1_percent: int) -> dict[str, int]:
+    """The k of every R@k that is measured, by its name."""
+    return {**{f"R@{k}": k for k in CUTS}, "R@1%": k_at_1_percent}
+
+
+def mean_name(name: str) -> str:
+    """The name of a figure's mean over fields of view."""
+    return f"mean {name}"
+
+
+RECALLS = tuple(recall_cuts(1))  # the figures that ranks alone give
 _ALL = (
-    *_recalls_listed(),
+    *(
+        Metric(name=name, title=name, unit="%", kind="ranks",
+               word="R@1%" if name == "R@1%" else "R@k",
+               definition=_RECALL_1_PERCENT if name == "R@1%" else _RECALL)
+        for name in RECALLS
+    ),
     Metric(name="hit rate", title="hit rate", unit="%", kind="ranks", word="hit rate",
            definition=_HIT_RATE),
     Metric(name="AP", title="AP", unit="%", kind="ranks", word="AP", definition=_AP),
@@ -97,6 +110,11 @@ _ALL = (
                word="within", definition=_WITHIN, listed=radius == RADII_M[1])
         for radius in RADII_M
     ),
+    *(
+        Metric(name=mean_name(name), title=f"{name}, mean", unit="%", kind="fields",
+               word="mean over fields of view", definition=_MEAN, listed=False)
+        for name in RECALLS
+    ),
 )  # fmt: skip
 METRICS = {metric.name: metric for metric in _ALL}  # in the order of tables
 
@@ -112,9 +130,15 @@ def k_at_1_percent(references: int) -> int:
     return max(1, references // 100)
 
 
+def hits(ranks: I64, k: int) -> Bool:
+    """[Q] whether the match is among the first ``k``; rank 0 (no match) never is."""
+    found: Bool = (ranks > 0) & (ranks <= k)
+    return found
+
+
 def recall(ranks: I64, k: int) -> float:
-    """Share in [0, 1] of ranks 1 to ``k``; rank 0 (no match) never counts."""
-    return float(((ranks > 0) & (ranks <= k)).mean())
+    """Share in [0, 1] of ranks 1 to ``k``."""
+    return float(hits(ranks, k).mean())
 
 
 def average_precision(ranks: Ranks, without: I64 | None = None) -> F64:
@@ -187,14 +211,10 @@ def figures_of(task: Task, answers: Answers) -> tuple[Figure, ...]:
 
 def _recalls(sheet: Sheet, task: Task, answers: Answers) -> Iterator[Figure]:
     ranks = answers.ranks.of_queries()
-    for name, k in (*((f"R@{k}", k) for k in CUTS), ("R@1%", _one_percent(task))):
-        yield sheet.share(name, (ranks > 0) & (ranks <= k))
+    for name, k in recall_cuts(k_at_1_percent(task.relation.references)).items():
+        yield sheet.share(name, hits(ranks, k))
     if len(task.relation.near):
         yield sheet.share("hit rate", answers.ranks.leaving_near_misses_out() == 1)
-
-
-def _one_percent(task: Task) -> int:
-    return k_at_1_percent(task.relation.references)
 
 
 def _precisions(sheet: Sheet, answers: Answers) -> Iterator[Figure]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from crossview.evaluation.headline import FIELDS_WORDS
 from crossview.evaluation.metrics import MAIN
 from crossview.reports.latex import latex_table
 from crossview.reports.legend import swatch
 from crossview.reports.markup import Child, Html, tag
 from crossview.reports.published import STANDINGS
-from crossview.reports.results import Trial
+from crossview.reports.results import Trial, sweeps
 from crossview.reports.tables import (
     Cell,
     Line,
     Table,
     column_title,
+    mean_table,
     other_table,
     place_table,
     rank_table,
@@ -49,6 +51,26 @@ def comparison(trial: Trial) -> list[Html]:
         parts += [_scrolled(_table(others, others.same, caption, _notes)), *_apart(others)]
     latex = tag("pre", latex_table(trial, ranks))
     return [*parts, tag("details", tag("summary", "This table as LaTeX"), latex)]
+
+
+def mean_tables(trials: Iterable[Trial]) -> list[Html]:
+    """The means over fields of view, a table for every data set and way of treating headings."""
+    parts: list[Html] = []
+    for sweep in sweeps(trials):
+        if (table := mean_table(sweep)) is None:
+            continue
+        caption = (
+            f"{sweep.name}: mean over {FIELDS_WORDS}, over the queries asked at all four; below "
+            "each value its 95 % interval: the hits of a query are averaged first, then clusters "
+            "of queries resampled. Published means are computed from their four figures."
+        )
+        latex = tag("pre", latex_table(sweep.first, table, f"{sweep.name}, mean of {FIELDS_WORDS}"))
+        parts += [
+            _scrolled(_table(table, table.same, caption, _notes)),
+            *_apart(table),
+            tag("details", tag("summary", "This table as LaTeX"), latex),
+        ]
+    return parts
 
 
 def interval_glyph(cell: Cell, slot: int | None) -> Html:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from crossview.evaluation.metrics import METRICS
 from crossview.reports.markup import Html, tag
 from crossview.reports.published import STANDINGS
-from crossview.reports.results import Trial
-from crossview.reports.tables import place_table, rank_table
+from crossview.reports.results import Trial, sweeps
+from crossview.reports.tables import mean_table, place_table, rank_table
 
 _WORDS = {
     "95 % interval": "Cluster bootstrap: queries that share a true reference are drawn together "
@@ -27,6 +27,7 @@ _WORDS = {
 def definitions(trials: Sequence[Trial]) -> list[Html]:
     """What the words of the tables mean; of the figures, those that occur."""
     tables = [table for trial in trials for table in (rank_table(trial), place_table(trial))]
+    tables += [mean_table(sweep) for sweep in sweeps(trials)]
     shown = {name for table in tables if table for name in table.columns}
     words = {m.word: m.definition for name, m in METRICS.items() if name in shown} | _WORDS
     items = [[tag("dt", word), tag("dd", text)] for word, text in words.items()]

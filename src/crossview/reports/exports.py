@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from crossview.reports.results import Trial
+from crossview.reports.results import Trial, sweeps
 from crossview.reports.significance import RunComparison
-from crossview.reports.tables import Line, other_table, place_table, rank_table
+from crossview.reports.tables import Line, mean_table, other_table, place_table, rank_table
 from crossview.reports.trust import Trusted
 
 FORMAT = 1
@@ -25,7 +25,7 @@ _COMPARED = ("run", "against", "metric", "difference", "low", "high", "p", "p_ho
 
 def results_csv(trials: Iterable[Trial]) -> str:
     """One line per value: measured and published, comparable or not (then ``differs`` says why)."""
-    rows = [row for trial in trials for row in _rows(trial)]
+    rows = _all_rows(list(trials))
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -53,7 +53,7 @@ def report_json(
     value = {
         "format": FORMAT,
         "created": created,
-        "results": [_whole(row) for trial in trials for row in _rows(trial)],
+        "results": [_whole(row) for row in _all_rows(trials)],
         "comparisons": [
             {"test": trial.name, **vars(comparison)} for trial, made in comparisons
             for comparison in made
@@ -62,6 +62,16 @@ def report_json(
         "records": [_record(e) for trial in trials for r in trial.results for e in r.evaluations],
     }  # fmt: skip
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
+def _all_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Of every test, then the means over fields of view, which have no field of view."""
+    rows = [row for trial in trials for row in _rows(trial)]
+    for sweep in sweeps(trials):
+        if table := mean_table(sweep):
+            for line in (*table.same, *table.apart):
+                rows += [row | {"fov_deg": None} for row in _values(sweep.first, line)]
+    return rows
 
 
 def _rows(trial: Trial) -> list[dict[str, Any]]:

@@ -10,28 +10,16 @@ from crossview.evaluation.metrics import MAIN
 from crossview.reports.drawing import MUTED, Panel, drawn
 from crossview.reports.pens import percent, points
 from crossview.reports.published import Published
-from crossview.reports.results import Result, Trial
-
-Group = list[Trial]
+from crossview.reports.results import Result, Sweep, Trial, sweeps
 
 
 def fov_panels(trials: Iterable[Trial]) -> list[Panel]:
     """A chart for every data set that was asked under at least two fields of view."""
-    groups: dict[tuple[object, ...], Group] = {}
-    for trial in trials:
-        c = trial.conditions
-        if c.fov_deg is not None:
-            key = (trial.title, c.headings, c.rule, c.trained_on, c.corruption)
-            groups.setdefault(key, []).append(trial)
-    return [_panel(group) for group in groups.values() if len(_angles(group)) > 1]
+    return [_panel(sweep) for sweep in sweeps(trials)]
 
 
-def _angles(group: Group) -> list[float]:
-    return sorted({t.conditions.fov_deg for t in group if t.conditions.fov_deg}, reverse=True)
-
-
-def _panel(group: Group) -> Panel:
-    angles = _angles(group)
+def _panel(sweep: Sweep) -> Panel:
+    group, angles = sweep.trials, sweep.fovs_deg
     ours = _measured(group)
     theirs = _published(group, angles)
 
@@ -58,11 +46,11 @@ def _panel(group: Group) -> Panel:
     return Panel(drawn(draw, f"R@1 over the field of view, {title}"), title, note)
 
 
-def _results(group: Group) -> list[tuple[float, Result]]:
+def _results(group: Sequence[Trial]) -> list[tuple[float, Result]]:
     return [(t.conditions.fov_deg or 0.0, result) for t in group for result in t.results]
 
 
-def _measured(group: Group) -> dict[int, list[tuple[float, Result]]]:
+def _measured(group: Sequence[Trial]) -> dict[int, list[tuple[float, Result]]]:
     found: dict[int, list[tuple[float, Result]]] = {}
     for fov_deg, result in _results(group):
         if MAIN in result.figures:
@@ -70,7 +58,7 @@ def _measured(group: Group) -> dict[int, list[tuple[float, Result]]]:
     return found
 
 
-def _published(group: Group, angles: Sequence[float]) -> dict[str, dict[float, float]]:
+def _published(group: Sequence[Trial], angles: Sequence[float]) -> dict[str, dict[float, float]]:
     """R@1 by name and angle of comparable published rows that have at least two of the angles."""
     found: dict[str, dict[float, float]] = {}
     for row in group[0].benchmark.rows if group[0].benchmark else ():

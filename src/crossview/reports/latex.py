@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from crossview.reports.results import Trial
-from crossview.reports.tables import Cell, Line, Table, column_title, rank_table
+from crossview.evaluation.headline import FIELDS_WORDS
+from crossview.reports.results import Trial, sweeps
+from crossview.reports.tables import Cell, Line, Table, column_title, mean_table, rank_table
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
@@ -16,17 +17,30 @@ _SPECIAL = {
 
 
 def latex_tables(trials: Iterable[Trial]) -> str:
-    """One table per test, with what was measured elsewhere set apart in the same table."""
-    return "\n".join(latex_table(trial, rank_table(trial)) for trial in trials)
+    """One table per test, then the means over fields of view.
+
+    What was measured elsewhere is set apart in the same table.
+    """
+    every = list(trials)
+    means = [
+        latex_table(sweep.first, table, f"{sweep.name}, mean of {FIELDS_WORDS}")
+        for sweep in sweeps(every)
+        if (table := mean_table(sweep))
+    ]
+    return "\n".join([*(latex_table(trial, rank_table(trial)) for trial in every), *means])
 
 
-def latex_table(trial: Trial, table: Table) -> str:
-    """One table; the best comparable value of each column is bold."""
+def latex_table(trial: Trial, table: Table, name: str = "") -> str:
+    """One table; the best comparable value of each column is bold.
+
+    ``name`` of what is shown, if not the trial's.
+    """
+    name = name or trial.name
     columns = len(table.columns)
     lines = [
-        f"% {trial.name}: {trial.queries} queries, {trial.references} references",
+        f"% {name}: {trial.queries} queries, {trial.references} references",
         r"\begin{table}",
-        rf"\caption{{{escaped(_caption(trial))}}}",
+        rf"\caption{{{escaped(_caption(trial, name))}}}",
         rf"\begin{{tabular}}{{l{'r' * columns}}}",
         r"\toprule",
         " & ".join(["Method", *(escaped(column_title(c)) for c in table.columns)]) + r" \\",
@@ -45,10 +59,10 @@ def escaped(text: str) -> str:
     return re.sub(r"[\\&%$#_{}~^°<>→±]", lambda found: _SPECIAL[found[0]], text)
 
 
-def _caption(trial: Trial) -> str:
+def _caption(trial: Trial, name: str) -> str:
     first = trial.results[0].first
     return (
-        f"{trial.name}. {trial.queries} queries, {trial.references} references; R@1% is k = "
+        f"{name}. {trial.queries} queries, {trial.references} references; R@1% is k = "
         f"{first.k_at_1_percent}. Brackets: 95 % interval. Ties count against the query."
     )
 

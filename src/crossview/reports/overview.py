@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crossview.evaluation.metrics import MAIN
+from crossview.evaluation.headline import FIELDS_WORDS
+from crossview.evaluation.metrics import MAIN, mean_name
 from crossview.reports.comparison import interval_glyph
 from crossview.reports.legend import swatch
 from crossview.reports.markup import Child, Html, tag
-from crossview.reports.results import Result, Trial
+from crossview.reports.results import Result, Trial, sweeps
 from crossview.reports.significance import RunComparison
-from crossview.reports.tables import rank_table
+from crossview.reports.tables import Table, mean_table, rank_table
 
 Compared = Sequence[tuple[Trial, Sequence[RunComparison]]]
 _MOST_VERDICTS = 8
@@ -100,18 +101,25 @@ def _matrix(trials: Sequence[Trial]) -> Html:
     rows = [
         tag("tr", tag("th", tag("a", trial.title, href=f"#{trial.key}"),
                       tag("span", trial.conditions.words, class_="detail"), scope="row"),
-            [_cell(trial, slot) for slot in runs])
+            [_cell(rank_table(trial), MAIN, slot) for slot in runs])
         for trial in trials
+    ]  # fmt: skip
+    rows += [
+        tag("tr", tag("th", tag("a", sweep.first.title, href="#fields"),
+                      tag("span", f"mean over {FIELDS_WORDS}, heading "
+                          f"{sweep.first.conditions.headings}", class_="detail"), scope="row"),
+            [_cell(means, mean_name(MAIN), slot) for slot in runs])
+        for sweep in sweeps(trials)
+        if (means := mean_table(sweep))
     ]  # fmt: skip
     caption = "Each value with its 95 % interval and the number of queries it rests on."
     table = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", rows))
     return tag("div", table, class_="scroll", tabindex="0")
 
 
-def _cell(trial: Trial, slot: int) -> Html:
-    table = rank_table(trial)
+def _cell(table: Table, metric: str, slot: int) -> Html:
     line = next((x for x in (*table.same, *table.apart) if x.slot == slot), None)
-    cell = line.cells.get(MAIN) if line else None
+    cell = line.cells.get(metric) if line else None
     if line is None or cell is None:
         return tag("td", tag("span", "–", class_="muted", title="not measured"), class_="words")
     known = cell.low is not None

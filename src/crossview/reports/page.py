@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from crossview.maps.pictures import Budget
 from crossview.reports.charts import answered_panel, error_panel, recall_panel
-from crossview.reports.comparison import comparison
+from crossview.reports.comparison import comparison, mean_tables
 from crossview.reports.damage import damage_panels, damage_table, damaged
 from crossview.reports.definitions import definitions, records_table, sources
 from crossview.reports.drawing import Panel
@@ -113,7 +113,7 @@ def _chart_sections(trials: Sequence[Trial]) -> Iterable[Section]:
     """One section per kind of chart; those with nothing to draw are empty."""
     leading = _leading(trials)
     yield _charts("recall", map(recall_panel, trials))
-    yield _charts("fields", fov_panels(trials))
+    yield _charts("fields", fov_panels(trials), mean_tables(trials))
     yield _charts("errors", map(error_panel, trials))
     kinds = [kinds_of_scores(result) for trial in leading for result in trial.results]
     names = [name for _, name, _ in max(kinds, key=len)]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePath
 
 import numpy as np
 
 from crossview.arrays import F64, I64
 from crossview.errors import BadData
-from crossview.evaluation.record import Evaluation, Figure, read_all
+from crossview.evaluation.headline import FieldsMean, means_over_fields, network, without_field
+from crossview.evaluation.record import Evaluation, Figure, Protocol, read_all
+from crossview.evaluation.statistics import over_trainings
 from crossview.reports.conditions import Conditions, conditions_of, data_name
 from crossview.reports.published import Benchmark, benchmark_of
 
@@ -33,7 +35,7 @@ class Result:
     @property
     def trainings(self) -> int:
         """How many networks there are; records of one fingerprint are one network."""
-        return len({_network(e) for e in self.evaluations})
+        return len({network(e) for e in self.evaluations})
 
     @cached_property
     def figures(self) -> dict[str, Figure]:
@@ -66,8 +68,6 @@ class Result:
         mean, low, high = (float(v) for v in values.mean(axis=0))
         if self.trainings == 1:
             return replace(given[0], value=mean, low=low, high=high)
-        from crossview.evaluation.statistics import over_trainings
-
         return over_trainings(given)
 
 
@@ -101,6 +101,87 @@ class Trial:
         """R@1 of an answer drawn at random, in percent; None where queries have many matches."""
         to_one = self.results[0].first.protocol.relation.split(",")[0].endswith("to one")
         return 100.0 / max(1, self.references) if to_one else None
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """Trials that differ in the field of view alone, the widest first."""
+
+    trials: tuple[Trial, ...]
+
+    @property
+    def first(self) -> Trial:
+        """The trial of the widest view."""
+        return self.trials[0]
+
+    @property
+    def fovs_deg(self) -> list[float]:
+        """The fields of view, the widest first."""
+        fovs = {t.conditions.fov_deg for t in self.trials if t.conditions.fov_deg is not None}
+        return sorted(fovs, reverse=True)
+
+    @property
+    def name(self) -> str:
+        """Title and conditions beside the field of view."""
+        conditions = self.first.conditions
+        return ", ".join(filter(None, [
+            self.first.title, f"heading {conditions.headings}", conditions.corruption,
+        ]))  # fmt: skip
+
+    @cached_property
+    def means(self) -> list[RunMean]:
+        """Of every run and representation that was asked at all four fields of view.
+
+        Over several trainings each has a mean of its own, and the figure is the mean of those.
+        """
+        groups: dict[tuple[int, Protocol], list[Evaluation]] = {}
+        runs = [result for trial in self.trials for result in trial.results]
+        for result in runs:
+            for record in result.evaluations:
+                key = (result.slot, without_field(record.protocol))
+                groups.setdefault(key, []).append(record)
+        first = {result.slot: result for result in reversed(runs)}
+        found = []
+        for (slot, _), records in groups.items():
+            if means := means_over_fields(records):
+                off = dict.fromkeys(text for m in means for text in m.protocol.off_protocol)
+                found.append(RunMean(first[slot], _figures_together(means), tuple(off)))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class RunMean:
+    """The headline of one run: figures by name, and what it was not trained for."""
+
+    result: Result  # at the widest view
+    figures: dict[str, Figure]
+    off_protocol: tuple[str, ...]
+
+
+def _figures_together(means: Sequence[FieldsMean]) -> dict[str, Figure]:
+    names = [figure.name for figure in means[0].figures]
+    given = {name: [f for mean in means if (f := mean.figure(name))] for name in names}
+    return {name: f[0] if len(f) == 1 else over_trainings(f) for name, f in given.items()}
+
+
+def sweeps(trials: Iterable[Trial]) -> list[Sweep]:
+    """The trials of every data set and condition that was asked under several fields of view."""
+    return list(_sweeps(tuple(trials)))
+
+
+@lru_cache(maxsize=4)  # the page, its tables and its files ask for the same means
+def _sweeps(trials: tuple[Trial, ...]) -> tuple[Sweep, ...]:
+    groups: dict[tuple[object, ...], list[Trial]] = {}
+    for trial in trials:
+        c = trial.conditions
+        if c.fov_deg is not None:
+            key = (trial.title, c.headings, c.rule, c.trained_on, c.corruption)
+            groups.setdefault(key, []).append(trial)
+    ordered = (
+        Sweep(tuple(sorted(group, key=lambda t: -(t.conditions.fov_deg or 0.0))))
+        for group in groups.values()
+    )
+    return tuple(sweep for sweep in ordered if len(sweep.fovs_deg) > 1)
 
 
 def open_records(paths: Iterable[str | Path]) -> list[Evaluation]:
@@ -184,7 +265,3 @@ def _title(evaluation: Evaluation) -> str:
 
 def _benchmark(evaluation: Evaluation) -> Benchmark | None:
     return benchmark_of(data_name(evaluation.data), evaluation.split)
-
-
-def _network(evaluation: Evaluation) -> str:
-    return str(evaluation.model.get("fingerprint", ""))

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from crossview.evaluation.metrics import MAIN, METRICS, metric_of
+from crossview.evaluation.headline import FIELDS_DEG
+from crossview.evaluation.metrics import MAIN, METRICS, mean_name, metric_of
 from crossview.evaluation.record import Figure
 from crossview.reports.conditions import differences
 from crossview.reports.published import Published
-from crossview.reports.results import Result, Trial
+from crossview.reports.results import Result, Sweep, Trial
 
 _MOST_SKIPPED = 0.01  # share of a benchmark's queries
 
@@ -75,6 +76,42 @@ def other_table(trial: Trial) -> Table | None:
     return table if table.columns else None
 
 
+def mean_table(sweep: Sweep) -> Table | None:
+    """The mean over 360, 180, 90 and 70 degrees, or None where no run was asked at all four.
+
+    Of published rows it is computed from their four figures; they have no interval.
+    """
+    first = sweep.first
+    measured = [
+        replace(
+            _measured(first, mean.result),
+            detail=_method(mean.result),
+            cells={name: _cell(figure) for name, figure in mean.figures.items()},
+            differs=mean.off_protocol,
+        )
+        for mean in sweep.means
+    ]
+    if not measured:
+        return None
+    rows = first.benchmark.rows if first.benchmark else ()
+    by_row: dict[tuple[str, ...], list[Published]] = {}
+    for row in rows:
+        if row.conditions.fov_deg in FIELDS_DEG:
+            key = (row.method, row.variant, row.source, row.conditions.models,
+                   row.conditions.headings, row.conditions.trained_on)  # fmt: skip
+            by_row.setdefault(key, []).append(row)
+    published = [
+        replace(
+            _published(replace(first, conditions=replace(first.conditions, fov_deg=None)), line),
+            cells={mean_name(MAIN): Cell(sum(r.values[MAIN] for r in four) / len(four))},
+        )
+        for four in by_row.values()
+        if {r.conditions.fov_deg for r in four if MAIN in r.values} == set(FIELDS_DEG)
+        for line in [replace(four[0], conditions=replace(four[0].conditions, fov_deg=None))]
+    ]
+    return _table("fields", [*measured, *published])
+
+
 def column_title(name: str) -> str:
     """What heads the column of a figure."""
     return METRICS[name].title if name in METRICS else name
@@ -112,7 +149,8 @@ def _table(kind: str, lines: Iterable[Line]) -> Table:
 
 def _leading(line: Line) -> float:
     """Rows by R@1, the best first, in tables of other figures too; rows without it come last."""
-    return -line.cells[MAIN].value if MAIN in line.cells else 0.0
+    cell = line.cells.get(MAIN) or line.cells.get(mean_name(MAIN))
+    return -cell.value if cell else 0.0
 
 
 def _best(column: str, lines: Sequence[Line]) -> float | None:
@@ -137,7 +175,7 @@ def _measured(trial: Trial, result: Result) -> Line:
 
 
 def _detail(result: Result) -> str:
-    parts = [result.first.method] if result.first.method != result.label else []
+    parts = list(filter(None, [_method(result)]))
     if result.trainings > 1:
         parts.append(f"{result.trainings} trainings")
     elif len(result.evaluations) > 1:
@@ -147,6 +185,10 @@ def _detail(result: Result) -> str:
     if skipped := sum(e.skipped for e in result.evaluations):
         parts.append(f"{skipped:,} unreadable queries left out")
     return ", ".join(parts)
+
+
+def _method(result: Result) -> str:
+    return result.first.method if result.first.method != result.label else ""
 
 
 def _cell(figure: Figure) -> Cell:

@@ -21,7 +21,8 @@ SECTIONS = {
     ),
     "fields": (
         "With less of the panorama",
-        "The same headings for every run. Bars: 95 % intervals.",
+        "The same headings for every run. Bars: 95 % intervals. One model for every view is "
+        "judged by its mean over 360, 180, 90 and 70 degrees.",
     ),
     "errors": (
         "How far off, in metres",
