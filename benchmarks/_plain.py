@@ -19,9 +19,9 @@ from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.parts.losses.infonce import info_nce, learned_scale
 from crossview.parts.samplers.shuffled import shuffled
+from crossview.views.crops import shown
 from crossview.views.photometric import photometric
 from crossview.views.spec import ViewSpec
-from crossview.views.strip import visible_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +103,7 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
     fov = 360.0
     if rng.random() >= config.panoramas:
         fov, spec = 90.0, views(config).ground
-        seen = visible_mask(spec, fov, 4 / 3)[..., None]
-        ground = np.where(seen, ground, np.array(spec.mean_colour, np.uint8))
+        ground = shown(ground, spec, fov, kind="perspective", aspect=4 / 3).pixels
     turned = np.ascontiguousarray(np.rot90(pair.aerial, int(rng.integers(4))))
     return replace(
         pair, ground=photometric(ground, rng), aerial=photometric(turned, rng), fov_deg=fov

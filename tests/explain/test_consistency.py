@@ -14,7 +14,7 @@ from crossview.explain.ssim import ssim
 from crossview.methods import singeo
 from crossview.pairs.loading import Reader
 from crossview.pairs.reading import Files
-from crossview.views.sector import sector
+from crossview.views.crops import drawn_sector
 from crossview.wiring import open_data
 
 TINY = {
@@ -198,7 +198,7 @@ def test_evaluate_tells_indices_and_keeps_pictures(tmp_path, capsys):
 @pytest.mark.parametrize("theta", [180.0, 90.0, 70.0])
 @pytest.mark.parametrize("angle", [0.0, 120.0, 300.0])
 def test_the_marked_columns_are_the_edges_and_the_middle_of_what_is_kept(theta, angle):
-    kept = sector(720, theta, angle)
+    kept = drawn_sector(720, theta, angle)
     first, last = int(kept.columns[0]), int(kept.columns[-1])
     assert column_of(kept.heading_deg - theta / 2, 720) == pytest.approx(first - 0.5)
     assert column_of(kept.heading_deg + theta / 2, 720) % 720 == pytest.approx(last + 0.5)

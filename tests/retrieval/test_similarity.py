@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from crossview.errors import BadIndex, InvalidValue
 from crossview.retrieval import similarity
-from crossview.retrieval.similarity import scores, scores_many, seen_bins
+from crossview.retrieval.similarity import scores, scores_many
+from crossview.views.crops import seen_bins
 
 
 def unit(rng, *shape):

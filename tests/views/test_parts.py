@@ -1,11 +1,19 @@
 """Training pictures are parts of larger ones: what is kept, and where the centre goes."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from crossview.views.parts import photo_part, room_px, window_at
 from crossview.views.spec import ViewSpec
 
-SPEC = ViewSpec(side="ground", height_px=40, width_px=72, elevation_deg=(-40.0, 40.0))
+SPEC = ViewSpec(
+    side="ground",
+    height_px=40,
+    width_px=72,
+    elevation_deg=(-40.0, 40.0),
+    representation="padded",
+)
 
 
 def rows_and_columns():
@@ -19,6 +27,12 @@ def test_a_photo_keeps_the_middle_columns_and_leaves_the_rest_in_the_mean_colour
     columns = np.flatnonzero(seen.any(axis=0))
     assert (columns.min(), columns.max()) == (27, 44)
     assert np.array_equal(part[seen], rows_and_columns()[seen])
+
+
+def test_a_photo_of_a_narrow_view_is_the_middle_columns_of_a_padded_one():
+    padded = photo_part(rows_and_columns(), SPEC, 90.0, 4 / 3)
+    narrow = photo_part(rows_and_columns(), replace(SPEC, representation="narrow"), 90.0, 4 / 3)
+    assert np.array_equal(narrow, padded[:, 27:45])
 
 
 def test_a_tilted_camera_of_known_horizon_sees_higher_rows_at_their_place():

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,11 +8,13 @@ from hypothesis import strategies as st
 from tests.views.scenes import panorama, photo, strip_angles, strip_of_sphere
 
 from crossview.errors import InvalidValue
+from crossview.views.crops import shown, visible_mask
 from crossview.views.spec import ViewSpec
-from crossview.views.strip import ground_view, visible_mask
+from crossview.views.strip import ground_view
 
 PADDED = ViewSpec(side="ground", height_px=64, width_px=256, representation="padded")
 NARROW = ViewSpec(side="ground", height_px=64, width_px=256)
+SQUARE = replace(PADDED, height_px=128, elevation_deg=(-90.0, 90.0))  # as files are
 
 
 @pytest.mark.parametrize("width", [256, 600, 1024, 2048])
@@ -66,11 +69,32 @@ def test_the_mask_is_that_of_a_slow_loop_over_rays():
         assert fast[row, column] == inside
 
 
-@given(fov=st.floats(5.0, 360.0), aspect=st.floats(0.4, 4.0))
-def test_a_level_picture_is_seen_symmetrically_about_its_middle(fov, aspect):
+@given(fov=st.floats(5.0, 170.0), aspect=st.floats(0.4, 4.0))
+def test_a_level_photo_is_seen_symmetrically_about_its_middle(fov, aspect):
     mask = visible_mask(PADDED, fov, aspect)
     assert (mask == mask[:, ::-1]).all()
     assert (mask == mask[::-1]).all()
+
+
+@given(fov=st.floats(170.1, 360.0), aspect=st.floats(0.4, 4.0))
+def test_a_band_is_seen_in_the_whole_columns_of_its_field_of_view(fov, aspect):
+    mask = visible_mask(PADDED, fov, aspect)
+    columns = np.flatnonzero(mask.any(axis=0))
+    first = (256 - PADDED.columns(fov)) // 2
+    assert columns.tolist() == list(range(first, first + PADDED.columns(fov)))
+    assert (mask == mask[::-1]).all()
+
+
+@pytest.mark.parametrize("columns", [64, 71, 128, 199])
+def test_part_of_a_panorama_lies_in_the_columns_that_are_kept_of_a_whole_one(columns):
+    """Pixel by pixel, where its pixels are those of the view."""
+    whole = ground_view(panorama(256), "panorama", SQUARE, fov_deg=360.0)
+    fov = 360.0 * columns / 256
+    for spec in (SQUARE, replace(SQUARE, representation="narrow")):
+        kept = shown(whole, spec, fov)
+        part = shown(whole, replace(spec, representation="narrow"), fov).pixels
+        strip = ground_view(part, "panorama", spec, fov_deg=fov)
+        assert np.abs(strip.astype(int) - kept.pixels).max() <= 1
 
 
 def test_a_wider_picture_sees_at_least_as_many_columns():

@@ -1,7 +1,7 @@
 """What a query shows: its field of view, what is known of its heading, and what weather it has.
 
-A panorama is turned first, then columns are kept. The turn is drawn by the query's id and a seed,
-in degrees: every model, whatever its size, sees the same part of the same panorama.
+Which columns of a panorama are kept is said in ``views.crops``. The turn is drawn by the query's id
+and a seed, in degrees: every model, whatever its size, sees the same part of the same panorama.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from crossview.arrays import U8
 from crossview.errors import InvalidValue, require
 from crossview.retrieval.model import ModelInfo
+from crossview.views import crops
 from crossview.views.corruption import corrupted
 from crossview.views.spec import ViewSpec
 
@@ -67,23 +68,18 @@ def shown(asked: Asked, spec: ViewSpec, condition: Condition) -> tuple[U8, float
 
     Photos are never turned. Where the heading of a panorama is unknown, its file counts as aligned.
     """
-    whole = asked.fov_deg >= 360.0 and asked.canvas.shape[1] == spec.width_px
     turn, wanted = _drawn(asked.name, condition)
-    canvas = asked.canvas
     turn += 90.0 if condition.change == "turned" else 0.0
-    if whole:
-        ahead = asked.ahead_deg if np.isfinite(asked.ahead_deg) else 0.0
-        canvas = np.roll(canvas, round((ahead - turn) / 360.0 * spec.width_px), axis=1)
-    seen = wanted if np.isnan(asked.fov_deg) else min(wanted, asked.fov_deg)
-    if seen < 360.0 and (whole or seen < asked.fov_deg):
-        canvas = _kept(canvas, spec, seen)
+    ahead = asked.ahead_deg if np.isfinite(asked.ahead_deg) else 0.0
+    seen = crops.shown(asked.canvas, spec, wanted, turn - ahead, has_deg=asked.fov_deg)
+    canvas = seen.pixels
     if condition.change == "mirrored":
         canvas = canvas[:, ::-1]
     if condition.corruption:
         key = zlib.crc32(f"{asked.name}/{condition.weather}".encode())
         rng = np.random.default_rng((condition.seed, key))
         canvas = corrupted(canvas, condition.corruption, condition.severity, rng)
-    return np.ascontiguousarray(canvas), seen
+    return np.ascontiguousarray(canvas), seen.fov_deg
 
 
 def _drawn(name: str, condition: Condition) -> tuple[float, float]:
@@ -95,25 +91,12 @@ def _drawn(name: str, condition: Condition) -> tuple[float, float]:
     return turn * condition.within_deg, fov
 
 
-def _kept(canvas: U8, spec: ViewSpec, fov_deg: float) -> U8:
-    """The middle columns alone ("narrow"), or on a canvas of the mean colour ("padded")."""
-    width = min(spec.columns(fov_deg), canvas.shape[1])
-    first = (canvas.shape[1] - width) // 2
-    middle = canvas[:, first : first + width]
-    if spec.representation == "narrow":
-        return middle
-    padded = np.empty_like(canvas)
-    padded[:] = spec.mean_colour
-    padded[:, first : first + width] = middle
-    return padded
-
-
 def not_trained_for(info: ModelInfo, condition: Condition) -> tuple[str, ...]:
     """Sentences about what a model did not see in training; empty: it was trained for this."""
     found = []
-    low, high = info.fov_seen_deg
     wanted = (condition.fov_deg,) if condition.fov_deg is not None else ANY_FOV_DEG
-    if any(not 0.95 * low <= fov <= 1.05 * high for fov in wanted):
+    if not all(info.covers(fov) for fov in wanted):
+        low, high = info.fov_seen_deg
         seen = f"{low:g}" if low == high else f"{low:g} to {high:g}"
         told = "any" if condition.fov_deg is None else f"{condition.fov_deg:g}"
         found.append(f"not trained for a field of view of {told} degrees (seen: {seen})")

@@ -13,12 +13,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crossview.arrays import F64, I64, Bool
+from crossview.arrays import F64, I64
 from crossview.evaluation.answers import Answers
 from crossview.evaluation.ranks import Ranks
 from crossview.evaluation.record import Figure
 from crossview.evaluation.task import Task
 from crossview.geo.points import distances_between_m
+from crossview.retrieval.truth import hits
 from crossview.stats import cluster_interval, quantile_interval
 
 CUTS = (1, 5, 10)
@@ -130,14 +131,12 @@ def k_at_1_percent(references: int) -> int:
     return max(1, references // 100)
 
 
-def hits(ranks: I64, k: int) -> Bool:
-    """[Q] whether the match is among the first ``k``; rank 0 (no match) never is."""
-    found: Bool = (ranks > 0) & (ranks <= k)
-    return found
-
-
 def recall(ranks: I64, k: int) -> float:
-    """Share in [0, 1] of ranks 1 to ``k``."""
+    """R@k, the share in [0, 1] of ranks 1 to ``k``: the one implementation of it.
+
+    Ranks are those of ``evaluation.ranks``, where ties count against the query; 0 (no match) never
+    counts.
+    """
     return float(hits(ranks, k).mean())
 
 

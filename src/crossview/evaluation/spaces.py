@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from crossview.arrays import F32, F64, I8, I64, U8
 from crossview.errors import require
 from crossview.evaluation import int8
-from crossview.retrieval.similarity import scores_many, seen_bins
+from crossview.retrieval.similarity import scores_many
+from crossview.views.crops import seen_bins
 
 Tile = NDArray[Any]
 
@@ -151,9 +152,7 @@ def space_of(bins: int, queries: F32, references: F32, seen_deg: NDArray[Any]) -
     if bins == 1:
         return Plain(queries, references)
     known = np.where(np.isfinite(seen_deg), seen_deg, 360.0)
-    each, which = np.unique(known, return_inverse=True)
-    seen = np.stack([seen_bins(float(fov), bins) for fov in each])
-    return Turning(queries, references, bins, seen[which.reshape(-1)])
+    return Turning(queries, references, bins, seen_bins(known, bins))
 
 
 @dataclass(frozen=True, eq=False)

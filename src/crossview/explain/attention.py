@@ -15,7 +15,7 @@ from crossview.arrays import F32, U8
 from crossview.explain.activation import activation_maps
 from crossview.files import atomic_write
 from crossview.pairs.loading import Reader, normalised
-from crossview.views.sector import middle_shift, narrow, padded, sector
+from crossview.views.crops import drawn_sector, shown
 
 FOVS_DEG = (360.0, 180.0, 90.0, 70.0)
 ANGLES_DEG = (0.0, 120.0)  # a panorama is turned by so much before it is cut
@@ -37,17 +37,13 @@ def draw_attention(path: Path, model: Any, reader: Reader, row: int) -> None:
     figure = Figure(figsize=(9.0, 1.6 * len(cases)), dpi=110, layout="constrained")
     axes = figure.subplots(len(cases), 2, squeeze=False, width_ratios=[1 if polar else 3, 1])
     for (fov, angle), (left, right) in zip(cases, axes, strict=True):
-        kept = sector(spec.width_px, fov, angle)
-        if spec.representation == "narrow":
-            shown = narrow(raw.ground[0], kept)
-        else:
-            shift = middle_shift(spec.width_px, kept)
-            shown = padded(raw.ground[0], kept, spec.mean_colour, shift)
-        ground, above = _maps(model, reader, shown, raw.aerial[0])
-        left.imshow(_over(shown, ground))
+        heading = drawn_sector(spec.width_px, fov, angle).heading_deg
+        seen = shown(raw.ground[0], spec, fov, heading)
+        ground, above = _maps(model, reader, seen.pixels, raw.aerial[0])
+        left.imshow(_over(seen.pixels, ground))
         left.set_title(f"{fov:g} degrees, turned by {angle:g}", fontsize=8, loc="left")
         right.imshow(_over(raw.aerial[0], above))
-        (_mark_columns if polar else _mark_wedge)(right, raw.aerial.shape[2], kept.heading_deg, fov)
+        (_mark_columns if polar else _mark_wedge)(right, raw.aerial.shape[2], seen.heading_deg, fov)
         for axis in (left, right):
             axis.set_xticks([])
             axis.set_yticks([])

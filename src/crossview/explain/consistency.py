@@ -14,12 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crossview.arrays import F64
+from crossview.arrays import F64, U8
 from crossview.explain.activation import activation_maps
 from crossview.explain.ssim import ssim
-from crossview.pairs.loading import Loader, Reader, normalised
+from crossview.pairs.batch import Views
+from crossview.pairs.loading import RawBatch, Reader, normalised
 from crossview.stats import cluster_interval
-from crossview.training.validation import chunks
+from crossview.training.validation import whole_pictures
+from crossview.views.crops import sector_at, shown
+from crossview.views.spec import ViewSpec
 
 SHARES = (0.25, 0.5, 0.75)  # of a turn, for panoramas; rounded to whole cells
 CROPS_DEG = (180.0, 90.0, 70.0)
@@ -52,8 +55,9 @@ def consistency(model: nn.Module, reader: Reader, rows: Sequence[int]) -> dict[s
     ``reader`` has no ``augment``; ``rows`` are the seeded subset. The model is put in eval mode.
     """
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    for ground, aerial in _pictures(model, reader, rows):
-        for name, one, other in _all_changes(model, reader, ground, aerial):
+    model.eval()
+    for raw in whole_pictures(reader, rows, BATCH):
+        for name, one, other in _all_changes(model, reader.views, raw):
             found.setdefault(name, []).append((one, other))
     indices: dict[str, list[Compared]] = {}
     for name, pairs in found.items():
@@ -64,10 +68,11 @@ def consistency(model: nn.Module, reader: Reader, rows: Sequence[int]) -> dict[s
     return {name: _index(parts) for name, parts in indices.items()}
 
 
-def _all_changes(
-    model: Any, reader: Reader, ground: Tensor, aerial: Tensor
-) -> Iterator[tuple[str, Tensor, Tensor]]:
+def _all_changes(model: Any, views: Views, raw: RawBatch) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Names "KIND by HOW MUCH" with maps of the picture and of the changed one, laid over it."""
+    device = next(model.parameters()).device
+    ground = normalised(raw.ground, views.ground, device).contiguous()
+    aerial = normalised(raw.aerial, views.aerial, device).contiguous()
     with torch.no_grad():
         seen_ground, seen_aerial = model.ground(ground), model.aerial(aerial)
     plain, cells = activation_maps(model, "ground", ground.clone(), seen_aerial)
@@ -78,11 +83,11 @@ def _all_changes(
     half = round(width / cells[1] / 2)
     yield f"{NAMES[3]} by {half}", plain, _turned(model, "ground", ground, seen_aerial, half)
     for theta in CROPS_DEG:
-        part, seen = _cut(model, reader, ground, seen_aerial, theta)
+        part, seen = _cut(model, views.ground, raw.ground, seen_aerial, theta)
         own = _stretched(plain[..., part])
         yield f"{NAMES[1]} by {theta}", own, _stretched(seen)
     above, cells = activation_maps(model, "aerial", aerial.clone(), seen_ground)
-    if reader.views.aerial.polar:
+    if views.aerial.polar:
         for share, shift in _whole_cells(aerial.shape[3], cells[1]):
             maps = _turned(model, "aerial", aerial, seen_ground, shift)
             yield f"{NAMES[2]} by {share}", above, maps
@@ -106,20 +111,15 @@ def _turned(model: Any, side: str, strip: Tensor, partner: Tensor, columns: int)
 
 
 def _cut(
-    model: Any, reader: Reader, ground: Tensor, partner: Tensor, theta: float
+    model: Any, spec: ViewSpec, canvases: U8, partner: Tensor, theta: float
 ) -> tuple[slice, Tensor]:
-    """The middle columns of so many degrees, and the map of the picture that shows only them."""
-    spec = reader.views.ground
-    count = spec.columns(theta)
-    first = (spec.width_px - count) // 2
-    part = slice(first, first + count)
-    if spec.representation == "narrow":
-        maps, _ = activation_maps(model, "ground", ground[..., part].contiguous(), partner)
-        return part, maps
-    canvas = torch.zeros_like(ground)  # the mean colour, after normalisation
-    canvas[..., part] = ground[..., part]
-    maps, _ = activation_maps(model, "ground", canvas, partner)
-    return part, maps[..., part]
+    """The middle columns of so many degrees, and the map of the pictures that show only them."""
+    cuts = [shown(canvas, spec, theta) for canvas in canvases]
+    images = normalised(np.stack([cut.pixels for cut in cuts]), spec, partner.device)
+    maps, _ = activation_maps(model, "ground", images.contiguous(), partner)
+    first, kept = sector_at(spec.width_px, theta, 0.0).columns[0], spec.columns(theta)
+    part = slice(first, first + kept)
+    return part, maps if spec.representation == "narrow" else maps[..., part]
 
 
 def _stretched(maps: Tensor) -> Tensor:
@@ -141,16 +141,3 @@ def _index(parts: Sequence[Compared]) -> Index:
     return Index(
         value=float(scores.mean()), low=low, high=high, ssim=float(per_picture.mean()), blank=blank
     )
-
-
-def _pictures(
-    model: nn.Module, reader: Reader, rows: Sequence[int]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    device = next(model.parameters()).device
-    model.eval()
-    with Loader(reader, 0) as loader:
-        for raw in loader.epoch(0, chunks(rows, BATCH)):
-            yield (
-                normalised(raw.ground, reader.views.ground, device).contiguous(),
-                normalised(raw.aerial, reader.views.aerial, device).contiguous(),
-            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from crossview.arrays import F32, I64, U8
 from crossview.errors import InvalidValue
-from crossview.pairs.batch import Views
-from crossview.pairs.loading import Loader, Reader, normalised
-from crossview.training.validation import chunks
+from crossview.pairs.loading import Reader, normalised
+from crossview.pairs.table import PairTable
+from crossview.training.validation import vectors_of, whole_pictures
 from crossview.views.polar import unrolled_directions
 
 VARIANTS = ("original", "unmatched", "flip", "rot90", "rot180", "rot270")
@@ -43,12 +43,16 @@ def masks_of(model: Any, reader: Reader, rows: Sequence[int]) -> Masks:
         raise InvalidValue(
             "This network has no layout masks to show.\nMethods that do: geodtr, geodtr-plus, safa."
         )
-    ground, aerial = [], []
-    for images, above in _images(model, reader, rows):
-        ground.append(_maps(model.ground.layout(images)))
+    ground, aerial, views = [], [], reader.views
+    device = next(model.parameters()).device
+    model.eval()
+    for raw in whole_pictures(reader, rows):
+        with torch.no_grad():
+            layout = model.ground.layout(normalised(raw.ground, views.ground, device))
+            above = model.aerial.layout(normalised(raw.aerial, views.aerial, device))
+        ground.append(_maps(layout))
         size = (int(ground[-1].shape[2]), int(ground[-1].shape[3]))
-        maps = _maps(model.aerial.layout(above))
-        aerial.append(on_the_strip(maps, size, polar=reader.views.aerial.polar))
+        aerial.append(on_the_strip(_maps(above), size, polar=views.aerial.polar))
     return Masks(ground=torch.cat(ground).numpy(), aerial=torch.cat(aerial).numpy())
 
 
@@ -66,24 +70,37 @@ def distances_of(model: Any, reader: Reader, rows: Sequence[int], seed: int = 0)
     """2 - 2 cosine [N] between each aerial picture and variants of its panorama.
 
     "unmatched" takes another row's panorama. "flip" reverses the columns of its own, "rot90" and so
-    on turn the camera (GeoDTR+, Figure 10).
+    on turn the camera (GeoDTR+, Figure 10); they are left out where photos are among the pictures,
+    which cannot be turned.
     """
-    found: dict[str, list[Tensor]] = {name: [] for name in VARIANTS}
-    vectors = []
-    for images, above in _images(model, reader, rows):
-        aerial = model.aerial(above).float().cpu()
-        quarter = images.shape[3] // 4
-        shown = {"original": images, "flip": images.flip(3)}
-        shown |= {f"rot{90 * n}": images.roll(-n * quarter, dims=3) for n in (1, 2, 3)}
-        for name, variant in shown.items():
-            ground = model.ground(variant).float().cpu()
-            found[name].append(2.0 - 2.0 * (ground * aerial).sum(dim=1))
+    views = reader.views
+    quarters = (1, 2, 3) if only_panoramas(reader.table, rows) else ()
+    found: dict[str, list[F32]] = {}
+    sides: list[tuple[F32, F32]] = []
+    model.eval()
+    for raw in whole_pictures(reader, rows):
+        width = raw.ground.shape[2]
+        variants = {"original": raw.ground, "flip": raw.ground[:, :, ::-1]}
+        variants |= {f"rot{90 * n}": np.roll(raw.ground, -n * (width // 4), 2) for n in quarters}
+        for name, ground in variants.items():
+            pair = vectors_of(model, views, np.ascontiguousarray(ground), raw.aerial)
+            found.setdefault(name, []).append(_distances(*pair))
             if name == "original":
-                vectors.append((ground, aerial))
-    grounds, aerials = (torch.cat(side) for side in zip(*vectors, strict=True))
-    away = others(len(grounds), seed)
-    found["unmatched"].append(2.0 - 2.0 * (grounds[away] * aerials).sum(dim=1))
-    return {name: torch.cat(parts).numpy() for name, parts in found.items()}
+                sides.append(pair)
+    grounds, aerials = (np.concatenate(side) for side in zip(*sides, strict=True))
+    found["unmatched"] = [_distances(grounds[others(len(grounds), seed)], aerials)]
+    return {name: np.concatenate(found[name]) for name in VARIANTS if name in found}
+
+
+def only_panoramas(table: PairTable, rows: Sequence[int]) -> bool:
+    """Whether the ground pictures of all ``rows`` look all around, so that they can be turned."""
+    ground = table.pairs[np.asarray(rows), 0]
+    return not (table.perspective[ground] | (table.fov_deg[ground] < 360.0)).any()
+
+
+def _distances(ground: F32, aerial: F32) -> F32:
+    found: F32 = 2.0 - 2.0 * np.einsum("nd,nd->n", ground, aerial)
+    return found
 
 
 def others(count: int, seed: int) -> I64:
@@ -108,20 +125,6 @@ def on_the_strip(maps: Tensor, size: tuple[int, int], *, polar: bool) -> Tensor:
     right, down = (torch.from_numpy(d) for d in unrolled_directions(*size))
     grid = torch.stack([right, down], dim=-1)[None].expand(len(maps), -1, -1, -1)
     return F.grid_sample(maps, grid, align_corners=False, padding_mode="border")
-
-
-def _images(
-    model: nn.Module, reader: Reader, rows: Sequence[int]
-) -> Iterator[tuple[Tensor, Tensor]]:
-    views: Views = reader.views
-    device = next(model.parameters()).device
-    model.eval()
-    with torch.no_grad(), Loader(reader, 0) as loader:
-        for raw in loader.epoch(0, chunks(rows, 16)):
-            yield (
-                normalised(raw.ground, views.ground, device),
-                normalised(raw.aerial, views.aerial, device),
-            )
 
 
 def _maps(layout: Any) -> Tensor:

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from crossview.pairs.loading import Loader, Reader, normalised
-from crossview.training.validation import chunks
+from crossview.evaluation.metrics import recall
+from crossview.evaluation.ranks import rank
+from crossview.evaluation.relation import Pairs, Relation
+from crossview.evaluation.spaces import Space, space_of
+from crossview.explain.looking import only_panoramas
+from crossview.pairs.loading import Reader
+from crossview.training.validation import vectors_of, whole_pictures
 from crossview.views.symmetries import Symmetry, simulated
 
 LAYOUTS = {
@@ -30,46 +33,35 @@ LAYOUTS = {
 def relaid_recalls(model: Any, reader: Reader, rows: Sequence[int]) -> dict[str, float]:
     """R@1 in percent of these rows' panoramas among their aerial pictures, in each layout.
 
-    A tie with a wrong picture is no hit; rows of one place are all right. Photos that do not look
-    all around can be mirrored only.
+    Ranked as ``evaluate`` ranks: a tie with a wrong picture is no hit. Rows of one place are all
+    right. Where photos are among them, which do not look all around, they are mirrored only.
     """
-    table, chosen = reader.table, np.asarray(rows)
-    places = torch.from_numpy(table.places()[chosen])
-    right = places[:, None] == places[None]
-    photos = (table.fov_deg[table.pairs[chosen, 0]] < 360.0).any()
+    places = reader.table.places()[np.asarray(rows)]
+    relation = Relation(
+        queries=len(rows),
+        references=len(rows),
+        right=Pairs.of(np.argwhere(places[:, None] == places[None])),
+        near=Pairs.of(np.empty((0, 2), dtype=np.int64)),
+    )
+    turned = only_panoramas(reader.table, rows)
     return {
-        name: _recall(*_vectors(model, reader, rows, layout), right)
+        name: 100.0 * recall(rank(_space(model, reader, rows, layout), relation).of_queries(), 1)
         for name, layout in LAYOUTS.items()
-        if layout.turn == "none" or not photos
+        if layout.turn == "none" or turned
     }
 
 
-def _recall(ground: Tensor, aerial: Tensor, right: Tensor) -> float:
-    scores = ground @ aerial.T
-    best = scores.masked_fill(~right, -torch.inf).amax(dim=1)
-    rival = scores.masked_fill(right, -torch.inf).amax(dim=1)
-    return 100.0 * float((best > rival).double().mean())
-
-
-def _vectors(
-    model: Any, reader: Reader, rows: Sequence[int], layout: Symmetry
-) -> tuple[Tensor, Tensor]:
-    device = next(model.parameters()).device
-    polar = reader.views.aerial.polar
-    sides: list[tuple[Tensor, Tensor]] = []
+def _space(model: Any, reader: Reader, rows: Sequence[int], layout: Symmetry) -> Space:
+    """The vectors of the rows' pictures in a layout."""
+    views, sides, seen = reader.views, [], []
     model.eval()
-    with torch.no_grad(), Loader(reader, 0) as loader:
-        for raw in loader.epoch(0, chunks(rows, 16)):
-            pairs = [
-                simulated(ground, aerial, layout, polar=polar)
-                for ground, aerial in zip(raw.ground, raw.aerial, strict=True)
-            ]
-            images, above = (np.stack(side) for side in zip(*pairs, strict=True))
-            sides.append(
-                (
-                    model.ground(normalised(images, reader.views.ground, device)).float().cpu(),
-                    model.aerial(normalised(above, reader.views.aerial, device)).float().cpu(),
-                )
-            )
-    grounds, aerials = zip(*sides, strict=True)
-    return torch.cat(grounds), torch.cat(aerials)
+    for raw in whole_pictures(reader, rows):
+        pairs = [
+            simulated(ground, aerial, layout, polar=views.aerial.polar)
+            for ground, aerial in zip(raw.ground, raw.aerial, strict=True)
+        ]
+        grounds, aerials = (np.stack(side) for side in zip(*pairs, strict=True))
+        sides.append(vectors_of(model, views, grounds, aerials))
+        seen.append(raw.fov_deg)
+    ground, aerial = (np.concatenate(side) for side in zip(*sides, strict=True))
+    return space_of(views.azimuth_bins, ground, aerial, np.concatenate(seen))

@@ -18,10 +18,10 @@ import numpy as np
 from crossview.arrays import U8
 from crossview.errors import InvalidValue, require
 from crossview.pairs.batch import PairPixels, Views
+from crossview.views.crops import drawn_sector, shown
 from crossview.views.paired import mirror_pair, turn_pair
 from crossview.views.photometric import photometric
 from crossview.views.satellite import circle_turned, quarter_turns, quarters_turned, turned
-from crossview.views.sector import middle_shift, narrow, padded, sector
 from crossview.views.spec import ViewSpec
 
 READINGS = ("intent", "release")
@@ -117,16 +117,17 @@ def _sector(
 def _laid_out(
     pair: PairPixels, theta_deg: float, spec: ViewSpec, angle_deg: float, anywhere: int | None
 ) -> PairPixels:
-    kept = sector(spec.width_px, theta_deg, angle_deg)
-    if spec.representation == "narrow":
-        ground: U8 = narrow(pair.ground, kept)
-    else:
-        shift = middle_shift(spec.width_px, kept)
-        if anywhere is not None:
-            shift = int(anywhere / 360.0 * spec.width_px)
-        ground = padded(pair.ground, kept, spec.mean_colour, shift)
-    heading = pair.heading_deg + kept.heading_deg
-    return replace(pair, ground=ground, fov_deg=theta_deg, heading_deg=heading)
+    """The panorama cut for an angle, and padded sectors begun ``anywhere`` (degrees) if given."""
+    kept = drawn_sector(spec.width_px, theta_deg, angle_deg)
+    first_px = None if anywhere is None else int(anywhere / 360.0 * spec.width_px)
+    seen = shown(pair.ground, spec, theta_deg, kept.heading_deg, first_px=first_px)
+    heading = pair.heading_deg + seen.heading_deg
+    return replace(
+        pair,
+        ground=np.ascontiguousarray(seen.pixels),
+        fov_deg=theta_deg,
+        heading_deg=heading,
+    )
 
 
 def _from_above(aerial: U8, looks: Looks, side_px: float, rng: np.random.Generator) -> U8:

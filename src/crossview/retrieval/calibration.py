@@ -16,10 +16,10 @@ from numpy.typing import ArrayLike
 
 from crossview.arrays import F64
 from crossview.errors import BadIndex
+from crossview.retrieval.model import as_wide_as
 from crossview.retrieval.places import Answer
 
 FORMAT = 1
-_FOV_SLACK = 1.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +73,10 @@ class Calibrated:
     measured: Mapping[str, Any] = field(default_factory=dict)
 
     def covers(self, answer: Answer) -> bool:
-        """Whether a picture is of this kind: as wide as those measured, give or take a tenth."""
+        """Whether a picture is of this kind: as wide as those measured (``retrieval.model``)."""
         if (answer.fov_source == "assumed") != self.assumed:
             return False
-        low, high = self.fov_deg
-        return self.assumed or low / _FOV_SLACK <= answer.fov_deg <= high * _FOV_SLACK
+        return self.assumed or as_wide_as(answer.fov_deg, self.fov_deg)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ INFO_NAME = "model.json"
 SHARED_NAME = "model.onnx"
 GROUND_NAME = "model.ground.onnx"
 AERIAL_NAME = "model.aerial.onnx"
+FOV_SLACK = 1.1  # times as wide as what was seen, or as narrow: still counts as seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,10 @@ class ModelInfo:
     licence: str = "not recorded"
     notes: str = ""
 
+    def covers(self, fov_deg: float) -> bool:
+        """Whether a picture is as wide as those seen in training (:func:`as_wide_as`)."""
+        return as_wide_as(fov_deg, self.fov_seen_deg)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
@@ -58,6 +63,16 @@ class ModelInfo:
             )
         except (KeyError, TypeError, ValueError) as problem:
             raise BadModel(f"model.json cannot be read: {problem!r}") from problem
+
+
+def as_wide_as(fov_deg: float, seen_deg: tuple[float, float]) -> bool:
+    """Whether a field of view lies between the two of ``seen_deg``, give or take a tenth.
+
+    The narrowest may be a tenth wider than it, and it a tenth wider than the widest: the one
+    tolerance for whether a model, or a calibration, knows pictures of this width.
+    """
+    low, high = seen_deg
+    return low / FOV_SLACK <= fov_deg <= high * FOV_SLACK
 
 
 def network_files(folder: Path) -> tuple[Path, Path]:

@@ -16,6 +16,7 @@ from crossview.retrieval.hints import Hints, require_usable_heading
 from crossview.retrieval.model import ModelInfo
 from crossview.views.decode import Kind, Photo, load_photo, photo_of_pixels
 from crossview.views.lens import FLAT_LIMIT_DEG
+from crossview.views.paired import roll_ground
 from crossview.views.strip import ground_view
 
 FovSource = Literal["panorama", "exif", "given", "assumed"]
@@ -119,8 +120,7 @@ def _strip(photo: Photo, reading: Reading, hints: Hints, info: ModelInfo) -> U8:
     if info.azimuth_bins > 1 or not hints.heading_deg:
         return strip
     # A model that was trained on aligned pictures expects north in the middle.
-    columns = round(hints.heading_deg / 360.0 * info.ground.width_px)
-    return np.roll(strip, columns, axis=1)
+    return roll_ground(strip, -hints.heading_deg)
 
 
 def _assumptions(
@@ -138,8 +138,8 @@ def _assumptions(
 
 def _warnings(guesses: Sequence[Reading], hints: Hints, info: ModelInfo) -> Iterator[str]:
     """What about the picture lies outside of what the model was trained on."""
-    low, high = info.fov_seen_deg
-    if not any(0.9 * low <= guess.fov_deg <= 1.1 * high for guess in guesses):
+    if not any(info.covers(guess.fov_deg) for guess in guesses):
+        low, high = info.fov_seen_deg
         seen = f"{low:g}" if low == high else f"{low:g} to {high:g}"
         has = f"{guesses[0].fov_deg:.0f}" if len(guesses) == 1 else "fewer"
         yield (

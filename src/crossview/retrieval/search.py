@@ -13,7 +13,8 @@ from crossview.errors import InvalidValue
 from crossview.geo.points import distances_m
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.queries import Query
-from crossview.retrieval.similarity import scores_many, seen_bins
+from crossview.retrieval.similarity import scores_many
+from crossview.views.crops import seen_bins
 
 if TYPE_CHECKING:
     from crossview.retrieval.index import Index
@@ -53,7 +54,7 @@ def _searched(index: Index, queries: Sequence[Query]) -> list[Found]:
     bins = index.manifest.model.azimuth_bins
     owners = [query for query in queries for _ in query.readings]
     vectors = np.concatenate([query.vectors for query in queries])
-    seen = np.stack([seen_bins(r.fov_deg, bins) for query in queries for r in query.readings])
+    seen = seen_bins([r.fov_deg for query in queries for r in query.readings], bins)
     scores = np.empty((len(vectors), index.count), np.float32)
     headings = np.empty_like(scores)
     for rows, block in index.blocks():

@@ -19,18 +19,6 @@ _WORKING_FLOATS = 4_000_000  # of one tile of products: 16 MB
 _NOTHING = 1e-12  # energy of a sector that a vector does not describe at all
 
 
-def seen_bins(fov_deg: float, bins: int) -> F32:
-    """Share in [0, 1] of each azimuth bin [bins] that a picture of ``fov_deg`` sees.
-
-    Bin j covers 360 j / bins - 180 to 360 (j + 1) / bins - 180 degrees from the picture's middle.
-    """
-    edges = np.arange(bins + 1) * 360.0 / bins - 180.0
-    half = fov_deg / 2.0
-    overlap = np.minimum(edges[1:], half) - np.maximum(edges[:-1], -half)
-    shares: F32 = np.clip(overlap * bins / 360.0, 0.0, 1.0).astype(np.float32)
-    return shares
-
-
 def scores(
     query: F32, refs: F32, bins: int, seen: F32, headings: Bool | None = None
 ) -> tuple[F32, F32]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from crossview.arrays import Bool
 from crossview.errors import BadData, InvalidValue, require
 from crossview.geo.points import LatLon, distance_m
 from crossview.retrieval.places import Answer
@@ -84,6 +86,15 @@ def rank_of_truth(answer: Answer, truth: LatLon, within_m: float = RIGHT_WITHIN_
     return min(near, default=math.inf)
 
 
+def hits(ranks: ArrayLike, k: int) -> Bool:
+    """[Q] whether the first right one is among the first ``k``: ranks count from 1.
+
+    0 and inf both say that there is none.
+    """
+    found = np.asarray(ranks)
+    return np.asarray((found >= 1) & (found <= k))
+
+
 def summary(answers: Sequence[Answer], truths: Sequence[LatLon], n_places: int) -> dict[str, Any]:
     """Accuracy over pictures of known truth, as shares in [0, 1] and metres.
 
@@ -107,5 +118,5 @@ def summary(answers: Sequence[Answer], truths: Sequence[LatLon], n_places: int) 
     }
     for k in RANKS:
         if k <= n_places:
-            result[f"recall_at_{k}"] = float((ranks <= k).mean())
+            result[f"recall_at_{k}"] = float(hits(ranks, k).mean())
     return result

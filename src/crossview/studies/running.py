@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from crossview import __version__, wiring
-from crossview.evaluation.metrics import k_at_1_percent, recall
+from crossview.evaluation.metrics import k_at_1_percent, recall, recall_cuts
 from crossview.pairs.loading import Loader, Reader
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
@@ -185,8 +185,7 @@ def _figures(
         vectors = embed_rows(state, range(len(table)), loader, reader.views, fov)
     found, references = ranks(vectors, table, reader.views)
     k = k_at_1_percent(references)
-    shares = {f"R@{n}": recall(found, n) for n in (1, 5, 10)} | {"R@1%": recall(found, k)}
-    percent = {name: round(100.0 * share, 4) for name, share in shares.items()}
+    percent = {n: round(100.0 * recall(found, cut), 4) for n, cut in recall_cuts(k).items()}
     return {"queries": len(found), "references": references, "k at 1%": k, **percent}
 
 

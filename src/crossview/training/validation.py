@@ -1,29 +1,30 @@
 """Validation: embed, compare, rank; the code paths that locate uses. It selects nothing.
 
 Ground pictures get a heading drawn per query (seeded, the same at every report) and are shown
-whole and as crops; a rank counts every reference that is better or equal.
+whole and cut (``views.crops``); a rank counts every reference that is better or equal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from crossview.arrays import F32, I64, U8
 from crossview.errors import TrainingFailed
+from crossview.evaluation.metrics import CUTS, recall
 from crossview.evaluation.ranks import rank
 from crossview.evaluation.relation import Pairs, Relation
 from crossview.evaluation.spaces import space_of
 from crossview.pairs.batch import Views
-from crossview.pairs.loading import Loader, RawBatch, normalised
+from crossview.pairs.loading import Loader, RawBatch, Reader, normalised
 from crossview.pairs.table import PairTable
+from crossview.retrieval.similarity import scores
 from crossview.training.state import TrainState
-from crossview.views.spec import ViewSpec
-
-CROP_ASPECT = 4.0 / 3.0  # width / height of the photos that crops imitate
+from crossview.views.crops import Shown, seen_bins, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,21 +60,39 @@ def embed_rows(
     state: TrainState, rows: Sequence[int], loader: Loader, views: Views, fov_deg: float
 ) -> Embedded:
     """Vectors of ``rows``, in eval mode; the loader's reader must have no ``augment``."""
-    device = next(state.model.parameters()).device
-    ground, aerial, seen = [], [], []
+    sides, seen = [], []
     with state.evaluating() as model:
         for raw in loader.epoch(0, chunks(rows, 32)):
-            shown = shown_ground(raw, views, fov_deg)
-            ground.append(model.ground(normalised(shown, views.ground, device)).float().cpu())
-            aerial.append(model.aerial(normalised(raw.aerial, views.aerial, device)).float().cpu())
-            seen.append(np.minimum(raw.fov_deg, fov_deg))
+            shown = _shown(raw, views, fov_deg)
+            ground = np.stack([one.pixels for one in shown])
+            sides.append(vectors_of(model, views, ground, raw.aerial))
+            seen += [one.fov_deg for one in shown]
+    grounds, aerials = zip(*sides, strict=True)
     vectors = Embedded(
-        ground=torch.cat(ground).numpy(),
-        aerial=torch.cat(aerial).numpy(),
-        seen_deg=np.concatenate(seen),
+        ground=np.concatenate(grounds),
+        aerial=np.concatenate(aerials),
+        seen_deg=np.array(seen, dtype=np.float32),
     )
     _refuse_broken(vectors)
     return vectors
+
+
+def vectors_of(model: Any, views: Views, ground: U8, aerial: U8) -> tuple[F32, F32]:
+    """Vectors [B, D] of both sides' pictures, [B, h, w, 3] each; the model is in eval mode."""
+    device = next(model.parameters()).device
+    with torch.no_grad():
+        grounds = model.ground(normalised(ground, views.ground, device)).float().cpu().numpy()
+        aerials = model.aerial(normalised(aerial, views.aerial, device)).float().cpu().numpy()
+    return grounds, aerials
+
+
+def whole_pictures(reader: Reader, rows: Sequence[int], size: int = 16) -> Iterator[RawBatch]:
+    """The pictures of ``rows`` in order, neither turned nor cut, ``size`` rows at a time.
+
+    They are read in this process; ``reader`` must have no ``augment``.
+    """
+    with Loader(reader, 0) as loader:
+        yield from loader.epoch(0, chunks(rows, size))
 
 
 def chunks(rows: Sequence[int], size: int) -> Iterator[list[int]]:
@@ -82,15 +101,12 @@ def chunks(rows: Sequence[int], size: int) -> Iterator[list[int]]:
 
 
 def shown_ground(raw: RawBatch, views: Views, fov_deg: float) -> U8:
-    """The batch's ground canvases at a heading drawn per row, cut to ``fov_deg`` if narrower.
+    """The batch's ground pictures [B, h, w, 3] at a heading drawn per row, cut to ``fov_deg``.
 
-    Aligned models see the panorama as it is. Photos are not turned.
+    What is kept is said in ``views.crops``. Aligned models see the panorama's middle. Photos are
+    not turned, and not cut if they show less.
     """
-    shown = [
-        _shown(canvas, views.ground, min(fov_deg, float(fov)), turn)
-        for canvas, fov, turn in zip(raw.ground, raw.fov_deg, _turns(raw, views), strict=True)
-    ]
-    return np.stack(shown)
+    return np.stack([one.pixels for one in _shown(raw, views, fov_deg)])
 
 
 def ranks(vectors: Embedded, table: PairTable, views: Views) -> tuple[I64, int]:
@@ -129,13 +145,8 @@ def _numbered(pictures: I64) -> tuple[I64, I64, I64]:
 
 def similarities(query: F32, gallery: F32, views: Views, seen_deg: float) -> F32:
     """Scores [n] of one query [D] against a gallery [n, D], at the best heading."""
-    from crossview.retrieval.similarity import scores
-
     bins = views.azimuth_bins
-    edges = np.arange(bins + 1) * 360.0 / bins - 180.0
-    overlap = np.minimum(edges[1:], seen_deg / 2.0) - np.maximum(edges[:-1], -seen_deg / 2.0)
-    seen = np.clip(overlap * bins / 360.0, 0.0, 1.0)
-    result: F32 = scores(query, gallery, bins, seen.astype(np.float32), None)[0]
+    result: F32 = scores(query, gallery, bins, seen_bins(seen_deg, bins), None)[0]
     return result
 
 
@@ -145,38 +156,34 @@ def _recall(
     found, references = ranks(
         embed_rows(state, range(len(table)), loader, views, fov), table, views
     )
-    share = {k: 100.0 * float((found <= k).mean()) for k in (1, 5, 10)}
+    percent = {k: 100.0 * recall(found, k) for k in CUTS}
     return Recall(
         step=state.step,
         fov_deg=fov,
         queries=len(found),
         references=references,
-        at_1=share[1],
-        at_5=share[5],
-        at_10=share[10],
+        at_1=percent[1],
+        at_5=percent[5],
+        at_10=percent[10],
     )
 
 
-def _turns(raw: RawBatch, views: Views) -> list[int]:
+def _shown(raw: RawBatch, views: Views, fov_deg: float) -> list[Shown]:
+    return [
+        shown(canvas, views.ground, fov_deg, heading, has_deg=float(has))
+        for canvas, has, heading in zip(
+            raw.ground, raw.fov_deg, _headings_deg(raw, views), strict=True
+        )
+    ]
+
+
+def _headings_deg(raw: RawBatch, views: Views) -> list[float]:
+    """A heading per row, of whole columns; the same at every report."""
     if views.headings_seen == "aligned":
-        return [0] * len(raw.rows)
+        return [0.0] * len(raw.rows)
     width = views.ground.width_px
-    turns = [int(np.random.default_rng((7, int(row))).integers(width)) for row in raw.rows]
-    return [t if fov >= 360.0 else 0 for t, fov in zip(turns, raw.fov_deg, strict=True)]
-
-
-def _shown(canvas: U8, spec: ViewSpec, fov_deg: float, turn: int) -> U8:
-    turned = np.roll(canvas, -turn, axis=1)
-    if fov_deg >= 360.0 or canvas.shape[1] < spec.width_px:
-        return turned
-    if spec.representation == "narrow":
-        width = spec.columns(fov_deg)
-        first = (spec.width_px - width) // 2
-        return turned[:, first : first + width]
-    from crossview.views.strip import visible_mask
-
-    mask = visible_mask(spec, fov_deg, CROP_ASPECT)
-    return np.where(mask[..., None], turned, np.array(spec.mean_colour, dtype=np.uint8))
+    turns = [np.random.default_rng((7, int(row))).integers(width) for row in raw.rows]
+    return [360.0 * int(turn) / width for turn in turns]
 
 
 def _refuse_broken(vectors: Embedded) -> None:

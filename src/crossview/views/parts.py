@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from crossview.arrays import F64, I64, U8
+from crossview.views.crops import shown
 from crossview.views.spec import ViewSpec
-from crossview.views.strip import visible_mask
 
 
 def photo_part(
@@ -20,16 +20,16 @@ def photo_part(
 ) -> U8:
     """What a photo of this field of view and aspect (width / height) keeps of a panorama's canvas.
 
-    [h, w, 3] of ``spec``, the middle kept, the rest in the mean colour. A camera that looks up by
-    ``pitch_deg`` sees higher parts; if its horizon is not known, what it sees is laid out as if it
-    were level, that is, too low.
+    As ``views.crops`` shows a perspective photo: the middle kept, the rest in the mean colour. A
+    camera that looks up by ``pitch_deg`` sees higher parts; if its horizon is not known, what it
+    sees is laid out as if it were level, that is, too low.
     """
     if not horizon_known:
         bottom, top = spec.elevation_deg
         canvas = np.roll(canvas, round(pitch_deg * spec.height_px / (top - bottom)), axis=0)
         pitch_deg = 0.0
-    seen = visible_mask(spec, fov_deg, aspect, pitch_deg)
-    return np.where(seen[..., None], canvas, np.array(spec.mean_colour, np.uint8))
+    seen = shown(canvas, spec, fov_deg, kind="perspective", aspect=aspect, pitch_deg=pitch_deg)
+    return seen.pixels
 
 
 def room_px(aerial: U8, metres_per_px: float, footprint_m: float) -> I64:

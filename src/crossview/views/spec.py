@@ -15,6 +15,18 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
+_NO_COLUMN = 1e-9  # columns; a product of angles that is a whole number may come out below it
+
+
+def whole_columns(width: int, fov_deg: float) -> int:
+    """How many of ``width`` columns, which span 360 degrees, a field of view fills: whole ones.
+
+    ``fov_deg`` / 360 of them, truncated, at least 1. Raises InvalidValue outside (0, 360].
+    """
+    require(0.0 < fov_deg <= 360.0, f"a field of view must lie in (0, 360], got {fov_deg}.")
+    return max(1, int(width * fov_deg / 360.0 + _NO_COLUMN))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ViewSpec:
     """Size, angles and preprocessing of one side. Images are RGB uint8 until the network.
@@ -78,9 +90,8 @@ class ViewSpec:
         return r, g, b
 
     def columns(self, fov_deg: float) -> int:
-        """How many columns a field of view of ``fov_deg`` in (0, 360] degrees fills."""
-        require(0.0 < fov_deg <= 360.0, f"field of view must lie in (0, 360], got {fov_deg}.")
-        return max(1, round(self.width_px * fov_deg / 360.0))
+        """How many whole columns a field of view of ``fov_deg`` in (0, 360] degrees fills."""
+        return whole_columns(self.width_px, fov_deg)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; ``whole`` and ``keep_rows`` only where they say something.

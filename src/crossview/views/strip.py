@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crossview.arrays import F32, U8, Bool
-from crossview.views.lens import FLAT_LIMIT_DEG, Lens, lens_of, visible
+from crossview.arrays import U8, Bool
+from crossview.views.crops import angles, laid_out
+from crossview.views.lens import Lens, lens_of, visible
 from crossview.views.spec import ViewSpec
 
 if TYPE_CHECKING:
@@ -28,46 +29,27 @@ def ground_view(
 ) -> U8:
     """The model's picture [h, w, 3] of a photo or panorama [H, W, 3] of ``fov_deg`` across.
 
-    w is ``spec.width_px`` ("padded"; the picture's middle is in the middle column) or
-    ``spec.columns(fov_deg)`` ("narrow"). ``horizon_px`` is the row of the horizon in ``pixels``
-    (default: the middle). Unseen pixels get ``spec.mean_colour``.
+    w is ``spec.width_px`` ("padded") or ``spec.columns(fov_deg)`` ("narrow"). Part of a panorama
+    fills the columns that ``views.crops`` keeps of a whole one; a padded perspective photo fills
+    the pixels of ``views.crops.visible_mask``. ``horizon_px`` is the row of the horizon in
+    ``pixels`` (default: the middle). Unseen pixels get ``spec.mean_colour``.
     """
     height, width = pixels.shape[:2]
     lens = lens_of(kind, (width, height), fov_deg, horizon_px)
-    columns = spec.columns(fov_deg) if spec.representation == "narrow" else spec.width_px
+    on_canvas = lens.flat and spec.representation == "padded"
+    columns = spec.width_px if on_canvas else spec.columns(fov_deg)
     per_pixel = width / (spec.width_px * fov_deg / 360.0)  # source columns per output column
     fine = int(min(max(per_pixel, 1.0), _FINEST)) if lens.flat else 1
     small = _shrunk(pixels, per_pixel / fine)
     sampled = _sampled(small, lens, spec, columns, fine)
     seen = _seen(lens, spec, columns)
     sampled[~seen] = spec.mean_colour
-    return sampled
-
-
-def visible_mask(spec: ViewSpec, fov_deg: float, aspect: float, pitch_deg: float = 0.0) -> Bool:
-    """Pixels [h, w] of the full 360-degree canvas that a photo sees, True where it does.
-
-    The photo is ``fov_deg`` wide, ``aspect`` times as wide as high, and looks ``pitch_deg`` up;
-    its middle is in the middle of the canvas. Beyond 170 degrees: a band of equal angles.
-    """
-    lens = Lens(fov_deg <= FLAT_LIMIT_DEG, fov_deg, aspect, pitch_deg)
-    return visible(*lens.locate(*_angles(spec, spec.width_px, 1)))
-
-
-@lru_cache(maxsize=32)
-def _angles(spec: ViewSpec, columns: int, fine: int) -> tuple[F32, F32]:
-    """Azimuths [1, columns * fine] and elevations [h * fine, 1] of pixel centres in degrees."""
-    bottom, top = spec.elevation_deg
-    across = np.arange(columns * fine) + 0.5 - columns * fine / 2.0
-    down = (np.arange(spec.height_px * fine) + 0.5) / (spec.height_px * fine)
-    azimuth = (across * 360.0 / (spec.width_px * fine)).astype(np.float32)[None, :]
-    elevation = (top - down * (top - bottom)).astype(np.float32)[:, None]
-    return azimuth, elevation
+    return sampled if on_canvas else np.asarray(laid_out(sampled, spec, spec.mean_colour))
 
 
 @lru_cache(maxsize=32)
 def _seen(lens: Lens, spec: ViewSpec, columns: int) -> Bool:
-    return visible(*lens.locate(*_angles(spec, columns, 1)))
+    return visible(*lens.locate(*angles(spec, columns)))
 
 
 @lru_cache(maxsize=32)
@@ -77,7 +59,7 @@ def _maps(
     """Fixed-point maps for ``cv2.remap`` into a picture of ``size`` (width, height)."""
     import cv2
 
-    x, y = lens.locate(*_angles(spec, columns, fine))
+    x, y = lens.locate(*angles(spec, columns, fine))
     width, height = size
     limit = np.float32(4 * max(width, height))  # keeps directions behind the camera in range
     column = np.clip((x + 1.0) * np.float32(width / 2.0) - 0.5, -limit, limit)

@@ -12,15 +12,12 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor
 
 from crossview.parts.losses.infonce import symmetric_cross_entropy
+from crossview.views.crops import seen_bins
 
 
 def visible_bins(fov_deg: Tensor, bins: int) -> Tensor:
     """Share of each bin [B, bins] that a picture of ``fov_deg`` [B] about the middle sees."""
-    step = 360.0 / bins
-    low = torch.arange(bins, device=fov_deg.device) * step - 180.0
-    half = fov_deg[:, None] / 2.0
-    covered = torch.minimum(low + step, half) - torch.maximum(low, -half)
-    return (covered / step).clamp(0.0, 1.0)
+    return torch.from_numpy(seen_bins(fov_deg.cpu().numpy(), bins)).to(fov_deg.device)
 
 
 def turn_scores(ground: Tensor, aerial: Tensor, seen: Tensor) -> Tensor:

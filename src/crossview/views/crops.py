@@ -1,0 +1,226 @@
+"""What a picture of a limited field of view shows: the one home of every crop in the package.
+
+Training, validation, mining, studies, evaluate and explain cut panoramas with :func:`shown`; locate
+lays photos out with :func:`laid_out`, so that they come to lie in the same columns. The rules:
+
+* A field of view of theta degrees keeps ``ViewSpec.columns(theta)`` whole columns: theta / 360 of
+  the width, truncated, at least 1 (as SinGeo, Chen et al., CVPR 2026, and ConGeo, Mi et al., ECCV
+  2024, do). Rows are never cut; columns go on at the other edge of the panorama.
+* The heading is the azimuth of the middle of what is kept, clockwise from the middle of the canvas.
+  It is met to the nearest position of whole columns; of two that are equally near, the left one.
+* "narrow" keeps these columns alone. "padded" lays w of them in the middle of a canvas of the full
+  width W, from column (W - w) // 2 on; the rest has the mean colour.
+
+Only a perspective photo loses rows as well: it sees what a pinhole sees (:func:`visible_mask`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from crossview.arrays import F32, I64, U8, Bool
+from crossview.errors import require
+from crossview.views.lens import FLAT_LIMIT_DEG, Lens, visible
+from crossview.views.spec import ViewSpec, whole_columns
+
+if TYPE_CHECKING:
+    from crossview.views.decode import Kind
+
+_LEAST_COLUMN = 1e-6  # of a column: what the rounding of angles may be off by
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shown:
+    """What is left of a picture.
+
+    ``pixels`` [h, w, 3]: w = ``spec.columns(fov_deg)`` ("narrow") or ``spec.width_px`` ("padded").
+    ``mask`` [h, w]: True where they are the picture's, False where they have the mean colour.
+    ``fov_deg``: the field of view that is shown. ``heading_deg``: azimuth of the middle of what is
+    shown, clockwise from the middle of the picture it was cut from, in [-180, 180).
+    """
+
+    pixels: U8
+    mask: Bool
+    fov_deg: float
+    heading_deg: float
+
+
+class Sector(NamedTuple):
+    """Columns [w] kept of a panorama from left to right, and the azimuth of their middle.
+
+    ``heading_deg``: clockwise from the panorama's own middle, in [-180, 180).
+    """
+
+    columns: I64
+    heading_deg: float
+
+
+def shown(  # noqa: PLR0913 - all that a crop depends on
+    canvas: U8,
+    spec: ViewSpec,
+    fov_deg: float,
+    heading_deg: float = 0.0,
+    *,
+    has_deg: float = 360.0,
+    kind: Kind = "panorama",
+    aspect: float = 4.0 / 3.0,
+    pitch_deg: float = 0.0,
+    first_px: int | None = None,
+) -> Shown:
+    """What a picture shows to a model that is to see ``fov_deg`` of it, in (0, 360].
+
+    ``canvas`` [h, w', 3] is the ground view of ``spec`` before it is cut, and shows ``has_deg``.
+    A panorama (360 degrees, w' = ``spec.width_px``) is cut at ``heading_deg``. A photo is never
+    turned: it keeps its middle columns if it shows more than ``fov_deg``; if it shows less, or
+    nobody knows how much (NaN), it stays as it is.
+
+    ``kind`` "perspective": as a pinhole camera would see the panorama, whose photo is ``aspect``
+    times as wide as high, turned up by ``pitch_deg``; its rows are cut too. ``first_px``
+    ("padded"): the column of the canvas at which the kept ones begin, if not such that they are in
+    its middle; they may go on at its other edge.
+
+    Raises InvalidValue for a field of view outside (0, 360], and for a panorama of another width.
+    """
+    if not has_deg >= 360.0:
+        return _part_of_photo(canvas, spec, fov_deg, has_deg)
+    width = canvas.shape[1]
+    require(
+        width == spec.width_px,
+        f"a panorama of {width} columns is no canvas of a view {spec.width_px} columns wide.",
+    )
+    kept = sector_at(width, fov_deg, heading_deg)
+    if kind == "perspective":
+        return _through_pinhole(canvas, spec, kept, fov_deg, (aspect, pitch_deg))
+    strip = np.take(canvas, kept.columns, axis=1)
+    return Shown(
+        pixels=laid_out(strip, spec, spec.mean_colour, first_px),
+        mask=laid_out(np.ones(strip.shape[:2], dtype=bool), spec, False, first_px),
+        fov_deg=fov_deg,
+        heading_deg=kept.heading_deg,
+    )
+
+
+def sector_at(width: int, fov_deg: float, heading_deg: float) -> Sector:
+    """The columns of a panorama ``width`` wide that a field of view about a heading keeps."""
+    kept = whole_columns(width, fov_deg)
+    first = math.ceil(heading_deg / 360.0 * width + (width - kept) / 2.0 - 0.5 - _LEAST_COLUMN)
+    return _sector(width, first, kept)
+
+
+def drawn_sector(width: int, fov_deg: float, angle_deg: float) -> Sector:
+    """The columns that the authors of SinGeo and ConGeo keep for an angle that they draw.
+
+    They shift the panorama right by ``angle_deg``, truncated to whole columns, and keep the first
+    ones. :func:`sector_at` finds the same columns by the heading that is returned.
+    """
+    first = width - int(angle_deg / 360.0 * width)
+    return _sector(width, first, whole_columns(width, fov_deg))
+
+
+def laid_out(
+    strip: NDArray[Any], spec: ViewSpec, fill: ArrayLike, first_px: int | None = None
+) -> NDArray[Any]:
+    """Kept columns [h, w, ...] as ``spec`` wants them: "narrow" as they are, "padded" [h, W, ...].
+
+    ``fill``: what the rest of the canvas holds. ``first_px``: see :func:`shown`.
+    """
+    width, kept = spec.width_px, strip.shape[1]
+    if spec.representation == "narrow":
+        return strip
+    first = (width - kept) // 2 if first_px is None else first_px
+    canvas = np.empty((strip.shape[0], width, *strip.shape[2:]), strip.dtype)
+    canvas[:] = np.asarray(fill, strip.dtype)
+    canvas[:, (first + np.arange(kept)) % width] = strip
+    return canvas
+
+
+def visible_mask(spec: ViewSpec, fov_deg: float, aspect: float, pitch_deg: float = 0.0) -> Bool:
+    """Pixels [h, W] of the full 360-degree canvas that a photo sees, True where it does.
+
+    The photo is ``fov_deg`` wide, ``aspect`` times as wide as high, and looks ``pitch_deg`` up;
+    its middle is in the middle of the canvas. Up to 170 degrees it sees the pixels whose centres
+    lie within the pinhole's rectangle. Beyond, it is a band of equal angles: whole columns, and
+    the rows whose centres lie within it.
+    """
+    lens = Lens(fov_deg <= FLAT_LIMIT_DEG, fov_deg, aspect, pitch_deg)
+    if lens.flat:
+        return visible(*lens.locate(*angles(spec, spec.width_px)))
+    band = visible(*lens.locate(*angles(spec, spec.columns(fov_deg))))
+    first = (spec.width_px - band.shape[1]) // 2
+    mask = np.zeros((spec.height_px, spec.width_px), dtype=bool)
+    mask[:, first : first + band.shape[1]] = band
+    return mask
+
+
+@lru_cache(maxsize=32)
+def angles(spec: ViewSpec, columns: int, fine: int = 1) -> tuple[F32, F32]:
+    """Azimuths [1, columns * fine] and elevations [h * fine, 1] of pixel centres in degrees.
+
+    Of ``columns`` columns of the canvas, azimuths from the middle of them; each pixel is divided
+    into ``fine`` x ``fine``.
+    """
+    bottom, top = spec.elevation_deg
+    across = np.arange(columns * fine) + 0.5 - columns * fine / 2.0
+    down = (np.arange(spec.height_px * fine) + 0.5) / (spec.height_px * fine)
+    azimuth = (across * 360.0 / (spec.width_px * fine)).astype(np.float32)[None, :]
+    elevation = (top - down * (top - bottom)).astype(np.float32)[:, None]
+    return azimuth, elevation
+
+
+def seen_bins(fov_deg: ArrayLike, bins: int) -> F32:
+    """Share in [0, 1] of each azimuth bin [..., bins] that pictures of ``fov_deg`` [...] see.
+
+    Bin j covers 360 j / bins - 180 to 360 (j + 1) / bins - 180 degrees from the picture's middle.
+    """
+    edges = np.arange(bins + 1) * 360.0 / bins - 180.0
+    half = np.asarray(fov_deg, np.float64)[..., None] / 2.0
+    overlap = np.minimum(edges[1:], half) - np.maximum(edges[:-1], -half)
+    shares: F32 = np.clip(overlap * bins / 360.0, 0.0, 1.0).astype(np.float32)
+    return shares
+
+
+def _sector(width: int, first: int, kept: int) -> Sector:
+    middle = 360.0 * (first + kept / 2.0) / width
+    return Sector((first + np.arange(kept)) % width, middle % 360.0 - 180.0)
+
+
+def _part_of_photo(canvas: U8, spec: ViewSpec, fov_deg: float, has_deg: float) -> Shown:
+    """The middle of a photo's canvas, or all of it."""
+    width = canvas.shape[1]
+    if not has_deg > fov_deg:
+        seen = np.ones(canvas.shape[:2], dtype=bool)
+        fov = fov_deg if math.isnan(has_deg) else has_deg
+        return Shown(pixels=canvas, mask=seen, fov_deg=fov, heading_deg=0.0)
+    # A whole file fills its canvas however many degrees it shows; else columns are degrees.
+    kept = whole_columns(width, 360.0 * fov_deg / has_deg) if spec.whole else spec.columns(fov_deg)
+    first = (width - min(kept, width)) // 2
+    strip = canvas[:, first : first + kept]
+    return Shown(
+        pixels=laid_out(strip, spec, spec.mean_colour),
+        mask=laid_out(np.ones(strip.shape[:2], dtype=bool), spec, False),
+        fov_deg=fov_deg,
+        heading_deg=0.0,
+    )
+
+
+def _through_pinhole(
+    canvas: U8, spec: ViewSpec, kept: Sector, fov_deg: float, shape: tuple[float, float]
+) -> Shown:
+    """The canvas turned until the kept columns are in its middle, and what a pinhole sees of it."""
+    width = spec.width_px
+    first = (width - len(kept.columns)) // 2
+    turned = np.roll(canvas, first - int(kept.columns[0]), axis=1)
+    mask = visible_mask(spec, fov_deg, *shape)
+    pixels = np.where(mask[..., None], turned, np.array(spec.mean_colour, np.uint8))
+    if spec.representation == "narrow":
+        some = slice(first, first + len(kept.columns))
+        pixels, mask = pixels[:, some], mask[:, some]
+    middle = (kept.columns[0] - first) * 360.0 / width
+    heading = (middle + 180.0) % 360.0 - 180.0
+    return Shown(pixels=pixels, mask=mask, fov_deg=fov_deg, heading_deg=float(heading))

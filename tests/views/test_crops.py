@@ -1,0 +1,171 @@
+"""One rule for what a picture of theta degrees shows: columns, heading, layout, mask."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.shared_data import shared
+
+from crossview.errors import InvalidValue
+from crossview.views.crops import drawn_sector, sector_at, seen_bins, shown, visible_mask
+from crossview.views.spec import ViewSpec, whole_columns
+
+NARROW = ViewSpec(side="ground", height_px=2, width_px=768, mean=(0.0, 0.0, 0.0))
+PADDED = replace(NARROW, representation="padded")
+
+
+def columns(width=768, height=2):
+    """A panorama whose column c holds c + 1, in two channels; unseen pixels hold 0."""
+    numbers = np.arange(1, width + 1)
+    pixels = np.stack([numbers // 256, numbers % 256, np.zeros(width)], axis=1)
+    return np.repeat(pixels[None].astype(np.uint8), height, axis=0)
+
+
+def read(pixels):
+    """The numbers of the columns of a picture from :func:`columns`; -1 where nothing is."""
+    return pixels[0, :, 0].astype(int) * 256 + pixels[0, :, 1] - 1
+
+
+def slow(width, theta, heading, padded):
+    """The rule in words: of all positions of the columns, the nearest; the left of two."""
+    kept = max(1, math.floor(round(theta / 360 * width, 6)))
+    wanted = (heading + 180) / 360 * width  # where the middle should be, in columns
+    first = min(range(-width, 2 * width), key=lambda c: (round(abs(c + kept / 2 - wanted), 6), c))
+    found = [(first + n) % width for n in range(kept)]
+    left = (width - kept) // 2
+    return [-1] * left + found + [-1] * (width - kept - left) if padded else found
+
+
+@pytest.mark.parametrize("width", [768, 192, 671, 61])
+@pytest.mark.parametrize("fov", [360.0, 180.0, 90.0, 70.0, 65.0, 0.1])
+@pytest.mark.parametrize("heading", [0.0, 33.3, -120.0, 179.9, 359.0])
+@pytest.mark.parametrize("padded", [False, True])
+def test_whole_columns_nearest_to_the_heading_are_kept(width, fov, heading, padded):
+    spec = replace(PADDED if padded else NARROW, width_px=width)
+    seen = shown(columns(width), spec, fov, heading)
+    assert read(seen.pixels).tolist() == slow(width, fov, heading, padded)
+    assert seen.mask[0].tolist() == [n >= 0 for n in read(seen.pixels)]
+    assert seen.mask.shape == seen.pixels.shape[:2]
+
+
+@given(width=st.integers(2, 900), fov=st.floats(0.1, 360.0), heading=st.floats(-360.0, 720.0))
+def test_the_heading_that_is_told_is_the_azimuth_of_the_middle(width, fov, heading):
+    kept = sector_at(width, fov, heading)
+    first = int(kept.columns[0])
+    assert (first + len(kept.columns) / 2 - (kept.heading_deg + 180) / 360 * width) % width in (
+        pytest.approx(0, abs=1e-6),
+        pytest.approx(width, abs=1e-6),
+    )
+    off = (kept.heading_deg - heading + 180) % 360 - 180
+    assert abs(off) <= 180.0 / width + 1e-6
+    assert -180 <= kept.heading_deg < 180
+
+
+@pytest.mark.parametrize(("theta", "width"), [(360, 768), (180, 384), (90, 192), (70, 149)])
+def test_the_widths_of_the_paper(theta, width):
+    assert NARROW.columns(theta) == shown(columns(), NARROW, theta).pixels.shape[1] == width
+
+
+def test_a_field_of_view_of_so_many_columns_fills_so_many_columns():
+    """360 n / W degrees may come out a little below n columns."""
+    assert all(whole_columns(w, 360.0 * n / w) == n for w in range(1, 400) for n in range(1, w + 1))
+    assert whole_columns(768, 65.0) == 138  # 138.67: what is not whole is not shown
+
+
+@pytest.mark.parametrize("theta", [0, -10, 361, float("nan")])
+def test_a_field_of_view_outside_a_circle_is_refused(theta):
+    for call in (lambda: shown(columns(), NARROW, theta), lambda: drawn_sector(768, theta, 0)):
+        with pytest.raises(InvalidValue, match="field of view"):
+            call()
+
+
+def test_a_panorama_of_another_width_is_refused():
+    with pytest.raises(InvalidValue, match="700 columns"):
+        shown(columns(700), PADDED, 90.0)
+
+
+def columns_of(segments, width):
+    """[output columns] of source columns, -1 where nothing is."""
+    out = np.full(width, -1)
+    for first, last, source, _ in segments:
+        out[first : last + 1] = np.arange(source, source + last - first + 1)
+    return out
+
+
+def schedule():
+    return json.loads(shared("parity", "singeo_schedule.json").read_text(encoding="utf-8"))
+
+
+def test_kept_columns_are_those_of_the_authors_code():
+    cases = [case for case in schedule()["kept_columns"]["cases"] if case["theta"] > 0]
+    assert len(cases) == 64
+    for case in cases:
+        kept = drawn_sector(768, case["theta"], case["angle"])
+        assert kept.columns.tolist() == columns_of(case["segments"], case["width"]).tolist()
+        again = shown(columns(), NARROW, case["theta"], kept.heading_deg)
+        assert read(again.pixels).tolist() == kept.columns.tolist()
+        assert again.heading_deg == pytest.approx(kept.heading_deg)
+
+
+def test_padded_columns_are_those_of_the_authors_code():
+    official = schedule()["kept_columns_padded"]
+    drawn = [case | {"theta": case["drawn_fov"]} for case in official["code_361_draws_theta"]]
+    for case in [*official["cases"], *drawn]:
+        if case["theta"] <= 0:
+            continue
+        first_px = int(case["second_angle"] / 360 * 768)
+        heading = drawn_sector(768, case["theta"], case["angle"]).heading_deg
+        ours = shown(columns(), PADDED, case["theta"], heading, first_px=first_px)
+        assert read(ours.pixels).tolist() == columns_of(case["segments"], 768).tolist()
+
+
+def test_a_photo_is_never_turned_and_loses_only_what_it_has_more():
+    photo = columns()[:, 100 : 100 + 192]  # 90 degrees
+    same = shown(photo, NARROW, 180.0, 33.0, has_deg=90.0)
+    assert (same.fov_deg, same.heading_deg) == (90.0, 0.0)
+    assert np.array_equal(same.pixels, photo)
+    less = shown(photo, NARROW, 70.0, 33.0, has_deg=90.0)
+    assert read(less.pixels).tolist() == list(range(100 + 21, 100 + 21 + 149))
+    unknown = shown(photo, NARROW, 70.0, has_deg=math.nan)
+    assert (unknown.pixels.shape[1], unknown.fov_deg) == (192, 70.0)
+
+
+def test_a_padded_photo_keeps_the_columns_that_a_panorama_would():
+    panorama = shown(columns(), PADDED, 90.0)
+    less = shown(panorama.pixels, PADDED, 70.0, has_deg=90.0)
+    assert np.array_equal(less.pixels, shown(columns(), PADDED, 70.0).pixels)
+
+
+def test_of_a_whole_file_the_share_of_its_own_degrees_is_kept():
+    """It fills its canvas however many degrees it shows."""
+    spec = replace(PADDED, whole=True)
+    less = shown(columns(), spec, 45.0, has_deg=90.0)
+    assert read(less.pixels).tolist() == [-1] * 192 + list(range(192, 576)) + [-1] * 192
+
+
+def test_only_a_perspective_photo_loses_rows():
+    spec = replace(PADDED, height_px=96, width_px=384)
+    canvas = np.full((96, 384, 3), 200, np.uint8)
+    band = shown(canvas, spec, 90.0)
+    photo = shown(canvas, spec, 90.0, kind="perspective")
+    assert band.mask.all(axis=0).sum() == band.mask.any(axis=0).sum() == 96
+    assert np.array_equal(photo.mask, visible_mask(spec, 90.0, 4 / 3))
+    assert 0 < photo.mask.sum() < band.mask.sum()
+    assert (photo.pixels[photo.mask] == 200).all()
+    assert not photo.pixels[~photo.mask].any()
+
+
+def test_a_perspective_photo_looks_where_it_is_turned():
+    spec = replace(PADDED, width_px=360, height_px=90)
+    photo = shown(columns(360, 90), spec, 60.0, 90.0, kind="perspective", aspect=1.0)
+    assert read(photo.pixels[45:])[[150, 180, 209]].tolist() == [240, 270, 299]
+    assert photo.heading_deg == 90.0
+
+
+def test_seen_bins_of_many_pictures_are_those_of_each():
+    fovs = np.array([360.0, 90.0, 61.0])
+    assert np.array_equal(seen_bins(fovs, 8), np.stack([seen_bins(f, 8) for f in fovs]))
