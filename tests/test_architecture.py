@@ -21,6 +21,7 @@ ROWS = [
     ["errors"],
     ["arrays"],
     ["files"],
+    ["lists"],
     ["locks"],
     ["stats"],
     ["geo"],
@@ -44,7 +45,7 @@ ROWS = [
     ["__main__"],
 ]
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
-EVERYWHERE = {"errors", "arrays", "files", "locks", "stats"}
+EVERYWHERE = {"errors", "arrays", "files", "lists", "locks", "stats"}
 ONLY = {
     "worlds": {"geo", "views"},
     "methods": {"views", "pairs", "parts"},

@@ -234,7 +234,7 @@ def test_a_re_rankers_lists_are_measured_as_they_are(typed, tmp_path):
     assert record.figure("R@5").value == pytest.approx(100 * 23 / 24)
     assert dict(zip(record.queries.ids, record.queries.rank, strict=True))["g0.png"] > 10
     path.write_text("query,reference,score\ng0.png,a0.png,high\n")
-    assert "line 2: the score 'high' is no finite number" in typed("--ranking", path)[2]
+    assert "line 2: score is 'high'; expected a finite number" in typed("--ranking", path)[2]
     path.write_text("query,reference,score\ng0.png,a99.png,1\n")
     assert "line 2: the data set has no reference 'a99.png'" in typed("--ranking", path)[2]
     path.write_text("query,reference,score\ng0.png,a0.png,1\n")

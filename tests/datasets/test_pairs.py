@@ -100,11 +100,17 @@ def test_a_line_is_no_point_and_two_places_for_one_picture_are_one_too_many(tmp_
 
 
 def test_errors_name_the_row_of_the_file(tmp_path):
-    path = written(tmp_path / "p.parquet", {**COLUMNS, "ground_lat": [1.0, 1.0, 95.0]})
+    places = {"ground_lat": [1.0, 1.0, 95.0], "ground_lon": [1.0, 1.0, 1.0]}
+    path = written(tmp_path / "p.parquet", {**COLUMNS, **places})
     assert f"{path}, row 3: ground_lat is '95.0'" in refusal(path)
     path.write_bytes(b"no parquet")
     assert "cannot be read as Parquet" in refusal(path)
     assert "No table of pairs at" in refusal(tmp_path / "absent.parquet")
+
+
+def test_half_a_place_is_refused(tmp_path):
+    path = written(tmp_path / "p.parquet", {**COLUMNS, "ground_lat": [1.0, 1.0, 2.0]})
+    assert "row 1: ground_lat and ground_lon go together; one is empty" in refusal(path)
 
 
 def test_a_relation_that_comes_twice_is_refused(tmp_path):

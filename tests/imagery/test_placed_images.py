@@ -59,10 +59,10 @@ def test_the_scale_of_a_whole_table_can_be_given(tmp_path):
     ("table", "said"),
     [
         ("name,lat,lon\n", "no column file"),
-        ("file,lat,lon,metres_per_px\na.png,95,24,0.5\n", "line 2: latitude 95"),
-        ("file,lat,lon,metres_per_px\na.png,60,east,0.5\n", "line 2: lon must be a number"),
+        ("file,lat,lon,metres_per_px\na.png,95,24,0.5\n", "line 2: lat is '95'"),
+        ("file,lat,lon,metres_per_px\na.png,60,east,0.5\n", "line 2: lon is 'east'"),
         ("file,lat,lon,metres_per_px\na.png,60,24,-1\n", "line 2: metres_per_px must be > 0"),
-        ("file,lat,lon,metres_per_px\n,60,24,1\n", "line 2: file, lat and lon"),
+        ("file,lat,lon,metres_per_px\n,60,24,1\n", "line 2: file is empty"),
         ("file,lat,lon,metres_per_px\nb.png,60,24,1\n", r"There is no .*b\.png"),
     ],
 )

@@ -22,17 +22,17 @@ from typing import Any
 import numpy as np
 
 from crossview.errors import BadData
-from crossview.pairs.cells import choice, number
-from crossview.pairs.rows import read_rows
-from crossview.pairs.table import KINDS, PairTable
+from crossview.lists import LATITUDE_DEG, LONGITUDE_DEG, Folder
+from crossview.pairs.rows import Row, read_rows
+from crossview.pairs.table import KINDS, SIDES, PairTable
 
 SPLITS = ("train", "val", "test")
 RELATIONS = ("match", "ignore")
 NUMBERS = {  # column: (lowest, highest)
-    "ground_lat": (-90.0, 90.0),
-    "ground_lon": (-180.0, 180.0),
-    "aerial_lat": (-90.0, 90.0),
-    "aerial_lon": (-180.0, 180.0),
+    "ground_lat": LATITUDE_DEG,
+    "ground_lon": LONGITUDE_DEG,
+    "aerial_lat": LATITUDE_DEG,
+    "aerial_lon": LONGITUDE_DEG,
     "metres_per_px": (1e-6, 1e4),
     "up_bearing_deg": (-360.0, 360.0),
     "heading_deg": (-360.0, 360.0),
@@ -44,7 +44,7 @@ COLUMNS = (*NEEDED[:2], "split", "relation", *NUMBERS, "kind")
 
 @dataclass
 class _Split:
-    """What is collected of one split while reading."""
+    """What is collected of one split while reading; files by what their spellings have alike."""
 
     ground: dict[str, dict[str, Any]] = field(default_factory=dict)
     aerial: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -58,50 +58,38 @@ def load(path: Path) -> dict[str, PairTable]:
     Errors (BadData) name the file and the line.
     """
     splits: dict[str, _Split] = {}
-    table = read_rows(path)
-    _check_header(path, table.names)
-    for where, cells in table.rows:
-        _add(splits, cells, where)
+    folder = Folder(path.parent)
+    for row in read_rows(path, NEEDED, COLUMNS):
+        _add(splits.setdefault(row.choice("split", SPLITS), _Split()), row, folder)
     _check_leaks(path, splits)
     if not any(split.match for split in splits.values()):
         raise BadData(f"{path} has no row with relation match; nothing to train on.")
-    return {name: _table(split, path.parent) for name, split in splits.items() if split.match}
+    return {name: _table(split, folder) for name, split in splits.items() if split.match}
 
 
-def _check_header(path: Path, names: list[str]) -> None:
-    if missing := [name for name in NEEDED if name not in names]:
-        raise BadData(
-            f"{path}, line 1: columns {', '.join(missing)} are missing; found {', '.join(names)}.\n"
-            f"Known columns: {', '.join(COLUMNS)}."
-        )
-    if unknown := [name for name in names if name not in COLUMNS]:
-        raise BadData(
-            f"{path}, line 1: unknown columns {', '.join(unknown)}.\nKnown: {', '.join(COLUMNS)}."
-        )
-
-
-def _add(splits: dict[str, _Split], texts: dict[str, str], where: str) -> None:
-    split = splits.setdefault(choice("split", texts.get("split", ""), SPLITS, where), _Split())
-    numbers = {
-        name: number(name, texts.get(name, ""), limits, where) for name, limits in NUMBERS.items()
-    }
+def _add(split: _Split, row: Row, folder: Folder) -> None:
     for name in NEEDED:
-        if not texts[name]:
-            raise BadData(f"{where}: {name} is empty.")
-    kind = choice("kind", texts.get("kind", ""), ("", *KINDS), where)
+        if not row.text(name):
+            raise BadData(f"{row.where}: {name} is empty.")
+    numbers = {name: row.number(name, *limits) for name, limits in NUMBERS.items()}
+    for side in SIDES:
+        if math.isnan(numbers[f"{side}_lat"]) != math.isnan(numbers[f"{side}_lon"]):
+            raise BadData(f"{row.where}: {side}_lat and {side}_lon go together; one is empty.")
+    kind = row.choice("kind", ("", *KINDS))
     photo = kind == "perspective" or (kind == "" and numbers["fov_deg"] < 360.0)
     ground_facts = {k: numbers[k] for k in ("ground_lat", "ground_lon", "heading_deg", "fov_deg")}
     names = ("aerial_lat", "aerial_lon", "metres_per_px", "up_bearing_deg")
     aerial_facts = {k: numbers[k] for k in names}
-    _same(split.ground, texts["ground"], {**ground_facts, "perspective": photo}, where)
-    _same(split.aerial, texts["aerial"], aerial_facts, where)
-    relation = choice("relation", texts.get("relation", ""), RELATIONS, where)
-    pair = (texts["ground"], texts["aerial"])
+    ground = _same(split.ground, row, "ground", {**ground_facts, "perspective": photo}, folder)
+    aerial = _same(split.aerial, row, "aerial", aerial_facts, folder)
+    relation = row.choice("relation", RELATIONS)
+    pair = (ground, aerial)
     known, other = (split.match, split.ignore)[:: 1 if relation == "match" else -1]
+    both = f"{row.text('ground')} and {row.text('aerial')}"
     if pair in other:
-        raise BadData(f"{where}: {' and '.join(pair)} are a match in one line, ignored in another.")
+        raise BadData(f"{row.where}: {both} are a match in one line, ignored in another.")
     if pair in known:
-        raise BadData(f"{where}: {' and '.join(pair)} are there twice.")
+        raise BadData(f"{row.where}: {both} are there twice.")
     known[pair] = None
 
 
@@ -115,14 +103,25 @@ def _check_leaks(path: Path, splits: dict[str, _Split]) -> None:
             )
 
 
-def _same(known: dict[str, dict[str, Any]], file: str, facts: dict[str, Any], where: str) -> None:
-    """Keep the facts of a picture; refuse other facts about the same picture further down."""
-    for name, value in known.setdefault(file, facts).items():
-        if facts[name] != value and not (math.isnan(facts[name]) and math.isnan(value)):
-            raise BadData(f"{where}: {name} of {file} is {facts[name]}, earlier it was {value}.")
+def _same(
+    known: dict[str, dict[str, Any]], row: Row, side: str, facts: dict[str, Any], folder: Folder
+) -> str:
+    """Keep the facts of a picture, and give its key; other facts about it further down are wrong.
+
+    Its file is that of the line where it comes first, however later lines spell it.
+    """
+    file = row.text(side)
+    key = folder.key(file)
+    if key not in known:
+        known[key] = {**facts, "file": file}
+    for name, value in facts.items():
+        earlier = known[key][name]
+        if earlier != value and not (math.isnan(earlier) and math.isnan(value)):
+            raise BadData(f"{row.where}: {name} of {file} is {value}, earlier it was {earlier}.")
+    return key
 
 
-def _table(split: _Split, folder: Path) -> PairTable:
+def _table(split: _Split, folder: Folder) -> PairTable:
     ground = {file: i for i, file in enumerate(split.ground)}
     aerial = {file: i for i, file in enumerate(split.aerial)}
 
@@ -135,8 +134,8 @@ def _table(split: _Split, folder: Path) -> PairTable:
         return values if len(names) > 1 else values[:, 0]
 
     return PairTable(
-        ground=tuple(folder / file for file in ground),
-        aerial=tuple(folder / file for file in aerial),
+        ground=tuple(folder.file(facts["file"]) for facts in split.ground.values()),
+        aerial=tuple(folder.file(facts["file"]) for facts in split.aerial.values()),
         pairs=relation(split.match),
         ignored=relation(split.ignore),
         ground_latlon=column(split.ground, "ground_lat", "ground_lon"),
@@ -146,5 +145,5 @@ def _table(split: _Split, folder: Path) -> PairTable:
         heading_deg=column(split.ground, "heading_deg"),
         fov_deg=column(split.ground, "fov_deg"),
         perspective=column(split.ground, "perspective").astype(bool),
-        root=folder,
+        root=folder.path,
     )

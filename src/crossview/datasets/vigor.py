@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from crossview.errors import BadData
-from crossview.pairs.cells import number
+from crossview.lists import number
 from crossview.pairs.listing import (
     Counts,
     Part,

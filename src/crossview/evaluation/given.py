@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from crossview.evaluation.record import BEST
 from crossview.evaluation.spaces import Plain
 from crossview.evaluation.task import Task
 from crossview.evaluation.vectors import check_spread, in_order, read_embeddings, same_model
+from crossview.lists import name_key, read_table
 
 COLUMNS = ("query", "reference", "score")
 
@@ -35,7 +36,7 @@ def answers_of_vectors(task: Task, queries: Path, references: Path) -> tuple[Ans
 
 
 def answers_of_ranking(task: Task, path: Path) -> Answers:
-    """From a CSV ``query,reference,score`` (higher is better; equal scores are ties).
+    """From a list ``query,reference,score`` (higher is better; equal scores are ties).
 
     A query may list fewer references than there are. What it does not list counts as no better
     than a match that it lists, and as better than one that it does not.
@@ -65,16 +66,17 @@ def answers_of_ranking(task: Task, path: Path) -> Answers:
 
 def _read(task: Task, path: Path) -> tuple[I64, I64, F64]:
     """Query and reference numbers and scores, sorted by query, best first."""
-    known = [{name: n for n, name in enumerate(i)} for i in (task.query_ids, task.reference_ids)]
-    rows = list(_rows(path, known))
+    rows = list(_rows(task, path))
     if not rows:
         raise BadData(f"{path} ranks nothing: it has no row below its header.")
-    query, reference = (np.array([row[n] for row in rows], dtype=np.int64) for n in (0, 1))
+    query, reference, line = (np.array([r[n] for r in rows], dtype=np.int64) for n in (0, 1, 3))
     score = np.array([row[2] for row in rows], dtype=np.float64)
     codes = _codes(task, query, reference)
     if len(np.unique(codes)) < len(codes):
         first = int(np.setdiff1d(np.arange(len(codes)), np.unique(codes, return_index=True)[1])[0])
-        raise BadData(f"{path}, line {first + 2}: this reference was ranked for this query before.")
+        raise BadData(
+            f"{path}, line {line[first]}: this reference was ranked for this query before."
+        )
     missing = np.setdiff1d(np.arange(len(task.query_ids)), query)
     if len(missing):
         raise BadData(
@@ -85,37 +87,26 @@ def _read(task: Task, path: Path) -> tuple[I64, I64, F64]:
     return query[order], reference[order], score[order]
 
 
-def _rows(path: Path, known: list[dict[str, int]]) -> Iterator[tuple[int, int, float]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+def _rows(task: Task, path: Path) -> Iterator[tuple[int, int, float, int]]:
+    """Query and reference numbers, score and line of every row of a list of rankings."""
+    known = {
+        name: {name_key(one): n for n, one in enumerate(ids)}
+        for name, ids in (("query", task.query_ids), ("reference", task.reference_ids))
+    }
+    for row in read_table(path, needed=COLUMNS, what="list of rankings"):
+        numbers = []
+        for name, ids in known.items():
+            text = row.text(name)
+            number = ids[text] if text in ids else ids.get(name_key(text))
+            if number is None:
                 raise BadData(
-                    f"{path}, line 1: columns {', '.join(missing)} are missing.\n"
-                    "Expected: query,reference,score, a row per pair, higher scores first or not."
+                    f"{row.where}: the data set has no {name} {text!r}, but {next(iter(ids))!r}."
                 )
-            for cells in reader:
-                yield _cells(cells, known, f"{path}, line {reader.line_num}")
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise BadData(f"{path} cannot be read as a CSV in UTF-8: {problem}.") from problem
-
-
-def _cells(
-    cells: dict[str, str | None], known: list[dict[str, int]], where: str
-) -> tuple[int, int, float]:
-    numbers = []
-    for name, ids in zip(COLUMNS[:2], known, strict=True):
-        text = str(cells[name] or "")
-        if text not in ids:
-            raise BadData(f"{where}: the data set has no {name} {text!r}, but {next(iter(ids))!r}.")
-        numbers.append(ids[text])
-    try:
-        score = float(cells["score"] or "")
-    except ValueError:
-        score = float("nan")
-    if not np.isfinite(score):
-        raise BadData(f"{where}: the score {cells['score']!r} is no finite number.")
-    return numbers[0], numbers[1], score
+            numbers.append(number)
+        score = row.number("score")
+        if math.isnan(score):
+            raise BadData(f"{row.where}: score is empty.")
+        yield numbers[0], numbers[1], score, row.line
 
 
 def _codes(task: Task, query: I64, reference: I64) -> I64:

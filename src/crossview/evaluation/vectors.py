@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from crossview.arrays import F32
 from crossview.errors import BadData, ModelMismatch
+from crossview.lists import name_key
 
 COLLAPSED = 1e-6  # mean of 1 - cos over pairs; below, vectors tell nothing apart
 NEARLY_COLLAPSED = 1e-3  # below, a warning
@@ -127,13 +128,13 @@ def in_order(given: Embeddings, ids: tuple[str, ...], where: str) -> F32:
                 "Save them with np.savez(file, vectors=..., ids=...), or in the list's order."
             )
         return given.vectors
-    rows = {name: row for row, name in enumerate(given.ids)}
-    if len(rows) != len(given.ids):
-        repeated = next(n for row, n in enumerate(given.ids) if rows[n] != row)
-        raise BadData(f"{where}: the id {repeated!r} occurs twice.")
-    if missing := [name for name in ids if name not in rows]:
+    rows: dict[str, int] = {}
+    for row, name in enumerate(given.ids):
+        if rows.setdefault(name_key(name), row) != row:
+            raise BadData(f"{where}: the id {name!r} occurs twice.")
+    if missing := [name for name in ids if name_key(name) not in rows]:
         raise BadData(
             f"{where}: no vector for {len(missing)} of {len(ids)} pictures, the first is "
             f"{missing[0]!r}; the file's first id is {given.ids[0]!r}."
         )
-    return given.vectors[[rows[name] for name in ids]]
+    return given.vectors[[rows[name_key(name)] for name in ids]]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from crossview.errors import BadImagery, InvalidValue
+from crossview.errors import BadImagery
 from crossview.geo.points import LatLon
 from crossview.imagery.options import SourceOptions
+from crossview.lists import Folder, Row, read_header, read_table
 
 NEEDED = ("file", "lat", "lon")
 SCALES = ("metres_per_px", "width_m")
@@ -41,68 +41,50 @@ class ImageRow:
 
 
 def is_image_table(path: Path) -> bool:
-    """Whether a CSV has the columns of an image table, a scale among them."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            columns = set(next(csv.reader(lines), []))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return False
+    """Whether a list has the columns of an image table, a scale among them."""
+    columns = read_header(path)
     return set(NEEDED) <= columns and bool(columns & set(SCALES))
 
 
 def read_image_table(path: Path, options: SourceOptions) -> list[ImageRow]:
-    """Rows of a table; image files are looked for beside it.
+    """Rows of a table (:mod:`crossview.lists`); image files are looked for beside it.
 
-    The scale of ``options`` stands in where a row has none.
+    The scale of ``options`` stands in where a row has none. Columns beside `KNOWN` are not read.
+    BadImagery names the line that is wrong, and an image that is listed with other facts twice.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines)
-            columns = reader.fieldnames or []
-            if missing := [name for name in NEEDED if name not in columns]:
-                raise BadImagery(
-                    f"{path} has no column {', '.join(missing)}; it has: {', '.join(columns)}.\n"
-                    f"Known columns: {', '.join(KNOWN)}."
-                )
-            return [_row(path, line, values, options) for line, values in enumerate(reader, 2)]
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise BadImagery(f"{path} cannot be read as a table: {problem}.") from problem
+    folder = Folder(path.parent)
+    rows: dict[str, tuple[int, ImageRow]] = {}
+    for row in read_table(path, needed=NEEDED, what="table of images", error=BadImagery):
+        image = _image(row, folder, options)
+        line, earlier = rows.setdefault(folder.key(row.text("file")), (row.line, image))
+        if earlier != replace(image, path=earlier.path):
+            raise BadImagery(
+                f"{row.where}: {row.text('file')} is in line {line} too, with other facts.\n"
+                "Keep the line that is right."
+            )
+    return [image for _, image in rows.values()]
 
 
-def _row(
-    table: Path, line: int, values: Mapping[str, str | None], options: SourceOptions
-) -> ImageRow:
-    where = f"{table}, line {line}"
-    scale = {name: _number(values, name, where) for name in SCALES}
+def _image(row: Row, folder: Folder, options: SourceOptions) -> ImageRow:
+    if not (file := row.text("file")):
+        raise BadImagery(f"{row.where}: file is empty.")
+    scale = {name: _positive(row, name) for name in SCALES}
     if scale["metres_per_px"] is None and scale["width_m"] is None:
         scale = {"metres_per_px": options.metres_per_px, "width_m": options.width_m}
-    for name, value in scale.items():
-        if value is not None and not value > 0.0:
-            raise BadImagery(f"{where}: {name} must be > 0, got {value:g}.")
+    bearing = row.number("up_bearing_deg", -360.0, 360.0)
     return ImageRow(
-        path=table.parent / str(values["file"]),
-        centre=_centre(values, where),
+        path=folder.file(file),
+        centre=LatLon(*row.place()),
         metres_per_px=scale["metres_per_px"],
         width_m=scale["width_m"],
-        up_bearing_deg=_number(values, "up_bearing_deg", where) or 0.0,
-        attribution=(values.get("attribution") or "").strip(),
-        date=(values.get("date") or "").strip(),
+        up_bearing_deg=0.0 if math.isnan(bearing) else bearing,
+        attribution=row.text("attribution"),
+        date=row.text("date"),
     )
 
 
-def _centre(values: Mapping[str, str | None], where: str) -> LatLon:
-    lat, lon = _number(values, "lat", where), _number(values, "lon", where)
-    if lat is None or lon is None or not values.get("file"):
-        raise BadImagery(f"{where}: file, lat and lon must not be empty.")
-    try:
-        return LatLon(lat, lon)
-    except InvalidValue as problem:
-        raise BadImagery(f"{where}: {problem}") from problem
-
-
-def _number(values: Mapping[str, str | None], name: str, where: str) -> float | None:
-    text = (values.get(name) or "").strip()
-    try:
-        return float(text) if text else None
-    except ValueError as problem:
-        raise BadImagery(f"{where}: {name} must be a number, got {text!r}.") from problem
+def _positive(row: Row, name: str) -> float | None:
+    value = row.number(name)
+    if not value > 0.0 and not math.isnan(value):
+        raise BadImagery(f"{row.where}: {name} must be > 0, got {value:g}.")
+    return None if math.isnan(value) else value

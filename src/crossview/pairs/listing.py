@@ -12,7 +12,7 @@ import numpy as np
 
 from crossview.arrays import F64, I64
 from crossview.errors import BadData
-from crossview.pairs.cells import number
+from crossview.lists import LATITUDE_DEG, LONGITUDE_DEG, number, read_cells
 from crossview.pairs.table import PairTable
 
 HELP = "To see all that is there and all that is missing: crossview data check NAME --root DIR"
@@ -58,19 +58,13 @@ def differences(tables: Mapping[str, PairTable], official: Mapping[str, Counts])
 def rows_of(path: Path, columns: int, separator: str | None = ",") -> list[tuple[str, list[str]]]:
     """The rows of a list without a header, each with the words "FILE, line N".
 
-    BadData: no such list, an empty one, a row with another number of columns.
+    Cells as :func:`crossview.lists.read_cells` parts them. BadData: no such list, an empty one, a
+    row with another number of columns.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as problem:
-        raise BadData(f"No list at {path}, where the official layout has it.\n{HELP}") from problem
-    except (OSError, UnicodeDecodeError) as problem:
-        raise BadData(f"{path} cannot be read as a list in UTF-8: {problem}") from problem
+    if not path.exists():
+        raise BadData(f"No list at {path}, where the official layout has it.\n{HELP}")
     rows = []
-    for line, text in enumerate(lines, 1):
-        cells = [cell.strip() for cell in text.split(separator)]
-        if not any(cells):
-            continue
+    for line, cells in read_cells(path, separator):
         if len(cells) != columns:
             raise BadData(f"{path}, line {line}: {len(cells)} columns; expected {columns}.")
         rows.append((f"{path}, line {line}", cells))
@@ -96,8 +90,8 @@ def place(lat: str, lon: str, where: str) -> tuple[float, float]:
         if not text:
             raise BadData(f"{where}: the {name} is empty.")
     return (
-        number("latitude", lat, (-90.0, 90.0), where),
-        number("longitude", lon, (-180.0, 180.0), where),
+        number("latitude", lat, LATITUDE_DEG, where),
+        number("longitude", lon, LONGITUDE_DEG, where),
     )
 
 

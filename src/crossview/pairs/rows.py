@@ -1,62 +1,71 @@
-"""Tables of pairs as rows of texts: CSV, Parquet, and GeoParquet with points."""
+"""Tables of pairs row by row: lists (CSV), Parquet, and GeoParquet with points."""
 
 from __future__ import annotations
 
-import csv
 import json
 import struct
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from crossview import lists
 from crossview.errors import BadData
 
-Row = tuple[str, dict[str, str]]  # "FILE, line N" and the cells by column; "" is unknown
 GEOMETRIES = {"geometry": "ground", "ground_geometry": "ground", "aerial_geometry": "aerial"}
 PARQUET = (".parquet", ".geoparquet", ".pq")
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The names of the columns, in order, and all rows."""
+class Row(Protocol):
+    """One relation as a table tells it; errors (BadData) name the file and the line or row."""
 
-    names: list[str]
-    rows: list[Row]
+    @property
+    def where(self) -> str:
+        """The words "FILE, line N"."""
+
+    def text(self, column: str) -> str:
+        """A cell; "" where it is unknown."""
+
+    def number(self, column: str, low: float, high: float) -> float:
+        """A number from ``low`` to ``high``; NaN where it is unknown."""
+
+    def choice(self, column: str, allowed: Sequence[str]) -> str:
+        """One of ``allowed``; the first of them where it is unknown."""
 
 
-def read_rows(path: Path) -> Rows:
-    """The table at ``path``, by the ending of its name; BadData if it cannot be read.
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """A row of Parquet: its cells as texts, by column."""
 
+    where: str
+    cells: Mapping[str, str]
+
+    def text(self, column: str) -> str:
+        return self.cells.get(column, "")
+
+    def number(self, column: str, low: float, high: float) -> float:
+        return lists.number(column, self.text(column), (low, high), self.where)
+
+    def choice(self, column: str, allowed: Sequence[str]) -> str:
+        return lists.choice(column, self.text(column), allowed, self.where)
+
+
+def read_rows(path: Path, needed: Sequence[str], allowed: Sequence[str]) -> Iterator[Row]:
+    """The rows of the table at ``path``, Parquet or a list by the ending of its name.
+
+    Raises BadData for what cannot be read, columns that are missing and columns not ``allowed``.
     A point column of GeoParquet becomes ``ground_lat`` and ``ground_lon`` ("geometry" and
     "ground_geometry") or ``aerial_lat`` and ``aerial_lon`` ("aerial_geometry"), in WGS84 degrees
     whatever its reference system.
     """
-    return _parquet(path) if path.suffix.lower() in PARQUET else _csv(path)
+    if path.suffix.lower() in PARQUET:
+        return _parquet(path, needed, allowed)
+    return iter(lists.read_table(path, needed=needed, allowed=allowed, what="table of pairs"))
 
 
-def _csv(path: Path) -> Rows:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, restkey="")
-            names = list(reader.fieldnames or [])
-            rows = [(f"{path}, line {reader.line_num}", cells) for cells in reader]
-    except FileNotFoundError as problem:
-        raise BadData(f"No table of pairs at {path}.") from problem
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise BadData(f"{path} cannot be read as a CSV in UTF-8: {problem}") from problem
-    for where, cells in rows:
-        if None in cells.values() or "" in cells:
-            raise BadData(f"{where}: more or fewer cells than the header has.")
-    return Rows(names, [(where, _stripped(cells)) for where, cells in rows])
-
-
-def _stripped(cells: dict[str, Any]) -> dict[str, str]:
-    return {name: str(value).strip() for name, value in cells.items()}
-
-
-def _parquet(path: Path) -> Rows:
+def _parquet(path: Path, needed: Sequence[str], allowed: Sequence[str]) -> Iterator[Row]:
     try:
         from pyarrow import parquet
     except ImportError as problem:
@@ -78,9 +87,15 @@ def _parquet(path: Path) -> Rows:
             if column in columns:
                 raise BadData(f"{path}: {name} and {column} both say where; keep one of them.")
             columns[column] = values.tolist()
+    if missing := [name for name in needed if name not in columns]:
+        raise BadData(f"{path} has no column {', '.join(missing)}; it has: {', '.join(columns)}.")
+    if unknown := [name for name in columns if name not in allowed]:
+        raise BadData(
+            f"{path}: unknown columns {', '.join(unknown)}.\nKnown: {', '.join(allowed)}."
+        )
     texts = [[_text(value) for value in values] for values in columns.values()]
-    rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*texts, strict=True)]
-    return Rows(list(columns), [(f"{path}, row {n}", cells) for n, cells in enumerate(rows, 1)])
+    for n, cells in enumerate(zip(*texts, strict=True), 1):
+        yield _Cells(f"{path}, row {n}", dict(zip(columns, cells, strict=True)))
 
 
 def _text(value: Any) -> str:

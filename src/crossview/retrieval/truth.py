@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Sequence
+import os
+import posixpath
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from numpy.typing import ArrayLike
 from crossview.arrays import Bool
 from crossview.errors import BadData, InvalidValue, require
 from crossview.geo.points import LatLon, distance_m
+from crossview.lists import Folder, read_table
 from crossview.retrieval.places import Answer
 from crossview.stats import wilson
 
+NEEDED = ("file", "lat", "lon")
+SAME_PLACE_M = 0.01
 RIGHT_WITHIN_M = 25.0
 RANKS = (1, 5, 10)
 
@@ -25,47 +29,55 @@ RANKS = (1, 5, 10)
 class Truths:
     """Where pictures were taken, from a ``places.csv`` (columns file, lat, lon at least)."""
 
-    def __init__(self, path: Path, places: dict[str, LatLon]) -> None:
-        self._folder = path.parent.resolve()
-        self._named: dict[str, list[tuple[Path, LatLon]]] = {}
+    def __init__(self, path: Path, places: Mapping[str, LatLon]) -> None:
+        self._folder = Folder(path.parent)
+        self._files = tuple(places)
+        self._named: dict[str, list[tuple[str, LatLon]]] = {}
         for file, place in places.items():
-            self._named.setdefault(Path(file).name, []).append((Path(file), place))
+            key = self._folder.key(file)
+            self._named.setdefault(posixpath.basename(key), []).append((key, place))
 
     @staticmethod
     def read(path: str | Path) -> Truths:
-        """Read a CSV file; :class:`BadData` names the row that cannot be used."""
+        """Read a list (:mod:`crossview.lists`); :class:`BadData` names the line that is wrong.
+
+        A picture that is listed twice must be listed at the same place, to the centimetre.
+        """
+        folder = Folder(Path(path).parent)
+        table = read_table(Path(path), needed=NEEDED, what="list of places")
         places: dict[str, LatLon] = {}
-        try:
-            text = Path(path).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as problem:
-            raise BadData(f"{path} cannot be read as a list of places: {problem}.") from problem
-        rows = csv.DictReader(text.splitlines())
-        if missing := {"file", "lat", "lon"} - set(rows.fieldnames or ()):
-            raise BadData(
-                f"{path} lacks the columns {', '.join(sorted(missing))}.\n"
-                "Expected: file,lat,lon and perhaps heading_deg,fov_deg,kind."
-            )
-        for number, row in enumerate(rows, 2):
-            try:
-                places[row["file"]] = LatLon(float(row["lat"]), float(row["lon"]))
-            except (TypeError, ValueError) as problem:
-                raise BadData(f"{path}, line {number}: no place in {row}.") from problem
+        first: dict[str, tuple[str, int]] = {}  # file by what its spellings have alike
+        for row in table:
+            if not (file := row.text("file")):
+                raise BadData(f"{row.where}: file is empty.")
+            place = LatLon(*row.place())
+            earlier, line = first.setdefault(folder.key(file), (file, row.line))
+            if distance_m(places.setdefault(earlier, place), place) > SAME_PLACE_M:
+                raise BadData(
+                    f"{row.where}: {file} was taken at {place}, but at {places[earlier]} in line "
+                    f"{line}.\nKeep the line that is right."
+                )
         return Truths(Path(path), places)
 
     def photos(self) -> list[Path]:
-        """The listed photos, paths counted from the list's folder; in the list's order by name."""
-        return [self._folder / file for some in self._named.values() for file, _ in some]
+        """The listed photos, in the list's order, paths counted from the list's folder.
+
+        A photo that is there is named as it is on the disk, however the list spells it.
+        """
+        return [self._folder.file(file) for file in self._files]
 
     def of(self, photo: str) -> LatLon | None:
         """The truth of a photo; None if the list does not hold it, or not clearly.
 
         A listed path counts from the list's folder; else its end must be the end of the photo's
-        path; else the file's name decides, if the list holds it once.
+        path; else the file's name decides, if the list holds it once. Names are compared as
+        :mod:`crossview.lists` says.
         """
-        named = self._named.get(Path(photo).name, [])
-        full = Path(photo).resolve()
-        same = [place for file, place in named if (self._folder / file).resolve() == full]
-        ends = [place for file, place in named if full.parts[-len(file.parts) :] == file.parts]
+        key = self._folder.key(os.path.abspath(photo))
+        named = self._named.get(posixpath.basename(key), [])
+        keys = {key, self._folder.key(os.path.realpath(photo))}
+        same = [place for file, place in named if file in keys]
+        ends = [place for file, place in named if f"/{key}".endswith(f"/{file}")]
         for found in (same, ends, [place for _, place in named]):
             if len(found) == 1:
                 return found[0]
