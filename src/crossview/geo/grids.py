@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike
 
 from crossview.arrays import F64
 from crossview.errors import InvalidValue, NotGeoreferenced, require
-from crossview.geo.points import LatLon
+from crossview.geo.points import LatLon, wrap_lon
 
+_FURTHEST_LON = 540.0  # degrees: once around, from whichever side it is counted
 Affine6 = tuple[float, float, float, float, float, float]
 
 
@@ -88,24 +89,21 @@ class RasterGrid:
         """Latitudes and longitudes of continuous pixel coordinates (arrays of one shape)."""
         a, b, c, d, e, f = self.transform
         column, row = np.asarray(column_px, float), np.asarray(row_px, float)
-        lon, lat = _to_latlon(self.crs).transform(
-            a * column + b * row + c, d * column + e * row + f
-        )
-        lat, lon = np.asarray(lat, float), np.asarray(lon, float)
-        if not (np.isfinite(lat).all() and np.isfinite(lon).all()):
-            raise NotGeoreferenced(
-                "The imagery's coordinates lie outside of its own projection's range.\n"
-                "Check its coordinate reference system, or give the right one with --crs."
-            )
-        return lat, lon
+        return latlon_in(self.crs, a * column + b * row + c, d * column + e * row + f)
 
     def pixel(self, lat: ArrayLike, lon: ArrayLike) -> tuple[F64, F64]:
-        """Continuous (columns, rows) of places; the inverse of :meth:`latlon`."""
-        x, y = _to_latlon(self.crs).transform(
+        """Continuous (columns, rows) of places; the inverse of :meth:`latlon`.
+
+        Of a grid that runs on beyond longitude 180, or counts longitudes to 360, too.
+        """
+        x, y = to_latlon(self.crs).transform(
             np.asarray(lon, float), np.asarray(lat, float), direction="INVERSE"
         )
         a, b, c, d, e, f = self.transform
         x, y, determinant = np.asarray(x) - c, np.asarray(y) - f, a * e - b * d
+        if (turn := _turn_of_x(self.crs)) is not None:
+            middle = (a * self.width_px + b * self.height_px) / 2.0
+            x = x - turn * np.rint((x - middle) / turn)
         return (e * x - b * y) / determinant, (a * y - d * x) / determinant
 
     def ground(self, column_px: ArrayLike, row_px: ArrayLike) -> Ground:
@@ -121,6 +119,35 @@ class RasterGrid:
         up, _, down_m = _ellipsoid().inv(below[1], below[0], above[1], above[0])
         bearing = (np.asarray(up) + 180.0) % 360.0 - 180.0
         return Ground(np.asarray(right_m), np.asarray(down_m), bearing)
+
+    def skew_deg(self, column_px: float, row_px: float) -> float:
+        """How far the angle from up to right is from a right one on the ground, there."""
+        left, right = (self.latlon(column_px + step, row_px) for step in (-0.5, 0.5))
+        along, _, _ = _ellipsoid().inv(left[1], left[0], right[1], right[0])
+        up = float(self.ground(column_px, row_px).up_bearing_deg)
+        return (float(along) - up - 90.0 + 180.0) % 360.0 - 180.0
+
+
+def latlon_in(crs: str, x: ArrayLike, y: ArrayLike) -> tuple[F64, F64]:
+    """Latitudes and longitudes of coordinates (arrays of one shape) in a reference system.
+
+    Longitudes come to lie in [-180, 180] whatever the system counts to. Raises
+    :class:`NotGeoreferenced` for coordinates that are no place on Earth.
+    """
+    lon, lat = to_latlon(crs).transform(x, y)
+    lat, lon = np.asarray(lat, float), np.asarray(lon, float)
+    if not (np.isfinite(lat).all() and np.isfinite(lon).all()):
+        raise NotGeoreferenced(
+            "The imagery's coordinates lie outside of its own projection's range.\n"
+            "Check its coordinate reference system, or give the right one with --crs."
+        )
+    if np.abs(lat).max(initial=0.0) > 90.0 or np.abs(lon).max(initial=0.0) > _FURTHEST_LON:
+        raise NotGeoreferenced(
+            f"The imagery's coordinates, such as latitude {np.ravel(lat)[0]:.8g} and longitude "
+            f"{np.ravel(lon)[0]:.8g}, are no degrees on Earth.\nThe two may be swapped, or its "
+            "coordinate reference system is wrong: give the right one with --crs."
+        )
+    return lat, wrap_lon(lon)
 
 
 def wkt(crs: str) -> str:
@@ -147,10 +174,33 @@ def wkt(crs: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _to_latlon(crs: str) -> Any:
+def to_latlon(crs: str) -> Any:
+    """The one way from a reference system to WGS84 (longitude, latitude in degrees)."""
     import pyproj
 
     return pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
+
+
+@lru_cache(maxsize=256)
+def _turn_of_x(crs: str) -> float | None:
+    """How far x goes once around the Earth, where it may count on beyond longitude 180."""
+    import pyproj
+
+    system = pyproj.CRS.from_user_input(crs)
+    if system.is_geographic:
+        per_unit = system.axis_info[0].unit_conversion_factor  # radians
+        return 2.0 * math.pi / per_unit if per_unit > 0.0 else 360.0
+    operation = system.coordinate_operation
+    if operation is None or "Mercator" not in operation.method_name:
+        return None
+    if "Transverse" in operation.method_name or "Oblique" in operation.method_name:
+        return None
+    radius_m = system.ellipsoid.semi_major_metre if system.ellipsoid else 6_378_137.0
+    scales = [p.value for p in operation.params if "Scale factor" in p.name]
+    plain = all(p.value == 0.0 for p in operation.params if "standard parallel" in p.name)
+    metres = 1.0 if system.axis_info[0].unit_conversion_factor == 1.0 else math.nan
+    turn = 2.0 * math.pi * radius_m * (scales[0] if scales else 1.0) * metres
+    return turn if plain and math.isfinite(turn) else None
 
 
 @lru_cache(maxsize=1)

@@ -48,7 +48,8 @@ def wrap_lon(lon: ArrayLike) -> F64:
     """Longitudes of any size as degrees in [-180, 180]; what lies in there stays bit for bit."""
     given = np.asarray(lon, np.float64)
     inside = (given >= -180.0) & (given <= 180.0)
-    wrapped: F64 = np.where(inside, given, (given + 180.0) % 360.0 - 180.0)
+    with np.errstate(invalid="ignore"):  # what is not finite stays so, as NaN
+        wrapped: F64 = np.where(inside, given, (given + 180.0) % 360.0 - 180.0)
     return wrapped
 
 

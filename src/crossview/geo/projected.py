@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
-
 import numpy as np
 
 from crossview.arrays import F64
+from crossview.geo.grids import to_latlon
+from crossview.geo.points import wrap_lon
 
 
 def latlon_of(crs: str, x: F64, y: F64) -> F64:
-    """[N, 2] latitude and longitude of ``x`` (east) and ``y`` (north), [N] each, in ``crs``."""
-    longitude, latitude = _transformer(crs).transform(x, y)
-    return np.stack([latitude, longitude], axis=-1).astype(np.float64)
+    """[N, 2] latitude and longitude of ``x`` (east) and ``y`` (north), [N] each, in ``crs``.
 
-
-@lru_cache(maxsize=16)
-def _transformer(crs: str) -> Any:
-    import pyproj
-
-    return pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
+    What is no place on Earth is not finite.
+    """
+    longitude, latitude = to_latlon(crs).transform(x, y)
+    return np.stack([np.asarray(latitude, np.float64), wrap_lon(longitude)], axis=-1)

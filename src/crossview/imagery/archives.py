@@ -10,76 +10,90 @@ from pathlib import Path
 from typing import Any
 
 from crossview.errors import BadImagery
+from crossview.files import list_entries
 from crossview.imagery.pyramids import TileNumber
+from crossview.imagery.tilemaps import facts_beside, facts_of_metadata, vector_tiles
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
+DEEPEST = 24  # zooms beyond are no imagery
+MOST_DIGITS = 9
 
 
 class XyzFolder:
-    """``zoom/x/y.png`` (or .jpg, .webp), y counted from the north."""
-
-    attribution = ""
-    date = ""
+    """``zoom/x/y.png`` (or .jpg, .webp); files beside the zooms may say how rows count."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
-        self._suffix: dict[tuple[int, TileNumber], str] = {}
+        self.facts = facts_beside(path)
+        self._pictures: dict[tuple[int, TileNumber], Path] = {}
 
     @staticmethod
     def looks_like(path: Path) -> bool:
         """Whether a folder holds at least one zoom/x/y picture."""
-        return any(_numbered(column) for zoom in _zooms(path) for column in _numbered(zoom))
+        return any(_pictures(column) for zoom in _zooms(path) for column in _folders(zoom))
 
     def zooms(self) -> list[int]:
         """See :class:`TileArchive`."""
-        zooms = (zoom for zoom in _zooms(self._path) if any(map(_numbered, _numbered(zoom))))
-        return sorted(int(zoom.name) for zoom in zooms)
+        return [
+            int(zoom.name) for zoom in _zooms(self._path) if any(map(_pictures, _folders(zoom)))
+        ]
 
     def tiles(self, zoom: int) -> set[TileNumber]:
         """See :class:`TileArchive`."""
         found: set[TileNumber] = set()
-        for column in _numbered(self._path / str(zoom)):
-            for picture in _numbered(column):
-                tile = (int(column.name), int(picture.stem))
-                self._suffix[zoom, tile] = picture.suffix
-                found.add(tile)
+        for folder in (folder for folder in _zooms(self._path) if int(folder.name) == zoom):
+            for column in _folders(folder):
+                for picture in _pictures(column):
+                    tile = (int(column.name), int(picture.stem))
+                    self._pictures[zoom, tile] = picture
+                    found.add(tile)
         return found
 
     def data(self, zoom: int, tile: TileNumber) -> bytes:
         """See :class:`TileArchive`."""
-        x, y = tile
-        path = self._path / str(zoom) / str(x) / f"{y}{self._suffix[zoom, tile]}"
+        path = self._pictures[zoom, tile]
         try:
             return path.read_bytes()
         except OSError as problem:
             raise BadImagery(f"{path} cannot be read: {problem.strerror}.") from problem
 
     def files(self) -> list[Path]:
-        """The folders of columns: they change when a tile comes or goes."""
-        return sorted(column for zoom in _zooms(self._path) for column in _numbered(zoom))
+        """The folders of columns: they change when a tile comes or goes; and what is beside."""
+        columns = sorted(column for zoom in _zooms(self._path) for column in _folders(zoom))
+        return [*columns, *self.facts.files]
 
     def close(self) -> None:
         """Nothing is held open."""
 
 
 def _zooms(path: Path) -> list[Path]:
-    return [folder for folder in _numbered(path) if folder.is_dir() and int(folder.name) <= 24]
+    return sorted(
+        (folder for folder in _folders(path) if int(folder.name) <= DEEPEST),
+        key=lambda folder: int(folder.name),
+    )
 
 
-def _numbered(path: Path) -> list[Path]:
-    """Folders named by a number, or pictures named by one."""
-    if not path.is_dir():
-        return []
+def _folders(path: Path) -> list[Path]:
+    """Folders named by a number."""
+    return [entry for entry in list_entries(path) if _is_number(entry.name) and entry.is_dir()]
+
+
+def _pictures(path: Path) -> list[Path]:
+    """Pictures named by a number."""
     return [
         entry
-        for entry in path.iterdir()
-        if entry.stem.isdigit() and (entry.suffix.lower() in PICTURES or entry.is_dir())
+        for entry in list_entries(path)
+        if entry.suffix.lower() in PICTURES and _is_number(entry.stem)
     ]
 
 
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdecimal() and len(name) <= MOST_DIGITS
+
+
 class MbTiles:
-    """An SQLite database of tiles (MBTiles 1.3); its rows count from the south."""
+    """An SQLite database of tiles (MBTiles 1.3); its rows should count from the south."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -89,14 +103,13 @@ class MbTiles:
         except sqlite3.Error as problem:
             raise BadImagery(f"{path} cannot be read as MBTiles: {problem}.") from problem
         try:
-            facts = {str(k): str(v) for k, v in self._rows("SELECT name, value FROM metadata")}
-            if facts.get("format", "").lower() in ("pbf", "mvt"):
-                raise vector_tiles(path)
+            stated = {str(k): str(v) for k, v in self._rows("SELECT name, value FROM metadata")}
+            # Some writers name a scheme here, of what they wrote or of what they read: no evidence.
+            stated["scheme"] = "tms"
+            self.facts = facts_of_metadata(stated, path)
         except BadImagery:
             self._db.close()
             raise
-        self.attribution = facts.get("attribution", "").strip()
-        self.date = facts.get("date", "").strip()
 
     def zooms(self) -> list[int]:
         """See :class:`TileArchive`."""
@@ -105,15 +118,14 @@ class MbTiles:
     def tiles(self, zoom: int) -> set[TileNumber]:
         """See :class:`TileArchive`."""
         query = "SELECT tile_column, tile_row FROM tiles WHERE zoom_level = ?"
-        return {(x, 2**zoom - 1 - row) for x, row in self._rows(query, zoom)}
+        return {(x, row) for x, row in self._rows(query, zoom)}
 
     def data(self, zoom: int, tile: TileNumber) -> bytes:
         """See :class:`TileArchive`."""
         query = (
             "SELECT tile_data FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
         )
-        x, y = tile
-        (row,) = self._rows(query, zoom, x, 2**zoom - 1 - y)[:1]
+        (row,) = self._rows(query, zoom, *tile)[:1]
         return bytes(row[0])
 
     def files(self) -> list[Path]:
@@ -143,15 +155,16 @@ class PmTiles:
             with path.open("rb") as file:
                 self._bytes = MmapSource(file)
             self._header = deserialize_header(self._bytes(0, 127))
-            facts = self._metadata()
+            stated = self._metadata()
         except Exception as problem:  # pmtiles raises its own, struct's and index errors
             raise BadImagery(
                 f"{path} cannot be read as PMTiles (version 3): {type(problem).__name__} {problem}."
             ) from problem
         if self._header["tile_type"] == TileType.MVT:
             raise vector_tiles(path)
-        self.attribution = str(facts.get("attribution", "")).strip()
-        self.date = str(facts.get("date", "")).strip()
+        corners = ("min_lon_e7", "min_lat_e7", "max_lon_e7", "max_lat_e7")
+        stated |= {"scheme": "xyz", "bounds": [self._header[name] / 1e7 for name in corners]}
+        self.facts = facts_of_metadata(stated, path)
         self._found: dict[int, dict[TileNumber, tuple[int, int]]] = {}
 
     def zooms(self) -> list[int]:
@@ -217,11 +230,3 @@ class PmTiles:
             data = gzip.decompress(data)
         facts = json.loads(data) if data else {}
         return facts if isinstance(facts, dict) else {}
-
-
-def vector_tiles(path: Path) -> BadImagery:
-    """The error for an archive of map shapes."""
-    return BadImagery(
-        f"{path} holds vector tiles: the shapes of a map, not pictures from above.\n"
-        "crossview compares photos with imagery; give an archive of PNG, JPEG or WebP tiles."
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from crossview.arrays import F64
 from crossview.errors import BadImagery
+from crossview.geo.points import lon_range
 from crossview.imagery.options import SourceOptions
 from crossview.imagery.sheets import Sheet
 
@@ -30,10 +33,11 @@ class ImageryInfo:
     date: str
     metres_per_px: float  # ground metres, of the coarsest sheet as it was read
     synthetic: str | None
-    bounds: Bounds
+    bounds: Bounds  # west > east where the imagery crosses longitude 180 (RFC 7946, 5.2)
     options: SourceOptions
     stretched: tuple[tuple[float, float], ...] | None  # values that became black and white
     signature: str
+    warnings: tuple[str, ...] = ()  # what every answer must carry, such as a missing datum shift
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -47,13 +51,13 @@ class ImageryInfo:
             "sources": tuple(values["sources"]),
             "bounds": tuple(values["bounds"]),
             "options": SourceOptions.from_json(values["options"]),
+            "warnings": tuple(values.get("warnings", ())),
             "stretched": None if limits is None else tuple((low, high) for low, high in limits),
         }
         return ImageryInfo(**{**values, **read})
 
     def merged(self, other: ImageryInfo) -> ImageryInfo:
         """What holds of an index that was made from both."""
-        (s, w, n, e), (s2, w2, n2, e2) = self.bounds, other.bounds
         both = self.synthetic is not None and other.synthetic is not None
         return ImageryInfo(
             sources=(*self.sources, *other.sources),
@@ -61,10 +65,11 @@ class ImageryInfo:
             date=joined([self.date, other.date]),
             metres_per_px=max(self.metres_per_px, other.metres_per_px),
             synthetic=joined([self.synthetic or "", other.synthetic or ""]) if both else None,
-            bounds=(min(s, s2), min(w, w2), max(n, n2), max(e, e2)),
+            bounds=joined_bounds([self.bounds, other.bounds]),
             options=other.options,
             stretched=other.stretched,
             signature=hashlib.sha256(f"{self.signature}{other.signature}".encode()).hexdigest(),
+            warnings=tuple(dict.fromkeys((*self.warnings, *other.warnings))),
         )
 
 
@@ -86,14 +91,43 @@ def signature_of(files: Iterable[Path]) -> str:
 
 
 def bounds_of(sheets: Sequence[Sheet]) -> Bounds:
-    """South, west, north, east of all sheets, from points around their edges."""
+    """South, west, north, east of all sheets, from points around their edges.
+
+    West is greater than east where they cross longitude 180.
+    """
     along = np.linspace(0.0, 1.0, 9)
     zero, one = np.zeros(9), np.ones(9)
     columns = np.concatenate([along, along, zero, one])
     rows = np.concatenate([zero, one, along, along])
     edges = [s.grid.latlon(columns * s.grid.width_px, rows * s.grid.height_px) for s in sheets]
-    lats, lons = (
-        np.concatenate([lat for lat, _ in edges]),
-        np.concatenate([lon for _, lon in edges]),
-    )
-    return float(lats.min()), float(lons.min()), float(lats.max()), float(lons.max())
+    return joined_bounds([_box_of(lat, lon) for lat, lon in edges])
+
+
+def joined_bounds(boxes: Sequence[Bounds]) -> Bounds:
+    """The smallest box around boxes, N >= 1; of arcs of longitude the shortest that holds all."""
+    arcs = sorted((west, west + _wide_deg(west, east), east) for _, west, _, east in boxes)
+    _, reach, east_of_gap = arcs[0]
+    west, _, east = arcs[0]  # beside the gap from the last arc over 180 to the first
+    gap = -math.inf
+    for start, end, edge in arcs[1:]:
+        if start - reach > gap:
+            gap, west, east = start - reach, start, east_of_gap
+        if end > reach:
+            reach, east_of_gap = end, edge
+    around = arcs[0][0] + 360.0 - reach
+    if around >= gap:
+        west, east = arcs[0][0], east_of_gap
+    if max(around, gap) <= 0.0:
+        west, east = -180.0, 180.0
+    return min(box[0] for box in boxes), west, max(box[2] for box in boxes), east
+
+
+def _wide_deg(west: float, east: float) -> float:
+    """Degrees from west to east, over longitude 180 where west is greater."""
+    return east - west if west <= east else east - west + 360.0
+
+
+def _box_of(lat: F64, lon: F64) -> Bounds:
+    """The box of places around a sheet's edge."""
+    west, east = lon_range(lon)
+    return float(lat.min()), west, float(lat.max()), east

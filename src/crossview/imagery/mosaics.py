@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossview.arrays import I64, U8
+from crossview.geo.components import label_components
 from crossview.geo.grids import RasterGrid
 from crossview.imagery.sheets import Box, Patch, Sheet, Store
 
@@ -117,22 +118,15 @@ def _box_on(grid: RasterGrid, other: RasterGrid) -> Box:
 
 def _touching(boxes: I64) -> list[list[int]]:
     """Groups of boxes [n, 4] that overlap or touch, directly or through others."""
-    waiting, groups = set(range(len(boxes))), []
-    for seed in range(len(boxes)):
-        if seed not in waiting:
-            continue
-        waiting.discard(seed)
-        group, front = [seed], [seed]
-        while front:
-            top, bottom, left, right = boxes[front.pop()]
-            near = (boxes[:, 0] <= bottom) & (boxes[:, 1] >= top)
-            near &= (boxes[:, 2] <= right) & (boxes[:, 3] >= left)
-            found = waiting.intersection(np.flatnonzero(near).tolist())
-            waiting -= found
-            group.extend(found)
-            front.extend(found)
-        groups.append(sorted(group))
-    return groups
+
+    def neighbours(member: int) -> Iterable[int]:
+        top, bottom, left, right = boxes[member]
+        near = (boxes[:, 0] <= bottom) & (boxes[:, 1] >= top)
+        near &= (boxes[:, 2] <= right) & (boxes[:, 3] >= left)
+        return np.flatnonzero(near).tolist()
+
+    labels = label_components(len(boxes), neighbours)
+    return [np.flatnonzero(labels == group).tolist() for group in range(labels.max() + 1)]
 
 
 def _joined(sheets: list[Sheet], boxes: I64) -> Sheet:

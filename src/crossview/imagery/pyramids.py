@@ -11,22 +11,23 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from crossview.errors import BadImagery, EmptyRegion, InvalidValue
+from crossview.geo.components import label_touching_cells
 from crossview.geo.mercator import HALF_WORLD_M, latlon_from_xy, metres_per_px, tile_grid
 from crossview.imagery.mosaics import MosaicStore, Piece, shrunk_patch
 from crossview.imagery.sheets import Box, Patch, Sheet
+from crossview.imagery.tilemaps import TileFacts, rows_from_south
 
 if TYPE_CHECKING:
     from PIL import Image
 
-TileNumber = tuple[int, int]  # x from the west, y from the north
+TileNumber = tuple[int, int]  # x from the west, and the row
 
 
 class TileArchive(Protocol):
-    """Pictures by zoom, x and y."""
+    """Pictures by zoom, x and row. :class:`NorthUp` counts rows from the north in any archive."""
 
     name: str
-    attribution: str
-    date: str
+    facts: TileFacts
 
     def zooms(self) -> list[int]:
         """The zooms that hold tiles, ascending."""
@@ -42,6 +43,51 @@ class TileArchive(Protocol):
 
     def close(self) -> None:
         """Let go of the file."""
+
+
+class NorthUp:
+    """An archive whose rows count from the north, whichever way they are stored.
+
+    ``from_south``: as the user says, overruling the archive; None: as the archive says.
+    ``notes`` are what was assumed. Raises :class:`BadImagery` where rows and bounds contradict.
+    """
+
+    def __init__(self, archive: TileArchive, from_south: bool | None) -> None:
+        self._archive = archive
+        self.name, self.facts = archive.name, archive.facts
+        zooms = archive.zooms()
+        self._turned, note = False, ""
+        if zooms:
+            tiles = archive.tiles(zooms[-1])
+            self._turned, note = rows_from_south(
+                tiles, zooms[-1], archive.facts, from_south, archive.name
+            )
+        self.notes = (note,) if note else ()
+
+    def zooms(self) -> list[int]:
+        """See :class:`TileArchive`."""
+        return self._archive.zooms()
+
+    def tiles(self, zoom: int) -> set[TileNumber]:
+        """See :class:`TileArchive`."""
+        return {self._stored(zoom, tile) for tile in self._archive.tiles(zoom)}
+
+    def data(self, zoom: int, tile: TileNumber) -> bytes:
+        """See :class:`TileArchive`."""
+        return self._archive.data(zoom, self._stored(zoom, tile))
+
+    def files(self) -> list[Path]:
+        """See :class:`TileArchive`."""
+        return self._archive.files()
+
+    def close(self) -> None:
+        """See :class:`TileArchive`."""
+        self._archive.close()
+
+    def _stored(self, zoom: int, tile: TileNumber) -> TileNumber:
+        """The number in the archive of a tile, or the reverse: turning twice changes nothing."""
+        x, row = tile
+        return (x, 2**zoom - 1 - row) if self._turned else tile
 
 
 @dataclass(frozen=True)
@@ -112,9 +158,8 @@ def pyramid_sheets(
     """
     chosen = _chosen_zoom(archive, zoom, finest_useful_m)
     numbers = archive.tiles(chosen)
-    first = min(numbers)
-    size = decoded(archive.data(chosen, first), archive.name).pixels.shape[0]
-    return [_sheet(archive, chosen, group, size) for group in connected(numbers)]
+    size = _tile_px(archive, chosen)
+    return [_sheet(archive, chosen, group, size) for group in connected(numbers, 2**chosen)]
 
 
 def _chosen_zoom(archive: TileArchive, zoom: int | None, finest_useful_m: float | None) -> int:
@@ -131,37 +176,41 @@ def _chosen_zoom(archive: TileArchive, zoom: int | None, finest_useful_m: float 
     _, y = min(archive.tiles(zooms[-1]))
     north_m = HALF_WORLD_M * (1.0 - 2.0 * (y + 0.5) / 2 ** zooms[-1])
     lat = latlon_from_xy(0.0, north_m).lat
-    enough = [z for z in zooms if metres_per_px(lat, z) <= finest_useful_m]
-    return enough[0] if enough else zooms[-1]
+    for candidate in zooms[:-1]:
+        if metres_per_px(lat, candidate, _tile_px(archive, candidate)) <= finest_useful_m:
+            return candidate
+    return zooms[-1]
 
 
-def connected(tiles: set[TileNumber]) -> Iterator[set[TileNumber]]:
-    """Groups of tiles that touch at an edge or a corner, from the west."""
-    waiting = set(tiles)
-    for seed in sorted(tiles):
-        if seed not in waiting:
-            continue
-        waiting.discard(seed)
-        group, front = {seed}, [seed]
-        while front:
-            x, y = front.pop()
-            around = {(x + i, y + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & waiting
-            waiting -= around
-            group |= around
-            front.extend(around)
-        yield group
+def _tile_px(archive: TileArchive, zoom: int) -> int:
+    """The side of a zoom's tiles; whatever it is, all tiles of a zoom cover the same ground."""
+    first = min(archive.tiles(zoom))
+    return int(decoded(archive.data(zoom, first), archive.name).pixels.shape[0])
+
+
+def connected(tiles: set[TileNumber], columns: int) -> Iterator[set[TileNumber]]:
+    """Groups of tiles that touch at an edge or a corner, from the west; columns go round."""
+    numbers = np.array(sorted(tiles), np.int64)
+    labels = label_touching_cells(numbers[:, ::-1], columns)
+    for group in range(int(labels.max()) + 1):
+        yield {(int(x), int(y)) for x, y in numbers[labels == group]}
 
 
 def _sheet(archive: TileArchive, zoom: int, tiles: set[TileNumber], size_px: int) -> Sheet:
-    xs, ys = [x for x, _ in tiles], [y for _, y in tiles]
-    west, north = min(xs), min(ys)
-    grid = tile_grid(zoom, (west, north), (max(xs), max(ys)), size_px)
+    """One sheet; of tiles on both sides of longitude 180 its columns run on beyond."""
+    columns, ys = 2**zoom, [y for _, y in tiles]
+    xs = np.unique([x for x, _ in tiles])
+    gaps = np.diff(xs, append=xs[0] + columns)
+    west = int(xs[(int(gaps.argmax()) + 1) % len(xs)]) if gaps.max() > 1 else int(xs[0])
+    east = west + max((int(x) - west) % columns for x in xs)
+    north = min(ys)
+    grid = tile_grid(zoom, (west, north), (east, max(ys)), size_px)
     whole = Box(0, grid.height_px, 0, grid.width_px)
 
     def pieces_in(box: Box) -> Iterable[Piece]:
         for y in range(box.top // size_px, (box.bottom - 1) // size_px + 1):
             for x in range(box.left // size_px, (box.right - 1) // size_px + 1):
-                tile = (x + west, y + north)
+                tile = ((x + west) % columns, y + north)
                 if tile in tiles:
                     place = Box(y * size_px, (y + 1) * size_px, x * size_px, (x + 1) * size_px)
                     yield Piece(place, TileStore(archive, zoom, tile, size_px))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossview.arrays import U8
-from crossview.errors import BadImagery, NotGeoreferenced
-from crossview.geo.grids import Affine6, RasterGrid, wkt
+from crossview.errors import BadImagery, CrossviewError, InvalidValue, NotGeoreferenced
+from crossview.files import is_apple_double
+from crossview.geo.grids import Affine6, RasterGrid, latlon_in, wkt
+from crossview.geo.points import LatLon, distance_m
+from crossview.imagery.georeference import (
+    agree,
+    prj_beside,
+    text_in,
+    tiff_tags,
+    transform_in,
+    world_file,
+)
+from crossview.imagery.options import SourceOptions
 from crossview.imagery.rendering import Rendering, chosen_bands, palette_of
 from crossview.imagery.sheets import Box, Patch
 
@@ -23,71 +35,195 @@ CACHE_MB = 64  # GDAL's own cache of decoded blocks; we read whole blocks once
 OPEN_AT_ONCE = 64
 SAMPLE_PX = 512  # the longer side of the decimated read that a stretch is computed on
 SYNTHETIC_TAG = "CROSSVIEW_SYNTHETIC"
+ORIENTATION_TAG, DATETIME_TAG, COPYRIGHT_TAG = 274, 306, 33432
+SWAPPED = 5  # EXIF orientations from here on swap rows and columns
+ROWS_REVERSED = 4  # EXIF's number for that
+WITHOUT_TRANSFORM = {"JPEG", "PNG", "WEBP", "GIF", "BMP"}  # place beside the file only
+MAY_USE_WORLD_FILE = {"GTiff", "JP2OpenJPEG", "JP2KAK", "JPEG2000", "JP2ECW"}
+GIVE_CRS = "Give the right one with --crs, for example --crs EPSG:25833."
+APART_M = 1.0  # reference systems that differ by less are not worth a word
+MOST_SKEW_DEG = 10.0  # between rows and columns on the ground; equal-area maps have a few degrees
+MOST_EXACT_PX = 64_000_000  # read at full size to find no data among averaged pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class RasterFile:
-    """What a raster file says of itself. ``grid`` is None without a transform or a system."""
+    """What a raster file says of itself.
+
+    ``crs`` and ``prj`` are the reference systems that it names and that a .prj beside it names;
+    ``unread`` is why the former cannot be read. ``orientation`` is EXIF's, 1 to 8: how stored
+    pixels become the upright picture that ``size_px`` and boxes are counted in. ``notes`` say what
+    was decided where the file contradicts itself.
+    """
 
     path: Path
-    size_px: tuple[int, int]  # width, height
-    transform: Affine6 | None
+    stored_px: tuple[int, int]  # width, height
+    transform: Affine6 | None  # of stored pixels
     crs: str | None
+    prj: str | None
+    unread: str
     dtype: str
     bands: tuple[int, ...]
     palette: U8 | None
-    block_px: tuple[int, int]  # rows, columns
+    inverted: bool  # 0 is white
+    bits: int  # of a stored value that it uses
+    stored_block_px: tuple[int, int]  # rows, columns
     masked: bool  # some pixels may be no data
     attribution: str
     date: str
     synthetic: str | None
+    orientation: int = 1
+    nodata: tuple[float, ...] | None = None  # as the user says; one, or one per band
+    notes: tuple[str, ...] = ()
 
     @property
-    def mirrored(self) -> bool:
-        """Whether rows run from south to north, as some scientific formats have it."""
-        if self.transform is None:
-            return False
-        a, b, _, d, e, _ = self.transform
-        return a * e - b * d > 0.0
+    def size_px(self) -> tuple[int, int]:
+        """Width and height of the upright picture."""
+        width, height = self.stored_px
+        return (height, width) if self.orientation >= SWAPPED else (width, height)
 
-    def grid(self, fallback_crs: str | None = None) -> RasterGrid:
-        """The raster's place, upright; raises :class:`NotGeoreferenced` when it tells none."""
-        crs = self.crs or _prj_beside(self.path) or fallback_crs
+    @property
+    def block_px(self) -> tuple[int, int]:
+        """Rows and columns that are decoded together, of the upright picture."""
+        rows, columns = self.stored_block_px
+        return (columns, rows) if self.orientation >= SWAPPED else (rows, columns)
+
+    def placed(self, crs: str | None = None) -> tuple[RasterFile, RasterGrid]:
+        """The file as it lies upright, and its grid; ``crs`` overrules what the file says.
+
+        Raises :class:`NotGeoreferenced` when it tells no place.
+        """
         if self.transform is None:
             raise NotGeoreferenced(
                 f"{self.path} holds pixels but not their place on Earth.\n"
                 "Use a georeferenced file (GeoTIFF), a world file (.jgw, .pgw, .tfw) beside it, or "
                 "a CSV: file,lat,lon,metres_per_px."
             )
-        if crs is None:
+        (a, b, c, d, e, f), (width, height) = self.transform, self.stored_px
+        if a * e - b * d == 0.0 or not math.isfinite(a + b + c + d + e + f):
             raise NotGeoreferenced(
-                f"{self.path} does not tell its coordinate reference system.\n"
-                "Put a .prj file beside it, or give it with --crs, for example --crs EPSG:25833."
+                f"{self.path} has the transform {self.transform}, in which pixels cover no ground."
+                "\nCorrect it, for example with gdal_edit.py -a_ullr."
             )
-        (a, b, c, d, e, f), (width, height) = self.transform, self.size_px
-        if self.mirrored:
+        system, notes = self._system(crs)
+        file = replace(self, notes=(*self.notes, *notes))
+        if a * e - b * d > 0.0:  # rows run from south to north, as some scientific formats have it
             b, c, e, f = -b, c + b * height, -e, f + e * height
-        return RasterGrid(wkt(crs), (a, b, c, d, e, f), width, height)
+            file = replace(file, orientation=ROWS_REVERSED)
+        grid = RasterGrid(system, (a, b, c, d, e, f), width, height)
+        _require_upright(self.path, grid)
+        return file, grid
+
+    def upright(self) -> RasterFile:
+        """A picture whose place comes from a list: it lies as its EXIF orientation says."""
+        return replace(self, orientation=exif_orientation(self.path))
+
+    def _system(self, crs: str | None) -> tuple[str, tuple[str, ...]]:
+        """WKT of the reference system, and notes on what it overrules."""
+        own, unread = self.crs, self.unread
+        if own is not None:
+            try:
+                own = wkt(own)
+            except CrossviewError as problem:
+                own, unread = None, str(problem)
+        if crs is not None:
+            return wkt(crs), self._overruled(wkt(crs), own, f"{crs} was taken, as --crs says")
+        prj = self.prj and _usable(self.prj)
+        if own is not None:
+            return own, self._overruled(own, prj or None, "its own reference system was taken")
+        if prj:
+            return prj, ()
+        if unread:
+            raise NotGeoreferenced(f"{self.path}: {unread}")
+        if self.prj:
+            raise NotGeoreferenced(
+                f"{self.path}: the .prj beside it holds no system that is known, but "
+                f"{self.prj[:60]!r}.\n{GIVE_CRS}"
+            )
+        raise NotGeoreferenced(
+            f"{self.path} does not tell its coordinate reference system.\n"
+            "Put a .prj file beside it, or give it with --crs, for example --crs EPSG:25833."
+        )
+
+    def _overruled(self, taken: str, other: str | None, what: str) -> tuple[str, ...]:
+        """A note if another reference system would put the picture elsewhere."""
+        if other is None or other == taken or self.transform is None:
+            return ()
+        (a, b, c, d, e, f), (width, height) = self.transform, self.stored_px
+        x, y = a * width / 2 + b * height / 2 + c, d * width / 2 + e * height / 2 + f
+        try:
+            (lat, lat_2), (lon, lon_2) = (
+                np.array(each)
+                for each in zip(latlon_in(taken, x, y), latlon_in(other, x, y), strict=True)
+            )
+        except NotGeoreferenced:
+            return ()
+        apart_m = distance_m(LatLon(float(lat), float(lon)), LatLon(float(lat_2), float(lon_2)))
+        if apart_m < APART_M:
+            return ()
+        return (f"{what}; another that the file names lies {_metres(apart_m)} away",)
 
 
-def read_facts(path: Path, bands: tuple[int, ...] | None) -> RasterFile:
+def read_facts(path: Path, options: SourceOptions) -> RasterFile:
     """Open a raster just long enough to read what it says of itself."""
+    if is_apple_double(path):
+        raise BadImagery(
+            f"{path} is no imagery: macOS keeps there what it knows about {path.name[2:] or path}."
+            "\nGive the file of that name itself."
+        )
     with readable(path), gdal(), _opened(path) as dataset:
-        chosen = chosen_bands(dataset, bands, path.name)
+        chosen = chosen_bands(dataset, options.bands, path.name)
+        crs, unread = _crs(dataset)
+        tags = dataset.tags()
+        own = tiff_tags(path) if dataset.driver == "GTiff" and _lacks_texts(tags, unread) else {}
+        transform, notes = _transform(dataset, path, own if unread else {})
+        structure = dataset.tags(ns="IMAGE_STRUCTURE")
+        palette = palette_of(dataset, chosen)
+        bits = dataset.tags(chosen[0], ns="IMAGE_STRUCTURE").get("NBITS")
+        dtype = dataset.dtypes[chosen[0] - 1]
         return RasterFile(
             path=path,
-            size_px=(dataset.width, dataset.height),
-            transform=_transform(dataset, path),
-            crs=dataset.crs.to_wkt() if dataset.crs else None,
-            dtype=dataset.dtypes[chosen[0] - 1],
+            stored_px=(dataset.width, dataset.height),
+            transform=transform,
+            crs=crs,
+            prj=prj_beside(path),
+            unread=unread,
+            dtype=dtype,
             bands=chosen,
-            palette=palette_of(dataset, chosen),
-            block_px=dataset.block_shapes[0],
+            palette=palette,
+            inverted=palette is None and structure.get("MINISWHITE") == "YES",
+            bits=int(bits) if bits and dtype == "uint8" else 8 * np.dtype(dtype).itemsize,
+            stored_block_px=dataset.block_shapes[0],
             masked=_masked(dataset, chosen),
-            attribution=dataset.tags().get("TIFFTAG_COPYRIGHT", "").strip(),
-            date=_date(dataset.tags().get("TIFFTAG_DATETIME", "")),
-            synthetic=dataset.tags().get(SYNTHETIC_TAG),
+            attribution=tags.get("TIFFTAG_COPYRIGHT", "").strip() or text_in(own, COPYRIGHT_TAG),
+            date=_date(tags.get("TIFFTAG_DATETIME", "") or text_in(own, DATETIME_TAG)),
+            synthetic=tags.get(SYNTHETIC_TAG),
+            nodata=_nodata(options.nodata, chosen, dtype, path),
+            notes=notes,
         )
+
+
+def exif_orientation(path: Path) -> int:
+    """EXIF's orientation of a picture, 1 (as stored) where it tells none."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as picture:
+                number = int(picture.getexif().get(ORIENTATION_TAG, 1))
+    except Exception:  # damaged EXIF, or no kind that has any
+        return 1
+    return number if 1 <= number <= 8 else 1
+
+
+def _oriented(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    across = np.swapaxes(pixels, 0, 1) if orientation >= 5 else pixels
+    if orientation in (2, 6):
+        return across[:, ::-1]
+    if orientation in (3, 7):
+        return across[::-1, ::-1]
+    return across[::-1] if orientation in (4, 8) else across
 
 
 class OpenRasters:
@@ -152,24 +288,79 @@ class RasterStore:
         return Patch(self.rendering.rgb(stored), valid)
 
     def _stored(self, box: Box, shape: tuple[int, int]) -> tuple[NDArray[Any], U8 | None]:
-        """Values [bands, *shape] of a box in the file's own pixels, and its mask."""
+        """Values [bands, *shape] of a box of the upright picture at full size, and its mask."""
         from rasterio.enums import Resampling
         from rasterio.windows import Window
 
-        height, bands = self.file.size_px[1], self.rendering.bands
-        top = height - box.bottom if self.file.mirrored else box.top
-        window = Window(box.left, top, box.width, box.height)
+        bands, orientation = self.rendering.bands, self.file.orientation
+        box = _stored_box(box, orientation, self.file.size_px)
         mixes = shape != (box.height, box.width) and self.file.palette is None
+        if orientation >= SWAPPED:
+            mixes = shape != (box.width, box.height) and self.file.palette is None
+            shape = (shape[1], shape[0])
         how = Resampling.average if mixes else Resampling.nearest
+        window = Window(box.left, box.top, box.width, box.height)
         with readable(self.file.path), gdal():
             dataset = self.opened.get(self.file.path)
             size = (len(bands), *shape)
             stored = dataset.read(bands, window=window, out_shape=size, resampling=how)
             masked = self.file.masked
             valid = dataset.dataset_mask(window=window, out_shape=shape) if masked else None
-        if self.file.mirrored:
-            return stored[:, ::-1].copy(), None if valid is None else valid[::-1].copy()
-        return stored, valid
+            if self.file.nodata is not None:
+                valid = self._without_nodata(dataset, window, stored, valid)
+        if orientation == 1:
+            return stored, valid
+        turned = _oriented(np.moveaxis(stored, 0, -1), orientation)
+        return (
+            np.ascontiguousarray(np.moveaxis(turned, -1, 0)),
+            None if valid is None else np.ascontiguousarray(_oriented(valid, orientation)),
+        )
+
+    def _without_nodata(
+        self, dataset: Any, window: Any, stored: NDArray[Any], valid: U8 | None
+    ) -> U8:
+        """The mask without what the user calls no data; where pixels are averaged, all of it."""
+        shape = stored.shape[1:]
+        if shape == (window.height, window.width):
+            data = _differs(stored, self.file.nodata or ())
+        elif window.height * window.width <= MOST_EXACT_PX:
+            import cv2
+
+            whole = _differs(dataset.read(self.rendering.bands, window=window),
+                             self.file.nodata or ())  # fmt: skip
+            size = (shape[1], shape[0])
+            data = np.where(cv2.resize(whole, size, interpolation=cv2.INTER_AREA) == 255, 255, 0)
+        else:  # a small picture of much ground: a sample is good enough
+            from rasterio.enums import Resampling
+
+            sample = dataset.read(
+                self.rendering.bands, window=window, out_shape=stored.shape,
+                resampling=Resampling.nearest,
+            )  # fmt: skip
+            data = _differs(sample, self.file.nodata or ())
+        data = np.asarray(data, np.uint8)
+        return data if valid is None else np.minimum(data, valid)
+
+
+def _differs(stored: NDArray[Any], nodata: tuple[float, ...]) -> U8:
+    """255 where any band [bands, h, w] differs from its value of no data, else 0."""
+    each = nodata if len(nodata) == len(stored) else nodata * len(stored)
+    same = np.ones(stored.shape[1:], bool)
+    for plane, value in zip(stored, each, strict=True):
+        same &= plane == value
+    return np.where(same, np.uint8(0), np.uint8(255))
+
+
+def _stored_box(box: Box, orientation: int, upright_px: tuple[int, int]) -> Box:
+    """The stored pixels of a box of the upright picture; see ``views.rgb.oriented``."""
+    (width, height), (top, bottom, left, right) = upright_px, box
+    if orientation in (2, 3, 6, 7):
+        left, right = width - right, width - left
+    if orientation in (3, 4, 7, 8):
+        top, bottom = height - bottom, height - top
+    return (
+        Box(left, right, top, bottom) if orientation >= SWAPPED else Box(top, bottom, left, right)
+    )
 
 
 @contextmanager
@@ -199,24 +390,135 @@ def gdal() -> Iterator[None]:
 
 def _opened(path: Path) -> Any:
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning
+    from rasterio.errors import CRSError, NotGeoreferencedWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(path)
+        try:
+            return rasterio.open(path)
+        except (CRSError, UnicodeDecodeError):  # its reference system: the pixels may be whole
+            return rasterio.open(path, GEOREF_SOURCES="NONE")
 
 
-def _transform(dataset: Any, path: Path) -> Affine6 | None:
-    """The affine transform, or None when the file has none."""
-    if not dataset.transform.is_identity:
-        a, b, c, d, e, f = (float(value) for value in dataset.transform[:6])
-        return a, b, c, d, e, f
-    if dataset.gcps[0] or dataset.rpcs:
+def _crs(dataset: Any) -> tuple[str | None, str]:
+    """WKT of the reference system, or None and why it cannot be read."""
+    if dataset.options.get("GEOREF_SOURCES") == "NONE":
+        return None, (
+            "the name of its coordinate reference system is not in UTF-8, or its keys are unknown."
+            f"\n{GIVE_CRS}"
+        )
+    try:
+        return (dataset.crs.to_wkt() if dataset.crs else None), ""
+    except Exception as problem:  # the library's own, and those of texts
+        why = str(problem).partition("\n")[0][:120]
+        return None, f"its coordinate reference system cannot be read ({why}).\n{GIVE_CRS}"
+
+
+def _transform(
+    dataset: Any, path: Path, own: dict[int, Any]
+) -> tuple[Affine6 | None, tuple[str, ...]]:
+    """The affine transform of the file, else of a world file beside it; None without any.
+
+    ``own``: its tags, if the library had to leave them out. What lies in the file wins over what
+    lies beside it, with a note where the two differ.
+    """
+    try:
+        beside, trouble = world_file(path), None
+    except NotGeoreferenced as problem:
+        beside, trouble = None, problem
+    inside = transform_in(own) if own else _transform_inside(dataset, path, beside or trouble)
+    if inside is None and trouble is not None:
+        raise trouble
+    if beside is not None:
+        transform, world = beside
+        longest = max(dataset.width, dataset.height)
+        if inside is None:
+            return transform, ()
+        if not agree(inside, transform, longest):
+            return inside, (
+                f"its own transform was taken; that of the world file {world.name} differs",
+            )
+    if inside is None and (dataset.gcps[0] or dataset.rpcs):
         raise NotGeoreferenced(
             f"{path} has only ground control points or a camera model, not a grid.\n"
             "Rectify it first, for example: gdalwarp -t_srs EPSG:25833 in.tif out.tif"
         )
-    return None
+    return inside, ()
+
+
+def _transform_inside(dataset: Any, path: Path, beside: object) -> Affine6 | None:
+    """The transform in the file itself (or the library's .aux.xml), not that of a world file.
+
+    ``beside`` is None if there is no world file.
+    """
+    transform = dataset.transform
+    if beside is not None and dataset.driver in WITHOUT_TRANSFORM and not _has_aux(path):
+        return None
+    if beside is not None and dataset.driver in MAY_USE_WORLD_FILE:
+        import rasterio
+        from rasterio.errors import NotGeoreferencedWarning
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path, GEOREF_SOURCES="PAM,INTERNAL,TABFILE") as alone:
+                transform = alone.transform
+    if transform.is_identity:
+        return None
+    a, b, c, d, e, f = (float(value) for value in transform[:6])
+    return a, b, c, d, e, f
+
+
+def _has_aux(path: Path) -> bool:
+    return path.with_name(path.name + ".aux.xml").is_file()
+
+
+def _lacks_texts(tags: dict[str, str], unread: str) -> bool:
+    """The library leaves out texts that are not in UTF-8."""
+    return bool(unread) or not {"TIFFTAG_COPYRIGHT", "TIFFTAG_DATETIME"} <= set(tags)
+
+
+def _nodata(
+    asked: tuple[float, ...] | None, bands: tuple[int, ...], dtype: str, path: Path
+) -> tuple[float, ...] | None:
+    """The value of no data as asked, if the file can hold it."""
+    if asked is None:
+        return None
+    text = ",".join(f"{value:g}" for value in asked)
+    if len(asked) not in (1, len(bands)):
+        raise InvalidValue(
+            f"--nodata {text}: {path.name} is read in {len(bands)} band(s).\n"
+            "Give one number for all bands, or one per band."
+        )
+    kind = np.dtype(dtype)
+    if kind.kind in "iu":
+        low, high = np.iinfo(kind).min, np.iinfo(kind).max
+        if not all(low <= value <= high and value == int(value) for value in asked):
+            raise InvalidValue(
+                f"--nodata {text}: {path.name} holds whole numbers from {low} to {high}."
+            )
+    return asked
+
+
+def _usable(crs: str) -> str | None:
+    try:
+        return wkt(crs)
+    except CrossviewError:
+        return None
+
+
+def _require_upright(path: Path, grid: RasterGrid) -> None:
+    """Pixels must be rectangles on the ground, but for what projections do to angles."""
+    middle = grid.width_px / 2.0, grid.height_px / 2.0
+    turn_deg = grid.skew_deg(*middle)
+    if abs(turn_deg) > MOST_SKEW_DEG:
+        raise NotGeoreferenced(
+            f"{path}: its rows and columns meet at {90.0 + turn_deg:.0f} degrees on the ground.\n"
+            "Rectify it first, for example: gdalwarp -t_srs EPSG:25833 in.tif out.tif"
+        )
+
+
+def _metres(metres: float) -> str:
+    return f"{metres / 1000.0:.0f} km" if metres >= 10_000 else f"{metres:.0f} m"
 
 
 def _masked(dataset: Any, bands: tuple[int, ...]) -> bool:
@@ -229,10 +531,3 @@ def _date(tag: str) -> str:
     """``2024:06:18 12:00:00`` of TIFF as ``2024-06-18``; anything else as it is."""
     day = tag.strip().split(" ")[0]
     return day.replace(":", "-") if day.count(":") == 2 else tag.strip()
-
-
-def _prj_beside(path: Path) -> str | None:
-    for beside in (path.with_suffix(".prj"), path.with_suffix(".PRJ")):
-        if beside.is_file():
-            return beside.read_text(encoding="utf-8", errors="replace").strip() or None
-    return None

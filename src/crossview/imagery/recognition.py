@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from crossview.errors import BadImagery, NotGeoreferenced
+from crossview.files import list_files
 from crossview.geo.grids import RasterGrid
 from crossview.imagery.archives import MbTiles, PmTiles, XyzFolder
 from crossview.imagery.options import SourceOptions
-from crossview.imagery.pyramids import TileArchive
+from crossview.imagery.pyramids import NorthUp
 from crossview.imagery.rasters import RasterFile, read_facts
 from crossview.imagery.tables import ImageRow, is_image_table, read_image_table
+from crossview.imagery.tilemaps import TILEMAP
 
 RASTERS = {".tif", ".tiff", ".jp2", ".j2k", ".jpg", ".jpeg", ".png", ".webp", ".vrt", ".img"}
 
@@ -33,7 +35,7 @@ class Found:
     """What paths turned out to be; ``ignored`` are pictures without a place in a folder."""
 
     rasters: list[PlacedRaster] = field(default_factory=list)
-    archives: list[TileArchive] = field(default_factory=list)
+    archives: list[NorthUp] = field(default_factory=list)
     ignored: list[Path] = field(default_factory=list)
 
 
@@ -53,9 +55,11 @@ def recognise(paths: Sequence[str | Path], options: SourceOptions) -> Found:
 def _look_at(path: Path, options: SourceOptions, found: Found) -> None:
     suffix = path.suffix.lower()
     if suffix == ".mbtiles":
-        found.archives.append(MbTiles(path))
+        found.archives.append(NorthUp(MbTiles(path), options.tms))
     elif suffix == ".pmtiles":
-        found.archives.append(PmTiles(path))
+        found.archives.append(NorthUp(PmTiles(path), options.tms))
+    elif path.name.lower() == TILEMAP:
+        _look_into(path.parent, options, found)
     elif suffix == ".csv":
         found.rasters.extend(_placed_by(row, options) for row in read_image_table(path, options))
     else:
@@ -64,9 +68,9 @@ def _look_at(path: Path, options: SourceOptions, found: Found) -> None:
 
 def _look_into(folder: Path, options: SourceOptions, found: Found) -> None:
     if XyzFolder.looks_like(folder):
-        found.archives.append(XyzFolder(folder))
+        found.archives.append(NorthUp(XyzFolder(folder), options.tms))
         return
-    files = sorted(path for path in folder.iterdir() if path.is_file())
+    files = list_files(folder)
     tables = [path for path in files if path.suffix.lower() == ".csv" and is_image_table(path)]
     if len(tables) > 1:
         names = ", ".join(path.name for path in tables)
@@ -90,8 +94,7 @@ def _look_into(folder: Path, options: SourceOptions, found: Found) -> None:
 
 
 def _placed(path: Path, options: SourceOptions) -> PlacedRaster:
-    file = read_facts(path, options.bands)
-    grid = file.grid(options.crs)
+    file, grid = read_facts(path, options).placed(options.crs)
     return PlacedRaster(
         file=file, grid=grid, alone=False, attribution=file.attribution, date=file.date
     )
@@ -100,7 +103,7 @@ def _placed(path: Path, options: SourceOptions) -> PlacedRaster:
 def _placed_by(row: ImageRow, options: SourceOptions) -> PlacedRaster:
     if not row.path.is_file():
         raise BadImagery(f"There is no {row.path}, which the table names.")
-    file = read_facts(row.path, options.bands)
+    file = read_facts(row.path, options).upright()
     scale = row.scale(file.size_px[0])
     return PlacedRaster(
         file=file,

@@ -18,11 +18,16 @@ USUAL_PERCENTILES = (2.0, 98.0)  # for imagery of more than 8 bit, unless told o
 
 @dataclass(frozen=True)
 class Rendering:
-    """One or three bands (counted from 1), stretched from ``limits`` to 0..255 unless None."""
+    """One or three bands (counted from 1), stretched from ``limits`` to 0..255 unless None.
+
+    ``inverted``: 0 is white. ``bits``: how many of a stored byte are used, unless stretched.
+    """
 
     bands: tuple[int, ...]
     limits: Limits | None = None
     palette: Any = None  # uint8 [256, 3] of an indexed raster
+    inverted: bool = False
+    bits: int = 8
 
     def rgb(self, stored: NDArray[Any]) -> U8:
         """RGB [h, w, 3] from stored values [bands, h, w]."""
@@ -31,6 +36,10 @@ class Rendering:
         if self.palette is not None:
             return np.asarray(self.palette[stored[0]], np.uint8)
         planes = stored if self.limits is None else self._stretched(stored, self.limits)
+        if self.limits is None and self.bits < 8:
+            planes = _eight_bits(self.bits)[stored]
+        if self.inverted:
+            planes = [np.uint8(255) - plane for plane in planes]
         if len(planes) == 1:
             return np.asarray(cv2.cvtColor(planes[0], cv2.COLOR_GRAY2RGB), np.uint8)
         return np.asarray(cv2.merge(list(planes)), np.uint8)
@@ -42,6 +51,12 @@ class Rendering:
                 _to_bytes(values, limit)[plane] for plane, limit in zip(stored, limits, strict=True)
             ]
         return [_to_bytes(plane, limit) for plane, limit in zip(stored, limits, strict=True)]
+
+
+def _eight_bits(bits: int) -> U8:
+    """Grey levels of fewer bits as 8 bits, white staying white."""
+    most = (1 << bits) - 1
+    return np.asarray(np.minimum(np.arange(256), most) * 255 // most, np.uint8)
 
 
 def _to_bytes(values: NDArray[Any], limit: tuple[float, float]) -> U8:

@@ -8,14 +8,17 @@ from pathlib import Path
 from types import TracebackType
 
 from crossview.errors import EmptyRegion
+from crossview.geo.datums import datum_shift
+from crossview.geo.points import LatLon
 from crossview.imagery.info import ImageryInfo, bounds_of, joined, signature_of
 from crossview.imagery.mosaics import mosaic
 from crossview.imagery.options import SourceOptions
-from crossview.imagery.pyramids import TileArchive, pyramid_sheets
+from crossview.imagery.pyramids import pyramid_sheets
 from crossview.imagery.rasters import OpenRasters, RasterFile, RasterStore
 from crossview.imagery.recognition import Found, PlacedRaster, recognise
 from crossview.imagery.rendering import USUAL_PERCENTILES, Limits, Rendering, limits_of
 from crossview.imagery.sheets import Sheet
+from crossview.imagery.tilemaps import TileFacts
 
 STRETCH_SAMPLES = 16  # files that a common stretch is computed from
 
@@ -27,6 +30,8 @@ class Imagery:
     sheets: tuple[Sheet, ...]
     info: ImageryInfo
     ignored: tuple[Path, ...] = ()  # pictures without a place that lay in a given folder
+    notes: tuple[str, ...] = ()  # what was assumed or decided while reading
+    parts: tuple[Sheet, ...] = ()  # before neighbours became mosaics
     closers: tuple[Callable[[], None], ...] = ()
 
     def close(self) -> None:
@@ -57,31 +62,62 @@ def open_sources(paths: Sequence[str | Path], options: SourceOptions | None = No
     found = recognise(paths, options)
     opened = OpenRasters()
     limits = _common_stretch([raster.file for raster in found.rasters], options, opened)
-    sheets = _sheets(found, limits, options, opened)
+    joinable, alone = _sheets(found, limits, options, opened)
+    sheets = [*mosaic(joinable), *alone]
     if not sheets:
         raise EmptyRegion(f"No imagery in {', '.join(map(str, paths))}.")
+    rough, fine = _datum_shifts(joinable)
     return Imagery(
         tuple(sheets),
-        _described(paths, found, sheets, options, limits),
+        _described(paths, found, sheets, options, limits, rough),
         tuple(found.ignored),
+        (*_notes(found), *fine),
+        (*joinable, *alone),
         (opened.close, *(archive.close for archive in found.archives)),
     )
 
 
 def _sheets(
     found: Found, limits: Limits | None, options: SourceOptions, opened: OpenRasters
-) -> list[Sheet]:
+) -> tuple[list[Sheet], list[Sheet]]:
+    """Sheets that may become mosaics, and those with a grid of their own."""
     finest = options.finest_useful_m
     joinable: list[Sheet] = []
     alone: list[Sheet] = []
     for raster in found.rasters:
         stretch = limits if _needs_stretch(raster.file, options) else None
-        rendering = Rendering(raster.file.bands, stretch, raster.file.palette)
+        file = raster.file
+        rendering = Rendering(file.bands, stretch, file.palette, file.inverted, file.bits)
         sheet = _raster_sheet(raster, rendering, finest, opened)
         (alone if raster.alone else joinable).append(sheet)
     for archive in found.archives:
         alone += pyramid_sheets(archive, zoom=options.zoom, finest_useful_m=finest)
-    return [*mosaic(joinable), *alone]
+    return joinable, alone
+
+
+def _datum_shifts(sheets: Sequence[Sheet]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """How well the sheets' reference systems are known: what matters, and what is good to know."""
+    first = {sheet.grid.crs: sheet for sheet in reversed(sheets)}
+    rough: list[str] = []
+    fine: list[str] = []
+    for crs, sheet in reversed(first.items()):
+        lat, lon = sheet.grid.latlon(sheet.grid.width_px / 2.0, sheet.grid.height_px / 2.0)
+        if shift := datum_shift(crs, LatLon(float(lat), float(lon))):
+            (rough if shift.is_rough else fine).append(str(shift))
+    return tuple(rough), tuple(fine)
+
+
+def _notes(found: Found) -> tuple[str, ...]:
+    """Notes of files and archives; one that many files share is given once, with their number."""
+    sharing: dict[str, list[str]] = {}
+    for raster in found.rasters:
+        for note in raster.file.notes:
+            sharing.setdefault(note, []).append(raster.file.path.name)
+    files = (
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {note}"
+        for note, names in sharing.items()
+    )
+    return (*files, *(note for archive in found.archives for note in archive.notes))
 
 
 def _raster_sheet(
@@ -118,9 +154,11 @@ def _described(
     sheets: Sequence[Sheet],
     options: SourceOptions,
     limits: Limits | None,
+    warnings: tuple[str, ...],
 ) -> ImageryInfo:
     towns = [raster.file.synthetic or "" for raster in found.rasters]
-    said: list[PlacedRaster | TileArchive] = [*found.rasters, *found.archives]
+    said: list[PlacedRaster | TileFacts] = [*found.rasters]
+    said += [archive.facts for archive in found.archives]
     files = [raster.file.path for raster in found.rasters]
     files += [path for archive in found.archives for path in archive.files()]
     return ImageryInfo(
@@ -133,4 +171,5 @@ def _described(
         options=options,
         stretched=limits,
         signature=signature_of(files),
+        warnings=warnings,
     )

@@ -1,0 +1,51 @@
+"""Connected components: what touches, directly or through others, is one group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from crossview.arrays import I64
+
+
+def label_components(count: int, neighbours: Callable[[int], Iterable[int]]) -> I64:
+    """Group numbers [count], in the order of each group's first member.
+
+    ``neighbours`` gives the members (0 to ``count`` - 1) that touch one; touching is mutual.
+    """
+    labels: I64 = np.full(count, -1, np.int64)
+    group = -1
+    for seed in range(count):
+        if labels[seed] >= 0:
+            continue
+        group += 1
+        labels[seed] = group
+        border = [seed]
+        while border:
+            for near in neighbours(border.pop()):
+                if labels[near] < 0:
+                    labels[near] = group
+                    border.append(near)
+    return labels
+
+
+def label_touching_cells(cells: I64, columns: int | None = None) -> I64:
+    """Group numbers [N] of different cells [N, 2] (row, column) that touch at a side or a corner.
+
+    ``columns``: how many go round the Earth, where the last touches the first. Cells may lie far
+    apart: nothing between them is walked.
+    """
+    members = {(int(row), int(column)): i for i, (row, column) in enumerate(cells)}
+    keys = list(members)
+
+    def neighbours(member: int) -> Iterable[int]:
+        row, column = keys[member]
+        for i in (-1, 0, 1):
+            for j in (-1, 0, 1):
+                across = column + j if columns is None else (column + j) % columns
+                near = members.get((row + i, across))
+                if near is not None:
+                    yield near
+
+    return label_components(len(keys), neighbours)

@@ -1,0 +1,154 @@
+"""How well a reference system is known to lie on Earth: the datum shift to WGS84 that PROJ uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from crossview.geo.points import LatLon, distance_m
+
+ROUGH_M = 5.0  # an operation that is not good to this is told with every answer
+_FINE_M = 1.0  # one that is good to this is not worth a word, whatever grid would be better
+_UNKNOWN_M = 1000.0  # stated where no system of the same ellipsoid has a known shift there
+_GEOCENTRIC_M = 3.0  # of systems on the ellipsoids of satellites (GRS80, WGS84), however named
+_SATELLITE_AXES_M = (6_378_137.0, 6_356_752.314)
+_ALIKE = 1e-6  # of semi-axes that are the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatumShift:
+    """What PROJ does between a reference system and WGS84 at a place.
+
+    ``off_m``: how far places may be off; None where PROJ does not say. ``copied``: PROJ knows no
+    shift and takes degrees as they are; then ``off_m`` is a bound, the furthest that other systems
+    of the same ellipsoid lie from WGS84 there. ``missing``: files of grids that would do better.
+    """
+
+    system: str
+    copied: bool
+    off_m: float | None
+    missing: tuple[str, ...]
+
+    @property
+    def is_rough(self) -> bool:
+        """Whether every answer should carry it."""
+        return self.off_m is not None and self.off_m >= ROUGH_M
+
+    def __str__(self) -> str:
+        grid = (
+            f"; the grid {self.missing[0]} is missing (projsync --file {self.missing[0]})"
+            if self.missing
+            else ""
+        )
+        if self.copied:
+            return (
+                f"PROJ knows no datum shift from {self.system} to WGS84 and copies the degrees: "
+                f"places may be off by up to about {self.off_m:.0f} m{grid}"
+            )
+        return f"PROJ converts {self.system} to WGS84 to about {self.off_m or 0:g} m{grid}"
+
+
+def datum_shift(crs: str, place: LatLon) -> DatumShift | None:
+    """What is worth saying of the way from ``crs`` to WGS84 at ``place``, None if nothing is."""
+    import pyproj
+
+    system = pyproj.CRS.from_user_input(crs)
+    operation = _operation(system, place)
+    copied = "ballpark" in str(operation.description).lower()
+    accuracy_m = float(operation.accuracy)
+    off_m = accuracy_m if accuracy_m >= 0.0 else None
+    if not copied and (off_m is None or off_m <= _FINE_M):
+        return None
+    missing = _missing_grids(system, place)
+    if copied:
+        off_m = max(1.0, _furthest_m(_geographic(system), place))
+    shift = DatumShift(system=system.name, copied=copied, off_m=off_m, missing=missing)
+    return shift if copied or shift.is_rough or missing else None
+
+
+def _operation(system: Any, place: LatLon) -> Any:
+    """The operation that PROJ uses there."""
+    import pyproj
+
+    transformer = pyproj.Transformer.from_crs(system, 4326, always_xy=True)
+    x, y = transformer.transform(place.lon, place.lat, direction="INVERSE")
+    if not (np.isfinite(x) and np.isfinite(y)):
+        return transformer
+    transformer.transform(x, y)
+    try:
+        return transformer.get_last_used_operation()
+    except pyproj.exceptions.ProjError:
+        return transformer  # there is only one
+
+
+def _missing_grids(system: Any, place: LatLon) -> tuple[str, ...]:
+    """Grids of the operation that PROJ would prefer there and cannot use."""
+    import warnings
+
+    from pyproj.transformer import AreaOfInterest, TransformerGroup
+
+    here = AreaOfInterest(place.lon, place.lat, place.lon, place.lat)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is said below, in our words
+        group = TransformerGroup(system, 4326, always_xy=True, area_of_interest=here)
+    if group.best_available:
+        return ()
+    grids = (grid for way in group.unavailable_operations for grid in way.grids)
+    return tuple(dict.fromkeys(grid.short_name for grid in grids if not grid.available))
+
+
+def _geographic(system: Any) -> Any:
+    return system if system.is_geographic else system.geodetic_crs or system
+
+
+def _furthest_m(geographic: Any, place: LatLon) -> float:
+    """How far systems of the same ellipsoid that are in use there lie from WGS84, at most."""
+    ellipsoid = geographic.ellipsoid
+    if ellipsoid is None:
+        return _UNKNOWN_M
+    axes = ellipsoid.semi_major_metre, ellipsoid.semi_minor_metre
+    if _same_axes(axes, _SATELLITE_AXES_M):
+        return _GEOCENTRIC_M
+    return max(_known_shifts_m(axes, place), default=_UNKNOWN_M)
+
+
+def _same_axes(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    return all(abs(a / b - 1.0) <= _ALIKE for a, b in zip(one, other, strict=True))
+
+
+def _known_shifts_m(axes: tuple[float, float], place: LatLon) -> Iterator[float]:
+    """Metres between equal degrees in WGS84 and in systems of an ellipsoid, where PROJ knows."""
+    import pyproj
+    from pyproj.aoi import AreaOfInterest
+    from pyproj.database import query_crs_info
+    from pyproj.enums import PJType
+
+    here = AreaOfInterest(place.lon, place.lat, place.lon, place.lat)
+    kind = PJType.GEOGRAPHIC_2D_CRS
+    for info in query_crs_info(auth_name="EPSG", pj_types=kind, area_of_interest=here):
+        system = pyproj.CRS.from_epsg(int(info.code))
+        own = system.ellipsoid
+        if own is not None and _same_axes((own.semi_major_metre, own.semi_minor_metre), axes):
+            shift = _shift_m(system, place)
+            if shift is not None:
+                yield shift
+
+
+def _shift_m(system: Any, place: LatLon) -> float | None:
+    """Metres from a place to that of the same degrees in ``system``; None if not known."""
+    operation = _operation(system, place)
+    if "ballpark" in str(operation.description).lower():
+        return None
+    meridian = system.prime_meridian
+    if system.axis_info[0].unit_name != "degree" or (meridian and meridian.longitude):
+        return None  # equal numbers do not mean equal degrees there
+    import pyproj
+
+    transformer = pyproj.Transformer.from_crs(system, 4326, always_xy=True)
+    lon, lat = transformer.transform(place.lon, place.lat)
+    if not (np.isfinite(lon) and np.isfinite(lat)) or abs(lat) > 90.0 or abs(lon) > 180.0:
+        return None
+    return distance_m(place, LatLon(float(lat), float(lon)))
