@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
@@ -38,7 +39,7 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         str | None, typer.Option(help="Percentiles for black and white. 16 bit: 2,98.")
     ] = None,
     crs: Annotated[
-        str | None, typer.Option(help="Of files that tell none, such as EPSG:25833.")
+        str | None, typer.Option(help="Whatever the files say, such as EPSG:25833.")
     ] = None,
     metres_per_px: Annotated[
         float | None, typer.Option(help="Of images in a CSV that tell none.")
@@ -46,6 +47,13 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     width_m: Annotated[float | None, typer.Option(help="Likewise: metres across.")] = None,
     zoom: Annotated[
         int | None, typer.Option(help="Of tile pyramids. Default: what the model needs.")
+    ] = None,
+    tms: Annotated[
+        bool | None,
+        typer.Option("--tms/--no-tms", help="Of tile pyramids: rows from the south, the north."),
+    ] = None,
+    nodata: Annotated[
+        str | None, typer.Option(help="Stored value of no data: V, or R,G,B.")
     ] = None,
     attribution: Annotated[str | None, typer.Option(help="Whose imagery it is.")] = None,
     date: Annotated[str | None, typer.Option(help="When the imagery was taken.")] = None,
@@ -92,6 +100,8 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         metres_per_px=metres_per_px,
         width_m=width_m,
         zoom=zoom,
+        tms=tms,
+        nodata=_nodata(nodata),
         attribution=attribution,
         date=date,
     )
@@ -117,6 +127,18 @@ def _whole_numbers(text: str | None) -> tuple[int, ...] | None:
         return None if text is None else tuple(int(part) for part in text.split(","))
     except ValueError as problem:
         raise InvalidValue(f"--bands {text}: give band numbers, for example 4,3,2.") from problem
+
+
+def _nodata(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) not in (1, 3) or not all(map(math.isfinite, values)):
+        raise InvalidValue(f"--nodata {text}: give one number, or three as in 255,255,255.")
+    return values
 
 
 def _percentiles(text: str | None) -> tuple[float, float] | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crossview.cli import console
+from crossview.imagery.borders import borders
 from crossview.imagery.options import SourceOptions
 from crossview.imagery.sources import Imagery, open_sources
 from crossview.retrieval import adding
@@ -78,6 +79,11 @@ def _opened(request: Request) -> Iterator[tuple[Imagery, Embedder, IndexOptions]
                 f"such as {imagery.ignored[0].name}.",
                 quiet=request.quiet,
             )
+        for note in imagery.notes:
+            console.note(f"{note}.", quiet=request.quiet)
+        if imagery.info.synthetic is None:
+            for border in borders(imagery.parts):
+                console.warn(f"{border}.")
         yield imagery, embedder, options
 
 

@@ -98,6 +98,7 @@ class TileStore:
     zoom: int
     tile: TileNumber
     size_px: int
+    nodata: tuple[float, ...] | None = None  # of 8-bit red, green and blue
 
     @property
     def block_px(self) -> tuple[int, int]:
@@ -121,7 +122,11 @@ class TileStore:
                 f"{where} has {width} x {height} pixels where others have {self.size_px}.\n"
                 "All tiles of a pyramid must be squares of one size."
             )
-        return patch
+        if self.nodata is None:
+            return patch
+        same = (patch.pixels == np.array(self.nodata)).all(axis=-1)
+        data = np.where(same, np.uint8(0), np.uint8(255))
+        return Patch(patch.pixels, data if patch.valid is None else np.minimum(patch.valid, data))
 
 
 def decoded(data: bytes, where: str) -> Patch:
@@ -150,16 +155,23 @@ def _plain(picture: Image.Image) -> Image.Image:
 
 
 def pyramid_sheets(
-    archive: TileArchive, *, zoom: int | None, finest_useful_m: float | None
+    archive: TileArchive,
+    *,
+    zoom: int | None,
+    finest_useful_m: float | None,
+    nodata: tuple[float, ...] | None = None,
 ) -> list[Sheet]:
     """The sheets of one zoom: as asked, else the coarsest that is fine enough, else the finest.
 
     Fine enough means at most ``finest_useful_m`` ground metres per pixel.
     """
+    if nodata is not None and not all(0 <= v <= 255 and v == int(v) for v in nodata):
+        text = ",".join(f"{value:g}" for value in nodata)
+        raise InvalidValue(f"--nodata {text}: {archive.name} holds whole numbers from 0 to 255.")
     chosen = _chosen_zoom(archive, zoom, finest_useful_m)
     numbers = archive.tiles(chosen)
     size = _tile_px(archive, chosen)
-    return [_sheet(archive, chosen, group, size) for group in connected(numbers, 2**chosen)]
+    return [_sheet(archive, chosen, group, size, nodata) for group in connected(numbers, 2**chosen)]
 
 
 def _chosen_zoom(archive: TileArchive, zoom: int | None, finest_useful_m: float | None) -> int:
@@ -196,7 +208,13 @@ def connected(tiles: set[TileNumber], columns: int) -> Iterator[set[TileNumber]]
         yield {(int(x), int(y)) for x, y in numbers[labels == group]}
 
 
-def _sheet(archive: TileArchive, zoom: int, tiles: set[TileNumber], size_px: int) -> Sheet:
+def _sheet(
+    archive: TileArchive,
+    zoom: int,
+    tiles: set[TileNumber],
+    size_px: int,
+    nodata: tuple[float, ...] | None,
+) -> Sheet:
     """One sheet; of tiles on both sides of longitude 180 its columns run on beyond."""
     columns, ys = 2**zoom, [y for _, y in tiles]
     xs = np.unique([x for x, _ in tiles])
@@ -213,7 +231,7 @@ def _sheet(archive: TileArchive, zoom: int, tiles: set[TileNumber], size_px: int
                 tile = ((x + west) % columns, y + north)
                 if tile in tiles:
                     place = Box(y * size_px, (y + 1) * size_px, x * size_px, (x + 1) * size_px)
-                    yield Piece(place, TileStore(archive, zoom, tile, size_px))
+                    yield Piece(place, TileStore(archive, zoom, tile, size_px, nodata))
 
     store = MosaicStore(whole, (size_px, size_px), pieces_in)
     return Sheet(f"{archive.name} (zoom {zoom})", grid, store)

@@ -91,7 +91,9 @@ def _sheets(
         sheet = _raster_sheet(raster, rendering, finest, opened)
         (alone if raster.alone else joinable).append(sheet)
     for archive in found.archives:
-        alone += pyramid_sheets(archive, zoom=options.zoom, finest_useful_m=finest)
+        alone += pyramid_sheets(
+            archive, zoom=options.zoom, finest_useful_m=finest, nodata=options.nodata
+        )
     return joinable, alone
 
 

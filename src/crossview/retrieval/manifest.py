@@ -83,7 +83,7 @@ class Manifest:
             said.append(
                 f"the imagery ({self.metres_per_px:.3g} m per pixel) is coarser than the model's"
             )
-        return tuple(said)
+        return (*said, *self.imagery.warnings)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
