@@ -65,3 +65,18 @@ def test_a_missing_file_is_named(tmp_path):
 def test_an_unknown_name_gets_the_nearest():
     with pytest.raises(InvalidValue, match="Near it: test_convnext"):
         backbone("test_convnxt", "none")
+
+
+def test_a_name_may_ask_for_a_smaller_stride_with_the_same_tensors():
+    plain, fine = (backbone(f"test_convnext{at}", "none") for at in ("", "@16"))
+    assert {k: v.shape for k, v in plain.state_dict().items()} == {
+        k: v.shape for k, v in fine.state_dict().items()
+    }
+    images = torch.zeros(1, 3, 64, 96)
+    assert fine.forward_features(images).shape[2:] == (4, 6)
+    assert plain.forward_features(images).shape[2:] == (2, 3)
+
+
+def test_a_stride_that_cannot_be_is_refused():
+    with pytest.raises(InvalidValue, match="Allowed after the @: 8, 16, 32"):
+        backbone("test_convnext@5", "none")

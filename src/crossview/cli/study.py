@@ -28,6 +28,9 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         list[str] | None, typer.Option(help="Only these rows; repeatable. Default: all.")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings per row, seeds 1 to N.")] = 3,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Only these seeds, in place of --seeds; repeatable.")
+    ] = None,
     config: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE in every row, such as steps; repeatable.")
     ] = None,
@@ -66,8 +69,8 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         raise InvalidValue(f"Which study? Known: {', '.join(catalogue.STUDIES)}.")
     if cross and not data:
         raise InvalidValue("--cross is for real data; say what to train on with --data.")
-    if seeds < 1:
-        raise InvalidValue(f"--seeds must be at least 1, got {seeds}.")
+    if seeds < 1 or any(number < 1 for number in seed or ()):
+        raise InvalidValue(f"Seeds count from 1; got --seeds {seeds}, --seed {seed or 'none'}.")
     chosen = catalogue.study(name).changed(settings(config))
     rows = chosen.chosen(tuple(row or ()))
     if threads:
@@ -77,12 +80,15 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     if dry_run:
         _rehearse(chosen, rows, data)
         return
-    from crossview.studies.areas import real_areas, town_areas
+    from crossview.studies.areas import TOWNS, real_areas, town_areas
     from crossview.studies.running import Place
 
     place = Place(runs=runs, cache=cache, workers=workers, device=device)
-    areas = real_areas(chosen.method, data, cross) if data else town_areas(towns)
-    plan = [(one, seed) for seed in range(1, seeds + 1) for one in rows]
+    areas = (
+        real_areas(chosen.method, data, cross) if data else town_areas(towns, chosen.plan or TOWNS)
+    )
+    numbers = sorted(set(seed)) if seed else range(1, seeds + 1)
+    plan = [(one, number) for number in numbers for one in rows]
     more = [f"--config {text}" for text in config or ()] + ([f"--data {data}"] if data else [])
     command = " ".join([f"crossview study {name} --seeds {seeds}", *more])
     _run(chosen, plan, areas, place, Output(out, command, quiet))

@@ -19,18 +19,24 @@ from torch import Tensor, nn
 from crossview.errors import InvalidValue, WeightsUnavailable
 
 PRETRAINED = "hub"  # fetch the weights that timm names for the model
+STRIDES = ("8", "16", "32")  # that may stand after the @ of a name
 RANDOM = "none"  # start from random numbers, on purpose
 
 
 def backbone(name: str, weights: str = PRETRAINED, **settings: Any) -> nn.Module:
     """A timm model without classifier.
 
+    ``name`` may end in ``@16`` or ``@8``: the same tensors at that stride instead of 32, for
+    families of which timm can make it so (ConvNeXt, ResNet), where pictures are small.
     ``weights``: "hub", "none", or the path of a .safetensors or .pth file (read weights-only).
     Raises InvalidValue for a name that timm does not have, WeightsUnavailable if the weights
     cannot be had or do not fit.
     """
     import timm
 
+    name, stride = split_stride(name)
+    if stride:
+        settings["output_stride"] = stride
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3)
         hint = f" Near it: {', '.join(near)}." if near else ""
@@ -51,6 +57,20 @@ def backbone(name: str, weights: str = PRETRAINED, **settings: Any) -> nn.Module
             "numbers."
         ) from problem
     return model
+
+
+def split_stride(name: str) -> tuple[str, int]:
+    """The model and the stride of a name such as ``convnext_tiny@16``; 0 where it has none.
+
+    Raises InvalidValue for a stride that is neither 8, 16 nor 32.
+    """
+    model, mark, stride = name.partition("@")
+    if mark and stride not in STRIDES:
+        raise InvalidValue(
+            f"The backbone {name!r} asks for a stride of {stride!r}.\n"
+            f"Allowed after the @: {', '.join(STRIDES)}."
+        )
+    return model, int(stride or 0)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ styles that were never seen. With real data: "same" is the test split of what wa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Areas:
     info: Mapping[str, Any]
     synthetic: bool
     settings: Mapping[str, Mapping[str, Any]]  # of the Config, where a test's pictures need them
+    towns: Mapping[str, list[str]] = field(default_factory=dict)  # of every query, by test
 
 
 def town_areas(root: Path, plan: Plan = TOWNS) -> Areas:
@@ -50,14 +51,22 @@ def town_areas(root: Path, plan: Plan = TOWNS) -> Areas:
     style = np.array([f.parent.name.rpartition("-")[0] for f in tables["test"].ground])
     of_row = style[tables["test"].pairs[:, 0]]
     trained = of_row == plan.test_styles[0]
+    parts = {"same": trained, "cross": ~trained}
+    tests = {name: tables["test"].take(rows) for name, rows in parts.items() if rows.any()}
     return Areas(
         data=str(source.info["training_data"]),
         train=tables["train"],
-        tests={"same": tables["test"].take(trained), "cross": tables["test"].take(~trained)},
+        tests=tests,
         info=source.info,
         synthetic=True,
         settings={},
+        towns={name: _towns_of(table) for name, table in tests.items()},
     )
+
+
+def _towns_of(table: PairTable) -> list[str]:
+    """The town of every query, in the order of their ranks."""
+    return [table.ground[picture].parent.name for picture in np.unique(table.pairs[:, 0])]
 
 
 def real_areas(method: str, data: str, cross: str) -> Areas:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from crossview.errors import UnknownName
-from crossview.studies import geodtr, singeo
+from crossview.studies import fields, geodtr, singeo
 from crossview.studies.definitions import Study
 
-STUDIES: dict[str, Study] = {study.name: study for study in (*geodtr.STUDIES, *singeo.STUDIES)}
+STUDIES: dict[str, Study] = {
+    study.name: study for study in (*geodtr.STUDIES, *singeo.STUDIES, *fields.STUDIES)
+}
 
 
 def study(name: str) -> Study:

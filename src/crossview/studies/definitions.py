@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from crossview.errors import UnknownName, require
+from crossview.worlds.pairs import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,21 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Planned:
+    """What was written down before the first run.
+
+    ``measure`` is averaged over ``tests`` (the fields of view of one table); the primary contrast
+    is ``primary`` (first, second), second minus first; ``secondary`` ones are under Holm.
+    """
+
+    prediction: str
+    measure: str  # "R@10"
+    tests: tuple[str, ...]
+    primary: tuple[str, str]
+    secondary: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Study:
     """Rows, the settings that all share, and the comparisons that answer its question.
 
@@ -62,12 +78,20 @@ class Study:
     fovs_deg: tuple[float, ...] = (360.0,)
     headings: str = ""  # "unknown": panoramas are turned at random when tested, whatever is trained
     source: str = ""  # where the published figures are from
+    plan: Plan | None = None  # its towns, if not those of all studies
+    start_per_seed: bool = False  # every seed begins from a training of its own
+    tested_at: tuple[float, ...] = ()  # also tested at these shares of the training's steps
+    planned: Planned | None = None
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]
         require(len(set(names)) == len(names), f"study {self.name} has two rows of one name.")
-        for name in {n for pair in self.against for n in pair} - set(names):
+        for name in {n for pair in self._pairs() for n in pair} - set(names):
             raise UnknownName(f"row of {self.name}", name, names)
+
+    def _pairs(self) -> tuple[tuple[str, str], ...]:
+        plan = self.planned
+        return (*self.against, *((plan.primary, *plan.secondary) if plan else ()))
 
     def start_of(self, row: Row) -> Start | None:
         """What a row begins from on towns."""

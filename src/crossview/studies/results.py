@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,10 @@ class Result:
     seconds: float
     data: str
     versions: Mapping[str, str]
+    curve: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)  # by step
+    ranks: Mapping[str, Sequence[int]] = field(default_factory=dict)  # test -> of every query
+    towns: Mapping[str, Sequence[str]] = field(default_factory=dict)  # table -> of every query
+    device: str = "cpu"
 
     def write(self, folder: Path) -> None:
         """Keep it as ``result.json``: its presence says that the run is done."""

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from crossview import __version__, wiring
+from crossview.arrays import I64
 from crossview.evaluation.metrics import k_at_1_percent, recall, recall_cuts
+from crossview.files import atomic_write
 from crossview.pairs.loading import Loader, Reader
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
@@ -68,30 +71,62 @@ def _made(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: T
     request, session, state = _ready(study, row, seed, begin, areas, place, told)
     recent: list[StepReport] = []
     seconds = 0.0
+    curve = _Curve(folder)
     for report in _steps(session, state, told):
         recent = [*recent[-max(1, report.steps // 100) + 1 :], report]
         seconds += report.seconds
+        if report.step in {round(share * report.steps) for share in study.tested_at}:
+            curve.add(report.step, _tests(study, areas, session, state, request))
+    ranks: dict[str, list[int]] = {}
     result = Result(
         study=study.name,
         row=row.name,
         seed=seed,
         settings=json.loads(json.dumps(settings_of(study, row, areas, seed))),
-        tests=_tests(study, areas, session, state, request),
+        tests=_tests(study, areas, session, state, request, ranks),
         losses=_mean_losses(recent),
         steps=state.step,
         seconds=round(seconds, 1),
         data=areas.data,
         versions=versions(),
+        curve=curve.points(),
+        ranks=ranks if study.planned else {},
+        towns=areas.towns if study.planned else {},
+        device=_device_name(session.job.device),
     )
     result.write(folder)
     return result
+
+
+class _Curve:
+    """Tests along a training, kept beside its log so that a killed run has them when it goes on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "curve.json"
+
+    def points(self) -> dict[str, Any]:
+        """By step, as JSON has it."""
+        if not self.path.is_file():
+            return {}
+        points: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
+        return points
+
+    def add(self, step: int, tests: Mapping[str, Mapping[str, float]]) -> None:
+        """Keep the tests of a step."""
+        points = {**self.points(), str(step): tests}
+        atomic_write(self.path, json.dumps(points, indent=2) + "\n")
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _ready(  # noqa: PLR0913, PLR0917 - what a training needs, and where it begins
     study: Study, row: Row, seed: int, begin: Start | None, areas: Areas, place: Place, told: Told
 ) -> tuple[Request, Session, TrainState]:
     """A training of ``row``, at its last save or with the tensors of its start."""
-    weights = _weights_of(study, row, begin, areas, place, told) if begin else None
+    first = seed if study.start_per_seed else SEED
+    weights = _weights_of(study, row, first, begin, areas, place, told) if begin else None
     request = _request(study, row, seed, areas, place)
     session = prepare(request)
     state = start_state(session)
@@ -100,12 +135,12 @@ def _ready(  # noqa: PLR0913, PLR0917 - what a training needs, and where it begi
     return request, session, state
 
 
-def _weights_of(
-    study: Study, row: Row, start: Start, areas: Areas, place: Place, told: Told
+def _weights_of(  # noqa: PLR0913, PLR0917 - as _ready
+    study: Study, row: Row, seed: int, start: Start, areas: Areas, place: Place, told: Told
 ) -> Path:
     """What ``start`` left for ``row``; it is trained first if it is not there yet."""
     first = start_row(study, start, row)
-    _, session, state = _ready(study, first, SEED, start.before, areas, place, told)
+    _, session, state = _ready(study, first, seed, start.before, areas, place, told)
     for _ in _steps(session, state, told):
         pass
     return session.folder.weights
@@ -122,7 +157,6 @@ def _steps(session: Session, state: TrainState, told: Told) -> Iterator[StepRepo
 def versions() -> dict[str, str]:
     """Of what a figure may depend on."""
     import timm
-    import torch
 
     return {
         "crossview": __version__,
@@ -153,8 +187,14 @@ def _request(study: Study, row: Row, seed: int, areas: Areas, place: Place) -> R
 
 
 def _tests(
-    study: Study, areas: Areas, session: Session, state: TrainState, request: Request
+    study: Study,
+    areas: Areas,
+    session: Session,
+    state: TrainState,
+    request: Request,
+    ranks_by_test: dict[str, list[int]] | None = None,
 ) -> dict[str, dict[str, float]]:
+    """Recalls by test and field of view; the rank of every query goes into ``ranks_by_test``."""
     found = {}
     for name, table in areas.tests.items():
         config = replace(request.config, **areas.settings.get(name, {}))
@@ -166,7 +206,9 @@ def _tests(
         reader = replace(reader, config={}, places=table.places(), span=None)
         for fov in study.fovs_deg:
             label = name if fov == 360.0 else f"{name}, {fov:g} degrees"
-            found[label] = _figures(state, table, reader, request.workers, fov)
+            found[label], ranked = _figures(state, table, reader, request.workers, fov)
+            if ranks_by_test is not None:
+                ranks_by_test[label] = ranked.tolist()
         if len(study.fovs_deg) > 1:
             labels = [label for label in found if label.partition(",")[0] == name]
             found[f"{name}, mean"] = _mean([found[label] for label in labels])
@@ -180,13 +222,13 @@ def _mean(tests: list[dict[str, float]]) -> dict[str, float]:
 
 def _figures(
     state: TrainState, table: PairTable, reader: Reader, workers: int, fov: float
-) -> dict[str, float]:
+) -> tuple[dict[str, float], I64]:
     with Loader(reader, workers) as loader:
         vectors = embed_rows(state, range(len(table)), loader, reader.views, fov)
     found, references = ranks(vectors, table, reader.views)
     k = k_at_1_percent(references)
     percent = {n: round(100.0 * recall(found, cut), 4) for n, cut in recall_cuts(k).items()}
-    return {"queries": len(found), "references": references, "k at 1%": k, **percent}
+    return {"queries": len(found), "references": references, "k at 1%": k, **percent}, found
 
 
 def _mean_losses(reports: list[StepReport]) -> Mapping[str, float]:

@@ -15,7 +15,8 @@ from crossview.evaluation.record import Figure
 from crossview.evaluation.statistics import compare_trainings
 from crossview.files import atomic_write
 from crossview.studies.beginning import SEED
-from crossview.studies.definitions import Row, Start, Study
+from crossview.studies.contrasts import Contrast, planned_contrasts
+from crossview.studies.definitions import Planned, Row, Start, Study
 from crossview.studies.results import Result, pooled
 
 Rows = Mapping[str, Sequence[Result]]  # row name -> its seeds
@@ -58,6 +59,8 @@ def _record(study: Study, rows: Rows, command: str, synthetic: bool) -> dict[str
             for row in study.rows
         ],
         "comparisons": list(_comparisons(study, rows)),
+        "planned": [asdict(c) for c in _planned(study, rows)],
+        "prediction": study.planned.prediction if study.planned else "",
     }
 
 
@@ -89,6 +92,10 @@ def _comparisons(study: Study, rows: Rows) -> Iterator[dict[str, Any]]:
             yield compared
 
 
+def _planned(study: Study, rows: Rows) -> list[Contrast]:
+    return planned_contrasts(study.planned, rows) if study.planned else []
+
+
 def _page(study: Study, rows: Rows, record: Mapping[str, Any]) -> Iterator[str]:
     tests = next((list(r[0].tests) for r in rows.values() if r), [])
     yield f"# {study.title}"
@@ -110,6 +117,8 @@ def _page(study: Study, rows: Rows, record: Mapping[str, Any]) -> Iterator[str]:
         yield _line([row.says, *_measured(entry, tests), *cells])
     yield ""
     yield from _differences(study, record["comparisons"])
+    if study.planned:
+        yield from _contrasts(study, study.planned, record["planned"])
     yield from _footer(study, record)
 
 
@@ -140,6 +149,33 @@ def _differences(study: Study, comparisons: Sequence[Mapping[str, Any]]) -> Iter
         names = f"{says[c['second']]} - {says[c['first']]}"
         cells = [cell for measure in COMPARED for cell in _compared(c[measure])]
         yield _line([names, c["test"], *cells, str(c["n"])])
+    yield ""
+
+
+def _contrasts(
+    study: Study, planned: Planned, contrasts: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """The prediction, and what came of it, under the correction that was planned."""
+    yield f"Predicted before the first run: {planned.prediction}"
+    yield ""
+    if not contrasts:
+        yield "No planned contrast has two seeds of both rows yet."
+        yield ""
+        return
+    says = {row.name: row.says for row in study.rows}
+    yield (
+        f"Planned contrasts, {planned.measure} in the mean over {' and '.join(planned.tests)}; "
+        "intervals redraw seeds, towns and queries together; Holm over the secondary ones."
+    )
+    yield ""
+    yield _line(["second minus first", "", "difference", "p", "seeds", "towns", "queries"])
+    yield _line(["---"] * 7)
+    for c in contrasts:
+        change = f"{c['difference']:+.1f} [{c['low']:+.1f}, {c['high']:+.1f}]"
+        kind = "primary" if c["primary"] else "secondary"
+        counts = [str(c[name]) for name in ("seeds", "towns", "queries")]
+        names = f"{says[c['second']]} - {says[c['first']]}"
+        yield _line([names, kind, change, f"{c['p_holm']:.3f}", *counts])
     yield ""
 
 
@@ -178,12 +214,13 @@ def _beginnings(study: Study) -> Iterator[str]:
         names = ", ".join(row.name for row in rows)
         who = "Every row begins" if len(rows) == len(study.rows) else f"{names}: begun"
         *first, last = start.chain()
+        seed = "its own seed" if study.start_per_seed else f"seed {SEED}"
         chain = "".join(
             f"{_training(one)}, then {'with its trunks ' if one.takes else ''}" for one in first
         )
         yield (
             f"{who} from the {'trunks' if last.takes else 'network'} that one training of "
-            f"{chain}{_training(last)}, seed {SEED}, left; the paper's begin from ImageNet's "
+            f"{chain}{_training(last)}, {seed}, left; the paper's begin from ImageNet's "
             "weights."
         )
 
