@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,11 @@ def writing(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def remove_whole(folder: Path) -> None:
+    """Remove a folder that is ours with all that is in it, as far as that can be done."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def writing_folder(path: str | Path) -> Iterator[Path]:
     """Give an empty folder beside ``path``, with what is to lie there; rename it at the end.
@@ -148,17 +153,19 @@ def writing_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def replace_folder(folder: Path, target: Path) -> None:
-    """Give ``folder`` the name ``target``; what had the name goes last of all."""
+def replace_folder(
+    folder: Path, target: Path, remove: Callable[[Path], None] = remove_whole
+) -> None:
+    """Give ``folder`` the name ``target``; what had the name is removed last of all."""
     if target.exists():
         if _exchanged(folder, target):
             _to_disk(target.parent)
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
             return
         replaced = _temporary(target.with_suffix(""))
         os.replace(target, replaced)
         os.replace(folder, target)
-        shutil.rmtree(replaced, ignore_errors=True)
+        remove(replaced)
     else:
         os.replace(folder, target)
     _to_disk(target.parent)
@@ -175,6 +182,15 @@ def sweep(folder: Path) -> None:
         if is_half_written(path.name):
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """What stays the same of a file or folder until another takes its name; None if absent."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
 
 
 def is_half_written(name: str) -> bool:

@@ -1,14 +1,17 @@
 import json
+import threading
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.retrieval.regions import indexed, region
+from tests.retrieval.regions import added, indexed, region
 from tests.toy_embedder import ToyEmbedder, toy_info
 
-from crossview.cli import main
+from crossview.cli import calibrating, main
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut
+from crossview.locks import locked
 from crossview.retrieval import locate as finding
 from crossview.retrieval.calibration import Calibration
 from crossview.retrieval.index import Index
@@ -132,3 +135,67 @@ def test_what_cannot_be_done_is_said(index, folder, arguments, said, capsys):
 def test_photos_without_gps_leave_nothing_to_calibrate_on(index, folder, capsys):
     assert main(["calibrate", str(index.path), str(folder / "00.png")]) == 2
     assert "nothing to calibrate on" in capsys.readouterr().err
+
+
+def test_what_is_added_while_a_calibration_waits_is_kept(index, folder):
+    """Calibrate opens the index, waits for the other, and measures what is there then."""
+    have = threading.Event()
+
+    def add_slowly():
+        with locked(index.path, "crossview index --add"):
+            have.set()
+            time.sleep(0.3)
+            added(index.path.parent, [region(index.path.parent, "b.tif", seed=3)], embedder=TOY)
+
+    other = threading.Thread(target=add_slowly)
+    other.start()
+    have.wait()
+    assert run(index, folder) == 0
+    other.join()
+    manifest = Index.open(index.path).manifest
+    assert manifest.windows == 2 * index.count
+    assert manifest.calibration is not None
+    assert Index.open(index.path).verify()
+
+
+def test_what_is_added_beside_a_calibration_waits_for_it_and_is_kept(index, folder, monkeypatch):
+    other = threading.Thread(
+        target=added,
+        args=(index.path.parent, [region(index.path.parent, "b.tif", seed=3)]),
+        kwargs={"embedder": TOY},
+    )
+    measure = calibrating.calibrate
+
+    def beside(*arguments):
+        other.start()
+        time.sleep(0.3)
+        return measure(*arguments)
+
+    monkeypatch.setattr(calibrating, "calibrate", beside)
+    assert run(index, folder) == 0
+    other.join()
+    manifest = Index.open(index.path).manifest
+    assert manifest.windows == 2 * index.count
+    assert manifest.calibration is None  # one that was measured on less is not kept
+
+
+def test_an_index_that_was_replaced_by_hand_meanwhile_is_left_as_it_is(
+    index, folder, monkeypatch, capsys
+):
+    measure = calibrating.calibrate
+
+    def replaced(*arguments):
+        path = index.path / "manifest.json"
+        values = json.loads(path.read_text()) | {"created": "2001-01-01"}
+        path.write_text(json.dumps(values))
+        return measure(*arguments)
+
+    monkeypatch.setattr(calibrating, "calibrate", replaced)
+    assert run(index, folder) == 1
+    assert "was changed by another process meanwhile" in capsys.readouterr().err
+    assert Index.open(index.path).manifest.calibration is None
+
+
+def test_measuring_without_keeping_needs_no_right_to_write(index, folder, monkeypatch):
+    monkeypatch.setattr(calibrating, "locked", None)
+    assert run(index, folder, "--dry-run") == 0

@@ -7,6 +7,7 @@ from tests.imagery.made import geotiff
 from tests.toy_embedder import ToyEmbedder, toy_info
 
 from crossview.imagery.sources import open_sources
+from crossview.retrieval.adding import add
 from crossview.retrieval.build import build
 from crossview.retrieval.settings import IndexOptions
 
@@ -35,6 +36,13 @@ def indexed(folder, *, embedder=TOY, paths=None, name="region.cvx", **options):
     options = IndexOptions(**{"batch": 8, "segment_windows": 64, **options})
     with open_sources(paths) as imagery:
         return build(imagery, embedder, folder / name, options=options)
+
+
+def added(folder, paths, embedder=TOY, *, progress=None, **options):
+    """Add to an index that :func:`indexed` made."""
+    options = IndexOptions(**{"batch": 8, "segment_windows": 64, **options})
+    with open_sources(paths) as imagery:
+        return add(imagery, embedder, folder / "region.cvx", options=options, progress=progress)
 
 
 def town_model():

@@ -5,7 +5,7 @@ import errno
 import numpy as np
 import pytest
 from tests.imagery.made import geotiff
-from tests.retrieval.regions import TOY, indexed, meadow, region, town_model, vectors_of
+from tests.retrieval.regions import TOY, added, indexed, meadow, region, town_model, vectors_of
 from tests.toy_embedder import ToyEmbedder, toy_info
 
 from crossview.errors import (
@@ -21,16 +21,9 @@ from crossview.errors import (
 )
 from crossview.geo.points import LatLon
 from crossview.imagery.sources import open_sources
-from crossview.retrieval.adding import add
 from crossview.retrieval.build import build
 from crossview.retrieval.index import Index
 from crossview.retrieval.settings import IndexOptions
-
-
-def added(folder, paths, embedder=TOY, **options):
-    with open_sources(paths) as imagery:
-        options = IndexOptions(**{"batch": 8, "segment_windows": 64, **options})
-        return add(imagery, embedder, folder / "region.cvx", options=options)
 
 
 def left_in(folder):

@@ -16,6 +16,7 @@ from crossview.evaluation.grouping import calibrate, refusals
 from crossview.evaluation.known import Known, known
 from crossview.files import atomic_write
 from crossview.geo.points import LatLon
+from crossview.locks import locked
 from crossview.retrieval.calibration import Calibration
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints
@@ -66,6 +67,14 @@ def run(request: Request) -> int:
         from crossview.reports.calibration import format_of  # needs the extra `report`
 
         format_of(request.figure)  # before minutes of work
+    Index.open(request.index)  # what is wrong with it is told before others are waited for
+    if request.dry_run:
+        return _calibrate(request)
+    with locked(request.index, "crossview calibrate", wait=True):
+        return _calibrate(request)
+
+
+def _calibrate(request: Request) -> int:
     index = Index.open(request.index)
     embedder = embedder_for(index, request.model, threads=request.threads)
     paths, truths = _paths(request)
@@ -89,7 +98,8 @@ def run(request: Request) -> int:
     if request.figure is not None:
         _draw(calibration, request.figure)
     if not request.dry_run:
-        write_manifest(index.path, replace(index.manifest, calibration=calibration.to_json()))
+        calibrated = replace(index.manifest, calibration=calibration.to_json())
+        write_manifest(index.path, calibrated, index.manifest)
         console.note(f"Kept in {index.path}; locate uses it.", quiet=request.quiet)
     return 1 if left_out.unreadable else 0
 

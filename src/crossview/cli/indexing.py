@@ -109,6 +109,8 @@ def _reported(request: Request) -> Iterator[Callable[[int, int], None]]:
             stack.close()
             console.note("The same command goes on from here.", quiet=request.quiet)
             raise
+        if not bars:
+            console.note("Nothing was left to do: it is complete already.", quiet=request.quiet)
 
 
 def estimate(request: Request) -> None:

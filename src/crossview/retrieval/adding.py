@@ -12,7 +12,8 @@ from crossview.arrays import F64
 from crossview.errors import UsageError
 from crossview.geo.coverage import covered_km2
 from crossview.imagery.sources import Imagery
-from crossview.retrieval.build import begun, manifest_of, moving
+from crossview.locks import locked
+from crossview.retrieval.build import begun, manifest_of, moving, step_of
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.embedding import Job, Progress, fill
 from crossview.retrieval.index import Index
@@ -37,25 +38,32 @@ def add(
     Footprint and stride are the index's own. Raises as :func:`build`, and :class:`ModelMismatch`
     for another model than the one that made the index.
     """
-    index = Index.open(out)
-    index.require_model(embedder.fingerprint)
-    folder = index.path.with_name(index.path.name + ADDING_SUFFIX)
-    _require_new(index, imagery, folder)
-    job = Job.of(imagery, embedder, _as_in(index, options or IndexOptions()))
-    require_allowed(imagery.info, embedder.info, job.view, job.options)
-    partial = begun(folder, job, first_segment=len(index.manifest.segments))
-    fill(partial, job, progress)
-    with moving(index.path):
-        for name in (name for segment in partial.segments for name in segment.files):
-            if (folder / name).exists():  # else a run that was killed here has moved it
-                os.replace(folder / name, index.path / name)
-    added = manifest_of(index.path, tuple(partial.segments), job)
-    write_manifest(index.path, _merged(index, added))
-    partial.discard()
-    return Index.open(index.path)
+    path = Path(os.path.realpath(out))  # a link stays a link
+    Index.open(path).require_model(embedder.fingerprint)
+    with locked(path, "crossview index --add", wait=True):
+        index = Index.open(path)  # others may have added meanwhile
+        index.require_model(embedder.fingerprint)
+        job = Job.of(imagery, embedder, _as_in(index, options or IndexOptions()))
+        folder = path.with_name(path.name + ADDING_SUFFIX)
+        step = step_of(job, added=True)
+        if step in index.manifest.steps:  # this command was killed before it could say so
+            Partial(folder, {}).discard()
+            return index
+        _require_new(index, imagery)
+        require_allowed(imagery.info, embedder.info, job.view, job.options)
+        partial = begun(folder, job, first_segment=len(index.manifest.segments))
+        fill(partial, job, progress)
+        with moving(path):
+            for name in (name for segment in partial.segments for name in segment.files):
+                if (folder / name).exists():  # else a run that was killed here has moved it
+                    os.replace(folder / name, path / name)
+        added = manifest_of(path, tuple(partial.segments), job)
+        write_manifest(path, _merged(index, added, step), index.manifest)
+        partial.discard()
+        return Index.open(path)
 
 
-def _merged(index: Index, added: Manifest) -> Manifest:
+def _merged(index: Index, added: Manifest, step: str) -> Manifest:
     """The manifest of an index and what was added; a calibration does not outlive that."""
     old = index.manifest
     lat = np.concatenate([index.lat, *_column(index.path, added, 0)])
@@ -71,6 +79,7 @@ def _merged(index: Index, added: Manifest) -> Manifest:
         segments=(*old.segments, *added.segments),
         created=added.created,
         calibration=None,
+        steps=(*old.steps, step),
     )
 
 
@@ -78,10 +87,9 @@ def _column(folder: Path, manifest: Manifest, column: int) -> list[F64]:
     return [read_places(folder, segment)[:, column] for segment in manifest.segments]
 
 
-def _require_new(index: Index, imagery: Imagery, folder: Path) -> None:
+def _require_new(index: Index, imagery: Imagery) -> None:
     twice = sorted({*index.manifest.imagery.sources} & {*imagery.info.sources})
     if twice:
-        Partial(folder, {}).discard()  # left over when killed after its last step but one
         raise UsageError(f"{twice[0]} is in {index.path} already; nothing was added.")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from crossview.arrays import F32, U8
 from crossview.errors import BadModel, InvalidValue
+from crossview.files import identity
 from crossview.retrieval.model import ModelInfo, fingerprint, network_files, read_info
 
 
@@ -39,9 +40,15 @@ class OnnxEmbedder:
 
     def __init__(self, folder: Path, *, threads: int = 0, spinning: bool = True) -> None:
         self.folder = folder
-        self.info = read_info(folder)
-        self.fingerprint = fingerprint(folder)
-        ground, aerial = network_files(folder)
+        before = identity(folder)
+        self._open(threads, spinning)
+        if identity(folder) != before:  # exported anew meanwhile: not files of both
+            self._open(threads, spinning)
+
+    def _open(self, threads: int, spinning: bool) -> None:
+        self.info = read_info(self.folder)
+        self.fingerprint = fingerprint(self.folder)
+        ground, aerial = network_files(self.folder)
         self._ground = _session(ground, threads, spinning)
         self._aerial = self._ground if aerial == ground else _session(aerial, threads, spinning)
 

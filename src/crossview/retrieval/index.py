@@ -11,6 +11,7 @@ import numpy as np
 
 from crossview.arrays import F32
 from crossview.errors import BadIndex, InvalidValue, ModelMismatch
+from crossview.files import identity
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon
 from crossview.retrieval.manifest import MANIFEST_NAME, REBUILD, Manifest, read_manifest
@@ -25,6 +26,7 @@ from crossview.retrieval.segments import (
 if TYPE_CHECKING:
     from crossview.retrieval.places import Answer
 
+_TRIES = 5  # of opening an index that is being replaced
 PARTIAL_SUFFIX = ".partial"
 THUMBNAIL_PX = 96  # the side of a window's stored picture
 
@@ -43,6 +45,7 @@ class Index:
         self.lat, self.lon, self.up_bearing_deg = np.ascontiguousarray(table.T)
         self._starts = np.cumsum([0, *(s.windows for s in manifest.segments)]).tolist()
         self._maps: dict[str, F32] = {}  # opened once: a server asks many times
+        self._folder = identity(path)
         if self.count != manifest.windows or self._starts[-1] != manifest.windows:
             raise BadIndex(
                 f"The index {path} is damaged: {manifest.windows} windows announced, "
@@ -65,10 +68,20 @@ class Index:
                 f"{folder} is not finished.\n"
                 "Run the crossview index command that began it again; it goes on from there."
             )
-        manifest = read_manifest(folder)
-        for segment in manifest.segments:
-            check_sizes(folder, segment)
-        return Index(folder, manifest)
+        for _ in range(_TRIES):
+            before = identity(folder)
+            try:
+                manifest = read_manifest(folder)
+                for segment in manifest.segments:
+                    check_sizes(folder, segment)
+                index = Index(folder, manifest)
+            except BadIndex:
+                if identity(folder) == before:
+                    raise
+            else:
+                if identity(folder) == before:
+                    return index
+        raise BadIndex(f"{folder} is being replaced again and again. Try again later.")
 
     @property
     def count(self) -> int:
@@ -79,7 +92,9 @@ class Index:
         """The vectors [n, D] in order, a segment at a time, with the rows they belong to."""
         for start, segment in zip(self._starts, self.manifest.segments, strict=False):
             if segment.name not in self._maps:
-                self._maps[segment.name] = read_vectors(self.path, segment)
+                vectors = read_vectors(self.path, segment)
+                self._require_same_folder()
+                self._maps[segment.name] = vectors
             yield slice(start, start + segment.windows), self._maps[segment.name]
 
     def footprint(self, row: int) -> Footprint:
@@ -98,7 +113,9 @@ class Index:
             raise InvalidValue(f"window {row}: the index has windows 0 to {self.count - 1}.")
         segment = bisect.bisect_right(self._starts, row) - 1
         within = row - self._starts[segment]
-        return read_thumbnail(self.path, self.manifest.segments[segment], within)
+        picture = read_thumbnail(self.path, self.manifest.segments[segment], within)
+        self._require_same_folder()
+        return picture
 
     def require_model(self, fingerprint: str) -> None:
         """Raise :class:`ModelMismatch` unless the model of this fingerprint made the index."""
@@ -108,6 +125,14 @@ class Index:
                 f"{self.path} was made by the model {made_by.name_or_path} "
                 f"({made_by.fingerprint[:12]}); this model is {fingerprint[:12]}.\n"
                 "Use the model that made the index, or build the index again with this one."
+            )
+
+    def _require_same_folder(self) -> None:
+        """Refuse files of an index that has taken the name of this one (--overwrite)."""
+        if identity(self.path) != self._folder:
+            raise BadIndex(
+                f"{self.path} was replaced by another index while it was read.\n"
+                "Run the same command again."
             )
 
     def verify(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from crossview.errors import BadIndex
+from crossview.errors import BadIndex, CannotWrite
 from crossview.files import atomic_write
 from crossview.imagery.info import ImageryInfo
 
@@ -73,6 +73,7 @@ class Manifest:
     segments: tuple[Segment, ...]
     created: str  # UTC, ISO 8601
     calibration: dict[str, Any] | None = None
+    steps: tuple[str, ...] = ()  # digests of what was indexed and added, and how
     format_version: int = FORMAT_VERSION
 
     @property
@@ -86,8 +87,16 @@ class Manifest:
         return (*said, *self.imagery.warnings)
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replace the manifest of an index folder atomically."""
+def write_manifest(folder: Path, manifest: Manifest, before: Manifest | None = None) -> None:
+    """Replace the manifest of an index folder atomically.
+
+    ``before``: what was read of it; if it is another one now, that is a :class:`CannotWrite`.
+    """
+    if before is not None and read_manifest(folder) != before:
+        raise CannotWrite(
+            f"{folder} was changed by another process meanwhile; it is left as it is now.\n"
+            "Run the same command again."
+        )
     values = {**asdict(manifest), "imagery": manifest.imagery.to_json()}
     atomic_write(folder / MANIFEST_NAME, json.dumps(values, indent=1) + "\n")
 
@@ -124,5 +133,6 @@ def _manifest(values: dict[str, Any]) -> Manifest:
         "model": ModelFacts(**values["model"]),
         "imagery": ImageryInfo.from_json(values["imagery"]),
         "segments": tuple(Segment.from_json(segment) for segment in values["segments"]),
+        "steps": tuple(values.get("steps", ())),
     }
     return Manifest(**{**values, **read})

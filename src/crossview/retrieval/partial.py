@@ -8,8 +8,6 @@ what else lies there is left over from a kill and removed.
 from __future__ import annotations
 
 import json
-import re
-import shutil
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +15,12 @@ from typing import Any
 
 from crossview.arrays import F32, F64
 from crossview.errors import CannotWrite, UsageError
-from crossview.files import atomic_write
+from crossview.files import atomic_write, is_half_written, list_entries
+from crossview.locks import INSIDE_NAME
 from crossview.retrieval.manifest import MANIFEST_NAME, Segment
-from crossview.retrieval.segments import write_segment
+from crossview.retrieval.segments import is_segment_file, write_segment
 
 PROGRESS_NAME = "progress.json"
-_HALF_WRITTEN = re.compile(r"\.[0-9a-f]{16}\.partial(\.\w+)?")  # as files.writing names them
 
 
 class Partial:
@@ -40,6 +38,11 @@ class Partial:
 
         Other settings are a :class:`UsageError` that names them; ``restart`` begins anew instead.
         """
+        if folder.is_symlink():
+            raise CannotWrite(
+                f"Cannot write {folder}: it is a symbolic link, and what it points to may not be "
+                "ours.\nRemove the link, or choose another --out."
+            )
         partial = Partial(folder, settings)
         begun = None if restart else _read(folder / PROGRESS_NAME)
         if begun is None:
@@ -73,20 +76,15 @@ class Partial:
         self._save()
 
     def discard(self) -> None:
-        """Remove the folder, unless something in it is not ours."""
-        if (self.folder / PROGRESS_NAME).exists():
-            shutil.rmtree(self.folder, ignore_errors=True)
-        elif self.folder.is_dir():
-            self._sweep()
-            with suppress(OSError):  # not empty
-                self.folder.rmdir()
+        """Remove our files, and the folder unless something in it is not ours."""
+        if self.folder.is_dir() and not self.folder.is_symlink():
+            remove_index(self.folder)
 
     def _sweep(self) -> None:
         """Remove what a kill left half-written or unnamed."""
         named = {name for segment in self.segments for name in segment.files} | {PROGRESS_NAME}
         for path in self.folder.iterdir():
-            ours = path.name.startswith("segment-") or path.name == MANIFEST_NAME
-            if path.name not in named and (ours or _HALF_WRITTEN.fullmatch(path.name)):
+            if path.name not in named and is_own_file(path):
                 path.unlink(missing_ok=True)
 
     def _save(self) -> None:
@@ -96,6 +94,32 @@ class Partial:
             "segments": [asdict(segment) for segment in self.segments],
         }
         atomic_write(self.folder / PROGRESS_NAME, json.dumps(values, indent=1) + "\n")
+
+
+def is_own_file(path: Path) -> bool:
+    """Whether this is a file that indexing writes into its folder; links and folders are not."""
+    ours = path.name in {MANIFEST_NAME, PROGRESS_NAME, INSIDE_NAME}
+    ours = ours or is_segment_file(path.name) or is_half_written(path.name)
+    return ours and path.is_file() and not path.is_symlink()
+
+
+def foreign_files(folder: Path) -> list[str]:
+    """Names in a folder that indexing has not written, nor a file manager on its own."""
+    return [path.name for path in list_entries(folder) if not is_own_file(path)]
+
+
+def remove_index(folder: Path) -> None:
+    """Remove the files of an index, and the folder unless something else is in it.
+
+    The manifest goes first: what is left of an index that is half removed is none.
+    """
+    paths = sorted(folder.iterdir(), key=lambda path: path.name != MANIFEST_NAME)
+    for path in paths:
+        if is_own_file(path):
+            with suppress(OSError):
+                path.unlink()
+    with suppress(OSError):  # not empty
+        folder.rmdir()
 
 
 def _read(path: Path) -> dict[str, Any] | None:

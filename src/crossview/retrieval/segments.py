@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from crossview.files import atomic_write
 from crossview.retrieval.manifest import REBUILD, FileFacts, Segment
 
 VECTORS, PLACES, THUMBNAILS, OFFSETS = "vectors.npy", "places.npy", "thumbnails.bin", "offsets.npy"
+_SEGMENT_FILE = re.compile(
+    rf"segment-\d+\.({'|'.join(map(re.escape, (VECTORS, PLACES, THUMBNAILS, OFFSETS)))})"
+)
 
 
 def write_segment(
@@ -45,6 +49,11 @@ def write_segment(
         atomic_write(folder / file, content)
         files[file] = FileFacts(len(content), hashlib.sha256(content).hexdigest())
     return Segment(name, len(vectors), files)
+
+
+def is_segment_file(name: str) -> bool:
+    """Whether :func:`write_segment` gives names such as this."""
+    return _SEGMENT_FILE.fullmatch(name) is not None
 
 
 def read_vectors(folder: Path, segment: Segment) -> F32:
