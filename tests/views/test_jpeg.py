@@ -2,10 +2,11 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from crossview.errors import BadImage
 from crossview.views.decode import load_photo, read_rgb
+from crossview.views.jpeg import largest_that_fits
 
 NOISE = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
 PICTURE = np.asarray(Image.fromarray(NOISE).resize((397, 203), Image.Resampling.BICUBIC))
@@ -53,15 +54,41 @@ def test_a_small_one_looks_like_the_large_one():
 
 
 def test_what_is_no_plain_jpeg_is_decoded_in_full():
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    assert read_rgb(jpeg(exif=exif), at_least=(10, 10)).shape == (397, 203, 3)
     stream = BytesIO()
     Image.fromarray(PICTURE).save(stream, "PNG")
     assert (read_rgb(stream.getvalue(), at_least=(10, 10)) == PICTURE).all()
     cmyk = BytesIO()
     Image.fromarray(PICTURE).convert("CMYK").save(cmyk, "JPEG")
     assert read_rgb(cmyk.getvalue(), at_least=(10, 10)).shape == (203, 397, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_picture_is_decoded_small_too_and_stands_upright(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = jpeg(exif=exif, quality=95)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(data))))
+    assert (read_rgb(data) == upright).all()
+    rows, columns = upright.shape[:2]
+    small = read_rgb(data, at_least=(rows // 2, columns // 2))
+    assert small.shape == (-(-rows // 2), -(-columns // 2), 3)
+    coarse = np.asarray(Image.fromarray(upright).resize(small.shape[1::-1], Image.Resampling.BOX))
+    assert np.abs(small.astype(int) - coarse).mean() < 12
+
+
+def test_pictures_of_phones_that_hold_a_second_one_are_decoded_small_too():
+    stream = BytesIO()
+    first = Image.fromarray(PICTURE)
+    first.save(stream, "MPO", save_all=True, append_images=[first])
+    assert read_rgb(stream.getvalue(), at_least=(10, 10)).shape == (26, 50, 3)
+
+
+@pytest.mark.parametrize(
+    ("most_px", "size"),
+    [(10**9, (203, 397)), (203 * 397 - 1, (178, 348)), (26 * 50, (26, 50)), (26 * 50 - 1, None)],
+)
+def test_the_largest_eighth_that_fits(most_px, size):
+    assert largest_that_fits((397, 203), most_px) == size
 
 
 @pytest.mark.parametrize("at_least", [None, (20, 20)])

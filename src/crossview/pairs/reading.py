@@ -16,7 +16,8 @@ from crossview.pairs.table import PairTable
 from crossview.views.spec import ViewSpec
 
 if TYPE_CHECKING:
-    from crossview.views.decode import Kind, Photo
+    from crossview.views.decode import Photo
+    from crossview.views.metadata import Kind
 
 
 Decoding = Literal["exact", "fast"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,13 +13,14 @@ from crossview.errors import InvalidValue
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints, require_usable_heading
 from crossview.retrieval.model import ModelInfo
-from crossview.views.decode import Kind, Photo, load_photo, photo_of_pixels
+from crossview.views.decode import Photo, PictureSource, load_photo
 from crossview.views.lens import FLAT_LIMIT_DEG
+from crossview.views.metadata import Kind
 from crossview.views.paired import roll_ground
 from crossview.views.strip import ground_view
 
 FovSource = Literal["panorama", "exif", "given", "assumed"]
-Picture = str | Path | U8 | Photo
+Picture = PictureSource | Photo
 
 TRIED_FOV_DEG = (50.0, 65.0, 80.0, 100.0)  # when nothing tells
 _TOGETHER = 64  # strips per call of the network
@@ -50,12 +50,8 @@ class Query:
 
 
 def opened(picture: Picture) -> Photo:
-    """A decoded photo from a path, uint8 pixels [H, W, 3], or one that is decoded already."""
-    if isinstance(picture, Photo):
-        return picture
-    if isinstance(picture, np.ndarray):
-        return photo_of_pixels(picture)
-    return load_photo(picture)
+    """A decoded photo from what :func:`load_photo` takes, or one that is decoded already."""
+    return picture if isinstance(picture, Photo) else load_photo(picture)
 
 
 def queries(
@@ -73,7 +69,9 @@ def queries(
 
 def readings(photo: Photo, hints: Hints) -> tuple[Reading, ...]:
     """One reading if the field of view is given or known from the file, else several to try."""
-    horizon = hints.horizon_px if hints.horizon_px is not None else photo.horizon_px
+    horizon = photo.horizon_px
+    if hints.horizon_px is not None:  # a row of the file, which may have been decoded smaller
+        horizon = hints.horizon_px * photo.shrunk
     if hints.fov_deg is not None:
         partial = photo.kind == "panorama" and photo.fov_deg != 360.0
         kind: Kind = "panorama" if hints.fov_deg > FLAT_LIMIT_DEG or partial else "perspective"
@@ -82,17 +80,23 @@ def readings(photo: Photo, hints: Hints) -> tuple[Reading, ...]:
         source: FovSource = "panorama" if photo.kind == "panorama" else "exif"
         return (Reading(kind=photo.kind, fov_deg=photo.fov_deg, source=source, horizon_px=horizon),)
     return tuple(
-        Reading(kind=photo.kind, fov_deg=fov, source="assumed", horizon_px=horizon)
-        for fov in TRIED_FOV_DEG
+        Reading(
+            kind="panorama" if fov > FLAT_LIMIT_DEG else photo.kind,
+            fov_deg=fov,
+            source="assumed",
+            horizon_px=horizon,
+        )
+        for fov in (*TRIED_FOV_DEG, *photo.also_try_fov_deg)
     )
 
 
 def prepared(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[U8]]:
     """The query without vectors, and the strip of each reading: all that needs no network."""
-    if hints.horizon_px is not None and not -1 <= hints.horizon_px / len(photo.pixels) <= 2:
+    rows = round(len(photo.pixels) / photo.shrunk)
+    if hints.horizon_px is not None and not -1 <= hints.horizon_px / rows <= 2:
         raise InvalidValue(
             f"{photo.path}: a horizon at row {hints.horizon_px:g} lies far outside of a picture "
-            f"of {len(photo.pixels)} rows."
+            f"of {rows} rows."
         )
     guesses = readings(photo, hints)
     if hints.heading_deg is not None:
@@ -126,6 +130,9 @@ def _strip(photo: Photo, reading: Reading, hints: Hints, info: ModelInfo) -> U8:
 def _assumptions(
     photo: Photo, hints: Hints, guesses: Sequence[Reading], info: ModelInfo
 ) -> Iterator[str]:
+    if hints.fov_deg is None:
+        yield from photo.view_assumptions
+    yield from photo.assumptions
     if guesses[0].horizon_px is None:
         yield "level camera assumed"
     if info.azimuth_bins == 1 and info.headings_seen == "aligned" and hints.heading_deg is None:

@@ -3,59 +3,103 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from crossview.arrays import U8
 from crossview.errors import BadImage
 from crossview.geo.points import LatLon
-from crossview.views import metadata
-from crossview.views.jpeg import turbo_pixels
+from crossview.views.jpeg import can_shrink, largest_that_fits, turbo_pixels
+from crossview.views.metadata import Facts, Heading, Kind, read_facts, shape_facts
+from crossview.views.other_files import is_heif, refusal
+from crossview.views.rgb import oriented, over_backdrop, rgb_and_alpha
+from crossview.views.sphere import tilted, upright
 
-Kind = Literal["panorama", "perspective"]
-
-MAX_PIXELS = 100_000_000
-_MAX_BYTES = 1 << 30
+MAX_PIXELS = 200_000_000  # phones take 108 million, 360-degree cameras 72
+MAX_DECODED_BYTES = 400_000_000  # of RGB; a JPEG of more is decoded smaller
+MAX_FILE_BYTES = 1 << 30
 _LEAST_PX, _LEAST_PHOTO_PX = 2, 16
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF")
-_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
-_BACKDROP = (124, 116, 104)  # behind transparent pixels: ImageNet's mean colour
-_READABLE = "crossview reads JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP and GIF."
+_START_BYTES = 4096
+_FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "HEIF": (".heic", ".heif", ".hif"),  # needs the extra `heif`
+    "AVIF": (".avif",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".jpc", ".j2c"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+SUFFIXES = tuple(suffix for some in _FORMATS.values() for suffix in some)  # of photos, lower case
+READABLE = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF, JPEG 2000 and PPM"
+_ORIENTATION = 0x0112
+_XMP_START, _XMP_MORE = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
+_XMP_MORE_HEADER = len(_XMP_MORE) + 32 + 8  # its name, a digest, its length and offset
+
+PictureSource = str | Path | bytes | U8 | Image.Image
 
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """A decoded photo and what its file says of itself. Pixels are upright (EXIF orientation)."""
+    """A decoded photo and what its file says of itself.
+
+    Pixels are upright (EXIF orientation), and so are panoramas whose file tells how the camera was
+    tilted. What contradicts the pixels or itself is unknown, and the assumptions say so.
+    """
 
     pixels: U8 = field(repr=False)  # [H, W, 3]
     path: str
     sha256: str  # of the file
     kind: Kind
     fov_deg: float | None = None  # horizontal; None if the file does not tell
+    also_try_fov_deg: tuple[float, ...] = ()  # beside the usual ones, where fov_deg is unknown
     horizon_px: float | None = None  # row of the horizon, where a panorama's file tells
+    shrunk: float = 1.0  # rows of ``pixels`` for each row of the upright file
     gps: LatLon | None = None  # shown, never used unless asked
-    gps_heading_deg: float | None = None  # of the picture's middle, clockwise from true north
+    heading: Heading | None = None  # of the picture's middle
+    view_assumptions: tuple[str, ...] = ()  # on kind and field of view; moot if that is given
+    assumptions: tuple[str, ...] = ()  # on everything else
 
 
 def load_photo(
-    path: str | Path, *, max_pixels: int = MAX_PIXELS, at_least: tuple[int, int] | None = None
+    source: PictureSource,
+    *,
+    name: str | None = None,
+    max_pixels: int = MAX_PIXELS,
+    max_decoded_bytes: int = MAX_DECODED_BYTES,
+    at_least: tuple[int, int] | None = None,
 ) -> Photo:
     """Read a photo and its metadata; :class:`BadImage` names the file and the reason.
 
-    It is a panorama if GPano says so or if it is twice as wide as high, else a perspective photo.
-    ``at_least``: as in :func:`read_rgb`.
+    ``source``: a path, the bytes of a file, a Pillow image (with the metadata that it carries), or
+    uint8 pixels [H, W, 3] in RGB. ``name`` stands for what has no path. Whether it is a panorama
+    says GPano, else a focal length says that it is none, else its shape suggests it, which is a
+    stated assumption (``views.metadata``). ``at_least``, ``max_...``: as in :func:`read_rgb`.
     """
-    with _named(str(path)):
-        data = _bytes(Path(path))
-    return photo_of_bytes(data, str(path), max_pixels=max_pixels, at_least=at_least)
+    if isinstance(source, np.ndarray):
+        return photo_of_pixels(source, name or "pixels")
+    limits = _Limits(max_pixels, max_decoded_bytes)
+    if isinstance(source, Image.Image):
+        shown = name or str(getattr(source, "filename", "") or "picture")
+        with _named(shown), _decoding(limits):
+            limits.check_pixels(source.size)
+            return _photo(source, None, shown, limits, at_least)
+    shown = name or ("picture" if isinstance(source, bytes) else str(source))
+    with _named(shown):
+        data = source if isinstance(source, bytes) else _bytes(Path(source))
+        with _opened(data, shown, limits) as image:
+            return _photo(image, data, shown, limits, at_least)
 
 
 def photo_of_bytes(
@@ -63,29 +107,16 @@ def photo_of_bytes(
     name: str,
     *,
     max_pixels: int = MAX_PIXELS,
+    max_decoded_bytes: int = MAX_DECODED_BYTES,
     at_least: tuple[int, int] | None = None,
 ) -> Photo:
     """:func:`load_photo` of a file's content, for what never was on a disk."""
-    with _named(name), _opened(data, max_pixels) as image:
-        exif, xmp = _exif(image), _xmp(image)
-        pixels = _rgb(image, data, _LEAST_PHOTO_PX, at_least)
-        decoded = (pixels.shape[1], pixels.shape[0])
-        whole = sorted(decoded) == sorted(image.size)
-        size = decoded if whole else image.size  # a picture to be turned upright is whole
-        shrunk = decoded[1] / size[1]
-        fov, (place, heading) = metadata.photo_fov_deg(exif, size), metadata.gps(exif)
-    panorama = metadata.gpano(xmp, size) or _by_shape(size)
-    if panorama and panorama.heading_deg is not None:
-        heading = panorama.heading_deg
-    return Photo(
-        pixels=pixels,
-        path=name,
-        sha256=hashlib.sha256(data).hexdigest(),
-        kind="panorama" if panorama else "perspective",
-        fov_deg=panorama.fov_deg if panorama else fov,
-        horizon_px=_times(panorama.horizon_px, shrunk) if panorama else None,
-        gps=place,
-        gps_heading_deg=heading,
+    return load_photo(
+        data,
+        name=name,
+        max_pixels=max_pixels,
+        max_decoded_bytes=max_decoded_bytes,
+        at_least=at_least,
     )
 
 
@@ -98,45 +129,166 @@ def photo_of_pixels(pixels: U8, name: str = "pixels") -> Photo:
         )
     size = (pixels.shape[1], pixels.shape[0])
     _check_least(size, _LEAST_PHOTO_PX)
-    panorama = _by_shape(size)
-    return Photo(
-        pixels=pixels,
-        path=name,
-        sha256=hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest(),
-        kind="panorama" if panorama else "perspective",
-        fov_deg=panorama.fov_deg if panorama else None,
-    )
+    return _described(pixels, name, _digest(pixels), shape_facts(size), size)
+
+
+def read_photo_facts(path: str | Path) -> Facts:
+    """What a photo's file says of itself, as :func:`load_photo` takes it; no pixel is decoded."""
+    with _named(str(path)):
+        data = _bytes(Path(path))
+        with _opened(data, str(path), _Limits(MAX_PIXELS, MAX_PIXELS * 4)) as image:
+            return read_facts(_exif(image), _xmp(image), _upright_size(image))
 
 
 def read_rgb(
     source: str | Path | bytes,
     *,
     max_pixels: int = MAX_PIXELS,
+    max_decoded_bytes: int = MAX_DECODED_BYTES,
     at_least: tuple[int, int] | None = None,
 ) -> U8:
     """Any picture as upright RGB uint8 [H, W, 3]; ``source`` is a path or the bytes of a file.
 
-    More than ``max_pixels`` is refused before decoding. 16 bits keep their upper 8; transparent
-    pixels show the mean colour behind; of an animation the first frame counts. ``at_least`` (rows,
-    columns): a JPEG may be decoded smaller, with at least so many (``views.jpeg``); None: exact.
+    The rule is that of ``views.rgb``; transparent pixels show the mean colour behind, of an
+    animation the first frame counts. More than ``max_pixels``, or more than ``max_decoded_bytes``
+    of RGB, is refused before decoding. ``at_least`` (rows, columns): a JPEG may be decoded smaller,
+    with at least so many (``views.jpeg``); None: exact.
     """
+    return over_backdrop(
+        *read_picture(
+            source,
+            max_pixels=max_pixels,
+            max_decoded_bytes=max_decoded_bytes,
+            at_least=at_least,
+        )
+    )
+
+
+def read_picture(
+    source: str | Path | bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_decoded_bytes: int = MAX_DECODED_BYTES,
+    at_least: tuple[int, int] | None = None,
+) -> tuple[U8, U8 | None]:
+    """:func:`read_rgb` with alpha [H, W] kept apart, None where all is opaque: for imagery."""
     name = "the picture" if isinstance(source, bytes) else str(source)
+    limits = _Limits(max_pixels, max_decoded_bytes)
     with _named(name):
         data = source if isinstance(source, bytes) else _bytes(Path(source))
-        with _opened(data, max_pixels) as image:
-            return _rgb(image, data, _LEAST_PX, at_least)
+        with _opened(data, name, limits) as image:
+            limits.check_decoded(image, shrinks=False)
+            return _pixels(image, data, _LEAST_PX, at_least)
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
     """(rows, columns) that :func:`read_rgb` will give; of the pixels nothing is read."""
     with _named(str(path)):
         try:
-            with Path(path).open("rb") as stream, Image.open(stream, formats=_FORMATS) as image:
-                columns, rows = image.size
-                turned = _exif(image).get(0x0112, 1) in (5, 6, 7, 8)
+            with Path(path).open("rb") as stream, Image.open(stream, formats=_pillow()) as image:
+                columns, rows = _upright_size(image)
         except Exception:  # whatever it is, reading all of it says it better
             return read_rgb(path).shape[:2]
-    return (columns, rows) if turned else (rows, columns)
+    return rows, columns
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """All files below a folder whose suffix is one of ``SUFFIXES``, sorted; hidden ones apart."""
+    found = []
+    for path, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "@"))]
+        found += [
+            Path(path) / name
+            for name in names
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+        ]
+    return sorted(found)
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """What may be decoded at all."""
+
+    pixels: int
+    decoded_bytes: int
+
+    def check_pixels(self, size: tuple[int, int]) -> None:
+        if size[0] * size[1] > self.pixels:
+            raise BadImage(self.too_large(f" ({size[0]} x {size[1]} pixels)"))
+
+    def too_large(self, size: str) -> str:
+        return (
+            f"is too large{size}: at most {self.pixels / 1e6:g} million pixels are allowed.\n"
+            "Save a smaller copy of it."
+        )
+
+    def check_decoded(self, image: Image.Image, *, shrinks: bool) -> tuple[int, int] | None:
+        """None where all pixels fit; (rows, columns) that a JPEG is to be decoded to instead."""
+        width, height = image.size
+        needed = 3 * width * height
+        if needed <= self.decoded_bytes:
+            return None
+        if shrinks and can_shrink(image):
+            small = largest_that_fits(image.size, self.decoded_bytes // 3)
+            if small is not None:
+                return small
+        raise BadImage(
+            f"takes {needed / 1e6:.0f} MB decoded ({width} x {height} pixels): at most "
+            f"{self.decoded_bytes / 1e6:.0f} MB are allowed.\nSave a smaller copy of it"
+            + ("." if can_shrink(image) else ", or a JPEG, which can be decoded smaller.")
+        )
+
+
+def _photo(
+    image: Image.Image,
+    data: bytes | None,
+    name: str,
+    limits: _Limits,
+    at_least: tuple[int, int] | None,
+) -> Photo:
+    """A photo of an open image; ``data`` is its file, where there is one."""
+    size = _upright_size(image)
+    facts = read_facts(_exif(image), _xmp(image), size)
+    fits = limits.check_decoded(image, shrinks=data is not None)
+    if fits is not None and at_least is not None:
+        wanted = at_least if _orientation(image) < 5 else at_least[::-1]
+        fits = min(fits[0], wanted[0]), min(fits[1], wanted[1])
+    if fits is not None and _orientation(image) >= 5:
+        fits = fits[::-1]
+    pixels = over_backdrop(*_pixels(image, data, _LEAST_PHOTO_PX, fits or at_least))
+    digest = _digest(pixels) if data is None else hashlib.sha256(data).hexdigest()
+    return _described(pixels, name, digest, facts, size)
+
+
+def _described(pixels: U8, name: str, digest: str, facts: Facts, size: tuple[int, int]) -> Photo:
+    """A photo of upright pixels, decoded from (width, height) pixels; panoramas turned upright."""
+    assumptions, fov, heading = facts.assumptions, facts.fov_deg, facts.heading
+    shrunk, horizon = len(pixels) / size[1], None
+    if facts.panorama is not None:
+        level = upright(pixels, facts.panorama)
+        if heading is not None and heading.source == "PoseHeadingDegrees":
+            heading = heading.moved(level.middle_deg - facts.panorama.middle_deg)
+        pixels, fov, horizon = level.pixels, level.fov_deg, level.horizon_px
+        if tilted(facts.panorama):
+            pitch, roll = facts.panorama.pitch_deg, facts.panorama.roll_deg
+            turned = (
+                f"turned upright by the tilt in the file: pitch {pitch:g}, roll {roll:g} degrees"
+            )
+            assumptions = (*assumptions, turned)
+    return Photo(
+        pixels=pixels,
+        path=name,
+        sha256=digest,
+        kind=facts.kind,
+        fov_deg=fov,
+        also_try_fov_deg=facts.also_try_fov_deg,
+        horizon_px=horizon,
+        shrunk=shrunk,
+        gps=facts.gps,
+        heading=heading,
+        view_assumptions=facts.view_assumptions,
+        assumptions=assumptions,
+    )
 
 
 @contextmanager
@@ -151,9 +303,13 @@ def _bytes(path: Path) -> bytes:
     try:
         if path.is_dir():
             raise BadImage("is a folder, not a photo.")
-        if path.stat().st_size > _MAX_BYTES:
-            raise BadImage("is larger than 1 GiB; that is no photo.")
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            if problem := refusal(stream.read(_START_BYTES), path.name):
+                raise BadImage(problem)
+            if os.fstat(stream.fileno()).st_size > MAX_FILE_BYTES:
+                raise BadImage("is larger than 1 GiB; that is no photo.")
+            stream.seek(0)
+            return stream.read()
     except FileNotFoundError as problem:
         raise BadImage("no such file.") from problem
     except (OSError, ValueError) as problem:
@@ -162,38 +318,41 @@ def _bytes(path: Path) -> bytes:
 
 
 @contextmanager
-def _opened(data: bytes, max_pixels: int) -> Iterator[Image.Image]:
+def _opened(data: bytes, name: str, limits: _Limits) -> Iterator[Image.Image]:
     """The header read, the size checked; whatever fails inside becomes :class:`BadImage`."""
     if not data:
         raise BadImage("is empty (0 bytes).")
-    _refuse_other_kinds(data)
-    formats = (*_FORMATS, "HEIF") if _is_heif(data) and _heif_ready() else _FORMATS
+    if problem := refusal(data, name):
+        raise BadImage(problem)
+    heif = is_heif(data) and _heif_ready()
+    with _decoding(limits), Image.open(BytesIO(data), formats=_pillow(heif=heif)) as image:
+        limits.check_pixels(image.size)
+        yield image
+
+
+@contextmanager
+def _decoding(limits: _Limits) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata, and of sizes: the limit is ours
-            with Image.open(BytesIO(data), formats=formats) as image:
-                _check_most(image.size, max_pixels)
-                yield image
+            yield
     except BadImage:
         raise
     except Image.DecompressionBombError as problem:
-        raise BadImage(_too_large("", max_pixels)) from problem
+        raise BadImage(limits.too_large("")) from problem
     except UnidentifiedImageError as problem:
-        raise BadImage(f"is not a picture, or is damaged at its start.\n{_READABLE}") from problem
+        raise BadImage(
+            f"is not a picture, or is damaged at its start.\ncrossview reads {READABLE}."
+        ) from problem
     except MemoryError as problem:
         raise BadImage("needs more memory than there is.") from problem
     except Exception as problem:  # decoders raise OSError, SyntaxError, ValueError, struct.error...
         raise BadImage(f"is truncated or damaged ({problem}).") from problem
 
 
-def _refuse_other_kinds(data: bytes) -> None:
-    start = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<svg", b"<?xml")) or b"<svg" in start:
-        raise BadImage("is a drawing (SVG), not a photo. Export it as PNG or JPEG first.")
-
-
-def _is_heif(data: bytes) -> bool:
-    return data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS
+def _pillow(*, heif: bool = False) -> tuple[str, ...]:
+    """Names of the formats as Pillow has them; HEIF only once its package is there."""
+    return tuple(name for name in _FORMATS if heif or name != "HEIF")
 
 
 def _heif_ready() -> bool:
@@ -207,18 +366,6 @@ def _heif_ready() -> bool:
     return True
 
 
-def _too_large(size: str, max_pixels: int) -> str:
-    return (
-        f"is too large{size}: at most {max_pixels / 1e6:g} million pixels are allowed.\n"
-        "Save a smaller copy of it."
-    )
-
-
-def _check_most(size: tuple[int, int], max_pixels: int) -> None:
-    if size[0] * size[1] > max_pixels:
-        raise BadImage(_too_large(f" ({size[0]} x {size[1]} pixels)", max_pixels))
-
-
 def _check_least(size: tuple[int, int], least: int) -> None:
     if min(size) < least:
         raise BadImage(
@@ -226,63 +373,71 @@ def _check_least(size: tuple[int, int], least: int) -> None:
         )
 
 
-def _rgb(image: Image.Image, data: bytes, least: int, at_least: tuple[int, int] | None) -> U8:
+def _pixels(
+    image: Image.Image, data: bytes | None, least: int, at_least: tuple[int, int] | None
+) -> tuple[U8, U8 | None]:
+    """Upright RGB and alpha; ``at_least`` (rows, columns) of the upright picture."""
     _check_least(image.size, least)
-    if (pixels := turbo_pixels(data, image, at_least)) is not None:
-        return pixels
+    orientation = _orientation(image)
+    if data is not None:
+        stored = at_least[::-1] if at_least is not None and orientation >= 5 else at_least
+        if (pixels := turbo_pixels(data, image, stored)) is not None:
+            return np.ascontiguousarray(oriented(pixels, orientation)), None
     image.load()
-    upright = _upright(image)
-    if upright.mode.startswith("I"):
-        upright = _eight_bits(upright)
-    if upright.mode == "F":
-        raise BadImage("holds floating-point numbers, which are no colours.")
-    if upright.mode in ("PA", "LA", "La", "RGBa") or "transparency" in upright.info:
-        upright = upright.convert("RGBA")
-    if upright.mode == "RGBA":
-        backdrop = Image.new("RGBA", upright.size, (*_BACKDROP, 255))
-        upright = Image.alpha_composite(backdrop, upright)
-    return np.array(upright.convert("RGB"), dtype=np.uint8)
+    if image.format == "TIFF":  # Pillow has turned it upright while it read it
+        orientation = 1
+    return rgb_and_alpha(image, orientation)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """The upper 8 of 16 bits; 32-bit greys are taken for 16-bit ones unless they fit 8."""
-    values = np.asarray(image).astype(np.int64)
-    if values.max(initial=0) > 255 or image.mode != "I":
-        values >>= 8
-    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
-
-
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
+    """1 to 8 of EXIF; 1 where it tells nothing sensible."""
     try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF is no reason to refuse intact pixels
-        return image
+        value = int(_exif(image).get(_ORIENTATION, 1))
+    except (TypeError, ValueError):
+        return 1
+    return value if 1 <= value <= 8 else 1
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) once turned by the orientation."""
+    width, height = image.size
+    return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
 def _exif(image: Image.Image) -> Any:
     try:
         return image.getexif()
-    except Exception:
+    except Exception:  # damaged EXIF is no reason to refuse intact pixels
         return Image.Exif()
 
 
-def _xmp(image: Image.Image) -> str:
-    for key in ("xmp", "XML:com.adobe.xmp"):
-        text = image.info.get(key)
-        if isinstance(text, bytes):
-            return text.decode("utf-8", "replace")
-        if isinstance(text, str):
-            return text
-    return ""
+def _xmp(image: Image.Image) -> list[str]:
+    """All XMP packets of a picture, as text."""
+    packets = [
+        _xmp_text(image.info[key]) for key in ("xmp", "XML:com.adobe.xmp") if key in image.info
+    ]
+    more = []
+    for marker, content in getattr(image, "applist", ()):
+        if marker != "APP1":
+            continue
+        if content.startswith(_XMP_START):
+            packets.append(_xmp_text(content[len(_XMP_START) :]))
+        elif content.startswith(_XMP_MORE):
+            more.append(content[_XMP_MORE_HEADER:])
+    return [*dict.fromkeys(packets), *([_xmp_text(b"".join(more))] if more else [])]
 
 
-def _times(number: float | None, factor: float) -> float | None:
-    return None if number is None else number * factor
+def _xmp_text(packet: Any) -> str:
+    """Text of a packet in UTF-8 or UTF-16; what cannot be decoded is replaced, the rest kept."""
+    if not isinstance(packet, bytes):
+        return str(packet)
+    start = packet[:2]
+    if start in (b"\xff\xfe", b"\xfe\xff") or 0 in start:
+        return packet.decode(
+            "utf-16-le" if start in (b"\xff\xfe", b"<\0") else "utf-16-be", "replace"
+        )
+    return packet.decode("utf-8", "replace")
 
 
-def _by_shape(size: tuple[int, int]) -> metadata.Panorama | None:
-    """Twice as wide as high: an equirectangular picture of everything around."""
-    width, height = size
-    if abs(width - 2 * height) > max(2, width // 200):
-        return None
-    return metadata.Panorama(fov_deg=360.0, horizon_px=height / 2.0, heading_deg=None)
+def _digest(pixels: U8) -> str:
+    return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()

@@ -12,17 +12,20 @@ from PIL import Image
 
 from crossview.arrays import U8
 
-_ORIENTATION = 0x0112
+
+def can_shrink(image: Image.Image) -> bool:
+    """Whether :func:`turbo_pixels` decodes a picture whose header is ``image``."""
+    return image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L")
 
 
 def turbo_pixels(data: bytes, image: Image.Image, at_least: tuple[int, int] | None) -> U8 | None:
-    """RGB [H, W, 3] of the JPEG ``data`` whose header is ``image``; None where Pillow has to do it.
+    """Stored RGB [H, W, 3] of the JPEG ``data`` whose header is ``image``; None: Pillow has to.
 
-    ``at_least`` (rows, columns): the smallest of the eighths of its size that has as many; None:
-    full size, exact. Left to Pillow: other formats and colour models, pictures to be turned
-    upright, and whatever is damaged (it then says how).
+    ``at_least`` (stored rows, columns): the smallest of the eighths of its size that has as many;
+    None: full size, exact. Left to Pillow: other formats and colour models, and whatever is damaged
+    (it then says how).
     """
-    if image.format != "JPEG" or image.mode not in ("RGB", "L") or _turned(image):
+    if not can_shrink(image):
         return None
     import simplejpeg
 
@@ -37,8 +40,11 @@ def turbo_pixels(data: bytes, image: Image.Image, at_least: tuple[int, int] | No
     return np.asarray(pixels, dtype=np.uint8)
 
 
-def _turned(image: Image.Image) -> bool:
-    try:
-        return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
-    except Exception:  # damaged EXIF is no reason to refuse intact pixels
-        return True
+def largest_that_fits(size: tuple[int, int], most_px: int) -> tuple[int, int] | None:
+    """(rows, columns) of the largest eighth of (width, height) of at most ``most_px`` pixels."""
+    width, height = size
+    for eighths in range(8, 0, -1):
+        rows, columns = -(-height * eighths // 8), -(-width * eighths // 8)
+        if rows * columns <= most_px:
+            return rows, columns
+    return None

@@ -1,64 +1,185 @@
-"""What a photo's file says of itself: EXIF (focal length, place) and GPano (panoramas).
+"""What a photo's file says of itself: EXIF (lens, place, direction) and GPano (panoramas).
 
-Nothing here raises: metadata that is absent, damaged or absurd counts as unknown.
+Nothing here raises. What is absent, damaged or absurd is unknown, and so is what contradicts the
+pixels or itself; then a sentence says why. What the shape of a picture suggests never beats what
+its file says, and is a stated assumption where the file says nothing.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from crossview.errors import InvalidValue
 from crossview.geo.points import LatLon
+
+Kind = Literal["panorama", "perspective"]
+Projection = Literal["equirectangular", "cylindrical"]
+North = Literal["true", "magnetic", "unknown"]
+
+POSE_SIGMA_DEG = 5.0  # how far PoseHeadingDegrees may be off (one standard deviation)
+COMPASS_SIGMA_DEG = 20.0  # how far a phone's compass, GPSImgDirection, may be off
+WIDEST_LENS_RATIO = 2.2  # long side over short side; beyond it no lens took the picture alone
+WIDE_FOV_DEG = (180.0, 360.0)  # tried too for pictures that are wider than that
 
 _FILM_LONG_SIDE_MM = 36.0  # of the frame that "35 mm equivalent" refers to
 _EXIF_PART, _GPS_PART = 0x8769, 0x8825
 _FOCAL_MM, _FOCAL_35_MM = 0x920A, 0xA405
 _PIXELS_ACROSS, _PIXELS_DOWN = 0xA002, 0xA003
 _PLANE_X, _PLANE_UNIT = 0xA20E, 0xA210
+_LAT_REF, _LAT, _LON_REF, _LON, _DIRECTION_REF, _DIRECTION = 1, 2, 3, 4, 16, 17
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # inch, centimetre, millimetre, micrometre
 _AGREE = 0.04  # relative; EXIF rounds the 35 mm equivalent to whole millimetres
+_EXTENTS_AGREE = 0.02  # relative, of GPano's shapes
 _FOV_RANGE_DEG = (1.0, 150.0)
+_STEEPEST_DEG = 85.0  # of a picture's middle, or of a cylinder's edges
+_GPANO = "http://ns.google.com/photos/1.0/panorama/"
+_EXTENTS = (
+    "FullPanoWidthPixels", "FullPanoHeightPixels", "CroppedAreaImageWidthPixels",
+    "CroppedAreaImageHeightPixels", "CroppedAreaLeftPixels", "CroppedAreaTopPixels",
+)  # fmt: skip
+_NO_HORIZON = "GPano does not tell the row of the horizon: taken to be the middle"
+_FLAT = ("rectilinear", "perspective", "flat", "planar")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heading:
+    """Where the middle column of a picture looks, as its file tells."""
+
+    degrees: float  # [0, 360) clockwise from north
+    sigma_deg: float  # one standard deviation of its error
+    north: North
+    source: Literal["PoseHeadingDegrees", "GPSImgDirection"]
+
+    def moved(self, degrees: float) -> Heading:
+        """The heading of a column that lies so many degrees to the right."""
+        return replace(self, degrees=(self.degrees + degrees) % 360.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panorama:
-    """How GPano places a picture on the sphere, in pixels of the picture as it is."""
+    """How a picture lies on the sphere around the camera, in the camera's own frame.
 
-    fov_deg: float
-    horizon_px: float
-    heading_deg: float | None  # of the middle column of the picture, clockwise from north
+    Rows are equal angles (equirectangular), or equal steps on a cylinder. ``top`` and ``bottom``
+    of the picture are elevations in degrees, or tangents of elevations for a cylinder.
+    ``pitch_deg`` and ``roll_deg`` tell how the camera was tilted: the sphere's front looks
+    ``pitch_deg`` up, and with a positive roll the camera's right side hung down (the horizon turns
+    counter-clockwise in the picture).
+    """
+
+    projection: Projection = "equirectangular"
+    fov_deg: float = 360.0
+    middle_deg: float = 0.0  # azimuth of the picture's middle column from the sphere's front
+    top: float = 90.0
+    bottom: float = -90.0
+    pitch_deg: float = 0.0  # [-90, 90]
+    roll_deg: float = 0.0  # [-180, 180]
 
 
-def photo_fov_deg(exif: Any, size_px: tuple[int, int]) -> float | None:
-    """Horizontal field of view of an upright picture of (width, height) from its EXIF.
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """All that a file says of the picture in it, checked against the picture's size."""
+
+    kind: Kind
+    fov_deg: float | None = None  # horizontal; None: unknown
+    also_try_fov_deg: tuple[float, ...] = ()  # beside the usual ones, where fov_deg is unknown
+    panorama: Panorama | None = None  # where it lies on the sphere, if that is known
+    heading: Heading | None = None
+    gps: LatLon | None = None
+    view_assumptions: tuple[str, ...] = ()  # on kind and field of view; moot if that is given
+    assumptions: tuple[str, ...] = ()  # on everything else
+
+
+def read_facts(exif: Any, xmp: Sequence[str], size_px: tuple[int, int]) -> Facts:
+    """What EXIF and all XMP packets say of an upright picture of (width, height) pixels.
+
+    GPano comes first, then a focal length, then the shape.
+    """
+    place, heading, notes = _gps(_part(exif, _GPS_PART))
+    view = _gpano_view(xmp, size_px) or _lens_view(exif, size_px)
+    if view.heading is not None:
+        heading = view.heading
+    return replace(view, heading=heading, gps=place, assumptions=(*view.assumptions, *notes))
+
+
+def shape_facts(size_px: tuple[int, int]) -> Facts:
+    """What the shape of a picture suggests where nothing else is known of it; always said."""
+    return _lens_view(None, size_px)
+
+
+# EXIF: the lens.
+
+
+def _lens_view(exif: Any, size_px: tuple[int, int]) -> Facts:
+    """Kind and field of view of a picture without GPano."""
+    width, height = size_px
+    part = _part(exif, _EXIF_PART)
+    lens = bool(_positive(part, _FOCAL_MM) or _positive(part, _FOCAL_35_MM))
+    fov, why = photo_fov_deg(part, size_px)
+    ratio = width / height
+    if ratio > WIDEST_LENS_RATIO:
+        tried = " and ".join(f"{fov:g}" for fov in WIDE_FOV_DEG)
+        why = why or f"{ratio:.1f} times as wide as high: it may be stitched of several"
+        why = f"{why}; {tried} degrees are tried too"
+        return Facts(kind="perspective", also_try_fov_deg=WIDE_FOV_DEG, view_assumptions=(why,))
+    sphere = _twice_as_wide(size_px)
+    if sphere and not lens and not why:
+        said = "twice as wide as high and without metadata: taken for a panorama of 360 degrees"
+        whole = Panorama()
+        return Facts(kind="panorama", fov_deg=360.0, panorama=whole, view_assumptions=(said,))
+    return Facts(
+        kind="perspective",
+        fov_deg=fov,
+        also_try_fov_deg=(360.0,) if sphere and fov is None else (),
+        view_assumptions=(why,) if why else (),
+    )
+
+
+def _twice_as_wide(size_px: tuple[int, int]) -> bool:
+    width, height = size_px
+    return abs(width - 2 * height) <= max(2, width // 200)
+
+
+def photo_fov_deg(part: Mapping[int, Any], size_px: tuple[int, int]) -> tuple[float | None, str]:
+    """Horizontal field of view of an upright picture of (width, height), and why it is unknown.
 
     A 35 mm equivalent f belongs to a frame whose long side is 36 mm; the exact focal length over
-    the sensor's width (FocalPlaneXResolution) is preferred where both agree. Unknown (None) if the
-    picture has another shape than the camera took: it was cut.
+    the sensor's width (FocalPlaneXResolution) is preferred where both agree. Unknown (None) without
+    them, and where the picture contradicts them: another shape than the camera took (it was cut),
+    or one that no lens takes alone (it was stitched). The reason is "" where the file says nothing.
     """
-    part = _part(exif, _EXIF_PART)
     width, height = size_px
     taken = (_number(part, _PIXELS_ACROSS), _number(part, _PIXELS_DOWN))
     if taken[0] and taken[1] and not _same_shape(taken[0] / taken[1], width / height):
-        return None
+        return None, (
+            f"EXIF tells of {taken[0]:g} x {taken[1]:g} pixels and the picture has "
+            f"{width} x {height}: it was cut, its field of view is unknown"
+        )
     long_side = _long_sides_per_focal(part, taken, max(size_px))
     if long_side is None:
-        return None
+        return None, ""
+    ratio = max(size_px) / min(size_px)
+    if ratio > WIDEST_LENS_RATIO:
+        return None, (
+            f"EXIF tells a focal length, and a shape of {ratio:.1f} to 1 tells of a stitched or "
+            "cut picture: its field of view is unknown"
+        )
     fov = 2.0 * math.degrees(math.atan(long_side * width / max(size_px) / 2.0))
-    return fov if _FOV_RANGE_DEG[0] <= fov <= _FOV_RANGE_DEG[1] else None
+    if _FOV_RANGE_DEG[0] <= fov <= _FOV_RANGE_DEG[1]:
+        return fov, ""
+    return None, f"a focal length that means {fov:.3g} degrees is absurd: field of view unknown"
 
 
 def _long_sides_per_focal(
     part: Mapping[int, Any], taken: tuple[float | None, float | None], long_px: int
 ) -> float | None:
     """Length of the sensor's long side in focal lengths."""
-    film = _number(part, _FOCAL_35_MM)
+    film = _positive(part, _FOCAL_35_MM)
     rough = _FILM_LONG_SIDE_MM / film if film else None
-    focal, density = _number(part, _FOCAL_MM), _number(part, _PLANE_X)
+    focal, density = _positive(part, _FOCAL_MM), _positive(part, _PLANE_X)
     unit_mm = _UNIT_MM.get(int(_number(part, _PLANE_UNIT) or 2))
     if not focal or not density or not unit_mm:
         return rough
@@ -72,58 +193,286 @@ def _same_shape(a: float, b: float) -> bool:
     return abs(a / b - 1.0) < _AGREE or abs(a * b - 1.0) < _AGREE  # or turned by 90 degrees
 
 
-def gps(exif: Any) -> tuple[LatLon | None, float | None]:
-    """The place in the EXIF, and the direction of the view clockwise from true north."""
-    part = _part(exif, _GPS_PART)
-    lat, lon = _degrees(part.get(2)), _degrees(part.get(4))
-    heading = _number(part, 17)
-    if heading is not None and str(part.get(16, "T"))[:1].upper() != "T":
-        heading = None  # magnetic north is not ours
-    if lat is None or lon is None or (lat == 0.0 and lon == 0.0):
-        return None, heading
-    lat = -lat if str(part.get(1, "N"))[:1].upper() == "S" else lat
-    lon = -lon if str(part.get(3, "E"))[:1].upper() == "W" else lon
-    try:
-        return LatLon(lat, lon), heading
-    except InvalidValue:
-        return None, heading
+# EXIF: place and direction.
 
 
-def gpano(xmp: str, size_px: tuple[int, int]) -> Panorama | None:
-    """The panorama that XMP metadata describe, whole or a part of one; None if there is none.
+def _gps(part: Mapping[int, Any]) -> tuple[LatLon | None, Heading | None, tuple[str, ...]]:
+    """The place, the direction, and what is wrong with either."""
+    heading, notes = _compass(part)
+    if _LAT not in part and _LON not in part:
+        return None, heading, notes
+    lat, lat_problem = _signed(part, _LAT, _LAT_REF, "NS")
+    lon, lon_problem = _signed(part, _LON, _LON_REF, "EW")
+    problem = lat_problem or lon_problem
+    if lat is not None and lon is not None:
+        if lat == 0.0 and lon == 0.0:  # what cameras without a fix write
+            problem = "0, 0"
+        else:
+            try:
+                return LatLon(lat, lon), heading, notes
+            except InvalidValue:
+                problem = f"{lat:g}, {lon:g} is no place on Earth"
+    return None, heading, (*notes, f"GPS in the file cannot be trusted ({problem}): place unknown")
+
+
+def _signed(
+    part: Mapping[int, Any], tag: int, ref_tag: int, letters: str
+) -> tuple[float | None, str]:
+    """Signed degrees, or None and the reason.
+
+    EXIF keeps degrees, minutes and seconds without a sign, and the hemisphere as a letter. Some
+    writers sign the degrees; the sign must then agree with the letter. Nothing is guessed.
+    """
+    name = "latitude" if letters == "NS" else "longitude"
+    parts = _numbers(part.get(tag))
+    if parts is None or not 1 <= len(parts) <= 3 or any(abs(x) > 60.0 for x in parts[1:]):
+        return None, f"the {name} is unreadable"
+    negative = any(math.copysign(1.0, x) < 0.0 and x != 0.0 for x in parts)
+    size = sum(abs(x) / 60.0**n for n, x in enumerate(parts))
+    letter = _hemisphere(part.get(ref_tag), letters)
+    if letter is None and not negative:
+        return None, f"the {name} has no readable reference, {letters[0]} or {letters[1]}"
+    if negative and letter == letters[0]:
+        return None, f"the {name} is negative and its reference says {letter}"
+    return (-size if negative or letter == letters[1] else size), ""
+
+
+_WORDS = {
+    "NORTH": "N", "SOUTH": "S", "EAST": "E", "WEST": "W", "TRUE": "T", "MAGNETIC": "M",
+}  # fmt: skip
+
+
+def _hemisphere(value: Any, letters: str) -> str | None:
+    """One of ``letters``, written in any case, as bytes, or as its English word; None if not."""
+    if isinstance(value, tuple | list) and all(isinstance(x, int) and 0 <= x < 256 for x in value):
+        value = bytes(value)
+    if isinstance(value, int) and 0 <= value < 256:
+        value = bytes([value])
+    text = value.decode("latin-1") if isinstance(value, bytes) else str(value or "")
+    text = text.strip("\0 \t\r\n").upper()
+    letter = _WORDS.get(text, text)
+    return letter if len(letter) == 1 and letter in letters else None
+
+
+def _compass(part: Mapping[int, Any]) -> tuple[Heading | None, tuple[str, ...]]:
+    if _DIRECTION not in part:
+        return None, ()
+    degrees = _number(part, _DIRECTION)
+    if degrees is None or not 0.0 <= degrees <= 360.0:
+        return None, ("the direction in the file (GPSImgDirection) is unreadable: unknown",)
+    letter = _hemisphere(part.get(_DIRECTION_REF), "TM")
+    north: North = "true" if letter == "T" else "magnetic" if letter == "M" else "unknown"
+    heading = Heading(
+        degrees=degrees % 360.0,
+        sigma_deg=COMPASS_SIGMA_DEG,
+        north=north,
+        source="GPSImgDirection",
+    )
+    return heading, ()
+
+
+# XMP: panoramas.
+
+
+def _gpano_view(xmp: Sequence[str], size_px: tuple[int, int]) -> Facts | None:
+    """Kind, field of view, tilt and heading of a picture with GPano; None if it has none.
 
     Photo Sphere XMP: ProjectionType, FullPano..., CroppedArea... (pixels of the original file; the
-    picture may have been resized since).
+    picture may have been resized since), Pose... (of the camera, in degrees).
     """
-    kind = re.search(r"GPano:ProjectionType\s*(?:=\s*[\"']|>)\s*(\w+)", xmp)
-    if kind is None or kind[1].lower() not in ("equirectangular", "cylindrical"):
+    values = _gpano_values(xmp)
+    kind = values.get("ProjectionType", "").strip().lower()
+    if not kind and not any(name in values for name in _EXTENTS):
         return None
-    height = size_px[1]
-    full_width = _xmp(xmp, "FullPanoWidthPixels")
-    part_width = _xmp(xmp, "CroppedAreaImageWidthPixels") or full_width
-    part_height = _xmp(xmp, "CroppedAreaImageHeightPixels")
-    full_height = _xmp(xmp, "FullPanoHeightPixels") or part_height
-    fov, horizon = 360.0, height / 2.0
-    if full_width and part_width and 0.0 < part_width <= full_width:
-        fov = 360.0 * part_width / full_width
-    if full_height and part_height and 0.0 < part_height <= full_height:
-        top = _xmp(xmp, "CroppedAreaTopPixels") or 0.0
-        horizon = (full_height / 2.0 - top) * height / part_height
-    heading = _xmp(xmp, "PoseHeadingDegrees")
-    if heading is not None and full_width and part_width:
-        left = _xmp(xmp, "CroppedAreaLeftPixels") or 0.0
-        heading += ((left + part_width / 2.0) / full_width - 0.5) * 360.0
-    return Panorama(
-        fov_deg=fov,
-        horizon_px=horizon,
-        heading_deg=None if heading is None else heading % 360.0,
+    if kind in _FLAT:
+        return None
+    if kind not in ("equirectangular", "cylindrical", ""):
+        return Facts(
+            kind="perspective",
+            view_assumptions=(
+                f"GPano names the projection {kind[:30]!r}, which crossview does not read: its "
+                "field of view is unknown",
+            ),
+        )
+    sphere, why = _extents(values, kind or "equirectangular", size_px)
+    said = [why] if why else []
+    if not kind:
+        said.append("GPano names no projection: equirectangular assumed")
+    if sphere is None:
+        return Facts(kind="panorama", also_try_fov_deg=WIDE_FOV_DEG, view_assumptions=tuple(said))
+    sphere, heading, notes = _posed(sphere, values)
+    return Facts(
+        kind="panorama",
+        fov_deg=sphere.fov_deg,
+        panorama=sphere,
+        heading=heading,
+        view_assumptions=tuple(said),
+        assumptions=notes,
     )
 
 
-def _xmp(xmp: str, name: str) -> float | None:
-    """A GPano number, written as an attribute or as an element."""
-    found = re.search(rf"GPano:{name}\s*(?:=\s*[\"']|>)\s*(-?[\d.]+)", xmp)
-    return _finite(found[1]) if found else None
+def _extents(
+    values: Mapping[str, str], kind: str, size_px: tuple[int, int]
+) -> tuple[Panorama | None, str]:
+    """Where the picture lies on the sphere, and what was assumed or what contradicts what."""
+    if not any(name in values for name in _EXTENTS):
+        if kind == "equirectangular" and _twice_as_wide(size_px):
+            return Panorama(), (
+                "GPano does not tell what part of the sphere the picture shows; twice as wide as "
+                "high: taken for all of it"
+            )
+        return None, "GPano does not tell what part of the sphere it shows: field of view unknown"
+    numbers = {name: _finite(values[name]) for name in _EXTENTS if name in values}
+    problem = next(
+        (f"{name} is {values[name][:20]!r}" for name, x in numbers.items() if x is None), ""
+    )
+    full, across = numbers.get(_EXTENTS[0]), numbers.get(_EXTENTS[2])
+    down = numbers.get(_EXTENTS[3])
+    if not problem and full is None:
+        problem = "FullPanoWidthPixels is missing"
+    if not problem and full is not None:
+        if kind == "cylindrical":
+            sphere, problem = _on_cylinder(numbers, full, across or full, down, size_px)
+        else:
+            sphere, problem = _on_sphere(numbers, full, across or full, down, size_px)
+        if sphere is not None:
+            return sphere, problem
+    return None, f"GPano contradicts the picture or itself ({problem}): field of view unknown"
+
+
+def _on_sphere(
+    numbers: Mapping[str, float | None],
+    full: float,
+    across: float,
+    down: float | None,
+    size_px: tuple[int, int],
+) -> tuple[Panorama | None, str]:
+    tall = numbers.get("FullPanoHeightPixels")
+    tall = full / 2.0 if tall is None else tall
+    down = tall if down is None else down
+    left, top = numbers.get("CroppedAreaLeftPixels"), numbers.get("CroppedAreaTopPixels")
+    problem = _size_problem(full, tall, across, down, size_px)
+    slack = 1.0 + full / 500.0
+    if not problem and abs(full / tall / 2.0 - 1.0) > _EXTENTS_AGREE:
+        problem = f"a whole sphere of {full:g} x {tall:g} pixels is not twice as wide as high"
+    if not problem and (down > tall + slack or (top or 0.0) + down > tall + slack):
+        problem = "the cropped area is larger than the whole"
+    if not problem and (across > full + slack or (left or 0.0) + across > full + slack):
+        problem = "the cropped area is larger than the whole"
+    if not problem and min(left or 0.0, top or 0.0) < 0.0:
+        problem = "the cropped area begins outside of the whole"
+    if problem:
+        return None, problem
+    across, down = min(across, full), min(down, tall)
+    said = ""
+    if top is None and down < tall:
+        top, said = (tall - down) / 2.0, _NO_HORIZON
+    degrees = 180.0 / tall  # of a pixel
+    upper = 90.0 - (top or 0.0) * degrees
+    lower = upper - down * degrees
+    if abs(upper + lower) / 2.0 > _STEEPEST_DEG:
+        return None, "the picture shows only the zenith or the nadir"
+    middle = 0.0 if left is None else ((left + across / 2.0) / full - 0.5) * 360.0
+    fov = 360.0 * across / full
+    return Panorama(fov_deg=fov, middle_deg=middle, top=upper, bottom=lower), said
+
+
+def _on_cylinder(
+    numbers: Mapping[str, float | None],
+    full: float,
+    across: float,
+    down: float | None,
+    size_px: tuple[int, int],
+) -> tuple[Panorama | None, str]:
+    """On a cylinder CroppedAreaTopPixels counts from the horizon: negative is above it."""
+    width, height = size_px
+    tall = numbers.get("FullPanoHeightPixels")
+    down = across * height / width if down is None else down
+    left, top = numbers.get("CroppedAreaLeftPixels"), numbers.get("CroppedAreaTopPixels")
+    problem = _size_problem(full, tall or down, across, down, size_px)
+    if not problem and (left or 0.0) + across > full + 1.0 + full / 500.0:
+        problem = "the cropped area is larger than the whole"
+    if problem:
+        return None, problem
+    said = ""
+    if top is None or (top == 0.0 and tall == down):
+        top = -down / 2.0
+        said = _NO_HORIZON
+    radius = full / (2.0 * math.pi)
+    upper, lower = -top / radius, -(top + down) / radius
+    if max(abs(upper), abs(lower)) > math.tan(math.radians(_STEEPEST_DEG)):
+        return None, "the cylinder reaches beyond 85 degrees up or down"
+    across = min(across, full)
+    middle = 0.0 if left is None else ((left + across / 2.0) / full - 0.5) * 360.0
+    fov = 360.0 * across / full
+    return Panorama(
+        projection="cylindrical", fov_deg=fov, middle_deg=middle, top=upper, bottom=lower
+    ), said
+
+
+def _size_problem(
+    full: float, tall: float, across: float, down: float, size_px: tuple[int, int]
+) -> str:
+    width, height = size_px
+    if min(full, tall, across, down) <= 0.0:
+        return "a width or height is not above 0"
+    slack = max(_EXTENTS_AGREE, 1.5 / min(width, height))
+    if abs(across / down * height / width - 1.0) > slack:
+        return f"it tells of {across:g} x {down:g} pixels, and the picture has {width} x {height}"
+    return ""
+
+
+def _posed(
+    sphere: Panorama, values: Mapping[str, str]
+) -> tuple[Panorama, Heading | None, tuple[str, ...]]:
+    """The sphere with its camera's tilt, the heading of the picture's middle, and what is wrong."""
+    notes = []
+    angles = {}
+    for name, limits in (("Pitch", 90.0), ("Roll", 180.0)):
+        angle = _finite(values.get(f"Pose{name}Degrees", "0"))
+        if angle is None or abs(angle) > limits:
+            notes.append(f"the tilt in the file (Pose{name}Degrees) is unreadable: level assumed")
+            angle = 0.0
+        angles[name] = angle
+    sphere = replace(sphere, pitch_deg=angles["Pitch"], roll_deg=angles["Roll"])
+    if "PoseHeadingDegrees" not in values:
+        return sphere, None, tuple(notes)
+    degrees = _finite(values["PoseHeadingDegrees"])
+    if degrees is None or not 0.0 <= degrees <= 360.0:
+        notes.append("the direction in the file (PoseHeadingDegrees) is unreadable: unknown")
+        return sphere, None, tuple(notes)
+    heading = Heading(
+        degrees=(degrees + sphere.middle_deg) % 360.0,
+        sigma_deg=POSE_SIGMA_DEG,
+        north="unknown",
+        source="PoseHeadingDegrees",
+    )
+    return sphere, heading, tuple(notes)
+
+
+def _gpano_values(xmp: Sequence[str]) -> dict[str, str]:
+    """GPano's values by name, as attributes or elements, whatever prefix the namespace has.
+
+    Packets that disagree give "several: A, B", which no reader takes for a number.
+    """
+    values: dict[str, set[str]] = {}
+    for packet in xmp:
+        bound = re.findall(rf"xmlns:([\w.-]{{1,40}})\s*=\s*[\"']{re.escape(_GPANO)}[\"']", packet)
+        for prefix in {"GPano", *bound}:
+            found = re.findall(
+                rf"(?<![\w./-]){re.escape(prefix)}:(\w{{1,60}})\s*"
+                r"(?:=\s*\"([^\"]{0,80})\"|=\s*'([^']{0,80})'|>([^<]{0,80})<)",
+                packet,
+            )
+            for name, *texts in found:
+                values.setdefault(name, set()).add("".join(texts).strip())
+    return {
+        name: next(iter(some)) if len(some) == 1 else f"several: {', '.join(sorted(some))}"
+        for name, some in values.items()
+    }
+
+
+# Numbers.
 
 
 def _part(exif: Any, tag: int) -> Mapping[int, Any]:
@@ -139,18 +488,22 @@ def _number(part: Mapping[int, Any], tag: int) -> float | None:
     return _finite(part.get(tag))
 
 
+def _positive(part: Mapping[int, Any], tag: int) -> float | None:
+    number = _number(part, tag)
+    return number if number is not None and number > 0.0 else None
+
+
 def _finite(value: Any) -> float | None:
     try:
         number = float(value)
-    except (TypeError, ValueError, ZeroDivisionError):
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
         return None
     return number if math.isfinite(number) else None
 
 
-def _degrees(parts: Any) -> float | None:
-    """Degrees, minutes, seconds as one number."""
-    try:
-        d, m, s = (float(x) for x in parts)
-    except (TypeError, ValueError, ZeroDivisionError):
+def _numbers(values: Any) -> list[float] | None:
+    """Finite numbers out of a sequence or a single one; None if any is not."""
+    if isinstance(values, str | bytes):
         return None
-    return _finite(d + m / 60.0 + s / 3600.0)
+    parts = [_finite(x) for x in (values if isinstance(values, tuple | list) else (values,))]
+    return None if any(x is None for x in parts) else [x for x in parts if x is not None]

@@ -1,0 +1,128 @@
+"""How a picture file becomes RGB: one rule, for photos and imagery, for training and the index.
+
+* upright, by the orientation in EXIF (georeferenced rasters apart: their place fits stored rows);
+* grey stands for three equal colours; where the file says that 0 is white, it is inverted;
+* more than 8 bits a channel: the upper 8 of those that the file uses (12 of 16 stay 12);
+* palettes, CMYK and other colour models by their tables or formulae;
+* alpha is kept apart: an index takes at most half opaque for no data, a photo shows the mean
+  colour behind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crossview.arrays import U8
+from crossview.errors import BadImage
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+BACKDROP = (124, 116, 104)  # behind transparent pixels: ImageNet's mean colour
+OPAQUE = 128  # least alpha of a pixel that an index takes for data
+_STRIP_PX = 1 << 20  # converted together, so that little memory is needed beside the picture
+_ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
+_MIN_IS_WHITE, _PHOTOMETRIC, _BITS, _PLANES = 0, 262, 258, 284
+_INVERSE = {6: 8, 8: 6}  # of an orientation; the others are their own
+
+
+def oriented(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """A view of stored pixels [H, W, ...] as EXIF's ``orientation`` 1 to 8 shows them."""
+    across = np.swapaxes(pixels, 0, 1) if orientation >= 5 else pixels
+    if orientation in (2, 6):
+        return across[:, ::-1]
+    if orientation in (3, 7):
+        return across[::-1, ::-1]
+    return across[::-1] if orientation in (4, 8) else across
+
+
+def rgb_and_alpha(image: Image.Image, orientation: int = 1) -> tuple[U8, U8 | None]:
+    """Upright RGB [H, W, 3] and alpha [H, W] of a loaded Pillow image; None: all is opaque.
+
+    Raises :class:`BadImage` for numbers that are no colours.
+    """
+    _require_colours(image)
+    width, height = image.size
+    turned = orientation >= 5
+    shape = (width, height) if turned else (height, width)
+    transparent = image.mode in _ALPHA_MODES or "transparency" in image.info
+    rgb = np.empty((*shape, 3), np.uint8)
+    alpha = np.empty(shape, np.uint8) if transparent else None
+    back = _INVERSE.get(orientation, orientation)
+    rgb_stored = oriented(rgb, back)
+    alpha_stored = None if alpha is None else oriented(alpha, back)
+    shift = _shift(image)
+    rows = max(1, _STRIP_PX // width)
+    for top in range(0, height, rows):
+        part = slice(top, min(top + rows, height))
+        strip = image.crop((0, part.start, width, part.stop))
+        if shift is not None:
+            rgb_stored[part] = _upper_bits(np.asarray(strip), shift, white=_zero_is_white(image))
+        elif alpha_stored is None:
+            rgb_stored[part] = np.asarray(strip.convert("RGB"))
+        else:
+            four = np.asarray(strip.convert("RGBA"))
+            rgb_stored[part], alpha_stored[part] = four[..., :3], four[..., 3]
+    return rgb, alpha
+
+
+def over_backdrop(rgb: U8, alpha: U8 | None) -> U8:
+    """RGB with the mean colour behind what is transparent."""
+    if alpha is None:
+        return rgb
+    rows = max(1, _STRIP_PX // rgb.shape[1])
+    behind = np.array(BACKDROP, np.uint32)
+    for top in range(0, len(rgb), rows):
+        part = slice(top, top + rows)
+        share = alpha[part, :, None].astype(np.uint32)
+        mixed = rgb[part] * share + behind * (255 - share)
+        rgb[part] = (mixed + 127) // 255
+    return rgb
+
+
+def inverted(values: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Stored greys of a file that says that 0 is white, as greys of which 0 is black."""
+    return np.asarray((1 << bits) - 1 - values.astype(np.int64), values.dtype)
+
+
+def eight_bits(values: NDArray[Any], bits: int) -> U8:
+    """The upper 8 of ``bits`` bits."""
+    return np.asarray(np.clip(values >> max(0, bits - 8), 0, 255), np.uint8)
+
+
+def _require_colours(image: Image.Image) -> None:
+    if image.mode == "F":
+        raise BadImage("holds floating-point numbers, which are no colours.")
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_PLANES, 1) == 2 and max(tags.get(_BITS, (8,))) > 8 and image.mode == "RGB":
+        raise BadImage(
+            "keeps 16-bit colours in separate planes, which cannot be read.\n"
+            "Save it again as an ordinary RGB picture."
+        )
+
+
+def _shift(image: Image.Image) -> int | None:
+    """How many lower bits of a grey picture go; None: it has 8 bits already.
+
+    Greys of 32 bits are taken for 16-bit ones unless they fit 8.
+    """
+    if not image.mode.startswith("I"):
+        return None
+    bits = getattr(image, "tag_v2", {}).get(_BITS, (16,))[0]
+    if image.mode == "I":
+        low, high = image.getextrema()
+        return 0 if max(abs(float(low)), float(high)) <= 255 else 8  # type: ignore[arg-type]
+    return max(0, int(bits) - 8) if int(bits) <= 16 else 8
+
+
+def _zero_is_white(image: Image.Image) -> bool:
+    """Pillow inverts greys of up to 8 bits itself, and none of 16."""
+    return bool(getattr(image, "tag_v2", {}).get(_PHOTOMETRIC, 1) == _MIN_IS_WHITE)
+
+
+def _upper_bits(values: NDArray[Any], shift: int, *, white: bool) -> U8:
+    grey = np.clip(values.astype(np.int64) >> shift, 0, 255).astype(np.uint8)
+    return np.repeat((255 - grey if white else grey)[..., None], 3, axis=-1)
