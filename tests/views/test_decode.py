@@ -1,16 +1,32 @@
 import builtins
 import hashlib
 import io
+import math
+import re
 import struct
 import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from crossview.errors import BadImage
-from crossview.views.decode import load_photo, photo_of_pixels, read_rgb
+from crossview.service.settings import Settings
+from crossview.views.decode import (
+    MAX_MEMORY_BYTES,
+    MAX_PIXELS,
+    READABLE,
+    SUFFIXES,
+    load_photo,
+    photo_of_pixels,
+    photos_in,
+    read_photo_facts,
+    read_rgb,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
 
 GRADIENT = np.stack(np.meshgrid(np.arange(64) * 4, np.arange(48) * 5), axis=-1)
 RGB = np.dstack([GRADIENT, np.full((48, 64), 90)]).astype(np.uint8)
@@ -176,11 +192,134 @@ def test_a_photo_carries_the_hash_of_its_file_and_its_kind(tmp_path):
     assert (photo.kind, photo.fov_deg, photo.path) == ("perspective", None, str(path))
 
 
-def test_twice_as_wide_as_high_is_a_panorama(tmp_path):
+def test_twice_as_wide_as_high_is_assumed_to_be_a_panorama(tmp_path):
     path = tmp_path / "p.jpg"
     Image.new("RGB", (256, 128)).save(path)
     photo = load_photo(path)
     assert (photo.kind, photo.fov_deg, photo.horizon_px) == ("panorama", 360.0, 64.0)
+    assert "twice as wide as high" in photo.view_assumptions[0]
+
+
+# What may be decoded.
+
+
+def test_the_limits_fit_todays_cameras():
+    assert MAX_PIXELS == 200_000_000 > 12_000 * 9_000
+    assert MAX_MEMORY_BYTES == 1_200_000_000
+    server = Settings()
+    assert server.max_pixels == 200_000_000
+    assert server.max_memory_bytes == 800_000_000
+    assert server.max_file_bytes == 100_000_000
+
+
+def test_a_large_jpeg_is_decoded_as_large_as_memory_allows():
+    large = file_of(Image.new("RGB", (800, 400), (9, 90, 200)), "JPEG")
+    assert load_photo(large, max_memory_bytes=3 * 800 * 400).pixels.shape == (400, 800, 3)
+    small = load_photo(large, max_memory_bytes=3 * 800 * 400 - 1)
+    assert small.pixels.shape == (350, 700, 3)
+    assert (small.kind, small.fov_deg, small.horizon_px) == ("panorama", 360.0, 175.0)
+    assert small.shrunk == 350 / 400
+    least = load_photo(large, max_memory_bytes=3 * 800 * 400 - 1, at_least=(1, 790))
+    assert least.pixels.shape == (350, 700, 3)
+
+
+def test_a_turned_jpeg_is_decoded_as_large_as_memory_allows_too():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = file_of(Image.new("RGB", (800, 300)), "JPEG", exif=exif)
+    assert load_photo(data, max_memory_bytes=3 * 800 * 300 - 1).pixels.shape == (700, 263, 3)
+
+
+def test_a_progressive_jpeg_needs_memory_for_its_coefficients_at_any_size():
+    data = file_of(Image.new("RGB", (800, 400)), "JPEG", progressive=True)
+    pixels = 800 * 400
+    assert load_photo(data, max_memory_bytes=9 * pixels).pixels.shape == (400, 800, 3)
+    assert load_photo(data, max_memory_bytes=7 * pixels).pixels.shape[0] < 400
+    with pytest.raises(BadImage, match="to decode"):
+        load_photo(data, max_memory_bytes=6 * pixels)
+
+
+@pytest.mark.parametrize(
+    ("name", "each"),
+    [("PNG", 10), ("WEBP", 18), ("TIFF", 10), ("AVIF", 10), ("BMP", 11), ("JPEG2000", 20)],
+)
+def test_what_would_take_too_much_memory_is_refused_from_its_header(name, each):
+    data = file_of(Image.fromarray(RGB), name)
+    assert read_rgb(data, max_memory_bytes=each * 64 * 48).shape == RGB.shape
+    with pytest.raises(BadImage, match=r"to decode \(64 x 48 pixels\).*\nSave a smaller copy"):
+        read_rgb(data, max_memory_bytes=each * 64 * 48 - 1)
+    with pytest.raises(BadImage, match="to decode"):
+        load_photo(data, max_memory_bytes=each * 64 * 48 - 1)
+
+
+def test_a_jpeg_that_is_read_exactly_is_never_made_smaller():
+    data = file_of(Image.fromarray(RGB), "JPEG")
+    assert read_rgb(data, max_memory_bytes=3 * 64 * 48).shape == RGB.shape
+    with pytest.raises(BadImage, match="to decode"):
+        read_rgb(data, max_memory_bytes=3 * 64 * 48 - 1)
+
+
+# Which files are photos.
+
+
+def test_every_format_that_is_decoded_has_its_suffixes():
+    Image.init()
+    held = {"JPEG", "MPO", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "JPEG2000", "PPM"}
+    pillows = {s for s, name in Image.registered_extensions().items() if name in held}
+    assert pillows - set(SUFFIXES) <= {".avifs", ".pfm", ".jps"}  # films, floats, stereo pairs
+    assert {".heic", ".heif"} <= set(SUFFIXES)
+    assert len(SUFFIXES) == len(set(SUFFIXES))
+
+
+@pytest.mark.parametrize("place", ["README.md", "docs/commands.md", "src/crossview/cli/locate.py"])
+def test_documents_and_help_name_every_format(place):
+    text = (ROOT / place).read_text(encoding="utf-8").replace("\n", " ")
+    for name in READABLE.replace(" and ", ", ").split(", "):
+        assert name in text, name
+
+
+def test_the_page_takes_every_photo_by_its_name():
+    page = (ROOT / "src/crossview/service/page/page.html").read_text(encoding="utf-8")
+    accepted = re.search(r'accept="([^"]*)"', page)[1].split(",")
+    assert accepted == ["image/*", *SUFFIXES]
+
+
+def test_photos_of_a_folder_are_found_whatever_their_case_and_system_files_are_none(tmp_path):
+    kept = ["a.JPG", "b.avif", "c.Tiff", "sub/d.heic"]
+    other = ["._a.jpg", ".e.jpg", "@eaDir/a.jpg", "f.mp4", "g.txt", "Thumbs.db", ".hidden/h.jpg"]
+    for name in [*kept, *other]:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    assert [str(path.relative_to(tmp_path)) for path in photos_in(tmp_path)] == kept
+
+
+# What may be given.
+
+
+def test_a_photo_may_be_a_path_bytes_a_pillow_image_or_pixels(tmp_path):
+    data = file_of(Image.fromarray(RGB), "PNG")
+    (tmp_path / "p.png").write_bytes(data)
+    image = Image.open(io.BytesIO(data))
+    for source in (tmp_path / "p.png", str(tmp_path / "p.png"), data, image, RGB):
+        assert (load_photo(source).pixels == RGB).all()
+    assert load_photo(data).path == "picture"
+    assert load_photo(data, name="mine").path == "mine"
+    assert load_photo(data).sha256 == hashlib.sha256(data).hexdigest()
+    with pytest.raises(BadImage, match="mine: is too small"):
+        load_photo(Image.new("RGB", (9, 9)), name="mine")
+    with pytest.raises(BadImage, match="too large"):
+        load_photo(Image.fromarray(RGB), max_pixels=100)
+
+
+def test_facts_are_read_without_decoding(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x8769] = {0xA405: 26}
+    Image.new("RGB", (400, 300)).save(tmp_path / "p.jpg", exif=exif)
+    facts, photo = read_photo_facts(tmp_path / "p.jpg"), load_photo(tmp_path / "p.jpg")
+    assert (facts.kind, facts.fov_deg) == (photo.kind, photo.fov_deg)
+    assert facts.fov_deg == pytest.approx(2 * math.degrees(math.atan(18 / 26 * 3 / 4)))
 
 
 def test_pixels_can_be_given_instead_of_a_file():

@@ -25,11 +25,10 @@ from crossview.retrieval.locate import embedder_for, locate_many
 from crossview.retrieval.manifest import write_manifest
 from crossview.retrieval.places import Answer
 from crossview.retrieval.truth import RANKS, Truths
-from crossview.views.decode import Photo, load_photo
+from crossview.views.decode import SUFFIXES, Photo, load_photo, photos_in
 
 _FROM_EXIF = "exif"
 _TOGETHER = 32  # photos held decoded at a time
-_PHOTOS = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,9 +161,12 @@ def _answers(index: Index, embedder: Embedder, photos: Sequence[Photo]) -> list[
 def _elsewhere(index: Index, embedder: Embedder, request: Request) -> Iterator[Answer]:
     """Answers to the photos of a folder that were taken outside of the region."""
     folder = Path(str(request.elsewhere))
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _PHOTOS)
+    paths = photos_in(folder)
     if not paths:
-        raise InvalidValue(f"No photos below {folder}, which --elsewhere names.")
+        raise InvalidValue(
+            f"No photos below {folder}, which --elsewhere names.\n"
+            f"Files count whose name ends in {', '.join(SUFFIXES)}."
+        )
     left_out = LeftOut()
     with console.progress("Elsewhere", len(paths), unit="photos", quiet=request.quiet) as bar:
         for start in range(0, len(paths), _TOGETHER):

@@ -13,7 +13,11 @@ from crossview.errors import InvalidValue
 def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     photos: Annotated[
         list[Path],
-        typer.Argument(help="JPEG, PNG, WebP or HEIC files; panoramas too.", metavar="PHOTO"),
+        typer.Argument(
+            help="Photos and panoramas: JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, JPEG 2000, PPM; "
+            "HEIC with the extra heif.",
+            metavar="PHOTO",
+        ),
     ],
     index: Annotated[Path, typer.Option(help="Made by crossview index, such as region.cvx.")],
     model: Annotated[

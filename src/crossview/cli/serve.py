@@ -40,8 +40,12 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     allow_origin: Annotated[
         list[str] | None, typer.Option(help="Another site whose scripts may ask (CORS).")
     ] = None,
-    max_mb: Annotated[float, typer.Option(help="Of one photo's file.")] = 50.0,
-    max_megapixels: Annotated[float, typer.Option(help="Of one photo.")] = 50.0,
+    max_mb: Annotated[float, typer.Option(help="Of one photo's file.")] = 100.0,
+    max_megapixels: Annotated[float, typer.Option(help="Of one photo.")] = 200.0,
+    max_memory_mb: Annotated[
+        float,
+        typer.Option(help="While one photo is decoded; a large JPEG is decoded smaller."),
+    ] = 800.0,
     max_files: Annotated[int, typer.Option(help="Photos of one request.")] = 200,
     queue: Annotated[int, typer.Option(help="Photos that may wait; beyond it: 429.")] = 512,
     timeout: Annotated[float, typer.Option(help="Seconds from a request to its answer.")] = 60.0,
@@ -72,6 +76,7 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         max_request_bytes=request_bytes,
         max_held_bytes=2 * request_bytes,
         max_pixels=int(max_megapixels * 1e6),
+        max_memory_bytes=int(max_memory_mb * 1e6),
         max_files=min(max_files, queue),
         queue_photos=queue,
         timeout_s=timeout,

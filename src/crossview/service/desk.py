@@ -165,7 +165,10 @@ class Desk:
         task = ticket.task
         try:
             photo = photo_of_bytes(
-                task.upload.data, task.upload.name, max_pixels=self._settings.max_pixels
+                task.upload.data,
+                task.upload.name,
+                max_pixels=self._settings.max_pixels,
+                max_memory_bytes=self._settings.max_memory_bytes,
             )
             query, strips = prepared(photo, task.hints, task.region.embedder.info)
         except BaseException as problem:

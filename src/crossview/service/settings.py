@@ -38,11 +38,12 @@ class OnlineMap:
 class Settings:
     """Every limit is checked before any picture is decoded."""
 
-    max_file_bytes: int = 50 * MEGABYTE
+    max_file_bytes: int = 100 * MEGABYTE
     max_request_bytes: int = 500 * MEGABYTE
     max_held_bytes: int = 1000 * MEGABYTE  # uploads of all requests that wait for an answer
     max_files: int = 200  # of one request
-    max_pixels: int = 50_000_000  # of one picture
+    max_pixels: int = 200_000_000  # of one picture
+    max_memory_bytes: int = 800 * MEGABYTE  # of one while it is decoded; two are at a time
     max_places: int = 100
     max_jobs: int = 64  # running, or finished and not yet forgotten
     queue_photos: int = 512  # that wait at most; beyond: 429
@@ -67,6 +68,10 @@ class Settings:
         require(
             0 < self.max_file_bytes <= self.max_request_bytes <= self.max_held_bytes,
             "limits in bytes must grow from a file to a request to all requests.",
+        )
+        require(
+            self.max_pixels > 0 and self.max_memory_bytes > 0,
+            "--max-megapixels and --max-memory-mb must be above 0.",
         )
         require(self.timeout_s > 0, f"a timeout is longer than 0 s, got {self.timeout_s}.")
         require(

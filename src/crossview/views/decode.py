@@ -25,7 +25,7 @@ from crossview.views.rgb import oriented, over_backdrop, rgb_and_alpha
 from crossview.views.sphere import tilted, upright
 
 MAX_PIXELS = 200_000_000  # phones take 108 million, 360-degree cameras 72
-MAX_DECODED_BYTES = 400_000_000  # of RGB; a JPEG of more is decoded smaller
+MAX_MEMORY_BYTES = 1_200_000_000  # while one is decoded; a JPEG that needs more is decoded smaller
 MAX_FILE_BYTES = 1 << 30
 _LEAST_PX, _LEAST_PHOTO_PX = 2, 16
 _START_BYTES = 4096
@@ -43,6 +43,10 @@ _FORMATS = {
 }
 SUFFIXES = tuple(suffix for some in _FORMATS.values() for suffix in some)  # of photos, lower case
 READABLE = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF, JPEG 2000 and PPM"
+_PEAK_BYTES = {  # of memory for each pixel while it is decoded, as measured
+    "JPEG": 8, "MPO": 8, "PNG": 10, "WEBP": 18, "TIFF": 10, "AVIF": 10, "HEIF": 10,
+    "JPEG2000": 20, "GIF": 8, "BMP": 11, "PPM": 11,
+}  # fmt: skip
 _ORIENTATION = 0x0112
 _XMP_START, _XMP_MORE = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _XMP_MORE_HEADER = len(_XMP_MORE) + 32 + 8  # its name, a digest, its length and offset
@@ -77,7 +81,7 @@ def load_photo(
     *,
     name: str | None = None,
     max_pixels: int = MAX_PIXELS,
-    max_decoded_bytes: int = MAX_DECODED_BYTES,
+    max_memory_bytes: int = MAX_MEMORY_BYTES,
     at_least: tuple[int, int] | None = None,
 ) -> Photo:
     """Read a photo and its metadata; :class:`BadImage` names the file and the reason.
@@ -89,7 +93,7 @@ def load_photo(
     """
     if isinstance(source, np.ndarray):
         return photo_of_pixels(source, name or "pixels")
-    limits = _Limits(max_pixels, max_decoded_bytes)
+    limits = _Limits(max_pixels, max_memory_bytes)
     if isinstance(source, Image.Image):
         shown = name or str(getattr(source, "filename", "") or "picture")
         with _named(shown), _decoding(limits):
@@ -107,7 +111,7 @@ def photo_of_bytes(
     name: str,
     *,
     max_pixels: int = MAX_PIXELS,
-    max_decoded_bytes: int = MAX_DECODED_BYTES,
+    max_memory_bytes: int = MAX_MEMORY_BYTES,
     at_least: tuple[int, int] | None = None,
 ) -> Photo:
     """:func:`load_photo` of a file's content, for what never was on a disk."""
@@ -115,7 +119,7 @@ def photo_of_bytes(
         data,
         name=name,
         max_pixels=max_pixels,
-        max_decoded_bytes=max_decoded_bytes,
+        max_memory_bytes=max_memory_bytes,
         at_least=at_least,
     )
 
@@ -144,21 +148,21 @@ def read_rgb(
     source: str | Path | bytes,
     *,
     max_pixels: int = MAX_PIXELS,
-    max_decoded_bytes: int = MAX_DECODED_BYTES,
+    max_memory_bytes: int = MAX_MEMORY_BYTES,
     at_least: tuple[int, int] | None = None,
 ) -> U8:
     """Any picture as upright RGB uint8 [H, W, 3]; ``source`` is a path or the bytes of a file.
 
     The rule is that of ``views.rgb``; transparent pixels show the mean colour behind, of an
-    animation the first frame counts. More than ``max_pixels``, or more than ``max_decoded_bytes``
-    of RGB, is refused before decoding. ``at_least`` (rows, columns): a JPEG may be decoded smaller,
-    with at least so many (``views.jpeg``); None: exact.
+    animation the first frame counts. More than ``max_pixels``, or what would take more than
+    ``max_memory_bytes`` while it is decoded, is refused before. ``at_least`` (rows, columns): a
+    JPEG may be decoded smaller, with at least so many (``views.jpeg``); None: exact.
     """
     return over_backdrop(
         *read_picture(
             source,
             max_pixels=max_pixels,
-            max_decoded_bytes=max_decoded_bytes,
+            max_memory_bytes=max_memory_bytes,
             at_least=at_least,
         )
     )
@@ -168,17 +172,16 @@ def read_picture(
     source: str | Path | bytes,
     *,
     max_pixels: int = MAX_PIXELS,
-    max_decoded_bytes: int = MAX_DECODED_BYTES,
+    max_memory_bytes: int = MAX_MEMORY_BYTES,
     at_least: tuple[int, int] | None = None,
 ) -> tuple[U8, U8 | None]:
     """:func:`read_rgb` with alpha [H, W] kept apart, None where all is opaque: for imagery."""
     name = "the picture" if isinstance(source, bytes) else str(source)
-    limits = _Limits(max_pixels, max_decoded_bytes)
+    limits = _Limits(max_pixels, max_memory_bytes)
     with _named(name):
         data = source if isinstance(source, bytes) else _bytes(Path(source))
         with _opened(data, name, limits) as image:
-            limits.check_decoded(image, shrinks=False)
-            return _pixels(image, data, _LEAST_PX, at_least)
+            return _pixels(image, data, _LEAST_PX, limits, at_least)
 
 
 def picture_size(path: str | Path) -> tuple[int, int]:
@@ -210,7 +213,7 @@ class _Limits:
     """What may be decoded at all."""
 
     pixels: int
-    decoded_bytes: int
+    memory_bytes: int
 
     def check_pixels(self, size: tuple[int, int]) -> None:
         if size[0] * size[1] > self.pixels:
@@ -222,20 +225,30 @@ class _Limits:
             "Save a smaller copy of it."
         )
 
-    def check_decoded(self, image: Image.Image, *, shrinks: bool) -> tuple[int, int] | None:
-        """None where all pixels fit; (rows, columns) that a JPEG is to be decoded to instead."""
+    def check_memory(
+        self, image: Image.Image, at_least: tuple[int, int] | None = None, *, shrinks: bool = False
+    ) -> tuple[int, int] | None:
+        """Stored (rows, columns) to decode at the least; None: all of them.
+
+        ``at_least`` as it is where that fits; with ``shrinks`` a JPEG that does not fit is decoded
+        to the largest size that does.
+        """
         width, height = image.size
-        needed = 3 * width * height
-        if needed <= self.decoded_bytes:
-            return None
-        if shrinks and can_shrink(image):
-            small = largest_that_fits(image.size, self.decoded_bytes // 3)
+        coefficients = 6 if image.info.get("progressive") else 0  # bytes a pixel, at any size
+        if can_shrink(image) and (shrinks or at_least is not None):
+            room = self.memory_bytes - coefficients * width * height
+            small = largest_that_fits(image.size, room // 3)
             if small is not None:
-                return small
+                more = at_least is None or any(a > s for a, s in zip(at_least, small, strict=True))
+                return small if more else at_least
+        each = coefficients + 3 if can_shrink(image) else _PEAK_BYTES.get(str(image.format), 12)
+        needed = each * width * height
+        if needed <= self.memory_bytes:
+            return at_least
         raise BadImage(
-            f"takes {needed / 1e6:.0f} MB decoded ({width} x {height} pixels): at most "
-            f"{self.decoded_bytes / 1e6:.0f} MB are allowed.\nSave a smaller copy of it"
-            + ("." if can_shrink(image) else ", or a JPEG, which can be decoded smaller.")
+            f"would take {needed / 1e6:.0f} MB to decode ({width} x {height} pixels): at most "
+            f"{self.memory_bytes / 1e6:.0f} MB are allowed.\n"
+            "Save a smaller copy, or an ordinary JPEG, which can be decoded smaller."
         )
 
 
@@ -249,13 +262,9 @@ def _photo(
     """A photo of an open image; ``data`` is its file, where there is one."""
     size = _upright_size(image)
     facts = read_facts(_exif(image), _xmp(image), size)
-    fits = limits.check_decoded(image, shrinks=data is not None)
-    if fits is not None and at_least is not None:
-        wanted = at_least if _orientation(image) < 5 else at_least[::-1]
-        fits = min(fits[0], wanted[0]), min(fits[1], wanted[1])
-    if fits is not None and _orientation(image) >= 5:
-        fits = fits[::-1]
-    pixels = over_backdrop(*_pixels(image, data, _LEAST_PHOTO_PX, fits or at_least))
+    pixels = over_backdrop(
+        *_pixels(image, data, _LEAST_PHOTO_PX, limits, at_least, shrinks=data is not None)
+    )
     digest = _digest(pixels) if data is None else hashlib.sha256(data).hexdigest()
     return _described(pixels, name, digest, facts, size)
 
@@ -374,13 +383,22 @@ def _check_least(size: tuple[int, int], least: int) -> None:
 
 
 def _pixels(
-    image: Image.Image, data: bytes | None, least: int, at_least: tuple[int, int] | None
+    image: Image.Image,
+    data: bytes | None,
+    least: int,
+    limits: _Limits,
+    at_least: tuple[int, int] | None,
+    *,
+    shrinks: bool = False,
 ) -> tuple[U8, U8 | None]:
     """Upright RGB and alpha; ``at_least`` (rows, columns) of the upright picture."""
     _check_least(image.size, least)
     orientation = _orientation(image)
+    stored = at_least[::-1] if at_least is not None and orientation >= 5 else at_least
     if data is not None:
-        stored = at_least[::-1] if at_least is not None and orientation >= 5 else at_least
+        stored = limits.check_memory(image, stored, shrinks=shrinks)
+        if stored == image.size[::-1]:
+            stored = None  # full size is exact
         if (pixels := turbo_pixels(data, image, stored)) is not None:
             return np.ascontiguousarray(oriented(pixels, orientation)), None
     image.load()
