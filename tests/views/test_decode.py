@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from crossview.errors import BadImage
+from crossview.files import walk_files
 from crossview.service.settings import Settings
 from crossview.views.decode import (
     MAX_MEMORY_BYTES,
@@ -21,7 +22,6 @@ from crossview.views.decode import (
     SUFFIXES,
     load_photo,
     photo_of_pixels,
-    photos_in,
     read_photo_facts,
     read_rgb,
 )
@@ -291,7 +291,7 @@ def test_photos_of_a_folder_are_found_whatever_their_case_and_system_files_are_n
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
-    assert [str(path.relative_to(tmp_path)) for path in photos_in(tmp_path)] == kept
+    assert [str(path.relative_to(tmp_path)) for path in walk_files(tmp_path, SUFFIXES)] == kept
 
 
 # What may be given.

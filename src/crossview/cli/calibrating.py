@@ -14,7 +14,7 @@ from crossview.evaluation.calibrating import Wanted
 from crossview.evaluation.elsewhere import with_elsewhere
 from crossview.evaluation.grouping import calibrate, refusals
 from crossview.evaluation.known import Known, known
-from crossview.files import atomic_write
+from crossview.files import atomic_write, walk_files
 from crossview.geo.points import LatLon
 from crossview.locks import locked
 from crossview.retrieval.calibration import Calibration
@@ -25,7 +25,7 @@ from crossview.retrieval.locate import embedder_for, locate_many
 from crossview.retrieval.manifest import write_manifest
 from crossview.retrieval.places import Answer
 from crossview.retrieval.truth import RANKS, Truths
-from crossview.views.decode import SUFFIXES, Photo, load_photo, photos_in
+from crossview.views.decode import SUFFIXES, Photo, load_photo
 
 _FROM_EXIF = "exif"
 _TOGETHER = 32  # photos held decoded at a time
@@ -161,7 +161,7 @@ def _answers(index: Index, embedder: Embedder, photos: Sequence[Photo]) -> list[
 def _elsewhere(index: Index, embedder: Embedder, request: Request) -> Iterator[Answer]:
     """Answers to the photos of a folder that were taken outside of the region."""
     folder = Path(str(request.elsewhere))
-    paths = photos_in(folder)
+    paths = walk_files(folder, SUFFIXES)
     if not paths:
         raise InvalidValue(
             f"No photos below {folder}, which --elsewhere names.\n"

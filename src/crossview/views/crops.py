@@ -30,7 +30,7 @@ from crossview.views.lens import FLAT_LIMIT_DEG, Lens, visible
 from crossview.views.spec import ViewSpec, whole_columns
 
 if TYPE_CHECKING:
-    from crossview.views.decode import Kind
+    from crossview.views.metadata import Kind
 
 _LEAST_COLUMN = 1e-6  # of a column: what the rounding of angles may be off by
 

@@ -195,19 +195,6 @@ def picture_size(path: str | Path) -> tuple[int, int]:
     return rows, columns
 
 
-def photos_in(folder: Path) -> list[Path]:
-    """All files below a folder whose suffix is one of ``SUFFIXES``, sorted; hidden ones apart."""
-    found = []
-    for path, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "@"))]
-        found += [
-            Path(path) / name
-            for name in names
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-        ]
-    return sorted(found)
-
-
 @dataclass(frozen=True)
 class _Limits:
     """What may be decoded at all."""
