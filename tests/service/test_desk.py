@@ -135,3 +135,17 @@ def test_the_bound_holds_for_all_requests_together(desk, slow, folder):
     with pytest.raises(Refusal) as refused:
         counter.submit(tasks(region, range(9)))
     assert refused.value.status == 429
+
+
+def test_seven_tenths_of_what_is_known_of_speed_outlive_a_batch(desk, regions, monkeypatch):
+    clock = iter([0.0, 1.0, 1.0, 5.0])  # a batch of a second, then one of four
+    monkeypatch.setattr("crossview.service.desk.time.perf_counter", lambda: next(clock))
+    counter = desk(batch=1, queue_photos=10_000)
+    for seed in (0, 1):
+        counter.submit(tasks(regions.get(None), [seed]))[0].result(30)
+    counter.close()
+    monkeypatch.undo()
+    after_one = 0.7 * 0.05 + 0.3 * 1.0  # it begins with 0.05 s for a photo
+    counter._waiting = 100
+    assert counter.retry_after_s() == pytest.approx(100 * (0.7 * after_one + 0.3 * 4.0))
+    counter._waiting = 0

@@ -24,7 +24,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         str | None, typer.Option(help="Where the index's model is now, if it was moved.")
     ] = None,
     fov: Annotated[
-        float | None, typer.Option(help="Horizontal field of view in degrees, (0, 360].")
+        float | None, typer.Option(help="Horizontal field of view in degrees, 0.1 to 360.")
     ] = None,
     heading: Annotated[
         float | None,

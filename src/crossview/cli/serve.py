@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from crossview.errors import UsageError
+from crossview.errors import UsageError, require
 
 
 def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -67,6 +68,13 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
             raise UsageError("Say in which file the key is kept: --keys FILE --new-key NAME")
         serving.make_key(keys, new_key)
         return
+    for option, value in (
+        ("--max-mb", max_mb), ("--max-megapixels", max_megapixels), ("--timeout", timeout),
+        ("--rate", 1.0 if rate is None else rate),
+    ):  # fmt: skip
+        require(0.0 < value < math.inf, f"{option} takes a number above 0, got {value}.")
+    for option, count in (("--max-files", max_files), ("--queue", queue)):
+        require(count >= 1, f"{option} takes a whole number of at least 1, got {count}.")
     if not index:
         raise UsageError("Give at least one index: crossview serve --index region.cvx")
     online = None if base_map is None else OnlineMap(url=base_map, attribution=base_map_attribution)

@@ -10,13 +10,14 @@ from typing import Any
 from crossview.errors import InvalidValue, require
 from crossview.geo.points import LatLon
 from crossview.retrieval.model import ModelInfo
+from crossview.views.lens import require_fov
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hints:
     """Everything is optional. A hint is taken as true; what contradicts it is not looked at."""
 
-    fov_deg: float | None = None  # horizontal, (0, 360]; overrides the file's own metadata
+    fov_deg: float | None = None  # horizontal; overrides the file's own metadata
     heading_deg: float | None = None  # of the picture's middle, clockwise from true north
     horizon_px: float | None = None  # row of the horizon in the upright picture, 0 = top edge
     near: LatLon | None = None
@@ -24,11 +25,9 @@ class Hints:
     places: int = 10  # how many to give, best first
 
     def __post_init__(self) -> None:
-        fov, heading = self.fov_deg, self.heading_deg
-        require(
-            fov is None or 0.0 < fov <= 360.0,
-            f"a field of view lies in (0, 360] degrees, got {fov}.",
-        )
+        heading = self.heading_deg
+        if self.fov_deg is not None:
+            require_fov(self.fov_deg)
         require(
             heading is None or -360.0 <= heading <= 360.0,
             f"a heading lies in [-360, 360] degrees, clockwise from north, got {heading}.",

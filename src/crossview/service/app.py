@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Match
 
 from crossview import __version__
 from crossview.errors import CrossviewError
@@ -107,9 +108,23 @@ async def _refused(request: Request, problem: Exception) -> Response:
     headers = {**refusal.headers}
     if isinstance(problem, HTTPException) and problem.headers:
         headers |= dict(problem.headers)
+    if refusal.status == 405:
+        headers["Allow"] = ", ".join(_methods(request))
     return JSONResponse(
         refusal.to_json(), status_code=refusal.status, headers=headers, media_type=_PROBLEM
     )
+
+
+def every_route(app: FastAPI) -> list[BaseRoute]:
+    """The application's own routes and those of its routers, which it may hold folded up."""
+    return [*routes.router.routes, *looking.router.routes, *app.routes]
+
+
+def _methods(request: Request) -> list[str]:
+    """Methods of all routes with the request's path; the gate answers HEAD wherever GET is."""
+    fits = [one for one in every_route(request.app) if one.matches(request.scope)[0] != Match.NONE]
+    methods = {name for one in fits for name in getattr(one, "methods", None) or ()}
+    return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
 def _as_refusal(problem: Exception) -> Refusal:
@@ -140,8 +155,8 @@ def _describe(app: FastAPI, *, with_keys: bool) -> None:
                     operation["security"] = [{name: []} for name in KEYS]
                 for status, response in operation["responses"].items():
                     content = response.get("content", {})
-                    if int(status) >= 400 and "application/json" in content:
-                        content[_PROBLEM] = content.pop("application/json")
+                    if int(status) >= 400 and content:
+                        response["content"] = {_PROBLEM: next(iter(content.values()))}
         return document
 
     app.openapi = described  # type: ignore[method-assign]

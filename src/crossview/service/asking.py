@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crossview.geo.points import latlon_from_text
 from crossview.retrieval.hints import Hints
+from crossview.views.lens import FOV_RANGE_DEG
 
 HALF_ROUND_KM = 20_040.0
 Format = Literal["json", "geojson", "kml", "kmz", "gpx", "csv"]
@@ -20,8 +21,9 @@ class Asked(BaseModel):
 
     region: str | None = Field(None, max_length=200, description="default: the first region")
     fov: float | None = Field(
-        None, gt=0, le=360, allow_inf_nan=False, description="horizontal field of view, degrees"
-    )
+        None, ge=FOV_RANGE_DEG[0], le=FOV_RANGE_DEG[1], allow_inf_nan=False,
+        description="horizontal field of view, degrees",
+    )  # fmt: skip
     heading: float | None = Field(
         None, ge=-360, le=360, allow_inf_nan=False,
         description="of the photo's middle, clockwise from true north",

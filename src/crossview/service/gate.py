@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crossview.service.keys import owner
@@ -21,10 +22,49 @@ LOG = logging.getLogger("crossview.service")
 OPEN = {"/v1/health", "/v1/ready", "/v1/openapi.json"}  # without a key; the page's files too
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _SAFE = {"GET", "HEAD", "OPTIONS"}
+_LEFT = 499  # the client left before its answer began; nobody hears this status
+
+
+class _BodyNotWanted(OSError):
+    """Ends a stream whose head was all that was asked for."""
+
+
+class _Exchange:
+    """One request and its answer on their way through the gate."""
+
+    def __init__(self, receive: Receive, send: Send, *, only_head: bool) -> None:
+        self._receive, self._send, self._only_head = receive, send, only_head
+        self.status = 0  # none yet
+        self.has_left = False  # before its answer began
+
+    async def receive(self) -> Message:
+        """What the client sends; notes when it hangs up."""
+        message = await self._receive()
+        self.has_left |= message["type"] == "http.disconnect" and not self.status
+        return message
+
+    async def send(self, message: Message) -> None:
+        """What is answered; of HEAD without the body."""
+        if message["type"] == "http.response.start":
+            self.status = _LEFT if self.has_left else message["status"]
+        elif self._only_head:
+            if message.get("more_body"):
+                raise _BodyNotWanted
+            message = {**message, "body": b""}
+        await self._send(message)
+
+    async def end(self) -> None:
+        """The client has left, or has all that it asked for."""
+        if self.status and not self.has_left:
+            await self._send({"type": "http.response.body", "body": b""})
+        self.status = self.status or _LEFT
 
 
 class Gate:
     """Host, origin and key are checked; headers are added; the answer is counted and logged.
+
+    HEAD is answered as GET is, without the body (RFC 9110, 9.3.2): no route has to know of it. A
+    client that leaves before its answer began is counted as 499 and is nobody's fault.
 
     The log holds method, route and status: no query (it may hold a place) and no file name.
     """
@@ -46,36 +86,42 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 0
+        start, method = time.perf_counter(), _method(scope)
+        exchange = _Exchange(receive, send, only_head=method == "HEAD")
+        if method == "HEAD":
+            scope = {**scope, "method": "GET"}
 
         async def sending(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
                 self._dress(scope, MutableHeaders(scope=message))
-            await send(message)
+            await exchange.send(message)
 
+        try:
+            await self._pass(scope, exchange, sending, method)
+        finally:
+            self._count(scope, method, exchange.status or _LEFT, time.perf_counter() - start)
+
+    async def _pass(self, scope: Scope, exchange: _Exchange, send: Send, method: str) -> None:
         try:
             scope.setdefault("state", {})["caller"] = self._admitted(scope)
         except Refusal as refusal:
-            await drained(receive)
-            await refuse(refusal, sending)
-            self._count(scope, status, time.perf_counter() - start)
+            await drained(exchange.receive)
+            await refuse(refusal, send)
             return
         try:
-            await self.app(scope, receive, sending)
+            await self.app(scope, exchange.receive, send)
+        except (_BodyNotWanted, ClientDisconnect):
+            await exchange.end()
         except Exception as problem:  # nothing may reach the client but a refusal
-            if status:
+            if exchange.status:
                 raise
-            if not isinstance(problem, Refusal):
-                LOG.exception("%s %s failed", scope["method"], _route(scope))
-            await refuse(refusal_of(problem), sending)
-        finally:
-            self._count(scope, status, time.perf_counter() - start)
+            LOG.exception("%s %s failed", method, _route(scope))
+            await refuse(refusal_of(problem), send)
 
     def _admitted(self, scope: Scope) -> str:
         """The caller's name; raises :class:`Refusal`."""
         headers = Headers(scope=scope)
+        _check_framing(headers)
         self._check_host(headers)
         self._check_origin(scope, headers)
         if not self.keys or scope["method"] == "OPTIONS" or not _needs_key(scope["path"]):
@@ -113,12 +159,23 @@ class Gate:
             "cross-origin" if self.settings.origins else "same-origin"
         )
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+    def _count(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = _route(scope)
-        known = status or 499  # the client left before there was an answer
-        self.metrics.requests.add(route=route, method=_method(scope), status=str(known))
+        self.metrics.requests.add(route=route, method=method, status=str(status))
         self.metrics.answers.observe(seconds, route=route)
-        LOG.info("%s %s %d %.0f ms", _method(scope), route, known, 1e3 * seconds)
+        LOG.info("%s %s %d %.0f ms", method, route, status, 1e3 * seconds)
+
+
+def _check_framing(headers: Headers) -> None:
+    """A body with two lengths is where one request hides in another (RFC 9112, 6.3).
+
+    Such a connection is answered and closed: who reads its rest otherwise would be misled.
+    """
+    if "content-length" in headers and "transfer-encoding" in headers:
+        raise Refusal(
+            400, "two-lengths", "Give Content-Length or Transfer-Encoding, not both.",
+            headers={"Connection": "close"},
+        )  # fmt: skip
 
 
 async def refuse(refusal: Refusal, send: Send) -> None:

@@ -15,10 +15,18 @@ from crossview.service import assets
 from crossview.service.metrics import CONTENT_TYPE
 from crossview.service.refusals import Refusal
 from crossview.service.routes import service_of
-from crossview.service.schemas import Cells, Health, RegionFacts, RegionList
+from crossview.service.schemas import (
+    Cells,
+    CheckedRoute,
+    Coverage,
+    GeoJson,
+    Health,
+    RegionFacts,
+    RegionList,
+)
 from crossview.service.telling import cells_record, coverage, region_facts, version
 
-router = APIRouter()
+router = APIRouter(route_class=CheckedRoute)
 _KEEP = "private, max-age=3600"
 _CHECK = "no-cache"
 
@@ -47,12 +55,12 @@ async def region_of_name(request: Request, region: str) -> dict[str, Any]:
     return region_facts(service_of(request).regions.get(region))
 
 
-@router.get("/v1/regions/{region}/coverage")
+@router.get("/v1/regions/{region}/coverage", response_model=Coverage, response_class=GeoJson)
 async def region_coverage(request: Request, region: str) -> Response:
     """Where the region lies, as GeoJSON: a box around each part whose windows lie together."""
     found = service_of(request).regions.get(region)
     shapes = await run_in_threadpool(coverage, found)
-    return JSONResponse(shapes, media_type="application/geo+json")
+    return GeoJson(shapes)
 
 
 @router.get("/v1/regions/{region}/cells", response_model=Cells)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from crossview.errors import (
     BadImage,
@@ -32,18 +33,24 @@ class Refusal(Exception):
     """An answer that is no result: a status, a code for programs, and a sentence for people."""
 
     def __init__(
-        self, status: int, code: str, detail: str, *, retry_after_s: float | None = None
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        retry_after_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.status, self.code, self.detail = status, code, detail
-        self.retry_after_s = retry_after_s
+        self.retry_after_s, self._headers = retry_after_s, dict(headers or {})
 
     @property
     def headers(self) -> dict[str, str]:
-        """Retry-After in whole seconds, where waiting helps."""
+        """Headers of its own, and Retry-After in whole seconds where waiting helps."""
         if self.retry_after_s is None:
-            return {}
-        return {"Retry-After": str(max(1, round(self.retry_after_s)))}
+            return self._headers
+        return {**self._headers, "Retry-After": str(max(1, round(self.retry_after_s)))}
 
     def to_json(self) -> dict[str, object]:
         """A problem document (RFC 9457)."""

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Query, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from crossview.maps.formats import FORMATS
@@ -17,12 +18,20 @@ from crossview.service.desk import Located
 from crossview.service.jobs import events, trouble
 from crossview.service.refusals import Refusal, refusal_of
 from crossview.service.regions import Region
-from crossview.service.schemas import Answers, JobState
+from crossview.service.schemas import (
+    EVENTS,
+    Answers,
+    CheckedRoute,
+    GeoJson,
+    JobState,
+    WindowScores,
+    require_as,
+)
 from crossview.service.state import Service
 from crossview.service.telling import answer_facts, heat_features
 from crossview.service.uploads import Upload
 
-router = APIRouter(prefix="/v1")
+router = APIRouter(prefix="/v1", route_class=CheckedRoute)
 WRITERS = {name: FORMATS[name] for name in get_args(Format) if name != "json"}
 PHOTOS: dict[str, Any] = {
     "requestBody": {
@@ -78,7 +87,7 @@ async def locate(request: Request, asked: Annotated[AskedPlaces, Query()]) -> Re
     return JSONResponse(facts)
 
 
-@router.post("/heat", openapi_extra=PHOTOS)
+@router.post("/heat", response_model=WindowScores, response_class=GeoJson, openapi_extra=PHOTOS)
 async def heat(request: Request, asked: Annotated[AskedHeat, Query()]) -> Response:
     """Scores of the windows that fit one photo best, as GeoJSON points: a heat layer."""
     service = service_of(request)
@@ -92,7 +101,7 @@ async def heat(request: Request, asked: Annotated[AskedHeat, Query()]) -> Respon
 
     results = service.submit(uploads, region, asked.hints(), tell)
     answers, _ = await _results(service, request, uploads, results)
-    return JSONResponse(answers[0], media_type="application/geo+json")
+    return GeoJson(answers[0])
 
 
 @router.post("/jobs", status_code=202, response_model=JobState, openapi_extra=PHOTOS)
@@ -137,8 +146,13 @@ async def job_events(request: Request, job_id: str) -> Response:
 
     async def lines() -> AsyncIterator[str]:
         async for number, kind, facts in events(job, after):
+            if not kind:
+                yield ": alive\n\n"
+                continue
+            told = json.dumps(facts)
+            require_as(EVENTS[kind], told)
             marked = f"id: {number}\n" if number is not None else ""
-            yield f"{marked}event: {kind}\ndata: {json.dumps(facts)}\n\n" if kind else ": alive\n\n"
+            yield f"{marked}event: {kind}\ndata: {told}\n\n"
 
     return StreamingResponse(lines(), media_type="text/event-stream")
 
@@ -176,6 +190,8 @@ async def _results(
         await asyncio.wait(
             first, timeout=service.settings.timeout_s, return_when=asyncio.FIRST_COMPLETED
         )
+        if not waiting.done() and leaving.done():
+            raise ClientDisconnect  # nobody waits for an answer any more
         if not waiting.done():
             raise Refusal(
                 503, "too-long", "It took too long; send fewer photos, or a batch to /v1/jobs.",

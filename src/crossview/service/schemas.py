@@ -1,16 +1,65 @@
-"""What the API says, as types: the OpenAPI document and the checks follow from them."""
+"""What the API says, as types: the OpenAPI document and the checks follow from them.
+
+Nothing leaves the server that is not as its type here says: :class:`CheckedRoute` reads every
+answer's JSON once more before it is sent.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import Request
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from starlette.responses import JSONResponse, Response
 
 
 class Record(BaseModel):
     """Only what is declared goes out; what is unknown is left away."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class WrongAnswer(Exception):
+    """A fault of the server: what it was about to send is not as its schema says."""
+
+
+def require_as(kind: Any, text: str | bytes) -> None:
+    """Raise :class:`WrongAnswer` unless ``text`` is JSON of a type.
+
+    The message names fields and never values, which may be a photo's name or place.
+    """
+    try:
+        TypeAdapter(kind).validate_json(text)
+    except ValidationError as problem:
+        faults = problem.errors(include_url=False, include_input=False, include_context=False)
+        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['type']}" for one in faults[:5])
+        raise WrongAnswer(f"An answer is no {getattr(kind, '__name__', kind)}: {said}") from None
+
+
+class GeoJson(JSONResponse):
+    """JSON with the media type of GeoJSON (RFC 7946)."""
+
+    media_type = "application/geo+json"
+
+
+class CheckedRoute(APIRoute):
+    """A route whose answers are compared with its response model, also those made by hand."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, and the check behind it."""
+        handler = super().get_route_handler()
+        made: Any = getattr(self.response_class, "value", self.response_class)
+
+        async def checked(request: Request) -> Response:
+            response = await handler(request)
+            kind = response.headers.get("content-type", "").partition(";")[0]
+            if self.response_model is not None and kind == made.media_type:
+                require_as(self.response_model, bytes(response.body))
+            return response
+
+        return checked
 
 
 class Point(Record):
@@ -164,6 +213,33 @@ class Cells(Record):
     merged: bool
 
 
+class FoundEvent(Found):
+    """An answer as an event of a batch, and how far it has come."""
+
+    done: int
+    photos: int
+
+
+class TroubleEvent(PhotoTrouble):
+    """A photo of a batch that was not located."""
+
+    done: int
+    photos: int
+
+
+class EndEvent(Record):
+    """A batch is over."""
+
+    state: Literal["running", "done", "cancelled"]
+    done: int
+    photos: int
+
+
+EVENTS: dict[str, type[Record]] = {
+    "answer": FoundEvent, "problem": TroubleEvent, "end": EndEvent,
+}  # fmt: skip
+
+
 class JobState(Record):
     """A long batch."""
 
@@ -176,10 +252,78 @@ class JobState(Record):
     problems: list[PhotoTrouble]
 
 
+Position = tuple[float, float]  # longitude, latitude
+
+
+class PointShape(Record):
+    """A point of GeoJSON."""
+
+    type: Literal["Point"]
+    coordinates: Position
+
+
+class PolygonShape(Record):
+    """A polygon of GeoJSON: the outer ring first."""
+
+    type: Literal["Polygon"]
+    coordinates: list[list[Position]]
+
+
+class MultiPolygonShape(Record):
+    """Several polygons, such as one that the antimeridian cuts."""
+
+    type: Literal["MultiPolygon"]
+    coordinates: list[list[list[Position]]]
+
+
+class WindowFacts(Record):
+    """How well a window fits a photo."""
+
+    window: int
+    score: float
+    probability: float | None = Field(None, description="of its cell; calibrated only")
+
+
+class WindowFeature(Record):
+    """A window's centre."""
+
+    type: Literal["Feature"]
+    geometry: PointShape
+    properties: WindowFacts
+
+
+class WindowScores(Record):
+    """The windows that fit one photo best, as GeoJSON."""
+
+    type: Literal["FeatureCollection"]
+    features: list[WindowFeature]
+
+
+class PartFacts(Record):
+    """How many windows a part of a region has."""
+
+    tiles: int
+
+
+class PartFeature(Record):
+    """The box around windows that lie together."""
+
+    type: Literal["Feature"]
+    geometry: PolygonShape | MultiPolygonShape
+    properties: PartFacts
+
+
+class Coverage(Record):
+    """Where a region lies, as GeoJSON."""
+
+    type: Literal["FeatureCollection"]
+    features: list[PartFeature]
+
+
 class Health(Record):
     """Whether the server lives, or is ready for requests."""
 
-    status: str
+    status: Literal["alive", "ready", "closing"]
 
 
 class Problem(Record):

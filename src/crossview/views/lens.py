@@ -10,9 +10,19 @@ import numpy as np
 from crossview.arrays import F32, Bool
 from crossview.errors import require
 
+FOV_RANGE_DEG = (0.1, 360.0)  # the longest telephoto lenses see half a degree
 FLAT_LIMIT_DEG = 170.0  # wider pictures are stitched: equal angles both ways
 _PITCH_LIMIT_DEG = 85.0
 _BEHIND = np.float32(1e9)  # far outside any picture
+
+
+def require_fov(fov_deg: float) -> None:
+    """Raise :class:`InvalidValue` unless a horizontal field of view lies in ``FOV_RANGE_DEG``."""
+    low, high = FOV_RANGE_DEG
+    require(
+        low <= fov_deg <= high,
+        f"a field of view lies in (0, {high:g}] degrees, at least {low:g}, got {fov_deg:g}.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +40,7 @@ class Lens:
     pitch_deg: float = 0.0
 
     def __post_init__(self) -> None:
-        require(
-            0.0 < self.fov_deg <= 360.0,
-            f"field of view must lie in (0, 360] degrees, got {self.fov_deg:g}.",
-        )
+        require_fov(self.fov_deg)
         require(
             math.isfinite(self.aspect) and self.aspect > 0.0,
             f"aspect (width / height) must be > 0, got {self.aspect}.",
