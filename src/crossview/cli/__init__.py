@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -14,7 +15,7 @@ from typer.core import TyperGroup
 
 from crossview import __version__
 from crossview.cli.failures import explained
-from crossview.errors import UnknownName
+from crossview.errors import InvalidValue, UnknownName
 
 VERBS = (
     "demo",
@@ -34,6 +35,11 @@ VERBS = (
     "cost",
     "doctor",
 )
+MAY_BE_ADDRESSES = (
+    "--base-map", "--base-map-attribution", "--allow-origin", "--attribution", "--licence",
+    "--trained-on", "--label", "--name",
+)  # fmt: skip
+_ADDRESS = re.compile(r"(/vsi\w+/)*[A-Za-z][A-Za-z0-9+.-]+://")
 FILES = {"import": "importing"}  # where the verb's own name is a word of the language
 
 
@@ -97,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = typer.main.get_command(app)
     with explained() as outcome:
+        _refuse_addresses(given)
         result = command.main(
             _with_wildcards(given) or ["--help"],
             prog_name="crossview",
@@ -105,6 +112,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         outcome.code = result if isinstance(result, int) else 0
     return outcome.code
+
+
+def _refuse_addresses(arguments: Sequence[str]) -> None:
+    """Refuse the address of a file where a file is meant, while it still is as it was typed.
+
+    As a path ``https://host/a.tif`` would become ``https:/host/a.tif``, and so would every message.
+    """
+    option = ""
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if argument.startswith("-"):
+            option = name
+        text = value if argument.startswith("-") and equals else argument
+        if _ADDRESS.match(text) and option not in MAY_BE_ADDRESSES:
+            file = f" Its path is {text[7:]}." if text.startswith("file:///") else ""
+            raise InvalidValue(
+                f"{text} is an address. crossview reads files and fetches nothing.{file}\n"
+                "Download it first, then give the name of the file."
+            )
+        if not argument.startswith("-"):
+            option = ""
 
 
 def _tolerate_any_encoding() -> None:

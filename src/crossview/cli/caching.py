@@ -86,16 +86,11 @@ def _say_size(request: CacheRequest, all_files: list[Files], dry_run: bool) -> N
     where = next(p for p in (request.out, *request.out.absolute().parents) if p.exists())
     free = shutil.disk_usage(where).free
     about = "" if all(room.exact for room in rooms) else "about "
-    there = f", {_size(held)} of packs are there" if held else ""
-    console.result(
-        f"{request.out}: {about}{_size(needed)} for all pictures{there}; {_size(free)} are free."
-    )
+    there = f", {console.size_text(held)} of packs are there" if held else ""
+    room, left = about + console.size_text(needed), console.size_text(free)
+    console.result(f"{request.out}: {room} for all pictures{there}; {left} are free.")
     if needed - held > free and not dry_run:
         raise CannotWrite(
-            f"The cache needs {about}{_size(needed)}, and {where} has {_size(free)} left.\n"
+            f"The cache needs {room}, and {where} has {left} left.\n"
             "Choose another --out, fewer splits, or a method with smaller pictures."
         )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e7 else f"{count / 1e6:.2f} MB"

@@ -146,7 +146,7 @@ def _read(paths: Sequence[Path], left_out: LeftOut) -> Iterator[Photo]:
             yield load_photo(path)
         except BadImage as problem:
             left_out.unreadable.append(problem)
-            console.err.print(f"Error: {problem}")
+            console.error(problem)
 
 
 def _place(photo: Photo, truths: Truths | None) -> LatLon | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from crossview.maps.wording import square_text
 from crossview.retrieval.calibration import Calibrated, Calibration
 
 
@@ -39,7 +40,8 @@ def _kind(calibration: Calibration, kind: Calibrated) -> Iterator[str]:
     for one in known["sets"]:
         yield (
             f"  area for {_percent(one['asked'])}: holds the truth of {_share(one['coverage'])}; "
-            f"median {_size(one['median_km2'])}, {_percent(one['median_share'])} of the region"
+            f"median {square_text(one['median_km2'])}, "
+            f"{_percent(one['median_share'])} of the region"
         )
     yield from _refusing(calibration, known)
 
@@ -61,10 +63,6 @@ def _refusing(calibration: Calibration, known: Mapping[str, Any]) -> Iterator[st
 
 def _share(given: Mapping[str, float]) -> str:
     return f"{_percent(given['value'])} ({_percent(given['low'])} to {_percent(given['high'])})"
-
-
-def _size(km2: float) -> str:
-    return f"{km2:.2g} km²" if km2 >= 0.01 else f"{km2 * 1e6:.0f} m²"
 
 
 def _percent(share: float) -> str:

@@ -1,11 +1,14 @@
 """Everything the command line prints goes through here: results to stdout, the rest to stderr.
 
-Markup and highlighting are off, so that square brackets in a file name stay what they are.
+Markup, highlighting, emoji codes and wrapping are off, so that names and addresses stay what they
+are, at any width. Control characters in what is told on stderr are shown, never obeyed.
 """
 
 from __future__ import annotations
 
+import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -15,8 +18,31 @@ from rich.console import Console
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-out = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
 err = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr=True)
+
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_MOMENT_S = 1.0  # a job as short as this needs no line
+_QUIET_S = 5.0  # between two lines of a progress that no terminal shows
+_QUIET_SHARE = 0.05  # of the work, which must be done for another line...
+_SIGN_OF_LIFE_S = 60.0  # ... unless it takes longer
+
+
+def shown(text: str) -> str:
+    """``text`` without control characters but line ends and tabs: a name may hold any."""
+    return _CONTROLS.sub("\ufffd", text)
+
+
+def size_text(count: float) -> str:
+    """Bytes as people read them: ``1.2 GB``, ``0.1 MB``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count / 1e6, 0.1):.1f} MB"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as people read it: ``12 s``, ``3 min``, ``1.5 h``."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def result(text: str) -> None:
@@ -27,12 +53,17 @@ def result(text: str) -> None:
 def note(text: str, *, quiet: bool = False) -> None:
     """Tell on stderr what is going on; nothing when ``quiet``."""
     if not quiet:
-        err.print(text)
+        err.print(shown(text))
 
 
 def warn(text: str) -> None:
     """Warn on stderr; ``--quiet`` does not silence a warning."""
-    err.print(f"Warning: {text}", style="yellow")
+    err.print(shown(f"Warning: {text}"), style="yellow")
+
+
+def error(problem: object) -> None:
+    """Tell on stderr what went wrong with one of several things."""
+    err.print(shown(f"Error: {problem}"))
 
 
 class Bar(Protocol):
@@ -54,11 +85,18 @@ def progress(
 ) -> Iterator[Bar]:
     """A progress bar on stderr with throughput (``unit`` per second) and the time left.
 
-    Silent when ``quiet`` or when stderr is no terminal. A resumed job gives what is ``done``
-    already, which then does not count as speed.
+    Where stderr is no terminal (a pipe, a file, ``nohup``): plain lines, one every few seconds and
+    twentieths of the work at most, and one at the end of what took longer than a moment.
+    Silent when ``quiet``. A resumed job gives what is ``done`` already, which then does not count
+    as speed.
     """
-    if quiet or not err.is_terminal:
+    if quiet:
         yield _Silence()
+        return
+    if not err.is_terminal:
+        lines = _Lines(title, total, unit, done)
+        yield lines
+        lines.end()
         return
     with _drawn(unit) as drawing:
         yield _Drawn(drawing, drawing.add_task(title, total=total, completed=done))  # type: ignore[arg-type]
@@ -73,6 +111,50 @@ class _Silence:
 
     def describe(self, text: str) -> None:
         """See :class:`Bar`."""
+
+
+class _Lines:
+    """Plain lines: ``Indexing: 1,200 of 24,000 tiles (5 %), 80 tiles/s, 4 min left``."""
+
+    def __init__(self, title: str, total: float | None, unit: str, done: float) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._begun = self._told = self._done = done
+        self._start = self._last_s = time.monotonic()
+
+    def advance(self, count: float = 1) -> None:
+        """See :class:`Bar`."""
+        self.to(self._done + count)
+
+    def to(self, done: float, total: float | None = None) -> None:
+        """See :class:`Bar`."""
+        self._done = done
+        self._total = self._total if total is None else total
+        quiet_s = time.monotonic() - self._last_s
+        step = (self._total or 0.0) * _QUIET_SHARE
+        if quiet_s >= _SIGN_OF_LIFE_S or (quiet_s >= _QUIET_S and done - self._told >= step):
+            self._tell()
+
+    def describe(self, text: str) -> None:
+        """See :class:`Bar`."""
+        self._title = text
+
+    def end(self) -> None:
+        """A last line, unless it says nothing new or the job was over in a moment."""
+        if self._done > self._told and time.monotonic() - self._start >= _MOMENT_S:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told, self._last_s = self._done, time.monotonic()
+        of = "" if self._total is None else f" of {self._total:,.0f}"
+        share = f" ({100 * self._done / self._total:.0f} %)" if self._total else ""
+        seconds = self._last_s - self._start
+        speed = (self._done - self._begun) / seconds if seconds > 0 else 0.0
+        facts = [f"{self._title}: {self._done:,.0f}{of} {self._unit}".rstrip() + share]
+        if speed:
+            facts.append(f"{speed:.3g} {self._unit}/s")
+            if self._total and self._total > self._done:
+                facts.append(f"{duration_text((self._total - self._done) / speed)} left")
+        note(", ".join(facts))
 
 
 class _Drawn:

@@ -44,7 +44,7 @@ def export(
     config = wiring.make_config(page, record["config"])
     done = write(trained, page, config, folder, half=half, name=name)
     console.note(
-        f"{done.bytes / 1e6:.1f} MB, vectors of {done.info.dim} numbers, "
+        f"{console.size_text(done.bytes)}, vectors of {done.info.dim} numbers, "
         f"largest difference from the original {done.difference:.1g}."
     )
     console.result(str(done.folder))

@@ -53,7 +53,9 @@ def explained() -> Iterator[Outcome]:
         outcome.code = leaving.code if isinstance(leaving.code, int) else 1
     except Exception as problem:  # the outermost frame: nothing above could handle it
         message, outcome.code = _message(problem)
-        typer.echo(f"Error: {message}", err=True)
+        from crossview.cli.console import shown  # 50 ms that only a failure should pay
+
+        typer.echo(shown(f"Error: {message}"), err=True)
         if os.environ.get("CROSSVIEW_DEBUG") == "1":
             traceback.print_exception(problem)
 

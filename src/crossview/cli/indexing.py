@@ -121,12 +121,12 @@ def estimate(request: Request) -> None:
         told = estimates.estimate(job)
     console.result(
         f"{told.tiles} tiles of {job.tiling.footprint_m:g} m every {job.tiling.stride_m:g} m "
-        f"(fewer where there is no data), {_size(told.bytes)} on disk, "
-        f"about {_duration(told.seconds)} on this machine. Nothing was written."
+        f"(fewer where there is no data), {console.size_text(told.bytes)} on disk, "
+        f"about {console.duration_text(told.seconds)} on this machine. Nothing was written."
     )
     free = shutil.disk_usage(request.out.absolute().parent).free
     if free < told.bytes:
-        console.warn(f"only {_size(free)} are free where {request.out} would be.")
+        console.warn(f"only {console.size_text(free)} are free where {request.out} would be.")
     if told.is_long:
         console.result(
             f"That is long. --stride {told.stride_for_an_hour_m:g} takes about an hour; or index a "
@@ -149,17 +149,7 @@ def _summary(index: Index) -> str:
     credit = " ".join(text for text in (imagery.attribution, imagery.date) if text)
     return (
         f"{index.path}: {index.count} windows of {manifest.footprint_m:g} m every "
-        f"{manifest.stride_m:g} m, {manifest.area_km2:.3g} km2, {_size(size)}.\n"
+        f"{manifest.stride_m:g} m, {manifest.area_km2:.3g} km2, {console.size_text(size)}.\n"
         + (f"Imagery: {credit}\n" if credit else "")
         + f"Now: crossview locate PHOTO --index {index.path}"
     )
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count / 1e6, 0.1):.1f} MB"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(seconds, 1):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -121,7 +121,7 @@ def _read(paths: Sequence[Path], work: Work) -> Iterator[Photo]:
 
 def _failed(problem: CrossviewError, work: Work) -> None:
     work.failures.append(problem)
-    console.err.print(f"Error: {problem}")
+    console.error(problem)
 
 
 def _hints(photo: Photo, request: Request) -> Hints:

@@ -91,7 +91,7 @@ def _tell_accuracy(report: Report, answers: Sequence[Answer]) -> None:
     if known and report.on_stdout:
         console.result(_accuracy(known))
     elif known:
-        console.err.print(_accuracy(known))
+        console.note(_accuracy(known))
 
 
 def _accuracy(answers: Sequence[Answer]) -> str:

@@ -70,8 +70,12 @@ def _calibrated(answer: Answer, known: Confidence) -> str:
 
 def area_text(area: Area) -> str:
     """Size of an area and its share of the region: ``0.012 km² (2 % of the region)``."""
-    size = f"{area.km2:.2g} km²" if area.km2 >= 0.01 else f"{area.km2 * 1e6:.0f} m²"
-    return f"{size} ({_percent(area.share)} of the region)"
+    return f"{square_text(area.km2)} ({_percent(area.share)} of the region)"
+
+
+def square_text(km2: float) -> str:
+    """The size of an area, in square metres where it is small: ``0.012 km²``, ``800 m²``."""
+    return f"{km2:.2g} km²" if km2 >= 0.01 else f"{km2 * 1e6:.0f} m²"
 
 
 def _percent(share: float) -> str:

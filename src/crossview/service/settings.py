@@ -18,10 +18,9 @@ class OnlineMap:
     attribution: str
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
         require(
-            parts.scheme in ("https", "http")
-            and bool(parts.netloc)
+            self.origin.startswith(("https://", "http://"))
+            and not self.origin.endswith("/")
             and all(place in self.url for place in ("{z}", "{x}", "{y}")),
             f"--base-map {self.url}: give a template such as https://HOST/{{z}}/{{x}}/{{y}}.png",
         )
@@ -30,7 +29,10 @@ class OnlineMap:
     @property
     def origin(self) -> str:
         """What the page's policy must allow besides this server."""
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:  # such as brackets around what is no IPv6 address
+            return ""
         return f"{parts.scheme}://{parts.netloc}"
 
 
