@@ -152,7 +152,7 @@ def test_control_characters_of_a_name_are_shown_and_not_obeyed(capsys):
     ["index", "a.tif", "--out", "s3://bucket/x.cvx"],
     ["index", "a.tif", "--out=s3://bucket/x.cvx"],
     ["index", "/vsicurl/https://example.org/b.tif", "--out", "x.cvx"],
-    ["locate", "file:///tmp/a.jpg", "--index", "x.cvx"],
+    ["locate", "file:///photos/a.jpg", "--index", "x.cvx"],
     ["locate", "a.jpg", "--index", "x.cvx", "--out", "https://example.org/a.csv"],
     ["evaluate", "https://example.org/run", "--data", "pairs:a.csv"],
 ])  # fmt: skip
