@@ -1,5 +1,7 @@
 """Every data set by its name, through the door that the commands use."""
 
+import codecs
+
 import numpy as np
 import pytest
 from tests.datasets import twins
@@ -38,6 +40,35 @@ def test_every_name_opens_its_twin(tmp_path, name):
         asking = SIDES.index(table.queries)
         asked = np.unique(table.pairs[:, asking])
         assert len(asked) == len(getattr(table, table.queries))  # nobody asks in vain
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_files_of_the_system_are_no_data(tmp_path, name):
+    root = twin_of(name, tmp_path)
+    before = open_data(f"{name}:{root}").tables
+    assert twins.littered(root) > 10
+    after = open_data(f"{name}:{root}").tables
+    assert before.keys() == after.keys()
+    for split, table in before.items():
+        assert table.ground_ids() == after[split].ground_ids()
+        assert table.aerial_ids() == after[split].aerial_ids()
+        assert table.pairs.tolist() == after[split].pairs.tolist()
+
+
+@pytest.mark.parametrize("mark", [codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE])
+@pytest.mark.parametrize("name", ["cvusa", "vigor-same", "vigor-cross"])
+def test_official_lists_that_an_editor_saved_anew_are_the_same_lists(tmp_path, name, mark):
+    root = twin_of(name, tmp_path)
+    before = open_data(f"{name}:{root}").tables
+    encoding = {2: "utf-16-le", 3: "utf-8"}[len(mark)]
+    encoding = "utf-16-be" if mark == codecs.BOM_UTF16_BE else encoding
+    for path in (*root.rglob("*.csv"), *root.rglob("*.txt")):
+        text = path.read_text(encoding="utf-8").replace("\n", "\r\n")
+        path.write_bytes(mark + text.encode(encoding))
+    after = open_data(f"{name}:{root}").tables
+    for split, table in before.items():
+        assert table.ground_ids() == after[split].ground_ids()
+        assert np.array_equal(table.ground_latlon, after[split].ground_latlon, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

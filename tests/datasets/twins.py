@@ -114,3 +114,18 @@ def university(root: Path) -> Path:
 def _several(folder: Path, count: int) -> None:
     for n in range(1, count + 1):
         picture(folder / f"image-{n:02d}.jpeg", 20, 20)
+
+
+def littered(root: Path) -> int:
+    """Leave in every folder what macOS, Windows and network drives leave there; how many files."""
+    count = 0
+    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        held = [path for path in folder.iterdir() if path.is_file()]
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini", *(f"._{p.name}" for p in held[:2])):
+            (folder / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        " + b"\0" * 200)
+            count += 1
+        (folder / "@eaDir").mkdir()
+        for path in held[:1]:
+            (folder / "@eaDir" / path.name).write_bytes(path.read_bytes())
+            count += 1
+    return count

@@ -13,7 +13,9 @@ from tests.imagery.made import (
 from crossview.errors import BadImagery, NotGeoreferenced
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon, distance_m
+from crossview.imagery.options import SourceOptions
 from crossview.imagery.sources import open_sources
+from crossview.imagery.tables import is_image_table, read_image_table
 from crossview.imagery.windows import Tiling, cut
 
 
@@ -64,9 +66,39 @@ def test_the_scale_of_a_whole_table_can_be_given(tmp_path):
         ("file,lat,lon,metres_per_px\na.png,60,24,-1\n", "line 2: metres_per_px must be > 0"),
         ("file,lat,lon,metres_per_px\n,60,24,1\n", "line 2: file is empty"),
         ("file,lat,lon,metres_per_px\nb.png,60,24,1\n", r"There is no .*b\.png"),
+        ("file,lat,lon,metres_per_px\na.png,52,5,13,4,0,3\n", "line 2: 7 cells, but .* 4"),
+        ("file,lat,lon,metres_per_px\na.png,52,52,13,4\n", "line 2: 5 cells, but .* 4"),
+        ("file,lat,lon,lat,metres_per_px\na.png,60,24,61,1\n", "the column lat is there twice"),
+        ("file,lat,lon,width_m\na.png,60,24,9\n./a.png,61,24,9\n", "line 3: ./a.png is in line 2"),
     ],
 )
 def test_a_wrong_row_is_named(tmp_path, table, said):
     (tmp_path / "a.csv").write_text(table)
     with pytest.raises(BadImagery, match=said):
         info(tmp_path / "a.csv")
+
+
+def test_a_table_as_a_spreadsheet_saves_it(tmp_path):
+    text = "File;Lat;Lon;Metres_per_px;Attribution\r\nä.png;60,17;24,94;0,5;(c) Köln, NRW\r\n"
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+        assert is_image_table(tmp_path / "a.csv")
+        (row,) = read_image_table(tmp_path / "a.csv", SourceOptions())
+        assert (row.centre, row.metres_per_px) == (LatLon(60.17, 24.94), 0.5)
+        assert row.attribution == "(c) Köln, NRW"
+
+
+def test_two_scales_of_one_image_must_agree(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), telling(80, 80)[..., ::-1])
+    table = "file,lat,lon,metres_per_px,width_m\na.png,60.17,24.94,0.5,{}\n"
+    (tmp_path / "a.csv").write_text(table.format(41.9))
+    assert info(tmp_path / "a.csv").metres_per_px == pytest.approx(0.5)
+    (tmp_path / "a.csv").write_text(table.format(42.3))
+    with pytest.raises(BadImagery, match="80 pixels of 0.5 m are 40 m, but width_m is 42.3"):
+        info(tmp_path / "a.csv")
+
+
+def test_an_image_that_is_listed_again_with_the_same_facts_is_one_image(tmp_path):
+    (tmp_path / "a.csv").write_text("file,lat,lon,width_m\na.png,60,24,9\n.//a.png,60.0,24,9.0\n")
+    (row,) = read_image_table(tmp_path / "a.csv", SourceOptions())
+    assert row.path == tmp_path / "a.png"

@@ -1,3 +1,4 @@
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -179,4 +180,35 @@ def test_an_empty_table_a_missing_one_and_a_binary_one_are_refused(tmp_path):
         load(tmp_path / "absent.csv")
     (tmp_path / "pairs.csv").write_bytes(b"\xff\xfe\x00ground")
     with pytest.raises(BadData, match="line 1: .* no text"):
+        load(tmp_path / "pairs.csv")
+
+
+@pytest.mark.parametrize("again", ["./g", "x/../g", ".//g", "{folder}/g"])
+def test_one_picture_under_two_spellings_is_one_picture(tmp_path, again):
+    again = again.format(folder=tmp_path)
+    message = refusal(tmp_path, "g,a,train,match,1,60,10", f"{again},b,train,match,1,61,10")
+    assert "ground_lat of" in message
+    message = refusal(tmp_path, "g,a,train,match,1,,", f"{again},a,train,match,1,,")
+    assert "are there twice" in message
+    message = refusal(tmp_path, "g,a,train,match,1,,", f"{again},b,test,match,1,,")
+    assert "g is in split train and in split test" in message
+    text = f"ground,aerial,metres_per_px\ng,a,1\n{again},b,1\n"
+    (tmp_path / "pairs.csv").write_text(text)
+    assert load(tmp_path / "pairs.csv")["train"].ground == (tmp_path / "g",)
+
+
+def test_a_picture_is_found_in_whichever_unicode_form_it_is_stored(tmp_path):
+    listed, stored = (unicodedata.normalize(form, "grün.jpg") for form in ("NFC", "NFD"))
+    (tmp_path / stored).write_bytes(b"x")
+    (tmp_path / "pairs.csv").write_text(f"ground,aerial,metres_per_px\n{listed},a.jpg,1\n", "utf-8")
+    table = load(tmp_path / "pairs.csv")["train"]
+    assert table.ground[0].is_file()
+    assert table.aerial == (tmp_path / "a.jpg",)
+
+
+def test_decimal_commas_of_a_spreadsheet_are_numbers(tmp_path):
+    (tmp_path / "pairs.csv").write_text("ground;aerial;metres_per_px\ng;a;0,3\n")
+    assert load(tmp_path / "pairs.csv")["train"].metres_per_px.tolist() == [0.3]
+    (tmp_path / "pairs.csv").write_text("ground,aerial,metres_per_px\ng,a,0,3\n")
+    with pytest.raises(BadData, match="line 2: 4 cells, but the header has 3"):
         load(tmp_path / "pairs.csv")

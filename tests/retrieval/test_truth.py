@@ -1,4 +1,5 @@
 import math
+import unicodedata
 
 import pytest
 from tests.maps.fakes import ORIGIN, answer, place
@@ -87,3 +88,58 @@ def test_lists_that_cannot_be_used_are_named(tmp_path, text, said):
 def test_a_list_that_is_not_there_is_named(tmp_path):
     with pytest.raises(BadData, match=r"absent\.csv"):
         Truths.read(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize("again", ["a.jpg", "./a.jpg", ".//a.jpg", "x/../a.jpg", "{folder}/a.jpg"])
+def test_a_photo_listed_at_two_places_is_refused_with_both_lines(tmp_path, again):
+    again = again.format(folder=tmp_path)
+    text = f"file,lat,lon\na.jpg,52.1,13.1\nb.jpg,52.2,13.2\n{again},48.0,11.0\n"
+    said = r"line 4: .*a\.jpg was taken at 48.*, but at 52.*13\.1.* in line 2"
+    with pytest.raises(BadData, match=said):
+        listed(tmp_path, text)
+    twice = listed(tmp_path, text.replace("48.0,11.0", "52.10,13.1000"))  # the same place
+    assert twice.of(str(tmp_path / "a.jpg")) == LatLon(52.1, 13.1)
+    assert twice.photos() == [tmp_path / "a.jpg", tmp_path / "b.jpg"]
+
+
+def test_photos_of_one_name_in_two_folders_are_two_photos(tmp_path):
+    truths = listed(tmp_path, "file,lat,lon\nx/a.jpg,52,13\ny/a.jpg,48,11\n")
+    assert truths.photos() == [tmp_path / "x" / "a.jpg", tmp_path / "y" / "a.jpg"]
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+@pytest.mark.parametrize("name", ["müller.jpg", "straße é/ñ.jpg", "./한국//가.jpg", "ü\\ö.jpg"])
+def test_a_list_and_the_disk_may_spell_a_name_in_different_forms(tmp_path, name, forms):
+    on_list, on_disk = (unicodedata.normalize(form, name) for form in forms)
+    photo = tmp_path / on_disk.replace("\\", "/")
+    photo.parent.mkdir(exist_ok=True)
+    photo.write_bytes(b"x")
+    truths = listed(tmp_path, f"file,lat,lon\n{on_list},52,13\n")
+    assert [path.is_file() for path in truths.photos()] == [True]
+    asked = (str(photo), unicodedata.normalize(forms[0], str(photo)), f"elsewhere/{photo.name}")
+    assert {truths.of(one) for one in (*asked, *map(str, truths.photos()))} == {LatLon(52, 13)}
+    assert truths.of(str(tmp_path / "u.jpg")) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file;lat;lon\na.jpg;52,5;13,4\n",
+        'file,lat,lon\na.jpg,"52,5","13,4"\n',
+        "File\tLat\tLon\r\na.jpg\t52.5\t13.4\r\n",
+    ],
+)
+def test_places_as_spreadsheets_write_them(tmp_path, text):
+    assert listed(tmp_path, text).of("a.jpg") == LatLon(52.5, 13.4)
+    path = tmp_path / "places.csv"
+    path.write_bytes(text.encode("utf-16"))
+    assert Truths.read(path).of("a.jpg") == LatLon(52.5, 13.4)
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["a.jpg,52,5,13,4", "a.jpg,52,52,13,4", "a.jpg,nan,13", "a.jpg,52,", ",52,13", "a.jpg,52,181"],
+)
+def test_rows_that_cannot_be_a_place_are_refused(tmp_path, row):
+    with pytest.raises(BadData, match=r"places\.csv, line 2: "):
+        listed(tmp_path, f"file,lat,lon\n{row}\n")

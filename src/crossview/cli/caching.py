@@ -78,11 +78,12 @@ def _fill(request: CacheRequest, split: str, files: Files, quiet: bool) -> Fille
 
 
 def _say_size(request: CacheRequest, all_files: list[Files], dry_run: bool) -> None:
+    from crossview.pairs.cache import packs_in
     from crossview.pairs.sizes import cache_room
 
     rooms = [cache_room(files) for files in all_files]
     needed = sum(room.bytes for room in rooms)
-    held = sum(path.stat().st_size for path in request.out.glob("*.pack"))
+    held = sum(path.stat().st_size for path in packs_in(request.out))
     where = next(p for p in (request.out, *request.out.absolute().parents) if p.exists())
     free = shutil.disk_usage(where).free
     about = "" if all(room.exact for room in rooms) else "about "

@@ -21,6 +21,7 @@ from crossview.pairs.listing import (
     HELP,
     Counts,
     Part,
+    data_in,
     files_in,
     mercator_px_m,
     once,
@@ -103,7 +104,8 @@ def _test_rows(root: Path, names: list[str]) -> list[int]:
     for pattern in (GROUND, AERIAL):
         path = root / TEST / pattern
         end = path.name.removeprefix("{}")
-        stems.append({n.removesuffix(end) for n in files_in(path.parent) if n.endswith(end)})
+        held = data_in(path.parent)
+        stems.append({name.removesuffix(end) for name in held if name.endswith(end)})
     if not (both := sorted(stems[0] & stems[1])):
         raise BadData(f"{root / TEST}: no id has both of its pictures; the split is empty.\n{HELP}")
     row_of = {name: row for row, name in enumerate(names)}

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from crossview.errors import BadData
+from crossview.files import list_files, list_folders
 from crossview.pairs.listing import HELP, Counts, Part, table_of
 from crossview.pairs.table import PairTable
 
@@ -73,15 +74,11 @@ def load(
 
 
 def _buildings(folder: Path) -> dict[str, list[Path]]:
-    """Pictures by building, both sorted by name; files beside the folders are not looked at."""
+    """Pictures by building, both sorted by name, without files and folders of the system."""
     try:
-        inner = sorted(path for path in folder.iterdir() if path.is_dir())
+        held = {path.name: list_files(path, PICTURES) for path in list_folders(folder)}
     except OSError as problem:
         raise BadData(f"No folder {folder}, where the official layout has it.\n{HELP}") from problem
-    held = {
-        path.name: sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES)
-        for path in inner
-    }
     if empty := [name for name, pictures in held.items() if not pictures]:
         raise BadData(f"{folder / empty[0]} holds no picture.")
     if not held:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from crossview.arrays import F32
 from crossview.errors import BadData, ModelMismatch
 from crossview.lists import name_key
 
+PARTS = ("vectors", "ids", "fingerprint")  # of a .npz
 COLLAPSED = 1e-6  # mean of 1 - cos over pairs; below, vectors tell nothing apart
 NEARLY_COLLAPSED = 1e-3  # below, a warning
 
@@ -34,26 +34,37 @@ def read_embeddings(path: Path) -> Embeddings:
 
     Raises :class:`BadData` that names the file (and the row) for anything that cannot be ranked.
     """
-    ids: tuple[str, ...] = ()
+    held = _arrays(path)
+    vectors = unit(held["vectors"], str(path))
+    ids = held.get("ids", np.empty(0, str))
+    if ids.ndim != 1 or ids.dtype.kind not in "USiu":
+        raise BadData(f"{path}: expected ids as texts [N], got {ids.dtype} {list(ids.shape)}.")
+    if len(ids) not in (0, len(vectors)):
+        raise BadData(f"{path} holds {len(ids)} ids for {len(vectors)} vectors.")
+    fingerprint = str(held.get("fingerprint", ""))
+    names = tuple(str(n, "utf-8", "replace") if isinstance(n, bytes) else str(n) for n in ids)
+    return Embeddings(vectors=vectors, ids=names, fingerprint=fingerprint)
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of a file by name; the one of a ``.npy`` is called vectors."""
     try:
         loaded: Any = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            vectors, fingerprint = loaded, ""
-        else:
-            with loaded:
-                vectors = loaded["vectors"]
-                ids = tuple(map(str, loaded["ids"])) if "ids" in loaded else ()
-                fingerprint = str(loaded["fingerprint"]) if "fingerprint" in loaded else ""
-    except KeyError as problem:
-        raise BadData(
-            f"{path} has no array named vectors; it has {', '.join(loaded.files)}.\n"
-            "Expected vectors [N, D], ids [N] and perhaps fingerprint."
-        ) from problem
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as problem:
-        raise BadData(f"{path} cannot be read as .npy or .npz: {problem}.") from problem
-    if ids and len(ids) != len(vectors):
-        raise BadData(f"{path} holds {len(ids)} ids for {len(vectors)} vectors.")
-    return Embeddings(vectors=unit(vectors, str(path)), ids=ids, fingerprint=fingerprint)
+            return {"vectors": loaded}
+        with loaded:
+            if "vectors" not in loaded:
+                raise BadData(
+                    f"{path} has no array named vectors; it has "
+                    f"{', '.join(loaded.files)[:200] or 'none'}.\n"
+                    "Expected vectors [N, D], ids [N] and perhaps fingerprint."
+                )
+            return {name: loaded[name] for name in PARTS if name in loaded}
+    except BadData:
+        raise
+    except Exception as problem:  # numpy and zipfile raise whatever damaged bytes lead to
+        reason = (str(problem).splitlines() or [type(problem).__name__])[0][:200]
+        raise BadData(f"{path} cannot be read as .npy or .npz: {reason}.") from problem
 
 
 def unit(vectors: NDArray[Any], where: str) -> F32:

@@ -13,6 +13,7 @@ from crossview.lists import Folder, Row, read_header, read_table
 
 NEEDED = ("file", "lat", "lon")
 SCALES = ("metres_per_px", "width_m")
+AGREE = 0.05  # relative; metres_per_px is often rounded
 KNOWN = (*NEEDED, *SCALES, "up_bearing_deg", "attribution", "date")
 
 
@@ -29,8 +30,14 @@ class ImageRow:
     date: str
 
     def scale(self, width_px: int) -> float:
-        """Ground metres per pixel of an image ``width_px`` wide."""
+        """Ground metres per pixel of an image ``width_px`` wide; what contradicts is refused."""
         if self.metres_per_px is not None:
+            across_m = self.metres_per_px * width_px
+            if self.width_m is not None and not math.isclose(across_m, self.width_m, rel_tol=AGREE):
+                raise BadImagery(
+                    f"{self.path.name}: {width_px} pixels of {self.metres_per_px:g} m are "
+                    f"{across_m:g} m, but width_m is {self.width_m:g}.\nKeep one of the two."
+                )
             return self.metres_per_px
         if self.width_m is not None:
             return self.width_m / width_px

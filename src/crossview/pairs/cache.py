@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from crossview.arrays import I64, U8
 from crossview.errors import BadData, BadImage, CannotWrite
+from crossview.files import list_files
 from crossview.pairs.digests import Digests
 from crossview.pairs.packs import (
     ENTRY,
@@ -208,10 +209,16 @@ def _settings(files: Files, side: str) -> str:
     return json.dumps([FORMAT, side, *files.settings(side)], sort_keys=True)
 
 
+def packs_in(folder: Path) -> list[Path]:
+    """The packs of a cache, sorted by name; those that a killed run left half-written are hidden.
+
+    None if there is no such folder.
+    """
+    return list_files(folder, (SUFFIX,)) if folder.is_dir() else []
+
+
 def _found(folder: Path) -> Found:
     found: Found = {}
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        if path.name.startswith("."):
-            continue  # of a run that was killed while writing
+    for path in packs_in(folder):
         found |= {entry["key"].tobytes(): (path, entry) for entry in pack_entries(path)}
     return found

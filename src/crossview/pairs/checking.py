@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from crossview.errors import BadImage
-from crossview.pairs.listing import Part, files_in
+from crossview.pairs.listing import Part, data_in, files_in
 from crossview.pairs.pictures import CHUNK, Unreadable, in_order, refuse, unreadable
 from crossview.pairs.table import SIDES, PairTable
 
@@ -37,7 +37,7 @@ def check_parts(root: Path, parts: Sequence[Part]) -> Iterator[Finding]:
             need = "" if part.needed else " (not needed)"
             text = f"{part.path}: {part.holds}{files}; belongs at {where}{need}"
             yield Finding(state="missing", text=text, problem=part.needed)
-        elif part.files and (count := len(files_in(found))) != part.files:
+        elif part.files and (count := len(data_in(found))) != part.files:
             text = f"{found}: {part.holds}, {count:,} of them; officially {part.files:,}"
             yield Finding(state="differs", text=text, problem=count < part.files)
         else:

@@ -12,6 +12,7 @@ import numpy as np
 
 from crossview.arrays import F64, I64
 from crossview.errors import BadData
+from crossview.files import is_system_file
 from crossview.lists import LATITUDE_DEG, LONGITUDE_DEG, number, read_cells
 from crossview.pairs.table import PairTable
 
@@ -110,8 +111,13 @@ def require_files(files: Sequence[tuple[str, Path]]) -> None:
         )
 
 
+def data_in(folder: Path) -> set[str]:
+    """Names in a folder without those of the system; none if there is no such folder."""
+    return {name for name in files_in(folder) if not is_system_file(name)}
+
+
 def files_in(folder: Path) -> set[str]:
-    """Names in a folder; none if there is no such folder."""
+    """All names in a folder; none if there is no such folder."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries}
