@@ -2,9 +2,9 @@
 
 import pytest
 
-from crossview.reports.published import STANDINGS, benchmark_of, benchmarks, venues
+from crossview.reports.published import STANDINGS, Quote, benchmark_of, benchmarks, venues
 
-ROWS = [(b, row) for b in benchmarks() for row in b.rows]
+ROWS = [(b, row) for b in benchmarks() for row in (*b.rows, *b.ablations)]
 
 
 def test_every_value_is_a_percentage_and_every_row_says_where_it_is_from():
@@ -63,3 +63,21 @@ def test_a_table_over_fields_of_view_becomes_one_row_for_each():
 
 def test_every_method_with_a_venue_has_a_figure():
     assert set(venues()) <= {row.method for _, row in ROWS}
+
+
+def test_ablations_are_quoted_by_studies_and_not_listed_in_reports():
+    listed = [row.variant for row in benchmark_of("cvusa", "test").rows]
+    assert "K = 6" not in listed
+    quote = Quote(method="GeoDTR+", variant="K = 6")
+    found = quote.figures("cvusa", "test", trained_on="cvact", headings="aligned")
+    assert found == {360.0: {"R@1": 53.61, "R@5": 73.97, "R@10": 80.69, "R@1%": 94.57}}
+    assert quote.figures("cvusa", "test", trained_on="cvusa", headings="unknown") == {}
+    assert quote.figures("town", "test", trained_on="cvusa", headings="aligned") == {}
+
+
+@pytest.mark.parametrize(("trained_on", "tests"), [("cvusa", 2), ("cvact", 2)])
+def test_tables_iv_and_v_are_whole(trained_on, tests):
+    rows = [r for _, r in ROWS if r.source.startswith(("GeoDTR+ paper, Table IV",
+            "GeoDTR+ paper, Table V ")) and r.conditions.trained_on == trained_on]  # fmt: skip
+    assert len(rows) == tests * (6 + 4)
+    assert all(set(row.values) == {"R@1", "R@5", "R@10", "R@1%"} for row in rows)

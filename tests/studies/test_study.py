@@ -8,6 +8,9 @@ from tests.tiny_pairs import write_pairs
 from tests.training.tiny import PAGE, SMALL
 
 from crossview.errors import BadModel, InvalidValue, UnknownName, WeightsUnavailable
+from crossview.evaluation.metrics import RECALLS
+from crossview.reports.published import Quote
+from crossview.stats import holm
 from crossview.studies import catalogue
 from crossview.studies.areas import Areas, published_settings, real_areas
 from crossview.studies.beginning import take
@@ -15,7 +18,7 @@ from crossview.studies.definitions import Row, Start, Study
 from crossview.studies.rehearsal import rehearse
 from crossview.studies.results import Result, read_result
 from crossview.studies.running import Place, run, settings_of
-from crossview.studies.tables import SYNTHETIC, write_tables
+from crossview.studies.tables import SYNTHETIC, Quotes, write_tables
 from crossview.wiring import make_config, method_page, open_data
 
 TINY = Study(
@@ -24,7 +27,7 @@ TINY = Study(
     question="Does width help?",
     method=str(PAGE),
     rows=(
-        Row(name="narrow", says="narrow", published={"same": 12.5}),
+        Row(name="narrow", says="narrow", published=Quote(method="GeoDTR+", variant="K = 2")),
         Row(name="wide", says="wide", settings={"width": 8}),
         Row(name="never", says="never run"),
     ),
@@ -219,7 +222,7 @@ def test_tables_tell_intervals_differences_and_what_was_not_run(tmp_path):
     assert "| never run | not run |" in page
     assert "| wide - narrow | same | +10.2 [+9.2, +11.2] |" in page
     assert page.count("+10.2 [+9.2, +11.2]") == 2  # of R@1 and of R@10, here the same
-    assert "12.50" in page
+    assert "93.59" in page  # printed for K = 2, trained on CVUSA
     record = json.loads((tmp_path / "tiny.json").read_text())
     assert record["rows"][0]["seeds"] == [1, 2, 3]
     assert record["comparisons"][0]["n"] == 3
@@ -251,6 +254,39 @@ def test_a_dry_run_builds_each_row_and_runs_a_batch():
     assert set(chsg.losses) == {"triplet", "counterfactual"}
 
 
+def rehearsed(name):
+    study = catalogue.study(name)
+    study = replace(study, towns={**study.towns, "backbone": "test_convnext", "hidden": 16})
+    return {one.row: one for one in rehearse(study, study.rows, "")}
+
+
+def test_a_dry_run_sends_the_noise_through_each_rows_own_augmentation():
+    """The rows of Table VIII differ in nothing else."""
+    found = rehearsed("geodtr-table-viii")
+    losses = {row: tuple(one.losses.values()) for row, one in found.items()}
+    assert len(set(losses.values())) == len(losses) == 6
+    assert {row: one.copies for row, one in found.items()} == {
+        "raw": 1, "s-only": 2, "s-same-l": 2, "l-only": 2, "same-s-l": 2, "chsg": 2,
+    }  # fmt: skip
+    assert rehearsed("geodtr-table-viii")["chsg"].losses == found["chsg"].losses
+
+
+def test_a_dry_run_tells_the_size_of_a_rows_batch():
+    found = rehearsed("geodtr-table-vi")
+    assert {row: one.batch for row, one in found.items()} == {
+        "raw": 32, "ls": 32, "ls-double": 64, "chsg": 32,
+    }  # fmt: skip
+    assert {one.places for one in found.values()} == {4}
+
+
+def test_a_dry_run_is_a_quarter_into_each_rows_course():
+    study = catalogue.study("singeo-fov")
+    study = replace(study, towns={**study.towns, "backbone": "test_convnext"})
+    rows = study.chosen(("singeo", "fixed", "reversed"))
+    losses = {tuple(one.losses.values()) for one in rehearse(study, rows, "")}
+    assert len(losses) == 3
+
+
 def test_real_data_is_tested_on_its_own_split_and_on_the_other(tmp_path):
     csv = write_pairs(tmp_path / "a", 12, val=4)
     other = write_pairs(tmp_path / "b", 8, val=3)
@@ -264,6 +300,118 @@ def test_a_setting_of_the_command_line_holds_in_every_row():
     assert settings_of(changed, changed.row("wide"), None, 1)["steps"] == "7"
     assert settings_of(changed, changed.row("wide"), None, 1)["width"] == 8
     assert TINY.changed({}) == TINY
+
+
+def test_steps_of_the_command_line_keep_what_makes_rows_cost_the_same():
+    study = catalogue.study("singeo-fov").changed({"steps": "150"})
+    steps = {row.name: settings_of(study, row, None, 1)["steps"] for row in study.rows}
+    assert steps == {
+        "singeo": "150", "congeo": "150", "sample4geo": "300", "sample4geo-shifted": "300",
+        "fixed": "150", "log-uniform": "150", "reversed": "150",
+    }  # fmt: skip
+    with pytest.raises(InvalidValue, match="whole number, got 'many'"):
+        catalogue.study("singeo-fov").changed({"steps": "many"})
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "row"),
+    [
+        ("singeo-fields", "theta_deg", "sample4geo-90"),
+        ("geodtr-table-vi", "batch", "ls-double"),
+        ("geodtr-table-v", "descriptors", "k6, k4, k2"),
+        ("singeo-fov", "course", "sample4geo-shifted, fixed, log-uniform"),
+    ],
+)
+def test_a_setting_that_rows_are_about_is_refused_unless_they_are_not_asked_for(name, setting, row):
+    study = catalogue.study(name)
+    with pytest.raises(InvalidValue, match=f"--config {setting}: {row} set this themselves"):
+        study.changed({setting: "8"})
+    first = study.rows[0]
+    changed = study.changed({setting: "8"}, (first.name,))
+    assert settings_of(changed, changed.row(first.name), None, 1)[setting] == "8"
+
+
+def quoted(name, data="", cross=""):
+    quotes = Quotes.of(catalogue.study(name), data, cross)
+    return quotes.figures, quotes.columns(), quotes.words()
+
+
+def test_columns_of_the_paper_are_those_of_the_same_training():
+    usa, columns, words = quoted("geodtr-table-iv", "cvusa:A", "cvact:B")
+    act, _, _ = quoted("geodtr-table-iv", "cvact:B", "cvusa:A")
+    row = "v2-convnext-chsg"
+    assert usa[row]["same"] == {"R@1": 95.40, "R@5": 98.44, "R@10": 99.05, "R@1%": 99.75}
+    assert usa[row]["cross"] == {"R@1": 61.17, "R@5": 80.22, "R@10": 85.45, "R@1%": 94.56}
+    assert act[row]["same"] == {"R@1": 87.61, "R@5": 95.48, "R@10": 96.52, "R@1%": 98.34}
+    assert act[row]["cross"] == {"R@1": 53.89, "R@5": 74.56, "R@10": 81.10, "R@1%": 94.93}
+    assert columns == [(test, m) for test in ("same", "cross") for m in RECALLS]
+    assert words == "Columns of the paper: trained on cvusa; same: cvusa, cross: cvact."
+
+
+def test_a_training_that_the_paper_does_not_have_is_quoted_nothing():
+    figures, columns, words = quoted("geodtr-table-vi", "cvact:B", "cvusa:A")
+    assert columns == []
+    assert not any(figures.values())
+    assert words == "The paper prints nothing of these rows trained on cvact."
+    assert quoted("geodtr-table-v", "vigor-same:V")[1] == []
+    with_vigor, _, _ = quoted("geodtr-table-v", "cvusa:A", "vigor-same:V")
+    assert set(with_vigor["k8"]) == {"same"}  # CVACT's figures are not VIGOR's
+
+
+def test_towns_stand_beside_the_training_that_the_study_names():
+    figures, _, words = quoted("geodtr-table-vi")
+    assert figures["raw"]["same"]["R@1"] == 95.77
+    assert "trained on cvusa" in words
+    figures, _, _ = quoted("singeo-fov")
+    assert figures["singeo"]["same, 70 degrees"] == {"R@1": 58.0}
+    assert figures["singeo"]["same, mean"]["R@1"] == pytest.approx(79.175)
+    assert "same, mean" not in figures["fixed"]  # 70 degrees was not printed
+
+
+def test_a_model_of_one_field_of_view_is_quoted_there_alone():
+    figures, _, _ = quoted("singeo-parts")
+    assert figures["sample4geo-90"] == {"same, 90 degrees": {"R@1": 55.1}}
+    assert quoted("singeo-parts", "cvact:B")[0]["sample4geo-90"] == {
+        "same, 90 degrees": {"R@1": 27.9}
+    }
+
+
+@pytest.mark.parametrize("study", catalogue.STUDIES.values(), ids=lambda s: s.name)
+def test_every_quoted_row_was_printed(study):
+    figures = Quotes.of(study, "", "").figures
+    assert [row.name for row in study.rows if row.published and not figures[row.name]] == []
+
+
+def test_the_table_names_the_whole_command_that_makes_it(tmp_path):
+    rows = {
+        "narrow": [made("narrow", s, 10.0 + s) for s in (1, 2, 3)],
+        "wide": [made("wide", 1, 20.0)],
+    }
+    command = "crossview study tiny --config steps=9 --data cvusa:/A --cross 'cvact:/B C'"
+    write_tables(TINY, rows, tmp_path, command, synthetic=False, data="cvusa:/A", cross="cvact:/B")
+    made_by = json.loads((tmp_path / "tiny.json").read_text())["commands"]
+    assert made_by == [f"{command} --row narrow --seeds 3", f"{command} --row wide --seeds 1"]
+    text = (tmp_path / "tiny.md").read_text()
+    assert f"Made by `{made_by[0]}` and `{made_by[1]}` with crossview 0." in text
+    shared = {"narrow": [made("narrow", s, 10.0) for s in (2, 4)]}
+    write_tables(TINY, shared, tmp_path, command, synthetic=False)
+    (line,) = json.loads((tmp_path / "tiny.json").read_text())["commands"]
+    assert line == f"{command} --row narrow --seed 2 --seed 4"
+    whole = {row.name: [made(row.name, 1, 10.0)] for row in TINY.rows}
+    write_tables(TINY, whole, tmp_path, command, synthetic=False)
+    assert json.loads((tmp_path / "tiny.json").read_text())["commands"] == [f"{command} --seeds 1"]
+
+
+def test_p_values_of_a_table_are_corrected_for_all_of_its_comparisons(tmp_path):
+    rows = {
+        "narrow": [made("narrow", s, v) for s, v in ((1, 10.0), (2, 12.0), (3, 14.0))],
+        "wide": [made("wide", s, v) for s, v in ((1, 20.0), (2, 22.0), (3, 24.5))],
+    }
+    write_tables(TINY, rows, tmp_path, "crossview study tiny", synthetic=True)
+    (compared,) = json.loads((tmp_path / "tiny.json").read_text())["comparisons"]
+    p = [compared[measure]["p"] for measure in ("R@1", "R@10")]
+    assert [compared[m]["p_holm"] for m in ("R@1", "R@10")] == pytest.approx(holm(p))
+    assert compared["R@1"]["p_holm"] == pytest.approx(2 * p[0])
 
 
 def test_unknown_studies_and_rows_are_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -71,8 +72,11 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         raise InvalidValue("--cross is for real data; say what to train on with --data.")
     if seeds < 1 or any(number < 1 for number in seed or ()):
         raise InvalidValue(f"Seeds count from 1; got --seeds {seeds}, --seed {seed or 'none'}.")
-    chosen = catalogue.study(name).changed(settings(config))
-    rows = chosen.chosen(tuple(row or ()))
+    names = tuple(row or ())
+    plain = catalogue.study(name)
+    chosen = plain.changed(settings(config), names)
+    rows = chosen.chosen(names)
+    _tell_steps(plain, chosen, rows, quiet)
     if threads:
         import torch
 
@@ -89,16 +93,29 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     )
     numbers = sorted(set(seed)) if seed else range(1, seeds + 1)
     plan = [(one, number) for number in numbers for one in rows]
-    more = [f"--config {text}" for text in config or ()] + ([f"--data {data}"] if data else [])
-    command = " ".join([f"crossview study {name} --seeds {seeds}", *more])
-    _run(chosen, plan, areas, place, Output(out, command, quiet))
+    given = [("--config", text) for text in config or ()]
+    given += [(option, text) for option, text in (("--data", data), ("--cross", cross)) if text]
+    command = shlex.join(["crossview", "study", name, *(part for pair in given for part in pair)])
+    _run(chosen, plan, areas, place, Output(out, command, data, cross, quiet))
+
+
+def _tell_steps(plain: Study, chosen: Study, rows: tuple[Row, ...], quiet: bool) -> None:
+    """Say which rows take more steps than --config steps=N asks for."""
+    if chosen is plain:
+        return
+    for one in rows:
+        steps = one.settings.get("steps")
+        if steps and plain.steps_ratio(plain.row(one.name)) != 1.0:
+            text = f"{one.name} takes {steps} steps, so that all rows cost the same."
+            console.note(text, quiet=quiet)
 
 
 class Output:
-    """Where tables go, the command that they name, and whether progress is shown."""
+    """Where tables go, the command and data that they name, and whether progress is shown."""
 
-    def __init__(self, folder: Path, command: str, quiet: bool) -> None:
+    def __init__(self, folder: Path, command: str, data: str, cross: str, quiet: bool) -> None:
         self.folder, self.command, self.quiet = folder, command, quiet
+        self.data, self.cross = data, cross
 
 
 def _run(
@@ -125,7 +142,13 @@ def _run(
         console.note(f"{row.name}, seed {seed}: {_told(result)}", quiet=output.quiet)
         listed = {name: [s[k] for k in sorted(s)] for name, s in done.items()}
         page = write_tables(
-            chosen, listed, output.folder, output.command, synthetic=areas.synthetic
+            chosen,
+            listed,
+            output.folder,
+            output.command,
+            synthetic=areas.synthetic,
+            data=output.data,
+            cross=output.cross,
         )
     console.result(str(page))
 
@@ -160,6 +183,7 @@ def _rehearse(chosen: Study, rows: tuple[Row, ...], data: str) -> None:
         losses = ", ".join(f"{name} {value:.3f}" for name, value in one.losses.items())
         console.result(
             f"{one.row}: {one.parameters / 1e6:.2f} million parameters, ground {gw} x {gh}, aerial "
-            f"{aw} x {ah}, vectors of {one.dim}; one batch of {one.places} places in "
+            f"{aw} x {ah}, vectors of {one.dim}; {one.places} places of a batch of {one.batch}, "
+            f"{one.copies} {'pair' if one.copies == 1 else 'pairs'} each, in "
             f"{one.seconds:g} s: {losses}"
         )

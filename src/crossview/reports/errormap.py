@@ -11,14 +11,14 @@ from matplotlib.axes import Axes
 
 from crossview.arrays import F64
 from crossview.evaluation.record import Evaluation
+from crossview.geo.points import LatLon, local_m, middle_of
 from crossview.reports.drawing import INK, KINDS, LINE, Panel, drawn
 from crossview.reports.results import Result, Trial
+from crossview.retrieval.truth import RIGHT_WITHIN_M
 
-WITHIN_M = 25.0
 MOST_AREAS, MOST_QUERIES, MOST_REFERENCES = 4, 400, 600
 _CELL_DEG = 0.02  # about 2 km; places in touching cells are one area
 _LEAST_SHARE = 0.02
-_METRES_PER_DEG = 111_195.0  # mean radius 6 371 008.8 m
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ def map_panels(trial: Trial, result: Result) -> list[Panel]:
 
 
 def _panel(trial: Trial, result: Result, area: _Area, number: int, areas: int) -> Panel:
-    near = area.error_m <= WITHIN_M
+    near = area.error_m <= RIGHT_WITHIN_M
 
     def draw(axes: Axes) -> None:
         axes.set_aspect("equal")
@@ -55,7 +55,7 @@ def _panel(trial: Trial, result: Result, area: _Area, number: int, areas: int) -
     share = 100.0 * float(np.mean(near))
     thinned = f", {len(near)} of {area.total:,} drawn" if area.total > len(near) else ""
     where = f" · area {number}" if areas > 1 else ""
-    note = f"{share:.0f} % within {WITHIN_M:g} m; n = {area.total:,}{thinned}."
+    note = f"{share:.0f} % within {RIGHT_WITHIN_M:g} m; n = {area.total:,}{thinned}."
     title = f"{result.label} · {trial.name}{where}"
     return Panel(drawn(draw, f"Map of errors, {title}. {note}", (380, 320)), title, note)
 
@@ -97,15 +97,16 @@ def _areas(evaluation: Evaluation) -> Iterator[_Area]:
 
 
 def _area(latlon: F64, found: F64, errors: F64, rows: np.ndarray, gallery: F64) -> _Area:
-    middle = latlon[rows].mean(axis=0)
+    middle = middle_of(*latlon[rows].T)
     drawn_rows = _thinned(rows, MOST_QUERIES)
-    low, high = latlon[rows].min(axis=0), latlon[rows].max(axis=0)
-    inside = np.flatnonzero(((gallery >= low) & (gallery <= high)).all(axis=1))
+    truth, references = _metres(latlon[rows], middle), _metres(gallery, middle)
+    within = (references >= truth.min(axis=0)) & (references <= truth.max(axis=0))
+    inside = np.flatnonzero(within.all(axis=1))
     return _Area(
         _metres(latlon[drawn_rows], middle),
         _metres(found[drawn_rows], middle),
         errors[drawn_rows],
-        _metres(gallery[_thinned(inside, MOST_REFERENCES)], middle),
+        references[_thinned(inside, MOST_REFERENCES)],
         len(rows),
     )
 
@@ -117,10 +118,9 @@ def _thinned(rows: np.ndarray, most: int) -> np.ndarray:
     return np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
 
 
-def _metres(latlon: F64, middle: F64) -> F64:
-    north = (latlon[:, 0] - middle[0]) * _METRES_PER_DEG
-    east = (latlon[:, 1] - middle[1]) * _METRES_PER_DEG * math.cos(math.radians(middle[0]))
-    return np.stack([east, north], axis=1)
+def _metres(latlon: F64, middle: LatLon) -> F64:
+    """Metres [N, 2] east and north of the middle."""
+    return np.stack(local_m(middle, *latlon.T), axis=1)
 
 
 def _touching(latlon: F64) -> np.ndarray:

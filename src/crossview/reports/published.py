@@ -5,7 +5,8 @@ and ``k_at_1_percent`` as its authors count it. Each of its ``tables`` has one s
 protocol; a row is method, variant, then one value per column in percent (nan: not given). With
 several ``fov_deg`` there is one column, and one value per field of view.
 
-``standing`` says how far a figure can be trusted: see :data:`STANDINGS`.
+Tables with ``ablation = true`` hold variants of one paper: studies quote them, reports do not list
+them. ``standing`` says how far a figure can be trusted: see :data:`STANDINGS`.
 """
 
 from __future__ import annotations
@@ -55,11 +56,42 @@ class Benchmark:
     split: str
     queries: int | None
     rows: tuple[Published, ...]
+    ablations: tuple[Published, ...] = ()
 
 
 def benchmark_of(data: str, split: str) -> Benchmark | None:
     """The benchmark of this name and split, or None when nothing was published on it."""
     return next((b for b in benchmarks() if data in b.data and split == b.split), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quote:
+    """The published figures that belong beside one's own: those of a method and variant."""
+
+    method: str
+    variant: str = ""
+    models: str = ONE_MODEL
+    fov_deg: float | None = None  # this one alone; None: all that were printed
+
+    def figures(
+        self, data: str, split: str, *, trained_on: str, headings: str
+    ) -> dict[float, Mapping[str, float]]:
+        """By field of view, figures by metric, in percent; {} where nothing was printed.
+
+        ``trained_on`` is a data set's name: figures of another training are never quoted.
+        """
+        benchmark = benchmark_of(data, split)
+        found: dict[float, Mapping[str, float]] = {}
+        for row in (*benchmark.rows, *benchmark.ablations) if benchmark else ():
+            c = row.conditions
+            if (
+                (row.method, row.variant, c.models) == (self.method, self.variant, self.models)
+                and (c.trained_on, c.headings) == (trained_on, headings)
+                and c.fov_deg is not None
+                and self.fov_deg in (None, c.fov_deg)
+            ):
+                found.setdefault(c.fov_deg, row.values)
+        return found
 
 
 @cache
@@ -87,8 +119,14 @@ def _benchmark(text: dict[str, Any]) -> Benchmark:
         data=tuple(text["data"]),
         split=text["split"],
         queries=text.get("queries"),
-        rows=tuple(row for table in text["tables"] for row in _rows(table, text)),
+        rows=_of_tables(text, ablation=False),
+        ablations=_of_tables(text, ablation=True),
     )
+
+
+def _of_tables(text: dict[str, Any], *, ablation: bool) -> tuple[Published, ...]:
+    tables = [table for table in text["tables"] if table.get("ablation", False) == ablation]
+    return tuple(row for table in tables for row in _rows(table, text))
 
 
 def _rows(table: dict[str, Any], trial: dict[str, Any]) -> Iterator[Published]:

@@ -102,10 +102,14 @@ def _framing(method: str, data: str) -> Mapping[str, Any]:
     return {name: recipe.get(name, value) for name, value in defaults.items()}
 
 
+def tested_split(data: str) -> str:
+    """The split of a data set that published tables test on."""
+    return "val" if data.startswith("cvact") else "test"
+
+
 def _tested(source: wiring.Data) -> PairTable:
     """The split that GeoDTR+'s tables test on: of CVACT the 8,884 of val, not all of test."""
-    first = "val" if source.name.startswith("cvact") else "test"
-    for split in (first, "test", "val"):
+    for split in (tested_split(source.name), "test", "val"):
         if split in source.tables:
             return source.tables[split]
     raise BadData(f"{source.name} has no rows of split test or val to test on.")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from crossview.errors import UnknownName, require
+from crossview.errors import InvalidValue, UnknownName, require
+from crossview.reports.published import Quote
 from crossview.worlds.pairs import Plan
 
 
@@ -39,7 +40,7 @@ class Row:
     says: str  # what it is, in the paper's words
     settings: Mapping[str, Any] = field(default_factory=dict)
     small: Mapping[str, Any] = field(default_factory=dict)  # in place of them on the towns
-    published: Mapping[str, float] = field(default_factory=dict)  # test name -> R@1 in percent
+    published: Quote | None = None
     method: str = ""  # if not the study's
     start: Start | None = None  # on towns, if not the study's
 
@@ -82,6 +83,7 @@ class Study:
     start_per_seed: bool = False  # every seed begins from a training of its own
     tested_at: tuple[float, ...] = ()  # also tested at these shares of the training's steps
     planned: Planned | None = None
+    quoted: tuple[str, str] = ("cvusa", "cvact")  # beside towns: of this training, and tested there
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]
@@ -104,19 +106,54 @@ class Study:
                 return row
         raise UnknownName(f"row of {self.name}", name, [row.name for row in self.rows])
 
-    def changed(self, settings: Mapping[str, Any]) -> Study:
-        """The study with some settings the same in every row, as given on a command line."""
-        rows = tuple(
+    def changed(self, settings: Mapping[str, Any], names: tuple[str, ...] = ()) -> Study:
+        """The study with some settings the same in every row, as given on a command line.
+
+        ``steps`` are those of a plain row: rows that take more of them, so that all cost the same,
+        keep their ratio. Raises InvalidValue for a setting that one of the rows ``names`` (all for
+        none) is about, because the rows would then be no comparison.
+        """
+        rows = self.chosen(names)
+        for name in settings:
+            about = [r.name for r in rows if name != "steps" and name in {**r.settings, **r.small}]
+            require(
+                not about,
+                f"--config {name}: {', '.join(about)} set this themselves, and would no longer be "
+                "what they are called.\nChange another setting, or choose other rows with --row.",
+            )
+        changed = [
             replace(
                 row,
-                settings={**row.settings, **settings},
-                small={**(row.small or row.settings), **settings},
+                settings={**row.settings, **self._kept_ratio(row, settings)},
+                small={**(row.small or row.settings), **self._kept_ratio(row, settings)},
             )
             for row in self.rows
-        )
-        return replace(self, rows=rows) if settings else self
+        ]
+        return replace(self, rows=tuple(changed)) if settings else self
+
+    def steps_ratio(self, row: Row) -> float:
+        """How many steps a row takes for one of a plain row, so that both cost the same."""
+        plain = self.towns.get("steps")
+        own = {**row.settings, **row.small}.get("steps", plain)
+        return own / plain if plain else 1.0
+
+    def _kept_ratio(self, row: Row, settings: Mapping[str, Any]) -> dict[str, Any]:
+        if "steps" not in settings or self.steps_ratio(row) == 1.0:
+            return dict(settings)
+        try:
+            steps = round(int(settings["steps"]) * self.steps_ratio(row))
+        except ValueError as problem:
+            raise InvalidValue(
+                f"--config steps takes a whole number, got {settings['steps']!r}."
+            ) from problem
+        return {**settings, "steps": str(steps)}
 
     def chosen(self, names: tuple[str, ...]) -> tuple[Row, ...]:
         """The rows of these names in the study's order; all of them for none."""
         wanted = [self.row(name) for name in names]
         return tuple(row for row in self.rows if not names or row in wanted)
+
+
+def label_test(area: str, fov_deg: float) -> str:
+    """The name of a test in tables: "same", or "same, 90 degrees"."""
+    return area if fov_deg == 360.0 else f"{area}, {fov_deg:g} degrees"

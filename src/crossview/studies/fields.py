@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from crossview.evaluation.headline import FIELDS_DEG
 from crossview.studies.definitions import Planned, Row, Start, Study
-from crossview.studies.singeo import FOVS, SHIFTED
+from crossview.studies.singeo import SHIFTED
 from crossview.worlds.pairs import Plan
 
 STEPS = 3000  # of four pictures a pair
@@ -102,7 +103,7 @@ STUDY = Study(
     towns=TOWNS,
     start=ALIGNED,
     start_per_seed=True,
-    fovs_deg=FOVS,
+    fovs_deg=FIELDS_DEG,
     headings="unknown",
     source="arXiv 2603.09377",
     plan=PLAN,

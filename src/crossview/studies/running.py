@@ -21,7 +21,7 @@ from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
 from crossview.studies.areas import Areas, published_settings
 from crossview.studies.beginning import SEED, start_row, take
-from crossview.studies.definitions import Row, Start, Study
+from crossview.studies.definitions import Row, Start, Study, label_test
 from crossview.studies.results import Result, read_result
 from crossview.training.loop import StepReport
 from crossview.training.run import RunFolder
@@ -205,7 +205,7 @@ def _tests(
         reader = replace(session.reader, table=table, source=source, views=views, page=None)
         reader = replace(reader, config={}, places=table.places(), span=None)
         for fov in study.fovs_deg:
-            label = name if fov == 360.0 else f"{name}, {fov:g} degrees"
+            label = label_test(name, fov)
             found[label], ranked = _figures(state, table, reader, request.workers, fov)
             if ranks_by_test is not None:
                 ranks_by_test[label] = ranked.tolist()

@@ -1,6 +1,6 @@
 """The claims of SinGeo (arXiv 2603.09377): one model for all fields of view, and for any network.
 
-Published figures are of CVUSA, headings unknown. Compute on the towns is equal: a method that
+Published figures are those of unknown headings. Compute on the towns is equal: a method that
 encodes four pictures a pair takes half the steps of one that encodes two. Every row begins from one
 training on panoramas, aligned and then turned, because ImageNet's weights cannot be had in minutes.
 """
@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from crossview.evaluation.headline import FIELDS_DEG
+from crossview.reports.published import Quote
 from crossview.studies.definitions import Row, Start, Study
 
-FOVS = (360.0, 180.0, 90.0, 70.0)
 STEPS = 300  # of four pictures a pair
-SOURCE = "arXiv 2603.09377, Table 1 and main ablation, and arXiv 2403.13965; CVUSA"
+SOURCE = "arXiv 2603.09377, Table 1 and main ablation, and arXiv 2403.13965"
 TOWNS: dict[str, Any] = {
-    "backbone": "convnext_zepto_rms",  # 2.2 M parameters
+    "backbone": "convnext_zepto_rms",  # 1.9 M parameters
     "weights": "none",
     "ground_px": (32, 192),
     "polar": True,  # else so small a network learns nothing in minutes
@@ -53,9 +54,8 @@ TWO_PICTURES = {"steps": 2 * STEPS}
 SHIFTED = {"shifted": True, "course": "uniform"}
 
 
-def _published(*percent: float) -> dict[str, float]:
-    names = ("same", "same, 180 degrees", "same, 90 degrees", "same, 70 degrees", "same, mean")
-    return dict(zip(names, percent, strict=False))
+def _printed(method: str, variant: str = "") -> Quote:
+    return Quote(method=method, variant=variant)
 
 
 def _twice(row: Row) -> Row:
@@ -70,19 +70,19 @@ FOV = Study(
     "does the order of its curriculum matter or only what it covers?",
     method="singeo",
     rows=(
-        Row(name="singeo", says="SinGeo", published=_published(96.8, 91.8, 70.1, 58.0, 79.1)),
+        Row(name="singeo", says="SinGeo", published=_printed("SinGeo")),
         Row(
             name="congeo",
             says="ConGeo, 180 degrees",
             method="congeo",
-            published=_published(85.2, 92.3, 55.9, 37.1, 67.6),
+            published=_printed("ConGeo"),
         ),
         _twice(
             Row(
                 name="sample4geo",
                 says="Sample4Geo, aligned",
                 method="sample4geo",
-                published=_published(16.3, 4.1, 2.5, 1.5, 6.1),
+                published=_printed("Sample4Geo", "trained north-aligned"),
             )
         ),
         _twice(
@@ -91,19 +91,20 @@ FOV = Study(
                 says="Sample4Geo, shifted and cut",
                 method="sample4geo",
                 settings=SHIFTED,
-                published=_published(93.2, 84.6, 45.1, 28.4, 62.8),
+                published=_printed("Sample4Geo", "shifted and cropped in training"),
             )
         ),
         Row(
             name="fixed",
             says="SinGeo without curriculum",
             settings={"course": "fixed", "theta_deg": (360.0, 180.0)},
-            published=_published(91.5, 80.6, 47.8),
+            published=_printed("SinGeo", "no curriculum"),
         ),
         Row(
             name="log-uniform",
             says="SinGeo, theta log-uniform at random",
             settings={"course": "log-uniform"},
+            published=_printed("SinGeo", "log-uniform theta, run by others"),
         ),
         Row(
             name="reversed",
@@ -120,21 +121,20 @@ FOV = Study(
         ("log-uniform", "singeo"),
         ("reversed", "singeo"),
     ),
-    fovs_deg=FOVS,
+    fovs_deg=FIELDS_DEG,
     headings="unknown",
     source=SOURCE,
 )
 
 
-def _single_field(theta: float, published: float) -> Row:
-    label = "same" if theta == 360 else f"same, {theta:g} degrees"
+def _single_field(theta: float) -> Row:
     return _twice(
         Row(
             name=f"sample4geo-{theta:g}",
             says=f"Sample4Geo for {theta:g} degrees only",
             method="sample4geo",
             settings={"shifted": True, "course": "fixed", "theta_deg": (360.0, theta)},
-            published={label: published},
+            published=Quote(method="Sample4Geo", models="one per field of view", fov_deg=theta),
         )
     )
 
@@ -147,7 +147,7 @@ PARTS = Study(
     "tell SinGeo from Sample4Geo?",
     method="singeo",
     rows=(
-        Row(name="singeo", says="SinGeo", published=_published(96.8, 91.8, 70.1, 58.0, 79.1)),
+        Row(name="singeo", says="SinGeo", published=_printed("SinGeo")),
         Row(
             name="release",
             says="the pair's turn after the crop, as the authors' code",
@@ -164,28 +164,28 @@ PARTS = Study(
             name="ground-only",
             says="ground positive only",
             settings={"aerial_positive": False},
-            published=_published(96.2, 92.1, 66.9),
+            published=_printed("SinGeo", "ground positive only"),
         ),
         Row(name="aerial-only", says="aerial positive only", settings={"ground_positive": False}),
         Row(
             name="circle",
             says="T_s1, circle mask",
             settings={"from_above": "circle"},
-            published=_published(89.2, 77.5, 63.7),
+            published=_printed("SinGeo", "T_s1, circle mask"),
         ),
         Row(
             name="turned",
             says="T_s2, any angle",
             settings={"from_above": "turned"},
-            published=_published(88.9, 81.1, 60.7),
+            published=_printed("SinGeo", "T_s2, any angle"),
         ),
         Row(name="fast-slow", says="f2, fast then slow", settings={"course": "fast-slow"}),
         Row(name="slow-fast", says="f3, slow then fast", settings={"course": "slow-fast"}),
         Row(name="uniform", says="theta uniform at random", settings={"course": "uniform"}),
-        _single_field(360.0, 93.3),
-        _single_field(180.0, 84.6),
-        _single_field(90.0, 55.1),
-        _single_field(70.0, 40.9),
+        _single_field(360.0),
+        _single_field(180.0),
+        _single_field(90.0),
+        _single_field(70.0),
     ),
     towns=TOWNS,
     start=START,
@@ -195,7 +195,7 @@ PARTS = Study(
         ("ground-only", "singeo"),
         ("aerial-only", "singeo"),
     ),
-    fovs_deg=FOVS,
+    fovs_deg=FIELDS_DEG,
     headings="unknown",
     source=SOURCE,
 )
@@ -255,7 +255,7 @@ TRANSFER = Study(
         ("vit-base", "vit-singeo"),
         ("vit-congeo", "vit-singeo"),
     ),
-    fovs_deg=FOVS,
+    fovs_deg=FIELDS_DEG,
     headings="unknown",
     source="arXiv 2603.09377, teaser: mean R@1 over 360, 180, 90 on CVUSA is GeoDTR 3.6 / 30.2 / "
     "36.6 and ViT 10.6 / 40.0 / 64.4 for base / ConGeo / SinGeo",

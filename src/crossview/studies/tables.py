@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from crossview.evaluation.metrics import RECALLS
+from crossview.evaluation.metrics import MAIN, RECALLS
 from crossview.evaluation.record import Figure
-from crossview.evaluation.statistics import compare_trainings
+from crossview.evaluation.statistics import compare_trainings, correct_together
 from crossview.files import atomic_write
+from crossview.reports.conditions import data_name, family
+from crossview.studies.areas import tested_split
 from crossview.studies.beginning import SEED
 from crossview.studies.contrasts import Contrast, planned_contrasts
-from crossview.studies.definitions import Planned, Row, Start, Study
+from crossview.studies.definitions import Planned, Row, Start, Study, label_test
 from crossview.studies.results import Result, pooled
 
 Rows = Mapping[str, Sequence[Result]]  # row name -> its seeds
@@ -24,16 +26,113 @@ COMPARED = ("R@1", "R@10")
 SYNTHETIC = "Synthetic town, small network: not comparable with published numbers."
 
 
-def write_tables(study: Study, rows: Rows, out: Path, command: str, *, synthetic: bool) -> Path:
-    """Write ``out/NAME.json`` and ``out/NAME.md``; returns the latter."""
+def write_tables(  # noqa: PLR0913 - what a table says of itself
+    study: Study,
+    rows: Rows,
+    out: Path,
+    command: str,
+    *,
+    synthetic: bool,
+    data: str = "",
+    cross: str = "",
+) -> Path:
+    """Write ``out/NAME.json`` and ``out/NAME.md``; returns the latter.
+
+    ``command`` is that of the study without its rows and seeds, which are those that have results.
+    ``data`` and ``cross`` as given, empty for towns: published figures of that training are quoted.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    record = _record(study, rows, command, synthetic)
+    quotes = Quotes.of(study, data, cross)
+    record = _record(study, rows, _commands(study, rows, command), quotes, synthetic)
     atomic_write(out / f"{study.name}.json", json.dumps(record, indent=2) + "\n")
-    atomic_write(out / f"{study.name}.md", "\n".join(_page(study, rows, record)) + "\n")
+    atomic_write(out / f"{study.name}.md", "\n".join(_page(study, rows, record, quotes)) + "\n")
     return out / f"{study.name}.md"
 
 
-def _record(study: Study, rows: Rows, command: str, synthetic: bool) -> dict[str, Any]:
+def _commands(study: Study, rows: Rows, command: str) -> list[str]:
+    """What makes the table: a command for each set of seeds, with its rows; most seeds first."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for row in study.rows:
+        if results := rows.get(row.name):
+            groups.setdefault(tuple(sorted(r.seed for r in results)), []).append(row.name)
+    commands = []
+    for seeds, names in sorted(groups.items(), key=lambda group: -len(group[0])):
+        chosen = [] if len(names) == len(study.rows) else [f"--row {name}" for name in names]
+        counted = seeds == tuple(range(1, len(seeds) + 1))
+        which = [f"--seeds {len(seeds)}"] if counted else [f"--seed {seed}" for seed in seeds]
+        commands.append(" ".join([command, *chosen, *which]))
+    return commands
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quotes:
+    """What a paper printed of the rows, trained and tested on the same data as they are."""
+
+    trained_on: str
+    tested_on: Mapping[str, str]  # area -> data set
+    figures: Mapping[str, Mapping[str, Mapping[str, float]]]  # row, test, metric -> percent
+    asked: bool  # whether the paper prints any of the rows under any training
+
+    @staticmethod
+    def of(study: Study, data: str, cross: str) -> Quotes:
+        """Of the training on ``data``; on towns of the training that the study names."""
+        trained, other = study.quoted if not data else (_family(data), _family(cross))
+        tested = {"same": trained} | ({"cross": other} if other else {})
+        figures = {row.name: _quoted(study, row, trained, tested) for row in study.rows}
+        return Quotes(
+            trained_on=trained,
+            tested_on=tested,
+            figures=figures,
+            asked=any(row.published for row in study.rows),
+        )
+
+    def columns(self) -> list[tuple[str, str]]:
+        """(test, metric) of everything that is quoted, tests in the order of the areas."""
+        there = {
+            (test, m) for tests in self.figures.values() for test, v in tests.items() for m in v
+        }
+        tests = dict.fromkeys(test for tests in self.figures.values() for test in tests)
+        areas = list(self.tested_on)
+        ordered = sorted(tests, key=lambda test: areas.index(test.partition(",")[0]))
+        return [(test, m) for test in ordered for m in RECALLS if (test, m) in there]
+
+    def words(self) -> str:
+        """What the columns of the paper are, or that there are none."""
+        if not self.asked:
+            return ""
+        where = ", ".join(f"{area}: {name}" for area, name in self.tested_on.items())
+        if not any(self.figures.values()):
+            return f"The paper prints nothing of these rows trained on {self.trained_on}."
+        return f"Columns of the paper: trained on {self.trained_on}; {where}."
+
+
+def _family(data: str) -> str:
+    return family(data_name(data)) if data else ""
+
+
+def _quoted(
+    study: Study, row: Row, trained_on: str, tested_on: Mapping[str, str]
+) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for area, data in tested_on.items() if row.published else ():
+        printed = row.published.figures(  # type: ignore[union-attr]
+            data,
+            tested_split(data),
+            trained_on=trained_on,
+            headings=study.headings or "aligned",
+        )
+        views = [printed[fov] for fov in study.fovs_deg if fov in printed]
+        for fov in study.fovs_deg:
+            if fov in printed:
+                found[label_test(area, fov)] = dict(printed[fov])
+        if len(views) == len(study.fovs_deg) > 1:
+            found[f"{area}, mean"] = {MAIN: sum(v[MAIN] for v in views) / len(views)}
+    return found
+
+
+def _record(
+    study: Study, rows: Rows, commands: Sequence[str], quotes: Quotes, synthetic: bool
+) -> dict[str, Any]:
     done = [result for results in rows.values() for result in results]
     return {
         "study": study.name,
@@ -44,21 +143,22 @@ def _record(study: Study, rows: Rows, command: str, synthetic: bool) -> dict[str
             for start, begun in (_starts(study) if synthetic else ())
         ],
         "synthetic": synthetic,
-        "command": command,
+        "commands": list(commands),
         "data": sorted({result.data for result in done}),
         "versions": done[0].versions if done else {},
+        "published": {"trained_on": quotes.trained_on, "tested_on": dict(quotes.tested_on)},
         "rows": [
             {
                 "row": row.name,
                 "says": row.says,
-                "published R@1": dict(row.published),
+                "published": quotes.figures[row.name],
                 "seeds": [result.seed for result in rows.get(row.name, ())],
                 "figures": _figures(rows.get(row.name, ())),
                 "results": [asdict(result) for result in rows.get(row.name, ())],
             }
             for row in study.rows
         ],
-        "comparisons": list(_comparisons(study, rows)),
+        "comparisons": _comparisons(study, rows),
         "planned": [asdict(c) for c in _planned(study, rows)],
         "prediction": study.planned.prediction if study.planned else "",
     }
@@ -78,25 +178,34 @@ def _plain(figure: Figure) -> dict[str, Any]:
     return {"mean": figure.value, "low": low, "high": high, "trainings": figure.n}
 
 
-def _comparisons(study: Study, rows: Rows) -> Iterator[dict[str, Any]]:
-    """Paired by seed; differences in points, where at least two seeds are in both rows."""
+def _comparisons(study: Study, rows: Rows) -> list[dict[str, Any]]:
+    """Paired by seed; differences in points, where at least two seeds are in both rows.
+
+    All of a table stand together, so p is corrected for all of them (Holm).
+    """
+    about, made = [], []
     for first, second in study.against:
         one, two = ({r.seed: r for r in rows.get(name, ())} for name in (first, second))
         seeds = sorted(set(one) & set(two))
         for test, figures in one[seeds[0]].tests.items() if len(seeds) >= 2 else ():
             step = 100.0 / figures["queries"]
-            compared = {"first": first, "second": second, "test": test, "n": len(seeds)}
             for measure in COMPARED:
                 pairs = [[side[s].tests[test][measure] for s in seeds] for side in (one, two)]
-                compared[measure] = asdict(compare_trainings(*pairs, step=step))
-            yield compared
+                about.append({"first": first, "second": second, "test": test, "n": len(seeds)})
+                made.append(compare_trainings(*pairs, step=step))
+    tests: dict[tuple[str, str, str], dict[str, Any]] = {}
+    measures = [COMPARED[n % len(COMPARED)] for n in range(len(made))]
+    for facts, measure, comparison in zip(about, measures, correct_together(made), strict=True):
+        key = (str(facts["first"]), str(facts["second"]), str(facts["test"]))
+        tests.setdefault(key, facts)[measure] = asdict(comparison)
+    return list(tests.values())
 
 
 def _planned(study: Study, rows: Rows) -> list[Contrast]:
     return planned_contrasts(study.planned, rows) if study.planned else []
 
 
-def _page(study: Study, rows: Rows, record: Mapping[str, Any]) -> Iterator[str]:
+def _page(study: Study, rows: Rows, record: Mapping[str, Any], quotes: Quotes) -> Iterator[str]:
     tests = next((list(r[0].tests) for r in rows.values() if r), [])
     yield f"# {study.title}"
     yield ""
@@ -106,20 +215,19 @@ def _page(study: Study, rows: Rows, record: Mapping[str, Any]) -> Iterator[str]:
     yield f"{study.question} Percent; mean over trainings with its 95 % interval (Student's t)."
     yield ""
     heads = [f"{test}: {measure}" for test in tests for measure in RECALLS]
-    published = list(dict.fromkeys(test for row in study.rows for test in row.published))
-    heads += [f"paper, {test}: R@1" for test in published]
+    published = quotes.columns()
+    heads += [f"paper, {test}: {measure}" for test, measure in published]
     yield _line(["row", "trainings", *heads])
     yield _line(["---"] * (len(heads) + 2))
     for row, entry in zip(study.rows, record["rows"], strict=True):
-        cells = [
-            f"{row.published[test]:.2f}" if test in row.published else "" for test in published
-        ]
+        printed = [entry["published"].get(test, {}).get(measure) for test, measure in published]
+        cells = ["" if value is None else f"{value:.2f}" for value in printed]
         yield _line([row.says, *_measured(entry, tests), *cells])
     yield ""
     yield from _differences(study, record["comparisons"])
     if study.planned:
         yield from _contrasts(study, study.planned, record["planned"])
-    yield from _footer(study, record)
+    yield from _footer(study, record, quotes)
 
 
 def _measured(entry: Mapping[str, Any], tests: Sequence[str]) -> list[str]:
@@ -139,10 +247,12 @@ def _differences(study: Study, comparisons: Sequence[Mapping[str, Any]]) -> Iter
     if not comparisons:
         return
     says = {row.name: row.says for row in study.rows}
-    yield "Differences in points, paired by seed; *detectable*: what such a study notices four "
-    yield "times in five."
+    yield (
+        "Differences in points, paired by seed; *p, Holm*: corrected for all p of this table; "
+        "*detectable*: what such a study notices four times in five."
+    )
     yield ""
-    heads = [head for m in COMPARED for head in (f"{m}: difference", "p", "detectable")]
+    heads = [head for m in COMPARED for head in (f"{m}: difference", "p", "p, Holm", "detectable")]
     yield _line(["second minus first", "test", *heads, "seeds"])
     yield _line(["---"] * (len(heads) + 3))
     for c in comparisons:
@@ -179,27 +289,39 @@ def _contrasts(
     yield ""
 
 
-def _compared(c: Mapping[str, Any]) -> tuple[str, str, str]:
+def _compared(c: Mapping[str, Any]) -> tuple[str, str, str, str]:
     change = f"{c['difference']:+.1f} [{c['low']:+.1f}, {c['high']:+.1f}]"
-    return change, f"{c['p']:.3f}", f"{c['detectable']:.1f}"
+    return change, f"{c['p']:.3f}", f"{c['p_holm']:.3f}", f"{c['detectable']:.1f}"
 
 
-def _footer(study: Study, record: Mapping[str, Any]) -> Iterator[str]:
+def _footer(study: Study, record: Mapping[str, Any], quotes: Quotes) -> Iterator[str]:
     done = [result for entry in record["rows"] for result in entry["results"]]
     if study.source:
-        yield f"Paper: {study.source}."
+        yield f"Paper: {study.source}. {quotes.words()}".strip()
     if not done:
         yield "Nothing of it has been run."
         return
     sizes = {t: (r["queries"], r["references"]) for d in done for t, r in d["tests"].items()}
-    told = "; ".join(f"{t}: {q} queries, {n} references" for t, (q, n) in sizes.items())
+    told = "; ".join(f"{t}: {q:g} queries, {n:g} references" for t, (q, n) in sizes.items())
     minutes = sum(d["seconds"] for d in done) / 60
     yield f"{told}. Data: {'; '.join(record['data'])}."
     if record["synthetic"]:
         yield from _beginnings(study)
     yield f"{len(done)} trainings, {minutes:.0f} minutes of training in all."
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
-    yield f"Made by `{record['command']}` with {versions}."
+    made_by = " and ".join(f"`{command}`" for command in record["commands"])
+    yield f"{_steps(done)} Made by {made_by} with {versions}."
+
+
+def _steps(done: Sequence[Mapping[str, Any]]) -> str:
+    """How many steps the trainings took: rows that encode less in a step take more of them."""
+    rows: dict[int, dict[str, None]] = {}
+    for result in done:
+        rows.setdefault(result["steps"], {})[result["row"]] = None
+    if len(rows) == 1:
+        return f"Steps of a training: {next(iter(rows))}."
+    told = (f"{steps} ({', '.join(names)})" for steps, names in sorted(rows.items()))
+    return f"Steps of a training: {'; '.join(told)}."
 
 
 def _starts(study: Study) -> Iterator[tuple[Start, list[Row]]]:
