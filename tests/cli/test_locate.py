@@ -230,3 +230,15 @@ def test_a_demo_only_index_warns_in_every_format(made, capsys, tmp_path):
             patch.setattr(finding, "model_of", lambda index, threads: town)
             assert main(["locate", photo, "--index", str(index.path), "--format", name]) == 0
         assert "places are not evidence" in capsys.readouterr().out
+
+
+def test_a_video_and_a_raw_file_are_answered_with_what_to_do_and_the_rest_is_located(made, capsys):
+    folder = made.path.parent
+    (folder / "film.MOV").write_bytes(b"\0\0\0\x14ftypqt  \0\0\0\0qt  " + bytes(5000))
+    (folder / "IMG_1.CR2").write_bytes(b"II*\0\x10\0\0\0CR\x02\0" + bytes(5000))
+    assert run(made, "--format", "jsonl", names=("film.MOV", "first.png", "IMG_1.CR2")) == 1
+    told = capsys.readouterr()
+    assert [record["photo"] for record in records(told.out)] == [str(folder / "first.png")]
+    assert "is a video, not a photo" in told.err
+    assert "-frames:v 1" in told.err
+    assert "Develop it to JPEG first" in told.err

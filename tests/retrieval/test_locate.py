@@ -2,12 +2,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.retrieval.fake_index import ORIGIN, index_of_panoramas, spheres, toy, turned
 
 from crossview.errors import InvalidValue, ModelMismatch
 from crossview.geo.points import LatLon, distance_m, moved
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.locate import locate, locate_many
+from crossview.retrieval.queries import TRIED_FOV_DEG, readings
 from crossview.views.decode import Photo, photo_of_pixels
 
 EMBEDDER = toy(ground=replace(toy().info.ground, elevation_deg=(-45.0, 45.0)))
@@ -207,3 +209,62 @@ def test_an_aligned_model_without_a_heading_is_warned_of():
     (said,) = find(PANORAMAS[0], index, embedder).warnings
     assert "north in the middle" in said
     assert find(PANORAMAS[0], index, embedder, heading_deg=20.0).warnings == ()
+
+
+def saved(pixels, path, **options):
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+def test_what_a_files_shape_suggests_is_an_assumption_unless_the_field_of_view_is_given(tmp_path):
+    picture = saved(PANORAMAS[5], tmp_path / "p.png")
+    guess = "twice as wide as high and without metadata: taken for a panorama of 360 degrees"
+    assert guess in find(picture).assumptions
+    assert guess not in find(picture, fov_deg=360.0).assumptions
+
+
+def test_a_photo_of_two_to_one_with_a_focal_length_is_a_photo(tmp_path):
+    exif = Image.Exif()
+    exif[0x8769] = {0xA405: 26}
+    answer = find(saved(PANORAMAS[5], tmp_path / "p.png", exif=exif))
+    assert (answer.kind, answer.fov_source) == ("perspective", "exif")
+    assert answer.fov_deg == pytest.approx(69.39, abs=0.01)
+
+
+def test_of_a_picture_wider_than_a_lens_takes_it_360_degrees_are_tried_too():
+    band = np.ascontiguousarray(PANORAMAS[5][len(PANORAMAS[5]) // 4 : -len(PANORAMAS[5]) // 4])
+    answer = find(band)
+    assert (answer.kind, answer.fov_deg, answer.fov_source) == ("panorama", 360.0, "assumed")
+    assert answer.places[0].window == 5
+    assert "(best of 50, 65, 80, 100, 180, 360)" in answer.assumptions[0]
+    assert any("4.0 times as wide as high" in text for text in answer.assumptions)
+
+
+def test_a_place_that_cannot_be_trusted_is_told(tmp_path):
+    exif = Image.Exif()
+    exif[0x8825] = {1: "S", 2: (33.0, 52.0, 10.0), 4: (70.0, 30.0, 0.0)}
+    answer = find(saved(PANORAMAS[5], tmp_path / "p.png", exif=exif))
+    assert any("longitude has no readable reference" in text for text in answer.assumptions)
+
+
+def test_bytes_and_pillow_images_are_taken_with_their_metadata(tmp_path):
+    exif = Image.Exif()
+    exif[0x8769] = {0xA405: 18}
+    path = saved(photo_out_of(PANORAMAS[4], 90.0), tmp_path / "p.png", exif=exif)
+    expected = find(path)
+    assert expected.fov_deg == pytest.approx(90.0)
+    for picture in (path.read_bytes(), Image.open(path)):
+        answer = find(picture)
+        assert (answer.fov_deg, answer.places[0].window) == (expected.fov_deg, 4)
+
+
+def test_the_row_of_a_horizon_counts_in_the_file_however_it_was_decoded():
+    picture = photo_of_pixels(photo_out_of(PANORAMAS[6], 80.0))
+    half = replace(picture, pixels=np.ascontiguousarray(picture.pixels[::2, ::2]), shrunk=0.5)
+    assert readings(half, Hints(fov_deg=80.0, horizon_px=50.0))[0].horizon_px == 25.0
+    with pytest.raises(InvalidValue, match="of 120 rows"):
+        find(half, fov_deg=80.0, horizon_px=4000.0)
+
+
+def test_the_fields_of_view_that_are_tried_where_nothing_tells():
+    assert TRIED_FOV_DEG == (50.0, 65.0, 80.0, 100.0)

@@ -39,6 +39,20 @@ def test_pixels_are_counted_before_they_are_decoded(served):
     assert code_of(client.post("/v1/locate", files=photos(jpeg()))) == (422, "bad-image")
 
 
+def test_memory_is_estimated_before_it_is_taken(served):
+    client = served(max_memory_bytes=1000)
+    assert code_of(client.post("/v1/locate", files=photos(jpeg()))) == (422, "bad-image")
+    with pytest.raises(InvalidValue, match="--max-memory-mb"):
+        Settings(max_memory_bytes=0)
+
+
+def test_videos_are_told_from_photos_and_answered_with_what_to_do(client):
+    film = b"\0\0\0\x14ftypisom\0\0\0\0mp42" + bytes(5000)
+    answer = client.post("/v1/locate", files=[("photo", ("holiday.jpg", film))])
+    assert code_of(answer) == (422, "bad-image")
+    assert "ffmpeg" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "expected"),
     [

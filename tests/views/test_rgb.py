@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from crossview.errors import BadImage
-from crossview.views.decode import read_picture, read_rgb
+from crossview.views.decode import load_photo, picture_size, read_picture, read_rgb
 from crossview.views.rgb import BACKDROP, OPAQUE, eight_bits, inverted, oriented
 
 GREY = (np.arange(48 * 64).reshape(48, 64) % 256).astype(np.uint8)
@@ -106,7 +106,7 @@ def test_what_is_opaque_has_no_alpha():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
-def test_pictures_stand_upright_whatever_their_format(kind, orientation):
+def test_pictures_stand_upright_whatever_their_format(tmp_path, kind, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     colours = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
@@ -114,6 +114,10 @@ def test_pictures_stand_upright_whatever_their_format(kind, orientation):
     data = saved(Image.fromarray(colours), kind, exif=exif, **options)
     shown = oriented(colours, orientation)
     assert read_rgb(data).shape == shown.shape
+    assert read_picture(data)[0].shape == shown.shape
+    (tmp_path / "p").write_bytes(data)
+    assert picture_size(tmp_path / "p") == shown.shape[:2]
+    assert load_photo(data).shrunk == 1.0
     if kind != "JPEG":
         assert (read_rgb(data) == shown).all()
     back = {6: 8, 8: 6}.get(orientation, orientation)

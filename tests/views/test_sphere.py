@@ -9,7 +9,7 @@ from tests.views.scenes import as_pixels, colours, panorama
 
 from crossview.views.decode import load_photo
 from crossview.views.metadata import Panorama
-from crossview.views.sphere import LEAST_TILT_DEG, locate, upright
+from crossview.views.sphere import FINEST_COLUMNS, LEAST_TILT_DEG, locate, upright
 
 UNSEEN = (124, 116, 104)
 
@@ -116,6 +116,20 @@ def test_what_is_upright_is_left_as_it_is():
     assert LEAST_TILT_DEG == 0.1
     assert upright(pixels, tilted(Panorama(), 0.09, 0.0)).pixels is pixels
     assert upright(pixels, tilted(Panorama(), 0.0, -0.1)).pixels is not pixels
+
+
+def test_what_is_turned_has_at_most_4096_columns_for_360_degrees():
+    assert FINEST_COLUMNS == 4096
+    part = Panorama(fov_deg=90.0, top=1.0, bottom=-1.0, roll_deg=1.0)
+    wide = upright(np.zeros((45, 2048, 3), np.uint8), part)
+    assert wide.pixels.shape[1] / wide.fov_deg == pytest.approx(4096 / 360, rel=0.01)
+    assert upright(np.zeros((20, 4096, 3), np.uint8), Panorama()).pixels.shape == (20, 4096, 3)
+
+
+@pytest.mark.parametrize("middle", [0.0, 33.3, -123.456, 179.9])
+def test_a_turned_sphere_is_360_degrees_to_the_bit(middle):
+    part = Panorama(middle_deg=middle, top=40.0, bottom=-40.0, pitch_deg=33.0)
+    assert upright(np.zeros((40, 180, 3), np.uint8), part).fov_deg == 360.0
 
 
 def test_a_cylinder_becomes_rows_of_equal_angles():

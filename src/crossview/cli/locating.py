@@ -131,7 +131,9 @@ def _hints(photo: Photo, request: Request) -> Hints:
     if request.gps_within_m is None:
         return hints
     if photo.gps is None:
-        console.note(f"{photo.path}: no GPS in the file; searched everywhere.", quiet=request.quiet)
+        console.note(
+            f"{photo.path}: no usable GPS in the file; searched everywhere.", quiet=request.quiet
+        )
         return hints
     return replace(hints, near=photo.gps, within_m=request.gps_within_m)
 

@@ -91,7 +91,9 @@ class Files:
     def settings(self, side: str) -> list[object]:
         """All that :meth:`ground` or :meth:`aerial` depend on, beside file and table; JSON."""
         spec = self.views.ground if side == "ground" else self.views.aerial
-        if side == "ground" or spec.whole:
+        if side == "ground" and not spec.whole:  # packs from before tilts were read are others
+            return [spec.to_json(), self.decoding, "upright"]
+        if spec.whole:
             return [spec.to_json(), self.decoding]
         return ["as stored"] if self.decoding == "exact" else [spec.metres_per_px, "fast"]
 

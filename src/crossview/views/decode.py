@@ -264,6 +264,9 @@ def _described(pixels: U8, name: str, digest: str, facts: Facts, size: tuple[int
         level = upright(pixels, facts.panorama)
         if heading is not None and heading.source == "PoseHeadingDegrees":
             heading = heading.moved(level.middle_deg - facts.panorama.middle_deg)
+        if level.pixels is not pixels:  # what a file's row spans may have grown or shrunk
+            finer = level.pixels.shape[1] / level.fov_deg
+            shrunk = finer / (size[0] / facts.panorama.fov_deg)
         pixels, fov, horizon = level.pixels, level.fov_deg, level.horizon_px
         if tilted(facts.panorama):
             pitch, roll = facts.panorama.pitch_deg, facts.panorama.roll_deg
@@ -406,7 +409,8 @@ def _orientation(image: Image.Image) -> int:
 def _upright_size(image: Image.Image) -> tuple[int, int]:
     """(width, height) once turned by the orientation."""
     width, height = image.size
-    return (height, width) if _orientation(image) >= 5 else (width, height)
+    turned = _orientation(image) >= 5 and image.format != "TIFF"  # whose size Pillow turns itself
+    return (height, width) if turned else (width, height)
 
 
 def _exif(image: Image.Image) -> Any:

@@ -12,6 +12,7 @@ from crossview.arrays import F32, U8, Bool
 from crossview.views.metadata import Panorama
 
 LEAST_TILT_DEG = 0.1  # less is left as it is: a third of a column of a canvas of 1024
+FINEST_COLUMNS = 4096  # for 360 degrees, of what is turned: finer than any network's canvas
 _MOST_SIDE_PX = 32_000  # that the resampling takes
 _CHUNK_PX = 1 << 20  # resampled together, so that little memory is needed beside the pictures
 _GRID_DEG = 0.5  # of the coarse look at which directions a tilted picture shows
@@ -44,7 +45,8 @@ def upright(pixels: U8, panorama: Panorama) -> Upright:
     A direction of the level sphere is turned into the camera's frame by heading, pitch and roll in
     this order (Photo Sphere XMP: pitch about the axis to the right, roll about the one ahead), and
     sampled there bilinearly. The result is the smallest box that holds all that is seen; what the
-    camera did not see gets the mean colour. Columns keep their angle per pixel.
+    camera did not see gets the mean colour. Columns keep their angle per pixel, down to that of
+    ``FINEST_COLUMNS``.
     """
     if not needs_turning(panorama):
         rise = panorama.top / (panorama.top - panorama.bottom)
@@ -54,7 +56,7 @@ def upright(pixels: U8, panorama: Panorama) -> Upright:
             middle_deg=panorama.middle_deg,
             horizon_px=rise * len(pixels),
         )
-    pixels = _small_enough(pixels)
+    pixels = _small_enough(pixels, panorama.fov_deg)
     per_degree = pixels.shape[1] / panorama.fov_deg
     left, right, bottom, top = _seen_box(panorama)
     columns = max(1, min(round((right - left) * per_degree), _MOST_SIDE_PX))
@@ -63,7 +65,7 @@ def upright(pixels: U8, panorama: Panorama) -> Upright:
     elevation = top - (np.arange(rows) + 0.5) / rows * (top - bottom)
     return Upright(
         pixels=_sampled(pixels, panorama, azimuth, elevation),
-        fov_deg=right - left,
+        fov_deg=360.0 if right - left > 360.0 - 1e-6 else right - left,
         middle_deg=(left + right) / 2.0,
         horizon_px=top / (top - bottom) * rows,
     )
@@ -74,7 +76,9 @@ def locate(panorama: Panorama, azimuth_deg: Any, elevation_deg: Any) -> tuple[F3
 
     ``azimuth_deg`` counts clockwise from the azimuth of the sphere's front; arrays are broadcast.
     """
-    azimuth, elevation = np.radians(azimuth_deg), np.radians(elevation_deg)
+    azimuth, elevation = (
+        np.radians(angle).astype(np.float32) for angle in (azimuth_deg, elevation_deg)
+    )
     flat = np.cos(elevation)
     right, ahead, up = flat * np.sin(azimuth), flat * np.cos(azimuth), np.sin(elevation)
     pitch, roll = math.radians(panorama.pitch_deg), math.radians(panorama.roll_deg)
@@ -148,11 +152,11 @@ def _sampled(pixels: U8, panorama: Panorama, azimuth: Any, elevation: Any) -> U8
     return level
 
 
-def _small_enough(pixels: U8) -> U8:
+def _small_enough(pixels: U8, fov_deg: float) -> U8:
     import cv2
 
     height, width = pixels.shape[:2]
-    times = max(height, width) / _MOST_SIDE_PX
+    times = max(height / _MOST_SIDE_PX, width / fov_deg / (FINEST_COLUMNS / 360.0))
     if times <= 1.0:
         return pixels
     size = (max(1, int(width / times)), max(1, int(height / times)))
