@@ -52,6 +52,7 @@ BENCHMARKS: dict[str, tuple[str, dict[str, Any]]] = {  # name: page, what load i
 DATASETS = ("pairs", "town", *BENCHMARKS)
 TABLES = (".csv", *PARQUET)
 RENDERED_LICENCE = "Apache-2.0, like crossview: every picture was rendered by it"
+_SYNTHETIC_SHARE = 0.5  # of rendered pictures, from which on a data set counts as no Earth
 INFO_KEYS = ("synthetic", "training_data", "licence", "notes")
 
 
@@ -153,7 +154,8 @@ def open_data(name: str, *, check_files: bool = True) -> Data:
         path = ensure_pairs(Path(root or "town-data").expanduser())
     elif path.is_dir():
         path = path / "pairs.csv"
-    return Data(name=name, tables=pairs.load(path), info=_info(path, kind))
+    tables = pairs.load(path)
+    return Data(name=name, tables=tables, info=_with_marks(_info(path, kind), tables))
 
 
 def _benchmark_data(name: str, official: Benchmark, root: Path, check_files: bool) -> Data:
@@ -169,7 +171,7 @@ def _benchmark_data(name: str, official: Benchmark, root: Path, check_files: boo
         "synthetic": False,
     }
     differs = tuple(differences(tables, official.counts()))
-    return Data(name=name, tables=tables, info=info, differs=differs)
+    return Data(name=name, tables=tables, info=_with_marks(info, tables), differs=differs)
 
 
 def rules(data: str) -> Rules:
@@ -217,6 +219,8 @@ def _typed(name: str, text: str, default: Any) -> Any:
 
 
 def _info(path: Path, kind: str) -> dict[str, Any]:
+    from crossview.worlds.pairs import made_by
+
     beside = path.with_suffix(".json")
     info: dict[str, Any] = {}
     if beside.is_file():
@@ -226,16 +230,26 @@ def _info(path: Path, kind: str) -> dict[str, Any]:
             raise BadData(f"{beside} cannot be read: {problem}") from problem
         if not isinstance(info, dict) or set(info) - set(INFO_KEYS):
             raise BadData(f"{beside}: expected an object with some of {', '.join(INFO_KEYS)}.")
-    town = _made_by_worlds(path)
+    town = made_by(path)
     info.setdefault("training_data", town or f"{kind}: {path.name}")
     if town:
         info.setdefault("licence", RENDERED_LICENCE)
     return {**info, "synthetic": bool(info.get("synthetic") or town or kind == "town")}
 
 
-def _made_by_worlds(path: Path) -> str:
-    """What ``crossview.worlds.pairs`` notes beside the pairs that it renders; else nothing."""
-    try:
-        return path.with_suffix(".made-by.txt").read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
+def _with_marks(info: dict[str, Any], tables: Mapping[str, PairTable]) -> dict[str, Any]:
+    """What is known of the pictures, and what they say of themselves: rendered ones are no Earth.
+
+    Half of either side is enough: a model of half a town is no evidence either.
+    """
+    from crossview.worlds.pairs import synthetic_share
+
+    sides = (
+        [p for t in tables.values() for p in getattr(t, side)] for side in ("ground", "aerial")
+    )
+    share = max(map(synthetic_share, sides))
+    if share == 0.0 or info["synthetic"]:
+        return info
+    said = f"pictures of a synthetic town among them: {share:.0%} of those looked at"
+    notes = "; ".join(text for text in (info.get("notes", ""), said) if text)
+    return {**info, "notes": notes, "synthetic": share >= _SYNTHETIC_SHARE}

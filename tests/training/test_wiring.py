@@ -2,10 +2,13 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 from tests.tiny_pairs import write_pairs
 
 from crossview.errors import BadData, InvalidValue, UnknownName
 from crossview.wiring import METHODS, make_config, method_page, open_data
+from crossview.worlds.pairs import Plan, ensure_pairs
+from crossview.worlds.write import Series, write_world
 
 
 @dataclass(frozen=True)
@@ -79,3 +82,71 @@ def test_pairs_of_the_embedded_world_stay_marked_whatever_door_they_come_through
     assert info["synthetic"] is True
     assert info["training_data"].startswith("synthetic towns, version 1a2b3c4d")
     assert info["licence"].startswith("Apache-2.0")
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory):
+    """A small town of ``crossview world``: no note lies beside it that a list would find."""
+    folder = tmp_path_factory.mktemp("town")
+    write_world(folder, "suburb", 20_003, side_m=240.0, series=(Series(2), Series(2, 90.0)))
+    return folder
+
+
+def listed(path, ground, aerial):
+    """A list of pairs somewhere else than its pictures."""
+    rows = [f"{g},{a},train,match,0.4" for g, a in zip(ground, aerial, strict=True)]
+    head = "ground,aerial,split,relation,metres_per_px"
+    path.write_text("\n".join([head, *rows]), encoding="utf-8")
+    return open_data(f"pairs:{path}").info
+
+
+def pictures(folder, count, mark=None):
+    """Pictures of no origin, or saved with a piece of metadata."""
+    made = []
+    for n in range(count):
+        made.append(folder / f"{n}{'.tif' if mark else '.png'}")
+        Image.new("RGB", (64, 32), (n, 0, 0)).save(made[-1], tiffinfo=mark or {})
+    return made
+
+
+def test_photos_of_a_town_say_so_themselves_wherever_their_list_lies(town, tmp_path):
+    ground = sorted((town / "ground").glob("*.jpg"))
+    info = listed(tmp_path / "mine.csv", ground, pictures(tmp_path, len(ground)))
+    assert info["synthetic"] is True
+    assert "synthetic town" in info["notes"]
+
+
+def test_so_do_aerial_pictures_cut_from_a_town_s_map(town, tmp_path):
+    (tmp_path / "cut").mkdir()
+    ground = pictures(tmp_path, 2)
+    with Image.open(town / "aerial.tif") as whole:
+        tags = {number: whole.tag_v2[number] for number in (42112, 33432)}
+    for mark in tags.items():
+        aerial = pictures(tmp_path / "cut", 2, dict([mark]))
+        assert listed(tmp_path / "mine.csv", ground, aerial)["synthetic"] is True
+
+
+def test_rendered_pairs_say_so_when_their_list_is_copied_elsewhere(tmp_path):
+    plan = Plan(("suburb",), 1, 2, 1, side_m=320.0)
+    rendered = ensure_pairs(tmp_path / "town-data", plan, workers=1)
+    table = open_data(f"pairs:{rendered}").tables["train"]
+    rendered.with_suffix(".made-by.txt").unlink()  # only the pictures' own metadata are left
+    info = listed(tmp_path / "copy.csv", table.ground, table.aerial)
+    assert info["synthetic"] is True
+
+
+def test_a_few_rendered_pictures_among_others_are_told_and_no_less(town, tmp_path):
+    rendered = sorted((town / "ground").glob("*.jpg"))[:1]
+    ground = [*rendered, *pictures(tmp_path, 3)]
+    (tmp_path / "above").mkdir()
+    info = listed(tmp_path / "mine.csv", ground, pictures(tmp_path / "above", 4))
+    assert info["synthetic"] is False
+    assert "synthetic town among them: 25%" in info["notes"]
+
+
+def test_what_a_list_claims_does_not_outweigh_its_pictures(town, tmp_path):
+    (tmp_path / "mine.json").write_text('{"synthetic": false, "notes": "mine"}')
+    ground = sorted((town / "ground").glob("*.jpg"))
+    info = listed(tmp_path / "mine.csv", ground, pictures(tmp_path, len(ground)))
+    assert info["synthetic"] is True
+    assert info["notes"].startswith("mine; ")

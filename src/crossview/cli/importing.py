@@ -43,7 +43,7 @@ def importing(
     made = wiring.make_config(page, known)
     weights = our_tensors(page, checkpoint, made)
     info = {
-        "synthetic": False,
+        "synthetic": trained_on.lower().startswith(("town:", "synthetic")) or trained_on == "town",
         "training_data": trained_on,
         "licence": licence,
         "notes": f"imported from {file.name}, sha256 {checkpoint.sha256[:12]}",

@@ -30,11 +30,11 @@ from crossview.imagery.georeference import (
 from crossview.imagery.options import SourceOptions
 from crossview.imagery.rendering import Rendering, chosen_bands, palette_of
 from crossview.imagery.sheets import Box, Patch
+from crossview.worlds.photofile import SYNTHETIC_TAG
 
 CACHE_MB = 64  # GDAL's own cache of decoded blocks; we read whole blocks once
 OPEN_AT_ONCE = 64
 SAMPLE_PX = 512  # the longer side of the decimated read that a stretch is computed on
-SYNTHETIC_TAG = "CROSSVIEW_SYNTHETIC"
 ORIENTATION_TAG, DATETIME_TAG, COPYRIGHT_TAG = 274, 306, 33432
 SWAPPED = 5  # EXIF orientations from here on swap rows and columns
 ROWS_REVERSED = 4  # EXIF's number for that

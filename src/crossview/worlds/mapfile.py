@@ -7,12 +7,10 @@ from pathlib import Path
 from crossview.arrays import U8
 from crossview.files import writing
 from crossview.worlds.grid import CELL_M
+from crossview.worlds.photofile import ATTRIBUTION, SYNTHETIC_TAG
 from crossview.worlds.siting import EPSG, site
 from crossview.worlds.town import Town
 from crossview.worlds.version import TOWN_VERSION
-
-SYNTHETIC_TAG = "CROSSVIEW_SYNTHETIC"
-ATTRIBUTION = "Synthetic town made by crossview; not a picture of Earth"
 
 
 def write_map(path: Path, town: Town, picture: U8) -> None:

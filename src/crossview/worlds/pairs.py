@@ -18,6 +18,7 @@ from crossview.worlds.aerial import orthophoto
 from crossview.worlds.camera import Shot, panorama
 from crossview.worlds.grid import CELL_M
 from crossview.worlds.ground import begin_drive, camera_places
+from crossview.worlds.photofile import marked, says_synthetic
 from crossview.worlds.siting import site
 from crossview.worlds.styles import SEEN_STYLES
 from crossview.worlds.town import Town, build_town
@@ -91,8 +92,7 @@ def render_pairs(root: Path, plan: Plan | None = None, workers: int = 0) -> Iter
     jobs = list(_jobs(plan or Plan()))
     header = f"synthetic towns, version {TOWN_VERSION}: {plan or Plan()}"
     done = root / "pairs.csv"
-    made_by = root / "pairs.made-by.txt"
-    if done.is_file() and made_by.is_file() and made_by.read_text(encoding="utf-8") == header:
+    if done.is_file() and made_by(done) == header:
         return
     missing = [job for job in jobs if not (root / f"{job.folder}.{TOWN_VERSION}.csv").is_file()]
     count = workers or os.cpu_count() or 1
@@ -101,8 +101,29 @@ def render_pairs(root: Path, plan: Plan | None = None, workers: int = 0) -> Iter
         for job, _ in zip(missing, pool.map(_render, missing, [root] * len(missing)), strict=True):
             yield job.folder
     rows = [(root / f"{job.folder}.{TOWN_VERSION}.csv").read_text(encoding="utf-8") for job in jobs]
-    atomic_write(made_by, header)
+    atomic_write(done.with_suffix(".made-by.txt"), header)
     atomic_write(done, ",".join(COLUMNS) + "\n" + "".join(rows))
+
+
+def made_by(pairs: Path) -> str:
+    """What was noted beside a list of rendered pairs; nothing beside any other."""
+    try:
+        return pairs.with_suffix(".made-by.txt").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def synthetic_share(pictures: Sequence[Path], most: int = 64) -> float:
+    """Share of rendered pictures among ``most`` of those given, evenly drawn; 0 of none.
+
+    A picture is known by its metadata, or by the note in the folder that it was rendered into.
+    """
+    step = max(1, -(-len(pictures) // most))
+    chosen = pictures[::step]
+    rendered = [
+        says_synthetic(path) or bool(made_by(path.parent.parent / "pairs.csv")) for path in chosen
+    ]
+    return sum(rendered) / len(rendered) if rendered else 0.0
 
 
 def _jobs(plan: Plan) -> Iterator[Job]:
@@ -171,7 +192,8 @@ def _save_crop(
 def _save(path: Path, picture: np.ndarray) -> None:
     import simplejpeg
 
-    atomic_write(path, simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality=92))
+    jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality=92)
+    atomic_write(path, marked(jpeg))
 
 
 def _as_csv(rows: Sequence[Sequence[object]]) -> str:

@@ -1,4 +1,8 @@
-"""Photos as JPEG files with the EXIF a camera would write; the place stays out of them."""
+"""Pictures of towns as files that say so: EXIF of a camera that there is not; no place in it.
+
+A list of such pictures may lie anywhere, without a note beside it: what is trained on them must
+still say that it knows nothing of Earth.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,11 @@ from pathlib import Path
 from crossview.arrays import U8
 from crossview.files import atomic_write
 
+SYNTHETIC_TAG = "CROSSVIEW_SYNTHETIC"  # of GeoTIFF: the town's version
+ATTRIBUTION = "Synthetic town made by crossview; not a picture of Earth"
+_MAKE, _MODEL, _COPYRIGHT, _GDAL_METADATA = 0x010F, 0x0110, 0x8298, 0xA480
+_CAMERA = ("crossview", "synthetic town camera")
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 _FILM_WIDTH_MM = 36.0  # of the 35 mm frame that focal lengths are compared on
 
 
@@ -19,7 +28,7 @@ def write_photo(path: Path, picture: U8, fov_deg: float) -> None:
 
     image = Image.fromarray(picture)
     exif = Image.Exif()
-    exif[0x010F], exif[0x0110] = "crossview", "synthetic town camera"
+    exif[_MAKE], exif[_MODEL] = _CAMERA
     if fov_deg < 360.0:
         focal_mm = 0.5 * _FILM_WIDTH_MM / math.tan(math.radians(fov_deg) / 2.0)
         details = exif.get_ifd(0x8769)
@@ -33,3 +42,28 @@ def write_photo(path: Path, picture: U8, fov_deg: float) -> None:
     data = io.BytesIO()
     image.save(data, format="JPEG", quality=90, exif=exif)
     atomic_write(path, data.getvalue())
+
+
+def marked(jpeg: bytes) -> bytes:
+    """A JPEG file without metadata, with the mark of a town's picture put in front."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[_MAKE], exif[_MODEL] = _CAMERA
+    content = exif.tobytes()
+    return jpeg[:2] + b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content + jpeg[2:]
+
+
+def says_synthetic(path: Path) -> bool:
+    """Whether a picture's own metadata say that it was rendered; False where it cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            exif = image.getexif()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+    if (exif.get(_MAKE), exif.get(_MODEL)) == _CAMERA:
+        return True
+    told = f"{exif.get(_COPYRIGHT, '')} {exif.get(_GDAL_METADATA, '')}"
+    return ATTRIBUTION in told or SYNTHETIC_TAG in told
