@@ -49,15 +49,18 @@ class Compared:
     blank: F64
 
 
-def consistency(model: nn.Module, reader: Reader, rows: Sequence[int]) -> dict[str, Index]:
+def consistency(
+    model: nn.Module, reader: Reader, rows: Sequence[int], crops_deg: Sequence[float] = CROPS_DEG
+) -> dict[str, Index]:
     """The indices by name, each also "shuffled": against the changed maps of another picture.
 
-    ``reader`` has no ``augment``; ``rows`` are the seeded subset. The model is put in eval mode.
+    ``reader`` has no ``augment``; ``rows`` are the seeded subset; ``crops_deg`` are the fields of
+    view that panoramas are cut to. The model is put in eval mode.
     """
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     model.eval()
     for raw in whole_pictures(reader, rows, BATCH):
-        for name, one, other in _all_changes(model, reader.views, raw):
+        for name, one, other in _all_changes(model, reader.views, raw, crops_deg):
             found.setdefault(name, []).append((one, other))
     indices: dict[str, list[Compared]] = {}
     for name, pairs in found.items():
@@ -68,7 +71,9 @@ def consistency(model: nn.Module, reader: Reader, rows: Sequence[int]) -> dict[s
     return {name: _index(parts) for name, parts in indices.items()}
 
 
-def _all_changes(model: Any, views: Views, raw: RawBatch) -> Iterator[tuple[str, Tensor, Tensor]]:
+def _all_changes(
+    model: Any, views: Views, raw: RawBatch, crops_deg: Sequence[float]
+) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Names "KIND by HOW MUCH" with maps of the picture and of the changed one, laid over it."""
     device = next(model.parameters()).device
     ground = normalised(raw.ground, views.ground, device).contiguous()
@@ -82,7 +87,7 @@ def _all_changes(model: Any, views: Views, raw: RawBatch) -> Iterator[tuple[str,
         yield f"{NAMES[0]} by {share}", plain, maps
     half = round(width / cells[1] / 2)
     yield f"{NAMES[3]} by {half}", plain, _turned(model, "ground", ground, seen_aerial, half)
-    for theta in CROPS_DEG:
+    for theta in crops_deg:
         part, seen = _cut(model, views.ground, raw.ground, seen_aerial, theta)
         own = _stretched(plain[..., part])
         yield f"{NAMES[1]} by {theta}", own, _stretched(seen)

@@ -206,7 +206,7 @@ def _tests(
         reader = replace(reader, config={}, places=table.places(), span=None)
         for fov in study.fovs_deg:
             label = label_test(name, fov)
-            found[label], ranked = _figures(state, table, reader, request.workers, fov)
+            found[label], ranked = recalls_at(state, table, reader, request.workers, fov)
             if ranks_by_test is not None:
                 ranks_by_test[label] = ranked.tolist()
         if len(study.fovs_deg) > 1:
@@ -220,9 +220,10 @@ def _mean(tests: list[dict[str, float]]) -> dict[str, float]:
     return {key: round(float(np.mean([test[key] for test in tests])), 4) for key in tests[0]}
 
 
-def _figures(
+def recalls_at(
     state: TrainState, table: PairTable, reader: Reader, workers: int, fov: float
 ) -> tuple[dict[str, float], I64]:
+    """Recalls in percent of a table at a field of view, with their counts; and the ranks [Q]."""
     with Loader(reader, workers) as loader:
         vectors = embed_rows(state, range(len(table)), loader, reader.views, fov)
     found, references = ranks(vectors, table, reader.views)
