@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from crossview.studies.running import Place, run, settings_of
 from crossview.studies.tables import SYNTHETIC, Quotes, write_tables
 from crossview.wiring import make_config, method_page, open_data
 
+ROOT = Path(__file__).resolve().parents[2]
 TINY = Study(
     name="tiny",
     title="A tiny study",
@@ -74,6 +76,43 @@ def test_a_row_that_is_done_is_not_trained_again(areas, tmp_path):
     again = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), seen.append)
     assert again == first
     assert len(seen) == 4
+
+
+def test_what_was_tested_by_a_rule_of_old_is_tested_anew_without_training(areas, tmp_path):
+    """Padded pictures were once masked as 4:3 photos, which no row was trained on."""
+    from tests.training.test_mining import SMALL as PICTURES
+
+    fields = replace(
+        TINY,
+        method="singeo",
+        rows=(Row(name="padded", says="padded", settings={"representation": "padded"}),),
+        towns={**PICTURES, "elevation_deg": (-45.0, 45.0), "steps": 2},
+        against=(),
+        fovs_deg=(360.0, 90.0),
+        headings="unknown",
+    )
+    seen = []
+    first = run(fields, fields.rows[0], 1, areas, place(tmp_path), seen.append)
+    folder = tmp_path / "tiny" / "padded-1"
+    void = {name: {**test, "R@1": -1.0} for name, test in first.tests.items()}
+    replace(first, tests=void, crops=0).write(folder)
+    again = run(fields, fields.rows[0], 1, areas, place(tmp_path), seen.append)
+    assert again == first == read_result(folder)
+    assert len(seen) == 2
+
+
+def test_no_result_in_the_documents_was_cut_by_the_rule_of_old():
+    pages = list((ROOT / "docs" / "results").rglob("*.json"))
+    results = [
+        Result(**result)
+        for page in pages
+        for row in json.loads(page.read_text(encoding="utf-8"))["rows"]
+        for result in row["results"]
+    ]
+    assert len(results) > 60
+    for result in results:
+        stands = {name for name in result.tests if name.partition(", ")[2] in ("", "180 degrees")}
+        assert not result.wrongly_cut or set(result.tests) == stands, result.row
 
 
 TRUNK = ".trunk."

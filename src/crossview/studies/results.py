@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from crossview.evaluation.statistics import over_trainings
 from crossview.files import atomic_write
 
 RESULT_NAME = "result.json"
+WHOLE_COLUMNS = 1  # the rule of views.crops, by which tested panoramas are cut
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +35,22 @@ class Result:
     ranks: Mapping[str, Sequence[int]] = field(default_factory=dict)  # test -> of every query
     towns: Mapping[str, Sequence[str]] = field(default_factory=dict)  # table -> of every query
     device: str = "cpu"
+    crops: int = 0  # the rule by which panoramas were cut; 0: padded ones masked as 4:3 photos
+
+    @property
+    def wrongly_cut(self) -> bool:
+        """Whether padded pictures were tested by the rule that none was trained by."""
+        padded = self.settings.get("representation") == "padded"
+        return padded and self.crops < WHOLE_COLUMNS and len(self.tests) > len(_areas(self.tests))
 
     def write(self, folder: Path) -> None:
         """Keep it as ``result.json``: its presence says that the run is done."""
         atomic_write(folder / RESULT_NAME, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def _areas(tests: Iterable[str]) -> set[str]:
+    """The areas of tests named "AREA" and "AREA, FIELD OF VIEW"."""
+    return {name.partition(",")[0] for name in tests}
 
 
 def read_result(folder: Path) -> Result | None:

@@ -22,7 +22,7 @@ from crossview.pairs.table import PairTable
 from crossview.studies.areas import Areas, published_settings
 from crossview.studies.beginning import SEED, start_row, take
 from crossview.studies.definitions import Row, Start, Study, label_test
-from crossview.studies.results import Result, read_result
+from crossview.studies.results import WHOLE_COLUMNS, Result, read_result
 from crossview.training.loop import StepReport
 from crossview.training.run import RunFolder
 from crossview.training.session import Session, fit
@@ -57,12 +57,21 @@ def settings_of(study: Study, row: Row, areas: Areas | None, seed: int) -> dict[
 
 
 def run(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: Told) -> Result:
-    """The result of a row and seed: read if it is there, else trained (or gone on with)."""
+    """The result of a row and seed: read if it is there, else trained (or gone on with).
+
+    One whose pictures were cut by a rule that is no longer used is tested anew.
+    """
     folder = place.folder(study, row, seed)
-    if done := read_result(folder):
+    if done := _standing(folder):
         return done
     with RunFolder(folder).locked("crossview study"):
-        return read_result(folder) or _made(study, row, seed, areas, place, told)
+        return _standing(folder) or _made(study, row, seed, areas, place, told)
+
+
+def _standing(folder: Path) -> Result | None:
+    """The result that is there, if it need not be made anew."""
+    done = read_result(folder)
+    return None if done is None or done.wrongly_cut else done
 
 
 def _made(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: Told) -> Result:
@@ -93,7 +102,11 @@ def _made(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: T
         ranks=ranks if study.planned else {},
         towns=areas.towns if study.planned else {},
         device=_device_name(session.job.device),
+        crops=WHOLE_COLUMNS,
     )
+    before = read_result(folder)
+    if before and not recent:  # it was trained then, and is tested now
+        result = replace(result, losses=before.losses, seconds=before.seconds)
     result.write(folder)
     return result
 
