@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 
-from crossview.arrays import F64
+from crossview.arrays import F64, I64
 from crossview.evaluation.record import Evaluation
+from crossview.geo.components import label_touching_cells
 from crossview.geo.points import LatLon, local_m, middle_of
 from crossview.reports.drawing import INK, KINDS, LINE, Panel, drawn
 from crossview.reports.results import Result, Trial
@@ -123,17 +124,11 @@ def _metres(latlon: F64, middle: LatLon) -> F64:
     return np.stack(local_m(middle, *latlon.T), axis=1)
 
 
-def _touching(latlon: F64) -> np.ndarray:
+def _touching(latlon: F64) -> I64:
     """Numbers [N] of the areas: places whose cells touch, directly or through others, are one."""
+    columns = round(360.0 / _CELL_DEG)
     cells = np.floor(latlon / _CELL_DEG).astype(np.int64)
+    cells[:, 1] %= columns
     unique, inverse = np.unique(cells, axis=0, return_inverse=True)
-    rows = {(int(a), int(b)): n for n, (a, b) in enumerate(unique)}
-    area = np.full(len(unique), -1)
-    for start, number in rows.items():
-        waiting = [start] if area[number] < 0 else []
-        while waiting:
-            cell = waiting.pop()
-            if cell in rows and area[rows[cell]] < 0:
-                area[rows[cell]] = number
-                waiting += [(cell[0] + i, cell[1] + j) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-    return area[inverse.ravel()]
+    areas: I64 = label_touching_cells(unique, columns)[inverse.ravel()]
+    return areas
