@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -79,6 +81,19 @@ def test_the_four_fields_of_view_of_the_headline_have_their_mean(typed, model, t
     (kept,) = json.loads((tmp_path / "out" / "means.json").read_text())["means"]
     assert kept["figures"][0]["value"] == pytest.approx(slow)
     assert "means.json" in err
+
+
+def test_an_exported_model_is_measured_where_there_is_neither_torch_nor_scipy(
+    model, data, tmp_path
+):
+    """The practitioner's install."""
+    hidden = "".join(f"sys.modules[{n!r}] = None\n" for n in ("torch", "torchvision", "scipy"))
+    line = ["evaluate", str(model), "--data", f"pairs:{data}", "--out", str(tmp_path / "out"),
+            "--workers", "0", "--quiet"]  # fmt: skip
+    code = f"import sys\n{hidden}from crossview.cli import main\nsys.exit(main({line!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Evaluation.read(tmp_path / "out").figure("R@1").low > 0.0
 
 
 def test_other_fields_of_view_have_no_headline(typed, model, tmp_path):

@@ -26,7 +26,8 @@ def at(latlon, error_m=3.0):
 
 def town(lat, lon, count=50, seed=0):
     """Places within about a kilometre."""
-    return np.random.default_rng(seed).uniform(-0.005, 0.005, (count, 2)) + [lat, lon]
+    around = np.random.default_rng(seed).uniform(-0.005, 0.005, (count, 2))
+    return around + np.array([lat, lon])
 
 
 def test_points_lie_as_far_apart_as_on_the_ground():

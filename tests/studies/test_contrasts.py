@@ -1,5 +1,7 @@
 """Planned contrasts: resamples of seeds, towns and queries together, Holm over the secondary."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,12 @@ def test_hits_are_shares_of_ranks_at_most_k_in_the_mean_over_tests():
         100.0 * np.mean([one.ranks[test][query] <= 10 for test in TESTS]) for query in range(60)
     ]
     assert hits(one, PLANNED).tolist() == pytest.approx(slow)
+
+
+def test_a_query_without_a_match_is_no_hit():
+    one = ROWS["a"][0]
+    lost = replace(one, ranks={test: [0] * 60 for test in TESTS})
+    assert hits(lost, PLANNED).tolist() == [0.0] * 60
 
 
 def test_the_difference_is_the_plain_mean_and_large_ones_are_told_from_none():

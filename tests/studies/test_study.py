@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from tests.tiny_pairs import write_pairs
 from tests.training.tiny import PAGE, SMALL
 
-from crossview.errors import BadModel, InvalidValue, UnknownName, WeightsUnavailable
+from crossview.errors import BadData, BadModel, InvalidValue, UnknownName, WeightsUnavailable
 from crossview.evaluation.metrics import RECALLS
 from crossview.reports.published import Quote
 from crossview.stats import holm
@@ -113,6 +113,18 @@ def test_no_result_in_the_documents_was_cut_by_the_rule_of_old():
     for result in results:
         stands = {name for name in result.tests if name.partition(", ")[2] in ("", "180 degrees")}
         assert not result.wrongly_cut or set(result.tests) == stands, result.row
+
+
+def test_a_run_of_other_settings_or_data_is_not_taken_for_this_one(areas, tmp_path):
+    run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), ignore)
+    longer = TINY.changed({"steps": "6"})
+    with pytest.raises(BadData, match=r"narrow-1 holds a run of another kind: steps 4, asked 6"):
+        run(longer, longer.row("narrow"), 1, areas, place(tmp_path), ignore)
+    same = TINY.changed({"steps": "4"})  # typed, and so a text
+    run(same, same.row("narrow"), 1, areas, place(tmp_path), ignore)
+    other = replace(areas, data="other towns")
+    with pytest.raises(BadData, match="trained on made up, asked other towns"):
+        run(TINY, TINY.row("narrow"), 1, other, place(tmp_path), ignore)
 
 
 TRUNK = ".trunk."

@@ -125,7 +125,7 @@ def _run(
     from crossview.studies.tables import write_tables
     from crossview.training.session import Stopped
 
-    done = _done(chosen, place)
+    done = _done(chosen, areas, place)
     page = output.folder / f"{chosen.name}.md"
     for number, (row, seed) in enumerate(plan):
         with console.progress(
@@ -157,15 +157,17 @@ def _show(bar: Bar, report: StepReport) -> None:
     bar.to(report.step, report.steps)
 
 
-def _done(chosen: Study, place: Place) -> dict[str, dict[int, Result]]:
+def _done(chosen: Study, areas: Areas, place: Place) -> dict[str, dict[int, Result]]:
     """All results that are there already, also of rows and seeds that were not asked for now."""
     from crossview.studies.results import read_result
+    from crossview.studies.running import check_result
 
     found: dict[str, dict[int, Result]] = {}
     for row in chosen.rows:
         for folder in sorted(place.runs.glob(f"{chosen.name}/{row.name}-*")):
             number = folder.name.removeprefix(f"{row.name}-")
             if number.isdigit() and (result := read_result(folder)):
+                check_result(result, chosen, row, areas, folder)
                 found.setdefault(row.name, {})[int(number)] = result
     return found
 

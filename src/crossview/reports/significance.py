@@ -10,7 +10,7 @@ import numpy as np
 
 from crossview.arrays import F64, I64
 from crossview.evaluation import statistics
-from crossview.evaluation.metrics import MAIN
+from crossview.evaluation.metrics import MAIN, OVER
 from crossview.evaluation.statistics import compare_queries, compare_trainings, correct_together
 from crossview.reports.results import Result, Trial
 
@@ -59,7 +59,7 @@ def _pairs(trial: Trial, seed: int) -> Iterable[_Pair]:
         ours, theirs, clusters = paired_hits(run, against)
         if len(ours) > 1:
             made = compare_queries(theirs, ours, clusters, seed)
-            yield _Pair(run, against, replace(made, n=len(ours)), "queries, one training")
+            yield _Pair(run, against, replace(made, n=len(ours)), OVER)
 
 
 def _named(pair: _Pair, made: statistics.Comparison) -> RunComparison:

@@ -15,6 +15,7 @@ import numpy as np
 
 from crossview.arrays import F64
 from crossview.errors import require
+from crossview.retrieval import truth
 from crossview.stats import holm
 from crossview.studies.definitions import Planned
 from crossview.studies.results import Result
@@ -52,7 +53,7 @@ def hits(result: Result, planned: Planned) -> F64:
     """Mean over the planned tests of each query's hit, in percent [Q]."""
     k = int(planned.measure.removeprefix("R@"))
     ranks = np.array([result.ranks[test] for test in planned.tests])
-    shares: F64 = 100.0 * (ranks <= k).mean(axis=0)
+    shares: F64 = 100.0 * truth.hits(ranks, k).mean(axis=0)
     return shares
 
 

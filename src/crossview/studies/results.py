@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crossview.errors import BadData
+from crossview.evaluation.metrics import OVER
 from crossview.evaluation.record import Figure
 from crossview.evaluation.statistics import over_trainings
 from crossview.files import atomic_write
@@ -76,7 +77,7 @@ def pooled(results: Sequence[Result], test: str, measure: str) -> Figure | None:
             high=float("nan"),
             n=int(result.tests[test]["queries"]),
             unit="%",
-            over="queries, one training",
+            over=OVER,
         )
         for result in results
     ]

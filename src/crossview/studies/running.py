@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import torch
 
 from crossview import __version__, wiring
 from crossview.arrays import I64
+from crossview.errors import BadData
 from crossview.evaluation.metrics import k_at_1_percent, recall, recall_cuts
 from crossview.files import atomic_write
 from crossview.pairs.loading import Loader, Reader
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
+from crossview.reports.conditions import data_name
 from crossview.studies.areas import Areas, published_settings
 from crossview.studies.beginning import SEED, start_row, take
 from crossview.studies.definitions import Row, Start, Study, label_test
@@ -63,6 +65,7 @@ def run(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: Tol
     """
     folder = place.folder(study, row, seed)
     if done := _standing(folder):
+        check_result(done, study, row, areas, folder)
         return done
     with RunFolder(folder).locked("crossview study"):
         return _standing(folder) or _made(study, row, seed, areas, place, told)
@@ -72,6 +75,29 @@ def _standing(folder: Path) -> Result | None:
     """The result that is there, if it need not be made anew."""
     done = read_result(folder)
     return None if done is None or done.wrongly_cut else done
+
+
+def check_result(done: Result, study: Study, row: Row, areas: Areas, folder: Path) -> None:
+    """Raise BadData if a result that is there is of other data or settings than are asked for.
+
+    Settings that the method no longer has do not count.
+    """
+    page = wiring.method_page(row.method or study.method).load()
+    known = {field.name for field in fields(page.Config)}
+
+    def typed(settings: Mapping[str, Any]) -> dict[str, Any]:
+        kept = {name: value for name, value in settings.items() if name in known}
+        return asdict(wiring.make_config(page, kept))
+
+    old, new = typed(done.settings), typed(settings_of(study, row, areas, done.seed))
+    differ = [f"{name} {old[name]}, asked {new[name]}" for name in new if old[name] != new[name]]
+    if data_name(done.data) != data_name(areas.data):
+        differ.insert(0, f"trained on {done.data}, asked {areas.data}")
+    if differ:
+        raise BadData(
+            f"{folder} holds a run of another kind: {'; '.join(differ[:3])}.\n"
+            "Give another --runs, or delete that folder to train it again."
+        )
 
 
 def _made(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: Told) -> Result:
