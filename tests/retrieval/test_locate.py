@@ -218,7 +218,7 @@ def saved(pixels, path, **options):
 
 def test_what_a_files_shape_suggests_is_an_assumption_unless_the_field_of_view_is_given(tmp_path):
     picture = saved(PANORAMAS[5], tmp_path / "p.png")
-    guess = "twice as wide as high and without metadata: taken for a panorama of 360 degrees"
+    guess = "twice as wide as high and nothing tells of a lens: taken for a panorama of 360 degrees"
     assert guess in find(picture).assumptions
     assert guess not in find(picture, fov_deg=360.0).assumptions
 

@@ -115,6 +115,14 @@ def test_a_stitched_picture_has_no_field_of_view_of_a_lens_and_360_degrees_are_t
     assert "180 and 360 degrees are tried too" in facts.view_assumptions[0]
 
 
+def test_a_panorama_that_a_phone_stitched_is_none_of_its_lens_whatever_its_shape():
+    for size in ((1000, 600), (1000, 500)):
+        facts = read_facts(Exif({**PHONE, 0xA401: 6}), [], size)
+        assert (facts.kind, facts.fov_deg) == ("perspective", None)
+        assert facts.also_try_fov_deg == WIDE_FOV_DEG
+        assert "stitched" in facts.view_assumptions[0]
+
+
 def test_a_lens_takes_pictures_of_up_to_22_to_10():
     assert WIDEST_LENS_RATIO == 2.2
     assert read_facts(Exif(PHONE), [], (2200, 1000)).fov_deg is not None
@@ -151,6 +159,11 @@ def test_hemispheres_are_read_however_they_are_written(lat_ref, lon_ref):
         assert (found.lat, found.lon) == pytest.approx((-(33 + 52 / 60 + 10 / 3600), -70.5))
 
 
+def test_the_sign_of_places_near_the_equator_stands_in_their_minutes():
+    found = place("S", rationals(0, -30, 0), "W", rationals(0, 0, -36)).gps
+    assert (found.lat, found.lon) == pytest.approx((-0.5, -0.01))
+
+
 def test_signed_degrees_without_references_are_south_and_west():
     found = place(None, MINUS_SOUTH, None, MINUS_WEST).gps
     assert (found.lat, found.lon) == pytest.approx((-(33 + 52 / 60 + 10 / 3600), -70.5))
@@ -176,6 +189,7 @@ def test_what_names_no_hemisphere_is_never_taken_for_north_or_east(ref):
         ("N", (33, 52, TiffImagePlugin.IFDRational(0, 0)), "E", WEST, "latitude is unreadable"),
         ("N", (float("nan"), 0, 0), "E", WEST, "latitude is unreadable"),
         ("N", "33,52.1N", "E", WEST, "latitude is unreadable"),
+        ("S", rationals(33, -52, 10), "E", WEST, "latitude mixes signs"),
         ("N", (), "E", WEST, "latitude is unreadable"),
         ("N", SOUTH, "E", None, "longitude is unreadable"),
     ],

@@ -30,6 +30,7 @@ _EXIF_PART, _GPS_PART = 0x8769, 0x8825
 _FOCAL_MM, _FOCAL_35_MM = 0x920A, 0xA405
 _PIXELS_ACROSS, _PIXELS_DOWN = 0xA002, 0xA003
 _PLANE_X, _PLANE_UNIT = 0xA20E, 0xA210
+_CUSTOM_RENDERED, _STITCHED = 0xA401, 6  # what phones write for panoramas that they stitched
 _LAT_REF, _LAT, _LON_REF, _LON, _DIRECTION_REF, _DIRECTION = 1, 2, 3, 4, 16, 17
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # inch, centimetre, millimetre, micrometre
 _AGREE = 0.04  # relative; EXIF rounds the 35 mm equivalent to whole millimetres
@@ -120,14 +121,16 @@ def _lens_view(exif: Any, size_px: tuple[int, int]) -> Facts:
     lens = bool(_positive(part, _FOCAL_MM) or _positive(part, _FOCAL_35_MM))
     fov, why = photo_fov_deg(part, size_px)
     ratio = width / height
-    if ratio > WIDEST_LENS_RATIO:
+    if ratio > WIDEST_LENS_RATIO or _number(part, _CUSTOM_RENDERED) == _STITCHED:
         tried = " and ".join(f"{fov:g}" for fov in WIDE_FOV_DEG)
         why = why or f"{ratio:.1f} times as wide as high: it may be stitched of several"
         why = f"{why}; {tried} degrees are tried too"
         return Facts(kind="perspective", also_try_fov_deg=WIDE_FOV_DEG, view_assumptions=(why,))
     sphere = _twice_as_wide(size_px)
     if sphere and not lens and not why:
-        said = "twice as wide as high and without metadata: taken for a panorama of 360 degrees"
+        said = (
+            "twice as wide as high and nothing tells of a lens: taken for a panorama of 360 degrees"
+        )
         whole = Panorama()
         return Facts(kind="panorama", fov_deg=360.0, panorama=whole, view_assumptions=(said,))
     return Facts(
@@ -161,6 +164,8 @@ def photo_fov_deg(part: Mapping[int, Any], size_px: tuple[int, int]) -> tuple[fl
     long_side = _long_sides_per_focal(part, taken, max(size_px))
     if long_side is None:
         return None, ""
+    if _number(part, _CUSTOM_RENDERED) == _STITCHED:
+        return None, "EXIF tells of a panorama that was stitched: its field of view is unknown"
     ratio = max(size_px) / min(size_px)
     if ratio > WIDEST_LENS_RATIO:
         return None, (
@@ -227,7 +232,9 @@ def _signed(
     parts = _numbers(part.get(tag))
     if parts is None or not 1 <= len(parts) <= 3 or any(abs(x) > 60.0 for x in parts[1:]):
         return None, f"the {name} is unreadable"
-    negative = any(math.copysign(1.0, x) < 0.0 and x != 0.0 for x in parts)
+    negative = next((x for x in parts if x), 0.0) < 0.0
+    if not negative and min(parts) < 0.0:
+        return None, f"the {name} mixes signs"
     size = sum(abs(x) / 60.0**n for n, x in enumerate(parts))
     letter = _hemisphere(part.get(ref_tag), letters)
     if letter is None and not negative:

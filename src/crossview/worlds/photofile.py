@@ -1,4 +1,4 @@
-"""Pictures of towns as files that say so: EXIF of a camera that there is not; no place in it.
+"""Pictures of towns as files that say so: EXIF of a camera that there is not, GPano; no place.
 
 A list of such pictures may lie anywhere, without a note beside it: what is trained on them must
 still say that it knows nothing of Earth.
@@ -23,7 +23,7 @@ _FILM_WIDTH_MM = 36.0  # of the 35 mm frame that focal lengths are compared on
 
 
 def write_photo(path: Path, picture: U8, fov_deg: float) -> None:
-    """Write a JPEG; a photo's focal length goes into EXIF, a panorama needs only its shape."""
+    """Write a JPEG; a photo's focal length goes into EXIF, a panorama's extent into GPano."""
     from PIL import Image, TiffImagePlugin
 
     image = Image.fromarray(picture)
@@ -40,7 +40,8 @@ def write_photo(path: Path, picture: U8, fov_deg: float) -> None:
         details[0xA20E] = TiffImagePlugin.IFDRational(per_mm.numerator * 10, per_mm.denominator)
         details[0xA210] = 3  # centimetres
     data = io.BytesIO()
-    image.save(data, format="JPEG", quality=90, exif=exif)
+    described = {} if fov_deg < 360.0 else {"xmp": _whole_sphere(*image.size)}
+    image.save(data, format="JPEG", quality=90, exif=exif, **described)
     atomic_write(path, data.getvalue())
 
 
@@ -67,3 +68,23 @@ def says_synthetic(path: Path) -> bool:
         return True
     told = f"{exif.get(_COPYRIGHT, '')} {exif.get(_GDAL_METADATA, '')}"
     return ATTRIBUTION in told or SYNTHETIC_TAG in told
+
+
+def _whole_sphere(width: int, height: int) -> bytes:
+    """Photo Sphere XMP of a panorama that shows everything around; its heading stays out."""
+    facts = {
+        "ProjectionType": "equirectangular",
+        "FullPanoWidthPixels": width,
+        "FullPanoHeightPixels": height,
+        "CroppedAreaImageWidthPixels": width,
+        "CroppedAreaImageHeightPixels": height,
+        "CroppedAreaLeftPixels": 0,
+        "CroppedAreaTopPixels": 0,
+    }
+    values = " ".join(f'GPano:{name}="{value}"' for name, value in facts.items())
+    return (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description rdf:about="" xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" '
+        f"{values}/></rdf:RDF></x:xmpmeta>"
+    ).encode()
