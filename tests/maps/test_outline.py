@@ -80,9 +80,22 @@ def test_a_single_cell_is_a_square_of_its_side():
     assert sides == pytest.approx([CELL_M] * 4, abs=0.05)
 
 
-def test_an_area_across_the_antimeridian_or_of_nothing_has_no_outline():
-    assert outlines(area([(-1, 0), (1, 0)], origin=LatLon(10.0, 179.99999))) == []
+def test_an_area_of_nothing_has_no_outline():
     assert outlines(area([])) == []
+
+
+def test_an_area_across_180_is_cut_there_in_geojson():
+    here = area([*RING, (3, 0), (4, 0)], origin=LatLon(ORIGIN.lat, 179.9997), bearing=20.0)
+    there = area([*RING, (3, 0), (4, 0)], bearing=20.0)
+    assert ground_m2(outlines(here)) == pytest.approx(ground_m2(outlines(there)), rel=1e-4)
+    text = to_geojson([answer(places=[place(probability=0.8)], confidence=confidence(here))])
+    (feature,) = [f for f in json.loads(text)["features"] if f["properties"]["role"] == "area"]
+    parts = feature["geometry"]["coordinates"]
+    lons = [lon for part in parts for ring in part for lon, _ in ring]
+    assert len(parts) >= 2
+    assert (min(lons), max(lons)) == (-180.0, 180.0)
+    assert all(max(x for x, _ in p[0]) - min(x for x, _ in p[0]) < 1.0 for p in parts)
+    assert ground_m2(parts) == pytest.approx(ground_m2(outlines(there)), rel=1e-4)
 
 
 def test_geojson_holds_the_areas_with_their_coverage():

@@ -16,6 +16,7 @@ import numpy as np
 
 from crossview.arrays import F64
 from crossview.errors import BadData
+from crossview.geo.mercator import ground_px_m
 from crossview.geo.projected import latlon_of
 from crossview.pairs.listing import (
     HELP,
@@ -23,7 +24,6 @@ from crossview.pairs.listing import (
     Part,
     data_in,
     files_in,
-    mercator_px_m,
     once,
     require_files,
     table_of,
@@ -122,7 +122,7 @@ def _table(root: Path, folder: str, names: list[str], places: F64, rows: list[in
         [root / folder / GROUND.format(name) for name in some],
         [root / folder / AERIAL.format(name) for name in some],
         [(i, i) for i in range(len(some))],
-        metres_per_px=mercator_px_m(here[:, 0], ZOOM),
+        metres_per_px=ground_px_m(here[:, 0], ZOOM),
         heading_deg=0.0,
         fov_deg=360.0,
         **known,

@@ -18,10 +18,10 @@ import numpy as np
 from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.files import atomic_write
+from crossview.geo.mercator import ground_px_m
 from crossview.pairs.listing import (
     Counts,
     Part,
-    mercator_px_m,
     once,
     place,
     require_files,
@@ -102,7 +102,7 @@ def _table(root: Path, name: str, places: F64 | None, check_files: bool) -> Pair
             )
         here = places[np.array(numbers) - 1]
         known |= {"aerial_latlon": here[:, :2], "ground_latlon": here[:, 2:]}
-        known |= {"metres_per_px": mercator_px_m(here[:, 0], ZOOM)}
+        known |= {"metres_per_px": ground_px_m(here[:, 0], ZOOM)}
     return table_of(ground, aerial, [(i, i) for i in range(len(rows))], **known)
 
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from crossview.errors import BadData
+from crossview.geo.mercator import ground_px_m
 from crossview.lists import number
 from crossview.pairs.listing import (
     Counts,
     Part,
-    mercator_px_m,
     once,
     place,
     require_files,
@@ -120,7 +120,7 @@ def _table(
         ignored=near,
         ground_latlon=np.array([_place(where, path, ",") for where, path, _ in rows]),
         aerial_latlon=aerial_latlon,
-        metres_per_px=mercator_px_m(aerial_latlon[:, 0], ZOOM),
+        metres_per_px=ground_px_m(aerial_latlon[:, 0], ZOOM),
         heading_deg=0.0,
         fov_deg=360.0,
         offset_px=np.array([_offset(where, cells) for where, _, cells in rows]),

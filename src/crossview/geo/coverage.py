@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from crossview.arrays import F64, I64
-from crossview.geo.points import EARTH_RADIUS_M
+from crossview.geo.points import EARTH_RADIUS_M, unroll_lon
 
 _CELLS_ACROSS = 8  # cells that a square is counted in, per side
 _BLOCK = 10_000  # squares counted at a time, to bound memory
@@ -19,6 +19,7 @@ def covered_km2(lat: F64, lon: F64, side_m: float) -> float:
     Counted in cells an eighth of the side wide, so the rim is right to a sixteenth of the side.
     """
     cell_m = side_m / _CELLS_ACROSS
+    lon = unroll_lon(lon)
     cells: I64 = np.empty(0, np.int64)
     for start in range(0, len(lat), _BLOCK):
         block = slice(start, start + _BLOCK)

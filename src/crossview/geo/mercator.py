@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from crossview.arrays import F64
 from crossview.errors import require
 from crossview.geo.grids import RasterGrid, wkt
 from crossview.geo.points import LatLon
@@ -12,20 +16,29 @@ HALF_WORLD_M = math.pi * 6_378_137.0  # EPSG:3857 spans +- this much in x and y
 MAX_LAT = math.degrees(2.0 * math.atan(math.exp(math.pi)) - math.pi / 2.0)  # 85.05 degrees
 
 
+def northing_m(lat: ArrayLike) -> F64:
+    """Web Mercator metres north of the equator of latitudes in degrees."""
+    y: F64 = np.arcsinh(np.tan(np.radians(lat))) / np.pi * HALF_WORLD_M
+    return y
+
+
+def lat_of_northing(y: ArrayLike) -> F64:
+    """The inverse of :func:`northing_m`."""
+    lat: F64 = np.degrees(np.arctan(np.sinh(np.asarray(y, np.float64) / HALF_WORLD_M * np.pi)))
+    return lat
+
+
 def xy_from_latlon(place: LatLon) -> tuple[float, float]:
     """Web Mercator metres (x east, y north) of a place within +-85.05 degrees of latitude."""
     require(
         abs(place.lat) <= MAX_LAT, f"latitude {place.lat} is outside of Web Mercator (+-85.05)."
     )
-    x = place.lon / 180.0 * HALF_WORLD_M
-    y = math.asinh(math.tan(math.radians(place.lat))) / math.pi * HALF_WORLD_M
-    return x, y
+    return place.lon / 180.0 * HALF_WORLD_M, float(northing_m(place.lat))
 
 
 def latlon_from_xy(x: float, y: float) -> LatLon:
     """The inverse of :func:`xy_from_latlon`."""
-    lat = math.degrees(math.atan(math.sinh(y / HALF_WORLD_M * math.pi)))
-    return LatLon(lat, x / HALF_WORLD_M * 180.0)
+    return LatLon(float(lat_of_northing(y)), x / HALF_WORLD_M * 180.0)
 
 
 def tile_of(place: LatLon, zoom: int) -> tuple[float, float]:
@@ -35,14 +48,32 @@ def tile_of(place: LatLon, zoom: int) -> tuple[float, float]:
     return (x + HALF_WORLD_M) / tile_m, (HALF_WORLD_M - y) / tile_m
 
 
+def tile_edges(zoom: int, x: int, y: int) -> tuple[float, float, float, float]:
+    """South, west, north and east of a tile in degrees."""
+    tile_m = 2.0 * HALF_WORLD_M / 2**zoom
+    north, south = lat_of_northing([HALF_WORLD_M - y * tile_m, HALF_WORLD_M - (y + 1) * tile_m])
+    return (
+        float(south),
+        360.0 * x / 2**zoom - 180.0,
+        float(north),
+        360.0 * (x + 1) / 2**zoom - 180.0,
+    )
+
+
 def nominal_px_m(zoom: int, tile_px: int = 256) -> float:
     """Web Mercator metres per pixel: ground metres at the equator only."""
     return float(2.0 * HALF_WORLD_M / (tile_px * 2**zoom))
 
 
+def ground_px_m(lat: ArrayLike, zoom: int, tile_px: int = 256) -> F64:
+    """Ground metres per pixel at latitudes: the nominal pixel size times their cosines."""
+    metres: F64 = nominal_px_m(zoom, tile_px) * np.cos(np.radians(lat))
+    return metres
+
+
 def metres_per_px(lat: float, zoom: int, tile_px: int = 256) -> float:
-    """Ground metres per pixel at a latitude: the nominal pixel size times cos(latitude)."""
-    return nominal_px_m(zoom, tile_px) * math.cos(math.radians(lat))
+    """:func:`ground_px_m` at one latitude."""
+    return float(ground_px_m(lat, zoom, tile_px))
 
 
 def tile_grid(zoom: int, first: tuple[int, int], last: tuple[int, int], tile_px: int) -> RasterGrid:

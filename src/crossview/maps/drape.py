@@ -30,18 +30,23 @@ def drape(sheets: Sequence[Sheet], extent: Extent, size_px: tuple[int, int]) -> 
     width, height = size_px
     canvas = np.zeros((height, width, 4), np.uint8)
     for sheet in sheets:
-        if part := _box(sheet, extent, size_px).overlap(Box(0, height, 0, width)):
-            _drape(sheet, extent, canvas, part)
+        for box in _boxes(sheet, extent, size_px):
+            if part := box.overlap(Box(0, height, 0, width)):
+                _drape(sheet, extent, canvas, part)
     return canvas
 
 
-def _box(sheet: Sheet, extent: Extent, size_px: tuple[int, int]) -> Box:
-    """The canvas pixels that a sheet may touch."""
+def _boxes(sheet: Sheet, extent: Extent, size_px: tuple[int, int]) -> Iterator[Box]:
+    """The canvas pixels that a sheet may touch: once, or on every turn around the Earth."""
     south, west, north, east = bounds_of([sheet])
-    (left, top), (right, bottom) = extent.pixel(
-        np.array([north, south]), np.array([west, east]), size_px
+    (left, top), (_, bottom) = extent.pixel(
+        np.array([north, south]), np.array([west, west]), size_px
     )
-    return Box(math.floor(top), math.ceil(bottom), math.floor(left), math.ceil(right))
+    per_degree = size_px[0] / (extent.east - extent.west)
+    right = left + (east - west if west <= east else east - west + 360.0) * per_degree
+    for turn in (-360.0 * per_degree, 0.0, 360.0 * per_degree):
+        yield Box(math.floor(top), math.ceil(bottom), math.floor(left + turn),
+                  math.ceil(right + turn))  # fmt: skip
 
 
 def _drape(sheet: Sheet, extent: Extent, canvas: U8, part: Box) -> None:
@@ -52,7 +57,17 @@ def _drape(sheet: Sheet, extent: Extent, canvas: U8, part: Box) -> None:
     """
     size_px = (canvas.shape[1], canvas.shape[0])
     x, y = _coordinates(sheet, extent, size_px, part)
-    shrink = max(1.0, float(np.median(np.hypot(np.diff(x, axis=1), np.diff(y, axis=1)))))
+    if part.width > 1:
+        steps = np.hypot(np.diff(x, axis=1), np.diff(y, axis=1))
+    else:
+        beside = Box(part.top, part.bottom, part.left + 1, part.right + 1)
+        steps = np.hypot(
+            *(
+                b - a
+                for a, b in zip((x, y), _coordinates(sheet, extent, size_px, beside), strict=True)
+            )
+        )
+    shrink = max(1.0, float(np.median(steps)))
     crop = _around(x, y).overlap(sheet.box)
     if crop is not None and crop.width * crop.height <= _FEW_SOURCE_PIXELS:
         _Source.part(sheet, crop, shrink).sample(x, y, part.cut(canvas))

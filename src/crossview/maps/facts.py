@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crossview.files import printable
+from crossview.geo.points import middle_of
 from crossview.maps.outline import outlines
 from crossview.maps.records import answer_record, place_record
 from crossview.maps.wording import stands_out
@@ -58,6 +59,7 @@ def region_record(index: Index) -> dict[str, Any]:
         "tiles": index.count,
         "area_km2": manifest.area_km2,
         "footprint_m": manifest.footprint_m,
+        "middle_lon": middle_of(index.lat, index.lon).lon if index.count else 0.0,
         "model": printable(PurePath(str(manifest.model.name_or_path)).name),
         "attribution": printable(manifest.imagery.attribution or ""),
         "date": printable(manifest.imagery.date or ""),

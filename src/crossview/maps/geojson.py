@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from crossview.geo.antimeridian import cut_at_180, geometry_of, unroll_ring
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon
 from crossview.maps.outline import outlines
 from crossview.maps.records import answer_record, area_record, place_record, point_record
 from crossview.retrieval.places import Answer, Place
-
-Ring = list[tuple[float, float]]
 
 
 def to_geojson(answers: Iterable[Answer], *, footprints: bool = False) -> str:
@@ -44,7 +43,8 @@ def _features(answer: Answer, footprints: bool) -> Iterator[dict[str, Any]]:
     for area in answer.confidence.areas if answer.confidence else ():
         if polygons := outlines(area):
             known = {"role": "area", "photo": about["photo"], **area_record(area)}
-            yield _feature({"type": "MultiPolygon", "coordinates": polygons}, known)
+            parts = [part for polygon in polygons for part in cut_at_180(polygon)]
+            yield _feature({"type": "MultiPolygon", "coordinates": parts}, known)
 
 
 def _properties(place: Place, truth: LatLon | None) -> dict[str, Any]:
@@ -68,23 +68,5 @@ def _position(place: LatLon) -> tuple[float, float]:
 def _outline(footprint: Footprint) -> dict[str, Any]:
     """A polygon whose ring runs counter-clockwise; two of them across the antimeridian."""
     upper_left, upper_right, lower_right, lower_left = map(_position, footprint.corners())
-    ring = [upper_left, lower_left, lower_right, upper_right]
-    longitudes = [lon for lon, _ in ring]
-    if max(longitudes) - min(longitudes) < 180.0:
-        return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
-    unrolled = [(lon % 360.0, lat) for lon, lat in ring]
-    west, east = _cut(unrolled, keep_east=False), _cut(unrolled, keep_east=True)
-    back = [(round(lon - 360.0, 7), lat) for lon, lat in east]
-    return {"type": "MultiPolygon", "coordinates": [[[*west, west[0]]], [[*back, back[0]]]]}
-
-
-def _cut(ring: Ring, *, keep_east: bool) -> Ring:
-    """The part of a convex ring on one side of longitude 180 (RFC 7946, 3.1.9)."""
-    kept: Ring = []
-    for (lon_a, lat_a), (lon_b, lat_b) in zip(ring, ring[1:] + ring[:1], strict=True):
-        if (lon_a >= 180.0) == keep_east:
-            kept.append((lon_a, lat_a))
-        if (lon_a >= 180.0) != (lon_b >= 180.0):
-            share = (180.0 - lon_a) / (lon_b - lon_a)
-            kept.append((180.0, round(lat_a + share * (lat_b - lat_a), 7)))
-    return kept
+    ring = [upper_left, lower_left, lower_right, upper_right, upper_left]
+    return geometry_of([[unroll_ring(ring)]])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossview.arrays import F64, I64
-from crossview.geo.points import EARTH_RADIUS_M
+from crossview.geo.points import EARTH_RADIUS_M, unroll_lon, wrap_lon
 from crossview.retrieval.places import Answer
 
 NOT_SEARCHED = 0  # the code of a window without a score; codes 1 to 255 run from low to high
@@ -32,14 +32,15 @@ class Cells:
 
 def cells(lat: F64, lon: F64, stride_m: float, limit: int) -> Cells:
     """One cell per window [N], or as many windows per cell as it takes to keep to ``limit``."""
+    unrolled = unroll_lon(lon)
     side_m, of_window = stride_m, np.arange(len(lat))
     while of_window.size and of_window.max() >= max(1, limit):
         side_m *= 2.0
-        of_window = _squares(lat, lon, side_m)
+        of_window = _squares(lat, unrolled, side_m)
     share = np.maximum(np.bincount(of_window), 1)
     return Cells(
         np.bincount(of_window, lat) / share,
-        np.bincount(of_window, lon) / share,
+        np.asarray(wrap_lon(np.bincount(of_window, unrolled) / share)),
         of_window,
         side_m,
     )

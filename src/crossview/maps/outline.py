@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from crossview.arrays import I64
-from crossview.geo.points import LatLon, moved
+from crossview.geo.antimeridian import Point, Polygon, unroll_ring
+from crossview.geo.points import LatLon, local_m, middle_of, moved
 from crossview.retrieval.places import Area
-
-Point = tuple[float, float]  # longitude, latitude
-Polygon = list[list[Point]]  # the outer ring, then holes; closed
 
 _DIGITS = 7  # 1 cm
 
@@ -22,14 +20,14 @@ def outlines(area: Area) -> list[Polygon]:
     """Polygons around the cells of an area, which join where cells share a side.
 
     Outer rings run counter-clockwise, holes clockwise (RFC 7946). Corners are those of a square
-    grid about the area's middle, within half a cell of the truth up to 5 km from there. An area
-    that crosses the antimeridian has no outline: the list is empty.
+    grid about the area's middle, within half a cell of the truth up to 5 km from there. Of an area
+    that crosses longitude 180 they run on beyond it; see ``geo.antimeridian``.
     """
-    if not len(area.rows) or np.ptp(area.lon) > 180.0:
+    if not len(area.rows):
         return []
     from rasterio import features  # GDAL: 0.2 s that only an area should pay
 
-    middle = LatLon(float(area.lat.mean()), float(area.lon.mean()))
+    middle = middle_of(area.lat, area.lon)
     column, row = _lattice(area, middle)
     mask = np.zeros((row.max() - row.min() + 1, column.max() - column.min() + 1), np.uint8)
     mask[row - row.min(), column - column.min()] = 1
@@ -40,9 +38,7 @@ def outlines(area: Area) -> list[Polygon]:
 
 def _lattice(area: Area, middle: LatLon) -> tuple[I64, I64]:
     """Column and row (down) of each cell in the grid that their bearing of up spans."""
-    unit = moved(middle, east_m=1.0, north_m=1.0)
-    east = (area.lon - middle.lon) / (unit.lon - middle.lon)
-    north = (area.lat - middle.lat) / (unit.lat - middle.lat)
+    east, north = local_m(middle, area.lat, area.lon)
     turn = math.radians(area.up_bearing_deg)
     right = east * math.cos(turn) - north * math.sin(turn)
     up = east * math.sin(turn) + north * math.cos(turn)
@@ -54,9 +50,12 @@ def _lattice(area: Area, middle: LatLon) -> tuple[I64, I64]:
 def _placed(shape: dict[str, Any], corner: tuple[float, float], area: Area) -> Polygon:
     """Rings in cells as rings of longitude and latitude."""
     rings = [
-        [_point(corner[0] + x, corner[1] + y, area) for x, y in ring]
+        unroll_ring([_point(corner[0] + x, corner[1] + y, area) for x, y in ring])
         for ring in shape["coordinates"]
     ]
+    first = rings[0][0][0]  # all rings on the same turn around the Earth
+    turns = [360.0 * round((ring[0][0] - first) / 360.0) for ring in rings]
+    rings = [[(lon - turn, lat) for lon, lat in r] for r, turn in zip(rings, turns, strict=True)]
     return [_turned(ring, outer=number == 0) for number, ring in enumerate(rings)]
 
 

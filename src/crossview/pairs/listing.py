@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from crossview.arrays import F64, I64
+from crossview.arrays import I64
 from crossview.errors import BadData
 from crossview.files import is_system_file
 from crossview.lists import LATITUDE_DEG, LONGITUDE_DEG, number, read_cells
@@ -141,14 +141,6 @@ def table_of(ground: Sequence[Path], aerial: Sequence[Path], pairs: Any, **known
     values["perspective"] = photo
     values["ignored"] = _relation(values.get("ignored", ()))
     return PairTable(ground=tuple(ground), aerial=tuple(aerial), pairs=_relation(pairs), **values)
-
-
-def mercator_px_m(lat: F64, zoom: int) -> F64:
-    """[N] ground metres per pixel of Web Mercator tiles of 256 pixels at latitudes ``lat``."""
-    from crossview.geo.mercator import nominal_px_m
-
-    metres: F64 = nominal_px_m(zoom) * np.cos(np.radians(lat))
-    return metres
 
 
 def _relation(pairs: Any) -> I64:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crossview.arrays import F64, I64
-from crossview.geo.points import LatLon, distances_m, moved
+from crossview.geo.points import LatLon, distances_m, local_m
 
 _HALF_DIAGONAL = 0.5 * math.sqrt(2.0)  # of a cell, in strides
 _SLACK = 1.05  # grids that follow a projection are not exactly square on the ground
@@ -66,11 +66,7 @@ def cells_within(
 
 def _shares(lat: F64, lon: F64, stride_m: float, pin: LatLon, radius_m: float) -> F64:
     """Share of each cell's grid of points that lies in the circle; cells count as north up."""
-    corner = moved(pin, east_m=1.0, north_m=1.0)
-    north = (lat - pin.lat) / (corner.lat - pin.lat)
-    east = ((lon - pin.lon + 180.0) % 360.0 - 180.0) / (
-        (corner.lon - pin.lon + 180.0) % 360.0 - 180.0
-    )
+    east, north = local_m(pin, lat, lon)
     steps = ((np.arange(_POINTS) + 0.5) / _POINTS - 0.5) * stride_m
     off = np.hypot(
         east[:, None, None] + steps[None, :, None], north[:, None, None] + steps[None, None, :]

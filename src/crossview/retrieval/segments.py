@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from crossview.arrays import F32, F64
 from crossview.errors import BadIndex
 from crossview.files import atomic_write
+from crossview.geo.points import wrap_lon
 from crossview.retrieval.manifest import REBUILD, FileFacts, Segment
 
 VECTORS, PLACES, THUMBNAILS, OFFSETS = "vectors.npy", "places.npy", "thumbnails.bin", "offsets.npy"
@@ -62,8 +63,14 @@ def read_vectors(folder: Path, segment: Segment) -> F32:
 
 
 def read_places(folder: Path, segment: Segment) -> F64:
-    """Latitude, longitude and bearing of up [n, 3]."""
-    return np.asanyarray(_load(folder / f"{segment.name}.{PLACES}"))
+    """Latitude, longitude and bearing of up [n, 3].
+
+    Longitudes lie in [-180, 180], also of old indexes that were written with others.
+    """
+    places: F64 = np.array(_load(folder / f"{segment.name}.{PLACES}"))
+    if places.ndim == 2 and places.shape[1] == 3:
+        places[:, 1] = wrap_lon(places[:, 1])
+    return places
 
 
 def read_thumbnail(folder: Path, segment: Segment, row: int) -> bytes:

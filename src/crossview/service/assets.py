@@ -12,7 +12,8 @@ _KINDS = {".mjs": "text/javascript", ".js": "text/javascript", ".svg": "image/sv
 _HELPERS = ("page/dom.js", "page/angles.js")  # of the map page that is a file
 _HELPED = (
     "el", "svg", "byId", "RADIANS", "METRES_PER_DEGREE", "WINDS", "wind", "wrapped", "metres",
-    "coordinates", "mapAddress", "mapLink", "along", "offset", "bearingAt", "shareAt",
+    "coordinates", "lonNear", "wrappedLon", "mapAddress", "mapLink", "along", "offset", "bearingAt",
+    "shareAt",
 )  # fmt: skip
 
 

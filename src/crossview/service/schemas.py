@@ -163,7 +163,7 @@ class RegionFacts(Record):
     name: str
     tiles: int
     area_km2: float
-    bounds: list[float] = Field(description="south, west, north, east")
+    bounds: list[float] = Field(description="south, west, north, east; west > east across 180")
     footprint_m: float
     stride_m: float
     metres_per_px: float

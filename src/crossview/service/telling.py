@@ -13,6 +13,7 @@ import numpy as np
 
 from crossview.arrays import F64, U8
 from crossview.files import printable
+from crossview.geo.antimeridian import geometry_of
 from crossview.maps.heat import positions_record, scores_record
 from crossview.maps.records import answer_record, footprint_record, place_record
 from crossview.maps.regions import extent, regions
@@ -34,7 +35,7 @@ def region_facts(region: Region) -> dict[str, Any]:
         "name": region.name,
         "tiles": index.count,
         "area_km2": round(manifest.area_km2, 4),
-        "bounds": [round(v, 7) for v in (box.south, box.west, box.north, box.east)],
+        "bounds": [round(v, 7) for v in box.bounds],
         "footprint_m": manifest.footprint_m,
         "stride_m": manifest.stride_m,
         "metres_per_px": manifest.metres_per_px,
@@ -128,7 +129,7 @@ def coverage(region: Region) -> dict[str, Any]:
             (box.west, box.south), (box.east, box.south), (box.east, box.north),
             (box.west, box.north), (box.west, box.south),
         ]  # fmt: skip
-        geometry = {"type": "Polygon", "coordinates": [[[round(v, 7) for v in p] for p in ring]]}
+        geometry = geometry_of([[[(round(lon, 7), round(lat, 7)) for lon, lat in ring]]])
         features.append(
             {"type": "Feature", "geometry": geometry, "properties": {"tiles": len(rows)}}
         )

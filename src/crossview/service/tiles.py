@@ -13,7 +13,8 @@ import numpy as np
 
 from crossview.arrays import U8
 from crossview.errors import CrossviewError, InvalidValue
-from crossview.geo.points import EARTH_RADIUS_M
+from crossview.geo.mercator import MAX_LAT, metres_per_px, tile_edges
+from crossview.geo.points import EARTH_RADIUS_M, lon_offsets_deg
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import Imagery, open_sources
 from crossview.maps.drape import drape
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 TILE_PX = 512
 _KEPT_BYTES = 48_000_000
 _QUALITY = 80
-_WORLD_M = 2.0 * math.pi * EARTH_RADIUS_M
 _DEEPEST = 22
 _OPEN_AT_ONCE = 6  # zooms whose imagery stays open
 
@@ -60,8 +60,7 @@ class Tiles:
     @property
     def deepest(self) -> int:
         """The zoom that shows all the detail there is."""
-        squeeze = math.cos(math.radians(float(np.abs(self._index.lat).mean())))
-        coarsest = _WORLD_M * squeeze / TILE_PX
+        coarsest = metres_per_px(float(np.abs(self._index.lat).mean()), 0, TILE_PX)
         wanted = math.log2(coarsest / self._index.manifest.metres_per_px)
         return min(_DEEPEST, max(0, math.ceil(wanted - 0.25)))
 
@@ -74,7 +73,7 @@ class Tiles:
             if where in self._kept:
                 self._kept.move_to_end(where)
                 return self._kept[where]
-            tile = self._drawn(zoom, _tile_extent(*where))
+            tile = self._drawn(zoom, Extent(*tile_edges(*where)))
             self._keep(where, tile)
             return tile
 
@@ -86,7 +85,7 @@ class Tiles:
             self._bytes -= len(old.data) if old else 100
 
     def _drawn(self, zoom: int, box: Extent) -> Tile | None:
-        if not _overlap(box, self.extent):
+        if not box.meets(self.extent):
             return None
         sheets = self._sheets(zoom, box)
         try:
@@ -95,11 +94,14 @@ class Tiles:
         except CrossviewError:  # the imagery was moved or damaged since
             self._open[zoom] = None
         reach = self._index.manifest.footprint_m
-        around = extent(np.array([box.south, box.north]), np.array([box.west, box.east]), reach)
+        up = math.degrees(reach / EARTH_RADIUS_M)
+        across = up / math.cos(math.radians(min(MAX_LAT, max(abs(box.south), abs(box.north)))))
         lat, lon = self._index.lat, self._index.lon
+        from_middle = np.abs(lon_offsets_deg(lon, (box.west + box.east) / 2.0))
         rows = np.flatnonzero(
-            (lat > around.south) & (lat < around.north) & (lon > around.west) & (lon < around.east)
-        )
+            (lat > box.south - up) & (lat < box.north + up)
+            & (from_middle < (box.east - box.west) / 2.0 + across)
+        )  # fmt: skip
         if not len(rows):
             return None
         return _encoded(mosaic(self._index, rows, box, (TILE_PX, TILE_PX)))
@@ -124,21 +126,6 @@ class Tiles:
             _, old = self._open.popitem(last=False)
             if old is not None:
                 old.close()
-
-
-def _tile_extent(zoom: int, x: int, y: int) -> Extent:
-    tiles = 2**zoom
-    west, east = 360.0 * x / tiles - 180.0, 360.0 * (x + 1) / tiles - 180.0
-    return Extent(_latitude((y + 1) / tiles), west, _latitude(y / tiles), east)
-
-
-def _latitude(share: float) -> float:
-    """Of a share of the Web Mercator world from its upper edge."""
-    return math.degrees(math.atan(math.sinh(math.pi * (1.0 - 2.0 * share))))
-
-
-def _overlap(a: Extent, b: Extent) -> bool:
-    return a.west < b.east and b.west < a.east and a.south < b.north and b.south < a.north
 
 
 def _encoded(rgba: U8) -> Tile | None:

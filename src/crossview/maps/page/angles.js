@@ -18,13 +18,23 @@ function metres(value) {
   return value < 10 ? `${value.toFixed(1)} m` : `${Math.round(value)} m`;
 }
 
+// A longitude in [-180, 180): on the map it may count on where a region crosses 180.
+function wrappedLon(lon) {
+  return wrapped(lon + 180) - 180;
+}
+
+// The way to count a longitude that lies nearest to another one.
+function lonNear(lon, other) {
+  return lon + 360 * Math.round((other - lon) / 360);
+}
+
 function coordinates(point) {
-  return `${point.lat.toFixed(6)}, ${point.lon.toFixed(6)}`;
+  return `${point.lat.toFixed(6)}, ${wrappedLon(point.lon).toFixed(6)}`;
 }
 
 // A page of openstreetmap.org that marks the point: only ever a link, nothing is fetched.
 function mapAddress(point) {
-  const [lat, lon] = [point.lat.toFixed(7), point.lon.toFixed(7)];
+  const [lat, lon] = [point.lat.toFixed(7), wrappedLon(point.lon).toFixed(7)];
   return `https://www.openstreetmap.org/?mlat=${lat}&mlon=${lon}#map=19/${lat}/${lon}`;
 }
 
@@ -42,7 +52,7 @@ function along(from, bearing, distance) {
 // East and north metres from one point to another.
 function offset(from, to) {
   const north = (to.lat - from.lat) * METRES_PER_DEGREE;
-  return [(to.lon - from.lon) * METRES_PER_DEGREE * Math.cos(from.lat * RADIANS), north];
+  return [(lonNear(to.lon, from.lon) - from.lon) * METRES_PER_DEGREE * Math.cos(from.lat * RADIANS), north];
 }
 
 // Bearing seen at a share (0 left, 1 right) of the picture's width.

@@ -25,7 +25,7 @@ function doubles(base64) {
 }
 
 // Web Mercator shares of the world (0..1 from west and from north) of all cells.
-const heatX = doubles(facts.heat.lon).map((lon) => (lon + 180) / 360);
+const heatX = doubles(facts.heat.lon).map((lon) => (lonNear(lon, middleLon) + 180) / 360);
 const heatLat = doubles(facts.heat.lat);
 const heatY = heatLat.map((lat) => 0.5 - Math.asinh(Math.tan(lat * RADIANS)) / (2 * Math.PI));
 

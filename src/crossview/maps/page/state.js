@@ -3,6 +3,29 @@
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const pictures = JSON.parse(document.getElementById("pictures").textContent);
 
+// Longitudes on one turn around the Earth, counting on beyond 180 where the region crosses it.
+const middleLon = facts.region.middle_lon;
+function onOneTurn(place) {
+  if (place) place.lon = lonNear(place.lon, middleLon);
+}
+function ringOnOneTurn(ring) {
+  for (const corner of ring || []) corner[1] = lonNear(corner[1], middleLon);
+}
+facts.imagery.forEach((box) => {
+  const [west, east] = [box[0][1], box[1][1]];
+  const turn = lonNear((west + east) / 2, middleLon) - (west + east) / 2;
+  box[0][1] = west + turn;
+  box[1][1] = east + turn;
+});
+for (const photo of facts.photos) {
+  onOneTurn(photo.truth);
+  for (const polygon of photo.outline || []) polygon.forEach(ringOnOneTurn);
+  for (const place of photo.places) {
+    onOneTurn(place);
+    ringOnOneTurn(place.corners);
+  }
+}
+
 const state = {
   photo: 0, // index into facts.photos
   place: 0, // index into the photo's places, selected

@@ -1,5 +1,7 @@
 // Everything that is asked of the server.
 
+import { wrappedLon } from "./shared.js";
+
 const KEY = "crossview-key";
 let key = sessionStorage.getItem(KEY) || "";
 
@@ -64,7 +66,7 @@ function query(region, hints, area) {
   if (hints.fov) given.set("fov", hints.fov.toFixed(1));
   if (hints.heading !== undefined && hints.heading !== null) given.set("heading", hints.heading.toFixed(1));
   if (area) {
-    given.set("near", `${area.lat.toFixed(7)},${area.lon.toFixed(7)}`);
+    given.set("near", `${area.lat.toFixed(7)},${wrappedLon(area.lon).toFixed(7)}`);
     given.set("within", (area.metres / 1000).toFixed(4));
   }
   return given;

@@ -4,7 +4,7 @@ import * as maplibre from "./maplibre-gl.mjs";
 import { headers } from "./api.js";
 import { drawHeat } from "./heat.js";
 import { keepPace } from "./pace.js";
-import { along, el, svg } from "./shared.js";
+import { along, el, lonNear, svg } from "./shared.js";
 import { choosePlace, currentAnswer, hoverPlace, shownFov, shownHeading, shownPlace, state } from "./state.js";
 
 maplibre.setWorkerUrl(new URL("./maplibre-gl-worker.mjs", import.meta.url).href);
@@ -20,7 +20,7 @@ const heatCanvas = document.createElement("canvas");
 
 function boundsOf(region) {
   const [south, west, north, east] = region.bounds;
-  return [[west, south], [east, north]];
+  return [[west, south], [east < west ? east + 360 : east, north]]; // counts on across 180
 }
 
 function padding() {
@@ -32,7 +32,8 @@ function sourcesOf(region, online) {
   const tiles = [`${location.origin}/v1/regions/${region.name}/tiles/{z}/{x}/{y}?v=${encodeURIComponent(region.version)}`];
   const [[west, south], [east, north]] = boundsOf(region);
   const imagery = {
-    type: "raster", tiles, tileSize: 512, maxzoom: region.deepest_zoom, bounds: [west, south, east, north],
+    type: "raster", tiles, tileSize: 512, maxzoom: region.deepest_zoom,
+    ...(east <= 180 && { bounds: [west, south, east, north] }),
     attribution: region.attribution,
   };
   const shapes = Object.fromEntries(["area", "window", "view"].map((name) =>
@@ -63,7 +64,8 @@ function layersOf(online) {
 export async function openMap(region, online) {
   map = new maplibre.Map({
     container: "map", attributionControl: false, dragRotate: false, pitchWithRotate: false, maxPitch: 0,
-    touchPitch: false, fadeDuration: 0, maxZoom: 21, renderWorldCopies: false,
+    touchPitch: false, fadeDuration: 0, maxZoom: 21,
+    renderWorldCopies: boundsOf(region)[1][0] > 180,
     style: { version: 8, sources: sourcesOf(region, online), layers: layersOf(online) },
     transformRequest: (url) => (url.startsWith(location.origin) ? { url, headers: headers() } : { url }),
     bounds: boundsOf(region), fitBoundsOptions: { padding: 20 },
@@ -79,6 +81,7 @@ export async function openMap(region, online) {
 
 // Another region: its imagery instead of the one before.
 export function changeRegion(region, online) {
+  map.setRenderWorldCopies(boundsOf(region)[1][0] > 180);
   map.setStyle({ version: 8, sources: sourcesOf(region, online), layers: layersOf(online) });
   fitRegion(false);
 }
@@ -186,7 +189,9 @@ export function zoomToPlace() {
 
 export function keepInView() {
   const place = shownPlace();
-  if (place && !map.getBounds().contains([place.lon, place.lat])) map.panTo([place.lon, place.lat], { animate: !calm });
+  if (!place) return;
+  const at = [lonNear(place.lon, map.getCenter().lng), place.lat];
+  if (!map.getBounds().contains(at)) map.panTo(at, { animate: !calm });
 }
 
 export function marker(node, at) {

@@ -1,5 +1,7 @@
 // Scores of all windows as one picture that the map lays over the region: drawn once per answer.
 
+import { lonNear } from "./shared.js";
+
 const STOPS = [
   [0.0, 14, 18, 38, 0.5], [0.25, 32, 20, 74, 0.52], [0.45, 112, 28, 122, 0.6],
   [0.65, 216, 66, 84, 0.7], [0.83, 252, 152, 50, 0.8], [1.0, 255, 244, 170, 0.92],
@@ -36,9 +38,17 @@ export function drawRamp(canvas) {
   }
 }
 
+// Longitudes counting on beyond 180 where the cells cross it; their middle stays within.
+function onOneTurn(lon) {
+  const near = lon.map((value) => lonNear(value, lon[0]));
+  const [west, east] = minmax(near);
+  const turn = lonNear((west + east) / 2, 0) - (west + east) / 2;
+  return near.map((value) => value + turn);
+}
+
 // Where cells lie on the picture; made once per region.
 export function gridOf(record) {
-  const [lat, lon] = [doubles(record.lat), doubles(record.lon)];
+  const [lat, lon] = [doubles(record.lat), onOneTurn(doubles(record.lon))];
   const up = (record.spacing_m / 6371008.8) * (180 / Math.PI);
   const across = up / Math.cos((lat[lat.length >> 1] * Math.PI) / 180);
   const [south, north] = [Math.min(...minmax(lat)) - up, Math.max(...minmax(lat)) + up];
