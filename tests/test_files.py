@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from crossview.files import (
     read_lines,
     sweep,
     walk_files,
+    write_together,
     writing,
     writing_folder,
 )
@@ -271,3 +273,68 @@ def test_a_damaged_line_amid_others_is_named(tmp_path, bad):
     (tmp_path / "log").write_bytes(b'{"a": 1}\n' + bad + b'\n{"a": 3}\n')
     with pytest.raises(BadData, match=r"log, line 2 is damaged"):
         read_lines(tmp_path / "log")
+
+
+NAMES = ("a.onnx", "b.onnx", "model.json")
+WRITTEN_FOR_EVER = """
+import sys
+from pathlib import Path
+from crossview.files import write_together
+names = ("a.onnx", "b.onnx", "model.json")
+for turn in range(10_000):
+    write_together(Path(sys.argv[1]), {name: str(turn) for name in names}, names)
+    print(turn, flush=True)
+"""
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["own folder", "folder with other files"])
+def test_files_that_belong_together_are_never_mixed_when_killed(tmp_path, others):
+    folder = tmp_path / "model"
+    if others:
+        folder.mkdir()
+        (folder / "notes.txt").write_text("mine")
+    for turns in (2, 5, 9, 12):
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITTEN_FOR_EVER, str(folder)], cwd=ROOT,
+            stdout=subprocess.PIPE,
+        ) as process:  # fmt: skip
+            for _ in range(turns):
+                process.stdout.readline()
+            process.kill()
+        if (folder / "model.json").exists():
+            assert len({(folder / name).read_text() for name in NAMES}) == 1
+        else:
+            assert others
+    write_together(folder, dict.fromkeys(NAMES, "new"), NAMES)
+    assert {(folder / name).read_text() for name in NAMES} == {"new"}
+    assert {p.name for p in folder.iterdir()} == {*NAMES, *(["notes.txt"] if others else [])}
+
+
+def test_files_of_another_such_set_go(tmp_path):
+    for written in (("a.onnx", "b.onnx", "model.json"), ("b.onnx", "model.json")):
+        write_together(tmp_path / "model", dict.fromkeys(written, "x"), NAMES)
+        assert {p.name for p in (tmp_path / "model").iterdir()} == set(written)
+
+
+def test_the_folder_in_which_the_user_stands_is_not_exchanged(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = tmp_path.stat().st_ino
+    write_together(".", dict.fromkeys(NAMES, "x"), NAMES)
+    assert tmp_path.stat().st_ino == before
+    assert Path("model.json").read_text() == "x"
+
+
+def test_files_that_belong_together_are_written_through_a_link_and_it_stays(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_together(tmp_path / "link", dict.fromkeys(NAMES, "x"), NAMES)
+    assert (tmp_path / "link").is_symlink()
+    assert {p.name for p in (tmp_path / "real").iterdir()} == set(NAMES)
+
+
+def test_where_many_write_only_what_is_old_is_swept(tmp_path):
+    for name, age_s in ((".0123456789abcdef.partial", 7200), (".0123456789abcdee.partial", 0)):
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    sweep(tmp_path, older_than_s=3600.0)
+    assert [p.name for p in tmp_path.iterdir()] == [".0123456789abcdee.partial"]

@@ -15,7 +15,8 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,53 @@ def writing(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def write_together(
+    folder: str | Path, contents: Mapping[str, bytes | str], names: Collection[str]
+) -> None:
+    """Write files by name that mean something only together, so that no mixture can be opened.
+
+    ``names`` are all that such a folder may hold; those that are not written now go. The last of
+    ``contents`` vouches for the others. A folder with nothing else in it is exchanged as a whole:
+    a killed process leaves the old files or the new ones. In one with other files, or that cannot
+    be renamed, the vouching file goes first and comes last. Hold the folder's lock. Raises
+    :class:`CannotWrite`.
+    """
+    target = Path(os.path.realpath(folder))
+    make_folder(target.parent)
+    if _may_be_exchanged(target, names):
+        with writing_folder(target) as new:
+            for name, content in contents.items():
+                atomic_write(new / name, content)
+        return
+    sweep(make_folder(target))
+    vouching = list(contents)[-1]
+    for name in (vouching, *(set(names) - set(contents))):
+        with _told(target / name):
+            (target / name).unlink(missing_ok=True)
+    for name, content in contents.items():
+        atomic_write(target / name, content)
+
+
+def _may_be_exchanged(target: Path, names: Collection[str]) -> bool:
+    if not target.exists():
+        return True
+    here = Path.cwd()
+    if not target.is_dir() or target == here or target in here.parents or os.path.ismount(target):
+        return False
+    if not os.access(target.parent, os.W_OK):
+        return False
+    there = {path.name for path in target.iterdir()}
+    return all(name in names or is_half_written(name) for name in there)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise CannotWrite(f"Cannot write {path}: {problem.strerror}.") from problem
+
+
 def remove_whole(folder: Path) -> None:
     """Remove a folder that is ours with all that is in it, as far as that can be done."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -171,16 +219,19 @@ def replace_folder(
     _to_disk(target.parent)
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Path, *, older_than_s: float = 0.0) -> None:
     """Remove what killed processes left half-written in ``folder``: only names that are ours.
 
-    Whoever calls this holds the lock of the folder, so that nobody is writing there now.
+    Whoever calls this holds the lock of the folder, so that nobody is writing there now; where many
+    write without one, ``older_than_s`` tells what is left over from what is being written.
     """
     if not folder.is_dir():
         return
     for path in folder.iterdir():
         if is_half_written(path.name):
             with suppress(OSError):
+                if time.time() - path.stat().st_mtime < older_than_s:
+                    continue
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 

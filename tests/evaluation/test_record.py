@@ -1,3 +1,5 @@
+import threading
+import time
 from dataclasses import fields, replace
 
 import numpy as np
@@ -6,6 +8,7 @@ from tests.evaluation.made import made_evaluation
 
 from crossview.errors import BadData
 from crossview.evaluation.record import Evaluation, read_all
+from crossview.locks import locked
 
 
 def test_a_record_reads_back_as_it_was_written(tmp_path):
@@ -50,3 +53,28 @@ def test_what_is_no_record_is_told(tmp_path):
     (tmp_path / "evaluation.json").write_text('{"format": 1}')
     with pytest.raises(BadData, match="no whole record"):
         Evaluation.read(tmp_path)
+
+
+def test_a_record_that_another_process_writes_is_waited_for_and_then_written_whole(tmp_path):
+    have = threading.Event()
+
+    def hold():
+        with locked(tmp_path / "record", "crossview evaluate"):
+            have.set()
+            time.sleep(0.3)
+            made_evaluation(label="first").write(tmp_path / "record")
+
+    other = threading.Thread(target=hold)
+    other.start()
+    have.wait()
+    made_evaluation(label="second").write(tmp_path / "record")
+    other.join()
+    assert Evaluation.read(tmp_path / "record").label == "second"
+    assert [p.name for p in tmp_path.iterdir()] == ["record"]
+
+
+def test_a_record_is_exchanged_as_a_whole(tmp_path):
+    made_evaluation().write(tmp_path / "record")
+    folder = (tmp_path / "record").stat().st_ino
+    made_evaluation().write(tmp_path / "record")
+    assert (tmp_path / "record").stat().st_ino != folder

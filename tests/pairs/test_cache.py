@@ -1,5 +1,8 @@
+import json
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -150,3 +153,27 @@ def test_a_file_is_hashed_once_until_its_size_or_time_changes(tmp_path):
     assert Digests(tmp_path).of(path) != first
     (tmp_path / "digests.jsonl").write_text("[damaged")
     assert len(Digests(tmp_path).of(path)) == 32
+
+
+HASHED = """
+import sys
+from pathlib import Path
+from crossview.pairs.digests import Digests
+folder, who = Path(sys.argv[1]), sys.argv[2]
+for n in range(12):
+    digests = Digests(folder)
+    digests.of(folder / f"{who}-{n}.jpg")
+    digests.save()
+"""
+
+
+def test_processes_that_fill_one_cache_at_once_lose_no_digest(tmp_path):
+    for who in "abcd":
+        for n in range(12):
+            (tmp_path / f"{who}-{n}.jpg").write_text(f"{who}{n}")
+    processes = [
+        subprocess.Popen([sys.executable, "-c", HASHED, str(tmp_path), who]) for who in "abcd"
+    ]
+    assert [process.wait() for process in processes] == [0] * 4
+    names = [json.loads(line)[0] for line in (tmp_path / "digests.jsonl").open()]
+    assert sorted(names) == sorted(str(path) for path in tmp_path.glob("*.jpg"))

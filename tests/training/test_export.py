@@ -1,10 +1,13 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from tests.training.tiny import PAGE, SMALL
 
-from crossview.errors import BadModel
+from crossview.errors import BadModel, InUse
+from crossview.locks import locked
 from crossview.pairs.pages import PageRef
 from crossview.retrieval.embedder import OnnxEmbedder
 from crossview.training import export as export_module
@@ -127,3 +130,10 @@ def test_a_run_without_weights_is_refused(tmp_path):
     folder.begin({"method": "./mine.py"}, {})
     with pytest.raises(BadModel, match="model.safetensors"):
         export(folder, page, make_config(page, SMALL), tmp_path / "model")
+
+
+def test_a_model_folder_that_another_process_writes_is_refused(shared_run, tmp_path):
+    with locked(tmp_path / "model", "crossview export"):
+        other = ThreadPoolExecutor(1).submit(export, *shared_run, tmp_path / "model")
+        with pytest.raises(InUse, match="crossview export, process"):
+            other.result()

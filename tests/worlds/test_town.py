@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
-from crossview.errors import InvalidValue, UnknownName
+from crossview.errors import InUse, InvalidValue, UnknownName
+from crossview.locks import locked
 from crossview.worlds.aerial import orthophoto
 from crossview.worlds.styles import SEEN_STYLES, STYLES, UNSEEN_STYLE
 from crossview.worlds.town import Ground, build_town
 from crossview.worlds.version import TOWN_VERSION, measured_version
+from crossview.worlds.write import Series, write_world
 
 
 @pytest.fixture(scope="module")
@@ -68,3 +72,30 @@ def test_an_unknown_style_is_refused_with_the_nearest_one():
 def test_a_town_larger_than_memory_is_refused():
     with pytest.raises(InvalidValue, match="side must lie in"):
         build_town("old", 1, 50_000.0)
+
+
+def test_a_world_that_was_killed_is_begun_anew_and_another_map_is_left_alone(tmp_path):
+    made = write_world(tmp_path / "town", "old", 20_000, side_m=200.0, series=(Series(1),))
+    (made.folder / "places.csv").unlink()  # as a killed command leaves it
+    (made.folder / ".0123456789abcdef.partial.tif").write_bytes(b"half")
+    again = write_world(tmp_path / "town", "old", 20_000, side_m=200.0, series=(Series(1),))
+    names = {p.name for p in again.folder.iterdir()}
+    assert names == {"aerial.tif", "ground", "places.csv", "sheet.png"}
+    with pytest.raises(InvalidValue, match="already holds a world"):
+        write_world(tmp_path / "town", "old", 20_000)
+    (tmp_path / "mine").mkdir()
+    for content in (
+        b"II*\0",
+        made.map_file.read_bytes().replace(b"CROSSVIEW_SYNTHETIC", b"X" * 19),
+    ):
+        (tmp_path / "mine" / "aerial.tif").write_bytes(content)
+        with pytest.raises(InvalidValue, match="already holds a world"):
+            write_world(tmp_path / "mine", "old", 20_000)
+        assert (tmp_path / "mine" / "aerial.tif").read_bytes() == content
+
+
+def test_a_folder_in_which_another_process_draws_a_town_is_refused(tmp_path):
+    with locked(tmp_path / "town", "crossview world"):
+        thread = ThreadPoolExecutor(1).submit(write_world, tmp_path / "town", "old", 20_000)
+        with pytest.raises(InUse, match="crossview world, process"):
+            thread.result()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from crossview.cli import console
 from crossview.errors import InvalidValue
-from crossview.files import atomic_write
+from crossview.files import atomic_write, make_folder
+from crossview.locks import locked
 
 if TYPE_CHECKING:
     from crossview.pairs.loading import Reader
@@ -70,13 +71,14 @@ def _reader(data: str, split: str, views: Any) -> Reader:
 def _keep(out: Path, model: Any, reader: Reader, rows: list[int], found: dict[str, Any]) -> None:
     from crossview.explain.attention import draw_attention
 
-    out.mkdir(parents=True, exist_ok=True)
     told = {
         kind: {name: asdict(index) for name, index in indices.items()}
         for kind, indices in found.items()
     }
     record = {"pairs": len(rows), "rows": rows, "indices": told}
-    atomic_write(out / "consistency.json", json.dumps(record, indent=2) + "\n")
-    for row in rows[:DRAWN]:
-        draw_attention(out / f"attention-{row}.png", model, reader, row)
+    with locked(out, "crossview evaluate --consistency", wait=True, make_parents=True):
+        make_folder(out)
+        atomic_write(out / "consistency.json", json.dumps(record, indent=2) + "\n")
+        for row in rows[:DRAWN]:
+            draw_attention(out / f"attention-{row}.png", model, reader, row)
     console.result(str(out))

@@ -9,6 +9,7 @@ import typer
 
 from crossview.cli import console
 from crossview.errors import InvalidValue
+from crossview.locks import locked
 
 
 def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -34,15 +35,16 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
 
     if not data and len(run) < 2:
         raise InvalidValue("Give --data to explain one run, or several runs to compare losses.")
-    if len(run) > 1:
-        _warn_of_torn_logs(run)
-        explain_courses(run, out)
-    if data:
-        model, page, config = _trained(run[0], device)
-        table = wiring.open_data(data).table(split)
-        reader = plain_reader(table, page.views(config))
-        rows = _drawn(len(table), sample, seed)
-        _tell(look(model, reader, rows, out, shown=show))
+    with locked(out, "crossview explain", make_parents=True):
+        if len(run) > 1:
+            _warn_of_torn_logs(run)
+            explain_courses(run, out)
+        if data:
+            model, page, config = _trained(run[0], device)
+            table = wiring.open_data(data).table(split)
+            reader = plain_reader(table, page.views(config))
+            rows = _drawn(len(table), sample, seed)
+            _tell(look(model, reader, rows, out, shown=show))
     console.result(str(out))
 
 

@@ -12,6 +12,7 @@ import typer
 from crossview.cli import console
 from crossview.cli.settings import settings
 from crossview.errors import InvalidValue
+from crossview.locks import locked
 
 if TYPE_CHECKING:
     from crossview.cli.console import Bar
@@ -125,7 +126,6 @@ def _run(
     from crossview.studies.tables import write_tables
     from crossview.training.session import Stopped
 
-    done = _done(chosen, areas, place)
     page = output.folder / f"{chosen.name}.md"
     for number, (row, seed) in enumerate(plan):
         with console.progress(
@@ -138,18 +138,19 @@ def _run(
             except Stopped as stopped:
                 console.note("Stopped and saved; the same command goes on from there.")
                 raise SystemExit(128 + stopped.signal) from None
-        done.setdefault(row.name, {})[seed] = result
         console.note(f"{row.name}, seed {seed}: {_told(result)}", quiet=output.quiet)
-        listed = {name: [s[k] for k in sorted(s)] for name, s in done.items()}
-        page = write_tables(
-            chosen,
-            listed,
-            output.folder,
-            output.command,
-            synthetic=areas.synthetic,
-            data=output.data,
-            cross=output.cross,
-        )
+        with locked(page, "crossview study", wait=True, make_parents=True):
+            done = _done(chosen, areas, place)  # also what other processes have finished meanwhile
+            listed = {name: [s[k] for k in sorted(s)] for name, s in done.items()}
+            page = write_tables(
+                chosen,
+                listed,
+                output.folder,
+                output.command,
+                synthetic=areas.synthetic,
+                data=output.data,
+                cross=output.cross,
+            )
     console.result(str(page))
 
 

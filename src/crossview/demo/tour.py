@@ -16,11 +16,12 @@ from crossview.errors import CannotWrite, InvalidValue
 from crossview.files import atomic_write
 from crossview.geo.points import LatLon
 from crossview.imagery.sources import open_sources
+from crossview.locks import locked
 from crossview.maps.page import write_map
 from crossview.retrieval.build import build
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints
-from crossview.retrieval.index import Index
+from crossview.retrieval.index import PARTIAL_SUFFIX, Index
 from crossview.retrieval.locate import locate_many
 from crossview.retrieval.models import open_model, resolve_model
 from crossview.retrieval.places import Answer
@@ -33,6 +34,7 @@ from crossview.worlds.write import Series, World, write_world
 PLACES = 10
 NAMES = {"panorama": "panorama_unknown_heading"}  # kinds are named in the summary by what is asked
 COMPARED = ("panorama_unknown_heading", "photo_90deg")  # what all matchers are asked
+MATCHERS = ("model", "colour_histogram", "random_network")
 MARKER = ".crossview-demo"  # tells a demo's folder, which may be cleared, from any other
 
 Say = Callable[[str], None]
@@ -76,6 +78,11 @@ def tour(trip: Trip, out: Path, say: Say = lambda text: None) -> dict[str, Any]:
 
     Headings are never given to the matchers; fields of view come from each photo's own EXIF.
     """
+    with locked(out, "crossview demo", make_parents=True):
+        return _toured(trip, out, say)
+
+
+def _toured(trip: Trip, out: Path, say: Say) -> dict[str, Any]:
     begun = time.monotonic()
     _make(out)
     say(f"Rendering a town of style {trip.style!r} that no model has seen (seed {trip.seed}) ...")
@@ -121,8 +128,9 @@ def _make(out: Path) -> None:
             )
         out.mkdir(parents=True, exist_ok=True)
         marker.touch()
-        for made in (*out.glob("*.cvx*"), out / "town", out / "random"):
-            shutil.rmtree(made, ignore_errors=True)
+        indexes = [out / f"{name}.cvx{more}" for name in MATCHERS for more in ("", PARTIAL_SUFFIX)]
+        for made in (*indexes, out / "town", out / "random"):
+            shutil.rmtree(made, ignore_errors=True)  # which leaves links alone
         for made in (out / "map.html", out / "summary.json"):
             made.unlink(missing_ok=True)
     except OSError as problem:
@@ -132,10 +140,10 @@ def _make(out: Path) -> None:
 def _matchers(trip: Trip, out: Path) -> Iterator[tuple[str, Embedder]]:
     """The model, and two that it must leave far behind."""
     model = open_model(trip.model)
-    yield "model", model
+    yield MATCHERS[0], model
     if trip.baselines:
-        yield "colour_histogram", HistogramEmbedder(model.info)
-        yield "random_network", open_model(redraw(resolve_model(trip.model), out / "random"))
+        yield MATCHERS[1], HistogramEmbedder(model.info)
+        yield MATCHERS[2], open_model(redraw(resolve_model(trip.model), out / "random"))
 
 
 def _indexed(world: World, embedder: Embedder, trip: Trip, path: Path) -> Index:

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from crossview.arrays import F32, F64, I64
 from crossview.errors import BadData
-from crossview.files import atomic_write, make_folder
+from crossview.files import write_together
+from crossview.locks import locked
 
 FORMAT = 1
 JSON_NAME = "evaluation.json"
@@ -115,16 +116,19 @@ class Evaluation:
         return next((figure for figure in self.figures if figure.name == name), None)
 
     def write(self, folder: str | Path) -> None:
-        """Write the three files; ``evaluation.json`` comes last and vouches for the others."""
-        folder = make_folder(folder)
-        _write_arrays(folder / QUERIES_NAME, self.queries)
-        _write_arrays(folder / REFERENCES_NAME, self.references)
+        """Write the three files; a killed process leaves those that were there, or the new ones."""
         facts: dict[str, Any] = {"format": FORMAT}
         facts |= {name: getattr(self, name) for name in _FACTS}
         facts["protocol"] = asdict(self.protocol)
         facts["figures"] = [asdict(figure) for figure in self.figures]
         facts |= {"queries": len(self.queries.ids), "references": len(self.references.ids)}
-        atomic_write(folder / JSON_NAME, json.dumps(_without_nan(facts), indent=2) + "\n")
+        contents: dict[str, bytes | str] = {
+            QUERIES_NAME: _packed(self.queries),
+            REFERENCES_NAME: _packed(self.references),
+            JSON_NAME: json.dumps(_without_nan(facts), indent=2) + "\n",
+        }
+        with locked(folder, "crossview evaluate", wait=True, make_parents=True):
+            write_together(folder, contents, contents)
 
     @staticmethod
     def read(folder: str | Path) -> Evaluation:
@@ -183,11 +187,11 @@ def _facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _write_arrays(path: Path, record: Queries | References) -> None:
+def _packed(record: Queries | References) -> bytes:
     stream = io.BytesIO()
     arrays = {field.name: getattr(record, field.name) for field in fields(record)}
     np.savez_compressed(stream, **{k: v for k, v in arrays.items() if v is not None})
-    atomic_write(path, stream.getvalue())
+    return stream.getvalue()
 
 
 def _arrays(path: Path, kind: type[Queries] | type[References]) -> dict[str, Any]:

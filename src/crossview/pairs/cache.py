@@ -2,7 +2,8 @@
 
 Each is found by a key made of the file's content, the settings of its side and what the table says
 of it; so a data set that was moved, a part of it, or another list of the same files all find what
-is there. Packs are added, never changed: a killed run goes on, and two at once do no harm.
+is there. Packs are added, never changed: a killed run goes on, and two at once do no harm. What a
+killed run left half-written is removed an hour later, when nobody can be writing it any more.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from crossview.arrays import I64, U8
 from crossview.errors import BadData, BadImage, CannotWrite
-from crossview.files import list_files
+from crossview.files import list_files, sweep
 from crossview.pairs.digests import Digests
 from crossview.pairs.packs import (
     ENTRY,
@@ -35,6 +36,7 @@ from crossview.pairs.table import SIDES
 
 FORMAT = 2
 PACK_BYTES = 128 << 20
+LEFT_OVER_S = 3600.0  # a pack that takes longer to write has been left by a killed process
 BREATH = 512  # files after which progress is told even if all were there
 Found = dict[bytes, tuple[Path, NDArray[Any]]]  # key: pack and entry
 
@@ -76,6 +78,7 @@ def fill_cache(folder: Path, files: Files, workers: int) -> Iterator[Filled]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise CannotWrite(f"Cannot write the cache {folder}: {problem.strerror}.") from problem
+    sweep(folder, older_than_s=LEFT_OVER_S)
     digests = Digests(folder)
     state = Filled(done=0, total=len(files.table.ground) + len(files.table.aerial))
     yield state

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from crossview.files import atomic_write
+from crossview.locks import locked
 
 NAME = "digests.jsonl"
 
@@ -38,7 +39,8 @@ class Digests:
     def save(self) -> None:
         """Add what is new to the file, beside what other processes have written meanwhile."""
         if self._new:
-            atomic_write(self._file, _lines({**_read(self._file), **self._new}.items()))
+            with locked(self._file, "crossview data cache", wait=True):
+                atomic_write(self._file, _lines({**_read(self._file), **self._new}.items()))
             self._new = {}
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossview.evaluation.record import Evaluation
-from crossview.files import atomic_write, make_folder
+from crossview.files import write_together
+from crossview.locks import locked
 from crossview.reports.exports import report_json, results_csv, significance_csv
 from crossview.reports.latex import latex_tables
 from crossview.reports.page import Evidence, report_html
@@ -46,9 +47,8 @@ def write_report(
     }
     evidence = Evidence(trials, compared, calibrations, exports)
     page = report_html(about.title, about.created, evidence)
-    folder = make_folder(out)
-    atomic_write(folder / "report.json", report_json(trials, compared, calibrations, about.created))
-    for name, text in exports.items():
-        atomic_write(folder / name, text)
-    atomic_write(folder / PAGE_NAME, page)
-    return folder / PAGE_NAME
+    numbers = report_json(trials, compared, calibrations, about.created)
+    contents = {"report.json": numbers, **exports, PAGE_NAME: page}
+    with locked(out, "crossview report", wait=True, make_parents=True):
+        write_together(out, contents, contents)
+    return Path(out) / PAGE_NAME

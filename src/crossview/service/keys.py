@@ -13,6 +13,7 @@ from pathlib import Path
 
 from crossview.errors import BadData, require
 from crossview.files import atomic_write
+from crossview.locks import locked
 from crossview.service.refusals import Refusal
 
 _NAME_CHARACTERS = 64
@@ -29,10 +30,12 @@ def new_key(path: Path, name: str) -> str:
         0 < len(name) <= _NAME_CHARACTERS and name.isprintable(),
         f"a key's name has 1 to {_NAME_CHARACTERS} printable characters, got {name!r}.",
     )
-    known = dict(read_keys(path)) if path.exists() else {}
-    require(name not in known, f"{path} has a key called {name!r} already; choose another name.")
     key = secrets.token_urlsafe(32)
-    atomic_write(path, json.dumps({**known, name: hash_of(key)}, indent=1) + "\n")
+    with locked(path, "crossview serve --new-key", wait=True):
+        known = dict(read_keys(path)) if path.exists() else {}
+        taken = f"{path} has a key called {name!r} already; choose another name."
+        require(name not in known, taken)
+        atomic_write(path, json.dumps({**known, name: hash_of(key)}, indent=1) + "\n")
     return key
 
 

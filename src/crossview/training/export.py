@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from crossview.arrays import F32, U8
-from crossview.errors import BadModel, InvalidValue
-from crossview.files import atomic_write
+from crossview.errors import BadModel
+from crossview.files import write_together
+from crossview.locks import locked
 from crossview.pairs.batch import Views
 from crossview.retrieval.model import (
     AERIAL_NAME,
@@ -30,6 +31,7 @@ from crossview.training.state import load_weights
 from crossview.training.validation import similarities
 from crossview.views.spec import ViewSpec
 
+MODEL_FILES = (SHARED_NAME, GROUND_NAME, AERIAL_NAME, INFO_NAME)
 OPSET = 18
 TOLERANCE = 1e-4  # largest difference of an embedding's entry (design.md 3)
 TIE = 1e-5  # scores this close may trade places between two runtimes
@@ -70,7 +72,15 @@ def export(
     """Write ``out``/model*.onnx and model.json; raises BadModel where they do not agree.
 
     ``half`` stores weights as float16 (half the size; computing stays in float32).
+    InUse where another process exports to ``out``.
     """
+    with locked(out, "crossview export", make_parents=True):
+        return _exported(run, page, config, out, half=half, name=name)
+
+
+def _exported(
+    run: RunFolder, page: Any, config: Any, out: Path, *, half: bool, name: str
+) -> Exported:
     model = build_without_weights(page, config)
     load_weights(model, run.weights)
     if half:
@@ -84,15 +94,7 @@ def export(
         graphs[file] = _half_weights(graph) if half else graph
     difference, dim = _compare(model, views, graphs, shared)
     info = run_info(run, views, dim, half, name)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise InvalidValue(f"Cannot create {out}: {problem.strerror}.") from problem
-    for stale in {SHARED_NAME, GROUND_NAME, AERIAL_NAME} - set(graphs):
-        (out / stale).unlink(missing_ok=True)
-    for file, graph in graphs.items():
-        atomic_write(out / file, graph)
-    atomic_write(out / INFO_NAME, canonical(info) + b"\n")
+    write_together(out, {**graphs, INFO_NAME: canonical(info) + b"\n"}, MODEL_FILES)
     size = sum(len(graph) for graph in graphs.values())
     return Exported(folder=out, info=info, difference=difference, bytes=size)
 

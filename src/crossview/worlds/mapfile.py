@@ -13,6 +13,17 @@ from crossview.worlds.town import Town
 from crossview.worlds.version import TOWN_VERSION
 
 
+def is_synthetic(path: Path) -> bool:
+    """Whether a file is a map that :func:`write_map` has written."""
+    import rasterio
+
+    try:
+        with rasterio.open(path) as raster:
+            return SYNTHETIC_TAG in raster.tags()
+    except rasterio.errors.RasterioIOError:
+        return False
+
+
 def write_map(path: Path, town: Town, picture: U8) -> None:
     """Write [n, n, 3] as a tiled, compressed GeoTIFF in UTM, tagged with the town's version."""
     import rasterio

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from crossview.files import atomic_write
+from crossview.files import atomic_write, sweep
+from crossview.locks import locked
 from crossview.worlds.aerial import orthophoto
 from crossview.worlds.camera import Shot, panorama
 from crossview.worlds.grid import CELL_M
@@ -28,6 +29,7 @@ COLUMNS = (
     *("ground", "aerial", "split", "relation", "ground_lat", "ground_lon", "aerial_lat"),
     *("aerial_lon", "metres_per_px", "up_bearing_deg", "heading_deg", "fov_deg", "kind"),
 )
+PAIRS_NAME = "pairs.csv"
 FIRST_VALIDATION_SEED, FIRST_TEST_SEED = 10_000, 20_000
 CROP_PX = 260  # 104 m: a footprint of 80 m that may move by 12 m
 DAYS = 4  # drives per town, each with its own light, season and cars
@@ -84,16 +86,23 @@ def ensure_pairs(root: Path, plan: Plan | None = None, workers: int = 0) -> Path
     """
     for _ in render_pairs(root, plan, workers):
         pass
-    return root / "pairs.csv"
+    return root / PAIRS_NAME
 
 
 def render_pairs(root: Path, plan: Plan | None = None, workers: int = 0) -> Iterator[str]:
     """As :func:`ensure_pairs`, yielding each town's folder name as it is finished."""
     jobs = list(_jobs(plan or Plan()))
     header = f"synthetic towns, version {TOWN_VERSION}: {plan or Plan()}"
-    done = root / "pairs.csv"
+    done = root / PAIRS_NAME
     if done.is_file() and made_by(done) == header:
         return
+    with locked(root, "crossview: rendering towns", wait=True, make_parents=True):
+        if not (done.is_file() and made_by(done) == header):  # else who was waited for made it
+            yield from _rendered(root, jobs, header, workers)
+
+
+def _rendered(root: Path, jobs: Sequence[Job], header: str, workers: int) -> Iterator[str]:
+    sweep(root)
     missing = [job for job in jobs if not (root / f"{job.folder}.{TOWN_VERSION}.csv").is_file()]
     count = workers or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
@@ -101,8 +110,9 @@ def render_pairs(root: Path, plan: Plan | None = None, workers: int = 0) -> Iter
         for job, _ in zip(missing, pool.map(_render, missing, [root] * len(missing)), strict=True):
             yield job.folder
     rows = [(root / f"{job.folder}.{TOWN_VERSION}.csv").read_text(encoding="utf-8") for job in jobs]
-    atomic_write(done.with_suffix(".made-by.txt"), header)
+    done = root / PAIRS_NAME
     atomic_write(done, ",".join(COLUMNS) + "\n" + "".join(rows))
+    atomic_write(done.with_suffix(".made-by.txt"), header)  # last: it vouches for the list
 
 
 def made_by(pairs: Path) -> str:
@@ -121,7 +131,7 @@ def synthetic_share(pictures: Sequence[Path], most: int = 64) -> float:
     step = max(1, -(-len(pictures) // most))
     chosen = pictures[::step]
     rendered = [
-        says_synthetic(path) or bool(made_by(path.parent.parent / "pairs.csv")) for path in chosen
+        says_synthetic(path) or bool(made_by(path.parent.parent / PAIRS_NAME)) for path in chosen
     ]
     return sum(rendered) / len(rendered) if rendered else 0.0
 

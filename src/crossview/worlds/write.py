@@ -11,12 +11,13 @@ from pathlib import Path
 
 from crossview.arrays import U8
 from crossview.errors import CannotWrite, InvalidValue, require
-from crossview.files import atomic_write
+from crossview.files import atomic_write, sweep
+from crossview.locks import locked
 from crossview.worlds.aerial import orthophoto
 from crossview.worlds.camera import Shot, panorama, photo
 from crossview.worlds.grid import CELL_M
 from crossview.worlds.ground import Drive, begin_drive, camera_places
-from crossview.worlds.mapfile import write_map
+from crossview.worlds.mapfile import is_synthetic, write_map
 from crossview.worlds.photofile import write_photo
 from crossview.worlds.sheet import write_sheet
 from crossview.worlds.siting import site
@@ -71,8 +72,14 @@ def write_world(
             one.fov_deg == 360.0 or 5.0 <= one.fov_deg <= 140.0,
             f"a photo's field of view lies in [5, 140] degrees (360: panorama), got {one.fov_deg}.",
         )
-    _make(folder)
-    town = build_town(style_name, seed, side_m)
+    with locked(folder, "crossview world", make_parents=True):
+        _make(folder)
+        return _written(folder, build_town(style_name, seed, side_m), series, progress)
+
+
+def _written(
+    folder: Path, town: Town, series: tuple[Series, ...], progress: Callable[[int, int], None]
+) -> World:
     above = orthophoto(town)
     write_map(folder / "aerial.tif", town, above)
     drive = begin_drive(town)
@@ -94,10 +101,13 @@ def write_world(
 
 
 def _make(folder: Path) -> None:
-    if (folder / "places.csv").exists() or (folder / "aerial.tif").exists():
+    above = folder / "aerial.tif"
+    if (folder / "places.csv").exists() or (above.exists() and not is_synthetic(above)):
         raise InvalidValue(f"{folder} already holds a world; choose another --out or remove it.")
     try:
         (folder / "ground").mkdir(parents=True, exist_ok=True)
+        for part in (folder, folder / "ground"):
+            sweep(part)
     except OSError as problem:
         raise CannotWrite(f"Cannot make the folder {folder}: {problem.strerror}.") from problem
 
