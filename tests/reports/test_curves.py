@@ -1,11 +1,15 @@
 """Numbers behind the charts, against slow and obvious loops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.reports.made_up import evaluation
 
 from crossview.reports.curves import answered_curve, error_curve, recall_curve
 from crossview.reports.results import trials_of
+from crossview.reports.significance import paired_hits
+from crossview.retrieval.truth import hits
 
 
 def result(**changes):
@@ -15,7 +19,8 @@ def result(**changes):
 def test_the_recall_curve_counts_ranks():
     run = result()
     curve = recall_curve(run, 100)
-    slow = [100.0 * sum(rank <= k for rank in run.ranks) / len(run.ranks) for k in curve.x]
+    ranks = run.first.queries.rank
+    slow = [100.0 * sum(rank <= k for rank in ranks) / len(ranks) for k in curve.x]
     assert curve.y == pytest.approx(slow)
     assert (curve.low <= curve.y).all()
     assert (curve.y <= curve.high).all()
@@ -37,4 +42,19 @@ def test_answering_everything_gives_the_recall():
     run = result()
     answered, right = answered_curve(run)
     assert answered[-1] == 100.0
-    assert right[-1] == pytest.approx(100.0 * np.mean(run.ranks == 1))
+    assert right[-1] == pytest.approx(100.0 * np.mean(run.first.queries.rank == 1))
+
+
+def test_charts_and_comparisons_count_queries_without_a_match_as_r_at_k_does():
+    """Rank 0: it has no match. Leaving such queries out would draw another R@1 than the table's."""
+    records = []
+    for label, right in (("a", 0.8), ("b", 0.5)):
+        record = evaluation(label, right=right)
+        rank = np.where(np.arange(200) < 50, 0, record.queries.rank)
+        records.append(replace(record, queries=replace(record.queries, rank=rank)))
+    (trial,) = trials_of(records)
+    shares = [100.0 * float(hits(r.queries.rank, 1).mean()) for r in records]
+    assert [recall_curve(r, 10).y[0] for r in trial.results] == pytest.approx(shares)
+    assert [answered_curve(r)[1][-1] for r in trial.results] == pytest.approx(shares)
+    ours, theirs, _ = paired_hits(*trial.results)
+    assert [ours.mean(), theirs.mean()] == pytest.approx(shares)

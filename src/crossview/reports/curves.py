@@ -8,6 +8,7 @@ import numpy as np
 
 from crossview.arrays import F64
 from crossview.reports.results import Result
+from crossview.retrieval.truth import hits
 from crossview.stats import cluster_intervals, share_in_order
 
 
@@ -22,10 +23,14 @@ class Curve:
 
 
 def recall_curve(result: Result, most: int, seed: int = 0) -> Curve:
-    """Percent of queries whose truth is among the first k, for k from 1 to ``most``."""
+    """Percent of queries whose truth is among the first k, for k from 1 to ``most``.
+
+    As R@k: queries without a match are not found.
+    """
     ks = np.unique(np.round(np.geomspace(1, max(2, most), 40)))
     rank = np.concatenate([e.queries.rank for e in result.evaluations])
-    return _shares(ks, rank[:, None] <= ks, _clusters(result), rank > 0, seed)
+    found = np.stack([hits(rank, int(k)) for k in ks], axis=1)
+    return _shares(ks, found, _clusters(result), np.ones(len(rank), dtype=bool), seed)
 
 
 def error_curve(result: Result, metres: F64, seed: int = 0) -> Curve:
@@ -41,8 +46,8 @@ def answered_curve(result: Result) -> tuple[F64, F64]:
     """
     score = np.concatenate([e.queries.best_score[:, 0] for e in result.evaluations])
     rank = np.concatenate([e.queries.rank for e in result.evaluations])
-    asked = (rank > 0) & np.isfinite(score)
-    right = rank[asked][np.argsort(-score[asked], kind="stable")] == 1
+    asked = np.isfinite(score)
+    right = hits(rank[asked], 1)[np.argsort(-score[asked], kind="stable")]
     answered = np.arange(1, len(right) + 1)
     keep = np.unique(np.linspace(max(0, len(right) // 50 - 1), len(right) - 1, 80).astype(int))
     share = np.cumsum(right) / answered
@@ -62,12 +67,12 @@ def _clusters(result: Result) -> np.ndarray:
 
 
 def _shares(
-    x: F64, hits: np.ndarray, clusters: np.ndarray, counted: np.ndarray, seed: int
+    x: F64, found: np.ndarray, clusters: np.ndarray, counted: np.ndarray, seed: int
 ) -> Curve:
-    """Shares of the counted rows of ``hits`` [Q, N], with their intervals over clusters."""
+    """Shares of the counted rows of ``found`` [Q, N], with their intervals over clusters."""
     if not counted.any():
         nothing = np.full(len(x), np.nan)
         return Curve(x, nothing, nothing, nothing)
-    low, high = cluster_intervals(hits[counted], clusters[counted], seed=seed)
-    share = hits[counted].mean(axis=0)
+    low, high = cluster_intervals(found[counted], clusters[counted], seed=seed)
+    share = found[counted].mean(axis=0)
     return Curve(x.astype(np.float64), 100.0 * share, 100.0 * low, 100.0 * high)

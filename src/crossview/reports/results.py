@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from crossview.arrays import F64, I64
+from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.evaluation.headline import FieldsMean, means_over_fields, network, without_field
 from crossview.evaluation.record import Evaluation, Figure, Protocol, read_all
@@ -43,12 +43,6 @@ class Result:
         names = [figure.name for figure in self.first.figures]
         found = {n: [f for e in self.evaluations if (f := e.figure(n))] for n in names}
         return {name: self._together(given) for name, given in found.items()}
-
-    @property
-    def ranks(self) -> I64:
-        """Ranks of all records, from 1; queries without a match are left out."""
-        ranks = np.concatenate([e.queries.rank for e in self.evaluations])
-        return ranks[ranks > 0]
 
     @property
     def errors_m(self) -> F64:

@@ -13,6 +13,7 @@ from crossview.evaluation import statistics
 from crossview.evaluation.metrics import MAIN, OVER
 from crossview.evaluation.statistics import compare_queries, compare_trainings, correct_together
 from crossview.reports.results import Result, Trial
+from crossview.retrieval.truth import hits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,16 +83,15 @@ def paired_hits(run: Result, against: Result) -> tuple[F64, F64, I64]:
     first = run.first.queries
     clusters = dict(zip(first.ids.tolist(), first.cluster.tolist(), strict=True))
     shared = [query for query in ours if query in theirs and query in clusters]
-    hits = [100.0 * np.array([of[query] for query in shared]) for of in (ours, theirs)]
-    return hits[0], hits[1], np.array([clusters[query] for query in shared], dtype=np.int64)
+    one, two = (100.0 * np.array([of[query] for query in shared]) for of in (ours, theirs))
+    return one, two, np.array([clusters[query] for query in shared], dtype=np.int64)
 
 
 def _hits(result: Result) -> dict[str, float]:
-    """Mean hit at rank 1 of every query that has a match, by its id."""
+    """Mean hit at rank 1 of every query, by its id; one without a match is never found."""
     sums: dict[str, list[float]] = {}
     for evaluation in result.evaluations:
         queries = evaluation.queries
-        for query, rank in zip(queries.ids.tolist(), queries.rank.tolist(), strict=True):
-            if rank > 0:
-                sums.setdefault(query, []).append(float(rank == 1))
-    return {query: sum(hits) / len(hits) for query, hits in sums.items()}
+        for query, hit in zip(queries.ids.tolist(), hits(queries.rank, 1).tolist(), strict=True):
+            sums.setdefault(query, []).append(float(hit))
+    return {query: sum(found) / len(found) for query, found in sums.items()}
