@@ -60,6 +60,20 @@ def test_a_dry_run_tells_time_and_memory_and_keeps_nothing(typed, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_that_kept_no_facts_of_its_pairs_goes_on_with_a_warning(typed, tmp_path):
+    assert typed("--until", "3", "--save-every", "3")[0] == 0
+    folder = RunFolder(tmp_path / "run")
+    config = folder.config()
+    for split in ("train", "val"):
+        config[split].pop("facts")
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    code, _, err = typed()
+    assert code == 0
+    assert "whether places, headings and kinds are still the same cannot be checked" in " ".join(
+        err.split()
+    )
+
+
 def test_the_options_end_up_in_the_run_folder(typed, tmp_path):
     typed("--lr", "0.005", "--seed", "3", "--config", "width=8")
     config = RunFolder(tmp_path / "run").config()["config"]

@@ -1,5 +1,8 @@
 """A training that was stopped, however rudely, ends with the same bits as one that was not."""
 
+import csv
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -10,9 +13,11 @@ import pytest
 from tests.training.tiny import PAGE, command, request, trained
 
 from crossview.errors import CannotWrite, InvalidValue
+from crossview.pairs.facts import digest_without_facts
 from crossview.pairs.pages import PageRef
 from crossview.training import state as state_module
 from crossview.training.setup import prepare
+from crossview.wiring import open_data
 
 
 def weights(folder):
@@ -42,8 +47,6 @@ def test_a_schedule_can_be_ended_early_and_gone_on_with(tmp_path):
 
 
 def log_steps(folder):
-    import json
-
     lines = (folder / "log.jsonl").read_text().splitlines()
     return [json.loads(line)["step"] for line in lines]
 
@@ -99,6 +102,95 @@ def test_other_pairs_are_refused(tmp_path):
     csv.write_text("\n".join(csv.read_text().splitlines()[:-1]) + "\n")
     with pytest.raises(InvalidValue, match=r"train.rows: 24 there, 23 now"):
         trained(request(tmp_path))
+
+
+def edited(folder, change):
+    """Change every row of the pairs."""
+    path = folder / "data" / "pairs.csv"
+    rows = list(csv.DictReader(path.open(encoding="utf-8")))
+    rows = [row | change(n) for n, row in enumerate(rows)]
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+GROUND, AERIAL = "of 24 of 24 ground pictures, the first g0.png", "of 24 of 24 aerial pictures, the"
+ONE = "of 1 of 24 ground pictures, the first"
+CHANGES = {
+    f"ground_latlon {GROUND}: 60, 10 then, 60, 11 now": lambda n: {"ground_lon": 11},
+    f"heading_deg {GROUND}: 0 then, 90 now": lambda n: {"heading_deg": 90},
+    f"heading_deg {ONE} g7.png: 0 then, nan now": lambda n: {"heading_deg": "" if n == 7 else 0},
+    f"metres_per_px {AERIAL} first a0.png: 1.25 then, 2 now": lambda n: {"metres_per_px": 2},
+    f"perspective {ONE} g3.png: 0 then, 1 now": lambda n: {"fov_deg": 60 if n == 3 else 360},
+    "ground pictures: 1 gone, the first g5.png; 1 new, the first x": lambda n: (
+        {"ground": "x"} if n == 5 else {}
+    ),
+}
+
+
+@pytest.mark.parametrize("said", CHANGES)
+def test_other_facts_of_the_pairs_are_refused_with_how_many_and_the_first(tmp_path, said):
+    """Places, headings, kinds, scales and names: whatever of the pairs a training uses."""
+    trained(request(tmp_path), stop_after=4)
+    edited(tmp_path, CHANGES[said])
+    with pytest.raises(InvalidValue) as caught:
+        trained(request(tmp_path))
+    assert said in str(caught.value)
+    assert "holds a training with other pairs" in str(caught.value)
+    (tmp_path / "run" / "pairs.npz").unlink()  # then the fact is named at least
+    with pytest.raises(InvalidValue, match=f"train: .*{said.split()[0]}"):
+        trained(request(tmp_path))
+
+
+def test_a_relation_that_changed_is_refused(tmp_path):
+    trained(request(tmp_path), stop_after=4)
+    edited(tmp_path, lambda n: {"aerial": "a0.png"} if n == 1 else {})
+    with pytest.raises(InvalidValue, match="aerial pictures: 1 gone, the first a1.png"):
+        trained(request(tmp_path))
+
+
+def test_a_data_folder_that_was_moved_and_renamed_is_the_same_data(tmp_path):
+    whole = request(tmp_path, out="whole")
+    trained(whole)
+    trained(replace(whole, out=tmp_path / "left"), stop_after=4)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data").rename(tmp_path / "elsewhere" / "data")
+    (tmp_path / "elsewhere" / "data").rename(tmp_path / "elsewhere" / "données")
+    moved = open_data(f"pairs:{tmp_path / 'elsewhere' / 'données' / 'pairs.csv'}")
+    trained(replace(whole, out=tmp_path / "left", data=moved.name, tables=moved.tables))
+    assert weights(whole.out) == weights(tmp_path / "left")
+
+
+def test_a_run_from_before_facts_were_kept_goes_on_where_its_names_agree(tmp_path):
+    """Its digest holds the name of the data's folder, which may have changed since."""
+    first = request(tmp_path)
+    session, _ = trained(first, stop_after=4)
+    (first.out / "pairs.npz").unlink()
+    config = json.loads((first.out / "config.json").read_text())
+    config["train"] = {"rows": 24, "digest": "4ce3a9f1d1d4"}
+    (first.out / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InvalidValue, match="the files' names or the relation of split train"):
+        trained(first)
+    config["train"]["digest"] = digest_without_facts(session.job.table, "data")
+    (first.out / "config.json").write_text(json.dumps(config))
+    (tmp_path / "data").rename(tmp_path / "moved")
+    moved = open_data(f"pairs:{tmp_path / 'moved' / 'pairs.csv'}")
+    later, reports = trained(replace(first, data=moved.name, tables=moved.tables))
+    assert len(reports) == 5
+    assert not later.folder.keeps_facts()
+
+
+def test_the_digest_of_old_runs_is_the_one_they_wrote(tmp_path):
+    """Names of files with that of their folder, and the relation."""
+    table = request(tmp_path).tables["train"]
+    slow = hashlib.sha256()
+    for side, count in (("g", 24), ("a", 24)):
+        for n in range(count):
+            slow.update(f"data/{side}{n}.png\n".encode())
+    for n in range(24):
+        slow.update(n.to_bytes(8, "little") * 2)
+    assert digest_without_facts(table, "data") == slow.hexdigest()[:12]
 
 
 def test_an_edited_page_is_refused_a_moved_one_is_not(tmp_path):

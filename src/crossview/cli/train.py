@@ -252,6 +252,11 @@ def _announce(session: Session, state: TrainState, steps: int, quiet: bool) -> N
     )
     if session.folder.state.is_file():
         console.note(f"Going on with the training in {session.folder.path}.", quiet=quiet)
+        if not session.folder.keeps_facts():
+            console.warn(
+                f"{session.folder.path} was begun before run folders kept what their pairs are: "
+                "whether places, headings and kinds are still the same cannot be checked."
+            )
 
 
 def _show(report: StepReport | Recall, bar: Any, board: Any, quiet: bool) -> None:

@@ -1,6 +1,7 @@
 """The run folder: what a training is (config.json, info.json), was (log.jsonl) and has become.
 
 ``config.json``        method, its Config, data and splits: what a resumed run must agree with
+``pairs.npz``          what the pairs were, to say where others differ (`crossview.pairs.facts`)
 ``info.json``          facts for whoever exports the model: data, licence, synthetic or not
 ``state.safetensors``  everything needed to go on (:mod:`crossview.training.state`)
 ``model.safetensors``  the weights to use: averaged where the recipe averages
@@ -11,14 +12,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossview.errors import BadModel, InvalidValue
+from crossview.errors import BadData, BadModel, InvalidValue
 from crossview.files import append_lines, atomic_write, is_half_written, read_lines, sweep
 from crossview.locks import INSIDE_NAME, locked
+from crossview.pairs.facts import (
+    Facts,
+    digest_without_facts,
+    digests_of,
+    facts_of,
+    packed_facts,
+    read_facts,
+    tell_differences,
+)
+from crossview.pairs.table import PairTable
 
 FORMAT = 1
 CONFIG_NAME = "config.json"
@@ -26,7 +39,9 @@ INFO_NAME = "info.json"
 STATE_NAME = "state.safetensors"
 WEIGHTS_NAME = "model.safetensors"
 LOG_NAME = "log.jsonl"
-_BEGUN = {CONFIG_NAME, INFO_NAME}  # what a training that was killed at once has written
+PAIRS_NAME = "pairs.npz"
+_BEGUN = {CONFIG_NAME, INFO_NAME, PAIRS_NAME}  # what a training that was killed at once has written
+_OF_PAIRS = re.compile(r"(train|val)\.(facts\..*|digest)$")  # told by `_other_pairs`
 
 
 @dataclass(frozen=True)
@@ -50,18 +65,27 @@ class RunFolder:
         """JSON lines."""
         return self.path / LOG_NAME
 
-    def begin(self, config: dict[str, Any], info: dict[str, Any]) -> bool:
-        """Create the folder, or check that it holds a run of the same ``config``.
+    def begin(
+        self,
+        config: dict[str, Any],
+        info: dict[str, Any],
+        tables: Mapping[str, PairTable] | None = None,
+    ) -> bool:
+        """Create the folder, or check that it holds a run of the same ``config`` and ``tables``.
 
-        A training that was refused before its first step left nothing to keep. Returns whether
-        there is a state to resume from. Another config raises InvalidValue that shows both values
-        of every difference.
+        ``tables``: the pairs of the splits that ``config`` tells the rows of. A training that was
+        refused before its first step left nothing to keep. Returns whether there is a state to
+        resume from. Another config, or other pairs, raises InvalidValue that shows both values.
         """
+        facts = {split: facts_of(table) for split, table in (tables or {}).items()}
+        for split, some in facts.items():
+            config = {**config, split: {**config[split], "facts": digests_of(some)}}
         names = self._names()
         if names <= _BEGUN:
-            self._create(config, info)
+            self._create(config, info, facts)
         elif CONFIG_NAME in names:
-            _same(self.config(), config, self.path)
+            old = self.config()
+            _same(old, config, self.path, self._other_pairs(old, config, tables or {}, facts))
             sweep(self.path)
         else:
             raise InvalidValue(
@@ -85,12 +109,49 @@ class RunFolder:
         names = {file.name for file in self.path.iterdir()} - {INSIDE_NAME}
         return {name for name in names if not is_half_written(name)}
 
-    def _create(self, config: dict[str, Any], info: dict[str, Any]) -> None:
+    def keeps_facts(self) -> bool:
+        """Whether the folder holds what its pairs were, so that other pairs are noticed."""
+        return "facts" in (self.config().get("train") or {})
+
+    def _other_pairs(
+        self,
+        old: dict[str, Any],
+        new: dict[str, Any],
+        tables: Mapping[str, PairTable],
+        facts: Mapping[str, Facts],
+    ) -> str:
+        """In words where the pairs of today are not those that the run began with; or nothing."""
+        told = []
+        for split, table in tables.items():
+            then, now = old.get(split) or {}, new[split]
+            if "facts" not in then:
+                root = _root_name(str(old.get("data", "")))
+                names = {digest_without_facts(table, name) for name in (root, table.root.name)}
+                if then.get("digest") not in {None, *names}:
+                    told.append(f"the files' names or the relation of split {split} (not kept)")
+                continue
+            other = [n for n, digest in then["facts"].items() if now["facts"].get(n) != digest]
+            if other := [name for name in other if name in now["facts"]]:
+                words = tell_differences(self._facts().get(split, {}), facts[split])
+                told.append(f"{split}: {words or ', '.join(other)}")
+        return "; ".join(told)
+
+    def _facts(self) -> dict[str, Facts]:
+        try:
+            return read_facts(self.path / PAIRS_NAME)
+        except BadData:
+            return {}  # the digests say that something differs, if not what
+
+    def _create(
+        self, config: dict[str, Any], info: dict[str, Any], facts: Mapping[str, Facts]
+    ) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
             raise InvalidValue(f"Cannot create {self.path}: {problem.strerror}.") from problem
         sweep(self.path)
+        if facts:
+            atomic_write(self.path / PAIRS_NAME, packed_facts(facts))
         atomic_write(self.path / INFO_NAME, _json(info))
         atomic_write(self.path / CONFIG_NAME, _json(config))
 
@@ -138,23 +199,31 @@ class RunFolder:
         return values
 
 
-def _same(old: dict[str, Any], new: dict[str, Any], where: Path) -> None:
-    """Refuse other settings. Where pictures and pages lie may change; what they are may not."""
+def _same(old: dict[str, Any], new: dict[str, Any], where: Path, other_pairs: str) -> None:
+    """Refuse other settings and pairs. Where pictures and pages lie may change, not what they are.
+
+    ``other_pairs``: where the pairs differ, in words.
+    """
     free = {"crossview", "data"} | ({"method"} if "page" in old and "page" in new else set())
     kept = [{k: v for k, v in values.items() if k not in free} for values in (old, new)]
     flat_old, flat_new = _flat(kept[0]), _flat(json.loads(_json(kept[1])))
     names = sorted(set(flat_old) | set(flat_new))
+    names = [name for name in names if not _OF_PAIRS.match(name)]
     differences = [n for n in names if flat_old.get(n) != flat_new.get(n)]
-    if differences:
-        name = differences[0] if len(differences) == 1 else None
-        shown = "; ".join(
-            f"{n}: {flat_old.get(n)!r} there, {flat_new.get(n)!r} now"
-            for n in ([name] if name else differences[:6])
-        )
+    if differences or other_pairs:
+        told = [f"{n}: {flat_old.get(n)!r} there, {flat_new.get(n)!r} now" for n in differences[:6]]
+        what = "other settings" if differences else "other pairs"
         raise InvalidValue(
-            f"{where} holds a training with other settings and cannot be resumed with these:\n"
-            f"{shown}.\nUse the same settings, or another --out."
+            f"{where} holds a training with {what} and cannot be resumed with these:\n"
+            f"{'; '.join([*told, *([other_pairs] if other_pairs else [])])}.\n"
+            f"Use the same {'settings' if differences else 'pairs'}, or another --out."
         )
+
+
+def _root_name(data: str) -> str:
+    """What the folder of a data set was called: of ``NAME:ROOT`` or ``FILE``, as given."""
+    path = Path(data.partition(":")[2] or data)
+    return path.parent.name if path.suffix else path.name
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:

@@ -83,7 +83,8 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
     if check := getattr(page, "check", None):
         check(train, request.config)
     folder = RunFolder(request.out)
-    folder.begin(_record(request, train, val), dict(request.info))
+    tables = {"train": train} | ({} if val is None else {"val": val})
+    folder.begin(_record(request, train, val), dict(request.info), tables)
     reader = _reader(request, train, views, recipe.seed, progress)
     val_reader = None
     if val is not None:
@@ -186,18 +187,9 @@ def _record(request: Request, train: PairTable, val: PairTable | None) -> dict[s
         "method": request.method,
         "config": asdict(request.config),
         "data": request.data,
-        "train": {"rows": len(train), "digest": _digest(train)},
-        "val": {"rows": len(val), "digest": _digest(val)} if val is not None else None,
+        "train": {"rows": len(train)},
+        "val": {"rows": len(val)} if val is not None else None,
     }
-
-
-def _digest(table: PairTable) -> str:
-    """12 hex digits of the files' names and the relation."""
-    digest = hashlib.sha256()
-    for path in (*table.ground, *table.aerial):
-        digest.update(f"{path.parent.name}/{path.name}\n".encode())
-    digest.update(table.pairs.tobytes() + table.ignored.tobytes())
-    return digest.hexdigest()[:12]
 
 
 def _at_most(table: PairTable, rows: int, seed: int) -> PairTable:
