@@ -51,6 +51,10 @@ def test_videos_are_answered_with_how_to_take_a_frame(tmp_path, kind, name):
     assert len(str(problem.value).splitlines()) == 2
 
 
+def test_the_command_that_takes_a_frame_can_be_copied_whatever_the_name():
+    assert "-i 'my film.mp4' -frames" in refusal(VIDEOS["mp4"], "my film.mp4")
+
+
 @pytest.mark.parametrize("suffix", [".insv", ".360"])
 def test_videos_of_360_degree_cameras_are_to_be_exported_first(suffix):
     assert "equirectangular" in refusal(VIDEOS["mp4"], f"film{suffix}")

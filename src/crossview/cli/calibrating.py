@@ -26,6 +26,7 @@ from crossview.retrieval.manifest import write_manifest
 from crossview.retrieval.places import Answer
 from crossview.retrieval.truth import RANKS, Truths
 from crossview.views.decode import SUFFIXES, Photo, load_photo
+from crossview.views.other_files import RAW_SUFFIXES, VIDEO_SUFFIXES
 
 _FROM_EXIF = "exif"
 _TOGETHER = 32  # photos held decoded at a time
@@ -162,6 +163,11 @@ def _elsewhere(index: Index, embedder: Embedder, request: Request) -> Iterator[A
     """Answers to the photos of a folder that were taken outside of the region."""
     folder = Path(str(request.elsewhere))
     paths = walk_files(folder, SUFFIXES)
+    if others := len(walk_files(folder, (*VIDEO_SUFFIXES, *RAW_SUFFIXES))):
+        console.warn(
+            f"{others} files below {folder} are videos or raw files; they are left out. "
+            "Take frames of videos and develop raw files to JPEG to use them."
+        )
     if not paths:
         raise InvalidValue(
             f"No photos below {folder}, which --elsewhere names.\n"

@@ -59,7 +59,11 @@ def shrunk(picture: Picture, size: Size) -> bytes:
     """
     from PIL import Image
 
-    pixels = picture if isinstance(picture, np.ndarray) else read_rgb(picture)
+    pixels = (
+        picture
+        if isinstance(picture, np.ndarray)
+        else read_rgb(picture, at_least=(size.long_px, size.long_px))
+    )
     image = Image.fromarray(pixels)
     image.thumbnail((size.long_px, size.long_px), Image.Resampling.BOX)
     stream = io.BytesIO()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -138,9 +138,12 @@ def photo_of_pixels(pixels: U8, name: str = "pixels") -> Photo:
 
 def read_photo_facts(path: str | Path) -> Facts:
     """What a photo's file says of itself, as :func:`load_photo` takes it; no pixel is decoded."""
-    with _named(str(path)):
-        data = _bytes(Path(path))
-        with _opened(data, str(path), _Limits(MAX_PIXELS, MAX_PIXELS * 4)) as image:
+    limits = _Limits(MAX_PIXELS, MAX_MEMORY_BYTES)
+    with _named(str(path)), _file(Path(path)) as stream:
+        heif = is_heif(stream.read(_START_BYTES)) and _heif_ready()
+        stream.seek(0)
+        with _decoding(limits), Image.open(stream, formats=_pillow(heif=heif)) as image:
+            limits.check_pixels(image.size)
             return read_facts(_exif(image), _xmp(image), _upright_size(image))
 
 
@@ -299,6 +302,13 @@ def _named(name: str) -> Iterator[None]:
 
 
 def _bytes(path: Path) -> bytes:
+    with _file(path) as stream:
+        return stream.read()
+
+
+@contextmanager
+def _file(path: Path) -> Iterator[BinaryIO]:
+    """An open file that may be a photo, at its start."""
     try:
         if path.is_dir():
             raise BadImage("is a folder, not a photo.")
@@ -308,7 +318,7 @@ def _bytes(path: Path) -> bytes:
             if os.fstat(stream.fileno()).st_size > MAX_FILE_BYTES:
                 raise BadImage("is larger than 1 GiB; that is no photo.")
             stream.seek(0)
-            return stream.read()
+            yield stream
     except FileNotFoundError as problem:
         raise BadImage("no such file.") from problem
     except (OSError, ValueError) as problem:

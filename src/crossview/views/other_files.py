@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import PurePath
 from typing import Literal
 
@@ -53,7 +54,8 @@ def refusal(start: bytes, name: str) -> str | None:
     suffix = PurePath(name).suffix.lower()
     if _is_video(start):
         sphere = suffix in (".insv", ".360")
-        return _SPHERE_VIDEO if sphere else _VIDEO.format(name=PurePath(name).name or "video.mp4")
+        shown = shlex.quote(PurePath(name).name or "video.mp4")
+        return _SPHERE_VIDEO if sphere else _VIDEO.format(name=shown)
     if _is_raw(start, suffix):
         return _RAW
     if suffix == ".insp" and start.startswith(b"\xff\xd8"):
