@@ -9,7 +9,7 @@ from PIL import Image
 
 from crossview.errors import BadImage
 from crossview.views.decode import load_photo, picture_size, read_picture, read_rgb
-from crossview.views.rgb import BACKDROP, OPAQUE, eight_bits, inverted, oriented
+from crossview.views.rgb import BACKDROP, OPAQUE, inverted, oriented
 
 GREY = (np.arange(48 * 64).reshape(48, 64) % 256).astype(np.uint8)
 WIDE = (np.arange(48 * 64).reshape(48, 64) * 21).astype(np.uint16)
@@ -51,7 +51,6 @@ def test_greys_whose_file_says_that_0_is_white_are_inverted():
 def test_of_more_bits_the_upper_8_that_the_file_uses_are_kept():
     assert (read_rgb(tiff(WIDE)) == (WIDE >> 8)[..., None]).all()
     assert (read_rgb(tiff(WIDE % 4096, nbits=12)) == (WIDE % 4096 >> 4)[..., None]).all()
-    assert (eight_bits(WIDE % 4096, 12) == WIDE % 4096 >> 4).all()
     colours = [WIDE, WIDE[::-1], WIDE[:, ::-1]]
     together = tiff(*colours, photometric="RGB", interleave="pixel")
     assert (read_rgb(together) == np.stack(colours, axis=-1) >> 8).all()

@@ -88,11 +88,6 @@ def inverted(values: NDArray[Any], bits: int) -> NDArray[Any]:
     return np.asarray((1 << bits) - 1 - values.astype(np.int64), values.dtype)
 
 
-def eight_bits(values: NDArray[Any], bits: int) -> U8:
-    """The upper 8 of ``bits`` bits."""
-    return np.asarray(np.clip(values >> max(0, bits - 8), 0, 255), np.uint8)
-
-
 def _require_colours(image: Image.Image) -> None:
     if image.mode == "F":
         raise BadImage("holds floating-point numbers, which are no colours.")
