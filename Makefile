@@ -1,5 +1,6 @@
 # make demo     everything on a fresh machine: install, render a town, index it, find 400 pictures
-# make test     the tests                      make check    lint, format, types
+# make test     the tests; at the end, what was skipped and why
+# make check    lint, format, types
 # make bench    the benchmarks; make bench NAME=index runs one
 # make model    train the packaged model anew (about 82 minutes on 2 cores)
 # make vendor   refresh the browser libraries that the pages carry (needs npm and a network)
@@ -20,8 +21,6 @@ demo: .venv/.installed
 	.venv/bin/crossview demo
 
 test: .venv-dev/.installed
-	@command -v chromium chromium-browser google-chrome >/dev/null || \
-		echo "No Chromium: tests of the pages are skipped. On Debian: apt install chromium"
 	.venv-dev/bin/python -m pytest -n 2 --dist worksteal
 
 check: .venv-dev/.installed

@@ -8,6 +8,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a network or takes weigh
 
 import pytest
 from hypothesis import settings
+from tests.skips import told_skips
 
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=40, database=None)
 settings.load_profile("same")
@@ -17,3 +18,10 @@ settings.load_profile("same")
 def _no_settings_from_outside(monkeypatch):
     for variable in ("CROSSVIEW_DEBUG", "COLUMNS", "FORCE_COLOR", "PYTHONIOENCODING"):
         monkeypatch.delenv(variable, raising=False)
+
+
+def pytest_terminal_summary(terminalreporter):
+    if lines := told_skips(terminalreporter.stats.get("skipped", [])):
+        terminalreporter.section("skipped")
+        for line in lines:
+            terminalreporter.line(line)

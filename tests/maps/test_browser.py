@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.browser import CHROMIUM, QUIET
+from tests.browser import CHROMIUM, QUIET, needs_chromium
 from tests.maps.fakes import HOSTILE, answer, answers_of, photo_pixels, place
 from tests.maps.pages import Page
 
 from crossview.maps.page import write_map
 from crossview.retrieval.places import Area, Confidence
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium found to open the page with")
+pytestmark = needs_chromium
 
 
 @pytest.fixture

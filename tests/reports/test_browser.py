@@ -3,13 +3,12 @@
 import re
 import subprocess
 
-import pytest
-from tests.browser import CHROMIUM, QUIET
+from tests.browser import CHROMIUM, QUIET, needs_chromium
 from tests.reports.made_up import evaluation
 
 from crossview.reports.writing import About, write_report
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium found to open the page with")
+pytestmark = needs_chromium
 
 
 def test_its_script_runs_under_its_own_policy_without_a_word_on_the_console(tmp_path):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.browser import CHROMIUM
+from tests.browser import CHROMIUM, needs_chromium
 
 from crossview import cli
 from crossview.geo.points import LatLon, distance_m
@@ -23,9 +23,7 @@ from crossview.retrieval.index import Index
 from crossview.retrieval.locate import locate
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM, reason="no Chromium found; on Debian: apt install chromium"
-)
+pytestmark = needs_chromium
 SWITCHES = [
     "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
     "--ignore-gpu-blocklist", "--disable-quic", "--disable-background-networking",
