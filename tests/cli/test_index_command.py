@@ -2,7 +2,7 @@
 
 import cv2
 import pytest
-from tests.imagery.made import geotiff
+from tests.imagery.made import BERLIN, geotiff, tiles_around, xyz_folder
 from tests.retrieval.regions import meadow, region
 from tests.shared_data import shared
 from tests.toy_model import toy_model
@@ -144,3 +144,45 @@ def test_a_real_vector_archive_is_refused_with_its_reason(crossview, model):
     archive = shared("data", "florence_osm", "protomaps_firenze.pmtiles")
     code, _, err = crossview(archive, "--model", model, "--out", "region.cvx")
     assert (code, "holds vector tiles" in err) == (1, True)
+
+
+def test_notes_on_the_imagery_are_told_and_rough_shifts_with_every_run(tmp_path, crossview, model):
+    region(tmp_path, crs="EPSG:2029")  # NAD27(76) / UTM 17N, for which PROJ has no shift
+    _, _, err = crossview("aerial.tif", "--model", model, "--out", "a.cvx")
+    assert "aerial.tif" not in err
+    assert "knows no datum shift from NAD27(76)" in err
+    _, _, err = crossview(
+        "aerial.tif", "--model", model, "--out", "b.cvx", "--crs", "EPSG:32633", "--dry-run"
+    )
+    assert "aerial.tif: EPSG:32633 was taken, as --crs says" in err
+    assert "datum" not in err
+
+
+def test_a_border_is_told_and_left_out_when_named(tmp_path, crossview, model):
+    pixels = meadow()
+    pixels[:, :200] = 0
+    geotiff(tmp_path / "a.tif", pixels)
+    _, out, err = crossview("a.tif", "--model", model, "--out", "a.cvx")
+    assert "a.tif has a border of the colour 0,0,0 over 40 % of it" in err
+    _, fewer, err = crossview("a.tif", "--model", model, "--out", "b.cvx", "--nodata", "0")
+    assert err == ""
+    assert int(fewer.split()[1]) < int(out.split()[1])
+
+
+@pytest.mark.parametrize("value", ["", "black", "1,2", "nan", "1,2,3,4"])
+def test_nodata_is_one_number_or_three(tmp_path, crossview, model, value):
+    region(tmp_path)
+    code, _, err = crossview("aerial.tif", "--model", model, "--out", "a.cvx", "--nodata", value)
+    assert (code, "give one number, or three" in err) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--tms", "--no-tms"])
+def test_the_order_of_rows_can_be_said(tmp_path, crossview, model, option):
+    tiles, _ = tiles_around(BERLIN, 17, 2, size=256)
+    xyz_folder(tmp_path / "tiles", tiles, 17)
+    code, _, err = crossview("tiles", "--model", model, "--out", "a.cvx", option)
+    assert (code, err) == (0, "")
+    south = Index.open(tmp_path / "a.cvx").lat.mean() < 0
+    assert south == (option == "--tms")
+    _, _, err = crossview("tiles", "--model", model, "--out", "b.cvx")
+    assert "does not say how its rows count" in err

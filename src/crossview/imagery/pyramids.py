@@ -6,19 +6,17 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from crossview.errors import BadImagery, EmptyRegion, InvalidValue
+from crossview.errors import BadImage, BadImagery, EmptyRegion, InvalidValue
 from crossview.geo.components import label_touching_cells
 from crossview.geo.mercator import HALF_WORLD_M, latlon_from_xy, metres_per_px, tile_grid
 from crossview.imagery.mosaics import MosaicStore, Piece, shrunk_patch
 from crossview.imagery.sheets import Box, Patch, Sheet
 from crossview.imagery.tilemaps import TileFacts, rows_from_south
-
-if TYPE_CHECKING:
-    from PIL import Image
+from crossview.views.rgb import OPAQUE, rgb_and_alpha
 
 TileNumber = tuple[int, int]  # x from the west, and the row
 
@@ -135,23 +133,15 @@ def decoded(data: bytes, where: str) -> Patch:
 
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
-            stored = picture if picture.mode in ("L", "RGB") else _plain(picture)
-            rgb = np.asarray(stored.convert("RGB"), np.uint8)
-            alpha = np.asarray(stored.getchannel("A")) if stored.mode == "RGBA" else None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
+            picture.load()
+            rgb, alpha = rgb_and_alpha(picture)
+    except (BadImage, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
         raise BadImagery(
             f"{where} cannot be decoded; it is damaged or not PNG, JPEG or WebP ({problem})."
         ) from problem
     if alpha is None or (alpha == 255).all():
         return Patch(rgb, None)
-    return Patch(rgb, np.where(alpha > 127, 255, 0).astype(np.uint8))
-
-
-def _plain(picture: Image.Image) -> Image.Image:
-    """Palettes, transparency and 16 bit as 8-bit grey or RGBA."""
-    if picture.mode.startswith("I"):
-        return picture.point(lambda value: value / 256).convert("L")
-    return picture.convert("RGBA")
+    return Patch(rgb, np.where(alpha >= OPAQUE, 255, 0).astype(np.uint8))
 
 
 def pyramid_sheets(

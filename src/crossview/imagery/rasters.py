@@ -30,6 +30,7 @@ from crossview.imagery.georeference import (
 from crossview.imagery.options import SourceOptions
 from crossview.imagery.rendering import Rendering, chosen_bands, palette_of
 from crossview.imagery.sheets import Box, Patch
+from crossview.views.rgb import oriented
 from crossview.worlds.photofile import SYNTHETIC_TAG
 
 CACHE_MB = 64  # GDAL's own cache of decoded blocks; we read whole blocks once
@@ -217,15 +218,6 @@ def exif_orientation(path: Path) -> int:
     return number if 1 <= number <= 8 else 1
 
 
-def _oriented(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    across = np.swapaxes(pixels, 0, 1) if orientation >= 5 else pixels
-    if orientation in (2, 6):
-        return across[:, ::-1]
-    if orientation in (3, 7):
-        return across[::-1, ::-1]
-    return across[::-1] if orientation in (4, 8) else across
-
-
 class OpenRasters:
     """The few rasters that are open at a time, most recently used last. For one thread."""
 
@@ -310,10 +302,10 @@ class RasterStore:
                 valid = self._without_nodata(dataset, window, stored, valid)
         if orientation == 1:
             return stored, valid
-        turned = _oriented(np.moveaxis(stored, 0, -1), orientation)
+        turned = oriented(np.moveaxis(stored, 0, -1), orientation)
         return (
             np.ascontiguousarray(np.moveaxis(turned, -1, 0)),
-            None if valid is None else np.ascontiguousarray(_oriented(valid, orientation)),
+            None if valid is None else np.ascontiguousarray(oriented(valid, orientation)),
         )
 
     def _without_nodata(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from crossview.arrays import U8
 from crossview.errors import BadImagery, InvalidValue
+from crossview.views.rgb import inverted
 
 Limits = tuple[tuple[float, float], ...]
 USUAL_PERCENTILES = (2.0, 98.0)  # for imagery of more than 8 bit, unless told otherwise
@@ -39,7 +40,7 @@ class Rendering:
         if self.limits is None and self.bits < 8:
             planes = _eight_bits(self.bits)[stored]
         if self.inverted:
-            planes = [np.uint8(255) - plane for plane in planes]
+            planes = [inverted(plane, 8) for plane in planes]
         if len(planes) == 1:
             return np.asarray(cv2.cvtColor(planes[0], cv2.COLOR_GRAY2RGB), np.uint8)
         return np.asarray(cv2.merge(list(planes)), np.uint8)

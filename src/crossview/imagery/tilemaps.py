@@ -22,6 +22,7 @@ Degrees = tuple[float, float, float, float]  # west, south, east, north
 TILEMAP = "tilemapresource.xml"  # of TMS 1.0.0, as gdal2tiles and MapTiler write it
 _MOST_BYTES = 1_000_000  # of a file beside the tiles
 _MERCATOR = {"3857", "900913", "3785", "41001", "102100", "102113", "54004"}
+_AS_NEAR = 0.5  # tiles: orders of rows that differ by less fit equally well
 _NEAR_TILES = 1.01  # how far stated bounds may lie from the tiles' edges to fit them closely
 
 
@@ -181,7 +182,7 @@ def _orders_that_fit(
     last = 2**zoom - 1
     spans = {"xyz": (min(rows), max(rows) + 1), "tms": (last - max(rows), last - min(rows) + 1)}
     at_all: list[Scheme] = []
-    closely: list[Scheme] = []
+    closely: dict[Scheme, float] = {}  # tiles between the edges
     orders: tuple[Scheme, ...] = ("tms", "xyz")
     for box in bounds:
         top, bottom = (_tile_row(lat, zoom) for lat in (box[3], box[1]))
@@ -191,9 +192,13 @@ def _orders_that_fit(
             first, end = spans[order]
             if first - 1 < bottom and top < end + 1:
                 at_all.append(order)
-            if max(abs(first - top), abs(end - bottom)) <= _NEAR_TILES:
-                closely.append(order)
-    return sorted(set(closely)) or sorted(set(at_all))
+            off = max(abs(first - top), abs(end - bottom))
+            if off <= min(_NEAR_TILES, closely.get(order, _NEAR_TILES)):
+                closely[order] = off
+    best = min(closely.values(), default=0.0)
+    return [order for order, off in closely.items() if off <= best + _AS_NEAR] or [
+        order for order in orders if order in at_all
+    ]
 
 
 def _columns_meet(xs: set[int], zoom: int, box: Degrees) -> bool:

@@ -1,0 +1,43 @@
+"""What is said of reference systems whose way to WGS84 is rough, or not known at all."""
+
+import pytest
+
+from crossview.geo.datums import ROUGH_M, datum_shift
+from crossview.geo.points import LatLon
+
+KNOWN = [("EPSG:25833", 52.5, 13.4), ("EPSG:3857", 52.5, 13.4), ("EPSG:4326", 52.5, 13.4),
+         ("EPSG:2154", 48.0, 2.0),
+         ("+proj=aeqd +lat_0=1 +lon_0=2 +datum=WGS84", 1.0, 2.0)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("crs", "lat", "lon"), KNOWN)
+def test_of_systems_that_are_well_known_nothing_is_said(crs, lat, lon):
+    assert datum_shift(crs, LatLon(lat, lon)) is None
+
+
+@pytest.mark.parametrize(
+    ("crs", "lat", "lon", "low", "high"),
+    [
+        ("EPSG:2029", 44.0, -81.0, 5, 100),  # NAD27(76): what NAD27 is off there
+        ("EPSG:2414", 40.0, 120.0, 20, 1000),  # Beijing 1954: what others of Krassowsky are off
+        ("EPSG:4547", 30.0, 114.0, 1, 5),  # CGCS2000: made to be WGS84
+    ],
+)
+def test_copied_degrees_are_told_with_a_bound_in_metres(crs, lat, lon, low, high):
+    shift = datum_shift(crs, LatLon(lat, lon))
+    assert shift.copied
+    assert low <= shift.off_m <= high
+    assert shift.is_rough is (shift.off_m >= ROUGH_M)
+    assert f"off by up to about {shift.off_m:.0f} m" in str(shift)
+
+
+def test_a_missing_grid_is_named_with_what_is_used_instead():
+    shift = datum_shift("EPSG:26717", LatLon(44.0, -81.0))  # NAD27, without its grids
+    if shift is None:
+        pytest.skip("this machine has the grids of NAD27")
+    assert shift.is_rough
+    assert "to WGS84 to about 10 m; the grid ca_nrc_ntv2_0.tif is missing" in str(shift)
+
+
+def test_what_is_rough_is_5_metres_or_more():
+    assert ROUGH_M == 5.0

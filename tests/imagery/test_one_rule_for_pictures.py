@@ -1,0 +1,104 @@
+"""A listed picture shows the same pixels to the index as to training, whatever its file is like."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.imagery.made import telling, whole
+
+from crossview.views.decode import read_rgb
+
+GREY = telling(40, 60)[..., 0]
+
+
+def cmyk():
+    ink = np.dstack([telling(40, 60), np.full((40, 60), 40, np.uint8)])
+    return Image.fromarray(ink, "CMYK")
+
+
+def orientation(number):
+    exif = Image.Exif()
+    exif[274] = number
+    return exif.tobytes()
+
+
+def palette():
+    return Image.fromarray(telling(40, 60)).quantize(64)
+
+
+WRITERS = {
+    "rgb.png": lambda path: Image.fromarray(telling(40, 60)).save(path),
+    "grey.png": lambda path: Image.fromarray(GREY).save(path),
+    "grey and alpha.png": lambda path: Image.fromarray(
+        np.dstack([GREY, np.full_like(GREY, 255)]), "LA"
+    ).save(path),
+    "palette.png": palette().save,
+    "palette with a clear colour.png": lambda path: palette().save(path, transparency=3),
+    "one bit.png": lambda path: Image.fromarray(GREY).convert("1").save(path),
+    "one bit.tif": lambda path: Image.fromarray(GREY).convert("1").save(path),
+    "cmyk.jpg": lambda path: cmyk().save(path, quality=100, subsampling=0),
+    "cmyk.tif": lambda path: cmyk().save(path),
+    "0 is white.tif": lambda path: Image.fromarray(GREY).save(path, tiffinfo={262: 0}),
+}
+
+
+def shown(tmp_path, name, upright_px):
+    (tmp_path / "list.csv").write_text(f"file,lat,lon,metres_per_px\n{name},52.5,13.4,0.3\n")
+    pixels, valid, sheet = whole(tmp_path / "list.csv")
+    assert (sheet.grid.width_px, sheet.grid.height_px) == upright_px
+    return pixels, np.full(pixels.shape[:2], 255, np.uint8) if valid is None else valid
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_index_sees_what_training_sees(tmp_path, name):
+    WRITERS[name](tmp_path / name)
+    pixels, valid = shown(tmp_path, name, (60, 40))
+    there = valid > 0
+    expected = read_rgb(tmp_path / name)
+    assert there.mean() > 0.9
+    apart = np.abs(pixels.astype(int) - expected)[there]
+    assert apart.max() <= (3 if "cmyk" in name else 0)
+
+
+def test_a_grey_raster_of_the_library_in_which_0_is_white_is_turned_over(tmp_path):
+    import rasterio
+
+    path = tmp_path / "a.tif"
+    facts = {"height": 40, "width": 60, "count": 1, "dtype": "uint8"}
+    with rasterio.open(path, "w", driver="GTiff", photometric="MINISWHITE", **facts) as raster:
+        raster.write(GREY[None])
+    pixels, _ = shown(tmp_path, "a.tif", (60, 40))
+    assert np.array_equal(pixels[..., 0], 255 - GREY)
+    assert np.array_equal(pixels, read_rgb(path))
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_listed_picture_lies_as_its_exif_orientation_says(tmp_path, number, suffix):
+    options = {".jpg": {"quality": 95}, ".webp": {"lossless": True}}.get(suffix, {})
+    picture = Image.fromarray(telling(40, 60))
+    picture.save(tmp_path / f"a{suffix}", exif=orientation(number), **options)
+    size = (40, 60) if number >= 5 else (60, 40)
+    pixels, _ = shown(tmp_path, f"a{suffix}", size)
+    assert np.abs(pixels.astype(int) - read_rgb(tmp_path / f"a{suffix}")).max() <= 3
+
+
+@pytest.mark.parametrize("number", [2, 3, 6, 7])
+def test_parts_of_a_turned_picture_are_parts_of_the_whole(tmp_path, number):
+    from crossview.imagery.sheets import Box
+
+    Image.fromarray(telling(40, 60)).save(tmp_path / "a.png", exif=orientation(number))
+    (tmp_path / "list.csv").write_text("file,lat,lon,width_m\na.png,52.5,13.4,12\n")
+    from crossview.imagery.sources import open_sources
+
+    with open_sources([tmp_path]) as imagery:
+        (sheet,) = imagery.sheets
+        assert sheet.metres_per_px == pytest.approx(12.0 / sheet.grid.width_px)
+        part = sheet.store.read(Box(5, 17, 8, 31)).pixels
+        assert np.array_equal(part, read_rgb(tmp_path / "a.png")[5:17, 8:31])
+
+
+def test_a_georeferenced_picture_lies_as_it_is_stored_because_its_place_does(tmp_path):
+    Image.fromarray(telling(40, 60)).save(tmp_path / "a.png", exif=orientation(6))
+    (tmp_path / "a.pgw").write_text("0.5\n0\n0\n-0.5\n391000\n5820000\n")
+    pixels, _, _ = whole(tmp_path / "a.png", crs="EPSG:32633")
+    assert np.array_equal(pixels, telling(40, 60))
