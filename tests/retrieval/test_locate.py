@@ -7,6 +7,7 @@ from tests.retrieval.fake_index import ORIGIN, index_of_panoramas, spheres, toy,
 
 from crossview.errors import InvalidValue, ModelMismatch
 from crossview.geo.points import LatLon, distance_m, moved
+from crossview.retrieval import queries
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.locate import locate, locate_many
 from crossview.retrieval.queries import TRIED_FOV_DEG, readings
@@ -264,6 +265,24 @@ def test_the_row_of_a_horizon_counts_in_the_file_however_it_was_decoded():
     assert readings(half, Hints(fov_deg=80.0, horizon_px=50.0))[0].horizon_px == 25.0
     with pytest.raises(InvalidValue, match="of 120 rows"):
         find(half, fov_deg=80.0, horizon_px=4000.0)
+
+
+def test_photos_are_read_a_few_at_a_time_and_large_ones_alone(tmp_path, monkeypatch):
+    assert (queries.PHOTOS_TOGETHER, queries.MOST_HELD_BYTES) == (32, 500_000_000)
+    paths = [saved(PANORAMAS[n % 20], tmp_path / f"{n}.png") for n in range(5)]
+    paths.insert(2, tmp_path / "absent.png")
+    lost = []
+
+    def batches():
+        found = queries.read_batches(paths, lost.append)
+        return [([photo.path for photo in photos], taken) for photos, taken in found]
+
+    monkeypatch.setattr(queries, "PHOTOS_TOGETHER", 4)
+    names = [str(path) for path in paths]
+    assert batches() == [([names[0], names[1], names[3]], 4), ([names[4], names[5]], 2)]
+    assert ["absent.png" in str(problem) for problem in lost] == [True]
+    monkeypatch.setattr(queries, "MOST_HELD_BYTES", PANORAMAS[0].nbytes)
+    assert [taken for _, taken in batches()] == [1, 1, 2, 1, 1]
 
 
 def test_the_fields_of_view_that_are_tried_where_nothing_tells():

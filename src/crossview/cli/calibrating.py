@@ -9,7 +9,7 @@ from pathlib import Path
 
 from crossview.cli import console
 from crossview.cli.calibration_text import calibration_text
-from crossview.errors import BadImage, CannotWrite, CrossviewError, InvalidValue
+from crossview.errors import CannotWrite, CrossviewError, InvalidValue
 from crossview.evaluation.calibrating import Wanted
 from crossview.evaluation.elsewhere import with_elsewhere
 from crossview.evaluation.grouping import calibrate, refusals
@@ -24,12 +24,12 @@ from crossview.retrieval.index import Index
 from crossview.retrieval.locate import embedder_for, locate_many
 from crossview.retrieval.manifest import write_manifest
 from crossview.retrieval.places import Answer
+from crossview.retrieval.queries import read_batches
 from crossview.retrieval.truth import RANKS, Truths
-from crossview.views.decode import SUFFIXES, Photo, load_photo
+from crossview.views.decode import SUFFIXES, Photo
 from crossview.views.other_files import RAW_SUFFIXES, VIDEO_SUFFIXES
 
 _FROM_EXIF = "exif"
-_TOGETHER = 32  # photos held decoded at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,11 @@ class LeftOut:
     unreadable: list[CrossviewError] = field(default_factory=list)
     unplaced: int = 0  # nothing tells where they were taken
     outside: int = 0  # no cell of the index holds their place
+
+    def fail(self, problem: CrossviewError) -> None:
+        """Say and keep why a photo cannot be read."""
+        self.unreadable.append(problem)
+        console.error(problem)
 
 
 def run(request: Request) -> int:
@@ -127,27 +132,17 @@ def _known(
     """Locate the photos and keep what each tells; count those that cannot be used."""
     found: list[Known] = []
     with console.progress("Locating", len(paths), unit="photos", quiet=quiet) as bar:
-        for start in range(0, len(paths), _TOGETHER):
-            some = list(_read(paths[start : start + _TOGETHER], left_out))
-            placed = [(photo, place) for photo in some if (place := _place(photo, truths))]
-            left_out.unplaced += len(some) - len(placed)
+        for photos, taken in read_batches(paths, left_out.fail):
+            placed = [(photo, place) for photo in photos if (place := _place(photo, truths))]
+            left_out.unplaced += len(photos) - len(placed)
             for answer, (_, place) in zip(
                 _answers(index, embedder, [photo for photo, _ in placed]), placed, strict=True
             ):
                 one = known(index, answer, place)
                 left_out.outside += one is None
                 found += [] if one is None else [one]
-            bar.advance(len(paths[start : start + _TOGETHER]))
+            bar.advance(taken)
     return found
-
-
-def _read(paths: Sequence[Path], left_out: LeftOut) -> Iterator[Photo]:
-    for path in paths:
-        try:
-            yield load_photo(path)
-        except BadImage as problem:
-            left_out.unreadable.append(problem)
-            console.error(problem)
 
 
 def _place(photo: Photo, truths: Truths | None) -> LatLon | None:
@@ -175,10 +170,9 @@ def _elsewhere(index: Index, embedder: Embedder, request: Request) -> Iterator[A
         )
     left_out = LeftOut()
     with console.progress("Elsewhere", len(paths), unit="photos", quiet=request.quiet) as bar:
-        for start in range(0, len(paths), _TOGETHER):
-            some = paths[start : start + _TOGETHER]
-            yield from _answers(index, embedder, list(_read(some, left_out)))
-            bar.advance(len(some))
+        for photos, taken in read_batches(paths, left_out.fail):
+            yield from _answers(index, embedder, photos)
+            bar.advance(taken)
 
 
 def _draw(calibration: Calibration, path: Path) -> None:

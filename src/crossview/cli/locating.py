@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,11 +15,11 @@ from crossview.retrieval.hints import Hints, require_usable_heading
 from crossview.retrieval.index import Index
 from crossview.retrieval.locate import embedder_for, locate_many
 from crossview.retrieval.places import Answer
+from crossview.retrieval.queries import read_batches
 from crossview.retrieval.truth import RANKS, Truths, with_truth
-from crossview.views.decode import Photo, load_photo
+from crossview.views.decode import Photo
 
 _FROM_EXIF = "exif"
-_TOGETHER = 32  # photos held decoded at a time
 _OF_ONE_PHOTO = (BadImage, InvalidValue)  # the other photos are located all the same
 
 
@@ -59,10 +59,9 @@ def run(request: Request) -> int:
     with console.progress(
         "Locating", len(request.photos), unit="photos", quiet=request.quiet
     ) as bar:
-        for start in range(0, len(request.photos), _TOGETHER):
-            some = request.photos[start : start + _TOGETHER]
-            _locate(index, embedder, request, some, truths, work)
-            bar.advance(len(some))
+        for photos, taken in read_batches(request.photos, lambda problem: _failed(problem, work)):
+            _locate(index, embedder, request, photos, truths, work)
+            bar.advance(taken)
     if work.answers:
         tell(index, request.report, work.answers, work.hints)
     if not work.answers and work.failures:
@@ -86,12 +85,11 @@ def _locate(
     index: Index,
     embedder: Embedder,
     request: Request,
-    paths: Sequence[Path],
+    photos: Sequence[Photo],
     truths: Truths | None,
     work: Work,
 ) -> None:
     """Locate some photos together; if one of them makes trouble, each on its own."""
-    photos = list(_read(paths, work))
     hints = [_hints(photo, request) for photo in photos]
     try:
         answers = locate_many(index, embedder, photos, hints)
@@ -109,14 +107,6 @@ def _locate(
     work.answers += [
         with_truth(answer, _truth(by_path[answer.photo], request, truths)) for answer in answers
     ]
-
-
-def _read(paths: Sequence[Path], work: Work) -> Iterator[Photo]:
-    for path in paths:
-        try:
-            yield load_photo(path)
-        except _OF_ONE_PHOTO as problem:
-            _failed(problem, work)
 
 
 def _failed(problem: CrossviewError, work: Work) -> None:

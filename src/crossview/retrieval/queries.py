@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from crossview.arrays import F32, U8
-from crossview.errors import InvalidValue
+from crossview.errors import BadImage, InvalidValue
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints, require_usable_heading
 from crossview.retrieval.model import ModelInfo
@@ -23,6 +24,8 @@ FovSource = Literal["panorama", "exif", "given", "assumed"]
 Picture = PictureSource | Photo
 
 TRIED_FOV_DEG = (50.0, 65.0, 80.0, 100.0)  # when nothing tells
+PHOTOS_TOGETHER = 32  # that are decoded at a time
+MOST_HELD_BYTES = 500_000_000  # of their pixels: a large one is located alone
 _TOGETHER = 64  # strips per call of the network
 
 
@@ -65,6 +68,29 @@ def queries(
             yield from embedded(waiting, embedder)
             waiting = []
     yield from embedded(waiting, embedder)
+
+
+def read_batches(
+    paths: Sequence[str | Path], failed: Callable[[BadImage], None]
+) -> Iterator[tuple[list[Photo], int]]:
+    """Photos to be located together, and how many paths they took: a few, or few bytes of pixels.
+
+    ``failed`` is told of each that cannot be read; the others go on.
+    """
+    photos: list[Photo] = []
+    taken = 0
+    for path in paths:
+        taken += 1
+        try:
+            photos.append(load_photo(path))
+        except BadImage as problem:
+            failed(problem)
+        held = sum(photo.pixels.nbytes for photo in photos)
+        if taken >= PHOTOS_TOGETHER or held >= MOST_HELD_BYTES:
+            yield photos, taken
+            photos, taken = [], 0
+    if taken:
+        yield photos, taken
 
 
 def readings(photo: Photo, hints: Hints) -> tuple[Reading, ...]:
