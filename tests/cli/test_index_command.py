@@ -165,7 +165,7 @@ def test_a_border_is_told_and_left_out_when_named(tmp_path, crossview, model):
     _, out, err = crossview("a.tif", "--model", model, "--out", "a.cvx")
     assert "a.tif has a border of the colour 0,0,0 over 40 % of it" in err
     _, fewer, err = crossview("a.tif", "--model", model, "--out", "b.cvx", "--nodata", "0")
-    assert err == ""
+    assert "border" not in err
     assert int(fewer.split()[1]) < int(out.split()[1])
 
 
@@ -178,9 +178,9 @@ def test_nodata_is_one_number_or_three(tmp_path, crossview, model, value):
 
 @pytest.mark.parametrize("option", ["--tms", "--no-tms"])
 def test_the_order_of_rows_can_be_said(tmp_path, crossview, model, option):
-    tiles, _ = tiles_around(BERLIN, 17, 2, size=256)
+    tiles, _ = tiles_around(BERLIN, 17, 1, size=256)
     xyz_folder(tmp_path / "tiles", tiles, 17)
-    code, _, err = crossview("tiles", "--model", model, "--out", "a.cvx", option)
+    code, _, err = crossview("tiles", "--model", model, "--out", "a.cvx", "--quiet", option)
     assert (code, err) == (0, "")
     south = Index.open(tmp_path / "a.cvx").lat.mean() < 0
     assert south == (option == "--tms")

@@ -84,6 +84,11 @@ def test_local_metres_against_the_formula_written_out():
         assert east[i] == pytest.approx(math.radians(lon[i] + 3.0) * across)
 
 
+def test_latitude_and_longitude_that_look_swapped_are_refused_with_the_question():
+    with pytest.raises(InvalidValue, match=r"latitude 103\.8[\s\S]*Are the two swapped\?"):
+        LatLon(103.8, 1.35)
+
+
 def test_a_longitude_counted_to_360_is_refused_with_its_usual_name():
     with pytest.raises(InvalidValue, match="185 east is -175"):
         LatLon(-17.0, 185.0)

@@ -26,7 +26,8 @@ class LatLon:
             -90.0 <= self.lat <= 90.0 and -180.0 <= self.lon <= 180.0,
             f"latitude {self.lat}, longitude {self.lon}: "
             "latitude must lie in [-90, 90] and longitude in [-180, 180] degrees."
-            + (f" {self.lon:g} east is {self.lon - 360.0:g}." if 180.0 < self.lon < 360.0 else ""),
+            + (f" {self.lon:g} east is {self.lon - 360.0:g}." if 180.0 < self.lon < 360.0 else "")
+            + (" Are the two swapped?" if abs(self.lon) <= 90.0 < abs(self.lat) <= 180.0 else ""),
         )
 
     def __str__(self) -> str:
