@@ -114,8 +114,10 @@ def _quoted(
     study: Study, row: Row, trained_on: str, tested_on: Mapping[str, str]
 ) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
-    for area, data in tested_on.items() if row.published else ():
-        printed = row.published.figures(  # type: ignore[union-attr]
+    if row.published is None:
+        return found
+    for area, data in tested_on.items():
+        printed = row.published.figures(
             data,
             tested_split(data),
             trained_on=trained_on,
