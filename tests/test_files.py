@@ -338,3 +338,9 @@ def test_where_many_write_only_what_is_old_is_swept(tmp_path):
         os.utime(tmp_path / name, (time.time() - age_s,) * 2)
     sweep(tmp_path, older_than_s=3600.0)
     assert [p.name for p in tmp_path.iterdir()] == [".0123456789abcdee.partial"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of descriptors are read from /proc")
+def test_one_of_many_files_does_not_wait_for_the_disk(tmp_path, calls):
+    atomic_write(tmp_path / "a.jpg", b"x", durable=False)
+    assert [call[0] for call in calls] == ["replace"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from crossview.errors import CannotWrite, InUse
-from crossview.locks import holder, locked
+from crossview.locks import holder, locked, write_alone
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLDER = """
@@ -146,3 +146,32 @@ def test_a_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, cap
     with caplog.at_level(logging.WARNING), locked(tmp_path / "a", "mine"):
         pass
     assert "without locks" in caplog.text
+
+
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from crossview.locks import write_alone
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+write_alone(sys.argv[1], "half", "crossview locate --out")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
+def test_what_a_killed_process_left_of_a_file_goes_with_the_next_write_of_it(tmp_path):
+    path, other = tmp_path / "places.csv", tmp_path / "others.csv"
+    for file in (path, other):
+        command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(file)]
+        assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 4  # of each a temporary file and a lock
+    write_alone(path, "new", "mine")
+    assert path.read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 3
+    write_alone(other, "new", "mine")
+    assert {p.name for p in tmp_path.iterdir()} == {"places.csv", "others.csv"}
+
+
+def test_a_device_is_refused_before_a_lock_is_made_beside_it():
+    if Path("/dev/null").exists():
+        with pytest.raises(CannotWrite, match="not an ordinary file"):
+            write_alone("/dev/null", "", "mine")
+        assert not Path("/dev/.null.lock").exists()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import hashlib
 import json
 import math
 import os
@@ -38,13 +39,14 @@ _HALF_WRITTEN = re.compile(r"\.[0-9a-f]{16}\.partial(\.\w+)?")  # as _temporary 
 _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
-def atomic_write(path: str | Path, data: bytes | str) -> None:
+def atomic_write(path: str | Path, data: bytes | str, *, durable: bool = True) -> None:
     """Write ``data`` (text as UTF-8, line ends as given) so that ``path`` is never half-written.
 
-    Raises :class:`CannotWrite`; what was at ``path`` before then stays as it was.
+    ``durable``: as in :func:`writing`. Raises :class:`CannotWrite`; what was at ``path`` before
+    then stays as it was.
     """
     content = data.encode("utf-8") if isinstance(data, str) else data
-    with writing(path) as temporary:
+    with writing(path, durable=durable) as temporary:
         temporary.write_bytes(content)
 
 
@@ -96,8 +98,11 @@ def walk_files(folder: str | Path, suffixes: Collection[str] | None = None) -> l
 
 
 @contextmanager
-def writing(path: str | Path) -> Iterator[Path]:
+def writing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a temporary file beside ``path`` (same suffix); rename it to ``path`` at the end.
+
+    ``durable``: wait until it is on the disk. Who writes very many files can do without, and call
+    :func:`wait_for_disk` once before what vouches for them is written.
 
     On any error, Ctrl-C included, the temporary file is removed and ``path`` stays as it was. A
     full disk, a missing folder or missing permission becomes :class:`CannotWrite`; an error that
@@ -111,9 +116,11 @@ def writing(path: str | Path) -> Iterator[Path]:
     try:
         temporary.open("xb").close()  # a folder that refuses is told before the work is done
         yield temporary
-        _to_disk(temporary)
+        if durable:
+            _to_disk(temporary)
         os.replace(temporary, target)
-        _to_disk(target.parent)
+        if durable:
+            _to_disk(target.parent)
     except OSError as problem:
         if reason := _reason(problem, temporary, target):
             raise CannotWrite(f"Cannot write {path}: {reason}") from problem
@@ -235,6 +242,13 @@ def sweep(folder: Path, *, older_than_s: float = 0.0) -> None:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
+def sweep_of(path: Path) -> None:
+    """Remove what killed processes left half-written of the file ``path``, whose lock is held."""
+    for left in path.parent.glob(f".{_mark(path)}*.partial*"):
+        if is_half_written(left.name) and left.is_file():
+            left.unlink(missing_ok=True)
+
+
 def identity(path: Path) -> tuple[int, int] | None:
     """What stays the same of a file or folder until another takes its name; None if absent."""
     try:
@@ -329,14 +343,25 @@ def make_folder(path: str | Path) -> Path:
 
 
 def _temporary(target: Path) -> Path:
-    return target.parent / f".{secrets.token_hex(8)}.partial{target.suffix}"
+    return target.parent / f".{_mark(target)}{secrets.token_hex(4)}.partial{target.suffix}"
+
+
+def _mark(target: Path) -> str:
+    """8 hex digits that temporary files of ``target`` share."""
+    return hashlib.blake2b(os.fsencode(target.name), digest_size=4).hexdigest()
+
+
+def wait_for_disk() -> None:
+    """Wait until all that has been written is on the disk, where the system has such a call."""
+    if hasattr(os, "sync"):
+        os.sync()
 
 
 def _to_disk(path: Path) -> None:
     """Wait until a file's bytes, or a folder's names, are on the disk."""
     if path.is_dir() and sys.platform == "win32":
         return  # it has no such call for folders
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    descriptor = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as problem:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossview.errors import CannotWrite, InUse
-from crossview.files import make_folder
+from crossview.files import atomic_write, make_folder, require_file, sweep_of
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -108,6 +108,19 @@ def _acquired(path: str | Path, place: Path, verb: str, wait: bool) -> FileLock:
         LOG.warning("Waiting for %s, which another process writes: %s.", path, who)
         lock.acquire(timeout=_FOREVER_S)
     return lock
+
+
+def write_alone(path: str | Path, data: bytes | str, verb: str) -> None:
+    """Write one file as :func:`crossview.files.atomic_write` does, while no other process does.
+
+    What killed processes left half-written of it is removed. Another writer is waited for.
+    """
+    target = Path(path)
+    require_file(target)
+    with locked(target, verb, wait=True):
+        with suppress(OSError):
+            sweep_of(target.resolve())
+        atomic_write(target, data)
 
 
 def holder(lock_file: Path) -> str:

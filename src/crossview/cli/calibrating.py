@@ -14,9 +14,9 @@ from crossview.evaluation.calibrating import Wanted
 from crossview.evaluation.elsewhere import with_elsewhere
 from crossview.evaluation.grouping import calibrate, refusals
 from crossview.evaluation.known import Known, known
-from crossview.files import atomic_write, walk_files
+from crossview.files import walk_files
 from crossview.geo.points import LatLon
-from crossview.locks import locked
+from crossview.locks import locked, write_alone
 from crossview.retrieval.calibration import Calibration
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints
@@ -99,7 +99,8 @@ def _calibrate(request: Request) -> int:
         calibration = with_elsewhere(calibration, answers)
     console.result(calibration_text(calibration))
     if request.out is not None:
-        atomic_write(request.out, json.dumps(calibration.to_json(), indent=1) + "\n")
+        measured = json.dumps(calibration.to_json(), indent=1) + "\n"
+        write_alone(request.out, measured, "crossview calibrate --out")
     if request.figure is not None:
         _draw(calibration, request.figure)
     if not request.dry_run:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crossview.cli import console
 from crossview.errors import CannotWrite, InvalidValue
-from crossview.files import atomic_write
+from crossview.locks import write_alone
 from crossview.maps.formats import FORMATS, PAGE_ENDINGS, format_of_ending
 from crossview.maps.page import write_map
 from crossview.maps.table import to_table
@@ -66,7 +66,7 @@ def tell(index: Index, report: Report, answers: Sequence[Answer], hints: Sequenc
     else:
         written = FORMATS[report.format].write(told)
     if report.out is not None:
-        atomic_write(report.out, written)
+        write_alone(report.out, written, "crossview locate --out")
     elif isinstance(written, str):
         console.result(written)
     if report.audit is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossview.errors import CrossviewError, require
-from crossview.files import atomic_write
+from crossview.locks import write_alone
 from crossview.maps.basemap import base_map
 from crossview.maps.facts import photo_record, region_record, summary_record
 from crossview.maps.heat import cells, limit_of_cells, positions_record, scores_record
@@ -51,7 +51,7 @@ def write_map(
     content = _Content(index, answers, max_bytes)
     content.add_imagery()
     content.add_pictures(photos)
-    atomic_write(Path(out), content.html())
+    write_alone(out, content.html(), "crossview locate --map")
     return content.notes
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crossview.files import atomic_write, sweep
+from crossview.files import atomic_write, sweep, wait_for_disk
 from crossview.locks import locked
 from crossview.worlds.aerial import orthophoto
 from crossview.worlds.camera import Shot, panorama
@@ -168,6 +168,7 @@ def _render(job: Job, root: Path) -> None:
             ground, aerial, split, "match", place.lat, place.lon, above.lat, above.lon, CELL_M,
             round(turn, 5), 0.0, 360.0, "panorama",
         ])  # fmt: skip
+    wait_for_disk()
     atomic_write(root / f"{job.folder}.{TOWN_VERSION}.csv", _as_csv(rows))
 
 
@@ -203,7 +204,7 @@ def _save(path: Path, picture: np.ndarray) -> None:
     import simplejpeg
 
     jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality=92)
-    atomic_write(path, marked(jpeg))
+    atomic_write(path, marked(jpeg), durable=False)
 
 
 def _as_csv(rows: Sequence[Sequence[object]]) -> str:

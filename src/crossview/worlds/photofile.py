@@ -42,7 +42,7 @@ def write_photo(path: Path, picture: U8, fov_deg: float) -> None:
     data = io.BytesIO()
     described = {} if fov_deg < 360.0 else {"xmp": _whole_sphere(*image.size)}
     image.save(data, format="JPEG", quality=90, exif=exif, **described)
-    atomic_write(path, data.getvalue())
+    atomic_write(path, data.getvalue(), durable=False)
 
 
 def marked(jpeg: bytes) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from crossview.arrays import U8
 from crossview.errors import CannotWrite, InvalidValue, require
-from crossview.files import atomic_write, sweep
+from crossview.files import atomic_write, sweep, wait_for_disk
 from crossview.locks import locked
 from crossview.worlds.aerial import orthophoto
 from crossview.worlds.camera import Shot, panorama, photo
@@ -95,6 +95,7 @@ def _written(
     write_sheet(folder / "sheet.png", town, above, examples[:6])
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+    wait_for_disk()
     atomic_write(folder / "places.csv", text.getvalue())
     side_km = above.shape[0] * CELL_M / 1000.0
     return World(folder, folder / "aerial.tif", folder / "places.csv", side_km**2, len(shots))
