@@ -22,6 +22,7 @@ from crossview.views.decode import (
     SUFFIXES,
     load_photo,
     photo_of_pixels,
+    picture_size,
     read_photo_facts,
     read_rgb,
 )
@@ -162,10 +163,21 @@ def test_huge_pictures_are_refused_from_their_header():
         read_rgb(file_of(Image.fromarray(RGB), "PNG"), max_pixels=1000)
 
 
-def test_a_limit_above_that_of_pillow_brings_no_warning(recwarn, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
-    assert read_rgb(file_of(Image.fromarray(RGB), "PNG")).shape == RGB.shape
+@pytest.mark.parametrize("pillows", [2000, 1000, 10])  # beyond twice its limit Pillow refuses
+def test_our_limit_counts_and_not_pillows_which_is_as_before_afterwards(
+    recwarn, monkeypatch, tmp_path, pillows
+):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillows)
+    for kind in ("PNG", "JPEG", "TIFF", "WEBP"):
+        data = file_of(Image.fromarray(RGB), kind)
+        assert read_rgb(data).shape == load_photo(data).pixels.shape == RGB.shape
+        (tmp_path / "p").write_bytes(data)
+        assert picture_size(tmp_path / "p") == RGB.shape[:2]
+        assert read_photo_facts(tmp_path / "p").kind == "perspective"
+    with pytest.raises(BadImage, match="too large"):
+        read_rgb(data, max_pixels=3000)
     assert len(recwarn) == 0
+    assert pillows == Image.MAX_IMAGE_PIXELS
 
 
 def test_tiny_pictures_are_too_small(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,7 +97,7 @@ def load_photo(
     limits = _Limits(max_pixels, max_memory_bytes)
     if isinstance(source, Image.Image):
         shown = name or str(getattr(source, "filename", "") or "picture")
-        with _named(shown), _decoding(limits):
+        with _named(shown), _decoding():
             limits.check_pixels(source.size)
             return _photo(source, None, shown, limits, at_least)
     shown = name or ("picture" if isinstance(source, bytes) else str(source))
@@ -142,7 +143,7 @@ def read_photo_facts(path: str | Path) -> Facts:
     with _named(str(path)), _file(Path(path)) as stream:
         heif = is_heif(stream.read(_START_BYTES)) and _heif_ready()
         stream.seek(0)
-        with _decoding(limits), Image.open(stream, formats=_pillow(heif=heif)) as image:
+        with _decoding(), Image.open(stream, formats=_pillow(heif=heif)) as image:
             limits.check_pixels(image.size)
             return read_facts(_exif(image), _xmp(image), _upright_size(image))
 
@@ -191,7 +192,11 @@ def picture_size(path: str | Path) -> tuple[int, int]:
     """(rows, columns) that :func:`read_rgb` will give; of the pixels nothing is read."""
     with _named(str(path)):
         try:
-            with Path(path).open("rb") as stream, Image.open(stream, formats=_pillow()) as image:
+            with (
+                Path(path).open("rb") as stream,
+                _decoding(),
+                Image.open(stream, formats=_pillow()) as image,
+            ):
                 columns, rows = _upright_size(image)
         except Exception:  # whatever it is, reading all of it says it better
             return read_rgb(path).shape[:2]
@@ -334,21 +339,45 @@ def _opened(data: bytes, name: str, limits: _Limits) -> Iterator[Image.Image]:
     if problem := refusal(data, name):
         raise BadImage(problem)
     heif = is_heif(data) and _heif_ready()
-    with _decoding(limits), Image.open(BytesIO(data), formats=_pillow(heif=heif)) as image:
+    with _decoding(), Image.open(BytesIO(data), formats=_pillow(heif=heif)) as image:
         limits.check_pixels(image.size)
         yield image
 
 
+class _PillowsLimit:
+    """Pillow's own limit on pixels, 179 million, lifted while ours holds. For any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._usual: int | None = None
+
+    @contextmanager
+    def lifted(self) -> Iterator[None]:
+        with self._lock:
+            if self._users == 0:
+                self._usual, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    Image.MAX_IMAGE_PIXELS = self._usual
+
+
+_PILLOWS_LIMIT = _PillowsLimit()
+
+
 @contextmanager
-def _decoding(limits: _Limits) -> Iterator[None]:
+def _decoding() -> Iterator[None]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of damaged metadata, and of sizes: the limit is ours
+        with warnings.catch_warnings(), _PILLOWS_LIMIT.lifted():
+            warnings.simplefilter("ignore")  # of damaged metadata
             yield
     except BadImage:
         raise
-    except Image.DecompressionBombError as problem:
-        raise BadImage(limits.too_large("")) from problem
     except UnidentifiedImageError as problem:
         raise BadImage(
             f"is not a picture, or is damaged at its start.\ncrossview reads {READABLE}."
