@@ -49,9 +49,17 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         super().__init__(f"Unknown {kind} {name!r}.{hint}\nKnown: {', '.join(names)}.")
+
+
+def match_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """The one of ``known`` that ``name`` is, upper and lower case alike; or UnknownName."""
+    names = {one.casefold(): one for one in known}
+    if name.strip().casefold() not in names:
+        raise UnknownName(kind, name, names.values())
+    return names[name.strip().casefold()]
 
 
 class BadImage(CrossviewError):

@@ -49,7 +49,6 @@ def areas(tmp_path_factory):
         tests={"same": table, "cross": table.take(range(12))},
         info=source.info,
         synthetic=True,
-        settings={},
     )
 
 
@@ -252,7 +251,6 @@ def made(row, seed, share):
         study="tiny",
         row=row,
         seed=seed,
-        settings={},
         tests={"same": figures},
         losses={},
         steps=4,
@@ -341,7 +339,7 @@ def test_a_dry_run_is_a_quarter_into_each_rows_course():
 def test_real_data_is_tested_on_its_own_split_and_on_the_other(tmp_path):
     csv = write_pairs(tmp_path / "a", 12, val=4)
     other = write_pairs(tmp_path / "b", 8, val=3)
-    found = real_areas("geodtr-plus", f"pairs:{csv}", f"pairs:{other}")
+    found = real_areas(f"pairs:{csv}", f"pairs:{other}")
     assert {name: len(table) for name, table in found.tests.items()} == {"same": 4, "cross": 3}
     assert len(found.train) == 8
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossview.cli import console
-from crossview.errors import BadData, InvalidValue, UnknownName
+from crossview.errors import BadData, InvalidValue, match_name
 
 if TYPE_CHECKING:
     from crossview.pairs.pictures import Unreadable
@@ -23,8 +23,7 @@ def check_data(name: str, root: Path, sample: int | None, workers: int, quiet: b
 
     if sample is not None and sample < 0:
         raise InvalidValue(f"--sample must be at least 0, got {sample}.")
-    if name not in (*wiring.BENCHMARKS, "pairs"):
-        raise UnknownName("data set", name, (*wiring.BENCHMARKS, "pairs"))
+    name = match_name("data set", name, (*wiring.BENCHMARKS, "pairs"))
     official = wiring.benchmark(name) if name != "pairs" else None
     problems = _parts(root, official) if official else 0
     try:

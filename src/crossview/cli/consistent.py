@@ -14,6 +14,7 @@ from crossview.locks import locked
 
 if TYPE_CHECKING:
     from crossview.pairs.loading import Reader
+    from crossview.wiring import Run
 
 PAIRS, DRAWN, SEED = 100, 3, 0  # of the split: measured on, drawn, and the seed that draws them
 
@@ -29,7 +30,7 @@ def evaluate_consistency(run: Path, data: str, split: str, out: Path | None, dev
     from crossview import wiring
     from crossview.explain.consistency import consistency
     from crossview.training.precision import open_device
-    from crossview.training.run import CONFIG_NAME, RunFolder
+    from crossview.training.run import CONFIG_NAME
     from crossview.training.setup import build_without_weights
     from crossview.training.state import load_weights
 
@@ -38,17 +39,14 @@ def evaluate_consistency(run: Path, data: str, split: str, out: Path | None, dev
             f"--consistency looks at gradients, which {run} does not have.\n"
             "Give a run folder of crossview train or crossview import."
         )
-    folder = RunFolder(run)
-    record = folder.config()
-    page = wiring.method_page(record["method"]).load()
-    config = wiring.make_config(page, record["config"])
-    reader = _reader(data, split, page.views(config))
+    opened = wiring.open_run(run)
+    reader = _reader(data, split, opened)
     order = np.random.default_rng(SEED).permutation(len(reader.table))
     rows = [int(row) for row in order[:PAIRS]]
     torch.manual_seed(SEED)
-    model = build_without_weights(page, config).to(open_device(device)).eval()
+    model = build_without_weights(opened.page, opened.config).to(open_device(device)).eval()
     untrained = consistency(model, reader, rows)
-    load_weights(model, folder.weights)
+    load_weights(model, opened.folder.weights)
     trained = consistency(model, reader, rows)
     for name, index in trained.items():
         console.result(
@@ -61,11 +59,12 @@ def evaluate_consistency(run: Path, data: str, split: str, out: Path | None, dev
         _keep(out, model, reader, rows, {"trained": trained, "random weights": untrained})
 
 
-def _reader(data: str, split: str, views: Any) -> Reader:
+def _reader(data: str, split: str, run: Run) -> Reader:
     from crossview import wiring
     from crossview.pairs.loading import plain_reader
 
-    return plain_reader(wiring.open_data(data).table(split), views, SEED)
+    source = wiring.open_data(data)
+    return plain_reader(run.shown(source.table(split), source.name), run.views, SEED)
 
 
 def _keep(out: Path, model: Any, reader: Reader, rows: list[int], found: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ import typer
 
 from crossview.cli import console
 from crossview.cli.settings import settings
-from crossview.errors import UnknownName
 
 if TYPE_CHECKING:
     from crossview.training.cost import Cost
@@ -47,11 +46,10 @@ def cost(
 
     if threads:
         torch.set_num_threads(threads)
+    method = wiring.method_name(method)
     page = wiring.method_page(method).load()
-    known = wiring.recipes(method)
-    if recipe and recipe not in known:
-        raise UnknownName(f"recipe of {method}", recipe, known)
-    made = wiring.make_config(page, {**known.get(recipe, {}), **settings(config)})
+    published = wiring.recipe(method, recipe) if recipe else {}
+    made = wiring.make_config(page, {**published, **settings(config)})
     model = build_without_weights(page, made)
     views = page.views(made)
     timing = _timing(model, views) if time else {}

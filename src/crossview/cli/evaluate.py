@@ -71,6 +71,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
 
         evaluate_consistency(Path(model), data, split, out, device)
         return
+    from crossview import wiring
     from crossview.cli.evaluating import Request, evaluate_elsewhere, evaluate_model
 
     elsewhere = [path is not None for path in (query_embeddings, reference_embeddings, ranking)]
@@ -83,7 +84,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
             "Give one of: a model; --query-embeddings with --reference-embeddings; --ranking."
         )
     request = Request(
-        data=data,
+        data=wiring.data_name(data),
         split=split,
         out=out,
         label=label,

@@ -51,6 +51,7 @@ class Request:
 
 def evaluate_model(request: Request, model: str) -> None:
     """Embed the split's pictures under every condition, write a record each, print figures."""
+    from crossview import wiring
     from crossview.evaluation.conditions import conditions_of
     from crossview.evaluation.grid import measured, with_hard_samples
     from crossview.evaluation.headline import means_over_fields, write_means
@@ -61,6 +62,7 @@ def evaluate_model(request: Request, model: str) -> None:
     headings = request.headings or subject.info.headings_seen
     conditions = conditions_of(request.fov or "360", headings, request.seeds, list(request.corrupt))
     table = _table(request, check_files=not request.skip_unreadable)
+    table = wiring.shown(table, request.data, subject.info.ground, _trained_on(subject))
     shown = with_hard_samples(conditions) if request.hard_samples else conditions
     embedded = _embedded(request, table, embedder, shown)
     records = []
@@ -73,6 +75,10 @@ def evaluate_model(request: Request, model: str) -> None:
     telling.tell(records, means)
     for text in subject.warnings:
         console.warn(text)
+
+
+def _trained_on(subject: Subject) -> str:
+    return str(subject.model.get("training_data", ""))
 
 
 def folder_name(data: str) -> str:
@@ -186,20 +192,18 @@ def _run(request: Request, model: str) -> tuple[Embedder, dict[str, Any]]:
     from crossview import wiring
     from crossview.training.embedder import RunEmbedder
     from crossview.training.precision import open_device
-    from crossview.training.run import RunFolder
 
     if request.threads:
         import torch
 
         torch.set_num_threads(request.threads)
-    run = RunFolder(Path(model))
-    config = run.config()
-    page = wiring.method_page(str(request.page or config["method"])).load()
-    settings = wiring.make_config(page, config["config"])
-    embedder = RunEmbedder(run, page, settings, open_device(request.device))
+    run = wiring.open_run(Path(model), str(request.page) if request.page else None)
+    device = open_device(request.device)
+    embedder = RunEmbedder(run.folder, run.page, run.config, run.views, device)
+    config = run.record
     known = {"training_data": config["data"], "run": str(model), "config": config["config"]}
     return embedder, {
-        "label": run.path.resolve().name,
+        "label": run.folder.path.resolve().name,
         "method": Path(config["method"]).stem,
         "model": _model(embedder) | known,
         "selection": "last step of the training; no split chose it",

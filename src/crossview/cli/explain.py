@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crossview.cli import console
 from crossview.errors import InvalidValue
 from crossview.locks import locked
+
+if TYPE_CHECKING:
+    from crossview.wiring import Run
 
 
 def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -40,9 +43,11 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
             _warn_of_torn_logs(run)
             explain_courses(run, out)
         if data:
-            model, page, config = _trained(run[0], device)
-            table = wiring.open_data(data).table(split)
-            reader = plain_reader(table, page.views(config))
+            trained = wiring.open_run(run[0])
+            model = _network(trained, device)
+            source = wiring.open_data(data)
+            table = trained.shown(source.table(split), source.name)
+            reader = plain_reader(table, trained.views)
             rows = _drawn(len(table), sample, seed)
             _tell(look(model, reader, rows, out, shown=show))
     console.result(str(out))
@@ -59,20 +64,14 @@ def _warn_of_torn_logs(runs: list[Path]) -> None:
             )
 
 
-def _trained(run: Path, device: str) -> tuple[Any, Any, Any]:
-    from crossview import wiring
+def _network(run: Run, device: str) -> Any:
     from crossview.training.precision import open_device
-    from crossview.training.run import RunFolder
     from crossview.training.setup import build_without_weights
     from crossview.training.state import load_weights
 
-    folder = RunFolder(run)
-    record = folder.config()
-    page = wiring.method_page(record["method"]).load()
-    config = wiring.make_config(page, record["config"])
-    model = build_without_weights(page, config)
-    load_weights(model, folder.weights)
-    return model.to(open_device(device)), page, config
+    model = build_without_weights(run.page, run.config)
+    load_weights(model, run.folder.weights)
+    return model.to(open_device(device))
 
 
 def _drawn(count: int, sample: int, seed: int) -> list[int]:

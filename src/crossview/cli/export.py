@@ -30,7 +30,6 @@ def export(
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     from crossview import wiring
     from crossview.training.export import export as write
-    from crossview.training.run import RunFolder
 
     folder = out.parent if out.suffix == ".onnx" else out
     if out.suffix == ".onnx" and out.name != "model.onnx":
@@ -38,11 +37,16 @@ def export(
             f"--out {out}: the file of a model is always called model.onnx, because model.json "
             "lies beside it.\nName the folder instead."
         )
-    trained = RunFolder(run)
-    record = trained.config()
-    page = wiring.method_page(method or record["method"]).load()
-    config = wiring.make_config(page, record["config"])
-    done = write(trained, page, config, folder, half=half, name=name)
+    trained = wiring.open_run(run, method)
+    done = write(
+        trained.folder,
+        trained.page,
+        trained.config,
+        folder,
+        views=trained.views,
+        half=half,
+        name=name,
+    )
     console.note(
         f"{console.size_text(done.bytes)}, vectors of {done.info.dim} numbers, "
         f"largest difference from the original {done.difference:.1g}."

@@ -51,7 +51,9 @@ def build(request: Request) -> None:
     with _opened(request) as (imagery, embedder, options), _reported(request) as progress:
         index = make(imagery, embedder, request.out, options=options, progress=progress)
         trained_m = embedder.info.aerial.footprint_m
-    if abs(index.manifest.footprint_m / trained_m - 1.0) > UNTRIED:
+    if trained_m is None:
+        console.warn("how many metres the model's aerial pictures spanned in training is unknown.")
+    elif abs(index.manifest.footprint_m / trained_m - 1.0) > UNTRIED:
         console.warn(f"the model was trained on windows of {trained_m:g} m; others are untried.")
     for warning in index.manifest.warnings:
         console.warn(f"{index.path}: {warning}.")

@@ -89,9 +89,7 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     from crossview.studies.running import Place
 
     place = Place(runs=runs, cache=cache, workers=workers, device=device)
-    areas = (
-        real_areas(chosen.method, data, cross) if data else town_areas(towns, chosen.plan or TOWNS)
-    )
+    areas = real_areas(data, cross) if data else town_areas(towns, chosen.plan or TOWNS)
     numbers = sorted(set(seed)) if seed else range(1, seeds + 1)
     plan = [(one, number) for number in numbers for one in rows]
     given = [("--config", text) for text in config or ()]

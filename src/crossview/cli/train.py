@@ -11,7 +11,7 @@ import typer
 
 from crossview.cli import console
 from crossview.cli.settings import settings
-from crossview.errors import InvalidValue, UnknownName
+from crossview.errors import InvalidValue
 
 if TYPE_CHECKING:
     from crossview.training.loop import StepReport
@@ -83,6 +83,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     from crossview import wiring
     from crossview.training.setup import Request
 
+    method = wiring.method_name(method)
     page = wiring.method_page(method)
     given: dict[str, Any] = _recipe(method, recipe) | dict(settings(config))
     shortcuts = {"epochs": epochs, "steps": steps, "batch": batch, "lr": lr, "seed": seed}
@@ -91,12 +92,12 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     given |= _weights(module, weights, pretrained)
     source = wiring.open_data(data, check_files=not skip_unreadable)
     for text in source.differs:
-        console.note(f"{data}: {text}.", quiet=quiet)
+        console.note(f"{source.name}: {text}.", quiet=quiet)
     request = Request(
         method=method,
         page=page,
         config=wiring.make_config(module, given),
-        data=data,
+        data=source.name,
         tables=source.tables,
         info=source.info,
         out=out,
@@ -134,12 +135,7 @@ def _checked(page: Any, name: str) -> Any:
 def _recipe(method: str, name: str) -> dict[str, Any]:
     from crossview import wiring
 
-    if not name:
-        return {}
-    known = wiring.recipes(method)
-    if name not in known:
-        raise UnknownName(f"recipe of {method}", name, known)
-    return known[name]
+    return wiring.recipe(method, name) if name else {}
 
 
 def _introduce(session: Session, state: TrainState, quiet: bool) -> None:
@@ -194,9 +190,10 @@ def _fit(request: Any, tensorboard: bool, quiet: bool) -> None:
 
 def _evaluate(request: Any, tests: list[str], quiet: bool) -> None:
     """Measure the finished run on other data, as ``crossview evaluate`` does."""
+    from crossview import wiring
     from crossview.cli import evaluating
 
-    for data in tests:
+    for data in map(wiring.data_name, tests):
         evaluating.evaluate_model(
             evaluating.Request(
                 data=data,

@@ -18,6 +18,7 @@ from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.geo.mercator import ground_px_m
 from crossview.geo.projected import latlon_of
+from crossview.pairs.framing import Framing
 from crossview.pairs.listing import (
     HELP,
     Counts,
@@ -38,6 +39,13 @@ GROUND, AERIAL = "streetview/{}_grdView.jpg", "satview_polish/{}_satView_polish.
 SETS = {"train": ("trainSet", "trainInd"), "val": ("valSet", "valInd")}
 NEVER_PUBLISHED = 1  # pictures of the training list
 CRS, ZOOM = "EPSG:32755", 20
+FRAMING = Framing(
+    file_elevation_deg=(-90.0, 90.0),
+    keep_rows=(0.25, 0.75),  # 208 to 623 of 832: the prepared panoramas of SAFA and GeoDTR,
+    ground_resize="area",  # brought to their size before training
+    footprint_m=146.0,  # 1200 pixels at Canberra's 35 degrees south
+    aerial_px=1200,
+)
 EASTING, NORTHING = (100_000.0, 900_000.0), (1_100_000.0, 10_000_000.0)
 OFFICIAL = {"train": 35_531, "val": 8_884, "test": 92_802}
 
@@ -125,6 +133,7 @@ def _table(root: Path, folder: str, names: list[str], places: F64, rows: list[in
         metres_per_px=ground_px_m(here[:, 0], ZOOM),
         heading_deg=0.0,
         fov_deg=360.0,
+        framing=FRAMING,
         **known,
     )
 

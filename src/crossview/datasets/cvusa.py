@@ -19,6 +19,7 @@ from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.files import atomic_write
 from crossview.geo.mercator import ground_px_m
+from crossview.pairs.framing import Framing
 from crossview.pairs.listing import (
     Counts,
     Part,
@@ -35,6 +36,12 @@ LISTS = {"train": "splits/train-19zl.csv", "test": "splits/val-19zl.csv"}
 CLEANED = "-cleaned"  # what crossview data dedup adds to the name of a list
 LOCATIONS = "split_locations/all.csv"
 ZOOM = 19
+FRAMING = Framing(
+    file_elevation_deg=(-32.7, 32.7),  # 1232 x 224 pixels of 360 / 1232 degrees, horizon amid them
+    keep_rows=(0.0, 1.0),
+    footprint_m=176.0,  # 750 pixels at 38 degrees north, the middle of the USA; 150 to 195
+    aerial_px=750,
+)
 OFFICIAL = {"train": 35_532, "test": 8_884}
 CLEAN_TRAIN = 34_769
 PICTURES = sum(OFFICIAL.values())
@@ -103,7 +110,7 @@ def _table(root: Path, name: str, places: F64 | None, check_files: bool) -> Pair
         here = places[np.array(numbers) - 1]
         known |= {"aerial_latlon": here[:, :2], "ground_latlon": here[:, 2:]}
         known |= {"metres_per_px": ground_px_m(here[:, 0], ZOOM)}
-    return table_of(ground, aerial, [(i, i) for i in range(len(rows))], **known)
+    return table_of(ground, aerial, [(i, i) for i in range(len(rows))], framing=FRAMING, **known)
 
 
 def _number(where: str, cells: list[str]) -> int:

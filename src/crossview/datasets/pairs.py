@@ -8,6 +8,8 @@ Columns (* = must be present; a CSV needs a header line):
 ``metres_per_px``* of the aerial picture, on the ground;  ``up_bearing_deg`` (default 0) of its up
 ``heading_deg``    azimuth of the ground picture's middle from true north;  ``fov_deg`` horizontal
 ``kind``           panorama or perspective (default: panorama unless fov_deg is given below 360)
+Where pictures are taken whole, the metres across an aerial one are its pixels times metres_per_px,
+and the angles of a panorama follow from its shape (``pairs.framing.framing_of``).
 Empty cells are unknown. In GeoParquet points may stand for the coordinates (``pairs.rows``). Only
 the table is read here; no picture is opened.
 """

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from crossview.errors import BadData
 from crossview.files import list_files, list_folders
+from crossview.pairs.framing import Framing
 from crossview.pairs.listing import HELP, Counts, Part, table_of
 from crossview.pairs.table import PairTable
 
@@ -21,6 +22,7 @@ HEIGHT = ("street", "drone", "satellite")  # from low to high
 QUERIES = {"drone": 37_855, "satellite": 701, "street": 2_579}
 GALLERIES = {"drone": 51_355, "satellite": 951, "street": 2_921}
 TRAINING = {"drone": 37_854, "satellite": 701, "street": 0}  # of streets the number is not stated
+FRAMING = Framing(keep_rows=(0.0, 1.0))  # neither angles nor metres are published
 PICTURES = {".jpg", ".jpeg", ".png"}
 
 
@@ -100,7 +102,9 @@ def _table(
     g, a = _rows(low), _rows(high)
     pairs = [(i, j) for name in low if name in high for i in g[name] for j in a[name]]
     queries = "ground" if upward else "aerial"
-    return table_of(ground, aerial, pairs, perspective=True, queries=queries, root=root)
+    return table_of(
+        ground, aerial, pairs, perspective=True, queries=queries, framing=FRAMING, root=root
+    )
 
 
 def _rows(held: dict[str, list[Path]]) -> dict[str, range]:

@@ -18,6 +18,7 @@ import numpy as np
 from crossview.errors import BadData
 from crossview.geo.mercator import ground_px_m
 from crossview.lists import number
+from crossview.pairs.framing import Framing
 from crossview.pairs.listing import (
     Counts,
     Part,
@@ -34,6 +35,12 @@ CITIES = ("Chicago", "NewYork", "SanFrancisco", "Seattle")
 CROSS = {"train": ("NewYork", "Seattle"), "test": ("Chicago", "SanFrancisco")}
 SAME = {"train": CITIES, "test": CITIES}
 ZOOM, HALF_PX = 20, 320.0
+FRAMING = Framing(
+    file_elevation_deg=(-90.0, 90.0),
+    keep_rows=(0.0, 1.0),
+    footprint_m=71.0,  # 640 pixels, mean over panoramas; Seattle 64, San Francisco 76
+    aerial_px=640,
+)
 TILES = {"Chicago": 22_308, "NewYork": 23_279, "SanFrancisco": 24_255, "Seattle": 20_776}
 PANORAMAS = {"Chicago": 25_479, "NewYork": 27_769, "SanFrancisco": 28_215, "Seattle": 23_751}
 OFFICIAL = {  # panoramas, tiles
@@ -124,6 +131,7 @@ def _table(
         heading_deg=0.0,
         fov_deg=360.0,
         offset_px=np.array([_offset(where, cells) for where, _, cells in rows]),
+        framing=FRAMING,
         root=root,
     )
 

@@ -42,10 +42,9 @@ class Config:
     ground_px: tuple[int, int] = (122, 671)  # height, width [C]
     aerial_px: tuple[int, int] = (122, 671)  # [C]; (256, 256) without polar, (320, 320) on VIGOR
     polar: bool = True  # Tables I and II have both; never on VIGOR
-    elevation_deg: tuple[float, float] = (-32.7, 32.7)  # rows as fine as columns, CVUSA's share
-    footprint_m: float = 70.0  # not in the paper, which takes the files as they come
-    whole: bool = False  # the files squashed to these sizes, whatever they span, as the authors do
-    keep_rows: tuple[float, float] = (0.0, 1.0)  # of panoramas taken whole; CVACT's middle half
+    whole: bool = False  # the files squashed to these sizes, as the authors do
+    elevation_deg: tuple[float, float] = (-32.7, 32.7)  # of panoramas, unless whole
+    footprint_m: float = 70.0  # of aerial windows, unless whole; not in the paper
     gle: str = "v2"  # section IV; "v1" is GeoDTR's, Table IV
     descriptors: int = 8  # K, Table V
     bottleneck: bool = True  # a flag of [C] that all published models set
@@ -77,7 +76,7 @@ class Config:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("ground_px", "aerial_px", "elevation_deg", "keep_rows"):
+        for name in ("ground_px", "aerial_px", "elevation_deg"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         known = self.sampling in ("pairs", "aerial-first", "regional")
         require(known, f"sampling must be pairs, aerial-first or regional: {self.sampling!r}.")

@@ -36,10 +36,9 @@ class Config:
     ground_px: tuple[int, int] = (112, 616)  # height, width [C]
     aerial_px: tuple[int, int] = (112, 616)  # [C]; (256, 256) without polar
     polar: bool = True  # section 3.1
-    elevation_deg: tuple[float, float] = (-32.7, 32.7)  # rows as fine as columns, CVUSA's share
-    footprint_m: float = 70.0  # not in the paper, which takes the files as they come
-    whole: bool = False  # the files squashed to these sizes, whatever they span, as the authors do
-    keep_rows: tuple[float, float] = (0.0, 1.0)  # of panoramas taken whole; CVACT's middle half
+    whole: bool = False  # the files squashed to these sizes, as the authors do
+    elevation_deg: tuple[float, float] = (-32.7, 32.7)  # of panoramas, unless whole
+    footprint_m: float = 70.0  # of aerial windows, unless whole; not in the paper
     masks: int = 8  # section 4.2
     reduce: str = "mean"  # over channels [C]; later ports take "max"
     alpha: float = 10.0  # of the triplet loss [C]
@@ -52,7 +51,7 @@ class Config:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("ground_px", "aerial_px", "elevation_deg", "keep_rows"):
+        for name in ("ground_px", "aerial_px", "elevation_deg"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         require(self.masks >= 1, f"masks must be at least 1, got {self.masks}.")
         reductions = ("mean", "max")

@@ -39,9 +39,9 @@ class Config:
     aerial_px: int = 384  # section 4.2
     polar: bool = False  # ours: aerial pictures unrolled to the size of the panoramas
     ground_px: tuple[int, int] = (140, 768)  # height, width of CVUSA and CVACT
-    elevation_deg: tuple[float, float] = (-32.8, 32.8)  # 140 rows of 360 / 768 degrees
-    footprint_m: float = 70.0  # not in the paper, which takes the files as they come
     whole: bool = False  # the files squashed to these sizes, as the authors do
+    elevation_deg: tuple[float, float] = (-32.8, 32.8)  # of panoramas, unless whole
+    footprint_m: float = 70.0  # of aerial windows, unless whole; not in the paper
     batch: int = 128  # section 4.2
     epochs: float = 40.0  # section 4.2
     steps: int = 0  # 0: epochs decide

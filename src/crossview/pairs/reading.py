@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -12,6 +12,7 @@ import numpy as np
 from crossview.arrays import U8
 from crossview.errors import BadData
 from crossview.pairs.batch import PairPixels, Views
+from crossview.pairs.framing import as_read
 from crossview.pairs.table import PairTable
 from crossview.views.spec import ViewSpec
 
@@ -42,7 +43,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Files:
-    """Decodes on every call.
+    """Decodes on every call; whole files are framed as their data set says (``pairs.framing``).
 
     "exact": full-size decoding and the resize rule of the ViewSpec, to the pixel what the paper's
     loader shows. "fast": JPEGs decoded by DCT scaling to no less than the view needs, then resized
@@ -58,7 +59,7 @@ class Files:
         from crossview.views.decode import load_photo
         from crossview.views.strip import ground_view
 
-        spec, path = self.views.ground, self.table.ground[index]
+        spec, path = self._spec("ground"), self.table.ground[index]
         kind: Kind = "perspective" if self.table.perspective[index] else "panorama"
         given = float(self.table.fov_deg[index])
         if spec.whole:
@@ -90,10 +91,11 @@ class Files:
 
     def settings(self, side: str) -> list[object]:
         """All that :meth:`ground` or :meth:`aerial` depend on, beside file and table; JSON."""
-        spec = self.views.ground if side == "ground" else self.views.aerial
+        spec = self._spec(side)
         if side == "ground" and not spec.whole:  # packs from before tilts were read are others
             return [spec.to_json(), self.decoding, "upright"]
-        if spec.whole:
+        if spec.whole:  # what the pictures span is no matter of pixels
+            spec = replace(spec, elevation_deg=None, footprint_m=None)
             return [spec.to_json(), self.decoding]
         return ["as stored"] if self.decoding == "exact" else [spec.metres_per_px, "fast"]
 
@@ -102,6 +104,11 @@ class Files:
         if side == "ground":
             return [bool(self.table.perspective[index]), float(self.table.fov_deg[index])]
         return [float(self.table.metres_per_px[index])]
+
+    def _spec(self, side: str) -> ViewSpec:
+        """By which the files of a side are read."""
+        spec = self.views.ground if side == "ground" else self.views.aerial
+        return as_read(spec, self.table.framing)
 
     def _whole(self, path: Path, spec: ViewSpec) -> U8:
         """A file as the papers take it (``ViewSpec.whole``)."""
@@ -117,7 +124,7 @@ class Files:
         if self.decoding == "exact" or (kind == "perspective" and math.isnan(fov_deg)):
             return None
         spec = self.views.ground
-        bottom, top = spec.elevation_deg
+        bottom, top = spec.known_elevation_deg
         per_degree = max(spec.width_px / 360.0, spec.height_px / (top - bottom))
         across = per_degree * (360.0 if math.isnan(fov_deg) else fov_deg)
         return 1, math.ceil(across * (_FINE if kind == "perspective" else 1))

@@ -11,6 +11,7 @@ import numpy as np
 
 from crossview.arrays import F64, I64, Bool
 from crossview.errors import BadData
+from crossview.pairs.framing import Framing
 
 KINDS = ("panorama", "perspective")
 SIDES = ("ground", "aerial")
@@ -43,6 +44,7 @@ class PairTable:
     of its centre, in pixels of the file; empty where a data set does not tell."""
     queries: str = "ground"  # the side that asks; the other side answers
     root: Path = Path()  # of the data set: ids are relative to it
+    framing: Framing = field(default_factory=Framing)  # what the files show
 
     def __post_init__(self) -> None:
         for one in fields(self):

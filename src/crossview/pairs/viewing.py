@@ -30,11 +30,11 @@ class Aligned(Protocol):
 
     @property
     def elevation_deg(self) -> tuple[float, float]:
-        """Bottom and top of the panorama."""
+        """Bottom and top of the panorama, unless ``whole``."""
 
     @property
     def footprint_m(self) -> float:
-        """Side of the aerial window."""
+        """Side of the aerial window, unless ``whole``."""
 
     @property
     def polar(self) -> bool:
@@ -44,26 +44,24 @@ class Aligned(Protocol):
     def whole(self) -> bool:
         """Whether files are squashed to the views' sizes, whatever they span (``ViewSpec``)."""
 
-    @property
-    def keep_rows(self) -> tuple[float, float]:
-        """Shares of a panorama's height between which it is kept, if ``whole``."""
-
 
 OFF_CENTRE = 0.1  # of the footprint: farther from the middle, unrolled columns are no bearings
 ASKED = 2000  # rows that the check looks at
 
 
 def aligned_views(config: Aligned, *, mean: Rgb = IMAGENET_MEAN, std: Rgb = IMAGENET_STD) -> Views:
-    """Panoramas of known heading on a padded canvas, and windows, unrolled or as they are."""
+    """Panoramas of known heading on a padded canvas, and windows, unrolled or as they are.
+
+    What whole files span is for their data set to say (``pairs.framing``).
+    """
     ground = ViewSpec(
         side="ground",
         height_px=config.ground_px[0],
         width_px=config.ground_px[1],
-        elevation_deg=config.elevation_deg,
+        elevation_deg=None if config.whole else config.elevation_deg,
         representation="padded",
         resize="linear-antialias",
         whole=config.whole,
-        keep_rows=config.keep_rows,
         mean=mean,
         std=std,
     )
@@ -71,7 +69,7 @@ def aligned_views(config: Aligned, *, mean: Rgb = IMAGENET_MEAN, std: Rgb = IMAG
         side="aerial",
         height_px=config.aerial_px[0],
         width_px=config.aerial_px[1],
-        footprint_m=config.footprint_m,
+        footprint_m=None if config.whole else config.footprint_m,
         polar=config.polar,
         resize="linear-antialias",
         whole=config.whole,
@@ -91,7 +89,8 @@ def viewed(pair: PairPixels, spec: ViewSpec) -> PairPixels:
 def check_centred(table: PairTable, config: Any) -> None:
     """Pairs for a page whose Config says ``polar``: as :func:`require_centred`."""
     if config.polar:
-        require_centred(table, config.footprint_m)
+        framed_m = table.framing.footprint_m if config.whole else None
+        require_centred(table, framed_m or config.footprint_m)
 
 
 def require_centred(table: PairTable, footprint_m: float) -> None:

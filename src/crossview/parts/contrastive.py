@@ -39,17 +39,20 @@ ARCHITECTURES = ("pooled", "geodtr-plus")
 def views_of(config: Any, *, headings: str, fov_deg: tuple[float, float]) -> Views:
     """Strips of ``ground_px`` and north-up windows of ``aerial_px``, in the representation asked.
 
-    ``whole`` takes the files as the papers do, squashed without antialiasing.
+    ``whole`` takes the files as the papers do, squashed without antialiasing: all rows of them,
+    also where other papers cut the sky and the street away. What they span, their data set says.
     """
     height, width = config.ground_px
     rows, columns = aerial_size(config)
-    as_files: dict[str, Any] = {"whole": True, "resize": "linear"} if config.whole else {}
+    as_files: dict[str, Any] = {}
+    if config.whole:
+        as_files = {"whole": True, "resize": "linear", "all_rows": True}
     return Views(
         ground=ViewSpec(
             side="ground",
             height_px=height,
             width_px=width,
-            elevation_deg=config.elevation_deg,
+            elevation_deg=None if config.whole else config.elevation_deg,
             representation=config.representation,
             **as_files,
         ),
@@ -57,7 +60,7 @@ def views_of(config: Any, *, headings: str, fov_deg: tuple[float, float]) -> Vie
             side="aerial",
             height_px=rows,
             width_px=columns,
-            footprint_m=config.footprint_m,
+            footprint_m=None if config.whole else config.footprint_m,
             polar=config.polar,
             **as_files,
         ),

@@ -45,7 +45,8 @@ class ModelInfo:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        sides = {"ground": self.ground.facts(), "aerial": self.aerial.facts()}
+        return {**asdict(self), **sides}
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> ModelInfo:

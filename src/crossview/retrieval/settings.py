@@ -80,7 +80,7 @@ def default_model(imagery: ImageryInfo) -> str:
 def tiling_for(model: ModelInfo, options: IndexOptions) -> Tiling:
     """Windows as asked, else the footprint of the model's training and a quarter of it."""
     asked = options.footprint_m
-    footprint_m = model.aerial.footprint_m if asked is None else asked
+    footprint_m = model.aerial.known_footprint_m if asked is None else asked
     return Tiling(
         footprint_m=footprint_m,
         stride_m=options.stride_m or footprint_m / STRIDES_PER_FOOTPRINT,

@@ -39,7 +39,6 @@ class Areas:
     tests: Mapping[str, PairTable]
     info: Mapping[str, Any]
     synthetic: bool
-    settings: Mapping[str, Mapping[str, Any]]  # of the Config, where a test's pictures need them
     towns: Mapping[str, list[str]] = field(default_factory=dict)  # of every query, by test
 
 
@@ -59,7 +58,6 @@ def town_areas(root: Path, plan: Plan = TOWNS) -> Areas:
         tests=tests,
         info=source.info,
         synthetic=True,
-        settings={},
         towns={name: _towns_of(table) for name, table in tests.items()},
     )
 
@@ -69,37 +67,27 @@ def _towns_of(table: PairTable) -> list[str]:
     return [table.ground[picture].parent.name for picture in np.unique(table.pairs[:, 0])]
 
 
-def real_areas(method: str, data: str, cross: str) -> Areas:
+def real_areas(data: str, cross: str) -> Areas:
     """Full-size data sets: trained on ``data``, tested there and, if given, on ``cross``."""
     source = wiring.open_data(data)
     tests = {"same": _tested(source)}
-    settings: dict[str, Mapping[str, Any]] = {}
     if cross:
-        other = wiring.open_data(cross)
-        tests["cross"] = _tested(other)
-        settings["cross"] = _framing(method, cross)
+        tests["cross"] = _tested(wiring.open_data(cross))
     return Areas(
-        data=data,
+        data=source.name,
         train=source.tables["train"],
         tests=tests,
         info=source.info,
         synthetic=bool(source.info.get("synthetic")),
-        settings=settings,
     )
 
 
 def published_settings(method: str, data: str) -> Mapping[str, Any]:
-    """The recipe of the data set that ``data`` names, if the method has one."""
-    kind = data.partition(":")[0]
-    known = wiring.recipes(method)
-    return known.get(kind) or known.get(kind.partition("-")[0]) or {}
+    """The recipe of the data set that ``data`` names, if the method has one; UnknownName if none.
 
-
-def _framing(method: str, data: str) -> Mapping[str, Any]:
-    """What of a panorama the pictures of this data show, where that is part of a recipe."""
-    recipe = published_settings(method, data)
-    defaults = {"keep_rows": (0.0, 1.0)}
-    return {name: recipe.get(name, value) for name, value in defaults.items()}
+    ``data`` is NAME or NAME:ROOT.
+    """
+    return wiring.published(method, wiring.data_name(data)) or {}
 
 
 def tested_split(data: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossview.errors import UnknownName
+from crossview.errors import match_name
 from crossview.studies import fields, geodtr, singeo
 from crossview.studies.definitions import Study
 
@@ -13,6 +13,4 @@ STUDIES: dict[str, Study] = {
 
 def study(name: str) -> Study:
     """The study of that name; UnknownName suggests the nearest one."""
-    if name not in STUDIES:
-        raise UnknownName("study", name, STUDIES)
-    return STUDIES[name]
+    return STUDIES[match_name("study", name, STUDIES)]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from crossview.errors import InvalidValue, UnknownName, require
+from crossview.errors import InvalidValue, UnknownName, match_name, require
 from crossview.reports.published import Quote
 from crossview.worlds.pairs import Plan
 
@@ -101,10 +101,8 @@ class Study:
 
     def row(self, name: str) -> Row:
         """The row of that name; UnknownName lists those that exist."""
-        for row in self.rows:
-            if row.name == name:
-                return row
-        raise UnknownName(f"row of {self.name}", name, [row.name for row in self.rows])
+        rows = {row.name: row for row in self.rows}
+        return rows[match_name(f"row of {self.name}", name, rows)]
 
     def changed(self, settings: Mapping[str, Any], names: tuple[str, ...] = ()) -> Study:
         """The study with some settings the same in every row, as given on a command line.

@@ -236,8 +236,7 @@ def _tests(
     """Recalls by test and field of view; the rank of every query goes into ``ranks_by_test``."""
     found = {}
     for name, table in areas.tests.items():
-        config = replace(request.config, **areas.settings.get(name, {}))
-        views = request.page.load().views(config)
+        views = session.reader.views
         if study.headings:
             views = replace(views, headings_seen=study.headings)
         source = Files(table, views)

@@ -140,11 +140,11 @@ def example_pair(views: Views) -> PairPixels:
     """A seeded pair of noise that fits the views."""
     rng = np.random.default_rng(1)
     ground, aerial = views.ground, views.aerial
-    side = round(1.25 * aerial.footprint_m / aerial.metres_per_px)
+    side = round(1.25 * (2 * aerial.height_px if aerial.polar else aerial.width_px))
     return PairPixels(
         ground=rng.integers(0, 256, (ground.height_px, ground.width_px, 3), dtype=np.uint8),
         aerial=rng.integers(0, 256, (side, side, 3), dtype=np.uint8),
-        metres_per_px=aerial.metres_per_px,
+        metres_per_px=aerial.metres_per_px if aerial.footprint_m else 1.0,
         heading_deg=0.0,
     )
 

@@ -11,6 +11,7 @@ import torch
 
 from crossview.arrays import F32, U8
 from crossview.errors import BadModel
+from crossview.pairs.batch import Views
 from crossview.pairs.loading import normalised
 from crossview.retrieval.model import ModelInfo
 from crossview.training.export import run_info
@@ -22,10 +23,12 @@ from crossview.training.state import load_weights
 class RunEmbedder:
     """The weights to use of a run (averaged where the recipe averages), in eval mode."""
 
-    def __init__(self, run: RunFolder, page: Any, config: Any, device: torch.device) -> None:
+    def __init__(
+        self, run: RunFolder, page: Any, config: Any, views: Views, device: torch.device
+    ) -> None:
         if not run.weights.is_file():
             raise BadModel(f"{run.path} holds no weights yet; let its training reach a save.")
-        views, self._device = page.views(config), device
+        self._device = device
         model = build_without_weights(page, config)
         load_weights(model, run.weights)
         self._model = model.to(device).eval()

@@ -66,11 +66,19 @@ class _Branch(nn.Module):
         return vectors
 
 
-def export(
-    run: RunFolder, page: Any, config: Any, out: Path, *, half: bool = False, name: str = ""
+def export(  # noqa: PLR0913 - a run, opened, and three options
+    run: RunFolder,
+    page: Any,
+    config: Any,
+    out: Path,
+    *,
+    views: Views | None = None,
+    half: bool = False,
+    name: str = "",
 ) -> Exported:
     """Write ``out``/model*.onnx and model.json; raises BadModel where they do not agree.
 
+    ``views`` are those of the run's training; None: those of the page, which know no data set.
     ``half`` stores weights as float16 (half the size; computing stays in float32).
     InUse where another process exports to ``out``.
     """
@@ -86,7 +94,7 @@ def _exported(
     if half:
         model = model.half().float()
     model.eval()
-    views = page.views(config)
+    views = views or page.views(config)
     shared = bool(getattr(model, "shared", False)) and _same_pixels(views)
     graphs = {}
     for file, side in _files(shared).items():

@@ -99,14 +99,17 @@ def write_run(
     return folder
 
 
-def record_of(method: str, config: Any, checkpoint: Checkpoint, trained_on: str) -> dict[str, Any]:
-    """config.json of an imported run."""
+def record_of(
+    method: str, config: Any, checkpoint: Checkpoint, trained_on: str, framing: Mapping[str, Any]
+) -> dict[str, Any]:
+    """config.json of an imported run; ``framing`` is the note of ``pairs.framing``."""
     return {
         "format": FORMAT,
         "crossview": __version__,
         "method": method,
         "config": asdict(config),
         "data": trained_on,
+        **({"framing": dict(framing)} if framing else {}),
         "imported": {"file": checkpoint.path.name, "sha256": checkpoint.sha256},
     }
 

@@ -199,6 +199,22 @@ class RunFolder:
         return values
 
 
+def _before_framing(old: dict[str, Any], new: dict[str, Any]) -> tuple[Any, Any]:
+    """Both, comparable, if the older run noted no framing: it stood among its settings.
+
+    What changes the pixels of whole pictures is compared, not what is said of them.
+    """
+    framing = new.get("framing", {})
+    rows = {"keep_rows": old["config"].get("keep_rows", [0.0, 1.0]), "ground_resize": None}
+    gone = {"keep_rows"} - set(new["config"])
+    gone |= {"elevation_deg", "footprint_m"} if framing else set()
+    settings = [{k: v for k, v in one["config"].items() if k not in gone} for one in (old, new)]
+    return (
+        {**old, "config": settings[0], "framing": rows if framing else {}},
+        {**new, "config": settings[1], "framing": {k: framing[k] for k in rows if k in framing}},
+    )
+
+
 def _same(old: dict[str, Any], new: dict[str, Any], where: Path, other_pairs: str) -> None:
     """Refuse other settings and pairs. Where pictures and pages lie may change, not what they are.
 
@@ -206,7 +222,10 @@ def _same(old: dict[str, Any], new: dict[str, Any], where: Path, other_pairs: st
     """
     free = {"crossview", "data"} | ({"method"} if "page" in old and "page" in new else set())
     kept = [{k: v for k, v in values.items() if k not in free} for values in (old, new)]
-    flat_old, flat_new = _flat(kept[0]), _flat(json.loads(_json(kept[1])))
+    kept[1] = json.loads(_json(kept[1]))
+    if "framing" not in old and isinstance(old.get("config"), dict):
+        kept[:] = _before_framing(*kept)
+    flat_old, flat_new = (_flat(values) for values in kept)
     names = sorted(set(flat_old) | set(flat_new))
     names = [name for name in names if not _OF_PAIRS.match(name)]
     differences = [n for n in names if flat_old.get(n) != flat_new.get(n)]

@@ -16,6 +16,7 @@ from crossview.errors import BadData, InvalidValue
 from crossview.pairs.batch import Views
 from crossview.pairs.cache import fill_cache, open_cache
 from crossview.pairs.checking import readable
+from crossview.pairs.framing import framed, framing_of, note_of
 from crossview.pairs.loading import Reader
 from crossview.pairs.pages import PageRef
 from crossview.pairs.pictures import Unreadable, refuse
@@ -82,9 +83,11 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
     train, val = split_rows(request, recipe.seed)
     if check := getattr(page, "check", None):
         check(train, request.config)
+    shown = framing_of(train) if views.ground.whole or views.aerial.whole else train.framing
     folder = RunFolder(request.out)
     tables = {"train": train} | ({} if val is None else {"val": val})
-    folder.begin(_record(request, train, val), dict(request.info), tables)
+    folder.begin(_record(request, train, val, note_of(views, shown)), dict(request.info), tables)
+    views = framed(views, shown)
     reader = _reader(request, train, views, recipe.seed, progress)
     val_reader = None
     if val is not None:
@@ -174,7 +177,9 @@ def _cached(folder: Path, files: Files, workers: int, progress: Progress) -> Sou
     return open_cache(folder, files)
 
 
-def _record(request: Request, train: PairTable, val: PairTable | None) -> dict[str, Any]:
+def _record(
+    request: Request, train: PairTable, val: PairTable | None, framing: dict[str, Any]
+) -> dict[str, Any]:
     """config.json; the digest of a page from outside is part of it, because pages get edited."""
     file = request.page.file
     page = {"page": hashlib.sha256(file.read_bytes()).hexdigest()[:12]} if file else {}
@@ -187,6 +192,7 @@ def _record(request: Request, train: PairTable, val: PairTable | None) -> dict[s
         "method": request.method,
         "config": asdict(request.config),
         "data": request.data,
+        **({"framing": framing} if framing else {}),
         "train": {"rows": len(train)},
         "val": {"rows": len(val)} if val is not None else None,
     }

@@ -23,19 +23,20 @@ def aerial_view(pixels: U8, metres_per_px: float, spec: ViewSpec) -> U8:
     ``pixels`` [H, W, 3] have up = north and ``metres_per_px`` on the ground; they may show more
     than the footprint. Cuts are to the nearest pixel, or exact if ``spec.polar``.
     """
+    footprint_m = spec.known_footprint_m
     if not metres_per_px > 0.0:
         raise InvalidValue(
             f"an aerial picture of {metres_per_px:g} metres per pixel (nan: unknown), of which the "
-            f"model's footprint of {spec.footprint_m:g} m cannot be cut.\n"
+            f"model's footprint of {footprint_m:g} m cannot be cut.\n"
             "Say how many they are, or take whole files as the papers do (ViewSpec.whole)."
         )
-    side_px = spec.footprint_m / metres_per_px
+    side_px = footprint_m / metres_per_px
     shorter = min(pixels.shape[:2])
     if not shorter >= _LEAST_SHARE * side_px - 1.0:
         raise InvalidValue(
             f"an aerial picture of {pixels.shape[1]} x {pixels.shape[0]} pixels of "
             f"{metres_per_px:g} m is smaller than the model's footprint of "
-            f"{spec.footprint_m:g} m.\nGive a larger picture or check its metres per pixel."
+            f"{footprint_m:g} m.\nGive a larger picture or check its metres per pixel."
         )
     if not spec.polar:
         side = min(max(1, round(side_px)), shorter)

@@ -165,7 +165,7 @@ def angles(spec: ViewSpec, columns: int, fine: int = 1) -> tuple[F32, F32]:
     Of ``columns`` columns of the canvas, azimuths from the middle of them; each pixel is divided
     into ``fine`` x ``fine``.
     """
-    bottom, top = spec.elevation_deg
+    bottom, top = spec.known_elevation_deg
     across = np.arange(columns * fine) + 0.5 - columns * fine / 2.0
     down = (np.arange(spec.height_px * fine) + 0.5) / (spec.height_px * fine)
     azimuth = (across * 360.0 / (spec.width_px * fine)).astype(np.float32)[None, :]

@@ -25,7 +25,7 @@ def photo_part(
     sees is laid out as if it were level, that is, too low.
     """
     if not horizon_known:
-        bottom, top = spec.elevation_deg
+        bottom, top = spec.known_elevation_deg
         canvas = np.roll(canvas, round(pitch_deg * spec.height_px / (top - bottom)), axis=0)
         pitch_deg = 0.0
     seen = shown(canvas, spec, fov_deg, kind="perspective", aspect=aspect, pitch_deg=pitch_deg)

@@ -11,7 +11,7 @@ from crossview.views.spec import Resize
 def resized(pixels: U8, size: tuple[int, int], rule: Resize) -> U8:
     """``pixels`` [H, W, 3] as [h, w, 3] with ``size`` = (h, w).
 
-    "area": every output pixel averages the area it covers (bilinear where it grows).
+    "area": every output pixel averages the area it covers (bilinear where a side grows).
     "linear": OpenCV's exact bilinear, which aliases when shrinking, as Sample4Geo and SinGeo do.
     "linear-antialias": Pillow's bilinear, whose filter widens when shrinking, as torchvision does.
     """
@@ -25,7 +25,7 @@ def resized(pixels: U8, size: tuple[int, int], rule: Resize) -> U8:
         return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
     import cv2
 
-    shrinks = height < pixels.shape[0] and width < pixels.shape[1]
+    shrinks = height <= pixels.shape[0] and width <= pixels.shape[1]
     how = cv2.INTER_LINEAR_EXACT
     if rule == "area":
         how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

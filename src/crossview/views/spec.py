@@ -42,20 +42,24 @@ class ViewSpec:
 
     ``whole``: pictures of a table of pairs are taken as the papers take them: the file, or its rows
     between the shares ``keep_rows`` of its height, squashed to the canvas by ``resize`` whatever
-    angles and metres it spans; with ``polar``, unrolled by the authors' own formula. A photo to
-    locate and a window to index have other frames, and go by ``elevation_deg`` and ``footprint_m``.
+    angles and metres it spans; with ``polar``, unrolled by the authors' own formula. Which rows of
+    a ground file these are is for its data set to say (``pairs.framing``), unless the method takes
+    ``all_rows``; here stand those that the model was trained on. A photo to locate and a window to
+    index have other frames, and go by ``elevation_deg`` and ``footprint_m``, which are None where
+    what the files span is not known.
     """
 
     side: Side
     height_px: int
     width_px: int
-    elevation_deg: tuple[float, float] = (-45.0, 45.0)
+    elevation_deg: tuple[float, float] | None = (-45.0, 45.0)
     representation: Representation = "narrow"
-    footprint_m: float = 0.0
+    footprint_m: float | None = 0.0
     polar: bool = False
     resize: Resize = "area"
     whole: bool = False
     keep_rows: tuple[float, float] = (0.0, 1.0)
+    all_rows: bool = False
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
@@ -64,24 +68,47 @@ class ViewSpec:
             self.height_px > 0 and self.width_px > 0,
             f"a view needs at least one pixel, got {self.width_px} x {self.height_px}.",
         )
-        bottom, top = self.elevation_deg
-        require(
-            -90.0 <= bottom < top <= 90.0,
-            f"elevation_deg must be (bottom, top) within [-90, 90], got ({bottom}, {top}).",
-        )
-        first, last = self.keep_rows
-        require(
-            0.0 <= first < last <= 1.0,
-            f"keep_rows must be (from, to) within [0, 1], got ({first}, {last}).",
-        )
-        if self.side == "aerial":
+        if self.elevation_deg is None:
+            require(self.whole, "elevation_deg may be unknown only where files are taken whole.")
+        else:
+            bottom, top = self.elevation_deg
+            require(
+                -90.0 <= bottom < top <= 90.0,
+                f"elevation_deg must be (bottom, top) within [-90, 90], got ({bottom}, {top}).",
+            )
+        require_rows(self.keep_rows)
+        if self.footprint_m is None:
+            require(self.whole, "footprint_m may be unknown only where files are taken whole.")
+        elif self.side == "aerial":
             require(self.footprint_m > 0.0, f"footprint_m must be > 0, got {self.footprint_m}.")
 
     @property
     def metres_per_px(self) -> float:
-        """Ground metres per pixel of an aerial view (along the radius, if polar)."""
+        """Ground metres per pixel of an aerial view (along the radius, if polar); or BadModel."""
         across = 2 * self.height_px if self.polar else self.width_px
-        return self.footprint_m / across
+        return self.known_footprint_m / across
+
+    @property
+    def known_footprint_m(self) -> float:
+        """``footprint_m``; BadModel where it is not known."""
+        if self.footprint_m is None:
+            raise BadModel(
+                "How many metres the model's aerial pictures span is not known: its training data "
+                "does not say.\nIt can be evaluated on pairs; to cut windows for it, give the "
+                "metres yourself: crossview index --footprint METRES."
+            )
+        return self.footprint_m
+
+    @property
+    def known_elevation_deg(self) -> tuple[float, float]:
+        """``elevation_deg``; BadModel where it is not known."""
+        if self.elevation_deg is None:
+            raise BadModel(
+                "Which angles the model's ground pictures span is not known: its training data "
+                "does not say.\nIt can be evaluated on pairs, but a photo cannot be laid out for "
+                "it; train on panoramas, or on photos with a field of view."
+            )
+        return self.elevation_deg
 
     @property
     def mean_colour(self) -> tuple[int, int, int]:
@@ -98,9 +125,20 @@ class ViewSpec:
 
         Without that, the fingerprints of models that were made before them would change.
         """
-        values = asdict(self)
+        values = self.facts()
         if not self.whole:
             del values["whole"], values["keep_rows"]
+        return values
+
+    def facts(self) -> dict[str, Any]:
+        """All fields as JSON values, ``all_rows`` only where ``resize`` does not imply it.
+
+        Models that were made before that field took all rows if they resize as Sample4Geo does;
+        what they say, and so their fingerprint, stays the same.
+        """
+        values = asdict(self)
+        if self.all_rows == _implied(self.whole, self.resize):
+            del values["all_rows"]
         return values
 
     @staticmethod
@@ -114,7 +152,21 @@ class ViewSpec:
         tuples: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
         }
+        implied = _implied(tuples.get("whole", False), tuples.get("resize", "area"))
         try:
-            return ViewSpec(**tuples)
+            return ViewSpec(**{"all_rows": implied, **tuples})
         except (TypeError, ValueError) as problem:
             raise BadModel(f"view cannot be read: {problem}") from problem
+
+
+def require_rows(rows: tuple[float, float]) -> None:
+    """InvalidValue unless ``rows`` are two shares of a height, the first above the second."""
+    first, last = rows
+    require(
+        0.0 <= first < last <= 1.0,
+        f"keep_rows must be (from, to) within [0, 1], got ({first}, {last}).",
+    )
+
+
+def _implied(whole: bool, resize: str) -> bool:
+    return whole and resize == "linear"

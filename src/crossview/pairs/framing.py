@@ -1,0 +1,166 @@
+"""Framing: what the files of a data set show, and how a model's views take them from there.
+
+The one home of it. A data set's page states it, its tables carry it, and ``pairs.reading`` reads by
+it, so that training, mining, validation, studies, evaluate and explain see the same pixels whatever
+the model was trained on before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crossview.errors import BadImage, require
+from crossview.pairs.batch import Views
+from crossview.views.spec import Resize, ViewSpec, require_rows
+
+if TYPE_CHECKING:
+    from crossview.pairs.table import PairTable
+
+ALIKE = 1.5  # largest over smallest width in metres of files that share one footprint
+SAMPLE = 64  # headers that are read where only the files can tell
+Shares = tuple[float, float]
+_GROUND = ("keep_rows", "elevation_deg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Framing:
+    """What the ground and aerial files of a data set show. None: unknown, or not for it to say.
+
+    It is used where pictures are taken whole (``ViewSpec.whole``); views that are laid out by
+    angles and metres have their own.
+    """
+
+    file_elevation_deg: tuple[float, float] | None = None
+    """Bottom and top of a ground file, whose rows are equal angles."""
+    keep_rows: Shares | None = None
+    """Shares of a ground file's height between which the papers look at it."""
+    ground_resize: Resize | None = None
+    """How these rows are brought to a network's size where the papers prepare them beforehand;
+    None: by the method's own rule."""
+    footprint_m: float | None = None
+    """Metres on the ground across an aerial file."""
+    aerial_px: int | None = None
+    """Pixels across an aerial file."""
+
+    def __post_init__(self) -> None:
+        for name in ("file_elevation_deg", "keep_rows"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, tuple(float(number) for number in value))
+        if self.keep_rows is not None:
+            require_rows(self.keep_rows)
+        require(
+            self.footprint_m is None or self.footprint_m > 0,
+            f"footprint_m must be > 0, got {self.footprint_m}.",
+        )
+
+    def elevation_deg(self, rows: Shares) -> tuple[float, float] | None:
+        """Bottom and top of what these rows show."""
+        if self.file_elevation_deg is None:
+            return None
+        bottom, top = self.file_elevation_deg
+        first, last = (top - share * (top - bottom) for share in rows)
+        return round(last, 3), round(first, 3)
+
+
+def as_read(spec: ViewSpec, framing: Framing) -> ViewSpec:
+    """``spec`` with the rows and the rule of resizing by which files of ``framing`` are read.
+
+    Methods that take every row of a file (``ViewSpec.all_rows``), and whatever the data set does
+    not say, keep their own.
+    """
+    if not spec.whole or spec.side != "ground" or spec.all_rows:
+        return spec
+    return replace(
+        spec,
+        keep_rows=framing.keep_rows or spec.keep_rows,
+        resize=framing.ground_resize or spec.resize,
+    )
+
+
+def framed(views: Views, framing: Framing) -> Views:
+    """The views of a model that is trained on such files: what it sees in degrees and metres.
+
+    Views that are not whole say so themselves, and stay as they are; so does what the data set
+    leaves open.
+    """
+    ground, aerial = views.ground, views.aerial
+    if ground.whole:
+        rows = as_read(ground, framing).keep_rows
+        elevation_deg = framing.elevation_deg(rows) or ground.elevation_deg
+        ground = replace(ground, keep_rows=rows, elevation_deg=elevation_deg)
+    if aerial.whole:
+        aerial = replace(aerial, footprint_m=framing.footprint_m or aerial.footprint_m)
+    return replace(views, ground=ground, aerial=aerial)
+
+
+def framing_of(table: PairTable) -> Framing:
+    """The framing of a table's files; what its data set does not say, its columns and files may.
+
+    The metres across an aerial file are its pixels times ``metres_per_px``: the median, if all are
+    much alike. A panorama of one shape is taken to have the horizon in the middle and square
+    pixels. What differs from file to file, and what photos show, is unknown.
+    """
+    framing = table.framing
+    if framing.footprint_m is None:
+        widths = [
+            columns * float(table.metres_per_px[index])
+            for index, (_, columns) in _sizes(table.aerial)
+        ]
+        known = [width for width in widths if np.isfinite(width)]
+        if known and max(known) <= ALIKE * min(known):
+            framing = replace(framing, footprint_m=round(float(np.median(known)), 1))
+    whole = not table.perspective.any() and not (table.fov_deg < 360.0).any()
+    if framing.file_elevation_deg is None and whole:
+        halves = {
+            min(90.0, round(180.0 * rows / columns, 1))
+            for _, (rows, columns) in _sizes(table.ground)
+        }
+        if len(halves) == 1:
+            half = halves.pop()
+            framing = replace(framing, file_elevation_deg=(-half, half))
+    return framing
+
+
+def note_of(views: Views, framing: Framing) -> dict[str, Any]:
+    """What a run notes of the framing of its pictures; empty if no view depends on it. JSON."""
+    seen = framed(views, framing)
+    note: dict[str, Any] = {}
+    if seen.ground.whole:
+        read = as_read(seen.ground, framing)
+        prepared = read.resize if read.resize != seen.ground.resize else None
+        note |= {
+            "keep_rows": list(read.keep_rows),
+            "ground_resize": prepared,
+            "elevation_deg": seen.ground.elevation_deg and list(seen.ground.elevation_deg),
+        }
+    if seen.aerial.whole:
+        note["footprint_m"] = seen.aerial.footprint_m
+    return note
+
+
+def noted(views: Views, note: dict[str, Any]) -> Views:
+    """The inverse of :func:`note_of`: the views of a run by its note."""
+    ground, aerial = views.ground, views.aerial
+    if ground.whole:
+        stated: dict[str, Any] = {k: tuple(note[k]) for k in _GROUND if note.get(k)}
+        ground = replace(ground, **stated)
+    if aerial.whole and note.get("footprint_m"):
+        aerial = replace(aerial, footprint_m=float(note["footprint_m"]))
+    return replace(views, ground=ground, aerial=aerial)
+
+
+def _sizes(files: tuple[Path, ...]) -> Iterable[tuple[int, tuple[int, int]]]:
+    """Rows and columns of a sample of files that can be read, by index."""
+    from crossview.views.decode import picture_size
+
+    chosen = np.linspace(0, len(files) - 1, min(SAMPLE, len(files))).round()
+    for index in np.unique(chosen.astype(int)):
+        try:
+            yield int(index), picture_size(files[index])
+        except BadImage:
+            continue
