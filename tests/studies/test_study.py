@@ -251,6 +251,7 @@ def made(row, seed, share):
         study="tiny",
         row=row,
         seed=seed,
+        settings={},
         tests={"same": figures},
         losses={},
         steps=4,

@@ -59,6 +59,7 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
     The table is written anew after every training. The same command goes on where it was stopped.
     """
+    from crossview import wiring
     from crossview.studies import catalogue
 
     if show:
@@ -78,6 +79,8 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     chosen = plain.changed(settings(config), names)
     rows = chosen.chosen(names)
     _tell_steps(plain, chosen, rows, quiet)
+    data, cross = (text and wiring.data_name(text) for text in (data, cross))
+    _warn_of_no_recipe(chosen, rows, data)
     if threads:
         import torch
 
@@ -107,6 +110,18 @@ def _tell_steps(plain: Study, chosen: Study, rows: tuple[Row, ...], quiet: bool)
         if steps and plain.steps_ratio(plain.row(one.name)) != 1.0:
             text = f"{one.name} takes {steps} steps, so that all rows cost the same."
             console.note(text, quiet=quiet)
+
+
+def _warn_of_no_recipe(chosen: Study, rows: tuple[Row, ...], data: str) -> None:
+    """Of an official data set that a method has no published settings for."""
+    from crossview import wiring
+
+    if not data or wiring.framing(data) is None:
+        return
+    for method in dict.fromkeys(one.method or chosen.method for one in rows):
+        if wiring.published(method, data) is None:
+            name = data.partition(":")[0]
+            console.warn(f"{method} has no published settings for {name}; its defaults are used.")
 
 
 class Output:

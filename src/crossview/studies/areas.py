@@ -83,11 +83,8 @@ def real_areas(data: str, cross: str) -> Areas:
 
 
 def published_settings(method: str, data: str) -> Mapping[str, Any]:
-    """The recipe of the data set that ``data`` names, if the method has one; UnknownName if none.
-
-    ``data`` is NAME or NAME:ROOT.
-    """
-    return wiring.published(method, wiring.data_name(data)) or {}
+    """The recipe of the data set that ``data`` names (NAME or NAME:ROOT), if there is one."""
+    return wiring.published(method, data) or {}
 
 
 def tested_split(data: str) -> str:
