@@ -83,18 +83,17 @@ def export(  # noqa: PLR0913 - a run, opened, and three options
     InUse where another process exports to ``out``.
     """
     with locked(out, "crossview export", make_parents=True):
-        return _exported(run, page, config, out, half=half, name=name)
+        model = build_without_weights(page, config)
+        return _exported(run, model, views or page.views(config), out, half=half, name=name)
 
 
 def _exported(
-    run: RunFolder, page: Any, config: Any, out: Path, *, half: bool, name: str
+    run: RunFolder, model: nn.Module, views: Views, out: Path, *, half: bool, name: str
 ) -> Exported:
-    model = build_without_weights(page, config)
     load_weights(model, run.weights)
     if half:
         model = model.half().float()
     model.eval()
-    views = views or page.views(config)
     shared = bool(getattr(model, "shared", False)) and _same_pixels(views)
     graphs = {}
     for file, side in _files(shared).items():
