@@ -34,7 +34,7 @@ def write(index, tmp_path):
 def test_the_page_asks_for_nothing_outside_of_itself(index, write):
     page = write(answers_of(index, 2))
     assert page.values("src", "srcset", "data", "action", "poster", "background") == []
-    assert sorted(page.values("href")) == ["#sheet", "data:,"]
+    assert sorted(page.values("href")) == ["#map", "#sheet", "data:,"]
     styles = "".join(re.findall(r"(?s)<style>(.*?)</style>", page.text))
     assert re.findall(r"url\(|@import", styles) == []
     assert "sourceMappingURL" not in page.text

@@ -279,6 +279,128 @@ def test_on_a_phone_in_the_dark_nothing_is_wider_than_the_screen(opened, town):
     assert width <= PHONE["width"]
 
 
+def asked_for(page, text):
+    """The addresses of requests for places from now on, as they are made."""
+    asked = []
+    page.on("request", lambda request: text in request.url and asked.append(request.url))
+    return asked
+
+
+def test_the_search_area_holds_for_every_photo_that_is_shown_under_it(opened, town, tmp_path):
+    page = opened()
+    names = ["panorama_0000.jpg", "panorama_0001.jpg", "photo_90deg_0000.jpg"]
+    page.set_input_files("#files", [town / "ground" / name for name in names])
+    page.locator("#progress").wait_for(state="hidden")
+    located(page, names[0])
+    asked = asked_for(page, "/v1/locate")
+    page.focus("#area-draw")
+    page.keyboard.press("Enter")  # a circle in the middle of what is seen
+    page.locator("label[for=radius]").wait_for()
+    located(page, names[0])
+    page.keyboard.press("j")
+    located(page, names[1])
+    page.wait_for_function("() => !document.querySelector('#sheet.busy')")
+    assert [("near=" in url, "within=" in url) for url in asked] == [(True, True)] * 2
+    saved(page, "csv", tmp_path)  # of all photos: the third is asked for before
+    assert len(asked) == 3
+    page.keyboard.press("k")
+    located(page, names[0])
+    assert len(asked) == 3, "what was searched there already is not asked again"
+    page.get_by_text("Search everywhere").click()
+    located(page, names[0])
+    page.keyboard.press("j")
+    located(page, names[1])
+    page.wait_for_function("() => !document.querySelector('#sheet.busy')")
+    assert ["near=" in url for url in asked[3:]] == [False, False]
+
+
+def test_without_webgl_2_the_page_says_so_and_the_list_works(browser, address, town, tmp_path):
+    context = browser.new_context(viewport=DESKTOP, accept_downloads=True)
+    context.set_default_timeout(PATIENCE_MS)
+    context.add_init_script(
+        "const get = HTMLCanvasElement.prototype.getContext; HTMLCanvasElement.prototype.getContext"
+        " = function (kind, ...rest) { return /webgl/.test(kind) ? null"
+        " : get.call(this, kind, ...rest); };"
+    )
+    page, said = context.new_page(), []
+    page.on("pageerror", lambda problem: said.append(str(problem)))
+    page.goto(address)
+    page.wait_for_selector("body[data-ready]")
+    assert "WebGL 2" in page.get_by_role("status").filter(has_text="cannot draw").text_content()
+    names = ["panorama_0000.jpg", "photo_90deg_0000.jpg"]
+    page.set_input_files("#files", [town / "ground" / name for name in names])
+    page.locator("#progress").wait_for(state="hidden")
+    located(page, names[0])
+    page.keyboard.press("ArrowDown")
+    for key in "zrhaj":
+        page.keyboard.press(key)
+    located(page, names[1])
+    assert len(saved(page, "csv", tmp_path).splitlines()) > 2
+    assert page.locator("#selected a").count() == 1
+    assert page.locator(".tools").is_hidden()
+    shoot(page, "no-webgl")
+    context.close()
+    assert said == []
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844), (844, 390), (667, 375)], ids=str)
+def test_nothing_hides_the_pins_of_the_region(opened, town, size):
+    page = opened(dict(zip(("width", "height"), size, strict=True)))
+    page.set_input_files("#files", town / "ground" / "panorama_0000.jpg")
+    located(page, "panorama_0000.jpg")
+    page.locator(".pin").first.wait_for()
+    page.wait_for_timeout(1000)
+    pins, floating = boxes(page, ".pin svg"), boxes(page, ".tools, .legend, .maplibregl-ctrl-group")
+    assert len(pins) == 10
+    assert [(p, f) for p in pins for f in floating if overlap(p, f)] == []
+    frame = page.locator("#map").bounding_box()
+    assert all(frame["y"] <= pin["y"] for pin in pins)
+    assert all(pin["y"] + pin["height"] <= size[1] for pin in pins)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= size[0]
+    shoot(page, f"pins-{size[0]}x{size[1]}")
+
+
+def boxes(page, selector):
+    return [box for node in page.locator(selector).all() if (box := node.bounding_box())]
+
+
+def overlap(a, b):
+    return (
+        a["x"] < b["x"] + b["width"] and b["x"] < a["x"] + a["width"]
+        and a["y"] < b["y"] + b["height"] and b["y"] < a["y"] + a["height"]
+    )  # fmt: skip
+
+
+def test_an_area_of_cells_is_filled_lightly_and_evenly_within_its_outline(opened):
+    page = opened()
+    inside, rim, outside = page.evaluate(
+        """async () => {
+        const { outline } = await import("/assets/heat.js");
+        const canvas = Object.assign(document.createElement("canvas"), { width: 60, height: 60 });
+        const grid = { width: 60, height: 60, reach: 20, x: [20, 36], y: [30, 30] };
+        const windows = btoa(String.fromCharCode(0, 0, 0, 0, 1, 0, 0, 0));
+        outline(canvas.getContext("2d", { willReadFrequently: true }), grid, { windows });
+        const alpha = (x, y) => canvas.getContext("2d").getImageData(x, y, 1, 1).data[3];
+        return [[alpha(20, 30), alpha(28, 30), alpha(36, 30)], alpha(8, 30), alpha(2, 2)]; }"""
+    )
+    assert inside == [pytest.approx(0.22 * 255, abs=2)] * 3, "also where two cells overlap"
+    assert (rim > 200, outside) == (True, 0)
+
+
+def test_photos_are_one_stop_of_the_tab_key_and_arrows_move_along_them(opened, town):
+    page = opened()
+    names = ["panorama_0000.jpg", "panorama_0001.jpg", "panorama_0002.jpg"]
+    page.set_input_files("#files", [town / "ground" / name for name in names])
+    page.locator("#progress").wait_for(state="hidden")
+    assert page.locator("#strip [tabindex='0']").count() == 1
+    page.locator("#strip [aria-current]").focus()
+    page.keyboard.press("ArrowRight")
+    located(page, names[1])
+    assert page.evaluate("() => document.activeElement.title") == names[1]
+    page.keyboard.press("ArrowLeft")
+    located(page, names[0])
+
+
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(browser, address, town, size, scheme):

@@ -2,6 +2,8 @@
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
+const low = matchMedia("(max-height: 500px)"); // a phone held across: the tools stand at the side
+
 const map = L.map("map", {
   attributionControl: false, zoomControl: false, zoomSnap: 0.25, minZoom: 1, maxZoom: 22,
   zoomAnimation: !calm, fadeAnimation: false, markerZoomAnimation: !calm, maxBoundsViscosity: 0.6,
@@ -15,16 +17,21 @@ function regionBounds() {
   return points.length ? L.latLngBounds(points) : L.latLngBounds([[-60, -170], [75, 170]]);
 }
 
-// Leaves room for what floats over the map and for the pins at its edge.
+// Room for what floats over the map, and for the pins: those stand 45 pixels above their places.
+function roomAround() {
+  if (low.matches) return [[24, 54], [170, 48]];
+  return map.getSize().y > 600 ? [[24, 112], [60, 96]] : [[24, 102], [24, 50]];
+}
+
 function fitRegion(animate) {
-  const isTall = map.getSize().y > 600;
-  const [paddingTopLeft, paddingBottomRight] = isTall ? [[24, 68], [24, 84]] : [[12, 30], [12, 12]];
+  const [paddingTopLeft, paddingBottomRight] = roomAround();
   map.fitBounds(region, { animate, paddingTopLeft, paddingBottomRight });
 }
 
 const region = regionBounds();
 fitRegion(false);
 map.setMaxBounds(region.pad(1.5));
+low.addEventListener("change", () => map.once("resize", () => fitRegion(false)));
 const overlays = facts.imagery.map((bounds, index) =>
   L.imageOverlay(picture("imagery", index, "webp"), bounds, { alt: "", pane: "tilePane" }).addTo(map));
 
@@ -98,7 +105,7 @@ function addOutline(photo) {
   L.polygon(photo.outline, { ...shared, fill: false, color: "#0b0f14", opacity: 0.5, weight: 4 })
     .addTo(marks);
   L.polygon(photo.outline, {
-    ...shared, color: "#8ef0a0", weight: 1.75, fillColor: "#8ef0a0", fillOpacity: 0.1,
+    ...shared, color: "#8ef0a0", weight: 1.75, fillColor: "#8ef0a0", fillOpacity: 0.25,
   }).addTo(marks);
 }
 

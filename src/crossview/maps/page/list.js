@@ -74,9 +74,25 @@ function drawList() {
   if (compare) found.sort((a, b) => compare(facts.photos[a], facts.photos[b]) || a - b);
   state.visible = found;
   byId("photos").replaceChildren(...found.map((index) => rows[index]));
+  byId("photos").scrollTop = 0;
+  oneStop(found.includes(state.photo) ? state.photo : found[0]);
   byId("shown").textContent = found.length === rows.length
     ? `${rows.length} photos` : `${found.length} of ${rows.length} photos`;
   emit("list");
+}
+
+// All photos are one stop of the Tab key; arrows move along them.
+function oneStop(at) {
+  rows.forEach((row, index) => { row.firstElementChild.tabIndex = index === at ? 0 : -1; });
+}
+
+function moveAlong(event) {
+  const at = state.visible.indexOf(Number(event.target.closest("[data-photo]")?.dataset.photo));
+  const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: state.visible.length - 1 }[event.key];
+  if (at < 0 || to === undefined || state.visible[to] === undefined) return;
+  event.preventDefault();
+  oneStop(state.visible[to]);
+  rows[state.visible[to]].firstElementChild.focus();
 }
 
 function markPhoto() {
@@ -85,6 +101,7 @@ function markPhoto() {
     if (index === state.photo) button.setAttribute("aria-current", "true");
     else button.removeAttribute("aria-current");
   }
+  if (state.visible.includes(state.photo)) oneStop(state.photo);
   const row = rows[state.photo];
   if (row && row.isConnected) row.scrollIntoView({ block: "nearest" });
 }

@@ -147,6 +147,7 @@ function wire() {
     tab.addEventListener("click", () => showPane(tab.dataset.pane));
   }
   document.addEventListener("keydown", onKey);
+  byId("photos").addEventListener("keydown", moveAlong);
   for (const draw of [drawPhoto, drawSheet, markPhoto, markPlaces, announce]) on("photo", draw);
   for (const draw of [drawView, markPlaces, keepInView]) on("place", draw);
   for (const draw of [drawView, markPlaces]) on("hover", draw);

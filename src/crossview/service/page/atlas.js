@@ -11,6 +11,7 @@ maplibre.setWorkerUrl(new URL("./maplibre-gl-worker.mjs", import.meta.url).href)
 
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+const low = matchMedia("(max-height: 500px)"); // a phone held across: the tools stand at the side
 const NOTHING = { type: "FeatureCollection", features: [] };
 const PIN = "M15 1C7.3 1 1 7.2 1 14.8 1 25 15 39 15 39s14-14 14-24.2C29 7.2 22.7 1 15 1Z";
 
@@ -23,9 +24,11 @@ function boundsOf(region) {
   return [[west, south], [east < west ? east + 360 : east, north]]; // counts on across 180
 }
 
+// Room for what floats over the map, and for the pins: those stand 45 pixels above their places.
 function padding() {
-  const small = map.getContainer().clientHeight < 500;
-  return small ? { top: 46, bottom: 14, left: 14, right: 14 } : { top: 64, bottom: 56, left: 30, right: 30 };
+  if (low.matches) return { top: 54, bottom: 50, left: 156, right: 56 };
+  const isSmall = map.getContainer().clientHeight < 500;
+  return isSmall ? { top: 104, bottom: 50, left: 24, right: 24 } : { top: 110, bottom: 60, left: 30, right: 60 };
 }
 
 function sourcesOf(region, online) {
@@ -61,15 +64,13 @@ function layersOf(online) {
   ];
 }
 
+// Gives whether the map could be drawn; everything else here does nothing when it could not.
 export async function openMap(region, online) {
-  map = new maplibre.Map({
-    container: "map", attributionControl: false, dragRotate: false, pitchWithRotate: false, maxPitch: 0,
-    touchPitch: false, fadeDuration: 0, maxZoom: 21,
-    renderWorldCopies: boundsOf(region)[1][0] > 180,
-    style: { version: 8, sources: sourcesOf(region, online), layers: layersOf(online) },
-    transformRequest: (url) => (url.startsWith(location.origin) ? { url, headers: headers() } : { url }),
-    bounds: boundsOf(region), fitBoundsOptions: { padding: 20 },
-  });
+  try {
+    map = made(region, online);
+  } catch {
+    return false; // no WebGL 2
+  }
   map.touchZoomRotate.disableRotation();
   map.addControl(new maplibre.NavigationControl({ showCompass: false }), "bottom-right");
   map.addControl(new maplibre.ScaleControl({}), "bottom-right");
@@ -77,20 +78,37 @@ export async function openMap(region, online) {
   await new Promise((resolve) => { map.once("load", resolve); });
   keepPace(map);
   fitRegion(false);
+  low.addEventListener("change", () => map.once("resize", () => fitRegion(false)));
+  return true;
+}
+
+function made(region, online) {
+  if (!document.createElement("canvas").getContext("webgl2")) throw new Error("no WebGL 2");
+  return new maplibre.Map({
+    container: "map", attributionControl: false, dragRotate: false, pitchWithRotate: false, maxPitch: 0,
+    touchPitch: false, fadeDuration: 0, maxZoom: 21,
+    renderWorldCopies: boundsOf(region)[1][0] > 180,
+    style: { version: 8, sources: sourcesOf(region, online), layers: layersOf(online) },
+    transformRequest: (url) => (url.startsWith(location.origin) ? { url, headers: headers() } : { url }),
+    bounds: boundsOf(region), fitBoundsOptions: { padding: 20 },
+  });
 }
 
 // Another region: its imagery instead of the one before.
-export function changeRegion(region, online) {
+export async function changeRegion(region, online) {
+  if (!map) return;
   map.setRenderWorldCopies(boundsOf(region)[1][0] > 180);
   map.setStyle({ version: 8, sources: sourcesOf(region, online), layers: layersOf(online) });
   fitRegion(false);
+  await new Promise((resolve) => { map.once("idle", resolve); });
 }
 
 export function fitRegion(animate = !calm) {
-  map.fitBounds(boundsOf(state.region), { padding: padding(), animate });
+  map?.fitBounds(boundsOf(state.region), { padding: padding(), animate });
 }
 
 export function showHeat(grid, answer, isOn) {
+  if (!map) return;
   if (map.getLayer("heat")) map.removeLayer("heat");
   if (map.getSource("heat")) map.removeSource("heat");
   if (!grid || !answer?.heat) return;
@@ -104,7 +122,7 @@ export function showHeat(grid, answer, isOn) {
 }
 
 export function switchHeat(isOn) {
-  if (map.getLayer("heat")) map.setLayoutProperty("heat", "visibility", isOn ? "visible" : "none");
+  if (map?.getLayer("heat")) map.setLayoutProperty("heat", "visibility", isOn ? "visible" : "none");
 }
 
 function polygon(points) {
@@ -113,7 +131,7 @@ function polygon(points) {
 }
 
 function set(source, features) {
-  map.getSource(source)?.setData({ type: "FeatureCollection", features });
+  map?.getSource(source)?.setData({ type: "FeatureCollection", features });
 }
 
 export function circle(centre, metres) {
@@ -173,13 +191,13 @@ function addPin(place, index) {
 
 export function drawPins() {
   for (const { marker } of pins) marker.remove();
-  const places = currentAnswer()?.places ?? [];
+  const places = map ? currentAnswer()?.places ?? [] : [];
   pins = places.map(addPin);
 }
 
 export function zoomToPlace() {
   const place = shownPlace();
-  if (!place) return;
+  if (!place || !map) return;
   const reach = 2.2 * (place.footprint?.width_m ?? 80);
   const points = [0, 90, 180, 270].map((bearing) => along(place, bearing, reach));
   const [lats, lons] = [points.map((p) => p[0]), points.map((p) => p[1])];
@@ -189,7 +207,7 @@ export function zoomToPlace() {
 
 export function keepInView() {
   const place = shownPlace();
-  if (!place) return;
+  if (!place || !map) return;
   const at = [lonNear(place.lon, map.getCenter().lng), place.lat];
   if (!map.getBounds().contains(at)) map.panTo(at, { animate: !calm });
 }

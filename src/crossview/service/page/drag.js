@@ -58,7 +58,7 @@ export function drawHandles() {
   for (const one of handles) one.remove();
   handles = [];
   const [place, fov, heading] = [shownPlace(), shownFov(), shownHeading()];
-  if (!place?.footprint || heading === null || !currentPhoto()?.file) return;
+  if (!map || !place?.footprint || heading === null || !currentPhoto()?.file) return;
   const reach = viewReach(place);
   const half = Math.min(fov, 359.9) / 2;
   for (const side of [-1, 1]) {
@@ -83,6 +83,7 @@ export function moveHandles() {
 
 // Drawing the area: from its middle outwards.
 export function drawMode(isOn) {
+  if (!map) return;
   const button = byId("area-draw");
   button.setAttribute("aria-pressed", String(isOn));
   byId("draw-hint").hidden = !isOn;

@@ -7,6 +7,7 @@ const STOPS = [
   [0.65, 216, 66, 84, 0.7], [0.83, 252, 152, 50, 0.8], [1.0, 255, 244, 170, 0.92],
 ];
 const MOST_PX = 1024; // of the picture's longer side
+const AREA_FILL = 0.22; // opacity
 const PER_CELL = 6; // pixels, where there is room
 
 function colour(level) {
@@ -119,7 +120,7 @@ function windowsOf(base64) {
   return Array.from({ length: view.byteLength / 4 }, (_, i) => view.getUint32(4 * i, true));
 }
 
-// The outline of an area: its cells drawn with a rim, then without it cut out again.
+// An area, lightly filled within an outline: its cells drawn with a rim, then cut out again.
 export function outline(context, grid, area) {
   const layer = document.createElement("canvas");
   Object.assign(layer, { width: grid.width, height: grid.height });
@@ -133,6 +134,11 @@ export function outline(context, grid, area) {
   squares(0.5 + grid.reach / 8);
   drawing.globalCompositeOperation = "destination-out";
   squares(0.4);
+  drawing.globalCompositeOperation = "source-over";
+  drawing.globalAlpha = AREA_FILL;
+  drawing.beginPath(); // all at once, so that cells that overlap are not filled twice
+  for (const row of rows) drawing.rect(grid.x[row] - half, grid.y[row] - half, 2 * half, 2 * half);
+  drawing.fill();
   context.drawImage(layer, 0, 0);
 }
 

@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import * as atlas from "./atlas.js";
 import { drawHandles, drawMode, moveHandles, wireArea } from "./drag.js";
-import { sharedResult } from "./files.js";
+import { save, sharedResult } from "./files.js";
 import { drawRamp, gridOf } from "./heat.js";
 import { drawHelp } from "./help.js";
 import { byId, el } from "./shared.js";
@@ -13,7 +13,6 @@ import { choosePhoto, choosePlace, currentAnswer, currentPhoto, emit, on, state 
 let grid = null; // of the region's heat layer
 let online = null;
 let job = null;
-let asking = null; // aborts the question before
 let mapTimer = null;
 const PATIENCE_MS = 1000;
 
@@ -39,14 +38,40 @@ async function addFiles(given) {
 }
 
 function fail(photos, text) {
-  for (const photo of photos) Object.assign(photo, { busy: false, problem: text });
+  for (const photo of photos) Object.assign(photo, { busy: false, problem: text, area: areaNow() });
   emit("answer");
 }
 
+// The area that is drawn on the map holds for every photo that is shown under it.
+function areaNow() {
+  const { area } = state;
+  return area ? `${area.lat},${area.lon},${area.metres}` : "";
+}
+
+function isStale(photo) {
+  return Boolean(photo.file) && photo.area !== areaNow() && photo.file.size <= state.limits.file_bytes;
+}
+
+function refresh() {
+  const photo = currentPhoto();
+  if (photo && !photo.busy && isStale(photo)) locate(photo);
+}
+
+async function saveFresh() {
+  const kind = state.saving;
+  const stale = state.photos.filter(isStale);
+  for (const [done, photo] of stale.entries()) {
+    progress(done, stale.length);
+    await locate(photo);
+  }
+  if (stale.length) progress(stale.length, stale.length);
+  save(kind);
+}
+
 async function locate(photo) {
-  asking?.abort();
-  const mine = asking = new AbortController();
-  Object.assign(photo, { busy: true, problem: null });
+  photo.asking?.abort();
+  const mine = photo.asking = new AbortController();
+  Object.assign(photo, { busy: true, problem: null, area: areaNow() });
   emit("busy");
   try {
     photo.answer = await api.locate(state.region, photo.file, photo.hints, state.area, mine.signal);
@@ -96,6 +121,7 @@ async function locateAll(photos) {
 }
 
 async function follow(group, before, total) {
+  for (const photo of group) photo.area = areaNow();
   const started = await api.startJob(state.region, group.map((photo) => photo.file), state.area);
   job.id = started.job;
   const waiting = [...group];
@@ -179,12 +205,10 @@ function chooseRegion(name) {
   Object.assign(state, { region: state.regions.find((region) => region.name === name), area: null });
   grid = null;
   banners();
-  atlas.changeRegion(state.region, online);
-  atlas.map.once("idle", () => {
-    for (const photo of state.photos) Object.assign(photo, { answer: null, hints: {}, problem: null });
-    const photo = currentPhoto();
+  atlas.changeRegion(state.region, online).then(() => {
+    for (const photo of state.photos) Object.assign(photo, { answer: null, hints: {}, problem: null, area: null });
     emit("answer");
-    if (photo?.file) locate(photo);
+    refresh();
   });
 }
 
@@ -250,6 +274,8 @@ function wire() {
   on("photo answer busy", drawStrip);
   on("photo answer busy area", drawSheet);
   on("photo answer", drawMapSoon);
+  on("photo", refresh);
+  on("save", saveFresh);
   on("place hover", atlas.drawView);
   on("place", drawHandles);
   on("place hover", markPlaces);
@@ -271,6 +297,21 @@ function wire() {
   byId("to-region").addEventListener("click", () => atlas.fitRegion());
   byId("region").addEventListener("change", (event) => chooseRegion(event.target.value));
   document.addEventListener("keydown", onKey);
+  byId("strip").addEventListener("keydown", (event) => {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    choosePhoto(state.photo + by);
+    byId("strip").querySelector("[aria-current]").focus();
+  });
+}
+
+// Whatever keeps the map from being drawn, photos are located and listed all the same.
+function withoutMap() {
+  document.body.classList.add("no-map");
+  byId("map").replaceChildren(el("p", { class: "no-map-note", role: "status" },
+    "This browser cannot draw the map, which takes WebGL 2. Photos are located all the same: places are listed below with "
+    + "their coordinates and can be saved as files; the chosen one has a link to openstreetmap.org."));
 }
 
 async function start() {
@@ -293,9 +334,10 @@ async function start() {
   drawHelp();
   wireFiles();
   drawStrip();
-  await atlas.openMap(state.region, online);
+  const isDrawn = await atlas.openMap(state.region, online);
   wire();
-  wireArea();
+  if (isDrawn) wireArea();
+  else withoutMap();
   if (state.photos.length) emit("photo"); // dropped while the map was opening
   else showShared();
   document.body.dataset.ready = "true";

@@ -1,7 +1,7 @@
 // The photo, what was assumed of it, and its places.
 
 import { showPicture } from "./api.js";
-import { FORMATS, address, save } from "./files.js";
+import { FORMATS, address } from "./files.js";
 import { byId, coordinates, el, mapLink, metres, shareAt, svg, wind } from "./shared.js";
 import {
   choosePhoto, choosePlace, currentPhoto, emit, hoverPlace, shownFov, shownHeading, shownPlace, state,
@@ -20,6 +20,7 @@ export function drawStrip() {
   strip.hidden = state.photos.length < 2;
   strip.replaceChildren(...state.photos.map((photo, index) => el("li", {}, el("button", {
     type: "button", "aria-current": index === state.photo ? "true" : null, title: photo.name,
+    tabindex: index === state.photo ? 0 : -1, // one stop for all of them; arrows move along
     "aria-label": `${photo.name}${photo.problem ? ", not located" : photo.answer ? "" : ", waiting"}`,
     onclick: () => choosePhoto(index),
   }, photo.url ? el("img", { src: photo.url, alt: "" }) : "", photo.problem ? el("span", { class: "mark-bad" }, "!") : ""))));
@@ -143,7 +144,7 @@ function confidence(answer) {
   const kind = calibrated?.refused ? "refused" : answer.stands_out ? "clear" : "";
   const area = calibrated?.areas.at(-1);
   return el("div", { class: `confidence ${kind}` }, el("p", {}, answer.confidence),
-    area ? el("p", { class: "quiet" }, `Outlined in light blue: where the truth lies with ${Math.round(100 * area.coverage)} %.`) : "");
+    area ? el("p", { class: "quiet" }, `Light blue on the map: where the truth lies with ${Math.round(100 * area.coverage)} %.`) : "");
 }
 
 function remarks(answer) {
@@ -155,7 +156,8 @@ function actions(photo) {
   const share = el("button", { type: "button", class: "plain small", onclick: () => copy(address(photo), share) }, "Copy link");
   return el("div", { class: "actions" }, el("span", { class: "quiet" }, "Save as"),
     Object.keys(FORMATS).map((kind) => el("button", {
-      type: "button", class: "plain small", "data-save": kind, onclick: () => save(kind),
+      type: "button", class: "plain small", "data-save": kind,
+      onclick: () => { state.saving = kind; emit("save"); },
     }, { geojson: "GeoJSON", kml: "KML", csv: "CSV" }[kind])), share);
 }
 

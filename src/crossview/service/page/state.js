@@ -4,11 +4,12 @@ export const state = {
   regions: [],
   limits: null,
   region: null, // the chosen one's facts
-  photos: [], // {file, name, url, hints, answer, problem, busy}
+  photos: [], // {file, name, url, hints, answer, problem, busy, area: what the answer was searched in}
   photo: -1,
   place: 0,
   hover: null, // a place under the pointer, or null
   area: null, // {lat, lon, metres}
+  saving: null, // the format that results are about to be saved in
 };
 
 const listeners = {};

@@ -1,0 +1,168 @@
+"""The map page under a hand: nothing hides a pin, and the keyboard gets everywhere soon."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.browser import CHROMIUM, QUIET
+from tests.maps.fakes import answers_of, photo_pixels
+
+from crossview.maps.page import write_map
+from crossview.maps.records import map_address
+from crossview.retrieval.places import Area, Confidence, Place
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium found to open the page with")
+SCREENS = {"desk": (1280, 800), "phone upright": (390, 844), "phone across": (844, 390),
+           "small phone across": (667, 375)}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser, index, tmp_path):
+    contexts = []
+
+    def made(answers, screen="desk", **options):
+        out = tmp_path / "map.html"
+        write_map(out, index, answers, **options)
+        width, height = SCREENS[screen]
+        contexts.append(browser.new_context(viewport={"width": width, "height": height}))
+        page = contexts[-1].new_page()
+        page.goto(out.as_uri())
+        page.wait_for_selector(".pin")
+        return page
+
+    yield made
+    for context in contexts:
+        context.close()
+
+
+def at_corners(index):
+    """One photo per corner of the region; its only place is there."""
+    (given,) = answers_of(index, 1, truth=False)
+    made = []
+    for north in (-1, 1):
+        for east in (-1, 1):
+            row = int(np.argmax(north * index.lat + east * index.lon))
+            there = Place(
+                rank=1, latlon=index.footprint(row).centre, score=0.9, heading_deg=10.0,
+                footprint=index.footprint(row), window=row,
+            )  # fmt: skip
+            made.append(replace(given, photo=f"{north} {east}.jpg", places=(there,)))
+    return made
+
+
+def boxes(page, selector):
+    return [box for node in page.locator(selector).all() if (box := node.bounding_box())]
+
+
+def overlap(a, b):
+    return (
+        a["x"] < b["x"] + b["width"] and b["x"] < a["x"] + a["width"]
+        and a["y"] < b["y"] + b["height"] and b["y"] < a["y"] + a["height"]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_no_pin_hides_behind_what_floats_over_the_map(index, opened, screen):
+    page = opened(at_corners(index), screen)
+    floating = boxes(page, ".tools") + boxes(page, ".legend")
+    frame = page.locator("#map").bounding_box()
+    for _ in range(4):
+        (pin,) = boxes(page, ".pin.first svg")
+        assert not any(overlap(pin, box) for box in floating), (pin, floating)
+        assert frame["y"] <= pin["y"]
+        assert pin["y"] + pin["height"] <= min(frame["y"] + frame["height"], SCREENS[screen][1])
+        page.keyboard.press("j")
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_what_floats_over_the_map_does_not_overlap_and_nothing_is_too_wide(index, opened, screen):
+    page = opened(calibrated(index), screen)
+    floating = [
+        boxes(page, selector)
+        for selector in (".tools", ".legend", ".leaflet-control-zoom", ".leaflet-control-scale")
+    ]
+    shown = [box for found in floating for box in found]
+    pairs = [(a, b) for n, a in enumerate(shown) for b in shown[n + 1 :]]
+    assert [pair for pair in pairs if overlap(*pair)] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= SCREENS[screen][0]
+
+
+def calibrated(index):
+    rows = np.arange(6)
+    area = Area(
+        coverage=0.9, rows=rows, km2=0.0024, share=0.1, lat=index.lat[rows], lon=index.lon[rows],
+        cell_m=index.manifest.stride_m, up_bearing_deg=0.0,
+    )  # fmt: skip
+    known = Confidence(
+        elsewhere=0.02, refused=False, false_reject=0.05, areas=(area,), kind="panoramas", n=99,
+        date="2026-11-21",
+    )  # fmt: skip
+    return [replace(one, confidence=known) for one in answers_of(index, 2)]
+
+
+def test_a_calibrated_area_is_lightly_filled(index, opened):
+    area = opened(calibrated(index)).locator("path[stroke='#8ef0a0']")
+    assert float(area.get_attribute("fill-opacity")) == 0.25
+    assert area.get_attribute("fill") == "#8ef0a0"
+
+
+def test_a_filtered_list_begins_at_its_top(index, opened):
+    given = answers_of(index, 80)
+    page = opened(given)
+    page.evaluate("document.getElementById('photos').scrollTop = 2000")
+    page.fill("#search", "photo")
+    assert page.evaluate("document.getElementById('photos').scrollTop") == 0
+    page.evaluate("document.getElementById('photos').scrollTop = 2000")
+    page.select_option("#order", "lead")
+    assert page.evaluate("document.getElementById('photos').scrollTop") == 0
+
+
+def focused(page):
+    return page.evaluate("document.activeElement.id || document.activeElement.dataset.photo")
+
+
+def test_the_map_is_two_keys_away_whatever_the_number_of_photos(index, opened):
+    page = opened(answers_of(index, 300))
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the map"
+    page.keyboard.press("Enter")
+    assert focused(page) == "map"
+
+
+def test_the_list_is_one_stop_of_the_tab_key_and_arrows_move_along_it(index, opened):
+    page = opened(answers_of(index, 300))
+    stops = 0
+    while focused(page) != "map" and stops < 30:
+        page.keyboard.press("Tab")
+        stops += 1
+    assert stops < 10
+    page.locator("[data-photo='0']").focus()
+    for key, expected in (("ArrowDown", "1"), ("ArrowDown", "2"), ("ArrowUp", "1"), ("End", "299")):
+        page.keyboard.press(key)
+        assert focused(page) == expected
+    page.fill("#search", "photo 7")
+    assert page.locator("#photos [tabindex='0']").count() == 1
+
+
+def test_a_place_links_to_openstreetmap_and_nothing_is_fetched(index, opened):
+    (given,) = answers_of(index, 1)
+    page = opened([given], photos={given.photo: photo_pixels()})
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    link = page.locator("#selected a")
+    assert link.get_attribute("href") == map_address(given.places[0].latlon)
+    assert link.get_attribute("rel") == "noopener noreferrer"
+    page.keyboard.press("2")
+    assert page.locator("#selected a").get_attribute("href") == map_address(given.places[1].latlon)
+    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == []
