@@ -143,6 +143,16 @@ def test_a_world_file_that_is_not_certain_is_refused(tmp_path, world, why):
         corner(picture(tmp_path / "a.png", world, prj=wkt(32633).encode()))
 
 
+@pytest.mark.parametrize("kept", ["<PAMDataset><Metadata/></PAMDataset>", ""])
+def test_facts_of_the_library_beside_a_picture_are_no_transform(tmp_path, kept):
+    path = picture(tmp_path / "a.png", encoding="utf-8-sig", prj=wkt(32633).encode())
+    path.with_name("a.png.aux.xml").write_text(kept)
+    assert distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
+    path.with_suffix(".pgw").write_text("0,5\n0\n0\n-0,5\n391000,25\n5819999,75\n")
+    with pytest.raises(NotGeoreferenced, match="decimal point"):
+        corner(path)
+
+
 def test_two_world_files_that_disagree_are_refused(tmp_path):
     path = picture(tmp_path / "a.png", prj=wkt(32633).encode())
     path.with_suffix(".wld").write_text("0.5\n0\n0\n-0.5\n391900.25\n5819999.75\n")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 
 import numpy as np
 import pytest
@@ -241,6 +242,19 @@ def test_a_tile_of_any_size_covers_the_same_ground(tmp_path, size):
         _, west, _, east = imagery.info.bounds
         assert east - west == pytest.approx(360.0 / 2**zoom)
         assert sheet.grid.width_px == size
+
+
+@pytest.mark.parametrize("row", [("a", 1, 2, b"d"), (None, 1, 2, b"d"), (3, 1, "x", b"d"),
+                                 (3, 1, 2, None), (3, 1, 2, "d")])  # fmt: skip
+def test_mbtiles_whose_tiles_are_not_numbered_or_no_pictures_are_refused(tmp_path, row):
+    path = mbtiles(tmp_path / "a.mbtiles", {}, ZOOM)
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE tiles")
+        db.execute("CREATE TABLE tiles (zoom_level, tile_column, tile_row, tile_data)")
+        db.execute("INSERT INTO tiles VALUES (?, ?, ?, ?)", row)
+    db.close()
+    with pytest.raises(BadImagery, match="not numbered|is not a picture"):
+        opened(path)
 
 
 def test_tiles_on_both_sides_of_180_are_one_sheet(tmp_path):

@@ -113,20 +113,23 @@ class MbTiles:
 
     def zooms(self) -> list[int]:
         """See :class:`TileArchive`."""
-        return [zoom for (zoom,) in self._rows("SELECT DISTINCT zoom_level FROM tiles ORDER BY 1")]
+        query = "SELECT DISTINCT zoom_level FROM tiles ORDER BY 1"
+        return [zoom for (zoom,) in self._numbers(query)]
 
     def tiles(self, zoom: int) -> set[TileNumber]:
         """See :class:`TileArchive`."""
         query = "SELECT tile_column, tile_row FROM tiles WHERE zoom_level = ?"
-        return {(x, row) for x, row in self._rows(query, zoom)}
+        return {(x, row) for x, row in self._numbers(query, zoom)}
 
     def data(self, zoom: int, tile: TileNumber) -> bytes:
         """See :class:`TileArchive`."""
         query = (
             "SELECT tile_data FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
         )
-        (row,) = self._rows(query, zoom, *tile)[:1]
-        return bytes(row[0])
+        stored = self._rows(query, zoom, *tile)[0][0]
+        if not isinstance(stored, bytes):
+            raise BadImagery(f"{self.name}: tile {zoom}/{tile[0]}/{tile[1]} is not a picture.")
+        return stored
 
     def files(self) -> list[Path]:
         """See :class:`TileArchive`."""
@@ -135,6 +138,12 @@ class MbTiles:
     def close(self) -> None:
         """See :class:`TileArchive`."""
         self._db.close()
+
+    def _numbers(self, query: str, *values: int) -> list[Any]:
+        rows = self._rows(query, *values)
+        if not all(isinstance(value, int) for row in rows for value in row):
+            raise BadImagery(f"{self.name} is damaged: its tiles are not numbered.")
+        return rows
 
     def _rows(self, query: str, *values: int) -> list[Any]:
         try:

@@ -444,7 +444,11 @@ def _transform_inside(dataset: Any, path: Path, beside: object) -> Affine6 | Non
     ``beside`` is None if there is no world file.
     """
     transform = dataset.transform
-    if beside is not None and dataset.driver in WITHOUT_TRANSFORM and not _has_aux(path):
+    if (
+        beside is not None
+        and dataset.driver in WITHOUT_TRANSFORM
+        and not _has_transform_beside(path)
+    ):
         return None
     if beside is not None and dataset.driver in MAY_USE_WORLD_FILE:
         import rasterio
@@ -460,8 +464,12 @@ def _transform_inside(dataset: Any, path: Path, beside: object) -> Affine6 | Non
     return a, b, c, d, e, f
 
 
-def _has_aux(path: Path) -> bool:
-    return path.with_name(path.name + ".aux.xml").is_file()
+def _has_transform_beside(path: Path) -> bool:
+    """Whether the library keeps a transform beside the file (other facts may be kept there)."""
+    try:
+        return b"<GeoTransform>" in path.with_name(path.name + ".aux.xml").read_bytes()
+    except OSError:
+        return False
 
 
 def _lacks_texts(tags: dict[str, str], unread: str) -> bool:
@@ -500,8 +508,10 @@ def _usable(crs: str) -> str | None:
 
 def _require_upright(path: Path, grid: RasterGrid) -> None:
     """Pixels must be rectangles on the ground, but for what projections do to angles."""
-    middle = grid.width_px / 2.0, grid.height_px / 2.0
-    turn_deg = grid.skew_deg(*middle)
+    try:
+        turn_deg = grid.skew_deg(grid.width_px / 2.0, grid.height_px / 2.0)
+    except NotGeoreferenced as problem:
+        raise NotGeoreferenced(f"{path}: {problem}") from problem
     if abs(turn_deg) > MOST_SKEW_DEG:
         raise NotGeoreferenced(
             f"{path}: its rows and columns meet at {90.0 + turn_deg:.0f} degrees on the ground.\n"
