@@ -380,16 +380,19 @@ def gdal() -> Iterator[None]:
         yield
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path, **options: str) -> Any:
+    """The open dataset of a path; ``options`` are the library's."""
     import rasterio
     from rasterio.errors import CRSError, NotGeoreferencedWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            return rasterio.open(path)
+            return rasterio.open(path, **options)
         except (CRSError, UnicodeDecodeError):  # its reference system: the pixels may be whole
-            return rasterio.open(path, GEOREF_SOURCES="NONE")
+            if options:
+                raise
+    return _opened(path, GEOREF_SOURCES="NONE")
 
 
 def _crs(dataset: Any) -> tuple[str | None, str]:
@@ -451,13 +454,8 @@ def _transform_inside(dataset: Any, path: Path, beside: object) -> Affine6 | Non
     ):
         return None
     if beside is not None and dataset.driver in MAY_USE_WORLD_FILE:
-        import rasterio
-        from rasterio.errors import NotGeoreferencedWarning
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path, GEOREF_SOURCES="PAM,INTERNAL,TABFILE") as alone:
-                transform = alone.transform
+        with _opened(path, GEOREF_SOURCES="PAM,INTERNAL,TABFILE") as alone:
+            transform = alone.transform
     if transform.is_identity:
         return None
     a, b, c, d, e, f = (float(value) for value in transform[:6])
