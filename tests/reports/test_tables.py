@@ -246,3 +246,9 @@ def test_a_run_that_was_not_trained_for_one_field_of_view_stands_apart():
     (sweep,) = sweeps(trials_of(records))
     assert [line.name for line in mean_table(sweep).same if line.slot is not None] == []
     assert row(mean_table(sweep), "ours").differs == ("not trained for 70 degrees",)
+
+
+def test_no_label_of_a_run_is_a_formula_in_a_spreadsheet():
+    trials = trials_of([cvusa(label='=HYPERLINK("x")', right=0.9)])
+    rows = csv.DictReader(io.StringIO(results_csv(trials)))
+    assert {row["row"] for row in rows if row["origin"] == "measured"} == {'\'=HYPERLINK("x")'}

@@ -23,12 +23,16 @@ def to_csv(answers: Iterable[Answer]) -> str:
     table.writeheader()
     for answer in answers:
         for row in place_rows(answer):
-            table.writerow({name: _cell(value) for name, value in row.items()})
+            table.writerow({name: safe_cell(value) for name, value in row.items()})
     return stream.getvalue()
 
 
-def _cell(value: Any) -> Any:
-    if isinstance(value, int | float):
+def safe_cell(value: Any) -> Any:
+    """A cell of a table for people: numbers as they are, and no text that is a formula.
+
+    Names of files and labels come from strangers, and a spreadsheet runs ``=cmd`` on opening.
+    """
+    if value is None or isinstance(value, int | float):
         return value
     text = cell_text(value)
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from crossview.maps.sheet import safe_cell
 from crossview.reports.results import Trial, sweeps
 from crossview.reports.significance import RunComparison
 from crossview.reports.tables import Line, mean_table, other_table, place_table, rank_table
@@ -29,7 +30,7 @@ def results_csv(trials: Iterable[Trial]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: safe_cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 
@@ -39,7 +40,8 @@ def significance_csv(comparisons: Iterable[tuple[Trial, Sequence[RunComparison]]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["test", *_COMPARED])
     for trial, made in comparisons:
-        writer.writerows([trial.name, *(getattr(c, name) for name in _COMPARED)] for c in made)
+        rows = ([trial.name, *(getattr(c, name) for name in _COMPARED)] for c in made)
+        writer.writerows(map(safe_cell, row) for row in rows)
     return text.getvalue()
 
 
