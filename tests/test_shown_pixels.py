@@ -93,6 +93,17 @@ def test_validation_shows_whole_columns_at_the_headings_that_it_draws(tmp_path):
         assert columns_of(picture).tolist() == slow(replace(case, turn=turn))
 
 
+def test_what_explain_compares_in_other_layouts_is_the_whole_picture(tmp_path):
+    from crossview.explain.looking import distances_of
+    from crossview.explain.relaid import relaid_recalls
+
+    case = SHOWN.Case(folder=tmp_path, fov_deg=360.0, representation="padded", turn=5)
+    for look in (distances_of, relaid_recalls):
+        model = SHOWN.Watched(case.spec)
+        look(model, case.reader(), [0, 1])
+        assert np.array_equal(model.seen[0], SHOWN.evaluated_with(case))
+
+
 def test_losses_weigh_the_bins_that_locate_compares():
     import torch
 

@@ -151,12 +151,17 @@ def test_only_a_perspective_photo_loses_rows():
     spec = replace(PADDED, height_px=96, width_px=384)
     canvas = np.full((96, 384, 3), 200, np.uint8)
     band = shown(canvas, spec, 90.0)
-    photo = shown(canvas, spec, 90.0, kind="perspective")
+    photo = shown(canvas, spec, 90.0, kind="perspective", aspect=4 / 3)
     assert band.mask.all(axis=0).sum() == band.mask.any(axis=0).sum() == 96
     assert np.array_equal(photo.mask, visible_mask(spec, 90.0, 4 / 3))
     assert 0 < photo.mask.sum() < band.mask.sum()
     assert (photo.pixels[photo.mask] == 200).all()
     assert not photo.pixels[~photo.mask].any()
+
+
+def test_a_perspective_photo_of_no_known_shape_is_refused():
+    with pytest.raises(InvalidValue, match="aspect"):
+        shown(columns(), PADDED, 90.0, kind="perspective")
 
 
 def test_a_perspective_photo_looks_where_it_is_turned():

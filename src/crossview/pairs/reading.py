@@ -14,6 +14,7 @@ from crossview.errors import BadData
 from crossview.pairs.batch import PairPixels, Views
 from crossview.pairs.framing import as_read
 from crossview.pairs.table import PairTable
+from crossview.views.paired import roll_ground
 from crossview.views.spec import ViewSpec
 
 if TYPE_CHECKING:
@@ -101,9 +102,12 @@ class Files:
 
     def facts(self, side: str, index: int) -> list[object]:
         """What the table says of a picture and its pixels depend on; JSON."""
-        if side == "ground":
-            return [bool(self.table.perspective[index]), float(self.table.fov_deg[index])]
-        return [float(self.table.metres_per_px[index])]
+        if side != "ground":
+            return [float(self.table.metres_per_px[index])]
+        photo, fov = bool(self.table.perspective[index]), float(self.table.fov_deg[index])
+        # Columns of a part of a panorama were once rounded: such pictures are decoded anew.
+        part = self.views.ground.representation == "narrow" if photo else fov < 360.0
+        return [photo, fov, *(["whole columns"] if part and not self.views.ground.whole else [])]
 
     def _spec(self, side: str) -> ViewSpec:
         """By which the files of a side are read."""
@@ -153,9 +157,8 @@ def pair_pixels(table: PairTable, source: Source, row: int) -> PairPixels:
     canvas, fov = source.ground(g)
     heading = float((table.heading_deg[g] - table.up_bearing_deg[a] + 180.0) % 360.0 - 180.0)
     if not table.perspective[g] and np.isfinite(heading):
-        columns = round(heading / 360.0 * canvas.shape[1])
-        canvas = np.roll(canvas, columns, axis=1)
-        heading -= columns * 360.0 / canvas.shape[1]
+        canvas = roll_ground(canvas, -heading)
+        heading -= round(heading / 360.0 * canvas.shape[1]) * 360.0 / canvas.shape[1]
     aerial, metres_per_px = source.aerial(a)
     return PairPixels(
         ground=canvas,

@@ -99,7 +99,7 @@ def rank_of_truth(answer: Answer, truth: LatLon, within_m: float = RIGHT_WITHIN_
 
 
 def hits(ranks: ArrayLike, k: int) -> Bool:
-    """[Q] whether the first right one is among the first ``k``: ranks count from 1.
+    """[Q] whether the first right one is among the first ``k``: ranks [Q] count from 1.
 
     0 and inf both say that there is none.
     """

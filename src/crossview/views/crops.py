@@ -69,7 +69,7 @@ def shown(  # noqa: PLR0913 - all that a crop depends on
     *,
     has_deg: float = 360.0,
     kind: Kind = "panorama",
-    aspect: float = 4.0 / 3.0,
+    aspect: float = math.nan,
     pitch_deg: float = 0.0,
     first_px: int | None = None,
 ) -> Shown:
@@ -81,7 +81,7 @@ def shown(  # noqa: PLR0913 - all that a crop depends on
     nobody knows how much (NaN), it stays as it is.
 
     ``kind`` "perspective": as a pinhole camera would see the panorama, whose photo is ``aspect``
-    times as wide as high, turned up by ``pitch_deg``; its rows are cut too. ``first_px``
+    times as wide as high (say it), turned up by ``pitch_deg``; its rows are cut too. ``first_px``
     ("padded"): the column of the canvas at which the kept ones begin, if not such that they are in
     its middle; they may go on at its other edge.
 
