@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crossview.errors import BadData, InvalidValue, UnknownName, match_name
+from crossview.errors import BadData, BadModel, InvalidValue, UnknownName, match_name
 from crossview.pairs.framing import Framing, framed, noted
 from crossview.pairs.listing import Counts, Part, differences
 from crossview.pairs.pages import PageRef
@@ -307,6 +307,11 @@ def open_run(path: Path, method: str | None = None) -> Run:
 
     folder = RunFolder(path)
     record = folder.config()
+    if absent := [name for name in ("method", "config", "data") if name not in record]:
+        raise BadModel(
+            f"{path}: config.json lacks {', '.join(absent)}; it is no run of crossview.\n"
+            "Make one with: crossview train, or crossview import"
+        )
     page = method_page(method or record["method"]).load()
     settings = dict(record["config"])
     rows = settings.pop("keep_rows", None) if not hasattr(page.Config(), "keep_rows") else None

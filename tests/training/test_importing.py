@@ -3,12 +3,13 @@ import json
 import pytest
 import torch
 from tests.shared_data import shared
+from tests.tiny_pairs import write_pairs
 
 from crossview.cli import main
 from crossview.errors import BadModel, InvalidValue
 from crossview.training.importing import our_tensors, read_checkpoint
 from crossview.training.run import RunFolder
-from crossview.wiring import method_page, recipes
+from crossview.wiring import method_page, open_run, recipes, trained_on
 
 
 class Page:
@@ -124,3 +125,61 @@ def test_the_command_writes_a_run_that_says_what_the_weights_saw(tmp_path, capsy
     assert main([*line[:-1], str(tmp_path / "b"), "--config", "descriptors=6"]) == 1
     said = capsys.readouterr().err
     assert "--config descriptors=8" in said
+
+
+@pytest.mark.parametrize(
+    ("trained_on", "name", "words"),
+    [
+        ("CVUSA", "cvusa", "-32.7 to 32.7 degrees up; aerial views of 384 x 384 pixels, 176 m"),
+        ("cvact", "cvact", "-90 to 90 degrees up; aerial views of 384 x 384 pixels, 146 m"),
+        ("Vigor-Same", "vigor-same", "768 x 384 pixels, 360 degrees wide, headings aligned, -90"),
+        ("university-1652", "university-1652", "of unknown elevation; aerial"),
+    ],
+)
+def test_metres_and_angles_are_those_of_the_data_that_the_weights_saw(
+    tmp_path, capsys, trained_on, name, words
+):
+    file = authors_file(tmp_path, "sample4geo_convnext_tiny")
+    out, tiny = tmp_path / "run", "--config=backbone=convnext_tiny.fb_in22k_ft_in1k_384"
+    line = ["import", "Sample4Geo", str(file), "--trained-on", trained_on, "--out", str(out)]
+    assert main([*line, tiny]) == 0
+    assert words in " ".join(capsys.readouterr().err.split())
+    run = RunFolder(out)
+    assert run.info()["training_data"] == run.config()["data"] == name
+    assert run.config()["method"] == "sample4geo"
+    assert run.config()["framing"]["footprint_m"] == open_run(out).views.aerial.footprint_m
+    assert run.config()["framing"]["keep_rows"] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("name", ["CVUSB", "my own pictures", "vigor", "cvusa-vit"])
+def test_weights_of_data_that_nobody_knows_are_refused_with_the_names(tmp_path, capsys, name):
+    file = authors_file(tmp_path, "geodtrplus_convnext_vigor")
+    line = [
+        "import",
+        "geodtr-plus",
+        str(file),
+        "--trained-on",
+        name,
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert main(line) == (0 if name == "vigor" else 2)
+    said = " ".join(capsys.readouterr().err.split())
+    assert name == "vigor" or ("Unknown data set" in said and "cvact, cvact-plain, cvusa" in said)
+    assert (tmp_path / "run").exists() == (name == "vigor")
+
+
+def test_weights_of_ones_own_pairs_take_metres_and_angles_from_the_table(tmp_path):
+    csv = write_pairs(tmp_path / "data", 3)  # aerial pictures of 64 x 1.25 m, panoramas of 2 : 1
+    seen = trained_on("sample4geo", f"PAIRS:{csv}")
+    assert (seen.name, seen.framing.footprint_m) == (f"pairs:{csv}", 80.0)
+    assert seen.framing.file_elevation_deg == (-90.0, 90.0)
+    assert trained_on("sample4geo", "Town").synthetic
+
+
+def test_a_recipe_without_a_data_set_of_its_name_stands_for_one():
+    assert trained_on("geodtr-plus", "CVUSA-plain").name == "cvusa"
+    assert trained_on("singeo", "cvusa-vit").framing.footprint_m == 176.0
+    assert trained_on("singeo", "university").name == "university-1652"
+    assert trained_on("geodtr-plus", "vigor").name == "vigor"
+    assert trained_on("safa", "university-1652").published is None

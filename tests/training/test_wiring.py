@@ -5,8 +5,21 @@ import pytest
 from PIL import Image
 from tests.tiny_pairs import write_pairs
 
-from crossview.errors import BadData, InvalidValue, UnknownName
-from crossview.wiring import METHODS, make_config, method_page, open_data
+from crossview.errors import BadData, BadModel, InvalidValue, UnknownName
+from crossview.wiring import (
+    METHODS,
+    benchmark,
+    data_name,
+    make_config,
+    method_name,
+    method_page,
+    open_data,
+    open_run,
+    published,
+    recipe,
+    recipes,
+    rules,
+)
 from crossview.worlds.pairs import Plan, ensure_pairs
 from crossview.worlds.write import Series, write_world
 
@@ -150,3 +163,34 @@ def test_what_a_list_claims_does_not_outweigh_its_pictures(town, tmp_path):
     info = listed(tmp_path / "mine.csv", ground, pictures(tmp_path, len(ground)))
     assert info["synthetic"] is True
     assert info["notes"].startswith("mine; ")
+
+
+def test_names_are_the_same_in_upper_and_lower_case(tmp_path):
+    csv = write_pairs(tmp_path, 3)
+    assert open_data(f"Pairs:{csv}").name == f"pairs:{csv}"
+    assert method_name("GeoDTR-Plus") == "geodtr-plus"
+    assert method_page("SAFA").load() is method_page("safa").load()
+    assert benchmark("VIGOR-Same").name == "vigor-same"
+    assert data_name("CVUSA:/Data/CVUSA") == "cvusa:/Data/CVUSA"
+    assert data_name(str(csv)) == str(csv)
+    assert recipe("geodtr-plus", "CVACT-Plain") == recipes("geodtr-plus")["cvact-plain"]
+    assert (
+        published("singeo", "University-1652-Drone-To-Street:x") == recipes("singeo")["university"]
+    )
+    assert published("safa", "university-1652") is None
+    assert rules("VIGOR-cross:x").near_counts
+    with pytest.raises(UnknownName, match="Known: cvact, cvact-plain, cvusa, cvusa-plain, vigor"):
+        recipe("geodtr-plus", "nowhere")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_recipes_leave_to_data_sets_what_pictures_span(method):
+    for settings in recipes(method).values():
+        assert not {"footprint_m", "elevation_deg", "keep_rows"} & set(settings)
+        assert settings["whole"] is True
+
+
+def test_a_folder_whose_config_is_of_something_else_is_no_run(tmp_path):
+    (tmp_path / "config.json").write_text('{"name": "my web application"}')
+    with pytest.raises(BadModel, match="lacks method, config, data"):
+        open_run(tmp_path)

@@ -5,10 +5,14 @@ import pytest
 from PIL import Image
 from tests.shared_data import shared
 
-from crossview.errors import InvalidValue
+from crossview.errors import BadModel, InvalidValue
+from crossview.retrieval.model import fingerprint
+from crossview.retrieval.models import resolve_model
+from crossview.views.aerial import aerial_view
 from crossview.views.polar import authors_polar
 from crossview.views.resizing import resized
 from crossview.views.spec import IMAGENET_MEAN, IMAGENET_STD, ViewSpec
+from crossview.views.strip import ground_view
 from crossview.views.whole import needed_px, whole_view
 
 NOISE = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
@@ -90,3 +94,53 @@ def test_every_official_cvusa_loader_is_reproduced_from_the_file_on(tmp_path, lo
         np.testing.assert_allclose(normal[:, ::7, ::11], expected, atol=1e-5)
         expected = official[f"{loader}/{view}/last_row"]
         np.testing.assert_allclose(normal[:, -1, ::5], expected, atol=1e-5)
+
+
+UNKNOWN = replace(SPEC, footprint_m=None)
+GROUND = ViewSpec(side="ground", height_px=18, width_px=36, whole=True, elevation_deg=None)
+
+
+def test_what_whole_files_span_may_be_unknown_and_nothing_is_laid_out_by_it():
+    assert UNKNOWN.to_json()["footprint_m"] is None
+    for spec in (UNKNOWN, GROUND):
+        assert ViewSpec.from_json(spec.to_json()) == spec
+    with pytest.raises(BadModel, match="--footprint METRES"):
+        aerial_view(NOISE, 0.5, UNKNOWN)
+    with pytest.raises(BadModel, match="Which angles the model's ground pictures span"):
+        ground_view(NOISE, "panorama", GROUND, fov_deg=360.0)
+    for side, fact in (("ground", {"elevation_deg": None}), ("aerial", {"footprint_m": None})):
+        with pytest.raises(InvalidValue, match="only where files are taken whole"):
+            ViewSpec(side=side, height_px=8, width_px=8, **{"footprint_m": 1.0, **fact})
+
+
+def test_of_a_photo_only_the_rows_that_the_model_saw_are_shown():
+    """A model of CVUSA's files saw 32.7 degrees up and down, whatever a sphere shows."""
+    sphere = np.repeat(np.arange(180, dtype=np.uint8)[:, None, None], 360, axis=1)
+    sphere = np.repeat(sphere, 3, axis=2)  # a row's value is its angle from the zenith
+    cvusa = replace(GROUND, elevation_deg=(-32.7, 32.7))
+    strip = ground_view(sphere, "panorama", cvusa, fov_deg=360.0)
+    assert strip[0].min() >= 57
+    assert strip[-1].max() <= 123
+    wider = replace(GROUND, elevation_deg=(-90.0, 90.0))
+    upper = ground_view(sphere[:90], "panorama", wider, fov_deg=360.0, horizon_px=90.0)
+    assert (upper[10:] == GROUND.mean_colour).all()  # below what the picture shows: unseen
+    assert (upper[:8] != GROUND.mean_colour).any()
+
+
+def test_models_of_before_take_all_rows_where_they_resize_as_sample4geo():
+    for rule, all_rows in (("linear", True), ("linear-antialias", False), ("area", False)):
+        spec = replace(SPEC, resize=rule, all_rows=all_rows)
+        assert "all_rows" not in spec.to_json()
+        assert ViewSpec.from_json(spec.to_json()) == spec
+        other = replace(spec, all_rows=not all_rows)
+        assert ViewSpec.from_json(other.to_json()) == other
+
+
+def test_the_fingerprint_of_the_packaged_model_is_what_it_was():
+    assert fingerprint(resolve_model("town")).startswith("858cd009f1eef43de934016a690b135a")
+
+
+def test_area_averages_columns_also_where_no_row_is_lost():
+    small = resized(NOISE[:20], (20, NOISE.shape[1] // 2), "area").astype(float)
+    means = NOISE[:20, : 2 * small.shape[1]].reshape(20, -1, 2, 3).mean(axis=2)
+    assert np.abs(small - means).max() <= 0.5

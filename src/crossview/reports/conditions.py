@@ -52,7 +52,7 @@ def family(data: str) -> str:
 
     The directions of University-1652 train on the same pictures.
     """
-    name = data_name(data) if data and " " not in data else data
+    name = data_name(data).lower() if data and " " not in data else data
     if name.startswith("university-1652"):
         return "university-1652"
     return name.removesuffix("-corrected").removesuffix("-cleaned")
