@@ -259,6 +259,12 @@ def test_units_other_than_metres_are_the_system_s(tmp_path, crs, x, y, px, metre
         assert sheet.metres_per_px == pytest.approx(metres, rel=0.01)
 
 
+def test_a_system_that_proj_cannot_convert_is_refused(tmp_path):
+    path = geotiff(tmp_path / "a.tif", telling(40, 60), crs="EPSG:2296")
+    with pytest.raises(NotGeoreferenced, match=r"PROJ cannot convert[\s\S]*--crs"):
+        corner(path)
+
+
 @pytest.mark.parametrize(("x", "y"), [(52.5, 103.4), (391e3, 5.82e6)])
 def test_degrees_that_are_none_are_refused_with_both_reasons(tmp_path, x, y):
     grid = Affine(1e-5, 0, x, 0, -1e-5, y)

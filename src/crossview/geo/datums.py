@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ _FINE_M = 1.0  # one that is good to this is not worth a word, whatever grid wou
 _UNKNOWN_M = 1000.0  # stated where no system of the same ellipsoid has a known shift there
 _GEOCENTRIC_M = 3.0  # of systems on the ellipsoids of satellites (GRS80, WGS84), however named
 _SATELLITE_AXES_M = (6_378_137.0, 6_356_752.314)
+_WEB_SPHERE_M = (6_378_137.0, 6_378_137.0)  # of web maps, whose degrees are WGS84's by custom
 _ALIKE = 1e-6  # of semi-axes that are the same
 
 
@@ -110,7 +112,7 @@ def _furthest_m(geographic: Any, place: LatLon) -> float:
     if ellipsoid is None:
         return _UNKNOWN_M
     axes = ellipsoid.semi_major_metre, ellipsoid.semi_minor_metre
-    if _same_axes(axes, _SATELLITE_AXES_M):
+    if _same_axes(axes, _SATELLITE_AXES_M) or _same_axes(axes, _WEB_SPHERE_M):
         return _GEOCENTRIC_M
     return max(_known_shifts_m(axes, place), default=_UNKNOWN_M)
 
@@ -125,6 +127,7 @@ def _known_shifts_m(axes: tuple[float, float], place: LatLon) -> Iterator[float]
     from pyproj.aoi import AreaOfInterest
     from pyproj.database import query_crs_info
     from pyproj.enums import PJType
+    from pyproj.exceptions import ProjError
 
     here = AreaOfInterest(place.lon, place.lat, place.lon, place.lat)
     kind = PJType.GEOGRAPHIC_2D_CRS
@@ -132,9 +135,9 @@ def _known_shifts_m(axes: tuple[float, float], place: LatLon) -> Iterator[float]
         system = pyproj.CRS.from_epsg(int(info.code))
         own = system.ellipsoid
         if own is not None and _same_axes((own.semi_major_metre, own.semi_minor_metre), axes):
-            shift = _shift_m(system, place)
-            if shift is not None:
-                yield shift
+            with suppress(ProjError):  # one that PROJ knows by name only
+                if (shift := _shift_m(system, place)) is not None:
+                    yield shift
 
 
 def _shift_m(system: Any, place: LatLon) -> float | None:

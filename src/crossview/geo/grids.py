@@ -175,10 +175,19 @@ def wkt(crs: str) -> str:
 
 @lru_cache(maxsize=256)
 def to_latlon(crs: str) -> Any:
-    """The one way from a reference system to WGS84 (longitude, latitude in degrees)."""
+    """The one way from a reference system to WGS84 (longitude, latitude in degrees).
+
+    Raises :class:`NotGeoreferenced` for systems that PROJ knows by name only.
+    """
     import pyproj
 
-    return pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
+    try:
+        return pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
+    except pyproj.exceptions.ProjError as problem:
+        raise NotGeoreferenced(
+            f"PROJ cannot convert {pyproj.CRS.from_user_input(crs).name!r} to WGS84.\n"
+            "Convert the imagery elsewhere, or give another reference system with --crs."
+        ) from problem
 
 
 @lru_cache(maxsize=256)
