@@ -1,3 +1,4 @@
+import shutil
 import threading
 import time
 from dataclasses import fields, replace
@@ -38,6 +39,8 @@ def test_a_sweep_is_a_folder_of_records(tmp_path):
         made_evaluation(label=fov).write(tmp_path / f"fov-{fov}")
     assert [record.label for record in read_all(tmp_path)] == ["360", "70"]
     assert [record.label for record in read_all(tmp_path / "fov-70")] == ["70"]
+    shutil.copytree(tmp_path / "fov-70", tmp_path / "#recycle" / "old")
+    assert len(read_all(tmp_path)) == 2
 
 
 def test_what_is_no_record_is_told(tmp_path):

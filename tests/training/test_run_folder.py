@@ -67,6 +67,13 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_system_files_in_a_folder_are_nothing_that_stops_a_training(tmp_path):
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (tmp_path / name).touch()
+    RunFolder(tmp_path).require_new()
+    assert RunFolder(tmp_path).begin(CONFIG, INFO) is False
+
+
 def test_a_torn_last_line_of_the_log_is_dropped_when_the_training_goes_on(tmp_path):
     folder = RunFolder(tmp_path)
     folder.append({"step": 1, "loss": 2.0})

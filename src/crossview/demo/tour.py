@@ -13,7 +13,7 @@ from typing import Any
 from crossview.demo.histogram import HistogramEmbedder
 from crossview.demo.redrawn import redraw
 from crossview.errors import CannotWrite, InvalidValue
-from crossview.files import atomic_write
+from crossview.files import atomic_write, list_entries
 from crossview.geo.points import LatLon
 from crossview.imagery.sources import open_sources
 from crossview.locks import locked
@@ -121,7 +121,7 @@ def _make(out: Path) -> None:
     """An empty folder to work in: a new one, or that of an earlier demo without what it made."""
     marker = out / MARKER
     try:
-        if out.is_dir() and any(out.iterdir()) and not marker.is_file():
+        if out.is_dir() and any(list_entries(out)) and not marker.is_file():
             raise InvalidValue(
                 f"{out} holds other files; the demo needs a folder of its own.\n"
                 "Choose another one with --out."

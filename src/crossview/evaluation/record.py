@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from crossview.arrays import F32, F64, I64
 from crossview.errors import BadData
-from crossview.files import write_together
+from crossview.files import walk_files, write_together
 from crossview.locks import locked
 
 FORMAT = 1
@@ -166,7 +166,7 @@ def read_all(folder: str | Path) -> list[Evaluation]:
     folder = Path(folder)
     if (folder / JSON_NAME).is_file():
         return [Evaluation.read(folder)]
-    found = sorted(folder.rglob(JSON_NAME)) if folder.is_dir() else []
+    found = [path for path in walk_files(folder) if path.name == JSON_NAME]
     if not found:
         raise BadData(
             f"No evaluation in {folder}: there is no {JSON_NAME}.\n"

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import codecs
 import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from crossview.errors import NotGeoreferenced
+from crossview.errors import BadData, NotGeoreferenced
 from crossview.geo.grids import Affine6
+from crossview.lists import decode_text
 
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 _MOST_BYTES = 100_000  # of a world file or a .prj
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?")
 _SCALE, _TIEPOINTS, _MATRIX, _GEO_KEYS = 33550, 33922, 34264, 34735
@@ -26,14 +20,11 @@ _RASTER_TYPE, _PIXEL_IS_POINT = 1025, 2
 
 def text_of(data: bytes) -> str:
     """Text with or without a byte order mark, in UTF-8, UTF-16 or (of old programs) Latin-1."""
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            return data[len(mark) :].decode(encoding, "replace")
-    if b"\0" in data[:4]:  # UTF-16 of something ASCII, without its mark
-        return data.decode("utf-16-be" if data[:1] == b"\0" else "utf-16-le", "replace")
     try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
+        return decode_text(data, "")
+    except BadData:  # here it must not be lost: the numbers count, names need not be right
+        if b"\0" in data[:4]:  # UTF-16 of something ASCII, without its mark
+            return data.decode("utf-16-be" if data[:1] == b"\0" else "utf-16-le", "replace")
         return data.decode("cp1252", "replace")
 
 

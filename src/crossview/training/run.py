@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from crossview.errors import BadData, BadModel, InvalidValue
-from crossview.files import append_lines, atomic_write, is_half_written, read_lines, sweep
-from crossview.locks import INSIDE_NAME, locked
+from crossview.files import append_lines, atomic_write, list_entries, read_lines, sweep
+from crossview.locks import locked
 from crossview.pairs.facts import (
     Facts,
     digest_without_facts,
@@ -103,11 +103,8 @@ class RunFolder:
         return locked(self.path, verb, make_parents=True)
 
     def _names(self) -> set[str]:
-        """What lies in the folder, without what a killed process left half-written."""
-        if not self.path.is_dir():
-            return set()
-        names = {file.name for file in self.path.iterdir()} - {INSIDE_NAME}
-        return {name for name in names if not is_half_written(name)}
+        """What lies in the folder, without hidden files: locks, and what was left half-written."""
+        return {entry.name for entry in list_entries(self.path)} if self.path.is_dir() else set()
 
     def keeps_facts(self) -> bool:
         """Whether the folder holds what its pairs were, so that other pairs are noticed."""
