@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.datasets import twins
+from tests.toy_embedder import toy_info
 from tests.training.tiny import PAGE
 
 from crossview.cli import main
-from crossview.errors import BadData, InvalidValue
+from crossview.errors import BadData, BadModel, InvalidValue
 from crossview.evaluation.record import Evaluation
 from crossview.pairs.framing import Framing, as_read, framed, framing_of
 from crossview.pairs.reading import Files
 from crossview.retrieval.model import read_info
+from crossview.retrieval.settings import COARSEST, IndexOptions, tiling_for
 from crossview.studies.areas import real_areas
 from crossview.studies.definitions import Row, Study
 from crossview.studies.running import Place, run
@@ -216,6 +218,17 @@ def test_metres_and_angles_are_those_of_the_data_set(method, kind, footprint_m, 
     views = views_of(method, kind)
     assert views.aerial.footprint_m == footprint_m
     assert views.ground.elevation_deg == (elevation_deg and (-elevation_deg, elevation_deg))
+
+
+def test_an_index_takes_windows_of_the_metres_that_training_showed():
+    aerial = views_of("sample4geo", "cvusa").aerial
+    info = toy_info(aerial=replace(aerial, height_px=384, width_px=384))
+    assert tiling_for(info, IndexOptions()).footprint_m == 176.0
+    assert COARSEST * info.aerial.metres_per_px > 0.4  # such imagery is fine enough
+    unknown = toy_info(aerial=views_of("sample4geo", "university-1652").aerial)
+    with pytest.raises(BadModel, match="crossview index --footprint METRES"):
+        tiling_for(unknown, IndexOptions())
+    assert tiling_for(unknown, IndexOptions(footprint_m=50.0)).footprint_m == 50.0
 
 
 MERCATOR_M = 40_075_016.686 / 256  # a pixel of zoom 0 at the equator

@@ -106,7 +106,7 @@ class ViewSpec:
             raise BadModel(
                 "Which angles the model's ground pictures span is not known: its training data "
                 "does not say.\nIt can be evaluated on pairs, but a photo cannot be laid out for "
-                "it; train on panoramas, or on photos with a field of view."
+                "it: train on panoramas, or with --config whole=false."
             )
         return self.elevation_deg
 
