@@ -197,3 +197,10 @@ def test_a_terminal_gets_a_bar_with_the_count_and_the_unit(monkeypatch):
         bar.to(3, total=3)
     assert "Indexing [a]" in drawn.getvalue()
     assert "3/3" in drawn.getvalue()
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_no_help_holds_an_address_that_a_narrow_terminal_would_break(verb, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main([verb, "--help"]) == 0
+    assert "://" not in capsys.readouterr().out

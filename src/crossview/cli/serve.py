@@ -51,7 +51,8 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     queue: Annotated[int, typer.Option(help="Photos that may wait; beyond it: 429.")] = 512,
     timeout: Annotated[float, typer.Option(help="Seconds from a request to its answer.")] = 60.0,
     base_map: Annotated[
-        str | None, typer.Option(help="An online base map, as https://HOST/{z}/{x}/{y}.png.")
+        str | None,
+        typer.Option(help="Template of an online map's tiles: an address with {z}, {x}, {y}."),
     ] = None,
     base_map_attribution: Annotated[str, typer.Option(help="Who made the online base map.")] = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="No line per request.")] = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,9 +44,12 @@ class IndexOptions:
 
     def __post_init__(self) -> None:
         footprint_m, stride_m = self.footprint_m, self.stride_m
-        require(footprint_m is None or footprint_m > 0, f"--footprint {footprint_m}: give metres.")
         require(
-            stride_m is None or stride_m >= FINEST_STRIDE_M,
+            footprint_m is None or 0.0 < footprint_m < math.inf,
+            f"--footprint {footprint_m}: give metres.",
+        )
+        require(
+            stride_m is None or FINEST_STRIDE_M <= stride_m < math.inf,
             f"--stride {stride_m}: give metres, {FINEST_STRIDE_M} or more.",
         )
         require(self.batch > 0, f"batch must be > 0, got {self.batch}.")
@@ -54,6 +58,7 @@ class IndexOptions:
             f"a segment of {self.segment_windows} windows is no whole number of batches "
             f"of {self.batch}.",
         )
+        require(self.within_m < math.inf, f"--within {self.within_m}: give kilometres.")
         require(
             (self.near is None) == (self.within_m <= 0.0),
             "an area needs both a centre and a radius: --near LAT,LON --within KM.",
