@@ -69,6 +69,7 @@ class Data:
     tables: Mapping[str, PairTable]  # by split
     info: Mapping[str, Any]  # INFO_KEYS: carried into the exported model
     differs: tuple[str, ...] = ()  # where its numbers are not the official ones
+    notes: tuple[str, ...] = ()  # what its table does not say and was taken from the pictures
 
     def table(self, split: str) -> PairTable:
         """The table of a split; BadData that names those there are."""
@@ -249,10 +250,9 @@ def open_data(name: str, *, check_files: bool = True) -> Data:
         path = path / "pairs.csv"
     info = _info(path, kind)
     framing_beside = _rows_beside(path, info.pop("keep_rows", None))
-    tables = {
-        split: replace(table, framing=framing_beside) for split, table in pairs.load(path).items()
-    }
-    return Data(name=name, tables=tables, info=_with_marks(info, tables))
+    loaded, notes = pairs.load_with_notes(path)
+    tables = {split: replace(table, framing=framing_beside) for split, table in loaded.items()}
+    return Data(name=name, tables=tables, info=_with_marks(info, tables), notes=notes)
 
 
 def _benchmark_data(name: str, official: Benchmark, root: Path, check_files: bool) -> Data:

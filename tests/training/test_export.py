@@ -4,14 +4,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tests.training.tiny import PAGE, SMALL
+from tests.training.tiny import PAGE, SMALL, request, trained
 
 from crossview.errors import BadModel, InUse
 from crossview.locks import locked
 from crossview.pairs.pages import PageRef
 from crossview.retrieval.embedder import OnnxEmbedder
 from crossview.training import export as export_module
-from crossview.training.export import export
+from crossview.training.export import export, fov_seen_deg
 from crossview.training.run import RunFolder
 from crossview.training.state import save_weights
 from crossview.wiring import make_config, method_page
@@ -137,3 +137,28 @@ def test_a_model_folder_that_another_process_writes_is_refused(shared_run, tmp_p
         other = ThreadPoolExecutor(1).submit(export, *shared_run, tmp_path / "model")
         with pytest.raises(InUse, match="crossview export, process"):
             other.result()
+
+
+@pytest.mark.parametrize(
+    ("shown", "meant", "seen"),
+    [
+        ([(65.0, 65.0)], (45.0, 360.0), (65.0, 65.0)),  # photos of one lens
+        ([(65.0, 90.0), (50.0, 70.0)], (45.0, 360.0), (50.0, 90.0)),
+        ([(46.2, 171.0), (80.0, 360.0)], (45.0, 360.0), (45.0, 360.0)),  # drawn, nearly from 45
+        ([(360.0, 360.0)], (360.0, 360.0), (360.0, 360.0)),
+        ([(60.0, 360.0)], (360.0, 360.0), (60.0, 360.0)),  # photos beside panoramas
+        ([], (45.0, 360.0), (45.0, 360.0)),  # a log from before it told
+    ],
+)
+def test_the_fields_of_view_seen_are_those_that_training_showed(tmp_path, shown, meant, seen):
+    folder = RunFolder(tmp_path)
+    for step, ends in enumerate(shown, 1):
+        folder.append({"step": step, "loss": 1.0, "fov_deg": list(ends)})
+    folder.append({"step": len(shown), "validation": {}})
+    assert fov_seen_deg(folder, meant) == seen
+
+
+def test_a_training_notes_what_it_shows(tmp_path):
+    session, reports = trained(request(tmp_path), stop_after=2)
+    assert reports[0].fov_deg == (360.0, 360.0)
+    assert [entry["fov_deg"] for entry in session.folder.entries()[0]] == [[360.0, 360.0]] * 2

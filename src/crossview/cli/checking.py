@@ -32,6 +32,7 @@ def check_data(name: str, root: Path, sample: int | None, workers: int, quiet: b
         console.result(f"problem  {problem}")
         return problems + 1
     problems += _numbers(tables, official)
+    problems += _facts(tables, own=official is None)
     problems += _pictures(tables, sample, workers, quiet)
     console.result("Nothing to put right." if not problems else f"To put right: {problems}.")
     return problems
@@ -72,6 +73,17 @@ def _numbers(tables: Mapping[str, PairTable], official: Benchmark | None) -> int
             console.result(f"missing  split {split}")
             wrong.append(split)
     return len(wrong)
+
+
+def _facts(tables: Mapping[str, PairTable], *, own: bool) -> int:
+    from crossview.pairs.checking import check_facts, check_kinds, check_system_files
+
+    problems = 0
+    for check in (check_facts, check_system_files, *([check_kinds] if own else [])):
+        for finding in check(tables):
+            console.result(f"{finding.state:8} {finding.text}")
+            problems += finding.problem
+    return problems
 
 
 def _pictures(

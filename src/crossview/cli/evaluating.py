@@ -233,7 +233,10 @@ def _rules(request: Request) -> Rules:
 def _table(request: Request, *, check_files: bool) -> PairTable:
     from crossview import wiring
 
-    return wiring.open_data(request.data, check_files=check_files).table(request.split)
+    data = wiring.open_data(request.data, check_files=check_files)
+    for text in data.notes:
+        console.note(f"{request.data}: {text}.", quiet=request.quiet)
+    return data.table(request.split)
 
 
 def _embedded(

@@ -91,7 +91,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     module = _checked(page, method)
     given |= _weights(module, weights, pretrained)
     source = wiring.open_data(data, check_files=not skip_unreadable)
-    for text in source.differs:
+    for text in (*source.differs, *source.notes):
         console.note(f"{source.name}: {text}.", quiet=quiet)
     request = Request(
         method=method,

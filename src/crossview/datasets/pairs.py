@@ -7,16 +7,18 @@ Columns (* = must be present; a CSV needs a header line):
 ``ground_lat``, ``ground_lon``, ``aerial_lat``, ``aerial_lon``   WGS84 degrees
 ``metres_per_px``* of the aerial picture, on the ground;  ``up_bearing_deg`` (default 0) of its up
 ``heading_deg``    azimuth of the ground picture's middle from true north;  ``fov_deg`` horizontal
-``kind``           panorama or perspective (default: panorama unless fov_deg is given below 360)
+``kind``           panorama or perspective; where it is empty, a ``fov_deg`` says it (below 360 is
+                   perspective), else the picture's file does: its metadata, then its shape
 Where pictures are taken whole, the metres across an aerial one are its pixels times metres_per_px,
 and the angles of a panorama follow from its shape (``pairs.framing.framing_of``).
-Empty cells are unknown. In GeoParquet points may stand for the coordinates (``pairs.rows``). Only
-the table is read here; no picture is opened.
+Empty cells are unknown. In GeoParquet points may stand for the coordinates (``pairs.rows``). Of
+pictures whose kind the table does not tell, the header is read here, and no pixel.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ import numpy as np
 
 from crossview.errors import BadData
 from crossview.lists import LATITUDE_DEG, LONGITUDE_DEG, Folder
+from crossview.pairs.kinds import read_kinds, tell_kinds
 from crossview.pairs.rows import Row, read_rows
 from crossview.pairs.table import KINDS, SIDES, PairTable
 
@@ -59,6 +62,14 @@ def load(path: Path) -> dict[str, PairTable]:
 
     Errors (BadData) name the file and the line.
     """
+    return load_with_notes(path)[0]
+
+
+def load_with_notes(path: Path) -> tuple[dict[str, PairTable], tuple[str, ...]]:
+    """:func:`load`, and sentences on what the table does not say and was taken from the pictures.
+
+    A picture that is not there, or cannot be read, counts as a panorama until it is asked for.
+    """
     splits: dict[str, _Split] = {}
     folder = Folder(path.parent)
     for row in read_rows(path, NEEDED, COLUMNS):
@@ -66,7 +77,17 @@ def load(path: Path) -> dict[str, PairTable]:
     _check_leaks(path, splits)
     if not any(split.match for split in splits.values()):
         raise BadData(f"{path} has no row with relation match; nothing to train on.")
-    return {name: _table(split, folder) for name, split in splits.items() if split.match}
+    notes = _kinds_from_files(path, splits.values(), folder)
+    return {name: _table(split, folder) for name, split in splits.items() if split.match}, notes
+
+
+def _kinds_from_files(path: Path, splits: Iterable[_Split], folder: Folder) -> tuple[str, ...]:
+    """Fill in the kinds that the table does not tell; what they were taken from, in words."""
+    unknown = [f for split in splits for f in split.ground.values() if f["kind"] == ""]
+    kinds = read_kinds([folder.file(facts["file"]) for facts in unknown])
+    for facts, kind in zip(unknown, kinds, strict=True):
+        facts["kind"] = kind.kind
+    return tuple(tell_kinds(kinds, f"column kind or fov_deg of {path.name}"))
 
 
 def _add(split: _Split, row: Row, folder: Folder) -> None:
@@ -78,11 +99,12 @@ def _add(split: _Split, row: Row, folder: Folder) -> None:
         if math.isnan(numbers[f"{side}_lat"]) != math.isnan(numbers[f"{side}_lon"]):
             raise BadData(f"{row.where}: {side}_lat and {side}_lon go together; one is empty.")
     kind = row.choice("kind", ("", *KINDS))
-    photo = kind == "perspective" or (kind == "" and numbers["fov_deg"] < 360.0)
+    if kind == "" and not math.isnan(numbers["fov_deg"]):
+        kind = "perspective" if numbers["fov_deg"] < 360.0 else "panorama"
     ground_facts = {k: numbers[k] for k in ("ground_lat", "ground_lon", "heading_deg", "fov_deg")}
     names = ("aerial_lat", "aerial_lon", "metres_per_px", "up_bearing_deg")
     aerial_facts = {k: numbers[k] for k in names}
-    ground = _same(split.ground, row, "ground", {**ground_facts, "perspective": photo}, folder)
+    ground = _same(split.ground, row, "ground", {**ground_facts, "kind": kind}, folder)
     aerial = _same(split.aerial, row, "aerial", aerial_facts, folder)
     relation = row.choice("relation", RELATIONS)
     pair = (ground, aerial)
@@ -118,8 +140,11 @@ def _same(
         known[key] = {**facts, "file": file}
     for name, value in facts.items():
         earlier = known[key][name]
-        if earlier != value and not (math.isnan(earlier) and math.isnan(value)):
-            raise BadData(f"{row.where}: {name} of {file} is {value}, earlier it was {earlier}.")
+        if earlier != value and not (earlier != earlier and value != value):  # noqa: PLR0124 - NaN
+            raise BadData(
+                f"{row.where}: {name} of {file} is {value or 'empty'}, earlier it was "
+                f"{earlier or 'empty'}."
+            )
     return key
 
 
@@ -146,6 +171,6 @@ def _table(split: _Split, folder: Folder) -> PairTable:
         up_bearing_deg=np.nan_to_num(column(split.aerial, "up_bearing_deg")),
         heading_deg=column(split.ground, "heading_deg"),
         fov_deg=column(split.ground, "fov_deg"),
-        perspective=column(split.ground, "perspective").astype(bool),
+        perspective=np.array([f["kind"] == "perspective" for f in split.ground.values()], bool),
         root=folder.path,
     )

@@ -125,16 +125,21 @@ def batches(
 
 
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:
-    """Mirror both; turn the panorama, perhaps keep a photo's part of it; move the tile."""
-    ground, aerial = pair.ground, pair.aerial
-    if rng.random() < 0.5:
+    """Mirror both; turn the panorama, perhaps keep a photo's part of it; move the tile.
+
+    A photo is neither turned nor cut. Where the heading is unknown it stays unknown.
+    """
+    ground, aerial, photo = pair.ground, pair.aerial, pair.fov_deg < 360.0
+    mirror = rng.random() < 0.5
+    if mirror:
         ground, aerial = mirror_pair(ground, aerial)
     aerial = np.ascontiguousarray(np.rot90(aerial, turn := int(rng.integers(4))))
-    columns = int(rng.integers(config.width_px))  # a quarter turn of the tile turns every heading
+    columns = 0 if photo else int(rng.integers(config.width_px))
     ground = np.roll(ground, -columns, axis=1)
-    heading = 360.0 * columns / config.width_px - 90.0 * turn
-    ground, fov = photometric(ground, rng, config.colour), 360.0
-    if rng.random() >= config.panoramas:
+    heading = pair.heading_deg * (-1.0 if mirror else 1.0) if photo else 0.0 * pair.heading_deg
+    heading += 360.0 * columns / config.width_px - 90.0 * turn  # the tile's turn turns every one
+    ground, fov = photometric(ground, rng, config.colour), pair.fov_deg
+    if not photo and rng.random() >= config.panoramas:
         fov = float(np.exp(rng.uniform(*np.log(config.fov_deg))))
         pitch = float(rng.uniform(-config.pitch_deg, config.pitch_deg))
         aspect = float(rng.choice((4 / 3, 3 / 2, 16 / 9, 3 / 4, 1.0)))

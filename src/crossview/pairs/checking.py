@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from crossview.errors import BadImage
+from crossview.files import is_system_file
+from crossview.pairs.kinds import read_kinds
 from crossview.pairs.listing import Part, data_in, files_in
 from crossview.pairs.pictures import CHUNK, Unreadable, in_order, refuse, unreadable
 from crossview.pairs.table import SIDES, PairTable
 
-State = Literal["there", "missing", "differs"]
+State = Literal["there", "missing", "differs", "skipped", "note"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,71 @@ def check_parts(root: Path, parts: Sequence[Part]) -> Iterator[Finding]:
         else:
             files = f", {part.files:,} of them" if part.files else ""
             yield Finding(state="there", text=f"{found}: {part.holds}{files}", problem=False)
+
+
+def check_system_files(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
+    """Says how many files of the system lie among the pictures; they are no data."""
+    folders = {path.parent for _, path in pictures_of(tables.values())}
+    skipped = sorted(
+        folder / name for folder in folders for name in files_in(folder) if is_system_file(name)
+    )
+    if skipped:
+        text = f"{len(skipped):,} files of the system among the pictures, the first {skipped[0]}"
+        yield Finding(state="skipped", text=text, problem=False)
+
+
+def check_facts(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
+    """Says what tables do not know of their pictures, and which pictures several splits name."""
+    for split, table in tables.items():
+        for side in SIDES:
+            places = getattr(table, f"{side}_latlon")
+            if unknown := int(np.isnan(places).any(axis=1).sum()):
+                text = (
+                    f"split {split}: {unknown:,} of {len(places):,} {side} pictures have no place"
+                )
+                yield Finding(state="note", text=text, problem=False)
+    for one, other in combinations(tables, 2):
+        for side in SIDES:
+            files = [set(getattr(tables[split], side)) for split in (one, other)]
+            if both := files[0] & files[1]:
+                text = f"{len(both):,} {side} pictures are in split {one} and in split {other}"
+                yield Finding(state="note", text=f"{text}, the first {min(both)}", problem=False)
+
+
+def check_kinds(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
+    """Panoramas and photos of one's own tables, and what does not fit the pictures' files.
+
+    Problems: photos without a field of view, and what a table calls a panorama though its file
+    tells of an ordinary lens.
+    """
+    for split, table in tables.items():
+        photos = int(table.perspective.sum())
+        text = f"split {split}: {len(table.ground) - photos:,} panoramas, {photos:,} photos"
+        yield Finding(state="note", text=text, problem=False)
+        silent = np.flatnonzero(np.isnan(table.fov_deg))
+        kinds = read_kinds([table.ground[n] for n in silent])
+        without = [
+            table.ground[n]
+            for n, kind in zip(silent, kinds, strict=True)
+            if table.perspective[n] and kind.readable and kind.fov_deg is None
+        ]
+        lenses = [
+            table.ground[n]
+            for n, kind in zip(silent, kinds, strict=True)
+            if not table.perspective[n] and kind.kind == "perspective" and kind.fov_deg is not None
+        ]
+        if without:
+            text = "photos have no field of view; add the column fov_deg"
+            yield _problem(split, without, text)
+        if lenses:
+            text = "pictures are panoramas by the table, photos of one lens by their files"
+            yield _problem(split, lenses, text)
+
+
+def _problem(split: str, paths: Sequence[Path], text: str) -> Finding:
+    first = f"the first {paths[0]}"
+    text = f"split {split}: {len(paths):,} {text}: {first}"
+    return Finding(state="differs", text=text, problem=True)
 
 
 def pictures_of(tables: Iterable[PairTable]) -> list[tuple[str, Path]]:

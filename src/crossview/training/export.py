@@ -19,6 +19,7 @@ from crossview.locks import locked
 from crossview.pairs.batch import Views
 from crossview.retrieval.model import (
     AERIAL_NAME,
+    FOV_SLACK,
     GROUND_NAME,
     INFO_NAME,
     SHARED_NAME,
@@ -260,8 +261,25 @@ def run_info(
         azimuth_bins=views.azimuth_bins,
         synthetic=bool(facts.get("synthetic", False)),
         headings_seen=views.headings_seen,
-        fov_seen_deg=views.fov_seen_deg,
+        fov_seen_deg=fov_seen_deg(run, views.fov_seen_deg),
         training_data=str(facts.get("training_data", "not recorded")),
         licence=str(facts.get("licence", "not recorded")),
         notes="; ".join(note for note in notes if note),
+    )
+
+
+def fov_seen_deg(run: RunFolder, meant: tuple[float, float]) -> tuple[float, float]:
+    """Narrowest and widest ground pictures, in degrees, that the steps of a run were shown.
+
+    ``meant``: those that the method draws from panoramas; an end that was drawn to within the
+    slack of :func:`crossview.retrieval.model.as_wide_as` counts as reached, and a run whose log
+    does not tell is believed.
+    """
+    shown = [entry["fov_deg"] for entry in run.entries()[0] if "fov_deg" in entry]
+    if not shown:
+        return meant
+    low, high = min(ends[0] for ends in shown), max(ends[1] for ends in shown)
+    return (
+        meant[0] if meant[0] <= low <= meant[0] * FOV_SLACK else low,
+        meant[1] if meant[1] / FOV_SLACK <= high <= meant[1] else high,
     )

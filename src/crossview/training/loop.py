@@ -50,6 +50,7 @@ class StepReport:
     pairs: int
     seconds: float  # of this step, waiting for data included
     waited_s: float  # of these, for data
+    fov_deg: tuple[float, float] | None  # narrowest and widest ground picture; None: unknown
 
 
 def train_steps(state: TrainState, job: Job, loader: Loader) -> Iterator[StepReport]:
@@ -73,11 +74,13 @@ def _step(state: TrainState, job: Job, stream: Iterator[RawBatch], steps: int) -
         group["lr"] = lr
     state.optimiser.zero_grad(set_to_none=True)
     sums: dict[str, float] = {}
+    fovs: list[float] = []
     for _ in range(job.recipe.accumulate):
         asked = time.perf_counter()
         raw = next(stream)
         waited += time.perf_counter() - asked
         pairs += len(raw.rows)
+        fovs += [fov for one in (raw, *raw.more) for fov in one.fov_deg.tolist()]
         for name, value in _backward(state, job, raw).items():
             sums[name] = sums.get(name, 0.0) + value / job.recipe.accumulate
     norm = _clip(state, job.recipe)
@@ -101,7 +104,12 @@ def _step(state: TrainState, job: Job, stream: Iterator[RawBatch], steps: int) -
         pairs=pairs,
         seconds=time.perf_counter() - begun,
         waited_s=waited,
+        fov_deg=_ends([fov for fov in fovs if math.isfinite(fov)]),
     )
+
+
+def _ends(values: list[float]) -> tuple[float, float] | None:
+    return (min(values), max(values)) if values else None
 
 
 def _backward(state: TrainState, job: Job, raw: RawBatch) -> dict[str, float]:

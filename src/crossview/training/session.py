@@ -118,6 +118,9 @@ def _validate(session: Session, state: TrainState) -> Iterator[Recall]:
 
 
 def _entry(report: StepReport) -> dict[str, Any]:
-    entry = {"step": report.step, "epoch": report.epoch, **report.losses, "lr": report.lr}
+    entry: dict[str, Any] = {"step": report.step, "epoch": report.epoch}
+    entry |= {**report.losses, "lr": report.lr}
     entry |= {"gradient_norm": report.gradient_norm, "seconds": round(report.seconds, 4)}
+    if report.fov_deg is not None:
+        entry["fov_deg"] = [round(fov, 2) for fov in report.fov_deg]
     return entry | {"waited_s": round(report.waited_s, 4), "pairs": report.pairs}

@@ -43,13 +43,17 @@ def turning_info_nce(
 ) -> tuple[Tensor, Tensor]:
     """InfoNCE over the best turn of each pair, and the cross-entropy of the true pair's turn.
 
-    ``scores`` [B, B, bins]; ``heading_deg`` [B]: azimuth of the picture's middle. The true turn
-    lies between two bins; both share the label.
+    ``scores`` [B, B, bins]; ``heading_deg`` [B]: azimuth of the picture's middle; NaN: unknown,
+    which only the first loss learns from. The true turn lies between two bins; both share the
+    label.
     """
     scale = log_scale.exp()
     places = symmetric_cross_entropy(scale * scores.amax(dim=2), smoothing)
-    own = scale * scores.diagonal().T  # [B, bins]
-    bins = own.shape[1]
+    known = torch.isfinite(heading_deg)
+    own = scale * scores.diagonal().T[known]  # [B, bins]
+    if not len(own):
+        return places, own.sum()
+    heading_deg, bins = heading_deg[known], own.shape[1]
     turn = torch.remainder(heading_deg / 360.0 * bins, bins)
     low = turn.floor()
     share = (turn - low)[:, None]
