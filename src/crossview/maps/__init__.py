@@ -1,1 +1,1 @@
-"""Answers as things people use: a table, JSON lines, GeoJSON, KML and a self-contained map page."""
+"""Answers as things people use: a table, text formats for other programs, and one map page."""
