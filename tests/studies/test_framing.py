@@ -5,7 +5,7 @@ the middle half, those of Sample4Geo, ConGeo and SinGeo all. Whatever a model wa
 """
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import cv2
 import numpy as np
@@ -368,3 +368,20 @@ def test_a_run_of_before_goes_on_unless_its_pixels_were_others(twin, tmp_path, c
 def test_pages_of_ones_own_are_not_framed(twin, tmp_path):
     views = method_page(str(PAGE)).load().views(method_page(str(PAGE)).load().Config())
     assert framed(views, framing("cvusa")) == views
+
+
+def test_a_run_of_before_on_own_pairs_says_what_its_settings_said(tmp_path):
+    """They had no data set's page to ask."""
+    page = method_page("geodtr-plus").load()
+    settings = {**asdict(make_config(page, {**SMALL["geodtr-plus"], "whole": True}))}
+    settings |= {"keep_rows": [0.25, 0.75], "elevation_deg": [-40.0, 40.0], "footprint_m": 80.0}
+    record = {"method": "geodtr-plus", "config": settings, "data": "pairs:mine/pairs.csv"}
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    run_of_before = open_run(tmp_path)
+    views = run_of_before.views
+    assert views.ground.keep_rows == (0.25, 0.75)
+    assert views.ground.elevation_deg == (-40.0, 40.0)
+    assert views.aerial.footprint_m == 80.0
+    table = own_pairs(tmp_path / "data")
+    assert run_of_before.shown(table, "pairs:mine/pairs.csv") is table  # says no rows: the model's
+    assert as_read(views.ground, table.framing).keep_rows == (0.25, 0.75)
