@@ -6,7 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-WANTS = {"needs shared/": "../shared", "needs Chromium": "Chromium", "needs a CUDA": "a GPU"}
+WANTS = {
+    "needs shared/": "../shared",
+    "needs Chromium": "Chromium",
+    "needs a CUDA": "a GPU",
+    "needs the package ": "a package",
+}
 
 
 def told_skips(reports: Iterable[Any]) -> list[str]:
@@ -23,7 +28,8 @@ def told_skips(reports: Iterable[Any]) -> list[str]:
     for want, count in Counter(want for want, _ in seen.values()).most_common():
         files = Counter(file for other, file in seen.values() if other == want)
         named = ", ".join(f"{file} ({n})" for file, n in sorted(files.items()))
-        lines.append(f"{count} skipped for want of {want}: {named}")
+        why = f"for want of {want}" if want in WANTS.values() else f"because {want}"
+        lines.append(f"{count} skipped {why}: {named}")
     return lines
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from crossview.errors import BadData, BadImagery
 from crossview.lists import (
+    MAX_BYTES,
     Folder,
     decode_text,
     name_key,
@@ -101,6 +102,7 @@ def test_a_list_that_is_absent_a_folder_or_too_large_is_named(tmp_path, monkeypa
         read_table(tmp_path / "absent.csv", needed=NEEDED, what="list of places")
     with pytest.raises(BadData, match="cannot be read as a list: Is a directory"):
         read_table(tmp_path, needed=NEEDED)
+    assert MAX_BYTES == 2**30
     monkeypatch.setattr("crossview.lists.MAX_BYTES", 10)
     assert "is larger than 1 GiB" in refusal(tmp_path, LIST)
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import Timeout
 
 from crossview.errors import CannotWrite, InUse
 from crossview.locks import holder, locked, write_alone
@@ -26,9 +27,9 @@ import sys
 from pathlib import Path
 from crossview.locks import locked
 file = Path(sys.argv[1])
-for _ in range(30):
+for _ in range(10):
     with locked(file, "a count", wait=True):
-        file.write_text(str(int(file.read_text()) + 1))
+        file.write_text(str(int(file.read_text() or 0) + 1))
 """
 
 
@@ -69,7 +70,7 @@ def test_a_killed_process_holds_nothing_and_leaves_nothing_that_blocks(held):
 def test_who_waits_says_so_and_goes_on_when_the_other_has_ended(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("crossview.locks._SOON_S", 0.1)
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(tmp_path / "a"), "1.5"], stdout=subprocess.PIPE, cwd=ROOT
+        [sys.executable, "-c", HOLDER, str(tmp_path / "a"), "0.5"], stdout=subprocess.PIPE, cwd=ROOT
     ) as other:
         other.stdout.readline()
         with caplog.at_level(logging.WARNING), locked(tmp_path / "a", "mine", wait=True):
@@ -78,20 +79,39 @@ def test_who_waits_says_so_and_goes_on_when_the_other_has_ended(tmp_path, caplog
     assert "crossview index --add, process" in caplog.text
 
 
+def test_who_waits_is_told_after_two_seconds_and_a_refusal_comes_at_once(tmp_path, monkeypatch):
+    asked_s = []
+
+    def taken_for_a_while(lock, timeout):
+        asked_s.append(timeout)
+        if timeout >= 0.0:
+            raise Timeout(lock.lock_file)
+
+    monkeypatch.setattr("filelock.FileLock.acquire", taken_for_a_while)
+    with pytest.raises(InUse), locked(tmp_path / "a", "mine"):
+        pass
+    assert asked_s == [0.0]
+    with locked(tmp_path / "a", "mine", wait=True):
+        assert asked_s[1:] == [2.0, -1.0]  # and then for as long as it takes
+
+
 def test_nothing_is_lost_between_processes_that_wait_for_each_other(tmp_path):
     (tmp_path / "count").write_text("0")
     command = [sys.executable, "-c", COUNTER, str(tmp_path / "count")]
     processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(4)]
     assert [process.wait() for process in processes] == [0] * 4
-    assert (tmp_path / "count").read_text() == "120"
+    assert (tmp_path / "count").read_text() == "40"
     assert [p.name for p in tmp_path.iterdir()] == ["count"]
 
 
 def test_counters_that_are_killed_at_any_instant_leave_a_lock_that_can_be_had(tmp_path):
     (tmp_path / "count").write_text("0")
-    for delay_s in (0.15, 0.2, 0.25, 0.3):
-        command = [sys.executable, "-c", COUNTER.replace("30", "10_000"), str(tmp_path / "count")]
+    for delay_s in (0.0, 0.02, 0.05, 0.1):
+        command = [sys.executable, "-c", COUNTER.replace("10", "10_000"), str(tmp_path / "count")]
+        before = (tmp_path / "count").read_text()
         with subprocess.Popen(command, cwd=ROOT, start_new_session=True) as process:
+            while (tmp_path / "count").read_text() in ("", before):  # until it counts
+                assert process.poll() is None
             time.sleep(delay_s)
             os.kill(process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
         with locked(tmp_path / "count", "mine"):

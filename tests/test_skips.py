@@ -1,5 +1,6 @@
 """Tests that do not run are named at the end, and a check without a browser fails."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -8,7 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.skips import told_skips
+from tests.browser import package
+from tests.skips import WANTS, told_skips
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,14 +26,35 @@ def test_what_was_skipped_is_counted_by_reason_and_file():
         skipped("tests/a.py::two", "needs shared/parity: put it beside the checkout"),
         skipped("tests/b.py", "needs shared/data/y: put it beside the checkout"),
         skipped("tests/c.py::one", "needs Chromium; on Debian: apt install chromium"),
+        skipped("tests/c.py::two", "needs the package playwright: pip install -e '.[dev]'"),
         skipped("tests/d.py::one", "Windows has no SIGTERM to catch"),
     ]
     assert told_skips(reports) == [
         "3 skipped for want of ../shared: tests/a.py (2), tests/b.py (1)",
         "1 skipped for want of Chromium: tests/c.py (1)",
-        "1 skipped for want of Windows has no SIGTERM to catch: tests/d.py (1)",
+        "1 skipped for want of a package: tests/c.py (1)",
+        "1 skipped because Windows has no SIGTERM to catch: tests/d.py (1)",
     ]
     assert told_skips([]) == []
+
+
+def test_every_test_that_may_be_skipped_says_why():
+    """What is absent is "needs ..." of a kind that is counted; else a system lacks something."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            call = ast.unparse(node.func)
+            if call in ("pytest.importorskip", "pytest.mark.skipif"):
+                (reason,) = (word.value for word in node.keywords if word.arg == "reason")
+            elif call in ("pytest.skip", "pytest.mark.skip"):
+                reason = node.args[0]
+            else:
+                continue
+            text = ast.unparse(reason).strip("f\"'")
+            assert len(text) > 2, f"{path}: {ast.unparse(node)}"
+            if text.startswith("needs "):
+                assert any(text.startswith(want) for want in WANTS), f"{path}: {text}"
 
 
 def test_a_run_without_the_shared_data_says_so_at_its_end(tmp_path):
@@ -92,3 +115,12 @@ def test_tests_of_pages_fail_where_a_browser_is_demanded():
     )  # fmt: skip
     assert done.returncode == 1
     assert "no Chromium found" in done.stderr
+
+
+def test_a_browser_that_is_demanded_demands_its_packages(monkeypatch):
+    monkeypatch.setenv("CROSSVIEW_NEEDS_CHROMIUM", "1")
+    with pytest.raises(ModuleNotFoundError):
+        package("absent_package", "absent")
+    monkeypatch.delenv("CROSSVIEW_NEEDS_CHROMIUM")
+    with pytest.raises(pytest.skip.Exception, match="needs the package absent"):
+        package("absent_package", "absent")

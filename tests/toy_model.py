@@ -17,7 +17,7 @@ def toy_model(folder: Path, **changes) -> Path:
 
     ``changes`` replace facts of :func:`toy_info`. Skips where the ``onnx`` package is absent.
     """
-    onnx = pytest.importorskip("onnx")
+    onnx = pytest.importorskip("onnx", reason="needs the package onnx")
     info = toy_info(**changes)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.json").write_text(json.dumps(info.to_json()), encoding="utf-8")

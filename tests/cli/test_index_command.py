@@ -191,3 +191,14 @@ def test_the_order_of_rows_can_be_said(tmp_path, crossview, model, option):
     assert south == (option == "--tms")
     _, _, err = crossview("tiles", "--model", model, "--out", "b.cvx")
     assert "does not say how its rows count" in err
+
+
+@pytest.mark.parametrize(("footprint_m", "warned"), [(41.9, False), (42.1, True), (37.9, True)])
+def test_footprints_that_the_model_was_not_trained_on_are_told(
+    tmp_path, crossview, model, footprint_m, warned
+):
+    region(tmp_path)
+    options = ("--footprint", footprint_m, "--stride", 90, "--out", "region.cvx")
+    code, _, err = crossview("aerial.tif", "--model", model, *options)
+    assert code == 0
+    assert ("the model was trained on windows of 40 m; others are untried" in err) is warned

@@ -147,3 +147,23 @@ def test_one_extra_photo_of_a_spot_stays_in_its_fold():
     fold = _folds(spot)
     assert {len(set(fold[spot == name])) for name in set(spot.tolist())} == {1}
     assert np.bincount(fold).min() > 30
+
+
+def test_unless_asked_otherwise_sets_hold_90_and_95_percent_and_one_in_twenty_may_be_refused():
+    wanted = Wanted()
+    assert wanted.coverages == (0.9, 0.95)
+    assert wanted.false_reject == 0.05
+    assert wanted.share == 0.05  # of the pictures that will be asked, from elsewhere
+    assert wanted.photos == 100  # five of them beyond the larger set
+
+
+def test_photos_are_judged_by_fits_to_four_fifths_of_the_spots(monkeypatch):
+    sizes = []
+
+    def watched(photos, wanted):
+        sizes.append(len(photos))
+        return fit(photos, wanted)
+
+    monkeypatch.setattr("crossview.evaluation.heldout.fit", watched)
+    held_out(drawn(100, 0), WANTED)
+    assert sizes == [80] * 5

@@ -59,6 +59,27 @@ def test_taking_the_ground_out_leaves_windows_that_show_none_of_it():
     assert counts.sum() == sum(away)
 
 
+def test_half_of_a_region_must_be_left_when_a_photo_s_own_ground_is_taken_out():
+    for cells, measured in ((144, True), (81, False)):
+        small = FakeIndex(np.ones((cells, 64)), toy(), footprint_m=80.0, stride_m=20.0)
+        truth = small.latlon(cells // 2 + 1)
+        away = sum(distance_m(small.latlon(n), truth) > 80.0 for n in range(cells)) / cells
+        assert (away >= 0.5) is measured
+        assert 0.05 < away < 0.95
+        scores = np.random.default_rng(0).random(cells).astype(np.float32)
+        found = places(small, scores, np.full(cells, np.nan, np.float32), 3)
+        one = known(small, answer(places=found, scores=scores), truth)
+        assert bool(len(one.taken_out[0])) is measured
+
+
+def test_photos_within_a_square_of_100_metres_are_one_spot():
+    given, _ = located(0)
+    rows = range(0, 400, 7)
+    spots = {known(INDEX, given, INDEX.latlon(row)).spot for row in rows}
+    assert len(rows) == 58
+    assert 16 <= len(spots) <= 25  # of 380 m x 380 m: four or five squares each way
+
+
 def test_photos_outside_of_all_cells_are_no_known_photos():
     given, _ = located(0)
     assert known(INDEX, given, moved(INDEX.latlon(0), east_m=-30.0, north_m=0.0)) is None

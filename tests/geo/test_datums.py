@@ -41,3 +41,23 @@ def test_a_missing_grid_is_named_with_what_is_used_instead():
 
 def test_what_is_rough_is_5_metres_or_more():
     assert ROUGH_M == 5.0
+
+
+@pytest.mark.parametrize(
+    ("crs", "lat", "lon", "said"),
+    [
+        ("EPSG:27700", 52.0, -1.0, "to about 2 m; the grid uk_os_OSTN15"),
+        ("EPSG:28992", 52.0, 5.0, None),  # good to 1 m: not worth a word
+    ],
+)
+def test_a_missing_grid_is_told_where_places_may_be_off_by_more_than_a_metre(crs, lat, lon, said):
+    shift = datum_shift(crs, LatLon(lat, lon))
+    if shift is None and said is not None:
+        pytest.skip("this machine has the grids of OSGB36")
+    assert shift is None if said is None else said in str(shift)
+    assert shift is None or not shift.is_rough
+
+
+def test_of_an_ellipsoid_that_nothing_is_known_of_a_kilometre_is_told():
+    shift = datum_shift("+proj=longlat +a=6377000 +rf=300 +no_defs +type=crs", LatLon(1.0, 2.0))
+    assert "off by up to about 1000 m" in str(shift)

@@ -9,6 +9,7 @@ from crossview.errors import InvalidValue
 from crossview.geo.points import (
     EARTH_RADIUS_M,
     LatLon,
+    distance_m,
     local_m,
     lon_offsets_deg,
     lon_range,
@@ -92,3 +93,8 @@ def test_latitude_and_longitude_that_look_swapped_are_refused_with_the_question(
 def test_a_longitude_counted_to_360_is_refused_with_its_usual_name():
     with pytest.raises(InvalidValue, match="185 east is -175"):
         LatLon(-17.0, 185.0)
+
+
+def test_a_degree_of_latitude_is_111_195_metres_and_a_minute_about_a_sea_mile():
+    assert distance_m(LatLon(10.0, 20.0), LatLon(11.0, 20.0)) == pytest.approx(111_195, abs=1)
+    assert distance_m(LatLon(0.0, 0.0), LatLon(1 / 60, 0.0)) == pytest.approx(1852, rel=1e-3)

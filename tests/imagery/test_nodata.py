@@ -62,6 +62,17 @@ def test_a_border_is_told_from_1_percent_on(tmp_path):
     assert borders_of(geotiff(tmp_path / "b.tif", thin)) == []
 
 
+def test_of_many_sheets_16_are_looked_at_spread_over_all(tmp_path):
+    paths = [
+        geotiff(tmp_path / f"{n:02}.tif", collared() if n in (0, 1, 36) else noise())
+        for n in range(40)
+    ]
+    with open_sources(paths) as imagery:
+        parts = sorted(imagery.parts, key=lambda sheet: sheet.name)
+        found = borders(parts)
+    assert [border.sheet[-6:-4] for border in found] == ["00", "36"]  # every third
+
+
 def test_a_named_value_is_no_data(tmp_path):
     path = geotiff(tmp_path / "a.tif", collared())
     assert whole(path)[1] is None

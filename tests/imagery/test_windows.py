@@ -81,6 +81,19 @@ def test_pixels_of_degrees_are_made_square(tmp_path):
         assert width * window.metres_per_px == pytest.approx(40.0, abs=1.0)
 
 
+@pytest.mark.parametrize(("stretch", "resampled"), [(1.0015, False), (1.003, True)])
+def test_pixels_that_are_oblong_by_more_than_2_in_a_thousand_are_made_square(
+    tmp_path, stretch, resampled
+):
+    grid = Affine(0.1, 0, 391_000.0, 0, -0.1 * stretch, 5_820_000.0)
+    pixels = np.random.default_rng(0).integers(0, 255, (1100, 1100, 3), dtype=np.uint8)
+    path = geotiff(tmp_path / "a.tif", pixels, transform=grid)
+    (window, *_) = windows_of(path, Tiling(footprint_m=100.0, stride_m=100.0))
+    across, down = window.pixels.shape[1], window.pixels.shape[0]
+    assert (across == down) is resampled
+    assert across * window.metres_per_px == pytest.approx(100.0, rel=2e-3)
+
+
 def test_no_data_is_left_out_and_keeps_its_number(tmp_path):
     mask = np.full((300, 400), 255, np.uint8)
     mask[:, :150] = 0

@@ -152,6 +152,21 @@ def test_kml_looks_along_the_heading_and_says_nothing_of_one_that_is_unknown():
     assert second.find(f"{KML}heading") is None
 
 
+def test_kml_looks_straight_down_on_the_place_from_250_metres():
+    root = ET.fromstring(to_kml([answer()]))
+    for view, pin in zip(root.iter(f"{KML}LookAt"), root.iter(f"{KML}Point"), strict=True):
+        told = {child.tag.removeprefix(KML): child.text for child in view}
+        assert (told["range"], told["tilt"]) == ("250", "0")
+        assert pin.findtext(f"{KML}coordinates") == f"{told['longitude']},{told['latitude']}"
+
+
+def test_scores_are_told_to_six_digits_angles_to_two_and_metres_to_centimetres():
+    known = place(score=0.12345678, heading_deg=30.12345, probability=0.123456)
+    told = place_record(known, moved(ORIGIN, east_m=0.12345, north_m=0))
+    assert (told["score"], told["heading_deg"], told["probability"]) == (0.123457, 30.12, 0.1235)
+    assert told["error_m"] == 0.12
+
+
 def test_the_columns_are_all_that_is_known_of_a_place_and_its_photo():
     known = answer(places=[place(probability=0.7)], truth=TRUTH)
     names = {*answer_record(known), *place_record(known.places[0], TRUTH)}

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.browser import CHROMIUM, QUIET
+from tests.browser import CHROMIUM, QUIET, needs_chromium, package
 from tests.maps.fakes import answers_of, photo_pixels
 
 from crossview.maps.page import write_map
 from crossview.maps.records import map_address
 from crossview.retrieval.places import Area, Confidence, Place
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium found to open the page with")
+playwright = package("playwright.sync_api", "playwright")
+pytestmark = needs_chromium
 SCREENS = {"desk": (1280, 800), "phone upright": (390, 844), "phone across": (844, 390),
            "small phone across": (667, 375)}  # fmt: skip
 

@@ -1,5 +1,7 @@
 """Names that may hold any bytes, and the rule for a place that stands out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.maps.fakes import answer, place
@@ -10,8 +12,15 @@ from crossview.maps.wording import (
     STANDS_OUT,
     confidence,
     printable,
+    square_text,
     stands_out,
 )
+from crossview.retrieval.places import Confidence
+
+CONFIDENCE = Confidence(
+    elsewhere=0.1, refused=False, false_reject=0.05, areas=(), kind="panoramas", n=321,
+    date="2026-11-21",
+)  # fmt: skip
 
 
 def test_a_name_with_undecodable_bytes_and_controls_becomes_printable():
@@ -44,3 +53,27 @@ def test_without_places_nothing_is_claimed():
 def test_one_window_cannot_stand_out(count):
     lonely = answer(places=(place(),) * count, scores=np.zeros(count, np.float32))
     assert not stands_out(lonely)
+
+
+@pytest.mark.parametrize(("chance", "leads"), [(0.49, False), (0.51, True)])
+def test_with_a_calibration_a_place_stands_out_that_is_likelier_right_than_not(chance, leads):
+    calibrated = answer(places=(place(1, probability=chance),), confidence=CONFIDENCE)
+    assert stands_out(calibrated) is leads
+    assert not stands_out(replace(calibrated, confidence=replace(CONFIDENCE, refused=True)))
+
+
+@pytest.mark.parametrize(
+    ("chance", "said"),
+    [(0.0, "0 %"), (0.004, "less than 1 %"), (0.011, "1 %"), (0.989, "99 %"),
+     (0.996, "more than 99 %"), (1.0, "100 %")],
+)  # fmt: skip
+def test_chances_are_told_in_whole_percent_and_certainty_is_never_rounded_to(chance, said):
+    told = confidence(answer(places=(place(1, probability=chance),), confidence=CONFIDENCE))
+    assert told.startswith(f"First place within 25 m: {said}. ")
+
+
+@pytest.mark.parametrize(
+    ("km2", "said"), [(12.34, "12 km²"), (0.0123, "0.012 km²"), (0.0099, "9900 m²")]
+)
+def test_small_areas_are_told_in_square_metres(km2, said):
+    assert square_text(km2) == said

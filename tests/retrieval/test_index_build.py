@@ -22,8 +22,9 @@ from crossview.errors import (
 from crossview.geo.points import LatLon
 from crossview.imagery.sources import open_sources
 from crossview.retrieval.build import build
+from crossview.retrieval.estimate import Estimate
 from crossview.retrieval.index import Index
-from crossview.retrieval.settings import IndexOptions
+from crossview.retrieval.settings import IndexOptions, finest_useful_m, tiling_for
 
 
 def left_in(folder):
@@ -277,3 +278,20 @@ def test_adding_that_is_stopped_leaves_the_index_as_it_was_and_goes_on(tmp_path,
             added(tmp_path, [other])
     assert Index.open(tmp_path / "region.cvx").count == 374
     assert added(tmp_path, [other]).verify() == 4 * 12
+
+
+def test_windows_lie_a_quarter_of_the_models_footprint_apart():
+    tiling = tiling_for(TOY.info, IndexOptions())
+    assert (tiling.footprint_m, tiling.stride_m) == (40.0, 10.0)
+    assert tiling_for(TOY.info, IndexOptions(footprint_m=100.0)).stride_m == 25.0
+
+
+def test_imagery_is_read_half_as_fine_again_as_the_model_sees_it():
+    assert finest_useful_m(TOY.info.aerial) == pytest.approx(TOY.info.aerial.metres_per_px / 1.5)
+
+
+@pytest.mark.parametrize(("hours", "is_long", "stride_m"), [(0.99, False, 20), (4.0, True, 40)])
+def test_more_than_an_hour_is_long_and_the_stride_of_an_hour_is_told(hours, is_long, stride_m):
+    told = Estimate(tiles=1000, bytes=1, seconds=3600.0 * hours, stride_m=20.0)
+    assert told.is_long is is_long
+    assert told.stride_for_an_hour_m == stride_m

@@ -40,6 +40,13 @@ def test_windows_exactly_half_a_footprint_apart_are_one_place():
     assert [place.window for place in found] == [0, 3]  # the diagonal is farther
 
 
+@pytest.mark.parametrize(("stride_m", "windows"), [(20.0, [0, 3]), (20.5, [0, 1, 2, 3])])
+def test_windows_a_little_farther_apart_than_half_a_footprint_are_two_places(stride_m, windows):
+    index = fake(4, stride_m=stride_m)  # of footprints of 40 m
+    found = places(index, np.array([1.0, 0.9, 0.8, 0.7], np.float32), np.zeros(4, np.float32), 4)
+    assert [place.window for place in found] == windows
+
+
 def test_windows_without_a_score_are_no_places():
     index = fake(4)
     scores = np.array([np.nan, 0.5, np.nan, np.nan], np.float32)

@@ -102,6 +102,13 @@ def test_a_photo_listed_at_two_places_is_refused_with_both_lines(tmp_path, again
     assert twice.photos() == [tmp_path / "a.jpg", tmp_path / "b.jpg"]
 
 
+def test_two_places_of_one_photo_are_the_same_to_the_centimetre(tmp_path):
+    line = "file,lat,lon\na.jpg,52.1,13.1\na.jpg,{},13.1\n"
+    listed(tmp_path, line.format(52.10000004))  # 4 mm north
+    with pytest.raises(BadData, match="line 3"):
+        listed(tmp_path, line.format(52.1000003))  # 3 cm
+
+
 def test_photos_of_one_name_in_two_folders_are_two_photos(tmp_path):
     truths = listed(tmp_path, "file,lat,lon\nx/a.jpg,52,13\ny/a.jpg,48,11\n")
     assert truths.photos() == [tmp_path / "x" / "a.jpg", tmp_path / "y" / "a.jpg"]

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.browser import CHROMIUM, needs_chromium
+from tests.browser import CHROMIUM, needs_chromium, package
 
 from crossview import cli
 from crossview.geo.points import LatLon, distance_m
@@ -22,7 +22,7 @@ from crossview.maps.records import COLUMNS, map_address
 from crossview.retrieval.index import Index
 from crossview.retrieval.locate import locate
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+playwright = package("playwright.sync_api", "playwright")
 pytestmark = needs_chromium
 SWITCHES = [
     "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
@@ -404,7 +404,7 @@ def test_photos_are_one_stop_of_the_tab_key_and_arrows_move_along_them(opened, t
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(browser, address, town, size, scheme):
-    axe = pytest.importorskip("axe_core_python.sync_playwright").Axe()
+    axe = package("axe_core_python.sync_playwright", "axe-core-python").Axe()
     context = browser.new_context(viewport=size, color_scheme=scheme, bypass_csp=True)
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()

@@ -57,7 +57,7 @@ def test_common_formats_are_read(name, options, off):
 
 
 def test_heic_photos_are_read_where_the_extra_is_installed():
-    heif = pytest.importorskip("pillow_heif")
+    heif = pytest.importorskip("pillow_heif", reason="needs the package pillow-heif")
     heif.register_heif_opener()
     pixels = read_rgb(file_of(Image.fromarray(RGB), "HEIF", quality=100))
     assert np.abs(pixels.astype(int) - RGB).mean() < 4

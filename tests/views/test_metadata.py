@@ -73,6 +73,19 @@ def test_the_exact_focal_length_counts_where_both_agree():
     )
 
 
+@pytest.mark.parametrize(("exact_mm", "counts_mm"), [(38.0, 38.0), (37.0, 39.0)])
+def test_two_focal_lengths_agree_when_they_differ_by_less_than_4_percent(exact_mm, counts_mm):
+    both = {0xA405: 39, 0x920A: exact_mm, 0xA20E: 640 / 3.6, 0xA210: 3}
+    assert fov(both, (640, 480)) == pytest.approx(2 * math.degrees(math.atan(18 / counts_mm)))
+
+
+@pytest.mark.parametrize(
+    ("focal_mm", "known"), [(4, False), (5, True), (2000, True), (2100, False)]
+)
+def test_lenses_see_from_1_to_150_degrees(focal_mm, known):
+    assert (fov({0xA405: focal_mm}, (640, 480)) is not None) is known
+
+
 @pytest.mark.parametrize(
     "part",
     [{}, {0xA405: 0}, {0x920A: 4.25}, {0xA405: "x"}, {0xA405: float("nan")}, {0xA405: 0.001},
@@ -315,6 +328,12 @@ def test_part_of_a_panorama_is_placed_by_gpano_even_if_resized():
     assert (found.heading.sigma_deg, found.heading.north) == (POSE_SIGMA_DEG, "unknown")
     assert POSE_SIGMA_DEG == 5.0
     assert found.view_assumptions == found.assumptions == ()
+
+
+@pytest.mark.parametrize(("height_px", "known"), [(4060, True), (4120, False)])
+def test_a_whole_sphere_is_twice_as_wide_as_high_to_2_percent(height_px, known):
+    found = gpano(xmp(**{**PART, "FullPanoHeightPixels": height_px}), (2000, 500))
+    assert (found.panorama is not None) is known
 
 
 def test_gpano_comes_before_a_focal_length_and_its_pose_before_the_compass():
