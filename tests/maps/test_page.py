@@ -5,6 +5,7 @@ import hashlib
 import re
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from tests.maps.pages import read_page
 from tests.retrieval.regions import TOWN, indexed, region, town_model
 
 from crossview.errors import CannotWrite, InvalidValue
-from crossview.maps.page import LEAST_BYTES, write_map
+from crossview.maps.page import LEAST_BYTES, MAX_BYTES, write_map
 from crossview.maps.template import embedded_json
 
 MB = 1_000_000
@@ -199,3 +200,11 @@ def test_heat_of_the_page_has_one_code_per_window(index, write):
     assert codes.argmax() == given[0].scores.argmax()
     lat = np.frombuffer(base64.b64decode(facts["heat"]["lat"]), "<f8")
     np.testing.assert_allclose(lat, index.lat)
+
+
+def test_a_page_takes_as_much_as_the_documents_say():
+    assert MAX_BYTES == 50 * MB
+    documents = Path(__file__).resolve().parents[2] / "docs"
+    for name in ("outputs.md", "commands.md"):
+        text = (documents / name).read_text(encoding="utf-8")
+        assert f"at most {MAX_BYTES // MB} MB" in text
