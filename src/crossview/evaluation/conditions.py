@@ -72,13 +72,14 @@ def shown(asked: Asked, spec: ViewSpec, condition: Condition) -> tuple[U8, float
     turn += 90.0 if condition.change == "turned" else 0.0
     ahead = asked.ahead_deg if np.isfinite(asked.ahead_deg) else 0.0
     seen = crops.shown(asked.canvas, spec, wanted, turn - ahead, has_deg=asked.fov_deg)
-    canvas = seen.pixels
+    canvas, mask = seen.pixels, seen.mask
     if condition.change == "mirrored":
-        canvas = canvas[:, ::-1]
+        canvas, mask = canvas[:, ::-1], mask[:, ::-1]
     if condition.corruption:
         key = zlib.crc32(f"{asked.name}/{condition.weather}".encode())
         rng = np.random.default_rng((condition.seed, key))
         canvas = corrupted(canvas, condition.corruption, condition.severity, rng)
+        canvas = np.where(mask[..., None], canvas, np.array(spec.mean_colour, np.uint8))
     return np.ascontiguousarray(canvas), seen.fov_deg
 
 

@@ -88,10 +88,14 @@ def _taken_out(scores: F32, left: Bool) -> Tally:
 
 
 def _spot(place: LatLon) -> tuple[int, int]:
+    """Row and column of the square; the two that longitude 180 cuts are one."""
     step = np.degrees(SPOT_M / EARTH_RADIUS_M)
     row = int(np.floor(place.lat / step))
-    narrow = np.cos(np.radians((row + 0.5) * step))
-    return row, int(np.floor(place.lon * narrow / step))
+    per_deg = np.cos(np.radians((row + 0.5) * step)) / step
+    column, first, last = (
+        int(np.floor(lon * per_deg)) for lon in (place.lon, -180.0, 180.0 - 1e-12)
+    )
+    return row, first if column == last else column
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -224,7 +224,8 @@ def _question(evaluation: Evaluation) -> tuple[object, ...]:
     """What the queries were asked, whoever answers."""
     conditions = replace(conditions_of(evaluation), trained_on="", off_protocol=())
     gallery = (len(evaluation.references.ids), str(np.sort(evaluation.references.ids)[:1]))
-    return (_title(evaluation), evaluation.split, conditions, gallery)
+    shape = evaluation.protocol.representation
+    return (_title(evaluation), evaluation.split, conditions, gallery, shape)
 
 
 def _by_training(results: Sequence[Result]) -> list[list[Result]]:

@@ -27,7 +27,7 @@ from crossview.studies.definitions import Row, Start, Study, label_test
 from crossview.studies.results import WHOLE_COLUMNS, Result, read_result
 from crossview.training.loop import StepReport
 from crossview.training.run import RunFolder
-from crossview.training.session import Session, fit
+from crossview.training.session import Session, fit, losses_in
 from crossview.training.setup import Request, prepare, start_state
 from crossview.training.state import TrainState
 from crossview.training.validation import embed_rows, ranks
@@ -104,24 +104,22 @@ def _made(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: T
     folder = place.folder(study, row, seed)
     begin = study.start_of(row) if areas.synthetic else None
     request, session, state = _ready(study, row, seed, begin, areas, place, told)
-    recent: list[StepReport] = []
-    seconds = 0.0
     curve = _Curve(folder)
     for report in _steps(session, state, told):
-        recent = [*recent[-max(1, report.steps // 100) + 1 :], report]
-        seconds += report.seconds
         if report.step in {round(share * report.steps) for share in study.tested_at}:
             curve.add(report.step, _tests(study, areas, session, state, request))
     ranks: dict[str, list[int]] = {}
+    # From the log, not from the reports: a run that was killed goes on with half of them.
+    steps = [entry for entry in session.folder.entries()[0] if "loss" in entry]
     result = Result(
         study=study.name,
         row=row.name,
         seed=seed,
         settings=json.loads(json.dumps(settings_of(study, row, areas, seed))),
         tests=_tests(study, areas, session, state, request, ranks),
-        losses=_mean_losses(recent),
+        losses=_mean_losses(steps[-max(1, len(steps) // 100) :]),
         steps=state.step,
-        seconds=round(seconds, 1),
+        seconds=round(sum(entry["seconds"] for entry in steps), 1),
         data=areas.data,
         versions=versions(),
         curve=curve.points(),
@@ -130,9 +128,6 @@ def _made(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: T
         device=_device_name(session.job.device),
         crops=WHOLE_COLUMNS,
     )
-    before = read_result(folder)
-    if before and not recent:  # it was trained then, and is tested now
-        result = replace(result, losses=before.losses, seconds=before.seconds)
     result.write(folder)
     return result
 
@@ -270,6 +265,7 @@ def recalls_at(
     return {"queries": len(found), "references": references, "k at 1%": k, **percent}, found
 
 
-def _mean_losses(reports: list[StepReport]) -> Mapping[str, float]:
-    names = reports[-1].losses if reports else {}
-    return {name: float(np.mean([r.losses[name] for r in reports])) for name in names}
+def _mean_losses(steps: list[dict[str, Any]]) -> Mapping[str, float]:
+    """Of every loss over some lines of a log."""
+    losses = [losses_in(step) for step in steps]
+    return {name: float(np.mean([loss[name] for loss in losses])) for name in losses[-1]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from types import FrameType
 from typing import Any
@@ -117,6 +117,11 @@ def _validate(session: Session, state: TrainState) -> Iterator[Recall]:
         yield recall
 
 
+def losses_in(entry: Mapping[str, Any]) -> dict[str, float]:
+    """The losses of a step by name, from its line of the log."""
+    return {name: value for name, value in entry.items() if name not in _BESIDE_LOSSES}
+
+
 def _entry(report: StepReport) -> dict[str, Any]:
     entry: dict[str, Any] = {"step": report.step, "epoch": report.epoch}
     entry |= {**report.losses, "lr": report.lr}
@@ -124,3 +129,8 @@ def _entry(report: StepReport) -> dict[str, Any]:
     if report.fov_deg is not None:
         entry["fov_deg"] = [round(fov, 2) for fov in report.fov_deg]
     return entry | {"waited_s": round(report.waited_s, 4), "pairs": report.pairs}
+
+
+_BESIDE_LOSSES = {
+    *("step", "epoch", "lr", "gradient_norm", "seconds", "waited_s", "pairs", "fov_deg"),
+}
