@@ -128,3 +128,13 @@ def test_a_grid_is_every_cell_once_and_seeds_only_where_something_is_drawn():
     assert conditions_of("90", "20", 1, [])[0].headings == "within 20 degrees"
     with pytest.raises(InvalidValue):
         conditions_of("wide", "unknown", 1, [])
+
+
+@pytest.mark.parametrize("change", ["", "mirrored"])
+def test_damage_reaches_what_the_picture_shows_and_not_the_empty_canvas(change):
+    condition = Condition(fov_deg=90.0, within_deg=0.0, change=change)
+    clean, _ = shown(asked(), PADDED, condition)
+    foggy, _ = shown(asked(), PADDED, replace(condition, corruption="fog", severity=5))
+    assert (foggy[:, :135] == PADDED.mean_colour).all()
+    assert (foggy[:, 225:] == PADDED.mean_colour).all()
+    assert (foggy[:, 135:225] != clean[:, 135:225]).any()

@@ -11,8 +11,8 @@ from crossview.errors import InvalidValue
 from crossview.evaluation.calibrating import Wanted, evidences, place_masses
 from crossview.evaluation.elsewhere import with_elsewhere
 from crossview.evaluation.grouping import calibrate, grouped, refusals
-from crossview.evaluation.known import Photos, known, tally
-from crossview.geo.points import distance_m, moved
+from crossview.evaluation.known import Photos, known, spot_of, tally
+from crossview.geo.points import LatLon, distance_m, moved
 from crossview.retrieval.merge import places
 from crossview.retrieval.posterior import cells_within, evidence, masses
 
@@ -152,3 +152,10 @@ def test_photos_from_elsewhere_are_counted_by_kind():
         evidence(a.scores, kind.fit.temperature) >= kind.fit.refused_below for a in answers
     )
     assert (told["n"], told["value"]) == (15, accepted / 15)
+
+
+def test_neighbours_on_both_sides_of_longitude_180_are_one_spot():
+    west, east = LatLon(-16.9, -179.99999), LatLon(-16.9, 179.99999)
+    assert distance_m(west, east) < 3.0
+    assert spot_of(west) == spot_of(east)
+    assert spot_of(moved(west, east_m=150.0)) != spot_of(west)

@@ -471,3 +471,11 @@ def test_unknown_studies_and_rows_are_refused():
         TINY.chosen(("broad",))
     with pytest.raises(InvalidValue, match="two rows of one name"):
         replace(TINY, rows=(TINY.rows[0], TINY.rows[0]))
+
+
+def test_a_run_killed_after_its_last_step_keeps_the_losses_and_seconds_of_its_log(areas, tmp_path):
+    whole = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), ignore)
+    (tmp_path / "tiny" / "narrow-1" / "result.json").unlink()
+    again = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), ignore)
+    assert again.losses == whole.losses
+    assert again.seconds == whole.seconds

@@ -67,7 +67,7 @@ def known(index: Index, answer: Answer, truth: LatLon) -> Known | None:
         error_m=float(errors_m[0]),
         chance=float((away_m <= RIGHT_WITHIN_M).mean()),
         chance_error_m=float(np.median(away_m)),
-        spot=_spot(truth),
+        spot=spot_of(truth),
     )
 
 
@@ -87,7 +87,7 @@ def _taken_out(scores: F32, left: Bool) -> Tally:
     return tally(scores[left] if left.mean() >= _LEAST_LEFT else scores[:0])
 
 
-def _spot(place: LatLon) -> tuple[int, int]:
+def spot_of(place: LatLon) -> tuple[int, int]:
     """Row and column of the square; the two that longitude 180 cuts are one."""
     step = np.degrees(SPOT_M / EARTH_RADIUS_M)
     row = int(np.floor(place.lat / step))
