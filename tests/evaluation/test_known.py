@@ -158,4 +158,4 @@ def test_neighbours_on_both_sides_of_longitude_180_are_one_spot():
     west, east = LatLon(-16.9, -179.99999), LatLon(-16.9, 179.99999)
     assert distance_m(west, east) < 3.0
     assert spot_of(west) == spot_of(east)
-    assert spot_of(moved(west, east_m=150.0)) != spot_of(west)
+    assert spot_of(moved(west, east_m=150.0, north_m=0.0)) != spot_of(west)
