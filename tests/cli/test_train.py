@@ -41,6 +41,20 @@ def test_a_page_from_outside_trains_and_passes_the_contract(typed, tmp_path, cap
     assert info["dim"] == 16
 
 
+def test_a_reading_is_asked_for_by_name_and_only_of_methods_that_have_two(typed, tmp_path):
+    settings = ("--config=backbone=test_convnext", "--no-pretrained", "--config=aerial_px=64")
+    settings += ("--config=ground_px=[32,192]", "--config=whole=false", "--steps=0", "--epochs=1")
+    run = ["train", "--method", "singeo", "--recipe", "cvusa", "--reading", "intent", *settings]
+    run += ["--data", f"pairs:{tmp_path / 'data' / 'pairs.csv'}", "--out", str(tmp_path / "singeo")]
+    run += ["--batch=4", "--device=cpu", "--workers=0", "--val-share=0", "--quiet"]
+    assert main(run) == 0
+    kept = json.loads((tmp_path / "singeo" / "config.json").read_text())["config"]
+    assert (kept["reading"], kept["schedule"], kept["seed"]) == ("intent", "loader", 42)
+    code, _, err = typed("--reading", "intent")
+    assert code == 2
+    assert "read in one way only; remove --reading" in err
+
+
 def test_a_page_that_breaks_the_contract_is_refused_before_training(typed, tmp_path):
     page = tmp_path / "mine.py"
     text = PAGE.read_text().replace("return F.normalize(", "return (").replace(", dim=1)", ")")

@@ -86,6 +86,23 @@ def test_a_photo_is_never_turned():
         assert np.array_equal(after.aerial, photo.aerial)
 
 
+def test_the_satellite_picture_of_university_1652_turns_alone_by_any_quarter():
+    from dataclasses import replace
+
+    config = sample4geo.Config(colour=0.0, mirror=0.0, turn_aerial=True)
+    photo = replace(marked_pair(), fov_deg=90.0, heading_deg=10.0)
+    turns = [photo.aerial] + [np.rot90(photo.aerial, k) for k in (1, 2, 3)]
+    counts = [0, 0, 0, 0]
+    for seed in range(400):
+        after = sample4geo.augment(photo, config, np.random.default_rng(seed))
+        assert np.array_equal(after.ground, photo.ground)
+        (quarters,) = [k for k, one in enumerate(turns) if np.array_equal(one, after.aerial)]
+        assert after.heading_deg == 10.0 - 90.0 * quarters
+        counts[quarters] += 1
+    assert min(counts) > 70
+    assert sample4geo.views(config).headings_seen == "unknown"
+
+
 def test_batches_are_near_places_first_and_then_similar_ones():
     table = example_table(64)
     config = sample4geo.Config(batch=8, neighbour_range=16, neighbour_select=8)

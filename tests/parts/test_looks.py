@@ -136,6 +136,21 @@ def test_a_single_look_is_a_sector_at_a_random_heading():
     assert len(found) > 40
 
 
+def test_a_field_of_view_of_361_is_drawn_anew_for_every_picture():
+    """The authors' code draws whole degrees from 180 to 360, and keeps 32 to 64 of 64 columns."""
+    drawn, kept = [], []
+    for seed in range(400):
+        _, second = looks_of(seed, PADDED, theta_deg=361.0, turn=0.0, reading="release")
+        drawn.append(second.fov_deg)
+        mean = (second.ground[0] == PADDED.mean_colour).all(axis=1)
+        kept.append(64 - int(mean.sum()))
+    assert set(drawn) <= set(range(180, 361))
+    assert len(set(drawn)) > 120
+    assert kept == [int(fov / 360 * 64) for fov in drawn]
+    single = seen_sector(marked_pair(), 361.0, PADDED, np.random.default_rng(0))
+    assert 180 <= single.fov_deg <= 360
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

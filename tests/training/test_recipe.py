@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -43,6 +44,18 @@ def test_a_schedule_by_epochs_is_that_of_geodtrs_authors():
     recipe = Recipe(schedule="epochs", epochs=200, warmup_epochs=5, batch=10, lr=1.0)
     ours = [recipe.lr_at(10 * epoch + 7, 100) for epoch in range(200)]
     assert ours == pytest.approx(official["warmup5_total200"][:200], rel=1e-12, abs=1e-15)
+
+
+def test_a_schedule_by_the_loader_counts_the_incomplete_batch_and_begins_at_zero():
+    """As a cosine of the transformers library over len(loader) x epochs, 11 an epoch here."""
+    recipe = Recipe(schedule="loader", epochs=4, batch=10, warmup_epochs=1, lr=1.0)
+    slow = []
+    for step in range(40):
+        done = (step - 11) / (44 - 11)
+        slow.append(step / 11 if step < 11 else 0.5 * (1 + math.cos(math.pi * done)))
+    assert [recipe.lr_at(step, 105) for step in range(40)] == pytest.approx(slow)
+    assert recipe.total_steps(105) == 40
+    assert Recipe(schedule="loader", steps=5, lr=1.0).lr_at(0, 1000) == 1.0
 
 
 def test_a_training_of_so_many_steps_never_waits_an_epoch_at_rate_zero():

@@ -45,6 +45,19 @@ def test_a_training_that_is_killed_while_it_begins_can_begin_again(tmp_path, ins
     assert {p.name for p in folder.path.iterdir()} == {"config.json", "info.json"}
 
 
+def test_a_run_from_before_a_setting_was_there_goes_on_with_its_default(tmp_path):
+    """A method's Config gains settings; what trained without them trained with their defaults."""
+    folder, now = RunFolder(tmp_path / "run"), {"config": {"lr": 0.1, "schedule": "steps"}}
+    folder.begin({"config": {"lr": 0.1}}, {})
+    folder.state.touch()
+    with pytest.raises(InvalidValue, match="schedule: None there, 'steps' now"):
+        folder.begin(now, {})
+    defaults = {"lr": 0.5, "schedule": "steps", "span": (1, 2)}
+    folder.begin(now, {}, defaults=defaults)
+    with pytest.raises(InvalidValue, match="schedule: 'steps' there, 'loader' now"):
+        folder.begin({"config": {"lr": 0.1, "schedule": "loader"}}, {}, defaults=defaults)
+
+
 def test_what_a_killed_save_left_is_swept_when_the_training_goes_on(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.begin(CONFIG, INFO)

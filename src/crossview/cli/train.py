@@ -28,6 +28,9 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     config: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of the method's Config; repeatable.")
     ] = None,
+    reading: Annotated[
+        str, typer.Option(help="release: as the authors' code (all recipes). intent: ours.")
+    ] = "",
     epochs: Annotated[float | None, typer.Option(help="Passes over the training pairs.")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of epochs.")] = None,
     batch: Annotated[int | None, typer.Option(help="Pairs per batch.")] = None,
@@ -89,7 +92,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     shortcuts = {"epochs": epochs, "steps": steps, "batch": batch, "lr": lr, "seed": seed}
     given |= {name: value for name, value in shortcuts.items() if value is not None}
     module = _checked(page, method)
-    given |= _weights(module, weights, pretrained)
+    given |= _weights(module, weights, pretrained) | _reading(module, method, reading)
     source = wiring.open_data(data, check_files=not skip_unreadable)
     for text in (*source.differs, *source.notes):
         console.note(f"{source.name}: {text}.", quiet=quiet)
@@ -140,6 +143,17 @@ def _recipe(method: str, name: str) -> dict[str, Any]:
 
 def _introduce(session: Session, state: TrainState, quiet: bool) -> None:
     _announce(session, state, session.job.recipe.total_steps(len(session.job.table)), quiet)
+
+
+def _reading(module: Any, method: str, reading: str) -> dict[str, str]:
+    if not reading:
+        return {}
+    if not any(field.name == "reading" for field in fields(module.Config)):
+        raise InvalidValue(
+            f"{method} is read in one way only; remove --reading.\n"
+            "singeo and congeo have two: release and intent."
+        )
+    return {"reading": reading}
 
 
 def _weights(module: Any, weights: Path | None, pretrained: bool) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """ConGeo: robust cross-view geo-localization across ground view variations (Mi et al., ECCV 2024).
 
 arXiv 2403.13965. Written from the paper; the authors' code (eceo-epfl/ConGeo) has no licence and
-was not used. Numbers are the settings of their CVUSA script. Deviations: those of Sample4Geo and
-SinGeo in this catalogue; similarity neighbours are searched with queries cut as in training, where
-their script cuts them to the field of view that it tests with.
+was not used. Numbers are the settings of their CVUSA script; a ``--recipe`` also takes the
+release's ``reading``. Deviations: those of SinGeo's page; similarity neighbours are searched with
+queries cut as in training, where their script cuts them to the field of view that it tests with
+(90 degrees unless told otherwise). All are listed in ``docs/methods/singeo.md``.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Config:
     whole: bool = False  # the files squashed to these sizes, as the authors do
     elevation_deg: tuple[float, float] = (-32.8, 32.8)  # of panoramas, unless whole
     footprint_m: float = 70.0  # of aerial windows, unless whole; not in the paper
-    reading: str = "intent"  # or "release"; see parts.looks
+    reading: str = "intent"  # ours; recipes take "release", the authors' code; see parts.looks
     mirror: float = 0.5
     turn: float = 0.75
     colour: float = 1.0
@@ -60,6 +61,7 @@ class Config:
     decay_vectors: bool = True
     warmup_steps: int = 0
     warmup_epochs: float = 1.0
+    schedule: str = "steps"  # ours; "loader": the authors', see training.recipe
     clip_value: float = 100.0
     gps_sampling: bool = True
     neighbour_select: int = 64
@@ -80,13 +82,13 @@ class Config:
 
 def views(config: Config) -> Views:
     """Panoramas and north-up windows, and sectors of the widths trained on."""
-    fov_deg = (min(config.theta_deg), 360.0)
+    fov_deg = (contrastive.thetas_shown(config)[0], 360.0)
     return contrastive.views_of(config, headings="unknown", fov_deg=fov_deg)
 
 
 def build(config: Config) -> nn.Module:
     """The network of Sample4Geo."""
-    return contrastive.network_of(config, min(config.theta_deg))
+    return contrastive.network_of(config, contrastive.thetas_shown(config)[0])
 
 
 def staged(config: Config, moment: Moment, rng: np.random.Generator) -> Config:

@@ -1,10 +1,10 @@
 """Sample4Geo: hard negative sampling for contrastive learning (Deuser et al., ICCV 2023).
 
 arXiv 2303.11851. Written from the paper; the authors' code (Skyy93/Sample4Geo) has no licence and
-was not used. Numbers without a section are the settings of the authors' released CVUSA script.
-Deviations: neighbours by metres on the sphere (theirs mixes degrees and radians); colour changes
-are applied before the aerial picture is cut to the footprint, not after; rows and columns of the
-ground view are equal angles, where theirs squash the whole file to 140 x 768.
+was not used. Numbers without a section are the settings of the authors' released CVUSA script; a
+``--recipe`` adds what the scripts do besides (files squashed whole, their course of the rate).
+Deviations that no setting takes back are those of SinGeo's page, and are listed, with what a
+training without a recipe does differently, in ``docs/methods/singeo.md``.
 """
 
 from __future__ import annotations
@@ -50,11 +50,13 @@ class Config:
     decay_vectors: bool = True
     warmup_steps: int = 0
     warmup_epochs: float = 1.0  # section 4.2
+    schedule: str = "steps"  # ours; "loader": the authors', see training.recipe
     clip_value: float = 100.0
     smoothing: float = 0.1  # section 4.2
     mirror: float = 0.5  # probability, both views alike; section 3.1
     turn: float = 0.75  # probability of a quarter turn of both views
     colour: float = 1.0  # strength of the photometric changes
+    turn_aerial: bool = False  # University-1652: the aerial picture alone by random quarters
     shifted: bool = False  # data augmentation as ConGeo compares it: random heading, cut to theta
     course: str = "uniform"  # of theta, one value a batch
     sharpness: float = 5.0
@@ -79,16 +81,18 @@ class Config:
 
 
 def views(config: Config) -> Views:
-    """Panoramas and north-up windows; quarter turns keep them aligned, unless ``shifted``."""
+    """Panoramas and north-up windows; aligned, unless ``shifted`` or turned apart."""
     if config.shifted:
-        fov_deg = (min(config.theta_deg), 360.0)
-        return contrastive.views_of(config, headings="unknown", fov_deg=fov_deg)
-    return contrastive.views_of(config, headings="aligned", fov_deg=(360.0, 360.0))
+        seen = contrastive.thetas_shown(config)
+        return contrastive.views_of(config, headings="unknown", fov_deg=seen)
+    headings = "unknown" if config.turn_aerial else "aligned"
+    return contrastive.views_of(config, headings=headings, fov_deg=(360.0, 360.0))
 
 
 def build(config: Config) -> nn.Module:
     """Section 3.1: one ConvNeXt, shared, its pooled features without a projection."""
-    return contrastive.network_of(config, min(config.theta_deg) if config.shifted else 360.0)
+    least_fov_deg = contrastive.thetas_shown(config)[0] if config.shifted else 360.0
+    return contrastive.network_of(config, least_fov_deg)
 
 
 def staged(config: Config, moment: Moment, rng: np.random.Generator) -> Config:
@@ -120,7 +124,10 @@ def batches(
 
 
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:
-    """Mirror and turn both views alike, then change the colours of each on its own."""
+    """Mirror and turn both views alike, then change the colours of each on its own.
+
+    Photos are not turned with their picture from above; ``turn_aerial`` turns that one alone.
+    """
     ground, aerial, heading = pair.ground, pair.aerial, pair.heading_deg
     if rng.random() < config.mirror:
         ground, aerial = mirror_pair(ground, aerial)
@@ -130,6 +137,10 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
     pair = coloured(
         replace(pair, ground=ground, aerial=aerial, heading_deg=heading), config.colour, rng
     )
+    if config.turn_aerial:
+        quarters = int(rng.integers(4))
+        turned = np.ascontiguousarray(np.rot90(pair.aerial, quarters))
+        pair = replace(pair, aerial=turned, heading_deg=pair.heading_deg - 90.0 * quarters)
     if config.shifted and pair.fov_deg >= 360.0:
         pair = seen_sector(pair, config.now_theta_deg, views(config).ground, rng)
     return pair

@@ -1,10 +1,15 @@
 """SinGeo: one model for every field of view and heading (Chen et al., CVPR 2026).
 
 arXiv 2603.09377. Written from what is known of the paper and from facts about the authors' released
-code (MIT; none of it is here). Numbers are the settings of their CVUSA script. Deviations:
-neighbours by metres on the sphere (theirs mixes degrees and radians); colour changes come before
-the aerial picture is cut to its footprint; ``reading`` says whether a pair's quarter turn comes
-before its second look ("intent") or tears it ("release", theirs): see ``parts.looks``.
+code (MIT; none of it is here). Numbers are the settings of their CVUSA script. A ``--recipe`` is
+their training: the release's ``reading``, in which a pair's quarter turn tears its second look
+("intent", ours without a recipe, turns first: ``parts.looks``), and their course of the rate.
+
+Deviations that no setting takes back: neighbours by metres on the sphere (theirs mixes degrees and
+radians); JPEG artefacts come after the picture is resized, theirs before; the four changes of
+colour in a fixed order, theirs in a random one; VIGOR's semi-positives are kept out of each other's
+batches; bfloat16 or float32, theirs float16; the last step's weights, theirs are also kept where
+the test split did best. ``docs/methods/singeo.md`` says what each is about.
 """
 
 from __future__ import annotations
@@ -41,11 +46,11 @@ class Config:
     whole: bool = False  # the files squashed to these sizes, as the authors do
     elevation_deg: tuple[float, float] = (-32.8, 32.8)  # of panoramas, unless whole
     footprint_m: float = 70.0  # of aerial windows, unless whole; not in the paper
-    reading: str = "intent"
+    reading: str = "intent"  # ours; recipes take "release", the authors' code; see parts.looks
     ground_positive: bool = True  # g*
     aerial_positive: bool = True  # s*
     from_above: str = "quarters"  # T_s3; "circle" T_s1, "turned" T_s2
-    half_turns: bool = False  # T_s3 of the paper; the authors' code turns by 90 degrees only
+    half_turns: bool = False  # T_s3 of the paper, with keep (0.75, 0); the code: 90 degrees only
     companions: bool = False  # University-1652: a photo's second look is another one of the place
     mirror: float = 0.5
     turn: float = 0.75
@@ -53,7 +58,7 @@ class Config:
     course: str = "linear"  # f1; see parts.curriculum
     sharpness: float = 5.0
     course_by: str = "epoch"  # or "batch"
-    theta_deg: tuple[float, float] = (360.0, 70.0)
+    theta_deg: tuple[float, float] = (360.0, 70.0)  # (361, 361): every picture draws its own
     keep: tuple[float, float] = (1.0, 0.25)
     phi_deg: tuple[float, float] = (0.0, 270.0)  # of T_s1 and T_s2
     now_theta_deg: float = 70.0  # now_*: their values in the batch at hand, see staged
@@ -70,6 +75,7 @@ class Config:
     decay_vectors: bool = True
     warmup_steps: int = 0
     warmup_epochs: float = 1.0
+    schedule: str = "steps"  # ours; "loader": the authors', see training.recipe
     clip_value: float = 100.0
     gps_sampling: bool = True  # until vectors have been compared
     neighbour_select: int = 64
@@ -90,13 +96,13 @@ class Config:
 
 def views(config: Config) -> Views:
     """Panoramas and north-up windows, and sectors of every width that the course passes."""
-    fov_deg = (min(config.theta_deg), 360.0)
+    fov_deg = (contrastive.thetas_shown(config)[0], 360.0)
     return contrastive.views_of(config, headings="unknown", fov_deg=fov_deg)
 
 
 def build(config: Config) -> nn.Module:
     """One encoder for both views, its pooled features without a projection; two for a ViT."""
-    return contrastive.network_of(config, min(config.theta_deg))
+    return contrastive.network_of(config, contrastive.thetas_shown(config)[0])
 
 
 def staged(config: Config, moment: Moment, rng: np.random.Generator) -> Config:

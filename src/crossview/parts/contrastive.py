@@ -26,9 +26,11 @@ from crossview.parts.encoders import (
     takes_any_width,
     together,
 )
+from crossview.parts.looks import READINGS
 from crossview.parts.losses.dual import AERIAL, AERIAL_2, GROUND, GROUND_2
 from crossview.parts.samplers.neighbours import nearest_places, neighbour_batches
 from crossview.parts.samplers.shuffled import shuffled
+from crossview.views.crops import ANEW_DEG, least_fov
 from crossview.views.spec import ViewSpec
 
 C = TypeVar("C")
@@ -111,8 +113,7 @@ def check_fields(config: Any) -> None:
         value = getattr(config, name)
         require(0 <= value <= 1, f"{name} is a probability, got {value}.")
     require(0 <= config.smoothing < 1, f"smoothing must lie in [0, 1), got {config.smoothing}.")
-    for theta in config.theta_deg:
-        require(0 < theta <= 360, f"theta must lie in (0, 360] degrees, got {theta:g}.")
+    _check_theta(config)
     if config.course not in SHAPES or config.course_by not in ("epoch", "batch"):
         raise InvalidValue(
             f"no course {config.course!r} by {config.course_by!r}.\n"
@@ -122,12 +123,33 @@ def check_fields(config: Any) -> None:
         raise InvalidValue(
             f"no architecture {config.architecture!r}; known: {', '.join(ARCHITECTURES)}."
         )
+    reading = getattr(config, "reading", READINGS[0])
+    require(reading in READINGS, f"reading must be {' or '.join(READINGS)}, got {reading!r}.")
     if config.mine_from not in MINE_FROM:
         raise InvalidValue(f"mine_from must be pass or epoch, got {config.mine_from!r}.")
     require(
         config.steps > 0 or config.epochs > 0,
         f"a schedule needs epochs or steps above 0, got epochs {config.epochs:g}.",
     )
+
+
+def _check_theta(config: Any) -> None:
+    if ANEW_DEG not in config.theta_deg:
+        for theta in config.theta_deg:
+            require(0 < theta <= 360, f"theta must lie in (0, 360] degrees, got {theta:g}.")
+        return
+    require(
+        set(config.theta_deg) == {ANEW_DEG} and config.representation == "padded",
+        f"theta {ANEW_DEG:g} draws a field of view for every picture: it has no course, and "
+        "pictures of one batch must be of one width.\n"
+        f"Use theta_deg=[{ANEW_DEG:g}, {ANEW_DEG:g}] with representation=padded.",
+    )
+
+
+def thetas_shown(config: Any) -> tuple[float, float]:
+    """The narrowest and the widest field of view that sectors of ``theta_deg`` have in training."""
+    ends = config.theta_deg[1:] if config.course == "fixed" else config.theta_deg
+    return min(least_fov(theta) for theta in ends), min(360.0, max(ends))
 
 
 def on_course(config: C, moment: Moment, rng: np.random.Generator, *names: str) -> C:

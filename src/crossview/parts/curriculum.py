@@ -45,7 +45,7 @@ class Course:
 
     def at(self, share: float, rng: np.random.Generator) -> float:
         """The value when ``share`` in [0, 1] of the training is done; only UNORDERED draw."""
-        if self.shape == "fixed":
+        if self.shape == "fixed" or self.first == self.last:
             return self.last
         if self.shape == "uniform":
             low, high = sorted((self.first, self.last))

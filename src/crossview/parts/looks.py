@@ -18,7 +18,7 @@ import numpy as np
 from crossview.arrays import U8
 from crossview.errors import InvalidValue, require
 from crossview.pairs.batch import PairPixels, Views
-from crossview.views.crops import drawn_sector, shown
+from crossview.views.crops import ANEW_DEG, drawn_fov, drawn_sector, shown
 from crossview.views.paired import mirror_pair, turn_pair
 from crossview.views.photometric import photometric
 from crossview.views.satellite import circle_turned, quarter_turns, quarters_turned, turned
@@ -33,7 +33,7 @@ AERIAL_GRID = 0.4  # share of holes of a grid dropout from above; on the ground 
 class Looks:
     """How the second look is made; angles in degrees, probabilities in [0, 1]."""
 
-    theta_deg: float  # field of view of the second ground picture
+    theta_deg: float  # field of view of the second ground picture; 361: drawn anew (views.crops)
     from_above: str = "quarters"  # T_s3; "circle" T_s1, "turned" T_s2, "photometric": colours only
     keep: float = 1.0  # probability that T_s3 does not turn
     half_turns: bool = False  # T_s3 also turns by 180 degrees, as the paper says and the code not
@@ -49,7 +49,10 @@ class Looks:
                 f"no looks {self.reading!r}, {self.from_above!r}.\n"
                 f"Readings: {', '.join(READINGS)}; from above: {', '.join(FROM_ABOVE)}."
             )
-        require(0 < self.theta_deg <= 360, f"theta must lie in (0, 360], got {self.theta_deg}.")
+        require(
+            0 < self.theta_deg <= 360 or self.theta_deg == ANEW_DEG,
+            f"theta must lie in (0, 360], or be {ANEW_DEG:g}, got {self.theta_deg}.",
+        )
         for name in ("keep", "mirror", "turn"):
             value = getattr(self, name)
             require(0 <= value <= 1, f"{name} is a probability, got {value}.")
@@ -99,7 +102,7 @@ def seen_sector(
 
     The heading is a whole degree, as the authors draw it. A padded sector lies in the middle.
     """
-    return _laid_out(pair, theta_deg, spec, float(rng.integers(360)), None)
+    return _laid_out(pair, drawn_fov(theta_deg, rng), spec, float(rng.integers(360)), None)
 
 
 def _sector(
@@ -107,9 +110,10 @@ def _sector(
 ) -> PairPixels:
     """The second ground picture; ``rolled`` quarters within the sector (the release's reading)."""
     pair = replace(pair, ground=photometric(pair.ground, rng, looks.colour), companion=None)
+    theta = drawn_fov(looks.theta_deg, rng)
     angle = float(rng.integers(360))
     anywhere = int(rng.integers(360)) if looks.reading == "release" else None
-    seen = _laid_out(pair, looks.theta_deg, spec, angle, anywhere)
+    seen = _laid_out(pair, theta, spec, angle, anywhere)
     columns = rolled * (spec.width_px // 4)
     return replace(seen, ground=np.roll(seen.ground, -columns, axis=1)) if columns else seen
 

@@ -18,8 +18,11 @@ class Recipe:
     ``epochs`` epochs; warm-up is linear from 0, then half a cosine down to 0.
 
     ``schedule`` "epochs" changes the rate between epochs only, as GeoDTR's authors do: epoch e
-    trains at e / warmup_epochs of ``lr``, the first therefore at 0. A training of so many
-    ``steps`` is always scheduled by steps.
+    trains at e / warmup_epochs of ``lr``, the first therefore at 0. "loader" is that of the authors
+    of Sample4Geo, ConGeo and SinGeo: the rate moves with every step, its course is counted in
+    batches of an epoch rounded up, which is more than the full ones that are trained, and its first
+    step is at 0, so the last one ends a little above 0. A training of so many ``steps`` is always
+    scheduled by steps.
     """
 
     steps: int = 0  # optimiser steps; 0: epochs decide
@@ -32,7 +35,7 @@ class Recipe:
     decay_vectors: bool = False  # also decay parameters of one axis or none (biases, norms, scale)
     warmup_steps: int = 0
     warmup_epochs: float = 0.0  # added to warmup_steps
-    schedule: Literal["steps", "epochs"] = "steps"
+    schedule: Literal["steps", "epochs", "loader"] = "steps"
     clip_norm: float = 0.0  # of all gradients; 0: off
     clip_value: float = 0.0  # element by element; 0: off
     ema_decay: float = 0.0  # averaged weights for validation and export; 0: off
@@ -60,11 +63,11 @@ class Recipe:
             f"mine_from must be pass or epoch, got {self.mine_from!r}.",
         )
         require(
-            self.schedule in ("steps", "epochs"),
-            f"schedule must be steps or epochs, got {self.schedule!r}.",
+            self.schedule in ("steps", "epochs", "loader"),
+            f"schedule must be steps, epochs or loader, got {self.schedule!r}.",
         )
         require(
-            self.schedule == "steps" or self.steps > 0 or self.epochs > 1,
+            self.schedule != "epochs" or self.steps > 0 or self.epochs > 1,
             f"schedule epochs trains the first epoch at rate 0, so epochs must be more than 1, "
             f"got {self.epochs}.\nUse more epochs, or schedule=steps.",
         )
@@ -82,11 +85,13 @@ class Recipe:
     def lr_at(self, step: int, rows: int) -> float:
         """Learning rate of the optimiser step number ``step``, counted from 0.
 
-        Warm-up by steps never starts at exactly 0 (step 0 would be wasted): it uses
-        (step + 1) / warm.
+        Warm-up by "steps" never starts at exactly 0 (step 0 would be wasted): it uses
+        (step + 1) / warm. That of "loader" does: step / warm.
         """
         if self.schedule == "epochs" and not self.steps:
             return self.lr * self.epoch_factor(int(step / self._steps_per_epoch(rows)))
+        if self.schedule == "loader" and not self.steps:
+            return self.lr * self._loader_factor(step, rows)
         total = self.total_steps(rows)
         warm = self.warmup_steps + round(self.warmup_epochs * self._steps_per_epoch(rows))
         warm = min(warm, total)
@@ -105,6 +110,16 @@ class Recipe:
             return epoch / self.warmup_epochs
         done = (epoch - self.warmup_epochs) / max(1.0, self.epochs - self.warmup_epochs)
         return 0.5 * (1.0 + math.cos(math.pi * done))
+
+    def _loader_factor(self, step: int, rows: int) -> float:
+        """Share of ``lr`` at ``step``, where the incomplete last batch of an epoch counts."""
+        counted = math.ceil(rows / self.batch) / self.accumulate
+        total = self.epochs * counted
+        warm = self.warmup_steps + self.warmup_epochs * counted
+        if step < warm:
+            return step / max(1.0, warm)
+        done = (step - warm) / max(1.0, total - warm)
+        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * done)))
 
     def _steps_per_epoch(self, rows: int) -> float:
         return max(1, rows // self.batch) / self.accumulate

@@ -70,12 +70,15 @@ class RunFolder:
         config: dict[str, Any],
         info: dict[str, Any],
         tables: Mapping[str, PairTable] | None = None,
+        defaults: Mapping[str, Any] | None = None,
     ) -> bool:
         """Create the folder, or check that it holds a run of the same ``config`` and ``tables``.
 
         ``tables``: the pairs of the splits that ``config`` tells the rows of. A training that was
         refused before its first step left nothing to keep. Returns whether there is a state to
         resume from. Another config, or other pairs, raises InvalidValue that shows both values.
+        ``defaults``: of the method's settings. A run from before there was a setting trained with
+        its default.
         """
         facts = {split: facts_of(table) for split, table in (tables or {}).items()}
         for split, some in facts.items():
@@ -84,7 +87,7 @@ class RunFolder:
         if names <= _BEGUN:
             self._create(config, info, facts)
         elif CONFIG_NAME in names:
-            old = self.config()
+            old = _with_settings_since(self.config(), config, defaults or {})
             _same(old, config, self.path, self._other_pairs(old, config, tables or {}, facts))
             sweep(self.path)
         else:
@@ -210,6 +213,16 @@ def _before_framing(old: dict[str, Any], new: dict[str, Any]) -> tuple[Any, Any]
         {**old, "config": settings[0], "framing": rows if framing else {}},
         {**new, "config": settings[1], "framing": {k: framing[k] for k in rows if k in framing}},
     )
+
+
+def _with_settings_since(
+    old: dict[str, Any], new: dict[str, Any], defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The record of an older run, with the settings that its method has got since."""
+    if not isinstance(old.get("config"), dict):
+        return old
+    since = {name: value for name, value in defaults.items() if name in new["config"]}
+    return {**old, "config": {**json.loads(_json(since)), **old["config"]}}
 
 
 def _same(old: dict[str, Any], new: dict[str, Any], where: Path, other_pairs: str) -> None:

@@ -86,7 +86,8 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
     shown = framing_of(train) if views.ground.whole or views.aerial.whole else train.framing
     folder = RunFolder(request.out)
     tables = {"train": train} | ({} if val is None else {"val": val})
-    folder.begin(_record(request, train, val, note_of(views, shown)), dict(request.info), tables)
+    record = _record(request, train, val, note_of(views, shown))
+    folder.begin(record, dict(request.info), tables, defaults=asdict(page.Config()))
     views = framed(views, shown)
     reader = _reader(request, train, views, recipe.seed, progress)
     val_reader = None

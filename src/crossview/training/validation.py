@@ -24,7 +24,7 @@ from crossview.pairs.loading import Loader, RawBatch, Reader, normalised
 from crossview.pairs.table import PairTable
 from crossview.retrieval.similarity import scores
 from crossview.training.state import TrainState
-from crossview.views.crops import Shown, seen_bins, shown
+from crossview.views.crops import Shown, drawn_fov, seen_bins, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,11 +170,16 @@ def _recall(
 
 def _shown(raw: RawBatch, views: Views, fov_deg: float) -> list[Shown]:
     return [
-        shown(canvas, views.ground, fov_deg, heading, has_deg=float(has))
-        for canvas, has, heading in zip(
-            raw.ground, raw.fov_deg, _headings_deg(raw, views), strict=True
+        shown(canvas, views.ground, fov, heading, has_deg=float(has))
+        for canvas, has, heading, fov in zip(
+            raw.ground, raw.fov_deg, _headings_deg(raw, views), _fovs(raw, fov_deg), strict=True
         )
     ]
+
+
+def _fovs(raw: RawBatch, fov_deg: float) -> list[float]:
+    """A field of view per row; one that every picture draws is the same at every report."""
+    return [drawn_fov(fov_deg, np.random.default_rng((8, int(row)))) for row in raw.rows]
 
 
 def _headings_deg(raw: RawBatch, views: Views) -> list[float]:

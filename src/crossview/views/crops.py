@@ -32,6 +32,8 @@ from crossview.views.spec import ViewSpec, whole_columns
 if TYPE_CHECKING:
     from crossview.views.metadata import Kind
 
+ANEW_DEG = 361.0  # the authors' code of SinGeo for a field of view that every picture draws
+_ANEW_FROM_DEG, _ANEW_TO_DEG = 180, 360
 _LEAST_COLUMN = 1e-6  # of a column: what the rounding of angles may be off by
 
 
@@ -104,6 +106,18 @@ def shown(  # noqa: PLR0913 - all that a crop depends on
         fov_deg=fov_deg,
         heading_deg=kept.heading_deg,
     )
+
+
+def drawn_fov(theta_deg: float, rng: np.random.Generator) -> float:
+    """``theta_deg``; for ``ANEW_DEG`` whole degrees between 180 and 360, drawn for this picture."""
+    if theta_deg != ANEW_DEG:
+        return theta_deg
+    return float(rng.integers(_ANEW_FROM_DEG, _ANEW_TO_DEG + 1))
+
+
+def least_fov(theta_deg: float) -> float:
+    """The narrowest field of view that :func:`drawn_fov` gives for ``theta_deg``."""
+    return float(_ANEW_FROM_DEG) if theta_deg == ANEW_DEG else theta_deg
 
 
 def sector_at(width: int, fov_deg: float, heading_deg: float) -> Sector:
