@@ -15,6 +15,7 @@ from crossview import wiring
 from crossview.errors import InvalidValue
 from crossview.methods import congeo, sample4geo, singeo
 from crossview.pairs.moment import Moment, Span
+from crossview.studies.catalogue import STUDIES
 from crossview.training.recipe import Recipe
 
 CONTRASTIVE = {
@@ -271,6 +272,13 @@ def test_a_field_of_view_drawn_for_every_picture_needs_one_width():
             page.Config(**drawn)
         with pytest.raises(InvalidValue, match="no course"):
             page.Config(theta_deg=(361.0, 70.0), representation="padded")
+
+
+def test_the_study_of_other_networks_weighs_a_transformers_terms_as_its_authors():
+    study = STUDIES["singeo-transfer"]
+    for settings in (study.row("vit-singeo").settings, study.row("vit-singeo").small):
+        assert settings["cross"] == (0.25, 0.25, 1.0)
+    assert "cross" not in study.row("masks-singeo").settings
 
 
 def test_an_unknown_reading_is_refused_before_any_picture_is_read():

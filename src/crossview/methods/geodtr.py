@@ -1,8 +1,9 @@
 """GeoDTR: cross-view geo-localization via learning disentangled geometric layout correspondence.
 
 Zhang et al., AAAI 2023, arXiv 2212.04074. Written from the paper and figures; the authors' code
-(zxh009123/GeoDTR) has no licence and was not used. [C]: a constant of that code. Deviation:
-bfloat16 where it is fast (theirs: none).
+(zxh009123/GeoDTR) has no licence and was not used. [C]: a constant of that code. Deviations:
+bfloat16 where it is fast (theirs: none); the last step's weights are kept, theirs are those that
+did best on the evaluation split. ``docs/methods/geodtr-plus.md`` lists what all three share.
 """
 
 from __future__ import annotations

@@ -2,7 +2,12 @@
 
 IEEE TPAMI 2024, arXiv 2308.09624. Written from the paper and figures; the authors' code
 (zxh009123/GeoDTR_plus) has no licence and was not used. [C]: a constant of that code, where the
-paper does not print it or says otherwise. Deviations: ``docs/methods/geodtr-plus.md``.
+paper does not print it or says otherwise.
+
+Deviations: bfloat16 where it is fast (theirs: none); ConvNeXt's weights are its own authors', not
+torchvision's; VIGOR's pictures do not meet themselves or a near-miss in a batch; the last step's
+weights are kept, theirs are those that did best on the evaluation split. The published figures of
+CVUSA are of the list without repeats (``cvusa-cleaned``). ``docs/methods/geodtr-plus.md``.
 """
 
 from __future__ import annotations

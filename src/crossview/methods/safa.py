@@ -4,7 +4,8 @@ Shi et al., NeurIPS 2019. Written from the paper and figures; the authors' code
 (shiyujiao/cross_view_localization_SAFA, TensorFlow 1) has no licence and was not used. [C]: a
 constant of that code. Deviations: torchvision's VGG16 weights with their normalisation; the rate
 ends in half a cosine (theirs is constant); CVACT's pairs nearer than 25 m are not left out of the
-negatives; bfloat16 where it is fast. Numbers are not checked against the original network.
+negatives; bfloat16 where it is fast; the last step's weights are kept. Numbers are not checked
+against the original network.
 """
 
 from __future__ import annotations
