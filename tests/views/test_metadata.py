@@ -146,6 +146,14 @@ def test_a_lens_takes_pictures_of_up_to_22_to_10():
     assert (tall.fov_deg, tall.also_try_fov_deg) == (None, ())
 
 
+def test_a_digital_zoom_is_said_because_files_do_not_tell_who_counted_it():
+    found = read_facts(Exif({**PHONE, 0xA404: 2.0}), [], (4000, 3000))
+    assert found.fov_deg == pytest.approx(69.39, abs=0.01)
+    assert "digital zoom of 2" in found.view_assumptions[0]
+    for none in (0, 1, 1.0):
+        assert read_facts(Exif({**PHONE, 0xA404: none}), [], (4000, 3000)).view_assumptions == ()
+
+
 # The place.
 
 
@@ -153,6 +161,7 @@ def rationals(*values):
     return tuple(TiffImagePlugin.IFDRational(round(v * 100), 100) for v in values)
 
 
+UNSET = tuple(TiffImagePlugin.IFDRational(2**32 - 1, 2**32 - 1) for _ in range(3))
 SOUTH, WEST = rationals(33, 52, 10), rationals(70, 30, 0)
 MINUS_SOUTH, MINUS_WEST = rationals(-33, 52, 10), rationals(-70, 30, 0)
 
@@ -205,12 +214,34 @@ def test_what_names_no_hemisphere_is_never_taken_for_north_or_east(ref):
         ("S", rationals(33, -52, 10), "E", WEST, "latitude mixes signs"),
         ("N", (), "E", WEST, "latitude is unreadable"),
         ("N", SOUTH, "E", None, "longitude is unreadable"),
+        ("N", rationals(33.5, 30, 0), "E", WEST, "a fraction and smaller units"),
+        ("N", rationals(33, 30.5, 30), "E", WEST, "a fraction and smaller units"),
+        ("N", UNSET, "E", UNSET, "latitude is unreadable"),
     ],
 )
 def test_what_contradicts_itself_or_cannot_be_read_is_no_place(lat_ref, lat, lon_ref, lon, why):
     facts = place(lat_ref, lat, lon_ref, lon)
     assert facts.gps is None
     assert why in facts.assumptions[0]
+
+
+@pytest.mark.parametrize(
+    ("datum", "is_place"),
+    [
+        ("WGS-84", True), ("WGS 84 (G1150)", True), ("JGD2011", True), (b"\0\0", True), ("", True),
+        ("TOKYO", False), ("NAD27", False), ("ED50", False), ("GCJ-02", False), (b"Tokyo\0", False),
+    ],
+)  # fmt: skip
+def test_a_place_in_another_datum_is_unknown_and_says_which(datum, is_place):
+    facts = read_facts(Exif(gps={1: "S", 2: SOUTH, 3: "W", 4: WEST, 18: datum}), [], (64, 48))
+    assert (facts.gps is not None) == is_place
+    assert is_place or "not in WGS84" in facts.assumptions[0]
+
+
+def test_a_receiver_without_a_fix_is_told():
+    tags = {1: "S", 2: SOUTH, 3: "W", 4: WEST}
+    assert "no fix" in read_facts(Exif(gps={**tags, 9: "V"}), [], (64, 48)).assumptions[0]
+    assert read_facts(Exif(gps={**tags, 9: b"A\0"}), [], (64, 48)).assumptions == ()
 
 
 def test_sixty_seconds_as_some_cameras_round_them_and_decimal_minutes_are_read():
@@ -354,6 +385,37 @@ def test_gpano_may_be_written_as_elements_and_with_another_prefix():
     assert gpano(whole, (4000, 1000)).fov_deg == 180.0
     other = 'xmlns:pano="http://ns.google.com/photos/1.0/panorama/" ' + xmp(prefix="pano", **PART)
     assert gpano(other, (4000, 1000)).fov_deg == 180.0
+
+
+SYNTAX = 'xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"'
+NAMESPACE = "http://ns.google.com/photos/1.0/panorama/"
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        '<{name} xmlns="' + NAMESPACE + '">{value}</{name}>',
+        '<p:{name} xmlns:p="' + NAMESPACE + '" rdf:datatype="x">\n  {value}\n</p:{name}>',
+        '<p:{name} xmlns:p="' + NAMESPACE + '"><!-- pixels --><![CDATA[{value}]]></p:{name}>',
+    ],
+)
+def test_gpano_is_read_however_xml_lets_it_be_written(element):
+    facts = {"ProjectionType": "equirectangular", **PART}
+    inside = "".join(element.format(name=name, value=value) for name, value in facts.items())
+    packet = f"<?xpacket begin=''?><rdf:RDF {SYNTAX}>{inside}</rdf:RDF><?xpacket end='w'?>"
+    assert gpano(packet, (4000, 1000)).fov_deg == 180.0
+
+
+def test_gpano_in_damaged_xml_is_read_and_in_a_comment_is_not():
+    assert gpano("<x:xmpmeta><broken " + xmp(**PART), (4000, 1000)).fov_deg == 180.0
+    for begin in ("<a/>", "<broken "):
+        assert gpano(f"<!-- {xmp(**PART)} -->{begin}", (400, 300)).kind == "perspective"
+
+
+def test_xml_that_declares_entities_is_not_expanded():
+    bomb = '<!DOCTYPE a [<!ENTITY b "5000">]>'
+    packet = f'{bomb}<a xmlns:GPano="{NAMESPACE}" GPano:FullPanoWidthPixels="&b;"/>'
+    assert "FullPanoWidthPixels is '&b;'" in gpano(packet, (400, 200)).view_assumptions[0]
 
 
 @pytest.mark.parametrize("text", ["<x:xmpmeta/>", xmp("perspective"), xmp("rectilinear", **WHOLE)])

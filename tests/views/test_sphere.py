@@ -9,7 +9,13 @@ from tests.views.scenes import as_pixels, colours, panorama
 
 from crossview.views.decode import load_photo
 from crossview.views.metadata import Panorama
-from crossview.views.sphere import FINEST_COLUMNS, LEAST_TILT_DEG, locate, upright
+from crossview.views.sphere import (
+    FINEST_COLUMNS,
+    LEAST_TILT_DEG,
+    locate,
+    shows_two_fisheyes,
+    upright,
+)
 
 UNSEEN = (124, 116, 104)
 
@@ -174,3 +180,30 @@ def test_the_heading_of_a_tilted_part_is_that_of_its_new_middle(tmp_path):
     level = upright(taken(part, 90, 90), part)
     assert off(level)[0] < 2.5
     assert photo.heading.degrees == pytest.approx((100.0 + level.middle_deg) % 360.0)
+
+
+def two_fisheyes(height=240, outside=0):
+    rows, columns = np.mgrid[:height, : 2 * height]
+    half = height / 2
+    radius = np.hypot(rows - half, columns % height - half) / half
+    pixels = np.random.default_rng(0).integers(60, 255, (height, 2 * height, 3), dtype=np.uint8)
+    pixels[radius > 0.98] = outside
+    return pixels
+
+
+def test_two_round_pictures_on_black_are_no_panorama_although_their_shape_is_one(tmp_path):
+    path = tmp_path / "p.jpg"
+    Image.fromarray(two_fisheyes()).save(path, quality=80)
+    photo = load_photo(path)
+    assert (photo.kind, photo.fov_deg) == ("perspective", None)
+    assert "two round fisheye pictures" in photo.view_assumptions[0]
+
+
+def test_other_pictures_of_that_shape_are_no_two_fisheyes():
+    assert shows_two_fisheyes(two_fisheyes())
+    assert not shows_two_fisheyes(two_fisheyes(outside=90))
+    capped = two_fisheyes(outside=90)
+    capped[:60] = capped[-60:] = 0  # a panorama whose camera did not see up and down
+    assert not shows_two_fisheyes(capped)
+    assert not shows_two_fisheyes(np.zeros((100, 200, 3), np.uint8))
+    assert not shows_two_fisheyes(two_fisheyes() // 16)  # night

@@ -8,7 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,9 +21,9 @@ from crossview.errors import BadImage
 from crossview.geo.points import LatLon
 from crossview.views.jpeg import can_shrink, largest_that_fits, turbo_pixels
 from crossview.views.metadata import Facts, Heading, Kind, read_facts, shape_facts
-from crossview.views.other_files import is_heif, refusal
+from crossview.views.other_files import FLATTEN, is_heif, refusal
 from crossview.views.rgb import oriented, over_backdrop, rgb_and_alpha
-from crossview.views.sphere import tilted, upright
+from crossview.views.sphere import shows_two_fisheyes, tilted, upright
 
 MAX_PIXELS = 200_000_000  # phones take 108 million, 360-degree cameras 72
 MAX_MEMORY_BYTES = 1_200_000_000  # while one is decoded; a JPEG that needs more is decoded smaller
@@ -266,6 +266,11 @@ def _photo(
 
 def _described(pixels: U8, name: str, digest: str, facts: Facts, size: tuple[int, int]) -> Photo:
     """A photo of upright pixels, decoded from (width, height) pixels; panoramas turned upright."""
+    if facts.by_shape and shows_two_fisheyes(pixels):
+        said = "two round fisheye pictures side by side: its field of view is unknown; " + FLATTEN
+        facts = replace(
+            facts, kind="perspective", fov_deg=None, panorama=None, view_assumptions=(said,)
+        )
     assumptions, fov, heading = facts.assumptions, facts.fov_deg, facts.heading
     shrunk, horizon = len(pixels) / size[1], None
     if facts.panorama is not None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+from xml.parsers import expat
 
 from crossview.errors import InvalidValue
 from crossview.geo.points import LatLon
@@ -30,8 +31,12 @@ _EXIF_PART, _GPS_PART = 0x8769, 0x8825
 _FOCAL_MM, _FOCAL_35_MM = 0x920A, 0xA405
 _PIXELS_ACROSS, _PIXELS_DOWN = 0xA002, 0xA003
 _PLANE_X, _PLANE_UNIT = 0xA20E, 0xA210
+_DIGITAL_ZOOM = 0xA404
 _CUSTOM_RENDERED, _STITCHED = 0xA401, 6  # what phones write for panoramas that they stitched
 _LAT_REF, _LAT, _LON_REF, _LON, _DIRECTION_REF, _DIRECTION = 1, 2, 3, 4, 16, 17
+_STATUS, _MAP_DATUM = 9, 18
+_LIKE_WGS84 = re.compile(r"WGS|WORLD|JGD|ETRS|ITRF|NAD83|GDA|NZGD2000|SIRGAS|CGCS2000|PZ90")
+_UNSET = 0xFFFFFFFF  # over itself: a rational that its writer never filled in
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # inch, centimetre, millimetre, micrometre
 _AGREE = 0.04  # relative; EXIF rounds the 35 mm equivalent to whole millimetres
 _EXTENTS_AGREE = 0.02  # relative, of GPano's shapes
@@ -88,6 +93,7 @@ class Facts:
     fov_deg: float | None = None  # horizontal; None: unknown
     also_try_fov_deg: tuple[float, ...] = ()  # beside the usual ones, where fov_deg is unknown
     panorama: Panorama | None = None  # where it lies on the sphere, if that is known
+    by_shape: bool = False  # nothing but the picture's shape tells of a panorama
     heading: Heading | None = None
     gps: LatLon | None = None
     view_assumptions: tuple[str, ...] = ()  # on kind and field of view; moot if that is given
@@ -126,13 +132,18 @@ def _lens_view(exif: Any, size_px: tuple[int, int]) -> Facts:
         why = why or f"{ratio:.1f} times as wide as high: it may be stitched of several"
         why = f"{why}; {tried} degrees are tried too"
         return Facts(kind="perspective", also_try_fov_deg=WIDE_FOV_DEG, view_assumptions=(why,))
+    zoom = _number(part, _DIGITAL_ZOOM) or 0.0
+    if fov is not None and zoom > 1.0:
+        why = f"EXIF tells of a digital zoom of {zoom:g}: its focal length is taken to count it"
     sphere = _twice_as_wide(size_px)
     if sphere and not lens and not why:
         said = (
             "twice as wide as high and nothing tells of a lens: taken for a panorama of 360 degrees"
         )
         whole = Panorama()
-        return Facts(kind="panorama", fov_deg=360.0, panorama=whole, view_assumptions=(said,))
+        return Facts(
+            kind="panorama", fov_deg=360.0, panorama=whole, by_shape=True, view_assumptions=(said,)
+        )
     return Facts(
         kind="perspective",
         fov_deg=fov,
@@ -208,7 +219,11 @@ def _gps(part: Mapping[int, Any]) -> tuple[LatLon | None, Heading | None, tuple[
         return None, heading, notes
     lat, lat_problem = _signed(part, _LAT, _LAT_REF, "NS")
     lon, lon_problem = _signed(part, _LON, _LON_REF, "EW")
-    problem = lat_problem or lon_problem
+    problem = lat_problem or lon_problem or _foreign_datum(part)
+    if problem:
+        lat = lon = None
+    if _text(part.get(_STATUS)).upper() == "V":
+        notes = (*notes, "GPS had no fix when the photo was taken (GPSStatus V)")
     if lat is not None and lon is not None:
         if lat == 0.0 and lon == 0.0:  # what cameras without a fix write
             problem = "0, 0"
@@ -232,6 +247,8 @@ def _signed(
     parts = _numbers(part.get(tag))
     if parts is None or not 1 <= len(parts) <= 3 or any(abs(x) > 60.0 for x in parts[1:]):
         return None, f"the {name} is unreadable"
+    if any(x % 1.0 and any(parts[n + 1 :]) for n, x in enumerate(parts)):
+        return None, f"the {name} has a fraction and smaller units beside it"
     negative = next((x for x in parts if x), 0.0) < 0.0
     if not negative and min(parts) < 0.0:
         return None, f"the {name} mixes signs"
@@ -251,14 +268,28 @@ _WORDS = {
 
 def _hemisphere(value: Any, letters: str) -> str | None:
     """One of ``letters``, written in any case, as bytes, or as its English word; None if not."""
+    text = _text(value).upper()
+    letter = _WORDS.get(text, text)
+    return letter if len(letter) == 1 and letter in letters else None
+
+
+def _foreign_datum(part: Mapping[int, Any]) -> str:
+    """Why a place that is not in WGS84 (or within a few metres of it) is none; "" if it is."""
+    named = _text(part.get(_MAP_DATUM))
+    letters = re.sub(r"[^A-Z0-9]", "", named.upper())
+    if len(letters) < 3 or _LIKE_WGS84.search(letters):  # shorter: what nobody filled in
+        return ""
+    return f"it is in the datum {named[:20]!r}, not in WGS84"
+
+
+def _text(value: Any) -> str:
+    """A text of EXIF, also of type BYTE, without what pads it."""
     if isinstance(value, tuple | list) and all(isinstance(x, int) and 0 <= x < 256 for x in value):
         value = bytes(value)
     if isinstance(value, int) and 0 <= value < 256:
         value = bytes([value])
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value or "")
-    text = text.strip("\0 \t\r\n").upper()
-    letter = _WORDS.get(text, text)
-    return letter if len(letter) == 1 and letter in letters else None
+    return text.strip("\0 \t\r\n")
 
 
 def _compass(part: Mapping[int, Any]) -> tuple[Heading | None, tuple[str, ...]]:
@@ -464,19 +495,59 @@ def _gpano_values(xmp: Sequence[str]) -> dict[str, str]:
     """
     values: dict[str, set[str]] = {}
     for packet in xmp:
-        bound = re.findall(rf"xmlns:([\w.-]{{1,40}})\s*=\s*[\"']{re.escape(_GPANO)}[\"']", packet)
-        for prefix in {"GPano", *bound}:
-            found = re.findall(
-                rf"(?<![\w./-]){re.escape(prefix)}:(\w{{1,60}})\s*"
-                r"(?:=\s*\"([^\"]{0,80})\"|=\s*'([^']{0,80})'|>([^<]{0,80})<)",
-                packet,
-            )
-            for name, *texts in found:
-                values.setdefault(name, set()).add("".join(texts).strip())
+        for name, text in _parsed(packet) or _searched(packet):
+            values.setdefault(name, set()).add(text.strip())
     return {
         name: next(iter(some)) if len(some) == 1 else f"several: {', '.join(sorted(some))}"
         for name, some in values.items()
     }
+
+
+def _parsed(packet: str) -> list[tuple[str, str]]:
+    """GPano's names and values in a packet of well-formed XML; none of any other."""
+    found: list[tuple[str, str]] = []
+    texts: list[list[str]] = []
+
+    def start(name: str, attributes: dict[str, str]) -> None:
+        texts.append([])
+        for key, value in attributes.items():
+            if key.startswith(_GPANO + " "):
+                found.append((key.rpartition(" ")[2], value))
+
+    def end(name: str) -> None:
+        text = "".join(texts.pop())
+        if name.startswith(_GPANO + " "):
+            found.append((name.rpartition(" ")[2], text))
+
+    def character(data: str) -> None:
+        if texts:
+            texts[-1].append(data)
+
+    def refuse(*_: object) -> None:
+        raise ValueError("entities have no use in XMP")
+
+    parser = expat.ParserCreate("utf-8", namespace_separator=" ")
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler, parser.EntityDeclHandler = character, refuse
+    try:
+        parser.Parse(packet.strip("\ufeff\0 \t\r\n").encode("utf-8", "replace"), True)
+    except (expat.ExpatError, ValueError):
+        return []
+    return found
+
+
+def _searched(packet: str) -> Iterator[tuple[str, str]]:
+    """The same where the XML is damaged, or lacks the declarations of its prefixes."""
+    bound = re.findall(rf"xmlns:([\w.-]{{1,40}})\s*=\s*[\"']{re.escape(_GPANO)}[\"']", packet)
+    packet = re.sub(r"<!--.*?-->", "", packet, flags=re.DOTALL)
+    for prefix in {"GPano", *bound}:
+        matches = re.findall(
+            rf"(?<![\w./-]){re.escape(prefix)}:(\w{{1,60}})\s*"
+            r"(?:=\s*\"([^\"]{0,80})\"|=\s*'([^']{0,80})'|(?:\s[^<>]{0,200})?>([^<]{0,80})<)",
+            packet,
+        )
+        for name, *texts in matches:
+            yield name, "".join(texts)
 
 
 # Numbers.
@@ -501,6 +572,8 @@ def _positive(part: Mapping[int, Any], tag: int) -> float | None:
 
 
 def _finite(value: Any) -> float | None:
+    if getattr(value, "numerator", 0) == getattr(value, "denominator", 1) == _UNSET:
+        return None
     try:
         number = float(value)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):

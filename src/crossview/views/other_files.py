@@ -34,9 +34,10 @@ _SPHERE_VIDEO = (
     "is a 360-degree video as its camera keeps it, not a photo.\n"
     "Export it as a flat (equirectangular) video or picture with the camera maker's program first."
 )
+FLATTEN = "export it as a flat (equirectangular) JPEG with the camera maker's program first"
 _FISHEYE = (
     "holds two fisheye pictures as its camera keeps them, not a panorama.\n"
-    "Export it as a flat (equirectangular) JPEG with the camera maker's program first."
+    f"{FLATTEN[0].upper()}{FLATTEN[1:]}."
 )
 _RAW = (
     "is a camera's raw file, not a picture yet.\n"

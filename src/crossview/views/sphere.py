@@ -16,6 +16,7 @@ FINEST_COLUMNS = 4096  # for 360 degrees, of what is turned: finer than any netw
 _MOST_SIDE_PX = 32_000  # that the resampling takes
 _CHUNK_PX = 1 << 20  # resampled together, so that little memory is needed beside the pictures
 _GRID_DEG = 0.5  # of the coarse look at which directions a tilted picture shows
+_BLACK = 24  # of 255, the most that a lens and a JPEG leave where no light falls
 _UNSEEN = (124, 116, 104)  # ImageNet's mean colour, as behind transparent pixels
 
 
@@ -101,6 +102,25 @@ def locate(panorama: Panorama, azimuth_deg: Any, elevation_deg: Any) -> tuple[F3
     edge = 1e-6
     seen = (x >= -edge) & (x <= 1.0 + edge) & (y >= -edge) & (y <= 1.0 + edge)
     return x.astype(np.float32), y.astype(np.float32), seen
+
+
+def shows_two_fisheyes(pixels: U8) -> bool:
+    """Whether a picture [H, W, 3], twice as wide as high, is two round ones on black.
+
+    So cameras with two lenses keep them. Outside of both circles all must be black; just inside
+    of their upper, lower and outer edges something must be seen.
+    """
+    height, width = pixels.shape[:2]
+    rows, columns = np.linspace(0, height - 1, 65), np.linspace(0, width - 1, 129)
+    small = pixels[rows.astype(int)][:, columns.astype(int)].max(axis=-1)
+    down = (rows / (height - 1) * 2.0 - 1.0)[:, None]
+    across = (columns / (width - 1) * 4.0 % 2.0 - 1.0)[None, :]
+    radius = np.hypot(down, across)
+    seen = small > _BLACK
+    ring = (radius > 0.8) & (radius < 0.9)
+    towards = np.arctan2(down, across) // (math.pi / 2.0)
+    parts = (ring & (towards == quarter) for quarter in (-2, -1, 0, 1))
+    return not seen[radius > 1.1].any() and all(seen[part].mean() > 0.3 for part in parts)
 
 
 def _seen_box(panorama: Panorama) -> tuple[float, float, float, float]:
