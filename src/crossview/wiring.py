@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossview.errors import BadData, BadModel, InvalidValue, UnknownName, match_name
+from crossview.files import printable
 from crossview.pairs.framing import Framing, framed, noted
 from crossview.pairs.listing import Counts, Part, differences
 from crossview.pairs.pages import PageRef
@@ -291,6 +292,7 @@ class Run:
     config: Any
     views: Views
     record: Mapping[str, Any]  # config.json
+    notes: tuple[str, ...] = ()  # where the page is not the one that the run was made with
 
     def shown(self, table: PairTable, data: str) -> PairTable:
         """As :func:`shown` for the network of this run."""
@@ -300,8 +302,10 @@ class Run:
 def open_run(path: Path, method: str | None = None) -> Run:
     """Open a run folder of ``crossview train`` or ``import``; BadModel if it is none.
 
-    ``method``: where its page is now, if it was moved. Folders from before framing was a matter of
-    data sets tell in their settings which rows of a panorama they were trained on.
+    ``method``: the page, by name or by file. A page from outside the package is code, and a run
+    folder may be a stranger's: it is loaded only if the caller names it here, else InvalidValue.
+    Folders from before framing was a matter of data sets tell in their settings which rows of a
+    panorama they were trained on.
     """
     from crossview.training.run import RunFolder
 
@@ -312,7 +316,8 @@ def open_run(path: Path, method: str | None = None) -> Run:
             f"{path}: config.json lacks {', '.join(absent)}; it is no run of crossview.\n"
             "Make one with: crossview train, or crossview import"
         )
-    page = method_page(method or record["method"]).load()
+    ref, notes = _page_of(path, record, method)
+    page = ref.load()
     settings = dict(record["config"])
     rows = settings.pop("keep_rows", None) if not hasattr(page.Config(), "keep_rows") else None
     config = make_config(page, settings)
@@ -328,6 +333,35 @@ def open_run(path: Path, method: str | None = None) -> Run:
         config=config,
         views=views,
         record=record,
+        notes=notes,
+    )
+
+
+def _page_of(
+    path: Path, record: Mapping[str, Any], method: str | None
+) -> tuple[PageRef, tuple[str, ...]]:
+    """The page of a run, and in words where it is not the one that the run was made with."""
+    made_with = str(record["method"])
+    if method is None and _is_path(made_with):
+        raise InvalidValue(
+            f"{path} names a method page from outside of crossview, {printable(made_with)!r}: it "
+            "is code, and runs only if you name it.\n"
+            f"If you trust that file, add --method FILE ({len(METHODS)} methods need none: "
+            f"{', '.join(METHODS)})."
+        )
+    ref = method_page(made_with if method is None else method)
+    then = str(record.get("page", ""))  # "": not noted by whoever made the run
+    if _is_path(made_with):
+        same = ref.digest in ({then} if then else {ref.digest} - {""})
+    else:
+        same = ref.module == METHODS.get(made_with.strip().casefold())
+    if same:
+        return ref, ()
+    now = f"{method} (sha256 {ref.digest})" if ref.digest else f"crossview's own {method}"
+    before = f"{printable(made_with)} (sha256 {printable(then)})" if then else printable(made_with)
+    return ref, (
+        f"{path} was made with another method page: {before} then, {now} now; its network may "
+        "not be the one that was trained",
     )
 
 

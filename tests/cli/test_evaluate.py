@@ -132,7 +132,9 @@ def test_a_run_folder_is_evaluated_without_export(typed, data, tmp_path):
     train = write_pairs(tmp_path / "train", PLACES)
     line = ["train", "--method", str(PAGE), "--data", f"pairs:{train}", *SMALL, "--quiet"]
     assert main([*line, "--out", str(tmp_path / "run")]) == 0
-    code, _, _ = typed(tmp_path / "run", "--workers", 0, "--device", "cpu", "--label", "mine")
+    code, _, _ = typed(
+        tmp_path / "run", "--method", PAGE, "--workers", 0, "--device", "cpu", "--label", "mine"
+    )
     assert code == 0
     record = Evaluation.read(tmp_path / "out")
     assert (record.label, record.method) == ("mine", "mine")

@@ -36,7 +36,19 @@ def test_a_page_from_outside_trains_and_passes_the_contract(typed, tmp_path, cap
     assert out.strip() == str(tmp_path / "run")
     assert "keeps the contract: names, branches, augment, objective, batches" in err
     assert "R@1" in err
-    assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "model")]) == 0
+    assert (
+        main(
+            [
+                "export",
+                str(tmp_path / "run"),
+                "--out",
+                str(tmp_path / "model"),
+                "--method",
+                str(PAGE),
+            ]
+        )
+        == 0
+    )
     info = json.loads((tmp_path / "model" / "model.json").read_text())
     assert info["dim"] == 16
 

@@ -187,7 +187,7 @@ def test_evaluate_tells_indices_and_keeps_pictures(tmp_path, capsys):
     trained(run)
     code = main([
         "evaluate", str(run.out), "--data", run.data, "--split", "train", "--consistency",
-        "--out", str(tmp_path / "out"), "--device", "cpu",
+        "--out", str(tmp_path / "out"), "--device", "cpu", "--method", "singeo",
     ])  # fmt: skip
     assert code in (0, None)
     assert "ground, turned: 0." in capsys.readouterr().out

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossview.cli import console
+from crossview.cli.runs import open_run
 from crossview.errors import InvalidValue
 from crossview.files import atomic_write, make_folder
 from crossview.locks import locked
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 PAIRS, DRAWN, SEED = 100, 3, 0  # of the split: measured on, drawn, and the seed that draws them
 
 
-def evaluate_consistency(run: Path, data: str, split: str, out: Path | None, device: str) -> None:
+def evaluate_consistency(
+    run: Path, method: Path | None, data: str, split: str, out: Path | None, device: str
+) -> None:
     """Print the indices beside those of random weights; with ``out`` keep them, and heat maps.
 
     Raises InvalidValue for a model without gradients (an exported one).
@@ -27,7 +30,6 @@ def evaluate_consistency(run: Path, data: str, split: str, out: Path | None, dev
     import numpy as np
     import torch
 
-    from crossview import wiring
     from crossview.explain.consistency import consistency
     from crossview.training.precision import open_device
     from crossview.training.run import CONFIG_NAME
@@ -39,7 +41,7 @@ def evaluate_consistency(run: Path, data: str, split: str, out: Path | None, dev
             f"--consistency looks at gradients, which {run} does not have.\n"
             "Give a run folder of crossview train or crossview import."
         )
-    opened = wiring.open_run(run)
+    opened = open_run(run, method)
     reader = _reader(data, split, opened)
     order = np.random.default_rng(SEED).permutation(len(reader.table))
     rows = [int(row) for row in order[:PAIRS]]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from crossview.cli.runs import METHOD_HELP
 from crossview.errors import InvalidValue
 
 
@@ -48,9 +49,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
         bool, typer.Option("--consistency", help="Only measure what a run folder looks at.")
     ] = False,
     label: Annotated[str, typer.Option(help="Name in tables.")] = "",
-    method: Annotated[
-        Path | None, typer.Option(help="Where the method's page is now, if it was moved.")
-    ] = None,
+    method: Annotated[Path | None, typer.Option(help=METHOD_HELP)] = None,
     decoding: Annotated[str, typer.Option(help="exact or fast")] = "exact",
     cache: Annotated[Path | None, typer.Option(help="Folder for decoded pictures.")] = None,
     skip_unreadable: Annotated[
@@ -69,7 +68,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
     if consistency:
         from crossview.cli.consistent import evaluate_consistency
 
-        evaluate_consistency(Path(model), data, split, out, device)
+        evaluate_consistency(Path(model), method, data, split, out, device)
         return
     from crossview import wiring
     from crossview.cli.evaluating import Request, evaluate_elsewhere, evaluate_model

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossview.cli import console, telling
+from crossview.cli.runs import open_run
 from crossview.errors import InvalidValue, require
 
 if TYPE_CHECKING:
@@ -189,7 +190,6 @@ def _exported(request: Request, model: str) -> tuple[Embedder, dict[str, Any]]:
 
 
 def _run(request: Request, model: str) -> tuple[Embedder, dict[str, Any]]:
-    from crossview import wiring
     from crossview.training.embedder import RunEmbedder
     from crossview.training.precision import open_device
 
@@ -197,7 +197,7 @@ def _run(request: Request, model: str) -> tuple[Embedder, dict[str, Any]]:
         import torch
 
         torch.set_num_threads(request.threads)
-    run = wiring.open_run(Path(model), str(request.page) if request.page else None)
+    run = open_run(Path(model), request.page)
     device = open_device(request.device)
     embedder = RunEmbedder(run.folder, run.page, run.config, run.views, device)
     config = run.record

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from crossview.cli import console
+from crossview.cli.runs import METHOD_HELP, open_run
 from crossview.errors import InvalidValue
 
 
@@ -20,15 +21,12 @@ def export(
         bool, typer.Option("--half", help="Store weights as float16: half the size.")
     ] = False,
     name: Annotated[str, typer.Option(help="Of the model; default: method and run.")] = "",
-    method: Annotated[
-        str | None, typer.Option(help="Where the method's page is now, if it was moved.")
-    ] = None,
+    method: Annotated[str | None, typer.Option(help=METHOD_HELP)] = None,
 ) -> None:
     """Write a trained network as ONNX, checked to give the same embeddings as the original."""
     import logging
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    from crossview import wiring
     from crossview.training.export import export as write
 
     folder = out.parent if out.suffix == ".onnx" else out
@@ -37,7 +35,7 @@ def export(
             f"--out {out}: the file of a model is always called model.onnx, because model.json "
             "lies beside it.\nName the folder instead."
         )
-    trained = wiring.open_run(run, method)
+    trained = open_run(run, method)
     done = write(
         trained.folder,
         trained.page,

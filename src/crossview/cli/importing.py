@@ -46,7 +46,8 @@ def importing(
     )
 
     method = wiring.method_name(method)
-    page = wiring.method_page(method).load()
+    ref = wiring.method_page(method)
+    page = ref.load()
     check_names(page, method)
     seen = wiring.trained_on(method, trained_on)
     checkpoint = read_checkpoint(file)
@@ -61,7 +62,10 @@ def importing(
     }
     views = page.views(made)
     note = note_of(views, seen.framing)
-    write_run(out, record_of(method, made, checkpoint, seen.name, note), info, weights)
+    record = record_of(method, made, checkpoint, seen.name, note)
+    if ref.digest:
+        record["page"] = ref.digest
+    write_run(out, record, info, weights)
     if seen.published is None:
         console.warn(
             f"{method} has no published settings for {seen.name}; its own defaults and what "

@@ -28,6 +28,16 @@ class PageRef:
         digest = hashlib.sha256(str(file).encode()).hexdigest()[:12]
         return PageRef(f"crossview_page_{digest}", file)
 
+    @property
+    def digest(self) -> str:
+        """12 hex digits of the sha256 of a page outside the package; "" for one of the package."""
+        if self.file is None:
+            return ""
+        try:
+            return hashlib.sha256(self.file.read_bytes()).hexdigest()[:12]
+        except OSError as problem:
+            raise InvalidValue(f"{self.file} cannot be read: {problem.strerror}.") from problem
+
     def load(self) -> Any:
         """The module; a file is executed once per process."""
         if self.file is None:

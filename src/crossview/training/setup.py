@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -182,8 +181,8 @@ def _record(
     request: Request, train: PairTable, val: PairTable | None, framing: dict[str, Any]
 ) -> dict[str, Any]:
     """config.json; the digest of a page from outside is part of it, because pages get edited."""
-    file = request.page.file
-    page = {"page": hashlib.sha256(file.read_bytes()).hexdigest()[:12]} if file else {}
+    digest = request.page.digest
+    page = {"page": digest} if digest else {}
     mode = {} if request.decoding == "exact" else {"decoding": request.decoding}
     return {
         **page,
