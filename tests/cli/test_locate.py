@@ -212,7 +212,7 @@ def test_a_photo_given_as_index_and_an_index_given_as_photo_are_told_apart(made,
 
 
 def test_another_model_is_refused_and_a_missing_one_named(made, capsys, monkeypatch):
-    monkeypatch.setattr(finding, "open_model", lambda name, threads: ToyEmbedder(seed=5))
+    monkeypatch.setattr(finding, "open_model", lambda name, **_: ToyEmbedder(seed=5))
     assert run(made, "--model", "other") == 1
     assert "build the index again" in capsys.readouterr().err
     monkeypatch.undo()
@@ -242,3 +242,81 @@ def test_a_video_and_a_raw_file_are_answered_with_what_to_do_and_the_rest_is_loc
     assert "is a video, not a photo" in told.err
     assert "-frames:v 1" in told.err
     assert "Develop it to JPEG first" in told.err
+
+
+@pytest.fixture
+def album(made, tmp_path):
+    """A folder with both pictures, what is no photo, and what the system left there."""
+    folder = tmp_path / "album"
+    (folder / "below" / "@eaDir").mkdir(parents=True)
+    for name, source in (
+        ("a.png", "first.png"), ("below/b.PNG", "second.png"), ("._a.png", "broken.jpg"),
+        ("below/@eaDir/b.png", "broken.jpg"),
+    ):  # fmt: skip
+        (folder / name).write_bytes((made.path.parent / source).read_bytes())
+    (folder / "notes.txt").write_text("on the way")
+    (folder / "film.mov").write_bytes(b"\0")
+    return folder
+
+
+def test_a_folder_stands_for_the_photos_below_it(made, album, capsys):
+    call = ["locate", str(album), "--index", str(made.path), "--format", "jsonl"]
+    assert main(call) == 0
+    told = capsys.readouterr()
+    assert [r["places"][0]["window"] for r in records(told.out)] == [FIRST, SECOND]
+    assert [r["photo"] for r in records(told.out)] == [
+        str(album / "a.png"), str(album / "below" / "b.PNG"),
+    ]  # fmt: skip
+    assert f"1 files below {album} are videos or raw files" in told.err
+    assert f"1 files below {album} are no photos" in told.err
+    assert main([*call, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_files_and_folders_may_be_mixed_and_a_folder_without_photos_is_an_error(
+    made, album, capsys, tmp_path
+):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    named = [str(album / "a.png"), str(empty), str(album)]
+    assert main(["locate", *named, "--index", str(made.path), "--format", "jsonl"]) == 1
+    told = capsys.readouterr()
+    assert [r["places"][0]["window"] for r in records(told.out)] == [FIRST, SECOND]
+    assert f"{empty}: no photo in this folder" in told.err
+    assert main(["locate", str(empty), "--index", str(made.path)]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert f"{empty}: no photo in this folder" in told.err
+    assert len(told.err.splitlines()) <= 3
+
+
+def test_a_broken_photo_in_a_folder_is_reported_and_the_rest_are_located(made, album, capsys):
+    (album / "c.jpg").write_bytes(b"\xff\xd8\xff\xe0 not much")
+    assert main(["locate", str(album), "--index", str(made.path), "--format", "jsonl"]) == 1
+    told = capsys.readouterr()
+    assert len(records(told.out)) == 2
+    assert "c.jpg" in told.err
+
+
+def test_a_direction_in_a_file_is_used_unless_it_is_to_be_ignored(made, capsys, tmp_path):
+    exif = Image.Exif()
+    exif[0x8825] = {16: "T", 17: 180.0}
+    path = tmp_path / "north.png"
+    with Image.open(made.path.parent / "first.png") as picture:
+        picture.save(path, exif=exif)
+    call = ["locate", str(path), "--index", str(made.path), "--format", "jsonl"]
+    told = {}
+    for more in ((), ("--ignore-direction",), ("--heading", "0")):
+        assert main([*call, *more]) == 0
+        told[more] = records(capsys.readouterr().out)[0]
+    used, ignored, given = told.values()
+    assert used["heading_source"] == "GPSImgDirection"
+    assert {round(place["heading_deg"] / 45) % 8 for place in used["places"]} <= {3, 4, 5}
+    assert any("180 degrees from true north) used" in text for text in used["assumptions"])
+    assert "heading_source" not in ignored
+    assert (ignored["places"][0]["window"], given["places"][0]["window"]) == (FIRST, FIRST)
+    assert any("ignored, as asked" in text for text in ignored["assumptions"])
+    assert given["heading_source"] == "given"
+    assert any("tells another direction" in text for text in given["assumptions"])
+    assert main(["locate", str(path), "--index", str(made.path), "--format", "csv"]) == 0
+    assert ",GPSImgDirection," in capsys.readouterr().out

@@ -168,7 +168,7 @@ def test_scores_are_told_to_six_digits_angles_to_two_and_metres_to_centimetres()
 
 
 def test_the_columns_are_all_that_is_known_of_a_place_and_its_photo():
-    known = answer(places=[place(probability=0.7)], truth=TRUTH)
+    known = answer(places=[place(probability=0.7)], truth=TRUTH, heading_source="given")
     names = {*answer_record(known), *place_record(known.places[0], TRUTH)}
     assert names == set(COLUMNS)
 
@@ -178,6 +178,7 @@ def whole():
     return answer(
         places=[place(probability=0.7)], truth=TRUTH, warnings=(EVIDENCE,),
         assumptions=("field of view assumed", "camera held level"),
+        heading_source="GPSImgDirection",
     )  # fmt: skip
 
 
@@ -302,3 +303,19 @@ def test_an_ending_and_a_format_that_disagree_are_refused_and_a_page_is_shown_it
         format_named(None, Path("map.html"))
     with pytest.raises(UnknownName, match="gpx"):
         format_named("gpz", None)
+
+
+def test_of_many_photos_the_table_says_how_many_rest_on_which_assumption():
+    level, gps = "level camera assumed", "GPS in the file ({}) shown, not used"
+    answers = [
+        answer(f"{n}.jpg", assumptions=(level, gps.format(n)) if n % 2 else (level,))
+        for n in range(13)
+    ]
+    told = to_table(answers).splitlines()
+    assert "A place stands out for 13 of 13 photos." in told
+    assert "Of 13 photos: level camera assumed" in told
+    assert "Of 6 photos: GPS in the file shown, not used" in told
+    assert "CSV, JSON lines and the map page tell what is assumed of each." in told
+    assert not any("7.jpg: " in line for line in told)
+    assert any(line.startswith("7.jpg: level camera assumed") for line in
+               to_table(answers[:12]).splitlines())  # fmt: skip

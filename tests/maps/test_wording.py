@@ -77,3 +77,42 @@ def test_chances_are_told_in_whole_percent_and_certainty_is_never_rounded_to(cha
 )
 def test_small_areas_are_told_in_square_metres(km2, said):
     assert square_text(km2) == said
+
+
+def lead_needed(scores, **facts):
+    """The lead from which on the first place stands out."""
+    low, high = 0.0, 10.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        one = answer(places=(place(1, score=middle),), second=0.0, scores=scores, **facts)
+        low, high = (low, middle) if stands_out(one) else (middle, high)
+    return high
+
+
+def test_the_lead_is_three_times_that_of_chance_by_the_median_and_the_84th_percentile():
+    scores = np.arange(101, dtype=np.float32)  # its quantiles are its numbers
+    expected = 3.0 * (84.0 - 50.0) / np.sqrt(2.0 * np.log(101)) / 100.0
+    assert lead_needed(scores / 100.0) == pytest.approx(expected, rel=1e-6)
+    few = 3.0 * (84.0 - 50.0) / np.sqrt(2.0 * np.log(20.0)) / 100.0
+    assert lead_needed(scores / 100.0, searched_places=20.0) == pytest.approx(few, rel=1e-6)
+
+
+@pytest.mark.parametrize(("searched", "said"), [(9.9, False), (10.0, True)])
+def test_of_fewer_than_ten_places_none_stands_out(searched, said):
+    assert stands_out(answer(places=(place(1, score=9.0), place(2)), searched_places=searched)) is (
+        said
+    )
+
+
+def test_windows_that_were_not_searched_do_not_count():
+    scores = np.full(100, np.nan, np.float32)
+    scores[:50] = np.random.default_rng(0).normal(0.0, 0.1, 50)
+    assert lead_needed(scores) == lead_needed(scores[:50])
+
+
+def test_a_place_stands_out_however_many_places_are_told():
+    two = (place(1, score=0.9), place(2, score=0.1))
+    assert stands_out(answer(places=two))
+    assert stands_out(answer(places=two[:1], second=0.1))
+    assert not stands_out(answer(places=two[:1], second=0.89))
+    assert not stands_out(answer(places=two[:1]))

@@ -31,6 +31,7 @@ class FakeIndex:
         self.lon = np.array([p.lon for p in places])
         self.up_bearing_deg = np.full(self.count, float(up_bearing_deg))
         self.path = Path("fake.cvx")
+        self.fingerprint = "fa" * 32
         model = SimpleNamespace(
             name_or_path="toy", fingerprint=embedder.fingerprint, dim=embedder.info.dim,
             azimuth_bins=embedder.info.azimuth_bins,

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 from tests.retrieval.fake_index import ORIGIN, index_of_panoramas, spheres, toy
+from tests.retrieval.regions import indexed
 
 from crossview import __version__
 from crossview.errors import CannotWrite
 from crossview.files import printable
 from crossview.retrieval.audit import append_records, audit_record
 from crossview.retrieval.hints import Hints
+from crossview.retrieval.index import Index
 from crossview.retrieval.locate import locate
 
 EMBEDDER = toy()
@@ -21,11 +23,8 @@ PANORAMAS = spheres(4)
 
 
 @pytest.fixture
-def index(tmp_path):
-    made = index_of_panoramas(PANORAMAS, EMBEDDER)
-    made.path = tmp_path
-    (tmp_path / "manifest.json").write_text("{}")
-    return made
+def index():
+    return index_of_panoramas(PANORAMAS, EMBEDDER)
 
 
 def test_a_record_names_files_assumptions_versions_hints_and_result(index):
@@ -34,13 +33,24 @@ def test_a_record_names_files_assumptions_versions_hints_and_result(index):
     record = json.loads(json.dumps(audit_record(answer, hints, index)))
     assert record["photo_sha256"] == hashlib.sha256(PANORAMAS[2].tobytes()).hexdigest()
     assert record["model_fingerprint"] == EMBEDDER.fingerprint
-    assert record["index_fingerprint"] == hashlib.sha256(b"{}").hexdigest()
+    assert record["index_fingerprint"] == index.fingerprint
     assert record["hints"]["near"] == {"lat": ORIGIN.lat, "lon": ORIGIN.lon}
     assert record["hints"]["places"] == 2
     assert record["versions"]["crossview"] == __version__
     assert record["places"][0]["window"] == 2
     assert len(record["places"]) == 2
     assert "fov_deg" not in record["hints"]
+
+
+def test_the_index_is_the_one_that_was_opened_whatever_became_of_it_since(tmp_path):
+    made = indexed(tmp_path, embedder=EMBEDDER, stride_m=40.0)
+    file = made.path / "manifest.json"
+    opened = Index.open(made.path)
+    before = hashlib.sha256(file.read_bytes()).hexdigest()
+    answer = locate(opened, PANORAMAS[2], embedder=EMBEDDER)
+    file.write_text(file.read_text() + " ")
+    assert audit_record(answer, Hints(), opened)["index_fingerprint"] == before
+    assert Index.open(made.path).fingerprint == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_records_are_added_to_those_that_are_there(tmp_path):

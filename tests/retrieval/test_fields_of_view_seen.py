@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.maps.fakes import answer
 from tests.retrieval.test_calibration import KIND
 from tests.toy_embedder import toy_info
 
@@ -28,4 +29,4 @@ def test_locate_evaluate_and_calibrations_ask_the_same(fov, covered):
     query, _ = prepared(photo, Hints(fov_deg=fov), INFO)
     assert (not any("fields of view" in text for text in query.warnings)) is covered
     kind = replace(KIND, fov_deg=INFO.fov_seen_deg, assumed=False)
-    assert kind.covers(type("Answer", (), {"fov_deg": fov, "fov_source": "given"})()) is covered
+    assert kind.covers(answer(fov_deg=fov, fov_source="given")) is covered

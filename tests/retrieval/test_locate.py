@@ -9,7 +9,7 @@ from crossview.errors import InvalidValue, ModelMismatch
 from crossview.geo.points import LatLon, distance_m, moved
 from crossview.retrieval import queries
 from crossview.retrieval.hints import Hints
-from crossview.retrieval.locate import locate, locate_many
+from crossview.retrieval.locate import locate, locate_files, locate_many
 from crossview.retrieval.queries import TRIED_FOV_DEG, readings
 from crossview.views.decode import Photo, photo_of_pixels
 
@@ -262,7 +262,7 @@ def test_bytes_and_pillow_images_are_taken_with_their_metadata(tmp_path):
 def test_the_row_of_a_horizon_counts_in_the_file_however_it_was_decoded():
     picture = photo_of_pixels(photo_out_of(PANORAMAS[6], 80.0))
     half = replace(picture, pixels=np.ascontiguousarray(picture.pixels[::2, ::2]), shrunk=0.5)
-    assert readings(half, Hints(fov_deg=80.0, horizon_px=50.0))[0].horizon_px == 25.0
+    assert readings(half, Hints(fov_deg=80.0, horizon_px=50.0), EMBEDDER.info)[0].horizon_px == 25.0
     with pytest.raises(InvalidValue, match="of 120 rows"):
         find(half, fov_deg=80.0, horizon_px=4000.0)
 
@@ -287,3 +287,62 @@ def test_photos_are_read_a_few_at_a_time_and_large_ones_alone(tmp_path, monkeypa
 
 def test_the_fields_of_view_that_are_tried_where_nothing_tells():
     assert TRIED_FOV_DEG == (50.0, 65.0, 80.0, 100.0)
+    assert "(best of 50, 65, 80, 100)" in find(photo_out_of(PANORAMAS[6], 80.0)).assumptions[0]
+
+
+@pytest.mark.parametrize("hints", [{}, {"near": INDEX.latlon(6), "within_m": 120.0}])
+def test_of_the_fields_of_view_tried_the_one_with_the_highest_score_is_chosen(hints):
+    picture = photo_out_of(PANORAMAS[6], 80.0)
+    best = {fov: np.nanmax(find(picture, fov_deg=fov, **hints).scores) for fov in TRIED_FOV_DEG}
+    answer = find(picture, **hints)
+    assert answer.fov_deg == max(best, key=best.get)
+    assert answer.places[0].score == pytest.approx(max(best.values()), abs=1e-6)
+
+
+def test_a_field_of_view_that_the_model_was_not_trained_on_is_not_tried():
+    embedder = toy(fov_seen_deg=(60.0, 360.0))
+    index = index_of_panoramas(PANORAMAS, embedder)
+    answer = find(photo_out_of(PANORAMAS[6], 50.0), index, embedder)
+    assert "(best of 65, 80, 100)" in answer.assumptions[0]
+    assert any("of 50 degrees not tried" in text for text in answer.assumptions)
+    assert answer.warnings == ()
+
+
+def test_where_the_model_was_trained_on_none_of_them_all_are_tried_and_that_is_warned_of():
+    embedder = toy(fov_seen_deg=(360.0, 360.0))
+    index = index_of_panoramas(PANORAMAS, embedder)
+    answer = find(photo_out_of(PANORAMAS[6], 80.0), index, embedder)
+    assert "(best of 50, 65, 80, 100)" in answer.assumptions[0]
+    assert "this picture has fewer" in answer.warnings[0]
+    band = np.ascontiguousarray(PANORAMAS[5][len(PANORAMAS[5]) // 4 : -len(PANORAMAS[5]) // 4])
+    wide = find(band, index, embedder)
+    assert (wide.fov_deg, wide.fov_source, wide.warnings) == (360.0, "assumed", ())
+
+
+def test_a_photo_that_nothing_is_known_of_is_said_to_be_taken_for_one():
+    said = "nothing in the file tells of a lens or a panorama: taken for a photo of one lens"
+    assert said in find(photo_out_of(PANORAMAS[6], 80.0)).assumptions
+    assert said not in find(photo_out_of(PANORAMAS[6], 80.0), fov_deg=80.0).assumptions
+    assert said not in find(PANORAMAS[6]).assumptions
+
+
+def test_a_photo_that_fails_leaves_the_others_of_its_batch(tmp_path):
+    tall = saved(np.zeros((640, 64, 3), np.uint8), tmp_path / "tall.png")
+    flat = saved(photo_out_of(PANORAMAS[6], 80.0), tmp_path / "flat.png")
+    lost = []
+    hints = {str(tall): Hints(horizon_px=300.0), str(flat): Hints(horizon_px=300.0)}
+    batches = list(
+        locate_files(INDEX, EMBEDDER, [tall, tmp_path / "no", flat],
+                     lambda photo: hints[photo.path], lost.append)
+    )  # fmt: skip
+    ((located, taken),) = batches
+    assert [one.photo.path for one in located] == [str(tall)]
+    assert (located[0].answer.photo, located[0].hints, taken) == (str(tall), hints[str(tall)], 3)
+    assert [str(problem).split(":")[0] for problem in lost] == [str(tmp_path / "no"), str(flat)]
+    assert list(locate_files(INDEX, EMBEDDER, [flat], lambda _: None, lost.append)) == [([], 1)]
+
+
+def test_a_place_stands_out_or_not_whether_one_place_is_told_or_ten():
+    answers = [find(PANORAMAS[3], places=count) for count in (1, 2, 10)]
+    assert [answer.second for answer in answers] == [answers[2].places[1].score] * 3
+    assert [answer.searched_places for answer in answers] == [20.0] * 3

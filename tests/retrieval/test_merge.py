@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.retrieval.fake_index import FakeIndex, toy
 
 from crossview.geo.points import distance_m
-from crossview.retrieval.merge import best_apart, places
+from crossview.retrieval.merge import best_apart, places, searched_places
 
 EMBEDDER = toy()
 
@@ -70,3 +70,22 @@ def test_a_pin_is_the_centre_of_its_window_and_a_heading_counts_from_north():
 def test_without_headings_none_is_told():
     scores = np.ones(4, np.float32)
     assert places(fake(4), scores, np.full(4, np.nan, np.float32), 1)[0].heading_deg is None
+
+
+def test_places_are_half_a_footprint_apart_give_or_take_a_thousandth():
+    falling = np.array([1.0, 0.9, 0.8, 0.7], np.float32)
+    for stride, count in ((20.01, 2), (20.03, 4)):  # of a footprint of 40 m
+        found = places(fake(4, stride_m=stride), falling, np.zeros(4, np.float32), 4)
+        assert len(found) == count
+    for footprint, count in ((39.0, 4), (41.0, 2)):
+        index = fake(4, stride_m=20.0, footprint_m=footprint)
+        assert len(places(index, falling, np.zeros(4, np.float32), 4)) == count
+
+
+def test_what_was_searched_counts_in_places_side_by_side():
+    scores = np.ones(25, np.float32)
+    assert searched_places(fake(stride_m=10.0), scores) == 25 / 4  # of 20 m
+    assert searched_places(fake(stride_m=20.0), scores) == 25.0
+    assert searched_places(fake(stride_m=50.0), scores) == 25.0
+    scores[5:] = np.nan
+    assert searched_places(fake(stride_m=10.0), scores) == 5 / 4

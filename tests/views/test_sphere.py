@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 from PIL import Image
+from tests.toy_embedder import toy_info
 from tests.views.scenes import as_pixels, colours, panorama
 
+from crossview.retrieval.hints import Hints
+from crossview.retrieval.queries import readings
 from crossview.views.decode import load_photo
 from crossview.views.metadata import Panorama
 from crossview.views.sphere import (
@@ -207,3 +210,25 @@ def test_other_pictures_of_that_shape_are_no_two_fisheyes():
     assert not shows_two_fisheyes(capped)
     assert not shows_two_fisheyes(np.zeros((100, 200, 3), np.uint8))
     assert not shows_two_fisheyes(two_fisheyes() // 16)  # night
+
+
+def test_a_field_of_view_given_for_a_tilted_part_is_that_of_the_file_before_it_was_turned(tmp_path):
+    facts = {
+        "PoseRollDegrees": 30, "FullPanoWidthPixels": 360, "FullPanoHeightPixels": 180,
+        "CroppedAreaLeftPixels": 180, "CroppedAreaTopPixels": 45,
+        "CroppedAreaImageWidthPixels": 90, "CroppedAreaImageHeightPixels": 90,
+    }  # fmt: skip
+    attributes = " ".join(f'GPano:{name}="{value}"' for name, value in facts.items())
+    xmp = f'<rdf:Description GPano:ProjectionType="equirectangular" {attributes}/>'.encode()
+    part = tilted(Panorama(fov_deg=90.0, middle_deg=45.0, top=45.0, bottom=-45.0), 0, 30)
+    Image.fromarray(taken(part, 90, 90)).save(tmp_path / "p.webp", lossless=True, xmp=xmp)
+    photo = load_photo(tmp_path / "p.webp")
+    assert photo.fov_deg > 95.0
+    assert photo.upright_fov_deg(90.0) == pytest.approx(photo.fov_deg)
+    assert photo.upright_fov_deg(45.0) == pytest.approx(photo.fov_deg / 2.0)
+    assert photo.upright_fov_deg(350.0) == 360.0
+    (reading,) = readings(photo, Hints(fov_deg=90.0), toy_info())
+    assert (reading.kind, reading.source) == ("panorama", "given")
+    assert reading.fov_deg == pytest.approx(photo.fov_deg)
+    level = load_photo(np.zeros((90, 180, 3), np.uint8))
+    assert level.upright_fov_deg(70.0) == 70.0

@@ -12,7 +12,10 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
     index: Annotated[Path, typer.Argument(help="Made by crossview index, such as region.cvx.")],
     photos: Annotated[
         list[Path] | None,
-        typer.Argument(help="Photos whose place is known. Default: those that --truth lists."),
+        typer.Argument(
+            help="Photos whose place is known, or folders of them. Default: those that --truth "
+            "lists."
+        ),
     ] = None,
     truth: Annotated[
         str, typer.Option(help="places.csv with their places, or exif: the GPS in each file.")
@@ -31,6 +34,10 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
     elsewhere_share: Annotated[
         float, typer.Option(help="Percent of future photos taken elsewhere; an assumption.")
     ] = 5.0,
+    ignore_direction: Annotated[
+        bool,
+        typer.Option("--ignore-direction", help="Do not use the heading that a file tells."),
+    ] = False,
     model: Annotated[
         str | None, typer.Option(help="Where the index's model is now, if it was moved.")
     ] = None,
@@ -65,6 +72,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
         truth=truth,
         elsewhere=elsewhere,
         wanted=wanted,
+        ignore_direction=ignore_direction,
         model=model,
         out=out,
         figure=figure,

@@ -14,20 +14,18 @@ from crossview.evaluation.calibrating import Wanted
 from crossview.evaluation.elsewhere import with_elsewhere
 from crossview.evaluation.grouping import calibrate, refusals
 from crossview.evaluation.known import Known, known
-from crossview.files import walk_files
 from crossview.geo.points import LatLon
 from crossview.locks import locked, write_alone
 from crossview.retrieval.calibration import Calibration
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.index import Index
-from crossview.retrieval.locate import embedder_for, locate_many
+from crossview.retrieval.locate import embedder_for, locate_files
 from crossview.retrieval.manifest import write_manifest
 from crossview.retrieval.places import Answer
-from crossview.retrieval.queries import read_batches
 from crossview.retrieval.truth import RANKS, Truths
-from crossview.views.decode import SUFFIXES, Photo
-from crossview.views.other_files import RAW_SUFFIXES, VIDEO_SUFFIXES
+from crossview.views.decode import Photo
+from crossview.views.photo_files import listed_photos, photos_below
 
 _FROM_EXIF = "exif"
 
@@ -41,6 +39,7 @@ class Request:
     truth: str  # a places.csv, or "exif"
     elsewhere: Path | None
     wanted: Wanted
+    ignore_direction: bool
     model: str | None
     out: Path | None
     figure: Path | None
@@ -82,9 +81,9 @@ def run(request: Request) -> int:
 def _calibrate(request: Request) -> int:
     index = Index.open(request.index)
     embedder = embedder_for(index, request.model, threads=request.threads)
-    paths, truths = _paths(request)
     left_out = LeftOut()
-    photos = _known(index, embedder, paths, truths, left_out, quiet=request.quiet)
+    paths, truths = _paths(request, left_out)
+    photos = _known(index, embedder, paths, truths, left_out, request)
     _tell_left_out(left_out)
     if not photos:
         raise InvalidValue(
@@ -110,15 +109,20 @@ def _calibrate(request: Request) -> int:
     return 1 if left_out.unreadable else 0
 
 
-def _paths(request: Request) -> tuple[Sequence[Path], Truths | None]:
+def _paths(request: Request, left_out: LeftOut) -> tuple[Sequence[Path], Truths | None]:
+    photos, remarks, problems = listed_photos(request.photos)
+    for problem in problems:
+        left_out.fail(problem)
+    for remark in remarks:
+        console.note(remark, quiet=request.quiet)
     if request.truth == _FROM_EXIF:
         if not request.photos:
             raise InvalidValue(
                 "Give photos with GPS in their files, or --truth places.csv that lists photos."
             )
-        return request.photos, None
+        return photos, None
     truths = Truths.read(request.truth)
-    return request.photos or truths.photos(), truths
+    return photos if request.photos else truths.photos(), truths
 
 
 def _known(
@@ -127,19 +131,22 @@ def _known(
     paths: Sequence[Path],
     truths: Truths | None,
     left_out: LeftOut,
-    *,
-    quiet: bool,
+    request: Request,
 ) -> list[Known]:
     """Locate the photos and keep what each tells; count those that cannot be used."""
     found: list[Known] = []
-    with console.progress("Locating", len(paths), unit="photos", quiet=quiet) as bar:
-        for photos, taken in read_batches(paths, left_out.fail):
-            placed = [(photo, place) for photo in photos if (place := _place(photo, truths))]
-            left_out.unplaced += len(photos) - len(placed)
-            for answer, (_, place) in zip(
-                _answers(index, embedder, [photo for photo, _ in placed]), placed, strict=True
-            ):
-                one = known(index, answer, place)
+
+    def hints(photo: Photo) -> Hints | None:
+        if _place(photo, truths) is None:
+            left_out.unplaced += 1
+            return None
+        return _hints(request)
+
+    with console.progress("Locating", len(paths), unit="photos", quiet=request.quiet) as bar:
+        for located, taken in locate_files(index, embedder, paths, hints, left_out.fail):
+            for photo, _, answer in located:
+                place = _place(photo, truths)
+                one = None if place is None else known(index, answer, place)
                 left_out.outside += one is None
                 found += [] if one is None else [one]
             bar.advance(taken)
@@ -150,29 +157,22 @@ def _place(photo: Photo, truths: Truths | None) -> LatLon | None:
     return photo.gps if truths is None else truths.of(photo.path)
 
 
-def _answers(index: Index, embedder: Embedder, photos: Sequence[Photo]) -> list[Answer]:
-    hints = Hints(places=max(RANKS))
-    return locate_many(index, embedder, photos, hints) if photos else []
+def _hints(request: Request) -> Hints:
+    return Hints(places=max(RANKS), ignore_direction=request.ignore_direction)
 
 
 def _elsewhere(index: Index, embedder: Embedder, request: Request) -> Iterator[Answer]:
     """Answers to the photos of a folder that were taken outside of the region."""
-    folder = Path(str(request.elsewhere))
-    paths = walk_files(folder, SUFFIXES)
-    if others := len(walk_files(folder, (*VIDEO_SUFFIXES, *RAW_SUFFIXES))):
-        console.warn(
-            f"{others} files below {folder} are videos or raw files; they are left out. "
-            "Take frames of videos and develop raw files to JPEG to use them."
-        )
-    if not paths:
-        raise InvalidValue(
-            f"No photos below {folder}, which --elsewhere names.\n"
-            f"Files count whose name ends in {', '.join(SUFFIXES)}."
-        )
+    files = photos_below(Path(str(request.elsewhere)))
+    if files.remark:
+        console.warn(files.remark)
     left_out = LeftOut()
+    paths = files.photos
     with console.progress("Elsewhere", len(paths), unit="photos", quiet=request.quiet) as bar:
-        for photos, taken in read_batches(paths, left_out.fail):
-            yield from _answers(index, embedder, photos)
+        for located, taken in locate_files(
+            index, embedder, paths, lambda _: _hints(request), left_out.fail
+        ):
+            yield from (one.answer for one in located)
             bar.advance(taken)
 
 

@@ -14,8 +14,8 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     photos: Annotated[
         list[Path],
         typer.Argument(
-            help="Photos and panoramas: JPEG, PNG, WebP, AVIF, TIFF, BMP, GIF, JPEG 2000, PPM; "
-            "HEIC with the extra heif.",
+            help="Photos and panoramas, or folders of them: JPEG, PNG, WebP, AVIF, TIFF, BMP, "
+            "GIF, JPEG 2000, PPM; HEIC with the extra heif.",
             metavar="PHOTO",
         ),
     ],
@@ -30,6 +30,10 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         float | None,
         typer.Option(help="Where the middle of the picture looks, clockwise from north."),
     ] = None,
+    ignore_direction: Annotated[
+        bool,
+        typer.Option("--ignore-direction", help="Do not use the heading that a file tells."),
+    ] = False,
     horizon_px: Annotated[
         float | None, typer.Option(help="Row of the horizon in the upright picture; sets pitch.")
     ] = None,
@@ -62,7 +66,8 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 ) -> int:
     """Find where in an indexed region photos were taken.
 
-    A photo that cannot be read is reported, and the rest are located (exit code 1).
+    A folder stands for all photos in it and below. A photo that cannot be read is reported, and
+    the rest are located (exit code 1).
     """
     from crossview.cli import locating, reporting
     from crossview.geo.points import latlon_from_text
@@ -78,6 +83,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         near=None if near is None else latlon_from_text(near),
         within_m=None if within is None or use_gps_as_hint else within * 1000.0,
         places=places or (10 if places is None else places),
+        ignore_direction=ignore_direction,
     )
     report = reporting.Report(
         format=format_named(output, out),

@@ -8,26 +8,24 @@ from pathlib import Path
 
 from crossview.cli import console
 from crossview.cli.reporting import Report, tell
-from crossview.errors import BadImage, CrossviewError, InvalidValue
+from crossview.errors import CrossviewError, InvalidValue
 from crossview.geo.points import LatLon
-from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints, require_usable_heading
 from crossview.retrieval.index import Index
-from crossview.retrieval.locate import embedder_for, locate_many
+from crossview.retrieval.locate import LocatedPhoto, embedder_for, locate_files
 from crossview.retrieval.places import Answer
-from crossview.retrieval.queries import read_batches
 from crossview.retrieval.truth import RANKS, Truths, with_truth
 from crossview.views.decode import Photo
+from crossview.views.photo_files import listed_photos
 
 _FROM_EXIF = "exif"
-_OF_ONE_PHOTO = (BadImage, InvalidValue)  # the other photos are located all the same
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """The command line, read."""
 
-    photos: tuple[Path, ...]
+    photos: tuple[Path, ...]  # files, and folders of them
     index: Path
     model: str | None
     hints: Hints
@@ -46,6 +44,11 @@ class Work:
     hints: list[Hints] = field(default_factory=list)  # of each answer
     failures: list[CrossviewError] = field(default_factory=list)
 
+    def fail(self, problem: CrossviewError) -> None:
+        """Say and keep why a photo was not located."""
+        self.failures.append(problem)
+        console.error(problem)
+
 
 def run(request: Request) -> int:
     """Locate, print or write, and return the exit code."""
@@ -54,13 +57,16 @@ def run(request: Request) -> int:
     embedder = embedder_for(index, request.model, threads=request.threads)
     if request.hints.heading_deg is not None:
         require_usable_heading(embedder.info, request.hints.fov_deg or 360.0)
-    truths = _truths(request)
     work = Work()
-    with console.progress(
-        "Locating", len(request.photos), unit="photos", quiet=request.quiet
-    ) as bar:
-        for photos, taken in read_batches(request.photos, lambda problem: _failed(problem, work)):
-            _locate(index, embedder, request, photos, truths, work)
+    photos = _listed(request, work)
+    if not photos:
+        return work.failures[0].exit_code
+    truths = _truths(request, photos)
+    with console.progress("Locating", len(photos), unit="photos", quiet=request.quiet) as bar:
+        for located, taken in locate_files(
+            index, embedder, photos, lambda photo: _hints(photo, request), work.fail
+        ):
+            _keep(located, request, truths, work)
             bar.advance(taken)
     if work.answers:
         tell(index, request.report, work.answers, work.hints)
@@ -69,11 +75,21 @@ def run(request: Request) -> int:
     return 1 if work.failures else 0
 
 
-def _truths(request: Request) -> Truths | None:
+def _listed(request: Request, work: Work) -> Sequence[Path]:
+    """The photos of the files and folders that were named."""
+    photos, remarks, problems = listed_photos(request.photos)
+    for problem in problems:
+        work.fail(problem)
+    for remark in remarks:
+        console.note(remark, quiet=request.quiet)
+    return photos
+
+
+def _truths(request: Request, photos: Sequence[Path]) -> Truths | None:
     if request.truth in (None, _FROM_EXIF):
         return None
     truths = Truths.read(str(request.truth))
-    if not any(truths.of(str(photo)) for photo in request.photos):
+    if not any(truths.of(str(photo)) for photo in photos):
         raise InvalidValue(
             f"None of the photos is listed in {request.truth}.\n"
             "Its column file holds paths relative to its own folder, or file names."
@@ -81,37 +97,11 @@ def _truths(request: Request) -> Truths | None:
     return truths
 
 
-def _locate(
-    index: Index,
-    embedder: Embedder,
-    request: Request,
-    photos: Sequence[Photo],
-    truths: Truths | None,
-    work: Work,
+def _keep(
+    located: Sequence[LocatedPhoto], request: Request, truths: Truths | None, work: Work
 ) -> None:
-    """Locate some photos together; if one of them makes trouble, each on its own."""
-    hints = [_hints(photo, request) for photo in photos]
-    try:
-        answers = locate_many(index, embedder, photos, hints)
-    except _OF_ONE_PHOTO:
-        answers, located = [], []
-        for photo, given in zip(photos, hints, strict=True):
-            try:
-                answers += locate_many(index, embedder, [photo], given)
-                located.append(given)
-            except _OF_ONE_PHOTO as problem:
-                _failed(problem, work)
-        hints = located
-    by_path = {photo.path: photo for photo in photos}
-    work.hints += hints
-    work.answers += [
-        with_truth(answer, _truth(by_path[answer.photo], request, truths)) for answer in answers
-    ]
-
-
-def _failed(problem: CrossviewError, work: Work) -> None:
-    work.failures.append(problem)
-    console.error(problem)
+    work.hints += [one.hints for one in located]
+    work.answers += [with_truth(one.answer, _truth(one.photo, request, truths)) for one in located]
 
 
 def _hints(photo: Photo, request: Request) -> Hints:

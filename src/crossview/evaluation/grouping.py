@@ -12,11 +12,12 @@ from crossview.errors import InvalidValue
 from crossview.evaluation.calibrating import Wanted, fit, too_few
 from crossview.evaluation.heldout import figures, held_out
 from crossview.evaluation.known import Known, Photos
-from crossview.retrieval.calibration import Calibrated, Calibration
+from crossview.retrieval.calibration import CHOSEN_BY, Calibrated, Calibration
 
 PANORAMA_DEG = 300.0  # a picture at least this wide counts as a panorama
 _WIDTHS_DEG = (0.0, 55.0, 80.0, 120.0, PANORAMA_DEG)  # classes of photos
 _UNKNOWN_LENS = "photos of unknown lens"
+_DIRECTED = " with their files' headings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,16 @@ class Group:
 
     name: str
     photos: tuple[Known, ...]
+
+    @property
+    def assumed(self) -> bool:
+        """Whether nothing told their field of view."""
+        return self.photos[0].assumed
+
+    @property
+    def directed(self) -> bool:
+        """Whether they were located with the headings that their files tell."""
+        return self.photos[0].directed
 
 
 def calibrate(known: Sequence[Known], wanted: Wanted, stride_m: float) -> Calibration:
@@ -47,9 +58,18 @@ def calibrate(known: Sequence[Known], wanted: Wanted, stride_m: float) -> Calibr
 def grouped(known: Sequence[Known], wanted: Wanted) -> list[Group]:
     """Photos by kind: panoramas, photos whose lens nothing tells, photos by width.
 
-    Widths with too few photos are put together, and calibrated as one kind if that is enough.
-    Groups may still be too small.
+    Those that were located with the heading in their files are kinds of their own. Widths with too
+    few photos are put together, and calibrated as one kind if that is enough. Groups may still be
+    too small.
     """
+    return [
+        Group(name=f"{group.name}{ending}", photos=group.photos)
+        for directed, ending in ((False, ""), (True, _DIRECTED))
+        for group in _by_view([one for one in known if one.directed == directed], wanted)
+    ]
+
+
+def _by_view(known: Sequence[Known], wanted: Wanted) -> list[Group]:
     unknown = [one for one in known if one.assumed]
     panoramas = [one for one in known if not one.assumed and one.fov_deg >= PANORAMA_DEG]
     classes, rest = [], []
@@ -66,9 +86,14 @@ def grouped(known: Sequence[Known], wanted: Wanted) -> list[Group]:
 
 def refusals(known: Sequence[Known], wanted: Wanted) -> Iterator[str]:
     """Which kinds have too few photos, how many it takes, and what would do."""
-    for group in grouped(known, wanted):
-        if len(group.photos) < wanted.photos:
-            yield too_few(group.name, len(group.photos), wanted)
+    small = [group for group in grouped(known, wanted) if len(group.photos) < wanted.photos]
+    for group in small:
+        yield too_few(group.name, len(group.photos), wanted)
+    if small and len({one.directed for one in known}) > 1:
+        yield (
+            "Some files tell a heading and others do not; with --ignore-direction, here and for "
+            "locate, they are one kind."
+        )
 
 
 def _widths(photos: Sequence[Known]) -> str:
@@ -83,7 +108,9 @@ def _calibrated(group: Group, wanted: Wanted, stride_m: float) -> Calibrated:
     return Calibrated(
         name=group.name,
         fov_deg=(min(widths), max(widths)),
-        assumed=group.name == _UNKNOWN_LENS,
+        assumed=group.assumed,
+        directed=group.directed,
+        fov_chosen_by=CHOSEN_BY,
         n=len(photos),
         fit=fit(photos, wanted),
         measured=figures(photos, held_out(photos, wanted), wanted, cell_km2),

@@ -31,6 +31,7 @@ class Known:
 
     fov_deg: float
     assumed: bool  # whether nothing told its field of view
+    directed: bool  # whether it was located with the heading that its file tells
     scores: Tally  # of all cells that were searched
     taken_out: Tally  # as if the region ended before the ground the photo shows; may be empty
     truth: float  # score of the cell that holds the photo's place
@@ -59,6 +60,7 @@ def known(index: Index, answer: Answer, truth: LatLon) -> Known | None:
     return Known(
         fov_deg=answer.fov_deg,
         assumed=answer.fov_source == "assumed",
+        directed=answer.directed,
         scores=tally(scores),
         taken_out=_taken_out(scores, away_m > index.manifest.footprint_m),
         truth=float(scores[cell]),

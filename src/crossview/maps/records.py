@@ -13,8 +13,8 @@ from crossview.retrieval.places import Answer, Area, Confidence, Place
 
 COLUMNS = (
     "photo", "rank", "lat", "lon", "score", "heading_deg", "probability", "error_m",
-    "openstreetmap", "kind", "fov_deg", "fov_source", "confidence", "assumptions", "warnings",
-    "truth", "window", "sha256",
+    "openstreetmap", "kind", "fov_deg", "fov_source", "heading_source", "confidence", "assumptions",
+    "warnings", "truth", "window", "sha256",
 )  # fmt: skip
 """What every format says of a place. ``calibrated`` is left to formats that nest: ``confidence``
 says the same in words."""
@@ -55,6 +55,8 @@ def answer_record(answer: Answer) -> dict[str, Any]:
         "warnings": [printable(text) for text in answer.warnings],
         "confidence": confidence(answer),
     }
+    if answer.heading_source is not None:
+        record["heading_source"] = answer.heading_source
     if answer.confidence is not None:
         record["calibrated"] = confidence_record(answer.confidence)
     if answer.truth is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,13 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from crossview.files import printable
 from crossview.maps.records import map_address, place_record
-from crossview.maps.wording import confidence, distinct, short_names
+from crossview.maps.wording import confidence, distinct, short_names, stands_out
 from crossview.retrieval.places import Answer
 
 _OPTIONAL = {"heading": "heading_deg", "probability": "probability", "error": "error_m"}
 _WIDE = 100_000  # columns: nothing is folded
-_MANY = 12  # more pictures than this: no remark below the table for each of them
+_MANY = 12  # more pictures than this: what is assumed of how many of them, not of each
 
 
 def to_table(answers: Sequence[Answer], *, top: int = 5) -> str:
@@ -71,7 +74,9 @@ def _metres(distance_m: float) -> str:
 
 def _remarks(answers: Sequence[Answer]) -> list[str]:
     lines = []
-    if len(answers) <= _MANY:
+    if len(answers) > _MANY:
+        lines += _remarks_on_many(answers)
+    else:
         names = short_names([answer.photo for answer in answers])
         for name, answer in zip(names, answers, strict=True):
             remarks = [*distinct(answer.assumptions), confidence(answer)]
@@ -80,3 +85,21 @@ def _remarks(answers: Sequence[Answer]) -> list[str]:
                 lines.append(f"  First place: {map_address(answer.places[0].latlon)}")
     warnings = distinct(text for answer in answers for text in answer.warnings)
     return lines + [f"Warning: {text}" for text in warnings]
+
+
+def _remarks_on_many(answers: Sequence[Answer]) -> list[str]:
+    """How many photos rest on which assumption, and for how many a place stands out."""
+    counts = Counter(
+        short for answer in answers for short in {_short(text) for text in answer.assumptions}
+    )
+    clear = sum(stands_out(answer) for answer in answers)
+    return [
+        f"A place stands out for {clear} of {len(answers)} photos.",
+        *(f"Of {count} photos: {short}" for short, count in counts.most_common()),
+        *(["CSV, JSON lines and the map page tell what is assumed of each."] if counts else []),
+    ]
+
+
+def _short(assumption: str) -> str:
+    """An assumption without what is of one photo: numbers stand in brackets, or after a colon."""
+    return printable(re.sub(r" ?\([^)]*\)", "", assumption).split(":")[0])

@@ -12,13 +12,12 @@ from crossview.files import printable
 from crossview.retrieval.places import Answer, Area, Confidence
 
 STANDS_OUT = "The first place stands out. Its score is no probability."
-NOTHING_STANDS_OUT = (
-    "No place stands out, which does not mean that the photo is from elsewhere."  # design, 3
-)
+NOTHING_STANDS_OUT = "No place stands out, which does not mean that the photo is from elsewhere."
 NOT_HERE = "Not in this region, as far as its calibration tells"
 NO_PLACES = "No place was found within the given limits."
 
 _GAPS_OF_CHANCE = 3.0
+_FEWEST_PLACES = 10  # among which one can stand out
 
 
 def stands_out(answer: Answer) -> bool:
@@ -29,17 +28,22 @@ def stands_out(answer: Answer) -> bool:
     Among n independent normal scores of spread s, the best leads the second by about
     s / sqrt(2 ln n), exponentially distributed. "Clearly" is three times that lead: 5 % of the
     pictures that show nothing of the region. s is the distance from the median to the 84th
-    percentile of all windows' scores. A rule of thumb and no calibration: windows overlap.
+    percentile of the scores of all windows that were searched; n is how many places fit side by
+    side into them, since windows overlap. Of fewer than 10 places none is said to stand out. How
+    reliable that was on a town: docs/calibration.md.
     """
     if answer.confidence is not None:
         return not answer.confidence.refused and (answer.places[0].probability or 0.0) > 0.5
     scores = answer.scores[np.isfinite(answer.scores)]
-    if len(answer.places) < 2 or len(scores) < 2:
+    searched = len(scores) if answer.searched_places is None else answer.searched_places
+    second = answer.second
+    if second is None and len(answer.places) > 1:
+        second = answer.places[1].score
+    if second is None or not answer.places or searched < _FEWEST_PLACES:
         return False
     median, upper = np.quantile(scores, [0.5, 0.84])
-    lead_of_chance = float(upper - median) / math.sqrt(2.0 * math.log(len(scores)))
-    lead = answer.places[0].score - answer.places[1].score
-    return lead > _GAPS_OF_CHANCE * lead_of_chance
+    lead_of_chance = float(upper - median) / math.sqrt(2.0 * math.log(searched))
+    return answer.places[0].score - second > _GAPS_OF_CHANCE * lead_of_chance
 
 
 def confidence(answer: Answer) -> str:

@@ -136,7 +136,7 @@ class Files:
     def _fov_deg(self, given: float, photo: Photo, kind: Kind) -> float:
         """What the table says, else what the file says, else 360 for a panorama."""
         if math.isfinite(given):
-            return given
+            return photo.upright_fov_deg(given)
         if photo.kind == kind and photo.fov_deg is not None:
             return photo.fov_deg
         if kind == "panorama":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,7 +14,6 @@ from crossview.errors import CannotWrite
 from crossview.files import append_lines, require_file
 from crossview.locks import locked
 from crossview.retrieval.hints import Hints
-from crossview.retrieval.manifest import MANIFEST_NAME
 from crossview.retrieval.places import Answer, Place
 
 if TYPE_CHECKING:
@@ -28,8 +26,8 @@ _PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow")
 def audit_record(answer: Answer, hints: Hints, index: Index) -> dict[str, Any]:
     """One answer as plain JSON values that let somebody else repeat and check it.
 
-    Fingerprints: sha256 of the photo's file, of the model, and of the index's manifest, which holds
-    the checksums of everything else in the index.
+    Fingerprints: sha256 of the photo's file, of the model, and of the index's manifest as it was
+    when the index was opened, which holds the checksums of everything else in the index.
     """
     model = index.manifest.model
     return {
@@ -38,12 +36,13 @@ def audit_record(answer: Answer, hints: Hints, index: Index) -> dict[str, Any]:
         "model": model.name_or_path,
         "model_fingerprint": model.fingerprint,
         "index": str(index.path),
-        "index_fingerprint": hashlib.sha256((index.path / MANIFEST_NAME).read_bytes()).hexdigest(),
+        "index_fingerprint": index.fingerprint,
         "imagery": list(index.manifest.imagery.sources),
         "hints": hints.to_json(),
         "kind": answer.kind,
         "fov_deg": answer.fov_deg,
         "fov_source": answer.fov_source,
+        "heading_source": answer.heading_source,
         "assumptions": list(answer.assumptions),
         "warnings": list(answer.warnings),
         "places": [_place(place) for place in answer.places],

@@ -20,6 +20,7 @@ from crossview.retrieval.model import as_wide_as
 from crossview.retrieval.places import Answer
 
 FORMAT = 1
+CHOSEN_BY = "score"  # how the field of view is chosen where nothing tells (retrieval.search)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,8 @@ class Calibrated:
     """One kind of picture: what was fitted on ``n`` known photos, and what was measured with it.
 
     ``fov_deg``: the narrowest and the widest of them. ``assumed``: nothing told their field of
-    view. ``measured`` holds the figures, each from photos that its fit had not seen.
+    view, and it was chosen by ``fov_chosen_by``. ``directed``: the heading that their files tell
+    was used. ``measured`` holds the figures, each from photos that its fit had not seen.
     """
 
     name: str
@@ -71,12 +73,16 @@ class Calibrated:
     n: int
     fit: Fit
     measured: Mapping[str, Any] = field(default_factory=dict)
+    directed: bool = False
+    fov_chosen_by: str = CHOSEN_BY
 
     def covers(self, answer: Answer) -> bool:
         """Whether a picture is of this kind: as wide as those measured (``retrieval.model``)."""
-        if (answer.fov_source == "assumed") != self.assumed:
+        if (answer.fov_source == "assumed") != self.assumed or answer.directed != self.directed:
             return False
-        return self.assumed or as_wide_as(answer.fov_deg, self.fov_deg)
+        if self.assumed:
+            return self.fov_chosen_by == CHOSEN_BY
+        return as_wide_as(answer.fov_deg, self.fov_deg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,4 +129,5 @@ def _kind(values: Mapping[str, Any]) -> Calibrated:
     low, high = map(float, values["fov_deg"])
     reaches = tuple(Reach(**reach) for reach in values["fit"]["reaches"])
     fit = Fit(**{**values["fit"], "reaches": reaches})
-    return Calibrated(**{**values, "fov_deg": (low, high), "fit": fit})
+    earlier = {"fov_chosen_by": "prominence"}  # of calibrations that do not tell
+    return Calibrated(**{**earlier, **values, "fov_deg": (low, high), "fit": fit})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crossview.arrays import F64
-from crossview.retrieval.calibration import Calibrated, Calibration, Fit
+from crossview.retrieval.calibration import CHOSEN_BY, Calibrated, Calibration, Fit
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.places import Answer, Area, Confidence, Place
 from crossview.retrieval.posterior import cells_within, evidence, masses
@@ -37,11 +37,25 @@ def with_confidence(index: Index, answer: Answer, hints: Hints) -> Answer:
     kind = calibration.of(answer)
     given = [said for name, said in _UNMEASURED_HINTS.items() if getattr(hints, name) is not None]
     if kind is None:
-        measured = ", ".join(known.name for known in calibration.kinds)
-        return replace(answer, unmeasured=f"the calibration was made on {measured}")
+        return replace(answer, unmeasured=_of_another_kind(answer, calibration))
     if given:
         return replace(answer, unmeasured=f"{given[0]}, which the calibration did not have")
     return _stated(index, answer, calibration, kind)
+
+
+def _of_another_kind(answer: Answer, calibration: Calibration) -> str:
+    """Why no kind of a calibration covers a picture."""
+    if calibration.of(replace(answer, heading_source=None)) is not None:
+        return (
+            "the heading in the file was used, which the calibration did not have "
+            "(--ignore-direction leaves it out)"
+        )
+    if answer.fov_source == "assumed" and any(
+        kind.assumed and kind.fov_chosen_by != CHOSEN_BY for kind in calibration.kinds
+    ):
+        return "the calibration is of an earlier choice of unknown fields of view; calibrate again"
+    measured = ", ".join(kind.name for kind in calibration.kinds)
+    return f"the calibration was made on {measured}"
 
 
 def _stated(index: Index, answer: Answer, calibration: Calibration, kind: Calibrated) -> Answer:

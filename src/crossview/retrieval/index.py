@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from crossview.errors import BadIndex, InvalidValue, ModelMismatch
 from crossview.files import identity
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon
-from crossview.retrieval.manifest import MANIFEST_NAME, REBUILD, Manifest, read_manifest
+from crossview.retrieval.manifest import MANIFEST_NAME, REBUILD, Manifest, read_fingerprinted
 from crossview.retrieval.segments import (
     check_contents,
     check_sizes,
@@ -24,7 +24,11 @@ from crossview.retrieval.segments import (
 )
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
+    from crossview.retrieval.hints import HintValues
     from crossview.retrieval.places import Answer
+    from crossview.retrieval.queries import Picture
 
 _TRIES = 5  # of opening an index that is being replaced
 PARTIAL_SUFFIX = ".partial"
@@ -35,10 +39,13 @@ class Index:
     """A finished ``region.cvx``: N windows with a vector, a place and a thumbnail each.
 
     ``lat``, ``lon`` and ``up_bearing_deg`` are float64 [N]; row i of all of them is window i.
+    ``fingerprint``: sha256 of the manifest's file as it was opened; the manifest holds the
+    checksums of everything else.
     """
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
+    def __init__(self, path: Path, manifest: Manifest, fingerprint: str) -> None:
         self.path = path
+        self.fingerprint = fingerprint
         self.manifest = manifest
         places = [read_places(path, segment) for segment in manifest.segments]
         table = np.concatenate(places) if places else np.empty((0, 3))
@@ -71,10 +78,10 @@ class Index:
         for _ in range(_TRIES):
             before = identity(folder)
             try:
-                manifest = read_manifest(folder)
+                manifest, fingerprint = read_fingerprinted(folder)
                 for segment in manifest.segments:
                     check_sizes(folder, segment)
-                index = Index(folder, manifest)
+                index = Index(folder, manifest, fingerprint)
             except BadIndex:
                 if identity(folder) == before:
                     raise
@@ -141,11 +148,29 @@ class Index:
             check_contents(self.path, segment)
         return sum(len(segment.files) for segment in self.manifest.segments)
 
-    def locate(self, image: Any, **hints: Any) -> Answer:
-        """Where a photo (path or RGB array) was taken; hints: see ``retrieval.locate.Hints``."""
-        from crossview.retrieval.locate import Hints, locate
+    @overload
+    def locate(self, photo: Picture, **hints: Unpack[HintValues]) -> Answer: ...
 
-        return locate(self, image, hints=Hints(**hints))
+    @overload
+    def locate(
+        self, photo: list[Picture] | tuple[Picture, ...], **hints: Unpack[HintValues]
+    ) -> list[Answer]: ...
+
+    def locate(
+        self, photo: Picture | list[Picture] | tuple[Picture, ...], **hints: Unpack[HintValues]
+    ) -> Answer | list[Answer]:
+        """Where a photo was taken; of a list or tuple of photos a list of answers, in their order.
+
+        A photo is a path, the bytes of a file, a Pillow image, RGB uint8 [H, W, 3] or a Photo.
+        Hints as in ``retrieval.hints.Hints``; ``near`` may be a pair (lat, lon). The first photo
+        that cannot be read raises :class:`BadImage`.
+        """
+        from crossview.retrieval.hints import Hints
+        from crossview.retrieval.locate import locate_many, model_of
+
+        if isinstance(photo, list | tuple):
+            return locate_many(self, model_of(self), photo, Hints(**hints))
+        return locate_many(self, model_of(self), [photo], Hints(**hints))[0]
 
 
 def _absent(folder: Path) -> str:

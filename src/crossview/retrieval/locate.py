@@ -2,43 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from crossview.errors import BadIndex, BadModel, UnknownName
+from crossview.errors import BadImage, BadIndex, CrossviewError, InvalidValue
 from crossview.retrieval.confidence import with_confidence
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints, hints_for
-from crossview.retrieval.merge import places
-from crossview.retrieval.models import open_model
+from crossview.retrieval.merge import places, searched_places
+from crossview.retrieval.models import open_model, open_model_of
 from crossview.retrieval.places import Answer
-from crossview.retrieval.queries import Picture, Query, queries
+from crossview.retrieval.queries import Picture, Query, queries, read_batches
 from crossview.retrieval.search import Found, search
+from crossview.views.decode import Photo
 
 if TYPE_CHECKING:
     from crossview.retrieval.index import Index
+    from crossview.retrieval.manifest import ModelFacts
 
 __all__ = [
     "Hints",
+    "LocatedPhoto",
     "Picture",
     "answered",
     "embedder_for",
     "locate",
+    "locate_files",
     "locate_many",
     "model_of",
     "require_ready",
 ]
 
+_OF_ONE_PHOTO = (BadImage, InvalidValue)  # the other photos are located all the same
+
+
+class LocatedPhoto(NamedTuple):
+    """A decoded photo, what it was looked for with, and what came of it."""
+
+    photo: Photo
+    hints: Hints
+    answer: Answer
+
 
 def locate(
     index: Index, photo: Picture, *, hints: Hints | None = None, embedder: Embedder | None = None
 ) -> Answer:
-    """Where ``photo`` (a path, RGB uint8 [H, W, 3], or a decoded Photo) may have been taken.
+    """Where ``photo`` may have been taken.
 
-    The model is the one that made the index, unless ``embedder`` is given. Raises
-    :class:`BadImage`, :class:`InvalidValue` for hints that cannot be used, and
-    :class:`ModelMismatch`.
+    It is a path, the bytes of a file, a Pillow image, RGB uint8 [H, W, 3], or a decoded Photo. The
+    model is the one that made the index, unless ``embedder`` is given. Raises :class:`BadImage`,
+    :class:`InvalidValue` for hints that cannot be used, and :class:`ModelMismatch`.
     """
     model = embedder if embedder is not None else model_of(index)
     return locate_many(index, model, [photo], hints or Hints())[0]
@@ -56,6 +71,41 @@ def locate_many(
     """
     require_ready(index, embedder)
     return answered(index, list(queries(photos, hints_for(hints, len(photos)), embedder)))
+
+
+def locate_files(
+    index: Index,
+    embedder: Embedder,
+    paths: Sequence[str | Path],
+    hints: Callable[[Photo], Hints | None],
+    failed: Callable[[CrossviewError], None],
+) -> Iterator[tuple[list[LocatedPhoto], int]]:
+    """Locate files in batches of a few: what came of each batch, and how many paths it took.
+
+    ``hints`` says what a photo is looked for with; None leaves it out. ``failed`` is told of each
+    photo that cannot be read, or that its hints do not fit; the others go on.
+    """
+    for photos, taken in read_batches(paths, failed):
+        asked = [(photo, own) for photo in photos if (own := hints(photo)) is not None]
+        yield _located(index, embedder, asked, failed), taken
+
+
+def _located(
+    index: Index,
+    embedder: Embedder,
+    asked: Sequence[tuple[Photo, Hints]],
+    failed: Callable[[CrossviewError], None],
+) -> list[LocatedPhoto]:
+    """Locate some photos together; if one of them makes trouble, each on its own."""
+    photos, hints = [photo for photo, _ in asked], [own for _, own in asked]
+    try:
+        answers = locate_many(index, embedder, photos, hints) if photos else []
+    except _OF_ONE_PHOTO as problem:
+        if len(asked) == 1:
+            failed(problem)
+            return []
+        return [one for pair in asked for one in _located(index, embedder, [pair], failed)]
+    return [LocatedPhoto(*one) for one in zip(photos, hints, answers, strict=True)]
 
 
 def require_ready(index: Index, embedder: Embedder) -> None:
@@ -85,19 +135,12 @@ def embedder_for(index: Index, model: str | None, *, threads: int = 0) -> Embedd
 
 def model_of(index: Index, *, threads: int = 0) -> Embedder:
     """The model that made an index, by the name or path the index remembers; kept for reuse."""
-    made_by = index.manifest.model
-    return _opened(made_by.name_or_path, made_by.fingerprint, str(index.path), threads)
+    return _kept(index.manifest.model, index.path, threads)
 
 
 @lru_cache(maxsize=2)
-def _opened(name: str, _fingerprint: str, index: str, threads: int) -> Embedder:
-    try:
-        return open_model(name, threads=threads)
-    except (BadModel, UnknownName) as problem:
-        raise BadModel(
-            f"{index} was made by the model {name}, which is not there or damaged.\n"
-            "Give the same model with --model."
-        ) from problem
+def _kept(made_by: ModelFacts, index: Path, threads: int) -> Embedder:
+    return open_model_of(made_by, index, threads=threads)
 
 
 def _answer(index: Index, query: Query, found: Found) -> Answer:
@@ -107,15 +150,19 @@ def _answer(index: Index, query: Query, found: Found) -> Answer:
         tried = ", ".join(f"{guess.fov_deg:g}" for guess in query.readings)
         best = f"field of view assumed: {reading.fov_deg:g} degrees (best of {tried})"
         assumptions = (best, *assumptions)
+    ranked = places(index, found.scores, found.heading_deg, max(query.hints.places, 2))
     answer = Answer(
         photo=query.photo,
         sha256=query.sha256,
         kind=reading.kind,
         fov_deg=reading.fov_deg,
         fov_source=reading.source,
+        heading_source=None if query.heading is None else query.heading.source,
         assumptions=assumptions,
-        places=places(index, found.scores, found.heading_deg, query.hints.places),
+        places=ranked[: query.hints.places],
         scores=found.scores,
+        second=ranked[1].score if len(ranked) > 1 else None,
+        searched_places=searched_places(index, found.scores),
         warnings=(*index.manifest.warnings, *query.warnings),
     )
     return with_confidence(index, answer, query.hints)

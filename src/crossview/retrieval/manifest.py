@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,9 +104,15 @@ def write_manifest(folder: Path, manifest: Manifest, before: Manifest | None = N
 
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of an index folder; raises :class:`BadIndex` with what to do."""
+    return read_fingerprinted(folder)[0]
+
+
+def read_fingerprinted(folder: Path) -> tuple[Manifest, str]:
+    """:func:`read_manifest`, and the sha256 of the file's bytes that it was read from."""
     path = folder / MANIFEST_NAME
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        values = json.loads(data.decode("utf-8"))
     except FileNotFoundError as problem:
         raise BadIndex(
             f"{folder} is not an index: it has no {MANIFEST_NAME}.\n"
@@ -120,7 +127,7 @@ def read_manifest(folder: Path) -> Manifest:
             "Build the index again, or use the crossview that made it."
         )
     try:
-        return _manifest(values)
+        return _manifest(values), hashlib.sha256(data).hexdigest()
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise BadIndex(f"{path} is damaged ({problem!r}).\n{REBUILD}") from problem
 

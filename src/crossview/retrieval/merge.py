@@ -41,9 +41,23 @@ def places(index: Index, scores: F32, heading_deg: F32, count: int) -> tuple[Pla
     ``scores`` and ``heading_deg`` [N], the latter clockwise from each window's up, NaN where the
     model tells none. A place's pin is the centre of its best window.
     """
-    apart_m = index.manifest.footprint_m / 2.0
-    rows = best_apart(scores, index.lat, index.lon, apart_m, count)
+    rows = best_apart(scores, index.lat, index.lon, _apart_m(index), count)
     return tuple(_place(index, row, rank, scores, heading_deg) for rank, row in enumerate(rows, 1))
+
+
+def searched_places(index: Index, scores: F32) -> float:
+    """How many places fit side by side into the ground whose windows have a score (not NaN).
+
+    Windows overlap, and neighbours have about the same score: a place claims as much ground as the
+    square whose side is half a footprint.
+    """
+    windows = int(np.isfinite(scores).sum())
+    return windows * min(1.0, index.manifest.stride_m / _apart_m(index)) ** 2
+
+
+def _apart_m(index: Index) -> float:
+    """How far apart the pins of two places are at least."""
+    return index.manifest.footprint_m / 2.0
 
 
 def _place(index: Index, row: int, rank: int, scores: F32, heading_deg: F32) -> Place:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crossview.errors import BadModel, UnknownName
 from crossview.retrieval.embedder import OnnxEmbedder
 from crossview.retrieval.model import INFO_NAME, SHARED_NAME
+
+if TYPE_CHECKING:
+    from crossview.retrieval.manifest import ModelFacts
 
 PACKAGED = ("town",)  # trained on the embedded world only: nothing real is packaged yet
 
@@ -36,3 +40,20 @@ def open_model(
     where nothing else wants them.
     """
     return OnnxEmbedder(resolve_model(name_or_folder), threads=threads, spinning=spinning)
+
+
+def open_model_of(
+    made_by: ModelFacts, index: Path, *, threads: int = 0, spinning: bool = True
+) -> OnnxEmbedder:
+    """Open the model that made an index, by the name or folder that the index remembers.
+
+    Raises :class:`BadModel`, which says what to do, where it is not there or damaged. Whether it is
+    still the one that made the index is checked by ``Index.require_model``.
+    """
+    try:
+        return open_model(made_by.name_or_path, threads=threads, spinning=spinning)
+    except (BadModel, UnknownName) as problem:
+        raise BadModel(
+            f"{index} was made by the model {made_by.name_or_path}, which is not there or "
+            "damaged.\nGive the same model with --model."
+        ) from problem

@@ -62,7 +62,15 @@ class Answer:
     places: tuple[Place, ...]  # best first
     scores: F32  # [N], one per window of the index, for the heat layer
     warnings: tuple[str, ...] = ()
+    second: float | None = None  # score of the second place, however many are told
+    searched_places: float | None = None  # that fit side by side into what was searched
+    heading_source: str | None = None  # of the heading that was relied on: "given" or a tag
     truth: LatLon | None = None
     error_m: float | None = None  # of the first place, if the truth is known
     confidence: Confidence | None = None  # only with an index calibrated for such pictures
     unmeasured: str = ""  # why a calibrated index says nothing of this picture
+
+    @property
+    def directed(self) -> bool:
+        """Whether the search relied on a heading that the file tells."""
+        return self.heading_source not in {None, "given"}

@@ -12,7 +12,7 @@ import numpy as np
 from crossview.arrays import F32, U8
 from crossview.errors import BadImage, InvalidValue
 from crossview.retrieval.embedder import Embedder
-from crossview.retrieval.hints import Hints, require_usable_heading
+from crossview.retrieval.hints import Hints, KnownHeading, directed
 from crossview.retrieval.model import ModelInfo
 from crossview.views.decode import Photo, PictureSource, load_photo
 from crossview.views.lens import FLAT_LIMIT_DEG
@@ -47,6 +47,7 @@ class Query:
     sha256: str
     hints: Hints
     readings: tuple[Reading, ...]
+    heading: KnownHeading | None  # that the search relies on: given, or from the file
     assumptions: tuple[str, ...]  # that hold for all readings
     warnings: tuple[str, ...]
     vectors: F32 = field(repr=False)  # [readings, D]
@@ -93,15 +94,19 @@ def read_batches(
         yield photos, taken
 
 
-def readings(photo: Photo, hints: Hints) -> tuple[Reading, ...]:
-    """One reading if the field of view is given or known from the file, else several to try."""
+def readings(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Reading, ...]:
+    """One reading if the field of view is given or known from the file, else several to try.
+
+    Only what the model was trained on is tried, unless it covers none of them.
+    """
     horizon = photo.horizon_px
     if hints.horizon_px is not None:  # a row of the file, which may have been decoded smaller
         horizon = hints.horizon_px * photo.shrunk
     if hints.fov_deg is not None:
         partial = photo.kind == "panorama" and photo.fov_deg != 360.0
         kind: Kind = "panorama" if hints.fov_deg > FLAT_LIMIT_DEG or partial else "perspective"
-        return (Reading(kind=kind, fov_deg=hints.fov_deg, source="given", horizon_px=horizon),)
+        fov = photo.upright_fov_deg(hints.fov_deg)
+        return (Reading(kind=kind, fov_deg=fov, source="given", horizon_px=horizon),)
     if photo.fov_deg is not None:
         source: FovSource = "panorama" if photo.kind == "panorama" else "exif"
         return (Reading(kind=photo.kind, fov_deg=photo.fov_deg, source=source, horizon_px=horizon),)
@@ -112,8 +117,15 @@ def readings(photo: Photo, hints: Hints) -> tuple[Reading, ...]:
             source="assumed",
             horizon_px=horizon,
         )
-        for fov in (*TRIED_FOV_DEG, *photo.also_try_fov_deg)
+        for fov in _tried(photo, info)[0]
     )
+
+
+def _tried(photo: Photo, info: ModelInfo) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Fields of view to try where nothing tells, and those that the model does not cover."""
+    usual = (*TRIED_FOV_DEG, *photo.also_try_fov_deg)
+    covered = tuple(fov for fov in usual if info.covers(fov))
+    return (covered, tuple(fov for fov in usual if fov not in covered)) if covered else (usual, ())
 
 
 def prepared(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[U8]]:
@@ -124,22 +136,27 @@ def prepared(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[U
             f"{photo.path}: a horizon at row {hints.horizon_px:g} lies far outside of a picture "
             f"of {rows} rows."
         )
-    guesses = readings(photo, hints)
-    if hints.heading_deg is not None:
-        require_usable_heading(info, min(guess.fov_deg for guess in guesses))
+    guesses = readings(photo, hints, info)
+    direction = directed(photo.heading, hints, info, min(guess.fov_deg for guess in guesses))
+    heading = direction.heading
     query = Query(
         photo=photo.path,
         sha256=photo.sha256,
         hints=hints,
         readings=guesses,
-        assumptions=tuple(_assumptions(photo, hints, guesses, info)),
-        warnings=tuple(_warnings(guesses, hints, info)),
+        heading=heading,
+        assumptions=(
+            *_assumptions(photo, hints, guesses, info),
+            *direction.assumptions,
+            *_on_north(heading, info),
+        ),
+        warnings=tuple(_warnings(guesses, heading, info)),
         vectors=np.empty((0, info.dim), np.float32),
     )
-    return query, [_strip(photo, guess, hints, info) for guess in guesses]
+    return query, [_strip(photo, guess, heading, info) for guess in guesses]
 
 
-def _strip(photo: Photo, reading: Reading, hints: Hints, info: ModelInfo) -> U8:
+def _strip(photo: Photo, reading: Reading, heading: KnownHeading | None, info: ModelInfo) -> U8:
     strip = ground_view(
         photo.pixels,
         reading.kind,
@@ -147,10 +164,10 @@ def _strip(photo: Photo, reading: Reading, hints: Hints, info: ModelInfo) -> U8:
         fov_deg=reading.fov_deg,
         horizon_px=reading.horizon_px,
     )
-    if info.azimuth_bins > 1 or not hints.heading_deg:
+    if info.azimuth_bins > 1 or heading is None:
         return strip
     # A model that was trained on aligned pictures expects north in the middle.
-    return roll_ground(strip, -hints.heading_deg)
+    return roll_ground(strip, -heading.degrees)
 
 
 def _assumptions(
@@ -158,18 +175,34 @@ def _assumptions(
 ) -> Iterator[str]:
     if hints.fov_deg is None:
         yield from photo.view_assumptions
+        if guesses[0].source == "assumed":
+            yield from _on_lens(photo, info)
     yield from photo.assumptions
     if guesses[0].horizon_px is None:
         yield "level camera assumed"
-    if info.azimuth_bins == 1 and info.headings_seen == "aligned" and hints.heading_deg is None:
-        yield "north assumed in the middle of the picture"
     if photo.gps is not None and hints.near != photo.gps:
         yield f"GPS in the file ({photo.gps}) shown, not used"
     elif photo.gps is not None:
         yield f"GPS in the file ({photo.gps}) used as a hint"
 
 
-def _warnings(guesses: Sequence[Reading], hints: Hints, info: ModelInfo) -> Iterator[str]:
+def _on_lens(photo: Photo, info: ModelInfo) -> Iterator[str]:
+    """What is assumed of a camera that nothing tells of, beside its field of view."""
+    if photo.kind == "perspective" and not photo.view_assumptions:
+        yield "nothing in the file tells of a lens or a panorama: taken for a photo of one lens"
+    if left_out := _tried(photo, info)[1]:
+        widths = ", ".join(f"{fov:g}" for fov in left_out)
+        yield f"field of view of {widths} degrees not tried: the model was not trained on it"
+
+
+def _on_north(heading: KnownHeading | None, info: ModelInfo) -> Iterator[str]:
+    if heading is None and info.azimuth_bins == 1 and info.headings_seen == "aligned":
+        yield "north assumed in the middle of the picture"
+
+
+def _warnings(
+    guesses: Sequence[Reading], heading: KnownHeading | None, info: ModelInfo
+) -> Iterator[str]:
     """What about the picture lies outside of what the model was trained on."""
     if not any(info.covers(guess.fov_deg) for guess in guesses):
         low, high = info.fov_seen_deg
@@ -178,7 +211,7 @@ def _warnings(guesses: Sequence[Reading], hints: Hints, info: ModelInfo) -> Iter
         yield (
             f"the model was trained on fields of view of {seen} degrees, and this picture has {has}"
         )
-    if info.headings_seen == "aligned" and info.azimuth_bins == 1 and hints.heading_deg is None:
+    if info.headings_seen == "aligned" and info.azimuth_bins == 1 and heading is None:
         yield (
             "the model was trained on pictures with north in the middle; without a heading "
             "its answer is right only if that holds here too"

@@ -11,7 +11,7 @@ import numpy as np
 from crossview.arrays import F32, F64, Bool
 from crossview.errors import InvalidValue
 from crossview.geo.points import distances_m
-from crossview.retrieval.hints import Hints
+from crossview.retrieval.hints import KnownHeading
 from crossview.retrieval.queries import Query
 from crossview.retrieval.similarity import scores_many
 from crossview.views.crops import seen_bins
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from crossview.retrieval.index import Index
 
 
-_HEADING_SLACK_DEG = 15.0  # how far a known heading may be off
 _MOST_SCORES = 40_000_000  # kept at a time: 320 MB
 
 
@@ -58,7 +57,7 @@ def _searched(index: Index, queries: Sequence[Query]) -> list[Found]:
     scores = np.empty((len(vectors), index.count), np.float32)
     headings = np.empty_like(scores)
     for rows, block in index.blocks():
-        limits = [_turns(query.hints, index.up_bearing_deg[rows], bins) for query in owners]
+        limits = [_turns(query.heading, index.up_bearing_deg[rows], bins) for query in owners]
         scores[:, rows], headings[:, rows] = scores_many(vectors, block, bins, seen, limits)
     found, start = [], 0
     for query in queries:
@@ -68,31 +67,21 @@ def _searched(index: Index, queries: Sequence[Query]) -> list[Found]:
     return found
 
 
-def _turns(hints: Hints, up_bearing_deg: F64, bins: int) -> Bool | None:
-    """Turns [n, J] within 15 degrees of the known heading, or the nearest one."""
-    if hints.heading_deg is None or bins == 1:
+def _turns(heading: KnownHeading | None, up_bearing_deg: F64, bins: int) -> Bool | None:
+    """Turns [n, J] within the slack of the known heading, or the nearest one."""
+    if heading is None or bins == 1:
         return None
     bearing = up_bearing_deg[:, None] + np.arange(bins) * 360.0 / bins
-    off = np.abs((bearing - hints.heading_deg + 180.0) % 360.0 - 180.0)
-    allowed: Bool = off <= np.maximum(_HEADING_SLACK_DEG, off.min(axis=1, keepdims=True))
+    off = np.abs((bearing - heading.degrees + 180.0) % 360.0 - 180.0)
+    allowed: Bool = off <= np.maximum(heading.slack_deg, off.min(axis=1, keepdims=True))
     return allowed
 
 
 def _best_reading(index: Index, query: Query, scores: F32, headings: F32) -> Found:
     if query.hints.near is not None:
         scores[:, ~_within(index, query)] = np.nan
-    best = max(range(len(scores)), key=lambda n: _prominence(scores[n]))
+    best = int(np.argmax(np.nanmax(scores, axis=1)))  # the first of equals
     return Found(best, scores[best].copy(), headings[best].copy())
-
-
-def _prominence(scores: F32) -> float:
-    """How far the best window stands above the others, in units of their spread.
-
-    Scores of different fields of view do not compare: those of the widest tend to be the highest.
-    """
-    known = scores[~np.isnan(scores)].astype(np.float64)
-    low, median, high = np.quantile(known, [0.16, 0.5, 0.84])
-    return float((known.max() - median) / max(high - low, 1e-9))
 
 
 def _within(index: Index, query: Query) -> Bool:

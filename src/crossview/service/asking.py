@@ -28,6 +28,9 @@ class Asked(BaseModel):
         None, ge=-360, le=360, allow_inf_nan=False,
         description="of the photo's middle, clockwise from true north",
     )  # fmt: skip
+    ignore_direction: bool = Field(
+        False, description="do not use the heading that a photo's file tells"
+    )
     near: str | None = Field(None, max_length=60, description="LAT,LON; with within")
     within: float | None = Field(
         None, gt=0, le=HALF_ROUND_KM, allow_inf_nan=False, description="kilometres around near"
@@ -42,6 +45,7 @@ class Asked(BaseModel):
             near=None if self.near is None else latlon_from_text(self.near),
             within_m=None if self.within is None else 1000.0 * self.within,
             places=self.places,
+            ignore_direction=self.ignore_direction,
         )
 
 

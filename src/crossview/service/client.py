@@ -52,9 +52,10 @@ class Client:
         return found
 
     def locate(self, photo: str | Path, **hints: Any) -> dict[str, Any]:
-        """Where a photo was taken; hints: region, fov, heading, near, within (km), places.
+        """Where a photo was taken.
 
-        Raises :class:`ServiceRefused`.
+        Hints: region, fov, heading, ignore_direction, near, within (km), places. Raises
+        :class:`ServiceRefused`.
         """
         answers = self._json("POST", "/v1/locate", hints, [photo])["answers"]
         found: dict[str, Any] = answers[0]

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from crossview.errors import BadModel, CrossviewError, UnknownName, UsageError, require
+from crossview.errors import CrossviewError, UnknownName, UsageError, require
 from crossview.maps.heat import Cells, cells
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.index import Index
 from crossview.retrieval.locate import require_ready
 from crossview.retrieval.manifest import MANIFEST_NAME
-from crossview.retrieval.models import open_model
+from crossview.retrieval.models import open_model, open_model_of
 from crossview.service.tiles import Tiles
 
 MOST_CELLS = 60_000  # of a heat layer; more windows share cells
@@ -106,15 +106,11 @@ class Models:
         made_by = index.manifest.model
         if made_by.fingerprint in self._open:
             return self._open[made_by.fingerprint]
-        name = self._given or made_by.name_or_path
-        try:
-            # Decoding and other requests want the cores while the network waits.
-            embedder = open_model(name, threads=self._threads, spinning=False)
-        except (BadModel, UnknownName) as problem:
-            raise BadModel(
-                f"{index.path} was made by the model {name}, which is not there or damaged.\n"
-                "Give the same model with --model."
-            ) from problem
+        # Decoding and other requests want the cores while the network waits: no spinning.
+        if self._given is not None:
+            embedder = open_model(self._given, threads=self._threads, spinning=False)
+        else:
+            embedder = open_model_of(made_by, index.path, threads=self._threads, spinning=False)
         return self._open.setdefault(embedder.fingerprint, embedder)
 
 

@@ -130,6 +130,9 @@ class Found(Record):
     kind: Literal["panorama", "perspective"]
     fov_deg: float
     fov_source: Literal["panorama", "exif", "given", "assumed"]
+    heading_source: Literal["given", "PoseHeadingDegrees", "GPSImgDirection"] | None = Field(
+        None, description="of the heading that the search relied on, if it did"
+    )
     assumptions: list[str]
     warnings: list[str]
     confidence: str

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from crossview.arrays import U8
-from crossview.errors import BadImage
+from crossview.errors import BadImage, require
 from crossview.geo.points import LatLon
 from crossview.views.jpeg import can_shrink, largest_that_fits, turbo_pixels
 from crossview.views.metadata import Facts, Heading, Kind, read_facts, shape_facts
@@ -71,10 +71,18 @@ class Photo:
     also_try_fov_deg: tuple[float, ...] = ()  # beside the usual ones, where fov_deg is unknown
     horizon_px: float | None = None  # row of the horizon, where a panorama's file tells
     shrunk: float = 1.0  # rows of ``pixels`` for each row of the upright file
+    widened: float = 1.0  # degrees across ``pixels`` for each degree across the file
     gps: LatLon | None = None  # shown, never used unless asked
     heading: Heading | None = None  # of the picture's middle
     view_assumptions: tuple[str, ...] = ()  # on kind and field of view; moot if that is given
     assumptions: tuple[str, ...] = ()  # on everything else
+
+    def upright_fov_deg(self, file_fov_deg: float) -> float:
+        """Field of view of ``pixels``, given that of the file, as a person or a list tells it.
+
+        A tilted part of a panorama that was turned upright spans more than it did.
+        """
+        return min(file_fov_deg * self.widened, 360.0)
 
 
 def load_photo(
@@ -94,6 +102,10 @@ def load_photo(
     """
     if isinstance(source, np.ndarray):
         return photo_of_pixels(source, name or "pixels")
+    require(
+        isinstance(source, str | bytes | os.PathLike | Image.Image),
+        f"a photo is a path, bytes, a Pillow image or pixels, got {type(source).__name__}.",
+    )
     limits = _Limits(max_pixels, max_memory_bytes)
     if isinstance(source, Image.Image):
         shown = name or str(getattr(source, "filename", "") or "picture")
@@ -272,7 +284,7 @@ def _described(pixels: U8, name: str, digest: str, facts: Facts, size: tuple[int
             facts, kind="perspective", fov_deg=None, panorama=None, view_assumptions=(said,)
         )
     assumptions, fov, heading = facts.assumptions, facts.fov_deg, facts.heading
-    shrunk, horizon = len(pixels) / size[1], None
+    shrunk, widened, horizon = len(pixels) / size[1], 1.0, None
     if facts.panorama is not None:
         level = upright(pixels, facts.panorama)
         if heading is not None and heading.source == "PoseHeadingDegrees":
@@ -280,6 +292,7 @@ def _described(pixels: U8, name: str, digest: str, facts: Facts, size: tuple[int
         if level.pixels is not pixels:  # what a file's row spans may have grown or shrunk
             finer = level.pixels.shape[1] / level.fov_deg
             shrunk = finer / (size[0] / facts.panorama.fov_deg)
+            widened = level.fov_deg / facts.panorama.fov_deg
         pixels, fov, horizon = level.pixels, level.fov_deg, level.horizon_px
         if tilted(facts.panorama):
             pitch, roll = facts.panorama.pitch_deg, facts.panorama.roll_deg
@@ -296,6 +309,7 @@ def _described(pixels: U8, name: str, digest: str, facts: Facts, size: tuple[int
         also_try_fov_deg=facts.also_try_fov_deg,
         horizon_px=horizon,
         shrunk=shrunk,
+        widened=widened,
         gps=facts.gps,
         heading=heading,
         view_assumptions=facts.view_assumptions,

@@ -1,0 +1,89 @@
+"""Photos among files and folders that people name: which files count, and what is left out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossview.errors import BadImage
+from crossview.files import walk_files
+from crossview.views.decode import SUFFIXES
+from crossview.views.other_files import RAW_SUFFIXES, VIDEO_SUFFIXES
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoFiles:
+    """What a folder and those below it hold."""
+
+    folder: Path
+    photos: tuple[Path, ...]  # by their names' endings, sorted
+    films: int  # videos and raw files, which are left out
+    others: int  # files that are no photos at all
+
+    @property
+    def remark(self) -> str:
+        """What is left out, in a sentence or two; "" where that is nothing."""
+        said = []
+        if self.films:
+            said.append(
+                f"{self.films} files below {self.folder} are videos or raw files; they are left "
+                "out. Take frames of videos and develop raw files to JPEG to use them."
+            )
+        if self.others:
+            said.append(f"{self.others} files below {self.folder} are no photos; left out.")
+        return "\n".join(said)
+
+
+def photos_below(folder: str | Path) -> PhotoFiles:
+    """The photos in a folder and below it; system files are no files, and links not followed.
+
+    Raises :class:`BadImage` for a folder without photos, or that cannot be read.
+    """
+    place = Path(folder)
+    try:
+        with os.scandir(place):
+            pass
+    except OSError as problem:
+        raise BadImage(f"{place}: the folder cannot be read ({problem.strerror}).") from problem
+    files = walk_files(place)
+    photos = tuple(file for file in files if file.suffix.lower() in SUFFIXES)
+    films = sum(file.suffix.lower() in {*VIDEO_SUFFIXES, *RAW_SUFFIXES} for file in files)
+    found = PhotoFiles(
+        folder=place, photos=photos, films=films, others=len(files) - len(photos) - films
+    )
+    if not photos:
+        there = f"{len(files)} other files" if files else "no file"
+        raise BadImage(
+            f"{place}: no photo in this folder or below it ({there}).\n"
+            f"Files count whose name ends in {', '.join(SUFFIXES)}."
+        )
+    return found
+
+
+def listed_photos(paths: Sequence[str | Path]) -> tuple[list[Path], list[str], list[BadImage]]:
+    """Photos of files and folders in their order, what was left out, and what cannot be used.
+
+    A folder stands for the photos below it, but for those that stand in the list before; a file
+    is taken as it is named, whatever it turns out to be.
+    """
+    photos: list[Path] = []
+    remarks: list[str] = []
+    problems: list[BadImage] = []
+    there: set[str] = set()
+    for path in map(Path, paths):
+        if not os.path.isdir(path):  # False, too, for names that no file can have
+            photos.append(path)
+            there.add(os.path.abspath(path))
+            continue
+        try:
+            found = photos_below(path)
+        except BadImage as problem:
+            problems.append(problem)
+            continue
+        new = [file for file in found.photos if os.path.abspath(file) not in there]
+        photos += new
+        there.update(map(os.path.abspath, new))
+        remarks += [found.remark] if found.remark else []
+    return photos, remarks, problems
