@@ -80,7 +80,8 @@ function lensControls(photo) {
   const parts = [fov];
   if (state.region.uses_heading) {
     const known = photo.hints.heading !== undefined;
-    const text = known ? `Heading ${Math.round(photo.hints.heading)}\u00b0, as you set it` : "Heading: found by the model";
+    const text = known ? `Heading ${Math.round(photo.hints.heading)}\u00b0, as you set it`
+      : photo.answer.heading_source ? "Heading: found near the one in the file" : "Heading: found by the model";
     parts.push(slider("heading", text, Math.round(shownHeading() ?? 0), [0, 359, 1],
       (event) => drag(photo, { heading: Number(event.target.value), turned: true }, "dragging"), () => emit("dragged")));
   }
