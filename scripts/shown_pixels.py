@@ -26,6 +26,7 @@ from crossview.evaluation.embedding import How, embed
 from crossview.explain.consistency import consistency
 from crossview.methods import sample4geo, singeo
 from crossview.pairs.batch import Views
+from crossview.pairs.framing import Framing, framed
 from crossview.pairs.loading import Loader, RawBatch, Reader, plain_reader
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
@@ -61,8 +62,6 @@ class Case:
     @property
     def config(self) -> dict[str, Any]:
         """Settings of Sample4Geo and SinGeo: files as they are, nothing else is drawn."""
-        height, width = self.size_px
-        half = 180.0 * height / width
         return {
             "backbone": "test_convnext",
             "weights": "none",
@@ -70,7 +69,6 @@ class Case:
             "whole": True,
             "ground_px": self.size_px,
             "aerial_px": ABOVE_PX,
-            "elevation_deg": (-half, half),
             "theta_deg": (360.0, self.fov_deg),
             "now_theta_deg": self.fov_deg,
             "course": "fixed",
@@ -88,6 +86,13 @@ class Case:
     def spec(self) -> ViewSpec:
         """The ground view."""
         return self.views.ground
+
+    @property
+    def framing(self) -> Framing:
+        """What a data set of such files says of them: rows are equal angles, as columns are."""
+        height, width = self.size_px
+        half = 180.0 * height / width
+        return Framing(file_elevation_deg=(-half, half), footprint_m=40.0)
 
     def panorama(self) -> U8:
         """The file's pixels [h, W, 3]: red and green tell the column, blue is :data:`BLUE`."""
@@ -107,7 +112,9 @@ class Case:
             Image.fromarray(square.astype(np.uint8)).save(path)
         heading = np.full(2, -360.0 * self.turn / self.size_px[1])
         table = example_table(2)
-        return replace(table, ground=ground, aerial=aerial, heading_deg=heading)
+        return replace(
+            table, ground=ground, aerial=aerial, heading_deg=heading, framing=self.framing
+        )
 
     def reader(self) -> Reader:
         """Of the pictures as they are."""
@@ -141,7 +148,7 @@ class WatchedEmbedder:
     """As :class:`Watched`, where no torch is asked for."""
 
     def __init__(self, case: Case) -> None:
-        views = case.views
+        views = framed(case.views, case.framing)  # as a model of such files is exported
         self.info = ModelInfo(name="watched", ground=views.ground, aerial=views.aerial, dim=8)
         self.fingerprint = "0" * 64
         self.seen: list[U8] = []
