@@ -13,7 +13,12 @@ from crossview.geo.mercator import HALF_WORLD_M, tile_edges, xy_from_latlon
 from crossview.geo.points import LatLon
 from crossview.imagery.options import SourceOptions
 from crossview.imagery.sources import open_sources
-from crossview.imagery.tilemaps import TileFacts, facts_of_metadata, rows_from_south
+from crossview.imagery.tilemaps import (
+    TileFacts,
+    facts_of_metadata,
+    require_one_order,
+    rows_from_south,
+)
 
 ZOOM = 18
 BOX = (13.39, 52.51, 13.41, 52.53)  # west, south, east, north, around the tiles
@@ -182,6 +187,45 @@ def test_mbtiles_without_bounds_are_as_their_specification_says(tmp_path):
     assert at_home(mbtiles(tmp_path / "a.mbtiles", tiles_around(BERLIN, ZOOM, 2)[0], ZOOM)) == ()
 
 
+@pytest.mark.parametrize("from_south", [True, False])
+def test_mbtiles_that_name_the_other_order_and_state_no_bounds_ask(tmp_path, from_south):
+    tiles = tiles_around(BERLIN, ZOOM, 2)[0]
+    stored = tiles if from_south else flipped(tiles)
+    path = mbtiles(tmp_path / "a.mbtiles", stored, ZOOM, scheme="XYZ")
+    with pytest.raises(BadImagery, match=r"its metadata say xyz[^\n]*\nSay the order of rows"):
+        opened(path)
+    assert at_home(path, tms=from_south) == ()
+
+
+def test_mbtiles_without_metadata_are_read_and_zooms_that_are_none_are_not(tmp_path):
+    path = mbtiles(tmp_path / "a.mbtiles", tiles_around(BERLIN, ZOOM, 2)[0], ZOOM)
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE metadata")
+        db.executemany("INSERT INTO tiles VALUES (?, 0, 0, x'00')", [(-1,), (30,)])
+    db.close()
+    assert at_home(path) == ()
+
+
+def test_zooms_that_count_rows_from_different_sides_are_refused(tmp_path):
+    xyz_folder(tmp_path / "a", tiles_around(BERLIN, 17, 2)[0], 17)
+    assert len(at_home(xyz_folder(tmp_path / "a", tiles_around(BERLIN, ZOOM, 2)[0], ZOOM))) == 1
+    tms_folder(tmp_path / "b", zoom=17)
+    xyz_folder(tmp_path / "b", tiles_around(BERLIN, ZOOM, 2)[0], ZOOM)
+    with pytest.raises(BadImagery, match="zooms 17 and 18 count from different sides"):
+        opened(tmp_path / "b")
+
+
+def test_zooms_that_hold_different_ground_are_no_contradiction():
+    require_one_order([(17, [(1, 70_000)]), (18, [(200_000, 3)])], "tiles")
+    require_one_order([(1, [(0, 0), (1, 1)]), (2, [(0, 0)]), (3, [(7, 7)])], "tiles")
+
+
+def test_bounds_that_fit_both_orders_leave_it_assumed_and_said(tmp_path):
+    xyz_folder(tmp_path, tiles_around(BERLIN, ZOOM, 2)[0], ZOOM)
+    (tmp_path / "metadata.json").write_text(json.dumps({"bounds": [-180, -85.0511, 180, 85.0511]}))
+    assert "does not say how its rows count" in at_home(tmp_path)[0]
+
+
 @pytest.mark.parametrize("box", [(100.0, 0.0, 101.0, 1.0), BOX])
 def test_pmtiles_whose_bounds_contradict_their_tiles_are_refused(tmp_path, box, monkeypatch):
     from pmtiles import writer
@@ -245,7 +289,7 @@ def test_a_tile_of_any_size_covers_the_same_ground(tmp_path, size):
 
 
 @pytest.mark.parametrize("row", [("a", 1, 2, b"d"), (None, 1, 2, b"d"), (3, 1, "x", b"d"),
-                                 (3, 1, 2, None), (3, 1, 2, "d")])  # fmt: skip
+                                 (3, 1, 2, "d")])  # fmt: skip
 def test_mbtiles_whose_tiles_are_not_numbered_or_no_pictures_are_refused(tmp_path, row):
     path = mbtiles(tmp_path / "a.mbtiles", {}, ZOOM)
     with sqlite3.connect(path) as db:
@@ -274,6 +318,38 @@ def test_system_files_and_odd_names_among_tiles_are_no_tiles(tmp_path):
     (tmp_path / "@eaDir").mkdir()
     shutil.copytree(tmp_path / str(ZOOM), tmp_path / "@eaDir" / str(ZOOM))
     at_home(tmp_path)
+
+
+def test_a_folder_of_tiles_of_double_resolution_only_is_read(tmp_path):
+    xyz_folder(tmp_path, tiles_around(BERLIN, ZOOM, 2, size=128)[0], ZOOM)
+    for picture in sorted(tmp_path.rglob("*.png")):
+        picture.rename(picture.with_stem(f"{picture.stem}@2x"))
+    at_home(tmp_path, size=128)
+
+
+@pytest.mark.parametrize("empty", [b"", None])
+def test_an_empty_tile_is_no_data_as_a_missing_one_is(tmp_path, empty):
+    tiles = tiles_around(BERLIN, ZOOM, 2)[0]
+    path = mbtiles(tmp_path / "a.mbtiles", tiles, ZOOM)
+    (x, y), *_ = sorted(tiles)
+    with sqlite3.connect(path) as db:
+        where = "WHERE tile_column = ? AND tile_row = ?"
+        db.execute(f"UPDATE tiles SET tile_data = ? {where}", (empty, x, 2**ZOOM - 1 - y))
+    db.close()
+    with open_sources([path]) as imagery:
+        (sheet,) = imagery.sheets
+        pixels, valid = sheet.store.read(sheet.box)
+    assert (valid == 0).sum() == 64 * 64
+    assert (valid[:64, :64] == 0).all()
+    assert np.array_equal(pixels[64:], telling(64, 128, 64))
+
+
+def test_an_archive_of_empty_tiles_holds_nothing(tmp_path):
+    folder = xyz_folder(tmp_path, tiles_around(BERLIN, ZOOM, 2)[0], ZOOM)
+    for picture in folder.rglob("*.png"):
+        picture.write_bytes(b"")
+    with pytest.raises(BadImagery, match="only empty tiles at zoom 18"):
+        opened(folder)
 
 
 def test_a_colour_of_no_data_counts_in_tiles_too(tmp_path):

@@ -6,6 +6,7 @@ import gzip
 import json
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from crossview.imagery.pyramids import TileNumber
 from crossview.imagery.tilemaps import facts_beside, facts_of_metadata, vector_tiles
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
+DOUBLE = "@2x"  # in names of tiles for sharp screens; they count only where a zoom has no others
 DEEPEST = 24  # zooms beyond are no imagery
 MOST_DIGITS = 9
 
@@ -41,14 +43,17 @@ class XyzFolder:
 
     def tiles(self, zoom: int) -> set[TileNumber]:
         """See :class:`TileArchive`."""
-        found: set[TileNumber] = set()
+        usual: dict[TileNumber, Path] = {}
+        double: dict[TileNumber, Path] = {}
         for folder in (folder for folder in _zooms(self._path) if int(folder.name) == zoom):
             for column in _folders(folder):
                 for picture in _pictures(column):
-                    tile = (int(column.name), int(picture.stem))
-                    self._pictures[zoom, tile] = picture
-                    found.add(tile)
-        return found
+                    stem = picture.stem.removesuffix(DOUBLE)
+                    some = usual if stem == picture.stem else double
+                    some[int(column.name), int(stem)] = picture
+        found = usual or double
+        self._pictures |= {(zoom, tile): picture for tile, picture in found.items()}
+        return set(found)
 
     def data(self, zoom: int, tile: TileNumber) -> bytes:
         """See :class:`TileArchive`."""
@@ -80,11 +85,11 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _pictures(path: Path) -> list[Path]:
-    """Pictures named by a number."""
+    """Pictures named by a number, those of double resolution too."""
     return [
         entry
         for entry in list_entries(path)
-        if entry.suffix.lower() in PICTURES and _is_number(entry.stem)
+        if entry.suffix.lower() in PICTURES and _is_number(entry.stem.removesuffix(DOUBLE))
     ]
 
 
@@ -103,10 +108,15 @@ class MbTiles:
         except sqlite3.Error as problem:
             raise BadImagery(f"{path} cannot be read as MBTiles: {problem}.") from problem
         try:
-            stated = {str(k): str(v) for k, v in self._rows("SELECT name, value FROM metadata")}
-            # Some writers name a scheme here, of what they wrote or of what they read: no evidence.
+            tables = {name for (name,) in self._rows("SELECT name FROM sqlite_master")}
+            query = "SELECT name, value FROM metadata"
+            rows = self._rows(query) if "metadata" in tables else []
+            stated = {str(k): str(v) for k, v in rows}
+            # Some writers name a scheme here, of what they wrote or of what they read.
+            xyz = stated.get("scheme", "").strip().lower() == "xyz"
+            wrong = "its metadata say xyz, and MBTiles count rows from the south" * xyz
             stated["scheme"] = "tms"
-            self.facts = facts_of_metadata(stated, path)
+            self.facts = replace(facts_of_metadata(stated, path), contradiction=wrong)
         except BadImagery:
             self._db.close()
             raise
@@ -114,7 +124,7 @@ class MbTiles:
     def zooms(self) -> list[int]:
         """See :class:`TileArchive`."""
         query = "SELECT DISTINCT zoom_level FROM tiles ORDER BY 1"
-        return [zoom for (zoom,) in self._numbers(query)]
+        return [zoom for (zoom,) in self._numbers(query) if 0 <= zoom <= DEEPEST]
 
     def tiles(self, zoom: int) -> set[TileNumber]:
         """See :class:`TileArchive`."""
@@ -127,6 +137,8 @@ class MbTiles:
             "SELECT tile_data FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
         )
         stored = self._rows(query, zoom, *tile)[0][0]
+        if stored is None:
+            return b""
         if not isinstance(stored, bytes):
             raise BadImagery(f"{self.name}: tile {zoom}/{tile[0]}/{tile[1]} is not a picture.")
         return stored
@@ -178,7 +190,7 @@ class PmTiles:
 
     def zooms(self) -> list[int]:
         """See :class:`TileArchive`."""
-        named = range(self._header["min_zoom"], self._header["max_zoom"] + 1)
+        named = range(self._header["min_zoom"], min(self._header["max_zoom"], DEEPEST) + 1)
         return [zoom for zoom in named if self._at(zoom)]
 
     def tiles(self, zoom: int) -> set[TileNumber]:

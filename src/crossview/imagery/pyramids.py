@@ -15,7 +15,7 @@ from crossview.geo.components import label_touching_cells
 from crossview.geo.mercator import HALF_WORLD_M, latlon_from_xy, metres_per_px, tile_grid
 from crossview.imagery.mosaics import MosaicStore, Piece, shrunk_patch
 from crossview.imagery.sheets import Box, Patch, Sheet
-from crossview.imagery.tilemaps import TileFacts, rows_from_south
+from crossview.imagery.tilemaps import TileFacts, require_one_order, rows_from_south
 from crossview.views.rgb import OPAQUE, rgb_and_alpha
 
 TileNumber = tuple[int, int]  # x from the west, and the row
@@ -56,10 +56,11 @@ class NorthUp:
         zooms = archive.zooms()
         self._turned, note = False, ""
         if zooms:
-            tiles = archive.tiles(zooms[-1])
+            tiles = [(zoom, sorted(archive.tiles(zoom))) for zoom in zooms]
             self._turned, note = rows_from_south(
-                tiles, zooms[-1], archive.facts, from_south, archive.name
+                tiles[-1][1], zooms[-1], archive.facts, from_south, archive.name
             )
+            require_one_order(tiles, archive.name)
         self.notes = (note,) if note else ()
 
     def zooms(self) -> list[int]:
@@ -113,7 +114,11 @@ class TileStore:
 
     def _whole(self) -> Patch:
         where = f"tile {self.zoom}/{self.tile[0]}/{self.tile[1]} of {self.archive.name}"
-        patch = decoded(self.archive.data(self.zoom, self.tile), where)
+        stored = self.archive.data(self.zoom, self.tile)
+        if not stored:  # what downloaders write where there is no imagery
+            nothing = np.zeros((self.size_px, self.size_px), np.uint8)
+            return Patch(np.repeat(nothing[..., None], 3, axis=-1), nothing)
+        patch = decoded(stored, where)
         height, width = patch.pixels.shape[:2]
         if (height, width) != (self.size_px, self.size_px):
             raise BadImagery(
@@ -129,15 +134,16 @@ class TileStore:
 
 def decoded(data: bytes, where: str) -> Patch:
     """RGB and validity of a PNG, JPEG or WebP file in memory."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
             picture.load()
             rgb, alpha = rgb_and_alpha(picture)
     except (BadImage, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
+        why = "" if isinstance(problem, UnidentifiedImageError) else f" ({problem})"
         raise BadImagery(
-            f"{where} cannot be decoded; it is damaged or not PNG, JPEG or WebP ({problem})."
+            f"{where} cannot be decoded; it is damaged or not PNG, JPEG or WebP{why}."
         ) from problem
     if alpha is None or (alpha == 255).all():
         return Patch(rgb, None)
@@ -186,8 +192,11 @@ def _chosen_zoom(archive: TileArchive, zoom: int | None, finest_useful_m: float 
 
 def _tile_px(archive: TileArchive, zoom: int) -> int:
     """The side of a zoom's tiles; whatever it is, all tiles of a zoom cover the same ground."""
-    first = min(archive.tiles(zoom))
-    return int(decoded(archive.data(zoom, first), archive.name).pixels.shape[0])
+    for x, row in sorted(archive.tiles(zoom)):
+        if data := archive.data(zoom, (x, row)):
+            where = f"tile {zoom}/{x}/{row} of {archive.name}"
+            return int(decoded(data, where).pixels.shape[0])
+    raise EmptyRegion(f"{archive.name} holds only empty tiles at zoom {zoom}.")
 
 
 def connected(tiles: set[TileNumber], columns: int) -> Iterator[set[TileNumber]]:

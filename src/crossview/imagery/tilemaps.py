@@ -74,7 +74,7 @@ def facts_of_metadata(values: dict[str, Any], path: Path) -> TileFacts:
     """What a TileJSON, or the metadata of MBTiles or PMTiles, says. ``path`` is for errors."""
     if str(values.get("format", "")).lower() in ("pbf", "mvt"):
         raise vector_tiles(path)
-    grid = values.get("crs") or values.get("srs") or ""
+    grid = values.get("crs") or values.get("srs") or values.get("projection") or ""
     if isinstance(grid, str) and grid and not _is_mercator(grid):
         raise _not_mercator(path, grid)
     templates = values.get("tiles") if isinstance(values.get("tiles"), list) else []
@@ -135,7 +135,7 @@ def rows_from_south(
         )
     if len(fitting) == 1:
         (order,) = fitting
-        if facts.scheme in (None, order) and not facts.contradiction:
+        if facts.scheme == order or (facts.scheme is None and not facts.contradiction):
             return order == "tms", ""
         side = "south" if order == "tms" else "north"
         return order == "tms", (
@@ -147,12 +147,29 @@ def rows_from_south(
             f"{name}: {facts.contradiction}.\n"
             "Say the order of rows: --tms (from the south) or --no-tms (from the north)."
         )
-    if facts.scheme is None and not facts.bounds:
+    if facts.scheme is None:  # and its bounds, if it states any, fit both orders
         return False, (
             f"{name} does not say how its rows count: taken as from the north (XYZ); "
             "--tms if from the south"
         )
     return facts.scheme == "tms", ""
+
+
+def require_one_order(zooms: Sequence[tuple[int, Sequence[tuple[int, int]]]], name: str) -> None:
+    """All zooms must count rows from one side: their ``tiles`` (x, row as stored) lie together.
+
+    Raises :class:`BadImagery` where the tiles of a zoom lie apart from those of the deepest, and
+    together with them if counted from the other side.
+    """
+    deepest, tiles = max(zooms)
+    for zoom, others in zooms:
+        parents = {(x >> (deepest - zoom), row >> (deepest - zoom)) for x, row in tiles}
+        turned = {(x, 2**zoom - 1 - row) for x, row in others}
+        if parents.isdisjoint(others) and not parents.isdisjoint(turned):
+            raise BadImagery(
+                f"{name}: the rows of its zooms {zoom} and {deepest} count from different sides.\n"
+                "Leave one of the two zooms out, or make the tiles anew."
+            )
 
 
 def vector_tiles(path: Path) -> BadImagery:
@@ -315,7 +332,7 @@ def _numbers(values: dict[str, str], names: Sequence[str]) -> list[float]:
 
 def _is_mercator(grid: str) -> bool:
     codes = re.findall(r"\d{4,6}", grid)
-    return bool(codes) and codes[-1] in _MERCATOR
+    return codes[-1] in _MERCATOR if codes else "mercator" in grid.lower()
 
 
 def _not_mercator(path: Path, grid: str) -> BadImagery:
