@@ -130,8 +130,11 @@ def writing(path: str | Path, *, durable: bool = True) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+Content = bytes | str | Callable[[Path], None]  # or what writes it at a path
+
+
 def write_together(
-    folder: str | Path, contents: Mapping[str, bytes | str], names: Collection[str]
+    folder: str | Path, contents: Mapping[str, Content], names: Collection[str]
 ) -> None:
     """Write files by name that mean something only together, so that no mixture can be opened.
 
@@ -144,9 +147,11 @@ def write_together(
     target = Path(os.path.realpath(folder))
     make_folder(target.parent)
     if _may_be_exchanged(target, names):
+        with suppress(OSError):
+            sweep_of(target)
         with writing_folder(target) as new:
             for name, content in contents.items():
-                atomic_write(new / name, content)
+                _write(new / name, content)
         return
     sweep(make_folder(target))
     vouching = list(contents)[-1]
@@ -154,7 +159,14 @@ def write_together(
         with _told(target / name):
             (target / name).unlink(missing_ok=True)
     for name, content in contents.items():
-        atomic_write(target / name, content)
+        _write(target / name, content)
+
+
+def _write(path: Path, content: Content) -> None:
+    if callable(content):
+        content(path)
+    else:
+        atomic_write(path, content)
 
 
 def _may_be_exchanged(target: Path, names: Collection[str]) -> bool:
@@ -192,7 +204,7 @@ def writing_folder(path: str | Path) -> Iterator[Path]:
     removed. Raises :class:`CannotWrite`.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
-    temporary = _temporary(target.with_suffix(""))
+    temporary = _temporary_folder(target)
     try:
         temporary.mkdir()
         yield temporary
@@ -217,7 +229,7 @@ def replace_folder(
             _to_disk(target.parent)
             remove(folder)
             return
-        replaced = _temporary(target.with_suffix(""))
+        replaced = _temporary_folder(target)
         os.replace(target, replaced)
         os.replace(folder, target)
         remove(replaced)
@@ -243,9 +255,13 @@ def sweep(folder: Path, *, older_than_s: float = 0.0) -> None:
 
 
 def sweep_of(path: Path) -> None:
-    """Remove what killed processes left half-written of the file ``path``, whose lock is held."""
+    """Remove what killed processes left half-written of a file or folder whose lock is held."""
     for left in path.parent.glob(f".{_mark(path)}*.partial*"):
-        if is_half_written(left.name) and left.is_file():
+        if not is_half_written(left.name) or left.is_symlink():
+            continue
+        if left.is_dir():
+            remove_whole(left)
+        else:
             left.unlink(missing_ok=True)
 
 
@@ -344,6 +360,10 @@ def make_folder(path: str | Path) -> Path:
 
 def _temporary(target: Path) -> Path:
     return target.parent / f".{_mark(target)}{secrets.token_hex(4)}.partial{target.suffix}"
+
+
+def _temporary_folder(target: Path) -> Path:
+    return target.parent / f".{_mark(target)}{secrets.token_hex(4)}.partial"
 
 
 def _mark(target: Path) -> str:

@@ -2,9 +2,16 @@ import pytest
 import torch
 
 from crossview.errors import InvalidValue
-from crossview.parts.generators import DescriptorTokens, MaskBank, PositionTokens, layout_extractor
+from crossview.parts.generators import (
+    DescriptorTokens,
+    MaskBank,
+    PositionTokens,
+    layout_extractor,
+    orthonormal,
+)
 from crossview.parts.layouts import LayoutBranch
-from crossview.parts.transformer import EncoderSpec
+from crossview.parts.released import geodtr_tensors
+from crossview.parts.transformer import Encoder, EncoderSpec
 from crossview.parts.trunks import map_size, trunk
 
 SPEC = EncoderSpec(hidden=16)
@@ -61,6 +68,7 @@ def test_a_branch_refuses_pictures_of_another_size():
         (DescriptorTokens(6, 3, EncoderSpec(heads=1, hidden=8)), -1.0, 1.0),
         (PositionTokens((4, 6), 3, SPEC), 0.0, 1.0),
         (PositionTokens((4, 6), 3, SPEC, squash="hardtanh"), -1.0, 1.0),
+        (PositionTokens((4, 6), 3, SPEC, span="orthogonalised"), -1.0, 1.0),
         (MaskBank(6, 3), -100.0, 100.0),
     ],
 )
@@ -70,6 +78,46 @@ def test_generators_give_a_value_per_position_and_mask_in_their_range(generator,
     assert masks.shape == (5, 6, 3)
     assert float(masks.min()) >= low
     assert float(masks.max()) <= high
+
+
+@pytest.mark.parametrize(("heads", "layers"), [(4, 2), (3, 1)])
+def test_the_encoder_is_pytorchs_with_the_norm_after_each_step(heads, layers):
+    dim = 24
+    layer = torch.nn.TransformerEncoderLayer(dim, heads, 16, activation="gelu", batch_first=True)
+    theirs = torch.nn.TransformerEncoder(layer, layers, torch.nn.LayerNorm(dim)).eval()
+    state = {f"ge_grd.tr_module.transformer_encoder.{k}": v for k, v in theirs.state_dict().items()}
+    names = {
+        k.removeprefix("ground.generator.encoder."): v for k, v in geodtr_tensors(state).items()
+    }
+    ours = Encoder(dim, EncoderSpec(heads=heads, layers=layers, hidden=16)).eval()
+    ours.load_state_dict(names)
+    tokens = torch.randn(2, 5, dim)
+    torch.testing.assert_close(ours(tokens), theirs(tokens))
+
+
+def test_orthogonalised_masks_are_the_q_of_lapack():
+    masks = torch.randn(3, 12, 5, dtype=torch.float64)
+    masks[1, 1:, 0] = 0.0  # nothing to turn
+    masks[2] = masks[2].sigmoid()
+    ours = orthonormal(masks)
+    torch.testing.assert_close(ours, torch.linalg.qr(masks)[0])
+    with pytest.raises(InvalidValue, match="5 masks of 4 positions"):
+        orthonormal(masks[:, :4])
+
+
+@pytest.mark.parametrize("span", ["normalised", "orthogonalised"])
+def test_masks_may_have_length_one_and_stand_at_right_angles(span):
+    generator = PositionTokens((4, 6), 3, SPEC, span=span).eval()
+    features = torch.randn(2, 4, 6)
+    masks = generator(features)
+    angles = masks.transpose(1, 2) @ masks
+    expected = torch.eye(3) if span == "orthogonalised" else angles
+    torch.testing.assert_close(angles, expected.expand(2, 3, 3))
+    torch.testing.assert_close(angles.diagonal(dim1=1, dim2=2), torch.ones(2, 3))
+    generator.span = "free"
+    torch.testing.assert_close(
+        masks[..., 0].abs(), torch.nn.functional.normalize(generator(features)[..., 0], dim=1)
+    )
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
@@ -99,5 +147,9 @@ def test_impossible_sizes_of_generators_are_refused():
         DescriptorTokens(7, 3, SPEC)
     with pytest.raises(InvalidValue, match="descriptors must be at least 1, got 0"):
         MaskBank(6, 0)
-    with pytest.raises(InvalidValue, match="4 attention heads do not divide tokens of 6"):
+    with pytest.raises(InvalidValue, match="4 attention heads .* of 6 .*\nChoose .*1, 2, 3, 6"):
         PositionTokens((6, 6), 3, SPEC)
+    with pytest.raises(InvalidValue, match="squash must be sigmoid or hardtanh, got 'relu'"):
+        PositionTokens((4, 6), 3, SPEC, squash="relu")
+    with pytest.raises(InvalidValue, match="span must be one of free, normalised, orthogonalised"):
+        PositionTokens((4, 6), 3, SPEC, span="none")

@@ -12,11 +12,12 @@ from crossview.cli.settings import settings
 
 if TYPE_CHECKING:
     from crossview.pairs.batch import Views
+    from crossview.training.importing import Checkpoint
 
 LICENCE = "weights: none stated by their authors unless you know better; pictures: as the data set"
 
 
-def importing(
+def importing(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     method: Annotated[str, typer.Argument(help="Name of the method that the file belongs to.")],
     file: Annotated[Path, typer.Argument(help="The authors' checkpoint: pth, pt, safetensors.")],
     trained_on: Annotated[
@@ -27,12 +28,16 @@ def importing(
     config: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of the method's Config; repeatable.")
     ] = None,
+    entry: Annotated[
+        str, typer.Option(help="Which dictionary of the file, if several hold weights.")
+    ] = "",
     licence: Annotated[str, typer.Option(help="Of the weights, if you know it.")] = LICENCE,
 ) -> None:
     """Read the authors' own weights into a method, ready for export and evaluate.
 
     Code inside the file never runs. The run records what the weights saw: the settings are those
-    published for that data, its pictures' metres and angles those of the data set.
+    published for that data, its pictures' metres and angles those of the data set. What is read
+    from the file is told, and what it cannot show and is assumed.
     """
     from crossview import wiring
     from crossview.pairs.framing import framed, note_of
@@ -41,24 +46,35 @@ def importing(
         our_tensors,
         read_checkpoint,
         record_of,
+        require_readable,
+        setting_text,
         shown_settings,
+        unseen_settings,
         write_run,
     )
+    from crossview.training.run import RunFolder
 
     method = wiring.method_name(method)
     ref = wiring.method_page(method)
     page = ref.load()
     check_names(page, method)
     seen = wiring.trained_on(method, trained_on)
-    checkpoint = read_checkpoint(file)
-    known = {**(seen.published or {}), **shown_settings(page, checkpoint), **settings(config)}
-    made = wiring.make_config(page, known)
+    RunFolder(out).require_new()  # before minutes of reading
+    checkpoint = read_checkpoint(file, entry)
+    require_readable(page, method, checkpoint)
+    stated, shown = settings(config), shown_settings(page, checkpoint)
+    made = wiring.make_config(page, {**(seen.published or {}), **shown, **stated})
     weights = our_tensors(page, checkpoint, made)
+    unseen = unseen_settings(page, checkpoint, stated)
+    assumed = {name: setting_text(name, getattr(made, name)) for name in unseen}
+    notes = [f"imported from {file.name}, sha256 {checkpoint.sha256[:12]}"]
+    if assumed:
+        notes.append(f"not shown by that file, and assumed: {', '.join(assumed.values())}")
     info = {
         "synthetic": seen.synthetic,
         "training_data": seen.name,
         "licence": licence,
-        "notes": f"imported from {file.name}, sha256 {checkpoint.sha256[:12]}",
+        "notes": "; ".join(notes),
     }
     views = page.views(made)
     note = note_of(views, seen.framing)
@@ -71,11 +87,47 @@ def importing(
             f"{method} has no published settings for {seen.name}; its own defaults and what "
             "the file shows decide, and --config."
         )
-    _tell(framed(views, seen.framing), len(weights))
+    read = [setting_text(n, getattr(made, n)) for n in shown if n not in {*stated, *unseen}]
+    _tell_read(checkpoint, len(weights), read)
+    if unseen:
+        reasons = "; ".join(f"{assumed[name]} ({reason})" for name, reason in unseen.items())
+        console.note(
+            f"Not shown by the file, and taken as published or as the shapes suggest: {reasons}.\n"
+            "Change them with --config NAME=VALUE."
+        )
+    _tell_seen(framed(views, seen.framing))
     console.result(str(out))
 
 
-def _tell(views: Views, tensors: int) -> None:
+def _tell_read(checkpoint: Checkpoint, tensors: int, read: list[str]) -> None:
+    """What was taken from the file, and what was left in it."""
+    from crossview.parts.weight_files import stored_type
+
+    held = len(checkpoint.tensors)
+    count = f"{tensors} tensors, all of them"
+    if held > tensors:
+        count = f"{tensors} of {held} tensors; these settings do not use the others"
+    below = f", below {checkpoint.entry}" if checkpoint.entry else ""
+    stored = stored_type(checkpoint.tensors)
+    console.note(
+        f"{count}{below}{f', stored as {stored}' * bool(stored)}. "
+        f"Read from them: {', '.join(read) or 'no settings'}."
+    )
+    if checkpoint.others:
+        console.note(
+            f"The file also holds {', '.join(checkpoint.others)}, with as many tensors: --entry "
+            f"{checkpoint.others[0]} takes those."
+        )
+    if checkpoint.unread:
+        console.note(f"Left alone, being no tensors: {', '.join(checkpoint.unread)[:300]}.")
+    if len(checkpoint.pages) > 1:
+        console.note(
+            f"{checkpoint.authors}: the names of their tensors are alike, so that the method is "
+            "yours to say. It decides what headings and fields of view the weights saw."
+        )
+
+
+def _tell_seen(views: Views) -> None:
     ground, aerial = views.ground, views.aerial
     low, high = views.fov_seen_deg
     seen = f"{low:g}" if low == high else f"{low:g} to {high:g}"
@@ -84,7 +136,7 @@ def _tell(views: Views, tensors: int) -> None:
     if aerial.footprint_m is not None:
         width = f"{aerial.footprint_m:g} m across, {aerial.metres_per_px:.2g} m per pixel"
     console.note(
-        f"{tensors} tensors, all of them. The weights saw panoramas of {ground.width_px} x "
+        f"The weights saw panoramas of {ground.width_px} x "
         f"{ground.height_px} pixels, {seen} degrees wide, headings "
         f"{views.headings_seen}, {angles}; aerial views of {aerial.width_px} x {aerial.height_px} "
         f"pixels{' (unrolled)' * aerial.polar}, {width}."

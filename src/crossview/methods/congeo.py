@@ -137,4 +137,4 @@ def augment(
 
 
 check = check_centred
-imported, shown = checkpoints.imported, checkpoints.shown  # for crossview import
+imported, shown, unseen = checkpoints.imported, checkpoints.shown, checkpoints.unseen

@@ -25,7 +25,7 @@ from crossview.parts.generators import layout_extractor
 from crossview.parts.layouts import LayoutBranch, LayoutNetwork
 from crossview.parts.losses.counterfactual import random_masks
 from crossview.parts.losses.triplet import soft_margin_triplet
-from crossview.parts.released import geodtr_tensors, sizes_shown
+from crossview.parts.released import HEADS_UNSEEN, geodtr_tensors, sizes_shown, sizes_unseen
 from crossview.parts.samplers.shuffled import shuffled
 from crossview.parts.transformer import EncoderSpec
 from crossview.parts.trunks import trunk
@@ -46,6 +46,8 @@ class Config:
     elevation_deg: tuple[float, float] = (-32.7, 32.7)  # of panoramas, unless whole
     footprint_m: float = 70.0  # of aerial windows, unless whole; not in the paper
     descriptors: int = 8  # K [C]
+    heads: int = 4  # of the transformer [C]
+    layers: int = 2  # [C]
     hidden: int = 2048  # of the transformer's feed-forward step [C]
     dropout: float = 0.3  # [C]
     layout: str = "strong"  # LS: mirror and quarter turns; "weak": mirror; "none" [C]
@@ -85,7 +87,8 @@ def build(config: Config) -> LayoutNetwork:
 
 
 def _branch(config: Config, size_px: tuple[int, int]) -> LayoutBranch:
-    encoder = EncoderSpec(hidden=config.hidden, dropout=config.dropout)
+    sizes = {name: getattr(config, name) for name in ("heads", "layers", "hidden")}
+    encoder = EncoderSpec(**sizes, dropout=config.dropout)
     masks = layout_extractor("v1", config.descriptors, encoder)
     return LayoutBranch(trunk(config.backbone, config.weights), size_px, masks)
 
@@ -123,8 +126,13 @@ def imported(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
 
 
 def shown(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The settings that the shapes of the authors' tensors show."""
+    """The settings that the authors' tensors show."""
     return sizes_shown(state, "ge")
+
+
+def unseen(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """The settings that they do not show, with the reason."""
+    return {"heads": HEADS_UNSEEN, **sizes_unseen(state, "ge")}
 
 
 check = check_centred  # the polar view needs cameras in the middle

@@ -25,11 +25,18 @@ from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.simulation import Simulation, simulate
 from crossview.pairs.table import PairTable
 from crossview.pairs.viewing import aligned_views, check_centred, viewed
-from crossview.parts.generators import layout_extractor
+from crossview.parts.generators import SPANS, SQUASHES, layout_extractor
 from crossview.parts.layouts import LayoutBranch, LayoutNetwork
 from crossview.parts.losses.counterfactual import random_masks
 from crossview.parts.losses.triplet import soft_margin_triplet
-from crossview.parts.released import backbone_shown, geodtr_plus_tensors, sizes_shown
+from crossview.parts.released import (
+    HEADS_UNSEEN,
+    backbone_shown,
+    bottleneck_idle,
+    geodtr_plus_tensors,
+    sizes_shown,
+    sizes_unseen,
+)
 from crossview.parts.samplers.aerial_first import aerial_first
 from crossview.parts.samplers.regional import regional
 from crossview.parts.samplers.shuffled import shuffled
@@ -53,7 +60,11 @@ class Config:
     gle: str = "v2"  # section IV; "v1" is GeoDTR's, Table IV
     descriptors: int = 8  # K, Table V
     bottleneck: bool = True  # a flag of [C] that all published models set
+    squash: str = "sigmoid"  # of the masks [C]; "hardtanh" as in GLE v1
+    span: str = "free"  # [C]; "normalised" or "orthogonalised" masks: flags of [C], off
     scaled_masks: bool = False  # ours, for small pictures: masks that differ from the first step
+    heads: int = 4  # of the transformer [C]
+    layers: int = 2  # [C]
     hidden: int = 512  # [C]; 2048 in GLE v1
     dropout: float = 0.3  # [C]
     chsg: bool = True  # contrastive hard samples, section IV
@@ -86,6 +97,10 @@ class Config:
         known = self.sampling in ("pairs", "aerial-first", "regional")
         require(known, f"sampling must be pairs, aerial-first or regional: {self.sampling!r}.")
         require(self.descriptors >= 1, f"descriptors must be at least 1, got {self.descriptors}.")
+        require(
+            self.squash in SQUASHES, f"squash must be {' or '.join(SQUASHES)}: {self.squash!r}."
+        )
+        require(self.span in SPANS, f"span must be one of {', '.join(SPANS)}: {self.span!r}.")
         require(self.batch >= 2, f"batch must be 2 places or more, with CHSG too: {self.batch}.")
         _simulation(self)  # refuses unknown words
 
@@ -101,9 +116,15 @@ def build(config: Config) -> LayoutNetwork:
 
 
 def _branch(config: Config, size_px: tuple[int, int]) -> LayoutBranch:
-    encoder = EncoderSpec(hidden=config.hidden, dropout=config.dropout)
-    how = {"bottleneck": config.bottleneck, "scaled": config.scaled_masks}
-    masks = layout_extractor(config.gle, config.descriptors, encoder, **how)
+    sizes = {name: getattr(config, name) for name in ("heads", "layers", "hidden")}
+    how = {name: getattr(config, name) for name in ("bottleneck", "squash", "span")}
+    masks = layout_extractor(
+        config.gle,
+        config.descriptors,
+        EncoderSpec(**sizes, dropout=config.dropout),
+        scaled=config.scaled_masks,
+        **how,
+    )
     return LayoutBranch(trunk(config.backbone, config.weights, config.drop_path), size_px, masks)
 
 
@@ -114,7 +135,8 @@ def objective(model: LayoutNetwork, batch: Batch, config: Config) -> dict[str, T
     aerial = model.aerial.layout(torch.cat([copy.aerial for copy in copies]))
     losses = {"triplet": soft_margin_triplet(ground.vector, aerial.vector, config.alpha)}
     if config.counterfactual:
-        low = -1.0 if config.gle == "v1" else 0.0  # the range of the masks
+        signed = config.gle == "v1" or config.squash == "hardtanh"
+        low = -1.0 if signed else 0.0  # the range of the masks
         fakes = [random_masks(side, low, 1.0, config.beta) for side in (aerial, ground)]
         losses["counterfactual"] = config.counterfactual * (fakes[0] + fakes[1]) / 2
     return losses
@@ -147,8 +169,21 @@ def imported(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
 
 
 def shown(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The settings that the shapes of the authors' tensors show."""
-    return sizes_shown(state, "GLE") | {"backbone": backbone_shown(state)}
+    """The settings that the authors' tensors show."""
+    idle = {"bottleneck": False} if bottleneck_idle(state) else {}
+    return sizes_shown(state, "GLE") | {"backbone": backbone_shown(state)} | idle
+
+
+def unseen(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """The settings that they do not show, with the reason."""
+    trained = "its tensors are there whether it was on or off"
+    return {
+        "heads": HEADS_UNSEEN,
+        **({} if bottleneck_idle(state) else {"bottleneck": trained}),
+        "span": "normalised or orthogonalised masks have no tensors",
+        "squash": "nor has the function that bounds them",
+        **sizes_unseen(state, "GLE"),
+    }
 
 
 check = check_centred  # the polar view needs cameras in the middle

@@ -147,4 +147,4 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
 
 
 check = check_centred
-imported, shown = checkpoints.imported, checkpoints.shown  # for crossview import
+imported, shown, unseen = checkpoints.imported, checkpoints.shown, checkpoints.unseen

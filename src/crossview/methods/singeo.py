@@ -153,4 +153,5 @@ def augment(
     return two_looks(pair, looks, views(config), rng)
 
 
-check, imported, shown = check_centred, checkpoints.imported, checkpoints.shown
+check = check_centred
+imported, shown, unseen = checkpoints.imported, checkpoints.shown, checkpoints.unseen

@@ -8,16 +8,19 @@ the papers and their figures; the authors' code has no licence and was not used.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
 from crossview.errors import require
+from crossview.parts.exact import at_least_float32
 from crossview.parts.transformer import Encoder, EncoderSpec
 
 Squash = Literal["sigmoid", "hardtanh"]
+Span = Literal["free", "normalised", "orthogonalised"]
+SQUASHES, SPANS = get_args(Squash), get_args(Span)
 INITIAL_STD, INITIAL_BIAS = 0.005, 0.1  # of all three, in the released code
 
 
@@ -95,6 +98,8 @@ class PositionTokens(nn.Module):
 
     ``bottleneck``: two more linear maps over the positions, per mask, as in all published models.
     ``squash`` "sigmoid": values in (0, 1), as released; "hardtanh": in [-1, 1], as in GLE v1.
+    ``span`` "normalised": each mask at length 1 over the positions; "orthogonalised": the K masks
+    of a picture at right angles to each other, too (the Q of a QR decomposition).
     """
 
     def __init__(
@@ -105,10 +110,13 @@ class PositionTokens(nn.Module):
         *,
         bottleneck: bool = True,
         squash: Squash = "sigmoid",
+        span: Span = "free",
     ) -> None:
         super().__init__()
         channels, positions = size
         _check(masks, positions)
+        require(squash in SQUASHES, f"squash must be {' or '.join(SQUASHES)}, got {squash!r}.")
+        require(span in SPANS, f"span must be one of {', '.join(SPANS)}, got {span!r}.")
         self.place = nn.Parameter(torch.zeros(1, positions, channels))
         self.dropout = nn.Dropout(spec.dropout)
         self.encoder = Encoder(channels, spec)
@@ -117,27 +125,63 @@ class PositionTokens(nn.Module):
         if bottleneck:
             self.bottleneck.append(PerMask(masks, positions, positions // 2))
             self.bottleneck.append(PerMask(masks, positions // 2, positions))
-        self.squash = squash
+        self.squash, self.span = squash, span
 
     def forward(self, features: Tensor) -> Tensor:
         """See the class."""
         tokens = self.dropout(features.transpose(1, 2) + self.place)
         masks = self.bottleneck(self.pointwise(self.encoder(tokens)).transpose(1, 2))
         squashed = masks.sigmoid() if self.squash == "sigmoid" else F.hardtanh(masks)
+        if self.span == "normalised":
+            squashed = F.normalize(at_least_float32(squashed), dim=2)
+        elif self.span == "orthogonalised":
+            return orthonormal(at_least_float32(squashed.transpose(1, 2)))
         return squashed.transpose(1, 2)
 
 
-def layout_extractor(
+def orthonormal(columns: Tensor) -> Tensor:
+    """The Q of the reduced QR decomposition of [B, N, K], K <= N, signs as LAPACK's.
+
+    By Householder's reflections, of operations that ONNX has, too.
+    """
+    positions, count = columns.shape[1:]
+    require(count <= positions, f"{count} masks of {positions} positions cannot be orthogonal.")
+    rest, mirrors = columns, []
+    for index in range(count):
+        first, below = rest[:, index:, index], rest[:, index + 1 :, index]
+        plain = (below == 0).all(dim=1, keepdim=True)  # LAPACK turns nothing then
+        length = first.norm(dim=1, keepdim=True)
+        pivot = torch.where(first[:, :1] >= 0, -length, length)
+        mirror = torch.cat([first[:, :1] - pivot, below], dim=1)
+        mirror = F.normalize(torch.where(plain, torch.zeros_like(mirror), mirror), dim=1)
+        mirrors.append(F.pad(mirror, (index, 0))[:, :, None])
+        rest = _mirrored(rest, mirrors[-1])
+    axes = torch.eye(positions, count, device=columns.device, dtype=columns.dtype)
+    turned = axes[None].expand(len(columns), -1, -1)
+    for mirror in reversed(mirrors):
+        turned = _mirrored(turned, mirror)
+    return turned
+
+
+def _mirrored(columns: Tensor, mirror: Tensor) -> Tensor:
+    """[B, N, K] mirrored at the plane across the unit vector [B, N, 1]."""
+    return columns - 2 * mirror @ (mirror.transpose(1, 2) @ columns)
+
+
+def layout_extractor(  # noqa: PLR0913 - the published variants
     version: str,
     descriptors: int,
     spec: EncoderSpec,
     *,
     bottleneck: bool = True,
     scaled: bool = False,
+    squash: str = "sigmoid",
+    span: str = "free",
 ) -> Callable[[int, int], nn.Module]:
     """GLE "v1" or "v2", for a map of so many channels and positions.
 
-    ``bottleneck`` is v2's; v1 has always had it. ``scaled``: the maps over positions begin at the
+    ``bottleneck``, ``squash`` and ``span`` are v2's; v1 has always had the first, and squashes by
+    hardtanh. ``scaled``: the maps over positions begin at the
     size of their inputs, not at 0.005. Raises InvalidValue for another version.
     """
     require(version in ("v1", "v2"), f"gle must be v1 or v2, got {version!r}.")
@@ -147,7 +191,8 @@ def layout_extractor(
             masks: nn.Module = DescriptorTokens(positions, descriptors, spec)
         else:
             size = (channels, positions)
-            masks = PositionTokens(size, descriptors, spec, bottleneck=bottleneck)
+            how: dict[str, Any] = {"bottleneck": bottleneck, "squash": squash, "span": span}
+            masks = PositionTokens(size, descriptors, spec, **how)
         if scaled:
             _scale(masks)
         return masks

@@ -30,10 +30,11 @@ class Encoder(nn.Module):
 
     def __init__(self, dim: int, spec: EncoderSpec) -> None:
         super().__init__()
+        allowed = ", ".join(str(count) for count in range(1, 17) if dim % count == 0)
         require(
             dim % spec.heads == 0,
             f"{spec.heads} attention heads do not divide tokens of {dim} numbers.\n"
-            "Choose other heads or another picture size.",
+            f"Choose other heads ({allowed}) or another picture size.",
         )
         self.layers = nn.ModuleList(EncoderLayer(dim, spec) for _ in range(spec.layers))
         self.norm = nn.LayerNorm(dim)

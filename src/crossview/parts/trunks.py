@@ -65,6 +65,13 @@ def uncut(name: str) -> str:
     return f"stages.{int(number) - 1}.{rest}" if number.isdigit() else f"{part}.{rest}"
 
 
+def as_cut(name: str) -> str:
+    """The inverse of :func:`uncut`, below ``stages.``: "stages.2.x" is "stage3.x"."""
+    part, _, rest = name.partition(".")
+    number, _, inner = rest.partition(".")
+    return f"stage{int(number) + 1}.{inner}" if part == "stages" else name
+
+
 def map_size(cut: Trunk, size_px: tuple[int, int]) -> tuple[int, int]:
     """Rows and columns of the map that ``cut`` makes of pictures of ``size_px`` (height, width).
 

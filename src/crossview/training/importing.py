@@ -1,101 +1,132 @@
 """A published checkpoint becomes a run folder: the authors' tensors by our names.
 
-Files are read weights-only; nothing in them is executed.
+What a file cannot show, such as the number of attention heads, is taken as published and told.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from crossview import __version__
 from crossview.errors import BadModel, InvalidValue
-from crossview.training.run import FORMAT, RunFolder
+from crossview.files import write_together
+from crossview.parts.released import whose
+from crossview.parts.weight_files import fit, read_weights
+from crossview.training.run import FORMAT, NAMES, WEIGHTS_NAME, RunFolder
 from crossview.training.setup import build_without_weights
 from crossview.training.state import save_weights
-
-NESTED = ("model_state_dict", "state_dict", "model")  # where training scripts put the tensors
-WRAPPER = "module."  # of data parallelism
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Tensors of a file by the authors' names, without the wrapper's prefix."""
+    """Tensors of a file by the authors' names, without prefixes of wrappers."""
 
     path: Path
     sha256: str
     tensors: Mapping[str, Tensor]
+    entry: str = ""  # of the file, below which they lie
+    others: tuple[str, ...] = ()  # entries with as many tensors, such as an average
+    unread: tuple[str, ...] = ()  # kinds of objects beside the tensors
+    authors: str = ""  # whose network has such names
+    pages: tuple[str, ...] = field(default=())  # of that network, by module; empty: none yet
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a .pth, .pt or .safetensors file; BadModel if it holds no named tensors."""
+def read_checkpoint(path: Path, entry: str = "") -> Checkpoint:
+    """Read a file of weights; nothing in it runs, and what is no tensor is left alone.
+
+    ``entry``: the dictionary to take, where there are several. Raises InvalidValue where there is
+    no such file or entry, BadModel for one that is damaged or holds no named tensors.
+    """
     try:
-        values = _read(path)
+        file = read_weights(path, entry)
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except FileNotFoundError as problem:
         raise InvalidValue(f"No checkpoint at {path}.") from problem
-    except Exception as problem:  # unpickling raises whatever the file provokes
-        said = (str(problem).splitlines() or [""])[0][:200]
-        raise BadModel(
-            f"{path} cannot be read weights-only: {type(problem).__name__}: {said}\n"
-            "Only tensors in dictionaries are read; code inside a file never runs."
-        ) from problem
-    while nested := next((n for n in NESTED if isinstance(values.get(n), Mapping)), None):
-        values = values[nested]
-    tensors = {k.removeprefix(WRAPPER): v for k, v in values.items() if isinstance(v, Tensor)}
-    if not tensors:
-        raise BadModel(f"{path} holds no named tensors; its entries: {', '.join(values)[:200]}.")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Checkpoint(path=path, sha256=digest, tensors=tensors)
+    except OSError as problem:
+        raise InvalidValue(f"{path} cannot be read: {problem.strerror}.") from problem
+    authors, pages, prefix = whose(file.tensors)
+    wrapped = bool(prefix) and all(name.startswith(prefix) for name in file.tensors)
+    return Checkpoint(
+        path=path,
+        sha256=digest,
+        tensors={n.removeprefix(prefix) if wrapped else n: v for n, v in file.tensors.items()},
+        entry=file.entry,
+        others=file.others,
+        unread=file.unread,
+        authors=authors,
+        pages=pages,
+    )
 
 
 def shown_settings(page: Any, checkpoint: Checkpoint) -> dict[str, Any]:
-    """The settings that the shapes in a checkpoint show, as far as the page can tell."""
-    tell = getattr(page, "shown", None)
-    try:
-        return dict(tell(checkpoint.tensors)) if tell else {}
-    except (KeyError, IndexError, ValueError, RuntimeError):
-        return {}  # another network's; that its keys do not fit is said later
+    """The settings that the tensors of a checkpoint show, as far as the page can tell."""
+    return _told(page, "shown", checkpoint)
+
+
+def unseen_settings(page: Any, checkpoint: Checkpoint, stated: Iterable[str]) -> dict[str, str]:
+    """The settings that a checkpoint does not show and nobody has ``stated``, with the reasons."""
+    reasons = _told(page, "unseen", checkpoint)
+    return {name: reason for name, reason in reasons.items() if name not in set(stated)}
+
+
+def require_readable(page: Any, method: str, checkpoint: Checkpoint) -> None:
+    """BadModel where the tensors are those of another method's network, which it names."""
+    if getattr(page, "imported", None) is None:
+        raise InvalidValue(f"{method} cannot read other code's checkpoints.")
+    own = str(getattr(page, "__name__", "")).rpartition(".")[2]
+    if not checkpoint.authors or own in checkpoint.pages:
+        return
+    names = [name.replace("_", "-") for name in checkpoint.pages]
+    advice = f"Try: crossview import {names[0]}" if names else "crossview cannot read those yet"
+    raise BadModel(
+        f"{checkpoint.path} is no checkpoint of {method}: its {len(checkpoint.tensors)} tensors "
+        f"look like those of {checkpoint.authors}.\n{advice}."
+    )
 
 
 def our_tensors(page: Any, checkpoint: Checkpoint, config: Any) -> dict[str, Tensor]:
     """The weights of ``config``'s network; BadModel names what does not fit, and what would.
 
-    All keys must be there, none may be left over, all shapes must agree.
+    All keys must be there, none may be left over, all shapes must agree, all values be finite.
     """
-    rename = getattr(page, "imported", None)
-    if rename is None:
-        raise InvalidValue("This method cannot read other code's checkpoints.")
+    require_readable(page, "this method", checkpoint)
     own = build_without_weights(page, config).state_dict()
     try:
-        tensors: dict[str, Tensor] = rename(checkpoint.tensors, config)
+        tensors: dict[str, Tensor] = page.imported(checkpoint.tensors, config)
     except (KeyError, IndexError, ValueError, RuntimeError) as problem:
         raise BadModel(
             f"{checkpoint.path} is no checkpoint of this method: {problem!r}"
         ) from problem
-    if complaint := _complaint(own, tensors):
+    fitting, complaint = fit(own, tensors, checkpoint.path)
+    if complaint:
         raise BadModel(
             f"{checkpoint.path} does not fit these settings: {complaint}.\n"
             f"{_would_fit(page, checkpoint, config)}"
         )
-    return {name: value.to(own[name].dtype) for name, value in tensors.items()}
+    return fitting
 
 
 def write_run(
     out: Path, record: Mapping[str, Any], info: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> RunFolder:
-    """A run folder without a training: config.json, info.json and the weights."""
+    """A run folder without a training: config.json, info.json and the weights, whole or absent."""
     folder = RunFolder(out)
     folder.require_new()
     with folder.locked("crossview import"):
         folder.require_new()
-        folder.begin(dict(record), dict(info))
-        save_weights(dict(weights), folder.weights)
+
+        def write_weights(path: Path) -> None:
+            save_weights(dict(weights), path)
+
+        small = folder.contents(dict(record), dict(info))
+        write_together(folder.path, {WEIGHTS_NAME: write_weights, **small}, NAMES)
     return folder
 
 
@@ -114,34 +145,32 @@ def record_of(
     }
 
 
-def _read(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+def setting_text(name: str, value: Any) -> str:
+    """A setting as ``--config`` takes it: no blanks, so that no shell splits it."""
+    if isinstance(value, tuple):
+        value = list(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value).replace(" ", "")
+    return f"{name}={text}"
 
-        return load_file(path)
-    values = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
-    return values if isinstance(values, Mapping) else {}
 
-
-def _complaint(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    """The first disagreement, in words; nothing if there is none."""
-    for name, value in own.items():
-        if name in given and given[name].shape != value.shape:
-            return f"{name} is {list(given[name].shape)} there and {list(value.shape)} here"
-    missing, left = sorted(set(own) - set(given)), sorted(set(given) - set(own))
-    if missing:
-        return f"{len(missing)} tensors are missing, such as {missing[0]}"
-    return f"{len(left)} tensors are left over, such as {left[0]}" if left else ""
+def _told(page: Any, question: str, checkpoint: Checkpoint) -> dict[str, Any]:
+    tell = getattr(page, question, None)
+    try:
+        return dict(tell(checkpoint.tensors)) if tell else {}
+    except (KeyError, IndexError, ValueError, RuntimeError):
+        return {}  # another network's; that its keys do not fit is said later
 
 
 def _would_fit(page: Any, checkpoint: Checkpoint, config: Any) -> str:
     shown = shown_settings(page, checkpoint)
     differ = {k: v for k, v in shown.items() if getattr(config, k, v) != v}
-    if not differ:
-        return "Its shapes do not tell which settings would; see the paper's tables."
-    listed = " ".join(f"--config {name}={_value(value)}" for name, value in differ.items())
-    return f"Its shapes show: {listed}"
-
-
-def _value(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value).replace(" ", "")
+    lines = []
+    if differ:
+        listed = " ".join(f"--config {setting_text(name, value)}" for name, value in differ.items())
+        lines.append(f"Its shapes show: {listed}")
+    if unseen := unseen_settings(page, checkpoint, shown):
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in unseen.items())
+        lines.append(f"They do not show: {reasons}.\nSet those with --config NAME=VALUE.")
+    return (
+        "\n".join(lines) or "Its shapes do not tell which settings would; see the paper's tables."
+    )

@@ -40,6 +40,7 @@ STATE_NAME = "state.safetensors"
 WEIGHTS_NAME = "model.safetensors"
 LOG_NAME = "log.jsonl"
 PAIRS_NAME = "pairs.npz"
+NAMES = (PAIRS_NAME, WEIGHTS_NAME, STATE_NAME, LOG_NAME, INFO_NAME, CONFIG_NAME)
 _BEGUN = {CONFIG_NAME, INFO_NAME, PAIRS_NAME}  # what a training that was killed at once has written
 _OF_PAIRS = re.compile(r"(train|val)\.(facts\..*|digest)$")  # told by `_other_pairs`
 
@@ -95,6 +96,10 @@ class RunFolder:
                 f"{self.path} is not empty and holds no training; choose another --out."
             )
         return self.state.is_file()
+
+    def contents(self, config: dict[str, Any], info: dict[str, Any]) -> dict[str, str]:
+        """The small files by name; config.json, which makes it a run folder, is the last."""
+        return {INFO_NAME: _json(info), CONFIG_NAME: _json(config)}
 
     def require_new(self) -> None:
         """Raise InvalidValue unless the folder is absent, empty or was only just begun."""
@@ -152,8 +157,8 @@ class RunFolder:
         sweep(self.path)
         if facts:
             atomic_write(self.path / PAIRS_NAME, packed_facts(facts))
-        atomic_write(self.path / INFO_NAME, _json(info))
-        atomic_write(self.path / CONFIG_NAME, _json(config))
+        for name, text in self.contents(config, info).items():
+            atomic_write(self.path / name, text)
 
     def config(self) -> dict[str, Any]:
         """config.json; BadModel if this is no run folder."""
