@@ -95,7 +95,7 @@ def torchvisions(make):
         if key.endswith("layer_scale"):
             value.normal_()
         elif value.is_floating_point() and value.ndim == 1:
-            value += 0.1 * torch.rand(value.shape)
+            value.add_(0.1 * torch.rand(value.shape))
     return network
 
 
