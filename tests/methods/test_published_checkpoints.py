@@ -117,7 +117,7 @@ def checkpoint_file(path, name, *, filled):
         "best_acc1": np.float64(0.9),
         "optimizer_state_dict": {"state": {0: {"exp_avg": torch.zeros(2)}}, "param_groups": []},
     }
-    torch.save(sections[""] if "" in sections else {**sections, **beside}, path)
+    torch.save(sections.get("", {**sections, **beside}), path)
     return path
 
 

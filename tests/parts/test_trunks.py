@@ -84,7 +84,8 @@ def test_generators_give_a_value_per_position_and_mask_in_their_range(generator,
 def test_the_encoder_is_pytorchs_with_the_norm_after_each_step(heads, layers):
     dim = 24
     layer = torch.nn.TransformerEncoderLayer(dim, heads, 16, activation="gelu", batch_first=True)
-    theirs = torch.nn.TransformerEncoder(layer, layers, torch.nn.LayerNorm(dim)).eval()
+    norm = torch.nn.LayerNorm(dim)
+    theirs = torch.nn.TransformerEncoder(layer, layers, norm, enable_nested_tensor=False).eval()
     state = {f"ge_grd.tr_module.transformer_encoder.{k}": v for k, v in theirs.state_dict().items()}
     names = {
         k.removeprefix("ground.generator.encoder."): v for k, v in geodtr_tensors(state).items()
