@@ -121,6 +121,19 @@ def test_each_kind_with_enough_photos_is_calibrated_apart():
     assert kinds[2].fov_deg == (65.0, 65.0)
 
 
+def test_photos_are_calibrated_by_the_width_of_their_class():
+    one = photo(0, fov_deg=60.0, source="exif")
+    wanted = Wanted(coverages=(0.5,), false_reject=0.5)  # ten photos of a kind will do
+    edges = (30, 54, 55, 79, 80, 119, 120, 299, 300, 360)
+    pool = [replace(one, fov_deg=float(fov)) for fov in edges for _ in range(10)]
+    names = [group.name for group in grouped(pool, wanted)]
+    assert names == [
+        "panoramas", "photos of 30 to 54 degrees", "photos of 55 to 79 degrees",
+        "photos of 80 to 119 degrees", "photos of 120 to 299 degrees",
+    ]  # fmt: skip
+    assert [len(group.photos) for group in grouped(pool, wanted)] == [20] * 5
+
+
 def test_widths_with_too_few_photos_are_put_together():
     pool = [*some(13, fov_deg=50.0, source="exif"), *some(13, fov_deg=70.0, source="exif")]
     (kind,) = calibrate(pool, WANTED, 20.0).kinds

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+from scipy import stats
 
 from crossview.evaluation.record import Figure
 from crossview.evaluation.statistics import (
+    POWER,
+    Z_POWER,
     Comparison,
     compare_queries,
     compare_trainings,
@@ -69,3 +72,12 @@ def test_comparisons_that_stand_together_are_corrected_together():
     assert [c.p_holm for c in corrected] == pytest.approx([0.03, 0.06, 0.06])
     assert [c.sure for c in corrected] == [True, False, False]
     assert not any(c.sure for c in made)  # not corrected yet: nothing is sure
+
+
+def test_what_is_detectable_is_noticed_in_four_of_five_trials():
+    assert POWER == 0.8
+    assert pytest.approx(stats.norm.ppf(POWER)) == Z_POWER
+    first, second = np.random.default_rng(0).random((2, 900)).round()
+    error = (second - first).std() / 30.0
+    found = compare_queries(first, second, np.arange(900))
+    assert found.detectable == pytest.approx((1.96 + 0.8416) * error, rel=1e-4)

@@ -22,6 +22,7 @@ from crossview.errors import (
 from crossview.geo.points import LatLon
 from crossview.imagery.sources import open_sources
 from crossview.retrieval.build import build
+from crossview.retrieval.embedding import _refuse_collapsed
 from crossview.retrieval.estimate import Estimate
 from crossview.retrieval.index import Index
 from crossview.retrieval.settings import IndexOptions, finest_useful_m, tiling_for
@@ -216,6 +217,15 @@ def test_a_raster_truncated_in_the_middle_is_told(tmp_path):
 def test_an_area_needs_both_a_centre_and_a_radius():
     with pytest.raises(InvalidValue, match="--near LAT,LON --within KM"):
         IndexOptions(near=LatLon(1.0, 2.0))
+
+
+def test_a_model_whose_vectors_hardly_differ_is_no_collapsed_one():
+    few = np.random.default_rng(0).normal(size=(20, 64))
+    nearly = np.ones((20, 64)) + 0.005 * few
+    same = np.ones((20, 64)) + 0.0005 * few
+    _refuse_collapsed(nearly / np.linalg.norm(nearly, axis=1, keepdims=True))
+    with pytest.raises(BadModel, match="collapsed"):
+        _refuse_collapsed(same / np.linalg.norm(same, axis=1, keepdims=True))
 
 
 def test_a_collapsed_model_is_refused(tmp_path):

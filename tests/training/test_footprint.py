@@ -40,3 +40,13 @@ def test_chunks_cost_a_third_more_time():
 def test_extra_memory_sees_a_large_array():
     found = extra_memory_mb(torch.device("cpu"), lambda: torch.ones(20_000_000).sum())
     assert math.isnan(found) or found > 60
+
+
+@pytest.mark.parametrize(("free_mb", "chunk"), [(2600.0, 4), (2400.0, 2)])
+def test_a_fifth_of_the_free_memory_is_kept(tmp_path, monkeypatch, free_mb, chunk):
+    """Four pairs of 500 MB take 2,500 MB with the fifth that is kept."""
+    sizes = iter([500.0, 1500.0])
+    monkeypatch.setattr(module, "extra_memory_mb", lambda *_: next(sizes))
+    monkeypatch.setattr(module, "free_memory_mb", lambda _: free_mb)
+    session = prepare(request(tmp_path))
+    assert footprint(start_state(session).model, session.job).chunk == chunk

@@ -157,6 +157,13 @@ def test_a_few_rendered_pictures_among_others_are_told_and_no_less(town, tmp_pat
     assert "synthetic town among them: 25%" in info["notes"]
 
 
+def test_pictures_half_of_which_are_rendered_are_no_pictures_of_earth(town, tmp_path):
+    ground = [*sorted((town / "ground").glob("*.jpg"))[:2], *pictures(tmp_path, 2)]
+    (tmp_path / "above").mkdir()
+    info = listed(tmp_path / "mine.csv", ground, pictures(tmp_path / "above", 4))
+    assert info["synthetic"] is True
+
+
 def test_what_a_list_claims_does_not_outweigh_its_pictures(town, tmp_path):
     (tmp_path / "mine.json").write_text('{"synthetic": false, "notes": "mine"}')
     ground = sorted((town / "ground").glob("*.jpg"))

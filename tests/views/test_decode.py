@@ -16,6 +16,7 @@ from crossview.errors import BadImage
 from crossview.files import walk_files
 from crossview.service.settings import Settings
 from crossview.views.decode import (
+    MAX_FILE_BYTES,
     MAX_MEMORY_BYTES,
     MAX_PIXELS,
     READABLE,
@@ -218,6 +219,7 @@ def test_twice_as_wide_as_high_is_assumed_to_be_a_panorama(tmp_path):
 def test_the_limits_fit_todays_cameras():
     assert MAX_PIXELS == 200_000_000 > 12_000 * 9_000
     assert MAX_MEMORY_BYTES == 1_200_000_000
+    assert MAX_FILE_BYTES == 2**30
     server = Settings()
     assert server.max_pixels == 200_000_000
     assert server.max_memory_bytes == 800_000_000

@@ -10,6 +10,7 @@ from PIL import Image
 from crossview.errors import BadImage
 from crossview.views.decode import load_photo, picture_size, read_picture, read_rgb
 from crossview.views.rgb import BACKDROP, OPAQUE, inverted, oriented
+from crossview.views.spec import IMAGENET_MEAN
 
 GREY = (np.arange(48 * 64).reshape(48, 64) % 256).astype(np.uint8)
 WIDE = (np.arange(48 * 64).reshape(48, 64) * 21).astype(np.uint16)
@@ -94,6 +95,7 @@ def test_alpha_is_kept_apart_for_imagery_and_shows_the_mean_colour_in_photos(mod
     assert (found == alpha).all()
     assert ((found >= OPAQUE) == (alpha > 127)).all()
     assert OPAQUE == 128
+    assert pytest.approx([255 * mean for mean in IMAGENET_MEAN], abs=0.5) == BACKDROP
     mixed = [round((9 * 64 + back * 191) / 255) for back in BACKDROP]
     assert (read_rgb(data)[:24] == 9).all()
     assert (read_rgb(data)[24:] == mixed).all()

@@ -178,3 +178,10 @@ def test_the_picture_that_was_given_stays_as_it_was():
     before = pixels.copy()
     ground_view(pixels, "panorama", PADDED, fov_deg=360.0)[:] = 0
     assert (pixels == before).all()
+
+
+@pytest.mark.parametrize("pitch", [-84.9, 84.9])
+def test_cameras_may_be_tilted_by_85_degrees(pitch):
+    assert visible_mask(SQUARE, 60.0, 1.0, pitch).any()
+    with pytest.raises(InvalidValue, match="85 degrees"):
+        visible_mask(SQUARE, 60.0, 1.0, pitch * 85.1 / 84.9)
