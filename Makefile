@@ -1,6 +1,7 @@
 # make demo     everything on a fresh machine: install, render a town, index it, find 400 pictures
 # make test     the tests; at the end, what was skipped and why
 # make check    lint, format, types
+# make mutants  change numbers that people feel, one at a time; a test must notice each
 # make bench    the benchmarks; make bench NAME=index runs one
 # make model    train the packaged model anew (about 82 minutes on 2 cores)
 # make vendor   refresh the browser libraries that the pages carry (needs npm and a network)
@@ -14,7 +15,7 @@ NAME ?=
 
 export PIP_NO_INPUT = 1
 
-.PHONY: demo test check bench model vendor clean
+.PHONY: demo test check mutants bench model vendor clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.installed
@@ -27,6 +28,9 @@ check: .venv-dev/.installed
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/ruff format --check .
 	.venv-dev/bin/mypy
+
+mutants: .venv-dev/.installed
+	.venv-dev/bin/python -m scripts.mutants $(NAME)
 
 ifeq ($(NAME),)
 bench: .python

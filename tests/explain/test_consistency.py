@@ -7,9 +7,10 @@ from PIL import Image
 from tests.tiny_pairs import write_pairs
 
 from crossview.errors import InvalidValue
+from crossview.evaluation.headline import FIELDS_DEG
 from crossview.explain.activation import activation_maps
 from crossview.explain.attention import column_of, draw_attention
-from crossview.explain.consistency import NAMES, consistency
+from crossview.explain.consistency import CROPS_DEG, NAMES, SHARES, consistency
 from crossview.explain.ssim import ssim
 from crossview.methods import singeo
 from crossview.pairs.loading import Reader
@@ -213,3 +214,8 @@ def test_heat_maps_of_a_pair_are_drawn(polar, tmp_path):
     draw_attention(tmp_path / "a.png", singeo.build(config).eval(), reader_of(tmp_path, config), 0)
     with Image.open(tmp_path / "a.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 10
+
+
+def test_pictures_are_turned_by_quarters_and_cut_to_the_fields_of_view_of_the_headline():
+    assert SHARES == (0.25, 0.5, 0.75)
+    assert (360.0, *CROPS_DEG) == FIELDS_DEG

@@ -71,6 +71,15 @@ def test_crs_overrules_a_system_that_is_there_and_says_so(tmp_path):
     assert corner(path, crs="EPSG:32632")[1] == ()
 
 
+@pytest.mark.parametrize(("east_m", "noted"), [(0.9, False), (1.1, True), (100.0, True)])
+def test_a_system_that_moves_the_picture_by_a_metre_or_more_is_worth_a_word(
+    tmp_path, east_m, noted
+):
+    path = geotiff(tmp_path / "a.tif", telling(40, 60), crs="EPSG:32633")
+    moved = f"+proj=tmerc +lon_0=15 +k=0.9996 +x_0={500_000 + east_m} +datum=WGS84 +type=crs"
+    assert bool(corner(path, crs=moved)[1]) is noted
+
+
 def test_one_note_stands_for_many_files(tmp_path):
     for name in "abc":
         geotiff(tmp_path / f"{name}.tif", telling(40, 60), crs="EPSG:32632")

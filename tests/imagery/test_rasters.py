@@ -62,6 +62,28 @@ def test_sixteen_bit_is_stretched_from_the_2nd_to_the_98th_percentile(tmp_path):
     assert info(path).stretched == ((low, high),) * 3
 
 
+def test_files_side_by_side_share_a_stretch_that_all_have_their_part_in(tmp_path):
+    for n in range(20):
+        values = np.full((30, 30, 3), 1000 + 100 * n, np.uint16)
+        east = Affine(0.5, 0, 391_000 + 15 * n, 0, -0.5, 5_820_000.0)
+        geotiff(tmp_path / f"{n:02}.tif", values, transform=east)
+    ((low, high), *_) = info(tmp_path).stretched
+    assert low < 1100
+    assert high > 2700
+
+
+@pytest.mark.parametrize(("finer", "sheets"), [(1.0, 1), (0.9998, 1), (0.998, 2)])
+def test_pixels_that_add_up_to_more_than_a_quarter_of_one_are_of_two_mosaics(
+    tmp_path, finer, sheets
+):
+    """Over 400 pixels: 0.08 and 0.8 of a pixel."""
+    geotiff(tmp_path / "a.tif", telling(400, 400))
+    beside = Affine(0.5 * finer, 0, 391_200.0, 0, -0.5 * finer, 5_820_000.0)
+    geotiff(tmp_path / "b.tif", telling(400, 400), transform=beside)
+    with open_sources([tmp_path]) as imagery:
+        assert len(imagery.sheets) == sheets
+
+
 def test_bands_can_be_chosen_and_float_and_no_data_are_understood(tmp_path):
     bands = np.random.default_rng(0).uniform(0.0, 0.4, (60, 60, 5)).astype(np.float32)
     bands[:10] = np.nan

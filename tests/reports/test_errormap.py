@@ -64,3 +64,10 @@ def test_an_answer_is_right_within_what_is_right_everywhere():
     assert RIGHT_WITHIN_M == 25.0
     (area,) = _areas(at(town(47.0, 8.0), error_m=24.9))
     assert (area.error_m <= RIGHT_WITHIN_M).all()
+
+
+def test_towns_ten_kilometres_apart_are_two_areas_and_districts_a_kilometre_apart_are_one():
+    apart = np.r_[town(47.0, 8.0, 40), town(47.1, 8.0, 60)]
+    assert [area.total for area in _areas(at(apart))] == [60, 40]
+    districts = np.r_[town(47.0, 8.0, 40), town(47.02, 8.0, 60)]
+    assert [area.total for area in _areas(at(districts))] == [100]

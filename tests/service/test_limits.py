@@ -2,16 +2,20 @@
 
 import asyncio
 import threading
+from inspect import signature
+from pathlib import Path
 
 import pytest
 from tests.retrieval.regions import TOY
 from tests.service.conftest import jpeg, photos
 
+from crossview.cli import serve
 from crossview.errors import InvalidValue
 from crossview.service.refusals import Refusal
 from crossview.service.regions import Regions
 from crossview.service.settings import OnlineMap, Settings
 from crossview.service.uploads import Held, read_uploads
+from crossview.views.decode import MAX_PIXELS
 
 
 def code_of(answer):
@@ -181,3 +185,18 @@ def test_an_online_map_is_allowed_by_the_policy_and_told_to_the_page(served):
     client = served(online_map=online)
     assert "https://tiles.example" in client.get("/").headers["content-security-policy"]
     assert client.get("/v1/regions").json()["online_map"]["attribution"] == "Example"
+
+
+def test_a_server_made_in_python_has_the_limits_of_the_command_and_of_the_documents():
+    said = signature(serve.serve).parameters
+    made, megabyte = Settings(), 1_000_000
+    assert made.max_file_bytes == said["max_mb"].default * megabyte == 100 * megabyte
+    assert made.max_pixels == said["max_megapixels"].default * 1e6 == MAX_PIXELS == 200_000_000
+    assert made.max_memory_bytes == said["max_memory_mb"].default * megabyte == 800 * megabyte
+    assert made.max_files == said["max_files"].default == 200
+    assert made.queue_photos == said["queue"].default == 512
+    assert made.timeout_s == said["timeout"].default == 60.0
+    assert (made.max_places, made.max_jobs) == (100, 64)
+    assert made.keep_job_s == 600.0
+    documents = Path(__file__).resolve().parents[2] / "docs" / "service.md"
+    assert "kept for ten minutes after its end" in documents.read_text(encoding="utf-8")
