@@ -165,6 +165,8 @@ def test_scores_are_told_to_six_digits_angles_to_two_and_metres_to_centimetres()
     told = place_record(known, moved(ORIGIN, east_m=0.12345, north_m=0))
     assert (told["score"], told["heading_deg"], told["probability"]) == (0.123457, 30.12, 0.1235)
     assert told["error_m"] == 0.12
+    about = answer_record(answer(places=[known], fov_deg=64.9876, truth=TRUTH))
+    assert (about["fov_deg"], about["error_m"]) == (64.99, 20.0)
 
 
 def test_the_columns_are_all_that_is_known_of_a_place_and_its_photo():

@@ -81,7 +81,7 @@ import sys
 from pathlib import Path
 from crossview.files import printable
 from crossview.retrieval.audit import append_records
-for i in range(20):
+for i in range(8):
     append_records(Path(sys.argv[1]), [{"who": sys.argv[2], "i": i, "pad": "x" * 3000}])
 """
 
@@ -95,15 +95,15 @@ def test_processes_that_add_at_once_lose_no_record(tmp_path):
     assert [process.wait() for process in processes] == [0] * 6
     records = [json.loads(line) for line in path.read_text().splitlines()]
     assert {(r["who"], r["i"]) for r in records} == {
-        (str(w), i) for w in range(6) for i in range(20)
+        (str(w), i) for w in range(6) for i in range(8)
     }
-    assert len(records) == 120
+    assert len(records) == 48
     assert [p.name for p in tmp_path.iterdir()] == ["audit.jsonl"]
 
 
 def test_processes_that_are_killed_while_they_add_cost_others_nothing(tmp_path):
     path = tmp_path / "audit.jsonl"
-    command = [sys.executable, "-c", ADDING.replace("20", "10_000"), str(path), "killed"]
+    command = [sys.executable, "-c", ADDING.replace("8", "10_000"), str(path), "killed"]
     for delay_s in (0.0, 0.05, 0.1):
         before = path.stat().st_size if path.exists() else 0
         with subprocess.Popen(command, cwd=ROOT) as process:

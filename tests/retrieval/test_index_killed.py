@@ -1,8 +1,9 @@
 """An index whose making is killed: absent until it is complete, and then the same, bit by bit."""
 
+import multiprocessing
+import os
 import shutil
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,32 +11,37 @@ from tests.retrieval.regions import added, indexed, region, vectors_of
 
 from crossview.retrieval.index import Index
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills by signal, in a fork")
 
-# Renaming is the instant at which files come to be, so the kill strikes before or after one.
-KILLED_RUN = """
-import os, signal, sys
-from pathlib import Path
-from tests.retrieval.regions import indexed
 
-folder, fatal, after = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "after"
-replace, count = os.replace, 0
+def killed(target, *arguments):
+    """Run a function in a process of its own and say how that ended: below 0 by a signal.
 
-def kill():
-    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+    The process is forked from one that has imported everything, which takes longest.
+    """
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([__name__])
+    process = server.Process(target=target, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
 
-def counted(*names):
-    global count
-    count += 1
-    if count == fatal and not after:
-        kill()
-    replace(*names)
-    if count == fatal and after:
-        kill()
 
-os.replace = counted
-indexed(folder, paths=[folder / "aerial.tif"])
-"""
+def index_until(folder, fatal, after):
+    """Index, and be killed before or after a renaming: the instant at which files come to be."""
+    replace, count = os.replace, 0
+
+    def counted(*names):
+        nonlocal count
+        count += 1
+        if count == fatal and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(*names)
+        if count == fatal and after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = counted
+    indexed(folder, paths=[folder / "aerial.tif"])
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +63,7 @@ def whole(tmp_path_factory):
 )
 def test_a_killed_run_goes_on_to_the_same_index(tmp_path, whole, renaming, when):
     path = region(tmp_path)
-    command = [sys.executable, "-c", KILLED_RUN, str(tmp_path), str(renaming), when]
-    killed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert killed.returncode != 0, killed.stderr
+    assert killed(index_until, tmp_path, renaming, when == "after") == -signal.SIGKILL
     assert not (tmp_path / "region.cvx").exists()
     index = indexed(tmp_path, paths=[path])
     assert vectors_of(index).tobytes() == vectors_of(whole).tobytes()
@@ -72,36 +76,11 @@ def test_a_killed_run_goes_on_to_the_same_index(tmp_path, whole, renaming, when)
 
 def test_killed_after_the_last_step_the_index_is_there(tmp_path, whole):
     region(tmp_path)
-    command = [sys.executable, "-c", KILLED_RUN, str(tmp_path), "33", "after"]
-    subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    assert killed(index_until, tmp_path, 33, True) == -signal.SIGKILL
     assert Index.open(tmp_path / "region.cvx").verify() == whole.verify()
     again = indexed(tmp_path, paths=[tmp_path / "aerial.tif"])
     assert again.verify() == whole.verify()
     assert {p.name for p in again.path.iterdir()} == {p.name for p in whole.path.iterdir()}
-
-
-KILLED_ANYWHERE = """
-import os, signal, sys
-from pathlib import Path
-from tests.retrieval.test_index_killed import finished
-
-folder, fatal, count = Path(sys.argv[1]), int(sys.argv[2]), 0
-
-def or_die(call):
-    def counted(*arguments, **more):
-        global count
-        count += 1
-        if count == fatal:
-            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
-        return call(*arguments, **more)
-    return counted
-
-os.replace, os.fsync, os.rmdir, Path.unlink = map(
-    or_die, (os.replace, os.fsync, os.rmdir, Path.unlink)
-)
-finished(folder, sys.argv[3])
-print(count)
-"""
 
 
 def finished(folder, how):
@@ -110,9 +89,24 @@ def finished(folder, how):
     return make(folder, paths=[folder / "b.tif"], stride_m=40.0, overwrite=overwrite)
 
 
-def killed_at(folder, instant, how):
-    command = [sys.executable, "-c", KILLED_ANYWHERE, str(folder), str(instant), how]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def finish_until(folder, fatal, how):
+    """Be killed at a step that touches the disk; killed at none, note how many there were."""
+    count = 0
+
+    def or_die(call):
+        def counted(*arguments, **more):
+            nonlocal count
+            count += 1
+            if count == fatal:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*arguments, **more)
+
+        return counted
+
+    os.replace, os.fsync, os.rmdir = map(or_die, (os.replace, os.fsync, os.rmdir))
+    Path.unlink = or_die(Path.unlink)
+    finished(folder, how)
+    folder.with_name("steps").write_text(str(count))
 
 
 @pytest.mark.parametrize("how", ["", "--overwrite", "--add"])
@@ -123,12 +117,13 @@ def test_killed_in_its_last_steps_the_same_command_ends_well(tmp_path, how):
     region(first, "b.tif", seed=3)
     before = vectors_of(indexed(first, stride_m=40.0)).tobytes() if how else None
     shutil.copytree(first, work)
-    steps = int(killed_at(work, 0, how).stdout)
+    assert killed(finish_until, work, 0, how) == 0
+    steps = int((tmp_path / "steps").read_text())
     whole = vectors_of(Index.open(work / "region.cvx")).tobytes()
     for instant in [*range(max(1, steps - 13), steps - 1, 3), steps - 1, steps]:
         shutil.rmtree(work)
         shutil.copytree(first, work)
-        assert killed_at(work, instant, how).returncode != 0
+        assert killed(finish_until, work, instant, how) == -signal.SIGKILL
         if how:
             assert vectors_of(Index.open(work / "region.cvx")).tobytes() in {before, whole}
         assert vectors_of(finished(work, how)).tobytes() == whole, instant
