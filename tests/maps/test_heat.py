@@ -70,3 +70,4 @@ def test_without_a_score_per_window_there_is_no_heat(scores):
 
 def test_more_photos_leave_room_for_fewer_cells():
     assert limit_of_cells([answer()] * 500, 10**7) < limit_of_cells([answer()], 10**7)
+    assert limit_of_cells([answer()] * 500, 0) == 256  # fewer show nothing

@@ -155,6 +155,9 @@ def test_only_a_perspective_photo_loses_rows():
     assert band.mask.all(axis=0).sum() == band.mask.any(axis=0).sum() == 96
     assert np.array_equal(photo.mask, visible_mask(spec, 90.0, 4 / 3))
     assert 0 < photo.mask.sum() < band.mask.sum()
+    bottom, top = spec.known_elevation_deg
+    seen_deg = photo.mask[:, 192].sum() * (top - bottom) / 96
+    assert seen_deg == pytest.approx(2 * math.degrees(math.atan(3 / 4)), abs=1.0)  # 4:3, 90 degrees
     assert (photo.pixels[photo.mask] == 200).all()
     assert not photo.pixels[~photo.mask].any()
 
