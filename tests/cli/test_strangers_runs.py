@@ -10,7 +10,7 @@ from crossview.cli import main
 from crossview.errors import InvalidValue
 from crossview.wiring import open_run
 
-torch = pytest.importorskip("torch", reason="needs PyTorch")
+torch = pytest.importorskip("torch", reason="needs the package torch")
 from tests.training.tiny import PAGE, SMALL  # noqa: E402
 
 
