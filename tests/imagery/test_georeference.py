@@ -1,5 +1,7 @@
 """Where a raster lies: its own tags, files beside it, --crs, and what contradicts what."""
 
+from xml.sax.saxutils import escape
+
 import numpy as np
 import pyproj
 import pytest
@@ -178,6 +180,32 @@ def test_what_lies_in_the_file_wins_over_a_world_file(tmp_path, world):
     assert len(notes) == (0 if world == "junk" else 1)
     (tmp_path / "a.tfw").write_text("0.5\n0\n0\n-0.5\n391000.25\n5819999.75\n")
     assert corner(path)[1] == ()
+
+
+@pytest.mark.parametrize(
+    ("inside", "note"),
+    [
+        ("<GeoTransform>400000, 0.5, 0, 5820000, 0, -0.5</GeoTransform>", "the transform of"),
+        (f"<SRS>{escape(wkt(32632))}</SRS>", "the reference system of"),
+        (f"<SRS>{escape(wkt(32633))}</SRS>", ""),
+        ("<GeoTransform>391000, 0.5, 0, 5820000, 0, -0.5</GeoTransform>", ""),
+        ("<Metadata/>", ""),
+    ],
+)
+def test_what_the_library_keeps_beside_a_geotiff_overrules_it_and_is_said(tmp_path, inside, note):
+    path = geotiff(tmp_path / "a.tif", telling(40, 60))
+    (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset>{inside}</PAMDataset>")
+    notes = corner(path)[1]
+    assert len(notes) == (1 if note else 0)
+    assert not note or f"{note} a.tif.aux.xml was taken" in notes[0]
+
+
+@pytest.mark.parametrize(("world", "prj"), [("PGW", "PRJ"), ("Pgw", "Prj"), ("pgW", "prj")])
+def test_files_beside_a_picture_are_found_whatever_their_case(tmp_path, world, prj):
+    path = picture(tmp_path / "a.png", prj=wkt(32633).encode())
+    path.with_suffix(".pgw").rename(path.with_suffix(f".{world}"))
+    path.with_suffix(".prj").rename(path.with_suffix(f".{prj}"))
+    assert distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
 
 
 def test_what_lies_in_the_file_wins_over_a_prj(tmp_path):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import rasterio
 from tests.imagery.made import geotiff, telling, whole
 
 from crossview.errors import InvalidValue
@@ -33,6 +34,57 @@ def test_a_border_of_one_colour_is_told_with_its_share_and_the_option(tmp_path, 
     value = f"{colour[0]}" if len(set(colour)) == 1 else "0,255,0"
     assert str(border).endswith(f"--nodata {value}")
     assert "20 % of it" in str(border)
+
+
+def grey(dtype, collar, low=1000, high=3000, **profile):
+    """A grey raster of which the left fifth has one value."""
+    values = np.random.default_rng(0).integers(low, high, (400, 400)).astype(dtype)
+    values[:, :80] = collar
+    return values, profile
+
+
+PALETTE = {value: (value, 255 - value, 7, 255) for value in range(256)}
+
+
+@pytest.mark.parametrize(
+    ("values", "profile", "advice"),
+    [
+        (*grey("uint16", 65535), "65535"),
+        (*grey("int16", -32768), "-32768"),
+        (*grey("float32", -9999.0), "-9999"),
+        (*grey("uint8", 0, 1, 250, photometric="MINISWHITE"), "0"),
+        (*grey("uint8", 15, 0, 15, nbits=4), "15"),
+        (*grey("uint8", 9, 10, 250, photometric="PALETTE"), "9"),
+    ],
+)
+def test_the_advice_names_what_the_file_stores_and_works(tmp_path, values, profile, advice):
+    path = geotiff(tmp_path / "a.tif", values, **profile)
+    if profile.get("photometric") == "PALETTE":
+        with rasterio.open(path, "r+") as raster:
+            raster.write_colormap(1, PALETTE)
+    (border,) = borders_of(path)
+    assert str(border).endswith(f"--nodata {advice}")
+    assert borders_of(path, nodata=border.stored) == []
+    valid = whole(path, nodata=border.stored)[1]
+    assert (valid == 0).mean() == pytest.approx(0.2, abs=0.001)
+
+
+def test_different_values_that_a_stretch_makes_one_are_no_border(tmp_path):
+    values, _ = grey("uint16", 0)
+    values[:, :80] = np.random.default_rng(1).integers(60_000, 65_000, (400, 80))
+    with open_sources(
+        [geotiff(tmp_path / "a.tif", values)], SourceOptions(stretch=(0.0, 70.0))
+    ) as i:
+        assert borders(i.parts) == []
+
+
+@pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf, -3.4028235e38, 3.4028235e38, 1.8e38])
+def test_the_least_and_largest_floats_are_no_data_and_spoil_no_stretch(tmp_path, nothing):
+    values, _ = grey("float32", nothing)
+    pixels, valid, _ = whole(geotiff(tmp_path / "a.tif", values))
+    assert (valid[:, :80] == 0).all()
+    assert valid[:, 80:].all()
+    assert 120 < pixels[:, 80:].mean() < 136
 
 
 def test_a_turned_raster_s_corners_are_a_border(tmp_path):

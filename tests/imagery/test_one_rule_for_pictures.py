@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
-from tests.imagery.made import telling, whole
+from tests.imagery.made import geotiff, telling, whole
 
+from crossview.errors import BadImagery
+from crossview.imagery.sources import open_sources
 from crossview.views.decode import read_rgb
 
 GREY = telling(40, 60)[..., 0]
@@ -102,3 +105,35 @@ def test_a_georeferenced_picture_lies_as_it_is_stored_because_its_place_does(tmp
     (tmp_path / "a.pgw").write_text("0.5\n0\n0\n-0.5\n391000\n5820000\n")
     pixels, _, _ = whole(tmp_path / "a.png", crs="EPSG:32633")
     assert np.array_equal(pixels, telling(40, 60))
+
+
+def test_greys_of_16_bits_in_which_0_is_white_are_averaged_as_others_are(tmp_path):
+    values = np.random.default_rng(0).integers(0, 65535, (100, 100, 1)).astype(np.uint16)
+    shrunk = []
+    for name, profile in (("usual", {}), ("white", {"photometric": "MINISWHITE"})):
+        path = geotiff(tmp_path / f"{name}.tif", values, **profile)
+        with open_sources([path]) as imagery:
+            shrunk.append(imagery.sheets[0].store.shrunk(10, 10).pixels.mean())
+    assert sum(shrunk) == pytest.approx(255.0, abs=3.0)
+
+
+def test_palettes_of_16_bits_are_read(tmp_path):
+    values = np.arange(400, dtype=np.uint16).reshape(20, 20, 1)
+    path = geotiff(tmp_path / "a.tif", values, photometric="PALETTE")
+    with rasterio.open(path, "r+") as raster:
+        raster.write_colormap(1, {n: (n % 256, 255 - n % 256, n // 256, 255) for n in range(400)})
+    pixels = whole(path)[0].reshape(-1, 3)
+    assert pixels[:, 0].tolist() == [n % 256 for n in range(400)]
+    assert pixels[:, 2].tolist() == [n // 256 for n in range(400)]
+
+
+@pytest.mark.parametrize(
+    ("values", "profile", "why"),
+    [
+        (np.ones((20, 20, 3), np.complex64), {}, "complex numbers"),
+        (np.ones((20, 20, 3), np.uint8), {"photometric": "CIELAB"}, r"CIE L\*a\*b"),
+    ],
+)
+def test_what_is_neither_grey_nor_colours_is_refused(tmp_path, values, profile, why):
+    with pytest.raises(BadImagery, match=why):
+        open_sources([geotiff(tmp_path / "a.tif", values, **profile)])

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crossview.arrays import U8, Bool
+from crossview.imagery.rasters import RasterStore
 from crossview.imagery.sheets import Box, Patch, Sheet
 
 LEAST_SHARE = 0.01  # of a sheet's pixels: smaller borders spoil no window
@@ -17,15 +18,17 @@ _SAMPLE_PX = 512  # the longer side of the small picture that shares are measure
 
 
 class Border(NamedTuple):
-    """A border: its colour, and the share of the sheet that it takes."""
+    """A border: its colour, what the file stores there, and the share of the sheet it takes."""
 
     sheet: str
     colour: tuple[int, int, int]
+    stored: tuple[float, ...]  # per band that is read
     share: float
 
     def __str__(self) -> str:
         red, green, blue = self.colour
-        one = f"{red}" if red == green == blue else f"{red},{green},{blue}"
+        values = [f"{value:.9g}" for value in self.stored]
+        one = values[0] if len(set(values)) == 1 else ",".join(values)
         return (
             f"{self.sheet} has a border of the colour {red},{green},{blue} over "
             f"{100.0 * self.share:.0f} % of it, which is indexed like ground; if it is no data: "
@@ -41,7 +44,7 @@ def borders(sheets: Sequence[Sheet]) -> list[Border]:
 
 
 def _border(sheet: Sheet) -> Border | None:
-    colours = list(dict.fromkeys(_corner_colours(sheet)))
+    colours = dict(_corner_colours(sheet))
     if not colours:
         return None
     height, width = sheet.box.height, sheet.box.width
@@ -49,20 +52,30 @@ def _border(sheet: Sheet) -> Border | None:
     small = sheet.store.shrunk(max(1, round(height * less)), max(1, round(width * less)))
     shares = [(_share_from_corners(small, colour), colour) for colour in colours]
     share, colour = max(shares)
-    return Border(sheet.name, colour, share) if share >= LEAST_SHARE else None
+    if share < LEAST_SHARE:
+        return None
+    return Border(sheet.name, colour, colours[colour], share)
 
 
-def _corner_colours(sheet: Sheet) -> Iterator[tuple[int, int, int]]:
-    """The colours of corners that are of one colour, and data."""
+def _corner_colours(
+    sheet: Sheet,
+) -> Iterator[tuple[tuple[int, int, int], tuple[float, ...]]]:
+    """Colours and stored values of corners that are of one colour, and data."""
     side = min(_CORNER_PX, sheet.box.height, sheet.box.width)
     for top in (0, sheet.box.height - side):
         for left in (0, sheet.box.width - side):
-            patch = sheet.store.read(Box(top, top + side, left, left + side))
+            box = Box(top, top + side, left, left + side)
+            patch = sheet.store.read(box)
             if patch.valid is not None and not patch.valid.all():
                 continue
-            first = patch.pixels[0, 0]
-            if (patch.pixels == first).all():
-                yield int(first[0]), int(first[1]), int(first[2])
+            red, green, blue = (int(value) for value in patch.pixels[0, 0])
+            if not (patch.pixels == patch.pixels[0, 0]).all():
+                continue
+            stored: tuple[float, ...] | None = (red, green, blue)
+            if isinstance(sheet.store, RasterStore):
+                stored = sheet.store.stored_value(box)
+            if stored is not None:  # else a stretch made different values one
+                yield (red, green, blue), stored
 
 
 def _share_from_corners(patch: Patch, colour: tuple[int, int, int]) -> float:

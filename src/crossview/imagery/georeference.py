@@ -112,7 +112,8 @@ def _beside(path: Path, endings: list[str]) -> Iterator[Path]:
     """Files beside a raster with its name and one of the endings, in any case; each once."""
     seen: list[Path] = []
     for ending in dict.fromkeys(endings):
-        for case in (ending, ending.upper(), ending[:2] + ending[2:-1] + "W"):
+        world = f"{ending[:-1]}W" if ending.endswith("w") else ending
+        for case in (ending, ending.upper(), f".{ending[1:].capitalize()}", world):
             beside = path.with_suffix(case)
             if beside.is_file() and not any(beside.samefile(other) for other in seen):
                 seen.append(beside)

@@ -28,7 +28,7 @@ from crossview.imagery.georeference import (
     world_file,
 )
 from crossview.imagery.options import SourceOptions
-from crossview.imagery.rendering import Rendering, chosen_bands, palette_of
+from crossview.imagery.rendering import Rendering, are_measured, chosen_bands, palette_of
 from crossview.imagery.sheets import Box, Patch
 from crossview.views.rgb import oriented
 from crossview.worlds.photofile import SYNTHETIC_TAG
@@ -37,6 +37,7 @@ CACHE_MB = 64  # GDAL's own cache of decoded blocks; we read whole blocks once
 OPEN_AT_ONCE = 64
 SAMPLE_PX = 512  # the longer side of the decimated read that a stretch is computed on
 ORIENTATION_TAG, DATETIME_TAG, COPYRIGHT_TAG = 274, 306, 33432
+_PHOTOMETRIC_TAG, _LAB = 262, (8, 9, 10)
 SWAPPED = 5  # EXIF orientations from here on swap rows and columns
 ROWS_REVERSED = 4  # EXIF's number for that
 WITHOUT_TRANSFORM = {"JPEG", "PNG", "WEBP", "GIF", "BMP"}  # place beside the file only
@@ -148,18 +149,7 @@ class RasterFile:
 
     def _overruled(self, taken: str, other: str | None, what: str) -> tuple[str, ...]:
         """A note if another reference system would put the picture elsewhere."""
-        if other is None or other == taken or self.transform is None:
-            return ()
-        (a, b, c, d, e, f), (width, height) = self.transform, self.stored_px
-        x, y = a * width / 2 + b * height / 2 + c, d * width / 2 + e * height / 2 + f
-        try:
-            (lat, lat_2), (lon, lon_2) = (
-                np.array(each)
-                for each in zip(latlon_in(taken, x, y), latlon_in(other, x, y), strict=True)
-            )
-        except NotGeoreferenced:
-            return ()
-        apart_m = distance_m(LatLon(float(lat), float(lon)), LatLon(float(lat_2), float(lon_2)))
+        apart_m = _apart_m(taken, other, self.transform, self.stored_px)
         if apart_m < APART_M:
             return ()
         return (f"{what}; another that the file names lies {_metres(apart_m)} away",)
@@ -178,10 +168,13 @@ def read_facts(path: Path, options: SourceOptions) -> RasterFile:
         tags = dataset.tags()
         own = tiff_tags(path) if dataset.driver == "GTiff" and _lacks_texts(tags, unread) else {}
         transform, notes = _transform(dataset, path, own if unread else {})
+        if dataset.driver == "GTiff" and not unread:
+            notes = (*notes, *_beside_overrules(path, crs, transform, dataset.shape))
         structure = dataset.tags(ns="IMAGE_STRUCTURE")
         palette = palette_of(dataset, chosen)
         bits = dataset.tags(chosen[0], ns="IMAGE_STRUCTURE").get("NBITS")
         dtype = dataset.dtypes[chosen[0] - 1]
+        _require_colours(dataset, dtype, path)
         return RasterFile(
             path=path,
             stored_px=(dataset.width, dataset.height),
@@ -263,6 +256,15 @@ class RasterStore:
         width, height = (side - side % self.times for side in self.file.size_px)
         return self._read(Box(0, height, 0, width), (height_px, width_px))
 
+    def stored_value(self, box: Box) -> tuple[float, ...] | None:
+        """What the file stores all over a box, one value per band; None if that differs."""
+        stored, _ = self._stored(
+            Box(*(edge * self.times for edge in box)), (box.height, box.width), exact=True
+        )
+        first = stored[:, 0, 0]
+        same = (stored == first[:, None, None]).all()
+        return tuple(float(value) for value in first) if same else None
+
     def sample(self) -> NDArray[Any]:
         """Stored values [bands, n] of valid pixels, from a decimated read."""
         width, height = self.file.size_px
@@ -275,12 +277,17 @@ class RasterStore:
     def _read(self, box: Box, shape: tuple[int, int]) -> Patch:
         stored, valid = self._stored(box, shape)
         if stored.dtype.kind == "f":
-            finite = np.isfinite(stored).all(axis=0).astype(np.uint8) * np.uint8(255)
+            finite = np.where(are_measured(stored).all(axis=0), np.uint8(255), np.uint8(0))
             valid = finite if valid is None else np.minimum(valid, finite)
         return Patch(self.rendering.rgb(stored), valid)
 
-    def _stored(self, box: Box, shape: tuple[int, int]) -> tuple[NDArray[Any], U8 | None]:
-        """Values [bands, *shape] of a box of the upright picture at full size, and its mask."""
+    def _stored(
+        self, box: Box, shape: tuple[int, int], *, exact: bool = False
+    ) -> tuple[NDArray[Any], U8 | None]:
+        """Values [bands, *shape] of a box of the upright picture at full size, and its mask.
+
+        Fewer than there are get averaged, or with ``exact`` picked.
+        """
         from rasterio.enums import Resampling
         from rasterio.windows import Window
 
@@ -290,7 +297,9 @@ class RasterStore:
         if orientation >= SWAPPED:
             mixes = shape != (box.width, box.height) and self.file.palette is None
             shape = (shape[1], shape[0])
-        how = Resampling.average if mixes else Resampling.nearest
+        how = Resampling.average if mixes and not exact else Resampling.nearest
+        if how is Resampling.average and self.file.inverted and self.file.dtype != "uint8":
+            how = Resampling.bilinear  # the library averages such files to 0 and 1
         window = Window(box.left, box.top, box.width, box.height)
         with readable(self.file.path), gdal():
             dataset = self.opened.get(self.file.path)
@@ -462,12 +471,73 @@ def _transform_inside(dataset: Any, path: Path, beside: object) -> Affine6 | Non
     return a, b, c, d, e, f
 
 
+def _beside_overrules(
+    path: Path, crs: str | None, transform: Affine6 | None, shape: tuple[int, int]
+) -> tuple[str, ...]:
+    """Notes where the library's .aux.xml beside a GeoTIFF overrules what lies in it."""
+    beside = path.with_name(path.name + ".aux.xml")
+    if not beside.is_file() or crs is None or transform is None:
+        return ()
+    with _opened(path, GEOREF_SOURCES="INTERNAL") as alone:
+        inside = (*alone.transform[:6],) if not alone.transform.is_identity else None
+        own = alone.crs.to_wkt() if alone.crs else None
+    notes = []
+    if inside is not None and not agree(transform, inside, max(shape)):
+        notes.append(f"the transform of {beside.name} was taken; its own differs")
+    apart_m = _apart_m(crs, own, transform, (shape[1], shape[0]))
+    if apart_m >= APART_M:
+        notes.append(
+            f"the reference system of {beside.name} was taken; its own lies {_metres(apart_m)} away"
+        )
+    return tuple(notes)
+
+
+def _apart_m(
+    one: str, other: str | None, transform: Affine6 | None, size_px: tuple[int, int]
+) -> float:
+    """Metres between the middles of a picture (width, height) in two reference systems.
+
+    0 where either is not known.
+    """
+    if other is None or other == one or transform is None:
+        return 0.0
+    (a, b, c, d, e, f), (width, height) = transform, size_px
+    x, y = a * width / 2 + b * height / 2 + c, d * width / 2 + e * height / 2 + f
+    try:
+        (lat, lat_2), (lon, lon_2) = (
+            np.array(each)
+            for each in zip(latlon_in(one, x, y), latlon_in(other, x, y), strict=True)
+        )
+    except CrossviewError:
+        return 0.0
+    return distance_m(LatLon(float(lat), float(lon)), LatLon(float(lat_2), float(lon_2)))
+
+
 def _has_transform_beside(path: Path) -> bool:
     """Whether the library keeps a transform beside the file (other facts may be kept there)."""
     try:
         return b"<GeoTransform>" in path.with_name(path.name + ".aux.xml").read_bytes()
     except OSError:
         return False
+
+
+def _require_colours(dataset: Any, dtype: str, path: Path) -> None:
+    """Refuse what is neither grey nor colours."""
+    what = "complex numbers (of a radar, perhaps)" if np.dtype(dtype).kind == "c" else ""
+    if not what and _photometric(dataset, path) in _LAB:
+        what = "colours as CIE L*a*b*"
+    if what:
+        raise BadImagery(
+            f"{path} holds {what}, which are not read.\nConvert it to red, green and blue first."
+        )
+
+
+def _photometric(dataset: Any, path: Path) -> int | None:
+    """How a TIFF says that its numbers are to be seen; None for other kinds."""
+    if dataset.driver != "GTiff" or dataset.count < 3:
+        return None
+    value = tiff_tags(path).get(_PHOTOMETRIC_TAG)
+    return int(value) if isinstance(value, int) else None
 
 
 def _lacks_texts(tags: dict[str, str], unread: str) -> bool:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossview.arrays import U8
+from crossview.arrays import U8, Bool
 from crossview.errors import BadImagery, InvalidValue
 from crossview.views.rgb import inverted
 
 Limits = tuple[tuple[float, float], ...]
+_MOST = 1e38  # of a float; beyond lie infinities and the values that writers take for no data
 USUAL_PERCENTILES = (2.0, 98.0)  # for imagery of more than 8 bit, unless told otherwise
 
 
@@ -26,7 +27,7 @@ class Rendering:
 
     bands: tuple[int, ...]
     limits: Limits | None = None
-    palette: Any = None  # uint8 [256, 3] of an indexed raster
+    palette: Any = None  # uint8 [256 or 65536, 3] of an indexed raster
     inverted: bool = False
     bits: int = 8
 
@@ -92,11 +93,16 @@ def palette_of(dataset: Any, bands: tuple[int, ...]) -> U8 | None:
 
     if len(bands) != 1 or dataset.colorinterp[bands[0] - 1] != ColorInterp.palette:
         return None
-    table = np.zeros((256, 3), np.uint8)
+    table = np.zeros((1 << 8 * np.dtype(dataset.dtypes[bands[0] - 1]).itemsize, 3), np.uint8)
     for value, colour in dataset.colormap(bands[0]).items():
-        if 0 <= value < 256:
+        if 0 <= value < len(table):
             table[value] = colour[:3]
     return table
+
+
+def are_measured(values: NDArray[Any]) -> Bool:
+    """Where stored values are numbers that a sensor may give: no NaN, infinity or least float."""
+    return np.asarray(np.abs(values) < _MOST, np.bool_)
 
 
 def limits_of(samples: Sequence[NDArray[Any]], percentiles: tuple[float, float]) -> Limits:
@@ -110,7 +116,7 @@ def limits_of(samples: Sequence[NDArray[Any]], percentiles: tuple[float, float])
             "Choose the same with --bands, for example --bands 1."
         )
     values = np.concatenate([np.asarray(sample, np.float64) for sample in samples], axis=1)
-    values = values[:, np.isfinite(values).all(axis=0)]
+    values = values[:, are_measured(values).all(axis=0)]
     if values.shape[1] == 0:
         raise BadImagery("The imagery holds no valid pixels to compute a stretch from.")
     found = np.percentile(values, [low, high], axis=1)
