@@ -9,8 +9,8 @@ import numpy as np
 
 from crossview.arrays import F32, U8
 from crossview.errors import BadModel, InvalidValue
-from crossview.files import identity
-from crossview.retrieval.model import ModelInfo, fingerprint, network_files, read_info
+from crossview.files import identity, printable
+from crossview.retrieval.model import INFO_NAME, ModelInfo, fingerprint, network_files, read_info
 
 
 class Embedder(Protocol):
@@ -66,7 +66,18 @@ class OnnxEmbedder:
                 f"an embedder takes uint8 [batch, height, width, 3], got {images.dtype} "
                 f"{list(images.shape)}."
             )
-        vectors: F32 = session.run(["embeddings"], {"images": images})[0]
+        try:
+            vectors: F32 = session.run(["embeddings"], {"images": images})[0]
+        except Exception as problem:  # onnxruntime raises several private types
+            raise BadModel(
+                f"The model {self.info.name!r} cannot embed pictures of {list(images.shape[1:])}: "
+                f"{_first_line(problem)}"
+            ) from problem
+        if vectors.shape != (len(images), self.info.dim):
+            raise BadModel(
+                f"The model {self.info.name!r} gave an array {list(vectors.shape)}; its "
+                f"{INFO_NAME} says vectors of {self.info.dim} numbers."
+            )
         if not np.isfinite(vectors).all():
             raise BadModel(f"The model {self.info.name!r} gave NaN or infinity; it is damaged.")
         return vectors
@@ -78,8 +89,23 @@ def _session(path: Path, threads: int, spinning: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as problem:  # onnxruntime raises several private types
-        raise BadModel(f"{path} cannot be loaded as a network: {problem}") from problem
+        raise BadModel(f"{path} cannot be loaded as a network: {_first_line(problem)}") from problem
+    takes = [(one.name, one.type) for one in session.get_inputs()]
+    gives = [(one.name, one.type) for one in session.get_outputs()]
+    if takes != [("images", "tensor(uint8)")] or ("embeddings", "tensor(float)") not in gives:
+        raise BadModel(
+            f"{path} is a network of another kind: it takes {takes} and gives {gives}.\n"
+            "Expected: images of uint8, and embeddings of float32. Make one with: crossview export"
+        )
+    return session
+
+
+def _first_line(problem: Exception) -> str:
+    return printable((str(problem).splitlines() or [type(problem).__name__])[0][:300])

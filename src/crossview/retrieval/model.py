@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crossview.errors import BadModel
+from crossview.retrieval.networks import read_network
 from crossview.views.spec import ViewSpec
 
 INFO_NAME = "model.json"
@@ -113,8 +114,11 @@ def canonical(info: ModelInfo) -> bytes:
 
 
 def fingerprint(folder: Path) -> str:
-    """sha256 over the canonical JSON and the bytes of the ONNX files, as 64 hex digits."""
+    """sha256 over the canonical JSON and the bytes of the ONNX files, as 64 hex digits.
+
+    It covers the whole network: files that leave tensors elsewhere are a :class:`BadModel`.
+    """
     digest = hashlib.sha256(canonical(read_info(folder)))
     for path in dict.fromkeys(network_files(folder)):
-        digest.update(path.read_bytes())
+        digest.update(read_network(path))
     return digest.hexdigest()

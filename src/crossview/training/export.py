@@ -26,6 +26,7 @@ from crossview.retrieval.model import (
     ModelInfo,
     canonical,
 )
+from crossview.retrieval.networks import require_whole
 from crossview.training.run import RunFolder
 from crossview.training.setup import build_without_weights
 from crossview.training.state import load_weights
@@ -102,6 +103,8 @@ def _exported(
         graphs[file] = _half_weights(graph) if half else graph
     difference, dim = _compare(model, views, graphs, shared)
     info = run_info(run, views, dim, half, name)
+    for file, graph in graphs.items():
+        require_whole(graph, file)
     write_together(out, {**graphs, INFO_NAME: canonical(info) + b"\n"}, MODEL_FILES)
     size = sum(len(graph) for graph in graphs.values())
     return Exported(folder=out, info=info, difference=difference, bytes=size)
