@@ -55,5 +55,5 @@ def open_model_of(
     except (BadModel, UnknownName) as problem:
         raise BadModel(
             f"{index} was made by the model {made_by.name_or_path}, which is not there or "
-            "damaged.\nGive the same model with --model."
+            f"damaged:\n{str(problem).splitlines()[0]}\nGive the same model with --model."
         ) from problem
