@@ -3,7 +3,10 @@
 import asyncio
 import threading
 from inspect import signature
+from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.error import HTTPError
 
 import pytest
 from tests.retrieval.regions import TOY
@@ -11,9 +14,11 @@ from tests.service.conftest import jpeg, photos
 
 from crossview.cli import serve
 from crossview.errors import InvalidValue
+from crossview.service.client import Client, ServiceRefused
 from crossview.service.refusals import Refusal
 from crossview.service.regions import Regions
 from crossview.service.settings import OnlineMap, Settings
+from crossview.service.state import Service
 from crossview.service.uploads import Held, read_uploads
 from crossview.views.decode import MAX_PIXELS
 
@@ -200,3 +205,43 @@ def test_a_server_made_in_python_has_the_limits_of_the_command_and_of_the_docume
     assert made.keep_job_s == 600.0
     documents = Path(__file__).resolve().parents[2] / "docs" / "service.md"
     assert "kept for ten minutes after its end" in documents.read_text(encoding="utf-8")
+
+
+def test_a_client_asks_again_after_half_a_minute_at_most_and_gives_up_after_a_minute(monkeypatch):
+    waits_s, slept_s, now_s = [10, 45, 30], [], [0.0]
+
+    def busy(request, timeout):
+        assert timeout == 120.0
+        wait_s = waits_s.pop(0)
+        body = BytesIO(b'{"code": "busy", "detail": "Too many photos are waiting."}')
+        raise HTTPError(request.full_url, 429, "busy", {"Retry-After": str(wait_s)}, body)
+
+    def sleep(seconds):
+        slept_s.append(seconds)
+        now_s[0] += seconds
+
+    monkeypatch.setattr("urllib.request.urlopen", busy)
+    monkeypatch.setattr("crossview.service.client.time.sleep", sleep)
+    monkeypatch.setattr("crossview.service.client.time.monotonic", lambda: now_s[0])
+    with pytest.raises(ServiceRefused, match="Too many photos"):
+        Client("http://127.0.0.1:8765").regions()
+    assert slept_s == [10.0, 30.0]  # the third wait would end after a minute
+    assert waits_s == []
+
+
+def test_a_server_looks_every_two_seconds_whether_an_index_has_changed(monkeypatch):
+    slept_s, looked = [], []
+
+    async def sleep(seconds):
+        slept_s.append(seconds)
+        if len(slept_s) > 3:
+            raise asyncio.CancelledError
+
+    async def look():
+        looked.append(len(slept_s))
+
+    monkeypatch.setattr("crossview.service.state.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(Service.watch(SimpleNamespace(reload=look)))
+    assert slept_s == [2.0] * 4
+    assert looked == [1, 2, 3]
