@@ -3,11 +3,14 @@
 import json
 
 import pytest
-from tests.retrieval.regions import TOY
+from PIL import Image
+from tests.retrieval.regions import TOY, indexed
 from tests.service.conftest import jpeg, photos
+from tests.toy_embedder import ToyEmbedder, toy_info
 
 from crossview.retrieval.index import Index
 from crossview.retrieval.locate import locate
+from crossview.service.regions import Regions
 from crossview.service.schemas import Answers
 from crossview.views.decode import photo_of_bytes
 
@@ -101,3 +104,24 @@ def test_the_heat_layer_holds_the_best_windows(client):
 
 def test_a_heat_layer_is_of_one_photo(client):
     assert client.post("/v1/heat", files=photos(jpeg(), jpeg(1))).status_code == 422
+
+
+def test_the_direction_in_a_photo_is_used_told_and_ignored_when_asked(served, tmp_path):
+    toy = ToyEmbedder(toy_info(azimuth_bins=8))
+    indexed(tmp_path, embedder=toy, stride_m=40.0)
+    client = served(regions=Regions([tmp_path / "region.cvx"], lambda _index: toy))
+    exif = Image.Exif()
+    exif[0x8825] = {16: "M", 17: 90.0}
+    told = {}
+    for query in ("", "?ignore_direction=true", "?heading=270"):
+        found = client.post(f"/v1/locate{query}", files=photos(jpeg(exif=exif)))
+        told[query] = Answers.model_validate(found.json()).answers[0]
+    used, ignored, given = told.values()
+    assert used.heading_source == "GPSImgDirection"
+    assert any("90 degrees from magnetic north) used" in text for text in used.assumptions)
+    assert {round(place.heading_deg / 45) % 8 for place in used.places} <= {1, 2, 3}
+    assert ignored.heading_source is None
+    assert any("ignored, as asked" in text for text in ignored.assumptions)
+    assert given.heading_source == "given"
+    assert any("tells another direction" in text for text in given.assumptions)
+    assert client.post("/v1/locate?ignore_direction=7", files=photos(jpeg())).status_code == 422
