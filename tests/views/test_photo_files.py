@@ -38,6 +38,9 @@ def test_a_folder_without_photos_says_what_counts_as_one(tmp_path):
     (tmp_path / "notes.txt").write_bytes(b"?")
     with pytest.raises(BadImage, match=r"(?s)\(1 other files\).*\.jpg.*\.avif"):
         photos_below(tmp_path)
+    (tmp_path / "film.mp4").write_bytes(b"?")
+    with pytest.raises(BadImage, match=r"(?s)\(1 other files\).*1 files below .* are videos"):
+        photos_below(tmp_path)
     with pytest.raises(BadImage, match="cannot be read"):
         photos_below(tmp_path / "absent")
 

@@ -23,14 +23,17 @@ class PhotoFiles:
     others: int  # files that are no photos at all
 
     @property
+    def films_remark(self) -> str:
+        """How to make photos of videos and raw files."""
+        return (
+            f"{self.films} files below {self.folder} are videos or raw files; they are left out. "
+            "Take frames of videos and develop raw files to JPEG to use them."
+        )
+
+    @property
     def remark(self) -> str:
         """What is left out, in a sentence or two; "" where that is nothing."""
-        said = []
-        if self.films:
-            said.append(
-                f"{self.films} files below {self.folder} are videos or raw files; they are left "
-                "out. Take frames of videos and develop raw files to JPEG to use them."
-            )
+        said = [self.films_remark] if self.films else []
         if self.others:
             said.append(f"{self.others} files below {self.folder} are no photos; left out.")
         return "\n".join(said)
@@ -54,10 +57,11 @@ def photos_below(folder: str | Path) -> PhotoFiles:
         folder=place, photos=photos, films=films, others=len(files) - len(photos) - films
     )
     if not photos:
-        there = f"{len(files)} other files" if files else "no file"
+        there = f"{found.others} other files" if found.others or films else "no file"
         raise BadImage(
             f"{place}: no photo in this folder or below it ({there}).\n"
             f"Files count whose name ends in {', '.join(SUFFIXES)}."
+            + (f"\n{found.films_remark}" if films else "")
         )
     return found
 
