@@ -22,6 +22,7 @@ def test_of_systems_that_are_well_known_nothing_is_said(crs, lat, lon):
         ("EPSG:2029", 44.0, -81.0, 5, 100),  # NAD27(76): what NAD27 is off there
         ("EPSG:2414", 40.0, 120.0, 20, 1000),  # Beijing 1954: what others of Krassowsky are off
         ("EPSG:4547", 30.0, 114.0, 1, 5),  # CGCS2000: made to be WGS84
+        ("EPSG:4610", 40.0, 116.0, 100, 1000),  # Xian 1980: 3 m larger, and elsewhere
     ],
 )
 def test_copied_degrees_are_told_with_a_bound_in_metres(crs, lat, lon, low, high):

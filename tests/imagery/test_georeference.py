@@ -391,3 +391,25 @@ def test_facts_that_were_written_before_there_were_warnings_are_read(tmp_path):
         values = imagery.info.to_json()
     del values["warnings"], values["options"]["tms"], values["options"]["nodata"]
     assert ImageryInfo.from_json(values) == imagery.info
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3413", "EPSG:32661", "EPSG:3031"])
+@pytest.mark.parametrize("off_px", [0, 4])
+def test_imagery_around_a_pole_is_read_and_has_every_longitude(tmp_path, crs, off_px):
+    pole = -90.0 if crs == "EPSG:3031" else 90.0
+    lon_lat = pyproj.Transformer.from_crs(4326, crs, always_xy=True)
+    x, y = lon_lat.transform(0.0, pole)
+    grid = Affine(0.5, 0, x - 15 - off_px * 0.5, 0, -0.5, y + 10)
+    path = geotiff(tmp_path / "a.tif", telling(40, 60), crs=crs, transform=grid)
+    with open_sources([path]) as imagery:
+        south, west, north, east = imagery.info.bounds
+    assert (west, east) == (-180.0, 180.0)
+    assert pole in (south, north)
+    assert 89.999 < min(abs(south), abs(north)) < 89.9999
+
+
+def test_imagery_that_begins_at_a_pole_keeps_its_own_longitudes(tmp_path):
+    grid = Affine(1e-5, 0, 13.0, 0, -1e-5, 90.0)
+    path = geotiff(tmp_path / "a.tif", telling(40, 60), crs="EPSG:4326", transform=grid)
+    with open_sources([path]) as imagery:
+        assert imagery.info.bounds == pytest.approx((89.9996, 13.0, 90.0, 13.0006))

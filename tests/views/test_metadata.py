@@ -534,6 +534,17 @@ def test_all_xmp_packets_of_a_jpeg_are_read():
     assert photo.fov_deg == 180.0
 
 
+def test_an_extended_packet_is_put_together_from_pieces_in_any_order():
+    packet = f'<a xmlns:GPano="{NAMESPACE}">{xmp(**PART).split(">")[0]}/></a>'.encode()
+    packet = packet.replace(b"rdf:Description", b"b")
+    head = b"http://ns.adobe.com/xmp/extension/\0" + b"0" * 32 + struct.pack(">I", len(packet))
+    cuts = ((150, len(packet)), (0, 70), (70, 150))
+    parts = [head + struct.pack(">I", start) + packet[start:end] for start, end in cuts]
+    jpeg = with_packets()
+    more = b"".join(b"\xff\xe1" + struct.pack(">H", 2 + len(part)) + part for part in parts)
+    assert load_photo(jpeg[:2] + more + jpeg[2:]).fov_deg == 180.0
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-16-be"])
 def test_xmp_that_is_not_utf_8_loses_nothing_that_is_readable(encoding):
     text = '<x:xmpmeta photographer="Köln"/>' + xmp(**PART)

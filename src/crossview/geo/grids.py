@@ -106,6 +106,11 @@ class RasterGrid:
             x = x - turn * np.rint((x - middle) / turn)
         return (e * x - b * y) / determinant, (a * y - d * x) / determinant
 
+    def shows(self, pole: float) -> bool:
+        """Whether a pole, latitude 90 or -90, lies within the raster, not at its edge."""
+        column, row = self.pixel(pole, 0.0)
+        return bool(0.5 < column < self.width_px - 0.5 and 0.5 < row < self.height_px - 0.5)
+
     def ground(self, column_px: ArrayLike, row_px: ArrayLike) -> Ground:
         """Ground metres per pixel and the bearing of up, geodesic on WGS84.
 

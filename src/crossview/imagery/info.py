@@ -93,14 +93,22 @@ def signature_of(files: Iterable[Path]) -> str:
 def bounds_of(sheets: Sequence[Sheet]) -> Bounds:
     """South, west, north, east of all sheets, from points around their edges.
 
-    West is greater than east where they cross longitude 180.
+    West is greater than east where they cross longitude 180; around a pole is every longitude.
     """
     along = np.linspace(0.0, 1.0, 9)
     zero, one = np.zeros(9), np.ones(9)
     columns = np.concatenate([along, along, zero, one])
     rows = np.concatenate([zero, one, along, along])
-    edges = [s.grid.latlon(columns * s.grid.width_px, rows * s.grid.height_px) for s in sheets]
-    return joined_bounds([_box_of(lat, lon) for lat, lon in edges])
+    boxes = []
+    for grid in (sheet.grid for sheet in sheets):
+        lat, lon = grid.latlon(columns * grid.width_px, rows * grid.height_px)
+        south, west, north, east = _box_of(lat, lon)
+        if grid.shows(90.0):
+            north, west, east = 90.0, -180.0, 180.0
+        if grid.shows(-90.0):
+            south, west, east = -90.0, -180.0, 180.0
+        boxes.append((south, west, north, east))
+    return joined_bounds(boxes)
 
 
 def joined_bounds(boxes: Sequence[Bounds]) -> Bounds:

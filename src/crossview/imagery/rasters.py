@@ -45,6 +45,7 @@ MAY_USE_WORLD_FILE = {"GTiff", "JP2OpenJPEG", "JP2KAK", "JPEG2000", "JP2ECW"}
 GIVE_CRS = "Give the right one with --crs, for example --crs EPSG:25833."
 APART_M = 1.0  # reference systems that differ by less are not worth a word
 MOST_SKEW_DEG = 10.0  # between rows and columns on the ground; equal-area maps have a few degrees
+_POLAR_DEG = 89.9999  # 10 m from a pole
 MOST_EXACT_PX = 64_000_000  # read at full size to find no data among averaged pixels
 
 
@@ -575,9 +576,14 @@ def _usable(crs: str) -> str | None:
 
 
 def _require_upright(path: Path, grid: RasterGrid) -> None:
-    """Pixels must be rectangles on the ground, but for what projections do to angles."""
+    """Pixels must be rectangles on the ground, but for what projections do to angles.
+
+    Looked at in the middle, or beside it where that is a pole, which has no directions.
+    """
     try:
-        turn_deg = grid.skew_deg(grid.width_px / 2.0, grid.height_px / 2.0)
+        polar = abs(float(grid.latlon(grid.width_px / 2.0, grid.height_px / 2.0)[0])) > _POLAR_DEG
+        at = 4.0 if polar else 2.0
+        turn_deg = grid.skew_deg(grid.width_px / at, grid.height_px / at)
     except NotGeoreferenced as problem:
         raise NotGeoreferenced(f"{path}: {problem}") from problem
     if abs(turn_deg) > MOST_SKEW_DEG:

@@ -483,15 +483,18 @@ def _xmp(image: Image.Image) -> list[str]:
     packets = [
         _xmp_text(image.info[key]) for key in ("xmp", "XML:com.adobe.xmp") if key in image.info
     ]
-    more = []
+    more: dict[bytes, list[tuple[int, bytes]]] = {}  # by digest; pieces may come in any order
     for marker, content in getattr(image, "applist", ()):
         if marker != "APP1":
             continue
         if content.startswith(_XMP_START):
             packets.append(_xmp_text(content[len(_XMP_START) :]))
         elif content.startswith(_XMP_MORE):
-            more.append(content[_XMP_MORE_HEADER:])
-    return [*dict.fromkeys(packets), *([_xmp_text(b"".join(more))] if more else [])]
+            head = content[len(_XMP_MORE) : _XMP_MORE_HEADER]
+            piece = int.from_bytes(head[-4:], "big"), content[_XMP_MORE_HEADER:]
+            more.setdefault(head[:32], []).append(piece)
+    whole = (b"".join(piece for _, piece in sorted(pieces)) for pieces in more.values())
+    return [*dict.fromkeys(packets), *map(_xmp_text, whole)]
 
 
 def _xmp_text(packet: Any) -> str:
