@@ -55,6 +55,10 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     nodata: Annotated[
         str | None, typer.Option(help="Stored value of no data: V, or R,G,B.")
     ] = None,
+    allow_vrt: Annotated[
+        bool,
+        typer.Option("--allow-vrt", help="Read VRT files, of local files in their folder."),
+    ] = False,
     attribution: Annotated[str | None, typer.Option(help="Whose imagery it is.")] = None,
     date: Annotated[str | None, typer.Option(help="When the imagery was taken.")] = None,
     allow_coarse: Annotated[
@@ -102,6 +106,7 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         zoom=zoom,
         tms=tms,
         nodata=_nodata(nodata),
+        allow_vrt=allow_vrt or None,
         attribution=attribution,
         date=date,
     )

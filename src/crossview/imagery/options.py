@@ -22,6 +22,7 @@ class SourceOptions:
     zoom: int | None = None  # of tile pyramids
     tms: bool | None = None  # of tile pyramids: rows from the south, from the north, as they say
     nodata: tuple[float, ...] | None = None  # stored value of no data: one, or one per band
+    allow_vrt: bool | None = None  # read lists of local files (GDAL's VRT)
     attribution: str | None = None
     date: str | None = None
     finest_useful_m: float | None = None

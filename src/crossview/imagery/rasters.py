@@ -19,6 +19,7 @@ from crossview.errors import BadImagery, CrossviewError, InvalidValue, NotGeoref
 from crossview.files import is_apple_double
 from crossview.geo.grids import Affine6, RasterGrid, latlon_in, wkt
 from crossview.geo.points import LatLon, distance_m
+from crossview.imagery.drivers import gdal, open_raster
 from crossview.imagery.georeference import (
     agree,
     prj_beside,
@@ -33,11 +34,11 @@ from crossview.imagery.sheets import Box, Patch
 from crossview.views.rgb import oriented
 from crossview.worlds.photofile import SYNTHETIC_TAG
 
-CACHE_MB = 64  # GDAL's own cache of decoded blocks; we read whole blocks once
 OPEN_AT_ONCE = 64
 SAMPLE_PX = 512  # the longer side of the decimated read that a stretch is computed on
 ORIENTATION_TAG, DATETIME_TAG, COPYRIGHT_TAG = 274, 306, 33432
 _PHOTOMETRIC_TAG, _LAB = 262, (8, 9, 10)
+_WITH_EXIF = ("JPEG", "PNG", "WEBP", "TIFF")
 SWAPPED = 5  # EXIF orientations from here on swap rows and columns
 ROWS_REVERSED = 4  # EXIF's number for that
 WITHOUT_TRANSFORM = {"JPEG", "PNG", "WEBP", "GIF", "BMP"}  # place beside the file only
@@ -163,7 +164,8 @@ def read_facts(path: Path, options: SourceOptions) -> RasterFile:
             f"{path} is no imagery: macOS keeps there what it knows about {path.name[2:] or path}."
             "\nGive the file of that name itself."
         )
-    with readable(path), gdal(), _opened(path) as dataset:
+    allow_vrt = bool(options.allow_vrt)
+    with readable(path), gdal(), _opened(path, allow_vrt=allow_vrt) as dataset:
         chosen = chosen_bands(dataset, options.bands, path.name)
         crs, unread = _crs(dataset)
         tags = dataset.tags()
@@ -205,7 +207,7 @@ def exif_orientation(path: Path) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as picture:
+            with Image.open(path, formats=_WITH_EXIF) as picture:
                 number = int(picture.getexif().get(ORIENTATION_TAG, 1))
     except Exception:  # damaged EXIF, or no kind that has any
         return 1
@@ -215,13 +217,14 @@ def exif_orientation(path: Path) -> int:
 class OpenRasters:
     """The few rasters that are open at a time, most recently used last. For one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, allow_vrt: bool = False) -> None:
+        self._allow_vrt = allow_vrt
         self._open: OrderedDict[Path, Any] = OrderedDict()
 
     def get(self, path: Path) -> Any:
         """The open dataset of a path."""
         if path not in self._open:
-            self._open[path] = _opened(path)
+            self._open[path] = _opened(path, allow_vrt=self._allow_vrt)
         self._open.move_to_end(path)
         while len(self._open) > OPEN_AT_ONCE:
             self._open.popitem(last=False)[1].close()
@@ -381,28 +384,14 @@ def readable(path: Path) -> Iterator[None]:
         ) from problem
 
 
-@contextmanager
-def gdal() -> Iterator[None]:
-    """GDAL with a small cache, so that memory stays constant, and strict about cut PNG files."""
-    import rasterio
+def _opened(path: Path, *, allow_vrt: bool = False) -> Any:
+    """The open dataset of a path; without its place if that is what cannot be read."""
+    from rasterio.errors import CRSError
 
-    with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_PNG_WHOLE_IMAGE_OPTIM="NO"):
-        yield
-
-
-def _opened(path: Path, **options: str) -> Any:
-    """The open dataset of a path; ``options`` are the library's."""
-    import rasterio
-    from rasterio.errors import CRSError, NotGeoreferencedWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        try:
-            return rasterio.open(path, **options)
-        except (CRSError, UnicodeDecodeError):  # its reference system: the pixels may be whole
-            if options:
-                raise
-    return _opened(path, GEOREF_SOURCES="NONE")
+    try:
+        return open_raster(path, allow_vrt=allow_vrt)
+    except (CRSError, UnicodeDecodeError):  # its reference system: the pixels may be whole
+        return open_raster(path, allow_vrt=allow_vrt, GEOREF_SOURCES="NONE")
 
 
 def _crs(dataset: Any) -> tuple[str | None, str]:
@@ -464,7 +453,7 @@ def _transform_inside(dataset: Any, path: Path, beside: object) -> Affine6 | Non
     ):
         return None
     if beside is not None and dataset.driver in MAY_USE_WORLD_FILE:
-        with _opened(path, GEOREF_SOURCES="PAM,INTERNAL,TABFILE") as alone:
+        with open_raster(path, GEOREF_SOURCES="PAM,INTERNAL,TABFILE") as alone:
             transform = alone.transform
     if transform.is_identity:
         return None

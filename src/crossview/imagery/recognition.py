@@ -37,6 +37,7 @@ class Found:
     rasters: list[PlacedRaster] = field(default_factory=list)
     archives: list[NorthUp] = field(default_factory=list)
     ignored: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def recognise(paths: Sequence[str | Path], options: SourceOptions) -> Found:
@@ -48,7 +49,10 @@ def recognise(paths: Sequence[str | Path], options: SourceOptions) -> Found:
         elif path.is_file():
             _look_at(path, options, found)
         else:
-            raise BadImagery(f"There is no {path}. Give existing files or folders of imagery.")
+            raise BadImagery(
+                f"There is no {path}. Give existing files or folders of imagery; addresses, and "
+                "paths that mean something to GDAL only, are not read."
+            )
     return found
 
 
@@ -79,7 +83,16 @@ def _look_into(folder: Path, options: SourceOptions, found: Found) -> None:
         _look_at(tables[0], options, found)
         return
     before, problem = len(found.rasters), None
-    for path in (path for path in files if path.suffix.lower() in RASTERS):
+    pictures = [path for path in files if path.suffix.lower() in RASTERS]
+    lists = (
+        [] if options.allow_vrt else [path for path in pictures if path.suffix.lower() == ".vrt"]
+    )
+    if 0 < len(lists) < len(pictures):  # most likely lists of the files beside them
+        found.notes.append(
+            f"{lists[0]} was left out: it is a list of other files; --allow-vrt reads it"
+        )
+        pictures = [path for path in pictures if path not in lists]
+    for path in pictures:
         try:
             found.rasters.append(_placed(path, options))
         except NotGeoreferenced as why:

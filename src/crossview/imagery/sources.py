@@ -60,7 +60,7 @@ def open_sources(paths: Sequence[str | Path], options: SourceOptions | None = No
     """
     options = options or SourceOptions()
     found = recognise(paths, options)
-    opened = OpenRasters()
+    opened = OpenRasters(allow_vrt=bool(options.allow_vrt))
     limits = _common_stretch([raster.file for raster in found.rasters], options, opened)
     joinable, alone = _sheets(found, limits, options, opened)
     sheets = [*mosaic(joinable), *alone]
@@ -119,7 +119,8 @@ def _notes(found: Found) -> tuple[str, ...]:
         f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {note}"
         for note, names in sharing.items()
     )
-    return (*files, *(note for archive in found.archives for note in archive.notes))
+    archives = (note for archive in found.archives for note in archive.notes)
+    return (*found.notes, *files, *archives)
 
 
 def _raster_sheet(

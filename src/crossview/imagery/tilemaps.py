@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from xml.parsers import expat
 
 from crossview.errors import BadImagery
 from crossview.files import list_files
 from crossview.geo.mercator import HALF_WORLD_M, MAX_LAT, latlon_from_xy, tile_of
 from crossview.geo.points import LatLon, wrap_lon
+from crossview.imagery.elements import read_elements
 
 Scheme = Literal["tms", "xyz"]  # rows counted from the south; from the north
 Degrees = tuple[float, float, float, float]  # west, south, east, north
 
 TILEMAP = "tilemapresource.xml"  # of TMS 1.0.0, as gdal2tiles and MapTiler write it
 _MOST_BYTES = 1_000_000  # of a file beside the tiles
+_UNKNOWN_ORDER = (
+    ", so the order of the tiles' rows is not known.\n"
+    "Correct it, or take it away and say the order: --tms or --no-tms."
+)
 _MERCATOR = {"3857", "900913", "3785", "41001", "102100", "102113", "54004"}
 _AS_NEAR = 0.5  # tiles: orders of rows that differ by less fit equally well
 _NEAR_TILES = 1.01  # how far stated bounds may lie from the tiles' edges to fit them closely
@@ -255,7 +259,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _tilemap(path: Path) -> TileFacts:
     """What a TMS tile map says; raises :class:`BadImagery` unless it is of Web Mercator."""
-    elements = list(_xml(path))
+    elements = list(read_elements(path, _MOST_BYTES, "a tile map", _UNKNOWN_ORDER))
     attributes = {tag: values for tag, values, _ in reversed(elements)}
     texts = {tag: text.strip() for tag, _, text in reversed(elements)}
     if "TileMap" not in attributes:
@@ -340,37 +344,3 @@ def _not_mercator(path: Path, grid: str) -> BadImagery:
         f"{path}: its tiles lie on the grid {grid[:60]!r}; only Web Mercator (EPSG:3857) is read.\n"
         "Make such tiles (gdal2tiles -p mercator), or give the imagery as a GeoTIFF."
     )
-
-
-def _xml(path: Path) -> Iterator[tuple[str, dict[str, str], str]]:
-    """(name, attributes, text) of every element; entities are refused, nothing is fetched."""
-    elements: list[tuple[str, dict[str, str], list[str]]] = []
-    open_now: list[list[str]] = []
-
-    def start(name: str, values: dict[str, str]) -> None:
-        elements.append((name.rpartition(":")[2], values, []))
-        open_now.append(elements[-1][2])
-
-    def text(data: str) -> None:
-        if open_now:
-            open_now[-1].append(data)
-
-    def refuse(*_: object) -> None:
-        raise BadImagery(f"{path} declares entities, which a tile map has no use for.")
-
-    parser = expat.ParserCreate()
-    parser.StartElementHandler = start
-    parser.EndElementHandler = lambda _: open_now.pop()
-    parser.CharacterDataHandler = text
-    parser.EntityDeclHandler = refuse
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise BadImagery(f"{path} is too large for a tile map ({path.stat().st_size:,} bytes).")
-        parser.Parse(path.read_bytes(), True)
-    except (OSError, expat.ExpatError, LookupError, ValueError) as problem:
-        raise BadImagery(
-            f"{path} cannot be read as XML ({problem}), so the order of the tiles' rows is not "
-            "known.\nCorrect it, or take it away and say the order: --tms or --no-tms."
-        ) from problem
-    for name, values, parts in elements:
-        yield name, values, "".join(parts)

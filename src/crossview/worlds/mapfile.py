@@ -7,7 +7,7 @@ from pathlib import Path
 from crossview.arrays import U8
 from crossview.files import writing
 from crossview.worlds.grid import CELL_M
-from crossview.worlds.photofile import ATTRIBUTION, SYNTHETIC_TAG
+from crossview.worlds.photofile import ATTRIBUTION, SYNTHETIC_TAG, says_synthetic
 from crossview.worlds.siting import EPSG, site
 from crossview.worlds.town import Town
 from crossview.worlds.version import TOWN_VERSION
@@ -15,13 +15,7 @@ from crossview.worlds.version import TOWN_VERSION
 
 def is_synthetic(path: Path) -> bool:
     """Whether a file is a map that :func:`write_map` has written."""
-    import rasterio
-
-    try:
-        with rasterio.open(path) as raster:
-            return SYNTHETIC_TAG in raster.tags()
-    except rasterio.errors.RasterioIOError:
-        return False
+    return says_synthetic(path)
 
 
 def write_map(path: Path, town: Town, picture: U8) -> None:
