@@ -468,7 +468,7 @@ def _beside_overrules(
     beside = path.with_name(path.name + ".aux.xml")
     if not beside.is_file() or crs is None or transform is None:
         return ()
-    with _opened(path, GEOREF_SOURCES="INTERNAL") as alone:
+    with open_raster(path, GEOREF_SOURCES="INTERNAL") as alone:
         inside = (*alone.transform[:6],) if not alone.transform.is_identity else None
         own = alone.crs.to_wkt() if alone.crs else None
     notes = []
