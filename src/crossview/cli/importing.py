@@ -43,6 +43,7 @@ def importing(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
     from crossview.pairs.framing import framed, note_of
     from crossview.training.checks import check_names
     from crossview.training.importing import (
+        grouped,
         our_tensors,
         read_checkpoint,
         record_of,
@@ -90,7 +91,8 @@ def importing(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
     read = [setting_text(n, getattr(made, n)) for n in shown if n not in {*stated, *unseen}]
     _tell_read(checkpoint, len(weights), read)
     if unseen:
-        reasons = "; ".join(f"{assumed[name]} ({reason})" for name, reason in unseen.items())
+        told = grouped({assumed[name]: reason for name, reason in unseen.items()})
+        reasons = "; ".join(f"{names} ({reason})" for names, reason in told.items())
         console.note(
             f"Not shown by the file, and taken as published or as the shapes suggest: {reasons}.\n"
             "Change them with --config NAME=VALUE."

@@ -30,7 +30,7 @@ _FIGURES = re.compile(r"best|acc|loss|epoch|step|recall|metric")  # numbers besi
 _WRAPPERS = {"module", "_orig_mod"}  # of DataParallel and of torch.compile
 _AVERAGE_COUNTER = "n_averaged"  # of torch.optim.swa_utils
 COUNTER = "num_batches_tracked"  # of batch norm; plays no part unless momentum is None
-_DEPTH = 6  # of dictionaries in dictionaries
+_DEPTH, _DICTIONARIES = 6, 1000  # in each other, and in all, that are searched
 _PLAIN = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -187,18 +187,18 @@ def _below(name: str, entry: str) -> bool:
 
 def _groups(values: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Every dictionary that holds tensors by name, by its dotted place; optimisers are left out."""
-    waiting: list[tuple[tuple[str, ...], Any]] = [((), values)]
-    seen: set[int] = set()
-    while waiting:
-        place, mapping = waiting.pop(0)
-        if not isinstance(mapping, Mapping) or id(mapping) in seen or len(place) > _DEPTH:
+    waiting: list[tuple[tuple[str, ...], Any, tuple[int, ...]]] = [((), values, ())]
+    for _ in range(_DICTIONARIES):
+        if not waiting:
+            return
+        place, mapping, above = waiting.pop(0)
+        if not isinstance(mapping, Mapping) or id(mapping) in above or len(place) > _DEPTH:
             continue
-        seen.add(id(mapping))
         named = {key: value for key, value in mapping.items() if isinstance(key, str)}
         if group := {k: v for k, v in named.items() if isinstance(v, Tensor) and not _figure(k, v)}:
             yield ".".join(place), group
         waiting += [
-            ((*place, key), value)
+            ((*place, key), value, (*above, id(mapping)))
             for key, value in named.items()
             if isinstance(value, Mapping) and not _NO_WEIGHTS.search(key.lower())
         ]

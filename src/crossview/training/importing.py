@@ -106,8 +106,9 @@ def our_tensors(page: Any, checkpoint: Checkpoint, config: Any) -> dict[str, Ten
         ) from problem
     fitting, complaint = fit(own, tensors, checkpoint.path)
     if complaint:
+        unknown = "" if checkpoint.authors else " Its names are of no published network known here."
         raise BadModel(
-            f"{checkpoint.path} does not fit these settings: {complaint}.\n"
+            f"{checkpoint.path} does not fit these settings: {complaint}.{unknown}\n"
             f"{_would_fit(page, checkpoint, config)}"
         )
     return fitting
@@ -153,6 +154,14 @@ def setting_text(name: str, value: Any) -> str:
     return f"{name}={text}"
 
 
+def grouped(reasons: Mapping[str, str]) -> dict[str, str]:
+    """Reasons by settings, those with one reason in common side by side: "a, b"."""
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    return {", ".join(same): reason for reason, same in names.items()}
+
+
 def _told(page: Any, question: str, checkpoint: Checkpoint) -> dict[str, Any]:
     tell = getattr(page, question, None)
     try:
@@ -168,9 +177,10 @@ def _would_fit(page: Any, checkpoint: Checkpoint, config: Any) -> str:
     if differ:
         listed = " ".join(f"--config {setting_text(name, value)}" for name, value in differ.items())
         lines.append(f"Its shapes show: {listed}")
-    if unseen := unseen_settings(page, checkpoint, shown):
-        reasons = "; ".join(f"{name} ({reason})" for name, reason in unseen.items())
-        lines.append(f"They do not show: {reasons}.\nSet those with --config NAME=VALUE.")
+    unseen = unseen_settings(page, checkpoint, shown)
+    if open_ones := {n: r for n, r in unseen.items() if n.endswith("_px") or n == "backbone"}:
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in grouped(open_ones).items())
+        lines.append(f"They leave open: {reasons}. Say it with --config NAME=VALUE.")
     return (
         "\n".join(lines) or "Its shapes do not tell which settings would; see the paper's tables."
     )
