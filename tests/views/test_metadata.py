@@ -104,6 +104,9 @@ def test_unknown_or_absurd_focal_lengths_are_unknown(part):
         ({0xA405: 26, 0xA002: 4032, 0xA003: 2016}, 69.39),
         ({0xA405: 26}, 69.39),
         ({0x920A: 4.25}, None),
+        ({0x829D: 1.8}, None),
+        ({0xA434: "iPhone 12 back camera 4.2mm f/1.6"}, None),
+        ({0xA432: (4.2, 4.2, 1.6, 1.6)}, None),
         ({0xA002: 4000, 0xA003: 3000}, None),
     ],
 )
@@ -118,6 +121,8 @@ def test_two_to_one_without_metadata_is_assumed_to_be_a_panorama_and_says_so():
     facts = shape_facts((1000, 500))
     assert (facts.kind, facts.fov_deg) == ("panorama", 360.0)
     assert "twice as wide as high" in facts.view_assumptions[0]
+    nothing = {0xA405: 0, 0x829D: TiffImagePlugin.IFDRational(0, 0), 0xA434: "\0", 0xA432: (0, 0)}
+    assert read_facts(Exif(nothing), [], (1000, 500)) == facts
 
 
 @pytest.mark.parametrize("part", [{}, PHONE, {**PHONE, 0xA002: 5000, 0xA003: 1000}])

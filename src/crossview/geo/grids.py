@@ -108,7 +108,8 @@ class RasterGrid:
 
     def shows(self, pole: float) -> bool:
         """Whether a pole, latitude 90 or -90, lies within the raster, not at its edge."""
-        column, row = self.pixel(pole, 0.0)
+        with np.errstate(invalid="ignore"):  # many projections have no pole
+            column, row = self.pixel(pole, 0.0)
         return bool(0.5 < column < self.width_px - 0.5 and 0.5 < row < self.height_px - 0.5)
 
     def ground(self, column_px: ArrayLike, row_px: ArrayLike) -> Ground:

@@ -32,6 +32,7 @@ _FOCAL_MM, _FOCAL_35_MM = 0x920A, 0xA405
 _PIXELS_ACROSS, _PIXELS_DOWN = 0xA002, 0xA003
 _PLANE_X, _PLANE_UNIT = 0xA20E, 0xA210
 _DIGITAL_ZOOM = 0xA404
+_OF_A_LENS = (0x829D, 0x9202, 0x9205, 0xA432, 0xA433, 0xA434)  # apertures, range, maker, model
 _CUSTOM_RENDERED, _STITCHED = 0xA401, 6  # what phones write for panoramas that they stitched
 _LAT_REF, _LAT, _LON_REF, _LON, _DIRECTION_REF, _DIRECTION = 1, 2, 3, 4, 16, 17
 _STATUS, _MAP_DATUM = 9, 18
@@ -124,7 +125,7 @@ def _lens_view(exif: Any, size_px: tuple[int, int]) -> Facts:
     """Kind and field of view of a picture without GPano."""
     width, height = size_px
     part = _part(exif, _EXIF_PART)
-    lens = bool(_positive(part, _FOCAL_MM) or _positive(part, _FOCAL_35_MM))
+    lens = any(_is_told(part.get(tag)) for tag in (_FOCAL_MM, _FOCAL_35_MM, *_OF_A_LENS))
     fov, why = photo_fov_deg(part, size_px)
     ratio = width / height
     if ratio > WIDEST_LENS_RATIO or _number(part, _CUSTOM_RENDERED) == _STITCHED:
@@ -150,6 +151,14 @@ def _lens_view(exif: Any, size_px: tuple[int, int]) -> Facts:
         also_try_fov_deg=(360.0,) if sphere and fov is None else (),
         view_assumptions=(why,) if why else (),
     )
+
+
+def _is_told(value: Any) -> bool:
+    """Whether a value of EXIF is a text that says something, or has a number above 0."""
+    if isinstance(value, str | bytes):
+        return bool(_text(value))
+    values = value if isinstance(value, tuple | list) else (value,)
+    return any((_finite(x) or 0.0) > 0.0 for x in values)
 
 
 def _twice_as_wide(size_px: tuple[int, int]) -> bool:
