@@ -125,11 +125,15 @@ def test_a_separator_inside_of_cells_is_none(tmp_path):
     assert places(tmp_path, text) == [("a;1,2.jpg", 1.0, 2.0)]
 
 
-@pytest.mark.parametrize("hint", ["sep=;", "SEP=;", '"sep=;"', "sep=;\r"])
+@pytest.mark.parametrize("hint", ["sep=;", "SEP=;", '"sep=;"', "sep=;\r", "sep=;;;", "sep=; "])
 def test_the_first_line_that_spreadsheets_write_for_each_other_is_obeyed(tmp_path, hint):
     text = f"{hint}\n{LIST.replace(',', ';')}"
     assert places(tmp_path, text) == PLACES
     assert "line 3: lat is 'x'" in refusal(tmp_path, text.replace("50.94", "x"))
+
+
+def test_a_tab_may_be_the_separator_that_a_first_line_names(tmp_path):
+    assert places(tmp_path, "sep=\t\n" + LIST.replace(",", "\t")) == PLACES
 
 
 def test_spaces_and_case_of_a_header_do_not_count(tmp_path):

@@ -51,7 +51,8 @@ _SPACE = " \t\r\n"
 _POINT = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _COMMA = re.compile(r"[+-]?[0-9]*,[0-9]+([eE][+-]?[0-9]+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
-_HINT = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_HINT = re.compile(r'"?sep=([,;\t])"?[,;\t]*', re.IGNORECASE)  # cells may follow, all empty
+_LONGEST_HINT = 10_000
 _ODD = re.compile(r"[^\x20-\x5b\x5d-\x7e]|//|(?:^|/)\.{1,2}(?:/|$)|/$")
 
 
@@ -272,9 +273,9 @@ def _names(text: str, start: int, separators: Iterable[str]) -> list[str]:
 
 def _begin(text: str) -> tuple[int, str]:
     """The line (from 1) where the header is looked for, and the separator of a ``sep=`` line."""
-    first = next(split_lines(text), "").strip(_SPACE)
-    hint = _HINT.fullmatch(first.strip('"')) if first else None
-    return (2, hint.group(1)) if hint and hint.group(1) in SEPARATORS else (1, "")
+    first = next(split_lines(text), "")[:_LONGEST_HINT].strip("\r\n ")
+    hint = _HINT.fullmatch(first)
+    return (2, hint.group(1)) if hint else (1, "")
 
 
 def _about_header(

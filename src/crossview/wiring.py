@@ -316,6 +316,9 @@ def open_run(path: Path, method: str | None = None) -> Run:
             f"{path}: config.json lacks {', '.join(absent)}; it is no run of crossview.\n"
             "Make one with: crossview train, or crossview import"
         )
+    for name, kind in (("method", str), ("config", dict), ("data", str)):
+        if not isinstance(record[name], kind):
+            raise BadModel(f"{path}: config.json is damaged: {name} is {record[name]!r}.")
     ref, notes = _page_of(path, record, method)
     page = ref.load()
     settings = dict(record["config"])

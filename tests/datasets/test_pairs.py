@@ -91,6 +91,59 @@ def test_geometries_that_cannot_be_used_are_refused(tmp_path, about, said):
     assert said in refusal(written(tmp_path / "p.parquet", columns, geo(geometry=about)))
 
 
+@pytest.mark.parametrize(
+    "about",
+    [{"crs": "EPSG:999999"}, {"crs": 5}, {"crs": {"type": "nonsense"}}, {"encoding": None}, None],
+)
+def test_what_a_file_says_of_its_geometry_is_used_or_refused_in_words(tmp_path, about):
+    columns = {**COLUMNS, "geometry": [point(24.9, 60.1)] * 3}
+    said = refusal(written(tmp_path / "p.parquet", columns, geo(geometry=about)))
+    assert "p.parquet" in said
+    assert len(said.splitlines()) <= 3
+
+
+@pytest.mark.parametrize("values", [[1, 2, 3], ["POINT (1 2)"] * 3, [b"", b"x", b"y"], [1.5] * 3])
+def test_a_geometry_that_is_no_binary_is_no_point(tmp_path, values):
+    said = refusal(written(tmp_path / "p.parquet", {**COLUMNS, "geometry": values}))
+    assert "row 1: geometry is no point" in said
+
+
+def test_points_of_a_datum_that_proj_copies_are_told_with_the_metres(tmp_path, caplog):
+    columns = {**COLUMNS, "geometry": [point(-81.0, 44.0)] * 3}
+    for crs, told in (("EPSG:4608", True), ("EPSG:4326", False)):  # NAD27(76): no shift is known
+        caplog.clear()
+        load(written(tmp_path / "p.parquet", columns, geo(geometry={"crs": crs})))
+        assert ("knows no datum shift" in caplog.text) is told
+
+
+def test_names_of_columns_and_texts_are_read_as_in_a_list(tmp_path):
+    columns = {f" {name.upper()} ": values for name, values in COLUMNS.items()}
+    columns[" GROUND "] = [name.encode() for name in COLUMNS["ground"]]
+    ours = load(written(tmp_path / "one.parquet", columns))["test"]
+    assert same(ours, load(written(tmp_path / "two.parquet", COLUMNS))["test"])
+    both = {**COLUMNS, "Ground": COLUMNS["ground"]}
+    assert "column ground is there twice" in refusal(written(tmp_path / "both.parquet", both))
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("metres_per_px", [0.5, 0.5, 0.75]),
+        ("heading_deg", [1.0, 1.0, None]),
+        ("kind", ["panorama", "panorama", "perspective"]),
+    ],
+)
+def test_facts_of_a_picture_are_the_same_in_all_splits(tmp_path, column, values):
+    columns = {
+        **COLUMNS, "ground": ["g", "h", "g"], "aerial": ["a", "b", "a"],
+        "split": ["val", "val", "test"], "relation": ["match"] * 3,
+        "metres_per_px": [0.5, 0.5, 0.5], column: values,
+    }  # fmt: skip
+    path = written(tmp_path / "p.parquet", columns)
+    assert f"row 3: {column} of " in refusal(path)
+    assert "is nan" not in refusal(path)
+
+
 def test_a_line_is_no_point_and_two_places_for_one_picture_are_one_too_many(tmp_path):
     line = struct.pack("<BIIdddd", 1, 2, 2, 0, 0, 1, 1)
     columns = {**COLUMNS, "geometry": [point(1, 2), line, line]}

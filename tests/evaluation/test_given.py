@@ -41,6 +41,18 @@ def test_vectors_are_found_by_every_spelling_of_an_id(tmp_path, kind):
     assert ordered == pytest.approx(VECTORS / lengths, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("kind", "factor"),
+    [("float16", 1e2), ("float32", 1e38), ("float64", 1e300), ("longdouble", 1.0), (">f8", 1e200)],
+)
+def test_vectors_of_any_float_and_length_keep_their_directions(tmp_path, kind, factor):
+    vectors = (VECTORS / np.abs(VECTORS).max()).astype(kind) * np.dtype(kind).type(factor)
+    read = read_embeddings(saved(tmp_path / "v.npz", vectors=vectors)).vectors
+    lengths = np.linalg.norm(VECTORS, axis=1, keepdims=True)
+    assert read.dtype == np.float32
+    assert read == pytest.approx(VECTORS / lengths, abs=1e-3 if kind == "float16" else 1e-6)
+
+
 def test_one_picture_under_two_spellings_is_there_twice(tmp_path):
     ids = np.array([*SPELLED[:2], "./g/b.jpg"])
     assert "occurs twice" in refusal(saved(tmp_path / "v.npz", vectors=VECTORS, ids=ids))

@@ -176,6 +176,12 @@ def test_a_number_that_cannot_be_is_refused_in_words(client, query):
     assert answer.json()["code"] == "invalid-value"
 
 
+def test_a_boundary_that_is_longer_than_any_may_be_is_refused_in_words(client):
+    kind = {"Content-Type": f"multipart/form-data; boundary={'x' * 300}"}
+    answer = client.post("/v1/locate", content=jpeg(), headers=kind)
+    assert (answer.status_code, answer.json()["code"]) == (415, "wrong-type")
+
+
 def test_the_api_takes_the_fields_of_view_that_the_command_line_takes(client):
     schema = client.get("/v1/openapi.json").json()["paths"]["/v1/locate"]["post"]["parameters"]
     fov = next(one["schema"] for one in schema if one["name"] == "fov")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.tiny_pairs import write_pairs
 
-from crossview.errors import BadData, InUse, InvalidValue
+from crossview.errors import BadData, BadModel, InUse, InvalidValue
 from crossview.locks import locked
 from crossview.training.run import RunFolder
 
@@ -144,3 +144,30 @@ def test_training_by_hand_takes_the_lock_too(tmp_path):
         with pytest.raises(InUse):
             next(fit(SimpleNamespace(folder=RunFolder(tmp_path / "run")), SimpleNamespace()))
         other.kill()
+
+
+@pytest.mark.parametrize("name", ["config.json", "info.json"])
+def test_somebody_elses_file_of_the_same_name_is_not_overwritten(tmp_path, name):
+    theirs = '{"app": "of another program"}'
+    (tmp_path / name).write_text(theirs)
+    with pytest.raises(InvalidValue):
+        RunFolder(tmp_path).require_new()
+    with pytest.raises(InvalidValue):
+        RunFolder(tmp_path).begin(CONFIG, INFO)
+    assert (tmp_path / name).read_text() == theirs
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "1", '"x"', "[" * 100_000])
+def test_a_config_that_is_no_object_is_named(tmp_path, content):
+    folder = RunFolder(tmp_path)
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(BadModel, match=r"config\.json"):
+        folder.config()
+
+
+@pytest.mark.parametrize("step", ['"x"', "null", "[]"])
+def test_a_log_whose_step_is_no_number_is_named(tmp_path, step):
+    RunFolder(tmp_path).log.write_text(f'{{"step": {step}}}\n')
+    with pytest.raises(BadData, match=r"log\.jsonl is damaged: a step is no number"):
+        RunFolder(tmp_path).forget_after(3)

@@ -1,3 +1,4 @@
+import json
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -195,6 +196,20 @@ def test_recipes_leave_to_data_sets_what_pictures_span(method):
     for settings in recipes(method).values():
         assert not {"footprint_m", "elevation_deg", "keep_rows"} & set(settings)
         assert settings["whole"] is True
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"method": 5, "config": {}, "data": "x"},
+        {"method": "safa", "config": [], "data": "x"},
+        {"method": "safa", "config": {}, "data": None},
+    ],
+)
+def test_a_config_whose_values_are_of_another_kind_is_named(tmp_path, config):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BadModel, match=r"config\.json is damaged: (method|config|data) is"):
+        open_run(tmp_path)
 
 
 def test_a_folder_whose_config_is_of_something_else_is_no_run(tmp_path):

@@ -30,6 +30,7 @@ from crossview.lists import LATITUDE_DEG, LONGITUDE_DEG, Folder
 from crossview.pairs.kinds import read_kinds, tell_kinds
 from crossview.pairs.rows import Row, read_rows
 from crossview.pairs.table import KINDS, SIDES, PairTable
+from crossview.views.lens import FOV_RANGE_DEG
 
 SPLITS = ("train", "val", "test")
 RELATIONS = ("match", "ignore")
@@ -41,7 +42,7 @@ NUMBERS = {  # column: (lowest, highest)
     "metres_per_px": (1e-6, 1e4),
     "up_bearing_deg": (-360.0, 360.0),
     "heading_deg": (-360.0, 360.0),
-    "fov_deg": (1e-3, 360.0),
+    "fov_deg": FOV_RANGE_DEG,
 }
 NEEDED = ("ground", "aerial", "metres_per_px")
 COLUMNS = (*NEEDED[:2], "split", "relation", *NUMBERS, "kind")
@@ -71,9 +72,10 @@ def load_with_notes(path: Path) -> tuple[dict[str, PairTable], tuple[str, ...]]:
     A picture that is not there, or cannot be read, counts as a panorama until it is asked for.
     """
     splits: dict[str, _Split] = {}
+    everywhere = _Split()  # a picture's facts are the same in all splits
     folder = Folder(path.parent)
     for row in read_rows(path, NEEDED, COLUMNS):
-        _add(splits.setdefault(row.choice("split", SPLITS), _Split()), row, folder)
+        _add(splits.setdefault(row.choice("split", SPLITS), _Split()), everywhere, row, folder)
     _check_leaks(path, splits)
     if not any(split.match for split in splits.values()):
         raise BadData(f"{path} has no row with relation match; nothing to train on.")
@@ -83,14 +85,16 @@ def load_with_notes(path: Path) -> tuple[dict[str, PairTable], tuple[str, ...]]:
 
 def _kinds_from_files(path: Path, splits: Iterable[_Split], folder: Folder) -> tuple[str, ...]:
     """Fill in the kinds that the table does not tell; what they were taken from, in words."""
-    unknown = [f for split in splits for f in split.ground.values() if f["kind"] == ""]
+    unknown = list(
+        {key: f for one in splits for key, f in one.ground.items() if f["kind"] == ""}.values()
+    )
     kinds = read_kinds([folder.file(facts["file"]) for facts in unknown])
     for facts, kind in zip(unknown, kinds, strict=True):
         facts["kind"] = kind.kind
     return tuple(tell_kinds(kinds, f"column kind or fov_deg of {path.name}"))
 
 
-def _add(split: _Split, row: Row, folder: Folder) -> None:
+def _add(split: _Split, everywhere: _Split, row: Row, folder: Folder) -> None:
     for name in NEEDED:
         if not row.text(name):
             raise BadData(f"{row.where}: {name} is empty.")
@@ -104,8 +108,10 @@ def _add(split: _Split, row: Row, folder: Folder) -> None:
     ground_facts = {k: numbers[k] for k in ("ground_lat", "ground_lon", "heading_deg", "fov_deg")}
     names = ("aerial_lat", "aerial_lon", "metres_per_px", "up_bearing_deg")
     aerial_facts = {k: numbers[k] for k in names}
-    ground = _same(split.ground, row, "ground", {**ground_facts, "kind": kind}, folder)
-    aerial = _same(split.aerial, row, "aerial", aerial_facts, folder)
+    ground = _same(everywhere.ground, row, "ground", {**ground_facts, "kind": kind}, folder)
+    aerial = _same(everywhere.aerial, row, "aerial", aerial_facts, folder)
+    split.ground.setdefault(ground, everywhere.ground[ground])
+    split.aerial.setdefault(aerial, everywhere.aerial[aerial])
     relation = row.choice("relation", RELATIONS)
     pair = (ground, aerial)
     known, other = (split.match, split.ignore)[:: 1 if relation == "match" else -1]
@@ -142,10 +148,14 @@ def _same(
         earlier = known[key][name]
         if earlier != value and not (earlier != earlier and value != value):  # noqa: PLR0124 - NaN
             raise BadData(
-                f"{row.where}: {name} of {file} is {value or 'empty'}, earlier it was "
-                f"{earlier or 'empty'}."
+                f"{row.where}: {name} of {file} is {_shown(value)}, earlier it was "
+                f"{_shown(earlier)}.\nKeep the one that is right."
             )
     return key
+
+
+def _shown(value: float | str) -> str:
+    return str(value) if value == value and value != "" else "empty"  # noqa: PLR0124 - NaN
 
 
 def _table(split: _Split, folder: Folder) -> PairTable:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossview.arrays import F32
+from crossview.arrays import F32, F64
 from crossview.errors import BadData, ModelMismatch
 from crossview.lists import name_key
 
 PARTS = ("vectors", "ids", "fingerprint")  # of a .npz
 COLLAPSED = 1e-6  # mean of 1 - cos over pairs; below, vectors tell nothing apart
 NEARLY_COLLAPSED = 1e-3  # below, a warning
+LONGEST = 1e30  # that float32 holds with room to spare
+LARGEST_ITEM = 8  # bytes of a float64: longer floats differ from machine to machine
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,21 +76,31 @@ def unit(vectors: NDArray[Any], where: str) -> F32:
             f"{where}: expected vectors of floats [N, D], got {vectors.dtype} "
             f"{list(vectors.shape)}."
         )
+    if vectors.dtype.itemsize > LARGEST_ITEM:
+        vectors = vectors.astype(np.float64)
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(broken):
         raise BadData(
             f"{where}: {len(broken)} of {len(vectors)} vectors hold NaN or infinity, the first in "
             f"row {broken[0]}.\nThe model is broken, or computed in too low a precision."
         )
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    lengths = _lengths(vectors)
     zero = np.flatnonzero(lengths < 1e-12)
     if len(zero):
         raise BadData(
             f"{where}: {len(zero)} of {len(vectors)} vectors are zero, the first in row {zero[0]}."
         )
+    if not lengths.max() < LONGEST:  # float32 would make them infinite, and then nothing
+        vectors = vectors / np.abs(vectors).max(axis=1, keepdims=True)
+        lengths = _lengths(vectors)
     scale = lengths.astype(np.float32)[:, None]  # float32 throughout: 92,802 rows are 380 MB
     scaled: F32 = np.divide(vectors, scale, dtype=np.float32, casting="same_kind")
     return scaled
+
+
+def _lengths(vectors: NDArray[Any]) -> F64:
+    lengths: F64 = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
+    return lengths
 
 
 def check_spread(vectors: F32, where: str) -> str:

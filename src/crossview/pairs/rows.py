@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from crossview import lists
+from crossview.arrays import F64
 from crossview.errors import BadData
+from crossview.geo.points import LatLon
 
 GEOMETRIES = {"geometry": "ground", "ground_geometry": "ground", "aerial_geometry": "aerial"}
+LOG = logging.getLogger("crossview.pairs")
 PARQUET = (".parquet", ".geoparquet", ".pq")
 
 
@@ -74,8 +78,9 @@ def _parquet(path: Path, needed: Sequence[str], allowed: Sequence[str]) -> Itera
         ) from problem
     try:
         table = parquet.read_table(path)
-        columns = {name: table.column(name).to_pylist() for name in table.column_names}
+        columns = {name: table.column(n).to_pylist() for n, name in enumerate(table.column_names)}
         about = json.loads((table.schema.metadata or {}).get(b"geo", b"{}")).get("columns", {})
+        about = {name: dict(facts) for name, facts in about.items()}
     except FileNotFoundError as problem:
         raise BadData(f"No table of pairs at {path}.") from problem
     except Exception as problem:  # pyarrow has many classes for what is damaged
@@ -87,6 +92,7 @@ def _parquet(path: Path, needed: Sequence[str], allowed: Sequence[str]) -> Itera
             if column in columns:
                 raise BadData(f"{path}: {name} and {column} both say where; keep one of them.")
             columns[column] = values.tolist()
+    columns = _named_as_in_lists(path, columns)
     if missing := [name for name in needed if name not in columns]:
         raise BadData(f"{path} has no column {', '.join(missing)}; it has: {', '.join(columns)}.")
     if unknown := [name for name in columns if name not in allowed]:
@@ -98,12 +104,23 @@ def _parquet(path: Path, needed: Sequence[str], allowed: Sequence[str]) -> Itera
         yield _Cells(f"{path}, row {n}", dict(zip(columns, cells, strict=True)))
 
 
+def _named_as_in_lists(path: Path, columns: dict[str, Any]) -> dict[str, Any]:
+    names = [name.strip().lower() for name in columns]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadData(f"{path}: the column {twice[0]} is there twice; keep one of them.")
+    return dict(zip(names, columns.values(), strict=True))
+
+
 def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape").strip()
     return "" if value is None or value != value else str(value).strip()  # noqa: PLR0124 - NaN
 
 
-def _points(path: Path, name: str, values: list[Any], about: dict[str, Any]) -> Any:
+def _points(path: Path, name: str, values: list[Any], about: dict[str, Any]) -> F64:
     """[N, 2] latitude and longitude of well-known-binary points; NaN where there is none."""
+    from pyproj.exceptions import CRSError
+
     from crossview.geo.projected import latlon_of
 
     if about.get("encoding", "WKB") != "WKB":
@@ -112,14 +129,33 @@ def _points(path: Path, name: str, values: list[Any], about: dict[str, Any]) -> 
     crs = about.get("crs", "OGC:CRS84")  # the default of GeoParquet
     if crs is None:
         raise BadData(f"{path}: {name} has no reference system; write it with one (EPSG:4326).")
-    latlon = latlon_of(crs if isinstance(crs, str) else json.dumps(crs), xy[:, 0], xy[:, 1])
+    try:
+        latlon = latlon_of(crs if isinstance(crs, str) else json.dumps(crs), xy[:, 0], xy[:, 1])
+    except CRSError as problem:
+        raise BadData(
+            f"{path}: {name} has a reference system that is not known: {str(crs)[:60]}.\n"
+            "Write it with one that is, such as EPSG:4326."
+        ) from problem
     latlon[~np.isfinite(xy).all(axis=1)] = np.nan
+    _tell_datum(path, name, crs, latlon)
     return latlon
+
+
+def _tell_datum(path: Path, name: str, crs: Any, latlon: F64) -> None:
+    """A warning if PROJ does not know well where on Earth the points of ``crs`` lie."""
+    from crossview.geo.datums import datum_shift
+
+    for lat, lon in latlon[np.isfinite(latlon).all(axis=1)][:1]:
+        shift = datum_shift(crs if isinstance(crs, str) else json.dumps(crs), LatLon(lat, lon))
+        if shift is not None and (shift.copied or shift.is_rough):
+            LOG.warning("%s, %s: %s.", path, name, shift)
 
 
 def _xy(value: Any, where: str, name: str) -> tuple[float, float]:
     if value is None:
         return float("nan"), float("nan")
+    if not isinstance(value, bytes):
+        raise BadData(f"{where}: {name} is no point in well-known binary.")
     order = "<" if value[:1] == b"\x01" else ">"
     if len(value) < 21 or struct.unpack(f"{order}I", value[1:5])[0] % 1000 != 1:
         raise BadData(f"{where}: {name} is no point.")

@@ -20,6 +20,7 @@ from crossview.service.settings import Settings
 
 FIELDS = {"photo", "photos", "file"}
 _MOST_HEADER_BYTES = 8192  # of one part
+_LONGEST_BOUNDARY = 70  # RFC 2046, 5.1.1
 _LONGEST_NAME = 200
 _DRAIN_S = 10.0
 _DRAIN_BYTES = 64_000_000  # read and thrown away, so that a refusal reaches its client
@@ -135,7 +136,10 @@ def _feed(reader: _Reader, chunk: bytes | None) -> Refusal | None:
 def _reader(content_type: str, settings: Settings, held: Held) -> _Reader:
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
-        return _Form(settings, held, options.get(b"boundary") or b"-")
+        boundary = options.get(b"boundary") or b"-"
+        if len(boundary) > _LONGEST_BOUNDARY:
+            return _Nothing(settings, held)
+        return _Form(settings, held, boundary)
     if kind.startswith(b"image/") or kind == b"application/octet-stream":
         return _OnePicture(settings, held)
     return _Nothing(settings, held)

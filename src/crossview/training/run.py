@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,10 @@ LOG_NAME = "log.jsonl"
 PAIRS_NAME = "pairs.npz"
 NAMES = (PAIRS_NAME, WEIGHTS_NAME, STATE_NAME, LOG_NAME, INFO_NAME, CONFIG_NAME)
 _BEGUN = {CONFIG_NAME, INFO_NAME, PAIRS_NAME}  # what a training that was killed at once has written
+_OURS = {  # of which a file of ours has at least one
+    CONFIG_NAME: {"method", "config", "data"},
+    INFO_NAME: {"training_data", "synthetic", "licence", "notes"},
+}
 _OF_PAIRS = re.compile(r"(train|val)\.(facts\..*|digest)$")  # told by `_other_pairs`
 
 
@@ -85,7 +89,7 @@ class RunFolder:
         for split, some in facts.items():
             config = {**config, split: {**config[split], "facts": digests_of(some)}}
         names = self._names()
-        if names <= _BEGUN:
+        if self._only_begun():
             self._create(config, info, facts)
         elif CONFIG_NAME in names:
             old = _with_settings_since(self.config(), config, defaults or {})
@@ -103,8 +107,21 @@ class RunFolder:
 
     def require_new(self) -> None:
         """Raise InvalidValue unless the folder is absent, empty or was only just begun."""
-        if self.path.exists() and not (self.path.is_dir() and self._names() <= _BEGUN):
+        if self.path.exists() and not (self.path.is_dir() and self._only_begun()):
             raise InvalidValue(f"{self.path} is not empty; choose another --out.")
+
+    def _only_begun(self) -> bool:
+        """Whether nothing lies there but what a training that was killed at once has written.
+
+        A file of the same name that is whole and not ours is somebody's, and stays.
+        """
+        if not self._names() <= _BEGUN:
+            return False
+        for name, keys in _OURS.items():
+            with suppress(BadModel):  # absent, or half-written by a version that could do that
+                if (values := self._read(name)) and not keys & values.keys():
+                    return False
+        return True
 
     def locked(self, verb: str) -> AbstractContextManager[None]:
         """Write in the folder while nobody else does; InUse says who does."""
@@ -187,7 +204,10 @@ class RunFolder:
     def forget_after(self, step: int) -> None:
         """Drop the log's lines of steps that are not in the saved state, and a torn last line."""
         if self.log.is_file():
-            kept = [entry for entry in self.entries()[0] if entry.get("step", 0) <= step]
+            entries = self.entries()[0]
+            if not all(isinstance(entry.get("step", 0), int | float) for entry in entries):
+                raise BadData(f"{self.log} is damaged: a step is no number.")
+            kept = [entry for entry in entries if entry.get("step", 0) <= step]
             atomic_write(self.log, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -199,8 +219,10 @@ class RunFolder:
                 f"No {name} in {self.path}: not a run folder.\n"
                 "Make one with: crossview train --method NAME --data DATA --out RUN"
             ) from problem
-        except (OSError, ValueError) as problem:
+        except (OSError, ValueError, RecursionError) as problem:
             raise BadModel(f"{path} cannot be read: {problem}") from problem
+        if not isinstance(values, dict):
+            raise BadModel(f"{path} holds no JSON object: it is no {name} of crossview.")
         return values
 
 
