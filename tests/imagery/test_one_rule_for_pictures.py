@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
-from tests.imagery.made import geotiff, telling, whole
+from tests.imagery.made import geotiff, telling, whole, xyz_folder
 
 from crossview.errors import BadImagery
 from crossview.imagery.sources import open_sources
 from crossview.views.decode import read_rgb
+from crossview.views.rgb import OPAQUE
 
 GREY = telling(40, 60)[..., 0]
 
@@ -137,3 +138,22 @@ def test_palettes_of_16_bits_are_read(tmp_path):
 def test_what_is_neither_grey_nor_colours_is_refused(tmp_path, values, profile, why):
     with pytest.raises(BadImagery, match=why):
         open_sources([geotiff(tmp_path / "a.tif", values, **profile)])
+
+
+@pytest.mark.parametrize("kind", ["8 bits", "16 bits", "png", "tile"])
+def test_less_than_half_opaque_is_no_data_in_every_kind_of_imagery(tmp_path, kind):
+    pixels = np.concatenate([telling(64, 64), np.full((64, 64, 1), 255, np.uint8)], axis=-1)
+    pixels[:16, :, 3], pixels[16:32, :, 3], pixels[32:48, :, 3] = 0, OPAQUE - 1, OPAQUE
+    if kind == "png":
+        Image.fromarray(pixels).save(tmp_path / "a.png")
+        (tmp_path / "a.pgw").write_text("0.5\n0\n0\n-0.5\n391000\n5820000\n")
+        path, options = tmp_path / "a.png", {"crs": "EPSG:32633"}
+    elif kind == "tile":
+        path, options = xyz_folder(tmp_path, {(140_000, 86_000): pixels}, 18), {}
+    else:
+        deep = pixels.astype(np.uint16) * 257 if kind == "16 bits" else pixels
+        path = geotiff(tmp_path / "a.tif", deep, photometric="RGB", alpha="YES")
+        options = {}
+    valid = whole(path, **options)[1]
+    assert set(np.unique(valid[:32])) == {0}
+    assert set(np.unique(valid[32:])) == {255}

@@ -31,7 +31,7 @@ from crossview.imagery.georeference import (
 from crossview.imagery.options import SourceOptions
 from crossview.imagery.rendering import Rendering, are_measured, chosen_bands, palette_of
 from crossview.imagery.sheets import Box, Patch
-from crossview.views.rgb import oriented
+from crossview.views.rgb import OPAQUE, oriented
 from crossview.worlds.photofile import SYNTHETIC_TAG
 
 OPEN_AT_ONCE = 64
@@ -309,8 +309,10 @@ class RasterStore:
             dataset = self.opened.get(self.file.path)
             size = (len(bands), *shape)
             stored = dataset.read(bands, window=window, out_shape=size, resampling=how)
-            masked = self.file.masked
-            valid = dataset.dataset_mask(window=window, out_shape=shape) if masked else None
+            valid = None
+            if self.file.masked:  # alpha among them, as a number from 0 to 255
+                mask = dataset.dataset_mask(window=window, out_shape=shape)
+                valid = np.where(mask >= OPAQUE, np.uint8(255), np.uint8(0))
             if self.file.nodata is not None:
                 valid = self._without_nodata(dataset, window, stored, valid)
         if orientation == 1:
