@@ -5,6 +5,7 @@ import socket
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 from tests.imagery.made import geotiff, telling
 from typer.testing import CliRunner
 
@@ -237,3 +238,13 @@ class TestVrt:
         path.write_text(text)
         with pytest.raises(BadImagery, match=r"a\.vrt"):
             open_sources([path], SourceOptions(allow_vrt=True))
+
+
+def test_a_jpeg_of_very_many_passes_is_refused_as_imagery_too(tmp_path):
+    Image.new("RGB", (640, 640)).save(tmp_path / "a.jpg", progressive=True)
+    data = (tmp_path / "a.jpg").read_bytes()
+    last = data.rindex(b"\xff\xda")
+    (tmp_path / "a.jpg").write_bytes(data[:-2] + data[last:-2] * 2000 + data[-2:])
+    (tmp_path / "list.csv").write_text("file,lat,lon,width_m\na.jpg,52.5,13.4,30\n")
+    with pytest.raises(BadImagery, match=r"a\.jpg would be decoded in more than \d+ passes"):
+        open_sources([tmp_path / "list.csv"])

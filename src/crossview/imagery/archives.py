@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import sqlite3
-from collections.abc import Iterator
+import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,14 @@ PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
 DOUBLE = "@2x"  # in names of tiles for sharp screens; they count only where a zoom has no others
 DEEPEST = 24  # zooms beyond are no imagery
 MOST_DIGITS = 9
+MOST_TILES = 2_000_000  # of an archive, over all zooms
+MOST_TILE_BYTES = 32_000_000  # of one tile's picture file
+_MOST_TEXT_BYTES = 10_000_000  # of an archive's metadata
+_MOST_DIRECTORY_BYTES = 64_000_000  # of all directories of a PMTiles archive, unpacked
+_MOST_LEAVES = 3  # directories below each other; writers use one level
+_TABLE_S, _VIEW_S = 60.0, 3.0  # for one query; views may compute for ever
+_OPS = 100_000  # of SQLite's machine between looks at the clock
+_HARMLESS = {"coalesce", "ifnull"}  # SQL functions that a view of tiles may call
 
 
 class XyzFolder:
@@ -59,6 +67,8 @@ class XyzFolder:
         """See :class:`TileArchive`."""
         path = self._pictures[zoom, tile]
         try:
+            if path.stat().st_size > MOST_TILE_BYTES:
+                raise _too_large(str(path))
             return path.read_bytes()
         except OSError as problem:
             raise BadImagery(f"{path} cannot be read: {problem.strerror}.") from problem
@@ -103,13 +113,31 @@ class MbTiles:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         source = f"{path.resolve().as_uri()}?mode=ro"
+        if not path.with_name(path.name + "-wal").exists():
+            source += "&immutable=1"  # nothing is made beside it
         try:
             self._db = sqlite3.connect(source, uri=True, check_same_thread=False)
         except sqlite3.Error as problem:
             raise BadImagery(f"{path} cannot be read as MBTiles: {problem}.") from problem
+        self._until, self._seconds = 0.0, _TABLE_S
+        self._db.set_progress_handler(lambda: time.monotonic() > self._until, _OPS)
+        if hasattr(self._db, "setlimit"):  # from Python 3.11 on
+            self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_TILE_BYTES)
         try:
-            tables = {name for (name,) in self._rows("SELECT name FROM sqlite_master")}
-            query = "SELECT name, value FROM metadata"
+            self._rows("PRAGMA trusted_schema=OFF")
+            self._db.set_authorizer(_allowed)
+            query = "SELECT name, type, sql FROM sqlite_master LIMIT 10000"
+            tables = {name: (kind, sql) for name, kind, sql in self._rows(query)}
+            for name in ("tiles", "metadata"):
+                kind, sql = tables.get(name, ("table", ""))
+                if kind not in ("table", "view") or "virtual" in str(sql or "").lower().split()[:2]:
+                    raise BadImagery(
+                        f"{path} cannot be read as MBTiles: its {name} are neither a table nor a "
+                        "view of tables."
+                    )
+            if any(kind == "view" for kind, _ in tables.values()):
+                self._seconds = _VIEW_S
+            query = "SELECT name, value FROM metadata LIMIT 10000"
             rows = self._rows(query) if "metadata" in tables else []
             stated = {str(k): str(v) for k, v in rows}
             # Some writers name a scheme here, of what they wrote or of what they read.
@@ -123,18 +151,22 @@ class MbTiles:
 
     def zooms(self) -> list[int]:
         """See :class:`TileArchive`."""
-        query = "SELECT DISTINCT zoom_level FROM tiles ORDER BY 1"
+        query = "SELECT count(*) FROM (SELECT 1 FROM tiles LIMIT ?)"
+        if self._rows(query, MOST_TILES + 1)[0][0] > MOST_TILES:
+            raise _too_many(self.name)
+        query = "SELECT DISTINCT zoom_level FROM tiles ORDER BY 1 LIMIT 1000"
         return [zoom for (zoom,) in self._numbers(query) if 0 <= zoom <= DEEPEST]
 
     def tiles(self, zoom: int) -> set[TileNumber]:
         """See :class:`TileArchive`."""
-        query = "SELECT tile_column, tile_row FROM tiles WHERE zoom_level = ?"
-        return {(x, row) for x, row in self._numbers(query, zoom)}
+        query = "SELECT tile_column, tile_row FROM tiles WHERE zoom_level = ? LIMIT ?"
+        return {(x, row) for x, row in self._numbers(query, zoom, MOST_TILES)}
 
     def data(self, zoom: int, tile: TileNumber) -> bytes:
         """See :class:`TileArchive`."""
         query = (
-            "SELECT tile_data FROM tiles WHERE zoom_level = ? AND tile_column = ? AND tile_row = ?"
+            "SELECT tile_data FROM tiles "
+            "WHERE zoom_level = ? AND tile_column = ? AND tile_row = ? LIMIT 1"
         )
         stored = self._rows(query, zoom, *tile)[0][0]
         if stored is None:
@@ -158,10 +190,55 @@ class MbTiles:
         return rows
 
     def _rows(self, query: str, *values: int) -> list[Any]:
+        self._until = time.monotonic() + self._seconds
         try:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as problem:
+            if str(problem) == "interrupted":
+                raise BadImagery(
+                    f"{self.name} does not answer within {self._seconds:g} s what tiles it holds.\n"
+                    "If its tiles are a view, write them into a table; add an index of zoom_level, "
+                    "tile_column, tile_row."
+                ) from problem
             raise BadImagery(f"{self.name} cannot be read as MBTiles: {problem}.") from problem
+
+
+def _allowed(action: int, name: str | None, function: str | None, *_: object) -> int:
+    """Of SQL only what reads: no recursion, and of functions only those that make nothing large."""
+    if action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ):
+        return sqlite3.SQLITE_OK
+    harmless = {*_HARMLESS, "count"}  # which we use ourselves
+    if action == sqlite3.SQLITE_FUNCTION and function in harmless:
+        return sqlite3.SQLITE_OK
+    return sqlite3.SQLITE_DENY
+
+
+def _too_many(name: str) -> BadImagery:
+    return BadImagery(
+        f"{name} holds more than {MOST_TILES:,} tiles, over all zooms; more are not read.\n"
+        "Cut the region that you need out of it."
+    )
+
+
+def _too_large(where: str) -> BadImagery:
+    return BadImagery(
+        f"{where} is larger than {MOST_TILE_BYTES:,} bytes; that is no tile.\n"
+        "All tiles of a pyramid must be squares of one size."
+    )
+
+
+def _unpacked(data: bytes, most_bytes: int) -> bytes:
+    """The content of gzip data; ValueError if it is more than ``most_bytes``, or damaged."""
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        content = unpacker.decompress(data, most_bytes + 1)
+    except zlib.error as problem:
+        raise ValueError(f"its compressed data are damaged: {problem}") from problem
+    if len(content) > most_bytes:
+        raise ValueError(f"unpacked it is more than {most_bytes:,} bytes")
+    if not unpacker.eof:
+        raise ValueError("its compressed data are truncated")
+    return content
 
 
 class PmTiles:
@@ -187,6 +264,7 @@ class PmTiles:
         stated |= {"scheme": "xyz", "bounds": [self._header[name] / 1e7 for name in corners]}
         self.facts = facts_of_metadata(stated, path)
         self._found: dict[int, dict[TileNumber, tuple[int, int]]] = {}
+        self._entries: list[tuple[int, int, int, int]] = []
 
     def zooms(self) -> list[int]:
         """See :class:`TileArchive`."""
@@ -202,9 +280,16 @@ class PmTiles:
         from pmtiles.tile import Compression
 
         offset, length = self._at(zoom)[tile]
+        where = f"tile {zoom}/{tile[0]}/{tile[1]} of {self.name}"
+        if length > MOST_TILE_BYTES:
+            raise _too_large(where)
         data: bytes = self._bytes(self._header["tile_data_offset"] + offset, length)
-        packed = self._header["tile_compression"] == Compression.GZIP
-        return gzip.decompress(data) if packed else data
+        if self._header["tile_compression"] != Compression.GZIP:
+            return data
+        try:
+            return _unpacked(data, MOST_TILE_BYTES)
+        except ValueError as problem:
+            raise BadImagery(f"{where} cannot be decoded: {problem}.") from problem
 
     def files(self) -> list[Path]:
         """See :class:`TileArchive`."""
@@ -219,35 +304,65 @@ class PmTiles:
             from pmtiles.tile import tileid_to_zxy, zxy_to_tileid
 
             first, last = zxy_to_tileid(zoom, 0, 0), zxy_to_tileid(zoom + 1, 0, 0)
-            root = self._header["root_offset"], self._header["root_length"]
             found: dict[TileNumber, tuple[int, int]] = {}
-            for start, run, offset, length in self._entries(*root):
+            for start, run, offset, length in self._every_entry():
                 for number in range(max(start, first), min(start + run, last)):
                     _, x, y = tileid_to_zxy(number)
                     found[x, y] = (offset, length)
             self._found[zoom] = found
         return self._found[zoom]
 
-    def _entries(self, offset: int, length: int) -> Iterator[tuple[int, int, int, int]]:
-        """(first tile id, run, offset, length) of every entry, leaf directories included."""
+    def _every_entry(self) -> list[tuple[int, int, int, int]]:
+        """(first tile id, run, offset, length) of every entry; refused before there are too many.
+
+        Directories name directories: none twice, and few below each other.
+        """
+        if self._entries:
+            return self._entries
+        entries: list[tuple[int, int, int, int]] = []
+        left = [(self._header["root_offset"], self._header["root_length"], 0)]
+        seen, tiles, unpacked = set(left), 0, 0
+        while left:
+            offset, length, deep = left.pop()
+            directory, size = self._directory(offset, length, _MOST_DIRECTORY_BYTES - unpacked)
+            unpacked += size
+            for entry in directory:
+                tiles += max(1, entry.run_length)
+                if tiles > MOST_TILES:
+                    raise _too_many(self.name)
+                if entry.run_length > 0:
+                    entries.append((entry.tile_id, entry.run_length, entry.offset, entry.length))
+                    continue
+                leaf = (
+                    self._header["leaf_directory_offset"] + entry.offset,
+                    entry.length,
+                    deep + 1,
+                )
+                if deep >= _MOST_LEAVES or leaf in seen:
+                    raise BadImagery(f"{self.name} is damaged: its directories name each other.")
+                seen.add(leaf)
+                left.append(leaf)
+        self._entries = entries
+        return entries
+
+    def _directory(self, offset: int, length: int, most_bytes: int) -> tuple[list[Any], int]:
+        """The entries of a directory, and its bytes once unpacked."""
         from pmtiles.tile import deserialize_directory
 
         try:
-            entries = deserialize_directory(self._bytes(offset, length))
-        except Exception as problem:  # a cut file: gzip's, struct's and index errors
+            data = self._bytes(offset, length)
+            size = len(_unpacked(data, most_bytes))
+            return deserialize_directory(data), size
+        except Exception as problem:  # a cut file: struct's and index errors
             raise BadImagery(f"{self.name} is truncated or damaged: {problem}.") from problem
-        for entry in entries:
-            if entry.run_length > 0:
-                yield entry.tile_id, entry.run_length, entry.offset, entry.length
-            else:
-                leaf = self._header["leaf_directory_offset"] + entry.offset
-                yield from self._entries(leaf, entry.length)
 
     def _metadata(self) -> dict[str, Any]:
         from pmtiles.tile import Compression
 
         data = self._bytes(self._header["metadata_offset"], self._header["metadata_length"])
         if self._header["internal_compression"] == Compression.GZIP:
-            data = gzip.decompress(data)
+            data = _unpacked(data, _MOST_TEXT_BYTES)
+        elif len(data) > _MOST_TEXT_BYTES:
+            raise ValueError(f"its metadata are more than {_MOST_TEXT_BYTES:,} bytes")
         facts = json.loads(data) if data else {}
         return facts if isinstance(facts, dict) else {}

@@ -10,11 +10,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
-from crossview.errors import BadImagery
+from crossview.errors import BadImage, BadImagery
 from crossview.imagery.elements import read_elements
+from crossview.views.jpeg import require_few_scans
 
 CACHE_MB = 64  # GDAL's own cache of decoded blocks; we read whole blocks once
 _START_BYTES = 4096
@@ -85,6 +87,8 @@ def open_raster(path: Path, *, allow_vrt: bool = False, **options: str) -> Any:
         dataset = rasterio.open(path.absolute(), driver=driver, **options)
     try:
         _require_own_overviews(dataset, path)
+        if driver == "JPEG":
+            _require_few_scans(path, (dataset.width, dataset.height))
     except BaseException:
         dataset.close()
         raise
@@ -209,6 +213,15 @@ def _require_own_overviews(dataset: Any, path: Path) -> None:
             f"read.\nTake {path.name}.aux.xml away if there is one, or copy the file with "
             "gdal_translate."
         )
+
+
+def _require_few_scans(path: Path, size: tuple[int, int]) -> None:
+    """Refuse a JPEG of very many passes; of an ordinary one only the start is read."""
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        try:
+            require_few_scans(data, size)
+        except BadImage as problem:
+            raise BadImagery(f"{path} {problem}") from problem
 
 
 def _check_vrt(path: Path, deep: int) -> None:

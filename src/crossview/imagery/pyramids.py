@@ -16,8 +16,11 @@ from crossview.geo.mercator import HALF_WORLD_M, latlon_from_xy, metres_per_px, 
 from crossview.imagery.mosaics import MosaicStore, Piece, shrunk_patch
 from crossview.imagery.sheets import Box, Patch, Sheet
 from crossview.imagery.tilemaps import TileFacts, require_one_order, rows_from_south
+from crossview.views.decode import require_webp_within
+from crossview.views.jpeg import require_few_scans
 from crossview.views.rgb import OPAQUE, rgb_and_alpha
 
+MOST_TILE_PX = 4096  # a side; usual are 256 and 512
 TileNumber = tuple[int, int]  # x from the west, and the row
 
 
@@ -137,7 +140,13 @@ def decoded(data: bytes, where: str) -> Patch:
     from PIL import Image, UnidentifiedImageError
 
     try:
+        require_webp_within(data, MOST_TILE_PX**2)
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
+            if max(picture.size) > MOST_TILE_PX:
+                width, height = picture.size
+                raise BadImage(f"{width} x {height} pixels; at most {MOST_TILE_PX} a side")
+            if picture.format in ("JPEG", "MPO"):
+                require_few_scans(data, picture.size)
             picture.load()
             rgb, alpha = rgb_and_alpha(picture)
     except (BadImage, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:

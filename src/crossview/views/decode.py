@@ -19,7 +19,13 @@ from PIL import Image, UnidentifiedImageError
 from crossview.arrays import U8
 from crossview.errors import BadImage, require
 from crossview.geo.points import LatLon
-from crossview.views.jpeg import can_shrink, largest_that_fits, turbo_pixels
+from crossview.views.jpeg import (
+    can_shrink,
+    largest_that_fits,
+    require_few_scans,
+    scan_count,
+    turbo_pixels,
+)
 from crossview.views.metadata import Facts, Heading, Kind, read_facts, shape_facts
 from crossview.views.other_files import FLATTEN, is_heif, refusal
 from crossview.views.rgb import oriented, over_backdrop, rgb_and_alpha
@@ -249,9 +255,15 @@ class _Limits:
                 more = at_least is None or any(a > s for a, s in zip(at_least, small, strict=True))
                 return small if more else at_least
         each = coefficients + 3 if can_shrink(image) else _PEAK_BYTES.get(str(image.format), 12)
+        self.check_bytes(each, image.size)
+        return at_least
+
+    def check_bytes(self, each: int, size: tuple[int, int]) -> None:
+        """Refuse what takes more memory, at ``each`` bytes a pixel, than there may be."""
+        width, height = size
         needed = each * width * height
         if needed <= self.memory_bytes:
-            return at_least
+            return
         raise BadImage(
             f"would take {needed / 1e6:.0f} MB to decode ({width} x {height} pixels): at most "
             f"{self.memory_bytes / 1e6:.0f} MB are allowed.\n"
@@ -358,9 +370,31 @@ def _opened(data: bytes, name: str, limits: _Limits) -> Iterator[Image.Image]:
     if problem := refusal(data, name):
         raise BadImage(problem)
     heif = is_heif(data) and _heif_ready()
+    require_webp_within(data, limits.pixels, limits.memory_bytes)
     with _decoding(), Image.open(BytesIO(data), formats=_pillow(heif=heif)) as image:
         limits.check_pixels(image.size)
+        if image.format in ("JPEG", "MPO"):
+            require_few_scans(data, image.size)
+            if scan_count(data, 1) > 1:  # whose coefficients are all kept, as of a progressive one
+                image.info["progressive"] = 1
         yield image
+
+
+def require_webp_within(data: bytes, most_px: int, most_bytes: int = MAX_MEMORY_BYTES) -> None:
+    """Refuse a WebP that is too large, by its header: opening it already takes memory for all."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        return
+    kind, body = data[12:16], data[20:30]
+    if kind == b"VP8X":
+        width, height = (1 + int.from_bytes(body[at : at + 3], "little") for at in (4, 7))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    else:
+        width, height = (int.from_bytes(body[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+    limits = _Limits(most_px, most_bytes)
+    limits.check_pixels((width, height))
+    limits.check_bytes(_PEAK_BYTES["WEBP"], (width, height))
 
 
 class _PillowsLimit:

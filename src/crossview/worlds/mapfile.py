@@ -7,7 +7,7 @@ from pathlib import Path
 from crossview.arrays import U8
 from crossview.files import writing
 from crossview.worlds.grid import CELL_M
-from crossview.worlds.photofile import ATTRIBUTION, SYNTHETIC_TAG, says_synthetic
+from crossview.worlds.photofile import ATTRIBUTION, GDAL_METADATA, SYNTHETIC_TAG
 from crossview.worlds.siting import EPSG, site
 from crossview.worlds.town import Town
 from crossview.worlds.version import TOWN_VERSION
@@ -15,7 +15,13 @@ from crossview.worlds.version import TOWN_VERSION
 
 def is_synthetic(path: Path) -> bool:
     """Whether a file is a map that :func:`write_map` has written."""
-    return says_synthetic(path)
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["TIFF"]) as image:
+            return SYNTHETIC_TAG in str(image.getexif().get(GDAL_METADATA, ""))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
 
 
 def write_map(path: Path, town: Town, picture: U8) -> None:

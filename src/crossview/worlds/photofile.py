@@ -16,7 +16,8 @@ from crossview.files import atomic_write
 
 SYNTHETIC_TAG = "CROSSVIEW_SYNTHETIC"  # of GeoTIFF: the town's version
 ATTRIBUTION = "Synthetic town made by crossview; not a picture of Earth"
-_MAKE, _MODEL, _COPYRIGHT, _GDAL_METADATA = 0x010F, 0x0110, 0x8298, 0xA480
+GDAL_METADATA = 0xA480  # the TIFF tag that holds it
+_MAKE, _MODEL, _COPYRIGHT = 0x010F, 0x0110, 0x8298
 _CAMERA = ("crossview", "synthetic town camera")
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 _FILM_WIDTH_MM = 36.0  # of the 35 mm frame that focal lengths are compared on
@@ -66,7 +67,7 @@ def says_synthetic(path: Path) -> bool:
         return False
     if (exif.get(_MAKE), exif.get(_MODEL)) == _CAMERA:
         return True
-    told = f"{exif.get(_COPYRIGHT, '')} {exif.get(_GDAL_METADATA, '')}"
+    told = f"{exif.get(_COPYRIGHT, '')} {exif.get(GDAL_METADATA, '')}"
     return ATTRIBUTION in told or SYNTHETIC_TAG in told
 
 
