@@ -111,6 +111,7 @@ def test_neither_the_order_of_a_list_nor_that_of_the_vectors_changes_any_figure(
     after = measured(shuffled, q[g], r[a])
     assert after.figures == before.figures
     assert after.queries.ids.tolist() == before.queries.ids.tolist()
+    assert before.queries.best.shape == (40, 10)  # the ten best of each are kept
     np.testing.assert_array_equal(after.queries.best, before.queries.best)
     np.testing.assert_array_equal(after.queries.unmatched_score, before.queries.unmatched_score)
 

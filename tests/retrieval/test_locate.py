@@ -285,6 +285,11 @@ def test_photos_are_read_a_few_at_a_time_and_large_ones_alone(tmp_path, monkeypa
     assert [taken for _, taken in batches()] == [1, 1, 2, 1, 1]
 
 
+def test_ten_places_are_told_unless_another_number_is_asked_for():
+    assert [place.rank for place in find(PANORAMAS[3]).places] == list(range(1, 11))
+    assert len(find(PANORAMAS[3], places=3).places) == 3
+
+
 def test_the_fields_of_view_that_are_tried_where_nothing_tells():
     assert TRIED_FOV_DEG == (50.0, 65.0, 80.0, 100.0)
     assert "(best of 50, 65, 80, 100)" in find(photo_out_of(PANORAMAS[6], 80.0)).assumptions[0]
