@@ -165,9 +165,11 @@ def require_one_order(zooms: Sequence[tuple[int, Sequence[tuple[int, int]]]], na
     Raises :class:`BadImagery` where the tiles of a zoom lie apart from those of the deepest, and
     together with them if counted from the other side.
     """
-    deepest, tiles = max(zooms)
-    for zoom, others in zooms:
-        parents = {(x >> (deepest - zoom), row >> (deepest - zoom)) for x, row in tiles}
+    deepest = max(zoom for zoom, _ in zooms)
+    below, parents = deepest, set(dict(zooms)[deepest])
+    for zoom, others in sorted(zooms, reverse=True):
+        parents = {(x >> (below - zoom), row >> (below - zoom)) for x, row in parents}
+        below = zoom
         turned = {(x, 2**zoom - 1 - row) for x, row in others}
         if parents.isdisjoint(others) and not parents.isdisjoint(turned):
             raise BadImagery(
