@@ -171,3 +171,25 @@ def test_a_log_whose_step_is_no_number_is_named(tmp_path, step):
     RunFolder(tmp_path).log.write_text(f'{{"step": {step}}}\n')
     with pytest.raises(BadData, match=r"log\.jsonl is damaged: a step is no number"):
         RunFolder(tmp_path).forget_after(3)
+
+
+FULL = """
+import resource, sys
+import torch
+from pathlib import Path
+from crossview.errors import CannotWrite
+from crossview.training.state import save_weights
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    save_weights({"w": torch.zeros(10000)}, Path(sys.argv[1]) / "model.safetensors")
+except CannotWrite as problem:
+    print(problem)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of file sizes")
+def test_weights_that_the_disk_does_not_take_are_told_and_leave_nothing(tmp_path):
+    line = [sys.executable, "-c", FULL, str(tmp_path)]
+    told = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert "model.safetensors: the disk is full" in told.stdout
+    assert list(tmp_path.iterdir()) == []

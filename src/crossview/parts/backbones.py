@@ -115,7 +115,8 @@ def filled(model: nn.Module, path: Path) -> nn.Module:
     if missing or differ:
         raise WeightsUnavailable(
             f"{path} does not fit the network: {len(missing)} tensors missing, {len(differ)} of "
-            f"another shape, such as {(missing + differ)[0]!r}."
+            f"another shape, such as {(missing + differ)[0]!r}.\n"
+            f"It holds {len(tensors)}, such as {next(iter(tensors))!r}: of another backbone?"
         )
     try:
         fitting, _ = fit(own, {key: tensors[key] for key in own if key in tensors}, path)

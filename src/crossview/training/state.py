@@ -8,6 +8,8 @@ training is seeded by these counters, so a run killed at any instant goes on exa
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -160,7 +162,14 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     with writing(path) as temporary:
         rights = temporary.stat().st_mode  # the library makes files that only the owner can read
-        save_file(_plain(tensors), temporary, metadata=metadata)
+        try:
+            save_file(_plain(tensors), temporary, metadata=metadata)
+        except SafetensorError as problem:  # the library hides what the system said in its words
+            number = re.search(r"os error (\d+)", str(problem))
+            if number is None:
+                raise
+            reason = int(number[1])
+            raise OSError(reason, os.strerror(reason), str(temporary)) from problem
         temporary.chmod(rights)
 
 
