@@ -159,6 +159,13 @@ def test_a_view_that_joins_tables_is_read_as_writers_make_it(tmp_path):
     assert not list(tmp_path.glob("a.mbtiles-*"))
 
 
+@pytest.mark.parametrize("name", ["endless.mbtiles", "function.mbtiles"])
+def test_a_view_that_computes_its_tiles_is_named_as_such(tmp_path, name):
+    BOMBS[name](tmp_path / name)
+    with pytest.raises(BadImagery, match="computed by functions or recursion"):
+        open_sources([tmp_path / name])
+
+
 def test_a_virtual_table_of_tiles_is_refused(tmp_path):
     path = tmp_path / "a.mbtiles"
     with sqlite3.connect(path) as db:

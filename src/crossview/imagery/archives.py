@@ -121,8 +121,7 @@ class MbTiles:
             raise BadImagery(f"{path} cannot be read as MBTiles: {problem}.") from problem
         self._until, self._seconds = 0.0, _TABLE_S
         self._db.set_progress_handler(lambda: time.monotonic() > self._until, _OPS)
-        if hasattr(self._db, "setlimit"):  # from Python 3.11 on
-            self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_TILE_BYTES)
+        self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_TILE_BYTES)
         try:
             self._rows("PRAGMA trusted_schema=OFF")
             self._db.set_authorizer(_allowed)
@@ -194,6 +193,11 @@ class MbTiles:
         try:
             return self._db.execute(query, values).fetchall()
         except sqlite3.Error as problem:
+            if "authorized" in str(problem) or "prohibited" in str(problem):
+                raise BadImagery(
+                    f"{self.name}: its tiles are computed by functions or recursion; only tables, "
+                    "and views that join tables, are read.\nWrite its tiles into a table."
+                ) from problem
             if str(problem) == "interrupted":
                 raise BadImagery(
                     f"{self.name} does not answer within {self._seconds:g} s what tiles it holds.\n"

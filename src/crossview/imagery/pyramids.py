@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,10 @@ def decoded(data: bytes, where: str) -> Patch:
 
     try:
         require_webp_within(data, MOST_TILE_PX**2)
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as picture,
+        ):
             if max(picture.size) > MOST_TILE_PX:
                 width, height = picture.size
                 raise BadImage(f"{width} x {height} pixels; at most {MOST_TILE_PX} a side")
