@@ -21,6 +21,7 @@ ROWS = [
     ["errors"],
     ["arrays"],
     ["files"],
+    ["schema"],
     ["lists"],
     ["locks"],
     ["stats"],
@@ -45,7 +46,7 @@ ROWS = [
     ["__main__"],
 ]
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
-EVERYWHERE = {"errors", "arrays", "files", "lists", "locks", "stats"}
+EVERYWHERE = {"errors", "arrays", "files", "schema", "lists", "locks", "stats"}
 ONLY = {
     "worlds": {"geo", "views"},
     "methods": {"views", "pairs", "parts"},

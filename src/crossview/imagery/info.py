@@ -7,17 +7,21 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Interval
 
 from crossview.arrays import F64
 from crossview.errors import BadImagery
 from crossview.geo.points import lon_range
 from crossview.imagery.options import SourceOptions
 from crossview.imagery.sheets import Sheet
+from crossview.schema import Positive, Text, check
 
-Bounds = tuple[float, float, float, float]  # south, west, north, east
+_Lat = Annotated[float, Interval(ge=-90.0, le=90.0)]
+_Lon = Annotated[float, Interval(ge=-540.0, le=540.0)]  # earlier indexes went beyond 180
+Bounds = tuple[_Lat, _Lon, _Lat, _Lon]  # south, west, north, east
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +32,16 @@ class ImageryInfo:
     world``, and is None as soon as one source was not. ``signature`` changes when a file does.
     """
 
-    sources: tuple[str, ...]  # absolute paths
-    attribution: str
-    date: str
-    metres_per_px: float  # ground metres, of the coarsest sheet as it was read
-    synthetic: str | None
+    sources: tuple[Text, ...]  # absolute paths
+    attribution: Text
+    date: Text
+    metres_per_px: Positive  # ground metres, of the coarsest sheet as it was read
+    synthetic: Text | None
     bounds: Bounds  # west > east where the imagery crosses longitude 180 (RFC 7946, 5.2)
     options: SourceOptions
     stretched: tuple[tuple[float, float], ...] | None  # values that became black and white
-    signature: str
-    warnings: tuple[str, ...] = ()  # what every answer must carry, such as a missing datum shift
+    signature: Text
+    warnings: tuple[Text, ...] = ()  # what every answer must carry, such as a missing datum shift
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -45,16 +49,8 @@ class ImageryInfo:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> ImageryInfo:
-        """The inverse of :meth:`to_json`."""
-        limits = values["stretched"]
-        read = {
-            "sources": tuple(values["sources"]),
-            "bounds": tuple(values["bounds"]),
-            "options": SourceOptions.from_json(values["options"]),
-            "warnings": tuple(values.get("warnings", ())),
-            "stretched": None if limits is None else tuple((low, high) for low, high in limits),
-        }
-        return ImageryInfo(**{**values, **read})
+        """The inverse of :meth:`to_json`; ValueError for anything else."""
+        return check(ImageryInfo, values)
 
     def merged(self, other: ImageryInfo) -> ImageryInfo:
         """What holds of an index that was made from both."""

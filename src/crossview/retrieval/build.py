@@ -22,6 +22,7 @@ from crossview.files import replace_folder
 from crossview.geo.coverage import covered_km2
 from crossview.imagery.sources import Imagery
 from crossview.locks import locked
+from crossview.retrieval.checksums import compare
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.embedding import Job, Progress, fill
 from crossview.retrieval.index import PARTIAL_SUFFIX, Index
@@ -39,7 +40,7 @@ from crossview.retrieval.partial import (
     is_own_file,
     remove_index,
 )
-from crossview.retrieval.segments import check_sizes, read_places
+from crossview.retrieval.segments import read_places
 from crossview.retrieval.settings import (
     IndexOptions,
     build_settings,
@@ -94,8 +95,7 @@ def begun(folder: Path, job: Job, *, first_segment: int) -> Partial:
 
 def manifest_of(folder: Path, segments: tuple[Segment, ...], job: Job) -> Manifest:
     """The manifest of segments that lie in ``folder``, checked to be there."""
-    for segment in segments:
-        check_sizes(folder, segment)
+    compare(folder, segments)
     info, imagery = job.embedder.info, job.imagery.info
     name = job.options.model_name or info.name
     places = np.concatenate([read_places(folder, segment) for segment in segments])

@@ -9,17 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Interval
 from numpy.typing import ArrayLike
 
 from crossview.arrays import F64
 from crossview.errors import BadIndex
 from crossview.retrieval.model import as_wide_as
 from crossview.retrieval.places import Answer
+from crossview.schema import Count, NotNegative, Positive, Share, check
 
 FORMAT = 1
+Open = Annotated[float, Interval(gt=0.0, lt=1.0)]  # a share that is neither none nor all
+Fov = Annotated[float, Interval(ge=0.0, le=360.0)]  # degrees
 CHOSEN_BY = "score"  # how the field of view is chosen where nothing tells (retrieval.search)
 
 
@@ -30,8 +34,8 @@ class Reach:
     It is the cells whose score is at most ``below_best`` (a difference of cosines) below the best.
     """
 
-    coverage: float
-    below_best: float
+    coverage: Open
+    below_best: NotNegative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,7 @@ class Fit:
     evidence is said not to be in this region.
     """
 
-    temperature: float
+    temperature: Positive
     bias: float
     slope: float
     refused_below: float
@@ -68,11 +72,11 @@ class Calibrated:
     """
 
     name: str
-    fov_deg: tuple[float, float]
+    fov_deg: tuple[Fov, Fov]
     assumed: bool
-    n: int
+    n: Count
     fit: Fit
-    measured: Mapping[str, Any] = field(default_factory=dict)
+    measured: dict[str, Any] = field(default_factory=dict)
     directed: bool = False
     fov_chosen_by: str = CHOSEN_BY
 
@@ -95,8 +99,8 @@ class Calibration:
 
     kinds: tuple[Calibrated, ...]
     created: str  # UTC, ISO 8601
-    share: float
-    false_reject: float
+    share: Open
+    false_reject: Share
     crossview: str  # version
 
     def of(self, answer: Answer) -> Calibrated | None:
@@ -117,17 +121,11 @@ class Calibration:
                     f"reads format {FORMAT}.\nCalibrate again with crossview calibrate."
                 )
             known = {key: value for key, value in values.items() if key != "format"}
-            return Calibration(**{**known, "kinds": tuple(map(_kind, values["kinds"]))})
+            # Calibrations that do not tell how unknown fields of view were chosen are of before.
+            kinds = [{"fov_chosen_by": "prominence", **kind} for kind in values["kinds"]]
+            return check(Calibration, {**known, "kinds": kinds})
         except (KeyError, TypeError, ValueError) as problem:
             raise BadIndex(
-                f"The index's calibration is damaged ({problem!r}).\n"
+                f"The index's calibration is damaged ({problem}).\n"
                 "Calibrate again with crossview calibrate."
             ) from problem
-
-
-def _kind(values: Mapping[str, Any]) -> Calibrated:
-    low, high = map(float, values["fov_deg"])
-    reaches = tuple(Reach(**reach) for reach in values["fit"]["reaches"])
-    fit = Fit(**{**values["fit"], "reaches": reaches})
-    earlier = {"fov_chosen_by": "prominence"}  # of calibrations that do not tell
-    return Calibrated(**{**earlier, **values, "fov_deg": (low, high), "fit": fit})

@@ -14,6 +14,7 @@ from crossview.errors import BadIndex, InvalidValue, ModelMismatch
 from crossview.files import identity
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon
+from crossview.retrieval.checksums import compare
 from crossview.retrieval.manifest import MANIFEST_NAME, REBUILD, Manifest, read_fingerprinted
 from crossview.retrieval.segments import (
     check_contents,
@@ -81,6 +82,7 @@ class Index:
                 manifest, fingerprint = read_fingerprinted(folder)
                 for segment in manifest.segments:
                     check_sizes(folder, segment)
+                compare(folder, manifest.segments)
                 index = Index(folder, manifest, fingerprint)
             except BadIndex:
                 if identity(folder) == before:
@@ -99,7 +101,7 @@ class Index:
         """The vectors [n, D] in order, a segment at a time, with the rows they belong to."""
         for start, segment in zip(self._starts, self.manifest.segments, strict=False):
             if segment.name not in self._maps:
-                vectors = read_vectors(self.path, segment)
+                vectors = read_vectors(self.path, segment, self.manifest.model.dim)
                 self._require_same_folder()
                 self._maps[segment.name] = vectors
             yield slice(start, start + segment.windows), self._maps[segment.name]

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from crossview.errors import BadIndex, CannotWrite
 from crossview.files import atomic_write
 from crossview.imagery.info import ImageryInfo
+from crossview.schema import (
+    AtLeastOne,
+    Count,
+    NotNegative,
+    Positive,
+    Sha256,
+    Text,
+    check,
+    parse_object,
+    read_bytes,
+)
 
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
+SEGMENT_PARTS = ("vectors.npy", "places.npy", "thumbnails.bin", "offsets.npy")
+EDITED = "the manifest of its index was edited by hand, not by crossview"
 DEMO_ONLY = "made with a model trained on a synthetic town; its places are not evidence"
 
 
@@ -21,35 +34,36 @@ DEMO_ONLY = "made with a model trained on a synthetic town; its places are not e
 class FileFacts:
     """Size and sha256 of a file of the index."""
 
-    bytes: int
-    sha256: str
+    bytes: Count
+    sha256: Sha256
 
 
 @dataclass(frozen=True)
 class Segment:
     """Windows that were written together; their files are never changed again."""
 
-    name: str
-    windows: int
+    name: Text
+    windows: AtLeastOne
     files: dict[str, FileFacts]  # by file name within the index folder
+
+    def __post_init__(self) -> None:
+        if any(Path(name).name != name for name in (self.name, *self.files)):
+            raise ValueError(f"segment {self.name!r} names a file outside of the index")
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Segment:
-        """The inverse of ``dataclasses.asdict``."""
-        files = {name: FileFacts(**facts) for name, facts in values["files"].items()}
-        if any(Path(name).name != name for name in (values["name"], *files)):
-            raise ValueError(f"segment {values['name']!r} names a file outside of the index")
-        return Segment(values["name"], values["windows"], files)
+        """The inverse of ``dataclasses.asdict``; ValueError for anything else."""
+        return check(Segment, values)
 
 
 @dataclass(frozen=True)
 class ModelFacts:
     """The model that made the vectors; ``name_or_path`` is how it was called."""
 
-    name_or_path: str
-    fingerprint: str
-    dim: int
-    azimuth_bins: int
+    name_or_path: Text
+    fingerprint: Sha256
+    dim: AtLeastOne
+    azimuth_bins: AtLeastOne
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,21 +80,24 @@ class Manifest:
     demo_only: bool
     coarse: bool
     imagery: ImageryInfo
-    footprint_m: float
-    stride_m: float
-    metres_per_px: float
-    windows: int
-    area_km2: float
+    footprint_m: Positive
+    stride_m: Positive
+    metres_per_px: Positive
+    windows: Count
+    area_km2: NotNegative
     segments: tuple[Segment, ...]
-    created: str  # UTC, ISO 8601
+    created: Text  # UTC, ISO 8601
     calibration: dict[str, Any] | None = None
-    steps: tuple[str, ...] = ()  # digests of what was indexed and added, and how
+    steps: tuple[Text, ...] = ()  # digests of what was indexed and added, and how
+    edited: bool = False  # by hand, since crossview wrote it
     format_version: int = FORMAT_VERSION
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What every answer from this index must carry."""
         said = [DEMO_ONLY] if self.demo_only else []
+        if self.edited:
+            said.append(EDITED)
         if self.coarse:
             said.append(
                 f"the imagery ({self.metres_per_px:.3g} m per pixel) is coarser than the model's"
@@ -99,7 +116,23 @@ def write_manifest(folder: Path, manifest: Manifest, before: Manifest | None = N
             "Run the same command again."
         )
     values = {**asdict(manifest), "imagery": manifest.imagery.to_json()}
+    values = {**values, "checksum": _checksum(values)}
     atomic_write(folder / MANIFEST_NAME, json.dumps(values, indent=1) + "\n")
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _edited(manifest: Manifest, data: bytes) -> Manifest:
+    """The manifest of a file whose checksum is another; ValueError where bytes were damaged.
+
+    Whoever edits a manifest with a program of their own writes all of it anew, in that program's
+    layout. That may be meant, and is said with every answer.
+    """
+    if data.startswith(b'{\n "'):
+        raise ValueError("it has changed since crossview wrote it")
+    return replace(manifest, edited=True)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -111,35 +144,49 @@ def read_fingerprinted(folder: Path) -> tuple[Manifest, str]:
     """:func:`read_manifest`, and the sha256 of the file's bytes that it was read from."""
     path = folder / MANIFEST_NAME
     try:
-        data = path.read_bytes()
-        values = json.loads(data.decode("utf-8"))
+        data = read_bytes(path)
+        values = parse_object(data)
     except FileNotFoundError as problem:
         raise BadIndex(
             f"{folder} is not an index: it has no {MANIFEST_NAME}.\n"
             f"Make one with: crossview index IMAGERY --out {folder.stem}.cvx"
         ) from problem
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as problem:
+    except (OSError, ValueError) as problem:
         raise BadIndex(f"{path} is damaged ({problem}).\n{REBUILD}") from problem
-    version = values.get("format_version") if isinstance(values, dict) else None
+    version = values.get("format_version")
     if version != FORMAT_VERSION:
         raise BadIndex(
             f"{folder} has index format {version}; this crossview reads format {FORMAT_VERSION}.\n"
             "Build the index again, or use the crossview that made it."
         )
+    checksum = values.pop("checksum", None)  # indexes of before have none
     try:
-        return _manifest(values), hashlib.sha256(data).hexdigest()
-    except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise BadIndex(f"{path} is damaged ({problem!r}).\n{REBUILD}") from problem
+        manifest = _manifest(values)
+        if checksum is not None and checksum != _checksum(values):
+            manifest = _edited(manifest, data)
+        return manifest, hashlib.sha256(data).hexdigest()
+    except ValueError as problem:
+        raise BadIndex(f"{path} is damaged ({problem}).\n{REBUILD}") from problem
 
 
 REBUILD = "Copy the index again if it was copied, or build it again with crossview index."
 
 
 def _manifest(values: dict[str, Any]) -> Manifest:
-    read = {
-        "model": ModelFacts(**values["model"]),
-        "imagery": ImageryInfo.from_json(values["imagery"]),
-        "segments": tuple(Segment.from_json(segment) for segment in values["segments"]),
-        "steps": tuple(values.get("steps", ())),
-    }
-    return Manifest(**{**values, **read})
+    """ValueError where a value, or what several of them say together, cannot be."""
+    manifest = check(Manifest, values)
+    names = [segment.name for segment in manifest.segments]
+    files = [name for segment in manifest.segments for name in segment.files]
+    total = sum(segment.windows for segment in manifest.segments)
+    for fits, what in (
+        (len({*names}) == len(names), "two segments have one name"),
+        (len({*files}) == len(files), "two segments have a file together"),
+        (total == manifest.windows, f"{manifest.windows} windows announced, {total} in segments"),
+        (manifest.model.dim % manifest.model.azimuth_bins == 0, "its bins do not divide dim"),
+    ):
+        if not fits:
+            raise ValueError(what)
+    for segment in manifest.segments:
+        if {*segment.files} != {f"{segment.name}.{part}" for part in SEGMENT_PARTS}:
+            raise ValueError(f"segment {segment.name!r} has other files than a segment has")
+    return manifest

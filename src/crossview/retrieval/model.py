@@ -6,16 +6,21 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Interval
 
 from crossview.errors import BadModel
 from crossview.retrieval.networks import read_network
+from crossview.schema import AtLeastOne, Text, check, parse_object, read_bytes
 from crossview.views.spec import ViewSpec
 
 INFO_NAME = "model.json"
 SHARED_NAME = "model.onnx"
 GROUND_NAME = "model.ground.onnx"
 AERIAL_NAME = "model.aerial.onnx"
+MOST_INFO_BYTES = 4_000_000
+MOST_DIM = 1_000_000
 FOV_SLACK = 1.1  # times as wide as what was seen, or as narrow: still counts as seen
 
 
@@ -28,17 +33,17 @@ class ModelInfo:
     query through all J. J = 1 is an ordinary vector compared by its dot product.
     """
 
-    name: str
+    name: Text
     ground: ViewSpec
     aerial: ViewSpec
-    dim: int
-    azimuth_bins: int = 1
+    dim: Annotated[int, Interval(ge=1, le=MOST_DIM)]
+    azimuth_bins: AtLeastOne = 1
     synthetic: bool = False  # trained on the embedded world, not on pictures of Earth
     headings_seen: str = "unknown"  # "unknown" or "aligned"
     fov_seen_deg: tuple[float, float] = (360.0, 360.0)
-    training_data: str = "not recorded"
-    licence: str = "not recorded"
-    notes: str = ""
+    training_data: Text = "not recorded"
+    licence: Text = "not recorded"
+    notes: Text = ""
 
     def covers(self, fov_deg: float) -> bool:
         """Whether a picture is as wide as those seen in training (:func:`as_wide_as`)."""
@@ -55,16 +60,26 @@ class ModelInfo:
         if unknown := sorted(set(values) - {f.name for f in fields(ModelInfo)}):
             raise BadModel(f"model.json has unknown entries {unknown}.")
         try:
-            return ModelInfo(
-                **{
-                    **values,
-                    "ground": ViewSpec.from_json(values["ground"]),
-                    "aerial": ViewSpec.from_json(values["aerial"]),
-                    "fov_seen_deg": tuple(values.get("fov_seen_deg", (360.0, 360.0))),
-                }
-            )
-        except (KeyError, TypeError, ValueError) as problem:
-            raise BadModel(f"model.json cannot be read: {problem!r}") from problem
+            sides = {
+                side: asdict(ViewSpec.from_json(values[side])) for side in ("ground", "aerial")
+            }
+            info = check(ModelInfo, {**values, **sides})
+        except KeyError as problem:
+            raise BadModel(f"model.json cannot be read: it has no {problem}.") from problem
+        except ValueError as problem:
+            raise BadModel(f"model.json cannot be read: {problem}.") from problem
+        low, high = info.fov_seen_deg
+        for fits, what in (
+            (
+                (info.ground.side, info.aerial.side) == ("ground", "aerial"),
+                "its sides are mixed up",
+            ),
+            (info.dim % info.azimuth_bins == 0, "azimuth_bins does not divide dim"),
+            (0.0 < low <= high <= 360.0, "fov_seen_deg is no (narrowest, widest) in (0, 360]"),
+        ):
+            if not fits:
+                raise BadModel(f"model.json cannot be right: {what}.")
+        return info
 
 
 def as_wide_as(fov_deg: float, seen_deg: tuple[float, float]) -> bool:
@@ -95,16 +110,14 @@ def read_info(folder: Path) -> ModelInfo:
     """Read ``model.json`` of a model folder."""
     path = folder / INFO_NAME
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = parse_object(read_bytes(path, MOST_INFO_BYTES))
     except FileNotFoundError as problem:
         raise BadModel(
             f"No {INFO_NAME} in {folder}: not a crossview model.\n"
             "Make one with: crossview export RUN --out FOLDER"
         ) from problem
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as problem:
+    except (OSError, ValueError) as problem:
         raise BadModel(f"{path} cannot be read: {problem}") from problem
-    if not isinstance(values, dict):
-        raise BadModel(f"{path} does not hold a JSON object.")
     return ModelInfo.from_json(values)
 
 

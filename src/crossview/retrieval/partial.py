@@ -128,7 +128,14 @@ def _read(path: Path) -> dict[str, Any] | None:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return values if isinstance(values, dict) else None
+    if not isinstance(values, dict) or not isinstance(values.get("settings"), dict):
+        return None
+    try:
+        for segment in values["segments"]:
+            Segment.from_json(segment)
+        return values if int(values["next_window"]) >= 0 else None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _require_same(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:

@@ -22,9 +22,9 @@ from crossview.arrays import F32, F64
 from crossview.errors import BadIndex
 from crossview.files import atomic_write
 from crossview.geo.points import wrap_lon
-from crossview.retrieval.manifest import REBUILD, FileFacts, Segment
+from crossview.retrieval.manifest import REBUILD, SEGMENT_PARTS, FileFacts, Segment
 
-VECTORS, PLACES, THUMBNAILS, OFFSETS = "vectors.npy", "places.npy", "thumbnails.bin", "offsets.npy"
+VECTORS, PLACES, THUMBNAILS, OFFSETS = SEGMENT_PARTS
 _SEGMENT_FILE = re.compile(
     rf"segment-\d+\.({'|'.join(map(re.escape, (VECTORS, PLACES, THUMBNAILS, OFFSETS)))})"
 )
@@ -57,9 +57,9 @@ def is_segment_file(name: str) -> bool:
     return _SEGMENT_FILE.fullmatch(name) is not None
 
 
-def read_vectors(folder: Path, segment: Segment) -> F32:
-    """Vectors [n, D], memory-mapped."""
-    return np.asanyarray(_load(folder / f"{segment.name}.{VECTORS}", mapped=True))
+def read_vectors(folder: Path, segment: Segment, dim: int) -> F32:
+    """Vectors [n, ``dim``], memory-mapped."""
+    return _load(folder / f"{segment.name}.{VECTORS}", (segment.windows, dim), np.float32)
 
 
 def read_places(folder: Path, segment: Segment) -> F64:
@@ -67,17 +67,21 @@ def read_places(folder: Path, segment: Segment) -> F64:
 
     Longitudes lie in [-180, 180], also of old indexes that were written with others.
     """
-    places: F64 = np.array(_load(folder / f"{segment.name}.{PLACES}"))
-    if places.ndim == 2 and places.shape[1] == 3:
-        places[:, 1] = wrap_lon(places[:, 1])
+    path = folder / f"{segment.name}.{PLACES}"
+    places: F64 = np.array(_load(path, (segment.windows, 3), np.float64))
+    if not np.isfinite(places).all() or np.abs(places[:, 0]).max() > 90.0:
+        raise damaged(path, "holds places that are not on Earth")
+    places[:, 1] = wrap_lon(places[:, 1])
     return places
 
 
 def read_thumbnail(folder: Path, segment: Segment, row: int) -> bytes:
     """The JPEG file of one window."""
-    offsets = _load(folder / f"{segment.name}.{OFFSETS}", mapped=True)
+    offsets = _load(folder / f"{segment.name}.{OFFSETS}", (segment.windows + 1,), np.int64)
     start, stop = int(offsets[row]), int(offsets[row + 1])
     path = folder / f"{segment.name}.{THUMBNAILS}"
+    if not 0 <= start <= stop <= segment.files[path.name].bytes:
+        raise damaged(folder / f"{segment.name}.{OFFSETS}", "points outside of the thumbnails")
     try:
         with path.open("rb") as blob:
             blob.seek(start)
@@ -116,8 +120,12 @@ def _npy(array: NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _load(path: Path, *, mapped: bool = False) -> NDArray[Any]:
+def _load(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
+    """The array, memory-mapped: what its header claims is no memory until it is there."""
     try:
-        return np.asanyarray(np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False))
-    except (OSError, ValueError) as problem:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as problem:  # numpy reads the header as Python: many kinds of errors
         raise damaged(path, f"cannot be read ({problem})") from problem
+    if array.shape != shape or array.dtype != kind:
+        raise damaged(path, f"holds {array.dtype} {list(array.shape)}, not {list(shape)}")
+    return array

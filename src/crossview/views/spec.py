@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Interval
 
 from crossview.errors import BadModel, require
+from crossview.schema import check
 
 Side = Literal["ground", "aerial"]
 Representation = Literal["narrow", "padded"]
+Pixels = Annotated[int, Interval(ge=1, le=16_384)]  # of a view's side, where it is read
 Resize = Literal["area", "linear", "linear-antialias"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -50,8 +54,8 @@ class ViewSpec:
     """
 
     side: Side
-    height_px: int
-    width_px: int
+    height_px: Pixels
+    width_px: Pixels
     elevation_deg: tuple[float, float] | None = (-45.0, 45.0)
     representation: Representation = "narrow"
     footprint_m: float | None = 0.0
@@ -144,18 +148,17 @@ class ViewSpec:
     @staticmethod
     def from_json(values: dict[str, Any]) -> ViewSpec:
         """The inverse of :meth:`to_json`; unknown or missing entries are refused."""
+        if not isinstance(values, dict):
+            raise BadModel(f"a view is a JSON object, got {str(values)[:60]!r}.")
         known = {f.name for f in fields(ViewSpec)}
         if unknown := sorted(set(values) - known):
             raise BadModel(
                 f"view has unknown entries {unknown}; a newer crossview may have made it."
             )
-        tuples: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        implied = _implied(tuples.get("whole", False), tuples.get("resize", "area"))
+        implied = _implied(values.get("whole") is True, str(values.get("resize", "area")))
         try:
-            return ViewSpec(**{"all_rows": implied, **tuples})
-        except (TypeError, ValueError) as problem:
+            return check(ViewSpec, {"all_rows": implied, **values})
+        except ValueError as problem:
             raise BadModel(f"view cannot be read: {problem}") from problem
 
 

@@ -1,0 +1,84 @@
+"""Reading JSON that others may have written: bounded, and checked against the types of a record.
+
+A record is a frozen dataclass. Its annotations are the schema: types, ranges (``annotated_types``),
+allowed words (``Literal``), lengths of tuples. pydantic compares; it is imported when the first
+record is read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from annotated_types import Ge, Gt, Interval, MaxLen, Predicate
+
+MOST_BYTES = 64_000_000  # of a JSON file; a manifest has 500 bytes per segment
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+Positive = Annotated[float, Gt(0.0)]  # also finite, as all numbers of a record
+NotNegative = Annotated[float, Ge(0.0)]
+Share = Annotated[float, Interval(ge=0.0, le=1.0)]
+Count = Annotated[int, Interval(ge=0, le=2**53)]
+AtLeastOne = Annotated[int, Interval(ge=1, le=2**53)]
+Text = Annotated[str, MaxLen(1_000_000)]
+
+
+def _is_sha256(text: str) -> bool:
+    return _HEX.fullmatch(text) is not None
+
+
+Sha256 = Annotated[str, Predicate(_is_sha256)]
+Record = TypeVar("Record")
+
+
+def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+    """The content of a small file; ValueError for a larger one, OSError as the system gives it."""
+    if path.exists() and not path.is_file():
+        raise ValueError("not an ordinary file")
+    with path.open("rb") as stream:
+        data = stream.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"more than {most} bytes")
+    return data
+
+
+def parse_object(data: bytes) -> dict[str, Any]:
+    """A JSON object; ValueError for anything else, however deep or long it is."""
+    try:
+        values = json.loads(data.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(values, dict):
+        raise ValueError("not a JSON object")
+    return values
+
+
+def check(kind: type[Record], values: object) -> Record:
+    """``values`` (of JSON) as a record; ValueError says which of them cannot be.
+
+    Nothing is converted: 1.0 is no whole number, "1" no number, NaN is refused, unknown names too.
+    """
+    from pydantic import ValidationError
+
+    record: Any = kind
+    try:
+        made: tuple[Record] = _adapter(record).validate_json(json.dumps([values]))
+    except ValidationError as problem:
+        first = problem.errors(include_url=False, include_context=False)[0]
+        where = ".".join(str(step) for step in first["loc"][1:]) or "it"
+        raise ValueError(f"{where}: {first['msg']}, got {str(first['input'])[:60]!r}") from None
+    except (RecursionError, TypeError) as problem:
+        raise ValueError(f"not the JSON of a record: {problem}") from None
+    return made[0]
+
+
+@lru_cache(maxsize=64)
+def _adapter(kind: Any) -> Any:
+    from pydantic import ConfigDict, TypeAdapter
+
+    # Of a tuple, because plain dataclasses take the settings of what holds them and no others.
+    settings = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    return TypeAdapter(tuple[kind], config=settings)
