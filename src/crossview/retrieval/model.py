@@ -60,10 +60,11 @@ class ModelInfo:
         if unknown := sorted(set(values) - {f.name for f in fields(ModelInfo)}):
             raise BadModel(f"model.json has unknown entries {unknown}.")
         try:
-            sides = {
-                side: asdict(ViewSpec.from_json(values[side])) for side in ("ground", "aerial")
-            }
-            info = check(ModelInfo, {**values, **sides})
+            views = {side: ViewSpec.from_json(values[side]) for side in ("ground", "aerial")}
+            check(ModelInfo, {**values, **{side: asdict(view) for side, view in views.items()}})
+            # The numbers as they are written: 90 and 90.0 have different fingerprints.
+            seen = tuple(values.get("fov_seen_deg", (360.0, 360.0)))
+            info = ModelInfo(**{**values, **views, "fov_seen_deg": seen})
         except KeyError as problem:
             raise BadModel(f"model.json cannot be read: it has no {problem}.") from problem
         except ValueError as problem:

@@ -157,7 +157,12 @@ class ViewSpec:
             )
         implied = _implied(values.get("whole") is True, str(values.get("resize", "area")))
         try:
-            return check(ViewSpec, {"all_rows": implied, **values})
+            check(ViewSpec, {"all_rows": implied, **values})
+            # The numbers as they are written: 90 and 90.0 have different fingerprints.
+            plain: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+            }
+            return ViewSpec(**{"all_rows": implied, **plain})
         except ValueError as problem:
             raise BadModel(f"view cannot be read: {problem}") from problem
 
