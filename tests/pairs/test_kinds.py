@@ -110,3 +110,12 @@ def test_the_check_tells_of_system_files_places_and_shared_pictures(folder, caps
     assert "note     split test: 1 of 1 ground pictures have no place" in out
     assert "split train: 1 of 1 ground" not in out
     assert f"1 aerial pictures are in split train and in split test, the first {folder}" in out
+
+
+@pytest.mark.parametrize(("places", "found"), [("60,10,60.001,10", 0), ("60,10,10,60", 1)])
+def test_the_check_finds_matches_whose_places_are_nowhere_near(folder, capsys, places, found):
+    columns = ",ground_lat,ground_lon,aerial_lat,aerial_lon"
+    code, out = checked(capsys, table(folder, f"whole.jpg,a.png,1,{places}", columns=columns))
+    assert code == found
+    told = "1 matches whose two places are more than 10 km apart: the first"
+    assert (told in out) is bool(found)

@@ -176,6 +176,13 @@ def test_a_number_that_cannot_be_is_refused_in_words(client, query):
     assert answer.json()["code"] == "invalid-value"
 
 
+@pytest.mark.parametrize("query", ["fov=90&fov=80", "places=1&fov=90&places=1"])
+def test_what_is_asked_twice_is_not_guessed(client, query):
+    answer = client.post(f"/v1/locate?{query}", files=photos(jpeg()))
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid-value")
+    assert "is in the address twice" in answer.json()["detail"]
+
+
 def test_a_boundary_that_is_longer_than_any_may_be_is_refused_in_words(client):
     kind = {"Content-Type": f"multipart/form-data; boundary={'x' * 300}"}
     answer = client.post("/v1/locate", content=jpeg(), headers=kind)

@@ -76,10 +76,15 @@ def _numbers(tables: Mapping[str, PairTable], official: Benchmark | None) -> int
 
 
 def _facts(tables: Mapping[str, PairTable], *, own: bool) -> int:
-    from crossview.pairs.checking import check_facts, check_kinds, check_system_files
+    from crossview.pairs.checking import (
+        check_facts,
+        check_kinds,
+        check_places,
+        check_system_files,
+    )
 
     problems = 0
-    for check in (check_facts, check_system_files, *([check_kinds] if own else [])):
+    for check in (check_facts, check_system_files, *([check_kinds, check_places] if own else [])):
         for finding in check(tables):
             console.result(f"{finding.state:8} {finding.text}")
             problems += finding.problem

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Literal
@@ -12,11 +12,13 @@ import numpy as np
 
 from crossview.errors import BadImage
 from crossview.files import is_system_file
+from crossview.geo.points import distances_between_m
 from crossview.pairs.kinds import read_kinds
 from crossview.pairs.listing import Part, data_in, files_in
 from crossview.pairs.pictures import CHUNK, Unreadable, in_order, refuse, unreadable
 from crossview.pairs.table import SIDES, PairTable
 
+FAR_M = 10_000.0  # no aerial picture of a street shows as much
 State = Literal["there", "missing", "differs", "skipped", "note"]
 
 
@@ -105,6 +107,24 @@ def check_kinds(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
         if lenses:
             text = "pictures are panoramas by the table, photos of one lens by their files"
             yield _problem(split, lenses, text)
+
+
+def check_places(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
+    """Matches of one's own tables whose two places cannot be in one aerial picture: problems.
+
+    Latitude and longitude that are swapped on one side, say.
+    """
+    for split, table in tables.items():
+        places = [
+            getattr(table, f"{side}_latlon")[table.pairs[:, n]] for n, side in enumerate(SIDES)
+        ]
+        away_m = distances_between_m(*places)
+        far = np.flatnonzero(away_m > FAR_M)
+        if len(far):
+            text = f"matches whose two places are more than {FAR_M / 1000:g} km apart"
+            grounds = [table.ground[g] for g in table.pairs[far, 0]]
+            finding = _problem(split, grounds, text)
+            yield replace(finding, text=f"{finding.text} ({away_m[far[0]] / 1000:,.0f} km)")
 
 
 def _problem(split: str, paths: Sequence[Path], text: str) -> Finding:

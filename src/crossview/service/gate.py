@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -122,6 +123,7 @@ class Gate:
         """The caller's name; raises :class:`Refusal`."""
         headers = Headers(scope=scope)
         _check_framing(headers)
+        _check_query(scope["query_string"])
         self._check_host(headers)
         self._check_origin(scope, headers)
         if not self.keys or scope["method"] == "OPTIONS" or not _needs_key(scope["path"]):
@@ -176,6 +178,13 @@ def _check_framing(headers: Headers) -> None:
             400, "two-lengths", "Give Content-Length or Transfer-Encoding, not both.",
             headers={"Connection": "close"},
         )  # fmt: skip
+
+
+def _check_query(query: bytes) -> None:
+    """What is asked twice, differently perhaps, is not guessed."""
+    names = [name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise Refusal(422, "invalid-value", f"{twice[0][:60]!r} is in the address twice.")
 
 
 async def refuse(refusal: Refusal, send: Send) -> None:

@@ -48,8 +48,17 @@ class RunEmbedder:
 
     def _run(self, side: str, images: U8) -> F32:
         pixels = normalised(images, getattr(self._views, side), self._device)
-        with torch.inference_mode():
-            vectors: F32 = getattr(self._model, side)(pixels).float().cpu().numpy()
+        try:
+            with torch.inference_mode():
+                vectors: F32 = getattr(self._model, side)(pixels).float().cpu().numpy()
+        except RuntimeError as problem:
+            width, usual = images.shape[2], getattr(self._views, side).width_px
+            if width >= usual:
+                raise
+            raise InvalidValue(
+                f"The network cannot take a {side} picture of {width} of {usual} columns.\n"
+                "Ask for a wider field of view."
+            ) from problem
         return vectors
 
     def _dim(self) -> int:
