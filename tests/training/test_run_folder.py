@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from tests.tiny_pairs import write_pairs
+from tests.training.tiny import PAGE
 
+from crossview.cli import main
 from crossview.errors import BadData, BadModel, InUse, InvalidValue
 from crossview.locks import locked
 from crossview.training.run import RunFolder
@@ -193,3 +195,17 @@ def test_weights_that_the_disk_does_not_take_are_told_and_leave_nothing(tmp_path
     told = subprocess.run(line, capture_output=True, text=True, check=False)
     assert "model.safetensors: the disk is full" in told.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_that_is_too_narrow_for_a_network_is_refused_in_words(tmp_path, capsys):
+    data = write_pairs(tmp_path / "data", 8, extra={"split": "train"})
+    sizes = ("--config=width=4", "--config=aerial_px=16", "--config=ground_px=[8,32]")
+    common = ["--data", f"pairs:{data}", "--method", str(PAGE), "--quiet", "--threads", "1"]
+    train = ["train", *common, *sizes, "--batch=4", "--steps=1", "--workers=0", "--device=cpu"]
+    assert main([*train, "--out", str(tmp_path / "run")]) == 0
+    capsys.readouterr()
+    ask = ["evaluate", str(tmp_path / "run"), *common, "--split", "train", "--fov"]
+    assert main([*ask, "10"]) == 2
+    said = capsys.readouterr().err
+    assert "cannot take a ground picture of 1 of 32 columns" in said
+    assert "fault of crossview" not in said

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from crossview.arrays import F32, U8
-from crossview.errors import BadModel
+from crossview.errors import BadModel, InvalidValue
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import normalised
 from crossview.retrieval.model import ModelInfo
