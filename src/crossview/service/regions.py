@@ -11,6 +11,7 @@ from pathlib import Path
 from crossview.errors import CrossviewError, UnknownName, UsageError, require
 from crossview.maps.heat import Cells, cells
 from crossview.retrieval.embedder import Embedder
+from crossview.retrieval.hints import why_unusable_heading
 from crossview.retrieval.index import Index
 from crossview.retrieval.locate import require_ready
 from crossview.retrieval.manifest import MANIFEST_NAME
@@ -33,8 +34,8 @@ class Region:
 
     @property
     def uses_heading(self) -> bool:
-        """Whether a heading that is known helps to find a photo."""
-        return self.embedder.info.azimuth_bins > 1
+        """Whether a heading that is known helps to find a panorama."""
+        return not why_unusable_heading(self.embedder.info, 360.0)
 
     @cached_property
     def cells(self) -> Cells:
