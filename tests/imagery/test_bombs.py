@@ -1,7 +1,6 @@
 """Archives that are small and would never end: refused in words, in little time and memory."""
 
 import gzip
-import resource
 import sqlite3
 import subprocess
 import sys
@@ -25,6 +24,7 @@ FIRST = zxy_to_tileid(14, 0, 0)
 PICTURE = png(np.zeros((64, 64, 3), np.uint8))
 OPEN = """
 import resource, sys, time
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 from crossview.errors import CrossviewError
 from crossview.imagery.sources import open_sources
 began = time.monotonic()
@@ -34,7 +34,10 @@ try:
             sheet.store.read(sheet.box)
 except CrossviewError as problem:
     print(problem)
-    print(time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    # Of this program alone: ru_maxrss counts what the process was before it, pytest.
+    lines = open("/proc/self/status").read().splitlines()
+    peak = next(line.split()[1] for line in lines if line.startswith("VmHWM"))
+    print(time.monotonic() - began, peak)
 """
 
 
@@ -125,6 +128,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 @pytest.mark.parametrize("name", BOMBS)
 def test_it_is_refused_within_5_seconds_and_500_megabytes(tmp_path, name):
     BOMBS[name](tmp_path / name)
@@ -134,7 +138,6 @@ def test_it_is_refused_within_5_seconds_and_500_megabytes(tmp_path, name):
         text=True,
         timeout=30,
         check=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (20, 20)),
     )
     assert name in ran.stdout
     seconds, kilobytes = map(float, ran.stdout.splitlines()[-1].split())

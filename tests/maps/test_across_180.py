@@ -1,6 +1,8 @@
 """A region on both sides of longitude 180 is one region, from imagery to maps."""
 
+import hashlib
 import json
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -18,6 +20,7 @@ from crossview.maps.heat import cells
 from crossview.maps.regions import Extent, extent, regions
 from crossview.retrieval.adding import add
 from crossview.retrieval.index import Index
+from crossview.retrieval.manifest import FileFacts, write_manifest
 from crossview.retrieval.segments import PLACES
 from crossview.service.tiles import Tiles
 
@@ -60,11 +63,16 @@ def test_bounds_run_from_west_to_east_over_180(across):
 def test_an_index_of_before_with_longitudes_beyond_180_opens_wrapped(across, tmp_path):
     for file in across.path.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
+    segments = []
     for segment in across.manifest.segments:
         path = tmp_path / f"{segment.name}.{PLACES}"
         places = np.load(path)
         places[:, 1] %= 360.0
         np.save(path, places)
+        data = path.read_bytes()
+        facts = FileFacts(len(data), hashlib.sha256(data).hexdigest())
+        segments.append(replace(segment, files={**segment.files, path.name: facts}))
+    write_manifest(tmp_path, replace(across.manifest, segments=tuple(segments)))
     opened = Index.open(tmp_path)
     assert np.allclose(opened.lon, across.lon, atol=1e-9)
     assert opened.footprint(0).corners()
