@@ -267,8 +267,8 @@ def test_a_folder_stands_for_the_photos_below_it(made, album, capsys):
     assert [r["photo"] for r in records(told.out)] == [
         str(album / "a.png"), str(album / "below" / "b.PNG"),
     ]  # fmt: skip
-    assert f"1 files below {album} are videos or raw files" in told.err
-    assert f"1 files below {album} are no photos" in told.err
+    assert f"Left out as videos or raw files below {album}: 1." in told.err
+    assert f"Left out as no photos below {album}: 1." in told.err
     assert main([*call, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
 

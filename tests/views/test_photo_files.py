@@ -24,9 +24,9 @@ def test_photos_of_every_readable_kind_are_found_below_a_folder_and_system_files
     names = [str(path.relative_to(folder)) for path in found.photos]
     assert names == ["a.png", "b.JPG", "day 2/c.avif", "day 2/d.Tiff"]
     assert (found.films, found.others) == (2, 2)
-    assert "2 files below" in found.remark
+    assert f"Left out as videos or raw files below {folder}: 2." in found.remark
     assert "Take frames of videos and develop raw files" in found.remark
-    assert found.remark.endswith("are no photos; left out.")
+    assert found.remark.endswith(f"Left out as no photos below {folder}: 2.")
     for suffix in SUFFIXES:
         (folder / f"one{suffix}").write_bytes(b"?")
     assert len(photos_below(folder).photos) == 4 + len(SUFFIXES)
@@ -36,10 +36,10 @@ def test_a_folder_without_photos_says_what_counts_as_one(tmp_path):
     with pytest.raises(BadImage, match=r"no photo in this folder or below it \(no file\)"):
         photos_below(tmp_path)
     (tmp_path / "notes.txt").write_bytes(b"?")
-    with pytest.raises(BadImage, match=r"(?s)\(1 other files\).*\.jpg.*\.avif"):
+    with pytest.raises(BadImage, match=r"(?s)\(other files: 1\).*\.jpg.*\.avif"):
         photos_below(tmp_path)
     (tmp_path / "film.mp4").write_bytes(b"?")
-    with pytest.raises(BadImage, match=r"(?s)\(1 other files\).*1 files below .* are videos"):
+    with pytest.raises(BadImage, match=r"(?s)\(other files: 1\).*videos or raw files .*: 1\."):
         photos_below(tmp_path)
     with pytest.raises(BadImage, match="cannot be read"):
         photos_below(tmp_path / "absent")

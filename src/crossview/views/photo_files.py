@@ -26,7 +26,7 @@ class PhotoFiles:
     def films_remark(self) -> str:
         """How to make photos of videos and raw files."""
         return (
-            f"{self.films} files below {self.folder} are videos or raw files; they are left out. "
+            f"Left out as videos or raw files below {self.folder}: {self.films}. "
             "Take frames of videos and develop raw files to JPEG to use them."
         )
 
@@ -35,7 +35,7 @@ class PhotoFiles:
         """What is left out, in a sentence or two; "" where that is nothing."""
         said = [self.films_remark] if self.films else []
         if self.others:
-            said.append(f"{self.others} files below {self.folder} are no photos; left out.")
+            said.append(f"Left out as no photos below {self.folder}: {self.others}.")
         return "\n".join(said)
 
 
@@ -57,7 +57,7 @@ def photos_below(folder: str | Path) -> PhotoFiles:
         folder=place, photos=photos, films=films, others=len(files) - len(photos) - films
     )
     if not photos:
-        there = f"{found.others} other files" if found.others or films else "no file"
+        there = f"other files: {found.others}" if found.others or films else "no file"
         raise BadImage(
             f"{place}: no photo in this folder or below it ({there}).\n"
             f"Files count whose name ends in {', '.join(SUFFIXES)}."
