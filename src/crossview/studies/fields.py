@@ -15,6 +15,7 @@ from typing import Any
 from crossview.evaluation.headline import FIELDS_DEG
 from crossview.studies.definitions import Planned, Row, Start, Study
 from crossview.studies.singeo import SHIFTED
+from crossview.studies.singeo import TOWNS as FIRST_TOWNS
 from crossview.worlds.pairs import Plan
 
 STEPS = 3000  # of four pictures a pair
@@ -28,21 +29,14 @@ PLAN = Plan(
     test_pairs_per_style=600,
 )
 TOWNS: dict[str, Any] = {
+    **FIRST_TOWNS,
     "backbone": "convnext_zepto_rms@16",
-    "weights": "none",
     "ground_px": (64, 384),
     "aerial_px": 128,
-    "elevation_deg": (-45.0, 45.0),
-    "footprint_m": 80.0,
-    "batch": 32,
-    "lr": 1e-3,
+    "polar": False,
     "steps": STEPS,
-    "warmup_steps": 60,
-    "warmup_epochs": 0.0,
-    "gps_sampling": True,
     "refresh_epochs": 4,
     "mine_from": "epoch",
-    "course_by": "batch",
 }
 # From random weights square pictures from above are not learned: after 1,200 steps at rates of
 # 3e-4 and 1e-4, and 1,400 at 1e-3, all vectors are still alike. Unrolled ones reach R@10 of 73 %

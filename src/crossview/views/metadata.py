@@ -399,7 +399,7 @@ def _on_sphere(
     down = tall if down is None else down
     left, top = numbers.get("CroppedAreaLeftPixels"), numbers.get("CroppedAreaTopPixels")
     problem = _size_problem(full, tall, across, down, size_px)
-    slack = 1.0 + full / 500.0
+    slack = _rounding_px(full)
     if not problem and abs(full / tall / 2.0 - 1.0) > _EXTENTS_AGREE:
         problem = f"a whole sphere of {full:g} x {tall:g} pixels is not twice as wide as high"
     if not problem and (down > tall + slack or (top or 0.0) + down > tall + slack):
@@ -437,7 +437,7 @@ def _on_cylinder(
     down = across * height / width if down is None else down
     left, top = numbers.get("CroppedAreaLeftPixels"), numbers.get("CroppedAreaTopPixels")
     problem = _size_problem(full, tall or down, across, down, size_px)
-    if not problem and (left or 0.0) + across > full + 1.0 + full / 500.0:
+    if not problem and (left or 0.0) + across > full + _rounding_px(full):
         problem = "the cropped area is larger than the whole"
     if problem:
         return None, problem
@@ -455,6 +455,11 @@ def _on_cylinder(
     return Panorama(
         projection="cylindrical", fov_deg=fov, middle_deg=middle, top=upper, bottom=lower
     ), said
+
+
+def _rounding_px(full: float) -> float:
+    """By how many pixels a cropped area may reach beyond the whole: writers round and scale."""
+    return 1.0 + full / 500.0
 
 
 def _size_problem(
