@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossview.files import atomic_write
+from crossview.imagery.sources import open_sources
+from crossview.retrieval.build import build
+from crossview.retrieval.embedder import Embedder
+from crossview.retrieval.settings import IndexOptions
 from crossview.worlds.aerial import orthophoto
 from crossview.worlds.camera import Shot, panorama, photo
 from crossview.worlds.ground import begin_drive, camera_places
@@ -92,3 +96,12 @@ def _pictures(folder: Path, town: Town, place: Place) -> Iterator[tuple[str, ...
             at = site(town).latlon(float(east), float(south))
             heading = (heading + site(town).convergence_deg(at)) % 360.0
             yield file, f"{at.lat:.8f}", f"{at.lon:.8f}", f"{heading:.3f}", f"{fov:g}", kind
+
+
+def indexed(folder: Path, embedder: Embedder, stride_m: float) -> Path:
+    """The index of a rendered town by this model, made unless it is there."""
+    path = folder / f"{embedder.fingerprint[:12]}.cvx"
+    if not path.exists():
+        with open_sources([folder / "aerial.tif"]) as imagery:
+            build(imagery, embedder, path, options=IndexOptions(stride_m=stride_m))
+    return path

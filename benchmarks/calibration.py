@@ -27,9 +27,7 @@ from crossview.evaluation.grouping import calibrate
 from crossview.evaluation.heldout import Outcome, figures, outcome, refusal_figures, share_of
 from crossview.evaluation.known import Known, Photos, known
 from crossview.files import writing
-from crossview.imagery.sources import open_sources
 from crossview.reports.calibration import draw_calibration
-from crossview.retrieval.build import build
 from crossview.retrieval.calibration import Calibrated
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints
@@ -39,7 +37,6 @@ from crossview.retrieval.merge import places
 from crossview.retrieval.models import open_model
 from crossview.retrieval.places import Answer
 from crossview.retrieval.posterior import evidence
-from crossview.retrieval.settings import IndexOptions
 from crossview.retrieval.truth import RANKS, Truths
 from crossview.worlds.version import TOWN_VERSION
 
@@ -103,10 +100,7 @@ def _arguments() -> argparse.Namespace:
 
 def _ask(folder: Path, other: Path, embedder: Embedder) -> Asked:
     """Index one town, unless done, and ask it; scores are kept, so that asking is done once."""
-    path = folder / f"{embedder.fingerprint[:12]}.cvx"
-    if not path.exists():
-        with open_sources([folder / "aerial.tif"]) as imagery:
-            build(imagery, embedder, path, options=IndexOptions(stride_m=STRIDE_M))
+    path = _towns.indexed(folder, embedder, STRIDE_M)
     index = Index.open(path)
     truths = Truths.read(folder / "places.csv")
     own = list(_answers(index, embedder, _photos(folder), path.with_suffix(".own.npz")))

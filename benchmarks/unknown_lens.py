@@ -21,12 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import harness
+from benchmarks import _towns, harness
 from crossview.arrays import F32, F64
 from crossview.geo.points import LatLon, distances_m, moved
-from crossview.imagery.sources import open_sources
 from crossview.maps.wording import stands_out
-from crossview.retrieval.build import build
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.index import Index
@@ -35,7 +33,6 @@ from crossview.retrieval.merge import places, searched_places
 from crossview.retrieval.models import open_model
 from crossview.retrieval.places import Answer
 from crossview.retrieval.queries import TRIED_FOV_DEG
-from crossview.retrieval.settings import IndexOptions
 from crossview.retrieval.truth import RIGHT_WITHIN_M
 from crossview.stats import wilson
 from crossview.views.decode import Photo, load_photo
@@ -68,11 +65,7 @@ def main() -> None:
     if not (folder / "places.csv").is_file():
         series = (*(Series(wanted.each, fov) for fov in WIDTHS_DEG), Series(wanted.each))
         write_world(folder, STYLE, FIRST_TEST_SEED, side_m=wanted.side_m, series=series)
-    path = folder / f"{embedder.fingerprint[:12]}.cvx"
-    if not path.exists():
-        with open_sources([folder / "aerial.tif"]) as imagery:
-            build(imagery, embedder, path, options=IndexOptions(stride_m=STRIDE_M))
-    index = Index.open(path)
+    index = Index.open(_towns.indexed(folder, embedder, STRIDE_M))
     found = measured(index, embedder, list(_shots(folder)))
     print("\n".join(_tables(found)))
     harness.report(

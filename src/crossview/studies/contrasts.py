@@ -16,11 +16,9 @@ import numpy as np
 from crossview.arrays import F64
 from crossview.errors import require
 from crossview.retrieval import truth
-from crossview.stats import holm
+from crossview.stats import RESAMPLES, holm
 from crossview.studies.definitions import Planned
 from crossview.studies.results import Result
-
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
