@@ -33,7 +33,7 @@ ROWS = [
     ["parts"],
     ["retrieval"],
     ["evaluation"],
-    ["maps"],
+    ["outputs"],
     ["training"],
     ["explain"],
     ["reports"],

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.maps.fakes import answer
+from tests.outputs.fakes import answer
 from tests.retrieval.fake_index import FakeIndex, toy
 
 from crossview.errors import InvalidValue

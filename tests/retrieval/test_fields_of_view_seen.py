@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.maps.fakes import answer
+from tests.outputs.fakes import answer
 from tests.retrieval.test_calibration import KIND
 from tests.toy_embedder import toy_info
 

@@ -2,7 +2,7 @@ import math
 import unicodedata
 
 import pytest
-from tests.maps.fakes import ORIGIN, answer, place
+from tests.outputs.fakes import ORIGIN, answer, place
 
 from crossview.errors import BadData, InvalidValue
 from crossview.geo.points import LatLon, moved

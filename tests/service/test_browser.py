@@ -18,7 +18,7 @@ from tests.browser import CHROMIUM, needs_chromium, package
 
 from crossview import cli
 from crossview.geo.points import LatLon, distance_m
-from crossview.maps.records import COLUMNS, map_address
+from crossview.outputs.records import COLUMNS, map_address
 from crossview.retrieval.index import Index
 from crossview.retrieval.locate import locate
 

@@ -71,7 +71,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     """
     from crossview.cli import locating, reporting
     from crossview.geo.points import latlon_from_text
-    from crossview.maps.formats import format_named
+    from crossview.outputs.formats import format_named
     from crossview.retrieval.hints import Hints
 
     if use_gps_as_hint and near is not None:

@@ -9,9 +9,9 @@ from pathlib import Path
 from crossview.cli import console
 from crossview.errors import CannotWrite, InvalidValue
 from crossview.locks import write_alone
-from crossview.maps.formats import FORMATS, PAGE_ENDINGS, format_of_ending
-from crossview.maps.page import write_map
-from crossview.maps.table import to_table
+from crossview.outputs.formats import FORMATS, PAGE_ENDINGS, format_of_ending
+from crossview.outputs.page import write_map
+from crossview.outputs.table import to_table
 from crossview.retrieval.audit import append_records, audit_record
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.index import Index

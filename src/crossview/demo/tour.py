@@ -17,7 +17,7 @@ from crossview.files import atomic_write, list_entries
 from crossview.geo.points import LatLon
 from crossview.imagery.sources import open_sources
 from crossview.locks import locked
-from crossview.maps.page import write_map
+from crossview.outputs.page import write_map
 from crossview.retrieval.build import build
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints

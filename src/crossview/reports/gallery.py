@@ -9,7 +9,7 @@ import numpy as np
 
 from crossview.errors import BadImage
 from crossview.evaluation.record import Evaluation
-from crossview.maps.pictures import Budget, Size, shrunk
+from crossview.outputs.pictures import Budget, Size, shrunk
 from crossview.reports.results import Result
 
 MANY = 4  # cards per kind

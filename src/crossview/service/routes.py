@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from crossview.maps.formats import FORMATS
+from crossview.outputs.formats import FORMATS
 from crossview.service.asking import AskedBatch, AskedHeat, AskedPlaces, Format
 from crossview.service.desk import Located
 from crossview.service.jobs import events, trouble

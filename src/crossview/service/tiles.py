@@ -17,9 +17,9 @@ from crossview.geo.mercator import MAX_LAT, metres_per_px, tile_edges
 from crossview.geo.points import EARTH_RADIUS_M, lon_offsets_deg
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import Imagery, open_sources
-from crossview.maps.drape import drape
-from crossview.maps.mosaic import mosaic
-from crossview.maps.regions import Extent, extent
+from crossview.outputs.drape import drape
+from crossview.outputs.mosaic import mosaic
+from crossview.outputs.regions import Extent, extent
 
 if TYPE_CHECKING:
     from crossview.retrieval.index import Index

@@ -5,7 +5,7 @@ import { state } from "./state.js";
 
 const SHARED = "#result=";
 
-// The columns of crossview.maps.records, which every format carries; a test compares them.
+// The columns of crossview.outputs.records, which every format carries; a test compares them.
 const COLUMNS = [
   "photo", "rank", "lat", "lon", "score", "heading_deg", "probability", "error_m", "openstreetmap", "kind", "fov_deg",
   "fov_source", "heading_source", "confidence", "assumptions", "warnings", "truth", "window", "sha256",

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.browser import CHROMIUM, QUIET, needs_chromium, package
-from tests.maps.fakes import answers_of, photo_pixels
+from tests.outputs.fakes import answers_of, photo_pixels
 
-from crossview.maps.page import write_map
-from crossview.maps.records import map_address
+from crossview.outputs.page import write_map
+from crossview.outputs.records import map_address
 from crossview.retrieval.places import Area, Confidence, Place
 
 playwright = package("playwright.sync_api", "playwright")

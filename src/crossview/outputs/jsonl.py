@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from crossview.maps.records import answer_record, footprint_record, place_record
+from crossview.outputs.records import answer_record, footprint_record, place_record
 from crossview.retrieval.places import Answer
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from crossview.arrays import F32, I64, U8
 from crossview.errors import CrossviewError
 from crossview.geo.footprints import Footprint
-from crossview.maps.heat import cells
-from crossview.maps.regions import Extent
+from crossview.outputs.heat import cells
+from crossview.outputs.regions import Extent
 from crossview.views.decode import read_rgb
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 from crossview.files import printable
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, distance_m
-from crossview.maps.wording import confidence
+from crossview.outputs.wording import confidence
 from crossview.retrieval.places import Answer, Area, Confidence, Place
 
 COLUMNS = (

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import shapely
 import shapely.geometry
-from tests.maps.fakes import ORIGIN, answer, place
+from tests.outputs.fakes import ORIGIN, answer, place
 
 from crossview.geo.points import LatLon, distance_m, moved
-from crossview.maps.geojson import to_geojson
-from crossview.maps.outline import outlines
-from crossview.maps.table import to_table
+from crossview.outputs.geojson import to_geojson
+from crossview.outputs.outline import outlines
+from crossview.outputs.table import to_table
 from crossview.retrieval.places import Area, Confidence
 
 CELL_M = 20.0

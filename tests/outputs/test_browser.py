@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.browser import CHROMIUM, QUIET, needs_chromium
-from tests.maps.fakes import HOSTILE, answer, answers_of, photo_pixels, place
-from tests.maps.pages import Page
+from tests.outputs.fakes import HOSTILE, answer, answers_of, photo_pixels, place
+from tests.outputs.pages import Page
 
-from crossview.maps.page import write_map
+from crossview.outputs.page import write_map
 from crossview.retrieval.places import Area, Confidence
 
 pytestmark = needs_chromium

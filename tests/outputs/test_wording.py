@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.maps.fakes import answer, place
+from tests.outputs.fakes import answer, place
 
-from crossview.maps.wording import (
+from crossview.outputs.wording import (
     NO_PLACES,
     NOTHING_STANDS_OUT,
     STANDS_OUT,

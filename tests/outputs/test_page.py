@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.maps.fakes import HOSTILE, ORIGIN, answer, answers_of, photo_pixels, place
-from tests.maps.pages import read_page
+from tests.outputs.fakes import HOSTILE, ORIGIN, answer, answers_of, photo_pixels, place
+from tests.outputs.pages import read_page
 from tests.retrieval.regions import TOWN, indexed, region, town_model
 
 from crossview.errors import CannotWrite, InvalidValue
-from crossview.maps.page import LEAST_BYTES, MAX_BYTES, write_map
-from crossview.maps.template import embedded_json
+from crossview.outputs.page import LEAST_BYTES, MAX_BYTES, write_map
+from crossview.outputs.template import embedded_json
 
 MB = 1_000_000
 

@@ -9,8 +9,8 @@ from typing import Any
 from crossview.geo.antimeridian import cut_at_180, geometry_of, unroll_ring
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon
-from crossview.maps.outline import outlines
-from crossview.maps.records import answer_record, area_record, place_record, point_record
+from crossview.outputs.outline import outlines
+from crossview.outputs.records import answer_record, area_record, place_record, point_record
 from crossview.retrieval.places import Answer, Place
 
 

@@ -12,7 +12,7 @@ from crossview.arrays import F64, U8
 from crossview.imagery.info import bounds_of
 from crossview.imagery.mosaics import shrunk_patch
 from crossview.imagery.sheets import Box, Patch, Sheet
-from crossview.maps.regions import Extent
+from crossview.outputs.regions import Extent
 
 _KNOTS_PX = 32  # between exact reprojections; what lies between is interpolated
 _MOST_SOURCE_PIXELS = 64_000_000  # held at once; a larger sheet is read block by block

@@ -14,10 +14,10 @@ from tests.retrieval.regions import indexed, meadow
 
 from crossview.geo.points import distances_m
 from crossview.imagery.sources import open_sources
-from crossview.maps.basemap import base_map
-from crossview.maps.drape import drape
-from crossview.maps.heat import cells
-from crossview.maps.regions import Extent, extent, regions
+from crossview.outputs.basemap import base_map
+from crossview.outputs.drape import drape
+from crossview.outputs.heat import cells
+from crossview.outputs.regions import Extent, extent, regions
 from crossview.retrieval.adding import add
 from crossview.retrieval.index import Index
 from crossview.retrieval.manifest import FileFacts, write_manifest

@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from crossview.files import printable
-from crossview.maps.records import map_address, place_record
-from crossview.maps.wording import confidence, distinct, short_names, stands_out
+from crossview.outputs.records import map_address, place_record
+from crossview.outputs.wording import confidence, distinct, short_names, stands_out
 from crossview.retrieval.places import Answer
 
 _OPTIONAL = {"heading": "heading_deg", "probability": "probability", "error": "error_m"}

@@ -12,9 +12,9 @@ from crossview.arrays import U8
 from crossview.errors import CrossviewError
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import open_sources
-from crossview.maps.drape import drape
-from crossview.maps.mosaic import mosaic
-from crossview.maps.regions import Extent, extent, regions
+from crossview.outputs.drape import drape
+from crossview.outputs.mosaic import mosaic
+from crossview.outputs.regions import Extent, extent, regions
 
 if TYPE_CHECKING:
     from crossview.retrieval.index import Index

@@ -4,10 +4,10 @@ import base64
 
 import numpy as np
 import pytest
-from tests.maps.fakes import ORIGIN, answer
+from tests.outputs.fakes import ORIGIN, answer
 
 from crossview.geo.points import moved
-from crossview.maps.heat import cells, limit_of_cells, scores_record
+from crossview.outputs.heat import cells, limit_of_cells, scores_record
 
 
 def grid(rows, columns, stride_m=20.0):

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from crossview.errors import InvalidValue, UnknownName
-from crossview.maps.geojson import to_geojson
-from crossview.maps.gpx import to_gpx
-from crossview.maps.jsonl import to_jsonl
-from crossview.maps.kml import to_kml, to_kmz
-from crossview.maps.sheet import to_csv
-from crossview.maps.table import to_table
+from crossview.outputs.geojson import to_geojson
+from crossview.outputs.gpx import to_gpx
+from crossview.outputs.jsonl import to_jsonl
+from crossview.outputs.kml import to_kml, to_kmz
+from crossview.outputs.sheet import to_csv
+from crossview.outputs.table import to_table
 from crossview.retrieval.places import Answer
 
 

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import shapely
 import shapely.geometry
-from tests.maps.fakes import HOSTILE, ORIGIN, answer, place
+from tests.outputs.fakes import HOSTILE, ORIGIN, answer, place
 
 from crossview.errors import InvalidValue, UnknownName
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, moved
-from crossview.maps.formats import FORMATS, format_named
-from crossview.maps.geojson import to_geojson
-from crossview.maps.gpx import to_gpx
-from crossview.maps.jsonl import to_jsonl
-from crossview.maps.kml import to_kml, to_kmz
-from crossview.maps.records import COLUMNS, answer_record, map_address, place_record
-from crossview.maps.sheet import to_csv
-from crossview.maps.table import to_table
+from crossview.outputs.formats import FORMATS, format_named
+from crossview.outputs.geojson import to_geojson
+from crossview.outputs.gpx import to_gpx
+from crossview.outputs.jsonl import to_jsonl
+from crossview.outputs.kml import to_kml, to_kmz
+from crossview.outputs.records import COLUMNS, answer_record, map_address, place_record
+from crossview.outputs.sheet import to_csv
+from crossview.outputs.table import to_table
 from crossview.retrieval.places import Place
 
 TRUTH = moved(ORIGIN, east_m=0, north_m=20)

@@ -4,7 +4,7 @@ import hashlib
 import json
 from importlib.resources import files
 
-from crossview.maps import page, template
+from crossview.outputs import page, template
 
 VENDOR = files("crossview.maps") / "vendor"
 LISTED = json.loads((VENDOR / "vendor.json").read_text())

@@ -9,8 +9,8 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from crossview.geo.points import LatLon
-from crossview.maps.records import COLUMNS, answer_record, cell_text, place_rows, point_record
-from crossview.maps.wording import distinct
+from crossview.outputs.records import COLUMNS, answer_record, cell_text, place_rows, point_record
+from crossview.outputs.wording import distinct
 from crossview.retrieval.places import Answer
 
 _NAMESPACE = "http://www.opengis.net/kml/2.2"

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable
 from typing import Any
 
-from crossview.maps.records import COLUMNS, cell_text, place_rows
+from crossview.outputs.records import COLUMNS, cell_text, place_rows
 from crossview.retrieval.places import Answer
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")

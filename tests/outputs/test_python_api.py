@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tests.maps.fakes import photo_pixels
+from tests.outputs.fakes import photo_pixels
 from tests.retrieval.regions import indexed
 from tests.toy_model import toy_model
 

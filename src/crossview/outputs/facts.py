@@ -10,9 +10,9 @@ import numpy as np
 
 from crossview.files import printable
 from crossview.geo.points import middle_of
-from crossview.maps.outline import outlines
-from crossview.maps.records import answer_record, place_record
-from crossview.maps.wording import stands_out
+from crossview.outputs.outline import outlines
+from crossview.outputs.records import answer_record, place_record
+from crossview.outputs.wording import stands_out
 from crossview.retrieval.places import Answer, Place
 from crossview.retrieval.truth import summary
 
