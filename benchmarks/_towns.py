@@ -14,15 +14,15 @@ from crossview.imagery.sources import open_sources
 from crossview.retrieval.build import build
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.settings import IndexOptions
-from crossview.worlds.aerial import orthophoto
 from crossview.worlds.camera import Shot, panorama, photo
 from crossview.worlds.ground import begin_drive, camera_places
 from crossview.worlds.mapfile import write_map
-from crossview.worlds.pairs import FIRST_TEST_SEED
+from crossview.worlds.overhead import orthophoto
 from crossview.worlds.photofile import write_photo
 from crossview.worlds.siting import site
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
 from crossview.worlds.town import Town, build_town
+from crossview.worlds.town_pairs import FIRST_TEST_SEED
 from crossview.worlds.version import TOWN_VERSION
 from crossview.worlds.write import COLUMNS
 

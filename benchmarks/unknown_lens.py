@@ -36,7 +36,7 @@ from crossview.retrieval.queries import TRIED_FOV_DEG
 from crossview.retrieval.truth import RIGHT_WITHIN_M
 from crossview.stats import wilson
 from crossview.views.decode import Photo, load_photo
-from crossview.worlds.pairs import FIRST_TEST_SEED
+from crossview.worlds.town_pairs import FIRST_TEST_SEED
 from crossview.worlds.version import TOWN_VERSION
 from crossview.worlds.write import Series, write_world
 

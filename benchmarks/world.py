@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
-from crossview.demo.tour import Trip, tour
+from crossview.demo.walkthrough import Trip, tour
 from crossview.stats import wilson
-from crossview.worlds.pairs import FIRST_TEST_SEED, Plan, ensure_pairs
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
+from crossview.worlds.town_pairs import FIRST_TEST_SEED, Plan, ensure_pairs
 
 KINDS = ("panorama_unknown_heading", "photo_90deg")
 PLAIN_STYLE = "suburb"

@@ -26,8 +26,8 @@ from crossview.reports.results import open_records
 from crossview.reports.writing import About, write_report
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.models import open_model, resolve_model
-from crossview.worlds.pairs import Plan, ensure_pairs
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
+from crossview.worlds.town_pairs import Plan, ensure_pairs
 
 TOWNS = {"same-area": SEEN_STYLES, "cross-area": (UNSEEN_STYLE,) * 4}
 CONDITIONS = [Condition(fov_deg=fov) for fov in (360.0, 180.0, 90.0, 70.0)]

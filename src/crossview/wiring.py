@@ -241,10 +241,10 @@ def open_data(name: str, *, check_files: bool = True) -> Data:
     path = Path(root).expanduser()
     if kind in BENCHMARKS:
         return _benchmark_data(name, benchmark(kind), path, check_files)
-    from crossview.datasets import pairs
+    from crossview.datasets import pair_lists as pairs
 
     if kind == "town":
-        from crossview.worlds.pairs import ensure_pairs
+        from crossview.worlds.town_pairs import ensure_pairs
 
         path = ensure_pairs(Path(root or "town-data").expanduser())
     elif path.is_dir():
@@ -423,7 +423,7 @@ def _typed(name: str, text: str, default: Any) -> Any:
 
 
 def _info(path: Path, kind: str) -> dict[str, Any]:
-    from crossview.worlds.pairs import made_by
+    from crossview.worlds.town_pairs import made_by
 
     beside = path.with_suffix(".json")
     info: dict[str, Any] = {}
@@ -446,7 +446,7 @@ def _with_marks(info: dict[str, Any], tables: Mapping[str, PairTable]) -> dict[s
 
     Half of either side is enough: a model of half a town is no evidence either.
     """
-    from crossview.worlds.pairs import synthetic_share
+    from crossview.worlds.town_pairs import synthetic_share
 
     sides = (
         [p for t in tables.values() for p in getattr(t, side)] for side in ("ground", "aerial")

@@ -7,7 +7,7 @@ import pytest
 
 from crossview.demo.histogram import HistogramEmbedder
 from crossview.demo.redrawn import redraw
-from crossview.demo.tour import COMPARED, Trip, tour
+from crossview.demo.walkthrough import COMPARED, Trip, tour
 from crossview.errors import InvalidValue
 from crossview.retrieval.models import open_model, resolve_model
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.tiny_pairs import write_pairs
 
-from crossview.datasets.pairs import load
+from crossview.datasets.pair_lists import load
 from crossview.errors import BadData
 from crossview.pairs.batch import Views
 from crossview.pairs.cache import fill_cache, open_cache

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from crossview.cli import main
-from crossview.datasets.pairs import load, load_with_notes
+from crossview.datasets.pair_lists import load, load_with_notes
 from crossview.errors import BadData
 from crossview.wiring import open_data
 

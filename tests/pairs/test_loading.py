@@ -5,7 +5,7 @@ import pytest
 import torch
 from tests.tiny_pairs import write_pairs
 
-from crossview.datasets.pairs import load
+from crossview.datasets.pair_lists import load
 from crossview.errors import BadData, BadImage, InvalidValue
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import Loader, RawBatch, Reader, to_batch

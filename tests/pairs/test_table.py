@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crossview.datasets.pairs import load
+from crossview.datasets.pair_lists import load
 from crossview.errors import BadData
 from crossview.pairs.listing import table_of as build
 from crossview.pairs.table import held_out

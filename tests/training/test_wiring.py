@@ -21,7 +21,7 @@ from crossview.wiring import (
     recipes,
     rules,
 )
-from crossview.worlds.pairs import Plan, ensure_pairs
+from crossview.worlds.town_pairs import Plan, ensure_pairs
 from crossview.worlds.write import Series, write_world
 
 

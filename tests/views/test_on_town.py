@@ -13,11 +13,11 @@ from crossview.retrieval.locate import locate
 from crossview.retrieval.settings import IndexOptions
 from crossview.views.aerial import aerial_view
 from crossview.views.spec import ViewSpec
-from crossview.worlds.aerial import orthophoto
 from crossview.worlds.camera import Shot, panorama
-from crossview.worlds.grid import CELL_M
 from crossview.worlds.ground import begin_drive, camera_places
 from crossview.worlds.mapfile import write_map
+from crossview.worlds.overhead import orthophoto
+from crossview.worlds.raster import CELL_M
 from crossview.worlds.rays import EYE_M
 from crossview.worlds.siting import site
 from crossview.worlds.town import APRON_M, build_town

@@ -9,7 +9,7 @@ import pytest
 
 from crossview.errors import InUse, InvalidValue, UnknownName
 from crossview.locks import locked
-from crossview.worlds.aerial import orthophoto
+from crossview.worlds.overhead import orthophoto
 from crossview.worlds.styles import SEEN_STYLES, STYLES, UNSEEN_STYLE
 from crossview.worlds.town import Ground, build_town
 from crossview.worlds.version import TOWN_VERSION, measured_version

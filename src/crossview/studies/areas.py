@@ -16,7 +16,7 @@ import numpy as np
 from crossview import wiring
 from crossview.errors import BadData
 from crossview.pairs.table import PairTable
-from crossview.worlds.pairs import Plan, ensure_pairs
+from crossview.worlds.town_pairs import Plan, ensure_pairs
 
 TRAINED_STYLE = "suburb"
 OTHER_STYLES = ("old", "terraces")

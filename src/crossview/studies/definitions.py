@@ -8,7 +8,7 @@ from typing import Any
 
 from crossview.errors import InvalidValue, UnknownName, match_name, require
 from crossview.reports.published import Quote
-from crossview.worlds.pairs import Plan
+from crossview.worlds.town_pairs import Plan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from crossview.evaluation.headline import FIELDS_DEG
 from crossview.studies.definitions import Planned, Row, Start, Study
 from crossview.studies.singeo import SHIFTED
 from crossview.studies.singeo import TOWNS as FIRST_TOWNS
-from crossview.worlds.pairs import Plan
+from crossview.worlds.town_pairs import Plan
 
 STEPS = 3000  # of four pictures a pair
 TEST_TOWNS = ("suburb", "suburb", "suburb")

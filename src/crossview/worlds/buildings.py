@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from crossview.arrays import F32, I64, Bool
-from crossview.worlds.grid import CELL_M, Generator, Patch, Rectangle, patch, slopes
+from crossview.worlds.raster import CELL_M, Generator, Patch, Rectangle, patch, slopes
 from crossview.worlds.styles import Style
 from crossview.worlds.town import Kind, Town, open_land
 

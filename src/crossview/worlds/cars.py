@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossview.arrays import F32, U8
-from crossview.worlds.grid import CELL_M, Generator, Rectangle, patch, slopes
+from crossview.worlds.raster import CELL_M, Generator, Rectangle, patch, slopes
 from crossview.worlds.styles import style
 from crossview.worlds.town import Ground, Town
 

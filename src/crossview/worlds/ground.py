@@ -11,8 +11,8 @@ from crossview.arrays import F32, F64, Bool
 from crossview.errors import require
 from crossview.worlds.cars import CAR_RGB, Cars, park_cars
 from crossview.worlds.facades import Register, facade, register
-from crossview.worlds.grid import CELL_M
 from crossview.worlds.light import Light, crown_colours, draw_light, ground_colours, shadow
+from crossview.worlds.raster import CELL_M
 from crossview.worlds.rays import SAMPLES, Crowns, Hits, cast, crowns, fan
 from crossview.worlds.town import Town
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossview.arrays import F32, U8, Bool
-from crossview.worlds.grid import CELL_M, Generator
+from crossview.worlds.raster import CELL_M, Generator
 from crossview.worlds.town import Ground
 
 SEASONS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {

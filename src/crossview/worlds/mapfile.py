@@ -6,8 +6,8 @@ from pathlib import Path
 
 from crossview.arrays import U8
 from crossview.files import writing
-from crossview.worlds.grid import CELL_M
 from crossview.worlds.photofile import ATTRIBUTION, GDAL_METADATA, SYNTHETIC_TAG
+from crossview.worlds.raster import CELL_M
 from crossview.worlds.siting import EPSG, site
 from crossview.worlds.town import Town
 from crossview.worlds.version import TOWN_VERSION

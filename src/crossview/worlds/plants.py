@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from crossview.arrays import Bool
-from crossview.worlds.grid import CELL_M, Generator
+from crossview.worlds.raster import CELL_M, Generator
 from crossview.worlds.styles import Style
 from crossview.worlds.town import Ground, Kind, Town
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossview.arrays import F32, I64, Bool
-from crossview.worlds.grid import CELL_M
+from crossview.worlds.raster import CELL_M
 from crossview.worlds.town import Town
 
 NEAREST_M, FARTHEST_M, SAMPLES = 0.9, 230.0, 220

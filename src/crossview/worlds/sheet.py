@@ -10,7 +10,7 @@ from pathlib import Path
 from crossview.arrays import U8
 from crossview.files import atomic_write
 from crossview.worlds.camera import Shot
-from crossview.worlds.grid import CELL_M
+from crossview.worlds.raster import CELL_M
 from crossview.worlds.town import Town
 
 ROW_PX, GROUND_PX, TILE_M = 220, 440, 80.0

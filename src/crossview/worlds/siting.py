@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from crossview.geo.points import LatLon
-from crossview.worlds.grid import CELL_M
+from crossview.worlds.raster import CELL_M
 from crossview.worlds.town import APRON_M, Town
 
 EPSG = 32624  # WGS 84 / UTM zone 24N, middle meridian 39 degrees west

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossview.arrays import F32, I32, Bool
-from crossview.worlds.grid import CELL_M, Generator, coordinates, smooth_noise
+from crossview.worlds.raster import CELL_M, Generator, coordinates, smooth_noise
 from crossview.worlds.styles import Style
 
 

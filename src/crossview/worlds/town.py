@@ -9,7 +9,7 @@ import numpy as np
 
 from crossview.arrays import F32, I32, U8
 from crossview.errors import require
-from crossview.worlds.grid import CELL_M, slopes, smooth_noise
+from crossview.worlds.raster import CELL_M, slopes, smooth_noise
 from crossview.worlds.streets import Streets, lay_streets
 from crossview.worlds.styles import Style, style
 

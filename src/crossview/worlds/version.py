@@ -12,9 +12,9 @@ def measured_version() -> str:
 
     Pictures are thinned and coarsened first, so that the last bit of a sine does not matter.
     """
-    from crossview.worlds.aerial import orthophoto
     from crossview.worlds.camera import Shot, panorama
     from crossview.worlds.ground import begin_drive, camera_places
+    from crossview.worlds.overhead import orthophoto
     from crossview.worlds.styles import STYLES
     from crossview.worlds.town import build_town
 

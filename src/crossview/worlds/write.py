@@ -13,12 +13,12 @@ from crossview.arrays import U8
 from crossview.errors import CannotWrite, InvalidValue, require
 from crossview.files import atomic_write, sweep, wait_for_disk
 from crossview.locks import locked
-from crossview.worlds.aerial import orthophoto
 from crossview.worlds.camera import Shot, panorama, photo
-from crossview.worlds.grid import CELL_M
 from crossview.worlds.ground import Drive, begin_drive, camera_places
 from crossview.worlds.mapfile import is_synthetic, write_map
+from crossview.worlds.overhead import orthophoto
 from crossview.worlds.photofile import write_photo
+from crossview.worlds.raster import CELL_M
 from crossview.worlds.sheet import write_sheet
 from crossview.worlds.siting import site
 from crossview.worlds.town import Town, build_town

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from crossview.datasets.pairs import load
+from crossview.datasets.pair_lists import load
 from crossview.errors import BadData
 
 COLUMNS = {

@@ -15,11 +15,11 @@ import numpy as np
 
 from crossview.files import atomic_write, sweep, wait_for_disk
 from crossview.locks import locked
-from crossview.worlds.aerial import orthophoto
 from crossview.worlds.camera import Shot, panorama
-from crossview.worlds.grid import CELL_M
 from crossview.worlds.ground import begin_drive, camera_places
+from crossview.worlds.overhead import orthophoto
 from crossview.worlds.photofile import marked, says_synthetic
+from crossview.worlds.raster import CELL_M
 from crossview.worlds.siting import site
 from crossview.worlds.styles import SEEN_STYLES
 from crossview.worlds.town import Town, build_town

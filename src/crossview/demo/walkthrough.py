@@ -27,7 +27,7 @@ from crossview.retrieval.models import open_model, resolve_model
 from crossview.retrieval.places import Answer
 from crossview.retrieval.settings import IndexOptions
 from crossview.retrieval.truth import Truths, summary, with_truth
-from crossview.worlds.pairs import FIRST_TEST_SEED
+from crossview.worlds.town_pairs import FIRST_TEST_SEED
 from crossview.worlds.version import TOWN_VERSION
 from crossview.worlds.write import Series, World, write_world
 
