@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from crossview.networks.losses.infonce import info_nce, learned_scale
+from crossview.networks.samplers.shuffled import shuffled
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
-from crossview.parts.losses.infonce import info_nce, learned_scale
-from crossview.parts.samplers.shuffled import shuffled
 from crossview.views.crops import shown
 from crossview.views.photometric import photometric
 from crossview.views.spec import ViewSpec

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from benchmarks.harness import finished, interleaved, ratio, report
 from crossview.methods import geodtr_plus
+from crossview.networks.layouts import Layout, LayoutBranch, LayoutNetwork
+from crossview.networks.losses.counterfactual import random_masks
+from crossview.networks.losses.triplet import soft_margin_triplet
 from crossview.pairs.batch import Batch
-from crossview.parts.layouts import Layout, LayoutBranch, LayoutNetwork
-from crossview.parts.losses.counterfactual import random_masks
-from crossview.parts.losses.triplet import soft_margin_triplet
 from crossview.training.footprint import extra_memory_mb
 from crossview.training.gradients import Objective, backward
 from crossview.training.precision import fast_in_bfloat16, laid_out, open_device

@@ -30,7 +30,7 @@ ROWS = [
     ["worlds"],
     ["imagery"],
     ["pairs"],
-    ["parts"],
+    ["networks"],
     ["retrieval"],
     ["evaluation"],
     ["outputs"],
@@ -49,12 +49,12 @@ RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
 EVERYWHERE = {"errors", "arrays", "files", "schema", "lists", "locks", "stats"}
 ONLY = {
     "worlds": {"geo", "views"},
-    "methods": {"views", "pairs", "parts"},
+    "methods": {"views", "pairs", "networks"},
     "datasets": {"geo", "views", "pairs"},
 }
 CATALOGUES = {"datasets", "methods"}
 TORCH = {"torch", "torchvision", "timm", "accelerate"}
-TORCH_ROOMS = {"parts", "methods", "training", "explain", "studies"}
+TORCH_ROOMS = {"networks", "methods", "training", "explain", "studies"}
 TORCH_LATER = {"pairs", "wiring", "cli"}  # inside a function, when training is asked for
 HEAVY = {*TORCH, "cv2", "onnxruntime", "rasterio", "fastapi", "starlette", "flask", "uvicorn"}
 

@@ -103,7 +103,7 @@ def importing(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
 
 def _tell_read(checkpoint: Checkpoint, tensors: int, read: list[str]) -> None:
     """What was taken from the file, and what was left in it."""
-    from crossview.parts.weight_files import stored_type
+    from crossview.networks.weight_files import stored_type
 
     held = len(checkpoint.tensors)
     count = f"{tensors} tensors, all of them"

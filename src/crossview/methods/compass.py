@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from crossview.networks.azimuth import AzimuthEncoder
+from crossview.networks.backbones import RANDOM, filled
+from crossview.networks.losses.infonce import learned_scale
+from crossview.networks.losses.turning import turn_scores, turning_info_nce, visible_bins
+from crossview.networks.samplers.regional import regional
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
-from crossview.parts.azimuth import AzimuthEncoder
-from crossview.parts.backbones import RANDOM, filled
-from crossview.parts.losses.infonce import learned_scale
-from crossview.parts.losses.turning import turn_scores, turning_info_nce, visible_bins
-from crossview.parts.samplers.regional import regional
 from crossview.views.paired import mirror_pair
 from crossview.views.parts import photo_part, room_px, window_at
 from crossview.views.photometric import photometric

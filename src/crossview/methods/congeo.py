@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from crossview.arrays import I64
+from crossview.networks import checkpoints, contrastive
+from crossview.networks.looks import Looks, two_looks
+from crossview.networks.losses.dual import dual_info_nce
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.moment import Moment
 from crossview.pairs.table import PairTable
 from crossview.pairs.viewing import check_centred
-from crossview.parts import checkpoints, contrastive
-from crossview.parts.looks import Looks, two_looks
-from crossview.parts.losses.dual import dual_info_nce
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Config:
     whole: bool = False  # the files squashed to these sizes, as the authors do
     elevation_deg: tuple[float, float] = (-32.8, 32.8)  # of panoramas, unless whole
     footprint_m: float = 70.0  # of aerial windows, unless whole; not in the paper
-    reading: str = "intent"  # ours; recipes take "release", the authors' code; see parts.looks
+    reading: str = "intent"  # ours; recipes take "release", the authors' code; see networks.looks
     mirror: float = 0.5
     turn: float = 0.75
     colour: float = 1.0

@@ -17,18 +17,18 @@ import torch
 from torch import Tensor
 
 from crossview.errors import require
+from crossview.networks.generators import layout_extractor
+from crossview.networks.layouts import LayoutBranch, LayoutNetwork
+from crossview.networks.losses.counterfactual import random_masks
+from crossview.networks.losses.triplet import soft_margin_triplet
+from crossview.networks.released import HEADS_UNSEEN, geodtr_tensors, sizes_shown, sizes_unseen
+from crossview.networks.samplers.shuffled import shuffled
+from crossview.networks.transformer import EncoderSpec
+from crossview.networks.trunks import trunk
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.simulation import Simulation, simulate
 from crossview.pairs.table import PairTable
 from crossview.pairs.viewing import aligned_views, check_centred, viewed
-from crossview.parts.generators import layout_extractor
-from crossview.parts.layouts import LayoutBranch, LayoutNetwork
-from crossview.parts.losses.counterfactual import random_masks
-from crossview.parts.losses.triplet import soft_margin_triplet
-from crossview.parts.released import HEADS_UNSEEN, geodtr_tensors, sizes_shown, sizes_unseen
-from crossview.parts.samplers.shuffled import shuffled
-from crossview.parts.transformer import EncoderSpec
-from crossview.parts.trunks import trunk
 
 HALF = (0.5, 0.5, 0.5)  # mean and spread of normalised pixels [C]
 

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from crossview.errors import require
+from crossview.networks.generators import MaskBank
+from crossview.networks.layouts import LayoutBranch, LayoutNetwork
+from crossview.networks.losses.triplet import soft_margin_triplet
+from crossview.networks.samplers.shuffled import shuffled
+from crossview.networks.trunks import trunk
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.pairs.viewing import aligned_views, check_centred
-from crossview.parts.generators import MaskBank
-from crossview.parts.layouts import LayoutBranch, LayoutNetwork
-from crossview.parts.losses.triplet import soft_margin_triplet
-from crossview.parts.samplers.shuffled import shuffled
-from crossview.parts.trunks import trunk
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 arXiv 2603.09377. Written from what is known of the paper and from facts about the authors' released
 code (MIT; none of it is here). Numbers are the settings of their CVUSA script. A ``--recipe`` is
 their training: the release's ``reading``, in which a pair's quarter turn tears its second look
-("intent", ours without a recipe, turns first: ``parts.looks``), and their course of the rate.
+("intent", ours without a recipe, turns first: ``networks.looks``), and their course of the rate.
 
 Deviations that no setting takes back: neighbours by metres on the sphere (theirs mixes degrees and
 radians); JPEG artefacts come after the picture is resized, theirs before; the four changes of
@@ -22,13 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from crossview.arrays import I64
+from crossview.networks import checkpoints, contrastive
+from crossview.networks.looks import Looks, two_looks
+from crossview.networks.losses.dual import dual_info_nce
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.moment import Moment
 from crossview.pairs.table import PairTable
 from crossview.pairs.viewing import check_centred
-from crossview.parts import checkpoints, contrastive
-from crossview.parts.looks import Looks, two_looks
-from crossview.parts.losses.dual import dual_info_nce
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class Config:
     whole: bool = False  # the files squashed to these sizes, as the authors do
     elevation_deg: tuple[float, float] = (-32.8, 32.8)  # of panoramas, unless whole
     footprint_m: float = 70.0  # of aerial windows, unless whole; not in the paper
-    reading: str = "intent"  # ours; recipes take "release", the authors' code; see parts.looks
+    reading: str = "intent"  # ours; recipes take "release", the authors' code; see networks.looks
     ground_positive: bool = True  # g*
     aerial_positive: bool = True  # s*
     from_above: str = "quarters"  # T_s3; "circle" T_s1, "turned" T_s2
@@ -55,7 +55,7 @@ class Config:
     mirror: float = 0.5
     turn: float = 0.75
     colour: float = 1.0
-    course: str = "linear"  # f1; see parts.curriculum
+    course: str = "linear"  # f1; see networks.curriculum
     sharpness: float = 5.0
     course_by: str = "epoch"  # or "batch"
     theta_deg: tuple[float, float] = (360.0, 70.0)  # (361, 361): every picture draws its own

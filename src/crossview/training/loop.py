@@ -12,10 +12,10 @@ import torch
 
 from crossview.arrays import I64
 from crossview.errors import TrainingFailed
+from crossview.networks.losses.dual import AERIAL, GROUND, GROUND_2
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import Loader, RawBatch, to_batch
 from crossview.pairs.table import PairTable
-from crossview.parts.losses.dual import AERIAL, GROUND, GROUND_2
 from crossview.training.contract import Method
 from crossview.training.gradients import Objective, backward
 from crossview.training.recipe import Recipe

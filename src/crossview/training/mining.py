@@ -11,9 +11,9 @@ from torch import Tensor
 
 from crossview.arrays import I64
 from crossview.errors import BadData
+from crossview.networks.samplers.neighbours import nearest_first
 from crossview.pairs.loading import Loader, Reader
 from crossview.pairs.moment import Moment
-from crossview.parts.samplers.neighbours import nearest_first
 from crossview.training.similar import similar_rows
 from crossview.training.state import TrainState
 from crossview.training.validation import Embedded, embed_rows, similarities

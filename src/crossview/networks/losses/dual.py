@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from crossview.parts.losses.infonce import info_nce
+from crossview.networks.losses.infonce import info_nce
 
 GROUND, AERIAL = "ground", "aerial"
 GROUND_2, AERIAL_2 = "ground_2", "aerial_2"  # the positives g* and s*

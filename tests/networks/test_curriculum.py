@@ -6,8 +6,8 @@ import pytest
 from tests.shared_data import shared
 
 from crossview.errors import InvalidValue
+from crossview.networks.curriculum import UNORDERED, Course, progress
 from crossview.pairs.moment import Moment, Span
-from crossview.parts.curriculum import UNORDERED, Course, progress
 
 RNG = np.random.default_rng(0)
 THETA, KEEP = {"first": 360.0, "last": 70.0}, {"first": 1.0, "last": 0.25}

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from crossview.arrays import I64
+from crossview.networks.samplers.rivals import Rivals
+from crossview.networks.samplers.shuffled import packed
 from crossview.pairs.table import PairTable
-from crossview.parts.samplers.rivals import Rivals
-from crossview.parts.samplers.shuffled import packed
 
 ROUNDS = 2
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from tests.shared_data import shared
 
-from crossview.parts.layouts import Layout, modulated
-from crossview.parts.losses.counterfactual import counterfactual, random_masks
-from crossview.parts.losses.triplet import soft_margin_triplet
+from crossview.networks.layouts import Layout, modulated
+from crossview.networks.losses.counterfactual import counterfactual, random_masks
+from crossview.networks.losses.triplet import soft_margin_triplet
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from crossview.errors import InvalidValue
-from crossview.parts.backbones import backbone
-from crossview.parts.exact import at_least_float32, without_autocast
-from crossview.parts.generators import layout_extractor
-from crossview.parts.layouts import LayoutBranch, LayoutNetwork
-from crossview.parts.losses.infonce import learned_scale
-from crossview.parts.transformer import EncoderSpec
-from crossview.parts.trunks import trunk
+from crossview.networks.backbones import backbone
+from crossview.networks.exact import at_least_float32, without_autocast
+from crossview.networks.generators import layout_extractor
+from crossview.networks.layouts import LayoutBranch, LayoutNetwork
+from crossview.networks.losses.infonce import learned_scale
+from crossview.networks.transformer import EncoderSpec
+from crossview.networks.trunks import trunk
 
 Size = tuple[int, int]  # height, width in pixels
 MASKS = 8  # of GeoDTR+
@@ -67,7 +67,7 @@ def pair_network(
     """A timm model without classifier for both views, or one for each.
 
     Raises InvalidValue for one transformer that would have to serve two sizes, and what
-    :func:`crossview.parts.backbones.backbone` raises.
+    :func:`crossview.networks.backbones.backbone` raises.
     """
     if separate:
         sizes = (ground_px, aerial_px)

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor
 
-from crossview.parts.exact import at_least_float32, without_autocast
-from crossview.parts.layouts import Layout, modulated
+from crossview.networks.exact import at_least_float32, without_autocast
+from crossview.networks.layouts import Layout, modulated
 
 
 def counterfactual(vector: Tensor, fake: Tensor, beta: float = 5.0) -> Tensor:

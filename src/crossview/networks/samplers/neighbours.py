@@ -19,8 +19,8 @@ import torch
 from crossview.arrays import F64, I64
 from crossview.errors import BadData
 from crossview.geo.points import EARTH_RADIUS_M
+from crossview.networks.samplers.rivals import Rivals
 from crossview.pairs.table import PairTable
-from crossview.parts.samplers.rivals import Rivals
 
 GIVE_UP = 1024  # failures in a row that end an epoch (authors' setting)
 

@@ -15,8 +15,8 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
 from crossview.errors import require
-from crossview.parts.exact import at_least_float32
-from crossview.parts.transformer import Encoder, EncoderSpec
+from crossview.networks.exact import at_least_float32
+from crossview.networks.transformer import Encoder, EncoderSpec
 
 Squash = Literal["sigmoid", "hardtanh"]
 Span = Literal["free", "normalised", "orthogonalised"]

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from crossview.errors import InvalidValue
-from crossview.parts.azimuth import AzimuthEncoder, wrapped
+from crossview.networks.azimuth import AzimuthEncoder, wrapped
 
 
 def picture(width, *, asked):

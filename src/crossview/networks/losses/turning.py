@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor
 
-from crossview.parts.losses.infonce import symmetric_cross_entropy
+from crossview.networks.losses.infonce import symmetric_cross_entropy
 from crossview.views.crops import seen_bins
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from crossview.errors import BadModel, InvalidValue
-from crossview.parts.weight_files import fit, read_weights, stored_type
+from crossview.networks.weight_files import fit, read_weights, stored_type
 
 
 class Settings(dict):

@@ -15,8 +15,8 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
 from crossview.errors import InvalidValue
-from crossview.parts.exact import at_least_float32, without_autocast
-from crossview.parts.trunks import Trunk, map_size
+from crossview.networks.exact import at_least_float32, without_autocast
+from crossview.networks.trunks import Trunk, map_size
 
 MakeMasks = Callable[[int, int], nn.Module]  # channels, positions -> a mask generator
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from crossview.errors import InvalidValue
-from crossview.parts.backbones import PRETRAINED, RANDOM, backbone
+from crossview.networks.backbones import PRETRAINED, RANDOM, backbone
 
 VGG_DROPOUT = 0.2  # SAFA's released code keeps 0.8 of conv4 and conv5
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor
 
-from crossview.parts.exact import at_least_float32, without_autocast
+from crossview.networks.exact import at_least_float32, without_autocast
 
 
 def soft_margin_triplet(ground: Tensor, aerial: Tensor, alpha: float = 10.0) -> Tensor:

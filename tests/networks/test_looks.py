@@ -5,8 +5,8 @@ import pytest
 from tests.shared_data import shared
 
 from crossview.errors import InvalidValue
+from crossview.networks.looks import Looks, seen_sector, two_looks
 from crossview.pairs.batch import PairPixels, Views
-from crossview.parts.looks import Looks, seen_sector, two_looks
 from crossview.views.spec import ViewSpec
 
 NARROW = ViewSpec(side="ground", height_px=4, width_px=64)

@@ -2,17 +2,17 @@ import pytest
 import torch
 
 from crossview.errors import InvalidValue
-from crossview.parts.generators import (
+from crossview.networks.generators import (
     DescriptorTokens,
     MaskBank,
     PositionTokens,
     layout_extractor,
     orthonormal,
 )
-from crossview.parts.layouts import LayoutBranch
-from crossview.parts.released import geodtr_tensors
-from crossview.parts.transformer import Encoder, EncoderSpec
-from crossview.parts.trunks import map_size, trunk
+from crossview.networks.layouts import LayoutBranch
+from crossview.networks.released import geodtr_tensors
+from crossview.networks.transformer import Encoder, EncoderSpec
+from crossview.networks.trunks import map_size, trunk
 
 SPEC = EncoderSpec(hidden=16)
 

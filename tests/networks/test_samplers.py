@@ -6,10 +6,10 @@ import torch
 
 from crossview.errors import BadData, InvalidValue
 from crossview.geo.points import LatLon, distance_m
-from crossview.parts.samplers.aerial_first import aerial_first
-from crossview.parts.samplers.neighbours import nearest_places, neighbour_batches
-from crossview.parts.samplers.regional import regional
-from crossview.parts.samplers.shuffled import shuffled
+from crossview.networks.samplers.aerial_first import aerial_first
+from crossview.networks.samplers.neighbours import nearest_places, neighbour_batches
+from crossview.networks.samplers.regional import regional
+from crossview.networks.samplers.shuffled import shuffled
 from crossview.training.checks import example_table
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
+from crossview.networks.samplers.rivals import Rivals
 from crossview.pairs.table import PairTable
-from crossview.parts.samplers.rivals import Rivals
 
 
 def shuffled(table: PairTable, size: int, generator: torch.Generator) -> Iterator[list[int]]:

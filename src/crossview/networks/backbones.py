@@ -17,8 +17,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from crossview.errors import BadModel, InvalidValue, WeightsUnavailable
-from crossview.parts.torchvision_names import as_timm
-from crossview.parts.weight_files import COUNTER, fit, read_weights
+from crossview.networks.torchvision_names import as_timm
+from crossview.networks.weight_files import COUNTER, fit, read_weights
 
 PRETRAINED = "hub"  # fetch the weights that timm names for the model
 STRIDES = ("8", "16", "32")  # that may stand after the @ of a name

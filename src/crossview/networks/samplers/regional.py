@@ -10,9 +10,9 @@ import torch
 from crossview.arrays import F64
 from crossview.errors import require
 from crossview.geo.points import LatLon, distances_m
+from crossview.networks.samplers.neighbours import known_latlon
+from crossview.networks.samplers.rivals import Rivals
 from crossview.pairs.table import PairTable
-from crossview.parts.samplers.neighbours import known_latlon
-from crossview.parts.samplers.rivals import Rivals
 
 
 def regional(

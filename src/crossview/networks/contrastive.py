@@ -15,21 +15,21 @@ from torch import Tensor, nn
 
 from crossview.arrays import I64
 from crossview.errors import InvalidValue, require
-from crossview.pairs.batch import Batch, Views
-from crossview.pairs.moment import Moment
-from crossview.pairs.table import PairTable
-from crossview.parts.curriculum import SHAPES, Course
-from crossview.parts.encoders import (
+from crossview.networks.curriculum import SHAPES, Course
+from crossview.networks.encoders import (
     masked_network,
     pair_network,
     refuse_too_small,
     takes_any_width,
     together,
 )
-from crossview.parts.looks import READINGS
-from crossview.parts.losses.dual import AERIAL, AERIAL_2, GROUND, GROUND_2
-from crossview.parts.samplers.neighbours import nearest_places, neighbour_batches
-from crossview.parts.samplers.shuffled import shuffled
+from crossview.networks.looks import READINGS
+from crossview.networks.losses.dual import AERIAL, AERIAL_2, GROUND, GROUND_2
+from crossview.networks.samplers.neighbours import nearest_places, neighbour_batches
+from crossview.networks.samplers.shuffled import shuffled
+from crossview.pairs.batch import Batch, Views
+from crossview.pairs.moment import Moment
+from crossview.pairs.table import PairTable
 from crossview.views.crops import ANEW_DEG, least_fov
 from crossview.views.spec import ViewSpec
 
