@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks import _towns, harness
 from crossview.arrays import F32, F64
 from crossview.geo.points import LatLon, distances_m, moved
-from crossview.outputs.wording import stands_out
+from crossview.outputs.records import stands_out
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.index import Index

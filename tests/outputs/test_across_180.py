@@ -14,9 +14,8 @@ from tests.retrieval.regions import indexed, meadow
 
 from crossview.geo.points import distances_m
 from crossview.imagery.sources import open_sources
-from crossview.outputs.basemap import base_map
 from crossview.outputs.drape import drape
-from crossview.outputs.heat import cells
+from crossview.outputs.map_layers import base_map, cells
 from crossview.outputs.regions import Extent, extent, regions
 from crossview.retrieval.adding import add
 from crossview.retrieval.index import Index

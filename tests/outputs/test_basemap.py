@@ -12,8 +12,9 @@ from tests.imagery.made import geotiff, telling, told
 from tests.retrieval.regions import indexed, meadow, region
 
 from crossview.imagery.sources import open_sources
-from crossview.outputs import basemap, drape
-from crossview.outputs.basemap import base_map
+from crossview.outputs import drape
+from crossview.outputs import map_layers as basemap
+from crossview.outputs.map_layers import base_map
 from crossview.outputs.regions import MOST_REGIONS, Extent, extent, regions
 
 MB = 1_000_000

@@ -19,11 +19,9 @@ from crossview.geo.points import LatLon, moved
 from crossview.outputs.formats import FORMATS, format_named
 from crossview.outputs.geojson import to_geojson
 from crossview.outputs.gpx import to_gpx
-from crossview.outputs.jsonl import to_jsonl
 from crossview.outputs.kml import to_kml, to_kmz
 from crossview.outputs.records import COLUMNS, answer_record, map_address, place_record
-from crossview.outputs.sheet import to_csv
-from crossview.outputs.table import to_table
+from crossview.outputs.text import to_csv, to_jsonl, to_table
 from crossview.retrieval.places import Place
 
 TRUTH = moved(ORIGIN, east_m=0, north_m=20)

@@ -7,7 +7,7 @@ import pytest
 from tests.outputs.fakes import ORIGIN, answer
 
 from crossview.geo.points import moved
-from crossview.outputs.heat import cells, limit_of_cells, scores_record
+from crossview.outputs.map_layers import cells, limit_of_cells, scores_record
 
 
 def grid(rows, columns, stride_m=20.0):

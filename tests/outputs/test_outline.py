@@ -10,9 +10,8 @@ import shapely.geometry
 from tests.outputs.fakes import ORIGIN, answer, place
 
 from crossview.geo.points import LatLon, distance_m, moved
-from crossview.outputs.geojson import to_geojson
-from crossview.outputs.outline import outlines
-from crossview.outputs.table import to_table
+from crossview.outputs.geojson import outline_area, to_geojson
+from crossview.outputs.text import to_table
 from crossview.retrieval.places import Area, Confidence
 
 CELL_M = 20.0
@@ -58,7 +57,7 @@ RING = [(c, r) for c in range(3) for r in range(3) if (c, r) != (1, 1)]
 )
 def test_polygons_cover_exactly_the_cells(cells, polygons, bearing):
     given = area(cells, bearing=bearing)
-    found = outlines(given)
+    found = outline_area(given)
     assert len(found) == polygons
     assert ground_m2(found) == pytest.approx(len(cells) * CELL_M**2, rel=0.01)
     for lat, lon in zip(given.lat, given.lon, strict=True):
@@ -67,27 +66,27 @@ def test_polygons_cover_exactly_the_cells(cells, polygons, bearing):
 
 
 def test_a_hole_stays_a_hole_and_rings_turn_as_geojson_asks():
-    ((outer, hole),) = outlines(area(RING))
+    ((outer, hole),) = outline_area(area(RING))
     assert shapely.geometry.LinearRing(outer).is_ccw
     assert not shapely.geometry.LinearRing(hole).is_ccw
     assert (outer[0], hole[0]) == (outer[-1], hole[-1])
 
 
 def test_a_single_cell_is_a_square_of_its_side():
-    ((ring,),) = outlines(area([(0, 0)]))
+    ((ring,),) = outline_area(area([(0, 0)]))
     corners = [LatLon(lat, lon) for lon, lat in ring]
     sides = [distance_m(a, b) for a, b in pairwise(corners)]
     assert sides == pytest.approx([CELL_M] * 4, abs=0.05)
 
 
 def test_an_area_of_nothing_has_no_outline():
-    assert outlines(area([])) == []
+    assert outline_area(area([])) == []
 
 
 def test_an_area_across_180_is_cut_there_in_geojson():
     here = area([*RING, (3, 0), (4, 0)], origin=LatLon(ORIGIN.lat, 179.9997), bearing=20.0)
     there = area([*RING, (3, 0), (4, 0)], bearing=20.0)
-    assert ground_m2(outlines(here)) == pytest.approx(ground_m2(outlines(there)), rel=1e-4)
+    assert ground_m2(outline_area(here)) == pytest.approx(ground_m2(outline_area(there)), rel=1e-4)
     text = to_geojson([answer(places=[place(probability=0.8)], confidence=confidence(here))])
     (feature,) = [f for f in json.loads(text)["features"] if f["properties"]["role"] == "area"]
     parts = feature["geometry"]["coordinates"]
@@ -95,7 +94,7 @@ def test_an_area_across_180_is_cut_there_in_geojson():
     assert len(parts) >= 2
     assert (min(lons), max(lons)) == (-180.0, 180.0)
     assert all(max(x for x, _ in p[0]) - min(x for x, _ in p[0]) < 1.0 for p in parts)
-    assert ground_m2(parts) == pytest.approx(ground_m2(outlines(there)), rel=1e-4)
+    assert ground_m2(parts) == pytest.approx(ground_m2(outline_area(there)), rel=1e-4)
 
 
 def test_geojson_holds_the_areas_with_their_coverage():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.outputs.fakes import answer, place
 
-from crossview.outputs.wording import (
+from crossview.outputs.records import (
     NO_PLACES,
     NOTHING_STANDS_OUT,
     STANDS_OUT,

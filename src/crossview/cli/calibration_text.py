@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from crossview.outputs.wording import square_text
+from crossview.outputs.records import square_text
 from crossview.retrieval.calibration import Calibrated, Calibration
 
 

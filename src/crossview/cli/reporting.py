@@ -11,7 +11,7 @@ from crossview.errors import CannotWrite, InvalidValue
 from crossview.locks import write_alone
 from crossview.outputs.formats import FORMATS, PAGE_ENDINGS, format_of_ending
 from crossview.outputs.page import write_map
-from crossview.outputs.table import to_table
+from crossview.outputs.text import to_table
 from crossview.retrieval.audit import append_records, audit_record
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.index import Index

@@ -10,9 +10,8 @@ import numpy as np
 
 from crossview.files import printable
 from crossview.geo.points import middle_of
-from crossview.outputs.outline import outlines
-from crossview.outputs.records import answer_record, place_record
-from crossview.outputs.wording import stands_out
+from crossview.outputs.geojson import outline_area
+from crossview.outputs.records import answer_record, place_record, stands_out
 from crossview.retrieval.places import Answer, Place
 from crossview.retrieval.truth import summary
 
@@ -34,7 +33,7 @@ def photo_record(answer: Answer, name: str) -> dict[str, Any]:
 def _outline(answer: Answer) -> list[list[list[tuple[float, float]]]]:
     """The smallest area as polygons of [latitude, longitude]; none if it is too ragged to draw."""
     areas = answer.confidence.areas if answer.confidence else ()
-    polygons = outlines(areas[0]) if areas else []
+    polygons = outline_area(areas[0]) if areas else []
     if sum(len(ring) for polygon in polygons for ring in polygon) > _MOST_CORNERS:
         return []
     return [[[(lat, lon) for lon, lat in ring] for ring in polygon] for polygon in polygons]

@@ -9,10 +9,8 @@ from typing import NamedTuple
 from crossview.errors import InvalidValue, UnknownName
 from crossview.outputs.geojson import to_geojson
 from crossview.outputs.gpx import to_gpx
-from crossview.outputs.jsonl import to_jsonl
 from crossview.outputs.kml import to_kml, to_kmz
-from crossview.outputs.sheet import to_csv
-from crossview.outputs.table import to_table
+from crossview.outputs.text import to_csv, to_jsonl, to_table
 from crossview.retrieval.places import Answer
 
 

@@ -1,17 +1,23 @@
-"""Answers as GeoJSON (RFC 7946): one FeatureCollection of points, longitude first."""
+"""Answers as GeoJSON (RFC 7946): points, longitude first, and areas as polygons around cells."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
-from crossview.geo.antimeridian import cut_at_180, geometry_of, unroll_ring
+import numpy as np
+
+from crossview.arrays import I64
+from crossview.geo.antimeridian import Point, Polygon, cut_at_180, geometry_of, unroll_ring
 from crossview.geo.footprints import Footprint
-from crossview.geo.points import LatLon
-from crossview.outputs.outline import outlines
+from crossview.geo.points import LatLon, local_m, middle_of, moved
 from crossview.outputs.records import answer_record, area_record, place_record, point_record
-from crossview.retrieval.places import Answer, Place
+from crossview.retrieval.places import Answer, Area, Place
+
+_DIGITS = 7  # 1 cm
 
 
 def to_geojson(answers: Iterable[Answer], *, footprints: bool = False) -> str:
@@ -23,50 +29,111 @@ def to_geojson(answers: Iterable[Answer], *, footprints: bool = False) -> str:
 
     ``footprints`` adds the outline of each place's best window as a polygon of its own.
     """
-    features = [feature for answer in answers for feature in _features(answer, footprints)]
+    features = [feature for answer in answers for feature in _describe_features(answer, footprints)]
     collection = {"type": "FeatureCollection", "features": features}
     return json.dumps(collection, allow_nan=False) + "\n"
 
 
-def _features(answer: Answer, footprints: bool) -> Iterator[dict[str, Any]]:
+def _describe_features(answer: Answer, footprints: bool) -> Iterator[dict[str, Any]]:
     about = {k: v for k, v in answer_record(answer).items() if k not in ("truth", "error_m")}
     if not answer.places:
         yield {"type": "Feature", "geometry": None, "properties": {"role": "photo", **about}}
     for place in answer.places:
-        known = {"role": "place", **about, **_properties(place, answer.truth)}
-        yield _feature(_point(place.latlon), known)
+        known = {"role": "place", **about, **_describe_place(place, answer.truth)}
+        yield _make_feature(_make_point(place.latlon), known)
         if footprints:
             outline = {"role": "footprint", "photo": about["photo"], "rank": place.rank}
-            yield _feature(_outline(place.footprint), outline)
+            yield _make_feature(_draw_footprint(place.footprint), outline)
     if answer.truth is not None:
-        yield _feature(_point(answer.truth), {"role": "truth", "photo": about["photo"]})
+        yield _make_feature(_make_point(answer.truth), {"role": "truth", "photo": about["photo"]})
     for area in answer.confidence.areas if answer.confidence else ():
-        if polygons := outlines(area):
+        if polygons := outline_area(area):
             known = {"role": "area", "photo": about["photo"], **area_record(area)}
             parts = [part for polygon in polygons for part in cut_at_180(polygon)]
-            yield _feature({"type": "MultiPolygon", "coordinates": parts}, known)
+            yield _make_feature({"type": "MultiPolygon", "coordinates": parts}, known)
 
 
-def _properties(place: Place, truth: LatLon | None) -> dict[str, Any]:
+def _describe_place(place: Place, truth: LatLon | None) -> dict[str, Any]:
     record = place_record(place, truth)
     return {key: value for key, value in record.items() if key not in ("lat", "lon")}
 
 
-def _feature(geometry: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
+def _make_feature(geometry: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "Feature", "geometry": geometry, "properties": properties}
 
 
-def _point(place: LatLon) -> dict[str, Any]:
-    return {"type": "Point", "coordinates": _position(place)}
+def _make_point(place: LatLon) -> dict[str, Any]:
+    return {"type": "Point", "coordinates": _read_position(place)}
 
 
-def _position(place: LatLon) -> tuple[float, float]:
+def _read_position(place: LatLon) -> tuple[float, float]:
     record = point_record(place)
     return record["lon"], record["lat"]
 
 
-def _outline(footprint: Footprint) -> dict[str, Any]:
+def _draw_footprint(footprint: Footprint) -> dict[str, Any]:
     """A polygon whose ring runs counter-clockwise; two of them across the antimeridian."""
-    upper_left, upper_right, lower_right, lower_left = map(_position, footprint.corners())
+    upper_left, upper_right, lower_right, lower_left = map(_read_position, footprint.corners())
     ring = [upper_left, lower_left, lower_right, upper_right, upper_left]
     return geometry_of([[unroll_ring(ring)]])
+
+
+def outline_area(area: Area) -> list[Polygon]:
+    """Polygons around the cells of an area, which join where cells share a side.
+
+    Outer rings run counter-clockwise, holes clockwise (RFC 7946). Corners are those of a square
+    grid about the area's middle, within half a cell of the truth up to 5 km from there. Of an area
+    that crosses longitude 180 they run on beyond it; see ``geo.antimeridian``.
+    """
+    if not len(area.rows):
+        return []
+    from rasterio import features  # GDAL: 0.2 s that only an area should pay
+
+    middle = middle_of(area.lat, area.lon)
+    column, row = _find_grid(area, middle)
+    mask = np.zeros((row.max() - row.min() + 1, column.max() - column.min() + 1), np.uint8)
+    mask[row - row.min(), column - column.min()] = 1
+    corner = (column.min() - 0.5, row.min() - 0.5)
+    shapes = features.shapes(mask, mask=mask.astype(bool), connectivity=4)
+    return [_place_rings(shape, corner, area) for shape, _ in shapes]
+
+
+def _find_grid(area: Area, middle: LatLon) -> tuple[I64, I64]:
+    """Column and row (down) of each cell in the grid that their bearing of up spans."""
+    east, north = local_m(middle, area.lat, area.lon)
+    turn = math.radians(area.up_bearing_deg)
+    right = east * math.cos(turn) - north * math.sin(turn)
+    up = east * math.sin(turn) + north * math.cos(turn)
+    right, up = right - right[0], up - up[0]  # the first cell lies on the grid
+    column, row = np.rint(right / area.cell_m), np.rint(-up / area.cell_m)
+    return column.astype(np.int64), row.astype(np.int64)
+
+
+def _place_rings(shape: dict[str, Any], corner: tuple[float, float], area: Area) -> Polygon:
+    """Rings in cells as rings of longitude and latitude."""
+    rings = [
+        unroll_ring([_locate_corner(corner[0] + x, corner[1] + y, area) for x, y in ring])
+        for ring in shape["coordinates"]
+    ]
+    first = rings[0][0][0]  # all rings on the same turn around the Earth
+    turns = [360.0 * round((ring[0][0] - first) / 360.0) for ring in rings]
+    rings = [[(lon - turn, lat) for lon, lat in r] for r, turn in zip(rings, turns, strict=True)]
+    return [_orient_ring(ring, outer=number == 0) for number, ring in enumerate(rings)]
+
+
+def _locate_corner(column: float, row: float, area: Area) -> Point:
+    """A corner of the grid whose cell (0, 0) is the area's first."""
+    turn = math.radians(area.up_bearing_deg)
+    right, up = column * area.cell_m, -row * area.cell_m
+    at = moved(
+        LatLon(float(area.lat[0]), float(area.lon[0])),
+        east_m=right * math.cos(turn) + up * math.sin(turn),
+        north_m=up * math.cos(turn) - right * math.sin(turn),
+    )
+    return round(at.lon, _DIGITS), round(at.lat, _DIGITS)
+
+
+def _orient_ring(ring: list[Point], *, outer: bool) -> list[Point]:
+    """The ring in the direction that its role asks for."""
+    twice = sum(a[0] * b[1] - b[0] * a[1] for a, b in pairwise(ring))
+    return ring if (twice > 0.0) == outer else ring[::-1]

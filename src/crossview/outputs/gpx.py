@@ -8,8 +8,14 @@ from xml.etree import ElementTree as ET
 
 from crossview.files import printable
 from crossview.geo.points import LatLon
-from crossview.outputs.records import COLUMNS, cell_text, map_address, place_rows, point_record
-from crossview.outputs.wording import distinct
+from crossview.outputs.records import (
+    COLUMNS,
+    cell_text,
+    distinct,
+    map_address,
+    place_rows,
+    point_record,
+)
 from crossview.retrieval.places import Answer
 
 _NAMESPACE = "http://www.topografix.com/GPX/1/1"

@@ -9,8 +9,14 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from crossview.geo.points import LatLon
-from crossview.outputs.records import COLUMNS, answer_record, cell_text, place_rows, point_record
-from crossview.outputs.wording import distinct
+from crossview.outputs.records import (
+    COLUMNS,
+    answer_record,
+    cell_text,
+    distinct,
+    place_rows,
+    point_record,
+)
 from crossview.retrieval.places import Answer
 
 _NAMESPACE = "http://www.opengis.net/kml/2.2"

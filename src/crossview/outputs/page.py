@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from crossview.errors import CrossviewError, require
 from crossview.locks import write_alone
-from crossview.outputs.basemap import base_map
 from crossview.outputs.facts import photo_record, region_record, summary_record
-from crossview.outputs.heat import cells, limit_of_cells, positions_record, scores_record
+from crossview.outputs.map_layers import (
+    base_map,
+    cells,
+    limit_of_cells,
+    positions_record,
+    scores_record,
+)
 from crossview.outputs.pictures import Budget, Picture, album, tile_jpeg
+from crossview.outputs.records import short_names
 from crossview.outputs.template import embedded_json, page_html
-from crossview.outputs.wording import short_names
 from crossview.retrieval.places import Answer
 
 if TYPE_CHECKING:

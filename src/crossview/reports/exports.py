@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from crossview.outputs.sheet import safe_cell
+from crossview.outputs.text import safe_cell
 from crossview.reports.results import Trial, sweeps
 from crossview.reports.significance import RunComparison
 from crossview.reports.tables import Line, mean_table, other_table, place_table, rank_table

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from crossview.errors import CrossviewError, UnknownName, UsageError, require
-from crossview.outputs.heat import Cells, cells
+from crossview.outputs.map_layers import Cells, cells
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import why_unusable_heading
 from crossview.retrieval.index import Index

@@ -14,10 +14,9 @@ import numpy as np
 from crossview.arrays import F64, U8
 from crossview.files import printable
 from crossview.geo.antimeridian import geometry_of
-from crossview.outputs.heat import positions_record, scores_record
-from crossview.outputs.records import answer_record, footprint_record, place_record
+from crossview.outputs.map_layers import positions_record, scores_record
+from crossview.outputs.records import answer_record, footprint_record, place_record, stands_out
 from crossview.outputs.regions import extent, regions
-from crossview.outputs.wording import stands_out
 from crossview.retrieval.calibration import Calibration
 from crossview.retrieval.places import Answer, Area
 from crossview.retrieval.posterior import masses

@@ -18,7 +18,7 @@ from crossview.geo.points import EARTH_RADIUS_M, lon_offsets_deg
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import Imagery, open_sources
 from crossview.outputs.drape import drape
-from crossview.outputs.mosaic import mosaic
+from crossview.outputs.map_layers import mosaic
 from crossview.outputs.regions import Extent, extent
 
 if TYPE_CHECKING:

@@ -1,11 +1,13 @@
-"""Answers as a table for the terminal."""
+"""Answers as text: a table for the terminal, CSV (a row per place), JSON lines (one per photo)."""
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich import box
@@ -14,13 +16,25 @@ from rich.table import Table
 from rich.text import Text
 
 from crossview.files import printable
-from crossview.outputs.records import map_address, place_record
-from crossview.outputs.wording import confidence, distinct, short_names, stands_out
+from crossview.outputs.records import (
+    COLUMNS,
+    answer_record,
+    cell_text,
+    confidence,
+    distinct,
+    footprint_record,
+    map_address,
+    place_record,
+    place_rows,
+    short_names,
+    stands_out,
+)
 from crossview.retrieval.places import Answer
 
 _OPTIONAL = {"heading": "heading_deg", "probability": "probability", "error": "error_m"}
 _WIDE = 100_000  # columns: nothing is folded
-_MANY = 12  # more pictures than this: what is assumed of how many of them, not of each
+_MANY = 12  # more photos than this: what is assumed of how many of them, not of each
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def to_table(answers: Sequence[Answer], *, top: int = 5) -> str:
@@ -33,12 +47,12 @@ def to_table(answers: Sequence[Answer], *, top: int = 5) -> str:
     """
     stream = io.StringIO()
     page = Console(file=stream, width=_WIDE, color_system=None, highlight=False, emoji=False)
-    page.print(_table(answers, top))
+    page.print(_build_table(answers, top))
     lines = [line.rstrip() for line in stream.getvalue().split("\n")[:-1]]
-    return "\n".join([*lines, *_remarks(answers)]) + "\n"
+    return "\n".join([*lines, *_write_remarks(answers)]) + "\n"
 
 
-def _table(answers: Sequence[Answer], top: int) -> Table:
+def _build_table(answers: Sequence[Answer], top: int) -> Table:
     rows = [[place_record(p, answer.truth) for p in answer.places[:top]] for answer in answers]
     shown = [n for n, key in _OPTIONAL.items() if any(key in row for some in rows for row in some)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -48,34 +62,34 @@ def _table(answers: Sequence[Answer], top: int) -> Table:
     names = short_names([answer.photo for answer in answers])
     for name, records in zip(names, rows, strict=True):
         for row, record in enumerate(records or [{}]):
-            table.add_row(Text("" if row else name), *_cells(record, shown))
+            table.add_row(Text("" if row else name), *_format_cells(record, shown))
     return table
 
 
-def _cells(record: dict[str, Any], shown: list[str]) -> list[str]:
+def _format_cells(record: dict[str, Any], shown: list[str]) -> list[str]:
     """The row of one place; a dash where a picture has none."""
     if not record:
         return ["-"] * (4 + len(shown))
     fixed = [str(record["rank"]), f"{record['lat']:.6f}", f"{record['lon']:.6f}"]
-    forms = {"heading": _degrees, "probability": "{:.0%}".format, "error": _metres}
+    forms = {"heading": _format_bearing, "probability": "{:.0%}".format, "error": _format_metres}
     optional = [
         forms[name](record[_OPTIONAL[name]]) if _OPTIONAL[name] in record else "-" for name in shown
     ]
     return [*fixed, f"{record['score']:.3f}", *optional]
 
 
-def _degrees(bearing: float) -> str:
+def _format_bearing(bearing: float) -> str:
     return f"{round(bearing) % 360}°"
 
 
-def _metres(distance_m: float) -> str:
+def _format_metres(distance_m: float) -> str:
     return f"{distance_m:.1f} m" if distance_m < 10_000 else f"{distance_m / 1000:.0f} km"
 
 
-def _remarks(answers: Sequence[Answer]) -> list[str]:
+def _write_remarks(answers: Sequence[Answer]) -> list[str]:
     lines = []
     if len(answers) > _MANY:
-        lines += _remarks_on_many(answers)
+        lines += _summarize_remarks(answers)
     else:
         names = short_names([answer.photo for answer in answers])
         for name, answer in zip(names, answers, strict=True):
@@ -87,10 +101,12 @@ def _remarks(answers: Sequence[Answer]) -> list[str]:
     return lines + [f"Warning: {text}" for text in warnings]
 
 
-def _remarks_on_many(answers: Sequence[Answer]) -> list[str]:
+def _summarize_remarks(answers: Sequence[Answer]) -> list[str]:
     """How many photos rest on which assumption, and for how many a place stands out."""
     counts = Counter(
-        short for answer in answers for short in {_short(text) for text in answer.assumptions}
+        short
+        for answer in answers
+        for short in {_shorten_assumption(text) for text in answer.assumptions}
     )
     clear = sum(stands_out(answer) for answer in answers)
     return [
@@ -100,6 +116,44 @@ def _remarks_on_many(answers: Sequence[Answer]) -> list[str]:
     ]
 
 
-def _short(assumption: str) -> str:
+def _shorten_assumption(assumption: str) -> str:
     """An assumption without what is of one photo: numbers stand in brackets, or after a colon."""
     return printable(re.sub(r" ?\([^)]*\)", "", assumption).split(":")[0])
+
+
+def to_csv(answers: Iterable[Answer]) -> str:
+    """One row per place, best first; what is unknown is empty.
+
+    A text that a spreadsheet would run as a formula gets an apostrophe before it.
+    """
+    stream = io.StringIO()
+    table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    for answer in answers:
+        for row in place_rows(answer):
+            table.writerow({name: safe_cell(value) for name, value in row.items()})
+    return stream.getvalue()
+
+
+def safe_cell(value: Any) -> Any:
+    """A cell of a table for people: numbers as they are, and no text that is a formula.
+
+    Names of files and labels come from strangers, and a spreadsheet runs ``=cmd`` on opening.
+    """
+    if value is None or isinstance(value, int | float):
+        return value
+    text = cell_text(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def to_jsonl(answers: Iterable[Answer]) -> str:
+    """One line of strict JSON (ASCII, no NaN) per answer, in the order given."""
+    return "".join(_write_line(answer) for answer in answers)
+
+
+def _write_line(answer: Answer) -> str:
+    places = [
+        {**place_record(place, answer.truth), "footprint": footprint_record(place.footprint)}
+        for place in answer.places
+    ]
+    return json.dumps({**answer_record(answer), "places": places}, allow_nan=False) + "\n"

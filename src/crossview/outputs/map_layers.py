@@ -1,0 +1,253 @@
+"""Layers of a map: the region's imagery in Web Mercator, and a heat layer of all scores.
+
+The imagery is drawn from its own files, or from the index's thumbnails where those are gone. Heat
+travels small: positions once, then one byte per score and photo.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crossview.arrays import F32, F64, I64, U8
+from crossview.errors import CrossviewError
+from crossview.geo.footprints import Footprint
+from crossview.geo.points import EARTH_RADIUS_M, unroll_lon, wrap_lon
+from crossview.imagery.sheets import Sheet
+from crossview.imagery.sources import open_sources
+from crossview.outputs.drape import drape
+from crossview.outputs.regions import Extent, extent, regions
+from crossview.retrieval.places import Answer
+from crossview.views.decode import read_rgb
+
+if TYPE_CHECKING:
+    from crossview.retrieval.index import Index
+
+MOST_PIXELS = 4096 * 4096  # of all overlays together: what a phone can still hold decoded
+LONGEST_SIDE_PX = 4096
+_QUALITY = 76
+_FEWER = 0.7  # times the side, when the pictures take more bytes than they may
+_TRIES = 8
+MOST_THUMBNAILS = 4000  # more are thinned out: about ten seconds of decoding and warping
+NOT_SEARCHED = 0  # the code of a window without a score; codes 1 to 255 run from low to high
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One picture of the base map and where it lies; transparent where there is no imagery."""
+
+    extent: Extent
+    webp: bytes
+    metres_per_px: float
+
+
+@dataclass(frozen=True)
+class BaseMap:
+    """All overlays, and what a reader must know about them."""
+
+    overlays: list[Overlay]
+    notes: list[str]
+
+    def finer_than(self, metres_per_px: float) -> bool:
+        """Whether all of it shows at least as much as pictures of ``metres_per_px``."""
+        steps = [overlay.metres_per_px for overlay in self.overlays]
+        return bool(steps) and max(steps) <= metres_per_px
+
+
+def base_map(index: Index, room: int) -> BaseMap:
+    """Overlays that take at most ``room`` bytes as base64; fewer pixels until they do.
+
+    Drawn from the imagery itself where its files can still be read, else from thumbnails.
+    """
+    info = index.manifest.imagery
+    try:
+        with open_sources(info.sources, info.options) as imagery:
+            return _fitted(index, imagery.sheets, room)
+    except CrossviewError:  # moved, changed or damaged since
+        return _fitted(index, (), room)
+
+
+def _fitted(index: Index, sheets: tuple[Sheet, ...], room: int) -> BaseMap:
+    finest = index.manifest.metres_per_px if sheets else index.footprint(0).metres_per_px
+    share = 1.0
+    for _ in range(_TRIES):
+        overlays = list(_overlays(index, sheets, finest / share))
+        if sum(math.ceil(len(overlay.webp) / 3) * 4 for overlay in overlays) <= room:
+            return BaseMap(overlays, _notes(index, overlays, from_source=bool(sheets)))
+        share *= _FEWER
+    return BaseMap([], ["The imagery did not fit into this page."])
+
+
+def _overlays(index: Index, sheets: tuple[Sheet, ...], finest_m: float) -> Iterator[Overlay]:
+    """One overlay per region, no finer than ``finest_m`` metres per pixel."""
+    reach_m = index.manifest.footprint_m / 2.0
+    groups = regions(index.lat, index.lon, gap_m=4.0 * index.manifest.footprint_m)
+    extents = [extent(index.lat[rows], index.lon[rows], reach_m) for rows in groups]
+    area_m2 = sum(math.prod(box.size_m()) for box in extents)
+    step_m = max(finest_m, math.sqrt(area_m2 / MOST_PIXELS))
+    for rows, box in zip(groups, extents, strict=True):
+        own_m = max(step_m, max(box.size_m()) / LONGEST_SIDE_PX)
+        width, height = (max(1, round(side / own_m)) for side in box.size_m())
+        if sheets:
+            pixels = drape(sheets, box, (width, height))
+        else:
+            pixels = mosaic(index, rows, box, (width, height))
+        yield Overlay(box, _webp(pixels), own_m)
+
+
+def _notes(index: Index, overlays: list[Overlay], *, from_source: bool) -> list[str]:
+    finest = index.manifest.metres_per_px
+    coarsest = max((overlay.metres_per_px for overlay in overlays), default=finest)
+    notes = []
+    if not from_source:
+        notes.append("The imagery's files could not be read: the map is drawn from small pictures.")
+    if coarsest > 1.05 * finest:
+        notes.append(
+            f"Imagery is shown down-sampled: {coarsest:.2g} m per pixel instead of {finest:.2g}."
+        )
+    return notes
+
+
+def _webp(rgba: U8) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(rgba).save(stream, "WEBP", quality=_QUALITY, method=2)
+    return stream.getvalue()
+
+
+def mosaic(index: Index, rows: I64, extent: Extent, size_px: tuple[int, int]) -> U8:
+    """The thumbnails of windows ``rows`` laid on a Web Mercator canvas, RGBA [H, W, 4].
+
+    ``size_px`` is (width, height). What no thumbnail covers stays transparent.
+    """
+    width, height = size_px
+    canvas = np.zeros((height, width, 4), np.uint8)
+    for row in _thinned(index, rows):
+        try:
+            thumbnail = read_rgb(index.thumbnail(int(row)))
+        except CrossviewError:
+            continue
+        _paste(canvas, thumbnail, _corners(index.footprint(int(row)), extent, size_px))
+    return canvas
+
+
+def _thinned(index: Index, rows: I64) -> I64:
+    """At most ``MOST_THUMBNAILS`` of the rows, spread evenly over the ground."""
+    stride_m = index.manifest.stride_m
+    squares = cells(index.lat[rows], index.lon[rows], stride_m, MOST_THUMBNAILS).of_window
+    return rows[np.unique(squares, return_index=True)[1]]
+
+
+def _corners(footprint: Footprint, extent: Extent, size_px: tuple[int, int]) -> F32:
+    """Canvas pixels [3, 2] of a footprint's upper left, upper right and lower left corner."""
+    upper_left, upper_right, _, lower_left = footprint.corners()
+    three = (upper_left, upper_right, lower_left)
+    lat, lon = np.array([p.lat for p in three]), np.array([p.lon for p in three])
+    return extent.pixel(lat, lon, size_px).astype(np.float32)
+
+
+def _paste(canvas: U8, picture: U8, corners: F32) -> None:
+    """Warp ``picture`` onto the canvas so that its corners come to lie on ``corners``."""
+    import cv2
+
+    fourth = corners[1] + corners[2] - corners[0]
+    all_four = np.vstack([corners, fourth])
+    left, top = np.maximum(np.floor(all_four.min(axis=0)).astype(int), 0)
+    right, bottom = np.ceil(all_four.max(axis=0)).astype(int) + 1
+    part = canvas[top:bottom, left:right]
+    if part.size == 0:
+        return
+    across = int(max(1.0, np.hypot(*(corners[1] - corners[0]))))
+    down = int(max(1.0, np.hypot(*(corners[2] - corners[0]))))
+    if across < picture.shape[1]:
+        picture = cv2.resize(picture, (across, down), interpolation=cv2.INTER_AREA)
+    opaque = cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA)
+    h, w = picture.shape[:2]
+    onto = cv2.getAffineTransform(
+        np.array([[0, 0], [w, 0], [0, h]], np.float32) - 0.5,
+        corners - np.array([left, top], np.float32) - 0.5,
+    )
+    warped = cv2.warpAffine(opaque, onto, (part.shape[1], part.shape[0]))
+    covered = warped[..., 3] == 255
+    part[covered] = warped[covered]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Where heat is drawn: windows, or squares that each stand for the best of several windows."""
+
+    lat: F64  # [M] degrees
+    lon: F64
+    of_window: I64  # [N] the cell of each window
+    spacing_m: float
+
+    @property
+    def merged(self) -> bool:
+        """Whether any cell stands for more than one window."""
+        return len(self.lat) < len(self.of_window)
+
+
+def cells(lat: F64, lon: F64, stride_m: float, limit: int) -> Cells:
+    """One cell per window [N], or as many windows per cell as it takes to keep to ``limit``."""
+    unrolled = unroll_lon(lon)
+    side_m, of_window = stride_m, np.arange(len(lat))
+    while of_window.size and of_window.max() >= max(1, limit):
+        side_m *= 2.0
+        of_window = _squares(lat, unrolled, side_m)
+    share = np.maximum(np.bincount(of_window), 1)
+    return Cells(
+        np.bincount(of_window, lat) / share,
+        np.asarray(wrap_lon(np.bincount(of_window, unrolled) / share)),
+        of_window,
+        side_m,
+    )
+
+
+def _squares(lat: F64, lon: F64, side_m: float) -> I64:
+    """The number of the square that holds each point, counted without gaps."""
+    step = np.degrees(side_m / EARTH_RADIUS_M)
+    across = step / np.cos(np.radians(lat.mean()))
+    keys = np.stack([np.floor(lat / step), np.floor(lon / across)], axis=1)
+    numbers: I64 = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+    return numbers
+
+
+def positions_record(given: Cells) -> dict[str, object]:
+    """Positions as base64 of little-endian float64, and their spacing in metres."""
+    return {"lat": _b64(given.lat, "<f8"), "lon": _b64(given.lon, "<f8"),
+            "spacing_m": given.spacing_m, "merged": given.merged}  # fmt: skip
+
+
+def scores_record(answer: Answer, given: Cells) -> dict[str, object] | None:
+    """One byte per cell (the best of its windows) and the scores that codes 1 and 255 stand for.
+
+    None when the answer has no score, or not one per window of the index.
+    """
+    scores = np.asarray(answer.scores, np.float64)
+    known = np.isfinite(scores)
+    if len(scores) != len(given.of_window) or not known.any():
+        return None
+    best = np.full(len(given.lat), -np.inf)
+    np.maximum.at(best, given.of_window[known], scores[known])
+    searched = np.isfinite(best)
+    low, high = float(best[searched].min()), float(best[searched].max())
+    codes = np.full(len(best), NOT_SEARCHED)
+    codes[searched] = 1 + np.rint(254.0 * (best[searched] - low) / max(high - low, 1e-12))
+    return {"low": round(low, 4), "high": round(high, 4), "codes": _b64(codes, "u1")}
+
+
+def limit_of_cells(answers: Sequence[Answer], room: int) -> int:
+    """How many cells fit when all photos' codes and the positions share ``room`` bytes."""
+    per_cell = 4.0 / 3.0 * (len(answers) + 16.0)
+    return max(256, int(room / per_cell))
+
+
+def _b64(values: F64 | I64, kind: str) -> str:
+    return base64.b64encode(values.astype(kind).tobytes()).decode("ascii")
