@@ -13,8 +13,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-SOURCE = Path(__file__).resolve().parent.parent / "src" / "crossview"
-MAP_FILE = {
+FOLDER = Path(__file__).resolve().parent.parent / "src" / "crossview" / "web" / "vendor"
+PACKAGES = {
     "leaflet": {
         "version": "1.9.4",
         "licence": "BSD-2-Clause",
@@ -23,9 +23,7 @@ MAP_FILE = {
             "dist/leaflet.css": "leaflet.css",
             "LICENSE": "leaflet.LICENSE",
         },
-    }
-}
-MAP_PAGE = {
+    },
     "maplibre-gl": {
         "version": "6.17.0",
         "licence": "BSD-3-Clause",
@@ -35,38 +33,35 @@ MAP_PAGE = {
             "dist/maplibre-gl.css": "maplibre-gl.css",
             "LICENSE.txt": "maplibre-gl.LICENSE",
         },
-    }
+    },
 }
-FOLDERS = {SOURCE / "maps" / "vendor": MAP_FILE, SOURCE / "service" / "vendor": MAP_PAGE}
 
 
 def main() -> None:
     """Replace the vendored files and their list."""
-    for folder, packages in FOLDERS.items():
-        folder.mkdir(parents=True, exist_ok=True)
-        listed = {name: fetched(folder, name, **package) for name, package in packages.items()}
-        (folder / "vendor.json").write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
+    listed = {name: fetch_package(name, **package) for name, package in PACKAGES.items()}
+    (FOLDER / "vendor.json").write_text(json.dumps(listed, indent=2) + "\n", encoding="utf-8")
 
 
-def fetched(
-    folder: Path, name: str, version: str, licence: str, files: dict[str, str]
+def fetch_package(
+    name: str, version: str, licence: str, files: dict[str, str]
 ) -> dict[str, object]:
-    """Unpack one package's ``files`` and say what they are."""
+    """Unpack one package's ``files``; returns its entry in ``vendor.json``."""
     with tempfile.TemporaryDirectory() as scratch:
         command = ["npm", "pack", f"{name}@{version}", "--json", "--pack-destination", scratch]
-        packed = json.loads(_output(command))[0]
+        packed = json.loads(_run(command))[0]
         hashes = {}
         with tarfile.open(Path(scratch) / packed["filename"]) as archive:
             for source, target in files.items():
                 content = archive.extractfile(f"package/{source}").read()
-                (folder / target).write_bytes(content)
+                (FOLDER / target).write_bytes(content)
                 hashes[target] = hashlib.sha256(content).hexdigest()
     return {
         "version": version, "licence": licence, "package": packed["integrity"], "sha256": hashes
     }  # fmt: skip
 
 
-def _output(command: list[str]) -> bytes:
+def _run(command: list[str]) -> bytes:
     return subprocess.run(command, check=True, capture_output=True).stdout  # noqa: S603
 
 

@@ -33,6 +33,7 @@ ROWS = [
     ["networks"],
     ["retrieval"],
     ["evaluation"],
+    ["web"],
     ["outputs"],
     ["training"],
     ["explain"],

@@ -1,7 +1,5 @@
-"""The page's files: ours are all used, what is not ours is unchanged and licensed."""
+"""The page's files: each is used, and they are sent small and only when they changed."""
 
-import hashlib
-import json
 import re
 from importlib.resources import files
 
@@ -9,28 +7,14 @@ import pytest
 
 from crossview.service import assets
 
-SERVICE = files("crossview.service")
-LISTED = json.loads((SERVICE / "vendor/vendor.json").read_text())
 SCRIPTS = sorted(name for name in assets.table() if name.endswith(".js"))
-
-
-def test_vendored_files_are_the_ones_that_are_listed():
-    hashes = {name: h for package in LISTED.values() for name, h in package["sha256"].items()}
-    there = {f.name: f.read_bytes() for f in (SERVICE / "vendor").iterdir()}
-    del there["vendor.json"]
-    assert {name: hashlib.sha256(data).hexdigest() for name, data in there.items()} == hashes
-
-
-def test_every_vendored_package_comes_with_its_licence():
-    assert LISTED["maplibre-gl"]["licence"] == "BSD-3-Clause"
-    assert "Redistribution and use" in (SERVICE / "vendor/maplibre-gl.LICENSE").read_text()
 
 
 def test_every_file_of_the_page_is_asked_for_by_another():
     texts = "\n".join(
         asset.data.decode() for name, asset in assets.table().items() if "maplibre" not in name
     )
-    own = {file.name for file in (SERVICE / "page").iterdir()} - {"page.html"}
+    own = {file.name for file in (files("crossview.web") / "region").iterdir()} - {"page.html"}
     assert {name for name in own if not re.search(rf"[/\"]{re.escape(name)}\"", texts)} == set()
 
 

@@ -293,7 +293,7 @@ def test_documents_and_help_name_every_format(place):
 
 
 def test_the_page_takes_every_photo_by_its_name():
-    page = (ROOT / "src/crossview/service/page/page.html").read_text(encoding="utf-8")
+    page = (ROOT / "src/crossview/web/region/page.html").read_text(encoding="utf-8")
     accepted = re.search(r'accept="([^"]*)"', page)[1].split(",")
     assert accepted == ["image/*", *SUFFIXES]
 

@@ -16,10 +16,10 @@ from importlib.resources import files
 from typing import Any
 
 SCRIPTS = (
-    "page/state.js", "page/dom.js", "page/angles.js", "page/heat.js", "page/atlas.js",
-    "page/disc.js", "page/sheet.js", "page/list.js", "page/main.js",
+    "answers/state.js", "shared/dom.js", "shared/angles.js", "answers/heat.js", "answers/atlas.js",
+    "answers/disc.js", "answers/sheet.js", "answers/list.js", "answers/main.js",
 )  # fmt: skip
-STYLES = ("page/theme.css", "page/page.css", "page/sheet.css")
+STYLES = ("shared/theme.css", "answers/page.css", "answers/sheet.css")
 _ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 _SLOT = re.compile(r"<!--crossview:(\w+)-->")
 
@@ -37,7 +37,7 @@ def page_html(static: Mapping[str, str], data: Mapping[str, Any]) -> str:
         "data": "".join(_block(name, value) for name, value in data.items()),
         "scripts": "".join(f"<script>{script}</script>\n" for script in scripts),
     }
-    return _SLOT.sub(lambda slot: slots[slot[1]], _text("page/page.html"))
+    return _SLOT.sub(lambda slot: slots[slot[1]], _text("answers/page.html"))
 
 
 def embedded_json(value: Any) -> str:
@@ -78,4 +78,4 @@ def _all_styles() -> list[str]:
 
 
 def _text(name: str) -> str:
-    return (files("crossview.maps") / name).read_text(encoding="utf-8")
+    return (files("crossview.web") / name).read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 _KINDS = {".mjs": "text/javascript", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_HELPERS = ("page/dom.js", "page/angles.js")  # of the map page that is a file
+_HELPERS = ("shared/dom.js", "shared/angles.js")  # of the map page that is a file
 _HELPED = (
     "el", "svg", "byId", "RADIANS", "METRES_PER_DEGREE", "WINDS", "wind", "wrapped", "metres",
     "coordinates", "lonNear", "wrappedLon", "mapAddress", "mapLink", "along", "offset", "bearingAt",
@@ -28,20 +28,21 @@ class Asset(NamedTuple):
 @cache
 def table() -> dict[str, Asset]:
     """All files by the name under which the page asks for them."""
-    named = {**_folder("page"), **_folder("vendor"), "shared.js": _shared()}
-    named["theme.css"] = (files("crossview.maps") / "page/theme.css").read_bytes()
+    vendored = {k: v for k, v in _folder("vendor").items() if k.startswith("maplibre-gl")}
+    named = {**_folder("region"), **vendored, "shared.js": _shared()}
+    named["theme.css"] = (files("crossview.web") / "shared/theme.css").read_bytes()
     return {name: _asset(name, data) for name, data in named.items()}
 
 
 def _folder(name: str) -> dict[str, bytes]:
-    folder = files("crossview.service") / name
+    folder = files("crossview.web") / name
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
 
 def _shared() -> bytes:
     """Scripts of the other map page as one module."""
-    maps = files("crossview.maps")
-    body = "\n".join((maps / name).read_text(encoding="utf-8") for name in _HELPERS)
+    web = files("crossview.web")
+    body = "\n".join((web / name).read_text(encoding="utf-8") for name in _HELPERS)
     return f"{body}\nexport {{ {', '.join(_HELPED)} }};\n".encode()
 
 
