@@ -21,7 +21,7 @@ from crossview.retrieval.adding import add
 from crossview.retrieval.index import Index
 from crossview.retrieval.manifest import FileFacts, write_manifest
 from crossview.retrieval.segments import PLACES
-from crossview.service.tiles import Tiles
+from crossview.service.map_tiles import Tiles
 
 PIXEL_DEG = 0.5 / 111_195.0
 
@@ -162,7 +162,7 @@ def test_map_tiles_on_both_sides_show_imagery(across):
 def test_coverage_is_cut_at_180(across):
     from types import SimpleNamespace
 
-    from crossview.service.telling import coverage
+    from crossview.service.responses import coverage
 
     (feature,) = coverage(SimpleNamespace(index=across))["features"]
     assert feature["geometry"]["type"] == "MultiPolygon"

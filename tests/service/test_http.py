@@ -15,7 +15,8 @@ from tests.service.running import running
 
 from crossview import cli
 from crossview.retrieval.hints import Hints
-from crossview.service import looking, routes
+from crossview.service import locate_routes as routes
+from crossview.service import region_routes as looking
 from crossview.service.app import every_route
 from crossview.service.schemas import WrongAnswer, require_as
 

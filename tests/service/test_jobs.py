@@ -8,7 +8,7 @@ import pytest
 from tests.service.conftest import jpeg, photos
 
 from crossview.service.jobs import Jobs, events
-from crossview.service.refusals import Refusal
+from crossview.service.problems import Refusal
 
 
 def told(client, job, **headers):

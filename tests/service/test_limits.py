@@ -15,7 +15,7 @@ from tests.service.conftest import jpeg, photos
 from crossview.cli import serve
 from crossview.errors import InvalidValue
 from crossview.service.client import Client, ServiceRefused
-from crossview.service.refusals import Refusal
+from crossview.service.problems import Refusal
 from crossview.service.regions import Regions
 from crossview.service.settings import OnlineMap, Settings
 from crossview.service.state import Service

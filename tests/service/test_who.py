@@ -8,7 +8,7 @@ from tests.service.conftest import jpeg, photos
 
 from crossview.errors import BadData, InvalidValue
 from crossview.service.keys import Rates, hash_of, new_key, owner, read_keys
-from crossview.service.refusals import Refusal
+from crossview.service.problems import Refusal
 
 KEYS = {"alice": hash_of("open sesame")}
 
@@ -153,7 +153,7 @@ def test_a_fault_is_told_as_a_fixed_sentence(client, monkeypatch):
     def broken(_region):
         raise RuntimeError("the password is 1234")
 
-    monkeypatch.setattr("crossview.service.looking.region_facts", broken)
+    monkeypatch.setattr("crossview.service.region_routes.region_facts", broken)
     found = client.get("/v1/regions")
     assert found.status_code == 500
     assert "1234" not in found.text

@@ -16,9 +16,10 @@ from starlette.routing import BaseRoute, Match
 
 from crossview import __version__
 from crossview.errors import CrossviewError
-from crossview.service import looking, routes
-from crossview.service.gate import OPEN, Gate
-from crossview.service.refusals import Refusal, refusal_of
+from crossview.service import locate_routes as routes
+from crossview.service import region_routes as looking
+from crossview.service.middleware import OPEN, Gate
+from crossview.service.problems import Refusal, refusal_of
 from crossview.service.regions import Regions
 from crossview.service.schemas import Problem
 from crossview.service.settings import OnlineMap, Settings

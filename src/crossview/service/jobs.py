@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from crossview.service.refusals import Refusal, refusal_of
+from crossview.service.problems import Refusal, refusal_of
 
 State = Literal["running", "done", "cancelled"]
 _HEARTBEAT_S = 15.0

@@ -14,7 +14,7 @@ from pathlib import Path
 from crossview.errors import BadData, require
 from crossview.files import atomic_write
 from crossview.locks import locked
-from crossview.service.refusals import Refusal
+from crossview.service.problems import Refusal
 
 _NAME_CHARACTERS = 64
 

@@ -16,7 +16,7 @@ from crossview.retrieval.index import Index
 from crossview.retrieval.locate import require_ready
 from crossview.retrieval.manifest import MANIFEST_NAME
 from crossview.retrieval.models import open_model, open_model_of
-from crossview.service.tiles import Tiles
+from crossview.service.map_tiles import Tiles
 
 MOST_CELLS = 60_000  # of a heat layer; more windows share cells
 Stamp = tuple[int, int, int]

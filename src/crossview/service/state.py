@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crossview.retrieval.hints import Hints
-from crossview.service.desk import Desk, Located, Task
+from crossview.service.counters import Metrics
 from crossview.service.jobs import Jobs
 from crossview.service.keys import Rates
-from crossview.service.metrics import Metrics
-from crossview.service.refusals import Refusal
+from crossview.service.photo_queue import Desk, Located, Task
+from crossview.service.problems import Refusal
 from crossview.service.regions import Region, Regions
 from crossview.service.settings import Settings
 from crossview.service.uploads import Held, Upload, read_uploads

@@ -15,7 +15,7 @@ from starlette.types import Receive
 
 from crossview.errors import require
 from crossview.files import printable
-from crossview.service.refusals import Refusal
+from crossview.service.problems import Refusal
 from crossview.service.settings import Settings
 
 FIELDS = {"photo", "photos", "file"}

@@ -9,9 +9,9 @@ from tests.service.conftest import jpeg
 
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.locate import locate
-from crossview.service.desk import Desk, Task
-from crossview.service.metrics import Metrics
-from crossview.service.refusals import Refusal
+from crossview.service.counters import Metrics
+from crossview.service.photo_queue import Desk, Task
+from crossview.service.problems import Refusal
 from crossview.service.regions import Regions
 from crossview.service.settings import Settings
 from crossview.service.uploads import Upload
@@ -139,7 +139,7 @@ def test_the_bound_holds_for_all_requests_together(desk, slow, folder):
 
 def test_seven_tenths_of_what_is_known_of_speed_outlive_a_batch(desk, regions, monkeypatch):
     clock = iter([0.0, 1.0, 1.0, 5.0])  # a batch of a second, then one of four
-    monkeypatch.setattr("crossview.service.desk.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("crossview.service.photo_queue.time.perf_counter", lambda: next(clock))
     counter = desk(batch=1, queue_photos=10_000)
     for seed in (0, 1):
         counter.submit(tasks(regions.get(None), [seed]))[0].result(30)

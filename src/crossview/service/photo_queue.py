@@ -21,8 +21,8 @@ from crossview.retrieval.hints import Hints
 from crossview.retrieval.locate import answered
 from crossview.retrieval.places import Answer
 from crossview.retrieval.queries import Query, embedded, prepared
-from crossview.service.metrics import Metrics
-from crossview.service.refusals import Refusal
+from crossview.service.counters import Metrics
+from crossview.service.problems import Refusal
 from crossview.service.regions import Region
 from crossview.service.settings import Settings
 from crossview.service.uploads import Upload

@@ -12,9 +12,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from crossview.service import assets
-from crossview.service.metrics import CONTENT_TYPE
-from crossview.service.refusals import Refusal
-from crossview.service.routes import service_of
+from crossview.service.counters import CONTENT_TYPE
+from crossview.service.locate_routes import service_of
+from crossview.service.problems import Refusal
+from crossview.service.responses import cells_record, coverage, region_facts, version
 from crossview.service.schemas import (
     Cells,
     CheckedRoute,
@@ -24,7 +25,6 @@ from crossview.service.schemas import (
     RegionFacts,
     RegionList,
 )
-from crossview.service.telling import cells_record, coverage, region_facts, version
 
 router = APIRouter(route_class=CheckedRoute)
 _KEEP = "private, max-age=3600"

@@ -20,7 +20,7 @@ from crossview.outputs.regions import extent, regions
 from crossview.retrieval.calibration import Calibration
 from crossview.retrieval.places import Answer, Area
 from crossview.retrieval.posterior import masses
-from crossview.service.desk import Located
+from crossview.service.photo_queue import Located
 from crossview.service.regions import Region
 
 _HIDDEN = ("truth", "error_m")

@@ -14,10 +14,11 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from crossview.outputs.formats import FORMATS
 from crossview.service.asking import AskedBatch, AskedHeat, AskedPlaces, Format
-from crossview.service.desk import Located
 from crossview.service.jobs import events, trouble
-from crossview.service.refusals import Refusal, refusal_of
+from crossview.service.photo_queue import Located
+from crossview.service.problems import Refusal, refusal_of
 from crossview.service.regions import Region
+from crossview.service.responses import answer_facts, heat_features
 from crossview.service.schemas import (
     EVENTS,
     Answers,
@@ -28,7 +29,6 @@ from crossview.service.schemas import (
     require_as,
 )
 from crossview.service.state import Service
-from crossview.service.telling import answer_facts, heat_features
 from crossview.service.uploads import Upload
 
 router = APIRouter(prefix="/v1", route_class=CheckedRoute)

@@ -13,9 +13,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from crossview.service.counters import Metrics
 from crossview.service.keys import owner
-from crossview.service.metrics import Metrics
-from crossview.service.refusals import Refusal, refusal_of
+from crossview.service.problems import Refusal, refusal_of
 from crossview.service.settings import Settings
 from crossview.service.uploads import drained
 
