@@ -19,8 +19,8 @@ from crossview.networks.losses.infonce import info_nce, learned_scale
 from crossview.networks.samplers.shuffled import shuffled
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
+from crossview.views.colour import photometric
 from crossview.views.crops import shown
-from crossview.views.photometric import photometric
 from crossview.views.spec import ViewSpec
 
 

@@ -17,9 +17,9 @@ from crossview.networks.losses.infonce import info_nce, learned_scale
 from crossview.networks.samplers.shuffled import shuffled
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
-from crossview.views.paired import turn_pair
-from crossview.views.photometric import photometric
+from crossview.views.colour import photometric
 from crossview.views.spec import ViewSpec
+from crossview.views.symmetry import turn_pair
 
 
 @dataclass(frozen=True, kw_only=True)

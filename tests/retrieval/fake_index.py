@@ -78,7 +78,7 @@ def toy(bins=8, **changes):
 
 def index_of_panoramas(panoramas, embedder, **options):
     """Window i looks from above exactly as panorama i looks from the ground, up in the middle."""
-    from crossview.views.strip import ground_view
+    from crossview.views.ground import ground_view
 
     strips = [ground_view(p, "panorama", embedder.info.ground, fov_deg=360.0) for p in panoramas]
     return FakeIndex(embedder.ground(np.stack(strips)), embedder, **options)

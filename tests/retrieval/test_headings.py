@@ -12,7 +12,7 @@ from crossview.retrieval.hints import Hints, KnownHeading, directed
 from crossview.retrieval.locate import locate
 from crossview.retrieval.search import _turns
 from crossview.views.decode import photo_of_pixels
-from crossview.views.metadata import COMPASS_SIGMA_DEG, POSE_SIGMA_DEG, Heading
+from crossview.views.exif import COMPASS_SIGMA_DEG, POSE_SIGMA_DEG, Heading
 
 EMBEDDER = toy(bins=32, dim=32 * 8)  # turns of 11.25 degrees
 PANORAMAS = spheres(12)

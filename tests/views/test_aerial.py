@@ -3,8 +3,8 @@ import pytest
 
 from crossview.errors import InvalidValue
 from crossview.views.aerial import aerial_view
-from crossview.views.paired import mirror_pair, turn_pair
 from crossview.views.spec import ViewSpec
+from crossview.views.symmetry import mirror_pair, turn_pair
 
 POLAR = ViewSpec(side="aerial", height_px=64, width_px=256, footprint_m=80.0, polar=True)
 FLAT = ViewSpec(side="aerial", height_px=64, width_px=64, footprint_m=80.0)

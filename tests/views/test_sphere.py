@@ -11,7 +11,7 @@ from tests.views.scenes import as_pixels, colours, panorama
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.queries import readings
 from crossview.views.decode import load_photo
-from crossview.views.metadata import Panorama
+from crossview.views.exif import Panorama
 from crossview.views.sphere import (
     FINEST_COLUMNS,
     LEAST_TILT_DEG,

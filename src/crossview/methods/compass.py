@@ -23,10 +23,10 @@ from crossview.networks.losses.turning import turn_scores, turning_info_nce, vis
 from crossview.networks.samplers.regional import regional
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
-from crossview.views.paired import mirror_pair
+from crossview.views.colour import photometric
 from crossview.views.parts import photo_part, room_px, window_at
-from crossview.views.photometric import photometric
 from crossview.views.spec import ViewSpec
+from crossview.views.symmetry import mirror_pair
 
 
 @dataclass(frozen=True, kw_only=True)

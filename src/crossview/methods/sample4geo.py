@@ -24,7 +24,7 @@ from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.moment import Moment
 from crossview.pairs.table import PairTable
 from crossview.pairs.viewing import check_centred
-from crossview.views.paired import mirror_pair, turn_pair
+from crossview.views.symmetry import mirror_pair, turn_pair
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,11 @@ import numpy as np
 from crossview.arrays import U8
 from crossview.errors import InvalidValue, require
 from crossview.pairs.batch import PairPixels, Views
+from crossview.views.colour import photometric
 from crossview.views.crops import ANEW_DEG, drawn_fov, drawn_sector, shown
-from crossview.views.paired import mirror_pair, turn_pair
-from crossview.views.photometric import photometric
 from crossview.views.satellite import circle_turned, quarter_turns, quarters_turned, turned
 from crossview.views.spec import ViewSpec
+from crossview.views.symmetry import mirror_pair, turn_pair
 
 READINGS = ("intent", "release")
 FROM_ABOVE = ("quarters", "circle", "turned", "photometric")

@@ -14,16 +14,16 @@ from crossview.errors import BadData
 from crossview.pairs.batch import PairPixels, Views
 from crossview.pairs.framing import as_read
 from crossview.pairs.table import PairTable
-from crossview.views.paired import roll_ground
 from crossview.views.spec import ViewSpec
+from crossview.views.symmetry import roll_ground
 
 if TYPE_CHECKING:
     from crossview.views.decode import Photo
-    from crossview.views.metadata import Kind
+    from crossview.views.exif import Kind
 
 
 Decoding = Literal["exact", "fast"]
-_FINE = 3  # samples per output pixel that a photo's strip may use (views.strip)
+_FINE = 3  # samples per output pixel that a photo's strip may use (views.ground)
 
 
 class Source(Protocol):
@@ -58,7 +58,7 @@ class Files:
     def ground(self, index: int) -> tuple[U8, float]:
         """See :class:`Source`. Errors (BadImage, BadData) name the file."""
         from crossview.views.decode import load_photo
-        from crossview.views.strip import ground_view
+        from crossview.views.ground import ground_view
 
         spec, path = self._spec("ground"), self.table.ground[index]
         kind: Kind = "perspective" if self.table.perspective[index] else "panorama"

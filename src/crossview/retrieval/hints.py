@@ -11,8 +11,8 @@ from typing import Any, Literal, TypedDict
 from crossview.errors import InvalidValue, require
 from crossview.geo.points import LatLon, latlon_from_text
 from crossview.retrieval.model import ModelInfo
+from crossview.views.exif import Heading
 from crossview.views.lens import require_fov
-from crossview.views.metadata import Heading
 
 HEADING_SIGMAS = 3.0  # turns so many standard deviations from a known heading are looked at
 GIVEN_SIGMA_DEG = 5.0  # of a heading that a person gives

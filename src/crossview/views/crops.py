@@ -30,7 +30,7 @@ from crossview.views.lens import FLAT_LIMIT_DEG, Lens, visible
 from crossview.views.spec import ViewSpec, whole_columns
 
 if TYPE_CHECKING:
-    from crossview.views.metadata import Kind
+    from crossview.views.exif import Kind
 
 ANEW_DEG = 361.0  # the authors' code of SinGeo for a field of view that every picture draws
 _ANEW_FROM_DEG, _ANEW_TO_DEG = 180, 360

@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from crossview.arrays import U8
 from crossview.errors import BadImage, require
 from crossview.geo.points import LatLon
+from crossview.views.exif import Facts, Heading, Kind, read_facts, shape_facts
 from crossview.views.jpeg import (
     can_shrink,
     largest_that_fits,
@@ -26,7 +27,6 @@ from crossview.views.jpeg import (
     scan_count,
     turbo_pixels,
 )
-from crossview.views.metadata import Facts, Heading, Kind, read_facts, shape_facts
 from crossview.views.other_files import FLATTEN, is_heif, refusal
 from crossview.views.rgb import oriented, over_backdrop, rgb_and_alpha
 from crossview.views.sphere import shows_two_fisheyes, tilted, upright
@@ -104,7 +104,7 @@ def load_photo(
     ``source``: a path, the bytes of a file, a Pillow image (with the metadata that it carries), or
     uint8 pixels [H, W, 3] in RGB. ``name`` stands for what has no path. Whether it is a panorama
     says GPano, else a focal length says that it is none, else its shape suggests it, which is a
-    stated assumption (``views.metadata``). ``at_least``, ``max_...``: as in :func:`read_rgb`.
+    stated assumption (``views.exif``). ``at_least``, ``max_...``: as in :func:`read_rgb`.
     """
     if isinstance(source, np.ndarray):
         return photo_of_pixels(source, name or "pixels")

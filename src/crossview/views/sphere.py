@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from crossview.arrays import F32, U8, Bool
-from crossview.views.metadata import Panorama
+from crossview.views.exif import Panorama
 
 LEAST_TILT_DEG = 0.1  # less is left as it is: a third of a column of a canvas of 1024
 FINEST_COLUMNS = 4096  # for 360 degrees, of what is turned: finer than any network's canvas

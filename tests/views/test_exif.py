@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from crossview.views.decode import load_photo
-from crossview.views.metadata import (
+from crossview.views.exif import (
     COMPASS_SIGMA_DEG,
     POSE_SIGMA_DEG,
     WIDE_FOV_DEG,

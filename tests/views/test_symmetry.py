@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from tests.shared_data import shared
 
-from crossview.views.paired import mirror_pair, roll_ground, turn_pair
+from crossview.views.symmetry import mirror_pair, roll_ground, turn_pair
 
 TURNS = {"none": 0, "right": 1, "back": 2, "left": 3}  # the authors' words, counter-clockwise
 

@@ -13,7 +13,7 @@ from crossview.views.lens import Lens, lens_of, visible
 from crossview.views.spec import ViewSpec
 
 if TYPE_CHECKING:
-    from crossview.views.metadata import Kind
+    from crossview.views.exif import Kind
 
 
 _FINEST = 3  # samples per output pixel, each way, of pictures much finer than the strip

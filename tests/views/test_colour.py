@@ -3,8 +3,8 @@ import pytest
 from tests.views.scenes import panorama
 
 from crossview.errors import InvalidValue
-from crossview.views import photometric as changes
-from crossview.views.photometric import photometric
+from crossview.views import colour as changes
+from crossview.views.colour import photometric
 
 IMAGE = panorama(128)
 

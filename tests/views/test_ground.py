@@ -9,8 +9,8 @@ from tests.views.scenes import panorama, photo, strip_angles, strip_of_sphere
 
 from crossview.errors import InvalidValue
 from crossview.views.crops import shown, visible_mask
+from crossview.views.ground import ground_view
 from crossview.views.spec import ViewSpec
-from crossview.views.strip import ground_view
 
 PADDED = ViewSpec(side="ground", height_px=64, width_px=256, representation="padded")
 NARROW = ViewSpec(side="ground", height_px=64, width_px=256)
