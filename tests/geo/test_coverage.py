@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from crossview.geo.coverage import covered_km2
+from crossview.geo.footprints import covered_km2
 from crossview.geo.points import LatLon, moved
 
 
@@ -35,7 +35,7 @@ def test_squares_that_lie_apart_add_up():
 def test_many_blocks_count_as_one(monkeypatch):
     squares = grid_of(LatLon(52.5, 13.4), 20.0, 20)
     whole = covered_km2(*squares, 80.0)
-    monkeypatch.setattr("crossview.geo.coverage._BLOCK", 7)
+    monkeypatch.setattr("crossview.geo.footprints._BLOCK", 7)
     assert covered_km2(*squares, 80.0) == whole
 
 

@@ -10,9 +10,8 @@ from crossview.pairs.listing import table_of
 from crossview.pairs.loading import Reader
 from crossview.pairs.pictures import Picture, Pictures, Unreadable, read_pictures, refuse
 from crossview.pairs.reading import Files
-from crossview.views.aerial import aerial_view
+from crossview.views.aerial import aerial_view, resized
 from crossview.views.decode import picture_size, read_rgb
-from crossview.views.resizing import resized
 from crossview.views.spec import ViewSpec
 
 METRIC = Views(

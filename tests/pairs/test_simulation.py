@@ -9,7 +9,7 @@ from crossview.pairs.batch import PairPixels
 from crossview.pairs.simulation import Simulation, simulate
 from crossview.pairs.viewing import require_centred
 from crossview.training.checks import example_table
-from crossview.views.symmetries import Symmetry, simulated, symmetries
+from crossview.views.symmetry import Symmetry, simulated, symmetries
 
 LAYOUTS_ONLY = Simulation(polar=False, semantic="none")
 

@@ -5,8 +5,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from crossview.errors import BadImage
-from crossview.views.decode import load_photo, read_rgb
-from crossview.views.jpeg import largest_that_fits
+from crossview.views.decode import largest_that_fits, load_photo, read_rgb
 
 NOISE = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
 PICTURE = np.asarray(Image.fromarray(NOISE).resize((397, 203), Image.Resampling.BICUBIC))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from crossview.views.parts import photo_part, room_px, window_at
+from crossview.views.ground import photo_part, room_px, window_at
 from crossview.views.spec import ViewSpec
 
 SPEC = ViewSpec(

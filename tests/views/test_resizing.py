@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 from tests.shared_data import shared
 
-from crossview.views.resizing import resized
+from crossview.views.aerial import resized
 from crossview.views.spec import IMAGENET_MEAN, IMAGENET_STD
 
 NOISE = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.shared_data import shared
 
-from crossview.views.satellite import circle_turned, quarter_turns, quarters_turned, turned
+from crossview.views.crops import circle_turned, quarter_turns, quarters_turned, turned
 from crossview.views.symmetry import roll_ground
 
 NAMES = {0: "none", -1: "clockwise", 1: "counter_clockwise"}

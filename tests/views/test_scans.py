@@ -9,8 +9,13 @@ import pytest
 from PIL import Image
 
 from crossview.errors import BadImage
-from crossview.views.decode import load_photo, read_rgb
-from crossview.views.jpeg import MOST_SCANNED_PX, require_few_scans, scan_count
+from crossview.views.decode import (
+    MOST_SCANNED_PX,
+    load_photo,
+    read_rgb,
+    require_few_scans,
+    scan_count,
+)
 
 
 def segment(kind, content):

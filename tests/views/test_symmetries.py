@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from tests.shared_data import shared
 
+from crossview.views.colour import RECIPES, semantic
 from crossview.views.polar import authors_polar
-from crossview.views.semantic import RECIPES, semantic
-from crossview.views.symmetries import TURNS, Symmetry, first_column, simulated, symmetries
+from crossview.views.symmetry import TURNS, Symmetry, first_column, simulated, symmetries
 
 
 @pytest.mark.parametrize("width", ["w48", "w50"])

@@ -8,12 +8,10 @@ from tests.shared_data import shared
 from crossview.errors import BadModel, InvalidValue
 from crossview.retrieval.model import fingerprint
 from crossview.retrieval.models import resolve_model
-from crossview.views.aerial import aerial_view
+from crossview.views.aerial import aerial_view, needed_px, resized, whole_view
 from crossview.views.ground import ground_view
 from crossview.views.polar import authors_polar
-from crossview.views.resizing import resized
 from crossview.views.spec import IMAGENET_MEAN, IMAGENET_STD, ViewSpec
-from crossview.views.whole import needed_px, whole_view
 
 NOISE = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
 SPEC = ViewSpec(side="aerial", height_px=20, width_px=40, footprint_m=1.0, whole=True)

@@ -16,8 +16,8 @@ import numpy as np
 
 from crossview.arrays import F64
 from crossview.errors import BadData
+from crossview.geo.grids import latlon_of
 from crossview.geo.mercator import ground_px_m
-from crossview.geo.projected import latlon_of
 from crossview.pairs.framing import Framing
 from crossview.pairs.listing import (
     HELP,

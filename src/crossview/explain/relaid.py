@@ -19,7 +19,7 @@ from crossview.evaluation.spaces import Space, space_of
 from crossview.explain.looking import only_panoramas
 from crossview.pairs.loading import Reader
 from crossview.training.validation import vectors_of, whole_pictures
-from crossview.views.symmetries import Symmetry, simulated
+from crossview.views.symmetry import Symmetry, simulated
 
 LAYOUTS = {
     "original": Symmetry(),

@@ -1,12 +1,18 @@
-"""The ground rectangle that an aerial image covers, and its pixels' places."""
+"""The ground rectangle that an aerial image covers, and its pixels' places.
+
+How much ground squares cover together.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
+from crossview.arrays import F64, I64
 from crossview.errors import require
-from crossview.geo.points import LatLon, local_m, moved
+from crossview.geo.points import EARTH_RADIUS_M, LatLon, local_m, moved, unroll_lon
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +71,38 @@ class Footprint:
         """Upper left, upper right, lower right, lower left."""
         w, h = float(self.width_px), float(self.height_px)
         return self.latlon(0, 0), self.latlon(w, 0), self.latlon(w, h), self.latlon(0, h)
+
+
+_CELLS_ACROSS = 8  # cells that a square is counted in, per side
+_BLOCK = 10_000  # squares counted at a time, to bound memory
+
+
+def covered_km2(lat: F64, lon: F64, side_m: float) -> float:
+    """Square kilometres under north-up squares of ``side_m`` about centres [N], overlaps once.
+
+    Counted in cells an eighth of the side wide, so the rim is right to a sixteenth of the side.
+    """
+    cell_m = side_m / _CELLS_ACROSS
+    lon = unroll_lon(lon)
+    cells: I64 = np.empty(0, np.int64)
+    for start in range(0, len(lat), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        cells = np.union1d(cells, _cells_under(lat[block], lon[block], cell_m))
+    return len(cells) * (cell_m / 1000.0) ** 2
+
+
+def _cells_under(lat: F64, lon: F64, cell_m: float) -> I64:
+    """Numbers of the cells whose centres lie in a square; rows by latitude, then by longitude."""
+    half = _CELLS_ACROSS / 2.0
+    steps = np.arange(-half - 1, half + 2)
+    cell_deg = math.degrees(cell_m / EARTH_RADIUS_M)
+    y = lat[:, None] / cell_deg
+    rows = np.floor(y) + steps
+    narrow = np.cos(np.radians((rows + 0.5) * cell_deg))
+    x = lon[:, None] / cell_deg * narrow
+    columns = np.floor(x)[..., None] + steps
+    inside = (np.abs(rows + 0.5 - y) <= half)[..., None]
+    inside = inside & (np.abs(columns + 0.5 - x[..., None]) <= half)
+    most = math.ceil(360.0 / cell_deg) + 64
+    numbers = rows[..., None] * most + columns
+    return np.unique(numbers[inside].astype(np.int64))

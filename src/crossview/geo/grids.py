@@ -1,4 +1,7 @@
-"""RasterGrid: pixels laid on Earth by a coordinate reference system and an affine transform."""
+"""RasterGrid: pixels laid on Earth by a coordinate reference system and an affine transform.
+
+Coordinates of a projected reference system as WGS84 degrees, many at once.
+"""
 
 from __future__ import annotations
 
@@ -223,3 +226,12 @@ def _ellipsoid() -> Any:
     import pyproj
 
     return pyproj.Geod(ellps="WGS84")
+
+
+def latlon_of(crs: str, x: F64, y: F64) -> F64:
+    """[N, 2] latitude and longitude of ``x`` (east) and ``y`` (north), [N] each, in ``crs``.
+
+    What is no place on Earth is not finite.
+    """
+    longitude, latitude = to_latlon(crs).transform(x, y)
+    return np.stack([np.asarray(latitude, np.float64), wrap_lon(longitude)], axis=-1)

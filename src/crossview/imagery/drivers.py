@@ -16,7 +16,7 @@ from typing import Any
 
 from crossview.errors import BadImage, BadImagery
 from crossview.imagery.elements import read_elements
-from crossview.views.jpeg import require_few_scans
+from crossview.views.decode import require_few_scans
 
 CACHE_MB = 64  # GDAL's own cache of decoded blocks; we read whole blocks once
 _START_BYTES = 4096

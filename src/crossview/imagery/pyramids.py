@@ -17,8 +17,7 @@ from crossview.geo.mercator import HALF_WORLD_M, latlon_from_xy, metres_per_px, 
 from crossview.imagery.mosaics import MosaicStore, Piece, shrunk_patch
 from crossview.imagery.sheets import Box, Patch, Sheet
 from crossview.imagery.tilemaps import TileFacts, require_one_order, rows_from_south
-from crossview.views.decode import require_webp_within
-from crossview.views.jpeg import require_few_scans
+from crossview.views.decode import require_few_scans, require_webp_within
 from crossview.views.rgb import OPAQUE, rgb_and_alpha
 
 MOST_TILE_PX = 4096  # a side; usual are 256 and 512

@@ -24,7 +24,7 @@ from crossview.networks.samplers.regional import regional
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.views.colour import photometric
-from crossview.views.parts import photo_part, room_px, window_at
+from crossview.views.ground import photo_part, room_px, window_at
 from crossview.views.spec import ViewSpec
 from crossview.views.symmetry import mirror_pair
 

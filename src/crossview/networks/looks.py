@@ -19,8 +19,16 @@ from crossview.arrays import U8
 from crossview.errors import InvalidValue, require
 from crossview.pairs.batch import PairPixels, Views
 from crossview.views.colour import photometric
-from crossview.views.crops import ANEW_DEG, drawn_fov, drawn_sector, shown
-from crossview.views.satellite import circle_turned, quarter_turns, quarters_turned, turned
+from crossview.views.crops import (
+    ANEW_DEG,
+    circle_turned,
+    drawn_fov,
+    drawn_sector,
+    quarter_turns,
+    quarters_turned,
+    shown,
+    turned,
+)
 from crossview.views.spec import ViewSpec
 from crossview.views.symmetry import mirror_pair, turn_pair
 

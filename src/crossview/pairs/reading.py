@@ -116,8 +116,8 @@ class Files:
 
     def _whole(self, path: Path, spec: ViewSpec) -> U8:
         """A file as the papers take it (``ViewSpec.whole``)."""
+        from crossview.views.aerial import needed_px, whole_view
         from crossview.views.decode import read_rgb
-        from crossview.views.whole import needed_px, whole_view
 
         fast = self.decoding == "fast"
         pixels = read_rgb(path, at_least=needed_px(spec) if fast else None)

@@ -121,7 +121,7 @@ def _points(path: Path, name: str, values: list[Any], about: dict[str, Any]) -> 
     """[N, 2] latitude and longitude of well-known-binary points; NaN where there is none."""
     from pyproj.exceptions import CRSError
 
-    from crossview.geo.projected import latlon_of
+    from crossview.geo.grids import latlon_of
 
     if about.get("encoding", "WKB") != "WKB":
         raise BadData(f"{path}: {name} is encoded as {about['encoding']}; expected WKB.")

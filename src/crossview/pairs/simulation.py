@@ -15,8 +15,8 @@ import numpy as np
 
 from crossview.errors import require
 from crossview.pairs.batch import PairPixels
-from crossview.views import semantic as colours
-from crossview.views.symmetries import Strength, Symmetry, simulated, symmetries
+from crossview.views import colour as colours
+from crossview.views.symmetry import Strength, Symmetry, simulated, symmetries
 
 Other = Literal["other", "same"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from crossview.arrays import F64
 from crossview.errors import UsageError
-from crossview.geo.coverage import covered_km2
+from crossview.geo.footprints import covered_km2
 from crossview.imagery.sources import Imagery
 from crossview.locks import locked
 from crossview.retrieval.build import begun, manifest_of, moving, step_of

@@ -19,7 +19,7 @@ import numpy as np
 
 from crossview.errors import BadIndex, CannotWrite, UsageError
 from crossview.files import replace_folder
-from crossview.geo.coverage import covered_km2
+from crossview.geo.footprints import covered_km2
 from crossview.imagery.sources import Imagery
 from crossview.locks import locked
 from crossview.retrieval.checksums import compare

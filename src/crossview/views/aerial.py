@@ -1,7 +1,13 @@
-"""An aerial window as the model sees it: cut to the footprint, then resized or unrolled."""
+"""An aerial window as the model sees it: cut to the footprint, then resized or unrolled.
+
+Resizing by the rule that a model was trained with; rules differ enough to cost accuracy.
+
+Pictures of a data set as the papers take them: the file squashed or unrolled to the input.
+"""
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -9,9 +15,34 @@ import numpy as np
 
 from crossview.arrays import U8
 from crossview.errors import InvalidValue
-from crossview.views.polar import unrolled_directions
-from crossview.views.resizing import resized
-from crossview.views.spec import ViewSpec
+from crossview.views.polar import authors_polar, unrolled_directions
+from crossview.views.spec import Resize, ViewSpec
+
+
+def resized(pixels: U8, size: tuple[int, int], rule: Resize) -> U8:
+    """``pixels`` [H, W, 3] as [h, w, 3] with ``size`` = (h, w).
+
+    "area": every output pixel averages the area it covers (bilinear where a side grows).
+    "linear": OpenCV's exact bilinear, which aliases when shrinking, as Sample4Geo and SinGeo do.
+    "linear-antialias": Pillow's bilinear, whose filter widens when shrinking, as torchvision does.
+    """
+    height, width = size
+    if pixels.shape[:2] == (height, width):
+        return np.ascontiguousarray(pixels)
+    if rule == "linear-antialias":
+        from PIL import Image
+
+        picture = Image.fromarray(np.ascontiguousarray(pixels))
+        return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    import cv2
+
+    shrinks = height <= pixels.shape[0] and width <= pixels.shape[1]
+    how = cv2.INTER_LINEAR_EXACT
+    if rule == "area":
+        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    small = cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=how)
+    return np.asarray(small, dtype=np.uint8)
+
 
 _LEAST_SHARE = 0.97  # of the footprint that a window must hold; the rest repeats its edge
 _STEPS_PER_PX = 32  # maps are made for radii rounded to this, which is as fine as cv2.remap samples
@@ -78,3 +109,25 @@ def _maps(centre: tuple[float, float], radius: int, spec: ViewSpec) -> tuple[Any
     row = np.float32(centre[1] - 0.5) + reach * down
     maps: tuple[Any, Any] = cv2.convertMaps(column, row, cv2.CV_16SC2)
     return maps
+
+
+def whole_view(pixels: U8, spec: ViewSpec, *, fast: bool = False) -> U8:
+    """The view [h, w, 3] of a whole file [H, W, 3]: ``keep_rows`` of it, resized or unrolled.
+
+    Unrolled pictures are truncated to integers, as GeoDTR stores them (``views.polar``). ``fast``:
+    by area whatever the rule, and unrolled with OpenCV's fixed-point bilinear.
+    """
+    first, last = (round(share * len(pixels)) for share in spec.keep_rows)
+    kept = pixels[first:last]
+    if spec.polar:
+        size = (spec.height_px, spec.width_px)
+        return authors_polar(kept, *size, how="fast" if fast else "exact").astype(np.uint8)
+    return resized(kept, (spec.height_px, spec.width_px), "area" if fast else spec.resize)
+
+
+def needed_px(spec: ViewSpec) -> tuple[int, int]:
+    """Rows and columns of a file from which :func:`whole_view` still only shrinks."""
+    first, last = spec.keep_rows
+    if spec.polar:
+        return 2 * spec.height_px, 2 * spec.height_px
+    return math.ceil(spec.height_px / (last - first)), spec.width_px
