@@ -8,7 +8,8 @@ from PIL import Image
 from tests.retrieval.regions import added, indexed, region
 from tests.toy_embedder import ToyEmbedder, toy_info
 
-from crossview.cli import calibrating, main
+from crossview.cli import main
+from crossview.evaluation import grouping
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut
 from crossview.locks import locked
@@ -164,14 +165,14 @@ def test_what_is_added_beside_a_calibration_waits_for_it_and_is_kept(index, fold
         args=(index.path.parent, [region(index.path.parent, "b.tif", seed=3)]),
         kwargs={"embedder": TOY},
     )
-    measure = calibrating.calibrate
+    measure = grouping.calibrate
 
     def beside(*arguments):
         other.start()
         time.sleep(0.3)
         return measure(*arguments)
 
-    monkeypatch.setattr(calibrating, "calibrate", beside)
+    monkeypatch.setattr(grouping, "calibrate", beside)
     assert run(index, folder) == 0
     other.join()
     manifest = Index.open(index.path).manifest
@@ -182,7 +183,7 @@ def test_what_is_added_beside_a_calibration_waits_for_it_and_is_kept(index, fold
 def test_an_index_that_was_replaced_by_hand_meanwhile_is_left_as_it_is(
     index, folder, monkeypatch, capsys
 ):
-    measure = calibrating.calibrate
+    measure = grouping.calibrate
 
     def replaced(*arguments):
         path = index.path / "manifest.json"
@@ -190,12 +191,12 @@ def test_an_index_that_was_replaced_by_hand_meanwhile_is_left_as_it_is(
         path.write_text(json.dumps(values))
         return measure(*arguments)
 
-    monkeypatch.setattr(calibrating, "calibrate", replaced)
+    monkeypatch.setattr(grouping, "calibrate", replaced)
     assert run(index, folder) == 1
     assert "was changed by another process meanwhile" in capsys.readouterr().err
     assert Index.open(index.path).manifest.calibration is None
 
 
 def test_measuring_without_keeping_needs_no_right_to_write(index, folder, monkeypatch):
-    monkeypatch.setattr(calibrating, "locked", None)
+    monkeypatch.setattr("crossview.cli.calibrate.locked", None)
     assert run(index, folder, "--dry-run") == 0

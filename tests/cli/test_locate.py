@@ -7,10 +7,11 @@ from PIL import Image
 from tests.retrieval.regions import indexed, region, vectors_of
 from tests.toy_embedder import ToyEmbedder, toy_info
 
-from crossview.cli import main, reporting
+from crossview.cli import main
 from crossview.errors import BadModel
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut
+from crossview.outputs.formats import FORMATS
 from crossview.retrieval import locate as finding
 from crossview.views.aerial import aerial_view
 
@@ -225,7 +226,7 @@ def test_a_demo_only_index_warns_in_every_format(made, capsys, tmp_path):
     town = ToyEmbedder(toy_info(azimuth_bins=8, synthetic=True))
     index = indexed(folder, embedder=town, demo_only=True, stride_m=40.0)
     photo = str(made.path.parent / "first.png")
-    for name in set(reporting.FORMATS) - {"kmz"}:
+    for name in set(FORMATS) - {"kmz"}:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(finding, "model_of", lambda index, threads: town)
             assert main(["locate", photo, "--index", str(index.path), "--format", name]) == 0

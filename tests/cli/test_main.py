@@ -128,7 +128,7 @@ def test_windows_wildcards_are_expanded_and_brackets_are_not(monkeypatch, tmp_pa
     for name in ("a[1].jpg", "a1.jpg", "b.png"):
         (tmp_path / name).touch()
     monkeypatch.setattr(cli.os, "name", "nt")
-    expanded = cli._with_wildcards(["locate", "*.jpg", "a[1].jpg", "none*.tif"])
+    expanded = cli._expand_wildcards(["locate", "*.jpg", "a[1].jpg", "none*.tif"])
     monkeypatch.undo()
     assert expanded == ["locate", "a1.jpg", "a[1].jpg", "a[1].jpg", "none*.tif"]
 

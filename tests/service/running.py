@@ -14,7 +14,6 @@ STARTER = """
 import sys
 from tests.retrieval.regions import TOY
 from tests.toy_embedder import ToyEmbedder
-from crossview.cli import serving
 import crossview.service.regions as regions, time
 
 class Slow(ToyEmbedder):
@@ -22,7 +21,7 @@ class Slow(ToyEmbedder):
         time.sleep(float(sys.argv[2]))
         return super().ground(images)
 
-serving.Models = lambda *_, **__: lambda _index: Slow()
+regions.Models = lambda *_, **__: lambda _index: Slow()
 sys.exit(__import__("crossview.cli", fromlist=["main"]).main(
     ["serve", "--index", sys.argv[1], "--port", "0", *sys.argv[3:]]))
 """

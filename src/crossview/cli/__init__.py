@@ -7,15 +7,17 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from crossview import __version__
-from crossview.cli.failures import explained
-from crossview.errors import InvalidValue, UnknownName
+from crossview.errors import CrossviewError, InvalidValue, UnknownName
 
 VERBS = (
     "demo",
@@ -40,7 +42,24 @@ MAY_BE_ADDRESSES = (
     "--trained-on", "--label", "--name",
 )  # fmt: skip
 _ADDRESS = re.compile(r"(/vsi\w+/)*[A-Za-z][A-Za-z0-9+.-]+://")
-FILES = {"import": "importing"}  # where the verb's own name is a word of the language
+FILES = {"import": "import_"}  # where the verb's own name is a word of the language
+EXTRAS = {
+    "torch": "train",
+    "torchvision": "train",
+    "timm": "train",
+    "safetensors": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "tensorboard": "board",
+    "pillow_heif": "heif",
+    "matplotlib": "report",
+    "pyarrow": "data",
+    "scipy": "report",
+    "fastapi": "serve",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "python_multipart": "serve",
+}
 
 
 class Verbs(TyperGroup):
@@ -100,18 +119,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     variable CROSSVIEW_DEBUG is 1).
     """
     _tolerate_any_encoding()
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     command = typer.main.get_command(app)
-    with explained() as outcome:
-        _refuse_addresses(given)
+    with explain_failures() as code:
+        _refuse_addresses(words)
         result = command.main(
-            _with_wildcards(given) or ["--help"],
+            _expand_wildcards(words) or ["--help"],
             prog_name="crossview",
             standalone_mode=False,
             windows_expand_args=False,
         )
-        outcome.code = result if isinstance(result, int) else 0
-    return outcome.code
+        code.value = result if isinstance(result, int) else 0
+    return code.value
 
 
 def _refuse_addresses(arguments: Sequence[str]) -> None:
@@ -150,14 +169,81 @@ def _tolerate_any_encoding() -> None:
             reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
-def _with_wildcards(arguments: list[str]) -> list[str]:
+def _expand_wildcards(arguments: list[str]) -> list[str]:
     """On Windows, where the shell does not do it: ``*.jpg`` becomes the files that it matches.
 
     Square brackets are left alone, because there they are ordinary in file names.
     """
     if os.name != "nt":
         return arguments
-    found = (
+    matches = (
         sorted(glob.glob(a.replace("[", "[[]"))) if "*" in a or "?" in a else [a] for a in arguments
     )
-    return [a for given, matches in zip(arguments, found, strict=True) for a in matches or [given]]
+    return [path for a, paths in zip(arguments, matches, strict=True) for path in paths or [a]]
+
+
+@dataclass
+class ExitCode:
+    """The exit code of one run of the command line."""
+
+    value: int = 1
+
+
+@contextmanager
+def explain_failures() -> Iterator[ExitCode]:
+    """Turn whatever is raised inside into a message on stderr and an exit code."""
+    code = ExitCode()
+    try:
+        yield code
+        if code.value == 130:  # the parser has caught Ctrl-C itself
+            typer.echo("Stopped.", err=True)
+    except KeyboardInterrupt:
+        code.value = 130
+        typer.echo("Stopped.", err=True)
+    except SystemExit as leaving:
+        code.value = leaving.code if isinstance(leaving.code, int) else 1
+    except Exception as problem:  # the outermost frame: nothing above could handle it
+        message, code.value = _message(problem)
+        from crossview.cli.console import shown  # 50 ms that only a failure should pay
+
+        typer.echo(shown(f"Error: {message}"), err=True)
+        if os.environ.get("CROSSVIEW_DEBUG") == "1":
+            traceback.print_exception(problem)
+
+
+def _message(problem: Exception) -> tuple[str, int]:
+    """What to print for ``problem``, and the exit code."""
+    if isinstance(problem, CrossviewError):
+        return str(problem), problem.exit_code
+    if isinstance(problem, typer.TyperException):
+        return _usage_message(problem), problem.exit_code
+    if isinstance(problem, ModuleNotFoundError) and (extra := _extra(problem)):
+        return (
+            f"This needs {problem.name}, which is not installed.\n"
+            f"Install it with: pip install 'crossview[{extra}]'",
+            1,
+        )
+    if isinstance(problem, MemoryError):
+        return "Out of memory. Use a smaller area, a smaller batch, or fewer workers.", 1
+    if isinstance(problem, OSError) and problem.strerror:
+        where = f": {os.fsdecode(problem.filename)}" if problem.filename else ""
+        return f"{problem.strerror}{where}", 1
+    said = (str(problem).splitlines() or [""])[0][:300]
+    return (
+        f"Unexpected {type(problem).__name__}: {said}\n"
+        "This is a fault of crossview. For the traceback, run it again with CROSSVIEW_DEBUG=1.",
+        1,
+    )
+
+
+def _usage_message(problem: typer.TyperException) -> str:
+    """The parser's sentence, the nearest option if one is near, and where the manual is."""
+    near = getattr(problem, "possibilities", None)
+    said = f"{problem.message}. Did you mean {' or '.join(near)}?" if near else None
+    context = getattr(problem, "ctx", None)
+    manual = f"\nSee: {context.command_path} --help" if context else ""
+    return (said or problem.format_message()) + manual
+
+
+def _extra(problem: ModuleNotFoundError) -> str | None:
+    return EXTRAS.get((problem.name or "").partition(".")[0])

@@ -2,10 +2,63 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from crossview.cli import console
+from crossview.errors import CannotWrite, CrossviewError, InvalidValue
+from crossview.locks import locked, write_alone
+
+if TYPE_CHECKING:
+    from crossview.evaluation.calibrating import Wanted
+    from crossview.evaluation.known import Known
+    from crossview.geo.points import LatLon
+    from crossview.retrieval.calibration import Calibrated, Calibration
+    from crossview.retrieval.embedder import Embedder
+    from crossview.retrieval.hints import Hints
+    from crossview.retrieval.index import Index
+    from crossview.retrieval.places import Answer
+    from crossview.retrieval.truth import Truths
+    from crossview.views.decode import Photo
+
+FROM_EXIF = "exif"  # --truth: the GPS in each file
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateCommand:
+    """The command line, read."""
+
+    index: Path
+    photos: tuple[Path, ...]
+    truth: str  # a places.csv, or "exif"
+    elsewhere: Path | None
+    wanted: Wanted
+    ignore_direction: bool
+    model: str | None
+    out: Path | None
+    figure: Path | None
+    dry_run: bool
+    threads: int
+    quiet: bool
+
+
+@dataclass
+class LeftOut:
+    """Photos that the calibration does not rest on, by reason."""
+
+    unreadable: list[CrossviewError] = field(default_factory=list)
+    unplaced: int = 0  # where they were taken is unknown
+    outside: int = 0  # no cell of the index holds their place
+
+    def fail(self, problem: CrossviewError) -> None:
+        """Print and keep why a photo cannot be read."""
+        self.unreadable.append(problem)
+        console.error(problem)
 
 
 def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -58,7 +111,6 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
 
     From then on locate tells probabilities and areas, for pictures of the kinds that were measured.
     """
-    from crossview.cli import calibrating
     from crossview.evaluation.calibrating import Wanted
 
     wanted = Wanted(
@@ -66,7 +118,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
         false_reject=false_reject / 100.0,
         share=elsewhere_share / 100.0,
     )
-    request = calibrating.Request(
+    command = CalibrateCommand(
         index=index,
         photos=tuple(photos or ()),
         truth=truth,
@@ -80,4 +132,223 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
         threads=threads,
         quiet=quiet,
     )
-    return calibrating.run(request)
+    return _run(command)
+
+
+def _run(command: CalibrateCommand) -> int:
+    """Calibrate, print, write, and return the exit code."""
+    from crossview.retrieval.index import Index
+
+    for path in (command.out, command.figure):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise CannotWrite(f"Cannot write {path}: there is no folder {path.parent}.")
+    if command.figure is not None:
+        from crossview.reports.calibration import format_of  # needs the extra `report`
+
+        format_of(command.figure)  # before minutes of work
+    Index.open(command.index)  # what is wrong with it is told before others are waited for
+    if command.dry_run:
+        return _calibrate(command)
+    with locked(command.index, "crossview calibrate", wait=True):
+        return _calibrate(command)
+
+
+def _calibrate(command: CalibrateCommand) -> int:
+    from crossview.evaluation import grouping
+    from crossview.evaluation.elsewhere import with_elsewhere
+    from crossview.retrieval.index import Index
+    from crossview.retrieval.locate import embedder_for
+    from crossview.retrieval.manifest import write_manifest
+
+    index = Index.open(command.index)
+    embedder = embedder_for(index, command.model, threads=command.threads)
+    left_out = LeftOut()
+    paths, truths = _list_photos(command, left_out)
+    photos = _measure(index, embedder, paths, truths, left_out, command)
+    _warn_of_left_out(left_out)
+    if not photos:
+        raise InvalidValue(
+            f"None of the {len(paths)} photos can be used: nothing to calibrate on.\n"
+            "Take photos of this region whose place is in their GPS or in a --truth places.csv."
+        )
+    for reason in grouping.refusals(photos, command.wanted):
+        console.warn(reason)
+    calibration = grouping.calibrate(photos, command.wanted, index.manifest.stride_m)
+    if command.elsewhere is not None:
+        answers = list(_locate_elsewhere(index, embedder, command.elsewhere, command))
+        calibration = with_elsewhere(calibration, answers)
+    console.result(calibration_text(calibration))
+    if command.out is not None:
+        measured = json.dumps(calibration.to_json(), indent=1) + "\n"
+        write_alone(command.out, measured, "crossview calibrate --out")
+    if command.figure is not None:
+        _draw(calibration, command.figure)
+    if not command.dry_run:
+        calibrated = replace(index.manifest, calibration=calibration.to_json())
+        write_manifest(index.path, calibrated, index.manifest)
+        console.note(f"Kept in {index.path}; locate uses it.", quiet=command.quiet)
+    return 1 if left_out.unreadable else 0
+
+
+def _list_photos(
+    command: CalibrateCommand, left_out: LeftOut
+) -> tuple[Sequence[Path], Truths | None]:
+    from crossview.retrieval.truth import Truths
+    from crossview.views.photo_files import listed_photos
+
+    photos, remarks, problems = listed_photos(command.photos)
+    for problem in problems:
+        left_out.fail(problem)
+    for remark in remarks:
+        console.note(remark, quiet=command.quiet)
+    if command.truth == FROM_EXIF:
+        if not command.photos:
+            raise InvalidValue(
+                "Give photos with GPS in their files, or --truth places.csv that lists photos."
+            )
+        return photos, None
+    truths = Truths.read(command.truth)
+    return photos if command.photos else truths.photos(), truths
+
+
+def _measure(
+    index: Index,
+    embedder: Embedder,
+    paths: Sequence[Path],
+    truths: Truths | None,
+    left_out: LeftOut,
+    command: CalibrateCommand,
+) -> list[Known]:
+    """Locate the photos and keep what each shows; count those that cannot be used."""
+    from crossview.evaluation.known import known
+    from crossview.retrieval.locate import locate_files
+
+    measured: list[Known] = []
+
+    def hints(photo: Photo) -> Hints | None:
+        if _place(photo, truths) is None:
+            left_out.unplaced += 1
+            return None
+        return _hints(command)
+
+    with console.progress("Locating", len(paths), unit="photos", quiet=command.quiet) as bar:
+        for located, taken in locate_files(index, embedder, paths, hints, left_out.fail):
+            for photo, _, answer in located:
+                place = _place(photo, truths)
+                record = None if place is None else known(index, answer, place)
+                if record is None:
+                    left_out.outside += 1
+                else:
+                    measured.append(record)
+            bar.advance(taken)
+    return measured
+
+
+def _place(photo: Photo, truths: Truths | None) -> LatLon | None:
+    return photo.gps if truths is None else truths.of(photo.path)
+
+
+def _hints(command: CalibrateCommand) -> Hints:
+    from crossview.retrieval.hints import Hints
+    from crossview.retrieval.truth import RANKS
+
+    return Hints(places=max(RANKS), ignore_direction=command.ignore_direction)
+
+
+def _locate_elsewhere(
+    index: Index, embedder: Embedder, folder: Path, command: CalibrateCommand
+) -> Iterator[Answer]:
+    """Answers to the photos of a folder that were taken outside of the region."""
+    from crossview.retrieval.locate import locate_files
+    from crossview.views.photo_files import photos_below
+
+    files = photos_below(folder)
+    if files.remark:
+        console.warn(files.remark)
+    hints, total = _hints(command), len(files.photos)
+    with console.progress("Elsewhere", total, unit="photos", quiet=command.quiet) as bar:
+        for located, taken in locate_files(
+            index, embedder, files.photos, lambda _: hints, console.error
+        ):
+            yield from (photo.answer for photo in located)
+            bar.advance(taken)
+
+
+def _draw(calibration: Calibration, path: Path) -> None:
+    from crossview.reports.calibration import draw_calibration
+
+    kinds = {kind.name: kind.measured for kind in calibration.kinds}
+    draw_calibration({f"calibrated {calibration.created[:10]}": kinds}, path)
+
+
+def _warn_of_left_out(left_out: LeftOut) -> None:
+    for count, reason in (
+        (len(left_out.unreadable), "could not be read"),
+        (left_out.unplaced, "have no known place"),
+        (left_out.outside, "were taken where the index has no window near enough"),
+    ):
+        if count:
+            console.warn(f"{count} photos {reason}; they are left out.")
+
+
+def calibration_text(calibration: Calibration) -> str:
+    """What was measured of each kind of picture, beside chance, with 95 % intervals."""
+    lines = [line for kind in calibration.kinds for line in (*_kind(calibration, kind), "")]
+    lines.append(
+        "Every figure is of photos that its fit had not seen (five folds of places). "
+        f"Odds before looking: {_percent(calibration.share)} from elsewhere, which is assumed."
+    )
+    return "\n".join(lines)
+
+
+def _kind(calibration: Calibration, kind: Calibrated) -> Iterator[str]:
+    from crossview.outputs.records import square_text
+
+    known = kind.measured
+    yield f"{kind.name}: {kind.n} known photos at {known['spots']} spots"
+    chance = known["within_25m_by_chance"]
+    for k, share in known["recall"].items():
+        among = "first place" if k == "1" else f"one of {k} places"
+        by_chance = 1.0 - (1.0 - chance) ** int(k)
+        yield f"  {among} within 25 m: {_share(share)}; by chance {_percent(by_chance)}"
+    error = known["median_error_m"]
+    yield (
+        f"  median error: {error['value']:.1f} m ({error['low']:.1f} to {error['high']:.1f}); "
+        f"by chance {known['median_error_m_by_chance']:.0f} m"
+    )
+    yield (
+        f"  stated probabilities: expected calibration error {known['calibration_error']:.3f} "
+        f"({known['calibration_error_by_chance']:.3f} by chance at this n), "
+        f"Brier score {known['brier']:.3f}"
+    )
+    for one in known["sets"]:
+        yield (
+            f"  area for {_percent(one['asked'])}: holds the truth of {_share(one['coverage'])}; "
+            f"median {square_text(one['median_km2'])}, "
+            f"{_percent(one['median_share'])} of the region"
+        )
+    yield from _refusing(calibration, known)
+
+
+def _refusing(calibration: Calibration, known: Mapping[str, Any]) -> Iterator[str]:
+    yield (
+        f"  'not in this region': said of {_share(known['false_reject'])} of its own photos "
+        f"(asked: {_percent(calibration.false_reject)})"
+    )
+    if "false_accept" in known:
+        yield (
+            f"    misses {_share(known['false_accept'])} of them when their own ground is taken "
+            "out of the region"
+        )
+    if "false_accept_elsewhere" in known:
+        given = known["false_accept_elsewhere"]
+        yield f"    misses {_share(given)} of {given['n']} photos from elsewhere"
+
+
+def _share(given: Mapping[str, float]) -> str:
+    return f"{_percent(given['value'])} ({_percent(given['low'])} to {_percent(given['high'])})"
+
+
+def _percent(share: float) -> str:
+    percent = 100.0 * share
+    return f"{percent:.2g} %" if 0.0 < percent < 0.95 else f"{percent:.1f} %"

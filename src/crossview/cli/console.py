@@ -9,14 +9,21 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 
+from crossview.errors import InvalidValue
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+    from crossview.wiring import Run
+
+METHOD_HELP = "The method's page, if it is a file: it is run only if named here."
 
 err = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr=True)
 
@@ -43,6 +50,28 @@ def duration_text(seconds: float) -> str:
     if seconds < 90:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def read_settings(texts: Iterable[str] | None) -> dict[str, str]:
+    """Names and values of ``--config NAME=VALUE`` as typed; InvalidValue without equals sign."""
+    return dict(_read_setting(text) for text in texts or [])
+
+
+def _read_setting(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidValue(f"--config takes NAME=VALUE, got {text!r}.")
+    return name.strip(), value.strip()
+
+
+def open_run(path: Path, method: str | Path | None) -> Run:
+    """As :func:`crossview.wiring.open_run`, warning of what is odd; ``method``: of ``--method``."""
+    from crossview import wiring
+
+    run = wiring.open_run(path, None if method is None else str(method))
+    for remark in run.notes:
+        warn(f"{remark}.")
+    return run
 
 
 def result(text: str) -> None:

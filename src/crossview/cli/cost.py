@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossview.cli import console
-from crossview.cli.settings import settings
 
 if TYPE_CHECKING:
     from crossview.training.cost import Cost
@@ -49,7 +48,7 @@ def cost(
     method = wiring.method_name(method)
     page = wiring.method_page(method).load()
     published = wiring.recipe(method, recipe) if recipe else {}
-    made = wiring.make_config(page, {**published, **settings(config)})
+    made = wiring.make_config(page, {**published, **console.read_settings(config)})
     model = build_without_weights(page, made)
     views = page.views(made)
     timing = _timing(model, views) if time else {}

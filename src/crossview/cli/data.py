@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from crossview.cli import console
+from crossview.errors import BadData, CannotWrite, InvalidValue, UnknownName, match_name
+
+if TYPE_CHECKING:
+    from crossview.pairs.cache import Filled
+    from crossview.pairs.pictures import Unreadable
+    from crossview.pairs.reading import Files
+    from crossview.pairs.repeats import Repeats
+    from crossview.pairs.table import PairTable
+    from crossview.wiring import Benchmark
+
+SHOWN = 20  # missing or unreadable pictures that are named
 
 data = typer.Typer(
     add_completion=False,
@@ -15,6 +29,22 @@ data = typer.Typer(
     no_args_is_help=True,
     help="Check a data set, find repeated pictures in it, or keep its pictures decoded on disk.",
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheCommand:
+    """What to keep, and where."""
+
+    data: str
+    method: str
+    settings: tuple[str, ...]
+    splits: tuple[str, ...]  # none: all
+    decoding: str
+    out: Path
+    workers: int
+    skip_unreadable: bool
+
+
 Quiet = Annotated[bool, typer.Option("--quiet", help="Only errors and results.")]
 Workers = Annotated[int, typer.Option(help="Reading processes; 0: none.")]
 
@@ -34,9 +64,7 @@ def check(
 
     Exit code 1 if something has to be put right.
     """
-    from crossview.cli.checking import check_data
-
-    problems = check_data(name, root, None if everything else sample, workers, quiet)
+    problems = _check(name, root, None if everything else sample, workers, quiet)
     if problems:
         raise typer.Exit(1)
 
@@ -49,9 +77,7 @@ def dedup(
     quiet: Quiet = False,
 ) -> None:
     """Find pictures of equal pixels; of CVUSA, write lists without them."""
-    from crossview.cli.repeating import find_repeats
-
-    find_repeats(name, root, workers, quiet)
+    _find_repeats(name, root, workers, quiet)
 
 
 @data.command()
@@ -74,9 +100,7 @@ def cache(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     quiet: Quiet = False,
 ) -> None:
     """Decode and resize every picture once. Says the size first; goes on where it was stopped."""
-    from crossview.cli.caching import CacheRequest, fill
-
-    request = CacheRequest(
+    command = CacheCommand(
         data=data_name,
         method=method,
         settings=tuple(config or ()),
@@ -86,6 +110,225 @@ def cache(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         workers=workers,
         skip_unreadable=skip_unreadable,
     )
-    lost = fill(request, dry_run=dry_run, quiet=quiet)
+    lost = _fill_cache(command, dry_run=dry_run, quiet=quiet)
     if lost:
         console.warn(f"{lost} pictures cannot be read; they are not in the cache.")
+
+
+def _check(name: str, root: Path, sample: int | None, workers: int, quiet: bool) -> int:
+    """Print what is found; returns the number of problems. ``sample`` None: open everything."""
+    from crossview import wiring
+
+    if sample is not None and sample < 0:
+        raise InvalidValue(f"--sample must be at least 0, got {sample}.")
+    name = match_name("data set", name, (*wiring.BENCHMARKS, "pairs"))
+    official = wiring.benchmark(name) if name != "pairs" else None
+    problems = _parts(root, official) if official else 0
+    try:
+        tables = _tables(root, official)
+    except BadData as problem:
+        console.result(f"problem  {problem}")
+        return problems + 1
+    problems += _numbers(tables, official)
+    problems += _facts(tables, own=official is None)
+    problems += _pictures(tables, sample, workers, quiet)
+    console.result("Nothing to put right." if not problems else f"To put right: {problems}.")
+    return problems
+
+
+def _parts(root: Path, official: Benchmark) -> int:
+    from crossview.pairs.checking import check_parts
+
+    problems = 0
+    for finding in check_parts(root, official.layout(root)):
+        console.result(f"{finding.state:8} {finding.text}")
+        problems += finding.problem
+    return problems
+
+
+def _tables(root: Path, official: Benchmark | None) -> Mapping[str, PairTable]:
+    from crossview.wiring import open_data
+
+    if official is not None:
+        return official.load(root, check_files=False)
+    return open_data(f"pairs:{root}").tables
+
+
+def _numbers(tables: Mapping[str, PairTable], official: Benchmark | None) -> int:
+    from crossview.pairs.listing import differences
+
+    for split, table in tables.items():
+        console.result(
+            f"there    split {split}: {len(table.ground):,} ground pictures, "
+            f"{len(table.aerial):,} aerial pictures, {len(table):,} matches"
+        )
+    counts = official.counts() if official else {}
+    wrong = list(differences(tables, counts))
+    for text in wrong:
+        console.result(f"differs  {text}")
+    for split in counts:
+        if split not in tables:
+            console.result(f"missing  split {split}")
+            wrong.append(split)
+    return len(wrong)
+
+
+def _facts(tables: Mapping[str, PairTable], *, own: bool) -> int:
+    from crossview.pairs.checking import (
+        check_facts,
+        check_kinds,
+        check_places,
+        check_system_files,
+    )
+
+    problems = 0
+    for check in (check_facts, check_system_files, *([check_kinds, check_places] if own else [])):
+        for finding in check(tables):
+            console.result(f"{finding.state:8} {finding.text}")
+            problems += finding.problem
+    return problems
+
+
+def _pictures(
+    tables: Mapping[str, PairTable], sample: int | None, workers: int, quiet: bool
+) -> int:
+    from crossview.pairs.checking import absent, open_all, pictures_of, some_of
+
+    named = pictures_of(tables.values())
+    missing = absent(named)
+    for path in missing[:SHOWN]:
+        console.result(f"missing  {path}, named in a list")
+    if len(missing) > SHOWN:
+        console.result(f"missing  ... and {len(missing) - SHOWN} more")
+    gone = set(missing)
+    pictures = [(side, path) for side, path in named if path not in gone]
+    chosen = pictures if sample is None else some_of(pictures, sample)
+    broken: list[Unreadable] = []
+    with console.progress("open", len(chosen), unit="pictures", quiet=quiet) as bar:
+        for done, found in open_all(chosen, workers):
+            broken += found
+            bar.to(done)
+    for one in broken[:SHOWN]:
+        console.result(f"broken   {one.path}: {one.reason}")
+    if len(broken) > SHOWN:
+        console.result(f"broken   ... and {len(broken) - SHOWN} more")
+    more = "" if len(chosen) == len(pictures) else " --all opens every one."
+    console.result(
+        f"opened   {len(chosen):,} of {len(pictures):,} pictures; "
+        f"{len(broken)} cannot be read.{more}"
+    )
+    return len(broken) + len(missing)
+
+
+def _find_repeats(name: str, root: Path, workers: int, quiet: bool) -> None:
+    """Report repeats of every split, and write cleaned lists where the page knows how."""
+    from crossview.pairs.repeats import repeats
+    from crossview.wiring import benchmark
+
+    official = benchmark(name)
+    tables = official.load(root)
+    for split, table in tables.items():
+        ground = _digests(table, split, "ground", workers, quiet)
+        aerial = _digests(table, split, "aerial", workers, quiet)
+        found = repeats(ground, aerial, table.pairs)
+        console.result(_summary(split, table, found))
+        if hasattr(official.page, "write_cleaned"):
+            path = official.page.write_cleaned(root, split, found.kept)
+            console.result(f"  written: {path}")
+
+
+def _digests(table: PairTable, split: str, side: str, workers: int, quiet: bool) -> list[str]:
+    from crossview.pairs.pictures import Unreadable, refuse
+    from crossview.pairs.repeats import pixel_digests
+
+    paths = getattr(table, side)
+    digests: list[str] = []
+    broken: list[Unreadable] = []
+    title = f"{split}, {side}"
+    with console.progress(title, len(paths), unit="pictures", quiet=quiet) as bar:
+        for some in pixel_digests(side, paths, workers):
+            broken += [one for one in some if isinstance(one, Unreadable)]
+            digests += [one for one in some if isinstance(one, str)]
+            bar.advance(len(some))
+    refuse(broken, len(paths))
+    return digests
+
+
+def _summary(split: str, table: PairTable, found: Repeats) -> str:
+    lines = [
+        f"split {split}: {len(table):,} rows, {len(found.kept):,} without repeats "
+        f"({len(table) - len(found.kept):,} dropped)"
+    ]
+    for side, groups in (("ground", found.ground), ("aerial", found.aerial)):
+        copies = sum(len(group) - 1 for group in groups)
+        lines.append(f"  {copies:,} {side} pictures repeat an earlier one")
+        ids = table.ground_ids() if side == "ground" else table.aerial_ids()
+        lines += [f"    {' = '.join(ids[i] for i in group)}" for group in groups[:5]]
+        lines += [f"    ... and {len(groups) - 5} more groups"] if len(groups) > 5 else []
+    return "\n".join(lines)
+
+
+def _fill_cache(command: CacheCommand, *, dry_run: bool, quiet: bool) -> int:
+    """Say the size, then write what is missing; returns how many pictures could not be read."""
+    from crossview.pairs.pictures import refuse
+
+    splits = list(_files(command))
+    _say_size(command, [files for _, files in splits], dry_run)
+    if dry_run:
+        return 0
+    lost, total = [], 0
+    for split, files in splits:
+        filled = _fill(command, split, files, quiet)
+        lost += list(filled.unreadable)
+        total += filled.total
+    if not command.skip_unreadable:
+        refuse(lost, total)
+    for one in lost:
+        console.note(f"{one.path}: {one.reason}", quiet=quiet)
+    console.result(str(command.out))
+    return len(lost)
+
+
+def _files(command: CacheCommand) -> Iterator[tuple[str, Files]]:
+    from crossview import wiring
+    from crossview.pairs.reading import Decoding, Files
+
+    modes = get_args(Decoding)
+    if command.decoding not in modes:
+        raise InvalidValue(f"--decoding is {command.decoding!r}; allowed: {', '.join(modes)}.")
+    page = wiring.method_page(command.method).load()
+    views = page.views(wiring.make_config(page, console.read_settings(command.settings)))
+    tables = wiring.open_data(command.data, check_files=not command.skip_unreadable).tables
+    for split in command.splits or tuple(tables):
+        if split not in tables:
+            raise UnknownName("split", split, tables)
+        yield split, Files(tables[split], views, command.decoding)  # type: ignore[arg-type]
+
+
+def _fill(command: CacheCommand, split: str, files: Files, quiet: bool) -> Filled:
+    from crossview.pairs.cache import fill_cache
+
+    with console.progress(split, unit="pictures", quiet=quiet) as bar:
+        for filled in fill_cache(command.out, files, command.workers):
+            bar.to(filled.done, filled.total)
+    return filled
+
+
+def _say_size(command: CacheCommand, all_files: list[Files], dry_run: bool) -> None:
+    from crossview.pairs.cache import packs_in
+    from crossview.pairs.sizes import cache_room
+
+    rooms = [cache_room(files) for files in all_files]
+    needed = sum(room.bytes for room in rooms)
+    held = sum(path.stat().st_size for path in packs_in(command.out))
+    where = next(p for p in (command.out, *command.out.absolute().parents) if p.exists())
+    free = shutil.disk_usage(where).free
+    about = "" if all(room.exact for room in rooms) else "about "
+    there = f", {console.size_text(held)} of packs are there" if held else ""
+    room, left = about + console.size_text(needed), console.size_text(free)
+    console.result(f"{command.out}: {room} for all pictures{there}; {left} are free.")
+    if needed - held > free and not dry_run:
+        raise CannotWrite(
+            f"The cache needs {room}, and {where} has {left} left.\n"
+            "Choose another --out, fewer splits, or a method with smaller pictures."
+        )

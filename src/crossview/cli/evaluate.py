@@ -2,13 +2,63 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crossview.cli.runs import METHOD_HELP
-from crossview.errors import InvalidValue
+from crossview.cli import console
+from crossview.errors import InvalidValue, require
+from crossview.files import atomic_write, make_folder
+from crossview.locks import locked
+
+if TYPE_CHECKING:
+    from crossview.evaluation.conditions import Condition
+    from crossview.evaluation.embedding import Embedded
+    from crossview.evaluation.grid import Subject
+    from crossview.evaluation.headline import FieldsMean
+    from crossview.evaluation.record import Evaluation, Figure, Protocol
+    from crossview.evaluation.task import Rules
+    from crossview.pairs.loading import Reader
+    from crossview.pairs.table import PairTable
+    from crossview.retrieval.embedder import Embedder
+    from crossview.views.spec import Representation
+    from crossview.wiring import Run
+
+# Of --consistency: pairs of the split to measure on, those to draw, and the seed of both.
+CONSISTENCY_PAIRS, CONSISTENCY_DRAWN, CONSISTENCY_SEED = 100, 3, 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateCommand:
+    """One evaluation, as the command line or ``crossview train --test`` wants it."""
+
+    data: str
+    split: str = "test"
+    out: Path | None = None
+    label: str = ""
+    radius_m: float = 0.0
+    fov: str = ""  # 360, or what the vectors of another program show
+    headings: str = ""  # the model's
+    seeds: int = 1
+    corrupt: tuple[str, ...] = ()
+    hard_samples: bool = False
+    representation: str = ""  # the model's
+    off_protocol: bool = False
+    page: Path | None = None
+    decoding: str = "exact"
+    cache: Path | None = None
+    skip_unreadable: bool = False
+    batch: int = 32
+    workers: int = 1
+    device: str = "auto"
+    threads: int = 0
+    quiet: bool = False
 
 
 def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -49,7 +99,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
         bool, typer.Option("--consistency", help="Only measure what a run folder looks at.")
     ] = False,
     label: Annotated[str, typer.Option(help="Name in tables.")] = "",
-    method: Annotated[Path | None, typer.Option(help=METHOD_HELP)] = None,
+    method: Annotated[Path | None, typer.Option(help=console.METHOD_HELP)] = None,
     decoding: Annotated[str, typer.Option(help="exact or fast")] = "exact",
     cache: Annotated[Path | None, typer.Option(help="Folder for decoded pictures.")] = None,
     skip_unreadable: Annotated[
@@ -66,15 +116,12 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
     Instead of a model: vectors or rankings that any other program made.
     """
     if consistency:
-        from crossview.cli.consistent import evaluate_consistency
-
-        evaluate_consistency(Path(model), method, data, split, out, device)
+        _measure_consistency(Path(model), method, data, split, out, device)
         return
     from crossview import wiring
-    from crossview.cli.evaluating import Request, evaluate_elsewhere, evaluate_model
 
-    elsewhere = [path is not None for path in (query_embeddings, reference_embeddings, ranking)]
-    if bool(model) == any(elsewhere) or elsewhere not in (
+    files = [path is not None for path in (query_embeddings, reference_embeddings, ranking)]
+    if bool(model) == any(files) or files not in (
         [False, False, False],
         [True, True, False],
         [False, False, True],
@@ -82,7 +129,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
         raise InvalidValue(
             "Give one of: a model; --query-embeddings with --reference-embeddings; --ranking."
         )
-    request = Request(
+    command = EvaluateCommand(
         data=wiring.data_name(data),
         split=split,
         out=out,
@@ -106,6 +153,387 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
         quiet=quiet,
     )
     if model:
-        evaluate_model(request, model)
+        evaluate_model(command, model)
     else:
-        evaluate_elsewhere(request, query_embeddings, reference_embeddings, ranking)
+        _evaluate_vectors(command, query_embeddings, reference_embeddings, ranking)
+
+
+def evaluate_model(command: EvaluateCommand, model: str) -> None:
+    """Embed the split's pictures under every condition, write a record each, print figures."""
+    from crossview import wiring
+    from crossview.evaluation.conditions import conditions_of
+    from crossview.evaluation.grid import measured, with_hard_samples
+    from crossview.evaluation.headline import means_over_fields, write_means
+
+    require(command.batch >= 1, f"--batch must be at least 1, got {command.batch}.")
+    require(command.decoding in ("exact", "fast"), "--decoding takes exact or fast.")
+    embedder, subject = _open_subject(command, model)
+    headings = command.headings or subject.info.headings_seen
+    conditions = conditions_of(command.fov or "360", headings, command.seeds, list(command.corrupt))
+    table = _read_table(command, check_files=not command.skip_unreadable)
+    table = wiring.shown(table, command.data, subject.info.ground, _trained_on(subject))
+    shown = with_hard_samples(conditions) if command.hard_samples else conditions
+    embedded = _embed(command, table, embedder, shown)
+    records = []
+    for condition, record in measured(subject, embedded):
+        _write(command, record, condition.folder if len(conditions) > 1 else "")
+        records.append(record)
+    means = means_over_fields(records)
+    if command.out is not None and means:
+        console.note(f"Wrote {write_means(command.out, means)}", quiet=command.quiet)
+    _print_figures(records, means)
+    for text in subject.warnings:
+        console.warn(text)
+
+
+def _trained_on(subject: Subject) -> str:
+    return str(subject.model.get("training_data", ""))
+
+
+def folder_name(data: str) -> str:
+    """A name for a folder from ``NAME:ROOT``."""
+    kind, _, root = data.partition(":")
+    return "-".join(filter(None, [kind if root else "", Path(root or kind).stem]))
+
+
+def _evaluate_vectors(
+    command: EvaluateCommand, queries: Path | None, references: Path | None, ranking: Path | None
+) -> None:
+    """The same figures and record for vectors or rankings that another program made."""
+    from crossview.evaluation.given import answers_of_ranking, answers_of_vectors
+    from crossview.evaluation.measure import About, record_of
+    from crossview.evaluation.record import Protocol
+    from crossview.evaluation.task import task_of
+
+    table = _read_table(command, check_files=False)
+    task = task_of(table, command.data, command.split, _rules(command))
+    warnings: list[str] = []
+    if ranking is not None:
+        answers, name = answers_of_ranking(task, ranking), ranking.stem
+    elif queries is not None and references is not None:
+        answers, warnings = answers_of_vectors(task, queries, references)
+        name = queries.parent.name or queries.stem
+    protocol = Protocol(relation=task.relation.words, **_stated_protocol(command))
+    about = About(
+        label=command.label or name, method="elsewhere", protocol=protocol, command=_command_line()
+    )
+    record = record_of(task, answers, about)
+    _write(command, record, "")
+    _print_figures([record])
+    for text in warnings:
+        console.warn(text)
+
+
+def _stated_protocol(command: EvaluateCommand) -> dict[str, Any]:
+    """What the user says that the queries of given vectors or rankings show."""
+    from crossview.evaluation.conditions import conditions_of
+
+    unstated = "as given"
+    stated: dict[str, Any] = {"headings": unstated, "fov_deg": None, "representation": unstated}
+    if command.representation:
+        stated["representation"] = _representation(command.representation)
+    if command.fov or command.headings:
+        cells = conditions_of(command.fov or "360", command.headings or "unknown", 1, [])
+        require(len(cells) == 1, "given vectors show one field of view; give one --fov for each.")
+        stated |= {"headings": cells[0].headings, "fov_deg": cells[0].fov_deg}
+    return stated
+
+
+def _open_subject(command: EvaluateCommand, model: str) -> tuple[Embedder, Subject]:
+    """The network and who it is; a representation that it was not trained on is refused."""
+    from crossview.evaluation.grid import Subject
+
+    open_embedder = _open_trained if _is_run(model) else _open_exported
+    embedder, facts = open_embedder(command, model)
+    info, off_protocol = embedder.info, []
+    representation = _representation(command.representation or info.ground.representation)
+    if representation != info.ground.representation:
+        difference = (
+            f"trained on {info.ground.representation} pictures, shown {representation} ones"
+        )
+        if not command.off_protocol:
+            raise InvalidValue(
+                f"{model} was {difference}: its figures would say little.\n"
+                "Remove --representation, or add --off-protocol, which marks them."
+            )
+        off_protocol.append(difference)
+        info = replace(info, ground=replace(info.ground, representation=representation))
+        embedder.info = info  # type: ignore[misc]
+    return embedder, Subject(
+        info=info,
+        label=command.label or facts["label"],
+        method=facts["method"],
+        data=command.data,
+        split=command.split,
+        rules=_rules(command),
+        model=facts["model"],
+        decoding=command.decoding,
+        selection=facts["selection"],
+        off_protocol=tuple(off_protocol),
+        command=_command_line(),
+    )
+
+
+def _representation(name: str) -> Representation:
+    names: dict[str, Representation] = {"narrow": "narrow", "padded": "padded"}
+    if name in names:
+        return names[name]
+    raise InvalidValue(f"--representation takes narrow or padded, got {name!r}.")
+
+
+def _is_run(model: str) -> bool:
+    from crossview.training.run import CONFIG_NAME
+
+    return (Path(model) / CONFIG_NAME).is_file()
+
+
+def _open_exported(command: EvaluateCommand, model: str) -> tuple[Embedder, dict[str, Any]]:
+    from crossview.retrieval.models import open_model
+
+    embedder = open_model(model, threads=command.threads)
+    return embedder, {
+        "label": embedder.info.name,
+        "method": embedder.info.name,
+        "model": _model_facts(embedder) | {"training_data": embedder.info.training_data},
+        "selection": "as its maker chose",
+    }
+
+
+def _open_trained(command: EvaluateCommand, model: str) -> tuple[Embedder, dict[str, Any]]:
+    from crossview.training.embedder import RunEmbedder
+    from crossview.training.precision import open_device
+
+    if command.threads:
+        import torch
+
+        torch.set_num_threads(command.threads)
+    run = console.open_run(Path(model), command.page)
+    device = open_device(command.device)
+    embedder = RunEmbedder(run.folder, run.page, run.config, run.views, device)
+    config = run.record
+    facts = {"training_data": config["data"], "run": str(model), "config": config["config"]}
+    return embedder, {
+        "label": run.folder.path.resolve().name,
+        "method": Path(config["method"]).stem,
+        "model": _model_facts(embedder) | facts,
+        "selection": "last step of the training; no split chose it",
+    }
+
+
+def _model_facts(embedder: Embedder) -> dict[str, Any]:
+    info = embedder.info
+    return {
+        "fingerprint": embedder.fingerprint,
+        "name": info.name,
+        "dim": info.dim,
+        "azimuth_bins": info.azimuth_bins,
+        "headings_seen": info.headings_seen,
+        "fov_seen_deg": list(info.fov_seen_deg),
+        "synthetic": info.synthetic,
+    }
+
+
+def _rules(command: EvaluateCommand) -> Rules:
+    from crossview import wiring
+
+    require(command.radius_m >= 0.0, f"--radius must be metres above 0, got {command.radius_m:g}.")
+    return replace(wiring.rules(command.data), radius_m=command.radius_m)
+
+
+def _read_table(command: EvaluateCommand, *, check_files: bool) -> PairTable:
+    from crossview import wiring
+
+    data = wiring.open_data(command.data, check_files=check_files)
+    for text in data.notes:
+        console.note(f"{command.data}: {text}.", quiet=command.quiet)
+    return data.table(command.split)
+
+
+def _embed(
+    command: EvaluateCommand, table: PairTable, embedder: Embedder, conditions: list[Condition]
+) -> Embedded:
+    from crossview.evaluation.embedding import How, embed, views_of
+    from crossview.pairs.reading import Files, Source
+
+    files = Files(table, views_of(embedder.info), command.decoding)  # type: ignore[arg-type]
+    source: Source = files
+    title = {"unit": "pictures", "quiet": command.quiet}
+    if command.cache is not None:
+        from crossview.pairs.cache import fill_cache, open_cache
+
+        with console.progress("read pictures", **title) as bar:  # type: ignore[arg-type]
+            for filled in fill_cache(command.cache, files, command.workers):
+                bar.to(filled.done, filled.total)
+        source = open_cache(command.cache, files)
+    with console.progress("embed", **title) as bar:  # type: ignore[arg-type]
+        how = How(
+            source=source,
+            workers=command.workers,
+            batch=command.batch,
+            skip_unreadable=command.skip_unreadable,
+            progress=bar.to,
+        )
+        return embed(table, embedder, conditions, how)
+
+
+def _write(command: EvaluateCommand, record: Evaluation, folder: str) -> None:
+    if command.out is not None:
+        record.write(command.out / folder)
+        console.note(f"Wrote {command.out / folder}", quiet=command.quiet)
+
+
+def _command_line() -> str:
+    return shlex.join(["crossview", *sys.argv[1:]])
+
+
+def _print_figures(records: Sequence[Evaluation], means: Sequence[FieldsMean] = ()) -> None:
+    """One record: a line per figure with its interval; several: a row each, then means.
+
+    ``means``: over fields of view, one for each way of treating headings.
+    """
+    first = records[0]
+    lines = [
+        f"{first.label} on {first.data}, split {first.split}",
+        f"  {len(first.queries.ids)} queries, {len(first.references.ids)} references; R@1% is "
+        f"R@{first.k_at_1_percent}; {first.protocol.relation}",
+    ]
+    if first.skipped:
+        lines.append(f"  {first.skipped} queries left out: pictures that cannot be read")
+    if len(records) == 1:
+        lines += [f"  {_condition(first.protocol)}", *_figure_lines(first)]
+    else:
+        lines += _rows(records, means)
+    lines += [f"  * {text}" for text in _marks(records)]
+    lines.append("  in brackets: 95 % intervals over queries, one training")
+    console.result("\n".join(lines))
+
+
+def _figure_lines(record: Evaluation) -> Iterator[str]:
+    mark = "*" if record.protocol.off_protocol else " "
+    for f in record.figures:
+        yield f"{mark} {f.name:24} {f.value:7.2f} {f.unit:2} [{f.low:.2f}, {f.high:.2f}]  n = {f.n}"
+
+
+def _rows(records: Sequence[Evaluation], means: Sequence[FieldsMean]) -> Iterator[str]:
+    from crossview.evaluation.headline import FIELDS_WORDS
+    from crossview.evaluation.metrics import METRICS, mean_name
+
+    names = [name for name, m in METRICS.items() if m.listed and records[0].figure(name)]
+    titles = {f"mean over {FIELDS_WORDS}, {_beside_fov(m.protocol)}": m for m in means}
+    width = max(*(len(_condition(r.protocol)) + 8 for r in records), *map(len, titles), 0) + 2
+    yield "  " + "condition".ljust(width) + "".join(f"{name:>17}" for name in names)
+    by_protocol: dict[Protocol, list[Evaluation]] = {}
+    for record in records:
+        by_protocol.setdefault(record.protocol, []).append(record)
+    for protocol, same in by_protocol.items():
+        mark = "* " if protocol.off_protocol else "  "
+        for record in same:
+            seeds = ", ".join(map(str, record.seeds))
+            name = f"{_condition(protocol)}; seed {seeds}"
+            yield mark + name.ljust(width) + "".join(_cell(record.figure(name)) for name in names)
+        if len(same) > 1:
+            cells = "".join(f"{_mean(same, name):>17}" for name in names)
+            yield mark + f"mean of {len(same)} seeds +- spread".ljust(width) + cells
+    for title, mean in titles.items():
+        mark = "* " if mean.protocol.off_protocol else "  "
+        cells = "".join(_cell(mean.figure(mean_name(name))) for name in names)
+        yield mark + title.ljust(width) + cells
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return " " * 17
+    return f"{figure.value:.1f} [{figure.low:.0f}, {figure.high:.0f}]".rjust(17)
+
+
+def _mean(records: Sequence[Evaluation], name: str) -> str:
+    """The mean over seeds, and half of what lies between the lowest and the highest."""
+    values = [figure.value for record in records if (figure := record.figure(name))]
+    return f"{sum(values) / len(values):.1f} +- {(max(values) - min(values)) / 2:.1f}"
+
+
+def _condition(protocol: Protocol) -> str:
+    if protocol.headings == "as given":
+        return "as given"
+    fov = "field of view drawn" if protocol.fov_deg is None else f"{protocol.fov_deg:g} degrees"
+    return f"{fov}, {_beside_fov(protocol)}"
+
+
+def _beside_fov(protocol: Protocol) -> str:
+    facts = [f"heading {protocol.headings}", protocol.representation, protocol.corruption]
+    return ", ".join(filter(None, facts))
+
+
+def _marks(records: Sequence[Evaluation]) -> list[str]:
+    """What makes figures not comparable, each once."""
+    texts = [text for record in records for text in record.protocol.off_protocol]
+    return [f"NOT COMPARABLE: {text}" for text in dict.fromkeys(texts)]
+
+
+def _measure_consistency(
+    run: Path, method: Path | None, data: str, split: str, out: Path | None, device: str
+) -> None:
+    """Print the indices beside those of random weights; with ``out`` keep them, and heat maps.
+
+    Raises InvalidValue for a model without gradients (an exported one).
+    """
+    import numpy as np
+    import torch
+
+    from crossview.explain.consistency import consistency
+    from crossview.training.precision import open_device
+    from crossview.training.run import CONFIG_NAME
+    from crossview.training.setup import build_without_weights
+    from crossview.training.state import load_weights
+
+    if not (run / CONFIG_NAME).is_file():
+        raise InvalidValue(
+            f"--consistency looks at gradients, which {run} does not have.\n"
+            "Give a run folder of crossview train or crossview import."
+        )
+    opened = console.open_run(run, method)
+    reader = _open_reader(data, split, opened)
+    order = np.random.default_rng(CONSISTENCY_SEED).permutation(len(reader.table))
+    rows = [int(row) for row in order[:CONSISTENCY_PAIRS]]
+    torch.manual_seed(CONSISTENCY_SEED)
+    model = build_without_weights(opened.page, opened.config).to(open_device(device)).eval()
+    untrained = consistency(model, reader, rows)
+    load_weights(model, opened.folder.weights)
+    trained = consistency(model, reader, rows)
+    for name, index in trained.items():
+        console.result(
+            f"{name}: {index.value:.3f} [{index.low:.3f}, {index.high:.3f}], "
+            f"random weights {untrained[name].value:.3f}"
+            + (f", {100 * index.blank:.0f} % of maps blank" if index.blank else "")
+        )
+    console.note(f"{len(rows)} pairs; (SSIM + 1) / 2, a constant map would have 1.")
+    if out is not None:
+        _write_consistency(
+            out, model, reader, rows, {"trained": trained, "random weights": untrained}
+        )
+
+
+def _open_reader(data: str, split: str, run: Run) -> Reader:
+    from crossview import wiring
+    from crossview.pairs.loading import plain_reader
+
+    source = wiring.open_data(data)
+    return plain_reader(run.shown(source.table(split), source.name), run.views, CONSISTENCY_SEED)
+
+
+def _write_consistency(
+    out: Path, model: Any, reader: Reader, rows: list[int], indices: dict[str, Any]
+) -> None:
+    from crossview.explain.attention import draw_attention
+
+    plain = {
+        weights: {name: asdict(index) for name, index in named.items()}
+        for weights, named in indices.items()
+    }
+    record = {"pairs": len(rows), "rows": rows, "indices": plain}
+    with locked(out, "crossview evaluate --consistency", wait=True, make_parents=True):
+        make_folder(out)
+        atomic_write(out / "consistency.json", json.dumps(record, indent=2) + "\n")
+        for row in rows[:CONSISTENCY_DRAWN]:
+            draw_attention(out / f"attention-{row}.png", model, reader, row)
+    console.result(str(out))

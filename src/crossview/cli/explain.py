@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossview.cli import console
-from crossview.cli.runs import METHOD_HELP, open_run
 from crossview.errors import InvalidValue
 from crossview.locks import locked
 
@@ -27,7 +26,7 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     show: Annotated[int, typer.Option(help="Pairs whose masks are drawn.")] = 3,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
-    method: Annotated[str | None, typer.Option(help=METHOD_HELP)] = None,
+    method: Annotated[str | None, typer.Option(help=console.METHOD_HELP)] = None,
 ) -> None:
     """Draw layout masks, distances of changed pictures, and the losses of several trainings.
 
@@ -45,7 +44,7 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
             _warn_of_torn_logs(run)
             explain_courses(run, out)
         if data:
-            trained = open_run(run[0], method)
+            trained = console.open_run(run[0], method)
             model = _network(trained, device)
             source = wiring.open_data(data)
             table = trained.shown(source.table(split), source.name)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from crossview.cli import console
-from crossview.cli.runs import METHOD_HELP, open_run
 from crossview.errors import InvalidValue
 
 
@@ -21,7 +20,7 @@ def export(
         bool, typer.Option("--half", help="Store weights as float16: half the size.")
     ] = False,
     name: Annotated[str, typer.Option(help="Of the model; default: method and run.")] = "",
-    method: Annotated[str | None, typer.Option(help=METHOD_HELP)] = None,
+    method: Annotated[str | None, typer.Option(help=console.METHOD_HELP)] = None,
 ) -> None:
     """Write a trained network as ONNX, checked to give the same embeddings as the original."""
     import logging
@@ -35,7 +34,7 @@ def export(
             f"--out {out}: the file of a model is always called model.onnx, because model.json "
             "lies beside it.\nName the folder instead."
         )
-    trained = open_run(run, method)
+    trained = console.open_run(run, method)
     done = write(
         trained.folder,
         trained.page,

@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crossview.cli import console
 from crossview.errors import InvalidValue, UsageError
+from crossview.imagery.options import SourceOptions
+
+if TYPE_CHECKING:
+    from crossview.imagery.sources import Imagery
+    from crossview.retrieval.embedder import Embedder
+    from crossview.retrieval.index import Index
+    from crossview.retrieval.settings import IndexOptions
+
+UNTRIED = 0.05  # how far a footprint may be from the model's without a warning
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexCommand:
+    """The command line, read."""
+
+    sources: tuple[Path, ...]
+    out: Path
+    model: str | None
+    source_options: SourceOptions
+    index_options: IndexOptions
+    threads: int
+    add: bool
+    quiet: bool
 
 
 def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -87,30 +115,28 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
     Stopped or killed, the same command goes on where it was. An index is complete or absent.
     """
-    from crossview.cli import indexing
     from crossview.geo.points import latlon_from_text
-    from crossview.imagery.options import SourceOptions
     from crossview.retrieval.settings import IndexOptions
 
     if verify:
-        indexing.verify(sources)
+        _verify(sources)
         return
     if out is None:
         raise UsageError("Say where to write the index, for example: --out region.cvx")
-    described = SourceOptions(
-        bands=_whole_numbers(bands),
-        stretch=_percentiles(stretch),
+    source_options = SourceOptions(
+        bands=_read_bands(bands),
+        stretch=_read_stretch(stretch),
         crs=crs,
         metres_per_px=metres_per_px,
         width_m=width_m,
         zoom=zoom,
         tms=tms,
-        nodata=_nodata(nodata),
+        nodata=_read_nodata(nodata),
         allow_vrt=allow_vrt or None,
         attribution=attribution,
         date=date,
     )
-    wanted = IndexOptions(
+    index_options = IndexOptions(
         footprint_m=footprint,
         stride_m=stride,
         near=None if near is None else latlon_from_text(near),
@@ -120,21 +146,156 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         restart=restart,
         overwrite=overwrite,
     )
-    request = indexing.Request(tuple(sources), out, model, described, wanted, threads, add, quiet)
+    command = IndexCommand(
+        sources=tuple(sources),
+        out=out,
+        model=model,
+        source_options=source_options,
+        index_options=index_options,
+        threads=threads,
+        add=add,
+        quiet=quiet,
+    )
     if dry_run:
-        indexing.estimate(request)
+        _estimate(command)
     else:
-        indexing.build(request)
+        _build(command)
 
 
-def _whole_numbers(text: str | None) -> tuple[int, ...] | None:
+def _build(command: IndexCommand) -> None:
+    """Make the index, or add to it, with a progress bar."""
+    from crossview.retrieval.adding import add
+    from crossview.retrieval.build import build
+
+    make = add if command.add else build
+    with _open(command) as (imagery, embedder, options), _show_progress(command) as progress:
+        index = make(imagery, embedder, command.out, options=options, progress=progress)
+        trained_m = embedder.info.aerial.footprint_m
+    if trained_m is None:
+        console.warn("how many metres the model's aerial pictures spanned in training is unknown.")
+    elif abs(index.manifest.footprint_m / trained_m - 1.0) > UNTRIED:
+        console.warn(f"the model was trained on windows of {trained_m:g} m; others are untried.")
+    for warning in index.manifest.warnings:
+        console.warn(f"{index.path}: {warning}.")
+    console.result(_summarize(index))
+
+
+@contextmanager
+def _open(command: IndexCommand) -> Iterator[tuple[Imagery, Embedder, IndexOptions]]:
+    """Imagery, model and options, fitted to each other."""
+    from crossview.imagery.borders import borders
+    from crossview.imagery.sources import open_sources
+    from crossview.retrieval.index import Index
+    from crossview.retrieval.models import PACKAGED, open_model, resolve_model
+    from crossview.retrieval.settings import default_model, finest_useful_m, tiling_for, view_for
+
+    name = command.model
+    if name is None and command.add:
+        name = Index.open(command.out).manifest.model.name_or_path
+    if name is None:
+        with open_sources(command.sources, command.source_options) as imagery:
+            name = default_model(imagery.info)
+    embedder = open_model(name, threads=command.threads)
+    model_name = name if name in PACKAGED else str(resolve_model(name).resolve())
+    options = replace(command.index_options, model_name=model_name)
+    view = view_for(embedder.info, tiling_for(embedder.info, options))
+    source_options = replace(command.source_options, finest_useful_m=finest_useful_m(view))
+    with open_sources(command.sources, source_options) as imagery:
+        if imagery.ignored:
+            console.note(
+                f"{len(imagery.ignored)} pictures without a place were left out, "
+                f"such as {imagery.ignored[0].name}.",
+                quiet=command.quiet,
+            )
+        for note in imagery.notes:
+            console.note(f"{note}.", quiet=command.quiet)
+        if imagery.info.synthetic is None:
+            for border in borders(imagery.parts):
+                console.warn(f"{border}.")
+        yield imagery, embedder, options
+
+
+@contextmanager
+def _show_progress(command: IndexCommand) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar that appears with the first report, so that it knows where the work begins."""
+    quiet = command.quiet
+    with ExitStack() as stack:
+        bars: list[console.Bar] = []
+
+        def progress(done: int, total: int) -> None:
+            if not bars:
+                bar = console.progress("Indexing", total, unit="tiles", done=done, quiet=quiet)
+                bars.append(stack.enter_context(bar))
+                if done:
+                    console.note(f"Going on at tile {done} of {total}.", quiet=quiet)
+            bars[0].to(done)
+
+        try:
+            yield progress
+        except KeyboardInterrupt:
+            stack.close()
+            console.note("The same command goes on from here.", quiet=quiet)
+            raise
+        if not bars:
+            console.note("Nothing was left to do: it is complete already.", quiet=quiet)
+
+
+def _estimate(command: IndexCommand) -> None:
+    """Print how many tiles, how large and how long; write nothing."""
+    from crossview.retrieval.embedding import Job
+    from crossview.retrieval.estimate import estimate
+    from crossview.retrieval.settings import require_allowed
+
+    with _open(command) as (imagery, embedder, options):
+        job = Job.of(imagery, embedder, options)
+        require_allowed(imagery.info, embedder.info, job.view, options)
+        needs = estimate(job)
+    console.result(
+        f"{needs.tiles} tiles of {job.tiling.footprint_m:g} m every {job.tiling.stride_m:g} m "
+        f"(fewer where there is no data), {console.size_text(needs.bytes)} on disk, "
+        f"about {console.duration_text(needs.seconds)} on this machine. Nothing was written."
+    )
+    free = shutil.disk_usage(command.out.absolute().parent).free
+    if free < needs.bytes:
+        console.warn(f"only {console.size_text(free)} are free where {command.out} would be.")
+    if needs.is_long:
+        console.result(
+            f"That is long. --stride {needs.stride_for_an_hour_m:g} takes about an hour; or index "
+            "a smaller area: --near LAT,LON --within KM."
+        )
+
+
+def _verify(paths: Sequence[Path]) -> None:
+    """Compare every file of the indexes with its checksum."""
+    from crossview.retrieval.index import Index
+
+    for path in paths:
+        index = Index.open(path)
+        files = index.verify()
+        console.result(f"{path} is whole: {index.count} windows, {files} files.")
+
+
+def _summarize(index: Index) -> str:
+    manifest = index.manifest
+    size = sum(facts.bytes for part in manifest.segments for facts in part.files.values())
+    imagery = manifest.imagery
+    credit = " ".join(text for text in (imagery.attribution, imagery.date) if text)
+    return (
+        f"{index.path}: {index.count} windows of {manifest.footprint_m:g} m every "
+        f"{manifest.stride_m:g} m, {manifest.area_km2:.3g} km2, {console.size_text(size)}.\n"
+        + (f"Imagery: {credit}\n" if credit else "")
+        + f"Now: crossview locate PHOTO --index {index.path}"
+    )
+
+
+def _read_bands(text: str | None) -> tuple[int, ...] | None:
     try:
         return None if text is None else tuple(int(part) for part in text.split(","))
     except ValueError as problem:
         raise InvalidValue(f"--bands {text}: give band numbers, for example 4,3,2.") from problem
 
 
-def _nodata(text: str | None) -> tuple[float, ...] | None:
+def _read_nodata(text: str | None) -> tuple[float, ...] | None:
     if text is None:
         return None
     try:
@@ -146,7 +307,7 @@ def _nodata(text: str | None) -> tuple[float, ...] | None:
     return values
 
 
-def _percentiles(text: str | None) -> tuple[float, float] | None:
+def _read_stretch(text: str | None) -> tuple[float, float] | None:
     if text is None:
         return None
     try:

@@ -2,12 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crossview.errors import InvalidValue
+from crossview.cli import console
+from crossview.errors import CannotWrite, CrossviewError, InvalidValue
+
+if TYPE_CHECKING:
+    from crossview.geo.points import LatLon
+    from crossview.retrieval.hints import Hints
+    from crossview.retrieval.index import Index
+    from crossview.retrieval.places import Answer
+    from crossview.retrieval.truth import Truths
+    from crossview.views.decode import Photo
+
+SHOWN = 5  # places per photo in a table
+FROM_EXIF = "exif"  # --truth: the GPS in each file
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerFiles:
+    """How the answers are written, and where to."""
+
+    format: str
+    places: int  # written per photo
+    shown: int  # of them in a table
+    out: Path | None
+    page: Path | None
+    audit: Path | None
+
+    @property
+    def on_stdout(self) -> bool:
+        """Whether people, not programs, read what stdout gets."""
+        return self.format == "table" and self.out is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocateCommand:
+    """The command line, read."""
+
+    photos: tuple[Path, ...]  # files, and folders of them
+    index: Path
+    model: str | None
+    hints: Hints
+    gps_within_m: float | None  # search around the place in each file
+    truth: str | None  # a places.csv, or "exif"
+    files: AnswerFiles
+    threads: int
+    quiet: bool
+
+
+@dataclass
+class Located:
+    """What came of the photos so far."""
+
+    answers: list[Answer] = field(default_factory=list)
+    hints: list[Hints] = field(default_factory=list)  # of each answer
+    failures: list[CrossviewError] = field(default_factory=list)
+
+    def fail(self, problem: CrossviewError) -> None:
+        """Print and keep why a photo was not located."""
+        self.failures.append(problem)
+        console.error(problem)
 
 
 def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -69,7 +129,6 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     A folder stands for all photos in it and below. A photo that cannot be read is reported, and
     the rest are located (exit code 1).
     """
-    from crossview.cli import locating, reporting
     from crossview.geo.points import latlon_from_text
     from crossview.outputs.formats import format_named
     from crossview.retrieval.hints import Hints
@@ -85,25 +144,184 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         places=places or (10 if places is None else places),
         ignore_direction=ignore_direction,
     )
-    report = reporting.Report(
+    files = AnswerFiles(
         format=format_named(output, out),
         places=hints.places,
-        shown=places or reporting.SHOWN,
-        accuracy=truth is not None,
+        shown=places or SHOWN,
         out=out,
         page=page,
         audit=audit,
-        quiet=quiet,
     )
-    request = locating.Request(
-        photos=tuple(photos),
-        index=index,
-        model=model,
-        hints=hints,
-        gps_within_m=(1.0 if within is None else within) * 1000.0 if use_gps_as_hint else None,
-        truth=truth,
-        report=report,
-        threads=threads,
-        quiet=quiet,
+    return _run(
+        LocateCommand(
+            photos=tuple(photos),
+            index=index,
+            model=model,
+            hints=hints,
+            gps_within_m=(1.0 if within is None else within) * 1000.0 if use_gps_as_hint else None,
+            truth=truth,
+            files=files,
+            threads=threads,
+            quiet=quiet,
+        )
     )
-    return locating.run(request)
+
+
+def _run(command: LocateCommand) -> int:
+    """Locate, print or write, and return the exit code."""
+    from crossview.retrieval.hints import require_usable_heading
+    from crossview.retrieval.index import Index
+    from crossview.retrieval.locate import embedder_for, locate_files
+
+    _require_writable(command.files)
+    index = Index.open(command.index)
+    embedder = embedder_for(index, command.model, threads=command.threads)
+    if command.hints.heading_deg is not None:
+        require_usable_heading(embedder.info, command.hints.fov_deg or 360.0)
+    located = Located()
+    photos = _list_photos(command, located)
+    if not photos:
+        return located.failures[0].exit_code
+    truths = _read_truths(command, photos)
+    with console.progress("Locating", len(photos), unit="photos", quiet=command.quiet) as bar:
+        for batch, taken in locate_files(
+            index, embedder, photos, lambda photo: _hints(photo, command), located.fail
+        ):
+            for photo, hints, answer in batch:
+                located.hints.append(hints)
+                located.answers.append(_add_truth(answer, photo, command, truths))
+            bar.advance(taken)
+    if located.answers:
+        _write(index, command, located)
+    if not located.answers and located.failures:
+        return located.failures[0].exit_code
+    return 1 if located.failures else 0
+
+
+def _require_writable(files: AnswerFiles) -> None:
+    """Refuse, before minutes of work, files that could not be written or would be wrong."""
+    from crossview.outputs.formats import PAGE_ENDINGS, format_of_ending
+
+    if files.format == "kmz" and files.out is None:
+        raise InvalidValue("KMZ is a file, no text: say where to, as in --out places.kmz")
+    if files.page is not None and (other := format_of_ending(files.page.suffix)):
+        raise InvalidValue(
+            f"--map writes a page ({PAGE_ENDINGS[0]}), and {files.page} ends like {other}.\n"
+            f"For {other}: --out {files.page}"
+        )
+    paths = [path for path in (files.out, files.page, files.audit) if path is not None]
+    if len({path.absolute() for path in paths}) < len(paths):
+        raise InvalidValue("--out, --map and --audit must name different files.")
+    for path in paths:
+        if not path.absolute().parent.is_dir():
+            raise CannotWrite(f"Cannot write {path}: there is no folder {path.parent}.")
+        if path.is_dir():
+            raise CannotWrite(f"Cannot write {path}: it is a folder. Choose another name.")
+
+
+def _list_photos(command: LocateCommand, located: Located) -> Sequence[Path]:
+    """The photos of the files and folders that were named."""
+    from crossview.views.photo_files import listed_photos
+
+    photos, remarks, problems = listed_photos(command.photos)
+    for problem in problems:
+        located.fail(problem)
+    for remark in remarks:
+        console.note(remark, quiet=command.quiet)
+    return photos
+
+
+def _read_truths(command: LocateCommand, photos: Sequence[Path]) -> Truths | None:
+    from crossview.retrieval.truth import Truths
+
+    if command.truth in (None, FROM_EXIF):
+        return None
+    truths = Truths.read(str(command.truth))
+    if not any(truths.of(str(photo)) for photo in photos):
+        raise InvalidValue(
+            f"None of the photos is listed in {command.truth}.\n"
+            "Its column file holds paths relative to its own folder, or file names."
+        )
+    return truths
+
+
+def _hints(photo: Photo, command: LocateCommand) -> Hints:
+    from crossview.retrieval.truth import RANKS
+
+    hints = command.hints
+    if command.truth is not None:  # recall is counted over the first ten
+        hints = replace(hints, places=max(hints.places, *RANKS))
+    if command.gps_within_m is None:
+        return hints
+    if photo.gps is None:
+        console.note(
+            f"{photo.path}: no usable GPS in the file; searched everywhere.", quiet=command.quiet
+        )
+        return hints
+    return replace(hints, near=photo.gps, within_m=command.gps_within_m)
+
+
+def _add_truth(
+    answer: Answer, photo: Photo, command: LocateCommand, truths: Truths | None
+) -> Answer:
+    from crossview.retrieval.truth import with_truth
+
+    place: LatLon | None = photo.gps if command.truth == FROM_EXIF else None
+    return with_truth(answer, truths.of(photo.path) if truths else place)
+
+
+def _write(index: Index, command: LocateCommand, located: Located) -> None:
+    """Print or write the answers, then the audit records, the map and the accuracy."""
+    from crossview.locks import write_alone
+    from crossview.outputs.formats import FORMATS
+    from crossview.outputs.page import write_map
+    from crossview.outputs.text import to_table
+    from crossview.retrieval.audit import append_records, audit_record
+
+    files = command.files
+    answers = [replace(one, places=one.places[: files.places]) for one in located.answers]
+    if files.format == "table":
+        content: str | bytes = to_table(answers, top=files.shown)
+    else:
+        content = FORMATS[files.format].write(answers)
+    if files.out is not None:
+        write_alone(files.out, content, "crossview locate --out")
+    elif isinstance(content, str):
+        console.result(content)
+    if files.audit is not None:
+        pairs = zip(answers, located.hints, strict=True)
+        append_records(files.audit, [audit_record(a, h, index) for a, h in pairs])
+    if files.page is not None:
+        for remark in write_map(files.page, index, answers):
+            console.note(remark, quiet=command.quiet)
+        console.note(f"Map: {files.page}", quiet=command.quiet)
+    if command.truth is not None:
+        _print_accuracy(located.answers, on_stdout=files.on_stdout)
+    if not files.on_stdout:
+        for warning in dict.fromkeys(w for answer in answers for w in answer.warnings):
+            console.warn(f"{warning}.")
+
+
+def _print_accuracy(answers: Sequence[Answer], *, on_stdout: bool) -> None:
+    """One line on photos of known truth: below a table on stdout, else on stderr."""
+    placed = [answer for answer in answers if answer.truth is not None]
+    if unknown := len(answers) - len(placed):
+        console.warn(f"The truth of {unknown} photos is unknown; the figures leave them out.")
+    if placed and on_stdout:
+        console.result(_accuracy_text(placed))
+    elif placed:
+        console.note(_accuracy_text(placed))
+
+
+def _accuracy_text(answers: Sequence[Answer]) -> str:
+    from crossview.retrieval.truth import RANKS, summary
+
+    truths = [answer.truth for answer in answers if answer.truth is not None]
+    figures = summary(answers, truths, max(RANKS))
+    low, high = figures["within_25m_interval"]
+    recalls = ", ".join(f"R@{k} {figures[f'recall_at_{k}']:.1%}" for k in RANKS)
+    return (
+        f"{figures['n']} photos of known truth: first place within 25 m for "
+        f"{figures['within_25m']:.1%} (95 % interval {low:.1%} to {high:.1%}), median error "
+        f"{figures['median_error_m']:.1f} m; a place within 25 m among the first k: {recalls}"
+    )

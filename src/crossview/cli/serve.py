@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import threading
+import webbrowser
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from crossview.cli import console
 from crossview.errors import UsageError, require
+from crossview.service.settings import OnlineMap, Settings
+
+_BROWSER_AFTER_S = 1.0  # the socket listens already; what is asked before waits
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeCommand:
+    """The command line, read."""
+
+    indexes: tuple[Path, ...]
+    model: str | None
+    host: str
+    port: int
+    open_browser: bool
+    threads: int
+    keys: Path | None
+    quiet: bool
 
 
 def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -61,13 +85,10 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
     Listens on this machine only, unless told otherwise.
     """
-    from crossview.cli import serving
-    from crossview.service.settings import OnlineMap, Settings
-
     if new_key is not None:
         if keys is None:
             raise UsageError("Say in which file the key is kept: --keys FILE --new-key NAME")
-        serving.make_key(keys, new_key)
+        _make_key(keys, new_key)
         return
     for option, value in (
         ("--max-mb", max_mb), ("--max-megapixels", max_megapixels), ("--timeout", timeout),
@@ -90,11 +111,11 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         queue_photos=queue,
         timeout_s=timeout,
         photos_per_minute=rate,
-        hosts=serving.hosts(host, allow_host or []),
+        hosts=_hosts(host, allow_host or []),
         origins=tuple(allow_origin or ()),
         online_map=online,
     )
-    request = serving.Request(
+    command = ServeCommand(
         indexes=tuple(index),
         model=model,
         host=host,
@@ -104,4 +125,58 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         keys=keys,
         quiet=quiet,
     )
-    serving.run(request, settings)
+    _run(command, settings)
+
+
+def _make_key(path: Path, name: str) -> None:
+    """Print a new key, once; its file keeps only a hash."""
+    from crossview.service.keys import new_key
+
+    console.result(new_key(path, name))
+    console.note(f"Only its hash is in {path}: keep the key, it is not shown again.")
+
+
+def _hosts(host: str, named: Sequence[str]) -> tuple[str, ...] | None:
+    """Names the server answers to; None (any) when it listens to others and was told no name."""
+    if not named and not _is_loopback(host):
+        return None
+    return (host.lower(), *(name.lower() for name in named))
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _run(command: ServeCommand, settings: Settings) -> None:
+    """Open the regions and serve until it is stopped."""
+    from crossview.service import server
+    from crossview.service.app import create_app
+    from crossview.service.keys import read_keys
+    from crossview.service.regions import Models, Regions
+
+    keys = {} if command.keys is None else read_keys(command.keys)
+    regions = Regions(command.indexes, Models(command.model, threads=command.threads))
+    listening = server.bound(command.host, command.port)
+    port = listening.getsockname()[1]
+    shown = f"[{command.host}]" if ":" in command.host else command.host
+    address = f"http://{shown}:{port}/"
+    if not _is_loopback(command.host) and not keys:
+        console.warn("Everybody who can reach this address may ask; --keys restricts it.")
+    _log(quiet=command.quiet)
+    names = ", ".join(region.name for region in regions)
+    console.note(f"Serving {names} at {address} (Ctrl-C ends it)")
+    if command.open_browser:
+        threading.Timer(_BROWSER_AFTER_S, webbrowser.open, [address]).start()
+    server.serve(create_app(regions, settings, keys), listening)
+
+
+def _log(*, quiet: bool) -> None:
+    """What the server has to say goes to stderr, as everything that is no result."""
+    log = logging.getLogger("crossview.service")
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    log.propagate = False
+    log.addHandler(logging.StreamHandler())  # plain: a rich line costs more than a small answer

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossview.cli import console
-from crossview.cli.settings import settings
 from crossview.errors import InvalidValue
 from crossview.locks import locked
 
@@ -76,7 +75,7 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         raise InvalidValue(f"Seeds count from 1; got --seeds {seeds}, --seed {seed or 'none'}.")
     names = tuple(row or ())
     plain = catalogue.study(name)
-    chosen = plain.changed(settings(config), names)
+    chosen = plain.changed(console.read_settings(config), names)
     rows = chosen.chosen(names)
     _tell_steps(plain, chosen, rows, quiet)
     data, cross = (text and wiring.data_name(text) for text in (data, cross))

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from functools import partial
+import tempfile
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crossview.cli import console
-from crossview.cli.settings import settings
 from crossview.errors import InvalidValue
 
 if TYPE_CHECKING:
+    from crossview.training.footprint import Footprint
     from crossview.training.loop import StepReport
     from crossview.training.session import Session
     from crossview.training.state import TrainState
     from crossview.training.validation import Recall
+
+LONG_STEP_S = 30.0  # from here on --dry-run tries one step, not three
 
 
 def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -88,7 +90,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
     method = wiring.method_name(method)
     page = wiring.method_page(method)
-    given: dict[str, Any] = _recipe(method, recipe) | dict(settings(config))
+    given: dict[str, Any] = _recipe(method, recipe) | dict(console.read_settings(config))
     shortcuts = {"epochs": epochs, "steps": steps, "batch": batch, "lr": lr, "seed": seed}
     given |= {name: value for name, value in shortcuts.items() if value is not None}
     module = _checked(page, method)
@@ -119,9 +121,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
         torch.set_num_threads(threads)
     if dry_run:
-        from crossview.cli.rehearsing import rehearse
-
-        rehearse(request, partial(_introduce, quiet=quiet))
+        _dry_run(request, quiet)
     else:
         _train(request, tensorboard, quiet)
         _evaluate(request, test or [], quiet)
@@ -141,10 +141,6 @@ def _recipe(method: str, name: str) -> dict[str, Any]:
     return wiring.recipe(method, name) if name else {}
 
 
-def _introduce(session: Session, state: TrainState, quiet: bool) -> None:
-    _announce(session, state, session.job.recipe.total_steps(len(session.job.table)), quiet)
-
-
 def _reading(module: Any, method: str, reading: str) -> dict[str, str]:
     if not reading:
         return {}
@@ -162,7 +158,7 @@ def _weights(module: Any, weights: Path | None, pretrained: bool) -> dict[str, s
     if not any(field.name == "weights" for field in fields(module.Config)):
         if weights is None:
             return {}  # it starts from random numbers anyway
-        raise InvalidValue("This method has no setting named weights; leave --weights away.")
+        raise InvalidValue("This method has no setting named weights; remove --weights.")
     return {"weights": str(weights.resolve()) if weights else "none"}
 
 
@@ -183,8 +179,8 @@ def _fit(request: Any, tensorboard: bool, quiet: bool) -> None:
     state = start_state(session)
     if request.page.file is not None:
         _contract(session, state, request.method, quiet)
+    _announce(session, state, quiet)
     steps = session.job.recipe.total_steps(len(session.job.table))
-    _announce(session, state, steps, quiet)
     board = _board(session, tensorboard)
     try:
         pairs = _pairs(session)
@@ -205,13 +201,13 @@ def _fit(request: Any, tensorboard: bool, quiet: bool) -> None:
 def _evaluate(request: Any, tests: list[str], quiet: bool) -> None:
     """Measure the finished run on other data, as ``crossview evaluate`` does."""
     from crossview import wiring
-    from crossview.cli import evaluating
+    from crossview.cli.evaluate import EvaluateCommand, evaluate_model, folder_name
 
     for data in map(wiring.data_name, tests):
-        evaluating.evaluate_model(
-            evaluating.Request(
+        evaluate_model(
+            EvaluateCommand(
                 data=data,
-                out=request.out / "evaluations" / evaluating.folder_name(data),
+                out=request.out / "evaluations" / folder_name(data),
                 page=request.page.file,
                 cache=request.cache,
                 workers=request.workers,
@@ -244,10 +240,11 @@ def _pairs(session: Session) -> int:
     return session.job.recipe.batch * session.job.recipe.accumulate
 
 
-def _announce(session: Session, state: TrainState, steps: int, quiet: bool) -> None:
+def _announce(session: Session, state: TrainState, quiet: bool) -> None:
     from crossview.training.precision import fast_in_bfloat16
 
     job = session.job
+    steps = job.recipe.total_steps(len(job.table))
     for one in session.skipped:
         console.note(f"Left out: {one.path}: {one.reason}", quiet=quiet)
     if session.skipped:
@@ -296,3 +293,50 @@ def _board(session: Session, wanted: bool) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(session.folder.path / "tensorboard"))
+
+
+def _dry_run(request: Any, quiet: bool) -> None:
+    """Build everything in a temporary folder, train three steps, tell memory and hours."""
+    from crossview.pairs.loading import Loader
+    from crossview.training.footprint import footprint
+    from crossview.training.loop import train_steps
+    from crossview.training.setup import prepare, start_state
+
+    with tempfile.TemporaryDirectory() as folder:
+        session = prepare(replace(request, out=Path(folder), cache=None))
+        state = start_state(session)
+        _announce(session, state, quiet)
+        needs = footprint(state.model, session.job)
+        if needs.chunk and needs.chunk < needs.batch and not session.job.recipe.chunk:
+            recipe = replace(session.job.recipe, chunk=needs.chunk)
+            session = replace(session, job=replace(session.job, recipe=recipe))
+        count = 3 if needs.step_s < LONG_STEP_S else 1
+        with Loader(session.reader, request.workers) as loader:
+            steps = train_steps(state, session.job, loader)
+            reports = [report for report, _ in zip(steps, range(count), strict=False)]
+    _print_needs(needs, reports[-1], session)
+
+
+def _print_needs(needs: Footprint, last: StepReport, session: Session) -> None:
+    from crossview.training.precision import peak_memory_mb
+
+    hours = last.steps * last.seconds / 3600
+    whole = f"{60 * hours:.0f} minutes" if hours < 3 else f"{hours:.1f} hours"
+    console.result(
+        f"loss {last.losses['loss']:.3f}; {last.pairs / last.seconds:.1f} pairs/s "
+        f"({100 * last.waited_s / last.seconds:.0f} % waiting for data); "
+        f"peak memory {peak_memory_mb(session.job.device):.0f} MB; "
+        f"the whole training about {whole}."
+    )
+    console.result(
+        f"a batch of {needs.batch} needs about {needs.batch_mb:.0f} MB beside the weights "
+        f"({needs.pair_mb:.0f} MB a pair), {needs.free_mb:.0f} MB are free: {_advice(needs)}"
+    )
+
+
+def _advice(needs: Footprint) -> str:
+    if needs.chunk >= needs.batch:
+        return "it fits."
+    if not needs.chunk:
+        return "not even one pair fits; use a smaller network or smaller pictures."
+    return f"use --config chunk={needs.chunk} (tried here), for the same gradients."

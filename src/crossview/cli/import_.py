@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crossview.cli import console
-from crossview.cli.settings import settings
 
 if TYPE_CHECKING:
     from crossview.pairs.batch import Views
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 LICENCE = "weights: none stated by their authors unless you know better; pictures: as the data set"
 
 
-def importing(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
+def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     method: Annotated[str, typer.Argument(help="Name of the method that the file belongs to.")],
     file: Annotated[Path, typer.Argument(help="The authors' checkpoint: pth, pt, safetensors.")],
     trained_on: Annotated[
@@ -63,7 +62,7 @@ def importing(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
     RunFolder(out).require_new()  # before minutes of reading
     checkpoint = read_checkpoint(file, entry)
     require_readable(page, method, checkpoint)
-    stated, shown = settings(config), shown_settings(page, checkpoint)
+    stated, shown = console.read_settings(config), shown_settings(page, checkpoint)
     made = wiring.make_config(page, {**(seen.published or {}), **shown, **stated})
     weights = our_tensors(page, checkpoint, made)
     unseen = unseen_settings(page, checkpoint, stated)
