@@ -9,7 +9,7 @@ from tests.service.conftest import jpeg
 
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.locate import locate
-from crossview.service.counters import Metrics
+from crossview.service.counters import Counters
 from crossview.service.photo_queue import Desk, Task
 from crossview.service.problems import Refusal
 from crossview.service.regions import Regions
@@ -50,7 +50,7 @@ def desk():
     desks = []
 
     def made(**settings):
-        desks.append(Desk(Settings(**settings), Metrics()))
+        desks.append(Desk(Settings(**settings), Counters()))
         return desks[-1]
 
     yield made

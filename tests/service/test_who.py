@@ -2,10 +2,13 @@
 
 import json
 import logging
+import sys
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from tests.service.conftest import jpeg, photos
 
+from crossview import __version__
 from crossview.errors import BadData, InvalidValue
 from crossview.service.keys import Rates, hash_of, new_key, owner, read_keys
 from crossview.service.problems import Refusal
@@ -131,22 +134,46 @@ def test_every_answer_is_dressed(client):
 
 def test_the_log_and_the_metrics_hold_nothing_of_a_request(client, caplog):
     with caplog.at_level(logging.INFO, logger="crossview.service"):
-        client.post("/v1/locate?near=-12.25,60.5&within=9000", files=photos(("me.jpg", jpeg())))
+        client.post(
+            "/v1/locate?near=-12.251847,60.504918&within=9000", files=photos(("me.jpg", jpeg()))
+        )
         client.get("/v1/regions/secret-name")
         client.get("/secret-path")
     told = caplog.text + client.get("/metrics").text
-    for secret in ("me.jpg", "-12.25", "60.5", "secret"):
+    for secret in ("me.jpg", "12.251847", "60.504918", "secret"):
         assert secret not in told
     assert "POST /v1/locate 200" in caplog.text
 
 
-def test_metrics_count_photos_and_requests(client):
+def test_counters_of_photos_requests_batches_and_the_process_reach_prometheus(client):
     client.post("/v1/locate", files=photos(jpeg(), b"bad"))
-    text = client.get("/metrics").text
-    assert 'crossview_photos_total{region="region",outcome="located"} 1' in text
-    assert 'crossview_photos_total{region="region",outcome="refused"} 1' in text
-    assert 'crossview_requests_total{route="/v1/locate",method="POST",status="200"} 1' in text
-    assert "crossview_waiting_photos 0" in text
+    metrics = client.get("/metrics")
+    assert metrics.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    values = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(metrics.text)
+        for sample in family.samples
+    }
+    assert values["crossview_info", __version__] == 1
+    assert values["crossview_photos_total", "located", "region"] == 1
+    assert values["crossview_photos_total", "refused", "region"] == 1
+    assert values["crossview_requests_total", "POST", "/v1/locate", "200"] == 1
+    assert values["crossview_request_seconds_bucket", "60.0", "/v1/locate"] == 1
+    assert values["crossview_request_seconds_count", "/v1/locate"] == 1
+    assert values["crossview_batch_seconds_count",] == 1
+    assert values["crossview_batch_photos_total",] == 1
+    gauges = ("crossview_waiting_photos", "crossview_held_bytes", "crossview_running_jobs")
+    assert [values[name,] for name in gauges] == [0, 0, 0]
+    if sys.platform == "linux":
+        assert values["process_resident_memory_bytes",] > 0
+
+
+def test_two_applications_in_one_process_count_apart(served):
+    first, second = served(), served()
+    first.get("/v1/health")
+    line = 'crossview_requests_total{method="GET",route="/v1/health",status="200"}'
+    assert line in first.get("/metrics").text
+    assert line not in second.get("/metrics").text
 
 
 def test_a_fault_is_told_as_a_fixed_sentence(client, monkeypatch):

@@ -59,6 +59,7 @@ EXTRAS = {
     "starlette": "serve",
     "uvicorn": "serve",
     "python_multipart": "serve",
+    "prometheus_client": "serve",
 }
 
 

@@ -70,7 +70,7 @@ def create_app(
     app.add_middleware(
         Gate,
         settings=settings,
-        metrics=service.metrics,
+        counters=service.counters,
         keys=keys or {},
         policy=policy(settings.online_map),
     )

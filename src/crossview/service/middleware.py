@@ -13,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from crossview.service.counters import Metrics
+from crossview.service.counters import Counters
 from crossview.service.keys import owner
 from crossview.service.problems import Refusal, refusal_of
 from crossview.service.settings import Settings
@@ -75,11 +75,11 @@ class Gate:
         app: ASGIApp,
         *,
         settings: Settings,
-        metrics: Metrics,
+        counters: Counters,
         keys: Mapping[str, str],
         policy: str,
     ) -> None:
-        self.app, self.settings, self.metrics, self.keys = app, settings, metrics, keys
+        self.app, self.settings, self.counters, self.keys = app, settings, counters, keys
         self.policy = policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -163,8 +163,7 @@ class Gate:
 
     def _count(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = _route(scope)
-        self.metrics.requests.add(route=route, method=method, status=str(status))
-        self.metrics.answers.observe(seconds, route=route)
+        self.counters.count_request(route, method, status, seconds)
         LOG.info("%s %s %d %.0f ms", method, route, status, 1e3 * seconds)
 
 

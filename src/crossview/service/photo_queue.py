@@ -21,7 +21,7 @@ from crossview.retrieval.hints import Hints
 from crossview.retrieval.locate import answered
 from crossview.retrieval.places import Answer
 from crossview.retrieval.queries import Query, embedded, prepared
-from crossview.service.counters import Metrics
+from crossview.service.counters import Counters
 from crossview.service.problems import Refusal
 from crossview.service.regions import Region
 from crossview.service.settings import Settings
@@ -67,8 +67,8 @@ class _Ready(NamedTuple):
 class Desk:
     """Takes tasks from any thread and answers them as futures."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
-        self._settings, self._metrics = settings, metrics
+    def __init__(self, settings: Settings, counters: Counters) -> None:
+        self._settings, self._counters = settings, counters
         self._orders: deque[deque[_Ticket]] = deque()
         self._waiting = 0
         self._photo_s = 0.05  # that one photo takes of the network, as far as is known
@@ -184,7 +184,7 @@ class Desk:
             for region in dict.fromkeys(one.ticket.task.region for one in ready):
                 self._answer([one for one in ready if one.ticket.task.region is region], region)
             seconds = time.perf_counter() - start
-            self._metrics.batches.observe(seconds, photos=len(ready))
+            self._counters.count_batch(len(ready), seconds)
             each = seconds / len(ready)
             self._photo_s = _FORGET * self._photo_s + (1.0 - _FORGET) * each
 

@@ -134,7 +134,7 @@ async def ready(request: Request) -> Response:
 @router.get("/metrics", include_in_schema=False)
 async def metrics(request: Request) -> Response:
     """Counters for Prometheus."""
-    return Response(service_of(request).metrics.text(), media_type=CONTENT_TYPE)
+    return Response(service_of(request).counters.to_text(), media_type=CONTENT_TYPE)
 
 
 @router.get("/", include_in_schema=False)

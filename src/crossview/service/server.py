@@ -10,6 +10,7 @@ from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
+from prometheus_client import disable_created_metrics
 
 from crossview.errors import CrossviewError
 from crossview.service.state import Service
@@ -67,6 +68,8 @@ def bound(host: str, port: int) -> socket.socket:
 
 def serve(app: FastAPI, listening: socket.socket) -> None:
     """Answer until told to stop (SIGTERM, Ctrl-C), then finish what has begun."""
+    # No time of creation beside each counter: Prometheus needs none, and it doubles the text.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     with suppress(AttributeError, ValueError):  # until the loop listens for it; not on Windows
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     config = uvicorn.Config(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from crossview.retrieval.hints import Hints
-from crossview.service.counters import Metrics
+from crossview.service.counters import Counters
 from crossview.service.jobs import Jobs
 from crossview.service.keys import Rates
 from crossview.service.photo_queue import Desk, Located, Task
@@ -30,7 +30,7 @@ class Service:
 
     regions: Regions
     settings: Settings
-    metrics: Metrics
+    counters: Counters
     desk: Desk
     jobs: Jobs
     held: Held
@@ -41,15 +41,15 @@ class Service:
     @staticmethod
     def of(regions: Regions, settings: Settings) -> Service:
         """A service at work: its threads are running."""
-        metrics = Metrics()
-        desk = Desk(settings, metrics)
+        counters = Counters()
+        desk = Desk(settings, counters)
         held = Held(settings.max_held_bytes)
         jobs = Jobs(settings.max_jobs, settings.keep_job_s)
-        metrics.gauge("crossview_waiting_photos", "Photos that wait.", lambda: desk.waiting)
-        metrics.gauge("crossview_held_bytes", "Uploads in memory.", lambda: held.now)
-        metrics.gauge("crossview_running_jobs", "Batches on their way.", jobs.running)
+        counters.add_gauge("crossview_waiting_photos", "Photos that wait.", lambda: desk.waiting)
+        counters.add_gauge("crossview_held_bytes", "Uploads in memory.", lambda: held.now)
+        counters.add_gauge("crossview_running_jobs", "Batches on their way.", jobs.running)
         rates = Rates(settings.photos_per_minute)
-        return Service(regions, settings, metrics, desk, jobs, held, rates)
+        return Service(regions, settings, counters, desk, jobs, held, rates)
 
     async def uploads(
         self, headers: Any, body: AsyncIterator[bytes], caller: str, *, job: bool = False
@@ -104,7 +104,7 @@ class Service:
                 outcome = "cancelled"
             else:
                 outcome = "refused" if result.exception() else "located"
-            self.metrics.photos.add(region=region, outcome=outcome)
+            self.counters.count_photo(region, outcome)
 
         return note
 
