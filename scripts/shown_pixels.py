@@ -26,10 +26,10 @@ from crossview.evaluation.embedding import How, embed
 from crossview.explain.consistency import consistency
 from crossview.methods import sample4geo, singeo
 from crossview.pairs.batch import Views
-from crossview.pairs.framing import Framing, framed
+from crossview.pairs.framing import framed
 from crossview.pairs.loading import Loader, RawBatch, Reader, plain_reader
 from crossview.pairs.reading import Files
-from crossview.pairs.table import PairTable
+from crossview.pairs.table import Framing, PairTable
 from crossview.retrieval.hints import Hints
 from crossview.retrieval.model import ModelInfo
 from crossview.retrieval.queries import queries

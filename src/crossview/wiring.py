@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from crossview.errors import BadData, BadModel, InvalidValue, UnknownName, match_name
 from crossview.files import printable
-from crossview.pairs.framing import Framing, framed, noted
+from crossview.pairs.framing import framed, noted
 from crossview.pairs.listing import Counts, Part, differences
 from crossview.pairs.pages import PageRef
 from crossview.pairs.rows import PARQUET
+from crossview.pairs.table import Framing
 
 if TYPE_CHECKING:
     from crossview.evaluation.task import Rules

@@ -18,8 +18,9 @@ from tests.training.tiny import PAGE
 from crossview.cli import main
 from crossview.errors import BadData, BadModel, InvalidValue
 from crossview.evaluation.record import Evaluation
-from crossview.pairs.framing import Framing, as_read, framed, framing_of
+from crossview.pairs.framing import as_read, framed, framing_of
 from crossview.pairs.reading import Files
+from crossview.pairs.table import Framing
 from crossview.retrieval.model import read_info
 from crossview.retrieval.settings import COARSEST, IndexOptions, tiling_for
 from crossview.studies.areas import real_areas

@@ -18,7 +18,6 @@ from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.geo.grids import latlon_of
 from crossview.geo.mercator import ground_px_m
-from crossview.pairs.framing import Framing
 from crossview.pairs.listing import (
     HELP,
     Counts,
@@ -30,7 +29,7 @@ from crossview.pairs.listing import (
     table_of,
 )
 from crossview.pairs.matlab import indices, read_matlab, texts
-from crossview.pairs.table import PairTable
+from crossview.pairs.table import Framing, PairTable
 
 LICENCE = "research; asked for at the authors (docs/datasets.md)"
 LISTS = "ACT_data.mat"

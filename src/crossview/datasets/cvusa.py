@@ -19,7 +19,6 @@ from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.files import atomic_write
 from crossview.geo.mercator import ground_px_m
-from crossview.pairs.framing import Framing
 from crossview.pairs.listing import (
     Counts,
     Part,
@@ -29,7 +28,7 @@ from crossview.pairs.listing import (
     rows_of,
     table_of,
 )
-from crossview.pairs.table import PairTable
+from crossview.pairs.table import Framing, PairTable
 
 LICENCE = "research; asked for at the authors (docs/datasets.md)"
 LISTS = {"train": "splits/train-19zl.csv", "test": "splits/val-19zl.csv"}

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from crossview.errors import BadData
 from crossview.files import list_files, list_folders
-from crossview.pairs.framing import Framing
 from crossview.pairs.listing import HELP, Counts, Part, table_of
-from crossview.pairs.table import PairTable
+from crossview.pairs.table import Framing, PairTable
 
 LICENCE = "research only, not to be passed on (docs/datasets.md)"
 HEIGHT = ("street", "drone", "satellite")  # from low to high

@@ -18,7 +18,6 @@ import numpy as np
 from crossview.errors import BadData
 from crossview.geo.mercator import ground_px_m
 from crossview.lists import number
-from crossview.pairs.framing import Framing
 from crossview.pairs.listing import (
     Counts,
     Part,
@@ -28,7 +27,7 @@ from crossview.pairs.listing import (
     rows_of,
     table_of,
 )
-from crossview.pairs.table import PairTable
+from crossview.pairs.table import Framing, PairTable
 
 LICENCE = "academic research only, not to be distributed (docs/datasets.md)"
 CITIES = ("Chicago", "NewYork", "SanFrancisco", "Seattle")

@@ -1,70 +1,27 @@
-"""Framing: what the files of a data set show, and how a model's views take them from there.
+"""How a model's views take what the files of a data set show (``pairs.table.Framing``).
 
-The one home of it. A data set's page states it, its tables carry it, and ``pairs.reading`` reads by
-it, so that training, mining, validation, studies, evaluate and explain see the same pixels whatever
-the model was trained on before.
+The one home of it. A data set's page states its framing, its tables carry it, and
+``pairs.reading`` reads by it, so that training, mining, validation, studies, evaluate and explain
+see the same pixels whatever the model was trained on before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from crossview.errors import BadImage, require
+from crossview.errors import BadImage
 from crossview.pairs.batch import Views
-from crossview.views.spec import Resize, ViewSpec, require_rows
-
-if TYPE_CHECKING:
-    from crossview.pairs.table import PairTable
+from crossview.pairs.table import Framing, PairTable
+from crossview.views.spec import ViewSpec
 
 ALIKE = 1.5  # largest over smallest width in metres of files that share one footprint
 SAMPLE = 64  # headers that are read where only the files can tell
-Shares = tuple[float, float]
 _GROUND = ("keep_rows", "elevation_deg")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Framing:
-    """What the ground and aerial files of a data set show. None: unknown, or not for it to say.
-
-    It is used where pictures are taken whole (``ViewSpec.whole``); views that are laid out by
-    angles and metres have their own.
-    """
-
-    file_elevation_deg: tuple[float, float] | None = None
-    """Bottom and top of a ground file, whose rows are equal angles."""
-    keep_rows: Shares | None = None
-    """Shares of a ground file's height between which the papers look at it."""
-    ground_resize: Resize | None = None
-    """How these rows are brought to a network's size where the papers prepare them beforehand;
-    None: by the method's own rule."""
-    footprint_m: float | None = None
-    """Metres on the ground across an aerial file."""
-    aerial_px: int | None = None
-    """Pixels across an aerial file."""
-
-    def __post_init__(self) -> None:
-        for name in ("file_elevation_deg", "keep_rows"):
-            if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, tuple(float(number) for number in value))
-        if self.keep_rows is not None:
-            require_rows(self.keep_rows)
-        require(
-            self.footprint_m is None or self.footprint_m > 0,
-            f"footprint_m must be > 0, got {self.footprint_m}.",
-        )
-
-    def elevation_deg(self, rows: Shares) -> tuple[float, float] | None:
-        """Bottom and top of what these rows show."""
-        if self.file_elevation_deg is None:
-            return None
-        bottom, top = self.file_elevation_deg
-        first, last = (top - share * (top - bottom) for share in rows)
-        return round(last, 3), round(first, 3)
 
 
 def as_read(spec: ViewSpec, framing: Framing) -> ViewSpec:

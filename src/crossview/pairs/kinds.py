@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crossview.errors import BadImage
-from crossview.views.exif import Kind
+from crossview.views.lens import Kind
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from crossview.views.symmetry import roll_ground
 
 if TYPE_CHECKING:
     from crossview.views.decode import Photo
-    from crossview.views.exif import Kind
+    from crossview.views.lens import Kind
 
 
 Decoding = Literal["exact", "fast"]

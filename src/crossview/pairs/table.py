@@ -10,11 +10,52 @@ from typing import Any
 import numpy as np
 
 from crossview.arrays import F64, I64, Bool
-from crossview.errors import BadData
-from crossview.pairs.framing import Framing
+from crossview.errors import BadData, require
+from crossview.views.spec import Resize, require_rows
 
 KINDS = ("panorama", "perspective")
 SIDES = ("ground", "aerial")
+Shares = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Framing:
+    """What the ground and aerial files of a data set show. None: unknown, or not for it to say.
+
+    It is used where pictures are taken whole (``ViewSpec.whole``); views that are laid out by
+    angles and metres have their own.
+    """
+
+    file_elevation_deg: tuple[float, float] | None = None
+    """Bottom and top of a ground file, whose rows are equal angles."""
+    keep_rows: Shares | None = None
+    """Shares of a ground file's height between which the papers look at it."""
+    ground_resize: Resize | None = None
+    """How these rows are brought to a network's size where the papers prepare them beforehand;
+    None: by the method's own rule."""
+    footprint_m: float | None = None
+    """Metres on the ground across an aerial file."""
+    aerial_px: int | None = None
+    """Pixels across an aerial file."""
+
+    def __post_init__(self) -> None:
+        for name in ("file_elevation_deg", "keep_rows"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, tuple(float(number) for number in value))
+        if self.keep_rows is not None:
+            require_rows(self.keep_rows)
+        require(
+            self.footprint_m is None or self.footprint_m > 0,
+            f"footprint_m must be > 0, got {self.footprint_m}.",
+        )
+
+    def elevation_deg(self, rows: Shares) -> tuple[float, float] | None:
+        """Bottom and top of what these rows show."""
+        if self.file_elevation_deg is None:
+            return None
+        bottom, top = self.file_elevation_deg
+        first, last = (top - share * (top - bottom) for share in rows)
+        return round(last, 3), round(first, 3)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

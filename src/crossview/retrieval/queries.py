@@ -15,9 +15,8 @@ from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import Hints, KnownHeading, directed
 from crossview.retrieval.model import ModelInfo
 from crossview.views.decode import Photo, PictureSource, load_photo
-from crossview.views.exif import Kind
 from crossview.views.ground import ground_view
-from crossview.views.lens import FLAT_LIMIT_DEG
+from crossview.views.lens import FLAT_LIMIT_DEG, Kind
 from crossview.views.symmetry import roll_ground
 
 FovSource = Literal["panorama", "exif", "given", "assumed"]

@@ -26,18 +26,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crossview.arrays import F32, I64, U8, Bool
 from crossview.errors import require
-from crossview.views.lens import FLAT_LIMIT_DEG, Lens, visible
+from crossview.views.lens import FLAT_LIMIT_DEG, Kind, Lens, visible
 from crossview.views.spec import ViewSpec, whole_columns
-
-if TYPE_CHECKING:
-    from crossview.views.exif import Kind
 
 ANEW_DEG = 361.0  # the authors' code of SinGeo for a field of view that every picture draws
 _ANEW_FROM_DEG, _ANEW_TO_DEG = 180, 360

@@ -28,7 +28,8 @@ from PIL import Image, UnidentifiedImageError
 from crossview.arrays import U8
 from crossview.errors import BadImage, require
 from crossview.geo.points import LatLon
-from crossview.views.exif import Facts, Heading, Kind, read_facts, shape_facts
+from crossview.views.exif import Facts, Heading, read_facts, shape_facts
+from crossview.views.lens import Kind
 from crossview.views.other_files import FLATTEN, is_heif, refusal
 from crossview.views.rgb import oriented, over_backdrop, rgb_and_alpha
 from crossview.views.sphere import shows_two_fisheyes, tilted, upright

@@ -16,8 +16,8 @@ from xml.parsers import expat
 
 from crossview.errors import InvalidValue
 from crossview.geo.points import LatLon
+from crossview.views.lens import Kind
 
-Kind = Literal["panorama", "perspective"]
 Projection = Literal["equirectangular", "cylindrical"]
 North = Literal["true", "magnetic", "unknown"]
 

@@ -6,18 +6,14 @@ Parts of what training pictures show: the photo in a panorama, the window in a l
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from crossview.arrays import F64, I64, U8, Bool
 from crossview.views.crops import angles, laid_out, shown
-from crossview.views.lens import Lens, lens_of, visible
+from crossview.views.lens import Kind, Lens, lens_of, visible
 from crossview.views.spec import ViewSpec
-
-if TYPE_CHECKING:
-    from crossview.views.exif import Kind
-
 
 _FINEST = 3  # samples per output pixel, each way, of pictures much finer than the strip
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from crossview.arrays import F32, Bool
 from crossview.errors import require
+
+Kind = Literal["panorama", "perspective"]
 
 FOV_RANGE_DEG = (0.1, 360.0)  # the longest telephoto lenses see half a degree
 FLAT_LIMIT_DEG = 170.0  # wider pictures are stitched: equal angles both ways
