@@ -6,7 +6,7 @@ from PIL import Image
 from tests.shared_data import shared
 
 from crossview.errors import BadModel, InvalidValue
-from crossview.retrieval.model import fingerprint
+from crossview.retrieval.model import fingerprint, read_view
 from crossview.retrieval.models import resolve_model
 from crossview.views.aerial import aerial_view, needed_px, resized, whole_view
 from crossview.views.ground import ground_view
@@ -55,7 +55,7 @@ def test_a_view_that_is_not_whole_is_written_as_before():
     spec = ViewSpec(side="aerial", height_px=20, width_px=40, footprint_m=1.0)
     assert not {"whole", "keep_rows"} & set(spec.to_json())
     for one in (spec, SPEC, replace(SPEC, keep_rows=(0.25, 0.75))):
-        assert ViewSpec.from_json(one.to_json()) == one
+        assert read_view(one.to_json()) == one
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ GROUND = ViewSpec(side="ground", height_px=18, width_px=36, whole=True, elevatio
 def test_what_whole_files_span_may_be_unknown_and_nothing_is_laid_out_by_it():
     assert UNKNOWN.to_json()["footprint_m"] is None
     for spec in (UNKNOWN, GROUND):
-        assert ViewSpec.from_json(spec.to_json()) == spec
+        assert read_view(spec.to_json()) == spec
     with pytest.raises(BadModel, match="--footprint METRES"):
         aerial_view(NOISE, 0.5, UNKNOWN)
     with pytest.raises(BadModel, match="Which angles the model's ground pictures span"):
@@ -129,9 +129,9 @@ def test_models_of_before_take_all_rows_where_they_resize_as_sample4geo():
     for rule, all_rows in (("linear", True), ("linear-antialias", False), ("area", False)):
         spec = replace(SPEC, resize=rule, all_rows=all_rows)
         assert "all_rows" not in spec.to_json()
-        assert ViewSpec.from_json(spec.to_json()) == spec
+        assert read_view(spec.to_json()) == spec
         other = replace(spec, all_rows=not all_rows)
-        assert ViewSpec.from_json(other.to_json()) == other
+        assert read_view(other.to_json()) == other
 
 
 def test_the_fingerprint_of_the_packaged_model_is_what_it_was():

@@ -13,7 +13,7 @@ from annotated_types import Interval
 from crossview.errors import BadModel
 from crossview.retrieval.networks import read_network
 from crossview.schema import AtLeastOne, Text, check, parse_object, read_bytes
-from crossview.views.spec import ViewSpec
+from crossview.views.spec import ViewSpec, implies_all_rows
 
 INFO_NAME = "model.json"
 SHARED_NAME = "model.onnx"
@@ -60,7 +60,7 @@ class ModelInfo:
         if unknown := sorted(set(values) - {f.name for f in fields(ModelInfo)}):
             raise BadModel(f"model.json has unknown entries {unknown}.")
         try:
-            views = {side: ViewSpec.from_json(values[side]) for side in ("ground", "aerial")}
+            views = {side: read_view(values[side]) for side in ("ground", "aerial")}
             check(ModelInfo, {**values, **{side: asdict(view) for side, view in views.items()}})
             # The numbers as they are written: 90 and 90.0 have different fingerprints.
             seen = tuple(values.get("fov_seen_deg", (360.0, 360.0)))
@@ -81,6 +81,24 @@ class ModelInfo:
             if not fits:
                 raise BadModel(f"model.json cannot be right: {what}.")
         return info
+
+
+def read_view(values: dict[str, Any]) -> ViewSpec:
+    """The inverse of ``ViewSpec.to_json``; unknown or missing entries are refused (BadModel)."""
+    if not isinstance(values, dict):
+        raise BadModel(f"a view is a JSON object, got {str(values)[:60]!r}.")
+    if unknown := sorted(set(values) - {f.name for f in fields(ViewSpec)}):
+        raise BadModel(f"view has unknown entries {unknown}; a newer crossview may have made it.")
+    implied = implies_all_rows(values.get("whole") is True, str(values.get("resize", "area")))
+    try:
+        check(ViewSpec, {"all_rows": implied, **values})
+        # The numbers as they are written: 90 and 90.0 have different fingerprints.
+        plain: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return ViewSpec(**{"all_rows": implied, **plain})
+    except ValueError as problem:
+        raise BadModel(f"view cannot be read: {problem}") from problem
 
 
 def as_wide_as(fov_deg: float, seen_deg: tuple[float, float]) -> bool:

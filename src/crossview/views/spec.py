@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
 
 from crossview.errors import BadModel, require
-from crossview.schema import check
 
 Side = Literal["ground", "aerial"]
 Representation = Literal["narrow", "padded"]
@@ -141,30 +140,9 @@ class ViewSpec:
         what they say, and so their fingerprint, stays the same.
         """
         values = asdict(self)
-        if self.all_rows == _implied(self.whole, self.resize):
+        if self.all_rows == implies_all_rows(self.whole, self.resize):
             del values["all_rows"]
         return values
-
-    @staticmethod
-    def from_json(values: dict[str, Any]) -> ViewSpec:
-        """The inverse of :meth:`to_json`; unknown or missing entries are refused."""
-        if not isinstance(values, dict):
-            raise BadModel(f"a view is a JSON object, got {str(values)[:60]!r}.")
-        known = {f.name for f in fields(ViewSpec)}
-        if unknown := sorted(set(values) - known):
-            raise BadModel(
-                f"view has unknown entries {unknown}; a newer crossview may have made it."
-            )
-        implied = _implied(values.get("whole") is True, str(values.get("resize", "area")))
-        try:
-            check(ViewSpec, {"all_rows": implied, **values})
-            # The numbers as they are written: 90 and 90.0 have different fingerprints.
-            plain: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-            }
-            return ViewSpec(**{"all_rows": implied, **plain})
-        except ValueError as problem:
-            raise BadModel(f"view cannot be read: {problem}") from problem
 
 
 def require_rows(rows: tuple[float, float]) -> None:
@@ -176,5 +154,6 @@ def require_rows(rows: tuple[float, float]) -> None:
     )
 
 
-def _implied(whole: bool, resize: str) -> bool:
+def implies_all_rows(whole: bool, resize: str) -> bool:
+    """Whether a view that does not say so takes all rows: whole files resized as Sample4Geo's."""
     return whole and resize == "linear"
