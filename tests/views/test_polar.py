@@ -3,7 +3,7 @@ import pytest
 from tests.shared_data import shared
 
 from crossview.errors import InvalidValue
-from crossview.views.polar import authors_polar, authors_positions
+from crossview.views.aerial import authors_polar, authors_positions
 
 CASES = ["polar0_S96_32x128", "polar1_S64_24x96", "polar2_S97_20x60", "polar3_S100_61x167"]
 

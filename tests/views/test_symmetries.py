@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from tests.shared_data import shared
 
+from crossview.views.aerial import authors_polar
 from crossview.views.colour import RECIPES, semantic
-from crossview.views.polar import authors_polar
 from crossview.views.symmetry import TURNS, Symmetry, first_column, simulated, symmetries
 
 

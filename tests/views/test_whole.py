@@ -8,9 +8,8 @@ from tests.shared_data import shared
 from crossview.errors import BadModel, InvalidValue
 from crossview.retrieval.model import fingerprint, read_view
 from crossview.retrieval.models import resolve_model
-from crossview.views.aerial import aerial_view, needed_px, resized, whole_view
+from crossview.views.aerial import aerial_view, authors_polar, needed_px, resized, whole_view
 from crossview.views.ground import ground_view
-from crossview.views.polar import authors_polar
 from crossview.views.spec import IMAGENET_MEAN, IMAGENET_STD, ViewSpec
 
 NOISE = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)

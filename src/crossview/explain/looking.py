@@ -16,7 +16,7 @@ from crossview.errors import InvalidValue
 from crossview.pairs.loading import Reader, normalised
 from crossview.pairs.table import PairTable
 from crossview.training.validation import vectors_of, whole_pictures
-from crossview.views.polar import unrolled_directions
+from crossview.views.aerial import unrolled_directions
 
 VARIANTS = ("original", "unmatched", "flip", "rot90", "rot180", "rot270")
 
