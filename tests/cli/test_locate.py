@@ -180,7 +180,7 @@ def test_a_map_page_is_written(made, tmp_path, capsys):
         (["--out", "absent/out.kml"], 1, "no folder"),
         (["--map", "."], 1, "folder"),
         (["--out", "places.xlsx"], 2, ".csv"),
-        (["--out", "places"], 2, "names no format"),
+        (["--out", "places"], 2, "no format has the ending"),
         (["--out", "places.csv", "--format", "kml"], 2, "disagree"),
         (["--out", "map.html"], 2, "--map map.html"),
         (["--map", "places.kml"], 2, "--out places.kml"),

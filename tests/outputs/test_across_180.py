@@ -15,8 +15,8 @@ from tests.retrieval.regions import indexed, meadow
 from crossview.geo.points import distances_m
 from crossview.imagery.sources import open_sources
 from crossview.outputs.drape import drape
-from crossview.outputs.map_layers import base_map, cells
-from crossview.outputs.regions import Extent, extent, regions
+from crossview.outputs.map_layers import build_heat_grid, draw_base_map
+from crossview.outputs.regions import Extent, enclose_points, split_regions
 from crossview.retrieval.adding import add
 from crossview.retrieval.index import Index
 from crossview.retrieval.manifest import FileFacts, write_manifest
@@ -96,9 +96,9 @@ def test_added_imagery_on_the_other_side_joins_the_bounds(tmp_path):
 
 
 def test_the_region_is_one_and_its_box_is_small(across):
-    (rows,) = regions(across.lat, across.lon, 4 * 80.0)
+    (rows,) = split_regions(across.lat, across.lon, 4 * 80.0)
     assert len(rows) == across.count
-    box = extent(across.lat, across.lon, across.manifest.footprint_m / 2.0)
+    box = enclose_points(across.lat, across.lon, across.manifest.footprint_m / 2.0)
     assert box.size_m()[0] == pytest.approx(250.0, abs=5.0)
     assert box.bounds[1] > 179.99 > -179.99 > box.bounds[3]
 
@@ -135,13 +135,15 @@ def test_the_base_map_shows_each_pixel_where_it_lies(tmp_path):
 
 
 def test_the_page_s_base_map_is_one_picture(across):
-    (overlay,) = base_map(across, 10_000_000).overlays
+    (overlay,) = draw_base_map(across, 10_000_000).overlays
     alpha = np.asarray(Image.open(BytesIO(overlay.webp)).convert("RGBA"))[..., 3]
     assert (alpha > 0).mean() > 0.95
 
 
 def test_heat_cells_that_stand_for_many_windows_lie_among_them(across, elsewhere):
-    grid, other = (cells(i.lat, i.lon, i.manifest.stride_m, 6) for i in (across, elsewhere))
+    grid, other = (
+        build_heat_grid(i.lat, i.lon, i.manifest.stride_m, 6) for i in (across, elsewhere)
+    )
     assert len(grid.lat) <= 6
     assert np.abs(grid.lon).max() <= 180.0
     for cell in range(len(grid.lat)):

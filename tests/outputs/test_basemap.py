@@ -14,8 +14,8 @@ from tests.retrieval.regions import indexed, meadow, region
 from crossview.imagery.sources import open_sources
 from crossview.outputs import drape
 from crossview.outputs import map_layers as basemap
-from crossview.outputs.map_layers import base_map
-from crossview.outputs.regions import MOST_REGIONS, Extent, extent, regions
+from crossview.outputs.map_layers import draw_base_map
+from crossview.outputs.regions import MOST_REGIONS, Extent, enclose_points, split_regions
 
 MB = 1_000_000
 
@@ -60,7 +60,7 @@ def test_beyond_the_imagery_and_where_it_has_no_data_the_canvas_is_transparent(t
 
 
 def test_the_base_map_is_the_imagery_at_full_resolution_where_that_fits(index):
-    base = base_map(index, 10 * MB)
+    base = draw_base_map(index, 10 * MB)
     assert base.notes == []
     assert base.overlays[0].metres_per_px == pytest.approx(0.5, rel=0.01)
     assert decoded(base.overlays[0])[..., 3].mean() > 240
@@ -68,12 +68,12 @@ def test_the_base_map_is_the_imagery_at_full_resolution_where_that_fits(index):
 
 def test_down_sampled_imagery_is_said_with_its_figures(index, monkeypatch):
     monkeypatch.setattr(basemap, "MOST_PIXELS", 100 * 100)
-    base = base_map(index, 10 * MB)
+    base = draw_base_map(index, 10 * MB)
     assert re.match(r"Imagery is shown down-sampled: 2\.\d m .* instead of 0\.5\.", *base.notes)
 
 
 def test_a_small_budget_gives_fewer_pixels(index):
-    base = base_map(index, 30_000)
+    base = draw_base_map(index, 30_000)
     assert sum(len(o.webp) for o in base.overlays) * 4 / 3 <= 30_000
     assert base.overlays[0].metres_per_px > 0.5
 
@@ -81,9 +81,9 @@ def test_a_small_budget_gives_fewer_pixels(index):
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"II*")])
 def test_without_the_imagery_the_map_is_drawn_from_thumbnails(tmp_path, damage):
     index = indexed(tmp_path, stride_m=20.0)
-    whole = decoded(base_map(index, 10 * MB).overlays[0])
+    whole = decoded(draw_base_map(index, 10 * MB).overlays[0])
     damage(tmp_path / "aerial.tif")
-    base = base_map(index, 10 * MB)
+    base = draw_base_map(index, 10 * MB)
     assert "could not be read" in base.notes[0]
     alike = Image.fromarray(decoded(base.overlays[0])).resize(whole.shape[1::-1])
     inner = (slice(40, -40), slice(40, -40), slice(0, 3))
@@ -97,21 +97,21 @@ def test_regions_far_apart_are_drawn_one_by_one(tmp_path):
         tmp_path, "b.tif", seed=1, transform=Affine(0.5, 0, 491_000.0, 0, -0.5, 5_820_000.0)
     )
     index = indexed(tmp_path, paths=[near, far], stride_m=40.0)
-    overlays = base_map(index, 10 * MB).overlays
+    overlays = draw_base_map(index, 10 * MB).overlays
     assert len(overlays) == 2
     assert all(max(overlay.extent.size_m()) < 400 for overlay in overlays)
 
 
 def test_scattered_points_make_regions_but_never_too_many():
     lat = np.arange(500) * 0.05
-    assert len(regions(lat[:20], np.zeros(20), 100.0)) == 20
-    found = regions(lat, np.zeros(500), 100.0)
+    assert len(split_regions(lat[:20], np.zeros(20), 100.0)) == 20
+    found = split_regions(lat, np.zeros(500), 100.0)
     assert len(found) <= MOST_REGIONS
     assert sorted(np.concatenate(found).tolist()) == list(range(500))
 
 
 def test_an_extent_is_measured_on_the_ground_and_maps_both_ways():
-    box = extent(np.array([60.0]), np.array([25.0]), reach_m=100.0)
+    box = enclose_points(np.array([60.0]), np.array([25.0]), reach_m=100.0)
     assert box.size_m() == pytest.approx((200.0, 200.0), rel=0.001)
     column, row = np.array([0.0, 33.0, 100.0]), np.array([0.0, 71.0, 50.0])
     back = box.pixel(*box.places(column, row, (100, 50)), (100, 50))

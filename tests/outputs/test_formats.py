@@ -16,11 +16,11 @@ from tests.outputs.fakes import HOSTILE, ORIGIN, answer, place
 from crossview.errors import InvalidValue, UnknownName
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, moved
-from crossview.outputs.formats import FORMATS, format_named
+from crossview.outputs.formats import FORMATS, choose_format
 from crossview.outputs.geojson import to_geojson
 from crossview.outputs.gpx import to_gpx
 from crossview.outputs.kml import to_kml, to_kmz
-from crossview.outputs.records import COLUMNS, answer_record, map_address, place_record
+from crossview.outputs.records import COLUMNS, describe_answer, describe_place, make_map_link
 from crossview.outputs.text import to_csv, to_jsonl, to_table
 from crossview.retrieval.places import Place
 
@@ -160,16 +160,16 @@ def test_kml_looks_straight_down_on_the_place_from_250_metres():
 
 def test_scores_are_told_to_six_digits_angles_to_two_and_metres_to_centimetres():
     known = place(score=0.12345678, heading_deg=30.12345, probability=0.123456)
-    told = place_record(known, moved(ORIGIN, east_m=0.12345, north_m=0))
+    told = describe_place(known, moved(ORIGIN, east_m=0.12345, north_m=0))
     assert (told["score"], told["heading_deg"], told["probability"]) == (0.123457, 30.12, 0.1235)
     assert told["error_m"] == 0.12
-    about = answer_record(answer(places=[known], fov_deg=64.9876, truth=TRUTH))
+    about = describe_answer(answer(places=[known], fov_deg=64.9876, truth=TRUTH))
     assert (about["fov_deg"], about["error_m"]) == (64.99, 20.0)
 
 
 def test_the_columns_are_all_that_is_known_of_a_place_and_its_photo():
     known = answer(places=[place(probability=0.7)], truth=TRUTH, heading_source="given")
-    names = {*answer_record(known), *place_record(known.places[0], TRUTH)}
+    names = {*describe_answer(known), *describe_place(known.places[0], TRUTH)}
     assert names == set(COLUMNS)
 
 
@@ -219,7 +219,7 @@ def test_every_format_carries_warnings_assumptions_and_confidence(name, places):
         assert "field of view assumed" in written
     if places:
         assert "No place stands out" in written
-        assert map_address(ORIGIN) in written.replace("&amp;", "&")
+        assert make_map_link(ORIGIN) in written.replace("&amp;", "&")
 
 
 def test_kmz_is_the_kml_in_a_zip_and_the_same_every_time():
@@ -240,7 +240,7 @@ def test_gpx_holds_a_waypoint_per_place_as_the_schema_orders_them():
     assert [child.tag for child in first] == [f"{GPX}{name}" for name in order]
     assert first.findtext(f"{GPX}name") == HOSTILE.replace("\x07", "\ufffd") + " 1"
     assert "score: 0.9" in first.findtext(f"{GPX}desc")
-    assert first.find(f"{GPX}link").get("href") == map_address(ORIGIN)
+    assert first.find(f"{GPX}link").get("href") == make_map_link(ORIGIN)
     assert root[3].findtext(f"{GPX}type") == "truth"
 
 
@@ -272,11 +272,11 @@ def test_no_text_of_a_csv_is_a_formula(sign):
 
 
 def test_an_address_of_openstreetmap_marks_the_place_at_the_closest_zoom():
-    assert map_address(LatLon(-12.25, 60.5)) == (
+    assert make_map_link(LatLon(-12.25, 60.5)) == (
         "https://www.openstreetmap.org/?mlat=-12.2500000&mlon=60.5000000"
         "#map=19/-12.2500000/60.5000000"
     )
-    assert "e-" not in map_address(LatLon(1e-7, -1e-7))
+    assert "e-" not in make_map_link(LatLon(1e-7, -1e-7))
 
 
 @pytest.mark.parametrize(("name", "path", "meant"), [
@@ -286,23 +286,23 @@ def test_an_address_of_openstreetmap_marks_the_place_at_the_closest_zoom():
     ("geojson", "a.json", "geojson"),
 ])  # fmt: skip
 def test_the_name_or_the_ending_says_the_format(name, path, meant):
-    assert format_named(name, None if path is None else Path(path)) == meant
+    assert choose_format(name, None if path is None else Path(path)) == meant
 
 
 @pytest.mark.parametrize("path", ["a.xlsx", "a", "a.csv.bak", "a.shp", ".csv"])
 def test_an_unknown_ending_is_refused_with_the_list(path):
     with pytest.raises(InvalidValue, match=r"\.csv") as told:
-        format_named(None, Path(path))
+        choose_format(None, Path(path))
     assert all(ending in str(told.value) for one in FORMATS.values() for ending in one.endings)
 
 
 def test_an_ending_and_a_format_that_disagree_are_refused_and_a_page_is_shown_its_option():
     with pytest.raises(InvalidValue, match="disagree"):
-        format_named("kml", Path("a.csv"))
+        choose_format("kml", Path("a.csv"))
     with pytest.raises(InvalidValue, match="--map map.html"):
-        format_named(None, Path("map.html"))
+        choose_format(None, Path("map.html"))
     with pytest.raises(UnknownName, match="gpx"):
-        format_named("gpz", None)
+        choose_format("gpz", None)
 
 
 def test_of_many_photos_the_table_says_how_many_rest_on_which_assumption():

@@ -7,7 +7,7 @@ import pytest
 from tests.outputs.fakes import ORIGIN, answer
 
 from crossview.geo.points import moved
-from crossview.outputs.map_layers import cells, limit_of_cells, scores_record
+from crossview.outputs.map_layers import build_heat_grid, count_affordable_cells, describe_scores
 
 
 def grid(rows, columns, stride_m=20.0):
@@ -20,13 +20,13 @@ def grid(rows, columns, stride_m=20.0):
 
 
 def codes_of(scores, given):
-    record = scores_record(answer(scores=np.asarray(scores, np.float32)), given)
+    record = describe_scores(answer(scores=np.asarray(scores, np.float32)), given)
     return np.frombuffer(base64.b64decode(record["codes"]), np.uint8), record
 
 
 def test_few_windows_are_cells_of_their_own():
     lat, lon = grid(5, 4)
-    found = cells(lat, lon, 20.0, limit=20)
+    found = build_heat_grid(lat, lon, 20.0, limit=20)
     np.testing.assert_allclose(found.lat, lat)
     assert not found.merged
     assert found.spacing_m == 20.0
@@ -35,7 +35,7 @@ def test_few_windows_are_cells_of_their_own():
 @pytest.mark.parametrize("limit", [1, 7, 300])
 def test_many_windows_share_cells_and_none_is_lost(limit):
     lat, lon = grid(30, 40)
-    found = cells(lat, lon, 20.0, limit=limit)
+    found = build_heat_grid(lat, lon, 20.0, limit=limit)
     assert len(found.lat) <= limit
     assert sorted(set(found.of_window)) == list(range(len(found.lat)))
     for cell in range(len(found.lat)):
@@ -44,7 +44,7 @@ def test_many_windows_share_cells_and_none_is_lost(limit):
 
 def test_a_cell_has_the_best_score_of_its_windows():
     lat, lon = grid(30, 40)
-    found = cells(lat, lon, 20.0, limit=100)
+    found = build_heat_grid(lat, lon, 20.0, limit=100)
     scores = np.random.default_rng(0).normal(size=1200)
     codes, record = codes_of(scores, found)
     slow = [scores[found.of_window == cell].max() for cell in range(len(found.lat))]
@@ -53,21 +53,25 @@ def test_a_cell_has_the_best_score_of_its_windows():
 
 
 def test_windows_that_were_not_searched_have_a_code_of_their_own():
-    codes, record = codes_of([0.5, -np.inf, 0.1, np.nan], cells(*grid(2, 2), 20.0, limit=9))
+    codes, record = codes_of(
+        [0.5, -np.inf, 0.1, np.nan], build_heat_grid(*grid(2, 2), 20.0, limit=9)
+    )
     assert codes.tolist() == [255, 0, 1, 0]  # as the page draws them
     assert (record["low"], record["high"]) == (0.1, 0.5)
 
 
 def test_equal_scores_are_fine():
-    assert codes_of([0.3] * 4, cells(*grid(2, 2), 20.0, limit=9))[0].tolist() == [1] * 4
+    assert codes_of([0.3] * 4, build_heat_grid(*grid(2, 2), 20.0, limit=9))[0].tolist() == [1] * 4
 
 
 @pytest.mark.parametrize("scores", [[], [0.1] * 3, [np.nan] * 4])
 def test_without_a_score_per_window_there_is_no_heat(scores):
     given = answer(scores=np.array(scores, np.float32))
-    assert scores_record(given, cells(*grid(2, 2), 20.0, limit=9)) is None
+    assert describe_scores(given, build_heat_grid(*grid(2, 2), 20.0, limit=9)) is None
 
 
 def test_more_photos_leave_room_for_fewer_cells():
-    assert limit_of_cells([answer()] * 500, 10**7) < limit_of_cells([answer()], 10**7)
-    assert limit_of_cells([answer()] * 500, 0) == 256  # fewer show nothing
+    assert count_affordable_cells([answer()] * 500, 10**7) < count_affordable_cells(
+        [answer()], 10**7
+    )
+    assert count_affordable_cells([answer()] * 500, 0) == 256  # fewer show nothing

@@ -10,7 +10,7 @@ from tests.browser import CHROMIUM, QUIET, needs_chromium, package
 from tests.outputs.fakes import answers_of, photo_pixels
 
 from crossview.outputs.page import write_map
-from crossview.outputs.records import map_address
+from crossview.outputs.records import make_map_link
 from crossview.retrieval.places import Area, Confidence, Place
 
 playwright = package("playwright.sync_api", "playwright")
@@ -161,8 +161,10 @@ def test_a_place_links_to_openstreetmap_and_nothing_is_fetched(index, opened):
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     link = page.locator("#selected a")
-    assert link.get_attribute("href") == map_address(given.places[0].latlon)
+    assert link.get_attribute("href") == make_map_link(given.places[0].latlon)
     assert link.get_attribute("rel") == "noopener noreferrer"
     page.keyboard.press("2")
-    assert page.locator("#selected a").get_attribute("href") == map_address(given.places[1].latlon)
+    assert page.locator("#selected a").get_attribute("href") == make_map_link(
+        given.places[1].latlon
+    )
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == []

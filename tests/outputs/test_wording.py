@@ -7,12 +7,9 @@ import pytest
 from tests.outputs.fakes import answer, place
 
 from crossview.outputs.records import (
-    NO_PLACES,
-    NOTHING_STANDS_OUT,
-    STANDS_OUT,
-    confidence,
+    explain_confidence,
+    format_km2,
     printable,
-    square_text,
     stands_out,
 )
 from crossview.retrieval.places import Confidence
@@ -29,10 +26,12 @@ def test_a_name_with_undecodable_bytes_and_controls_becomes_printable():
     assert printable("straße 東京 🗼.jpg") == "straße 東京 🗼.jpg"
 
 
-@pytest.mark.parametrize(("second", "said"), [(0.2, STANDS_OUT), (0.79, NOTHING_STANDS_OUT)])
+@pytest.mark.parametrize(
+    ("second", "said"), [(0.2, "The first place stands out. "), (0.79, "No place stands out, ")]
+)
 def test_the_first_place_must_lead_by_more_than_chance(second, said):
     places = (place(1, score=0.8), place(2, score=second))
-    assert confidence(answer(places=places)) == said
+    assert explain_confidence(answer(places=places)).startswith(said)
 
 
 def test_about_one_picture_of_nowhere_in_twenty_stands_out():
@@ -46,7 +45,7 @@ def test_about_one_picture_of_nowhere_in_twenty_stands_out():
 
 
 def test_without_places_nothing_is_claimed():
-    assert confidence(answer(places=())) == NO_PLACES
+    assert explain_confidence(answer(places=())) == "No place was found within the given limits."
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -68,7 +67,7 @@ def test_with_a_calibration_a_place_stands_out_that_is_likelier_right_than_not(c
      (0.996, "more than 99 %"), (1.0, "100 %")],
 )  # fmt: skip
 def test_chances_are_told_in_whole_percent_and_certainty_is_never_rounded_to(chance, said):
-    told = confidence(answer(places=(place(1, probability=chance),), confidence=CONFIDENCE))
+    told = explain_confidence(answer(places=(place(1, probability=chance),), confidence=CONFIDENCE))
     assert told.startswith(f"First place within 25 m: {said}. ")
 
 
@@ -76,7 +75,7 @@ def test_chances_are_told_in_whole_percent_and_certainty_is_never_rounded_to(cha
     ("km2", "said"), [(12.34, "12 km²"), (0.0123, "0.012 km²"), (0.0099, "9900 m²")]
 )
 def test_small_areas_are_told_in_square_metres(km2, said):
-    assert square_text(km2) == said
+    assert format_km2(km2) == said
 
 
 def lead_needed(scores, **facts):

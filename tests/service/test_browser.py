@@ -18,7 +18,7 @@ from tests.browser import CHROMIUM, needs_chromium, package
 
 from crossview import cli
 from crossview.geo.points import LatLon, distance_m
-from crossview.outputs.records import COLUMNS, map_address
+from crossview.outputs.records import COLUMNS, make_map_link
 from crossview.retrieval.index import Index
 from crossview.retrieval.locate import locate
 
@@ -175,7 +175,7 @@ def test_a_dropped_panorama_is_found_within_25_m_and_saved(opened, town, findabl
     assert len(rows) == len(features)
     assert tuple(rows[0]) == COLUMNS
     shown = page.locator("#selected a").get_attribute("href")
-    assert {shown, rows[0]["openstreetmap"]} == {map_address(LatLon(lat, lon))}
+    assert {shown, rows[0]["openstreetmap"]} == {make_map_link(LatLon(lat, lon))}
     assert page.locator(".pin").count() == len(features)
     assert "synthetic town" in page.locator(".banner").first.text_content()
     shoot(page, "desktop-panorama")

@@ -302,7 +302,7 @@ def calibration_text(calibration: Calibration) -> str:
 
 
 def _kind(calibration: Calibration, kind: Calibrated) -> Iterator[str]:
-    from crossview.outputs.records import square_text
+    from crossview.outputs.records import format_km2
 
     known = kind.measured
     yield f"{kind.name}: {kind.n} known photos at {known['spots']} spots"
@@ -324,7 +324,7 @@ def _kind(calibration: Calibration, kind: Calibrated) -> Iterator[str]:
     for one in known["sets"]:
         yield (
             f"  area for {_percent(one['asked'])}: holds the truth of {_share(one['coverage'])}; "
-            f"median {square_text(one['median_km2'])}, "
+            f"median {format_km2(one['median_km2'])}, "
             f"{_percent(one['median_share'])} of the region"
         )
     yield from _refusing(calibration, known)

@@ -130,7 +130,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     the rest are located (exit code 1).
     """
     from crossview.geo.points import latlon_from_text
-    from crossview.outputs.formats import format_named
+    from crossview.outputs.formats import choose_format
     from crossview.retrieval.hints import Hints
 
     if use_gps_as_hint and near is not None:
@@ -145,7 +145,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         ignore_direction=ignore_direction,
     )
     files = AnswerFiles(
-        format=format_named(output, out),
+        format=choose_format(output, out),
         places=hints.places,
         shown=places or SHOWN,
         out=out,
@@ -200,11 +200,11 @@ def _run(command: LocateCommand) -> int:
 
 def _require_writable(files: AnswerFiles) -> None:
     """Refuse, before minutes of work, files that could not be written or would be wrong."""
-    from crossview.outputs.formats import PAGE_ENDINGS, format_of_ending
+    from crossview.outputs.formats import PAGE_ENDINGS, find_format
 
     if files.format == "kmz" and files.out is None:
         raise InvalidValue("KMZ is a file, no text: say where to, as in --out places.kmz")
-    if files.page is not None and (other := format_of_ending(files.page.suffix)):
+    if files.page is not None and (other := find_format(files.page.suffix)):
         raise InvalidValue(
             f"--map writes a page ({PAGE_ENDINGS[0]}), and {files.page} ends like {other}.\n"
             f"For {other}: --out {files.page}"

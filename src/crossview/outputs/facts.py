@@ -11,7 +11,7 @@ import numpy as np
 from crossview.files import printable
 from crossview.geo.points import middle_of
 from crossview.outputs.geojson import outline_area
-from crossview.outputs.records import answer_record, place_record, stands_out
+from crossview.outputs.records import describe_answer, describe_place, stands_out
 from crossview.retrieval.places import Answer, Place
 from crossview.retrieval.truth import summary
 
@@ -24,7 +24,7 @@ _MOST_CORNERS = 3000  # of an outline: 100 kB
 
 def photo_record(answer: Answer, name: str) -> dict[str, Any]:
     """One picture: its facts, its places with the corners of their windows; no path, no hash."""
-    record = {k: v for k, v in answer_record(answer).items() if k != "sha256"}
+    record = {k: v for k, v in describe_answer(answer).items() if k != "sha256"}
     places = [_place(place, answer) for place in answer.places]
     record |= {"photo": name, "stands_out": stands_out(answer), "places": places}
     return {**record, "outline": _outline(answer)} if answer.confidence else record
@@ -44,7 +44,7 @@ def _place(place: Place, answer: Answer) -> dict[str, Any]:
         [round(corner.lat, _CORNER_DIGITS), round(corner.lon, _CORNER_DIGITS)]
         for corner in place.footprint.corners()
     ]
-    record = place_record(place, answer.truth)
+    record = describe_place(place, answer.truth)
     del record["openstreetmap"]  # 80 bytes that the page's script makes out of lat and lon
     size = {"width_m": place.footprint.width_m, "up_deg": place.footprint.up_bearing_deg}
     return {**record, "corners": corners, **size}

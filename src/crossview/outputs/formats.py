@@ -1,4 +1,4 @@
-"""The formats that places are written in: one table of names, endings, media types, writers."""
+"""The formats of answers: one table of names, file endings, media types and writers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crossview.retrieval.places import Answer
 
 
 class Format(NamedTuple):
-    """One way of writing answers."""
+    """How answers are written to one kind of file."""
 
     endings: tuple[str, ...]  # of file names, the usual one first
     media_type: str
@@ -34,35 +34,35 @@ FORMATS = {
 PAGE_ENDINGS = (".html", ".htm")
 
 
-def format_named(name: str | None, path: Path | None) -> str:
-    """The format that was named, else the one of the file's ending, else a table.
+def choose_format(name: str | None, path: Path | None) -> str:
+    """The format ``name``, else the one of the file's ending, else "table".
 
-    Raises :class:`UnknownName` for a name and :class:`InvalidValue` for an ending that no format
-    has, and for an ending that belongs to another format than the one named.
+    Raises :class:`UnknownName` for an unknown name, :class:`InvalidValue` for an unknown ending and
+    for an ending that belongs to another format than ``name``.
     """
     if name is not None and name not in FORMATS:
         raise UnknownName("format", name, FORMATS)
     if path is None:
         return name or "table"
     ending = path.suffix.lower()
-    meant = format_of_ending(ending)
-    if name is None and meant is None:
+    by_ending = find_format(ending)
+    if name is None and by_ending is None:
         advice = f"A map page is written by --map {path}." if ending in PAGE_ENDINGS else (
             "Or name the format: --format NAME."
         )  # fmt: skip
-        endings = ", ".join(each for one in FORMATS.values() for each in one.endings)
+        endings = ", ".join(item for form in FORMATS.values() for item in form.endings)
         raise InvalidValue(
-            f"--out {path}: the ending {ending or '(none)'} names no format.\n"
+            f"--out {path}: no format has the ending {ending or '(none)'}.\n"
             f"Endings: {endings}. {advice}"
         )
-    if name is not None and meant is not None and name != meant:
+    if name is not None and by_ending is not None and name != by_ending:
         raise InvalidValue(
-            f"--out {path} and --format {name} disagree: {ending} is the ending of {meant}.\n"
-            "Leave one of them away."
+            f"--out {path} and --format {name} disagree: {ending} is the ending of {by_ending}.\n"
+            "Remove one of them."
         )
-    return name or str(meant)
+    return name or str(by_ending)
 
 
-def format_of_ending(ending: str) -> str | None:
-    """The format whose files end so (``.csv``), or None."""
-    return next((name for name, one in FORMATS.items() if ending.lower() in one.endings), None)
+def find_format(ending: str) -> str | None:
+    """The name of the format with this file ending (such as ``.csv``), or None."""
+    return next((name for name, form in FORMATS.items() if ending.lower() in form.endings), None)

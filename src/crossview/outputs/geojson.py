@@ -14,7 +14,7 @@ from crossview.arrays import I64
 from crossview.geo.antimeridian import Point, Polygon, cut_at_180, geometry_of, unroll_ring
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, local_m, middle_of, moved
-from crossview.outputs.records import answer_record, area_record, place_record, point_record
+from crossview.outputs.records import describe_answer, describe_area, describe_place, describe_point
 from crossview.retrieval.places import Answer, Area, Place
 
 _DIGITS = 7  # 1 cm
@@ -23,10 +23,8 @@ _DIGITS = 7  # 1 cm
 def to_geojson(answers: Iterable[Answer], *, footprints: bool = False) -> str:
     """All places of all answers; property ``role`` is "place", "truth", "area" or "footprint".
 
-    An answer without places is a feature without a geometry, of the role "photo".
-
-    An area, of answers from a calibrated index, holds the truth with the ``coverage`` it names.
-
+    An answer without places is a feature of the role "photo" without a geometry. Answers from a
+    calibrated index have areas: each holds the truth with the probability ``coverage``.
     ``footprints`` adds the outline of each place's best window as a polygon of its own.
     """
     features = [feature for answer in answers for feature in _describe_features(answer, footprints)]
@@ -35,26 +33,26 @@ def to_geojson(answers: Iterable[Answer], *, footprints: bool = False) -> str:
 
 
 def _describe_features(answer: Answer, footprints: bool) -> Iterator[dict[str, Any]]:
-    about = {k: v for k, v in answer_record(answer).items() if k not in ("truth", "error_m")}
+    photo = {k: v for k, v in describe_answer(answer).items() if k not in ("truth", "error_m")}
     if not answer.places:
-        yield {"type": "Feature", "geometry": None, "properties": {"role": "photo", **about}}
+        yield {"type": "Feature", "geometry": None, "properties": {"role": "photo", **photo}}
     for place in answer.places:
-        known = {"role": "place", **about, **_describe_place(place, answer.truth)}
-        yield _make_feature(_make_point(place.latlon), known)
+        properties = {"role": "place", **photo, **_describe_place(place, answer.truth)}
+        yield _make_feature(_make_point(place.latlon), properties)
         if footprints:
-            outline = {"role": "footprint", "photo": about["photo"], "rank": place.rank}
-            yield _make_feature(_draw_footprint(place.footprint), outline)
+            properties = {"role": "footprint", "photo": photo["photo"], "rank": place.rank}
+            yield _make_feature(_draw_footprint(place.footprint), properties)
     if answer.truth is not None:
-        yield _make_feature(_make_point(answer.truth), {"role": "truth", "photo": about["photo"]})
+        yield _make_feature(_make_point(answer.truth), {"role": "truth", "photo": photo["photo"]})
     for area in answer.confidence.areas if answer.confidence else ():
         if polygons := outline_area(area):
-            known = {"role": "area", "photo": about["photo"], **area_record(area)}
+            properties = {"role": "area", "photo": photo["photo"], **describe_area(area)}
             parts = [part for polygon in polygons for part in cut_at_180(polygon)]
-            yield _make_feature({"type": "MultiPolygon", "coordinates": parts}, known)
+            yield _make_feature({"type": "MultiPolygon", "coordinates": parts}, properties)
 
 
 def _describe_place(place: Place, truth: LatLon | None) -> dict[str, Any]:
-    record = place_record(place, truth)
+    record = describe_place(place, truth)
     return {key: value for key, value in record.items() if key not in ("lat", "lon")}
 
 
@@ -67,27 +65,27 @@ def _make_point(place: LatLon) -> dict[str, Any]:
 
 
 def _read_position(place: LatLon) -> tuple[float, float]:
-    record = point_record(place)
+    record = describe_point(place)
     return record["lon"], record["lat"]
 
 
 def _draw_footprint(footprint: Footprint) -> dict[str, Any]:
-    """A polygon whose ring runs counter-clockwise; two of them across the antimeridian."""
+    """A polygon whose ring runs counter-clockwise; two polygons across the antimeridian."""
     upper_left, upper_right, lower_right, lower_left = map(_read_position, footprint.corners())
     ring = [upper_left, lower_left, lower_right, upper_right, upper_left]
     return geometry_of([[unroll_ring(ring)]])
 
 
 def outline_area(area: Area) -> list[Polygon]:
-    """Polygons around the cells of an area, which join where cells share a side.
+    """Polygons around the cells of an area; cells that share a side are in one polygon.
 
     Outer rings run counter-clockwise, holes clockwise (RFC 7946). Corners are those of a square
-    grid about the area's middle, within half a cell of the truth up to 5 km from there. Of an area
-    that crosses longitude 180 they run on beyond it; see ``geo.antimeridian``.
+    grid about the area's middle, within half a cell of the truth up to 5 km from there. Where an
+    area crosses longitude 180, longitudes run on beyond it; see ``geo.antimeridian``.
     """
     if not len(area.rows):
         return []
-    from rasterio import features  # GDAL: 0.2 s that only an area should pay
+    from rasterio import features  # GDAL: 0.2 s, needed for areas only
 
     middle = middle_of(area.lat, area.lon)
     column, row = _find_grid(area, middle)
@@ -99,7 +97,7 @@ def outline_area(area: Area) -> list[Polygon]:
 
 
 def _find_grid(area: Area, middle: LatLon) -> tuple[I64, I64]:
-    """Column and row (down) of each cell in the grid that their bearing of up spans."""
+    """Column and row (down) of each cell in the grid that is aligned with ``up_bearing_deg``."""
     east, north = local_m(middle, area.lat, area.lon)
     turn = math.radians(area.up_bearing_deg)
     right = east * math.cos(turn) - north * math.sin(turn)
@@ -110,14 +108,16 @@ def _find_grid(area: Area, middle: LatLon) -> tuple[I64, I64]:
 
 
 def _place_rings(shape: dict[str, Any], corner: tuple[float, float], area: Area) -> Polygon:
-    """Rings in cells as rings of longitude and latitude."""
+    """Turn rings in cells into rings of longitude and latitude."""
     rings = [
         unroll_ring([_locate_corner(corner[0] + x, corner[1] + y, area) for x, y in ring])
         for ring in shape["coordinates"]
     ]
     first = rings[0][0][0]  # all rings on the same turn around the Earth
     turns = [360.0 * round((ring[0][0] - first) / 360.0) for ring in rings]
-    rings = [[(lon - turn, lat) for lon, lat in r] for r, turn in zip(rings, turns, strict=True)]
+    rings = [
+        [(lon - turn, lat) for lon, lat in ring] for ring, turn in zip(rings, turns, strict=True)
+    ]
     return [_orient_ring(ring, outer=number == 0) for number, ring in enumerate(rings)]
 
 
@@ -125,15 +125,15 @@ def _locate_corner(column: float, row: float, area: Area) -> Point:
     """A corner of the grid whose cell (0, 0) is the area's first."""
     turn = math.radians(area.up_bearing_deg)
     right, up = column * area.cell_m, -row * area.cell_m
-    at = moved(
+    corner = moved(
         LatLon(float(area.lat[0]), float(area.lon[0])),
         east_m=right * math.cos(turn) + up * math.sin(turn),
         north_m=up * math.cos(turn) - right * math.sin(turn),
     )
-    return round(at.lon, _DIGITS), round(at.lat, _DIGITS)
+    return round(corner.lon, _DIGITS), round(corner.lat, _DIGITS)
 
 
 def _orient_ring(ring: list[Point], *, outer: bool) -> list[Point]:
-    """The ring in the direction that its role asks for."""
-    twice = sum(a[0] * b[1] - b[0] * a[1] for a, b in pairwise(ring))
-    return ring if (twice > 0.0) == outer else ring[::-1]
+    """The ring, counter-clockwise if it is an outer one, else clockwise."""
+    twice_area = sum(a[0] * b[1] - b[0] * a[1] for a, b in pairwise(ring))
+    return ring if (twice_area > 0.0) == outer else ring[::-1]

@@ -1,4 +1,4 @@
-"""Answers as KML 2.2 for Google Earth and its kin: one folder per picture."""
+"""Answers as KML 2.2 for Google Earth and similar viewers: one folder per picture."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from xml.etree import ElementTree as ET
 from crossview.geo.points import LatLon
 from crossview.outputs.records import (
     COLUMNS,
-    answer_record,
-    cell_text,
-    distinct,
-    place_rows,
-    point_record,
+    build_rows,
+    describe_answer,
+    describe_point,
+    drop_repeats,
+    format_cell,
 )
 from crossview.retrieval.places import Answer
 
@@ -26,24 +26,24 @@ _LINK = "openstreetmap"
 
 
 def to_kml(answers: Iterable[Answer]) -> str:
-    """A KML document; all text is escaped, and the viewer looks along the estimated heading."""
-    given = list(answers)
+    """A KML document. All text is escaped; the viewer looks along the estimated heading."""
+    answers = list(answers)
     root = ET.Element("kml", xmlns=_NAMESPACE)
-    document = _child(root, "Document")
-    _child(document, "name", "crossview places")
-    if warnings := distinct(text for answer in given for text in answer.warnings):
-        _child(document, "description", "\n".join(warnings))
+    document = _add_child(root, "Document")
+    _add_child(document, "name", "crossview places")
+    if warnings := drop_repeats(text for answer in answers for text in answer.warnings):
+        _add_child(document, "description", "\n".join(warnings))
     for name, colour in _COLOURS.items():
-        _child(_child(_child(document, "Style", id=name), "IconStyle"), "color", colour)
-    for answer in given:
-        _folder(document, answer)
+        _add_child(_add_child(_add_child(document, "Style", id=name), "IconStyle"), "color", colour)
+    for answer in answers:
+        _add_folder(document, answer)
     ET.indent(root)
     body = ET.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
 
 
 def to_kmz(answers: Iterable[Answer]) -> bytes:
-    """The same KML as ``doc.kml`` in a zip archive, byte for byte the same every time."""
+    """The same KML as ``doc.kml`` in a zip archive; equal answers give equal bytes."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         entry = zipfile.ZipInfo("doc.kml")
@@ -52,47 +52,47 @@ def to_kmz(answers: Iterable[Answer]) -> bytes:
     return stream.getvalue()
 
 
-def _folder(document: ET.Element, answer: Answer) -> None:
-    about = answer_record(answer)
-    folder = _child(document, "Folder")
-    _child(folder, "name", about["photo"])
-    lines = [about["confidence"], *about["assumptions"], *about["warnings"]]
-    _child(folder, "description", "\n".join(lines))
-    for row in place_rows(answer):
+def _add_folder(document: ET.Element, answer: Answer) -> None:
+    photo = describe_answer(answer)
+    folder = _add_child(document, "Folder")
+    _add_child(folder, "name", photo["photo"])
+    lines = [photo["confidence"], *photo["assumptions"], *photo["warnings"]]
+    _add_child(folder, "description", "\n".join(lines))
+    for row in build_rows(answer):
         if "rank" in row:
-            _place(folder, row)
+            _add_place(folder, row)
     if answer.truth is not None:
-        mark = _child(folder, "Placemark")
-        _child(mark, "name", "truth")
-        _child(mark, "styleUrl", "#truth")
-        _point(mark, answer.truth)
+        mark = _add_child(folder, "Placemark")
+        _add_child(mark, "name", "truth")
+        _add_child(mark, "styleUrl", "#truth")
+        _add_point(mark, answer.truth)
 
 
-def _place(folder: ET.Element, row: dict[str, Any]) -> None:
-    mark = _child(folder, "Placemark")
-    _child(mark, "name", row["rank"])
-    _child(mark, "description", "\n".join([row["confidence"], *row["warnings"], row[_LINK]]))
-    view = _child(mark, "LookAt")
-    _child(view, "longitude", row["lon"])
-    _child(view, "latitude", row["lat"])
+def _add_place(folder: ET.Element, row: dict[str, Any]) -> None:
+    mark = _add_child(folder, "Placemark")
+    _add_child(mark, "name", row["rank"])
+    _add_child(mark, "description", "\n".join([row["confidence"], *row["warnings"], row[_LINK]]))
+    view = _add_child(mark, "LookAt")
+    _add_child(view, "longitude", row["lon"])
+    _add_child(view, "latitude", row["lat"])
     if "heading_deg" in row:
-        _child(view, "heading", row["heading_deg"])
-    _child(view, "tilt", 0)
-    _child(view, "range", _VIEW_RANGE_M)
-    _child(mark, "styleUrl", "#first" if row["rank"] == 1 else "#other")
-    facts = _child(mark, "ExtendedData")
+        _add_child(view, "heading", row["heading_deg"])
+    _add_child(view, "tilt", 0)
+    _add_child(view, "range", _VIEW_RANGE_M)
+    _add_child(mark, "styleUrl", "#first" if row["rank"] == 1 else "#other")
+    facts = _add_child(mark, "ExtendedData")
     for name in COLUMNS:
         if name in row and name not in ("lat", "lon"):
-            _child(_child(facts, "Data", name=name), "value", cell_text(row[name]))
-    _child(_child(mark, "Point"), "coordinates", f"{row['lon']},{row['lat']}")
+            _add_child(_add_child(facts, "Data", name=name), "value", format_cell(row[name]))
+    _add_child(_add_child(mark, "Point"), "coordinates", f"{row['lon']},{row['lat']}")
 
 
-def _point(mark: ET.Element, place: LatLon) -> None:
-    record = point_record(place)
-    _child(_child(mark, "Point"), "coordinates", f"{record['lon']},{record['lat']}")
+def _add_point(mark: ET.Element, place: LatLon) -> None:
+    record = describe_point(place)
+    _add_child(_add_child(mark, "Point"), "coordinates", f"{record['lon']},{record['lat']}")
 
 
-def _child(parent: ET.Element, tag: str, text: Any = None, **attributes: str) -> ET.Element:
+def _add_child(parent: ET.Element, tag: str, text: Any = None, **attributes: str) -> ET.Element:
     element = ET.SubElement(parent, tag, attributes)
     if text is not None:
         element.text = str(text)

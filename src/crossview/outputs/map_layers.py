@@ -22,19 +22,20 @@ from crossview.geo.points import EARTH_RADIUS_M, unroll_lon, wrap_lon
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import open_sources
 from crossview.outputs.drape import drape
-from crossview.outputs.regions import Extent, extent, regions
+from crossview.outputs.records import phrase
+from crossview.outputs.regions import Extent, enclose_points, split_regions
 from crossview.retrieval.places import Answer
 from crossview.views.decode import read_rgb
 
 if TYPE_CHECKING:
     from crossview.retrieval.index import Index
 
-MOST_PIXELS = 4096 * 4096  # of all overlays together: what a phone can still hold decoded
+MOST_PIXELS = 4096 * 4096  # of all overlays together: a phone can hold so many decoded
 LONGEST_SIDE_PX = 4096
 _QUALITY = 76
-_FEWER = 0.7  # times the side, when the pictures take more bytes than they may
+_SHRINK = 0.7  # of the sides, when the pictures take too many bytes
 _TRIES = 8
-MOST_THUMBNAILS = 4000  # more are thinned out: about ten seconds of decoding and warping
+MOST_THUMBNAILS = 4000  # so many take about ten seconds; more are thinned out
 NOT_SEARCHED = 0  # the code of a window without a score; codes 1 to 255 run from low to high
 
 
@@ -49,7 +50,7 @@ class Overlay:
 
 @dataclass(frozen=True)
 class BaseMap:
-    """All overlays, and what a reader must know about them."""
+    """All overlays, and notes for whoever reads the map."""
 
     overlays: list[Overlay]
     notes: list[str]
@@ -60,35 +61,35 @@ class BaseMap:
         return bool(steps) and max(steps) <= metres_per_px
 
 
-def base_map(index: Index, room: int) -> BaseMap:
-    """Overlays that take at most ``room`` bytes as base64; fewer pixels until they do.
+def draw_base_map(index: Index, max_bytes: int) -> BaseMap:
+    """Overlays of at most ``max_bytes`` as base64, with as many pixels as fit.
 
     Drawn from the imagery itself where its files can still be read, else from thumbnails.
     """
     info = index.manifest.imagery
     try:
         with open_sources(info.sources, info.options) as imagery:
-            return _fitted(index, imagery.sheets, room)
+            return _fit_overlays(index, imagery.sheets, max_bytes)
     except CrossviewError:  # moved, changed or damaged since
-        return _fitted(index, (), room)
+        return _fit_overlays(index, (), max_bytes)
 
 
-def _fitted(index: Index, sheets: tuple[Sheet, ...], room: int) -> BaseMap:
+def _fit_overlays(index: Index, sheets: tuple[Sheet, ...], max_bytes: int) -> BaseMap:
     finest = index.manifest.metres_per_px if sheets else index.footprint(0).metres_per_px
     share = 1.0
     for _ in range(_TRIES):
-        overlays = list(_overlays(index, sheets, finest / share))
-        if sum(math.ceil(len(overlay.webp) / 3) * 4 for overlay in overlays) <= room:
-            return BaseMap(overlays, _notes(index, overlays, from_source=bool(sheets)))
-        share *= _FEWER
-    return BaseMap([], ["The imagery did not fit into this page."])
+        overlays = list(_draw_overlays(index, sheets, finest / share))
+        if sum(math.ceil(len(overlay.webp) / 3) * 4 for overlay in overlays) <= max_bytes:
+            return BaseMap(overlays, _note_losses(index, overlays, from_source=bool(sheets)))
+        share *= _SHRINK
+    return BaseMap([], [phrase("map_page.no_imagery")])
 
 
-def _overlays(index: Index, sheets: tuple[Sheet, ...], finest_m: float) -> Iterator[Overlay]:
+def _draw_overlays(index: Index, sheets: tuple[Sheet, ...], finest_m: float) -> Iterator[Overlay]:
     """One overlay per region, no finer than ``finest_m`` metres per pixel."""
     reach_m = index.manifest.footprint_m / 2.0
-    groups = regions(index.lat, index.lon, gap_m=4.0 * index.manifest.footprint_m)
-    extents = [extent(index.lat[rows], index.lon[rows], reach_m) for rows in groups]
+    groups = split_regions(index.lat, index.lon, gap_m=4.0 * index.manifest.footprint_m)
+    extents = [enclose_points(index.lat[rows], index.lon[rows], reach_m) for rows in groups]
     area_m2 = sum(math.prod(box.size_m()) for box in extents)
     step_m = max(finest_m, math.sqrt(area_m2 / MOST_PIXELS))
     for rows, box in zip(groups, extents, strict=True):
@@ -97,24 +98,22 @@ def _overlays(index: Index, sheets: tuple[Sheet, ...], finest_m: float) -> Itera
         if sheets:
             pixels = drape(sheets, box, (width, height))
         else:
-            pixels = mosaic(index, rows, box, (width, height))
-        yield Overlay(box, _webp(pixels), own_m)
+            pixels = draw_thumbnails(index, rows, box, (width, height))
+        yield Overlay(box, _encode_webp(pixels), own_m)
 
 
-def _notes(index: Index, overlays: list[Overlay], *, from_source: bool) -> list[str]:
+def _note_losses(index: Index, overlays: list[Overlay], *, from_source: bool) -> list[str]:
     finest = index.manifest.metres_per_px
     coarsest = max((overlay.metres_per_px for overlay in overlays), default=finest)
     notes = []
     if not from_source:
-        notes.append("The imagery's files could not be read: the map is drawn from small pictures.")
+        notes.append(phrase("map_page.imagery_unreadable"))
     if coarsest > 1.05 * finest:
-        notes.append(
-            f"Imagery is shown down-sampled: {coarsest:.2g} m per pixel instead of {finest:.2g}."
-        )
+        notes.append(phrase("map_page.imagery_down_sampled", shown=coarsest, finest=finest))
     return notes
 
 
-def _webp(rgba: U8) -> bytes:
+def _encode_webp(rgba: U8) -> bytes:
     from PIL import Image
 
     stream = io.BytesIO()
@@ -122,34 +121,34 @@ def _webp(rgba: U8) -> bytes:
     return stream.getvalue()
 
 
-def mosaic(index: Index, rows: I64, extent: Extent, size_px: tuple[int, int]) -> U8:
+def draw_thumbnails(index: Index, rows: I64, extent: Extent, size_px: tuple[int, int]) -> U8:
     """The thumbnails of windows ``rows`` laid on a Web Mercator canvas, RGBA [H, W, 4].
 
     ``size_px`` is (width, height). What no thumbnail covers stays transparent.
     """
     width, height = size_px
     canvas = np.zeros((height, width, 4), np.uint8)
-    for row in _thinned(index, rows):
+    for row in _thin_out(index, rows):
         try:
             thumbnail = read_rgb(index.thumbnail(int(row)))
         except CrossviewError:
             continue
-        _paste(canvas, thumbnail, _corners(index.footprint(int(row)), extent, size_px))
+        _paste(canvas, thumbnail, _project_corners(index.footprint(int(row)), extent, size_px))
     return canvas
 
 
-def _thinned(index: Index, rows: I64) -> I64:
+def _thin_out(index: Index, rows: I64) -> I64:
     """At most ``MOST_THUMBNAILS`` of the rows, spread evenly over the ground."""
     stride_m = index.manifest.stride_m
-    squares = cells(index.lat[rows], index.lon[rows], stride_m, MOST_THUMBNAILS).of_window
+    squares = build_heat_grid(index.lat[rows], index.lon[rows], stride_m, MOST_THUMBNAILS).of_window
     return rows[np.unique(squares, return_index=True)[1]]
 
 
-def _corners(footprint: Footprint, extent: Extent, size_px: tuple[int, int]) -> F32:
+def _project_corners(footprint: Footprint, extent: Extent, size_px: tuple[int, int]) -> F32:
     """Canvas pixels [3, 2] of a footprint's upper left, upper right and lower left corner."""
     upper_left, upper_right, _, lower_left = footprint.corners()
-    three = (upper_left, upper_right, lower_left)
-    lat, lon = np.array([p.lat for p in three]), np.array([p.lon for p in three])
+    corners = (upper_left, upper_right, lower_left)
+    lat, lon = np.array([p.lat for p in corners]), np.array([p.lon for p in corners])
     return extent.pixel(lat, lon, size_px).astype(np.float32)
 
 
@@ -180,7 +179,7 @@ def _paste(canvas: U8, picture: U8, corners: F32) -> None:
 
 
 @dataclass(frozen=True)
-class Cells:
+class HeatGrid:
     """Where heat is drawn: windows, or squares that each stand for the best of several windows."""
 
     lat: F64  # [M] degrees
@@ -194,15 +193,15 @@ class Cells:
         return len(self.lat) < len(self.of_window)
 
 
-def cells(lat: F64, lon: F64, stride_m: float, limit: int) -> Cells:
-    """One cell per window [N], or as many windows per cell as it takes to keep to ``limit``."""
+def build_heat_grid(lat: F64, lon: F64, stride_m: float, limit: int) -> HeatGrid:
+    """One cell per window [N]; where that is more than ``limit``, windows share cells."""
     unrolled = unroll_lon(lon)
     side_m, of_window = stride_m, np.arange(len(lat))
     while of_window.size and of_window.max() >= max(1, limit):
         side_m *= 2.0
-        of_window = _squares(lat, unrolled, side_m)
+        of_window = _number_squares(lat, unrolled, side_m)
     share = np.maximum(np.bincount(of_window), 1)
-    return Cells(
+    return HeatGrid(
         np.bincount(of_window, lat) / share,
         np.asarray(wrap_lon(np.bincount(of_window, unrolled) / share)),
         of_window,
@@ -210,7 +209,7 @@ def cells(lat: F64, lon: F64, stride_m: float, limit: int) -> Cells:
     )
 
 
-def _squares(lat: F64, lon: F64, side_m: float) -> I64:
+def _number_squares(lat: F64, lon: F64, side_m: float) -> I64:
     """The number of the square that holds each point, counted without gaps."""
     step = np.degrees(side_m / EARTH_RADIUS_M)
     across = step / np.cos(np.radians(lat.mean()))
@@ -219,35 +218,35 @@ def _squares(lat: F64, lon: F64, side_m: float) -> I64:
     return numbers
 
 
-def positions_record(given: Cells) -> dict[str, object]:
+def describe_heat_grid(grid: HeatGrid) -> dict[str, object]:
     """Positions as base64 of little-endian float64, and their spacing in metres."""
-    return {"lat": _b64(given.lat, "<f8"), "lon": _b64(given.lon, "<f8"),
-            "spacing_m": given.spacing_m, "merged": given.merged}  # fmt: skip
+    return {"lat": _encode_base64(grid.lat, "<f8"), "lon": _encode_base64(grid.lon, "<f8"),
+            "spacing_m": grid.spacing_m, "merged": grid.merged}  # fmt: skip
 
 
-def scores_record(answer: Answer, given: Cells) -> dict[str, object] | None:
+def describe_scores(answer: Answer, grid: HeatGrid) -> dict[str, object] | None:
     """One byte per cell (the best of its windows) and the scores that codes 1 and 255 stand for.
 
     None when the answer has no score, or not one per window of the index.
     """
     scores = np.asarray(answer.scores, np.float64)
-    known = np.isfinite(scores)
-    if len(scores) != len(given.of_window) or not known.any():
+    finite = np.isfinite(scores)
+    if len(scores) != len(grid.of_window) or not finite.any():
         return None
-    best = np.full(len(given.lat), -np.inf)
-    np.maximum.at(best, given.of_window[known], scores[known])
+    best = np.full(len(grid.lat), -np.inf)
+    np.maximum.at(best, grid.of_window[finite], scores[finite])
     searched = np.isfinite(best)
     low, high = float(best[searched].min()), float(best[searched].max())
     codes = np.full(len(best), NOT_SEARCHED)
     codes[searched] = 1 + np.rint(254.0 * (best[searched] - low) / max(high - low, 1e-12))
-    return {"low": round(low, 4), "high": round(high, 4), "codes": _b64(codes, "u1")}
+    return {"low": round(low, 4), "high": round(high, 4), "codes": _encode_base64(codes, "u1")}
 
 
-def limit_of_cells(answers: Sequence[Answer], room: int) -> int:
-    """How many cells fit when all photos' codes and the positions share ``room`` bytes."""
+def count_affordable_cells(answers: Sequence[Answer], max_bytes: int) -> int:
+    """How many cells fit into ``max_bytes`` with their positions and a code per photo each."""
     per_cell = 4.0 / 3.0 * (len(answers) + 16.0)
-    return max(256, int(room / per_cell))
+    return max(256, int(max_bytes / per_cell))
 
 
-def _b64(values: F64 | I64, kind: str) -> str:
+def _encode_base64(values: F64 | I64, kind: str) -> str:
     return base64.b64encode(values.astype(kind).tobytes()).decode("ascii")

@@ -15,14 +15,14 @@ from crossview.errors import CrossviewError, require
 from crossview.locks import write_alone
 from crossview.outputs.facts import photo_record, region_record, summary_record
 from crossview.outputs.map_layers import (
-    base_map,
-    cells,
-    limit_of_cells,
-    positions_record,
-    scores_record,
+    build_heat_grid,
+    count_affordable_cells,
+    describe_heat_grid,
+    describe_scores,
+    draw_base_map,
 )
 from crossview.outputs.pictures import Budget, Picture, album, tile_jpeg
-from crossview.outputs.records import short_names
+from crossview.outputs.records import shorten_names
 from crossview.outputs.template import embedded_json, page_html
 from crossview.retrieval.places import Answer
 
@@ -69,11 +69,13 @@ class _Content:
         self.budget = Budget(max_bytes - ASSETS_BYTES)
         self.pictures: dict[str, list[str]] = {"imagery": [], "photos": [], "tiles": []}
         room = int(_HEAT_SHARE * max_bytes)
-        grid = cells(index.lat, index.lon, index.manifest.stride_m, limit_of_cells(answers, room))
+        grid = build_heat_grid(
+            index.lat, index.lon, index.manifest.stride_m, count_affordable_cells(answers, room)
+        )
         self.facts: dict[str, Any] = {
             "region": region_record(index),
             "summary": summary_record(answers),
-            "heat": positions_record(grid),
+            "heat": describe_heat_grid(grid),
             "imagery": [],
             "photos": [],
             "notes": self.notes,
@@ -83,10 +85,10 @@ class _Content:
 
     def _add_answers(self, answers: Sequence[Answer], grid: Any) -> Sequence[Answer]:
         """Add records until half of the page is used; return the answers that are in."""
-        names = short_names([answer.photo for answer in answers])
+        names = shorten_names([answer.photo for answer in answers])
         reserve = self.budget.left * (1.0 - _FACTS_SHARE)
         for answer, name in zip(answers, names, strict=True):
-            record = {**photo_record(answer, name), "heat": scores_record(answer, grid)}
+            record = {**photo_record(answer, name), "heat": describe_scores(answer, grid)}
             length = len(embedded_json(record)) + 40  # picture numbers are added later
             if self.budget.left - length < reserve:
                 break
@@ -102,7 +104,7 @@ class _Content:
 
     def add_imagery(self) -> None:
         """Add the base map. Where it is fine enough, the page cuts the places' tiles from it."""
-        base = base_map(self.index, int(_IMAGERY_SHARE * self.budget.left))
+        base = draw_base_map(self.index, int(_IMAGERY_SHARE * self.budget.left))
         self.tiles_wanted = not base.finer_than(self.index.footprint(0).metres_per_px)
         for overlay in base.overlays:
             if (picture := self.budget.encoded(overlay.webp)) is not None:

@@ -62,7 +62,7 @@ class Extent:
         return lat_of_northing(top - row / height * (top - bottom)), wrap_lon(lon)
 
 
-def extent(lat: F64, lon: F64, reach_m: float) -> Extent:
+def enclose_points(lat: F64, lon: F64, reach_m: float) -> Extent:
     """The box of points [N], N >= 1, and ``reach_m`` metres around each."""
     up = float(np.degrees(reach_m / EARTH_RADIUS_M))
     across = up / float(np.cos(np.radians(np.abs(lat).max())))
@@ -71,7 +71,7 @@ def extent(lat: F64, lon: F64, reach_m: float) -> Extent:
     return Extent(south, float(unrolled.min()) - across, north, float(unrolled.max()) + across)
 
 
-def regions(lat: F64, lon: F64, gap_m: float) -> list[I64]:
+def split_regions(lat: F64, lon: F64, gap_m: float) -> list[I64]:
     """Rows of points [N] that are joined by steps of about ``gap_m``, largest region first.
 
     When there are more than ``MOST_REGIONS``, wider gaps are bridged.
@@ -79,14 +79,14 @@ def regions(lat: F64, lon: F64, gap_m: float) -> list[I64]:
     if not len(lat):
         return []
     unrolled = unroll_lon(lon)
-    found = _joined(lat, unrolled, gap_m)
+    found = _join_points(lat, unrolled, gap_m)
     while len(found) > MOST_REGIONS:
         gap_m *= 2.0
-        found = _joined(lat, unrolled, gap_m)
+        found = _join_points(lat, unrolled, gap_m)
     return sorted(found, key=len, reverse=True)
 
 
-def _joined(lat: F64, lon: F64, gap_m: float) -> list[I64]:
+def _join_points(lat: F64, lon: F64, gap_m: float) -> list[I64]:
     step = float(np.degrees(gap_m / EARTH_RADIUS_M))
     across = step / np.cos(np.radians(np.round(lat)))
     keys = np.stack([np.floor(lat / step), np.floor(lon / across)], axis=1).astype(np.int64)

@@ -18,48 +18,51 @@ from rich.text import Text
 from crossview.files import printable
 from crossview.outputs.records import (
     COLUMNS,
-    answer_record,
-    cell_text,
-    confidence,
-    distinct,
-    footprint_record,
-    map_address,
-    place_record,
-    place_rows,
-    short_names,
+    build_rows,
+    describe_answer,
+    describe_footprint,
+    describe_place,
+    drop_repeats,
+    explain_confidence,
+    format_cell,
+    make_map_link,
+    phrase,
+    shorten_names,
     stands_out,
 )
 from crossview.retrieval.places import Answer
 
-_OPTIONAL = {"heading": "heading_deg", "probability": "probability", "error": "error_m"}
-_WIDE = 100_000  # columns: nothing is folded
-_MANY = 12  # more photos than this: what is assumed of how many of them, not of each
+_OPTIONAL_COLUMNS = {"heading": "heading_deg", "probability": "probability", "error": "error_m"}
+_WIDTH = 100_000  # characters: no line is folded
+_MANY = 12  # for more photos than this, remarks are counted instead of listed
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def to_table(answers: Sequence[Answer], *, top: int = 5) -> str:
     """The best ``top`` places of each picture as text.
 
-    Columns that no place can fill (heading, error, probability) are left out. Remarks (what was
-    assumed, how far to trust the first place, where it is on openstreetmap.org) and warnings stand
-    below. No name and no address is broken over lines: a terminal wraps them, and they can be
-    copied whole.
+    Columns that are empty for all places (heading, error, probability) are left out. Remarks (what
+    was assumed, how far to trust the first place, where it is on openstreetmap.org) and warnings
+    stand below. Names and addresses are not broken over lines, so that they can be copied whole.
     """
     stream = io.StringIO()
-    page = Console(file=stream, width=_WIDE, color_system=None, highlight=False, emoji=False)
+    page = Console(file=stream, width=_WIDTH, color_system=None, highlight=False, emoji=False)
     page.print(_build_table(answers, top))
     lines = [line.rstrip() for line in stream.getvalue().split("\n")[:-1]]
     return "\n".join([*lines, *_write_remarks(answers)]) + "\n"
 
 
 def _build_table(answers: Sequence[Answer], top: int) -> Table:
-    rows = [[place_record(p, answer.truth) for p in answer.places[:top]] for answer in answers]
-    shown = [n for n, key in _OPTIONAL.items() if any(key in row for some in rows for row in some)]
+    rows = [
+        [describe_place(place, answer.truth) for place in answer.places[:top]] for answer in answers
+    ]
+    keys = {key for records in rows for record in records for key in record}
+    shown = [name for name, key in _OPTIONAL_COLUMNS.items() if key in keys]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("photo", no_wrap=True, overflow="ignore")
     for name in ("place", "latitude", "longitude", "score", *shown):
         table.add_column(name, justify="right", no_wrap=True)
-    names = short_names([answer.photo for answer in answers])
+    names = shorten_names([answer.photo for answer in answers])
     for name, records in zip(names, rows, strict=True):
         for row, record in enumerate(records or [{}]):
             table.add_row(Text("" if row else name), *_format_cells(record, shown))
@@ -67,13 +70,14 @@ def _build_table(answers: Sequence[Answer], top: int) -> Table:
 
 
 def _format_cells(record: dict[str, Any], shown: list[str]) -> list[str]:
-    """The row of one place; a dash where a picture has none."""
+    """The cells of one place; dashes for a photo without places."""
     if not record:
         return ["-"] * (4 + len(shown))
     fixed = [str(record["rank"]), f"{record['lat']:.6f}", f"{record['lon']:.6f}"]
-    forms = {"heading": _format_bearing, "probability": "{:.0%}".format, "error": _format_metres}
+    formats = {"heading": _format_bearing, "probability": "{:.0%}".format, "error": _format_metres}
     optional = [
-        forms[name](record[_OPTIONAL[name]]) if _OPTIONAL[name] in record else "-" for name in shown
+        formats[name](record[_OPTIONAL_COLUMNS[name]]) if _OPTIONAL_COLUMNS[name] in record else "-"
+        for name in shown
     ]
     return [*fixed, f"{record['score']:.3f}", *optional]
 
@@ -91,38 +95,43 @@ def _write_remarks(answers: Sequence[Answer]) -> list[str]:
     if len(answers) > _MANY:
         lines += _summarize_remarks(answers)
     else:
-        names = short_names([answer.photo for answer in answers])
+        names = shorten_names([answer.photo for answer in answers])
         for name, answer in zip(names, answers, strict=True):
-            remarks = [*distinct(answer.assumptions), confidence(answer)]
+            remarks = [*drop_repeats(answer.assumptions), explain_confidence(answer)]
             lines.append(f"{name}: {'; '.join(remarks)}")
             if answer.places:
-                lines.append(f"  First place: {map_address(answer.places[0].latlon)}")
-    warnings = distinct(text for answer in answers for text in answer.warnings)
-    return lines + [f"Warning: {text}" for text in warnings]
+                lines.append(
+                    phrase("table.first_place", link=make_map_link(answer.places[0].latlon))
+                )
+    warnings = drop_repeats(text for answer in answers for text in answer.warnings)
+    return lines + [phrase("table.warning", warning=text) for text in warnings]
 
 
 def _summarize_remarks(answers: Sequence[Answer]) -> list[str]:
-    """How many photos rest on which assumption, and for how many a place stands out."""
+    """For how many photos a place stands out, and how many rest on which assumption."""
     counts = Counter(
-        short
+        assumption
         for answer in answers
-        for short in {_shorten_assumption(text) for text in answer.assumptions}
+        for assumption in {_shorten_assumption(text) for text in answer.assumptions}
     )
     clear = sum(stands_out(answer) for answer in answers)
     return [
-        f"A place stands out for {clear} of {len(answers)} photos.",
-        *(f"Of {count} photos: {short}" for short, count in counts.most_common()),
-        *(["CSV, JSON lines and the map page tell what is assumed of each."] if counts else []),
+        phrase("table.photos_that_stand_out", clear=clear, total=len(answers)),
+        *(
+            phrase("table.photos_of_an_assumption", count=count, assumption=assumption)
+            for assumption, count in counts.most_common()
+        ),
+        *([phrase("table.more_on_assumptions")] if counts else []),
     ]
 
 
 def _shorten_assumption(assumption: str) -> str:
-    """An assumption without what is of one photo: numbers stand in brackets, or after a colon."""
+    """Drop what belongs to one photo: it stands in brackets or after a colon."""
     return printable(re.sub(r" ?\([^)]*\)", "", assumption).split(":")[0])
 
 
 def to_csv(answers: Iterable[Answer]) -> str:
-    """One row per place, best first; what is unknown is empty.
+    """One row per place, best first; unknown values are empty.
 
     A text that a spreadsheet would run as a formula gets an apostrophe before it.
     """
@@ -130,19 +139,19 @@ def to_csv(answers: Iterable[Answer]) -> str:
     table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
     table.writeheader()
     for answer in answers:
-        for row in place_rows(answer):
-            table.writerow({name: safe_cell(value) for name, value in row.items()})
+        for row in build_rows(answer):
+            table.writerow({name: escape_formula(value) for name, value in row.items()})
     return stream.getvalue()
 
 
-def safe_cell(value: Any) -> Any:
-    """A cell of a table for people: numbers as they are, and no text that is a formula.
+def escape_formula(value: Any) -> Any:
+    """A cell of a spreadsheet: numbers unchanged, texts that look like a formula escaped.
 
-    Names of files and labels come from strangers, and a spreadsheet runs ``=cmd`` on opening.
+    File names and labels may come from strangers, and a spreadsheet runs ``=cmd`` on opening.
     """
     if value is None or isinstance(value, int | float):
         return value
-    text = cell_text(value)
+    text = format_cell(value)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
@@ -153,7 +162,7 @@ def to_jsonl(answers: Iterable[Answer]) -> str:
 
 def _write_line(answer: Answer) -> str:
     places = [
-        {**place_record(place, answer.truth), "footprint": footprint_record(place.footprint)}
+        {**describe_place(place, answer.truth), "footprint": describe_footprint(place.footprint)}
         for place in answer.places
     ]
-    return json.dumps({**answer_record(answer), "places": places}, allow_nan=False) + "\n"
+    return json.dumps({**describe_answer(answer), "places": places}, allow_nan=False) + "\n"

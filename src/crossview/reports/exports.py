@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from crossview.outputs.text import safe_cell
+from crossview.outputs.text import escape_formula
 from crossview.reports.results import Trial, sweeps
 from crossview.reports.significance import RunComparison
 from crossview.reports.tables import Line, mean_table, other_table, place_table, rank_table
@@ -30,7 +30,7 @@ def results_csv(trials: Iterable[Trial]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: safe_cell(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: escape_formula(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 
@@ -41,7 +41,7 @@ def significance_csv(comparisons: Iterable[tuple[Trial, Sequence[RunComparison]]
     writer.writerow(["test", *_COMPARED])
     for trial, made in comparisons:
         rows = ([trial.name, *(getattr(c, name) for name in _COMPARED)] for c in made)
-        writer.writerows(map(safe_cell, row) for row in rows)
+        writer.writerows(map(escape_formula, row) for row in rows)
     return text.getvalue()
 
 

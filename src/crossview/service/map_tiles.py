@@ -18,8 +18,8 @@ from crossview.geo.points import EARTH_RADIUS_M, lon_offsets_deg
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import Imagery, open_sources
 from crossview.outputs.drape import drape
-from crossview.outputs.map_layers import mosaic
-from crossview.outputs.regions import Extent, extent
+from crossview.outputs.map_layers import draw_thumbnails
+from crossview.outputs.regions import Extent, enclose_points
 
 if TYPE_CHECKING:
     from crossview.retrieval.index import Index
@@ -55,7 +55,9 @@ class Tiles:
     @property
     def extent(self) -> Extent:
         """The box around all windows."""
-        return extent(self._index.lat, self._index.lon, self._index.manifest.footprint_m / 2.0)
+        return enclose_points(
+            self._index.lat, self._index.lon, self._index.manifest.footprint_m / 2.0
+        )
 
     @property
     def deepest(self) -> int:
@@ -104,7 +106,7 @@ class Tiles:
         )  # fmt: skip
         if not len(rows):
             return None
-        return _encoded(mosaic(self._index, rows, box, (TILE_PX, TILE_PX)))
+        return _encoded(draw_thumbnails(self._index, rows, box, (TILE_PX, TILE_PX)))
 
     def _sheets(self, zoom: int, box: Extent) -> tuple[Sheet, ...]:
         """The imagery, read no finer than this zoom can show; none when it is gone."""

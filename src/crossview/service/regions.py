@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from crossview.errors import CrossviewError, UnknownName, UsageError, require
-from crossview.outputs.map_layers import Cells, cells
+from crossview.outputs.map_layers import HeatGrid, build_heat_grid
 from crossview.retrieval.embedder import Embedder
 from crossview.retrieval.hints import why_unusable_heading
 from crossview.retrieval.index import Index
@@ -38,10 +38,10 @@ class Region:
         return not why_unusable_heading(self.embedder.info, 360.0)
 
     @cached_property
-    def cells(self) -> Cells:
+    def cells(self) -> HeatGrid:
         """Where a heat layer is drawn."""
         index = self.index
-        return cells(index.lat, index.lon, index.manifest.stride_m, MOST_CELLS)
+        return build_heat_grid(index.lat, index.lon, index.manifest.stride_m, MOST_CELLS)
 
 
 class Regions:

@@ -14,9 +14,14 @@ import numpy as np
 from crossview.arrays import F64, U8
 from crossview.files import printable
 from crossview.geo.antimeridian import geometry_of
-from crossview.outputs.map_layers import positions_record, scores_record
-from crossview.outputs.records import answer_record, footprint_record, place_record, stands_out
-from crossview.outputs.regions import extent, regions
+from crossview.outputs.map_layers import describe_heat_grid, describe_scores
+from crossview.outputs.records import (
+    describe_answer,
+    describe_footprint,
+    describe_place,
+    stands_out,
+)
+from crossview.outputs.regions import enclose_points, split_regions
 from crossview.retrieval.calibration import Calibration
 from crossview.retrieval.places import Answer, Area
 from crossview.retrieval.posterior import masses
@@ -70,10 +75,10 @@ def hash_of(text: str) -> str:
 def answer_facts(found: Located, *, heat: bool, view: bool) -> dict[str, Any]:
     """One photo's answer as plain JSON values."""
     answer = found.answer
-    record = {k: v for k, v in answer_record(answer).items() if k not in _HIDDEN}
+    record = {k: v for k, v in describe_answer(answer).items() if k not in _HIDDEN}
     record["stands_out"] = stands_out(answer)
     record["places"] = [
-        {**place_record(place, None), "footprint": footprint_record(place.footprint)}
+        {**describe_place(place, None), "footprint": describe_footprint(place.footprint)}
         for place in answer.places
     ]
     if heat:
@@ -89,7 +94,7 @@ def heat_record(answer: Answer, region: Region) -> dict[str, object] | None:
     """Codes of all cells: of the posterior where the answer is calibrated, else of the scores."""
     mass = posterior(answer, region)
     known = answer if mass is None else replace(answer, scores=mass.astype(np.float32))
-    record = scores_record(known, region.cells)
+    record = describe_scores(known, region.cells)
     return record and {"of": "scores" if mass is None else "posterior", **record}
 
 
@@ -114,7 +119,7 @@ def _areas(record: dict[str, Any], answer: Answer) -> tuple[list[dict[str, Any]]
 
 def cells_record(region: Region) -> dict[str, object]:
     """Where the cells lie."""
-    return positions_record(region.cells)
+    return describe_heat_grid(region.cells)
 
 
 def coverage(region: Region) -> dict[str, Any]:
@@ -122,8 +127,8 @@ def coverage(region: Region) -> dict[str, Any]:
     index = region.index
     footprint_m = index.manifest.footprint_m
     features = []
-    for rows in regions(index.lat, index.lon, gap_m=4.0 * footprint_m):
-        box = extent(index.lat[rows], index.lon[rows], footprint_m / 2.0)
+    for rows in split_regions(index.lat, index.lon, gap_m=4.0 * footprint_m):
+        box = enclose_points(index.lat[rows], index.lon[rows], footprint_m / 2.0)
         ring = [
             (box.west, box.south), (box.east, box.south), (box.east, box.north),
             (box.west, box.north), (box.west, box.south),
