@@ -66,7 +66,8 @@ def _vendored_script() -> str:
 
 
 def _own_script() -> str:
-    body = "\n".join(_text(name) for name in SCRIPTS)
+    modules = "\n".join(_text(name) for name in SCRIPTS)
+    body = re.sub(r"(?m)^(import .*\n|export )", "", modules)  # here they share one scope
     return f'"use strict";\n(() => {{\n{body}\n}})();\n'
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
+import os
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any
 
 from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.staticfiles import NotModifiedResponse, StaticFiles
+from starlette.types import Receive, Scope, Send
 
-from crossview.service import assets
 from crossview.service.counters import CONTENT_TYPE
 from crossview.service.locate_routes import service_of
 from crossview.service.problems import Refusal
@@ -28,7 +31,50 @@ from crossview.service.schemas import (
 
 router = APIRouter(route_class=CheckedRoute)
 _KEEP = "private, max-age=3600"
-_CHECK = "no-cache"
+FilePath = str | os.PathLike[str]
+
+
+class PageFile(FileResponse):
+    """A file of the page: compressed for who takes that, and asked for anew by its ETag."""
+
+    def __init__(self, path: FilePath, stat_result: os.stat_result) -> None:
+        # Browsers run nothing else as a script, and systems differ in what they take .mjs for.
+        is_script = str(path).endswith((".js", ".mjs"))
+        super().__init__(
+            path,
+            stat_result=stat_result,
+            media_type="text/javascript" if is_script else None,
+            headers={"Cache-Control": "no-cache"},
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file."""
+        await GZipMiddleware(super().__call__, compresslevel=6)(scope, receive, send)
+
+
+class PageFiles(StaticFiles):
+    """The files of the map page, under their names without folders."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """The file, or 304 to who has it; raises :class:`Refusal` where there is none."""
+        try:
+            return await super().get_response(path, scope)
+        except HTTPException:
+            raise Refusal(404, "unknown-file", "The page has no such file.") from None
+
+    def file_response(
+        self, full_path: FilePath, stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        """As the base class, with :class:`PageFile`."""
+        response = PageFile(full_path, stat_result)
+        if self.is_not_modified(response.headers, Headers(scope=scope)):
+            return NotModifiedResponse(response.headers)
+        return response
+
+
+PAGE_FILES = PageFiles(
+    packages=[("crossview.web", folder) for folder in ("region", "shared", "vendor")]
+)
 
 
 @router.get("/v1/regions", response_model=RegionList, response_model_exclude_none=True)
@@ -140,7 +186,7 @@ async def metrics(request: Request) -> Response:
 @router.get("/", include_in_schema=False)
 async def page(request: Request) -> Response:
     """The map page."""
-    return _asset(request, "page.html")
+    return await PAGE_FILES.get_response("page.html", request.scope)
 
 
 @router.get("/favicon.ico", include_in_schema=False)
@@ -152,32 +198,12 @@ async def icon() -> Response:
 @router.get("/assets/{name}", include_in_schema=False)
 async def asset(request: Request, name: str) -> Response:
     """A file of the page."""
-    return _asset(request, name)
+    return await PAGE_FILES.get_response(name, request.scope)
 
 
-def _asset(request: Request, name: str) -> Response:
-    known = assets.table()
-    if name not in known:
-        raise Refusal(404, "unknown-file", "The page has no such file.")
-    found = known[name]
-    if "gzip" in request.headers.get("accept-encoding", ""):
-        answer = Response(
-            _packed(name), media_type=found.kind, headers={"Content-Encoding": "gzip"}
-        )
-    else:
-        answer = Response(found.data, media_type=found.kind)
-    answer.headers["Vary"] = "Accept-Encoding"
-    return _kept(request, answer, found.tag, keep=_CHECK)
-
-
-@lru_cache(maxsize=64)
-def _packed(name: str) -> bytes:
-    return gzip.compress(assets.table()[name].data, 6, mtime=0)
-
-
-def _kept(request: Request, answer: Response, tag: str, *, keep: str = _KEEP) -> Response:
+def _kept(request: Request, answer: Response, tag: str) -> Response:
     """Let the browser keep it, and tell it when it has it already."""
-    headers: Mapping[str, str] = {"ETag": f'"{tag}"', "Cache-Control": keep}
+    headers: Mapping[str, str] = {"ETag": f'"{tag}"', "Cache-Control": _KEEP}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=dict(headers))
     answer.headers.update(headers)

@@ -3,6 +3,11 @@
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const pictures = JSON.parse(document.getElementById("pictures").textContent);
 
+function picture(kind, index, mime) {
+  const data = index === null || index === undefined ? null : pictures[kind][index];
+  return data ? `data:image/${mime};base64,${data}` : null;
+}
+
 // Longitudes on one turn around the Earth, counting on beyond 180 where the region crosses it.
 const middleLon = facts.region.middle_lon;
 function onOneTurn(place) {

@@ -1,6 +1,6 @@
 // Everything that is asked of the server.
 
-import { wrappedLon } from "./shared.js";
+import { wrappedLon } from "./angles.js";
 
 const KEY = "crossview-key";
 let key = sessionStorage.getItem(KEY) || "";

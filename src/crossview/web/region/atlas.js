@@ -4,7 +4,8 @@ import * as maplibre from "./maplibre-gl.mjs";
 import { headers } from "./api.js";
 import { drawHeat } from "./heat.js";
 import { keepPace } from "./pace.js";
-import { along, el, lonNear, svg } from "./shared.js";
+import { along, lonNear } from "./angles.js";
+import { el, svg } from "./dom.js";
 import { choosePlace, currentAnswer, hoverPlace, shownFov, shownHeading, shownPlace, state } from "./state.js";
 
 maplibre.setWorkerUrl(new URL("./maplibre-gl-worker.mjs", import.meta.url).href);

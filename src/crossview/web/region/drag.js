@@ -1,7 +1,8 @@
 // What is dragged on the map: the edges and the middle of the view, and the area to search.
 
 import { drawArea, drawView, map, marker, viewReach } from "./atlas.js";
-import { METRES_PER_DEGREE, RADIANS, along, byId, el, offset, wrapped } from "./shared.js";
+import { METRES_PER_DEGREE, RADIANS, along, offset, wrapped } from "./angles.js";
+import { byId, el } from "./dom.js";
 import { currentPhoto, emit, shownFov, shownHeading, shownPlace, state } from "./state.js";
 
 const LEAST_FOV = 20;

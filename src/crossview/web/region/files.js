@@ -1,6 +1,6 @@
 // Results as files, and as an address that holds them without the photo.
 
-import { mapAddress } from "./shared.js";
+import { mapAddress } from "./angles.js";
 import { state } from "./state.js";
 
 const SHARED = "#result=";

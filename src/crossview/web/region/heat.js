@@ -1,6 +1,6 @@
 // Scores of all windows as one picture that the map lays over the region: drawn once per answer.
 
-import { lonNear } from "./shared.js";
+import { lonNear } from "./angles.js";
 
 const STOPS = [
   [0.0, 14, 18, 38, 0.5], [0.25, 32, 20, 74, 0.52], [0.45, 112, 28, 122, 0.6],

@@ -1,6 +1,6 @@
 // How to read the page, and its keys.
 
-import { byId, el } from "./shared.js";
+import { byId, el } from "./dom.js";
 
 export function drawHelp() {
   const keys = [

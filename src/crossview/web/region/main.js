@@ -6,7 +6,7 @@ import { drawHandles, drawMode, moveHandles, wireArea } from "./drag.js";
 import { save, sharedResult } from "./files.js";
 import { drawRamp, gridOf } from "./heat.js";
 import { drawHelp } from "./help.js";
-import { byId, el } from "./shared.js";
+import { byId, el } from "./dom.js";
 import { announce, drawSheet, drawStrip, markDrag, markPlaces, say } from "./sheet.js";
 import { choosePhoto, choosePlace, currentAnswer, currentPhoto, emit, on, state } from "./state.js";
 

@@ -2,7 +2,8 @@
 
 import { showPicture } from "./api.js";
 import { FORMATS, address } from "./files.js";
-import { byId, coordinates, el, mapLink, metres, shareAt, svg, wind } from "./shared.js";
+import { coordinates, mapLink, metres, shareAt, wind } from "./angles.js";
+import { byId, el, svg } from "./dom.js";
 import {
   choosePhoto, choosePlace, currentPhoto, emit, hoverPlace, shownFov, shownHeading, shownPlace, state,
 } from "./state.js";

@@ -1,62 +1,64 @@
 // Bearings (degrees clockwise from north), metres, and how both are written.
 
-const RADIANS = Math.PI / 180;
-const METRES_PER_DEGREE = 6371008.8 * RADIANS;
-const WINDS = ["N", "NE", "E", "SE", "S", "SW", "W", "NW"];
+import { el } from "./dom.js";
 
-function wind(degrees) {
+export const RADIANS = Math.PI / 180;
+export const METRES_PER_DEGREE = 6371008.8 * RADIANS;
+export const WINDS = ["N", "NE", "E", "SE", "S", "SW", "W", "NW"];
+
+export function wind(degrees) {
   return WINDS[Math.round(degrees / 45) % 8];
 }
 
-function wrapped(degrees) {
+export function wrapped(degrees) {
   return ((degrees % 360) + 360) % 360;
 }
 
-function metres(value) {
+export function metres(value) {
   if (value >= 10000) return `${Math.round(value / 1000)} km`;
   if (value >= 1000) return `${(value / 1000).toFixed(1)} km`;
   return value < 10 ? `${value.toFixed(1)} m` : `${Math.round(value)} m`;
 }
 
 // A longitude in [-180, 180): on the map it may count on where a region crosses 180.
-function wrappedLon(lon) {
+export function wrappedLon(lon) {
   return wrapped(lon + 180) - 180;
 }
 
 // The way to count a longitude that lies nearest to another one.
-function lonNear(lon, other) {
+export function lonNear(lon, other) {
   return lon + 360 * Math.round((other - lon) / 360);
 }
 
-function coordinates(point) {
+export function coordinates(point) {
   return `${point.lat.toFixed(6)}, ${wrappedLon(point.lon).toFixed(6)}`;
 }
 
 // A page of openstreetmap.org that marks the point: only ever a link, nothing is fetched.
-function mapAddress(point) {
+export function mapAddress(point) {
   const [lat, lon] = [point.lat.toFixed(7), wrappedLon(point.lon).toFixed(7)];
   return `https://www.openstreetmap.org/?mlat=${lat}&mlon=${lon}#map=19/${lat}/${lon}`;
 }
 
-function mapLink(point) {
+export function mapLink(point) {
   return el("a", { href: mapAddress(point), target: "_blank", rel: "noopener noreferrer" }, "openstreetmap.org");
 }
 
 // The place `distance` metres from `from` along a bearing, on the local tangent plane.
-function along(from, bearing, distance) {
+export function along(from, bearing, distance) {
   const north = (distance * Math.cos(bearing * RADIANS)) / METRES_PER_DEGREE;
   const east = (distance * Math.sin(bearing * RADIANS)) / METRES_PER_DEGREE;
   return [from.lat + north, from.lon + east / Math.cos(from.lat * RADIANS)];
 }
 
 // East and north metres from one point to another.
-function offset(from, to) {
+export function offset(from, to) {
   const north = (to.lat - from.lat) * METRES_PER_DEGREE;
   return [(lonNear(to.lon, from.lon) - from.lon) * METRES_PER_DEGREE * Math.cos(from.lat * RADIANS), north];
 }
 
 // Bearing seen at a share (0 left, 1 right) of the picture's width.
-function bearingAt(share, photo, heading) {
+export function bearingAt(share, photo, heading) {
   const from = share - 0.5;
   if (photo.kind === "panorama") return wrapped(heading + from * photo.fov_deg);
   const half = Math.tan((Math.min(photo.fov_deg, 170) / 2) * RADIANS);
@@ -64,7 +66,7 @@ function bearingAt(share, photo, heading) {
 }
 
 // The inverse of bearingAt: a share of the width, or null outside of the picture.
-function shareAt(bearing, photo, heading) {
+export function shareAt(bearing, photo, heading) {
   const turn = wrapped(bearing - heading + 180) - 180;
   if (Math.abs(turn) > photo.fov_deg / 2) return null;
   if (photo.kind === "panorama") return 0.5 + turn / photo.fov_deg;

@@ -12,19 +12,14 @@ function fill(node, attributes, children) {
   return node;
 }
 
-function el(tag, attributes, ...children) {
+export function el(tag, attributes, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }
 
-function svg(tag, attributes, ...children) {
+export function svg(tag, attributes, ...children) {
   return fill(document.createElementNS(SVG, tag), attributes, children);
 }
 
-function byId(id) {
+export function byId(id) {
   return document.getElementById(id);
-}
-
-function picture(kind, index, mime) {
-  const data = index === null || index === undefined ? null : pictures[kind][index];
-  return data ? `data:image/${mime};base64,${data}` : null;
 }
