@@ -54,7 +54,7 @@ model: .venv-dev/.installed
 		--config warmup_steps=60 --config move_m=4.5 --config panoramas=0.12 \
 		--config fov_deg=[60,130] --config ema_decay=0.995 --config smoothing=0.03 \
 		--save-every 100 --validate-every 500
-	.venv-dev/bin/crossview export runs/town-3 --half --name town --out src/crossview/models/town
+	.venv-dev/bin/crossview export runs/town-3 --half --name town --out src/crossview/packaged_models/town
 
 vendor: | .python
 	$(PYTHON) scripts/vendor.py

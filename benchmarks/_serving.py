@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from benchmarks.index import _raster
 from crossview.imagery.sources import open_sources
-from crossview.retrieval.build import build
-from crossview.retrieval.index import Index
-from crossview.retrieval.model import ModelInfo, fingerprint, read_info
-from crossview.retrieval.settings import IndexOptions
+from crossview.index.build import build
+from crossview.index.index_options import IndexOptions
+from crossview.index.store import Index
+from crossview.model.info import ModelInfo, fingerprint, read_info
 
 
 class RandomAerial:

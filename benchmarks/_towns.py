@@ -11,9 +11,9 @@ from pathlib import Path
 
 from crossview.files import atomic_write
 from crossview.imagery.sources import open_sources
-from crossview.retrieval.build import build
-from crossview.retrieval.embedder import Embedder
-from crossview.retrieval.settings import IndexOptions
+from crossview.index.build import build
+from crossview.index.index_options import IndexOptions
+from crossview.model.onnx import Embedder
 from crossview.worlds.camera import Shot, panorama, photo
 from crossview.worlds.ground import begin_drive, camera_places
 from crossview.worlds.mapfile import write_map

@@ -22,22 +22,22 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _towns, harness
-from crossview.evaluation.calibrating import Wanted
-from crossview.evaluation.grouping import calibrate
-from crossview.evaluation.heldout import Outcome, figures, outcome, refusal_figures, share_of
-from crossview.evaluation.known import Known, Photos, known
+from crossview.calibration.calibrate import calibrate
+from crossview.calibration.fit import Wanted
+from crossview.calibration.held_out import Outcome, figures, outcome, refusal_figures, share_of
+from crossview.calibration.known_photos import Known, Photos, known
 from crossview.files import writing
+from crossview.index.store import Index
+from crossview.localization.accuracy import RANKS, Truths
+from crossview.localization.answer import Answer
+from crossview.localization.calibration_record import Calibrated
+from crossview.localization.hints import Hints
+from crossview.localization.locate import locate_many
+from crossview.localization.merge import places
+from crossview.localization.posterior import evidence
+from crossview.model.models import open_model
+from crossview.model.onnx import Embedder
 from crossview.reports.calibration import draw_calibration
-from crossview.retrieval.calibration import Calibrated
-from crossview.retrieval.embedder import Embedder
-from crossview.retrieval.hints import Hints
-from crossview.retrieval.index import Index
-from crossview.retrieval.locate import locate_many
-from crossview.retrieval.merge import places
-from crossview.retrieval.models import open_model
-from crossview.retrieval.places import Answer
-from crossview.retrieval.posterior import evidence
-from crossview.retrieval.truth import RANKS, Truths
 from crossview.worlds.version import TOWN_VERSION
 
 STRIDE_M = 8.0

@@ -20,7 +20,7 @@ from benchmarks.harness import Timings, interleaved, ratio, report
 from crossview.arrays import U8
 from crossview.pairs.batch import Views
 from crossview.pairs.cache import fill_cache, open_cache
-from crossview.pairs.listing import table_of
+from crossview.pairs.official_lists import table_of
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
 from crossview.views.spec import ViewSpec

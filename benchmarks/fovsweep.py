@@ -17,9 +17,9 @@ import numpy as np
 
 from benchmarks.harness import Timings, interleaved, ratio, report
 from crossview.evaluation.conditions import Condition
-from crossview.evaluation.embedding import How, embed
+from crossview.evaluation.embed import How, embed
+from crossview.model.info import ModelInfo
 from crossview.pairs.table import PairTable
-from crossview.retrieval.model import ModelInfo
 from crossview.views.spec import Representation, ViewSpec
 
 FOVS_DEG = (360.0, 180.0, 90.0, 70.0)

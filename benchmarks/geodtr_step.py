@@ -21,9 +21,9 @@ from crossview.networks.layouts import Layout, LayoutBranch, LayoutNetwork
 from crossview.networks.losses.counterfactual import random_masks
 from crossview.networks.losses.triplet import soft_margin_triplet
 from crossview.pairs.batch import Batch
+from crossview.training.device import fast_in_bfloat16, laid_out, open_device
 from crossview.training.footprint import extra_memory_mb
 from crossview.training.gradients import Objective, backward
-from crossview.training.precision import fast_in_bfloat16, laid_out, open_device
 from crossview.training.recipe import Recipe
 from crossview.training.state import new_state
 

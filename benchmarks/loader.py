@@ -20,14 +20,14 @@ import simplejpeg
 import torch
 
 from benchmarks.harness import report
-from crossview import wiring
+from crossview import catalogue as wiring
 from crossview.pairs.cache import fill_cache, open_cache
-from crossview.pairs.listing import table_of
 from crossview.pairs.loading import Loader, Reader
+from crossview.pairs.official_lists import table_of
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
+from crossview.training.device import laid_out, open_device
 from crossview.training.loop import Job, epoch_order, train_steps
-from crossview.training.precision import laid_out, open_device
 from crossview.training.recipe import Recipe
 from crossview.training.state import new_state
 

@@ -19,10 +19,10 @@ from torch import Tensor
 from benchmarks.harness import interleaved, ratio, report
 from benchmarks.singeo_step import a_batch
 from crossview.methods import singeo
+from crossview.training.device import fast_in_bfloat16
 from crossview.training.footprint import extra_memory_mb
 from crossview.training.gradients import Objective, backward
 from crossview.training.memory import Memory
-from crossview.training.precision import fast_in_bfloat16
 from crossview.training.similar import similar_rows
 
 KEEP = 128

@@ -31,9 +31,9 @@ from benchmarks._serving import (
 )
 from benchmarks.harness import Timings, interleaved, ratio, report
 from benchmarks.index import _convnext
-from crossview.retrieval.index import Index
-from crossview.retrieval.locate import locate_many
-from crossview.retrieval.models import open_model, resolve_model
+from crossview.index.store import Index
+from crossview.localization.locate import locate_many
+from crossview.model.models import open_model, resolve_model
 
 SAME = 1e-5  # scores that differ by less may change places
 

@@ -24,16 +24,16 @@ import numpy as np
 from benchmarks import _towns, harness
 from crossview.arrays import F32, F64
 from crossview.geo.points import LatLon, distances_m, moved
+from crossview.index.store import Index
+from crossview.localization.accuracy import RIGHT_WITHIN_M
+from crossview.localization.answer import Answer
+from crossview.localization.hints import Hints
+from crossview.localization.locate import locate_many
+from crossview.localization.merge import places, searched_places
+from crossview.localization.queries import TRIED_FOV_DEG
+from crossview.model.models import open_model
+from crossview.model.onnx import Embedder
 from crossview.outputs.records import stands_out
-from crossview.retrieval.embedder import Embedder
-from crossview.retrieval.hints import Hints
-from crossview.retrieval.index import Index
-from crossview.retrieval.locate import locate_many
-from crossview.retrieval.merge import places, searched_places
-from crossview.retrieval.models import open_model
-from crossview.retrieval.places import Answer
-from crossview.retrieval.queries import TRIED_FOV_DEG
-from crossview.retrieval.truth import RIGHT_WITHIN_M
 from crossview.stats import wilson
 from crossview.views.decode import Photo, load_photo
 from crossview.worlds.town_pairs import FIRST_TEST_SEED

@@ -21,18 +21,19 @@ import torch
 from PIL import Image
 
 from crossview.arrays import F32, U8, Bool
+from crossview.catalogue import method_page
 from crossview.evaluation.conditions import Condition
-from crossview.evaluation.embedding import How, embed
+from crossview.evaluation.embed import How, embed
 from crossview.explain.consistency import consistency
+from crossview.localization.hints import Hints
+from crossview.localization.queries import queries
 from crossview.methods import sample4geo, singeo
+from crossview.model.info import ModelInfo
 from crossview.pairs.batch import Views
 from crossview.pairs.framing import framed
 from crossview.pairs.loading import Loader, RawBatch, Reader, plain_reader
 from crossview.pairs.reading import Files
 from crossview.pairs.table import Framing, PairTable
-from crossview.retrieval.hints import Hints
-from crossview.retrieval.model import ModelInfo
-from crossview.retrieval.queries import queries
 from crossview.studies.running import recalls_at
 from crossview.training.checks import example_table
 from crossview.training.mining import similarity_miner
@@ -41,7 +42,6 @@ from crossview.training.state import TrainState, new_state
 from crossview.training.validation import recalls
 from crossview.views.decode import Photo
 from crossview.views.spec import ViewSpec
-from crossview.wiring import method_page
 
 FOVS_DEG = (360.0, 180.0, 90.0, 70.0)
 SIZES = {"narrow": (140, 768), "padded": (384, 768)}  # SinGeo's; its vision transformer's

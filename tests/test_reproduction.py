@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from crossview import wiring
+from crossview import catalogue as wiring
 from crossview.reports.published import benchmarks
 from crossview.stats import holm
 from crossview.studies.catalogue import STUDIES

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from crossview.retrieval.model import ModelInfo, canonical
+from crossview.model.info import ModelInfo, canonical
 from crossview.views.spec import ViewSpec
 
 ROWS = 4  # bands of rows whose mean colours are looked at

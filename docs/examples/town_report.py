@@ -15,17 +15,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from crossview import wiring
+from crossview import catalogue as wiring
 from crossview.demo.histogram import HistogramEmbedder
 from crossview.demo.redrawn import redraw
 from crossview.evaluation.conditions import Condition
-from crossview.evaluation.embedding import How, embed, views_of
+from crossview.evaluation.embed import How, embed, views_of
 from crossview.evaluation.grid import Subject, measured, with_hard_samples
+from crossview.model.models import open_model, resolve_model
+from crossview.model.onnx import Embedder
 from crossview.pairs.reading import Files
 from crossview.reports.results import open_records
 from crossview.reports.writing import About, write_report
-from crossview.retrieval.embedder import Embedder
-from crossview.retrieval.models import open_model, resolve_model
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
 from crossview.worlds.town_pairs import Plan, ensure_pairs
 

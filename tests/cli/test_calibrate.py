@@ -5,17 +5,17 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
-from tests.retrieval.regions import added, indexed, region
+from tests.index.regions import added, indexed, region
 from tests.toy_embedder import ToyEmbedder, toy_info
 
+from crossview.calibration import calibrate as grouping
 from crossview.cli import main
-from crossview.evaluation import grouping
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut
+from crossview.index.store import Index
+from crossview.localization import locate as finding
+from crossview.localization.calibration_record import Calibration
 from crossview.locks import locked
-from crossview.retrieval import locate as finding
-from crossview.retrieval.calibration import Calibration
-from crossview.retrieval.index import Index
 from crossview.views.aerial import aerial_view
 
 TOY = ToyEmbedder(toy_info(azimuth_bins=8))
@@ -101,7 +101,7 @@ def test_too_few_photos_are_refused_and_nothing_is_written(index, folder, capsys
 
 
 def test_adding_imagery_ends_a_calibration(index, folder, tmp_path):
-    from crossview.retrieval.adding import add
+    from crossview.index.adding import add
 
     assert run(index, folder) == 0
     with open_sources([region(tmp_path, name="more.tif", seed=1)]) as imagery:

@@ -8,8 +8,8 @@ from tests.datasets import twins
 from tests.tiny_pairs import write_pairs
 from tests.training.tiny import PAGE
 
+from crossview.catalogue import benchmark
 from crossview.cli import main
-from crossview.wiring import benchmark
 
 
 @pytest.fixture

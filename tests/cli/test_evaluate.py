@@ -13,7 +13,7 @@ from tests.toy_model import toy_model
 from tests.training.tiny import PAGE
 
 from crossview.cli import main
-from crossview.evaluation.record import Evaluation, read_all
+from crossview.evaluation.evaluation_record import Evaluation, read_all
 
 PLACES = 24
 

@@ -3,12 +3,12 @@
 import cv2
 import pytest
 from tests.imagery.made import BERLIN, geotiff, tiles_around, xyz_folder
-from tests.retrieval.regions import meadow, region
+from tests.index.regions import meadow, region
 from tests.shared_data import shared
 from tests.toy_model import toy_model
 
 from crossview import cli
-from crossview.retrieval.index import Index
+from crossview.index.store import Index
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_dry_run_tells_tiles_size_and_time_and_writes_nothing(tmp_path, crossv
 
 
 def test_a_long_job_gets_a_larger_stride_suggested(tmp_path, crossview, model, monkeypatch):
-    monkeypatch.setattr("crossview.retrieval.estimate.LONG_S", 1e-6)
+    monkeypatch.setattr("crossview.index.estimate.LONG_S", 1e-6)
     region(tmp_path)
     _, out, _ = crossview("aerial.tif", "--model", model, "--out", "region.cvx", "--dry-run")
     assert "--stride" in out

@@ -4,15 +4,15 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 from PIL import Image
-from tests.retrieval.regions import indexed, region, vectors_of
+from tests.index.regions import indexed, region, vectors_of
 from tests.toy_embedder import ToyEmbedder, toy_info
 
 from crossview.cli import main
 from crossview.errors import BadModel
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut
+from crossview.localization import locate as finding
 from crossview.outputs.formats import FORMATS
-from crossview.retrieval import locate as finding
 from crossview.views.aerial import aerial_view
 
 TOY = ToyEmbedder(toy_info(azimuth_bins=8))

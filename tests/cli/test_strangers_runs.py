@@ -6,9 +6,9 @@ import shutil
 import pytest
 from tests.tiny_pairs import write_pairs
 
+from crossview.catalogue import open_run
 from crossview.cli import main
 from crossview.errors import InvalidValue
-from crossview.wiring import open_run
 
 torch = pytest.importorskip("torch", reason="needs the package torch")
 from tests.training.tiny import PAGE, SMALL  # noqa: E402

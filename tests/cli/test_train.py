@@ -8,7 +8,7 @@ from tests.tiny_pairs import write_pairs
 from tests.training.tiny import PAGE
 
 from crossview.cli import main
-from crossview.training.run import RunFolder
+from crossview.training.run_folder import RunFolder
 
 SMALL = (
     *("--config=width=4", "--config=aerial_px=16", "--config=ground_px=[8,32]"),

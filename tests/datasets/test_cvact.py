@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from tests.datasets import twins
 
+from crossview.catalogue import benchmark
 from crossview.errors import BadData
 from crossview.geo.points import LatLon, distance_m
-from crossview.wiring import benchmark
 
 
 def load(root, **settings):

@@ -5,8 +5,8 @@ import pytest
 from tests.datasets import twins
 from tests.shared_data import shared
 
+from crossview.catalogue import benchmark, open_data
 from crossview.errors import BadData
-from crossview.wiring import benchmark, open_data
 
 LIST = "splits/train-19zl.csv"
 

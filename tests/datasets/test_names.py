@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from tests.datasets import twins
 
+from crossview.catalogue import BENCHMARKS, benchmark, open_data
 from crossview.errors import BadData, InvalidValue, UnknownName
 from crossview.pairs.table import SIDES
-from crossview.wiring import BENCHMARKS, benchmark, open_data
 
 
 def twin_of(name, root):
@@ -73,7 +73,7 @@ def test_official_lists_that_an_editor_saved_anew_are_the_same_lists(tmp_path, n
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_the_layout_of_every_name_finds_its_twin(tmp_path, name):
-    from crossview.pairs.checking import check_parts
+    from crossview.pairs.checks import check_parts
 
     root = twin_of(name, tmp_path)
     states = [finding.state for finding in check_parts(root, benchmark(name).layout(root))]

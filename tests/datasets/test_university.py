@@ -3,8 +3,8 @@ import shutil
 import pytest
 from tests.datasets import twins
 
+from crossview.catalogue import benchmark
 from crossview.errors import BadData
-from crossview.wiring import benchmark
 
 NAME = "university-1652"
 

@@ -6,9 +6,9 @@ import pytest
 from tests.datasets import twins
 from tests.shared_data import shared
 
+from crossview.catalogue import benchmark
 from crossview.errors import BadData
 from crossview.geo.points import LatLon, distance_m, moved
-from crossview.wiring import benchmark
 
 TRAIN = "splits/Chicago/same_area_balanced_train.txt"
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from crossview.evaluation.record import Evaluation, Figure, Protocol, Queries, References
+from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol, Queries, References
 
 
 def made_evaluation(queries: int = 6, references: int = 12, **changes) -> Evaluation:

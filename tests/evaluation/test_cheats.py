@@ -10,12 +10,12 @@ import pytest
 
 from crossview.errors import BadData
 from crossview.evaluation.answers import answers_of
+from crossview.evaluation.evaluation_record import Protocol
+from crossview.evaluation.fast_scores import Plain
 from crossview.evaluation.measure import About, record_of
 from crossview.evaluation.metrics import recall
-from crossview.evaluation.ranks import rank
-from crossview.evaluation.record import Protocol
+from crossview.evaluation.ranking import rank
 from crossview.evaluation.relation import Pairs
-from crossview.evaluation.spaces import Plain
 from crossview.evaluation.task import Rules, task_of
 from crossview.evaluation.vectors import check_spread, unit
 from crossview.training.checks import example_table

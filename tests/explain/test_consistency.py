@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from tests.tiny_pairs import write_pairs
 
+from crossview.catalogue import open_data
 from crossview.errors import InvalidValue
 from crossview.evaluation.headline import FIELDS_DEG
 from crossview.explain.activation import activation_maps
@@ -16,7 +17,6 @@ from crossview.methods import singeo
 from crossview.pairs.loading import Reader
 from crossview.pairs.reading import Files
 from crossview.views.crops import drawn_sector
-from crossview.wiring import open_data
 
 TINY = {
     **{"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (64, 256)},

@@ -9,8 +9,8 @@ from tests.tiny_pairs import write_pairs
 from crossview.cli import main
 from crossview.errors import BadModel, InvalidValue
 from crossview.explain.alignment import alignment, correlations
-from crossview.explain.looking import Masks, on_the_strip, others
-from crossview.explain.pictures import course
+from crossview.explain.mask_figures import course
+from crossview.explain.masks import Masks, on_the_strip, others
 from crossview.explain.relaid import LAYOUTS, relaid_recalls
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import RawBatch

@@ -9,7 +9,7 @@ from rasterio.transform import Affine
 
 from crossview.geo.mercator import tile_grid, tile_of
 from crossview.geo.points import LatLon
-from crossview.imagery.options import SourceOptions
+from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import open_sources
 
 UTM33 = "EPSG:32633"

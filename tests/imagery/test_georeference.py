@@ -13,7 +13,7 @@ from tests.imagery.made import geotiff, telling, told, whole
 
 from crossview.errors import BadImagery, InvalidValue, NotGeoreferenced
 from crossview.geo.points import LatLon, distance_m
-from crossview.imagery.options import SourceOptions
+from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import open_sources
 
 LOCAL = (
@@ -365,9 +365,9 @@ def nad27_76(path):
 
 
 def test_a_missing_datum_shift_is_kept_and_goes_with_every_answer(tmp_path):
-    from tests.retrieval.regions import indexed
+    from tests.index.regions import indexed
 
-    from crossview.retrieval.manifest import read_manifest
+    from crossview.index.manifest import read_manifest
 
     index = indexed(tmp_path, paths=[nad27_76(tmp_path / "a.tif")])
     (warning,) = index.manifest.imagery.warnings
@@ -385,7 +385,7 @@ def test_warnings_of_added_imagery_join_those_that_are_there(tmp_path):
 
 
 def test_facts_that_were_written_before_there_were_warnings_are_read(tmp_path):
-    from crossview.imagery.info import ImageryInfo
+    from crossview.imagery.provenance import ImageryInfo
 
     with open_sources([geotiff(tmp_path / "a.tif", telling(40, 60))]) as imagery:
         values = imagery.info.to_json()

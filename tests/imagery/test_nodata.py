@@ -7,7 +7,7 @@ from tests.imagery.made import geotiff, telling, whole
 
 from crossview.errors import InvalidValue
 from crossview.imagery.borders import LEAST_SHARE, borders
-from crossview.imagery.options import SourceOptions
+from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import NODATA_SHARE, Tiling, cut
 

@@ -13,9 +13,9 @@ from tests.imagery.made import (
 from crossview.errors import BadImagery, NotGeoreferenced
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon, distance_m
-from crossview.imagery.options import SourceOptions
+from crossview.imagery.image_tables import is_image_table, read_image_table
+from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import open_sources
-from crossview.imagery.tables import is_image_table, read_image_table
 from crossview.imagery.windows import Tiling, cut
 
 

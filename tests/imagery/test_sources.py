@@ -14,7 +14,7 @@ from tests.imagery.made import (
 )
 
 from crossview.errors import BadImagery, NotGeoreferenced
-from crossview.imagery.info import ImageryInfo
+from crossview.imagery.provenance import ImageryInfo
 from crossview.imagery.sources import open_sources
 
 

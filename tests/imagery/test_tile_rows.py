@@ -11,7 +11,7 @@ from tests.imagery.made import BERLIN, mbtiles, pmtiles, png, telling, tiles_aro
 from crossview.errors import BadImagery
 from crossview.geo.mercator import HALF_WORLD_M, tile_edges, xy_from_latlon
 from crossview.geo.points import LatLon
-from crossview.imagery.options import SourceOptions
+from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import open_sources
 from crossview.imagery.tilemaps import (
     TileFacts,

@@ -15,7 +15,7 @@ from tests.parity_weights import seeded_input, tensor
 from tests.shared_data import shared
 from torch.nn.functional import normalize
 
-from crossview import wiring
+from crossview import catalogue as wiring
 from crossview.cli import main
 from crossview.training.setup import build_without_weights
 from crossview.training.state import load_weights

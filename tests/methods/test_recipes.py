@@ -11,7 +11,7 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from crossview import wiring
+from crossview import catalogue as wiring
 from crossview.errors import InvalidValue
 from crossview.methods import congeo, sample4geo, singeo
 from crossview.pairs.moment import Moment, Span

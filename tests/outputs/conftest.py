@@ -1,7 +1,7 @@
 """One small real index for all tests of map pages."""
 
 import pytest
-from tests.retrieval.regions import indexed
+from tests.index.regions import indexed
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import numpy as np
 
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, distance_m, moved
-from crossview.retrieval.places import Answer, Place
+from crossview.localization.answer import Answer, Place
 
 ORIGIN = LatLon(-12.25, 60.5)
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&\u2028 \x07 straße 東京.jpg"

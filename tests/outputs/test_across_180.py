@@ -10,17 +10,17 @@ import pytest
 from PIL import Image
 from rasterio.transform import Affine
 from tests.imagery.made import geotiff, telling, told
-from tests.retrieval.regions import indexed, meadow
+from tests.index.regions import indexed, meadow
 
 from crossview.geo.points import distances_m
 from crossview.imagery.sources import open_sources
+from crossview.index.adding import add
+from crossview.index.manifest import FileFacts, write_manifest
+from crossview.index.segments import PLACES
+from crossview.index.store import Index
 from crossview.outputs.drape import drape
 from crossview.outputs.map_layers import build_heat_grid, draw_base_map
 from crossview.outputs.regions import Extent, enclose_points, split_regions
-from crossview.retrieval.adding import add
-from crossview.retrieval.index import Index
-from crossview.retrieval.manifest import FileFacts, write_manifest
-from crossview.retrieval.segments import PLACES
 from crossview.service.map_tiles import Tiles
 
 PIXEL_DEG = 0.5 / 111_195.0
@@ -86,7 +86,7 @@ def test_imagery_counted_to_360_is_the_same_imagery(tmp_path):
 
 
 def test_added_imagery_on_the_other_side_joins_the_bounds(tmp_path):
-    from tests.retrieval.regions import TOY
+    from tests.index.regions import TOY
 
     index = indexed(tmp_path, paths=[raster(tmp_path / "a.tif", 179.99, meadow())])
     with open_sources([raster(tmp_path / "b.tif", -179.99, meadow(seed=1))]) as imagery:

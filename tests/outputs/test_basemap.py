@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from rasterio.transform import Affine
 from tests.imagery.made import geotiff, telling, told
-from tests.retrieval.regions import indexed, meadow, region
+from tests.index.regions import indexed, meadow, region
 
 from crossview.imagery.sources import open_sources
 from crossview.outputs import drape

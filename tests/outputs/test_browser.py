@@ -10,8 +10,8 @@ from tests.browser import CHROMIUM, QUIET, needs_chromium
 from tests.outputs.fakes import HOSTILE, answer, answers_of, photo_pixels, place
 from tests.outputs.pages import Page
 
+from crossview.localization.answer import Area, Confidence
 from crossview.outputs.page import write_map
-from crossview.retrieval.places import Area, Confidence
 
 pytestmark = needs_chromium
 

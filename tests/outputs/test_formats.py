@@ -16,13 +16,13 @@ from tests.outputs.fakes import HOSTILE, ORIGIN, answer, place
 from crossview.errors import InvalidValue, UnknownName
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, moved
+from crossview.localization.answer import Place
 from crossview.outputs.formats import FORMATS, choose_format
 from crossview.outputs.geojson import to_geojson
 from crossview.outputs.gpx import to_gpx
 from crossview.outputs.kml import to_kml, to_kmz
 from crossview.outputs.records import COLUMNS, describe_answer, describe_place, make_map_link
 from crossview.outputs.text import to_csv, to_jsonl, to_table
-from crossview.retrieval.places import Place
 
 TRUTH = moved(ORIGIN, east_m=0, north_m=20)
 KML = "{http://www.opengis.net/kml/2.2}"

@@ -10,9 +10,9 @@ import shapely.geometry
 from tests.outputs.fakes import ORIGIN, answer, place
 
 from crossview.geo.points import LatLon, distance_m, moved
+from crossview.localization.answer import Area, Confidence
 from crossview.outputs.geojson import outline_area, to_geojson
 from crossview.outputs.text import to_table
-from crossview.retrieval.places import Area, Confidence
 
 CELL_M = 20.0
 

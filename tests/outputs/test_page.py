@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from tests.outputs.fakes import HOSTILE, ORIGIN, answer, answers_of, photo_pixels, place
 from tests.outputs.pages import read_page
-from tests.retrieval.regions import TOWN, indexed, region, town_model
+from tests.index.regions import TOWN, indexed, region, town_model
 
 from crossview.errors import CannotWrite, InvalidValue
 from crossview.outputs.page import LEAST_BYTES, MAX_BYTES, write_map

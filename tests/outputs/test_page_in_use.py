@@ -9,9 +9,9 @@ import pytest
 from tests.browser import CHROMIUM, QUIET, needs_chromium, package
 from tests.outputs.fakes import answers_of, photo_pixels
 
+from crossview.localization.answer import Area, Confidence, Place
 from crossview.outputs.page import write_map
 from crossview.outputs.records import make_map_link
-from crossview.retrieval.places import Area, Confidence, Place
 
 playwright = package("playwright.sync_api", "playwright")
 pytestmark = needs_chromium

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from crossview.catalogue import open_data
 from crossview.cli import main
 from crossview.datasets.pair_lists import load, load_with_notes
 from crossview.errors import BadData
-from crossview.wiring import open_data
 
 FOCAL_35_MM = 0xA405
 

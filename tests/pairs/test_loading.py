@@ -9,7 +9,7 @@ from crossview.datasets.pair_lists import load
 from crossview.errors import BadData, BadImage, InvalidValue
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import Loader, RawBatch, Reader, to_batch
-from crossview.pairs.pages import PageRef
+from crossview.pairs.page_ref import PageRef
 from crossview.pairs.reading import Files, pair_pixels
 from crossview.views.spec import ViewSpec
 

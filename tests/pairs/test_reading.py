@@ -6,8 +6,8 @@ from PIL import Image
 
 from crossview.errors import BadImage
 from crossview.pairs.batch import Views
-from crossview.pairs.listing import table_of
 from crossview.pairs.loading import Reader
+from crossview.pairs.official_lists import table_of
 from crossview.pairs.pictures import Picture, Pictures, Unreadable, read_pictures, refuse
 from crossview.pairs.reading import Files
 from crossview.views.aerial import aerial_view, resized

@@ -7,7 +7,7 @@ import pytest
 
 from crossview.datasets.pair_lists import load
 from crossview.errors import BadData
-from crossview.pairs.listing import table_of as build
+from crossview.pairs.official_lists import table_of as build
 from crossview.pairs.table import held_out
 
 HEADER = "ground,aerial,split,relation,metres_per_px,ground_lat,ground_lon\n"

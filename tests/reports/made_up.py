@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from crossview.evaluation.record import Evaluation, Figure, Protocol, Queries, References
+from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol, Queries, References
 
 CORNER = (47.0, 8.0)  # latitude, longitude
 STEP_DEG = 0.0002

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tests.reports.made_up import evaluation
 
+from crossview.localization.accuracy import hits
 from crossview.reports.curves import answered_curve, error_curve, recall_curve
 from crossview.reports.results import trials_of
 from crossview.reports.significance import paired_hits
-from crossview.retrieval.truth import hits
 
 
 def result(**changes):

@@ -7,8 +7,8 @@ import pytest
 from tests.reports.made_up import evaluation
 
 from crossview.geo.points import LatLon, distance_m
+from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.reports.errormap import _areas
-from crossview.retrieval.truth import RIGHT_WITHIN_M
 
 
 def at(latlon, error_m=3.0):

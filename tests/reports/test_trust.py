@@ -6,9 +6,9 @@ import pytest
 from tests.reports.made_up import evaluation
 
 from crossview.errors import BadData, BadIndex
+from crossview.localization.calibration_record import Calibrated, Calibration, Fit, Reach
 from crossview.reports.trust import read_calibrations, trust_panels, trust_table
 from crossview.reports.writing import About, write_report
-from crossview.retrieval.calibration import Calibrated, Calibration, Fit, Reach
 
 
 def share(value):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
-from tests.retrieval.regions import TOY, indexed, meadow
+from tests.index.regions import TOY, indexed, meadow
 
 from crossview.service.app import create_app
 from crossview.service.regions import Regions

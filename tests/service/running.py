@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 STARTER = """
 import sys
-from tests.retrieval.regions import TOY
+from tests.index.regions import TOY
 from tests.toy_embedder import ToyEmbedder
 import crossview.service.regions as regions, time
 

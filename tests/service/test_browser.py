@@ -18,9 +18,9 @@ from tests.browser import CHROMIUM, needs_chromium, package
 
 from crossview import cli
 from crossview.geo.points import LatLon, distance_m
+from crossview.index.store import Index
+from crossview.localization.locate import locate
 from crossview.outputs.records import COLUMNS, make_map_link
-from crossview.retrieval.index import Index
-from crossview.retrieval.locate import locate
 
 playwright = package("playwright.sync_api", "playwright")
 pytestmark = needs_chromium

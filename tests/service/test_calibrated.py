@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.retrieval.regions import TOY, indexed
-from tests.retrieval.test_calibration import KIND, calibration
+from tests.index.regions import TOY, indexed
+from tests.localization.test_calibration_record import KIND, calibration
 from tests.service.conftest import jpeg, photos
 
-from crossview.retrieval.manifest import write_manifest
+from crossview.index.manifest import write_manifest
 from crossview.service.regions import Regions
 from crossview.service.schemas import Answers
 

@@ -14,7 +14,7 @@ from tests.service.conftest import jpeg, photos
 from tests.service.running import running
 
 from crossview import cli
-from crossview.retrieval.hints import Hints
+from crossview.localization.hints import Hints
 from crossview.service import locate_routes as routes
 from crossview.service import region_routes as looking
 from crossview.service.app import every_route

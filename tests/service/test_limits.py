@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from urllib.error import HTTPError
 
 import pytest
-from tests.retrieval.regions import TOY
+from tests.index.regions import TOY
 from tests.service.conftest import jpeg, photos
 
 from crossview.cli import serve

@@ -4,12 +4,12 @@ import json
 
 import pytest
 from PIL import Image
-from tests.retrieval.regions import TOY, indexed
+from tests.index.regions import TOY, indexed
 from tests.service.conftest import jpeg, photos
 from tests.toy_embedder import ToyEmbedder, toy_info
 
-from crossview.retrieval.index import Index
-from crossview.retrieval.locate import locate
+from crossview.index.store import Index
+from crossview.localization.locate import locate
 from crossview.service.regions import Regions
 from crossview.service.schemas import Answers
 from crossview.views.decode import photo_of_bytes

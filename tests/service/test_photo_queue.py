@@ -4,11 +4,11 @@ import threading
 from concurrent.futures import CancelledError, Future
 
 import pytest
-from tests.retrieval.regions import TOY
+from tests.index.regions import TOY
 from tests.service.conftest import jpeg
 
-from crossview.retrieval.hints import Hints
-from crossview.retrieval.locate import locate
+from crossview.localization.hints import Hints
+from crossview.localization.locate import locate
 from crossview.service.counters import Counters
 from crossview.service.photo_queue import Desk, Task
 from crossview.service.problems import Refusal

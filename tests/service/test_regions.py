@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from tests.retrieval.regions import TOY, indexed, region
+from tests.index.regions import TOY, indexed, region
 from tests.service.conftest import jpeg, photos
 
 from crossview.errors import BadIndex, UsageError

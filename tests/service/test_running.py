@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.retrieval.regions import TOY, indexed
+from tests.index.regions import TOY, indexed
 from tests.service.conftest import jpeg
 from tests.service.running import post, running
 
 from crossview.errors import InvalidValue
-from crossview.retrieval.index import Index
+from crossview.index.store import Index
 from crossview.service.client import Client, ServiceRefused
 
 MANUAL = Path(__file__).resolve().parents[2] / "docs" / "service.md"

@@ -3,8 +3,8 @@
 import torch
 from safetensors.torch import save_file
 
+from crossview.catalogue import make_config, method_page
 from crossview.studies.beginning import take
-from crossview.wiring import make_config, method_page
 
 TRUNK = ".trunk."
 

@@ -15,19 +15,19 @@ from tests.datasets import twins
 from tests.toy_embedder import toy_info
 from tests.training.tiny import PAGE
 
+from crossview.catalogue import BENCHMARKS, framing, make_config, method_page, open_data, open_run
 from crossview.cli import main
 from crossview.errors import BadData, BadModel, InvalidValue
-from crossview.evaluation.record import Evaluation
+from crossview.evaluation.evaluation_record import Evaluation
+from crossview.index.index_options import COARSEST, IndexOptions, tiling_for
+from crossview.model.info import read_info
 from crossview.pairs.framing import as_read, framed, framing_of
 from crossview.pairs.reading import Files
 from crossview.pairs.table import Framing
-from crossview.retrieval.model import read_info
-from crossview.retrieval.settings import COARSEST, IndexOptions, tiling_for
 from crossview.studies.areas import real_areas
 from crossview.studies.definitions import Row, Study
 from crossview.studies.running import Place, run
 from crossview.views.decode import read_rgb
-from crossview.wiring import BENCHMARKS, framing, make_config, method_page, open_data, open_run
 
 SMALL = {
     "geodtr-plus": {

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from tests.tiny_pairs import write_pairs
 from tests.training.tiny import PAGE, SMALL
 
+from crossview.catalogue import make_config, method_page, open_data
 from crossview.errors import BadData, BadModel, InvalidValue, UnknownName, WeightsUnavailable
 from crossview.evaluation.metrics import RECALLS
 from crossview.reports.published import Quote
@@ -20,7 +21,6 @@ from crossview.studies.rehearsal import rehearse
 from crossview.studies.results import Result, read_result
 from crossview.studies.running import Place, run, settings_of
 from crossview.studies.tables import SYNTHETIC, Quotes, write_tables
-from crossview.wiring import make_config, method_page, open_data
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Study(

@@ -6,15 +6,15 @@ import pytest
 import torch
 from tests.training.tiny import PAGE, SMALL, request, trained
 
+from crossview.catalogue import make_config, method_page
 from crossview.errors import BadModel, InUse
 from crossview.locks import locked
-from crossview.pairs.pages import PageRef
-from crossview.retrieval.embedder import OnnxEmbedder
+from crossview.model.onnx import OnnxEmbedder
+from crossview.pairs.page_ref import PageRef
 from crossview.training import export as export_module
 from crossview.training.export import export, fov_seen_deg
-from crossview.training.run import RunFolder
+from crossview.training.run_folder import RunFolder
 from crossview.training.state import save_weights
-from crossview.wiring import make_config, method_page
 
 SHARED = {
     "backbone": "test_convnext",

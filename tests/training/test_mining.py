@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from tests.training import tiny
 
-from crossview.pairs.pages import PageRef
+from crossview.catalogue import make_config, method_page
+from crossview.pairs.page_ref import PageRef
 from crossview.training.loop import StepReport
 from crossview.training.setup import Request, prepare, start_state
 from crossview.training.validation import embed_rows
-from crossview.wiring import make_config, method_page
 
 SMALL = {
     **{"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (32, 192)},

@@ -12,12 +12,12 @@ from dataclasses import replace
 import pytest
 from tests.training.tiny import PAGE, command, request, trained
 
+from crossview.catalogue import open_data
 from crossview.errors import CannotWrite, InvalidValue
 from crossview.pairs.facts import digest_without_facts
-from crossview.pairs.pages import PageRef
+from crossview.pairs.page_ref import PageRef
 from crossview.training import state as state_module
 from crossview.training.setup import prepare
-from crossview.wiring import open_data
 
 
 def weights(folder):

@@ -12,14 +12,14 @@ from tests.training.tiny import PAGE
 from crossview.cli import main
 from crossview.errors import BadData, BadModel, InUse, InvalidValue
 from crossview.locks import locked
-from crossview.training.run import RunFolder
+from crossview.training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG, INFO = {"method": "mine", "data": "a"}, {"licence": "none"}
 BEGUN_AND_KILLED = """
 import os, signal, sys
 from pathlib import Path
-from crossview.training.run import RunFolder
+from crossview.training.run_folder import RunFolder
 fatal, count = int(sys.argv[2]), 0
 
 def or_die(call):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tests.tiny_pairs import write_pairs
 
-from crossview.pairs.pages import PageRef
+from crossview.catalogue import make_config, open_data
+from crossview.pairs.page_ref import PageRef
 from crossview.training.session import Session, fit
 from crossview.training.setup import Request, prepare, start_state
-from crossview.wiring import make_config, open_data
 
 PAGE = Path(__file__).parents[2] / "docs" / "examples" / "mine.py"
 SMALL = {"width": 4, "aerial_px": 16, "ground_px": (8, 32), "batch": 4, "steps": 8}

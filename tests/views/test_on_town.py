@@ -8,9 +8,9 @@ from tests.toy_embedder import ToyEmbedder, toy_info
 
 from crossview.geo.points import distance_m
 from crossview.imagery.sources import open_sources
-from crossview.retrieval.build import build
-from crossview.retrieval.locate import locate
-from crossview.retrieval.settings import IndexOptions
+from crossview.index.build import build
+from crossview.index.index_options import IndexOptions
+from crossview.localization.locate import locate
 from crossview.views.aerial import aerial_view
 from crossview.views.spec import ViewSpec
 from crossview.worlds.camera import Shot, panorama

@@ -8,8 +8,8 @@ from PIL import Image
 from tests.toy_embedder import toy_info
 from tests.views.scenes import as_pixels, colours, panorama
 
-from crossview.retrieval.hints import Hints
-from crossview.retrieval.queries import readings
+from crossview.localization.hints import Hints
+from crossview.localization.queries import readings
 from crossview.views.decode import load_photo
 from crossview.views.exif import Panorama
 from crossview.views.sphere import (

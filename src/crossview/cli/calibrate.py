@@ -15,15 +15,15 @@ from crossview.errors import CannotWrite, CrossviewError, InvalidValue
 from crossview.locks import locked, write_alone
 
 if TYPE_CHECKING:
-    from crossview.evaluation.calibrating import Wanted
-    from crossview.evaluation.known import Known
+    from crossview.calibration.fit import Wanted
+    from crossview.calibration.known_photos import Known
     from crossview.geo.points import LatLon
-    from crossview.retrieval.calibration import Calibrated, Calibration
-    from crossview.retrieval.embedder import Embedder
-    from crossview.retrieval.hints import Hints
-    from crossview.retrieval.index import Index
-    from crossview.retrieval.places import Answer
-    from crossview.retrieval.truth import Truths
+    from crossview.index.store import Index
+    from crossview.localization.accuracy import Truths
+    from crossview.localization.answer import Answer
+    from crossview.localization.calibration_record import Calibrated, Calibration
+    from crossview.localization.hints import Hints
+    from crossview.model.onnx import Embedder
     from crossview.views.decode import Photo
 
 FROM_EXIF = "exif"  # --truth: the GPS in each file
@@ -111,7 +111,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
 
     From then on locate tells probabilities and areas, for pictures of the kinds that were measured.
     """
-    from crossview.evaluation.calibrating import Wanted
+    from crossview.calibration.fit import Wanted
 
     wanted = Wanted(
         coverages=tuple(sorted({percent / 100.0 for percent in coverage or (90.0, 95.0)})),
@@ -137,7 +137,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
 
 def _run(command: CalibrateCommand) -> int:
     """Calibrate, print, write, and return the exit code."""
-    from crossview.retrieval.index import Index
+    from crossview.index.store import Index
 
     for path in (command.out, command.figure):
         if path is not None and not path.absolute().parent.is_dir():
@@ -154,11 +154,11 @@ def _run(command: CalibrateCommand) -> int:
 
 
 def _calibrate(command: CalibrateCommand) -> int:
-    from crossview.evaluation import grouping
-    from crossview.evaluation.elsewhere import with_elsewhere
-    from crossview.retrieval.index import Index
-    from crossview.retrieval.locate import embedder_for
-    from crossview.retrieval.manifest import write_manifest
+    from crossview.calibration import calibrate as grouping
+    from crossview.calibration.elsewhere import with_elsewhere
+    from crossview.index.manifest import write_manifest
+    from crossview.index.store import Index
+    from crossview.localization.locate import embedder_for
 
     index = Index.open(command.index)
     embedder = embedder_for(index, command.model, threads=command.threads)
@@ -193,7 +193,7 @@ def _calibrate(command: CalibrateCommand) -> int:
 def _list_photos(
     command: CalibrateCommand, left_out: LeftOut
 ) -> tuple[Sequence[Path], Truths | None]:
-    from crossview.retrieval.truth import Truths
+    from crossview.localization.accuracy import Truths
     from crossview.views.photo_files import listed_photos
 
     photos, remarks, problems = listed_photos(command.photos)
@@ -220,8 +220,8 @@ def _measure(
     command: CalibrateCommand,
 ) -> list[Known]:
     """Locate the photos and keep what each shows; count those that cannot be used."""
-    from crossview.evaluation.known import known
-    from crossview.retrieval.locate import locate_files
+    from crossview.calibration.known_photos import known
+    from crossview.localization.locate import locate_files
 
     measured: list[Known] = []
 
@@ -249,8 +249,8 @@ def _place(photo: Photo, truths: Truths | None) -> LatLon | None:
 
 
 def _hints(command: CalibrateCommand) -> Hints:
-    from crossview.retrieval.hints import Hints
-    from crossview.retrieval.truth import RANKS
+    from crossview.localization.accuracy import RANKS
+    from crossview.localization.hints import Hints
 
     return Hints(places=max(RANKS), ignore_direction=command.ignore_direction)
 
@@ -259,7 +259,7 @@ def _locate_elsewhere(
     index: Index, embedder: Embedder, folder: Path, command: CalibrateCommand
 ) -> Iterator[Answer]:
     """Answers to the photos of a folder that were taken outside of the region."""
-    from crossview.retrieval.locate import locate_files
+    from crossview.localization.locate import locate_files
     from crossview.views.photo_files import photos_below
 
     files = photos_below(folder)

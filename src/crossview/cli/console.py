@@ -21,7 +21,7 @@ from crossview.errors import InvalidValue
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from crossview.wiring import Run
+    from crossview.catalogue import Run
 
 METHOD_HELP = "The method's page, if it is a file: it is run only if named here."
 
@@ -65,8 +65,8 @@ def _read_setting(text: str) -> tuple[str, str]:
 
 
 def open_run(path: Path, method: str | Path | None) -> Run:
-    """As :func:`crossview.wiring.open_run`, warning of what is odd; ``method``: of ``--method``."""
-    from crossview import wiring
+    """As :func:`crossview.catalogue.open_run`, warning of what is odd; ``method``: of ``--method``."""
+    from crossview import catalogue as wiring
 
     run = wiring.open_run(path, None if method is None else str(method))
     for remark in run.notes:

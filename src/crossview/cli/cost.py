@@ -39,7 +39,7 @@ def cost(
     """
     import torch
 
-    from crossview import wiring
+    from crossview import catalogue as wiring
     from crossview.training.cost import cost as count
     from crossview.training.setup import build_without_weights
 
@@ -63,7 +63,7 @@ def _timing(model: Any, views: Any) -> dict[str, float]:
     import torch
 
     from crossview.training.cost import seconds_per_pair
-    from crossview.training.precision import fast_in_bfloat16, peak_memory_mb
+    from crossview.training.device import fast_in_bfloat16, peak_memory_mb
 
     timing = {"ms_per_pair": 1000 * seconds_per_pair(model, views, amp=False)}
     if fast_in_bfloat16(torch.device("cpu")):

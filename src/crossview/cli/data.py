@@ -14,12 +14,12 @@ from crossview.cli import console
 from crossview.errors import BadData, CannotWrite, InvalidValue, UnknownName, match_name
 
 if TYPE_CHECKING:
+    from crossview.catalogue import Benchmark
     from crossview.pairs.cache import Filled
     from crossview.pairs.pictures import Unreadable
     from crossview.pairs.reading import Files
     from crossview.pairs.repeats import Repeats
     from crossview.pairs.table import PairTable
-    from crossview.wiring import Benchmark
 
 SHOWN = 20  # missing or unreadable pictures that are named
 
@@ -117,7 +117,7 @@ def cache(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
 def _check(name: str, root: Path, sample: int | None, workers: int, quiet: bool) -> int:
     """Print what is found; returns the number of problems. ``sample`` None: open everything."""
-    from crossview import wiring
+    from crossview import catalogue as wiring
 
     if sample is not None and sample < 0:
         raise InvalidValue(f"--sample must be at least 0, got {sample}.")
@@ -137,7 +137,7 @@ def _check(name: str, root: Path, sample: int | None, workers: int, quiet: bool)
 
 
 def _parts(root: Path, official: Benchmark) -> int:
-    from crossview.pairs.checking import check_parts
+    from crossview.pairs.checks import check_parts
 
     problems = 0
     for finding in check_parts(root, official.layout(root)):
@@ -147,7 +147,7 @@ def _parts(root: Path, official: Benchmark) -> int:
 
 
 def _tables(root: Path, official: Benchmark | None) -> Mapping[str, PairTable]:
-    from crossview.wiring import open_data
+    from crossview.catalogue import open_data
 
     if official is not None:
         return official.load(root, check_files=False)
@@ -155,7 +155,7 @@ def _tables(root: Path, official: Benchmark | None) -> Mapping[str, PairTable]:
 
 
 def _numbers(tables: Mapping[str, PairTable], official: Benchmark | None) -> int:
-    from crossview.pairs.listing import differences
+    from crossview.pairs.official_lists import differences
 
     for split, table in tables.items():
         console.result(
@@ -174,12 +174,7 @@ def _numbers(tables: Mapping[str, PairTable], official: Benchmark | None) -> int
 
 
 def _facts(tables: Mapping[str, PairTable], *, own: bool) -> int:
-    from crossview.pairs.checking import (
-        check_facts,
-        check_kinds,
-        check_places,
-        check_system_files,
-    )
+    from crossview.pairs.checks import check_facts, check_kinds, check_places, check_system_files
 
     problems = 0
     for check in (check_facts, check_system_files, *([check_kinds, check_places] if own else [])):
@@ -192,7 +187,7 @@ def _facts(tables: Mapping[str, PairTable], *, own: bool) -> int:
 def _pictures(
     tables: Mapping[str, PairTable], sample: int | None, workers: int, quiet: bool
 ) -> int:
-    from crossview.pairs.checking import absent, open_all, pictures_of, some_of
+    from crossview.pairs.checks import absent, open_all, pictures_of, some_of
 
     named = pictures_of(tables.values())
     missing = absent(named)
@@ -222,8 +217,8 @@ def _pictures(
 
 def _find_repeats(name: str, root: Path, workers: int, quiet: bool) -> None:
     """Report repeats of every split, and write cleaned lists where the page knows how."""
+    from crossview.catalogue import benchmark
     from crossview.pairs.repeats import repeats
-    from crossview.wiring import benchmark
 
     official = benchmark(name)
     tables = official.load(root)
@@ -290,7 +285,7 @@ def _fill_cache(command: CacheCommand, *, dry_run: bool, quiet: bool) -> int:
 
 
 def _files(command: CacheCommand) -> Iterator[tuple[str, Files]]:
-    from crossview import wiring
+    from crossview import catalogue as wiring
     from crossview.pairs.reading import Decoding, Files
 
     modes = get_args(Decoding)

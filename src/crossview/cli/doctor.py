@@ -179,8 +179,8 @@ def _cuda(torch: Any) -> str:
 
 def _model() -> dict[str, str]:
     try:
-        from crossview.retrieval.model import fingerprint
-        from crossview.retrieval.models import resolve_model
+        from crossview.model.info import fingerprint
+        from crossview.model.models import resolve_model
 
         folder = resolve_model("town")
         return {"name": "town", "folder": str(folder), "fingerprint": fingerprint(folder)}

@@ -18,17 +18,17 @@ from crossview.files import atomic_write, make_folder
 from crossview.locks import locked
 
 if TYPE_CHECKING:
+    from crossview.catalogue import Run
     from crossview.evaluation.conditions import Condition
-    from crossview.evaluation.embedding import Embedded
+    from crossview.evaluation.embed import Embedded
+    from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol
     from crossview.evaluation.grid import Subject
     from crossview.evaluation.headline import FieldsMean
-    from crossview.evaluation.record import Evaluation, Figure, Protocol
     from crossview.evaluation.task import Rules
+    from crossview.model.onnx import Embedder
     from crossview.pairs.loading import Reader
     from crossview.pairs.table import PairTable
-    from crossview.retrieval.embedder import Embedder
     from crossview.views.spec import Representation
-    from crossview.wiring import Run
 
 # Of --consistency: pairs of the split to measure on, those to draw, and the seed of both.
 CONSISTENCY_PAIRS, CONSISTENCY_DRAWN, CONSISTENCY_SEED = 100, 3, 0
@@ -118,7 +118,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
     if consistency:
         _measure_consistency(Path(model), method, data, split, out, device)
         return
-    from crossview import wiring
+    from crossview import catalogue as wiring
 
     files = [path is not None for path in (query_embeddings, reference_embeddings, ranking)]
     if bool(model) == any(files) or files not in (
@@ -160,7 +160,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
 
 def evaluate_model(command: EvaluateCommand, model: str) -> None:
     """Embed the split's pictures under every condition, write a record each, print figures."""
-    from crossview import wiring
+    from crossview import catalogue as wiring
     from crossview.evaluation.conditions import conditions_of
     from crossview.evaluation.grid import measured, with_hard_samples
     from crossview.evaluation.headline import means_over_fields, write_means
@@ -200,9 +200,9 @@ def _evaluate_vectors(
     command: EvaluateCommand, queries: Path | None, references: Path | None, ranking: Path | None
 ) -> None:
     """The same figures and record for vectors or rankings that another program made."""
+    from crossview.evaluation.evaluation_record import Protocol
     from crossview.evaluation.given import answers_of_ranking, answers_of_vectors
     from crossview.evaluation.measure import About, record_of
-    from crossview.evaluation.record import Protocol
     from crossview.evaluation.task import task_of
 
     table = _read_table(command, check_files=False)
@@ -282,13 +282,13 @@ def _representation(name: str) -> Representation:
 
 
 def _is_run(model: str) -> bool:
-    from crossview.training.run import CONFIG_NAME
+    from crossview.training.run_folder import CONFIG_NAME
 
     return (Path(model) / CONFIG_NAME).is_file()
 
 
 def _open_exported(command: EvaluateCommand, model: str) -> tuple[Embedder, dict[str, Any]]:
-    from crossview.retrieval.models import open_model
+    from crossview.model.models import open_model
 
     embedder = open_model(model, threads=command.threads)
     return embedder, {
@@ -300,8 +300,8 @@ def _open_exported(command: EvaluateCommand, model: str) -> tuple[Embedder, dict
 
 
 def _open_trained(command: EvaluateCommand, model: str) -> tuple[Embedder, dict[str, Any]]:
-    from crossview.training.embedder import RunEmbedder
-    from crossview.training.precision import open_device
+    from crossview.training.device import open_device
+    from crossview.training.torch_embedder import RunEmbedder
 
     if command.threads:
         import torch
@@ -334,14 +334,14 @@ def _model_facts(embedder: Embedder) -> dict[str, Any]:
 
 
 def _rules(command: EvaluateCommand) -> Rules:
-    from crossview import wiring
+    from crossview import catalogue as wiring
 
     require(command.radius_m >= 0.0, f"--radius must be metres above 0, got {command.radius_m:g}.")
     return replace(wiring.rules(command.data), radius_m=command.radius_m)
 
 
 def _read_table(command: EvaluateCommand, *, check_files: bool) -> PairTable:
-    from crossview import wiring
+    from crossview import catalogue as wiring
 
     data = wiring.open_data(command.data, check_files=check_files)
     for text in data.notes:
@@ -352,7 +352,7 @@ def _read_table(command: EvaluateCommand, *, check_files: bool) -> PairTable:
 def _embed(
     command: EvaluateCommand, table: PairTable, embedder: Embedder, conditions: list[Condition]
 ) -> Embedded:
-    from crossview.evaluation.embedding import How, embed, views_of
+    from crossview.evaluation.embed import How, embed, views_of
     from crossview.pairs.reading import Files, Source
 
     files = Files(table, views_of(embedder.info), command.decoding)  # type: ignore[arg-type]
@@ -481,8 +481,8 @@ def _measure_consistency(
     import torch
 
     from crossview.explain.consistency import consistency
-    from crossview.training.precision import open_device
-    from crossview.training.run import CONFIG_NAME
+    from crossview.training.device import open_device
+    from crossview.training.run_folder import CONFIG_NAME
     from crossview.training.setup import build_without_weights
     from crossview.training.state import load_weights
 
@@ -514,7 +514,7 @@ def _measure_consistency(
 
 
 def _open_reader(data: str, split: str, run: Run) -> Reader:
-    from crossview import wiring
+    from crossview import catalogue as wiring
     from crossview.pairs.loading import plain_reader
 
     source = wiring.open_data(data)

@@ -12,7 +12,7 @@ from crossview.errors import InvalidValue
 from crossview.locks import locked
 
 if TYPE_CHECKING:
-    from crossview.wiring import Run
+    from crossview.catalogue import Run
 
 
 def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -32,7 +32,7 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
 
     Masks from above are unrolled, so that the columns of both pictures look the same way.
     """
-    from crossview import wiring
+    from crossview import catalogue as wiring
     from crossview.explain.explaining import explain as look
     from crossview.explain.explaining import explain_courses
     from crossview.pairs.loading import plain_reader
@@ -55,7 +55,7 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
 
 
 def _warn_of_torn_logs(runs: list[Path]) -> None:
-    from crossview.training.run import RunFolder
+    from crossview.training.run_folder import RunFolder
 
     for folder in map(RunFolder, runs):
         if folder.entries()[1]:
@@ -66,7 +66,7 @@ def _warn_of_torn_logs(runs: list[Path]) -> None:
 
 
 def _network(run: Run, device: str) -> Any:
-    from crossview.training.precision import open_device
+    from crossview.training.device import open_device
     from crossview.training.setup import build_without_weights
     from crossview.training.state import load_weights
 

@@ -11,7 +11,7 @@ from crossview.cli import console
 
 if TYPE_CHECKING:
     from crossview.pairs.batch import Views
-    from crossview.training.importing import Checkpoint
+    from crossview.training.import_weights import Checkpoint
 
 LICENCE = "weights: none stated by their authors unless you know better; pictures: as the data set"
 
@@ -38,10 +38,10 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     published for that data, its pictures' metres and angles those of the data set. What is read
     from the file is told, and what it cannot show and is assumed.
     """
-    from crossview import wiring
+    from crossview import catalogue as wiring
     from crossview.pairs.framing import framed, note_of
     from crossview.training.checks import check_names
-    from crossview.training.importing import (
+    from crossview.training.import_weights import (
         grouped,
         our_tensors,
         read_checkpoint,
@@ -52,7 +52,7 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
         unseen_settings,
         write_run,
     )
-    from crossview.training.run import RunFolder
+    from crossview.training.run_folder import RunFolder
 
     method = wiring.method_name(method)
     ref = wiring.method_page(method)

@@ -14,13 +14,13 @@ import typer
 
 from crossview.cli import console
 from crossview.errors import InvalidValue, UsageError
-from crossview.imagery.options import SourceOptions
+from crossview.imagery.source_options import SourceOptions
 
 if TYPE_CHECKING:
     from crossview.imagery.sources import Imagery
-    from crossview.retrieval.embedder import Embedder
-    from crossview.retrieval.index import Index
-    from crossview.retrieval.settings import IndexOptions
+    from crossview.index.index_options import IndexOptions
+    from crossview.index.store import Index
+    from crossview.model.onnx import Embedder
 
 UNTRIED = 0.05  # how far a footprint may be from the model's without a warning
 
@@ -116,7 +116,7 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     Stopped or killed, the same command goes on where it was. An index is complete or absent.
     """
     from crossview.geo.points import latlon_from_text
-    from crossview.retrieval.settings import IndexOptions
+    from crossview.index.index_options import IndexOptions
 
     if verify:
         _verify(sources)
@@ -164,8 +164,8 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
 def _build(command: IndexCommand) -> None:
     """Make the index, or add to it, with a progress bar."""
-    from crossview.retrieval.adding import add
-    from crossview.retrieval.build import build
+    from crossview.index.adding import add
+    from crossview.index.build import build
 
     make = add if command.add else build
     with _open(command) as (imagery, embedder, options), _show_progress(command) as progress:
@@ -185,9 +185,9 @@ def _open(command: IndexCommand) -> Iterator[tuple[Imagery, Embedder, IndexOptio
     """Imagery, model and options, fitted to each other."""
     from crossview.imagery.borders import borders
     from crossview.imagery.sources import open_sources
-    from crossview.retrieval.index import Index
-    from crossview.retrieval.models import PACKAGED, open_model, resolve_model
-    from crossview.retrieval.settings import default_model, finest_useful_m, tiling_for, view_for
+    from crossview.index.index_options import default_model, finest_useful_m, tiling_for, view_for
+    from crossview.index.store import Index
+    from crossview.model.models import PACKAGED, open_model, resolve_model
 
     name = command.model
     if name is None and command.add:
@@ -242,9 +242,9 @@ def _show_progress(command: IndexCommand) -> Iterator[Callable[[int, int], None]
 
 def _estimate(command: IndexCommand) -> None:
     """Print how many tiles, how large and how long; write nothing."""
-    from crossview.retrieval.embedding import Job
-    from crossview.retrieval.estimate import estimate
-    from crossview.retrieval.settings import require_allowed
+    from crossview.index.embedding import Job
+    from crossview.index.estimate import estimate
+    from crossview.index.index_options import require_allowed
 
     with _open(command) as (imagery, embedder, options):
         job = Job.of(imagery, embedder, options)
@@ -267,7 +267,7 @@ def _estimate(command: IndexCommand) -> None:
 
 def _verify(paths: Sequence[Path]) -> None:
     """Compare every file of the indexes with its checksum."""
-    from crossview.retrieval.index import Index
+    from crossview.index.store import Index
 
     for path in paths:
         index = Index.open(path)

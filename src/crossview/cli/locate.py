@@ -14,10 +14,10 @@ from crossview.errors import CannotWrite, CrossviewError, InvalidValue
 
 if TYPE_CHECKING:
     from crossview.geo.points import LatLon
-    from crossview.retrieval.hints import Hints
-    from crossview.retrieval.index import Index
-    from crossview.retrieval.places import Answer
-    from crossview.retrieval.truth import Truths
+    from crossview.index.store import Index
+    from crossview.localization.accuracy import Truths
+    from crossview.localization.answer import Answer
+    from crossview.localization.hints import Hints
     from crossview.views.decode import Photo
 
 SHOWN = 5  # places per photo in a table
@@ -130,8 +130,8 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     the rest are located (exit code 1).
     """
     from crossview.geo.points import latlon_from_text
+    from crossview.localization.hints import Hints
     from crossview.outputs.formats import choose_format
-    from crossview.retrieval.hints import Hints
 
     if use_gps_as_hint and near is not None:
         raise InvalidValue("Give --near or --use-gps-as-hint, not both.")
@@ -169,9 +169,9 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
 def _run(command: LocateCommand) -> int:
     """Locate, print or write, and return the exit code."""
-    from crossview.retrieval.hints import require_usable_heading
-    from crossview.retrieval.index import Index
-    from crossview.retrieval.locate import embedder_for, locate_files
+    from crossview.index.store import Index
+    from crossview.localization.hints import require_usable_heading
+    from crossview.localization.locate import embedder_for, locate_files
 
     _require_writable(command.files)
     index = Index.open(command.index)
@@ -232,7 +232,7 @@ def _list_photos(command: LocateCommand, located: Located) -> Sequence[Path]:
 
 
 def _read_truths(command: LocateCommand, photos: Sequence[Path]) -> Truths | None:
-    from crossview.retrieval.truth import Truths
+    from crossview.localization.accuracy import Truths
 
     if command.truth in (None, FROM_EXIF):
         return None
@@ -246,7 +246,7 @@ def _read_truths(command: LocateCommand, photos: Sequence[Path]) -> Truths | Non
 
 
 def _hints(photo: Photo, command: LocateCommand) -> Hints:
-    from crossview.retrieval.truth import RANKS
+    from crossview.localization.accuracy import RANKS
 
     hints = command.hints
     if command.truth is not None:  # recall is counted over the first ten
@@ -264,7 +264,7 @@ def _hints(photo: Photo, command: LocateCommand) -> Hints:
 def _add_truth(
     answer: Answer, photo: Photo, command: LocateCommand, truths: Truths | None
 ) -> Answer:
-    from crossview.retrieval.truth import with_truth
+    from crossview.localization.accuracy import with_truth
 
     place: LatLon | None = photo.gps if command.truth == FROM_EXIF else None
     return with_truth(answer, truths.of(photo.path) if truths else place)
@@ -272,11 +272,11 @@ def _add_truth(
 
 def _write(index: Index, command: LocateCommand, located: Located) -> None:
     """Print or write the answers, then the audit records, the map and the accuracy."""
+    from crossview.localization.audit import append_records, audit_record
     from crossview.locks import write_alone
     from crossview.outputs.formats import FORMATS
     from crossview.outputs.page import write_map
     from crossview.outputs.text import to_table
-    from crossview.retrieval.audit import append_records, audit_record
 
     files = command.files
     answers = [replace(one, places=one.places[: files.places]) for one in located.answers]
@@ -314,7 +314,7 @@ def _print_accuracy(answers: Sequence[Answer], *, on_stdout: bool) -> None:
 
 
 def _accuracy_text(answers: Sequence[Answer]) -> str:
-    from crossview.retrieval.truth import RANKS, summary
+    from crossview.localization.accuracy import RANKS, summary
 
     truths = [answer.truth for answer in answers if answer.truth is not None]
     figures = summary(answers, truths, max(RANKS))

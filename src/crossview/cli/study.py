@@ -58,7 +58,7 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
     The table is written anew after every training. The same command goes on where it was stopped.
     """
-    from crossview import wiring
+    from crossview import catalogue as wiring
     from crossview.studies import catalogue
 
     if show:
@@ -113,7 +113,7 @@ def _tell_steps(plain: Study, chosen: Study, rows: tuple[Row, ...], quiet: bool)
 
 def _warn_of_no_recipe(chosen: Study, rows: tuple[Row, ...], data: str) -> None:
     """Of an official data set that a method has no published settings for."""
-    from crossview import wiring
+    from crossview import catalogue as wiring
 
     if not data or wiring.framing(data) is None:
         return

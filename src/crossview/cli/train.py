@@ -85,7 +85,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
     The same command goes on where a stopped or killed run was, and ends with the same weights.
     """
-    from crossview import wiring
+    from crossview import catalogue as wiring
     from crossview.training.setup import Request
 
     method = wiring.method_name(method)
@@ -136,7 +136,7 @@ def _checked(page: Any, name: str) -> Any:
 
 
 def _recipe(method: str, name: str) -> dict[str, Any]:
-    from crossview import wiring
+    from crossview import catalogue as wiring
 
     return wiring.recipe(method, name) if name else {}
 
@@ -163,7 +163,7 @@ def _weights(module: Any, weights: Path | None, pretrained: bool) -> dict[str, s
 
 
 def _train(request: Any, tensorboard: bool, quiet: bool) -> None:
-    from crossview.training.run import RunFolder
+    from crossview.training.run_folder import RunFolder
 
     with RunFolder(request.out).locked("crossview train"):
         _fit(request, tensorboard, quiet)
@@ -200,7 +200,7 @@ def _fit(request: Any, tensorboard: bool, quiet: bool) -> None:
 
 def _evaluate(request: Any, tests: list[str], quiet: bool) -> None:
     """Measure the finished run on other data, as ``crossview evaluate`` does."""
-    from crossview import wiring
+    from crossview import catalogue as wiring
     from crossview.cli.evaluate import EvaluateCommand, evaluate_model, folder_name
 
     for data in map(wiring.data_name, tests):
@@ -241,7 +241,7 @@ def _pairs(session: Session) -> int:
 
 
 def _announce(session: Session, state: TrainState, quiet: bool) -> None:
-    from crossview.training.precision import fast_in_bfloat16
+    from crossview.training.device import fast_in_bfloat16
 
     job = session.job
     steps = job.recipe.total_steps(len(job.table))
@@ -318,7 +318,7 @@ def _dry_run(request: Any, quiet: bool) -> None:
 
 
 def _print_needs(needs: Footprint, last: StepReport, session: Session) -> None:
-    from crossview.training.precision import peak_memory_mb
+    from crossview.training.device import peak_memory_mb
 
     hours = last.steps * last.seconds / 3600
     whole = f"{60 * hours:.0f} minutes" if hours < 3 else f"{hours:.1f} hours"

@@ -18,7 +18,8 @@ from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.geo.grids import latlon_of
 from crossview.geo.mercator import ground_px_m
-from crossview.pairs.listing import (
+from crossview.pairs.matlab import indices, read_matlab, texts
+from crossview.pairs.official_lists import (
     HELP,
     Counts,
     Part,
@@ -28,7 +29,6 @@ from crossview.pairs.listing import (
     require_files,
     table_of,
 )
-from crossview.pairs.matlab import indices, read_matlab, texts
 from crossview.pairs.table import Framing, PairTable
 
 LICENCE = "research; asked for at the authors (docs/datasets.md)"

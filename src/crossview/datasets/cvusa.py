@@ -19,7 +19,7 @@ from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.files import atomic_write
 from crossview.geo.mercator import ground_px_m
-from crossview.pairs.listing import (
+from crossview.pairs.official_lists import (
     Counts,
     Part,
     once,

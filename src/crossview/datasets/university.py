@@ -13,7 +13,7 @@ from pathlib import Path
 
 from crossview.errors import BadData
 from crossview.files import list_files, list_folders
-from crossview.pairs.listing import HELP, Counts, Part, table_of
+from crossview.pairs.official_lists import HELP, Counts, Part, table_of
 from crossview.pairs.table import Framing, PairTable
 
 LICENCE = "research only, not to be passed on (docs/datasets.md)"

@@ -18,7 +18,7 @@ import numpy as np
 from crossview.errors import BadData
 from crossview.geo.mercator import ground_px_m
 from crossview.lists import number
-from crossview.pairs.listing import (
+from crossview.pairs.official_lists import (
     Counts,
     Part,
     once,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from crossview.arrays import F32, U8
-from crossview.retrieval.model import ModelInfo, canonical
+from crossview.model.info import ModelInfo, canonical
 
 LEVELS = 6  # per colour channel
 
@@ -16,7 +16,7 @@ LEVELS = 6  # per colour channel
 class HistogramEmbedder:
     """Square roots of colour shares [B, LEVELS^3]: their dot product is the Bhattacharyya overlap.
 
-    Implements :class:`crossview.retrieval.embedder.Embedder` on the views of another model.
+    Implements :class:`crossview.model.onnx.Embedder` on the views of another model.
     """
 
     def __init__(self, info: ModelInfo) -> None:

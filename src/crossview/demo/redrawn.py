@@ -17,7 +17,7 @@ import numpy as np
 
 from crossview.errors import BadModel
 from crossview.files import atomic_write
-from crossview.retrieval.model import INFO_NAME, canonical, network_files, read_info
+from crossview.model.info import INFO_NAME, canonical, network_files, read_info
 
 FLOATS: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 10: np.dtype("<f2")}
 SMALLEST = 16  # values; smaller tensors are constants, such as the mean colour

@@ -16,17 +16,17 @@ from crossview.errors import CannotWrite, InvalidValue
 from crossview.files import atomic_write, list_entries
 from crossview.geo.points import LatLon
 from crossview.imagery.sources import open_sources
+from crossview.index.build import build
+from crossview.index.index_options import IndexOptions
+from crossview.index.store import PARTIAL_SUFFIX, Index
+from crossview.localization.accuracy import Truths, summary, with_truth
+from crossview.localization.answer import Answer
+from crossview.localization.hints import Hints
+from crossview.localization.locate import locate_many
 from crossview.locks import locked
+from crossview.model.models import open_model, resolve_model
+from crossview.model.onnx import Embedder
 from crossview.outputs.page import write_map
-from crossview.retrieval.build import build
-from crossview.retrieval.embedder import Embedder
-from crossview.retrieval.hints import Hints
-from crossview.retrieval.index import PARTIAL_SUFFIX, Index
-from crossview.retrieval.locate import locate_many
-from crossview.retrieval.models import open_model, resolve_model
-from crossview.retrieval.places import Answer
-from crossview.retrieval.settings import IndexOptions
-from crossview.retrieval.truth import Truths, summary, with_truth
 from crossview.worlds.town_pairs import FIRST_TEST_SEED
 from crossview.worlds.version import TOWN_VERSION
 from crossview.worlds.write import Series, World, write_world

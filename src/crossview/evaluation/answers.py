@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossview.arrays import F64, I64
+from crossview.evaluation.evaluation_record import BEST
+from crossview.evaluation.fast_scores import Space
 from crossview.evaluation.nearest import nearest
-from crossview.evaluation.ranks import Ranks, count_at_least, rank
-from crossview.evaluation.record import BEST
+from crossview.evaluation.ranking import Ranks, count_at_least, rank
 from crossview.evaluation.relation import Relation
-from crossview.evaluation.spaces import Space
 from crossview.evaluation.task import Task
 
 TIE = 1e-12
@@ -20,7 +20,7 @@ TIE = 1e-12
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answers:
-    """Of Q queries; see :class:`crossview.evaluation.record.Queries`."""
+    """Of Q queries; see :class:`crossview.evaluation.evaluation_record.Queries`."""
 
     ranks: Ranks
     distractors_above: I64 | None  # [P] distractors at least as good; None: not asked

@@ -11,9 +11,9 @@ import numpy as np
 from crossview.arrays import F64, I64
 from crossview.errors import BadData
 from crossview.evaluation.answers import TIE, Answers, answers_of, best_match
-from crossview.evaluation.ranks import Ranks
-from crossview.evaluation.record import BEST
-from crossview.evaluation.spaces import Plain
+from crossview.evaluation.evaluation_record import BEST
+from crossview.evaluation.fast_scores import Plain
+from crossview.evaluation.ranking import Ranks
 from crossview.evaluation.task import Task
 from crossview.evaluation.vectors import check_spread, in_order, read_embeddings, same_model
 from crossview.lists import name_key, read_table

@@ -11,13 +11,13 @@ import numpy as np
 from crossview.arrays import F32, I64
 from crossview.evaluation.answers import answers_of
 from crossview.evaluation.conditions import Condition, not_trained_for
-from crossview.evaluation.embedding import Embedded
+from crossview.evaluation.embed import Embedded
+from crossview.evaluation.evaluation_record import Evaluation, Protocol
+from crossview.evaluation.fast_scores import Space, space_of
 from crossview.evaluation.measure import About, record_of
-from crossview.evaluation.record import Evaluation, Protocol
-from crossview.evaluation.spaces import Space, space_of
 from crossview.evaluation.task import Rules, Task, skipping, task_of
 from crossview.evaluation.vectors import check_spread
-from crossview.retrieval.model import ModelInfo
+from crossview.model.info import ModelInfo
 
 HARD_SAMPLES = {"mirrored_score": "mirrored", "rotated_score": "turned"}  # of Queries: change
 

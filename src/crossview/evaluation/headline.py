@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from crossview.arrays import I64, Bool
+from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol
 from crossview.evaluation.metrics import METRICS, OVER, RECALLS, mean_name, recall_cuts
-from crossview.evaluation.record import Evaluation, Figure, Protocol
 from crossview.files import atomic_write
-from crossview.retrieval.truth import hits
+from crossview.localization.accuracy import hits
 from crossview.stats import cluster_intervals
 
 FIELDS_DEG = (360.0, 180.0, 90.0, 70.0)

@@ -11,8 +11,8 @@ import numpy as np
 
 from crossview import __version__
 from crossview.evaluation.answers import Answers
+from crossview.evaluation.evaluation_record import Evaluation, Protocol, Queries, References
 from crossview.evaluation.metrics import errors_m, figures_of, k_at_1_percent
-from crossview.evaluation.record import Evaluation, Protocol, Queries, References
 from crossview.evaluation.task import Task
 
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from crossview.arrays import F64, I64
 from crossview.evaluation.answers import Answers
-from crossview.evaluation.ranks import Ranks
-from crossview.evaluation.record import Figure
+from crossview.evaluation.evaluation_record import Figure
+from crossview.evaluation.ranking import Ranks
 from crossview.evaluation.task import Task
 from crossview.geo.points import distances_between_m
-from crossview.retrieval.truth import hits
+from crossview.localization.accuracy import hits
 from crossview.stats import cluster_interval, quantile_interval
 
 CUTS = (1, 5, 10)
@@ -134,7 +134,7 @@ def k_at_1_percent(references: int) -> int:
 def recall(ranks: I64, k: int) -> float:
     """R@k, the share in [0, 1] of ranks 1 to ``k``: the one implementation of it.
 
-    Ranks are those of ``evaluation.ranks``, where ties count against the query; 0 (no match) never
+    Ranks are those of ``evaluation.ranking``, where ties count against the query; 0 (no match) never
     counts.
     """
     return float(hits(ranks, k).mean())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from crossview.arrays import F64, I64
-from crossview.evaluation.ranks import QUERIES_PER_TILE, TIE
+from crossview.evaluation.fast_scores import TILE, Filter, Space
+from crossview.evaluation.ranking import QUERIES_PER_TILE, TIE
 from crossview.evaluation.relation import Pairs
-from crossview.evaluation.spaces import TILE, Filter, Space
 
 
 def nearest(space: Space, right: Pairs, k: int) -> tuple[I64, F64]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossview.arrays import F32, F64
-from crossview.explain.looking import Masks, others
+from crossview.explain.masks import Masks, others
 from crossview.stats import cluster_interval
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from torch import nn
 
 from crossview.explain.alignment import alignment
-from crossview.explain.looking import distances_of, has_masks, masks_of, views_of
-from crossview.explain.pictures import draw_courses, draw_distances, draw_masks
+from crossview.explain.mask_figures import draw_courses, draw_distances, draw_masks
+from crossview.explain.masks import distances_of, has_masks, masks_of, views_of
 from crossview.explain.relaid import relaid_recalls
 from crossview.files import atomic_write
 from crossview.pairs.loading import Reader

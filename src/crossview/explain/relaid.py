@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from crossview.evaluation.fast_scores import Space, space_of
 from crossview.evaluation.metrics import recall
-from crossview.evaluation.ranks import rank
+from crossview.evaluation.ranking import rank
 from crossview.evaluation.relation import Pairs, Relation
-from crossview.evaluation.spaces import Space, space_of
-from crossview.explain.looking import only_panoramas
+from crossview.explain.masks import only_panoramas
 from crossview.pairs.loading import Reader
 from crossview.training.validation import vectors_of, whole_pictures
 from crossview.views.symmetry import Symmetry, simulated

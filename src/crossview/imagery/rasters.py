@@ -28,9 +28,9 @@ from crossview.imagery.georeference import (
     transform_in,
     world_file,
 )
-from crossview.imagery.options import SourceOptions
 from crossview.imagery.rendering import Rendering, are_measured, chosen_bands, palette_of
 from crossview.imagery.sheets import Box, Patch
+from crossview.imagery.source_options import SourceOptions
 from crossview.views.rgb import OPAQUE, oriented
 from crossview.worlds.photofile import SYNTHETIC_TAG
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from crossview.errors import BadImagery, NotGeoreferenced
 from crossview.files import list_files
 from crossview.geo.grids import RasterGrid
-from crossview.imagery.archives import MbTiles, PmTiles, XyzFolder
-from crossview.imagery.options import SourceOptions
+from crossview.imagery.image_tables import ImageRow, is_image_table, read_image_table
 from crossview.imagery.pyramids import NorthUp
 from crossview.imagery.rasters import RasterFile, read_facts
-from crossview.imagery.tables import ImageRow, is_image_table, read_image_table
+from crossview.imagery.source_options import SourceOptions
+from crossview.imagery.tile_archives import MbTiles, PmTiles, XyzFolder
 from crossview.imagery.tilemaps import TILEMAP
 
 RASTERS = {".tif", ".tiff", ".jp2", ".j2k", ".jpg", ".jpeg", ".png", ".webp", ".vrt", ".img"}

@@ -10,14 +10,14 @@ from types import TracebackType
 from crossview.errors import EmptyRegion
 from crossview.geo.datums import datum_shift
 from crossview.geo.points import LatLon
-from crossview.imagery.info import ImageryInfo, bounds_of, joined, signature_of
 from crossview.imagery.mosaics import mosaic
-from crossview.imagery.options import SourceOptions
+from crossview.imagery.provenance import ImageryInfo, bounds_of, joined, signature_of
 from crossview.imagery.pyramids import pyramid_sheets
 from crossview.imagery.rasters import OpenRasters, RasterFile, RasterStore
 from crossview.imagery.recognition import Found, PlacedRaster, recognise
 from crossview.imagery.rendering import USUAL_PERCENTILES, Limits, Rendering, limits_of
 from crossview.imagery.sheets import Sheet
+from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.tilemaps import TileFacts
 
 STRETCH_SAMPLES = 16  # files that a common stretch is computed from

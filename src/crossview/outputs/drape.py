@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from crossview.arrays import F64, U8
-from crossview.imagery.info import bounds_of
 from crossview.imagery.mosaics import shrunk_patch
+from crossview.imagery.provenance import bounds_of
 from crossview.imagery.sheets import Box, Patch, Sheet
 from crossview.outputs.regions import Extent
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from crossview.files import printable
 from crossview.geo.points import middle_of
+from crossview.localization.accuracy import summary
+from crossview.localization.answer import Answer, Place
 from crossview.outputs.geojson import outline_area
 from crossview.outputs.records import describe_answer, describe_place, stands_out
-from crossview.retrieval.places import Answer, Place
-from crossview.retrieval.truth import summary
 
 if TYPE_CHECKING:
-    from crossview.retrieval.index import Index
+    from crossview.index.store import Index
 
 _CORNER_DIGITS = 7
 _MOST_CORNERS = 3000  # of an outline: 100 kB

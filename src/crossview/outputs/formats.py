@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from crossview.errors import InvalidValue, UnknownName
+from crossview.localization.answer import Answer
 from crossview.outputs.geojson import to_geojson
 from crossview.outputs.gpx import to_gpx
 from crossview.outputs.kml import to_kml, to_kmz
 from crossview.outputs.text import to_csv, to_jsonl, to_table
-from crossview.retrieval.places import Answer
 
 
 class Format(NamedTuple):

@@ -14,8 +14,8 @@ from crossview.arrays import I64
 from crossview.geo.antimeridian import Point, Polygon, cut_at_180, geometry_of, unroll_ring
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, local_m, middle_of, moved
+from crossview.localization.answer import Answer, Area, Place
 from crossview.outputs.records import describe_answer, describe_area, describe_place, describe_point
-from crossview.retrieval.places import Answer, Area, Place
 
 _DIGITS = 7  # 1 cm
 

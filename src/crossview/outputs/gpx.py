@@ -7,6 +7,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from crossview.files import printable
+from crossview.localization.answer import Answer
 from crossview.outputs.records import (
     COLUMNS,
     build_rows,
@@ -15,7 +16,6 @@ from crossview.outputs.records import (
     format_cell,
     make_map_link,
 )
-from crossview.retrieval.places import Answer
 
 _NAMESPACE = "http://www.topografix.com/GPX/1/1"
 # Columns that have elements or attributes of their own.

@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from crossview.geo.points import LatLon
+from crossview.localization.answer import Answer
 from crossview.outputs.records import (
     COLUMNS,
     build_rows,
@@ -17,7 +18,6 @@ from crossview.outputs.records import (
     drop_repeats,
     format_cell,
 )
-from crossview.retrieval.places import Answer
 
 _NAMESPACE = "http://www.opengis.net/kml/2.2"
 _COLOURS = {"first": "ff0a6cff", "other": "ffd8d8d8", "truth": "ffe0c000"}  # aabbggrr

@@ -21,14 +21,14 @@ from crossview.geo.footprints import Footprint
 from crossview.geo.points import EARTH_RADIUS_M, unroll_lon, wrap_lon
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import open_sources
+from crossview.localization.answer import Answer
 from crossview.outputs.drape import drape
 from crossview.outputs.records import phrase
 from crossview.outputs.regions import Extent, enclose_points, split_regions
-from crossview.retrieval.places import Answer
 from crossview.views.decode import read_rgb
 
 if TYPE_CHECKING:
-    from crossview.retrieval.index import Index
+    from crossview.index.store import Index
 
 MOST_PIXELS = 4096 * 4096  # of all overlays together: a phone can hold so many decoded
 LONGEST_SIDE_PX = 4096

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossview.errors import CrossviewError, require
+from crossview.localization.answer import Answer
 from crossview.locks import write_alone
 from crossview.outputs.facts import photo_record, region_record, summary_record
 from crossview.outputs.map_layers import (
@@ -24,10 +25,9 @@ from crossview.outputs.map_layers import (
 from crossview.outputs.pictures import Budget, Picture, album, tile_jpeg
 from crossview.outputs.records import shorten_names
 from crossview.outputs.template import embedded_json, page_html
-from crossview.retrieval.places import Answer
 
 if TYPE_CHECKING:
-    from crossview.retrieval.index import Index
+    from crossview.index.store import Index
 
 MAX_BYTES = 50_000_000
 LEAST_BYTES = 1_000_000

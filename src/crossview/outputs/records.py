@@ -15,7 +15,7 @@ import numpy as np
 from crossview.files import printable
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, distance_m
-from crossview.retrieval.places import Answer, Area, Confidence, Place
+from crossview.localization.answer import Answer, Area, Confidence, Place
 
 COLUMNS = (
     "photo", "rank", "lat", "lon", "score", "heading_deg", "probability", "error_m",

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from crossview.files import printable
+from crossview.localization.answer import Answer
 from crossview.outputs.records import (
     COLUMNS,
     build_rows,
@@ -30,7 +31,6 @@ from crossview.outputs.records import (
     shorten_names,
     stands_out,
 )
-from crossview.retrieval.places import Answer
 
 _OPTIONAL_COLUMNS = {"heading": "heading_deg", "probability": "probability", "error": "error_m"}
 _WIDTH = 100_000  # characters: no line is folded

@@ -26,7 +26,7 @@ from crossview.arrays import F32, I64, U8
 from crossview.errors import InvalidValue, TrainingFailed
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.moment import Moment, Span
-from crossview.pairs.pages import PageRef
+from crossview.pairs.page_ref import PageRef
 from crossview.pairs.reading import Files, Source, pair_pixels
 from crossview.pairs.table import PairTable
 from crossview.views.spec import ViewSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from crossview.evaluation.record import Evaluation
+from crossview.evaluation.evaluation_record import Evaluation
 
 ONE_MODEL = "one model for all"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossview.arrays import F64
+from crossview.localization.accuracy import hits
 from crossview.reports.results import Result
-from crossview.retrieval.truth import hits
 from crossview.stats import cluster_intervals, share_in_order
 
 

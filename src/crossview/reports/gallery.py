@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from crossview.errors import BadImage
-from crossview.evaluation.record import Evaluation
+from crossview.evaluation.evaluation_record import Evaluation
 from crossview.outputs.pictures import Budget, Size, shrunk
 from crossview.reports.results import Result
 

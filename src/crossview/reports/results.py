@@ -11,9 +11,9 @@ import numpy as np
 
 from crossview.arrays import F64
 from crossview.errors import BadData
+from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol, read_all
 from crossview.evaluation.headline import FieldsMean, means_over_fields, network, without_field
-from crossview.evaluation.record import Evaluation, Figure, Protocol, read_all
-from crossview.evaluation.statistics import over_trainings
+from crossview.evaluation.run_comparison import over_trainings
 from crossview.reports.conditions import Conditions, conditions_of, data_name
 from crossview.reports.published import Benchmark, benchmark_of
 

@@ -9,11 +9,11 @@ from itertools import combinations
 import numpy as np
 
 from crossview.arrays import F64, I64
-from crossview.evaluation import statistics
+from crossview.evaluation import run_comparison as statistics
 from crossview.evaluation.metrics import MAIN, OVER
-from crossview.evaluation.statistics import compare_queries, compare_trainings, correct_together
+from crossview.evaluation.run_comparison import compare_queries, compare_trainings, correct_together
+from crossview.localization.accuracy import hits
 from crossview.reports.results import Result, Trial
-from crossview.retrieval.truth import hits
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from crossview.evaluation.evaluation_record import Figure
 from crossview.evaluation.headline import FIELDS_DEG
 from crossview.evaluation.metrics import MAIN, METRICS, mean_name, metric_of
-from crossview.evaluation.record import Figure
 from crossview.reports.conditions import differences
 from crossview.reports.published import Published
 from crossview.reports.results import Result, Sweep, Trial

@@ -12,11 +12,11 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from crossview.errors import BadData, BadIndex
+from crossview.index.manifest import read_manifest
+from crossview.localization.calibration_record import Calibrated, Calibration
 from crossview.reports.drawing import KINDS, MUTED, Panel, drawn
 from crossview.reports.markup import Child, Html, tag
 from crossview.reports.pens import DOTS, percent
-from crossview.retrieval.calibration import Calibrated, Calibration
-from crossview.retrieval.manifest import read_manifest
 
 
 @dataclass(frozen=True)

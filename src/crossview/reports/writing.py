@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crossview.evaluation.record import Evaluation
+from crossview.evaluation.evaluation_record import Evaluation
 from crossview.files import write_together
 from crossview.locks import locked
 from crossview.reports.exports import report_json, results_csv, significance_csv

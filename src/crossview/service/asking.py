@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from crossview.geo.points import latlon_from_text
-from crossview.retrieval.hints import Hints
+from crossview.localization.hints import Hints
 from crossview.views.lens import FOV_RANGE_DEG
 
 HALF_ROUND_KM = 20_040.0

@@ -22,7 +22,7 @@ from crossview.outputs.map_layers import draw_thumbnails
 from crossview.outputs.regions import Extent, enclose_points
 
 if TYPE_CHECKING:
-    from crossview.retrieval.index import Index
+    from crossview.index.store import Index
 
 
 TILE_PX = 512

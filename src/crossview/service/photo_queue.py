@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from crossview.arrays import U8
-from crossview.retrieval.hints import Hints
-from crossview.retrieval.locate import answered
-from crossview.retrieval.places import Answer
-from crossview.retrieval.queries import Query, embedded, prepared
+from crossview.localization.answer import Answer
+from crossview.localization.hints import Hints
+from crossview.localization.locate import answered
+from crossview.localization.queries import Query, embedded, prepared
 from crossview.service.counters import Counters
 from crossview.service.problems import Refusal
 from crossview.service.regions import Region

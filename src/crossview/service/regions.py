@@ -9,13 +9,13 @@ from functools import cached_property
 from pathlib import Path
 
 from crossview.errors import CrossviewError, UnknownName, UsageError, require
+from crossview.index.manifest import MANIFEST_NAME
+from crossview.index.store import Index
+from crossview.localization.hints import why_unusable_heading
+from crossview.localization.locate import require_ready
+from crossview.model.models import open_model, open_model_of
+from crossview.model.onnx import Embedder
 from crossview.outputs.map_layers import HeatGrid, build_heat_grid
-from crossview.retrieval.embedder import Embedder
-from crossview.retrieval.hints import why_unusable_heading
-from crossview.retrieval.index import Index
-from crossview.retrieval.locate import require_ready
-from crossview.retrieval.manifest import MANIFEST_NAME
-from crossview.retrieval.models import open_model, open_model_of
 from crossview.service.map_tiles import Tiles
 
 MOST_CELLS = 60_000  # of a heat layer; more windows share cells

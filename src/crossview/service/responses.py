@@ -14,6 +14,9 @@ import numpy as np
 from crossview.arrays import F64, U8
 from crossview.files import printable
 from crossview.geo.antimeridian import geometry_of
+from crossview.localization.answer import Answer, Area
+from crossview.localization.calibration_record import Calibration
+from crossview.localization.posterior import masses
 from crossview.outputs.map_layers import describe_heat_grid, describe_scores
 from crossview.outputs.records import (
     describe_answer,
@@ -22,9 +25,6 @@ from crossview.outputs.records import (
     stands_out,
 )
 from crossview.outputs.regions import enclose_points, split_regions
-from crossview.retrieval.calibration import Calibration
-from crossview.retrieval.places import Answer, Area
-from crossview.retrieval.posterior import masses
 from crossview.service.photo_queue import Located
 from crossview.service.regions import Region
 

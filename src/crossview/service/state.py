@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from crossview.retrieval.hints import Hints
+from crossview.localization.hints import Hints
 from crossview.service.counters import Counters
 from crossview.service.jobs import Jobs
 from crossview.service.keys import Rates

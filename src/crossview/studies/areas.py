@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from crossview import wiring
+from crossview import catalogue as wiring
 from crossview.errors import BadData
 from crossview.pairs.table import PairTable
 from crossview.worlds.town_pairs import Plan, ensure_pairs

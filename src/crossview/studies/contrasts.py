@@ -15,7 +15,7 @@ import numpy as np
 
 from crossview.arrays import F64
 from crossview.errors import require
-from crossview.retrieval import truth
+from crossview.localization import accuracy as truth
 from crossview.stats import RESAMPLES, holm
 from crossview.studies.definitions import Planned
 from crossview.studies.results import Result

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from crossview import wiring
+from crossview import catalogue as wiring
 from crossview.arrays import U8
 from crossview.pairs.batch import Batch, Views
 from crossview.pairs.loading import Reader, to_batch
 from crossview.pairs.moment import Span
-from crossview.pairs.pages import PageRef
+from crossview.pairs.page_ref import PageRef
 from crossview.studies.areas import published_settings
 from crossview.studies.definitions import Row, Study
 from crossview.training.checks import example_pair, example_table

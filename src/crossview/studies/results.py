@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from crossview.errors import BadData
+from crossview.evaluation.evaluation_record import Figure
 from crossview.evaluation.metrics import OVER
-from crossview.evaluation.record import Figure
-from crossview.evaluation.statistics import over_trainings
+from crossview.evaluation.run_comparison import over_trainings
 from crossview.files import atomic_write
 
 RESULT_NAME = "result.json"

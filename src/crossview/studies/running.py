@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from crossview import __version__, wiring
+from crossview import __version__
+from crossview import catalogue as wiring
 from crossview.arrays import I64
 from crossview.errors import BadData
 from crossview.evaluation.metrics import k_at_1_percent, recall, recall_cuts
@@ -26,7 +27,7 @@ from crossview.studies.beginning import SEED, start_row, take
 from crossview.studies.definitions import Row, Start, Study, label_test
 from crossview.studies.results import WHOLE_COLUMNS, Result, read_result
 from crossview.training.loop import StepReport
-from crossview.training.run import RunFolder
+from crossview.training.run_folder import RunFolder
 from crossview.training.session import Session, fit, losses_in
 from crossview.training.setup import Request, prepare, start_state
 from crossview.training.state import TrainState

@@ -10,9 +10,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from crossview.evaluation.evaluation_record import Figure
 from crossview.evaluation.metrics import MAIN, RECALLS
-from crossview.evaluation.record import Figure
-from crossview.evaluation.statistics import compare_trainings, correct_together
+from crossview.evaluation.run_comparison import compare_trainings, correct_together
 from crossview.files import atomic_write
 from crossview.reports.conditions import data_name, family
 from crossview.studies.areas import tested_split

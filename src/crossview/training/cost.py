@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from crossview.pairs.batch import Views
-from crossview.training.precision import autocast
+from crossview.training.device import autocast
 from crossview.views.spec import ViewSpec
 
 ROUNDS = 5

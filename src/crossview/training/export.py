@@ -16,8 +16,7 @@ from crossview.arrays import F32, U8
 from crossview.errors import BadModel
 from crossview.files import write_together
 from crossview.locks import locked
-from crossview.pairs.batch import Views
-from crossview.retrieval.model import (
+from crossview.model.info import (
     AERIAL_NAME,
     FOV_SLACK,
     GROUND_NAME,
@@ -26,8 +25,9 @@ from crossview.retrieval.model import (
     ModelInfo,
     canonical,
 )
-from crossview.retrieval.networks import require_whole
-from crossview.training.run import RunFolder
+from crossview.model.onnx_files import require_whole
+from crossview.pairs.batch import Views
+from crossview.training.run_folder import RunFolder
 from crossview.training.setup import build_without_weights
 from crossview.training.state import load_weights
 from crossview.training.validation import similarities
@@ -275,7 +275,7 @@ def fov_seen_deg(run: RunFolder, meant: tuple[float, float]) -> tuple[float, flo
     """Narrowest and widest ground pictures, in degrees, that the steps of a run were shown.
 
     ``meant``: those that the method draws from panoramas; an end that was drawn to within the
-    slack of :func:`crossview.retrieval.model.as_wide_as` counts as reached, and a run whose log
+    slack of :func:`crossview.model.info.as_wide_as` counts as reached, and a run whose log
     does not tell is believed.
     """
     shown = [entry["fov_deg"] for entry in run.entries()[0] if "fov_deg" in entry]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from crossview.errors import InvalidValue
 from crossview.pairs.batch import Batch
-from crossview.training.precision import autocast
+from crossview.training.device import autocast
 
 Vectors = dict[str, Tensor]
 

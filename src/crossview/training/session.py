@@ -13,7 +13,7 @@ from crossview.pairs.loading import Loader, Reader
 from crossview.pairs.pictures import Unreadable
 from crossview.pairs.table import PairTable
 from crossview.training.loop import Job, StepReport, train_steps
-from crossview.training.run import RunFolder
+from crossview.training.run_folder import RunFolder
 from crossview.training.state import TrainState, load_state, save_state, save_weights
 from crossview.training.validation import Recall, recalls
 

@@ -14,20 +14,20 @@ from crossview import __version__
 from crossview.errors import BadData, InvalidValue
 from crossview.pairs.batch import Views
 from crossview.pairs.cache import fill_cache, open_cache
-from crossview.pairs.checking import readable
+from crossview.pairs.checks import readable
 from crossview.pairs.framing import framed, framing_of, note_of
 from crossview.pairs.loading import Reader
-from crossview.pairs.pages import PageRef
+from crossview.pairs.page_ref import PageRef
 from crossview.pairs.pictures import Unreadable, refuse
 from crossview.pairs.reading import Decoding, Files, Source
 from crossview.pairs.table import PairTable, held_out
+from crossview.training.device import laid_out, open_device
 from crossview.training.gradients import in_halves
 from crossview.training.loop import Job
 from crossview.training.memory import Memory
 from crossview.training.mining import similarity_miner
-from crossview.training.precision import laid_out, open_device
 from crossview.training.recipe import Recipe
-from crossview.training.run import FORMAT, RunFolder
+from crossview.training.run_folder import FORMAT, RunFolder
 from crossview.training.session import Session
 from crossview.training.state import TrainState, new_state
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from crossview.arrays import I64
 from crossview.errors import InvalidValue
-from crossview.training.precision import fast_in_bfloat16
+from crossview.training.device import fast_in_bfloat16
 
 BLOCK = 256  # queries per product: 18 MB of scores for 35,532 references
 GROUP = 16  # columns whose best stands for them while the best groups are sought

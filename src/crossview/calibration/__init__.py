@@ -1,0 +1,1 @@
+"""What an index knows of its own reliability, from photos of known place."""

@@ -1,0 +1,117 @@
+"""One calibration per kind of picture, as far as the numbers of known photos allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+
+from crossview import __version__
+from crossview.calibration.fit import Wanted, fit, too_few
+from crossview.calibration.held_out import figures, held_out
+from crossview.calibration.known_photos import Known, Photos
+from crossview.errors import InvalidValue
+from crossview.localization.calibration_record import CHOSEN_BY, Calibrated, Calibration
+
+PANORAMA_DEG = 300.0  # a picture at least this wide counts as a panorama
+_WIDTHS_DEG = (0.0, 55.0, 80.0, 120.0, PANORAMA_DEG)  # classes of photos
+_UNKNOWN_LENS = "photos of unknown lens"
+_DIRECTED = " with their files' headings"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Known photos that are calibrated together."""
+
+    name: str
+    photos: tuple[Known, ...]
+
+    @property
+    def assumed(self) -> bool:
+        """Whether nothing told their field of view."""
+        return self.photos[0].assumed
+
+    @property
+    def directed(self) -> bool:
+        """Whether they were located with the headings that their files tell."""
+        return self.photos[0].directed
+
+
+def calibrate(known: Sequence[Known], wanted: Wanted, stride_m: float) -> Calibration:
+    """Fit and measure every kind of picture of which there are enough.
+
+    Raises :class:`InvalidValue`, which says how many it takes, if there are enough of none.
+    """
+    groups = [group for group in grouped(known, wanted) if len(group.photos) >= wanted.photos]
+    if not groups:
+        raise InvalidValue("\n".join(refusals(known, wanted)))
+    return Calibration(
+        kinds=tuple(_calibrated(group, wanted, stride_m) for group in groups),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        share=wanted.share,
+        false_reject=wanted.false_reject,
+        crossview=__version__,
+    )
+
+
+def grouped(known: Sequence[Known], wanted: Wanted) -> list[Group]:
+    """Photos by kind: panoramas, photos whose lens nothing tells, photos by width.
+
+    Those that were located with the heading in their files are kinds of their own. Widths with too
+    few photos are put together, and calibrated as one kind if that is enough. Groups may still be
+    too small.
+    """
+    return [
+        Group(name=f"{group.name}{ending}", photos=group.photos)
+        for directed, ending in ((False, ""), (True, _DIRECTED))
+        for group in _by_view([one for one in known if one.directed == directed], wanted)
+    ]
+
+
+def _by_view(known: Sequence[Known], wanted: Wanted) -> list[Group]:
+    unknown = [one for one in known if one.assumed]
+    panoramas = [one for one in known if not one.assumed and one.fov_deg >= PANORAMA_DEG]
+    classes, rest = [], []
+    for low, high in pairwise(_WIDTHS_DEG):
+        some = [one for one in known if not one.assumed and low <= one.fov_deg < high]
+        if len(some) >= wanted.photos:
+            classes.append(some)
+        else:
+            rest += some
+    named = [("panoramas", panoramas), (_UNKNOWN_LENS, unknown)]
+    named += [(_widths(some), some) for some in [*classes, rest] if some]
+    return [Group(name=name, photos=tuple(some)) for name, some in named if some]
+
+
+def refusals(known: Sequence[Known], wanted: Wanted) -> Iterator[str]:
+    """Which kinds have too few photos, how many it takes, and what would do."""
+    small = [group for group in grouped(known, wanted) if len(group.photos) < wanted.photos]
+    for group in small:
+        yield too_few(group.name, len(group.photos), wanted)
+    if small and len({one.directed for one in known}) > 1:
+        yield (
+            "Some files tell a heading and others do not; with --ignore-direction, here and for "
+            "locate, they are one kind."
+        )
+
+
+def _widths(photos: Sequence[Known]) -> str:
+    low, high = (round(pick(one.fov_deg for one in photos)) for pick in (min, max))
+    return f"photos of {low} degrees" if low == high else f"photos of {low} to {high} degrees"
+
+
+def _calibrated(group: Group, wanted: Wanted, stride_m: float) -> Calibrated:
+    photos = Photos.of(group.photos)
+    widths = [one.fov_deg for one in group.photos]
+    cell_km2 = (stride_m / 1000.0) ** 2
+    return Calibrated(
+        name=group.name,
+        fov_deg=(min(widths), max(widths)),
+        assumed=group.assumed,
+        directed=group.directed,
+        fov_chosen_by=CHOSEN_BY,
+        n=len(photos),
+        fit=fit(photos, wanted),
+        measured=figures(photos, held_out(photos, wanted), wanted, cell_km2),
+    )

@@ -1,0 +1,172 @@
+"""What a calibration is worth on photos that its fit has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from crossview.arrays import F64, I64, Bool
+from crossview.calibration.fit import Wanted, evidences, fit, probabilities
+from crossview.calibration.known_photos import Photos
+from crossview.calibration.reliability import brier, error_by_chance, rejection, reliability
+from crossview.localization.accuracy import RANKS
+from crossview.localization.calibration_record import Fit
+from crossview.stats import cluster_interval, quantile_interval
+
+FOLDS = 5
+_SEED = 0
+_CURVE_POINTS = 61
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What was stated of known photos [n], and what was true."""
+
+    probability: F64  # [n] of the first place
+    right: Bool  # [n] whether it lay within 25 m
+    covered: Bool  # [n, coverages]
+    area: F64  # [n, coverages] share of the region
+    evidence: F64  # [n]
+    evidence_taken_out: F64  # [n] with the photo's own ground taken out; -inf: not measured
+    refused: Bool  # [n]
+    refused_taken_out: Bool  # [n]
+
+    @staticmethod
+    def joined(some: list[Outcome]) -> Outcome:
+        """Several groups of photos as one."""
+        return Outcome(**{
+            f.name: np.concatenate([getattr(one, f.name) for one in some]) for f in fields(Outcome)
+        })  # fmt: skip
+
+
+def outcome(photos: Photos, fitted: Fit, share: float) -> Outcome:
+    """What a fit states of photos, which it should not have seen."""
+    found = evidences(photos.scores, photos.counts, fitted.temperature)
+    beyond = evidences(photos.out_scores, photos.out_counts, fitted.temperature)
+    reach = np.array([one.below_best for one in fitted.reaches])
+    return Outcome(
+        probability=np.clip(probabilities(photos, fitted, share)[:, 0], 0.0, 1.0),
+        right=photos.hits[:, 0],
+        covered=photos.below_best[:, None] <= reach,
+        area=np.stack([_area(photos, limit) for limit in reach], axis=1),
+        evidence=found,
+        evidence_taken_out=beyond,
+        refused=found < fitted.refused_below,
+        refused_taken_out=beyond < fitted.refused_below,
+    )
+
+
+def _area(photos: Photos, below_best: float) -> F64:
+    """Share [n] of the searched cells whose score is at most that much below the best."""
+    within = photos.scores[:, :1] - photos.scores <= np.float32(below_best)
+    share: F64 = (photos.counts * within).sum(1, dtype=np.float64) / photos.cells
+    return share
+
+
+def held_out(photos: Photos, wanted: Wanted) -> Outcome:
+    """Every photo judged by a fit to the photos of other spots, in five folds.
+
+    Photos of one spot (100 m) stay together: they share street, light and imagery.
+    """
+    fold = _folds(photos.spot)
+    parts, order = [], []
+    for number in range(FOLDS):
+        own, others = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+        if len(own) and len(others):
+            fitted = fit(photos.take(others), wanted)
+            parts.append(outcome(photos.take(own), fitted, wanted.share))
+            order.append(own)
+    joined = Outcome.joined(parts)
+    back = np.argsort(np.concatenate(order))
+    return Outcome(**{f.name: getattr(joined, f.name)[back] for f in fields(Outcome)})
+
+
+def _folds(spot: I64) -> I64:
+    """The fold of each photo: spots from the largest down, each into the emptiest fold."""
+    names, sizes = np.unique(spot, return_counts=True)
+    rng = np.random.default_rng(_SEED)
+    shuffled = rng.permutation(len(names))
+    filled, of_spot = np.zeros(FOLDS), np.zeros(len(names), np.int64)
+    for number in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
+        of_spot[number] = int(np.argmin(filled))
+        filled[of_spot[number]] += sizes[number]
+    folds: I64 = of_spot[np.searchsorted(names, spot)]
+    return folds
+
+
+def figures(photos: Photos, found: Outcome, wanted: Wanted, cell_km2: float) -> dict[str, Any]:
+    """The figures of a calibration as JSON: shares in [0, 1], metres, square kilometres.
+
+    Intervals (95 %) resample spots, since photos of one spot are no independent trials.
+    """
+    curve, places = reliability(found.probability, found.right), photos.hits.shape[1]
+    return {
+        "n": len(photos),
+        "spots": len(np.unique(photos.spot)),
+        "recall": {
+            str(k): share_of(photos.hits[:, :k].any(axis=1), photos.spot)
+            for k in RANKS
+            if k <= places
+        },
+        "within_25m_by_chance": float(photos.chance.mean()),
+        "median_error_m": _median_error(photos),
+        "median_error_m_by_chance": float(np.median(photos.chance_error_m)),
+        "calibration_error": curve.error,
+        "calibration_error_by_chance": error_by_chance(found.probability),
+        "brier": brier(found.probability, found.right),
+        "reliability": np.stack([curve.stated, curve.came_true, curve.n], axis=1).tolist(),
+        "sets": list(_sets(photos, found, wanted, cell_km2)),
+        "false_reject": share_of(found.refused, photos.spot),
+        **_taken_out(photos, found),
+    }
+
+
+def share_of(flags: ArrayLike, clusters: ArrayLike) -> dict[str, float]:
+    """A share in [0, 1] with its 95 % interval by resampling clusters [n]."""
+    given = np.asarray(flags, np.float64)
+    low, high = cluster_interval(given, clusters)
+    return {"value": float(given.mean()), "low": low, "high": high}
+
+
+def _median_error(photos: Photos) -> dict[str, float]:
+    low, high = quantile_interval(photos.error_m, photos.spot, 0.5)
+    return {"value": float(np.median(photos.error_m)), "low": low, "high": high}
+
+
+def _sets(
+    photos: Photos, found: Outcome, wanted: Wanted, cell_km2: float
+) -> Iterator[dict[str, Any]]:
+    region_km2 = photos.cells * cell_km2
+    for number, coverage in enumerate(wanted.coverages):
+        share = found.area[:, number]
+        yield {
+            "asked": coverage,
+            "coverage": share_of(found.covered[:, number], photos.spot),
+            "median_share": float(np.median(share)),
+            "mean_share": float(share.mean()),
+            "median_km2": float(np.median(share * region_km2)),
+        }
+
+
+def _taken_out(photos: Photos, found: Outcome) -> dict[str, Any]:
+    """How photos fare whose own ground was taken out of the region."""
+    beyond = found.evidence_taken_out
+    known = np.isfinite(beyond)
+    if not known.any():
+        return {}
+    return {
+        "false_accept": share_of(~found.refused_taken_out[known], photos.spot[known]),
+        **refusal_figures(found.evidence, beyond[known]),
+    }
+
+
+def refusal_figures(inside: F64, outside: F64) -> dict[str, Any]:
+    """The curve of refusing by evidence: pairs of (false rejects, false accepts), and its area."""
+    curve = rejection(inside, outside)
+    steps = np.unique(np.linspace(0, len(curve.threshold) - 1, _CURVE_POINTS).round().astype(int))
+    pairs = np.stack([curve.false_reject, curve.false_accept], axis=1)[steps]
+    return {"told_apart": curve.area, "refusals": pairs.tolist()}

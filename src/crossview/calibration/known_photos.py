@@ -1,0 +1,176 @@
+"""Located photos whose place is known, reduced to what a calibration is fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crossview.arrays import F32, F64, I64, Bool
+from crossview.geo.points import EARTH_RADIUS_M, LatLon, distance_m, distances_m
+from crossview.localization.accuracy import RIGHT_WITHIN_M
+from crossview.localization.answer import Answer
+from crossview.localization.posterior import cell_of, cells_within
+
+if TYPE_CHECKING:
+    from crossview.index.store import Index
+
+SPOT_M = 100.0  # photos of one square this wide share weather, street and imagery: one spot
+_KEPT = 2048  # scores kept one by one, and groups that the others are summed up in
+_LEAST_LEFT = 0.5  # share of the region that must remain when a photo's own ground is taken out
+
+
+Tally = tuple[F32, F32]  # scores, and how many cells have about that score
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Known:
+    """One photo; scores are cosines."""
+
+    fov_deg: float
+    assumed: bool  # whether nothing told its field of view
+    directed: bool  # whether it was located with the heading that its file tells
+    scores: Tally  # of all cells that were searched
+    taken_out: Tally  # as if the region ended before the ground the photo shows; may be empty
+    truth: float  # score of the cell that holds the photo's place
+    near: tuple[Tally, ...]  # per place: scores of the cells within 25 m, and their shares inside
+    hits: Bool  # per place: whether the truth lies within 25 m of it
+    error_m: float  # of the first place
+    chance: float  # share of the region's pins within 25 m of the truth
+    chance_error_m: float  # median distance of the region's pins from the truth
+    spot: tuple[int, int]
+
+
+def known(index: Index, answer: Answer, truth: LatLon) -> Known | None:
+    """What a located photo tells; None if no cell of the index holds its place, or no place came.
+
+    The answer must be of the whole index: every window searched, without hints of the place.
+    """
+    lat, lon, stride_m = index.lat, index.lon, index.manifest.stride_m
+    cell = cell_of(lat, lon, stride_m, truth)
+    if cell is None or not answer.places:
+        return None
+    scores = np.asarray(answer.scores, np.float32)
+    pins = [place.latlon for place in answer.places]
+    near = [cells_within(lat, lon, stride_m, pin, RIGHT_WITHIN_M) for pin in pins]
+    away_m = distances_m(truth, lat, lon)
+    errors_m = np.array([distance_m(pin, truth) for pin in pins])
+    return Known(
+        fov_deg=answer.fov_deg,
+        assumed=answer.fov_source == "assumed",
+        directed=answer.directed,
+        scores=tally(scores),
+        taken_out=_taken_out(scores, away_m > index.manifest.footprint_m),
+        truth=float(scores[cell]),
+        near=tuple((scores[rows], shares.astype(np.float32)) for rows, shares in near),
+        hits=errors_m <= RIGHT_WITHIN_M,
+        error_m=float(errors_m[0]),
+        chance=float((away_m <= RIGHT_WITHIN_M).mean()),
+        chance_error_m=float(np.median(away_m)),
+        spot=spot_of(truth),
+    )
+
+
+def tally(scores: F32) -> Tally:
+    """Scores from the best down; of a large region the many low ones in groups, as their means."""
+    falling = np.sort(scores[np.isfinite(scores)])[::-1]
+    if len(falling) <= 2 * _KEPT:
+        return falling, np.ones(len(falling), np.float32)
+    groups = np.array_split(falling[_KEPT:], _KEPT)
+    means = np.array([group.mean() for group in groups], np.float32)
+    counts = np.array([len(group) for group in groups], np.float32)
+    return np.r_[falling[:_KEPT], means], np.r_[np.ones(_KEPT, np.float32), counts]
+
+
+def _taken_out(scores: F32, left: Bool) -> Tally:
+    """Scores of the windows that show nothing of the ground around the photo."""
+    return tally(scores[left] if left.mean() >= _LEAST_LEFT else scores[:0])
+
+
+def spot_of(place: LatLon) -> tuple[int, int]:
+    """Row and column of the square; the two that longitude 180 cuts are one."""
+    step = np.degrees(SPOT_M / EARTH_RADIUS_M)
+    row = int(np.floor(place.lat / step))
+    per_deg = np.cos(np.radians((row + 0.5) * step)) / step
+    column, first, last = (
+        int(np.floor(lon * per_deg)) for lon in (place.lon, -180.0, 180.0 - 1e-12)
+    )
+    return row, first if column == last else column
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Photos:
+    """Many known photos [n] as arrays; M scores, K places, C cells of a place; padded with 0."""
+
+    scores: F32  # [n, M] from the best down
+    counts: F32  # [n, M] cells; 0: padding
+    out_scores: F32  # [n, M'] with the photo's own ground taken out
+    out_counts: F32
+    near_scores: F32  # [n, K, C]
+    near_shares: F32  # 0: padding
+    hits: Bool  # [n, K]
+    places: Bool  # [n, K] False: padding
+    truth: F64  # [n]
+    error_m: F64
+    chance: F64
+    chance_error_m: F64
+    spot: I64  # [n] the same number: the same spot
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    @property
+    def below_best(self) -> F64:
+        """How far [n] the true cell's score lies below the best one."""
+        gap: F64 = self.scores[:, 0].astype(np.float64) - self.truth
+        return gap
+
+    @property
+    def cells(self) -> F64:
+        """How many cells [n] were searched."""
+        cells: F64 = self.counts.sum(1, dtype=np.float64)
+        return cells
+
+    def take(self, rows: I64) -> Photos:
+        """Some of the photos."""
+        return Photos(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    @staticmethod
+    def of(some: Sequence[Known]) -> Photos:
+        """Known photos as arrays."""
+        scores, counts = _padded([one.scores for one in some])
+        out_scores, out_counts = _padded([one.taken_out for one in some])
+        most = max(len(one.near) for one in some)
+        empty = (np.empty(0, np.float32), np.empty(0, np.float32))
+        near = [(*one.near, *[empty] * (most - len(one.near))) for one in some]
+        near_scores, near_shares = _padded([place for places in near for place in places])
+        spots = np.unique([one.spot for one in some], axis=0, return_inverse=True)[1]
+        return Photos(
+            scores=scores,
+            counts=counts,
+            out_scores=out_scores,
+            out_counts=out_counts,
+            near_scores=near_scores.reshape(len(some), most, -1),
+            near_shares=near_shares.reshape(len(some), most, -1),
+            hits=np.array([np.pad(one.hits, (0, most - len(one.hits))) for one in some]),
+            places=np.array([np.arange(most) < len(one.near) for one in some]),
+            truth=np.array([one.truth for one in some]),
+            error_m=np.array([one.error_m for one in some]),
+            chance=np.array([one.chance for one in some]),
+            chance_error_m=np.array([one.chance_error_m for one in some]),
+            spot=spots.reshape(-1),
+        )
+
+
+def _padded(tallies: Sequence[Tally]) -> tuple[F32, F32]:
+    """Scores and counts [n, longest], filled up with the lowest score, which counts 0."""
+    longest = max((len(values) for values, _ in tallies), default=0)
+    scores = np.zeros((len(tallies), longest), np.float32)
+    counts = np.zeros_like(scores)
+    for row, (values, weights) in enumerate(tallies):
+        scores[row, : len(values)] = values
+        scores[row, len(values) :] = values[-1] if len(values) else 0.0
+        counts[row, : len(values)] = weights
+    return scores, counts

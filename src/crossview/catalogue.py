@@ -1,0 +1,471 @@
+"""Names to objects: the only module that knows every method and every data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crossview.errors import BadData, BadModel, InvalidValue, UnknownName, match_name
+from crossview.files import printable
+from crossview.pairs.framing import framed, noted
+from crossview.pairs.official_lists import Counts, Part, differences
+from crossview.pairs.page_ref import PageRef
+from crossview.pairs.rows import PARQUET
+from crossview.pairs.table import Framing
+
+if TYPE_CHECKING:
+    from crossview.evaluation.task import Rules
+    from crossview.pairs.batch import Views
+    from crossview.pairs.table import PairTable
+    from crossview.training.run_folder import RunFolder
+    from crossview.views.spec import ViewSpec
+
+METHODS = {
+    "compass": "crossview.methods.compass",
+    "congeo": "crossview.methods.congeo",
+    "geodtr": "crossview.methods.geodtr",
+    "geodtr-plus": "crossview.methods.geodtr_plus",
+    "safa": "crossview.methods.safa",
+    "sample4geo": "crossview.methods.sample4geo",
+    "singeo": "crossview.methods.singeo",
+}
+BENCHMARKS: dict[str, tuple[str, dict[str, Any]]] = {  # name: page, what load is told
+    "cvusa": ("crossview.datasets.cvusa", {}),
+    "cvusa-cleaned": ("crossview.datasets.cvusa", {"cleaned": True}),
+    "cvact": ("crossview.datasets.cvact", {}),
+    "vigor-same": ("crossview.datasets.vigor", {"area": "same"}),
+    "vigor-cross": ("crossview.datasets.vigor", {"area": "cross"}),
+    "vigor-same-corrected": ("crossview.datasets.vigor", {"area": "same", "corrected": True}),
+    "vigor-cross-corrected": ("crossview.datasets.vigor", {"area": "cross", "corrected": True}),
+    **{
+        f"university-1652{name}": (
+            "crossview.datasets.university",
+            {"query": query, "reference": reference},
+        )
+        for name, query, reference in (
+            ("", "drone", "satellite"),
+            ("-satellite-to-drone", "satellite", "drone"),
+            ("-street-to-satellite", "street", "satellite"),
+            ("-satellite-to-street", "satellite", "street"),
+            ("-street-to-drone", "street", "drone"),
+            ("-drone-to-street", "drone", "street"),
+        )
+    },
+}
+DATASETS = ("pairs", "town", *BENCHMARKS)
+TABLES = (".csv", *PARQUET)
+RENDERED_LICENCE = "Apache-2.0, like crossview: every picture was rendered by it"
+_SYNTHETIC_SHARE = 0.5  # of rendered pictures, from which on a data set counts as no Earth
+INFO_KEYS = ("synthetic", "training_data", "licence", "notes")
+PAIRS_KEYS = (*INFO_KEYS, "keep_rows")  # of the file beside a table of pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """A data set by name: its tables, and what is known of it."""
+
+    name: str  # as given, the data set's name as this module writes it
+    tables: Mapping[str, PairTable]  # by split
+    info: Mapping[str, Any]  # INFO_KEYS: carried into the exported model
+    differs: tuple[str, ...] = ()  # where its numbers are not the official ones
+    notes: tuple[str, ...] = ()  # what its table does not say and was taken from the pictures
+
+    def table(self, split: str) -> PairTable:
+        """The table of a split; BadData that names those there are."""
+        if split not in self.tables:
+            raise BadData(
+                f"{self.name} has no split {split!r}; it has {', '.join(self.tables)}.\n"
+                "Choose one with --split."
+            )
+        return self.tables[split]
+
+
+def recipes(method: str) -> dict[str, dict[str, Any]]:
+    """Named full-size settings of a method, such as those published for a data set."""
+    file = Path(__file__).parent / "methods" / "recipes" / f"{method}.json"
+    known: dict[str, dict[str, Any]] = {}
+    if method in METHODS and file.is_file():
+        known = json.loads(file.read_text(encoding="utf-8"))
+    return known
+
+
+def recipe(method: str, name: str) -> dict[str, Any]:
+    """One of :func:`recipes` by its name; UnknownName lists them."""
+    known = recipes(method)
+    return known[match_name(f"recipe of {method}", name, known)]
+
+
+def published(method: str, data: str) -> dict[str, Any] | None:
+    """The recipe for a data set, ``NAME`` or ``NAME:ROOT``: its own, or that of its family.
+
+    "vigor-cross" and "vigor-same" share "vigor". None: the method has none for it.
+    """
+    known = recipes(method)
+    name = data.partition(":")[0].strip().casefold()
+    return known.get(name, known.get(_family(name)))
+
+
+def method_name(name: str) -> str:
+    """The name of a method as this module writes it; a path stays as it is."""
+    return name if _is_path(name) else match_name("method", name, METHODS)
+
+
+def method_page(name: str) -> PageRef:
+    """A page by name, or by path (``./mine.py``)."""
+    if _is_path(name):
+        path = Path(name).expanduser()
+        if not path.is_file():
+            raise InvalidValue(f"No method page at {name}.\nNames: {', '.join(METHODS)}.")
+        return PageRef.of_file(path)
+    return PageRef(METHODS[method_name(name)])
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith(".py") or "/" in name or "\\" in name
+
+
+def _family(name: str) -> str:
+    """What names of one data set begin with: "vigor" of "vigor-cross-corrected"."""
+    return name.partition("-")[0]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """An official data set: its page, and what the page is told for this name."""
+
+    name: str
+    page: Any
+    options: Mapping[str, Any]
+
+    def load(self, root: Path, *, check_files: bool = True) -> dict[str, PairTable]:
+        """The tables by split."""
+        tables: dict[str, PairTable] = self.page.load(root, check_files=check_files, **self.options)
+        return tables
+
+    def counts(self) -> dict[str, Counts]:
+        """The official numbers by split."""
+        official: dict[str, Counts] = self.page.counts(**self.options)
+        return official
+
+    def layout(self, root: Path) -> list[Part]:
+        """The lists and folders that it consists of."""
+        parts: list[Part] = self.page.layout(root, **self.options)
+        return parts
+
+
+def benchmark(name: str) -> Benchmark:
+    """An official data set by name."""
+    name = match_name("data set", name, BENCHMARKS)
+    module, options = BENCHMARKS[name]
+    return Benchmark(name, PageRef(module).load(), options)
+
+
+def framing(name: str) -> Framing | None:
+    """What the files of an official data set show, by its name or that of a recipe for it.
+
+    None: no official data set.
+    """
+    family = _family(name.partition(":")[0].strip().casefold())
+    pages = {module for one, (module, _) in BENCHMARKS.items() if _family(one) == family}
+    if not pages:
+        return None
+    shown: Framing = PageRef(pages.pop()).load().FRAMING
+    return shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedOn:
+    """What is known of weights from the data that they saw."""
+
+    name: str  # of the data set; pairs:FILE
+    framing: Framing
+    published: Mapping[str, Any] | None  # settings of the method for it; None: it has none
+    synthetic: bool = False  # rendered, not of Earth
+
+
+def trained_on(method: str, data: str) -> TrainedOn:
+    """By a data set's name, that of a recipe for it, town, or ``pairs:FILE``; or UnknownName."""
+    from crossview.pairs.framing import framing_of
+
+    kind = data.partition(":")[0].strip().casefold()
+    if kind == "pairs" or data.lower().endswith(TABLES):
+        source = open_data(data, check_files=False)
+        table = source.tables.get("train") or next(iter(source.tables.values()))
+        synthetic = bool(source.info["synthetic"])
+        return TrainedOn(
+            name=source.name, framing=framing_of(table), published={}, synthetic=synthetic
+        )
+    if kind == "town":
+        return TrainedOn(name=data_name(data), framing=Framing(), published={}, synthetic=True)
+    names = dict.fromkeys((*BENCHMARKS, *recipes(method), "town", "pairs:FILE"))
+    name = match_name("data set", kind, names)
+    settings, shown = published(method, name), framing(name)
+    return TrainedOn(name=_of_recipe(name), framing=shown or Framing(), published=settings)
+
+
+def _of_recipe(name: str) -> str:
+    """The data set of a recipe: "cvusa" of "cvusa-plain"; where a family has several, the recipe.
+
+    The directions of University-1652 train on the same pictures and are one.
+    """
+    family = [one for one in BENCHMARKS if _family(one) == _family(name)]
+    first = min(family, key=len, default=name)
+    return first if name not in family and all(one.startswith(first) for one in family) else name
+
+
+def data_name(data: str) -> str:
+    """``NAME:ROOT`` with the data set's name as this module writes it; else a path of a table."""
+    kind, colon, root = data.partition(":")
+    if kind.strip().casefold() not in DATASETS and data.lower().endswith(TABLES):
+        return data
+    return f"{match_name('data set', kind, DATASETS)}{colon}{root}"
+
+
+def open_data(name: str, *, check_files: bool = True) -> Data:
+    """``NAME:ROOT`` of a benchmark, ``pairs:FILE`` (or just ``FILE.csv``), ``town[:FOLDER]``.
+
+    Every picture that a benchmark's lists name must be there, unless ``check_files`` is False. A
+    file ``pairs.json`` beside a table of pairs may say what the pictures are: ``training_data`` and
+    ``licence`` (sentences), ``synthetic`` (true for pictures that are not of Earth), ``notes``, and
+    ``keep_rows`` (two shares of the height, between which panoramas are taken).
+    """
+    name = data_name(name)
+    kind, _, root = name.partition(":")
+    if kind not in DATASETS:
+        kind, root = "pairs", name
+    if kind != "town" and not root:
+        where = "path/to/pairs.csv" if kind == "pairs" else "path/to/its/folder"
+        raise InvalidValue(f"Data {kind!r} needs a place, as in --data {kind}:{where}")
+    path = Path(root).expanduser()
+    if kind in BENCHMARKS:
+        return _benchmark_data(name, benchmark(kind), path, check_files)
+    from crossview.datasets import pair_lists as pairs
+
+    if kind == "town":
+        from crossview.worlds.town_pairs import ensure_pairs
+
+        path = ensure_pairs(Path(root or "town-data").expanduser())
+    elif path.is_dir():
+        path = path / "pairs.csv"
+    info = _info(path, kind)
+    framing_beside = _rows_beside(path, info.pop("keep_rows", None))
+    loaded, notes = pairs.load_with_notes(path)
+    tables = {split: replace(table, framing=framing_beside) for split, table in loaded.items()}
+    return Data(name=name, tables=tables, info=_with_marks(info, tables), notes=notes)
+
+
+def _benchmark_data(name: str, official: Benchmark, root: Path, check_files: bool) -> Data:
+    if not root.is_dir():
+        raise BadData(
+            f"No folder {root} with {official.name}.\n"
+            "How to get it and what it should look like: docs/datasets.md"
+        )
+    tables = official.load(root, check_files=check_files)
+    info = {
+        "training_data": official.name,
+        "licence": f"pictures: {official.page.LICENCE}",
+        "synthetic": False,
+    }
+    differs = tuple(differences(tables, official.counts()))
+    return Data(name=name, tables=tables, info=_with_marks(info, tables), differs=differs)
+
+
+def rules(data: str) -> Rules:
+    """How a data set counts: VIGOR's near-misses as wrong, University-1652 with its precision."""
+    from crossview.evaluation.task import Rules
+
+    kind = data.partition(":")[0].strip().casefold()
+    return Rules(
+        near_counts=kind.startswith("vigor"), average_precision=kind.startswith("university")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run folder, opened: its method's page, the settings, and what its network sees."""
+
+    folder: RunFolder
+    method: str
+    page: Any
+    config: Any
+    views: Views
+    record: Mapping[str, Any]  # config.json
+    notes: tuple[str, ...] = ()  # where the page is not the one that the run was made with
+
+    def shown(self, table: PairTable, data: str) -> PairTable:
+        """As :func:`shown` for the network of this run."""
+        return shown(table, data, self.views.ground, str(self.record["data"]))
+
+
+def open_run(path: Path, method: str | None = None) -> Run:
+    """Open a run folder of ``crossview train`` or ``import``; BadModel if it is none.
+
+    ``method``: the page, by name or by file. A page from outside the package is code, and a run
+    folder may be a stranger's: it is loaded only if the caller names it here, else InvalidValue.
+    Folders from before framing was a matter of data sets tell in their settings which rows of a
+    panorama they were trained on.
+    """
+    from crossview.training.run_folder import RunFolder
+
+    folder = RunFolder(path)
+    record = folder.config()
+    if absent := [name for name in ("method", "config", "data") if name not in record]:
+        raise BadModel(
+            f"{path}: config.json lacks {', '.join(absent)}; it is no run of crossview.\n"
+            "Make one with: crossview train, or crossview import"
+        )
+    for name, kind in (("method", str), ("config", dict), ("data", str)):
+        if not isinstance(record[name], kind):
+            raise BadModel(f"{path}: config.json is damaged: {name} is {record[name]!r}.")
+    ref, notes = _page_of(path, record, method)
+    page = ref.load()
+    settings = dict(record["config"])
+    rows = settings.pop("keep_rows", None) if not hasattr(page.Config(), "keep_rows") else None
+    config = make_config(page, settings)
+    views: Views = page.views(config)
+    if "framing" in record:
+        views = noted(views, record["framing"])
+    else:
+        views = _framed_before(views, str(record["data"]), settings, rows)
+    return Run(
+        folder=folder,
+        method=method or str(record["method"]),
+        page=page,
+        config=config,
+        views=views,
+        record=record,
+        notes=notes,
+    )
+
+
+def _page_of(
+    path: Path, record: Mapping[str, Any], method: str | None
+) -> tuple[PageRef, tuple[str, ...]]:
+    """The page of a run, and in words where it is not the one that the run was made with."""
+    made_with = str(record["method"])
+    if method is None and _is_path(made_with):
+        raise InvalidValue(
+            f"{path} names a method page from outside of crossview, {printable(made_with)!r}: it "
+            "is code, and runs only if you name it.\n"
+            f"If you trust that file, add --method FILE ({len(METHODS)} methods need none: "
+            f"{', '.join(METHODS)})."
+        )
+    ref = method_page(made_with if method is None else method)
+    then = str(record.get("page", ""))  # "": not noted by whoever made the run
+    if _is_path(made_with):
+        same = ref.digest in ({then} if then else {ref.digest} - {""})
+    else:
+        same = ref.module == METHODS.get(made_with.strip().casefold())
+    if same:
+        return ref, ()
+    now = f"{method} (sha256 {ref.digest})" if ref.digest else f"crossview's own {method}"
+    before = f"{printable(made_with)} (sha256 {printable(then)})" if then else printable(made_with)
+    return ref, (
+        f"{path} was made with another method page: {before} then, {now} now; its network may "
+        "not be the one that was trained",
+    )
+
+
+def _framed_before(views: Views, data: str, settings: Mapping[str, Any], rows: Any) -> Views:
+    """The views of a run that noted no framing: its data set's, with the rows that it was told."""
+    if (known := framing(data)) is not None:
+        return framed(views, replace(known, keep_rows=rows or known.keep_rows))
+    names = ("elevation_deg", "footprint_m")
+    return noted(views, {"keep_rows": rows, **{name: settings.get(name) for name in names}})
+
+
+def shown(table: PairTable, data: str, ground: ViewSpec, trained_on: str) -> PairTable:
+    """The table as a model with this ground view is to see it.
+
+    Rows of panoramas are those that the data set says, for a model of other data too. On the data
+    that the model was trained on they are those of its training, should these have been others.
+    """
+    kinds = [_family(name.partition(":")[0].strip().casefold()) for name in (data, trained_on)]
+    if kinds[0] != kinds[1] or framing(data) is None or not ground.whole or ground.all_rows:
+        return table
+    return replace(table, framing=replace(table.framing, keep_rows=ground.keep_rows))
+
+
+def make_config(page: Any, values: Mapping[str, Any]) -> Any:
+    """A page's Config with some fields replaced.
+
+    Texts (from ``--config k=v``) are read by the type of the field's default; unknown names raise
+    UnknownName, values that do not fit InvalidValue.
+    """
+    defaults = page.Config()
+    known = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
+    given = {}
+    for name, value in values.items():
+        if name not in known:
+            raise UnknownName("setting", name, known)
+        given[name] = _typed(name, value, known[name]) if isinstance(value, str) else value
+    return page.Config(**given)
+
+
+def _typed(name: str, text: str, default: Any) -> Any:
+    if isinstance(default, str):
+        return text
+    try:
+        value = json.loads(text.lower() if isinstance(default, bool) else text)
+    except json.JSONDecodeError:
+        value = None
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    if isinstance(default, tuple) and isinstance(value, list):
+        value = tuple(value)
+    if default is not None and type(value) is not type(default):
+        raise InvalidValue(
+            f"setting {name} is {text!r}; expected a value like {json.dumps(default)}."
+        )
+    return value
+
+
+def _info(path: Path, kind: str) -> dict[str, Any]:
+    from crossview.worlds.town_pairs import made_by
+
+    beside = path.with_suffix(".json")
+    info: dict[str, Any] = {}
+    if beside.is_file():
+        try:
+            info = json.loads(beside.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as problem:
+            raise BadData(f"{beside} cannot be read: {problem}") from problem
+        if not isinstance(info, dict) or set(info) - set(PAIRS_KEYS):
+            raise BadData(f"{beside}: expected an object with some of {', '.join(PAIRS_KEYS)}.")
+    town = made_by(path)
+    info.setdefault("training_data", town or f"{kind}: {path.name}")
+    if town:
+        info.setdefault("licence", RENDERED_LICENCE)
+    return {**info, "synthetic": bool(info.get("synthetic") or town or kind == "town")}
+
+
+def _with_marks(info: dict[str, Any], tables: Mapping[str, PairTable]) -> dict[str, Any]:
+    """What is known of the pictures, and what they say of themselves: rendered ones are no Earth.
+
+    Half of either side is enough: a model of half a town is no evidence either.
+    """
+    from crossview.worlds.town_pairs import synthetic_share
+
+    sides = (
+        [p for t in tables.values() for p in getattr(t, side)] for side in ("ground", "aerial")
+    )
+    share = max(map(synthetic_share, sides))
+    if share == 0.0 or info["synthetic"]:
+        return info
+    said = f"pictures of a synthetic town among them: {share:.0%} of those looked at"
+    notes = "; ".join(text for text in (info.get("notes", ""), said) if text)
+    return {**info, "notes": notes, "synthetic": share >= _SYNTHETIC_SHARE}
+
+
+def _rows_beside(path: Path, rows: Any) -> Framing:
+    """The framing that the file beside a table of pairs states; nothing if there is none."""
+    try:
+        return Framing(keep_rows=None if rows is None else tuple(rows))
+    except (TypeError, ValueError) as problem:
+        raise BadData(
+            f"{path.with_suffix('.json')}: keep_rows is {rows!r}; expected two shares of a "
+            "panorama's height, such as [0.25, 0.75]."
+        ) from problem

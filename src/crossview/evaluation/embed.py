@@ -1,0 +1,172 @@
+"""A table's pictures through a network: the gallery once, the queries under every condition.
+
+Each side goes in an order drawn for it alone and in batches of its own, so a network that leans on
+the position of its inputs cannot match the two sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from crossview.arrays import F32, F64, I64, U8
+from crossview.errors import require
+from crossview.evaluation.conditions import Asked, Condition, shown
+from crossview.evaluation.vectors import unit
+from crossview.model.info import ModelInfo
+from crossview.model.onnx import Embedder
+from crossview.pairs.batch import Views
+from crossview.pairs.pictures import Picture, Pictures, Unreadable, read_pictures, refuse
+from crossview.pairs.reading import Source
+from crossview.pairs.table import SIDES, PairTable
+
+Progress = Callable[[int, int], None]
+
+AS_GIVEN = Condition(within_deg=0.0)
+_SHUFFLES = {"ground": 11, "aerial": 12}  # seeds: the two orders have nothing in common
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Embedded:
+    """Vectors of a table's readable pictures."""
+
+    table: PairTable
+    queries: dict[Condition, F32]  # each [Q, D], rows of the asking side of ``table``
+    seen_deg: dict[Condition, F64]  # each [Q]
+    references: F32  # [R, D], rows of the answering side
+    skipped: int  # queries left out
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How pictures are read and embedded."""
+
+    source: Source
+    workers: int = 1
+    batch: int = 32
+    skip_unreadable: bool = False
+    progress: Progress = field(default=lambda done, total: None)
+
+
+def views_of(info: ModelInfo) -> Views:
+    """What an exported model's branches see."""
+    return Views(
+        ground=info.ground,
+        aerial=info.aerial,
+        azimuth_bins=info.azimuth_bins,
+        headings_seen=info.headings_seen,
+        fov_seen_deg=info.fov_seen_deg,
+    )
+
+
+def embed(
+    table: PairTable, embedder: Embedder, conditions: Sequence[Condition], how: How
+) -> Embedded:
+    """Read and embed everything once; all conditions share the gallery and the decoding.
+
+    Unreadable pictures are collected, and refused at the end or left out and counted. Conditions
+    change ground pictures that ask; where the aerial side asks, there can be only one.
+    """
+    asking = table.queries
+    answering = "aerial" if asking == "ground" else "ground"
+    require(
+        asking == "ground" or len(conditions) == 1,
+        "fields of view, headings and corruptions are for ground queries; here the aerial side "
+        "asks. Leave --fov, --headings, --seeds and --corrupt away.",
+    )
+    work = _Work(Pictures(table, how.source, views_of(embedder.info)), embedder, how)
+    asked = work.side(asking, conditions)
+    answers = work.side(answering, (AS_GIVEN,))
+    if not how.skip_unreadable:
+        refuse(work.lost, work.total)
+    kept = table.without(**{s: [one.index for one in work.lost if one.side == s] for s in SIDES})
+    kept = kept if work.lost else table
+    q, r = (_kept_rows(getattr(table, s), getattr(kept, s)) for s in (asking, answering))
+    return Embedded(
+        table=kept,
+        queries={c: unit(asked[c][0][q], f"queries, {c.folder}") for c in conditions},
+        seen_deg={c: asked[c][1][q] for c in conditions},
+        references=unit(answers[AS_GIVEN][0][r], "references"),
+        skipped=len(getattr(table, asking)) - len(getattr(kept, asking)),
+    )
+
+
+class _Work:
+    """Reads and embeds side after side, and keeps what could not be read."""
+
+    def __init__(self, pictures: Pictures, embedder: Embedder, how: How) -> None:
+        self._pictures, self._embedder, self._how = pictures, embedder, how
+        self.total = sum(len(getattr(pictures.table, side)) for side in SIDES)
+        self.lost: list[Unreadable] = []
+        self._done = 0
+        self._ids = pictures.table.ground_ids()
+        self._ahead = _ahead_deg(pictures.table)
+
+    def side(self, side: str, conditions: Sequence[Condition]) -> dict[Condition, tuple[F32, F64]]:
+        """Vectors [N, D] and fields of view [N] of every condition; lost rows hold ones."""
+        count, dim = len(getattr(self._pictures.table, side)), self._embedder.info.dim
+        found = {c: (np.ones((count, dim), np.float32), np.full(count, 360.0)) for c in conditions}
+        for batch in self._batches(side):
+            rows = np.array([picture.index for picture in batch])
+            for condition, (vectors, seen) in found.items():
+                views, degrees = zip(*(self._view(side, p, condition) for p in batch), strict=True)
+                seen[rows] = degrees
+                for some in _by_width(views):
+                    images = np.stack([views[n] for n in some])
+                    vectors[rows[some]] = getattr(self._embedder, side)(images)
+        return found
+
+    def _view(self, side: str, picture: Picture, condition: Condition) -> tuple[U8, float]:
+        if side == "aerial":
+            return picture.pixels, 360.0
+        n = picture.index
+        asked = Asked(
+            name=self._ids[n],
+            canvas=picture.pixels,
+            fov_deg=picture.number,
+            ahead_deg=float(self._ahead[n]),
+        )
+        return shown(asked, self._embedder.info.ground, condition)
+
+    def _batches(self, side: str) -> Iterator[list[Picture]]:
+        count = len(getattr(self._pictures.table, side))
+        order = np.random.default_rng(_SHUFFLES[side]).permutation(count).tolist()
+        batch: list[Picture] = []
+        for one in read_pictures(self._pictures, side, order, self._how.workers):
+            self._done += 1
+            if isinstance(one, Unreadable):
+                self.lost.append(one)
+                continue
+            batch.append(one)
+            if len(batch) == self._how.batch:
+                yield batch
+                self._how.progress(self._done, self.total)
+                batch = []
+        if batch:
+            yield batch
+
+
+def _ahead_deg(table: PairTable) -> F64:
+    """[G] azimuth of each picture's middle from the up of its first match; NaN unknown."""
+    ahead = table.heading_deg.copy()
+    ground, first = np.unique(table.pairs[:, 0], return_index=True)
+    ahead[ground] -= table.up_bearing_deg[table.pairs[first, 1]]
+    return ahead
+
+
+def _by_width(views: Sequence[U8]) -> Iterator[list[int]]:
+    """Numbers of pictures of one size; networks take one size per batch."""
+    shapes = [view.shape for view in views]
+    for shape in dict.fromkeys(shapes):
+        yield [n for n, other in enumerate(shapes) if other == shape]
+
+
+def _kept_rows(before: Sequence[Path], after: Sequence[Path]) -> I64 | slice:
+    """Rows of ``before`` that ``after`` holds; all as a slice, which copies nothing."""
+    if len(before) == len(after):
+        return slice(None)
+    kept = set(after)
+    return np.array([row for row, path in enumerate(before) if path in kept], dtype=np.int64)

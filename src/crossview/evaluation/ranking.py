@@ -1,0 +1,168 @@
+"""Exact ranks without the matrix of queries and references: tiles are compared and counted.
+
+The rank of a match counts every other reference that is better or equal; scores within 1e-12 of
+each other (float64, of the stored vectors) are equal, and ties go against the query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from crossview.arrays import F64, I64
+from crossview.errors import require
+from crossview.evaluation.fast_scores import TILE, Filter, Space, Tile
+from crossview.evaluation.relation import Pairs, Relation
+
+TIE = 1e-12
+QUERIES_PER_TILE = 256
+_PROBES = 1024  # thresholds per tile, unless one query alone has more
+_UNSURE = 0.005  # share of a tile from which a finer filter is cheaper than single products
+_PATIENCE = 8  # tiles after which a filter that mostly fails is given up
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ranks:
+    """What is known of every match and every query."""
+
+    relation: Relation
+    score: F64  # [P] of each match, float64
+    above: I64  # [P] wrong references at least as good; near-misses left out
+    near_above: I64  # [P] near-misses at least as good
+
+    def of_queries(self) -> I64:
+        """[Q] rank of the best match, from 1; 0 where there is none.
+
+        Near-misses count if ``relation.near_counts``.
+        """
+        return self._best(self.worse())
+
+    def of_queries_without(self, gone: I64) -> I64:
+        """[Q] as :meth:`of_queries`, ``gone`` [P] references above each match taken out."""
+        return self._best(self.worse() - gone)
+
+    def worse(self) -> I64:
+        """[P] references that count against each match."""
+        return self.above + self.near_above if self.relation.near_counts else self.above
+
+    def leaving_near_misses_out(self) -> I64:
+        """[Q] as :meth:`of_queries`, with near-misses left out in any case (the hit rate's)."""
+        return self._best(self.above)
+
+    def best_scores(self) -> F64:
+        """[Q] score of the best match; NaN where there is none."""
+        best = np.full(self.relation.queries, -np.inf)
+        np.maximum.at(best, self.relation.right.query, self.score)
+        return np.where(np.isfinite(best), best, np.nan)
+
+    def _best(self, worse: I64) -> I64:
+        none = np.iinfo(np.int64).max
+        best = np.full(self.relation.queries, none)
+        np.minimum.at(best, self.relation.right.query, worse)
+        return np.where(best == none, 0, best + 1)
+
+
+def rank(space: Space, relation: Relation) -> Ranks:
+    """Ranks of all matches; every reference is compared, none is sampled."""
+    require(
+        space.shape == (relation.queries, relation.references),
+        f"{space.shape[0]} query and {space.shape[1]} reference vectors do not fit a relation of "
+        f"{relation.queries} queries and {relation.references} references.",
+    )
+    right = relation.right
+    score = space.exact(right.query, right.reference)
+    least = score - TIE
+    above = count_at_least(space, right.query, least)
+    above -= _among(space, relation.right, right, least)
+    near_above = _among(space, relation.near, right, least)
+    return Ranks(relation=relation, score=score, above=above - near_above, near_above=near_above)
+
+
+def count_at_least(space: Space, queries: I64, thresholds: F64) -> I64:
+    """[N] how many references score at least ``thresholds`` [N] for ``queries`` [N], ascending."""
+    counts = np.zeros(len(queries), dtype=np.int64)
+    cascade = _Cascade(space)
+    tiles = range(-(-space.shape[1] // TILE))
+    for some in _parts(queries):
+        for number in tiles:
+            counts[some] += cascade.count(number, queries[some], thresholds[some])
+    return counts
+
+
+class _Cascade:
+    """The filters of a space, coarse first; one that leaves too much unsure is given up."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._makers = space.filters()
+        self._filters: list[Filter | None] = [None] * len(self._makers)
+        self._tiles = self._failed = 0
+
+    def count(self, number: int, queries: I64, thresholds: F64) -> I64:
+        """References of tile ``number`` at or above each threshold."""
+        if self._failed > max(self._tiles // 2, _PATIENCE):
+            del self._makers[0], self._filters[0]
+            self._tiles = self._failed = 0
+        self._tiles += 1
+        for level in range(len(self._makers)):
+            counts, row, column = _compared(self._filter(level), number, queries, thresholds)
+            if len(row) <= max(_UNSURE * len(queries) * TILE, TILE):
+                break
+            self._failed += level == 0
+        exact = self._space.exact(queries[row], number * TILE + column)
+        wrong = row[exact < thresholds[row]]
+        counted: I64 = counts - np.bincount(wrong, minlength=len(counts))
+        return counted
+
+    def _filter(self, level: int) -> Filter:
+        made = self._filters[level]
+        if made is None:
+            made = self._filters[level] = self._makers[level]()
+        return made
+
+
+def _compared(fast: Filter, number: int, queries: I64, thresholds: F64) -> tuple[I64, I64, I64]:
+    """How many values of a tile may reach each threshold [N], and which of them are unsure.
+
+    The unsure ones as numbers of thresholds and of references in the tile.
+    """
+    values = _spread(fast.tile(slice(queries[0], queries[-1] + 1), number), queries)
+    low, high = fast.cuts(queries, thresholds)
+    reached = values >= low
+    counts = reached.sum(axis=0, dtype=np.int32).astype(np.int64)
+    if counts.sum() > _UNSURE * values.size:
+        reached &= values < high  # a pass over the tile, which few values would not be worth
+    flat = np.flatnonzero(reached)
+    reference, row = np.divmod(flat, values.shape[1])
+    unsure = values[reference, row] < high[row]
+    return counts, row[unsure], reference[unsure]
+
+
+def _spread(values: Tile, queries: I64) -> Tile:
+    """One column per threshold from one column per query."""
+    rows = queries - queries[0]
+    whole = len(rows) == values.shape[1] and rows[-1] == len(rows) - 1
+    return values if whole and (np.diff(rows) == 1).all() else values[:, rows]
+
+
+def _parts(queries: I64) -> Iterator[slice]:
+    """Slices of an ascending list that hold few queries and few entries."""
+    start = 0
+    while start < len(queries):
+        stop = int(np.searchsorted(queries, queries[start] + QUERIES_PER_TILE))
+        stop = min(stop, start + _PROBES)
+        yield slice(start, stop)
+        start = stop
+
+
+def _among(space: Space, others: Pairs, probes: Pairs, least: F64) -> I64:
+    """[P] how many of a query's ``others`` reach each threshold of its ``probes``."""
+    scores = space.exact(others.query, others.reference)
+    first = np.searchsorted(others.query, probes.query, "left")
+    counts = np.searchsorted(others.query, probes.query, "right") - first
+    probe = np.repeat(np.arange(len(probes)), counts)
+    other = np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    reached = probe[scores[other] >= least[probe]]
+    return np.bincount(reached, minlength=len(probes)).astype(np.int64)

@@ -1,0 +1,1 @@
+"""The index of a region: how it is built, and the vectors, places and thumbnails it holds."""

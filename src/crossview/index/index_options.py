@@ -1,0 +1,146 @@
+"""What an index is to be: windows, permissions, and whether model and imagery allow it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from crossview.errors import SyntheticModel, TooCoarse, UsageError, require
+from crossview.geo.points import LatLon
+from crossview.imagery.provenance import ImageryInfo
+from crossview.imagery.windows import Tiling
+from crossview.index.manifest import FORMAT_VERSION
+from crossview.index.store import THUMBNAIL_PX
+from crossview.model.info import ModelInfo
+from crossview.views.spec import ViewSpec
+
+STRIDES_PER_FOOTPRINT = 4  # 20 m for a footprint of 80 m: a pin is 14 m off at most
+FIRST_BATCHES = 8  # in the first segment of a run
+FINEST_STRIDE_M = 0.1
+COARSEST = 2.0  # times the model's metres per pixel
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexOptions:
+    """How to index. None means: from the model.
+
+    Segments hold whole batches, so that a killed and resumed run sees the same batches. They grow
+    from a few batches to ``segment_windows``: early work is soon safe, large indexes have few
+    files.
+    """
+
+    footprint_m: float | None = None
+    stride_m: float | None = None
+    near: LatLon | None = None
+    within_m: float = 0.0
+    allow_coarse: bool = False
+    demo_only: bool = False
+    model_name: str = ""  # how locate finds the model again: a packaged name or a folder
+    restart: bool = False
+    overwrite: bool = False
+    batch: int = 16
+    segment_windows: int = 2048
+
+    def __post_init__(self) -> None:
+        footprint_m, stride_m = self.footprint_m, self.stride_m
+        require(
+            footprint_m is None or 0.0 < footprint_m < math.inf,
+            f"--footprint {footprint_m}: give metres.",
+        )
+        require(
+            stride_m is None or FINEST_STRIDE_M <= stride_m < math.inf,
+            f"--stride {stride_m}: give metres, {FINEST_STRIDE_M} or more.",
+        )
+        require(self.batch > 0, f"batch must be > 0, got {self.batch}.")
+        require(
+            self.segment_windows % self.batch == 0,
+            f"a segment of {self.segment_windows} windows is no whole number of batches "
+            f"of {self.batch}.",
+        )
+        require(self.within_m < math.inf, f"--within {self.within_m}: give kilometres.")
+        require(
+            (self.near is None) == (self.within_m <= 0.0),
+            "an area needs both a centre and a radius: --near LAT,LON --within KM.",
+        )
+
+
+def segment_size(options: IndexOptions, number: int) -> int:
+    """Windows of the segment ``number`` (from 0) of a run: twice as many each time."""
+    first = options.batch * FIRST_BATCHES
+    return min(options.segment_windows, first << min(number, 32))
+
+
+def default_model(imagery: ImageryInfo) -> str:
+    """The packaged model for imagery of the synthetic town; for any other there is none."""
+    if imagery.synthetic is not None:
+        return "town"
+    raise UsageError(
+        "Say which model: --model FOLDER. crossview ships none for real photos yet.\n"
+        "Train one on your own pairs (crossview train, then crossview export), or try the commands "
+        "with --model town --demo-only."
+    )
+
+
+def tiling_for(model: ModelInfo, options: IndexOptions) -> Tiling:
+    """Windows as asked, else the footprint of the model's training and a quarter of it."""
+    asked = options.footprint_m
+    footprint_m = model.aerial.known_footprint_m if asked is None else asked
+    return Tiling(
+        footprint_m=footprint_m,
+        stride_m=options.stride_m or footprint_m / STRIDES_PER_FOOTPRINT,
+        near=options.near,
+        within_m=options.within_m,
+    )
+
+
+def view_for(model: ModelInfo, tiling: Tiling) -> ViewSpec:
+    """The model's aerial view over the chosen footprint."""
+    return replace(model.aerial, footprint_m=tiling.footprint_m)
+
+
+def finest_useful_m(view: ViewSpec) -> float:
+    """Ground metres per pixel that are detail enough: half as much again as the model sees."""
+    return view.metres_per_px / 1.5
+
+
+def is_coarse(imagery: ImageryInfo, view: ViewSpec) -> bool:
+    """Whether the imagery is coarser than twice the model's metres per pixel."""
+    return imagery.metres_per_px > COARSEST * view.metres_per_px
+
+
+def require_allowed(
+    imagery: ImageryInfo, model: ModelInfo, view: ViewSpec, options: IndexOptions
+) -> None:
+    """Raise :class:`SyntheticModel` or :class:`TooCoarse` unless told that it is known."""
+    if model.synthetic and imagery.synthetic is None and not options.demo_only:
+        raise SyntheticModel(
+            f"The model {model.name!r} knows only the synthetic town; this imagery is not of it.\n"
+            "Its answers about the real world would mean nothing. Give a model of your own with "
+            "--model, or add --demo-only to try the commands."
+        )
+    if is_coarse(imagery, view) and not options.allow_coarse:
+        raise TooCoarse(
+            f"The imagery has {imagery.metres_per_px:.3g} m per pixel; the model needs "
+            f"{COARSEST * view.metres_per_px:.3g} m or finer.\n"
+            "Use finer imagery, or add --allow-coarse (the index is marked)."
+        )
+
+
+def build_settings(
+    imagery: ImageryInfo, fingerprint: str, tiling: Tiling, options: IndexOptions
+) -> dict[str, Any]:
+    """Everything that changes what is written, as JSON: a resumed run must have the same."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "model": fingerprint,
+        "imagery": imagery.signature,
+        "imagery_options": {k: v for k, v in imagery.to_json()["options"].items() if v is not None},
+        "footprint_m": tiling.footprint_m,
+        "stride_m": tiling.stride_m,
+        "near": None if tiling.near is None else str(tiling.near),
+        "within_m": tiling.within_m,
+        "batch": options.batch,
+        "segment_windows": options.segment_windows,
+        "thumbnail_px": THUMBNAIL_PX,
+    }

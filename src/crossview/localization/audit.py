@@ -1,0 +1,98 @@
+"""Audit records: what was asked of which files, what was assumed, and what came out."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crossview import __version__
+from crossview.errors import CannotWrite
+from crossview.files import append_lines, require_file
+from crossview.localization.answer import Answer, Place
+from crossview.localization.hints import Hints
+from crossview.locks import locked
+
+if TYPE_CHECKING:
+    from crossview.index.store import Index
+
+_LOOKED_AT = 1 << 12  # bytes of a file that is added to
+_PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow")
+
+
+def audit_record(answer: Answer, hints: Hints, index: Index) -> dict[str, Any]:
+    """One answer as plain JSON values that let somebody else repeat and check it.
+
+    Fingerprints: sha256 of the photo's file, of the model, and of the index's manifest as it was
+    when the index was opened, which holds the checksums of everything else in the index.
+    """
+    model = index.manifest.model
+    return {
+        "photo": answer.photo,
+        "photo_sha256": answer.sha256,
+        "model": model.name_or_path,
+        "model_fingerprint": model.fingerprint,
+        "index": str(index.path),
+        "index_fingerprint": index.fingerprint,
+        "imagery": list(index.manifest.imagery.sources),
+        "hints": hints.to_json(),
+        "kind": answer.kind,
+        "fov_deg": answer.fov_deg,
+        "fov_source": answer.fov_source,
+        "heading_source": answer.heading_source,
+        "assumptions": list(answer.assumptions),
+        "warnings": list(answer.warnings),
+        "places": [_place(place) for place in answer.places],
+        "truth": None if answer.truth is None else str(answer.truth),
+        "error_m": answer.error_m,
+        "versions": versions(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of crossview, Python and the packages that numbers depend on."""
+    known = {"crossview": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            known[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            known[name] = "unknown"
+    return known
+
+
+def append_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """Add one line of JSON per record to ``path``; earlier lines stay.
+
+    Any number of processes may add to one file. Raises :class:`CannotWrite`.
+    """
+    _require_text(path)
+    with locked(path, "crossview locate --audit", wait=True):
+        append_lines(path, records, durable=True)
+
+
+def _require_text(path: Path) -> None:
+    """Refuse to add to what is there but is no text, such as a photo named by mistake."""
+    try:
+        if path.exists():
+            require_file(path)
+            with path.open("rb") as stream:
+                stream.read(_LOOKED_AT).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        if not (isinstance(problem, UnicodeDecodeError) and problem.start > _LOOKED_AT - 4):
+            raise CannotWrite(f"{path} cannot be added to: {problem}.") from problem
+
+
+def _place(place: Place) -> dict[str, Any]:
+    return {
+        "rank": place.rank,
+        "lat": place.latlon.lat,
+        "lon": place.latlon.lon,
+        "score": place.score,
+        "heading_deg": place.heading_deg,
+        "probability": place.probability,
+        "window": place.window,
+    }

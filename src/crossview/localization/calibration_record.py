@@ -1,0 +1,131 @@
+"""Calibration: what an index knows, from known photos of its own region, of how far to trust it.
+
+It is measured by :mod:`crossview.calibration.fit`, kept in the index's manifest, and used by
+``locate``. Each kind of picture has its own; of a kind that was not measured nothing is said.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import Interval
+from numpy.typing import ArrayLike
+
+from crossview.arrays import F64
+from crossview.errors import BadIndex
+from crossview.localization.answer import Answer
+from crossview.model.info import as_wide_as
+from crossview.schema import Count, NotNegative, Positive, Share, check
+
+FORMAT = 1
+Open = Annotated[float, Interval(gt=0.0, lt=1.0)]  # a share that is neither none nor all
+Fov = Annotated[float, Interval(ge=0.0, le=360.0)]  # degrees
+CHOSEN_BY = "score"  # how the field of view is chosen where nothing tells (localization.search)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """A set that holds the truth with a coverage in (0, 1).
+
+    It is the cells whose score is at most ``below_best`` (a difference of cosines) below the best.
+    """
+
+    coverage: Open
+    below_best: NotNegative
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Everything that was fitted for one kind of picture.
+
+    ``temperature`` of the softmax over cells, in cosines; ``refused_below``: a picture with less
+    evidence is said not to be in this region.
+    """
+
+    temperature: Positive
+    bias: float
+    slope: float
+    refused_below: float
+    reaches: tuple[Reach, ...]
+
+    def elsewhere(self, evidence: ArrayLike, share: float) -> F64:
+        """Probability that pictures of this evidence were taken outside of the region.
+
+        Odds ``share / (1 - share) * exp(bias - slope * evidence)``: ``share`` before looking.
+        """
+        odds = math.log(share / (1.0 - share)) + self.bias - self.slope * np.asarray(evidence)
+        chance: F64 = 1.0 / (1.0 + np.exp(-np.clip(odds, -700.0, 700.0)))
+        return chance
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrated:
+    """One kind of picture: what was fitted on ``n`` known photos, and what was measured with it.
+
+    ``fov_deg``: the narrowest and the widest of them. ``assumed``: nothing told their field of
+    view, and it was chosen by ``fov_chosen_by``. ``directed``: the heading that their files tell
+    was used. ``measured`` holds the figures, each from photos that its fit had not seen.
+    """
+
+    name: str
+    fov_deg: tuple[Fov, Fov]
+    assumed: bool
+    n: Count
+    fit: Fit
+    measured: dict[str, Any] = field(default_factory=dict)
+    directed: bool = False
+    fov_chosen_by: str = CHOSEN_BY
+
+    def covers(self, answer: Answer) -> bool:
+        """Whether a picture is of this kind: as wide as those measured (``model.info``)."""
+        if (answer.fov_source == "assumed") != self.assumed or answer.directed != self.directed:
+            return False
+        if self.assumed:
+            return self.fov_chosen_by == CHOSEN_BY
+        return as_wide_as(answer.fov_deg, self.fov_deg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What is in ``manifest.calibration``: every kind of picture that was measured.
+
+    ``share``: of the pictures that will be asked, how many are taken to be from elsewhere; it is
+    assumed, not measured. ``false_reject``: share of the region's own pictures that may be refused.
+    """
+
+    kinds: tuple[Calibrated, ...]
+    created: str  # UTC, ISO 8601
+    share: Open
+    false_reject: Share
+    crossview: str  # version
+
+    def of(self, answer: Answer) -> Calibrated | None:
+        """The calibration for a picture of this kind, if there is one."""
+        return next((kind for kind in self.kinds if kind.covers(answer)), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"format": FORMAT, **asdict(self)}
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Calibration:
+        """The inverse of :meth:`to_json`; :class:`BadIndex` for anything else."""
+        try:
+            if values["format"] != FORMAT:
+                raise BadIndex(
+                    f"The index has a calibration of format {values['format']}; this crossview "
+                    f"reads format {FORMAT}.\nCalibrate again with crossview calibrate."
+                )
+            known = {key: value for key, value in values.items() if key != "format"}
+            # Calibrations that do not tell how unknown fields of view were chosen are of before.
+            kinds = [{"fov_chosen_by": "prominence", **kind} for kind in values["kinds"]]
+            return check(Calibration, {**known, "kinds": kinds})
+        except (KeyError, TypeError, ValueError) as problem:
+            raise BadIndex(
+                f"The index's calibration is damaged ({problem}).\n"
+                "Calibrate again with crossview calibrate."
+            ) from problem

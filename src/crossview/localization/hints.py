@@ -1,0 +1,219 @@
+"""Hints: what is known of a picture besides its pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from numbers import Integral, Real
+from typing import Any, Literal, TypedDict
+
+from crossview.errors import InvalidValue, require
+from crossview.geo.points import LatLon, latlon_from_text
+from crossview.model.info import ModelInfo
+from crossview.views.exif import Heading
+from crossview.views.lens import require_fov
+
+HEADING_SIGMAS = 3.0  # turns so many standard deviations from a known heading are looked at
+GIVEN_SIGMA_DEG = 5.0  # of a heading that a person gives
+
+HeadingSource = Literal["given", "PoseHeadingDegrees", "GPSImgDirection"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hints:
+    """Everything is optional. A hint is taken as true; what contradicts it is not looked at.
+
+    ``near`` may be a pair (lat, lon) or a text "lat,lon" when it is made. Raises
+    :class:`InvalidValue` for what cannot be.
+    """
+
+    fov_deg: float | None = None  # horizontal; overrides the file's own metadata
+    heading_deg: float | None = None  # of the picture's middle, clockwise from true north
+    horizon_px: float | None = None  # row of the horizon in the upright picture, 0 = top edge
+    near: LatLon | None = None
+    within_m: float | None = None  # of ``near``
+    places: int = 10  # how many to give, best first
+    ignore_direction: bool = False  # do not use the heading that the file tells
+
+    def __post_init__(self) -> None:
+        for name in ("fov_deg", "heading_deg", "horizon_px", "within_m"):
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+        if self.near is not None:
+            object.__setattr__(self, "near", place_of(self.near))
+        heading = self.heading_deg
+        if self.fov_deg is not None:
+            require_fov(self.fov_deg)
+        require(
+            heading is None or -360.0 <= heading <= 360.0,
+            f"a heading lies in [-360, 360] degrees, clockwise from north, got {heading}.",
+        )
+        require(
+            self.horizon_px is None or math.isfinite(self.horizon_px),
+            f"the horizon's row must be a number, got {self.horizon_px}.",
+        )
+        require(
+            (self.near is None) == (self.within_m is None),
+            "an area needs both a centre and a radius: near and within.",
+        )
+        require(
+            self.within_m is None or 0.0 < self.within_m < math.inf,
+            f"the radius of an area must be > 0, got {self.within_m} m.",
+        )
+        require(
+            isinstance(self.places, Integral)
+            and not isinstance(self.places, bool)
+            and self.places >= 1,
+            f"at least one place must be asked for, in whole numbers, got {self.places!r}.",
+        )
+        object.__setattr__(self, "places", int(self.places))
+        require(
+            isinstance(self.ignore_direction, bool),
+            f"ignore_direction is True or False, got {self.ignore_direction!r}.",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values of the hints that were given."""
+        values = asdict(self)
+        if not self.ignore_direction:
+            del values["ignore_direction"]
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def place_of(value: Any) -> LatLon:
+    """A place from a :class:`LatLon`, a pair (lat, lon) in degrees, or a text "lat,lon"."""
+    if isinstance(value, LatLon):
+        return value
+    if isinstance(value, str):
+        return latlon_from_text(value)
+    try:
+        lat, lon = (float(degrees) for degrees in value)
+    except (TypeError, ValueError) as problem:
+        raise InvalidValue(
+            f"{value!r} is not a place. Give latitude and longitude in degrees: (52.52, 13.40)"
+        ) from problem
+    return LatLon(lat, lon)
+
+
+def _number(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    require(
+        isinstance(value, Real) and not isinstance(value, bool),
+        f"{name} must be a number, got {value!r}.",
+    )
+    return float(value)
+
+
+def hints_for(hints: Hints | Sequence[Hints], pictures: int) -> list[Hints]:
+    """One :class:`Hints` per picture, from one for all of them or one for each."""
+    given = [hints] * pictures if isinstance(hints, Hints) else list(hints)
+    require(len(given) == pictures, f"{pictures} pictures, but hints for {len(given)}.")
+    return given
+
+
+class HintValues(TypedDict, total=False):
+    """The keywords of :class:`Hints`, as ``Index.locate`` takes them."""
+
+    fov_deg: float | None
+    heading_deg: float | None
+    horizon_px: float | None
+    near: Any  # what place_of takes
+    within_m: float | None
+    places: int
+    ignore_direction: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownHeading:
+    """A heading that the search relies on, and who told it."""
+
+    degrees: float  # of the picture's middle, clockwise from true north
+    sigma_deg: float  # one standard deviation of its error
+    source: HeadingSource
+
+    @property
+    def slack_deg(self) -> float:
+        """How far from it turns are looked at: 15 degrees for a heading that a person gives."""
+        return HEADING_SIGMAS * self.sigma_deg
+
+
+@dataclass(frozen=True, kw_only=True)
+class Directed:
+    """What is made of all that tells a picture's heading: what is used, and what is said of it."""
+
+    heading: KnownHeading | None = None
+    assumptions: tuple[str, ...] = ()
+
+
+def directed(in_file: Heading | None, hints: Hints, info: ModelInfo, fov_deg: float) -> Directed:
+    """Which heading a picture of ``fov_deg`` is looked for with: the one given, else the file's.
+
+    Raises :class:`InvalidValue` for a heading that is given and that the model cannot use; the
+    heading in a file is then left alone, which the assumptions say.
+    """
+    if hints.heading_deg is not None:
+        require_usable_heading(info, fov_deg)
+        used = KnownHeading(degrees=hints.heading_deg, sigma_deg=GIVEN_SIGMA_DEG, source="given")
+        return Directed(heading=used, assumptions=tuple(_contradiction(used, in_file)))
+    if in_file is None:
+        return Directed()
+    told = f"direction in the file ({_told(in_file)})"
+    if hints.ignore_direction:
+        return Directed(assumptions=(f"{told} ignored, as asked",))
+    if why := why_unusable_heading(info, fov_deg):
+        return Directed(assumptions=(f"{told} not used: {why}",))
+    used = KnownHeading(degrees=in_file.degrees, sigma_deg=in_file.sigma_deg, source=in_file.source)
+    said = f"{told} used as a hint: taken as good to {in_file.sigma_deg:g} degrees{_north(in_file)}"
+    if info.azimuth_bins > 1:
+        said += f"; headings within {used.slack_deg:g} degrees of it are looked at"
+    return Directed(heading=used, assumptions=(said,))
+
+
+def _contradiction(used: KnownHeading, in_file: Heading | None) -> Sequence[str]:
+    """A sentence if the file tells another heading than the one given, beyond both slacks."""
+    if in_file is None:
+        return ()
+    apart = abs((in_file.degrees - used.degrees + 180.0) % 360.0 - 180.0)
+    if apart <= max(used.slack_deg, HEADING_SIGMAS * in_file.sigma_deg):
+        return ()
+    return (
+        f"the file tells another direction ({_told(in_file)}), {apart:.0f} degrees from the "
+        "heading that was given: the one given is used",
+    )
+
+
+def _told(heading: Heading) -> str:
+    north = "" if heading.north == "unknown" else f" from {heading.north} north"
+    return f"{heading.source}, {heading.degrees:.0f} degrees{north}"
+
+
+def _north(heading: Heading) -> str:
+    if heading.north == "true":
+        return ""
+    if heading.north == "magnetic":
+        return ", taken as if from true north"
+    return ", from true or magnetic north is not told"
+
+
+def why_unusable_heading(info: ModelInfo, fov_deg: float) -> str:
+    """Why a model cannot use the heading of a picture this wide; "" if it can."""
+    if info.azimuth_bins > 1:
+        return ""
+    if info.headings_seen != "aligned":
+        return (
+            f"the model {info.name!r} cannot use a heading: its vectors do not tell directions "
+            "apart, and it was trained on pictures of any heading"
+        )
+    if info.ground.representation == "narrow" and fov_deg < 360.0:
+        return (
+            f"the model {info.name!r} cannot use the heading of a photo, only of a panorama: "
+            "to it a photo is a strip that belongs nowhere"
+        )
+    return ""
+
+
+def require_usable_heading(info: ModelInfo, fov_deg: float) -> None:
+    """Raise :class:`InvalidValue` unless a model can use the heading of a picture this wide."""
+    if why := why_unusable_heading(info, fov_deg):
+        raise InvalidValue(f"{why}.\nLeave the heading away.")

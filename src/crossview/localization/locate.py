@@ -1,0 +1,168 @@
+"""Where a picture was taken: photo in, ranked places of an indexed region out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from crossview.errors import BadImage, BadIndex, CrossviewError, InvalidValue
+from crossview.localization.answer import Answer
+from crossview.localization.confidence import with_confidence
+from crossview.localization.hints import Hints, hints_for
+from crossview.localization.merge import places, searched_places
+from crossview.localization.queries import Picture, Query, queries, read_batches
+from crossview.localization.search import Found, search
+from crossview.model.models import open_model, open_model_of
+from crossview.model.onnx import Embedder
+from crossview.views.decode import Photo
+
+if TYPE_CHECKING:
+    from crossview.index.manifest import ModelFacts
+    from crossview.index.store import Index
+
+__all__ = [
+    "Hints",
+    "LocatedPhoto",
+    "Picture",
+    "answered",
+    "embedder_for",
+    "locate",
+    "locate_files",
+    "locate_many",
+    "model_of",
+    "require_ready",
+]
+
+_OF_ONE_PHOTO = (BadImage, InvalidValue)  # the other photos are located all the same
+
+
+class LocatedPhoto(NamedTuple):
+    """A decoded photo, what it was looked for with, and what came of it."""
+
+    photo: Photo
+    hints: Hints
+    answer: Answer
+
+
+def locate(
+    index: Index, photo: Picture, *, hints: Hints | None = None, embedder: Embedder | None = None
+) -> Answer:
+    """Where ``photo`` may have been taken.
+
+    It is a path, the bytes of a file, a Pillow image, RGB uint8 [H, W, 3], or a decoded Photo. The
+    model is the one that made the index, unless ``embedder`` is given. Raises :class:`BadImage`,
+    :class:`InvalidValue` for hints that cannot be used, and :class:`ModelMismatch`.
+    """
+    model = embedder if embedder is not None else model_of(index)
+    return locate_many(index, model, [photo], hints or Hints())[0]
+
+
+def locate_many(
+    index: Index,
+    embedder: Embedder,
+    photos: Sequence[Picture],
+    hints: Hints | Sequence[Hints] = Hints(),  # noqa: B008 - frozen
+) -> list[Answer]:
+    """:func:`locate` for many pictures at once, which share each pass over the index.
+
+    ``hints`` are for all pictures or one for each. The first picture that cannot be read raises.
+    """
+    require_ready(index, embedder)
+    return answered(index, list(queries(photos, hints_for(hints, len(photos)), embedder)))
+
+
+def locate_files(
+    index: Index,
+    embedder: Embedder,
+    paths: Sequence[str | Path],
+    hints: Callable[[Photo], Hints | None],
+    failed: Callable[[CrossviewError], None],
+) -> Iterator[tuple[list[LocatedPhoto], int]]:
+    """Locate files in batches of a few: what came of each batch, and how many paths it took.
+
+    ``hints`` says what a photo is looked for with; None leaves it out. ``failed`` is told of each
+    photo that cannot be read, or that its hints do not fit; the others go on.
+    """
+    for photos, taken in read_batches(paths, failed):
+        asked = [(photo, own) for photo in photos if (own := hints(photo)) is not None]
+        yield _located(index, embedder, asked, failed), taken
+
+
+def _located(
+    index: Index,
+    embedder: Embedder,
+    asked: Sequence[tuple[Photo, Hints]],
+    failed: Callable[[CrossviewError], None],
+) -> list[LocatedPhoto]:
+    """Locate some photos together; if one of them makes trouble, each on its own."""
+    photos, hints = [photo for photo, _ in asked], [own for _, own in asked]
+    try:
+        answers = locate_many(index, embedder, photos, hints) if photos else []
+    except _OF_ONE_PHOTO as problem:
+        if len(asked) == 1:
+            failed(problem)
+            return []
+        return [one for pair in asked for one in _located(index, embedder, [pair], failed)]
+    return [LocatedPhoto(*one) for one in zip(photos, hints, answers, strict=True)]
+
+
+def require_ready(index: Index, embedder: Embedder) -> None:
+    """Raise :class:`ModelMismatch` or :class:`BadIndex` unless the index can be asked."""
+    index.require_model(embedder.fingerprint)
+    if index.count == 0:
+        raise BadIndex(f"{index.path} holds no windows. Add imagery with crossview index --add.")
+
+
+def answered(index: Index, asked: Sequence[Query]) -> list[Answer]:
+    """Answers to queries that are embedded already; they share each pass over the index."""
+    found = search(index, asked)
+    return [_answer(index, *pair) for pair in zip(asked, found, strict=True)]
+
+
+def embedder_for(index: Index, model: str | None, *, threads: int = 0) -> Embedder:
+    """The model that made an index; if another is named, it must be the same.
+
+    Raises :class:`ModelMismatch` if it is not.
+    """
+    if model is None:
+        return model_of(index, threads=threads)
+    embedder = open_model(model, threads=threads)
+    index.require_model(embedder.fingerprint)
+    return embedder
+
+
+def model_of(index: Index, *, threads: int = 0) -> Embedder:
+    """The model that made an index, by the name or path the index remembers; kept for reuse."""
+    return _kept(index.manifest.model, index.path, threads)
+
+
+@lru_cache(maxsize=2)
+def _kept(made_by: ModelFacts, index: Path, threads: int) -> Embedder:
+    return open_model_of(made_by, index, threads=threads)
+
+
+def _answer(index: Index, query: Query, found: Found) -> Answer:
+    reading = query.readings[found.reading]
+    assumptions = query.assumptions
+    if reading.source == "assumed":
+        tried = ", ".join(f"{guess.fov_deg:g}" for guess in query.readings)
+        best = f"field of view assumed: {reading.fov_deg:g} degrees (best of {tried})"
+        assumptions = (best, *assumptions)
+    ranked = places(index, found.scores, found.heading_deg, max(query.hints.places, 2))
+    answer = Answer(
+        photo=query.photo,
+        sha256=query.sha256,
+        kind=reading.kind,
+        fov_deg=reading.fov_deg,
+        fov_source=reading.source,
+        heading_source=None if query.heading is None else query.heading.source,
+        assumptions=assumptions,
+        places=ranked[: query.hints.places],
+        scores=found.scores,
+        second=ranked[1].score if len(ranked) > 1 else None,
+        searched_places=searched_places(index, found.scores),
+        warnings=(*index.manifest.warnings, *query.warnings),
+    )
+    return with_confidence(index, answer, query.hints)

@@ -1,0 +1,232 @@
+"""From a photo and hints to what the network is shown, with every assumption put into words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from crossview.arrays import F32, U8
+from crossview.errors import BadImage, InvalidValue
+from crossview.localization.hints import Hints, KnownHeading, directed
+from crossview.model.info import ModelInfo
+from crossview.model.onnx import Embedder
+from crossview.views.decode import Photo, PictureSource, load_photo
+from crossview.views.ground import ground_view
+from crossview.views.lens import FLAT_LIMIT_DEG, Kind
+from crossview.views.symmetry import roll_ground
+
+FovSource = Literal["panorama", "exif", "given", "assumed"]
+Picture = PictureSource | Photo
+
+TRIED_FOV_DEG = (50.0, 65.0, 80.0, 100.0)  # when nothing tells
+PHOTOS_TOGETHER = 32  # that are decoded at a time
+MOST_HELD_BYTES = 500_000_000  # of their pixels: a large one is located alone
+_TOGETHER = 64  # strips per call of the network
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a photo is taken to have been made: one guess of its lens."""
+
+    kind: Kind
+    fov_deg: float
+    source: FovSource
+    horizon_px: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """One photo, its hints, and a vector for each reading of it."""
+
+    photo: str
+    sha256: str
+    hints: Hints
+    readings: tuple[Reading, ...]
+    heading: KnownHeading | None  # that the search relies on: given, or from the file
+    assumptions: tuple[str, ...]  # that hold for all readings
+    warnings: tuple[str, ...]
+    vectors: F32 = field(repr=False)  # [readings, D]
+
+
+def opened(picture: Picture) -> Photo:
+    """A decoded photo from what :func:`load_photo` takes, or one that is decoded already."""
+    return picture if isinstance(picture, Photo) else load_photo(picture)
+
+
+def queries(
+    pictures: Sequence[Picture], hints: Sequence[Hints], embedder: Embedder
+) -> Iterator[Query]:
+    """A query per picture, in order; strips are embedded together, pixels are not kept."""
+    waiting: list[tuple[Query, list[U8]]] = []
+    for picture, given in zip(pictures, hints, strict=True):
+        waiting.append(prepared(opened(picture), given, embedder.info))
+        if sum(len(strips) for _, strips in waiting) >= _TOGETHER:
+            yield from embedded(waiting, embedder)
+            waiting = []
+    yield from embedded(waiting, embedder)
+
+
+def read_batches(
+    paths: Sequence[str | Path], failed: Callable[[BadImage], None]
+) -> Iterator[tuple[list[Photo], int]]:
+    """Photos to be located together, and how many paths they took: a few, or few bytes of pixels.
+
+    ``failed`` is told of each that cannot be read; the others go on.
+    """
+    photos: list[Photo] = []
+    taken = 0
+    for path in paths:
+        taken += 1
+        try:
+            photos.append(load_photo(path))
+        except BadImage as problem:
+            failed(problem)
+        held = sum(photo.pixels.nbytes for photo in photos)
+        if taken >= PHOTOS_TOGETHER or held >= MOST_HELD_BYTES:
+            yield photos, taken
+            photos, taken = [], 0
+    if taken:
+        yield photos, taken
+
+
+def readings(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Reading, ...]:
+    """One reading if the field of view is given or known from the file, else several to try.
+
+    Only what the model was trained on is tried, unless it covers none of them.
+    """
+    horizon = photo.horizon_px
+    if hints.horizon_px is not None:  # a row of the file, which may have been decoded smaller
+        horizon = hints.horizon_px * photo.shrunk
+    if hints.fov_deg is not None:
+        partial = photo.kind == "panorama" and photo.fov_deg != 360.0
+        kind: Kind = "panorama" if hints.fov_deg > FLAT_LIMIT_DEG or partial else "perspective"
+        fov = photo.upright_fov_deg(hints.fov_deg)
+        return (Reading(kind=kind, fov_deg=fov, source="given", horizon_px=horizon),)
+    if photo.fov_deg is not None:
+        source: FovSource = "panorama" if photo.kind == "panorama" else "exif"
+        return (Reading(kind=photo.kind, fov_deg=photo.fov_deg, source=source, horizon_px=horizon),)
+    return tuple(
+        Reading(
+            kind="panorama" if fov > FLAT_LIMIT_DEG else photo.kind,
+            fov_deg=fov,
+            source="assumed",
+            horizon_px=horizon,
+        )
+        for fov in _tried(photo, info)[0]
+    )
+
+
+def _tried(photo: Photo, info: ModelInfo) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Fields of view to try where nothing tells, and those that the model does not cover."""
+    usual = (*TRIED_FOV_DEG, *photo.also_try_fov_deg)
+    covered = tuple(fov for fov in usual if info.covers(fov))
+    return (covered, tuple(fov for fov in usual if fov not in covered)) if covered else (usual, ())
+
+
+def prepared(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[U8]]:
+    """The query without vectors, and the strip of each reading: all that needs no network."""
+    rows = round(len(photo.pixels) / photo.shrunk)
+    if hints.horizon_px is not None and not -1 <= hints.horizon_px / rows <= 2:
+        raise InvalidValue(
+            f"{photo.path}: a horizon at row {hints.horizon_px:g} lies far outside of a picture "
+            f"of {rows} rows."
+        )
+    guesses = readings(photo, hints, info)
+    direction = directed(photo.heading, hints, info, min(guess.fov_deg for guess in guesses))
+    heading = direction.heading
+    query = Query(
+        photo=photo.path,
+        sha256=photo.sha256,
+        hints=hints,
+        readings=guesses,
+        heading=heading,
+        assumptions=(
+            *_assumptions(photo, hints, guesses, info),
+            *direction.assumptions,
+            *_on_north(heading, info),
+        ),
+        warnings=tuple(_warnings(guesses, heading, info)),
+        vectors=np.empty((0, info.dim), np.float32),
+    )
+    return query, [_strip(photo, guess, heading, info) for guess in guesses]
+
+
+def _strip(photo: Photo, reading: Reading, heading: KnownHeading | None, info: ModelInfo) -> U8:
+    strip = ground_view(
+        photo.pixels,
+        reading.kind,
+        info.ground,
+        fov_deg=reading.fov_deg,
+        horizon_px=reading.horizon_px,
+    )
+    if info.azimuth_bins > 1 or heading is None:
+        return strip
+    # A model that was trained on aligned pictures expects north in the middle.
+    return roll_ground(strip, -heading.degrees)
+
+
+def _assumptions(
+    photo: Photo, hints: Hints, guesses: Sequence[Reading], info: ModelInfo
+) -> Iterator[str]:
+    if hints.fov_deg is None:
+        yield from photo.view_assumptions
+        if guesses[0].source == "assumed":
+            yield from _on_lens(photo, info)
+    yield from photo.assumptions
+    if guesses[0].horizon_px is None:
+        yield "level camera assumed"
+    if photo.gps is not None and hints.near != photo.gps:
+        yield f"GPS in the file ({photo.gps}) shown, not used"
+    elif photo.gps is not None:
+        yield f"GPS in the file ({photo.gps}) used as a hint"
+
+
+def _on_lens(photo: Photo, info: ModelInfo) -> Iterator[str]:
+    """What is assumed of a camera that nothing tells of, beside its field of view."""
+    if photo.kind == "perspective" and not photo.view_assumptions:
+        yield "nothing in the file tells of a lens or a panorama: taken for a photo of one lens"
+    if left_out := _tried(photo, info)[1]:
+        widths = ", ".join(f"{fov:g}" for fov in left_out)
+        yield f"field of view of {widths} degrees not tried: the model was not trained on it"
+
+
+def _on_north(heading: KnownHeading | None, info: ModelInfo) -> Iterator[str]:
+    if heading is None and info.azimuth_bins == 1 and info.headings_seen == "aligned":
+        yield "north assumed in the middle of the picture"
+
+
+def _warnings(
+    guesses: Sequence[Reading], heading: KnownHeading | None, info: ModelInfo
+) -> Iterator[str]:
+    """What about the picture lies outside of what the model was trained on."""
+    if not any(info.covers(guess.fov_deg) for guess in guesses):
+        low, high = info.fov_seen_deg
+        seen = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        has = f"{guesses[0].fov_deg:.0f}" if len(guesses) == 1 else "fewer"
+        yield (
+            f"the model was trained on fields of view of {seen} degrees, and this picture has {has}"
+        )
+    if info.headings_seen == "aligned" and info.azimuth_bins == 1 and heading is None:
+        yield (
+            "the model was trained on pictures with north in the middle; without a heading "
+            "its answer is right only if that holds here too"
+        )
+
+
+def embedded(waiting: Sequence[tuple[Query, list[U8]]], embedder: Embedder) -> Iterator[Query]:
+    """The queries with the vectors of their strips; strips of one width are embedded together."""
+    strips = [strip for _, some in waiting for strip in some]
+    vectors = np.empty((len(strips), embedder.info.dim), np.float32)
+    for width in sorted({strip.shape[1] for strip in strips}):
+        rows = [n for n, strip in enumerate(strips) if strip.shape[1] == width]
+        for first in range(0, len(rows), _TOGETHER):
+            some = rows[first : first + _TOGETHER]
+            vectors[some] = embedder.ground(np.stack([strips[n] for n in some]))
+    start = 0
+    for query, own in waiting:
+        yield replace(query, vectors=vectors[start : start + len(own)])
+        start += len(own)

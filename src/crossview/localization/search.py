@@ -1,0 +1,98 @@
+"""Comparing queries with all windows of an index, and choosing between readings of one photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crossview.arrays import F32, F64, Bool
+from crossview.errors import InvalidValue
+from crossview.geo.points import distances_m
+from crossview.localization.hints import KnownHeading
+from crossview.localization.queries import Query
+from crossview.localization.similarity import scores_many
+from crossview.views.crops import seen_bins
+
+if TYPE_CHECKING:
+    from crossview.index.store import Index
+
+
+_MOST_SCORES = 40_000_000  # kept at a time: 320 MB
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the best reading of one query gives: scores and headings [N] of all windows.
+
+    Windows outside of the area that was asked for have NaN.
+    """
+
+    reading: int
+    scores: F32
+    heading_deg: F32
+
+
+def search(index: Index, queries: Sequence[Query]) -> list[Found]:
+    """Compare all queries with all windows; queries share each pass over the index."""
+    found: list[Found] = []
+    start = 0
+    while start < len(queries):
+        stop, vectors = start, 0
+        while stop < len(queries) and (stop == start or vectors * index.count < _MOST_SCORES):
+            vectors += len(queries[stop].readings)
+            stop += 1
+        found += _searched(index, queries[start:stop])
+        start = stop
+    return found
+
+
+def _searched(index: Index, queries: Sequence[Query]) -> list[Found]:
+    bins = index.manifest.model.azimuth_bins
+    owners = [query for query in queries for _ in query.readings]
+    vectors = np.concatenate([query.vectors for query in queries])
+    seen = seen_bins([r.fov_deg for query in queries for r in query.readings], bins)
+    scores = np.empty((len(vectors), index.count), np.float32)
+    headings = np.empty_like(scores)
+    for rows, block in index.blocks():
+        limits = [_turns(query.heading, index.up_bearing_deg[rows], bins) for query in owners]
+        scores[:, rows], headings[:, rows] = scores_many(vectors, block, bins, seen, limits)
+    found, start = [], 0
+    for query in queries:
+        own = slice(start, start + len(query.readings))
+        found.append(_best_reading(index, query, scores[own], headings[own]))
+        start = own.stop
+    return found
+
+
+def _turns(heading: KnownHeading | None, up_bearing_deg: F64, bins: int) -> Bool | None:
+    """Turns [n, J] within the slack of the known heading, or the nearest one."""
+    if heading is None or bins == 1:
+        return None
+    bearing = up_bearing_deg[:, None] + np.arange(bins) * 360.0 / bins
+    off = np.abs((bearing - heading.degrees + 180.0) % 360.0 - 180.0)
+    allowed: Bool = off <= np.maximum(heading.slack_deg, off.min(axis=1, keepdims=True))
+    return allowed
+
+
+def _best_reading(index: Index, query: Query, scores: F32, headings: F32) -> Found:
+    if query.hints.near is not None:
+        scores[:, ~_within(index, query)] = np.nan
+    best = int(np.argmax(np.nanmax(scores, axis=1)))  # the first of equals
+    return Found(best, scores[best].copy(), headings[best].copy())
+
+
+def _within(index: Index, query: Query) -> Bool:
+    near, within_m = query.hints.near, query.hints.within_m
+    if near is None or within_m is None:
+        return np.ones(index.count, dtype=bool)
+    distances = distances_m(near, index.lat, index.lon)
+    inside: Bool = distances <= within_m
+    if not inside.any():
+        raise InvalidValue(
+            f"no window of the index lies within {within_m / 1000:g} km of {near}; the nearest is "
+            f"{distances.min() / 1000:.1f} km away.\nGive a larger radius or another index."
+        )
+    return inside

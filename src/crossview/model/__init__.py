@@ -1,0 +1,1 @@
+"""Models as files: an ONNX network and what travels beside it."""

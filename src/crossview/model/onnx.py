@@ -1,0 +1,111 @@
+"""Embedder: pictures in, unit vectors out. The ONNX one runs without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from crossview.arrays import F32, U8
+from crossview.errors import BadModel, InvalidValue
+from crossview.files import identity, printable
+from crossview.model.info import INFO_NAME, ModelInfo, fingerprint, network_files, read_info
+
+
+class Embedder(Protocol):
+    """What index and locate need of a network."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Facts about the network."""
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hex digits that change whenever the network or its facts do."""
+
+    def ground(self, images: U8) -> F32:
+        """Unit vectors [B, D] of ground views [B, H, W, 3] that follow ``info.ground``."""
+
+    def aerial(self, images: U8) -> F32:
+        """Unit vectors [B, D] of aerial views [B, H, W, 3] that follow ``info.aerial``."""
+
+
+class OnnxEmbedder:
+    """A model folder (``model.json`` and ONNX files) run by onnxruntime on the CPU.
+
+    The networks take RGB uint8 [B, H, W, 3] named ``images`` and give float32 [B, D] named
+    ``embeddings``: normalisation is part of the network, so it cannot be forgotten or doubled.
+    """
+
+    def __init__(self, folder: Path, *, threads: int = 0, spinning: bool = True) -> None:
+        self.folder = folder
+        before = identity(folder)
+        self._open(threads, spinning)
+        if identity(folder) != before:  # exported anew meanwhile: not files of both
+            self._open(threads, spinning)
+
+    def _open(self, threads: int, spinning: bool) -> None:
+        self.info = read_info(self.folder)
+        self.fingerprint = fingerprint(self.folder)
+        ground, aerial = network_files(self.folder)
+        self._ground = _session(ground, threads, spinning)
+        self._aerial = self._ground if aerial == ground else _session(aerial, threads, spinning)
+
+    def ground(self, images: U8) -> F32:
+        """See :class:`Embedder`."""
+        return self._run(self._ground, images)
+
+    def aerial(self, images: U8) -> F32:
+        """See :class:`Embedder`."""
+        return self._run(self._aerial, images)
+
+    def _run(self, session: Any, images: U8) -> F32:
+        if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] != 3:
+            raise InvalidValue(
+                f"an embedder takes uint8 [batch, height, width, 3], got {images.dtype} "
+                f"{list(images.shape)}."
+            )
+        try:
+            vectors: F32 = session.run(["embeddings"], {"images": images})[0]
+        except Exception as problem:  # onnxruntime raises several private types
+            raise BadModel(
+                f"The model {self.info.name!r} cannot embed pictures of {list(images.shape[1:])}: "
+                f"{_first_line(problem)}"
+            ) from problem
+        if vectors.shape != (len(images), self.info.dim):
+            raise BadModel(
+                f"The model {self.info.name!r} gave an array {list(vectors.shape)}; its "
+                f"{INFO_NAME} says vectors of {self.info.dim} numbers."
+            )
+        if not np.isfinite(vectors).all():
+            raise BadModel(f"The model {self.info.name!r} gave NaN or infinity; it is damaged.")
+        return vectors
+
+
+def _session(path: Path, threads: int, spinning: bool) -> Any:
+    import onnxruntime  # heavy: only when a network is really run
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as problem:  # onnxruntime raises several private types
+        raise BadModel(f"{path} cannot be loaded as a network: {_first_line(problem)}") from problem
+    takes = [(one.name, one.type) for one in session.get_inputs()]
+    gives = [(one.name, one.type) for one in session.get_outputs()]
+    if takes != [("images", "tensor(uint8)")] or ("embeddings", "tensor(float)") not in gives:
+        raise BadModel(
+            f"{path} is a network of another kind: it takes {takes} and gives {gives}.\n"
+            "Expected: images of uint8, and embeddings of float32. Make one with: crossview export"
+        )
+    return session
+
+
+def _first_line(problem: Exception) -> str:
+    return printable((str(problem).splitlines() or [type(problem).__name__])[0][:300])

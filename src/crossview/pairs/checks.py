@@ -1,0 +1,204 @@
+"""Is a data set whole: its lists and folders, its numbers, and whether its pictures open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from crossview.errors import BadImage
+from crossview.files import is_system_file
+from crossview.geo.points import distances_between_m
+from crossview.pairs.kinds import read_kinds
+from crossview.pairs.official_lists import Part, data_in, files_in
+from crossview.pairs.pictures import CHUNK, Unreadable, in_order, refuse, unreadable
+from crossview.pairs.table import SIDES, PairTable
+
+FAR_M = 10_000.0  # no aerial picture of a street shows as much
+State = Literal["there", "missing", "differs", "skipped", "note"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One sentence about one part of a data set."""
+
+    state: State
+    text: str
+    problem: bool  # something that has to be put right
+
+
+def check_parts(root: Path, parts: Sequence[Part]) -> Iterator[Finding]:
+    """A finding for each list and folder; what is missing is told with the place to put it."""
+    for part in parts:
+        places = [root / name for name in part.path.split(" or ")]
+        found = next((place for place in places if place.exists()), None)
+        if found is None:
+            where = " or ".join(map(str, places))
+            files = f", {part.files:,} of them" if part.files else ""
+            need = "" if part.needed else " (not needed)"
+            text = f"{part.path}: {part.holds}{files}; belongs at {where}{need}"
+            yield Finding(state="missing", text=text, problem=part.needed)
+        elif part.files and (count := len(data_in(found))) != part.files:
+            text = f"{found}: {part.holds}, {count:,} of them; officially {part.files:,}"
+            yield Finding(state="differs", text=text, problem=count < part.files)
+        else:
+            files = f", {part.files:,} of them" if part.files else ""
+            yield Finding(state="there", text=f"{found}: {part.holds}{files}", problem=False)
+
+
+def check_system_files(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
+    """Says how many files of the system lie among the pictures; they are no data."""
+    folders = {path.parent for _, path in pictures_of(tables.values())}
+    skipped = sorted(
+        folder / name for folder in folders for name in files_in(folder) if is_system_file(name)
+    )
+    if skipped:
+        text = f"{len(skipped):,} files of the system among the pictures, the first {skipped[0]}"
+        yield Finding(state="skipped", text=text, problem=False)
+
+
+def check_facts(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
+    """Says what tables do not know of their pictures, and which pictures several splits name."""
+    for split, table in tables.items():
+        for side in SIDES:
+            places = getattr(table, f"{side}_latlon")
+            if unknown := int(np.isnan(places).any(axis=1).sum()):
+                text = (
+                    f"split {split}: {unknown:,} of {len(places):,} {side} pictures have no place"
+                )
+                yield Finding(state="note", text=text, problem=False)
+    for one, other in combinations(tables, 2):
+        for side in SIDES:
+            files = [set(getattr(tables[split], side)) for split in (one, other)]
+            if both := files[0] & files[1]:
+                text = f"{len(both):,} {side} pictures are in split {one} and in split {other}"
+                yield Finding(state="note", text=f"{text}, the first {min(both)}", problem=False)
+
+
+def check_kinds(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
+    """Panoramas and photos of one's own tables, and what does not fit the pictures' files.
+
+    Problems: photos without a field of view, and what a table calls a panorama though its file
+    tells of an ordinary lens.
+    """
+    for split, table in tables.items():
+        photos = int(table.perspective.sum())
+        text = f"split {split}: {len(table.ground) - photos:,} panoramas, {photos:,} photos"
+        yield Finding(state="note", text=text, problem=False)
+        silent = np.flatnonzero(np.isnan(table.fov_deg))
+        kinds = read_kinds([table.ground[n] for n in silent])
+        without = [
+            table.ground[n]
+            for n, kind in zip(silent, kinds, strict=True)
+            if table.perspective[n] and kind.readable and kind.fov_deg is None
+        ]
+        lenses = [
+            table.ground[n]
+            for n, kind in zip(silent, kinds, strict=True)
+            if not table.perspective[n] and kind.kind == "perspective" and kind.fov_deg is not None
+        ]
+        if without:
+            text = "photos have no field of view; add the column fov_deg"
+            yield _problem(split, without, text)
+        if lenses:
+            text = "pictures are panoramas by the table, photos of one lens by their files"
+            yield _problem(split, lenses, text)
+
+
+def check_places(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
+    """Matches of one's own tables whose two places cannot be in one aerial picture: problems.
+
+    Latitude and longitude that are swapped on one side, say.
+    """
+    for split, table in tables.items():
+        places = [
+            getattr(table, f"{side}_latlon")[table.pairs[:, n]] for n, side in enumerate(SIDES)
+        ]
+        away_m = distances_between_m(*places)
+        far = np.flatnonzero(away_m > FAR_M)
+        if len(far):
+            text = f"matches whose two places are more than {FAR_M / 1000:g} km apart"
+            grounds = [table.ground[g] for g in table.pairs[far, 0]]
+            finding = _problem(split, grounds, text)
+            yield replace(finding, text=f"{finding.text} ({away_m[far[0]] / 1000:,.0f} km)")
+
+
+def _problem(split: str, paths: Sequence[Path], text: str) -> Finding:
+    first = f"the first {paths[0]}"
+    text = f"split {split}: {len(paths):,} {text}: {first}"
+    return Finding(state="differs", text=text, problem=True)
+
+
+def pictures_of(tables: Iterable[PairTable]) -> list[tuple[str, Path]]:
+    """(side, path) of every picture that the tables name, each once, in their order."""
+    named = [(side, path) for table in tables for side in SIDES for path in getattr(table, side)]
+    return list(dict.fromkeys(named))
+
+
+def absent(pictures: Sequence[tuple[str, Path]]) -> list[Path]:
+    """Those that are not there; folders are listed, so that 100,000 files cost a second."""
+    held = {folder: files_in(folder) for folder in {path.parent for _, path in pictures}}
+    return [path for _, path in pictures if path.name not in held[path.parent]]
+
+
+def some_of(
+    pictures: Sequence[tuple[str, Path]], count: int, seed: int = 0
+) -> list[tuple[str, Path]]:
+    """``count`` of them drawn by ``seed``, in their order; all if there are no more."""
+    if count >= len(pictures):
+        return list(pictures)
+    drawn = np.random.default_rng(seed).choice(len(pictures), count, replace=False)
+    return [pictures[i] for i in sorted(drawn.tolist())]
+
+
+def open_all(
+    pictures: Sequence[tuple[str, Path]], workers: int
+) -> Iterator[tuple[int, list[Unreadable]]]:
+    """Decode every picture in full; yields how many are done, and which of the last ones broke.
+
+    ``index`` of an :class:`Unreadable` is the position in ``pictures``.
+    """
+    numbered = [(n, side, path) for n, (side, path) in enumerate(pictures)]
+    jobs = [(numbered[i : i + CHUNK],) for i in range(0, len(numbered), CHUNK)]
+    done = 0
+    for (chunk,), broken in zip(jobs, in_order(_broken, None, jobs, workers), strict=True):
+        done += len(chunk)
+        yield done, broken
+
+
+def readable(
+    table: PairTable, workers: int, progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[PairTable, list[Unreadable]]:
+    """The table without pictures that cannot be decoded, and those; all are opened.
+
+    Raises BadData if no pair is left.
+    """
+    pictures = pictures_of([table])
+    lost: list[Unreadable] = []
+    for done, broken in open_all(pictures, workers):
+        lost += broken
+        progress(done, len(pictures))
+    gone = {side: {one.path for one in lost if one.side == side} for side in SIDES}
+    kept = table.without(
+        ground=[i for i, path in enumerate(table.ground) if path in gone["ground"]],
+        aerial=[i for i, path in enumerate(table.aerial) if path in gone["aerial"]],
+    )
+    if not len(kept):
+        refuse(lost, len(pictures))
+    return kept, lost
+
+
+def _broken(_: None, chunk: list[tuple[int, str, Path]]) -> list[Unreadable]:
+    from crossview.views.decode import read_rgb
+
+    found = []
+    for index, side, path in chunk:
+        try:
+            read_rgb(path)
+        except BadImage as problem:
+            found.append(unreadable(side, index, path, problem))
+    return found

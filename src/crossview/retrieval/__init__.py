@@ -1,1 +1,0 @@
-"""From embeddings to places: models, embedding, index, search, ranks. Runs without torch."""

@@ -1,0 +1,169 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from tests.calibration.known_photos import CELLS, TEMPERATURE, drawn
+
+from crossview.calibration.fit import (
+    Wanted,
+    conformal_quantile,
+    evidences,
+    fit,
+    photos_needed,
+    probabilities,
+    separation,
+    too_few,
+)
+from crossview.calibration.held_out import figures, held_out, outcome
+from crossview.calibration.reliability import calibration_error
+from crossview.errors import InvalidValue
+from crossview.localization.posterior import evidence
+
+WANTED = Wanted(share=0.001)
+FITTED = fit(drawn(1500, seed=0), WANTED)
+
+
+def test_the_temperature_is_the_one_of_the_law_that_the_photos_follow():
+    assert pytest.approx(TEMPERATURE, rel=0.05) == FITTED.temperature
+
+
+def test_probabilities_come_true_on_other_photos():
+    others = drawn(3000, seed=1)
+    found = outcome(others, FITTED, WANTED.share)
+    assert 0.3 < found.right.mean() < 0.8
+    assert calibration_error(found.probability, found.right) < 0.03
+    stated = probabilities(others, FITTED, WANTED.share)
+    assert stated.shape == (3000, 10)
+    assert (stated.sum(axis=1) <= 1.0 + 1e-5).all()
+
+
+def test_sets_hold_the_truth_as_often_as_asked():
+    found = outcome(drawn(3000, seed=2), FITTED, WANTED.share)
+    np.testing.assert_allclose(found.covered.mean(axis=0), [0.9, 0.95], atol=0.02)
+    assert (found.area[:, 0] <= found.area[:, 1]).all()
+    assert (found.area >= 1 / CELLS).all()
+    assert found.area.mean() < 0.25
+
+
+@pytest.mark.parametrize(("n", "coverage"), [(50, 0.9), (100, 0.95), (60, 0.8)])
+def test_over_many_small_calibrations_coverage_is_what_was_asked_and_little_more(n, coverage):
+    """Exchangeable photos: between the coverage asked and that plus 1 / (n + 1)."""
+    rng = np.random.default_rng(3)
+    draws = rng.exponential(size=(2000, n + 1))
+    covered = [row[-1] <= conformal_quantile(row[:-1], coverage) for row in draws]
+    margin = 3.0 * math.sqrt(coverage * (1.0 - coverage) / len(draws))
+    assert coverage - margin <= np.mean(covered) <= coverage + 1 / (n + 1) + margin
+
+
+def test_a_model_that_sees_nothing_still_gets_honest_sets_and_probabilities():
+    blind = fit(drawn(400, seed=4, signal=0.0), WANTED)
+    found = outcome(drawn(2000, seed=5, signal=0.0), blind, WANTED.share)
+    np.testing.assert_allclose(found.covered.mean(axis=0), [0.9, 0.95], atol=0.03)
+    assert found.area.mean() > 0.85
+    assert calibration_error(found.probability, found.right) < 0.02
+
+
+def test_the_quantile_is_the_obvious_one():
+    values = np.random.default_rng(6).permutation(99).astype(float)
+    assert conformal_quantile(values, 0.9) == 89.0  # the 90th of 99
+    assert conformal_quantile(values, 0.95) == 94.0
+    assert conformal_quantile(values, 0.999) == math.inf
+
+
+def test_the_share_of_refused_photos_is_the_one_allowed():
+    found = outcome(drawn(3000, seed=7), FITTED, WANTED.share)
+    assert found.refused.mean() == pytest.approx(0.05, abs=0.03)
+    assert found.refused_taken_out.mean() > found.refused.mean() + 0.1
+
+
+def test_odds_of_being_elsewhere_are_those_of_the_law():
+    """By Bayes the log odds against the region fall by exactly the evidence."""
+    assert FITTED.slope == pytest.approx(1.0, abs=0.15)
+    photos = drawn(2000, seed=8)
+    inside = evidences(photos.scores, photos.counts, FITTED.temperature)
+    outside = evidences(photos.out_scores, photos.out_counts, FITTED.temperature)
+    stated = FITTED.elsewhere(np.r_[inside, outside], share=0.5)
+    truth = np.r_[np.zeros(len(inside)), np.ones(len(outside))]
+    assert calibration_error(stated, truth) < 0.03
+
+
+def test_evidence_that_tells_nothing_leaves_the_odds_as_they_were():
+    same = np.random.default_rng(9).normal(size=500)
+    bias, slope = separation(same, same)
+    assert abs(bias - slope * same.mean()) < 0.05
+    assert separation(same, same + 1.0) == (0.0, 0.0)  # more evidence elsewhere: no use of it
+    assert separation(same, np.empty(0)) == (0.0, 0.0)
+
+
+def test_evidence_of_many_photos_is_that_of_each():
+    photos = drawn(5, seed=10)
+    together = evidences(photos.scores, photos.counts, 0.04)
+    alone = [evidence(row, 0.04) for row in photos.scores]
+    np.testing.assert_allclose(together, alone, rtol=1e-5)
+
+
+def test_photos_needed_leave_five_beyond_the_set():
+    assert [photos_needed(c) for c in (0.8, 0.9, 0.95, 0.99)] == [25, 50, 100, 500]
+    # With that many, luck moves the coverage of one calibration by a few points only.
+    for coverage in (0.8, 0.9, 0.95):
+        n = photos_needed(coverage)
+        rank = math.ceil((n + 1) * coverage - 1e-9)
+        assert stats.beta(rank, n + 1 - rank).ppf(0.05) > coverage - 0.15
+
+
+def test_too_few_photos_are_told_with_what_would_do():
+    assert "--coverage 90" in too_few("panoramas", 60, Wanted())
+    assert "Bring 50" in too_few("panoramas", 20, Wanted())
+    assert Wanted(coverages=(0.9,)).photos == 50
+    assert Wanted(coverages=(0.9,), false_reject=0.01).photos == 99
+
+
+@pytest.mark.parametrize("bad", [{"coverages": (1.0,)}, {"share": 0.0}, {"coverages": ()}])
+def test_what_cannot_be_asked_is_refused(bad):
+    with pytest.raises(InvalidValue):
+        Wanted(**bad)
+
+
+def test_held_out_figures_are_of_photos_their_fit_has_not_seen():
+    photos = drawn(200, seed=11, per_spot=4)
+    found = held_out(photos, WANTED)
+    np.testing.assert_array_equal(found.right, photos.hits[:, 0])  # in the photos' order
+    told = figures(photos, found, WANTED, cell_km2=0.0001)
+    assert (told["n"], told["spots"]) == (200, 50)
+    assert told["recall"]["1"]["value"] == pytest.approx(photos.hits[:, 0].mean())
+    assert told["within_25m_by_chance"] == pytest.approx(1 / CELLS)
+    nine = told["sets"][0]
+    assert nine["median_km2"] == pytest.approx(nine["median_share"] * CELLS * 0.0001)
+    assert nine["coverage"]["low"] < nine["coverage"]["value"] < nine["coverage"]["high"]
+    assert told["calibration_error"] < 3 * told["calibration_error_by_chance"]
+    assert 0.5 < told["told_apart"] < 1.0
+
+
+def test_one_extra_photo_of_a_spot_stays_in_its_fold():
+    from crossview.calibration.held_out import _folds
+
+    spot = np.random.default_rng(12).integers(0, 12, 300)
+    fold = _folds(spot)
+    assert {len(set(fold[spot == name])) for name in set(spot.tolist())} == {1}
+    assert np.bincount(fold).min() > 30
+
+
+def test_unless_asked_otherwise_sets_hold_90_and_95_percent_and_one_in_twenty_may_be_refused():
+    wanted = Wanted()
+    assert wanted.coverages == (0.9, 0.95)
+    assert wanted.false_reject == 0.05
+    assert wanted.share == 0.05  # of the pictures that will be asked, from elsewhere
+    assert wanted.photos == 100  # five of them beyond the larger set
+
+
+def test_photos_are_judged_by_fits_to_four_fifths_of_the_spots(monkeypatch):
+    sizes = []
+
+    def watched(photos, wanted):
+        sizes.append(len(photos))
+        return fit(photos, wanted)
+
+    monkeypatch.setattr("crossview.calibration.held_out.fit", watched)
+    held_out(drawn(100, 0), WANTED)
+    assert sizes == [80] * 5

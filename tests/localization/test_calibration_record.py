@@ -1,0 +1,159 @@
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.localization.fake_index import FakeIndex, index_of_panoramas, spheres, toy, turned
+
+from crossview.errors import BadIndex
+from crossview.geo.points import distance_m, moved
+from crossview.localization.calibration_record import Calibrated, Calibration, Fit, Reach
+from crossview.localization.hints import Hints
+from crossview.localization.locate import locate
+from crossview.localization.posterior import cell_of, cells_within, evidence, masses
+
+EMBEDDER = toy(ground=replace(toy().info.ground, elevation_deg=(-45.0, 45.0)))
+PANORAMAS = spheres(20)
+FIT = Fit(
+    temperature=0.05,
+    bias=0.0,
+    slope=1.0,
+    refused_below=1.0,
+    reaches=(Reach(coverage=0.9, below_best=0.1), Reach(coverage=0.95, below_best=0.4)),
+)
+KIND = Calibrated(name="panoramas", fov_deg=(360.0, 360.0), assumed=False, n=321, fit=FIT)
+
+
+def calibration(*kinds, **changes):
+    facts = {"created": "2026-11-21T10:00:00+00:00", "share": 0.05, "false_reject": 0.05}
+    return Calibration(kinds=kinds or (KIND,), crossview="0", **{**facts, **changes})
+
+
+@pytest.fixture
+def index():
+    made = index_of_panoramas(PANORAMAS, EMBEDDER)
+    made.manifest.calibration = calibration().to_json()
+    return made
+
+
+def find(index, picture=PANORAMAS[7], **hints):
+    return locate(index, picture, hints=Hints(**hints), embedder=EMBEDDER)
+
+
+def test_masses_are_a_softmax_over_what_was_searched():
+    scores = np.array([0.3, np.nan, 0.1, 0.2], np.float32)
+    powers = np.exp(np.array([0.3, 0.1, 0.2]) / 0.05)
+    np.testing.assert_allclose(masses(scores, 0.05)[[0, 2, 3]], powers / powers.sum(), rtol=1e-5)
+    assert masses(scores, 0.05)[1] == 0.0
+    assert evidence(scores, 0.05) == pytest.approx(np.log(powers.mean()), rel=1e-5)
+
+
+def test_evidence_does_not_grow_with_the_region():
+    scores = np.random.default_rng(0).normal(size=50)
+    assert evidence(np.tile(scores, 20), 0.3) == pytest.approx(evidence(scores, 0.3))
+    assert evidence(scores, 0.3, np.full(50, 7.0)) == pytest.approx(evidence(scores, 0.3))
+
+
+def test_a_place_belongs_to_the_cell_it_lies_in():
+    index = FakeIndex(np.ones((9, 64)), EMBEDDER, stride_m=50.0)
+    for row in range(9):
+        near = moved(index.latlon(row), east_m=24.0, north_m=-24.0)
+        assert cell_of(index.lat, index.lon, 50.0, near) == row
+    beside = moved(index.latlon(0), east_m=-40.0, north_m=0.0)
+    assert cell_of(index.lat, index.lon, 50.0, beside) is None
+
+
+@pytest.mark.parametrize("stride_m", [4.0, 10.0, 20.0, 70.0])
+def test_cells_within_a_circle_add_up_to_its_ground(stride_m):
+    index = FakeIndex(np.ones((625, 64)), EMBEDDER, stride_m=stride_m)
+    rows, shares = cells_within(index.lat, index.lon, stride_m, index.latlon(312), 25.0)
+    assert shares.sum() * stride_m**2 == pytest.approx(np.pi * 25.0**2, rel=0.1)
+    assert shares[rows == 312] == pytest.approx(1.0 if stride_m < 70 else 0.4, abs=0.05)
+    off = [distance_m(index.latlon(312), index.latlon(int(row))) for row in rows]
+    assert max(off) < 25.0 + stride_m
+
+
+def test_without_a_calibration_nothing_is_said():
+    answer = find(index_of_panoramas(PANORAMAS, EMBEDDER))
+    assert (answer.confidence, answer.unmeasured) == (None, "")
+    assert {place.probability for place in answer.places} == {None}
+
+
+def test_probabilities_are_the_mass_of_the_ground_near_each_place(index):
+    answer = find(index, turned(PANORAMAS[7], 45.0))
+    here = 1.0 - answer.confidence.elsewhere
+    mass = masses(answer.scores, FIT.temperature)  # cells of 50 m: a circle covers a part of one
+    covered = cells_within(index.lat, index.lon, 50.0, index.latlon(7), 25.0)[1].max()
+    for place in answer.places:
+        assert place.probability == pytest.approx(here * covered * mass[place.window])
+    assert sum(place.probability for place in answer.places) <= 1.0
+
+
+def test_the_odds_of_elsewhere_count_with_their_share(index):
+    answer = find(index)
+    odds = 0.05 / 0.95 * np.exp(-evidence(answer.scores, FIT.temperature))
+    assert answer.confidence.elsewhere == pytest.approx(odds / (1.0 + odds))
+    assert not answer.confidence.refused
+
+
+def test_an_area_holds_the_cells_near_the_best_score(index):
+    answer = find(index)
+    for area, reach in zip(answer.confidence.areas, FIT.reaches, strict=True):
+        best = answer.scores.max()
+        expected = [n for n, s in enumerate(answer.scores) if float(best) - s <= reach.below_best]
+        assert area.rows.tolist() == expected
+        assert answer.places[0].window in expected
+        assert area.km2 == pytest.approx(len(expected) * 0.0025)
+        assert area.share == pytest.approx(len(expected) / 20)
+    assert (answer.confidence.n, answer.confidence.date) == (321, "2026-11-21")
+
+
+def test_a_picture_with_too_little_evidence_is_refused(index):
+    strict = replace(KIND, fit=replace(FIT, refused_below=1e6))
+    index.manifest.calibration = calibration(strict).to_json()
+    assert find(index).confidence.refused
+
+
+def test_a_kind_that_was_not_measured_gets_no_probability(index):
+    answer = find(index, PANORAMAS[7][96:160, 64:448], fov_deg=270.0)
+    assert answer.confidence is None
+    assert answer.unmeasured == "the calibration was made on panoramas"
+    assert answer.places[0].probability is None
+
+
+@pytest.mark.parametrize(
+    "hints", [{"heading_deg": 0.0}, {"horizon_px": 128.0}, {"near": None, "within_m": 500.0}]
+)
+def test_a_hint_that_the_calibration_did_not_have_ends_it(index, hints):
+    if "near" in hints:
+        hints["near"] = index.latlon(0)
+    answer = find(index, **hints)
+    assert answer.confidence is None
+    assert "which the calibration did not have" in answer.unmeasured
+
+
+def test_kinds_are_told_apart_by_width_and_by_whether_it_is_known(index):
+    photos = replace(KIND, name="photos of 60 to 70 degrees", fov_deg=(60.0, 70.0))
+    unknown = replace(photos, name="photos of unknown lens", assumed=True)
+    known = calibration(KIND, photos, unknown)
+    answer = find(index)
+    assert known.of(answer) is KIND
+    for fov, source, expected in (
+        (65.0, "exif", photos), (55.0, "given", photos), (76.9, "exif", photos),
+        (78.0, "exif", None), (54.0, "exif", None), (90.0, "assumed", unknown),
+    ):  # fmt: skip
+        assert known.of(replace(answer, fov_deg=fov, fov_source=source)) is expected
+
+
+def test_a_calibration_survives_its_json():
+    known = calibration(replace(KIND, measured={"brier": 0.1, "sets": [{"asked": 0.9}]}))
+    assert Calibration.from_json(json.loads(json.dumps(known.to_json()))) == known
+
+
+@pytest.mark.parametrize(
+    "damage", [{"format": 99}, {"kinds": [{}]}, {"kinds": None}, {"surprise": 1}]
+)
+def test_a_damaged_calibration_says_to_calibrate_again(index, damage):
+    index.manifest.calibration = {**calibration().to_json(), **damage}
+    with pytest.raises(BadIndex, match="Calibrate again"):
+        find(index)

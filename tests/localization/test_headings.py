@@ -1,0 +1,180 @@
+"""Headings that files tell: used where the model can, how freely, and what is said of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.localization.fake_index import index_of_panoramas, spheres, toy, turned
+from tests.localization.test_calibration_record import KIND, calibration
+
+from crossview.errors import InvalidValue
+from crossview.localization.hints import Hints, KnownHeading, directed
+from crossview.localization.locate import locate
+from crossview.localization.search import _turns
+from crossview.views.decode import photo_of_pixels
+from crossview.views.exif import COMPASS_SIGMA_DEG, POSE_SIGMA_DEG, Heading
+
+EMBEDDER = toy(bins=32, dim=32 * 8)  # turns of 11.25 degrees
+PANORAMAS = spheres(12)
+INDEX = index_of_panoramas(PANORAMAS, EMBEDDER)
+
+
+def compass(degrees, north="true"):
+    return Heading(
+        degrees=degrees, sigma_deg=COMPASS_SIGMA_DEG, north=north, source="GPSImgDirection"
+    )
+
+
+def pose(degrees):
+    return Heading(
+        degrees=degrees, sigma_deg=POSE_SIGMA_DEG, north="unknown", source="PoseHeadingDegrees"
+    )
+
+
+def photo(heading, pixels=PANORAMAS[3]):
+    return replace(photo_of_pixels(pixels), heading=heading)
+
+
+def find(picture, index=INDEX, embedder=EMBEDDER, **hints):
+    return locate(index, picture, hints=Hints(**hints), embedder=embedder)
+
+
+def headings(answer):
+    return {place.heading_deg for place in answer.places}
+
+
+@pytest.mark.parametrize(
+    ("heading", "slack"), [(pose(0.0), 15.0), (compass(0.0), 60.0), (None, 15.0)]
+)
+def test_three_sigmas_are_looked_at_and_a_heading_given_by_hand_is_good_to_five_degrees(
+    heading, slack
+):
+    hints = Hints(heading_deg=0.0) if heading is None else Hints()
+    used = directed(heading, hints, EMBEDDER.info, 360.0).heading
+    assert used.slack_deg == slack
+    allowed = _turns(used, np.zeros(1), 360)[0]
+    turns = (np.flatnonzero(allowed) + 180) % 360 - 180
+    assert (turns.min(), turns.max(), len(turns)) == (-slack, slack, 2 * slack + 1)
+
+
+def test_where_no_turn_is_near_enough_the_nearest_is_looked_at():
+    used = KnownHeading(degrees=100.0, sigma_deg=5.0, source="given")
+    assert np.flatnonzero(_turns(used, np.zeros(1), 4)[0]).tolist() == [1]
+
+
+def test_a_direction_in_the_file_excludes_turns_far_from_it():
+    picture = turned(PANORAMAS[3], 90.0)
+    right = find(photo(compass(130.0), picture))
+    assert (right.places[0].window, right.places[0].heading_deg) == (3, 90.0)
+    assert right.heading_source == "GPSImgDirection"
+    wrong = find(photo(compass(270.0), picture))
+    assert headings(wrong) <= set(np.arange(213.75, 327.0, 11.25))
+    narrow = find(photo(pose(270.0), picture))
+    assert headings(narrow) <= {258.75, 270.0, 281.25}
+
+
+@pytest.mark.parametrize(
+    ("heading", "said"),
+    [
+        (
+            compass(130.0),
+            "direction in the file (GPSImgDirection, 130 degrees from true north) used as a hint: "
+            "taken as good to 20 degrees; headings within 60 degrees of it are looked at",
+        ),
+        (
+            compass(130.0, "magnetic"),
+            "direction in the file (GPSImgDirection, 130 degrees from magnetic north) used as a "
+            "hint: taken as good to 20 degrees, taken as if from true north; headings within 60 "
+            "degrees of it are looked at",
+        ),
+        (
+            pose(130.0),
+            "direction in the file (PoseHeadingDegrees, 130 degrees) used as a hint: taken as good "
+            "to 5 degrees, from true or magnetic north is not told; headings within 15 degrees of "
+            "it are looked at",
+        ),
+    ],
+)
+def test_the_answer_says_whose_heading_how_good_and_from_which_north(heading, said):
+    assert said in find(photo(heading)).assumptions
+
+
+def test_a_direction_is_ignored_when_asked_and_that_is_said():
+    picture = photo(compass(270.0), turned(PANORAMAS[3], 90.0))
+    answer = find(picture, ignore_direction=True)
+    assert (answer.places[0].heading_deg, answer.heading_source) == (90.0, None)
+    (said,) = [text for text in answer.assumptions if "direction" in text]
+    assert said == (
+        "direction in the file (GPSImgDirection, 270 degrees from true north) ignored, as asked"
+    )
+    np.testing.assert_array_equal(answer.scores, find(picture.pixels).scores)
+
+
+@pytest.mark.parametrize(("given", "told"), [(149.0, False), (151.0, True), (-140.0, True)])
+def test_a_heading_that_is_given_wins_and_the_answer_says_what_the_file_said(given, told):
+    answer = find(photo(compass(90.0)), heading_deg=given)
+    assert answer.heading_source == "given"
+    about = [text for text in answer.assumptions if "the file tells another direction" in text]
+    assert len(about) == told
+    assert all("GPSImgDirection, 90 degrees" in text for text in about)
+    assert headings(answer) <= headings(find(PANORAMAS[3], heading_deg=given, places=12))
+
+
+def test_a_model_that_cannot_use_the_direction_in_a_file_says_so_and_goes_on():
+    embedder = toy(bins=1)
+    index = index_of_panoramas(PANORAMAS, embedder)
+    answer = find(photo(compass(40.0)), index, embedder)
+    assert (answer.places[0].window, answer.heading_source) == (3, None)
+    (said,) = [text for text in answer.assumptions if "direction" in text]
+    assert "not used: the model 'toy' cannot use a heading" in said
+    with pytest.raises(InvalidValue, match="cannot use a heading"):
+        find(photo(compass(40.0)), index, embedder, heading_deg=40.0)
+
+
+def test_an_aligned_model_is_shown_the_north_that_the_file_tells():
+    embedder = toy(bins=1, headings_seen="aligned")
+    index = index_of_panoramas(PANORAMAS, embedder)
+    answer = find(photo(pose(90.0), turned(PANORAMAS[5], 90.0)), index, embedder)
+    assert (answer.places[0].window, answer.heading_source) == (5, "PoseHeadingDegrees")
+    assert answer.places[0].score == pytest.approx(1.0, abs=1e-4)
+    assert answer.warnings == ()
+    assert not any("north assumed" in text or "looked at" in text for text in answer.assumptions)
+    narrow = toy(
+        bins=1,
+        headings_seen="aligned",
+        ground=replace(embedder.info.ground, representation="narrow"),
+    )
+    part = replace(photo(pose(90.0)), fov_deg=90.0, kind="perspective")
+    told = find(part, index_of_panoramas(PANORAMAS, narrow), narrow)
+    assert any("not used: the model 'toy' cannot use the heading of a photo" in text
+               for text in told.assumptions)  # fmt: skip
+    assert "north assumed in the middle of the picture" in told.assumptions
+
+
+def test_a_calibration_without_headings_says_nothing_of_a_photo_found_with_one(monkeypatch):
+    monkeypatch.setattr(INDEX.manifest, "calibration", calibration().to_json())
+    assert find(photo(None)).confidence is not None
+    assert find(photo(compass(0.0)), ignore_direction=True).confidence is not None
+    answer = find(photo(compass(0.0)))
+    assert answer.confidence is None
+    assert "--ignore-direction" in answer.unmeasured
+    with_headings = calibration(replace(KIND, directed=True)).to_json()
+    monkeypatch.setattr(INDEX.manifest, "calibration", with_headings)
+    assert find(photo(compass(0.0))).confidence is not None
+    assert find(photo(None)).confidence is None
+
+
+def test_a_calibration_of_unknown_lenses_from_before_their_choice_changed_says_to_make_it_anew(
+    monkeypatch,
+):
+    unknown = replace(KIND, name="photos of unknown lens", assumed=True)
+    picture = np.ascontiguousarray(PANORAMAS[2][:, :340])
+    now = calibration(unknown).to_json()
+    monkeypatch.setattr(INDEX.manifest, "calibration", now)
+    assert find(picture).confidence is not None
+    for kind in now["kinds"]:
+        del kind["fov_chosen_by"]
+        del kind["directed"]
+    answer = find(picture)
+    assert answer.confidence is None
+    assert "calibrate again" in answer.unmeasured
