@@ -1,4 +1,4 @@
-"""``Index.locate``: what a program may give, and what it gets."""
+"""``crossview.locate``: what a program may give, and what it gets."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ from PIL import Image
 from tests.localization.fake_index import spheres, toy
 from tests.index.regions import indexed
 
+import crossview
 from crossview.errors import BadImage, InvalidValue
 from crossview.geo.points import LatLon
 from crossview.localization import locate as finding
@@ -37,27 +38,27 @@ def test_paths_bytes_images_pixels_and_photos_are_taken_alone_and_in_lists(index
         str(path), path, path.read_bytes(), Image.open(path), Image.fromarray(PIXELS), PIXELS,
         load_photo(path),
     ]  # fmt: skip
-    expected = index.locate(path)
+    expected = crossview.locate(index, path)
     assert isinstance(expected, Answer)
     for source in sources:
-        np.testing.assert_array_equal(index.locate(source).scores, expected.scores)
+        np.testing.assert_array_equal(crossview.locate(index, source).scores, expected.scores)
     for several in (sources, tuple(sources)):
-        answers = index.locate(several, places=3)
+        answers = crossview.locate(index, several, places=3)
         assert isinstance(answers, list)
         assert [len(answer.places) for answer in answers] == [3] * len(sources)
         for answer in answers:
             np.testing.assert_allclose(answer.scores, expected.scores, atol=1e-6)
-    assert index.locate([]) == []
-    assert isinstance(index.locate([path]), list)
+    assert crossview.locate(index, []) == []
+    assert isinstance(crossview.locate(index, [path]), list)
 
 
 @pytest.mark.parametrize("form", [tuple, list, np.array])
 def test_an_area_may_be_a_pair_of_numbers(index, form):
     centre = LatLon(float(index.lat[4]), float(index.lon[4]))
-    expected = index.locate(PIXELS, near=centre, within_m=60.0)
+    expected = crossview.locate(index, PIXELS, near=centre, within_m=60.0)
     assert 0 < np.isfinite(expected.scores).sum() < index.count
     near = form([centre.lat, centre.lon])
-    answer = index.locate(PIXELS, near=near, within_m=60)
+    answer = crossview.locate(index, PIXELS, near=near, within_m=60)
     np.testing.assert_array_equal(answer.scores, expected.scores)
 
 
@@ -84,12 +85,12 @@ def test_an_area_may_be_a_pair_of_numbers(index, form):
 )
 def test_hints_are_checked_as_on_the_command_line(index, hints, said):
     with pytest.raises(InvalidValue, match=said):
-        index.locate(PIXELS, **hints)
+        crossview.locate(index, PIXELS, **hints)
 
 
 def test_numbers_of_numpy_are_numbers(index):
-    answer = index.locate(
-        PIXELS, fov_deg=np.float32(360.0), heading_deg=np.int64(0), places=np.int32(2)
+    answer = crossview.locate(
+        index, PIXELS, fov_deg=np.float32(360.0), heading_deg=np.int64(0), places=np.int32(2)
     )
     assert (len(answer.places), answer.fov_source) == (2, "given")
 
@@ -97,12 +98,12 @@ def test_numbers_of_numpy_are_numbers(index):
 @pytest.mark.parametrize("wrong", [PIXELS.astype(float), PIXELS[..., 0], b"no picture", "absent"])
 def test_what_is_no_picture_is_refused_with_a_sentence(index, wrong):
     with pytest.raises(BadImage):
-        index.locate(wrong)
+        crossview.locate(index, wrong)
     with pytest.raises(BadImage):
-        index.locate([PIXELS, wrong])
+        crossview.locate(index, [PIXELS, wrong])
 
 
 @pytest.mark.parametrize("wrong", [None, 7, {"photo": "a.jpg"}])
 def test_what_is_no_source_of_a_picture_is_named(index, wrong):
     with pytest.raises(InvalidValue, match="a photo is a path, bytes, a Pillow image or pixels"):
-        index.locate(wrong)
+        crossview.locate(index, wrong)

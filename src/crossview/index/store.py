@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -23,13 +22,6 @@ from crossview.index.segments import (
     read_thumbnail,
     read_vectors,
 )
-
-if TYPE_CHECKING:
-    from typing import Unpack
-
-    from crossview.localization.answer import Answer
-    from crossview.localization.hints import HintValues
-    from crossview.localization.queries import Picture
 
 _TRIES = 5  # of opening an index that is being replaced
 PARTIAL_SUFFIX = ".partial"
@@ -149,30 +141,6 @@ class Index:
         for segment in self.manifest.segments:
             check_contents(self.path, segment)
         return sum(len(segment.files) for segment in self.manifest.segments)
-
-    @overload
-    def locate(self, photo: Picture, **hints: Unpack[HintValues]) -> Answer: ...
-
-    @overload
-    def locate(
-        self, photo: list[Picture] | tuple[Picture, ...], **hints: Unpack[HintValues]
-    ) -> list[Answer]: ...
-
-    def locate(
-        self, photo: Picture | list[Picture] | tuple[Picture, ...], **hints: Unpack[HintValues]
-    ) -> Answer | list[Answer]:
-        """Where a photo was taken; of a list or tuple of photos a list of answers, in their order.
-
-        A photo is a path, the bytes of a file, a Pillow image, RGB uint8 [H, W, 3] or a Photo.
-        Hints as in ``localization.hints.Hints``; ``near`` may be a pair (lat, lon). The first photo
-        that cannot be read raises :class:`BadImage`.
-        """
-        from crossview.localization.hints import Hints
-        from crossview.localization.locate import locate_many, model_of
-
-        if isinstance(photo, list | tuple):
-            return locate_many(self, model_of(self), photo, Hints(**hints))
-        return locate_many(self, model_of(self), [photo], Hints(**hints))[0]
 
 
 def _absent(folder: Path) -> str:

@@ -19,7 +19,6 @@ from crossview.model.onnx import Embedder
 from crossview.views.decode import Photo
 
 if TYPE_CHECKING:
-    from crossview.index.manifest import ModelFacts
     from crossview.index.store import Index
 
 __all__ = [
@@ -135,11 +134,11 @@ def embedder_for(index: Index, model: str | None, *, threads: int = 0) -> Embedd
 
 def model_of(index: Index, *, threads: int = 0) -> Embedder:
     """The model that made an index, by the name or path the index remembers; kept for reuse."""
-    return _kept(index.manifest.model, index.path, threads)
+    return _kept(index.manifest.model.name_or_path, index.path, threads)
 
 
 @lru_cache(maxsize=2)
-def _kept(made_by: ModelFacts, index: Path, threads: int) -> Embedder:
+def _kept(made_by: str, index: Path, threads: int) -> Embedder:
     return open_model_of(made_by, index, threads=threads)
 
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from crossview.errors import BadModel, UnknownName
 from crossview.model.info import INFO_NAME, SHARED_NAME
 from crossview.model.onnx import OnnxEmbedder
-
-if TYPE_CHECKING:
-    from crossview.index.manifest import ModelFacts
 
 PACKAGED = ("town",)  # trained on the embedded world only: nothing real is packaged yet
 
@@ -43,7 +39,7 @@ def open_model(
 
 
 def open_model_of(
-    made_by: ModelFacts, index: Path, *, threads: int = 0, spinning: bool = True
+    made_by: str, index: Path, *, threads: int = 0, spinning: bool = True
 ) -> OnnxEmbedder:
     """Open the model that made an index, by the name or folder that the index remembers.
 
@@ -51,9 +47,9 @@ def open_model_of(
     still the one that made the index is checked by ``Index.require_model``.
     """
     try:
-        return open_model(made_by.name_or_path, threads=threads, spinning=spinning)
+        return open_model(made_by, threads=threads, spinning=spinning)
     except (BadModel, UnknownName) as problem:
         raise BadModel(
-            f"{index} was made by the model {made_by.name_or_path}, which is not there or "
+            f"{index} was made by the model {made_by}, which is not there or "
             f"damaged:\n{str(problem).splitlines()[0]}\nGive the same model with --model."
         ) from problem
