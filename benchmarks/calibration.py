@@ -33,10 +33,9 @@ from crossview.localization.answer import Answer
 from crossview.localization.calibration_record import Calibrated
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate_many
-from crossview.localization.merge import places
 from crossview.localization.posterior import evidence
-from crossview.model.models import open_model
-from crossview.model.onnx import Embedder
+from crossview.localization.search import places
+from crossview.model.onnx import Embedder, open_model
 from crossview.reports.calibration import draw_calibration
 from crossview.worlds.version import TOWN_VERSION
 

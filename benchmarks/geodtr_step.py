@@ -21,11 +21,11 @@ from crossview.networks.layouts import Layout, LayoutBranch, LayoutNetwork
 from crossview.networks.losses.counterfactual import random_masks
 from crossview.networks.losses.triplet import soft_margin_triplet
 from crossview.pairs.batch import Batch
+from crossview.training.contract import Recipe
+from crossview.training.cost import extra_memory_mb
 from crossview.training.device import fast_in_bfloat16, laid_out, open_device
-from crossview.training.footprint import extra_memory_mb
-from crossview.training.gradients import Objective, backward
-from crossview.training.recipe import Recipe
-from crossview.training.state import new_state
+from crossview.training.loop import Objective, backward
+from crossview.training.run_folder import new_state
 
 SMALL = {"ground_px": (64, 256), "aerial_px": (64, 256)}
 

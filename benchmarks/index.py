@@ -24,10 +24,10 @@ import numpy as np
 from benchmarks.harness import Timings, interleaved, ratio, report
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, count, cut
+from crossview.index.build import tile_batches
 from crossview.index.index_options import IndexOptions
-from crossview.index.tiles import tile_batches
 from crossview.model.info import INFO_NAME, SHARED_NAME, ModelInfo
-from crossview.model.models import open_model, resolve_model
+from crossview.model.onnx import open_model, resolve_model
 from crossview.views.spec import ViewSpec
 
 TILE_PX = 256

@@ -26,10 +26,10 @@ from crossview.pairs.loading import Loader, Reader
 from crossview.pairs.official_lists import table_of
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
+from crossview.training.contract import Recipe
 from crossview.training.device import laid_out, open_device
 from crossview.training.loop import Job, epoch_order, train_steps
-from crossview.training.recipe import Recipe
-from crossview.training.state import new_state
+from crossview.training.run_folder import new_state
 
 GROUND_PX, AERIAL_PX = (224, 1232), (750, 750)  # CVUSA's files
 

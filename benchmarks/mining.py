@@ -19,11 +19,11 @@ from torch import Tensor
 from benchmarks.harness import interleaved, ratio, report
 from benchmarks.singeo_step import a_batch
 from crossview.methods import singeo
+from crossview.training.cost import extra_memory_mb
 from crossview.training.device import fast_in_bfloat16
-from crossview.training.footprint import extra_memory_mb
-from crossview.training.gradients import Objective, backward
-from crossview.training.memory import Memory
-from crossview.training.similar import similar_rows
+from crossview.training.loop import Objective, backward
+from crossview.training.mining import similar_rows
+from crossview.training.run_folder import Memory
 
 KEEP = 128
 

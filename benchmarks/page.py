@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks._serving import made_index, made_photos, served
 from benchmarks.harness import report
-from crossview.model.models import resolve_model
+from crossview.model.onnx import resolve_model
 
 SWITCHES = [
     "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",

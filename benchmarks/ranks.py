@@ -35,7 +35,7 @@ from benchmarks.harness import Timings, interleaved, ratio, report  # noqa: E402
 from crossview.evaluation.fast_scores import Plain  # noqa: E402
 from crossview.evaluation.metrics import k_at_1_percent  # noqa: E402
 from crossview.evaluation.ranking import rank  # noqa: E402
-from crossview.evaluation.relation import Pairs, Relation  # noqa: E402
+from crossview.evaluation.task import Pairs, Relation  # noqa: E402
 
 DIM = 1024
 LATENT = 128  # how many directions really vary

@@ -19,11 +19,11 @@ from benchmarks.harness import finished, interleaved, ratio, report
 from crossview.methods import singeo
 from crossview.networks.losses.dual import dual_info_nce
 from crossview.pairs.batch import Batch
+from crossview.training.contract import Recipe
+from crossview.training.cost import extra_memory_mb
 from crossview.training.device import fast_in_bfloat16, laid_out, open_device
-from crossview.training.footprint import extra_memory_mb
-from crossview.training.gradients import Objective, backward
-from crossview.training.recipe import Recipe
-from crossview.training.state import new_state
+from crossview.training.loop import Objective, backward
+from crossview.training.run_folder import new_state
 
 SMALL = {"aerial_px": 96, "ground_px": (64, 192)}
 

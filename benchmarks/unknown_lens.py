@@ -29,10 +29,9 @@ from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.answer import Answer
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate_many
-from crossview.localization.merge import places, searched_places
 from crossview.localization.queries import TRIED_FOV_DEG
-from crossview.model.models import open_model
-from crossview.model.onnx import Embedder
+from crossview.localization.search import places, searched_places
+from crossview.model.onnx import Embedder, open_model
 from crossview.outputs.records import stands_out
 from crossview.stats import wilson
 from crossview.views.decode import Photo, load_photo

@@ -35,10 +35,9 @@ from crossview.pairs.loading import Loader, RawBatch, Reader, plain_reader
 from crossview.pairs.reading import Files
 from crossview.pairs.table import Framing, PairTable
 from crossview.studies.running import recalls_at
-from crossview.training.checks import example_table
+from crossview.training.contract import Recipe, example_table
 from crossview.training.mining import similarity_miner
-from crossview.training.recipe import Recipe
-from crossview.training.state import TrainState, new_state
+from crossview.training.run_folder import TrainState, new_state
 from crossview.training.validation import recalls
 from crossview.views.decode import Photo
 from crossview.views.spec import ViewSpec

@@ -94,8 +94,7 @@ def test_validation_shows_whole_columns_at_the_headings_that_it_draws(tmp_path):
 
 
 def test_what_explain_compares_in_other_layouts_is_the_whole_picture(tmp_path):
-    from crossview.explain.masks import distances_of
-    from crossview.explain.relaid import relaid_recalls
+    from crossview.explain.masks import distances_of, relaid_recalls
 
     case = SHOWN.Case(folder=tmp_path, fov_deg=360.0, representation="padded", turn=5)
     for look in (distances_of, relaid_recalls):

@@ -19,10 +19,8 @@ from crossview import catalogue as wiring
 from crossview.demo.histogram import HistogramEmbedder
 from crossview.demo.redrawn import redraw
 from crossview.evaluation.conditions import Condition
-from crossview.evaluation.embed import How, embed, views_of
-from crossview.evaluation.grid import Subject, measured, with_hard_samples
-from crossview.model.models import open_model, resolve_model
-from crossview.model.onnx import Embedder
+from crossview.evaluation.embed import How, Subject, embed, measured, views_of, with_hard_samples
+from crossview.model.onnx import Embedder, open_model, resolve_model
 from crossview.pairs.reading import Files
 from crossview.reports.results import open_records
 from crossview.reports.writing import About, write_report

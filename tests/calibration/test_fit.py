@@ -15,8 +15,7 @@ from crossview.calibration.fit import (
     separation,
     too_few,
 )
-from crossview.calibration.held_out import figures, held_out, outcome
-from crossview.calibration.reliability import calibration_error
+from crossview.calibration.held_out import calibration_error, figures, held_out, outcome
 from crossview.errors import InvalidValue
 from crossview.localization.posterior import evidence
 

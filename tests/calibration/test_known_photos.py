@@ -4,17 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.outputs.fakes import answer
 from tests.localization.fake_index import FakeIndex, toy
+from tests.outputs.fakes import answer
 
-from crossview.calibration.calibrate import calibrate, grouped, refusals
-from crossview.calibration.elsewhere import with_elsewhere
+from crossview.calibration.calibrate import calibrate, grouped, refusals, with_elsewhere
 from crossview.calibration.fit import Wanted, evidences, place_masses
 from crossview.calibration.known_photos import Photos, known, spot_of, tally
 from crossview.errors import InvalidValue
 from crossview.geo.points import LatLon, distance_m, moved
-from crossview.localization.merge import places
 from crossview.localization.posterior import cells_within, evidence, masses
+from crossview.localization.search import places
 
 INDEX = FakeIndex(np.ones((400, 64)), toy(), footprint_m=80.0, stride_m=20.0)
 WANTED = Wanted(coverages=(0.8,))

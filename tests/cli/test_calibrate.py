@@ -101,7 +101,7 @@ def test_too_few_photos_are_refused_and_nothing_is_written(index, folder, capsys
 
 
 def test_adding_imagery_ends_a_calibration(index, folder, tmp_path):
-    from crossview.index.adding import add
+    from crossview.index.build import add
 
     assert run(index, folder) == 0
     with open_sources([region(tmp_path, name="more.tif", seed=1)]) as imagery:

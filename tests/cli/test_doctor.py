@@ -77,7 +77,7 @@ def test_a_missing_packaged_model_is_a_problem(monkeypatch, capsys):
 
 
 def test_a_model_that_cannot_be_resolved_is_told_and_not_raised(monkeypatch):
-    models = importlib.import_module("crossview.model.models")
+    models = importlib.import_module("crossview.model.onnx")
 
     def unresolved(name: str) -> None:
         raise BadModel("no folder\nsecond line")

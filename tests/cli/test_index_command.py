@@ -59,7 +59,7 @@ def test_a_dry_run_tells_tiles_size_and_time_and_writes_nothing(tmp_path, crossv
 
 
 def test_a_long_job_gets_a_larger_stride_suggested(tmp_path, crossview, model, monkeypatch):
-    monkeypatch.setattr("crossview.index.estimate.LONG_S", 1e-6)
+    monkeypatch.setattr("crossview.index.build.LONG_S", 1e-6)
     region(tmp_path)
     _, out, _ = crossview("aerial.tif", "--model", model, "--out", "region.cvx", "--dry-run")
     assert "--stride" in out

@@ -10,11 +10,10 @@ import torch
 from crossview.catalogue import METHODS, make_config, method_page
 from crossview.errors import InvalidValue
 from crossview.pairs.page_ref import PageRef
-from crossview.training import checks
+from crossview.training import contract as checks
+from crossview.training.contract import Recipe
 from crossview.training.export import export
-from crossview.training.recipe import Recipe
-from crossview.training.run_folder import RunFolder
-from crossview.training.state import new_state, save_weights
+from crossview.training.run_folder import RunFolder, new_state, save_weights
 
 MINE = str(Path(__file__).parents[2] / "docs" / "examples" / "mine.py")
 CONTRASTIVE = {

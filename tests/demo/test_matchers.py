@@ -9,7 +9,7 @@ from crossview.demo.histogram import HistogramEmbedder
 from crossview.demo.redrawn import redraw
 from crossview.demo.walkthrough import COMPARED, Trip, tour
 from crossview.errors import InvalidValue
-from crossview.model.models import open_model, resolve_model
+from crossview.model.onnx import open_model, resolve_model
 
 
 @pytest.fixture(scope="module")

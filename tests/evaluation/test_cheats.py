@@ -9,16 +9,13 @@ import numpy as np
 import pytest
 
 from crossview.errors import BadData
-from crossview.evaluation.answers import answers_of
 from crossview.evaluation.evaluation_record import Protocol
 from crossview.evaluation.fast_scores import Plain
-from crossview.evaluation.measure import About, record_of
-from crossview.evaluation.metrics import recall
-from crossview.evaluation.ranking import rank
-from crossview.evaluation.relation import Pairs
-from crossview.evaluation.task import Rules, task_of
+from crossview.evaluation.metrics import About, recall, record_of
+from crossview.evaluation.ranking import answers_of, rank
+from crossview.evaluation.task import Pairs, Rules, task_of
 from crossview.evaluation.vectors import check_spread, unit
-from crossview.training.checks import example_table
+from crossview.training.contract import example_table
 
 N = 200
 ABOUT = About(

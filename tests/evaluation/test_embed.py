@@ -8,10 +8,9 @@ from tests.toy_embedder import ToyEmbedder, toy_info
 
 from crossview.errors import InvalidValue
 from crossview.evaluation.conditions import Condition
-from crossview.evaluation.embed import How, embed
-from crossview.evaluation.grid import Subject, measured
+from crossview.evaluation.embed import How, Subject, embed, measured
 from crossview.evaluation.task import Rules
-from crossview.training.checks import example_table
+from crossview.training.contract import example_table
 
 PLACES = 60
 ALIGNED = Condition(within_deg=0.0)

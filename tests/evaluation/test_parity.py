@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from tests.shared_data import shared
 
-from crossview.evaluation.answers import TIE
 from crossview.evaluation.fast_scores import Plain
 from crossview.evaluation.metrics import average_precision, k_at_1_percent, recall
-from crossview.evaluation.nearest import nearest
-from crossview.evaluation.ranking import count_at_least, rank
-from crossview.evaluation.relation import Pairs, Relation
+from crossview.evaluation.ranking import TIE, count_at_least, nearest, rank
+from crossview.evaluation.task import Pairs, Relation
 from crossview.evaluation.vectors import unit
 
 NOBODY = Pairs.of(np.empty((0, 2), np.int64))

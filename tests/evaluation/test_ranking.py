@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from crossview.errors import InvalidValue
 from crossview.evaluation import fast_scores as spaces
 from crossview.evaluation.fast_scores import Plain, Turning
-from crossview.evaluation.nearest import nearest
-from crossview.evaluation.ranking import count_at_least, rank
-from crossview.evaluation.relation import Pairs, Relation
+from crossview.evaluation.ranking import count_at_least, nearest, rank
+from crossview.evaluation.task import Pairs, Relation
 
 
 def unit(vectors):

@@ -11,9 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crossview.errors import BadData
-from crossview.evaluation.given import answers_of_ranking
-from crossview.evaluation.relation import Pairs, Relation
-from crossview.evaluation.vectors import in_order, read_embeddings
+from crossview.evaluation.task import Pairs, Relation
+from crossview.evaluation.vectors import answers_of_ranking, in_order, read_embeddings
 
 IDS = ("g/müller.jpg", "g/b.jpg", "g/c.jpg")
 SPELLED = (unicodedata.normalize("NFD", "./g/müller.jpg"), "g\\b.jpg", "g//c.jpg")

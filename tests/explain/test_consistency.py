@@ -9,10 +9,16 @@ from tests.tiny_pairs import write_pairs
 from crossview.catalogue import open_data
 from crossview.errors import InvalidValue
 from crossview.evaluation.headline import FIELDS_DEG
-from crossview.explain.activation import activation_maps
-from crossview.explain.attention import column_of, draw_attention
-from crossview.explain.consistency import CROPS_DEG, NAMES, SHARES, consistency
-from crossview.explain.ssim import ssim
+from crossview.explain.consistency import (
+    CROPS_DEG,
+    NAMES,
+    SHARES,
+    activation_maps,
+    column_of,
+    consistency,
+    draw_attention,
+    ssim,
+)
 from crossview.methods import singeo
 from crossview.pairs.loading import Reader
 from crossview.pairs.reading import Files

@@ -8,13 +8,19 @@ from tests.tiny_pairs import write_pairs
 
 from crossview.cli import main
 from crossview.errors import BadModel, InvalidValue
-from crossview.explain.alignment import alignment, correlations
 from crossview.explain.mask_figures import course
-from crossview.explain.masks import Masks, on_the_strip, others
-from crossview.explain.relaid import LAYOUTS, relaid_recalls
+from crossview.explain.masks import (
+    LAYOUTS,
+    Masks,
+    alignment,
+    correlations,
+    on_the_strip,
+    others,
+    relaid_recalls,
+)
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import RawBatch
-from crossview.training.checks import example_table
+from crossview.training.contract import example_table
 from crossview.views.spec import ViewSpec
 
 

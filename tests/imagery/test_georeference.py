@@ -367,7 +367,7 @@ def nad27_76(path):
 def test_a_missing_datum_shift_is_kept_and_goes_with_every_answer(tmp_path):
     from tests.index.regions import indexed
 
-    from crossview.index.manifest import read_manifest
+    from crossview.index.store import read_manifest
 
     index = indexed(tmp_path, paths=[nad27_76(tmp_path / "a.tif")])
     (warning,) = index.manifest.imagery.warnings

@@ -5,8 +5,8 @@ from tests.imagery.made import telling
 
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon
-from crossview.imagery.rows import Rows
 from crossview.imagery.sheets import Box, Patch, Sheet
+from crossview.imagery.windows import Rows
 
 
 class Counted:

@@ -16,8 +16,8 @@ from tests.imagery.made import (
 
 from crossview.errors import BadImagery, InvalidValue
 from crossview.geo.points import LatLon
-from crossview.imagery.pyramids import decoded
 from crossview.imagery.sources import open_sources
+from crossview.imagery.tile_archives import decoded
 
 MAKERS = {
     "xyz": lambda folder, tiles: xyz_folder(folder / "xyz", tiles, 18),

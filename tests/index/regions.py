@@ -7,8 +7,7 @@ from tests.imagery.made import geotiff
 from tests.toy_embedder import ToyEmbedder, toy_info
 
 from crossview.imagery.sources import open_sources
-from crossview.index.adding import add
-from crossview.index.build import build
+from crossview.index.build import add, build
 from crossview.index.index_options import IndexOptions
 
 TOY = ToyEmbedder()

@@ -21,9 +21,7 @@ from crossview.errors import (
 )
 from crossview.geo.points import LatLon
 from crossview.imagery.sources import open_sources
-from crossview.index.build import build
-from crossview.index.embedding import _refuse_collapsed
-from crossview.index.estimate import Estimate
+from crossview.index.build import Estimate, _refuse_collapsed, build
 from crossview.index.index_options import IndexOptions, finest_useful_m, tiling_for
 from crossview.index.store import Index
 
@@ -167,7 +165,7 @@ def test_stopped_before_the_first_segment_nothing_remains(tmp_path):
 
 
 def test_a_full_disk_is_told_and_the_work_done_is_kept(tmp_path, monkeypatch):
-    from crossview.index import segments
+    from crossview.index import store as segments
 
     write, written = segments.atomic_write, []
 
@@ -283,7 +281,7 @@ def test_adding_that_is_stopped_leaves_the_index_as_it_was_and_goes_on(tmp_path,
     indexed(tmp_path)
     other = region(tmp_path, "b.tif", seed=3)
     with monkeypatch.context() as patch:
-        patch.setattr("crossview.index.adding.write_manifest", lambda *_: 1 / 0)
+        patch.setattr("crossview.index.build.write_manifest", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             added(tmp_path, [other])
     assert Index.open(tmp_path / "region.cvx").count == 374

@@ -9,9 +9,8 @@ from tests.index.regions import indexed, vectors_of
 from tests.toy_embedder import toy_info
 
 from crossview.errors import BadIndex, BadModel
-from crossview.index import checksums
-from crossview.index.manifest import EDITED
-from crossview.index.store import Index
+from crossview.index import store as checksums
+from crossview.index.store import EDITED, Index
 from crossview.model.info import read_info
 from crossview.schema import parse_object, read_bytes
 

@@ -9,8 +9,7 @@ import pytest
 from tests.index.regions import TOY, added, indexed, region, vectors_of
 
 from crossview.errors import BadIndex, CannotWrite, InUse, UsageError
-from crossview.index.manifest import read_manifest, write_manifest
-from crossview.index.store import Index
+from crossview.index.store import Index, read_manifest, write_manifest
 from crossview.locks import locked
 
 ROOT = Path(__file__).resolve().parents[2]

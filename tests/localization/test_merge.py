@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from tests.localization.fake_index import FakeIndex, toy
 
 from crossview.geo.points import distance_m
-from crossview.localization.merge import best_apart, places, searched_places
+from crossview.localization.search import best_apart, places, searched_places
 
 EMBEDDER = toy()
 

@@ -17,8 +17,8 @@ from torch.nn.functional import normalize
 
 from crossview import catalogue as wiring
 from crossview.cli import main
-from crossview.training.setup import build_without_weights
-from crossview.training.state import load_weights
+from crossview.training.run_folder import load_weights
+from crossview.training.session import build_without_weights
 
 
 @dataclass(frozen=True)

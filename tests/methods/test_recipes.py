@@ -14,9 +14,9 @@ import pytest
 from crossview import catalogue as wiring
 from crossview.errors import InvalidValue
 from crossview.methods import congeo, sample4geo, singeo
-from crossview.pairs.moment import Moment, Span
+from crossview.pairs.batch import Moment, Span
 from crossview.studies.catalogue import STUDIES
-from crossview.training.recipe import Recipe
+from crossview.training.contract import Recipe
 
 CONTRASTIVE = {
     "backbone": "convnext_base.fb_in22k_ft_in1k_384",

@@ -6,7 +6,7 @@ from tests.shared_data import shared
 
 from crossview.methods import sample4geo
 from crossview.pairs.batch import PairPixels
-from crossview.training.checks import example_table
+from crossview.training.contract import example_table
 from crossview.views.symmetry import mirror_pair, turn_pair
 
 

@@ -9,7 +9,7 @@ from crossview.cli import main
 from crossview.errors import BadModel
 from crossview.model import onnx_files as networks
 from crossview.model.info import fingerprint
-from crossview.model.models import open_model
+from crossview.model.onnx import open_model
 from crossview.model.onnx_files import FIELDS, require_whole
 
 onnx = pytest.importorskip("onnx", reason="needs the package onnx")

@@ -7,7 +7,7 @@ from tests.shared_data import shared
 
 from crossview.errors import InvalidValue
 from crossview.networks.curriculum import UNORDERED, Course, progress
-from crossview.pairs.moment import Moment, Span
+from crossview.pairs.batch import Moment, Span
 
 RNG = np.random.default_rng(0)
 THETA, KEEP = {"first": 360.0, "last": 70.0}, {"first": 1.0, "last": 0.25}

@@ -10,7 +10,7 @@ from crossview.networks.samplers.aerial_first import aerial_first
 from crossview.networks.samplers.neighbours import nearest_places, neighbour_batches
 from crossview.networks.samplers.regional import regional
 from crossview.networks.samplers.shuffled import shuffled
-from crossview.training.checks import example_table
+from crossview.training.contract import example_table
 
 
 def seeded(number=0):

@@ -14,10 +14,8 @@ from tests.index.regions import indexed, meadow
 
 from crossview.geo.points import distances_m
 from crossview.imagery.sources import open_sources
-from crossview.index.adding import add
-from crossview.index.manifest import FileFacts, write_manifest
-from crossview.index.segments import PLACES
-from crossview.index.store import Index
+from crossview.index.build import add
+from crossview.index.store import PLACES, FileFacts, Index, write_manifest
 from crossview.outputs.drape import drape
 from crossview.outputs.map_layers import build_heat_grid, draw_base_map
 from crossview.outputs.regions import Extent, enclose_points, split_regions

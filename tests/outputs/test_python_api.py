@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tests.outputs.fakes import photo_pixels
 from tests.index.regions import indexed
+from tests.outputs.fakes import photo_pixels
 from tests.toy_model import toy_model
 
-from crossview.model.models import open_model
+from crossview.model.onnx import open_model
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "python-api.md"
 

@@ -12,9 +12,7 @@ from tests.tiny_pairs import write_pairs
 from crossview.datasets.pair_lists import load
 from crossview.errors import BadData
 from crossview.pairs.batch import Views
-from crossview.pairs.cache import fill_cache, open_cache
-from crossview.pairs.digests import Digests
-from crossview.pairs.packs import pack_entries
+from crossview.pairs.cache import Digests, fill_cache, open_cache, pack_entries
 from crossview.pairs.reading import Files
 from crossview.views.spec import ViewSpec
 
@@ -158,7 +156,7 @@ def test_a_file_is_hashed_once_until_its_size_or_time_changes(tmp_path):
 HASHED = """
 import sys
 from pathlib import Path
-from crossview.pairs.digests import Digests
+from crossview.pairs.cache import Digests
 folder, who = Path(sys.argv[1]), sys.argv[2]
 for n in range(12):
     digests = Digests(folder)

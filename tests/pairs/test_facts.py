@@ -7,7 +7,7 @@ import pytest
 
 from crossview.pairs.batch import Views
 from crossview.pairs.reading import Files
-from crossview.training.checks import example_table
+from crossview.training.contract import example_table
 from crossview.views.spec import ViewSpec
 
 NARROW = ViewSpec(side="ground", height_px=16, width_px=64)

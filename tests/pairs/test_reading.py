@@ -6,9 +6,8 @@ from PIL import Image
 
 from crossview.errors import BadImage
 from crossview.pairs.batch import Views
-from crossview.pairs.loading import Reader
+from crossview.pairs.loading import Picture, Pictures, Reader, Unreadable, read_pictures, refuse
 from crossview.pairs.official_lists import table_of
-from crossview.pairs.pictures import Picture, Pictures, Unreadable, read_pictures, refuse
 from crossview.pairs.reading import Files
 from crossview.views.aerial import aerial_view, resized
 from crossview.views.decode import picture_size, read_rgb

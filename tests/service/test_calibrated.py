@@ -9,7 +9,7 @@ from tests.index.regions import TOY, indexed
 from tests.localization.test_calibration_record import KIND, calibration
 from tests.service.conftest import jpeg, photos
 
-from crossview.index.manifest import write_manifest
+from crossview.index.store import write_manifest
 from crossview.service.regions import Regions
 from crossview.service.schemas import Answers
 

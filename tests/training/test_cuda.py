@@ -8,9 +8,9 @@ from safetensors.torch import load_file
 from tests.training.tiny import request, trained
 
 from crossview.methods import geodtr_plus, sample4geo, singeo
-from crossview.training.checks import copies, example_batch
+from crossview.training.contract import copies, example_batch
 from crossview.training.device import laid_out, open_device
-from crossview.training.gradients import Objective, backward
+from crossview.training.loop import Objective, backward
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from tests.training.test_mining import request
 
-from crossview.training import footprint as module
-from crossview.training.footprint import Footprint, extra_memory_mb, footprint
-from crossview.training.setup import prepare, start_state
+from crossview.training import cost as module
+from crossview.training.cost import Footprint, extra_memory_mb, footprint
+from crossview.training.session import prepare, start_state
 
 
 def test_a_step_is_measured_pair_by_pair_and_leaves_no_gradients(tmp_path):

@@ -7,8 +7,8 @@ from torch import nn
 
 from crossview.errors import InvalidValue
 from crossview.methods import sample4geo, singeo
-from crossview.training.checks import example_batch
-from crossview.training.gradients import Objective, backward
+from crossview.training.contract import example_batch
+from crossview.training.loop import Objective, backward
 
 TINY = {"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (32, 192)}
 

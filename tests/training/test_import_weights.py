@@ -15,7 +15,7 @@ from crossview.catalogue import method_page, open_run, recipes, trained_on
 from crossview.cli import main
 from crossview.errors import BadModel, InUse, InvalidValue
 from crossview.methods import geodtr, geodtr_plus
-from crossview.training.checks import copies, example_batch
+from crossview.training.contract import copies, example_batch
 from crossview.training.import_weights import our_tensors, read_checkpoint, write_run
 from crossview.training.run_folder import RunFolder
 

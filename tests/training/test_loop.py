@@ -9,10 +9,10 @@ from tests.training.tiny import request, trained
 
 from crossview.errors import BadModel, TrainingFailed
 from crossview.pairs.loading import Loader, to_batch
+from crossview.training.contract import Recipe
 from crossview.training.loop import epoch_order, train_steps
-from crossview.training.recipe import Recipe
-from crossview.training.setup import prepare, start_state
-from crossview.training.state import load_state, new_state, save_state, saved_step
+from crossview.training.run_folder import load_state, new_state, save_state, saved_step
+from crossview.training.session import prepare, start_state
 
 
 def first_reports(session, count, state=None):

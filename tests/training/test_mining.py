@@ -7,7 +7,7 @@ from tests.training import tiny
 from crossview.catalogue import make_config, method_page
 from crossview.pairs.page_ref import PageRef
 from crossview.training.loop import StepReport
-from crossview.training.setup import Request, prepare, start_state
+from crossview.training.session import Request, prepare, start_state
 from crossview.training.validation import embed_rows
 
 SMALL = {
@@ -83,7 +83,7 @@ def test_a_training_that_remembers_goes_on_exactly_where_it_was(tmp_path):
 
 
 def test_chunks_are_taken_from_the_config(tmp_path, monkeypatch):
-    from crossview.training import gradients
+    from crossview.training import loop as gradients
 
     sizes = []
     whole = gradients._parts

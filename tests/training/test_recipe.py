@@ -6,7 +6,7 @@ import pytest
 from tests.shared_data import shared
 
 from crossview.errors import InvalidValue
-from crossview.training.recipe import Recipe
+from crossview.training.contract import Recipe
 
 
 def test_a_config_decides_the_fields_that_it_has():

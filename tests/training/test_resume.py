@@ -16,8 +16,8 @@ from crossview.catalogue import open_data
 from crossview.errors import CannotWrite, InvalidValue
 from crossview.pairs.facts import digest_without_facts
 from crossview.pairs.page_ref import PageRef
-from crossview.training import state as state_module
-from crossview.training.setup import prepare
+from crossview.training import run_folder as state_module
+from crossview.training.session import prepare
 
 
 def weights(folder):

@@ -4,8 +4,8 @@ import torch
 from torch.nn.functional import normalize
 
 from crossview.errors import BadModel, InvalidValue
-from crossview.training import similar
-from crossview.training.memory import Memory
+from crossview.training import mining as similar
+from crossview.training.run_folder import Memory
 
 
 def vectors(rows, seed, dim=24):

@@ -7,9 +7,9 @@ from tests.training.tiny import request, trained
 from crossview.errors import TrainingFailed
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import Loader
-from crossview.training.checks import example_table
+from crossview.training.contract import example_table
 from crossview.training.mining import similarity_miner
-from crossview.training.setup import prepare, start_state
+from crossview.training.session import prepare, start_state
 from crossview.training.validation import Embedded, Recall, _refuse_broken, embed_rows, ranks
 from crossview.views.spec import ViewSpec
 

@@ -9,8 +9,7 @@ from tests.tiny_pairs import write_pairs
 
 from crossview.catalogue import make_config, open_data
 from crossview.pairs.page_ref import PageRef
-from crossview.training.session import Session, fit
-from crossview.training.setup import Request, prepare, start_state
+from crossview.training.session import Request, Session, fit, prepare, start_state
 
 PAGE = Path(__file__).parents[2] / "docs" / "examples" / "mine.py"
 SMALL = {"width": 4, "aerial_px": 16, "ground_px": (8, 32), "batch": 4, "steps": 8}

@@ -7,7 +7,7 @@ from tests.shared_data import shared
 
 from crossview.errors import BadModel, InvalidValue
 from crossview.model.info import fingerprint, read_view
-from crossview.model.models import resolve_model
+from crossview.model.onnx import resolve_model
 from crossview.views.aerial import aerial_view, authors_polar, needed_px, resized, whole_view
 from crossview.views.ground import ground_view
 from crossview.views.spec import IMAGENET_MEAN, IMAGENET_STD, ViewSpec

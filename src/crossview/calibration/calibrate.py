@@ -1,18 +1,26 @@
-"""One calibration per kind of picture, as far as the numbers of known photos allow."""
+"""One calibration per kind of picture, as far as the numbers of known photos allow.
+
+Photos that are known to be from outside of the region: how many a calibration lets through.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import pairwise
+
+import numpy as np
 
 from crossview import __version__
 from crossview.calibration.fit import Wanted, fit, too_few
 from crossview.calibration.held_out import figures, held_out
 from crossview.calibration.known_photos import Known, Photos
 from crossview.errors import InvalidValue
+from crossview.localization.answer import Answer
 from crossview.localization.calibration_record import CHOSEN_BY, Calibrated, Calibration
+from crossview.localization.posterior import evidence
+from crossview.stats import wilson
 
 PANORAMA_DEG = 300.0  # a picture at least this wide counts as a panorama
 _WIDTHS_DEG = (0.0, 55.0, 80.0, 120.0, PANORAMA_DEG)  # classes of photos
@@ -115,3 +123,22 @@ def _calibrated(group: Group, wanted: Wanted, stride_m: float) -> Calibrated:
         fit=fit(photos, wanted),
         measured=figures(photos, held_out(photos, wanted), wanted, cell_km2),
     )
+
+
+def with_elsewhere(calibration: Calibration, answers: Sequence[Answer]) -> Calibration:
+    """The calibration with ``false_accept_elsewhere`` of each kind that the answers show."""
+    kinds = [
+        _measured(kind, [a for a in answers if calibration.of(a) is kind])
+        for kind in calibration.kinds
+    ]
+    return replace(calibration, kinds=tuple(kinds))
+
+
+def _measured(kind: Calibrated, answers: Sequence[Answer]) -> Calibrated:
+    if not answers:
+        return kind
+    found = np.array([evidence(answer.scores, kind.fit.temperature) for answer in answers])
+    accepted = int((found >= kind.fit.refused_below).sum())
+    low, high = wilson(accepted, len(found))
+    share = {"value": accepted / len(found), "low": low, "high": high, "n": len(found)}
+    return replace(kind, measured={**kind.measured, "false_accept_elsewhere": share})

@@ -155,9 +155,8 @@ def _run(command: CalibrateCommand) -> int:
 
 def _calibrate(command: CalibrateCommand) -> int:
     from crossview.calibration import calibrate as grouping
-    from crossview.calibration.elsewhere import with_elsewhere
-    from crossview.index.manifest import write_manifest
-    from crossview.index.store import Index
+    from crossview.calibration.calibrate import with_elsewhere
+    from crossview.index.store import Index, write_manifest
     from crossview.localization.locate import embedder_for
 
     index = Index.open(command.index)

@@ -41,7 +41,7 @@ def cost(
 
     from crossview import catalogue as wiring
     from crossview.training.cost import cost as count
-    from crossview.training.setup import build_without_weights
+    from crossview.training.session import build_without_weights
 
     if threads:
         torch.set_num_threads(threads)

@@ -16,9 +16,9 @@ from crossview.errors import BadData, CannotWrite, InvalidValue, UnknownName, ma
 if TYPE_CHECKING:
     from crossview.catalogue import Benchmark
     from crossview.pairs.cache import Filled
-    from crossview.pairs.pictures import Unreadable
+    from crossview.pairs.checks import Repeats
+    from crossview.pairs.loading import Unreadable
     from crossview.pairs.reading import Files
-    from crossview.pairs.repeats import Repeats
     from crossview.pairs.table import PairTable
 
 SHOWN = 20  # missing or unreadable pictures that are named
@@ -218,7 +218,7 @@ def _pictures(
 def _find_repeats(name: str, root: Path, workers: int, quiet: bool) -> None:
     """Report repeats of every split, and write cleaned lists where the page knows how."""
     from crossview.catalogue import benchmark
-    from crossview.pairs.repeats import repeats
+    from crossview.pairs.checks import repeats
 
     official = benchmark(name)
     tables = official.load(root)
@@ -233,8 +233,8 @@ def _find_repeats(name: str, root: Path, workers: int, quiet: bool) -> None:
 
 
 def _digests(table: PairTable, split: str, side: str, workers: int, quiet: bool) -> list[str]:
-    from crossview.pairs.pictures import Unreadable, refuse
-    from crossview.pairs.repeats import pixel_digests
+    from crossview.pairs.checks import pixel_digests
+    from crossview.pairs.loading import Unreadable, refuse
 
     paths = getattr(table, side)
     digests: list[str] = []
@@ -265,7 +265,7 @@ def _summary(split: str, table: PairTable, found: Repeats) -> str:
 
 def _fill_cache(command: CacheCommand, *, dry_run: bool, quiet: bool) -> int:
     """Say the size, then write what is missing; returns how many pictures could not be read."""
-    from crossview.pairs.pictures import refuse
+    from crossview.pairs.loading import refuse
 
     splits = list(_files(command))
     _say_size(command, [files for _, files in splits], dry_run)
@@ -310,8 +310,7 @@ def _fill(command: CacheCommand, split: str, files: Files, quiet: bool) -> Fille
 
 
 def _say_size(command: CacheCommand, all_files: list[Files], dry_run: bool) -> None:
-    from crossview.pairs.cache import packs_in
-    from crossview.pairs.sizes import cache_room
+    from crossview.pairs.cache import cache_room, packs_in
 
     rooms = [cache_room(files) for files in all_files]
     needed = sum(room.bytes for room in rooms)

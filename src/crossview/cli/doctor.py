@@ -180,7 +180,7 @@ def _cuda(torch: Any) -> str:
 def _model() -> dict[str, str]:
     try:
         from crossview.model.info import fingerprint
-        from crossview.model.models import resolve_model
+        from crossview.model.onnx import resolve_model
 
         folder = resolve_model("town")
         return {"name": "town", "folder": str(folder), "fingerprint": fingerprint(folder)}

@@ -20,9 +20,8 @@ from crossview.locks import locked
 if TYPE_CHECKING:
     from crossview.catalogue import Run
     from crossview.evaluation.conditions import Condition
-    from crossview.evaluation.embed import Embedded
+    from crossview.evaluation.embed import Embedded, Subject
     from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol
-    from crossview.evaluation.grid import Subject
     from crossview.evaluation.headline import FieldsMean
     from crossview.evaluation.task import Rules
     from crossview.model.onnx import Embedder
@@ -162,7 +161,7 @@ def evaluate_model(command: EvaluateCommand, model: str) -> None:
     """Embed the split's pictures under every condition, write a record each, print figures."""
     from crossview import catalogue as wiring
     from crossview.evaluation.conditions import conditions_of
-    from crossview.evaluation.grid import measured, with_hard_samples
+    from crossview.evaluation.embed import measured, with_hard_samples
     from crossview.evaluation.headline import means_over_fields, write_means
 
     require(command.batch >= 1, f"--batch must be at least 1, got {command.batch}.")
@@ -201,9 +200,9 @@ def _evaluate_vectors(
 ) -> None:
     """The same figures and record for vectors or rankings that another program made."""
     from crossview.evaluation.evaluation_record import Protocol
-    from crossview.evaluation.given import answers_of_ranking, answers_of_vectors
-    from crossview.evaluation.measure import About, record_of
+    from crossview.evaluation.metrics import About, record_of
     from crossview.evaluation.task import task_of
+    from crossview.evaluation.vectors import answers_of_ranking, answers_of_vectors
 
     table = _read_table(command, check_files=False)
     task = task_of(table, command.data, command.split, _rules(command))
@@ -241,7 +240,7 @@ def _stated_protocol(command: EvaluateCommand) -> dict[str, Any]:
 
 def _open_subject(command: EvaluateCommand, model: str) -> tuple[Embedder, Subject]:
     """The network and who it is; a representation that it was not trained on is refused."""
-    from crossview.evaluation.grid import Subject
+    from crossview.evaluation.embed import Subject
 
     open_embedder = _open_trained if _is_run(model) else _open_exported
     embedder, facts = open_embedder(command, model)
@@ -288,7 +287,7 @@ def _is_run(model: str) -> bool:
 
 
 def _open_exported(command: EvaluateCommand, model: str) -> tuple[Embedder, dict[str, Any]]:
-    from crossview.model.models import open_model
+    from crossview.model.onnx import open_model
 
     embedder = open_model(model, threads=command.threads)
     return embedder, {
@@ -482,9 +481,8 @@ def _measure_consistency(
 
     from crossview.explain.consistency import consistency
     from crossview.training.device import open_device
-    from crossview.training.run_folder import CONFIG_NAME
-    from crossview.training.setup import build_without_weights
-    from crossview.training.state import load_weights
+    from crossview.training.run_folder import CONFIG_NAME, load_weights
+    from crossview.training.session import build_without_weights
 
     if not (run / CONFIG_NAME).is_file():
         raise InvalidValue(
@@ -524,7 +522,7 @@ def _open_reader(data: str, split: str, run: Run) -> Reader:
 def _write_consistency(
     out: Path, model: Any, reader: Reader, rows: list[int], indices: dict[str, Any]
 ) -> None:
-    from crossview.explain.attention import draw_attention
+    from crossview.explain.consistency import draw_attention
 
     plain = {
         weights: {name: asdict(index) for name, index in named.items()}

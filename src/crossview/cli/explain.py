@@ -33,8 +33,8 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     Masks from above are unrolled, so that the columns of both pictures look the same way.
     """
     from crossview import catalogue as wiring
-    from crossview.explain.explaining import explain as look
-    from crossview.explain.explaining import explain_courses
+    from crossview.explain.mask_figures import explain as look
+    from crossview.explain.mask_figures import explain_courses
     from crossview.pairs.loading import plain_reader
 
     if not data and len(run) < 2:
@@ -67,8 +67,8 @@ def _warn_of_torn_logs(runs: list[Path]) -> None:
 
 def _network(run: Run, device: str) -> Any:
     from crossview.training.device import open_device
-    from crossview.training.setup import build_without_weights
-    from crossview.training.state import load_weights
+    from crossview.training.run_folder import load_weights
+    from crossview.training.session import build_without_weights
 
     model = build_without_weights(run.page, run.config)
     load_weights(model, run.folder.weights)

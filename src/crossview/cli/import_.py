@@ -40,7 +40,7 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     """
     from crossview import catalogue as wiring
     from crossview.pairs.framing import framed, note_of
-    from crossview.training.checks import check_names
+    from crossview.training.contract import check_names
     from crossview.training.import_weights import (
         grouped,
         our_tensors,

@@ -164,8 +164,7 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
 def _build(command: IndexCommand) -> None:
     """Make the index, or add to it, with a progress bar."""
-    from crossview.index.adding import add
-    from crossview.index.build import build
+    from crossview.index.build import add, build
 
     make = add if command.add else build
     with _open(command) as (imagery, embedder, options), _show_progress(command) as progress:
@@ -187,7 +186,7 @@ def _open(command: IndexCommand) -> Iterator[tuple[Imagery, Embedder, IndexOptio
     from crossview.imagery.sources import open_sources
     from crossview.index.index_options import default_model, finest_useful_m, tiling_for, view_for
     from crossview.index.store import Index
-    from crossview.model.models import PACKAGED, open_model, resolve_model
+    from crossview.model.onnx import PACKAGED, open_model, resolve_model
 
     name = command.model
     if name is None and command.add:
@@ -242,8 +241,7 @@ def _show_progress(command: IndexCommand) -> Iterator[Callable[[int, int], None]
 
 def _estimate(command: IndexCommand) -> None:
     """Print how many tiles, how large and how long; write nothing."""
-    from crossview.index.embedding import Job
-    from crossview.index.estimate import estimate
+    from crossview.index.build import Job, estimate
     from crossview.index.index_options import require_allowed
 
     with _open(command) as (imagery, embedder, options):

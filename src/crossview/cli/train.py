@@ -13,10 +13,10 @@ from crossview.cli import console
 from crossview.errors import InvalidValue
 
 if TYPE_CHECKING:
-    from crossview.training.footprint import Footprint
+    from crossview.training.cost import Footprint
     from crossview.training.loop import StepReport
+    from crossview.training.run_folder import TrainState
     from crossview.training.session import Session
-    from crossview.training.state import TrainState
     from crossview.training.validation import Recall
 
 LONG_STEP_S = 30.0  # from here on --dry-run tries one step, not three
@@ -86,7 +86,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     The same command goes on where a stopped or killed run was, and ends with the same weights.
     """
     from crossview import catalogue as wiring
-    from crossview.training.setup import Request
+    from crossview.training.session import Request
 
     method = wiring.method_name(method)
     page = wiring.method_page(method)
@@ -128,7 +128,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
 
 def _checked(page: Any, name: str) -> Any:
-    from crossview.training.checks import check_names
+    from crossview.training.contract import check_names
 
     module = page.load()
     check_names(module, name)
@@ -171,9 +171,8 @@ def _train(request: Any, tensorboard: bool, quiet: bool) -> None:
 
 
 def _fit(request: Any, tensorboard: bool, quiet: bool) -> None:
-    from crossview.training.session import Stopped, fit
-    from crossview.training.setup import start_state
-    from crossview.training.state import saved_step
+    from crossview.training.run_folder import saved_step
+    from crossview.training.session import Stopped, fit, start_state
 
     session = _prepared(request, quiet)
     state = start_state(session)
@@ -219,7 +218,7 @@ def _evaluate(request: Any, tests: list[str], quiet: bool) -> None:
 
 
 def _prepared(request: Any, quiet: bool) -> Session:
-    from crossview.training.setup import prepare
+    from crossview.training.session import prepare
 
     with console.progress("read pictures", unit="pictures", quiet=quiet) as bar:
         return prepare(request, bar.to)
@@ -228,7 +227,7 @@ def _prepared(request: Any, quiet: bool) -> Session:
 def _contract(session: Session, state: TrainState, name: str, quiet: bool) -> None:
     from copy import deepcopy
 
-    from crossview.training.checks import check_everything
+    from crossview.training.contract import check_everything
 
     job = session.job
     model = deepcopy(state.model)  # a trial step moves the statistics of batch norms
@@ -298,9 +297,9 @@ def _board(session: Session, wanted: bool) -> Any:
 def _dry_run(request: Any, quiet: bool) -> None:
     """Build everything in a temporary folder, train three steps, tell memory and hours."""
     from crossview.pairs.loading import Loader
-    from crossview.training.footprint import footprint
+    from crossview.training.cost import footprint
     from crossview.training.loop import train_steps
-    from crossview.training.setup import prepare, start_state
+    from crossview.training.session import prepare, start_state
 
     with tempfile.TemporaryDirectory() as folder:
         session = prepare(replace(request, out=Path(folder), cache=None))

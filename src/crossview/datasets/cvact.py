@@ -18,16 +18,18 @@ from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.geo.grids import latlon_of
 from crossview.geo.mercator import ground_px_m
-from crossview.pairs.matlab import indices, read_matlab, texts
 from crossview.pairs.official_lists import (
     HELP,
     Counts,
     Part,
     data_in,
     files_in,
+    indices,
     once,
+    read_matlab,
     require_files,
     table_of,
+    texts,
 )
 from crossview.pairs.table import Framing, PairTable
 

@@ -24,8 +24,7 @@ from crossview.localization.answer import Answer
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate_many
 from crossview.locks import locked
-from crossview.model.models import open_model, resolve_model
-from crossview.model.onnx import Embedder
+from crossview.model.onnx import Embedder, open_model, resolve_model
 from crossview.outputs.page import write_map
 from crossview.worlds.town_pairs import FIRST_TEST_SEED
 from crossview.worlds.version import TOWN_VERSION

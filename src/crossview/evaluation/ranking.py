@@ -2,10 +2,15 @@
 
 The rank of a match counts every other reference that is better or equal; scores within 1e-12 of
 each other (float64, of the stored vectors) are equal, and ties go against the query.
+
+The best references of every query, exact, tile by tile: for galleries and metres.
+
+What a run answered: ranks, best references and scores, ready to be measured.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,8 +18,9 @@ import numpy as np
 
 from crossview.arrays import F64, I64
 from crossview.errors import require
+from crossview.evaluation.evaluation_record import BEST
 from crossview.evaluation.fast_scores import TILE, Filter, Space, Tile
-from crossview.evaluation.relation import Pairs, Relation
+from crossview.evaluation.task import Pairs, Relation, Task
 
 TIE = 1e-12
 QUERIES_PER_TILE = 256
@@ -166,3 +172,126 @@ def _among(space: Space, others: Pairs, probes: Pairs, least: F64) -> I64:
     other = np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
     reached = probe[scores[other] >= least[probe]]
     return np.bincount(reached, minlength=len(probes)).astype(np.int64)
+
+
+def nearest(space: Space, right: Pairs, k: int) -> tuple[I64, F64]:
+    """Reference numbers [Q, k], best first, and their exact scores; -1 and NaN beyond R.
+
+    A match that ties with another reference comes after it; else the lower number comes first.
+    """
+    count, references = space.shape
+    best = np.full((count, k), -1, dtype=np.int64)
+    score = np.full((count, k), np.nan)
+    fast = space.filters()[0]()
+    codes = right.query * references + right.reference
+    for start in range(0, count, QUERIES_PER_TILE):
+        rows = slice(start, min(start + QUERIES_PER_TILE, count))
+        best[rows], score[rows] = _of_block(space, fast, rows, k, codes)
+    return best, score
+
+
+def _of_block(space: Space, fast: Filter, rows: slice, k: int, codes: I64) -> tuple[I64, F64]:
+    """``codes``: query * R + reference of every match."""
+    queries = np.arange(rows.start, rows.stop)
+    best = np.full((len(queries), k), -1, dtype=np.int64)
+    key = np.full(best.shape, -np.inf)
+    least = _starting_threshold(space, fast, rows, k)
+    for number in range(-(-space.shape[1] // TILE)):
+        low, _ = fast.cuts(queries, least - TIE)
+        column, row = np.nonzero(fast.tile(rows, number) >= low)
+        reference = number * TILE + column
+        found = space.exact(queries[row], reference)
+        found -= TIE * np.isin(queries[row] * space.shape[1] + reference, codes)
+        best, key = _merged(best, key, row, reference, found)
+        least = np.maximum(least, key[:, -1])
+    return best, np.where(best >= 0, key, np.nan)
+
+
+def _starting_threshold(space: Space, fast: Filter, rows: slice, k: int) -> F64:
+    """[n] a score that at least ``k`` references of the first tile reach."""
+    values = fast.tile(rows, 0).T
+    if values.shape[1] <= k:
+        return np.full(len(values), -np.inf)
+    column = np.argpartition(values, -k, axis=1)[:, -k:].ravel()
+    query = np.repeat(np.arange(rows.start, rows.stop), k)
+    lowest: F64 = space.exact(query, column).reshape(-1, k).min(axis=1)
+    return lowest
+
+
+def _merged(best: I64, key: F64, row: I64, reference: I64, found: F64) -> tuple[I64, F64]:
+    """The k best per row of what was kept [n, k] and what was found [N] in ``row`` [N]."""
+    count, k = best.shape
+    rows = np.concatenate([np.repeat(np.arange(count), k), row])
+    references = np.concatenate([best.ravel(), reference])
+    keys = np.concatenate([key.ravel(), found])
+    order = np.lexsort((references, -keys, rows))
+    first = np.searchsorted(rows[order], np.arange(count))
+    kept = order[(first[:, None] + np.arange(k)).ravel()]
+    return references[kept].reshape(count, k), keys[kept].reshape(count, k)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answers:
+    """Of Q queries; see :class:`crossview.evaluation.evaluation_record.Queries`."""
+
+    ranks: Ranks
+    distractors_above: I64 | None  # [P] distractors at least as good; None: not asked
+    truth: I64  # [Q] the best match; -1 without one
+    best: I64  # [Q, 10]
+    best_score: F64  # [Q, 10]
+    unmatched_score: F64  # [Q] of a wrong reference drawn at random; NaN without one
+
+
+def answers_of(space: Space, task: Task) -> Answers:
+    """Compare everything in ``space``, whose rows are those of ``task``."""
+    relation = task.relation
+    ranks = rank(space, relation)
+    best, best_score = nearest(space, relation.right, BEST)
+    drawn = drawn_wrong(task)
+    unmatched = np.full(relation.queries, np.nan)
+    known = np.flatnonzero(drawn >= 0)
+    unmatched[known] = space.exact(known, drawn[known])
+    return Answers(
+        ranks=ranks,
+        distractors_above=_distractors_above(space, ranks) if task.average_precision else None,
+        truth=best_match(ranks),
+        best=best,
+        best_score=best_score,
+        unmatched_score=unmatched,
+    )
+
+
+def best_match(ranks: Ranks) -> I64:
+    """[Q] the match with the highest score, the lower number of equals; -1 without one."""
+    right = ranks.relation.right
+    order = np.lexsort((right.reference, -ranks.score, right.query))
+    query, first = np.unique(right.query[order], return_index=True)
+    best = np.full(ranks.relation.queries, -1, dtype=np.int64)
+    best[query] = right.reference[order][first]
+    return best
+
+
+def drawn_wrong(task: Task) -> I64:
+    """[Q] a wrong reference of each query, drawn by the query's id; -1 where all are right."""
+    relation = task.relation
+    drawn = np.array([zlib.crc32(name.encode()) for name in task.query_ids], dtype=np.int64)
+    drawn %= relation.references
+    taken = _codes(relation)
+    for _ in range(relation.references):
+        hit = np.isin(np.arange(relation.queries) * relation.references + drawn, taken)
+        if not hit.any():
+            return drawn
+        drawn = np.where(hit, (drawn + 1) % relation.references, drawn)
+    return np.where(hit, -1, drawn)
+
+
+def _codes(relation: Relation) -> I64:
+    both = (relation.right, relation.near)
+    return np.concatenate([p.query * relation.references + p.reference for p in both])
+
+
+def _distractors_above(space: Space, ranks: Ranks) -> I64:
+    distractors, right = ranks.relation.distractors(), ranks.relation.right
+    if not len(distractors):
+        return np.zeros(len(right), dtype=np.int64)
+    return count_at_least(space.only(distractors), right.query, ranks.score - TIE)

@@ -2,27 +2,135 @@
 
 After SinGeo (Chen et al., CVPR 2026), which reports such indices but whose definition could not be
 found; ``docs/methods/consistency.md`` writes down this one, and what the paper leaves open.
+
+Class-activation maps of a pair's similarity (Selvaraju et al., Grad-CAM, ICCV 2017).
+
+The score is the cosine of the true pair; the maps are those of the last layer that still has rows
+and columns.
+
+The structural similarity of two maps (Wang et al., IEEE TIP 2004).
+
+Heat maps of one pair over fields of view and headings, the part of the tile in view marked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
-from crossview.arrays import F64, U8
-from crossview.explain.activation import activation_maps
-from crossview.explain.ssim import ssim
+from crossview.arrays import F32, F64, U8
+from crossview.errors import InvalidValue
+from crossview.files import atomic_write
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import RawBatch, Reader, normalised
 from crossview.stats import cluster_interval
 from crossview.training.validation import whole_pictures
-from crossview.views.crops import sector_at, shown
+from crossview.views.crops import drawn_sector, sector_at, shown
 from crossview.views.spec import ViewSpec
+
+
+def activation_maps(
+    model: nn.Module, side: str, images: Tensor, partner: Tensor
+) -> tuple[Tensor, tuple[int, int]]:
+    """Maps [B, h, w] in [0, 1] at the size of ``images``, and the rows and columns of their cells.
+
+    ``partner`` [B, D]: unit vectors of the other side. ReLU of the feature maps weighted by the
+    mean gradient of the cosine, enlarged bilinearly, divided by the largest value; a map that is
+    nowhere positive is 0 everywhere. The model must be in eval mode.
+    """
+    branch, layer, as_map = _layer(model, side)
+    kept: list[Tensor] = []
+
+    def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        kept.append(output)
+
+    hook = layer.register_forward_hook(keep)
+    try:
+        with torch.enable_grad():
+            score = (branch(images.requires_grad_()) * partner).sum()
+            (gradient,) = torch.autograd.grad(score, kept[-1])
+    finally:
+        hook.remove()
+    features, gradient = as_map(kept[-1].detach()), as_map(gradient)
+    weights = gradient.mean(dim=(2, 3), keepdim=True)
+    small = (weights * features).sum(dim=1, keepdim=True).relu()
+    large = F.interpolate(small, images.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+    cells = (int(small.shape[2]), int(small.shape[3]))
+    return large / large.amax(dim=(1, 2), keepdim=True).clamp_min(1e-8), cells
+
+
+def _layer(
+    model: Any, side: str
+) -> tuple[Callable[[Tensor], Tensor], nn.Module, Callable[[Tensor], Tensor]]:
+    """The branch, the layer whose output is looked at, and how that output becomes [B, C, h, w]."""
+    branch = getattr(model, side)
+    encoder = _encoder(model, side)
+    if hasattr(encoder, "stages"):
+        return branch, encoder.stages[-1], lambda output: output
+    if hasattr(encoder, "trunk"):
+        return branch, encoder.trunk, lambda output: output
+    if hasattr(encoder, "blocks"):  # a transformer: the last layer in which all tokens still count
+        rows, columns = encoder.patch_embed.grid_size
+        first = encoder.num_prefix_tokens
+
+        def as_map(tokens: Tensor) -> Tensor:
+            return tokens[:, first:].transpose(1, 2).reshape(len(tokens), -1, rows, columns)
+
+        return branch, encoder.blocks[-1].norm1, as_map
+    raise InvalidValue(
+        f"{type(encoder).__name__} has no layer that activation maps are known to be taken from."
+    )
+
+
+def _encoder(model: Any, side: str) -> Any:
+    """The module behind a branch: shared, one of two, or the branch itself."""
+    names = ("model", "model_q" if side == "ground" else "model_r", side)
+    found = (getattr(model, name, None) for name in names)
+    return next(module for module in found if isinstance(module, nn.Module))
+
+
+WINDOW, SIGMA = 11, 1.5  # of the Gaussian window, as the paper has it
+C1, C2 = 0.01**2, 0.03**2  # for maps between 0 and 1
+
+
+def ssim(one: Tensor, other: Tensor) -> Tensor:
+    """Mean SSIM [B] of maps [B, h, w] in [0, 1], over the windows that lie wholly inside.
+
+    From -1 to 1; two equal maps have 1, also two constant ones. Raises InvalidValue for maps that
+    are smaller than the window.
+    """
+    if min(one.shape[1:]) < WINDOW:
+        raise InvalidValue(
+            f"maps of {one.shape[1]} x {one.shape[2]} are smaller than SSIM's window of {WINDOW}; "
+            "enlarge them to the size of the picture first."
+        )
+    one, other = one.double().unsqueeze(1), other.double().unsqueeze(1)
+    mean_1, mean_2 = _blurred(one), _blurred(other)
+    var_1 = _blurred(one * one) - mean_1**2
+    var_2 = _blurred(other * other) - mean_2**2
+    both = _blurred(one * other) - mean_1 * mean_2
+    light = (2 * mean_1 * mean_2 + C1) / (mean_1**2 + mean_2**2 + C1)
+    shape = (2 * both + C2) / (var_1 + var_2 + C2)
+    found: Tensor = (light * shape).mean(dim=(1, 2, 3))
+    return found
+
+
+def _blurred(maps: Tensor) -> Tensor:
+    steps = torch.arange(WINDOW, dtype=maps.dtype, device=maps.device) - WINDOW // 2
+    weights = torch.exp(-(steps**2) / (2 * SIGMA**2))
+    weights = weights / weights.sum()
+    across = F.conv2d(maps, weights.view(1, 1, 1, WINDOW))
+    return F.conv2d(across, weights.view(1, 1, WINDOW, 1))
+
 
 SHARES = (0.25, 0.5, 0.75)  # of a turn, for panoramas; rounded to whole cells
 CROPS_DEG = (180.0, 90.0, 70.0)
@@ -146,3 +254,85 @@ def _index(parts: Sequence[Compared]) -> Index:
     return Index(
         value=float(scores.mean()), low=low, high=high, ssim=float(per_picture.mean()), blank=blank
     )
+
+
+FOVS_DEG = (360.0, 180.0, 90.0, 70.0)
+ANGLES_DEG = (0.0, 120.0)  # a panorama is turned by so much before it is cut
+EDGES = ((-0.5, "-"), (0.5, "-"), (0.0, ":"))  # of the view, in its widths from ahead
+STRENGTH = 0.45  # of the heat over the picture
+
+
+def draw_attention(path: Path, model: Any, reader: Reader, row: int) -> None:
+    """One pair as PNG: each line a field of view and turn, what the network sees, and the tile.
+
+    The tile is drawn with the heat of the same score, and with the wedge (of an unrolled one: the
+    columns) that the cut panorama sees. The model must be in eval mode.
+    """
+    from matplotlib.figure import Figure
+
+    raw = reader.batch(0, 0, [row])
+    spec, polar = reader.views.ground, reader.views.aerial.polar
+    cases = [(fov, angle) for fov in FOVS_DEG for angle in ANGLES_DEG]
+    figure = Figure(figsize=(9.0, 1.6 * len(cases)), dpi=110, layout="constrained")
+    axes = figure.subplots(len(cases), 2, squeeze=False, width_ratios=[1 if polar else 3, 1])
+    for (fov, angle), (left, right) in zip(cases, axes, strict=True):
+        heading = drawn_sector(spec.width_px, fov, angle).heading_deg
+        seen = shown(raw.ground[0], spec, fov, heading)
+        ground, above = _maps(model, reader, seen.pixels, raw.aerial[0])
+        left.imshow(_over(seen.pixels, ground))
+        left.set_title(f"{fov:g} degrees, turned by {angle:g}", fontsize=8, loc="left")
+        right.imshow(_over(raw.aerial[0], above))
+        (_mark_columns if polar else _mark_wedge)(right, raw.aerial.shape[2], seen.heading_deg, fov)
+        for axis in (left, right):
+            axis.set_xticks([])
+            axis.set_yticks([])
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    atomic_write(path, buffer.getvalue())
+
+
+def _maps(model: Any, reader: Reader, ground: U8, aerial: U8) -> tuple[F32, F32]:
+    device = next(model.parameters()).device
+    views = reader.views
+    images = normalised(ground[None], views.ground, device).contiguous()
+    tiles = normalised(aerial[None], views.aerial, device).contiguous()
+    with torch.no_grad():
+        vectors: tuple[Tensor, Tensor] = model.ground(images), model.aerial(tiles)
+    ours, _ = activation_maps(model, "ground", images, vectors[1])
+    theirs, _ = activation_maps(model, "aerial", tiles, vectors[0])
+    return ours[0].cpu().numpy(), theirs[0].cpu().numpy()
+
+
+def _over(image: U8, heat: F32) -> F32:
+    """The picture in grey with the heat on it, [h, w, 3] in [0, 1]."""
+    from matplotlib import colormaps
+
+    grey = np.repeat(image.mean(axis=2, keepdims=True) / 255.0, 3, axis=2)
+    colour = colormaps["inferno"](heat)[..., :3]
+    mixed: F32 = ((1 - STRENGTH) * grey + STRENGTH * colour).astype(np.float32)
+    return mixed
+
+
+def column_of(azimuth_deg: float, width: int) -> float:
+    """Where in an unrolled tile, or a panorama, lies that azimuth; -0.5 is its left edge."""
+    return (azimuth_deg + 180.0) / 360.0 % 1.0 * width - 0.5
+
+
+def _mark_columns(axis: Any, width: int, heading_deg: float, fov_deg: float) -> None:
+    """Upright lines at both edges of the view in an unrolled tile, and one ahead."""
+    for turn, style in EDGES if fov_deg < 360.0 else ():
+        column = column_of(heading_deg + turn * fov_deg, width)
+        axis.axvline(column, linestyle=style, color="white", linewidth=1.2)
+
+
+def _mark_wedge(axis: Any, side: int, heading_deg: float, fov_deg: float) -> None:
+    """Lines from the tile's centre along both edges of the view, and one ahead."""
+    if fov_deg >= 360.0:
+        return
+    centre = (side - 1) / 2.0
+    for turn, style in EDGES:
+        bearing = math.radians(heading_deg + turn * fov_deg)
+        end = (centre + side * math.sin(bearing), centre - side * math.cos(bearing))
+        axis.plot((centre, end[0]), (centre, end[1]), style, color="white", linewidth=1.2)
+    axis.set_xlim(-0.5, side - 0.5)
+    axis.set_ylim(side - 0.5, -0.5)

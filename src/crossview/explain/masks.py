@@ -1,4 +1,13 @@
-"""What a network with layout masks sees in pairs: vectors, and masks on one common grid."""
+"""What a network with layout masks sees in pairs: vectors, and masks on one common grid.
+
+Do the masks of two views of one place say the same? Correlation, matched against unmatched.
+
+Does a network know its places mirrored and turned? Recall with both views in another layout.
+
+Both views change alike (GeoDTR's layouts), so a pair stays a pair. Recall that is lost hung on
+directions that the training pictures have in common, such as where the sun stands; layout
+simulation is made against that.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +20,18 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
-from crossview.arrays import F32, I64, U8
+from crossview.arrays import F32, F64, I64, U8
 from crossview.errors import InvalidValue
+from crossview.evaluation.fast_scores import Space, space_of
+from crossview.evaluation.metrics import recall
+from crossview.evaluation.ranking import rank
+from crossview.evaluation.task import Pairs, Relation
 from crossview.pairs.loading import Reader, normalised
 from crossview.pairs.table import PairTable
+from crossview.stats import cluster_interval
 from crossview.training.validation import vectors_of, whole_pictures
 from crossview.views.aerial import unrolled_directions
+from crossview.views.symmetry import Symmetry, simulated
 
 VARIANTS = ("original", "unmatched", "flip", "rot90", "rot180", "rot270")
 
@@ -131,3 +146,109 @@ def _maps(layout: Any) -> Tensor:
     rows, columns = layout.size
     maps: Tensor = layout.masks.float().cpu().transpose(1, 2)
     return maps.reshape(len(maps), -1, rows, columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """Mean correlations over pairs, each (value, low, high) with a 95 % interval over pairs.
+
+    ``own_*``: after the mean mask of each side is taken away, so that what all places have in
+    common (a horizon, a vignette) does not count.
+    """
+
+    pairs: int
+    matched: tuple[float, float, float]
+    unmatched: tuple[float, float, float]
+    own_matched: tuple[float, float, float]
+    own_unmatched: tuple[float, float, float]
+    separated: float  # chance that a matched pair correlates more than an unmatched one, "own"
+
+
+def alignment(masks: Masks, seed: int = 0) -> Alignment:
+    """Correlate mask k of the ground with mask k from above, position by position, mean over k."""
+    away = others(len(masks.ground), seed)
+    ground, aerial = (_flat(m) for m in (masks.ground, masks.aerial))
+    own_ground, own_aerial = (m - m.mean(axis=0) for m in (ground, aerial))
+    own = correlations(own_ground, own_aerial), correlations(own_ground[away], own_aerial)
+    return Alignment(
+        pairs=len(ground),
+        matched=_mean(correlations(ground, aerial)),
+        unmatched=_mean(correlations(ground[away], aerial)),
+        own_matched=_mean(own[0]),
+        own_unmatched=_mean(own[1]),
+        separated=_chance_of_more(*own),
+    )
+
+
+def correlations(first: F64, second: F64) -> F64:
+    """[N] mean over k of Pearson's correlation over positions of [N, K, P] and [N, K, P].
+
+    A mask that is the same everywhere correlates with nothing: 0.
+    """
+    one, two = (m - m.mean(axis=2, keepdims=True) for m in (first, second))
+    scale = np.sqrt((one**2).sum(axis=2) * (two**2).sum(axis=2))
+    products = (one * two).sum(axis=2)
+    found: F64 = np.divide(products, scale, out=np.zeros_like(products), where=scale > 1e-12)
+    return np.asarray(found.mean(axis=1))
+
+
+def _flat(maps: F32) -> F64:
+    return maps.reshape(*maps.shape[:2], -1).astype(np.float64)
+
+
+def _mean(values: F64) -> tuple[float, float, float]:
+    low, high = cluster_interval(values, np.arange(len(values)))
+    return float(values.mean()), low, high
+
+
+def _chance_of_more(more: F64, less: F64) -> float:
+    """Of a random one of ``more`` being larger than a random one of ``less``; ties count half."""
+    ordered = np.sort(less)
+    below = np.searchsorted(ordered, more, "left") + np.searchsorted(ordered, more, "right")
+    return float(below.mean() / (2 * len(less)))
+
+
+LAYOUTS = {
+    "original": Symmetry(),
+    "mirrored": Symmetry(mirror=True),
+    "turned by 90": Symmetry(turn="right"),
+    "turned by 180": Symmetry(turn="back"),
+    "turned by 270": Symmetry(turn="left"),
+}
+
+
+def relaid_recalls(model: Any, reader: Reader, rows: Sequence[int]) -> dict[str, float]:
+    """R@1 in percent of these rows' panoramas among their aerial pictures, in each layout.
+
+    Ranked as ``evaluate`` ranks: a tie with a wrong picture is no hit. Rows of one place are all
+    right. Where photos are among them, which do not look all around, they are mirrored only.
+    """
+    places = reader.table.places()[np.asarray(rows)]
+    relation = Relation(
+        queries=len(rows),
+        references=len(rows),
+        right=Pairs.of(np.argwhere(places[:, None] == places[None])),
+        near=Pairs.of(np.empty((0, 2), dtype=np.int64)),
+    )
+    turned = only_panoramas(reader.table, rows)
+    return {
+        name: 100.0 * recall(rank(_space(model, reader, rows, layout), relation).of_queries(), 1)
+        for name, layout in LAYOUTS.items()
+        if layout.turn == "none" or turned
+    }
+
+
+def _space(model: Any, reader: Reader, rows: Sequence[int], layout: Symmetry) -> Space:
+    """The vectors of the rows' pictures in a layout."""
+    views, sides, seen = reader.views, [], []
+    model.eval()
+    for raw in whole_pictures(reader, rows):
+        pairs = [
+            simulated(ground, aerial, layout, polar=views.aerial.polar)
+            for ground, aerial in zip(raw.ground, raw.aerial, strict=True)
+        ]
+        grounds, aerials = (np.stack(side) for side in zip(*pairs, strict=True))
+        sides.append(vectors_of(model, views, grounds, aerials))
+        seen.append(raw.fov_deg)
+    ground, aerial = (np.concatenate(side) for side in zip(*sides, strict=True))
+    return space_of(views.azimuth_bins, ground, aerial, np.concatenate(seen))

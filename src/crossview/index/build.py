@@ -2,34 +2,246 @@
 
 It grows in a folder beside its name and gets its name when it is complete. A killed run goes
 on at its last finished segment and ends with the same vectors, bit by bit.
+
+Add new imagery to an index, which stays as it was until all of it is in.
+
+Embed all windows of some imagery into the segments of a partial index.
+
+Batches of what a network sees of imagery, with the places and thumbnails of the windows.
+
+Estimate: how many tiles, how large and how long, before any of it is done.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crossview.errors import BadIndex, CannotWrite, UsageError
+from crossview.arrays import F32, F64, U8
+from crossview.errors import BadIndex, BadModel, CannotWrite, EmptyRegion, UsageError
 from crossview.files import replace_folder
 from crossview.geo.footprints import covered_km2
 from crossview.imagery.sources import Imagery
-from crossview.index.checksums import compare
-from crossview.index.embedding import Job, Progress, fill
-from crossview.index.index_options import IndexOptions, build_settings, is_coarse, require_allowed
-from crossview.index.manifest import Manifest, ModelFacts, Segment, read_manifest, write_manifest
+from crossview.imagery.windows import Tiling, Window, count, cut
+from crossview.index.index_options import (
+    IndexOptions,
+    build_settings,
+    is_coarse,
+    require_allowed,
+    segment_size,
+    tiling_for,
+    view_for,
+)
 from crossview.index.partial import PROGRESS_NAME, Partial, foreign_files, is_own_file, remove_index
-from crossview.index.segments import read_places
-from crossview.index.store import PARTIAL_SUFFIX, Index
+from crossview.index.prefetch import read_ahead
+from crossview.index.store import (
+    PARTIAL_SUFFIX,
+    THUMBNAIL_PX,
+    Index,
+    Manifest,
+    ModelFacts,
+    Segment,
+    compare,
+    read_manifest,
+    read_places,
+    write_manifest,
+)
 from crossview.locks import locked
 from crossview.model.onnx import Embedder
+from crossview.views.aerial import aerial_view
+from crossview.views.spec import ViewSpec
+
+_JPEG_QUALITY = 75
+
+
+@dataclass(frozen=True, slots=True)
+class TileBatch:
+    """n windows as the network takes them, and what the index keeps of them."""
+
+    views: U8  # [n, h, w, 3]
+    places: F64  # [n, 3]: latitude, longitude, bearing of up
+    thumbnails: tuple[bytes, ...]
+    last: int  # number of the last window
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+
+def tile_batches(windows: Iterable[Window], spec: ViewSpec, size: int) -> Iterator[TileBatch]:
+    """Group windows in order into batches of ``size``; the last may be smaller."""
+    waiting = iter(windows)
+    while True:
+        views = np.empty((size, spec.height_px, spec.width_px, 3), np.uint8)
+        places, thumbnails, last = np.empty((size, 3)), [], -1
+        for i, window in enumerate(islice(waiting, size)):
+            views[i] = aerial_view(window.pixels, window.metres_per_px, spec)
+            places[i] = window.lat, window.lon, window.up_bearing_deg
+            thumbnails.append(thumbnail(window.pixels))
+            last = window.number
+        if thumbnails:
+            n = len(thumbnails)
+            yield TileBatch(views[:n], places[:n], tuple(thumbnails), last)
+        if len(thumbnails) < size:
+            return
+
+
+def thumbnail(pixels: U8) -> bytes:
+    """A small JPEG file of a window: whole pixels averaged first, the rest by interpolation.
+
+    Averaging by a fraction is ten times slower and looks the same at this size.
+    """
+    import cv2
+    import simplejpeg
+
+    height, width = pixels.shape[:2]
+    if (times := min(height, width) // THUMBNAIL_PX) > 1:
+        size = (width // times, height // times)
+        whole = pixels[: size[1] * times, : size[0] * times]
+        pixels = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
+    side = (THUMBNAIL_PX, THUMBNAIL_PX)
+    small = cv2.resize(pixels, side, interpolation=cv2.INTER_LINEAR)
+    return bytes(
+        simplejpeg.encode_jpeg(
+            np.ascontiguousarray(small), _JPEG_QUALITY, colorsubsampling="420", fastdct=True
+        )
+    )
+
+
+Progress = Callable[[int, int], None]  # windows done, windows in all
+COLLAPSED = 1e-6  # mean pairwise 1 - cosine below which a model tells no place from another
+_ENOUGH_TO_JUDGE = 16  # windows
+
+
+@dataclass(frozen=True)
+class Job:
+    """What goes into an index."""
+
+    imagery: Imagery
+    embedder: Embedder
+    options: IndexOptions
+    tiling: Tiling
+    view: ViewSpec
+
+    @staticmethod
+    def of(imagery: Imagery, embedder: Embedder, options: IndexOptions) -> Job:
+        """The windows and the view that follow from model and options."""
+        tiling = tiling_for(embedder.info, options)
+        return Job(imagery, embedder, options, tiling, view_for(embedder.info, tiling))
+
+
+def fill(partial: Partial, job: Job, progress: Progress | None = None) -> None:
+    """Embed from the window that ``partial`` waits for to the last one, segment by segment.
+
+    A thread reads, cuts and encodes the next batches while the network works on one. ``progress``
+    is told first where the work begins, then after every batch.
+    """
+    report = progress or (lambda _done, _total: None)
+    with _removed_if_empty(partial):
+        total = count(job.imagery, job.tiling)
+        report(partial.next_window, total)
+        gathered = _Gathered()
+        for batch in _batches(partial, job):
+            gathered.add(batch, _embedded(batch, job.embedder))
+            if gathered.windows == segment_size(job.options, len(partial.segments)):
+                gathered.write(partial, batch.last + 1)
+            report(batch.last + 1, total)
+        if gathered.windows:
+            gathered.write(partial, total)
+        if partial.windows == 0:
+            raise EmptyRegion(why_empty(total, job.tiling))
+        report(total, total)
+
+
+class _Gathered:
+    """What embedded windows leave behind until they become a segment; their views are let go."""
+
+    def __init__(self) -> None:
+        self._vectors: list[F32] = []
+        self._places: list[F64] = []
+        self._thumbnails: list[bytes] = []
+
+    @property
+    def windows(self) -> int:
+        return len(self._thumbnails)
+
+    def add(self, batch: TileBatch, vectors: F32) -> None:
+        self._vectors.append(vectors)
+        self._places.append(batch.places)
+        self._thumbnails += batch.thumbnails
+
+    def write(self, partial: Partial, next_window: int) -> None:
+        vectors, places = np.concatenate(self._vectors), np.concatenate(self._places)
+        _refuse_collapsed(vectors)
+        partial.add(vectors, places, self._thumbnails, next_window)
+        self._vectors, self._places, self._thumbnails = [], [], []
+
+
+def _batches(partial: Partial, job: Job) -> Iterator[TileBatch]:
+    windows = cut(job.imagery, job.tiling, partial.next_window)
+    with closing(read_ahead(tile_batches(windows, job.view, job.options.batch))) as batches:
+        yield from batches
+
+
+def _embedded(batch: TileBatch, embedder: Embedder) -> F32:
+    vectors = embedder.aerial(batch.views)
+    if vectors.shape != (len(batch), embedder.info.dim):
+        raise BadModel(
+            f"The model {embedder.info.name!r} gave vectors {list(vectors.shape)} where its "
+            f"model.json says [{len(batch)}, {embedder.info.dim}]; export it again."
+        )
+    return vectors
+
+
+def _refuse_collapsed(vectors: F32) -> None:
+    """Stop when all unit vectors are one: 1 - |mean|^2 is their mean pairwise 1 - cosine."""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    if len(vectors) >= _ENOUGH_TO_JUDGE and 1.0 - float(mean @ mean) < COLLAPSED:
+        raise BadModel(
+            f"The model gives the same vector for {len(vectors)} different windows; it has "
+            "collapsed in training and can find nothing."
+        )
+
+
+@contextmanager
+def _removed_if_empty(partial: Partial) -> Iterator[None]:
+    """Leave nothing behind when it fails before there is anything to go on from."""
+    try:
+        yield
+    except BaseException:
+        if not partial.segments:
+            partial.discard()
+        raise
+
+
+def why_empty(total: int, tiling: Tiling) -> str:
+    """What to say when none of ``total`` planned windows can be indexed."""
+    size = f"{tiling.footprint_m:g} m"
+    if tiling.near is not None and total == 0:
+        return (
+            f"No window of {size} has its centre within {tiling.within_m:g} m of {tiling.near}.\n"
+            "Check --near and --within, or whether the imagery reaches there."
+        )
+    if total == 0:
+        return (
+            f"The imagery is smaller than one window of {size}.\n"
+            "Give more imagery, or a smaller --footprint (best near the model's own)."
+        )
+    return (
+        f"None of {total} windows of {size} holds imagery: all is no data or one single colour.\n"
+        "Check that this is the right file; for multi-band imagery choose --bands."
+    )
 
 
 def build(
@@ -152,3 +364,145 @@ def moving(out: Path) -> Iterator[None]:
         yield
     except OSError as problem:
         raise CannotWrite(f"Cannot write {out}: {problem.strerror}.") from problem
+
+
+ADDING_SUFFIX = ".adding"
+
+
+def add(
+    imagery: Imagery,
+    embedder: Embedder,
+    out: str | Path,
+    *,
+    options: IndexOptions | None = None,
+    progress: Progress | None = None,
+) -> Index:
+    """Add new imagery to the index ``out``, which stays as it was until all is added.
+
+    Footprint and stride are the index's own. Raises as :func:`build`, and :class:`ModelMismatch`
+    for another model than the one that made the index.
+    """
+    path = Path(os.path.realpath(out))  # a link stays a link
+    Index.open(path).require_model(embedder.fingerprint)
+    with locked(path, "crossview index --add", wait=True):
+        index = Index.open(path)  # others may have added meanwhile
+        index.require_model(embedder.fingerprint)
+        job = Job.of(imagery, embedder, _as_in(index, options or IndexOptions()))
+        folder = path.with_name(path.name + ADDING_SUFFIX)
+        step = step_of(job, added=True)
+        if step in index.manifest.steps:  # this command was killed before it could say so
+            Partial(folder, {}).discard()
+            return index
+        _require_new(index, imagery)
+        require_allowed(imagery.info, embedder.info, job.view, job.options)
+        partial = begun(folder, job, first_segment=len(index.manifest.segments))
+        fill(partial, job, progress)
+        with moving(path):
+            for name in (name for segment in partial.segments for name in segment.files):
+                if (folder / name).exists():  # else a run that was killed here has moved it
+                    os.replace(folder / name, path / name)
+        added = manifest_of(path, tuple(partial.segments), job)
+        write_manifest(path, _merged(index, added, step), index.manifest)
+        partial.discard()
+        return Index.open(path)
+
+
+def _merged(index: Index, added: Manifest, step: str) -> Manifest:
+    """The manifest of an index and what was added; a calibration does not outlive that."""
+    old = index.manifest
+    lat = np.concatenate([index.lat, *_column(index.path, added, 0)])
+    lon = np.concatenate([index.lon, *_column(index.path, added, 1)])
+    return replace(
+        old,
+        demo_only=old.demo_only or added.demo_only,
+        coarse=old.coarse or added.coarse,
+        imagery=old.imagery.merged(added.imagery),
+        metres_per_px=max(old.metres_per_px, added.metres_per_px),
+        windows=old.windows + added.windows,
+        area_km2=covered_km2(lat, lon, old.footprint_m),
+        segments=(*old.segments, *added.segments),
+        created=added.created,
+        calibration=None,
+        steps=(*old.steps, step),
+    )
+
+
+def _column(folder: Path, manifest: Manifest, column: int) -> list[F64]:
+    return [read_places(folder, segment)[:, column] for segment in manifest.segments]
+
+
+def _require_new(index: Index, imagery: Imagery) -> None:
+    twice = sorted({*index.manifest.imagery.sources} & {*imagery.info.sources})
+    if twice:
+        raise UsageError(f"{twice[0]} is in {index.path} already; nothing was added.")
+
+
+def _as_in(index: Index, options: IndexOptions) -> IndexOptions:
+    """Options with the index's footprint and stride; others are refused."""
+    manifest = index.manifest
+    for name, asked, has in (
+        ("--footprint", options.footprint_m, manifest.footprint_m),
+        ("--stride", options.stride_m, manifest.stride_m),
+    ):
+        if asked is not None and asked != has:
+            raise UsageError(
+                f"{name} {asked:g}: the windows of {index.path} have {has:g} m.\n"
+                f"Leave {name} out, or build an index of its own."
+            )
+    return replace(options, footprint_m=manifest.footprint_m, stride_m=manifest.stride_m)
+
+
+TIMED_TILES = 20
+LONG_S = 3600.0  # from here on a smaller area or a larger stride is suggested
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """At most ``tiles`` windows (those without data are not known yet), and what they take."""
+
+    tiles: int
+    bytes: int
+    seconds: float
+    stride_m: float
+
+    @property
+    def is_long(self) -> bool:
+        """More than an hour."""
+        return self.seconds > LONG_S
+
+    @property
+    def stride_for_an_hour_m(self) -> float:
+        """The stride in whole metres with which it would take about an hour."""
+        return math.ceil(self.stride_m * math.sqrt(self.seconds / LONG_S))
+
+
+def estimate(job: Job) -> Estimate:
+    """Count the windows and time the first ones with data, on this machine and this imagery.
+
+    Timed are cutting, thumbnails and network; reading happens meanwhile and is hardly seen.
+    Raises :class:`EmptyRegion` when there is no window or none of them has data.
+    """
+    tiles = count(job.imagery, job.tiling)
+    windows = [
+        window._replace(pixels=window.pixels.copy())
+        for window in islice(cut(job.imagery, job.tiling), TIMED_TILES)
+    ]
+    if not windows:
+        raise EmptyRegion(why_empty(tiles, job.tiling))
+    (batch,) = tile_batches(windows, job.view, len(windows))
+    job.embedder.aerial(batch.views)  # the first run of a network sets it up
+    start = time.perf_counter()
+    for batch in tile_batches(windows, job.view, len(windows)):
+        job.embedder.aerial(batch.views)
+    seconds = (time.perf_counter() - start) / len(windows)
+    return Estimate(
+        tiles=tiles,
+        bytes=round(tiles * _bytes_each(batch, job.embedder.info.dim)),
+        seconds=tiles * seconds,
+        stride_m=job.tiling.stride_m,
+    )
+
+
+def _bytes_each(batch: TileBatch, dim: int) -> float:
+    """Vector, place, offset and thumbnail of one window."""
+    return 4 * dim + 3 * 8 + 8 + float(np.mean([len(jpeg) for jpeg in batch.thumbnails]))

@@ -10,8 +10,7 @@ from crossview.errors import SyntheticModel, TooCoarse, UsageError, require
 from crossview.geo.points import LatLon
 from crossview.imagery.provenance import ImageryInfo
 from crossview.imagery.windows import Tiling
-from crossview.index.manifest import FORMAT_VERSION
-from crossview.index.store import THUMBNAIL_PX
+from crossview.index.store import FORMAT_VERSION, THUMBNAIL_PX
 from crossview.model.info import ModelInfo
 from crossview.views.spec import ViewSpec
 

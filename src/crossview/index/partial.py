@@ -16,8 +16,7 @@ from typing import Any
 from crossview.arrays import F32, F64
 from crossview.errors import CannotWrite, UsageError
 from crossview.files import atomic_write, is_half_written, list_entries
-from crossview.index.manifest import MANIFEST_NAME, Segment
-from crossview.index.segments import is_segment_file, write_segment
+from crossview.index.store import MANIFEST_NAME, Segment, is_segment_file, write_segment
 from crossview.locks import INSIDE_NAME
 
 PROGRESS_NAME = "progress.json"

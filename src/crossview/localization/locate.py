@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from crossview.errors import BadImage, BadIndex, CrossviewError, InvalidValue
 from crossview.localization.answer import Answer
-from crossview.localization.confidence import with_confidence
 from crossview.localization.hints import Hints, hints_for
-from crossview.localization.merge import places, searched_places
+from crossview.localization.posterior import with_confidence
 from crossview.localization.queries import Picture, Query, queries, read_batches
-from crossview.localization.search import Found, search
-from crossview.model.models import open_model, open_model_of
-from crossview.model.onnx import Embedder
+from crossview.localization.search import Found, places, search, searched_places
+from crossview.model.onnx import Embedder, open_model, open_model_of
 from crossview.views.decode import Photo
 
 if TYPE_CHECKING:

@@ -20,8 +20,7 @@ from crossview.arrays import I64
 from crossview.networks import checkpoints, contrastive
 from crossview.networks.looks import coloured, seen_sector
 from crossview.networks.losses.infonce import info_nce
-from crossview.pairs.batch import Batch, PairPixels, Views
-from crossview.pairs.moment import Moment
+from crossview.pairs.batch import Batch, Moment, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.pairs.viewing import check_centred
 from crossview.views.symmetry import mirror_pair, turn_pair
@@ -50,7 +49,7 @@ class Config:
     decay_vectors: bool = True
     warmup_steps: int = 0
     warmup_epochs: float = 1.0  # section 4.2
-    schedule: str = "steps"  # ours; "loader": the authors', see training.recipe
+    schedule: str = "steps"  # ours; "loader": the authors', see training.contract
     clip_value: float = 100.0
     smoothing: float = 0.1  # section 4.2
     mirror: float = 0.5  # probability, both views alike; section 3.1

@@ -25,8 +25,7 @@ from crossview.arrays import I64
 from crossview.networks import checkpoints, contrastive
 from crossview.networks.looks import Looks, two_looks
 from crossview.networks.losses.dual import dual_info_nce
-from crossview.pairs.batch import Batch, PairPixels, Views
-from crossview.pairs.moment import Moment
+from crossview.pairs.batch import Batch, Moment, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.pairs.viewing import check_centred
 
@@ -75,7 +74,7 @@ class Config:
     decay_vectors: bool = True
     warmup_steps: int = 0
     warmup_epochs: float = 1.0
-    schedule: str = "steps"  # ours; "loader": the authors', see training.recipe
+    schedule: str = "steps"  # ours; "loader": the authors', see training.contract
     clip_value: float = 100.0
     gps_sampling: bool = True  # until vectors have been compared
     neighbour_select: int = 64

@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from crossview.arrays import F64, U8
-from crossview.imagery.mosaics import shrunk_patch
 from crossview.imagery.provenance import bounds_of
-from crossview.imagery.sheets import Box, Patch, Sheet
+from crossview.imagery.sheets import Box, Patch, Sheet, shrunk_patch
 from crossview.outputs.regions import Extent
 
 _KNOTS_PX = 32  # between exact reprojections; what lies between is interpolated

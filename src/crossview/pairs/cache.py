@@ -4,14 +4,26 @@ Each is found by a key made of the file's content, the settings of its side and 
 of it; so a data set that was moved, a part of it, or another list of the same files all find what
 is there. Packs are added, never changed: a killed run goes on, and two at once do no harm. What a
 killed run left half-written is removed an hour later, when nobody can be writing it any more.
+
+Packs: many pictures in one file that is written once, whole or not at all, and memory-mapped.
+
+A pack is 8 bytes of kind, the number of pictures as int64, one entry per picture, then the pixels.
+Its name follows from the keys of its pictures, so that processes that write the same pack at the
+same time write the same file.
+
+What files contain, remembered by their size and time, so that each is hashed once.
+
+How much room decoded pictures take, before any of them is written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +32,112 @@ from numpy.typing import NDArray
 
 from crossview.arrays import I64, U8
 from crossview.errors import BadData, BadImage, CannotWrite
-from crossview.files import list_files, sweep
-from crossview.pairs.digests import Digests
-from crossview.pairs.packs import (
-    ENTRY,
-    SUFFIX,
-    Packed,
-    pack_entries,
-    packed_pixels,
-    write_pack,
-)
-from crossview.pairs.pictures import CHUNK, Unreadable, in_order, unreadable
+from crossview.files import atomic_write, list_files, sweep, writing
+from crossview.locks import locked
+from crossview.pairs.loading import CHUNK, Unreadable, in_order, unreadable
 from crossview.pairs.reading import Files
 from crossview.pairs.table import SIDES
+from crossview.views.decode import picture_size
+
+Packed = tuple[bytes, U8, float]  # key of 16 bytes, [h, w, 3], a number about the picture
+
+KIND = b"cvpack01"
+SUFFIX = ".pack"
+ENTRY = np.dtype(
+    [("key", "V16"), ("offset", "<i8"), ("rows", "<i8"), ("columns", "<i8"), ("number", "<f8")]
+)
+_HEAD = len(KIND) + 8
+
+
+def write_pack(folder: Path, pictures: Sequence[Packed]) -> Path:
+    """Write the pictures as one pack in ``folder``; its path. CannotWrite if the disk refuses."""
+    keys = b"".join(key for key, _, _ in pictures)
+    path = folder / f"{hashlib.blake2b(keys, digest_size=12).hexdigest()}{SUFFIX}"
+    entries = np.zeros(len(pictures), ENTRY)
+    start = _HEAD + entries.nbytes
+    for entry, (key, pixels, number) in zip(entries, pictures, strict=True):
+        rows, columns = pixels.shape[:2]
+        entry["key"], entry["offset"], entry["number"] = key, start, number
+        entry["rows"], entry["columns"] = rows, columns
+        start += pixels.nbytes
+    with writing(path) as temporary, temporary.open("wb") as stream:
+        stream.write(KIND + np.int64(len(entries)).tobytes() + entries.tobytes())
+        for _, pixels, _ in pictures:
+            stream.write(pixels.tobytes())
+    return path
+
+
+def pack_entries(path: Path) -> NDArray[Any]:
+    """The entries [n] of a pack; none of a file that is no pack or not whole."""
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD)
+        count = int.from_bytes(head[len(KIND) :], "little")
+        held = path.stat().st_size
+        if head[: len(KIND)] != KIND or len(head) < _HEAD or count * ENTRY.itemsize > held:
+            return np.zeros(0, ENTRY)
+        entries = np.frombuffer(stream.read(count * ENTRY.itemsize), ENTRY)
+    ends = entries["offset"] + 3 * entries["rows"] * entries["columns"]
+    return entries[:0] if len(entries) and int(ends.max()) != held else entries
+
+
+def packed_pixels(path: Path, entry: NDArray[Any]) -> U8:
+    """The picture of an entry; read-only memory of the file."""
+    offset, rows, columns = (int(entry[name]) for name in ("offset", "rows", "columns"))
+    pixels: U8 = _mapped(path)[offset : offset + rows * columns * 3]
+    return pixels.reshape(rows, columns, 3)
+
+
+@lru_cache(maxsize=4096)
+def _mapped(path: Path) -> Any:
+    return np.memmap(path, dtype=np.uint8, mode="r")
+
+
+NAME = "digests.jsonl"
+
+
+class Digests:
+    """Digests of files, kept in ``folder``/digests.jsonl between runs.
+
+    A file that was moved, or touched without a change, has the digest that it had.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / NAME
+        self._known = _read(self._file)
+        self._new: dict[str, list[int | str]] = {}
+
+    def of(self, path: Path) -> str:
+        """32 hex digits (BLAKE2b) of the content; OSError where it cannot be read."""
+        facts = path.stat()
+        name, stamp = str(path.absolute()), [facts.st_size, facts.st_mtime_ns]
+        known = self._known.get(name)
+        if known is None or known[:2] != stamp:
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16))
+            known = [*stamp, digest.hexdigest()]
+            self._known[name] = self._new[name] = known
+        return str(known[2])
+
+    def save(self) -> None:
+        """Add what is new to the file, beside what other processes have written meanwhile."""
+        if self._new:
+            with locked(self._file, "crossview data cache", wait=True):
+                atomic_write(self._file, _lines({**_read(self._file), **self._new}.items()))
+            self._new = {}
+
+
+def _read(file: Path) -> dict[str, list[int | str]]:
+    """What a file holds; one that is absent or damaged only costs the hashing."""
+    try:
+        rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return {str(name): [int(size), int(time), str(digest)] for name, size, time, digest in rows}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _lines(known: Iterable[tuple[str, list[int | str]]]) -> str:
+    return "".join(json.dumps([name, *facts]) + "\n" for name, facts in known)
+
 
 FORMAT = 2
 PACK_BYTES = 128 << 20
@@ -225,3 +330,50 @@ def _found(folder: Path) -> Found:
     for path in packs_in(folder):
         found |= {entry["key"].tobytes(): (path, entry) for entry in pack_entries(path)}
     return found
+
+
+SAMPLE = 64  # headers that are read where sizes differ from file to file
+
+
+@dataclass(frozen=True)
+class Room:
+    """Bytes that a cache of all pictures takes; ``exact`` unless it rests on a sample."""
+
+    bytes: int
+    exact: bool
+
+
+def cache_room(files: Files) -> Room:
+    """The room of a cache of these files; of pictures that share their content, less is used."""
+    aerial, exact = _aerial_bytes(files)
+    return Room(_ground_bytes(files) + aerial, exact)
+
+
+def _ground_bytes(files: Files) -> int:
+    spec = files.views.ground
+    if spec.whole or spec.representation == "padded":
+        columns = spec.width_px * len(files.table.ground)
+    else:
+        fovs = np.nan_to_num(files.table.fov_deg, nan=360.0)
+        columns = sum(spec.columns(float(fov)) for fov in fovs)
+    return 3 * spec.height_px * columns
+
+
+def _aerial_bytes(files: Files) -> tuple[int, bool]:
+    spec, count = files.views.aerial, len(files.table.aerial)
+    if spec.whole:
+        return 3 * spec.height_px * spec.width_px * count, True
+    if not count:
+        return 0, True
+    chosen = np.unique(np.linspace(0, count - 1, min(SAMPLE, count)).round().astype(int))
+    bytes_each = [_stored_bytes(files, int(index)) for index in chosen]
+    return round(count * float(np.mean(bytes_each))), False
+
+
+def _stored_bytes(files: Files, index: int) -> int:
+    rows, columns = picture_size(files.table.aerial[index])
+    share = float(files.table.metres_per_px[index]) / files.views.aerial.metres_per_px
+    if files.decoding == "fast" and share < 1.0:
+        eighths = math.ceil(8 * share)
+        rows, columns = math.ceil(rows * eighths / 8), math.ceil(columns * eighths / 8)
+    return 3 * rows * columns

@@ -4,6 +4,12 @@ Every pair draws from its own generator, seeded by (seed, epoch, batch, position
 depend on workers, and a training resumed at batch n of an epoch sees what it would have seen.
 Workers are separate interpreters (spawn), so they start alike on Linux, macOS and Windows; they
 send uint8 arrays, a quarter of the bytes of floats, and the training process normalises.
+
+Every picture of one side, in order, by several processes; what cannot be read is collected.
+
+A run over many thousand files must not die at the last one: an unreadable picture comes as
+:class:`Unreadable` in its place. Whoever reads decides at the end: :func:`refuse`, or leave the
+pictures out (``PairTable.without``) and say how many they were.
 """
 
 from __future__ import annotations
@@ -13,19 +19,19 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crossview.arrays import F32, I64, U8
-from crossview.errors import InvalidValue, TrainingFailed
-from crossview.pairs.batch import Batch, PairPixels, Views
-from crossview.pairs.moment import Moment, Span
+from crossview.errors import BadData, BadImage, InvalidValue, TrainingFailed
+from crossview.pairs.batch import Batch, Moment, PairPixels, Span, Views
 from crossview.pairs.page_ref import PageRef
 from crossview.pairs.reading import Files, Source, pair_pixels
 from crossview.pairs.table import PairTable
@@ -255,3 +261,128 @@ def _stack(images: list[U8], side: str) -> U8:
             "Let the method's augment give one size per batch, or use representation='padded'."
         )
     return np.stack(images)
+
+
+CHUNK = 16  # pictures per job of a worker
+_SHOWN = 5  # unreadable pictures that an error names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One picture as a network takes it."""
+
+    index: int
+    pixels: U8  # ground: canvas [h, w, 3]; aerial: the view [h, w, 3] of the aerial ViewSpec
+    number: float  # ground: field of view in degrees; aerial: metres per pixel of the view
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unreadable:
+    """A picture that could not be read, and why."""
+
+    side: str
+    index: int
+    path: Path
+    reason: str  # without the path
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Reads pictures of ``table`` from ``source``; it travels to workers once, by pickle."""
+
+    table: PairTable
+    source: Source
+    views: Views
+
+    def read(self, side: str, index: int) -> Picture | Unreadable:
+        """One picture; errors other than :class:`BadImage` are about all of them, and raise."""
+        try:
+            pixels, number = self._ground(index) if side == "ground" else self._aerial(index)
+        except BadImage as problem:
+            return unreadable(side, index, getattr(self.table, side)[index], problem)
+        return Picture(index=index, pixels=pixels, number=number)
+
+    def _ground(self, index: int) -> tuple[U8, float]:
+        return self.source.ground(index)
+
+    def _aerial(self, index: int) -> tuple[U8, float]:
+        from crossview.views.aerial import aerial_view
+
+        spec = self.views.aerial
+        pixels, metres_per_px = self.source.aerial(index)
+        if spec.whole:
+            return pixels, metres_per_px
+        return aerial_view(pixels, metres_per_px, spec), spec.metres_per_px
+
+
+def read_pictures(
+    pictures: Pictures, side: str, indices: Sequence[int], workers: int
+) -> Iterator[Picture | Unreadable]:
+    """The pictures ``indices`` of one side, in that order, read by ``workers`` processes.
+
+    ``workers`` 0: in this process.
+    """
+    chunks = [list(indices[i : i + CHUNK]) for i in range(0, len(indices), CHUNK)]
+    for done in in_order(_read_chunk, pictures, [(side, chunk) for chunk in chunks], workers):
+        yield from done
+
+
+def in_order(
+    work: Callable[..., Any], kept: object, jobs: Iterable[tuple[Any, ...]], workers: int
+) -> Iterator[Any]:
+    """``work(kept, *job)`` of each job, in order; ``kept`` is sent to each worker once.
+
+    Never more than a few results wait, however slow the consumer is.
+    """
+    if not workers:
+        yield from (work(kept, *job) for job in jobs)
+        return
+    waiting: deque[Future[Any]] = deque()
+    with worker_pool(workers, _pictures_keep, kept) as pool:
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(_with_kept, work, job))
+                if len(waiting) >= AHEAD * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool as problem:
+            raise BadData(
+                "A reading process died; the machine may be out of memory.\nTry fewer --workers."
+            ) from problem
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def unreadable(side: str, index: int, path: Path, problem: BadImage) -> Unreadable:
+    """The record of ``problem``; its first line without the path that it starts with."""
+    reason = str(problem).removeprefix(f"{path}: ").partition("\n")[0]
+    return Unreadable(side=side, index=index, path=path, reason=reason)
+
+
+def refuse(found: Sequence[Unreadable], pictures: int) -> None:
+    """Raise BadData that names the first unreadable ones of ``pictures``; nothing if none."""
+    if not found:
+        return
+    lines = [f"{one.path}: {one.reason}" for one in found[:_SHOWN]]
+    more = f"\n... and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    raise BadData(
+        f"{len(found)} of {pictures} pictures cannot be read:\n" + "\n".join(lines) + more + "\n"
+        "Replace them, or leave them out and have them counted with --skip-unreadable."
+    )
+
+
+_pictures_kept: list[object] = []  # of this worker process
+
+
+def _pictures_keep(kept: object) -> None:
+    _pictures_kept[:] = [kept]
+
+
+def _with_kept(work: Callable[..., Any], job: tuple[Any, ...]) -> Any:
+    return work(_pictures_kept[0], *job)
+
+
+def _read_chunk(pictures: Pictures, side: str, indices: list[int]) -> list[Picture | Unreadable]:
+    return [pictures.read(side, index) for index in indices]

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from crossview.errors import BadData, BadIndex
-from crossview.index.manifest import read_manifest
+from crossview.index.store import read_manifest
 from crossview.localization.calibration_record import Calibrated, Calibration
 from crossview.reports.drawing import KINDS, MUTED, Panel, drawn
 from crossview.reports.markup import Child, Html, tag

@@ -9,12 +9,10 @@ from functools import cached_property
 from pathlib import Path
 
 from crossview.errors import CrossviewError, UnknownName, UsageError, require
-from crossview.index.manifest import MANIFEST_NAME
-from crossview.index.store import Index
+from crossview.index.store import MANIFEST_NAME, Index
 from crossview.localization.hints import why_unusable_heading
 from crossview.localization.locate import require_ready
-from crossview.model.models import open_model, open_model_of
-from crossview.model.onnx import Embedder
+from crossview.model.onnx import Embedder, open_model, open_model_of
 from crossview.outputs.map_layers import HeatGrid, build_heat_grid
 from crossview.service.map_tiles import Tiles
 

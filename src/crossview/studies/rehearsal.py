@@ -17,15 +17,13 @@ import torch
 
 from crossview import catalogue as wiring
 from crossview.arrays import U8
-from crossview.pairs.batch import Batch, Views
+from crossview.pairs.batch import Batch, Span, Views
 from crossview.pairs.loading import Reader, to_batch
-from crossview.pairs.moment import Span
 from crossview.pairs.page_ref import PageRef
 from crossview.studies.areas import published_settings
 from crossview.studies.definitions import Row, Study
-from crossview.training.checks import example_pair, example_table
-from crossview.training.recipe import Recipe
-from crossview.training.setup import build_without_weights
+from crossview.training.contract import Recipe, example_pair, example_table
+from crossview.training.session import build_without_weights
 
 PLACES = 4  # of a batch that are run
 _SEED = 1

@@ -27,10 +27,8 @@ from crossview.studies.beginning import SEED, start_row, take
 from crossview.studies.definitions import Row, Start, Study, label_test
 from crossview.studies.results import WHOLE_COLUMNS, Result, read_result
 from crossview.training.loop import StepReport
-from crossview.training.run_folder import RunFolder
-from crossview.training.session import Session, fit, losses_in
-from crossview.training.setup import Request, prepare, start_state
-from crossview.training.state import TrainState
+from crossview.training.run_folder import RunFolder, TrainState
+from crossview.training.session import Request, Session, fit, losses_in, prepare, start_state
 from crossview.training.validation import embed_rows, ranks
 
 Told = Callable[[StepReport], None]

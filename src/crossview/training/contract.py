@@ -1,14 +1,27 @@
-"""What a method must offer: one module with six plain names (``docs/adding-a-method.md``)."""
+"""What a method must offer: one module with six plain names (``docs/adding-a-method.md``).
+
+The contract as checks that anyone's page can be put through, at the door and in the tests.
+
+Recipe: the numbers that the loop itself needs, taken from a method's Config by name.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
+import torch
+from torch import nn
 
 from crossview.arrays import I64
-from crossview.pairs.batch import Batch, PairPixels, Views
+from crossview.errors import InvalidValue, require
+from crossview.pairs.batch import Batch, PairPixels, Span, Views
+from crossview.pairs.loading import RawBatch, to_batch
+from crossview.pairs.table import PairTable
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +34,7 @@ class Method(Protocol):
     """A page of :mod:`crossview.methods`, or anyone's own file given as ``--method ./mine.py``.
 
     ``Config``    frozen dataclass of plain JSON values, every one with a default; the fields that
-                  the loop reads are those of :class:`crossview.training.recipe.Recipe`.
+                  the loop reads are those of :class:`crossview.training.contract.Recipe`.
     ``views``     config -> what each branch sees.
     ``build``     config -> nn.Module with methods ``ground`` and ``aerial``, each taking float32
                   [B, 3, h, w] and giving unit vectors [B, D].
@@ -40,3 +53,306 @@ class Method(Protocol):
     objective: Callable[[Any, Batch, Any], Mapping[str, Tensor]]
     batches: Callable[[PairTable, Any, torch.Generator, I64 | None], Iterator[list[int]]]
     augment: Callable[[PairPixels, Any, np.random.Generator], PairPixels | tuple[PairPixels, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a method is trained. A Config that has a field of the same name decides it.
+
+    An epoch is ``rows // batch`` batches. With ``steps`` = 0 the number of optimiser steps is
+    ``epochs`` epochs; warm-up is linear from 0, then half a cosine down to 0.
+
+    ``schedule`` "epochs" changes the rate between epochs only, as GeoDTR's authors do: epoch e
+    trains at e / warmup_epochs of ``lr``, the first therefore at 0. "loader" is that of the authors
+    of Sample4Geo, ConGeo and SinGeo: the rate moves with every step, its course is counted in
+    batches of an epoch rounded up, which is more than the full ones that are trained, and its first
+    step is at 0, so the last one ends a little above 0. A training of so many ``steps`` is always
+    scheduled by steps.
+    """
+
+    steps: int = 0  # optimiser steps; 0: epochs decide
+    epochs: float = 1.0
+    batch: int = 32  # pairs that one call of the objective contrasts
+    accumulate: int = 1  # batches per optimiser step
+    lr: float = 1e-4
+    weight_decay: float = 0.01
+    eps: float = 1e-8  # of AdamW
+    decay_vectors: bool = False  # also decay parameters of one axis or none (biases, norms, scale)
+    warmup_steps: int = 0
+    warmup_epochs: float = 0.0  # added to warmup_steps
+    schedule: Literal["steps", "epochs", "loader"] = "steps"
+    clip_norm: float = 0.0  # of all gradients; 0: off
+    clip_value: float = 0.0  # element by element; 0: off
+    ema_decay: float = 0.0  # averaged weights for validation and export; 0: off
+    amp: bool = True  # bfloat16 where the device is fast at it
+    chunk: int = 0  # pairs encoded at a time (training.loop); 0: the whole batch
+    refresh_epochs: int = 0  # neighbours by similarity every so many epochs; 0: never
+    mine_from: Literal["pass", "epoch"] = "pass"  # a pass of its own, or the epoch's own vectors
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.batch >= 2, f"batch must be at least 2, got {self.batch}.")
+        require(self.accumulate >= 1, f"accumulate must be at least 1, got {self.accumulate}.")
+        require(
+            math.isfinite(self.lr) and self.lr > 0, f"lr must be a number above 0, got {self.lr}."
+        )
+        require(0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
+        require(
+            self.steps > 0 or self.epochs > 0,
+            f"steps or epochs must be above 0, got steps {self.steps}, epochs {self.epochs}.",
+        )
+        require(self.seed >= 0, f"seed must be at least 0, got {self.seed}.")
+        require(self.chunk >= 0, f"chunk must be at least 0, got {self.chunk}.")
+        require(
+            self.mine_from in ("pass", "epoch"),
+            f"mine_from must be pass or epoch, got {self.mine_from!r}.",
+        )
+        require(
+            self.schedule in ("steps", "epochs", "loader"),
+            f"schedule must be steps, epochs or loader, got {self.schedule!r}.",
+        )
+        require(
+            self.schedule != "epochs" or self.steps > 0 or self.epochs > 1,
+            f"schedule epochs trains the first epoch at rate 0, so epochs must be more than 1, "
+            f"got {self.epochs}.\nUse more epochs, or schedule=steps.",
+        )
+
+    @staticmethod
+    def of(config: Any) -> Recipe:
+        """The fields that ``config`` has, defaults for the others."""
+        names = [f.name for f in fields(Recipe) if hasattr(config, f.name)]
+        return Recipe(**{name: getattr(config, name) for name in names})
+
+    def total_steps(self, rows: int) -> int:
+        """Optimiser steps of a whole training on ``rows`` pairs; at least 1."""
+        return self.steps or max(1, round(self.epochs * self._steps_per_epoch(rows)))
+
+    def lr_at(self, step: int, rows: int) -> float:
+        """Learning rate of the optimiser step number ``step``, counted from 0.
+
+        Warm-up by "steps" never starts at exactly 0 (step 0 would be wasted): it uses
+        (step + 1) / warm. That of "loader" does: step / warm.
+        """
+        if self.schedule == "epochs" and not self.steps:
+            return self.lr * self.epoch_factor(int(step / self._steps_per_epoch(rows)))
+        if self.schedule == "loader" and not self.steps:
+            return self.lr * self._loader_factor(step, rows)
+        total = self.total_steps(rows)
+        warm = self.warmup_steps + round(self.warmup_epochs * self._steps_per_epoch(rows))
+        warm = min(warm, total)
+        if step < warm:
+            return self.lr * (step + 1) / warm
+        return self.lr * 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+    def span(self, rows: int) -> Span:
+        """How long a whole training on ``rows`` pairs is, in epochs."""
+        epochs = self.total_steps(rows) / self._steps_per_epoch(rows)
+        return Span(epochs=epochs, batches=max(1, rows // self.batch))
+
+    def epoch_factor(self, epoch: int) -> float:
+        """Share of ``lr`` in ``epoch`` (from 0): linear warm-up from 0, then half a cosine."""
+        if epoch < self.warmup_epochs:
+            return epoch / self.warmup_epochs
+        done = (epoch - self.warmup_epochs) / max(1.0, self.epochs - self.warmup_epochs)
+        return 0.5 * (1.0 + math.cos(math.pi * done))
+
+    def _loader_factor(self, step: int, rows: int) -> float:
+        """Share of ``lr`` at ``step``, where the incomplete last batch of an epoch counts."""
+        counted = math.ceil(rows / self.batch) / self.accumulate
+        total = self.epochs * counted
+        warm = self.warmup_steps + self.warmup_epochs * counted
+        if step < warm:
+            return step / max(1.0, warm)
+        done = (step - warm) / max(1.0, total - warm)
+        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * done)))
+
+    def _steps_per_epoch(self, rows: int) -> float:
+        return max(1, rows // self.batch) / self.accumulate
+
+
+NAMES = ("Config", "views", "build", "objective", "batches", "augment")
+UNIT = 1e-3  # how far from 1 a vector's length may be
+
+
+def check_names(page: Any, name: str) -> None:
+    """The six names exist and are callable, and Config is a frozen dataclass of plain values."""
+    missing = [n for n in NAMES if not callable(getattr(page, n, None))]
+    _demand(not missing, name, f"lacks {', '.join(missing)}; it needs {', '.join(NAMES)}")
+    config = page.Config()
+    frozen = is_dataclass(config) and getattr(config, "__dataclass_params__").frozen  # noqa: B009
+    _demand(frozen, name, "has a Config that is no frozen dataclass with a default for every field")
+    try:
+        again = page.Config(**json.loads(json.dumps(asdict(config))))
+    except (TypeError, ValueError) as problem:
+        raise _broken(name, f"has a Config that does not survive JSON: {problem}") from problem
+    _demand(again == config, name, "has a Config that changes on its way through JSON")
+    _demand(isinstance(page.views(config), Views), name, "views(config) gives no Views")
+    Recipe.of(config)
+
+
+def check_branches(model: nn.Module, views: Views, name: str) -> None:
+    """Each branch alone gives unit vectors, the same for a picture whatever shares its batch."""
+    batch = example_batch(views, next(model.parameters()).device)
+    mode = model.training
+    model.eval()
+    dims = set()
+    with torch.no_grad():
+        for side, images in (("ground", batch.ground), ("aerial", batch.aerial)):
+            vectors = getattr(model, side)(images).float()
+            first = getattr(model, side)(images[:2]).float()
+            _demand(
+                vectors.ndim == 2 and len(vectors) == len(images),
+                name,
+                f"{side} gives {list(vectors.shape)} for {len(images)} images; expected [B, D]",
+            )
+            lengths = vectors.norm(dim=1)
+            _demand(
+                bool(torch.isfinite(vectors).all()) and bool((lengths - 1).abs().max() < UNIT),
+                name,
+                f"{side} gives vectors of length {float(lengths.max()):.4g}; they must be 1",
+            )
+            _demand(
+                bool(torch.allclose(vectors[:2], first, atol=1e-3)),
+                name,
+                f"{side} gives a picture another vector in another batch (eval mode)",
+            )
+            dims.add(vectors.shape[1])
+    model.train(mode)
+    _demand(len(dims) == 1, name, f"branches give vectors of different length: {sorted(dims)}")
+    _demand(
+        dims.pop() % views.azimuth_bins == 0,
+        name,
+        f"vectors cannot be cut into {views.azimuth_bins} azimuth bins",
+    )
+
+
+def check_augment(page: Any, config: Any, views: Views, name: str) -> None:
+    """Same generator, same result; uint8 pictures; the given arrays are left alone."""
+    pair = example_pair(views)
+    before = (pair.ground.copy(), pair.aerial.copy())
+    made = [page.augment(pair, config, np.random.default_rng(5)) for _ in range(2)]
+    results = [m if isinstance(m, tuple) else (m,) for m in made]
+    fine = all(isinstance(p, PairPixels) for p in results[0]) and bool(results[0])
+    _demand(fine, name, "augment gives no PairPixels")
+    for ours, again in zip(*results, strict=True):
+        for side in ("ground", "aerial"):
+            one, two = getattr(ours, side), getattr(again, side)
+            fine = one.dtype == np.uint8 and one.ndim == 3
+            _demand(fine, name, f"augment's {side} is not uint8 HWC")
+            _demand(np.array_equal(one, two), name, "augment draws from something else than rng")
+    same = np.array_equal(before[0], pair.ground) and np.array_equal(before[1], pair.aerial)
+    _demand(same, name, "augment writes into the arrays that it was given")
+
+
+def check_objective(page: Any, model: nn.Module, config: Any, views: Views, name: str) -> None:
+    """Named finite scalars, whose sum reaches the weights."""
+    model.train()
+    device = next(model.parameters()).device
+    losses = page.objective(model, example_batch(views, device, copies(page, config)), config)
+    _demand(isinstance(losses, dict) and bool(losses), name, "objective gives no named losses")
+    for key, value in losses.items():
+        _demand(
+            value.ndim == 0 and bool(torch.isfinite(value)), name, f"loss {key} is no finite scalar"
+        )
+    torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    reached = any(p.grad is not None and bool(p.grad.any()) for p in model.parameters())
+    model.zero_grad(set_to_none=True)
+    _demand(reached, name, "objective has no gradient")
+
+
+def check_batches(page: Any, table: PairTable, config: Any, name: str) -> None:
+    """Full lists of row numbers, the same for the same generator, no row twice in a batch."""
+    orders = [
+        list(page.batches(table, config, torch.Generator().manual_seed(3), None)) for _ in range(2)
+    ]
+    _demand(orders[0] == orders[1], name, "batches draws from something else than its generator")
+    for rows in orders[0]:
+        inside = all(isinstance(row, int) and 0 <= row < len(table) for row in rows)
+        _demand(inside, name, f"batches gives row numbers outside 0..{len(table) - 1}")
+        _demand(len(set(rows)) == len(rows), name, "batches puts a row into a batch twice")
+
+
+def check_everything(
+    page: Any, model: nn.Module, config: Any, table: PairTable, name: str
+) -> Iterator[str]:
+    """All checks of a page with this Config; yields the name of each after it passed."""
+    views = page.views(config)
+    check_names(page, name)
+    yield "names"
+    check_branches(model, views, name)
+    yield "branches"
+    check_augment(page, config, views, name)
+    yield "augment"
+    check_objective(page, model, config, views, name)
+    yield "objective"
+    check_batches(page, table, config, name)
+    yield "batches"
+
+
+def example_pair(views: Views) -> PairPixels:
+    """A seeded pair of noise that fits the views."""
+    rng = np.random.default_rng(1)
+    ground, aerial = views.ground, views.aerial
+    side = round(1.25 * (2 * aerial.height_px if aerial.polar else aerial.width_px))
+    return PairPixels(
+        ground=rng.integers(0, 256, (ground.height_px, ground.width_px, 3), dtype=np.uint8),
+        aerial=rng.integers(0, 256, (side, side, 3), dtype=np.uint8),
+        metres_per_px=aerial.metres_per_px if aerial.footprint_m else 1.0,
+        heading_deg=0.0,
+    )
+
+
+def copies(page: Any, config: Any) -> int:
+    """How many copies of a place the page's ``augment`` makes beyond the first."""
+    made = page.augment(example_pair(page.views(config)), config, np.random.default_rng(1))
+    return len(made) - 1 if isinstance(made, tuple) else 0
+
+
+def example_batch(views: Views, device: torch.device, more: int = 0) -> Batch:
+    """Four seeded pairs of noise at the views' full size, and ``more`` copies of them."""
+    rng = np.random.default_rng(2)
+
+    def noise(height: int, width: int) -> Any:
+        return rng.integers(0, 256, (4, height, width, 3), dtype=np.uint8)
+
+    def raw(further: int) -> RawBatch:
+        return RawBatch(
+            ground=noise(views.ground.height_px, views.ground.width_px),
+            aerial=noise(views.aerial.height_px, views.aerial.width_px),
+            rows=np.arange(4),
+            places=np.arange(4),
+            fov_deg=np.full(4, 360.0, dtype=np.float32),
+            heading_deg=np.zeros(4, dtype=np.float32),
+            more=tuple(raw(0) for _ in range(further)),
+        )
+
+    return to_batch(raw(more), views, device)
+
+
+def example_table(rows: int) -> PairTable:
+    """``rows`` one-to-one pairs 50 m apart on a line; the files do not exist."""
+    from pathlib import Path
+
+    latlon = np.stack([np.arange(rows) * 4.5e-4, np.zeros(rows)], axis=1)
+    return PairTable(
+        ground=tuple(Path(f"g{i}.jpg") for i in range(rows)),
+        aerial=tuple(Path(f"a{i}.png") for i in range(rows)),
+        pairs=np.stack([np.arange(rows)] * 2, axis=1),
+        ignored=np.empty((0, 2), dtype=np.int64),
+        ground_latlon=latlon,
+        aerial_latlon=latlon.copy(),
+        metres_per_px=np.full(rows, 0.5),
+        up_bearing_deg=np.zeros(rows),
+        heading_deg=np.zeros(rows),
+        fov_deg=np.full(rows, np.nan),
+        perspective=np.zeros(rows, dtype=bool),
+    )
+
+
+def _demand(holds: bool, name: str, complaint: str) -> None:
+    if not holds:
+        raise _broken(name, complaint)
+
+
+def _broken(name: str, complaint: str) -> InvalidValue:
+    return InvalidValue(f"The method {name} {complaint}.\nSee docs/adding-a-method.md.")

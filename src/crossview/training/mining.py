@@ -1,8 +1,11 @@
-"""Similarity neighbours between epochs (Sample4Geo's dynamic similarity sampling)."""
+"""Similarity neighbours between epochs (Sample4Geo's dynamic similarity sampling).
+
+The most similar rows of every row, a block of queries at a time, never all scores at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -10,13 +13,85 @@ import torch
 from torch import Tensor
 
 from crossview.arrays import I64
-from crossview.errors import BadData
+from crossview.errors import BadData, InvalidValue
 from crossview.networks.samplers.neighbours import nearest_first
+from crossview.pairs.batch import Moment
 from crossview.pairs.loading import Loader, Reader
-from crossview.pairs.moment import Moment
-from crossview.training.similar import similar_rows
-from crossview.training.state import TrainState
+from crossview.training.device import fast_in_bfloat16
+from crossview.training.run_folder import TrainState
 from crossview.training.validation import Embedded, embed_rows, similarities
+
+BLOCK = 256  # queries per product: 18 MB of scores for 35,532 references
+GROUP = 16  # columns whose best stands for them while the best groups are sought
+BAND = 4  # ranks on either side of the last one kept that are compared again in float32
+
+
+def similar_rows(queries: Tensor, references: Tensor, places: I64, keep: int) -> I64:
+    """[P, keep] rows of *other* places whose reference is most similar to each query, best first.
+
+    ``queries`` and ``references`` are float [P, D] unit vectors on one device; row i of both shows
+    place ``places[i]``. Where the device is fast in bfloat16, candidates are found in it, and the
+    last places are settled in float32; their order is right to its rounding. Extra memory: a copy
+    of the references, a block of scores.
+    """
+    others = len(places) - int(np.bincount(places).max()) if len(places) else 0
+    if not 0 < keep <= others:
+        raise InvalidValue(f"neighbours must number 1 to {others} (rows elsewhere), got {keep}.")
+    coarse = fast_in_bfloat16(queries.device)
+    searched = references.bfloat16() if coarse else references.float()
+    searched = torch.nn.functional.pad(searched, (0, 0, 0, -len(references) % GROUP))
+    wanted = min(keep + BAND, others) if coarse else keep
+    near = np.empty((len(queries), keep), dtype=np.int64)
+    for start, stop, (own_row, own_column) in _blocks(places):
+        scores = queries[start:stop].to(searched.dtype) @ searched.T
+        scores[:, len(references) :] = -torch.inf
+        scores[own_row.to(scores.device), own_column.to(scores.device)] = -torch.inf
+        found = _best_columns(scores, wanted)
+        if coarse:
+            found = _last_places_settled(queries[start:stop], references, found, keep)
+        near[start:stop] = found.cpu().numpy()
+    return near
+
+
+def _best_columns(scores: Tensor, count: int) -> Tensor:
+    """Columns [B, count] of the largest scores [B, n * GROUP], largest first.
+
+    Exact: an entry among the ``count`` largest lies in one of the ``count`` groups of largest
+    maxima. Reading all entries once for the maxima is much cheaper than sorting among them.
+    """
+    groups = scores.shape[1] // GROUP
+    if groups <= 2 * count:
+        return scores.float().topk(count, dim=1).indices
+    maxima = scores.view(len(scores), GROUP, groups).amax(dim=1).float()
+    best = maxima.topk(count, dim=1, sorted=False).indices
+    members = torch.arange(GROUP, device=scores.device)[None, :, None] * groups
+    columns = (best[:, None, :] + members).flatten(1)
+    order = scores.gather(1, columns).float().topk(count, dim=1).indices
+    return columns.gather(1, order)
+
+
+def _last_places_settled(queries: Tensor, references: Tensor, found: Tensor, keep: int) -> Tensor:
+    """The best ``keep`` of the candidates [B, m]; those near the border compared in float32."""
+    sure = max(0, keep - BAND)
+    doubtful = found[:, sure:]
+    candidates = references[doubtful.flatten()].float().view(*doubtful.shape, -1)
+    exact = torch.bmm(candidates, queries.float().unsqueeze(2)).squeeze(2)
+    settled = doubtful.gather(1, exact.topk(keep - sure, dim=1).indices)
+    return torch.cat([found[:, :sure], settled], dim=1)
+
+
+def _blocks(places: I64) -> Iterator[tuple[int, int, tuple[Tensor, Tensor]]]:
+    """Blocks of rows, each with the (row in the block, column) of everything at its own places."""
+    order = np.argsort(places, kind="stable")
+    counts = np.bincount(places)
+    first = np.cumsum(counts) - counts
+    for start in range(0, len(places), BLOCK):
+        stop = min(start + BLOCK, len(places))
+        number = counts[places[start:stop]]
+        row = np.repeat(np.arange(stop - start), number)
+        within = np.arange(len(row)) - np.repeat(np.cumsum(number) - number, number)
+        column = order[np.repeat(first[places[start:stop]], number) + within]
+        yield start, stop, (torch.from_numpy(row), torch.from_numpy(column))
 
 
 def similarity_miner(reader: Reader, workers: int) -> Callable[[TrainState], I64]:

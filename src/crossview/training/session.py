@@ -1,20 +1,45 @@
-"""A whole training in a run folder: resume, train, log, save, validate, stop when asked."""
+"""A whole training in a run folder: resume, train, log, save, validate, stop when asked.
+
+From a page, its Config and tables to a Session that can start or go on.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, get_args
 
-from crossview.pairs.loading import Loader, Reader
-from crossview.pairs.pictures import Unreadable
-from crossview.pairs.table import PairTable
-from crossview.training.loop import Job, StepReport, train_steps
-from crossview.training.run_folder import RunFolder
-from crossview.training.state import TrainState, load_state, save_state, save_weights
+import torch
+from torch import nn
+
+from crossview import __version__
+from crossview.errors import BadData, InvalidValue
+from crossview.pairs.batch import Views
+from crossview.pairs.cache import fill_cache, open_cache
+from crossview.pairs.checks import readable
+from crossview.pairs.framing import framed, framing_of, note_of
+from crossview.pairs.loading import Loader, Reader, Unreadable, refuse
+from crossview.pairs.page_ref import PageRef
+from crossview.pairs.reading import Decoding, Files, Source
+from crossview.pairs.table import PairTable, held_out
+from crossview.training.contract import Recipe
+from crossview.training.device import laid_out, open_device
+from crossview.training.loop import Job, StepReport, in_halves, train_steps
+from crossview.training.mining import similarity_miner
+from crossview.training.run_folder import (
+    FORMAT,
+    Memory,
+    RunFolder,
+    TrainState,
+    load_state,
+    new_state,
+    save_state,
+    save_weights,
+)
 from crossview.training.validation import Recall, recalls
 
 Report = StepReport | Recall
@@ -134,3 +159,176 @@ def _entry(report: StepReport) -> dict[str, Any]:
 _BESIDE_LOSSES = {
     *("step", "epoch", "lr", "gradient_norm", "seconds", "waited_s", "pairs", "fov_deg"),
 }
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One training, as asked for."""
+
+    method: str  # as given: a name or a path
+    page: PageRef
+    config: Any
+    data: str  # as given
+    tables: Mapping[str, PairTable]
+    info: Mapping[str, Any]
+    out: Path
+    device: str = "auto"
+    workers: int = 1
+    cache: Path | None = None
+    decoding: str = "exact"  # or "fast"
+    skip_unreadable: bool = False
+    val_share: float = 0.05  # of the training places, where the data has no val split
+    val_rows: int = 1000  # at most so many
+    save_every: int = 200
+    validate_every: int = 0
+    until: int = 0
+
+
+def split_rows(request: Request, seed: int) -> tuple[PairTable, PairTable | None]:
+    """Training rows and validation rows; a ``val`` split of the data comes before a share."""
+    if "train" not in request.tables:
+        raise BadData(f"{request.data} has no rows of split train.")
+    train, given = request.tables["train"], request.tables.get("val")
+    if given is not None:
+        return train, _at_most(given, request.val_rows, seed)
+    away = held_out(train, request.val_share, seed)
+    if not away.any():
+        return train, None
+    return train.take(~away), _at_most(train.take(away), request.val_rows, seed)
+
+
+def prepare(request: Request, progress: Progress = lambda done, total: None) -> Session:
+    """Check or create the run folder, fill the cache, and put the session together."""
+    page = request.page.load()
+    recipe, views = Recipe.of(request.config), page.views(request.config)
+    if request.decoding not in get_args(Decoding):
+        raise InvalidValue(f"--decoding is {request.decoding!r}; allowed: exact, fast.")
+    skipped: tuple[Unreadable, ...] = ()
+    if request.skip_unreadable:
+        request, skipped = _without_unreadable(request, progress)
+    train, val = split_rows(request, recipe.seed)
+    if check := getattr(page, "check", None):
+        check(train, request.config)
+    shown = framing_of(train) if views.ground.whole or views.aerial.whole else train.framing
+    folder = RunFolder(request.out)
+    tables = {"train": train} | ({} if val is None else {"val": val})
+    record = _record(request, train, val, note_of(views, shown))
+    folder.begin(record, dict(request.info), tables, defaults=asdict(page.Config()))
+    views = framed(views, shown)
+    reader = _reader(request, train, views, recipe.seed, progress)
+    val_reader = None
+    if val is not None:
+        val_reader = replace(
+            _reader(request, val, views, recipe.seed, progress), page=None, config={}
+        )
+    reader = replace(reader, span=recipe.span(len(train)))
+    mine = similarity_miner(reader, request.workers)
+    return Session(
+        job=Job(
+            method=page,
+            config=request.config,
+            recipe=recipe,
+            views=views,
+            table=train,
+            device=open_device(request.device),
+            mine=mine if recipe.refresh_epochs else None,
+        ),
+        reader=reader,
+        folder=folder,
+        workers=request.workers,
+        save_every=request.save_every,
+        validate_every=request.validate_every,
+        until=request.until,
+        validation=val,
+        validation_reader=val_reader,
+        skipped=skipped,
+    )
+
+
+def start_state(session: Session) -> TrainState:
+    """The network on its device, seeded; pretrained weights are fetched only for a new run."""
+    job = session.job
+    torch.manual_seed(job.recipe.seed)
+    if session.folder.state.is_file():
+        model = build_without_weights(job.method, job.config)
+    else:
+        model = job.method.build(job.config)
+    state = new_state(laid_out(model, job.device), job.recipe)
+    if job.recipe.mine_from == "epoch" and in_halves(job.method):
+        state.memory = Memory(len(job.table))
+    return state
+
+
+def build_without_weights(page: Any, config: Any) -> nn.Module:
+    """The network about to be filled from a file: no pretrained weights are looked for."""
+    if any(field.name == "weights" for field in fields(config)):
+        config = replace(config, weights="none")
+    model: nn.Module = page.build(config)
+    return model
+
+
+def _reader(
+    request: Request, table: PairTable, views: Views, seed: int, progress: Progress
+) -> Reader:
+    files = Files(table, views, request.decoding)  # type: ignore[arg-type]
+    source: Source = files
+    if request.cache is not None:
+        source = _cached(request.cache, files, request.workers, progress)
+    return Reader(
+        table=table,
+        source=source,
+        views=views,
+        places=table.places(),
+        page=request.page,
+        config=asdict(request.config),
+        seed=seed,
+    )
+
+
+def _without_unreadable(
+    request: Request, progress: Progress
+) -> tuple[Request, tuple[Unreadable, ...]]:
+    """The request without the pictures that cannot be read, and those; every picture is opened."""
+    tables, lost = dict(request.tables), []
+    for split in {"train", "val"} & set(tables):
+        tables[split], broken = readable(tables[split], request.workers, progress)
+        lost += broken
+    return replace(request, tables=tables), tuple(lost)
+
+
+def _cached(folder: Path, files: Files, workers: int, progress: Progress) -> Source:
+    """The pictures from the cache, which is filled first; refused if some cannot be read."""
+    for filled in fill_cache(folder, files, workers):
+        progress(filled.done, filled.total)
+    refuse(filled.unreadable, filled.total)
+    return open_cache(folder, files)
+
+
+def _record(
+    request: Request, train: PairTable, val: PairTable | None, framing: dict[str, Any]
+) -> dict[str, Any]:
+    """config.json; the digest of a page from outside is part of it, because pages get edited."""
+    digest = request.page.digest
+    page = {"page": digest} if digest else {}
+    mode = {} if request.decoding == "exact" else {"decoding": request.decoding}
+    return {
+        **page,
+        **mode,
+        "format": FORMAT,
+        "crossview": __version__,
+        "method": request.method,
+        "config": asdict(request.config),
+        "data": request.data,
+        **({"framing": framing} if framing else {}),
+        "train": {"rows": len(train)},
+        "val": {"rows": len(val)} if val is not None else None,
+    }
+
+
+def _at_most(table: PairTable, rows: int, seed: int) -> PairTable:
+    if len(table) <= rows:
+        return table
+    order = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))
+    return table.take(sorted(order[:rows].tolist()))

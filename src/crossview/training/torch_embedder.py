@@ -15,9 +15,8 @@ from crossview.model.info import ModelInfo
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import normalised
 from crossview.training.export import run_info
-from crossview.training.run_folder import RunFolder
-from crossview.training.setup import build_without_weights
-from crossview.training.state import load_weights
+from crossview.training.run_folder import RunFolder, load_weights
+from crossview.training.session import build_without_weights
 
 
 class RunEmbedder:

@@ -18,12 +18,12 @@ from crossview.errors import TrainingFailed
 from crossview.evaluation.fast_scores import space_of
 from crossview.evaluation.metrics import CUTS, recall
 from crossview.evaluation.ranking import rank
-from crossview.evaluation.relation import Pairs, Relation
+from crossview.evaluation.task import Pairs, Relation
 from crossview.localization.similarity import scores
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import Loader, RawBatch, Reader, normalised
 from crossview.pairs.table import PairTable
-from crossview.training.state import TrainState
+from crossview.training.run_folder import TrainState
 from crossview.views.crops import Shown, drawn_fov, seen_bins, shown
 
 
