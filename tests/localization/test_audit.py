@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.localization.fake_index import ORIGIN, index_of_panoramas, spheres, toy
 from tests.index.regions import indexed
+from tests.localization.fake_index import ORIGIN, index_of_panoramas, spheres, toy
 
 from crossview import __version__
 from crossview.errors import CannotWrite

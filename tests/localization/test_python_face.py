@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tests.localization.fake_index import spheres, toy
 from tests.index.regions import indexed
+from tests.localization.fake_index import spheres, toy
 
 import crossview
 from crossview.errors import BadImage, InvalidValue

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.outputs.fakes import answer
 from tests.localization.test_calibration_record import KIND
+from tests.outputs.fakes import answer
 from tests.toy_embedder import toy_info
 
 from crossview.evaluation.conditions import Condition, not_trained_for

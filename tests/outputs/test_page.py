@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.index.regions import TOWN, indexed, region, town_model
 from tests.outputs.fakes import HOSTILE, ORIGIN, answer, answers_of, photo_pixels, place
 from tests.outputs.pages import read_page
-from tests.index.regions import TOWN, indexed, region, town_model
 
 from crossview.errors import CannotWrite, InvalidValue
 from crossview.outputs.page import LEAST_BYTES, MAX_BYTES, write_map

@@ -65,7 +65,7 @@ def _read_setting(text: str) -> tuple[str, str]:
 
 
 def open_run(path: Path, method: str | Path | None) -> Run:
-    """As :func:`crossview.catalogue.open_run`, warning of what is odd; ``method``: of ``--method``."""
+    """As ``catalogue.open_run``, and warn of what is odd; ``method``: of ``--method``."""
     from crossview import catalogue as wiring
 
     run = wiring.open_run(path, None if method is None else str(method))

@@ -137,8 +137,8 @@ def k_at_1_percent(references: int) -> int:
 def recall(ranks: I64, k: int) -> float:
     """R@k, the share in [0, 1] of ranks 1 to ``k``: the one implementation of it.
 
-    Ranks are those of ``evaluation.ranking``, where ties count against the query; 0 (no match) never
-    counts.
+    Ranks are those of ``evaluation.ranking``, where ties count against the query; 0 (no match)
+    never counts.
     """
     return float(hits(ranks, k).mean())
 

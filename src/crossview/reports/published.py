@@ -1,6 +1,6 @@
 """Published results, read from the TOML files beside this page.
 
-A file is one test: ``title``, ``data`` (names of :mod:`crossview.catalogue`), ``split``, ``queries``
+A file is one test: ``title``, ``data`` (names of ``crossview.catalogue``), ``split``, ``queries``
 and ``k_at_1_percent`` as its authors count it. Each of its ``tables`` has one source and one
 protocol; a row is method, variant, then one value per column in percent (nan: not given). With
 several ``fov_deg`` there is one column, and one value per field of view.
