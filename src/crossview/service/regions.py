@@ -109,7 +109,9 @@ class Models:
         if self._given is not None:
             embedder = open_model(self._given, threads=self._threads, spinning=False)
         else:
-            embedder = open_model_of(made_by.name_or_path, index.path, threads=self._threads, spinning=False)
+            embedder = open_model_of(
+                made_by.name_or_path, index.path, threads=self._threads, spinning=False
+            )
         return self._open.setdefault(embedder.fingerprint, embedder)
 
 
