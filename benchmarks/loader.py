@@ -20,7 +20,7 @@ import simplejpeg
 import torch
 
 from benchmarks.harness import report
-from crossview import catalogue as wiring
+from crossview import catalogue
 from crossview.pairs.cache import fill_cache, open_cache
 from crossview.pairs.loading import Loader, Reader
 from crossview.pairs.official_lists import table_of
@@ -38,8 +38,8 @@ def main() -> None:
     """Write pictures, fill a cache, time loading and stepping, report."""
     given = _arguments()
     torch.set_num_threads(given.threads)
-    page = wiring.method_page("geodtr-plus").load()
-    published = wiring.recipes("geodtr-plus")["cvusa"]
+    page = catalogue.method_page("geodtr-plus").load()
+    published = catalogue.recipes("geodtr-plus")["cvusa"]
     config = page.Config(**published, weights="none", backbone=given.backbone, batch=given.batch)
     device = open_device(given.device)
     with tempfile.TemporaryDirectory(prefix="crossview-bench-") as folder:
@@ -55,7 +55,7 @@ def main() -> None:
         begun = time.perf_counter()
         order = epoch_order(job, 0, None)
         order_s = time.perf_counter() - begun
-        reader = _reader(job, Path(folder) / "cache", wiring.method_page("geodtr-plus"), config)
+        reader = _reader(job, Path(folder) / "cache", catalogue.method_page("geodtr-plus"), config)
         loading = [
             _loading(reader, order, given.workers, given.batches) for _ in range(given.rounds)
         ]

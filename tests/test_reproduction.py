@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from crossview import catalogue as wiring
+from crossview import catalogue
 from crossview.reports.published import benchmarks
 from crossview.stats import holm
 from crossview.studies.catalogue import STUDIES
@@ -75,8 +75,8 @@ class Training:
 
     @property
     def config(self):
-        page = wiring.method_page(self.method).load()
-        return wiring.make_config(page, wiring.recipe(self.method, self.recipe))
+        page = catalogue.method_page(self.method).load()
+        return catalogue.make_config(page, catalogue.recipe(self.method, self.recipe))
 
 
 def trainings():
@@ -109,7 +109,7 @@ def test_a_command_trains_a_published_recipe_on_all_places_of_its_data(run):
     assert training.options["--out"] == run
     assert training.options["--val-share"] == "0"
     assert set(training.options) == {"--method", "--recipe", "--data", "--val-share", "--out"}
-    assert training.data in wiring.BENCHMARKS
+    assert training.data in catalogue.BENCHMARKS
     assert training.config.whole
     assert training.recipe.partition("-")[0] == training.data.partition("-")[0]
     assert (training.data == "cvusa-cleaned") == (

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from crossview import catalogue as wiring
+from crossview import catalogue
 from crossview.demo.histogram import HistogramEmbedder
 from crossview.demo.redrawn import redraw
 from crossview.evaluation.conditions import Condition
@@ -46,12 +46,12 @@ def evaluate(area: str, places: int, out: Path) -> None:
     plan = Plan(styles=(), test_styles=styles, test_pairs_per_style=places // len(styles))
     root = ensure_pairs(out / area, plan).parent
     data = f"pairs:{root}"
-    table = wiring.open_data(data).tables["test"]
+    table = catalogue.open_data(data).tables["test"]
     for number, (label, embedder) in enumerate(matchers(out)):
         source = Files(table, views_of(embedder.info))
         subject = Subject(
             info=embedder.info, label=label, method=embedder.info.name, data=data, split="test",
-            rules=wiring.rules(data), command="docs/examples/town_report.py",
+            rules=catalogue.rules(data), command="docs/examples/town_report.py",
             model={"fingerprint": embedder.fingerprint}, selection="as its maker chose",
         )  # fmt: skip
         conditions = [*with_hard_samples(CONDITIONS[:1]), *CONDITIONS[1:]]

@@ -15,7 +15,7 @@ from tests.parity_weights import seeded_input, tensor
 from tests.shared_data import shared
 from torch.nn.functional import normalize
 
-from crossview import catalogue as wiring
+from crossview import catalogue
 from crossview.cli import main
 from crossview.training.run_folder import load_weights
 from crossview.training.session import build_without_weights
@@ -175,7 +175,7 @@ def test_import_gives_the_authors_embeddings(tmp_path, capsys, name):
     said = " ".join(capsys.readouterr().err.split())
     assert status == 0, said
     assert [text for text in published.told if text not in said] == []
-    run = wiring.open_run(folder)
+    run = catalogue.open_run(folder)
     assert {key: getattr(run.config, key) for key in published.shown} == published.shown
     model = build_without_weights(run.page, run.config)
     load_weights(model, run.folder.weights)
@@ -198,7 +198,7 @@ def test_what_no_file_shows_is_assumed_aloud_and_can_be_said(tmp_path, capsys):
 def test_import_finds_a_place_for_every_tensor(tmp_path, name):
     status, folder = imported(tmp_path, name, WITHOUT_OUTPUTS[name], filled=False)
     assert status == 0
-    config = wiring.open_run(folder).config
+    config = catalogue.open_run(folder).config
     shown = WITHOUT_OUTPUTS[name].shown
     assert {key: getattr(config, key) for key in shown} == shown
     shutil.rmtree(folder)

@@ -11,7 +11,7 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from crossview import catalogue as wiring
+from crossview import catalogue
 from crossview.errors import InvalidValue
 from crossview.methods import congeo, sample4geo, singeo
 from crossview.pairs.batch import Moment, Span
@@ -206,7 +206,7 @@ RELEASES = {
 
 
 def config_of(method, recipe):
-    return wiring.make_config(wiring.method_page(method).load(), wiring.recipe(method, recipe))
+    return catalogue.make_config(catalogue.method_page(method).load(), catalogue.recipe(method, recipe))
 
 
 def test_every_recipe_is_in_the_table():
@@ -239,7 +239,7 @@ def test_the_release_counts_177_680_steps_of_cvusa_and_trains_177_600():
 def test_the_satellite_turns_of_the_paper_rise_from_25_to_100_percent_of_three_turns():
     """``--config half_turns=true --config "keep=[0.75, 0.0]"``."""
     texts = {"half_turns": "true", "keep": "[0.75, 0.0]"}
-    config = wiring.make_config(singeo, wiring.recipe("singeo", "cvusa") | texts)
+    config = catalogue.make_config(singeo, catalogue.recipe("singeo", "cvusa") | texts)
     assert config.keep == (0.75, 0.0)
     assert config.half_turns
     span, rng = Span(epochs=80, batches=2220), np.random.default_rng(0)

@@ -366,17 +366,17 @@ KILLED = """
 import os, signal, sys
 import torch
 from crossview import files
-from crossview.training import importing
+from crossview.training import import_weights
 
 def die(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)
 
 if sys.argv[2] == "while the weights are written":
-    importing.save_weights = die
+    import_weights.save_weights = die
 elif sys.argv[2] == "before it gets its name":
     files.replace_folder = die
 weights = {"w": torch.zeros(4)}
-importing.write_run(importing.Path(sys.argv[1]), {"method": "m"}, {"notes": ""}, weights)
+import_weights.write_run(import_weights.Path(sys.argv[1]), {"method": "m"}, {"notes": ""}, weights)
 """
 
 

@@ -66,9 +66,9 @@ def _read_setting(text: str) -> tuple[str, str]:
 
 def open_run(path: Path, method: str | Path | None) -> Run:
     """As ``catalogue.open_run``, and warn of what is odd; ``method``: of ``--method``."""
-    from crossview import catalogue as wiring
+    from crossview import catalogue
 
-    run = wiring.open_run(path, None if method is None else str(method))
+    run = catalogue.open_run(path, None if method is None else str(method))
     for remark in run.notes:
         warn(f"{remark}.")
     return run

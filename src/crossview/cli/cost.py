@@ -39,16 +39,16 @@ def cost(
     """
     import torch
 
-    from crossview import catalogue as wiring
+    from crossview import catalogue
     from crossview.training.cost import cost as count
     from crossview.training.session import build_without_weights
 
     if threads:
         torch.set_num_threads(threads)
-    method = wiring.method_name(method)
-    page = wiring.method_page(method).load()
-    published = wiring.recipe(method, recipe) if recipe else {}
-    made = wiring.make_config(page, {**published, **console.read_settings(config)})
+    method = catalogue.method_name(method)
+    page = catalogue.method_page(method).load()
+    published = catalogue.recipe(method, recipe) if recipe else {}
+    made = catalogue.make_config(page, {**published, **console.read_settings(config)})
     model = build_without_weights(page, made)
     views = page.views(made)
     timing = _timing(model, views) if time else {}

@@ -117,12 +117,12 @@ def cache(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
 def _check(name: str, root: Path, sample: int | None, workers: int, quiet: bool) -> int:
     """Print what is found; returns the number of problems. ``sample`` None: open everything."""
-    from crossview import catalogue as wiring
+    from crossview import catalogue
 
     if sample is not None and sample < 0:
         raise InvalidValue(f"--sample must be at least 0, got {sample}.")
-    name = match_name("data set", name, (*wiring.BENCHMARKS, "pairs"))
-    official = wiring.benchmark(name) if name != "pairs" else None
+    name = match_name("data set", name, (*catalogue.BENCHMARKS, "pairs"))
+    official = catalogue.benchmark(name) if name != "pairs" else None
     problems = _parts(root, official) if official else 0
     try:
         tables = _tables(root, official)
@@ -285,15 +285,15 @@ def _fill_cache(command: CacheCommand, *, dry_run: bool, quiet: bool) -> int:
 
 
 def _files(command: CacheCommand) -> Iterator[tuple[str, Files]]:
-    from crossview import catalogue as wiring
+    from crossview import catalogue
     from crossview.pairs.reading import Decoding, Files
 
     modes = get_args(Decoding)
     if command.decoding not in modes:
         raise InvalidValue(f"--decoding is {command.decoding!r}; allowed: {', '.join(modes)}.")
-    page = wiring.method_page(command.method).load()
-    views = page.views(wiring.make_config(page, console.read_settings(command.settings)))
-    tables = wiring.open_data(command.data, check_files=not command.skip_unreadable).tables
+    page = catalogue.method_page(command.method).load()
+    views = page.views(catalogue.make_config(page, console.read_settings(command.settings)))
+    tables = catalogue.open_data(command.data, check_files=not command.skip_unreadable).tables
     for split in command.splits or tuple(tables):
         if split not in tables:
             raise UnknownName("split", split, tables)

@@ -117,7 +117,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
     if consistency:
         _measure_consistency(Path(model), method, data, split, out, device)
         return
-    from crossview import catalogue as wiring
+    from crossview import catalogue
 
     files = [path is not None for path in (query_embeddings, reference_embeddings, ranking)]
     if bool(model) == any(files) or files not in (
@@ -129,7 +129,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
             "Give one of: a model; --query-embeddings with --reference-embeddings; --ranking."
         )
     command = EvaluateCommand(
-        data=wiring.data_name(data),
+        data=catalogue.data_name(data),
         split=split,
         out=out,
         label=label,
@@ -159,7 +159,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
 
 def evaluate_model(command: EvaluateCommand, model: str) -> None:
     """Embed the split's pictures under every condition, write a record each, print figures."""
-    from crossview import catalogue as wiring
+    from crossview import catalogue
     from crossview.evaluation.conditions import conditions_of
     from crossview.evaluation.embed import measured, with_hard_samples
     from crossview.evaluation.headline import means_over_fields, write_means
@@ -170,7 +170,7 @@ def evaluate_model(command: EvaluateCommand, model: str) -> None:
     headings = command.headings or subject.info.headings_seen
     conditions = conditions_of(command.fov or "360", headings, command.seeds, list(command.corrupt))
     table = _read_table(command, check_files=not command.skip_unreadable)
-    table = wiring.shown(table, command.data, subject.info.ground, _trained_on(subject))
+    table = catalogue.shown(table, command.data, subject.info.ground, _trained_on(subject))
     shown = with_hard_samples(conditions) if command.hard_samples else conditions
     embedded = _embed(command, table, embedder, shown)
     records = []
@@ -333,16 +333,16 @@ def _model_facts(embedder: Embedder) -> dict[str, Any]:
 
 
 def _rules(command: EvaluateCommand) -> Rules:
-    from crossview import catalogue as wiring
+    from crossview import catalogue
 
     require(command.radius_m >= 0.0, f"--radius must be metres above 0, got {command.radius_m:g}.")
-    return replace(wiring.rules(command.data), radius_m=command.radius_m)
+    return replace(catalogue.rules(command.data), radius_m=command.radius_m)
 
 
 def _read_table(command: EvaluateCommand, *, check_files: bool) -> PairTable:
-    from crossview import catalogue as wiring
+    from crossview import catalogue
 
-    data = wiring.open_data(command.data, check_files=check_files)
+    data = catalogue.open_data(command.data, check_files=check_files)
     for text in data.notes:
         console.note(f"{command.data}: {text}.", quiet=command.quiet)
     return data.table(command.split)
@@ -512,10 +512,10 @@ def _measure_consistency(
 
 
 def _open_reader(data: str, split: str, run: Run) -> Reader:
-    from crossview import catalogue as wiring
+    from crossview import catalogue
     from crossview.pairs.loading import plain_reader
 
-    source = wiring.open_data(data)
+    source = catalogue.open_data(data)
     return plain_reader(run.shown(source.table(split), source.name), run.views, CONSISTENCY_SEED)
 
 

@@ -32,7 +32,7 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
 
     Masks from above are unrolled, so that the columns of both pictures look the same way.
     """
-    from crossview import catalogue as wiring
+    from crossview import catalogue
     from crossview.explain.mask_figures import explain as look
     from crossview.explain.mask_figures import explain_courses
     from crossview.pairs.loading import plain_reader
@@ -46,7 +46,7 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
         if data:
             trained = console.open_run(run[0], method)
             model = _network(trained, device)
-            source = wiring.open_data(data)
+            source = catalogue.open_data(data)
             table = trained.shown(source.table(split), source.name)
             reader = plain_reader(table, trained.views)
             rows = _drawn(len(table), sample, seed)

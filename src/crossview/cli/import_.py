@@ -38,7 +38,7 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     published for that data, its pictures' metres and angles those of the data set. What is read
     from the file is told, and what it cannot show and is assumed.
     """
-    from crossview import catalogue as wiring
+    from crossview import catalogue
     from crossview.pairs.framing import framed, note_of
     from crossview.training.contract import check_names
     from crossview.training.import_weights import (
@@ -54,16 +54,16 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     )
     from crossview.training.run_folder import RunFolder
 
-    method = wiring.method_name(method)
-    ref = wiring.method_page(method)
+    method = catalogue.method_name(method)
+    ref = catalogue.method_page(method)
     page = ref.load()
     check_names(page, method)
-    seen = wiring.trained_on(method, trained_on)
+    seen = catalogue.trained_on(method, trained_on)
     RunFolder(out).require_new()  # before minutes of reading
     checkpoint = read_checkpoint(file, entry)
     require_readable(page, method, checkpoint)
     stated, shown = console.read_settings(config), shown_settings(page, checkpoint)
-    made = wiring.make_config(page, {**(seen.published or {}), **shown, **stated})
+    made = catalogue.make_config(page, {**(seen.published or {}), **shown, **stated})
     weights = our_tensors(page, checkpoint, made)
     unseen = unseen_settings(page, checkpoint, stated)
     assumed = {name: setting_text(name, getattr(made, name)) for name in unseen}

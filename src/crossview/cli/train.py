@@ -85,23 +85,23 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
     The same command goes on where a stopped or killed run was, and ends with the same weights.
     """
-    from crossview import catalogue as wiring
+    from crossview import catalogue
     from crossview.training.session import Request
 
-    method = wiring.method_name(method)
-    page = wiring.method_page(method)
+    method = catalogue.method_name(method)
+    page = catalogue.method_page(method)
     given: dict[str, Any] = _recipe(method, recipe) | dict(console.read_settings(config))
     shortcuts = {"epochs": epochs, "steps": steps, "batch": batch, "lr": lr, "seed": seed}
     given |= {name: value for name, value in shortcuts.items() if value is not None}
     module = _checked(page, method)
     given |= _weights(module, weights, pretrained) | _reading(module, method, reading)
-    source = wiring.open_data(data, check_files=not skip_unreadable)
+    source = catalogue.open_data(data, check_files=not skip_unreadable)
     for text in (*source.differs, *source.notes):
         console.note(f"{source.name}: {text}.", quiet=quiet)
     request = Request(
         method=method,
         page=page,
-        config=wiring.make_config(module, given),
+        config=catalogue.make_config(module, given),
         data=source.name,
         tables=source.tables,
         info=source.info,
@@ -136,9 +136,9 @@ def _checked(page: Any, name: str) -> Any:
 
 
 def _recipe(method: str, name: str) -> dict[str, Any]:
-    from crossview import catalogue as wiring
+    from crossview import catalogue
 
-    return wiring.recipe(method, name) if name else {}
+    return catalogue.recipe(method, name) if name else {}
 
 
 def _reading(module: Any, method: str, reading: str) -> dict[str, str]:
@@ -199,10 +199,10 @@ def _fit(request: Any, tensorboard: bool, quiet: bool) -> None:
 
 def _evaluate(request: Any, tests: list[str], quiet: bool) -> None:
     """Measure the finished run on other data, as ``crossview evaluate`` does."""
-    from crossview import catalogue as wiring
+    from crossview import catalogue
     from crossview.cli.evaluate import EvaluateCommand, evaluate_model, folder_name
 
-    for data in map(wiring.data_name, tests):
+    for data in map(catalogue.data_name, tests):
         evaluate_model(
             EvaluateCommand(
                 data=data,

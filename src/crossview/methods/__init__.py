@@ -1,1 +1,1 @@
-"""The catalogue of methods: one page per paper. Only ``wiring`` and tests import it."""
+"""The catalogue of methods: one page per paper. Only ``catalogue`` and tests import it."""

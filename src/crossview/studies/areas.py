@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from crossview import catalogue as wiring
+from crossview import catalogue
 from crossview.errors import BadData
 from crossview.pairs.table import PairTable
 from crossview.worlds.town_pairs import Plan, ensure_pairs
@@ -45,7 +45,7 @@ class Areas:
 def town_areas(root: Path, plan: Plan = TOWNS) -> Areas:
     """Render what is missing below ``root``; the first test style is "same", the others "cross"."""
     path = ensure_pairs(root, plan)
-    source = wiring.open_data(str(path))
+    source = catalogue.open_data(str(path))
     tables = source.tables
     style = np.array([f.parent.name.rpartition("-")[0] for f in tables["test"].ground])
     of_row = style[tables["test"].pairs[:, 0]]
@@ -69,10 +69,10 @@ def _towns_of(table: PairTable) -> list[str]:
 
 def real_areas(data: str, cross: str) -> Areas:
     """Full-size data sets: trained on ``data``, tested there and, if given, on ``cross``."""
-    source = wiring.open_data(data)
+    source = catalogue.open_data(data)
     tests = {"same": _tested(source)}
     if cross:
-        tests["cross"] = _tested(wiring.open_data(cross))
+        tests["cross"] = _tested(catalogue.open_data(cross))
     return Areas(
         data=source.name,
         train=source.tables["train"],
@@ -84,7 +84,7 @@ def real_areas(data: str, cross: str) -> Areas:
 
 def published_settings(method: str, data: str) -> Mapping[str, Any]:
     """The recipe of the data set that ``data`` names (NAME or NAME:ROOT), if there is one."""
-    return wiring.published(method, data) or {}
+    return catalogue.published(method, data) or {}
 
 
 def tested_split(data: str) -> str:
@@ -92,7 +92,7 @@ def tested_split(data: str) -> str:
     return "val" if data.startswith("cvact") else "test"
 
 
-def _tested(source: wiring.Data) -> PairTable:
+def _tested(source: catalogue.Data) -> PairTable:
     """The split that GeoDTR+'s tables test on: of CVACT the 8,884 of val, not all of test."""
     for split in (tested_split(source.name), "test", "val"):
         if split in source.tables:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from crossview import catalogue as wiring
+from crossview import catalogue
 from crossview.arrays import U8
 from crossview.pairs.batch import Batch, Span, Views
 from crossview.pairs.loading import Reader, to_batch
@@ -53,11 +53,11 @@ def rehearse(study: Study, rows: tuple[Row, ...], data: str) -> Iterator[Rehears
     """
     for row in rows:
         method = row.method or study.method
-        page = wiring.method_page(method)
+        page = catalogue.method_page(method)
         settings = {**study.towns, **(row.small or row.settings)}
         if data:
             settings = {**published_settings(method, data), **row.settings}
-        config = wiring.make_config(page.load(), {**settings, "weights": "none"})
+        config = catalogue.make_config(page.load(), {**settings, "weights": "none"})
         yield _one(row, page, config)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from crossview import __version__
-from crossview import catalogue as wiring
+from crossview import catalogue
 from crossview.arrays import I64
 from crossview.errors import BadData
 from crossview.evaluation.metrics import k_at_1_percent, recall, recall_cuts
@@ -81,12 +81,12 @@ def check_result(done: Result, study: Study, row: Row, areas: Areas, folder: Pat
 
     Settings that the method no longer has do not count.
     """
-    page = wiring.method_page(row.method or study.method).load()
+    page = catalogue.method_page(row.method or study.method).load()
     known = {field.name for field in fields(page.Config)}
 
     def typed(settings: Mapping[str, Any]) -> dict[str, Any]:
         kept = {name: value for name, value in settings.items() if name in known}
-        return asdict(wiring.make_config(page, kept))
+        return asdict(catalogue.make_config(page, kept))
 
     old, new = typed(done.settings), typed(settings_of(study, row, areas, done.seed))
     differ = [f"{name} {old[name]}, asked {new[name]}" for name in new if old[name] != new[name]]
@@ -202,11 +202,11 @@ def versions() -> dict[str, str]:
 
 def _request(study: Study, row: Row, seed: int, areas: Areas, place: Place) -> Request:
     method = row.method or study.method
-    page = wiring.method_page(method)
+    page = catalogue.method_page(method)
     return Request(
         method=method,
         page=page,
-        config=wiring.make_config(page.load(), settings_of(study, row, areas, seed)),
+        config=catalogue.make_config(page.load(), settings_of(study, row, areas, seed)),
         data=areas.data,
         tables={"train": areas.train},
         info=areas.info,
