@@ -206,7 +206,9 @@ RELEASES = {
 
 
 def config_of(method, recipe):
-    return catalogue.make_config(catalogue.method_page(method).load(), catalogue.recipe(method, recipe))
+    return catalogue.make_config(
+        catalogue.method_page(method).load(), catalogue.recipe(method, recipe)
+    )
 
 
 def test_every_recipe_is_in_the_table():
