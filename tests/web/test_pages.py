@@ -6,7 +6,7 @@ from importlib.resources import files
 
 import pytest
 
-from crossview.outputs import page, template
+from crossview.outputs import map_page
 
 WEB = files("crossview.web")
 VENDOR = WEB / "vendor"
@@ -33,10 +33,10 @@ def test_every_vendored_package_comes_with_its_licence(package, licence, text):
 
 
 def test_every_file_of_the_page_of_answers_is_used():
-    used = {*template.SCRIPTS, *template.STYLES, "answers/page.html"}
+    used = {*map_page.SCRIPTS, *map_page.STYLES, map_page.TEMPLATE}
     assert names("answers") | names("shared") == used
 
 
 def test_what_every_page_carries_fits_into_what_is_set_aside_for_it():
-    empty = template.page_html({"title": "", "banners": ""}, {})
-    assert len(empty.encode()) < page.ASSETS_BYTES
+    empty = map_page.render_page("", [], {})
+    assert len(empty.encode()) < map_page.ASSETS_BYTES

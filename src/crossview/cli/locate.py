@@ -275,7 +275,7 @@ def _write(index: Index, command: LocateCommand, located: Located) -> None:
     from crossview.localization.audit import append_records, audit_record
     from crossview.locks import write_alone
     from crossview.outputs.formats import FORMATS
-    from crossview.outputs.page import write_map
+    from crossview.outputs.map_page import write_map
     from crossview.outputs.text import to_table
 
     files = command.files

@@ -25,7 +25,7 @@ from crossview.localization.hints import Hints
 from crossview.localization.locate import locate_many
 from crossview.locks import locked
 from crossview.model.onnx import Embedder, open_model, resolve_model
-from crossview.outputs.page import write_map
+from crossview.outputs.map_page import write_map
 from crossview.worlds.town_pairs import FIRST_TEST_SEED
 from crossview.worlds.version import TOWN_VERSION
 from crossview.worlds.write import Series, World, write_world

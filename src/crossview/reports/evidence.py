@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from crossview.outputs.pictures import Budget
+from crossview.outputs.page_images import Budget
 from crossview.reports.drawing import Panel
 from crossview.reports.gallery import Card, galleries
 from crossview.reports.legend import swatch

@@ -9,11 +9,11 @@ import numpy as np
 
 from crossview.errors import BadImage
 from crossview.evaluation.evaluation_record import Evaluation
-from crossview.outputs.pictures import Budget, Size, shrunk
+from crossview.outputs.page_images import Budget, JpegSize, shrink_picture
 from crossview.reports.results import Result
 
 MANY = 4  # cards per kind
-_GROUND, _AERIAL = Size(400, 74), Size(150, 76)
+_GROUND, _AERIAL = JpegSize(400, 74), JpegSize(150, 76)
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ def _card(evaluation: Evaluation, row: int, budget: Budget) -> Card:
     )
 
 
-def _picture(path: Path, size: Size, budget: Budget) -> str | None:
+def _picture(path: Path, size: JpegSize, budget: Budget) -> str | None:
     """Base64 of a small JPEG, or None when the file cannot be read or nothing more fits."""
     if not path.is_file():
         return None
     try:
-        small = shrunk(path, size)
+        small = shrink_picture(path, size)
     except BadImage:
         return None
-    return budget.encoded(small)
+    return budget.encode(small)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from crossview.outputs.pictures import Budget
+from crossview.outputs.page_images import Budget
 from crossview.reports.charts import answered_panel, error_panel, recall_panel
 from crossview.reports.comparison import comparison, mean_tables
 from crossview.reports.damage import damage_panels, damage_table, damaged

@@ -1,4 +1,4 @@
-"""The map page under a hand: nothing hides a pin, and the keyboard gets everywhere soon."""
+"""The map page in a real browser: what it draws, that nothing hides a pin, and the keyboard."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.browser import CHROMIUM, QUIET, needs_chromium, package
-from tests.outputs.fakes import answers_of, photo_pixels
+from tests.outputs.fakes import HOSTILE, answer, answers_of, photo_pixels, place
+from tests.outputs.pages import Page
 
 from crossview.localization.answer import Area, Confidence, Place
-from crossview.outputs.page import write_map
+from crossview.outputs.map_page import write_map
 from crossview.outputs.records import make_map_link
 
 playwright = package("playwright.sync_api", "playwright")
@@ -29,21 +30,59 @@ def browser():
 
 @pytest.fixture
 def opened(browser, index, tmp_path):
-    contexts = []
+    """Opens the page of some answers; nothing may be said on its console."""
+    contexts, messages = [], []
 
-    def made(answers, screen="desk", **options):
-        out = tmp_path / "map.html"
+    def open_page(answers, screen="desk", **options):
+        out = tmp_path / "map #1 straße.html"
         write_map(out, index, answers, **options)
         width, height = SCREENS[screen]
         contexts.append(browser.new_context(viewport={"width": width, "height": height}))
         page = contexts[-1].new_page()
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
         page.goto(out.as_uri())
-        page.wait_for_selector(".pin")
+        page.wait_for_function("document.getElementById('about').textContent")
         return page
 
-    yield made
+    yield open_page
     for context in contexts:
         context.close()
+    assert messages == []
+
+
+def read(page):
+    page.wait_for_timeout(300)
+    return Page(page.content())
+
+
+def classes(page, name):
+    return [a for _, a in page.elements if name in (a.get("class") or "").split()]
+
+
+def test_photos_pins_discs_and_heat_are_drawn(index, opened):
+    given = answers_of(index, 3)
+    page = read(opened(given, photos={a.photo: photo_pixels() for a in given}))
+    assert len([a for _, a in page.elements if "data-photo" in a]) == 3
+    assert len(classes(page, "pin")) == len(classes(page, "disc")) == 10
+    assert len(classes(page, "truth")) >= 1
+    assert classes(page, "heat")[0]["width"] != "1"
+    sources = [a["src"] for tag, a in page.elements if tag == "img"]
+    assert sources
+    assert all(source.startswith("data:image/") for source in sources)
+
+
+def test_a_hostile_name_is_shown_as_text(opened):
+    page = read(opened([answer(HOSTILE, places=[place()], assumptions=(HOSTILE,))]))
+    assert not [a for _, a in page.elements if "onerror" in a]
+    assert "&lt;/script&gt;&lt;img" in page.text
+
+
+@pytest.mark.parametrize("given", [[], [answer("none.jpg", places=())]])
+def test_a_page_without_places_opens_too(opened, given):
+    page = read(opened(given))
+    assert classes(page, "pin") == []
+    assert ("No photo was located." if not given else "No place was found") in page.text
 
 
 def at_corners(index):
@@ -111,10 +150,16 @@ def calibrated(index):
     return [replace(one, confidence=known) for one in answers_of(index, 2)]
 
 
-def test_a_calibrated_area_is_lightly_filled(index, opened):
-    area = opened(calibrated(index)).locator("path[stroke='#8ef0a0']")
+def test_a_calibrated_area_is_outlined_filled_lightly_and_explained(index, opened):
+    page = opened(calibrated(index)[:1])
+    area = page.locator("path[stroke='#8ef0a0']")
+    assert area.count() == 1
     assert float(area.get_attribute("fill-opacity")) == 0.25
     assert area.get_attribute("fill") == "#8ef0a0"
+    assert "M" in area.get_attribute("d")
+    text = page.locator("body").inner_text()
+    assert "holds the actual place of 90 % of photos" in text
+    assert "Calibrated on 99 panoramas of this region" in text
 
 
 def test_a_filtered_list_begins_at_its_top(index, opened):

@@ -15,8 +15,7 @@ from tests.outputs.fakes import HOSTILE, ORIGIN, answer, answers_of, photo_pixel
 from tests.outputs.pages import read_page
 
 from crossview.errors import CannotWrite, InvalidValue
-from crossview.outputs.page import LEAST_BYTES, MAX_BYTES, write_map
-from crossview.outputs.template import embedded_json
+from crossview.outputs.map_page import LEAST_BYTES, MAX_BYTES, embed_json, write_map
 
 MB = 1_000_000
 
@@ -69,7 +68,7 @@ def test_hostile_names_stay_text(index, write, name):
 
 
 def test_json_inside_of_a_script_element_cannot_end_it():
-    text = embedded_json(["</script><!--", "&amp;", "\u2028", 'a"b'])
+    text = embed_json(["</script><!--", "&amp;", "\u2028", 'a"b'])
     assert not set("<>&\u2028") & set(text)
 
 
@@ -77,7 +76,7 @@ def test_hostile_index_names_stay_text(tmp_path):
     town = indexed(tmp_path, name="<b>&'\" town.cvx", stride_m=40.0)
     write_map(tmp_path / "m.html", town, [])
     page = read_page(tmp_path / "m.html")
-    assert "<title>&lt;b&gt;&amp;&#x27;&quot; town.cvx - crossview</title>" in page.text
+    assert "<title>&lt;b&gt;&amp;&#39;&#34; town.cvx - crossview</title>" in page.text
     assert page.facts["region"]["title"] == "<b>&'\" town.cvx"
 
 

@@ -1,0 +1,307 @@
+"""The map page: one HTML file that shows where the photos may have been taken, offline.
+
+It holds the region's own imagery, a heat layer of all scores, ranked pins, and the photos beside
+their best windows. Nothing is fetched when it is opened: a content security policy forbids every
+request and every script but those that it names by their hash. Text from outside enters only as
+JSON that cannot end its element, or escaped by the template. The scripts, styles and the template
+are those of ``crossview.web``.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
+
+from crossview.errors import CrossviewError, require
+from crossview.files import printable
+from crossview.geo.points import middle_of
+from crossview.localization.accuracy import summary
+from crossview.localization.answer import Answer, Place
+from crossview.locks import write_alone
+from crossview.outputs.geojson import outline_area
+from crossview.outputs.map_layers import (
+    HeatGrid,
+    build_heat_grid,
+    count_affordable_cells,
+    describe_heat_grid,
+    describe_scores,
+    draw_base_map,
+)
+from crossview.outputs.page_images import Budget, PictureSource, shrink_photos, shrink_thumbnail
+from crossview.outputs.records import (
+    describe_answer,
+    describe_place,
+    phrase,
+    shorten_names,
+    stands_out,
+)
+
+if TYPE_CHECKING:
+    from crossview.index.store import Index
+
+MAX_BYTES = 50_000_000
+LEAST_BYTES = 1_000_000
+ASSETS_BYTES = 260_000  # scripts, styles and template; a test keeps them below
+_HEAT_SHARE, _FACTS_SHARE, _IMAGERY_SHARE, _PHOTO_SHARE = 0.2, 0.5, 0.45, 0.75
+_CORNER_DIGITS = 7  # about 1 cm
+_MOST_CORNERS = 3000  # of an outline: 100 kB
+SCRIPTS = (
+    "answers/state.js", "shared/dom.js", "shared/angles.js", "answers/heat.js", "answers/atlas.js",
+    "answers/disc.js", "answers/sheet.js", "answers/list.js", "answers/main.js",
+)  # fmt: skip
+STYLES = ("shared/theme.css", "answers/page.css", "answers/sheet.css")
+TEMPLATE = "answers/page.html"
+
+
+def write_map(
+    out: str | Path,
+    index: Index,
+    answers: Sequence[Answer],
+    *,
+    photos: Mapping[str, PictureSource] | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> list[str]:
+    """Write the page to ``out`` and return its notes: what was left out, and why.
+
+    ``photos`` gives pictures by ``answer.photo`` as bytes, pixels [H, W, 3] or paths; a name that
+    is missing there is read as a path. What does not fit into ``max_bytes`` is left out in this
+    order: size of photos, thumbnails of lower ranks, pixels of the imagery, last photos.
+    """
+    require(
+        max_bytes >= LEAST_BYTES,
+        f"a map page needs at least {LEAST_BYTES} bytes, got {max_bytes}.",
+    )
+    content = _PageContent(index, answers, max_bytes)
+    content.add_imagery()
+    content.add_pictures(photos)
+    write_alone(out, content.render(), "crossview locate --map")
+    return content.notes
+
+
+class _PageContent:
+    """What the page will hold, and the bytes that are left for the rest of it."""
+
+    def __init__(self, index: Index, answers: Sequence[Answer], max_bytes: int) -> None:
+        self.index, self.notes = index, list[str]()
+        self.thumbnails_wanted, self.thumbnails = True, dict[int, int | None]()
+        self.budget = Budget(max_bytes - ASSETS_BYTES)
+        self.pictures: dict[str, list[str]] = {"imagery": [], "photos": [], "tiles": []}
+        limit = count_affordable_cells(answers, int(_HEAT_SHARE * max_bytes))
+        grid = build_heat_grid(index.lat, index.lon, index.manifest.stride_m, limit)
+        self.facts: dict[str, Any] = {
+            "region": describe_region(index),
+            "summary": summarize_answers(answers),
+            "heat": describe_heat_grid(grid),
+            "imagery": [],
+            "photos": [],
+            "notes": self.notes,
+        }
+        self.budget.take(len(embed_json(self.facts)))
+        self.answers = self._add_answers(answers, grid)
+
+    def _add_answers(self, answers: Sequence[Answer], grid: HeatGrid) -> Sequence[Answer]:
+        """Add records until half of the page is used; return the answers that were added."""
+        names = shorten_names([answer.photo for answer in answers])
+        reserve = self.budget.left * (1.0 - _FACTS_SHARE)
+        for answer, name in zip(answers, names, strict=True):
+            record = {**describe_photo(answer, name), "heat": describe_scores(answer, grid)}
+            length = len(embed_json(record)) + 40  # picture numbers are added later
+            if self.budget.left - length < reserve:
+                break
+            self.budget.take(length)
+            self.facts["photos"].append(record)
+        kept = len(self.facts["photos"])
+        if kept < len(answers):
+            self.notes.append(phrase("map_page.photos_left_out", kept=kept, total=len(answers)))
+        return answers[:kept]
+
+    def add_imagery(self) -> None:
+        """Add the base map. Where it is fine enough, the page cuts pictures of places from it."""
+        base = draw_base_map(self.index, int(_IMAGERY_SHARE * self.budget.left))
+        self.thumbnails_wanted = not base.finer_than(self.index.footprint(0).metres_per_px)
+        for overlay in base.overlays:
+            if (picture := self.budget.encode(overlay.webp)) is not None:
+                box = overlay.extent
+                self.facts["imagery"].append([[box.south, box.west], [box.north, box.east]])
+                self.pictures["imagery"].append(picture)
+        self.notes += base.notes
+
+    def add_pictures(self, photos: Mapping[str, PictureSource] | None) -> None:
+        """Add the thumbnail of each first place, then the photos, then the other thumbnails."""
+        self._add_thumbnails(rank=1)
+        budget = Budget(int(_PHOTO_SHARE * self.budget.left))
+        before = budget.left
+        shrunk = shrink_photos([answer.photo for answer in self.answers], photos, budget)
+        self.budget.take(before - budget.left)
+        self.notes += shrunk.notes
+        for record, picture in zip(self.facts["photos"], shrunk.pictures, strict=True):
+            record["picture"] = None if picture is None else len(self.pictures["photos"])
+            self.pictures["photos"] += [] if picture is None else [picture]
+        for rank in range(2, 1 + max((len(a.places) for a in self.answers), default=0)):
+            self._add_thumbnails(rank)
+
+    def _add_thumbnails(self, rank: int) -> None:
+        if not self.thumbnails_wanted:
+            return
+        for record in self.facts["photos"]:
+            for place in record["places"][rank - 1 : rank]:
+                window = place["window"]
+                if window not in self.thumbnails:
+                    self.thumbnails[window] = self._add_thumbnail(window)
+                place["tile"] = self.thumbnails[window]
+
+    def _add_thumbnail(self, window: int) -> int | None:
+        try:
+            picture = self.budget.encode(shrink_thumbnail(self.index.thumbnail(window)))
+        except CrossviewError:  # an index whose imagery is gone may have no thumbnails
+            return None
+        if picture is None:
+            return None
+        self.pictures["tiles"].append(picture)
+        return len(self.pictures["tiles"]) - 1
+
+    def render(self) -> str:
+        """The finished page."""
+        title = f"{self.facts['region']['title']} - crossview"
+        data = {"facts": self.facts, "pictures": self.pictures}
+        return render_page(title, _list_banners(self.index), data)
+
+
+def _list_banners(index: Index) -> list[tuple[str, str]]:
+    """Warnings that must be seen even if no script runs, with their kind."""
+    banners = [("warning", f"{text[:1].upper()}{text[1:]}.") for text in index.manifest.warnings]
+    if index.manifest.imagery.synthetic:
+        banners.append(("note", phrase("map_page.synthetic")))
+    return banners
+
+
+def describe_photo(answer: Answer, name: str) -> dict[str, Any]:
+    """One photo: its facts and its places with the corners of their windows; no path, no hash."""
+    record = {k: v for k, v in describe_answer(answer).items() if k != "sha256"}
+    places = [_describe_pin(place, answer) for place in answer.places]
+    record |= {"photo": name, "stands_out": stands_out(answer), "places": places}
+    return {**record, "outline": _outline_smallest_area(answer)} if answer.confidence else record
+
+
+def _outline_smallest_area(answer: Answer) -> list[list[list[tuple[float, float]]]]:
+    """The smallest area as polygons of [latitude, longitude]; none if it is too ragged to draw."""
+    areas = answer.confidence.areas if answer.confidence else ()
+    polygons = outline_area(areas[0]) if areas else []
+    if sum(len(ring) for polygon in polygons for ring in polygon) > _MOST_CORNERS:
+        return []
+    return [[[(lat, lon) for lon, lat in ring] for ring in polygon] for polygon in polygons]
+
+
+def _describe_pin(place: Place, answer: Answer) -> dict[str, Any]:
+    corners = [
+        [round(corner.lat, _CORNER_DIGITS), round(corner.lon, _CORNER_DIGITS)]
+        for corner in place.footprint.corners()
+    ]
+    record = describe_place(place, answer.truth)
+    del record["openstreetmap"]  # 80 bytes; the page's script makes it from lat and lon
+    size = {"width_m": place.footprint.width_m, "up_deg": place.footprint.up_bearing_deg}
+    return {**record, "corners": corners, **size}
+
+
+def describe_region(index: Index) -> dict[str, Any]:
+    """The index in figures, with attribution and date of its imagery."""
+    manifest = index.manifest
+    return {
+        "title": printable(index.path.name),
+        "tiles": index.count,
+        "area_km2": manifest.area_km2,
+        "footprint_m": manifest.footprint_m,
+        "middle_lon": middle_of(index.lat, index.lon).lon if index.count else 0.0,
+        "model": printable(PurePath(str(manifest.model.name_or_path)).name),
+        "attribution": printable(manifest.imagery.attribution or ""),
+        "date": printable(manifest.imagery.date or ""),
+    }
+
+
+def summarize_answers(answers: Sequence[Answer]) -> dict[str, Any]:
+    """How many photos, and for each kind with known truth how accurately they were located."""
+    kinds = dict.fromkeys(answer.kind for answer in answers)
+    measured = (_summarize_kind([a for a in answers if a.kind == kind], kind) for kind in kinds)
+    return {"photos": len(answers), "kinds": [record for record in measured if record]}
+
+
+def _summarize_kind(answers: Sequence[Answer], kind: str) -> dict[str, Any] | None:
+    """Figures of one kind of photo; an infinite median (no places) is left out."""
+    located = [answer for answer in answers if answer.truth is not None]
+    if not located:
+        return None
+    most = max(len(answer.places) for answer in located)
+    truths = [answer.truth for answer in located if answer.truth is not None]
+    figures = summary(located, truths, most)
+    del figures["within_25m_interval"]
+    finite = {name: value for name, value in figures.items() if np.isfinite(value)}
+    widths = [answer.fov_deg for answer in located]
+    return {"kind": kind, "fov_deg": [round(min(widths)), round(max(widths))], **finite}
+
+
+def render_page(title: str, banners: Sequence[tuple[str, str]], data: Mapping[str, object]) -> str:
+    """The whole page. ``banners`` are pairs of a kind ("warning", "note") and a text.
+
+    Each entry of ``data`` becomes a JSON block whose element has the entry's name as its id.
+    """
+    pages = Environment(
+        loader=PackageLoader("crossview", "web"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    scripts = [_read_leaflet(), _read_own_script()]
+    return pages.get_template(TEMPLATE).render(
+        title=title,
+        banners=banners,
+        data={name: embed_json(value) for name, value in data.items()},
+        policy=_build_policy(scripts),
+        styles=_read_styles(),
+        scripts=scripts,
+    )
+
+
+def embed_json(value: object) -> str:
+    """Strict ASCII JSON that can stand inside a script element: no ``<``, ``>`` or ``&``."""
+    return htmlsafe_json_dumps(value, allow_nan=False, separators=(",", ":"))
+
+
+def _build_policy(scripts: list[str]) -> str:
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
+    hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return (
+        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
+        f"script-src {hashes}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _read_leaflet() -> str:
+    """Leaflet as minified by its authors, with its licence, without the link to a source map."""
+    script = re.sub(r"//# sourceMappingURL=\S+", "", _read_text("vendor/leaflet.js"))
+    return f"/*\n{_read_text('vendor/leaflet.LICENSE')}*/\n{script}"
+
+
+def _read_own_script() -> str:
+    modules = "\n".join(_read_text(name) for name in SCRIPTS)
+    body = re.sub(r"(?m)^(import .*\n|export )", "", modules)  # here they share one scope
+    return f'"use strict";\n(() => {{\n{body}\n}})();\n'
+
+
+def _read_styles() -> list[str]:
+    """Leaflet's style first, without its pictures, which are not used and would be requests."""
+    leaflet = re.sub(r"url\([^)]*\)", "none", _read_text("vendor/leaflet.css"))
+    leaflet = re.sub(r"(?s)/\*.*?\*/", "", leaflet)
+    return [leaflet, *(_read_text(name) for name in STYLES)]
+
+
+def _read_text(name: str) -> str:
+    return (files("crossview.web") / name).read_text(encoding="utf-8")
