@@ -1,4 +1,7 @@
-"""The house as drawn in docs/architecture.md: who may import whom."""
+"""The house as drawn in docs/architecture.md: who may import whom, how deep, by which names.
+
+``python scripts/house.py --list`` prints what is counted here, with every case by name.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from scripts.house import House, imported_names, on_import
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "crossview"
@@ -72,28 +75,6 @@ def parsed(path: Path) -> ast.Module:
 
 def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def imported_names(path: Path, nodes: Iterator[ast.AST]) -> Iterator[str]:
-    """Dotted names of everything imported, relative imports resolved; `from a import b` is a.b."""
-    here = list(path.parent.relative_to(ROOT).parts)
-    here = here[1:] if here[0] == "src" else here
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = here[: len(here) - node.level + 1] if node.level else []
-            module = ".".join([*base, *([node.module] if node.module else [])])
-            yield from (f"{module}.{alias.name}" for alias in node.names)
-
-
-def on_import(node: ast.AST) -> Iterator[ast.AST]:
-    """What runs when the file is imported: no function bodies, nothing for type checkers only."""
-    for child in ast.iter_child_nodes(node):
-        typing_only = isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"
-        if not typing_only and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield child
-            yield from on_import(child)
 
 
 def arrows() -> list[tuple[str, str, str]]:
@@ -199,3 +180,40 @@ def test_the_drawing_in_the_documents_is_the_one_tested():
 
 def exists(room: str) -> bool:
     return (PACKAGE / room).is_dir() or (PACKAGE / f"{room}.py").is_file()
+
+
+# Depth and names: numbers that may only fall, until each is what its test says.
+
+HOUSE = House()
+
+
+def test_no_file_imports_another_that_imports_it():
+    assert len(HOUSE.circles()) <= 3, HOUSE.circles()
+
+
+def test_imports_are_few_beside_what_they_are_for():
+    assert HOUSE.import_share() <= 0.085
+
+
+def test_a_module_is_a_noun_that_stands_once():
+    assert len(HOUSE.base_names()) <= 19, HOUSE.base_names()
+
+
+def test_a_class_name_has_one_meaning():
+    assert len(HOUSE.class_names()) <= 24, HOUSE.class_names()
+
+
+def test_functions_are_verbs_in_the_imperative():
+    assert len(HOUSE.participles()) <= 121, HOUSE.participles()
+
+
+def test_a_type_has_one_name_and_array_types_one_home():
+    assert len(HOUSE.aliases()) <= 4, HOUSE.aliases()
+    assert len(HOUSE.array_aliases()) <= 4, HOUSE.array_aliases()
+
+
+@pytest.mark.parametrize("page", HOUSE.pages())
+def test_a_page_rests_on_few_files_and_on_no_other_page(page):
+    behind = HOUSE.closure(f"crossview.methods.{page}")
+    assert len(behind) <= 44, sorted(behind)
+    assert {n.rpartition(".")[2] for n in behind} & set(HOUSE.pages()) == {page}
