@@ -17,7 +17,7 @@ from crossview.errors import InvalidValue
 
 def test_brackets_colons_and_long_lines_are_printed_as_they_are(capsys):
     line = "a[red].jpg :smile: " + "x" * 300
-    console.result(line)
+    console.print_result(line)
     console.note(line)
     captured = capsys.readouterr()
     assert captured.out == captured.err == line + "\n"
@@ -43,10 +43,10 @@ def clock(monkeypatch):
 
 
 def test_where_no_terminal_is_progress_comes_as_plain_lines(capsys, clock):
-    with console.progress("Indexing [a]", total=2000, unit="tiles", done=400) as bar:
+    with console.show_progress("Indexing [a]", total=2000, unit="tiles", done=400) as bar:
         for done in range(401, 2001):
             clock.now += 0.25
-            bar.to(done)
+            bar.update(done)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "Indexing [a]: 500 of 2,000 tiles (25 %), 4 tiles/s, 6 min left"
     assert lines[-1] == "Indexing [a]: 2,000 of 2,000 tiles (100 %), 4 tiles/s"
@@ -54,12 +54,12 @@ def test_where_no_terminal_is_progress_comes_as_plain_lines(capsys, clock):
 
 
 def test_lines_keep_five_seconds_apart_and_a_slow_job_gives_a_sign_of_life(capsys, clock):
-    with console.progress("quick", total=100, unit="photos") as bar:
+    with console.show_progress("quick", total=100, unit="photos") as bar:
         for _ in range(100):
             clock.now += 0.1
             bar.advance()
     assert len(capsys.readouterr().err.splitlines()) == 2
-    with console.progress("slow", total=10_000, unit="photos") as bar:
+    with console.show_progress("slow", total=10_000, unit="photos") as bar:
         for _ in range(10):
             clock.now += 13.0
             bar.advance()
@@ -67,25 +67,25 @@ def test_lines_keep_five_seconds_apart_and_a_slow_job_gives_a_sign_of_life(capsy
 
 
 def test_progress_without_a_total_and_of_a_moment(capsys, clock):
-    with console.progress("read", unit="pictures") as bar:
+    with console.show_progress("read", unit="pictures") as bar:
         clock.now += 2.0
         bar.advance(5)
         bar.describe("loss 0.1")
     assert capsys.readouterr().err == "loss 0.1: 5 pictures, 2.5 pictures/s\n"
-    with console.progress("Locating", total=30, unit="photos") as bar:
+    with console.show_progress("Locating", total=30, unit="photos") as bar:
         clock.now += 0.9
-        bar.to(30)
-    with console.progress("nothing", total=0) as bar:
-        bar.to(0)
+        bar.update(30)
+    with console.show_progress("nothing", total=0) as bar:
+        bar.update(0)
     assert capsys.readouterr().err == ""
 
 
 def test_quiet_silences_progress_and_a_failure_claims_no_end(capsys, clock):
-    with console.progress("Indexing", total=30, quiet=True) as bar:
+    with console.show_progress("Indexing", total=30, quiet=True) as bar:
         clock.now += 99.0
-        bar.to(30)
-    with pytest.raises(OSError), console.progress("Indexing", total=30) as bar:
-        bar.to(3)
+        bar.update(30)
+    with pytest.raises(OSError), console.show_progress("Indexing", total=30) as bar:
+        bar.update(3)
         raise OSError
     assert capsys.readouterr().err == ""
 
@@ -103,8 +103,9 @@ EVIL = (
 def test_names_and_addresses_are_printed_whole_on_any_terminal_and_in_pipes(text, width):
     script = (
         "import sys; from crossview.cli import console; text = sys.argv[1]\n"
-        "for tell in (console.result, console.note, console.warn, console.error): tell(text)\n"
-        "with console.progress('job', 3) as bar: console.note(text); bar.to(3)"
+        "console.print_result(text); console.note(text)\n"
+        "console.warn(text); console.print_error(text)\n"
+        "with console.show_progress('job', 3) as bar: console.note(text); bar.update(3)"
     )
     command = [sys.executable, "-c", script, text]
     told = piped(command) if width is None else on_terminal(command, width)
@@ -141,7 +142,7 @@ def on_terminal(command, width):
 
 def test_control_characters_of_a_name_are_shown_and_not_obeyed(capsys):
     console.note("a\x1b[31mb\x9bc\rd")
-    console.error(InvalidValue("e\x07f"))
+    console.print_error(InvalidValue("e\x07f"))
     assert capsys.readouterr().err == "a\ufffd[31mb\ufffdc\ufffdd\nError: e\ufffdf\n"
     assert cli.main(["locate", "x.jpg", "--index", "no\x1b[2Jthing"]) == 1
     assert "\x1b" not in capsys.readouterr().err
@@ -178,23 +179,23 @@ def test_options_that_hold_addresses_may(capsys):
     (0.2, "1 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h"),
 ])  # fmt: skip
 def test_durations_as_text(seconds, text):
-    assert console.duration_text(seconds) == text
+    assert console.format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(("count", "text"), [
     (0, "0.1 MB"), (2_340_000, "2.3 MB"), (999_900_000, "999.9 MB"), (1.2e9, "1.2 GB"),
 ])  # fmt: skip
 def test_sizes_as_text(count, text):
-    assert console.size_text(count) == text
+    assert console.format_size(count) == text
 
 
 def test_a_terminal_gets_a_bar_with_the_count_and_the_unit(monkeypatch):
     drawn = io.StringIO()
     terminal = Console(file=drawn, force_terminal=True, width=120)
     monkeypatch.setattr(console, "err", terminal)
-    with console.progress("Indexing [a]", total=3, unit="tiles", done=1) as bar:
+    with console.show_progress("Indexing [a]", total=3, unit="tiles", done=1) as bar:
         bar.advance()
-        bar.to(3, total=3)
+        bar.update(3, total=3)
     assert "Indexing [a]" in drawn.getvalue()
     assert "3/3" in drawn.getvalue()
 

@@ -1,15 +1,20 @@
 """``crossview data`` as typed."""
 
+import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from tests.datasets import twins
 from tests.tiny_pairs import write_pairs
 from tests.training.tiny import PAGE
 
+import crossview.methods
 from crossview.catalogue import benchmark
 from crossview.cli import main
+
+RECIPES = Path(crossview.methods.__file__).parent / "recipes"
 
 
 @pytest.fixture
@@ -37,7 +42,7 @@ def test_a_whole_data_set_has_nothing_to_put_right(typed, twin):
     assert f"there    {twin / 'bingmap/19'}: aerial pictures ID.jpg, 9 of them" in out
     assert "split train: 6 ground pictures, 6 aerial pictures, 6 matches" in out
     assert "opened   18 of 18 pictures; 0 cannot be read." in out
-    assert out.endswith("Nothing to put right.\n")
+    assert out.endswith("Nothing to correct.\n")
 
 
 def test_what_is_missing_is_told_with_its_place(typed, twin):
@@ -55,7 +60,7 @@ def test_a_truncated_picture_is_found_when_all_are_opened(typed, twin):
     code, out, _ = typed("check", "cvusa", "--root", twin, "--all", "--workers", "1")
     assert code == 1
     assert f"broken   {broken}: is truncated or damaged" in out
-    assert "To put right: 1." in out
+    assert "To correct: 1." in out
 
 
 def test_an_absent_picture_is_found_whatever_the_sample(typed, twin):
@@ -117,6 +122,17 @@ def cache_line(tmp_path, *more):
     data = f"pairs:{tmp_path / 'data' / 'pairs.csv'}"
     line = ["cache", "--data", data, "--method", PAGE, "--out", tmp_path / "cache"]
     return [*line, "--workers", "0", *more]
+
+
+def test_the_cache_takes_a_recipe_of_the_method_as_train_does(typed, tmp_path):
+    write_pairs(tmp_path / "data", 4)
+    line = [*cache_line(tmp_path, "--dry-run"), "--method", "safa"]
+    recipe = json.loads(RECIPES.joinpath("safa.json").read_text())["cvusa"]
+    settings = [f"--config={name}={json.dumps(value)}" for name, value in recipe.items()]
+    sizes = [typed(*line, *more)[1] for more in ([], ["--recipe", "cvusa"], settings)]
+    assert sizes[0] != sizes[1] == sizes[2]
+    code, _, err = typed(*line, "--recipe", "cvsua")
+    assert (code, "Did you mean 'cvusa'" in err) == (2, True)
 
 
 def test_the_cache_says_its_size_before_it_writes(typed, tmp_path):

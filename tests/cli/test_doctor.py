@@ -14,13 +14,13 @@ from crossview.errors import BadModel
 
 @pytest.fixture
 def healthy_model(monkeypatch):
-    monkeypatch.setattr(doctor, "_model", lambda: {"name": "town", "fingerprint": "ab" * 32})
+    monkeypatch.setattr(doctor, "_find_model", lambda: {"name": "town", "fingerprint": "ab" * 32})
 
 
 @pytest.fixture
 def only_numpy(monkeypatch, healthy_model):
     numpy = doctor.Package("numpy", "required", "2.0")
-    monkeypatch.setattr(doctor, "_wanted", lambda: iter([numpy]))
+    monkeypatch.setattr(doctor, "_list_requirements", lambda: iter([numpy]))
 
 
 @pytest.mark.usefixtures("only_numpy")
@@ -40,8 +40,8 @@ def test_json_holds_the_same(capsys):
     assert told["problems"] == []
 
 
-def test_every_dependency_is_examined_and_the_builders_tools_are_not():
-    wanted = {p.name: p for p in doctor._wanted()}
+def test_every_dependency_is_examine_package_and_the_builders_tools_are_not():
+    wanted = {p.name: p for p in doctor._list_requirements()}
     assert wanted["onnxruntime"].group == "required"
     assert (wanted["torch"].group, wanted["torch"].least) == ("train", "2.11")
     assert "pytest" not in wanted
@@ -49,13 +49,13 @@ def test_every_dependency_is_examined_and_the_builders_tools_are_not():
 
 @pytest.mark.parametrize(("group", "is_problem"), [("required", True), ("train", False)])
 def test_only_a_required_package_must_be_there(group, is_problem):
-    missing = doctor._examined(doctor.Package("no-such-package-here", group, "1.0"))
+    missing = doctor._examine_package(doctor.Package("no-such-package-here", group, "1.0"))
     assert missing.version is None
     assert bool(missing.problem) == is_problem
 
 
 def test_a_package_that_is_too_old_is_named_with_what_is_needed():
-    old = doctor._examined(doctor.Package("numpy", "required", "99.0"))
+    old = doctor._examine_package(doctor.Package("numpy", "required", "99.0"))
     assert "is too old: 99.0 or newer" in str(old.problem)
 
 
@@ -64,14 +64,14 @@ def test_a_torchvision_of_another_torch_is_one_clear_line(monkeypatch):
         raise RuntimeError("operator torchvision::nms does not exist\nmore\nlines")
 
     monkeypatch.setattr(importlib, "import_module", broken)
-    problem = str(doctor._import_problem("torchvision", "0.1"))
+    problem = str(doctor._try_import("torchvision", "0.1"))
     assert problem.startswith("torchvision 0.1 does not work with torch ")
     assert "\n" not in problem
 
 
 @pytest.mark.usefixtures("only_numpy")
 def test_a_missing_packaged_model_is_a_problem(monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "_model", lambda: {"name": "town", "problem": "town is gone"})
+    monkeypatch.setattr(doctor, "_find_model", lambda: {"name": "town", "problem": "town is gone"})
     assert main(["doctor"]) == 1
     assert "Problem: town is gone" in capsys.readouterr().out
 
@@ -83,4 +83,4 @@ def test_a_model_that_cannot_be_resolved_is_told_and_not_raised(monkeypatch):
         raise BadModel("no folder\nsecond line")
 
     monkeypatch.setattr(models, "resolve_model", unresolved)
-    assert doctor._model()["problem"] == "The packaged model 'town' cannot be used: no folder"
+    assert doctor._find_model()["problem"] == "The packaged model 'town' cannot be used: no folder"

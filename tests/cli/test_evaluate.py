@@ -13,7 +13,9 @@ from tests.toy_model import toy_model
 from tests.training.tiny import PAGE
 
 from crossview.cli import main
+from crossview.cli.evaluate import RUN_FILE
 from crossview.evaluation.evaluation_record import Evaluation, read_all
+from crossview.training.run_folder import CONFIG_NAME
 
 PLACES = 24
 
@@ -126,6 +128,10 @@ def test_another_representation_is_refused_unless_told_and_then_marked(typed, mo
     code, out, _ = typed(model, "--representation", "narrow", "--off-protocol", "--workers", 0)
     assert code == 0
     assert "NOT COMPARABLE: trained on padded pictures" in out
+
+
+def test_a_run_folder_is_known_by_the_file_that_training_writes():
+    assert RUN_FILE == CONFIG_NAME
 
 
 def test_a_run_folder_is_evaluated_without_export(typed, data, tmp_path):
@@ -264,12 +270,14 @@ def test_a_re_rankers_lists_are_measured_as_they_are(typed, tmp_path):
         ([], 2, "Give one of: a model; --query-embeddings"),
         (["--split", "val"], 1, "has no split 'val'; it has test"),
         (["--fov", "400"], 2, "--fov takes degrees in (0, 360] or any"),
+        (["--fov", "361"], 2, "--fov takes degrees in (0, 360] or any"),
+        (["--fov", "90,361"], 2, "--fov takes degrees in (0, 360] or any"),
         (["--headings", "north"], 2, "--headings takes aligned, unknown or degrees"),
         (["--seeds", "0"], 2, "seeds must be at least 1"),
         (["--corrupt", "smog"], 2, "Did you mean 'fog'"),
         (["--corrupt", "fog:9"], 2, "allowed: 1 to 5"),
         (["--decoding", "lossy"], 2, "--decoding takes exact or fast"),
-        (["--radius", "-5"], 2, "--radius must be metres above 0"),
+        (["--radius", "-5"], 2, "--radius must be at least 0 metres"),
     ],
 )
 def test_wrong_options_are_told(typed, model, more, code, said):

@@ -44,7 +44,7 @@ def test_an_index_is_made_and_the_next_command_told(tmp_path, crossview, model):
 def test_verify_reads_an_index(tmp_path, crossview, model):
     region(tmp_path)
     crossview("aerial.tif", "--model", model, "--out", "region.cvx")
-    assert crossview("--verify", "region.cvx")[1].startswith("region.cvx is whole: 374 windows")
+    assert crossview("--verify", "region.cvx")[1].startswith("region.cvx is intact: 374 windows")
     (tmp_path / "region.cvx" / "segment-00000.offsets.npy").write_bytes(b"")
     code, _, err = crossview("--verify", "region.cvx")
     assert (code, "holds 0 of" in err) == (1, True)

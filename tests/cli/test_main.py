@@ -112,7 +112,7 @@ def test_version_prints_the_version(capsys):
 
 def test_a_terminal_that_cannot_show_a_name_gets_it_escaped(verb, monkeypatch):
     def doctor() -> None:
-        console.result("straße \udcff.jpg")
+        console.print_result("straße \udcff.jpg")
 
     verb(doctor)
     raw = io.BytesIO()

@@ -64,7 +64,7 @@ def test_a_reading_is_asked_for_by_name_and_only_of_methods_that_have_two(typed,
     assert (kept["reading"], kept["schedule"], kept["seed"]) == ("intent", "loader", 42)
     code, _, err = typed("--reading", "intent")
     assert code == 2
-    assert "read in one way only; remove --reading" in err
+    assert "has only one reading; remove --reading" in err
 
 
 def test_a_page_that_breaks_the_contract_is_refused_before_training(typed, tmp_path):

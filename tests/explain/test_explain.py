@@ -172,7 +172,7 @@ def test_the_losses_of_a_killed_training_are_drawn_without_its_torn_line(tmp_pat
     runs = [str(tmp_path / name) for name in ("whole", "torn")]
     assert main(["explain", *runs, "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().err
-    assert said.count("is torn") == 1
+    assert said.count("is incomplete") == 1
     assert "torn/log.jsonl" in said.replace("\n", "")
     assert [list(values) for values in course(tmp_path / "torn")] == [
         list(values) for values in course(tmp_path / "whole")

@@ -88,10 +88,10 @@ def test_the_check_finds_photos_without_a_field_of_view(folder, capsys):
     assert "note     split train: 1 panoramas, 5 photos" in out
     assert "differs  split train: 2 photos have no field of view; add the column fov_deg: " in out
     assert f"the first {folder / 'bare0.jpg'}" in out
-    assert "To put right: 1." in out
+    assert "To correct: 1." in out
     rows = ("lens0.jpg,a.png,1,", "bare0.jpg,a.png,1,70", "whole.jpg,a.png,1,")
     code, out = checked(capsys, table(folder, *rows, columns=",fov_deg"))
-    assert (code, "Nothing to put right." in out) == (0, True)
+    assert (code, "Nothing to correct." in out) == (0, True)
 
 
 def test_the_check_finds_photos_that_a_table_calls_panoramas(folder, capsys):

@@ -332,7 +332,7 @@ def test_lightnings_prefix_and_what_it_keeps_beside(tmp_path, capsys):
     assert importing(tmp_path, "geodtr-plus", values)[0] == 0
     said = said_by(capsys)
     assert "360 tensors, all of them, below state_dict" in said
-    assert "Left alone, being no tensors: argparse.Namespace" in said
+    assert "Ignored, because they are not tensors: argparse.Namespace" in said
 
 
 def test_an_average_can_be_chosen(tmp_path, capsys):

@@ -205,9 +205,9 @@ def explain_failures() -> Iterator[ExitCode]:
         code.value = leaving.code if isinstance(leaving.code, int) else 1
     except Exception as problem:  # the outermost frame: nothing above could handle it
         message, code.value = _message(problem)
-        from crossview.cli.console import shown  # 50 ms that only a failure should pay
+        from crossview.cli.console import replace_controls  # 50 ms that only a failure should pay
 
-        typer.echo(shown(f"Error: {message}"), err=True)
+        typer.echo(replace_controls(f"Error: {message}"), err=True)
         if os.environ.get("CROSSVIEW_DEBUG") == "1":
             traceback.print_exception(problem)
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -58,7 +58,7 @@ class LeftOut:
     def fail(self, problem: CrossviewError) -> None:
         """Print and keep why a photo cannot be read."""
         self.unreadable.append(problem)
-        console.error(problem)
+        console.print_error(problem)
 
 
 def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -75,21 +75,21 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
     ] = "exif",
     elsewhere: Annotated[
         Path | None,
-        typer.Option(help="Folder of photos taken outside of the region: how many are accepted."),
+        typer.Option(help="Folder of photos from outside the region: how many are accepted."),
     ] = None,
     coverage: Annotated[
         list[float] | None,
-        typer.Option(help="Percent of truths that an area is to hold. Default: 90 and 95."),
+        typer.Option(help="How often, in percent, an area holds the truth. Default: 90 and 95."),
     ] = None,
     false_reject: Annotated[
         float, typer.Option(help="Percent of the region's own photos that may be refused.")
     ] = 5.0,
     elsewhere_share: Annotated[
-        float, typer.Option(help="Percent of future photos taken elsewhere; an assumption.")
+        float, typer.Option(help="Assumed percent of future photos that are from elsewhere.")
     ] = 5.0,
     ignore_direction: Annotated[
         bool,
-        typer.Option("--ignore-direction", help="Do not use the heading that a file tells."),
+        typer.Option("--ignore-direction", help="Do not use the direction stored in a file."),
     ] = False,
     model: Annotated[
         str | None, typer.Option(help="Where the index's model is now, if it was moved.")
@@ -102,14 +102,14 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
         typer.Option(help="Also draw the reliability diagram there: .png, .svg or .pdf."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Measure and tell; leave the index as it is.")
+        bool, typer.Option("--dry-run", help="Measure and print; do not change the index.")
     ] = False,
     threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: all.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
 ) -> int:
     """Measure on known photos how far an index can be trusted, and keep that in it.
 
-    From then on locate tells probabilities and areas, for pictures of the kinds that were measured.
+    From then on, locate states probabilities and areas for the kinds of picture measured here.
     """
     from crossview.calibration.fit import Wanted
 
@@ -146,7 +146,7 @@ def _run(command: CalibrateCommand) -> int:
         from crossview.reports.calibration import format_of  # needs the extra `report`
 
         format_of(command.figure)  # before minutes of work
-    Index.open(command.index)  # what is wrong with it is told before others are waited for
+    Index.open(command.index)  # a damaged index is refused before the wait for other processes
     if command.dry_run:
         return _calibrate(command)
     with locked(command.index, "crossview calibrate", wait=True):
@@ -176,7 +176,7 @@ def _calibrate(command: CalibrateCommand) -> int:
     if command.elsewhere is not None:
         answers = list(_locate_elsewhere(index, embedder, command.elsewhere, command))
         calibration = with_elsewhere(calibration, answers)
-    console.result(calibration_text(calibration))
+    console.print_result(_format_calibration(calibration))
     if command.out is not None:
         measured = json.dumps(calibration.to_json(), indent=1) + "\n"
         write_alone(command.out, measured, "crossview calibrate --out")
@@ -185,7 +185,7 @@ def _calibrate(command: CalibrateCommand) -> int:
     if not command.dry_run:
         calibrated = replace(index.manifest, calibration=calibration.to_json())
         write_manifest(index.path, calibrated, index.manifest)
-        console.note(f"Kept in {index.path}; locate uses it.", quiet=command.quiet)
+        console.note(f"Written to {index.path}; locate uses it.", quiet=command.quiet)
     return 1 if left_out.unreadable else 0
 
 
@@ -230,7 +230,7 @@ def _measure(
             return None
         return _hints(command)
 
-    with console.progress("Locating", len(paths), unit="photos", quiet=command.quiet) as bar:
+    with console.show_progress("Locating", len(paths), unit="photos", quiet=command.quiet) as bar:
         for located, taken in locate_files(index, embedder, paths, hints, left_out.fail):
             for photo, _, answer in located:
                 place = _place(photo, truths)
@@ -265,9 +265,9 @@ def _locate_elsewhere(
     if files.remark:
         console.warn(files.remark)
     hints, total = _hints(command), len(files.photos)
-    with console.progress("Elsewhere", total, unit="photos", quiet=command.quiet) as bar:
+    with console.show_progress("Elsewhere", total, unit="photos", quiet=command.quiet) as bar:
         for located, taken in locate_files(
-            index, embedder, files.photos, lambda _: hints, console.error
+            index, embedder, files.photos, lambda _: hints, console.print_error
         ):
             yield from (photo.answer for photo in located)
             bar.advance(taken)
@@ -290,64 +290,62 @@ def _warn_of_left_out(left_out: LeftOut) -> None:
             console.warn(f"{count} photos {reason}; they are left out.")
 
 
-def calibration_text(calibration: Calibration) -> str:
+def _format_calibration(calibration: Calibration) -> str:
     """What was measured of each kind of picture, beside chance, with 95 % intervals."""
-    lines = [line for kind in calibration.kinds for line in (*_kind(calibration, kind), "")]
+    lines = [line for kind in calibration.kinds for line in (*_format_kind(calibration, kind), "")]
+    prior = _format_percent(calibration.share)
     lines.append(
         "Every figure is of photos that its fit had not seen (five folds of places). "
-        f"Odds before looking: {_percent(calibration.share)} from elsewhere, which is assumed."
+        f"Prior odds: {prior} from elsewhere, which is assumed."
     )
     return "\n".join(lines)
 
 
-def _kind(calibration: Calibration, kind: Calibrated) -> Iterator[str]:
+def _format_kind(calibration: Calibration, kind: Calibrated) -> Iterator[str]:
     from crossview.outputs.records import format_km2
 
-    known = kind.measured
-    yield f"{kind.name}: {kind.n} known photos at {known['spots']} spots"
-    chance = known["within_25m_by_chance"]
-    for k, share in known["recall"].items():
+    measured = kind.measured
+    yield f"{kind.name}: {kind.n} known photos at {measured['spots']} spots"
+    for k, share in measured["recall"].items():
         among = "first place" if k == "1" else f"one of {k} places"
-        by_chance = 1.0 - (1.0 - chance) ** int(k)
-        yield f"  {among} within 25 m: {_share(share)}; by chance {_percent(by_chance)}"
-    error = known["median_error_m"]
+        chance = 1.0 - (1.0 - measured["within_25m_by_chance"]) ** int(k)
+        yield f"  {among} within 25 m: {_format_share(share)}; by chance {_format_percent(chance)}"
+    error = measured["median_error_m"]
     yield (
         f"  median error: {error['value']:.1f} m ({error['low']:.1f} to {error['high']:.1f}); "
-        f"by chance {known['median_error_m_by_chance']:.0f} m"
+        f"by chance {measured['median_error_m_by_chance']:.0f} m"
     )
     yield (
-        f"  stated probabilities: expected calibration error {known['calibration_error']:.3f} "
-        f"({known['calibration_error_by_chance']:.3f} by chance at this n), "
-        f"Brier score {known['brier']:.3f}"
+        f"  stated probabilities: expected calibration error {measured['calibration_error']:.3f} "
+        f"({measured['calibration_error_by_chance']:.3f} by chance at this n), "
+        f"Brier score {measured['brier']:.3f}"
     )
-    for one in known["sets"]:
+    for area in measured["sets"]:
+        stated, median = _format_percent(area["asked"]), _format_percent(area["median_share"])
         yield (
-            f"  area for {_percent(one['asked'])}: holds the truth of {_share(one['coverage'])}; "
-            f"median {format_km2(one['median_km2'])}, "
-            f"{_percent(one['median_share'])} of the region"
+            f"  area for {stated}: holds the truth of {_format_share(area['coverage'])}; "
+            f"median {format_km2(area['median_km2'])}, {median} of the region"
         )
-    yield from _refusing(calibration, known)
-
-
-def _refusing(calibration: Calibration, known: Mapping[str, Any]) -> Iterator[str]:
+    allowed = _format_percent(calibration.false_reject)
     yield (
-        f"  'not in this region': said of {_share(known['false_reject'])} of its own photos "
-        f"(asked: {_percent(calibration.false_reject)})"
+        f"  'not in this region': stated for {_format_share(measured['false_reject'])} of its own "
+        f"photos (allowed: {allowed})"
     )
-    if "false_accept" in known:
+    if "false_accept" in measured:
         yield (
-            f"    misses {_share(known['false_accept'])} of them when their own ground is taken "
-            "out of the region"
+            f"    not stated for {_format_share(measured['false_accept'])} of them when their own "
+            "ground is removed from the region"
         )
-    if "false_accept_elsewhere" in known:
-        given = known["false_accept_elsewhere"]
-        yield f"    misses {_share(given)} of {given['n']} photos from elsewhere"
+    if "false_accept_elsewhere" in measured:
+        share = measured["false_accept_elsewhere"]
+        yield f"    not stated for {_format_share(share)} of {share['n']} photos from elsewhere"
 
 
-def _share(given: Mapping[str, float]) -> str:
-    return f"{_percent(given['value'])} ({_percent(given['low'])} to {_percent(given['high'])})"
+def _format_share(share: Mapping[str, float]) -> str:
+    low, high = _format_percent(share["low"]), _format_percent(share["high"])
+    return f"{_format_percent(share['value'])} ({low} to {high})"
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     percent = 100.0 * share
     return f"{percent:.2g} %" if 0.0 < percent < 0.95 else f"{percent:.1f} %"

@@ -1,7 +1,7 @@
 """Everything the command line prints goes through here: results to stdout, the rest to stderr.
 
-Markup, highlighting, emoji codes and wrapping are off, so that names and addresses stay what they
-are, at any width. Control characters in what is told on stderr are shown, never obeyed.
+Markup, highlighting, emoji codes and wrapping are off, so that names and addresses are printed as
+they are, at any width. Control characters in messages on stderr are replaced, never obeyed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
 
@@ -29,23 +29,23 @@ err = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr
 
 
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_MOMENT_S = 1.0  # a job as short as this needs no line
-_QUIET_S = 5.0  # between two lines of a progress that no terminal shows
-_QUIET_SHARE = 0.05  # of the work, which must be done for another line...
-_SIGN_OF_LIFE_S = 60.0  # ... unless it takes longer
+_SHORT_JOB_S = 1.0  # a job as short as this needs no line
+_LINE_EVERY_S = 5.0  # at least, where progress is printed as lines
+_LINE_EVERY_SHARE = 0.05  # of the work at least ...
+_LINE_AT_LATEST_S = 60.0  # ... unless that share takes longer
 
 
-def shown(text: str) -> str:
-    """``text`` without control characters but line ends and tabs: a name may hold any."""
+def replace_controls(text: str) -> str:
+    """``text`` without control characters except line ends and tabs: a name may hold any."""
     return _CONTROLS.sub("\ufffd", text)
 
 
-def size_text(count: float) -> str:
+def format_size(count: float) -> str:
     """Bytes as people read them: ``1.2 GB``, ``0.1 MB``."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count / 1e6, 0.1):.1f} MB"
 
 
-def duration_text(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A duration as people read it: ``12 s``, ``3 min``, ``1.5 h``."""
     if seconds < 90:
         return f"{max(seconds, 1):.0f} s"
@@ -64,6 +64,16 @@ def _read_setting(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+def open_method(name: str, recipe: str, texts: Iterable[str] | None) -> tuple[str, Any, Any]:
+    """A method's name and page, and its Config of ``--recipe`` and ``--config``."""
+    from crossview import catalogue
+
+    method = catalogue.method_name(name)
+    page = catalogue.method_page(method).load()
+    published = catalogue.recipe(method, recipe) if recipe else {}
+    return method, page, catalogue.make_config(page, published | read_settings(texts))
+
+
 def open_run(path: Path, method: str | Path | None) -> Run:
     """As ``catalogue.open_run``, and warn of what is odd; ``method``: of ``--method``."""
     from crossview import catalogue
@@ -74,119 +84,120 @@ def open_run(path: Path, method: str | Path | None) -> Run:
     return run
 
 
-def result(text: str) -> None:
+def print_result(text: str) -> None:
     """Print a result on stdout exactly as it is, ending with one line end."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
 def note(text: str, *, quiet: bool = False) -> None:
-    """Tell on stderr what is going on; nothing when ``quiet``."""
+    """Print on stderr what is going on; nothing when ``quiet``."""
     if not quiet:
-        err.print(shown(text))
+        err.print(replace_controls(text))
 
 
 def warn(text: str) -> None:
-    """Warn on stderr; ``--quiet`` does not silence a warning."""
-    err.print(shown(f"Warning: {text}"), style="yellow")
+    """Warn on stderr, also with ``--quiet``."""
+    err.print(replace_controls(f"Warning: {text}"), style="yellow")
 
 
-def error(problem: object) -> None:
-    """Tell on stderr what went wrong with one of several things."""
-    err.print(shown(f"Error: {problem}"))
+def print_error(problem: object) -> None:
+    """Print on stderr what went wrong with one of several things."""
+    err.print(replace_controls(f"Error: {problem}"))
 
 
 class Bar(Protocol):
-    """What a long job reports to."""
+    """Shows how far a long job is."""
 
     def advance(self, count: float = 1) -> None:
-        """``count`` more are done."""
+        """Count ``count`` more as done."""
 
-    def to(self, done: float, total: float | None = None) -> None:
-        """``done`` are done now, of ``total`` (unchanged when None)."""
+    def update(self, done: float, total: float | None = None) -> None:
+        """Set how many are done, and of how many (``total`` None: as before)."""
 
     def describe(self, text: str) -> None:
         """Replace the words before the bar."""
 
 
 @contextmanager
-def progress(
+def show_progress(
     title: str, total: float | None = None, *, unit: str = "", done: float = 0, quiet: bool = False
 ) -> Iterator[Bar]:
     """A progress bar on stderr with throughput (``unit`` per second) and the time left.
 
-    Where stderr is no terminal (a pipe, a file, ``nohup``): plain lines, one every few seconds and
-    twentieths of the work at most, and one at the end of what took longer than a moment.
-    Silent when ``quiet``. A resumed job gives what is ``done`` already, which then does not count
-    as speed.
+    Where stderr is not a terminal (a pipe, a file, ``nohup``), plain lines instead: at most one
+    every five seconds and per twentieth of the work, and one at the end of a job longer than a
+    second. Silent when ``quiet``. A resumed job says how much is ``done`` already, so that this
+    does not count as speed.
     """
     if quiet:
-        yield _Silence()
+        yield _NoBar()
         return
     if not err.is_terminal:
-        lines = _Lines(title, total, unit, done)
+        lines = _LineBar(title, total, unit, done)
         yield lines
         lines.end()
         return
-    with _drawn(unit) as drawing:
-        yield _Drawn(drawing, drawing.add_task(title, total=total, completed=done))  # type: ignore[arg-type]
+    with _build_progress(unit) as drawing:
+        yield _DrawnBar(drawing, drawing.add_task(title, total=total, completed=done))  # type: ignore[arg-type]
 
 
-class _Silence:
+class _NoBar:
     def advance(self, count: float = 1) -> None:
         """See :class:`Bar`."""
 
-    def to(self, done: float, total: float | None = None) -> None:
+    def update(self, done: float, total: float | None = None) -> None:
         """See :class:`Bar`."""
 
     def describe(self, text: str) -> None:
         """See :class:`Bar`."""
 
 
-class _Lines:
+class _LineBar:
     """Plain lines: ``Indexing: 1,200 of 24,000 tiles (5 %), 80 tiles/s, 4 min left``."""
 
     def __init__(self, title: str, total: float | None, unit: str, done: float) -> None:
         self._title, self._total, self._unit = title, total, unit
-        self._begun = self._told = self._done = done
+        self._done_before = self._done_printed = self._done = done
         self._start = self._last_s = time.monotonic()
 
     def advance(self, count: float = 1) -> None:
         """See :class:`Bar`."""
-        self.to(self._done + count)
+        self.update(self._done + count)
 
-    def to(self, done: float, total: float | None = None) -> None:
+    def update(self, done: float, total: float | None = None) -> None:
         """See :class:`Bar`."""
         self._done = done
         self._total = self._total if total is None else total
-        quiet_s = time.monotonic() - self._last_s
-        step = (self._total or 0.0) * _QUIET_SHARE
-        if quiet_s >= _SIGN_OF_LIFE_S or (quiet_s >= _QUIET_S and done - self._told >= step):
-            self._tell()
+        silent_s = time.monotonic() - self._last_s
+        step = (self._total or 0.0) * _LINE_EVERY_SHARE
+        is_due = silent_s >= _LINE_EVERY_S and done - self._done_printed >= step
+        if is_due or silent_s >= _LINE_AT_LATEST_S:
+            self._print()
 
     def describe(self, text: str) -> None:
         """See :class:`Bar`."""
         self._title = text
 
     def end(self) -> None:
-        """A last line, unless it says nothing new or the job was over in a moment."""
-        if self._done > self._told and time.monotonic() - self._start >= _MOMENT_S:
-            self._tell()
+        """A last line, unless it says nothing new or the job was short."""
+        if self._done > self._done_printed and time.monotonic() - self._start >= _SHORT_JOB_S:
+            self._print()
 
-    def _tell(self) -> None:
-        self._told, self._last_s = self._done, time.monotonic()
+    def _print(self) -> None:
+        self._done_printed, self._last_s = self._done, time.monotonic()
         of = "" if self._total is None else f" of {self._total:,.0f}"
         share = f" ({100 * self._done / self._total:.0f} %)" if self._total else ""
         seconds = self._last_s - self._start
-        speed = (self._done - self._begun) / seconds if seconds > 0 else 0.0
+        speed = (self._done - self._done_before) / seconds if seconds > 0 else 0.0
         facts = [f"{self._title}: {self._done:,.0f}{of} {self._unit}".rstrip() + share]
         if speed:
             facts.append(f"{speed:.3g} {self._unit}/s")
             if self._total and self._total > self._done:
-                facts.append(f"{duration_text((self._total - self._done) / speed)} left")
+                facts.append(f"{format_duration((self._total - self._done) / speed)} left")
         note(", ".join(facts))
 
 
-class _Drawn:
+class _DrawnBar:
     def __init__(self, drawing: Progress, task: TaskID) -> None:
         self._drawing, self._task = drawing, task
 
@@ -194,7 +205,7 @@ class _Drawn:
         """See :class:`Bar`."""
         self._drawing.advance(self._task, count)
 
-    def to(self, done: float, total: float | None = None) -> None:
+    def update(self, done: float, total: float | None = None) -> None:
         """See :class:`Bar`."""
         self._drawing.update(self._task, completed=done, total=total)
 
@@ -203,7 +214,7 @@ class _Drawn:
         self._drawing.update(self._task, description=text)
 
 
-def _drawn(unit: str) -> Progress:
+def _build_progress(unit: str) -> Progress:
     from rich import progress as bars  # 50 ms that only a long job should pay
 
     class Throughput(bars.ProgressColumn):

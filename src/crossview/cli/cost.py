@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +27,7 @@ def cost(
     config: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of the method's Config; repeatable.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="Published settings: cvusa, cvact, vigor...")] = "",
+    recipe: Annotated[str, typer.Option(help="Published settings, such as cvusa or vigor.")] = "",
     time: Annotated[
         bool, typer.Option("--time/--no-time", help="Also embed five pairs with random weights.")
     ] = True,
@@ -39,27 +40,23 @@ def cost(
     """
     import torch
 
-    from crossview import catalogue
     from crossview.training.cost import cost as count
     from crossview.training.session import build_without_weights
 
     if threads:
         torch.set_num_threads(threads)
-    method = catalogue.method_name(method)
-    page = catalogue.method_page(method).load()
-    published = catalogue.recipe(method, recipe) if recipe else {}
-    made = catalogue.make_config(page, {**published, **console.read_settings(config)})
-    model = build_without_weights(page, made)
-    views = page.views(made)
-    timing = _timing(model, views) if time else {}
-    found = count(model, views)
+    method, page, settings = console.open_method(method, recipe, config)
+    model = build_without_weights(page, settings)
+    views = page.views(settings)
+    timing = _measure_time(model, views) if time else {}
+    costs = count(model, views)
     if as_json:
-        console.result(json.dumps(_record(method, found, timing), indent=2))
+        console.print_result(json.dumps(_make_record(method, costs, timing), indent=2))
     else:
-        _tell(method, found, timing)
+        _print_cost(method, costs, timing)
 
 
-def _timing(model: Any, views: Any) -> dict[str, float]:
+def _measure_time(model: Any, views: Any) -> dict[str, float]:
     import torch
 
     from crossview.training.cost import seconds_per_pair
@@ -73,11 +70,9 @@ def _timing(model: Any, views: Any) -> dict[str, float]:
     return timing
 
 
-def _record(method: str, found: Cost, timing: dict[str, float]) -> dict[str, Any]:
-    from dataclasses import asdict
-
+def _make_record(method: str, costs: Cost, timing: dict[str, float]) -> dict[str, Any]:
     totals = ("parameters", "macs", "trunk_parameters", "trunk_macs")
-    record = {**asdict(found), **{name: getattr(found, name) for name in totals}, **timing}
+    record = {**asdict(costs), **{name: getattr(costs, name) for name in totals}, **timing}
     if method in PUBLISHED:
         parameters, milliseconds, giga = PUBLISHED[method]
         record["published"] = {
@@ -88,33 +83,33 @@ def _record(method: str, found: Cost, timing: dict[str, float]) -> dict[str, Any
     return record
 
 
-def _tell(method: str, found: Cost, timing: dict[str, float]) -> None:
-    for side in (found.ground, found.aerial):
-        console.result(
+def _print_cost(method: str, costs: Cost, timing: dict[str, float]) -> None:
+    for side in (costs.ground, costs.aerial):
+        console.print_result(
             f"{side.side:7} {side.width_px} x {side.height_px}: {side.parameters / 1e6:.2f} M "
             f"parameters, {side.macs / 1e9:.2f} G multiply-adds"
-            + _trunk(side.trunk_parameters, side.trunk_macs)
+            + _format_trunk(side.trunk_parameters, side.trunk_macs)
         )
-    console.result(
-        f"pair: {found.parameters / 1e6:.2f} M parameters, {found.macs / 1e9:.2f} G multiply-adds"
-        f"{_trunk(found.trunk_parameters, found.trunk_macs)}"
+    console.print_result(
+        f"pair: {costs.parameters / 1e6:.2f} M parameters, {costs.macs / 1e9:.2f} G multiply-adds"
+        f"{_format_trunk(costs.trunk_parameters, costs.trunk_macs)}"
     )
     if timing:
         half = timing.get("ms_per_pair_bfloat16")
-        console.result(
+        console.print_result(
             f"here: {timing['ms_per_pair']:.0f} ms a pair"
             + (f", {half:.0f} ms in bfloat16" if half else "")
             + f", {timing['threads']:g} threads; peak memory {timing['peak_memory_mb']:.0f} MB"
         )
     if method in PUBLISHED:
         parameters, milliseconds, giga = PUBLISHED[method]
-        console.result(
+        console.print_result(
             f"published (Table VII of GeoDTR+, one V100): {parameters} M, {milliseconds:g} ms, "
             f"{giga} G multiply-adds, printed there as GFLOPS"
         )
 
 
-def _trunk(parameters: int, macs: int) -> str:
+def _format_trunk(parameters: int, macs: int) -> str:
     if not macs:
         return ""
     return f" (backbone alone: {parameters / 1e6:.2f} M, {macs / 1e9:.2f} G)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
@@ -16,7 +16,7 @@ from crossview.errors import BadData, CannotWrite, InvalidValue, UnknownName, ma
 if TYPE_CHECKING:
     from crossview.catalogue import Benchmark
     from crossview.pairs.cache import Filled
-    from crossview.pairs.checks import Repeats
+    from crossview.pairs.checks import Finding, Repeats
     from crossview.pairs.loading import Unreadable
     from crossview.pairs.reading import Files
     from crossview.pairs.table import PairTable
@@ -33,10 +33,11 @@ data = typer.Typer(
 
 @dataclass(frozen=True, kw_only=True)
 class CacheCommand:
-    """What to keep, and where."""
+    """The command line of ``data cache``, read."""
 
     data: str
     method: str
+    recipe: str
     settings: tuple[str, ...]
     splits: tuple[str, ...]  # none: all
     decoding: str
@@ -52,7 +53,7 @@ Workers = Annotated[int, typer.Option(help="Reading processes; 0: none.")]
 @data.command()
 def check(
     name: Annotated[str, typer.Argument(help="A data set, such as cvusa; or pairs.")],
-    root: Annotated[Path, typer.Option(help="Its folder; of pairs, the file.")],
+    root: Annotated[Path, typer.Option(help="Its folder; for pairs, the file.")],
     everything: Annotated[
         bool, typer.Option("--all", help="Open every picture, not a sample.")
     ] = False,
@@ -60,11 +61,11 @@ def check(
     workers: Workers = 2,
     quiet: Quiet = False,
 ) -> None:
-    """Say what is there, what is missing and where it belongs; open pictures.
+    """Show what is there, what is missing and where it belongs, and open pictures.
 
-    Exit code 1 if something has to be put right.
+    The exit code is 1 if something has to be corrected.
     """
-    problems = _check(name, root, None if everything else sample, workers, quiet)
+    problems = _check_data(name, root, None if everything else sample, workers, quiet)
     if problems:
         raise typer.Exit(1)
 
@@ -76,7 +77,7 @@ def dedup(
     workers: Workers = 2,
     quiet: Quiet = False,
 ) -> None:
-    """Find pictures of equal pixels; of CVUSA, write lists without them."""
+    """Find pictures with equal pixels; for CVUSA, write lists without them."""
     _find_repeats(name, root, workers, quiet)
 
 
@@ -84,7 +85,8 @@ def dedup(
 def cache(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     data_name: Annotated[str, typer.Option("--data", help="NAME:ROOT, as for train.")],
     method: Annotated[str, typer.Option(help="Whose pictures: a method, or a page ./mine.py")],
-    out: Annotated[Path, typer.Option(help="Folder of the cache, to be given to train --cache.")],
+    out: Annotated[Path, typer.Option(help="Folder of the cache; give it to train --cache.")],
+    recipe: Annotated[str, typer.Option(help="Published settings, such as cvusa or vigor.")] = "",
     config: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of the method's Config; repeatable.")
     ] = None,
@@ -94,15 +96,17 @@ def cache(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     ] = "exact",
     workers: Workers = 2,
     skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Report unreadable pictures, do not fail.")
+        bool,
+        typer.Option("--skip-unreadable", help="Report unreadable pictures, do not fail."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how large it is.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print how large it is.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Decode and resize every picture once. Says the size first; goes on where it was stopped."""
+    """Decode and resize every picture once. Prints the size first; a stopped run continues."""
     command = CacheCommand(
         data=data_name,
         method=method,
+        recipe=recipe,
         settings=tuple(config or ()),
         splits=tuple(split or ()),
         decoding=decoding,
@@ -115,38 +119,42 @@ def cache(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         console.warn(f"{lost} pictures cannot be read; they are not in the cache.")
 
 
-def _check(name: str, root: Path, sample: int | None, workers: int, quiet: bool) -> int:
-    """Print what is found; returns the number of problems. ``sample`` None: open everything."""
+def _check_data(name: str, root: Path, sample: int | None, workers: int, quiet: bool) -> int:
+    """Print the findings; return the number of problems. ``sample`` None: open everything."""
     from crossview import catalogue
 
     if sample is not None and sample < 0:
         raise InvalidValue(f"--sample must be at least 0, got {sample}.")
     name = match_name("data set", name, (*catalogue.BENCHMARKS, "pairs"))
     official = catalogue.benchmark(name) if name != "pairs" else None
-    problems = _parts(root, official) if official else 0
+    problems = _check_layout(root, official) if official else 0
     try:
-        tables = _tables(root, official)
+        tables = _load_tables(root, official)
     except BadData as problem:
-        console.result(f"problem  {problem}")
+        console.print_result(f"problem  {problem}")
         return problems + 1
-    problems += _numbers(tables, official)
-    problems += _facts(tables, own=official is None)
-    problems += _pictures(tables, sample, workers, quiet)
-    console.result("Nothing to put right." if not problems else f"To put right: {problems}.")
+    problems += _check_numbers(tables, official)
+    problems += _check_facts(tables, own=official is None)
+    problems += _check_pictures(tables, sample, workers, quiet)
+    console.print_result("Nothing to correct." if not problems else f"To correct: {problems}.")
     return problems
 
 
-def _parts(root: Path, official: Benchmark) -> int:
+def _check_layout(root: Path, official: Benchmark) -> int:
     from crossview.pairs.checks import check_parts
 
+    return _print_findings(check_parts(root, official.layout(root)))
+
+
+def _print_findings(findings: Iterable[Finding]) -> int:
     problems = 0
-    for finding in check_parts(root, official.layout(root)):
-        console.result(f"{finding.state:8} {finding.text}")
+    for finding in findings:
+        console.print_result(f"{finding.state:8} {finding.text}")
         problems += finding.problem
     return problems
 
 
-def _tables(root: Path, official: Benchmark | None) -> Mapping[str, PairTable]:
+def _load_tables(root: Path, official: Benchmark | None) -> Mapping[str, PairTable]:
     from crossview.catalogue import open_data
 
     if official is not None:
@@ -154,65 +162,63 @@ def _tables(root: Path, official: Benchmark | None) -> Mapping[str, PairTable]:
     return open_data(f"pairs:{root}").tables
 
 
-def _numbers(tables: Mapping[str, PairTable], official: Benchmark | None) -> int:
+def _check_numbers(tables: Mapping[str, PairTable], official: Benchmark | None) -> int:
     from crossview.pairs.official_lists import differences
 
     for split, table in tables.items():
-        console.result(
+        console.print_result(
             f"there    split {split}: {len(table.ground):,} ground pictures, "
             f"{len(table.aerial):,} aerial pictures, {len(table):,} matches"
         )
     counts = official.counts() if official else {}
     wrong = list(differences(tables, counts))
     for text in wrong:
-        console.result(f"differs  {text}")
+        console.print_result(f"differs  {text}")
     for split in counts:
         if split not in tables:
-            console.result(f"missing  split {split}")
+            console.print_result(f"missing  split {split}")
             wrong.append(split)
     return len(wrong)
 
 
-def _facts(tables: Mapping[str, PairTable], *, own: bool) -> int:
+def _check_facts(tables: Mapping[str, PairTable], *, own: bool) -> int:
     from crossview.pairs.checks import check_facts, check_kinds, check_places, check_system_files
 
-    problems = 0
-    for check in (check_facts, check_system_files, *([check_kinds, check_places] if own else [])):
-        for finding in check(tables):
-            console.result(f"{finding.state:8} {finding.text}")
-            problems += finding.problem
-    return problems
+    checks = (check_facts, check_system_files, *([check_kinds, check_places] if own else []))
+    return sum(_print_findings(check(tables)) for check in checks)
 
 
-def _pictures(
+def _check_pictures(
     tables: Mapping[str, PairTable], sample: int | None, workers: int, quiet: bool
 ) -> int:
     from crossview.pairs.checks import absent, open_all, pictures_of, some_of
 
     named = pictures_of(tables.values())
     missing = absent(named)
-    for path in missing[:SHOWN]:
-        console.result(f"missing  {path}, named in a list")
-    if len(missing) > SHOWN:
-        console.result(f"missing  ... and {len(missing) - SHOWN} more")
-    gone = set(missing)
-    pictures = [(side, path) for side, path in named if path not in gone]
+    _print_first("missing", [f"{path}, named in a list" for path in missing])
+    absent_paths = set(missing)
+    pictures = [(side, path) for side, path in named if path not in absent_paths]
     chosen = pictures if sample is None else some_of(pictures, sample)
     broken: list[Unreadable] = []
-    with console.progress("open", len(chosen), unit="pictures", quiet=quiet) as bar:
-        for done, found in open_all(chosen, workers):
-            broken += found
-            bar.to(done)
-    for one in broken[:SHOWN]:
-        console.result(f"broken   {one.path}: {one.reason}")
-    if len(broken) > SHOWN:
-        console.result(f"broken   ... and {len(broken) - SHOWN} more")
-    more = "" if len(chosen) == len(pictures) else " --all opens every one."
-    console.result(
+    with console.show_progress("open", len(chosen), unit="pictures", quiet=quiet) as bar:
+        for done, unreadable in open_all(chosen, workers):
+            broken += unreadable
+            bar.update(done)
+    _print_first("broken", [f"{picture.path}: {picture.reason}" for picture in broken])
+    more = "" if len(chosen) == len(pictures) else " To open all of them, add --all."
+    console.print_result(
         f"opened   {len(chosen):,} of {len(pictures):,} pictures; "
         f"{len(broken)} cannot be read.{more}"
     )
     return len(broken) + len(missing)
+
+
+def _print_first(state: str, texts: Sequence[str]) -> None:
+    """A line for each of the first few, then how many more there are."""
+    for text in texts[:SHOWN]:
+        console.print_result(f"{state:8} {text}")
+    if len(texts) > SHOWN:
+        console.print_result(f"{state:8} ... and {len(texts) - SHOWN} more")
 
 
 def _find_repeats(name: str, root: Path, workers: int, quiet: bool) -> None:
@@ -223,16 +229,16 @@ def _find_repeats(name: str, root: Path, workers: int, quiet: bool) -> None:
     official = benchmark(name)
     tables = official.load(root)
     for split, table in tables.items():
-        ground = _digests(table, split, "ground", workers, quiet)
-        aerial = _digests(table, split, "aerial", workers, quiet)
-        found = repeats(ground, aerial, table.pairs)
-        console.result(_summary(split, table, found))
+        ground = _digest(table, split, "ground", workers, quiet)
+        aerial = _digest(table, split, "aerial", workers, quiet)
+        repeated = repeats(ground, aerial, table.pairs)
+        console.print_result(_summarize_repeats(split, table, repeated))
         if hasattr(official.page, "write_cleaned"):
-            path = official.page.write_cleaned(root, split, found.kept)
-            console.result(f"  written: {path}")
+            path = official.page.write_cleaned(root, split, repeated.kept)
+            console.print_result(f"  written: {path}")
 
 
-def _digests(table: PairTable, split: str, side: str, workers: int, quiet: bool) -> list[str]:
+def _digest(table: PairTable, split: str, side: str, workers: int, quiet: bool) -> list[str]:
     from crossview.pairs.checks import pixel_digests
     from crossview.pairs.loading import Unreadable, refuse
 
@@ -240,21 +246,21 @@ def _digests(table: PairTable, split: str, side: str, workers: int, quiet: bool)
     digests: list[str] = []
     broken: list[Unreadable] = []
     title = f"{split}, {side}"
-    with console.progress(title, len(paths), unit="pictures", quiet=quiet) as bar:
-        for some in pixel_digests(side, paths, workers):
-            broken += [one for one in some if isinstance(one, Unreadable)]
-            digests += [one for one in some if isinstance(one, str)]
-            bar.advance(len(some))
+    with console.show_progress(title, len(paths), unit="pictures", quiet=quiet) as bar:
+        for batch in pixel_digests(side, paths, workers):
+            broken += [digest for digest in batch if isinstance(digest, Unreadable)]
+            digests += [digest for digest in batch if isinstance(digest, str)]
+            bar.advance(len(batch))
     refuse(broken, len(paths))
     return digests
 
 
-def _summary(split: str, table: PairTable, found: Repeats) -> str:
+def _summarize_repeats(split: str, table: PairTable, repeated: Repeats) -> str:
     lines = [
-        f"split {split}: {len(table):,} rows, {len(found.kept):,} without repeats "
-        f"({len(table) - len(found.kept):,} dropped)"
+        f"split {split}: {len(table):,} rows, {len(repeated.kept):,} without repeats "
+        f"({len(table) - len(repeated.kept):,} dropped)"
     ]
-    for side, groups in (("ground", found.ground), ("aerial", found.aerial)):
+    for side, groups in (("ground", repeated.ground), ("aerial", repeated.aerial)):
         copies = sum(len(group) - 1 for group in groups)
         lines.append(f"  {copies:,} {side} pictures repeat an earlier one")
         ids = table.ground_ids() if side == "ground" else table.aerial_ids()
@@ -264,35 +270,35 @@ def _summary(split: str, table: PairTable, found: Repeats) -> str:
 
 
 def _fill_cache(command: CacheCommand, *, dry_run: bool, quiet: bool) -> int:
-    """Say the size, then write what is missing; returns how many pictures could not be read."""
+    """Print the size, then write what is missing; return how many pictures could not be read."""
     from crossview.pairs.loading import refuse
 
-    splits = list(_files(command))
-    _say_size(command, [files for _, files in splits], dry_run)
+    splits = list(_split_files(command))
+    _print_size(command, [files for _, files in splits], dry_run)
     if dry_run:
         return 0
     lost, total = [], 0
     for split, files in splits:
-        filled = _fill(command, split, files, quiet)
+        filled = _fill_split(command, split, files, quiet)
         lost += list(filled.unreadable)
         total += filled.total
     if not command.skip_unreadable:
         refuse(lost, total)
-    for one in lost:
-        console.note(f"{one.path}: {one.reason}", quiet=quiet)
-    console.result(str(command.out))
+    for picture in lost:
+        console.note(f"{picture.path}: {picture.reason}", quiet=quiet)
+    console.print_result(str(command.out))
     return len(lost)
 
 
-def _files(command: CacheCommand) -> Iterator[tuple[str, Files]]:
+def _split_files(command: CacheCommand) -> Iterator[tuple[str, Files]]:
     from crossview import catalogue
     from crossview.pairs.reading import Decoding, Files
 
     modes = get_args(Decoding)
     if command.decoding not in modes:
         raise InvalidValue(f"--decoding is {command.decoding!r}; allowed: {', '.join(modes)}.")
-    page = catalogue.method_page(command.method).load()
-    views = page.views(catalogue.make_config(page, console.read_settings(command.settings)))
+    _, page, config = console.open_method(command.method, command.recipe, command.settings)
+    views = page.views(config)
     tables = catalogue.open_data(command.data, check_files=not command.skip_unreadable).tables
     for split in command.splits or tuple(tables):
         if split not in tables:
@@ -300,28 +306,28 @@ def _files(command: CacheCommand) -> Iterator[tuple[str, Files]]:
         yield split, Files(tables[split], views, command.decoding)  # type: ignore[arg-type]
 
 
-def _fill(command: CacheCommand, split: str, files: Files, quiet: bool) -> Filled:
+def _fill_split(command: CacheCommand, split: str, files: Files, quiet: bool) -> Filled:
     from crossview.pairs.cache import fill_cache
 
-    with console.progress(split, unit="pictures", quiet=quiet) as bar:
+    with console.show_progress(split, unit="pictures", quiet=quiet) as bar:
         for filled in fill_cache(command.out, files, command.workers):
-            bar.to(filled.done, filled.total)
+            bar.update(filled.done, filled.total)
     return filled
 
 
-def _say_size(command: CacheCommand, all_files: list[Files], dry_run: bool) -> None:
+def _print_size(command: CacheCommand, all_files: list[Files], dry_run: bool) -> None:
     from crossview.pairs.cache import cache_room, packs_in
 
     rooms = [cache_room(files) for files in all_files]
     needed = sum(room.bytes for room in rooms)
-    held = sum(path.stat().st_size for path in packs_in(command.out))
+    present = sum(path.stat().st_size for path in packs_in(command.out))
     where = next(p for p in (command.out, *command.out.absolute().parents) if p.exists())
     free = shutil.disk_usage(where).free
     about = "" if all(room.exact for room in rooms) else "about "
-    there = f", {console.size_text(held)} of packs are there" if held else ""
-    room, left = about + console.size_text(needed), console.size_text(free)
-    console.result(f"{command.out}: {room} for all pictures{there}; {left} are free.")
-    if needed - held > free and not dry_run:
+    there = f", {console.format_size(present)} of packs are there" if present else ""
+    room, left = about + console.format_size(needed), console.format_size(free)
+    console.print_result(f"{command.out}: {room} for all pictures{there}; {left} are free.")
+    if needed - present > free and not dry_run:
         raise CannotWrite(
             f"The cache needs {room}, and {where} has {left} left.\n"
             "Choose another --out, fewer splits, or a method with smaller pictures."

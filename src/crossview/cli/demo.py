@@ -14,9 +14,9 @@ from crossview.cli import console
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo-out"),
     style: Annotated[str, typer.Option(help="Style of the town.")] = "suburb",
-    seed: Annotated[int, typer.Option(help="Number of the town; from 20000 on never seen.")] = (
-        20_000
-    ),
+    seed: Annotated[
+        int, typer.Option(help="Number of the town; from 20000 on, none was trained on.")
+    ] = (20_000),
     pictures: Annotated[int, typer.Option(help="Panoramas to locate, and as many photos.")] = 200,
     model: Annotated[str, typer.Option(help="Packaged model or model folder.")] = "town",
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
@@ -28,17 +28,17 @@ def demo(
         style=style, seed=seed, pictures=pictures, extras=max(1, pictures // 4), model=model
     )
     summary = tour(trip, out, lambda text: console.note(text, quiet=quiet))
-    console.result("\n".join(_lines(summary, out)))
+    console.print_result("\n".join(_format_summary(summary, out)))
 
 
-def _lines(summary: dict[str, Any], out: Path) -> list[str]:
-    head = (
+def _format_summary(summary: dict[str, Any], out: Path) -> list[str]:
+    title = (
         f"Synthetic town {summary['town_version']}, style {summary['style']}, "
         f"seed {summary['seed']}: {summary['area_km2']:.2f} km2, {summary['tiles']} tiles, "
         f"chance of the first place within 25 m about {_chance(summary):.1%}."
     )
     columns = f"{'pictures':26}{'matcher':18}{'n':>5}{'25 m':>8}{'median':>9}{'R@1':>8}{'R@10':>8}"
-    lines = [head, "", columns]
+    lines = [title, "", columns]
     for kind, matchers in summary.items():
         if not isinstance(matchers, dict):
             continue

@@ -39,7 +39,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Health:
-    """Everything ``crossview doctor`` tells; ``problems`` are those that stop something."""
+    """Everything ``crossview doctor`` prints; ``problems`` are those that stop something."""
 
     versions: dict[str, str]
     packages: tuple[Package, ...]
@@ -55,17 +55,17 @@ class Health:
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Tell versions, devices, and what is missing or mismatched; exit code 1 if something is."""
-    health = examine()
+    """Print versions and devices, and what is missing or mismatched (then exit code 1)."""
+    health = examine_installation()
     if as_json:
-        console.result(json.dumps(health.to_json(), indent=2))
+        console.print_result(json.dumps(health.to_json(), indent=2))
     else:
-        console.result("\n".join(_lines(health)))
+        console.print_result("\n".join(_format_health(health)))
     if health.problems:
         raise typer.Exit(1)
 
 
-def _lines(health: Health) -> Iterator[str]:
+def _format_health(health: Health) -> Iterator[str]:
     for name, version in health.versions.items():
         yield f"{name:24} {version}"
     for group in dict.fromkeys(p.group for p in health.packages):
@@ -74,23 +74,23 @@ def _lines(health: Health) -> Iterator[str]:
             yield f"  {package.name:22} {package.version or '-':12} >= {package.least}"
         if any(p.group == group and p.version is None for p in health.packages):
             install = "crossview" if group == "required" else f"'crossview[{group}]'"
-            yield f"  not complete; to have it: pip install {install}"
+            yield f"  not complete; to complete it: pip install {install}"
     yield "\ndevices"
-    for name, told in health.devices.items():
-        yield f"  {name:22} {told}"
+    for name, text in health.devices.items():
+        yield f"  {name:22} {text}"
     yield "\npackaged model"
-    for name, told in health.model.items():
-        yield f"  {name:22} {told}"
+    for name, text in health.model.items():
+        yield f"  {name:22} {text}"
     yield ""
     yield from (f"Problem: {problem}" for problem in health.problems)
     if not health.problems:
         yield "Everything that is installed works together."
 
 
-def examine() -> Health:
+def examine_installation() -> Health:
     """Import every dependency that is installed, look for devices and for the packaged model."""
-    packages = tuple(_examined(p) for p in _wanted())
-    model = _model()
+    packages = tuple(_examine_package(p) for p in _list_requirements())
+    model = _find_model()
     problems = [p.problem for p in packages if p.problem]
     if "problem" in model:
         problems.append(model["problem"])
@@ -99,75 +99,76 @@ def examine() -> Health:
         "python": platform.python_version(),
         "system": platform.platform(),
     }
-    return Health(versions, packages, _devices(), model, tuple(problems))
+    return Health(versions, packages, _list_devices(), model, tuple(problems))
 
 
-def _wanted() -> Iterator[Package]:
+def _list_requirements() -> Iterator[Package]:
     """What the installed package's own metadata asks for, without the tools of its builders."""
     for line in metadata.requires("crossview") or []:
-        if (found := _REQUIREMENT.match(line)) and found["extra"] != "dev":
-            yield Package(found["name"], found["extra"] or REQUIRED, found["least"] or "0")
+        if (match := _REQUIREMENT.match(line)) and match["extra"] != "dev":
+            yield Package(match["name"], match["extra"] or REQUIRED, match["least"] or "0")
 
 
-def _examined(package: Package) -> Package:
+def _examine_package(package: Package) -> Package:
     name, group, least = package.name, package.group, package.least
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
         missing = f"{name} is not installed. Try: pip install {name}"
         return Package(name, group, least, None, missing if group == REQUIRED else None)
-    if _numbers(version) < _numbers(least):
+    if _read_version(version) < _read_version(least):
         too_old = f"{name} {version} is too old: {least} or newer is needed."
         return Package(name, group, least, version, too_old)
-    return Package(name, group, least, version, _import_problem(name, version))
+    return Package(name, group, least, version, _try_import(name, version))
 
 
-def _import_problem(name: str, version: str) -> str | None:
+def _try_import(name: str, version: str) -> str | None:
     try:
         importlib.import_module(MODULES.get(name, name.replace("-", "_")))
     except Exception as problem:  # a package may fail in any way of its own
-        said = (str(problem).splitlines() or [""])[0][:160]
+        reason = (str(problem).splitlines() or [""])[0][:160]
         if name == "torchvision":
             return (
-                f"torchvision {version} does not work with torch {_version('torch')} ({said}). "
-                "Install a matched pair: pip install --force-reinstall torch torchvision"
+                f"torchvision {version} does not work with torch {_find_version('torch')} "
+                f"({reason}). Install versions that match: "
+                "pip install --force-reinstall torch torchvision"
             )
-        return f"{name} {version} is installed and cannot be imported: {said}"
+        return f"{name} {version} is installed and cannot be imported: {reason}"
     return None
 
 
-def _version(name: str) -> str:
+def _find_version(name: str) -> str:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return "(not installed)"
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _read_version(version: str) -> tuple[int, ...]:
     return tuple(int(n) for n in re.findall(r"\d+", version.partition("+")[0])[:3])
 
 
-def _devices() -> dict[str, str]:
+def _list_devices() -> dict[str, str]:
     affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
     threads = len(affinity(0)) if affinity else os.cpu_count() or 1
-    found = {"cpu": f"{threads} threads, {platform.machine()}"}
+    devices = {"cpu": f"{threads} threads, {platform.machine()}"}
     if runtime := sys.modules.get("onnxruntime"):
-        found["onnxruntime"] = ", ".join(runtime.get_available_providers())
+        devices["onnxruntime"] = ", ".join(runtime.get_available_providers())
     if torch := sys.modules.get("torch"):
-        found["bfloat16 on the cpu"] = "yes" if _has_bfloat16(torch) else "no"
-        found["cuda"] = _cuda(torch)
-    return found
+        devices["bfloat16 on the cpu"] = "yes" if _has_bfloat16(torch) else "no"
+        devices["cuda"] = _describe_cuda(torch)
+    return devices
 
 
 def _has_bfloat16(torch: Any) -> bool:
     try:
-        able = torch.cpu.get_capabilities()
+        features = torch.cpu.get_capabilities()
     except (AttributeError, RuntimeError):
         return False
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
+    return bool(features.get("avx512_bf16") or features.get("amx_bf16") or features.get("bf16"))
 
 
-def _cuda(torch: Any) -> str:
+def _describe_cuda(torch: Any) -> str:
     try:
         if not torch.cuda.is_available():
             return "none found"
@@ -177,7 +178,7 @@ def _cuda(torch: Any) -> str:
     return ", ".join(cards)
 
 
-def _model() -> dict[str, str]:
+def _find_model() -> dict[str, str]:
     try:
         from crossview.model.info import fingerprint
         from crossview.model.onnx import resolve_model
@@ -185,5 +186,5 @@ def _model() -> dict[str, str]:
         folder = resolve_model("town")
         return {"name": "town", "folder": str(folder), "fingerprint": fingerprint(folder)}
     except (CrossviewError, ImportError, OSError) as problem:
-        said = str(problem).splitlines()[0]
-        return {"name": "town", "problem": f"The packaged model 'town' cannot be used: {said}"}
+        reason = str(problem).splitlines()[0]
+        return {"name": "town", "problem": f"The packaged model 'town' cannot be used: {reason}"}

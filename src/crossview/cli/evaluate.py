@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from crossview.pairs.table import PairTable
     from crossview.views.spec import Representation
 
+RUN_FILE = "config.json"  # as crossview.training.run_folder names it, which imports torch
 # Of --consistency: pairs of the split to measure on, those to draw, and the seed of both.
 CONSISTENCY_PAIRS, CONSISTENCY_DRAWN, CONSISTENCY_SEED = 100, 3, 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateCommand:
-    """One evaluation, as the command line or ``crossview train --test`` wants it."""
+    """One evaluation, of the command line or of ``crossview train --test``."""
 
     data: str
     split: str = "test"
@@ -67,13 +68,16 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
     ] = "",
     split: Annotated[str, typer.Option(help="Which split of the data.")] = "test",
     out: Annotated[Path | None, typer.Option(help="Folder for the records.")] = None,
-    fov: Annotated[str, typer.Option(help="360,180,90,70 and any, with commas.")] = "",
-    headings: Annotated[
-        str, typer.Option(help="aligned, unknown, or known within so many degrees.")
+    fov: Annotated[
+        str, typer.Option(help="Degrees, with commas, such as 360,90; any: drawn per query.")
     ] = "",
-    seeds: Annotated[int, typer.Option(help="How many draws of the headings.")] = 1,
+    headings: Annotated[
+        str, typer.Option(help="aligned, unknown, or degrees: known to within so many.")
+    ] = "",
+    seeds: Annotated[int, typer.Option(help="Number of draws of the headings.")] = 1,
     corrupt: Annotated[
-        list[str] | None, typer.Option(help="NAME or NAME:SEVERITY of ground pictures.")
+        list[str] | None,
+        typer.Option(help="Damage of ground pictures: NAME or NAME:SEVERITY; repeatable."),
     ] = None,
     hard_samples: Annotated[
         bool, typer.Option("--hard-samples", help="Also score mirrored and turned queries.")
@@ -84,7 +88,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
     off_protocol: Annotated[
         bool, typer.Option("--off-protocol", help="Allow what the model was not trained for.")
     ] = False,
-    radius: Annotated[float, typer.Option(help="Everything within so many metres is right.")] = 0.0,
+    radius: Annotated[
+        float, typer.Option(help="Count everything within so many metres as right.")
+    ] = 0.0,
     query_embeddings: Annotated[
         Path | None, typer.Option(help="Vectors of queries: .npy or .npz.")
     ] = None,
@@ -95,9 +101,10 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
         Path | None, typer.Option(help="CSV query,reference,score of a re-ranker.")
     ] = None,
     consistency: Annotated[
-        bool, typer.Option("--consistency", help="Only measure what a run folder looks at.")
+        bool,
+        typer.Option("--consistency", help="Only measure whether a run looks at the same things."),
     ] = False,
-    label: Annotated[str, typer.Option(help="Name in tables.")] = "",
+    label: Annotated[str, typer.Option(help="Name of the model in tables.")] = "",
     method: Annotated[Path | None, typer.Option(help=console.METHOD_HELP)] = None,
     decoding: Annotated[str, typer.Option(help="exact or fast")] = "exact",
     cache: Annotated[Path | None, typer.Option(help="Folder for decoded pictures.")] = None,
@@ -112,7 +119,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
 ) -> None:
     """Measure a model under the field's protocols, with intervals and metres.
 
-    Instead of a model: vectors or rankings that any other program made.
+    Instead of a model, it takes vectors or rankings that another program made.
     """
     if consistency:
         _measure_consistency(Path(model), method, data, split, out, device)
@@ -224,7 +231,7 @@ def _evaluate_vectors(
 
 
 def _stated_protocol(command: EvaluateCommand) -> dict[str, Any]:
-    """What the user says that the queries of given vectors or rankings show."""
+    """What the queries of vectors or rankings show, as the options state it."""
     from crossview.evaluation.conditions import conditions_of
 
     unstated = "as given"
@@ -233,7 +240,7 @@ def _stated_protocol(command: EvaluateCommand) -> dict[str, Any]:
         stated["representation"] = _representation(command.representation)
     if command.fov or command.headings:
         cells = conditions_of(command.fov or "360", command.headings or "unknown", 1, [])
-        require(len(cells) == 1, "given vectors show one field of view; give one --fov for each.")
+        require(len(cells) == 1, "Vectors show one field of view. Give one --fov.")
         stated |= {"headings": cells[0].headings, "fov_deg": cells[0].fov_deg}
     return stated
 
@@ -280,10 +287,8 @@ def _representation(name: str) -> Representation:
     raise InvalidValue(f"--representation takes narrow or padded, got {name!r}.")
 
 
-def _is_run(model: str) -> bool:
-    from crossview.training.run_folder import CONFIG_NAME
-
-    return (Path(model) / CONFIG_NAME).is_file()
+def _is_run(model: str | Path) -> bool:
+    return (Path(model) / RUN_FILE).is_file()
 
 
 def _open_exported(command: EvaluateCommand, model: str) -> tuple[Embedder, dict[str, Any]]:
@@ -335,7 +340,9 @@ def _model_facts(embedder: Embedder) -> dict[str, Any]:
 def _rules(command: EvaluateCommand) -> Rules:
     from crossview import catalogue
 
-    require(command.radius_m >= 0.0, f"--radius must be metres above 0, got {command.radius_m:g}.")
+    require(
+        command.radius_m >= 0.0, f"--radius must be at least 0 metres, got {command.radius_m:g}."
+    )
     return replace(catalogue.rules(command.data), radius_m=command.radius_m)
 
 
@@ -360,17 +367,17 @@ def _embed(
     if command.cache is not None:
         from crossview.pairs.cache import fill_cache, open_cache
 
-        with console.progress("read pictures", **title) as bar:  # type: ignore[arg-type]
+        with console.show_progress("read pictures", **title) as bar:  # type: ignore[arg-type]
             for filled in fill_cache(command.cache, files, command.workers):
-                bar.to(filled.done, filled.total)
+                bar.update(filled.done, filled.total)
         source = open_cache(command.cache, files)
-    with console.progress("embed", **title) as bar:  # type: ignore[arg-type]
+    with console.show_progress("embed", **title) as bar:  # type: ignore[arg-type]
         how = How(
             source=source,
             workers=command.workers,
             batch=command.batch,
             skip_unreadable=command.skip_unreadable,
-            progress=bar.to,
+            progress=bar.update,
         )
         return embed(table, embedder, conditions, how)
 
@@ -404,7 +411,7 @@ def _print_figures(records: Sequence[Evaluation], means: Sequence[FieldsMean] = 
         lines += _rows(records, means)
     lines += [f"  * {text}" for text in _marks(records)]
     lines.append("  in brackets: 95 % intervals over queries, one training")
-    console.result("\n".join(lines))
+    console.print_result("\n".join(lines))
 
 
 def _figure_lines(record: Evaluation) -> Iterator[str]:
@@ -481,13 +488,13 @@ def _measure_consistency(
 
     from crossview.explain.consistency import consistency
     from crossview.training.device import open_device
-    from crossview.training.run_folder import CONFIG_NAME, load_weights
+    from crossview.training.run_folder import load_weights
     from crossview.training.session import build_without_weights
 
-    if not (run / CONFIG_NAME).is_file():
+    if not _is_run(run):
         raise InvalidValue(
-            f"--consistency looks at gradients, which {run} does not have.\n"
-            "Give a run folder of crossview train or crossview import."
+            f"--consistency needs gradients, and {run} has none.\n"
+            "Give a run folder that crossview train or crossview import made."
         )
     opened = console.open_run(run, method)
     reader = _open_reader(data, split, opened)
@@ -499,12 +506,12 @@ def _measure_consistency(
     load_weights(model, opened.folder.weights)
     trained = consistency(model, reader, rows)
     for name, index in trained.items():
-        console.result(
+        console.print_result(
             f"{name}: {index.value:.3f} [{index.low:.3f}, {index.high:.3f}], "
             f"random weights {untrained[name].value:.3f}"
             + (f", {100 * index.blank:.0f} % of maps blank" if index.blank else "")
         )
-    console.note(f"{len(rows)} pairs; (SSIM + 1) / 2, a constant map would have 1.")
+    console.note(f"{len(rows)} pairs; values are (SSIM + 1) / 2; a constant map has 1.")
     if out is not None:
         _write_consistency(
             out, model, reader, rows, {"trained": trained, "random weights": untrained}
@@ -534,4 +541,4 @@ def _write_consistency(
         atomic_write(out / "consistency.json", json.dumps(record, indent=2) + "\n")
         for row in rows[:CONSISTENCY_DRAWN]:
             draw_attention(out / f"attention-{row}.png", model, reader, row)
-    console.result(str(out))
+    console.print_result(str(out))

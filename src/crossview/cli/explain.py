@@ -19,12 +19,12 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     run: Annotated[list[Path], typer.Argument(help="Run folders; the first one is explained.")],
     out: Annotated[Path, typer.Option(help="Folder for pictures and explain.json.")],
     data: Annotated[
-        str, typer.Option(help="NAME:ROOT to look at; without it only losses are drawn.")
+        str, typer.Option(help="NAME:ROOT to explain on; without it, only losses are drawn.")
     ] = "",
-    split: Annotated[str, typer.Option(help="Of that data: test, val or train.")] = "test",
+    split: Annotated[str, typer.Option(help="Split of that data: test, val or train.")] = "test",
     sample: Annotated[int, typer.Option(help="Pairs to measure on, drawn by seed.")] = 300,
     show: Annotated[int, typer.Option(help="Pairs whose masks are drawn.")] = 3,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the draw.")] = 1,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps")] = "auto",
     method: Annotated[str | None, typer.Option(help=console.METHOD_HELP)] = None,
 ) -> None:
@@ -33,25 +33,27 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     Masks from above are unrolled, so that the columns of both pictures look the same way.
     """
     from crossview import catalogue
-    from crossview.explain.mask_figures import explain as look
+    from crossview.explain.mask_figures import explain as write_figures
     from crossview.explain.mask_figures import explain_courses
     from crossview.pairs.loading import plain_reader
 
     if not data and len(run) < 2:
-        raise InvalidValue("Give --data to explain one run, or several runs to compare losses.")
+        raise InvalidValue(
+            "Give --data to explain one run, or several runs to compare their losses."
+        )
     with locked(out, "crossview explain", make_parents=True):
         if len(run) > 1:
             _warn_of_torn_logs(run)
             explain_courses(run, out)
         if data:
             trained = console.open_run(run[0], method)
-            model = _network(trained, device)
+            model = _open_network(trained, device)
             source = catalogue.open_data(data)
             table = trained.shown(source.table(split), source.name)
             reader = plain_reader(table, trained.views)
-            rows = _drawn(len(table), sample, seed)
-            _tell(look(model, reader, rows, out, shown=show))
-    console.result(str(out))
+            rows = _draw_rows(len(table), sample, seed)
+            _print_figures(write_figures(model, reader, rows, out, shown=show))
+    console.print_result(str(out))
 
 
 def _warn_of_torn_logs(runs: list[Path]) -> None:
@@ -60,12 +62,12 @@ def _warn_of_torn_logs(runs: list[Path]) -> None:
     for folder in map(RunFolder, runs):
         if folder.entries()[1]:
             console.warn(
-                f"the last line of {folder.log} is torn, as a killed training leaves it; "
-                "it is left out."
+                f"the last line of {folder.log} is incomplete, as a killed training leaves it; "
+                "it is ignored."
             )
 
 
-def _network(run: Run, device: str) -> Any:
+def _open_network(run: Run, device: str) -> Any:
     from crossview.training.device import open_device
     from crossview.training.run_folder import load_weights
     from crossview.training.session import build_without_weights
@@ -75,29 +77,30 @@ def _network(run: Run, device: str) -> Any:
     return model.to(open_device(device))
 
 
-def _drawn(count: int, sample: int, seed: int) -> list[int]:
+def _draw_rows(count: int, sample: int, seed: int) -> list[int]:
     import numpy as np
 
     order = np.random.default_rng(seed).permutation(count)
     return [int(row) for row in order[:sample]]
 
 
-def _tell(told: dict[str, Any]) -> None:
-    for name, figures in told["distances"].items():
-        console.result(f"distance, {name}: mean {figures['mean']:.3f}, spread {figures['std']:.3f}")
-    recalls = ", ".join(f"{name} {value:.1f} %" for name, value in told["recall"].items())
-    console.result(f"R@1 among {told['pairs']} pairs, both views alike: {recalls}")
-    if "alignment" not in told:
+def _print_figures(figures: dict[str, Any]) -> None:
+    for name, distance in figures["distances"].items():
+        mean, spread = distance["mean"], distance["std"]
+        console.print_result(f"distance, {name}: mean {mean:.3f}, spread {spread:.3f}")
+    recalls = ", ".join(f"{name} {value:.1f} %" for name, value in figures["recall"].items())
+    console.print_result(f"R@1 among {figures['pairs']} pairs, both views alike: {recalls}")
+    if "alignment" not in figures:
         console.note("This network has no layout masks; only distances were measured.")
         return
-    found = told["alignment"]
+    alignment = figures["alignment"]
     for name, words in (("", "masks"), ("own_", "masks without what all places share")):
-        same, other = found[f"{name}matched"], found[f"{name}unmatched"]
-        console.result(
+        same, other = alignment[f"{name}matched"], alignment[f"{name}unmatched"]
+        console.print_result(
             f"correlation of {words}: matched {same[0]:.3f} [{same[1]:.3f}, {same[2]:.3f}], "
             f"unmatched {other[0]:.3f} [{other[1]:.3f}, {other[2]:.3f}]"
         )
-    console.result(
-        f"a matched pair correlates more than an unmatched one in {100 * found['separated']:.0f} % "
-        f"of draws ({found['pairs']} pairs)"
+    console.print_result(
+        f"a matched pair correlates more than an unmatched one in "
+        f"{100 * alignment['separated']:.0f} % of draws ({alignment['pairs']} pairs)"
     )

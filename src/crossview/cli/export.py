@@ -19,10 +19,10 @@ def export(
     half: Annotated[
         bool, typer.Option("--half", help="Store weights as float16: half the size.")
     ] = False,
-    name: Annotated[str, typer.Option(help="Of the model; default: method and run.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the model; default: method and run.")] = "",
     method: Annotated[str | None, typer.Option(help=console.METHOD_HELP)] = None,
 ) -> None:
-    """Write a trained network as ONNX, checked to give the same embeddings as the original."""
+    """Write a trained network as ONNX, checked to give the embeddings of the original."""
     import logging
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -32,10 +32,10 @@ def export(
     if out.suffix == ".onnx" and out.name != "model.onnx":
         raise InvalidValue(
             f"--out {out}: the file of a model is always called model.onnx, because model.json "
-            "lies beside it.\nName the folder instead."
+            "is beside it.\nGive the folder instead."
         )
     trained = console.open_run(run, method)
-    done = write(
+    exported = write(
         trained.folder,
         trained.page,
         trained.config,
@@ -45,7 +45,7 @@ def export(
         name=name,
     )
     console.note(
-        f"{console.size_text(done.bytes)}, vectors of {done.info.dim} numbers, "
-        f"largest difference from the original {done.difference:.1g}."
+        f"{console.format_size(exported.bytes)}, vectors of {exported.info.dim} numbers, "
+        f"largest difference from the original {exported.difference:.1g}."
     )
-    console.result(str(done.folder))
+    console.print_result(str(exported.folder))

@@ -17,7 +17,7 @@ LICENCE = "weights: none stated by their authors unless you know better; picture
 
 
 def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
-    method: Annotated[str, typer.Argument(help="Name of the method that the file belongs to.")],
+    method: Annotated[str, typer.Argument(help="The method that the file belongs to.")],
     file: Annotated[Path, typer.Argument(help="The authors' checkpoint: pth, pt, safetensors.")],
     trained_on: Annotated[
         str,
@@ -30,13 +30,13 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     entry: Annotated[
         str, typer.Option(help="Which dictionary of the file, if several hold weights.")
     ] = "",
-    licence: Annotated[str, typer.Option(help="Of the weights, if you know it.")] = LICENCE,
+    licence: Annotated[str, typer.Option(help="Licence of the weights, if you know it.")] = LICENCE,
 ) -> None:
     """Read the authors' own weights into a method, ready for export and evaluate.
 
-    Code inside the file never runs. The run records what the weights saw: the settings are those
-    published for that data, its pictures' metres and angles those of the data set. What is read
-    from the file is told, and what it cannot show and is assumed.
+    Code inside the file never runs. Settings are those published for the data that the weights
+    saw; metres and angles of its pictures are those of the data set. It prints what was read from
+    the file, and what the file does not show and was assumed.
     """
     from crossview import catalogue
     from crossview.pairs.framing import framed, note_of
@@ -63,10 +63,10 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     checkpoint = read_checkpoint(file, entry)
     require_readable(page, method, checkpoint)
     stated, shown = console.read_settings(config), shown_settings(page, checkpoint)
-    made = catalogue.make_config(page, {**(seen.published or {}), **shown, **stated})
-    weights = our_tensors(page, checkpoint, made)
+    values = catalogue.make_config(page, {**(seen.published or {}), **shown, **stated})
+    weights = our_tensors(page, checkpoint, values)
     unseen = unseen_settings(page, checkpoint, stated)
-    assumed = {name: setting_text(name, getattr(made, name)) for name in unseen}
+    assumed = {name: setting_text(name, getattr(values, name)) for name in unseen}
     notes = [f"imported from {file.name}, sha256 {checkpoint.sha256[:12]}"]
     if assumed:
         notes.append(f"not shown by that file, and assumed: {', '.join(assumed.values())}")
@@ -76,31 +76,31 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
         "licence": licence,
         "notes": "; ".join(notes),
     }
-    views = page.views(made)
+    views = page.views(values)
     note = note_of(views, seen.framing)
-    record = record_of(method, made, checkpoint, seen.name, note)
+    record = record_of(method, values, checkpoint, seen.name, note)
     if ref.digest:
         record["page"] = ref.digest
     write_run(out, record, info, weights)
     if seen.published is None:
         console.warn(
-            f"{method} has no published settings for {seen.name}; its own defaults and what "
-            "the file shows decide, and --config."
+            f"{method} has no published settings for {seen.name}. Its defaults, what the file "
+            "shows, and --config are used."
         )
-    read = [setting_text(n, getattr(made, n)) for n in shown if n not in {*stated, *unseen}]
-    _tell_read(checkpoint, len(weights), read)
+    read = [setting_text(n, getattr(values, n)) for n in shown if n not in {*stated, *unseen}]
+    _print_read(checkpoint, len(weights), read)
     if unseen:
-        told = grouped({assumed[name]: reason for name, reason in unseen.items()})
-        reasons = "; ".join(f"{names} ({reason})" for names, reason in told.items())
+        groups = grouped({assumed[name]: reason for name, reason in unseen.items()})
+        reasons = "; ".join(f"{names} ({reason})" for names, reason in groups.items())
         console.note(
-            f"Not shown by the file, and taken as published or as the shapes suggest: {reasons}.\n"
+            f"Not shown by the file, and set as published or as the shapes suggest: {reasons}.\n"
             "Change them with --config NAME=VALUE."
         )
-    _tell_seen(framed(views, seen.framing))
-    console.result(str(out))
+    _print_seen(framed(views, seen.framing))
+    console.print_result(str(out))
 
 
-def _tell_read(checkpoint: Checkpoint, tensors: int, read: list[str]) -> None:
+def _print_read(checkpoint: Checkpoint, tensors: int, read: list[str]) -> None:
     """What was taken from the file, and what was left in it."""
     from crossview.networks.weight_files import stored_type
 
@@ -120,15 +120,17 @@ def _tell_read(checkpoint: Checkpoint, tensors: int, read: list[str]) -> None:
             f"{checkpoint.others[0]} takes those."
         )
     if checkpoint.unread:
-        console.note(f"Left alone, being no tensors: {', '.join(checkpoint.unread)[:300]}.")
+        console.note(
+            f"Ignored, because they are not tensors: {', '.join(checkpoint.unread)[:300]}."
+        )
     if len(checkpoint.pages) > 1:
         console.note(
-            f"{checkpoint.authors}: the names of their tensors are alike, so that the method is "
-            "yours to say. It decides what headings and fields of view the weights saw."
+            f"{checkpoint.authors}: the names of their tensors are the same, so the file cannot "
+            "show which it is. The method you named decides the headings and fields of view."
         )
 
 
-def _tell_seen(views: Views) -> None:
+def _print_seen(views: Views) -> None:
     ground, aerial = views.ground, views.aerial
     low, high = views.fov_seen_deg
     seen = f"{low:g}" if low == high else f"{low:g} to {high:g}"

@@ -58,52 +58,60 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     stride: Annotated[
         float | None, typer.Option(help="Metres between windows. Default: footprint / 4.")
     ] = None,
-    near: Annotated[str | None, typer.Option(help="Only around LAT,LON; with --within.")] = None,
+    near: Annotated[str | None, typer.Option(help="Only around LAT,LON; needs --within.")] = None,
     within: Annotated[float, typer.Option(help="Radius of that area in kilometres.")] = 0.0,
     bands: Annotated[
         str | None, typer.Option(help="Bands for red, green, blue, such as 4,3,2; or one.")
     ] = None,
     stretch: Annotated[
-        str | None, typer.Option(help="Percentiles for black and white. 16 bit: 2,98.")
+        str | None, typer.Option(help="Percentiles that become black and white; 2,98 for 16 bits.")
     ] = None,
     crs: Annotated[
-        str | None, typer.Option(help="Whatever the files say, such as EPSG:25833.")
+        str | None, typer.Option(help="CRS of all files, whatever they say, such as EPSG:25833.")
     ] = None,
     metres_per_px: Annotated[
-        float | None, typer.Option(help="Of images in a CSV that tell none.")
+        float | None, typer.Option(help="For images of a CSV whose rows do not give it.")
     ] = None,
-    width_m: Annotated[float | None, typer.Option(help="Likewise: metres across.")] = None,
+    width_m: Annotated[float | None, typer.Option(help="The same for the width in metres.")] = None,
     zoom: Annotated[
-        int | None, typer.Option(help="Of tile pyramids. Default: what the model needs.")
+        int | None, typer.Option(help="Level of a tile pyramid. Default: what the model needs.")
     ] = None,
     tms: Annotated[
         bool | None,
-        typer.Option("--tms/--no-tms", help="Of tile pyramids: rows from the south, the north."),
+        typer.Option(
+            "--tms/--no-tms", help="Rows of a tile pyramid count from the south, or the north."
+        ),
     ] = None,
     nodata: Annotated[
-        str | None, typer.Option(help="Stored value of no data: V, or R,G,B.")
+        str | None, typer.Option(help="Pixel value that means no data: V, or R,G,B.")
     ] = None,
     allow_vrt: Annotated[
         bool,
-        typer.Option("--allow-vrt", help="Read VRT files, of local files in their folder."),
+        typer.Option("--allow-vrt", help="Read VRT files that list local files in their folder."),
     ] = False,
     attribution: Annotated[str | None, typer.Option(help="Whose imagery it is.")] = None,
     date: Annotated[str | None, typer.Option(help="When the imagery was taken.")] = None,
     allow_coarse: Annotated[
-        bool, typer.Option("--allow-coarse", help="Imagery coarser than the model's; marked.")
+        bool,
+        typer.Option(
+            "--allow-coarse", help="Accept imagery coarser than the model's; the index is marked."
+        ),
     ] = False,
     demo_only: Annotated[
-        bool, typer.Option("--demo-only", help="The town's model on real imagery; marked.")
+        bool,
+        typer.Option(
+            "--demo-only", help="Accept the town's model on real imagery; the index is marked."
+        ),
     ] = False,
     add: Annotated[bool, typer.Option("--add", help="Add to the index --out.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the index --out.")
     ] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew instead of going on.")
+        bool, typer.Option("--restart", help="Start again instead of continuing a stopped run.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell how many tiles, how large, how long.")
+        bool, typer.Option("--dry-run", help="Only print how many tiles, how large and how long.")
     ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare an index with its checksums.")
@@ -113,7 +121,7 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 ) -> None:
     """Index imagery, so that photos can be located in it.
 
-    Stopped or killed, the same command goes on where it was. An index is complete or absent.
+    If it is stopped, the same command continues. An index is complete or absent.
     """
     from crossview.geo.points import latlon_from_text
     from crossview.index.index_options import IndexOptions
@@ -122,7 +130,7 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         _verify(sources)
         return
     if out is None:
-        raise UsageError("Say where to write the index, for example: --out region.cvx")
+        raise UsageError("Give the index to write, for example: --out region.cvx")
     source_options = SourceOptions(
         bands=_read_bands(bands),
         stretch=_read_stretch(stretch),
@@ -171,12 +179,12 @@ def _build(command: IndexCommand) -> None:
         index = make(imagery, embedder, command.out, options=options, progress=progress)
         trained_m = embedder.info.aerial.footprint_m
     if trained_m is None:
-        console.warn("how many metres the model's aerial pictures spanned in training is unknown.")
+        console.warn("the ground width of the images that the model was trained on is unknown.")
     elif abs(index.manifest.footprint_m / trained_m - 1.0) > UNTRIED:
         console.warn(f"the model was trained on windows of {trained_m:g} m; others are untried.")
     for warning in index.manifest.warnings:
         console.warn(f"{index.path}: {warning}.")
-    console.result(_summarize(index))
+    console.print_result(_summarize(index))
 
 
 @contextmanager
@@ -223,20 +231,20 @@ def _show_progress(command: IndexCommand) -> Iterator[Callable[[int, int], None]
 
         def progress(done: int, total: int) -> None:
             if not bars:
-                bar = console.progress("Indexing", total, unit="tiles", done=done, quiet=quiet)
+                bar = console.show_progress("Indexing", total, unit="tiles", done=done, quiet=quiet)
                 bars.append(stack.enter_context(bar))
                 if done:
-                    console.note(f"Going on at tile {done} of {total}.", quiet=quiet)
-            bars[0].to(done)
+                    console.note(f"Continuing at tile {done} of {total}.", quiet=quiet)
+            bars[0].update(done)
 
         try:
             yield progress
         except KeyboardInterrupt:
             stack.close()
-            console.note("The same command goes on from here.", quiet=quiet)
+            console.note("Run the same command again to continue.", quiet=quiet)
             raise
         if not bars:
-            console.note("Nothing was left to do: it is complete already.", quiet=quiet)
+            console.note("Nothing to do: the index is complete already.", quiet=quiet)
 
 
 def _estimate(command: IndexCommand) -> None:
@@ -248,18 +256,18 @@ def _estimate(command: IndexCommand) -> None:
         job = Job.of(imagery, embedder, options)
         require_allowed(imagery.info, embedder.info, job.view, options)
         needs = estimate(job)
-    console.result(
+    console.print_result(
         f"{needs.tiles} tiles of {job.tiling.footprint_m:g} m every {job.tiling.stride_m:g} m "
-        f"(fewer where there is no data), {console.size_text(needs.bytes)} on disk, "
-        f"about {console.duration_text(needs.seconds)} on this machine. Nothing was written."
+        f"(fewer where there is no data), {console.format_size(needs.bytes)} on disk, "
+        f"about {console.format_duration(needs.seconds)} on this machine. Nothing was written."
     )
     free = shutil.disk_usage(command.out.absolute().parent).free
     if free < needs.bytes:
-        console.warn(f"only {console.size_text(free)} are free where {command.out} would be.")
+        console.warn(f"only {console.format_size(free)} are free where {command.out} would be.")
     if needs.is_long:
-        console.result(
-            f"That is long. --stride {needs.stride_for_an_hour_m:g} takes about an hour; or index "
-            "a smaller area: --near LAT,LON --within KM."
+        console.print_result(
+            f"That is long. --stride {needs.stride_for_an_hour_m:g} takes about an hour. "
+            "Or index a smaller area: --near LAT,LON --within KM."
         )
 
 
@@ -270,7 +278,7 @@ def _verify(paths: Sequence[Path]) -> None:
     for path in paths:
         index = Index.open(path)
         files = index.verify()
-        console.result(f"{path} is whole: {index.count} windows, {files} files.")
+        console.print_result(f"{path} is intact: {index.count} windows, {files} files.")
 
 
 def _summarize(index: Index) -> str:
@@ -280,9 +288,9 @@ def _summarize(index: Index) -> str:
     credit = " ".join(text for text in (imagery.attribution, imagery.date) if text)
     return (
         f"{index.path}: {index.count} windows of {manifest.footprint_m:g} m every "
-        f"{manifest.stride_m:g} m, {manifest.area_km2:.3g} km2, {console.size_text(size)}.\n"
+        f"{manifest.stride_m:g} m, {manifest.area_km2:.3g} km2, {console.format_size(size)}.\n"
         + (f"Imagery: {credit}\n" if credit else "")
-        + f"Now: crossview locate PHOTO --index {index.path}"
+        + f"Next: crossview locate PHOTO --index {index.path}"
     )
 
 

@@ -37,7 +37,7 @@ class AnswerFiles:
 
     @property
     def on_stdout(self) -> bool:
-        """Whether people, not programs, read what stdout gets."""
+        """Whether a person, not a program, reads stdout."""
         return self.format == "table" and self.out is None
 
 
@@ -67,7 +67,7 @@ class Located:
     def fail(self, problem: CrossviewError) -> None:
         """Print and keep why a photo was not located."""
         self.failures.append(problem)
-        console.error(problem)
+        console.print_error(problem)
 
 
 def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -88,35 +88,36 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     ] = None,
     heading: Annotated[
         float | None,
-        typer.Option(help="Where the middle of the picture looks, clockwise from north."),
+        typer.Option(help="Direction of the picture's middle, clockwise from north."),
     ] = None,
     ignore_direction: Annotated[
         bool,
-        typer.Option("--ignore-direction", help="Do not use the heading that a file tells."),
+        typer.Option("--ignore-direction", help="Do not use the direction stored in a file."),
     ] = False,
     horizon_px: Annotated[
-        float | None, typer.Option(help="Row of the horizon in the upright picture; sets pitch.")
+        float | None,
+        typer.Option(help="Row of the horizon in the upright picture; sets the pitch."),
     ] = None,
-    near: Annotated[str | None, typer.Option(help="Only around LAT,LON; with --within.")] = None,
+    near: Annotated[str | None, typer.Option(help="Only around LAT,LON; needs --within.")] = None,
     within: Annotated[float | None, typer.Option(help="Radius of that area in kilometres.")] = None,
     use_gps_as_hint: Annotated[
         bool,
-        typer.Option("--use-gps-as-hint", help="Only around the place in each file (1 km)."),
+        typer.Option("--use-gps-as-hint", help="Only around the GPS place in each file (1 km)."),
     ] = False,
     places: Annotated[
-        int | None, typer.Option(help="How many places to give. Default: 10, 5 in a table.")
+        int | None, typer.Option(help="How many places to return. Default: 10, or 5 in a table.")
     ] = None,
     output: Annotated[
         str | None, typer.Option("--format", help="table, jsonl, geojson, kml, kmz, gpx or csv.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write there instead; its ending tells the format.")
+        Path | None, typer.Option(help="Write to this file; its ending sets the format.")
     ] = None,
     page: Annotated[
         Path | None, typer.Option("--map", help="Also write a map page that works offline.")
     ] = None,
     truth: Annotated[
-        str | None, typer.Option(help="places.csv, or exif: tell errors in metres and recall.")
+        str | None, typer.Option(help="places.csv, or exif: report errors in metres and recall.")
     ] = None,
     audit: Annotated[
         Path | None, typer.Option(help="Add a record per photo to this JSON-lines file.")
@@ -183,7 +184,7 @@ def _run(command: LocateCommand) -> int:
     if not photos:
         return located.failures[0].exit_code
     truths = _read_truths(command, photos)
-    with console.progress("Locating", len(photos), unit="photos", quiet=command.quiet) as bar:
+    with console.show_progress("Locating", len(photos), unit="photos", quiet=command.quiet) as bar:
         for batch, taken in locate_files(
             index, embedder, photos, lambda photo: _hints(photo, command), located.fail
         ):
@@ -203,11 +204,11 @@ def _require_writable(files: AnswerFiles) -> None:
     from crossview.outputs.formats import PAGE_ENDINGS, find_format
 
     if files.format == "kmz" and files.out is None:
-        raise InvalidValue("KMZ is a file, no text: say where to, as in --out places.kmz")
+        raise InvalidValue("KMZ is not text and cannot be printed.\nName a file: --out places.kmz")
     if files.page is not None and (other := find_format(files.page.suffix)):
         raise InvalidValue(
             f"--map writes a page ({PAGE_ENDINGS[0]}), and {files.page} ends like {other}.\n"
-            f"For {other}: --out {files.page}"
+            f"To write {other}: --out {files.page}"
         )
     paths = [path for path in (files.out, files.page, files.audit) if path is not None]
     if len({path.absolute() for path in paths}) < len(paths):
@@ -287,7 +288,7 @@ def _write(index: Index, command: LocateCommand, located: Located) -> None:
     if files.out is not None:
         write_alone(files.out, content, "crossview locate --out")
     elif isinstance(content, str):
-        console.result(content)
+        console.print_result(content)
     if files.audit is not None:
         pairs = zip(answers, located.hints, strict=True)
         append_records(files.audit, [audit_record(a, h, index) for a, h in pairs])
@@ -308,7 +309,7 @@ def _print_accuracy(answers: Sequence[Answer], *, on_stdout: bool) -> None:
     if unknown := len(answers) - len(placed):
         console.warn(f"The truth of {unknown} photos is unknown; the figures leave them out.")
     if placed and on_stdout:
-        console.result(_accuracy_text(placed))
+        console.print_result(_accuracy_text(placed))
     elif placed:
         console.note(_accuracy_text(placed))
 

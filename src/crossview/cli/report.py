@@ -20,7 +20,7 @@ def report(
         typer.Option(help="A calibrated index, or what crossview calibrate --out wrote."),
     ] = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Evaluation report",
-    seed: Annotated[int, typer.Option(help="Of resampling and permutation.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of resampling and permutation.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
 ) -> None:
     """Write evaluations as one self-contained page beside published figures; JSON, CSV, LaTeX."""
@@ -35,4 +35,4 @@ def report(
     created = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     calibrations = read_calibrations(calibration or [])
     about = About(title=title, created=created, seed=seed)
-    console.result(str(write_report(opened, out, about, calibrations)))
+    console.print_result(str(write_report(opened, out, about, calibrations)))

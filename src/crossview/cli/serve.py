@@ -18,7 +18,7 @@ from crossview.cli import console
 from crossview.errors import UsageError, require
 from crossview.service.settings import OnlineMap, Settings
 
-_BROWSER_AFTER_S = 1.0  # the socket listens already; what is asked before waits
+_BROWSER_AFTER_S = 1.0  # the socket listens already; earlier requests wait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +37,13 @@ class ServeCommand:
 
 def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     index: Annotated[
-        list[Path] | None, typer.Option(help="Made by crossview index; may be given several times.")
+        list[Path] | None, typer.Option(help="Made by crossview index; repeatable.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Where the indexes' model is now, if it was moved.")
     ] = None,
     host: Annotated[
-        str, typer.Option(help="Address to listen at; the default is this machine only.")
+        str, typer.Option(help="Address to listen on; the default is reached by this machine only.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0 takes any that is free.", min=0, max=65535)] = 8765,
     open_browser: Annotated[
@@ -51,7 +51,7 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     ] = False,
     threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: all.", min=0)] = 0,
     keys: Annotated[
-        Path | None, typer.Option(help="File of API keys; without it everybody may ask.")
+        Path | None, typer.Option(help="File of API keys; without it, everyone may send photos.")
     ] = None,
     new_key: Annotated[
         str | None, typer.Option(help="Make a key of this name in --keys, print it, and stop.")
@@ -60,34 +60,37 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         float | None, typer.Option(help="Photos per minute and key (or of all, without keys).")
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="Another name by which the server may be called.")
+        list[str] | None, typer.Option(help="Another host name of the server; repeatable.")
     ] = None,
     allow_origin: Annotated[
-        list[str] | None, typer.Option(help="Another site whose scripts may ask (CORS).")
+        list[str] | None,
+        typer.Option(help="Another site whose scripts may send photos (CORS); repeatable."),
     ] = None,
-    max_mb: Annotated[float, typer.Option(help="Of one photo's file.")] = 100.0,
-    max_megapixels: Annotated[float, typer.Option(help="Of one photo.")] = 200.0,
+    max_mb: Annotated[float, typer.Option(help="Largest file of a photo.")] = 100.0,
+    max_megapixels: Annotated[float, typer.Option(help="Largest photo.")] = 200.0,
     max_memory_mb: Annotated[
         float,
-        typer.Option(help="While one photo is decoded; a large JPEG is decoded smaller."),
+        typer.Option(help="Memory to decode one photo; a large JPEG is decoded smaller."),
     ] = 800.0,
-    max_files: Annotated[int, typer.Option(help="Photos of one request.")] = 200,
-    queue: Annotated[int, typer.Option(help="Photos that may wait; beyond it: 429.")] = 512,
-    timeout: Annotated[float, typer.Option(help="Seconds from a request to its answer.")] = 60.0,
+    max_files: Annotated[int, typer.Option(help="Most photos of one request.")] = 200,
+    queue: Annotated[int, typer.Option(help="Photos that may wait; others get a 429.")] = 512,
+    timeout: Annotated[
+        float, typer.Option(help="Longest time from a request to its answer, in seconds.")
+    ] = 60.0,
     base_map: Annotated[
         str | None,
-        typer.Option(help="Template of an online map's tiles: an address with {z}, {x}, {y}."),
+        typer.Option(help="Tiles of an online map: an address with {z}, {x}, {y}."),
     ] = None,
     base_map_attribution: Annotated[str, typer.Option(help="Who made the online base map.")] = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="No line per request.")] = False,
 ) -> None:
     """Serve indexed regions: an HTTP API and a map page.
 
-    Listens on this machine only, unless told otherwise.
+    Only this machine can reach it, unless --host says otherwise.
     """
     if new_key is not None:
         if keys is None:
-            raise UsageError("Say in which file the key is kept: --keys FILE --new-key NAME")
+            raise UsageError("Give the file that keeps the key: --keys FILE --new-key NAME")
         _make_key(keys, new_key)
         return
     for option, value in (
@@ -111,7 +114,7 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         queue_photos=queue,
         timeout_s=timeout,
         photos_per_minute=rate,
-        hosts=_hosts(host, allow_host or []),
+        hosts=_host_names(host, allow_host or []),
         origins=tuple(allow_origin or ()),
         online_map=online,
     )
@@ -132,15 +135,15 @@ def _make_key(path: Path, name: str) -> None:
     """Print a new key, once; its file keeps only a hash."""
     from crossview.service.keys import new_key
 
-    console.result(new_key(path, name))
-    console.note(f"Only its hash is in {path}: keep the key, it is not shown again.")
+    console.print_result(new_key(path, name))
+    console.note(f"Only its hash is in {path}. Keep the key: it is not shown again.")
 
 
-def _hosts(host: str, named: Sequence[str]) -> tuple[str, ...] | None:
-    """Names the server answers to; None (any) when it listens to others and was told no name."""
-    if not named and not _is_loopback(host):
+def _host_names(host: str, names: Sequence[str]) -> tuple[str, ...] | None:
+    """Names that the server answers to; None (any) where others reach it and no name is given."""
+    if not names and not _is_loopback(host):
         return None
-    return (host.lower(), *(name.lower() for name in named))
+    return (host.lower(), *(name.lower() for name in names))
 
 
 def _is_loopback(host: str) -> bool:
@@ -162,20 +165,20 @@ def _run(command: ServeCommand, settings: Settings) -> None:
     regions = Regions(command.indexes, Models(command.model, threads=command.threads))
     listening = server.bound(command.host, command.port)
     port = listening.getsockname()[1]
-    shown = f"[{command.host}]" if ":" in command.host else command.host
-    address = f"http://{shown}:{port}/"
+    host = f"[{command.host}]" if ":" in command.host else command.host
+    address = f"http://{host}:{port}/"
     if not _is_loopback(command.host) and not keys:
-        console.warn("Everybody who can reach this address may ask; --keys restricts it.")
-    _log(quiet=command.quiet)
+        console.warn("Everyone who can reach this address may send photos. --keys restricts it.")
+    _set_up_log(quiet=command.quiet)
     names = ", ".join(region.name for region in regions)
-    console.note(f"Serving {names} at {address} (Ctrl-C ends it)")
+    console.note(f"Serving {names} at {address} (Ctrl-C stops it)")
     if command.open_browser:
         threading.Timer(_BROWSER_AFTER_S, webbrowser.open, [address]).start()
     server.serve(create_app(regions, settings, keys), listening)
 
 
-def _log(*, quiet: bool) -> None:
-    """What the server has to say goes to stderr, as everything that is no result."""
+def _set_up_log(*, quiet: bool) -> None:
+    """Send the server's messages to stderr, like everything that is not a result."""
     log = logging.getLogger("crossview.service")
     log.setLevel(logging.WARNING if quiet else logging.INFO)
     log.propagate = False

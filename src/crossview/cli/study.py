@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
 
 def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
-    name: Annotated[str, typer.Argument(help="Which study; --list shows all.")] = "",
-    show: Annotated[bool, typer.Option("--list", help="Names and rows of all studies.")] = False,
+    name: Annotated[str, typer.Argument(help="Name of the study; --list shows all.")] = "",
+    show: Annotated[
+        bool, typer.Option("--list", help="Print names and rows of all studies.")
+    ] = False,
     row: Annotated[
         list[str] | None, typer.Option(help="Only these rows; repeatable. Default: all.")
     ] = None,
@@ -56,36 +59,37 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 ) -> None:
     """Train, test and tabulate the rows of an ablation, seed by seed.
 
-    The table is written anew after every training. The same command goes on where it was stopped.
+    The table is rewritten after every training. A stopped command continues when run again.
     """
-    from crossview import catalogue as wiring
-    from crossview.studies import catalogue
+    from crossview import catalogue
+    from crossview.studies.catalogue import STUDIES
+    from crossview.studies.catalogue import study as find_study
 
     if show:
-        for one in catalogue.STUDIES.values():
-            console.result(
-                f"{one.name}: {one.title}\n  rows: {', '.join(r.name for r in one.rows)}"
+        for listed in STUDIES.values():
+            console.print_result(
+                f"{listed.name}: {listed.title}\n  rows: {', '.join(r.name for r in listed.rows)}"
             )
         return
     if not name:
-        raise InvalidValue(f"Which study? Known: {', '.join(catalogue.STUDIES)}.")
+        raise InvalidValue(f"Give the name of a study: {', '.join(STUDIES)}.")
     if cross and not data:
-        raise InvalidValue("--cross is for real data; say what to train on with --data.")
+        raise InvalidValue("--cross is for real data. Give the data to train on with --data.")
     if seeds < 1 or any(number < 1 for number in seed or ()):
         raise InvalidValue(f"Seeds count from 1; got --seeds {seeds}, --seed {seed or 'none'}.")
     names = tuple(row or ())
-    plain = catalogue.study(name)
+    plain = find_study(name)
     chosen = plain.changed(console.read_settings(config), names)
     rows = chosen.chosen(names)
-    _tell_steps(plain, chosen, rows, quiet)
-    data, cross = (text and wiring.data_name(text) for text in (data, cross))
-    _warn_of_no_recipe(chosen, rows, data)
+    _note_steps(plain, chosen, rows, quiet)
+    data, cross = (text and catalogue.data_name(text) for text in (data, cross))
+    _warn_without_recipe(chosen, rows, data)
     if threads:
         import torch
 
         torch.set_num_threads(threads)
     if dry_run:
-        _rehearse(chosen, rows, data)
+        _dry_run(chosen, rows, data)
         return
     from crossview.studies.areas import TOWNS, real_areas, town_areas
     from crossview.studies.running import Place
@@ -94,14 +98,14 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     areas = real_areas(data, cross) if data else town_areas(towns, chosen.plan or TOWNS)
     numbers = sorted(set(seed)) if seed else range(1, seeds + 1)
     plan = [(one, number) for number in numbers for one in rows]
-    given = [("--config", text) for text in config or ()]
-    given += [(option, text) for option, text in (("--data", data), ("--cross", cross)) if text]
-    command = shlex.join(["crossview", "study", name, *(part for pair in given for part in pair)])
-    _run(chosen, plan, areas, place, Output(out, command, data, cross, quiet))
+    options = [("--config", text) for text in config or ()]
+    options += [(option, text) for option, text in (("--data", data), ("--cross", cross)) if text]
+    command = shlex.join(["crossview", "study", name, *(part for pair in options for part in pair)])
+    _run(chosen, plan, areas, place, TableOutput(out, command, data, cross, quiet))
 
 
-def _tell_steps(plain: Study, chosen: Study, rows: tuple[Row, ...], quiet: bool) -> None:
-    """Say which rows take more steps than --config steps=N asks for."""
+def _note_steps(plain: Study, chosen: Study, rows: tuple[Row, ...], quiet: bool) -> None:
+    """Print which rows take more steps than --config steps=N."""
     if chosen is plain:
         return
     for one in rows:
@@ -111,28 +115,31 @@ def _tell_steps(plain: Study, chosen: Study, rows: tuple[Row, ...], quiet: bool)
             console.note(text, quiet=quiet)
 
 
-def _warn_of_no_recipe(chosen: Study, rows: tuple[Row, ...], data: str) -> None:
-    """Of an official data set that a method has no published settings for."""
-    from crossview import catalogue as wiring
+def _warn_without_recipe(chosen: Study, rows: tuple[Row, ...], data: str) -> None:
+    """Warn of methods that have no published settings for an official data set."""
+    from crossview import catalogue
 
-    if not data or wiring.framing(data) is None:
+    if not data or catalogue.framing(data) is None:
         return
     for method in dict.fromkeys(one.method or chosen.method for one in rows):
-        if wiring.published(method, data) is None:
+        if catalogue.published(method, data) is None:
             name = data.partition(":")[0]
             console.warn(f"{method} has no published settings for {name}; its defaults are used.")
 
 
-class Output:
+@dataclass(frozen=True)
+class TableOutput:
     """Where tables go, the command and data that they name, and whether progress is shown."""
 
-    def __init__(self, folder: Path, command: str, data: str, cross: str, quiet: bool) -> None:
-        self.folder, self.command, self.quiet = folder, command, quiet
-        self.data, self.cross = data, cross
+    folder: Path
+    command: str
+    data: str
+    cross: str
+    quiet: bool
 
 
 def _run(
-    chosen: Study, plan: list[tuple[Row, int]], areas: Areas, place: Place, output: Output
+    chosen: Study, plan: list[tuple[Row, int]], areas: Areas, place: Place, output: TableOutput
 ) -> None:
     from crossview.studies.running import run
     from crossview.studies.tables import write_tables
@@ -140,7 +147,7 @@ def _run(
 
     page = output.folder / f"{chosen.name}.md"
     for number, (row, seed) in enumerate(plan):
-        with console.progress(
+        with console.show_progress(
             f"{number + 1} of {len(plan)}: {row.name}, seed {seed}",
             unit="steps",
             quiet=output.quiet,
@@ -148,12 +155,12 @@ def _run(
             try:
                 result = run(chosen, row, seed, areas, place, partial(_show, bar))
             except Stopped as stopped:
-                console.note("Stopped and saved; the same command goes on from there.")
+                console.note("Stopped and saved. Run the same command again to continue.")
                 raise SystemExit(128 + stopped.signal) from None
-        console.note(f"{row.name}, seed {seed}: {_told(result)}", quiet=output.quiet)
+        console.note(f"{row.name}, seed {seed}: {_summarize(result)}", quiet=output.quiet)
         with locked(page, "crossview study", wait=True, make_parents=True):
-            done = _done(chosen, areas, place)  # also what other processes have finished meanwhile
-            listed = {name: [s[k] for k in sorted(s)] for name, s in done.items()}
+            results = _read_results(chosen, areas, place)  # also of other processes
+            listed = {name: [s[k] for k in sorted(s)] for name, s in results.items()}
             page = write_tables(
                 chosen,
                 listed,
@@ -163,40 +170,40 @@ def _run(
                 data=output.data,
                 cross=output.cross,
             )
-    console.result(str(page))
+    console.print_result(str(page))
 
 
 def _show(bar: Bar, report: StepReport) -> None:
-    bar.to(report.step, report.steps)
+    bar.update(report.step, report.steps)
 
 
-def _done(chosen: Study, areas: Areas, place: Place) -> dict[str, dict[int, Result]]:
-    """All results that are there already, also of rows and seeds that were not asked for now."""
+def _read_results(chosen: Study, areas: Areas, place: Place) -> dict[str, dict[int, Result]]:
+    """All results on the disk, also of rows and seeds that this command does not run."""
     from crossview.studies.results import read_result
     from crossview.studies.running import check_result
 
-    found: dict[str, dict[int, Result]] = {}
+    results: dict[str, dict[int, Result]] = {}
     for row in chosen.rows:
         for folder in sorted(place.runs.glob(f"{chosen.name}/{row.name}-*")):
             number = folder.name.removeprefix(f"{row.name}-")
             if number.isdigit() and (result := read_result(folder)):
                 check_result(result, chosen, row, areas, folder)
-                found.setdefault(row.name, {})[int(number)] = result
-    return found
+                results.setdefault(row.name, {})[int(number)] = result
+    return results
 
 
-def _told(result: Any) -> str:
+def _summarize(result: Any) -> str:
     tests = (f"{name} R@1 {figures['R@1']:.1f} %" for name, figures in result.tests.items())
     return f"{', '.join(tests)} after {result.seconds / 60:.1f} minutes"
 
 
-def _rehearse(chosen: Study, rows: tuple[Row, ...], data: str) -> None:
+def _dry_run(chosen: Study, rows: tuple[Row, ...], data: str) -> None:
     from crossview.studies.rehearsal import rehearse
 
     for one in rehearse(chosen, rows, data):
         (gh, gw), (ah, aw) = one.ground_px, one.aerial_px
         losses = ", ".join(f"{name} {value:.3f}" for name, value in one.losses.items())
-        console.result(
+        console.print_result(
             f"{one.row}: {one.parameters / 1e6:.2f} million parameters, ground {gw} x {gh}, aerial "
             f"{aw} x {ah}, vectors of {one.dim}; {one.places} places of a batch of {one.batch}, "
             f"{one.copies} {'pair' if one.copies == 1 else 'pairs'} each, in "

@@ -25,7 +25,7 @@ LONG_STEP_S = 30.0  # from here on --dry-run tries one step, not three
 def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     method: Annotated[str, typer.Option(help="Name of a method, or a page: ./mine.py")],
     data: Annotated[str, typer.Option(help="pairs:FILE.csv, town or town:FOLDER")],
-    out: Annotated[Path, typer.Option(help="Run folder; a run that is there is resumed.")],
+    out: Annotated[Path, typer.Option(help="Run folder; an existing run is continued.")],
     recipe: Annotated[str, typer.Option(help="Published settings, such as cvusa or vigor.")] = "",
     config: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of the method's Config; repeatable.")
@@ -37,7 +37,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     steps: Annotated[int | None, typer.Option(help="Optimiser steps, instead of epochs.")] = None,
     batch: Annotated[int | None, typer.Option(help="Pairs per batch.")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of every random draw.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Backbone weights: safetensors or pth.")
     ] = None,
@@ -48,13 +48,16 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: all.")] = 0,
     workers: Annotated[int, typer.Option(help="Loading processes; 0: none.")] = 1,
     cache: Annotated[
-        Path | None, typer.Option(help="Folder for decoded pictures: faster from epoch 2 on.")
+        Path | None, typer.Option(help="Folder for decoded pictures; faster from epoch 2 on.")
     ] = None,
     decoding: Annotated[
         str, typer.Option(help="exact: as the papers resize. fast: DCT-scaled, then by area.")
     ] = "exact",
     skip_unreadable: Annotated[
-        bool, typer.Option("--skip-unreadable", help="Leave out what cannot be read; count it.")
+        bool,
+        typer.Option(
+            "--skip-unreadable", help="Leave out pictures that cannot be read, and count them."
+        ),
     ] = False,
     val_share: Annotated[
         float, typer.Option(help="Share of training places that is only reported on.")
@@ -64,7 +67,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         int, typer.Option(help="Steps between validations; 0: at the end.")
     ] = 0,
     until: Annotated[
-        int, typer.Option(help="End after this step of the schedule; 0: with its last.")
+        int, typer.Option(help="Stop after this step of the schedule; 0: at its end.")
     ] = 0,
     test: Annotated[
         list[str] | None,
@@ -76,32 +79,36 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Build, train three steps, tell time and memory; keep nothing."
+            "--dry-run", help="Build, train three steps, print time and memory; keep nothing."
         ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress on stderr.")] = False,
 ) -> None:
     """Train a method on pairs of ground and aerial pictures.
 
-    The same command goes on where a stopped or killed run was, and ends with the same weights.
+    The same command continues a stopped or killed run, and ends with the same weights.
     """
     from crossview import catalogue
+    from crossview.training.contract import check_names
     from crossview.training.session import Request
 
     method = catalogue.method_name(method)
     page = catalogue.method_page(method)
-    given: dict[str, Any] = _recipe(method, recipe) | dict(console.read_settings(config))
+    settings: dict[str, Any] = catalogue.recipe(method, recipe) if recipe else {}
+    settings |= console.read_settings(config)
     shortcuts = {"epochs": epochs, "steps": steps, "batch": batch, "lr": lr, "seed": seed}
-    given |= {name: value for name, value in shortcuts.items() if value is not None}
-    module = _checked(page, method)
-    given |= _weights(module, weights, pretrained) | _reading(module, method, reading)
+    settings |= {name: value for name, value in shortcuts.items() if value is not None}
+    module = page.load()
+    check_names(module, method)
+    settings |= _weights_setting(module, weights, pretrained)
+    settings |= _reading_setting(module, method, reading)
     source = catalogue.open_data(data, check_files=not skip_unreadable)
     for text in (*source.differs, *source.notes):
         console.note(f"{source.name}: {text}.", quiet=quiet)
     request = Request(
         method=method,
         page=page,
-        config=catalogue.make_config(module, given),
+        config=catalogue.make_config(module, settings),
         data=source.name,
         tables=source.tables,
         info=source.info,
@@ -127,32 +134,18 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         _evaluate(request, test or [], quiet)
 
 
-def _checked(page: Any, name: str) -> Any:
-    from crossview.training.contract import check_names
-
-    module = page.load()
-    check_names(module, name)
-    return module
-
-
-def _recipe(method: str, name: str) -> dict[str, Any]:
-    from crossview import catalogue
-
-    return catalogue.recipe(method, name) if name else {}
-
-
-def _reading(module: Any, method: str, reading: str) -> dict[str, str]:
+def _reading_setting(module: Any, method: str, reading: str) -> dict[str, str]:
     if not reading:
         return {}
     if not any(field.name == "reading" for field in fields(module.Config)):
         raise InvalidValue(
-            f"{method} is read in one way only; remove --reading.\n"
+            f"{method} has only one reading; remove --reading.\n"
             "singeo and congeo have two: release and intent."
         )
     return {"reading": reading}
 
 
-def _weights(module: Any, weights: Path | None, pretrained: bool) -> dict[str, str]:
+def _weights_setting(module: Any, weights: Path | None, pretrained: bool) -> dict[str, str]:
     if weights is None and pretrained:
         return {}
     if not any(field.name == "weights" for field in fields(module.Config)):
@@ -167,32 +160,32 @@ def _train(request: Any, tensorboard: bool, quiet: bool) -> None:
 
     with RunFolder(request.out).locked("crossview train"):
         _fit(request, tensorboard, quiet)
-    console.result(str(request.out))
+    console.print_result(str(request.out))
 
 
 def _fit(request: Any, tensorboard: bool, quiet: bool) -> None:
     from crossview.training.run_folder import saved_step
     from crossview.training.session import Stopped, fit, start_state
 
-    session = _prepared(request, quiet)
+    session = _prepare(request, quiet)
     state = start_state(session)
     if request.page.file is not None:
-        _contract(session, state, request.method, quiet)
+        _check_contract(session, state, request.method, quiet)
     _announce(session, state, quiet)
     steps = session.job.recipe.total_steps(len(session.job.table))
-    board = _board(session, tensorboard)
+    board = _open_board(session, tensorboard)
     try:
-        pairs = _pairs(session)
+        pairs = _pairs_per_step(session)
         done = saved_step(session.folder.state) * pairs
-        with console.progress(
+        with console.show_progress(
             "train", total=steps * pairs, unit="pairs", done=done, quiet=quiet
         ) as bar:
             for report in fit(session, state):
-                _show(report, bar, board, quiet)
+                _show_report(report, bar, board, quiet)
     except Stopped as stopped:
         console.note(
             f"Stopped after step {stopped.step} of {steps}; saved in {request.out}.\n"
-            "The same command goes on from there."
+            "Run the same command again to continue."
         )
         raise SystemExit(128 + stopped.signal) from None
 
@@ -217,14 +210,14 @@ def _evaluate(request: Any, tests: list[str], quiet: bool) -> None:
         )
 
 
-def _prepared(request: Any, quiet: bool) -> Session:
+def _prepare(request: Any, quiet: bool) -> Session:
     from crossview.training.session import prepare
 
-    with console.progress("read pictures", unit="pictures", quiet=quiet) as bar:
-        return prepare(request, bar.to)
+    with console.show_progress("read pictures", unit="pictures", quiet=quiet) as bar:
+        return prepare(request, bar.update)
 
 
-def _contract(session: Session, state: TrainState, name: str, quiet: bool) -> None:
+def _check_contract(session: Session, state: TrainState, name: str, quiet: bool) -> None:
     from copy import deepcopy
 
     from crossview.training.contract import check_everything
@@ -235,7 +228,7 @@ def _contract(session: Session, state: TrainState, name: str, quiet: bool) -> No
     console.note(f"{name} keeps the contract: {', '.join(passed)}.", quiet=quiet)
 
 
-def _pairs(session: Session) -> int:
+def _pairs_per_step(session: Session) -> int:
     return session.job.recipe.batch * session.job.recipe.accumulate
 
 
@@ -244,8 +237,8 @@ def _announce(session: Session, state: TrainState, quiet: bool) -> None:
 
     job = session.job
     steps = job.recipe.total_steps(len(job.table))
-    for one in session.skipped:
-        console.note(f"Left out: {one.path}: {one.reason}", quiet=quiet)
+    for picture in session.skipped:
+        console.note(f"Left out: {picture.path}: {picture.reason}", quiet=quiet)
     if session.skipped:
         console.warn(f"{len(session.skipped)} pictures cannot be read; their pairs are left out.")
     millions = sum(p.numel() for p in state.model.parameters()) / 1e6
@@ -253,24 +246,24 @@ def _announce(session: Session, state: TrainState, quiet: bool) -> None:
     validation = len(session.validation) if session.validation is not None else 0
     console.note(
         f"{len(job.table)} pairs to train on, {validation} to report on; {millions:.2f} million "
-        f"parameters; {steps} steps of {_pairs(session)} pairs on {job.device}"
+        f"parameters; {steps} steps of {_pairs_per_step(session)} pairs on {job.device}"
         f"{' in bfloat16' if half else ''}.",
         quiet=quiet,
     )
     if session.folder.state.is_file():
-        console.note(f"Going on with the training in {session.folder.path}.", quiet=quiet)
+        console.note(f"Continuing the training in {session.folder.path}.", quiet=quiet)
         if not session.folder.keeps_facts():
             console.warn(
-                f"{session.folder.path} was begun before run folders kept what their pairs are: "
+                f"{session.folder.path} was started by a version that kept no facts of the pairs: "
                 "whether places, headings and kinds are still the same cannot be checked."
             )
 
 
-def _show(report: StepReport | Recall, bar: Any, board: Any, quiet: bool) -> None:
+def _show_report(report: StepReport | Recall, bar: Any, board: Any, quiet: bool) -> None:
     from crossview.training.loop import StepReport
 
     if isinstance(report, StepReport):
-        bar.to(report.step * report.pairs)
+        bar.update(report.step * report.pairs)
         bar.describe(f"epoch {report.epoch + 1}, loss {report.losses['loss']:.3f}")
         values = {**report.losses, "lr": report.lr}
     else:
@@ -286,8 +279,8 @@ def _show(report: StepReport | Recall, bar: Any, board: Any, quiet: bool) -> Non
             board.add_scalar(name, value, report.step)
 
 
-def _board(session: Session, wanted: bool) -> Any:
-    if not wanted:
+def _open_board(session: Session, tensorboard: bool) -> Any:
+    if not tensorboard:
         return None
     from torch.utils.tensorboard import SummaryWriter
 
@@ -295,7 +288,7 @@ def _board(session: Session, wanted: bool) -> Any:
 
 
 def _dry_run(request: Any, quiet: bool) -> None:
-    """Build everything in a temporary folder, train three steps, tell memory and hours."""
+    """Build everything in a temporary folder, train three steps, print memory and hours."""
     from crossview.pairs.loading import Loader
     from crossview.training.cost import footprint
     from crossview.training.loop import train_steps
@@ -321,13 +314,13 @@ def _print_needs(needs: Footprint, last: StepReport, session: Session) -> None:
 
     hours = last.steps * last.seconds / 3600
     whole = f"{60 * hours:.0f} minutes" if hours < 3 else f"{hours:.1f} hours"
-    console.result(
+    console.print_result(
         f"loss {last.losses['loss']:.3f}; {last.pairs / last.seconds:.1f} pairs/s "
         f"({100 * last.waited_s / last.seconds:.0f} % waiting for data); "
         f"peak memory {peak_memory_mb(session.job.device):.0f} MB; "
         f"the whole training about {whole}."
     )
-    console.result(
+    console.print_result(
         f"a batch of {needs.batch} needs about {needs.batch_mb:.0f} MB beside the weights "
         f"({needs.pair_mb:.0f} MB a pair), {needs.free_mb:.0f} MB are free: {_advice(needs)}"
     )

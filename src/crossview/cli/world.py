@@ -27,13 +27,13 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     from crossview.worlds.write import Series, write_world
 
     series = (Series(panoramas), Series(photos, fov, pitch))
-    with console.progress("pictures", panoramas + photos, unit="pictures", quiet=quiet) as bar:
-        made = write_world(
+    with console.show_progress("pictures", panoramas + photos, unit="pictures", quiet=quiet) as bar:
+        town = write_world(
             out, style, seed, side_m=side_m, series=series,
-            progress=bar.to,
+            progress=bar.update,
         )  # fmt: skip
-    console.result(
-        f"{made.folder}: {made.area_km2:.2f} km2 of synthetic town, {made.pictures} pictures.\n"
-        f"Look at {made.folder / 'sheet.png'}, then:\n"
-        f"  crossview index {made.map_file} --out {made.folder / 'region.cvx'}"
+    console.print_result(
+        f"{town.folder}: {town.area_km2:.2f} km2 of synthetic town, {town.pictures} pictures.\n"
+        f"Look at {town.folder / 'sheet.png'}, then:\n"
+        f"  crossview index {town.map_file} --out {town.folder / 'region.cvx'}"
     )
