@@ -12,13 +12,14 @@ from rasterio.transform import Affine
 from tests.imagery.made import geotiff, telling, told
 from tests.index.regions import indexed, meadow
 
+from crossview.geo.components import split_regions
+from crossview.geo.mercator import Extent, enclose_points
 from crossview.geo.points import distances_m
+from crossview.imagery.drape import drape
 from crossview.imagery.sources import open_sources
 from crossview.index.build import add
 from crossview.index.store import PLACES, FileFacts, Index, write_manifest
-from crossview.outputs.drape import drape
 from crossview.outputs.map_layers import build_heat_grid, draw_base_map
-from crossview.outputs.regions import Extent, enclose_points, split_regions
 from crossview.service.map_tiles import Tiles
 
 PIXEL_DEG = 0.5 / 111_195.0

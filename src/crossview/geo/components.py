@@ -1,4 +1,4 @@
-"""Connected components: what touches, directly or through others, is one group."""
+"""Connected components: what touches, directly or through others, is one group or region."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from crossview.arrays import I64
+from crossview.arrays import F64, I64
+from crossview.geo.points import EARTH_RADIUS_M, unroll_lon
+
+MOST_REGIONS = 256  # a map draws each by itself
 
 
 def label_components(count: int, neighbours: Callable[[int], Iterable[int]]) -> I64:
@@ -49,3 +52,28 @@ def label_touching_cells(cells: I64, columns: int | None = None) -> I64:
                     yield near
 
     return label_components(len(keys), neighbours)
+
+
+def split_regions(lat: F64, lon: F64, gap_m: float) -> list[I64]:
+    """Rows of points [N] of each region, the largest first.
+
+    Points less than about ``gap_m`` metres apart are in one region; where that gives more than
+    ``MOST_REGIONS``, the gap is doubled until it does not.
+    """
+    if not len(lat):
+        return []
+    unrolled = unroll_lon(lon)
+    groups = _join_points(lat, unrolled, gap_m)
+    while len(groups) > MOST_REGIONS:
+        gap_m *= 2.0
+        groups = _join_points(lat, unrolled, gap_m)
+    return sorted(groups, key=len, reverse=True)
+
+
+def _join_points(lat: F64, lon: F64, gap_m: float) -> list[I64]:
+    step = float(np.degrees(gap_m / EARTH_RADIUS_M))
+    across = step / np.cos(np.radians(np.round(lat)))
+    keys = np.stack([np.floor(lat / step), np.floor(lon / across)], axis=1).astype(np.int64)
+    cells, number = np.unique(keys, axis=0, return_inverse=True)
+    of_point = label_touching_cells(cells)[number.reshape(-1)]
+    return [np.flatnonzero(of_point == region) for region in range(int(of_point.max()) + 1)]

@@ -17,14 +17,15 @@ import numpy as np
 
 from crossview.arrays import F32, F64, I64, U8
 from crossview.errors import CrossviewError
+from crossview.geo.components import split_regions
 from crossview.geo.footprints import Footprint
+from crossview.geo.mercator import Extent, enclose_points
 from crossview.geo.points import EARTH_RADIUS_M, unroll_lon, wrap_lon
+from crossview.imagery.drape import drape
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import open_sources
 from crossview.localization.answer import Answer
-from crossview.outputs.drape import drape
 from crossview.outputs.records import phrase
-from crossview.outputs.regions import Extent, enclose_points, split_regions
 from crossview.views.decode import read_rgb
 
 if TYPE_CHECKING:

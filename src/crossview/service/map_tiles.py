@@ -13,13 +13,12 @@ import numpy as np
 
 from crossview.arrays import U8
 from crossview.errors import CrossviewError, InvalidValue
-from crossview.geo.mercator import MAX_LAT, metres_per_px, tile_edges
+from crossview.geo.mercator import MAX_LAT, Extent, enclose_points, metres_per_px, tile_edges
 from crossview.geo.points import EARTH_RADIUS_M, lon_offsets_deg
+from crossview.imagery.drape import drape
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import Imagery, open_sources
-from crossview.outputs.drape import drape
 from crossview.outputs.map_layers import draw_thumbnails
-from crossview.outputs.regions import Extent, enclose_points
 
 if TYPE_CHECKING:
     from crossview.index.store import Index

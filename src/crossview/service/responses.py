@@ -14,6 +14,8 @@ import numpy as np
 from crossview.arrays import F64, U8
 from crossview.files import printable
 from crossview.geo.antimeridian import geometry_of
+from crossview.geo.components import split_regions
+from crossview.geo.mercator import enclose_points
 from crossview.localization.answer import Answer, Area
 from crossview.localization.calibration_record import Calibration
 from crossview.localization.posterior import masses
@@ -24,7 +26,6 @@ from crossview.outputs.records import (
     describe_place,
     stands_out,
 )
-from crossview.outputs.regions import enclose_points, split_regions
 from crossview.service.photo_queue import Located
 from crossview.service.regions import Region
 

@@ -1,4 +1,4 @@
-"""Imagery draped onto a Web Mercator canvas, whatever its own projection."""
+"""Imagery of any projection draped onto a Web Mercator canvas."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from crossview.arrays import F64, U8
+from crossview.geo.mercator import Extent
 from crossview.imagery.provenance import bounds_of
 from crossview.imagery.sheets import Box, Patch, Sheet, shrunk_patch
-from crossview.outputs.regions import Extent
 
-_KNOTS_PX = 32  # between exact reprojections; what lies between is interpolated
-_MOST_SOURCE_PIXELS = 64_000_000  # held at once; a larger sheet is read block by block
-_FEW_SOURCE_PIXELS = 4_000_000  # under the canvas: then they alone are read, at full size
+_KNOTS_PX = 32  # between exact reprojections; coordinates in between are interpolated
+_MOST_SOURCE_PIXELS = 64_000_000  # in memory at once; larger sheets are read block by block
+_FEW_SOURCE_PIXELS = 4_000_000  # if so few lie under the canvas, only these are read, at full size
 _BLOCK_PX = 512
 _NO_SHRINK = 1.05
 _OPAQUE = 254
@@ -29,14 +29,14 @@ def drape(sheets: Sequence[Sheet], extent: Extent, size_px: tuple[int, int]) -> 
     width, height = size_px
     canvas = np.zeros((height, width, 4), np.uint8)
     for sheet in sheets:
-        for box in _boxes(sheet, extent, size_px):
+        for box in _find_canvas_boxes(sheet, extent, size_px):
             if part := box.overlap(Box(0, height, 0, width)):
-                _drape(sheet, extent, canvas, part)
+                _drape_sheet(sheet, extent, canvas, part)
     return canvas
 
 
-def _boxes(sheet: Sheet, extent: Extent, size_px: tuple[int, int]) -> Iterator[Box]:
-    """The canvas pixels that a sheet may touch: once, or on every turn around the Earth."""
+def _find_canvas_boxes(sheet: Sheet, extent: Extent, size_px: tuple[int, int]) -> Iterator[Box]:
+    """The canvas pixels that a sheet may touch, counted once per turn around the Earth."""
     south, west, north, east = bounds_of([sheet])
     (left, top), (_, bottom) = extent.pixel(
         np.array([north, south]), np.array([west, west]), size_px
@@ -48,26 +48,22 @@ def _boxes(sheet: Sheet, extent: Extent, size_px: tuple[int, int]) -> Iterator[B
                   math.ceil(right + turn))  # fmt: skip
 
 
-def _drape(sheet: Sheet, extent: Extent, canvas: U8, part: Box) -> None:
-    """Draw one sheet, read in one of three ways.
+def _drape_sheet(sheet: Sheet, extent: Extent, canvas: U8, part: Box) -> None:
+    """Draw one sheet, which is read in one of three ways.
 
-    What lies under the canvas if that is little; else all of it in fewer pixels; where that is
-    still much, block by block.
+    Only what lies under the canvas, if that is small; else the whole sheet in fewer pixels; if
+    these are still too many, block by block.
     """
     size_px = (canvas.shape[1], canvas.shape[0])
-    x, y = _coordinates(sheet, extent, size_px, part)
+    x, y = _project_pixels(sheet, extent, size_px, part)
     if part.width > 1:
         steps = np.hypot(np.diff(x, axis=1), np.diff(y, axis=1))
     else:
         beside = Box(part.top, part.bottom, part.left + 1, part.right + 1)
-        steps = np.hypot(
-            *(
-                b - a
-                for a, b in zip((x, y), _coordinates(sheet, extent, size_px, beside), strict=True)
-            )
-        )
+        x_beside, y_beside = _project_pixels(sheet, extent, size_px, beside)
+        steps = np.hypot(x_beside - x, y_beside - y)
     shrink = max(1.0, float(np.median(steps)))
-    crop = _around(x, y).overlap(sheet.box)
+    crop = _enclose(x, y).overlap(sheet.box)
     if crop is not None and crop.width * crop.height <= _FEW_SOURCE_PIXELS:
         _Source.part(sheet, crop, shrink).sample(x, y, part.cut(canvas))
         return
@@ -75,13 +71,13 @@ def _drape(sheet: Sheet, extent: Extent, canvas: U8, part: Box) -> None:
         source = _Source.whole(sheet, shrink)
         source.sample(x, y, part.cut(canvas))
         return
-    for block in _blocks(part):
-        x, y = _coordinates(sheet, extent, size_px, block)
-        if crop := _around(x, y).overlap(sheet.box):
+    for block in _split_blocks(part):
+        x, y = _project_pixels(sheet, extent, size_px, block)
+        if crop := _enclose(x, y).overlap(sheet.box):
             _Source.part(sheet, crop, shrink).sample(x, y, block.cut(canvas))
 
 
-def _coordinates(
+def _project_pixels(
     sheet: Sheet, extent: Extent, size_px: tuple[int, int], part: Box
 ) -> tuple[F64, F64]:
     """Continuous columns and rows [h, w] of the sheet under the pixel centres of a part."""
@@ -89,17 +85,17 @@ def _coordinates(
     rows = np.linspace(part.top, part.bottom, part.height // _KNOTS_PX + 2)
     places = extent.places(*np.meshgrid(columns, rows), size_px)
     column, row = sheet.grid.pixel(*places)
-    return _between(column, part), _between(row, part)
+    return _interpolate(column, part), _interpolate(row, part)
 
 
-def _blocks(part: Box) -> Iterator[Box]:
+def _split_blocks(part: Box) -> Iterator[Box]:
     for top in range(part.top, part.bottom, _BLOCK_PX):
         for left in range(part.left, part.right, _BLOCK_PX):
             bottom, right = min(top + _BLOCK_PX, part.bottom), min(left + _BLOCK_PX, part.right)
             yield Box(top, bottom, left, right)
 
 
-def _around(x: F64, y: F64) -> Box:
+def _enclose(x: F64, y: F64) -> Box:
     return Box(
         math.floor(y.min()) - 1, math.ceil(y.max()) + 1,
         math.floor(x.min()) - 1, math.ceil(x.max()) + 1,
@@ -107,7 +103,7 @@ def _around(x: F64, y: F64) -> Box:
 
 
 class _Source(NamedTuple):
-    """Pixels of a sheet, the box they show of the sheet that they show."""
+    """Pixels of a sheet, and the box of the sheet that they show."""
 
     patch: Patch
     box: Box
@@ -116,39 +112,39 @@ class _Source(NamedTuple):
     def whole(sheet: Sheet, shrink: float) -> _Source:
         if shrink < _NO_SHRINK:
             return _Source(sheet.store.read(sheet.box), sheet.box)
-        return _Source(sheet.store.shrunk(*_smaller(sheet.box, shrink)), sheet.box)
+        return _Source(sheet.store.shrunk(*_shrink_shape(sheet.box, shrink)), sheet.box)
 
     @staticmethod
     def part(sheet: Sheet, crop: Box, shrink: float) -> _Source:
         patch = sheet.store.read(crop)
-        return _Source(
-            patch if shrink < _NO_SHRINK else shrunk_patch(patch, *_smaller(crop, shrink)), crop
-        )
+        if shrink >= _NO_SHRINK:
+            patch = shrunk_patch(patch, *_shrink_shape(crop, shrink))
+        return _Source(patch, crop)
 
     def sample(self, x: F64, y: F64, canvas: U8) -> None:
-        """Fill canvas [h, w, 4] with what lies under the sheet's coordinates x, y [h, w]."""
+        """Fill canvas [h, w, 4] with the pixels at the sheet's coordinates x, y [h, w]."""
         import cv2
 
         pixels, valid = self.patch
         height, width = pixels.shape[:2]
         alpha = np.full((height, width), 255, np.uint8) if valid is None else valid
-        found = cv2.remap(
+        drawn = cv2.remap(
             np.dstack([pixels, alpha]),
             ((x - self.box.left) * (width / self.box.width) - 0.5).astype(np.float32),
             ((y - self.box.top) * (height / self.box.height) - 0.5).astype(np.float32),
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
         )
-        sure = found[..., 3] >= _OPAQUE
-        canvas[sure] = found[sure]
+        opaque = drawn[..., 3] >= _OPAQUE
+        canvas[opaque] = drawn[opaque]
 
 
-def _smaller(box: Box, shrink: float) -> tuple[int, int]:
-    """Height and width in fewer pixels."""
+def _shrink_shape(box: Box, shrink: float) -> tuple[int, int]:
+    """Height and width of a box in pixels that are ``shrink`` times larger."""
     return max(1, round(box.height / shrink)), max(1, round(box.width / shrink))
 
 
-def _between(knots: F64, part: Box) -> F64:
+def _interpolate(knots: F64, part: Box) -> F64:
     """Bilinear values [h, w] at the part's pixel centres from values [m, n] at its knots."""
     across = (np.arange(part.width) + 0.5) / part.width * (knots.shape[1] - 1)
     down = (np.arange(part.height) + 0.5) / part.height * (knots.shape[0] - 1)
