@@ -5,8 +5,8 @@ import pytest
 import torch
 from tests.shared_data import shared
 
-from crossview.networks.layouts import Layout, modulated
-from crossview.networks.losses.counterfactual import counterfactual, random_masks
+from crossview.networks.layouts import Layout, modulated, random_masks
+from crossview.networks.losses.counterfactual import counterfactual
 from crossview.networks.losses.triplet import soft_margin_triplet
 
 

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from crossview.errors import require
 from crossview.networks.generators import layout_extractor
-from crossview.networks.layouts import LayoutBranch, LayoutNetwork
-from crossview.networks.losses.counterfactual import random_masks
+from crossview.networks.layouts import LayoutBranch, LayoutNetwork, random_masks
 from crossview.networks.losses.triplet import soft_margin_triplet
 from crossview.networks.released import HEADS_UNSEEN, geodtr_tensors, sizes_shown, sizes_unseen
 from crossview.networks.samplers.shuffled import shuffled

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
 from crossview.errors import InvalidValue
 from crossview.networks.exact import at_least_float32, without_autocast
+from crossview.networks.losses.counterfactual import counterfactual
 from crossview.networks.trunks import Trunk, map_size
 
 MakeMasks = Callable[[int, int], nn.Module]  # channels, positions -> a mask generator
@@ -85,3 +87,12 @@ class LayoutNetwork(nn.Module):
     def __init__(self, ground: LayoutBranch, aerial: LayoutBranch) -> None:
         super().__init__()
         self.ground, self.aerial = ground, aerial
+
+
+def random_masks(layout: Layout, low: float, high: float, beta: float = 5.0) -> Tensor:
+    """:func:`counterfactual` against masks drawn anew, uniformly between ``low`` and ``high``.
+
+    The fakes are of the same features, which the gradient reaches by both ways.
+    """
+    masks = torch.empty_like(layout.masks, dtype=torch.float32).uniform_(low, high)
+    return counterfactual(layout.vector, modulated(layout.features, masks), beta)

@@ -5,12 +5,10 @@ GeoDTR (arXiv 2212.04074) and GeoDTR+ (arXiv 2308.09624); constants are those of
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor
 
 from crossview.networks.exact import at_least_float32, without_autocast
-from crossview.networks.layouts import Layout, modulated
 
 
 def counterfactual(vector: Tensor, fake: Tensor, beta: float = 5.0) -> Tensor:
@@ -18,12 +16,3 @@ def counterfactual(vector: Tensor, fake: Tensor, beta: float = 5.0) -> Tensor:
     with without_autocast(vector):
         distance = 2.0 - 2.0 * (at_least_float32(vector) * at_least_float32(fake)).sum(dim=1)
         return F.softplus(-beta * distance).mean()
-
-
-def random_masks(layout: Layout, low: float, high: float, beta: float = 5.0) -> Tensor:
-    """:func:`counterfactual` against masks drawn anew, uniformly between ``low`` and ``high``.
-
-    The fakes are of the same features, which the gradient reaches by both ways.
-    """
-    masks = torch.empty_like(layout.masks, dtype=torch.float32).uniform_(low, high)
-    return counterfactual(layout.vector, modulated(layout.features, masks), beta)
