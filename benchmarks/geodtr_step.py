@@ -17,8 +17,8 @@ from torch import Tensor
 
 from benchmarks.harness import finished, interleaved, ratio, report
 from crossview.methods import geodtr_plus
-from crossview.networks.layouts import Layout, LayoutBranch, LayoutNetwork, random_masks
-from crossview.networks.losses.triplet import soft_margin_triplet
+from crossview.networks.layout_masks import Layout, LayoutBranch, LayoutNetwork, random_masks
+from crossview.networks.losses import soft_margin_triplet
 from crossview.pairs.batch import Batch
 from crossview.training.contract import Recipe
 from crossview.training.cost import extra_memory_mb

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.harness import finished, interleaved, ratio, report
 from crossview.methods import singeo
-from crossview.networks.losses.dual import dual_info_nce
+from crossview.networks.losses import dual_info_nce
 from crossview.pairs.batch import Batch
 from crossview.training.contract import Recipe
 from crossview.training.cost import extra_memory_mb

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from crossview.methods.compass import Config, augment
-from crossview.networks.losses.turning import turning_info_nce
+from crossview.networks.losses import turning_info_nce
 from crossview.pairs.batch import PairPixels
 
 CONFIG = Config(width_px=64, height_px=16, colour=0.0, move_m=0.0)

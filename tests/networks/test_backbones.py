@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 from crossview.errors import InvalidValue, WeightsUnavailable
 from crossview.networks.backbones import backbone
-from crossview.networks.torchvision_names import as_timm
+from crossview.networks.weight_files import as_timm
 
 NAME = "test_convnext"
 

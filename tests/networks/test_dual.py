@@ -6,7 +6,7 @@ import torch
 from tests.shared_data import shared
 from torch.testing import assert_close
 
-from crossview.networks.losses.dual import dual_info_nce
+from crossview.networks.losses import dual_info_nce
 
 TOTALS = {  # the weights of the authors' three trainers, and of ConGeo
     "singeo_cnn_total": {"cross": (0.25, 0.25, 0.25), "alike": 0.5},

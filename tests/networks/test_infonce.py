@@ -6,7 +6,7 @@ import torch
 from tests.shared_data import shared
 from torch.testing import assert_close
 
-from crossview.networks.losses.infonce import info_nce, learned_scale
+from crossview.networks.losses import info_nce, learned_scale
 
 
 def slow(ground, aerial, scale, smoothing):

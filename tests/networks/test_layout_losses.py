@@ -5,9 +5,8 @@ import pytest
 import torch
 from tests.shared_data import shared
 
-from crossview.networks.layouts import Layout, modulated, random_masks
-from crossview.networks.losses.counterfactual import counterfactual
-from crossview.networks.losses.triplet import soft_margin_triplet
+from crossview.networks.layout_masks import Layout, modulated, random_masks
+from crossview.networks.losses import counterfactual, soft_margin_triplet
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,14 @@ import torch
 
 from crossview.errors import BadData, InvalidValue
 from crossview.geo.points import LatLon, distance_m
-from crossview.networks.samplers.aerial_first import aerial_first
-from crossview.networks.samplers.neighbours import nearest_places, neighbour_batches
-from crossview.networks.samplers.regional import regional
-from crossview.networks.samplers.shuffled import shuffled
-from crossview.training.contract import example_table
+from crossview.networks.samplers import (
+    aerial_first,
+    nearest_places,
+    neighbour_batches,
+    regional,
+    shuffled,
+)
+from crossview.training.checks import example_table
 
 
 def seeded(number=0):

@@ -2,17 +2,18 @@ import pytest
 import torch
 
 from crossview.errors import InvalidValue
-from crossview.networks.generators import (
+from crossview.networks.backbones import map_size, trunk
+from crossview.networks.layout_masks import (
     DescriptorTokens,
+    Encoder,
+    EncoderSpec,
+    LayoutBranch,
     MaskBank,
     PositionTokens,
     layout_extractor,
     orthonormal,
 )
-from crossview.networks.layouts import LayoutBranch
 from crossview.networks.released import geodtr_tensors
-from crossview.networks.transformer import Encoder, EncoderSpec
-from crossview.networks.trunks import map_size, trunk
 
 SPEC = EncoderSpec(hidden=16)
 

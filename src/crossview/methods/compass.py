@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from crossview.networks.azimuth import AzimuthEncoder
 from crossview.networks.backbones import RANDOM, filled
-from crossview.networks.losses.infonce import learned_scale
-from crossview.networks.losses.turning import turn_scores, turning_info_nce, visible_bins
-from crossview.networks.samplers.regional import regional
+from crossview.networks.losses import learned_scale, turn_scores, turning_info_nce, visible_bins
+from crossview.networks.samplers import regional
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.views.colour import photometric

@@ -17,13 +17,17 @@ import torch
 from torch import Tensor
 
 from crossview.errors import require
-from crossview.networks.generators import layout_extractor
-from crossview.networks.layouts import LayoutBranch, LayoutNetwork, random_masks
-from crossview.networks.losses.triplet import soft_margin_triplet
+from crossview.networks.backbones import trunk
+from crossview.networks.layout_masks import (
+    EncoderSpec,
+    LayoutBranch,
+    LayoutNetwork,
+    layout_extractor,
+    random_masks,
+)
+from crossview.networks.losses import soft_margin_triplet
 from crossview.networks.released import HEADS_UNSEEN, geodtr_tensors, sizes_shown, sizes_unseen
-from crossview.networks.samplers.shuffled import shuffled
-from crossview.networks.transformer import EncoderSpec
-from crossview.networks.trunks import trunk
+from crossview.networks.samplers import shuffled
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.simulation import Simulation, simulate
 from crossview.pairs.table import PairTable

@@ -21,9 +21,17 @@ import torch
 from torch import Tensor
 
 from crossview.errors import require
-from crossview.networks.generators import SPANS, SQUASHES, layout_extractor
-from crossview.networks.layouts import LayoutBranch, LayoutNetwork, random_masks
-from crossview.networks.losses.triplet import soft_margin_triplet
+from crossview.networks.backbones import trunk
+from crossview.networks.layout_masks import (
+    SPANS,
+    SQUASHES,
+    EncoderSpec,
+    LayoutBranch,
+    LayoutNetwork,
+    layout_extractor,
+    random_masks,
+)
+from crossview.networks.losses import soft_margin_triplet
 from crossview.networks.released import (
     HEADS_UNSEEN,
     backbone_shown,
@@ -32,11 +40,7 @@ from crossview.networks.released import (
     sizes_shown,
     sizes_unseen,
 )
-from crossview.networks.samplers.aerial_first import aerial_first
-from crossview.networks.samplers.regional import regional
-from crossview.networks.samplers.shuffled import shuffled
-from crossview.networks.transformer import EncoderSpec
-from crossview.networks.trunks import trunk
+from crossview.networks.samplers import aerial_first, regional, shuffled
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.simulation import Simulation, simulate
 from crossview.pairs.table import PairTable

@@ -18,11 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from crossview.errors import require
-from crossview.networks.generators import MaskBank
-from crossview.networks.layouts import LayoutBranch, LayoutNetwork
-from crossview.networks.losses.triplet import soft_margin_triplet
-from crossview.networks.samplers.shuffled import shuffled
-from crossview.networks.trunks import trunk
+from crossview.networks.backbones import trunk
+from crossview.networks.layout_masks import LayoutBranch, LayoutNetwork, MaskBank
+from crossview.networks.losses import soft_margin_triplet
+from crossview.networks.samplers import shuffled
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.pairs.viewing import aligned_views, check_centred

@@ -2,23 +2,31 @@
 
 Pretrained weights come from the hub, or from a file, or are declined in so many words; there is
 no silent random start.
+
+Backbones cut at a stage: pictures [B, 3, h, w] in, a map of features [B, C, h', w'] out.
+
+Which cut a family gets is that of the methods that use it: GeoDTR+ (arXiv 2308.09624, released
+code) cuts ConvNeXt after stage 3; GeoDTR (arXiv 2212.04074, released code) leaves ResNet's max-pool
+out, so both have a stride of 16; SAFA (NeurIPS 2019) pools VGG16's conv5_3 once more, rounding up.
 """
 
 from __future__ import annotations
 
 import difflib
 import logging
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import deepcopy
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from crossview.errors import BadModel, InvalidValue, WeightsUnavailable
-from crossview.networks.torchvision_names import as_timm
-from crossview.networks.weight_files import COUNTER, fit, read_weights
+from crossview.networks.weight_files import COUNTER, as_timm, fit, read_weights
 
 PRETRAINED = "hub"  # fetch the weights that timm names for the model
 STRIDES = ("8", "16", "32")  # that may stand after the @ of a name
@@ -168,3 +176,102 @@ def _of_family(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor
 def _first_line(problem: Exception) -> str:
     lines = str(problem).strip().splitlines()
     return f"{type(problem).__name__}: {lines[0] if lines else ''}"
+
+
+VGG_DROPOUT = 0.2  # SAFA's released code keeps 0.8 of conv4 and conv5
+
+
+class Trunk(nn.Module):
+    """The kept stages, in order, and how many channels they give."""
+
+    def __init__(self, stages: OrderedDict[str, nn.Module], channels: int) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(stages)
+        self.channels = channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, 3, h, w] -> [B, channels, h', w']."""
+        features: Tensor = self.stages(images)
+        return features
+
+
+def trunk(name: str, weights: str = PRETRAINED, drop_path: float = 0.0) -> Trunk:
+    """A timm ConvNeXt, ResNet or VGG, cut as above; ``weights`` as in ``backbone``.
+
+    ``drop_path``: stochastic depth of a ConvNeXt, rising linearly to this over all its blocks.
+    Raises InvalidValue for a network of another family.
+    """
+    settings: dict[str, Any] = {}
+    if "vgg" in name and weights == RANDOM:
+        settings = {"mlp_ratio": 1 / 1024}  # of the classifier, which is cut off anyway
+    elif "convnext" in name and drop_path:
+        settings = {"drop_path_rate": drop_path}
+    model: Any = backbone(name, weights, **settings)
+    if hasattr(model, "stem") and hasattr(model, "stages") and len(model.stages) == 4:
+        return _convnext(model)
+    if hasattr(model, "layer4"):
+        return _resnet(model)
+    if name.startswith("vgg"):
+        return _vgg(model)
+    raise InvalidValue(
+        f"No cut is known for the backbone {name!r}.\n"
+        "Allowed: ConvNeXt, ResNet and VGG of timm, such as convnext_tiny, resnet34, vgg16."
+    )
+
+
+def uncut(name: str) -> str:
+    """What the whole ConvNeXt calls a tensor of its trunk: "stages.stage3.x" is "stages.2.x"."""
+    part, _, rest = name.removeprefix("stages.").partition(".")
+    number = part.removeprefix("stage")
+    return f"stages.{int(number) - 1}.{rest}" if number.isdigit() else f"{part}.{rest}"
+
+
+def as_cut(name: str) -> str:
+    """The inverse of :func:`uncut`, below ``stages.``: "stages.2.x" is "stage3.x"."""
+    part, _, rest = name.partition(".")
+    number, _, inner = rest.partition(".")
+    return f"stage{int(number) + 1}.{inner}" if part == "stages" else name
+
+
+def map_size(cut: Trunk, size_px: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the map that ``cut`` makes of pictures of ``size_px`` (height, width).
+
+    Nothing is computed: the shapes run through the network. InvalidValue if the pictures are too
+    small for it.
+    """
+    shadow = deepcopy(cut).to("meta").eval()
+    try:
+        with torch.no_grad():
+            shape = shadow(torch.empty(1, 3, *size_px, device="meta")).shape
+    except RuntimeError:
+        shape = (1, 0, 0, 0)
+    rows, columns = int(shape[2]), int(shape[3])
+    if rows < 1 or columns < 1:
+        raise InvalidValue(
+            f"Pictures of {size_px[1]} x {size_px[0]} pixels are too small for the cut backbone; "
+            "nothing is left of them.\nIts stride is 16 or 32: take at least 32 pixels each way."
+        )
+    return rows, columns
+
+
+def _convnext(model: Any) -> Trunk:
+    kept = OrderedDict[str, nn.Module](stem=model.stem)
+    kept |= {f"stage{n + 1}": model.stages[n] for n in range(3)}
+    return Trunk(kept, int(model.feature_info[2]["num_chs"]))
+
+
+def _resnet(model: Any) -> Trunk:
+    names = ("conv1", "bn1", "act1", "layer1", "layer2", "layer3", "layer4")
+    kept = OrderedDict[str, nn.Module]((name, getattr(model, name)) for name in names)
+    return Trunk(kept, int(model.num_features))
+
+
+def _vgg(model: Any) -> Trunk:
+    kept, pools = OrderedDict[str, nn.Module](), 0
+    for index, layer in model.features.named_children():
+        if isinstance(layer, nn.MaxPool2d):
+            layer.ceil_mode, pools = True, pools + 1  # TensorFlow's SAME padding
+        kept[f"layer{index}"] = layer
+        if pools >= 3 and isinstance(layer, nn.ReLU):
+            kept[f"dropout{index}"] = nn.Dropout(VGG_DROPOUT)
+    return Trunk(kept, 512)

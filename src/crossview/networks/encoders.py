@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from crossview.errors import InvalidValue
-from crossview.networks.backbones import backbone
-from crossview.networks.exact import at_least_float32, without_autocast
-from crossview.networks.generators import layout_extractor
-from crossview.networks.layouts import LayoutBranch, LayoutNetwork
-from crossview.networks.losses.infonce import learned_scale
-from crossview.networks.transformer import EncoderSpec
-from crossview.networks.trunks import trunk
+from crossview.networks.backbones import backbone, trunk
+from crossview.networks.layout_masks import (
+    EncoderSpec,
+    LayoutBranch,
+    LayoutNetwork,
+    layout_extractor,
+)
+from crossview.networks.losses import at_least_float32, learned_scale, without_autocast
 
 Size = tuple[int, int]  # height, width in pixels
 MASKS = 8  # of GeoDTR+

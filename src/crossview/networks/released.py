@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from crossview.networks.torchvision_names import convnext_tensor, renamed
-from crossview.networks.trunks import as_cut
+from crossview.networks.backbones import as_cut
+from crossview.networks.weight_files import convnext_tensor, renamed
 
 AUTHORS = (  # whose network has such names; its pages here, none: not to be read yet
     ("GeoDTR", ("geodtr",), r"ge_(grd|sat)\."),

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from crossview.errors import BadModel
-from crossview.networks.trunks import uncut
+from crossview.networks.backbones import uncut
 from crossview.studies.definitions import Row, Start, Study
 
 SEED = 0  # that of no row

@@ -1,22 +1,180 @@
-"""Mask generators: a map of features in, K masks over its N positions out.
+"""Mask modulation: a vector that says how much of each channel lies under each mask.
+
+    features r [C, N], masks p [N, K]  ->  f = r p, flattened and brought to length 1
+
+SAFA (Shi et al., NeurIPS 2019, section 3.2), GeoDTR (arXiv 2212.04074) and GeoDTR+ (arXiv
+2308.09624), which call the masks layout descriptors and f the Frobenius products with them.
+
+Mask generators: a map of features in, K masks over its N positions out.
 
 Three of them, swappable: SAFA's bank (Shi et al., NeurIPS 2019), and the geometric layout
 extractors of GeoDTR (GLE v1, arXiv 2212.04074) and GeoDTR+ (GLE v2, arXiv 2308.09624). Written from
 the papers and their figures; the authors' code has no licence and was not used.
+
+A transformer encoder with the norm after each step (Vaswani et al., 2017), as GeoDTR uses it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
-from crossview.errors import require
-from crossview.networks.exact import at_least_float32
-from crossview.networks.transformer import Encoder, EncoderSpec
+from crossview.errors import InvalidValue, require
+from crossview.networks.backbones import Trunk, map_size
+from crossview.networks.losses import at_least_float32, counterfactual, without_autocast
+
+MakeMasks = Callable[[int, int], nn.Module]  # channels, positions -> a mask generator
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a branch makes of B pictures; ``size`` are the rows and columns of its N positions."""
+
+    vector: Tensor  # [B, C * K], unit
+    features: Tensor  # [B, C, N]
+    masks: Tensor  # [B, N, K], positions row by row
+    size: tuple[int, int]
+
+
+def modulated(features: Tensor, masks: Tensor, *, mask_major: bool = False) -> Tensor:
+    """[B, C, N] and [B, N, K] -> unit [B, C * K], entry c K + k; k C + c if ``mask_major``.
+
+    In float32 also under autocast: a sum over hundreds of positions.
+    """
+    with without_autocast(features):
+        product = at_least_float32(features) @ at_least_float32(masks)
+        flat = product.transpose(1, 2) if mask_major else product
+        return F.normalize(flat.flatten(1), dim=1)
+
+
+class LayoutBranch(nn.Module):
+    """One side: trunk, mask generator, modulation. It takes pictures of one size (height, width).
+
+    Raises InvalidValue for sizes that the trunk or the generator cannot take.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        size_px: tuple[int, int],
+        masks: MakeMasks,
+        *,
+        mask_major: bool = False,
+    ) -> None:
+        super().__init__()
+        rows, columns = map_size(trunk, size_px)
+        self.trunk, self.generator = trunk, masks(trunk.channels, rows * columns)
+        self.size_px, self.mask_major = size_px, mask_major
+
+    def layout(self, images: Tensor) -> Layout:
+        """[B, 3, h, w] -> vectors, features and masks."""
+        if tuple(images.shape[2:]) != self.size_px:
+            raise InvalidValue(
+                f"This network takes pictures of {self.size_px[1]} x {self.size_px[0]} pixels, "
+                f"got {images.shape[3]} x {images.shape[2]}: its masks belong to positions."
+            )
+        maps = self.trunk(images)
+        features = maps.flatten(2)
+        masks = self.generator(features)
+        vector = modulated(features, masks, mask_major=self.mask_major)
+        return Layout(vector, features, masks, (int(maps.shape[2]), int(maps.shape[3])))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, 3, h, w] -> unit [B, D]."""
+        return self.layout(images).vector
+
+
+class LayoutNetwork(nn.Module):
+    """Two branches that share nothing."""
+
+    def __init__(self, ground: LayoutBranch, aerial: LayoutBranch) -> None:
+        super().__init__()
+        self.ground, self.aerial = ground, aerial
+
+
+def random_masks(layout: Layout, low: float, high: float, beta: float = 5.0) -> Tensor:
+    """:func:`counterfactual` against masks drawn anew, uniformly between ``low`` and ``high``.
+
+    The fakes are of the same features, which the gradient reaches by both ways.
+    """
+    masks = torch.empty_like(layout.masks, dtype=torch.float32).uniform_(low, high)
+    return counterfactual(layout.vector, modulated(layout.features, masks), beta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSpec:
+    """Size of an encoder; the defaults are those of the trained GeoDTR+ models (released code)."""
+
+    heads: int = 4
+    layers: int = 2
+    hidden: int = 512  # of the feed-forward step
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        require(self.heads >= 1, f"heads must be at least 1, got {self.heads}.")
+        require(self.layers >= 0, f"layers must be at least 0, got {self.layers}.")
+        require(0 <= self.dropout < 1, f"dropout must lie in [0, 1), got {self.dropout}.")
+
+
+class Encoder(nn.Module):
+    """Tokens [B, T, D] -> [B, T, D]: ``spec.layers`` layers and one more LayerNorm."""
+
+    def __init__(self, dim: int, spec: EncoderSpec) -> None:
+        super().__init__()
+        allowed = ", ".join(str(count) for count in range(1, 17) if dim % count == 0)
+        require(
+            dim % spec.heads == 0,
+            f"{spec.heads} attention heads do not divide tokens of {dim} numbers.\n"
+            f"Choose other heads ({allowed}) or another picture size.",
+        )
+        self.layers = nn.ModuleList(EncoderLayer(dim, spec) for _ in range(spec.layers))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """See the class."""
+        for layer in self.layers:
+            tokens = layer(tokens)
+        normed: Tensor = self.norm(tokens)
+        return normed
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then two linear maps with a GELU; each added to its input, then normed."""
+
+    def __init__(self, dim: int, spec: EncoderSpec) -> None:
+        super().__init__()
+        self.heads, self.dropout = spec.heads, spec.dropout
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.wide, self.narrow = nn.Linear(dim, spec.hidden), nn.Linear(spec.hidden, dim)
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        nn.init.xavier_uniform_(self.qkv.weight)
+        nn.init.zeros_(self.qkv.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]."""
+        tokens = self.norm1(tokens + self._dropped(self._attention(tokens)))
+        hidden = self._dropped(F.gelu(self.wide(tokens)))
+        normed: Tensor = self.norm2(tokens + self._dropped(self.narrow(hidden)))
+        return normed
+
+    def _attention(self, tokens: Tensor) -> Tensor:
+        batch, count, dim = tokens.shape
+        split = self.qkv(tokens).view(batch, count, 3, self.heads, dim // self.heads)
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        result: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, count, dim))
+        return result
+
+    def _dropped(self, values: Tensor) -> Tensor:
+        return F.dropout(values, self.dropout, self.training)
+
 
 Squash = Literal["sigmoid", "hardtanh"]
 Span = Literal["free", "normalised", "orthogonalised"]

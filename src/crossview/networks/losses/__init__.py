@@ -1,1 +1,0 @@
-"""Losses: vectors in, one scalar out."""
