@@ -106,7 +106,7 @@ def test_what_explain_compares_in_other_layouts_is_the_whole_picture(tmp_path):
 def test_losses_weigh_the_bins_that_locate_compares():
     import torch
 
-    from crossview.networks.losses import visible_bins
+    from crossview.methods.compass import visible_bins
     from crossview.views.crops import seen_bins
 
     fovs = np.array([360.0, 180.0, 90.0, 70.0, 61.5], np.float32)

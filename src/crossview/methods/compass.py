@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from crossview.networks.azimuth import AzimuthEncoder
-from crossview.networks.backbones import RANDOM, filled
-from crossview.networks.losses import learned_scale, turn_scores, turning_info_nce, visible_bins
+from crossview.networks.losses import learned_scale, turn_scores, turning_info_nce
 from crossview.networks.samplers import regional
+from crossview.networks.weight_files import fill_network
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.views.colour import photometric
+from crossview.views.crops import seen_bins
 from crossview.views.ground import photo_part, room_px, window_at
 from crossview.views.spec import ViewSpec
 from crossview.views.symmetry import mirror_pair
@@ -39,7 +40,7 @@ class Config:
     widths: tuple[int, ...] = (16, 64, 128)
     blocks: tuple[int, ...] = (0, 1, 4)
     depth: int = 16  # numbers per azimuth bin
-    weights: str = RANDOM  # or a run's model.safetensors to go on from
+    weights: str = "none"  # or a run's model.safetensors to go on from
     panoramas: float = 0.4  # share of training pictures that keep all 360 degrees
     fov_deg: tuple[float, float] = (45.0, 180.0)  # of the others, log-uniform
     pitch_deg: float = 7.0
@@ -101,7 +102,7 @@ def views(config: Config) -> Views:
 def build(config: Config) -> nn.Module:
     """Both encoders from scratch, or from an earlier stage; never from pictures of Earth."""
     network = Network(config)
-    return network if config.weights == RANDOM else filled(network, Path(config.weights))
+    return network if config.weights == "none" else fill_network(network, Path(config.weights))
 
 
 def objective(model: Network, batch: Batch, config: Config) -> dict[str, Tensor]:
@@ -114,6 +115,11 @@ def objective(model: Network, batch: Batch, config: Config) -> dict[str, Tensor]
             scores, batch.heading_deg, model.logit_scale, config.smoothing
         )
     return {"place": place, "turn": config.orientation_weight * turn}
+
+
+def visible_bins(fov_deg: Tensor, bins: int) -> Tensor:
+    """Share of each bin [B, bins] that a picture of ``fov_deg`` [B] about the middle sees."""
+    return torch.from_numpy(seen_bins(fov_deg.cpu().numpy(), bins)).to(fov_deg.device)
 
 
 def batches(

@@ -1,17 +1,12 @@
-"""Mask modulation: a vector that says how much of each channel lies under each mask.
+"""Masks over a map of features, and the vectors that they make of it: SAFA, GeoDTR and GeoDTR+.
 
     features r [C, N], masks p [N, K]  ->  f = r p, flattened and brought to length 1
 
-SAFA (Shi et al., NeurIPS 2019, section 3.2), GeoDTR (arXiv 2212.04074) and GeoDTR+ (arXiv
-2308.09624), which call the masks layout descriptors and f the Frobenius products with them.
-
-Mask generators: a map of features in, K masks over its N positions out.
-
-Three of them, swappable: SAFA's bank (Shi et al., NeurIPS 2019), and the geometric layout
-extractors of GeoDTR (GLE v1, arXiv 2212.04074) and GeoDTR+ (GLE v2, arXiv 2308.09624). Written from
-the papers and their figures; the authors' code has no licence and was not used.
-
-A transformer encoder with the norm after each step (Vaswani et al., 2017), as GeoDTR uses it.
+The vector says how much of each channel lies under each mask. SAFA: Shi et al., NeurIPS 2019,
+section 3.2; GeoDTR: arXiv 2212.04074; GeoDTR+: arXiv 2308.09624, which call the masks layout
+descriptors and f the Frobenius products with them. Three generators of masks can stand in for each
+other: SAFA's bank and the geometric layout extractors of GeoDTR (GLE v1) and GeoDTR+ (GLE v2).
+Written from the papers and their figures; the authors' code has no licence and was not used.
 """
 
 from __future__ import annotations

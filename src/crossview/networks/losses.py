@@ -1,29 +1,7 @@
-"""Symmetric InfoNCE with label smoothing (Sample4Geo, Deuser et al., ICCV 2023, section 3.1).
+"""Losses: vectors in, one scalar out, or several by name.
 
-Written from the paper; the authors' code has no licence and was not used.
-
-SinGeo's dual discriminative learning: six symmetric InfoNCE terms over two looks at each view.
-
-Chen et al., CVPR 2026: L = L_cross + gamma L_disc, with L_cross = L(g, s) + w1 L(g*, s) +
-w2 L(g, s*) + w3 L(g*, s*) and L_disc = L(g*, g) + L(s*, s). ConGeo (Mi et al., ECCV 2024) is the
-same without s* in the cross terms. Written from the papers.
-
-The weighted soft-margin triplet loss over all triplets of a batch.
-
-Hu et al. (CVM-Net, CVPR 2018, equation 5) with the exhaustive batch of SAFA, GeoDTR and GeoDTR+.
-Older TensorFlow forms leave log 2 on the diagonal; here, as in GeoDTR's code, it does not count.
-
-Counterfactual learning of masks: what random masks would have said must differ from the vector.
-
-GeoDTR (arXiv 2212.04074) and GeoDTR+ (arXiv 2308.09624); constants are those of the released code.
-
-Contrast over places and headings: the best turn of each pair is its similarity.
-
-The score is that of DSM (Shi et al., CVPR 2020, section 3.3): the cosine over the visible sector,
-for every turn. Deviations: InfoNCE over the best turns instead of a triplet loss, and a second
-cross-entropy that names the true turn.
-
-Where bfloat16 would cost accuracy: a region that autocast leaves alone.
+Written from the papers; constants are those of the released code. Whatever is added up over many
+numbers is computed in float32 under autocast, because bfloat16 would cost accuracy.
 """
 
 from __future__ import annotations
@@ -36,9 +14,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
-from crossview.views.crops import seen_bins
-
 INITIAL_SCALE = 1.0 / 0.07  # the learned scale starts here (CLIP, Radford et al. 2021, section 2.5)
+GROUND, AERIAL = "ground", "aerial"
+GROUND_2, AERIAL_2 = "ground_2", "aerial_2"  # the positives g* and s*
 
 
 def learned_scale() -> nn.Parameter:
@@ -51,10 +29,12 @@ def info_nce(ground: Tensor, aerial: Tensor, log_scale: Tensor, smoothing: float
 
     ``ground`` and ``aerial`` are [B, D] and are normalised here. Computed in float32 under
     autocast, because scaled logits lose their last digits in bfloat16.
+
+    Symmetric InfoNCE with label smoothing: Sample4Geo, Deuser et al., ICCV 2023, section 3.1.
     """
     with torch.autocast(ground.device.type, enabled=False):
-        ground = F.normalize(_at_least_float32(ground), dim=-1)
-        aerial = F.normalize(_at_least_float32(aerial), dim=-1)
+        ground = F.normalize(at_least_float32(ground), dim=-1)
+        aerial = F.normalize(at_least_float32(aerial), dim=-1)
         logits = log_scale.exp() * ground @ aerial.T
         return symmetric_cross_entropy(logits, smoothing)
 
@@ -65,14 +45,6 @@ def symmetric_cross_entropy(logits: Tensor, smoothing: float = 0.1) -> Tensor:
     over_rows = F.cross_entropy(logits, labels, label_smoothing=smoothing)
     over_columns = F.cross_entropy(logits.T, labels, label_smoothing=smoothing)
     return (over_rows + over_columns) / 2
-
-
-def _at_least_float32(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
-
-
-GROUND, AERIAL = "ground", "aerial"
-GROUND_2, AERIAL_2 = "ground_2", "aerial_2"  # the positives g* and s*
 
 
 def dual_info_nce(
@@ -87,6 +59,10 @@ def dual_info_nce(
 
     ``vectors`` holds "ground" and "aerial" [B, D], and "ground_2", "aerial_2" where there are such.
     ``cross``: w1 (g*, s), w2 (g, s*), w3 (g*, s*); ``alike``: gamma.
+
+    SinGeo's dual discriminative learning, Chen et al., CVPR 2026: L = L_cross + gamma L_disc, with
+    L_cross = L(g, s) + w1 L(g*, s) + w2 L(g, s*) + w3 L(g*, s*) and L_disc = L(g*, g) + L(s*, s).
+    ConGeo (Mi et al., ECCV 2024) is the same without s* in the cross terms.
     """
     w1, w2, w3 = cross
     weighted = {
@@ -104,23 +80,15 @@ def dual_info_nce(
     }
 
 
-def without_autocast(values: Tensor) -> AbstractContextManager[object]:
-    """No autocast on the device of ``values``; nothing on the meta device, which has none."""
-    if values.device.type == "meta":
-        return nullcontext()
-    return torch.autocast(values.device.type, enabled=False)
-
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """``values`` in float32, or in float64 if they are that already."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
 def soft_margin_triplet(ground: Tensor, aerial: Tensor, alpha: float = 10.0) -> Tensor:
     """Mean of log(1 + exp(alpha (d_true - d_wrong))) over 2 n (n - 1) triplets.
 
     ``ground``, ``aerial``: unit [n, D], row i of both the same place; d = 2 - 2 cosine. Every
     picture of either side is the anchor once. Stable (softplus), in float32 under autocast.
+
+    Hu et al. (CVM-Net, CVPR 2018, equation 5) with the exhaustive batch of SAFA, GeoDTR and
+    GeoDTR+. Older TensorFlow forms leave log 2 on the diagonal; here, as in GeoDTR's code, it does
+    not count.
     """
     with without_autocast(ground):
         cosines = at_least_float32(aerial) @ at_least_float32(ground).T
@@ -133,15 +101,13 @@ def soft_margin_triplet(ground: Tensor, aerial: Tensor, alpha: float = 10.0) -> 
 
 
 def counterfactual(vector: Tensor, fake: Tensor, beta: float = 5.0) -> Tensor:
-    """Mean of log(1 + exp(-beta d)), d = 2 - 2 cosine, over rows of unit [n, D] and their fakes."""
+    """Mean of log(1 + exp(-beta d)), d = 2 - 2 cosine, over rows of unit [n, D] and their fakes.
+
+    What random masks give must differ from the vector: GeoDTR, arXiv 2212.04074.
+    """
     with without_autocast(vector):
         distance = 2.0 - 2.0 * (at_least_float32(vector) * at_least_float32(fake)).sum(dim=1)
         return F.softplus(-beta * distance).mean()
-
-
-def visible_bins(fov_deg: Tensor, bins: int) -> Tensor:
-    """Share of each bin [B, bins] that a picture of ``fov_deg`` [B] about the middle sees."""
-    return torch.from_numpy(seen_bins(fov_deg.cpu().numpy(), bins)).to(fov_deg.device)
 
 
 def turn_scores(ground: Tensor, aerial: Tensor, seen: Tensor) -> Tensor:
@@ -149,6 +115,8 @@ def turn_scores(ground: Tensor, aerial: Tensor, seen: Tensor) -> Tensor:
 
     ``ground`` [B, D], ``aerial`` [C, D], ``seen`` [B, bins]; at turn s, ground bin j meets aerial
     bin (j + s) mod bins.
+
+    The score of DSM: Shi et al., CVPR 2020, section 3.3.
     """
     bins = seen.shape[1]
     weight = seen.sqrt()[..., None]
@@ -170,6 +138,9 @@ def turning_info_nce(
     ``scores`` [B, B, bins]; ``heading_deg`` [B]: azimuth of the picture's middle; NaN: unknown,
     which only the first loss learns from. The true turn lies between two bins; both share the
     label.
+
+    Deviations from DSM: InfoNCE over the best turns instead of a triplet loss, and a second
+    cross-entropy that names the true turn.
     """
     scale = log_scale.exp()
     places = symmetric_cross_entropy(scale * scores.amax(dim=2), smoothing)
@@ -184,3 +155,15 @@ def turning_info_nce(
     label = (1 - share) * F.one_hot(low.long() % bins, bins)
     label = label + share * F.one_hot((low.long() + 1) % bins, bins)
     return places, F.cross_entropy(own, label)
+
+
+def without_autocast(values: Tensor) -> AbstractContextManager[object]:
+    """No autocast on the device of ``values``; nothing on the meta device, which has none."""
+    if values.device.type == "meta":
+        return nullcontext()
+    return torch.autocast(values.device.type, enabled=False)
+
+
+def at_least_float32(values: Tensor) -> Tensor:
+    """``values`` in float32, or in float64 if they are that already."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))

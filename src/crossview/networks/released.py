@@ -1,4 +1,4 @@
-"""Whose a released checkpoint is, and the tensors of GeoDTR's and GeoDTR+'s by our names.
+"""The tensors of released checkpoints of GeoDTR and GeoDTR+ by our names.
 
 Only names and shapes are known from the authors' code (zxh009123/GeoDTR, zxh009123/GeoDTR_plus).
 """
@@ -6,7 +6,7 @@ Only names and shapes are known from the authors' code (zxh009123/GeoDTR, zxh009
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -14,19 +14,6 @@ from torch import Tensor
 from crossview.networks.backbones import as_cut
 from crossview.networks.weight_files import convnext_tensor, renamed
 
-AUTHORS = (  # whose network has such names; its pages here, none: not to be read yet
-    ("GeoDTR", ("geodtr",), r"ge_(grd|sat)\."),
-    ("GeoDTR+", ("geodtr_plus",), r"GLE_(grd|sat)\."),
-    ("TransGeo", (), r"(query|reference)_net\.(patch_embed|blocks)\."),
-    ("L2LTR", (), r"model_(grd|sat)\.transformer\.(embeddings|encoder)\."),
-    ("SAIG", (), r"model_(grd|sat)\.backbone\.(patch_embed|blocks|pos_embed)"),
-    ("Statewide Visual Geolocalization", (), r"params//(pv|aerial)_(encoder|decoder)//"),
-    (
-        "Sample4Geo, ConGeo or SinGeo",
-        ("sample4geo", "congeo", "singeo"),
-        r"model(_q|_r)?\.(stem\.0|stem_0|conv1|patch_embed\.proj)\.weight$",
-    ),
-)
 HEADS_UNSEEN = "the shapes are alike for any number of attention heads"
 _SIDES = (
     (r"^backbone_(grd|sat)\.layers\.", r"\1.trunk.stages.layers."),
@@ -66,19 +53,6 @@ PICTURES_PX = {  # positions of a map of stride 16 -> the (height, width) of the
     400: (320, 320),
     800: (320, 640),
 }
-
-
-def whose(names: Iterable[str]) -> tuple[str, tuple[str, ...], str]:
-    """Whose network tensors of such names are, its pages here, and what stands before the names.
-
-    All empty where nobody's is known. What stands before is of a wrapper, such as Lightning's.
-    """
-    for authors, pages, pattern in AUTHORS:
-        sought = re.compile(rf"(^|\.)(?={pattern})")
-        for name in names:
-            if match := sought.search(name):
-                return authors, pages, name[: match.end()]
-    return "", (), ""
 
 
 def geodtr_plus_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

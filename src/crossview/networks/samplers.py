@@ -1,22 +1,7 @@
-"""Random batches without rivals: no place twice, no ignored near-misses.
+"""Who shares a batch: a table (and perhaps neighbours) in, the lists of rows of one epoch out.
 
-Rows that must not share a batch: the same place, or an ignored near-miss of one another.
-
-Batches of rows that lie near or look like each other: the hard negatives of Sample4Geo.
-
-Deuser et al., ICCV 2023, section 3.2: GPS sampling, then dynamic similarity sampling (DSS). Only
-the order is built here; neighbours are data, from places (:func:`nearest_places`) or from vectors
-(computed by the training room between epochs).
-Deviation: distances are metres on the sphere; the authors' code gives degrees to a haversine that
-expects radians, which makes most CVUSA neighbours wrong.
-
-Batches whose places lie in one region, as the references of a search do, but not too near.
-
-VIGOR's order of GeoDTR+: every aerial picture twice an epoch, with one of its panoramas.
-
-Authors' setting (released code of arXiv 2308.09624). Deviations: the two rounds are drawn one after
-the other, so that no aerial picture meets itself in a batch, and near-misses of one another
-(VIGOR's semi-positives) wait for the next batch, where the authors let them be negatives.
+In a contrastive loss every other row of a batch is a negative. So no sampler puts two rows of one
+place into a batch, nor near-misses that the data marks as neither right nor wrong.
 """
 
 from __future__ import annotations
@@ -54,12 +39,12 @@ class Rivals:
                     self._near[one].add(other)
                     self._near[other].add(one)
 
-    def batch(self) -> Batch:
+    def batch(self) -> RowBatch:
         """An empty batch to fill."""
-        return Batch(self._place, self._near)
+        return RowBatch(self._place, self._near)
 
 
-class Batch:
+class RowBatch:
     """Rows that may stand together, in the order in which they joined."""
 
     def __init__(self, place: list[int], near: dict[int, set[int]]) -> None:
@@ -165,6 +150,12 @@ def neighbour_batches(
     Of the neighbours the first ``select / 2`` come first, then ``select / 2`` drawn from the rest
     (authors' settings: select 64 of 128). Every row at most once in an epoch, no rivals in a batch;
     the incomplete last batch is dropped.
+
+    The hard negatives of Sample4Geo (Deuser et al., ICCV 2023, section 3.2): GPS sampling, then
+    dynamic similarity sampling. Neighbours are data, from places (:func:`nearest_places`) or from
+    vectors, which the training compares between epochs.
+    Deviation: distances are metres on the sphere; the authors' code gives degrees to a haversine
+    that expects radians, which makes most CVUSA neighbours wrong.
     """
     if near.shape[0] != len(table) or (near.size and near.max() >= len(table)):
         raise BadData(
@@ -213,6 +204,8 @@ def regional(
     as a negative. A region that has no more rows is followed by the next seed's; the last batch is
     dropped. Raises BadData where a row has no place,
     InvalidValue if ``reach_m`` is not above 0 or no larger than ``apart_m``.
+
+    Rows of one region are what the references of a search are.
     """
     allowed = f"It must be above 0 and above the {apart_m:g} m that rows of a batch lie apart."
     require(reach_m > max(0.0, apart_m), f"a batch cannot reach {reach_m:g} m.\n{allowed}")
@@ -252,6 +245,11 @@ def aerial_first(table: PairTable, size: int, generator: torch.Generator) -> Ite
     """Full batches of ``size`` rows, each of another aerial picture; incomplete ones are dropped.
 
     A picture that covers several panoramas stands for one of them, chosen uniformly each time.
+
+    VIGOR's order of GeoDTR+ (released code of arXiv 2308.09624): every aerial picture twice an
+    epoch, with one of its panoramas. Deviations: the two rounds are drawn one after the other, so
+    that no aerial picture meets itself in a batch, and near-misses of one another (VIGOR's
+    semi-positives) wait for the next batch, where the authors let them be negatives.
     """
     rivals = Rivals(table)
     order = np.argsort(table.pairs[:, 1], kind="stable")

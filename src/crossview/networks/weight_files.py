@@ -4,10 +4,9 @@ The one reader of checkpoints, for ``crossview import`` and for ``--weights FILE
 safetensors and what ``torch.save`` writes, old and new: plain, nested, wrapped by DataParallel or
 ``torch.compile``, with optimisers, averages, settings and numbers beside the tensors.
 
-Networks of torchvision by timm's names: the ImageNet weights that many papers start from.
-
-ResNets have the same names in both. ConvNeXt, VGG and the vision transformers differ in names and
-in the shape of some tensors, not in what they compute.
+A network of ours is filled from tensors by timm's names or by torchvision's, whose ImageNet weights
+many papers start from. ResNets have the same names in both. ConvNeXt, VGG and the vision
+transformers differ in names and in the shape of some tensors, not in what they compute.
 """
 
 from __future__ import annotations
@@ -17,16 +16,17 @@ import re
 import tarfile
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from crossview.errors import BadModel, InvalidValue
+from crossview.errors import BadModel, InvalidValue, WeightsUnavailable
 
 MAIN_ENTRIES = ("model_state_dict", "state_dict", "model", "network", "net")  # in this order
 _AVERAGED = re.compile(r"(^|_)(ema|swa|avg|averaged|average|shadow|teacher)(_|$)")
@@ -37,6 +37,23 @@ _AVERAGE_COUNTER = "n_averaged"  # of torch.optim.swa_utils
 COUNTER = "num_batches_tracked"  # of batch norm; plays no part unless momentum is None
 _DEPTH, _DICTIONARIES = 6, 1000  # in each other, and in all, that are searched
 _PLAIN = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+AUTHORS = (  # whose network has such names; its pages here, none: not to be read yet
+    ("GeoDTR", ("geodtr",), r"ge_(grd|sat)\."),
+    ("GeoDTR+", ("geodtr_plus",), r"GLE_(grd|sat)\."),
+    ("TransGeo", (), r"(query|reference)_net\.(patch_embed|blocks)\."),
+    ("L2LTR", (), r"model_(grd|sat)\.transformer\.(embeddings|encoder)\."),
+    ("SAIG", (), r"model_(grd|sat)\.backbone\.(patch_embed|blocks|pos_embed)"),
+    ("Statewide Visual Geolocalization", (), r"params//(pv|aerial)_(encoder|decoder)//"),
+    (
+        "Sample4Geo, ConGeo or SinGeo",
+        ("sample4geo", "congeo", "singeo"),
+        r"model(_q|_r)?\.(stem\.0|stem_0|conv1|patch_embed\.proj)\.weight$",
+    ),
+)
+_FIRST_LAYERS = (  # of timm's ConvNeXt, ResNet and VGG, transformers; of torchvision's
+    "stem.0.weight", "conv1.weight", "features.0.weight", "patch_embed.proj.weight",
+    "features.0.0.weight", "conv_proj.weight",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +118,93 @@ def stored_type(tensors: Mapping[str, Tensor]) -> str:
     kinds = {str(v.dtype).removeprefix("torch.") for v in tensors.values() if v.ndim}
     kinds -= {"float32", "int64"}
     return ", ".join(sorted(kinds))
+
+
+def whose(names: Iterable[str]) -> tuple[str, tuple[str, ...], str]:
+    """Whose network tensors of such names are, its pages here, and what stands before the names.
+
+    All empty where nobody's is known. What stands before is of a wrapper, such as Lightning's.
+    """
+    for authors, pages, pattern in AUTHORS:
+        sought = re.compile(rf"(^|\.)(?={pattern})")
+        for name in names:
+            if match := sought.search(name):
+                return authors, pages, name[: match.end()]
+    return "", (), ""
+
+
+def fill_network(model: nn.Module, path: Path) -> nn.Module:
+    """``model`` with the tensors of a file; what it does not have, as classifiers, is ignored.
+
+    The file may name them as timm does, as torchvision does, or as the model's own authors do, and
+    below a prefix. Position tables of transformers are resampled to the size of the pictures, as
+    timm does with weights of the hub. Raises WeightsUnavailable unless all of its own are there.
+    """
+    try:
+        tensors = read_weights(path).tensors
+    except FileNotFoundError as problem:
+        raise WeightsUnavailable(
+            f"Weights {path} cannot be read: there is no such file."
+        ) from problem
+    except OSError as problem:
+        raise WeightsUnavailable(f"Weights {path} cannot be read: {problem.strerror}.") from problem
+    except BadModel as problem:
+        raise WeightsUnavailable(f"Weights {problem}") from problem
+    own = model.state_dict()
+    tensors = _named_by_timm(model, tensors, path)
+    missing = [k for k in own if k not in tensors and not k.endswith(COUNTER)]
+    differ = [key for key in own if key in tensors and own[key].shape != tensors[key].shape]
+    if missing or differ:
+        raise WeightsUnavailable(
+            f"{path} does not fit the network: {len(missing)} tensors missing, {len(differ)} of "
+            f"another shape, such as {(missing + differ)[0]!r}.\n"
+            f"It holds {len(tensors)}, such as {next(iter(tensors))!r}: of another backbone?"
+        )
+    try:
+        fitting, _ = fit(own, {key: tensors[key] for key in own if key in tensors}, path)
+    except BadModel as problem:
+        raise WeightsUnavailable(f"Weights {problem}") from problem
+    model.load_state_dict(fitting)
+    return model
+
+
+def _named_by_timm(
+    model: nn.Module, tensors: Mapping[str, Tensor], path: Path
+) -> dict[str, Tensor]:
+    """The tensors by the names of ``model``, if they can be; the plain names come first."""
+    own = {name for name in model.state_dict() if not name.endswith(COUNTER)}
+    fitting = {}
+    for prefix in ("", *dict.fromkeys(_prefixes(tensors))):
+        part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        made = _of_family(model, as_timm(part))
+        if own <= set(made):
+            fitting[prefix] = made
+    if "" not in fitting and len(fitting) > 1:
+        raise WeightsUnavailable(
+            f"{path} holds such a network {len(fitting)} times, below "
+            f"{', '.join(prefix.rstrip('.') for prefix in fitting)}.\n"
+            "Save the one that is meant in a file of its own."
+        )
+    return next(iter(fitting.values()), _of_family(model, as_timm(tensors)))
+
+
+def _prefixes(tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    """What stands before the names of first layers, such as ``backbone.`` or ``model_q.``."""
+    for name in tensors:
+        for first in _FIRST_LAYERS:
+            if name.endswith(f".{first}"):
+                yield name.removesuffix(first)
+
+
+def _of_family(model: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As timm's code for this family of networks converts files, where it has such code."""
+    convert = getattr(import_module(type(model).__module__), "checkpoint_filter_fn", None)
+    if convert is None:
+        return tensors
+    try:
+        return dict(convert(dict(tensors), model))
+    except (KeyError, IndexError, ValueError, RuntimeError, AttributeError, AssertionError):
+        return tensors  # another network's: what does not fit is told by name
 
 
 def _disagreement(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:

@@ -16,10 +16,10 @@ from torch import Tensor
 from crossview import __version__
 from crossview.errors import BadModel, InvalidValue
 from crossview.files import write_together
-from crossview.networks.released import whose
-from crossview.networks.weight_files import fit, read_weights
-from crossview.training.run_folder import FORMAT, NAMES, WEIGHTS_NAME, RunFolder, save_weights
-from crossview.training.session import build_without_weights
+from crossview.networks.weight_files import fit, read_weights, whose
+from crossview.training.run import FORMAT, NAMES, WEIGHTS_NAME, RunFolder
+from crossview.training.setup import build_without_weights
+from crossview.training.state import save_weights
 
 
 @dataclass(frozen=True, kw_only=True)
