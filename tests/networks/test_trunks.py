@@ -10,10 +10,10 @@ from crossview.networks.layout_masks import (
     LayoutBranch,
     MaskBank,
     PositionTokens,
+    geodtr_tensors,
     layout_extractor,
     orthonormal,
 )
-from crossview.networks.released import geodtr_tensors
 
 SPEC = EncoderSpec(hidden=16)
 

@@ -17,21 +17,25 @@ import torch
 from torch import Tensor
 
 from crossview.errors import require
+from crossview.networks.augmentations import Simulation, simulate, viewed
 from crossview.networks.backbones import trunk
 from crossview.networks.layout_masks import (
+    HEADS_UNSEEN,
     EncoderSpec,
     LayoutBranch,
     LayoutNetwork,
+    aligned_views,
+    check_centred,
+    geodtr_tensors,
     layout_extractor,
     random_masks,
+    sizes_shown,
+    sizes_unseen,
 )
 from crossview.networks.losses import soft_margin_triplet
-from crossview.networks.released import HEADS_UNSEEN, geodtr_tensors, sizes_shown, sizes_unseen
 from crossview.networks.samplers import shuffled
 from crossview.pairs.batch import Batch, PairPixels, Views
-from crossview.pairs.simulation import Simulation, simulate
 from crossview.pairs.table import PairTable
-from crossview.pairs.viewing import aligned_views, check_centred, viewed
 
 HALF = (0.5, 0.5, 0.5)  # mean and spread of normalised pixels [C]
 

@@ -21,30 +21,29 @@ import torch
 from torch import Tensor
 
 from crossview.errors import require
+from crossview.networks.augmentations import Simulation, simulate, viewed
 from crossview.networks.backbones import trunk
 from crossview.networks.layout_masks import (
+    HEADS_UNSEEN,
     SPANS,
     SQUASHES,
     EncoderSpec,
     LayoutBranch,
     LayoutNetwork,
-    layout_extractor,
-    random_masks,
-)
-from crossview.networks.losses import soft_margin_triplet
-from crossview.networks.released import (
-    HEADS_UNSEEN,
+    aligned_views,
     backbone_shown,
     bottleneck_idle,
+    check_centred,
     geodtr_plus_tensors,
+    layout_extractor,
+    random_masks,
     sizes_shown,
     sizes_unseen,
 )
+from crossview.networks.losses import soft_margin_triplet
 from crossview.networks.samplers import aerial_first, regional, shuffled
 from crossview.pairs.batch import Batch, PairPixels, Views
-from crossview.pairs.simulation import Simulation, simulate
 from crossview.pairs.table import PairTable
-from crossview.pairs.viewing import aligned_views, check_centred, viewed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,12 +19,17 @@ from torch import Tensor, nn
 
 from crossview.errors import require
 from crossview.networks.backbones import trunk
-from crossview.networks.layout_masks import LayoutBranch, LayoutNetwork, MaskBank
+from crossview.networks.layout_masks import (
+    LayoutBranch,
+    LayoutNetwork,
+    MaskBank,
+    aligned_views,
+    check_centred,
+)
 from crossview.networks.losses import soft_margin_triplet
 from crossview.networks.samplers import shuffled
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
-from crossview.pairs.viewing import aligned_views, check_centred
 
 
 @dataclass(frozen=True, kw_only=True)

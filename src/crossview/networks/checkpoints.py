@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from crossview.networks.released import grids
+from crossview.networks.layout_masks import grids
 
 CONVOLUTIONAL = {  # channels of the stem, blocks of the third stage
     (96, 9): "convnext_tiny",

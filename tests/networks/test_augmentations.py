@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from crossview.errors import InvalidValue, UnknownName
+from crossview.networks.augmentations import Simulation, simulate
+from crossview.networks.layout_masks import require_centred
 from crossview.pairs.batch import PairPixels
-from crossview.pairs.simulation import Simulation, simulate
-from crossview.pairs.viewing import require_centred
-from crossview.training.contract import example_table
+from crossview.training.checks import example_table
 from crossview.views.symmetry import Symmetry, simulated, symmetries
 
 LAYOUTS_ONLY = Simulation(polar=False, semantic="none")

@@ -16,6 +16,8 @@ import numpy as np
 from crossview.errors import require
 from crossview.pairs.batch import PairPixels
 from crossview.views import colour as colours
+from crossview.views.aerial import aerial_view
+from crossview.views.spec import ViewSpec
 from crossview.views.symmetry import Strength, Symmetry, simulated, symmetries
 
 Other = Literal["other", "same"]
@@ -39,6 +41,13 @@ class Simulation:
         for name in ("copies_layout", "copies_semantic"):
             said = getattr(self, name)
             require(said in ("other", "same"), f"{name} must be other or same, got {said!r}.")
+
+
+def viewed(pair: PairPixels, spec: ViewSpec) -> PairPixels:
+    """The pair with its aerial picture cut to ``spec`` and resized or unrolled."""
+    if pair.viewed or spec.whole:
+        return replace(pair, viewed=True)
+    return replace(pair, aerial=aerial_view(pair.aerial, pair.metres_per_px, spec), viewed=True)
 
 
 def simulate(pair: PairPixels, how: Simulation, rng: np.random.Generator) -> tuple[PairPixels, ...]:
