@@ -6,7 +6,7 @@ import torch
 from crossview.errors import InvalidValue
 from crossview.methods import geodtr, geodtr_plus, safa
 from crossview.networks.augmentations import Simulation
-from crossview.training.checks import example_batch, example_table
+from crossview.training.contract import example_batch, example_table
 
 SMALL = {"weights": "none", "ground_px": (32, 64), "aerial_px": (32, 64), "hidden": 16}
 

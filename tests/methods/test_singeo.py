@@ -10,8 +10,8 @@ from tests.shared_data import shared
 from crossview.errors import BadData, InvalidValue
 from crossview.methods import congeo, sample4geo, singeo
 from crossview.networks.samplers import neighbour_batches
-from crossview.pairs.moment import Moment, Span
-from crossview.training.checks import example_batch, example_pair, example_table
+from crossview.pairs.batch import Moment, Span
+from crossview.training.contract import example_batch, example_pair, example_table
 
 TINY = {"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (32, 192)}
 VIT = {

@@ -8,7 +8,7 @@ from crossview.errors import InvalidValue, UnknownName
 from crossview.networks.augmentations import Simulation, simulate
 from crossview.networks.layout_masks import require_centred
 from crossview.pairs.batch import PairPixels
-from crossview.training.checks import example_table
+from crossview.training.contract import example_table
 from crossview.views.symmetry import Symmetry, simulated, symmetries
 
 LAYOUTS_ONLY = Simulation(polar=False, semantic="none")

@@ -13,7 +13,7 @@ from crossview.networks.samplers import (
     regional,
     shuffled,
 )
-from crossview.training.checks import example_table
+from crossview.training.contract import example_table
 
 
 def seeded(number=0):

@@ -21,8 +21,7 @@ from crossview.networks import checkpoints, contrastive
 from crossview.networks.layout_masks import check_centred
 from crossview.networks.looks import Looks, two_looks
 from crossview.networks.losses import dual_info_nce
-from crossview.pairs.batch import Batch, PairPixels, Views
-from crossview.pairs.moment import Moment
+from crossview.pairs.batch import Batch, Moment, PairPixels, Views
 from crossview.pairs.table import PairTable
 
 

@@ -21,8 +21,7 @@ from crossview.networks import checkpoints, contrastive
 from crossview.networks.layout_masks import check_centred
 from crossview.networks.looks import coloured, seen_sector
 from crossview.networks.losses import info_nce
-from crossview.pairs.batch import Batch, PairPixels, Views
-from crossview.pairs.moment import Moment
+from crossview.pairs.batch import Batch, Moment, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.views.symmetry import mirror_pair, turn_pair
 

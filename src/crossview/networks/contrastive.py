@@ -26,8 +26,7 @@ from crossview.networks.encoders import (
 from crossview.networks.looks import READINGS
 from crossview.networks.losses import AERIAL, AERIAL_2, GROUND, GROUND_2
 from crossview.networks.samplers import nearest_places, neighbour_batches, shuffled
-from crossview.pairs.batch import Batch, Views
-from crossview.pairs.moment import Moment
+from crossview.pairs.batch import Batch, Moment, Views
 from crossview.pairs.table import PairTable
 from crossview.views.crops import ANEW_DEG, least_fov
 from crossview.views.spec import ViewSpec

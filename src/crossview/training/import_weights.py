@@ -17,9 +17,8 @@ from crossview import __version__
 from crossview.errors import BadModel, InvalidValue
 from crossview.files import write_together
 from crossview.networks.weight_files import fit, read_weights, whose
-from crossview.training.run import FORMAT, NAMES, WEIGHTS_NAME, RunFolder
-from crossview.training.setup import build_without_weights
-from crossview.training.state import save_weights
+from crossview.training.run_folder import FORMAT, NAMES, WEIGHTS_NAME, RunFolder, save_weights
+from crossview.training.session import build_without_weights
 
 
 @dataclass(frozen=True, kw_only=True)

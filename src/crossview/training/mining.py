@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from crossview.arrays import I64
-from crossview.errors import BadData
+from crossview.errors import BadData, InvalidValue
 from crossview.networks.samplers import nearest_first
+from crossview.pairs.batch import Moment
 from crossview.pairs.loading import Loader, Reader
 from crossview.training.device import fast_in_bfloat16
 from crossview.training.run_folder import TrainState
