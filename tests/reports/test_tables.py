@@ -11,8 +11,8 @@ from tests.reports.made_up import evaluation, figure, gallery
 from crossview.reports.comparison import comparison
 from crossview.reports.exports import results_csv
 from crossview.reports.latex import escaped, latex_tables
+from crossview.reports.report_tables import mean_table, other_table, place_table, rank_table
 from crossview.reports.results import sweeps, trials_of
-from crossview.reports.tables import mean_table, other_table, place_table, rank_table
 
 CVUSA = {"data": "cvusa:data/CVUSA", "headings": "aligned", "k_at_1_percent": 88,
          "model": {"fingerprint": "f", "training_data": "cvusa"}}  # fmt: skip

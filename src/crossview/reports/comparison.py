@@ -10,8 +10,7 @@ from crossview.reports.latex import latex_table
 from crossview.reports.legend import swatch
 from crossview.reports.markup import Child, Html, tag
 from crossview.reports.published import STANDINGS
-from crossview.reports.results import Trial, sweeps
-from crossview.reports.tables import (
+from crossview.reports.report_tables import (
     Cell,
     Line,
     Table,
@@ -21,6 +20,7 @@ from crossview.reports.tables import (
     place_table,
     rank_table,
 )
+from crossview.reports.results import Trial, sweeps
 
 _OPEN_UP_TO = 6  # rows of other protocols; more are folded away
 

@@ -8,12 +8,12 @@ from matplotlib.axes import Axes
 
 from crossview.evaluation.metrics import MAIN
 from crossview.reports.comparison import value_cell
-from crossview.reports.drawing import Panel, drawn
 from crossview.reports.legend import swatch
 from crossview.reports.markup import Html, tag
 from crossview.reports.pens import percent, points
+from crossview.reports.report_tables import rank_table
 from crossview.reports.results import Result, Trial
-from crossview.reports.tables import rank_table
+from crossview.reports.svg import Panel, drawn
 
 MOST_SEVERE = 5
 

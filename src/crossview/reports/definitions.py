@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from crossview.evaluation.metrics import METRICS
 from crossview.reports.markup import Html, tag
 from crossview.reports.published import STANDINGS
+from crossview.reports.report_tables import mean_table, place_table, rank_table
 from crossview.reports.results import Trial, sweeps
-from crossview.reports.tables import mean_table, place_table, rank_table
 
 _WORDS = {
     "95 % interval": "Cluster bootstrap: queries that share a true reference are drawn together "

@@ -14,8 +14,8 @@ from crossview.evaluation.evaluation_record import Evaluation
 from crossview.geo.components import label_touching_cells
 from crossview.geo.points import LatLon, local_m, middle_of
 from crossview.localization.accuracy import RIGHT_WITHIN_M
-from crossview.reports.drawing import INK, KINDS, LINE, Panel, drawn
 from crossview.reports.results import Result, Trial
+from crossview.reports.svg import INK, KINDS, LINE, Panel, drawn
 
 MOST_AREAS, MOST_QUERIES, MOST_REFERENCES = 4, 400, 600
 _CELL_DEG = 0.02  # about 2 km; places in touching cells are one area

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 
 from crossview.outputs.page_images import Budget
-from crossview.reports.drawing import Panel
 from crossview.reports.gallery import Card, galleries
 from crossview.reports.legend import swatch
 from crossview.reports.markup import Html, tag
-from crossview.reports.overview import p_in_words, points
 from crossview.reports.results import Result, Trial
 from crossview.reports.significance import RunComparison
+from crossview.reports.svg import Panel
+from crossview.reports.verdicts import p_in_words, points
 
 
 def panels(made: Sequence[Panel]) -> Html:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from crossview.outputs.text import escape_formula
+from crossview.reports.report_tables import Line, mean_table, other_table, place_table, rank_table
 from crossview.reports.results import Trial, sweeps
 from crossview.reports.significance import RunComparison
-from crossview.reports.tables import Line, mean_table, other_table, place_table, rank_table
 from crossview.reports.trust import Trusted
 
 FORMAT = 1

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from matplotlib.axes import Axes
 
 from crossview.evaluation.metrics import MAIN
-from crossview.reports.drawing import MUTED, Panel, drawn
 from crossview.reports.pens import percent, points
 from crossview.reports.published import Published
 from crossview.reports.results import Result, Sweep, Trial, sweeps
+from crossview.reports.svg import MUTED, Panel, drawn
 
 
 def fov_panels(trials: Iterable[Trial]) -> list[Panel]:

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 
 from crossview.evaluation.headline import FIELDS_WORDS
+from crossview.reports.report_tables import Cell, Line, Table, column_title, mean_table, rank_table
 from crossview.reports.results import Trial, sweeps
-from crossview.reports.tables import Cell, Line, Table, column_title, mean_table, rank_table
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",

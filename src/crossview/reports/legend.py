@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crossview.reports.drawing import DASHES, KINDS, MARKERS
 from crossview.reports.markup import Html, tag
 from crossview.reports.results import Trial
+from crossview.reports.svg import DASHES, KINDS, MARKERS
 
 _SHAPES = {
     "o": "M17 2a4 4 0 1 0 .1 0z",

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from crossview.reports.curves import Curve
-from crossview.reports.drawing import DASHES, LINE, MARKERS, RUNS, SURFACE
 from crossview.reports.results import Result
+from crossview.reports.svg import DASHES, LINE, MARKERS, RUNS, SURFACE
 
 DOTS = (0, (1.5, 3))  # of guides and of chance
 

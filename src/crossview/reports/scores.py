@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 
 from crossview.arrays import F64
 from crossview.reports.curves import separation
-from crossview.reports.drawing import KINDS, Panel, drawn
 from crossview.reports.results import Result, Trial
+from crossview.reports.svg import KINDS, Panel, drawn
 
 _NAMES = ("matched", "unmatched", "mirrored", "turned by 90°")
 _FIELDS = ("true_score", "unmatched_score", "mirrored_score", "rotated_score")

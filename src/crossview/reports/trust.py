@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from crossview.errors import BadData, BadIndex
 from crossview.index.store import read_manifest
 from crossview.localization.calibration_record import Calibrated, Calibration
-from crossview.reports.drawing import KINDS, MUTED, Panel, drawn
 from crossview.reports.markup import Child, Html, tag
 from crossview.reports.pens import DOTS, percent
+from crossview.reports.svg import KINDS, MUTED, Panel, drawn
 
 
 @dataclass(frozen=True)

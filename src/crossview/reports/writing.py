@@ -11,7 +11,7 @@ from crossview.files import write_together
 from crossview.locks import locked
 from crossview.reports.exports import report_json, results_csv, significance_csv
 from crossview.reports.latex import latex_tables
-from crossview.reports.page import Evidence, report_html
+from crossview.reports.report_page import Evidence, report_html
 from crossview.reports.results import trials_of
 from crossview.reports.significance import comparisons
 from crossview.reports.trust import Trusted

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from crossview.outputs.page_images import Budget
-from crossview.reports.charts import answered_panel, error_panel, recall_panel
 from crossview.reports.comparison import comparison, mean_tables
 from crossview.reports.damage import damage_panels, damage_table, damaged
 from crossview.reports.definitions import definitions, records_table, sources
-from crossview.reports.drawing import Panel
 from crossview.reports.errormap import map_panels
 from crossview.reports.evidence import differences_matrix, gallery_section, panels
 from crossview.reports.fields import fov_panels
+from crossview.reports.figures import answered_panel, error_panel, recall_panel
 from crossview.reports.legend import kinds_line, runs_bar
 from crossview.reports.markup import Child, Html, join, tag
-from crossview.reports.overview import Compared, overview
 from crossview.reports.results import Result, Trial
 from crossview.reports.scores import kinds_of_scores, similarity_panel
+from crossview.reports.svg import Panel
 from crossview.reports.trust import Trusted, trust_panels, trust_table
+from crossview.reports.verdicts import Compared, overview
 from crossview.reports.wording import SECTIONS
 
 PICTURE_BYTES = 8_000_000  # of all galleries together

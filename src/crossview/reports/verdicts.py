@@ -9,9 +9,9 @@ from crossview.evaluation.metrics import MAIN, mean_name
 from crossview.reports.comparison import interval_glyph
 from crossview.reports.legend import swatch
 from crossview.reports.markup import Child, Html, tag
+from crossview.reports.report_tables import Table, mean_table, rank_table
 from crossview.reports.results import Result, Trial, sweeps
 from crossview.reports.significance import RunComparison
-from crossview.reports.tables import Table, mean_table, rank_table
 
 Compared = Sequence[tuple[Trial, Sequence[RunComparison]]]
 _MOST_VERDICTS = 8

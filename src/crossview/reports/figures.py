@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 
 from crossview.evaluation.metrics import RADII_M
 from crossview.reports.curves import answered_curve, error_curve, recall_curve
-from crossview.reports.drawing import MUTED, Panel, drawn
 from crossview.reports.pens import DOTS, line, logarithmic, pen, percent
 from crossview.reports.results import Trial
+from crossview.reports.svg import MUTED, Panel, drawn
 
 
 def recall_panel(trial: Trial) -> Panel:
