@@ -36,7 +36,7 @@ from crossview.localization.locate import locate_many
 from crossview.localization.posterior import evidence
 from crossview.localization.search import places
 from crossview.model.onnx import Embedder, open_model
-from crossview.reports.calibration import draw_calibration
+from crossview.reports.trust import draw_calibration
 from crossview.worlds.version import TOWN_VERSION
 
 STRIDE_M = 8.0

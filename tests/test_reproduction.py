@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from crossview import catalogue
-from crossview.reports.published import benchmarks
+from crossview.reports.published import load_benchmarks
 from crossview.stats import holm
 from crossview.studies.catalogue import STUDIES
 
@@ -200,7 +200,7 @@ def test_every_published_ablation_is_a_row_of_a_study_whose_command_is_on_the_pa
         for row in study.rows
         if row.published
     ]
-    for printed in (row for benchmark in benchmarks() for row in benchmark.ablations):
+    for printed in (row for benchmark in load_benchmarks() for row in benchmark.ablations):
         trained = "cvusa-cleaned" if printed.method == "GeoDTR+" else "cvusa"
         data = trained if printed.conditions.trained_on == "cvusa" else "cvact"
         commands = [

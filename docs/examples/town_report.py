@@ -22,8 +22,8 @@ from crossview.evaluation.conditions import Condition
 from crossview.evaluation.embed import How, Subject, embed, measured, views_of, with_hard_samples
 from crossview.model.onnx import Embedder, open_model, resolve_model
 from crossview.pairs.reading import Files
+from crossview.reports.report_page import ReportFacts, write_report
 from crossview.reports.results import open_records
-from crossview.reports.writing import About, write_report
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
 from crossview.worlds.town_pairs import Plan, ensure_pairs
 
@@ -69,7 +69,7 @@ def main() -> None:
     found = [(out / "records" / area).glob(f"{n}-*") for n in range(3) for area in TOWNS]
     records = open_records(path for some in found for path in some)
     title = "The packaged model on the embedded world"
-    print(write_report(records, out / "report", About(title=title, created=created)))
+    print(write_report(records, out / "report", ReportFacts(title=title, created=created)))
 
 
 if __name__ == "__main__":

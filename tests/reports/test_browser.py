@@ -6,14 +6,14 @@ import subprocess
 from tests.browser import CHROMIUM, QUIET, needs_chromium
 from tests.reports.made_up import evaluation
 
-from crossview.reports.writing import About, write_report
+from crossview.reports.report_page import ReportFacts, write_report
 
 pytestmark = needs_chromium
 
 
 def test_its_script_runs_under_its_own_policy_without_a_word_on_the_console(tmp_path):
     page = write_report(
-        [evaluation("a"), evaluation("b")], tmp_path, About(title="t", created="now")
+        [evaluation("a"), evaluation("b")], tmp_path, ReportFacts(title="t", created="now")
     )
     show = ["--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom"]
     command = [CHROMIUM, *QUIET, *show, f"--user-data-dir={tmp_path / 'profile'}", page.as_uri()]

@@ -8,7 +8,7 @@ from tests.reports.made_up import evaluation
 
 from crossview.geo.points import LatLon, distance_m
 from crossview.localization.accuracy import RIGHT_WITHIN_M
-from crossview.reports.errormap import _areas
+from crossview.reports.figures import _areas
 
 
 def at(latlon, error_m=3.0):

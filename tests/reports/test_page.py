@@ -11,8 +11,8 @@ from tests.reports.made_up import evaluation, gallery
 
 from crossview.errors import BadData
 from crossview.reports.markup import Html, tag
+from crossview.reports.report_page import ReportFacts, write_report
 from crossview.reports.results import open_records
-from crossview.reports.writing import About, write_report
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
 
@@ -58,7 +58,7 @@ def written(pictures, tmp_path_factory):
         for fov in (360.0, 90.0)
     ]
     folder = tmp_path_factory.mktemp("report")
-    write_report(records, folder, About(title="A title", created="2026-01-01 00:00 UTC"))
+    write_report(records, folder, ReportFacts(title="A title", created="2026-01-01 00:00 UTC"))
     return folder
 
 
@@ -135,7 +135,7 @@ def test_the_numbers_lie_beside_the_page(written):
 
 def test_the_same_records_give_the_same_page(tmp_path):
     for name in "ab":
-        write_report([evaluation()], tmp_path / name, About(title="t", created="now"))
+        write_report([evaluation()], tmp_path / name, ReportFacts(title="t", created="now"))
     pages = [(tmp_path / name / "report.html").read_text(encoding="utf-8") for name in "ab"]
     assert pages[0] == pages[1]
 
@@ -145,7 +145,7 @@ def test_records_without_places_or_pictures_make_a_page_too(tmp_path):
     unknown = np.full_like(record.queries.truth_latlon, np.nan)
     record.queries.error_m[:] = np.nan
     record.queries.truth_latlon[:] = unknown
-    page = write_report([record], tmp_path, About(title="t", created="now")).read_text(
+    page = write_report([record], tmp_path, ReportFacts(title="t", created="now")).read_text(
         encoding="utf-8"
     )
     assert 'id="maps"' not in page
@@ -174,7 +174,7 @@ def test_markup_escapes_text_and_attributes_but_not_markup():
 def test_damaged_pictures_have_a_section_of_their_own(tmp_path):
     records = [evaluation(label, corruption=damage)
                for label in "ab" for damage in ("", "fog 1", "fog 3", "noise 5")]  # fmt: skip
-    page = write_report(records, tmp_path, About(title="t", created="now")).read_text(
+    page = write_report(records, tmp_path, ReportFacts(title="t", created="now")).read_text(
         encoding="utf-8"
     )
     section = page[page.index('<section id="damage">') :].partition("</section>")[0]
@@ -188,7 +188,7 @@ def test_on_a_benchmark_the_published_rows_and_their_sources_are_there(tmp_path)
         data="cvusa:data", headings="aligned", k_at_1_percent=88, count=8884,
         model={"training_data": "cvusa:data"},
     )  # fmt: skip
-    about = About(title="t", created="now")
+    about = ReportFacts(title="t", created="now")
     page = write_report([record], tmp_path, about).read_text(encoding="utf-8")
     assert "GeoDTR+ paper, Table I (arXiv 2308.09624)" in page
     assert '<h3 id="sources">' in page

@@ -2,9 +2,15 @@
 
 import pytest
 
-from crossview.reports.published import STANDINGS, Quote, benchmark_of, benchmarks, venues
+from crossview.reports.published import (
+    STANDINGS,
+    Quote,
+    find_benchmark,
+    load_benchmarks,
+    load_venues,
+)
 
-ROWS = [(b, row) for b in benchmarks() for row in (*b.rows, *b.ablations)]
+ROWS = [(b, row) for b in load_benchmarks() for row in (*b.rows, *b.ablations)]
 
 
 def test_every_value_is_a_percentage_and_every_row_says_where_it_is_from():
@@ -45,28 +51,28 @@ def test_no_row_stands_twice_under_the_same_conditions():
 )  # fmt: skip
 def test_figures_are_found_by_the_name_of_the_data(data, split, method, variant, metric, value):
     found = [
-        r for r in benchmark_of(data, split).rows if (r.method, r.variant) == (method, variant)
+        r for r in find_benchmark(data, split).rows if (r.method, r.variant) == (method, variant)
     ]
     assert value in [row.values.get(metric) for row in found]
 
 
 def test_data_without_published_figures_has_no_benchmark():
-    assert benchmark_of("town", "test") is None
+    assert find_benchmark("town", "test") is None
 
 
 def test_a_table_over_fields_of_view_becomes_one_row_for_each():
-    rows = [r for r in benchmark_of("cvusa", "test").rows if r.method == "SinGeo"]
+    rows = [r for r in find_benchmark("cvusa", "test").rows if r.method == "SinGeo"]
     printed = {r.conditions.fov_deg: r.values["R@1"] for r in rows if r.standing == "summary"
                and r.conditions.headings == "unknown"}  # fmt: skip
     assert printed == {360.0: 96.8, 180.0: 91.8, 90.0: 70.1, 70.0: 58.0}
 
 
 def test_every_method_with_a_venue_has_a_figure():
-    assert set(venues()) <= {row.method for _, row in ROWS}
+    assert set(load_venues()) <= {row.method for _, row in ROWS}
 
 
 def test_ablations_are_quoted_by_studies_and_not_listed_in_reports():
-    listed = [row.variant for row in benchmark_of("cvusa", "test").rows]
+    listed = [row.variant for row in find_benchmark("cvusa", "test").rows]
     assert "K = 6" not in listed
     quote = Quote(method="GeoDTR+", variant="K = 6")
     found = quote.figures("cvusa", "test", trained_on="cvact", headings="aligned")

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from tests.reports.made_up import evaluation
 
-from crossview.reports.results import trials_of
-from crossview.reports.significance import comparisons, paired_hits
+from crossview.reports.results import sort_into_trials
+from crossview.reports.significance import compare_runs, pair_hits
 
 
 def compared(*records):
-    return comparisons(trials_of(records))[0][1]
+    return compare_runs(sort_into_trials(records))[0][1]
 
 
 def test_a_clear_lead_is_sure_and_a_small_one_is_not():
@@ -32,8 +32,8 @@ def test_every_pair_is_compared_once():
 
 
 def test_only_queries_that_both_answered_count():
-    (trial,) = trials_of([evaluation("a", count=200), evaluation("b", count=150)])
-    ours, theirs, clusters = paired_hits(*trial.results)
+    (trial,) = sort_into_trials([evaluation("a", count=200), evaluation("b", count=150)])
+    ours, theirs, clusters = pair_hits(*trial.results)
     assert len(ours) == len(theirs) == len(clusters) == 150
     assert set(np.unique(ours)) <= {0.0, 100.0}
 

@@ -9,10 +9,14 @@ import pytest
 from tests.reports.made_up import evaluation, figure, gallery
 
 from crossview.reports.comparison import comparison
-from crossview.reports.exports import results_csv
-from crossview.reports.latex import escaped, latex_tables
-from crossview.reports.report_tables import mean_table, other_table, place_table, rank_table
-from crossview.reports.results import sweeps, trials_of
+from crossview.reports.exports import escape_latex, format_latex_tables, format_results_csv
+from crossview.reports.report_tables import (
+    tabulate_means,
+    tabulate_others,
+    tabulate_places,
+    tabulate_ranks,
+)
+from crossview.reports.results import group_sweeps, sort_into_trials
 
 CVUSA = {"data": "cvusa:data/CVUSA", "headings": "aligned", "k_at_1_percent": 88,
          "model": {"fingerprint": "f", "training_data": "cvusa"}}  # fmt: skip
@@ -24,8 +28,8 @@ def cvusa(**changes):
 
 
 def table_of(*records):
-    (trial,) = trials_of(records)
-    return rank_table(trial)
+    (trial,) = sort_into_trials(records)
+    return tabulate_ranks(trial)
 
 
 def row(table, name):
@@ -98,8 +102,8 @@ def test_a_run_of_unrecorded_training_data_has_no_published_peers():
 
 
 def test_an_error_in_metres_is_best_when_it_is_smallest():
-    (trial,) = trials_of([evaluation("near", right=0.9), evaluation("far", right=0.1)])
-    best = [line.name for line in place_table(trial).same if line.cells["median error m"].best]
+    (trial,) = sort_into_trials([evaluation("near", right=0.9), evaluation("far", right=0.1)])
+    best = [line.name for line in tabulate_places(trial).same if line.cells["median error m"].best]
     assert best == ["near"]
 
 
@@ -120,7 +124,7 @@ def test_records_of_other_seeds_become_one_row_with_their_mean_and_spread():
 def test_several_trainings_have_an_interval_over_trainings():
     records = [evaluation(model={"fingerprint": str(n)}, figures_given=value)
                for n, value in enumerate((60.0, 61.0, 62.0))]  # fmt: skip
-    (trial,) = trials_of(records)
+    (trial,) = sort_into_trials(records)
     found = trial.results[0].figures["R@1"]
     assert (found.over, found.n) == ("trainings", 3)
     assert found.high - found.value == pytest.approx(4.303 / 3**0.5, rel=1e-3)
@@ -128,29 +132,31 @@ def test_several_trainings_have_an_interval_over_trainings():
 
 def test_tests_are_told_apart_by_field_of_view_and_kept_together_by_data():
     records = [evaluation(label, fov_deg=fov) for label in "ab" for fov in (360.0, 90.0)]
-    trials = trials_of(records)
+    trials = sort_into_trials(records)
     assert [(t.conditions.fov_deg, len(t.results)) for t in trials] == [(360.0, 2), (90.0, 2)]
 
 
 def test_galleries_of_other_sizes_are_other_tests():
-    assert len(trials_of([evaluation(), evaluation("b", references=gallery(100))])) == 2
+    assert len(sort_into_trials([evaluation(), evaluation("b", references=gallery(100))])) == 2
 
 
 def test_a_run_keeps_its_slot_in_every_test():
     records = [evaluation("a"), evaluation("b"), evaluation("b", data="town:data/harbour")]
-    slots = {(t.title, r.label): r.slot for t in trials_of(records) for r in t.results}
+    slots = {(t.title, r.label): r.slot for t in sort_into_trials(records) for r in t.results}
     assert slots == {("suburb", "a"): 0, ("suburb", "b"): 1, ("harbour", "b"): 1}
 
 
 def test_latex_has_a_row_for_each_line_and_escapes_what_is_special():
-    text = latex_tables(trials_of([evaluation("a_b & 100%")]))
+    text = format_latex_tables(sort_into_trials([evaluation("a_b & 100%")]))
     assert r"a\_b \& 100\% {\scriptsize compass} & " in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
-    assert escaped("{\\}") == r"\{\textbackslash{}\}"
+    assert escape_latex("{\\}") == r"\{\textbackslash{}\}"
 
 
 def test_the_csv_holds_every_value_with_its_protocol_and_interval():
-    rows = list(csv.DictReader(io.StringIO(results_csv(trials_of([cvusa(right=0.9)])))))
+    rows = list(
+        csv.DictReader(io.StringIO(format_results_csv(sort_into_trials([cvusa(right=0.9)]))))
+    )
     ours = [r for r in rows if r["origin"] == "measured" and r["metric"] == "R@1"]
     assert [(r["row"], r["headings"], r["n"], r["unit"]) for r in ours] == [
         ("ours", "aligned", "8884", "%")
@@ -164,12 +170,12 @@ def test_the_csv_holds_every_value_with_its_protocol_and_interval():
 def test_trials_are_ordered_by_data_and_then_the_widest_view_first():
     records = [evaluation(data=f"town:{town}", fov_deg=fov)
                for fov in (70.0, 360.0, 180.0) for town in ("suburb", "harbour")]  # fmt: skip
-    found = [(t.title, t.conditions.fov_deg) for t in trials_of(records)]
+    found = [(t.title, t.conditions.fov_deg) for t in sort_into_trials(records)]
     assert found == [(town, fov) for town in ("suburb", "harbour") for fov in (360.0, 180.0, 70.0)]
 
 
 def test_a_table_of_pairs_is_named_by_its_folder():
-    titles = [t.title for t in trials_of([evaluation(data="pairs:data/my-city/pairs.csv"),
+    titles = [t.title for t in sort_into_trials([evaluation(data="pairs:data/my-city/pairs.csv"),
                                           evaluation(data="pairs:data/other.csv")])]  # fmt: skip
     assert titles == ["my-city", "other"]
 
@@ -184,29 +190,29 @@ def test_a_figure_that_nobody_knows_stands_in_a_table_of_its_own(name, unit):
         record = evaluation(label)
         kept = tuple(f for f in record.figures if f.name != name)
         records.append(replace(record, figures=(*kept, figure(name, value, 50.0, 80.0, 200, unit))))
-    (trial,) = trials_of(records)
-    assert name not in rank_table(trial).columns
-    assert place_table(trial).columns == ("median error m",)
-    others = other_table(trial)
+    (trial,) = sort_into_trials(records)
+    assert name not in tabulate_ranks(trial).columns
+    assert tabulate_places(trial).columns == ("median error m",)
+    others = tabulate_others(trial)
     assert others.columns == (name,)
     assert [line.cells[name].value for line in others.same] == [70.0, 60.0]
     assert not any(line.cells[name].best for line in others.same)
-    rows = csv.DictReader(io.StringIO(results_csv([trial])))
+    rows = csv.DictReader(io.StringIO(format_results_csv([trial])))
     assert [row["best"] for row in rows if row["metric"] == name] == ["False", "False"]
     page = "".join(comparison(trial))
     assert f"Other figures, as the records have them: {name} ({unit or 'no unit'})" in page
 
 
 def test_known_figures_need_no_table_of_others():
-    (trial,) = trials_of([evaluation()])
-    assert other_table(trial) is None
+    (trial,) = sort_into_trials([evaluation()])
+    assert tabulate_others(trial) is None
     assert "Other figures" not in "".join(comparison(trial))
 
 
 def test_columns_stand_in_the_order_of_the_list_whatever_the_record_has_first():
     record = evaluation()
-    (trial,) = trials_of([replace(record, figures=record.figures[::-1])])
-    assert rank_table(trial).columns == ("R@1", "R@5", "R@10", "R@1%")
+    (trial,) = sort_into_trials([replace(record, figures=record.figures[::-1])])
+    assert tabulate_ranks(trial).columns == ("R@1", "R@5", "R@10", "R@1%")
 
 
 def swept(label="ours", **changes):
@@ -219,8 +225,8 @@ def swept(label="ours", **changes):
 
 def test_the_headline_stands_beside_published_means_of_the_same_four_fields_of_view():
     records = swept()
-    (sweep,) = sweeps(trials_of(records))
-    table = mean_table(sweep)
+    (sweep,) = group_sweeps(sort_into_trials(records))
+    table = tabulate_means(sweep)
     ours = row(table, "ours").cells["mean R@1"]
     slow = np.mean([100.0 * np.mean(r.queries.rank == 1) for r in records])
     assert ours.value == pytest.approx(slow)
@@ -228,20 +234,20 @@ def test_the_headline_stands_beside_published_means_of_the_same_four_fields_of_v
     singeo = [x.cells["mean R@1"].value for x in table.same if x.name == "SinGeo"]
     assert pytest.approx((96.8 + 91.8 + 70.1 + 58.0) / 4) in singeo
     assert "models: one per field of view" in row(table, "DSM").differs
-    assert "SinGeo" in latex_tables(sweep.trials).partition("mean of 360, 180, 90 and 70")[2]
-    rows = list(csv.DictReader(io.StringIO(results_csv(sweep.trials))))
+    assert "SinGeo" in format_latex_tables(sweep.trials).partition("mean of 360, 180, 90 and 70")[2]
+    rows = list(csv.DictReader(io.StringIO(format_results_csv(sweep.trials))))
     (kept,) = [r for r in rows if r["metric"] == "mean R@1" and r["row"] == "ours"]
     assert (float(kept["value"]), kept["fov_deg"]) == (pytest.approx(slow), "")
 
 
 def test_three_fields_of_view_have_a_chart_but_no_headline():
-    (sweep,) = sweeps(trials_of(swept()[:3]))
-    assert mean_table(sweep) is None
+    (sweep,) = group_sweeps(sort_into_trials(swept()[:3]))
+    assert tabulate_means(sweep) is None
 
 
 def test_the_headline_of_several_trainings_has_an_interval_over_trainings():
     records = [record for n in range(3) for record in swept(model={"fingerprint": str(n)})]
-    (sweep,) = sweeps(trials_of(records))
+    (sweep,) = group_sweeps(sort_into_trials(records))
     (mean,) = sweep.means
     assert (mean.figures["mean R@1"].over, mean.figures["mean R@1"].n) == ("trainings", 3)
 
@@ -249,12 +255,12 @@ def test_the_headline_of_several_trainings_has_an_interval_over_trainings():
 def test_a_run_that_was_not_trained_for_one_field_of_view_stands_apart():
     records = swept()
     records[3:] = swept(off_protocol=("not trained for 70 degrees",))[3:]
-    (sweep,) = sweeps(trials_of(records))
-    assert [line.name for line in mean_table(sweep).same if line.slot is not None] == []
-    assert row(mean_table(sweep), "ours").differs == ("not trained for 70 degrees",)
+    (sweep,) = group_sweeps(sort_into_trials(records))
+    assert [line.name for line in tabulate_means(sweep).same if line.slot is not None] == []
+    assert row(tabulate_means(sweep), "ours").differs == ("not trained for 70 degrees",)
 
 
 def test_no_label_of_a_run_is_a_formula_in_a_spreadsheet():
-    trials = trials_of([cvusa(label='=HYPERLINK("x")', right=0.9)])
-    rows = csv.DictReader(io.StringIO(results_csv(trials)))
+    trials = sort_into_trials([cvusa(label='=HYPERLINK("x")', right=0.9)])
+    rows = csv.DictReader(io.StringIO(format_results_csv(trials)))
     assert {row["row"] for row in rows if row["origin"] == "measured"} == {'\'=HYPERLINK("x")'}

@@ -7,8 +7,8 @@ from tests.reports.made_up import evaluation
 
 from crossview.errors import BadData, BadIndex
 from crossview.localization.calibration_record import Calibrated, Calibration, Fit, Reach
-from crossview.reports.trust import read_calibrations, trust_panels, trust_table
-from crossview.reports.writing import About, write_report
+from crossview.reports.report_page import ReportFacts, write_report
+from crossview.reports.trust import draw_reliabilities, read_calibrations, trust_table
 
 
 def share(value):
@@ -46,13 +46,13 @@ def test_the_numbers_of_a_calibration_are_told_with_their_intervals(file):
 
 
 def test_every_kind_has_its_diagram(file):
-    (panel,) = trust_panels(read_calibrations([file, ]))  # fmt: skip
+    (panel,) = draw_reliabilities(read_calibrations([file, ]))  # fmt: skip
     assert panel.title == "suburb, panoramas"
     assert "Expected calibration error 0.030 (0.020 by chance at this n)" in panel.note
 
 
 def test_a_report_holds_calibrations_beside_evaluations(file, tmp_path):
-    about = About(title="t", created="now")
+    about = ReportFacts(title="t", created="now")
     page = write_report([evaluation()], tmp_path / "out", about, read_calibrations([file]))
     assert '<section id="trust">' in page.read_text(encoding="utf-8")
     told = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))

@@ -143,9 +143,9 @@ def _run(command: CalibrateCommand) -> int:
         if path is not None and not path.absolute().parent.is_dir():
             raise CannotWrite(f"Cannot write {path}: there is no folder {path.parent}.")
     if command.figure is not None:
-        from crossview.reports.calibration import format_of  # needs the extra `report`
+        from crossview.reports.trust import read_figure_format  # needs the extra `report`
 
-        format_of(command.figure)  # before minutes of work
+        read_figure_format(command.figure)  # before minutes of work
     Index.open(command.index)  # a damaged index is refused before the wait for other processes
     if command.dry_run:
         return _calibrate(command)
@@ -274,7 +274,7 @@ def _locate_elsewhere(
 
 
 def _draw(calibration: Calibration, path: Path) -> None:
-    from crossview.reports.calibration import draw_calibration
+    from crossview.reports.trust import draw_calibration
 
     kinds = {kind.name: kind.measured for kind in calibration.kinds}
     draw_calibration({f"calibrated {calibration.created[:10]}": kinds}, path)

@@ -26,13 +26,13 @@ def report(
     """Write evaluations as one self-contained page beside published figures; JSON, CSV, LaTeX."""
     from datetime import UTC, datetime
 
+    from crossview.reports.report_page import ReportFacts, write_report
     from crossview.reports.results import open_records
     from crossview.reports.trust import read_calibrations
-    from crossview.reports.writing import About, write_report
 
     opened = open_records(records)
     console.note(f"{len(opened)} records.", quiet=quiet)
     created = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     calibrations = read_calibrations(calibration or [])
-    about = About(title=title, created=created, seed=seed)
+    about = ReportFacts(title=title, created=created, seed=seed)
     console.print_result(str(write_report(opened, out, about, calibrations)))

@@ -6,41 +6,41 @@ from collections.abc import Callable, Iterable
 
 from crossview.evaluation.headline import FIELDS_WORDS
 from crossview.evaluation.metrics import MAIN
-from crossview.reports.latex import latex_table
+from crossview.reports.exports import format_latex_table
 from crossview.reports.legend import swatch
 from crossview.reports.markup import Child, Html, tag
 from crossview.reports.published import STANDINGS
 from crossview.reports.report_tables import (
     Cell,
-    Line,
-    Table,
-    column_title,
-    mean_table,
-    other_table,
-    place_table,
-    rank_table,
+    ComparisonTable,
+    TableRow,
+    tabulate_means,
+    tabulate_others,
+    tabulate_places,
+    tabulate_ranks,
+    title_column,
 )
-from crossview.reports.results import Trial, sweeps
+from crossview.reports.results import Trial, group_sweeps
 
 _OPEN_UP_TO = 6  # rows of other protocols; more are folded away
 
 
 def comparison(trial: Trial) -> list[Html]:
     """Heading, what was asked, the tables and their LaTeX."""
-    ranks = rank_table(trial)
+    ranks = tabulate_ranks(trial)
     parts = [
         tag("h3", trial.name, id=trial.key),
         tag("p", _asked(trial), class_="intro small"),
         _scrolled(_table(ranks, ranks.same, _caption(trial, ranks), _notes)),
         *_apart(ranks),
     ]
-    if (places := place_table(trial)) is not None:
+    if (places := tabulate_places(trial)) is not None:
         caption = (
             "Where the first reference lies against the truth, over queries whose place is known; "
             "below each value its 95 % interval."
         )
         parts += [_scrolled(_table(places, places.same, caption, _notes)), *_apart(places)]
-    if (others := other_table(trial)) is not None:
+    if (others := tabulate_others(trial)) is not None:
         units = {name: cell.unit for line in (*others.same, *others.apart)
                  for name, cell in line.cells.items()}  # fmt: skip
         named = ", ".join(f"{name} ({unit or 'no unit'})" for name, unit in units.items())
@@ -49,22 +49,24 @@ def comparison(trial: Trial) -> list[Html]:
             "so none is compared or best."
         )
         parts += [_scrolled(_table(others, others.same, caption, _notes)), *_apart(others)]
-    latex = tag("pre", latex_table(trial, ranks))
+    latex = tag("pre", format_latex_table(trial, ranks))
     return [*parts, tag("details", tag("summary", "This table as LaTeX"), latex)]
 
 
 def mean_tables(trials: Iterable[Trial]) -> list[Html]:
     """The means over fields of view, a table for every data set and way of treating headings."""
     parts: list[Html] = []
-    for sweep in sweeps(trials):
-        if (table := mean_table(sweep)) is None:
+    for sweep in group_sweeps(trials):
+        if (table := tabulate_means(sweep)) is None:
             continue
         caption = (
             f"{sweep.name}: mean over {FIELDS_WORDS}, over the queries asked at all four; below "
             "each value its 95 % interval: the hits of a query are averaged first, then clusters "
             "of queries resampled. Published means are computed from their four figures."
         )
-        latex = tag("pre", latex_table(sweep.first, table, f"{sweep.name}, mean of {FIELDS_WORDS}"))
+        latex = tag(
+            "pre", format_latex_table(sweep.first, table, f"{sweep.name}, mean of {FIELDS_WORDS}")
+        )
         parts += [
             _scrolled(_table(table, table.same, caption, _notes)),
             *_apart(table),
@@ -105,21 +107,27 @@ def value_cell(cell: Cell | None) -> Html:
 
 
 def _table(
-    table: Table, lines: Iterable[Line], caption: str, last: Callable[[Line], Child], note: str = ""
+    table: ComparisonTable,
+    lines: Iterable[TableRow],
+    caption: str,
+    last: Callable[[TableRow], Child],
+    note: str = "",
 ) -> Html:
     glyphs = MAIN in table.columns
     head = [
         tag("th", "Run or method", scope="col"),
         tag("th", tag("span", f"{MAIN} from 0 to 100", class_="muted"), scope="col",
             class_="glyph-column words") if glyphs else None,
-        *(tag("th", column_title(column), scope="col") for column in table.columns),
+        *(tag("th", title_column(column), scope="col") for column in table.columns),
         tag("th", note or "Notes", scope="col", class_="words"),
     ]  # fmt: skip
     body = [_row(table, line, glyphs, last) for line in lines]
     return tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", body))
 
 
-def _row(table: Table, line: Line, glyphs: bool, last: Callable[[Line], Child]) -> Html:
+def _row(
+    table: ComparisonTable, line: TableRow, glyphs: bool, last: Callable[[TableRow], Child]
+) -> Html:
     main = line.cells.get(MAIN)
     name = [swatch(line.slot) if line.slot is not None else None, line.name]
     cells = [
@@ -133,7 +141,7 @@ def _row(table: Table, line: Line, glyphs: bool, last: Callable[[Line], Child]) 
     return tag("tr", cells, class_="measured" if line.slot is not None else None)
 
 
-def _apart(table: Table) -> list[Html]:
+def _apart(table: ComparisonTable) -> list[Html]:
     """Rows of other protocols: what differs stands in the last column, and none is best."""
     if not table.apart:
         return []
@@ -147,7 +155,7 @@ def _apart(table: Table) -> list[Html]:
     return [tag("details", tag("summary", title), inner, open=count <= _OPEN_UP_TO)]
 
 
-def _notes(line: Line) -> Child:
+def _notes(line: TableRow) -> Child:
     if line.slot is None:
         return _source(line)
     told = [f"input {line.representation}" if line.representation else "",
@@ -155,12 +163,12 @@ def _notes(line: Line) -> Child:
     return "; ".join(filter(None, told))
 
 
-def _differs(line: Line) -> Child:
+def _differs(line: TableRow) -> Child:
     return [tag("span", "; ".join(line.differs), class_="value small"),
             tag("span", _source(line), class_="detail") if line.source else None]  # fmt: skip
 
 
-def _source(line: Line) -> Html:
+def _source(line: TableRow) -> Html:
     """How the figure is known, leading to the list of sources."""
     title = f"{STANDINGS[line.standing]}: {line.source}"
     return tag("a", line.standing, href="#sources", title=title)
@@ -175,7 +183,7 @@ def _asked(trial: Trial) -> str:
     )
 
 
-def _caption(trial: Trial, table: Table) -> str:
+def _caption(trial: Trial, table: ComparisonTable) -> str:
     over = sorted({f.over for r in trial.results for f in r.figures.values()})
     k = trial.results[0].first.k_at_1_percent
     published = any(line.slot is None for line in table.same)

@@ -8,7 +8,7 @@ import numpy as np
 
 from crossview.arrays import F64
 from crossview.localization.accuracy import hits
-from crossview.reports.results import Result
+from crossview.reports.results import RunResult
 from crossview.stats import cluster_intervals, share_in_order
 
 
@@ -22,7 +22,7 @@ class Curve:
     high: F64
 
 
-def recall_curve(result: Result, most: int, seed: int = 0) -> Curve:
+def compute_recall_curve(result: RunResult, most: int, seed: int = 0) -> Curve:
     """Percent of queries whose truth is among the first k, for k from 1 to ``most``.
 
     As R@k: queries without a match are not found.
@@ -33,13 +33,13 @@ def recall_curve(result: Result, most: int, seed: int = 0) -> Curve:
     return _shares(ks, found, _clusters(result), np.ones(len(rank), dtype=bool), seed)
 
 
-def error_curve(result: Result, metres: F64, seed: int = 0) -> Curve:
+def compute_error_curve(result: RunResult, metres: F64, seed: int = 0) -> Curve:
     """Percent of queries whose first place is at most this far from the truth."""
     error = np.concatenate([e.queries.error_m for e in result.evaluations])
     return _shares(metres, error[:, None] <= metres, _clusters(result), np.isfinite(error), seed)
 
 
-def answered_curve(result: Result) -> tuple[F64, F64]:
+def compute_answered_curve(result: RunResult) -> tuple[F64, F64]:
     """(percent answered, percent of the answers that are right), most confident first.
 
     Confidence is the score of the first reference; right is a truth at rank 1.
@@ -54,7 +54,7 @@ def answered_curve(result: Result) -> tuple[F64, F64]:
     return 100.0 * answered[keep] / len(right), 100.0 * share[keep]
 
 
-def separation(matched: F64, unmatched: F64) -> float:
+def compute_separation(matched: F64, unmatched: F64) -> float:
     """Percent of (matched, unmatched) draws in which the matched score is the higher one.
 
     50 is chance; equal scores count half.
@@ -62,7 +62,7 @@ def separation(matched: F64, unmatched: F64) -> float:
     return 100.0 * share_in_order(matched, unmatched)
 
 
-def _clusters(result: Result) -> np.ndarray:
+def _clusters(result: RunResult) -> np.ndarray:
     return np.concatenate([e.queries.cluster for e in result.evaluations])
 
 

@@ -10,10 +10,9 @@ from crossview.evaluation.metrics import MAIN
 from crossview.reports.comparison import value_cell
 from crossview.reports.legend import swatch
 from crossview.reports.markup import Html, tag
-from crossview.reports.pens import percent, points
-from crossview.reports.report_tables import rank_table
-from crossview.reports.results import Result, Trial
-from crossview.reports.svg import Panel, drawn
+from crossview.reports.report_tables import tabulate_ranks
+from crossview.reports.results import RunResult, Trial
+from crossview.reports.svg import Panel, draw_points, draw_svg, set_percent_axis
 
 MOST_SEVERE = 5
 
@@ -50,7 +49,7 @@ def damage_table(trials: Sequence[Trial]) -> Html:
     head = [tag("th", f"{MAIN}, percent", scope="col"), *(tag("th", n, scope="col") for n in named)]
     rows = []
     for trial in found:
-        lines = {line.slot: line for line in rank_table(trial).same}
+        lines = {line.slot: line for line in tabulate_ranks(trial).same}
         title = [trial.title, tag("span", trial.conditions.words, class_="detail")]
         cells = [value_cell(lines[s].cells.get(MAIN) if s in lines else None) for s in runs]
         rows.append(tag("tr", tag("th", title, scope="row"), cells))
@@ -65,7 +64,7 @@ def _clean_key(trial: Trial) -> tuple[object, ...]:
 
 
 def _panel(name: str, found: dict[int, Trial]) -> Panel:
-    runs: dict[int, list[tuple[float, Result]]] = {}
+    runs: dict[int, list[tuple[float, RunResult]]] = {}
     for severity, trial in sorted(found.items()):
         for result in trial.results:
             if MAIN in result.figures:
@@ -73,12 +72,12 @@ def _panel(name: str, found: dict[int, Trial]) -> Panel:
 
     def draw(axes: Axes) -> None:
         for slot, given in runs.items():
-            points(axes, slot, given, MAIN)
+            draw_points(axes, slot, given, MAIN)
         axes.set_xticks(range(MOST_SEVERE + 1), ["clean", *map(str, range(1, MOST_SEVERE + 1))])
         axes.set_xlim(-0.3, MOST_SEVERE + 0.3)
-        percent(axes)
+        set_percent_axis(axes)
         axes.set_xlabel("severity")
 
     trial = next(iter(found.values()))
     note = f"R@1 of {trial.queries:,} queries, {trial.conditions.words}."
-    return Panel(drawn(draw, f"R@1 with {name}, {note}"), f"{trial.title}, {name}", note)
+    return Panel(draw_svg(draw, f"R@1 with {name}, {note}"), f"{trial.title}, {name}", note)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from crossview.evaluation.metrics import METRICS
 from crossview.reports.markup import Html, tag
 from crossview.reports.published import STANDINGS
-from crossview.reports.report_tables import mean_table, place_table, rank_table
-from crossview.reports.results import Trial, sweeps
+from crossview.reports.report_tables import tabulate_means, tabulate_places, tabulate_ranks
+from crossview.reports.results import Trial, group_sweeps
 
 _WORDS = {
     "95 % interval": "Cluster bootstrap: queries that share a true reference are drawn together "
@@ -26,8 +26,10 @@ _WORDS = {
 
 def definitions(trials: Sequence[Trial]) -> list[Html]:
     """What the words of the tables mean; of the figures, those that occur."""
-    tables = [table for trial in trials for table in (rank_table(trial), place_table(trial))]
-    tables += [mean_table(sweep) for sweep in sweeps(trials)]
+    tables = [
+        table for trial in trials for table in (tabulate_ranks(trial), tabulate_places(trial))
+    ]
+    tables += [tabulate_means(sweep) for sweep in group_sweeps(trials)]
     shown = {name for table in tables if table for name in table.columns}
     words = {m.word: m.definition for name, m in METRICS.items() if name in shown} | _WORDS
     items = [[tag("dt", word), tag("dd", text)] for word, text in words.items()]

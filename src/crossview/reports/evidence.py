@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 
 from crossview.outputs.page_images import Budget
-from crossview.reports.gallery import Card, galleries
+from crossview.reports.gallery import AnswerCard, pick_cards
 from crossview.reports.legend import swatch
 from crossview.reports.markup import Html, tag
-from crossview.reports.results import Result, Trial
+from crossview.reports.results import RunResult, Trial
 from crossview.reports.significance import RunComparison
 from crossview.reports.svg import Panel
 from crossview.reports.verdicts import p_in_words, points
@@ -68,9 +68,9 @@ def _difference(known: tuple[RunComparison, float] | None, same: bool) -> Html:
     return tag("td", shown, class_="tint", style=style)
 
 
-def gallery_section(trial: Trial, result: Result, budget: Budget) -> list[Html]:
+def gallery_section(trial: Trial, result: RunResult, budget: Budget) -> list[Html]:
     """Best, worst and most confident wrong answers of one run, or why there are none."""
-    made = galleries(result, budget)
+    made = pick_cards(result, budget)
     head = tag("h3", swatch(result.slot), f" {result.label} · {trial.name}")
     if not made:
         where = result.first.root or "no folder was recorded"
@@ -84,7 +84,7 @@ def gallery_section(trial: Trial, result: Result, budget: Budget) -> list[Html]:
     return parts
 
 
-def _card(card: Card) -> Html:
+def _card(card: AnswerCard) -> Html:
     right = card.rank == 1
     error = f", {card.error_m:,.0f} m away" if math.isfinite(card.error_m) else ""
     told = f"right{error}" if right else f"truth at rank {card.rank:,}; first answer wrong{error}"

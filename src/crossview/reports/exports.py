@@ -1,18 +1,32 @@
-"""The report's numbers for other programs: JSON and CSV."""
+"""The report's numbers for other programs: JSON and CSV.
+
+Tables as LaTeX; they use the package booktabs.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from crossview.evaluation.headline import FIELDS_WORDS
 from crossview.outputs.text import escape_formula
-from crossview.reports.report_tables import Line, mean_table, other_table, place_table, rank_table
-from crossview.reports.results import Trial, sweeps
+from crossview.reports.report_tables import (
+    Cell,
+    ComparisonTable,
+    TableRow,
+    tabulate_means,
+    tabulate_others,
+    tabulate_places,
+    tabulate_ranks,
+    title_column,
+)
+from crossview.reports.results import Trial, group_sweeps
 from crossview.reports.significance import RunComparison
-from crossview.reports.trust import Trusted
+from crossview.reports.trust import NamedCalibration
 
 FORMAT = 1
 COLUMNS = (
@@ -24,7 +38,7 @@ _COMPARED = ("run", "against", "metric", "difference", "low", "high", "p", "p_ho
              "n", "over")  # fmt: skip
 
 
-def results_csv(trials: Iterable[Trial]) -> str:
+def format_results_csv(trials: Iterable[Trial]) -> str:
     """One line per value: measured and published, comparable or not (then ``differs`` says why)."""
     rows = _all_rows(list(trials))
     text = io.StringIO()
@@ -34,7 +48,7 @@ def results_csv(trials: Iterable[Trial]) -> str:
     return text.getvalue()
 
 
-def significance_csv(comparisons: Iterable[tuple[Trial, Sequence[RunComparison]]]) -> str:
+def format_significance_csv(comparisons: Iterable[tuple[Trial, Sequence[RunComparison]]]) -> str:
     """One line per pair of runs that answered the same queries."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -45,10 +59,10 @@ def significance_csv(comparisons: Iterable[tuple[Trial, Sequence[RunComparison]]
     return text.getvalue()
 
 
-def report_json(
+def format_report_json(
     trials: Sequence[Trial],
     comparisons: Iterable[tuple[Trial, Sequence[RunComparison]]],
-    calibrations: Iterable[Trusted],
+    calibrations: Iterable[NamedCalibration],
     created: str,
 ) -> str:
     """All of it as one JSON object, with the protocol and the command of every record."""
@@ -69,20 +83,20 @@ def report_json(
 def _all_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Of every test, then the means over fields of view, which have no field of view."""
     rows = [row for trial in trials for row in _rows(trial)]
-    for sweep in sweeps(trials):
-        if table := mean_table(sweep):
+    for sweep in group_sweeps(trials):
+        if table := tabulate_means(sweep):
             for line in (*table.same, *table.apart):
                 rows += [row | {"fov_deg": None} for row in _values(sweep.first, line)]
     return rows
 
 
 def _rows(trial: Trial) -> list[dict[str, Any]]:
-    tables = [rank_table(trial), place_table(trial), other_table(trial)]
+    tables = [tabulate_ranks(trial), tabulate_places(trial), tabulate_others(trial)]
     lines = [line for table in tables if table for line in (*table.same, *table.apart)]
     return [row for line in lines for row in _values(trial, line)]
 
 
-def _values(trial: Trial, line: Line) -> list[dict[str, Any]]:
+def _values(trial: Trial, line: TableRow) -> list[dict[str, Any]]:
     shared: dict[str, Any] = {
         "test": trial.title,
         "split": trial.results[0].first.split,
@@ -114,3 +128,79 @@ def _record(evaluation: Any) -> dict[str, Any]:
 
 def _whole(row: dict[str, Any]) -> dict[str, Any]:
     return {column: row[column] for column in COLUMNS}
+
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "°": r"$^\circ$",
+    "<": r"\textless{}", ">": r"\textgreater{}", "→": r"$\rightarrow$", "±": r"$\pm$",
+}  # fmt: skip
+
+
+def format_latex_tables(trials: Iterable[Trial]) -> str:
+    """One table per test, then the means over fields of view.
+
+    What was measured elsewhere is set apart in the same table.
+    """
+    every = list(trials)
+    means = [
+        format_latex_table(sweep.first, table, f"{sweep.name}, mean of {FIELDS_WORDS}")
+        for sweep in group_sweeps(every)
+        if (table := tabulate_means(sweep))
+    ]
+    return "\n".join(
+        [*(format_latex_table(trial, tabulate_ranks(trial)) for trial in every), *means]
+    )
+
+
+def format_latex_table(trial: Trial, table: ComparisonTable, name: str = "") -> str:
+    """One table; the best comparable value of each column is bold.
+
+    ``name`` of what is shown, if not the trial's.
+    """
+    name = name or trial.name
+    columns = len(table.columns)
+    lines = [
+        f"% {name}: {trial.queries} queries, {trial.references} references",
+        r"\begin{table}",
+        rf"\caption{{{escape_latex(_caption(trial, name))}}}",
+        rf"\begin{{tabular}}{{l{'r' * columns}}}",
+        r"\toprule",
+        " & ".join(["Method", *(escape_latex(title_column(c)) for c in table.columns)]) + r" \\",
+        r"\midrule",
+        *(_row(line, table.columns) for line in table.same),
+    ]
+    if table.apart:
+        title = r"\emph{Other protocols, not comparable}"
+        apart = rf"\multicolumn{{{columns + 1}}}{{l}}{{{title}}} \\"
+        lines += [r"\midrule", apart, *(_row(line, table.columns) for line in table.apart)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def escape_latex(text: str) -> str:
+    """``text`` with everything that LaTeX would take for a command escaped."""
+    return re.sub(r"[\\&%$#_{}~^°<>→±]", lambda found: _SPECIAL[found[0]], text)
+
+
+def _caption(trial: Trial, name: str) -> str:
+    first = trial.results[0].first
+    return (
+        f"{name}. {trial.queries} queries, {trial.references} references; R@1% is k = "
+        f"{first.k_at_1_percent}. Brackets: 95 % interval. Ties count against the query."
+    )
+
+
+def _row(line: TableRow, columns: Iterable[str]) -> str:
+    told = [line.detail, "; ".join(line.differs)]
+    detail = ", ".join(filter(None, told))
+    name = escape_latex(line.name) + (rf" {{\scriptsize {escape_latex(detail)}}}" if detail else "")
+    return " & ".join([name, *(_value(line.cells.get(c)) for c in columns)]) + r" \\"
+
+
+def _value(cell: Cell | None) -> str:
+    if cell is None:
+        return "--"
+    value = rf"\textbf{{{cell.value:.2f}}}" if cell.best else f"{cell.value:.2f}"
+    if cell.low is not None and cell.high is not None:
+        value += rf" {{\scriptsize [{cell.low:.1f}, {cell.high:.1f}]}}"
+    return value

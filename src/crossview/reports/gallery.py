@@ -10,14 +10,14 @@ import numpy as np
 from crossview.errors import BadImage
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.outputs.page_images import Budget, JpegSize, shrink_picture
-from crossview.reports.results import Result
+from crossview.reports.results import RunResult
 
 MANY = 4  # cards per kind
 _GROUND, _AERIAL = JpegSize(400, 74), JpegSize(150, 76)
 
 
 @dataclass(frozen=True)
-class Card:
+class AnswerCard:
     """One query with its picture, the tile that came first, and another to compare it with.
 
     The other tile is the truth where the first is wrong, else the second answer. Pictures are
@@ -35,15 +35,15 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Gallery:
+class CardGroup:
     """Cards of one kind of one run."""
 
     title: str
     explained: str
-    cards: tuple[Card, ...]
+    cards: tuple[AnswerCard, ...]
 
 
-def galleries(result: Result, budget: Budget) -> list[Gallery]:
+def pick_cards(result: RunResult, budget: Budget) -> list[CardGroup]:
     """Three galleries of a run's first record; empty when its pictures cannot be read at all."""
     evaluation = result.first
     chosen = {
@@ -52,7 +52,7 @@ def galleries(result: Result, budget: Budget) -> list[Gallery]:
         "Wrong and sure of it": ("wrong, with the highest scores", _confident(evaluation)),
     }
     made = [
-        Gallery(title, why, tuple(_card(evaluation, int(row), budget) for row in rows))
+        CardGroup(title, why, tuple(_card(evaluation, int(row), budget) for row in rows))
         for title, (why, rows) in chosen.items()
         if len(rows)
     ]
@@ -79,12 +79,12 @@ def _confident(evaluation: Evaluation) -> np.ndarray:
     return wrong[np.argsort(-queries.best_score[wrong, 0], kind="stable")][:MANY]
 
 
-def _card(evaluation: Evaluation, row: int, budget: Budget) -> Card:
+def _card(evaluation: Evaluation, row: int, budget: Budget) -> AnswerCard:
     queries, names = evaluation.queries, evaluation.references.ids
     found, second = (int(reference) for reference in queries.best[row, :2])
     other = second if queries.rank[row] == 1 else int(queries.truth[row])
     root = Path(evaluation.root)
-    return Card(
+    return AnswerCard(
         query=str(queries.ids[row]),
         ground=_picture(root / str(queries.ids[row]), _GROUND, budget),
         found_tile=_picture(root / str(names[found]), _AERIAL, budget) if found >= 0 else None,

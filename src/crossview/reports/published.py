@@ -1,4 +1,6 @@
-"""Published results, read from the TOML files beside this page.
+"""What two results must share to be compared, and the words for where they differ.
+
+Published results, read from the TOML files beside this page.
 
 A file is one test: ``title``, ``data`` (names of ``crossview.catalogue``), ``split``, ``queries``
 and ``k_at_1_percent`` as its authors count it. Each of its ``tables`` has one source and one
@@ -17,11 +19,103 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any
 
 from crossview.errors import UnknownName
+from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.metrics import METRICS
-from crossview.reports.conditions import ONE_MODEL, Conditions
+
+ONE_MODEL = "one model for all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """How a figure was measured. Empty text: not known."""
+
+    headings: str  # "aligned", "unknown", "within 20 degrees", "as given"
+    fov_deg: float | None  # horizontal; None: drawn per query, or not said
+    rule: str = ""  # who counts as right; empty: the benchmark has one rule only
+    trained_on: str = ""  # a data set's name, as `name_training_data` writes it
+    models: str = ONE_MODEL
+    off_protocol: tuple[str, ...] = ()
+    corruption: str = ""
+
+    @property
+    def words(self) -> str:
+        """The view in words: "360°, heading unknown"."""
+        return ", ".join(filter(None, [_fov(self.fov_deg), _headings(self), self.corruption]))
+
+
+def describe_conditions(evaluation: Evaluation) -> Conditions:
+    """The conditions of a record."""
+    protocol = evaluation.protocol
+    return Conditions(
+        headings=protocol.headings,
+        fov_deg=protocol.fov_deg,
+        rule=protocol.relation,
+        trained_on=name_training_data(str(evaluation.model.get("training_data", ""))),
+        off_protocol=protocol.off_protocol,
+        corruption=protocol.corruption,
+    )
+
+
+def name_data(data: str) -> str:
+    """NAME of ``NAME:ROOT``; of a bare path its last part."""
+    name, colon, _ = data.partition(":")
+    return name if colon and len(name) > 1 else PurePath(data).name
+
+
+def name_training_data(data: str) -> str:
+    """The name under which training data is compared: label corrections do not count.
+
+    The directions of University-1652 train on the same pictures.
+    """
+    name = name_data(data).lower() if data and " " not in data else data
+    if name.startswith("university-1652"):
+        return "university-1652"
+    return name.removesuffix("-corrected").removesuffix("-cleaned")
+
+
+def list_differences(theirs: Conditions, ours: Conditions) -> tuple[str, ...]:
+    """What keeps ``theirs`` from being compared with ``ours``, each in a few words.
+
+    Anything that is not known on either side counts as a difference, and is said to be unknown.
+    """
+    found = [
+        _told("trained on", theirs.trained_on, ours.trained_on),
+        _headings(theirs) if theirs.headings != ours.headings else "",
+        _fov(theirs.fov_deg) if theirs.fov_deg != ours.fov_deg else "",
+        f"rule: {theirs.rule}" if theirs.rule and not is_same_rule(theirs.rule, ours.rule) else "",
+        f"models: {theirs.models}" if theirs.models != ours.models else "",
+        theirs.corruption or "clean pictures" if theirs.corruption != ours.corruption else "",
+        *theirs.off_protocol,
+    ]
+    return tuple(filter(None, found))
+
+
+def is_same_rule(theirs: str, ours: str) -> bool:
+    """Whether two rules in words are one; the shorter may be the beginning of the other."""
+    a, b = theirs.lower(), ours.lower()
+    return a.startswith(b) or b.startswith(a) if a and b else a == b
+
+
+def _told(what: str, theirs: str, ours: str) -> str:
+    if theirs and theirs == ours:
+        return ""
+    if not ours:
+        return f"{what} {theirs}; what this run was trained on is not recorded"
+    return f"{what} {theirs}" if theirs else f"{what}: not recorded"
+
+
+def _headings(conditions: Conditions) -> str:
+    known = {"aligned": "north-aligned", "as given": "headings as given"}
+    return known.get(conditions.headings, f"heading {conditions.headings}")
+
+
+def _fov(fov_deg: float | None) -> str:
+    return "field of view not fixed" if fov_deg is None else f"{fov_deg:g}°"
+
 
 STANDINGS = {
     "printed": "printed by the authors, or in a paper that compares them",
@@ -34,7 +128,7 @@ STANDINGS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class PublishedRow:
     """One published row under one protocol; ``values`` by metric, in percent."""
 
     method: str
@@ -48,20 +142,20 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Benchmark:
+class PublishedBenchmark:
     """One test of the field, and what was published on it."""
 
     title: str
     data: tuple[str, ...]
     split: str
     queries: int | None
-    rows: tuple[Published, ...]
-    ablations: tuple[Published, ...] = ()
+    rows: tuple[PublishedRow, ...]
+    ablations: tuple[PublishedRow, ...] = ()
 
 
-def benchmark_of(data: str, split: str) -> Benchmark | None:
+def find_benchmark(data: str, split: str) -> PublishedBenchmark | None:
     """The benchmark of this name and split, or None when nothing was published on it."""
-    return next((b for b in benchmarks() if data in b.data and split == b.split), None)
+    return next((b for b in load_benchmarks() if data in b.data and split == b.split), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +174,7 @@ class Quote:
 
         ``trained_on`` is a data set's name: figures of another training are never quoted.
         """
-        benchmark = benchmark_of(data, split)
+        benchmark = find_benchmark(data, split)
         found: dict[float, Mapping[str, float]] = {}
         for row in (*benchmark.rows, *benchmark.ablations) if benchmark else ():
             c = row.conditions
@@ -95,7 +189,7 @@ class Quote:
 
 
 @cache
-def benchmarks() -> tuple[Benchmark, ...]:
+def load_benchmarks() -> tuple[PublishedBenchmark, ...]:
     """All benchmarks, by file name."""
     folder = files("crossview.reports") / "published"
     names = sorted(f.name for f in folder.iterdir() if f.name.endswith(".toml"))
@@ -103,7 +197,7 @@ def benchmarks() -> tuple[Benchmark, ...]:
 
 
 @cache
-def venues() -> dict[str, str]:
+def load_venues() -> dict[str, str]:
     """Where each method was published."""
     return _read("methods.toml")
 
@@ -113,8 +207,8 @@ def _read(name: str) -> dict[str, Any]:
     return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
-def _benchmark(text: dict[str, Any]) -> Benchmark:
-    return Benchmark(
+def _benchmark(text: dict[str, Any]) -> PublishedBenchmark:
+    return PublishedBenchmark(
         title=text["title"],
         data=tuple(text["data"]),
         split=text["split"],
@@ -124,18 +218,18 @@ def _benchmark(text: dict[str, Any]) -> Benchmark:
     )
 
 
-def _of_tables(text: dict[str, Any], *, ablation: bool) -> tuple[Published, ...]:
+def _of_tables(text: dict[str, Any], *, ablation: bool) -> tuple[PublishedRow, ...]:
     tables = [table for table in text["tables"] if table.get("ablation", False) == ablation]
     return tuple(row for table in tables for row in _rows(table, text))
 
 
-def _rows(table: dict[str, Any], trial: dict[str, Any]) -> Iterator[Published]:
+def _rows(table: dict[str, Any], trial: dict[str, Any]) -> Iterator[PublishedRow]:
     for method, variant, *values in table["rows"]:
         for fov_deg, named in _by_fov(table, values):
-            yield Published(
+            yield PublishedRow(
                 method=method,
                 variant=variant,
-                venue=venues().get(method, ""),
+                venue=load_venues().get(method, ""),
                 source=table["source"],
                 standing=table["standing"],
                 conditions=_conditions(table, fov_deg),

@@ -1,4 +1,7 @@
-"""The report page: one HTML file that needs neither network nor script to be read."""
+"""A report: the page and its numbers as files in one folder.
+
+The report page: one HTML file that needs neither network nor script to be read.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,37 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 
+from crossview.evaluation.evaluation_record import Evaluation
+from crossview.files import write_together
+from crossview.locks import locked
 from crossview.outputs.page_images import Budget
 from crossview.reports.comparison import comparison, mean_tables
 from crossview.reports.damage import damage_panels, damage_table, damaged
 from crossview.reports.definitions import definitions, records_table, sources
-from crossview.reports.errormap import map_panels
 from crossview.reports.evidence import differences_matrix, gallery_section, panels
-from crossview.reports.fields import fov_panels
-from crossview.reports.figures import answered_panel, error_panel, recall_panel
+from crossview.reports.exports import (
+    format_latex_tables,
+    format_report_json,
+    format_results_csv,
+    format_significance_csv,
+)
+from crossview.reports.figures import (
+    collect_scores,
+    draw_answered,
+    draw_errors,
+    draw_fields_of_view,
+    draw_maps,
+    draw_recall,
+    draw_similarities,
+)
 from crossview.reports.legend import kinds_line, runs_bar
 from crossview.reports.markup import Child, Html, join, tag
-from crossview.reports.results import Result, Trial
-from crossview.reports.scores import kinds_of_scores, similarity_panel
+from crossview.reports.results import RunResult, Trial, sort_into_trials
+from crossview.reports.significance import compare_runs
 from crossview.reports.svg import Panel
-from crossview.reports.trust import Trusted, trust_panels, trust_table
+from crossview.reports.trust import NamedCalibration, draw_reliabilities, trust_table
 from crossview.reports.verdicts import Compared, overview
 from crossview.reports.wording import SECTIONS
 
@@ -50,11 +69,11 @@ class Evidence:
 
     trials: Sequence[Trial]
     compared: Compared
-    calibrations: Sequence[Trusted]
+    calibrations: Sequence[NamedCalibration]
     exports: Mapping[str, str]
 
 
-def report_html(title: str, created: str, evidence: Evidence) -> str:
+def render_report(title: str, created: str, evidence: Evidence) -> str:
     """The whole page."""
     trials = evidence.trials
     sections = [s for s in _sections(evidence) if s.parts]
@@ -91,7 +110,7 @@ def _sections(evidence: Evidence) -> Iterable[Section]:
     yield Section("differences", [box] if matrices else [])
     yield from _chart_sections(clean)
     if trusted := evidence.calibrations:
-        yield Section("trust", [panels(trust_panels(trusted)), trust_table(trusted)])
+        yield Section("trust", [panels(draw_reliabilities(trusted)), trust_table(trusted)])
     damage = damage_panels(trials)
     yield Section("damage", [panels(damage), damage_table(trials)] if damage else [])
     budget = Budget(PICTURE_BYTES)
@@ -112,14 +131,14 @@ def _leading(trials: Sequence[Trial]) -> list[Trial]:
 def _chart_sections(trials: Sequence[Trial]) -> Iterable[Section]:
     """One section per kind of chart; those with nothing to draw are empty."""
     leading = _leading(trials)
-    yield _charts("recall", map(recall_panel, trials))
-    yield _charts("fields", fov_panels(trials), mean_tables(trials))
-    yield _charts("errors", map(error_panel, trials))
-    kinds = [kinds_of_scores(result) for trial in leading for result in trial.results]
+    yield _charts("recall", map(draw_recall, trials))
+    yield _charts("fields", draw_fields_of_view(trials), mean_tables(trials))
+    yield _charts("errors", map(draw_errors, trials))
+    kinds = [collect_scores(result) for trial in leading for result in trial.results]
     names = [name for _, name, _ in max(kinds, key=len)]
-    yield _charts("scores", _each(leading, similarity_panel), [kinds_line(names)])
-    yield _charts("sure", map(answered_panel, trials))
-    maps = [panel for t in leading for result in t.results for panel in map_panels(t, result)]
+    yield _charts("scores", _each(leading, draw_similarities), [kinds_line(names)])
+    yield _charts("sure", map(draw_answered, trials))
+    maps = [panel for t in leading for result in t.results for panel in draw_maps(t, result)]
     yield _charts("maps", maps, [kinds_line(["within 25 m", "further away"])])
 
 
@@ -129,7 +148,7 @@ def _charts(key: str, made: Iterable[Panel | None], before: Sequence[Html] = ())
 
 
 def _each(
-    trials: Sequence[Trial], draw: Callable[[Trial, Result], Panel | None]
+    trials: Sequence[Trial], draw: Callable[[Trial, RunResult], Panel | None]
 ) -> list[Panel | None]:
     return [draw(trial, result) for trial in trials for result in trial.results]
 
@@ -184,3 +203,41 @@ def _policy(script: str) -> str:
 
 def _text(name: str) -> str:
     return (files("crossview.reports") / name).read_text(encoding="utf-8")
+
+
+PAGE_NAME = "report.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFacts:
+    """What a report is called, when it was made, and what its resampling and flips draw from."""
+
+    title: str
+    created: str
+    seed: int = 0
+
+
+def write_report(
+    evaluations: Sequence[Evaluation],
+    out: str | Path,
+    about: ReportFacts,
+    calibrations: Sequence[NamedCalibration] = (),
+) -> Path:
+    """Write the page, ``report.json``, ``results.csv``, ``significance.csv``, ``tables.tex``.
+
+    Returns the page, which is written last.
+    """
+    trials = sort_into_trials(evaluations)
+    compared = compare_runs(trials, about.seed)
+    exports = {
+        "results.csv": format_results_csv(trials),
+        "significance.csv": format_significance_csv(compared),
+        "tables.tex": format_latex_tables(trials),
+    }
+    evidence = Evidence(trials, compared, calibrations, exports)
+    page = render_report(about.title, about.created, evidence)
+    numbers = format_report_json(trials, compared, calibrations, about.created)
+    contents = {"report.json": numbers, **exports, PAGE_NAME: page}
+    with locked(out, "crossview report", wait=True, make_parents=True):
+        write_together(out, contents, contents)
+    return Path(out) / PAGE_NAME

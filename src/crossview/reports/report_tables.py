@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from crossview.evaluation.evaluation_record import Figure
 from crossview.evaluation.headline import FIELDS_DEG
 from crossview.evaluation.metrics import MAIN, METRICS, mean_name, metric_of
-from crossview.reports.conditions import differences
-from crossview.reports.published import Published
-from crossview.reports.results import Result, Sweep, Trial
+from crossview.reports.published import PublishedRow, list_differences
+from crossview.reports.results import RunResult, Sweep, Trial
 
 _MOST_SKIPPED = 0.01  # share of a benchmark's queries
 
@@ -30,7 +29,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Line:
+class TableRow:
     """One row. ``slot`` is None for what was published elsewhere."""
 
     name: str
@@ -45,15 +44,15 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Table:
+class ComparisonTable:
     """Columns by name; ``same`` may be compared with each other, ``apart`` may not."""
 
     columns: tuple[str, ...]
-    same: tuple[Line, ...]
-    apart: tuple[Line, ...] = ()
+    same: tuple[TableRow, ...]
+    apart: tuple[TableRow, ...] = ()
 
 
-def rank_table(trial: Trial) -> Table:
+def tabulate_ranks(trial: Trial) -> ComparisonTable:
     """Recall, hit rate and AP of a test, beside what was published on it."""
     published = [
         _published(trial, row) for row in (trial.benchmark.rows if trial.benchmark else ())
@@ -61,13 +60,13 @@ def rank_table(trial: Trial) -> Table:
     return _table("ranks", [*_all_measured(trial), *published])
 
 
-def place_table(trial: Trial) -> Table | None:
+def tabulate_places(trial: Trial) -> ComparisonTable | None:
     """Errors in metres and recall within metres, or None where no places are known."""
     table = _table("places", _all_measured(trial))
     return table if table.columns else None
 
 
-def other_table(trial: Trial) -> Table | None:
+def tabulate_others(trial: Trial) -> ComparisonTable | None:
     """Figures that :data:`METRICS` does not have, or has with another unit; None without any.
 
     Nothing is known of them but what the record says, so no value is best.
@@ -76,7 +75,7 @@ def other_table(trial: Trial) -> Table | None:
     return table if table.columns else None
 
 
-def mean_table(sweep: Sweep) -> Table | None:
+def tabulate_means(sweep: Sweep) -> ComparisonTable | None:
     """The mean over 360, 180, 90 and 70 degrees, or None where no run was asked at all four.
 
     Of published rows it is computed from their four figures; they have no interval.
@@ -94,7 +93,7 @@ def mean_table(sweep: Sweep) -> Table | None:
     if not measured:
         return None
     rows = first.benchmark.rows if first.benchmark else ()
-    by_row: dict[tuple[str, ...], list[Published]] = {}
+    by_row: dict[tuple[str, ...], list[PublishedRow]] = {}
     for row in rows:
         if row.conditions.fov_deg in FIELDS_DEG:
             key = (row.method, row.variant, row.source, row.conditions.models,
@@ -112,12 +111,12 @@ def mean_table(sweep: Sweep) -> Table | None:
     return _table("fields", [*measured, *published])
 
 
-def column_title(name: str) -> str:
+def title_column(name: str) -> str:
     """What heads the column of a figure."""
     return METRICS[name].title if name in METRICS else name
 
 
-def _all_measured(trial: Trial) -> list[Line]:
+def _all_measured(trial: Trial) -> list[TableRow]:
     return [_measured(trial, result) for result in trial.results]
 
 
@@ -126,7 +125,7 @@ def _kind(name: str, cell: Cell) -> str:
     return metric.kind if metric else "other"
 
 
-def _table(kind: str, lines: Iterable[Line]) -> Table:
+def _table(kind: str, lines: Iterable[TableRow]) -> ComparisonTable:
     chosen = [
         replace(line, cells={n: cell for n, cell in line.cells.items() if _kind(n, cell) == kind})
         for line in sorted(lines, key=_leading)
@@ -144,16 +143,16 @@ def _table(kind: str, lines: Iterable[Line]) -> Table:
         })
         for line in same
     ]  # fmt: skip
-    return Table(tuple(columns), tuple(marked), tuple(apart))
+    return ComparisonTable(tuple(columns), tuple(marked), tuple(apart))
 
 
-def _leading(line: Line) -> float:
+def _leading(line: TableRow) -> float:
     """Rows by R@1, the best first, in tables of other figures too; rows without it come last."""
     cell = line.cells.get(MAIN) or line.cells.get(mean_name(MAIN))
     return -cell.value if cell else 0.0
 
 
-def _best(column: str, lines: Sequence[Line]) -> float | None:
+def _best(column: str, lines: Sequence[TableRow]) -> float | None:
     """The best comparable value of a column; None when there is nothing to compare."""
     values = [line.cells[column].value for line in lines if column in line.cells
               and not line.cells[column].note]  # fmt: skip
@@ -162,8 +161,8 @@ def _best(column: str, lines: Sequence[Line]) -> float | None:
     return max(values) if METRICS[column].higher_is_better else min(values)
 
 
-def _measured(trial: Trial, result: Result) -> Line:
-    return Line(
+def _measured(trial: Trial, result: RunResult) -> TableRow:
+    return TableRow(
         name=result.label,
         detail=_detail(result),
         slot=result.slot,
@@ -174,7 +173,7 @@ def _measured(trial: Trial, result: Result) -> Line:
     )
 
 
-def _detail(result: Result) -> str:
+def _detail(result: RunResult) -> str:
     parts = list(filter(None, [_method(result)]))
     if result.trainings > 1:
         parts.append(f"{result.trainings} trainings")
@@ -187,7 +186,7 @@ def _detail(result: Result) -> str:
     return ", ".join(parts)
 
 
-def _method(result: Result) -> str:
+def _method(result: RunResult) -> str:
     return result.first.method if result.first.method != result.label else ""
 
 
@@ -197,10 +196,10 @@ def _cell(figure: Figure) -> Cell:
     return Cell(figure.value, low, high, figure.unit, figure.n)
 
 
-def _published(trial: Trial, row: Published) -> Line:
+def _published(trial: Trial, row: PublishedRow) -> TableRow:
     ours = trial.results[0].first.k_at_1_percent
     other_k = row.k_at_1_percent is not None and row.k_at_1_percent != ours
-    return Line(
+    return TableRow(
         name=row.method,
         detail=", ".join(filter(None, [row.variant, row.venue])),
         slot=None,
@@ -209,7 +208,7 @@ def _published(trial: Trial, row: Published) -> Line:
             for name, value in row.values.items()
         },
         trained_on=row.conditions.trained_on,
-        differs=(*differences(row.conditions, trial.conditions), *_other_list(trial)),
+        differs=(*list_differences(row.conditions, trial.conditions), *_other_list(trial)),
         source=row.source,
         standing=row.standing,
     )

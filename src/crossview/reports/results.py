@@ -14,12 +14,17 @@ from crossview.errors import BadData
 from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol, read_all
 from crossview.evaluation.headline import FieldsMean, means_over_fields, network, without_field
 from crossview.evaluation.run_comparison import over_trainings
-from crossview.reports.conditions import Conditions, conditions_of, data_name
-from crossview.reports.published import Benchmark, benchmark_of
+from crossview.reports.published import (
+    Conditions,
+    PublishedBenchmark,
+    describe_conditions,
+    find_benchmark,
+    name_data,
+)
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class RunResult:
     """One run on one test: a record, or several of other heading seeds or other trainings."""
 
     label: str
@@ -72,8 +77,8 @@ class Trial:
     key: str  # short and unique, for anchors and files
     title: str
     conditions: Conditions
-    results: tuple[Result, ...]
-    benchmark: Benchmark | None
+    results: tuple[RunResult, ...]
+    benchmark: PublishedBenchmark | None
 
     @property
     def references(self) -> int:
@@ -147,7 +152,7 @@ class Sweep:
 class RunMean:
     """The headline of one run: figures by name, and what it was not trained for."""
 
-    result: Result  # at the widest view
+    result: RunResult  # at the widest view
     figures: dict[str, Figure]
     off_protocol: tuple[str, ...]
 
@@ -158,7 +163,7 @@ def _figures_together(means: Sequence[FieldsMean]) -> dict[str, Figure]:
     return {name: f[0] if len(f) == 1 else over_trainings(f) for name, f in given.items()}
 
 
-def sweeps(trials: Iterable[Trial]) -> list[Sweep]:
+def group_sweeps(trials: Iterable[Trial]) -> list[Sweep]:
     """The trials of every data set and condition that was asked under several fields of view."""
     return list(_sweeps(tuple(trials)))
 
@@ -186,7 +191,7 @@ def open_records(paths: Iterable[str | Path]) -> list[Evaluation]:
     return found
 
 
-def trials_of(evaluations: Sequence[Evaluation]) -> list[Trial]:
+def sort_into_trials(evaluations: Sequence[Evaluation]) -> list[Trial]:
     """Sort records into trials: data sets as they first appear, the widest view first.
 
     Runs keep one slot through the whole report. On a benchmark, runs that are known to be trained
@@ -194,10 +199,10 @@ def trials_of(evaluations: Sequence[Evaluation]) -> list[Trial]:
     trained on something unrecorded joins the first.
     """
     slots = {label: n for n, label in enumerate(dict.fromkeys(e.label for e in evaluations))}
-    groups: dict[tuple[object, ...], list[Result]] = {}
+    groups: dict[tuple[object, ...], list[RunResult]] = {}
     for together in _same(evaluations):
-        first, conditions = together[0], conditions_of(together[0])
-        result = Result(first.label, slots[first.label], conditions, tuple(together))
+        first, conditions = together[0], describe_conditions(together[0])
+        result = RunResult(first.label, slots[first.label], conditions, tuple(together))
         groups.setdefault(_question(first), []).append(result)
     titles = list(dict.fromkeys(_title(e) for e in evaluations))
     ordered = sorted(groups.values(), key=lambda group: _place(group[0], titles))
@@ -205,7 +210,7 @@ def trials_of(evaluations: Sequence[Evaluation]) -> list[Trial]:
     return [_test(number, part) for number, part in enumerate(parts, 1)]
 
 
-def _place(result: Result, titles: Sequence[str]) -> tuple[object, ...]:
+def _place(result: RunResult, titles: Sequence[str]) -> tuple[object, ...]:
     """Where its trial stands: by data set, clean before damaged, aligned first, wide first."""
     c = result.conditions
     return (titles.index(_title(result.first)), c.corruption, c.headings, -(c.fov_deg or 0.0))
@@ -215,20 +220,20 @@ def _same(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
     """Records of one run under the same conditions."""
     found: dict[tuple[object, ...], list[Evaluation]] = {}
     for evaluation in evaluations:
-        key = (evaluation.label, evaluation.method, conditions_of(evaluation))
+        key = (evaluation.label, evaluation.method, describe_conditions(evaluation))
         found.setdefault((*key, *_question(evaluation)), []).append(evaluation)
     return list(found.values())
 
 
 def _question(evaluation: Evaluation) -> tuple[object, ...]:
     """What the queries were asked, whoever answers."""
-    conditions = replace(conditions_of(evaluation), trained_on="", off_protocol=())
+    conditions = replace(describe_conditions(evaluation), trained_on="", off_protocol=())
     gallery = (len(evaluation.references.ids), str(np.sort(evaluation.references.ids)[:1]))
     shape = evaluation.protocol.representation
     return (_title(evaluation), evaluation.split, conditions, gallery, shape)
 
 
-def _by_training(results: Sequence[Result]) -> list[list[Result]]:
+def _by_training(results: Sequence[RunResult]) -> list[list[RunResult]]:
     if _benchmark(results[0].first) is None:
         return [list(results)]
     known = list(dict.fromkeys(r.conditions.trained_on for r in results if r.conditions.trained_on))
@@ -238,7 +243,7 @@ def _by_training(results: Sequence[Result]) -> list[list[Result]]:
     ]
 
 
-def _test(number: int, results: Sequence[Result]) -> Trial:
+def _test(number: int, results: Sequence[RunResult]) -> Trial:
     first = results[0].first
     trained_on = next((r.conditions.trained_on for r in results if r.conditions.trained_on), "")
     return Trial(
@@ -258,5 +263,5 @@ def _title(evaluation: Evaluation) -> str:
     return path.parent.name if path.stem == "pairs" and path.parent.name else path.stem
 
 
-def _benchmark(evaluation: Evaluation) -> Benchmark | None:
-    return benchmark_of(data_name(evaluation.data), evaluation.split)
+def _benchmark(evaluation: Evaluation) -> PublishedBenchmark | None:
+    return find_benchmark(name_data(evaluation.data), evaluation.split)

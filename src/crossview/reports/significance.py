@@ -13,7 +13,7 @@ from crossview.evaluation import run_comparison as statistics
 from crossview.evaluation.metrics import MAIN, OVER
 from crossview.evaluation.run_comparison import compare_queries, compare_trainings, correct_together
 from crossview.localization.accuracy import hits
-from crossview.reports.results import Result, Trial
+from crossview.reports.results import RunResult, Trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +35,13 @@ class RunComparison(statistics.Comparison):
 class _Pair:
     """Two runs of one test, and the second minus the first before the correction."""
 
-    run: Result
-    against: Result
+    run: RunResult
+    against: RunResult
     made: statistics.Comparison
     over: str
 
 
-def comparisons(trials: Sequence[Trial], seed: int = 0) -> list[tuple[Trial, list[RunComparison]]]:
+def compare_runs(trials: Sequence[Trial], seed: int = 0) -> list[tuple[Trial, list[RunComparison]]]:
     """All pairs of runs of each test that may be compared, with p corrected over the report."""
     pairs = [(trial, list(_pairs(trial, seed))) for trial in trials]
     corrected = iter(correct_together([pair.made for _, found in pairs for pair in found]))
@@ -57,7 +57,7 @@ def _pairs(trial: Trial, seed: int) -> Iterable[_Pair]:
             made = compare_trainings(_values(against), _values(run), step=step)
             yield _Pair(run, against, made, "trainings")
             continue
-        ours, theirs, clusters = paired_hits(run, against)
+        ours, theirs, clusters = pair_hits(run, against)
         if len(ours) > 1:
             made = compare_queries(theirs, ours, clusters, seed)
             yield _Pair(run, against, replace(made, n=len(ours)), OVER)
@@ -70,11 +70,11 @@ def _named(pair: _Pair, made: statistics.Comparison) -> RunComparison:
     )  # fmt: skip
 
 
-def _values(result: Result) -> list[float]:
+def _values(result: RunResult) -> list[float]:
     return [f.value for e in result.evaluations if (f := e.figure(MAIN))]
 
 
-def paired_hits(run: Result, against: Result) -> tuple[F64, F64, I64]:
+def pair_hits(run: RunResult, against: RunResult) -> tuple[F64, F64, I64]:
     """Hits at rank 1 in percent of both runs [N], and clusters [N], over the shared queries.
 
     Of several records of a run, each query's hits are averaged first.
@@ -87,7 +87,7 @@ def paired_hits(run: Result, against: Result) -> tuple[F64, F64, I64]:
     return one, two, np.array([clusters[query] for query in shared], dtype=np.int64)
 
 
-def _hits(result: Result) -> dict[str, float]:
+def _hits(result: RunResult) -> dict[str, float]:
     """Mean hit at rank 1 of every query, by its id; one without a match is never found."""
     sums: dict[str, list[float]] = {}
     for evaluation in result.evaluations:

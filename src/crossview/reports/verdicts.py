@@ -9,8 +9,8 @@ from crossview.evaluation.metrics import MAIN, mean_name
 from crossview.reports.comparison import interval_glyph
 from crossview.reports.legend import swatch
 from crossview.reports.markup import Child, Html, tag
-from crossview.reports.report_tables import Table, mean_table, rank_table
-from crossview.reports.results import Result, Trial, sweeps
+from crossview.reports.report_tables import ComparisonTable, tabulate_means, tabulate_ranks
+from crossview.reports.results import RunResult, Trial, group_sweeps
 from crossview.reports.significance import RunComparison
 
 Compared = Sequence[tuple[Trial, Sequence[RunComparison]]]
@@ -50,7 +50,7 @@ def _verdicts(trials: Sequence[Trial], found: Sequence[RunComparison]) -> list[l
     return [told]
 
 
-def _elsewhere(trial: Trial, leader: Result) -> str:
+def _elsewhere(trial: Trial, leader: RunResult) -> str:
     """What the leader of the first trial reaches under other conditions."""
     result = next((r for r in trial.results if r.slot == leader.slot), None)
     figure = result.figures.get(MAIN) if result else None
@@ -60,7 +60,7 @@ def _elsewhere(trial: Trial, leader: Result) -> str:
     return f" At {trial.conditions.words}: {figure.value:.1f} %{off}."
 
 
-def _against(comparison: RunComparison, leader: Result) -> str:
+def _against(comparison: RunComparison, leader: RunResult) -> str:
     """The comparison in words, seen from the leader."""
     turned = comparison.slot != leader.slot
     sign = -1.0 if turned else 1.0
@@ -88,7 +88,7 @@ def p_in_words(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
-def _comparable(trial: Trial) -> list[Result]:
+def _comparable(trial: Trial) -> list[RunResult]:
     return [r for r in trial.results if MAIN in r.figures and not r.conditions.off_protocol]
 
 
@@ -101,7 +101,7 @@ def _matrix(trials: Sequence[Trial]) -> Html:
     rows = [
         tag("tr", tag("th", tag("a", trial.title, href=f"#{trial.key}"),
                       tag("span", trial.conditions.words, class_="detail"), scope="row"),
-            [_cell(rank_table(trial), MAIN, slot) for slot in runs])
+            [_cell(tabulate_ranks(trial), MAIN, slot) for slot in runs])
         for trial in trials
     ]  # fmt: skip
     rows += [
@@ -109,15 +109,15 @@ def _matrix(trials: Sequence[Trial]) -> Html:
                       tag("span", f"mean over {FIELDS_WORDS}, heading "
                           f"{sweep.first.conditions.headings}", class_="detail"), scope="row"),
             [_cell(means, mean_name(MAIN), slot) for slot in runs])
-        for sweep in sweeps(trials)
-        if (means := mean_table(sweep))
+        for sweep in group_sweeps(trials)
+        if (means := tabulate_means(sweep))
     ]  # fmt: skip
     caption = "Each value with its 95 % interval and the number of queries it rests on."
     table = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", rows))
     return tag("div", table, class_="scroll", tabindex="0")
 
 
-def _cell(table: Table, metric: str, slot: int) -> Html:
+def _cell(table: ComparisonTable, metric: str, slot: int) -> Html:
     line = next((x for x in (*table.same, *table.apart) if x.slot == slot), None)
     cell = line.cells.get(metric) if line else None
     if line is None or cell is None:

@@ -20,7 +20,7 @@ from crossview.files import atomic_write
 from crossview.pairs.loading import Loader, Reader
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
-from crossview.reports.conditions import data_name
+from crossview.reports.published import name_data
 from crossview.studies.areas import Areas, published_settings
 from crossview.studies.beginning import SEED, start_row, take
 from crossview.studies.definitions import Row, Start, Study, label_test
@@ -89,7 +89,7 @@ def check_result(done: Result, study: Study, row: Row, areas: Areas, folder: Pat
 
     old, new = typed(done.settings), typed(settings_of(study, row, areas, done.seed))
     differ = [f"{name} {old[name]}, asked {new[name]}" for name in new if old[name] != new[name]]
-    if data_name(done.data) != data_name(areas.data):
+    if name_data(done.data) != name_data(areas.data):
         differ.insert(0, f"trained on {done.data}, asked {areas.data}")
     if differ:
         raise BadData(

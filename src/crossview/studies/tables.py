@@ -14,7 +14,7 @@ from crossview.evaluation.evaluation_record import Figure
 from crossview.evaluation.metrics import MAIN, RECALLS
 from crossview.evaluation.run_comparison import compare_trainings, correct_together
 from crossview.files import atomic_write
-from crossview.reports.conditions import data_name, family
+from crossview.reports.published import name_data, name_training_data
 from crossview.studies.areas import tested_split
 from crossview.studies.beginning import SEED
 from crossview.studies.contrasts import Contrast, planned_contrasts
@@ -107,7 +107,7 @@ class Quotes:
 
 
 def _family(data: str) -> str:
-    return family(data_name(data)) if data else ""
+    return name_training_data(name_data(data)) if data else ""
 
 
 def _quoted(
