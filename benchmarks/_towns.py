@@ -14,17 +14,12 @@ from crossview.imagery.sources import open_sources
 from crossview.index.build import build
 from crossview.index.index_options import IndexOptions
 from crossview.model.onnx import Embedder
-from crossview.worlds.camera import Shot, panorama, photo
-from crossview.worlds.ground import begin_drive, camera_places
-from crossview.worlds.mapfile import write_map
+from crossview.worlds.camera import Shot, begin_drive, camera_places, panorama, photo
 from crossview.worlds.overhead import orthophoto
-from crossview.worlds.photofile import write_photo
-from crossview.worlds.siting import site
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
-from crossview.worlds.town import Town, build_town
+from crossview.worlds.town import TOWN_VERSION, Town, build_town, site
 from crossview.worlds.town_pairs import FIRST_TEST_SEED
-from crossview.worlds.version import TOWN_VERSION
-from crossview.worlds.write import COLUMNS
+from crossview.worlds.write import COLUMNS, write_map, write_photo
 
 SIZES = {360.0: (512, 256), 90.0: (320, 240)}  # pixels; twice what the packaged model sees
 PARTS = ("calibration", "test", "unseen")

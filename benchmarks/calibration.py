@@ -37,7 +37,7 @@ from crossview.localization.posterior import evidence
 from crossview.localization.search import places
 from crossview.model.onnx import Embedder, open_model
 from crossview.reports.trust import draw_calibration
-from crossview.worlds.version import TOWN_VERSION
+from crossview.worlds.town import TOWN_VERSION
 
 STRIDE_M = 8.0
 ELSEWHERE = 40  # pictures of each kind that every town is asked from the next town

@@ -35,8 +35,8 @@ from crossview.model.onnx import Embedder, open_model
 from crossview.outputs.records import stands_out
 from crossview.stats import wilson
 from crossview.views.decode import Photo, load_photo
+from crossview.worlds.town import TOWN_VERSION
 from crossview.worlds.town_pairs import FIRST_TEST_SEED
-from crossview.worlds.version import TOWN_VERSION
 from crossview.worlds.write import Series, write_world
 
 STYLE, STRIDE_M = "suburb", 8.0  # as the demo

@@ -16,8 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from crossview import catalogue
-from crossview.demo.histogram import HistogramEmbedder
-from crossview.demo.redrawn import redraw
+from crossview.demo.baselines import HistogramEmbedder, redraw
 from crossview.evaluation.conditions import Condition
 from crossview.evaluation.embed import How, Subject, embed, measured, views_of, with_hard_samples
 from crossview.model.onnx import Embedder, open_model, resolve_model

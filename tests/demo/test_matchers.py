@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from crossview.demo.histogram import HistogramEmbedder
-from crossview.demo.redrawn import redraw
+from crossview.demo.baselines import HistogramEmbedder, redraw
 from crossview.demo.walkthrough import COMPARED, Trip, tour
 from crossview.errors import InvalidValue
 from crossview.model.onnx import open_model, resolve_model

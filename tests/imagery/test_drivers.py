@@ -13,7 +13,7 @@ from crossview.cli import app
 from crossview.errors import BadImagery
 from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import open_sources
-from crossview.worlds.mapfile import is_synthetic
+from crossview.worlds.write import is_synthetic
 
 SOURCE = (
     "<SimpleSource><SourceFilename {how}>{name}</SourceFilename><SourceBand>1</SourceBand>"

@@ -13,14 +13,12 @@ from crossview.index.index_options import IndexOptions
 from crossview.localization.locate import locate
 from crossview.views.aerial import aerial_view
 from crossview.views.spec import ViewSpec
-from crossview.worlds.camera import Shot, panorama
-from crossview.worlds.ground import begin_drive, camera_places
-from crossview.worlds.mapfile import write_map
+from crossview.worlds.camera import Shot, begin_drive, camera_places, panorama
 from crossview.worlds.overhead import orthophoto
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.rays import EYE_M
-from crossview.worlds.siting import site
-from crossview.worlds.town import APRON_M, build_town
+from crossview.worlds.town import APRON_M, build_town, site
+from crossview.worlds.write import write_map
 
 POLAR = ViewSpec(side="aerial", height_px=64, width_px=256, footprint_m=48.0, polar=True)
 DISTANCES_M = 24.0 * (64 - np.arange(64) - 0.5) / 64  # of the polar rows

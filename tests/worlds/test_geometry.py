@@ -9,13 +9,11 @@ import pytest
 from pyproj import Proj
 
 from crossview.geo.points import bearing_deg, distance_m
-from crossview.worlds.camera import Shot, panorama, photo
-from crossview.worlds.ground import begin_drive, camera_places
+from crossview.worlds.camera import Shot, begin_drive, camera_places, panorama, photo
 from crossview.worlds.overhead import orthophoto
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.rays import EYE_M, cast, fan
-from crossview.worlds.siting import EPSG, site
-from crossview.worlds.town import build_town
+from crossview.worlds.town import EPSG, build_town, site
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from crossview.views.decode import load_photo
-from crossview.worlds.photofile import write_photo
+from crossview.worlds.write import write_photo
 
 
 def test_a_panorama_says_what_it_shows(tmp_path):

@@ -11,8 +11,7 @@ from crossview.errors import InUse, InvalidValue, UnknownName
 from crossview.locks import locked
 from crossview.worlds.overhead import orthophoto
 from crossview.worlds.styles import SEEN_STYLES, STYLES, UNSEEN_STYLE
-from crossview.worlds.town import Ground, build_town
-from crossview.worlds.version import TOWN_VERSION, measured_version
+from crossview.worlds.town import TOWN_VERSION, Ground, build_town, measured_version
 from crossview.worlds.write import Series, write_world
 
 

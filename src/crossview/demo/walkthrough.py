@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossview.demo.histogram import HistogramEmbedder
-from crossview.demo.redrawn import redraw
+from crossview.demo.baselines import HistogramEmbedder, redraw
 from crossview.errors import CannotWrite, InvalidValue
 from crossview.files import atomic_write, list_entries
 from crossview.geo.points import LatLon
@@ -26,8 +25,8 @@ from crossview.localization.locate import locate_many
 from crossview.locks import locked
 from crossview.model.onnx import Embedder, open_model, resolve_model
 from crossview.outputs.map_page import write_map
+from crossview.worlds.town import TOWN_VERSION
 from crossview.worlds.town_pairs import FIRST_TEST_SEED
-from crossview.worlds.version import TOWN_VERSION
 from crossview.worlds.write import Series, World, write_world
 
 PLACES = 10

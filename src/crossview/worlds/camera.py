@@ -1,4 +1,7 @@
-"""Cameras: panoramas and perspective photos out of strips."""
+"""The town from its streets: strips of equal angles, from which cameras take their pictures.
+
+Cameras: panoramas and perspective photos out of strips.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,163 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crossview.arrays import F32, F64, U8
+from crossview.arrays import F32, F64, U8, Bool
 from crossview.errors import require
-from crossview.worlds.ground import Drive, strip
-from crossview.worlds.light import Light, developed
+from crossview.worlds.facades import Register, facade, register
+from crossview.worlds.light import (
+    Light,
+    crown_colours,
+    developed,
+    draw_light,
+    ground_colours,
+    shadow,
+)
+from crossview.worlds.raster import CELL_M
+from crossview.worlds.rays import SAMPLES, Crowns, Hits, cast, crowns, fan
+from crossview.worlds.scenery import CAR_RGB, Cars, park_cars
+from crossview.worlds.town import Town
+
+CAMERA_CLEARANCE_M = 44.0  # from the border of the map: half a footprint and a little
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A day on which photos are taken: its own cars, sun and season, unlike the survey flight's."""
+
+    town: Town
+    light: Light
+    cars: Cars
+    solid_m: F32
+    sunlit: F32
+    grounds: F32
+    crowns: F32
+    things: Register
+
+
+def begin_drive(town: Town, day: int = 0) -> Drive:
+    """Set out on one of the town's days."""
+    rng = town.stream(f"drive {day}")
+    light = draw_light(rng, overcast_share=0.4)
+    cars = park_cars(town, rng)
+    solid = np.maximum(town.height_m, cars.height_m)
+    dark = shadow(np.maximum(solid, town.crown_top_m), light)
+    return Drive(
+        town,
+        light,
+        cars,
+        solid,
+        np.where(dark, np.float32(light.shade), np.float32(1.0)),
+        ground_colours(light),
+        crown_colours(light, rng),
+        register(town.objects),
+    )
+
+
+def camera_places(town: Town, count: int, purpose: str) -> F64:
+    """Positions [count, 2] (east, south in m) near the middle of streets, inside the map."""
+    free = (town.streets.kerb_m < -0.55 * town.streets.half_m) & (town.height_m == 0)
+    edge = town.apron_cells + math.ceil(CAMERA_CLEARANCE_M / CELL_M)
+    free[:edge], free[-edge:], free[:, :edge], free[:, -edge:] = False, False, False, False
+    rows, columns = np.nonzero(free)
+    require(
+        len(rows) > 0,
+        f"the town of seed {town.seed} ({town.style_name}) has no street "
+        f"{CAMERA_CLEARANCE_M:.0f} m inside its {town.side_m:.0f} m square.\n"
+        "Take a larger side or another seed.",
+    )
+    rng = town.stream(f"places {purpose}")
+    pick = rng.integers(0, len(rows), count)
+    jitter = rng.uniform(0.0, 1.0, (count, 2))
+    places: F64 = np.stack([columns[pick], rows[pick]], axis=1) + jitter
+    return places * CELL_M
+
+
+def strip(
+    drive: Drive, at: tuple[float, float], azimuth_deg: F32, elevation_deg: F32, look: int
+) -> F32:
+    """What is seen from ``at`` along azimuths [A] and elevations [R], as linear RGB [R, A, 3].
+
+    Azimuths are in the grid frame, clockwise from up; ``look`` seeds the sky and the leaves.
+    """
+    azimuth = np.radians(azimuth_deg).astype(np.float32)
+    tangent = np.tan(np.radians(elevation_deg)).astype(np.float32)
+    seen = fan(drive.town, drive.solid_m, at, azimuth)
+    hits = cast(drive.town, seen, at, azimuth, tangent)
+    rng = drive.town.stream(f"look {look}")
+    picture = _sky(azimuth_deg, elevation_deg, rng)
+    land = hits.sample < SAMPLES
+    picture[land] = _surface(drive, hits, land, at, azimuth)
+    far = np.where(land, hits.distance_m, 400.0)
+    leaves = rng.normal(1.0, 0.14, 4093).astype(np.float32)
+    _paint_crowns(drive, crowns(drive.town, seen), picture, far, (tangent, leaves))
+    mist = np.where(land | (far < 390.0), 1.0 - np.exp(-far / 150.0 * drive.light.haze * 1.2), 0.0)
+    haze = np.array([196.0, 204.0, 212.0], np.float32)
+    picture += mist[..., None].astype(np.float32) * (haze - picture)
+    return picture.transpose(1, 0, 2)
+
+
+def _surface(drive: Drive, hits: Hits, land: Bool, at: tuple[float, float], azimuth: F32) -> F32:
+    """Colours [n, 3] of everything solid."""
+    town, cell = drive.town, hits.cell[land]
+    thing = town.thing.ravel()[cell]
+    light = drive.sunlit.ravel()[cell]
+    near = np.clip(hits.distance_m[land] / 14.0, 0.25, 1.0)  # cells are too coarse for texture
+    grain = 1.0 + near * (town.grain.ravel()[cell] - 1.0)
+    colour = drive.grounds[town.ground.ravel()[cell]] * grain[:, None]
+    roof = thing > 0
+    colour[roof] = drive.things.top[thing[roof]] * 0.9
+    colour *= light[:, None]
+    parked = (drive.cars.height_m.ravel()[cell] > 0) & ~roof
+    paint = np.array(CAR_RGB, np.float32)[drive.cars.colour.ravel()[cell[parked]]]
+    glass = (hits.up_m[land][parked] > 0.95)[:, None]
+    colour[parked] = np.where(glass, 60.0, paint * 0.85)
+    wall = hits.wall[land] & roof
+    full = np.broadcast_to(azimuth[:, None], land.shape)[land][wall]
+    far = hits.distance_m[land][wall]
+    where = at[0] + far * np.sin(full), at[1] - far * np.cos(full)
+    colour[wall] = facade(drive.things, thing[wall], where, hits.up_m[land][wall], drive.light)
+    return np.asarray(colour, np.float32)
+
+
+def _sky(azimuth_deg: F32, elevation_deg: F32, rng: np.random.Generator) -> F32:
+    """A gradient with clouds, [A, R, 3]."""
+    clear = np.array([112.0, 152.0, 208.0]) * rng.uniform(0.85, 1.1)
+    white = np.array([214.0, 218.0, 224.0]) * rng.uniform(0.85, 1.08)
+    cover = rng.uniform(0.0, 1.0)
+    height = np.clip(elevation_deg / 50.0, 0.0, 1.0)[None, :]
+    phase = rng.uniform(0.0, 6.28, 4)
+    a = np.radians(azimuth_deg)[:, None]
+    e = np.radians(elevation_deg)[None, :]
+    billow = np.sin(2 * a + 5 * e + phase[0]) + np.sin(5 * a - 9 * e + phase[1])
+    billow = billow + 0.6 * np.sin(11 * a + 17 * e + phase[2]) + 0.4 * np.sin(23 * a + phase[3])
+    cloud = np.clip(billow * 0.35 + 1.6 * cover - 0.6, 0.0, 1.0) * (0.35 + 0.65 * height)
+    base = white + (clear - white) * (height**0.6)[..., None]
+    return np.asarray(base + cloud[..., None] * (white - base), np.float32)
+
+
+def _paint_crowns(
+    drive: Drive,
+    panels: Crowns,
+    picture: F32,
+    far: F32,
+    rows_and_leaves: tuple[F32, F32],
+) -> None:
+    """Paint tree crowns over what lies behind them, far ones first; updates ``far`` in place."""
+    tangent, leaves = rows_and_leaves
+    order = np.argsort(tangent)
+    rising = tangent[order]
+    first = np.searchsorted(rising, panels.low)
+    last = np.searchsorted(rising, panels.high, side="right")
+    tint = drive.crowns[drive.town.crown_tint.ravel()[panels.cell]]
+    tint = tint * drive.sunlit.ravel()[panels.cell][:, None] ** 0.5
+    for n in np.flatnonzero(last > first):
+        column = panels.column[n]
+        rows = order[first[n] : last[n]]
+        rows = rows[far[column, rows] > panels.distance_m[n]]
+        rise = np.linspace(0.7, 1.15, len(rows), dtype=np.float32)
+        leaf = leaves[((column // 2) * 271 + (rows // 2) * 83) % 4093]
+        picture[column, rows] = tint[n] * (rise * leaf)[:, None]
+        far[column, rows] = panels.distance_m[n]
 
 
 @dataclass(frozen=True)

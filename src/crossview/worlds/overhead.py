@@ -7,7 +7,6 @@ import math
 import numpy as np
 
 from crossview.arrays import F32, U8
-from crossview.worlds.cars import CAR_RGB, Cars, park_cars
 from crossview.worlds.light import (
     Light,
     crown_colours,
@@ -17,6 +16,7 @@ from crossview.worlds.light import (
     shadow,
 )
 from crossview.worlds.raster import slopes
+from crossview.worlds.scenery import CAR_RGB, Cars, park_cars
 from crossview.worlds.town import Town
 
 SKYLIGHT = np.array([176.0, 186.0, 200.0], np.float32)

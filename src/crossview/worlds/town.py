@@ -1,7 +1,14 @@
-"""Town: one geometry, drawn from a style and a seed, from which both views are rendered."""
+"""Town: one geometry, drawn from a style and a seed, from which both views are rendered.
+
+Where on the globe a town stands: open ocean, in a real coordinate system.
+
+The town's version: two results may share a table only if their versions are equal.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -9,6 +16,7 @@ import numpy as np
 
 from crossview.arrays import F32, I32, U8
 from crossview.errors import require
+from crossview.geo.points import LatLon
 from crossview.worlds.raster import CELL_M, slopes, smooth_noise
 from crossview.worlds.streets import Streets, lay_streets
 from crossview.worlds.styles import Style, style
@@ -97,7 +105,7 @@ def build_town(style_name: str, seed: int, side_m: float = 800.0) -> Town:
     The same arguments give the same town on every machine with the same NumPy random streams.
     """
     from crossview.worlds.buildings import raise_buildings
-    from crossview.worlds.plants import plant_trees
+    from crossview.worlds.scenery import plant_trees
 
     require(160.0 <= side_m <= 3000.0, f"side must lie in [160, 3000] m, got {side_m}.")
     require(seed >= 0, f"a seed is a whole number >= 0, got {seed}.")
@@ -188,3 +196,67 @@ def _mark_roads(town: Town) -> None:
     bays = (ground == Ground.PARKING) & (np.mod(along, 2.6) < 0.35) & (np.mod(kerb, 15.0) < 5.0)
     ground[(ground == Ground.ASPHALT) & (dash | edge)] = Ground.MARKING
     ground[bays] = Ground.MARKING
+
+
+EPSG = 32624  # WGS 84 / UTM zone 24N, middle meridian 39 degrees west
+_WEST_M, _NORTH_M = 420_000.0, 3_880_000.0  # mid-Atlantic, about 35 N 39.9 W
+_PITCH_M = 4_000.0  # towns of different seeds do not overlap
+_MIDDLE_MERIDIAN_DEG = -39.0
+
+
+@dataclass(frozen=True)
+class Site:
+    """The map corner of a town in its coordinate system (UTM, metres)."""
+
+    west_m: float
+    north_m: float
+
+    def latlon(self, east_m: float, south_m: float) -> LatLon:
+        """The place at ``east_m``, ``south_m`` of the town's corner (apron included)."""
+        from pyproj import Transformer
+
+        to_degrees = Transformer.from_crs(EPSG, 4326, always_xy=True)
+        lon, lat = to_degrees.transform(
+            self.west_m + east_m - APRON_M, self.north_m - south_m + APRON_M
+        )
+        return LatLon(float(lat), float(lon))
+
+    def convergence_deg(self, place: LatLon) -> float:
+        """Bearing of grid north, degrees clockwise from true north (spherical formula).
+
+        Differs from the ellipsoid's by less than 0.001 degrees at these latitudes.
+        """
+        d_lon = math.radians(place.lon - _MIDDLE_MERIDIAN_DEG)
+        return math.degrees(math.atan(math.tan(d_lon) * math.sin(math.radians(place.lat))))
+
+
+def site(town: Town) -> Site:
+    """The town's own spot, by its seed."""
+    return Site(_WEST_M + _PITCH_M * (town.seed % 10), _NORTH_M + _PITCH_M * (town.seed // 10 % 10))
+
+
+def map_cells(town: Town) -> int:
+    """Cells along one side of the mapped square."""
+    return round(town.side_m / CELL_M)
+
+
+TOWN_VERSION = "76acb9ae"
+
+
+def measured_version() -> str:
+    """Hash what the generator draws on fixed seeds: 8 hex digits.
+
+    Pictures are thinned and coarsened first, so that the last bit of a sine does not matter.
+    """
+    from crossview.worlds.camera import Shot, begin_drive, camera_places, panorama
+    from crossview.worlds.overhead import orthophoto
+    from crossview.worlds.styles import STYLES
+
+    digest = hashlib.sha256()
+    for name in sorted(STYLES):
+        town = build_town(name, 7, 320.0)
+        digest.update((orthophoto(town)[::9, ::9] >> 5).tobytes())
+        east, south = camera_places(town, 1, "version")[0]
+        shot = Shot(float(east), float(south), 0.0, width_px=64, height_px=32)
+        digest.update((panorama(begin_drive(town), shot) >> 5).tobytes())
+    return digest.hexdigest()[:8]

@@ -15,15 +15,12 @@ import numpy as np
 
 from crossview.files import atomic_write, sweep, wait_for_disk
 from crossview.locks import locked
-from crossview.worlds.camera import Shot, panorama
-from crossview.worlds.ground import begin_drive, camera_places
+from crossview.worlds.camera import Shot, begin_drive, camera_places, panorama
 from crossview.worlds.overhead import orthophoto
-from crossview.worlds.photofile import marked, says_synthetic
 from crossview.worlds.raster import CELL_M
-from crossview.worlds.siting import site
 from crossview.worlds.styles import SEEN_STYLES
-from crossview.worlds.town import Town, build_town
-from crossview.worlds.version import TOWN_VERSION
+from crossview.worlds.town import TOWN_VERSION, Town, build_town, site
+from crossview.worlds.write import marked, says_synthetic
 
 COLUMNS = (
     *("ground", "aerial", "split", "relation", "ground_lat", "ground_lon", "aerial_lat"),

@@ -1,27 +1,187 @@
-"""Writing a town to a folder: map, photos, their truth, and a sheet to look at."""
+"""The orthophoto as a GeoTIFF that says of itself that it is synthetic.
+
+Pictures of towns as files that say so: EXIF of a camera that there is not, GPano; no place.
+
+A list of such pictures may lie anywhere, without a note beside it: what is trained on them must
+still say that it knows nothing of Earth.
+
+A sheet to look at: the map beside a few pictures and the ground they were taken on.
+
+Writing a town to a folder: map, photos, their truth, and a sheet to look at.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from crossview.arrays import U8
 from crossview.errors import CannotWrite, InvalidValue, require
-from crossview.files import atomic_write, sweep, wait_for_disk
+from crossview.files import atomic_write, sweep, wait_for_disk, writing
 from crossview.locks import locked
-from crossview.worlds.camera import Shot, panorama, photo
-from crossview.worlds.ground import Drive, begin_drive, camera_places
-from crossview.worlds.mapfile import is_synthetic, write_map
+from crossview.worlds.camera import Drive, Shot, begin_drive, camera_places, panorama, photo
 from crossview.worlds.overhead import orthophoto
-from crossview.worlds.photofile import write_photo
 from crossview.worlds.raster import CELL_M
-from crossview.worlds.sheet import write_sheet
-from crossview.worlds.siting import site
-from crossview.worlds.town import Town, build_town
+from crossview.worlds.town import EPSG, TOWN_VERSION, Town, build_town, site
+
+SYNTHETIC_TAG = "CROSSVIEW_SYNTHETIC"  # of GeoTIFF: the town's version
+ATTRIBUTION = "Synthetic town made by crossview; not a picture of Earth"
+GDAL_METADATA = 0xA480  # the TIFF tag that holds it
+_MAKE, _MODEL, _COPYRIGHT = 0x010F, 0x0110, 0x8298
+_CAMERA = ("crossview", "synthetic town camera")
+_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
+_FILM_WIDTH_MM = 36.0  # of the 35 mm frame that focal lengths are compared on
+
+
+def write_photo(path: Path, picture: U8, fov_deg: float) -> None:
+    """Write a JPEG; a photo's focal length goes into EXIF, a panorama's extent into GPano."""
+    from PIL import Image, TiffImagePlugin
+
+    image = Image.fromarray(picture)
+    exif = Image.Exif()
+    exif[_MAKE], exif[_MODEL] = _CAMERA
+    if fov_deg < 360.0:
+        focal_mm = 0.5 * _FILM_WIDTH_MM / math.tan(math.radians(fov_deg) / 2.0)
+        details = exif.get_ifd(0x8769)
+        exact = Fraction(focal_mm).limit_denominator(1000)
+        details[0x920A] = TiffImagePlugin.IFDRational(exact.numerator, exact.denominator)
+        details[0xA405] = round(focal_mm)
+        # pixels per millimetre of the sensor, so that the exact focal length counts
+        per_mm = Fraction(picture.shape[1] / _FILM_WIDTH_MM).limit_denominator(1000)
+        details[0xA20E] = TiffImagePlugin.IFDRational(per_mm.numerator * 10, per_mm.denominator)
+        details[0xA210] = 3  # centimetres
+    data = io.BytesIO()
+    described = {} if fov_deg < 360.0 else {"xmp": _whole_sphere(*image.size)}
+    image.save(data, format="JPEG", quality=90, exif=exif, **described)
+    atomic_write(path, data.getvalue(), durable=False)
+
+
+def marked(jpeg: bytes) -> bytes:
+    """A JPEG file without metadata, with the mark of a town's picture put in front."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[_MAKE], exif[_MODEL] = _CAMERA
+    content = exif.tobytes()
+    return jpeg[:2] + b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content + jpeg[2:]
+
+
+def says_synthetic(path: Path) -> bool:
+    """Whether a picture's own metadata say that it was rendered; False where it cannot be read."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            exif = image.getexif()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+    if (exif.get(_MAKE), exif.get(_MODEL)) == _CAMERA:
+        return True
+    told = f"{exif.get(_COPYRIGHT, '')} {exif.get(GDAL_METADATA, '')}"
+    return ATTRIBUTION in told or SYNTHETIC_TAG in told
+
+
+def _whole_sphere(width: int, height: int) -> bytes:
+    """Photo Sphere XMP of a panorama that shows everything around; its heading stays out."""
+    facts = {
+        "ProjectionType": "equirectangular",
+        "FullPanoWidthPixels": width,
+        "FullPanoHeightPixels": height,
+        "CroppedAreaImageWidthPixels": width,
+        "CroppedAreaImageHeightPixels": height,
+        "CroppedAreaLeftPixels": 0,
+        "CroppedAreaTopPixels": 0,
+    }
+    values = " ".join(f'GPano:{name}="{value}"' for name, value in facts.items())
+    return (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        '<rdf:Description rdf:about="" xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" '
+        f"{values}/></rdf:RDF></x:xmpmeta>"
+    ).encode()
+
+
+def is_synthetic(path: Path) -> bool:
+    """Whether a file is a map that :func:`write_map` has written."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["TIFF"]) as image:
+            return SYNTHETIC_TAG in str(image.getexif().get(GDAL_METADATA, ""))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
+def write_map(path: Path, town: Town, picture: U8) -> None:
+    """Write [n, n, 3] as a tiled, compressed GeoTIFF in UTM, tagged with the town's version."""
+    import rasterio
+    from rasterio.transform import from_origin
+
+    spot = site(town)
+    profile = {
+        "driver": "GTiff", "width": picture.shape[1], "height": picture.shape[0], "count": 3,
+        "dtype": "uint8", "crs": f"EPSG:{EPSG}", "tiled": True, "compress": "deflate",
+        "photometric": "RGB", "blockxsize": 256, "blockysize": 256,
+        "transform": from_origin(spot.west_m, spot.north_m, CELL_M, CELL_M),
+    }  # fmt: skip
+    with writing(path) as temporary, rasterio.open(temporary, "w", **profile) as raster:
+        raster.write(picture.transpose(2, 0, 1))
+        raster.update_tags(**{
+            SYNTHETIC_TAG: f"town {TOWN_VERSION}",
+            "TIFFTAG_COPYRIGHT": ATTRIBUTION,
+            "TIFFTAG_IMAGEDESCRIPTION": f"style {town.style_name}, seed {town.seed}",
+        })  # fmt: skip
+
+
+ROW_PX, GROUND_PX, TILE_M = 220, 440, 80.0
+MARK = (255, 60, 40)
+
+
+def write_sheet(
+    path: Path,
+    town: Town,
+    above: U8,
+    examples: Sequence[tuple[Shot, U8]],
+) -> None:
+    """Write the map, and per example its tile (an arrow shows the heading) and its picture."""
+    from PIL import Image, ImageDraw
+
+    height = max(len(examples) * ROW_PX, 2 * ROW_PX)
+    sheet = Image.new("RGB", (height + ROW_PX + GROUND_PX, height), (24, 26, 30))
+    sheet.paste(Image.fromarray(above).resize((height, height), Image.Resampling.BOX), (0, 0))
+    pen = ImageDraw.Draw(sheet)
+    for n, (shot, picture) in enumerate(examples):
+        column, row = (x / CELL_M - town.apron_cells for x in (shot.east_m, shot.south_m))
+        half = TILE_M / CELL_M / 2
+        box = (column - half, row - half, column + half, row + half)
+        tile = Image.fromarray(above).transform((ROW_PX, ROW_PX), Image.Transform.EXTENT, box)
+        sheet.paste(tile, (height, n * ROW_PX))
+        _arrow(pen, (height + ROW_PX / 2, (n + 0.5) * ROW_PX), shot.heading_deg, 0.4 * ROW_PX)
+        shown = Image.fromarray(picture)
+        shown.thumbnail((GROUND_PX, ROW_PX))
+        sheet.paste(shown, (height + ROW_PX, n * ROW_PX))
+        scale = height / above.shape[0]
+        _arrow(pen, (column * scale, row * scale), shot.heading_deg, 14.0)
+        pen.text((column * scale + 8, row * scale + 4), str(n + 1), fill=MARK)
+        pen.text((height + 6, n * ROW_PX + 4), str(n + 1), fill=MARK)
+    data = io.BytesIO()
+    sheet.save(data, format="PNG")
+    atomic_write(path, data.getvalue())
+
+
+def _arrow(pen: object, at: tuple[float, float], heading_deg: float, length: float) -> None:
+    turn = math.radians(heading_deg)
+    tip = (at[0] + length * math.sin(turn), at[1] - length * math.cos(turn))
+    pen.line([at, tip], fill=MARK, width=3)  # type: ignore[attr-defined]
+    r = 4
+    pen.ellipse([at[0] - r, at[1] - r, at[0] + r, at[1] + r], outline=MARK, width=2)  # type: ignore[attr-defined]
+
 
 COLUMNS = ("file", "lat", "lon", "heading_deg", "fov_deg", "kind")
 PHOTO_PX = (640, 480)

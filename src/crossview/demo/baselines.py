@@ -1,4 +1,6 @@
-"""The same network with its initialisers drawn anew: what its shape is worth without training.
+"""A matcher that knows only colours: what the embedded world must not be solved by.
+
+The same network with its initialisers drawn anew: what its shape is worth without training.
 
 An ONNX file is a protocol-buffers message. Weights are replaced in place, byte for byte, so only
 the few field numbers below are needed and no ONNX library (onnx.proto3: ModelProto.graph 7,
@@ -7,6 +9,7 @@ GraphProto.initializer 5, TensorProto.dims 1, .data_type 2, .name 8, .raw_data 9
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,9 +18,41 @@ from typing import Any
 
 import numpy as np
 
+from crossview.arrays import F32, U8
 from crossview.errors import BadModel
 from crossview.files import atomic_write
-from crossview.model.info import INFO_NAME, canonical, network_files, read_info
+from crossview.model.info import INFO_NAME, ModelInfo, canonical, network_files, read_info
+
+LEVELS = 6  # per colour channel
+
+
+class HistogramEmbedder:
+    """Square roots of colour shares [B, LEVELS^3]: their dot product is the Bhattacharyya overlap.
+
+    Implements :class:`crossview.model.onnx.Embedder` on the views of another model.
+    """
+
+    def __init__(self, info: ModelInfo) -> None:
+        self.info = replace(info, name="colour-histogram", dim=LEVELS**3, azimuth_bins=1)
+        self.fingerprint = hashlib.sha256(canonical(self.info)).hexdigest()
+
+    def ground(self, images: U8) -> F32:
+        """Histograms of the pixels that the picture really saw."""
+        unseen = np.array(self.info.ground.mean_colour, np.uint8)
+        return np.stack([_histogram(image[(image != unseen).any(axis=2)]) for image in images])
+
+    def aerial(self, images: U8) -> F32:
+        """Histograms of whole windows."""
+        return np.stack([_histogram(image.reshape(-1, 3)) for image in images])
+
+
+def _histogram(pixels: U8) -> F32:
+    level = pixels.astype(np.int64) * LEVELS // 256
+    cell = (level[:, 0] * LEVELS + level[:, 1]) * LEVELS + level[:, 2]
+    counts = np.bincount(cell, minlength=LEVELS**3).astype(np.float32)
+    shares: F32 = np.sqrt(counts / max(1.0, float(counts.sum())))
+    return shares
+
 
 FLOATS: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 10: np.dtype("<f2")}
 SMALLEST = 16  # values; smaller tensors are constants, such as the mean colour
