@@ -14,12 +14,18 @@ from crossview.imagery.sources import open_sources
 from crossview.index.build import build
 from crossview.index.index_options import IndexOptions
 from crossview.model.onnx import Embedder
-from crossview.worlds.camera import Shot, begin_drive, camera_places, panorama, photo
-from crossview.worlds.overhead import orthophoto
+from crossview.worlds.camera import (
+    Shot,
+    draw_camera_places,
+    render_panorama,
+    render_photo,
+    start_drive,
+)
+from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
 from crossview.worlds.town import TOWN_VERSION, Town, build_town, site
 from crossview.worlds.town_pairs import FIRST_TEST_SEED
-from crossview.worlds.write import COLUMNS, write_map, write_photo
+from crossview.worlds.write import COLUMNS, write_geotiff, write_photo
 
 SIZES = {360.0: (512, 256), 90.0: (320, 240)}  # pixels; twice what the packaged model sees
 PARTS = ("calibration", "test", "unseen")
@@ -68,7 +74,7 @@ def render(root: Path, place: Place) -> Path:
         return folder
     (folder / "ground").mkdir(parents=True, exist_ok=True)
     town = build_town(place.style, place.seed, place.side_m)
-    write_map(folder / "aerial.tif", town, orthophoto(town))
+    write_geotiff(folder / "aerial.tif", town, render_orthophoto(town))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *_pictures(folder, town, place)])
     atomic_write(folder / "places.csv", text.getvalue())
@@ -77,15 +83,15 @@ def render(root: Path, place: Place) -> Path:
 
 
 def _pictures(folder: Path, town: Town, place: Place) -> Iterator[tuple[str, ...]]:
-    drive, look = begin_drive(town), 0
+    drive, look = start_drive(town), 0
     for fov, (width, height) in SIZES.items():
         kind = "panorama" if fov == 360.0 else f"photo_{fov:g}deg"
         headings = town.stream(f"headings {kind}").uniform(0.0, 360.0, place.pictures)
-        for n, (east, south) in enumerate(camera_places(town, place.pictures, kind)):
+        for n, (east, south) in enumerate(draw_camera_places(town, place.pictures, kind)):
             look += 1
             heading = float(headings[n])
             shot = Shot(east, south, heading, fov, 0.0, width, height, look)
-            taken = panorama(drive, shot) if fov == 360.0 else photo(drive, shot)
+            taken = render_panorama(drive, shot) if fov == 360.0 else render_photo(drive, shot)
             file = f"ground/{kind}_{n:04d}.jpg"
             write_photo(folder / file, taken, fov)
             at = site(town).latlon(float(east), float(south))

@@ -37,7 +37,7 @@ from crossview.stats import wilson
 from crossview.views.decode import Photo, load_photo
 from crossview.worlds.town import TOWN_VERSION
 from crossview.worlds.town_pairs import FIRST_TEST_SEED
-from crossview.worlds.write import Series, write_world
+from crossview.worlds.write import PhotoSeries, write_world
 
 STYLE, STRIDE_M = "suburb", 8.0  # as the demo
 WIDTHS_DEG = (55.0, 65.0, 75.0, 85.0, 95.0, 105.0)
@@ -62,7 +62,7 @@ def main() -> None:
     embedder = open_model("town", threads=wanted.threads)
     folder = wanted.root / f"{STYLE}-{wanted.each}-{wanted.side_m:g}m-{TOWN_VERSION}"
     if not (folder / "places.csv").is_file():
-        series = (*(Series(wanted.each, fov) for fov in WIDTHS_DEG), Series(wanted.each))
+        series = (*(PhotoSeries(wanted.each, fov) for fov in WIDTHS_DEG), PhotoSeries(wanted.each))
         write_world(folder, STYLE, FIRST_TEST_SEED, side_m=wanted.side_m, series=series)
     index = Index.open(_towns.indexed(folder, embedder, STRIDE_M))
     found = measured(index, embedder, list(_shots(folder)))

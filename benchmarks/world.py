@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
-from crossview.demo.walkthrough import Trip, tour
+from crossview.demo.walkthrough import DemoSettings, run_demo
 from crossview.stats import wilson
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
-from crossview.worlds.town_pairs import FIRST_TEST_SEED, Plan, ensure_pairs
+from crossview.worlds.town_pairs import FIRST_TEST_SEED, TownPlan, ensure_pairs
 
 KINDS = ("panorama_unknown_heading", "photo_90deg")
 PLAIN_STYLE = "suburb"
-PLAIN_PLAN = Plan(
+PLAIN_PLAN = TownPlan(
     styles=(PLAIN_STYLE,),
     towns_per_style=14,
     pairs_per_town=286,  # 4,004 pairs
@@ -44,7 +44,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         for n, trip in enumerate(trips):
-            rows.append(tour(trip, Path(folder) / str(n)))
+            rows.append(run_demo(trip, Path(folder) / str(n)))
             print(_line(rows[-1]), file=sys.stderr, flush=True)
         plain = _plain(wanted, Path(folder)) if wanted.train_plain else None
     table = {style: pooled([r for r in rows if r["style"] == style]) for style in _styles(wanted)}
@@ -103,10 +103,10 @@ def _styles(wanted: argparse.Namespace) -> tuple[str, ...]:
     return (*SEEN_STYLES, UNSEEN_STYLE) if wanted.all_styles else (PLAIN_STYLE, UNSEEN_STYLE)
 
 
-def _trips(wanted: argparse.Namespace) -> Iterator[Trip]:
+def _trips(wanted: argparse.Namespace) -> Iterator[DemoSettings]:
     for style in _styles(wanted):
         for n in range(wanted.seeds):
-            yield Trip(
+            yield DemoSettings(
                 style=style,
                 seed=FIRST_TEST_SEED + n,
                 pictures=wanted.pictures,
@@ -128,13 +128,13 @@ def _plain(wanted: argparse.Namespace, folder: Path) -> dict[str, Any]:
     model = wanted.train_plain / "model"
     subprocess.run([*crossview, "export", str(run), "--out", str(model)], check=True)
     trips = [
-        Trip(
+        DemoSettings(
             style=PLAIN_STYLE, seed=FIRST_TEST_SEED + n, pictures=200, extras=1,
             stride_m=PLAIN_STRIDE_M, model=str(model), baselines=False,
         )
         for n in range(2)
     ]  # fmt: skip
-    rows = [tour(trip, folder / f"plain-{n}") for n, trip in enumerate(trips)]
+    rows = [run_demo(trip, folder / f"plain-{n}") for n, trip in enumerate(trips)]
     kinds = pooled(rows)
     return {kind: kinds[kind]["model"] for kind in KINDS} | {"tiles": rows[0]["tiles"]}
 

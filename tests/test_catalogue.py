@@ -21,8 +21,8 @@ from crossview.catalogue import (
     rules,
 )
 from crossview.errors import BadData, BadModel, InvalidValue, UnknownName
-from crossview.worlds.town_pairs import Plan, ensure_pairs
-from crossview.worlds.write import Series, write_world
+from crossview.worlds.town_pairs import TownPlan, ensure_pairs
+from crossview.worlds.write import PhotoSeries, write_world
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,9 @@ def test_pairs_of_the_embedded_world_stay_marked_whatever_door_they_come_through
 def town(tmp_path_factory):
     """A small town of ``crossview world``: no note lies beside it that a list would find."""
     folder = tmp_path_factory.mktemp("town")
-    write_world(folder, "suburb", 20_003, side_m=240.0, series=(Series(2), Series(2, 90.0)))
+    write_world(
+        folder, "suburb", 20_003, side_m=240.0, series=(PhotoSeries(2), PhotoSeries(2, 90.0))
+    )
     return folder
 
 
@@ -141,7 +143,7 @@ def test_so_do_aerial_pictures_cut_from_a_town_s_map(town, tmp_path):
 
 
 def test_rendered_pairs_say_so_when_their_list_is_copied_elsewhere(tmp_path):
-    plan = Plan(("suburb",), 1, 2, 1, side_m=320.0)
+    plan = TownPlan(("suburb",), 1, 2, 1, side_m=320.0)
     rendered = ensure_pairs(tmp_path / "town-data", plan, workers=1)
     table = open_data(f"pairs:{rendered}").tables["train"]
     rendered.with_suffix(".made-by.txt").unlink()  # only the pictures' own metadata are left

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from crossview import catalogue
-from crossview.demo.baselines import HistogramEmbedder, redraw
+from crossview.demo.baselines import HistogramEmbedder, randomize_weights
 from crossview.evaluation.conditions import Condition
 from crossview.evaluation.embed import How, Subject, embed, measured, views_of, with_hard_samples
 from crossview.model.onnx import Embedder, open_model, resolve_model
@@ -24,7 +24,7 @@ from crossview.pairs.reading import Files
 from crossview.reports.report_page import ReportFacts, write_report
 from crossview.reports.results import open_records
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
-from crossview.worlds.town_pairs import Plan, ensure_pairs
+from crossview.worlds.town_pairs import TownPlan, ensure_pairs
 
 TOWNS = {"same-area": SEEN_STYLES, "cross-area": (UNSEEN_STYLE,) * 4}
 CONDITIONS = [Condition(fov_deg=fov) for fov in (360.0, 180.0, 90.0, 70.0)]
@@ -34,7 +34,7 @@ def matchers(out: Path) -> Iterator[tuple[str, Embedder]]:
     """The three to be compared."""
     trained = open_model("town")
     yield "town model", trained
-    yield "without training", open_model(redraw(resolve_model("town"), out / "redrawn"))
+    yield "without training", open_model(randomize_weights(resolve_model("town"), out / "redrawn"))
     spread = replace(trained.info, fov_seen_deg=(1.0, 360.0))  # colours need no training
     yield "colour histogram", HistogramEmbedder(spread)
 
@@ -42,7 +42,7 @@ def matchers(out: Path) -> Iterator[tuple[str, Embedder]]:
 def evaluate(area: str, places: int, out: Path) -> None:
     """Render one area and write a record for every matcher and field of view."""
     styles = TOWNS[area]
-    plan = Plan(styles=(), test_styles=styles, test_pairs_per_style=places // len(styles))
+    plan = TownPlan(styles=(), test_styles=styles, test_pairs_per_style=places // len(styles))
     root = ensure_pairs(out / area, plan).parent
     data = f"pairs:{root}"
     table = catalogue.open_data(data).tables["test"]

@@ -424,7 +424,7 @@ def _typed(name: str, text: str, default: Any) -> Any:
 
 
 def _info(path: Path, kind: str) -> dict[str, Any]:
-    from crossview.worlds.town_pairs import made_by
+    from crossview.worlds.town_pairs import read_made_by
 
     beside = path.with_suffix(".json")
     info: dict[str, Any] = {}
@@ -435,7 +435,7 @@ def _info(path: Path, kind: str) -> dict[str, Any]:
             raise BadData(f"{beside} cannot be read: {problem}") from problem
         if not isinstance(info, dict) or set(info) - set(PAIRS_KEYS):
             raise BadData(f"{beside}: expected an object with some of {', '.join(PAIRS_KEYS)}.")
-    town = made_by(path)
+    town = read_made_by(path)
     info.setdefault("training_data", town or f"{kind}: {path.name}")
     if town:
         info.setdefault("licence", RENDERED_LICENCE)
@@ -447,12 +447,12 @@ def _with_marks(info: dict[str, Any], tables: Mapping[str, PairTable]) -> dict[s
 
     Half of either side is enough: a model of half a town is no evidence either.
     """
-    from crossview.worlds.town_pairs import synthetic_share
+    from crossview.worlds.town_pairs import measure_synthetic_share
 
     sides = (
         [p for t in tables.values() for p in getattr(t, side)] for side in ("ground", "aerial")
     )
-    share = max(map(synthetic_share, sides))
+    share = max(map(measure_synthetic_share, sides))
     if share == 0.0 or info["synthetic"]:
         return info
     said = f"pictures of a synthetic town among them: {share:.0%} of those looked at"

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from crossview.demo.baselines import HistogramEmbedder, redraw
-from crossview.demo.walkthrough import COMPARED, Trip, tour
+from crossview.demo.baselines import HistogramEmbedder, randomize_weights
+from crossview.demo.walkthrough import COMPARED, DemoSettings, run_demo
 from crossview.errors import InvalidValue
 from crossview.model.onnx import open_model, resolve_model
 
@@ -38,7 +38,7 @@ def test_a_histogram_does_not_count_what_a_photo_did_not_see(town_model):
 
 
 def test_the_redrawn_network_has_the_shape_but_nothing_of_the_weights(town_model, tmp_path):
-    random = open_model(redraw(resolve_model("town"), tmp_path / "random"), threads=1)
+    random = open_model(randomize_weights(resolve_model("town"), tmp_path / "random"), threads=1)
     images = pictures(town_model.info)
     ours, drawn = town_model.ground(images), random.ground(images)
     assert drawn.shape == ours.shape
@@ -48,8 +48,8 @@ def test_the_redrawn_network_has_the_shape_but_nothing_of_the_weights(town_model
 
 
 def test_the_tour_measures_every_matcher_on_both_kinds_and_writes_what_it_returns(tmp_path):
-    trip = Trip(side_m=240.0, stride_m=30.0, pictures=3, extras=1)
-    result = tour(trip, tmp_path / "out")
+    trip = DemoSettings(side_m=240.0, stride_m=30.0, pictures=3, extras=1)
+    result = run_demo(trip, tmp_path / "out")
     assert json.loads((tmp_path / "out/summary.json").read_text()) == result
     for kind in COMPARED:
         assert set(result[kind]) == {"model", "colour_histogram", "random_network"}
@@ -60,5 +60,5 @@ def test_the_tour_measures_every_matcher_on_both_kinds_and_writes_what_it_return
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(InvalidValue, match="holds other files"):
-        tour(Trip(), tmp_path)
+        run_demo(DemoSettings(), tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]

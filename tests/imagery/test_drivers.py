@@ -13,7 +13,7 @@ from crossview.cli import app
 from crossview.errors import BadImagery
 from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import open_sources
-from crossview.worlds.write import is_synthetic
+from crossview.worlds.write import is_synthetic_map
 
 SOURCE = (
     "<SimpleSource><SourceFilename {how}>{name}</SourceFilename><SourceBand>1</SourceBand>"
@@ -79,7 +79,7 @@ def test_text_that_names_files_or_addresses_is_refused_under_any_name(
         for options in (SourceOptions(), SourceOptions(allow_vrt=True)):
             with pytest.raises(BadImagery, match="read"):
                 open_sources([source], options)
-    assert not is_synthetic(path)
+    assert not is_synthetic_map(path)
 
 
 def test_index_tells_in_words_that_a_vrt_under_another_name_is_not_read(tmp_path, listener):

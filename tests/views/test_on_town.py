@@ -13,12 +13,12 @@ from crossview.index.index_options import IndexOptions
 from crossview.localization.locate import locate
 from crossview.views.aerial import aerial_view
 from crossview.views.spec import ViewSpec
-from crossview.worlds.camera import Shot, begin_drive, camera_places, panorama
-from crossview.worlds.overhead import orthophoto
+from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, start_drive
+from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.rays import EYE_M
 from crossview.worlds.town import APRON_M, build_town, site
-from crossview.worlds.write import write_map
+from crossview.worlds.write import write_geotiff
 
 POLAR = ViewSpec(side="aerial", height_px=64, width_px=256, footprint_m=48.0, polar=True)
 DISTANCES_M = 24.0 * (64 - np.arange(64) - 0.5) / 64  # of the polar rows
@@ -31,7 +31,7 @@ def town():
 
 @pytest.fixture(scope="module")
 def above(town):
-    return orthophoto(town)
+    return render_orthophoto(town)
 
 
 @pytest.fixture(scope="module")
@@ -39,19 +39,22 @@ def spots(town, above):
     """Cameras with at least 26 m of map around them."""
     reach = 26.0
     limit = APRON_M + above.shape[0] * CELL_M - reach
-    places = camera_places(town, 12, "test")
+    places = draw_camera_places(town, 12, "test")
     return [p for p in places if (p > APRON_M + reach).all() and (p < limit).all()][:4]
 
 
 @pytest.fixture(scope="module")
 def roads(town, spots):
     """Brightness [rows, 256] of the flat ground at the distances of the polar rows, by camera."""
-    drive = begin_drive(town)
+    drive = start_drive(town)
     down = [math.degrees(math.atan(EYE_M / d)) for d in near(DISTANCES_M)]
     rows = [int(angle / 60 * 128) for angle in down]  # the pictures look from 60 degrees down to 0
     shots = [Shot(*spot, 0.0, width_px=512, height_px=128) for spot in spots]
     return [
-        panorama(drive, shot, (-60.0, 0.0)).mean(axis=2)[rows].reshape(len(rows), 256, 2).mean(2)
+        render_panorama(drive, shot, (-60.0, 0.0))
+        .mean(axis=2)[rows]
+        .reshape(len(rows), 256, 2)
+        .mean(2)
         for shot in shots
     ]
 
@@ -87,7 +90,7 @@ def test_the_polar_view_lines_up_with_the_columns_of_the_panorama(above, spots, 
 
 
 def test_a_pin_falls_within_a_metre_when_the_right_tile_is_found(town, above, tmp_path):
-    write_map(tmp_path / "aerial.tif", town, above)
+    write_geotiff(tmp_path / "aerial.tif", town, above)
     model = ToyEmbedder(toy_info(azimuth_bins=8, synthetic=True))
     options = IndexOptions(stride_m=20.0, batch=8, segment_windows=8)
     with open_sources([tmp_path / "aerial.tif"]) as imagery:

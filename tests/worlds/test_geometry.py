@@ -9,10 +9,16 @@ import pytest
 from pyproj import Proj
 
 from crossview.geo.points import bearing_deg, distance_m
-from crossview.worlds.camera import Shot, begin_drive, camera_places, panorama, photo
-from crossview.worlds.overhead import orthophoto
+from crossview.worlds.camera import (
+    Shot,
+    draw_camera_places,
+    render_panorama,
+    render_photo,
+    start_drive,
+)
+from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
-from crossview.worlds.rays import EYE_M, cast, fan
+from crossview.worlds.rays import EYE_M, cast_rays, sample_fan
 from crossview.worlds.town import EPSG, build_town, site
 
 
@@ -23,17 +29,17 @@ def town():
 
 @pytest.fixture(scope="module")
 def drive(town):
-    return begin_drive(town)
+    return start_drive(town)
 
 
 @pytest.fixture(scope="module")
 def spot(town):
-    return tuple(float(x) for x in camera_places(town, 1, "test")[0])
+    return tuple(float(x) for x in draw_camera_places(town, 1, "test")[0])
 
 
 def test_turning_the_camera_rolls_the_panorama(drive, spot):
-    north = panorama(drive, Shot(*spot, 0.0, width_px=256, height_px=64))
-    east = panorama(drive, Shot(*spot, 90.0, width_px=256, height_px=64))
+    north = render_panorama(drive, Shot(*spot, 0.0, width_px=256, height_px=64))
+    east = render_panorama(drive, Shot(*spot, 90.0, width_px=256, height_px=64))
     rolled = np.roll(north, -64, axis=1).astype(float)
     same = np.abs(rolled - east).mean(axis=2) < 25  # each shot has its own noise and leaves
     assert same.mean() > 0.9
@@ -42,7 +48,7 @@ def test_turning_the_camera_rolls_the_panorama(drive, spot):
 def test_the_skyline_is_the_highest_angle_of_any_cell_along_the_ray(town, drive, spot):
     azimuth = np.radians(np.arange(0, 360, 45)).astype(np.float32)
     tangents = np.linspace(-1.0, 9.0, 2000).astype(np.float32)
-    hits = cast(town, fan(town, drive.solid_m, spot, azimuth), spot, azimuth, tangents)
+    hits = cast_rays(town, sample_fan(town, drive.solid_m, spot, azimuth), spot, azimuth, tangents)
     for n, turn in enumerate(azimuth):
         steepest = -9.0
         for far in np.arange(1.0, 230.0, 0.1):
@@ -55,15 +61,15 @@ def test_the_skyline_is_the_highest_angle_of_any_cell_along_the_ray(town, drive,
 
 
 def test_a_photo_shows_the_middle_of_the_panorama(drive, spot):
-    wide = panorama(drive, Shot(*spot, 30.0, width_px=720, height_px=360))
-    near = photo(drive, Shot(*spot, 30.0, 60.0, 0.0, 240, 180))
+    wide = render_panorama(drive, Shot(*spot, 30.0, width_px=720, height_px=360))
+    near = render_photo(drive, Shot(*spot, 30.0, 60.0, 0.0, 240, 180))
     middle = wide[165:195, 345:375].mean(axis=(0, 1))
     assert np.abs(middle - near[75:105, 105:135].mean(axis=(0, 1))).max() < 30
 
 
 def test_looking_up_lowers_the_horizon(drive, spot):
-    level = photo(drive, Shot(*spot, 0.0, 60.0, 0.0, 160, 120)).astype(float)
-    up = photo(drive, Shot(*spot, 0.0, 60.0, 8.0, 160, 120)).astype(float)
+    level = render_photo(drive, Shot(*spot, 0.0, 60.0, 0.0, 160, 120)).astype(float)
+    up = render_photo(drive, Shot(*spot, 0.0, 60.0, 8.0, 160, 120)).astype(float)
     focal_px = 80 / math.tan(math.radians(30))
     lower = round(focal_px * math.tan(math.radians(8.0)))
     shifted = np.abs(up[lower + 20 : -10] - level[20 : -10 - lower]).mean()
@@ -84,6 +90,8 @@ def test_a_hundred_grid_metres_are_a_hundred_metres(town):
 
 
 def test_the_two_views_do_not_share_their_colours(town, drive, spot):
-    above = orthophoto(town).reshape(-1, 3).mean(axis=0)
-    below = panorama(drive, Shot(*spot, 0.0, width_px=256, height_px=128))[70:].reshape(-1, 3)
+    above = render_orthophoto(town).reshape(-1, 3).mean(axis=0)
+    below = render_panorama(drive, Shot(*spot, 0.0, width_px=256, height_px=128))[70:].reshape(
+        -1, 3
+    )
     assert np.abs(above - below.mean(axis=0)).max() > 4

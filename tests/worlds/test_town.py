@@ -9,10 +9,10 @@ import pytest
 
 from crossview.errors import InUse, InvalidValue, UnknownName
 from crossview.locks import locked
-from crossview.worlds.overhead import orthophoto
+from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.styles import SEEN_STYLES, STYLES, UNSEEN_STYLE
-from crossview.worlds.town import TOWN_VERSION, Ground, build_town, measured_version
-from crossview.worlds.write import Series, write_world
+from crossview.worlds.town import TOWN_VERSION, GroundCover, build_town, measured_version
+from crossview.worlds.write import PhotoSeries, write_world
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def town():
 def test_the_same_seed_draws_the_same_town(town):
     again = build_town("old", 20_000, 240.0)
     assert np.array_equal(again.height_m, town.height_m)
-    assert np.array_equal(orthophoto(again), orthophoto(town))
+    assert np.array_equal(render_orthophoto(again), render_orthophoto(town))
 
 
 @pytest.mark.parametrize(("style", "seed"), [("old", 20_001), ("blocks", 20_000)])
@@ -33,7 +33,7 @@ def test_another_seed_or_style_draws_another_town(town, style, seed):
 
 
 def test_the_map_covers_its_square_at_the_cell_size(town):
-    assert orthophoto(town).shape == (600, 600, 3)
+    assert render_orthophoto(town).shape == (600, 600, 3)
 
 
 def test_nothing_is_built_on_the_street(town):
@@ -46,7 +46,7 @@ def test_nothing_is_built_on_the_street(town):
 def test_every_style_has_streets_buildings_and_trees():
     for name in STYLES:
         drawn = build_town(name, 20_002, 240.0)
-        assert (drawn.ground == Ground.ASPHALT).mean() > 0.04, name
+        assert (drawn.ground == GroundCover.ASPHALT).mean() > 0.04, name
         assert (drawn.thing > 0).mean() > 0.03, name
         assert (drawn.crown_top_m > 0).mean() > 0.002, name
 
@@ -74,10 +74,10 @@ def test_a_town_larger_than_memory_is_refused():
 
 
 def test_a_world_that_was_killed_is_begun_anew_and_another_map_is_left_alone(tmp_path):
-    made = write_world(tmp_path / "town", "old", 20_000, side_m=200.0, series=(Series(1),))
+    made = write_world(tmp_path / "town", "old", 20_000, side_m=200.0, series=(PhotoSeries(1),))
     (made.folder / "places.csv").unlink()  # as a killed command leaves it
     (made.folder / ".0123456789abcdef.partial.tif").write_bytes(b"half")
-    again = write_world(tmp_path / "town", "old", 20_000, side_m=200.0, series=(Series(1),))
+    again = write_world(tmp_path / "town", "old", 20_000, side_m=200.0, series=(PhotoSeries(1),))
     names = {p.name for p in again.folder.iterdir()}
     assert names == {"aerial.tif", "ground", "places.csv", "sheet.png"}
     with pytest.raises(InvalidValue, match="already holds a world"):

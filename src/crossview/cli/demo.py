@@ -22,12 +22,12 @@ def demo(
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
 ) -> None:
     """Render a town, index it, locate 400 unseen pictures, and write the map page."""
-    from crossview.demo.walkthrough import Trip, tour
+    from crossview.demo.walkthrough import DemoSettings, run_demo
 
-    trip = Trip(
+    trip = DemoSettings(
         style=style, seed=seed, pictures=pictures, extras=max(1, pictures // 4), model=model
     )
-    summary = tour(trip, out, lambda text: console.note(text, quiet=quiet))
+    summary = run_demo(trip, out, lambda text: console.note(text, quiet=quiet))
     console.print_result("\n".join(_format_summary(summary, out)))
 
 

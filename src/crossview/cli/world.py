@@ -24,9 +24,9 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
 ) -> None:
     """Write aerial.tif, ground/*.jpg, places.csv and sheet.png of one synthetic town."""
-    from crossview.worlds.write import Series, write_world
+    from crossview.worlds.write import PhotoSeries, write_world
 
-    series = (Series(panoramas), Series(photos, fov, pitch))
+    series = (PhotoSeries(panoramas), PhotoSeries(photos, fov, pitch))
     with console.show_progress("pictures", panoramas + photos, unit="pictures", quiet=quiet) as bar:
         town = write_world(
             out, style, seed, side_m=side_m, series=series,

@@ -39,14 +39,16 @@ class HistogramEmbedder:
     def ground(self, images: U8) -> F32:
         """Histograms of the pixels that the picture really saw."""
         unseen = np.array(self.info.ground.mean_colour, np.uint8)
-        return np.stack([_histogram(image[(image != unseen).any(axis=2)]) for image in images])
+        return np.stack(
+            [_compute_histogram(image[(image != unseen).any(axis=2)]) for image in images]
+        )
 
     def aerial(self, images: U8) -> F32:
         """Histograms of whole windows."""
-        return np.stack([_histogram(image.reshape(-1, 3)) for image in images])
+        return np.stack([_compute_histogram(image.reshape(-1, 3)) for image in images])
 
 
-def _histogram(pixels: U8) -> F32:
+def _compute_histogram(pixels: U8) -> F32:
     level = pixels.astype(np.int64) * LEVELS // 256
     cell = (level[:, 0] * LEVELS + level[:, 1]) * LEVELS + level[:, 2]
     counts = np.bincount(cell, minlength=LEVELS**3).astype(np.float32)
@@ -61,84 +63,90 @@ _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 Span = tuple[int, int]
 
 
-def redraw(folder: Path, out: Path, seed: int = 0) -> Path:
+def randomize_weights(folder: Path, out: Path, seed: int = 0) -> Path:
     """Write a copy of a model folder as it would start: He-normal weights, biases zero."""
     out.mkdir(parents=True, exist_ok=True)
     rng = np.random.Generator(np.random.PCG64(seed))
     for path in dict.fromkeys(network_files(folder)):
-        atomic_write(out / path.name, _redrawn(path.read_bytes(), rng, str(path)))
+        atomic_write(out / path.name, _randomize_network(path.read_bytes(), rng, str(path)))
     info = replace(read_info(folder), name="random-network", notes="initialisers redrawn")
     atomic_write(out / INFO_NAME, canonical(info))
     return out
 
 
-def _redrawn(data: bytes, rng: np.random.Generator, name: str) -> bytes:
+def _randomize_network(data: bytes, rng: np.random.Generator, name: str) -> bytes:
     fresh = bytearray(data)
     drawn = 0
-    for graph in _fields(data, (0, len(data)), 7):
-        for tensor in _fields(data, graph, 5):
-            drawn += _redraw_tensor(fresh, data, tensor, rng)
+    for graph in _find_fields(data, (0, len(data)), 7):
+        for tensor in _find_fields(data, graph, 5):
+            drawn += _randomize_tensor(fresh, data, tensor, rng)
     if not drawn:
         raise BadModel(f"{name} holds no weights that could be drawn anew.")
     return bytes(fresh)
 
 
-def _redraw_tensor(fresh: bytearray, data: bytes, tensor: Span, rng: np.random.Generator) -> bool:
-    kind = next(iter(_numbers(data, tensor, 2)), 0)
-    raw = next(iter(_fields(data, tensor, 9)), None)
-    shape = _shape(data, tensor)
+def _randomize_tensor(
+    fresh: bytearray, data: bytes, tensor: Span, rng: np.random.Generator
+) -> bool:
+    kind = next(iter(_read_numbers(data, tensor, 2)), 0)
+    raw = next(iter(_find_fields(data, tensor, 9)), None)
+    shape = _read_shape(data, tensor)
     if kind not in FLOATS or raw is None or math.prod(shape) < SMALLEST:
         return False
     if len(shape) > 1:
         values = rng.normal(0.0, math.sqrt(2.0 / math.prod(shape[1:])), math.prod(shape))
     else:  # as a network starts: scales and variances one, biases and means zero
-        name = next((data[at:end] for at, end in _fields(data, tensor, 8)), b"")
+        name = next((data[at:end] for at, end in _find_fields(data, tensor, 8)), b"")
         values = np.full(shape, 1.0 if name.endswith((b"weight", b"var")) else 0.0)
     fresh[raw[0] : raw[1]] = values.astype(FLOATS[kind]).tobytes()
     return True
 
 
-def _shape(data: bytes, tensor: Span) -> list[int]:
+def _read_shape(data: bytes, tensor: Span) -> list[int]:
     """Dimensions, whether packed or one by one."""
-    packed = [_varint(data, at) for span in _fields(data, tensor, 1) for at in _starts(data, span)]
-    return [value for value, _ in packed] or list(_numbers(data, tensor, 1))
+    packed = [
+        _read_varint(data, at)
+        for span in _find_fields(data, tensor, 1)
+        for at in _find_starts(data, span)
+    ]
+    return [value for value, _ in packed] or list(_read_numbers(data, tensor, 1))
 
 
-def _starts(data: bytes, span: Span) -> Iterator[int]:
+def _find_starts(data: bytes, span: Span) -> Iterator[int]:
     at, end = span
     while at < end:
         yield at
-        at = _varint(data, at)[1]
+        at = _read_varint(data, at)[1]
 
 
-def _walk(data: bytes, span: Span) -> Iterator[tuple[int, int, Span]]:
+def _walk_fields(data: bytes, span: Span) -> Iterator[tuple[int, int, Span]]:
     """(field number, wire type, where its value lies) of a message's fields."""
     at, end = span
     while at < end:
-        key, at = _varint(data, at)
+        key, at = _read_varint(data, at)
         wire = key & 7
         if wire == _BYTES:
-            size, at = _varint(data, at)
+            size, at = _read_varint(data, at)
             stop = at + size
         elif wire == _VARINT:
-            stop = _varint(data, at)[1]
+            stop = _read_varint(data, at)[1]
         else:
             stop = at + {_EIGHT: 8, _FOUR: 4}[wire]
         yield key >> 3, wire, (at, stop)
         at = stop
 
 
-def _fields(data: bytes, span: Span, number: int) -> Iterator[Span]:
-    return (at for found, wire, at in _walk(data, span) if (found, wire) == (number, _BYTES))
+def _find_fields(data: bytes, span: Span, number: int) -> Iterator[Span]:
+    return (at for found, wire, at in _walk_fields(data, span) if (found, wire) == (number, _BYTES))
 
 
-def _numbers(data: bytes, span: Span, number: int) -> Iterator[int]:
-    for found, wire, at in _walk(data, span):
+def _read_numbers(data: bytes, span: Span, number: int) -> Iterator[int]:
+    for found, wire, at in _walk_fields(data, span):
         if (found, wire) == (number, _VARINT):
-            yield _varint(data, at[0])[0]
+            yield _read_varint(data, at[0])[0]
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     """A base-128 number and where the next field begins."""
     value = shift = 0
     while True:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossview.demo.baselines import HistogramEmbedder, redraw
+from crossview.demo.baselines import HistogramEmbedder, randomize_weights
 from crossview.errors import CannotWrite, InvalidValue
 from crossview.files import atomic_write, list_entries
 from crossview.geo.points import LatLon
@@ -27,7 +27,7 @@ from crossview.model.onnx import Embedder, open_model, resolve_model
 from crossview.outputs.map_page import write_map
 from crossview.worlds.town import TOWN_VERSION
 from crossview.worlds.town_pairs import FIRST_TEST_SEED
-from crossview.worlds.write import Series, World, write_world
+from crossview.worlds.write import PhotoSeries, World, write_world
 
 PLACES = 10
 NAMES = {"panorama": "panorama_unknown_heading"}  # kinds are named in the summary by what is asked
@@ -39,7 +39,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Trip:
+class DemoSettings:
     """What to see. Seeds from 20 000 on are never trained on."""
 
     style: str = "suburb"
@@ -52,18 +52,18 @@ class Trip:
     baselines: bool = True
 
     @property
-    def series(self) -> tuple[Series, ...]:
+    def series(self) -> tuple[PhotoSeries, ...]:
         """The pictures to take."""
         return (
-            Series(self.pictures),
-            Series(self.pictures, 90.0),
-            Series(self.extras, 65.0, 10.0),
-            Series(self.extras, 50.0, 10.0),
+            PhotoSeries(self.pictures),
+            PhotoSeries(self.pictures, 90.0),
+            PhotoSeries(self.extras, 65.0, 10.0),
+            PhotoSeries(self.extras, 50.0, 10.0),
         )
 
 
 @dataclass(frozen=True)
-class Album:
+class PhotoGroup:
     """Pictures of one kind and where they were taken."""
 
     kind: str
@@ -71,36 +71,36 @@ class Album:
     truths: tuple[LatLon, ...]
 
 
-def tour(trip: Trip, out: Path, say: Say = lambda text: None) -> dict[str, Any]:
+def run_demo(trip: DemoSettings, out: Path, say: Say = lambda text: None) -> dict[str, Any]:
     """Make the trip below ``out`` and return what ``summary.json`` there says.
 
     Headings are never given to the matchers; fields of view come from each photo's own EXIF.
     """
     with locked(out, "crossview demo", make_parents=True):
-        return _toured(trip, out, say)
+        return _run(trip, out, say)
 
 
-def _toured(trip: Trip, out: Path, say: Say) -> dict[str, Any]:
+def _run(trip: DemoSettings, out: Path, say: Say) -> dict[str, Any]:
     begun = time.monotonic()
-    _make(out)
+    _prepare_folder(out)
     say(f"Rendering a town of style {trip.style!r} that no model has seen (seed {trip.seed}) ...")
     world = write_world(
         out / "town", trip.style, trip.seed, side_m=trip.side_m, series=trip.series
     )  # fmt: skip
-    albums = _albums(world)
+    albums = _group_photos(world)
     kinds: dict[str, dict[str, Any]] = {album.kind: {} for album in albums}
     tiles = 0
-    for name, embedder in _matchers(trip, out):
+    for name, embedder in _open_matchers(trip, out):
         say(f"Indexing and locating with the matcher {name!r} ...")
-        index = _indexed(world, embedder, trip, out / f"{name}.cvx")
+        index = _build_index(world, embedder, trip, out / f"{name}.cvx")
         measured = [a for a in albums if name == "model" or a.kind in COMPARED]
-        answers = [_located(index, embedder, album) for album in measured]
+        answers = [_locate_group(index, embedder, album) for album in measured]
         for album, some in zip(measured, answers, strict=True):
             kinds[album.kind][name] = summary(some, album.truths, PLACES)
         if name == "model":
             tiles = index.count
             say("Drawing the map ...")
-            _draw(out / "map.html", index, answers)
+            _draw_map(out / "map.html", index, answers)
     result = {
         "town_version": TOWN_VERSION,
         "style": trip.style,
@@ -115,7 +115,7 @@ def _toured(trip: Trip, out: Path, say: Say) -> dict[str, Any]:
     return result
 
 
-def _make(out: Path) -> None:
+def _prepare_folder(out: Path) -> None:
     """An empty folder to work in: a new one, or that of an earlier demo without what it made."""
     marker = out / MARKER
     try:
@@ -135,27 +135,27 @@ def _make(out: Path) -> None:
         raise CannotWrite(f"Cannot use the folder {out}: {problem.strerror}.") from problem
 
 
-def _matchers(trip: Trip, out: Path) -> Iterator[tuple[str, Embedder]]:
+def _open_matchers(trip: DemoSettings, out: Path) -> Iterator[tuple[str, Embedder]]:
     """The model, and two that it must leave far behind."""
     model = open_model(trip.model)
     yield MATCHERS[0], model
     if trip.baselines:
         yield MATCHERS[1], HistogramEmbedder(model.info)
-        yield MATCHERS[2], open_model(redraw(resolve_model(trip.model), out / "random"))
+        yield MATCHERS[2], open_model(randomize_weights(resolve_model(trip.model), out / "random"))
 
 
-def _indexed(world: World, embedder: Embedder, trip: Trip, path: Path) -> Index:
+def _build_index(world: World, embedder: Embedder, trip: DemoSettings, path: Path) -> Index:
     options = IndexOptions(stride_m=trip.stride_m, model_name=trip.model)
     with open_sources([world.map_file]) as imagery:
         return build(imagery, embedder, path, options=options)
 
 
-def _located(index: Index, embedder: Embedder, album: Album) -> list[Answer]:
+def _locate_group(index: Index, embedder: Embedder, album: PhotoGroup) -> list[Answer]:
     answers = locate_many(index, embedder, album.photos, Hints(places=PLACES))
     return [with_truth(a, truth) for a, truth in zip(answers, album.truths, strict=True)]
 
 
-def _albums(world: World) -> list[Album]:
+def _group_photos(world: World) -> list[PhotoGroup]:
     """The world's pictures by kind, those first that all matchers are asked."""
     truths = Truths.read(world.places_file)
     files = sorted((world.folder / "ground").glob("*.jpg"))
@@ -165,11 +165,11 @@ def _albums(world: World) -> list[Album]:
         if place is not None:
             kinds.setdefault(file.stem.rsplit("_", 1)[0], []).append((file, place))
     albums = [
-        Album(NAMES.get(kind, kind), *zip(*some, strict=True)) for kind, some in kinds.items()
+        PhotoGroup(NAMES.get(kind, kind), *zip(*some, strict=True)) for kind, some in kinds.items()
     ]
     return sorted(albums, key=lambda album: album.kind not in COMPARED)
 
 
-def _draw(path: Path, index: Index, answers: Sequence[Sequence[Answer]]) -> None:
+def _draw_map(path: Path, index: Index, answers: Sequence[Sequence[Answer]]) -> None:
     every = [answer for some in answers for answer in some]
     write_map(path, index, every, photos={a.photo: Path(a.photo) for a in every})

@@ -16,11 +16,11 @@ import numpy as np
 from crossview import catalogue
 from crossview.errors import BadData
 from crossview.pairs.table import PairTable
-from crossview.worlds.town_pairs import Plan, ensure_pairs
+from crossview.worlds.town_pairs import TownPlan, ensure_pairs
 
 TRAINED_STYLE = "suburb"
 OTHER_STYLES = ("old", "terraces")
-TOWNS = Plan(
+TOWNS = TownPlan(
     styles=(TRAINED_STYLE,),
     towns_per_style=8,
     pairs_per_town=300,
@@ -42,7 +42,7 @@ class Areas:
     towns: Mapping[str, list[str]] = field(default_factory=dict)  # of every query, by test
 
 
-def town_areas(root: Path, plan: Plan = TOWNS) -> Areas:
+def town_areas(root: Path, plan: TownPlan = TOWNS) -> Areas:
     """Render what is missing below ``root``; the first test style is "same", the others "cross"."""
     path = ensure_pairs(root, plan)
     source = catalogue.open_data(str(path))

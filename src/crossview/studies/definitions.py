@@ -8,7 +8,7 @@ from typing import Any
 
 from crossview.errors import InvalidValue, UnknownName, match_name, require
 from crossview.reports.published import Quote
-from crossview.worlds.town_pairs import Plan
+from crossview.worlds.town_pairs import TownPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Study:
     fovs_deg: tuple[float, ...] = (360.0,)
     headings: str = ""  # "unknown": panoramas are turned at random when tested, whatever is trained
     source: str = ""  # where the published figures are from
-    plan: Plan | None = None  # its towns, if not those of all studies
+    plan: TownPlan | None = None  # its towns, if not those of all studies
     start_per_seed: bool = False  # every seed begins from a training of its own
     tested_at: tuple[float, ...] = ()  # also tested at these shares of the training's steps
     planned: Planned | None = None

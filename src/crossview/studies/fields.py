@@ -16,11 +16,11 @@ from crossview.evaluation.headline import FIELDS_DEG
 from crossview.studies.definitions import Planned, Row, Start, Study
 from crossview.studies.singeo import SHIFTED
 from crossview.studies.singeo import TOWNS as FIRST_TOWNS
-from crossview.worlds.town_pairs import Plan
+from crossview.worlds.town_pairs import TownPlan
 
 STEPS = 3000  # of four pictures a pair
 TEST_TOWNS = ("suburb", "suburb", "suburb")
-PLAN = Plan(
+PLAN = TownPlan(
     styles=("suburb",),
     towns_per_style=8,
     pairs_per_town=300,

@@ -7,9 +7,16 @@ import math
 import numpy as np
 
 from crossview.arrays import F32, I64, Bool
-from crossview.worlds.raster import CELL_M, Generator, Patch, Rectangle, patch, slopes
+from crossview.worlds.raster import (
+    CELL_M,
+    CellPatch,
+    Generator,
+    Rectangle,
+    compute_slopes,
+    rasterize,
+)
 from crossview.worlds.styles import Style
-from crossview.worlds.town import Kind, Town, open_land
+from crossview.worlds.town import ObjectKind, Town, draw_open_land
 
 STOREY_M = 3.1
 
@@ -17,26 +24,26 @@ STOREY_M = 3.1
 def raise_buildings(town: Town, drawn: Style, rng: Generator) -> None:
     """Try ``attempts_per_ha`` places; each building stands where its ground is still free."""
     free = town.streets.kerb_m > 0.4
-    use = open_land(town, drawn)[town.streets.block % 8191]
+    use = draw_open_land(town, drawn)[town.streets.block % 8191]
     free &= use == 255
-    down, across = slopes(town.streets.kerb_m)
-    starts = _candidates(town, drawn, free, rng)
+    down, across = compute_slopes(town.streets.kerb_m)
+    starts = _draw_candidates(town, drawn, free, rng)
     for n, (row, column) in enumerate(starts):
         if not free[row, column]:
             continue
-        shape = _placed(town, drawn, rng, (int(row), int(column)), (down, across), n / len(starts))
+        shape = _place(town, drawn, rng, (int(row), int(column)), (down, across), n / len(starts))
         if shape is None:
             continue
-        area = patch(shape, town.cells, drawn.gap_m)
+        area = rasterize(shape, town.cells, drawn.gap_m)
         if area is None or not free[area.rows, area.columns][area.inside].all():
             continue
-        own = patch(shape, town.cells)
+        own = rasterize(shape, town.cells)
         if own is not None and own.inside.any():
-            _raise(town, drawn, rng, shape, own)
+            _raise_building(town, drawn, rng, shape, own)
             free[own.rows, own.columns][own.inside] = False
 
 
-def _candidates(town: Town, drawn: Style, free: Bool, rng: Generator) -> I64:
+def _draw_candidates(town: Town, drawn: Style, free: Bool, rng: Generator) -> I64:
     """Cells [n, 2] to try, most of them near a street, in random order."""
     hectares = (town.cells * CELL_M) ** 2 / 1e4
     wanted = int(hectares * drawn.attempts_per_ha)
@@ -50,7 +57,7 @@ def _candidates(town: Town, drawn: Style, free: Bool, rng: Generator) -> I64:
     return np.concatenate([street, back])
 
 
-def _placed(
+def _place(
     town: Town,
     drawn: Style,
     rng: Generator,
@@ -80,20 +87,26 @@ def _placed(
     )
 
 
-def _raise(town: Town, drawn: Style, rng: Generator, shape: Rectangle, own: Patch) -> None:
+def _raise_building(
+    town: Town, drawn: Style, rng: Generator, shape: Rectangle, own: CellPatch
+) -> None:
     eave = STOREY_M * max(1.0, rng.uniform(*drawn.storeys)) + rng.uniform(0.0, 1.2)
     pitched = rng.random() < drawn.pitched_share
     roof = (
-        _pitched(shape, own, rng) if pitched else _flat(shape, own, rng, wide=shape.half_across_m)
+        _shape_pitched_roof(shape, own, rng)
+        if pitched
+        else _shape_flat_roof(shape, own, rng, wide=shape.half_across_m)
     )
     rows, columns = own.rows, own.columns
     town.height_m[rows, columns][own.inside] = (eave + roof)[own.inside]
     town.thing[rows, columns][own.inside] = len(town.objects.kind)
     town.ground[rows, columns][own.inside] = 3
-    _enter(town, shape, eave, _shade(drawn.roofs, rng), _shade(drawn.walls, rng), rng)
+    _register(
+        town, shape, eave, _vary_colour(drawn.roofs, rng), _vary_colour(drawn.walls, rng), rng
+    )
 
 
-def _enter(
+def _register(
     town: Town,
     shape: Rectangle,
     eave: float,
@@ -102,7 +115,7 @@ def _enter(
     rng: Generator,
 ) -> None:
     things = town.objects
-    things.kind.append(Kind.BUILDING)
+    things.kind.append(ObjectKind.BUILDING)
     things.box.append(
         (shape.east_m, shape.south_m, shape.half_along_m, shape.half_across_m, shape.angle)
     )
@@ -112,7 +125,7 @@ def _enter(
     things.look.append(int(rng.integers(1 << 30)))
 
 
-def _pitched(shape: Rectangle, own: Patch, rng: Generator) -> F32:
+def _shape_pitched_roof(shape: Rectangle, own: CellPatch, rng: Generator) -> F32:
     """Height above the eave of a gabled or hipped roof, ridge along the longer side."""
     pitch = np.float32(math.tan(math.radians(rng.uniform(24.0, 44.0))))
     hipped = rng.random() < 0.4
@@ -124,7 +137,7 @@ def _pitched(shape: Rectangle, own: Patch, rng: Generator) -> F32:
     return roof
 
 
-def _flat(shape: Rectangle, own: Patch, rng: Generator, wide: float) -> F32:
+def _shape_flat_roof(shape: Rectangle, own: CellPatch, rng: Generator, wide: float) -> F32:
     """A flat roof with a parapet and some plant rooms."""
     roof = np.zeros(own.along_m.shape, np.float32)
     for _ in range(int(rng.integers(0, 4)) if wide > 4 else 0):
@@ -140,7 +153,7 @@ def _flat(shape: Rectangle, own: Patch, rng: Generator, wide: float) -> F32:
     return roof
 
 
-def _shade(palette: tuple[tuple[int, int, int], ...], rng: Generator) -> tuple[int, int, int]:
+def _vary_colour(palette: tuple[tuple[int, int, int], ...], rng: Generator) -> tuple[int, int, int]:
     """A colour of the palette, a little lighter or darker, warmer or colder."""
     base = np.array(palette[int(rng.integers(len(palette)))], np.float64)
     r, g, b = np.clip(base * rng.uniform(0.82, 1.15) + rng.normal(0.0, 5.0, 3), 12, 245).astype(int)

@@ -12,17 +12,17 @@ import numpy as np
 
 from crossview.arrays import F32, F64, U8, Bool
 from crossview.errors import require
-from crossview.worlds.facades import Register, facade, register
+from crossview.worlds.facades import ObjectArrays, colour_walls, stack_objects
 from crossview.worlds.light import (
     Light,
-    crown_colours,
-    developed,
+    cast_shadows,
+    colour_ground,
+    develop,
+    draw_crown_colours,
     draw_light,
-    ground_colours,
-    shadow,
 )
 from crossview.worlds.raster import CELL_M
-from crossview.worlds.rays import SAMPLES, Crowns, Hits, cast, crowns, fan
+from crossview.worlds.rays import SAMPLES, Crowns, Hits, cast_rays, collect_crowns, sample_fan
 from crossview.worlds.scenery import CAR_RGB, Cars, park_cars
 from crossview.worlds.town import Town
 
@@ -40,29 +40,29 @@ class Drive:
     sunlit: F32
     grounds: F32
     crowns: F32
-    things: Register
+    things: ObjectArrays
 
 
-def begin_drive(town: Town, day: int = 0) -> Drive:
+def start_drive(town: Town, day: int = 0) -> Drive:
     """Set out on one of the town's days."""
     rng = town.stream(f"drive {day}")
     light = draw_light(rng, overcast_share=0.4)
     cars = park_cars(town, rng)
     solid = np.maximum(town.height_m, cars.height_m)
-    dark = shadow(np.maximum(solid, town.crown_top_m), light)
+    dark = cast_shadows(np.maximum(solid, town.crown_top_m), light)
     return Drive(
         town,
         light,
         cars,
         solid,
         np.where(dark, np.float32(light.shade), np.float32(1.0)),
-        ground_colours(light),
-        crown_colours(light, rng),
-        register(town.objects),
+        colour_ground(light),
+        draw_crown_colours(light, rng),
+        stack_objects(town.objects),
     )
 
 
-def camera_places(town: Town, count: int, purpose: str) -> F64:
+def draw_camera_places(town: Town, count: int, purpose: str) -> F64:
     """Positions [count, 2] (east, south in m) near the middle of streets, inside the map."""
     free = (town.streets.kerb_m < -0.55 * town.streets.half_m) & (town.height_m == 0)
     edge = town.apron_cells + math.ceil(CAMERA_CLEARANCE_M / CELL_M)
@@ -81,7 +81,7 @@ def camera_places(town: Town, count: int, purpose: str) -> F64:
     return places * CELL_M
 
 
-def strip(
+def render_strip(
     drive: Drive, at: tuple[float, float], azimuth_deg: F32, elevation_deg: F32, look: int
 ) -> F32:
     """What is seen from ``at`` along azimuths [A] and elevations [R], as linear RGB [R, A, 3].
@@ -90,22 +90,24 @@ def strip(
     """
     azimuth = np.radians(azimuth_deg).astype(np.float32)
     tangent = np.tan(np.radians(elevation_deg)).astype(np.float32)
-    seen = fan(drive.town, drive.solid_m, at, azimuth)
-    hits = cast(drive.town, seen, at, azimuth, tangent)
+    seen = sample_fan(drive.town, drive.solid_m, at, azimuth)
+    hits = cast_rays(drive.town, seen, at, azimuth, tangent)
     rng = drive.town.stream(f"look {look}")
-    picture = _sky(azimuth_deg, elevation_deg, rng)
+    picture = _paint_sky(azimuth_deg, elevation_deg, rng)
     land = hits.sample < SAMPLES
-    picture[land] = _surface(drive, hits, land, at, azimuth)
+    picture[land] = _colour_surfaces(drive, hits, land, at, azimuth)
     far = np.where(land, hits.distance_m, 400.0)
     leaves = rng.normal(1.0, 0.14, 4093).astype(np.float32)
-    _paint_crowns(drive, crowns(drive.town, seen), picture, far, (tangent, leaves))
+    _paint_crowns(drive, collect_crowns(drive.town, seen), picture, far, (tangent, leaves))
     mist = np.where(land | (far < 390.0), 1.0 - np.exp(-far / 150.0 * drive.light.haze * 1.2), 0.0)
     haze = np.array([196.0, 204.0, 212.0], np.float32)
     picture += mist[..., None].astype(np.float32) * (haze - picture)
     return picture.transpose(1, 0, 2)
 
 
-def _surface(drive: Drive, hits: Hits, land: Bool, at: tuple[float, float], azimuth: F32) -> F32:
+def _colour_surfaces(
+    drive: Drive, hits: Hits, land: Bool, at: tuple[float, float], azimuth: F32
+) -> F32:
     """Colours [n, 3] of everything solid."""
     town, cell = drive.town, hits.cell[land]
     thing = town.thing.ravel()[cell]
@@ -124,11 +126,13 @@ def _surface(drive: Drive, hits: Hits, land: Bool, at: tuple[float, float], azim
     full = np.broadcast_to(azimuth[:, None], land.shape)[land][wall]
     far = hits.distance_m[land][wall]
     where = at[0] + far * np.sin(full), at[1] - far * np.cos(full)
-    colour[wall] = facade(drive.things, thing[wall], where, hits.up_m[land][wall], drive.light)
+    colour[wall] = colour_walls(
+        drive.things, thing[wall], where, hits.up_m[land][wall], drive.light
+    )
     return np.asarray(colour, np.float32)
 
 
-def _sky(azimuth_deg: F32, elevation_deg: F32, rng: np.random.Generator) -> F32:
+def _paint_sky(azimuth_deg: F32, elevation_deg: F32, rng: np.random.Generator) -> F32:
     """A gradient with clouds, [A, R, 3]."""
     clear = np.array([112.0, 152.0, 208.0]) * rng.uniform(0.85, 1.1)
     white = np.array([214.0, 218.0, 224.0]) * rng.uniform(0.85, 1.08)
@@ -183,38 +187,40 @@ class Shot:
     look: int = 0
 
 
-def panorama(drive: Drive, shot: Shot, elevation_deg: tuple[float, float] = (-90.0, 90.0)) -> U8:
+def render_panorama(
+    drive: Drive, shot: Shot, elevation_deg: tuple[float, float] = (-90.0, 90.0)
+) -> U8:
     """An equirectangular picture [height, width, 3]: equal angles, rows from top to bottom."""
     step = 360.0 / shot.width_px
     azimuth = shot.heading_deg - 180.0 + step * (np.arange(shot.width_px) + 0.5)
     bottom, top = elevation_deg
     rows = top - (top - bottom) * (np.arange(shot.height_px) + 0.5) / shot.height_px
-    linear = strip(
+    linear = render_strip(
         drive, (shot.east_m, shot.south_m), azimuth.astype(np.float32),
         np.clip(rows, -88.0, 88.0).astype(np.float32), shot.look,
     )  # fmt: skip
-    return _exposed(linear, drive, shot)
+    return _expose(linear, drive, shot)
 
 
-def photo(drive: Drive, shot: Shot) -> U8:
+def render_photo(drive: Drive, shot: Shot) -> U8:
     """A perspective picture [height, width, 3] of square pixels, sampled from a finer strip."""
     require(
         0.0 < shot.fov_deg < 150.0, f"a photo's field of view lies in (0, 150), got {shot.fov_deg}."
     )
-    azimuth, elevation = _directions(shot)
+    azimuth, elevation = _compute_directions(shot)
     per_deg = 1.1 * shot.width_px / (2.0 * math.degrees(math.tan(math.radians(shot.fov_deg) / 2)))
-    columns = _ladder(azimuth, per_deg)
-    rows = _ladder(elevation, per_deg)[::-1]
-    linear = strip(
+    columns = _space_evenly(azimuth, per_deg)
+    rows = _space_evenly(elevation, per_deg)[::-1]
+    linear = render_strip(
         drive, (shot.east_m, shot.south_m), (columns + shot.heading_deg).astype(np.float32),
         rows.astype(np.float32), shot.look,
     )  # fmt: skip
     x = (azimuth - columns[0]) / (columns[1] - columns[0])
     y = (elevation - rows[0]) / (rows[1] - rows[0])
-    return _exposed(_bilinear(linear, x, y), drive, shot)
+    return _expose(_sample_bilinear(linear, x, y), drive, shot)
 
 
-def _directions(shot: Shot) -> tuple[F64, F64]:
+def _compute_directions(shot: Shot) -> tuple[F64, F64]:
     """Azimuth (from the heading) and elevation of every pixel centre, degrees."""
     focal_px = 0.5 * shot.width_px / math.tan(math.radians(shot.fov_deg) / 2.0)
     right = np.arange(shot.width_px) + 0.5 - 0.5 * shot.width_px
@@ -227,12 +233,12 @@ def _directions(shot: Shot) -> tuple[F64, F64]:
     return azimuth, np.degrees(np.arctan2(rise, flat))
 
 
-def _ladder(angles_deg: F64, per_deg: float) -> F64:
+def _space_evenly(angles_deg: F64, per_deg: float) -> F64:
     low, high = float(angles_deg.min()) - 0.5, float(angles_deg.max()) + 0.5
     return np.linspace(low, high, max(8, math.ceil((high - low) * per_deg)))
 
 
-def _bilinear(picture: F32, x: F64, y: F64) -> F32:
+def _sample_bilinear(picture: F32, x: F64, y: F64) -> F32:
     left = np.clip(x.astype(np.int64), 0, picture.shape[1] - 2)
     above = np.clip(y.astype(np.int64), 0, picture.shape[0] - 2)
     tx = np.asarray(x - left, np.float32)[..., None]
@@ -242,9 +248,9 @@ def _bilinear(picture: F32, x: F64, y: F64) -> F32:
     return np.asarray(upper * (1 - ty) + lower * ty, np.float32)
 
 
-def _exposed(linear: F32, drive: Drive, shot: Shot) -> U8:
+def _expose(linear: F32, drive: Drive, shot: Shot) -> U8:
     """Each picture has its own exposure and white balance around those of the day."""
     rng = drive.town.stream(f"exposure {shot.look}")
     gains = np.array(drive.light.gain) * np.exp(rng.normal(0.0, 0.1) + rng.normal(0.0, 0.03, 3))
     light = Light(**{**vars(drive.light), "gain": tuple(gains), "gamma": drive.light.gamma * 0.95})
-    return developed(linear, light, rng, noise=0.015)
+    return develop(linear, light, rng, noise=0.015)

@@ -13,7 +13,7 @@ from crossview.worlds.town import Objects
 
 
 @dataclass(frozen=True)
-class Register:
+class ObjectArrays:
     """The objects of a town as arrays, one row per object."""
 
     box: F32  # [n, 5]
@@ -24,9 +24,9 @@ class Register:
     kind: I64
 
 
-def register(things: Objects) -> Register:
+def stack_objects(things: Objects) -> ObjectArrays:
     """Turn the lists of a finished town into arrays."""
-    return Register(
+    return ObjectArrays(
         np.array(things.box, np.float32),
         np.array(things.eave_m, np.float32),
         np.array(things.top, np.float32),
@@ -36,9 +36,11 @@ def register(things: Objects) -> Register:
     )
 
 
-def facade(things: Register, row: I32, at: tuple[F32, F32], up_m: F32, light: Light) -> F32:
+def colour_walls(
+    things: ObjectArrays, row: I32, at: tuple[F32, F32], up_m: F32, light: Light
+) -> F32:
     """Colour [n, 3] of wall points of objects ``row``, at (east, south) and height ``up_m``."""
-    along, facing = _on_wall(things, row, at)
+    along, facing = _project_on_wall(things, row, at)
     look = things.look[row]
     bay = 2.0 + (look % 7) * 0.35
     glass_w, glass_h = 0.3 + (look // 7 % 5) * 0.1, 0.35 + (look // 35 % 4) * 0.1
@@ -60,11 +62,11 @@ def facade(things: Register, row: I32, at: tuple[F32, F32], up_m: F32, light: Li
     colour = np.where(window[:, None], dark, plain)
     trunk = things.kind[row] == 3
     colour[trunk] = things.side[row][trunk]
-    lit: F32 = (colour * _sun_on_wall(facing, light)[:, None]).astype(np.float32)
+    lit: F32 = (colour * _light_walls(facing, light)[:, None]).astype(np.float32)
     return lit
 
 
-def _on_wall(things: Register, row: I32, at: tuple[F32, F32]) -> tuple[F32, F32]:
+def _project_on_wall(things: ObjectArrays, row: I32, at: tuple[F32, F32]) -> tuple[F32, F32]:
     """Metres along the wall, and the compass direction (radians) the wall faces."""
     box = things.box[row]
     east, south = at[0] - box[:, 0], at[1] - box[:, 1]
@@ -77,7 +79,7 @@ def _on_wall(things: Register, row: I32, at: tuple[F32, F32]) -> tuple[F32, F32]
     return np.where(end_wall, v + box[:, 3], u + box[:, 2]), facing
 
 
-def _sun_on_wall(facing: F32, light: Light) -> F32:
+def _light_walls(facing: F32, light: Light) -> F32:
     """Brightness factor of a wall: sunlit, grazing or in its own shade."""
     turn = np.cos(facing - np.radians(light.sun_azimuth_deg))
     lit: F32 = np.where(turn > 0.0, light.shade + (1.05 - light.shade) * turn, light.shade)

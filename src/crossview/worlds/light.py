@@ -9,7 +9,7 @@ import numpy as np
 
 from crossview.arrays import F32, U8, Bool
 from crossview.worlds.raster import CELL_M, Generator
-from crossview.worlds.town import Ground
+from crossview.worlds.town import GroundCover
 
 SEASONS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     # grass, crowns
@@ -20,16 +20,16 @@ SEASONS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "winter": ((136, 132, 104), (110, 98, 82)),
 }
 
-GROUND_RGB: dict[Ground, tuple[int, int, int]] = {
-    Ground.ASPHALT: (104, 104, 106),
-    Ground.PAVEMENT: (158, 154, 148),
-    Ground.YARD: (142, 134, 124),
-    Ground.WATER: (54, 78, 92),
-    Ground.SPORT: (150, 92, 70),
-    Ground.MARKING: (226, 226, 220),
-    Ground.PARKING: (120, 118, 116),
-    Ground.GRAVEL: (176, 164, 140),
-    Ground.PLAZA: (188, 176, 160),
+GROUND_RGB: dict[GroundCover, tuple[int, int, int]] = {
+    GroundCover.ASPHALT: (104, 104, 106),
+    GroundCover.PAVEMENT: (158, 154, 148),
+    GroundCover.YARD: (142, 134, 124),
+    GroundCover.WATER: (54, 78, 92),
+    GroundCover.SPORT: (150, 92, 70),
+    GroundCover.MARKING: (226, 226, 220),
+    GroundCover.PARKING: (120, 118, 116),
+    GroundCover.GRAVEL: (176, 164, 140),
+    GroundCover.PLAZA: (188, 176, 160),
 }
 
 
@@ -44,7 +44,7 @@ class Light:
     gain: tuple[float, float, float]
     gamma: float
     haze: float  # 0..1 at 150 m (ground), overall (aerial)
-    drift: dict[Ground, float]  # brightness of each ground cover against its usual one
+    drift: dict[GroundCover, float]  # brightness of each ground cover against its usual one
 
 
 def draw_light(rng: Generator, *, overcast_share: float) -> Light:
@@ -59,27 +59,27 @@ def draw_light(rng: Generator, *, overcast_share: float) -> Light:
         gain=tuple(float(g) for g in np.exp(tint + rng.normal(-0.06, 0.12))),  # type: ignore[arg-type]
         gamma=float(np.exp(rng.normal(0.0, 0.12))),
         haze=float(rng.uniform(0.02, 0.35)),
-        drift={cover: float(np.exp(rng.normal(0.0, 0.14))) for cover in Ground},
+        drift={cover: float(np.exp(rng.normal(0.0, 0.14))) for cover in GroundCover},
     )  # fmt: skip
 
 
-def ground_colours(light: Light) -> F32:
+def colour_ground(light: Light) -> F32:
     """RGB of every ground cover under this light's season and wear, [len(Ground), 3]."""
-    table = np.zeros((len(Ground), 3), np.float32)
-    for cover in Ground:
-        rgb = SEASONS[light.season][0] if cover == Ground.GRASS else GROUND_RGB[cover]
+    table = np.zeros((len(GroundCover), 3), np.float32)
+    for cover in GroundCover:
+        rgb = SEASONS[light.season][0] if cover == GroundCover.GRASS else GROUND_RGB[cover]
         table[cover] = np.array(rgb, np.float32) * light.drift[cover]
     return table
 
 
-def crown_colours(light: Light, rng: Generator) -> F32:
+def draw_crown_colours(light: Light, rng: Generator) -> F32:
     """RGB of the 256 crown tints, [256, 3]; a tint says nothing across two lights."""
     base = np.array(SEASONS[light.season][1], np.float32)
     spread = rng.normal(1.0, 0.14, (256, 1)) + rng.normal(0.0, 0.07, (256, 3))
     return (base * spread).astype(np.float32)
 
 
-def shadow(height_m: F32, light: Light) -> Bool:
+def cast_shadows(height_m: F32, light: Light) -> Bool:
     """Cells [n, n] that the sun does not reach: a march towards the sun over the height field."""
     slope = math.tan(math.radians(light.sun_elevation_deg))
     turn = math.radians(light.sun_azimuth_deg)
@@ -88,12 +88,12 @@ def shadow(height_m: F32, light: Light) -> Bool:
     reach_m = min(float(height_m.max()) / slope, 60.0)
     for far_m in np.arange(0.8, reach_m, 0.8):
         shift_c, shift_r = round(step_e * far_m / CELL_M), round(step_s * far_m / CELL_M)
-        here, there = _overlap(height_m.shape[0], shift_r, shift_c)
+        here, there = _find_overlap(height_m.shape[0], shift_r, shift_c)
         dark[here] |= height_m[there] - height_m[here] > far_m * slope
     return dark
 
 
-def _overlap(
+def _find_overlap(
     cells: int, shift_r: int, shift_c: int
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Slices of cells and of the cells shifted by (rows, columns) that both lie in the town."""
@@ -106,7 +106,7 @@ def _overlap(
     return (row, column), (row_there, column_there)
 
 
-def developed(linear: F32, light: Light, rng: Generator, noise: float) -> U8:
+def develop(linear: F32, light: Light, rng: Generator, noise: float) -> U8:
     """Camera response: gain per channel, gamma, contrast curve, sensor noise; to uint8."""
     x = np.clip(linear * np.array(light.gain, np.float32) / 255.0, 0.0, None)
     x = np.clip(x, 1e-4, 1.6) ** np.float32(light.gamma)

@@ -9,37 +9,39 @@ import numpy as np
 from crossview.arrays import F32, U8
 from crossview.worlds.light import (
     Light,
-    crown_colours,
-    developed,
+    cast_shadows,
+    colour_ground,
+    develop,
+    draw_crown_colours,
     draw_light,
-    ground_colours,
-    shadow,
 )
-from crossview.worlds.raster import slopes
+from crossview.worlds.raster import compute_slopes
 from crossview.worlds.scenery import CAR_RGB, Cars, park_cars
 from crossview.worlds.town import Town
 
 SKYLIGHT = np.array([176.0, 186.0, 200.0], np.float32)
 
 
-def orthophoto(town: Town) -> U8:
+def render_orthophoto(town: Town) -> U8:
     """The mapped square from above, grid north up, [n, n, 3] at ``CELL_M`` metres per pixel."""
     rng = town.stream("flight")
     light = draw_light(rng, overcast_share=0.25)
     cars = park_cars(town, rng)
     surface = np.maximum(np.maximum(town.height_m, cars.height_m), town.crown_top_m)
-    picture = _albedo(town, light, cars, crown_colours(light, rng))
-    picture *= np.where(shadow(surface, light), np.float32(light.shade), np.float32(1.0))[..., None]
-    picture *= _slope_light(town.height_m, light)[..., None]
+    picture = _colour_surfaces(town, light, cars, draw_crown_colours(light, rng))
+    picture *= np.where(cast_shadows(surface, light), np.float32(light.shade), np.float32(1.0))[
+        ..., None
+    ]
+    picture *= _shade_slopes(town.height_m, light)[..., None]
     inner = slice(town.apron_cells, town.cells - town.apron_cells)
     picture = picture[inner, inner]
     picture += np.float32(0.45 * light.haze) * (SKYLIGHT - picture)
-    return developed(picture, light, rng, noise=0.012)
+    return develop(picture, light, rng, noise=0.012)
 
 
-def _albedo(town: Town, light: Light, cars: Cars, crowns: F32) -> F32:
+def _colour_surfaces(town: Town, light: Light, cars: Cars, crowns: F32) -> F32:
     """Colour of the uppermost surface before any light, [n, n, 3] in 0..255."""
-    picture = ground_colours(light)[town.ground] * town.grain[..., None]
+    picture = colour_ground(light)[town.ground] * town.grain[..., None]
     tops = np.array(town.objects.top, np.float32)
     built = town.thing > 0
     picture[built] = tops[town.thing[built]] * (0.6 + 0.4 * town.grain[built])[:, None]
@@ -53,9 +55,9 @@ def _albedo(town: Town, light: Light, cars: Cars, crowns: F32) -> F32:
     return picture.astype(np.float32)
 
 
-def _slope_light(height_m: F32, light: Light) -> F32:
+def _shade_slopes(height_m: F32, light: Light) -> F32:
     """Lambert factor of pitched roofs, about 1; walls and flat ground are left alone."""
-    down, across = slopes(height_m)
+    down, across = compute_slopes(height_m)
     turn, rise = math.radians(light.sun_azimuth_deg), math.radians(light.sun_elevation_deg)
     towards = -across * math.sin(turn) + down * math.cos(turn)
     pitched = (height_m > 2.0) & (np.hypot(across, down) < 1.3)

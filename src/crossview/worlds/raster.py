@@ -19,14 +19,14 @@ CELL_M = 0.4
 Generator = np.random.Generator
 
 
-def coordinates(cells: int) -> tuple[F32, F32]:
+def compute_cell_centres(cells: int) -> tuple[F32, F32]:
     """East and south of every cell centre, [cells, cells] in metres."""
     line = (np.arange(cells, dtype=np.float32) + 0.5) * CELL_M
     east, south = np.meshgrid(line, line)
     return east, south
 
 
-def smooth_noise(cells: int, wavelength_m: float, rng: Generator) -> F32:
+def draw_smooth_noise(cells: int, wavelength_m: float, rng: Generator) -> F32:
     """Bilinear value noise in [-1, 1], [cells, cells], with bumps of about ``wavelength_m``."""
     knots = max(2, math.ceil(cells * CELL_M / wavelength_m) + 2)
     values = rng.uniform(-1.0, 1.0, (knots, knots)).astype(np.float32)
@@ -39,7 +39,7 @@ def smooth_noise(cells: int, wavelength_m: float, rng: Generator) -> F32:
     return noise
 
 
-def slopes(field: F32) -> tuple[F32, F32]:
+def compute_slopes(field: F32) -> tuple[F32, F32]:
     """How much ``field`` [n, n] rises per metre southwards and eastwards.
 
     In the precision of ``field``: rounding here would move walls by a cell, and the town's version.
@@ -60,7 +60,7 @@ class Rectangle:
 
 
 @dataclass(frozen=True)
-class Patch:
+class CellPatch:
     """The cells of a rectangle: slices into the town, who is inside, local coordinates in m."""
 
     rows: slice
@@ -70,13 +70,13 @@ class Patch:
     across_m: F32
 
 
-def patch(shape: Rectangle, cells: int, margin_m: float = 0.0) -> Patch | None:
+def rasterize(shape: Rectangle, cells: int, margin_m: float = 0.0) -> CellPatch | None:
     """Cells whose centre lies in ``shape`` grown by ``margin_m``; None if it leaves the town."""
     c, s = math.cos(shape.angle), math.sin(shape.angle)
     half_u, half_v = shape.half_along_m + margin_m, shape.half_across_m + margin_m
     reach_e, reach_s = abs(half_u * c) + abs(half_v * s), abs(half_u * s) + abs(half_v * c)
-    first_c, last_c = _span(shape.east_m, reach_e)
-    first_r, last_r = _span(shape.south_m, reach_s)
+    first_c, last_c = _find_cell_range(shape.east_m, reach_e)
+    first_r, last_r = _find_cell_range(shape.south_m, reach_s)
     if first_c < 0 or first_r < 0 or last_c > cells or last_r > cells:
         return None
     east = (np.arange(first_c, last_c, dtype=np.float32) + 0.5) * CELL_M - shape.east_m
@@ -84,8 +84,8 @@ def patch(shape: Rectangle, cells: int, margin_m: float = 0.0) -> Patch | None:
     along = east[None, :] * c + south[:, None] * s
     across = south[:, None] * c - east[None, :] * s
     inside = (np.abs(along) <= half_u) & (np.abs(across) <= half_v)
-    return Patch(slice(first_r, last_r), slice(first_c, last_c), inside, along, across)
+    return CellPatch(slice(first_r, last_r), slice(first_c, last_c), inside, along, across)
 
 
-def _span(centre_m: float, reach_m: float) -> tuple[int, int]:
+def _find_cell_range(centre_m: float, reach_m: float) -> tuple[int, int]:
     return math.floor((centre_m - reach_m) / CELL_M), math.ceil((centre_m + reach_m) / CELL_M) + 1

@@ -44,21 +44,21 @@ class Hits:
     wall: Bool
 
 
-def fan(town: Town, solid_m: F32, at: tuple[float, float], azimuth: F32) -> Fan:
+def sample_fan(town: Town, solid_m: F32, at: tuple[float, float], azimuth: F32) -> Fan:
     """Sample ``solid_m`` around ``at`` (east, south in m) along azimuths [A] in radians."""
     east = at[0] + np.sin(azimuth)[:, None] * DISTANCES_M
     south = at[1] - np.cos(azimuth)[:, None] * DISTANCES_M
-    cell = _flat(town.cells, east, south)
+    cell = _number_cells(town.cells, east, south)
     return Fan(cell, solid_m.ravel()[cell])
 
 
-def _flat(cells: int, east: F32, south: F32) -> I64:
+def _number_cells(cells: int, east: F32, south: F32) -> I64:
     column = np.clip((east / CELL_M).astype(np.int64), 0, cells - 1)
     row = np.clip((south / CELL_M).astype(np.int64), 0, cells - 1)
     return row * cells + column
 
 
-def cast(town: Town, seen: Fan, at: tuple[float, float], azimuth: F32, tangent: F32) -> Hits:
+def cast_rays(town: Town, seen: Fan, at: tuple[float, float], azimuth: F32, tangent: F32) -> Hits:
     """Find the first surface for azimuths [A] and elevation tangents [R] (any order)."""
     count = len(azimuth)
     rise = (seen.solid_m - EYE_M) / DISTANCES_M
@@ -75,13 +75,13 @@ def cast(town: Town, seen: Fan, at: tuple[float, float], azimuth: F32, tangent: 
     flat = (high < 0.2) & (tangent < -1e-4) & (sample < SAMPLES)
     exact = np.where(flat, EYE_M / np.maximum(-tangent, 1e-4), DISTANCES_M[last])
     distance = np.minimum(exact, FARTHEST_M).astype(np.float32)
-    east = at[0] + np.sin(azimuth)[:, None] * distance + _dither(distance.shape, 0)
-    south = at[1] - np.cos(azimuth)[:, None] * distance + _dither(distance.shape, 1)
-    cell = np.where(flat, _flat(town.cells, east, south), seen.cell[line, last])
+    east = at[0] + np.sin(azimuth)[:, None] * distance + _draw_dither(distance.shape, 0)
+    south = at[1] - np.cos(azimuth)[:, None] * distance + _draw_dither(distance.shape, 1)
+    cell = np.where(flat, _number_cells(town.cells, east, south), seen.cell[line, last])
     return Hits(sample, distance, np.where(flat, 0.0, up).astype(np.float32), cell, wall)
 
 
-def _dither(shape: tuple[int, ...], axis: int) -> F32:
+def _draw_dither(shape: tuple[int, ...], axis: int) -> F32:
     """Half a cell of fixed noise, so that cells do not show as tiles near the camera."""
     noise = np.random.Generator(np.random.PCG64(axis)).uniform(-0.5, 0.5, 8191).astype(np.float32)
     at = np.arange(shape[0])[:, None] * 977 + np.arange(shape[1])[None, :] * 31
@@ -100,7 +100,7 @@ class Crowns:
     cell: I64
 
 
-def crowns(town: Town, seen: Fan) -> Crowns:
+def collect_crowns(town: Town, seen: Fan) -> Crowns:
     """Collapse each run of crown samples along a ray into one upright panel, far ones first."""
     tops, bases = town.crown_top_m.ravel()[seen.cell], town.crown_base_m.ravel()[seen.cell]
     leafy = tops > 0

@@ -11,30 +11,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossview.arrays import F32, U8, Bool
-from crossview.worlds.raster import CELL_M, Generator, Rectangle, patch, slopes
-from crossview.worlds.styles import Style, style
-from crossview.worlds.town import Ground, Kind, Town
+from crossview.worlds.raster import CELL_M, Generator, Rectangle, compute_slopes, rasterize
+from crossview.worlds.styles import Style, find_style
+from crossview.worlds.town import GroundCover, ObjectKind, Town
 
 TRUNK_RGB = (84, 66, 50)
 
 
 def plant_trees(town: Town, drawn: Style, rng: Generator) -> None:
     """Plant street trees on the pavement, others on grass and in yards; parks hold the most."""
-    trunk = _trunk_row(town)
+    trunk = _add_trunk(town)
     bare = town.thing == 0
     kerb = town.streets.kerb_m
     hectares = (town.cells * CELL_M) ** 2 / 1e4
-    lawn = bare & (town.ground == Ground.GRASS) & (kerb > 3.5)
-    court = bare & (town.ground == Ground.YARD) & (kerb > 4.0)
+    lawn = bare & (town.ground == GroundCover.GRASS) & (kerb > 3.5)
+    court = bare & (town.ground == GroundCover.YARD) & (kerb > 4.0)
     verge = bare & (kerb > 0.7) & (kerb < 1.5)
     _scatter(town, verge, int(hectares * drawn.street_trees_per_ha), (1.6, 3.0), rng, trunk)
     _scatter(town, lawn, int(hectares * drawn.trees_per_ha), (1.8, 4.6), rng, trunk)
     _scatter(town, court, int(hectares * drawn.trees_per_ha * 0.15), (1.5, 3.2), rng, trunk)
 
 
-def _trunk_row(town: Town) -> int:
+def _add_trunk(town: Town) -> int:
     things = town.objects
-    things.kind.append(Kind.TRUNK)
+    things.kind.append(ObjectKind.TRUNK)
     things.box.append((0.0, 0.0, 1.0, 1.0, 0.0))
     things.eave_m.append(3.0)
     things.top.append(TRUNK_RGB)
@@ -98,10 +98,10 @@ def park_cars(town: Town, rng: Generator) -> Cars:
     cars = Cars(np.zeros(town.height_m.shape, np.float32), np.zeros(town.height_m.shape, np.uint8))
     kerb = town.streets.kerb_m
     lane = (kerb > -1.5) & (kerb < -0.9) & (town.streets.half_m > 3.6)
-    bay = (town.ground == Ground.PARKING) & (np.mod(kerb, 15.0) < 4.0) & (kerb > 3.0)
+    bay = (town.ground == GroundCover.PARKING) & (np.mod(kerb, 15.0) < 4.0) & (kerb > 3.0)
     hectares = (town.cells * CELL_M) ** 2 / 1e4
-    wanted = int(hectares * style(town.style_name).cars_per_ha)
-    down, across = slopes(kerb)
+    wanted = int(hectares * find_style(town.style_name).cars_per_ha)
+    down, across = compute_slopes(kerb)
     for where, count, turned in ((lane, wanted, 0.0), (bay, wanted // 3, math.pi / 2.0)):
         rows, columns = np.nonzero(where)
         picks = rng.integers(0, max(len(rows), 1), count if len(rows) else 0)
@@ -113,7 +113,7 @@ def park_cars(town: Town, rng: Generator) -> Cars:
 
 def _park(town: Town, cars: Cars, rng: Generator, cell: tuple[int, int], angle: float) -> None:
     at_e, at_s = (cell[1] + 0.5) * CELL_M, (cell[0] + 0.5) * CELL_M
-    body = patch(Rectangle(at_e, at_s, rng.uniform(1.9, 2.5), 0.9, angle), town.cells, 0.2)
+    body = rasterize(Rectangle(at_e, at_s, rng.uniform(1.9, 2.5), 0.9, angle), town.cells, 0.2)
     if body is None or not body.inside.any():
         return
     rows, columns, inside = body.rows, body.columns, body.inside

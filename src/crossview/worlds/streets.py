@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossview.arrays import F32, I32, Bool
-from crossview.worlds.raster import CELL_M, Generator, coordinates, smooth_noise
+from crossview.worlds.raster import CELL_M, Generator, compute_cell_centres, draw_smooth_noise
 from crossview.worlds.styles import Style
 
 
@@ -27,24 +27,24 @@ class Streets:
 
 def lay_streets(style: Style, cells: int, rng: Generator) -> Streets:
     """Draw the street pattern of a town of ``cells`` x ``cells``."""
-    east, south = coordinates(cells)
+    east, south = compute_cell_centres(cells)
     if style.bend_m > 0:
         wavelength_m = rng.uniform(130.0, 260.0)
-        east = east + style.bend_m * smooth_noise(cells, wavelength_m, rng)
-        south = south + style.bend_m * smooth_noise(cells, wavelength_m, rng)
-    return (_grid if style.streets == "grid" else _cells)(style, east, south, rng)
+        east = east + style.bend_m * draw_smooth_noise(cells, wavelength_m, rng)
+        south = south + style.bend_m * draw_smooth_noise(cells, wavelength_m, rng)
+    return (_lay_grid if style.streets == "grid" else _lay_voronoi_cells)(style, east, south, rng)
 
 
-def _grid(style: Style, east: F32, south: F32, rng: Generator) -> Streets:
+def _lay_grid(style: Style, east: F32, south: F32, rng: Generator) -> Streets:
     """Two families of lines at uneven distances, turned by the town's own angle."""
     angle = rng.uniform(0.0, math.pi / 2.0)
     c, s = np.float32(math.cos(angle)), np.float32(math.sin(angle))
     side_m = east.shape[0] * CELL_M
-    lines_u, half_u = _lines(style, side_m, rng)
-    lines_v, half_v = _lines(style, side_m, rng)
+    lines_u, half_u = _draw_lines(style, side_m, rng)
+    lines_v, half_v = _draw_lines(style, side_m, rng)
     u, v = east * c + south * s, south * c - east * s
-    near_u, off_u, block_u = _nearest(u, lines_u)
-    near_v, off_v, block_v = _nearest(v, lines_v)
+    near_u, off_u, block_u = _find_nearest_line(u, lines_u)
+    near_v, off_v, block_v = _find_nearest_line(v, lines_v)
     open_u = rng.random((len(lines_u), len(lines_v) + 1)) >= style.merge_share
     kerb_u = np.where(open_u[near_u, block_v], off_u - half_u[near_u], np.float32(1e3))
     kerb_v = off_v - half_v[near_v]
@@ -52,11 +52,11 @@ def _grid(style: Style, east: F32, south: F32, rng: Generator) -> Streets:
     return Streets(
         kerb_m=np.where(first, kerb_u, kerb_v),
         half_m=np.where(first, half_u[near_u], half_v[near_v]),
-        block=(_joined(open_u)[block_u, block_v] * np.int32(1000) + block_v).astype(np.int32),
+        block=(_join_blocks(open_u)[block_u, block_v] * np.int32(1000) + block_v).astype(np.int32),
     )
 
 
-def _lines(style: Style, side_m: float, rng: Generator) -> tuple[F32, F32]:
+def _draw_lines(style: Style, side_m: float, rng: Generator) -> tuple[F32, F32]:
     """Positions of parallel streets across twice the town's diagonal, and their half widths."""
     reach_m = 1.6 * side_m
     gaps = rng.uniform(*style.block_m, size=int(2 * reach_m / style.block_m[0]) + 2)
@@ -67,7 +67,7 @@ def _lines(style: Style, side_m: float, rng: Generator) -> tuple[F32, F32]:
     return at.astype(np.float32), half.astype(np.float32)
 
 
-def _nearest(u: F32, lines: F32) -> tuple[I32, F32, I32]:
+def _find_nearest_line(u: F32, lines: F32) -> tuple[I32, F32, I32]:
     """Nearest line, distance to it, and the number of the gap between lines that u lies in."""
     gap = np.searchsorted(lines, u).astype(np.int32)
     low, high = np.maximum(gap - 1, 0), np.minimum(gap, len(lines) - 1)
@@ -76,7 +76,7 @@ def _nearest(u: F32, lines: F32) -> tuple[I32, F32, I32]:
     return near, np.minimum(off_low, off_high), gap
 
 
-def _joined(open_u: Bool) -> I32:
+def _join_blocks(open_u: Bool) -> I32:
     """Block column numbers after joining blocks across street pieces that were left out."""
     lines, gaps = open_u.shape
     name = np.tile(np.arange(lines + 1, dtype=np.int32)[:, None], (1, gaps))
@@ -85,7 +85,7 @@ def _joined(open_u: Bool) -> I32:
     return name
 
 
-def _cells(style: Style, east: F32, south: F32, rng: Generator) -> Streets:
+def _lay_voronoi_cells(style: Style, east: F32, south: F32, rng: Generator) -> Streets:
     """Streets along the borders of Voronoi cells around jittered seeds."""
     pitch = float(rng.uniform(*style.block_m))
     count = math.ceil(east.shape[0] * CELL_M / pitch) + 8
@@ -108,12 +108,12 @@ def _cells(style: Style, east: F32, south: F32, rng: Generator) -> Streets:
             best, first_id = np.where(closer, far, best), np.where(closer, name, first_id)
     flat = seeds.reshape(-1, 2)
     apart = np.linalg.norm(flat[first_id] - flat[second_id], axis=-1)
-    half = _pair_half_width(style, first_id, second_id, rng)
+    half = _draw_half_widths(style, first_id, second_id, rng)
     kerb = (second - best) / np.maximum(2.0 * apart, 1e-3) - half
     return Streets(kerb.astype(np.float32), half, first_id)
 
 
-def _pair_half_width(style: Style, a: I32, b: I32, rng: Generator) -> F32:
+def _draw_half_widths(style: Style, a: I32, b: I32, rng: Generator) -> F32:
     """A half width for each pair of neighbouring blocks, the same from both sides."""
     table = rng.uniform(*style.street_half_m, size=4093)
     table = np.where(rng.random(4093) < style.avenue_share, 1.5 * table, table)

@@ -103,7 +103,7 @@ UNSEEN_STYLE = "canals"  # never trained on by the packaged model: the cross-are
 SEEN_STYLES = tuple(name for name in STYLES if name != UNSEEN_STYLE)
 
 
-def style(name: str) -> Style:
+def find_style(name: str) -> Style:
     """The style called ``name``; an unknown name is refused with the nearest known one."""
     if name not in STYLES:
         raise UnknownName("style", name, STYLES)

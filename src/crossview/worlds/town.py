@@ -17,14 +17,14 @@ import numpy as np
 from crossview.arrays import F32, I32, U8
 from crossview.errors import require
 from crossview.geo.points import LatLon
-from crossview.worlds.raster import CELL_M, slopes, smooth_noise
+from crossview.worlds.raster import CELL_M, compute_slopes, draw_smooth_noise
 from crossview.worlds.streets import Streets, lay_streets
-from crossview.worlds.styles import Style, style
+from crossview.worlds.styles import Style, find_style
 
 APRON_M = 90.0  # built land around the mapped square, so that no street looks into the void
 
 
-class Ground(IntEnum):
+class GroundCover(IntEnum):
     """What lies on the ground where nothing stands."""
 
     ASPHALT = 0
@@ -39,7 +39,7 @@ class Ground(IntEnum):
     PLAZA = 9
 
 
-class Kind(IntEnum):
+class ObjectKind(IntEnum):
     """What an object is."""
 
     NOTHING = 0
@@ -96,7 +96,7 @@ class Town:
 
     def stream(self, purpose: str) -> np.random.Generator:
         """Random numbers of this town for a purpose."""
-        return stream(self.style_name, self.seed, purpose)
+        return seed_generator(self.style_name, self.seed, purpose)
 
 
 def build_town(style_name: str, seed: int, side_m: float = 800.0) -> Town:
@@ -109,34 +109,34 @@ def build_town(style_name: str, seed: int, side_m: float = 800.0) -> Town:
 
     require(160.0 <= side_m <= 3000.0, f"side must lie in [160, 3000] m, got {side_m}.")
     require(seed >= 0, f"a seed is a whole number >= 0, got {seed}.")
-    drawn = style(style_name)
+    drawn = find_style(style_name)
     cells = round((side_m + 2 * APRON_M) / CELL_M)
-    streets = lay_streets(drawn, cells, stream(style_name, seed, "streets"))
-    town = _bare(style_name, seed, side_m, streets)
-    _use_land(town, drawn, town.stream("land"))
+    streets = lay_streets(drawn, cells, seed_generator(style_name, seed, "streets"))
+    town = _lay_bare_ground(style_name, seed, side_m, streets)
+    _assign_land(town, drawn, town.stream("land"))
     raise_buildings(town, drawn, town.stream("buildings"))
     _mark_roads(town)
     plant_trees(town, drawn, town.stream("trees"))
     return town
 
 
-def stream(style_name: str, seed: int, purpose: str) -> np.random.Generator:
+def seed_generator(style_name: str, seed: int, purpose: str) -> np.random.Generator:
     """An independent random stream per purpose, so that one step's draws never move another's."""
     return np.random.Generator(np.random.PCG64([seed, *f"{style_name} {purpose}".encode()]))
 
 
-def _bare(style_name: str, seed: int, side_m: float, streets: Streets) -> Town:
+def _lay_bare_ground(style_name: str, seed: int, side_m: float, streets: Streets) -> Town:
     shape = streets.kerb_m.shape
-    rng = stream(style_name, seed, "grain")
+    rng = seed_generator(style_name, seed, "grain")
     fine = rng.normal(0.0, 0.06, shape).astype(np.float32)
-    grain = 1.0 + fine + 0.12 * smooth_noise(shape[0], 7.0, rng)
+    grain = 1.0 + fine + 0.12 * draw_smooth_noise(shape[0], 7.0, rng)
     return Town(
         style_name=style_name,
         seed=seed,
         side_m=side_m,
         streets=streets,
         ground=np.zeros(shape, np.uint8),
-        grain=np.ascontiguousarray(grain + 0.1 * smooth_noise(shape[0], 45.0, rng)),
+        grain=np.ascontiguousarray(grain + 0.1 * draw_smooth_noise(shape[0], 45.0, rng)),
         height_m=np.zeros(shape, np.float32),
         thing=np.zeros(shape, np.int32),
         crown_top_m=np.zeros(shape, np.float32),
@@ -147,16 +147,16 @@ def _bare(style_name: str, seed: int, side_m: float, streets: Streets) -> Town:
 
 
 LAND = {
-    "park": Ground.GRASS,
-    "sport": Ground.SPORT,
-    "water": Ground.WATER,
-    "parking": Ground.PARKING,
-    "gravel": Ground.GRAVEL,
-    "plaza": Ground.PLAZA,
+    "park": GroundCover.GRASS,
+    "sport": GroundCover.SPORT,
+    "water": GroundCover.WATER,
+    "parking": GroundCover.PARKING,
+    "gravel": GroundCover.GRAVEL,
+    "plaza": GroundCover.PLAZA,
 }
 
 
-def open_land(town: Town, drawn: Style) -> U8:
+def draw_open_land(town: Town, drawn: Style) -> U8:
     """For each block number (modulo the table's length): its Ground if open, else 255 (built)."""
     rng = town.stream("blocks")
     draw = rng.random(8191)
@@ -168,34 +168,36 @@ def open_land(town: Town, drawn: Style) -> U8:
     return table
 
 
-def _use_land(town: Town, drawn: Style, rng: np.random.Generator) -> None:
+def _assign_land(town: Town, drawn: Style, rng: np.random.Generator) -> None:
     """Pavement along streets; yards, lawns, parks, water and squares inside the blocks."""
     kerb, block = town.streets.kerb_m, town.streets.block
-    use = open_land(town, drawn)[block % 8191]
+    use = draw_open_land(town, drawn)[block % 8191]
     green = (rng.random(8191) < drawn.green_yard_share)[(block * 31) % 8191]
-    yard = np.where(green, Ground.GRASS, Ground.YARD)
+    yard = np.where(green, GroundCover.GRASS, GroundCover.YARD)
     ground = np.where(use == 255, yard, use)
-    path = np.abs(smooth_noise(town.cells, 38.0, rng)) < 0.055
-    ground = np.where(path & (use == Ground.GRASS), Ground.GRAVEL, ground)
-    court = (use == Ground.SPORT) & (kerb < 9.0)
-    ground = np.where(court, Ground.GRASS, ground)
-    ground = np.where(kerb < rng.uniform(1.8, 3.2), Ground.PAVEMENT, ground)
-    town.ground[:] = np.where(kerb < 0.0, Ground.ASPHALT, ground)
+    path = np.abs(draw_smooth_noise(town.cells, 38.0, rng)) < 0.055
+    ground = np.where(path & (use == GroundCover.GRASS), GroundCover.GRAVEL, ground)
+    court = (use == GroundCover.SPORT) & (kerb < 9.0)
+    ground = np.where(court, GroundCover.GRASS, ground)
+    ground = np.where(kerb < rng.uniform(1.8, 3.2), GroundCover.PAVEMENT, ground)
+    town.ground[:] = np.where(kerb < 0.0, GroundCover.ASPHALT, ground)
 
 
 def _mark_roads(town: Town) -> None:
     """Dashed middle lines and parking lanes on wide streets, bays on car parks."""
     kerb, half, ground = town.streets.kerb_m, town.streets.half_m, town.ground
-    down, across = slopes(kerb)
+    down, across = compute_slopes(kerb)
     line = (np.arange(town.cells, dtype=np.float32) + 0.5) * CELL_M
     along = line[None, :] * np.round(-down, 1) + line[:, None] * np.round(across, 1)
     middle = kerb + half  # distance from the street's middle line
     straight = np.hypot(down, across) > 0.8
     dash = (np.abs(middle) < 0.25) & (np.mod(along, 6.0) < 3.0) & (half > 4.2) & straight
     edge = (np.abs(kerb + 2.3) < 0.16) & (np.mod(along, 5.4) < 4.2) & (half > 6.0) & straight
-    bays = (ground == Ground.PARKING) & (np.mod(along, 2.6) < 0.35) & (np.mod(kerb, 15.0) < 5.0)
-    ground[(ground == Ground.ASPHALT) & (dash | edge)] = Ground.MARKING
-    ground[bays] = Ground.MARKING
+    bays = (
+        (ground == GroundCover.PARKING) & (np.mod(along, 2.6) < 0.35) & (np.mod(kerb, 15.0) < 5.0)
+    )
+    ground[(ground == GroundCover.ASPHALT) & (dash | edge)] = GroundCover.MARKING
+    ground[bays] = GroundCover.MARKING
 
 
 EPSG = 32624  # WGS 84 / UTM zone 24N, middle meridian 39 degrees west
@@ -248,15 +250,15 @@ def measured_version() -> str:
 
     Pictures are thinned and coarsened first, so that the last bit of a sine does not matter.
     """
-    from crossview.worlds.camera import Shot, begin_drive, camera_places, panorama
-    from crossview.worlds.overhead import orthophoto
+    from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, start_drive
+    from crossview.worlds.overhead import render_orthophoto
     from crossview.worlds.styles import STYLES
 
     digest = hashlib.sha256()
     for name in sorted(STYLES):
         town = build_town(name, 7, 320.0)
-        digest.update((orthophoto(town)[::9, ::9] >> 5).tobytes())
-        east, south = camera_places(town, 1, "version")[0]
+        digest.update((render_orthophoto(town)[::9, ::9] >> 5).tobytes())
+        east, south = draw_camera_places(town, 1, "version")[0]
         shot = Shot(float(east), float(south), 0.0, width_px=64, height_px=32)
-        digest.update((panorama(begin_drive(town), shot) >> 5).tobytes())
+        digest.update((render_panorama(start_drive(town), shot) >> 5).tobytes())
     return digest.hexdigest()[:8]

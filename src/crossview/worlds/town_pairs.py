@@ -15,12 +15,12 @@ import numpy as np
 
 from crossview.files import atomic_write, sweep, wait_for_disk
 from crossview.locks import locked
-from crossview.worlds.camera import Shot, begin_drive, camera_places, panorama
-from crossview.worlds.overhead import orthophoto
+from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, start_drive
+from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.styles import SEEN_STYLES
 from crossview.worlds.town import TOWN_VERSION, Town, build_town, site
-from crossview.worlds.write import marked, says_synthetic
+from crossview.worlds.write import is_synthetic_picture, mark_synthetic
 
 COLUMNS = (
     *("ground", "aerial", "split", "relation", "ground_lat", "ground_lon", "aerial_lat"),
@@ -33,7 +33,7 @@ DAYS = 4  # drives per town, each with its own light, season and cars
 
 
 @dataclass(frozen=True)
-class Plan:
+class TownPlan:
     """How many towns and pictures; seeds below 10 000 train, the next 10 000 validate.
 
     ``test_styles``: one more town of each, from seed 20 000 on, in split test.
@@ -62,7 +62,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Job:
+class TownJob:
     """One town's share of the pairs."""
 
     style_name: str
@@ -76,7 +76,7 @@ class Job:
         return f"{self.style_name}-{self.seed}"
 
 
-def ensure_pairs(root: Path, plan: Plan | None = None, workers: int = 0) -> Path:
+def ensure_pairs(root: Path, plan: TownPlan | None = None, workers: int = 0) -> Path:
     """Render what is still missing below ``root`` and return its ``pairs.csv``.
 
     Interrupted, it continues town by town; the list appears only when every town is there.
@@ -86,25 +86,29 @@ def ensure_pairs(root: Path, plan: Plan | None = None, workers: int = 0) -> Path
     return root / PAIRS_NAME
 
 
-def render_pairs(root: Path, plan: Plan | None = None, workers: int = 0) -> Iterator[str]:
+def render_pairs(root: Path, plan: TownPlan | None = None, workers: int = 0) -> Iterator[str]:
     """As :func:`ensure_pairs`, yielding each town's folder name as it is finished."""
-    jobs = list(_jobs(plan or Plan()))
-    header = f"synthetic towns, version {TOWN_VERSION}: {plan or Plan()}"
+    jobs = list(_list_jobs(plan or TownPlan()))
+    header = f"synthetic towns, version {TOWN_VERSION}: {plan or TownPlan()}"
     done = root / PAIRS_NAME
-    if done.is_file() and made_by(done) == header:
+    if done.is_file() and read_made_by(done) == header:
         return
     with locked(root, "crossview: rendering towns", wait=True, make_parents=True):
-        if not (done.is_file() and made_by(done) == header):  # else who was waited for made it
-            yield from _rendered(root, jobs, header, workers)
+        if not (done.is_file() and read_made_by(done) == header):  # else who was waited for made it
+            yield from _render_missing(root, jobs, header, workers)
 
 
-def _rendered(root: Path, jobs: Sequence[Job], header: str, workers: int) -> Iterator[str]:
+def _render_missing(
+    root: Path, jobs: Sequence[TownJob], header: str, workers: int
+) -> Iterator[str]:
     sweep(root)
     missing = [job for job in jobs if not (root / f"{job.folder}.{TOWN_VERSION}.csv").is_file()]
     count = workers or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(count, len(missing) or 1), mp_context=context) as pool:
-        for job, _ in zip(missing, pool.map(_render, missing, [root] * len(missing)), strict=True):
+        for job, _ in zip(
+            missing, pool.map(_render_town, missing, [root] * len(missing)), strict=True
+        ):
             yield job.folder
     rows = [(root / f"{job.folder}.{TOWN_VERSION}.csv").read_text(encoding="utf-8") for job in jobs]
     done = root / PAIRS_NAME
@@ -112,7 +116,7 @@ def _rendered(root: Path, jobs: Sequence[Job], header: str, workers: int) -> Ite
     atomic_write(done.with_suffix(".made-by.txt"), header)  # last: it vouches for the list
 
 
-def made_by(pairs: Path) -> str:
+def read_made_by(pairs: Path) -> str:
     """What was noted beside a list of rendered pairs; nothing beside any other."""
     try:
         return pairs.with_suffix(".made-by.txt").read_text(encoding="utf-8").strip()
@@ -120,7 +124,7 @@ def made_by(pairs: Path) -> str:
         return ""
 
 
-def synthetic_share(pictures: Sequence[Path], most: int = 64) -> float:
+def measure_synthetic_share(pictures: Sequence[Path], most: int = 64) -> float:
     """Share of rendered pictures among ``most`` of those given, evenly drawn; 0 of none.
 
     A picture is known by its metadata, or by the note in the folder that it was rendered into.
@@ -128,59 +132,60 @@ def synthetic_share(pictures: Sequence[Path], most: int = 64) -> float:
     step = max(1, -(-len(pictures) // most))
     chosen = pictures[::step]
     rendered = [
-        says_synthetic(path) or bool(made_by(path.parent.parent / PAIRS_NAME)) for path in chosen
+        is_synthetic_picture(path) or bool(read_made_by(path.parent.parent / PAIRS_NAME))
+        for path in chosen
     ]
     return sum(rendered) / len(rendered) if rendered else 0.0
 
 
-def _jobs(plan: Plan) -> Iterator[Job]:
+def _list_jobs(plan: TownPlan) -> Iterator[TownJob]:
     for number, name in enumerate(plan.styles):
         for town in range(plan.towns_per_style):
-            yield Job(name, 100 * number + town, plan.pairs_per_town, plan.side_m)
+            yield TownJob(name, 100 * number + town, plan.pairs_per_town, plan.side_m)
         seed = FIRST_VALIDATION_SEED + 100 * number
-        yield Job(name, seed, plan.validation_pairs_per_style, plan.side_m)
+        yield TownJob(name, seed, plan.validation_pairs_per_style, plan.side_m)
     for number, name in enumerate(plan.test_styles):
         seed = FIRST_TEST_SEED + 100 * number
-        yield Job(name, seed, plan.test_pairs_per_style, plan.side_m)
+        yield TownJob(name, seed, plan.test_pairs_per_style, plan.side_m)
 
 
-def _render(job: Job, root: Path) -> None:
+def _render_town(job: TownJob, root: Path) -> None:
     """Render one town's pairs; its list is written last, so it vouches for the pictures."""
     town = build_town(job.style_name, job.seed, job.side_m)
     folder = root / job.folder
     folder.mkdir(parents=True, exist_ok=True)
-    picture = orthophoto(town)
-    drives = [begin_drive(town, day) for day in range(DAYS)]
+    picture = render_orthophoto(town)
+    drives = [start_drive(town, day) for day in range(DAYS)]
     rows = []
-    for n, (east, south) in enumerate(_inside(town, job.count)):
+    for n, (east, south) in enumerate(_draw_places_inside(town, job.count)):
         place = site(town).latlon(east, south)
         turn = site(town).convergence_deg(place)
         shot = Shot(east, south, -turn, width_px=512, height_px=128, look=n)
         ground, aerial = f"{job.folder}/{n:04d}_ground.jpg", f"{job.folder}/{n:04d}_aerial.jpg"
-        _save(root / ground, panorama(drives[n % DAYS], shot, (-45.0, 45.0)))
+        _save(root / ground, render_panorama(drives[n % DAYS], shot, (-45.0, 45.0)))
         centre = _save_crop(root / aerial, town, picture, (east, south))
         above = site(town).latlon(*centre)
-        split = _split(job.seed)
+        split = _choose_split(job.seed)
         rows.append([
             ground, aerial, split, "match", place.lat, place.lon, above.lat, above.lon, CELL_M,
             round(turn, 5), 0.0, 360.0, "panorama",
         ])  # fmt: skip
     wait_for_disk()
-    atomic_write(root / f"{job.folder}.{TOWN_VERSION}.csv", _as_csv(rows))
+    atomic_write(root / f"{job.folder}.{TOWN_VERSION}.csv", _format_csv(rows))
 
 
-def _split(seed: int) -> str:
+def _choose_split(seed: int) -> str:
     if seed >= FIRST_TEST_SEED:
         return "test"
     return "val" if seed >= FIRST_VALIDATION_SEED else "train"
 
 
-def _inside(town: Town, count: int) -> Iterator[tuple[float, float]]:
+def _draw_places_inside(town: Town, count: int) -> Iterator[tuple[float, float]]:
     """Camera places whose aerial crop lies wholly on the map."""
     low = town.apron_cells * CELL_M + 0.5 * CROP_PX * CELL_M + CELL_M
     high = town.cells * CELL_M - low
     found = 0
-    for east, south in camera_places(town, 4 * count + 100, "pairs"):
+    for east, south in draw_camera_places(town, 4 * count + 100, "pairs"):
         if low < east < high and low < south < high and found < count:
             found += 1
             yield float(east), float(south)
@@ -201,10 +206,10 @@ def _save(path: Path, picture: np.ndarray) -> None:
     import simplejpeg
 
     jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality=92)
-    atomic_write(path, marked(jpeg), durable=False)
+    atomic_write(path, mark_synthetic(jpeg), durable=False)
 
 
-def _as_csv(rows: Sequence[Sequence[object]]) -> str:
+def _format_csv(rows: Sequence[Sequence[object]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

@@ -25,8 +25,15 @@ from crossview.arrays import U8
 from crossview.errors import CannotWrite, InvalidValue, require
 from crossview.files import atomic_write, sweep, wait_for_disk, writing
 from crossview.locks import locked
-from crossview.worlds.camera import Drive, Shot, begin_drive, camera_places, panorama, photo
-from crossview.worlds.overhead import orthophoto
+from crossview.worlds.camera import (
+    Drive,
+    Shot,
+    draw_camera_places,
+    render_panorama,
+    render_photo,
+    start_drive,
+)
+from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.town import EPSG, TOWN_VERSION, Town, build_town, site
 
@@ -57,12 +64,12 @@ def write_photo(path: Path, picture: U8, fov_deg: float) -> None:
         details[0xA20E] = TiffImagePlugin.IFDRational(per_mm.numerator * 10, per_mm.denominator)
         details[0xA210] = 3  # centimetres
     data = io.BytesIO()
-    described = {} if fov_deg < 360.0 else {"xmp": _whole_sphere(*image.size)}
+    described = {} if fov_deg < 360.0 else {"xmp": _describe_sphere(*image.size)}
     image.save(data, format="JPEG", quality=90, exif=exif, **described)
     atomic_write(path, data.getvalue(), durable=False)
 
 
-def marked(jpeg: bytes) -> bytes:
+def mark_synthetic(jpeg: bytes) -> bytes:
     """A JPEG file without metadata, with the mark of a town's picture put in front."""
     from PIL import Image
 
@@ -72,7 +79,7 @@ def marked(jpeg: bytes) -> bytes:
     return jpeg[:2] + b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content + jpeg[2:]
 
 
-def says_synthetic(path: Path) -> bool:
+def is_synthetic_picture(path: Path) -> bool:
     """Whether a picture's own metadata say that it was rendered; False where it cannot be read."""
     from PIL import Image
 
@@ -87,7 +94,7 @@ def says_synthetic(path: Path) -> bool:
     return ATTRIBUTION in told or SYNTHETIC_TAG in told
 
 
-def _whole_sphere(width: int, height: int) -> bytes:
+def _describe_sphere(width: int, height: int) -> bytes:
     """Photo Sphere XMP of a panorama that shows everything around; its heading stays out."""
     facts = {
         "ProjectionType": "equirectangular",
@@ -107,7 +114,7 @@ def _whole_sphere(width: int, height: int) -> bytes:
     ).encode()
 
 
-def is_synthetic(path: Path) -> bool:
+def is_synthetic_map(path: Path) -> bool:
     """Whether a file is a map that :func:`write_map` has written."""
     from PIL import Image
 
@@ -118,7 +125,7 @@ def is_synthetic(path: Path) -> bool:
         return False
 
 
-def write_map(path: Path, town: Town, picture: U8) -> None:
+def write_geotiff(path: Path, town: Town, picture: U8) -> None:
     """Write [n, n, 3] as a tiled, compressed GeoTIFF in UTM, tagged with the town's version."""
     import rasterio
     from rasterio.transform import from_origin
@@ -162,12 +169,12 @@ def write_sheet(
         box = (column - half, row - half, column + half, row + half)
         tile = Image.fromarray(above).transform((ROW_PX, ROW_PX), Image.Transform.EXTENT, box)
         sheet.paste(tile, (height, n * ROW_PX))
-        _arrow(pen, (height + ROW_PX / 2, (n + 0.5) * ROW_PX), shot.heading_deg, 0.4 * ROW_PX)
+        _draw_arrow(pen, (height + ROW_PX / 2, (n + 0.5) * ROW_PX), shot.heading_deg, 0.4 * ROW_PX)
         shown = Image.fromarray(picture)
         shown.thumbnail((GROUND_PX, ROW_PX))
         sheet.paste(shown, (height + ROW_PX, n * ROW_PX))
         scale = height / above.shape[0]
-        _arrow(pen, (column * scale, row * scale), shot.heading_deg, 14.0)
+        _draw_arrow(pen, (column * scale, row * scale), shot.heading_deg, 14.0)
         pen.text((column * scale + 8, row * scale + 4), str(n + 1), fill=MARK)
         pen.text((height + 6, n * ROW_PX + 4), str(n + 1), fill=MARK)
     data = io.BytesIO()
@@ -175,7 +182,7 @@ def write_sheet(
     atomic_write(path, data.getvalue())
 
 
-def _arrow(pen: object, at: tuple[float, float], heading_deg: float, length: float) -> None:
+def _draw_arrow(pen: object, at: tuple[float, float], heading_deg: float, length: float) -> None:
     turn = math.radians(heading_deg)
     tip = (at[0] + length * math.sin(turn), at[1] - length * math.cos(turn))
     pen.line([at, tip], fill=MARK, width=3)  # type: ignore[attr-defined]
@@ -189,7 +196,7 @@ PANORAMA_PX = (1024, 512)
 
 
 @dataclass(frozen=True)
-class Series:
+class PhotoSeries:
     """``count`` pictures of one kind; ``fov_deg`` 360 means panoramas."""
 
     count: int
@@ -219,7 +226,7 @@ def write_world(
     seed: int,
     *,
     side_m: float = 800.0,
-    series: tuple[Series, ...] = (Series(12), Series(12, 90.0)),
+    series: tuple[PhotoSeries, ...] = (PhotoSeries(12), PhotoSeries(12, 90.0)),
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> World:
     """Write aerial.tif, ground/*.jpg, places.csv and sheet.png of one town below ``folder``.
@@ -233,22 +240,22 @@ def write_world(
             f"a photo's field of view lies in [5, 140] degrees (360: panorama), got {one.fov_deg}.",
         )
     with locked(folder, "crossview world", make_parents=True):
-        _make(folder)
-        return _written(folder, build_town(style_name, seed, side_m), series, progress)
+        _prepare_folder(folder)
+        return _write_parts(folder, build_town(style_name, seed, side_m), series, progress)
 
 
-def _written(
-    folder: Path, town: Town, series: tuple[Series, ...], progress: Callable[[int, int], None]
+def _write_parts(
+    folder: Path, town: Town, series: tuple[PhotoSeries, ...], progress: Callable[[int, int], None]
 ) -> World:
-    above = orthophoto(town)
-    write_map(folder / "aerial.tif", town, above)
-    drive = begin_drive(town)
-    shots = list(_shots(town, series))
+    above = render_orthophoto(town)
+    write_geotiff(folder / "aerial.tif", town, above)
+    drive = start_drive(town)
+    shots = list(_draw_shots(town, series))
     rows, examples = [], []
     with ThreadPoolExecutor(2) as pool:
-        taken = pool.map(lambda shot: _take(folder, drive, *shot), shots)
+        taken = pool.map(lambda shot: _take_picture(folder, drive, *shot), shots)
         for n, ((name, shot), picture) in enumerate(zip(shots, taken, strict=True), 1):
-            rows.append(_row(town, name, shot))
+            rows.append(_format_row(town, name, shot))
             if name.endswith(("_0000", "_0001", "_0002")):
                 examples.append((shot, picture))
             progress(n, len(shots))
@@ -261,9 +268,9 @@ def _written(
     return World(folder, folder / "aerial.tif", folder / "places.csv", side_km**2, len(shots))
 
 
-def _make(folder: Path) -> None:
+def _prepare_folder(folder: Path) -> None:
     above = folder / "aerial.tif"
-    if (folder / "places.csv").exists() or (above.exists() and not is_synthetic(above)):
+    if (folder / "places.csv").exists() or (above.exists() and not is_synthetic_map(above)):
         raise InvalidValue(f"{folder} already holds a world; choose another --out or remove it.")
     try:
         (folder / "ground").mkdir(parents=True, exist_ok=True)
@@ -273,11 +280,11 @@ def _make(folder: Path) -> None:
         raise CannotWrite(f"Cannot make the folder {folder}: {problem.strerror}.") from problem
 
 
-def _shots(town: Town, series: tuple[Series, ...]) -> Iterator[tuple[str, Shot]]:
+def _draw_shots(town: Town, series: tuple[PhotoSeries, ...]) -> Iterator[tuple[str, Shot]]:
     look = 0
     for one in series:
         rng = town.stream(f"shots {one.kind} {one.pitch_deg}")
-        for n, (east, south) in enumerate(camera_places(town, one.count, one.kind)):
+        for n, (east, south) in enumerate(draw_camera_places(town, one.count, one.kind)):
             look += 1
             size = PANORAMA_PX if one.kind == "panorama" else PHOTO_PX
             heading, pitch = rng.uniform(0.0, 360.0), rng.uniform(-1.0, 1.0) * one.pitch_deg
@@ -295,13 +302,13 @@ def _shots(town: Town, series: tuple[Series, ...]) -> Iterator[tuple[str, Shot]]
             )
 
 
-def _take(folder: Path, drive: Drive, name: str, shot: Shot) -> U8:
-    picture = panorama(drive, shot) if shot.fov_deg >= 360.0 else photo(drive, shot)
+def _take_picture(folder: Path, drive: Drive, name: str, shot: Shot) -> U8:
+    picture = render_panorama(drive, shot) if shot.fov_deg >= 360.0 else render_photo(drive, shot)
     write_photo(folder / "ground" / f"{name}.jpg", picture, shot.fov_deg)
     return picture
 
 
-def _row(town: Town, name: str, shot: Shot) -> tuple[str, ...]:
+def _format_row(town: Town, name: str, shot: Shot) -> tuple[str, ...]:
     place = site(town).latlon(shot.east_m, shot.south_m)
     heading = (shot.heading_deg + site(town).convergence_deg(place)) % 360.0
     return (
