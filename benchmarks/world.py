@@ -4,7 +4,7 @@
     python -m benchmarks.world --seeds 5 --all-styles  the table of the model card
     python -m benchmarks.world --train-plain FOLDER    first train the plain network there
 
-Each figure is the tour of ``crossview demo``; ratios are the model's share of pictures within 25 m
+Each figure is that of ``crossview demo``; ratios are the model's share of pictures within 25 m
 against each peer's, over panoramas and 90-degree photos together.
 """
 
@@ -40,11 +40,11 @@ PLAIN_STRIDE_M = 25.0  # about 800 tiles
 def main() -> None:
     """Measure, print a table, and end with one JSON line."""
     wanted = _arguments()
-    trips = list(_trips(wanted))
+    runs = list(_list_runs(wanted))
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for n, trip in enumerate(trips):
-            rows.append(run_demo(trip, Path(folder) / str(n)))
+        for n, settings in enumerate(runs):
+            rows.append(run_demo(settings, Path(folder) / str(n)))
             print(_line(rows[-1]), file=sys.stderr, flush=True)
         plain = _plain(wanted, Path(folder)) if wanted.train_plain else None
     table = {style: pooled([r for r in rows if r["style"] == style]) for style in _styles(wanted)}
@@ -103,7 +103,7 @@ def _styles(wanted: argparse.Namespace) -> tuple[str, ...]:
     return (*SEEN_STYLES, UNSEEN_STYLE) if wanted.all_styles else (PLAIN_STYLE, UNSEEN_STYLE)
 
 
-def _trips(wanted: argparse.Namespace) -> Iterator[DemoSettings]:
+def _list_runs(wanted: argparse.Namespace) -> Iterator[DemoSettings]:
     for style in _styles(wanted):
         for n in range(wanted.seeds):
             yield DemoSettings(
@@ -127,14 +127,14 @@ def _plain(wanted: argparse.Namespace, folder: Path) -> dict[str, Any]:
     subprocess.run([*crossview, *command, *steps], check=True)
     model = wanted.train_plain / "model"
     subprocess.run([*crossview, "export", str(run), "--out", str(model)], check=True)
-    trips = [
+    runs = [
         DemoSettings(
             style=PLAIN_STYLE, seed=FIRST_TEST_SEED + n, pictures=200, extras=1,
             stride_m=PLAIN_STRIDE_M, model=str(model), baselines=False,
         )
         for n in range(2)
     ]  # fmt: skip
-    rows = [run_demo(trip, folder / f"plain-{n}") for n, trip in enumerate(trips)]
+    rows = [run_demo(settings, folder / f"plain-{n}") for n, settings in enumerate(runs)]
     kinds = pooled(rows)
     return {kind: kinds[kind]["model"] for kind in KINDS} | {"tiles": rows[0]["tiles"]}
 

@@ -34,7 +34,7 @@ def matchers(out: Path) -> Iterator[tuple[str, Embedder]]:
     """The three to be compared."""
     trained = open_model("town")
     yield "town model", trained
-    yield "without training", open_model(randomize_weights(resolve_model("town"), out / "redrawn"))
+    yield "without training", open_model(randomize_weights(resolve_model("town"), out / "random"))
     spread = replace(trained.info, fov_seen_deg=(1.0, 360.0))  # colours need no training
     yield "colour histogram", HistogramEmbedder(spread)
 

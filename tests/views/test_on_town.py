@@ -13,11 +13,12 @@ from crossview.index.index_options import IndexOptions
 from crossview.localization.locate import locate
 from crossview.views.aerial import aerial_view
 from crossview.views.spec import ViewSpec
+from crossview.worlds.build import build_town
 from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, start_drive
 from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.rays import EYE_M
-from crossview.worlds.town import APRON_M, build_town, site
+from crossview.worlds.town import APRON_M
 from crossview.worlds.write import write_geotiff
 
 POLAR = ViewSpec(side="aerial", height_px=64, width_px=256, footprint_m=48.0, polar=True)
@@ -100,7 +101,7 @@ def test_a_pin_falls_within_a_metre_when_the_right_tile_is_found(town, above, tm
         tile = above[row : row + side, column : column + side]
         seen = aerial_view(tile, CELL_M, model.info.aerial)
         looks_the_same = np.pad(seen, ((8, 8), (0, 0), (0, 0)))  # the middle half of 180 degrees
-        camera = site(town).latlon(
+        camera = town.site.latlon(
             APRON_M + (column + side / 2) * CELL_M, APRON_M + (row + side / 2) * CELL_M
         )
         first = locate(index, looks_the_same, embedder=model).places[0]

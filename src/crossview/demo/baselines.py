@@ -1,10 +1,8 @@
-"""A matcher that knows only colours: what the embedded world must not be solved by.
+"""Two baselines that a trained model must clearly beat.
 
-The same network with its initialisers drawn anew: what its shape is worth without training.
-
-An ONNX file is a protocol-buffers message. Weights are replaced in place, byte for byte, so only
-the few field numbers below are needed and no ONNX library (onnx.proto3: ModelProto.graph 7,
-GraphProto.initializer 5, TensorProto.dims 1, .data_type 2, .name 8, .raw_data 9).
+One knows only colours. The other is the same network with random weights: what its architecture
+is worth without training. An ONNX file is a protocol-buffers message. Weights are replaced in
+place, byte for byte, so a few field numbers are enough and no ONNX library is needed.
 """
 
 from __future__ import annotations
@@ -25,6 +23,15 @@ from crossview.model.info import INFO_NAME, ModelInfo, canonical, network_files,
 
 LEVELS = 6  # per colour channel
 
+# Field numbers of onnx.proto3, as far as they are needed.
+_GRAPH, _INITIALIZER = 7, 5  # of ModelProto, of GraphProto
+_DIMS, _DATA_TYPE, _NAME, _RAW_DATA = 1, 2, 8, 9  # of TensorProto
+_VARINT, _EIGHT_BYTES, _LENGTH_DELIMITED, _FOUR_BYTES = 0, 1, 2, 5  # wire types
+_WEIGHT_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 10: np.dtype("<f2")}
+_FEWEST_WEIGHTS = 16  # values; smaller tensors are constants, such as the mean colour
+
+Span = tuple[int, int]
+
 
 class HistogramEmbedder:
     """Square roots of colour shares [B, LEVELS^3]: their dot product is the Bhattacharyya overlap.
@@ -37,7 +44,7 @@ class HistogramEmbedder:
         self.fingerprint = hashlib.sha256(canonical(self.info)).hexdigest()
 
     def ground(self, images: U8) -> F32:
-        """Histograms of the pixels that the picture really saw."""
+        """Histograms of the pixels that the photo covers."""
         unseen = np.array(self.info.ground.mean_colour, np.uint8)
         return np.stack(
             [_compute_histogram(image[(image != unseen).any(axis=2)]) for image in images]
@@ -56,13 +63,6 @@ def _compute_histogram(pixels: U8) -> F32:
     return shares
 
 
-FLOATS: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 10: np.dtype("<f2")}
-SMALLEST = 16  # values; smaller tensors are constants, such as the mean colour
-_VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
-
-Span = tuple[int, int]
-
-
 def randomize_weights(folder: Path, out: Path, seed: int = 0) -> Path:
     """Write a copy of a model folder as it would start: He-normal weights, biases zero."""
     out.mkdir(parents=True, exist_ok=True)
@@ -75,30 +75,30 @@ def randomize_weights(folder: Path, out: Path, seed: int = 0) -> Path:
 
 
 def _randomize_network(data: bytes, rng: np.random.Generator, name: str) -> bytes:
-    fresh = bytearray(data)
-    drawn = 0
-    for graph in _find_fields(data, (0, len(data)), 7):
-        for tensor in _find_fields(data, graph, 5):
-            drawn += _randomize_tensor(fresh, data, tensor, rng)
-    if not drawn:
-        raise BadModel(f"{name} holds no weights that could be drawn anew.")
-    return bytes(fresh)
+    random = bytearray(data)
+    count = 0
+    for graph in _find_fields(data, (0, len(data)), _GRAPH):
+        for tensor in _find_fields(data, graph, _INITIALIZER):
+            count += _randomize_tensor(random, data, tensor, rng)
+    if not count:
+        raise BadModel(f"{name} holds no weights that could be randomized.")
+    return bytes(random)
 
 
 def _randomize_tensor(
-    fresh: bytearray, data: bytes, tensor: Span, rng: np.random.Generator
+    random: bytearray, data: bytes, tensor: Span, rng: np.random.Generator
 ) -> bool:
-    kind = next(iter(_read_numbers(data, tensor, 2)), 0)
-    raw = next(iter(_find_fields(data, tensor, 9)), None)
+    kind = next(iter(_read_numbers(data, tensor, _DATA_TYPE)), 0)
+    raw = next(iter(_find_fields(data, tensor, _RAW_DATA)), None)
     shape = _read_shape(data, tensor)
-    if kind not in FLOATS or raw is None or math.prod(shape) < SMALLEST:
+    if kind not in _WEIGHT_TYPES or raw is None or math.prod(shape) < _FEWEST_WEIGHTS:
         return False
     if len(shape) > 1:
         values = rng.normal(0.0, math.sqrt(2.0 / math.prod(shape[1:])), math.prod(shape))
     else:  # as a network starts: scales and variances one, biases and means zero
-        name = next((data[at:end] for at, end in _find_fields(data, tensor, 8)), b"")
+        name = next((data[at:end] for at, end in _find_fields(data, tensor, _NAME)), b"")
         values = np.full(shape, 1.0 if name.endswith((b"weight", b"var")) else 0.0)
-    fresh[raw[0] : raw[1]] = values.astype(FLOATS[kind]).tobytes()
+    random[raw[0] : raw[1]] = values.astype(_WEIGHT_TYPES[kind]).tobytes()
     return True
 
 
@@ -106,10 +106,10 @@ def _read_shape(data: bytes, tensor: Span) -> list[int]:
     """Dimensions, whether packed or one by one."""
     packed = [
         _read_varint(data, at)
-        for span in _find_fields(data, tensor, 1)
+        for span in _find_fields(data, tensor, _DIMS)
         for at in _find_starts(data, span)
     ]
-    return [value for value, _ in packed] or list(_read_numbers(data, tensor, 1))
+    return [value for value, _ in packed] or list(_read_numbers(data, tensor, _DIMS))
 
 
 def _find_starts(data: bytes, span: Span) -> Iterator[int]:
@@ -125,24 +125,28 @@ def _walk_fields(data: bytes, span: Span) -> Iterator[tuple[int, int, Span]]:
     while at < end:
         key, at = _read_varint(data, at)
         wire = key & 7
-        if wire == _BYTES:
+        if wire == _LENGTH_DELIMITED:
             size, at = _read_varint(data, at)
             stop = at + size
         elif wire == _VARINT:
             stop = _read_varint(data, at)[1]
         else:
-            stop = at + {_EIGHT: 8, _FOUR: 4}[wire]
+            stop = at + {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}[wire]
         yield key >> 3, wire, (at, stop)
         at = stop
 
 
 def _find_fields(data: bytes, span: Span, number: int) -> Iterator[Span]:
-    return (at for found, wire, at in _walk_fields(data, span) if (found, wire) == (number, _BYTES))
+    return (
+        at
+        for field, wire, at in _walk_fields(data, span)
+        if (field, wire) == (number, _LENGTH_DELIMITED)
+    )
 
 
 def _read_numbers(data: bytes, span: Span, number: int) -> Iterator[int]:
-    for found, wire, at in _walk_fields(data, span):
-        if (found, wire) == (number, _VARINT):
+    for field, wire, at in _walk_fields(data, span):
+        if (field, wire) == (number, _VARINT):
             yield _read_varint(data, at[0])[0]
 
 

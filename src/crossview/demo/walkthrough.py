@@ -30,17 +30,15 @@ from crossview.worlds.town_pairs import FIRST_TEST_SEED
 from crossview.worlds.write import PhotoSeries, World, write_world
 
 PLACES = 10
-NAMES = {"panorama": "panorama_unknown_heading"}  # kinds are named in the summary by what is asked
-COMPARED = ("panorama_unknown_heading", "photo_90deg")  # what all matchers are asked
+NAMES = {"panorama": "panorama_unknown_heading"}  # the kind's name in the summary
+COMPARED = ("panorama_unknown_heading", "photo_90deg")  # the kinds that every matcher locates
 MATCHERS = ("model", "colour_histogram", "random_network")
-MARKER = ".crossview-demo"  # tells a demo's folder, which may be cleared, from any other
-
-Say = Callable[[str], None]
+MARKER = ".crossview-demo"  # in a demo's folder, which may be cleared
 
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What to see. Seeds from 20 000 on are never trained on."""
+    """The town, its pictures and the model. Seeds from 20 000 on are never trained on."""
 
     style: str = "suburb"
     seed: int = FIRST_TEST_SEED
@@ -71,44 +69,47 @@ class PhotoGroup:
     truths: tuple[LatLon, ...]
 
 
-def run_demo(trip: DemoSettings, out: Path, say: Say = lambda text: None) -> dict[str, Any]:
-    """Make the trip below ``out`` and return what ``summary.json`` there says.
+def run_demo(
+    settings: DemoSettings, out: Path, report: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Run the demo below ``out`` and return the content of ``summary.json`` there.
 
     Headings are never given to the matchers; fields of view come from each photo's own EXIF.
     """
     with locked(out, "crossview demo", make_parents=True):
-        return _run(trip, out, say)
+        return _run(settings, out, report)
 
 
-def _run(trip: DemoSettings, out: Path, say: Say) -> dict[str, Any]:
-    begun = time.monotonic()
+def _run(settings: DemoSettings, out: Path, report: Callable[[str], None]) -> dict[str, Any]:
+    start = time.monotonic()
     _prepare_folder(out)
-    say(f"Rendering a town of style {trip.style!r} that no model has seen (seed {trip.seed}) ...")
+    town = f"style {settings.style!r} that no model has seen (seed {settings.seed})"
+    report(f"Rendering a town of {town} ...")
     world = write_world(
-        out / "town", trip.style, trip.seed, side_m=trip.side_m, series=trip.series
+        out / "town", settings.style, settings.seed, side_m=settings.side_m, series=settings.series
     )  # fmt: skip
-    albums = _group_photos(world)
-    kinds: dict[str, dict[str, Any]] = {album.kind: {} for album in albums}
+    groups = _group_photos(world)
+    kinds: dict[str, dict[str, Any]] = {group.kind: {} for group in groups}
     tiles = 0
-    for name, embedder in _open_matchers(trip, out):
-        say(f"Indexing and locating with the matcher {name!r} ...")
-        index = _build_index(world, embedder, trip, out / f"{name}.cvx")
-        measured = [a for a in albums if name == "model" or a.kind in COMPARED]
-        answers = [_locate_group(index, embedder, album) for album in measured]
-        for album, some in zip(measured, answers, strict=True):
-            kinds[album.kind][name] = summary(some, album.truths, PLACES)
+    for name, embedder in _open_matchers(settings, out):
+        report(f"Indexing and locating with the matcher {name!r} ...")
+        index = _build_index(world, embedder, settings, out / f"{name}.cvx")
+        measured = [g for g in groups if name == "model" or g.kind in COMPARED]
+        answers = [_locate_group(index, embedder, group) for group in measured]
+        for group, located in zip(measured, answers, strict=True):
+            kinds[group.kind][name] = summary(located, group.truths, PLACES)
         if name == "model":
             tiles = index.count
-            say("Drawing the map ...")
+            report("Drawing the map ...")
             _draw_map(out / "map.html", index, answers)
     result = {
         "town_version": TOWN_VERSION,
-        "style": trip.style,
-        "seed": trip.seed,
+        "style": settings.style,
+        "seed": settings.seed,
         "area_km2": round(world.area_km2, 4),
         "tiles": tiles,
-        "stride_m": trip.stride_m,
-        "seconds": round(time.monotonic() - begun, 1),
+        "stride_m": settings.stride_m,
+        "seconds": round(time.monotonic() - start, 1),
         **kinds,
     }
     atomic_write(out / "summary.json", json.dumps(result, indent=2) + "\n")
@@ -116,7 +117,7 @@ def _run(trip: DemoSettings, out: Path, say: Say) -> dict[str, Any]:
 
 
 def _prepare_folder(out: Path) -> None:
-    """An empty folder to work in: a new one, or that of an earlier demo without what it made."""
+    """Make the folder, or clear that of an earlier demo of the demo's own files."""
     marker = out / MARKER
     try:
         if out.is_dir() and any(list_entries(out)) and not marker.is_file():
@@ -126,37 +127,38 @@ def _prepare_folder(out: Path) -> None:
             )
         out.mkdir(parents=True, exist_ok=True)
         marker.touch()
-        indexes = [out / f"{name}.cvx{more}" for name in MATCHERS for more in ("", PARTIAL_SUFFIX)]
-        for made in (*indexes, out / "town", out / "random"):
-            shutil.rmtree(made, ignore_errors=True)  # which leaves links alone
-        for made in (out / "map.html", out / "summary.json"):
-            made.unlink(missing_ok=True)
+        indexes = [out / f"{name}.cvx{end}" for name in MATCHERS for end in ("", PARTIAL_SUFFIX)]
+        for folder in (*indexes, out / "town", out / "random"):
+            shutil.rmtree(folder, ignore_errors=True)  # symbolic links are left alone
+        for file in (out / "map.html", out / "summary.json"):
+            file.unlink(missing_ok=True)
     except OSError as problem:
         raise CannotWrite(f"Cannot use the folder {out}: {problem.strerror}.") from problem
 
 
-def _open_matchers(trip: DemoSettings, out: Path) -> Iterator[tuple[str, Embedder]]:
-    """The model, and two that it must leave far behind."""
-    model = open_model(trip.model)
+def _open_matchers(settings: DemoSettings, out: Path) -> Iterator[tuple[str, Embedder]]:
+    """The model, and two baselines that it must clearly beat."""
+    model = open_model(settings.model)
     yield MATCHERS[0], model
-    if trip.baselines:
+    if settings.baselines:
         yield MATCHERS[1], HistogramEmbedder(model.info)
-        yield MATCHERS[2], open_model(randomize_weights(resolve_model(trip.model), out / "random"))
+        random = randomize_weights(resolve_model(settings.model), out / "random")
+        yield MATCHERS[2], open_model(random)
 
 
-def _build_index(world: World, embedder: Embedder, trip: DemoSettings, path: Path) -> Index:
-    options = IndexOptions(stride_m=trip.stride_m, model_name=trip.model)
+def _build_index(world: World, embedder: Embedder, settings: DemoSettings, path: Path) -> Index:
+    options = IndexOptions(stride_m=settings.stride_m, model_name=settings.model)
     with open_sources([world.map_file]) as imagery:
         return build(imagery, embedder, path, options=options)
 
 
-def _locate_group(index: Index, embedder: Embedder, album: PhotoGroup) -> list[Answer]:
-    answers = locate_many(index, embedder, album.photos, Hints(places=PLACES))
-    return [with_truth(a, truth) for a, truth in zip(answers, album.truths, strict=True)]
+def _locate_group(index: Index, embedder: Embedder, group: PhotoGroup) -> list[Answer]:
+    answers = locate_many(index, embedder, group.photos, Hints(places=PLACES))
+    return [with_truth(a, truth) for a, truth in zip(answers, group.truths, strict=True)]
 
 
 def _group_photos(world: World) -> list[PhotoGroup]:
-    """The world's pictures by kind, those first that all matchers are asked."""
+    """The town's pictures by kind; the kinds that every matcher locates come first."""
     truths = Truths.read(world.places_file)
     files = sorted((world.folder / "ground").glob("*.jpg"))
     kinds: dict[str, list[tuple[Path, LatLon]]] = {}
@@ -164,12 +166,13 @@ def _group_photos(world: World) -> list[PhotoGroup]:
         place = truths.of(str(file))
         if place is not None:
             kinds.setdefault(file.stem.rsplit("_", 1)[0], []).append((file, place))
-    albums = [
-        PhotoGroup(NAMES.get(kind, kind), *zip(*some, strict=True)) for kind, some in kinds.items()
+    groups = [
+        PhotoGroup(NAMES.get(kind, kind), *zip(*placed, strict=True))
+        for kind, placed in kinds.items()
     ]
-    return sorted(albums, key=lambda album: album.kind not in COMPARED)
+    return sorted(groups, key=lambda group: group.kind not in COMPARED)
 
 
 def _draw_map(path: Path, index: Index, answers: Sequence[Sequence[Answer]]) -> None:
-    every = [answer for some in answers for answer in some]
-    write_map(path, index, every, photos={a.photo: Path(a.photo) for a in every})
+    flat = [answer for group in answers for answer in group]
+    write_map(path, index, flat, photos={a.photo: Path(a.photo) for a in flat})

@@ -1,6 +1,6 @@
-"""The town from its streets: strips of equal angles, from which cameras take their pictures.
+"""The town from its streets: panoramas and perspective photos.
 
-Cameras: panoramas and perspective photos out of strips.
+A strip of equal angles is rendered first; cameras sample their pictures from it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from crossview.worlds.light import (
     draw_crown_colours,
     draw_light,
 )
-from crossview.worlds.raster import CELL_M
+from crossview.worlds.raster import CELL_M, Generator
 from crossview.worlds.rays import SAMPLES, Crowns, Hits, cast_rays, collect_crowns, sample_fan
 from crossview.worlds.scenery import CAR_RGB, Cars, park_cars
 from crossview.worlds.town import Town
@@ -36,16 +36,30 @@ class Drive:
     town: Town
     light: Light
     cars: Cars
-    solid_m: F32
-    sunlit: F32
-    grounds: F32
-    crowns: F32
-    things: ObjectArrays
+    solid_m: F32  # height of buildings, trunks and cars
+    sunlit: F32  # brightness of cells in the sun and in shadow
+    ground_rgb: F32  # by GroundCover
+    crown_rgb: F32  # by tint
+    objects: ObjectArrays
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture to take: place, grid heading of its middle, field of view, pitch, size."""
+
+    east_m: float
+    south_m: float
+    heading_deg: float  # clockwise from grid north
+    fov_deg: float = 360.0
+    pitch_deg: float = 0.0
+    width_px: int = 1024
+    height_px: int = 512
+    look: int = 0
 
 
 def start_drive(town: Town, day: int = 0) -> Drive:
-    """Set out on one of the town's days."""
-    rng = town.stream(f"drive {day}")
+    """Draw the light and the cars of one of the town's days."""
+    rng = town.seed_generator(f"drive {day}")
     light = draw_light(rng, overcast_share=0.4)
     cars = park_cars(town, rng)
     solid = np.maximum(town.height_m, cars.height_m)
@@ -74,123 +88,17 @@ def draw_camera_places(town: Town, count: int, purpose: str) -> F64:
         f"{CAMERA_CLEARANCE_M:.0f} m inside its {town.side_m:.0f} m square.\n"
         "Take a larger side or another seed.",
     )
-    rng = town.stream(f"places {purpose}")
+    rng = town.seed_generator(f"places {purpose}")
     pick = rng.integers(0, len(rows), count)
     jitter = rng.uniform(0.0, 1.0, (count, 2))
     places: F64 = np.stack([columns[pick], rows[pick]], axis=1) + jitter
     return places * CELL_M
 
 
-def render_strip(
-    drive: Drive, at: tuple[float, float], azimuth_deg: F32, elevation_deg: F32, look: int
-) -> F32:
-    """What is seen from ``at`` along azimuths [A] and elevations [R], as linear RGB [R, A, 3].
-
-    Azimuths are in the grid frame, clockwise from up; ``look`` seeds the sky and the leaves.
-    """
-    azimuth = np.radians(azimuth_deg).astype(np.float32)
-    tangent = np.tan(np.radians(elevation_deg)).astype(np.float32)
-    seen = sample_fan(drive.town, drive.solid_m, at, azimuth)
-    hits = cast_rays(drive.town, seen, at, azimuth, tangent)
-    rng = drive.town.stream(f"look {look}")
-    picture = _paint_sky(azimuth_deg, elevation_deg, rng)
-    land = hits.sample < SAMPLES
-    picture[land] = _colour_surfaces(drive, hits, land, at, azimuth)
-    far = np.where(land, hits.distance_m, 400.0)
-    leaves = rng.normal(1.0, 0.14, 4093).astype(np.float32)
-    _paint_crowns(drive, collect_crowns(drive.town, seen), picture, far, (tangent, leaves))
-    mist = np.where(land | (far < 390.0), 1.0 - np.exp(-far / 150.0 * drive.light.haze * 1.2), 0.0)
-    haze = np.array([196.0, 204.0, 212.0], np.float32)
-    picture += mist[..., None].astype(np.float32) * (haze - picture)
-    return picture.transpose(1, 0, 2)
-
-
-def _colour_surfaces(
-    drive: Drive, hits: Hits, land: Bool, at: tuple[float, float], azimuth: F32
-) -> F32:
-    """Colours [n, 3] of everything solid."""
-    town, cell = drive.town, hits.cell[land]
-    thing = town.thing.ravel()[cell]
-    light = drive.sunlit.ravel()[cell]
-    near = np.clip(hits.distance_m[land] / 14.0, 0.25, 1.0)  # cells are too coarse for texture
-    grain = 1.0 + near * (town.grain.ravel()[cell] - 1.0)
-    colour = drive.grounds[town.ground.ravel()[cell]] * grain[:, None]
-    roof = thing > 0
-    colour[roof] = drive.things.top[thing[roof]] * 0.9
-    colour *= light[:, None]
-    parked = (drive.cars.height_m.ravel()[cell] > 0) & ~roof
-    paint = np.array(CAR_RGB, np.float32)[drive.cars.colour.ravel()[cell[parked]]]
-    glass = (hits.up_m[land][parked] > 0.95)[:, None]
-    colour[parked] = np.where(glass, 60.0, paint * 0.85)
-    wall = hits.wall[land] & roof
-    full = np.broadcast_to(azimuth[:, None], land.shape)[land][wall]
-    far = hits.distance_m[land][wall]
-    where = at[0] + far * np.sin(full), at[1] - far * np.cos(full)
-    colour[wall] = colour_walls(
-        drive.things, thing[wall], where, hits.up_m[land][wall], drive.light
-    )
-    return np.asarray(colour, np.float32)
-
-
-def _paint_sky(azimuth_deg: F32, elevation_deg: F32, rng: np.random.Generator) -> F32:
-    """A gradient with clouds, [A, R, 3]."""
-    clear = np.array([112.0, 152.0, 208.0]) * rng.uniform(0.85, 1.1)
-    white = np.array([214.0, 218.0, 224.0]) * rng.uniform(0.85, 1.08)
-    cover = rng.uniform(0.0, 1.0)
-    height = np.clip(elevation_deg / 50.0, 0.0, 1.0)[None, :]
-    phase = rng.uniform(0.0, 6.28, 4)
-    a = np.radians(azimuth_deg)[:, None]
-    e = np.radians(elevation_deg)[None, :]
-    billow = np.sin(2 * a + 5 * e + phase[0]) + np.sin(5 * a - 9 * e + phase[1])
-    billow = billow + 0.6 * np.sin(11 * a + 17 * e + phase[2]) + 0.4 * np.sin(23 * a + phase[3])
-    cloud = np.clip(billow * 0.35 + 1.6 * cover - 0.6, 0.0, 1.0) * (0.35 + 0.65 * height)
-    base = white + (clear - white) * (height**0.6)[..., None]
-    return np.asarray(base + cloud[..., None] * (white - base), np.float32)
-
-
-def _paint_crowns(
-    drive: Drive,
-    panels: Crowns,
-    picture: F32,
-    far: F32,
-    rows_and_leaves: tuple[F32, F32],
-) -> None:
-    """Paint tree crowns over what lies behind them, far ones first; updates ``far`` in place."""
-    tangent, leaves = rows_and_leaves
-    order = np.argsort(tangent)
-    rising = tangent[order]
-    first = np.searchsorted(rising, panels.low)
-    last = np.searchsorted(rising, panels.high, side="right")
-    tint = drive.crowns[drive.town.crown_tint.ravel()[panels.cell]]
-    tint = tint * drive.sunlit.ravel()[panels.cell][:, None] ** 0.5
-    for n in np.flatnonzero(last > first):
-        column = panels.column[n]
-        rows = order[first[n] : last[n]]
-        rows = rows[far[column, rows] > panels.distance_m[n]]
-        rise = np.linspace(0.7, 1.15, len(rows), dtype=np.float32)
-        leaf = leaves[((column // 2) * 271 + (rows // 2) * 83) % 4093]
-        picture[column, rows] = tint[n] * (rise * leaf)[:, None]
-        far[column, rows] = panels.distance_m[n]
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One picture to take: place, grid heading of its middle, field of view, pitch, size."""
-
-    east_m: float
-    south_m: float
-    heading_deg: float  # clockwise from grid north
-    fov_deg: float = 360.0
-    pitch_deg: float = 0.0
-    width_px: int = 1024
-    height_px: int = 512
-    look: int = 0
-
-
 def render_panorama(
     drive: Drive, shot: Shot, elevation_deg: tuple[float, float] = (-90.0, 90.0)
 ) -> U8:
-    """An equirectangular picture [height, width, 3]: equal angles, rows from top to bottom."""
+    """Render an equirectangular picture [height, width, 3]; rows from top to bottom."""
     step = 360.0 / shot.width_px
     azimuth = shot.heading_deg - 180.0 + step * (np.arange(shot.width_px) + 0.5)
     bottom, top = elevation_deg
@@ -203,9 +111,10 @@ def render_panorama(
 
 
 def render_photo(drive: Drive, shot: Shot) -> U8:
-    """A perspective picture [height, width, 3] of square pixels, sampled from a finer strip."""
+    """Render a perspective picture [height, width, 3], sampled from a finer strip."""
     require(
-        0.0 < shot.fov_deg < 150.0, f"a photo's field of view lies in (0, 150), got {shot.fov_deg}."
+        0.0 < shot.fov_deg < 150.0,
+        f"a photo's field of view must lie in (0, 150) degrees, got {shot.fov_deg}.",
     )
     azimuth, elevation = _compute_directions(shot)
     per_deg = 1.1 * shot.width_px / (2.0 * math.degrees(math.tan(math.radians(shot.fov_deg) / 2)))
@@ -249,8 +158,98 @@ def _sample_bilinear(picture: F32, x: F64, y: F64) -> F32:
 
 
 def _expose(linear: F32, drive: Drive, shot: Shot) -> U8:
-    """Each picture has its own exposure and white balance around those of the day."""
-    rng = drive.town.stream(f"exposure {shot.look}")
+    """Develop a picture; its exposure and white balance vary about those of the day."""
+    rng = drive.town.seed_generator(f"exposure {shot.look}")
     gains = np.array(drive.light.gain) * np.exp(rng.normal(0.0, 0.1) + rng.normal(0.0, 0.03, 3))
     light = Light(**{**vars(drive.light), "gain": tuple(gains), "gamma": drive.light.gamma * 0.95})
     return develop(linear, light, rng, noise=0.015)
+
+
+def render_strip(
+    drive: Drive, at: tuple[float, float], azimuth_deg: F32, elevation_deg: F32, look: int
+) -> F32:
+    """Render the view from ``at`` along azimuths [A] and elevations [R]: linear RGB [R, A, 3].
+
+    Azimuths are in the grid frame, clockwise from up; ``look`` seeds the sky and the leaves.
+    """
+    azimuth = np.radians(azimuth_deg).astype(np.float32)
+    tangent = np.tan(np.radians(elevation_deg)).astype(np.float32)
+    fan = sample_fan(drive.town, drive.solid_m, at, azimuth)
+    hits = cast_rays(drive.town, fan, at, azimuth, tangent)
+    rng = drive.town.seed_generator(f"look {look}")
+    picture = _paint_sky(azimuth_deg, elevation_deg, rng)
+    land = hits.sample < SAMPLES
+    picture[land] = _colour_surfaces(drive, hits, land, at, azimuth)
+    far = np.where(land, hits.distance_m, 400.0)
+    leaves = rng.normal(1.0, 0.14, 4093).astype(np.float32)
+    _paint_crowns(drive, collect_crowns(drive.town, fan), picture, far, (tangent, leaves))
+    mist = np.where(land | (far < 390.0), 1.0 - np.exp(-far / 150.0 * drive.light.haze * 1.2), 0.0)
+    haze = np.array([196.0, 204.0, 212.0], np.float32)
+    picture += mist[..., None].astype(np.float32) * (haze - picture)
+    return picture.transpose(1, 0, 2)
+
+
+def _colour_surfaces(
+    drive: Drive, hits: Hits, land: Bool, at: tuple[float, float], azimuth: F32
+) -> F32:
+    """Colours [n, 3] of everything solid."""
+    town, cell = drive.town, hits.cell[land]
+    row = town.object_row.ravel()[cell]
+    light = drive.sunlit.ravel()[cell]
+    near = np.clip(hits.distance_m[land] / 14.0, 0.25, 1.0)  # cells are too coarse for texture
+    grain = 1.0 + near * (town.grain.ravel()[cell] - 1.0)
+    colour = drive.ground_rgb[town.ground.ravel()[cell]] * grain[:, None]
+    roof = row > 0
+    colour[roof] = drive.objects.top[row[roof]] * 0.9
+    colour *= light[:, None]
+    parked = (drive.cars.height_m.ravel()[cell] > 0) & ~roof
+    paint = np.array(CAR_RGB, np.float32)[drive.cars.colour.ravel()[cell[parked]]]
+    glass = (hits.up_m[land][parked] > 0.95)[:, None]
+    colour[parked] = np.where(glass, 60.0, paint * 0.85)
+    wall = hits.wall[land] & roof
+    full = np.broadcast_to(azimuth[:, None], land.shape)[land][wall]
+    far = hits.distance_m[land][wall]
+    where = at[0] + far * np.sin(full), at[1] - far * np.cos(full)
+    colour[wall] = colour_walls(drive.objects, row[wall], where, hits.up_m[land][wall], drive.light)
+    return np.asarray(colour, np.float32)
+
+
+def _paint_sky(azimuth_deg: F32, elevation_deg: F32, rng: Generator) -> F32:
+    """A gradient with clouds, [A, R, 3]."""
+    clear = np.array([112.0, 152.0, 208.0]) * rng.uniform(0.85, 1.1)
+    white = np.array([214.0, 218.0, 224.0]) * rng.uniform(0.85, 1.08)
+    cover = rng.uniform(0.0, 1.0)
+    height = np.clip(elevation_deg / 50.0, 0.0, 1.0)[None, :]
+    phase = rng.uniform(0.0, 6.28, 4)
+    a = np.radians(azimuth_deg)[:, None]
+    e = np.radians(elevation_deg)[None, :]
+    billow = np.sin(2 * a + 5 * e + phase[0]) + np.sin(5 * a - 9 * e + phase[1])
+    billow = billow + 0.6 * np.sin(11 * a + 17 * e + phase[2]) + 0.4 * np.sin(23 * a + phase[3])
+    cloud = np.clip(billow * 0.35 + 1.6 * cover - 0.6, 0.0, 1.0) * (0.35 + 0.65 * height)
+    base = white + (clear - white) * (height**0.6)[..., None]
+    return np.asarray(base + cloud[..., None] * (white - base), np.float32)
+
+
+def _paint_crowns(
+    drive: Drive,
+    panels: Crowns,
+    picture: F32,
+    far: F32,
+    rows_and_leaves: tuple[F32, F32],
+) -> None:
+    """Paint tree crowns over what lies behind them, far ones first; updates ``far`` in place."""
+    tangent, leaves = rows_and_leaves
+    order = np.argsort(tangent)
+    rising = tangent[order]
+    first = np.searchsorted(rising, panels.low)
+    last = np.searchsorted(rising, panels.high, side="right")
+    tint = drive.crown_rgb[drive.town.crown_tint.ravel()[panels.cell]]
+    tint = tint * drive.sunlit.ravel()[panels.cell][:, None] ** 0.5
+    for n in np.flatnonzero(last > first):
+        column = panels.column[n]
+        rows = order[first[n] : last[n]]
+        rows = rows[far[column, rows] > panels.distance_m[n]]
+        rise = np.linspace(0.7, 1.15, len(rows), dtype=np.float32)
+        leaf = leaves[((column // 2) * 271 + (rows // 2) * 83) % 4093]
+        picture[column, rows] = tint[n] * (rise * leaf)[:, None]
+        far[column, rows] = panels.distance_m[n]

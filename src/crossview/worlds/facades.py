@@ -9,7 +9,7 @@ import numpy as np
 from crossview.arrays import F32, I32, I64
 from crossview.worlds.buildings import STOREY_M
 from crossview.worlds.light import Light
-from crossview.worlds.town import Objects
+from crossview.worlds.town import ObjectKind, Objects
 
 
 @dataclass(frozen=True)
@@ -24,30 +24,30 @@ class ObjectArrays:
     kind: I64
 
 
-def stack_objects(things: Objects) -> ObjectArrays:
+def stack_objects(objects: Objects) -> ObjectArrays:
     """Turn the lists of a finished town into arrays."""
     return ObjectArrays(
-        np.array(things.box, np.float32),
-        np.array(things.eave_m, np.float32),
-        np.array(things.top, np.float32),
-        np.array(things.side, np.float32),
-        np.array(things.look, np.int64),
-        np.array(things.kind, np.int64),
+        np.array(objects.box, np.float32),
+        np.array(objects.eave_m, np.float32),
+        np.array(objects.top, np.float32),
+        np.array(objects.side, np.float32),
+        np.array(objects.look, np.int64),
+        np.array(objects.kind, np.int64),
     )
 
 
 def colour_walls(
-    things: ObjectArrays, row: I32, at: tuple[F32, F32], up_m: F32, light: Light
+    objects: ObjectArrays, row: I32, at: tuple[F32, F32], up_m: F32, light: Light
 ) -> F32:
     """Colour [n, 3] of wall points of objects ``row``, at (east, south) and height ``up_m``."""
-    along, facing = _project_on_wall(things, row, at)
-    look = things.look[row]
+    along, facing = _project_on_wall(objects, row, at)
+    look = objects.look[row]
     bay = 2.0 + (look % 7) * 0.35
     glass_w, glass_h = 0.3 + (look // 7 % 5) * 0.1, 0.35 + (look // 35 % 4) * 0.1
     column, floor = along / bay, up_m / STOREY_M
     in_bay, in_floor = column - np.floor(column), floor - np.floor(floor)
     window = (np.abs(in_bay - 0.5) < glass_w / 2) & (np.abs(in_floor - 0.55) < glass_h / 2)
-    window &= up_m < things.eave_m[row] - 0.5
+    window &= up_m < objects.eave_m[row] - 0.5
     shop = (up_m < STOREY_M) & (look // 140 % 3 == 0)
     window = np.where(shop, (np.abs(in_bay - 0.5) < 0.42) & (in_floor > 0.15), window)
     pane = np.where(
@@ -57,18 +57,18 @@ def colour_walls(
         0.5,
     )
     band = 1.0 - 0.1 * (in_floor < 0.06) * (look // 420 % 2)
-    plain = things.side[row] * band[:, None]
+    plain = objects.side[row] * band[:, None]
     dark = np.array([92.0, 104.0, 118.0], np.float32) * pane[:, None]
     colour = np.where(window[:, None], dark, plain)
-    trunk = things.kind[row] == 3
-    colour[trunk] = things.side[row][trunk]
+    trunk = objects.kind[row] == ObjectKind.TRUNK
+    colour[trunk] = objects.side[row][trunk]
     lit: F32 = (colour * _light_walls(facing, light)[:, None]).astype(np.float32)
     return lit
 
 
-def _project_on_wall(things: ObjectArrays, row: I32, at: tuple[F32, F32]) -> tuple[F32, F32]:
+def _project_on_wall(objects: ObjectArrays, row: I32, at: tuple[F32, F32]) -> tuple[F32, F32]:
     """Metres along the wall, and the compass direction (radians) the wall faces."""
-    box = things.box[row]
+    box = objects.box[row]
     east, south = at[0] - box[:, 0], at[1] - box[:, 1]
     c, s = np.cos(box[:, 4]), np.sin(box[:, 4])
     u, v = east * c + south * s, south * c - east * s

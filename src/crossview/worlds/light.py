@@ -35,7 +35,7 @@ GROUND_RGB: dict[GroundCover, tuple[int, int, int]] = {
 
 @dataclass(frozen=True)
 class Light:
-    """What one survey flight or one drive met."""
+    """The conditions of one survey flight or one drive."""
 
     season: str
     sun_azimuth_deg: float  # in the grid frame
@@ -44,7 +44,7 @@ class Light:
     gain: tuple[float, float, float]
     gamma: float
     haze: float  # 0..1 at 150 m (ground), overall (aerial)
-    drift: dict[GroundCover, float]  # brightness of each ground cover against its usual one
+    drift: dict[GroundCover, float]  # brightness of each ground cover relative to its usual one
 
 
 def draw_light(rng: Generator, *, overcast_share: float) -> Light:
@@ -73,14 +73,14 @@ def colour_ground(light: Light) -> F32:
 
 
 def draw_crown_colours(light: Light, rng: Generator) -> F32:
-    """RGB of the 256 crown tints, [256, 3]; a tint says nothing across two lights."""
+    """RGB of the 256 crown tints, [256, 3]; the same tint differs between two lights."""
     base = np.array(SEASONS[light.season][1], np.float32)
     spread = rng.normal(1.0, 0.14, (256, 1)) + rng.normal(0.0, 0.07, (256, 3))
     return (base * spread).astype(np.float32)
 
 
 def cast_shadows(height_m: F32, light: Light) -> Bool:
-    """Cells [n, n] that the sun does not reach: a march towards the sun over the height field."""
+    """Cells [n, n] that the sun does not reach, by marching towards it over the height field."""
     slope = math.tan(math.radians(light.sun_elevation_deg))
     turn = math.radians(light.sun_azimuth_deg)
     step_e, step_s = math.sin(turn), -math.cos(turn)
@@ -107,7 +107,7 @@ def _find_overlap(
 
 
 def develop(linear: F32, light: Light, rng: Generator, noise: float) -> U8:
-    """Camera response: gain per channel, gamma, contrast curve, sensor noise; to uint8."""
+    """Apply the camera: gain per channel, gamma, contrast curve, sensor noise; to uint8."""
     x = np.clip(linear * np.array(light.gain, np.float32) / 255.0, 0.0, None)
     x = np.clip(x, 1e-4, 1.6) ** np.float32(light.gamma)
     x = x / (0.72 + 0.28 * x)  # soft shoulder instead of clipped highlights

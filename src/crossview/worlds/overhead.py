@@ -23,8 +23,8 @@ SKYLIGHT = np.array([176.0, 186.0, 200.0], np.float32)
 
 
 def render_orthophoto(town: Town) -> U8:
-    """The mapped square from above, grid north up, [n, n, 3] at ``CELL_M`` metres per pixel."""
-    rng = town.stream("flight")
+    """Render the mapped square, grid north up, [n, n, 3] at ``CELL_M`` metres per pixel."""
+    rng = town.seed_generator("flight")
     light = draw_light(rng, overcast_share=0.25)
     cars = park_cars(town, rng)
     surface = np.maximum(np.maximum(town.height_m, cars.height_m), town.crown_top_m)
@@ -43,8 +43,8 @@ def _colour_surfaces(town: Town, light: Light, cars: Cars, crowns: F32) -> F32:
     """Colour of the uppermost surface before any light, [n, n, 3] in 0..255."""
     picture = colour_ground(light)[town.ground] * town.grain[..., None]
     tops = np.array(town.objects.top, np.float32)
-    built = town.thing > 0
-    picture[built] = tops[town.thing[built]] * (0.6 + 0.4 * town.grain[built])[:, None]
+    built = town.object_row > 0
+    picture[built] = tops[town.object_row[built]] * (0.6 + 0.4 * town.grain[built])[:, None]
     parked = cars.height_m > 0
     glass = np.where(cars.height_m[parked] > 1.2, 1.0, 0.85)
     picture[parked] = np.array(CAR_RGB, np.float32)[cars.colour[parked]] * glass[:, None]
@@ -56,7 +56,7 @@ def _colour_surfaces(town: Town, light: Light, cars: Cars, crowns: F32) -> F32:
 
 
 def _shade_slopes(height_m: F32, light: Light) -> F32:
-    """Lambert factor of pitched roofs, about 1; walls and flat ground are left alone."""
+    """Lambert factor of pitched roofs, about 1; exactly 1 on walls and flat ground."""
     down, across = compute_slopes(height_m)
     turn, rise = math.radians(light.sun_azimuth_deg), math.radians(light.sun_elevation_deg)
     towards = -across * math.sin(turn) + down * math.cos(turn)

@@ -1,4 +1,4 @@
-"""The cells of a town: coordinates, smooth noise, and rectangles laid onto cells.
+"""The cells of a town: coordinates, smooth noise, and rectangles drawn onto cells.
 
 Positions are metres east and south of the town's north-west corner, in the map's grid frame; cell
 (row, column) has its centre at ((column + 0.5) * CELL_M, (row + 0.5) * CELL_M).
@@ -14,7 +14,6 @@ import numpy as np
 from crossview.arrays import F32, Bool
 
 CELL_M = 0.4
-
 
 Generator = np.random.Generator
 
@@ -40,9 +39,9 @@ def draw_smooth_noise(cells: int, wavelength_m: float, rng: Generator) -> F32:
 
 
 def compute_slopes(field: F32) -> tuple[F32, F32]:
-    """How much ``field`` [n, n] rises per metre southwards and eastwards.
+    """The rise of ``field`` [n, n] per metre southwards and per metre eastwards.
 
-    In the precision of ``field``: rounding here would move walls by a cell, and the town's version.
+    In the precision of ``field``: rounding here would move walls by a cell and so change the town.
     """
     gradient: list[F32] = list(np.gradient(field, CELL_M))
     return gradient[0], gradient[1]
@@ -61,7 +60,7 @@ class Rectangle:
 
 @dataclass(frozen=True)
 class CellPatch:
-    """The cells of a rectangle: slices into the town, who is inside, local coordinates in m."""
+    """The cells of a rectangle: slices into the town, which are inside, and local coordinates."""
 
     rows: slice
     columns: slice

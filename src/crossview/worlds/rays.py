@@ -1,4 +1,4 @@
-"""Rays: which surface each direction of a strip sees, over the height field.
+"""Rays: the surface that each direction of a strip meets in the height field.
 
 A strip is a set of azimuths (columns) and tangents of elevation (rows). Along each azimuth the
 town is sampled at growing distances; the running maximum of the tangent is sorted, so one search
@@ -58,10 +58,10 @@ def _number_cells(cells: int, east: F32, south: F32) -> I64:
     return row * cells + column
 
 
-def cast_rays(town: Town, seen: Fan, at: tuple[float, float], azimuth: F32, tangent: F32) -> Hits:
+def cast_rays(town: Town, fan: Fan, at: tuple[float, float], azimuth: F32, tangent: F32) -> Hits:
     """Find the first surface for azimuths [A] and elevation tangents [R] (any order)."""
     count = len(azimuth)
-    rise = (seen.solid_m - EYE_M) / DISTANCES_M
+    rise = (fan.solid_m - EYE_M) / DISTANCES_M
     skyline = np.maximum.accumulate(rise, axis=1)
     lift = np.float64(400.0) * np.arange(count)[:, None]  # keeps the columns apart in one search
     where = np.searchsorted((skyline + lift).ravel(), (tangent[None, :] + lift).ravel())
@@ -70,14 +70,14 @@ def cast_rays(town: Town, seen: Fan, at: tuple[float, float], azimuth: F32, tang
     before = np.maximum(last - 1, 0)
     line = np.arange(count)[:, None]
     up = EYE_M + DISTANCES_M[last] * tangent
-    low, high = seen.solid_m[line, before], seen.solid_m[line, last]
+    low, high = fan.solid_m[line, before], fan.solid_m[line, last]
     wall = (high - low > 0.9) & (sample < SAMPLES)
     flat = (high < 0.2) & (tangent < -1e-4) & (sample < SAMPLES)
     exact = np.where(flat, EYE_M / np.maximum(-tangent, 1e-4), DISTANCES_M[last])
     distance = np.minimum(exact, FARTHEST_M).astype(np.float32)
     east = at[0] + np.sin(azimuth)[:, None] * distance + _draw_dither(distance.shape, 0)
     south = at[1] - np.cos(azimuth)[:, None] * distance + _draw_dither(distance.shape, 1)
-    cell = np.where(flat, _number_cells(town.cells, east, south), seen.cell[line, last])
+    cell = np.where(flat, _number_cells(town.cells, east, south), fan.cell[line, last])
     return Hits(sample, distance, np.where(flat, 0.0, up).astype(np.float32), cell, wall)
 
 
@@ -100,9 +100,9 @@ class Crowns:
     cell: I64
 
 
-def collect_crowns(town: Town, seen: Fan) -> Crowns:
+def collect_crowns(town: Town, fan: Fan) -> Crowns:
     """Collapse each run of crown samples along a ray into one upright panel, far ones first."""
-    tops, bases = town.crown_top_m.ravel()[seen.cell], town.crown_base_m.ravel()[seen.cell]
+    tops, bases = town.crown_top_m.ravel()[fan.cell], town.crown_base_m.ravel()[fan.cell]
     leafy = tops > 0
     leafy[:, DISTANCES_M > 140.0] = False
     leafy[:, DISTANCES_M < 1.5] = False
@@ -122,5 +122,5 @@ def collect_crowns(town: Town, seen: Fan) -> Crowns:
         DISTANCES_M[first][order],
         low[order],
         high[order],
-        seen.cell[column, first][order],
+        fan.cell[column, first][order],
     )

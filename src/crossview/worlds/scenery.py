@@ -1,6 +1,7 @@
-"""Trees: crowns on trunks, along streets, in yards and in parks.
+"""Scenery between the buildings: trees, which belong to the town, and cars, which come and go.
 
-Cars: parked along kerbs and in bays, others at the survey flight than at the drive.
+Trees are crowns on trunks, along streets, in yards and in parks. Cars are parked along kerbs and
+in bays; they are style anew for the survey flight and for each day of the drives.
 """
 
 from __future__ import annotations
@@ -12,35 +13,29 @@ import numpy as np
 
 from crossview.arrays import F32, U8, Bool
 from crossview.worlds.raster import CELL_M, Generator, Rectangle, compute_slopes, rasterize
-from crossview.worlds.styles import Style, find_style
+from crossview.worlds.styles import Colour, Style, find_style
 from crossview.worlds.town import GroundCover, ObjectKind, Town
 
-TRUNK_RGB = (84, 66, 50)
+TRUNK_RGB: Colour = (84, 66, 50)
+CAR_RGB = (
+    (232, 232, 232), (40, 40, 44), (150, 152, 156), (190, 192, 196), (150, 34, 32), (36, 60, 112),
+    (60, 84, 66), (196, 178, 146),
+)  # fmt: skip
 
 
-def plant_trees(town: Town, drawn: Style, rng: Generator) -> None:
+def plant_trees(town: Town, style: Style, rng: Generator) -> None:
     """Plant street trees on the pavement, others on grass and in yards; parks hold the most."""
-    trunk = _add_trunk(town)
-    bare = town.thing == 0
+    box = (0.0, 0.0, 1.0, 1.0, 0.0)  # one row stands for all trunks
+    trunk = town.objects.add(ObjectKind.TRUNK, box, 3.0, top=TRUNK_RGB, side=TRUNK_RGB, look=0)
+    bare = town.object_row == 0
     kerb = town.streets.kerb_m
     hectares = (town.cells * CELL_M) ** 2 / 1e4
     lawn = bare & (town.ground == GroundCover.GRASS) & (kerb > 3.5)
     court = bare & (town.ground == GroundCover.YARD) & (kerb > 4.0)
     verge = bare & (kerb > 0.7) & (kerb < 1.5)
-    _scatter(town, verge, int(hectares * drawn.street_trees_per_ha), (1.6, 3.0), rng, trunk)
-    _scatter(town, lawn, int(hectares * drawn.trees_per_ha), (1.8, 4.6), rng, trunk)
-    _scatter(town, court, int(hectares * drawn.trees_per_ha * 0.15), (1.5, 3.2), rng, trunk)
-
-
-def _add_trunk(town: Town) -> int:
-    things = town.objects
-    things.kind.append(ObjectKind.TRUNK)
-    things.box.append((0.0, 0.0, 1.0, 1.0, 0.0))
-    things.eave_m.append(3.0)
-    things.top.append(TRUNK_RGB)
-    things.side.append(TRUNK_RGB)
-    things.look.append(0)
-    return len(things.kind) - 1
+    _scatter(town, verge, int(hectares * style.street_trees_per_ha), (1.6, 3.0), rng, trunk)
+    _scatter(town, lawn, int(hectares * style.trees_per_ha), (1.8, 4.6), rng, trunk)
+    _scatter(town, court, int(hectares * style.trees_per_ha * 0.15), (1.5, 3.2), rng, trunk)
 
 
 def _scatter(
@@ -70,24 +65,18 @@ def _plant(town: Town, row: int, column: int, radius_m: float, rng: Generator, t
     ragged = rng.uniform(0.8, 1.15, (2 * reach + 1, 2 * reach + 1)).astype(np.float32)
     far = np.hypot(offsets[:, None], offsets[None, :]) / (radius_m * ragged)
     dome = base + (top - base) * np.sqrt(np.maximum(1.0 - far**2, 0.0)).astype(np.float32)
-    grows = (far < 1.0) & (town.thing[rows, columns] == 0)
+    grows = (far < 1.0) & (town.object_row[rows, columns] == 0)
     grows &= dome > town.crown_top_m[rows, columns]
     town.crown_top_m[rows, columns][grows] = dome[grows]
     town.crown_base_m[rows, columns][grows] = base
     town.crown_tint[rows, columns][grows] = tint
-    town.thing[row, column] = trunk
+    town.object_row[row, column] = trunk
     town.height_m[row, column] = base
-
-
-CAR_RGB = (
-    (232, 232, 232), (40, 40, 44), (150, 152, 156), (190, 192, 196), (150, 34, 32), (36, 60, 112),
-    (60, 84, 66), (196, 178, 146),
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Cars:
-    """Fields over the cells [n, n]: height (0 where no car) and colour number."""
+    """Fields over the cells [n, n]: height (0 where there is no car) and row of ``CAR_RGB``."""
 
     height_m: F32
     colour: U8
@@ -100,13 +89,13 @@ def park_cars(town: Town, rng: Generator) -> Cars:
     lane = (kerb > -1.5) & (kerb < -0.9) & (town.streets.half_m > 3.6)
     bay = (town.ground == GroundCover.PARKING) & (np.mod(kerb, 15.0) < 4.0) & (kerb > 3.0)
     hectares = (town.cells * CELL_M) ** 2 / 1e4
-    wanted = int(hectares * find_style(town.style_name).cars_per_ha)
+    count = int(hectares * find_style(town.style_name).cars_per_ha)
     down, across = compute_slopes(kerb)
-    for where, count, turned in ((lane, wanted, 0.0), (bay, wanted // 3, math.pi / 2.0)):
+    for where, attempts, turn in ((lane, count, 0.0), (bay, count // 3, math.pi / 2.0)):
         rows, columns = np.nonzero(where)
-        picks = rng.integers(0, max(len(rows), 1), count if len(rows) else 0)
+        picks = rng.integers(0, max(len(rows), 1), attempts if len(rows) else 0)
         for row, column in zip(rows[picks], columns[picks], strict=True):
-            angle = math.atan2(-float(across[row, column]), float(down[row, column])) + turned
+            angle = math.atan2(-float(across[row, column]), float(down[row, column])) + turn
             _park(town, cars, rng, (int(row), int(column)), angle)
     return cars
 

@@ -1,4 +1,4 @@
-"""Streets: for every cell, how far the kerb is, which way it lies, and which block this is."""
+"""Streets: for every cell, the distance to the kerb, and the number of its block."""
 
 from __future__ import annotations
 
@@ -77,12 +77,12 @@ def _find_nearest_line(u: F32, lines: F32) -> tuple[I32, F32, I32]:
 
 
 def _join_blocks(open_u: Bool) -> I32:
-    """Block column numbers after joining blocks across street pieces that were left out."""
+    """Block column numbers; blocks on both sides of a street piece that is left out are one."""
     lines, gaps = open_u.shape
-    name = np.tile(np.arange(lines + 1, dtype=np.int32)[:, None], (1, gaps))
+    number = np.tile(np.arange(lines + 1, dtype=np.int32)[:, None], (1, gaps))
     for line in range(lines):
-        name[line + 1] = np.where(open_u[line], name[line + 1], name[line])
-    return name
+        number[line + 1] = np.where(open_u[line], number[line + 1], number[line])
+    return number
 
 
 def _lay_voronoi_cells(style: Style, east: F32, south: F32, rng: Generator) -> Streets:
@@ -100,12 +100,12 @@ def _lay_voronoi_cells(style: Style, east: F32, south: F32, rng: Generator) -> S
         for d_column in (-1, 0, 1):
             r = np.clip(home_r + d_row, 0, count - 1)
             c = np.clip(home_c + d_column, 0, count - 1)
-            name = r * np.int32(count) + c
+            number = r * np.int32(count) + c
             far = (south - seeds[r, c, 0]) ** 2 + (east - seeds[r, c, 1]) ** 2
             closer, between = far < best, (far >= best) & (far < second)
             second = np.where(closer, best, np.where(between, far, second))
-            second_id = np.where(closer, first_id, np.where(between, name, second_id))
-            best, first_id = np.where(closer, far, best), np.where(closer, name, first_id)
+            second_id = np.where(closer, first_id, np.where(between, number, second_id))
+            best, first_id = np.where(closer, far, best), np.where(closer, number, first_id)
     flat = seeds.reshape(-1, 2)
     apart = np.linalg.norm(flat[first_id] - flat[second_id], axis=-1)
     half = _draw_half_widths(style, first_id, second_id, rng)
@@ -114,7 +114,7 @@ def _lay_voronoi_cells(style: Style, east: F32, south: F32, rng: Generator) -> S
 
 
 def _draw_half_widths(style: Style, a: I32, b: I32, rng: Generator) -> F32:
-    """A half width for each pair of neighbouring blocks, the same from both sides."""
+    """A half width for each pair of neighbouring blocks, the same seen from either block."""
     table = rng.uniform(*style.street_half_m, size=4093)
     table = np.where(rng.random(4093) < style.avenue_share, 1.5 * table, table)
     low, high = np.minimum(a, b).astype(np.int64), np.maximum(a, b).astype(np.int64)

@@ -104,7 +104,7 @@ SEEN_STYLES = tuple(name for name in STYLES if name != UNSEEN_STYLE)
 
 
 def find_style(name: str) -> Style:
-    """The style called ``name``; an unknown name is refused with the nearest known one."""
+    """The style called ``name``; UnknownName suggests the nearest name."""
     if name not in STYLES:
         raise UnknownName("style", name, STYLES)
     return STYLES[name]

@@ -15,11 +15,12 @@ import numpy as np
 
 from crossview.files import atomic_write, sweep, wait_for_disk
 from crossview.locks import locked
+from crossview.worlds.build import build_town
 from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, start_drive
 from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.styles import SEEN_STYLES
-from crossview.worlds.town import TOWN_VERSION, Town, build_town, site
+from crossview.worlds.town import TOWN_VERSION, Town
 from crossview.worlds.write import is_synthetic_picture, mark_synthetic
 
 COLUMNS = (
@@ -48,8 +49,8 @@ class TownPlan:
     test_pairs_per_style: int = 0
 
     def __str__(self) -> str:
-        """One sentence; equal plans, and only those, read the same."""
-        tested = (
+        """One sentence; plans are equal exactly if their sentences are. Noted beside the pairs."""
+        test = (
             f"; to test, a town of each of {', '.join(self.test_styles)} "
             f"with {self.test_pairs_per_style}"
         )
@@ -57,7 +58,7 @@ class TownPlan:
             f"{self.towns_per_style} towns of {self.side_m:g} m of each style "
             f"({', '.join(self.styles)}), {self.pairs_per_town} pairs a town; "
             f"to validate, one more town of each with {self.validation_pairs_per_style}"
-            f"{tested if self.test_styles else ''}"
+            f"{test if self.test_styles else ''}"
         )
 
 
@@ -90,11 +91,15 @@ def render_pairs(root: Path, plan: TownPlan | None = None, workers: int = 0) -> 
     """As :func:`ensure_pairs`, yielding each town's folder name as it is finished."""
     jobs = list(_list_jobs(plan or TownPlan()))
     header = f"synthetic towns, version {TOWN_VERSION}: {plan or TownPlan()}"
-    done = root / PAIRS_NAME
-    if done.is_file() and read_made_by(done) == header:
+    pairs = root / PAIRS_NAME
+
+    def is_whole() -> bool:
+        return pairs.is_file() and read_made_by(pairs) == header
+
+    if is_whole():
         return
     with locked(root, "crossview: rendering towns", wait=True, make_parents=True):
-        if not (done.is_file() and read_made_by(done) == header):  # else who was waited for made it
+        if not is_whole():  # another process may have rendered them meanwhile
             yield from _render_missing(root, jobs, header, workers)
 
 
@@ -106,18 +111,19 @@ def _render_missing(
     count = workers or os.cpu_count() or 1
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(count, len(missing) or 1), mp_context=context) as pool:
-        for job, _ in zip(
-            missing, pool.map(_render_town, missing, [root] * len(missing)), strict=True
-        ):
+        results = pool.map(_render_town, missing, [root] * len(missing))
+        for job, _ in zip(missing, results, strict=True):
             yield job.folder
     rows = [(root / f"{job.folder}.{TOWN_VERSION}.csv").read_text(encoding="utf-8") for job in jobs]
-    done = root / PAIRS_NAME
-    atomic_write(done, ",".join(COLUMNS) + "\n" + "".join(rows))
-    atomic_write(done.with_suffix(".made-by.txt"), header)  # last: it vouches for the list
+    pairs = root / PAIRS_NAME
+    atomic_write(pairs, ",".join(COLUMNS) + "\n" + "".join(rows))
+    atomic_write(
+        pairs.with_suffix(".made-by.txt"), header
+    )  # last: the list is whole if it is there
 
 
 def read_made_by(pairs: Path) -> str:
-    """What was noted beside a list of rendered pairs; nothing beside any other."""
+    """The note beside a list of rendered pairs; empty for any other list."""
     try:
         return pairs.with_suffix(".made-by.txt").read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
@@ -125,15 +131,14 @@ def read_made_by(pairs: Path) -> str:
 
 
 def measure_synthetic_share(pictures: Sequence[Path], most: int = 64) -> float:
-    """Share of rendered pictures among ``most`` of those given, evenly drawn; 0 of none.
+    """Share of rendered pictures in an even sample of up to ``most``; 0 if there are none.
 
-    A picture is known by its metadata, or by the note in the folder that it was rendered into.
+    Their metadata say so, or the note in the folder that they were rendered into.
     """
     step = max(1, -(-len(pictures) // most))
-    chosen = pictures[::step]
     rendered = [
         is_synthetic_picture(path) or bool(read_made_by(path.parent.parent / PAIRS_NAME))
-        for path in chosen
+        for path in pictures[::step]
     ]
     return sum(rendered) / len(rendered) if rendered else 0.0
 
@@ -150,7 +155,7 @@ def _list_jobs(plan: TownPlan) -> Iterator[TownJob]:
 
 
 def _render_town(job: TownJob, root: Path) -> None:
-    """Render one town's pairs; its list is written last, so it vouches for the pictures."""
+    """Render one town's pairs; its list is written last: if it is there, so are the pictures."""
     town = build_town(job.style_name, job.seed, job.side_m)
     folder = root / job.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,13 +163,13 @@ def _render_town(job: TownJob, root: Path) -> None:
     drives = [start_drive(town, day) for day in range(DAYS)]
     rows = []
     for n, (east, south) in enumerate(_draw_places_inside(town, job.count)):
-        place = site(town).latlon(east, south)
-        turn = site(town).convergence_deg(place)
+        place = town.site.latlon(east, south)
+        turn = town.site.convergence_deg(place)
         shot = Shot(east, south, -turn, width_px=512, height_px=128, look=n)
         ground, aerial = f"{job.folder}/{n:04d}_ground.jpg", f"{job.folder}/{n:04d}_aerial.jpg"
         _save(root / ground, render_panorama(drives[n % DAYS], shot, (-45.0, 45.0)))
         centre = _save_crop(root / aerial, town, picture, (east, south))
-        above = site(town).latlon(*centre)
+        above = town.site.latlon(*centre)
         split = _choose_split(job.seed)
         rows.append([
             ground, aerial, split, "match", place.lat, place.lon, above.lat, above.lon, CELL_M,
@@ -184,11 +189,10 @@ def _draw_places_inside(town: Town, count: int) -> Iterator[tuple[float, float]]
     """Camera places whose aerial crop lies wholly on the map."""
     low = town.apron_cells * CELL_M + 0.5 * CROP_PX * CELL_M + CELL_M
     high = town.cells * CELL_M - low
-    found = 0
-    for east, south in draw_camera_places(town, 4 * count + 100, "pairs"):
-        if low < east < high and low < south < high and found < count:
-            found += 1
-            yield float(east), float(south)
+    places = draw_camera_places(town, 4 * count + 100, "pairs")
+    inside = ((low < places) & (places < high)).all(axis=1)
+    for east, south in places[inside][:count]:
+        yield float(east), float(south)
 
 
 def _save_crop(

@@ -1,13 +1,7 @@
-"""The orthophoto as a GeoTIFF that says of itself that it is synthetic.
+"""A town as a folder: the map, photos, their places and headings, and a sheet for a first look.
 
-Pictures of towns as files that say so: EXIF of a camera that there is not, GPano; no place.
-
-A list of such pictures may lie anywhere, without a note beside it: what is trained on them must
-still say that it knows nothing of Earth.
-
-A sheet to look at: the map beside a few pictures and the ground they were taken on.
-
-Writing a town to a folder: map, photos, their truth, and a sheet to look at.
+Every picture says of itself that it is synthetic. A list of such pictures may lie anywhere: a
+model that is trained on them must still say that it knows nothing of Earth.
 """
 
 from __future__ import annotations
@@ -15,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +19,7 @@ from crossview.arrays import U8
 from crossview.errors import CannotWrite, InvalidValue, require
 from crossview.files import atomic_write, sweep, wait_for_disk, writing
 from crossview.locks import locked
+from crossview.worlds.build import build_town
 from crossview.worlds.camera import (
     Drive,
     Shot,
@@ -35,67 +30,187 @@ from crossview.worlds.camera import (
 )
 from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
-from crossview.worlds.town import EPSG, TOWN_VERSION, Town, build_town, site
+from crossview.worlds.town import EPSG, SYNTHETIC_TAG, TOWN_VERSION, Town
 
-SYNTHETIC_TAG = "CROSSVIEW_SYNTHETIC"  # of GeoTIFF: the town's version
+COLUMNS = ("file", "lat", "lon", "heading_deg", "fov_deg", "kind")
+PHOTO_PX = (640, 480)
+PANORAMA_PX = (1024, 512)
 ATTRIBUTION = "Synthetic town made by crossview; not a picture of Earth"
-GDAL_METADATA = 0xA480  # the TIFF tag that holds it
-_MAKE, _MODEL, _COPYRIGHT = 0x010F, 0x0110, 0x8298
+_GDAL_METADATA = 0xA480  # the TIFF tag that holds SYNTHETIC_TAG
 _CAMERA = ("crossview", "synthetic town camera")
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 _FILM_WIDTH_MM = 36.0  # of the 35 mm frame that focal lengths are compared on
+ROW_PX, GROUND_PX, TILE_M = 220, 440, 80.0
+MARK = (255, 60, 40)
+
+
+@dataclass(frozen=True)
+class PhotoSeries:
+    """``count`` pictures of one kind; ``fov_deg`` 360 means panoramas."""
+
+    count: int
+    fov_deg: float = 360.0
+    pitch_deg: float = 0.0  # drawn uniformly from plus or minus this
+
+    @property
+    def kind(self) -> str:
+        """``panorama`` or ``photo_90deg`` and the like."""
+        return "panorama" if self.fov_deg >= 360.0 else f"photo_{self.fov_deg:g}deg"
+
+
+@dataclass(frozen=True)
+class World:
+    """The folder of a town that was written."""
+
+    folder: Path
+    map_file: Path
+    places_file: Path
+    area_km2: float
+    pictures: int
+
+
+def write_world(
+    folder: Path,
+    style_name: str,
+    seed: int,
+    *,
+    side_m: float = 800.0,
+    series: tuple[PhotoSeries, ...] = (PhotoSeries(12), PhotoSeries(12, 90.0)),
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> World:
+    """Write aerial.tif, ground/*.jpg, places.csv and sheet.png of one town below ``folder``.
+
+    places.csv is written last: a folder that has it is whole. Headings are true, drawn evenly.
+    """
+    for part in series:
+        require(part.count >= 0, f"a number of pictures must be >= 0, got {part.count}.")
+        require(
+            part.fov_deg == 360.0 or 5.0 <= part.fov_deg <= 140.0,
+            f"a photo's field of view must lie in [5, 140] degrees (360: panorama), "
+            f"got {part.fov_deg}.",
+        )
+    with locked(folder, "crossview world", make_parents=True):
+        _prepare_folder(folder)
+        return _write_parts(folder, build_town(style_name, seed, side_m), series, progress)
+
+
+def _write_parts(
+    folder: Path, town: Town, series: tuple[PhotoSeries, ...], progress: Callable[[int, int], None]
+) -> World:
+    above = render_orthophoto(town)
+    write_geotiff(folder / "aerial.tif", town, above)
+    drive = start_drive(town)
+    shots = list(_draw_shots(town, series))
+    rows, examples = [], []
+    with ThreadPoolExecutor(2) as pool:
+        pictures = pool.map(lambda shot: _take_picture(folder, drive, *shot), shots)
+        for n, ((name, shot), picture) in enumerate(zip(shots, pictures, strict=True), 1):
+            rows.append(_format_row(town, name, shot))
+            if name.endswith(("_0000", "_0001", "_0002")):
+                examples.append((shot, picture))
+            progress(n, len(shots))
+    write_sheet(folder / "sheet.png", town, above, examples[:6])
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+    wait_for_disk()
+    atomic_write(folder / "places.csv", text.getvalue())
+    side_km = above.shape[0] * CELL_M / 1000.0
+    return World(folder, folder / "aerial.tif", folder / "places.csv", side_km**2, len(shots))
+
+
+def _prepare_folder(folder: Path) -> None:
+    above = folder / "aerial.tif"
+    if (folder / "places.csv").exists() or (above.exists() and not is_synthetic_map(above)):
+        raise InvalidValue(f"{folder} already holds a world; choose another --out or remove it.")
+    try:
+        (folder / "ground").mkdir(parents=True, exist_ok=True)
+        for place in (folder, folder / "ground"):
+            sweep(place)
+    except OSError as problem:
+        raise CannotWrite(f"Cannot make the folder {folder}: {problem.strerror}.") from problem
+
+
+def _draw_shots(town: Town, series: tuple[PhotoSeries, ...]) -> Iterator[tuple[str, Shot]]:
+    look = 0
+    for part in series:
+        rng = town.seed_generator(f"shots {part.kind} {part.pitch_deg}")
+        for n, (east, south) in enumerate(draw_camera_places(town, part.count, part.kind)):
+            look += 1
+            size = PANORAMA_PX if part.kind == "panorama" else PHOTO_PX
+            heading, pitch = rng.uniform(0.0, 360.0), rng.uniform(-1.0, 1.0) * part.pitch_deg
+            at = float(east), float(south)
+            shot = Shot(*at, float(heading), part.fov_deg, float(pitch), *size, look)
+            yield f"{part.kind}_{n:04d}", shot
+
+
+def _take_picture(folder: Path, drive: Drive, name: str, shot: Shot) -> U8:
+    picture = render_panorama(drive, shot) if shot.fov_deg >= 360.0 else render_photo(drive, shot)
+    write_photo(folder / "ground" / f"{name}.jpg", picture, shot.fov_deg)
+    return picture
+
+
+def _format_row(town: Town, name: str, shot: Shot) -> tuple[str, ...]:
+    place = town.site.latlon(shot.east_m, shot.south_m)
+    heading = (shot.heading_deg + town.site.convergence_deg(place)) % 360.0
+    return (
+        f"ground/{name}.jpg", f"{place.lat:.8f}", f"{place.lon:.8f}", f"{heading:.3f}",
+        f"{shot.fov_deg:g}", name.rsplit("_", 1)[0],
+    )  # fmt: skip
+
+
+def write_geotiff(path: Path, town: Town, picture: U8) -> None:
+    """Write [n, n, 3] as a tiled, compressed GeoTIFF in UTM, tagged with the town's version."""
+    import rasterio
+    from rasterio.transform import from_origin
+
+    profile = {
+        "driver": "GTiff", "width": picture.shape[1], "height": picture.shape[0], "count": 3,
+        "dtype": "uint8", "crs": f"EPSG:{EPSG}", "tiled": True, "compress": "deflate",
+        "photometric": "RGB", "blockxsize": 256, "blockysize": 256,
+        "transform": from_origin(town.site.west_m, town.site.north_m, CELL_M, CELL_M),
+    }  # fmt: skip
+    with writing(path) as temporary, rasterio.open(temporary, "w", **profile) as raster:
+        raster.write(picture.transpose(2, 0, 1))
+        raster.update_tags(**{
+            SYNTHETIC_TAG: f"town {TOWN_VERSION}",
+            "TIFFTAG_COPYRIGHT": ATTRIBUTION,
+            "TIFFTAG_IMAGEDESCRIPTION": f"style {town.style_name}, seed {town.seed}",
+        })  # fmt: skip
+
+
+def is_synthetic_map(path: Path) -> bool:
+    """Whether a file is a map that :func:`write_geotiff` wrote."""
+    return SYNTHETIC_TAG in str(_read_exif(path, ("TIFF",)).get(_GDAL_METADATA, ""))
 
 
 def write_photo(path: Path, picture: U8, fov_deg: float) -> None:
     """Write a JPEG; a photo's focal length goes into EXIF, a panorama's extent into GPano."""
     from PIL import Image, TiffImagePlugin
+    from PIL.ExifTags import IFD, Base
 
     image = Image.fromarray(picture)
     exif = Image.Exif()
-    exif[_MAKE], exif[_MODEL] = _CAMERA
+    exif[Base.Make], exif[Base.Model] = _CAMERA
     if fov_deg < 360.0:
         focal_mm = 0.5 * _FILM_WIDTH_MM / math.tan(math.radians(fov_deg) / 2.0)
-        details = exif.get_ifd(0x8769)
+        details = exif.get_ifd(IFD.Exif)
         exact = Fraction(focal_mm).limit_denominator(1000)
-        details[0x920A] = TiffImagePlugin.IFDRational(exact.numerator, exact.denominator)
-        details[0xA405] = round(focal_mm)
-        # pixels per millimetre of the sensor, so that the exact focal length counts
+        details[Base.FocalLength] = TiffImagePlugin.IFDRational(exact.numerator, exact.denominator)
+        details[Base.FocalLengthIn35mmFilm] = round(focal_mm)
+        # Pixels per centimetre of the sensor, so that the exact focal length counts.
         per_mm = Fraction(picture.shape[1] / _FILM_WIDTH_MM).limit_denominator(1000)
-        details[0xA20E] = TiffImagePlugin.IFDRational(per_mm.numerator * 10, per_mm.denominator)
-        details[0xA210] = 3  # centimetres
+        details[Base.FocalPlaneXResolution] = TiffImagePlugin.IFDRational(
+            per_mm.numerator * 10, per_mm.denominator
+        )
+        details[Base.FocalPlaneResolutionUnit] = 3  # centimetres
     data = io.BytesIO()
     described = {} if fov_deg < 360.0 else {"xmp": _describe_sphere(*image.size)}
     image.save(data, format="JPEG", quality=90, exif=exif, **described)
     atomic_write(path, data.getvalue(), durable=False)
 
 
-def mark_synthetic(jpeg: bytes) -> bytes:
-    """A JPEG file without metadata, with the mark of a town's picture put in front."""
-    from PIL import Image
-
-    exif = Image.Exif()
-    exif[_MAKE], exif[_MODEL] = _CAMERA
-    content = exif.tobytes()
-    return jpeg[:2] + b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content + jpeg[2:]
-
-
-def is_synthetic_picture(path: Path) -> bool:
-    """Whether a picture's own metadata say that it was rendered; False where it cannot be read."""
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            exif = image.getexif()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
-    if (exif.get(_MAKE), exif.get(_MODEL)) == _CAMERA:
-        return True
-    told = f"{exif.get(_COPYRIGHT, '')} {exif.get(GDAL_METADATA, '')}"
-    return ATTRIBUTION in told or SYNTHETIC_TAG in told
-
-
 def _describe_sphere(width: int, height: int) -> bytes:
-    """Photo Sphere XMP of a panorama that shows everything around; its heading stays out."""
+    """Photo Sphere XMP of a full panorama, without its heading."""
     facts = {
         "ProjectionType": "equirectangular",
         "FullPanoWidthPixels": width,
@@ -114,40 +229,37 @@ def _describe_sphere(width: int, height: int) -> bytes:
     ).encode()
 
 
-def is_synthetic_map(path: Path) -> bool:
-    """Whether a file is a map that :func:`write_map` has written."""
+def mark_synthetic(jpeg: bytes) -> bytes:
+    """Put the mark of a town's picture into a JPEG file that has no metadata."""
+    from PIL import Image
+    from PIL.ExifTags import Base
+
+    exif = Image.Exif()
+    exif[Base.Make], exif[Base.Model] = _CAMERA
+    content = exif.tobytes()
+    return jpeg[:2] + b"\xff\xe1" + (len(content) + 2).to_bytes(2, "big") + content + jpeg[2:]
+
+
+def is_synthetic_picture(path: Path) -> bool:
+    """Whether a picture's own metadata say that it was rendered; False if it cannot be read."""
+    from PIL.ExifTags import Base
+
+    exif = _read_exif(path, _FORMATS)
+    if (exif.get(Base.Make), exif.get(Base.Model)) == _CAMERA:
+        return True
+    notes = f"{exif.get(Base.Copyright, '')} {exif.get(_GDAL_METADATA, '')}"
+    return ATTRIBUTION in notes or SYNTHETIC_TAG in notes
+
+
+def _read_exif(path: Path, formats: Sequence[str]) -> Mapping[int, object]:
+    """The tags of a picture; none where it cannot be read."""
     from PIL import Image
 
     try:
-        with Image.open(path, formats=["TIFF"]) as image:
-            return SYNTHETIC_TAG in str(image.getexif().get(GDAL_METADATA, ""))
+        with Image.open(path, formats=list(formats)) as image:
+            return image.getexif()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
-
-
-def write_geotiff(path: Path, town: Town, picture: U8) -> None:
-    """Write [n, n, 3] as a tiled, compressed GeoTIFF in UTM, tagged with the town's version."""
-    import rasterio
-    from rasterio.transform import from_origin
-
-    spot = site(town)
-    profile = {
-        "driver": "GTiff", "width": picture.shape[1], "height": picture.shape[0], "count": 3,
-        "dtype": "uint8", "crs": f"EPSG:{EPSG}", "tiled": True, "compress": "deflate",
-        "photometric": "RGB", "blockxsize": 256, "blockysize": 256,
-        "transform": from_origin(spot.west_m, spot.north_m, CELL_M, CELL_M),
-    }  # fmt: skip
-    with writing(path) as temporary, rasterio.open(temporary, "w", **profile) as raster:
-        raster.write(picture.transpose(2, 0, 1))
-        raster.update_tags(**{
-            SYNTHETIC_TAG: f"town {TOWN_VERSION}",
-            "TIFFTAG_COPYRIGHT": ATTRIBUTION,
-            "TIFFTAG_IMAGEDESCRIPTION": f"style {town.style_name}, seed {town.seed}",
-        })  # fmt: skip
-
-
-ROW_PX, GROUND_PX, TILE_M = 220, 440, 80.0
-MARK = (255, 60, 40)
+        return {}
 
 
 def write_sheet(
@@ -170,9 +282,9 @@ def write_sheet(
         tile = Image.fromarray(above).transform((ROW_PX, ROW_PX), Image.Transform.EXTENT, box)
         sheet.paste(tile, (height, n * ROW_PX))
         _draw_arrow(pen, (height + ROW_PX / 2, (n + 0.5) * ROW_PX), shot.heading_deg, 0.4 * ROW_PX)
-        shown = Image.fromarray(picture)
-        shown.thumbnail((GROUND_PX, ROW_PX))
-        sheet.paste(shown, (height + ROW_PX, n * ROW_PX))
+        thumbnail = Image.fromarray(picture)
+        thumbnail.thumbnail((GROUND_PX, ROW_PX))
+        sheet.paste(thumbnail, (height + ROW_PX, n * ROW_PX))
         scale = height / above.shape[0]
         _draw_arrow(pen, (column * scale, row * scale), shot.heading_deg, 14.0)
         pen.text((column * scale + 8, row * scale + 4), str(n + 1), fill=MARK)
@@ -188,130 +300,3 @@ def _draw_arrow(pen: object, at: tuple[float, float], heading_deg: float, length
     pen.line([at, tip], fill=MARK, width=3)  # type: ignore[attr-defined]
     r = 4
     pen.ellipse([at[0] - r, at[1] - r, at[0] + r, at[1] + r], outline=MARK, width=2)  # type: ignore[attr-defined]
-
-
-COLUMNS = ("file", "lat", "lon", "heading_deg", "fov_deg", "kind")
-PHOTO_PX = (640, 480)
-PANORAMA_PX = (1024, 512)
-
-
-@dataclass(frozen=True)
-class PhotoSeries:
-    """``count`` pictures of one kind; ``fov_deg`` 360 means panoramas."""
-
-    count: int
-    fov_deg: float = 360.0
-    pitch_deg: float = 0.0  # drawn uniformly from plus or minus this
-
-    @property
-    def kind(self) -> str:
-        """``panorama`` or ``photo_90deg`` and the like."""
-        return "panorama" if self.fov_deg >= 360.0 else f"photo_{self.fov_deg:g}deg"
-
-
-@dataclass(frozen=True)
-class World:
-    """What was written."""
-
-    folder: Path
-    map_file: Path
-    places_file: Path
-    area_km2: float
-    pictures: int
-
-
-def write_world(
-    folder: Path,
-    style_name: str,
-    seed: int,
-    *,
-    side_m: float = 800.0,
-    series: tuple[PhotoSeries, ...] = (PhotoSeries(12), PhotoSeries(12, 90.0)),
-    progress: Callable[[int, int], None] = lambda done, of: None,
-) -> World:
-    """Write aerial.tif, ground/*.jpg, places.csv and sheet.png of one town below ``folder``.
-
-    places.csv is written last: a folder that has it is whole. Headings are true, drawn evenly.
-    """
-    for one in series:
-        require(one.count >= 0, f"a number of pictures is >= 0, got {one.count}.")
-        require(
-            one.fov_deg == 360.0 or 5.0 <= one.fov_deg <= 140.0,
-            f"a photo's field of view lies in [5, 140] degrees (360: panorama), got {one.fov_deg}.",
-        )
-    with locked(folder, "crossview world", make_parents=True):
-        _prepare_folder(folder)
-        return _write_parts(folder, build_town(style_name, seed, side_m), series, progress)
-
-
-def _write_parts(
-    folder: Path, town: Town, series: tuple[PhotoSeries, ...], progress: Callable[[int, int], None]
-) -> World:
-    above = render_orthophoto(town)
-    write_geotiff(folder / "aerial.tif", town, above)
-    drive = start_drive(town)
-    shots = list(_draw_shots(town, series))
-    rows, examples = [], []
-    with ThreadPoolExecutor(2) as pool:
-        taken = pool.map(lambda shot: _take_picture(folder, drive, *shot), shots)
-        for n, ((name, shot), picture) in enumerate(zip(shots, taken, strict=True), 1):
-            rows.append(_format_row(town, name, shot))
-            if name.endswith(("_0000", "_0001", "_0002")):
-                examples.append((shot, picture))
-            progress(n, len(shots))
-    write_sheet(folder / "sheet.png", town, above, examples[:6])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-    wait_for_disk()
-    atomic_write(folder / "places.csv", text.getvalue())
-    side_km = above.shape[0] * CELL_M / 1000.0
-    return World(folder, folder / "aerial.tif", folder / "places.csv", side_km**2, len(shots))
-
-
-def _prepare_folder(folder: Path) -> None:
-    above = folder / "aerial.tif"
-    if (folder / "places.csv").exists() or (above.exists() and not is_synthetic_map(above)):
-        raise InvalidValue(f"{folder} already holds a world; choose another --out or remove it.")
-    try:
-        (folder / "ground").mkdir(parents=True, exist_ok=True)
-        for part in (folder, folder / "ground"):
-            sweep(part)
-    except OSError as problem:
-        raise CannotWrite(f"Cannot make the folder {folder}: {problem.strerror}.") from problem
-
-
-def _draw_shots(town: Town, series: tuple[PhotoSeries, ...]) -> Iterator[tuple[str, Shot]]:
-    look = 0
-    for one in series:
-        rng = town.stream(f"shots {one.kind} {one.pitch_deg}")
-        for n, (east, south) in enumerate(draw_camera_places(town, one.count, one.kind)):
-            look += 1
-            size = PANORAMA_PX if one.kind == "panorama" else PHOTO_PX
-            heading, pitch = rng.uniform(0.0, 360.0), rng.uniform(-1.0, 1.0) * one.pitch_deg
-            yield (
-                f"{one.kind}_{n:04d}",
-                Shot(
-                    float(east),
-                    float(south),
-                    float(heading),
-                    one.fov_deg,
-                    float(pitch),
-                    *size,
-                    look,
-                ),
-            )
-
-
-def _take_picture(folder: Path, drive: Drive, name: str, shot: Shot) -> U8:
-    picture = render_panorama(drive, shot) if shot.fov_deg >= 360.0 else render_photo(drive, shot)
-    write_photo(folder / "ground" / f"{name}.jpg", picture, shot.fov_deg)
-    return picture
-
-
-def _format_row(town: Town, name: str, shot: Shot) -> tuple[str, ...]:
-    place = site(town).latlon(shot.east_m, shot.south_m)
-    heading = (shot.heading_deg + site(town).convergence_deg(place)) % 360.0
-    return (
-        f"ground/{name}.jpg", f"{place.lat:.8f}", f"{place.lon:.8f}", f"{heading:.3f}",
-        f"{shot.fov_deg:g}", name.rsplit("_", 1)[0],
-    )  # fmt: skip

@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from pyproj import Proj
 
-from crossview.geo.points import bearing_deg, distance_m
+from crossview.worlds.build import build_town
 from crossview.worlds.camera import (
     Shot,
     draw_camera_places,
@@ -19,7 +18,6 @@ from crossview.worlds.camera import (
 from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.rays import EYE_M, cast_rays, sample_fan
-from crossview.worlds.town import EPSG, build_town, site
 
 
 @pytest.fixture(scope="module")
@@ -74,19 +72,6 @@ def test_looking_up_lowers_the_horizon(drive, spot):
     lower = round(focal_px * math.tan(math.radians(8.0)))
     shifted = np.abs(up[lower + 20 : -10] - level[20 : -10 - lower]).mean()
     assert shifted < 0.7 * np.abs(up[20:-10] - level[20:-10]).mean()
-
-
-def test_grid_north_differs_from_true_north_by_the_convergence(town):
-    here, up = site(town).latlon(200.0, 200.0), site(town).latlon(200.0, 100.0)
-    turn = (bearing_deg(here, up) + 180.0) % 360.0 - 180.0
-    exact = Proj(EPSG).get_factors(here.lon, here.lat).meridian_convergence
-    assert site(town).convergence_deg(here) == pytest.approx(exact, abs=1e-3)
-    assert turn == pytest.approx(exact, abs=0.01)
-
-
-def test_a_hundred_grid_metres_are_a_hundred_metres(town):
-    apart = distance_m(site(town).latlon(100.0, 100.0), site(town).latlon(200.0, 100.0))
-    assert apart == pytest.approx(100.0, rel=0.004)  # UTM scale, sphere against ellipsoid
 
 
 def test_the_two_views_do_not_share_their_colours(town, drive, spot):
