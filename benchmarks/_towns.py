@@ -14,6 +14,7 @@ from crossview.imagery.sources import open_sources
 from crossview.index.build import build
 from crossview.index.index_options import IndexOptions
 from crossview.model.onnx import Embedder
+from crossview.worlds.build import build_town
 from crossview.worlds.camera import (
     Shot,
     draw_camera_places,
@@ -23,7 +24,7 @@ from crossview.worlds.camera import (
 )
 from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
-from crossview.worlds.town import TOWN_VERSION, Town, build_town, site
+from crossview.worlds.town import TOWN_VERSION, Town
 from crossview.worlds.town_pairs import FIRST_TEST_SEED
 from crossview.worlds.write import COLUMNS, write_geotiff, write_photo
 
@@ -86,7 +87,7 @@ def _pictures(folder: Path, town: Town, place: Place) -> Iterator[tuple[str, ...
     drive, look = start_drive(town), 0
     for fov, (width, height) in SIZES.items():
         kind = "panorama" if fov == 360.0 else f"photo_{fov:g}deg"
-        headings = town.stream(f"headings {kind}").uniform(0.0, 360.0, place.pictures)
+        headings = town.seed_generator(f"headings {kind}").uniform(0.0, 360.0, place.pictures)
         for n, (east, south) in enumerate(draw_camera_places(town, place.pictures, kind)):
             look += 1
             heading = float(headings[n])
@@ -94,8 +95,8 @@ def _pictures(folder: Path, town: Town, place: Place) -> Iterator[tuple[str, ...
             taken = render_panorama(drive, shot) if fov == 360.0 else render_photo(drive, shot)
             file = f"ground/{kind}_{n:04d}.jpg"
             write_photo(folder / file, taken, fov)
-            at = site(town).latlon(float(east), float(south))
-            heading = (heading + site(town).convergence_deg(at)) % 360.0
+            at = town.site.latlon(float(east), float(south))
+            heading = (heading + town.site.convergence_deg(at)) % 360.0
             yield file, f"{at.lat:.8f}", f"{at.lon:.8f}", f"{heading:.3f}", f"{fov:g}", kind
 
 

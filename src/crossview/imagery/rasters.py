@@ -34,7 +34,7 @@ from crossview.imagery.georeference import (
 from crossview.imagery.sheets import Box, Patch
 from crossview.imagery.source_options import SourceOptions
 from crossview.views.rgb import OPAQUE, inverted, oriented
-from crossview.worlds.write import SYNTHETIC_TAG
+from crossview.worlds.town import SYNTHETIC_TAG
 
 Limits = tuple[tuple[float, float], ...]
 _MOST = 1e38  # of a float; beyond lie infinities and the values that writers take for no data
