@@ -19,7 +19,7 @@ from crossview.service.problems import Refusal
 from crossview.service.regions import Regions
 from crossview.service.settings import OnlineMap, Settings
 from crossview.service.state import Service
-from crossview.service.uploads import Held, read_uploads
+from crossview.service.uploads import MemoryBudget, read_uploads
 from crossview.views.decode import MAX_PIXELS
 
 
@@ -93,13 +93,13 @@ def test_a_body_that_is_no_form_of_photos_is_refused(client, body, kind, expecte
 
 
 def test_what_was_held_is_let_go_however_a_request_ends(client):
-    held = client.app.state.service.held
+    memory = client.app.state.service.memory
     client.post("/v1/locate", files=photos(jpeg()))
     client.post("/v1/locate", files=photos(b"bad"))
     client.post("/v1/locate?region=none", files=photos(jpeg()))
     client.post("/v1/heat", files=photos(jpeg(), jpeg()))
     client.post("/v1/locate", content=b"--b\r\n", headers={"Content-Type": "multipart/form-data"})
-    assert held.now == 0
+    assert memory.used_bytes == 0
 
 
 class Stuck:
@@ -154,15 +154,15 @@ def test_an_upload_that_stops_arriving_is_ended():
             yield b"--b\r\n"
             await asyncio.sleep(5)
 
-        held = Held(1000)
+        memory = MemoryBudget(1000)
         with pytest.raises(Refusal) as refused:
             await read_uploads(
                 {"content-type": "multipart/form-data; boundary=b"},
                 body(),
                 Settings(upload_idle_s=0.05),
-                held,
+                memory,
             )
-        assert (refused.value.status, held.now) == (408, 0)
+        assert (refused.value.status, memory.used_bytes) == (408, 0)
 
     asyncio.run(run())
 

@@ -24,7 +24,7 @@ from crossview.service.regions import Regions
 from crossview.service.schemas import Problem
 from crossview.service.settings import OnlineMap, Settings
 from crossview.service.state import LOG, Service
-from crossview.service.uploads import drained
+from crossview.service.uploads import drain_body
 
 _PROBLEM = "application/problem+json"
 _REFUSED = (400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 503)
@@ -102,7 +102,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
 
 async def _refused(request: Request, problem: Exception) -> Response:
     if isinstance(problem, RequestValidationError):  # told before the body was looked at
-        await drained(request.receive)
+        await drain_body(request.receive)
     refusal = _as_refusal(problem)
     if refusal.status in (500, 503) and isinstance(problem, CrossviewError):
         LOG.error("%s", problem)

@@ -17,7 +17,7 @@ from crossview.service.counters import Counters
 from crossview.service.keys import owner
 from crossview.service.problems import Refusal, refusal_of
 from crossview.service.settings import Settings
-from crossview.service.uploads import drained
+from crossview.service.uploads import drain_body
 
 LOG = logging.getLogger("crossview.service")
 OPEN = {"/v1/health", "/v1/ready", "/v1/openapi.json"}  # without a key; the page's files too
@@ -106,7 +106,7 @@ class Gate:
         try:
             scope.setdefault("state", {})["caller"] = self._admitted(scope)
         except Refusal as refusal:
-            await drained(exchange.receive)
+            await drain_body(exchange.receive)
             await refuse(refusal, send)
             return
         try:

@@ -18,7 +18,7 @@ from crossview.service.photo_queue import Desk, Located, Task
 from crossview.service.problems import Refusal
 from crossview.service.regions import Region, Regions
 from crossview.service.settings import Settings
-from crossview.service.uploads import Held, Upload, read_uploads
+from crossview.service.uploads import MemoryBudget, Upload, read_uploads
 
 LOG = logging.getLogger("crossview.service")
 LOOK_EVERY_S = 2.0  # for indexes that changed on disk
@@ -33,7 +33,7 @@ class Service:
     counters: Counters
     desk: Desk
     jobs: Jobs
-    held: Held
+    memory: MemoryBudget
     rates: Rates
     draining: bool = False  # told to stop; finishes what it has
     started: float = field(default_factory=time.monotonic)
@@ -43,18 +43,18 @@ class Service:
         """A service at work: its threads are running."""
         counters = Counters()
         desk = Desk(settings, counters)
-        held = Held(settings.max_held_bytes)
+        memory = MemoryBudget(settings.max_held_bytes)
         jobs = Jobs(settings.max_jobs, settings.keep_job_s)
         counters.add_gauge("crossview_waiting_photos", "Photos that wait.", lambda: desk.waiting)
-        counters.add_gauge("crossview_held_bytes", "Uploads in memory.", lambda: held.now)
+        counters.add_gauge("crossview_held_bytes", "Uploads in memory.", lambda: memory.used_bytes)
         counters.add_gauge("crossview_running_jobs", "Batches on their way.", jobs.running)
         rates = Rates(settings.photos_per_minute)
-        return Service(regions, settings, counters, desk, jobs, held, rates)
+        return Service(regions, settings, counters, desk, jobs, memory, rates)
 
     async def uploads(
         self, headers: Any, body: AsyncIterator[bytes], caller: str, *, job: bool = False
     ) -> list[Upload]:
-        """The photos of a request, within all limits; their bytes are counted in ``held``."""
+        """The photos of a request, within all limits; their bytes are counted in ``memory``."""
         problem: Refusal | None = None
         try:
             self.desk.require_room()
@@ -62,7 +62,7 @@ class Service:
                 self._require_job()
         except Refusal as full:
             problem = full
-        uploads = await read_uploads(headers, body, self.settings, self.held, problem)
+        uploads = await read_uploads(headers, body, self.settings, self.memory, problem)
         try:
             self.rates.take(caller, len(uploads))
         except Refusal:
@@ -77,7 +77,7 @@ class Service:
 
     def give_back(self, uploads: Sequence[Upload]) -> None:
         """These photos are not waited for any more."""
-        self.held.give(sum(len(upload.data) for upload in uploads))
+        self.memory.release(sum(len(upload.data) for upload in uploads))
 
     def submit(
         self,
@@ -99,7 +99,7 @@ class Service:
 
     def _done(self, region: str, size: int) -> Callable[[Future[Any]], None]:
         def note(result: Future[Any]) -> None:
-            self.held.give(size)
+            self.memory.release(size)
             if result.cancelled():
                 outcome = "cancelled"
             else:

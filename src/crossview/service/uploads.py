@@ -1,13 +1,17 @@
-"""Uploads: photos out of a request's body, counted while they arrive, held in memory only."""
+"""Uploads: photos out of a request's body, counted while they arrive, kept in memory only.
+
+Forms are read here with python-multipart and not with starlette's ``request.form``, which writes
+large files to the disk and does not count the bytes of other requests.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -19,59 +23,64 @@ from crossview.service.problems import Refusal
 from crossview.service.settings import Settings
 
 FIELDS = {"photo", "photos", "file"}
-_MOST_HEADER_BYTES = 8192  # of one part
-_LONGEST_BOUNDARY = 70  # RFC 2046, 5.1.1
-_LONGEST_NAME = 200
+_MAX_HEADER_BYTES = 8192  # of one part
+_MAX_HEADERS = 16  # of one part; more are not kept
+_MAX_BOUNDARY = 70  # characters, RFC 2046, 5.1.1
+_MAX_NAME = 200  # characters
 _DRAIN_S = 10.0
 _DRAIN_BYTES = 64_000_000  # read and thrown away, so that a refusal reaches its client
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file as it came; its name is for showing only."""
+    """A file as it came; its name is for display only."""
 
     name: str
     data: bytes = field(repr=False)
 
 
-class Held:
-    """Bytes of uploads that wait in memory, of all requests together. For any thread."""
+class MemoryBudget:
+    """Bytes of all uploads that wait in memory, of all requests together. For any thread."""
 
-    def __init__(self, most: int) -> None:
-        self.most, self.now = most, 0
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes, self.used_bytes = max_bytes, 0
         self._lock = threading.Lock()
 
-    def take(self, count: int) -> None:
-        """Count ``count`` more bytes; refuse when there is no room."""
+    def reserve(self, count: int) -> None:
+        """Count ``count`` more bytes; raises :class:`Refusal` when there is no room."""
         with self._lock:
-            if self.now + count > self.most:
+            if self.used_bytes + count > self.max_bytes:
                 raise Refusal(
-                    429, "busy", "The server holds as many photos as it may.", retry_after_s=2
+                    429, "busy", "The memory for waiting photos is full.", retry_after_s=2
                 )
-            self.now += count
+            self.used_bytes += count
 
-    def give(self, count: int) -> None:
-        """``count`` bytes are let go."""
+    def release(self, count: int) -> None:
+        """``count`` bytes are no longer in memory."""
         with self._lock:
-            self.now -= count
+            self.used_bytes -= count
 
 
 async def read_uploads(
     headers: Any,
     body: AsyncIterator[bytes],
     settings: Settings,
-    held: Held,
-    problem: Refusal | None = None,
+    budget: MemoryBudget,
+    refusal: Refusal | None = None,
 ) -> list[Upload]:
     """All photos of a request: multipart fields named photo, or one picture as the whole body.
 
-    The caller gives their bytes back to ``held``. A body that is refused (by a ``problem`` that is
-    known before, or on the way) is read to its end, up to a limit: a connection that closes early
-    loses the refusal.
+    The caller releases their bytes from ``budget``. A body that is refused (by ``refusal``, which
+    is decided before, or on the way) is read to its end, up to a limit: a connection that closes
+    early loses the answer.
     """
-    reader = _reader(headers.get("content-type", ""), settings, held)
-    problem = problem or _announced_too_much(headers, settings)
+    reader = _Body(settings, budget)
     read = 0
+    try:
+        if refusal is None:
+            reader = _open_body(headers, settings, budget)
+    except Refusal as problem:
+        refusal = problem
     try:
         async with asyncio.timeout(settings.upload_idle_s) as limit:
             clock = asyncio.get_running_loop().time
@@ -79,25 +88,25 @@ async def read_uploads(
             async for chunk in body:
                 limit.reschedule(min(end, clock() + settings.upload_idle_s))
                 read += len(chunk)
-                if problem is None:
-                    problem = _feed(reader, chunk)
+                if refusal is None:
+                    refusal = _feed(reader, chunk)
                 elif read > _DRAIN_BYTES:
                     break
-            if problem is None:
-                problem = _feed(reader, None)
+            if refusal is None:
+                refusal = _feed(reader, None)
     except TimeoutError:
-        problem = Refusal(408, "slow-upload", "The photos took too long to arrive.")
+        refusal = Refusal(408, "slow-upload", "The photos took too long to arrive.")
     except BaseException:
-        held.give(reader.taken)
+        budget.release(reader.reserved_bytes)
         raise
-    if problem is not None:
-        held.give(reader.taken)
-        raise problem
+    if refusal is not None:
+        budget.release(reader.reserved_bytes)
+        raise refusal
     return reader.uploads
 
 
-async def drained(receive: Receive) -> None:
-    """Read the rest of a body that nobody wants, up to limits: see :func:`read_uploads`."""
+async def drain_body(receive: Receive) -> None:
+    """Read the rest of a body that is not needed, up to limits: see :func:`read_uploads`."""
     read = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_S):
@@ -108,172 +117,146 @@ async def drained(receive: Receive) -> None:
                     return
 
 
-def _announced_too_much(headers: Any, settings: Settings) -> Refusal | None:
+def _open_body(headers: Any, settings: Settings, budget: MemoryBudget) -> _Body:
+    """The reader for a body with these headers; raises :class:`Refusal` where there is none."""
     length = headers.get("content-length", "")
     if length.isdigit() and int(length) > settings.max_request_bytes:
-        return _too_many_bytes("A request", settings.max_request_bytes)
-    return None
+        raise _refuse_size("A request", settings.max_request_bytes)
+    kind, options = parse_options_header(headers.get("content-type", ""))
+    boundary = options.get(b"boundary") or b"-"
+    if kind == b"multipart/form-data" and len(boundary) <= _MAX_BOUNDARY:
+        return _Form(settings, budget, boundary)
+    if kind.startswith(b"image/") or kind == b"application/octet-stream":
+        return _Body(settings, budget)
+    raise Refusal(
+        415, "wrong-type", "Send photos as multipart/form-data in the field photo, or one picture "
+        "as the body with its own type, such as image/jpeg.",
+    )  # fmt: skip
 
 
-def _too_many_bytes(what: str, most: int) -> Refusal:
-    return Refusal(413, "too-large", f"{what} may hold {most / 1e6:g} MB at most.")
+def _refuse_size(what: str, max_bytes: int) -> Refusal:
+    return Refusal(413, "too-large", f"{what} may hold at most {max_bytes / 1e6:g} MB.")
 
 
-def _feed(reader: _Reader, chunk: bytes | None) -> Refusal | None:
-    """Pass a chunk on (None: the end); what is wrong with it, if anything."""
+def _refuse_form() -> Refusal:
+    return Refusal(400, "bad-form", "The form is damaged or incomplete.")
+
+
+def _feed(reader: _Body, chunk: bytes | None) -> Refusal | None:
+    """Pass a chunk on (None: the end); returns what is wrong with it, if anything."""
     try:
         if chunk is None:
-            reader.end()
+            reader.finish()
         else:
             reader.feed(chunk)
-    except Refusal as problem:
-        return problem
-    except Exception:  # the parser's several kinds
-        return Refusal(400, "bad-form", "The form's body is damaged or cut off.")
+    except Refusal as refusal:
+        return refusal
+    except Exception:  # the parser raises several kinds
+        return _refuse_form()
     return None
 
 
-def _reader(content_type: str, settings: Settings, held: Held) -> _Reader:
-    kind, options = parse_options_header(content_type)
-    if kind == b"multipart/form-data":
-        boundary = options.get(b"boundary") or b"-"
-        if len(boundary) > _LONGEST_BOUNDARY:
-            return _Nothing(settings, held)
-        return _Form(settings, held, boundary)
-    if kind.startswith(b"image/") or kind == b"application/octet-stream":
-        return _OnePicture(settings, held)
-    return _Nothing(settings, held)
+class _Body:
+    """A body that is one picture. Counts what arrives against the limits."""
 
-
-class _Reader(ABC):
-    """Counts what arrives against the limits."""
-
-    def __init__(self, settings: Settings, held: Held) -> None:
-        self.settings, self.held = settings, held
+    def __init__(self, settings: Settings, budget: MemoryBudget) -> None:
+        self._settings, self._budget = settings, budget
         self.uploads: list[Upload] = []
-        self.taken = self.read = 0
-        self.part = bytearray()
+        self.reserved_bytes = self._read = 0
+        self._file = bytearray()  # the current one
 
-    @abstractmethod
     def feed(self, chunk: bytes) -> None:
-        """One more piece of the body."""
+        """Take the next piece of the body."""
+        self._count(chunk)
+        self._extend_file(chunk)
 
-    @abstractmethod
-    def end(self) -> None:
+    def finish(self) -> None:
         """The body is complete."""
+        self._close_file("photo")
 
-    def count(self, chunk: bytes) -> None:
+    def _count(self, chunk: bytes) -> None:
         """Refuse a body that is too long, however it is cut into parts."""
-        self.read += len(chunk)
-        if self.read > self.settings.max_request_bytes:
-            raise _too_many_bytes("A request", self.settings.max_request_bytes)
+        self._read += len(chunk)
+        if self._read > self._settings.max_request_bytes:
+            raise _refuse_size("A request", self._settings.max_request_bytes)
 
-    def add(self, data: bytes) -> None:
-        """More of the current file."""
-        self.held.take(len(data))
-        self.taken += len(data)
-        self.part += data
-        if len(self.part) > self.settings.max_file_bytes:
-            raise _too_many_bytes("A photo", self.settings.max_file_bytes)
+    def _extend_file(self, data: bytes) -> None:
+        self._budget.reserve(len(data))
+        self.reserved_bytes += len(data)
+        self._file += data
+        if len(self._file) > self._settings.max_file_bytes:
+            raise _refuse_size("A photo", self._settings.max_file_bytes)
 
-    def close_file(self, name: str) -> None:
-        """The current file is complete."""
-        if len(self.uploads) >= self.settings.max_files:
-            raise Refusal(
-                413, "too-many-files", f"A request may hold {self.settings.max_files} photos."
-            )
-        self.uploads.append(Upload(shown_name(name), bytes(self.part)))
-        self.part = bytearray()
+    def _close_file(self, name: str) -> None:
+        most = self._settings.max_files
+        if len(self.uploads) >= most:
+            raise Refusal(413, "too-many-files", f"A request may hold at most {most} photos.")
+        self.uploads.append(Upload(clean_name(name), bytes(self._file)))
+        self._file = bytearray()
 
 
-class _Nothing(_Reader):
-    """A body of a kind that holds no photo."""
-
-    def feed(self, chunk: bytes) -> None:
-        """See :class:`_Reader`."""
-        self.end()
-
-    def end(self) -> None:
-        """See :class:`_Reader`."""
-        raise Refusal(
-            415, "wrong-type", "Send photos as multipart/form-data in the field photo, or one "
-            "picture as the body with its own type, such as image/jpeg.",
-        )  # fmt: skip
-
-
-class _OnePicture(_Reader):
-    """A picture that is the whole body."""
-
-    def feed(self, chunk: bytes) -> None:
-        """See :class:`_Reader`."""
-        self.count(chunk)
-        self.add(chunk)
-
-    def end(self) -> None:
-        """See :class:`_Reader`."""
-        self.close_file("photo")
-
-
-class _Form(_Reader):
+class _Form(_Body):
     """multipart/form-data; every part must be a photo."""
 
-    def __init__(self, settings: Settings, held: Held, boundary: bytes) -> None:
-        super().__init__(settings, held)
-        self.header, self.value, self.about = bytearray(), bytearray(), dict[bytes, bytes]()
-        self.finished = False
-        self.parser = MultipartParser(
+    def __init__(self, settings: Settings, budget: MemoryBudget, boundary: bytes) -> None:
+        super().__init__(settings, budget)
+        self._name, self._value, self._headers = bytearray(), bytearray(), dict[bytes, bytes]()
+        self._complete = False
+        self._parser = MultipartParser(
             boundary,
             {
-                "on_part_begin": self.about.clear,
-                "on_header_field": self._header_field,
-                "on_header_value": self._header_value,
-                "on_header_end": self._header_end,
-                "on_part_data": lambda data, start, end: self.add(data[start:end]),
-                "on_part_end": self._part_end,
-                "on_end": self._all_read,
+                "on_part_begin": self._headers.clear,
+                "on_header_field": _pass_piece(partial(self._extend_header, self._name)),
+                "on_header_value": _pass_piece(partial(self._extend_header, self._value)),
+                "on_header_end": self._close_header,
+                "on_part_data": _pass_piece(self._extend_file),
+                "on_part_end": self._close_part,
+                "on_end": self._close_form,
             },
         )
 
     def feed(self, chunk: bytes) -> None:
-        """See :class:`_Reader`."""
-        self.count(chunk)
-        self.parser.write(chunk)
+        """Take the next piece of the body."""
+        self._count(chunk)
+        self._parser.write(chunk)
 
-    def end(self) -> None:
-        """See :class:`_Reader`."""
-        if not self.finished:
-            raise Refusal(400, "bad-form", "The form's body is damaged or cut off.")
+    def finish(self) -> None:
+        """The body is complete."""
+        if not self._complete:
+            raise _refuse_form()
         if not self.uploads:
-            raise Refusal(422, "no-photo", "The form holds no photo: name its field photo.")
+            raise Refusal(422, "no-photo", "The form has no photo: name its field photo.")
 
-    def _header_field(self, data: bytes, start: int, end: int) -> None:
-        self.header += data[start:end]
-        require(len(self.header) <= _MOST_HEADER_BYTES, "a part's header is too long.")
+    def _extend_header(self, text: bytearray, data: bytes) -> None:
+        text += data
+        require(len(text) <= _MAX_HEADER_BYTES, "a part's header is too long.")
 
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self.value += data[start:end]
-        require(len(self.value) <= _MOST_HEADER_BYTES, "a part's header is too long.")
+    def _close_header(self) -> None:
+        if len(self._headers) < _MAX_HEADERS:
+            self._headers[bytes(self._name).lower()] = bytes(self._value)
+        self._name.clear()
+        self._value.clear()
 
-    def _header_end(self) -> None:
-        if len(self.about) < 16:
-            self.about[bytes(self.header).lower()] = bytes(self.value)
-        self.header, self.value = bytearray(), bytearray()
-
-    def _part_end(self) -> None:
-        _, options = parse_options_header(self.about.get(b"content-disposition", b""))
+    def _close_part(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         field_name = options.get(b"name", b"").decode("utf-8", "replace")
         if field_name not in FIELDS:
             raise Refusal(
                 422, "unknown-field", "The form may only hold photos, in the field photo. "
-                "Hints such as fov belong into the address.",
+                "Hints such as fov belong in the address.",
             )  # fmt: skip
-        self.close_file(options.get(b"filename", b"").decode("utf-8", "replace"))
+        self._close_file(options.get(b"filename", b"").decode("utf-8", "replace"))
 
-    def _all_read(self) -> None:
-        self.finished = True
+    def _close_form(self) -> None:
+        self._complete = True
 
 
-def shown_name(name: str) -> str:
+def _pass_piece(take: Callable[[bytes], None]) -> Callable[[bytes, int, int], None]:
+    """As the parser calls back: with a buffer and what of it is meant."""
+    return lambda data, start, end: take(data[start:end])
+
+
+def clean_name(name: str) -> str:
     """A file's name without folders and control characters; never used as a path."""
     last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    return printable(last)[:_LONGEST_NAME] or "photo"
+    return printable(last)[:_MAX_NAME] or "photo"
