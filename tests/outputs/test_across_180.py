@@ -20,7 +20,7 @@ from crossview.imagery.sources import open_sources
 from crossview.index.build import add
 from crossview.index.store import PLACES, FileFacts, Index, write_manifest
 from crossview.outputs.map_layers import build_heat_grid, draw_base_map
-from crossview.service.map_tiles import Tiles
+from crossview.service.map_tiles import MapTiles
 
 PIXEL_DEG = 0.5 / 111_195.0
 
@@ -153,19 +153,19 @@ def test_heat_cells_that_stand_for_many_windows_lie_among_them(across, elsewhere
 
 
 def test_map_tiles_on_both_sides_show_imagery(across):
-    tiles = Tiles(across)
+    tiles = MapTiles(across)
     row = int(2**17 * 0.5 * (1 - 0.0095 / 180))
-    assert tiles.tile(17, 2**17 - 1, row) is not None
-    assert tiles.tile(17, 0, row) is not None
-    assert tiles.tile(17, 2**16, row) is None
+    assert tiles.get(17, 2**17 - 1, row) is not None
+    assert tiles.get(17, 0, row) is not None
+    assert tiles.get(17, 2**16, row) is None
 
 
 def test_coverage_is_cut_at_180(across):
     from types import SimpleNamespace
 
-    from crossview.service.responses import coverage
+    from crossview.service.responses import build_coverage
 
-    (feature,) = coverage(SimpleNamespace(index=across))["features"]
+    (feature,) = build_coverage(SimpleNamespace(index=across))["features"]
     assert feature["geometry"]["type"] == "MultiPolygon"
     lons = np.array(json.loads(json.dumps(feature["geometry"]["coordinates"])))[..., 0]
     assert np.abs(lons).max() == 180.0

@@ -21,7 +21,7 @@ class Slow(ToyEmbedder):
         time.sleep(float(sys.argv[2]))
         return super().ground(images)
 
-regions.Models = lambda *_, **__: lambda _index: Slow()
+regions.ModelPool = lambda *_, **__: lambda _index: Slow()
 sys.exit(__import__("crossview.cli", fromlist=["main"]).main(
     ["serve", "--index", sys.argv[1], "--port", "0", *sys.argv[3:]]))
 """

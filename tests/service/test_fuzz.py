@@ -34,7 +34,7 @@ def made_up(regions):
         await app(scope, receive, send)
 
     yield schemathesis.openapi.from_asgi("/v1/openapi.json", without_ends)
-    app.state.service.desk.close()
+    app.state.service.queue.close()
 
 
 def test_made_up_requests_are_answered_as_documented(made_up):

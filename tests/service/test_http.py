@@ -15,10 +15,9 @@ from tests.service.running import running
 
 from crossview import cli
 from crossview.localization.hints import Hints
-from crossview.service import locate_routes as routes
-from crossview.service import region_routes as looking
-from crossview.service.app import every_route
-from crossview.service.schemas import WrongAnswer, require_as
+from crossview.service import locate_routes, region_routes
+from crossview.service.app import list_routes
+from crossview.service.schemas import WrongAnswer, require_type
 
 PATHS = [
     "/", "/assets/main.js", "/favicon.ico", "/metrics", "/v1/health", "/v1/ready",
@@ -49,7 +48,7 @@ def test_head_of_a_stream_ends_at_once_and_is_counted_as_head(client):
 
 
 def test_every_get_route_is_in_these_tests(client):
-    found = [one for one in every_route(client.app) if "GET" in (getattr(one, "methods", ()) or ())]
+    found = [one for one in list_routes(client.app) if "GET" in (getattr(one, "methods", ()) or ())]
     assert len(found) >= 15
     untried = [one.path for one in found if not any(one.path_regex.match(path) for path in PATHS)]
     assert untried == []
@@ -107,6 +106,18 @@ def test_a_body_with_two_lengths_is_refused_and_its_connection_closed(slow):
     assert said.startswith("HTTP/1.1 400")
     assert "connection: close" in said.lower()
     assert "alive" not in said, "the request that hid in the other's body"
+
+
+@pytest.mark.parametrize(("head", "status"), [
+    ("GET /v1/ready HTTP/1.0\r\n", 200),  # load balancers check a server so
+    ("GET /v1/ready HTTP/1.0\r\nHost: localhost\r\n", 200),
+    ("GET /v1/ready HTTP/1.0\r\nHost: evil.example\r\n", 421),
+    ("GET /v1/ready HTTP/1.1\r\n", 400),
+    ("GET /v1/ready HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n", 400),
+])  # fmt: skip
+def test_only_http_1_0_may_omit_the_host_and_none_may_send_two(slow, head, status):
+    line = raw(slow, f"{head}Connection: close\r\n\r\n")
+    assert heard(line).split(" ")[1] == str(status)
 
 
 def counted(address):
@@ -206,11 +217,11 @@ def wrong(record):
 
 
 BROKEN = {
-    "region_facts": (looking, "GET", "/v1/regions/region"),
-    "coverage": (looking, "GET", "/v1/regions/region/coverage"),
-    "cells_record": (looking, "GET", "/v1/regions/region/cells"),
-    "answer_facts": (routes, "POST", "/v1/locate"),
-    "heat_features": (routes, "POST", "/v1/heat"),
+    "build_region": (region_routes, "GET", "/v1/regions/region"),
+    "build_coverage": (region_routes, "GET", "/v1/regions/region/coverage"),
+    "build_cells": (region_routes, "GET", "/v1/regions/region/cells"),
+    "build_answer": (locate_routes, "POST", "/v1/locate"),
+    "build_scores": (locate_routes, "POST", "/v1/heat"),
 }
 
 
@@ -225,8 +236,10 @@ def test_an_answer_that_is_not_as_its_schema_says_is_a_fault(client, monkeypatch
 
 
 def test_a_batch_tells_no_answer_that_is_not_as_its_schema_says(client, monkeypatch):
-    made = routes.answer_facts
-    monkeypatch.setattr(routes, "answer_facts", lambda *a, **k: {**made(*a, **k), "kind": "map"})
+    made = locate_routes.build_answer
+    monkeypatch.setattr(
+        locate_routes, "build_answer", lambda *a, **k: {**made(*a, **k), "kind": "map"}
+    )
     job = client.post("/v1/jobs", files=photos(jpeg())).json()["job"]
     with pytest.raises(WrongAnswer, match=r"kind: literal_error"):
         client.get(f"/v1/jobs/{job}/events")
@@ -235,7 +248,7 @@ def test_a_batch_tells_no_answer_that_is_not_as_its_schema_says(client, monkeypa
 
 def test_every_route_that_answers_json_says_as_what(client):
     files = ("windows", "tiles", "events")
-    found = [one for one in every_route(client.app) if isinstance(one, APIRoute)]
+    found = [one for one in list_routes(client.app) if isinstance(one, APIRoute)]
     assert len(found) >= 15
     for route in found:
         if route.include_in_schema:
@@ -245,7 +258,7 @@ def test_every_route_that_answers_json_says_as_what(client):
 
 def test_what_is_wrong_with_an_answer_is_told_without_its_values():
     with pytest.raises(WrongAnswer) as told:
-        require_as(dict[str, int], '{"secret place": "secret"}')
+        require_type(dict[str, int], '{"secret place": "secret"}')
     assert '"secret"' not in str(told.value)
     assert "int_parsing" in str(told.value)
 

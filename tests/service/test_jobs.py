@@ -7,7 +7,7 @@ from concurrent.futures import Future
 import pytest
 from tests.service.conftest import jpeg, photos
 
-from crossview.service.jobs import Jobs, events
+from crossview.service.jobs import BatchJobs, follow_events
 from crossview.service.problems import Refusal
 
 
@@ -63,12 +63,12 @@ def test_finished_batches_are_forgotten_and_make_room():
     now = [0.0]
 
     async def run():
-        jobs = Jobs(2, keep_s=10, clock=lambda: now[0])
+        jobs = BatchJobs(2, keep_s=10, clock=lambda: now[0])
         for _ in range(2):
             result = Future()
             result.set_result({"photo": "a"})
             job = jobs.start("town", "", ["a"], [result])
-        await jobs.finished()
+        await jobs.wait()
         with pytest.raises(Refusal):
             jobs.require_room()
         now[0] = 11.0
@@ -81,12 +81,12 @@ def test_finished_batches_are_forgotten_and_make_room():
 
 def test_a_listener_hears_what_happens_while_it_listens():
     async def run():
-        jobs, results = Jobs(2, keep_s=10), [Future(), Future()]
+        jobs, results = BatchJobs(2, keep_s=10), [Future(), Future()]
         job = jobs.start("town", "", ["a", "b"], results)
         heard = []
 
         async def listen():
-            async for _, kind, _ in events(job, 0):
+            async for _, kind, _ in follow_events(job, 0):
                 heard.append(kind)
 
         listening = asyncio.create_task(listen())

@@ -1,4 +1,4 @@
-"""The desk: turns, cancelling, finishing; nobody gets another's answer."""
+"""The queue: turns, cancelling, finishing; nobody gets another's answer."""
 
 import threading
 from concurrent.futures import CancelledError, Future
@@ -10,7 +10,7 @@ from tests.service.conftest import jpeg
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate
 from crossview.service.counters import Counters
-from crossview.service.photo_queue import Desk, Task
+from crossview.service.photo_queue import PhotoQueue, PhotoTask
 from crossview.service.problems import Refusal
 from crossview.service.regions import Regions
 from crossview.service.settings import Settings
@@ -39,37 +39,39 @@ class Slow:
 
 @pytest.fixture
 def slow():
-    """Whatever a test found, what still waits is let through before its desk closes."""
+    """Whatever a test found, what still waits is let through before its queue closes."""
     network = Slow()
     yield network
     network.hurry()
 
 
 @pytest.fixture
-def desk():
-    desks = []
+def start_queue():
+    queues = []
 
     def made(**settings):
-        desks.append(Desk(Settings(**settings), Counters()))
-        return desks[-1]
+        queues.append(PhotoQueue(Settings(**settings), Counters()))
+        return queues[-1]
 
     yield made
-    for one in desks:
+    for one in queues:
         one.close()
 
 
-def tasks(region, seeds, hints=Hints(), tell=lambda found: found.answer):  # noqa: B008 - frozen
+def tasks(region, seeds, hints=Hints(), write=lambda photo: photo.answer):  # noqa: B008 - frozen
     return [
-        Task(upload=Upload(f"{s}.jpg", jpeg(s)), hints=hints, region=region, tell=tell)
+        PhotoTask(
+            upload=Upload(f"{s}.jpg", jpeg(s)), hints=hints, region=region, format_result=write
+        )
         for s in seeds
     ]
 
 
-def test_every_photo_gets_its_own_answer_however_they_are_batched(desk, regions):
+def test_every_photo_gets_its_own_answer_however_they_are_batched(start_queue, regions):
     region = regions.get(None)
     seeds = range(40)
-    counter = desk(batch=7)
-    orders = [counter.submit(tasks(region, [s, s + 100])) for s in seeds]
+    queue = start_queue(batch=7)
+    orders = [queue.submit(tasks(region, [s, s + 100])) for s in seeds]
     for seed, order in zip(seeds, orders, strict=True):
         for number, result in zip((seed, seed + 100), order, strict=True):
             photo = photo_of_bytes(jpeg(number), f"{number}.jpg")
@@ -79,73 +81,73 @@ def test_every_photo_gets_its_own_answer_however_they_are_batched(desk, regions)
             assert answer.places[0].window == expected.places[0].window
 
 
-def test_a_small_request_is_not_starved_by_a_large_one(desk, slow, folder):
+def test_a_small_request_is_not_starved_by_a_large_one(start_queue, slow, folder):
     region = Regions([folder], lambda _: slow).get(None)
-    counter = desk(batch=4, batch_s=100)
-    large = counter.submit(tasks(region, range(40)))
+    queue = start_queue(batch=4, batch_s=100)
+    large = queue.submit(tasks(region, range(40)))
     slow.gate.release()
     large[0].result(10)
-    small = counter.submit(tasks(region, [99]))
+    small = queue.submit(tasks(region, [99]))
     for _ in range(4):  # what was taken before, and the small one's own
         slow.gate.release()
     small[0].result(10)
     assert sum(result.done() for result in large) < 5 * 4  # of five batches, one held the small one
 
 
-def test_what_is_cancelled_in_time_never_reaches_the_network(desk, slow, folder):
+def test_what_is_cancelled_in_time_never_reaches_the_network(start_queue, slow, folder):
     region = Regions([folder], lambda _: slow).get(None)
-    counter = desk(batch=1)
-    results = counter.submit(tasks(region, range(20)))
+    queue = start_queue(batch=1)
+    results = queue.submit(tasks(region, range(20)))
     for result in results:
         result.cancel()
     for _ in range(20):
         slow.gate.release()
-    counter.close()
+    queue.close()
     assert sum(slow.batches) <= 4
-    assert counter.waiting == 0
+    assert queue.waiting == 0
     with pytest.raises(CancelledError):
         results[-1].result(1)
 
 
-def test_closing_finishes_what_is_there_and_takes_nothing_new(desk, regions):
-    counter = desk(batch=2)
-    results = counter.submit(tasks(regions.get(None), range(10)))
-    counter.close()
+def test_closing_finishes_what_is_there_and_takes_nothing_new(start_queue, regions):
+    queue = start_queue(batch=2)
+    results = queue.submit(tasks(regions.get(None), range(10)))
+    queue.close()
     assert all(isinstance(r, Future) and r.result(0).places for r in results)
     with pytest.raises(Refusal) as refused:
-        counter.submit(tasks(regions.get(None), [0]))
+        queue.submit(tasks(regions.get(None), [0]))
     assert refused.value.status == 503
 
 
-def test_a_photo_that_makes_trouble_is_alone_with_it(desk, regions):
+def test_a_photo_that_makes_trouble_is_alone_with_it(start_queue, regions):
     region = regions.get(None)
     far = Hints(near=region.index.footprint(0).centre, within_m=0.001)
     elsewhere = tasks(region, [1], Hints(near=type(far.near)(80.0, 10.0), within_m=5.0))
-    counter = desk(batch=8, wait_s=0.2)
-    good, bad = counter.submit(tasks(region, [0])), counter.submit(elsewhere)
+    queue = start_queue(batch=8, wait_s=0.2)
+    good, bad = queue.submit(tasks(region, [0])), queue.submit(elsewhere)
     assert good[0].result(10).places
     with pytest.raises(Exception, match="no window"):
         bad[0].result(10)
 
 
-def test_the_bound_holds_for_all_requests_together(desk, slow, folder):
+def test_the_bound_holds_for_all_requests_together(start_queue, slow, folder):
     region = Regions([folder], lambda _: slow).get(None)
-    counter = desk(batch=1, queue_photos=10, max_files=10)
-    counter.submit(tasks(region, range(6)))
+    queue = start_queue(batch=1, queue_photos=10, max_files=10)
+    queue.submit(tasks(region, range(6)))
     with pytest.raises(Refusal) as refused:
-        counter.submit(tasks(region, range(9)))
+        queue.submit(tasks(region, range(9)))
     assert refused.value.status == 429
 
 
-def test_seven_tenths_of_what_is_known_of_speed_outlive_a_batch(desk, regions, monkeypatch):
+def test_seven_tenths_of_what_is_known_of_speed_outlive_a_batch(start_queue, regions, monkeypatch):
     clock = iter([0.0, 1.0, 1.0, 5.0])  # a batch of a second, then one of four
     monkeypatch.setattr("crossview.service.photo_queue.time.perf_counter", lambda: next(clock))
-    counter = desk(batch=1, queue_photos=10_000)
+    queue = start_queue(batch=1, queue_photos=10_000)
     for seed in (0, 1):
-        counter.submit(tasks(regions.get(None), [seed]))[0].result(30)
-    counter.close()
+        queue.submit(tasks(regions.get(None), [seed]))[0].result(30)
+    queue.close()
     monkeypatch.undo()
     after_one = 0.7 * 0.05 + 0.3 * 1.0  # it begins with 0.05 s for a photo
-    counter._waiting = 100
-    assert counter.retry_after_s() == pytest.approx(100 * (0.7 * after_one + 0.3 * 4.0))
-    counter._waiting = 0
+    queue._waiting = 100
+    assert queue.retry_after_s() == pytest.approx(100 * (0.7 * after_one + 0.3 * 4.0))
+    queue._waiting = 0

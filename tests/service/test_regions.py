@@ -72,10 +72,10 @@ def test_tiles_are_laid_out_of_thumbnails_when_the_imagery_is_gone(tmp_path):
     index = indexed(tmp_path, stride_m=20.0)
     with_imagery = Regions([tmp_path / "region.cvx"], lambda _: TOY).get(None).tiles
     where = tuple(map(int, tile_of(index.lat.mean(), index.lon.mean(), 19).split("/")))
-    first = pixels_of(with_imagery.tile(*where))
+    first = pixels_of(with_imagery.get(*where))
     (tmp_path / "aerial.tif").unlink()
     without = Regions([tmp_path / "region.cvx"], lambda _: TOY).get(None).tiles
-    second = pixels_of(without.tile(*where))
+    second = pixels_of(without.get(*where))
     assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.6
 
 
@@ -100,7 +100,7 @@ def test_an_index_that_changes_is_exchanged_and_a_damaged_one_is_not(tmp_path, s
     assert after["version"] != before["version"]
     (place / "manifest.json").write_text("{damaged")
     assert regions.reload() == []
-    assert "manifest" in regions.troubles["region"]
+    assert "manifest" in regions.failures["region"]
     assert client.post("/v1/locate", files=photos(jpeg())).status_code == 200
 
 

@@ -10,24 +10,28 @@ from tests.service.conftest import jpeg, photos
 
 from crossview import __version__
 from crossview.errors import BadData, InvalidValue
-from crossview.service.keys import Rates, hash_of, new_key, owner, read_keys
+from crossview.service.keys import RateLimit, create_key, find_owner, hash_key, read_keys
 from crossview.service.problems import Refusal
 
-KEYS = {"alice": hash_of("open sesame")}
+KEYS = {"alice": hash_key("open sesame")}
 
 
 def test_a_key_is_shown_once_and_kept_as_a_hash(tmp_path):
     path = tmp_path / "keys.json"
-    first, second = new_key(path, "alice"), new_key(path, "bob")
+    first, second = create_key(path, "alice"), create_key(path, "bob")
     assert first not in path.read_text()
     keys = read_keys(path)
-    assert (owner(keys, first), owner(keys, second), owner(keys, "x")) == ("alice", "bob", None)
+    assert (find_owner(keys, first), find_owner(keys, second), find_owner(keys, "x")) == (
+        "alice",
+        "bob",
+        None,
+    )
 
 
 def test_a_name_is_taken_once(tmp_path):
-    new_key(tmp_path / "keys.json", "alice")
+    create_key(tmp_path / "keys.json", "alice")
     with pytest.raises(InvalidValue, match="already"):
-        new_key(tmp_path / "keys.json", "alice")
+        create_key(tmp_path / "keys.json", "alice")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"a": 1}', '{"a": "short"}', "not json"])
@@ -64,7 +68,7 @@ def test_the_openapi_document_names_the_keys_of_a_server_that_wants_them(served)
 
 
 def test_a_batch_is_its_owner_s_only(served):
-    client = served(keys={**KEYS, "bob": hash_of("bobs")})
+    client = served(keys={**KEYS, "bob": hash_key("bobs")})
     alice, bob = ({"X-API-Key": key} for key in ("open sesame", "bobs"))
     job = client.post("/v1/jobs", files=photos(jpeg()), headers=alice).json()["job"]
     assert client.get(f"/v1/jobs/{job}", headers=bob).status_code == 404
@@ -73,7 +77,7 @@ def test_a_batch_is_its_owner_s_only(served):
 
 def test_a_rate_is_a_bucket_that_refills():
     now = [0.0]
-    rates = Rates(60, clock=lambda: now[0])
+    rates = RateLimit(60, clock=lambda: now[0])
     rates.take("alice", 60)
     with pytest.raises(Refusal) as refused:
         rates.take("alice", 10)
@@ -180,7 +184,7 @@ def test_a_fault_is_told_as_a_fixed_sentence(client, monkeypatch):
     def broken(_region):
         raise RuntimeError("the password is 1234")
 
-    monkeypatch.setattr("crossview.service.region_routes.region_facts", broken)
+    monkeypatch.setattr("crossview.service.region_routes.build_region", broken)
     found = client.get("/v1/regions")
     assert found.status_code == 500
     assert "1234" not in found.text

@@ -133,9 +133,9 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
 def _make_key(path: Path, name: str) -> None:
     """Print a new key, once; its file keeps only a hash."""
-    from crossview.service.keys import new_key
+    from crossview.service.keys import create_key
 
-    console.print_result(new_key(path, name))
+    console.print_result(create_key(path, name))
     console.note(f"Only its hash is in {path}. Keep the key: it is not shown again.")
 
 
@@ -159,11 +159,11 @@ def _run(command: ServeCommand, settings: Settings) -> None:
     from crossview.service import server
     from crossview.service.app import create_app
     from crossview.service.keys import read_keys
-    from crossview.service.regions import Models, Regions
+    from crossview.service.regions import ModelPool, Regions
 
     keys = {} if command.keys is None else read_keys(command.keys)
-    regions = Regions(command.indexes, Models(command.model, threads=command.threads))
-    listening = server.bound(command.host, command.port)
+    regions = Regions(command.indexes, ModelPool(command.model, threads=command.threads))
+    listening = server.open_socket(command.host, command.port)
     port = listening.getsockname()[1]
     host = f"[{command.host}]" if ":" in command.host else command.host
     address = f"http://{host}:{port}/"

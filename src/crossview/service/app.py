@@ -1,4 +1,4 @@
-"""The application: routes, the gate before them, and one way to say that something went wrong."""
+"""The application: routes, what every request passes before them, and answers to failures."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from starlette.routing import BaseRoute, Match
 
 from crossview import __version__
 from crossview.errors import CrossviewError
-from crossview.service import locate_routes as routes
-from crossview.service import region_routes as looking
-from crossview.service.middleware import OPEN, Gate
-from crossview.service.problems import Refusal, refusal_of
+from crossview.service import locate_routes, region_routes
+from crossview.service.middleware import PUBLIC_PATHS, AccessMiddleware
+from crossview.service.problems import Refusal, make_refusal
 from crossview.service.regions import Regions
 from crossview.service.schemas import Problem
 from crossview.service.settings import OnlineMap, Settings
@@ -27,7 +26,7 @@ from crossview.service.state import LOG, Service
 from crossview.service.uploads import drain_body
 
 _PROBLEM = "application/problem+json"
-_REFUSED = (400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 503)
+_STATUSES = (400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 503)
 
 KEYS = {  # either will do
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -40,26 +39,26 @@ def create_app(
 ) -> FastAPI:
     """An ASGI application that answers from these regions.
 
-    ``keys`` are hashes by name (:func:`crossview.service.keys.read_keys`); without any, everybody
-    may ask.
+    ``keys`` are hashes by name (:func:`crossview.service.keys.read_keys`); without any, everyone
+    may send photos.
     """
     settings = settings or Settings()
-    service = Service.of(regions, settings)
+    service = Service.start(regions, settings)
     app = FastAPI(
         title="crossview",
         version=__version__,
         summary="Where in an indexed region a photo was taken.",
         openapi_url="/v1/openapi.json",
-        docs_url=None,  # they would load scripts from elsewhere
+        docs_url=None,  # such pages load scripts from other servers
         redoc_url=None,
-        lifespan=_life,
-        responses={status: {"model": Problem} for status in _REFUSED},
+        lifespan=_run_background_tasks,
+        responses={status: {"model": Problem} for status in _STATUSES},
     )
     app.state.service = service
-    app.include_router(routes.router)
-    app.include_router(looking.router)
+    app.include_router(locate_routes.router)
+    app.include_router(region_routes.router)
     for kind in (Refusal, CrossviewError, RequestValidationError, HTTPException):
-        app.add_exception_handler(kind, _refused)
+        app.add_exception_handler(kind, _send_problem)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -68,29 +67,29 @@ def create_app(
             allow_headers=["Authorization", "X-API-Key", "Content-Type", "Last-Event-ID"],
         )
     app.add_middleware(
-        Gate,
+        AccessMiddleware,
         settings=settings,
         counters=service.counters,
         keys=keys or {},
-        policy=policy(settings.online_map),
+        policy=write_content_policy(settings.online_map),
     )
-    _describe(app, with_keys=bool(keys))
+    _complete_openapi(app, with_keys=bool(keys))
     return app
 
 
-def policy(online_map: OnlineMap | None) -> str:
-    """The page may run its own scripts and talk to its own server, and nothing else."""
-    elsewhere = f" {online_map.origin}" if online_map else ""
+def write_content_policy(online_map: OnlineMap | None) -> str:
+    """The content security policy: the page runs its own scripts and talks to its own server."""
+    map_origin = f" {online_map.origin}" if online_map else ""
     return (
         "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
-        f"img-src 'self' data: blob:{elsewhere}; connect-src 'self'{elsewhere}; "
+        f"img-src 'self' data: blob:{map_origin}; connect-src 'self'{map_origin}; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 
 @asynccontextmanager
-async def _life(app: FastAPI) -> AsyncIterator[None]:
-    """While the server runs, indexes are watched; at the end the desk finishes what it has."""
+async def _run_background_tasks(app: FastAPI) -> AsyncIterator[None]:
+    """Watch the indexes while the server runs; at the end, finish the photos in the queue."""
     service: Service = app.state.service
     watching = asyncio.create_task(service.watch())
     yield
@@ -100,59 +99,61 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     await service.close()
 
 
-async def _refused(request: Request, problem: Exception) -> Response:
-    if isinstance(problem, RequestValidationError):  # told before the body was looked at
+async def _send_problem(request: Request, problem: Exception) -> Response:
+    if isinstance(problem, RequestValidationError):  # raised before the body was read
         await drain_body(request.receive)
-    refusal = _as_refusal(problem)
+    refusal = _translate_problem(problem)
     if refusal.status in (500, 503) and isinstance(problem, CrossviewError):
         LOG.error("%s", problem)
     headers = {**refusal.headers}
     if isinstance(problem, HTTPException) and problem.headers:
         headers |= dict(problem.headers)
     if refusal.status == 405:
-        headers["Allow"] = ", ".join(_methods(request))
+        headers["Allow"] = ", ".join(_list_methods(request))
     return JSONResponse(
         refusal.to_json(), status_code=refusal.status, headers=headers, media_type=_PROBLEM
     )
 
 
-def every_route(app: FastAPI) -> list[BaseRoute]:
-    """The application's own routes and those of its routers, which it may hold folded up."""
-    return [*routes.router.routes, *looking.router.routes, *app.routes]
+def list_routes(app: FastAPI) -> list[BaseRoute]:
+    """The routes of the application and of its routers, which it may keep apart."""
+    return [*locate_routes.router.routes, *region_routes.router.routes, *app.routes]
 
 
-def _methods(request: Request) -> list[str]:
-    """Methods of all routes with the request's path; the gate answers HEAD wherever GET is."""
-    fits = [one for one in every_route(request.app) if one.matches(request.scope)[0] != Match.NONE]
-    methods = {name for one in fits for name in getattr(one, "methods", None) or ()}
+def _list_methods(request: Request) -> list[str]:
+    """Methods of all routes with the request's path; HEAD is answered wherever GET is."""
+    methods: set[str] = set()
+    for route in list_routes(request.app):
+        if route.matches(request.scope)[0] != Match.NONE:
+            methods |= set(getattr(route, "methods", None) or ())
     return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
 
 
-def _as_refusal(problem: Exception) -> Refusal:
+def _translate_problem(problem: Exception) -> Refusal:
     if isinstance(problem, RequestValidationError):
-        said = "; ".join(
+        detail = "; ".join(
             f"{'.'.join(str(part) for part in error['loc'][1:])}: {error['msg']}"
             for error in problem.errors()[:3]
         )
-        return Refusal(422, "invalid-value", said)
+        return Refusal(422, "invalid-value", detail)
     if isinstance(problem, HTTPException):
         codes = {404: "unknown-path", 405: "wrong-method"}
         code = codes.get(problem.status_code, "refused")
         return Refusal(problem.status_code, code, str(problem.detail))
-    return refusal_of(problem)
+    return make_refusal(problem)
 
 
-def _describe(app: FastAPI, *, with_keys: bool) -> None:
-    """Let the OpenAPI document name the keys, and say that problems come as problem documents."""
-    plain = app.openapi
+def _complete_openapi(app: FastAPI, *, with_keys: bool) -> None:
+    """Add the keys to the OpenAPI document, and the media type of problem documents."""
+    make_document = app.openapi
 
-    def described() -> dict[str, Any]:
-        document = plain()
+    def complete() -> dict[str, Any]:
+        document = make_document()
         if with_keys:
             document.setdefault("components", {})["securitySchemes"] = KEYS
         for path, operations in document["paths"].items():
             for operation in operations.values():
-                if with_keys and path not in OPEN:
+                if with_keys and path not in PUBLIC_PATHS:
                     operation["security"] = [{name: []} for name in KEYS]
                 for status, response in operation["responses"].items():
                     content = response.get("content", {})
@@ -160,4 +161,4 @@ def _describe(app: FastAPI, *, with_keys: bool) -> None:
                         response["content"] = {_PROBLEM: next(iter(content.values()))}
         return document
 
-    app.openapi = described  # type: ignore[method-assign]
+    app.openapi = complete  # type: ignore[method-assign]

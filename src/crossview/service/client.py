@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 
 from crossview.errors import CrossviewError, InvalidValue
 
-_MOST_WAIT_S = 30.0
+_MAX_WAIT_S = 30.0
 
 
 class ServiceRefused(CrossviewError):
@@ -31,7 +31,7 @@ class ServiceRefused(CrossviewError):
 
 
 class Client:
-    """Asks one server. ``patience_s``: how long a busy server (429, 503) is asked again."""
+    """A client of one server. ``patience_s``: how long to retry while it is busy (429, 503)."""
 
     def __init__(
         self,
@@ -47,9 +47,9 @@ class Client:
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
     def regions(self) -> list[dict[str, Any]]:
-        """What the server knows of each of its regions."""
-        found: list[dict[str, Any]] = self._json("GET", "/v1/regions")["regions"]
-        return found
+        """The server's regions in figures, the default first."""
+        regions: list[dict[str, Any]] = self._send("GET", "/v1/regions")["regions"]
+        return regions
 
     def locate(self, photo: str | Path, **hints: Any) -> dict[str, Any]:
         """Where a photo was taken.
@@ -57,13 +57,13 @@ class Client:
         Hints: region, fov, heading, ignore_direction, near, within (km), places. Raises
         :class:`ServiceRefused`.
         """
-        answers = self._json("POST", "/v1/locate", hints, [photo])["answers"]
-        found: dict[str, Any] = answers[0]
-        return found
+        answers = self._send("POST", "/v1/locate", hints, [photo])["answers"]
+        answer: dict[str, Any] = answers[0]
+        return answer
 
     def locate_many(self, photos: Sequence[str | Path], **hints: Any) -> Iterator[dict[str, Any]]:
-        """An answer per photo as it comes; of one that was not located, ``detail`` says why."""
-        job = self._json("POST", "/v1/jobs", hints, list(photos))["job"]
+        """An answer per photo as it comes; where one was not located, ``detail`` says why."""
+        job = self._send("POST", "/v1/jobs", hints, list(photos))["job"]
         with self._open("GET", f"/v1/jobs/{quote(job)}/events") as events:
             kind = ""
             for line in events:
@@ -73,20 +73,20 @@ class Client:
                 elif name == "data" and kind != "end":
                     yield json.loads(value)
 
-    def _json(
+    def _send(
         self,
         method: str,
         path: str,
         hints: dict[str, Any] | None = None,
         photos: Sequence[str | Path] = (),
     ) -> Any:
-        given = {name: value for name, value in (hints or {}).items() if value is not None}
-        where = f"{path}?{urlencode(given)}" if given else path
-        with self._open(method, where, photos) as answer:
+        query = {name: value for name, value in (hints or {}).items() if value is not None}
+        address = f"{path}?{urlencode(query)}" if query else path
+        with self._open(method, address, photos) as answer:
             return json.load(answer)
 
     def _open(self, method: str, path: str, photos: Sequence[str | Path] = ()) -> Any:
-        body, headers = _form(photos) if photos else (None, {})
+        body, headers = _write_form(photos) if photos else (None, {})
         end = time.monotonic() + self.patience_s
         while True:
             request = urllib.request.Request(  # noqa: S310 - http or https, checked above
@@ -97,13 +97,13 @@ class Client:
             except urllib.error.HTTPError as problem:
                 wait_s = float(problem.headers.get("Retry-After", "0") or 0)
                 if not wait_s or time.monotonic() + wait_s > end:
-                    raise _refused(problem) from problem
-                time.sleep(min(wait_s, _MOST_WAIT_S))
+                    raise _read_problem(problem) from problem
+                time.sleep(min(wait_s, _MAX_WAIT_S))
             except OSError as problem:
                 raise ServiceRefused(0, "offline", f"{self.address}: {problem}") from problem
 
 
-def _form(photos: Sequence[str | Path]) -> tuple[bytes, dict[str, str]]:
+def _write_form(photos: Sequence[str | Path]) -> tuple[bytes, dict[str, str]]:
     boundary = secrets.token_hex(16)
     parts = []
     for photo in map(Path, photos):
@@ -114,7 +114,7 @@ def _form(photos: Sequence[str | Path]) -> tuple[bytes, dict[str, str]]:
     return b"".join(parts), {"Content-Type": f"multipart/form-data; boundary={boundary}"}
 
 
-def _refused(problem: urllib.error.HTTPError) -> ServiceRefused:
+def _read_problem(problem: urllib.error.HTTPError) -> ServiceRefused:
     try:
         facts = json.load(problem)
         return ServiceRefused(problem.code, str(facts["code"]), str(facts["detail"]))

@@ -1,4 +1,7 @@
-"""API keys: hashed where they are kept, compared in constant time, each with its own rate."""
+"""API keys: stored as hashes, compared in constant time, each with its own rate limit.
+
+The rate limit is a token bucket of 25 lines, less than a dependency would cost.
+"""
 
 from __future__ import annotations
 
@@ -16,26 +19,28 @@ from crossview.files import atomic_write
 from crossview.locks import locked
 from crossview.service.problems import Refusal
 
-_NAME_CHARACTERS = 64
+_MAX_NAME = 64
 
 
-def hash_of(key: str) -> str:
+def hash_key(key: str) -> str:
     """sha256 as 64 hex digits. Keys hold 256 random bits, so no slow hash is needed."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def new_key(path: Path, name: str) -> str:
-    """Make a key, keep only its hash in the file, and return it: it is shown this once."""
+def create_key(path: Path, name: str) -> str:
+    """Make a key, write only its hash to the file, and return it: it is shown this once."""
     require(
-        0 < len(name) <= _NAME_CHARACTERS and name.isprintable(),
-        f"a key's name has 1 to {_NAME_CHARACTERS} printable characters, got {name!r}.",
+        0 < len(name) <= _MAX_NAME and name.isprintable(),
+        f"a key's name has 1 to {_MAX_NAME} printable characters, got {name!r}.",
     )
     key = secrets.token_urlsafe(32)
     with locked(path, "crossview serve --new-key", wait=True):
-        known = dict(read_keys(path)) if path.exists() else {}
-        taken = f"{path} has a key called {name!r} already; choose another name."
-        require(name not in known, taken)
-        atomic_write(path, json.dumps({**known, name: hash_of(key)}, indent=1) + "\n")
+        hashes = dict(read_keys(path)) if path.exists() else {}
+        require(
+            name not in hashes,
+            f"{path} already has a key called {name!r}; choose another name.",
+        )
+        atomic_write(path, json.dumps({**hashes, name: hash_key(key)}, indent=1) + "\n")
     return key
 
 
@@ -45,30 +50,30 @@ def read_keys(path: Path) -> Mapping[str, str]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
         raise BadData(f"{path} cannot be read as keys: {problem}") from problem
-    good = isinstance(values, dict) and all(
+    valid = isinstance(values, dict) and all(
         isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")
         for text in values.values()
     )
-    if not good:
+    if not valid:
         raise BadData(
-            f"{path} holds no keys: expected names with sha256 hashes.\n"
+            f"{path} is not a file of keys: expected names with sha256 hashes.\n"
             "Make it with: crossview serve --keys FILE --new-key NAME"
         )
     return dict(values)
 
 
-def owner(keys: Mapping[str, str], given: str) -> str | None:
-    """The name of the key that was given; every hash is compared, whichever fits."""
-    presented = hash_of(given)
-    found = None
-    for name, kept in keys.items():
-        if hmac.compare_digest(presented, kept):
-            found = name
-    return found
+def find_owner(keys: Mapping[str, str], key: str) -> str | None:
+    """The name of a key, None if there is none. Every hash is compared, so time tells nothing."""
+    presented = hash_key(key)
+    owner = None
+    for name, stored in keys.items():
+        if hmac.compare_digest(presented, stored):
+            owner = name
+    return owner
 
 
-class Rates:
-    """Photos per minute and key, as a bucket that refills; it holds one minute's photos."""
+class RateLimit:
+    """Photos per minute and key: a token bucket that holds one minute's photos."""
 
     def __init__(
         self, per_minute: float | None, clock: Callable[[], float] = time.monotonic
@@ -78,7 +83,7 @@ class Rates:
         self._lock = threading.Lock()
 
     def take(self, caller: str, photos: int) -> None:
-        """Count photos of a caller; refuse those beyond the rate."""
+        """Count photos of a caller; raises :class:`Refusal` beyond the rate."""
         if self._per_minute is None:
             return
         most = max(1.0, self._per_minute)

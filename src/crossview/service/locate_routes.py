@@ -1,4 +1,7 @@
-"""The routes that take photos: each parses, hands over to the desk, and tells the result."""
+"""The routes that take photos: each checks its hints, reads the photos and queues them.
+
+Hints stand in the query of the address.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,21 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from crossview.geo.points import latlon_from_text
+from crossview.localization.hints import Hints
 from crossview.outputs.formats import FORMATS
-from crossview.service.asking import AskedBatch, AskedHeat, AskedPlaces, Format
-from crossview.service.jobs import events, trouble
-from crossview.service.photo_queue import Located
-from crossview.service.problems import Refusal, refusal_of
+from crossview.service.jobs import describe_problem, follow_events
+from crossview.service.photo_queue import PhotoResult
+from crossview.service.problems import Refusal, make_refusal
 from crossview.service.regions import Region
-from crossview.service.responses import answer_facts, heat_features
+from crossview.service.responses import build_answer, build_scores
 from crossview.service.schemas import (
     EVENTS,
     Answers,
@@ -26,14 +31,71 @@ from crossview.service.schemas import (
     GeoJson,
     JobState,
     WindowScores,
-    require_as,
+    require_type,
 )
 from crossview.service.state import Service
 from crossview.service.uploads import Upload
+from crossview.views.lens import FOV_RANGE_DEG
+
+_HALF_EARTH_KM = 20_040.0
+Format = Literal["json", "geojson", "kml", "kmz", "gpx", "csv"]
+
+
+class HintsQuery(BaseModel):
+    """Hints; all are optional."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    region: str | None = Field(None, max_length=200, description="default: the first region")
+    fov: float | None = Field(
+        None, ge=FOV_RANGE_DEG[0], le=FOV_RANGE_DEG[1], allow_inf_nan=False,
+        description="horizontal field of view, degrees",
+    )  # fmt: skip
+    heading: float | None = Field(
+        None, ge=-360, le=360, allow_inf_nan=False,
+        description="of the middle of the photo, degrees clockwise from true north",
+    )  # fmt: skip
+    ignore_direction: bool = Field(False, description="do not use the heading in the photo's file")
+    near: str | None = Field(None, max_length=60, description="LAT,LON; with within")
+    within: float | None = Field(
+        None, gt=0, le=_HALF_EARTH_KM, allow_inf_nan=False, description="kilometres around near"
+    )
+    places: int = Field(10, ge=1, le=100)
+
+    def to_hints(self) -> Hints:
+        """Hints for the search; raises :class:`InvalidValue` for a combination that cannot be."""
+        return Hints(
+            fov_deg=self.fov,
+            heading_deg=self.heading,
+            near=None if self.near is None else latlon_from_text(self.near),
+            within_m=None if self.within is None else 1000.0 * self.within,
+            places=self.places,
+            ignore_direction=self.ignore_direction,
+        )
+
+
+class BatchQuery(HintsQuery):
+    """Hints, and what is added to each answer."""
+
+    heat: bool = Field(False, description="add the scores of all cells, see /cells")
+    view: bool = Field(False, description="add a picture of what the model saw of the photo")
+
+
+class LocateQuery(BatchQuery):
+    """Hints, what is added to each answer, and the format of the result."""
+
+    format: Format = "json"
+
+
+class HeatQuery(HintsQuery):
+    """Hints, and how many windows are listed."""
+
+    most: int = Field(2000, ge=1, le=100_000, description="how many of the best windows")
+
 
 router = APIRouter(prefix="/v1", route_class=CheckedRoute)
-WRITERS = {name: FORMATS[name] for name in get_args(Format) if name != "json"}
-PHOTOS: dict[str, Any] = {
+_WRITERS = {name: FORMATS[name] for name in get_args(Format) if name != "json"}
+_PHOTOS: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -55,165 +117,174 @@ PHOTOS: dict[str, Any] = {
         },
     }
 }
-AS_FILES: dict[str, Any] = {one.media_type.partition(";")[0]: {} for one in WRITERS.values()}
+_FILE_TYPES: dict[str, Any] = {
+    writer.media_type.partition(";")[0]: {} for writer in _WRITERS.values()
+}
 
 
-def service_of(request: Request) -> Service:
+def get_service(request: Request) -> Service:
     """The server's shared state."""
     service: Service = request.app.state.service
     return service
 
 
 @router.post(
-    "/locate", response_model=Answers, openapi_extra=PHOTOS, responses={200: {"content": AS_FILES}}
+    "/locate",
+    response_model=Answers,
+    openapi_extra=_PHOTOS,
+    responses={200: {"content": _FILE_TYPES}},
 )
-async def locate(request: Request, asked: Annotated[AskedPlaces, Query()]) -> Response:
+async def locate(request: Request, query: Annotated[LocateQuery, Query()]) -> Response:
     """Where photos were taken. With several, those that cannot be read are listed as problems."""
-    service = service_of(request)
-    region, uploads = await _taken(service, request, asked)
-    writer = WRITERS.get(asked.format)
+    service = get_service(request)
+    region, uploads = await _receive_photos(service, request, query)
+    writer = _WRITERS.get(query.format)
 
-    def tell(found: Located) -> Any:
+    def format_result(photo: PhotoResult) -> Any:
         if writer is not None:
-            return found.answer
-        return answer_facts(found, heat=asked.heat, view=asked.view)
+            return photo.answer
+        return build_answer(photo, heat=query.heat, view=query.view)
 
-    results = service.submit(uploads, region, asked.hints(), tell)
-    answers, problems = await _results(service, request, uploads, results)
+    results = service.submit(uploads, region, query.to_hints(), format_result)
+    answers, problems = await _wait_for_results(service, request, uploads, results)
     if writer is not None:
         return Response(writer.write(answers), media_type=writer.media_type)
     model = region.embedder.fingerprint
-    facts = {"region": region.name, "model": model, "answers": answers, "problems": problems}
-    return JSONResponse(facts)
+    body = {"region": region.name, "model": model, "answers": answers, "problems": problems}
+    return JSONResponse(body)
 
 
-@router.post("/heat", response_model=WindowScores, response_class=GeoJson, openapi_extra=PHOTOS)
-async def heat(request: Request, asked: Annotated[AskedHeat, Query()]) -> Response:
+@router.post(
+    "/heat",
+    name="heat",
+    response_model=WindowScores,
+    response_class=GeoJson,
+    openapi_extra=_PHOTOS,
+)
+async def score_windows(request: Request, query: Annotated[HeatQuery, Query()]) -> Response:
     """Scores of the windows that fit one photo best, as GeoJSON points: a heat layer."""
-    service = service_of(request)
-    region, uploads = await _taken(service, request, asked)
+    service = get_service(request)
+    region, uploads = await _receive_photos(service, request, query)
     if len(uploads) != 1:
-        service.give_back(uploads)
-        raise Refusal(422, "one-photo", "A heat layer is of one photo.")
+        service.release(uploads)
+        raise Refusal(422, "one-photo", "A heat layer is of one photo: send one.")
 
-    def tell(found: Located) -> Any:
-        return heat_features(found.answer, found.region, asked.most)
+    def format_result(photo: PhotoResult) -> Any:
+        return build_scores(photo.answer, photo.region, query.most)
 
-    results = service.submit(uploads, region, asked.hints(), tell)
-    answers, _ = await _results(service, request, uploads, results)
+    results = service.submit(uploads, region, query.to_hints(), format_result)
+    answers, _ = await _wait_for_results(service, request, uploads, results)
     return GeoJson(answers[0])
 
 
-@router.post("/jobs", status_code=202, response_model=JobState, openapi_extra=PHOTOS)
-async def start_job(request: Request, asked: Annotated[AskedBatch, Query()]) -> Response:
-    """Begin a long batch; follow it at /jobs/{job}/events or ask /jobs/{job} now and then."""
-    service = service_of(request)
-    region, uploads = await _taken(service, request, asked, job=True)
+@router.post("/jobs", status_code=202, response_model=JobState, openapi_extra=_PHOTOS)
+async def start_job(request: Request, query: Annotated[BatchQuery, Query()]) -> Response:
+    """Start a long batch; follow it at /jobs/{job}/events or poll /jobs/{job}."""
+    service = get_service(request)
+    region, uploads = await _receive_photos(service, request, query, for_job=True)
 
-    def tell(found: Located) -> Any:
-        return answer_facts(found, heat=asked.heat, view=asked.view)
+    def format_result(photo: PhotoResult) -> Any:
+        return build_answer(photo, heat=query.heat, view=query.view)
 
-    results = service.submit(uploads, region, asked.hints(), tell)
+    results = service.submit(uploads, region, query.to_hints(), format_result)
     names = [upload.name for upload in uploads]
     job = service.jobs.start(region.name, request.state.caller, names, results)
-    where = {"Location": f"/v1/jobs/{job.id}"}
-    return JSONResponse(job.to_json(), status_code=202, headers=where)
+    headers = {"Location": f"/v1/jobs/{job.id}"}
+    return JSONResponse(job.to_json(), status_code=202, headers=headers)
 
 
-@router.get("/jobs/{job_id}", response_model=JobState)
-async def job_state(request: Request, job_id: str) -> Response:
-    """What came of a batch so far."""
-    return JSONResponse(service_of(request).jobs.get(job_id, request.state.caller).to_json())
+@router.get("/jobs/{job_id}", name="job_state", response_model=JobState)
+async def get_job(request: Request, job_id: str) -> Response:
+    """The results of a batch so far."""
+    return JSONResponse(get_service(request).jobs.get(job_id, request.state.caller).to_json())
 
 
 @router.delete("/jobs/{job_id}", response_model=JobState)
 async def cancel_job(request: Request, job_id: str) -> Response:
-    """Take what has not begun out of a batch."""
-    job = service_of(request).jobs.get(job_id, request.state.caller)
+    """Cancel the photos of a batch that have not begun."""
+    job = get_service(request).jobs.get(job_id, request.state.caller)
     job.cancel()
     return JSONResponse(job.to_json())
 
 
-@router.get("/jobs/{job_id}/events")
-async def job_events(request: Request, job_id: str) -> Response:
+@router.get("/jobs/{job_id}/events", name="job_events")
+async def stream_events(request: Request, job_id: str) -> Response:
     """Server-sent events: "answer" and "problem" per photo, then "end".
 
     A header Last-Event-ID continues after that event.
     """
-    job = service_of(request).jobs.get(job_id, request.state.caller)
+    job = get_service(request).jobs.get(job_id, request.state.caller)
     last = request.headers.get("last-event-id", "0")
     after = int(last) if last.isdecimal() and len(last) < 9 else 0
 
-    async def lines() -> AsyncIterator[str]:
-        async for number, kind, facts in events(job, after):
+    async def write_lines() -> AsyncIterator[str]:
+        async for number, kind, facts in follow_events(job, after):
             if not kind:
                 yield ": alive\n\n"
                 continue
-            told = json.dumps(facts)
-            require_as(EVENTS[kind], told)
-            marked = f"id: {number}\n" if number is not None else ""
-            yield f"{marked}event: {kind}\ndata: {told}\n\n"
+            data = json.dumps(facts)
+            require_type(EVENTS[kind], data)
+            id_line = f"id: {number}\n" if number is not None else ""
+            yield f"{id_line}event: {kind}\ndata: {data}\n\n"
 
-    return StreamingResponse(lines(), media_type="text/event-stream")
+    return StreamingResponse(write_lines(), media_type="text/event-stream")
 
 
-async def _taken(
-    service: Service, request: Request, asked: Any, *, job: bool = False
+async def _receive_photos(
+    service: Service, request: Request, query: HintsQuery, *, for_job: bool = False
 ) -> tuple[Region, list[Upload]]:
-    """The region and the photos; what is wrong with the hints is told before anything is read."""
+    """The region and the photos. Wrong hints are refused before any photo is decoded."""
     problem: Exception | None = None
     region = None
     try:
-        region = service.regions.get(asked.region)
-        asked.hints()
-    except Exception as wrong:
-        problem = wrong
-    uploads = await service.uploads(
-        request.headers, request.stream(), request.state.caller, job=job
+        region = service.regions.get(query.region)
+        query.to_hints()
+    except Exception as wrong_hint:
+        problem = wrong_hint
+    uploads = await service.receive_uploads(
+        request.headers, request.stream(), request.state.caller, for_job=for_job
     )
     if problem is not None or region is None:
-        service.give_back(uploads)
+        service.release(uploads)
         raise problem or Refusal(404, "unknown-region", "There is no such region.")
     return region, uploads
 
 
-async def _results(
+async def _wait_for_results(
     service: Service, request: Request, uploads: Sequence[Upload], results: list[Future[Any]]
 ) -> tuple[list[Any], list[dict[str, Any]]]:
-    """Answers and problems, in the order of the photos; the first problem if all have one."""
+    """Answers and problems, in the order of the photos; raises the first problem if all fail."""
     waiting: asyncio.Future[list[Any]] = asyncio.gather(
         *map(asyncio.wrap_future, results), return_exceptions=True
     )
-    leaving = asyncio.create_task(_left(request))
+    leaving = asyncio.create_task(_wait_for_disconnect(request))
     try:
         first: set[asyncio.Future[Any]] = {waiting, leaving}
         await asyncio.wait(
             first, timeout=service.settings.timeout_s, return_when=asyncio.FIRST_COMPLETED
         )
         if not waiting.done() and leaving.done():
-            raise ClientDisconnect  # nobody waits for an answer any more
+            raise ClientDisconnect
         if not waiting.done():
             raise Refusal(
                 503, "too-long", "It took too long; send fewer photos, or a batch to /v1/jobs.",
-                retry_after_s=service.desk.retry_after_s(),
+                retry_after_s=service.queue.retry_after_s(),
             )  # fmt: skip
     finally:
         leaving.cancel()
         for result in results:
             result.cancel()
-    outcomes = await waiting
-    failed = [pair for pair in zip(uploads, outcomes, strict=True) if _is_problem(pair[1])]
-    if len(failed) == len(outcomes):
-        raise refusal_of(failed[0][1])
-    problems = [trouble(upload.name, problem) for upload, problem in failed]
-    return [one for one in outcomes if not _is_problem(one)], problems
+    answers, failures = [], []
+    for upload, outcome in zip(uploads, await waiting, strict=True):
+        if isinstance(outcome, BaseException):
+            failures.append((upload.name, outcome))
+        else:
+            answers.append(outcome)
+    if not answers:
+        raise make_refusal(failures[0][1])
+    return answers, [describe_problem(name, failure) for name, failure in failures]
 
 
-def _is_problem(outcome: Any) -> bool:
-    return isinstance(outcome, BaseException)
-
-
-async def _left(request: Request) -> None:
-    """Ends when the client hangs up."""
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Map tiles of a region's own imagery, drawn when they are asked for and kept for a while."""
+"""Map tiles of a region's own imagery, drawn when they are requested, the last ones cached."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ if TYPE_CHECKING:
 
 
 TILE_PX = 512
-_KEPT_BYTES = 48_000_000
+_CACHE_BYTES = 48_000_000
 _QUALITY = 80
-_DEEPEST = 22
-_OPEN_AT_ONCE = 6  # zooms whose imagery stays open
+_MAX_ZOOM = 22
+_MAX_OPEN = 6  # zooms whose imagery stays open
 
 
-class Tile(NamedTuple):
+class MapTile(NamedTuple):
     """A picture file and its media type."""
 
     data: bytes
     kind: str
 
 
-class Tiles:
-    """XYZ tiles of 512 pixels in Web Mercator, out of the imagery that the index was made from.
+class MapTiles:
+    """XYZ tiles of 512 pixels in Web Mercator, of the imagery that the index was made from.
 
-    Where that cannot be read any more they are laid out of the index's small pictures.
+    Where that can no longer be read, the index's small pictures are drawn instead.
     """
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._kept: OrderedDict[tuple[int, int, int], Tile | None] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, int, int], MapTile | None] = OrderedDict()
         self._bytes = 0
         self._open: OrderedDict[int, Imagery | None] = OrderedDict()
         self._lock = threading.Lock()
@@ -59,39 +59,39 @@ class Tiles:
         )
 
     @property
-    def deepest(self) -> int:
-        """The zoom that shows all the detail there is."""
+    def max_zoom(self) -> int:
+        """The zoom that shows all detail of the imagery."""
         coarsest = metres_per_px(float(np.abs(self._index.lat).mean()), 0, TILE_PX)
         wanted = math.log2(coarsest / self._index.manifest.metres_per_px)
-        return min(_DEEPEST, max(0, math.ceil(wanted - 0.25)))
+        return min(_MAX_ZOOM, max(0, math.ceil(wanted - 0.25)))
 
-    def tile(self, zoom: int, x: int, y: int) -> Tile | None:
-        """One tile, None where there is no imagery. Raises :class:`InvalidValue` off the world."""
-        if not (0 <= zoom <= _DEEPEST and 0 <= x < 2**zoom and 0 <= y < 2**zoom):
+    def get(self, zoom: int, x: int, y: int) -> MapTile | None:
+        """One tile, None without imagery there. Raises :class:`InvalidValue` outside the world."""
+        if not (0 <= zoom <= _MAX_ZOOM and 0 <= x < 2**zoom and 0 <= y < 2**zoom):
             raise InvalidValue(f"there is no tile {zoom}/{x}/{y}.")
-        where = (zoom, x, y)
+        address = (zoom, x, y)
         with self._lock:
-            if where in self._kept:
-                self._kept.move_to_end(where)
-                return self._kept[where]
-            tile = self._drawn(zoom, Extent(*tile_edges(*where)))
-            self._keep(where, tile)
+            if address in self._cache:
+                self._cache.move_to_end(address)
+                return self._cache[address]
+            tile = self._draw(zoom, Extent(*tile_edges(*address)))
+            self._keep(address, tile)
             return tile
 
-    def _keep(self, where: tuple[int, int, int], tile: Tile | None) -> None:
-        self._kept[where] = tile
+    def _keep(self, address: tuple[int, int, int], tile: MapTile | None) -> None:
+        self._cache[address] = tile
         self._bytes += len(tile.data) if tile else 100
-        while self._bytes > _KEPT_BYTES:
-            _, old = self._kept.popitem(last=False)
+        while self._bytes > _CACHE_BYTES:
+            _, old = self._cache.popitem(last=False)
             self._bytes -= len(old.data) if old else 100
 
-    def _drawn(self, zoom: int, box: Extent) -> Tile | None:
+    def _draw(self, zoom: int, box: Extent) -> MapTile | None:
         if not box.meets(self.extent):
             return None
-        sheets = self._sheets(zoom, box)
+        sheets = self._open_sheets(zoom, box)
         try:
             if sheets:
-                return _encoded(drape(sheets, box, (TILE_PX, TILE_PX)))
+                return _encode_tile(drape(sheets, box, (TILE_PX, TILE_PX)))
         except CrossviewError:  # the imagery was moved or damaged since
             self._open[zoom] = None
         reach = self._index.manifest.footprint_m
@@ -105,10 +105,10 @@ class Tiles:
         )  # fmt: skip
         if not len(rows):
             return None
-        return _encoded(draw_thumbnails(self._index, rows, box, (TILE_PX, TILE_PX)))
+        return _encode_tile(draw_thumbnails(self._index, rows, box, (TILE_PX, TILE_PX)))
 
-    def _sheets(self, zoom: int, box: Extent) -> tuple[Sheet, ...]:
-        """The imagery, read no finer than this zoom can show; none when it is gone."""
+    def _open_sheets(self, zoom: int, box: Extent) -> tuple[Sheet, ...]:
+        """The imagery, read no finer than this zoom can show; empty where it is gone."""
         if zoom not in self._open:
             info = self._index.manifest.imagery
             step_m = max(box.size_m()) / TILE_PX
@@ -117,19 +117,19 @@ class Tiles:
                 self._open[zoom] = open_sources(info.sources, options)
             except CrossviewError:
                 self._open[zoom] = None
-            self._let_go()
+            self._close_oldest()
         self._open.move_to_end(zoom)
         imagery = self._open[zoom]
         return imagery.sheets if imagery is not None else ()
 
-    def _let_go(self) -> None:
-        while len(self._open) > _OPEN_AT_ONCE:
+    def _close_oldest(self) -> None:
+        while len(self._open) > _MAX_OPEN:
             _, old = self._open.popitem(last=False)
             if old is not None:
                 old.close()
 
 
-def _encoded(rgba: U8) -> Tile | None:
+def _encode_tile(rgba: U8) -> MapTile | None:
     import simplejpeg
 
     alpha = rgba[..., 3]
@@ -137,9 +137,9 @@ def _encoded(rgba: U8) -> Tile | None:
         return None
     if alpha.all():
         rgb = np.ascontiguousarray(rgba[..., :3])
-        return Tile(simplejpeg.encode_jpeg(rgb, _QUALITY, colorsubsampling="420"), "image/jpeg")
+        return MapTile(simplejpeg.encode_jpeg(rgb, _QUALITY, colorsubsampling="420"), "image/jpeg")
     from PIL import Image
 
     stream = io.BytesIO()
     Image.fromarray(rgba).save(stream, "WEBP", quality=_QUALITY, method=0)
-    return Tile(stream.getvalue(), "image/webp")
+    return MapTile(stream.getvalue(), "image/webp")

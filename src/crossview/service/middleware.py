@@ -1,4 +1,4 @@
-"""The gate: every request passes here before anything looks at it, and every answer leaves here."""
+"""What every request passes before its route sees it, and every answer on its way out."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crossview.service.counters import Counters
-from crossview.service.keys import owner
-from crossview.service.problems import Refusal, refusal_of
+from crossview.service.keys import find_owner
+from crossview.service.problems import Refusal, make_refusal
 from crossview.service.settings import Settings
 from crossview.service.uploads import drain_body
 
 LOG = logging.getLogger("crossview.service")
-OPEN = {"/v1/health", "/v1/ready", "/v1/openapi.json"}  # without a key; the page's files too
+PUBLIC_PATHS = {"/v1/health", "/v1/ready", "/v1/openapi.json"}  # need no key; nor does the page
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_SAFE = {"GET", "HEAD", "OPTIONS"}
-_LEFT = 499  # the client left before its answer began; nobody hears this status
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+_CLIENT_LEFT = 499  # before its answer began; a status for counters and log only
 
 
 class _BodyNotWanted(OSError):
-    """Ends a stream whose head was all that was asked for."""
+    """Ends a stream of which only the headers are wanted."""
 
 
 class _Exchange:
-    """One request and its answer on their way through the gate."""
+    """One request and its answer."""
 
     def __init__(self, receive: Receive, send: Send, *, only_head: bool) -> None:
         self._receive, self._send, self._only_head = receive, send, only_head
@@ -39,15 +39,15 @@ class _Exchange:
         self.has_left = False  # before its answer began
 
     async def receive(self) -> Message:
-        """What the client sends; notes when it hangs up."""
+        """The client's next message; notes when it disconnects."""
         message = await self._receive()
         self.has_left |= message["type"] == "http.disconnect" and not self.status
         return message
 
     async def send(self, message: Message) -> None:
-        """What is answered; of HEAD without the body."""
+        """Send a message of the answer; for HEAD without the body."""
         if message["type"] == "http.response.start":
-            self.status = _LEFT if self.has_left else message["status"]
+            self.status = _CLIENT_LEFT if self.has_left else message["status"]
         elif self._only_head:
             if message.get("more_body"):
                 raise _BodyNotWanted
@@ -55,17 +55,17 @@ class _Exchange:
         await self._send(message)
 
     async def end(self) -> None:
-        """The client has left, or has all that it asked for."""
+        """The client has left, or has all that it wants."""
         if self.status and not self.has_left:
             await self._send({"type": "http.response.body", "body": b""})
-        self.status = self.status or _LEFT
+        self.status = self.status or _CLIENT_LEFT
 
 
-class Gate:
+class AccessMiddleware:
     """Host, origin and key are checked; headers are added; the answer is counted and logged.
 
-    HEAD is answered as GET is, without the body (RFC 9110, 9.3.2): no route has to know of it. A
-    client that leaves before its answer began is counted as 499 and is nobody's fault.
+    HEAD is answered as GET is, without the body (RFC 9110, 9.3.2), so routes need not handle it. A
+    client that leaves before its answer began is counted as 499 and is not an error.
 
     The log holds method, route and status: no query (it may hold a place) and no file name.
     """
@@ -87,70 +87,72 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, method = time.perf_counter(), _method(scope)
+        start, method = time.perf_counter(), _name_method(scope)
         exchange = _Exchange(receive, send, only_head=method == "HEAD")
         if method == "HEAD":
             scope = {**scope, "method": "GET"}
 
-        async def sending(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._dress(scope, MutableHeaders(scope=message))
+                self._add_headers(MutableHeaders(scope=message))
             await exchange.send(message)
 
         try:
-            await self._pass(scope, exchange, sending, method)
+            await self._forward(scope, exchange, send_with_headers, method)
         finally:
-            self._count(scope, method, exchange.status or _LEFT, time.perf_counter() - start)
+            self._count(scope, method, exchange.status or _CLIENT_LEFT, time.perf_counter() - start)
 
-    async def _pass(self, scope: Scope, exchange: _Exchange, send: Send, method: str) -> None:
+    async def _forward(self, scope: Scope, exchange: _Exchange, send: Send, method: str) -> None:
         try:
-            scope.setdefault("state", {})["caller"] = self._admitted(scope)
+            scope.setdefault("state", {})["caller"] = self._admit(scope)
         except Refusal as refusal:
             await drain_body(exchange.receive)
-            await refuse(refusal, send)
+            await send_refusal(refusal, send)
             return
         try:
             await self.app(scope, exchange.receive, send)
         except (_BodyNotWanted, ClientDisconnect):
             await exchange.end()
-        except Exception as problem:  # nothing may reach the client but a refusal
+        except Exception as problem:  # the client gets a problem document and no details
             if exchange.status:
                 raise
-            LOG.exception("%s %s failed", method, _route(scope))
-            await refuse(refusal_of(problem), send)
+            LOG.exception("%s %s failed", method, _name_route(scope))
+            await send_refusal(make_refusal(problem), send)
 
-    def _admitted(self, scope: Scope) -> str:
-        """The caller's name; raises :class:`Refusal`."""
+    def _admit(self, scope: Scope) -> str:
+        """The name of the caller's key, empty without keys; raises :class:`Refusal`."""
         headers = Headers(scope=scope)
         _check_framing(headers)
         _check_query(scope["query_string"])
+        _require_one_host(scope, headers)
         self._check_host(headers)
         self._check_origin(scope, headers)
         if not self.keys or scope["method"] == "OPTIONS" or not _needs_key(scope["path"]):
             return ""
-        name = owner(self.keys, _key(headers))
+        name = find_owner(self.keys, _read_key(headers))
         if name is None:
-            raise Refusal(401, "key", "This server wants a key: Authorization: Bearer KEY")
+            raise Refusal(401, "key", "This server needs a key: Authorization: Bearer KEY")
         return name
 
     def _check_host(self, headers: Headers) -> None:
-        """A name that leads here from elsewhere (DNS rebinding) is not ours."""
-        if self.settings.hosts is None:
+        """Refuse names of other sites that lead here (DNS rebinding)."""
+        host = headers.get("host")
+        if self.settings.hosts is None or host is None:
             return
-        host = headers.get("host", "").lower()
+        host = host.lower()
         name = host.rpartition(":")[0] if _has_port(host) else host
         if name.strip("[]") not in {*_LOOPBACK, *self.settings.hosts}:
-            raise Refusal(421, "host", "This server does not answer to that name.")
+            raise Refusal(421, "host", "This server has another name; --allow-host adds one.")
 
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
-        """Other sites may not make a visitor's browser send anything here."""
+        """Refuse what other sites make a visitor's browser send here."""
         origin = headers.get("origin")
-        if scope["method"] in _SAFE or origin is None or origin in self.settings.origins:
+        if scope["method"] in _SAFE_METHODS or origin is None or origin in self.settings.origins:
             return
         if origin.partition("://")[2].lower() != headers.get("host", "").lower():
-            raise Refusal(403, "origin", "Other sites may not ask this server.")
+            raise Refusal(403, "origin", "Other sites may not use this server.")
 
-    def _dress(self, scope: Scope, headers: MutableHeaders) -> None:
+    def _add_headers(self, headers: MutableHeaders) -> None:
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "no-referrer"
         headers["Content-Security-Policy"] = self.policy
@@ -162,31 +164,42 @@ class Gate:
         )
 
     def _count(self, scope: Scope, method: str, status: int, seconds: float) -> None:
-        route = _route(scope)
+        route = _name_route(scope)
         self.counters.count_request(route, method, status, seconds)
         LOG.info("%s %s %d %.0f ms", method, route, status, 1e3 * seconds)
 
 
 def _check_framing(headers: Headers) -> None:
-    """A body with two lengths is where one request hides in another (RFC 9112, 6.3).
+    """Refuse a body with two lengths: it may hide a second request (RFC 9112, 6.3).
 
-    Such a connection is answered and closed: who reads its rest otherwise would be misled.
+    The connection is closed after the answer, so that nothing reads its rest as a request.
     """
     if "content-length" in headers and "transfer-encoding" in headers:
         raise Refusal(
-            400, "two-lengths", "Give Content-Length or Transfer-Encoding, not both.",
+            400, "two-lengths", "Send Content-Length or Transfer-Encoding, not both.",
             headers={"Connection": "close"},
         )  # fmt: skip
 
 
 def _check_query(query: bytes) -> None:
-    """What is asked twice, differently perhaps, is not guessed."""
+    """Refuse a parameter that is given twice, perhaps with two values."""
     names = [name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise Refusal(422, "invalid-value", f"{twice[0][:60]!r} is in the address twice.")
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise Refusal(422, "invalid-value", f"{repeated[0][:60]!r} is in the address twice.")
 
 
-async def refuse(refusal: Refusal, send: Send) -> None:
+def _require_one_host(scope: Scope, headers: Headers) -> None:
+    """Require one header Host, as RFC 9112, 3.2; only HTTP/1.0 may omit it.
+
+    Health checks of load balancers do. Browsers always send Host, so a name that leads here from
+    another site (DNS rebinding) is always seen.
+    """
+    hosts = headers.getlist("host")
+    if len(hosts) > 1 or (not hosts and scope["http_version"] != "1.0"):
+        raise Refusal(400, "host", "Send one Host header.")
+
+
+async def send_refusal(refusal: Refusal, send: Send) -> None:
     """Send a problem document."""
     body = json.dumps(refusal.to_json()).encode()
     headers = {
@@ -201,10 +214,10 @@ async def refuse(refusal: Refusal, send: Send) -> None:
 
 
 def _needs_key(path: str) -> bool:
-    return (path.startswith("/v1/") or path == "/metrics") and path not in OPEN
+    return (path.startswith("/v1/") or path == "/metrics") and path not in PUBLIC_PATHS
 
 
-def _key(headers: Headers) -> str:
+def _read_key(headers: Headers) -> str:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
 
@@ -213,13 +226,13 @@ def _has_port(host: str) -> bool:
     return host.rpartition(":")[2].isdigit() and not host.endswith("]")
 
 
-def _route(scope: Scope) -> str:
-    """The template of the path, so that what a client writes reaches neither log nor metrics."""
+def _name_route(scope: Scope) -> str:
+    """The template of the path, so that a client's text reaches neither log nor counters."""
     route: Any = scope.get("route")
     return getattr(route, "path", None) or "other"
 
 
-def _method(scope: Scope) -> str:
+def _name_method(scope: Scope) -> str:
     method = str(scope["method"])
-    known = {"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"}
-    return method if method in known else "other"
+    methods = {"GET", "HEAD", "POST", "DELETE", "OPTIONS", "PUT", "PATCH"}
+    return method if method in methods else "other"

@@ -1,8 +1,8 @@
-"""Desk: photos of all requests, taken in turn, a few at a time through the network.
+"""The queue: photos of all requests, taken in turn, a few at a time through the network.
 
 Two threads share the work: one takes photos and decodes them (in a small pool) while the other
-runs the network on those before. Turns go round the requests, so a small one waits for a batch or
-two and never for a large one's end. What a batch holds follows from how long the last ones took.
+runs the network on those before. Requests take turns, so a small one waits for a batch or two and
+never until a large one ends. The size of a batch follows from how long the last ones took.
 """
 
 from __future__ import annotations
@@ -29,58 +29,58 @@ from crossview.service.uploads import Upload
 from crossview.views.decode import photo_of_bytes
 
 _DECODERS = 2
-_FORGET = 0.7  # of what is known about speed, when a new batch tells
+_OLD_SHARE = 0.7  # of the estimate of speed that remains when a new batch is measured
 
 
-class Located(NamedTuple):
-    """What came of one photo."""
+class PhotoResult(NamedTuple):
+    """One photo's answer."""
 
     answer: Answer
-    strip: U8  # [h, w, 3]: what the network was shown
+    strip: U8  # [h, w, 3]: the network's input
     region: Region
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """One photo to be located, and who turns the result into what its request wants."""
+class PhotoTask:
+    """One photo to be located, and what turns the answer into the result of its request."""
 
     upload: Upload
     hints: Hints
     region: Region
-    tell: Callable[[Located], Any]
+    format_result: Callable[[PhotoResult], Any]
 
 
 @dataclass(frozen=True)
 class _Ticket:
-    task: Task
+    task: PhotoTask
     result: Future[Any] = field(default_factory=Future)
 
 
-class _Ready(NamedTuple):
-    """A ticket whose photo is decoded and cut into what the network takes."""
+class _Prepared(NamedTuple):
+    """A ticket whose photo is decoded and cut into the network's inputs."""
 
     ticket: _Ticket
     query: Query
     strips: list[U8]
 
 
-class Desk:
+class PhotoQueue:
     """Takes tasks from any thread and answers them as futures."""
 
     def __init__(self, settings: Settings, counters: Counters) -> None:
         self._settings, self._counters = settings, counters
         self._orders: deque[deque[_Ticket]] = deque()
         self._waiting = 0
-        self._photo_s = 0.05  # that one photo takes of the network, as far as is known
+        self._photo_s = 0.05  # estimate: time of one photo in the network
         self._state = threading.Condition()
         self._closed = False
-        self._ready: queue.Queue[list[_Ready] | None] = queue.Queue(maxsize=1)
+        self._ready: queue.Queue[list[_Prepared] | None] = queue.Queue(maxsize=1)
         self._pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="crossview-decode")
         self._threads = [
             threading.Thread(target=loop, name=name, daemon=True)
             for name, loop in (
-                ("crossview-take", self._take_all),
-                ("crossview-network", self._embed_all),
+                ("crossview-take", self._run_decoding),
+                ("crossview-network", self._run_network),
             )
         ]
         for thread in self._threads:
@@ -88,15 +88,15 @@ class Desk:
 
     @property
     def waiting(self) -> int:
-        """Photos that nobody has begun with."""
+        """Photos that are not yet being decoded."""
         return self._waiting
 
     def retry_after_s(self) -> float:
-        """How long what waits will take, as far as is known."""
+        """Estimate of how long the waiting photos will take, at least one second."""
         return max(1.0, self._waiting * self._photo_s)
 
     def require_room(self, photos: int = 1) -> None:
-        """Refuse when so many more photos cannot wait."""
+        """Raise :class:`Refusal` where so many more photos cannot wait."""
         if self._closed:
             raise Refusal(503, "closing", "The server is shutting down.", retry_after_s=5)
         if self._waiting + photos > self._settings.queue_photos:
@@ -104,7 +104,7 @@ class Desk:
                 429, "busy", "Too many photos are waiting.", retry_after_s=self.retry_after_s()
             )
 
-    def submit(self, tasks: Sequence[Task]) -> list[Future[Any]]:
+    def submit(self, tasks: Sequence[PhotoTask]) -> list[Future[Any]]:
         """A future per task, in order; cancelling one takes its photo out of the queue."""
         order = deque(_Ticket(task) for task in tasks)
         results = [ticket.result for ticket in order]
@@ -116,7 +116,7 @@ class Desk:
         return results
 
     def close(self) -> None:
-        """Finish what is there, then stop. Nothing new is taken."""
+        """Finish the waiting photos, then stop. No new ones are taken."""
         with self._state:
             self._closed = True
             self._state.notify()
@@ -124,32 +124,32 @@ class Desk:
             thread.join()
         self._pool.shutdown()
 
-    # The thread that takes and decodes.
+    # The thread that takes and decodes photos.
 
-    def _take_all(self) -> None:
-        while tickets := self._next_batch():
-            ready = [one for one in self._pool.map(self._prepared, tickets) if one is not None]
+    def _run_decoding(self) -> None:
+        while tickets := self._take_batch():
+            ready = [one for one in self._pool.map(self._prepare, tickets) if one is not None]
             if ready:
                 self._ready.put(ready)
         self._ready.put(None)
 
-    def _next_batch(self) -> list[_Ticket]:
-        """Photos in turn from all requests; empty when there will be none."""
+    def _take_batch(self) -> list[_Ticket]:
+        """Photos of all requests in turn; empty when the queue is closed and done."""
         with self._state:
             while True:
                 while not self._orders and not self._closed:
                     self._state.wait()
-                if not self._closed and self._waiting < self._size():
+                if not self._closed and self._waiting < self._choose_size():
                     self._state.wait(self._settings.wait_s)
-                taken = self._in_turn(self._size())
+                taken = self._take_in_turn(self._choose_size())
                 if taken or (self._closed and not self._orders):
                     return taken
 
-    def _size(self) -> int:
+    def _choose_size(self) -> int:
         fits = int(self._settings.batch_s / max(self._photo_s, 1e-6))
         return min(max(1, fits), self._settings.batch)
 
-    def _in_turn(self, count: int) -> list[_Ticket]:
+    def _take_in_turn(self, count: int) -> list[_Ticket]:
         taken: list[_Ticket] = []
         while self._orders and len(taken) < count:
             order = self._orders.popleft()
@@ -161,7 +161,7 @@ class Desk:
                 taken.append(ticket)
         return taken
 
-    def _prepared(self, ticket: _Ticket) -> _Ready | None:
+    def _prepare(self, ticket: _Ticket) -> _Prepared | None:
         task = ticket.task
         try:
             photo = photo_of_bytes(
@@ -174,11 +174,11 @@ class Desk:
         except BaseException as problem:
             ticket.result.set_exception(problem)
             return None
-        return _Ready(ticket, query, strips)
+        return _Prepared(ticket, query, strips)
 
     # The thread of the network.
 
-    def _embed_all(self) -> None:
+    def _run_network(self) -> None:
         while (ready := self._ready.get()) is not None:
             start = time.perf_counter()
             for region in dict.fromkeys(one.ticket.task.region for one in ready):
@@ -186,20 +186,22 @@ class Desk:
             seconds = time.perf_counter() - start
             self._counters.count_batch(len(ready), seconds)
             each = seconds / len(ready)
-            self._photo_s = _FORGET * self._photo_s + (1.0 - _FORGET) * each
+            self._photo_s = _OLD_SHARE * self._photo_s + (1.0 - _OLD_SHARE) * each
 
-    def _answer(self, ready: list[_Ready], region: Region) -> None:
+    def _answer(self, ready: list[_Prepared], region: Region) -> None:
         try:
             queries = list(embedded([(one.query, one.strips) for one in ready], region.embedder))
             answers = answered(region.index, queries)
         except BaseException as problem:
-            self._one_by_one(ready, region, problem)
+            self._answer_one_by_one(ready, region, problem)
             return
         for one, answer in zip(ready, answers, strict=True):
-            self._pool.submit(_tell, one, answer)
+            self._pool.submit(_set_result, one, answer)
 
-    def _one_by_one(self, ready: list[_Ready], region: Region, problem: BaseException) -> None:
-        """A batch that failed is asked again photo by photo: one may be the others' trouble."""
+    def _answer_one_by_one(
+        self, ready: list[_Prepared], region: Region, problem: BaseException
+    ) -> None:
+        """Repeat a failed batch photo by photo: perhaps only one of them fails."""
         if len(ready) == 1:
             ready[0].ticket.result.set_exception(problem)
             return
@@ -207,13 +209,13 @@ class Desk:
             self._answer([one], region)
 
 
-def _tell(one: _Ready, answer: Answer) -> None:
-    """Turn an answer into what its request wants, in a thread of the pool."""
+def _set_result(one: _Prepared, answer: Answer) -> None:
+    """Turn an answer into the result of its request, in a thread of the pool."""
     task, result = one.ticket.task, one.ticket.result
     at = next(
         (n for n, reading in enumerate(one.query.readings) if reading.fov_deg == answer.fov_deg), 0
     )
     try:
-        result.set_result(task.tell(Located(answer, one.strips[at], task.region)))
+        result.set_result(task.format_result(PhotoResult(answer, one.strips[at], task.region)))
     except BaseException as problem:
         result.set_exception(problem)

@@ -1,4 +1,4 @@
-"""What a client is told when something goes wrong: one table, and never a trace or a path."""
+"""Problems: what a client gets when something goes wrong. Never a traceback or a path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crossview.errors import (
     UsageError,
 )
 
-# The first row that fits counts. What is not in the table is the server's own trouble: 503.
+# The first row that fits counts. Errors that are not in the table are the server's: 503.
 STATUS: tuple[tuple[type[CrossviewError], int, str], ...] = (
     (BadImage, 422, "bad-image"),
     (UnknownName, 404, "unknown-name"),
@@ -22,15 +22,15 @@ STATUS: tuple[tuple[type[CrossviewError], int, str], ...] = (
 )
 TITLES = {
     400: "Bad request", 401: "Key needed", 403: "Not allowed", 404: "Not found",
-    405: "Method not allowed", 408: "Too slow", 413: "Too much", 415: "Not a photo",
-    421: "Wrong host", 422: "Cannot be used", 429: "Too many requests",
-    500: "Fault of the server", 503: "Not available",
+    405: "Method not allowed", 408: "Upload too slow", 413: "Too large", 415: "Not a photo",
+    421: "Wrong host", 422: "Cannot be processed", 429: "Too many requests",
+    500: "Server error", 503: "Not available",
 }  # fmt: skip
-_DECODER_SAID = re.compile(r" \([^()]*(?:\([^()]*\)[^()]*)*\)\.$")
+_DECODER_MESSAGE = re.compile(r" \([^()]*(?:\([^()]*\)[^()]*)*\)\.$")
 
 
 class Refusal(Exception):
-    """An answer that is no result: a status, a code for programs, and a sentence for people."""
+    """A problem as an exception: a status, a code for programs, and a sentence for people."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Refusal(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Headers of its own, and Retry-After in whole seconds where waiting helps."""
+        """Its headers, with Retry-After in whole seconds where waiting helps."""
         if self.retry_after_s is None:
             return self._headers
         return {**self._headers, "Retry-After": str(max(1, round(self.retry_after_s)))}
@@ -58,19 +58,19 @@ class Refusal(Exception):
         return {"title": title, "status": self.status, "code": self.code, "detail": self.detail}
 
 
-def refusal_of(problem: BaseException) -> Refusal:
-    """The refusal that stands for any exception; unknown ones tell the client nothing."""
+def make_refusal(problem: BaseException) -> Refusal:
+    """The refusal for any exception; unknown ones give the client no details."""
     if isinstance(problem, Refusal):
         return problem
     for kind, status, code in STATUS:
         if isinstance(problem, kind):
-            return Refusal(status, code, _plain(problem))
+            return Refusal(status, code, _drop_decoder_message(problem))
     if isinstance(problem, CrossviewError):
-        return Refusal(503, "region-trouble", "This region cannot be asked now; its log says why.")
-    return Refusal(500, "fault", "This is a fault of the server. Its log has the details.")
+        return Refusal(503, "region-trouble", "This region is not available now; the log says why.")
+    return Refusal(500, "fault", "This is an error of the server. Its log has the details.")
 
 
-def _plain(problem: CrossviewError) -> str:
-    """The message without what a decoder said in brackets, which may hold addresses."""
+def _drop_decoder_message(problem: CrossviewError) -> str:
+    """The message without a decoder's own in brackets, which may hold memory addresses."""
     text = str(problem)
-    return _DECODER_SAID.sub(".", text) if isinstance(problem, BadImage) else text
+    return _DECODER_MESSAGE.sub(".", text) if isinstance(problem, BadImage) else text

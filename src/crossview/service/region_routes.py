@@ -1,4 +1,4 @@
-"""The routes that take nothing: regions, their pictures, health, metrics, and the page's files."""
+"""The routes without photos: regions, their pictures, health, counters, and the page's files."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from crossview.service.counters import CONTENT_TYPE
-from crossview.service.locate_routes import service_of
+from crossview.service.locate_routes import get_service
 from crossview.service.problems import Refusal
-from crossview.service.responses import cells_record, coverage, region_facts, version
+from crossview.service.responses import (
+    build_cells,
+    build_coverage,
+    build_region,
+    make_version,
+)
 from crossview.service.schemas import (
     Cells,
     CheckedRoute,
@@ -30,15 +35,15 @@ from crossview.service.schemas import (
 )
 
 router = APIRouter(route_class=CheckedRoute)
-_KEEP = "private, max-age=3600"
+_CACHE_FOR_AN_HOUR = "private, max-age=3600"
 FilePath = str | os.PathLike[str]
 
 
 class PageFile(FileResponse):
-    """A file of the page: compressed for who takes that, and asked for anew by its ETag."""
+    """A file of the page, compressed for clients that accept it, and revalidated by its ETag."""
 
     def __init__(self, path: FilePath, stat_result: os.stat_result) -> None:
-        # Browsers run nothing else as a script, and systems differ in what they take .mjs for.
+        # Browsers run no other type as a script, and systems differ in their type of .mjs.
         is_script = str(path).endswith((".js", ".mjs"))
         super().__init__(
             path,
@@ -56,7 +61,7 @@ class PageFiles(StaticFiles):
     """The files of the map page, under their names without folders."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """The file, or 304 to who has it; raises :class:`Refusal` where there is none."""
+        """The file, or 304 for a client that has it; raises :class:`Refusal` without a file."""
         try:
             return await super().get_response(path, scope)
         except HTTPException:
@@ -77,14 +82,16 @@ PAGE_FILES = PageFiles(
 )
 
 
-@router.get("/v1/regions", response_model=RegionList, response_model_exclude_none=True)
-async def regions(request: Request) -> dict[str, Any]:
+@router.get(
+    "/v1/regions", name="regions", response_model=RegionList, response_model_exclude_none=True
+)
+async def list_regions(request: Request) -> dict[str, Any]:
     """All regions, the default first, and what this server allows."""
-    service = service_of(request)
+    service = get_service(request)
     settings = service.settings
     online = settings.online_map
     return {
-        "regions": [region_facts(region) for region in service.regions],
+        "regions": [build_region(region) for region in service.regions],
         "limits": {
             "files": settings.max_files,
             "file_bytes": settings.max_file_bytes,
@@ -95,57 +102,66 @@ async def regions(request: Request) -> dict[str, Any]:
     }
 
 
-@router.get("/v1/regions/{region}", response_model=RegionFacts)
-async def region_of_name(request: Request, region: str) -> dict[str, Any]:
+@router.get("/v1/regions/{region}", name="region_of_name", response_model=RegionFacts)
+async def get_region(request: Request, region: str) -> dict[str, Any]:
     """One region in figures."""
-    return region_facts(service_of(request).regions.get(region))
-
-
-@router.get("/v1/regions/{region}/coverage", response_model=Coverage, response_class=GeoJson)
-async def region_coverage(request: Request, region: str) -> Response:
-    """Where the region lies, as GeoJSON: a box around each part whose windows lie together."""
-    found = service_of(request).regions.get(region)
-    shapes = await run_in_threadpool(coverage, found)
-    return GeoJson(shapes)
-
-
-@router.get("/v1/regions/{region}/cells", response_model=Cells)
-async def region_cells(request: Request, region: str) -> Response:
-    """Where the codes of a heat layer lie."""
-    found = service_of(request).regions.get(region)
-    record = await run_in_threadpool(cells_record, found)
-    return _kept(request, JSONResponse(record), f"{version(found)}-cells")
+    return build_region(get_service(request).regions.get(region))
 
 
 @router.get(
-    "/v1/regions/{region}/windows/{window}", responses={200: {"content": {"image/jpeg": {}}}}
+    "/v1/regions/{region}/coverage",
+    name="region_coverage",
+    response_model=Coverage,
+    response_class=GeoJson,
 )
-async def window_picture(
+async def get_coverage(request: Request, region: str) -> Response:
+    """The region's area, as GeoJSON: a box around each group of neighbouring windows."""
+    served = get_service(request).regions.get(region)
+    shapes = await run_in_threadpool(build_coverage, served)
+    return GeoJson(shapes)
+
+
+@router.get("/v1/regions/{region}/cells", name="region_cells", response_model=Cells)
+async def get_cells(request: Request, region: str) -> Response:
+    """The positions of a heat layer's cells."""
+    served = get_service(request).regions.get(region)
+    record = await run_in_threadpool(build_cells, served)
+    return _allow_caching(request, JSONResponse(record), f"{make_version(served)}-cells")
+
+
+@router.get(
+    "/v1/regions/{region}/windows/{window}",
+    name="window_picture",
+    responses={200: {"content": {"image/jpeg": {}}}},
+)
+async def get_window_picture(
     request: Request, region: str, window: int = Path(ge=0, le=2**40)
 ) -> Response:
-    """The small picture of one window, its own up at the top."""
-    found = service_of(request).regions.get(region)
-    if window >= found.index.count:
-        raise Refusal(
-            404, "unknown-window", f"The region has windows 0 to {found.index.count - 1}."
-        )
+    """The small picture of one window; its upper edge is the window's."""
+    served = get_service(request).regions.get(region)
+    if window >= served.index.count:
+        last = served.index.count - 1
+        raise Refusal(404, "unknown-window", f"The region has windows 0 to {last}.")
     try:
-        data = await run_in_threadpool(found.index.thumbnail, window)
+        data = await run_in_threadpool(served.index.thumbnail, window)
     except (IndexError, ValueError) as problem:  # its folder holds another index by now
         raise Refusal(
-            503, "exchanged", "The region is being exchanged.", retry_after_s=2
+            503, "exchanged", "The index of this region is being replaced.", retry_after_s=2
         ) from problem
-    return _kept(request, Response(data, media_type="image/jpeg"), f"{version(found)}-w{window}")
+    return _allow_caching(
+        request, Response(data, media_type="image/jpeg"), f"{make_version(served)}-w{window}"
+    )
 
 
 @router.get(
     "/v1/regions/{region}/tiles/{zoom}/{x}/{y}",
+    name="map_tile",
     responses={
         200: {"content": {"image/jpeg": {}, "image/webp": {}}},
         204: {"description": "no imagery there"},
     },
 )
-async def map_tile(
+async def get_map_tile(
     request: Request,
     region: str,
     zoom: int = Path(ge=0, le=22),
@@ -153,57 +169,57 @@ async def map_tile(
     y: int = Path(ge=0, lt=2**22),
 ) -> Response:
     """A Web Mercator map tile of 512 pixels of the region's own imagery."""
-    found = service_of(request).regions.get(region)
-    tag = f"{version(found)}-{zoom}-{x}-{y}"
+    served = get_service(request).regions.get(region)
+    tag = f"{make_version(served)}-{zoom}-{x}-{y}"
     if request.headers.get("if-none-match") == f'"{tag}"':
-        return _kept(request, Response(), tag)
-    tile = await run_in_threadpool(found.tiles.tile, zoom, x, y)
+        return _allow_caching(request, Response(), tag)
+    tile = await run_in_threadpool(served.tiles.get, zoom, x, y)
     if tile is None:
-        return Response(status_code=204, headers={"Cache-Control": _KEEP})
-    return _kept(request, Response(tile.data, media_type=tile.kind), tag)
+        return Response(status_code=204, headers={"Cache-Control": _CACHE_FOR_AN_HOUR})
+    return _allow_caching(request, Response(tile.data, media_type=tile.kind), tag)
 
 
-@router.get("/v1/health", response_model=Health)
-async def health() -> dict[str, str]:
-    """Whether the server lives."""
+@router.get("/v1/health", name="health", response_model=Health)
+async def report_health() -> dict[str, str]:
+    """Whether the server is alive."""
     return {"status": "alive"}
 
 
-@router.get("/v1/ready", response_model=Health, responses={503: {"model": Health}})
-async def ready(request: Request) -> Response:
-    """Whether new requests should be sent here; 503 while it shuts down."""
-    if service_of(request).draining:
+@router.get("/v1/ready", name="ready", response_model=Health, responses={503: {"model": Health}})
+async def report_readiness(request: Request) -> Response:
+    """Whether the server takes new requests; 503 while it shuts down."""
+    if get_service(request).draining:
         return JSONResponse({"status": "closing"}, status_code=503)
     return JSONResponse({"status": "ready"})
 
 
 @router.get("/metrics", include_in_schema=False)
-async def metrics(request: Request) -> Response:
+async def send_counters(request: Request) -> Response:
     """Counters for Prometheus."""
-    return Response(service_of(request).counters.to_text(), media_type=CONTENT_TYPE)
+    return Response(get_service(request).counters.to_text(), media_type=CONTENT_TYPE)
 
 
 @router.get("/", include_in_schema=False)
-async def page(request: Request) -> Response:
+async def send_page(request: Request) -> Response:
     """The map page."""
     return await PAGE_FILES.get_response("page.html", request.scope)
 
 
 @router.get("/favicon.ico", include_in_schema=False)
-async def icon() -> Response:
+async def redirect_icon() -> Response:
     """The page's icon."""
     return RedirectResponse("/assets/icon.svg", status_code=308)
 
 
 @router.get("/assets/{name}", include_in_schema=False)
-async def asset(request: Request, name: str) -> Response:
+async def send_page_file(request: Request, name: str) -> Response:
     """A file of the page."""
     return await PAGE_FILES.get_response(name, request.scope)
 
 
-def _kept(request: Request, answer: Response, tag: str) -> Response:
-    """Let the browser keep it, and tell it when it has it already."""
-    headers: Mapping[str, str] = {"ETag": f'"{tag}"', "Cache-Control": _KEEP}
+def _allow_caching(request: Request, answer: Response, tag: str) -> Response:
+    """Let the browser cache an answer, and send 304 where it already has it."""
+    headers: Mapping[str, str] = {"ETag": f'"{tag}"', "Cache-Control": _CACHE_FOR_AN_HOUR}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=dict(headers))
     answer.headers.update(headers)

@@ -1,4 +1,4 @@
-"""Regions: the indexes that a server answers from, opened once and exchanged when they change."""
+"""Regions: the indexes that a server answers from, opened once, exchanged when they change."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from crossview.localization.hints import why_unusable_heading
 from crossview.localization.locate import require_ready
 from crossview.model.onnx import Embedder, open_model, open_model_of
 from crossview.outputs.map_layers import HeatGrid, build_heat_grid
-from crossview.service.map_tiles import Tiles
+from crossview.service.map_tiles import MapTiles
 
-MOST_CELLS = 60_000  # of a heat layer; more windows share cells
+MAX_CELLS = 60_000  # of a heat layer; in larger regions windows share cells
 Stamp = tuple[int, int, int]
 OpenModel = Callable[[Index], Embedder]
 
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """One index as it was when it was opened. A request keeps the one that it began with."""
+    """One index as it was when it was opened. A request keeps the one it began with."""
 
     name: str
     index: Index
     embedder: Embedder
-    tiles: Tiles = field(repr=False)
+    tiles: MapTiles = field(repr=False)
 
     @property
     def uses_heading(self) -> bool:
-        """Whether a heading that is known helps to find a panorama."""
+        """Whether a heading helps to locate a panorama."""
         return not why_unusable_heading(self.embedder.info, 360.0)
 
     @cached_property
     def cells(self) -> HeatGrid:
-        """Where a heat layer is drawn."""
+        """The cells of a heat layer."""
         index = self.index
-        return build_heat_grid(index.lat, index.lon, index.manifest.stride_m, MOST_CELLS)
+        return build_heat_grid(index.lat, index.lon, index.manifest.stride_m, MAX_CELLS)
 
 
 class Regions:
@@ -47,10 +47,10 @@ class Regions:
 
     def __init__(self, paths: Sequence[str | Path], open_model: OpenModel) -> None:
         self._open_model = open_model
-        self._paths = _named(paths)
-        self._stamps = {name: _stamp(path) for name, path in self._paths.items()}
-        self._open = {name: self._opened(name) for name in self._paths}
-        self.troubles: dict[str, str] = {}  # what was wrong with a change that was not taken
+        self._paths = _name_regions(paths)
+        self._stamps = {name: _read_stamp(path) for name, path in self._paths.items()}
+        self._open = {name: self._open_region(name) for name in self._paths}
+        self.failures: dict[str, str] = {}  # why a changed index was not opened
 
     def __iter__(self) -> Iterator[Region]:
         return iter(list(self._open.values()))
@@ -64,50 +64,50 @@ class Regions:
         return self._open[name]
 
     def reload(self) -> list[str]:
-        """Open anew what has changed on disk; returns the names of regions that were exchanged.
+        """Reopen what has changed on disk; returns the names of regions that were exchanged.
 
         An index that cannot be opened (it is being copied, say) leaves the old one in place and is
         tried again when it changes again.
         """
         exchanged = []
         for name, path in self._paths.items():
-            stamp = _stamp(path)
+            stamp = _read_stamp(path)
             if stamp is None or stamp == self._stamps[name]:
                 continue
             self._stamps[name] = stamp
             try:
-                self._open[name] = self._opened(name)
+                self._open[name] = self._open_region(name)
             except CrossviewError as problem:
-                self.troubles[name] = str(problem)
+                self.failures[name] = str(problem)
             else:
-                self.troubles.pop(name, None)
+                self.failures.pop(name, None)
                 exchanged.append(name)
         return exchanged
 
-    def _opened(self, name: str) -> Region:
+    def _open_region(self, name: str) -> Region:
         index = Index.open(self._paths[name])
-        for _ in index.blocks():  # mapped now, they stay readable when the folder is exchanged
+        for _ in index.blocks():  # once mapped, they stay readable when the folder is exchanged
             pass
         embedder = self._open_model(index)
         require_ready(index, embedder)
-        return Region(name, index, embedder, Tiles(index))
+        return Region(name, index, embedder, MapTiles(index))
 
 
-class Models:
-    """The networks of all regions; those that share one share its memory."""
+class ModelPool:
+    """The networks of all regions; regions with the same one share it."""
 
-    def __init__(self, given: str | None = None, *, threads: int = 0) -> None:
-        self._given, self._threads = given, threads
+    def __init__(self, path: str | None = None, *, threads: int = 0) -> None:
+        self._path, self._threads = path, threads
         self._open: dict[str, Embedder] = {}
 
     def __call__(self, index: Index) -> Embedder:
-        """The model that made an index; raises :class:`BadModel` when it is not to be found."""
+        """The model that made an index; raises :class:`BadModel` where it is missing."""
         made_by = index.manifest.model
         if made_by.fingerprint in self._open:
             return self._open[made_by.fingerprint]
         # Decoding and other requests want the cores while the network waits: no spinning.
-        if self._given is not None:
-            embedder = open_model(self._given, threads=self._threads, spinning=False)
+        if self._path is not None:
+            embedder = open_model(self._path, threads=self._threads, spinning=False)
         else:
             embedder = open_model_of(
                 made_by.name_or_path, index.path, threads=self._threads, spinning=False
@@ -115,7 +115,7 @@ class Models:
         return self._open.setdefault(embedder.fingerprint, embedder)
 
 
-def _named(paths: Sequence[str | Path]) -> dict[str, Path]:
+def _name_regions(paths: Sequence[str | Path]) -> dict[str, Path]:
     require(len(paths) > 0, "give at least one index: --index region.cvx")
     named: dict[str, Path] = {}
     for path in map(Path, paths):
@@ -128,8 +128,8 @@ def _named(paths: Sequence[str | Path]) -> dict[str, Path]:
     return named
 
 
-def _stamp(path: Path) -> Stamp | None:
-    """What changes when an index does; None while it has no manifest."""
+def _read_stamp(path: Path) -> Stamp | None:
+    """Identifies the state of an index; None while it has no manifest."""
     try:
         facts = (path / MANIFEST_NAME).stat()
     except OSError:

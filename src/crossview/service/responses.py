@@ -1,10 +1,9 @@
-"""Answers and regions as the API tells them."""
+"""Responses: answers and regions as the JSON that the API sends."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
@@ -16,7 +15,7 @@ from crossview.files import printable
 from crossview.geo.antimeridian import geometry_of
 from crossview.geo.components import split_regions
 from crossview.geo.mercator import enclose_points
-from crossview.localization.answer import Answer, Area
+from crossview.localization.answer import Answer
 from crossview.localization.calibration_record import Calibration
 from crossview.localization.posterior import masses
 from crossview.outputs.map_layers import describe_heat_grid, describe_scores
@@ -26,13 +25,13 @@ from crossview.outputs.records import (
     describe_place,
     stands_out,
 )
-from crossview.service.photo_queue import Located
+from crossview.service.photo_queue import PhotoResult
 from crossview.service.regions import Region
 
 _HIDDEN = ("truth", "error_m")
 
 
-def region_facts(region: Region) -> dict[str, Any]:
+def build_region(region: Region) -> dict[str, Any]:
     """A region in figures; nothing of where its files lie."""
     index, manifest = region.index, region.index.manifest
     box = region.tiles.extent
@@ -53,29 +52,23 @@ def region_facts(region: Region) -> dict[str, Any]:
         "uses_heading": region.uses_heading,
         "fov_seen_deg": [float(v) for v in region.embedder.info.fov_seen_deg],
         "warnings": [printable(text) for text in manifest.warnings],
-        "deepest_zoom": region.tiles.deepest,
-        "version": version(region),
+        "deepest_zoom": region.tiles.max_zoom,
+        "version": make_version(region),
     }
 
 
-def version(region: Region) -> str:
+def make_version(region: Region) -> str:
     """A short text that changes when the index does; for caches."""
     manifest = region.index.manifest
     segments = ",".join(segment.name for segment in manifest.segments)
     calibrated = (manifest.calibration or {}).get("created", "")
-    return (
-        f"{manifest.model.fingerprint[:8]}-{hash_of(f'{manifest.created}{segments}{calibrated}')}"
-    )
+    contents = hashlib.sha256(f"{manifest.created}{segments}{calibrated}".encode()).hexdigest()
+    return f"{manifest.model.fingerprint[:8]}-{contents[:8]}"
 
 
-def hash_of(text: str) -> str:
-    """Eight hex digits of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def answer_facts(found: Located, *, heat: bool, view: bool) -> dict[str, Any]:
+def build_answer(photo: PhotoResult, *, heat: bool, view: bool) -> dict[str, Any]:
     """One photo's answer as plain JSON values."""
-    answer = found.answer
+    answer = photo.answer
     record = {k: v for k, v in describe_answer(answer).items() if k not in _HIDDEN}
     record["stands_out"] = stands_out(answer)
     record["places"] = [
@@ -83,47 +76,44 @@ def answer_facts(found: Located, *, heat: bool, view: bool) -> dict[str, Any]:
         for place in answer.places
     ]
     if heat:
-        record["heat"] = heat_record(answer, found.region)
-        for told, area in zip(*_areas(record, answer), strict=True):
-            told["windows"] = base64.b64encode(area.rows.astype("<u4").tobytes()).decode("ascii")
+        record["heat"] = _build_heat(answer, photo.region)
+        if answer.confidence is not None:
+            areas = zip(record["calibrated"]["areas"], answer.confidence.areas, strict=True)
+            for area_record, area in areas:
+                area_record["windows"] = _encode_base64(area.rows.astype("<u4").tobytes())
     if view:
-        record["view"] = data_url(found.strip)
+        record["view"] = _make_data_url(photo.strip)
     return record
 
 
-def heat_record(answer: Answer, region: Region) -> dict[str, object] | None:
+def _build_heat(answer: Answer, region: Region) -> dict[str, object] | None:
     """Codes of all cells: of the posterior where the answer is calibrated, else of the scores."""
-    mass = posterior(answer, region)
-    known = answer if mass is None else replace(answer, scores=mass.astype(np.float32))
-    record = describe_scores(known, region.cells)
-    return record and {"of": "scores" if mass is None else "posterior", **record}
+    posterior = _compute_posterior(answer, region)
+    if posterior is not None:
+        answer = replace(answer, scores=posterior.astype(np.float32))
+    record = describe_scores(answer, region.cells)
+    return record and {"of": "scores" if posterior is None else "posterior", **record}
 
 
-def posterior(answer: Answer, region: Region) -> F64 | None:
-    """Probability [N] of each window's cell; None where the calibration says nothing."""
-    known = region.index.manifest.calibration
-    if answer.confidence is None or known is None:
+def _compute_posterior(answer: Answer, region: Region) -> F64 | None:
+    """Probability [N] of each window's cell; None where no calibration fits the photo."""
+    record = region.index.manifest.calibration
+    if answer.confidence is None or record is None:
         return None
-    kind = Calibration.from_json(known).of(answer)
+    kind = Calibration.from_json(record).of(answer)
     if kind is None:
         return None
-    here = 1.0 - answer.confidence.elsewhere
-    mass = here * masses(answer.scores, kind.fit.temperature)
-    return np.where(np.isfinite(answer.scores), mass, np.nan)
+    in_region = 1.0 - answer.confidence.elsewhere
+    posterior = in_region * masses(answer.scores, kind.fit.temperature)
+    return np.where(np.isfinite(answer.scores), posterior, np.nan)
 
 
-def _areas(record: dict[str, Any], answer: Answer) -> tuple[list[dict[str, Any]], Sequence[Area]]:
-    if answer.confidence is None:
-        return [], ()
-    return record["calibrated"]["areas"], answer.confidence.areas
-
-
-def cells_record(region: Region) -> dict[str, object]:
+def build_cells(region: Region) -> dict[str, object]:
     """Where the cells lie."""
     return describe_heat_grid(region.cells)
 
 
-def coverage(region: Region) -> dict[str, Any]:
+def build_coverage(region: Region) -> dict[str, Any]:
     """A GeoJSON feature per part of the region whose windows lie together: the box around them."""
     index = region.index
     footprint_m = index.manifest.footprint_m
@@ -141,34 +131,34 @@ def coverage(region: Region) -> dict[str, Any]:
     return {"type": "FeatureCollection", "features": features}
 
 
-def heat_features(answer: Answer, region: Region, most: int) -> dict[str, Any]:
+def build_scores(answer: Answer, region: Region, most: int) -> dict[str, Any]:
     """The best ``most`` windows of an answer as GeoJSON points with their scores."""
     scores = np.where(np.isfinite(answer.scores), answer.scores, -np.inf)
     rows = np.argsort(-scores, kind="stable")[:most]
-    mass = posterior(answer, region)
-    features = [
-        {
-            "type": "Feature",
-            "geometry": {
-                "type": "Point",
-                "coordinates": [round(float(region.index.lon[row]), 7),
-                                round(float(region.index.lat[row]), 7)],
-            },
-            "properties": {
-                "window": int(row),
-                "score": round(float(scores[row]), 6),
-                **({} if mass is None else {"probability": float(f"{mass[row]:.6g}")}),
-            },
-        }
-        for row in rows
-        if np.isfinite(scores[row])
-    ]  # fmt: skip
+    posterior = _compute_posterior(answer, region)
+    features = []
+    for row in rows[np.isfinite(scores[rows])]:
+        lon, lat = float(region.index.lon[row]), float(region.index.lat[row])
+        properties = {"window": int(row), "score": round(float(scores[row]), 6)}
+        if posterior is not None:
+            properties["probability"] = float(f"{posterior[row]:.6g}")
+        features.append(
+            {
+                "type": "Feature",
+                "geometry": {"type": "Point", "coordinates": [round(lon, 7), round(lat, 7)]},
+                "properties": properties,
+            }
+        )
     return {"type": "FeatureCollection", "features": features}
 
 
-def data_url(pixels: U8) -> str:
+def _make_data_url(pixels: U8) -> str:
     """A small JPEG picture inside an address."""
     import simplejpeg
 
     jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), 85, colorsubsampling="420")
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+    return f"data:image/jpeg;base64,{_encode_base64(jpeg)}"
+
+
+def _encode_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,7 +1,6 @@
-"""What the API says, as types: the OpenAPI document and the checks follow from them.
+"""Schemas: the types of the API's answers, from which the OpenAPI document is made.
 
-Nothing leaves the server that is not as its type here says: :class:`CheckedRoute` reads every
-answer's JSON once more before it is sent.
+:class:`CheckedRoute` checks every JSON answer against its type before it is sent.
 """
 
 from __future__ import annotations
@@ -16,26 +15,28 @@ from starlette.responses import JSONResponse, Response
 
 
 class Record(BaseModel):
-    """Only what is declared goes out; what is unknown is left away."""
+    """A JSON object with exactly the declared fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class WrongAnswer(Exception):
-    """A fault of the server: what it was about to send is not as its schema says."""
+    """An error of the server: an answer does not match its schema."""
 
 
-def require_as(kind: Any, text: str | bytes) -> None:
-    """Raise :class:`WrongAnswer` unless ``text`` is JSON of a type.
+def require_type(kind: Any, text: str | bytes) -> None:
+    """Raise :class:`WrongAnswer` unless ``text`` is JSON of this type.
 
-    The message names fields and never values, which may be a photo's name or place.
+    The message names fields and no values, which may be a photo's name or place.
     """
     try:
         TypeAdapter(kind).validate_json(text)
     except ValidationError as problem:
         faults = problem.errors(include_url=False, include_input=False, include_context=False)
-        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['type']}" for one in faults[:5])
-        raise WrongAnswer(f"An answer is no {getattr(kind, '__name__', kind)}: {said}") from None
+        fields = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['type']}" for one in faults[:5])
+        raise WrongAnswer(
+            f"An answer is not a {getattr(kind, '__name__', kind)}: {fields}"
+        ) from None
 
 
 class GeoJson(JSONResponse):
@@ -45,21 +46,21 @@ class GeoJson(JSONResponse):
 
 
 class CheckedRoute(APIRoute):
-    """A route whose answers are compared with its response model, also those made by hand."""
+    """A route whose answers are checked against its response model, also ready-made ones."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler, and the check behind it."""
+        """The handler, followed by the check."""
         handler = super().get_route_handler()
-        made: Any = getattr(self.response_class, "value", self.response_class)
+        response_class: Any = getattr(self.response_class, "value", self.response_class)
 
-        async def checked(request: Request) -> Response:
+        async def handle_checked(request: Request) -> Response:
             response = await handler(request)
             kind = response.headers.get("content-type", "").partition(";")[0]
-            if self.response_model is not None and kind == made.media_type:
-                require_as(self.response_model, bytes(response.body))
+            if self.response_model is not None and kind == response_class.media_type:
+                require_type(self.response_model, bytes(response.body))
             return response
 
-        return checked
+        return handle_checked
 
 
 class Point(Record):
@@ -77,11 +78,11 @@ class Ground(Point):
     up_bearing_deg: float = Field(description="bearing of the rectangle's upper edge")
 
 
-class FoundPlace(Point):
+class RankedPlace(Point):
     """One candidate; overlapping windows are merged."""
 
     rank: int = Field(description="from 1")
-    score: float = Field(description="comparable within one photo only; no probability")
+    score: float = Field(description="comparable within one photo only; not a probability")
     window: int = Field(description="number of the tile, for /windows/{window}")
     heading_deg: float | None = Field(None, description="of the photo's middle, from true north")
     probability: float | None = Field(None, description="of lying within 25 m; calibrated only")
@@ -102,7 +103,7 @@ class Heat(Record):
 
 
 class ConformalArea(Record):
-    """Ground that holds the truth with a stated coverage."""
+    """An area that holds the true place with a stated coverage."""
 
     coverage: float
     km2: float
@@ -111,7 +112,7 @@ class ConformalArea(Record):
 
 
 class CalibratedFacts(Record):
-    """What the region's calibration says of one photo."""
+    """What the region's calibration says about one photo."""
 
     elsewhere: float = Field(description="probability of another region")
     refused: bool = Field(description="probably not in this region")
@@ -122,8 +123,8 @@ class CalibratedFacts(Record):
     date: str
 
 
-class Found(Record):
-    """All that is said about one photo."""
+class PhotoAnswer(Record):
+    """The answer for one photo."""
 
     photo: str
     sha256: str
@@ -138,12 +139,12 @@ class Found(Record):
     confidence: str
     stands_out: bool = Field(description="a rule of thumb: the first place leads clearly")
     calibrated: CalibratedFacts | None = Field(None, description="only where it was measured")
-    places: list[FoundPlace] = Field(description="best first")
+    places: list[RankedPlace] = Field(description="best first")
     heat: Heat | None = Field(None, description="with heat=true")
-    view: str | None = Field(None, description="with view=true: a data URL of what the model saw")
+    view: str | None = Field(None, description="with view=true: a data URL of the model's input")
 
 
-class PhotoTrouble(Record):
+class PhotoProblem(Record):
     """A photo that was not located, and why."""
 
     photo: str
@@ -152,16 +153,16 @@ class PhotoTrouble(Record):
 
 
 class Answers(Record):
-    """What came of a request."""
+    """The result of a request."""
 
     region: str
     model: str = Field(description="fingerprint of the network")
-    answers: list[Found]
-    problems: list[PhotoTrouble]
+    answers: list[PhotoAnswer]
+    problems: list[PhotoProblem]
 
 
 class RegionFacts(Record):
-    """A region that can be asked."""
+    """A region that is served."""
 
     name: str
     tiles: int
@@ -193,7 +194,7 @@ class Limits(Record):
 
 
 class OnlineMapFacts(Record):
-    """A base map from elsewhere, if this server was told to use one."""
+    """A base map of another server, if one is set."""
 
     url: str
     attribution: str
@@ -216,14 +217,14 @@ class Cells(Record):
     merged: bool
 
 
-class FoundEvent(Found):
-    """An answer as an event of a batch, and how far it has come."""
+class AnswerEvent(PhotoAnswer):
+    """An answer as an event of a batch, with the progress."""
 
     done: int
     photos: int
 
 
-class TroubleEvent(PhotoTrouble):
+class ProblemEvent(PhotoProblem):
     """A photo of a batch that was not located."""
 
     done: int
@@ -239,7 +240,7 @@ class EndEvent(Record):
 
 
 EVENTS: dict[str, type[Record]] = {
-    "answer": FoundEvent, "problem": TroubleEvent, "end": EndEvent,
+    "answer": AnswerEvent, "problem": ProblemEvent, "end": EndEvent,
 }  # fmt: skip
 
 
@@ -251,8 +252,8 @@ class JobState(Record):
     state: Literal["running", "done", "cancelled"]
     photos: int
     done: int
-    answers: list[Found]
-    problems: list[PhotoTrouble]
+    answers: list[PhotoAnswer]
+    problems: list[PhotoProblem]
 
 
 Position = tuple[float, float]  # longitude, latitude
@@ -324,7 +325,7 @@ class Coverage(Record):
 
 
 class Health(Record):
-    """Whether the server lives, or is ready for requests."""
+    """Whether the server is alive, or ready for requests."""
 
     status: Literal["alive", "ready", "closing"]
 
@@ -336,4 +337,4 @@ class Problem(Record):
     status: int
     code: str
     detail: str
-    problems: list[PhotoTrouble] | None = None
+    problems: list[PhotoProblem] | None = None

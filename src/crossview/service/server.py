@@ -1,4 +1,4 @@
-"""Running the application: signals, and an end that loses nothing."""
+"""The server: runs the application, handles signals, and ends without losing photos."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from crossview.errors import CrossviewError
 from crossview.service.state import Service
 
 FINISH_S = 60.0  # for requests and batches that have begun
-LINGER_S = 1.0  # for clients that are about to ask; health checks see that it is closing
+LINGER_S = 1.0  # for late requests; health checks see that it is closing
 _KEEP_ALIVE_S = 30
-_BACKLOG = 1024  # connections that may wait to be taken
+_BACKLOG = 1024  # connections that may wait to be accepted
 
 
 class Server(uvicorn.Server):
-    """uvicorn that finishes long batches before it stops listening, and reloads on SIGHUP."""
+    """uvicorn that finishes long batches before it stops listening, and reloads at SIGHUP."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal begins the end; the second ends at once."""
+        """Shut down in order at the first signal, at once at the second."""
         service: Service = self.config.app.state.service  # type: ignore[union-attr]
         if service.draining:
             super().handle_exit(sig, frame)
             return
         service.draining = True
-        self._ending = asyncio.get_running_loop().create_task(self._end(service))
+        self._shutdown = asyncio.get_running_loop().create_task(self._shut_down(service))
 
-    async def _end(self, service: Service) -> None:
-        await service.drained(FINISH_S, LINGER_S)
+    async def _shut_down(self, service: Service) -> None:
+        await service.drain(FINISH_S, LINGER_S)
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Also listen for SIGHUP, where there is one."""
+        """Also handle SIGHUP, where there is one."""
         await super().startup(sockets)
         service: Service = self.config.app.state.service  # type: ignore[union-attr]
         with suppress(AttributeError, NotImplementedError, RuntimeError, ValueError):
@@ -49,7 +49,7 @@ class Server(uvicorn.Server):
             )
 
 
-def bound(host: str, port: int) -> socket.socket:
+def open_socket(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes any that is free. Raises :class:`CrossviewError`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -60,14 +60,14 @@ def bound(host: str, port: int) -> socket.socket:
     except OSError as problem:
         listening.close()
         raise CrossviewError(
-            f"Cannot listen at {host}, port {port}: {problem.strerror}.\n"
+            f"Cannot listen on {host}, port {port}: {problem.strerror}.\n"
             "Choose another with --port; 0 takes any that is free."
         ) from problem
     return listening
 
 
 def serve(app: FastAPI, listening: socket.socket) -> None:
-    """Answer until told to stop (SIGTERM, Ctrl-C), then finish what has begun."""
+    """Answer requests until SIGTERM or Ctrl-C, then finish those that have begun."""
     # No time of creation beside each counter: Prometheus needs none, and it doubles the text.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     with suppress(AttributeError, ValueError):  # until the loop listens for it; not on Windows

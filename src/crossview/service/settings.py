@@ -1,4 +1,4 @@
-"""Settings: the limits a server keeps, and who may ask it."""
+"""Settings: a server's limits, names and allowed sites."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineMap:
-    """A base map from elsewhere, drawn below the region's own imagery. Off unless asked for."""
+    """A base map of another server, drawn below the region's own imagery. Off by default."""
 
     url: str  # a template with {z}, {x} and {y}
     attribution: str
@@ -24,14 +24,14 @@ class OnlineMap:
             and all(place in self.url for place in ("{z}", "{x}", "{y}")),
             f"--base-map {self.url}: give a template such as https://HOST/{{z}}/{{x}}/{{y}}.png",
         )
-        require(bool(self.attribution), "--base-map needs --base-map-attribution: who made it.")
+        require(bool(self.attribution), "--base-map needs --base-map-attribution: its maker.")
 
     @property
     def origin(self) -> str:
-        """What the page's policy must allow besides this server."""
+        """The server that the page's policy must allow besides this one."""
         try:
             parts = urlsplit(self.url)
-        except ValueError:  # such as brackets around what is no IPv6 address
+        except ValueError:  # such as brackets around what is not an IPv6 address
             return ""
         return f"{parts.scheme}://{parts.netloc}"
 
@@ -42,23 +42,23 @@ class Settings:
 
     max_file_bytes: int = 100 * MEGABYTE
     max_request_bytes: int = 500 * MEGABYTE
-    max_held_bytes: int = 1000 * MEGABYTE  # uploads of all requests that wait for an answer
+    max_held_bytes: int = 1000 * MEGABYTE  # uploads of all requests that wait for answers
     max_files: int = 200  # of one request
     max_pixels: int = 200_000_000  # of one picture
-    max_memory_bytes: int = 800 * MEGABYTE  # of one while it is decoded; two are at a time
+    max_memory_bytes: int = 800 * MEGABYTE  # of one while it is decoded; two are decoded at a time
     max_places: int = 100
-    max_jobs: int = 64  # running, or finished and not yet forgotten
-    queue_photos: int = 512  # that wait at most; beyond: 429
+    max_jobs: int = 64  # that run, or are done and not yet forgotten
+    queue_photos: int = 512  # that may wait; more get a 429
     batch: int = 16  # photos that go through the network together
-    batch_s: float = 0.25  # how long a batch may take: what a small request waits for
-    wait_s: float = 0.004  # that an idle server waits for company
+    batch_s: float = 0.25  # time of a batch, which a small request waits for
+    wait_s: float = 0.004  # that an idle server waits for more photos
     timeout_s: float = 60.0  # of a request from its last byte to its answer
     upload_timeout_s: float = 600.0  # of a request's body in all
     upload_idle_s: float = 30.0  # without a byte of it
     keep_job_s: float = 600.0  # a finished job's answers
     photos_per_minute: float | None = None  # of one key, or of all without keys
-    hosts: tuple[str, ...] | None = None  # names by which the server may be called; None: any
-    origins: tuple[str, ...] = ()  # other sites whose scripts may ask
+    hosts: tuple[str, ...] | None = None  # names of the server; None: any
+    origins: tuple[str, ...] = ()  # other sites whose scripts may send photos
     online_map: OnlineMap | None = None
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Service: everything the routes of one server share."""
+"""Service: everything that the routes of one server share."""
 
 from __future__ import annotations
 
@@ -7,66 +7,66 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from crossview.localization.hints import Hints
 from crossview.service.counters import Counters
-from crossview.service.jobs import Jobs
-from crossview.service.keys import Rates
-from crossview.service.photo_queue import Desk, Located, Task
+from crossview.service.jobs import BatchJobs
+from crossview.service.keys import RateLimit
+from crossview.service.photo_queue import PhotoQueue, PhotoResult, PhotoTask
 from crossview.service.problems import Refusal
 from crossview.service.regions import Region, Regions
 from crossview.service.settings import Settings
 from crossview.service.uploads import MemoryBudget, Upload, read_uploads
 
 LOG = logging.getLogger("crossview.service")
-LOOK_EVERY_S = 2.0  # for indexes that changed on disk
+RELOAD_EVERY_S = 2.0  # indexes that changed on disk
+_POLL_S = 0.05  # while jobs are finished at the end
 
 
 @dataclass
 class Service:
-    """Regions, the desk where photos wait, and all that is counted."""
+    """Regions, the queue of photos, and all limits and counters."""
 
     regions: Regions
     settings: Settings
     counters: Counters
-    desk: Desk
-    jobs: Jobs
+    queue: PhotoQueue
+    jobs: BatchJobs
     memory: MemoryBudget
-    rates: Rates
-    draining: bool = False  # told to stop; finishes what it has
-    started: float = field(default_factory=time.monotonic)
+    rates: RateLimit
+    draining: bool = False  # shutting down; finishes the photos that it has
 
     @staticmethod
-    def of(regions: Regions, settings: Settings) -> Service:
-        """A service at work: its threads are running."""
+    def start(regions: Regions, settings: Settings) -> Service:
+        """A service whose threads are running."""
         counters = Counters()
-        desk = Desk(settings, counters)
+        queue = PhotoQueue(settings, counters)
         memory = MemoryBudget(settings.max_held_bytes)
-        jobs = Jobs(settings.max_jobs, settings.keep_job_s)
-        counters.add_gauge("crossview_waiting_photos", "Photos that wait.", lambda: desk.waiting)
+        jobs = BatchJobs(settings.max_jobs, settings.keep_job_s)
+        counters.add_gauge("crossview_waiting_photos", "Photos that wait.", lambda: queue.waiting)
         counters.add_gauge("crossview_held_bytes", "Uploads in memory.", lambda: memory.used_bytes)
-        counters.add_gauge("crossview_running_jobs", "Batches on their way.", jobs.running)
-        rates = Rates(settings.photos_per_minute)
-        return Service(regions, settings, counters, desk, jobs, memory, rates)
+        counters.add_gauge("crossview_running_jobs", "Batches that run.", jobs.count_running)
+        rates = RateLimit(settings.photos_per_minute)
+        return Service(regions, settings, counters, queue, jobs, memory, rates)
 
-    async def uploads(
-        self, headers: Any, body: AsyncIterator[bytes], caller: str, *, job: bool = False
+    async def receive_uploads(
+        self, headers: Any, body: AsyncIterator[bytes], caller: str, *, for_job: bool = False
     ) -> list[Upload]:
         """The photos of a request, within all limits; their bytes are counted in ``memory``."""
-        problem: Refusal | None = None
+        refusal: Refusal | None = None
         try:
-            self.desk.require_room()
-            if job:
+            self.queue.require_room()
+            if for_job:
                 self._require_job()
         except Refusal as full:
-            problem = full
-        uploads = await read_uploads(headers, body, self.settings, self.memory, problem)
+            refusal = full
+        uploads = await read_uploads(headers, body, self.settings, self.memory, refusal)
         try:
             self.rates.take(caller, len(uploads))
         except Refusal:
-            self.give_back(uploads)
+            self.release(uploads)
             raise
         return uploads
 
@@ -75,8 +75,8 @@ class Service:
             raise Refusal(503, "closing", "The server is shutting down.", retry_after_s=5)
         self.jobs.require_room()
 
-    def give_back(self, uploads: Sequence[Upload]) -> None:
-        """These photos are not waited for any more."""
+    def release(self, uploads: Sequence[Upload]) -> None:
+        """These photos are no longer in memory."""
         self.memory.release(sum(len(upload.data) for upload in uploads))
 
     def submit(
@@ -84,21 +84,24 @@ class Service:
         uploads: Sequence[Upload],
         region: Region,
         hints: Hints,
-        tell: Callable[[Located], Any],
+        format_result: Callable[[PhotoResult], Any],
     ) -> list[Future[Any]]:
-        """Hand photos to the desk; their bytes are given back as each is done."""
-        tasks = [Task(upload=u, hints=hints, region=region, tell=tell) for u in uploads]
+        """Queue photos; the bytes of each are released when it is done."""
+        tasks = [
+            PhotoTask(upload=upload, hints=hints, region=region, format_result=format_result)
+            for upload in uploads
+        ]
         try:
-            results = self.desk.submit(tasks)
+            results = self.queue.submit(tasks)
         except Refusal:
-            self.give_back(uploads)
+            self.release(uploads)
             raise
         for upload, result in zip(uploads, results, strict=True):
-            result.add_done_callback(self._done(region.name, len(upload.data)))
+            result.add_done_callback(self._make_callback(region.name, len(upload.data)))
         return results
 
-    def _done(self, region: str, size: int) -> Callable[[Future[Any]], None]:
-        def note(result: Future[Any]) -> None:
+    def _make_callback(self, region: str, size: int) -> Callable[[Future[Any]], None]:
+        def finish(result: Future[Any]) -> None:
             self.memory.release(size)
             if result.cancelled():
                 outcome = "cancelled"
@@ -106,29 +109,29 @@ class Service:
                 outcome = "refused" if result.exception() else "located"
             self.counters.count_photo(region, outcome)
 
-        return note
+        return finish
 
     async def watch(self) -> None:
         """Exchange indexes that change on disk, until cancelled. Requests go on meanwhile."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(RELOAD_EVERY_S)
             await self.reload()
 
     async def reload(self) -> None:
-        """Look once whether an index has changed."""
+        """Exchange the indexes that have changed on disk."""
         for name in await asyncio.to_thread(self.regions.reload):
             LOG.info("Region %s was exchanged.", name)
-        for name, text in self.regions.troubles.items():
+        for name, text in self.regions.failures.items():
             LOG.warning("Region %s changed but cannot be opened; the old one stays. %s", name, text)
 
-    async def drained(self, most_s: float, linger_s: float) -> None:
-        """Wait until long batches are done, and a little longer for those who ask for them."""
+    async def drain(self, max_s: float, linger_s: float) -> None:
+        """Wait until long batches are done, and a little longer for clients that fetch them."""
         self.draining = True
-        end = time.monotonic() + most_s
-        while (self.jobs.running() or self.desk.waiting) and time.monotonic() < end:
-            await asyncio.sleep(0.05)
+        end = time.monotonic() + max_s
+        while (self.jobs.count_running() or self.queue.waiting) and time.monotonic() < end:
+            await asyncio.sleep(_POLL_S)
         await asyncio.sleep(linger_s)
 
     async def close(self) -> None:
-        """Finish what is at the desk, then end its threads."""
-        await asyncio.to_thread(self.desk.close)
+        """Finish the photos in the queue, then stop its threads."""
+        await asyncio.to_thread(self.queue.close)
