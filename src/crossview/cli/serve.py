@@ -16,7 +16,7 @@ import typer
 
 from crossview.cli import console
 from crossview.errors import UsageError, require
-from crossview.service.settings import OnlineMap, Settings
+from crossview.service.settings import MEGABYTE, MEGAPIXEL, OnlineMap, Settings
 
 _BROWSER_AFTER_S = 1.0  # the socket listens already; earlier requests wait
 
@@ -66,17 +66,25 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         list[str] | None,
         typer.Option(help="Another site whose scripts may send photos (CORS); repeatable."),
     ] = None,
-    max_mb: Annotated[float, typer.Option(help="Largest file of a photo.")] = 100.0,
-    max_megapixels: Annotated[float, typer.Option(help="Largest photo.")] = 200.0,
+    max_mb: Annotated[float, typer.Option(help="Largest file of a photo.")] = (
+        Settings.max_file_bytes / MEGABYTE
+    ),
+    max_megapixels: Annotated[float, typer.Option(help="Largest photo.")] = (
+        Settings.max_pixels / MEGAPIXEL
+    ),
     max_memory_mb: Annotated[
         float,
         typer.Option(help="Memory to decode one photo; a large JPEG is decoded smaller."),
-    ] = 800.0,
-    max_files: Annotated[int, typer.Option(help="Most photos of one request.")] = 200,
-    queue: Annotated[int, typer.Option(help="Photos that may wait; others get a 429.")] = 512,
+    ] = Settings.max_memory_bytes / MEGABYTE,
+    max_files: Annotated[int, typer.Option(help="Most photos of one request.")] = (
+        Settings.max_files
+    ),
+    queue: Annotated[int, typer.Option(help="Photos that may wait; others get a 429.")] = (
+        Settings.queue_photos
+    ),
     timeout: Annotated[
         float, typer.Option(help="Longest time from a request to its answer, in seconds.")
-    ] = 60.0,
+    ] = Settings.timeout_s,
     base_map: Annotated[
         str | None,
         typer.Option(help="Tiles of an online map: an address with {z}, {x}, {y}."),
@@ -103,13 +111,14 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     if not index:
         raise UsageError("Give at least one index: crossview serve --index region.cvx")
     online = None if base_map is None else OnlineMap(url=base_map, attribution=base_map_attribution)
-    request_bytes = int(max(500.0, max_mb) * 1e6)
+    file_bytes = int(max_mb * MEGABYTE)
+    request_bytes = max(Settings.max_request_bytes, file_bytes)
     settings = Settings(
-        max_file_bytes=int(max_mb * 1e6),
+        max_file_bytes=file_bytes,
         max_request_bytes=request_bytes,
         max_held_bytes=2 * request_bytes,
-        max_pixels=int(max_megapixels * 1e6),
-        max_memory_bytes=int(max_memory_mb * 1e6),
+        max_pixels=int(max_megapixels * MEGAPIXEL),
+        max_memory_bytes=int(max_memory_mb * MEGABYTE),
         max_files=min(max_files, queue),
         queue_photos=queue,
         timeout_s=timeout,

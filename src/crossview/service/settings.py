@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from crossview.errors import require
 
 MEGABYTE = 1_000_000
+MEGAPIXEL = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +39,16 @@ class OnlineMap:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every limit is checked before any picture is decoded."""
+    """Limits, all checked before any picture is decoded, and their defaults.
+
+    The options of ``crossview serve`` take their defaults from here.
+    """
 
     max_file_bytes: int = 100 * MEGABYTE
     max_request_bytes: int = 500 * MEGABYTE
     max_held_bytes: int = 1000 * MEGABYTE  # uploads of all requests that wait for answers
     max_files: int = 200  # of one request
-    max_pixels: int = 200_000_000  # of one picture
+    max_pixels: int = 200 * MEGAPIXEL  # of one picture
     max_memory_bytes: int = 800 * MEGABYTE  # of one while it is decoded; two are decoded at a time
     max_places: int = 100
     max_jobs: int = 64  # that run, or are done and not yet forgotten
