@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
+from crossview._version import __version__
+
 if TYPE_CHECKING:
     from typing import Unpack
 
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
     from crossview.localization.hints import HintValues
     from crossview.localization.queries import Picture
 
-__version__ = "0.1.0"
 __all__ = ["Index", "__version__", "locate"]
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from crossview import __version__
+from crossview._version import __version__
 from crossview.calibration.fit import Wanted, fit, too_few
 from crossview.calibration.held_out import figures, held_out
 from crossview.calibration.known_photos import Known, Photos

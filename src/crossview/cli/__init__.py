@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from crossview import __version__
+from crossview._version import __version__
 from crossview.errors import CrossviewError, InvalidValue, UnknownName
 
 VERBS = (

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crossview import __version__
+from crossview._version import __version__
 from crossview.cli import console
 from crossview.errors import CrossviewError
 

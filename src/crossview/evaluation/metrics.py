@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from crossview import __version__
+from crossview._version import __version__
 from crossview.arrays import F64, I64
 from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol, Queries, References
 from crossview.evaluation.ranking import Answers, Ranks

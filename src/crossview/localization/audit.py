@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crossview import __version__
+from crossview._version import __version__
 from crossview.errors import CannotWrite
 from crossview.files import append_lines, require_file
 from crossview.localization.answer import Answer, Place

@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match
 
-from crossview import __version__
+from crossview._version import __version__
 from crossview.errors import CrossviewError
 from crossview.service import locate_routes, region_routes
 from crossview.service.middleware import PUBLIC_PATHS, AccessMiddleware

@@ -15,7 +15,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from crossview import __version__
+from crossview._version import __version__
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from crossview import __version__, catalogue
+from crossview import catalogue
+from crossview._version import __version__
 from crossview.arrays import I64
 from crossview.errors import BadData
 from crossview.evaluation.metrics import k_at_1_percent, recall, recall_cuts

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from crossview import __version__
+from crossview._version import __version__
 from crossview.errors import BadModel, InvalidValue
 from crossview.files import write_together
 from crossview.networks.weight_files import fit, read_weights, whose

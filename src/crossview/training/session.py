@@ -16,7 +16,7 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
-from crossview import __version__
+from crossview._version import __version__
 from crossview.errors import BadData, InvalidValue
 from crossview.pairs.batch import Views
 from crossview.pairs.cache import fill_cache, open_cache
