@@ -9,7 +9,7 @@ from tests.training.tiny import PAGE, SMALL, request, trained
 from crossview.catalogue import make_config, method_page
 from crossview.errors import BadModel, InUse
 from crossview.locks import locked
-from crossview.model.onnx import OnnxEmbedder
+from crossview.model.onnx import Model
 from crossview.pairs.page_ref import PageRef
 from crossview.training import export as export_module
 from crossview.training.export import export, fov_seen_deg
@@ -47,19 +47,19 @@ def noise(height, width, count):
 
 
 def test_a_shared_encoder_is_one_file_that_takes_both_sizes(shared_model):
-    embedder = OnnxEmbedder(shared_model.folder, threads=1)
+    embedder = Model(shared_model.folder, threads=1)
     assert [p.name for p in sorted(shared_model.folder.glob("*.onnx"))] == ["model.onnx"]
     assert embedder.ground(noise(32, 128, 1)).shape == (1, 64)
     assert embedder.aerial(noise(64, 64, 5)).shape == (5, 64)
 
 
 def test_narrow_ground_views_of_any_width_are_embedded(shared_model):
-    vectors = OnnxEmbedder(shared_model.folder, threads=1).ground(noise(32, 40, 3))
+    vectors = Model(shared_model.folder, threads=1).ground(noise(32, 40, 3))
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
 
 
 def test_model_json_says_what_the_run_knew(shared_model):
-    info = OnnxEmbedder(shared_model.folder, threads=1).info
+    info = Model(shared_model.folder, threads=1).info
     assert (info.training_data, info.synthetic, info.dim) == ("noise", True, 64)
     assert info.headings_seen == "aligned"
 
@@ -76,7 +76,7 @@ def test_pixels_go_in_as_they_are(shared_run, shared_model):
     spec = page.views(config).aerial
     with torch.no_grad():
         expected = model.aerial(normalised(images, spec, torch.device("cpu"))).numpy()
-    ours = OnnxEmbedder(shared_model.folder, threads=1).aerial(images)
+    ours = Model(shared_model.folder, threads=1).aerial(images)
     np.testing.assert_allclose(ours, expected, atol=1e-4)
 
 
@@ -85,7 +85,7 @@ def test_half_stores_half_the_bytes_and_computes_in_float32(shared_run, shared_m
     half = export(folder, page, config, tmp_path / "half", half=True)
     assert half.bytes < 0.6 * shared_model.bytes
     images = noise(64, 64, 4)
-    vectors = [OnnxEmbedder(done.folder, threads=1).aerial(images) for done in (half, shared_model)]
+    vectors = [Model(done.folder, threads=1).aerial(images) for done in (half, shared_model)]
     assert vectors[0].dtype == np.float32
     assert (vectors[0] * vectors[1]).sum(axis=1).min() > 0.999
 

@@ -6,7 +6,7 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +17,9 @@ from crossview.errors import InvalidValue, UsageError
 from crossview.imagery.source_options import SourceOptions
 
 if TYPE_CHECKING:
-    from crossview.imagery.sources import Imagery
+    from crossview.index.build import Job
     from crossview.index.index_options import IndexOptions
     from crossview.index.store import Index
-    from crossview.model.onnx import Embedder
 
 UNTRIED = 0.05  # how far a footprint may be from the model's without a warning
 
@@ -175,9 +174,9 @@ def _build(command: IndexCommand) -> None:
     from crossview.index.build import add, build
 
     make = add if command.add else build
-    with _open(command) as (imagery, embedder, options), _show_progress(command) as progress:
-        index = make(imagery, embedder, command.out, options=options, progress=progress)
-        trained_m = embedder.info.aerial.footprint_m
+    with _open(command) as job, _show_progress(command) as progress:
+        index = make(job.imagery, job.embedder, command.out, options=job.options, progress=progress)
+        trained_m = job.embedder.info.aerial.footprint_m
     if trained_m is None:
         console.warn("the ground width of the images that the model was trained on is unknown.")
     elif abs(index.manifest.footprint_m / trained_m - 1.0) > UNTRIED:
@@ -188,26 +187,23 @@ def _build(command: IndexCommand) -> None:
 
 
 @contextmanager
-def _open(command: IndexCommand) -> Iterator[tuple[Imagery, Embedder, IndexOptions]]:
-    """Imagery, model and options, fitted to each other."""
+def _open(command: IndexCommand) -> Iterator[Job]:
+    """Imagery and model fitted to each other, and what is to be said of them."""
     from crossview.imagery.borders import borders
-    from crossview.imagery.sources import open_sources
-    from crossview.index.index_options import default_model, finest_useful_m, tiling_for, view_for
+    from crossview.index.build import open_job
     from crossview.index.store import Index
-    from crossview.model.onnx import PACKAGED, open_model, resolve_model
 
-    name = command.model
-    if name is None and command.add:
-        name = Index.open(command.out).manifest.model.name_or_path
-    if name is None:
-        with open_sources(command.sources, command.source_options) as imagery:
-            name = default_model(imagery.info)
-    embedder = open_model(name, threads=command.threads)
-    model_name = name if name in PACKAGED else str(resolve_model(name).resolve())
-    options = replace(command.index_options, model_name=model_name)
-    view = view_for(embedder.info, tiling_for(embedder.info, options))
-    source_options = replace(command.source_options, finest_useful_m=finest_useful_m(view))
-    with open_sources(command.sources, source_options) as imagery:
+    model = command.model
+    if model is None and command.add:
+        model = Index.open(command.out).manifest.model.name_or_path
+    with open_job(
+        command.sources,
+        model,
+        command.index_options,
+        command.source_options,
+        threads=command.threads,
+    ) as job:
+        imagery = job.imagery
         if imagery.ignored:
             console.note(
                 f"{len(imagery.ignored)} pictures without a place were left out, "
@@ -219,7 +215,7 @@ def _open(command: IndexCommand) -> Iterator[tuple[Imagery, Embedder, IndexOptio
         if imagery.info.synthetic is None:
             for border in borders(imagery.parts):
                 console.warn(f"{border}.")
-        yield imagery, embedder, options
+        yield job
 
 
 @contextmanager
@@ -249,12 +245,11 @@ def _show_progress(command: IndexCommand) -> Iterator[Callable[[int, int], None]
 
 def _estimate(command: IndexCommand) -> None:
     """Print how many tiles, how large and how long; write nothing."""
-    from crossview.index.build import Job, estimate
+    from crossview.index.build import estimate
     from crossview.index.index_options import require_allowed
 
-    with _open(command) as (imagery, embedder, options):
-        job = Job.of(imagery, embedder, options)
-        require_allowed(imagery.info, embedder.info, job.view, options)
+    with _open(command) as job:
+        require_allowed(job.imagery.info, job.embedder.info, job.view, job.options)
         needs = estimate(job)
     console.print_result(
         f"{needs.tiles} tiles of {job.tiling.footprint_m:g} m every {job.tiling.stride_m:g} m "

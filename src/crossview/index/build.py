@@ -19,7 +19,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -33,11 +33,14 @@ from crossview.arrays import F32, F64, U8
 from crossview.errors import BadIndex, BadModel, CannotWrite, EmptyRegion, UsageError
 from crossview.files import replace_folder
 from crossview.geo.footprints import covered_km2
-from crossview.imagery.sources import Imagery
+from crossview.imagery.source_options import SourceOptions
+from crossview.imagery.sources import Imagery, open_sources
 from crossview.imagery.windows import Tiling, Window, count, cut
 from crossview.index.index_options import (
     IndexOptions,
     build_settings,
+    default_model,
+    finest_useful_m,
     is_coarse,
     require_allowed,
     segment_size,
@@ -59,7 +62,7 @@ from crossview.index.store import (
     write_manifest,
 )
 from crossview.locks import locked
-from crossview.model.onnx import Embedder
+from crossview.model.onnx import Embedder, Model, open_model
 from crossview.views.aerial import aerial_view
 from crossview.views.spec import ViewSpec
 
@@ -242,6 +245,31 @@ def why_empty(total: int, tiling: Tiling) -> str:
         f"None of {total} windows of {size} holds imagery: all is no data or one single colour.\n"
         "Check that this is the right file; for multi-band imagery choose --bands."
     )
+
+
+@contextmanager
+def open_job(
+    sources: Sequence[str | Path],
+    model: str | Path | Model | None,
+    options: IndexOptions,
+    source_options: SourceOptions,
+    *,
+    threads: int = 0,
+) -> Iterator[Job]:
+    """Open imagery and model and fit them to each other; closes the imagery at the end.
+
+    ``model`` is a name, a folder or an open model. None: the packaged model of a synthetic town,
+    for imagery of one; else UsageError.
+    """
+    if model is None:
+        with open_sources(sources, source_options) as imagery:
+            model = default_model(imagery.info)
+    opened = model if isinstance(model, Model) else open_model(model, threads=threads)
+    options = replace(options, model_name=opened.name)
+    view = view_for(opened.info, tiling_for(opened.info, options))
+    fitted = replace(source_options, finest_useful_m=finest_useful_m(view))
+    with open_sources(sources, fitted) as imagery:
+        yield Job.of(imagery, opened, options)
 
 
 def build(

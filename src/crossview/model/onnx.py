@@ -41,19 +41,35 @@ class Embedder(Protocol):
         """Unit vectors [B, D] of aerial views [B, H, W, 3] that follow ``info.aerial``."""
 
 
-class OnnxEmbedder:
-    """A model folder (``model.json`` and ONNX files) run by onnxruntime on the CPU.
+class Model:
+    """A model folder (``model.json`` and ONNX files) run by onnxruntime on the CPU; an Embedder.
 
     The networks take RGB uint8 [B, H, W, 3] named ``images`` and give float32 [B, D] named
     ``embeddings``: normalisation is part of the network, so it cannot be forgotten or doubled.
     """
 
-    def __init__(self, folder: Path, *, threads: int = 0, spinning: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, threads: int = 0, spinning: bool = True, name: str = ""
+    ) -> None:
         self.folder = folder
+        self.name = name or str(folder.resolve())  # by which an index finds the model again
         before = identity(folder)
         self._open(threads, spinning)
         if identity(folder) != before:  # exported anew meanwhile: not files of both
             self._open(threads, spinning)
+
+    @staticmethod
+    def open(name_or_folder: str | Path, *, threads: int = 0) -> Model:
+        """Open a packaged model by its name, or a folder that ``crossview export`` made.
+
+        ``threads``: of the CPU; 0 means all cores.
+        """
+        return open_model(name_or_folder, threads=threads)
+
+    def __repr__(self) -> str:
+        info = self.info
+        trained = "a synthetic town" if info.synthetic else info.training_data
+        return f"Model({info.name!r}: vectors of {info.dim} numbers, trained on {trained})"
 
     def _open(self, threads: int, spinning: bool) -> None:
         self.info = read_info(self.folder)
@@ -140,20 +156,18 @@ def resolve_model(name_or_folder: str | Path) -> Path:
     )
 
 
-def open_model(
-    name_or_folder: str | Path, *, threads: int = 0, spinning: bool = True
-) -> OnnxEmbedder:
+def open_model(name_or_folder: str | Path, *, threads: int = 0, spinning: bool = True) -> Model:
     """Open a model for embedding; ``threads`` 0 means all cores.
 
     ``spinning``: its threads burn their cores while they wait for work, which is a little faster
     where nothing else wants them.
     """
-    return OnnxEmbedder(resolve_model(name_or_folder), threads=threads, spinning=spinning)
+    name = str(name_or_folder) if str(name_or_folder) in PACKAGED else ""
+    folder = resolve_model(name_or_folder)
+    return Model(folder, threads=threads, spinning=spinning, name=name)
 
 
-def open_model_of(
-    made_by: str, index: Path, *, threads: int = 0, spinning: bool = True
-) -> OnnxEmbedder:
+def open_model_of(made_by: str, index: Path, *, threads: int = 0, spinning: bool = True) -> Model:
     """Open the model that made an index, by the name or folder that the index remembers.
 
     Raises :class:`BadModel`, which says what to do, where it is not there or damaged. Whether it is
