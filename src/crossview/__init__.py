@@ -1,4 +1,8 @@
-"""crossview: where on the map was this picture taken, from imagery seen from above."""
+"""crossview: where on the map was this picture taken, from imagery seen from above.
+
+For programs and notebooks. ``import crossview`` is light: whatever needs more is imported when it
+is first used.
+"""
 
 from __future__ import annotations
 
@@ -7,49 +11,123 @@ from typing import TYPE_CHECKING, Any, overload
 from crossview._version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
     from typing import Unpack
 
+    from crossview.index.index_options import BuildValues
     from crossview.index.store import Index
-    from crossview.localization.answer import Answer
     from crossview.localization.hints import HintValues
     from crossview.localization.queries import Picture
+    from crossview.model.onnx import Embedder, Model
+    from crossview.outputs.notebook import NotebookAnswer
 
-__all__ = ["Index", "__version__", "locate"]
-
-
-@overload
-def locate(index: Index, photo: Picture, **hints: Unpack[HintValues]) -> Answer: ...
+__all__ = ["Index", "Model", "__version__", "build_index", "locate"]
 
 
 @overload
 def locate(
-    index: Index, photo: list[Picture] | tuple[Picture, ...], **hints: Unpack[HintValues]
-) -> list[Answer]: ...
-
-
-def locate(
-    index: Index,
-    photo: Picture | list[Picture] | tuple[Picture, ...],
+    index: Index | str | Path,
+    photo: Picture,
+    *,
+    model: str | Path | Embedder | None = None,
     **hints: Unpack[HintValues],
-) -> Answer | list[Answer]:
-    """Where a photo was taken; of a list or tuple of photos a list of answers, in their order.
+) -> NotebookAnswer: ...
 
-    A photo is a path, the bytes of a file, a Pillow image, RGB uint8 [H, W, 3] or a Photo.
-    Hints as in ``localization.hints.Hints``; ``near`` may be a pair (lat, lon). The first photo
-    that cannot be read raises :class:`BadImage`.
+
+@overload
+def locate(
+    index: Index | str | Path,
+    photo: list[Picture] | tuple[Picture, ...],
+    *,
+    model: str | Path | Embedder | None = None,
+    **hints: Unpack[HintValues],
+) -> list[NotebookAnswer]: ...
+
+
+def locate(
+    index: Index | str | Path,
+    photo: Picture | list[Picture] | tuple[Picture, ...],
+    *,
+    model: str | Path | Embedder | None = None,
+    **hints: Unpack[HintValues],
+) -> NotebookAnswer | list[NotebookAnswer]:
+    """Where a photo was taken; for a list or tuple of photos a list of answers, in their order.
+
+    A photo is a path, the bytes of a file, a Pillow image, RGB uint8 [H, W, 3] or a Photo. An
+    index that is given by its path is opened for this call. ``model``: where the index's model is
+    now, if it was moved. Hints are those of ``localization.hints.Hints``; ``near`` may be a pair
+    (lat, lon). The first photo that cannot be read raises :class:`BadImage`.
     """
+    from crossview.index.store import Index
     from crossview.localization.hints import Hints
-    from crossview.localization.locate import locate_many, model_of
+    from crossview.localization.locate import embedder_for, locate_many
+    from crossview.outputs.notebook import NotebookAnswer
 
-    if isinstance(photo, list | tuple):
-        return locate_many(index, model_of(index), photo, Hints(**hints))
-    return locate_many(index, model_of(index), [photo], Hints(**hints))[0]
+    opened = index if isinstance(index, Index) else Index.open(index)
+    photos = photo if isinstance(photo, list | tuple) else [photo]
+    embedder = embedder_for(opened, model)
+    answers = [
+        NotebookAnswer.of(answer, opened)
+        for answer in locate_many(opened, embedder, photos, Hints(**hints))
+    ]
+    return answers if isinstance(photo, list | tuple) else answers[0]
+
+
+def build_index(
+    imagery: str | Path | Sequence[str | Path],
+    out: str | Path,
+    model: str | Path | Model | None = None,
+    *,
+    add: bool = False,
+    threads: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[BuildValues],
+) -> Index:
+    """Index imagery, so that photos can be located in it; as ``crossview index`` does.
+
+    ``imagery`` is one source or several. ``model`` is a packaged name, a folder or an open Model;
+    None means the model of the index with ``add``, else the packaged one, for imagery of a
+    synthetic town only. ``add`` adds to the index ``out``. ``progress`` gets the windows that are
+    done and those in all. Options are those of ``IndexOptions`` and ``SourceOptions``; ``near`` may
+    be a pair (lat, lon). If the call is stopped, the same call goes on where it was.
+    """
+    from dataclasses import fields
+    from pathlib import Path
+
+    from crossview.imagery.source_options import SourceOptions
+    from crossview.index import build
+    from crossview.index.index_options import IndexOptions
+    from crossview.index.store import Index
+    from crossview.localization.hints import place_of
+
+    values: dict[str, Any] = dict(options)
+    if values.get("near") is not None:
+        values["near"] = place_of(values["near"])
+    names = {each.name for each in fields(SourceOptions)}
+    source_options = SourceOptions(**{name: values.pop(name) for name in names & values.keys()})
+    if model is None and add:
+        model = Index.open(out).manifest.model.name_or_path
+    sources = [imagery] if isinstance(imagery, str | Path) else list(imagery)
+    make = build.add if add else build.build
+    with build.open_job(
+        sources, model, IndexOptions(**values), source_options, threads=threads
+    ) as job:
+        return make(job.imagery, job.embedder, out, options=job.options, progress=progress)
 
 
 def __getattr__(name: str) -> Any:
-    """``crossview.Index``, loaded when first used: ``import crossview`` stays light."""
-    if name != "Index":
-        raise AttributeError(f"module 'crossview' has no attribute {name!r}")
-    from crossview.index.store import Index
+    """The classes ``Index`` and ``Model``, imported when they are first used."""
+    if name == "Index":
+        from crossview.index.store import Index
 
-    return Index
+        return Index
+    if name == "Model":
+        from crossview.model.onnx import Model
+
+        return Model
+    raise AttributeError(f"module 'crossview' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

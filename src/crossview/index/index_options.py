@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 from crossview.errors import SyntheticModel, TooCoarse, UsageError, require
 from crossview.geo.points import LatLon
@@ -62,6 +62,30 @@ class IndexOptions:
             (self.near is None) == (self.within_m <= 0.0),
             "an area needs both a centre and a radius: --near LAT,LON --within KM.",
         )
+
+
+class BuildValues(TypedDict, total=False):
+    """The keywords of ``crossview.build_index``: those of IndexOptions and of SourceOptions."""
+
+    footprint_m: float | None
+    stride_m: float | None
+    near: Any  # what hints take
+    within_m: float
+    allow_coarse: bool
+    demo_only: bool
+    restart: bool
+    overwrite: bool
+    bands: tuple[int, ...] | None
+    stretch: tuple[float, float] | None
+    crs: str | None
+    metres_per_px: float | None
+    width_m: float | None
+    zoom: int | None
+    tms: bool | None
+    nodata: tuple[float, ...] | None
+    allow_vrt: bool | None
+    attribution: str | None
+    date: str | None
 
 
 def segment_size(options: IndexOptions, number: int) -> int:

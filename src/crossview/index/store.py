@@ -427,6 +427,13 @@ class Index:
                 f"{self.count} found.\n{REBUILD}"
             )
 
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        return (
+            f"Index({str(self.path)!r}: {self.count} windows of {manifest.footprint_m:g} m, "
+            f"{manifest.area_km2:.3g} km2, model {manifest.model.name_or_path})"
+        )
+
     @staticmethod
     def open(path: str | Path) -> Index:
         """Open an index folder. Raises :class:`BadIndex` for anything else, or a damaged one."""

@@ -9,7 +9,7 @@ from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Place:
     """One candidate: overlapping windows merged, the best of them named by ``window``."""
 
@@ -20,6 +20,10 @@ class Place:
     footprint: Footprint
     window: int  # row of the index
     probability: float | None = None  # of lying within 25 m; only with a calibrated index
+
+    def __repr__(self) -> str:
+        heading = "" if self.heading_deg is None else f", heading {self.heading_deg:.0f} degrees"
+        return f"Place({self.rank}: {self.latlon}, score {self.score:.3f}{heading})"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,7 +53,7 @@ class Confidence:
     date: str  # of the calibration
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Answer:
     """Where one picture may have been taken, and everything that was assumed."""
 
@@ -69,6 +73,10 @@ class Answer:
     error_m: float | None = None  # of the first place, if the truth is known
     confidence: Confidence | None = None  # only with an index calibrated for such pictures
     unmeasured: str = ""  # why a calibrated index says nothing of this picture
+
+    def __repr__(self) -> str:
+        first = f", first {self.places[0]!r}" if self.places else ""
+        return f"Answer({self.photo!r}: {len(self.places)} places{first})"
 
     @property
     def directed(self) -> bool:

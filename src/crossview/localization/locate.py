@@ -118,14 +118,16 @@ def answered(index: Index, asked: Sequence[Query]) -> list[Answer]:
     return [_answer(index, *pair) for pair in zip(asked, found, strict=True)]
 
 
-def embedder_for(index: Index, model: str | None, *, threads: int = 0) -> Embedder:
-    """The model that made an index; if another is named, it must be the same.
+def embedder_for(
+    index: Index, model: str | Path | Embedder | None, *, threads: int = 0
+) -> Embedder:
+    """The model that made an index; if another is named or given, it must be the same.
 
     Raises :class:`ModelMismatch` if it is not.
     """
     if model is None:
         return model_of(index, threads=threads)
-    embedder = open_model(model, threads=threads)
+    embedder = open_model(model, threads=threads) if isinstance(model, str | Path) else model
     index.require_model(embedder.fingerprint)
     return embedder
 

@@ -56,8 +56,7 @@ def _build_table(answers: Sequence[Answer], top: int) -> Table:
     rows = [
         [describe_place(place, answer.truth) for place in answer.places[:top]] for answer in answers
     ]
-    keys = {key for records in rows for record in records for key in record}
-    shown = [name for name, key in _OPTIONAL_COLUMNS.items() if key in keys]
+    shown = choose_columns(rows)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("photo", no_wrap=True, overflow="ignore")
     for name in ("place", "latitude", "longitude", "score", *shown):
@@ -65,11 +64,17 @@ def _build_table(answers: Sequence[Answer], top: int) -> Table:
     names = shorten_names([answer.photo for answer in answers])
     for name, records in zip(names, rows, strict=True):
         for row, record in enumerate(records or [{}]):
-            table.add_row(Text("" if row else name), *_format_cells(record, shown))
+            table.add_row(Text("" if row else name), *format_cells(record, shown))
     return table
 
 
-def _format_cells(record: dict[str, Any], shown: list[str]) -> list[str]:
+def choose_columns(rows: Sequence[Sequence[dict[str, Any]]]) -> list[str]:
+    """The optional columns that some place of some photo fills."""
+    keys = {key for records in rows for record in records for key in record}
+    return [name for name, key in _OPTIONAL_COLUMNS.items() if key in keys]
+
+
+def format_cells(record: dict[str, Any], shown: Sequence[str]) -> list[str]:
     """The cells of one place; dashes for a photo without places."""
     if not record:
         return ["-"] * (4 + len(shown))
