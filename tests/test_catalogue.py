@@ -1,6 +1,7 @@
 import json
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Literal
 
 import pytest
 from PIL import Image
@@ -32,23 +33,45 @@ class Config:
     amp: bool = True
     name: str = "none"
     size: tuple[int, int] = (1, 2)
+    widths: tuple[float, ...] = (1.0,)
+    limit: int | None = None
+    mode: Literal["a", "b"] = "a"
 
 
 PAGE = SimpleNamespace(Config=Config)
 
 
-def test_settings_from_the_command_line_take_the_type_of_the_default():
-    given = {"lr": "1", "steps": "9", "amp": "False", "name": "7", "size": "[3, 4]"}
-    assert make_config(PAGE, given) == Config(lr=1.0, steps=9, amp=False, name="7", size=(3, 4))
+def test_settings_from_the_command_line_take_the_type_of_their_field():
+    texts = {"lr": "1", "steps": "9", "amp": "False", "name": "7", "size": "[3, 4]"}
+    assert make_config(PAGE, texts) == Config(lr=1.0, steps=9, amp=False, name="7", size=(3, 4))
+    texts = {"widths": "[1, 2.5, 3]", "limit": "5", "mode": "b"}
+    assert make_config(PAGE, texts) == Config(widths=(1.0, 2.5, 3.0), limit=5, mode="b")
+    assert make_config(PAGE, {"limit": "null"}).limit is None
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
-    [("steps", "2.5"), ("steps", "many"), ("amp", "1"), ("lr", "fast"), ("size", "3")],
+    ("name", "text", "expected"),
+    [
+        ("steps", "2.5", "a whole number.\nGive a value like 3."),
+        ("steps", "many", "a whole number."),
+        ("steps", "true", "a whole number."),
+        ("amp", "1", "true or false."),
+        ("lr", "fast", "a number."),
+        ("size", "3", "a list of 2 whole numbers.\nGive a value like [1, 2]."),
+        ("size", "[3]", "a list of 2 whole numbers."),
+        ("size", "[3, 4, 5]", "a list of 2 whole numbers."),
+        ("size", '["3", "4"]', "a list of 2 whole numbers."),
+        ("size", "[3.0, 4.5]", "a list of 2 whole numbers."),
+        ("widths", "[1, null]", "a list of numbers."),
+        ("limit", "soon", "a whole number or null."),
+        ("limit", "2.5", "a whole number or null."),
+        ("mode", "c", '"a" or "b".'),
+    ],
 )
-def test_a_value_of_another_type_is_refused_with_an_example(name, text):
-    with pytest.raises(InvalidValue, match=f"setting {name} is '{text}'; expected a value like"):
+def test_a_value_of_another_type_is_refused_with_the_type_and_an_example(name, text, expected):
+    with pytest.raises(InvalidValue) as refused:
         make_config(PAGE, {name: text})
+    assert f"Setting {name} is {text!r}; expected {expected}" in str(refused.value)
 
 
 def test_unknown_names_get_the_nearest():

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from crossview.errors import BadData, BadModel, InvalidValue, UnknownName, match_name
 from crossview.files import printable
@@ -392,35 +402,56 @@ def shown(table: PairTable, data: str, ground: ViewSpec, trained_on: str) -> Pai
 def make_config(page: Any, values: Mapping[str, Any]) -> Any:
     """A page's Config with some fields replaced.
 
-    Texts (from ``--config k=v``) are read by the type of the field's default; unknown names raise
-    UnknownName, values that do not fit InvalidValue.
+    Texts (from ``--config k=v``) are read by the field's type, lists as JSON; unknown names raise
+    UnknownName, texts that are not of the type InvalidValue.
     """
     defaults = page.Config()
-    known = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
-    given = {}
+    types = get_type_hints(page.Config)
+    settings = {}
     for name, value in values.items():
-        if name not in known:
-            raise UnknownName("setting", name, known)
-        given[name] = _typed(name, value, known[name]) if isinstance(value, str) else value
-    return page.Config(**given)
+        if name not in types:
+            raise UnknownName("setting", name, types)
+        if isinstance(value, str):
+            settings[name] = _read_setting(name, value, types[name], getattr(defaults, name))
+        else:
+            settings[name] = value
+    return page.Config(**settings)
 
 
-def _typed(name: str, text: str, default: Any) -> Any:
-    if isinstance(default, str):
+def _read_setting(name: str, text: str, kind: Any, default: Any) -> Any:
+    """A text of the command line as a value of type ``kind``."""
+    if kind is str:
         return text
+    from pydantic import TypeAdapter, ValidationError
+
+    adapter = TypeAdapter(kind)
     try:
-        value = json.loads(text.lower() if isinstance(default, bool) else text)
-    except json.JSONDecodeError:
-        value = None
-    if isinstance(default, float) and type(value) is int:
-        value = float(value)
-    if isinstance(default, tuple) and isinstance(value, list):
-        value = tuple(value)
-    if default is not None and type(value) is not type(default):
-        raise InvalidValue(
-            f"setting {name} is {text!r}; expected a value like {json.dumps(default)}."
-        )
-    return value
+        return adapter.validate_json(text.lower() if kind is bool else text, strict=True)
+    except ValidationError:
+        with suppress(ValidationError):
+            return adapter.validate_python(text, strict=True)  # a text, where one is allowed
+    raise InvalidValue(
+        f"Setting {name} is {text!r}; expected {_describe_type(kind)}.\n"
+        f"Give a value like {json.dumps(default)}."
+    )
+
+
+def _describe_type(kind: Any) -> str:
+    """A type in words: "a whole number", "a list of 2 numbers"."""
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    if kind in words:
+        return words[kind]
+    if kind is type(None):
+        return "null"
+    items = get_args(kind)
+    if get_origin(kind) is tuple and len({*items} - {...}) == 1:
+        count = "" if ... in items else f"{len(items)} "
+        return f"a list of {count}{_describe_type(items[0]).partition(' ')[2]}s"
+    if get_origin(kind) in {Union, UnionType}:
+        return " or ".join(_describe_type(item) for item in items)
+    if get_origin(kind) is Literal:
+        return " or ".join(map(json.dumps, items))
+    return str(kind)
 
 
 def _info(path: Path, kind: str) -> dict[str, Any]:

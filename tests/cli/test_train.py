@@ -77,6 +77,28 @@ def test_a_page_that_breaks_the_contract_is_refused_before_training(typed, tmp_p
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize("before", ["absent", "empty"])
+def test_a_refused_training_leaves_no_run_folder(tmp_path, before, capsys):
+    data = write_pairs(tmp_path / "data", 8)
+    (tmp_path / "x.pth").write_bytes(b"no weights")
+    run = tmp_path / "run"
+    if before == "empty":
+        run.mkdir()
+    line = ["train", "--method", "safa", "--data", f"pairs:{data}", "--out", str(run)]
+    line += ["--weights", str(tmp_path / "x.pth"), "--batch=4", "--device=cpu", "--workers=0"]
+    assert main(line) != 0
+    assert "x.pth" in capsys.readouterr().err
+    assert list(tmp_path.glob("run*")) == ([run] if before == "empty" else [])
+    assert list(run.glob("*")) == []
+
+
+def test_a_refused_training_leaves_a_run_that_was_there_as_it_was(typed, tmp_path):
+    assert typed()[0] == 0
+    before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
+    assert typed("--config", "width=8")[0] == 2
+    assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
+
+
 def test_a_dry_run_tells_time_and_memory_and_keeps_nothing(typed, tmp_path):
     code, out, _ = typed("--dry-run")
     assert code == 0

@@ -37,7 +37,7 @@ POLAR = {"ground_px": (122, 671), "aerial_px": (122, 671), "polar": True}
 PLAIN = {"ground_px": (122, 671), "aerial_px": (256, 256), "polar": False}
 HEADS = "heads=4 (the shapes are alike for any number of attention heads)"
 V2 = (HEADS, "span=free", "squash=sigmoid")
-ALIKE = "the names of their tensors are alike"
+ALIKE = "the names of their tensors are the same"
 BASE = {"backbone": "convnext_base.fb_in22k_ft_in1k_384", "separate": False}
 TINY = {"backbone": "convnext_tiny", "separate": False}
 VIT = {"separate": True, "representation": "padded", "ground_px": (384, 768), "aerial_px": 384}

@@ -164,13 +164,14 @@ def _train(request: Any, tensorboard: bool, quiet: bool) -> None:
 
 
 def _fit(request: Any, tensorboard: bool, quiet: bool) -> None:
-    from crossview.training.run_folder import saved_step
+    from crossview.training.run_folder import RunFolder, saved_step
     from crossview.training.session import Stopped, fit, start_state
 
-    session = _prepare(request, quiet)
-    state = start_state(session)
-    if request.page.file is not None:
-        _check_contract(session, state, request.method, quiet)
+    with RunFolder(request.out).discard_refused():
+        session = _prepare(request, quiet)
+        state = start_state(session)
+        if request.page.file is not None:
+            _check_contract(session, state, request.method, quiet)
     _announce(session, state, quiet)
     steps = session.job.recipe.total_steps(len(session.job.table))
     board = _open_board(session, tensorboard)

@@ -37,7 +37,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from crossview.arrays import I64
-from crossview.errors import BadData, BadModel, InvalidValue
+from crossview.errors import BadData, BadModel, CrossviewError, InvalidValue
 from crossview.files import append_lines, atomic_write, list_entries, read_lines, sweep, writing
 from crossview.locks import locked
 from crossview.pairs.facts import (
@@ -128,6 +128,21 @@ class RunFolder:
         """Raise InvalidValue unless the folder is absent, empty or was only just begun."""
         if self.path.exists() and not (self.path.is_dir() and self._only_begun()):
             raise InvalidValue(f"{self.path} is not empty; choose another --out.")
+
+    @contextmanager
+    def discard_refused(self) -> Iterator[None]:
+        """Remove what was begun in a new folder, if the training is refused inside of the block."""
+        is_new, was_empty = not self.path.exists(), not self._names()
+        try:
+            yield
+        except CrossviewError:
+            if was_empty and self.path.is_dir() and self._only_begun():
+                for name in _BEGUN:
+                    (self.path / name).unlink(missing_ok=True)
+                if is_new:
+                    with suppress(OSError):  # not there, or something else lies in it
+                        self.path.rmdir()
+            raise
 
     def _only_begun(self) -> bool:
         """Whether nothing lies there but what a training that was killed at once has written.
