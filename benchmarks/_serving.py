@@ -1,4 +1,4 @@
-"""What the benchmarks of the service share: an index, photos, a server, and many clients."""
+"""Shared by the benchmarks of the service: an index, photos, a server, and many clients."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from crossview.model.info import ModelInfo, fingerprint, read_info
 
 
 class RandomAerial:
-    """A model's facts with random vectors from above: an index of it costs no network."""
+    """A model's facts with random aerial vectors: an index of it takes no network."""
 
     def __init__(self, folder: Path) -> None:
         self.info: ModelInfo = read_info(folder)
@@ -36,14 +36,14 @@ class RandomAerial:
         self._rng = np.random.default_rng(0)
 
     def aerial(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Unit vectors that no picture has to do with."""
+        """Random unit vectors, whatever the images."""
         vectors = self._rng.standard_normal((len(images), self.info.dim)).astype(np.float32)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     ground = aerial
 
 
-def made_index(folder: Path, model: Path, tiles: int, *, stride_m: float = 20.0) -> Index:
+def build_random_index(folder: Path, model: Path, tiles: int, *, stride_m: float = 20.0) -> Index:
     """An index with random vectors, of imagery that holds about ``tiles`` windows every 20 m."""
     folder.mkdir(parents=True, exist_ok=True)
     raster = _raster(folder / "aerial.tif", tiles)
@@ -54,8 +54,8 @@ def made_index(folder: Path, model: Path, tiles: int, *, stride_m: float = 20.0)
         return build(imagery, RandomAerial(model), folder / "region.cvx", options=options)
 
 
-def made_photos(folder: Path, count: int, size: tuple[int, int] = (1024, 512)) -> list[Path]:
-    """JPEG panoramas, each unlike the others in every direction."""
+def write_photos(folder: Path, count: int, size: tuple[int, int] = (1024, 512)) -> list[Path]:
+    """JPEG panoramas of random patterns."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(1)
     paths = [folder / f"{n:04d}.jpg" for n in range(count)]
@@ -67,24 +67,24 @@ def made_photos(folder: Path, count: int, size: tuple[int, int] = (1024, 512)) -
 
 
 @contextmanager
-def served(index: Path, *options: str) -> Iterator[tuple[str, int]]:
-    """Host and port of ``crossview serve`` as a person runs it."""
+def run_server(index: Path, *options: str) -> Iterator[tuple[str, int]]:
+    """Run ``crossview serve`` in its own process; yields host and port."""
     words = [sys.executable, "-m", "crossview", "serve", "--index", str(index), "--port", "0"]
     process = subprocess.Popen([*words, *options], stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
         lines = (re.search(r"at http://([\d.]+):(\d+)/", line) for line in process.stderr)
-        found = next(filter(None, lines))
+        match = next(filter(None, lines))
         threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield found[1], int(found[2])
+        yield match[1], int(match[2])
     finally:
         process.kill()
         process.wait()
 
 
 @dataclass
-class Asked:
-    """What many clients got."""
+class LoadResult:
+    """Answers that many clients received."""
 
     seconds: list[float] = field(default_factory=list)
     statuses: dict[int, int] = field(default_factory=dict)
@@ -104,10 +104,10 @@ class Asked:
 class Client:
     """One connection that stays open."""
 
-    def __init__(self, where: tuple[str, int]) -> None:
-        self._connection = http.client.HTTPConnection(*where, timeout=120)
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._connection = http.client.HTTPConnection(*address, timeout=120)
 
-    def ask(self, data: bytes, query: str = "?places=1") -> tuple[int, bytes]:
+    def locate(self, data: bytes, query: str = "?places=1") -> tuple[int, bytes]:
         """Status and body of one located photo."""
         headers = {"Content-Type": "image/jpeg"}
         self._connection.request("POST", f"/v1/locate{query}", data, headers)
@@ -115,18 +115,18 @@ class Client:
         return answer.status, answer.read()
 
 
-def many_clients(
-    where: tuple[str, int], photos: list[Path], clients: int, *, photos_in_all: int | None = None,
+def send_load(
+    address: tuple[str, int], photos: list[Path], clients: int, *, photo_count: int | None = None,
     seconds: float | None = None,
-) -> Asked:  # fmt: skip
-    """Clients that ask without a pause, until so many photos are asked or the time is up."""
+) -> LoadResult:  # fmt: skip
+    """Clients that send without a pause, until so many photos are sent or the time is up."""
     contents = {photo.name: photo.read_bytes() for photo in photos}
-    names, found, lock = list(contents), Asked(), threading.Lock()
-    numbers = iter(range(10**9 if photos_in_all is None else photos_in_all))
+    names, result, lock = list(contents), LoadResult(), threading.Lock()
+    numbers = iter(range(10**9 if photo_count is None else photo_count))
     end = time.perf_counter() + (1e9 if seconds is None else seconds)
 
-    def ask_on() -> None:
-        client = Client(where)
+    def send_on() -> None:
+        client = Client(address)
         while time.perf_counter() < end:
             with lock:
                 number = next(numbers, None)
@@ -134,33 +134,33 @@ def many_clients(
                 return
             name, start = names[number % len(names)], time.perf_counter()
             try:
-                status, body = client.ask(contents[name])
+                status, body = client.locate(contents[name])
             except (OSError, http.client.HTTPException):
-                client = Client(where)
+                client = Client(address)
                 with lock:
-                    found.lost += 1
+                    result.lost += 1
                 continue
             with lock:
-                found.add(name, time.perf_counter() - start, status, body)
+                result.add(name, time.perf_counter() - start, status, body)
 
-    threads = [threading.Thread(target=ask_on) for _ in range(clients)]
+    threads = [threading.Thread(target=send_on) for _ in range(clients)]
     start = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    found.wall_s = time.perf_counter() - start
-    return found
+    result.wall_s = time.perf_counter() - start
+    return result
 
 
-def send_job(where: tuple[str, int], photos: list[Path]) -> dict[str, Any]:
-    """Begin a long batch of these photos."""
+def send_job(address: tuple[str, int], photos: list[Path]) -> dict[str, Any]:
+    """Start a long batch of these photos."""
     parts = []
     for photo in photos:
         head = f'--b\r\nContent-Disposition: form-data; name="photo"; filename="{photo.name}"'
         parts += [head.encode(), b"\r\n\r\n", photo.read_bytes(), b"\r\n"]
     body = b"".join([*parts, b"--b--\r\n"])
-    connection = http.client.HTTPConnection(*where, timeout=120)
+    connection = http.client.HTTPConnection(*address, timeout=120)
     kind = {"Content-Type": "multipart/form-data; boundary=b"}
     connection.request("POST", "/v1/jobs?places=1", body, kind)
     state: dict[str, Any] = json.load(connection.getresponse())

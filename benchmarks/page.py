@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._serving import made_index, made_photos, served
+from benchmarks._serving import build_random_index, run_server, write_photos
 from benchmarks.harness import report
 from crossview.model.onnx import resolve_model
 
@@ -45,9 +45,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="crossview-bench-") as name:
         folder = Path(name)
         every_20_m = round(((arguments.side_m - 80.0) / 20.0 + 1.0) ** 2)
-        index = made_index(folder, resolve_model("town"), every_20_m, stride_m=STRIDE_M)
-        photos = made_photos(folder / "photos", 1 + arguments.rounds)
-        with served(index.path, "--quiet") as (host, port), sync_playwright() as driver:
+        index = build_random_index(folder, resolve_model("town"), every_20_m, stride_m=STRIDE_M)
+        photos = write_photos(folder / "photos", 1 + arguments.rounds)
+        with run_server(index.path, "--quiet") as (host, port), sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=chromium, args=SWITCHES)
             page = browser.new_page(viewport={"width": 1366, "height": 850})
             page.set_default_timeout(300_000)

@@ -11,7 +11,7 @@ from tests.service.conftest import jpeg, photos
 
 from crossview.index.store import write_manifest
 from crossview.service.regions import Regions
-from crossview.service.schemas import Answers
+from crossview.service.schemas import LocateAnswers
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def asked(tmp_path, served):
         client = served(regions=Regions([index.path], lambda _: TOY))
         found = client.post("/v1/locate?heat=true", files=photos(jpeg())).json()
         heat = client.post("/v1/heat?most=1000", files=photos(jpeg())).json()
-        return Answers.model_validate(found).answers[0], heat["features"]
+        return LocateAnswers.model_validate(found).answers[0], heat["features"]
 
     return made
 

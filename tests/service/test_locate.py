@@ -11,7 +11,7 @@ from tests.toy_embedder import ToyEmbedder, toy_info
 from crossview.index.store import Index
 from crossview.localization.locate import locate
 from crossview.service.regions import Regions
-from crossview.service.schemas import Answers
+from crossview.service.schemas import LocateAnswers
 from crossview.views.decode import photo_of_bytes
 
 
@@ -25,7 +25,7 @@ def test_a_photo_gets_the_places_that_locate_gives(client, folder):
 
 def test_an_answer_is_what_the_document_says(client):
     found = client.post("/v1/locate?heat=true&view=true", files=photos(jpeg())).json()
-    told = Answers.model_validate(found)
+    told = LocateAnswers.model_validate(found)
     assert told.answers[0].heat
     assert told.answers[0].view.startswith("data:image/jpeg;base64,")
 
@@ -115,7 +115,7 @@ def test_the_direction_in_a_photo_is_used_told_and_ignored_when_asked(served, tm
     told = {}
     for query in ("", "?ignore_direction=true", "?heading=270"):
         found = client.post(f"/v1/locate{query}", files=photos(jpeg(exif=exif)))
-        told[query] = Answers.model_validate(found.json()).answers[0]
+        told[query] = LocateAnswers.model_validate(found.json()).answers[0]
     used, ignored, given = told.values()
     assert used.heading_source == "GPSImgDirection"
     assert any("90 degrees from magnetic north) used" in text for text in used.assumptions)

@@ -26,10 +26,10 @@ from crossview.service.regions import Region
 from crossview.service.responses import build_answer, build_scores
 from crossview.service.schemas import (
     EVENTS,
-    Answers,
     CheckedRoute,
     GeoJson,
     JobState,
+    LocateAnswers,
     WindowScores,
     require_type,
 )
@@ -130,7 +130,7 @@ def get_service(request: Request) -> Service:
 
 @router.post(
     "/locate",
-    response_model=Answers,
+    response_model=LocateAnswers,
     openapi_extra=_PHOTOS,
     responses={200: {"content": _FILE_TYPES}},
 )

@@ -29,9 +29,9 @@ from crossview.service.schemas import (
     CheckedRoute,
     Coverage,
     GeoJson,
-    Health,
     RegionFacts,
     RegionList,
+    ServerHealth,
 )
 
 router = APIRouter(route_class=CheckedRoute)
@@ -179,13 +179,15 @@ async def get_map_tile(
     return _allow_caching(request, Response(tile.data, media_type=tile.kind), tag)
 
 
-@router.get("/v1/health", name="health", response_model=Health)
+@router.get("/v1/health", name="health", response_model=ServerHealth)
 async def report_health() -> dict[str, str]:
     """Whether the server is alive."""
     return {"status": "alive"}
 
 
-@router.get("/v1/ready", name="ready", response_model=Health, responses={503: {"model": Health}})
+@router.get(
+    "/v1/ready", name="ready", response_model=ServerHealth, responses={503: {"model": ServerHealth}}
+)
 async def report_readiness(request: Request) -> Response:
     """Whether the server takes new requests; 503 while it shuts down."""
     if get_service(request).draining:

@@ -70,7 +70,7 @@ class Point(Record):
     lon: float
 
 
-class Ground(Point):
+class GroundRectangle(Point):
     """The ground rectangle of a place's best window, around its centre."""
 
     width_m: float
@@ -87,7 +87,7 @@ class RankedPlace(Point):
     heading_deg: float | None = Field(None, description="of the photo's middle, from true north")
     probability: float | None = Field(None, description="of lying within 25 m; calibrated only")
     openstreetmap: str = Field(description="address of a page that marks the place")
-    footprint: Ground
+    footprint: GroundRectangle
 
 
 class Heat(Record):
@@ -152,7 +152,7 @@ class PhotoProblem(Record):
     detail: str
 
 
-class Answers(Record):
+class LocateAnswers(Record):
     """The result of a request."""
 
     region: str
@@ -324,7 +324,7 @@ class Coverage(Record):
     features: list[PartFeature]
 
 
-class Health(Record):
+class ServerHealth(Record):
     """Whether the server is alive, or ready for requests."""
 
     status: Literal["alive", "ready", "closing"]
