@@ -19,8 +19,8 @@ from crossview.networks import samplers as shuffled
 from crossview.networks.losses import info_nce, learned_scale
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
-from crossview.views.colour import photometric
-from crossview.views.crops import shown
+from crossview.views.colour import augment_photometric
+from crossview.views.crops import crop_view
 from crossview.views.spec import ViewSpec
 
 
@@ -103,8 +103,11 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
     fov = 360.0
     if rng.random() >= config.panoramas:
         fov, spec = 90.0, views(config).ground
-        ground = shown(ground, spec, fov, kind="perspective", aspect=4 / 3).pixels
+        ground = crop_view(ground, spec, fov, kind="perspective", aspect=4 / 3).pixels
     turned = np.ascontiguousarray(np.rot90(pair.aerial, int(rng.integers(4))))
     return replace(
-        pair, ground=photometric(ground, rng), aerial=photometric(turned, rng), fov_deg=fov
+        pair,
+        ground=augment_photometric(ground, rng),
+        aerial=augment_photometric(turned, rng),
+        fov_deg=fov,
     )

@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import _towns, harness
 from crossview.arrays import F32, F64
-from crossview.geo.points import LatLon, distances_m, moved
+from crossview.geo.points import LatLon, measure_distances_m, move_point
 from crossview.index.store import Index
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.answer import Answer
@@ -95,7 +95,7 @@ def _shots(folder: Path) -> Iterator[Shot]:
             truth = LatLon(float(row["lat"]), float(row["lon"]))
             heading = (float(row["heading_deg"]) + rng.normal(0.0, HEADING_SIGMA_DEG)) % 360.0
             away_m, bearing = RADIUS_M / 2.0 * np.sqrt(rng.random()), rng.uniform(0.0, 2.0 * np.pi)
-            near = moved(
+            near = move_point(
                 truth,
                 east_m=float(away_m * np.sin(bearing)),
                 north_m=float(away_m * np.cos(bearing)),
@@ -123,7 +123,7 @@ def measured(index: Index, embedder: Embedder, shots: Sequence[Shot]) -> dict[st
         kind: {name: [] for name in CONDITIONS} for kind in ("photos", "panoramas")
     }
     for shot in shots:
-        away_m = distances_m(shot.truth, index.lat, index.lon)
+        away_m = measure_distances_m(shot.truth, index.lat, index.lon)
         for name, hints in shot.hints.items():
             tried = () if shot.fov_deg == 360.0 else TRIED_FOV_DEG
             widths = (*tried, shot.fov_deg)

@@ -107,10 +107,12 @@ def test_losses_weigh_the_bins_that_locate_compares():
     import torch
 
     from crossview.methods.compass import visible_bins
-    from crossview.views.crops import seen_bins
+    from crossview.views.crops import share_bins_seen
 
     fovs = np.array([360.0, 180.0, 90.0, 70.0, 61.5], np.float32)
-    assert np.array_equal(visible_bins(torch.from_numpy(fovs), 30).numpy(), seen_bins(fovs, 30))
+    assert np.array_equal(
+        visible_bins(torch.from_numpy(fovs), 30).numpy(), share_bins_seen(fovs, 30)
+    )
 
 
 def test_the_table_in_the_documents_is_what_the_command_gives():

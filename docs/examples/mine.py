@@ -17,7 +17,7 @@ from crossview.networks import samplers as shuffled
 from crossview.networks.losses import info_nce, learned_scale
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
-from crossview.views.colour import photometric
+from crossview.views.colour import augment_photometric
 from crossview.views.spec import ViewSpec
 from crossview.views.symmetry import turn_pair
 
@@ -100,4 +100,8 @@ def batches(
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:
     """Turn both views alike, change the colours of each on its own."""
     ground, aerial = turn_pair(pair.ground, pair.aerial, int(rng.integers(4)))
-    return replace(pair, ground=photometric(ground, rng, 1.0), aerial=photometric(aerial, rng, 1.0))
+    return replace(
+        pair,
+        ground=augment_photometric(ground, rng, 1.0),
+        aerial=augment_photometric(aerial, rng, 1.0),
+    )

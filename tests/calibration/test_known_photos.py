@@ -11,7 +11,7 @@ from crossview.calibration.calibrate import calibrate, grouped, refusals, with_e
 from crossview.calibration.fit import Wanted, evidences, place_masses
 from crossview.calibration.known_photos import Photos, known, spot_of, tally
 from crossview.errors import InvalidValue
-from crossview.geo.points import LatLon, distance_m, moved
+from crossview.geo.points import LatLon, measure_distance_m, move_point
 from crossview.localization.posterior import cells_within, evidence, masses
 from crossview.localization.search import places
 
@@ -23,7 +23,7 @@ def located(seed, *, fov_deg=360.0, source="panorama"):
     """An answer of random scores, higher near cell ``seed``, and that cell's place."""
     rng = np.random.default_rng(seed)
     row = seed % 400
-    truth = moved(INDEX.latlon(row), east_m=6.0, north_m=-5.0)
+    truth = move_point(INDEX.latlon(row), east_m=6.0, north_m=-5.0)
     scores = rng.normal(0.0, 0.1, 400).astype(np.float32)
     scores[row] += 0.35
     found = places(INDEX, scores, np.full(400, np.nan, np.float32), 10)
@@ -44,15 +44,15 @@ def test_a_photo_tells_what_the_posterior_would_say_of_it():
         rows, shares = cells_within(INDEX.lat, INDEX.lon, 20.0, place.latlon, 25.0)
         expected.append(masses(given.scores, 0.05)[rows] @ shares)
     np.testing.assert_allclose(place_masses(together, 0.05)[0], expected, rtol=1e-4)
-    near = [distance_m(place.latlon, truth) <= 25.0 for place in given.places]
+    near = [measure_distance_m(place.latlon, truth) <= 25.0 for place in given.places]
     assert one.hits.tolist() == near
-    assert one.error_m == pytest.approx(distance_m(given.places[0].latlon, truth))
+    assert one.error_m == pytest.approx(measure_distance_m(given.places[0].latlon, truth))
     assert one.chance == pytest.approx(4 / 400, abs=3 / 400)
 
 
 def test_taking_the_ground_out_leaves_windows_that_show_none_of_it():
     given, truth = located(123)
-    away = [distance_m(INDEX.latlon(n), truth) > 80.0 for n in range(400)]
+    away = [measure_distance_m(INDEX.latlon(n), truth) > 80.0 for n in range(400)]
     scores, counts = photo(123).taken_out
     assert sorted(scores.tolist()) == sorted(given.scores[away].tolist())
     assert counts.sum() == sum(away)
@@ -62,7 +62,7 @@ def test_half_of_a_region_must_be_left_when_a_photo_s_own_ground_is_taken_out():
     for cells, measured in ((144, True), (81, False)):
         small = FakeIndex(np.ones((cells, 64)), toy(), footprint_m=80.0, stride_m=20.0)
         truth = small.latlon(cells // 2 + 1)
-        away = sum(distance_m(small.latlon(n), truth) > 80.0 for n in range(cells)) / cells
+        away = sum(measure_distance_m(small.latlon(n), truth) > 80.0 for n in range(cells)) / cells
         assert (away >= 0.5) is measured
         assert 0.05 < away < 0.95
         scores = np.random.default_rng(0).random(cells).astype(np.float32)
@@ -81,7 +81,7 @@ def test_photos_within_a_square_of_100_metres_are_one_spot():
 
 def test_photos_outside_of_all_cells_are_no_known_photos():
     given, _ = located(0)
-    assert known(INDEX, given, moved(INDEX.latlon(0), east_m=-30.0, north_m=0.0)) is None
+    assert known(INDEX, given, move_point(INDEX.latlon(0), east_m=-30.0, north_m=0.0)) is None
     assert known(INDEX, replace(given, places=()), INDEX.latlon(0)) is None
 
 
@@ -168,6 +168,6 @@ def test_photos_from_elsewhere_are_counted_by_kind():
 
 def test_neighbours_on_both_sides_of_longitude_180_are_one_spot():
     west, east = LatLon(-16.9, -179.99999), LatLon(-16.9, 179.99999)
-    assert distance_m(west, east) < 3.0
+    assert measure_distance_m(west, east) < 3.0
     assert spot_of(west) == spot_of(east)
-    assert spot_of(moved(west, east_m=150.0, north_m=0.0)) != spot_of(west)
+    assert spot_of(move_point(west, east_m=150.0, north_m=0.0)) != spot_of(west)

@@ -16,7 +16,7 @@ from crossview.index.store import Index
 from crossview.localization import locate as finding
 from crossview.localization.calibration_record import Calibration
 from crossview.locks import locked
-from crossview.views.aerial import aerial_view
+from crossview.views.aerial import make_aerial_view
 
 TOY = ToyEmbedder(toy_info(azimuth_bins=8))
 STRIDE_M = 10.0
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
     rows = ["file,lat,lon"]
     for number, pick in enumerate(rng.choice(len(windows), PHOTOS, replace=False)):
         window = windows[pick]
-        view = aerial_view(window.pixels, window.metres_per_px, TOY.info.aerial).astype(float)
+        view = make_aerial_view(window.pixels, window.metres_per_px, TOY.info.aerial).astype(float)
         view += rng.normal(0, 60 * (number % 3), view.shape)
         panorama = np.pad(np.clip(view, 0, 255), ((8, 8), (0, 0), (0, 0))).astype(np.uint8)
         Image.fromarray(panorama).save(folder / f"{number:02d}.png")

@@ -13,7 +13,7 @@ from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut
 from crossview.localization import locate as finding
 from crossview.outputs.formats import FORMATS
-from crossview.views.aerial import aerial_view
+from crossview.views.aerial import make_aerial_view
 
 TOY = ToyEmbedder(toy_info(azimuth_bins=8))
 FIRST, SECOND = 40, 3  # windows that the two pictures look like
@@ -30,7 +30,7 @@ def made(tmp_path_factory):
     rows = ["file,lat,lon"]
     for name, number in (("first.png", FIRST), ("second.png", SECOND)):
         window = windows[number]
-        view = aerial_view(window.pixels, window.metres_per_px, TOY.info.aerial)
+        view = make_aerial_view(window.pixels, window.metres_per_px, TOY.info.aerial)
         panorama = np.pad(view, ((8, 8), (0, 0), (0, 0)))  # the middle 90 of 180 degrees
         Image.fromarray(panorama).save(folder / name)
         rows.append(f"{name},{window.lat},{window.lon}")

@@ -4,7 +4,7 @@ from tests.datasets import twins
 
 from crossview.catalogue import benchmark
 from crossview.errors import BadData
-from crossview.geo.points import LatLon, distance_m
+from crossview.geo.points import LatLon, measure_distance_m
 
 
 def load(root, **settings):
@@ -28,7 +28,7 @@ def test_train_and_val_come_from_one_folder_and_test_from_the_other(tmp_path):
 def test_places_are_utm_of_zone_55_south_in_either_column_order(tmp_path):
     train = load(twins.cvact(tmp_path / "one"))["train"]
     assert train.ground_latlon[0] == pytest.approx([-35.30, 149.12], abs=0.01)
-    step = distance_m(LatLon(*train.ground_latlon[0]), LatLon(*train.ground_latlon[1]))
+    step = measure_distance_m(LatLon(*train.ground_latlon[0]), LatLon(*train.ground_latlon[1]))
     assert step == pytest.approx(5.0, abs=0.02)
     utm = np.array([[6_092_000.0 + 3 * n, 693_000.0 + 4 * n] for n in range(12)])
     swapped = load(twins.cvact(tmp_path / "two", utm=utm))["train"]

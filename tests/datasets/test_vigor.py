@@ -8,7 +8,7 @@ from tests.shared_data import shared
 
 from crossview.catalogue import benchmark
 from crossview.errors import BadData
-from crossview.geo.points import LatLon, distance_m, moved
+from crossview.geo.points import LatLon, measure_distance_m, move_point
 
 TRAIN = "splits/Chicago/same_area_balanced_train.txt"
 
@@ -117,8 +117,8 @@ def test_corrected_offsets_lead_from_the_tile_to_the_camera(tmp_path, monkeypatc
     for (g, a), (down, right) in list(zip(table.pairs, table.offset_px, strict=True))[::40]:
         scale = float(table.metres_per_px[a])
         centre = LatLon(*table.aerial_latlon[a])
-        camera = moved(centre, east_m=right * scale, north_m=-down * scale)
-        errors.append(distance_m(camera, LatLon(*table.ground_latlon[g])))
+        camera = move_point(centre, east_m=right * scale, north_m=-down * scale)
+        errors.append(measure_distance_m(camera, LatLon(*table.ground_latlon[g])))
     assert np.median(errors) < 0.2  # two pixels of 0.1 m
     assert max(errors) < 0.6
     assert np.abs(table.offset_px).max() > 150

@@ -22,7 +22,7 @@ from crossview.explain.consistency import (
 from crossview.methods import singeo
 from crossview.pairs.loading import Reader
 from crossview.pairs.reading import Files
-from crossview.views.crops import drawn_sector
+from crossview.views.crops import find_authors_sector
 
 TINY = {
     **{"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (64, 256)},
@@ -205,7 +205,7 @@ def test_evaluate_tells_indices_and_keeps_pictures(tmp_path, capsys):
 @pytest.mark.parametrize("theta", [180.0, 90.0, 70.0])
 @pytest.mark.parametrize("angle", [0.0, 120.0, 300.0])
 def test_the_marked_columns_are_the_edges_and_the_middle_of_what_is_kept(theta, angle):
-    kept = drawn_sector(720, theta, angle)
+    kept = find_authors_sector(720, theta, angle)
     first, last = int(kept.columns[0]), int(kept.columns[-1])
     assert column_of(kept.heading_deg - theta / 2, 720) == pytest.approx(first - 0.5)
     assert column_of(kept.heading_deg + theta / 2, 720) % 720 == pytest.approx(last + 0.5)

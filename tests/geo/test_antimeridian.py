@@ -5,7 +5,7 @@ import pytest
 import shapely
 from shapely.geometry import Polygon, box
 
-from crossview.geo.antimeridian import cut_at_180, geometry_of, unroll_ring
+from crossview.geo.antimeridian import build_geometry, cut_at_180, unroll_ring
 
 SQUARE = [(179.0, 0.0), (181.0, 0.0), (181.0, 1.0), (179.0, 1.0), (179.0, 0.0)]
 
@@ -22,7 +22,7 @@ def expected(polygon):
 
 def test_a_polygon_elsewhere_stays_as_it_is():
     ring = [(13.0, 52.0), (13.1, 52.0), (13.1, 52.1), (13.0, 52.0)]
-    assert geometry_of([[ring]]) == {"type": "Polygon", "coordinates": [ring]}
+    assert build_geometry([[ring]]) == {"type": "Polygon", "coordinates": [ring]}
 
 
 def test_a_polygon_beyond_180_alone_is_moved():
@@ -32,7 +32,7 @@ def test_a_polygon_beyond_180_alone_is_moved():
 
 @pytest.mark.parametrize("turns", [-360.0, 0.0, 360.0])
 def test_a_square_across_becomes_two_polygons(turns):
-    geometry = geometry_of([[[(lon + turns, lat) for lon, lat in SQUARE]]])
+    geometry = build_geometry([[[(lon + turns, lat) for lon, lat in SQUARE]]])
     assert geometry["type"] == "MultiPolygon"
     assert shape(geometry["coordinates"]).equals(expected([SQUARE]))
 

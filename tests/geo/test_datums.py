@@ -3,7 +3,7 @@
 import pytest
 from pyproj.transformer import AreaOfInterest, TransformerGroup
 
-from crossview.geo.datums import ROUGH_M, datum_shift
+from crossview.geo.datums import ROUGH_M, find_datum_shift
 from crossview.geo.points import LatLon
 
 KNOWN = [("EPSG:25833", 52.5, 13.4), ("EPSG:3857", 52.5, 13.4), ("EPSG:4326", 52.5, 13.4),
@@ -13,7 +13,7 @@ KNOWN = [("EPSG:25833", 52.5, 13.4), ("EPSG:3857", 52.5, 13.4), ("EPSG:4326", 52
 
 @pytest.mark.parametrize(("crs", "lat", "lon"), KNOWN)
 def test_of_systems_that_are_well_known_nothing_is_said(crs, lat, lon):
-    assert datum_shift(crs, LatLon(lat, lon)) is None
+    assert find_datum_shift(crs, LatLon(lat, lon)) is None
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_of_systems_that_are_well_known_nothing_is_said(crs, lat, lon):
     ],
 )
 def test_copied_degrees_are_told_with_a_bound_in_metres(crs, lat, lon, low, high):
-    shift = datum_shift(crs, LatLon(lat, lon))
+    shift = find_datum_shift(crs, LatLon(lat, lon))
     assert shift.copied
     assert low <= shift.off_m <= high
     assert shift.is_rough is (shift.off_m >= ROUGH_M)
@@ -42,7 +42,7 @@ def skip_where_grids_are(crs, place):
 @pytest.mark.filterwarnings("ignore:Best transformation is not available")
 def test_a_missing_grid_is_named_with_what_is_used_instead():
     skip_where_grids_are("EPSG:26717", LatLon(44.0, -81.0))
-    shift = datum_shift("EPSG:26717", LatLon(44.0, -81.0))  # NAD27, without its grids
+    shift = find_datum_shift("EPSG:26717", LatLon(44.0, -81.0))  # NAD27, without its grids
     assert shift.is_rough
     assert "to WGS84 to about 10 m; the grid ca_nrc_ntv2_0.tif is missing" in str(shift)
 
@@ -60,7 +60,7 @@ def test_what_is_rough_is_5_metres_or_more():
     ],
 )
 def test_a_missing_grid_is_told_where_places_may_be_off_by_more_than_a_metre(crs, lat, lon, said):
-    shift = datum_shift(crs, LatLon(lat, lon))
+    shift = find_datum_shift(crs, LatLon(lat, lon))
     if said is None:
         assert shift is None
     else:
@@ -70,5 +70,7 @@ def test_a_missing_grid_is_told_where_places_may_be_off_by_more_than_a_metre(crs
 
 
 def test_of_an_ellipsoid_that_nothing_is_known_of_a_kilometre_is_told():
-    shift = datum_shift("+proj=longlat +a=6377000 +rf=300 +no_defs +type=crs", LatLon(1.0, 2.0))
+    shift = find_datum_shift(
+        "+proj=longlat +a=6377000 +rf=300 +no_defs +type=crs", LatLon(1.0, 2.0)
+    )
     assert "off by up to about 1000 m" in str(shift)

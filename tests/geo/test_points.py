@@ -9,12 +9,12 @@ from crossview.errors import InvalidValue
 from crossview.geo.points import (
     EARTH_RADIUS_M,
     LatLon,
-    distance_m,
-    local_m,
-    lon_offsets_deg,
-    lon_range,
-    middle_of,
-    moved,
+    find_lon_range,
+    find_middle,
+    measure_distance_m,
+    measure_lon_offsets_deg,
+    move_point,
+    project_to_local_m,
     unroll_lon,
     wrap_lon,
 )
@@ -31,7 +31,7 @@ def test_a_longitude_in_range_stays_bit_for_bit():
 
 @pytest.mark.parametrize(("lon", "about", "east"), [(-179, 179, 2), (179, -179, -2), (10, 3, 7)])
 def test_offsets_go_the_short_way_round(lon, about, east):
-    assert lon_offsets_deg(lon, about) == east
+    assert measure_lon_offsets_deg(lon, about) == east
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_offsets_go_the_short_way_round(lon, about, east):
     ],
 )
 def test_the_shortest_arc_runs_from_west_to_east(lon, arc):
-    assert lon_range(lon) == pytest.approx(arc)
+    assert find_lon_range(lon) == pytest.approx(arc)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -53,7 +53,7 @@ def test_the_shortest_arc_is_that_of_a_search_over_all_starts(seed):
     rng = np.random.default_rng(seed)
     lon = rng.uniform(-180, 180) + rng.uniform(0, rng.choice([5, 90, 200]), 6)
     lengths = [max((other - start) % 360.0 for other in lon) for start in lon]
-    west, east = lon_range(lon)
+    west, east = find_lon_range(lon)
     assert (east - west) % 360.0 == pytest.approx(min(lengths))
 
 
@@ -65,20 +65,22 @@ def test_unrolled_longitudes_run_on_beyond_180_and_others_are_left_alone():
 
 
 def test_the_middle_of_a_region_across_180_lies_in_it():
-    middle = middle_of(np.array([-17.0, -16.0]), np.array([179.0, -178.0]))
+    middle = find_middle(np.array([-17.0, -16.0]), np.array([179.0, -178.0]))
     assert (middle.lat, middle.lon) == pytest.approx((-16.5, -179.5))
 
 
 @pytest.mark.parametrize("lon", [13.4, 179.9999, -179.9999])
 def test_local_metres_are_the_inverse_of_moving(lon):
     origin = LatLon(52.5, lon)
-    place = moved(origin, east_m=120.0, north_m=-30.0)
-    assert np.array(local_m(origin, place.lat, place.lon)) == pytest.approx([120.0, -30.0])
+    place = move_point(origin, east_m=120.0, north_m=-30.0)
+    assert np.array(project_to_local_m(origin, place.lat, place.lon)) == pytest.approx(
+        [120.0, -30.0]
+    )
 
 
 def test_local_metres_against_the_formula_written_out():
     origin, lat, lon = LatLon(40.0, -3.0), [40.001, 39.999], [-2.998, -3.001]
-    east, north = local_m(origin, lat, lon)
+    east, north = project_to_local_m(origin, lat, lon)
     for i in range(2):
         assert north[i] == pytest.approx(math.radians(lat[i] - 40.0) * EARTH_RADIUS_M)
         across = EARTH_RADIUS_M * math.cos(math.radians(40.0))
@@ -96,5 +98,9 @@ def test_a_longitude_counted_to_360_is_refused_with_its_usual_name():
 
 
 def test_a_degree_of_latitude_is_111_195_metres_and_a_minute_about_a_sea_mile():
-    assert distance_m(LatLon(10.0, 20.0), LatLon(11.0, 20.0)) == pytest.approx(111_195, abs=1)
-    assert distance_m(LatLon(0.0, 0.0), LatLon(1 / 60, 0.0)) == pytest.approx(1852, rel=1e-3)
+    assert measure_distance_m(LatLon(10.0, 20.0), LatLon(11.0, 20.0)) == pytest.approx(
+        111_195, abs=1
+    )
+    assert measure_distance_m(LatLon(0.0, 0.0), LatLon(1 / 60, 0.0)) == pytest.approx(
+        1852, rel=1e-3
+    )

@@ -7,7 +7,7 @@ import numpy as np
 import rasterio
 from rasterio.transform import Affine
 
-from crossview.geo.mercator import tile_grid, tile_of
+from crossview.geo.mercator import build_tile_grid, find_tile
 from crossview.geo.points import LatLon
 from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import open_sources
@@ -53,13 +53,13 @@ def png(pixels):
 
 def tiles_around(place, zoom, across, size=64):
     """{(x, y): pixels} of across x across tiles of :func:`telling`, and their grid."""
-    x, y = (int(v) for v in tile_of(place, zoom))
+    x, y = (int(v) for v in find_tile(place, zoom))
     tiles = {
         (x + i, y + j): telling(size, size, j * size, i * size)
         for i in range(across)
         for j in range(across)
     }
-    return tiles, tile_grid(zoom, (x, y), (x + across - 1, y + across - 1), size)
+    return tiles, build_tile_grid(zoom, (x, y), (x + across - 1, y + across - 1), size)
 
 
 def xyz_folder(folder, tiles, zoom):

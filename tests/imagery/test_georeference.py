@@ -12,7 +12,7 @@ from rasterio.transform import Affine
 from tests.imagery.made import geotiff, telling, told, whole
 
 from crossview.errors import BadImagery, InvalidValue, NotGeoreferenced
-from crossview.geo.points import LatLon, distance_m
+from crossview.geo.points import LatLon, measure_distance_m
 from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import open_sources
 
@@ -62,13 +62,13 @@ def test_crs_overrules_a_local_system_as_the_error_advises(tmp_path):
     path = geotiff(tmp_path / "a.tif", telling(40, 60), crs=LOCAL)
     with pytest.raises(NotGeoreferenced, match=r"a\.tif[\s\S]*--crs EPSG:25833"):
         corner(path)
-    assert distance_m(corner(path, crs="EPSG:32633")[0], place(391e3, 5.82e6)) < 0.01
+    assert measure_distance_m(corner(path, crs="EPSG:32633")[0], place(391e3, 5.82e6)) < 0.01
 
 
 def test_crs_overrules_a_system_that_is_there_and_says_so(tmp_path):
     path = geotiff(tmp_path / "a.tif", telling(40, 60), crs="EPSG:32632")
     at, (note,) = corner(path, crs="EPSG:32633")
-    assert distance_m(at, place(391e3, 5.82e6)) < 0.01
+    assert measure_distance_m(at, place(391e3, 5.82e6)) < 0.01
     assert "a.tif: EPSG:32633 was taken, as --crs says" in note
     assert corner(path, crs="EPSG:32632")[1] == ()
 
@@ -100,7 +100,7 @@ def test_crs_must_itself_be_usable(tmp_path, crs):
 def test_a_prj_stands_in_for_a_system_that_cannot_be_used(tmp_path):
     path = geotiff(tmp_path / "a.tif", telling(40, 60), crs=LOCAL)
     (tmp_path / "a.prj").write_text(wkt(32633))
-    assert distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
+    assert measure_distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
 
 
 def test_a_name_that_is_not_in_utf_8_asks_for_crs_and_keeps_the_place(tmp_path):
@@ -109,7 +109,7 @@ def test_a_name_that_is_not_in_utf_8_asks_for_crs_and_keeps_the_place(tmp_path):
     with pytest.raises(NotGeoreferenced, match="not in UTF-8"):
         corner(path)
     at, _ = corner(path, crs="EPSG:32633")
-    assert distance_m(at, place(391e3, 5.82e6)) < 0.01
+    assert measure_distance_m(at, place(391e3, 5.82e6)) < 0.01
     assert np.array_equal(whole(path, crs="EPSG:32633")[0], telling(40, 60))
 
 
@@ -120,7 +120,7 @@ def test_unknown_keys_ask_for_crs(tmp_path, code):
     altered(path, key, np.array([3072, 0, 1, code], "<u2").tobytes())
     with pytest.raises(BadImagery, match="--crs"):
         corner(path)
-    assert distance_m(corner(path, crs="EPSG:32633")[0], place(391e3, 5.82e6)) < 0.01
+    assert measure_distance_m(corner(path, crs="EPSG:32633")[0], place(391e3, 5.82e6)) < 0.01
 
 
 # --- files beside a raster
@@ -129,13 +129,13 @@ def test_unknown_keys_ask_for_crs(tmp_path, code):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_world_files_and_prj_are_read_in_any_unicode(tmp_path, encoding):
     path = picture(tmp_path / "a.png", encoding=encoding, prj=wkt(32633).encode(encoding))
-    assert distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
+    assert measure_distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
 
 
 def test_a_prj_in_latin_1_is_read(tmp_path):
     named = wkt(32633).replace("WGS_1984_UTM_Zone_33N", "Köln").encode("latin-1")
     path = picture(tmp_path / "a.png", prj=named)
-    assert distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
+    assert measure_distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_world_file_that_is_not_certain_is_refused(tmp_path, world, why):
 def test_facts_of_the_library_beside_a_picture_are_no_transform(tmp_path, kept):
     path = picture(tmp_path / "a.png", encoding="utf-8-sig", prj=wkt(32633).encode())
     path.with_name("a.png.aux.xml").write_text(kept)
-    assert distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
+    assert measure_distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
     path.with_suffix(".pgw").write_text("0,5\n0\n0\n-0,5\n391000,25\n5819999,75\n")
     with pytest.raises(NotGeoreferenced, match="decimal point"):
         corner(path)
@@ -176,7 +176,7 @@ def test_what_lies_in_the_file_wins_over_a_world_file(tmp_path, world):
     path = geotiff(tmp_path / "a.tif", telling(40, 60))
     (tmp_path / "a.tfw").write_text(world)
     at, notes = corner(path)
-    assert distance_m(at, place(391e3, 5.82e6)) < 0.01
+    assert measure_distance_m(at, place(391e3, 5.82e6)) < 0.01
     assert len(notes) == (0 if world == "junk" else 1)
     (tmp_path / "a.tfw").write_text("0.5\n0\n0\n-0.5\n391000.25\n5819999.75\n")
     assert corner(path)[1] == ()
@@ -205,14 +205,14 @@ def test_files_beside_a_picture_are_found_whatever_their_case(tmp_path, world, p
     path = picture(tmp_path / "a.png", prj=wkt(32633).encode())
     path.with_suffix(".pgw").rename(path.with_suffix(f".{world}"))
     path.with_suffix(".prj").rename(path.with_suffix(f".{prj}"))
-    assert distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
+    assert measure_distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
 
 
 def test_what_lies_in_the_file_wins_over_a_prj(tmp_path):
     path = geotiff(tmp_path / "a.tif", telling(40, 60))
     (tmp_path / "a.prj").write_text(wkt(32632))
     at, (note,) = corner(path)
-    assert distance_m(at, place(391e3, 5.82e6)) < 0.01
+    assert measure_distance_m(at, place(391e3, 5.82e6)) < 0.01
     assert "its own reference system was taken" in note
 
 
@@ -227,7 +227,7 @@ def test_rotated_rasters_know_where_up_is(tmp_path, turn):
         ground = sheet.grid.ground(30.0, 20.0)
         lat, lon = sheet.grid.latlon(30.0, 20.0)
     x, y = grid @ (30.0, 20.0)
-    assert distance_m(LatLon(float(lat), float(lon)), place(x, y)) < 0.01
+    assert measure_distance_m(LatLon(float(lat), float(lon)), place(x, y)) < 0.01
     convergence = -1.27  # of zone 33 there
     off = (float(ground.up_bearing_deg) - convergence + turn + 180.0) % 360.0 - 180.0
     assert off == pytest.approx(0.0, abs=0.3)
@@ -254,12 +254,14 @@ def test_flipped_rasters_show_each_pixel_where_it_lies(tmp_path, flip):
         lat, lon = sheet.grid.latlon(column + 0.5, row + 0.5)
         stored = told(pixels[row, column])
         x, y = grid @ (stored[0] + 0.5, stored[1] + 0.5)
-        assert distance_m(LatLon(float(lat), float(lon)), place(x, y)) < 0.01
+        assert measure_distance_m(LatLon(float(lat), float(lon)), place(x, y)) < 0.01
 
 
 def test_a_pixel_that_is_a_point_lies_in_its_middle(tmp_path):
     path = geotiff(tmp_path / "a.tif", telling(40, 60), tags={"AREA_OR_POINT": "Point"})
-    assert distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01  # the library's own half pixel
+    assert (
+        measure_distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
+    )  # the library's own half pixel
     from crossview.imagery.georeference import tiff_tags, transform_in
 
     assert transform_in(tiff_tags(path)) == pytest.approx(USUAL)
@@ -291,7 +293,7 @@ def test_units_other_than_metres_are_the_system_s(tmp_path, crs, x, y, px, metre
     with open_sources([path]) as imagery:
         (sheet,) = imagery.sheets
         lat, lon = sheet.grid.latlon(0.0, 0.0)
-    assert distance_m(LatLon(float(lat), float(lon)), place(x, y, crs)) < 0.01
+    assert measure_distance_m(LatLon(float(lat), float(lon)), place(x, y, crs)) < 0.01
     if metres is not None:
         assert sheet.metres_per_px == pytest.approx(metres, rel=0.01)
 

@@ -12,7 +12,7 @@ from tests.imagery.made import (
 
 from crossview.errors import BadImagery, NotGeoreferenced
 from crossview.geo.grids import RasterGrid
-from crossview.geo.points import LatLon, distance_m
+from crossview.geo.points import LatLon, measure_distance_m
 from crossview.imagery.image_tables import is_image_table, read_image_table
 from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import open_sources
@@ -43,7 +43,7 @@ def test_images_of_a_table_lie_where_it_says(tmp_path, column, value):
     (tmp_path / "images.csv").write_text(table)
     with open_sources([tmp_path]) as imagery:
         (window,) = cut(imagery, Tiling(footprint_m=40.0, stride_m=10.0))
-    assert distance_m(LatLon(window.lat, window.lon), LatLon(60.17, 24.94)) < 1e-3
+    assert measure_distance_m(LatLon(window.lat, window.lon), LatLon(60.17, 24.94)) < 1e-3
     assert window.up_bearing_deg == pytest.approx(-10.0, abs=1e-6)
     assert window.metres_per_px == pytest.approx(0.5, abs=1e-4)
     assert (imagery.info.attribution, imagery.info.date) == ("(c) NLS", "2021")

@@ -13,7 +13,7 @@ from tests.imagery.made import (
 )
 
 from crossview.errors import InvalidValue
-from crossview.geo.points import LatLon, distance_m
+from crossview.geo.points import LatLon, measure_distance_m
 from crossview.imagery.sheets import Box
 from crossview.imagery.sources import open_sources
 
@@ -33,7 +33,7 @@ def test_rasters_side_by_side_become_one_mosaic(tmp_path):
     assert np.array_equal(pixels, telling(200, 300))
     lat, lon = sheet.grid.latlon(0.0, 0.0)
     lon_0, lat_0 = pyproj.Transformer.from_crs(32633, 4326, always_xy=True).transform(391e3, 5.82e6)
-    assert distance_m(LatLon(float(lat), float(lon)), LatLon(lat_0, lon_0)) < 1e-3
+    assert measure_distance_m(LatLon(float(lat), float(lon)), LatLon(lat_0, lon_0)) < 1e-3
 
 
 def test_a_piece_between_pixels_is_moved_by_half_a_pixel_at_most(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from tests.imagery.made import BERLIN, mbtiles, pmtiles, png, telling, tiles_around, xyz_folder
 
 from crossview.errors import BadImagery
-from crossview.geo.mercator import HALF_WORLD_M, tile_edges, xy_from_latlon
+from crossview.geo.mercator import HALF_WORLD_M, find_tile_edges, project
 from crossview.geo.points import LatLon
 from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import open_sources
@@ -48,8 +48,8 @@ def tilemap(
 
 
 def metres(box):
-    west, south = xy_from_latlon(LatLon(box[1], box[0]))
-    east, north = xy_from_latlon(LatLon(box[3], box[2]))
+    west, south = project(LatLon(box[1], box[0]))
+    east, north = project(LatLon(box[3], box[2]))
     return west, south, east, north
 
 
@@ -256,7 +256,7 @@ def test_numbers_that_web_mercator_has_not_are_of_another_grid(tmp_path):
 @pytest.mark.parametrize("lat", [48.0, 0.001, -33.0])
 def test_close_bounds_decide_near_the_equator_too(scheme, lat):
     x, y = 2**17 + 9, int(2**18 * (0.5 - lat / 360.0))
-    south, west, north, east = tile_edges(ZOOM, x, y)
+    south, west, north, east = find_tile_edges(ZOOM, x, y)
     facts = TileFacts(scheme=scheme, bounds=((west, south, east, north),))
     assert rows_from_south({(x, y)}, ZOOM, facts, None, "a")[0] is False
     assert rows_from_south({(x, 2**ZOOM - 1 - y)}, ZOOM, facts, None, "a")[0] is True
@@ -264,7 +264,7 @@ def test_close_bounds_decide_near_the_equator_too(scheme, lat):
 
 def test_bounds_across_180_fit_tiles_on_both_sides():
     tiles = {(0, 5), (2**ZOOM - 1, 5)}
-    _, _, north, _ = tile_edges(ZOOM, 0, 5)
+    _, _, north, _ = find_tile_edges(ZOOM, 0, 5)
     facts = TileFacts(bounds=((179.9, north - 0.01, -179.9, north),))
     assert rows_from_south(tiles, ZOOM, facts, None, "a") == (False, "")
 

@@ -9,11 +9,11 @@ import pytest
 from tests.index.regions import TOY, indexed, region, vectors_of
 
 from crossview.errors import BadIndex, InvalidValue, ModelMismatch
-from crossview.geo.points import LatLon, distance_m
+from crossview.geo.points import LatLon, measure_distance_m
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut
 from crossview.index.store import Index
-from crossview.views.aerial import aerial_view
+from crossview.views.aerial import make_aerial_view
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_every_window_has_the_vector_that_its_pixels_give(tmp_path, index):
     tiling = Tiling(footprint_m=40.0, stride_m=10.0)
     with open_sources([tmp_path / "aerial.tif"]) as imagery:
         views = [
-            aerial_view(window.pixels, window.metres_per_px, TOY.info.aerial)
+            make_aerial_view(window.pixels, window.metres_per_px, TOY.info.aerial)
             for window in cut(imagery, tiling)
         ]
     assert np.array_equal(vectors_of(index), TOY.aerial(np.stack(views)))
@@ -48,7 +48,9 @@ def test_a_footprint_lies_about_its_window(index):
     assert footprint.width_m == pytest.approx(40.0)
     assert footprint.centre == LatLon(float(index.lat[70]), float(index.lon[70]))
     west_north = footprint.latlon(0.0, 0.0)
-    assert distance_m(west_north, footprint.centre) == pytest.approx(20.0 * 2**0.5, rel=1e-3)
+    assert measure_distance_m(west_north, footprint.centre) == pytest.approx(
+        20.0 * 2**0.5, rel=1e-3
+    )
 
 
 def test_a_thumbnail_is_the_windows_picture(tmp_path, index):

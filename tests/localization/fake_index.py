@@ -11,7 +11,7 @@ from tests.toy_embedder import ToyEmbedder, toy_info
 
 from crossview.errors import ModelMismatch
 from crossview.geo.footprints import Footprint
-from crossview.geo.points import LatLon, moved
+from crossview.geo.points import LatLon, move_point
 
 ORIGIN = LatLon(-12.25, 60.5)
 
@@ -24,7 +24,7 @@ class FakeIndex:
         self.count = len(self.vectors)
         side = int(np.ceil(np.sqrt(self.count)))
         places = [
-            moved(ORIGIN, east_m=stride_m * (n % side), north_m=stride_m * (n // side))
+            move_point(ORIGIN, east_m=stride_m * (n % side), north_m=stride_m * (n // side))
             for n in range(self.count)
         ]
         self.lat = np.array([p.lat for p in places])
@@ -78,7 +78,9 @@ def toy(bins=8, **changes):
 
 def index_of_panoramas(panoramas, embedder, **options):
     """Window i looks from above exactly as panorama i looks from the ground, up in the middle."""
-    from crossview.views.ground import ground_view
+    from crossview.views.ground import make_ground_view
 
-    strips = [ground_view(p, "panorama", embedder.info.ground, fov_deg=360.0) for p in panoramas]
+    strips = [
+        make_ground_view(p, "panorama", embedder.info.ground, fov_deg=360.0) for p in panoramas
+    ]
     return FakeIndex(embedder.ground(np.stack(strips)), embedder, **options)

@@ -5,13 +5,13 @@ import pytest
 from tests.outputs.fakes import ORIGIN, answer, place
 
 from crossview.errors import BadData, InvalidValue
-from crossview.geo.points import LatLon, moved
+from crossview.geo.points import LatLon, move_point
 from crossview.localization.accuracy import Truths, rank_of_truth, summary, with_truth
 
 
 def at(*metres_east):
     """An answer whose places lie so many metres east of the origin."""
-    pins = [moved(ORIGIN, east_m=m, north_m=0.0) for m in metres_east]
+    pins = [move_point(ORIGIN, east_m=m, north_m=0.0) for m in metres_east]
     return answer(places=tuple(place(n, at=pin) for n, pin in enumerate(pins, 1)))
 
 

@@ -6,7 +6,7 @@ import pytest
 from tests.localization.fake_index import FakeIndex, index_of_panoramas, spheres, toy, turned
 
 from crossview.errors import BadIndex
-from crossview.geo.points import distance_m, moved
+from crossview.geo.points import measure_distance_m, move_point
 from crossview.localization.calibration_record import Calibrated, Calibration, Fit, Reach
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate
@@ -57,9 +57,9 @@ def test_evidence_does_not_grow_with_the_region():
 def test_a_place_belongs_to_the_cell_it_lies_in():
     index = FakeIndex(np.ones((9, 64)), EMBEDDER, stride_m=50.0)
     for row in range(9):
-        near = moved(index.latlon(row), east_m=24.0, north_m=-24.0)
+        near = move_point(index.latlon(row), east_m=24.0, north_m=-24.0)
         assert cell_of(index.lat, index.lon, 50.0, near) == row
-    beside = moved(index.latlon(0), east_m=-40.0, north_m=0.0)
+    beside = move_point(index.latlon(0), east_m=-40.0, north_m=0.0)
     assert cell_of(index.lat, index.lon, 50.0, beside) is None
 
 
@@ -69,7 +69,7 @@ def test_cells_within_a_circle_add_up_to_its_ground(stride_m):
     rows, shares = cells_within(index.lat, index.lon, stride_m, index.latlon(312), 25.0)
     assert shares.sum() * stride_m**2 == pytest.approx(np.pi * 25.0**2, rel=0.1)
     assert shares[rows == 312] == pytest.approx(1.0 if stride_m < 70 else 0.4, abs=0.05)
-    off = [distance_m(index.latlon(312), index.latlon(int(row))) for row in rows]
+    off = [measure_distance_m(index.latlon(312), index.latlon(int(row))) for row in rows]
     assert max(off) < 25.0 + stride_m
 
 

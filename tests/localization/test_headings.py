@@ -11,7 +11,7 @@ from crossview.errors import InvalidValue
 from crossview.localization.hints import Hints, KnownHeading, directed
 from crossview.localization.locate import locate
 from crossview.localization.search import _turns
-from crossview.views.decode import photo_of_pixels
+from crossview.views.decode import make_photo
 from crossview.views.exif import COMPASS_SIGMA_DEG, POSE_SIGMA_DEG, Heading
 
 EMBEDDER = toy(bins=32, dim=32 * 8)  # turns of 11.25 degrees
@@ -32,7 +32,7 @@ def pose(degrees):
 
 
 def photo(heading, pixels=PANORAMAS[3]):
-    return replace(photo_of_pixels(pixels), heading=heading)
+    return replace(make_photo(pixels), heading=heading)
 
 
 def find(picture, index=INDEX, embedder=EMBEDDER, **hints):

@@ -6,12 +6,12 @@ from PIL import Image
 from tests.localization.fake_index import ORIGIN, index_of_panoramas, spheres, toy, turned
 
 from crossview.errors import InvalidValue, ModelMismatch
-from crossview.geo.points import LatLon, distance_m, moved
+from crossview.geo.points import LatLon, measure_distance_m, move_point
 from crossview.localization import queries
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate, locate_files, locate_many
 from crossview.localization.queries import TRIED_FOV_DEG, readings
-from crossview.views.decode import Photo, photo_of_pixels
+from crossview.views.decode import Photo, make_photo
 
 EMBEDDER = toy(ground=replace(toy().info.ground, elevation_deg=(-45.0, 45.0)))
 PANORAMAS = spheres(20)
@@ -42,7 +42,7 @@ def test_a_turned_panorama_is_found_with_its_heading(window, turn):
     first = answer.places[0]
     assert (first.window, first.rank, first.heading_deg) == (window, 1, turn)
     assert first.score == pytest.approx(1.0, abs=1e-5)
-    assert distance_m(first.latlon, INDEX.latlon(window)) < 1.0
+    assert measure_distance_m(first.latlon, INDEX.latlon(window)) < 1.0
     assert (answer.kind, answer.fov_source, answer.fov_deg) == ("panorama", "panorama", 360.0)
     assert answer.scores.shape == (20,)
 
@@ -125,7 +125,7 @@ def test_an_area_leaves_the_windows_outside_without_a_score():
 
 def test_an_area_outside_of_the_index_says_how_far_away_it_is():
     with pytest.raises(InvalidValue, match=r"nearest is 5\.\d km away"):
-        find(PANORAMAS[0], near=moved(ORIGIN, east_m=0, north_m=-5500), within_m=100.0)
+        find(PANORAMAS[0], near=move_point(ORIGIN, east_m=0, north_m=-5500), within_m=100.0)
 
 
 def test_fields_of_view_outside_of_training_bring_a_warning():
@@ -143,7 +143,7 @@ def test_warnings_of_the_index_are_in_every_answer(monkeypatch):
 
 def test_gps_in_a_file_is_told_and_not_used():
     gps = LatLon(48.0, 11.0)
-    photo = replace(photo_of_pixels(PANORAMAS[2]), gps=gps)
+    photo = replace(make_photo(PANORAMAS[2]), gps=gps)
     told = find(photo)
     assert told.places == find(PANORAMAS[2]).places
     assert any("48.000000,11.000000" in text and "not used" in text for text in told.assumptions)
@@ -200,7 +200,7 @@ def test_pixels_paths_and_photos_are_all_taken(tmp_path):
     Image.fromarray(PANORAMAS[1]).save(path)
     answers = [find(given) for given in (PANORAMAS[1], path, str(path))]
     assert {answer.places[0].window for answer in answers} == {1}
-    assert isinstance(photo_of_pixels(PANORAMAS[1]), Photo)
+    assert isinstance(make_photo(PANORAMAS[1]), Photo)
     assert answers[1].photo == str(path)
 
 
@@ -260,7 +260,7 @@ def test_bytes_and_pillow_images_are_taken_with_their_metadata(tmp_path):
 
 
 def test_the_row_of_a_horizon_counts_in_the_file_however_it_was_decoded():
-    picture = photo_of_pixels(photo_out_of(PANORAMAS[6], 80.0))
+    picture = make_photo(photo_out_of(PANORAMAS[6], 80.0))
     half = replace(picture, pixels=np.ascontiguousarray(picture.pixels[::2, ::2]), shrunk=0.5)
     assert readings(half, Hints(fov_deg=80.0, horizon_px=50.0), EMBEDDER.info)[0].horizon_px == 25.0
     with pytest.raises(InvalidValue, match="of 120 rows"):

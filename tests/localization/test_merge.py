@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.localization.fake_index import FakeIndex, toy
 
-from crossview.geo.points import distance_m
+from crossview.geo.points import measure_distance_m
 from crossview.localization.search import best_apart, places, searched_places
 
 EMBEDDER = toy()
@@ -23,10 +23,10 @@ def test_places_are_apart_ordered_and_leave_nothing_better_out(seed, stride):
     assert list(scores[rows]) == sorted(scores[rows], reverse=True)
     points = [index.latlon(row) for row in range(25)]
     for n, row in enumerate(rows):
-        assert all(distance_m(points[row], points[other]) > 20.0 for other in rows[:n])
+        assert all(measure_distance_m(points[row], points[other]) > 20.0 for other in rows[:n])
     for row in set(range(25)) - set(rows):
         better = [o for o in rows if scores[o] >= scores[row]]
-        assert min(distance_m(points[row], points[o]) for o in better) <= 20.1
+        assert min(measure_distance_m(points[row], points[o]) for o in better) <= 20.1
 
 
 def test_equal_scores_give_the_lower_row_first():
@@ -60,7 +60,7 @@ def test_a_pin_is_the_centre_of_its_window_and_a_heading_counts_from_north():
     scores = np.zeros(9, np.float32)
     scores[5] = 0.75
     first = places(index, scores, np.full(9, 355.0, np.float32), 1)[0]
-    assert distance_m(first.latlon, index.latlon(5)) == 0.0
+    assert measure_distance_m(first.latlon, index.latlon(5)) == 0.0
     assert (first.rank, first.score, first.window) == (1, 0.75, 5)
     assert first.heading_deg == pytest.approx(5.0)
     assert first.footprint.up_bearing_deg == 10.0

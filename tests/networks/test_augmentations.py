@@ -9,7 +9,7 @@ from crossview.networks.augmentations import Simulation, simulate
 from crossview.networks.layout_masks import require_centred
 from crossview.pairs.batch import PairPixels
 from crossview.training.contract import example_table
-from crossview.views.symmetry import Symmetry, simulated, symmetries
+from crossview.views.symmetry import Symmetry, apply_symmetry, list_symmetries
 
 LAYOUTS_ONLY = Simulation(polar=False, semantic="none")
 
@@ -28,8 +28,10 @@ def layout_of(pair):
     original = marked_pair()
     found = [
         change
-        for change in symmetries("strong")
-        for ground, aerial in [simulated(original.ground, original.aerial, change, polar=False)]
+        for change in list_symmetries("strong")
+        for ground, aerial in [
+            apply_symmetry(original.ground, original.aerial, change, polar=False)
+        ]
         if np.array_equal(ground, pair.ground) and np.array_equal(aerial, pair.aerial)
     ]
     (one,) = found  # both views agree on exactly one

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from crossview.errors import BadData, InvalidValue
-from crossview.geo.points import LatLon, distance_m
+from crossview.geo.points import LatLon, measure_distance_m
 from crossview.networks.samplers import (
     aerial_first,
     nearest_places,
@@ -92,7 +92,7 @@ def test_neighbours_are_the_nearest_in_true_metres():
     latlon = np.array([[60.0, 10.0], [60.0, 10.0015], [60.001, 10.0], [60.0, 10.003]])
     table = replace(example_table(4), ground_latlon=latlon)
     near = nearest_places(table, 3)
-    metres = [distance_m(LatLon(60, 10), LatLon(*p)) for p in latlon[near[0]]]
+    metres = [measure_distance_m(LatLon(60, 10), LatLon(*p)) for p in latlon[near[0]]]
     assert near[0].tolist() == [1, 2, 3]
     assert metres == sorted(metres)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from crossview.geo.footprints import Footprint
-from crossview.geo.points import LatLon, distance_m, moved
+from crossview.geo.points import LatLon, measure_distance_m, move_point
 from crossview.localization.answer import Answer, Place
 
 ORIGIN = LatLon(-12.25, 60.5)
@@ -26,11 +26,11 @@ def answer(photo="a.jpg", *, places=None, truth=None, scores=None, **changes):
     if places is None:
         places = (
             place(1, score=0.9, window=3),
-            place(2, at=moved(ORIGIN, east_m=100, north_m=0), score=0.4, heading_deg=None),
+            place(2, at=move_point(ORIGIN, east_m=100, north_m=0), score=0.4, heading_deg=None),
         )
     if scores is None:
         scores = np.random.default_rng(0).normal(0.1, 0.1, 50).astype(np.float32)
-    error_m = distance_m(truth, places[0].latlon) if truth and places else None
+    error_m = measure_distance_m(truth, places[0].latlon) if truth and places else None
     facts = {
         "sha256": "ab" * 32, "kind": "perspective", "fov_deg": 65.0, "fov_source": "assumed",
         "assumptions": ("field of view assumed",), **changes,
@@ -54,7 +54,7 @@ def answers_of(index, count, *, seed=0, heading_deg=45.0, truth=True):
             )
             for rank, row in enumerate(best, 1)
         ]  # fmt: skip
-        there = moved(places[0].latlon, east_m=10, north_m=0) if truth else None
+        there = move_point(places[0].latlon, east_m=10, north_m=0) if truth else None
         made.append(answer(f"photo {number}.jpg", places=places, scores=scores, truth=there))
     return made
 

@@ -14,7 +14,7 @@ from tests.index.regions import indexed, meadow
 
 from crossview.geo.components import split_regions
 from crossview.geo.mercator import Extent, enclose_points
-from crossview.geo.points import distances_m
+from crossview.geo.points import measure_distances_m
 from crossview.imagery.drape import drape
 from crossview.imagery.sources import open_sources
 from crossview.index.build import add
@@ -148,7 +148,9 @@ def test_heat_cells_that_stand_for_many_windows_lie_among_them(across, elsewhere
     for cell in range(len(grid.lat)):
         place = across.footprint(0).centre.__class__(float(grid.lat[cell]), float(grid.lon[cell]))
         own = grid.of_window == cell
-        assert distances_m(place, across.lat[own], across.lon[own]).max() < 2 * grid.spacing_m
+        assert (
+            measure_distances_m(place, across.lat[own], across.lon[own]).max() < 2 * grid.spacing_m
+        )
     assert len(other.lat) == pytest.approx(len(grid.lat), abs=3)
 
 

@@ -15,7 +15,7 @@ from tests.outputs.fakes import HOSTILE, ORIGIN, answer, place
 
 from crossview.errors import InvalidValue, UnknownName
 from crossview.geo.footprints import Footprint
-from crossview.geo.points import LatLon, moved
+from crossview.geo.points import LatLon, move_point
 from crossview.localization.answer import Place
 from crossview.outputs.formats import FORMATS, choose_format
 from crossview.outputs.geojson import to_geojson
@@ -24,7 +24,7 @@ from crossview.outputs.kml import to_kml, to_kmz
 from crossview.outputs.records import COLUMNS, describe_answer, describe_place, make_map_link
 from crossview.outputs.text import to_csv, to_jsonl, to_table
 
-TRUTH = moved(ORIGIN, east_m=0, north_m=20)
+TRUTH = move_point(ORIGIN, east_m=0, north_m=20)
 KML = "{http://www.opengis.net/kml/2.2}"
 GPX = "{http://www.topografix.com/GPX/1/1}"
 EVIDENCE = "made with a model of a synthetic town; its places are not evidence"
@@ -160,7 +160,7 @@ def test_kml_looks_straight_down_on_the_place_from_250_metres():
 
 def test_scores_are_told_to_six_digits_angles_to_two_and_metres_to_centimetres():
     known = place(score=0.12345678, heading_deg=30.12345, probability=0.123456)
-    told = describe_place(known, moved(ORIGIN, east_m=0.12345, north_m=0))
+    told = describe_place(known, move_point(ORIGIN, east_m=0.12345, north_m=0))
     assert (told["score"], told["heading_deg"], told["probability"]) == (0.123457, 30.12, 0.1235)
     assert told["error_m"] == 0.12
     about = describe_answer(answer(places=[known], fov_deg=64.9876, truth=TRUTH))

@@ -9,7 +9,7 @@ import shapely
 import shapely.geometry
 from tests.outputs.fakes import ORIGIN, answer, place
 
-from crossview.geo.points import LatLon, distance_m, moved
+from crossview.geo.points import LatLon, measure_distance_m, move_point
 from crossview.localization.answer import Area, Confidence
 from crossview.outputs.geojson import outline_area, to_geojson
 from crossview.outputs.text import to_table
@@ -21,7 +21,7 @@ def area(cells, *, bearing=0.0, origin=ORIGIN, coverage=0.9):
     """Cells by (column, row up) of a grid whose up has a bearing."""
     turn = np.radians(bearing)
     at = [
-        moved(
+        move_point(
             origin,
             east_m=CELL_M * (c * np.cos(turn) + r * np.sin(turn)),
             north_m=CELL_M * (r * np.cos(turn) - c * np.sin(turn)),
@@ -42,7 +42,7 @@ def confidence(*areas, **changes):
 
 
 def ground_m2(polygons):
-    unit = moved(ORIGIN, east_m=1.0, north_m=1.0)
+    unit = move_point(ORIGIN, east_m=1.0, north_m=1.0)
     scale = (unit.lon - ORIGIN.lon) * (unit.lat - ORIGIN.lat)
     return sum(shapely.geometry.Polygon(p[0], p[1:]).area for p in polygons) / scale
 
@@ -75,7 +75,7 @@ def test_a_hole_stays_a_hole_and_rings_turn_as_geojson_asks():
 def test_a_single_cell_is_a_square_of_its_side():
     ((ring,),) = outline_area(area([(0, 0)]))
     corners = [LatLon(lat, lon) for lon, lat in ring]
-    sides = [distance_m(a, b) for a, b in pairwise(corners)]
+    sides = [measure_distance_m(a, b) for a, b in pairwise(corners)]
     assert sides == pytest.approx([CELL_M] * 4, abs=0.05)
 
 

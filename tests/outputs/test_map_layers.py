@@ -14,7 +14,7 @@ from tests.outputs.fakes import ORIGIN, answer
 
 from crossview.geo.components import MOST_REGIONS, split_regions
 from crossview.geo.mercator import enclose_points
-from crossview.geo.points import moved
+from crossview.geo.points import move_point
 from crossview.outputs import map_layers
 from crossview.outputs.map_layers import (
     build_heat_grid,
@@ -91,7 +91,7 @@ def test_an_extent_is_measured_on_the_ground_and_maps_both_ways():
 
 def grid(rows, columns, stride_m=20.0):
     points = [
-        moved(ORIGIN, east_m=c * stride_m, north_m=r * stride_m)
+        move_point(ORIGIN, east_m=c * stride_m, north_m=r * stride_m)
         for r in range(rows)
         for c in range(columns)
     ]

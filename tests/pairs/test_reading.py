@@ -9,8 +9,8 @@ from crossview.pairs.batch import Views
 from crossview.pairs.loading import Picture, Pictures, Reader, Unreadable, read_pictures, refuse
 from crossview.pairs.official_lists import table_of
 from crossview.pairs.reading import Files
-from crossview.views.aerial import aerial_view, resized
-from crossview.views.decode import picture_size, read_rgb
+from crossview.views.aerial import make_aerial_view, resize_view
+from crossview.views.decode import read_picture_size, read_rgb
 from crossview.views.spec import ViewSpec
 
 METRIC = Views(
@@ -45,7 +45,7 @@ def test_exact_pictures_are_as_stored_and_fast_ones_no_smaller_than_needed(table
     assert (exact.shape, metres) == ((240, 240, 3), 0.25)
     fast, metres = Files(table, METRIC, "fast").aerial(0)
     assert (fast.shape, metres) == ((30, 30, 3), 2.0)  # the view has 2 m per pixel
-    one, two = (aerial_view(p, m, METRIC.aerial) for p, m in ((exact, 0.25), (fast, metres)))
+    one, two = (make_aerial_view(p, m, METRIC.aerial) for p, m in ((exact, 0.25), (fast, metres)))
     assert np.abs(one.astype(float) - two).mean() < 4.0
 
 
@@ -59,9 +59,9 @@ def test_a_whole_picture_is_resized_as_it_is(table):
     files = Files(table, WHOLE)
     canvas, fov = files.ground(2)
     assert fov == 360.0
-    assert (canvas == resized(read_rgb(table.ground[2]), (16, 64), "linear-antialias")).all()
+    assert (canvas == resize_view(read_rgb(table.ground[2]), (16, 64), "linear-antialias")).all()
     picture, metres = files.aerial(2)
-    assert (picture == resized(read_rgb(table.aerial[2]), (20, 20), "linear-antialias")).all()
+    assert (picture == resize_view(read_rgb(table.aerial[2]), (20, 20), "linear-antialias")).all()
     assert metres == pytest.approx(0.25 * 240 / 20)
     fast = Files(table, WHOLE, "fast").aerial(2)[0]
     assert np.abs(picture.astype(float) - fast).mean() < 4.0
@@ -84,14 +84,14 @@ def test_whole_pictures_without_known_metres_make_batches(table):
 
 
 def test_the_size_of_a_picture_is_that_of_its_pixels(tmp_path, table):
-    assert picture_size(table.ground[0]) == (200, 400)
+    assert read_picture_size(table.ground[0]) == (200, 400)
     exif = Image.Exif()
     exif[0x0112] = 6
     smooth(40, 20, 0).save(tmp_path / "turned.jpg", exif=exif)
-    assert picture_size(tmp_path / "turned.jpg") == (40, 20)
+    assert read_picture_size(tmp_path / "turned.jpg") == (40, 20)
     (tmp_path / "bad.jpg").write_bytes(b"bad")
     with pytest.raises(BadImage, match=r"bad\.jpg"):
-        picture_size(tmp_path / "bad.jpg")
+        read_picture_size(tmp_path / "bad.jpg")
 
 
 @pytest.mark.parametrize("workers", [0, 1])

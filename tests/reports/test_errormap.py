@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.reports.made_up import evaluation
 
-from crossview.geo.points import LatLon, distance_m
+from crossview.geo.points import LatLon, measure_distance_m
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.reports.figures import _areas
 
@@ -34,7 +34,7 @@ def test_points_lie_as_far_apart_as_on_the_ground():
     (area,) = _areas(at(town(60.0, 25.0)))
     places = town(60.0, 25.0)
     for i, j in ((0, 1), (5, 30), (7, 49)):
-        metres = distance_m(LatLon(*places[i]), LatLon(*places[j]))
+        metres = measure_distance_m(LatLon(*places[i]), LatLon(*places[j]))
         assert np.hypot(*(area.truth[i] - area.truth[j])) == pytest.approx(metres, rel=1e-3)
 
 

@@ -17,7 +17,7 @@ import pytest
 from tests.browser import CHROMIUM, needs_chromium, package
 
 from crossview import cli
-from crossview.geo.points import LatLon, distance_m
+from crossview.geo.points import LatLon, measure_distance_m
 from crossview.index.store import Index
 from crossview.localization.locate import locate
 from crossview.outputs.records import COLUMNS, make_map_link
@@ -59,7 +59,7 @@ def findable(town):
     """A panorama that the model finds: what is tried here is the page, not the model."""
     index, known = Index.open(town / "town.cvx"), truths(town)
     for path in sorted((town / "ground").glob("panorama_*.jpg")):
-        if distance_m(locate(index, path).places[0].latlon, known[path.name]) <= 25:
+        if measure_distance_m(locate(index, path).places[0].latlon, known[path.name]) <= 25:
             return path
     pytest.fail("the packaged model finds none of the panoramas")
 
@@ -169,7 +169,7 @@ def test_a_dropped_panorama_is_found_within_25_m_and_saved(opened, town, findabl
     features = json.loads(saved(page, "geojson", tmp_path))["features"]
     lon, lat = features[0]["geometry"]["coordinates"]
     assert features[0]["properties"]["rank"] == 1
-    assert distance_m(LatLon(lat, lon), truths(town)[findable.name]) <= 25
+    assert measure_distance_m(LatLon(lat, lon), truths(town)[findable.name]) <= 25
     assert saved(page, "kml", tmp_path).count("<Placemark>") == len(features)
     rows = list(csv.DictReader(saved(page, "csv", tmp_path).splitlines()))
     assert len(rows) == len(features)

@@ -4,26 +4,26 @@ from tests.views.scenes import panorama
 
 from crossview.errors import InvalidValue
 from crossview.views import colour as changes
-from crossview.views.colour import photometric
+from crossview.views.colour import augment_photometric
 
 IMAGE = panorama(128)
 
 
 def test_one_seed_gives_one_picture():
-    first, second = (photometric(IMAGE, np.random.default_rng(7)) for _ in range(2))
+    first, second = (augment_photometric(IMAGE, np.random.default_rng(7)) for _ in range(2))
     assert (first == second).all()
 
 
 def test_the_picture_that_was_given_stays_as_it_was():
     before = IMAGE.copy()
     for seed in range(50):
-        photometric(IMAGE, np.random.default_rng(seed))[:] = 0
+        augment_photometric(IMAGE, np.random.default_rng(seed))[:] = 0
     assert (before == IMAGE).all()
 
 
 def test_strength_0_changes_nothing_and_more_strength_changes_more():
     def change(strength):
-        draws = [photometric(IMAGE, np.random.default_rng(s), strength) for s in range(200)]
+        draws = [augment_photometric(IMAGE, np.random.default_rng(s), strength) for s in range(200)]
         return np.abs(np.array(draws, dtype=float) - IMAGE).mean()
 
     assert change(0.0) == 0.0
@@ -32,17 +32,17 @@ def test_strength_0_changes_nothing_and_more_strength_changes_more():
 
 def test_negative_strength_is_refused():
     with pytest.raises(InvalidValue, match="strength"):
-        photometric(IMAGE, np.random.default_rng(0), -1.0)
+        augment_photometric(IMAGE, np.random.default_rng(0), -1.0)
 
 
 def test_colour_without_amount_is_the_identity():
-    assert (changes.colour_jitter(IMAGE, np.random.default_rng(0), 0.0) == IMAGE).all()
+    assert (changes.jitter_colour(IMAGE, np.random.default_rng(0), 0.0) == IMAGE).all()
 
 
 def test_grey_stays_grey_whatever_happens_to_hue_and_saturation():
     grey = np.full((4, 4, 3), 120, np.uint8)
     for seed in range(20):
-        out = changes.colour_jitter(grey, np.random.default_rng(seed), 0.15).astype(int)
+        out = changes.jitter_colour(grey, np.random.default_rng(seed), 0.15).astype(int)
         assert np.ptp(out, axis=2).max() <= 1
         assert 0.84 * 120 <= out.min() <= out.max() <= 1.16 * 120
 
@@ -50,7 +50,7 @@ def test_grey_stays_grey_whatever_happens_to_hue_and_saturation():
 def test_filters_keep_a_flat_picture_flat():
     flat = np.full((16, 16, 3), 90, np.uint8)
     assert (changes.blur(flat, np.random.default_rng(1)) == 90).all()
-    kernel = changes.blur_kernel(np.random.default_rng(2))
+    kernel = changes.draw_blur_kernel(np.random.default_rng(2))
     assert kernel.sum() == pytest.approx(1.0, abs=1e-5)
 
 
@@ -63,16 +63,14 @@ def test_sharpening_raises_contrast_at_an_edge():
 
 def test_grid_holes_have_the_authors_size():
     image = np.full((140, 768, 3), 255, np.uint8)
-    row = changes.grid_dropout(image, 0.5)[0, :, 0]
+    row = changes.drop_grid(image, 0.5)[0, :, 0]
     holes = np.flatnonzero(np.diff(np.concatenate([[255], row, [255]]).astype(int)))
     assert holes[:4].tolist() == [0, 38, 76, 114]  # units of 76, holes of 38
 
 
 def test_coarse_holes_are_black_and_leave_most_of_the_picture():
     image = np.full((384, 384, 3), 255, np.uint8)
-    shares = [
-        (changes.coarse_dropout(image, np.random.default_rng(s)) == 0).mean() for s in range(20)
-    ]
+    shares = [(changes.drop_boxes(image, np.random.default_rng(s)) == 0).mean() for s in range(20)]
     assert min(shares) > 0.05
     assert max(shares) < 0.75
 
@@ -81,5 +79,5 @@ def test_coarse_holes_are_black_and_leave_most_of_the_picture():
 def test_odd_shapes_keep_their_shape(shape):
     image = np.full(shape, 100, np.uint8)
     for seed in range(40):
-        out = photometric(image, np.random.default_rng(seed), 2.0)
+        out = augment_photometric(image, np.random.default_rng(seed), 2.0)
         assert (out.shape, out.dtype) == (shape, np.uint8)

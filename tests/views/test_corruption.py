@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from crossview.errors import InvalidValue, UnknownName
-from crossview.views.corruption import NAMES, corrupted
+from crossview.views.corruption import NAMES, corrupt
 
 
 def picture(height=224, width=300):
@@ -14,7 +14,7 @@ def picture(height=224, width=300):
 
 def damage(name, severity, seed=0):
     clean = picture()
-    broken = corrupted(clean, name, severity, np.random.default_rng(seed))
+    broken = corrupt(clean, name, severity, np.random.default_rng(seed))
     assert broken.shape == clean.shape
     assert broken.dtype == np.uint8
     return np.abs(broken.astype(float) - clean).mean()
@@ -29,12 +29,12 @@ def test_the_highest_severity_does_more_harm_than_the_lowest(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_seed_gives_the_same_pixels(name):
-    once, again = (corrupted(picture(), name, 3, np.random.default_rng(7)) for _ in range(2))
+    once, again = (corrupt(picture(), name, 3, np.random.default_rng(7)) for _ in range(2))
     np.testing.assert_array_equal(once, again)
 
 
 def test_what_nobody_knows_is_told():
     with pytest.raises(UnknownName, match="snow"):
-        corrupted(picture(), "snw", 1, np.random.default_rng(0))
+        corrupt(picture(), "snw", 1, np.random.default_rng(0))
     with pytest.raises(InvalidValue, match="severity must be 1 to 5"):
-        corrupted(picture(), "fog", 6, np.random.default_rng(0))
+        corrupt(picture(), "fog", 6, np.random.default_rng(0))

@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 from tests.shared_data import shared
 
 from crossview.errors import InvalidValue
-from crossview.views.crops import drawn_sector, sector_at, seen_bins, shown, visible_mask
-from crossview.views.spec import ViewSpec, whole_columns
+from crossview.views.crops import (
+    compute_visible_mask,
+    crop_view,
+    find_authors_sector,
+    find_sector,
+    share_bins_seen,
+)
+from crossview.views.spec import ViewSpec, count_columns
 
 NARROW = ViewSpec(side="ground", height_px=2, width_px=768, mean=(0.0, 0.0, 0.0))
 PADDED = replace(NARROW, representation="padded")
@@ -46,7 +52,7 @@ def slow(width, theta, heading, padded):
 @pytest.mark.parametrize("padded", [False, True])
 def test_whole_columns_nearest_to_the_heading_are_kept(width, fov, heading, padded):
     spec = replace(PADDED if padded else NARROW, width_px=width)
-    seen = shown(columns(width), spec, fov, heading)
+    seen = crop_view(columns(width), spec, fov, heading)
     assert read(seen.pixels).tolist() == slow(width, fov, heading, padded)
     assert seen.mask[0].tolist() == [n >= 0 for n in read(seen.pixels)]
     assert seen.mask.shape == seen.pixels.shape[:2]
@@ -54,7 +60,7 @@ def test_whole_columns_nearest_to_the_heading_are_kept(width, fov, heading, padd
 
 @given(width=st.integers(2, 900), fov=st.floats(0.1, 360.0), heading=st.floats(-360.0, 720.0))
 def test_the_heading_that_is_told_is_the_azimuth_of_the_middle(width, fov, heading):
-    kept = sector_at(width, fov, heading)
+    kept = find_sector(width, fov, heading)
     first = int(kept.columns[0])
     assert (first + len(kept.columns) / 2 - (kept.heading_deg + 180) / 360 * width) % width in (
         pytest.approx(0, abs=1e-6),
@@ -67,25 +73,28 @@ def test_the_heading_that_is_told_is_the_azimuth_of_the_middle(width, fov, headi
 
 @pytest.mark.parametrize(("theta", "width"), [(360, 768), (180, 384), (90, 192), (70, 149)])
 def test_the_widths_of_the_paper(theta, width):
-    assert NARROW.columns(theta) == shown(columns(), NARROW, theta).pixels.shape[1] == width
+    assert NARROW.columns(theta) == crop_view(columns(), NARROW, theta).pixels.shape[1] == width
 
 
 def test_a_field_of_view_of_so_many_columns_fills_so_many_columns():
     """360 n / W degrees may come out a little below n columns."""
-    assert all(whole_columns(w, 360.0 * n / w) == n for w in range(1, 400) for n in range(1, w + 1))
-    assert whole_columns(768, 65.0) == 138  # 138.67: what is not whole is not shown
+    assert all(count_columns(w, 360.0 * n / w) == n for w in range(1, 400) for n in range(1, w + 1))
+    assert count_columns(768, 65.0) == 138  # 138.67: what is not whole is not shown
 
 
 @pytest.mark.parametrize("theta", [0, -10, 361, float("nan")])
 def test_a_field_of_view_outside_a_circle_is_refused(theta):
-    for call in (lambda: shown(columns(), NARROW, theta), lambda: drawn_sector(768, theta, 0)):
+    for call in (
+        lambda: crop_view(columns(), NARROW, theta),
+        lambda: find_authors_sector(768, theta, 0),
+    ):
         with pytest.raises(InvalidValue, match="field of view"):
             call()
 
 
 def test_a_panorama_of_another_width_is_refused():
     with pytest.raises(InvalidValue, match="700 columns"):
-        shown(columns(700), PADDED, 90.0)
+        crop_view(columns(700), PADDED, 90.0)
 
 
 def columns_of(segments, width):
@@ -104,9 +113,9 @@ def test_kept_columns_are_those_of_the_authors_code():
     cases = [case for case in schedule()["kept_columns"]["cases"] if case["theta"] > 0]
     assert len(cases) == 64
     for case in cases:
-        kept = drawn_sector(768, case["theta"], case["angle"])
+        kept = find_authors_sector(768, case["theta"], case["angle"])
         assert kept.columns.tolist() == columns_of(case["segments"], case["width"]).tolist()
-        again = shown(columns(), NARROW, case["theta"], kept.heading_deg)
+        again = crop_view(columns(), NARROW, case["theta"], kept.heading_deg)
         assert read(again.pixels).tolist() == kept.columns.tolist()
         assert again.heading_deg == pytest.approx(kept.heading_deg)
 
@@ -118,42 +127,42 @@ def test_padded_columns_are_those_of_the_authors_code():
         if case["theta"] <= 0:
             continue
         first_px = int(case["second_angle"] / 360 * 768)
-        heading = drawn_sector(768, case["theta"], case["angle"]).heading_deg
-        ours = shown(columns(), PADDED, case["theta"], heading, first_px=first_px)
+        heading = find_authors_sector(768, case["theta"], case["angle"]).heading_deg
+        ours = crop_view(columns(), PADDED, case["theta"], heading, first_px=first_px)
         assert read(ours.pixels).tolist() == columns_of(case["segments"], 768).tolist()
 
 
 def test_a_photo_is_never_turned_and_loses_only_what_it_has_more():
     photo = columns()[:, 100 : 100 + 192]  # 90 degrees
-    same = shown(photo, NARROW, 180.0, 33.0, has_deg=90.0)
+    same = crop_view(photo, NARROW, 180.0, 33.0, has_deg=90.0)
     assert (same.fov_deg, same.heading_deg) == (90.0, 0.0)
     assert np.array_equal(same.pixels, photo)
-    less = shown(photo, NARROW, 70.0, 33.0, has_deg=90.0)
+    less = crop_view(photo, NARROW, 70.0, 33.0, has_deg=90.0)
     assert read(less.pixels).tolist() == list(range(100 + 21, 100 + 21 + 149))
-    unknown = shown(photo, NARROW, 70.0, has_deg=math.nan)
+    unknown = crop_view(photo, NARROW, 70.0, has_deg=math.nan)
     assert (unknown.pixels.shape[1], unknown.fov_deg) == (192, 70.0)
 
 
 def test_a_padded_photo_keeps_the_columns_that_a_panorama_would():
-    panorama = shown(columns(), PADDED, 90.0)
-    less = shown(panorama.pixels, PADDED, 70.0, has_deg=90.0)
-    assert np.array_equal(less.pixels, shown(columns(), PADDED, 70.0).pixels)
+    panorama = crop_view(columns(), PADDED, 90.0)
+    less = crop_view(panorama.pixels, PADDED, 70.0, has_deg=90.0)
+    assert np.array_equal(less.pixels, crop_view(columns(), PADDED, 70.0).pixels)
 
 
 def test_of_a_whole_file_the_share_of_its_own_degrees_is_kept():
     """It fills its canvas however many degrees it shows."""
     spec = replace(PADDED, whole=True)
-    less = shown(columns(), spec, 45.0, has_deg=90.0)
+    less = crop_view(columns(), spec, 45.0, has_deg=90.0)
     assert read(less.pixels).tolist() == [-1] * 192 + list(range(192, 576)) + [-1] * 192
 
 
 def test_only_a_perspective_photo_loses_rows():
     spec = replace(PADDED, height_px=96, width_px=384)
     canvas = np.full((96, 384, 3), 200, np.uint8)
-    band = shown(canvas, spec, 90.0)
-    photo = shown(canvas, spec, 90.0, kind="perspective", aspect=4 / 3)
+    band = crop_view(canvas, spec, 90.0)
+    photo = crop_view(canvas, spec, 90.0, kind="perspective", aspect=4 / 3)
     assert band.mask.all(axis=0).sum() == band.mask.any(axis=0).sum() == 96
-    assert np.array_equal(photo.mask, visible_mask(spec, 90.0, 4 / 3))
+    assert np.array_equal(photo.mask, compute_visible_mask(spec, 90.0, 4 / 3))
     assert 0 < photo.mask.sum() < band.mask.sum()
     bottom, top = spec.known_elevation_deg
     seen_deg = photo.mask[:, 192].sum() * (top - bottom) / 96
@@ -164,16 +173,16 @@ def test_only_a_perspective_photo_loses_rows():
 
 def test_a_perspective_photo_of_no_known_shape_is_refused():
     with pytest.raises(InvalidValue, match="aspect"):
-        shown(columns(), PADDED, 90.0, kind="perspective")
+        crop_view(columns(), PADDED, 90.0, kind="perspective")
 
 
 def test_a_perspective_photo_looks_where_it_is_turned():
     spec = replace(PADDED, width_px=360, height_px=90)
-    photo = shown(columns(360, 90), spec, 60.0, 90.0, kind="perspective", aspect=1.0)
+    photo = crop_view(columns(360, 90), spec, 60.0, 90.0, kind="perspective", aspect=1.0)
     assert read(photo.pixels[45:])[[150, 180, 209]].tolist() == [240, 270, 299]
     assert photo.heading_deg == 90.0
 
 
 def test_seen_bins_of_many_pictures_are_those_of_each():
     fovs = np.array([360.0, 90.0, 61.0])
-    assert np.array_equal(seen_bins(fovs, 8), np.stack([seen_bins(f, 8) for f in fovs]))
+    assert np.array_equal(share_bins_seen(fovs, 8), np.stack([share_bins_seen(f, 8) for f in fovs]))

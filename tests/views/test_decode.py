@@ -22,9 +22,9 @@ from crossview.views.decode import (
     READABLE,
     SUFFIXES,
     load_photo,
-    photo_of_pixels,
-    picture_size,
+    make_photo,
     read_photo_facts,
+    read_picture_size,
     read_rgb,
 )
 
@@ -173,7 +173,7 @@ def test_our_limit_counts_and_not_pillows_which_is_as_before_afterwards(
         data = file_of(Image.fromarray(RGB), kind)
         assert read_rgb(data).shape == load_photo(data).pixels.shape == RGB.shape
         (tmp_path / "p").write_bytes(data)
-        assert picture_size(tmp_path / "p") == RGB.shape[:2]
+        assert read_picture_size(tmp_path / "p") == RGB.shape[:2]
         assert read_photo_facts(tmp_path / "p").kind == "perspective"
     with pytest.raises(BadImage, match="too large"):
         read_rgb(data, max_pixels=3000)
@@ -337,7 +337,7 @@ def test_facts_are_read_without_decoding(tmp_path):
 
 
 def test_pixels_can_be_given_instead_of_a_file():
-    assert photo_of_pixels(np.zeros((64, 128, 3), np.uint8)).kind == "panorama"
-    assert photo_of_pixels(np.zeros((64, 90, 3), np.uint8)).fov_deg is None
+    assert make_photo(np.zeros((64, 128, 3), np.uint8)).kind == "panorama"
+    assert make_photo(np.zeros((64, 90, 3), np.uint8)).fov_deg is None
     with pytest.raises(BadImage, match="uint8"):
-        photo_of_pixels(np.zeros((64, 90, 3)))
+        make_photo(np.zeros((64, 90, 3)))

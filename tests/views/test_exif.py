@@ -14,9 +14,9 @@ from crossview.views.exif import (
     POSE_SIGMA_DEG,
     WIDE_FOV_DEG,
     WIDEST_LENS_RATIO,
-    photo_fov_deg,
+    compute_photo_fov_deg,
+    guess_facts,
     read_facts,
-    shape_facts,
 )
 
 PHONE, SENSOR = {0xA405: 26}, {0x920A: 4.25, 0xA20E: 6000.0, 0xA210: 3}
@@ -31,7 +31,7 @@ class Exif:
 
 
 def fov(part, size):
-    return photo_fov_deg(part, size)[0]
+    return compute_photo_fov_deg(part, size)[0]
 
 
 # The lens.
@@ -59,7 +59,7 @@ def test_a_resized_photo_keeps_its_field_of_view():
 
 
 def test_a_cut_photo_has_none_and_says_why():
-    unknown, why = photo_fov_deg({**PHONE, 0xA002: 4000, 0xA003: 3000}, (3000, 3000))
+    unknown, why = compute_photo_fov_deg({**PHONE, 0xA002: 4000, 0xA003: 3000}, (3000, 3000))
     assert unknown is None
     assert "4000 x 3000" in why
     assert "3000 x 3000" in why
@@ -118,7 +118,7 @@ def test_a_photo_of_two_to_one_whose_file_tells_of_a_lens_is_no_panorama(part, d
 
 
 def test_two_to_one_without_metadata_is_assumed_to_be_a_panorama_and_says_so():
-    facts = shape_facts((1000, 500))
+    facts = guess_facts((1000, 500))
     assert (facts.kind, facts.fov_deg) == ("panorama", 360.0)
     assert "twice as wide as high" in facts.view_assumptions[0]
     nothing = {0xA405: 0, 0x829D: TiffImagePlugin.IFDRational(0, 0), 0xA434: "\0", 0xA432: (0, 0)}
@@ -145,8 +145,8 @@ def test_a_lens_takes_pictures_of_up_to_22_to_10():
     assert WIDEST_LENS_RATIO == 2.2
     assert read_facts(Exif(PHONE), [], (2200, 1000)).fov_deg is not None
     assert read_facts(Exif(PHONE), [], (2210, 1000)).fov_deg is None
-    assert shape_facts((2190, 1000)).also_try_fov_deg == ()
-    assert shape_facts((2210, 1000)).also_try_fov_deg == WIDE_FOV_DEG
+    assert guess_facts((2190, 1000)).also_try_fov_deg == ()
+    assert guess_facts((2210, 1000)).also_try_fov_deg == WIDE_FOV_DEG
     tall = read_facts(Exif(PHONE), [], (1000, 5000))
     assert (tall.fov_deg, tall.also_try_fov_deg) == (None, ())
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tests.views.scenes import panorama, photo, strip_angles, strip_of_sphere
 
 from crossview.errors import InvalidValue
-from crossview.views.crops import shown, visible_mask
-from crossview.views.ground import ground_view
+from crossview.views.crops import compute_visible_mask, crop_view
+from crossview.views.ground import make_ground_view
 from crossview.views.spec import ViewSpec
 
 PADDED = ViewSpec(side="ground", height_px=64, width_px=256, representation="padded")
@@ -19,7 +19,7 @@ SQUARE = replace(PADDED, height_px=128, elevation_deg=(-90.0, 90.0))  # as files
 
 @pytest.mark.parametrize("width", [256, 600, 1024, 2048])
 def test_a_panorama_shows_the_sphere_at_the_angles_of_rows_and_columns(width):
-    strip = ground_view(panorama(width), "panorama", PADDED, fov_deg=360.0)
+    strip = make_ground_view(panorama(width), "panorama", PADDED, fov_deg=360.0)
     assert np.abs(strip - strip_of_sphere(PADDED)).max() < 2.0
 
 
@@ -29,9 +29,9 @@ def test_a_panorama_shows_the_sphere_at_the_angles_of_rows_and_columns(width):
 )
 def test_a_photo_shows_what_the_panorama_shows_in_the_same_columns(fov, size, pitch):
     pixels, horizon = photo(*size, fov, pitch)
-    strip = ground_view(pixels, "perspective", PADDED, fov_deg=fov, horizon_px=horizon)
-    mask = visible_mask(PADDED, fov, size[0] / size[1], pitch)
-    whole = ground_view(panorama(1024), "panorama", PADDED, fov_deg=360.0)
+    strip = make_ground_view(pixels, "perspective", PADDED, fov_deg=fov, horizon_px=horizon)
+    mask = compute_visible_mask(PADDED, fov, size[0] / size[1], pitch)
+    whole = make_ground_view(panorama(1024), "panorama", PADDED, fov_deg=360.0)
     assert np.abs(strip[mask].astype(int) - whole[mask]).max() <= 3
     assert (strip[~mask] == PADDED.mean_colour).all()
 
@@ -39,7 +39,7 @@ def test_a_photo_shows_what_the_panorama_shows_in_the_same_columns(fov, size, pi
 def test_a_photo_is_sampled_like_the_slow_loop_over_rays():
     pixels, _ = photo(80, 60, 70.0)
     spec = ViewSpec(side="ground", height_px=16, width_px=64, representation="padded")
-    fast = ground_view(pixels, "perspective", spec, fov_deg=70.0)
+    fast = make_ground_view(pixels, "perspective", spec, fov_deg=70.0)
     focal_px, count = 40.0 / math.tan(math.radians(35.0)), 0
     for (row, elevation), (column, azimuth) in rays(spec):
         x = 40.0 + focal_px * math.tan(math.radians(azimuth))
@@ -58,7 +58,7 @@ def rays(spec):
 
 def test_the_mask_is_that_of_a_slow_loop_over_rays():
     spec = ViewSpec(side="ground", height_px=16, width_px=64, representation="padded")
-    fast, pitch = visible_mask(spec, 80.0, 1.5, 12.0), math.radians(12.0)
+    fast, pitch = compute_visible_mask(spec, 80.0, 1.5, 12.0), math.radians(12.0)
     half = math.tan(math.radians(40.0))
     for (row, elevation), (column, azimuth) in rays(spec):
         e, a = math.radians(elevation), math.radians(azimuth)
@@ -71,14 +71,14 @@ def test_the_mask_is_that_of_a_slow_loop_over_rays():
 
 @given(fov=st.floats(5.0, 170.0), aspect=st.floats(0.4, 4.0))
 def test_a_level_photo_is_seen_symmetrically_about_its_middle(fov, aspect):
-    mask = visible_mask(PADDED, fov, aspect)
+    mask = compute_visible_mask(PADDED, fov, aspect)
     assert (mask == mask[:, ::-1]).all()
     assert (mask == mask[::-1]).all()
 
 
 @given(fov=st.floats(170.1, 360.0), aspect=st.floats(0.4, 4.0))
 def test_a_band_is_seen_in_the_whole_columns_of_its_field_of_view(fov, aspect):
-    mask = visible_mask(PADDED, fov, aspect)
+    mask = compute_visible_mask(PADDED, fov, aspect)
     columns = np.flatnonzero(mask.any(axis=0))
     first = (256 - PADDED.columns(fov)) // 2
     assert columns.tolist() == list(range(first, first + PADDED.columns(fov)))
@@ -88,41 +88,43 @@ def test_a_band_is_seen_in_the_whole_columns_of_its_field_of_view(fov, aspect):
 @pytest.mark.parametrize("columns", [64, 71, 128, 199])
 def test_part_of_a_panorama_lies_in_the_columns_that_are_kept_of_a_whole_one(columns):
     """Pixel by pixel, where its pixels are those of the view."""
-    whole = ground_view(panorama(256), "panorama", SQUARE, fov_deg=360.0)
+    whole = make_ground_view(panorama(256), "panorama", SQUARE, fov_deg=360.0)
     fov = 360.0 * columns / 256
     for spec in (SQUARE, replace(SQUARE, representation="narrow")):
-        kept = shown(whole, spec, fov)
-        part = shown(whole, replace(spec, representation="narrow"), fov).pixels
-        strip = ground_view(part, "panorama", spec, fov_deg=fov)
+        kept = crop_view(whole, spec, fov)
+        part = crop_view(whole, replace(spec, representation="narrow"), fov).pixels
+        strip = make_ground_view(part, "panorama", spec, fov_deg=fov)
         assert np.abs(strip.astype(int) - kept.pixels).max() <= 1
 
 
 def test_a_wider_picture_sees_at_least_as_many_columns():
-    seen = [visible_mask(PADDED, fov, 1.5).any(axis=0).sum() for fov in range(10, 361, 10)]
+    seen = [compute_visible_mask(PADDED, fov, 1.5).any(axis=0).sum() for fov in range(10, 361, 10)]
     assert seen == sorted(seen)
     assert seen[-1] == 256
 
 
 def test_a_panorama_sees_everything():
-    assert visible_mask(PADDED, 360.0, 2.0).all()
+    assert compute_visible_mask(PADDED, 360.0, 2.0).all()
 
 
 def test_narrow_strips_are_the_middle_columns_of_padded_ones():
     pixels, _ = photo(320, 240, 90.0)
-    narrow = ground_view(pixels, "perspective", NARROW, fov_deg=90.0)
-    padded = ground_view(pixels, "perspective", PADDED, fov_deg=90.0)
+    narrow = make_ground_view(pixels, "perspective", NARROW, fov_deg=90.0)
+    padded = make_ground_view(pixels, "perspective", PADDED, fov_deg=90.0)
     assert narrow.shape == (64, 64, 3)
     assert (narrow == padded[:, 96:160]).all()
 
 
 def test_turning_the_camera_rolls_the_strip():
-    strips = [ground_view(panorama(512, m), "panorama", PADDED, fov_deg=360.0) for m in (0.0, 45.0)]
+    strips = [
+        make_ground_view(panorama(512, m), "panorama", PADDED, fov_deg=360.0) for m in (0.0, 45.0)
+    ]
     assert np.abs(np.roll(strips[0], -32, axis=1).astype(int) - strips[1]).max() <= 1
 
 
 def test_the_seam_of_a_panorama_is_no_edge():
     spec = ViewSpec(side="ground", height_px=32, width_px=200, representation="padded")
-    strip = ground_view(panorama(256), "panorama", spec, fov_deg=360.0)
+    strip = make_ground_view(panorama(256), "panorama", spec, fov_deg=360.0)
     assert np.abs(strip[:, [0, -1]] - strip_of_sphere(spec)[:, [0, -1]]).max() < 3.0
 
 
@@ -130,7 +132,7 @@ def test_detail_too_fine_for_the_strip_becomes_its_mean():
     checks = np.indices((512, 1024)).sum(0) % 2 * np.uint8(200)
     pixels = np.repeat(checks[..., None], 3, axis=2).astype(np.uint8)
     for kind, fov in (("panorama", 360.0), ("perspective", 80.0)):
-        strip = ground_view(pixels, kind, PADDED, fov_deg=fov)
+        strip = make_ground_view(pixels, kind, PADDED, fov_deg=fov)
         seen = strip[28:36, 120:136].astype(int)
         assert np.abs(seen - 100).max() < 15
 
@@ -138,9 +140,11 @@ def test_detail_too_fine_for_the_strip_becomes_its_mean():
 def test_a_lower_horizon_means_that_the_camera_looked_up():
     pixels, _ = photo(320, 240, 60.0)
     rows = [
-        np.flatnonzero((ground_view(pixels, "perspective", PADDED, fov_deg=60.0, horizon_px=row)
-                        != PADDED.mean_colour).any(axis=(1, 2))).mean()
-        for row in (120.0, 200.0)
+        np.flatnonzero((view != PADDED.mean_colour).any(axis=(1, 2))).mean()
+        for view in (
+            make_ground_view(pixels, "perspective", PADDED, fov_deg=60.0, horizon_px=row)
+            for row in (120.0, 200.0)
+        )
     ]  # fmt: skip
     assert rows[1] < rows[0] - 5
 
@@ -148,7 +152,7 @@ def test_a_lower_horizon_means_that_the_camera_looked_up():
 def test_part_of_a_panorama_sits_where_its_horizon_says():
     whole = panorama(1024)
     part = whole[200:400, 256:768]  # 180 degrees, horizon at row 56 of 200
-    strip = ground_view(part, "panorama", PADDED, fov_deg=180.0, horizon_px=56.0)
+    strip = make_ground_view(part, "panorama", PADDED, fov_deg=180.0, horizon_px=56.0)
     seen = (strip != PADDED.mean_colour).any(axis=2)
     assert np.abs(strip - strip_of_sphere(PADDED))[seen].max() < 3.0
     assert seen[:, 64:192].mean() > 0.6
@@ -157,31 +161,31 @@ def test_part_of_a_panorama_sits_where_its_horizon_says():
 
 def test_a_flat_photo_wider_than_170_degrees_is_taken_for_a_band():
     band = panorama(1024)[192:320, 192:832]  # 225 x 45 degrees
-    strip = ground_view(band, "perspective", PADDED, fov_deg=225.0)
-    mask = visible_mask(PADDED, 225.0, 640 / 128)
+    strip = make_ground_view(band, "perspective", PADDED, fov_deg=225.0)
+    mask = compute_visible_mask(PADDED, 225.0, 640 / 128)
     assert np.abs(strip - strip_of_sphere(PADDED))[mask].max() < 3.0
 
 
 @pytest.mark.parametrize("fov", [0.0, -5.0, 360.5, 400.0, math.nan])
 def test_impossible_fields_of_view_are_refused(fov):
     with pytest.raises(InvalidValue, match="field of view"):
-        ground_view(panorama(64), "perspective", PADDED, fov_deg=fov)
+        make_ground_view(panorama(64), "perspective", PADDED, fov_deg=fov)
 
 
 def test_an_absurd_horizon_is_refused():
     with pytest.raises(InvalidValue, match="too steep"):
-        ground_view(panorama(64), "perspective", PADDED, fov_deg=60.0, horizon_px=1e5)
+        make_ground_view(panorama(64), "perspective", PADDED, fov_deg=60.0, horizon_px=1e5)
 
 
 def test_the_picture_that_was_given_stays_as_it_was():
     pixels = panorama(256)
     before = pixels.copy()
-    ground_view(pixels, "panorama", PADDED, fov_deg=360.0)[:] = 0
+    make_ground_view(pixels, "panorama", PADDED, fov_deg=360.0)[:] = 0
     assert (pixels == before).all()
 
 
 @pytest.mark.parametrize("pitch", [-84.9, 84.9])
 def test_cameras_may_be_tilted_by_85_degrees(pitch):
-    assert visible_mask(SQUARE, 60.0, 1.0, pitch).any()
+    assert compute_visible_mask(SQUARE, 60.0, 1.0, pitch).any()
     with pytest.raises(InvalidValue, match="85 degrees"):
-        visible_mask(SQUARE, 60.0, 1.0, pitch * 85.1 / 84.9)
+        compute_visible_mask(SQUARE, 60.0, 1.0, pitch * 85.1 / 84.9)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from crossview.errors import BadImage
-from crossview.views.decode import largest_that_fits, load_photo, read_rgb
+from crossview.views.decode import find_largest_size, load_photo, read_rgb
 
 NOISE = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
 PICTURE = np.asarray(Image.fromarray(NOISE).resize((397, 203), Image.Resampling.BICUBIC))
@@ -87,7 +87,7 @@ def test_pictures_of_phones_that_hold_a_second_one_are_decoded_small_too():
     [(10**9, (203, 397)), (203 * 397 - 1, (178, 348)), (26 * 50, (26, 50)), (26 * 50 - 1, None)],
 )
 def test_the_largest_eighth_that_fits(most_px, size):
-    assert largest_that_fits((397, 203), most_px) == size
+    assert find_largest_size((397, 203), most_px) == size
 
 
 @pytest.mark.parametrize("at_least", [None, (20, 20)])

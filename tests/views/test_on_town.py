@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from tests.toy_embedder import ToyEmbedder, toy_info
 
-from crossview.geo.points import distance_m
+from crossview.geo.points import measure_distance_m
 from crossview.imagery.sources import open_sources
 from crossview.index.build import build
 from crossview.index.index_options import IndexOptions
 from crossview.localization.locate import locate
-from crossview.views.aerial import aerial_view
+from crossview.views.aerial import make_aerial_view
 from crossview.views.spec import ViewSpec
 from crossview.worlds.build import build_town
 from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, start_drive
@@ -64,7 +64,7 @@ def road_seen_from_above(above, spot, quarters=0):
     column, row = ((spot - APRON_M) / CELL_M).astype(int)
     half = round(26.0 / CELL_M)
     window = np.rot90(above[row - half : row + half, column - half : column + half], quarters)
-    return near(aerial_view(window, CELL_M, POLAR).mean(axis=2))
+    return near(make_aerial_view(window, CELL_M, POLAR).mean(axis=2))
 
 
 def near(rows):
@@ -99,11 +99,11 @@ def test_a_pin_falls_within_a_metre_when_the_right_tile_is_found(town, above, tm
     side = round(40.0 / CELL_M)
     for row, column in ((0, 0), (100, 150), (250, 50)):
         tile = above[row : row + side, column : column + side]
-        seen = aerial_view(tile, CELL_M, model.info.aerial)
+        seen = make_aerial_view(tile, CELL_M, model.info.aerial)
         looks_the_same = np.pad(seen, ((8, 8), (0, 0), (0, 0)))  # the middle half of 180 degrees
         camera = town.site.latlon(
             APRON_M + (column + side / 2) * CELL_M, APRON_M + (row + side / 2) * CELL_M
         )
         first = locate(index, looks_the_same, embedder=model).places[0]
-        assert distance_m(first.latlon, camera) < 1.0
+        assert measure_distance_m(first.latlon, camera) < 1.0
         assert first.score == pytest.approx(1.0, abs=0.01)

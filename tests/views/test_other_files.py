@@ -8,7 +8,7 @@ from PIL import Image
 
 from crossview.errors import BadImage
 from crossview.views.decode import SUFFIXES, load_photo, read_rgb
-from crossview.views.other_files import RAW_SUFFIXES, VIDEO_SUFFIXES, refusal
+from crossview.views.other_files import RAW_SUFFIXES, VIDEO_SUFFIXES, explain_refusal
 
 
 def box(brand, *more):
@@ -52,12 +52,12 @@ def test_videos_are_answered_with_how_to_take_a_frame(tmp_path, kind, name):
 
 
 def test_the_command_that_takes_a_frame_can_be_copied_whatever_the_name():
-    assert "-i 'my film.mp4' -frames" in refusal(VIDEOS["mp4"], "my film.mp4")
+    assert "-i 'my film.mp4' -frames" in explain_refusal(VIDEOS["mp4"], "my film.mp4")
 
 
 @pytest.mark.parametrize("suffix", [".insv", ".360"])
 def test_videos_of_360_degree_cameras_are_to_be_exported_first(suffix):
-    assert "equirectangular" in refusal(VIDEOS["mp4"], f"film{suffix}")
+    assert "equirectangular" in explain_refusal(VIDEOS["mp4"], f"film{suffix}")
 
 
 def test_two_fisheyes_in_a_jpeg_are_no_panorama(tmp_path):
@@ -114,8 +114,8 @@ def test_a_video_of_any_size_is_told_from_its_start(tmp_path):
 
 
 def test_jpeg_xl_and_drawings_are_named():
-    assert "JPEG XL" in refusal(b"\xff\x0a" + bytes(50), "p.jxl")
-    assert "SVG" in refusal(b"<svg xmlns='x'/>", "p.svg")
+    assert "JPEG XL" in explain_refusal(b"\xff\x0a" + bytes(50), "p.jxl")
+    assert "SVG" in explain_refusal(b"<svg xmlns='x'/>", "p.svg")
 
 
 def test_pictures_are_none_of_these(tmp_path):
@@ -123,7 +123,7 @@ def test_pictures_are_none_of_these(tmp_path):
     for kind in ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "JPEG2000"):
         data = io.BytesIO()
         noise.save(data, kind)
-        assert refusal(data.getvalue()[:4096], "p") is None, kind
+        assert explain_refusal(data.getvalue()[:4096], "p") is None, kind
 
 
 def test_no_suffix_is_of_two_kinds():

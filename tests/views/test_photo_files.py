@@ -4,7 +4,7 @@ import pytest
 
 from crossview.errors import BadImage
 from crossview.views.decode import SUFFIXES
-from crossview.views.photo_files import listed_photos, photos_below
+from crossview.views.photo_files import find_photos, list_photos
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def folder(tmp_path):
 
 
 def test_photos_of_every_readable_kind_are_found_below_a_folder_and_system_files_are_not(folder):
-    found = photos_below(folder)
+    found = find_photos(folder)
     names = [str(path.relative_to(folder)) for path in found.photos]
     assert names == ["a.png", "b.JPG", "day 2/c.avif", "day 2/d.Tiff"]
     assert (found.films, found.others) == (2, 2)
@@ -29,20 +29,20 @@ def test_photos_of_every_readable_kind_are_found_below_a_folder_and_system_files
     assert found.remark.endswith(f"Left out as no photos below {folder}: 2.")
     for suffix in SUFFIXES:
         (folder / f"one{suffix}").write_bytes(b"?")
-    assert len(photos_below(folder).photos) == 4 + len(SUFFIXES)
+    assert len(find_photos(folder).photos) == 4 + len(SUFFIXES)
 
 
 def test_a_folder_without_photos_says_what_counts_as_one(tmp_path):
     with pytest.raises(BadImage, match=r"no photo in this folder or below it \(no file\)"):
-        photos_below(tmp_path)
+        find_photos(tmp_path)
     (tmp_path / "notes.txt").write_bytes(b"?")
     with pytest.raises(BadImage, match=r"(?s)\(other files: 1\).*\.jpg.*\.avif"):
-        photos_below(tmp_path)
+        find_photos(tmp_path)
     (tmp_path / "film.mp4").write_bytes(b"?")
     with pytest.raises(BadImage, match=r"(?s)\(other files: 1\).*videos or raw files .*: 1\."):
-        photos_below(tmp_path)
+        find_photos(tmp_path)
     with pytest.raises(BadImage, match="cannot be read"):
-        photos_below(tmp_path / "absent")
+        find_photos(tmp_path / "absent")
 
 
 def test_files_and_folders_keep_their_order_and_no_photo_of_a_folder_comes_twice(folder, tmp_path):
@@ -50,7 +50,7 @@ def test_files_and_folders_keep_their_order_and_no_photo_of_a_folder_comes_twice
     empty.mkdir()
     lone = tmp_path / "absent.jpg"
     named = [folder / "b.JPG", lone, folder, empty, folder / "day 2", folder / "notes.txt"]
-    photos, remarks, problems = listed_photos(named)
+    photos, remarks, problems = list_photos(named)
     assert photos == [
         folder / "b.JPG", lone, folder / "a.png", folder / "day 2/c.avif",
         folder / "day 2/d.Tiff", folder / "notes.txt",

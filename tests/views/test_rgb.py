@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from crossview.errors import BadImage
-from crossview.views.decode import load_photo, picture_size, read_picture, read_rgb
-from crossview.views.rgb import BACKDROP, OPAQUE, inverted, oriented
+from crossview.views.decode import load_photo, read_picture, read_picture_size, read_rgb
+from crossview.views.rgb import BACKDROP, OPAQUE, invert_greys, orient_pixels
 from crossview.views.spec import IMAGENET_MEAN
 
 GREY = (np.arange(48 * 64).reshape(48, 64) % 256).astype(np.uint8)
@@ -45,8 +45,8 @@ def test_greys_whose_file_says_that_0_is_white_are_inverted():
     assert (wide == (255 - (WIDE >> 8))[..., None]).all()
     bits = tiff(GREY % 2, photometric="MINISWHITE", nbits=1)
     assert (read_rgb(bits) == np.where(GREY % 2, 0, 255)[..., None]).all()
-    assert (inverted(WIDE, 16) == 65535 - WIDE).all()
-    assert inverted(GREY, 8).dtype == np.uint8
+    assert (invert_greys(WIDE, 16) == 65535 - WIDE).all()
+    assert invert_greys(GREY, 8).dtype == np.uint8
 
 
 def test_of_more_bits_the_upper_8_that_the_file_uses_are_kept():
@@ -113,13 +113,13 @@ def test_pictures_stand_upright_whatever_their_format(tmp_path, kind, orientatio
     colours = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
     options = {"quality": 98} if kind == "JPEG" else {}
     data = saved(Image.fromarray(colours), kind, exif=exif, **options)
-    shown = oriented(colours, orientation)
+    shown = orient_pixels(colours, orientation)
     assert read_rgb(data).shape == shown.shape
     assert read_picture(data)[0].shape == shown.shape
     (tmp_path / "p").write_bytes(data)
-    assert picture_size(tmp_path / "p") == shown.shape[:2]
+    assert read_picture_size(tmp_path / "p") == shown.shape[:2]
     assert load_photo(data).shrunk == 1.0
     if kind != "JPEG":
         assert (read_rgb(data) == shown).all()
     back = {6: 8, 8: 6}.get(orientation, orientation)
-    assert (oriented(oriented(colours, back), orientation) == colours).all()
+    assert (orient_pixels(orient_pixels(colours, back), orientation) == colours).all()

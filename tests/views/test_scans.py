@@ -11,10 +11,10 @@ from PIL import Image
 from crossview.errors import BadImage
 from crossview.views.decode import (
     MOST_SCANNED_PX,
+    count_scans,
     load_photo,
     read_rgb,
     require_few_scans,
-    scan_count,
 )
 
 
@@ -57,13 +57,13 @@ def test_the_budget_is_600_million_pixels_over_all_passes_or_20_passes():
 
 
 def test_passes_are_counted_as_they_stand_in_the_file():
-    assert scan_count(jpeg(64, 64), 99) == 1
-    assert scan_count(jpeg(64, 64, progressive=True), 99) == 10
-    assert scan_count(jpeg(64, 64, "L", progressive=True), 99) == 6
-    assert scan_count(jpeg(64, 64, "CMYK", progressive=True), 99) == 18
-    assert scan_count(of_scans(64, 64, 4000), 99) == 100
+    assert count_scans(jpeg(64, 64), 99) == 1
+    assert count_scans(jpeg(64, 64, progressive=True), 99) == 10
+    assert count_scans(jpeg(64, 64, "L", progressive=True), 99) == 6
+    assert count_scans(jpeg(64, 64, "CMYK", progressive=True), 99) == 18
+    assert count_scans(of_scans(64, 64, 4000), 99) == 100
     thumbnail = segment(0xE1, of_scans(8, 8, 50))
-    assert scan_count(b"\xff\xd8" + thumbnail + jpeg(64, 64, progressive=True)[2:], 99) == 10
+    assert count_scans(b"\xff\xd8" + thumbnail + jpeg(64, 64, progressive=True)[2:], 99) == 10
 
 
 def test_ordinary_progressive_pictures_pass():
@@ -76,13 +76,13 @@ def test_a_sequential_file_with_a_pass_for_each_of_many_counts_them():
     at = data.index(b"\xff\xda")
     passes = data[at:-2] * 3000
     one = data[:at] + data[at:-2] + passes + b"\xff\xd9"
-    assert scan_count(one, 99) == 1  # all channels in the first: the rest is not decoded
+    assert count_scans(one, 99) == 1  # all channels in the first: the rest is not decoded
     colour = data.replace(
         segment(0xC0, struct.pack(">BHHB", 8, 64, 64, 1) + bytes([1, 0x11, 0])),
         segment(0xC0, struct.pack(">BHHB", 8, 64, 64, 2) + bytes([1, 0x11, 0, 2, 0x11, 0])),
     )
     at = colour.index(b"\xff\xda")
-    assert scan_count(colour[:at] + passes + b"\xff\xd9", 99) == 100
+    assert count_scans(colour[:at] + passes + b"\xff\xd9", 99) == 100
 
 
 @pytest.mark.parametrize("kind", ["VP8L", "VP8X", "VP8 "])

@@ -15,9 +15,9 @@ from crossview.views.exif import Panorama
 from crossview.views.sphere import (
     FINEST_COLUMNS,
     LEAST_TILT_DEG,
-    locate,
+    locate_directions,
     shows_two_fisheyes,
-    upright,
+    turn_upright,
 )
 
 UNSEEN = (124, 116, 104)
@@ -88,7 +88,7 @@ def test_every_part_of_the_sphere_is_turned_upright(name, pitch, roll):
     part = tilted(PARTS[name], pitch, roll)
     width = round(part.fov_deg / 2)
     height = round(width / 2.5) if name == "cylinder" else round((part.top - part.bottom) / 2)
-    level = upright(taken(part, width, height), part)
+    level = turn_upright(taken(part, width, height), part)
     wrong, seen = off(level)
     assert wrong < 2.5
     assert seen > 0.4
@@ -101,49 +101,49 @@ def test_directions_are_found_as_the_slow_loop_finds_them(pitch, roll):
     for azimuth in range(-159, -41, 13):
         for elevation in range(-39, 30, 11):
             world = world_of(azimuth, elevation, pitch, roll)
-            x, y, seen = locate(part, np.array(world[0]), np.array(world[1]))
+            x, y, seen = locate_directions(part, np.array(world[0]), np.array(world[1]))
             assert seen
             assert float(x) == pytest.approx((azimuth + 160.0) / 120.0, abs=1e-4)
             assert float(y) == pytest.approx((30.0 - elevation) / 70.0, abs=1e-4)
 
 
 def test_the_front_of_a_camera_that_looks_up_shows_the_sky():
-    up = locate(tilted(PARTS["whole"], 20, 0), np.array(0.0), np.array(20.0))
+    up = locate_directions(tilted(PARTS["whole"], 20, 0), np.array(0.0), np.array(20.0))
     assert (float(up[0]), float(up[1])) == pytest.approx((0.5, 0.5))
 
 
 def test_with_a_positive_roll_the_horizon_turns_counter_clockwise():
-    right = locate(tilted(PARTS["whole"], 0, 10), np.array(90.0), np.array(0.0))
-    left = locate(tilted(PARTS["whole"], 0, 10), np.array(-90.0), np.array(0.0))
+    right = locate_directions(tilted(PARTS["whole"], 0, 10), np.array(90.0), np.array(0.0))
+    left = locate_directions(tilted(PARTS["whole"], 0, 10), np.array(-90.0), np.array(0.0))
     assert float(right[1]) == pytest.approx(0.5 - 10 / 180)
     assert float(left[1]) == pytest.approx(0.5 + 10 / 180)
 
 
 def test_what_is_upright_is_left_as_it_is():
     pixels = panorama(64)
-    assert upright(pixels, Panorama()).pixels is pixels
+    assert turn_upright(pixels, Panorama()).pixels is pixels
     assert LEAST_TILT_DEG == 0.1
-    assert upright(pixels, tilted(Panorama(), 0.09, 0.0)).pixels is pixels
-    assert upright(pixels, tilted(Panorama(), 0.0, -0.1)).pixels is not pixels
+    assert turn_upright(pixels, tilted(Panorama(), 0.09, 0.0)).pixels is pixels
+    assert turn_upright(pixels, tilted(Panorama(), 0.0, -0.1)).pixels is not pixels
 
 
 def test_what_is_turned_has_at_most_4096_columns_for_360_degrees():
     assert FINEST_COLUMNS == 4096
     part = Panorama(fov_deg=90.0, top=1.0, bottom=-1.0, roll_deg=1.0)
-    wide = upright(np.zeros((45, 2048, 3), np.uint8), part)
+    wide = turn_upright(np.zeros((45, 2048, 3), np.uint8), part)
     assert wide.pixels.shape[1] / wide.fov_deg == pytest.approx(4096 / 360, rel=0.01)
-    assert upright(np.zeros((20, 4096, 3), np.uint8), Panorama()).pixels.shape == (20, 4096, 3)
+    assert turn_upright(np.zeros((20, 4096, 3), np.uint8), Panorama()).pixels.shape == (20, 4096, 3)
 
 
 @pytest.mark.parametrize("middle", [0.0, 33.3, -123.456, 179.9])
 def test_a_turned_sphere_is_360_degrees_to_the_bit(middle):
     part = Panorama(middle_deg=middle, top=40.0, bottom=-40.0, pitch_deg=33.0)
-    assert upright(np.zeros((40, 180, 3), np.uint8), part).fov_deg == 360.0
+    assert turn_upright(np.zeros((40, 180, 3), np.uint8), part).fov_deg == 360.0
 
 
 def test_a_cylinder_becomes_rows_of_equal_angles():
     part = PARTS["cylinder"]
-    level = upright(taken(part, 300, 120), part)
+    level = turn_upright(taken(part, 300, 120), part)
     assert off(level) == (pytest.approx(0.0, abs=1.5), 1.0)
     assert (level.fov_deg, level.middle_deg) == (150.0, 20.0)
     top = math.degrees(math.atan(0.5))
@@ -180,7 +180,7 @@ def test_the_heading_of_a_tilted_part_is_that_of_its_new_middle(tmp_path):
     xmp = f'<rdf:Description GPano:ProjectionType="equirectangular" {attributes}/>'.encode()
     Image.fromarray(taken(part, 90, 90)).save(tmp_path / "p.webp", lossless=True, xmp=xmp)
     photo = load_photo(tmp_path / "p.webp")
-    level = upright(taken(part, 90, 90), part)
+    level = turn_upright(taken(part, 90, 90), part)
     assert off(level)[0] < 2.5
     assert photo.heading.degrees == pytest.approx((100.0 + level.middle_deg) % 360.0)
 

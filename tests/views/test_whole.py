@@ -8,8 +8,14 @@ from tests.shared_data import shared
 from crossview.errors import BadModel, InvalidValue
 from crossview.model.info import fingerprint, read_view
 from crossview.model.onnx import resolve_model
-from crossview.views.aerial import aerial_view, authors_polar, needed_px, resized, whole_view
-from crossview.views.ground import ground_view
+from crossview.views.aerial import (
+    count_needed_px,
+    make_aerial_view,
+    make_whole_view,
+    resize_view,
+    unroll_as_authors,
+)
+from crossview.views.ground import make_ground_view
 from crossview.views.spec import IMAGENET_MEAN, IMAGENET_STD, ViewSpec
 
 NOISE = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
@@ -18,29 +24,31 @@ SPEC = ViewSpec(side="aerial", height_px=20, width_px=40, footprint_m=1.0, whole
 
 def test_the_whole_file_is_squashed_by_the_rule_of_the_view():
     for rule in ("area", "linear", "linear-antialias"):
-        view = whole_view(NOISE, replace(SPEC, resize=rule))
-        assert (view == resized(NOISE, (20, 40), rule)).all()
+        view = make_whole_view(NOISE, replace(SPEC, resize=rule))
+        assert (view == resize_view(NOISE, (20, 40), rule)).all()
 
 
 def test_only_the_kept_rows_are_shown():
     panorama = np.random.default_rng(1).integers(0, 256, (832, 100, 3), dtype=np.uint8)
-    view = whole_view(panorama, replace(SPEC, keep_rows=(0.25, 0.75)))
-    assert (view == resized(panorama[208:624], (20, 40), "area")).all()  # as GeoDTR cuts CVACT
+    view = make_whole_view(panorama, replace(SPEC, keep_rows=(0.25, 0.75)))
+    assert (view == resize_view(panorama[208:624], (20, 40), "area")).all()  # as GeoDTR cuts CVACT
 
 
 def test_a_polar_view_is_the_authors_cut_to_integers():
     spec = replace(SPEC, polar=True)
-    exact = authors_polar(NOISE, 20, 40)
-    assert (whole_view(NOISE, spec) == exact.astype(np.uint8)).all()
-    fast = whole_view(NOISE, spec, fast=True).astype(float)
+    exact = unroll_as_authors(NOISE, 20, 40)
+    assert (make_whole_view(NOISE, spec) == exact.astype(np.uint8)).all()
+    fast = make_whole_view(NOISE, spec, fast=True).astype(float)
     assert np.abs(fast - exact).mean() < 1.0
 
 
 def test_a_fast_view_is_by_area_and_needs_no_more_pixels_than_it_shows():
     spec = replace(SPEC, resize="linear", keep_rows=(0.0, 0.5))
-    assert (whole_view(NOISE, spec, fast=True) == resized(NOISE[:50], (20, 40), "area")).all()
-    assert needed_px(spec) == (40, 40)
-    assert needed_px(replace(spec, polar=True)) == (40, 40)
+    assert (
+        make_whole_view(NOISE, spec, fast=True) == resize_view(NOISE[:50], (20, 40), "area")
+    ).all()
+    assert count_needed_px(spec) == (40, 40)
+    assert count_needed_px(replace(spec, polar=True)) == (40, 40)
 
 
 def test_rows_that_cannot_be_kept_are_refused():
@@ -84,7 +92,7 @@ def test_every_official_cvusa_loader_is_reproduced_from_the_file_on(tmp_path, lo
         Image.fromarray(noise).save(tmp_path / "picture.png")
         height, width = (int(n) for n in official[f"{loader}/{view}/shape"][1:])
         spec = replace(SPEC, height_px=height, width_px=width, resize=rule)
-        shown = whole_view(read_rgb(tmp_path / "picture.png"), spec) / 255.0
+        shown = make_whole_view(read_rgb(tmp_path / "picture.png"), spec) / 255.0
         mean, std = ((0.5,), (0.5,)) if "geodtr_" in loader else (IMAGENET_MEAN, IMAGENET_STD)
         normal = np.moveaxis((shown - np.array(mean)) / std, -1, 0)
         expected = official[f"{loader}/{view}/every7th_row_11th_col"]
@@ -102,9 +110,9 @@ def test_what_whole_files_span_may_be_unknown_and_nothing_is_laid_out_by_it():
     for spec in (UNKNOWN, GROUND):
         assert read_view(spec.to_json()) == spec
     with pytest.raises(BadModel, match="--footprint METRES"):
-        aerial_view(NOISE, 0.5, UNKNOWN)
+        make_aerial_view(NOISE, 0.5, UNKNOWN)
     with pytest.raises(BadModel, match="Which angles the model's ground pictures span"):
-        ground_view(NOISE, "panorama", GROUND, fov_deg=360.0)
+        make_ground_view(NOISE, "panorama", GROUND, fov_deg=360.0)
     for side, fact in (("ground", {"elevation_deg": None}), ("aerial", {"footprint_m": None})):
         with pytest.raises(InvalidValue, match="only where files are taken whole"):
             ViewSpec(side=side, height_px=8, width_px=8, **{"footprint_m": 1.0, **fact})
@@ -115,11 +123,11 @@ def test_of_a_photo_only_the_rows_that_the_model_saw_are_shown():
     sphere = np.repeat(np.arange(180, dtype=np.uint8)[:, None, None], 360, axis=1)
     sphere = np.repeat(sphere, 3, axis=2)  # a row's value is its angle from the zenith
     cvusa = replace(GROUND, elevation_deg=(-32.7, 32.7))
-    strip = ground_view(sphere, "panorama", cvusa, fov_deg=360.0)
+    strip = make_ground_view(sphere, "panorama", cvusa, fov_deg=360.0)
     assert strip[0].min() >= 57
     assert strip[-1].max() <= 123
     wider = replace(GROUND, elevation_deg=(-90.0, 90.0))
-    upper = ground_view(sphere[:90], "panorama", wider, fov_deg=360.0, horizon_px=90.0)
+    upper = make_ground_view(sphere[:90], "panorama", wider, fov_deg=360.0, horizon_px=90.0)
     assert (upper[10:] == GROUND.mean_colour).all()  # below what the picture shows: unseen
     assert (upper[:8] != GROUND.mean_colour).any()
 
@@ -138,6 +146,6 @@ def test_the_fingerprint_of_the_packaged_model_is_what_it_was():
 
 
 def test_area_averages_columns_also_where_no_row_is_lost():
-    small = resized(NOISE[:20], (20, NOISE.shape[1] // 2), "area").astype(float)
+    small = resize_view(NOISE[:20], (20, NOISE.shape[1] // 2), "area").astype(float)
     means = NOISE[:20, : 2 * small.shape[1]].reshape(20, -1, 2, 3).mean(axis=2)
     assert np.abs(small - means).max() <= 0.5

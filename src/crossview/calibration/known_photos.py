@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crossview.arrays import F32, F64, I64, Bool
-from crossview.geo.points import EARTH_RADIUS_M, LatLon, distance_m, distances_m
+from crossview.geo.points import EARTH_RADIUS_M, LatLon, measure_distance_m, measure_distances_m
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.answer import Answer
 from crossview.localization.posterior import cell_of, cells_within
@@ -55,8 +55,8 @@ def known(index: Index, answer: Answer, truth: LatLon) -> Known | None:
     scores = np.asarray(answer.scores, np.float32)
     pins = [place.latlon for place in answer.places]
     near = [cells_within(lat, lon, stride_m, pin, RIGHT_WITHIN_M) for pin in pins]
-    away_m = distances_m(truth, lat, lon)
-    errors_m = np.array([distance_m(pin, truth) for pin in pins])
+    away_m = measure_distances_m(truth, lat, lon)
+    errors_m = np.array([measure_distance_m(pin, truth) for pin in pins])
     return Known(
         fov_deg=answer.fov_deg,
         assumed=answer.fov_source == "assumed",

@@ -193,9 +193,9 @@ def _list_photos(
     command: CalibrateCommand, left_out: LeftOut
 ) -> tuple[Sequence[Path], Truths | None]:
     from crossview.localization.accuracy import Truths
-    from crossview.views.photo_files import listed_photos
+    from crossview.views.photo_files import list_photos
 
-    photos, remarks, problems = listed_photos(command.photos)
+    photos, remarks, problems = list_photos(command.photos)
     for problem in problems:
         left_out.fail(problem)
     for remark in remarks:
@@ -259,9 +259,9 @@ def _locate_elsewhere(
 ) -> Iterator[Answer]:
     """Answers to the photos of a folder that were taken outside of the region."""
     from crossview.localization.locate import locate_files
-    from crossview.views.photo_files import photos_below
+    from crossview.views.photo_files import find_photos
 
-    files = photos_below(folder)
+    files = find_photos(folder)
     if files.remark:
         console.warn(files.remark)
     hints, total = _hints(command), len(files.photos)

@@ -122,7 +122,7 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
     If it is stopped, the same command continues. An index is complete or absent.
     """
-    from crossview.geo.points import latlon_from_text
+    from crossview.geo.points import parse_latlon
     from crossview.index.index_options import IndexOptions
 
     if verify:
@@ -146,7 +146,7 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     index_options = IndexOptions(
         footprint_m=footprint,
         stride_m=stride,
-        near=None if near is None else latlon_from_text(near),
+        near=None if near is None else parse_latlon(near),
         within_m=within * 1000.0,
         allow_coarse=allow_coarse,
         demo_only=demo_only,

@@ -130,7 +130,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     A folder stands for all photos in it and below. A photo that cannot be read is reported, and
     the rest are located (exit code 1).
     """
-    from crossview.geo.points import latlon_from_text
+    from crossview.geo.points import parse_latlon
     from crossview.localization.hints import Hints
     from crossview.outputs.formats import choose_format
 
@@ -140,7 +140,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         fov_deg=fov,
         heading_deg=heading,
         horizon_px=horizon_px,
-        near=None if near is None else latlon_from_text(near),
+        near=None if near is None else parse_latlon(near),
         within_m=None if within is None or use_gps_as_hint else within * 1000.0,
         places=places or (10 if places is None else places),
         ignore_direction=ignore_direction,
@@ -222,9 +222,9 @@ def _require_writable(files: AnswerFiles) -> None:
 
 def _list_photos(command: LocateCommand, located: Located) -> Sequence[Path]:
     """The photos of the files and folders that were named."""
-    from crossview.views.photo_files import listed_photos
+    from crossview.views.photo_files import list_photos
 
-    photos, remarks, problems = listed_photos(command.photos)
+    photos, remarks, problems = list_photos(command.photos)
     for problem in problems:
         located.fail(problem)
     for remark in remarks:

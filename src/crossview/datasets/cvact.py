@@ -16,8 +16,8 @@ import numpy as np
 
 from crossview.arrays import F64
 from crossview.errors import BadData
-from crossview.geo.grids import latlon_of
-from crossview.geo.mercator import ground_px_m
+from crossview.geo.grids import convert_rows_to_latlon
+from crossview.geo.mercator import compute_ground_px_m
 from crossview.pairs.official_lists import (
     HELP,
     Counts,
@@ -131,7 +131,7 @@ def _table(root: Path, folder: str, names: list[str], places: F64, rows: list[in
         [root / folder / GROUND.format(name) for name in some],
         [root / folder / AERIAL.format(name) for name in some],
         [(i, i) for i in range(len(some))],
-        metres_per_px=ground_px_m(here[:, 0], ZOOM),
+        metres_per_px=compute_ground_px_m(here[:, 0], ZOOM),
         heading_deg=0.0,
         fov_deg=360.0,
         framing=FRAMING,
@@ -152,4 +152,4 @@ def _places(path: Path, names: list[str], utm: F64) -> F64:
             f"{path}, utm, row {row + 1} ({names[row]}): {utm[row].tolist()} is no easting and "
             f"northing of {CRS} in metres."
         )
-    return latlon_of(CRS, east, north)
+    return convert_rows_to_latlon(CRS, east, north)

@@ -18,7 +18,7 @@ import numpy as np
 from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.files import atomic_write
-from crossview.geo.mercator import ground_px_m
+from crossview.geo.mercator import compute_ground_px_m
 from crossview.pairs.official_lists import (
     Counts,
     Part,
@@ -108,7 +108,7 @@ def _table(root: Path, name: str, places: F64 | None, check_files: bool) -> Pair
             )
         here = places[np.array(numbers) - 1]
         known |= {"aerial_latlon": here[:, :2], "ground_latlon": here[:, 2:]}
-        known |= {"metres_per_px": ground_px_m(here[:, 0], ZOOM)}
+        known |= {"metres_per_px": compute_ground_px_m(here[:, 0], ZOOM)}
     return table_of(ground, aerial, [(i, i) for i in range(len(rows))], framing=FRAMING, **known)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from crossview.errors import BadData
-from crossview.geo.mercator import ground_px_m
+from crossview.geo.mercator import compute_ground_px_m
 from crossview.lists import number
 from crossview.pairs.official_lists import (
     Counts,
@@ -126,7 +126,7 @@ def _table(
         ignored=near,
         ground_latlon=np.array([_place(where, path, ",") for where, path, _ in rows]),
         aerial_latlon=aerial_latlon,
-        metres_per_px=ground_px_m(aerial_latlon[:, 0], ZOOM),
+        metres_per_px=compute_ground_px_m(aerial_latlon[:, 0], ZOOM),
         heading_deg=0.0,
         fov_deg=360.0,
         offset_px=np.array([_offset(where, cells) for where, _, cells in rows]),

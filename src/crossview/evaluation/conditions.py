@@ -15,7 +15,7 @@ from crossview.arrays import U8
 from crossview.errors import InvalidValue, require
 from crossview.model.info import ModelInfo
 from crossview.views import crops
-from crossview.views.corruption import corrupted
+from crossview.views.corruption import corrupt
 from crossview.views.spec import ViewSpec
 
 ANY_FOV_DEG = (70.0, 360.0)  # what "any" draws from, uniformly per query
@@ -71,14 +71,14 @@ def shown(asked: Asked, spec: ViewSpec, condition: Condition) -> tuple[U8, float
     turn, wanted = _drawn(asked.name, condition)
     turn += 90.0 if condition.change == "turned" else 0.0
     ahead = asked.ahead_deg if np.isfinite(asked.ahead_deg) else 0.0
-    seen = crops.shown(asked.canvas, spec, wanted, turn - ahead, has_deg=asked.fov_deg)
+    seen = crops.crop_view(asked.canvas, spec, wanted, turn - ahead, has_deg=asked.fov_deg)
     canvas, mask = seen.pixels, seen.mask
     if condition.change == "mirrored":
         canvas, mask = canvas[:, ::-1], mask[:, ::-1]
     if condition.corruption:
         key = zlib.crc32(f"{asked.name}/{condition.weather}".encode())
         rng = np.random.default_rng((condition.seed, key))
-        canvas = corrupted(canvas, condition.corruption, condition.severity, rng)
+        canvas = corrupt(canvas, condition.corruption, condition.severity, rng)
         canvas = np.where(mask[..., None], canvas, np.array(spec.mean_colour, np.uint8))
     return np.ascontiguousarray(canvas), seen.fov_deg
 
@@ -112,13 +112,13 @@ def conditions_of(fovs: str, headings: str, seeds: int, corruptions: list[str]) 
     ``fovs``: "360,180,90" or "any" among them; ``headings``: "aligned", "unknown" or degrees;
     ``corruptions``: "fog:3" or "fog" for all five severities; clean pictures always come first.
     """
-    from crossview.views.corruption import SEVERITIES, known_corruption
+    from crossview.views.corruption import SEVERITIES, require_corruption
 
     require(seeds >= 1, f"seeds must be at least 1, got {seeds}.")
     cells: list[tuple[str, int]] = [("", 0)]
     for text in corruptions:
         name, _, severity = text.partition(":")
-        known_corruption(name)
+        require_corruption(name)
         if severity and severity not in {str(s) for s in SEVERITIES}:
             raise InvalidValue(f"severity {severity!r} of {name}; allowed: 1 to {SEVERITIES[-1]}.")
         cells += [(name, s) for s in ([int(severity)] if severity else SEVERITIES)]

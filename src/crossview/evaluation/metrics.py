@@ -21,7 +21,7 @@ from crossview.arrays import F64, I64
 from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol, Queries, References
 from crossview.evaluation.ranking import Answers, Ranks
 from crossview.evaluation.task import Task
-from crossview.geo.points import distances_between_m
+from crossview.geo.points import measure_pair_distances_m
 from crossview.localization.accuracy import hits
 from crossview.stats import cluster_interval, quantile_interval
 
@@ -166,7 +166,7 @@ def average_precision(ranks: Ranks, without: I64 | None = None) -> F64:
 def errors_m(task: Task, best: I64) -> F64:
     """[Q] metres from the truth to the place of the first reference; NaN unknown."""
     found = task.reference_latlon[best[:, 0]]
-    return distances_between_m(task.query_latlon, found)
+    return measure_pair_distances_m(task.query_latlon, found)
 
 
 @dataclass(frozen=True, eq=False)

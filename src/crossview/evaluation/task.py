@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from crossview.arrays import F64, I64
 from crossview.errors import BadData, require
-from crossview.geo.points import EARTH_RADIUS_M, distances_between_m
+from crossview.geo.points import EARTH_RADIUS_M, measure_pair_distances_m
 from crossview.pairs.table import PairTable
 
 _AT_ONCE = 4_000_000  # distances
@@ -124,7 +124,7 @@ def within(queries: F64, references: F64, radius_m: float) -> Pairs:
         q = np.repeat(asked[some], counts)
         starts = np.repeat(low[some] - (np.cumsum(counts) - counts), counts)
         r = order[starts + np.arange(counts.sum())]
-        near = distances_between_m(queries[q], references[r]) <= radius_m
+        near = measure_pair_distances_m(queries[q], references[r]) <= radius_m
         found.append(np.stack([q[near], r[near]], axis=1))
     return Pairs.of(np.concatenate(found))
 

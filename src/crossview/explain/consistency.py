@@ -34,7 +34,7 @@ from crossview.pairs.batch import Views
 from crossview.pairs.loading import RawBatch, Reader, normalised
 from crossview.stats import cluster_interval
 from crossview.training.validation import whole_pictures
-from crossview.views.crops import drawn_sector, sector_at, shown
+from crossview.views.crops import crop_view, find_authors_sector, find_sector
 from crossview.views.spec import ViewSpec
 
 
@@ -227,10 +227,10 @@ def _cut(
     model: Any, spec: ViewSpec, canvases: U8, partner: Tensor, theta: float
 ) -> tuple[slice, Tensor]:
     """The middle columns of so many degrees, and the map of the pictures that show only them."""
-    cuts = [shown(canvas, spec, theta) for canvas in canvases]
+    cuts = [crop_view(canvas, spec, theta) for canvas in canvases]
     images = normalised(np.stack([cut.pixels for cut in cuts]), spec, partner.device)
     maps, _ = activation_maps(model, "ground", images.contiguous(), partner)
-    first, kept = sector_at(spec.width_px, theta, 0.0).columns[0], spec.columns(theta)
+    first, kept = find_sector(spec.width_px, theta, 0.0).columns[0], spec.columns(theta)
     part = slice(first, first + kept)
     return part, maps if spec.representation == "narrow" else maps[..., part]
 
@@ -276,8 +276,8 @@ def draw_attention(path: Path, model: Any, reader: Reader, row: int) -> None:
     figure = Figure(figsize=(9.0, 1.6 * len(cases)), dpi=110, layout="constrained")
     axes = figure.subplots(len(cases), 2, squeeze=False, width_ratios=[1 if polar else 3, 1])
     for (fov, angle), (left, right) in zip(cases, axes, strict=True):
-        heading = drawn_sector(spec.width_px, fov, angle).heading_deg
-        seen = shown(raw.ground[0], spec, fov, heading)
+        heading = find_authors_sector(spec.width_px, fov, angle).heading_deg
+        seen = crop_view(raw.ground[0], spec, fov, heading)
         ground, above = _maps(model, reader, seen.pixels, raw.aerial[0])
         left.imshow(_over(seen.pixels, ground))
         left.set_title(f"{fov:g} degrees, turned by {angle:g}", fontsize=8, loc="left")

@@ -30,8 +30,8 @@ from crossview.pairs.loading import Reader, normalised
 from crossview.pairs.table import PairTable
 from crossview.stats import cluster_interval
 from crossview.training.validation import vectors_of, whole_pictures
-from crossview.views.aerial import unrolled_directions
-from crossview.views.symmetry import Symmetry, simulated
+from crossview.views.aerial import compute_polar_directions
+from crossview.views.symmetry import Symmetry, apply_symmetry
 
 VARIANTS = ("original", "unmatched", "flip", "rot90", "rot180", "rot270")
 
@@ -137,7 +137,7 @@ def on_the_strip(maps: Tensor, size: tuple[int, int], *, polar: bool) -> Tensor:
         if tuple(maps.shape[2:]) == size:
             return maps
         return F.interpolate(maps, size, mode="bilinear", align_corners=False)
-    right, down = (torch.from_numpy(d) for d in unrolled_directions(*size))
+    right, down = (torch.from_numpy(d) for d in compute_polar_directions(*size))
     grid = torch.stack([right, down], dim=-1)[None].expand(len(maps), -1, -1, -1)
     return F.grid_sample(maps, grid, align_corners=False, padding_mode="border")
 
@@ -244,7 +244,7 @@ def _space(model: Any, reader: Reader, rows: Sequence[int], layout: Symmetry) ->
     model.eval()
     for raw in whole_pictures(reader, rows):
         pairs = [
-            simulated(ground, aerial, layout, polar=views.aerial.polar)
+            apply_symmetry(ground, aerial, layout, polar=views.aerial.polar)
             for ground, aerial in zip(raw.ground, raw.aerial, strict=True)
         ]
         grounds, aerials = (np.stack(side) for side in zip(*pairs, strict=True))

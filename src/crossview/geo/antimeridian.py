@@ -13,7 +13,7 @@ Polygon = list[Ring]  # the outer ring, counter-clockwise; then holes, clockwise
 _DIGITS = 7  # 1 cm
 
 
-def geometry_of(polygons: Sequence[Polygon]) -> dict[str, Any]:
+def build_geometry(polygons: Sequence[Polygon]) -> dict[str, Any]:
     """A GeoJSON Polygon or MultiPolygon of polygons whose longitudes may run on beyond 180."""
     parts = [part for polygon in polygons for part in cut_at_180(polygon)]
     if len(parts) == 1:
@@ -43,14 +43,14 @@ def cut_at_180(polygon: Polygon) -> list[Polygon]:
     turns = 360.0 * ((west + 180.0) // 360.0)
     moved = [[(lon - turns, lat) for lon, lat in ring] for ring in polygon]
     if east - turns <= 180.0:
-        return [_rounded(moved, 0.0)]
+        return [_round_points(moved, 0.0)]
     return [
-        *(_rounded(part, 0.0) for part in _side(moved, is_east=False)),
-        *(_rounded(part, 360.0) for part in _side(moved, is_east=True)),
+        *(_round_points(part, 0.0) for part in _cut_side(moved, is_east=False)),
+        *(_round_points(part, 360.0) for part in _cut_side(moved, is_east=True)),
     ]
 
 
-def _side(polygon: Polygon, *, is_east: bool) -> Iterator[Polygon]:
+def _cut_side(polygon: Polygon, *, is_east: bool) -> Iterator[Polygon]:
     """The parts of a polygon on one side of longitude 180: chains joined along it."""
     chains: list[Ring] = []
     whole: list[Ring] = []
@@ -59,32 +59,34 @@ def _side(polygon: Polygon, *, is_east: bool) -> Iterator[Polygon]:
         if all(inside):
             whole.append(ring)
         elif any(inside):
-            chains += _chains(ring[:-1], inside)
-    rings = [*_linked(chains), *whole]
-    outer = [ring for ring in rings if _twice_area(ring) > 0.0]
+            chains += _trace_chains(ring[:-1], inside)
+    rings = [*_link_chains(chains), *whole]
+    outer = [ring for ring in rings if _compute_twice_area(ring) > 0.0]
     for ring in outer:
-        holes = [hole for hole in rings if _twice_area(hole) < 0.0 and _holds(ring, hole[0])]
+        holes = [
+            hole for hole in rings if _compute_twice_area(hole) < 0.0 and _contains(ring, hole[0])
+        ]
         yield [ring, *holes]
 
 
-def _chains(ring: Ring, inside: list[bool]) -> Iterator[Ring]:
+def _trace_chains(ring: Ring, inside: list[bool]) -> Iterator[Ring]:
     """The runs of a ring's points that lie inside, with the points where they cross."""
     count = len(ring)
     for start in (i for i in range(count) if inside[i] and not inside[i - 1]):
-        chain = [_crossing(ring[start - 1], ring[start])]
+        chain = [_find_crossing(ring[start - 1], ring[start])]
         at = start
         while inside[at % count]:
             chain.append(ring[at % count])
             at += 1
-        yield [*chain, _crossing(ring[(at - 1) % count], ring[at % count])]
+        yield [*chain, _find_crossing(ring[(at - 1) % count], ring[at % count])]
 
 
-def _crossing(a: Point, b: Point) -> Point:
+def _find_crossing(a: Point, b: Point) -> Point:
     share = (180.0 - a[0]) / (b[0] - a[0])
     return 180.0, a[1] + share * (b[1] - a[1])
 
 
-def _linked(chains: list[Ring]) -> Iterator[Ring]:
+def _link_chains(chains: list[Ring]) -> Iterator[Ring]:
     """Closed rings of chains: along the meridian, crossings bound the inside pair by pair."""
     ends = sorted(
         (chain[end][1], number, end) for number, chain in enumerate(chains) for end in (0, -1)
@@ -104,12 +106,12 @@ def _linked(chains: list[Ring]) -> Iterator[Ring]:
         yield [*ring, ring[0]]
 
 
-def _twice_area(ring: Ring) -> float:
+def _compute_twice_area(ring: Ring) -> float:
     lon, lat = ring[0]
     return sum((a[0] - lon) * (b[1] - lat) - (b[0] - lon) * (a[1] - lat) for a, b in pairwise(ring))
 
 
-def _holds(ring: Ring, point: Point) -> bool:
+def _contains(ring: Ring, point: Point) -> bool:
     """Whether a point lies within a ring: how often a line from it crosses."""
     inside = False
     for (lon_a, lat_a), (lon_b, lat_b) in pairwise(ring):
@@ -118,5 +120,5 @@ def _holds(ring: Ring, point: Point) -> bool:
     return inside
 
 
-def _rounded(polygon: Polygon, less: float) -> Polygon:
+def _round_points(polygon: Polygon, less: float) -> Polygon:
     return [[(round(lon - less, _DIGITS), round(lat, _DIGITS)) for lon, lat in r] for r in polygon]

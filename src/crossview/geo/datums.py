@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from crossview.geo.points import LatLon, distance_m
+from crossview.geo.points import LatLon, measure_distance_m
 
 ROUGH_M = 5.0  # an operation that is not good to this is told with every answer
 _FINE_M = 1.0  # one that is good to this is not worth a word, whatever grid would be better
@@ -53,25 +53,25 @@ class DatumShift:
         return f"PROJ converts {self.system} to WGS84 to about {self.off_m or 0:g} m{grid}"
 
 
-def datum_shift(crs: str, place: LatLon) -> DatumShift | None:
+def find_datum_shift(crs: str, place: LatLon) -> DatumShift | None:
     """What is worth saying of the way from ``crs`` to WGS84 at ``place``, None if nothing is."""
     import pyproj
 
     system = pyproj.CRS.from_user_input(crs)
-    operation = _operation(system, place)
+    operation = _find_operation(system, place)
     copied = "ballpark" in str(operation.description).lower()
     accuracy_m = float(operation.accuracy)
     off_m = accuracy_m if accuracy_m >= 0.0 else None
     if not copied and (off_m is None or off_m <= _FINE_M):
         return None
-    missing = _missing_grids(system, place)
+    missing = _list_missing_grids(system, place)
     if copied:
-        off_m = max(1.0, _furthest_m(_geographic(system), place))
+        off_m = max(1.0, _bound_shift_m(_find_geographic(system), place))
     shift = DatumShift(system=system.name, copied=copied, off_m=off_m, missing=missing)
     return shift if copied or shift.is_rough or missing else None
 
 
-def _operation(system: Any, place: LatLon) -> Any:
+def _find_operation(system: Any, place: LatLon) -> Any:
     """The operation that PROJ uses there."""
     import pyproj
 
@@ -86,7 +86,7 @@ def _operation(system: Any, place: LatLon) -> Any:
         return transformer  # there is only one
 
 
-def _missing_grids(system: Any, place: LatLon) -> tuple[str, ...]:
+def _list_missing_grids(system: Any, place: LatLon) -> tuple[str, ...]:
     """Grids of the operation that PROJ would prefer there and cannot use."""
     import warnings
 
@@ -102,26 +102,26 @@ def _missing_grids(system: Any, place: LatLon) -> tuple[str, ...]:
     return tuple(dict.fromkeys(grid.short_name for grid in grids if not grid.available))
 
 
-def _geographic(system: Any) -> Any:
+def _find_geographic(system: Any) -> Any:
     return system if system.is_geographic else system.geodetic_crs or system
 
 
-def _furthest_m(geographic: Any, place: LatLon) -> float:
+def _bound_shift_m(geographic: Any, place: LatLon) -> float:
     """How far systems of the same ellipsoid that are in use there lie from WGS84, at most."""
     ellipsoid = geographic.ellipsoid
     if ellipsoid is None:
         return _UNKNOWN_M
     axes = ellipsoid.semi_major_metre, ellipsoid.semi_minor_metre
-    if _same_axes(axes, _SATELLITE_AXES_M) or _same_axes(axes, _WEB_SPHERE_M):
+    if _have_same_axes(axes, _SATELLITE_AXES_M) or _have_same_axes(axes, _WEB_SPHERE_M):
         return _GEOCENTRIC_M
-    return max(_known_shifts_m(axes, place), default=_UNKNOWN_M)
+    return max(_measure_shifts_m(axes, place), default=_UNKNOWN_M)
 
 
-def _same_axes(one: tuple[float, float], other: tuple[float, float]) -> bool:
+def _have_same_axes(one: tuple[float, float], other: tuple[float, float]) -> bool:
     return all(abs(a / b - 1.0) <= _ALIKE for a, b in zip(one, other, strict=True))
 
 
-def _known_shifts_m(axes: tuple[float, float], place: LatLon) -> Iterator[float]:
+def _measure_shifts_m(axes: tuple[float, float], place: LatLon) -> Iterator[float]:
     """Metres between equal degrees in WGS84 and in systems of an ellipsoid, where PROJ knows."""
     import pyproj
     from pyproj.aoi import AreaOfInterest
@@ -134,15 +134,15 @@ def _known_shifts_m(axes: tuple[float, float], place: LatLon) -> Iterator[float]
     for info in query_crs_info(auth_name="EPSG", pj_types=kind, area_of_interest=here):
         system = pyproj.CRS.from_epsg(int(info.code))
         own = system.ellipsoid
-        if own is not None and _same_axes((own.semi_major_metre, own.semi_minor_metre), axes):
+        if own is not None and _have_same_axes((own.semi_major_metre, own.semi_minor_metre), axes):
             with suppress(ProjError):  # one that PROJ knows by name only
-                if (shift := _shift_m(system, place)) is not None:
+                if (shift := _measure_shift_m(system, place)) is not None:
                     yield shift
 
 
-def _shift_m(system: Any, place: LatLon) -> float | None:
+def _measure_shift_m(system: Any, place: LatLon) -> float | None:
     """Metres from a place to that of the same degrees in ``system``; None if not known."""
-    operation = _operation(system, place)
+    operation = _find_operation(system, place)
     if "ballpark" in str(operation.description).lower():
         return None
     meridian = system.prime_meridian
@@ -154,4 +154,4 @@ def _shift_m(system: Any, place: LatLon) -> float | None:
     lon, lat = transformer.transform(place.lon, place.lat)
     if not (np.isfinite(lon) and np.isfinite(lat)) or abs(lat) > 90.0 or abs(lon) > 180.0:
         return None
-    return distance_m(place, LatLon(float(lat), float(lon)))
+    return measure_distance_m(place, LatLon(float(lat), float(lon)))

@@ -12,7 +12,7 @@ import numpy as np
 
 from crossview.arrays import F64, I64
 from crossview.errors import require
-from crossview.geo.points import EARTH_RADIUS_M, LatLon, local_m, moved, unroll_lon
+from crossview.geo.points import EARTH_RADIUS_M, LatLon, move_point, project_to_local_m, unroll_lon
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,11 @@ class Footprint:
         turn = math.radians(self.up_bearing_deg)
         east_m = right_m * math.cos(turn) + up_m * math.sin(turn)
         north_m = up_m * math.cos(turn) - right_m * math.sin(turn)
-        return moved(self.centre, east_m=east_m, north_m=north_m)
+        return move_point(self.centre, east_m=east_m, north_m=north_m)
 
     def pixel(self, place: LatLon) -> tuple[float, float]:
         """Continuous (column_px, row_px) of a place; the inverse of :meth:`latlon`."""
-        east_m, north_m = map(float, local_m(self.centre, place.lat, place.lon))
+        east_m, north_m = map(float, project_to_local_m(self.centre, place.lat, place.lon))
         turn = math.radians(self.up_bearing_deg)
         right_m = east_m * math.cos(turn) - north_m * math.sin(turn)
         up_m = east_m * math.sin(turn) + north_m * math.cos(turn)
@@ -77,7 +77,7 @@ _CELLS_ACROSS = 8  # cells that a square is counted in, per side
 _BLOCK = 10_000  # squares counted at a time, to bound memory
 
 
-def covered_km2(lat: F64, lon: F64, side_m: float) -> float:
+def measure_covered_km2(lat: F64, lon: F64, side_m: float) -> float:
     """Square kilometres under north-up squares of ``side_m`` about centres [N], overlaps once.
 
     Counted in cells an eighth of the side wide, so the rim is right to a sixteenth of the side.
@@ -87,11 +87,11 @@ def covered_km2(lat: F64, lon: F64, side_m: float) -> float:
     cells: I64 = np.empty(0, np.int64)
     for start in range(0, len(lat), _BLOCK):
         block = slice(start, start + _BLOCK)
-        cells = np.union1d(cells, _cells_under(lat[block], lon[block], cell_m))
+        cells = np.union1d(cells, _number_cells_under(lat[block], lon[block], cell_m))
     return len(cells) * (cell_m / 1000.0) ** 2
 
 
-def _cells_under(lat: F64, lon: F64, cell_m: float) -> I64:
+def _number_cells_under(lat: F64, lon: F64, cell_m: float) -> I64:
     """Numbers of the cells whose centres lie in a square; rows by latitude, then by longitude."""
     half = _CELLS_ACROSS / 2.0
     steps = np.arange(-half - 1, half + 2)

@@ -22,7 +22,7 @@ Affine6 = tuple[float, float, float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class GroundScale:
     """What a pixel measures on the ground, arrays of one shape.
 
     Metres along a row (``right_m``) and along a column (``down_m``), and the bearing of the
@@ -70,7 +70,7 @@ class RasterGrid:
         a, b, d, e = cos, -sin, -sin, -cos
         width, height = size_px
         c, f = -(a * width + b * height) / 2.0, -(d * width + e * height) / 2.0
-        return RasterGrid(wkt(crs), (a, b, c, d, e, f), width, height)
+        return RasterGrid(convert_to_wkt(crs), (a, b, c, d, e, f), width, height)
 
     def cropped(self, left_px: float, top_px: float, width_px: int, height_px: int) -> RasterGrid:
         """The grid of a part of this one (or of a larger one around it)."""
@@ -92,19 +92,19 @@ class RasterGrid:
         """Latitudes and longitudes of continuous pixel coordinates (arrays of one shape)."""
         a, b, c, d, e, f = self.transform
         column, row = np.asarray(column_px, float), np.asarray(row_px, float)
-        return latlon_in(self.crs, a * column + b * row + c, d * column + e * row + f)
+        return convert_to_latlon(self.crs, a * column + b * row + c, d * column + e * row + f)
 
     def pixel(self, lat: ArrayLike, lon: ArrayLike) -> tuple[F64, F64]:
         """Continuous (columns, rows) of places; the inverse of :meth:`latlon`.
 
         Of a grid that runs on beyond longitude 180, or counts longitudes to 360, too.
         """
-        x, y = to_latlon(self.crs).transform(
+        x, y = make_transformer(self.crs).transform(
             np.asarray(lon, float), np.asarray(lat, float), direction="INVERSE"
         )
         a, b, c, d, e, f = self.transform
         x, y, determinant = np.asarray(x) - c, np.asarray(y) - f, a * e - b * d
-        if (turn := _turn_of_x(self.crs)) is not None:
+        if (turn := _find_x_period(self.crs)) is not None:
             middle = (a * self.width_px + b * self.height_px) / 2.0
             x = x - turn * np.rint((x - middle) / turn)
         return (e * x - b * y) / determinant, (a * y - d * x) / determinant
@@ -115,7 +115,7 @@ class RasterGrid:
             column, row = self.pixel(pole, 0.0)
         return bool(0.5 < column < self.width_px - 0.5 and 0.5 < row < self.height_px - 0.5)
 
-    def ground(self, column_px: ArrayLike, row_px: ArrayLike) -> Ground:
+    def ground(self, column_px: ArrayLike, row_px: ArrayLike) -> GroundScale:
         """Ground metres per pixel and the bearing of up, geodesic on WGS84.
 
         In Web Mercator this is the nominal pixel size times cos(latitude), within 0.34 % (the
@@ -124,26 +124,26 @@ class RasterGrid:
         column, row = np.asarray(column_px, float), np.asarray(row_px, float)
         left, right = self.latlon(column - 0.5, row), self.latlon(column + 0.5, row)
         above, below = self.latlon(column, row - 0.5), self.latlon(column, row + 0.5)
-        _, _, right_m = _ellipsoid().inv(left[1], left[0], right[1], right[0])
-        up, _, down_m = _ellipsoid().inv(below[1], below[0], above[1], above[0])
+        _, _, right_m = _make_ellipsoid().inv(left[1], left[0], right[1], right[0])
+        up, _, down_m = _make_ellipsoid().inv(below[1], below[0], above[1], above[0])
         bearing = (np.asarray(up) + 180.0) % 360.0 - 180.0
-        return Ground(np.asarray(right_m), np.asarray(down_m), bearing)
+        return GroundScale(np.asarray(right_m), np.asarray(down_m), bearing)
 
     def skew_deg(self, column_px: float, row_px: float) -> float:
         """How far the angle from up to right is from a right one on the ground, there."""
         left, right = (self.latlon(column_px + step, row_px) for step in (-0.5, 0.5))
-        along, _, _ = _ellipsoid().inv(left[1], left[0], right[1], right[0])
+        along, _, _ = _make_ellipsoid().inv(left[1], left[0], right[1], right[0])
         up = float(self.ground(column_px, row_px).up_bearing_deg)
         return (float(along) - up - 90.0 + 180.0) % 360.0 - 180.0
 
 
-def latlon_in(crs: str, x: ArrayLike, y: ArrayLike) -> tuple[F64, F64]:
+def convert_to_latlon(crs: str, x: ArrayLike, y: ArrayLike) -> tuple[F64, F64]:
     """Latitudes and longitudes of coordinates (arrays of one shape) in a reference system.
 
     Longitudes come to lie in [-180, 180] whatever the system counts to. Raises
     :class:`NotGeoreferenced` for coordinates that are no place on Earth.
     """
-    lon, lat = to_latlon(crs).transform(x, y)
+    lon, lat = make_transformer(crs).transform(x, y)
     lat, lon = np.asarray(lat, float), np.asarray(lon, float)
     if not (np.isfinite(lat).all() and np.isfinite(lon).all()):
         raise NotGeoreferenced(
@@ -159,7 +159,7 @@ def latlon_in(crs: str, x: ArrayLike, y: ArrayLike) -> tuple[F64, F64]:
     return lat, wrap_lon(lon)
 
 
-def wkt(crs: str) -> str:
+def convert_to_wkt(crs: str) -> str:
     """WKT of a reference system given as WKT, ``EPSG:25833``, a PROJ string and the like.
 
     Raises :class:`InvalidValue` for what PROJ does not know, :class:`NotGeoreferenced` for a
@@ -183,7 +183,7 @@ def wkt(crs: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def to_latlon(crs: str) -> Any:
+def make_transformer(crs: str) -> Any:
     """The one way from a reference system to WGS84 (longitude, latitude in degrees).
 
     Raises :class:`NotGeoreferenced` for systems that PROJ knows by name only.
@@ -200,7 +200,7 @@ def to_latlon(crs: str) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _turn_of_x(crs: str) -> float | None:
+def _find_x_period(crs: str) -> float | None:
     """How far x goes once around the Earth, where it may count on beyond longitude 180."""
     import pyproj
 
@@ -222,16 +222,16 @@ def _turn_of_x(crs: str) -> float | None:
 
 
 @lru_cache(maxsize=1)
-def _ellipsoid() -> Any:
+def _make_ellipsoid() -> Any:
     import pyproj
 
     return pyproj.Geod(ellps="WGS84")
 
 
-def latlon_of(crs: str, x: F64, y: F64) -> F64:
+def convert_rows_to_latlon(crs: str, x: F64, y: F64) -> F64:
     """[N, 2] latitude and longitude of ``x`` (east) and ``y`` (north), [N] each, in ``crs``.
 
     What is no place on Earth is not finite.
     """
-    longitude, latitude = to_latlon(crs).transform(x, y)
+    longitude, latitude = make_transformer(crs).transform(x, y)
     return np.stack([np.asarray(latitude, np.float64), wrap_lon(longitude)], axis=-1)

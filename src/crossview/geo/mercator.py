@@ -10,49 +10,55 @@ from numpy.typing import ArrayLike
 
 from crossview.arrays import F64
 from crossview.errors import require
-from crossview.geo.grids import RasterGrid, wkt
-from crossview.geo.points import EARTH_RADIUS_M, LatLon, lon_offsets_deg, unroll_lon, wrap_lon
+from crossview.geo.grids import RasterGrid, convert_to_wkt
+from crossview.geo.points import (
+    EARTH_RADIUS_M,
+    LatLon,
+    measure_lon_offsets_deg,
+    unroll_lon,
+    wrap_lon,
+)
 
 HALF_WORLD_M = math.pi * 6_378_137.0  # EPSG:3857 spans +- this much in x and y
 MAX_LAT = math.degrees(2.0 * math.atan(math.exp(math.pi)) - math.pi / 2.0)  # 85.05 degrees
 
 
-def northing_m(lat: ArrayLike) -> F64:
+def project_lat(lat: ArrayLike) -> F64:
     """Web Mercator metres north of the equator of latitudes in degrees."""
     y: F64 = np.arcsinh(np.tan(np.radians(lat))) / np.pi * HALF_WORLD_M
     return y
 
 
-def lat_of_northing(y: ArrayLike) -> F64:
-    """The inverse of :func:`northing_m`."""
+def unproject_northing(y: ArrayLike) -> F64:
+    """The inverse of :func:`project_lat`."""
     lat: F64 = np.degrees(np.arctan(np.sinh(np.asarray(y, np.float64) / HALF_WORLD_M * np.pi)))
     return lat
 
 
-def xy_from_latlon(place: LatLon) -> tuple[float, float]:
+def project(place: LatLon) -> tuple[float, float]:
     """Web Mercator metres (x east, y north) of a place within +-85.05 degrees of latitude."""
     require(
         abs(place.lat) <= MAX_LAT, f"latitude {place.lat} is outside of Web Mercator (+-85.05)."
     )
-    return place.lon / 180.0 * HALF_WORLD_M, float(northing_m(place.lat))
+    return place.lon / 180.0 * HALF_WORLD_M, float(project_lat(place.lat))
 
 
-def latlon_from_xy(x: float, y: float) -> LatLon:
-    """The inverse of :func:`xy_from_latlon`."""
-    return LatLon(float(lat_of_northing(y)), x / HALF_WORLD_M * 180.0)
+def unproject(x: float, y: float) -> LatLon:
+    """The inverse of :func:`project`."""
+    return LatLon(float(unproject_northing(y)), x / HALF_WORLD_M * 180.0)
 
 
-def tile_of(place: LatLon, zoom: int) -> tuple[float, float]:
+def find_tile(place: LatLon, zoom: int) -> tuple[float, float]:
     """Fractional tile numbers (x, y): the tile is their floor, the rest is the place within it."""
-    x, y = xy_from_latlon(place)
+    x, y = project(place)
     tile_m = 2.0 * HALF_WORLD_M / 2**zoom
     return (x + HALF_WORLD_M) / tile_m, (HALF_WORLD_M - y) / tile_m
 
 
-def tile_edges(zoom: int, x: int, y: int) -> tuple[float, float, float, float]:
+def find_tile_edges(zoom: int, x: int, y: int) -> tuple[float, float, float, float]:
     """South, west, north and east of a tile in degrees."""
     tile_m = 2.0 * HALF_WORLD_M / 2**zoom
-    north, south = lat_of_northing([HALF_WORLD_M - y * tile_m, HALF_WORLD_M - (y + 1) * tile_m])
+    north, south = unproject_northing([HALF_WORLD_M - y * tile_m, HALF_WORLD_M - (y + 1) * tile_m])
     return (
         float(south),
         360.0 * x / 2**zoom - 180.0,
@@ -61,29 +67,31 @@ def tile_edges(zoom: int, x: int, y: int) -> tuple[float, float, float, float]:
     )
 
 
-def nominal_px_m(zoom: int, tile_px: int = 256) -> float:
+def compute_nominal_px_m(zoom: int, tile_px: int = 256) -> float:
     """Web Mercator metres per pixel: ground metres at the equator only."""
     return float(2.0 * HALF_WORLD_M / (tile_px * 2**zoom))
 
 
-def ground_px_m(lat: ArrayLike, zoom: int, tile_px: int = 256) -> F64:
+def compute_ground_px_m(lat: ArrayLike, zoom: int, tile_px: int = 256) -> F64:
     """Ground metres per pixel at latitudes: the nominal pixel size times their cosines."""
-    metres: F64 = nominal_px_m(zoom, tile_px) * np.cos(np.radians(lat))
+    metres: F64 = compute_nominal_px_m(zoom, tile_px) * np.cos(np.radians(lat))
     return metres
 
 
-def metres_per_px(lat: float, zoom: int, tile_px: int = 256) -> float:
-    """:func:`ground_px_m` at one latitude."""
-    return float(ground_px_m(lat, zoom, tile_px))
+def compute_metres_per_px(lat: float, zoom: int, tile_px: int = 256) -> float:
+    """:func:`compute_ground_px_m` at one latitude."""
+    return float(compute_ground_px_m(lat, zoom, tile_px))
 
 
-def tile_grid(zoom: int, first: tuple[int, int], last: tuple[int, int], tile_px: int) -> RasterGrid:
+def build_tile_grid(
+    zoom: int, first: tuple[int, int], last: tuple[int, int], tile_px: int
+) -> RasterGrid:
     """The grid of the tiles from ``first`` (x, y) in the north-west to ``last``, both included."""
-    pixel = nominal_px_m(zoom, tile_px)
+    pixel = compute_nominal_px_m(zoom, tile_px)
     west = first[0] * tile_px * pixel - HALF_WORLD_M
     north = HALF_WORLD_M - first[1] * tile_px * pixel
     return RasterGrid(
-        wkt("EPSG:3857"),
+        convert_to_wkt("EPSG:3857"),
         (pixel, 0.0, west, 0.0, -pixel, north),
         (last[0] - first[0] + 1) * tile_px,
         (last[1] - first[1] + 1) * tile_px,
@@ -114,7 +122,7 @@ class Extent:
     def meets(self, other: Extent) -> bool:
         """Whether two boxes share ground, whichever way round the Earth they are counted."""
         middles = (self.west + self.east) / 2.0, (other.west + other.east) / 2.0
-        apart = abs(float(lon_offsets_deg(*middles)))
+        apart = abs(float(measure_lon_offsets_deg(*middles)))
         wide = (self.east - self.west + other.east - other.west) / 2.0
         return apart < wide and self.south < other.north and other.south < self.north
 
@@ -124,18 +132,18 @@ class Extent:
         Longitudes are counted so that they lie nearest to the box's middle.
         """
         width, height = size_px
-        top, bottom = northing_m([self.north, self.south])
+        top, bottom = project_lat([self.north, self.south])
         turns = np.rint((np.asarray(lon) - (self.west + self.east) / 2.0) / 360.0)
         column = (lon - 360.0 * turns - self.west) / (self.east - self.west) * width
-        row = (top - northing_m(lat)) / (top - bottom) * height
+        row = (top - project_lat(lat)) / (top - bottom) * height
         return np.stack([column, row], axis=-1)
 
     def places(self, column: F64, row: F64, size_px: tuple[int, int]) -> tuple[F64, F64]:
         """Latitudes and longitudes of continuous canvas coordinates; the inverse of `pixel`."""
         width, height = size_px
-        top, bottom = northing_m([self.north, self.south])
+        top, bottom = project_lat([self.north, self.south])
         lon = self.west + column / width * (self.east - self.west)
-        return lat_of_northing(top - row / height * (top - bottom)), wrap_lon(lon)
+        return unproject_northing(top - row / height * (top - bottom)), wrap_lon(lon)
 
 
 def enclose_points(lat: F64, lon: F64, reach_m: float) -> Extent:

@@ -34,7 +34,7 @@ class LatLon:
         return f"{self.lat:.6f},{self.lon:.6f}"
 
 
-def latlon_from_text(text: str) -> LatLon:
+def parse_latlon(text: str) -> LatLon:
     """A place written as ``52.52,13.40``: latitude and longitude in degrees."""
     try:
         lat, lon = (float(part) for part in text.split(","))
@@ -54,12 +54,12 @@ def wrap_lon(lon: ArrayLike) -> F64:
     return wrapped
 
 
-def lon_offsets_deg(lon: ArrayLike, about: ArrayLike) -> F64:
+def measure_lon_offsets_deg(lon: ArrayLike, about: ArrayLike) -> F64:
     """Degrees east of ``about``, the short way round: ``lon`` - ``about`` in [-180, 180]."""
     return wrap_lon(np.asarray(lon, np.float64) - np.asarray(about, np.float64))
 
 
-def lon_range(lon: ArrayLike) -> tuple[float, float]:
+def find_lon_range(lon: ArrayLike) -> tuple[float, float]:
     """West and east edge in [-180, 180] of the shortest arc that holds longitudes [N], N >= 1.
 
     West is greater than east where the arc crosses longitude 180 (RFC 7946, 5.2).
@@ -81,39 +81,41 @@ def unroll_lon(lon: ArrayLike) -> F64:
     wrapped = wrap_lon(lon)
     if not wrapped.size:
         return wrapped
-    west, east = lon_range(wrapped)
+    west, east = find_lon_range(wrapped)
     unrolled: F64 = wrapped if west <= east else np.where(wrapped < west, wrapped + 360.0, wrapped)
     return unrolled
 
 
-def middle_of(lat: F64, lon: F64) -> LatLon:
+def find_middle(lat: F64, lon: F64) -> LatLon:
     """The mean of places [N], N >= 1, that lie together, on whichever side of longitude 180."""
     return LatLon(float(np.mean(lat)), float(wrap_lon(np.mean(unroll_lon(lon)))))
 
 
-def local_m(origin: LatLon, lat: ArrayLike, lon: ArrayLike) -> tuple[F64, F64]:
+def project_to_local_m(origin: LatLon, lat: ArrayLike, lon: ArrayLike) -> tuple[F64, F64]:
     """Metres east and north of ``origin``, on the local tangent plane: the inverse of `moved`."""
     turn_m = math.radians(1.0) * EARTH_RADIUS_M
     north: F64 = (np.asarray(lat, np.float64) - origin.lat) * turn_m
-    east: F64 = lon_offsets_deg(lon, origin.lon) * (turn_m * math.cos(math.radians(origin.lat)))
+    east: F64 = measure_lon_offsets_deg(lon, origin.lon) * (
+        turn_m * math.cos(math.radians(origin.lat))
+    )
     return east, north
 
 
-def distance_m(a: LatLon, b: LatLon) -> float:
+def measure_distance_m(a: LatLon, b: LatLon) -> float:
     """Great-circle distance in metres on a sphere of radius 6 371 008.8 m.
 
     Against the WGS84 ellipsoid the error is below 0.6 %: 15 cm at the 25 m threshold.
     """
-    return float(distances_m(a, np.array([b.lat]), np.array([b.lon]))[0])
+    return float(measure_distances_m(a, np.array([b.lat]), np.array([b.lon]))[0])
 
 
-def distances_m(origin: LatLon, lat: F64, lon: F64) -> F64:
+def measure_distances_m(origin: LatLon, lat: F64, lon: F64) -> F64:
     """Great-circle distances in metres from ``origin`` to ``lat``, ``lon`` [N] in degrees."""
     here = np.array([[origin.lat, origin.lon]])
-    return distances_between_m(here, np.stack([lat, lon], axis=-1))
+    return measure_pair_distances_m(here, np.stack([lat, lon], axis=-1))
 
 
-def distances_between_m(a: F64, b: F64) -> F64:
+def measure_pair_distances_m(a: F64, b: F64) -> F64:
     """Great-circle metres between places [N, 2] (latitude, longitude in degrees), row by row."""
     phi_1, phi_2 = np.radians(a[..., 0]), np.radians(b[..., 0])
     half_phi, half_lambda = (phi_2 - phi_1) / 2.0, np.radians(b[..., 1] - a[..., 1]) / 2.0
@@ -122,7 +124,7 @@ def distances_between_m(a: F64, b: F64) -> F64:
     return distances
 
 
-def bearing_deg(a: LatLon, b: LatLon) -> float:
+def measure_bearing_deg(a: LatLon, b: LatLon) -> float:
     """Initial bearing from ``a`` to ``b``, degrees clockwise from true north in [0, 360)."""
     phi_1, phi_2 = math.radians(a.lat), math.radians(b.lat)
     d_lambda = math.radians(b.lon - a.lon)
@@ -133,7 +135,7 @@ def bearing_deg(a: LatLon, b: LatLon) -> float:
     return math.degrees(math.atan2(east, north)) % 360.0
 
 
-def moved(origin: LatLon, *, east_m: float, north_m: float) -> LatLon:
+def move_point(origin: LatLon, *, east_m: float, north_m: float) -> LatLon:
     """The point ``east_m`` and ``north_m`` metres away, on the local tangent plane of the sphere.
 
     Exact to 1 mm within 1 km of ``origin`` below 70 degrees of latitude.

@@ -38,7 +38,7 @@ class WindowRow:
         return columns, rows
 
 
-def window_rows(grid: RasterGrid, footprint_m: float, stride_m: float) -> Iterator[WindowRow]:
+def lay_window_rows(grid: RasterGrid, footprint_m: float, stride_m: float) -> Iterator[WindowRow]:
     """Cover a grid with windows of ``footprint_m`` ground metres, at most ``stride_m`` apart.
 
     The windows are spread evenly from edge to edge. The scale is taken at the middle of each row,
@@ -52,12 +52,12 @@ def window_rows(grid: RasterGrid, footprint_m: float, stride_m: float) -> Iterat
     scale = grid.ground(np.full(NODES, middle), nodes).down_m
     steps = np.diff(nodes) * (scale[1:] + scale[:-1]) / 2.0
     metres = np.concatenate([[0.0], np.cumsum(steps)])
-    centres = np.interp(_spread(metres[-1], footprint_m, stride_m), metres, nodes)
+    centres = np.interp(_spread_centres(metres[-1], footprint_m, stride_m), metres, nodes)
     ground = grid.ground(np.full(len(centres), middle), centres)
     for centre, right_m, down_m in zip(centres, ground.right_m, ground.down_m, strict=True):
-        height = min(_whole(footprint_m / down_m), grid.height_px)
-        width = min(_whole(footprint_m / right_m), grid.width_px)
-        across = _spread(grid.width_px * right_m, footprint_m, stride_m) / right_m
+        height = min(_round_up(footprint_m / down_m), grid.height_px)
+        width = min(_round_up(footprint_m / right_m), grid.width_px)
+        across = _spread_centres(grid.width_px * right_m, footprint_m, stride_m) / right_m
         yield WindowRow(
             top_px=min(max(round(centre - height / 2.0), 0), grid.height_px - height),
             height_px=height,
@@ -68,7 +68,7 @@ def window_rows(grid: RasterGrid, footprint_m: float, stride_m: float) -> Iterat
         )
 
 
-def _spread(length_m: float, footprint_m: float, stride_m: float) -> F64:
+def _spread_centres(length_m: float, footprint_m: float, stride_m: float) -> F64:
     """Centres of windows along a length, first and last flush with its ends."""
     room_m = length_m - footprint_m
     if room_m < -SLACK * footprint_m:
@@ -79,5 +79,5 @@ def _spread(length_m: float, footprint_m: float, stride_m: float) -> F64:
     return np.linspace(footprint_m / 2.0, length_m - footprint_m / 2.0, steps + 1)
 
 
-def _whole(pixels: float) -> int:
+def _round_up(pixels: float) -> int:
     return max(1, math.ceil(pixels - 0.02))

@@ -14,7 +14,7 @@ from annotated_types import Interval
 
 from crossview.arrays import F64
 from crossview.errors import BadImagery
-from crossview.geo.points import lon_range
+from crossview.geo.points import find_lon_range
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.source_options import SourceOptions
 from crossview.schema import Positive, Text, check
@@ -133,5 +133,5 @@ def _wide_deg(west: float, east: float) -> float:
 
 def _box_of(lat: F64, lon: F64) -> Bounds:
     """The box of places around a sheet's edge."""
-    west, east = lon_range(lon)
+    west, east = find_lon_range(lon)
     return float(lat.min()), west, float(lat.max()), east

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from crossview.arrays import U8, Bool
 from crossview.errors import BadImagery, CrossviewError, InvalidValue, NotGeoreferenced
 from crossview.files import is_apple_double
-from crossview.geo.grids import Affine6, RasterGrid, latlon_in, wkt
-from crossview.geo.points import LatLon, distance_m
+from crossview.geo.grids import Affine6, RasterGrid, convert_to_latlon, convert_to_wkt
+from crossview.geo.points import LatLon, measure_distance_m
 from crossview.imagery.drivers import gdal, open_raster
 from crossview.imagery.georeference import (
     agree,
@@ -33,7 +33,7 @@ from crossview.imagery.georeference import (
 )
 from crossview.imagery.sheets import Box, Patch
 from crossview.imagery.source_options import SourceOptions
-from crossview.views.rgb import OPAQUE, inverted, oriented
+from crossview.views.rgb import OPAQUE, invert_greys, orient_pixels
 from crossview.worlds.town import SYNTHETIC_TAG
 
 Limits = tuple[tuple[float, float], ...]
@@ -64,7 +64,7 @@ class Rendering:
         if self.limits is None and self.bits < 8:
             planes = _eight_bits(self.bits)[stored]
         if self.inverted:
-            planes = [inverted(plane, 8) for plane in planes]
+            planes = [invert_greys(plane, 8) for plane in planes]
         if len(planes) == 1:
             return np.asarray(cv2.cvtColor(planes[0], cv2.COLOR_GRAY2RGB), np.uint8)
         return np.asarray(cv2.merge(list(planes)), np.uint8)
@@ -239,11 +239,13 @@ class RasterFile:
         own, unread = self.crs, self.unread
         if own is not None:
             try:
-                own = wkt(own)
+                own = convert_to_wkt(own)
             except CrossviewError as problem:
                 own, unread = None, str(problem)
         if crs is not None:
-            return wkt(crs), self._overruled(wkt(crs), own, f"{crs} was taken, as --crs says")
+            return convert_to_wkt(crs), self._overruled(
+                convert_to_wkt(crs), own, f"{crs} was taken, as --crs says"
+            )
         prj = self.prj and _usable(self.prj)
         if own is not None:
             return own, self._overruled(own, prj or None, "its own reference system was taken")
@@ -429,10 +431,10 @@ class RasterStore:
                 valid = self._without_nodata(dataset, window, stored, valid)
         if orientation == 1:
             return stored, valid
-        turned = oriented(np.moveaxis(stored, 0, -1), orientation)
+        turned = orient_pixels(np.moveaxis(stored, 0, -1), orientation)
         return (
             np.ascontiguousarray(np.moveaxis(turned, -1, 0)),
-            None if valid is None else np.ascontiguousarray(oriented(valid, orientation)),
+            None if valid is None else np.ascontiguousarray(orient_pixels(valid, orientation)),
         )
 
     def _without_nodata(
@@ -471,7 +473,7 @@ def _differs(stored: NDArray[Any], nodata: tuple[float, ...]) -> U8:
 
 
 def _stored_box(box: Box, orientation: int, upright_px: tuple[int, int]) -> Box:
-    """The stored pixels of a box of the upright picture; see ``views.rgb.oriented``."""
+    """The stored pixels of a box of the upright picture; see ``views.rgb.orient_pixels``."""
     (width, height), (top, bottom, left, right) = upright_px, box
     if orientation in (2, 3, 6, 7):
         left, right = width - right, width - left
@@ -610,11 +612,13 @@ def _apart_m(
     try:
         (lat, lat_2), (lon, lon_2) = (
             np.array(each)
-            for each in zip(latlon_in(one, x, y), latlon_in(other, x, y), strict=True)
+            for each in zip(
+                convert_to_latlon(one, x, y), convert_to_latlon(other, x, y), strict=True
+            )
         )
     except CrossviewError:
         return 0.0
-    return distance_m(LatLon(float(lat), float(lon)), LatLon(float(lat_2), float(lon_2)))
+    return measure_distance_m(LatLon(float(lat), float(lon)), LatLon(float(lat_2), float(lon_2)))
 
 
 def _has_transform_beside(path: Path) -> bool:
@@ -673,7 +677,7 @@ def _nodata(
 
 def _usable(crs: str) -> str | None:
     try:
-        return wkt(crs)
+        return convert_to_wkt(crs)
     except CrossviewError:
         return None
 

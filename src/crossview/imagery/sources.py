@@ -12,7 +12,7 @@ from types import TracebackType
 
 from crossview.errors import BadImagery, EmptyRegion, NotGeoreferenced
 from crossview.files import list_files
-from crossview.geo.datums import datum_shift
+from crossview.geo.datums import find_datum_shift
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon
 from crossview.imagery.image_tables import ImageRow, is_image_table, read_image_table
@@ -227,7 +227,7 @@ def _datum_shifts(sheets: Sequence[Sheet]) -> tuple[tuple[str, ...], tuple[str, 
     fine: list[str] = []
     for crs, sheet in reversed(first.items()):
         lat, lon = sheet.grid.latlon(sheet.grid.width_px / 2.0, sheet.grid.height_px / 2.0)
-        if shift := datum_shift(crs, LatLon(float(lat), float(lon))):
+        if shift := find_datum_shift(crs, LatLon(float(lat), float(lon))):
             (rough if shift.is_rough else fine).append(str(shift))
     return tuple(rough), tuple(fine)
 

@@ -21,7 +21,7 @@ import numpy as np
 from crossview.errors import BadImage, BadImagery, EmptyRegion, InvalidValue
 from crossview.files import list_entries
 from crossview.geo.components import label_touching_cells
-from crossview.geo.mercator import HALF_WORLD_M, latlon_from_xy, metres_per_px, tile_grid
+from crossview.geo.mercator import HALF_WORLD_M, build_tile_grid, compute_metres_per_px, unproject
 from crossview.imagery.sheets import Box, MosaicStore, Patch, Piece, Sheet, shrunk_patch
 from crossview.imagery.tilemaps import (
     TileFacts,
@@ -32,7 +32,7 @@ from crossview.imagery.tilemaps import (
     vector_tiles,
 )
 from crossview.views.decode import require_few_scans, require_webp_within
-from crossview.views.rgb import OPAQUE, rgb_and_alpha
+from crossview.views.rgb import OPAQUE, convert_to_rgb_alpha
 
 MOST_TILE_PX = 4096  # a side; usual are 256 and 512
 TileNumber = tuple[int, int]  # x from the west, and the row
@@ -165,7 +165,7 @@ def decoded(data: bytes, where: str) -> Patch:
             if picture.format in ("JPEG", "MPO"):
                 require_few_scans(data, picture.size)
             picture.load()
-            rgb, alpha = rgb_and_alpha(picture)
+            rgb, alpha = convert_to_rgb_alpha(picture)
     except (BadImage, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
         why = "" if isinstance(problem, UnidentifiedImageError) else f" ({problem})"
         raise BadImagery(
@@ -209,9 +209,9 @@ def _chosen_zoom(archive: TileArchive, zoom: int | None, finest_useful_m: float 
         return zooms[-1]
     _, y = min(archive.tiles(zooms[-1]))
     north_m = HALF_WORLD_M * (1.0 - 2.0 * (y + 0.5) / 2 ** zooms[-1])
-    lat = latlon_from_xy(0.0, north_m).lat
+    lat = unproject(0.0, north_m).lat
     for candidate in zooms[:-1]:
-        if metres_per_px(lat, candidate, _tile_px(archive, candidate)) <= finest_useful_m:
+        if compute_metres_per_px(lat, candidate, _tile_px(archive, candidate)) <= finest_useful_m:
             return candidate
     return zooms[-1]
 
@@ -247,7 +247,7 @@ def _sheet(
     west = int(xs[(int(gaps.argmax()) + 1) % len(xs)]) if gaps.max() > 1 else int(xs[0])
     east = west + max((int(x) - west) % columns for x in xs)
     north = min(ys)
-    grid = tile_grid(zoom, (west, north), (east, max(ys)), size_px)
+    grid = build_tile_grid(zoom, (west, north), (east, max(ys)), size_px)
     whole = Box(0, grid.height_px, 0, grid.width_px)
 
     def pieces_in(box: Box) -> Iterable[Piece]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from crossview.errors import BadImagery
 from crossview.files import list_files
-from crossview.geo.mercator import HALF_WORLD_M, MAX_LAT, latlon_from_xy, tile_of
+from crossview.geo.mercator import HALF_WORLD_M, MAX_LAT, find_tile, unproject
 from crossview.geo.points import LatLon, wrap_lon
 from crossview.imagery.elements import read_elements
 
@@ -236,7 +236,7 @@ def _columns_meet(xs: set[int], zoom: int, box: Degrees) -> bool:
 
 
 def _tile_row(lat: float, zoom: int) -> float:
-    return tile_of(LatLon(min(max(lat, -MAX_LAT), MAX_LAT), 0.0), zoom)[1]
+    return find_tile(LatLon(min(max(lat, -MAX_LAT), MAX_LAT), 0.0), zoom)[1]
 
 
 def _text(box: Degrees) -> str:
@@ -287,7 +287,7 @@ def _readings(box: list[float]) -> tuple[Degrees, ...]:
         if max(map(abs, box)) > 1.01 * HALF_WORLD_M:
             return ()
         xs = [value / HALF_WORLD_M * 180.0 for value in box[::2]]
-        lats = [latlon_from_xy(0.0, value).lat for value in box[1::2]]
+        lats = [unproject(0.0, value).lat for value in box[1::2]]
         return ((xs[0], lats[0], xs[1], lats[1]),)
     swapped = (box[1], box[0], box[3], box[2])
     west, south, east, north = box

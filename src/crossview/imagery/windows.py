@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from crossview.arrays import U8
-from crossview.geo.points import LatLon, distances_m
-from crossview.geo.tilings import WindowRow, window_rows
+from crossview.geo.points import LatLon, measure_distances_m
+from crossview.geo.tilings import WindowRow, lay_window_rows
 from crossview.imagery.sheets import Box, Patch, Sheet
 from crossview.imagery.sources import Imagery
 
@@ -125,7 +125,7 @@ def cut(imagery: Imagery, tiling: Tiling, start: int = 0) -> Iterator[Window]:
 def strips(imagery: Imagery, tiling: Tiling) -> Iterator[Strip]:
     """The plan in reading order: sheet by sheet, strip by strip, rows from the top."""
     for sheet in imagery.sheets:
-        rows = window_rows(sheet.grid, tiling.footprint_m, tiling.stride_m)
+        rows = lay_window_rows(sheet.grid, tiling.footprint_m, tiling.stride_m)
         widest = max((row.width_px for row in rows), default=0)
         if widest == 0:
             continue
@@ -136,11 +136,11 @@ def strips(imagery: Imagery, tiling: Tiling) -> Iterator[Strip]:
 
 def _rows_of(sheet: Sheet, tiling: Tiling, left: int) -> Iterator[WindowRow]:
     """Rows reduced to the windows that begin in the strip at ``left`` and lie in the circle."""
-    for row in window_rows(sheet.grid, tiling.footprint_m, tiling.stride_m):
+    for row in lay_window_rows(sheet.grid, tiling.footprint_m, tiling.stride_m):
         kept = (row.lefts_px >= left) & (row.lefts_px < left + STRIP_PX)
         if tiling.near is not None and kept.any():
             lat, lon = sheet.grid.latlon(*row.centres())
-            kept &= distances_m(tiling.near, lat, lon) <= tiling.within_m
+            kept &= measure_distances_m(tiling.near, lat, lon) <= tiling.within_m
         if kept.any():
             yield replace(row, lefts_px=row.lefts_px[kept])
 

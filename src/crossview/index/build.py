@@ -32,7 +32,7 @@ import numpy as np
 from crossview.arrays import F32, F64, U8
 from crossview.errors import BadIndex, BadModel, CannotWrite, EmptyRegion, UsageError
 from crossview.files import replace_folder
-from crossview.geo.footprints import covered_km2
+from crossview.geo.footprints import measure_covered_km2
 from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import Imagery, open_sources
 from crossview.imagery.windows import Tiling, Window, count, cut
@@ -63,7 +63,7 @@ from crossview.index.store import (
 )
 from crossview.locks import locked
 from crossview.model.onnx import Embedder, Model, open_model
-from crossview.views.aerial import aerial_view
+from crossview.views.aerial import make_aerial_view
 from crossview.views.spec import ViewSpec
 
 _JPEG_QUALITY = 75
@@ -89,7 +89,7 @@ def tile_batches(windows: Iterable[Window], spec: ViewSpec, size: int) -> Iterat
         views = np.empty((size, spec.height_px, spec.width_px, 3), np.uint8)
         places, thumbnails, last = np.empty((size, 3)), [], -1
         for i, window in enumerate(islice(waiting, size)):
-            views[i] = aerial_view(window.pixels, window.metres_per_px, spec)
+            views[i] = make_aerial_view(window.pixels, window.metres_per_px, spec)
             places[i] = window.lat, window.lon, window.up_bearing_deg
             thumbnails.append(thumbnail(window.pixels))
             last = window.number
@@ -332,7 +332,7 @@ def manifest_of(folder: Path, segments: tuple[Segment, ...], job: Job) -> Manife
         stride_m=job.tiling.stride_m,
         metres_per_px=imagery.metres_per_px,
         windows=len(places),
-        area_km2=covered_km2(places[:, 0], places[:, 1], job.tiling.footprint_m),
+        area_km2=measure_covered_km2(places[:, 0], places[:, 1], job.tiling.footprint_m),
         segments=segments,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         steps=(step_of(job, added=False),),
@@ -447,7 +447,7 @@ def _merged(index: Index, added: Manifest, step: str) -> Manifest:
         imagery=old.imagery.merged(added.imagery),
         metres_per_px=max(old.metres_per_px, added.metres_per_px),
         windows=old.windows + added.windows,
-        area_km2=covered_km2(lat, lon, old.footprint_m),
+        area_km2=measure_covered_km2(lat, lon, old.footprint_m),
         segments=(*old.segments, *added.segments),
         created=added.created,
         calibration=None,

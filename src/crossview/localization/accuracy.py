@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from crossview.arrays import Bool
 from crossview.errors import BadData, InvalidValue, require
-from crossview.geo.points import LatLon, distance_m
+from crossview.geo.points import LatLon, measure_distance_m
 from crossview.lists import Folder, read_table
 from crossview.localization.answer import Answer
 from crossview.stats import wilson
@@ -52,7 +52,7 @@ class Truths:
                 raise BadData(f"{row.where}: file is empty.")
             place = LatLon(*row.place())
             earlier, line = first.setdefault(folder.key(file), (file, row.line))
-            if distance_m(places.setdefault(earlier, place), place) > SAME_PLACE_M:
+            if measure_distance_m(places.setdefault(earlier, place), place) > SAME_PLACE_M:
                 raise BadData(
                     f"{row.where}: {file} was taken at {place}, but at {places[earlier]} in line "
                     f"{line}.\nKeep the line that is right."
@@ -88,13 +88,13 @@ def with_truth(answer: Answer, truth: LatLon | None) -> Answer:
     """The answer with the truth and the first place's error in metres, where it is known."""
     if truth is None:
         return answer
-    error_m = distance_m(answer.places[0].latlon, truth) if answer.places else None
+    error_m = measure_distance_m(answer.places[0].latlon, truth) if answer.places else None
     return replace(answer, truth=truth, error_m=error_m)
 
 
 def rank_of_truth(answer: Answer, truth: LatLon, within_m: float = RIGHT_WITHIN_M) -> float:
     """Rank (from 1) of the first listed place within ``within_m`` of the truth; inf if none is."""
-    near = [p.rank for p in answer.places if distance_m(p.latlon, truth) <= within_m]
+    near = [p.rank for p in answer.places if measure_distance_m(p.latlon, truth) <= within_m]
     return min(near, default=math.inf)
 
 
@@ -119,7 +119,7 @@ def summary(answers: Sequence[Answer], truths: Sequence[LatLon], n_places: int) 
     if not answers:
         raise InvalidValue("no picture of known truth: nothing to measure.")
     pairs = list(zip(answers, truths, strict=True))
-    errors = [distance_m(a.places[0].latlon, t) if a.places else math.inf for a, t in pairs]
+    errors = [measure_distance_m(a.places[0].latlon, t) if a.places else math.inf for a, t in pairs]
     ranks = np.array([rank_of_truth(a, t) for a, t in pairs])
     right = int((np.array(errors) <= RIGHT_WITHIN_M).sum())
     result: dict[str, Any] = {

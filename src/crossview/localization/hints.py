@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from typing import Any, Literal, TypedDict
 
 from crossview.errors import InvalidValue, require
-from crossview.geo.points import LatLon, latlon_from_text
+from crossview.geo.points import LatLon, parse_latlon
 from crossview.model.info import ModelInfo
 from crossview.views.exif import Heading
 from crossview.views.lens import require_fov
@@ -85,7 +85,7 @@ def place_of(value: Any) -> LatLon:
     if isinstance(value, LatLon):
         return value
     if isinstance(value, str):
-        return latlon_from_text(value)
+        return parse_latlon(value)
     try:
         lat, lon = (float(degrees) for degrees in value)
     except (TypeError, ValueError) as problem:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crossview.arrays import F64, I64
-from crossview.geo.points import LatLon, distances_m, local_m
+from crossview.geo.points import LatLon, measure_distances_m, project_to_local_m
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.answer import Answer, Area, Confidence, Place
 from crossview.localization.calibration_record import CHOSEN_BY, Calibrated, Calibration, Fit
@@ -57,7 +57,7 @@ def evidence(scores: ArrayLike, temperature: float, weights: ArrayLike | None = 
 
 def cell_of(lat: F64, lon: F64, stride_m: float, place: LatLon) -> int | None:
     """The window [N] whose cell holds a place; None where no cell does."""
-    distances = distances_m(place, lat, lon)
+    distances = measure_distances_m(place, lat, lon)
     row = int(np.argmin(distances))
     return row if distances[row] <= _HALF_DIAGONAL * _SLACK * stride_m else None
 
@@ -66,7 +66,7 @@ def cells_within(
     lat: F64, lon: F64, stride_m: float, pin: LatLon, radius_m: float
 ) -> tuple[I64, F64]:
     """Rows of the cells that reach into a circle about ``pin``, and the share of each inside."""
-    distances = distances_m(pin, lat, lon)
+    distances = measure_distances_m(pin, lat, lon)
     rim = _HALF_DIAGONAL * stride_m
     rows = np.flatnonzero(distances < radius_m + rim)
     shares = np.ones(len(rows))
@@ -78,7 +78,7 @@ def cells_within(
 
 def _shares(lat: F64, lon: F64, stride_m: float, pin: LatLon, radius_m: float) -> F64:
     """Share of each cell's grid of points that lies in the circle; cells count as north up."""
-    east, north = local_m(pin, lat, lon)
+    east, north = project_to_local_m(pin, lat, lon)
     steps = ((np.arange(_POINTS) + 0.5) / _POINTS - 0.5) * stride_m
     off = np.hypot(
         east[:, None, None] + steps[None, :, None], north[:, None, None] + steps[None, None, :]

@@ -15,7 +15,7 @@ from crossview.localization.hints import Hints, KnownHeading, directed
 from crossview.model.info import ModelInfo
 from crossview.model.onnx import Embedder
 from crossview.views.decode import Photo, PictureSource, load_photo
-from crossview.views.ground import ground_view
+from crossview.views.ground import make_ground_view
 from crossview.views.lens import FLAT_LIMIT_DEG, Kind
 from crossview.views.symmetry import roll_ground
 
@@ -156,7 +156,7 @@ def prepared(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[U
 
 
 def _strip(photo: Photo, reading: Reading, heading: KnownHeading | None, info: ModelInfo) -> U8:
-    strip = ground_view(
+    strip = make_ground_view(
         photo.pixels,
         reading.kind,
         info.ground,

@@ -13,12 +13,12 @@ import numpy as np
 
 from crossview.arrays import F32, F64, Bool
 from crossview.errors import InvalidValue
-from crossview.geo.points import LatLon, distances_m
+from crossview.geo.points import LatLon, measure_distances_m
 from crossview.localization.answer import Place
 from crossview.localization.hints import KnownHeading
 from crossview.localization.queries import Query
 from crossview.localization.similarity import scores_many
-from crossview.views.crops import seen_bins
+from crossview.views.crops import share_bins_seen
 
 if TYPE_CHECKING:
     from crossview.index.store import Index
@@ -57,7 +57,7 @@ def _searched(index: Index, queries: Sequence[Query]) -> list[Found]:
     bins = index.manifest.model.azimuth_bins
     owners = [query for query in queries for _ in query.readings]
     vectors = np.concatenate([query.vectors for query in queries])
-    seen = seen_bins([r.fov_deg for query in queries for r in query.readings], bins)
+    seen = share_bins_seen([r.fov_deg for query in queries for r in query.readings], bins)
     scores = np.empty((len(vectors), index.count), np.float32)
     headings = np.empty_like(scores)
     for rows, block in index.blocks():
@@ -92,7 +92,7 @@ def _within(index: Index, query: Query) -> Bool:
     near, within_m = query.hints.near, query.hints.within_m
     if near is None or within_m is None:
         return np.ones(index.count, dtype=bool)
-    distances = distances_m(near, index.lat, index.lon)
+    distances = measure_distances_m(near, index.lat, index.lon)
     inside: Bool = distances <= within_m
     if not inside.any():
         raise InvalidValue(
@@ -119,7 +119,7 @@ def best_apart(scores: F32, lat: F64, lon: F64, apart_m: float, count: int) -> l
             break
         rows.append(row)
         here = LatLon(float(lat[row]), float(lon[row]))
-        left[distances_m(here, lat, lon) <= apart_m * _ROUNDING] = -np.inf
+        left[measure_distances_m(here, lat, lon) <= apart_m * _ROUNDING] = -np.inf
     return rows
 
 

@@ -22,9 +22,9 @@ from crossview.networks.samplers import regional
 from crossview.networks.weight_files import fill_network
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
-from crossview.views.colour import photometric
-from crossview.views.crops import seen_bins
-from crossview.views.ground import photo_part, room_px, window_at
+from crossview.views.colour import augment_photometric
+from crossview.views.crops import share_bins_seen
+from crossview.views.ground import count_spare_px, crop_as_photo, cut_window
 from crossview.views.spec import ViewSpec
 from crossview.views.symmetry import mirror_pair
 
@@ -119,7 +119,7 @@ def objective(model: Network, batch: Batch, config: Config) -> dict[str, Tensor]
 
 def visible_bins(fov_deg: Tensor, bins: int) -> Tensor:
     """Share of each bin [B, bins] that a picture of ``fov_deg`` [B] about the middle sees."""
-    return torch.from_numpy(seen_bins(fov_deg.cpu().numpy(), bins)).to(fov_deg.device)
+    return torch.from_numpy(share_bins_seen(fov_deg.cpu().numpy(), bins)).to(fov_deg.device)
 
 
 def batches(
@@ -143,15 +143,17 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
     ground = np.roll(ground, -columns, axis=1)
     heading = pair.heading_deg * (-1.0 if mirror else 1.0) if photo else 0.0 * pair.heading_deg
     heading += 360.0 * columns / config.width_px - 90.0 * turn  # the tile's turn turns every one
-    ground, fov = photometric(ground, rng, config.colour), pair.fov_deg
+    ground, fov = augment_photometric(ground, rng, config.colour), pair.fov_deg
     if not photo and rng.random() >= config.panoramas:
         fov = float(np.exp(rng.uniform(*np.log(config.fov_deg))))
         pitch = float(rng.uniform(-config.pitch_deg, config.pitch_deg))
         aspect = float(rng.choice((4 / 3, 3 / 2, 16 / 9, 3 / 4, 1.0)))
         told = bool(rng.random() >= 0.5)
         spec = views(config).ground
-        ground = photo_part(ground, spec, fov, aspect, pitch_deg=pitch, horizon_known=told)
-    room = room_px(aerial, pair.metres_per_px, config.footprint_m)
+        ground = crop_as_photo(ground, spec, fov, aspect, pitch_deg=pitch, horizon_known=told)
+    room = count_spare_px(aerial, pair.metres_per_px, config.footprint_m)
     reach = np.minimum(room / 2, config.move_m / pair.metres_per_px)
-    aerial = photometric(window_at(aerial, room, rng.uniform(-reach, reach)), rng, config.colour)
+    aerial = augment_photometric(
+        cut_window(aerial, room, rng.uniform(-reach, reach)), rng, config.colour
+    )
     return replace(pair, ground=ground, aerial=aerial, fov_deg=fov, heading_deg=heading)

@@ -16,9 +16,9 @@ import numpy as np
 from crossview.errors import require
 from crossview.pairs.batch import PairPixels
 from crossview.views import colour as colours
-from crossview.views.aerial import aerial_view
+from crossview.views.aerial import make_aerial_view
 from crossview.views.spec import ViewSpec
-from crossview.views.symmetry import Strength, Symmetry, simulated, symmetries
+from crossview.views.symmetry import Strength, Symmetry, apply_symmetry, list_symmetries
 
 Other = Literal["other", "same"]
 
@@ -36,8 +36,8 @@ class Simulation:
     rounding: Literal["geodtr", "geodtr-plus"] = "geodtr-plus"
 
     def __post_init__(self) -> None:
-        symmetries(self.layout)
-        colours.recipe(self.semantic)
+        list_symmetries(self.layout)
+        colours.find_semantic_strength(self.semantic)
         for name in ("copies_layout", "copies_semantic"):
             said = getattr(self, name)
             require(said in ("other", "same"), f"{name} must be other or same, got {said!r}.")
@@ -47,12 +47,16 @@ def viewed(pair: PairPixels, spec: ViewSpec) -> PairPixels:
     """The pair with its aerial picture cut to ``spec`` and resized or unrolled."""
     if pair.viewed or spec.whole:
         return replace(pair, viewed=True)
-    return replace(pair, aerial=aerial_view(pair.aerial, pair.metres_per_px, spec), viewed=True)
+    return replace(
+        pair, aerial=make_aerial_view(pair.aerial, pair.metres_per_px, spec), viewed=True
+    )
 
 
 def simulate(pair: PairPixels, how: Simulation, rng: np.random.Generator) -> tuple[PairPixels, ...]:
     """One or two copies of a viewed pair. Photos are mirrored, never turned."""
-    allowed = symmetries("weak" if pair.fov_deg < 360.0 and how.layout == "strong" else how.layout)
+    allowed = list_symmetries(
+        "weak" if pair.fov_deg < 360.0 and how.layout == "strong" else how.layout
+    )
     layout = _drawn(allowed, rng)
     first = _recoloured(pair, how, rng)
     if how.copies == 1:
@@ -69,13 +73,15 @@ def _drawn(allowed: Sequence[Symmetry], rng: np.random.Generator) -> Symmetry:
 
 
 def _recoloured(pair: PairPixels, how: Simulation, rng: np.random.Generator) -> PairPixels:
-    ground = colours.semantic(pair.ground, rng, how.semantic)
-    return replace(pair, ground=ground, aerial=colours.semantic(pair.aerial, rng, how.semantic))
+    ground = colours.augment_semantic(pair.ground, rng, how.semantic)
+    return replace(
+        pair, ground=ground, aerial=colours.augment_semantic(pair.aerial, rng, how.semantic)
+    )
 
 
 def _relaid(pair: PairPixels, change: Symmetry, how: Simulation) -> PairPixels:
     """A mirror turns the heading's sign; a quarter turn of both views leaves it."""
-    ground, aerial = simulated(
+    ground, aerial = apply_symmetry(
         pair.ground, pair.aerial, change, polar=how.polar, rounding=how.rounding
     )
     heading = -pair.heading_deg if change.mirror else pair.heading_deg

@@ -28,7 +28,7 @@ from crossview.networks.losses import AERIAL, AERIAL_2, GROUND, GROUND_2
 from crossview.networks.samplers import nearest_places, neighbour_batches, shuffled
 from crossview.pairs.batch import Batch, Moment, Views
 from crossview.pairs.table import PairTable
-from crossview.views.crops import ANEW_DEG, least_fov
+from crossview.views.crops import RANDOM_FOV_DEG, find_least_fov
 from crossview.views.spec import ViewSpec
 
 C = TypeVar("C")
@@ -132,22 +132,22 @@ def check_fields(config: Any) -> None:
 
 
 def _check_theta(config: Any) -> None:
-    if ANEW_DEG not in config.theta_deg:
+    if RANDOM_FOV_DEG not in config.theta_deg:
         for theta in config.theta_deg:
             require(0 < theta <= 360, f"theta must lie in (0, 360] degrees, got {theta:g}.")
         return
     require(
-        set(config.theta_deg) == {ANEW_DEG} and config.representation == "padded",
-        f"theta {ANEW_DEG:g} draws a field of view for every picture: it has no course, and "
+        set(config.theta_deg) == {RANDOM_FOV_DEG} and config.representation == "padded",
+        f"theta {RANDOM_FOV_DEG:g} draws a field of view for every picture: it has no course, and "
         "pictures of one batch must be of one width.\n"
-        f"Use theta_deg=[{ANEW_DEG:g}, {ANEW_DEG:g}] with representation=padded.",
+        f"Use theta_deg=[{RANDOM_FOV_DEG:g}, {RANDOM_FOV_DEG:g}] with representation=padded.",
     )
 
 
 def thetas_shown(config: Any) -> tuple[float, float]:
     """The narrowest and the widest field of view that sectors of ``theta_deg`` have in training."""
     ends = config.theta_deg[1:] if config.course == "fixed" else config.theta_deg
-    return min(least_fov(theta) for theta in ends), min(360.0, max(ends))
+    return min(find_least_fov(theta) for theta in ends), min(360.0, max(ends))
 
 
 def on_course(config: C, moment: Moment, rng: np.random.Generator, *names: str) -> C:

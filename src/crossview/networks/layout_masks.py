@@ -22,7 +22,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
 from crossview.errors import InvalidValue, require
-from crossview.geo.points import distances_between_m
+from crossview.geo.points import measure_pair_distances_m
 from crossview.networks.backbones import Trunk, as_cut, map_size
 from crossview.networks.losses import at_least_float32, counterfactual, without_autocast
 from crossview.networks.weight_files import convnext_tensor, renamed
@@ -148,7 +148,7 @@ def require_centred(table: PairTable, footprint_m: float) -> None:
     ground = table.ground_latlon[table.pairs[:ASKED, 0]]
     aerial = table.aerial_latlon[table.pairs[:ASKED, 1]]
     known = np.isfinite(ground).all(axis=1) & np.isfinite(aerial).all(axis=1)
-    away = distances_between_m(ground[known], aerial[known])
+    away = measure_pair_distances_m(ground[known], aerial[known])
     if len(away) and (middle := float(np.median(away))) > OFF_CENTRE * footprint_m:
         raise InvalidValue(
             f"polar=true unrolls aerial pictures about the camera, but in these pairs it stands "

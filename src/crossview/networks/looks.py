@@ -18,16 +18,16 @@ import numpy as np
 from crossview.arrays import U8
 from crossview.errors import InvalidValue, require
 from crossview.pairs.batch import PairPixels, Views
-from crossview.views.colour import photometric
+from crossview.views.colour import augment_photometric
 from crossview.views.crops import (
-    ANEW_DEG,
-    circle_turned,
-    drawn_fov,
-    drawn_sector,
-    quarter_turns,
-    quarters_turned,
-    shown,
-    turned,
+    RANDOM_FOV_DEG,
+    choose_quarter_turns,
+    crop_view,
+    draw_fov,
+    find_authors_sector,
+    turn_circle,
+    turn_image,
+    turn_quarters,
 )
 from crossview.views.spec import ViewSpec
 from crossview.views.symmetry import mirror_pair, turn_pair
@@ -58,8 +58,8 @@ class Looks:
                 f"Readings: {', '.join(READINGS)}; from above: {', '.join(FROM_ABOVE)}."
             )
         require(
-            0 < self.theta_deg <= 360 or self.theta_deg == ANEW_DEG,
-            f"theta must lie in (0, 360], or be {ANEW_DEG:g}, got {self.theta_deg}.",
+            0 < self.theta_deg <= 360 or self.theta_deg == RANDOM_FOV_DEG,
+            f"theta must lie in (0, 360], or be {RANDOM_FOV_DEG:g}, got {self.theta_deg}.",
         )
         for name in ("keep", "mirror", "turn"):
             value = getattr(self, name)
@@ -89,7 +89,9 @@ def two_looks(
     if not views.aerial.whole:
         side_px = min(side_px, views.aerial.known_footprint_m / pair.metres_per_px)
     above = _from_above(base.aerial, looks, side_px, rng)
-    second = replace(second, aerial=photometric(above, rng, looks.colour, grid_ratio=AERIAL_GRID))
+    second = replace(
+        second, aerial=augment_photometric(above, rng, looks.colour, grid_ratio=AERIAL_GRID)
+    )
     return coloured(first, looks.colour, rng), second
 
 
@@ -97,8 +99,8 @@ def coloured(pair: PairPixels, strength: float, rng: np.random.Generator) -> Pai
     """Photometric changes of both sides, each on its own."""
     return replace(
         pair,
-        ground=photometric(pair.ground, rng, strength),
-        aerial=photometric(pair.aerial, rng, strength, grid_ratio=AERIAL_GRID),
+        ground=augment_photometric(pair.ground, rng, strength),
+        aerial=augment_photometric(pair.aerial, rng, strength, grid_ratio=AERIAL_GRID),
         companion=None,
     )
 
@@ -110,15 +112,15 @@ def seen_sector(
 
     The heading is a whole degree, as the authors draw it. A padded sector lies in the middle.
     """
-    return _laid_out(pair, drawn_fov(theta_deg, rng), spec, float(rng.integers(360)), None)
+    return _laid_out(pair, draw_fov(theta_deg, rng), spec, float(rng.integers(360)), None)
 
 
 def _sector(
     pair: PairPixels, looks: Looks, spec: ViewSpec, rolled: int, rng: np.random.Generator
 ) -> PairPixels:
     """The second ground picture; ``rolled`` quarters within the sector (the release's reading)."""
-    pair = replace(pair, ground=photometric(pair.ground, rng, looks.colour), companion=None)
-    theta = drawn_fov(looks.theta_deg, rng)
+    pair = replace(pair, ground=augment_photometric(pair.ground, rng, looks.colour), companion=None)
+    theta = draw_fov(looks.theta_deg, rng)
     angle = float(rng.integers(360))
     anywhere = int(rng.integers(360)) if looks.reading == "release" else None
     seen = _laid_out(pair, theta, spec, angle, anywhere)
@@ -130,9 +132,9 @@ def _laid_out(
     pair: PairPixels, theta_deg: float, spec: ViewSpec, angle_deg: float, anywhere: int | None
 ) -> PairPixels:
     """The panorama cut for an angle, and padded sectors begun ``anywhere`` (degrees) if given."""
-    kept = drawn_sector(spec.width_px, theta_deg, angle_deg)
+    kept = find_authors_sector(spec.width_px, theta_deg, angle_deg)
     first_px = None if anywhere is None else int(anywhere / 360.0 * spec.width_px)
-    seen = shown(pair.ground, spec, theta_deg, kept.heading_deg, first_px=first_px)
+    seen = crop_view(pair.ground, spec, theta_deg, kept.heading_deg, first_px=first_px)
     heading = pair.heading_deg + seen.heading_deg
     return replace(
         pair,
@@ -144,16 +146,18 @@ def _laid_out(
 
 def _from_above(aerial: U8, looks: Looks, side_px: float, rng: np.random.Generator) -> U8:
     if looks.from_above == "quarters":
-        quarters = quarter_turns(looks.keep, float(rng.random()), looks.half_turns)
-        return quarters_turned(aerial, quarters)
+        quarters = choose_quarter_turns(looks.keep, float(rng.random()), looks.half_turns)
+        return turn_quarters(aerial, quarters)
     if looks.from_above == "circle":
-        return circle_turned(aerial, looks.phi_deg, side_px)
-    return turned(aerial, looks.phi_deg) if looks.from_above == "turned" else aerial
+        return turn_circle(aerial, looks.phi_deg, side_px)
+    return turn_image(aerial, looks.phi_deg) if looks.from_above == "turned" else aerial
 
 
 def _other_photo(pair: PairPixels, looks: Looks, rng: np.random.Generator) -> PairPixels:
     other = pair.companion or replace(pair, ground=np.ascontiguousarray(pair.ground[:, ::-1]))
-    return replace(other, ground=photometric(other.ground, rng, looks.colour), companion=None)
+    return replace(
+        other, ground=augment_photometric(other.ground, rng, looks.colour), companion=None
+    )
 
 
 def _mirrored(pair: PairPixels) -> PairPixels:

@@ -15,7 +15,7 @@ import torch
 
 from crossview.arrays import F64, I64
 from crossview.errors import BadData, require
-from crossview.geo.points import EARTH_RADIUS_M, LatLon, distances_m
+from crossview.geo.points import EARTH_RADIUS_M, LatLon, measure_distances_m
 from crossview.pairs.table import PairTable
 
 
@@ -228,14 +228,16 @@ def regional(
 
 
 def _metres(latlon: F64, row: int) -> F64:
-    return distances_m(LatLon(*latlon[row]), latlon[:, 0], latlon[:, 1])
+    return measure_distances_m(LatLon(*latlon[row]), latlon[:, 0], latlon[:, 1])
 
 
 def _is_apart(latlon: F64, row: int, batch: list[int], apart_m: float) -> bool:
     if not batch:
         return True
     others = latlon[batch]
-    return bool(distances_m(LatLon(*latlon[row]), others[:, 0], others[:, 1]).min() >= apart_m)
+    return bool(
+        measure_distances_m(LatLon(*latlon[row]), others[:, 0], others[:, 1]).min() >= apart_m
+    )
 
 
 ROUNDS = 2

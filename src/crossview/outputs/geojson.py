@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from crossview.arrays import I64
-from crossview.geo.antimeridian import Point, Polygon, cut_at_180, geometry_of, unroll_ring
+from crossview.geo.antimeridian import Point, Polygon, build_geometry, cut_at_180, unroll_ring
 from crossview.geo.footprints import Footprint
-from crossview.geo.points import LatLon, local_m, middle_of, moved
+from crossview.geo.points import LatLon, find_middle, move_point, project_to_local_m
 from crossview.localization.answer import Answer, Area, Place
 from crossview.outputs.records import describe_answer, describe_area, describe_place, describe_point
 
@@ -73,7 +73,7 @@ def _draw_footprint(footprint: Footprint) -> dict[str, Any]:
     """A polygon whose ring runs counter-clockwise; two polygons across the antimeridian."""
     upper_left, upper_right, lower_right, lower_left = map(_read_position, footprint.corners())
     ring = [upper_left, lower_left, lower_right, upper_right, upper_left]
-    return geometry_of([[unroll_ring(ring)]])
+    return build_geometry([[unroll_ring(ring)]])
 
 
 def outline_area(area: Area) -> list[Polygon]:
@@ -87,7 +87,7 @@ def outline_area(area: Area) -> list[Polygon]:
         return []
     from rasterio import features  # GDAL: 0.2 s, needed for areas only
 
-    middle = middle_of(area.lat, area.lon)
+    middle = find_middle(area.lat, area.lon)
     column, row = _find_grid(area, middle)
     mask = np.zeros((row.max() - row.min() + 1, column.max() - column.min() + 1), np.uint8)
     mask[row - row.min(), column - column.min()] = 1
@@ -98,7 +98,7 @@ def outline_area(area: Area) -> list[Polygon]:
 
 def _find_grid(area: Area, middle: LatLon) -> tuple[I64, I64]:
     """Column and row (down) of each cell in the grid that is aligned with ``up_bearing_deg``."""
-    east, north = local_m(middle, area.lat, area.lon)
+    east, north = project_to_local_m(middle, area.lat, area.lon)
     turn = math.radians(area.up_bearing_deg)
     right = east * math.cos(turn) - north * math.sin(turn)
     up = east * math.sin(turn) + north * math.cos(turn)
@@ -125,7 +125,7 @@ def _locate_corner(column: float, row: float, area: Area) -> Point:
     """A corner of the grid whose cell (0, 0) is the area's first."""
     turn = math.radians(area.up_bearing_deg)
     right, up = column * area.cell_m, -row * area.cell_m
-    corner = moved(
+    corner = move_point(
         LatLon(float(area.lat[0]), float(area.lon[0])),
         east_m=right * math.cos(turn) + up * math.sin(turn),
         north_m=up * math.cos(turn) - right * math.sin(turn),

@@ -23,7 +23,7 @@ from jinja2.utils import htmlsafe_json_dumps
 
 from crossview.errors import CrossviewError, require
 from crossview.files import printable
-from crossview.geo.points import middle_of
+from crossview.geo.points import find_middle
 from crossview.localization.accuracy import summary
 from crossview.localization.answer import Answer, Place
 from crossview.locks import write_alone
@@ -220,7 +220,7 @@ def describe_region(index: Index) -> dict[str, Any]:
         "tiles": index.count,
         "area_km2": manifest.area_km2,
         "footprint_m": manifest.footprint_m,
-        "middle_lon": middle_of(index.lat, index.lon).lon if index.count else 0.0,
+        "middle_lon": find_middle(index.lat, index.lon).lon if index.count else 0.0,
         "model": printable(PurePath(str(manifest.model.name_or_path)).name),
         "attribution": printable(manifest.imagery.attribution or ""),
         "date": printable(manifest.imagery.date or ""),

@@ -14,7 +14,7 @@ import numpy as np
 
 from crossview.files import printable
 from crossview.geo.footprints import Footprint
-from crossview.geo.points import LatLon, distance_m
+from crossview.geo.points import LatLon, measure_distance_m
 from crossview.localization.answer import Answer, Area, Confidence, Place
 
 COLUMNS = (
@@ -110,7 +110,7 @@ def describe_place(place: Place, truth: LatLon | None) -> dict[str, Any]:
     if place.probability is not None:
         record["probability"] = round(place.probability, 4)
     if truth is not None:
-        record["error_m"] = round(distance_m(place.latlon, truth), 2)
+        record["error_m"] = round(measure_distance_m(place.latlon, truth), 2)
     return record
 
 

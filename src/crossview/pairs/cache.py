@@ -37,7 +37,7 @@ from crossview.locks import locked
 from crossview.pairs.loading import CHUNK, Unreadable, in_order, unreadable
 from crossview.pairs.reading import Files
 from crossview.pairs.table import SIDES
-from crossview.views.decode import picture_size
+from crossview.views.decode import read_picture_size
 
 Packed = tuple[bytes, U8, float]  # key of 16 bytes, [h, w, 3], a number about the picture
 
@@ -371,7 +371,7 @@ def _aerial_bytes(files: Files) -> tuple[int, bool]:
 
 
 def _stored_bytes(files: Files, index: int) -> int:
-    rows, columns = picture_size(files.table.aerial[index])
+    rows, columns = read_picture_size(files.table.aerial[index])
     share = float(files.table.metres_per_px[index]) / files.views.aerial.metres_per_px
     if files.decoding == "fast" and share < 1.0:
         eighths = math.ceil(8 * share)

@@ -20,7 +20,7 @@ import numpy as np
 from crossview.arrays import I64
 from crossview.errors import BadImage
 from crossview.files import is_system_file
-from crossview.geo.points import distances_between_m
+from crossview.geo.points import measure_pair_distances_m
 from crossview.pairs.kinds import read_kinds
 from crossview.pairs.loading import CHUNK, Unreadable, in_order, refuse, unreadable
 from crossview.pairs.official_lists import Part, data_in, files_in
@@ -126,7 +126,7 @@ def check_places(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
         places = [
             getattr(table, f"{side}_latlon")[table.pairs[:, n]] for n, side in enumerate(SIDES)
         ]
-        away_m = distances_between_m(*places)
+        away_m = measure_pair_distances_m(*places)
         far = np.flatnonzero(away_m > FAR_M)
         if len(far):
             text = f"matches whose two places are more than {FAR_M / 1000:g} km apart"

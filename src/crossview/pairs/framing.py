@@ -113,11 +113,11 @@ def noted(views: Views, note: dict[str, Any]) -> Views:
 
 def _sizes(files: tuple[Path, ...]) -> Iterable[tuple[int, tuple[int, int]]]:
     """Rows and columns of a sample of files that can be read, by index."""
-    from crossview.views.decode import picture_size
+    from crossview.views.decode import read_picture_size
 
     chosen = np.linspace(0, len(files) - 1, min(SAMPLE, len(files))).round()
     for index in np.unique(chosen.astype(int)):
         try:
-            yield int(index), picture_size(files[index])
+            yield int(index), read_picture_size(files[index])
         except BadImage:
             continue

@@ -125,11 +125,11 @@ class Reader:
         return np.split(order, np.cumsum(np.bincount(self.places))[:-1])
 
     def _aerial(self, pair: PairPixels) -> U8:
-        from crossview.views.aerial import aerial_view
+        from crossview.views.aerial import make_aerial_view
 
         if pair.viewed or self.views.aerial.whole:
             return pair.aerial
-        return aerial_view(pair.aerial, pair.metres_per_px, self.views.aerial)
+        return make_aerial_view(pair.aerial, pair.metres_per_px, self.views.aerial)
 
 
 def plain_reader(table: PairTable, views: Views, seed: int = 0) -> Reader:
@@ -306,13 +306,13 @@ class Pictures:
         return self.source.ground(index)
 
     def _aerial(self, index: int) -> tuple[U8, float]:
-        from crossview.views.aerial import aerial_view
+        from crossview.views.aerial import make_aerial_view
 
         spec = self.views.aerial
         pixels, metres_per_px = self.source.aerial(index)
         if spec.whole:
             return pixels, metres_per_px
-        return aerial_view(pixels, metres_per_px, spec), spec.metres_per_px
+        return make_aerial_view(pixels, metres_per_px, spec), spec.metres_per_px
 
 
 def read_pictures(

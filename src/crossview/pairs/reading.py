@@ -58,7 +58,7 @@ class Files:
     def ground(self, index: int) -> tuple[U8, float]:
         """See :class:`Source`. Errors (BadImage, BadData) name the file."""
         from crossview.views.decode import load_photo
-        from crossview.views.ground import ground_view
+        from crossview.views.ground import make_ground_view
 
         spec, path = self._spec("ground"), self.table.ground[index]
         kind: Kind = "perspective" if self.table.perspective[index] else "panorama"
@@ -69,17 +69,17 @@ class Files:
         photo = load_photo(path, at_least=self._strip_px(kind, given))
         fov = self._fov_deg(given, photo, kind)
         horizon = photo.horizon_px if photo.kind == kind else None
-        return ground_view(photo.pixels, kind, spec, fov_deg=fov, horizon_px=horizon), fov
+        return make_ground_view(photo.pixels, kind, spec, fov_deg=fov, horizon_px=horizon), fov
 
     def aerial(self, index: int) -> tuple[U8, float]:
         """See :class:`Source`."""
-        from crossview.views.decode import picture_size, read_rgb
+        from crossview.views.decode import read_picture_size, read_rgb
 
         spec, path = self.views.aerial, self.table.aerial[index]
         metres_per_px = float(self.table.metres_per_px[index])
         if self.decoding == "exact" and not spec.whole:
             return read_rgb(path), metres_per_px
-        rows, columns = picture_size(path)
+        rows, columns = read_picture_size(path)
         if spec.whole:
             pixels = self._whole(path, spec)
             return pixels, math.nan if spec.polar else metres_per_px * columns / pixels.shape[1]
@@ -116,12 +116,12 @@ class Files:
 
     def _whole(self, path: Path, spec: ViewSpec) -> U8:
         """A file as the papers take it (``ViewSpec.whole``)."""
-        from crossview.views.aerial import needed_px, whole_view
+        from crossview.views.aerial import count_needed_px, make_whole_view
         from crossview.views.decode import read_rgb
 
         fast = self.decoding == "fast"
-        pixels = read_rgb(path, at_least=needed_px(spec) if fast else None)
-        return whole_view(pixels, spec, fast=fast)
+        pixels = read_rgb(path, at_least=count_needed_px(spec) if fast else None)
+        return make_whole_view(pixels, spec, fast=fast)
 
     def _strip_px(self, kind: Kind, fov_deg: float) -> tuple[int, int] | None:
         """Rows and columns of the file that a strip needs; None: all of them."""

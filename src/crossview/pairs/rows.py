@@ -121,7 +121,7 @@ def _points(path: Path, name: str, values: list[Any], about: dict[str, Any]) -> 
     """[N, 2] latitude and longitude of well-known-binary points; NaN where there is none."""
     from pyproj.exceptions import CRSError
 
-    from crossview.geo.grids import latlon_of
+    from crossview.geo.grids import convert_rows_to_latlon
 
     if about.get("encoding", "WKB") != "WKB":
         raise BadData(f"{path}: {name} is encoded as {about['encoding']}; expected WKB.")
@@ -130,7 +130,9 @@ def _points(path: Path, name: str, values: list[Any], about: dict[str, Any]) -> 
     if crs is None:
         raise BadData(f"{path}: {name} has no reference system; write it with one (EPSG:4326).")
     try:
-        latlon = latlon_of(crs if isinstance(crs, str) else json.dumps(crs), xy[:, 0], xy[:, 1])
+        latlon = convert_rows_to_latlon(
+            crs if isinstance(crs, str) else json.dumps(crs), xy[:, 0], xy[:, 1]
+        )
     except CRSError as problem:
         raise BadData(
             f"{path}: {name} has a reference system that is not known: {str(crs)[:60]}.\n"
@@ -143,10 +145,10 @@ def _points(path: Path, name: str, values: list[Any], about: dict[str, Any]) -> 
 
 def _tell_datum(path: Path, name: str, crs: Any, latlon: F64) -> None:
     """A warning if PROJ does not know well where on Earth the points of ``crs`` lie."""
-    from crossview.geo.datums import datum_shift
+    from crossview.geo.datums import find_datum_shift
 
     for lat, lon in latlon[np.isfinite(latlon).all(axis=1)][:1]:
-        shift = datum_shift(crs if isinstance(crs, str) else json.dumps(crs), LatLon(lat, lon))
+        shift = find_datum_shift(crs if isinstance(crs, str) else json.dumps(crs), LatLon(lat, lon))
         if shift is not None and (shift.copied or shift.is_rough):
             LOG.warning("%s, %s: %s.", path, name, shift)
 

@@ -21,7 +21,7 @@ from crossview.arrays import F64, I64
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.metrics import MAIN, RADII_M
 from crossview.geo.components import label_touching_cells
-from crossview.geo.points import LatLon, local_m, middle_of
+from crossview.geo.points import LatLon, find_middle, project_to_local_m
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.reports.curves import (
     compute_answered_curve,
@@ -313,7 +313,7 @@ def _areas(evaluation: Evaluation) -> Iterator[_Area]:
 
 
 def _area(latlon: F64, found: F64, errors: F64, rows: np.ndarray, gallery: F64) -> _Area:
-    middle = middle_of(*latlon[rows].T)
+    middle = find_middle(*latlon[rows].T)
     drawn_rows = _thinned(rows, MOST_QUERIES)
     truth, references = _metres(latlon[rows], middle), _metres(gallery, middle)
     within = (references >= truth.min(axis=0)) & (references <= truth.max(axis=0))
@@ -336,7 +336,7 @@ def _thinned(rows: np.ndarray, most: int) -> np.ndarray:
 
 def _metres(latlon: F64, middle: LatLon) -> F64:
     """Metres [N, 2] east and north of the middle."""
-    return np.stack(local_m(middle, *latlon.T), axis=1)
+    return np.stack(project_to_local_m(middle, *latlon.T), axis=1)
 
 
 def _touching(latlon: F64) -> I64:

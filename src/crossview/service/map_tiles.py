@@ -13,8 +13,14 @@ import numpy as np
 
 from crossview.arrays import U8
 from crossview.errors import CrossviewError, InvalidValue
-from crossview.geo.mercator import MAX_LAT, Extent, enclose_points, metres_per_px, tile_edges
-from crossview.geo.points import EARTH_RADIUS_M, lon_offsets_deg
+from crossview.geo.mercator import (
+    MAX_LAT,
+    Extent,
+    compute_metres_per_px,
+    enclose_points,
+    find_tile_edges,
+)
+from crossview.geo.points import EARTH_RADIUS_M, measure_lon_offsets_deg
 from crossview.imagery.drape import drape
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import Imagery, open_sources
@@ -61,7 +67,7 @@ class MapTiles:
     @property
     def max_zoom(self) -> int:
         """The zoom that shows all detail of the imagery."""
-        coarsest = metres_per_px(float(np.abs(self._index.lat).mean()), 0, TILE_PX)
+        coarsest = compute_metres_per_px(float(np.abs(self._index.lat).mean()), 0, TILE_PX)
         wanted = math.log2(coarsest / self._index.manifest.metres_per_px)
         return min(_MAX_ZOOM, max(0, math.ceil(wanted - 0.25)))
 
@@ -74,7 +80,7 @@ class MapTiles:
             if address in self._cache:
                 self._cache.move_to_end(address)
                 return self._cache[address]
-            tile = self._draw(zoom, Extent(*tile_edges(*address)))
+            tile = self._draw(zoom, Extent(*find_tile_edges(*address)))
             self._keep(address, tile)
             return tile
 
@@ -98,7 +104,7 @@ class MapTiles:
         up = math.degrees(reach / EARTH_RADIUS_M)
         across = up / math.cos(math.radians(min(MAX_LAT, max(abs(box.south), abs(box.north)))))
         lat, lon = self._index.lat, self._index.lon
-        from_middle = np.abs(lon_offsets_deg(lon, (box.west + box.east) / 2.0))
+        from_middle = np.abs(measure_lon_offsets_deg(lon, (box.west + box.east) / 2.0))
         rows = np.flatnonzero(
             (lat > box.south - up) & (lat < box.north + up)
             & (from_middle < (box.east - box.west) / 2.0 + across)

@@ -12,7 +12,7 @@ import numpy as np
 
 from crossview.arrays import F64, U8
 from crossview.files import printable
-from crossview.geo.antimeridian import geometry_of
+from crossview.geo.antimeridian import build_geometry
 from crossview.geo.components import split_regions
 from crossview.geo.mercator import enclose_points
 from crossview.localization.answer import Answer
@@ -124,7 +124,7 @@ def build_coverage(region: Region) -> dict[str, Any]:
             (box.west, box.south), (box.east, box.south), (box.east, box.north),
             (box.west, box.north), (box.west, box.south),
         ]  # fmt: skip
-        geometry = geometry_of([[[(round(lon, 7), round(lat, 7)) for lon, lat in ring]]])
+        geometry = build_geometry([[[(round(lon, 7), round(lat, 7)) for lon, lat in ring]]])
         features.append(
             {"type": "Feature", "geometry": geometry, "properties": {"tiles": len(rows)}}
         )

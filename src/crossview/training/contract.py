@@ -34,7 +34,7 @@ class Method(Protocol):
     """A page of :mod:`crossview.methods`, or anyone's own file given as ``--method ./mine.py``.
 
     ``Config``    frozen dataclass of plain JSON values, every one with a default; the fields that
-                  the loop reads are those of :class:`crossview.training.contract.Recipe`.
+                  the loop reads are those of :class:`crossview.training.contract.SemanticStrength`.
     ``views``     config -> what each branch sees.
     ``build``     config -> nn.Module with methods ``ground`` and ``aerial``, each taking float32
                   [B, 3, h, w] and giving unit vectors [B, D].

@@ -24,7 +24,7 @@ from crossview.pairs.batch import Views
 from crossview.pairs.loading import Loader, RawBatch, Reader, normalised
 from crossview.pairs.table import PairTable
 from crossview.training.run_folder import TrainState
-from crossview.views.crops import Shown, drawn_fov, seen_bins, shown
+from crossview.views.crops import CroppedView, crop_view, draw_fov, share_bins_seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ def _numbered(pictures: I64) -> tuple[I64, I64, I64]:
 def similarities(query: F32, gallery: F32, views: Views, seen_deg: float) -> F32:
     """Scores [n] of one query [D] against a gallery [n, D], at the best heading."""
     bins = views.azimuth_bins
-    result: F32 = scores(query, gallery, bins, seen_bins(seen_deg, bins), None)[0]
+    result: F32 = scores(query, gallery, bins, share_bins_seen(seen_deg, bins), None)[0]
     return result
 
 
@@ -168,9 +168,9 @@ def _recall(
     )
 
 
-def _shown(raw: RawBatch, views: Views, fov_deg: float) -> list[Shown]:
+def _shown(raw: RawBatch, views: Views, fov_deg: float) -> list[CroppedView]:
     return [
-        shown(canvas, views.ground, fov, heading, has_deg=float(has))
+        crop_view(canvas, views.ground, fov, heading, has_deg=float(has))
         for canvas, has, heading, fov in zip(
             raw.ground, raw.fov_deg, _headings_deg(raw, views), _fovs(raw, fov_deg), strict=True
         )
@@ -179,7 +179,7 @@ def _shown(raw: RawBatch, views: Views, fov_deg: float) -> list[Shown]:
 
 def _fovs(raw: RawBatch, fov_deg: float) -> list[float]:
     """A field of view per row; one that every picture draws is the same at every report."""
-    return [drawn_fov(fov_deg, np.random.default_rng((8, int(row)))) for row in raw.rows]
+    return [draw_fov(fov_deg, np.random.default_rng((8, int(row)))) for row in raw.rows]
 
 
 def _headings_deg(raw: RawBatch, views: Views) -> list[float]:

@@ -22,7 +22,7 @@ from crossview.views.spec import Resize, ViewSpec
 
 
 @lru_cache(maxsize=16)
-def unrolled_directions(height: int, width: int) -> tuple[F32, F32]:
+def compute_polar_directions(height: int, width: int) -> tuple[F32, F32]:
     """(right, down) [height, width] of every polar pixel, in units of the circle's radius.
 
     Pixel centres: column c looks at azimuth 360 (c + 0.5) / width - 180 degrees, clockwise from
@@ -34,7 +34,7 @@ def unrolled_directions(height: int, width: int) -> tuple[F32, F32]:
     return right.astype(np.float32), down.astype(np.float32)
 
 
-def authors_positions(side: int, height: int, width: int) -> tuple[F64, F64]:
+def compute_authors_positions(side: int, height: int, width: int) -> tuple[F64, F64]:
     """(rows, columns) [height, width] in the source, as array indices, of the authors' transform.
 
     Row i, column j: radius (side / 2) (height - 1 - i) / height, angle 2 pi j / width.
@@ -44,7 +44,7 @@ def authors_positions(side: int, height: int, width: int) -> tuple[F64, F64]:
     return side / 2.0 + radius * np.cos(angle), side / 2.0 - radius * np.sin(angle)
 
 
-def authors_polar(
+def unroll_as_authors(
     pixels: U8, height: int, width: int, *, how: Literal["exact", "fast"] = "exact"
 ) -> F32 | U8:
     """The authors' polar image [height, width, C] of a square aerial image [S, S, C].
@@ -56,11 +56,11 @@ def authors_polar(
     if pixels.ndim != 3 or pixels.shape[0] != pixels.shape[1]:
         raise InvalidValue(f"the polar transform takes [S, S, C], got {list(pixels.shape)}.")
     if how == "fast":
-        return _fast(pixels, height, width)
-    return _bilinear(pixels, *authors_positions(pixels.shape[0], height, width))
+        return _unroll_fast(pixels, height, width)
+    return _sample_bilinear(pixels, *compute_authors_positions(pixels.shape[0], height, width))
 
 
-def _bilinear(pixels: U8, rows: F64, columns: F64) -> F32:
+def _sample_bilinear(pixels: U8, rows: F64, columns: F64) -> F32:
     """Bilinear interpolation at array indices, zero outside."""
     top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
     total = np.zeros((*rows.shape, pixels.shape[2]), np.float64)
@@ -74,26 +74,26 @@ def _bilinear(pixels: U8, rows: F64, columns: F64) -> F32:
     return total.astype(np.float32)
 
 
-def _fast(pixels: U8, height: int, width: int) -> U8:
+def _unroll_fast(pixels: U8, height: int, width: int) -> U8:
     import cv2
 
-    maps = _authors_maps(len(pixels), height, width)
+    maps = _build_authors_maps(len(pixels), height, width)
     view = cv2.remap(np.ascontiguousarray(pixels), *maps, cv2.INTER_LINEAR)
     return np.asarray(view, dtype=np.uint8)
 
 
 @lru_cache(maxsize=8)
-def _authors_maps(side: int, height: int, width: int) -> tuple[Any, Any]:
+def _build_authors_maps(side: int, height: int, width: int) -> tuple[Any, Any]:
     import cv2
 
-    rows, columns = authors_positions(side, height, width)
+    rows, columns = compute_authors_positions(side, height, width)
     maps: tuple[Any, Any] = cv2.convertMaps(
         columns.astype(np.float32), rows.astype(np.float32), cv2.CV_16SC2
     )
     return maps
 
 
-def resized(pixels: U8, size: tuple[int, int], rule: Resize) -> U8:
+def resize_view(pixels: U8, size: tuple[int, int], rule: Resize) -> U8:
     """``pixels`` [H, W, 3] as [h, w, 3] with ``size`` = (h, w).
 
     "area": every output pixel averages the area it covers (bilinear where a side grows).
@@ -122,7 +122,7 @@ _LEAST_SHARE = 0.97  # of the footprint that a window must hold; the rest repeat
 _STEPS_PER_PX = 32  # maps are made for radii rounded to this, which is as fine as cv2.remap samples
 
 
-def aerial_view(pixels: U8, metres_per_px: float, spec: ViewSpec) -> U8:
+def make_aerial_view(pixels: U8, metres_per_px: float, spec: ViewSpec) -> U8:
     """The model's picture [h, w, 3] of the ``spec.footprint_m`` metres about the centre.
 
     ``pixels`` [H, W, 3] have up = north and ``metres_per_px`` on the ground; they may show more
@@ -145,16 +145,16 @@ def aerial_view(pixels: U8, metres_per_px: float, spec: ViewSpec) -> U8:
         )
     if not spec.polar:
         side = min(max(1, round(side_px)), shorter)
-        return resized(_middle(pixels, side), (spec.height_px, spec.width_px), spec.resize)
-    return _unrolled(pixels, side_px, spec)
+        return resize_view(_cut_middle(pixels, side), (spec.height_px, spec.width_px), spec.resize)
+    return _unroll(pixels, side_px, spec)
 
 
-def _middle(pixels: U8, side: int) -> U8:
+def _cut_middle(pixels: U8, side: int) -> U8:
     top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
     return pixels[top : top + side, left : left + side]
 
 
-def _unrolled(pixels: U8, side_px: float, spec: ViewSpec) -> U8:
+def _unroll(pixels: U8, side_px: float, spec: ViewSpec) -> U8:
     """Polar view about the exact centre, averaged first where the source is much finer."""
     import cv2
 
@@ -165,7 +165,7 @@ def _unrolled(pixels: U8, side_px: float, spec: ViewSpec) -> U8:
         pixels = pixels[: small[1] * times, : small[0] * times]
         pixels = np.asarray(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), np.uint8)
     centre = (width / 2.0 / times, height / 2.0 / times)
-    maps = _maps(centre, round(side_px / times / 2.0 * _STEPS_PER_PX), spec)
+    maps = _build_maps(centre, round(side_px / times / 2.0 * _STEPS_PER_PX), spec)
     view = cv2.remap(
         np.ascontiguousarray(pixels), *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
@@ -173,11 +173,11 @@ def _unrolled(pixels: U8, side_px: float, spec: ViewSpec) -> U8:
 
 
 @lru_cache(maxsize=256)
-def _maps(centre: tuple[float, float], radius: int, spec: ViewSpec) -> tuple[Any, Any]:
+def _build_maps(centre: tuple[float, float], radius: int, spec: ViewSpec) -> tuple[Any, Any]:
     """Fixed-point maps for ``cv2.remap`` about ``centre`` (x, y); ``radius`` in 1/32 pixels."""
     import cv2
 
-    right, down = unrolled_directions(spec.height_px, spec.width_px)
+    right, down = compute_polar_directions(spec.height_px, spec.width_px)
     reach = np.float32(radius / _STEPS_PER_PX)
     column = np.float32(centre[0] - 0.5) + reach * right
     row = np.float32(centre[1] - 0.5) + reach * down
@@ -185,7 +185,7 @@ def _maps(centre: tuple[float, float], radius: int, spec: ViewSpec) -> tuple[Any
     return maps
 
 
-def whole_view(pixels: U8, spec: ViewSpec, *, fast: bool = False) -> U8:
+def make_whole_view(pixels: U8, spec: ViewSpec, *, fast: bool = False) -> U8:
     """The view [h, w, 3] of a whole file [H, W, 3]: ``keep_rows`` of it, resized or unrolled.
 
     Unrolled pictures are truncated to integers, as GeoDTR stores them (``views.aerial``). ``fast``:
@@ -195,12 +195,12 @@ def whole_view(pixels: U8, spec: ViewSpec, *, fast: bool = False) -> U8:
     kept = pixels[first:last]
     if spec.polar:
         size = (spec.height_px, spec.width_px)
-        return authors_polar(kept, *size, how="fast" if fast else "exact").astype(np.uint8)
-    return resized(kept, (spec.height_px, spec.width_px), "area" if fast else spec.resize)
+        return unroll_as_authors(kept, *size, how="fast" if fast else "exact").astype(np.uint8)
+    return resize_view(kept, (spec.height_px, spec.width_px), "area" if fast else spec.resize)
 
 
-def needed_px(spec: ViewSpec) -> tuple[int, int]:
-    """Rows and columns of a file from which :func:`whole_view` still only shrinks."""
+def count_needed_px(spec: ViewSpec) -> tuple[int, int]:
+    """Rows and columns of a file from which :func:`make_whole_view` still only shrinks."""
     first, last = spec.keep_rows
     if spec.polar:
         return 2 * spec.height_px, 2 * spec.height_px

@@ -27,7 +27,7 @@ _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.
 _YIQ_INVERSE = np.linalg.inv(_YIQ)
 
 
-def photometric(
+def augment_photometric(
     image: U8, rng: np.random.Generator, strength: float = 1.0, *, grid_ratio: float = 0.5
 ) -> U8:
     """One random draw of the whole recipe on [H, W, 3]; a new array.
@@ -41,17 +41,17 @@ def photometric(
         return image.copy()
     out = image
     if rng.random() < 0.5:
-        out = jpeg(out, int(rng.integers(max(20, round(100 - 10 * strength)), 101)))
+        out = compress_jpeg(out, int(rng.integers(max(20, round(100 - 10 * strength)), 101)))
     if rng.random() < 0.5:
-        out = colour_jitter(out, rng, 0.15 * strength)
+        out = jitter_colour(out, rng, 0.15 * strength)
     if rng.random() < 0.3:
         out = blur(out, rng) if rng.random() < 0.5 else sharpen(out, rng)
     if rng.random() < 0.3:
-        out = grid_dropout(out, grid_ratio) if rng.random() < 0.5 else coarse_dropout(out, rng)
+        out = drop_grid(out, grid_ratio) if rng.random() < 0.5 else drop_boxes(out, rng)
     return out.copy() if out is image else out
 
 
-def jpeg(image: U8, quality: int) -> U8:
+def compress_jpeg(image: U8, quality: int) -> U8:
     """The image after saving as JPEG of ``quality`` 1..100."""
     import cv2
 
@@ -59,7 +59,7 @@ def jpeg(image: U8, quality: int) -> U8:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), dtype=np.uint8)
 
 
-def colour_jitter(image: U8, rng: np.random.Generator, amount: float) -> U8:
+def jitter_colour(image: U8, rng: np.random.Generator, amount: float) -> U8:
     """Brightness, contrast, saturation times 1 +- amount; hue turned by +- amount of the circle."""
     import cv2
 
@@ -76,10 +76,10 @@ def colour_jitter(image: U8, rng: np.random.Generator, amount: float) -> U8:
 
 def blur(image: U8, rng: np.random.Generator) -> U8:
     """A turned, stretched, slightly noisy Gaussian of 3 to 7 pixels."""
-    return _filtered(image, blur_kernel(rng))
+    return _filter(image, draw_blur_kernel(rng))
 
 
-def blur_kernel(rng: np.random.Generator) -> F32:
+def draw_blur_kernel(rng: np.random.Generator) -> F32:
     """A generalised Gaussian [k, k] of sum 1: k odd in 3..7, sigmas 0.2..1, exponent 0.5..8."""
     size = int(rng.choice((3, 5, 7)))
     sigma_x, sigma_y = rng.uniform(0.2, 1.0, 2)
@@ -98,10 +98,10 @@ def sharpen(image: U8, rng: np.random.Generator) -> U8:
     alpha, lightness = rng.uniform(0.2, 0.5), rng.uniform(0.5, 1.0)
     kernel = np.full((3, 3), -alpha, np.float32)
     kernel[1, 1] = (1.0 - alpha) + alpha * (8.0 + lightness)
-    return _filtered(image, kernel)
+    return _filter(image, kernel)
 
 
-def grid_dropout(image: U8, ratio: float) -> U8:
+def drop_grid(image: U8, ratio: float) -> U8:
     """Black squares on a grid of a tenth of the width, each ``ratio`` of its cell wide."""
     height, width = image.shape[:2]
     unit = max(2, width // 10)
@@ -113,7 +113,7 @@ def grid_dropout(image: U8, ratio: float) -> U8:
     return out
 
 
-def coarse_dropout(image: U8, rng: np.random.Generator) -> U8:
+def drop_boxes(image: U8, rng: np.random.Generator) -> U8:
     """10 to 25 black squares whose sides are a tenth to a fifth of the height."""
     height, width = image.shape[:2]
     low = max(1, height // 10)
@@ -125,7 +125,7 @@ def coarse_dropout(image: U8, rng: np.random.Generator) -> U8:
     return out
 
 
-def _filtered(image: U8, kernel: F32) -> U8:
+def _filter(image: U8, kernel: F32) -> U8:
     import cv2
 
     return _pixels(cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101))
@@ -141,7 +141,7 @@ _SEMANTIC_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class SemanticStrength:
     """How far one strength goes."""
 
     jitter: float = 0.0  # brightness, contrast, saturation times 1 +- this, in random order
@@ -150,26 +150,26 @@ class Recipe:
     blur: bool = False  # always, 5 rows high and 1 column wide, sigma 0.1 to 5
 
 
-RECIPES: dict[str, Recipe] = {
-    "strong": Recipe(jitter=0.3, grey=0.2, posterise=0.2, blur=True),
-    "weak": Recipe(jitter=0.1, grey=0.1),
-    "none": Recipe(),
+SEMANTIC_STRENGTHS: dict[str, SemanticStrength] = {
+    "strong": SemanticStrength(jitter=0.3, grey=0.2, posterise=0.2, blur=True),
+    "weak": SemanticStrength(jitter=0.1, grey=0.1),
+    "none": SemanticStrength(),
 }
 
 
-def recipe(strength: str) -> Recipe:
+def find_semantic_strength(strength: str) -> SemanticStrength:
     """What "strong", "weak" or "none" means; another word is refused."""
-    if strength not in RECIPES:
-        raise UnknownName("semantic augmentation", strength, RECIPES)
-    return RECIPES[strength]
+    if strength not in SEMANTIC_STRENGTHS:
+        raise UnknownName("semantic augmentation", strength, SEMANTIC_STRENGTHS)
+    return SEMANTIC_STRENGTHS[strength]
 
 
-def semantic(image: U8, rng: np.random.Generator, strength: Strength) -> U8:
+def augment_semantic(image: U8, rng: np.random.Generator, strength: Strength) -> U8:
     """One draw on [H, W, 3]; a new array."""
     import cv2
 
-    how = recipe(strength)
-    out = _jittered(image, rng, how.jitter) if how.jitter else image.copy()
+    how = find_semantic_strength(strength)
+    out = _jitter(image, rng, how.jitter) if how.jitter else image.copy()
     if rng.random() < how.grey:
         out = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
     if rng.random() < how.posterise:
@@ -180,26 +180,26 @@ def semantic(image: U8, rng: np.random.Generator, strength: Strength) -> U8:
     return np.asarray(out, dtype=np.uint8)
 
 
-def _jittered(image: U8, rng: np.random.Generator, amount: float) -> U8:
-    changes = (_brighter, _contrasted, _saturated)
+def _jitter(image: U8, rng: np.random.Generator, amount: float) -> U8:
+    changes = (_change_brightness, _change_contrast, _change_saturation)
     factors = rng.uniform(1.0 - amount, 1.0 + amount, 3)
     for n in rng.permutation(3):
         image = changes[n](image, float(factors[n]))
     return image
 
 
-def _brighter(image: U8, factor: float) -> U8:
-    return _by_table(image, _LEVELS * factor)
+def _change_brightness(image: U8, factor: float) -> U8:
+    return _apply_table(image, _LEVELS * factor)
 
 
-def _contrasted(image: U8, factor: float) -> U8:
+def _change_contrast(image: U8, factor: float) -> U8:
     import cv2
 
     grey = float(np.dot(_SEMANTIC_LUMA, cv2.mean(image)[:3]))
-    return _by_table(image, _LEVELS * factor + (1.0 - factor) * grey)
+    return _apply_table(image, _LEVELS * factor + (1.0 - factor) * grey)
 
 
-def _saturated(image: U8, factor: float) -> U8:
+def _change_saturation(image: U8, factor: float) -> U8:
     import cv2
 
     mix = factor * np.eye(3) + (1.0 - factor) * np.array([_SEMANTIC_LUMA] * 3)
@@ -207,7 +207,7 @@ def _saturated(image: U8, factor: float) -> U8:
     return np.asarray(changed, dtype=np.uint8)
 
 
-def _by_table(image: U8, levels: F64) -> U8:
+def _apply_table(image: U8, levels: F64) -> U8:
     import cv2
 
     table = np.clip(np.round(levels), 0, 255).astype(np.uint8)

@@ -18,27 +18,27 @@ from crossview.errors import UnknownName, require
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
-def corrupted(pixels: U8, name: str, severity: int, rng: np.random.Generator) -> U8:
+def corrupt(pixels: U8, name: str, severity: int, rng: np.random.Generator) -> U8:
     """The picture [h, w, 3] damaged; the same ``rng`` state gives the same pixels."""
-    known_corruption(name)
+    require_corruption(name)
     require(severity in SEVERITIES, f"severity must be 1 to {SEVERITIES[-1]}, got {severity}.")
     damaged = _CORRUPTIONS[name](pixels.astype(np.float32) / 255.0, severity - 1, rng)
     rounded: U8 = np.rint(np.clip(damaged, 0.0, 1.0) * 255.0).astype(np.uint8)
     return rounded
 
 
-def known_corruption(name: str) -> None:
+def require_corruption(name: str) -> None:
     """Raise :class:`UnknownName` for a corruption that nobody knows."""
     if name not in _CORRUPTIONS:
         raise UnknownName("corruption", name, _CORRUPTIONS)
 
 
-def _noise(picture: F32, level: int, rng: np.random.Generator) -> F32:
+def _add_noise(picture: F32, level: int, rng: np.random.Generator) -> F32:
     deviation = (0.08, 0.12, 0.18, 0.26, 0.38)[level]
     return picture + deviation * rng.standard_normal(picture.shape, dtype=np.float32)
 
 
-def _blur(picture: F32, level: int, rng: np.random.Generator) -> F32:
+def _blur_gaussian(picture: F32, level: int, rng: np.random.Generator) -> F32:
     """Gaussian; in pixels of a picture 224 high, as theirs."""
     import cv2
 
@@ -46,7 +46,7 @@ def _blur(picture: F32, level: int, rng: np.random.Generator) -> F32:
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), dtype=np.float32)
 
 
-def _motion_blur(picture: F32, level: int, rng: np.random.Generator) -> F32:
+def _blur_motion(picture: F32, level: int, rng: np.random.Generator) -> F32:
     """Along a straight line of random direction, as of a camera that moves."""
     import cv2
 
@@ -59,19 +59,19 @@ def _motion_blur(picture: F32, level: int, rng: np.random.Generator) -> F32:
     return np.asarray(cv2.filter2D(picture, -1, kernel / kernel.sum()), dtype=np.float32)
 
 
-def _brightness(picture: F32, level: int, rng: np.random.Generator) -> F32:
+def _brighten(picture: F32, level: int, rng: np.random.Generator) -> F32:
     return picture + np.float32((0.1, 0.2, 0.3, 0.4, 0.5)[level])
 
 
-def _fog(picture: F32, level: int, rng: np.random.Generator) -> F32:
+def _add_fog(picture: F32, level: int, rng: np.random.Generator) -> F32:
     strength = (1.5, 2.0, 2.5, 2.5, 3.0)[level]
-    clouds = _clouds(picture.shape[:2], (2.0, 2.0, 1.7, 1.5, 1.4)[level], rng)
+    clouds = _draw_clouds(picture.shape[:2], (2.0, 2.0, 1.7, 1.5, 1.4)[level], rng)
     highest = picture.max()
     foggy = picture + np.float32(strength) * clouds[..., None]
     return np.asarray(foggy * highest / (highest + strength), dtype=np.float32)
 
 
-def _snow(picture: F32, level: int, rng: np.random.Generator) -> F32:
+def _add_snow(picture: F32, level: int, rng: np.random.Generator) -> F32:
     """A whitened scene behind streaks that fall aslant."""
     import cv2
 
@@ -86,7 +86,7 @@ def _snow(picture: F32, level: int, rng: np.random.Generator) -> F32:
     return np.asarray(np.maximum(pale, 0.9 * falling), dtype=np.float32)
 
 
-def _jpeg(picture: F32, level: int, rng: np.random.Generator) -> F32:
+def _compress_jpeg(picture: F32, level: int, rng: np.random.Generator) -> F32:
     import simplejpeg
 
     pixels = np.rint(np.clip(picture, 0.0, 1.0) * 255.0).astype(np.uint8)
@@ -95,7 +95,7 @@ def _jpeg(picture: F32, level: int, rng: np.random.Generator) -> F32:
     return np.asarray(simplejpeg.decode_jpeg(small), dtype=np.float32) / np.float32(255.0)
 
 
-def _clouds(shape: tuple[int, int], decay: float, rng: np.random.Generator) -> F32:
+def _draw_clouds(shape: tuple[int, int], decay: float, rng: np.random.Generator) -> F32:
     """[h, w] in [0, 1]: noise of doubled grain at every step, each ``decay`` times as strong."""
     import cv2
 
@@ -111,12 +111,12 @@ def _clouds(shape: tuple[int, int], decay: float, rng: np.random.Generator) -> F
 
 
 _CORRUPTIONS: dict[str, Callable[[F32, int, np.random.Generator], F32]] = {
-    "noise": _noise,
-    "blur": _blur,
-    "motion-blur": _motion_blur,
-    "brightness": _brightness,
-    "fog": _fog,
-    "snow": _snow,
-    "jpeg": _jpeg,
+    "noise": _add_noise,
+    "blur": _blur_gaussian,
+    "motion-blur": _blur_motion,
+    "brightness": _brighten,
+    "fog": _add_fog,
+    "snow": _add_snow,
+    "jpeg": _compress_jpeg,
 }
 NAMES = tuple(_CORRUPTIONS)

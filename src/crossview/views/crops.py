@@ -1,7 +1,7 @@
 """What a picture of a limited field of view shows: the one home of every crop in the package.
 
-Training, validation, mining, studies, evaluate and explain cut panoramas with :func:`shown`; locate
-lays photos out with :func:`laid_out`, so that they come to lie in the same columns. The rules:
+Training, validation, mining, studies, evaluate and explain cut panoramas with :func:`crop_view`; locate
+lays photos out with :func:`lay_out`, so that they come to lie in the same columns. The rules:
 
 * A field of view of theta degrees keeps ``ViewSpec.columns(theta)`` whole columns: theta / 360 of
   the width, truncated, at least 1 (as SinGeo, Chen et al., CVPR 2026, and ConGeo, Mi et al., ECCV
@@ -11,7 +11,7 @@ lays photos out with :func:`laid_out`, so that they come to lie in the same colu
 * "narrow" keeps these columns alone. "padded" lays w of them in the middle of a canvas of the full
   width W, from column (W - w) // 2 on; the rest has the mean colour.
 
-Only a perspective photo loses rows as well: it sees what a pinhole sees (:func:`visible_mask`).
+Only a perspective photo loses rows as well: it sees what a pinhole sees (:func:`compute_visible_mask`).
 
 Other looks at a picture from above: SinGeo's satellite positives T_s1, T_s2 and T_s3.
 
@@ -33,16 +33,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from crossview.arrays import F32, I64, U8, Bool
 from crossview.errors import require
-from crossview.views.lens import FLAT_LIMIT_DEG, Kind, Lens, visible
-from crossview.views.spec import ViewSpec, whole_columns
+from crossview.views.lens import FLAT_LIMIT_DEG, Kind, Lens, find_visible
+from crossview.views.spec import ViewSpec, count_columns
 
-ANEW_DEG = 361.0  # the authors' code of SinGeo for a field of view that every picture draws
-_ANEW_FROM_DEG, _ANEW_TO_DEG = 180, 360
+RANDOM_FOV_DEG = 361.0  # the authors' code of SinGeo for a field of view that every picture draws
+_RANDOM_FROM_DEG, _RANDOM_TO_DEG = 180, 360
 _LEAST_COLUMN = 1e-6  # of a column: what the rounding of angles may be off by
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Shown:
+class CroppedView:
     """What is left of a picture.
 
     ``pixels`` [h, w, 3]: w = ``spec.columns(fov_deg)`` ("narrow") or ``spec.width_px`` ("padded").
@@ -67,7 +67,7 @@ class Sector(NamedTuple):
     heading_deg: float
 
 
-def shown(  # noqa: PLR0913 - all that a crop depends on
+def crop_view(  # noqa: PLR0913 - all that a crop depends on
     canvas: U8,
     spec: ViewSpec,
     fov_deg: float,
@@ -78,7 +78,7 @@ def shown(  # noqa: PLR0913 - all that a crop depends on
     aspect: float = math.nan,
     pitch_deg: float = 0.0,
     first_px: int | None = None,
-) -> Shown:
+) -> CroppedView:
     """What a picture shows to a model that is to see ``fov_deg`` of it, in (0, 360].
 
     ``canvas`` [h, w', 3] is the ground view of ``spec`` before it is cut, and shows ``has_deg``.
@@ -94,59 +94,59 @@ def shown(  # noqa: PLR0913 - all that a crop depends on
     Raises InvalidValue for a field of view outside (0, 360], and for a panorama of another width.
     """
     if not has_deg >= 360.0:
-        return _part_of_photo(canvas, spec, fov_deg, has_deg)
+        return _crop_photo(canvas, spec, fov_deg, has_deg)
     width = canvas.shape[1]
     require(
         width == spec.width_px,
         f"a panorama of {width} columns is no canvas of a view {spec.width_px} columns wide.",
     )
-    kept = sector_at(width, fov_deg, heading_deg)
+    kept = find_sector(width, fov_deg, heading_deg)
     if kind == "perspective":
-        return _through_pinhole(canvas, spec, kept, fov_deg, (aspect, pitch_deg))
+        return _crop_through_pinhole(canvas, spec, kept, fov_deg, (aspect, pitch_deg))
     strip = np.take(canvas, kept.columns, axis=1)
-    return Shown(
-        pixels=laid_out(strip, spec, spec.mean_colour, first_px),
-        mask=laid_out(np.ones(strip.shape[:2], dtype=bool), spec, False, first_px),
+    return CroppedView(
+        pixels=lay_out(strip, spec, spec.mean_colour, first_px),
+        mask=lay_out(np.ones(strip.shape[:2], dtype=bool), spec, False, first_px),
         fov_deg=fov_deg,
         heading_deg=kept.heading_deg,
     )
 
 
-def drawn_fov(theta_deg: float, rng: np.random.Generator) -> float:
+def draw_fov(theta_deg: float, rng: np.random.Generator) -> float:
     """``theta_deg``; for ``ANEW_DEG`` whole degrees between 180 and 360, drawn for this picture."""
-    if theta_deg != ANEW_DEG:
+    if theta_deg != RANDOM_FOV_DEG:
         return theta_deg
-    return float(rng.integers(_ANEW_FROM_DEG, _ANEW_TO_DEG + 1))
+    return float(rng.integers(_RANDOM_FROM_DEG, _RANDOM_TO_DEG + 1))
 
 
-def least_fov(theta_deg: float) -> float:
-    """The narrowest field of view that :func:`drawn_fov` gives for ``theta_deg``."""
-    return float(_ANEW_FROM_DEG) if theta_deg == ANEW_DEG else theta_deg
+def find_least_fov(theta_deg: float) -> float:
+    """The narrowest field of view that :func:`draw_fov` gives for ``theta_deg``."""
+    return float(_RANDOM_FROM_DEG) if theta_deg == RANDOM_FOV_DEG else theta_deg
 
 
-def sector_at(width: int, fov_deg: float, heading_deg: float) -> Sector:
+def find_sector(width: int, fov_deg: float, heading_deg: float) -> Sector:
     """The columns of a panorama ``width`` wide that a field of view about a heading keeps."""
-    kept = whole_columns(width, fov_deg)
+    kept = count_columns(width, fov_deg)
     first = math.ceil(heading_deg / 360.0 * width + (width - kept) / 2.0 - 0.5 - _LEAST_COLUMN)
-    return _sector(width, first, kept)
+    return _make_sector(width, first, kept)
 
 
-def drawn_sector(width: int, fov_deg: float, angle_deg: float) -> Sector:
+def find_authors_sector(width: int, fov_deg: float, angle_deg: float) -> Sector:
     """The columns that the authors of SinGeo and ConGeo keep for an angle that they draw.
 
     They shift the panorama right by ``angle_deg``, truncated to whole columns, and keep the first
-    ones. :func:`sector_at` finds the same columns by the heading that is returned.
+    ones. :func:`find_sector` finds the same columns by the heading that is returned.
     """
     first = width - int(angle_deg / 360.0 * width)
-    return _sector(width, first, whole_columns(width, fov_deg))
+    return _make_sector(width, first, count_columns(width, fov_deg))
 
 
-def laid_out(
+def lay_out(
     strip: NDArray[Any], spec: ViewSpec, fill: ArrayLike, first_px: int | None = None
 ) -> NDArray[Any]:
     """Kept columns [h, w, ...] as ``spec`` wants them: "narrow" as they are, "padded" [h, W, ...].
 
-    ``fill``: what the rest of the canvas holds. ``first_px``: see :func:`shown`.
+    ``fill``: what the rest of the canvas holds. ``first_px``: see :func:`crop_view`.
     """
     width, kept = spec.width_px, strip.shape[1]
     if spec.representation == "narrow":
@@ -158,7 +158,9 @@ def laid_out(
     return canvas
 
 
-def visible_mask(spec: ViewSpec, fov_deg: float, aspect: float, pitch_deg: float = 0.0) -> Bool:
+def compute_visible_mask(
+    spec: ViewSpec, fov_deg: float, aspect: float, pitch_deg: float = 0.0
+) -> Bool:
     """Pixels [h, W] of the full 360-degree canvas that a photo sees, True where it does.
 
     The photo is ``fov_deg`` wide, ``aspect`` times as wide as high, and looks ``pitch_deg`` up;
@@ -168,8 +170,8 @@ def visible_mask(spec: ViewSpec, fov_deg: float, aspect: float, pitch_deg: float
     """
     lens = Lens(fov_deg <= FLAT_LIMIT_DEG, fov_deg, aspect, pitch_deg)
     if lens.flat:
-        return visible(*lens.locate(*angles(spec, spec.width_px)))
-    band = visible(*lens.locate(*angles(spec, spec.columns(fov_deg))))
+        return find_visible(*lens.locate(*compute_angles(spec, spec.width_px)))
+    band = find_visible(*lens.locate(*compute_angles(spec, spec.columns(fov_deg))))
     first = (spec.width_px - band.shape[1]) // 2
     mask = np.zeros((spec.height_px, spec.width_px), dtype=bool)
     mask[:, first : first + band.shape[1]] = band
@@ -177,7 +179,7 @@ def visible_mask(spec: ViewSpec, fov_deg: float, aspect: float, pitch_deg: float
 
 
 @lru_cache(maxsize=32)
-def angles(spec: ViewSpec, columns: int, fine: int = 1) -> tuple[F32, F32]:
+def compute_angles(spec: ViewSpec, columns: int, fine: int = 1) -> tuple[F32, F32]:
     """Azimuths [1, columns * fine] and elevations [h * fine, 1] of pixel centres in degrees.
 
     Of ``columns`` columns of the canvas, azimuths from the middle of them; each pixel is divided
@@ -191,7 +193,7 @@ def angles(spec: ViewSpec, columns: int, fine: int = 1) -> tuple[F32, F32]:
     return azimuth, elevation
 
 
-def seen_bins(fov_deg: ArrayLike, bins: int) -> F32:
+def share_bins_seen(fov_deg: ArrayLike, bins: int) -> F32:
     """Share in [0, 1] of each azimuth bin [..., bins] that pictures of ``fov_deg`` [...] see.
 
     Bin j covers 360 j / bins - 180 to 360 (j + 1) / bins - 180 degrees from the picture's middle.
@@ -203,56 +205,56 @@ def seen_bins(fov_deg: ArrayLike, bins: int) -> F32:
     return shares
 
 
-def _sector(width: int, first: int, kept: int) -> Sector:
+def _make_sector(width: int, first: int, kept: int) -> Sector:
     middle = 360.0 * (first + kept / 2.0) / width
     return Sector((first + np.arange(kept)) % width, middle % 360.0 - 180.0)
 
 
-def _part_of_photo(canvas: U8, spec: ViewSpec, fov_deg: float, has_deg: float) -> Shown:
+def _crop_photo(canvas: U8, spec: ViewSpec, fov_deg: float, has_deg: float) -> CroppedView:
     """The middle of a photo's canvas, or all of it."""
     width = canvas.shape[1]
     if not has_deg > fov_deg:
         seen = np.ones(canvas.shape[:2], dtype=bool)
         fov = fov_deg if math.isnan(has_deg) else has_deg
-        return Shown(pixels=canvas, mask=seen, fov_deg=fov, heading_deg=0.0)
+        return CroppedView(pixels=canvas, mask=seen, fov_deg=fov, heading_deg=0.0)
     # A whole file fills its canvas however many degrees it shows; else columns are degrees.
-    kept = whole_columns(width, 360.0 * fov_deg / has_deg) if spec.whole else spec.columns(fov_deg)
+    kept = count_columns(width, 360.0 * fov_deg / has_deg) if spec.whole else spec.columns(fov_deg)
     first = (width - min(kept, width)) // 2
     strip = canvas[:, first : first + kept]
-    return Shown(
-        pixels=laid_out(strip, spec, spec.mean_colour),
-        mask=laid_out(np.ones(strip.shape[:2], dtype=bool), spec, False),
+    return CroppedView(
+        pixels=lay_out(strip, spec, spec.mean_colour),
+        mask=lay_out(np.ones(strip.shape[:2], dtype=bool), spec, False),
         fov_deg=fov_deg,
         heading_deg=0.0,
     )
 
 
-def _through_pinhole(
+def _crop_through_pinhole(
     canvas: U8, spec: ViewSpec, kept: Sector, fov_deg: float, shape: tuple[float, float]
-) -> Shown:
+) -> CroppedView:
     """The canvas turned until the kept columns are in its middle, and what a pinhole sees of it."""
     width = spec.width_px
     first = (width - len(kept.columns)) // 2
     turned = np.roll(canvas, first - int(kept.columns[0]), axis=1)
-    mask = visible_mask(spec, fov_deg, *shape)
+    mask = compute_visible_mask(spec, fov_deg, *shape)
     pixels = np.where(mask[..., None], turned, np.array(spec.mean_colour, np.uint8))
     if spec.representation == "narrow":
         some = slice(first, first + len(kept.columns))
         pixels, mask = pixels[:, some], mask[:, some]
     middle = (kept.columns[0] - first) * 360.0 / width
     heading = (middle + 180.0) % 360.0 - 180.0
-    return Shown(pixels=pixels, mask=mask, fov_deg=fov_deg, heading_deg=float(heading))
+    return CroppedView(pixels=pixels, mask=mask, fov_deg=fov_deg, heading_deg=float(heading))
 
 
-def circle_turned(image: U8, angle_deg: float, side_px: float) -> U8:
+def turn_circle(image: U8, angle_deg: float, side_px: float) -> U8:
     """T_s1: what lies outside the footprint's inscribed circle black, then turned by the angle."""
     height, width = image.shape[:2]
     down, right = np.ogrid[:height, :width]
     outside = np.hypot(down - (height - 1) / 2, right - (width - 1) / 2) > side_px // 2
-    return turned(np.where(outside[..., None], 0, image).astype(np.uint8), angle_deg)
+    return turn_image(np.where(outside[..., None], 0, image).astype(np.uint8), angle_deg)
 
 
-def turned(image: U8, angle_deg: float) -> U8:
+def turn_image(image: U8, angle_deg: float) -> U8:
     """T_s2: turned counter-clockwise by any angle about the centre, bilinear, same size.
 
     Corners that the picture does not reach are black.
@@ -265,7 +267,7 @@ def turned(image: U8, angle_deg: float) -> U8:
     return np.asarray(cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR))
 
 
-def quarter_turns(keep: float, draw: float, half_turns: bool = False) -> int:
+def choose_quarter_turns(keep: float, draw: float, half_turns: bool = False) -> int:
     """T_s3: how many quarters to turn counter-clockwise, for ``draw`` uniform in [0, 1).
 
     Below ``keep`` none; the rest is shared equally by clockwise (-1) and counter-clockwise (1), as
@@ -278,6 +280,6 @@ def quarter_turns(keep: float, draw: float, half_turns: bool = False) -> int:
     return turns[min(int((draw - keep) / (1.0 - keep) * len(turns)), len(turns) - 1)]
 
 
-def quarters_turned(image: NDArray[Any], quarters: int) -> NDArray[Any]:
+def turn_quarters(image: NDArray[Any], quarters: int) -> NDArray[Any]:
     """The picture [S, S, C] after quarter turns counter-clockwise: pixels only change places."""
     return np.ascontiguousarray(np.rot90(image, quarters))

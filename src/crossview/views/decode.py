@@ -28,11 +28,11 @@ from PIL import Image, UnidentifiedImageError
 from crossview.arrays import U8
 from crossview.errors import BadImage, require
 from crossview.geo.points import LatLon
-from crossview.views.exif import Facts, Heading, read_facts, shape_facts
+from crossview.views.exif import Heading, PhotoFacts, guess_facts, read_facts
 from crossview.views.lens import Kind
-from crossview.views.other_files import FLATTEN, is_heif, refusal
-from crossview.views.rgb import oriented, over_backdrop, rgb_and_alpha
-from crossview.views.sphere import shows_two_fisheyes, tilted, upright
+from crossview.views.other_files import FLATTEN, explain_refusal, is_heif
+from crossview.views.rgb import blend_backdrop, convert_to_rgb_alpha, orient_pixels
+from crossview.views.sphere import is_tilted, shows_two_fisheyes, turn_upright
 
 MOST_SCANNED_PX = 600_000_000  # pixels times scans, of more scans than any usual file has
 _USUAL_SCANS = 20  # allowed whatever the size: programs write 10, of four channels 18
@@ -44,11 +44,11 @@ _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 
 
 def can_shrink(image: Image.Image) -> bool:
-    """Whether :func:`turbo_pixels` decodes a picture whose header is ``image``."""
+    """Whether :func:`decode_jpeg` decodes a picture whose header is ``image``."""
     return image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L")
 
 
-def turbo_pixels(data: bytes, image: Image.Image, at_least: tuple[int, int] | None) -> U8 | None:
+def decode_jpeg(data: bytes, image: Image.Image, at_least: tuple[int, int] | None) -> U8 | None:
     """Stored RGB [H, W, 3] of the JPEG ``data`` whose header is ``image``; None: Pillow has to.
 
     ``at_least`` (stored rows, columns): the smallest of the eighths of its size that has as many;
@@ -70,7 +70,7 @@ def turbo_pixels(data: bytes, image: Image.Image, at_least: tuple[int, int] | No
     return np.asarray(pixels, dtype=np.uint8)
 
 
-def largest_that_fits(size: tuple[int, int], most_px: int) -> tuple[int, int] | None:
+def find_largest_size(size: tuple[int, int], most_px: int) -> tuple[int, int] | None:
     """(rows, columns) of the largest eighth of (width, height) of at most ``most_px`` pixels."""
     width, height = size
     for eighths in range(8, 0, -1):
@@ -80,7 +80,7 @@ def largest_that_fits(size: tuple[int, int], most_px: int) -> tuple[int, int] | 
     return None
 
 
-def scan_count(data: Buffer, most: int) -> int:
+def count_scans(data: Buffer, most: int) -> int:
     """How many passes over its pixels a JPEG needs, up to ``most`` + 1; its segments are walked.
 
     An ordinary sequential file needs one: whatever follows that is not decoded.
@@ -111,7 +111,7 @@ def require_few_scans(data: Buffer, size: tuple[int, int]) -> None:
     """
     pixels = max(1, size[0] * size[1])
     most = max(_USUAL_SCANS, MOST_SCANNED_PX // pixels)
-    if scan_count(data, most) > most:
+    if count_scans(data, most) > most:
         raise BadImage(
             f"would be decoded in more than {most} passes ({size[0]} x {size[1]} pixels); usual "
             "are about 10.\nSave it again as an ordinary JPEG."
@@ -194,7 +194,7 @@ def load_photo(
     stated assumption (``views.exif``). ``at_least``, ``max_...``: as in :func:`read_rgb`.
     """
     if isinstance(source, np.ndarray):
-        return photo_of_pixels(source, name or "pixels")
+        return make_photo(source, name or "pixels")
     require(
         isinstance(source, str | bytes | os.PathLike | Image.Image),
         f"a photo is a path, bytes, a Pillow image or pixels, got {type(source).__name__}.",
@@ -202,14 +202,14 @@ def load_photo(
     limits = _Limits(max_pixels, max_memory_bytes)
     if isinstance(source, Image.Image):
         shown = name or str(getattr(source, "filename", "") or "picture")
-        with _named(shown), _decoding():
+        with _name_errors(shown), _guard_decoding():
             limits.check_pixels(source.size)
-            return _photo(source, None, shown, limits, at_least)
+            return _read_photo(source, None, shown, limits, at_least)
     shown = name or ("picture" if isinstance(source, bytes) else str(source))
-    with _named(shown):
-        data = source if isinstance(source, bytes) else _bytes(Path(source))
-        with _opened(data, shown, limits) as image:
-            return _photo(image, data, shown, limits, at_least)
+    with _name_errors(shown):
+        data = source if isinstance(source, bytes) else _read_bytes(Path(source))
+        with _open_image(data, shown, limits) as image:
+            return _read_photo(image, data, shown, limits, at_least)
 
 
 def photo_of_bytes(
@@ -230,7 +230,7 @@ def photo_of_bytes(
     )
 
 
-def photo_of_pixels(pixels: U8, name: str = "pixels") -> Photo:
+def make_photo(pixels: U8, name: str = "pixels") -> Photo:
     """A :class:`Photo` of uint8 [H, W, 3] that come from no file; twice as wide: a panorama."""
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise BadImage(
@@ -239,18 +239,18 @@ def photo_of_pixels(pixels: U8, name: str = "pixels") -> Photo:
         )
     size = (pixels.shape[1], pixels.shape[0])
     _check_least(size, _LEAST_PHOTO_PX)
-    return _described(pixels, name, _digest(pixels), shape_facts(size), size)
+    return _describe(pixels, name, _hash_pixels(pixels), guess_facts(size), size)
 
 
-def read_photo_facts(path: str | Path) -> Facts:
+def read_photo_facts(path: str | Path) -> PhotoFacts:
     """What a photo's file says of itself, as :func:`load_photo` takes it; no pixel is decoded."""
     limits = _Limits(MAX_PIXELS, MAX_MEMORY_BYTES)
-    with _named(str(path)), _file(Path(path)) as stream:
-        heif = is_heif(stream.read(_START_BYTES)) and _heif_ready()
+    with _name_errors(str(path)), _open_file(Path(path)) as stream:
+        heif = is_heif(stream.read(_START_BYTES)) and _register_heif()
         stream.seek(0)
-        with _decoding(), Image.open(stream, formats=_pillow(heif=heif)) as image:
+        with _guard_decoding(), Image.open(stream, formats=_list_formats(heif=heif)) as image:
             limits.check_pixels(image.size)
-            return read_facts(_exif(image), _xmp(image), _upright_size(image))
+            return read_facts(_read_exif(image), _read_xmp(image), _find_upright_size(image))
 
 
 def read_rgb(
@@ -267,7 +267,7 @@ def read_rgb(
     ``max_memory_bytes`` while it is decoded, is refused before. ``at_least`` (rows, columns): a
     JPEG may be decoded smaller, with at least so many (``views.decode``); None: exact.
     """
-    return over_backdrop(
+    return blend_backdrop(
         *read_picture(
             source,
             max_pixels=max_pixels,
@@ -287,22 +287,22 @@ def read_picture(
     """:func:`read_rgb` with alpha [H, W] kept apart, None where all is opaque: for imagery."""
     name = "the picture" if isinstance(source, bytes) else str(source)
     limits = _Limits(max_pixels, max_memory_bytes)
-    with _named(name):
-        data = source if isinstance(source, bytes) else _bytes(Path(source))
-        with _opened(data, name, limits) as image:
-            return _pixels(image, data, _LEAST_PX, limits, at_least)
+    with _name_errors(name):
+        data = source if isinstance(source, bytes) else _read_bytes(Path(source))
+        with _open_image(data, name, limits) as image:
+            return _decode_pixels(image, data, _LEAST_PX, limits, at_least)
 
 
-def picture_size(path: str | Path) -> tuple[int, int]:
+def read_picture_size(path: str | Path) -> tuple[int, int]:
     """(rows, columns) that :func:`read_rgb` will give; of the pixels nothing is read."""
-    with _named(str(path)):
+    with _name_errors(str(path)):
         try:
             with (
                 Path(path).open("rb") as stream,
-                _decoding(),
-                Image.open(stream, formats=_pillow()) as image,
+                _guard_decoding(),
+                Image.open(stream, formats=_list_formats()) as image,
             ):
-                columns, rows = _upright_size(image)
+                columns, rows = _find_upright_size(image)
         except Exception:  # whatever it is, reading all of it says it better
             return read_rgb(path).shape[:2]
     return rows, columns
@@ -337,7 +337,7 @@ class _Limits:
         coefficients = 6 if image.info.get("progressive") else 0  # bytes a pixel, at any size
         if can_shrink(image) and (shrinks or at_least is not None):
             room = self.memory_bytes - coefficients * width * height
-            small = largest_that_fits(image.size, room // 3)
+            small = find_largest_size(image.size, room // 3)
             if small is not None:
                 more = at_least is None or any(a > s for a, s in zip(at_least, small, strict=True))
                 return small if more else at_least
@@ -358,7 +358,7 @@ class _Limits:
         )
 
 
-def _photo(
+def _read_photo(
     image: Image.Image,
     data: bytes | None,
     name: str,
@@ -366,16 +366,18 @@ def _photo(
     at_least: tuple[int, int] | None,
 ) -> Photo:
     """A photo of an open image; ``data`` is its file, where there is one."""
-    size = _upright_size(image)
-    facts = read_facts(_exif(image), _xmp(image), size)
-    pixels = over_backdrop(
-        *_pixels(image, data, _LEAST_PHOTO_PX, limits, at_least, shrinks=data is not None)
+    size = _find_upright_size(image)
+    facts = read_facts(_read_exif(image), _read_xmp(image), size)
+    pixels = blend_backdrop(
+        *_decode_pixels(image, data, _LEAST_PHOTO_PX, limits, at_least, shrinks=data is not None)
     )
-    digest = _digest(pixels) if data is None else hashlib.sha256(data).hexdigest()
-    return _described(pixels, name, digest, facts, size)
+    digest = _hash_pixels(pixels) if data is None else hashlib.sha256(data).hexdigest()
+    return _describe(pixels, name, digest, facts, size)
 
 
-def _described(pixels: U8, name: str, digest: str, facts: Facts, size: tuple[int, int]) -> Photo:
+def _describe(
+    pixels: U8, name: str, digest: str, facts: PhotoFacts, size: tuple[int, int]
+) -> Photo:
     """A photo of upright pixels, decoded from (width, height) pixels; panoramas turned upright."""
     if facts.by_shape and shows_two_fisheyes(pixels):
         said = "two round fisheye pictures side by side: its field of view is unknown; " + FLATTEN
@@ -385,7 +387,7 @@ def _described(pixels: U8, name: str, digest: str, facts: Facts, size: tuple[int
     assumptions, fov, heading = facts.assumptions, facts.fov_deg, facts.heading
     shrunk, widened, horizon = len(pixels) / size[1], 1.0, None
     if facts.panorama is not None:
-        level = upright(pixels, facts.panorama)
+        level = turn_upright(pixels, facts.panorama)
         if heading is not None and heading.source == "PoseHeadingDegrees":
             heading = heading.moved(level.middle_deg - facts.panorama.middle_deg)
         if level.pixels is not pixels:  # what a file's row spans may have grown or shrunk
@@ -393,7 +395,7 @@ def _described(pixels: U8, name: str, digest: str, facts: Facts, size: tuple[int
             shrunk = finer / (size[0] / facts.panorama.fov_deg)
             widened = level.fov_deg / facts.panorama.fov_deg
         pixels, fov, horizon = level.pixels, level.fov_deg, level.horizon_px
-        if tilted(facts.panorama):
+        if is_tilted(facts.panorama):
             pitch, roll = facts.panorama.pitch_deg, facts.panorama.roll_deg
             turned = (
                 f"turned upright by the tilt in the file: pitch {pitch:g}, roll {roll:g} degrees"
@@ -417,26 +419,26 @@ def _described(pixels: U8, name: str, digest: str, facts: Facts, size: tuple[int
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def _name_errors(name: str) -> Iterator[None]:
     try:
         yield
     except BadImage as problem:
         raise BadImage(f"{name}: {problem}") from problem.__cause__
 
 
-def _bytes(path: Path) -> bytes:
-    with _file(path) as stream:
+def _read_bytes(path: Path) -> bytes:
+    with _open_file(path) as stream:
         return stream.read()
 
 
 @contextmanager
-def _file(path: Path) -> Iterator[BinaryIO]:
+def _open_file(path: Path) -> Iterator[BinaryIO]:
     """An open file that may be a photo, at its start."""
     try:
         if path.is_dir():
             raise BadImage("is a folder, not a photo.")
         with path.open("rb") as stream:
-            if problem := refusal(stream.read(_START_BYTES), path.name):
+            if problem := explain_refusal(stream.read(_START_BYTES), path.name):
                 raise BadImage(problem)
             if os.fstat(stream.fileno()).st_size > MAX_FILE_BYTES:
                 raise BadImage("is larger than 1 GiB; that is no photo.")
@@ -450,19 +452,19 @@ def _file(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _opened(data: bytes, name: str, limits: _Limits) -> Iterator[Image.Image]:
+def _open_image(data: bytes, name: str, limits: _Limits) -> Iterator[Image.Image]:
     """The header read, the size checked; whatever fails inside becomes :class:`BadImage`."""
     if not data:
         raise BadImage("is empty (0 bytes).")
-    if problem := refusal(data, name):
+    if problem := explain_refusal(data, name):
         raise BadImage(problem)
-    heif = is_heif(data) and _heif_ready()
+    heif = is_heif(data) and _register_heif()
     require_webp_within(data, limits.pixels, limits.memory_bytes)
-    with _decoding(), Image.open(BytesIO(data), formats=_pillow(heif=heif)) as image:
+    with _guard_decoding(), Image.open(BytesIO(data), formats=_list_formats(heif=heif)) as image:
         limits.check_pixels(image.size)
         if image.format in ("JPEG", "MPO"):
             require_few_scans(data, image.size)
-            if scan_count(data, 1) > 1:  # whose coefficients are all kept, as of a progressive one
+            if count_scans(data, 1) > 1:  # whose coefficients are all kept, as of a progressive one
                 image.info["progressive"] = 1
         yield image
 
@@ -511,7 +513,7 @@ _PILLOWS_LIMIT = _PillowsLimit()
 
 
 @contextmanager
-def _decoding() -> Iterator[None]:
+def _guard_decoding() -> Iterator[None]:
     try:
         with warnings.catch_warnings(), _PILLOWS_LIMIT.lifted():
             warnings.simplefilter("ignore")  # of damaged metadata
@@ -528,12 +530,12 @@ def _decoding() -> Iterator[None]:
         raise BadImage(f"is truncated or damaged ({problem}).") from problem
 
 
-def _pillow(*, heif: bool = False) -> tuple[str, ...]:
+def _list_formats(*, heif: bool = False) -> tuple[str, ...]:
     """Names of the formats as Pillow has them; HEIF only once its package is there."""
     return tuple(name for name in _FORMATS if heif or name != "HEIF")
 
 
-def _heif_ready() -> bool:
+def _register_heif() -> bool:
     try:
         import pillow_heif
     except ImportError as problem:
@@ -551,7 +553,7 @@ def _check_least(size: tuple[int, int], least: int) -> None:
         )
 
 
-def _pixels(
+def _decode_pixels(
     image: Image.Image,
     data: bytes | None,
     least: int,
@@ -562,63 +564,65 @@ def _pixels(
 ) -> tuple[U8, U8 | None]:
     """Upright RGB and alpha; ``at_least`` (rows, columns) of the upright picture."""
     _check_least(image.size, least)
-    orientation = _orientation(image)
+    orientation = _read_orientation(image)
     stored = at_least[::-1] if at_least is not None and orientation >= 5 else at_least
     if data is not None:
         stored = limits.check_memory(image, stored, shrinks=shrinks)
         if stored == image.size[::-1]:
             stored = None  # full size is exact
-        if (pixels := turbo_pixels(data, image, stored)) is not None:
-            return np.ascontiguousarray(oriented(pixels, orientation)), None
+        if (pixels := decode_jpeg(data, image, stored)) is not None:
+            return np.ascontiguousarray(orient_pixels(pixels, orientation)), None
     image.load()
     if image.format == "TIFF":  # Pillow has turned it upright while it read it
         orientation = 1
-    return rgb_and_alpha(image, orientation)
+    return convert_to_rgb_alpha(image, orientation)
 
 
-def _orientation(image: Image.Image) -> int:
+def _read_orientation(image: Image.Image) -> int:
     """1 to 8 of EXIF; 1 where it tells nothing sensible."""
     try:
-        value = int(_exif(image).get(_ORIENTATION, 1))
+        value = int(_read_exif(image).get(_ORIENTATION, 1))
     except (TypeError, ValueError):
         return 1
     return value if 1 <= value <= 8 else 1
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
+def _find_upright_size(image: Image.Image) -> tuple[int, int]:
     """(width, height) once turned by the orientation."""
     width, height = image.size
-    turned = _orientation(image) >= 5 and image.format != "TIFF"  # whose size Pillow turns itself
+    turned = (
+        _read_orientation(image) >= 5 and image.format != "TIFF"
+    )  # whose size Pillow turns itself
     return (height, width) if turned else (width, height)
 
 
-def _exif(image: Image.Image) -> Any:
+def _read_exif(image: Image.Image) -> Any:
     try:
         return image.getexif()
     except Exception:  # damaged EXIF is no reason to refuse intact pixels
         return Image.Exif()
 
 
-def _xmp(image: Image.Image) -> list[str]:
+def _read_xmp(image: Image.Image) -> list[str]:
     """All XMP packets of a picture, as text."""
     packets = [
-        _xmp_text(image.info[key]) for key in ("xmp", "XML:com.adobe.xmp") if key in image.info
+        _decode_xmp(image.info[key]) for key in ("xmp", "XML:com.adobe.xmp") if key in image.info
     ]
     more: dict[bytes, list[tuple[int, bytes]]] = {}  # by digest; pieces may come in any order
     for marker, content in getattr(image, "applist", ()):
         if marker != "APP1":
             continue
         if content.startswith(_XMP_START):
-            packets.append(_xmp_text(content[len(_XMP_START) :]))
+            packets.append(_decode_xmp(content[len(_XMP_START) :]))
         elif content.startswith(_XMP_MORE):
             head = content[len(_XMP_MORE) : _XMP_MORE_HEADER]
             piece = int.from_bytes(head[-4:], "big"), content[_XMP_MORE_HEADER:]
             more.setdefault(head[:32], []).append(piece)
     whole = (b"".join(piece for _, piece in sorted(pieces)) for pieces in more.values())
-    return [*dict.fromkeys(packets), *map(_xmp_text, whole)]
+    return [*dict.fromkeys(packets), *map(_decode_xmp, whole)]
 
 
-def _xmp_text(packet: Any) -> str:
+def _decode_xmp(packet: Any) -> str:
     """Text of a packet in UTF-8 or UTF-16; what cannot be decoded is replaced, the rest kept."""
     if not isinstance(packet, bytes):
         return str(packet)
@@ -630,5 +634,5 @@ def _xmp_text(packet: Any) -> str:
     return packet.decode("utf-8", "replace")
 
 
-def _digest(pixels: U8) -> str:
+def _hash_pixels(pixels: U8) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()

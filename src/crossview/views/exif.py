@@ -87,7 +87,7 @@ class Panorama:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class PhotoFacts:
     """All that a file says of the picture in it, checked against the picture's size."""
 
     kind: Kind
@@ -101,51 +101,53 @@ class Facts:
     assumptions: tuple[str, ...] = ()  # on everything else
 
 
-def read_facts(exif: Any, xmp: Sequence[str], size_px: tuple[int, int]) -> Facts:
+def read_facts(exif: Any, xmp: Sequence[str], size_px: tuple[int, int]) -> PhotoFacts:
     """What EXIF and all XMP packets say of an upright picture of (width, height) pixels.
 
     GPano comes first, then a focal length, then the shape.
     """
-    place, heading, notes = _gps(_part(exif, _GPS_PART))
-    view = _gpano_view(xmp, size_px) or _lens_view(exif, size_px)
+    place, heading, notes = _read_gps(_read_ifd(exif, _GPS_PART))
+    view = _read_gpano(xmp, size_px) or _read_lens(exif, size_px)
     if view.heading is not None:
         heading = view.heading
     return replace(view, heading=heading, gps=place, assumptions=(*view.assumptions, *notes))
 
 
-def shape_facts(size_px: tuple[int, int]) -> Facts:
+def guess_facts(size_px: tuple[int, int]) -> PhotoFacts:
     """What the shape of a picture suggests where nothing else is known of it; always said."""
-    return _lens_view(None, size_px)
+    return _read_lens(None, size_px)
 
 
 # EXIF: the lens.
 
 
-def _lens_view(exif: Any, size_px: tuple[int, int]) -> Facts:
+def _read_lens(exif: Any, size_px: tuple[int, int]) -> PhotoFacts:
     """Kind and field of view of a picture without GPano."""
     width, height = size_px
-    part = _part(exif, _EXIF_PART)
-    lens = any(_is_told(part.get(tag)) for tag in (_FOCAL_MM, _FOCAL_35_MM, *_OF_A_LENS))
-    fov, why = photo_fov_deg(part, size_px)
+    part = _read_ifd(exif, _EXIF_PART)
+    lens = any(_has_value(part.get(tag)) for tag in (_FOCAL_MM, _FOCAL_35_MM, *_OF_A_LENS))
+    fov, why = compute_photo_fov_deg(part, size_px)
     ratio = width / height
-    if ratio > WIDEST_LENS_RATIO or _number(part, _CUSTOM_RENDERED) == _STITCHED:
+    if ratio > WIDEST_LENS_RATIO or _read_number(part, _CUSTOM_RENDERED) == _STITCHED:
         tried = " and ".join(f"{fov:g}" for fov in WIDE_FOV_DEG)
         why = why or f"{ratio:.1f} times as wide as high: it may be stitched of several"
         why = f"{why}; {tried} degrees are tried too"
-        return Facts(kind="perspective", also_try_fov_deg=WIDE_FOV_DEG, view_assumptions=(why,))
-    zoom = _number(part, _DIGITAL_ZOOM) or 0.0
+        return PhotoFacts(
+            kind="perspective", also_try_fov_deg=WIDE_FOV_DEG, view_assumptions=(why,)
+        )
+    zoom = _read_number(part, _DIGITAL_ZOOM) or 0.0
     if fov is not None and zoom > 1.0:
         why = f"EXIF tells of a digital zoom of {zoom:g}: its focal length is taken to count it"
-    sphere = _twice_as_wide(size_px)
+    sphere = _is_twice_as_wide(size_px)
     if sphere and not lens and not why:
         said = (
             "twice as wide as high and nothing tells of a lens: taken for a panorama of 360 degrees"
         )
         whole = Panorama()
-        return Facts(
+        return PhotoFacts(
             kind="panorama", fov_deg=360.0, panorama=whole, by_shape=True, view_assumptions=(said,)
         )
-    return Facts(
+    return PhotoFacts(
         kind="perspective",
         fov_deg=fov,
         also_try_fov_deg=(360.0,) if sphere and fov is None else (),
@@ -153,20 +155,22 @@ def _lens_view(exif: Any, size_px: tuple[int, int]) -> Facts:
     )
 
 
-def _is_told(value: Any) -> bool:
+def _has_value(value: Any) -> bool:
     """Whether a value of EXIF is a text that says something, or has a number above 0."""
     if isinstance(value, str | bytes):
-        return bool(_text(value))
+        return bool(_decode_text(value))
     values = value if isinstance(value, tuple | list) else (value,)
-    return any((_finite(x) or 0.0) > 0.0 for x in values)
+    return any((_parse_finite(x) or 0.0) > 0.0 for x in values)
 
 
-def _twice_as_wide(size_px: tuple[int, int]) -> bool:
+def _is_twice_as_wide(size_px: tuple[int, int]) -> bool:
     width, height = size_px
     return abs(width - 2 * height) <= max(2, width // 200)
 
 
-def photo_fov_deg(part: Mapping[int, Any], size_px: tuple[int, int]) -> tuple[float | None, str]:
+def compute_photo_fov_deg(
+    part: Mapping[int, Any], size_px: tuple[int, int]
+) -> tuple[float | None, str]:
     """Horizontal field of view of an upright picture of (width, height), and why it is unknown.
 
     A 35 mm equivalent f belongs to a frame whose long side is 36 mm; the exact focal length over
@@ -175,16 +179,16 @@ def photo_fov_deg(part: Mapping[int, Any], size_px: tuple[int, int]) -> tuple[fl
     or one that no lens takes alone (it was stitched). The reason is "" where the file says nothing.
     """
     width, height = size_px
-    taken = (_number(part, _PIXELS_ACROSS), _number(part, _PIXELS_DOWN))
-    if taken[0] and taken[1] and not _same_shape(taken[0] / taken[1], width / height):
+    taken = (_read_number(part, _PIXELS_ACROSS), _read_number(part, _PIXELS_DOWN))
+    if taken[0] and taken[1] and not _have_same_shape(taken[0] / taken[1], width / height):
         return None, (
             f"EXIF tells of {taken[0]:g} x {taken[1]:g} pixels and the picture has "
             f"{width} x {height}: it was cut, its field of view is unknown"
         )
-    long_side = _long_sides_per_focal(part, taken, max(size_px))
+    long_side = _compute_long_sides_per_focal(part, taken, max(size_px))
     if long_side is None:
         return None, ""
-    if _number(part, _CUSTOM_RENDERED) == _STITCHED:
+    if _read_number(part, _CUSTOM_RENDERED) == _STITCHED:
         return None, "EXIF tells of a panorama that was stitched: its field of view is unknown"
     ratio = max(size_px) / min(size_px)
     if ratio > WIDEST_LENS_RATIO:
@@ -198,14 +202,14 @@ def photo_fov_deg(part: Mapping[int, Any], size_px: tuple[int, int]) -> tuple[fl
     return None, f"a focal length that means {fov:.3g} degrees is absurd: field of view unknown"
 
 
-def _long_sides_per_focal(
+def _compute_long_sides_per_focal(
     part: Mapping[int, Any], taken: tuple[float | None, float | None], long_px: int
 ) -> float | None:
     """Length of the sensor's long side in focal lengths."""
-    film = _positive(part, _FOCAL_35_MM)
+    film = _read_positive(part, _FOCAL_35_MM)
     rough = _FILM_LONG_SIDE_MM / film if film else None
-    focal, density = _positive(part, _FOCAL_MM), _positive(part, _PLANE_X)
-    unit_mm = _UNIT_MM.get(int(_number(part, _PLANE_UNIT) or 2))
+    focal, density = _read_positive(part, _FOCAL_MM), _read_positive(part, _PLANE_X)
+    unit_mm = _UNIT_MM.get(int(_read_number(part, _PLANE_UNIT) or 2))
     if not focal or not density or not unit_mm:
         return rough
     exact = max(taken[0] or long_px, taken[1] or 0) / density * unit_mm / focal
@@ -214,24 +218,24 @@ def _long_sides_per_focal(
     return rough
 
 
-def _same_shape(a: float, b: float) -> bool:
+def _have_same_shape(a: float, b: float) -> bool:
     return abs(a / b - 1.0) < _AGREE or abs(a * b - 1.0) < _AGREE  # or turned by 90 degrees
 
 
 # EXIF: place and direction.
 
 
-def _gps(part: Mapping[int, Any]) -> tuple[LatLon | None, Heading | None, tuple[str, ...]]:
+def _read_gps(part: Mapping[int, Any]) -> tuple[LatLon | None, Heading | None, tuple[str, ...]]:
     """The place, the direction, and what is wrong with either."""
-    heading, notes = _compass(part)
+    heading, notes = _read_compass(part)
     if _LAT not in part and _LON not in part:
         return None, heading, notes
-    lat, lat_problem = _signed(part, _LAT, _LAT_REF, "NS")
-    lon, lon_problem = _signed(part, _LON, _LON_REF, "EW")
-    problem = lat_problem or lon_problem or _foreign_datum(part)
+    lat, lat_problem = _read_signed_deg(part, _LAT, _LAT_REF, "NS")
+    lon, lon_problem = _read_signed_deg(part, _LON, _LON_REF, "EW")
+    problem = lat_problem or lon_problem or _explain_datum(part)
     if problem:
         lat = lon = None
-    if _text(part.get(_STATUS)).upper() == "V":
+    if _decode_text(part.get(_STATUS)).upper() == "V":
         notes = (*notes, "GPS had no fix when the photo was taken (GPSStatus V)")
     if lat is not None and lon is not None:
         if lat == 0.0 and lon == 0.0:  # what cameras without a fix write
@@ -244,7 +248,7 @@ def _gps(part: Mapping[int, Any]) -> tuple[LatLon | None, Heading | None, tuple[
     return None, heading, (*notes, f"GPS in the file cannot be trusted ({problem}): place unknown")
 
 
-def _signed(
+def _read_signed_deg(
     part: Mapping[int, Any], tag: int, ref_tag: int, letters: str
 ) -> tuple[float | None, str]:
     """Signed degrees, or None and the reason.
@@ -253,7 +257,7 @@ def _signed(
     writers sign the degrees; the sign must then agree with the letter. Nothing is guessed.
     """
     name = "latitude" if letters == "NS" else "longitude"
-    parts = _numbers(part.get(tag))
+    parts = _parse_numbers(part.get(tag))
     if parts is None or not 1 <= len(parts) <= 3 or any(abs(x) > 60.0 for x in parts[1:]):
         return None, f"the {name} is unreadable"
     if any(x % 1.0 and any(parts[n + 1 :]) for n, x in enumerate(parts)):
@@ -262,7 +266,7 @@ def _signed(
     if not negative and min(parts) < 0.0:
         return None, f"the {name} mixes signs"
     size = sum(abs(x) / 60.0**n for n, x in enumerate(parts))
-    letter = _hemisphere(part.get(ref_tag), letters)
+    letter = _read_letter(part.get(ref_tag), letters)
     if letter is None and not negative:
         return None, f"the {name} has no readable reference, {letters[0]} or {letters[1]}"
     if negative and letter == letters[0]:
@@ -275,23 +279,23 @@ _WORDS = {
 }  # fmt: skip
 
 
-def _hemisphere(value: Any, letters: str) -> str | None:
+def _read_letter(value: Any, letters: str) -> str | None:
     """One of ``letters``, written in any case, as bytes, or as its English word; None if not."""
-    text = _text(value).upper()
+    text = _decode_text(value).upper()
     letter = _WORDS.get(text, text)
     return letter if len(letter) == 1 and letter in letters else None
 
 
-def _foreign_datum(part: Mapping[int, Any]) -> str:
+def _explain_datum(part: Mapping[int, Any]) -> str:
     """Why a place that is not in WGS84 (or within a few metres of it) is none; "" if it is."""
-    named = _text(part.get(_MAP_DATUM))
+    named = _decode_text(part.get(_MAP_DATUM))
     letters = re.sub(r"[^A-Z0-9]", "", named.upper())
     if len(letters) < 3 or _LIKE_WGS84.search(letters):  # shorter: what nobody filled in
         return ""
     return f"it is in the datum {named[:20]!r}, not in WGS84"
 
 
-def _text(value: Any) -> str:
+def _decode_text(value: Any) -> str:
     """A text of EXIF, also of type BYTE, without what pads it."""
     if isinstance(value, tuple | list) and all(isinstance(x, int) and 0 <= x < 256 for x in value):
         value = bytes(value)
@@ -301,13 +305,13 @@ def _text(value: Any) -> str:
     return text.strip("\0 \t\r\n")
 
 
-def _compass(part: Mapping[int, Any]) -> tuple[Heading | None, tuple[str, ...]]:
+def _read_compass(part: Mapping[int, Any]) -> tuple[Heading | None, tuple[str, ...]]:
     if _DIRECTION not in part:
         return None, ()
-    degrees = _number(part, _DIRECTION)
+    degrees = _read_number(part, _DIRECTION)
     if degrees is None or not 0.0 <= degrees <= 360.0:
         return None, ("the direction in the file (GPSImgDirection) is unreadable: unknown",)
-    letter = _hemisphere(part.get(_DIRECTION_REF), "TM")
+    letter = _read_letter(part.get(_DIRECTION_REF), "TM")
     north: North = "true" if letter == "T" else "magnetic" if letter == "M" else "unknown"
     heading = Heading(
         degrees=degrees % 360.0,
@@ -321,34 +325,36 @@ def _compass(part: Mapping[int, Any]) -> tuple[Heading | None, tuple[str, ...]]:
 # XMP: panoramas.
 
 
-def _gpano_view(xmp: Sequence[str], size_px: tuple[int, int]) -> Facts | None:
+def _read_gpano(xmp: Sequence[str], size_px: tuple[int, int]) -> PhotoFacts | None:
     """Kind, field of view, tilt and heading of a picture with GPano; None if it has none.
 
     Photo Sphere XMP: ProjectionType, FullPano..., CroppedArea... (pixels of the original file; the
     picture may have been resized since), Pose... (of the camera, in degrees).
     """
-    values = _gpano_values(xmp)
+    values = _collect_gpano(xmp)
     kind = values.get("ProjectionType", "").strip().lower()
     if not kind and not any(name in values for name in _EXTENTS):
         return None
     if kind in _FLAT:
         return None
     if kind not in ("equirectangular", "cylindrical", ""):
-        return Facts(
+        return PhotoFacts(
             kind="perspective",
             view_assumptions=(
                 f"GPano names the projection {kind[:30]!r}, which crossview does not read: its "
                 "field of view is unknown",
             ),
         )
-    sphere, why = _extents(values, kind or "equirectangular", size_px)
+    sphere, why = _read_extents(values, kind or "equirectangular", size_px)
     said = [why] if why else []
     if not kind:
         said.append("GPano names no projection: equirectangular assumed")
     if sphere is None:
-        return Facts(kind="panorama", also_try_fov_deg=WIDE_FOV_DEG, view_assumptions=tuple(said))
-    sphere, heading, notes = _posed(sphere, values)
-    return Facts(
+        return PhotoFacts(
+            kind="panorama", also_try_fov_deg=WIDE_FOV_DEG, view_assumptions=tuple(said)
+        )
+    sphere, heading, notes = _apply_pose(sphere, values)
+    return PhotoFacts(
         kind="panorama",
         fov_deg=sphere.fov_deg,
         panorama=sphere,
@@ -358,18 +364,18 @@ def _gpano_view(xmp: Sequence[str], size_px: tuple[int, int]) -> Facts | None:
     )
 
 
-def _extents(
+def _read_extents(
     values: Mapping[str, str], kind: str, size_px: tuple[int, int]
 ) -> tuple[Panorama | None, str]:
     """Where the picture lies on the sphere, and what was assumed or what contradicts what."""
     if not any(name in values for name in _EXTENTS):
-        if kind == "equirectangular" and _twice_as_wide(size_px):
+        if kind == "equirectangular" and _is_twice_as_wide(size_px):
             return Panorama(), (
                 "GPano does not tell what part of the sphere the picture shows; twice as wide as "
                 "high: taken for all of it"
             )
         return None, "GPano does not tell what part of the sphere it shows: field of view unknown"
-    numbers = {name: _finite(values[name]) for name in _EXTENTS if name in values}
+    numbers = {name: _parse_finite(values[name]) for name in _EXTENTS if name in values}
     problem = next(
         (f"{name} is {values[name][:20]!r}" for name, x in numbers.items() if x is None), ""
     )
@@ -379,15 +385,15 @@ def _extents(
         problem = "FullPanoWidthPixels is missing"
     if not problem and full is not None:
         if kind == "cylindrical":
-            sphere, problem = _on_cylinder(numbers, full, across or full, down, size_px)
+            sphere, problem = _place_on_cylinder(numbers, full, across or full, down, size_px)
         else:
-            sphere, problem = _on_sphere(numbers, full, across or full, down, size_px)
+            sphere, problem = _place_on_sphere(numbers, full, across or full, down, size_px)
         if sphere is not None:
             return sphere, problem
     return None, f"GPano contradicts the picture or itself ({problem}): field of view unknown"
 
 
-def _on_sphere(
+def _place_on_sphere(
     numbers: Mapping[str, float | None],
     full: float,
     across: float,
@@ -398,8 +404,8 @@ def _on_sphere(
     tall = full / 2.0 if tall is None else tall
     down = tall if down is None else down
     left, top = numbers.get("CroppedAreaLeftPixels"), numbers.get("CroppedAreaTopPixels")
-    problem = _size_problem(full, tall, across, down, size_px)
-    slack = _rounding_px(full)
+    problem = _explain_size(full, tall, across, down, size_px)
+    slack = _compute_rounding_px(full)
     if not problem and abs(full / tall / 2.0 - 1.0) > _EXTENTS_AGREE:
         problem = f"a whole sphere of {full:g} x {tall:g} pixels is not twice as wide as high"
     if not problem and (down > tall + slack or (top or 0.0) + down > tall + slack):
@@ -424,7 +430,7 @@ def _on_sphere(
     return Panorama(fov_deg=fov, middle_deg=middle, top=upper, bottom=lower), said
 
 
-def _on_cylinder(
+def _place_on_cylinder(
     numbers: Mapping[str, float | None],
     full: float,
     across: float,
@@ -436,8 +442,8 @@ def _on_cylinder(
     tall = numbers.get("FullPanoHeightPixels")
     down = across * height / width if down is None else down
     left, top = numbers.get("CroppedAreaLeftPixels"), numbers.get("CroppedAreaTopPixels")
-    problem = _size_problem(full, tall or down, across, down, size_px)
-    if not problem and (left or 0.0) + across > full + _rounding_px(full):
+    problem = _explain_size(full, tall or down, across, down, size_px)
+    if not problem and (left or 0.0) + across > full + _compute_rounding_px(full):
         problem = "the cropped area is larger than the whole"
     if problem:
         return None, problem
@@ -457,12 +463,12 @@ def _on_cylinder(
     ), said
 
 
-def _rounding_px(full: float) -> float:
+def _compute_rounding_px(full: float) -> float:
     """By how many pixels a cropped area may reach beyond the whole: writers round and scale."""
     return 1.0 + full / 500.0
 
 
-def _size_problem(
+def _explain_size(
     full: float, tall: float, across: float, down: float, size_px: tuple[int, int]
 ) -> str:
     width, height = size_px
@@ -474,14 +480,14 @@ def _size_problem(
     return ""
 
 
-def _posed(
+def _apply_pose(
     sphere: Panorama, values: Mapping[str, str]
 ) -> tuple[Panorama, Heading | None, tuple[str, ...]]:
     """The sphere with its camera's tilt, the heading of the picture's middle, and what is wrong."""
     notes = []
     angles = {}
     for name, limits in (("Pitch", 90.0), ("Roll", 180.0)):
-        angle = _finite(values.get(f"Pose{name}Degrees", "0"))
+        angle = _parse_finite(values.get(f"Pose{name}Degrees", "0"))
         if angle is None or abs(angle) > limits:
             notes.append(f"the tilt in the file (Pose{name}Degrees) is unreadable: level assumed")
             angle = 0.0
@@ -489,7 +495,7 @@ def _posed(
     sphere = replace(sphere, pitch_deg=angles["Pitch"], roll_deg=angles["Roll"])
     if "PoseHeadingDegrees" not in values:
         return sphere, None, tuple(notes)
-    degrees = _finite(values["PoseHeadingDegrees"])
+    degrees = _parse_finite(values["PoseHeadingDegrees"])
     if degrees is None or not 0.0 <= degrees <= 360.0:
         notes.append("the direction in the file (PoseHeadingDegrees) is unreadable: unknown")
         return sphere, None, tuple(notes)
@@ -502,14 +508,14 @@ def _posed(
     return sphere, heading, tuple(notes)
 
 
-def _gpano_values(xmp: Sequence[str]) -> dict[str, str]:
+def _collect_gpano(xmp: Sequence[str]) -> dict[str, str]:
     """GPano's values by name, as attributes or elements, whatever prefix the namespace has.
 
     Packets that disagree give "several: A, B", which no reader takes for a number.
     """
     values: dict[str, set[str]] = {}
     for packet in xmp:
-        for name, text in _parsed(packet) or _searched(packet):
+        for name, text in _parse_packet(packet) or _search_packet(packet):
             values.setdefault(name, set()).add(text.strip())
     return {
         name: next(iter(some)) if len(some) == 1 else f"several: {', '.join(sorted(some))}"
@@ -517,7 +523,7 @@ def _gpano_values(xmp: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _parsed(packet: str) -> list[tuple[str, str]]:
+def _parse_packet(packet: str) -> list[tuple[str, str]]:
     """GPano's names and values in a packet of well-formed XML; none of any other."""
     found: list[tuple[str, str]] = []
     texts: list[list[str]] = []
@@ -550,7 +556,7 @@ def _parsed(packet: str) -> list[tuple[str, str]]:
     return found
 
 
-def _searched(packet: str) -> Iterator[tuple[str, str]]:
+def _search_packet(packet: str) -> Iterator[tuple[str, str]]:
     """The same where the XML is damaged, or lacks the declarations of its prefixes."""
     bound = re.findall(rf"xmlns:([\w.-]{{1,40}})\s*=\s*[\"']{re.escape(_GPANO)}[\"']", packet)
     packet = re.sub(r"<!--.*?-->", "", packet, flags=re.DOTALL)
@@ -567,7 +573,7 @@ def _searched(packet: str) -> Iterator[tuple[str, str]]:
 # Numbers.
 
 
-def _part(exif: Any, tag: int) -> Mapping[int, Any]:
+def _read_ifd(exif: Any, tag: int) -> Mapping[int, Any]:
     try:
         part: Mapping[int, Any] = exif.get_ifd(tag)
     except Exception:  # Pillow raises whatever the damage makes it stumble over
@@ -575,17 +581,17 @@ def _part(exif: Any, tag: int) -> Mapping[int, Any]:
     return part
 
 
-def _number(part: Mapping[int, Any], tag: int) -> float | None:
+def _read_number(part: Mapping[int, Any], tag: int) -> float | None:
     """A finite number, or None; EXIF writes 0 for unknown in all lengths that are asked for."""
-    return _finite(part.get(tag))
+    return _parse_finite(part.get(tag))
 
 
-def _positive(part: Mapping[int, Any], tag: int) -> float | None:
-    number = _number(part, tag)
+def _read_positive(part: Mapping[int, Any], tag: int) -> float | None:
+    number = _read_number(part, tag)
     return number if number is not None and number > 0.0 else None
 
 
-def _finite(value: Any) -> float | None:
+def _parse_finite(value: Any) -> float | None:
     if getattr(value, "numerator", 0) == getattr(value, "denominator", 1) == _UNSET:
         return None
     try:
@@ -595,9 +601,9 @@ def _finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _numbers(values: Any) -> list[float] | None:
+def _parse_numbers(values: Any) -> list[float] | None:
     """Finite numbers out of a sequence or a single one; None if any is not."""
     if isinstance(values, str | bytes):
         return None
-    parts = [_finite(x) for x in (values if isinstance(values, tuple | list) else (values,))]
+    parts = [_parse_finite(x) for x in (values if isinstance(values, tuple | list) else (values,))]
     return None if any(x is None for x in parts) else [x for x in parts if x is not None]

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from crossview.arrays import F64, I64, U8, Bool
-from crossview.views.crops import angles, laid_out, shown
-from crossview.views.lens import Kind, Lens, lens_of, visible
+from crossview.views.crops import compute_angles, crop_view, lay_out
+from crossview.views.lens import Kind, Lens, find_visible, fit_lens
 from crossview.views.spec import ViewSpec
 
 _FINEST = 3  # samples per output pixel, each way, of pictures much finer than the strip
 
 
-def ground_view(
+def make_ground_view(
     pixels: U8,
     kind: Kind,
     spec: ViewSpec,
@@ -30,35 +30,35 @@ def ground_view(
 
     w is ``spec.width_px`` ("padded") or ``spec.columns(fov_deg)`` ("narrow"). Part of a panorama
     fills the columns that ``views.crops`` keeps of a whole one; a padded perspective photo fills
-    the pixels of ``views.crops.visible_mask``. ``horizon_px`` is the row of the horizon in
+    the pixels of ``views.crops.compute_visible_mask``. ``horizon_px`` is the row of the horizon in
     ``pixels`` (default: the middle). Unseen pixels get ``spec.mean_colour``.
     """
     height, width = pixels.shape[:2]
-    lens = lens_of(kind, (width, height), fov_deg, horizon_px)
+    lens = fit_lens(kind, (width, height), fov_deg, horizon_px)
     on_canvas = lens.flat and spec.representation == "padded"
     columns = spec.width_px if on_canvas else spec.columns(fov_deg)
     per_pixel = width / (spec.width_px * fov_deg / 360.0)  # source columns per output column
     fine = int(min(max(per_pixel, 1.0), _FINEST)) if lens.flat else 1
-    small = _shrunk(pixels, per_pixel / fine)
-    sampled = _sampled(small, lens, spec, columns, fine)
-    seen = _seen(lens, spec, columns)
+    small = _shrink(pixels, per_pixel / fine)
+    sampled = _sample(small, lens, spec, columns, fine)
+    seen = _find_seen(lens, spec, columns)
     sampled[~seen] = spec.mean_colour
-    return sampled if on_canvas else np.asarray(laid_out(sampled, spec, spec.mean_colour))
+    return sampled if on_canvas else np.asarray(lay_out(sampled, spec, spec.mean_colour))
 
 
 @lru_cache(maxsize=32)
-def _seen(lens: Lens, spec: ViewSpec, columns: int) -> Bool:
-    return visible(*lens.locate(*angles(spec, columns)))
+def _find_seen(lens: Lens, spec: ViewSpec, columns: int) -> Bool:
+    return find_visible(*lens.locate(*compute_angles(spec, columns)))
 
 
 @lru_cache(maxsize=32)
-def _maps(
+def _build_maps(
     lens: Lens, spec: ViewSpec, columns: int, fine: int, size: tuple[int, int]
 ) -> tuple[Any, Any]:
     """Fixed-point maps for ``cv2.remap`` into a picture of ``size`` (width, height)."""
     import cv2
 
-    x, y = lens.locate(*angles(spec, columns, fine))
+    x, y = lens.locate(*compute_angles(spec, columns, fine))
     width, height = size
     limit = np.float32(4 * max(width, height))  # keeps directions behind the camera in range
     column = np.clip((x + 1.0) * np.float32(width / 2.0) - 0.5, -limit, limit)
@@ -67,12 +67,12 @@ def _maps(
     return maps
 
 
-def _sampled(pixels: U8, lens: Lens, spec: ViewSpec, columns: int, fine: int) -> U8:
+def _sample(pixels: U8, lens: Lens, spec: ViewSpec, columns: int, fine: int) -> U8:
     """Bilinear samples, ``fine`` x ``fine`` of them averaged per output pixel."""
     import cv2
 
     height, width = pixels.shape[:2]
-    maps = _maps(lens, spec, columns, fine, (width, height))
+    maps = _build_maps(lens, spec, columns, fine, (width, height))
     if not lens.flat and lens.fov_deg == 360.0:
         pixels = cv2.copyMakeBorder(pixels, 0, 0, 1, 1, cv2.BORDER_WRAP)  # the seam is no edge
         maps = (maps[0] + np.array([1, 0], np.int16), maps[1])
@@ -82,7 +82,7 @@ def _sampled(pixels: U8, lens: Lens, spec: ViewSpec, columns: int, fine: int) ->
     return np.asarray(sampled, dtype=np.uint8)
 
 
-def _shrunk(pixels: U8, times: float) -> U8:
+def _shrink(pixels: U8, times: float) -> U8:
     """The picture ``times`` smaller by averaging areas; as it is if that is (almost) no smaller."""
     import cv2
 
@@ -93,7 +93,7 @@ def _shrunk(pixels: U8, times: float) -> U8:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def photo_part(
+def crop_as_photo(
     canvas: U8,
     spec: ViewSpec,
     fov_deg: float,
@@ -112,19 +112,19 @@ def photo_part(
         bottom, top = spec.known_elevation_deg
         canvas = np.roll(canvas, round(pitch_deg * spec.height_px / (top - bottom)), axis=0)
         pitch_deg = 0.0
-    seen = shown(canvas, spec, fov_deg, kind="perspective", aspect=aspect, pitch_deg=pitch_deg)
+    seen = crop_view(canvas, spec, fov_deg, kind="perspective", aspect=aspect, pitch_deg=pitch_deg)
     return seen.pixels
 
 
-def room_px(aerial: U8, metres_per_px: float, footprint_m: float) -> I64:
+def count_spare_px(aerial: U8, metres_per_px: float, footprint_m: float) -> I64:
     """How many rows and columns [2] a picture from above has more than its footprint needs."""
     side = min(round(footprint_m / metres_per_px) + 2, *aerial.shape[:2])
     room: I64 = np.array(aerial.shape[:2]) - side
     return room
 
 
-def window_at(aerial: U8, room: I64, shift_px: F64) -> U8:
-    """Cut the window that :func:`room_px` leaves, its centre moved by (rows, columns)."""
+def cut_window(aerial: U8, room: I64, shift_px: F64) -> U8:
+    """Cut the window that :func:`count_spare_px` leaves, its centre moved by (rows, columns)."""
     top, left = np.round(room / 2 + shift_px).astype(int)
     height, width = np.array(aerial.shape[:2]) - room
     return aerial[top : top + height, left : left + width]

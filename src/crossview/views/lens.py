@@ -81,7 +81,7 @@ class Lens:
         return x, y
 
 
-def lens_of(
+def fit_lens(
     kind: str, size_px: tuple[int, int], fov_deg: float, horizon_px: float | None = None
 ) -> Lens:
     """The lens of a picture of (width, height) pixels, ``kind`` "panorama" or "perspective".
@@ -106,7 +106,7 @@ def lens_of(
     return Lens(flat, fov_deg, level.aspect, math.degrees(math.atan2(below_px, focal_px)))
 
 
-def visible(x: F32, y: F32) -> Bool:
+def find_visible(x: F32, y: F32) -> Bool:
     """Which of the positions of :meth:`Lens.locate` lie on the picture."""
     edge = np.float32(1.0 + 1e-5)
     seen: Bool = (np.abs(x) <= edge) & (np.abs(y) <= edge)

@@ -47,7 +47,7 @@ _SVG = "is a drawing (SVG), not a photo. Export it as PNG or JPEG first."
 _JXL = "is a JPEG XL picture, which is not read. Save it as JPEG or PNG first."
 
 
-def refusal(start: bytes, name: str) -> str | None:
+def explain_refusal(start: bytes, name: str) -> str | None:
     """Why a file that begins with these bytes (at least 1,000) is no photo; None: it may be.
 
     The content counts. The suffix of ``name`` only tells kinds apart that share a container.
@@ -73,7 +73,7 @@ def is_heif(start: bytes) -> bool:
     return start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS
 
 
-def _brands(start: bytes) -> set[bytes]:
+def _read_brands(start: bytes) -> set[bytes]:
     """What an ISO media file says that it is: its major brand and the compatible ones."""
     end = min(int.from_bytes(start[:4], "big"), 16 + 4 * _MOST_BRANDS)
     return {start[8:12], *(start[at : at + 4] for at in range(16, end, 4))}
@@ -82,7 +82,7 @@ def _brands(start: bytes) -> set[bytes]:
 def _is_video(start: bytes) -> bool:
     brand = start[8:12]
     if start[4:8] == b"ftyp":
-        return brand != b"crx " and not _brands(start) & (_HEIF_BRANDS | _AVIF_BRANDS)
+        return brand != b"crx " and not _read_brands(start) & (_HEIF_BRANDS | _AVIF_BRANDS)
     if start[4:8] in _BOXES:
         return True
     if start.startswith(b"RIFF"):
@@ -98,14 +98,14 @@ def _is_raw(start: bytes, suffix: str) -> bool:
         return True
     if not start.startswith(_TIFF_STARTS):
         return False
-    tags = _first_tags(start)
+    tags = _read_first_tags(start)
     preview = tags.get(_SUBFILE) == 1 and _SUB_IFDS in tags
     sensor = tags.get(_PHOTOMETRIC) in _SENSOR
     by_content = start[8:10] == b"CR" or _DNG_VERSION in tags or sensor or preview
     return by_content or suffix in RAW_SUFFIXES
 
 
-def _first_tags(data: bytes) -> dict[int, int]:
+def _read_first_tags(data: bytes) -> dict[int, int]:
     """Tags of a TIFF's first directory with what stands in their last 4 bytes, as a number."""
     order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
     at = int.from_bytes(data[4:8], order)

@@ -39,7 +39,7 @@ class PhotoFiles:
         return "\n".join(said)
 
 
-def photos_below(folder: str | Path) -> PhotoFiles:
+def find_photos(folder: str | Path) -> PhotoFiles:
     """The photos in a folder and below it; system files are no files, and links not followed.
 
     Raises :class:`BadImage` for a folder without photos, or that cannot be read.
@@ -66,7 +66,7 @@ def photos_below(folder: str | Path) -> PhotoFiles:
     return found
 
 
-def listed_photos(paths: Sequence[str | Path]) -> tuple[list[Path], list[str], list[BadImage]]:
+def list_photos(paths: Sequence[str | Path]) -> tuple[list[Path], list[str], list[BadImage]]:
     """Photos of files and folders in their order, what was left out, and what cannot be used.
 
     A folder stands for the photos below it, but for those that stand in the list before; a file
@@ -82,7 +82,7 @@ def listed_photos(paths: Sequence[str | Path]) -> tuple[list[Path], list[str], l
             there.add(os.path.abspath(path))
             continue
         try:
-            found = photos_below(path)
+            found = find_photos(path)
         except BadImage as problem:
             problems.append(problem)
             continue

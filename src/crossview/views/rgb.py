@@ -29,7 +29,7 @@ _MIN_IS_WHITE, _PHOTOMETRIC, _BITS, _PLANES = 0, 262, 258, 284
 _INVERSE = {6: 8, 8: 6}  # of an orientation; the others are their own
 
 
-def oriented(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+def orient_pixels(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """A view of stored pixels [H, W, ...] as EXIF's ``orientation`` 1 to 8 shows them."""
     across = np.swapaxes(pixels, 0, 1) if orientation >= 5 else pixels
     if orientation in (2, 6):
@@ -39,7 +39,7 @@ def oriented(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return across[::-1] if orientation in (4, 8) else across
 
 
-def rgb_and_alpha(image: Image.Image, orientation: int = 1) -> tuple[U8, U8 | None]:
+def convert_to_rgb_alpha(image: Image.Image, orientation: int = 1) -> tuple[U8, U8 | None]:
     """Upright RGB [H, W, 3] and alpha [H, W] of a loaded Pillow image; None: all is opaque.
 
     Raises :class:`BadImage` for numbers that are no colours.
@@ -52,15 +52,17 @@ def rgb_and_alpha(image: Image.Image, orientation: int = 1) -> tuple[U8, U8 | No
     rgb = np.empty((*shape, 3), np.uint8)
     alpha = np.empty(shape, np.uint8) if transparent else None
     back = _INVERSE.get(orientation, orientation)
-    rgb_stored = oriented(rgb, back)
-    alpha_stored = None if alpha is None else oriented(alpha, back)
-    shift = _shift(image)
+    rgb_stored = orient_pixels(rgb, back)
+    alpha_stored = None if alpha is None else orient_pixels(alpha, back)
+    shift = _find_shift(image)
     rows = max(1, _STRIP_PX // width)
     for top in range(0, height, rows):
         part = slice(top, min(top + rows, height))
         strip = image.crop((0, part.start, width, part.stop))
         if shift is not None:
-            rgb_stored[part] = _upper_bits(np.asarray(strip), shift, white=_zero_is_white(image))
+            rgb_stored[part] = _take_upper_bits(
+                np.asarray(strip), shift, white=_is_zero_white(image)
+            )
         elif alpha_stored is None:
             rgb_stored[part] = np.asarray(strip.convert("RGB"))
         else:
@@ -69,7 +71,7 @@ def rgb_and_alpha(image: Image.Image, orientation: int = 1) -> tuple[U8, U8 | No
     return rgb, alpha
 
 
-def over_backdrop(rgb: U8, alpha: U8 | None) -> U8:
+def blend_backdrop(rgb: U8, alpha: U8 | None) -> U8:
     """RGB with the mean colour behind what is transparent."""
     if alpha is None:
         return rgb
@@ -83,7 +85,7 @@ def over_backdrop(rgb: U8, alpha: U8 | None) -> U8:
     return rgb
 
 
-def inverted(values: NDArray[Any], bits: int) -> NDArray[Any]:
+def invert_greys(values: NDArray[Any], bits: int) -> NDArray[Any]:
     """Stored greys of a file that says that 0 is white, as greys of which 0 is black."""
     return np.asarray((1 << bits) - 1 - values.astype(np.int64), values.dtype)
 
@@ -99,7 +101,7 @@ def _require_colours(image: Image.Image) -> None:
         )
 
 
-def _shift(image: Image.Image) -> int | None:
+def _find_shift(image: Image.Image) -> int | None:
     """How many lower bits of a grey picture go; None: it has 8 bits already.
 
     Greys of 32 bits are taken for 16-bit ones unless they fit 8.
@@ -113,11 +115,11 @@ def _shift(image: Image.Image) -> int | None:
     return max(0, int(bits) - 8) if int(bits) <= 16 else 8
 
 
-def _zero_is_white(image: Image.Image) -> bool:
+def _is_zero_white(image: Image.Image) -> bool:
     """Pillow inverts greys of up to 8 bits itself, and none of 16."""
     return bool(getattr(image, "tag_v2", {}).get(_PHOTOMETRIC, 1) == _MIN_IS_WHITE)
 
 
-def _upper_bits(values: NDArray[Any], shift: int, *, white: bool) -> U8:
+def _take_upper_bits(values: NDArray[Any], shift: int, *, white: bool) -> U8:
     grey = np.clip(values.astype(np.int64) >> shift, 0, 255).astype(np.uint8)
     return np.repeat((255 - grey if white else grey)[..., None], 3, axis=-1)

@@ -21,7 +21,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 _NO_COLUMN = 1e-9  # columns; a product of angles that is a whole number may come out below it
 
 
-def whole_columns(width: int, fov_deg: float) -> int:
+def count_columns(width: int, fov_deg: float) -> int:
     """How many of ``width`` columns, which span 360 degrees, a field of view fills: whole ones.
 
     ``fov_deg`` / 360 of them, truncated, at least 1. Raises InvalidValue outside (0, 360].
@@ -121,7 +121,7 @@ class ViewSpec:
 
     def columns(self, fov_deg: float) -> int:
         """How many whole columns a field of view of ``fov_deg`` in (0, 360] degrees fills."""
-        return whole_columns(self.width_px, fov_deg)
+        return count_columns(self.width_px, fov_deg)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; ``whole`` and ``keep_rows`` only where they say something.

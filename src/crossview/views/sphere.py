@@ -21,7 +21,7 @@ _UNSEEN = (124, 116, 104)  # ImageNet's mean colour, as behind transparent pixel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Upright:
+class UprightPanorama:
     """A panorama whose columns and rows are equal angles, from a camera that stood level."""
 
     pixels: U8  # [H, W, 3]
@@ -31,16 +31,16 @@ class Upright:
 
 
 def needs_turning(panorama: Panorama) -> bool:
-    """Whether :func:`upright` would change pixels."""
-    return panorama.projection != "equirectangular" or tilted(panorama)
+    """Whether :func:`turn_upright` would change pixels."""
+    return panorama.projection != "equirectangular" or is_tilted(panorama)
 
 
-def tilted(panorama: Panorama) -> bool:
+def is_tilted(panorama: Panorama) -> bool:
     """Whether the camera was tilted by enough to matter."""
     return max(abs(panorama.pitch_deg), abs(panorama.roll_deg)) >= LEAST_TILT_DEG
 
 
-def upright(pixels: U8, panorama: Panorama) -> Upright:
+def turn_upright(pixels: U8, panorama: Panorama) -> UprightPanorama:
     """Turn a picture [H, W, 3] on the sphere upright; as it is where it is upright already.
 
     A direction of the level sphere is turned into the camera's frame by heading, pitch and roll in
@@ -51,28 +51,30 @@ def upright(pixels: U8, panorama: Panorama) -> Upright:
     """
     if not needs_turning(panorama):
         rise = panorama.top / (panorama.top - panorama.bottom)
-        return Upright(
+        return UprightPanorama(
             pixels=pixels,
             fov_deg=panorama.fov_deg,
             middle_deg=panorama.middle_deg,
             horizon_px=rise * len(pixels),
         )
-    pixels = _small_enough(pixels, panorama.fov_deg)
+    pixels = _shrink(pixels, panorama.fov_deg)
     per_degree = pixels.shape[1] / panorama.fov_deg
-    left, right, bottom, top = _seen_box(panorama)
+    left, right, bottom, top = _find_seen_box(panorama)
     columns = max(1, min(round((right - left) * per_degree), _MOST_SIDE_PX))
     rows = max(1, min(round((top - bottom) * per_degree), _MOST_SIDE_PX))
     azimuth = left + (np.arange(columns) + 0.5) / columns * (right - left)
     elevation = top - (np.arange(rows) + 0.5) / rows * (top - bottom)
-    return Upright(
-        pixels=_sampled(pixels, panorama, azimuth, elevation),
+    return UprightPanorama(
+        pixels=_sample(pixels, panorama, azimuth, elevation),
         fov_deg=360.0 if right - left > 360.0 - 1e-6 else right - left,
         middle_deg=(left + right) / 2.0,
         horizon_px=top / (top - bottom) * rows,
     )
 
 
-def locate(panorama: Panorama, azimuth_deg: Any, elevation_deg: Any) -> tuple[F32, F32, Bool]:
+def locate_directions(
+    panorama: Panorama, azimuth_deg: Any, elevation_deg: Any
+) -> tuple[F32, F32, Bool]:
     """(x, y, seen) of level directions: x and y in [0, 1] across and down the picture.
 
     ``azimuth_deg`` counts clockwise from the azimuth of the sphere's front; arrays are broadcast.
@@ -123,19 +125,19 @@ def shows_two_fisheyes(pixels: U8) -> bool:
     return not seen[radius > 1.1].any() and all(seen[part].mean() > 0.3 for part in parts)
 
 
-def _seen_box(panorama: Panorama) -> tuple[float, float, float, float]:
+def _find_seen_box(panorama: Panorama) -> tuple[float, float, float, float]:
     """Left, right, bottom and top of all that is seen, in degrees; right - left is at most 360."""
     top, bottom = panorama.top, panorama.bottom
     if panorama.projection == "cylindrical":
         top, bottom = (math.degrees(math.atan(t)) for t in (top, bottom))
     left = panorama.middle_deg - panorama.fov_deg / 2.0
-    if not tilted(panorama):
+    if not is_tilted(panorama):
         return left, left + panorama.fov_deg, bottom, top
     if panorama.fov_deg >= 360.0 and top - bottom >= 180.0:
         return left, left + 360.0, -90.0, 90.0
     azimuth = np.arange(left + _GRID_DEG / 2.0, left + 360.0, _GRID_DEG)
     elevation = np.arange(90.0 - _GRID_DEG / 2.0, -90.0, -_GRID_DEG)
-    seen = locate(panorama, azimuth[None, :], elevation[:, None])[2]
+    seen = locate_directions(panorama, azimuth[None, :], elevation[:, None])[2]
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     if not len(columns):  # smaller than the grid
         return left, left + panorama.fov_deg, bottom, top
@@ -151,7 +153,7 @@ def _seen_box(panorama: Panorama) -> tuple[float, float, float, float]:
     return start, start + count * _GRID_DEG, bottom, top
 
 
-def _sampled(pixels: U8, panorama: Panorama, azimuth: Any, elevation: Any) -> U8:
+def _sample(pixels: U8, panorama: Panorama, azimuth: Any, elevation: Any) -> U8:
     import cv2
 
     height, width = pixels.shape[:2]
@@ -162,7 +164,7 @@ def _sampled(pixels: U8, panorama: Panorama, azimuth: Any, elevation: Any) -> U8
     step = max(1, _CHUNK_PX // len(azimuth))
     for start in range(0, len(elevation), step):
         part = slice(start, start + step)
-        x, y, seen = locate(panorama, azimuth[None, :], elevation[part, None])
+        x, y, seen = locate_directions(panorama, azimuth[None, :], elevation[part, None])
         column = x * np.float32(width) + np.float32(0.5 if around else -0.5)
         row = y * np.float32(height) - np.float32(0.5)
         level[part] = cv2.remap(
@@ -172,7 +174,7 @@ def _sampled(pixels: U8, panorama: Panorama, azimuth: Any, elevation: Any) -> U8
     return level
 
 
-def _small_enough(pixels: U8, fov_deg: float) -> U8:
+def _shrink(pixels: U8, fov_deg: float) -> U8:
     import cv2
 
     height, width = pixels.shape[:2]

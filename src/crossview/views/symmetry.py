@@ -44,10 +44,10 @@ def roll_ground(ground: Image, by_deg: float) -> Image:
 
     By whole columns, to the nearest.
     """
-    return _rolled(ground, round(by_deg / 360.0 * ground.shape[1]))
+    return _roll(ground, round(by_deg / 360.0 * ground.shape[1]))
 
 
-def _rolled(image: Image, columns: int) -> Image:
+def _roll(image: Image, columns: int) -> Image:
     rolled: Any = np.roll(image, -columns, axis=1)
     return rolled  # type: ignore[no-any-return]
 
@@ -71,7 +71,7 @@ class Symmetry:
     turn: Turn = "none"
 
 
-def symmetries(strength: Strength) -> tuple[Symmetry, ...]:
+def list_symmetries(strength: Strength) -> tuple[Symmetry, ...]:
     """All that ``strength`` allows: eight (strong), the mirror only (weak), or none; identity 1st.
 
     Raises InvalidValue for another word.
@@ -82,7 +82,7 @@ def symmetries(strength: Strength) -> tuple[Symmetry, ...]:
     return tuple(Symmetry(m, t) for m in (False, True) for t in turns) or (Symmetry(),)
 
 
-def simulated(
+def apply_symmetry(
     ground: Image,
     aerial: Image,
     change: Symmetry,
@@ -105,7 +105,7 @@ def simulated(
     return np.ascontiguousarray(ground), np.ascontiguousarray(aerial)  # type: ignore[return-value]
 
 
-def first_column(turn: Turn, width: int, rounding: Literal["geodtr", "geodtr-plus"]) -> int:
+def find_first_column(turn: Turn, width: int, rounding: Literal["geodtr", "geodtr-plus"]) -> int:
     """The column of the old panorama that comes first in the new one."""
     if turn == "left":
         exact = 0.75 * width
@@ -116,5 +116,5 @@ def first_column(turn: Turn, width: int, rounding: Literal["geodtr", "geodtr-plu
 def _symmetries_rolled(
     image: Image, turn: Turn, rounding: Literal["geodtr", "geodtr-plus"]
 ) -> Image:
-    rolled: Any = np.roll(image, -first_column(turn, image.shape[1], rounding), axis=1)
+    rolled: Any = np.roll(image, -find_first_column(turn, image.shape[1], rounding), axis=1)
     return rolled  # type: ignore[no-any-return]
