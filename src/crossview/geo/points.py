@@ -92,7 +92,7 @@ def find_middle(lat: F64, lon: F64) -> LatLon:
 
 
 def project_to_local_m(origin: LatLon, lat: ArrayLike, lon: ArrayLike) -> tuple[F64, F64]:
-    """Metres east and north of ``origin``, on the local tangent plane: the inverse of `moved`."""
+    """Metres east and north of ``origin`` on the local tangent plane; undoes :func:`move_point`."""
     turn_m = math.radians(1.0) * EARTH_RADIUS_M
     north: F64 = (np.asarray(lat, np.float64) - origin.lat) * turn_m
     east: F64 = measure_lon_offsets_deg(lon, origin.lon) * (

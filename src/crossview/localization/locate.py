@@ -62,7 +62,7 @@ def locate_many(
     photos: Sequence[Picture],
     hints: Hints | Sequence[Hints] = Hints(),  # noqa: B008 - frozen
 ) -> list[Answer]:
-    """:func:`locate_directions` for many pictures at once, which share each pass over the index.
+    """:func:`locate` for many pictures at once, which share each pass over the index.
 
     ``hints`` are for all pictures or one for each. The first picture that cannot be read raises.
     """

@@ -1,7 +1,7 @@
 """What a picture of a limited field of view shows: the one home of every crop in the package.
 
-Training, validation, mining, studies, evaluate and explain cut panoramas with :func:`crop_view`; locate
-lays photos out with :func:`lay_out`, so that they come to lie in the same columns. The rules:
+Training, validation, mining, studies, evaluate and explain cut panoramas with :func:`crop_view`.
+``locate`` lays photos out with :func:`lay_out`, in the same columns. The rules:
 
 * A field of view of theta degrees keeps ``ViewSpec.columns(theta)`` whole columns: theta / 360 of
   the width, truncated, at least 1 (as SinGeo, Chen et al., CVPR 2026, and ConGeo, Mi et al., ECCV
@@ -11,7 +11,8 @@ lays photos out with :func:`lay_out`, so that they come to lie in the same colum
 * "narrow" keeps these columns alone. "padded" lays w of them in the middle of a canvas of the full
   width W, from column (W - w) // 2 on; the rest has the mean colour.
 
-Only a perspective photo loses rows as well: it sees what a pinhole sees (:func:`compute_visible_mask`).
+Only a perspective photo loses rows as well: it shows what a pinhole camera sees
+(:func:`compute_visible_mask`).
 
 Other looks at a picture from above: SinGeo's satellite positives T_s1, T_s2 and T_s3.
 
@@ -113,7 +114,7 @@ def crop_view(  # noqa: PLR0913 - all that a crop depends on
 
 
 def draw_fov(theta_deg: float, rng: np.random.Generator) -> float:
-    """``theta_deg``; for ``ANEW_DEG`` whole degrees between 180 and 360, drawn for this picture."""
+    """``theta_deg``, or whole degrees drawn from 180 to 360 where it is ``RANDOM_FOV_DEG``."""
     if theta_deg != RANDOM_FOV_DEG:
         return theta_deg
     return float(rng.integers(_RANDOM_FROM_DEG, _RANDOM_TO_DEG + 1))
