@@ -306,7 +306,7 @@ class Run:
     notes: tuple[str, ...] = ()  # where the page is not the one that the run was made with
 
     def shown(self, table: PairTable, data: str) -> PairTable:
-        """As :func:`crop_view` for the network of this run."""
+        """As :func:`shown` for the network of this run."""
         return shown(table, data, self.views.ground, str(self.record["data"]))
 
 
