@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from crossview.geo.points import latlon_from_text
+from crossview.geo.points import parse_latlon
 from crossview.localization.hints import Hints
 from crossview.outputs.formats import FORMATS
 from crossview.service.jobs import describe_problem, follow_events
@@ -67,7 +67,7 @@ class HintsQuery(BaseModel):
         return Hints(
             fov_deg=self.fov,
             heading_deg=self.heading,
-            near=None if self.near is None else latlon_from_text(self.near),
+            near=None if self.near is None else parse_latlon(self.near),
             within_m=None if self.within is None else 1000.0 * self.within,
             places=self.places,
             ignore_direction=self.ignore_direction,
