@@ -8,6 +8,8 @@ from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol,
 
 CORNER = (47.0, 8.0)  # latitude, longitude
 STEP_DEG = 0.0002
+CVUSA = {"data": "cvusa:data/CVUSA", "headings": "aligned", "k_at_1_percent": 88,
+         "model": {"fingerprint": "f", "training_data": "cvusa"}}  # fmt: skip
 
 
 def gallery(count=400):
@@ -55,6 +57,11 @@ def evaluation(label="ours", data="town:data/suburb", right=0.6, count=200, seed
         **{**facts, **changes}, protocol=Protocol(**protocol), figures=figures(asked, r_at_1),
         queries=asked, references=references,
     )  # fmt: skip
+
+
+def cvusa(**changes):
+    """A record with as many queries as the official list of CVUSA."""
+    return evaluation(**{**CVUSA, "count": 8884, **changes})
 
 
 def figures(asked, r_at_1=None):

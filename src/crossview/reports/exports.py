@@ -1,7 +1,4 @@
-"""The report's numbers for other programs: JSON and CSV.
-
-Tables as LaTeX; they use the package booktabs.
-"""
+"""The report's numbers for other programs: CSV, JSON, and tables as LaTeX for booktabs."""
 
 from __future__ import annotations
 
@@ -12,7 +9,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from crossview.evaluation.headline import FIELDS_WORDS
 from crossview.outputs.text import escape_formula
 from crossview.reports.report_tables import (
     Cell,
@@ -26,6 +22,7 @@ from crossview.reports.report_tables import (
 )
 from crossview.reports.results import Trial, group_sweeps
 from crossview.reports.significance import RunComparison
+from crossview.reports.texts import phrase
 from crossview.reports.trust import NamedCalibration
 
 FORMAT = 1
@@ -36,11 +33,16 @@ COLUMNS = (
 )  # fmt: skip
 _COMPARED = ("run", "against", "metric", "difference", "low", "high", "p", "p_holm", "detectable",
              "n", "over")  # fmt: skip
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "°": r"$^\circ$",
+    "<": r"\textless{}", ">": r"\textgreater{}", "→": r"$\rightarrow$", "±": r"$\pm$",
+}  # fmt: skip
 
 
 def format_results_csv(trials: Iterable[Trial]) -> str:
     """One line per value: measured and published, comparable or not (then ``differs`` says why)."""
-    rows = _all_rows(list(trials))
+    rows = _collect_rows(list(trials))
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -53,8 +55,8 @@ def format_significance_csv(comparisons: Iterable[tuple[Trial, Sequence[RunCompa
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["test", *_COMPARED])
-    for trial, made in comparisons:
-        rows = ([trial.name, *(getattr(c, name) for name in _COMPARED)] for c in made)
+    for trial, of_trial in comparisons:
+        rows = ([trial.name, *(getattr(c, name) for name in _COMPARED)] for c in of_trial)
         writer.writerows(map(escape_formula, row) for row in rows)
     return text.getvalue()
 
@@ -69,34 +71,34 @@ def format_report_json(
     value = {
         "format": FORMAT,
         "created": created,
-        "results": [_whole(row) for row in _all_rows(trials)],
+        "results": [_order_columns(row) for row in _collect_rows(trials)],
         "comparisons": [
-            {"test": trial.name, **vars(comparison)} for trial, made in comparisons
-            for comparison in made
+            {"test": trial.name, **vars(comparison)} for trial, of_trial in comparisons
+            for comparison in of_trial
         ],
-        "calibrations": [{"name": one.name, **one.calibration.to_json()} for one in calibrations],
-        "records": [_record(e) for trial in trials for r in trial.results for e in r.evaluations],
+        "calibrations": [{"name": c.name, **c.calibration.to_json()} for c in calibrations],
+        "records": [_describe_record(e) for t in trials for r in t.results for e in r.evaluations],
     }  # fmt: skip
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
-def _all_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+def _collect_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Of every test, then the means over fields of view, which have no field of view."""
-    rows = [row for trial in trials for row in _rows(trial)]
+    rows = [row for trial in trials for row in _collect_test_rows(trial)]
     for sweep in group_sweeps(trials):
         if table := tabulate_means(sweep):
             for line in (*table.same, *table.apart):
-                rows += [row | {"fov_deg": None} for row in _values(sweep.first, line)]
+                rows += [row | {"fov_deg": None} for row in _list_values(sweep.first, line)]
     return rows
 
 
-def _rows(trial: Trial) -> list[dict[str, Any]]:
+def _collect_test_rows(trial: Trial) -> list[dict[str, Any]]:
     tables = [tabulate_ranks(trial), tabulate_places(trial), tabulate_others(trial)]
     lines = [line for table in tables if table for line in (*table.same, *table.apart)]
-    return [row for line in lines for row in _values(trial, line)]
+    return [row for line in lines for row in _list_values(trial, line)]
 
 
-def _values(trial: Trial, line: TableRow) -> list[dict[str, Any]]:
+def _list_values(trial: Trial, line: TableRow) -> list[dict[str, Any]]:
     shared: dict[str, Any] = {
         "test": trial.title,
         "split": trial.results[0].first.split,
@@ -120,21 +122,14 @@ def _values(trial: Trial, line: TableRow) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _record(evaluation: Any) -> dict[str, Any]:
+def _describe_record(evaluation: Any) -> dict[str, Any]:
     named = ("label", "method", "data", "split", "seeds", "skipped", "created", "command")
     facts = {name: getattr(evaluation, name) for name in named}
     return {**facts, "model": dict(evaluation.model), "protocol": vars(evaluation.protocol)}
 
 
-def _whole(row: dict[str, Any]) -> dict[str, Any]:
+def _order_columns(row: dict[str, Any]) -> dict[str, Any]:
     return {column: row[column] for column in COLUMNS}
-
-
-_SPECIAL = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "°": r"$^\circ$",
-    "<": r"\textless{}", ">": r"\textgreater{}", "→": r"$\rightarrow$", "±": r"$\pm$",
-}  # fmt: skip
 
 
 def format_latex_tables(trials: Iterable[Trial]) -> str:
@@ -142,14 +137,14 @@ def format_latex_tables(trials: Iterable[Trial]) -> str:
 
     What was measured elsewhere is set apart in the same table.
     """
-    every = list(trials)
+    tests = list(trials)
     means = [
-        format_latex_table(sweep.first, table, f"{sweep.name}, mean of {FIELDS_WORDS}")
-        for sweep in group_sweeps(every)
+        format_latex_table(sweep.first, table, sweep.mean_name)
+        for sweep in group_sweeps(tests)
         if (table := tabulate_means(sweep))
     ]
     return "\n".join(
-        [*(format_latex_table(trial, tabulate_ranks(trial)) for trial in every), *means]
+        [*(format_latex_table(trial, tabulate_ranks(trial)) for trial in tests), *means]
     )
 
 
@@ -159,45 +154,46 @@ def format_latex_table(trial: Trial, table: ComparisonTable, name: str = "") -> 
     ``name`` of what is shown, if not the trial's.
     """
     name = name or trial.name
-    columns = len(table.columns)
+    titles = [phrase("latex.method"), *map(title_column, table.columns)]
     lines = [
         f"% {name}: {trial.queries} queries, {trial.references} references",
         r"\begin{table}",
-        rf"\caption{{{escape_latex(_caption(trial, name))}}}",
-        rf"\begin{{tabular}}{{l{'r' * columns}}}",
+        rf"\caption{{{escape_latex(_write_caption(trial, name))}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
         r"\toprule",
-        " & ".join(["Method", *(escape_latex(title_column(c)) for c in table.columns)]) + r" \\",
+        " & ".join(escape_latex(title) for title in titles) + r" \\",
         r"\midrule",
-        *(_row(line, table.columns) for line in table.same),
+        *(_format_row(line, table.columns) for line in table.same),
     ]
     if table.apart:
-        title = r"\emph{Other protocols, not comparable}"
-        apart = rf"\multicolumn{{{columns + 1}}}{{l}}{{{title}}} \\"
-        lines += [r"\midrule", apart, *(_row(line, table.columns) for line in table.apart)]
+        title = rf"\emph{{{escape_latex(phrase('latex.apart'))}}}"
+        apart = rf"\multicolumn{{{len(titles)}}}{{l}}{{{title}}} \\"
+        lines += [r"\midrule", apart, *(_format_row(line, table.columns) for line in table.apart)]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
 def escape_latex(text: str) -> str:
     """``text`` with everything that LaTeX would take for a command escaped."""
-    return re.sub(r"[\\&%$#_{}~^°<>→±]", lambda found: _SPECIAL[found[0]], text)
+    return re.sub(r"[\\&%$#_{}~^°<>→±]", lambda match: _LATEX[match[0]], text)
 
 
-def _caption(trial: Trial, name: str) -> str:
-    first = trial.results[0].first
-    return (
-        f"{name}. {trial.queries} queries, {trial.references} references; R@1% is k = "
-        f"{first.k_at_1_percent}. Brackets: 95 % interval. Ties count against the query."
+def _write_caption(trial: Trial, name: str) -> str:
+    return phrase(
+        "latex.caption",
+        name=name,
+        queries=trial.queries,
+        references=trial.references,
+        k=trial.results[0].first.k_at_1_percent,
     )
 
 
-def _row(line: TableRow, columns: Iterable[str]) -> str:
-    told = [line.detail, "; ".join(line.differs)]
-    detail = ", ".join(filter(None, told))
+def _format_row(line: TableRow, columns: Iterable[str]) -> str:
+    detail = ", ".join(filter(None, [line.detail, "; ".join(line.differs)]))
     name = escape_latex(line.name) + (rf" {{\scriptsize {escape_latex(detail)}}}" if detail else "")
-    return " & ".join([name, *(_value(line.cells.get(c)) for c in columns)]) + r" \\"
+    return " & ".join([name, *(_format_value(line.cells.get(c)) for c in columns)]) + r" \\"
 
 
-def _value(cell: Cell | None) -> str:
+def _format_value(cell: Cell | None) -> str:
     if cell is None:
         return "--"
     value = rf"\textbf{{{cell.value:.2f}}}" if cell.best else f"{cell.value:.2f}"

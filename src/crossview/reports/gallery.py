@@ -1,7 +1,8 @@
-"""Pictures to look at: the best answers, the worst, and the wrong ones that looked most certain."""
+"""Queries with their answers as pictures: the best, the worst, and the wrong ones of high score."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from crossview.errors import BadImage
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.outputs.page_images import Budget, JpegSize, shrink_picture
 from crossview.reports.results import RunResult
+from crossview.reports.texts import phrase
 
-MANY = 4  # cards per kind
+CARDS = 4  # of one kind
 _GROUND, _AERIAL = JpegSize(400, 74), JpegSize(150, 76)
 
 
@@ -26,12 +28,26 @@ class AnswerCard:
 
     query: str
     ground: str | None
-    found_tile: str | None
+    first_tile: str | None
     other_tile: str | None
     rank: int
     error_m: float
     true_score: float
-    found_score: float
+    first_score: float
+
+    @property
+    def right(self) -> bool:
+        """Whether the first answer is the truth."""
+        return self.rank == 1
+
+    @property
+    def outcome(self) -> str:
+        """In words: right, or where the truth came, and how far the first answer lies off."""
+        off = math.isfinite(self.error_m)
+        error = phrase("galleries.error", metres=self.error_m) if off else ""
+        if self.right:
+            return phrase("galleries.right", error=error)
+        return phrase("galleries.wrong", rank=self.rank, error=error)
 
 
 @dataclass(frozen=True)
@@ -39,64 +55,68 @@ class CardGroup:
     """Cards of one kind of one run."""
 
     title: str
-    explained: str
+    why: str  # these queries
     cards: tuple[AnswerCard, ...]
 
 
 def pick_cards(result: RunResult, budget: Budget) -> list[CardGroup]:
     """Three galleries of a run's first record; empty when its pictures cannot be read at all."""
     evaluation = result.first
-    chosen = {
-        "Best": ("right, and furthest ahead of the second answer", _best(evaluation)),
-        "Worst": ("the truth ranked last", _worst(evaluation)),
-        "Wrong and sure of it": ("wrong, with the highest scores", _confident(evaluation)),
+    picks = {
+        "best": _pick_best(evaluation),
+        "worst": _pick_worst(evaluation),
+        "confident": _pick_confident(evaluation),
     }
-    made = [
-        CardGroup(title, why, tuple(_card(evaluation, int(row), budget) for row in rows))
-        for title, (why, rows) in chosen.items()
+    groups = [
+        CardGroup(
+            phrase(f"galleries.{kind}.title"),
+            phrase(f"galleries.{kind}.why"),
+            tuple(_make_card(evaluation, int(row), budget) for row in rows),
+        )
+        for kind, rows in picks.items()
         if len(rows)
     ]
-    seen = [card for gallery in made for card in gallery.cards if card.ground or card.found_tile]
-    return made if seen else []
+    readable = any(c.ground or c.first_tile for group in groups for c in group.cards)
+    return groups if readable else []
 
 
-def _best(evaluation: Evaluation) -> np.ndarray:
+def _pick_best(evaluation: Evaluation) -> np.ndarray:
     queries = evaluation.queries
-    ahead = queries.best_score[:, 0] - queries.best_score[:, 1]
-    right = np.flatnonzero((queries.rank == 1) & np.isfinite(ahead))
-    return right[np.argsort(-ahead[right], kind="stable")][:MANY]
+    lead = queries.best_score[:, 0] - queries.best_score[:, 1]
+    right = np.flatnonzero((queries.rank == 1) & np.isfinite(lead))
+    return right[np.argsort(-lead[right], kind="stable")][:CARDS]
 
 
-def _worst(evaluation: Evaluation) -> np.ndarray:
+def _pick_worst(evaluation: Evaluation) -> np.ndarray:
     rank = evaluation.queries.rank
     wrong = np.flatnonzero(rank > 1)
-    return wrong[np.argsort(-rank[wrong], kind="stable")][:MANY]
+    return wrong[np.argsort(-rank[wrong], kind="stable")][:CARDS]
 
 
-def _confident(evaluation: Evaluation) -> np.ndarray:
+def _pick_confident(evaluation: Evaluation) -> np.ndarray:
     queries = evaluation.queries
     wrong = np.flatnonzero(queries.rank > 1)
-    return wrong[np.argsort(-queries.best_score[wrong, 0], kind="stable")][:MANY]
+    return wrong[np.argsort(-queries.best_score[wrong, 0], kind="stable")][:CARDS]
 
 
-def _card(evaluation: Evaluation, row: int, budget: Budget) -> AnswerCard:
+def _make_card(evaluation: Evaluation, row: int, budget: Budget) -> AnswerCard:
     queries, names = evaluation.queries, evaluation.references.ids
-    found, second = (int(reference) for reference in queries.best[row, :2])
+    first, second = (int(reference) for reference in queries.best[row, :2])
     other = second if queries.rank[row] == 1 else int(queries.truth[row])
     root = Path(evaluation.root)
     return AnswerCard(
         query=str(queries.ids[row]),
-        ground=_picture(root / str(queries.ids[row]), _GROUND, budget),
-        found_tile=_picture(root / str(names[found]), _AERIAL, budget) if found >= 0 else None,
-        other_tile=_picture(root / str(names[other]), _AERIAL, budget) if other >= 0 else None,
+        ground=_encode(root / str(queries.ids[row]), _GROUND, budget),
+        first_tile=_encode(root / str(names[first]), _AERIAL, budget) if first >= 0 else None,
+        other_tile=_encode(root / str(names[other]), _AERIAL, budget) if other >= 0 else None,
         rank=int(queries.rank[row]),
         error_m=float(queries.error_m[row]),
         true_score=float(queries.true_score[row]),
-        found_score=float(queries.best_score[row, 0]),
+        first_score=float(queries.best_score[row, 0]),
     )
 
 
-def _picture(path: Path, size: JpegSize, budget: Budget) -> str | None:
+def _encode(path: Path, size: JpegSize, budget: Budget) -> str | None:
     """Base64 of a small JPEG, or None when the file cannot be read or nothing more fits."""
     if not path.is_file():
         return None

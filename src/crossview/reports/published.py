@@ -1,11 +1,10 @@
-"""What two results must share to be compared, and the words for where they differ.
+"""Published figures, and what a result must share with another to be compared with it.
 
-Published results, read from the TOML files beside this page.
-
-A file is one test: ``title``, ``data`` (names of ``crossview.catalogue``), ``split``, ``queries``
-and ``k_at_1_percent`` as its authors count it. Each of its ``tables`` has one source and one
-protocol; a row is method, variant, then one value per column in percent (nan: not given). With
-several ``fov_deg`` there is one column, and one value per field of view.
+The figures are the TOML files in ``published``. A file is one test: ``title``, ``data`` (names of
+:mod:`crossview.catalogue`), ``split``, ``queries`` and ``k_at_1_percent`` as its authors count it.
+Each of its ``tables`` has one source and one protocol; a row is method, variant, then one value per
+column in percent (nan: not given). With several ``fov_deg`` there is one column, and one value per
+field of view.
 
 Tables with ``ablation = true`` hold variants of one paper: studies quote them, reports do not list
 them. ``standing`` says how far a figure can be trusted: see :data:`STANDINGS`.
@@ -25,8 +24,11 @@ from typing import Any
 from crossview.errors import UnknownName
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.metrics import METRICS
+from crossview.reports.texts import phrase
 
 ONE_MODEL = "one model for all"
+# How far a published figure can be trusted; the words for each are among the texts.
+STANDINGS = ("printed", "listed", "figure", "summary", "reproduced", "unverified")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,8 @@ class Conditions:
     @property
     def words(self) -> str:
         """The view in words: "360°, heading unknown"."""
-        return ", ".join(filter(None, [_fov(self.fov_deg), _headings(self), self.corruption]))
+        view = (_name_field(self.fov_deg), _name_headings(self.headings), self.corruption)
+        return ", ".join(filter(None, view))
 
 
 def describe_conditions(evaluation: Evaluation) -> Conditions:
@@ -82,16 +85,19 @@ def list_differences(theirs: Conditions, ours: Conditions) -> tuple[str, ...]:
 
     Anything that is not known on either side counts as a difference, and is said to be unknown.
     """
-    found = [
-        _told("trained on", theirs.trained_on, ours.trained_on),
-        _headings(theirs) if theirs.headings != ours.headings else "",
-        _fov(theirs.fov_deg) if theirs.fov_deg != ours.fov_deg else "",
-        f"rule: {theirs.rule}" if theirs.rule and not is_same_rule(theirs.rule, ours.rule) else "",
-        f"models: {theirs.models}" if theirs.models != ours.models else "",
-        theirs.corruption or "clean pictures" if theirs.corruption != ours.corruption else "",
+    training = _name_training(theirs.trained_on, ours.trained_on)
+    other_rule = theirs.rule and not is_same_rule(theirs.rule, ours.rule)
+    damage = theirs.corruption or phrase("conditions.clean")
+    differences = [
+        training,
+        _name_headings(theirs.headings) if theirs.headings != ours.headings else "",
+        _name_field(theirs.fov_deg) if theirs.fov_deg != ours.fov_deg else "",
+        phrase("conditions.rule", rule=theirs.rule) if other_rule else "",
+        phrase("conditions.models", models=theirs.models) if theirs.models != ours.models else "",
+        damage if theirs.corruption != ours.corruption else "",
         *theirs.off_protocol,
     ]
-    return tuple(filter(None, found))
+    return tuple(filter(None, differences))
 
 
 def is_same_rule(theirs: str, ours: str) -> bool:
@@ -100,31 +106,24 @@ def is_same_rule(theirs: str, ours: str) -> bool:
     return a.startswith(b) or b.startswith(a) if a and b else a == b
 
 
-def _told(what: str, theirs: str, ours: str) -> str:
+def _name_training(theirs: str, ours: str) -> str:
     if theirs and theirs == ours:
         return ""
     if not ours:
-        return f"{what} {theirs}; what this run was trained on is not recorded"
-    return f"{what} {theirs}" if theirs else f"{what}: not recorded"
+        return phrase("conditions.own_training_not_recorded", data=theirs)
+    if not theirs:
+        return phrase("conditions.training_not_recorded")
+    return phrase("conditions.trained_on", data=theirs)
 
 
-def _headings(conditions: Conditions) -> str:
-    known = {"aligned": "north-aligned", "as given": "headings as given"}
-    return known.get(conditions.headings, f"heading {conditions.headings}")
+def _name_headings(headings: str) -> str:
+    if headings in ("aligned", "as given"):
+        return phrase(f"conditions.{headings.replace(' ', '_')}")
+    return phrase("conditions.heading", headings=headings)
 
 
-def _fov(fov_deg: float | None) -> str:
-    return "field of view not fixed" if fov_deg is None else f"{fov_deg:g}°"
-
-
-STANDINGS = {
-    "printed": "printed by the authors, or in a paper that compares them",
-    "listed": "taken from a list or table of others",
-    "figure": "read from a figure of the authors",
-    "summary": "taken from a summary of the paper",
-    "reproduced": "measured by others with the authors' code",
-    "unverified": "not verified at a source",
-}
+def _name_field(fov_deg: float | None) -> str:
+    return phrase("conditions.no_fixed_field") if fov_deg is None else f"{fov_deg:g}°"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +174,7 @@ class Quote:
         ``trained_on`` is a data set's name: figures of another training are never quoted.
         """
         benchmark = find_benchmark(data, split)
-        found: dict[float, Mapping[str, float]] = {}
+        figures: dict[float, Mapping[str, float]] = {}
         for row in (*benchmark.rows, *benchmark.ablations) if benchmark else ():
             c = row.conditions
             if (
@@ -184,8 +183,8 @@ class Quote:
                 and c.fov_deg is not None
                 and self.fov_deg in (None, c.fov_deg)
             ):
-                found.setdefault(c.fov_deg, row.values)
-        return found
+                figures.setdefault(c.fov_deg, row.values)
+        return figures
 
 
 @cache
@@ -193,7 +192,7 @@ def load_benchmarks() -> tuple[PublishedBenchmark, ...]:
     """All benchmarks, by file name."""
     folder = files("crossview.reports") / "published"
     names = sorted(f.name for f in folder.iterdir() if f.name.endswith(".toml"))
-    return tuple(_benchmark(_read(name)) for name in names if name != "methods.toml")
+    return tuple(_read_benchmark(_read(name)) for name in names if name != "methods.toml")
 
 
 @cache
@@ -207,38 +206,38 @@ def _read(name: str) -> dict[str, Any]:
     return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
-def _benchmark(text: dict[str, Any]) -> PublishedBenchmark:
+def _read_benchmark(text: dict[str, Any]) -> PublishedBenchmark:
     return PublishedBenchmark(
         title=text["title"],
         data=tuple(text["data"]),
         split=text["split"],
         queries=text.get("queries"),
-        rows=_of_tables(text, ablation=False),
-        ablations=_of_tables(text, ablation=True),
+        rows=_collect_rows(text, ablation=False),
+        ablations=_collect_rows(text, ablation=True),
     )
 
 
-def _of_tables(text: dict[str, Any], *, ablation: bool) -> tuple[PublishedRow, ...]:
+def _collect_rows(text: dict[str, Any], *, ablation: bool) -> tuple[PublishedRow, ...]:
     tables = [table for table in text["tables"] if table.get("ablation", False) == ablation]
-    return tuple(row for table in tables for row in _rows(table, text))
+    return tuple(row for table in tables for row in _read_rows(table, text))
 
 
-def _rows(table: dict[str, Any], trial: dict[str, Any]) -> Iterator[PublishedRow]:
+def _read_rows(table: dict[str, Any], trial: dict[str, Any]) -> Iterator[PublishedRow]:
     for method, variant, *values in table["rows"]:
-        for fov_deg, named in _by_fov(table, values):
+        for fov_deg, named in _split_by_field(table, values):
             yield PublishedRow(
                 method=method,
                 variant=variant,
                 venue=load_venues().get(method, ""),
                 source=table["source"],
                 standing=table["standing"],
-                conditions=_conditions(table, fov_deg),
+                conditions=_read_conditions(table, fov_deg),
                 values={name: float(v) for name, v in named.items() if not math.isnan(v)},
                 k_at_1_percent=table.get("k_at_1_percent", trial.get("k_at_1_percent")),
             )
 
 
-def _by_fov(
+def _split_by_field(
     table: dict[str, Any], values: list[float]
 ) -> Iterator[tuple[float | None, dict[str, float]]]:
     columns, fov_deg = table["columns"], table.get("fov_deg")
@@ -251,7 +250,7 @@ def _by_fov(
         yield fov_deg, dict(zip(columns, values, strict=True))
 
 
-def _conditions(table: dict[str, Any], fov_deg: float | None) -> Conditions:
+def _read_conditions(table: dict[str, Any], fov_deg: float | None) -> Conditions:
     return Conditions(
         headings=table["headings"],
         fov_deg=None if fov_deg is None else float(fov_deg),

@@ -1,26 +1,29 @@
-"""A report: the page and its numbers as files in one folder.
+"""A report: a page that needs neither network nor script to be read, and its numbers beside it.
 
-The report page: one HTML file that needs neither network nor script to be read.
+This module says what each section holds; ``templates`` says how it looks, ``texts.toml`` what it
+says.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from crossview.evaluation.evaluation_record import Evaluation
+from crossview.evaluation.headline import FIELDS_WORDS
+from crossview.evaluation.metrics import MAIN, METRICS, mean_name
 from crossview.files import write_together
 from crossview.locks import locked
 from crossview.outputs.page_images import Budget
-from crossview.reports.comparison import comparison, mean_tables
-from crossview.reports.damage import damage_panels, damage_table, damaged
-from crossview.reports.definitions import definitions, records_table, sources
-from crossview.reports.evidence import differences_matrix, gallery_section, panels
 from crossview.reports.exports import (
+    format_latex_table,
     format_latex_tables,
     format_report_json,
     format_results_csv,
@@ -29,38 +32,56 @@ from crossview.reports.exports import (
 from crossview.reports.figures import (
     collect_scores,
     draw_answered,
+    draw_damage,
     draw_errors,
     draw_fields_of_view,
     draw_maps,
     draw_recall,
     draw_similarities,
+    is_damaged,
 )
-from crossview.reports.legend import kinds_line, runs_bar
-from crossview.reports.markup import Child, Html, join, tag
-from crossview.reports.results import RunResult, Trial, sort_into_trials
-from crossview.reports.significance import compare_runs
-from crossview.reports.svg import Panel
-from crossview.reports.trust import NamedCalibration, draw_reliabilities, trust_table
-from crossview.reports.verdicts import Compared, overview
-from crossview.reports.wording import SECTIONS
+from crossview.reports.gallery import pick_cards
+from crossview.reports.report_tables import (
+    ComparisonTable,
+    tabulate_means,
+    tabulate_others,
+    tabulate_places,
+    tabulate_ranks,
+    title_column,
+)
+from crossview.reports.results import RunResult, Sweep, Trial, group_sweeps, sort_into_trials
+from crossview.reports.significance import RunComparison, compare_runs, format_p, format_points
+from crossview.reports.svg import RUN_PENS, Panel, dashes, marker_path
+from crossview.reports.texts import LANGUAGE, phrase
+from crossview.reports.trust import NamedCalibration, draw_reliability, format_share, list_kinds
+from crossview.reports.verdicts import Compared, write_verdicts
 
+PAGE_NAME = "report.html"
 PICTURE_BYTES = 8_000_000  # of all galleries together
+_MOST_VERDICTS = 8
 _NARROW = 3  # runs whose matrix fits into half the width
-_MARK = Html(
-    '<svg viewBox="0 0 32 32" aria-hidden="true">'
-    '<rect x="1" y="1" width="30" height="30" rx="7" class="mark-ground"/>'
-    '<path d="M16 23 7 8a17.5 17.5 0 0 1 18 0Z" class="mark-view"/>'
-    '<circle cx="16" cy="23" r="3.4" class="mark-eye"/></svg>'
-)
+_EXPLAINED = ("interval", "paired_test", "unknown_heading", "not_trained_for")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportFacts:
+    """What a report is called, when it was made, and what its resampling and flips draw from."""
+
+    title: str
+    created: str
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page; ``key`` is its anchor and finds its words in :data:`SECTIONS`."""
+    """A part of the page; ``key`` is its anchor and names its heading among the texts.
+
+    The template is that of ``key`` unless one is named; ``content`` is what it shows.
+    """
 
     key: str
-    parts: Sequence[Html]
-    below: tuple[tuple[str, str], ...] = ()  # (anchor, title) for the contents
+    content: Mapping[str, Any]
+    template: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,149 +93,41 @@ class Evidence:
     calibrations: Sequence[NamedCalibration]
     exports: Mapping[str, str]
 
-
-def render_report(title: str, created: str, evidence: Evidence) -> str:
-    """The whole page."""
-    trials = evidence.trials
-    sections = [s for s in _sections(evidence) if s.parts]
-    script = _text("page/report.js")
-    main = tag("main", [_section(section) for section in sections])
-    body = [
-        _header(title, created, trials),
-        runs_bar(trials),
-        tag("div", _contents(sections), main, class_="frame"),
-        tag("script", Html(script)),
-    ]
-    head = [
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_policy(script)),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", f"{title} - crossview"),
-        tag("style", Html(_text("page/report.css"))),
-    ]
-    return "<!doctype html>\n" + tag("html", tag("head", head), tag("body", body), lang="en") + "\n"
+    @property
+    def clean(self) -> list[Trial]:
+        """The trials on pictures as they are; all of them if there is none."""
+        return [trial for trial in self.trials if not is_damaged(trial)] or list(self.trials)
 
 
-def _sections(evidence: Evidence) -> Iterable[Section]:
-    trials, compared = evidence.trials, evidence.compared
-    harmed = damaged(trials)
-    clean = [trial for trial in trials if trial not in harmed] or list(trials)
-    yield Section("overview", overview(clean, compared))
-    tables = [part for trial in clean for part in comparison(trial)]
-    yield Section("results", tables, tuple((trial.key, trial.name) for trial in clean))
-    matrices = [differences_matrix(t, found) for t, found in compared if found and t in clean]
-    wide = max(len(trial.results) for trial in clean) > _NARROW
-    box = tag("div", matrices, class_="matrices wide" if wide else "matrices")
-    yield Section("differences", [box] if matrices else [])
-    yield from _chart_sections(clean)
-    if trusted := evidence.calibrations:
-        yield Section("trust", [panels(draw_reliabilities(trusted)), trust_table(trusted)])
-    damage = damage_panels(trials)
-    yield Section("damage", [panels(damage), damage_table(trials)] if damage else [])
-    budget = Budget(PICTURE_BYTES)
-    shown = [(trial, result) for trial in _leading(clean) for result in trial.results]
-    yield Section("galleries", [p for t, r in shown for p in gallery_section(t, r, budget)])
-    parts = [*definitions(trials), *sources(trials), records_table(trials)]
-    yield Section("method", [*parts, _downloads(evidence.exports)])
+@dataclass(frozen=True)
+class CaptionedTables:
+    """Tables with their captions, the first of them also as LaTeX, and what the test asked."""
+
+    trial: Trial
+    tables: Sequence[tuple[ComparisonTable, str]]
+    latex: str
+    question: str = ""
 
 
-def _leading(trials: Sequence[Trial]) -> list[Trial]:
-    """The widest and the narrowest view of each data set: what is large is shown for them alone."""
-    first = {trial.title: trial for trial in reversed(trials)}
-    last = {trial.title: trial for trial in trials}
-    ends = {first[trial.title].key for trial in trials} | {t.key for t in last.values()}
-    return [trial for trial in trials if trial.key in ends]
+@dataclass(frozen=True)
+class DifferenceMatrix:
+    """What every run has more than another on one test, by (slot, other slot)."""
+
+    trial: Trial
+    runs: Sequence[RunResult]
+    differences: Mapping[tuple[int, int], RunComparison]
+    caption: str
 
 
-def _chart_sections(trials: Sequence[Trial]) -> Iterable[Section]:
-    """One section per kind of chart; those with nothing to draw are empty."""
-    leading = _leading(trials)
-    yield _charts("recall", map(draw_recall, trials))
-    yield _charts("fields", draw_fields_of_view(trials), mean_tables(trials))
-    yield _charts("errors", map(draw_errors, trials))
-    kinds = [collect_scores(result) for trial in leading for result in trial.results]
-    names = [name for _, name, _ in max(kinds, key=len)]
-    yield _charts("scores", _each(leading, draw_similarities), [kinds_line(names)])
-    yield _charts("sure", map(draw_answered, trials))
-    maps = [panel for t in leading for result in t.results for panel in draw_maps(t, result)]
-    yield _charts("maps", maps, [kinds_line(["within 25 m", "further away"])])
+@dataclass(frozen=True)
+class OverviewRow:
+    """One figure of all runs: of a test, or of the means over its fields of view."""
 
-
-def _charts(key: str, made: Iterable[Panel | None], before: Sequence[Html] = ()) -> Section:
-    drawn = [panel for panel in made if panel is not None]
-    return Section(key, [*before, panels(drawn)] if drawn else [])
-
-
-def _each(
-    trials: Sequence[Trial], draw: Callable[[Trial, RunResult], Panel | None]
-) -> list[Panel | None]:
-    return [draw(trial, result) for trial in trials for result in trial.results]
-
-
-def _section(section: Section) -> Html:
-    title, intro = SECTIONS[section.key]
-    words = tag("p", intro, class_="intro") if intro else None
-    return tag("section", tag("h2", title), words, section.parts, id=section.key)
-
-
-def _contents(sections: Sequence[Section]) -> Html:
-    items = [
-        tag("li", _link(SECTIONS[s.key][0], s.key), tag("ul", [
-            tag("li", _link(name, key)) for key, name in s.below]) if s.below else None)
-        for s in sections
-    ]  # fmt: skip
-    return tag("nav", tag("ul", items), aria_label="Contents")
-
-
-def _link(text: str, key: str) -> Html:
-    return tag("a", text, href=f"#{key}")
-
-
-def _header(title: str, created: str, trials: Sequence[Trial]) -> Html:
-    runs = len({result.label for trial in trials for result in trial.results})
-    words = f"{_count(runs, 'run')} on {_count(len(trials), 'test')}, {created}."
-    theme = tag("button", "Light / dark", id="theme", type="button", class_="theme", hidden=True)
-    brand = tag("div", _MARK, "crossview", theme, class_="brand")
-    return tag("header", brand, tag("h1", title), tag("p", words, class_="lede"), class_="top")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
-
-
-def _downloads(exports: Mapping[str, str]) -> Html:
-    """The numbers, carried inside the page."""
-    links: list[Child] = []
-    for name, text in exports.items():
-        data = base64.b64encode(text.encode()).decode()
-        links += [tag("a", name, download=name, href=f"data:text/plain;base64,{data}"), "  "]
-    return tag("p", "Save the numbers: ", join(links), class_="intro")
-
-
-def _policy(script: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _text(name: str) -> str:
-    return (files("crossview.reports") / name).read_text(encoding="utf-8")
-
-
-PAGE_NAME = "report.html"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportFacts:
-    """What a report is called, when it was made, and what its resampling and flips draw from."""
-
+    anchor: str
     title: str
-    created: str
-    seed: int = 0
+    detail: str
+    table: ComparisonTable
+    metric: str
 
 
 def write_report(
@@ -241,3 +154,261 @@ def write_report(
     with locked(out, "crossview report", wait=True, make_parents=True):
         write_together(out, contents, contents)
     return Path(out) / PAGE_NAME
+
+
+def render_report(title: str, created: str, evidence: Evidence) -> str:
+    """The whole page."""
+    trials = evidence.trials
+    script = _read_file("report.js")
+    labels = {result.label for trial in trials for result in trial.results}
+    lede = phrase(
+        "page.lede",
+        runs=phrase("page.runs", count=len(labels)),
+        tests=phrase("page.tests", count=len(trials)),
+        created=created,
+    )
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            title=title,
+            lede=lede,
+            runs=_number_runs(trials),
+            sections=list(_make_sections(evidence)),
+            style=_read_file("report.css"),
+            script=script,
+            script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def _environment() -> Environment:
+    """Templates in which text is escaped and a missing value is an error."""
+    environment = Environment(
+        loader=PackageLoader(__package__, "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals |= {
+        "phrase": phrase,
+        "language": LANGUAGE,
+        "main": MAIN,
+        "title_column": title_column,
+        "format_points": format_points,
+        "format_p": format_p,
+        "format_share": format_share,
+        "run_pens": RUN_PENS,
+        "dashes": dashes,
+        "marker_path": marker_path,
+    }
+    return environment
+
+
+def _read_file(name: str) -> str:
+    return (files(__package__) / "templates" / name).read_text(encoding="utf-8")
+
+
+def _make_sections(evidence: Evidence) -> Iterable[Section]:
+    """The sections in the order of the page, without those that have nothing to show."""
+    trials = evidence.clean
+    yield Section("overview", _show_overview(trials, evidence.compared))
+    yield Section("results", {"tests": [_show_test(trial) for trial in trials]})
+    matrices = [_show_differences(*pair) for pair in evidence.compared if pair[1]]
+    if matrices := [matrix for matrix in matrices if matrix.trial in trials]:
+        wide = max(len(trial.results) for trial in trials) > _NARROW
+        yield Section("differences", {"matrices": matrices, "wide": wide})
+    yield from _make_chart_sections(trials)
+    if kinds := list_kinds(evidence.calibrations):
+        panels = [draw_reliability(name, kind) for name, kind in kinds]
+        yield Section("trust", {"panels": panels, "kinds": kinds})
+    if damaged := [trial for trial in evidence.trials if is_damaged(trial)]:
+        yield Section("damage", _show_damage(evidence.trials, damaged))
+    if galleries := _show_galleries(trials):
+        yield Section("galleries", {"galleries": galleries})
+    yield Section("method", _show_method(evidence))
+
+
+def _make_chart_sections(trials: Sequence[Trial]) -> Iterable[Section]:
+    """One section per kind of chart."""
+    leading = _choose_ends(trials)
+    runs = [(trial, result) for trial in leading for result in trial.results]
+    kinds = max((collect_scores(result) for _, result in runs), key=len)
+    near_and_far = [phrase("charts.map_near"), phrase("charts.map_far")]
+    means = [_show_means(s, table) for s in group_sweeps(trials) if (table := tabulate_means(s))]
+    charts: dict[str, Sequence[Panel | None]] = {
+        "recall": [draw_recall(trial) for trial in trials],
+        "fields": draw_fields_of_view(trials),
+        "errors": [draw_errors(trial) for trial in trials],
+        "scores": [draw_similarities(*run) for run in runs],
+        "sure": [draw_answered(trial) for trial in trials],
+        "maps": [panel for run in runs for panel in draw_maps(*run)],
+    }
+    for key, drawings in charts.items():
+        panels = [panel for panel in drawings if panel is not None]
+        content = {
+            "panels": panels,
+            "kinds": {"scores": [name for _, name, _ in kinds], "maps": near_and_far}.get(key, []),
+            "means": means if key == "fields" else [],
+        }
+        if panels:
+            yield Section(key, content, "charts")
+
+
+def _choose_ends(trials: Sequence[Trial]) -> list[Trial]:
+    """The widest and the narrowest view of each data set: what is large is shown for them alone."""
+    first = {trial.title: trial for trial in reversed(trials)}
+    last = {trial.title: trial for trial in trials}
+    ends = {first[trial.title].key for trial in trials} | {t.key for t in last.values()}
+    return [trial for trial in trials if trial.key in ends]
+
+
+def _number_runs(trials: Iterable[Trial]) -> dict[int, str]:
+    """Labels of the runs by their slots, in the order of these."""
+    return dict(sorted((r.slot, r.label) for trial in trials for r in trial.results))
+
+
+def _show_overview(trials: Sequence[Trial], compared: Compared) -> dict[str, Any]:
+    """Verdicts, then R@1 of every run on every test."""
+    verdicts = write_verdicts(trials, compared)
+    tests = [
+        OverviewRow(trial.key, trial.title, trial.conditions.words, tabulate_ranks(trial), MAIN)
+        for trial in trials
+    ]
+    means = [
+        OverviewRow(
+            "fields",
+            sweep.first.title,
+            phrase(
+                "overview.mean_of_fields",
+                fields=FIELDS_WORDS,
+                headings=sweep.first.conditions.headings,
+            ),
+            table,
+            mean_name(MAIN),
+        )
+        for sweep in group_sweeps(trials)
+        if (table := tabulate_means(sweep))
+    ]
+    return {
+        "verdicts": verdicts[:_MOST_VERDICTS],
+        "more": max(0, len(verdicts) - _MOST_VERDICTS),
+        "runs": _number_runs(trials),
+        "rows": [*tests, *means],
+    }
+
+
+def _show_test(trial: Trial) -> CaptionedTables:
+    """What was asked, and the tables of one test."""
+    ranks, places, others = tabulate_ranks(trial), tabulate_places(trial), tabulate_others(trial)
+    tables = [(ranks, _caption_ranks(trial, ranks))]
+    if places:
+        tables.append((places, phrase("results.places_caption")))
+    if others:
+        tables.append((others, _caption_others(others)))
+    first, chance = trial.results[0].first, trial.chance_percent
+    question = phrase(
+        "results.question",
+        queries=trial.queries,
+        references=trial.references,
+        relation=first.protocol.relation,
+        split=first.split,
+        decoding=first.protocol.decoding,
+    )
+    if chance is not None:
+        question += phrase("results.chance", chance=chance)
+    return CaptionedTables(trial, tables, format_latex_table(trial, ranks), question)
+
+
+def _caption_ranks(trial: Trial, table: ComparisonTable) -> str:
+    over = sorted({f.over for r in trial.results for f in r.figures.values()})
+    caption = phrase(
+        "results.caption",
+        over=phrase("results.and").join(over),
+        queries=trial.queries,
+        k=trial.results[0].first.k_at_1_percent,
+    )
+    published = any(row.slot is None for row in table.same)
+    return caption + (phrase("results.caption_published") if published else "")
+
+
+def _caption_others(table: ComparisonTable) -> str:
+    rows = (*table.same, *table.apart)
+    units = {name: cell.unit for row in rows for name, cell in row.cells.items()}
+    figures = (
+        phrase("results.other_figure", name=name, unit=unit or phrase("results.no_unit"))
+        for name, unit in units.items()
+    )
+    return phrase("results.others_caption", figures=", ".join(figures))
+
+
+def _show_means(sweep: Sweep, table: ComparisonTable) -> CaptionedTables:
+    """The means over fields of view of one data set and way of treating headings."""
+    caption = phrase("results.means_caption", sweep=sweep.name, fields=FIELDS_WORDS)
+    latex = format_latex_table(sweep.first, table, sweep.mean_name)
+    return CaptionedTables(sweep.first, [(table, caption)], latex)
+
+
+def _show_differences(trial: Trial, comparisons: Sequence[RunComparison]) -> DifferenceMatrix:
+    """Row minus column in points of R@1, both ways."""
+    both_ways = [c for pair in comparisons for c in (pair, pair.reverse())]
+    units = sorted(
+        {phrase("differences.over", n=c.n, unit=c.over.split(",")[0]) for c in comparisons}
+    )
+    caption = phrase(
+        "differences.caption",
+        over=phrase("differences.or").join(units),
+        detectable=max(c.detectable for c in comparisons),
+    )
+    return DifferenceMatrix(
+        trial,
+        [r for r in trial.results if not r.conditions.off_protocol],
+        {(c.slot, c.against_slot): c for c in both_ways},
+        caption,
+    )
+
+
+def _show_damage(trials: Sequence[Trial], damaged: Sequence[Trial]) -> dict[str, Any]:
+    return {
+        "panels": draw_damage(trials),
+        "runs": _number_runs(damaged),
+        "rows": [(trial, tabulate_ranks(trial)) for trial in damaged],
+        "queries": max(trial.queries for trial in damaged),
+    }
+
+
+def _show_galleries(trials: Sequence[Trial]) -> list[tuple[Trial, RunResult, Any]]:
+    """(test, run, groups of cards) of the widest and the narrowest view of each data set."""
+    budget = Budget(PICTURE_BYTES)
+    return [
+        (trial, result, pick_cards(result, budget))
+        for trial in _choose_ends(trials)
+        for result in trial.results
+    ]
+
+
+def _show_method(evidence: Evidence) -> dict[str, Any]:
+    """What words mean, where published figures come from, and how to do it again."""
+    trials = evidence.trials
+    tables = [
+        table for trial in trials for table in (tabulate_ranks(trial), tabulate_places(trial))
+    ]
+    tables += [tabulate_means(sweep) for sweep in group_sweeps(trials)]
+    shown = {name for table in tables if table for name in table.columns}
+    figures = {m.word: m.definition for name, m in METRICS.items() if name in shown}
+    words = {
+        phrase(f"method.definitions.{name}.word"): phrase(f"method.definitions.{name}.meaning")
+        for name in _EXPLAINED
+    }
+    published = [row for trial in trials if trial.benchmark for row in trial.benchmark.rows]
+    return {
+        "definitions": figures | words,
+        "sources": list(dict.fromkeys((row.source, row.standing) for row in published)),
+        "trials": trials,
+        "downloads": {
+            name: base64.b64encode(text.encode()).decode()
+            for name, text in evidence.exports.items()
+        },
+    }

@@ -11,6 +11,7 @@ from crossview.evaluation.headline import FIELDS_DEG
 from crossview.evaluation.metrics import MAIN, METRICS, mean_name, metric_of
 from crossview.reports.published import PublishedRow, list_differences
 from crossview.reports.results import RunResult, Sweep, Trial
+from crossview.reports.texts import phrase
 
 _MOST_SKIPPED = 0.01  # share of a benchmark's queries
 
@@ -27,6 +28,22 @@ class Cell:
     note: str = ""  # why this value does not compete
     best: bool = False
 
+    @property
+    def value_text(self) -> str:
+        """The value with the digits that its unit deserves."""
+        return self._format(self.value)
+
+    @property
+    def interval_text(self) -> str:
+        """The interval as a reader sees it; empty without one."""
+        if self.low is None or self.high is None:
+            return ""
+        return phrase("page.interval", low=self._format(self.low), high=self._format(self.high))
+
+    def _format(self, number: float) -> str:
+        digits = {"%": 1, "m": 0 if self.value >= 100 else 1}.get(self.unit, 3)
+        return f"{number:,.{digits}f}"
+
 
 @dataclass(frozen=True)
 class TableRow:
@@ -40,7 +57,17 @@ class TableRow:
     representation: str = ""
     differs: tuple[str, ...] = ()
     source: str = ""
-    standing: str = ""  # a key of published.STANDINGS
+    standing: str = ""  # one of published.STANDINGS
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know of a measured row, a few words each."""
+        view, data = self.representation, self.trained_on
+        return [
+            *([phrase("results.input", representation=view)] if view else []),
+            *([phrase("results.trained_on", data=data)] if data else []),
+            *self.differs,
+        ]
 
 
 @dataclass(frozen=True)
@@ -50,6 +77,10 @@ class ComparisonTable:
     columns: tuple[str, ...]
     same: tuple[TableRow, ...]
     apart: tuple[TableRow, ...] = ()
+
+    def find(self, slot: int) -> TableRow | None:
+        """The row of a run; None if the run is not in the table."""
+        return next((row for row in (*self.same, *self.apart) if row.slot == slot), None)
 
 
 def tabulate_ranks(trial: Trial) -> ComparisonTable:
@@ -176,13 +207,13 @@ def _measured(trial: Trial, result: RunResult) -> TableRow:
 def _detail(result: RunResult) -> str:
     parts = list(filter(None, [_method(result)]))
     if result.trainings > 1:
-        parts.append(f"{result.trainings} trainings")
+        parts.append(phrase("rows.trainings", count=result.trainings))
     elif len(result.evaluations) > 1:
-        parts.append(f"mean of {len(result.evaluations)} heading seeds")
+        parts.append(phrase("rows.heading_seeds", count=len(result.evaluations)))
     if spread := result.spread(MAIN):
-        parts.append(f"{MAIN} spans {spread:.1f} points")
+        parts.append(phrase("rows.spread", metric=MAIN, spread=spread))
     if skipped := sum(e.skipped for e in result.evaluations):
-        parts.append(f"{skipped:,} unreadable queries left out")
+        parts.append(phrase("rows.unreadable", count=skipped))
     return ", ".join(parts)
 
 
@@ -198,29 +229,31 @@ def _cell(figure: Figure) -> Cell:
 
 def _published(trial: Trial, row: PublishedRow) -> TableRow:
     ours = trial.results[0].first.k_at_1_percent
-    other_k = row.k_at_1_percent is not None and row.k_at_1_percent != ours
+    theirs = row.k_at_1_percent
+    note = phrase("rows.other_k", k=theirs) if theirs not in (None, ours) else ""
     return TableRow(
         name=row.method,
         detail=", ".join(filter(None, [row.variant, row.venue])),
         slot=None,
         cells={
-            name: Cell(value, note=f"k = {row.k_at_1_percent}" if other_k and "1%" in name else "")
+            name: Cell(value, note=note if "1%" in name else "")
             for name, value in row.values.items()
         },
         trained_on=row.conditions.trained_on,
-        differs=(*list_differences(row.conditions, trial.conditions), *_other_list(trial)),
+        differs=(*list_differences(row.conditions, trial.conditions), *_name_other_queries(trial)),
         source=row.source,
         standing=row.standing,
     )
 
 
-def _other_list(trial: Trial) -> list[str]:
-    """Said where the benchmark has other queries than this trial asked.
+def _name_other_queries(trial: Trial) -> list[str]:
+    """A note where the benchmark has other queries than this trial; empty where it has the same.
 
-    A few unreadable pictures left out are told in the row; more than 1 % make it another test.
+    A few unreadable pictures are noted in the row; more than 1 % make it another test.
     """
     official = trial.benchmark.queries if trial.benchmark else None
-    asked, skipped = trial.queries, trial.results[0].first.skipped
-    if official is None or (official == asked + skipped and skipped <= _MOST_SKIPPED * official):
+    queries, skipped = trial.queries, trial.results[0].first.skipped
+    complete = official == queries + skipped
+    if official is None or (complete and skipped <= _MOST_SKIPPED * official):
         return []
-    return [f"{official:,} queries, not {asked:,}"]
+    return [phrase("rows.other_queries", official=official, queries=queries)]

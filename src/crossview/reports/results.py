@@ -12,7 +12,13 @@ import numpy as np
 from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol, read_all
-from crossview.evaluation.headline import FieldsMean, means_over_fields, network, without_field
+from crossview.evaluation.headline import (
+    FIELDS_WORDS,
+    FieldsMean,
+    means_over_fields,
+    network,
+    without_field,
+)
 from crossview.evaluation.run_comparison import over_trainings
 from crossview.reports.published import (
     Conditions,
@@ -21,6 +27,7 @@ from crossview.reports.published import (
     find_benchmark,
     name_data,
 )
+from crossview.reports.texts import phrase
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +130,13 @@ class Sweep:
     def name(self) -> str:
         """Title and conditions beside the field of view."""
         conditions = self.first.conditions
-        return ", ".join(filter(None, [
-            self.first.title, f"heading {conditions.headings}", conditions.corruption,
-        ]))  # fmt: skip
+        heading = phrase("sweep.heading", headings=conditions.headings)
+        return ", ".join(filter(None, [self.first.title, heading, conditions.corruption]))
+
+    @property
+    def mean_name(self) -> str:
+        """What the means over the fields of view are called."""
+        return phrase("sweep.mean_of", sweep=self.name, fields=FIELDS_WORDS)
 
     @cached_property
     def means(self) -> list[RunMean]:

@@ -9,15 +9,20 @@ from itertools import combinations
 import numpy as np
 
 from crossview.arrays import F64, I64
-from crossview.evaluation import run_comparison as statistics
 from crossview.evaluation.metrics import MAIN, OVER
-from crossview.evaluation.run_comparison import compare_queries, compare_trainings, correct_together
+from crossview.evaluation.run_comparison import (
+    Comparison,
+    compare_queries,
+    compare_trainings,
+    correct_together,
+)
 from crossview.localization.accuracy import hits
 from crossview.reports.results import RunResult, Trial
+from crossview.reports.texts import phrase
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunComparison(statistics.Comparison):
+class RunComparison(Comparison):
     """``run`` minus ``against`` in points of R@1, corrected for all comparisons of the report.
 
     ``n``: trainings, or the queries that both answered.
@@ -30,6 +35,13 @@ class RunComparison(statistics.Comparison):
     metric: str
     over: str  # "queries, one training" or "trainings"
 
+    def reverse(self) -> RunComparison:
+        """The same comparison, seen from the other run."""
+        return replace(
+            self, run=self.against, against=self.run, slot=self.against_slot,
+            against_slot=self.slot, difference=-self.difference, low=-self.high, high=-self.low,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class _Pair:
@@ -37,40 +49,40 @@ class _Pair:
 
     run: RunResult
     against: RunResult
-    made: statistics.Comparison
+    comparison: Comparison
     over: str
 
 
 def compare_runs(trials: Sequence[Trial], seed: int = 0) -> list[tuple[Trial, list[RunComparison]]]:
     """All pairs of runs of each test that may be compared, with p corrected over the report."""
-    pairs = [(trial, list(_pairs(trial, seed))) for trial in trials]
-    corrected = iter(correct_together([pair.made for _, found in pairs for pair in found]))
-    return [(trial, [_named(pair, next(corrected)) for pair in found]) for trial, found in pairs]
+    pairs = [(trial, list(_compare_pairs(trial, seed))) for trial in trials]
+    corrected = iter(correct_together([p.comparison for _, of_trial in pairs for p in of_trial]))
+    return [(trial, [_name(p, next(corrected)) for p in of_trial]) for trial, of_trial in pairs]
 
 
-def _pairs(trial: Trial, seed: int) -> Iterable[_Pair]:
+def _compare_pairs(trial: Trial, seed: int) -> Iterable[_Pair]:
     comparable = [result for result in trial.results if not result.conditions.off_protocol]
     for run, against in combinations(comparable, 2):
         trainings = min(run.trainings, against.trainings)
         if trainings > 1 and run.trainings == against.trainings:
             step = 100.0 / max(1, len(run.first.queries.ids))
-            made = compare_trainings(_values(against), _values(run), step=step)
-            yield _Pair(run, against, made, "trainings")
+            comparison = compare_trainings(_list_values(against), _list_values(run), step=step)
+            yield _Pair(run, against, comparison, "trainings")
             continue
         ours, theirs, clusters = pair_hits(run, against)
         if len(ours) > 1:
-            made = compare_queries(theirs, ours, clusters, seed)
-            yield _Pair(run, against, replace(made, n=len(ours)), OVER)
+            comparison = compare_queries(theirs, ours, clusters, seed)
+            yield _Pair(run, against, replace(comparison, n=len(ours)), OVER)
 
 
-def _named(pair: _Pair, made: statistics.Comparison) -> RunComparison:
+def _name(pair: _Pair, comparison: Comparison) -> RunComparison:
     return RunComparison(
         run=pair.run.label, against=pair.against.label, slot=pair.run.slot,
-        against_slot=pair.against.slot, metric=MAIN, over=pair.over, **vars(made),
+        against_slot=pair.against.slot, metric=MAIN, over=pair.over, **vars(comparison),
     )  # fmt: skip
 
 
-def _values(result: RunResult) -> list[float]:
+def _list_values(result: RunResult) -> list[float]:
     return [f.value for e in result.evaluations if (f := e.figure(MAIN))]
 
 
@@ -79,19 +91,32 @@ def pair_hits(run: RunResult, against: RunResult) -> tuple[F64, F64, I64]:
 
     Of several records of a run, each query's hits are averaged first.
     """
-    ours, theirs = _hits(run), _hits(against)
+    ours, theirs = _average_hits(run), _average_hits(against)
     first = run.first.queries
     clusters = dict(zip(first.ids.tolist(), first.cluster.tolist(), strict=True))
     shared = [query for query in ours if query in theirs and query in clusters]
-    one, two = (100.0 * np.array([of[query] for query in shared]) for of in (ours, theirs))
-    return one, two, np.array([clusters[query] for query in shared], dtype=np.int64)
+    first_hits, second_hits = (
+        100.0 * np.array([of[query] for query in shared]) for of in (ours, theirs)
+    )
+    return first_hits, second_hits, np.array([clusters[query] for query in shared], dtype=np.int64)
 
 
-def _hits(result: RunResult) -> dict[str, float]:
+def _average_hits(result: RunResult) -> dict[str, float]:
     """Mean hit at rank 1 of every query, by its id; one without a match is never found."""
     sums: dict[str, list[float]] = {}
     for evaluation in result.evaluations:
         queries = evaluation.queries
         for query, hit in zip(queries.ids.tolist(), hits(queries.rank, 1).tolist(), strict=True):
             sums.setdefault(query, []).append(float(hit))
-    return {query: sum(found) / len(found) for query, found in sums.items()}
+    return {query: sum(hit) / len(hit) for query, hit in sums.items()}
+
+
+def format_points(value: float) -> str:
+    """A difference with its sign, and a real minus; what rounds to nothing has no sign."""
+    return "0.0" if abs(value) < 0.05 else f"{value:+.1f}".replace("-", "−")
+
+
+def format_p(p: float) -> str:
+    """A p value with as many digits as make sense."""
+    size = "tiny" if p < 0.001 else "small" if p < 0.1 else "plain"
+    return phrase(f"p_value.{size}", p=p)

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.reports.made_up import evaluation, figure, gallery
+from tests.reports.made_up import cvusa, evaluation, figure
 
-from crossview.reports.comparison import comparison
-from crossview.reports.exports import escape_latex, format_latex_tables, format_results_csv
+from crossview.reports.exports import format_latex_tables, format_results_csv
+from crossview.reports.report_page import ReportFacts, write_report
 from crossview.reports.report_tables import (
     tabulate_means,
     tabulate_others,
@@ -17,14 +17,6 @@ from crossview.reports.report_tables import (
     tabulate_ranks,
 )
 from crossview.reports.results import group_sweeps, sort_into_trials
-
-CVUSA = {"data": "cvusa:data/CVUSA", "headings": "aligned", "k_at_1_percent": 88,
-         "model": {"fingerprint": "f", "training_data": "cvusa"}}  # fmt: skip
-
-
-def cvusa(**changes):
-    """A record with as many queries as the official list of CVUSA."""
-    return evaluation(**{**CVUSA, "count": 8884, **changes})
 
 
 def table_of(*records):
@@ -121,69 +113,10 @@ def test_records_of_other_seeds_become_one_row_with_their_mean_and_spread():
     assert "spans 2.0 points" in line.detail
 
 
-def test_several_trainings_have_an_interval_over_trainings():
-    records = [evaluation(model={"fingerprint": str(n)}, figures_given=value)
-               for n, value in enumerate((60.0, 61.0, 62.0))]  # fmt: skip
-    (trial,) = sort_into_trials(records)
-    found = trial.results[0].figures["R@1"]
-    assert (found.over, found.n) == ("trainings", 3)
-    assert found.high - found.value == pytest.approx(4.303 / 3**0.5, rel=1e-3)
-
-
-def test_tests_are_told_apart_by_field_of_view_and_kept_together_by_data():
-    records = [evaluation(label, fov_deg=fov) for label in "ab" for fov in (360.0, 90.0)]
-    trials = sort_into_trials(records)
-    assert [(t.conditions.fov_deg, len(t.results)) for t in trials] == [(360.0, 2), (90.0, 2)]
-
-
-def test_galleries_of_other_sizes_are_other_tests():
-    assert len(sort_into_trials([evaluation(), evaluation("b", references=gallery(100))])) == 2
-
-
-def test_a_run_keeps_its_slot_in_every_test():
-    records = [evaluation("a"), evaluation("b"), evaluation("b", data="town:data/harbour")]
-    slots = {(t.title, r.label): r.slot for t in sort_into_trials(records) for r in t.results}
-    assert slots == {("suburb", "a"): 0, ("suburb", "b"): 1, ("harbour", "b"): 1}
-
-
-def test_latex_has_a_row_for_each_line_and_escapes_what_is_special():
-    text = format_latex_tables(sort_into_trials([evaluation("a_b & 100%")]))
-    assert r"a\_b \& 100\% {\scriptsize compass} & " in text
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
-    assert escape_latex("{\\}") == r"\{\textbackslash{}\}"
-
-
-def test_the_csv_holds_every_value_with_its_protocol_and_interval():
-    rows = list(
-        csv.DictReader(io.StringIO(format_results_csv(sort_into_trials([cvusa(right=0.9)]))))
-    )
-    ours = [r for r in rows if r["origin"] == "measured" and r["metric"] == "R@1"]
-    assert [(r["row"], r["headings"], r["n"], r["unit"]) for r in ours] == [
-        ("ours", "aligned", "8884", "%")
-    ]
-    assert float(ours[0]["low"]) < float(ours[0]["value"]) < float(ours[0]["high"])
-    theirs = [r for r in rows if r["origin"] == "published"]
-    assert all(r["source"] and r["standing"] for r in theirs)
-    assert all(np.isfinite(float(r["value"])) for r in rows)
-
-
-def test_trials_are_ordered_by_data_and_then_the_widest_view_first():
-    records = [evaluation(data=f"town:{town}", fov_deg=fov)
-               for fov in (70.0, 360.0, 180.0) for town in ("suburb", "harbour")]  # fmt: skip
-    found = [(t.title, t.conditions.fov_deg) for t in sort_into_trials(records)]
-    assert found == [(town, fov) for town in ("suburb", "harbour") for fov in (360.0, 180.0, 70.0)]
-
-
-def test_a_table_of_pairs_is_named_by_its_folder():
-    titles = [t.title for t in sort_into_trials([evaluation(data="pairs:data/my-city/pairs.csv"),
-                                          evaluation(data="pairs:data/other.csv")])]  # fmt: skip
-    assert titles == ["my-city", "other"]
-
-
 @pytest.mark.parametrize(
     ("name", "unit"), [("R@20", "%"), ("MRR", ""), ("share within 1 km", "%"), ("R@5", "m")]
 )
-def test_a_figure_that_nobody_knows_stands_in_a_table_of_its_own(name, unit):
+def test_a_figure_that_nobody_knows_stands_in_a_table_of_its_own(name, unit, tmp_path):
     """Never among metres or ranks, whatever its unit; nothing of it is best."""
     records = []
     for label, value in (("a", 70.0), ("b", 60.0)):
@@ -199,14 +132,14 @@ def test_a_figure_that_nobody_knows_stands_in_a_table_of_its_own(name, unit):
     assert not any(line.cells[name].best for line in others.same)
     rows = csv.DictReader(io.StringIO(format_results_csv([trial])))
     assert [row["best"] for row in rows if row["metric"] == name] == ["False", "False"]
-    page = "".join(comparison(trial))
-    assert f"Other figures, as the records have them: {name} ({unit or 'no unit'})" in page
+    page = write_report(records, tmp_path, ReportFacts(title="t", created="now"))
+    words = f"Other figures, as the records have them: {name} ({unit or 'no unit'})"
+    assert words in page.read_text(encoding="utf-8")
 
 
 def test_known_figures_need_no_table_of_others():
     (trial,) = sort_into_trials([evaluation()])
     assert tabulate_others(trial) is None
-    assert "Other figures" not in "".join(comparison(trial))
 
 
 def test_columns_stand_in_the_order_of_the_list_whatever_the_record_has_first():
@@ -258,9 +191,3 @@ def test_a_run_that_was_not_trained_for_one_field_of_view_stands_apart():
     (sweep,) = group_sweeps(sort_into_trials(records))
     assert [line.name for line in tabulate_means(sweep).same if line.slot is not None] == []
     assert row(tabulate_means(sweep), "ours").differs == ("not trained for 70 degrees",)
-
-
-def test_no_label_of_a_run_is_a_formula_in_a_spreadsheet():
-    trials = sort_into_trials([cvusa(label='=HYPERLINK("x")', right=0.9)])
-    rows = csv.DictReader(io.StringIO(format_results_csv(trials)))
-    assert {row["row"] for row in rows if row["origin"] == "measured"} == {'\'=HYPERLINK("x")'}
