@@ -17,7 +17,6 @@ from crossview.locks import locked, write_alone
 if TYPE_CHECKING:
     from crossview.calibration.fit import Wanted
     from crossview.calibration.known_photos import Known
-    from crossview.geo.points import LatLon
     from crossview.index.store import Index
     from crossview.localization.accuracy import Truths
     from crossview.localization.answer import Answer
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from crossview.localization.hints import Hints
     from crossview.model.onnx import Embedder
     from crossview.views.decode import Photo
-
-FROM_EXIF = "exif"  # --truth: the GPS in each file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,14 +190,9 @@ def _list_photos(
     command: CalibrateCommand, left_out: LeftOut
 ) -> tuple[Sequence[Path], Truths | None]:
     from crossview.localization.accuracy import Truths
-    from crossview.views.photo_files import list_photos
 
-    photos, remarks, problems = list_photos(command.photos)
-    for problem in problems:
-        left_out.fail(problem)
-    for remark in remarks:
-        console.note(remark, quiet=command.quiet)
-    if command.truth == FROM_EXIF:
+    photos = console.list_photos(command.photos, left_out.fail, quiet=command.quiet)
+    if command.truth == console.FROM_EXIF:
         if not command.photos:
             raise InvalidValue(
                 "Give photos with GPS in their files, or --truth places.csv that lists photos."
@@ -220,12 +212,13 @@ def _measure(
 ) -> list[Known]:
     """Locate the photos and keep what each shows; count those that cannot be used."""
     from crossview.calibration.known_photos import known
+    from crossview.localization.accuracy import true_place
     from crossview.localization.locate import locate_files
 
     measured: list[Known] = []
 
     def hints(photo: Photo) -> Hints | None:
-        if _place(photo, truths) is None:
+        if true_place(photo, truths) is None:
             left_out.unplaced += 1
             return None
         return _hints(command)
@@ -233,7 +226,7 @@ def _measure(
     with console.show_progress("Locating", len(paths), unit="photos", quiet=command.quiet) as bar:
         for located, taken in locate_files(index, embedder, paths, hints, left_out.fail):
             for photo, _, answer in located:
-                place = _place(photo, truths)
+                place = true_place(photo, truths)
                 record = None if place is None else known(index, answer, place)
                 if record is None:
                     left_out.outside += 1
@@ -241,10 +234,6 @@ def _measure(
                     measured.append(record)
             bar.advance(taken)
     return measured
-
-
-def _place(photo: Photo, truths: Truths | None) -> LatLon | None:
-    return photo.gps if truths is None else truths.of(photo.path)
 
 
 def _hints(command: CalibrateCommand) -> Hints:

@@ -9,20 +9,21 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich.console import Console
 
-from crossview.errors import InvalidValue
+from crossview.errors import CrossviewError, InvalidValue
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from crossview.catalogue import Run
 
+FROM_EXIF = "exif"  # --truth: the GPS in each file
 METHOD_HELP = "The method's page, if it is a file: it is run only if named here."
 
 err = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr=True)
@@ -82,6 +83,23 @@ def open_run(path: Path, method: str | Path | None) -> Run:
     for remark in run.notes:
         warn(f"{remark}.")
     return run
+
+
+def list_photos(
+    paths: Sequence[Path], fail: Callable[[CrossviewError], None], *, quiet: bool
+) -> list[Path]:
+    """The photos of files and folders, with notes of what is left out.
+
+    ``fail`` gets each path that cannot be used.
+    """
+    from crossview.views.photo_files import list_photos
+
+    photos, remarks, problems = list_photos(paths)
+    for problem in problems:
+        fail(problem)
+    for remark in remarks:
+        note(remark, quiet=quiet)
+    return photos
 
 
 def print_result(text: str) -> None:

@@ -13,7 +13,6 @@ from crossview.cli import console
 from crossview.errors import CannotWrite, CrossviewError, InvalidValue
 
 if TYPE_CHECKING:
-    from crossview.geo.points import LatLon
     from crossview.index.store import Index
     from crossview.localization.accuracy import Truths
     from crossview.localization.answer import Answer
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from crossview.views.decode import Photo
 
 SHOWN = 5  # places per photo in a table
-FROM_EXIF = "exif"  # --truth: the GPS in each file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +169,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 def _run(command: LocateCommand) -> int:
     """Locate, print or write, and return the exit code."""
     from crossview.index.store import Index
+    from crossview.localization.accuracy import true_place, with_truth
     from crossview.localization.hints import require_usable_heading
     from crossview.localization.locate import embedder_for, locate_files
 
@@ -180,7 +179,7 @@ def _run(command: LocateCommand) -> int:
     if command.hints.heading_deg is not None:
         require_usable_heading(embedder.info, command.hints.fov_deg or 360.0)
     located = Located()
-    photos = _list_photos(command, located)
+    photos = console.list_photos(command.photos, located.fail, quiet=command.quiet)
     if not photos:
         return located.failures[0].exit_code
     truths = _read_truths(command, photos)
@@ -189,8 +188,9 @@ def _run(command: LocateCommand) -> int:
             index, embedder, photos, lambda photo: _hints(photo, command), located.fail
         ):
             for photo, hints, answer in batch:
+                place = None if command.truth is None else true_place(photo, truths)
                 located.hints.append(hints)
-                located.answers.append(_add_truth(answer, photo, command, truths))
+                located.answers.append(with_truth(answer, place))
             bar.advance(taken)
     if located.answers:
         _write(index, command, located)
@@ -220,22 +220,10 @@ def _require_writable(files: AnswerFiles) -> None:
             raise CannotWrite(f"Cannot write {path}: it is a folder. Choose another name.")
 
 
-def _list_photos(command: LocateCommand, located: Located) -> Sequence[Path]:
-    """The photos of the files and folders that were named."""
-    from crossview.views.photo_files import list_photos
-
-    photos, remarks, problems = list_photos(command.photos)
-    for problem in problems:
-        located.fail(problem)
-    for remark in remarks:
-        console.note(remark, quiet=command.quiet)
-    return photos
-
-
 def _read_truths(command: LocateCommand, photos: Sequence[Path]) -> Truths | None:
     from crossview.localization.accuracy import Truths
 
-    if command.truth in (None, FROM_EXIF):
+    if command.truth in (None, console.FROM_EXIF):
         return None
     truths = Truths.read(str(command.truth))
     if not any(truths.of(str(photo)) for photo in photos):
@@ -260,15 +248,6 @@ def _hints(photo: Photo, command: LocateCommand) -> Hints:
         )
         return hints
     return replace(hints, near=photo.gps, within_m=command.gps_within_m)
-
-
-def _add_truth(
-    answer: Answer, photo: Photo, command: LocateCommand, truths: Truths | None
-) -> Answer:
-    from crossview.localization.accuracy import with_truth
-
-    place: LatLon | None = photo.gps if command.truth == FROM_EXIF else None
-    return with_truth(answer, truths.of(photo.path) if truths else place)
 
 
 def _write(index: Index, command: LocateCommand, located: Located) -> None:

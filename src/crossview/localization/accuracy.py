@@ -19,6 +19,7 @@ from crossview.geo.points import LatLon, measure_distance_m
 from crossview.lists import Folder, read_table
 from crossview.localization.answer import Answer
 from crossview.stats import wilson
+from crossview.views.decode import Photo
 
 NEEDED = ("file", "lat", "lon")
 SAME_PLACE_M = 0.01
@@ -82,6 +83,11 @@ class Truths:
             if len(found) == 1:
                 return found[0]
         return None
+
+
+def true_place(photo: Photo, truths: Truths | None) -> LatLon | None:
+    """Where a photo was taken: what the list says, or without a list the GPS in the file."""
+    return photo.gps if truths is None else truths.of(photo.path)
 
 
 def with_truth(answer: Answer, truth: LatLon | None) -> Answer:
