@@ -157,12 +157,12 @@ class Benchmark:
 
     def counts(self) -> dict[str, Counts]:
         """The official numbers by split."""
-        official: dict[str, Counts] = self.page.counts(**self.options)
+        official: dict[str, Counts] = self.page.list_counts(**self.options)
         return official
 
     def layout(self, root: Path) -> list[Part]:
         """The lists and folders that it consists of."""
-        parts: list[Part] = self.page.layout(root, **self.options)
+        parts: list[Part] = self.page.list_layout(root, **self.options)
         return parts
 
 

@@ -79,7 +79,10 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     ("changes", "said"),
     [
         ({"utm": np.zeros((12, 3))}, r"utm has shape [12, 3]; expected [12, 2]"),
-        ({"utm": np.full((12, 2), 149.1)}, "utm, row 1 (panoa_-0): [149.1, 149.1] is no easting"),
+        (
+            {"utm": np.full((12, 2), 149.1)},
+            "utm, row 1 (panoa_-0): [149.1, 149.1] is not an easting",
+        ),
         ({"trainSet": np.zeros(2)}, "it has no trainSet.trainInd"),
         ({"trainSet": {"n": 0, "trainInd": np.zeros((0, 1))}}, "trainSet.trainInd is empty"),
         ({"valSet": {"n": 1, "valInd": np.array([[13]])}}, "row 1: 13 is no row from 1 to 12"),
@@ -102,7 +105,7 @@ def test_a_test_picture_of_an_unknown_id_and_an_empty_folder_are_refused(tmp_pat
     test = tmp_path / "ANU_data_test"
     for folder, end in (("streetview", "grdView"), ("satview_polish", "satView_polish")):
         (test / folder / f"stray_{end}.jpg").touch()
-    assert "stray is no id of" in refusal(tmp_path)
+    assert "stray is not an id of" in refusal(tmp_path)
     for path in test.rglob("*.jpg"):
         path.unlink()
     assert "no id has both of its pictures; the split is empty" in refusal(tmp_path)

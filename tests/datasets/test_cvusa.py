@@ -86,7 +86,11 @@ def test_an_absent_picture_is_named_with_its_row_and_how_many_more(tmp_path):
     [
         ("0000005", "0000004", "line 2: 0000004 has no partner; the panorama is 0000005"),
         (",streetview/annotations/0000005.png", "", "line 2: 2 columns; expected 3"),
-        ("bingmap/19/0000005", "bingmap/19/five", "line 2: bingmap/19/five.jpg is named by no id"),
+        (
+            "bingmap/19/0000005",
+            "bingmap/19/five",
+            "line 2: bingmap/19/five.jpg is not named by an id",
+        ),
     ],
 )
 def test_a_wrong_row_is_named(tmp_path, old, new, said):

@@ -168,7 +168,7 @@ def test_half_a_place_is_refused(tmp_path):
 
 def test_a_relation_that_comes_twice_is_refused(tmp_path):
     columns = {name: [*values, values[0]] for name, values in COLUMNS.items()}
-    assert "row 4: g0.jpg and a0.jpg are there twice" in refusal(
+    assert "row 4: g0.jpg and a0.jpg are listed twice" in refusal(
         written(tmp_path / "p.parquet", columns)
     )
 

@@ -91,5 +91,5 @@ def test_empty_folders_are_refused(tmp_path):
     folder = twins.university(tmp_path) / "test/query_drone/0004"
     for path in folder.iterdir():
         path.unlink()
-    with pytest.raises(BadData, match="0004 holds no picture"):
+    with pytest.raises(BadData, match="0004 holds no pictures"):
         load(tmp_path)

@@ -132,7 +132,7 @@ def test_corrected_offsets_lead_from_the_tile_to_the_camera(tmp_path, monkeypatc
         (" 0.0 5.0 ", " 0.0 500 ", "line 1: pixel offset is '500'; expected a number from -320"),
         (" 0.0 5.0 ", " 0.0 ? ", "line 1: pixel offset is '?'"),
         ("Chicago-0,41.850000", "Chicago-0,95", "line 1: latitude is '95'"),
-        ("Chicago-0,41.850000,-87.690000,", "Chicago-0", "names no latitude and longitude"),
+        ("Chicago-0,41.850000,-87.690000,", "Chicago-0", "does not name a latitude and longitude"),
         ("Chicago-0,41.850000", "Chicago-1,41.850100", "line 2: panorama Chicago-1,"),
     ],
 )

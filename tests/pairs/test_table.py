@@ -189,7 +189,7 @@ def test_one_picture_under_two_spellings_is_one_picture(tmp_path, again):
     message = refusal(tmp_path, "g,a,train,match,1,60,10", f"{again},b,train,match,1,61,10")
     assert "ground_lat of" in message
     message = refusal(tmp_path, "g,a,train,match,1,,", f"{again},a,train,match,1,,")
-    assert "are there twice" in message
+    assert "are listed twice" in message
     message = refusal(tmp_path, "g,a,train,match,1,,", f"{again},b,test,match,1,,")
     assert "g is in split train and in split test" in message
     text = f"ground,aerial,metres_per_px\ng,a,1\n{again},b,1\n"

@@ -3,14 +3,13 @@
 35,532 pairs to train on (of which one picture was never published: 35,531), 8,884 to validate, and
 92,802 to test. Panoramas 1664 x 832 with north in the middle column; satellite pictures 1200 x 1200
 of zoom 20, centred on the camera, north up. Coordinates: UTM, zone 55 south.
-The 5-metre rule of its authors for the test split is a matter of evaluation (metres between the
-places of this table). The access to the pictures and their licence: docs/datasets.md.
+The 5-metre rule of its authors for the test split belongs to evaluation (metres between the places
+of this table). Access to the pictures and their licence: docs/datasets.md.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -51,13 +50,13 @@ EASTING, NORTHING = (100_000.0, 900_000.0), (1_100_000.0, 10_000_000.0)
 OFFICIAL = {"train": 35_531, "val": 8_884, "test": 92_802}
 
 
-def counts() -> dict[str, Counts]:
+def list_counts() -> dict[str, Counts]:
     """The official numbers of pairs."""
     return {name: Counts(ground=n, aerial=n, pairs=n) for name, n in OFFICIAL.items()}
 
 
-def layout(root: Path) -> list[Part]:
-    """What there should be below ``root``."""
+def list_layout(root: Path) -> list[Part]:
+    """The files and folders that should be below ``root``."""
     parts = [Part(path=LISTS, holds="ids, coordinates and splits")]
     for folder, files in ((SMALL, 0), (TEST, OFFICIAL["test"])):
         for pattern in (GROUND, AERIAL):
@@ -68,38 +67,40 @@ def layout(root: Path) -> list[Part]:
 
 
 def load(root: Path, *, check_files: bool = True) -> dict[str, PairTable]:
-    """``train`` and ``val``, and ``test`` where its folder is there; BadData names file and row.
+    """``train`` and ``val``, and ``test`` if its folder exists; BadData names file and row.
 
     ``test`` is every id of which both pictures are in the folder, sorted: the rule by which recent
-    papers count 92,802. ``check_files``: whether the pictures of the others must be there.
+    papers count 92,802. ``check_files``: whether the pictures of the other splits must exist.
     """
     path = root / LISTS
     mat = read_matlab(path, ("panoIds", "utm", *(name for name, _ in SETS.values())))
     names = texts(path, mat, "panoIds")
-    places = _places(path, names, np.asarray(mat["utm"], dtype=np.float64))
+    places = _convert_places(path, names, np.asarray(mat["utm"], dtype=np.float64))
     tables = {}
     for split, (name, field) in SETS.items():
         rows = indices(path, mat, name, field, len(names))
         wheres = [f"{path}, {name}.{field}, row {n}" for n in range(1, len(rows) + 1)]
         once(zip(wheres, (names[row] for row in rows), strict=True), "id")
         if check_files:
-            rows = _present(root, names, rows, wheres, NEVER_PUBLISHED if split == "train" else 0)
-        tables[split] = _table(root, SMALL, names, places, rows)
+            rows = _keep_present(
+                root, names, rows, wheres, NEVER_PUBLISHED if split == "train" else 0
+            )
+        tables[split] = _build_table(root, SMALL, names, places, rows)
     if (root / TEST).is_dir():
-        tables["test"] = _table(root, TEST, names, places, _test_rows(root, names))
+        tables["test"] = _build_table(root, TEST, names, places, _find_test_rows(root, names))
     return tables
 
 
-def _present(
+def _keep_present(
     root: Path, names: list[str], rows: list[int], wheres: list[str], tolerated: int
 ) -> list[int]:
-    """The rows whose two pictures are there; BadData if more than ``tolerated`` lack one."""
-    patterns = [(root / SMALL / p).parent for p in (GROUND, AERIAL)]
-    there = [files_in(folder) for folder in patterns]
+    """The rows whose two pictures exist; BadData if more than ``tolerated`` lack one."""
+    folders = [(root / SMALL / p).parent for p in (GROUND, AERIAL)]
+    listings = [files_in(folder) for folder in folders]
     kept, files = [], []
     for row, where in zip(rows, wheres, strict=True):
         pair = [root / SMALL / p.format(names[row]) for p in (GROUND, AERIAL)]
-        if all(path.name in held for path, held in zip(pair, there, strict=True)):
+        if all(path.name in listing for path, listing in zip(pair, listings, strict=True)):
             kept.append(row)
         else:
             files += [(where, path) for path in pair]
@@ -108,38 +109,43 @@ def _present(
     return kept
 
 
-def _test_rows(root: Path, names: list[str]) -> list[int]:
+def _find_test_rows(root: Path, names: list[str]) -> list[int]:
     stems = []
     for pattern in (GROUND, AERIAL):
         path = root / TEST / pattern
         end = path.name.removeprefix("{}")
-        held = data_in(path.parent)
-        stems.append({name.removesuffix(end) for name in held if name.endswith(end)})
+        listing = data_in(path.parent)
+        stems.append({name.removesuffix(end) for name in listing if name.endswith(end)})
     if not (both := sorted(stems[0] & stems[1])):
         raise BadData(f"{root / TEST}: no id has both of its pictures; the split is empty.\n{HELP}")
     row_of = {name: row for row, name in enumerate(names)}
     if unknown := [name for name in both if name not in row_of]:
-        raise BadData(f"{root / TEST}: {unknown[0]} is no id of {root / LISTS} ({len(names)} ids).")
+        raise BadData(
+            f"{root / TEST}: {unknown[0]} is not an id of {root / LISTS} ({len(names)} ids)."
+        )
     return [row_of[name] for name in both]
 
 
-def _table(root: Path, folder: str, names: list[str], places: F64, rows: list[int]) -> PairTable:
-    some = [names[row] for row in rows]
+def _build_table(
+    root: Path, folder: str, names: list[str], places: F64, rows: list[int]
+) -> PairTable:
+    ids = [names[row] for row in rows]
     here = places[rows].reshape(-1, 2)
-    known: dict[str, Any] = {"ground_latlon": here, "aerial_latlon": here, "root": root}
     return table_of(
-        [root / folder / GROUND.format(name) for name in some],
-        [root / folder / AERIAL.format(name) for name in some],
-        [(i, i) for i in range(len(some))],
+        [root / folder / GROUND.format(name) for name in ids],
+        [root / folder / AERIAL.format(name) for name in ids],
+        [(i, i) for i in range(len(ids))],
         metres_per_px=compute_ground_px_m(here[:, 0], ZOOM),
         heading_deg=0.0,
         fov_deg=360.0,
         framing=FRAMING,
-        **known,
+        ground_latlon=here,
+        aerial_latlon=here,
+        root=root,
     )
 
 
-def _places(path: Path, names: list[str], utm: F64) -> F64:
+def _convert_places(path: Path, names: list[str], utm: F64) -> F64:
     """[N, 2] degrees of [N, 2] metres in either order: northings are the larger ones."""
     if utm.shape != (len(names), 2):
         raise BadData(f"{path}: utm has shape {list(utm.shape)}; expected {[len(names), 2]}.")
@@ -149,7 +155,7 @@ def _places(path: Path, names: list[str], utm: F64) -> F64:
     if wrong.any():
         row = int(np.argmax(wrong))
         raise BadData(
-            f"{path}, utm, row {row + 1} ({names[row]}): {utm[row].tolist()} is no easting and "
+            f"{path}, utm, row {row + 1} ({names[row]}): {utm[row].tolist()} is not an easting and "
             f"northing of {CRS} in metres."
         )
     return convert_rows_to_latlon(CRS, east, north)

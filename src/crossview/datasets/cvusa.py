@@ -3,8 +3,8 @@
 The subset and lists of Zhai et al., CVPR 2017 (``CVPR_subset``), which every paper uses: 35,532
 pairs to train on; the 8,884 of the validation list are what papers test on, so they are ``test``.
 Panoramas 1232 x 224 with north in the middle column; aerial pictures 750 x 750 of zoom 19, north
-up. Ids are numbers of 7 digits; row id - 1 of ``split_locations/all.csv`` says where. The access
-to the pictures and their licence: docs/datasets.md.
+up. Ids are numbers of 7 digits; row id - 1 of ``split_locations/all.csv`` has the place. Access to
+the pictures and their licence: docs/datasets.md.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ CLEANED = "-cleaned"  # what crossview data dedup adds to the name of a list
 LOCATIONS = "split_locations/all.csv"
 ZOOM = 19
 FRAMING = Framing(
-    file_elevation_deg=(-32.7, 32.7),  # 1232 x 224 pixels of 360 / 1232 degrees, horizon amid them
+    file_elevation_deg=(
+        -32.7,
+        32.7,
+    ),  # 1232 x 224 pixels of 360 / 1232 degrees, horizon in the middle
     keep_rows=(0.0, 1.0),
     footprint_m=176.0,  # 750 pixels at 38 degrees north, the middle of the USA; 150 to 195
     aerial_px=750,
@@ -46,15 +49,17 @@ CLEAN_TRAIN = 34_769
 PICTURES = sum(OFFICIAL.values())
 
 
-def counts(cleaned: bool = False) -> dict[str, Counts]:
+def list_counts(cleaned: bool = False) -> dict[str, Counts]:
     """The official numbers; of the cleaned list, those of the one that GeoDTR+ published."""
     numbers = {**OFFICIAL, "train": CLEAN_TRAIN} if cleaned else OFFICIAL
     return {name: Counts(ground=n, aerial=n, pairs=n) for name, n in numbers.items()}
 
 
-def layout(root: Path, cleaned: bool = False) -> list[Part]:
-    """What there should be below ``root``."""
-    lists = [Part(path=_list(split, cleaned), holds=f"list of split {split}") for split in LISTS]
+def list_layout(root: Path, cleaned: bool = False) -> list[Part]:
+    """The files and folders that should be below ``root``."""
+    lists = [
+        Part(path=_name_list(split, cleaned), holds=f"list of split {split}") for split in LISTS
+    ]
     return [
         *lists,
         Part(path="bingmap/19", holds="aerial pictures ID.jpg", files=PICTURES),
@@ -68,61 +73,66 @@ def load(root: Path, *, check_files: bool = True, cleaned: bool = False) -> dict
 
     ``cleaned``: train on the list that ``crossview data dedup`` wrote, test on all, as GeoDTR+.
     Without the locations, places and metres per pixel are unknown. ``check_files``: whether every
-    named picture must be there.
+    listed picture must exist.
     """
-    places = _places(root / LOCATIONS)
-    return {split: _table(root, _list(split, cleaned), places, check_files) for split in LISTS}
+    places = _read_places(root / LOCATIONS)
+    return {
+        split: _build_table(root, _name_list(split, cleaned), places, check_files)
+        for split in LISTS
+    }
 
 
 def write_cleaned(root: Path, split: str, rows: Sequence[int]) -> Path:
-    """Write the list of a split with some of its rows only, beside it; the path."""
-    path = root / _cleaned(LISTS[split])
+    """Write a list with only these rows of a split beside its official one, and return its path."""
+    path = root / _name_cleaned(LISTS[split])
     cells = [cells for _, cells in rows_of(root / LISTS[split], 3)]
     atomic_write(path, "".join(",".join(cells[row]) + "\n" for row in rows))
     return path
 
 
-def _list(split: str, cleaned: bool) -> str:
-    return _cleaned(LISTS[split]) if cleaned and split == "train" else LISTS[split]
+def _name_list(split: str, cleaned: bool) -> str:
+    return _name_cleaned(LISTS[split]) if cleaned and split == "train" else LISTS[split]
 
 
-def _cleaned(name: str) -> str:
+def _name_cleaned(name: str) -> str:
     return name.replace(".csv", f"{CLEANED}.csv")
 
 
-def _table(root: Path, name: str, places: F64 | None, check_files: bool) -> PairTable:
+def _build_table(root: Path, name: str, places: F64 | None, check_files: bool) -> PairTable:
     rows = rows_of(root / name, 3)
-    numbers = [_number(where, cells) for where, cells in rows]
+    numbers = [_read_id(where, cells) for where, cells in rows]
     once(((where, str(n)) for (where, _), n in zip(rows, numbers, strict=True)), "id")
     aerial = [root / cells[0] for _, cells in rows]
     ground = [root / cells[1] for _, cells in rows]
     if check_files:
         wheres = [where for where, _ in rows]
         require_files([*zip(wheres, aerial, strict=True), *zip(wheres, ground, strict=True)])
-    known: dict[str, Any] = {"heading_deg": 0.0, "fov_deg": 360.0, "root": root}
+    columns: dict[str, Any] = {"heading_deg": 0.0, "fov_deg": 360.0, "root": root}
     if places is not None:
-        if (beyond := max(numbers)) > len(places):
-            where = rows[numbers.index(beyond)][0]
+        if (highest := max(numbers)) > len(places):
+            where = rows[numbers.index(highest)][0]
             raise BadData(
-                f"{where}: id {beyond}, but {root / LOCATIONS} has {len(places)} rows only."
+                f"{where}: id {highest}, but {root / LOCATIONS} has only {len(places)} rows."
             )
         here = places[np.array(numbers) - 1]
-        known |= {"aerial_latlon": here[:, :2], "ground_latlon": here[:, 2:]}
-        known |= {"metres_per_px": compute_ground_px_m(here[:, 0], ZOOM)}
-    return table_of(ground, aerial, [(i, i) for i in range(len(rows))], framing=FRAMING, **known)
+        columns |= {"aerial_latlon": here[:, :2], "ground_latlon": here[:, 2:]}
+        columns |= {"metres_per_px": compute_ground_px_m(here[:, 0], ZOOM)}
+    return table_of(ground, aerial, [(i, i) for i in range(len(rows))], framing=FRAMING, **columns)
 
 
-def _number(where: str, cells: list[str]) -> int:
+def _read_id(where: str, cells: list[str]) -> int:
     """The id of a row: the stem of both of its pictures, a number from 1."""
     aerial, ground = Path(cells[0]).stem, Path(cells[1]).stem
     if not aerial.isdecimal() or int(aerial) < 1:
-        raise BadData(f"{where}: {cells[0]} is named by no id; expected bingmap/19/0000001.jpg.")
+        raise BadData(
+            f"{where}: {cells[0]} is not named by an id; expected bingmap/19/0000001.jpg."
+        )
     if aerial != ground:
         raise BadData(f"{where}: {aerial} has no partner; the panorama is {ground}.")
     return int(aerial)
 
 
-def _places(path: Path) -> F64 | None:
+def _read_places(path: Path) -> F64 | None:
     """[ids, 4] degrees: aerial latitude and longitude, ground latitude and longitude."""
     if not path.is_file():
         return None

@@ -7,12 +7,12 @@ Columns (* = must be present; a CSV needs a header line):
 ``ground_lat``, ``ground_lon``, ``aerial_lat``, ``aerial_lon``   WGS84 degrees
 ``metres_per_px``* of the aerial picture, on the ground;  ``up_bearing_deg`` (default 0) of its up
 ``heading_deg``    azimuth of the ground picture's middle from true north;  ``fov_deg`` horizontal
-``kind``           panorama or perspective; where it is empty, a ``fov_deg`` says it (below 360 is
-                   perspective), else the picture's file does: its metadata, then its shape
+``kind``           panorama or perspective; if empty, ``fov_deg`` decides (below 360: perspective),
+                   else the picture's file: its metadata, then its shape
 Where pictures are taken whole, the metres across an aerial one are its pixels times metres_per_px,
 and the angles of a panorama follow from its shape (``pairs.framing.framing_of``).
-Empty cells are unknown. In GeoParquet points may stand for the coordinates (``pairs.rows``). Of
-pictures whose kind the table does not tell, the header is read here, and no pixel.
+Empty cells are unknown. In GeoParquet, points may replace the coordinates (``pairs.rows``). If the
+table does not state a picture's kind, its header is read here, but no pixels.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ COLUMNS = (*NEEDED[:2], "split", "relation", *NUMBERS, "kind")
 
 @dataclass
 class _Split:
-    """What is collected of one split while reading; files by what their spellings have alike."""
+    """The rows of one split; files by a key that is the same for all of their spellings."""
 
     ground: dict[str, dict[str, Any]] = field(default_factory=dict)
     aerial: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class _Split:
 
 
 def load(path: Path) -> dict[str, PairTable]:
-    """The tables of ``train``, ``val`` and ``test``, as far as the file has them.
+    """The tables of ``train``, ``val`` and ``test``, those that the file has.
 
     Errors (BadData) name the file and the line.
     """
@@ -67,34 +67,35 @@ def load(path: Path) -> dict[str, PairTable]:
 
 
 def load_with_notes(path: Path) -> tuple[dict[str, PairTable], tuple[str, ...]]:
-    """:func:`load`, and sentences on what the table does not say and was taken from the pictures.
+    """:func:`load`, and sentences on what the table omits and was taken from the pictures.
 
-    A picture that is not there, or cannot be read, counts as a panorama until it is asked for.
+    A picture that is missing or cannot be read counts as a panorama until it is loaded.
     """
     splits: dict[str, _Split] = {}
     everywhere = _Split()  # a picture's facts are the same in all splits
     folder = Folder(path.parent)
     for row in read_rows(path, NEEDED, COLUMNS):
-        _add(splits.setdefault(row.choice("split", SPLITS), _Split()), everywhere, row, folder)
+        _add_row(splits.setdefault(row.choice("split", SPLITS), _Split()), everywhere, row, folder)
     _check_leaks(path, splits)
     if not any(split.match for split in splits.values()):
         raise BadData(f"{path} has no row with relation match; nothing to train on.")
-    notes = _kinds_from_files(path, splits.values(), folder)
-    return {name: _table(split, folder) for name, split in splits.items() if split.match}, notes
+    notes = _read_missing_kinds(path, splits.values(), folder)
+    return {
+        name: _build_table(split, folder) for name, split in splits.items() if split.match
+    }, notes
 
 
-def _kinds_from_files(path: Path, splits: Iterable[_Split], folder: Folder) -> tuple[str, ...]:
-    """Fill in the kinds that the table does not tell; what they were taken from, in words."""
-    unknown = list(
-        {key: f for one in splits for key, f in one.ground.items() if f["kind"] == ""}.values()
-    )
+def _read_missing_kinds(path: Path, splits: Iterable[_Split], folder: Folder) -> tuple[str, ...]:
+    """Fill in the kinds that the table does not state; sentences on what they were taken from."""
+    pictures = {key: facts for split in splits for key, facts in split.ground.items()}
+    unknown = [facts for facts in pictures.values() if facts["kind"] == ""]
     kinds = read_kinds([folder.file(facts["file"]) for facts in unknown])
     for facts, kind in zip(unknown, kinds, strict=True):
         facts["kind"] = kind.kind
     return tuple(tell_kinds(kinds, f"column kind or fov_deg of {path.name}"))
 
 
-def _add(split: _Split, everywhere: _Split, row: Row, folder: Folder) -> None:
+def _add_row(split: _Split, everywhere: _Split, row: Row, folder: Folder) -> None:
     for name in NEEDED:
         if not row.text(name):
             raise BadData(f"{row.where}: {name} is empty.")
@@ -108,23 +109,23 @@ def _add(split: _Split, everywhere: _Split, row: Row, folder: Folder) -> None:
     ground_facts = {k: numbers[k] for k in ("ground_lat", "ground_lon", "heading_deg", "fov_deg")}
     names = ("aerial_lat", "aerial_lon", "metres_per_px", "up_bearing_deg")
     aerial_facts = {k: numbers[k] for k in names}
-    ground = _same(everywhere.ground, row, "ground", {**ground_facts, "kind": kind}, folder)
-    aerial = _same(everywhere.aerial, row, "aerial", aerial_facts, folder)
+    ground = _merge_facts(everywhere.ground, row, "ground", {**ground_facts, "kind": kind}, folder)
+    aerial = _merge_facts(everywhere.aerial, row, "aerial", aerial_facts, folder)
     split.ground.setdefault(ground, everywhere.ground[ground])
     split.aerial.setdefault(aerial, everywhere.aerial[aerial])
     relation = row.choice("relation", RELATIONS)
     pair = (ground, aerial)
-    known, other = (split.match, split.ignore)[:: 1 if relation == "match" else -1]
+    same, other = (split.match, split.ignore)[:: 1 if relation == "match" else -1]
     both = f"{row.text('ground')} and {row.text('aerial')}"
     if pair in other:
         raise BadData(f"{row.where}: {both} are a match in one line, ignored in another.")
-    if pair in known:
-        raise BadData(f"{row.where}: {both} are there twice.")
-    known[pair] = None
+    if pair in same:
+        raise BadData(f"{row.where}: {both} are listed twice.")
+    same[pair] = None
 
 
 def _check_leaks(path: Path, splits: dict[str, _Split]) -> None:
-    """A ground picture to train on must not be one to measure on."""
+    """Refuse ground pictures that are both in train and in another split."""
     for name in set(splits) - {"train"} if "train" in splits else ():
         if both := splits["train"].ground.keys() & splits[name].ground.keys():
             raise BadData(
@@ -133,32 +134,32 @@ def _check_leaks(path: Path, splits: dict[str, _Split]) -> None:
             )
 
 
-def _same(
-    known: dict[str, dict[str, Any]], row: Row, side: str, facts: dict[str, Any], folder: Folder
+def _merge_facts(
+    pictures: dict[str, dict[str, Any]], row: Row, side: str, facts: dict[str, Any], folder: Folder
 ) -> str:
-    """Keep the facts of a picture, and give its key; other facts about it further down are wrong.
+    """Keep the facts of a picture and return its key; later lines must not contradict them.
 
-    Its file is that of the line where it comes first, however later lines spell it.
+    Its file is spelled as in the first line that has it.
     """
     file = row.text(side)
     key = folder.key(file)
-    if key not in known:
-        known[key] = {**facts, "file": file}
+    if key not in pictures:
+        pictures[key] = {**facts, "file": file}
     for name, value in facts.items():
-        earlier = known[key][name]
+        earlier = pictures[key][name]
         if earlier != value and not (earlier != earlier and value != value):  # noqa: PLR0124 - NaN
             raise BadData(
-                f"{row.where}: {name} of {file} is {_shown(value)}, earlier it was "
-                f"{_shown(earlier)}.\nKeep the one that is right."
+                f"{row.where}: {name} of {file} is {_format_fact(value)}, earlier it was "
+                f"{_format_fact(earlier)}.\nKeep the right one."
             )
     return key
 
 
-def _shown(value: float | str) -> str:
+def _format_fact(value: float | str) -> str:
     return str(value) if value == value and value != "" else "empty"  # noqa: PLR0124 - NaN
 
 
-def _table(split: _Split, folder: Folder) -> PairTable:
+def _build_table(split: _Split, folder: Folder) -> PairTable:
     ground = {file: i for i, file in enumerate(split.ground)}
     aerial = {file: i for i, file in enumerate(split.aerial)}
 

@@ -1,7 +1,7 @@
 """VIGOR: panoramas anywhere in a tile, in four cities (Zhu, Yang, Chen, CVPR 2021).
 
 Every panorama has one positive tile (the camera in its central quarter) and three semi-positives
-(the camera elsewhere in them). Tiles cover the cities, so many have no panorama: they are the
+(the camera in their outer parts). Tiles cover the cities; many have no panorama, and belong to the
 gallery too. Same-area: train and test in all cities; cross-area: train in New York and Seattle,
 test in San Francisco and Chicago. Panoramas 2048 x 1024, north in the middle column; tiles
 640 x 640 of zoom 20, north up. ``corrected``: pixel offsets for the true metres per pixel, by
@@ -48,14 +48,14 @@ OFFICIAL = {  # panoramas, tiles
 }
 
 
-def counts(area: str, corrected: bool = False) -> dict[str, Counts]:
+def list_counts(area: str, corrected: bool = False) -> dict[str, Counts]:
     """The official numbers; every panorama has one match."""
     numbers = OFFICIAL[area].items()
     return {name: Counts(ground=p, aerial=t, pairs=p) for name, (p, t) in numbers}
 
 
-def layout(root: Path, area: str, corrected: bool = False) -> list[Part]:
-    """What there should be below ``root``, in either of the two published layouts."""
+def list_layout(root: Path, area: str, corrected: bool = False) -> list[Part]:
+    """The files and folders that should be below ``root``, in either published layout."""
     parts = []
     cities = SAME if area == "same" else CROSS
     for city in CITIES:
@@ -65,9 +65,9 @@ def layout(root: Path, area: str, corrected: bool = False) -> list[Part]:
         )
         parts.append(Part(path=panoramas, holds="panoramas", files=PANORAMAS[city]))
         parts.append(Part(path=tiles, holds="tiles", files=TILES[city]))
-        folder = f"{_splits(corrected)}/{city}"
+        folder = f"{_name_splits(corrected)}/{city}"
         parts.append(Part(path=f"{folder}/satellite_list.txt", holds="list of its tiles"))
-        names = dict.fromkeys(_labels(s, area, corrected) for s in cities if city in cities[s])
+        names = dict.fromkeys(_name_labels(s, area, corrected) for s in cities if city in cities[s])
         parts += [Part(path=f"{folder}/{name}", holds="labels") for name in names]
     return parts
 
@@ -81,76 +81,78 @@ def load(
     """
     cities = SAME if area == "same" else CROSS
     return {
-        split: _table(root, some, _labels(split, area, corrected), corrected, check_files)
-        for split, some in cities.items()
+        split: _build_table(
+            root, names, _name_labels(split, area, corrected), corrected, check_files
+        )
+        for split, names in cities.items()
     }
 
 
-def _splits(corrected: bool) -> str:
+def _name_splits(corrected: bool) -> str:
     return "splits__corrected" if corrected else "splits"
 
 
-def _labels(split: str, area: str, corrected: bool) -> str:
+def _name_labels(split: str, area: str, corrected: bool) -> str:
     name = f"same_area_balanced_{split}" if area == "same" else "pano_label_balanced"
     return f"{name}{'__corrected' if corrected else ''}.txt"
 
 
-def _folder(root: Path, city: str, ours: str, theirs: str) -> Path:
+def _find_folder(root: Path, city: str, ours: str, theirs: str) -> Path:
     """VIGOR's own layout, or the one of Sample4Geo."""
     swapped = root / theirs / city
     return swapped if swapped.is_dir() else root / city / ours
 
 
-def _table(
+def _build_table(
     root: Path, cities: tuple[str, ...], labels: str, corrected: bool, check_files: bool
 ) -> PairTable:
     tiles: list[tuple[str, Path]] = []
     rows: list[tuple[str, Path, list[str]]] = []
     for city in cities:
-        lists = root / _splits(corrected) / city
-        folder = _folder(root, city, "satellite", "satellite")
+        lists = root / _name_splits(corrected) / city
+        folder = _find_folder(root, city, "satellite", "satellite")
         tiles += [(w, folder / c[0]) for w, c in rows_of(lists / "satellite_list.txt", 1, None)]
-        folder = _folder(root, city, "panorama", "ground")
+        folder = _find_folder(root, city, "panorama", "ground")
         rows += [(w, folder / c[0], c) for w, c in rows_of(lists / labels, 13, None)]
     tile_of = once(((where, path.name) for where, path in tiles), "tile")
     once(((where, path.name) for where, path, _ in rows), "panorama")
     if check_files:
         require_files([*tiles, *((where, path) for where, path, _ in rows)])
-    matches = [[_tile(tile_of, c[i], where) for i in (1, 4, 7, 10)] for where, _, c in rows]
-    aerial_latlon = np.array([_place(where, path, "_") for where, path in tiles])
+    matches = [[_find_tile(tile_of, c[i], where) for i in (1, 4, 7, 10)] for where, _, c in rows]
+    aerial_latlon = np.array([_read_place(where, path, "_") for where, path in tiles])
     near = [(n, tile) for n, (_, *others) in enumerate(matches) for tile in others]
     return table_of(
         [path for _, path, _ in rows],
         [path for _, path in tiles],
         [(n, tile) for n, (tile, *_) in enumerate(matches)],
         ignored=near,
-        ground_latlon=np.array([_place(where, path, ",") for where, path, _ in rows]),
+        ground_latlon=np.array([_read_place(where, path, ",") for where, path, _ in rows]),
         aerial_latlon=aerial_latlon,
         metres_per_px=compute_ground_px_m(aerial_latlon[:, 0], ZOOM),
         heading_deg=0.0,
         fov_deg=360.0,
-        offset_px=np.array([_offset(where, cells) for where, _, cells in rows]),
+        offset_px=np.array([_read_offset(where, cells) for where, _, cells in rows]),
         framing=FRAMING,
         root=root,
     )
 
 
-def _tile(tile_of: dict[str, int], name: str, where: str) -> int:
+def _find_tile(tile_of: dict[str, int], name: str, where: str) -> int:
     if name not in tile_of:
         raise BadData(f"{where}: {name} has no partner: it is not in satellite_list.txt.")
     return tile_of[name]
 
 
-def _place(where: str, path: Path, separator: str) -> tuple[float, float]:
-    """From ``satellite_LAT_LON.png`` or ``ID,LAT,LON,.jpg``."""
+def _read_place(where: str, path: Path, separator: str) -> tuple[float, float]:
+    """Latitude and longitude out of ``satellite_LAT_LON.png`` or ``ID,LAT,LON,.jpg``."""
     parts = (path.stem if separator == "_" else path.name).split(separator)
     if len(parts) < 3:
-        raise BadData(f"{where}: {path.name} names no latitude and longitude.")
+        raise BadData(f"{where}: {path.name} does not name a latitude and longitude.")
     return place(parts[1], parts[2], where)
 
 
-def _offset(where: str, cells: list[str]) -> tuple[float, float]:
-    """Rows down and columns right of the tile's centre; the second number grows to the left."""
+def _read_offset(where: str, cells: list[str]) -> tuple[float, float]:
+    """Rows down and columns right of the tile's centre; the list counts columns to the left."""
     limits = (-HALF_PX, HALF_PX)
     down, left = (number("pixel offset", cells[i], limits, where) for i in (2, 3))
     return down, -left
