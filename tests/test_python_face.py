@@ -112,7 +112,9 @@ def test_what_is_no_picture_is_refused_with_a_sentence(index, wrong):
 
 @pytest.mark.parametrize("wrong", [None, 7, {"photo": "a.jpg"}])
 def test_what_is_no_source_of_a_picture_is_named(index, wrong):
-    with pytest.raises(InvalidValue, match="a photo is a path, bytes, a Pillow image or pixels"):
+    with pytest.raises(
+        InvalidValue, match="a photo must be a path, bytes, a Pillow image or pixels"
+    ):
         crossview.locate(index, wrong)
 
 

@@ -12,12 +12,12 @@ from crossview.index.store import Index
 from crossview.localization.locate import locate
 from crossview.service.regions import Regions
 from crossview.service.schemas import LocateAnswers
-from crossview.views.decode import photo_of_bytes
+from crossview.views.decode import load_photo
 
 
 def test_a_photo_gets_the_places_that_locate_gives(client, folder):
     answer = client.post("/v1/locate?places=3", files=photos(jpeg())).json()["answers"][0]
-    expected = locate(Index.open(folder), photo_of_bytes(jpeg(), "0.jpg"), embedder=TOY)
+    expected = locate(Index.open(folder), load_photo(jpeg(), name="0.jpg"), embedder=TOY)
     assert [p["window"] for p in answer["places"]] == [p.window for p in expected.places[:3]]
     assert answer["places"][0]["score"] == pytest.approx(expected.places[0].score, abs=1e-5)
     assert answer["sha256"] == expected.sha256

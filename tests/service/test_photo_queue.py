@@ -15,7 +15,7 @@ from crossview.service.problems import Refusal
 from crossview.service.regions import Regions
 from crossview.service.settings import Settings
 from crossview.service.uploads import Upload
-from crossview.views.decode import photo_of_bytes
+from crossview.views.decode import load_photo
 
 
 class Slow:
@@ -74,7 +74,7 @@ def test_every_photo_gets_its_own_answer_however_they_are_batched(start_queue, r
     orders = [queue.submit(tasks(region, [s, s + 100])) for s in seeds]
     for seed, order in zip(seeds, orders, strict=True):
         for number, result in zip((seed, seed + 100), order, strict=True):
-            photo = photo_of_bytes(jpeg(number), f"{number}.jpg")
+            photo = load_photo(jpeg(number), name=f"{number}.jpg")
             expected = locate(region.index, photo, embedder=TOY)
             answer = result.result(30)
             assert answer.sha256 == expected.sha256

@@ -26,7 +26,7 @@ from crossview.service.problems import Refusal
 from crossview.service.regions import Region
 from crossview.service.settings import Settings
 from crossview.service.uploads import Upload
-from crossview.views.decode import photo_of_bytes
+from crossview.views.decode import load_photo
 
 _DECODERS = 2
 _OLD_SHARE = 0.7  # of the estimate of speed that remains when a new batch is measured
@@ -164,9 +164,9 @@ class PhotoQueue:
     def _prepare(self, ticket: _Ticket) -> _Prepared | None:
         task = ticket.task
         try:
-            photo = photo_of_bytes(
+            photo = load_photo(
                 task.upload.data,
-                task.upload.name,
+                name=task.upload.name,
                 max_pixels=self._settings.max_pixels,
                 max_memory_bytes=self._settings.max_memory_bytes,
             )

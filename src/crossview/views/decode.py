@@ -1,10 +1,8 @@
 """From files to upright RGB pixels, or one clear sentence why not. Nothing is decoded in part.
 
-JPEG through libjpeg-turbo directly: the pixels that Pillow and OpenCV give, or fewer of them.
-
-Full size: bit for bit what Pillow decodes, in 2/3 of the time. Smaller: the inverse transform of
-each 8 x 8 block gives 1 to 7 pixels a side instead of 8 (DCT scaling), which leaves little more
-than the entropy decoding to do.
+JPEG goes through libjpeg-turbo directly. At full size this gives bit for bit what Pillow decodes,
+in 2/3 of the time. At smaller sizes the inverse transform of each 8 x 8 block gives 1 to 7 pixels a
+side instead of 8 (DCT scaling), which leaves little more than the entropy decoding to do.
 """
 
 from __future__ import annotations
@@ -24,6 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.ExifTags import Base
 
 from crossview.arrays import U8
 from crossview.errors import BadImage, require
@@ -34,92 +33,8 @@ from crossview.views.other_files import FLATTEN, explain_refusal, is_heif
 from crossview.views.rgb import blend_backdrop, convert_to_rgb_alpha, orient_pixels
 from crossview.views.sphere import is_tilted, shows_two_fisheyes, turn_upright
 
-MOST_SCANNED_PX = 600_000_000  # pixels times scans, of more scans than any usual file has
-_USUAL_SCANS = 20  # allowed whatever the size: programs write 10, of four channels 18
-Buffer = bytes | mmap
-_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")  # but for restarts and stuffed bytes
-_START, _END, _SCAN = 0xD8, 0xD9, 0xDA
-_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
-
-
-def can_shrink(image: Image.Image) -> bool:
-    """Whether :func:`decode_jpeg` decodes a picture whose header is ``image``."""
-    return image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L")
-
-
-def decode_jpeg(data: bytes, image: Image.Image, at_least: tuple[int, int] | None) -> U8 | None:
-    """Stored RGB [H, W, 3] of the JPEG ``data`` whose header is ``image``; None: Pillow has to.
-
-    ``at_least`` (stored rows, columns): the smallest of the eighths of its size that has as many;
-    None: full size, exact. Left to Pillow: other formats and colour models, and whatever is damaged
-    (it then says how).
-    """
-    if not can_shrink(image):
-        return None
-    import simplejpeg
-
-    fast = at_least is not None
-    rows, columns = at_least or (0, 0)
-    try:
-        pixels = simplejpeg.decode_jpeg(
-            data, "RGB", fastdct=fast, fastupsample=fast, min_height=rows, min_width=columns
-        )
-    except ValueError:
-        return None
-    return np.asarray(pixels, dtype=np.uint8)
-
-
-def find_largest_size(size: tuple[int, int], most_px: int) -> tuple[int, int] | None:
-    """(rows, columns) of the largest eighth of (width, height) of at most ``most_px`` pixels."""
-    width, height = size
-    for eighths in range(8, 0, -1):
-        rows, columns = -(-height * eighths // 8), -(-width * eighths // 8)
-        if rows * columns <= most_px:
-            return rows, columns
-    return None
-
-
-def count_scans(data: Buffer, most: int) -> int:
-    """How many passes over its pixels a JPEG needs, up to ``most`` + 1; its segments are walked.
-
-    An ordinary sequential file needs one: whatever follows that is not decoded.
-    """
-    at, count, channels, progressive = 2, 0, 0, False
-    while count <= most and (found := _MARKER.search(data, at)):
-        kind, at = data[found.start() + 1], found.end()
-        if kind in (_START, _END):
-            break
-        length = int.from_bytes(data[at : at + 2], "big")
-        if kind in _FRAMES:
-            channels, progressive = (
-                int.from_bytes(data[at + 7 : at + 8], "big"),
-                kind in _PROGRESSIVE,
-            )
-        if kind == _SCAN:
-            count += 1
-            if not progressive and data[at + 2 : at + 3] == bytes([channels]):
-                break
-        at += max(2, length)
-    return count
-
-
-def require_few_scans(data: Buffer, size: tuple[int, int]) -> None:
-    """Refuse a JPEG of (width, height) that takes very many passes over its pixels to decode.
-
-    Raises :class:`BadImage`. Progressive files of usual programs have about 10 scans.
-    """
-    pixels = max(1, size[0] * size[1])
-    most = max(_USUAL_SCANS, MOST_SCANNED_PX // pixels)
-    if count_scans(data, most) > most:
-        raise BadImage(
-            f"would be decoded in more than {most} passes ({size[0]} x {size[1]} pixels); usual "
-            "are about 10.\nSave it again as an ordinary JPEG."
-        )
-
-
 MAX_PIXELS = 200_000_000  # phones take 108 million, 360-degree cameras 72
-MAX_MEMORY_BYTES = 1_200_000_000  # while one is decoded; a JPEG that needs more is decoded smaller
+MAX_MEMORY_BYTES = 1_200_000_000  # during decoding; a JPEG that needs more is decoded smaller
 MAX_FILE_BYTES = 1 << 30
 _LEAST_PX, _LEAST_PHOTO_PX = 2, 16
 _START_BYTES = 4096
@@ -135,45 +50,54 @@ _FORMATS = {
     "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".jpc", ".j2c"),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
-SUFFIXES = tuple(suffix for some in _FORMATS.values() for suffix in some)  # of photos, lower case
+SUFFIXES = tuple(suffix for group in _FORMATS.values() for suffix in group)  # of photos, lower case
 READABLE = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF, JPEG 2000 and PPM"
 _PEAK_BYTES = {  # of memory for each pixel while it is decoded, as measured
     "JPEG": 8, "MPO": 8, "PNG": 10, "WEBP": 18, "TIFF": 10, "AVIF": 10, "HEIF": 10,
     "JPEG2000": 20, "GIF": 8, "BMP": 11, "PPM": 11,
 }  # fmt: skip
-_ORIENTATION = 0x0112
-_XMP_START, _XMP_MORE = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
-_XMP_MORE_HEADER = len(_XMP_MORE) + 32 + 8  # its name, a digest, its length and offset
+_XMP_START, _XMP_EXTENSION = (
+    b"http://ns.adobe.com/xap/1.0/\0",
+    b"http://ns.adobe.com/xmp/extension/\0",
+)
+_XMP_EXTENSION_HEADER = len(_XMP_EXTENSION) + 32 + 8  # its name, a digest, its length and offset
 
 PictureSource = str | Path | bytes | U8 | Image.Image
+MOST_SCANNED_PX = 600_000_000  # pixels times scans, for files of more than the usual scans
+_USUAL_SCANS = 20  # allowed at any size: programs write 10, with four channels 18
+Buffer = bytes | mmap
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")  # except restarts and stuffed bytes
+_START, _END, _SCAN = 0xD8, 0xD9, 0xDA
+_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
     """A decoded photo and what its file says of itself.
 
-    Pixels are upright (EXIF orientation), and so are panoramas whose file tells how the camera was
-    tilted. What contradicts the pixels or itself is unknown, and the assumptions say so.
+    Pixels are upright (EXIF orientation); so are panoramas whose file gives the tilt of the camera.
+    What contradicts the pixels or itself counts as unknown, and the assumptions say so.
     """
 
     pixels: U8 = field(repr=False)  # [H, W, 3]
     path: str
     sha256: str  # of the file
     kind: Kind
-    fov_deg: float | None = None  # horizontal; None if the file does not tell
-    also_try_fov_deg: tuple[float, ...] = ()  # beside the usual ones, where fov_deg is unknown
-    horizon_px: float | None = None  # row of the horizon, where a panorama's file tells
+    fov_deg: float | None = None  # horizontal; None if the file does not say
+    also_try_fov_deg: tuple[float, ...] = ()  # besides the usual ones, if fov_deg is unknown
+    horizon_px: float | None = None  # row of the horizon, if a panorama's file says it
     shrunk: float = 1.0  # rows of ``pixels`` for each row of the upright file
     widened: float = 1.0  # degrees across ``pixels`` for each degree across the file
-    gps: LatLon | None = None  # shown, never used unless asked
+    gps: LatLon | None = None  # displayed; used only on request
     heading: Heading | None = None  # of the picture's middle
-    view_assumptions: tuple[str, ...] = ()  # on kind and field of view; moot if that is given
+    view_assumptions: tuple[str, ...] = ()  # on kind and field of view; void if those are stated
     assumptions: tuple[str, ...] = ()  # on everything else
 
     def upright_fov_deg(self, file_fov_deg: float) -> float:
-        """Field of view of ``pixels``, given that of the file, as a person or a list tells it.
+        """Field of view of ``pixels``, given that of the file, as a person or a list states it.
 
-        A tilted part of a panorama that was turned upright spans more than it did.
+        A tilted part of a panorama spans more once it is turned upright.
         """
         return min(file_fov_deg * self.widened, 360.0)
 
@@ -189,15 +113,15 @@ def load_photo(
     """Read a photo and its metadata; :class:`BadImage` names the file and the reason.
 
     ``source``: a path, the bytes of a file, a Pillow image (with the metadata that it carries), or
-    uint8 pixels [H, W, 3] in RGB. ``name`` stands for what has no path. Whether it is a panorama
-    says GPano, else a focal length says that it is none, else its shape suggests it, which is a
-    stated assumption (``views.exif``). ``at_least``, ``max_...``: as in :func:`read_rgb`.
+    uint8 pixels [H, W, 3] in RGB. ``name`` stands for what has no path. GPano says whether it is a
+    panorama; else a focal length says that it is not; else its shape suggests it, which is a stated
+    assumption (``views.exif``). ``at_least``, ``max_...``: as in :func:`read_rgb`.
     """
     if isinstance(source, np.ndarray):
         return make_photo(source, name or "pixels")
     require(
         isinstance(source, str | bytes | os.PathLike | Image.Image),
-        f"a photo is a path, bytes, a Pillow image or pixels, got {type(source).__name__}.",
+        f"a photo must be a path, bytes, a Pillow image or pixels, got {type(source).__name__}.",
     )
     limits = _Limits(max_pixels, max_memory_bytes)
     if isinstance(source, Image.Image):
@@ -212,26 +136,8 @@ def load_photo(
             return _read_photo(image, data, shown, limits, at_least)
 
 
-def photo_of_bytes(
-    data: bytes,
-    name: str,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    max_memory_bytes: int = MAX_MEMORY_BYTES,
-    at_least: tuple[int, int] | None = None,
-) -> Photo:
-    """:func:`load_photo` of a file's content, for what never was on a disk."""
-    return load_photo(
-        data,
-        name=name,
-        max_pixels=max_pixels,
-        max_memory_bytes=max_memory_bytes,
-        at_least=at_least,
-    )
-
-
 def make_photo(pixels: U8, name: str = "pixels") -> Photo:
-    """A :class:`Photo` of uint8 [H, W, 3] that come from no file; twice as wide: a panorama."""
+    """A :class:`Photo` of uint8 pixels [H, W, 3]; if twice as wide as high, a panorama."""
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise BadImage(
             f"a picture must be uint8 [height, width, 3] in RGB, got {pixels.dtype} "
@@ -243,7 +149,7 @@ def make_photo(pixels: U8, name: str = "pixels") -> Photo:
 
 
 def read_photo_facts(path: str | Path) -> PhotoFacts:
-    """What a photo's file says of itself, as :func:`load_photo` takes it; no pixel is decoded."""
+    """What a photo's file says of itself, as :func:`load_photo` uses it; no pixels are decoded."""
     limits = _Limits(MAX_PIXELS, MAX_MEMORY_BYTES)
     with _name_errors(str(path)), _open_file(Path(path)) as stream:
         heif = is_heif(stream.read(_START_BYTES)) and _register_heif()
@@ -262,10 +168,10 @@ def read_rgb(
 ) -> U8:
     """Any picture as upright RGB uint8 [H, W, 3]; ``source`` is a path or the bytes of a file.
 
-    The rule is that of ``views.rgb``; transparent pixels show the mean colour behind, of an
-    animation the first frame counts. More than ``max_pixels``, or what would take more than
-    ``max_memory_bytes`` while it is decoded, is refused before. ``at_least`` (rows, columns): a
-    JPEG may be decoded smaller, with at least so many (``views.decode``); None: exact.
+    The rule is that of ``views.rgb``: transparent pixels show the mean colour, and only the first
+    frame of an animation is read. Pictures of more than ``max_pixels``, or that would take more
+    than ``max_memory_bytes`` to decode, are refused first. ``at_least`` (rows, columns): a JPEG may
+    be decoded smaller, with at least this size; None: exact.
     """
     return blend_backdrop(
         *read_picture(
@@ -294,7 +200,7 @@ def read_picture(
 
 
 def read_picture_size(path: str | Path) -> tuple[int, int]:
-    """(rows, columns) that :func:`read_rgb` will give; of the pixels nothing is read."""
+    """(rows, columns) that :func:`read_rgb` will give; no pixels are read."""
     with _name_errors(str(path)):
         try:
             with (
@@ -303,14 +209,14 @@ def read_picture_size(path: str | Path) -> tuple[int, int]:
                 Image.open(stream, formats=_list_formats()) as image,
             ):
                 columns, rows = _find_upright_size(image)
-        except Exception:  # whatever it is, reading all of it says it better
+        except Exception:  # reading all of it explains any problem better
             return read_rgb(path).shape[:2]
     return rows, columns
 
 
 @dataclass(frozen=True)
 class _Limits:
-    """What may be decoded at all."""
+    """The largest pictures that are decoded."""
 
     pixels: int
     memory_bytes: int
@@ -328,10 +234,10 @@ class _Limits:
     def check_memory(
         self, image: Image.Image, at_least: tuple[int, int] | None = None, *, shrinks: bool = False
     ) -> tuple[int, int] | None:
-        """Stored (rows, columns) to decode at the least; None: all of them.
+        """The least stored (rows, columns) to decode; None: full size.
 
-        ``at_least`` as it is where that fits; with ``shrinks`` a JPEG that does not fit is decoded
-        to the largest size that does.
+        ``at_least`` if that fits; with ``shrinks`` a JPEG that does not fit is decoded to the
+        largest size that does.
         """
         width, height = image.size
         coefficients = 6 if image.info.get("progressive") else 0  # bytes a pixel, at any size
@@ -346,7 +252,7 @@ class _Limits:
         return at_least
 
     def check_bytes(self, each: int, size: tuple[int, int]) -> None:
-        """Refuse what takes more memory, at ``each`` bytes a pixel, than there may be."""
+        """Refuse a picture that takes more memory than allowed, at ``each`` bytes a pixel."""
         width, height = size
         needed = each * width * height
         if needed <= self.memory_bytes:
@@ -380,17 +286,17 @@ def _describe(
 ) -> Photo:
     """A photo of upright pixels, decoded from (width, height) pixels; panoramas turned upright."""
     if facts.by_shape and shows_two_fisheyes(pixels):
-        said = "two round fisheye pictures side by side: its field of view is unknown; " + FLATTEN
+        why = "two round fisheye pictures side by side: its field of view is unknown; " + FLATTEN
         facts = replace(
-            facts, kind="perspective", fov_deg=None, panorama=None, view_assumptions=(said,)
+            facts, kind="perspective", fov_deg=None, panorama=None, view_assumptions=(why,)
         )
     assumptions, fov, heading = facts.assumptions, facts.fov_deg, facts.heading
     shrunk, widened, horizon = len(pixels) / size[1], 1.0, None
     if facts.panorama is not None:
         level = turn_upright(pixels, facts.panorama)
         if heading is not None and heading.source == "PoseHeadingDegrees":
-            heading = heading.moved(level.middle_deg - facts.panorama.middle_deg)
-        if level.pixels is not pixels:  # what a file's row spans may have grown or shrunk
+            heading = heading.turn(level.middle_deg - facts.panorama.middle_deg)
+        if level.pixels is not pixels:  # a row may now span more or fewer degrees
             finer = level.pixels.shape[1] / level.fov_deg
             shrunk = finer / (size[0] / facts.panorama.fov_deg)
             widened = level.fov_deg / facts.panorama.fov_deg
@@ -433,7 +339,7 @@ def _read_bytes(path: Path) -> bytes:
 
 @contextmanager
 def _open_file(path: Path) -> Iterator[BinaryIO]:
-    """An open file that may be a photo, at its start."""
+    """Open a file that may be a photo, at its start."""
     try:
         if path.is_dir():
             raise BadImage("is a folder, not a photo.")
@@ -441,7 +347,7 @@ def _open_file(path: Path) -> Iterator[BinaryIO]:
             if problem := explain_refusal(stream.read(_START_BYTES), path.name):
                 raise BadImage(problem)
             if os.fstat(stream.fileno()).st_size > MAX_FILE_BYTES:
-                raise BadImage("is larger than 1 GiB; that is no photo.")
+                raise BadImage("is larger than 1 GiB, too large for a photo.")
             stream.seek(0)
             yield stream
     except FileNotFoundError as problem:
@@ -453,7 +359,7 @@ def _open_file(path: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _open_image(data: bytes, name: str, limits: _Limits) -> Iterator[Image.Image]:
-    """The header read, the size checked; whatever fails inside becomes :class:`BadImage`."""
+    """Read the header and check the size; any error inside becomes :class:`BadImage`."""
     if not data:
         raise BadImage("is empty (0 bytes).")
     if problem := explain_refusal(data, name):
@@ -464,30 +370,13 @@ def _open_image(data: bytes, name: str, limits: _Limits) -> Iterator[Image.Image
         limits.check_pixels(image.size)
         if image.format in ("JPEG", "MPO"):
             require_few_scans(data, image.size)
-            if count_scans(data, 1) > 1:  # whose coefficients are all kept, as of a progressive one
+            if count_scans(data, 1) > 1:  # all coefficients are kept, as of a progressive file
                 image.info["progressive"] = 1
         yield image
 
 
-def require_webp_within(data: bytes, most_px: int, most_bytes: int = MAX_MEMORY_BYTES) -> None:
-    """Refuse a WebP that is too large, by its header: opening it already takes memory for all."""
-    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
-        return
-    kind, body = data[12:16], data[20:30]
-    if kind == b"VP8X":
-        width, height = (1 + int.from_bytes(body[at : at + 3], "little") for at in (4, 7))
-    elif kind == b"VP8L":
-        bits = int.from_bytes(body[1:5], "little")
-        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    else:
-        width, height = (int.from_bytes(body[at : at + 2], "little") & 0x3FFF for at in (6, 8))
-    limits = _Limits(most_px, most_bytes)
-    limits.check_pixels((width, height))
-    limits.check_bytes(_PEAK_BYTES["WEBP"], (width, height))
-
-
 class _PillowsLimit:
-    """Pillow's own limit on pixels, 179 million, lifted while ours holds. For any thread."""
+    """Lifts Pillow's own limit of 179 million pixels while ours applies. For any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -525,13 +414,13 @@ def _guard_decoding() -> Iterator[None]:
             f"is not a picture, or is damaged at its start.\ncrossview reads {READABLE}."
         ) from problem
     except MemoryError as problem:
-        raise BadImage("needs more memory than there is.") from problem
+        raise BadImage("needs more memory than is free.") from problem
     except Exception as problem:  # decoders raise OSError, SyntaxError, ValueError, struct.error...
         raise BadImage(f"is truncated or damaged ({problem}).") from problem
 
 
 def _list_formats(*, heif: bool = False) -> tuple[str, ...]:
-    """Names of the formats as Pillow has them; HEIF only once its package is there."""
+    """Pillow's names of the formats; HEIF only if its package is installed."""
     return tuple(name for name in _FORMATS if heif or name != "HEIF")
 
 
@@ -573,33 +462,33 @@ def _decode_pixels(
         if (pixels := decode_jpeg(data, image, stored)) is not None:
             return np.ascontiguousarray(orient_pixels(pixels, orientation)), None
     image.load()
-    if image.format == "TIFF":  # Pillow has turned it upright while it read it
+    if image.format == "TIFF":  # Pillow turned it upright while reading
         orientation = 1
     return convert_to_rgb_alpha(image, orientation)
 
 
 def _read_orientation(image: Image.Image) -> int:
-    """1 to 8 of EXIF; 1 where it tells nothing sensible."""
+    """1 to 8 of EXIF; 1 where it is missing or invalid."""
     try:
-        value = int(_read_exif(image).get(_ORIENTATION, 1))
+        value = int(_read_exif(image).get(Base.Orientation, 1))
     except (TypeError, ValueError):
         return 1
     return value if 1 <= value <= 8 else 1
 
 
 def _find_upright_size(image: Image.Image) -> tuple[int, int]:
-    """(width, height) once turned by the orientation."""
+    """(width, height) once it is upright."""
     width, height = image.size
     turned = (
         _read_orientation(image) >= 5 and image.format != "TIFF"
-    )  # whose size Pillow turns itself
+    )  # Pillow swaps the size of a TIFF itself
     return (height, width) if turned else (width, height)
 
 
 def _read_exif(image: Image.Image) -> Any:
     try:
         return image.getexif()
-    except Exception:  # damaged EXIF is no reason to refuse intact pixels
+    except Exception:  # damaged EXIF does not make the pixels unusable
         return Image.Exif()
 
 
@@ -614,16 +503,16 @@ def _read_xmp(image: Image.Image) -> list[str]:
             continue
         if content.startswith(_XMP_START):
             packets.append(_decode_xmp(content[len(_XMP_START) :]))
-        elif content.startswith(_XMP_MORE):
-            head = content[len(_XMP_MORE) : _XMP_MORE_HEADER]
-            piece = int.from_bytes(head[-4:], "big"), content[_XMP_MORE_HEADER:]
+        elif content.startswith(_XMP_EXTENSION):
+            head = content[len(_XMP_EXTENSION) : _XMP_EXTENSION_HEADER]
+            piece = int.from_bytes(head[-4:], "big"), content[_XMP_EXTENSION_HEADER:]
             more.setdefault(head[:32], []).append(piece)
     whole = (b"".join(piece for _, piece in sorted(pieces)) for pieces in more.values())
     return [*dict.fromkeys(packets), *map(_decode_xmp, whole)]
 
 
 def _decode_xmp(packet: Any) -> str:
-    """Text of a packet in UTF-8 or UTF-16; what cannot be decoded is replaced, the rest kept."""
+    """Text of a packet in UTF-8 or UTF-16; bytes that cannot be decoded are replaced."""
     if not isinstance(packet, bytes):
         return str(packet)
     start = packet[:2]
@@ -636,3 +525,98 @@ def _decode_xmp(packet: Any) -> str:
 
 def _hash_pixels(pixels: U8) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+# JPEG and WebP before Pillow sees them.
+
+
+def can_shrink(image: Image.Image) -> bool:
+    """Whether :func:`decode_jpeg` decodes a picture whose header is ``image``."""
+    return image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L")
+
+
+def decode_jpeg(data: bytes, image: Image.Image, at_least: tuple[int, int] | None) -> U8 | None:
+    """Stored RGB [H, W, 3] of the JPEG ``data`` whose header is ``image``; None: use Pillow.
+
+    ``at_least`` (stored rows, columns): the smallest of the eighths of its size that is as large;
+    None: full size, exact. Left to Pillow: other formats and colour models, and damaged files (it
+    explains the damage).
+    """
+    if not can_shrink(image):
+        return None
+    import simplejpeg
+
+    fast = at_least is not None
+    rows, columns = at_least or (0, 0)
+    try:
+        pixels = simplejpeg.decode_jpeg(
+            data, "RGB", fastdct=fast, fastupsample=fast, min_height=rows, min_width=columns
+        )
+    except ValueError:
+        return None
+    return np.asarray(pixels, dtype=np.uint8)
+
+
+def find_largest_size(size: tuple[int, int], most_px: int) -> tuple[int, int] | None:
+    """(rows, columns) of the largest eighth of (width, height) of at most ``most_px`` pixels."""
+    width, height = size
+    for eighths in range(8, 0, -1):
+        rows, columns = -(-height * eighths // 8), -(-width * eighths // 8)
+        if rows * columns <= most_px:
+            return rows, columns
+    return None
+
+
+def count_scans(data: Buffer, most: int) -> int:
+    """Count the passes over its pixels that a JPEG needs, up to ``most`` + 1, by its segments.
+
+    An ordinary sequential file needs one; what follows it is not decoded.
+    """
+    at, count, channels, progressive = 2, 0, 0, False
+    while count <= most and (marker := _MARKER.search(data, at)):
+        kind, at = data[marker.start() + 1], marker.end()
+        if kind in (_START, _END):
+            break
+        length = int.from_bytes(data[at : at + 2], "big")
+        if kind in _FRAMES:
+            channels, progressive = (
+                int.from_bytes(data[at + 7 : at + 8], "big"),
+                kind in _PROGRESSIVE,
+            )
+        if kind == _SCAN:
+            count += 1
+            if not progressive and data[at + 2 : at + 3] == bytes([channels]):
+                break
+        at += max(2, length)
+    return count
+
+
+def require_few_scans(data: Buffer, size: tuple[int, int]) -> None:
+    """Refuse a JPEG of (width, height) that needs very many passes over its pixels.
+
+    Raises :class:`BadImage`. Progressive files of usual programs have about 10 scans.
+    """
+    pixels = max(1, size[0] * size[1])
+    most = max(_USUAL_SCANS, MOST_SCANNED_PX // pixels)
+    if count_scans(data, most) > most:
+        raise BadImage(
+            f"needs more than {most} passes to decode ({size[0]} x {size[1]} pixels); about 10 are "
+            "usual.\nSave it again as an ordinary JPEG."
+        )
+
+
+def require_webp_within(data: bytes, most_px: int, most_bytes: int = MAX_MEMORY_BYTES) -> None:
+    """Refuse a WebP that is too large by its header: merely opening it takes all the memory."""
+    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
+        return
+    kind, body = data[12:16], data[20:30]
+    if kind == b"VP8X":
+        width, height = (1 + int.from_bytes(body[at : at + 3], "little") for at in (4, 7))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    else:
+        width, height = (int.from_bytes(body[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+    limits = _Limits(most_px, most_bytes)
+    limits.check_pixels((width, height))
+    limits.check_bytes(_PEAK_BYTES["WEBP"], (width, height))

@@ -1,8 +1,8 @@
 """What a photo's file says of itself: EXIF (lens, place, direction) and GPano (panoramas).
 
-Nothing here raises. What is absent, damaged or absurd is unknown, and so is what contradicts the
-pixels or itself; then a sentence says why. What the shape of a picture suggests never beats what
-its file says, and is a stated assumption where the file says nothing.
+Nothing here raises. What is absent, damaged or absurd counts as unknown, and so does what
+contradicts the pixels or itself; then a sentence says why. The shape of a picture never overrides
+its file; where the file says nothing, what the shape suggests is a stated assumption.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 from xml.parsers import expat
 
+from PIL.ExifTags import GPS, IFD, Base
+
 from crossview.errors import InvalidValue
 from crossview.geo.points import LatLon
 from crossview.views.lens import Kind
@@ -21,23 +23,19 @@ from crossview.views.lens import Kind
 Projection = Literal["equirectangular", "cylindrical"]
 North = Literal["true", "magnetic", "unknown"]
 
-POSE_SIGMA_DEG = 5.0  # how far PoseHeadingDegrees may be off (one standard deviation)
-COMPASS_SIGMA_DEG = 20.0  # how far a phone's compass, GPSImgDirection, may be off
+POSE_SIGMA_DEG = 5.0  # error of PoseHeadingDegrees (one standard deviation)
+COMPASS_SIGMA_DEG = 20.0  # error of a phone's compass, GPSImgDirection
 WIDEST_LENS_RATIO = 2.2  # long side over short side; beyond it no lens took the picture alone
-WIDE_FOV_DEG = (180.0, 360.0)  # tried too for pictures that are wider than that
+WIDE_FOV_DEG = (180.0, 360.0)  # also tried for wider pictures
 
 _FILM_LONG_SIDE_MM = 36.0  # of the frame that "35 mm equivalent" refers to
-_EXIF_PART, _GPS_PART = 0x8769, 0x8825
-_FOCAL_MM, _FOCAL_35_MM = 0x920A, 0xA405
-_PIXELS_ACROSS, _PIXELS_DOWN = 0xA002, 0xA003
-_PLANE_X, _PLANE_UNIT = 0xA20E, 0xA210
-_DIGITAL_ZOOM = 0xA404
-_OF_A_LENS = (0x829D, 0x9202, 0x9205, 0xA432, 0xA433, 0xA434)  # apertures, range, maker, model
-_CUSTOM_RENDERED, _STITCHED = 0xA401, 6  # what phones write for panoramas that they stitched
-_LAT_REF, _LAT, _LON_REF, _LON, _DIRECTION_REF, _DIRECTION = 1, 2, 3, 4, 16, 17
-_STATUS, _MAP_DATUM = 9, 18
+_LENS_TAGS = (
+    Base.FNumber, Base.ApertureValue, Base.MaxApertureValue,
+    Base.LensSpecification, Base.LensMake, Base.LensModel,
+)  # fmt: skip
+_STITCHED = 6  # CustomRendered of panoramas that phones stitched
 _LIKE_WGS84 = re.compile(r"WGS|WORLD|JGD|ETRS|ITRF|NAD83|GDA|NZGD2000|SIRGAS|CGCS2000|PZ90")
-_UNSET = 0xFFFFFFFF  # over itself: a rational that its writer never filled in
+_UNSET = 0xFFFFFFFF  # over itself: a rational that was never filled in
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # inch, centimetre, millimetre, micrometre
 _AGREE = 0.04  # relative; EXIF rounds the 35 mm equivalent to whole millimetres
 _EXTENTS_AGREE = 0.02  # relative, of GPano's shapes
@@ -48,21 +46,24 @@ _EXTENTS = (
     "FullPanoWidthPixels", "FullPanoHeightPixels", "CroppedAreaImageWidthPixels",
     "CroppedAreaImageHeightPixels", "CroppedAreaLeftPixels", "CroppedAreaTopPixels",
 )  # fmt: skip
+_LETTERS = {
+    "NORTH": "N", "SOUTH": "S", "EAST": "E", "WEST": "W", "TRUE": "T", "MAGNETIC": "M",
+}  # fmt: skip
 _NO_HORIZON = "GPano does not tell the row of the horizon: taken to be the middle"
 _FLAT = ("rectilinear", "perspective", "flat", "planar")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """Where the middle column of a picture looks, as its file tells."""
+    """The direction of a picture's middle column, as its file says."""
 
     degrees: float  # [0, 360) clockwise from north
     sigma_deg: float  # one standard deviation of its error
     north: North
     source: Literal["PoseHeadingDegrees", "GPSImgDirection"]
 
-    def moved(self, degrees: float) -> Heading:
-        """The heading of a column that lies so many degrees to the right."""
+    def turn(self, degrees: float) -> Heading:
+        """The heading of the column that lies ``degrees`` to the right."""
         return replace(self, degrees=(self.degrees + degrees) % 360.0)
 
 
@@ -72,8 +73,8 @@ class Panorama:
 
     Rows are equal angles (equirectangular), or equal steps on a cylinder. ``top`` and ``bottom``
     of the picture are elevations in degrees, or tangents of elevations for a cylinder.
-    ``pitch_deg`` and ``roll_deg`` tell how the camera was tilted: the sphere's front looks
-    ``pitch_deg`` up, and with a positive roll the camera's right side hung down (the horizon turns
+    ``pitch_deg`` and ``roll_deg`` are the tilt of the camera: the sphere's front points
+    ``pitch_deg`` up, and with a positive roll the camera's right side is lower (the horizon turns
     counter-clockwise in the picture).
     """
 
@@ -88,25 +89,25 @@ class Panorama:
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoFacts:
-    """All that a file says of the picture in it, checked against the picture's size."""
+    """All that a file says of its picture, checked against the picture's size."""
 
     kind: Kind
     fov_deg: float | None = None  # horizontal; None: unknown
-    also_try_fov_deg: tuple[float, ...] = ()  # beside the usual ones, where fov_deg is unknown
-    panorama: Panorama | None = None  # where it lies on the sphere, if that is known
-    by_shape: bool = False  # nothing but the picture's shape tells of a panorama
+    also_try_fov_deg: tuple[float, ...] = ()  # besides the usual ones, if fov_deg is unknown
+    panorama: Panorama | None = None  # its place on the sphere, if known
+    by_shape: bool = False  # only the picture's shape suggests a panorama
     heading: Heading | None = None
     gps: LatLon | None = None
-    view_assumptions: tuple[str, ...] = ()  # on kind and field of view; moot if that is given
+    view_assumptions: tuple[str, ...] = ()  # on kind and field of view; void if those are stated
     assumptions: tuple[str, ...] = ()  # on everything else
 
 
 def read_facts(exif: Any, xmp: Sequence[str], size_px: tuple[int, int]) -> PhotoFacts:
-    """What EXIF and all XMP packets say of an upright picture of (width, height) pixels.
+    """Read EXIF and all XMP packets of an upright picture of (width, height) pixels.
 
     GPano comes first, then a focal length, then the shape.
     """
-    place, heading, notes = _read_gps(_read_ifd(exif, _GPS_PART))
+    place, heading, notes = _read_gps(_read_ifd(exif, IFD.GPSInfo))
     view = _read_gpano(xmp, size_px) or _read_lens(exif, size_px)
     if view.heading is not None:
         heading = view.heading
@@ -114,7 +115,7 @@ def read_facts(exif: Any, xmp: Sequence[str], size_px: tuple[int, int]) -> Photo
 
 
 def guess_facts(size_px: tuple[int, int]) -> PhotoFacts:
-    """What the shape of a picture suggests where nothing else is known of it; always said."""
+    """What the shape of a picture suggests if nothing else is known; a stated assumption."""
     return _read_lens(None, size_px)
 
 
@@ -124,28 +125,34 @@ def guess_facts(size_px: tuple[int, int]) -> PhotoFacts:
 def _read_lens(exif: Any, size_px: tuple[int, int]) -> PhotoFacts:
     """Kind and field of view of a picture without GPano."""
     width, height = size_px
-    part = _read_ifd(exif, _EXIF_PART)
-    lens = any(_has_value(part.get(tag)) for tag in (_FOCAL_MM, _FOCAL_35_MM, *_OF_A_LENS))
+    part = _read_ifd(exif, IFD.Exif)
+    has_lens = any(
+        _has_value(part.get(tag))
+        for tag in (Base.FocalLength, Base.FocalLengthIn35mmFilm, *_LENS_TAGS)
+    )
     fov, why = compute_photo_fov_deg(part, size_px)
     ratio = width / height
-    if ratio > WIDEST_LENS_RATIO or _read_number(part, _CUSTOM_RENDERED) == _STITCHED:
-        tried = " and ".join(f"{fov:g}" for fov in WIDE_FOV_DEG)
+    if ratio > WIDEST_LENS_RATIO or _read_number(part, Base.CustomRendered) == _STITCHED:
+        also = " and ".join(f"{fov:g}" for fov in WIDE_FOV_DEG)
         why = why or f"{ratio:.1f} times as wide as high: it may be stitched of several"
-        why = f"{why}; {tried} degrees are tried too"
+        why = f"{why}; {also} degrees are tried too"
         return PhotoFacts(
             kind="perspective", also_try_fov_deg=WIDE_FOV_DEG, view_assumptions=(why,)
         )
-    zoom = _read_number(part, _DIGITAL_ZOOM) or 0.0
+    zoom = _read_number(part, Base.DigitalZoomRatio) or 0.0
     if fov is not None and zoom > 1.0:
         why = f"EXIF tells of a digital zoom of {zoom:g}: its focal length is taken to count it"
     sphere = _is_twice_as_wide(size_px)
-    if sphere and not lens and not why:
-        said = (
+    if sphere and not has_lens and not why:
+        why = (
             "twice as wide as high and nothing tells of a lens: taken for a panorama of 360 degrees"
         )
-        whole = Panorama()
         return PhotoFacts(
-            kind="panorama", fov_deg=360.0, panorama=whole, by_shape=True, view_assumptions=(said,)
+            kind="panorama",
+            fov_deg=360.0,
+            panorama=Panorama(),
+            by_shape=True,
+            view_assumptions=(why,),
         )
     return PhotoFacts(
         kind="perspective",
@@ -156,7 +163,7 @@ def _read_lens(exif: Any, size_px: tuple[int, int]) -> PhotoFacts:
 
 
 def _has_value(value: Any) -> bool:
-    """Whether a value of EXIF is a text that says something, or has a number above 0."""
+    """Whether a value of EXIF is a text that is not empty, or has a number above 0."""
     if isinstance(value, str | bytes):
         return bool(_decode_text(value))
     values = value if isinstance(value, tuple | list) else (value,)
@@ -171,24 +178,25 @@ def _is_twice_as_wide(size_px: tuple[int, int]) -> bool:
 def compute_photo_fov_deg(
     part: Mapping[int, Any], size_px: tuple[int, int]
 ) -> tuple[float | None, str]:
-    """Horizontal field of view of an upright picture of (width, height), and why it is unknown.
+    """Horizontal field of view of an upright picture of (width, height), or why it is unknown.
 
     A 35 mm equivalent f belongs to a frame whose long side is 36 mm; the exact focal length over
-    the sensor's width (FocalPlaneXResolution) is preferred where both agree. Unknown (None) without
-    them, and where the picture contradicts them: another shape than the camera took (it was cut),
-    or one that no lens takes alone (it was stitched). The reason is "" where the file says nothing.
+    the sensor's width (FocalPlaneXResolution) is preferred where both agree. None without them,
+    and where the picture's shape contradicts them: it is not what the camera took (it was cut), or
+    no lens takes it alone (it was stitched). The reason is "" if the file says nothing.
     """
     width, height = size_px
-    taken = (_read_number(part, _PIXELS_ACROSS), _read_number(part, _PIXELS_DOWN))
-    if taken[0] and taken[1] and not _have_same_shape(taken[0] / taken[1], width / height):
+    camera_px = (_read_number(part, Base.ExifImageWidth), _read_number(part, Base.ExifImageHeight))
+    across, down = camera_px
+    if across and down and not _have_same_shape(across / down, width / height):
         return None, (
-            f"EXIF tells of {taken[0]:g} x {taken[1]:g} pixels and the picture has "
+            f"EXIF tells of {across:g} x {down:g} pixels and the picture has "
             f"{width} x {height}: it was cut, its field of view is unknown"
         )
-    long_side = _compute_long_sides_per_focal(part, taken, max(size_px))
+    long_side = _compute_long_sides_per_focal(part, camera_px, max(size_px))
     if long_side is None:
         return None, ""
-    if _read_number(part, _CUSTOM_RENDERED) == _STITCHED:
+    if _read_number(part, Base.CustomRendered) == _STITCHED:
         return None, "EXIF tells of a panorama that was stitched: its field of view is unknown"
     ratio = max(size_px) / min(size_px)
     if ratio > WIDEST_LENS_RATIO:
@@ -203,16 +211,17 @@ def compute_photo_fov_deg(
 
 
 def _compute_long_sides_per_focal(
-    part: Mapping[int, Any], taken: tuple[float | None, float | None], long_px: int
+    part: Mapping[int, Any], camera_px: tuple[float | None, float | None], long_px: int
 ) -> float | None:
     """Length of the sensor's long side in focal lengths."""
-    film = _read_positive(part, _FOCAL_35_MM)
+    film = _read_positive(part, Base.FocalLengthIn35mmFilm)
     rough = _FILM_LONG_SIDE_MM / film if film else None
-    focal, density = _read_positive(part, _FOCAL_MM), _read_positive(part, _PLANE_X)
-    unit_mm = _UNIT_MM.get(int(_read_number(part, _PLANE_UNIT) or 2))
+    focal = _read_positive(part, Base.FocalLength)
+    density = _read_positive(part, Base.FocalPlaneXResolution)
+    unit_mm = _UNIT_MM.get(int(_read_number(part, Base.FocalPlaneResolutionUnit) or 2))
     if not focal or not density or not unit_mm:
         return rough
-    exact = max(taken[0] or long_px, taken[1] or 0) / density * unit_mm / focal
+    exact = max(camera_px[0] or long_px, camera_px[1] or 0) / density * unit_mm / focal
     if rough is None or abs(exact / rough - 1.0) <= _AGREE:
         return exact
     return rough
@@ -226,16 +235,16 @@ def _have_same_shape(a: float, b: float) -> bool:
 
 
 def _read_gps(part: Mapping[int, Any]) -> tuple[LatLon | None, Heading | None, tuple[str, ...]]:
-    """The place, the direction, and what is wrong with either."""
+    """The place, the direction, and sentences on what is wrong with either."""
     heading, notes = _read_compass(part)
-    if _LAT not in part and _LON not in part:
+    if GPS.GPSLatitude not in part and GPS.GPSLongitude not in part:
         return None, heading, notes
-    lat, lat_problem = _read_signed_deg(part, _LAT, _LAT_REF, "NS")
-    lon, lon_problem = _read_signed_deg(part, _LON, _LON_REF, "EW")
+    lat, lat_problem = _read_signed_deg(part, GPS.GPSLatitude, GPS.GPSLatitudeRef, "NS")
+    lon, lon_problem = _read_signed_deg(part, GPS.GPSLongitude, GPS.GPSLongitudeRef, "EW")
     problem = lat_problem or lon_problem or _explain_datum(part)
     if problem:
         lat = lon = None
-    if _decode_text(part.get(_STATUS)).upper() == "V":
+    if _decode_text(part.get(GPS.GPSStatus)).upper() == "V":
         notes = (*notes, "GPS had no fix when the photo was taken (GPSStatus V)")
     if lat is not None and lon is not None:
         if lat == 0.0 and lon == 0.0:  # what cameras without a fix write
@@ -253,8 +262,8 @@ def _read_signed_deg(
 ) -> tuple[float | None, str]:
     """Signed degrees, or None and the reason.
 
-    EXIF keeps degrees, minutes and seconds without a sign, and the hemisphere as a letter. Some
-    writers sign the degrees; the sign must then agree with the letter. Nothing is guessed.
+    EXIF stores degrees, minutes and seconds without a sign, and the hemisphere as a letter. Some
+    programs sign the degrees; the sign must then agree with the letter. Nothing is guessed.
     """
     name = "latitude" if letters == "NS" else "longitude"
     parts = _parse_numbers(part.get(tag))
@@ -274,29 +283,24 @@ def _read_signed_deg(
     return (-size if negative or letter == letters[1] else size), ""
 
 
-_WORDS = {
-    "NORTH": "N", "SOUTH": "S", "EAST": "E", "WEST": "W", "TRUE": "T", "MAGNETIC": "M",
-}  # fmt: skip
-
-
 def _read_letter(value: Any, letters: str) -> str | None:
     """One of ``letters``, written in any case, as bytes, or as its English word; None if not."""
     text = _decode_text(value).upper()
-    letter = _WORDS.get(text, text)
+    letter = _LETTERS.get(text, text)
     return letter if len(letter) == 1 and letter in letters else None
 
 
 def _explain_datum(part: Mapping[int, Any]) -> str:
-    """Why a place that is not in WGS84 (or within a few metres of it) is none; "" if it is."""
-    named = _decode_text(part.get(_MAP_DATUM))
-    letters = re.sub(r"[^A-Z0-9]", "", named.upper())
-    if len(letters) < 3 or _LIKE_WGS84.search(letters):  # shorter: what nobody filled in
+    """Why a place is not in WGS84, or within a few metres of it; "" if it is."""
+    datum = _decode_text(part.get(GPS.GPSMapDatum))
+    letters = re.sub(r"[^A-Z0-9]", "", datum.upper())
+    if len(letters) < 3 or _LIKE_WGS84.search(letters):  # shorter: not filled in
         return ""
-    return f"it is in the datum {named[:20]!r}, not in WGS84"
+    return f"it is in the datum {datum[:20]!r}, not in WGS84"
 
 
 def _decode_text(value: Any) -> str:
-    """A text of EXIF, also of type BYTE, without what pads it."""
+    """A text of EXIF, also of type BYTE, without its padding."""
     if isinstance(value, tuple | list) and all(isinstance(x, int) and 0 <= x < 256 for x in value):
         value = bytes(value)
     if isinstance(value, int) and 0 <= value < 256:
@@ -306,12 +310,12 @@ def _decode_text(value: Any) -> str:
 
 
 def _read_compass(part: Mapping[int, Any]) -> tuple[Heading | None, tuple[str, ...]]:
-    if _DIRECTION not in part:
+    if GPS.GPSImgDirection not in part:
         return None, ()
-    degrees = _read_number(part, _DIRECTION)
+    degrees = _read_number(part, GPS.GPSImgDirection)
     if degrees is None or not 0.0 <= degrees <= 360.0:
         return None, ("the direction in the file (GPSImgDirection) is unreadable: unknown",)
-    letter = _read_letter(part.get(_DIRECTION_REF), "TM")
+    letter = _read_letter(part.get(GPS.GPSImgDirectionRef), "TM")
     north: North = "true" if letter == "T" else "magnetic" if letter == "M" else "unknown"
     heading = Heading(
         degrees=degrees % 360.0,
@@ -346,12 +350,12 @@ def _read_gpano(xmp: Sequence[str], size_px: tuple[int, int]) -> PhotoFacts | No
             ),
         )
     sphere, why = _read_extents(values, kind or "equirectangular", size_px)
-    said = [why] if why else []
+    assumptions = [why] if why else []
     if not kind:
-        said.append("GPano names no projection: equirectangular assumed")
+        assumptions.append("GPano names no projection: equirectangular assumed")
     if sphere is None:
         return PhotoFacts(
-            kind="panorama", also_try_fov_deg=WIDE_FOV_DEG, view_assumptions=tuple(said)
+            kind="panorama", also_try_fov_deg=WIDE_FOV_DEG, view_assumptions=tuple(assumptions)
         )
     sphere, heading, notes = _apply_pose(sphere, values)
     return PhotoFacts(
@@ -359,7 +363,7 @@ def _read_gpano(xmp: Sequence[str], size_px: tuple[int, int]) -> PhotoFacts | No
         fov_deg=sphere.fov_deg,
         panorama=sphere,
         heading=heading,
-        view_assumptions=tuple(said),
+        view_assumptions=tuple(assumptions),
         assumptions=notes,
     )
 
@@ -367,7 +371,7 @@ def _read_gpano(xmp: Sequence[str], size_px: tuple[int, int]) -> PhotoFacts | No
 def _read_extents(
     values: Mapping[str, str], kind: str, size_px: tuple[int, int]
 ) -> tuple[Panorama | None, str]:
-    """Where the picture lies on the sphere, and what was assumed or what contradicts what."""
+    """Where the picture lies on the sphere, and what was assumed, or why it is not known."""
     if not any(name in values for name in _EXTENTS):
         if kind == "equirectangular" and _is_twice_as_wide(size_px):
             return Panorama(), (
@@ -417,9 +421,9 @@ def _place_on_sphere(
     if problem:
         return None, problem
     across, down = min(across, full), min(down, tall)
-    said = ""
+    assumption = ""
     if top is None and down < tall:
-        top, said = (tall - down) / 2.0, _NO_HORIZON
+        top, assumption = (tall - down) / 2.0, _NO_HORIZON
     degrees = 180.0 / tall  # of a pixel
     upper = 90.0 - (top or 0.0) * degrees
     lower = upper - down * degrees
@@ -427,7 +431,7 @@ def _place_on_sphere(
         return None, "the picture shows only the zenith or the nadir"
     middle = 0.0 if left is None else ((left + across / 2.0) / full - 0.5) * 360.0
     fov = 360.0 * across / full
-    return Panorama(fov_deg=fov, middle_deg=middle, top=upper, bottom=lower), said
+    return Panorama(fov_deg=fov, middle_deg=middle, top=upper, bottom=lower), assumption
 
 
 def _place_on_cylinder(
@@ -447,10 +451,9 @@ def _place_on_cylinder(
         problem = "the cropped area is larger than the whole"
     if problem:
         return None, problem
-    said = ""
+    assumption = ""
     if top is None or (top == 0.0 and tall == down):
-        top = -down / 2.0
-        said = _NO_HORIZON
+        top, assumption = -down / 2.0, _NO_HORIZON
     radius = full / (2.0 * math.pi)
     upper, lower = -top / radius, -(top + down) / radius
     if max(abs(upper), abs(lower)) > math.tan(math.radians(_STEEPEST_DEG)):
@@ -460,11 +463,11 @@ def _place_on_cylinder(
     fov = 360.0 * across / full
     return Panorama(
         projection="cylindrical", fov_deg=fov, middle_deg=middle, top=upper, bottom=lower
-    ), said
+    ), assumption
 
 
 def _compute_rounding_px(full: float) -> float:
-    """By how many pixels a cropped area may reach beyond the whole: writers round and scale."""
+    """Pixels by which a cropped area may reach beyond the whole: programs round and scale."""
     return 1.0 + full / 500.0
 
 
@@ -483,7 +486,7 @@ def _explain_size(
 def _apply_pose(
     sphere: Panorama, values: Mapping[str, str]
 ) -> tuple[Panorama, Heading | None, tuple[str, ...]]:
-    """The sphere with its camera's tilt, the heading of the picture's middle, and what is wrong."""
+    """The sphere with its camera's tilt, the heading of the picture's middle, and problems."""
     notes = []
     angles = {}
     for name, limits in (("Pitch", 90.0), ("Roll", 180.0)):
@@ -509,35 +512,35 @@ def _apply_pose(
 
 
 def _collect_gpano(xmp: Sequence[str]) -> dict[str, str]:
-    """GPano's values by name, as attributes or elements, whatever prefix the namespace has.
+    """GPano's values by name, as attributes or elements, whatever the namespace's prefix.
 
-    Packets that disagree give "several: A, B", which no reader takes for a number.
+    Packets that disagree give "several: A, B", which is not read as a number.
     """
     values: dict[str, set[str]] = {}
     for packet in xmp:
         for name, text in _parse_packet(packet) or _search_packet(packet):
             values.setdefault(name, set()).add(text.strip())
     return {
-        name: next(iter(some)) if len(some) == 1 else f"several: {', '.join(sorted(some))}"
-        for name, some in values.items()
+        name: next(iter(texts)) if len(texts) == 1 else f"several: {', '.join(sorted(texts))}"
+        for name, texts in values.items()
     }
 
 
 def _parse_packet(packet: str) -> list[tuple[str, str]]:
-    """GPano's names and values in a packet of well-formed XML; none of any other."""
-    found: list[tuple[str, str]] = []
+    """GPano's names and values in a packet of well-formed XML; none otherwise."""
+    values: list[tuple[str, str]] = []
     texts: list[list[str]] = []
 
     def start(name: str, attributes: dict[str, str]) -> None:
         texts.append([])
         for key, value in attributes.items():
             if key.startswith(_GPANO + " "):
-                found.append((key.rpartition(" ")[2], value))
+                values.append((key.rpartition(" ")[2], value))
 
     def end(name: str) -> None:
         text = "".join(texts.pop())
         if name.startswith(_GPANO + " "):
-            found.append((name.rpartition(" ")[2], text))
+            values.append((name.rpartition(" ")[2], text))
 
     def character(data: str) -> None:
         if texts:
@@ -553,14 +556,14 @@ def _parse_packet(packet: str) -> list[tuple[str, str]]:
         parser.Parse(packet.strip("\ufeff\0 \t\r\n").encode("utf-8", "replace"), True)
     except (expat.ExpatError, ValueError):
         return []
-    return found
+    return values
 
 
 def _search_packet(packet: str) -> Iterator[tuple[str, str]]:
-    """The same where the XML is damaged, or lacks the declarations of its prefixes."""
-    bound = re.findall(rf"xmlns:([\w.-]{{1,40}})\s*=\s*[\"']{re.escape(_GPANO)}[\"']", packet)
+    """The same for XML that is damaged or does not declare its prefixes."""
+    prefixes = re.findall(rf"xmlns:([\w.-]{{1,40}})\s*=\s*[\"']{re.escape(_GPANO)}[\"']", packet)
     packet = re.sub(r"<!--.*?-->", "", packet, flags=re.DOTALL)
-    for prefix in {"GPano", *bound}:
+    for prefix in {"GPano", *prefixes}:
         matches = re.findall(
             rf"(?<![\w./-]){re.escape(prefix)}:(\w{{1,60}})\s*"
             r"(?:=\s*\"([^\"]{0,80})\"|=\s*'([^']{0,80})'|(?:\s[^<>]{0,200})?>([^<]{0,80})<)",
@@ -576,13 +579,13 @@ def _search_packet(packet: str) -> Iterator[tuple[str, str]]:
 def _read_ifd(exif: Any, tag: int) -> Mapping[int, Any]:
     try:
         part: Mapping[int, Any] = exif.get_ifd(tag)
-    except Exception:  # Pillow raises whatever the damage makes it stumble over
+    except Exception:  # damaged EXIF makes Pillow raise all kinds of errors
         return {}
     return part
 
 
 def _read_number(part: Mapping[int, Any], tag: int) -> float | None:
-    """A finite number, or None; EXIF writes 0 for unknown in all lengths that are asked for."""
+    """A finite number, or None."""
     return _parse_finite(part.get(tag))
 
 
