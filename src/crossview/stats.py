@@ -1,8 +1,9 @@
 """Statistics of plain numbers: intervals of shares, means and quantiles, and tests.
 
 Values that share a cluster (a tile, a building, a spot) are not independent, so intervals resample
-clusters and tests flip clusters. Everything that a base install measures needs numpy alone;
-Student's t and :func:`share_in_order` take scipy, which the extras report, train and data bring.
+clusters and tests flip clusters. Everything that a base install measures needs numpy alone, so
+Wilson's interval is written out; so is Holm's rule, which scipy does not have. Student's t and
+:func:`share_in_order` take scipy, which the extras report, train and data bring.
 """
 
 from __future__ import annotations

@@ -2,11 +2,13 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, stats
 from tests.calibration.known_photos import CELLS, TEMPERATURE, drawn
 
 from crossview.calibration.fit import (
     Wanted,
+    _loss,
+    best_temperature,
     conformal_quantile,
     evidences,
     fit,
@@ -25,6 +27,16 @@ FITTED = fit(drawn(1500, seed=0), WANTED)
 
 def test_the_temperature_is_the_one_of_the_law_that_the_photos_follow():
     assert pytest.approx(TEMPERATURE, rel=0.05) == FITTED.temperature
+
+
+def test_the_temperature_is_where_scipy_finds_the_least_loss():
+    photos = drawn(400, seed=1)
+    peer = optimize.minimize_scalar(
+        lambda log_t: _loss(photos, math.exp(log_t)), bounds=(math.log(1e-3), 0.0), method="bounded"
+    )
+    ours = best_temperature(photos)
+    assert ours == pytest.approx(math.exp(peer.x), rel=5e-3)
+    assert _loss(photos, ours) <= peer.fun + 1e-5
 
 
 def test_probabilities_come_true_on_other_photos():
@@ -93,6 +105,24 @@ def test_evidence_that_tells_nothing_leaves_the_odds_as_they_were():
     assert abs(bias - slope * same.mean()) < 0.05
     assert separation(same, same + 1.0) == (0.0, 0.0)  # more evidence elsewhere: no use of it
     assert separation(same, np.empty(0)) == (0.0, 0.0)
+
+
+def test_the_logistic_regression_is_scipys():
+    rng = np.random.default_rng(3)
+    inside, outside = rng.normal(3.0, 2.0, 300), rng.normal(0.5, 1.5, 200)
+    evidence = np.r_[inside, outside]
+    label = np.r_[np.zeros(300), np.ones(200)]
+    weight = np.r_[np.full(300, 0.5 / 300), np.full(200, 0.5 / 200)]
+    scaled = (evidence.mean() - evidence) / evidence.std()
+
+    def loss(solution):
+        odds = solution[0] + solution[1] * scaled
+        return weight @ (np.logaddexp(0.0, odds) - label * odds) + 0.5e-3 * solution[1] ** 2
+
+    peer = optimize.minimize(loss, np.zeros(2), method="BFGS", options={"gtol": 1e-10}).x
+    slope = peer[1] / evidence.std()
+    bias = peer[0] + evidence.mean() * slope
+    assert separation(inside, outside) == pytest.approx((bias, slope), rel=1e-5)
 
 
 def test_evidence_of_many_photos_is_that_of_each():

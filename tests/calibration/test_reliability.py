@@ -13,6 +13,7 @@ from crossview.calibration.held_out import (
     reliability,
 )
 from crossview.errors import InvalidValue
+from crossview.stats import share_in_order
 
 
 def slow_error(stated, came_true, bins):
@@ -83,6 +84,14 @@ def test_the_rejection_curve_counts_every_threshold():
         assert accepted == pytest.approx(sum(x >= threshold for x in (1.0, 2.0, 2.5)) / 3)
     pairs = [(a > b) + 0.5 * (a == b) for a in (2.0, 3.0, 4.0) for b in (1.0, 2.0, 2.5)]
     assert curve.area == pytest.approx(sum(pairs) / 9)
+
+
+def test_the_area_is_the_share_of_pairs_in_order_as_scipy_ranks_them():
+    rng = np.random.default_rng(4)
+    inside, outside = rng.integers(2, 12, 70) / 4.0, rng.integers(0, 9, 50) / 4.0  # with ties
+    assert rejection(inside, outside).area == pytest.approx(
+        share_in_order(inside, outside), abs=1e-12
+    )
 
 
 def test_a_curve_needs_both_sides():

@@ -28,6 +28,7 @@ from crossview.localization.calibration_record import Fit, Reach
 
 FEWEST_BEYOND = 5  # known photos that lie outside of the set, on average
 _TEMPERATURES = np.geomspace(1e-3, 1.0, 25)  # in cosines
+# The golden section and Newton's steps are by hand: a base install calibrates, without scipy.
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 _REFINEMENTS = 10
 _LEAST_PROBABILITY = 1e-6

@@ -86,14 +86,14 @@ class ComparisonTable:
 def tabulate_ranks(trial: Trial) -> ComparisonTable:
     """Recall, hit rate and AP of a test, beside what was published on it."""
     published = [
-        _published(trial, row) for row in (trial.benchmark.rows if trial.benchmark else ())
+        _make_published_row(trial, row) for row in (trial.benchmark.rows if trial.benchmark else ())
     ]
-    return _table("ranks", [*_all_measured(trial), *published])
+    return _build_table("ranks", [*_list_runs(trial), *published])
 
 
 def tabulate_places(trial: Trial) -> ComparisonTable | None:
     """Errors in metres and recall within metres, or None where no places are known."""
-    table = _table("places", _all_measured(trial))
+    table = _build_table("places", _list_runs(trial))
     return table if table.columns else None
 
 
@@ -102,7 +102,7 @@ def tabulate_others(trial: Trial) -> ComparisonTable | None:
 
     Nothing is known of them but what the record says, so no value is best.
     """
-    table = _table("other", _all_measured(trial))
+    table = _build_table("other", _list_runs(trial))
     return table if table.columns else None
 
 
@@ -111,35 +111,37 @@ def tabulate_means(sweep: Sweep) -> ComparisonTable | None:
 
     Of published rows it is computed from their four figures; they have no interval.
     """
-    first = sweep.first
     measured = [
         replace(
-            _measured(first, mean.result),
-            detail=_method(mean.result),
-            cells={name: _cell(figure) for name, figure in mean.figures.items()},
+            _make_run_row(mean.result),
+            detail=_name_method(mean.result),
+            cells={name: _make_cell(figure) for name, figure in mean.figures.items()},
             differs=mean.off_protocol,
         )
         for mean in sweep.means
     ]
     if not measured:
         return None
-    rows = first.benchmark.rows if first.benchmark else ()
-    by_row: dict[tuple[str, ...], list[PublishedRow]] = {}
-    for row in rows:
-        if row.conditions.fov_deg in FIELDS_DEG:
-            key = (row.method, row.variant, row.source, row.conditions.models,
-                   row.conditions.headings, row.conditions.trained_on)  # fmt: skip
-            by_row.setdefault(key, []).append(row)
-    published = [
-        replace(
-            _published(replace(first, conditions=replace(first.conditions, fov_deg=None)), line),
-            cells={mean_name(MAIN): Cell(sum(r.values[MAIN] for r in four) / len(four))},
-        )
-        for four in by_row.values()
-        if {r.conditions.fov_deg for r in four if MAIN in r.values} == set(FIELDS_DEG)
-        for line in [replace(four[0], conditions=replace(four[0].conditions, fov_deg=None))]
-    ]
-    return _table("fields", [*measured, *published])
+    return _build_table("fields", [*measured, *_average_published(sweep.first)])
+
+
+def _average_published(trial: Trial) -> list[TableRow]:
+    """Means of the published methods that were measured at all four fields of view."""
+    groups: dict[tuple[str, ...], list[PublishedRow]] = {}
+    for row in trial.benchmark.rows if trial.benchmark else ():
+        c = row.conditions
+        if c.fov_deg in FIELDS_DEG and MAIN in row.values:
+            key = (row.method, row.variant, row.source, c.models, c.headings, c.trained_on)
+            groups.setdefault(key, []).append(row)
+    without_field = replace(trial, conditions=replace(trial.conditions, fov_deg=None))
+    averages = []
+    for rows in groups.values():
+        if {row.conditions.fov_deg for row in rows} == set(FIELDS_DEG):
+            first = replace(rows[0], conditions=replace(rows[0].conditions, fov_deg=None))
+            mean = sum(row.values[MAIN] for row in rows) / len(rows)
+            average = _make_published_row(without_field, first)
+            averages.append(replace(average, cells={mean_name(MAIN): Cell(mean)}))
+    return averages
 
 
 def title_column(name: str) -> str:
@@ -147,87 +149,88 @@ def title_column(name: str) -> str:
     return METRICS[name].title if name in METRICS else name
 
 
-def _all_measured(trial: Trial) -> list[TableRow]:
-    return [_measured(trial, result) for result in trial.results]
+def _list_runs(trial: Trial) -> list[TableRow]:
+    return [_make_run_row(result) for result in trial.results]
 
 
-def _kind(name: str, cell: Cell) -> str:
+def _name_kind(name: str, cell: Cell) -> str:
     metric = metric_of(name, cell.unit)
     return metric.kind if metric else "other"
 
 
-def _table(kind: str, lines: Iterable[TableRow]) -> ComparisonTable:
+def _build_table(kind: str, rows: Iterable[TableRow]) -> ComparisonTable:
+    """The table of one kind of figures; the best of what may be compared is marked."""
     chosen = [
-        replace(line, cells={n: cell for n, cell in line.cells.items() if _kind(n, cell) == kind})
-        for line in sorted(lines, key=_leading)
+        replace(row, cells={n: c for n, c in row.cells.items() if _name_kind(n, c) == kind})
+        for row in sorted(rows, key=_order_by_recall)
     ]
-    kept = [line for line in chosen if line.cells]
-    there = dict.fromkeys(name for line in kept for name in line.cells)
-    columns = sorted(there, key=list(METRICS).index) if kind != "other" else tuple(there)
-    same = [line for line in kept if not line.differs]
-    apart = sorted((line for line in kept if line.differs), key=lambda line: len(line.differs))
-    best = {column: _best(column, same) for column in columns} if kind != "other" else {}
+    filled = [row for row in chosen if row.cells]
+    names = dict.fromkeys(name for row in filled for name in row.cells)
+    columns = sorted(names, key=list(METRICS).index) if kind != "other" else tuple(names)
+    same = [row for row in filled if not row.differs]
+    apart = sorted((row for row in filled if row.differs), key=lambda row: len(row.differs))
+    best = {column: _find_best(column, same) for column in columns} if kind != "other" else {}
     marked = [
-        replace(line, cells={
-            c: replace(cell, best=cell.note == "" and cell.value == best.get(c))
-            for c, cell in line.cells.items()
+        replace(row, cells={
+            name: replace(cell, best=cell.note == "" and cell.value == best.get(name))
+            for name, cell in row.cells.items()
         })
-        for line in same
+        for row in same
     ]  # fmt: skip
     return ComparisonTable(tuple(columns), tuple(marked), tuple(apart))
 
 
-def _leading(line: TableRow) -> float:
+def _order_by_recall(row: TableRow) -> float:
     """Rows by R@1, the best first, in tables of other figures too; rows without it come last."""
-    cell = line.cells.get(MAIN) or line.cells.get(mean_name(MAIN))
+    cell = row.cells.get(MAIN) or row.cells.get(mean_name(MAIN))
     return -cell.value if cell else 0.0
 
 
-def _best(column: str, lines: Sequence[TableRow]) -> float | None:
+def _find_best(column: str, rows: Sequence[TableRow]) -> float | None:
     """The best comparable value of a column; None when there is nothing to compare."""
-    values = [line.cells[column].value for line in lines if column in line.cells
-              and not line.cells[column].note]  # fmt: skip
+    cells = [row.cells[column] for row in rows if column in row.cells]
+    values = [cell.value for cell in cells if not cell.note]
     if len(values) < 2:
         return None
     return max(values) if METRICS[column].higher_is_better else min(values)
 
 
-def _measured(trial: Trial, result: RunResult) -> TableRow:
+def _make_run_row(result: RunResult) -> TableRow:
     return TableRow(
         name=result.label,
-        detail=_detail(result),
+        detail=_describe(result),
         slot=result.slot,
-        cells={name: _cell(f) for name, f in result.figures.items() if math.isfinite(f.value)},
+        cells={name: _make_cell(f) for name, f in result.figures.items() if math.isfinite(f.value)},
         trained_on=result.conditions.trained_on,
         representation=result.first.protocol.representation,
         differs=result.conditions.off_protocol,
     )
 
 
-def _detail(result: RunResult) -> str:
-    parts = list(filter(None, [_method(result)]))
+def _describe(result: RunResult) -> str:
+    words = list(filter(None, [_name_method(result)]))
     if result.trainings > 1:
-        parts.append(phrase("rows.trainings", count=result.trainings))
+        words.append(phrase("rows.trainings", count=result.trainings))
     elif len(result.evaluations) > 1:
-        parts.append(phrase("rows.heading_seeds", count=len(result.evaluations)))
+        words.append(phrase("rows.heading_seeds", count=len(result.evaluations)))
     if spread := result.spread(MAIN):
-        parts.append(phrase("rows.spread", metric=MAIN, spread=spread))
+        words.append(phrase("rows.spread", metric=MAIN, spread=spread))
     if skipped := sum(e.skipped for e in result.evaluations):
-        parts.append(phrase("rows.unreadable", count=skipped))
-    return ", ".join(parts)
+        words.append(phrase("rows.unreadable", count=skipped))
+    return ", ".join(words)
 
 
-def _method(result: RunResult) -> str:
+def _name_method(result: RunResult) -> str:
     return result.first.method if result.first.method != result.label else ""
 
 
-def _cell(figure: Figure) -> Cell:
-    known = math.isfinite(figure.low) and math.isfinite(figure.high)
-    low, high = (figure.low, figure.high) if known else (None, None)
+def _make_cell(figure: Figure) -> Cell:
+    finite = math.isfinite(figure.low) and math.isfinite(figure.high)
+    low, high = (figure.low, figure.high) if finite else (None, None)
     return Cell(figure.value, low, high, figure.unit, figure.n)
 
 
-def _published(trial: Trial, row: PublishedRow) -> TableRow:
+def _make_published_row(trial: Trial, row: PublishedRow) -> TableRow:
     ours = trial.results[0].first.k_at_1_percent
     theirs = row.k_at_1_percent
     note = phrase("rows.other_k", k=theirs) if theirs not in (None, ours) else ""

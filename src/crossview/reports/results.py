@@ -53,8 +53,8 @@ class RunResult:
     def figures(self) -> dict[str, Figure]:
         """Each figure once: of the only record, or the mean over all of them."""
         names = [figure.name for figure in self.first.figures]
-        found = {n: [f for e in self.evaluations if (f := e.figure(n))] for n in names}
-        return {name: self._together(given) for name, given in found.items()}
+        by_name = {n: [f for e in self.evaluations if (f := e.figure(n))] for n in names}
+        return {name: self._combine(figures) for name, figures in by_name.items()}
 
     @property
     def errors_m(self) -> F64:
@@ -67,14 +67,14 @@ class RunResult:
         values = [f.value for e in self.evaluations if (f := e.figure(name))]
         return max(values) - min(values) if len(values) > 1 else None
 
-    def _together(self, given: Sequence[Figure]) -> Figure:
-        if len(given) == 1:
-            return given[0]
-        values = np.array([[f.value, f.low, f.high] for f in given])
+    def _combine(self, figures: Sequence[Figure]) -> Figure:
+        if len(figures) == 1:
+            return figures[0]
+        values = np.array([[f.value, f.low, f.high] for f in figures])
         mean, low, high = (float(v) for v in values.mean(axis=0))
         if self.trainings == 1:
-            return replace(given[0], value=mean, low=low, high=high)
-        return over_trainings(given)
+            return replace(figures[0], value=mean, low=low, high=high)
+        return over_trainings(figures)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,12 +151,12 @@ class Sweep:
                 key = (result.slot, without_field(record.protocol))
                 groups.setdefault(key, []).append(record)
         first = {result.slot: result for result in reversed(runs)}
-        found = []
+        run_means = []
         for (slot, _), records in groups.items():
             if means := means_over_fields(records):
                 off = dict.fromkeys(text for m in means for text in m.protocol.off_protocol)
-                found.append(RunMean(first[slot], _figures_together(means), tuple(off)))
-        return found
+                run_means.append(RunMean(first[slot], _combine_figures(means), tuple(off)))
+        return run_means
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,19 +168,19 @@ class RunMean:
     off_protocol: tuple[str, ...]
 
 
-def _figures_together(means: Sequence[FieldsMean]) -> dict[str, Figure]:
+def _combine_figures(means: Sequence[FieldsMean]) -> dict[str, Figure]:
     names = [figure.name for figure in means[0].figures]
-    given = {name: [f for mean in means if (f := mean.figure(name))] for name in names}
-    return {name: f[0] if len(f) == 1 else over_trainings(f) for name, f in given.items()}
+    by_name = {name: [f for mean in means if (f := mean.figure(name))] for name in names}
+    return {name: f[0] if len(f) == 1 else over_trainings(f) for name, f in by_name.items()}
 
 
 def group_sweeps(trials: Iterable[Trial]) -> list[Sweep]:
     """The trials of every data set and condition that was asked under several fields of view."""
-    return list(_sweeps(tuple(trials)))
+    return list(_group_sweeps(tuple(trials)))
 
 
 @lru_cache(maxsize=4)  # the page, its tables and its files ask for the same means
-def _sweeps(trials: tuple[Trial, ...]) -> tuple[Sweep, ...]:
+def _group_sweeps(trials: tuple[Trial, ...]) -> tuple[Sweep, ...]:
     groups: dict[tuple[object, ...], list[Trial]] = {}
     for trial in trials:
         c = trial.conditions
@@ -196,10 +196,10 @@ def _sweeps(trials: tuple[Trial, ...]) -> tuple[Sweep, ...]:
 
 def open_records(paths: Iterable[str | Path]) -> list[Evaluation]:
     """Every record in or below each path; :class:`BadData` where a path has none."""
-    found = [evaluation for path in paths for evaluation in read_all(path)]
-    if not found:
+    records = [evaluation for path in paths for evaluation in read_all(path)]
+    if not records:
         raise BadData("No evaluation was given.\nMake one with: crossview evaluate")
-    return found
+    return records
 
 
 def sort_into_trials(evaluations: Sequence[Evaluation]) -> list[Trial]:
@@ -211,68 +211,68 @@ def sort_into_trials(evaluations: Sequence[Evaluation]) -> list[Trial]:
     """
     slots = {label: n for n, label in enumerate(dict.fromkeys(e.label for e in evaluations))}
     groups: dict[tuple[object, ...], list[RunResult]] = {}
-    for together in _same(evaluations):
-        first, conditions = together[0], describe_conditions(together[0])
-        result = RunResult(first.label, slots[first.label], conditions, tuple(together))
-        groups.setdefault(_question(first), []).append(result)
-    titles = list(dict.fromkeys(_title(e) for e in evaluations))
-    ordered = sorted(groups.values(), key=lambda group: _place(group[0], titles))
-    parts = [part for results in ordered for part in _by_training(results)]
-    return [_test(number, part) for number, part in enumerate(parts, 1)]
+    for records in _group_records(evaluations):
+        first, conditions = records[0], describe_conditions(records[0])
+        result = RunResult(first.label, slots[first.label], conditions, tuple(records))
+        groups.setdefault(_identify_test(first), []).append(result)
+    titles = list(dict.fromkeys(_name_test(e) for e in evaluations))
+    ordered = sorted(groups.values(), key=lambda group: _rank_trial(group[0], titles))
+    of_trials = [results for group in ordered for results in _split_by_training(group)]
+    return [_make_trial(number, results) for number, results in enumerate(of_trials, 1)]
 
 
-def _place(result: RunResult, titles: Sequence[str]) -> tuple[object, ...]:
+def _rank_trial(result: RunResult, titles: Sequence[str]) -> tuple[object, ...]:
     """Where its trial stands: by data set, clean before damaged, aligned first, wide first."""
     c = result.conditions
-    return (titles.index(_title(result.first)), c.corruption, c.headings, -(c.fov_deg or 0.0))
+    return (titles.index(_name_test(result.first)), c.corruption, c.headings, -(c.fov_deg or 0.0))
 
 
-def _same(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
+def _group_records(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
     """Records of one run under the same conditions."""
-    found: dict[tuple[object, ...], list[Evaluation]] = {}
+    groups: dict[tuple[object, ...], list[Evaluation]] = {}
     for evaluation in evaluations:
         key = (evaluation.label, evaluation.method, describe_conditions(evaluation))
-        found.setdefault((*key, *_question(evaluation)), []).append(evaluation)
-    return list(found.values())
+        groups.setdefault((*key, *_identify_test(evaluation)), []).append(evaluation)
+    return list(groups.values())
 
 
-def _question(evaluation: Evaluation) -> tuple[object, ...]:
-    """What the queries were asked, whoever answers."""
+def _identify_test(evaluation: Evaluation) -> tuple[object, ...]:
+    """What is the same for everyone who is measured on one test."""
     conditions = replace(describe_conditions(evaluation), trained_on="", off_protocol=())
     gallery = (len(evaluation.references.ids), str(np.sort(evaluation.references.ids)[:1]))
     shape = evaluation.protocol.representation
-    return (_title(evaluation), evaluation.split, conditions, gallery, shape)
+    return (_name_test(evaluation), evaluation.split, conditions, gallery, shape)
 
 
-def _by_training(results: Sequence[RunResult]) -> list[list[RunResult]]:
-    if _benchmark(results[0].first) is None:
+def _split_by_training(results: Sequence[RunResult]) -> list[list[RunResult]]:
+    if _find_own_benchmark(results[0].first) is None:
         return [list(results)]
-    known = list(dict.fromkeys(r.conditions.trained_on for r in results if r.conditions.trained_on))
-    first = known[0] if known else ""
+    names = list(dict.fromkeys(r.conditions.trained_on for r in results if r.conditions.trained_on))
+    first = names[0] if names else ""
     return [
-        [r for r in results if (r.conditions.trained_on or first) == name] for name in known or [""]
+        [r for r in results if (r.conditions.trained_on or first) == name] for name in names or [""]
     ]
 
 
-def _test(number: int, results: Sequence[RunResult]) -> Trial:
+def _make_trial(number: int, results: Sequence[RunResult]) -> Trial:
     first = results[0].first
     trained_on = next((r.conditions.trained_on for r in results if r.conditions.trained_on), "")
     return Trial(
         key=f"trial-{number}",
-        title=_title(first),
+        title=_name_test(first),
         conditions=replace(results[0].conditions, trained_on=trained_on, off_protocol=()),
         results=tuple(results),
-        benchmark=_benchmark(first),
+        benchmark=_find_own_benchmark(first),
     )
 
 
-def _title(evaluation: Evaluation) -> str:
-    """The benchmark's title; else the last telling part of the path that the data is read from."""
-    if benchmark := _benchmark(evaluation):
+def _name_test(evaluation: Evaluation) -> str:
+    """The benchmark's title; else the last part of the data's path that names it."""
+    if benchmark := _find_own_benchmark(evaluation):
         return benchmark.title
     path = PurePath(evaluation.data.partition(":")[2] or evaluation.data)
     return path.parent.name if path.stem == "pairs" and path.parent.name else path.stem
 
 
-def _benchmark(evaluation: Evaluation) -> PublishedBenchmark | None:
+def _find_own_benchmark(evaluation: Evaluation) -> PublishedBenchmark | None:
     return find_benchmark(name_data(evaluation.data), evaluation.split)
