@@ -33,12 +33,12 @@ def served(regions):
     """Makes clients of applications with their own settings."""
     open_clients = []
 
-    def made(keys=None, regions=regions, **settings):
+    def make(keys=None, regions=regions, **settings):
         client = TestClient(create_app(regions, Settings(**settings), keys))
         open_clients.append(client)
         return client.__enter__()
 
-    yield made
+    yield make
     for client in open_clients:
         client.__exit__(None, None, None)
 
@@ -70,3 +70,10 @@ def noise(size=(64, 64), mode="RGB", seed=0):
     bands = {"L": (), "RGB": (3,), "RGBA": (4,), "CMYK": (4,)}[mode]
     values = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], *bands))
     return Image.fromarray(values.astype(np.uint8), mode)
+
+
+@pytest.fixture
+def photo_folder(tmp_path):
+    for name in ("photo.jpg", "a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(jpeg(len(name)))
+    return tmp_path

@@ -33,15 +33,15 @@ def running(folder, *options, slow_s=0.0):
     words = [sys.executable, "-c", STARTER, str(folder), str(slow_s), *options]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
-        said = ""
+        text = ""
         for line in process.stderr:
-            said += line
-            if found := re.search(r"at (http://\S+)/", line):
+            text += line
+            if response := re.search(r"at (http://\S+)/", line):
                 break
         else:
-            raise AssertionError(said)
+            raise AssertionError(text)
         threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield process, found[1]
+        yield process, response[1]
     finally:
         process.kill()
         process.wait()

@@ -37,7 +37,7 @@ SHOTS = os.environ.get("CROSSVIEW_SHOTS")  # a folder to keep screenshots in, to
 def town(tmp_path_factory):
     """A small town with its index, and where each picture was taken."""
     folder = tmp_path_factory.mktemp("town")
-    made = [
+    make = [
         "world",
         "--style",
         "suburb",
@@ -48,7 +48,7 @@ def town(tmp_path_factory):
         "--out",
         str(folder),
     ]
-    assert cli.main([*made, "--panoramas", "4", "--photos", "2", "--quiet"]) == 0
+    assert cli.main([*make, "--panoramas", "4", "--photos", "2", "--quiet"]) == 0
     index = ["index", str(folder / "aerial.tif"), "--out", str(folder / "town.cvx"), "--quiet"]
     assert cli.main([*index, "--threads", "1"]) == 0
     return folder
@@ -72,13 +72,13 @@ def address(town):
 
 @contextmanager
 def served(*indexes):
-    given = [word for index in indexes for word in ("--index", str(index))]
-    words = [sys.executable, "-m", "crossview", "serve", *given, "--port", "0"]
+    explicit = [word for index in indexes for word in ("--index", str(index))]
+    words = [sys.executable, "-m", "crossview", "serve", *explicit, "--port", "0"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
-        found = next(filter(None, (re.search(r"at (http://\S+)/ ", s) for s in process.stderr)))
+        response = next(filter(None, (re.search(r"at (http://\S+)/ ", s) for s in process.stderr)))
         threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield found[1]
+        yield response[1]
     finally:
         process.kill()
         process.wait()
@@ -95,25 +95,25 @@ def browser():
 @pytest.fixture
 def opened(browser, address):
     """Opens the page; fails on whatever its console says, and on requests to anywhere else."""
-    contexts, said = [], []
+    contexts, output = [], []
 
-    def made(size=None, where="", **options):
+    def make(size=None, where="", **options):
         context = browser.new_context(viewport=size or DESKTOP, accept_downloads=True, **options)
         context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda m: m.type in ("error", "warning") and said.append(m.text))
-        page.on("pageerror", lambda problem: said.append(str(problem)))
-        page.on("request", lambda r: not own(r.url, address) and said.append(r.url))
+        page.on("console", lambda m: m.type in ("error", "warning") and output.append(m.text))
+        page.on("pageerror", lambda problem: output.append(str(problem)))
+        page.on("request", lambda r: not own(r.url, address) and output.append(r.url))
         page.goto(f"{address}/{where}")
         page.wait_for_selector("body[data-ready]")
         return page
 
-    yield made
+    yield make
     for context in contexts:
         context.close()
     # Browsers write every refused request to the console themselves.
-    assert [text for text in said if not re.search("GPU stall|status of 422", text)] == []
+    assert [text for text in output if not re.search("GPU stall|status of 422", text)] == []
 
 
 def own(url, address):
@@ -281,9 +281,9 @@ def test_on_a_phone_in_the_dark_nothing_is_wider_than_the_screen(opened, town):
 
 def asked_for(page, text):
     """The addresses of requests for places from now on, as they are made."""
-    asked = []
-    page.on("request", lambda request: text in request.url and asked.append(request.url))
-    return asked
+    requested = []
+    page.on("request", lambda request: text in request.url and requested.append(request.url))
+    return requested
 
 
 def test_the_search_area_holds_for_every_photo_that_is_shown_under_it(opened, town, tmp_path):
@@ -292,7 +292,7 @@ def test_the_search_area_holds_for_every_photo_that_is_shown_under_it(opened, to
     page.set_input_files("#files", [town / "ground" / name for name in names])
     page.locator("#progress").wait_for(state="hidden")
     located(page, names[0])
-    asked = asked_for(page, "/v1/locate")
+    requested = asked_for(page, "/v1/locate")
     page.focus("#area-draw")
     page.keyboard.press("Enter")  # a circle in the middle of what is seen
     page.locator("label[for=radius]").wait_for()
@@ -300,18 +300,18 @@ def test_the_search_area_holds_for_every_photo_that_is_shown_under_it(opened, to
     page.keyboard.press("j")
     located(page, names[1])
     page.wait_for_function("() => !document.querySelector('#sheet.busy')")
-    assert [("near=" in url, "within=" in url) for url in asked] == [(True, True)] * 2
+    assert [("near=" in url, "within=" in url) for url in requested] == [(True, True)] * 2
     saved(page, "csv", tmp_path)  # of all photos: the third is asked for before
-    assert len(asked) == 3
+    assert len(requested) == 3
     page.keyboard.press("k")
     located(page, names[0])
-    assert len(asked) == 3, "what was searched there already is not asked again"
+    assert len(requested) == 3, "what was searched there already is not asked again"
     page.get_by_text("Search everywhere").click()
     located(page, names[0])
     page.keyboard.press("j")
     located(page, names[1])
     page.wait_for_function("() => !document.querySelector('#sheet.busy')")
-    assert ["near=" in url for url in asked[3:]] == [False, False]
+    assert ["near=" in url for url in requested[3:]] == [False, False]
 
 
 def test_without_webgl_2_the_page_says_so_and_the_list_works(browser, address, town, tmp_path):
@@ -322,8 +322,8 @@ def test_without_webgl_2_the_page_says_so_and_the_list_works(browser, address, t
         " = function (kind, ...rest) { return /webgl/.test(kind) ? null"
         " : get.call(this, kind, ...rest); };"
     )
-    page, said = context.new_page(), []
-    page.on("pageerror", lambda problem: said.append(str(problem)))
+    page, text = context.new_page(), []
+    page.on("pageerror", lambda problem: text.append(str(problem)))
     page.goto(address)
     page.wait_for_selector("body[data-ready]")
     assert "WebGL 2" in page.get_by_role("status").filter(has_text="cannot draw").text_content()
@@ -340,7 +340,7 @@ def test_without_webgl_2_the_page_says_so_and_the_list_works(browser, address, t
     assert page.locator(".tools").is_hidden()
     shoot(page, "no-webgl")
     context.close()
-    assert said == []
+    assert text == []
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (390, 844), (844, 390), (667, 375)], ids=str)
@@ -410,10 +410,10 @@ def test_axe_finds_no_serious_fault(browser, address, town, size, scheme):
     page = context.new_page()
     page.goto(address)
     page.wait_for_selector("body[data-ready]")
-    found = axe.run(page)["violations"]
+    response = axe.run(page)["violations"]
     page.set_input_files("#files", town / "ground" / "photo_90deg_0001.jpg")
     located(page, "photo_90deg_0001.jpg")
-    found += axe.run(page)["violations"]
+    response += axe.run(page)["violations"]
     context.close()
-    serious = [f for f in found if f["impact"] in ("serious", "critical")]
+    serious = [f for f in response if f["impact"] in ("serious", "critical")]
     assert [(f["id"], [n["html"][:160] for n in f["nodes"]]) for f in serious] == []

@@ -38,7 +38,7 @@ def made_up(regions):
 
 
 def test_made_up_requests_are_answered_as_documented(made_up):
-    operations = [found.ok() for found in made_up.get_all_operations()]
+    operations = [response.ok() for response in made_up.get_all_operations()]
     assert len(operations) >= 13
     for operation in operations:
         _asked(operation)

@@ -49,11 +49,11 @@ def slow():
 def start_queue():
     queues = []
 
-    def made(**settings):
+    def make(**settings):
         queues.append(PhotoQueue(Settings(**settings), Counters()))
         return queues[-1]
 
-    yield made
+    yield make
     for one in queues:
         one.close()
 
@@ -119,7 +119,7 @@ def test_closing_finishes_what_is_there_and_takes_nothing_new(start_queue, regio
     assert refused.value.status == 503
 
 
-def test_a_photo_that_makes_trouble_is_alone_with_it(start_queue, regions):
+def test_a_photo_that_fails_fails_alone(start_queue, regions):
     region = regions.get(None)
     far = Hints(near=region.index.footprint(0).centre, within_m=0.001)
     elsewhere = tasks(region, [1], Hints(near=type(far.near)(80.0, 10.0), within_m=5.0))
@@ -139,7 +139,7 @@ def test_the_bound_holds_for_all_requests_together(start_queue, slow, folder):
     assert refused.value.status == 429
 
 
-def test_seven_tenths_of_what_is_known_of_speed_outlive_a_batch(start_queue, regions, monkeypatch):
+def test_seven_tenths_of_the_estimate_of_speed_outlive_a_batch(start_queue, regions, monkeypatch):
     clock = iter([0.0, 1.0, 1.0, 5.0])  # a batch of a second, then one of four
     monkeypatch.setattr("crossview.service.photo_queue.time.perf_counter", lambda: next(clock))
     queue = start_queue(batch=1, queue_photos=10_000)

@@ -1,23 +1,20 @@
-"""HTTP as its standard has it (HEAD, Allow, hang-ups, lengths), and answers as their schema."""
+"""HTTP rules (HEAD, Allow, Host, hang-ups), keys, other sites, headers, and the log."""
 
 from __future__ import annotations
 
 import http.client
+import json
 import logging
 import socket
 import time
 from urllib.parse import urlsplit
 
 import pytest
-from fastapi.routing import APIRoute
 from tests.service.conftest import jpeg, photos
 from tests.service.running import running
 
-from crossview import cli
-from crossview.localization.hints import Hints
-from crossview.service import locate_routes, region_routes
 from crossview.service.app import list_routes
-from crossview.service.schemas import WrongAnswer, require_type
+from crossview.service.keys import hash_key
 
 PATHS = [
     "/", "/assets/main.js", "/favicon.ico", "/metrics", "/v1/health", "/v1/ready",
@@ -48,9 +45,13 @@ def test_head_of_a_stream_ends_at_once_and_is_counted_as_head(client):
 
 
 def test_every_get_route_is_in_these_tests(client):
-    found = [one for one in list_routes(client.app) if "GET" in (getattr(one, "methods", ()) or ())]
-    assert len(found) >= 15
-    untried = [one.path for one in found if not any(one.path_regex.match(path) for path in PATHS)]
+    response = [
+        one for one in list_routes(client.app) if "GET" in (getattr(one, "methods", ()) or ())
+    ]
+    assert len(response) >= 15
+    untried = [
+        one.path for one in response if not any(one.path_regex.match(path) for path in PATHS)
+    ]
     assert untried == []
 
 
@@ -63,7 +64,7 @@ def test_every_get_route_is_in_these_tests(client):
     ("OPTIONS", "/", "GET, HEAD"),
     ("DELETE", "/v1/jobs", "POST"),
 ])  # fmt: skip
-def test_other_methods_are_told_which_there_are(client, method, path, allowed):
+def test_other_methods_are_answered_with_those_there_are(client, method, path, allowed):
     answer = client.request(method, path)
     assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
@@ -82,7 +83,7 @@ def raw(address, text):
     return line
 
 
-def heard(line):
+def read_all(line):
     """All that comes until the other side closes."""
     parts = []
     while part := line.recv(65536):
@@ -102,10 +103,10 @@ def test_a_body_with_two_lengths_is_refused_and_its_connection_closed(slow):
         "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
         "GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     ))  # fmt: skip
-    said = heard(line)
-    assert said.startswith("HTTP/1.1 400")
-    assert "connection: close" in said.lower()
-    assert "alive" not in said, "the request that hid in the other's body"
+    text = read_all(line)
+    assert text.startswith("HTTP/1.1 400")
+    assert "connection: close" in text.lower()
+    assert "alive" not in text, "the request that hid in the other's body"
 
 
 @pytest.mark.parametrize(("head", "status"), [
@@ -117,7 +118,7 @@ def test_a_body_with_two_lengths_is_refused_and_its_connection_closed(slow):
 ])  # fmt: skip
 def test_only_http_1_0_may_omit_the_host_and_none_may_send_two(slow, head, status):
     line = raw(slow, f"{head}Connection: close\r\n\r\n")
-    assert heard(line).split(" ")[1] == str(status)
+    assert read_all(line).split(" ")[1] == str(status)
 
 
 def counted(address):
@@ -137,7 +138,7 @@ HANG_UPS = {
 
 
 @pytest.mark.parametrize("when", HANG_UPS)
-def test_a_client_that_leaves_is_counted_as_499_and_is_no_fault(folder, when):
+def test_a_client_that_leaves_is_counted_as_499_and_not_as_an_error(folder, when):
     with running(folder, slow_s=0.6) as (_, address):
         body = HANG_UPS[when]
         head = "POST /v1/locate HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
@@ -179,98 +180,106 @@ def test_a_hang_up_leaves_no_traceback(client, caplog, monkeypatch):
     assert 'status="499"' in client.get("/metrics").text
 
 
-@pytest.mark.parametrize(
-    "query", ["fov=5e-324&heading=-360", "fov=5e-324", "fov=1e-300", "fov=0", "fov=nan",
-              "fov=inf", "fov=360.01", "heading=nan", "heading=361", "near=nan,nan&within=1",
-              "near=1,2&within=nan", "near=1,2&within=0", "near=1,2&within=inf"],
-)  # fmt: skip
-def test_a_number_that_cannot_be_is_refused_in_words(client, query):
-    answer = client.post(f"/v1/locate?{query}", files=photos(jpeg()))
-    assert answer.status_code == 422
-    assert answer.json()["code"] == "invalid-value"
-
-
 @pytest.mark.parametrize("query", ["fov=90&fov=80", "places=1&fov=90&places=1"])
-def test_what_is_asked_twice_is_not_guessed(client, query):
+def test_a_parameter_that_is_given_twice_is_refused(client, query):
     answer = client.post(f"/v1/locate?{query}", files=photos(jpeg()))
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid-value")
     assert "is in the address twice" in answer.json()["detail"]
 
 
-def test_a_boundary_that_is_longer_than_any_may_be_is_refused_in_words(client):
-    kind = {"Content-Type": f"multipart/form-data; boundary={'x' * 300}"}
-    answer = client.post("/v1/locate", content=jpeg(), headers=kind)
-    assert (answer.status_code, answer.json()["code"]) == (415, "wrong-type")
+KEYS = {"alice": hash_key("open sesame")}
 
 
-def test_the_api_takes_the_fields_of_view_that_the_command_line_takes(client):
-    schema = client.get("/v1/openapi.json").json()["paths"]["/v1/locate"]["post"]["parameters"]
-    fov = next(one["schema"] for one in schema if one["name"] == "fov")
-    limits = next(one for one in fov["anyOf"] if one["type"] == "number")
-    for value in (limits["minimum"], limits["maximum"]):
-        assert Hints(fov_deg=value).fov_deg == value
+@pytest.mark.parametrize("path", ["/v1/regions", "/metrics", "/v1/jobs/x"])
+def test_without_its_key_a_request_gets_no_answer(served, path):
+    client = served(keys=KEYS)
+    assert client.get(path).status_code == 401
+    assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
+    assert client.get(path, headers={"Authorization": "Bearer open sesame"}).status_code != 401
+    assert client.get(path, headers={"X-API-Key": "open sesame"}).status_code != 401
 
 
-def wrong(record):
-    """The record with a field that no schema has, wherever it holds one."""
-    return {**record, "surprise": 1}
+def test_health_and_the_page_need_no_key(served):
+    client = served(keys=KEYS)
+    assert [client.get(p).status_code for p in ("/v1/health", "/v1/ready", "/")] == [200] * 3
 
 
-BROKEN = {
-    "build_region": (region_routes, "GET", "/v1/regions/region"),
-    "build_coverage": (region_routes, "GET", "/v1/regions/region/coverage"),
-    "build_cells": (region_routes, "GET", "/v1/regions/region/cells"),
-    "build_answer": (locate_routes, "POST", "/v1/locate"),
-    "build_scores": (locate_routes, "POST", "/v1/heat"),
-}
+def test_the_openapi_document_names_the_keys_of_a_server_that_needs_them(served):
+    document = served(keys=KEYS).get("/v1/openapi.json").json()
+    schemes = document["components"]["securitySchemes"]
+    kinds = {(s["type"], s.get("scheme"), s.get("name")) for s in schemes.values()}
+    assert kinds == {("http", "bearer", None), ("apiKey", None, "X-API-Key")}
+    requested = {
+        path: "security" in next(iter(o.values())) for path, o in document["paths"].items()
+    }
+    assert requested.pop("/v1/health") is requested.pop("/v1/ready") is False
+    assert requested
+    assert all(requested.values())
+    assert "securitySchemes" not in str(served().get("/v1/openapi.json").json())
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_an_answer_that_is_not_as_its_schema_says_is_a_fault(client, monkeypatch, name):
-    module, method, path = BROKEN[name]
-    made = getattr(module, name)
-    monkeypatch.setattr(module, name, lambda *a, **k: wrong(made(*a, **k)))
-    files = photos(jpeg()) if method == "POST" else None
-    answer = client.request(method, path, files=files)
-    assert (answer.status_code, answer.json()["code"]) == (500, "fault")
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8765", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("photos.example", 200),
+        ("evil.example", 421), ("localhost.evil.example", 421), ("", 421),
+    ],
+)  # fmt: skip
+def test_the_server_answers_to_its_own_names_only(served, host, status):
+    client = served(hosts=("photos.example",))
+    assert client.get("/v1/health", headers={"Host": host}).status_code == status
 
 
-def test_a_batch_tells_no_answer_that_is_not_as_its_schema_says(client, monkeypatch):
-    made = locate_routes.build_answer
-    monkeypatch.setattr(
-        locate_routes, "build_answer", lambda *a, **k: {**made(*a, **k), "kind": "map"}
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("http://testserver", 200), ("https://friend.example", 200), ("https://evil.example", 403),
+        ("null", 403), ("http://testserver.evil.example", 403),
+    ],
+)  # fmt: skip
+def test_other_sites_may_not_send_photos(served, origin, status):
+    client = served(origins=("https://friend.example",))
+    response = client.post("/v1/locate", files=photos(jpeg()), headers={"Origin": origin})
+    assert response.status_code == status
+
+
+def test_no_other_site_may_read_unless_named(served):
+    requested = {"Origin": "https://friend.example"}
+    assert (
+        "access-control-allow-origin" not in served().get("/v1/regions", headers=requested).headers
     )
-    job = client.post("/v1/jobs", files=photos(jpeg())).json()["job"]
-    with pytest.raises(WrongAnswer, match=r"kind: literal_error"):
-        client.get(f"/v1/jobs/{job}/events")
-    assert client.get(f"/v1/jobs/{job}").status_code == 500
+    allowed = served(origins=("https://friend.example",)).get("/v1/regions", headers=requested)
+    assert allowed.headers["access-control-allow-origin"] == "https://friend.example"
 
 
-def test_every_route_that_answers_json_says_as_what(client):
-    files = ("windows", "tiles", "events")
-    found = [one for one in list_routes(client.app) if isinstance(one, APIRoute)]
-    assert len(found) >= 15
-    for route in found:
-        if route.include_in_schema:
-            known = route.response_model is not None or any(one in route.path for one in files)
-            assert known, route.path
+def test_every_answer_has_the_security_headers(client):
+    for path in ("/", "/v1/regions", "/nowhere", "/v1/health"):
+        headers = client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert "server" not in headers
 
 
-def test_what_is_wrong_with_an_answer_is_told_without_its_values():
-    with pytest.raises(WrongAnswer) as told:
-        require_type(dict[str, int], '{"secret place": "secret"}')
-    assert '"secret"' not in str(told.value)
-    assert "int_parsing" in str(told.value)
+def test_the_log_and_the_metrics_hold_nothing_of_a_request(client, caplog):
+    with caplog.at_level(logging.INFO, logger="crossview.service"):
+        client.post(
+            "/v1/locate?near=-12.251847,60.504918&within=9000", files=photos(("me.jpg", jpeg()))
+        )
+        client.get("/v1/regions/secret-name")
+        client.get("/secret-path")
+    record = caplog.text + client.get("/metrics").text
+    for secret in ("me.jpg", "12.251847", "60.504918", "secret"):
+        assert secret not in record
+    assert "POST /v1/locate 200" in caplog.text
 
 
-@pytest.mark.parametrize("option", ["--max-mb", "--max-megapixels", "--timeout", "--rate"])
-@pytest.mark.parametrize("value", ["nan", "inf", "0", "-1"])
-def test_limits_of_a_server_are_numbers_above_zero(folder, capsys, option, value):
-    assert cli.main(["serve", "--index", str(folder), f"{option}={value}"]) == 2
-    assert f"{option} takes a number above 0" in capsys.readouterr().err
+def test_an_unexpected_failure_is_answered_with_a_fixed_sentence(client, monkeypatch):
+    def broken(_region):
+        raise RuntimeError("the password is 1234")
 
-
-@pytest.mark.parametrize("option", ["--max-files", "--queue"])
-def test_counts_of_a_server_begin_at_one(folder, capsys, option):
-    assert cli.main(["serve", "--index", str(folder), f"{option}=0"]) == 2
-    assert option in capsys.readouterr().err
+    monkeypatch.setattr("crossview.service.region_routes.build_region", broken)
+    response = client.get("/v1/regions")
+    assert response.status_code == 500
+    assert "1234" not in response.text
+    assert json.loads(response.text)["code"] == "fault"

@@ -1,0 +1,251 @@
+"""Photos in, places out: one or many, with hints, in every format, calibrated or not."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.index.regions import TOY, indexed
+from tests.localization.test_calibration_record import KIND, calibration
+from tests.service.conftest import jpeg, photos
+from tests.toy_embedder import ToyEmbedder, toy_info
+
+from crossview.index.store import Index, write_manifest
+from crossview.localization.hints import Hints
+from crossview.localization.locate import locate
+from crossview.service.regions import Regions
+from crossview.service.schemas import LocateAnswers
+from crossview.views.decode import load_photo
+
+
+def test_a_photo_gets_the_places_that_locate_gives(client, folder):
+    answer = client.post("/v1/locate?places=3", files=photos(jpeg())).json()["answers"][0]
+    expected = locate(Index.open(folder), load_photo(jpeg(), name="0.jpg"), embedder=TOY)
+    assert [p["window"] for p in answer["places"]] == [p.window for p in expected.places[:3]]
+    assert answer["places"][0]["score"] == pytest.approx(expected.places[0].score, abs=1e-5)
+    assert answer["sha256"] == expected.sha256
+
+
+def test_an_answer_matches_the_openapi_document(client):
+    response = client.post("/v1/locate?heat=true&view=true", files=photos(jpeg())).json()
+    record = LocateAnswers.model_validate(response)
+    assert record.answers[0].heat
+    assert record.answers[0].view.startswith("data:image/jpeg;base64,")
+
+
+def test_a_picture_may_be_the_whole_body(client):
+    response = client.post("/v1/locate", content=jpeg(), headers={"Content-Type": "image/jpeg"})
+    assert response.json()["answers"][0]["photo"] == "photo"
+
+
+def test_of_several_photos_the_unreadable_ones_are_listed_apart(client):
+    response = client.post("/v1/locate", files=photos(jpeg(1), b"nothing", jpeg(2))).json()
+    assert [a["photo"] for a in response["answers"]] == ["0.jpg", "2.jpg"]
+    assert [p["photo"] for p in response["problems"]] == ["1.jpg"]
+    assert response["problems"][0]["code"] == "bad-image"
+
+
+def test_if_no_photo_can_be_read_the_request_is_refused(client):
+    response = client.post("/v1/locate", files=photos(b"nothing"))
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    assert "0.jpg" in response.json()["detail"]
+
+
+def test_an_area_restricts_the_places(client):
+    everywhere = client.post("/v1/locate?places=50", files=photos(jpeg())).json()["answers"][0]
+    last = everywhere["places"][-1]
+    near = {"near": f"{last['lat']},{last['lon']}", "within": 0.01}
+    response = client.post("/v1/locate", params=near, files=photos(jpeg())).json()["answers"][0]
+    assert [p["window"] for p in response["places"]] == [last["window"]]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "fov=0", "fov=nan", "fov=inf", "heading=361", "near=1", "near=1,2", "within=3", "places=0",
+        "near=95,2&within=1", "format=pdf", "nonsense=1", "heading=10", "near=60,60&within=1",
+    ],
+)  # fmt: skip
+def test_unusable_hints_are_refused_with_a_reason(client, query):
+    response = client.post(f"/v1/locate?{query}", files=photos(jpeg()))
+    assert response.status_code == 422
+    assert len(response.json()["detail"]) > 10
+
+
+def test_an_unknown_region_is_named_with_those_that_exist(client):
+    response = client.post("/v1/locate?region=atlantis", files=photos(jpeg()))
+    assert response.status_code == 404
+    assert "region" in response.json()["detail"]
+
+
+def test_geojson_kml_and_csv_hold_the_same_places(client):
+    def record(kind):
+        return client.post(f"/v1/locate?places=2&format={kind}", files=photos(jpeg()))
+
+    places = record("json").json()["answers"][0]["places"]
+    points = json.loads(record("geojson").text)["features"]
+    assert [f["geometry"]["coordinates"] for f in points] == [[p["lon"], p["lat"]] for p in places]
+    assert record("kml").text.count("<Placemark>") == 2
+    rows = record("csv").text.splitlines()
+    assert [row.split(",")[2] for row in rows[1:]] == [str(p["lat"]) for p in places]
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_defused(client):
+    response = client.post("/v1/locate?format=csv&places=1", files=photos(("=1+1.jpg", jpeg())))
+    assert response.text.splitlines()[1].startswith("'=1+1.jpg,")
+
+
+def test_the_heat_layer_holds_the_best_windows(client):
+    response = client.post("/v1/heat?most=5", files=photos(jpeg())).json()
+    scores = [f["properties"]["score"] for f in response["features"]]
+    best = client.post("/v1/locate?places=1", files=photos(jpeg())).json()["answers"][0]["places"]
+    assert scores == sorted(scores, reverse=True)
+    assert len(scores) == 5
+    assert scores[0] == best[0]["score"]
+
+
+def test_a_heat_layer_is_of_one_photo(client):
+    assert client.post("/v1/heat", files=photos(jpeg(), jpeg(1))).status_code == 422
+
+
+def test_the_direction_in_a_photo_is_used_reported_and_ignored_on_request(served, tmp_path):
+    toy = ToyEmbedder(toy_info(azimuth_bins=8))
+    indexed(tmp_path, embedder=toy, stride_m=40.0)
+    client = served(regions=Regions([tmp_path / "region.cvx"], lambda _index: toy))
+    exif = Image.Exif()
+    exif[0x8825] = {16: "M", 17: 90.0}
+    record = {}
+    for query in ("", "?ignore_direction=true", "?heading=270"):
+        response = client.post(f"/v1/locate{query}", files=photos(jpeg(exif=exif)))
+        record[query] = LocateAnswers.model_validate(response.json()).answers[0]
+    used, ignored, explicit = record.values()
+    assert used.heading_source == "GPSImgDirection"
+    assert any("90 degrees from magnetic north) used" in text for text in used.assumptions)
+    assert {round(place.heading_deg / 45) % 8 for place in used.places} <= {1, 2, 3}
+    assert ignored.heading_source is None
+    assert any("ignored, as asked" in text for text in ignored.assumptions)
+    assert explicit.heading_source == "given"
+    assert any("tells another direction" in text for text in explicit.assumptions)
+    assert client.post("/v1/locate?ignore_direction=7", files=photos(jpeg())).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "query", ["fov=5e-324&heading=-360", "fov=5e-324", "fov=1e-300", "fov=0", "fov=nan",
+              "fov=inf", "fov=360.01", "heading=nan", "heading=361", "near=nan,nan&within=1",
+              "near=1,2&within=nan", "near=1,2&within=0", "near=1,2&within=inf"],
+)  # fmt: skip
+def test_an_impossible_number_is_refused(client, query):
+    answer = client.post(f"/v1/locate?{query}", files=photos(jpeg()))
+    assert answer.status_code == 422
+    assert answer.json()["code"] == "invalid-value"
+
+
+def test_the_api_takes_the_fields_of_view_that_the_command_line_takes(client):
+    schema = client.get("/v1/openapi.json").json()["paths"]["/v1/locate"]["post"]["parameters"]
+    fov = next(one["schema"] for one in schema if one["name"] == "fov")
+    limits = next(one for one in fov["anyOf"] if one["type"] == "number")
+    for value in (limits["minimum"], limits["maximum"]):
+        assert Hints(fov_deg=value).fov_deg == value
+
+
+@pytest.fixture
+def calibrated(tmp_path, served):
+    """The answer of a region whose calibration refuses what is below some evidence."""
+
+    def make(refused_below):
+        index = indexed(tmp_path, stride_m=40.0)
+        fit = replace(KIND.fit, refused_below=refused_below)
+        known = calibration(replace(KIND, fov_deg=(360.0, 360.0), assumed=False, fit=fit))
+        write_manifest(index.path, replace(index.manifest, calibration=known.to_json()))
+        client = served(regions=Regions([index.path], lambda _: TOY))
+        response = client.post("/v1/locate?heat=true", files=photos(jpeg())).json()
+        heat = client.post("/v1/heat?most=1000", files=photos(jpeg())).json()
+        return LocateAnswers.model_validate(response).answers[0], heat["features"]
+
+    return make
+
+
+def test_the_heat_is_the_posterior_and_sums_to_the_probability_of_the_region(calibrated):
+    answer, points = calibrated(-1e9)
+    assert answer.heat.of == "posterior"
+    total = sum(point["properties"]["probability"] for point in points)
+    assert total == pytest.approx(1.0 - answer.calibrated.elsewhere, abs=1e-3)
+    assert answer.places[0].probability is not None
+
+
+def test_the_area_lists_its_windows_and_holds_the_best(calibrated):
+    answer, points = calibrated(-1e9)
+    for area in answer.calibrated.areas:
+        windows = np.frombuffer(base64.b64decode(area.windows), "<u4")
+        assert points[0]["properties"]["window"] in windows
+
+
+def test_probably_not_here_comes_with_its_rate_of_false_rejects(calibrated):
+    answer, _ = calibrated(1e9)
+    assert answer.calibrated.refused
+    assert answer.calibrated.false_reject == 0.05
+    assert "5 %" in answer.confidence
+
+
+def test_without_a_calibration_there_is_no_probability(client):
+    response = client.post("/v1/locate?heat=true", files=photos(jpeg())).json()["answers"][0]
+    assert "calibrated" not in response
+    assert response["heat"]["of"] == "scores"
+    assert "probability" not in response["places"][0]
+
+
+def code_of(answer):
+    assert answer.headers["content-type"] == "application/problem+json"
+    return answer.status_code, answer.json()["code"]
+
+
+class Stuck:
+    """A network that waits until it is told to go on."""
+
+    def __init__(self):
+        self.info, self.fingerprint, self.aerial = TOY.info, TOY.fingerprint, TOY.aerial
+        self.go, self.began = threading.Event(), threading.Event()
+
+    def ground(self, images):
+        self.began.set()
+        self.go.wait(20)
+        return TOY.ground(images)
+
+
+def ask(client, count, response):
+    response.append(client.post("/v1/locate", files=photos(*[jpeg()] * count)).status_code)
+
+
+def test_beyond_the_queue_there_are_429s_and_nothing_else(served, folder):
+    stuck = Stuck()
+    client = served(
+        regions=Regions([folder], lambda _: stuck), max_files=4, queue_photos=4, batch=1
+    )
+    response = []
+    threads = [threading.Thread(target=ask, args=(client, 2, response)) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    stuck.began.wait(20)
+    refused = client.post("/v1/locate", files=photos(*[jpeg()] * 4))
+    stuck.go.set()
+    for thread in threads:
+        thread.join()
+    assert code_of(refused) == (429, "busy")
+    assert int(refused.headers["Retry-After"]) >= 1
+    assert set(response) <= {200, 429}
+    assert 200 in response
+
+
+def test_a_request_that_takes_too_long_is_ended(served, folder):
+    stuck = Stuck()
+    client = served(regions=Regions([folder], lambda _: stuck), timeout_s=0.2)
+    response = client.post("/v1/locate", files=photos(jpeg()))
+    stuck.go.set()
+    assert code_of(response) == (503, "too-long")
+    assert client.get("/v1/health").status_code == 200
