@@ -47,6 +47,7 @@ ROWS = [
     ["service"],
     ["datasets", "methods"],
     ["catalogue"],
+    ["assessment"],
     ["studies"],
     ["demo"],
     ["cli"],
@@ -62,7 +63,8 @@ ONLY = {
 CATALOGUES = {"datasets", "methods"}
 TORCH = {"torch", "torchvision", "timm", "accelerate"}
 TORCH_ROOMS = {"networks", "methods", "training", "explain", "studies"}
-TORCH_LATER = {"pairs", "catalogue", "cli"}  # inside a function, when training is asked for
+# Inside a function, when training is asked for.
+TORCH_LATER = {"pairs", "catalogue", "assessment", "cli"}
 HEAVY = {*TORCH, "cv2", "onnxruntime", "rasterio", "fastapi", "starlette", "flask", "uvicorn"}
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

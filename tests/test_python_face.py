@@ -8,10 +8,14 @@ import pytest
 from PIL import Image
 from tests.index.regions import indexed, region
 from tests.localization.fake_index import spheres, toy
+from tests.tiny_pairs import write_pairs
 from tests.toy_model import toy_model
 
 import crossview
-from crossview.errors import BadImage, InvalidValue, ModelMismatch, UsageError
+from crossview.assessment import AssessmentOptions, AssessmentValues
+from crossview.cli import main
+from crossview.errors import BadImage, InvalidValue, ModelMismatch, UnknownName, UsageError
+from crossview.evaluation.evaluation_record import Evaluation
 from crossview.geo.points import LatLon
 from crossview.imagery.source_options import SourceOptions
 from crossview.index.index_options import BuildValues, IndexOptions
@@ -139,6 +143,7 @@ def test_every_function_says_what_it_takes():
         (HintValues, [Hints], set()),
         (BuildValues, [IndexOptions, SourceOptions],
          {"model_name", "batch", "segment_windows", "finest_useful_m"}),
+        (AssessmentValues, [AssessmentOptions], {"data", "command"}),
     ],
 )  # fmt: skip
 def test_the_keywords_are_those_of_the_records_behind_them(keywords, records, not_public):
@@ -204,3 +209,52 @@ def test_without_a_model_real_imagery_is_refused_with_advice(tmp_path):
         crossview.build_index(region(tmp_path), tmp_path / "r.cvx")
     with pytest.raises(TypeError, match="strides_m"):
         crossview.build_index(region(tmp_path), tmp_path / "r.cvx", "town", strides_m=3.0)
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """A model folder and pairs whose split test holds all."""
+    pairs = write_pairs(tmp_path / "data", 24, extra={"split": "test"})
+    return toy_model(tmp_path / "model", fov_seen_deg=(360.0, 360.0)), f"pairs:{pairs}"
+
+
+def test_a_model_is_measured_as_by_the_command_line(measured, tmp_path, capsys):
+    folder, data = measured
+    line = ["evaluate", str(folder), "--data", data, "--out", str(tmp_path / "typed")]
+    assert main([*line, "--workers", "0", "--headings", "aligned"]) == 0
+    jobs = []
+    (record,) = crossview.evaluate(
+        crossview.Model.open(folder), data, headings="aligned", out=tmp_path / "called",
+        progress=lambda job, done, total: jobs.append((job, done, total)),
+    )  # fmt: skip
+    assert record.figures == Evaluation.read(tmp_path / "typed").figures
+    assert Evaluation.read(tmp_path / "called").figures == record.figures
+    assert jobs[-1] == ("embed", 48, 48)
+    assert capsys.readouterr().out.count("crossview") <= 1
+
+
+def test_numbers_and_lists_stand_for_the_texts_of_the_command_line(measured):
+    folder, data = measured
+    records = crossview.evaluate(folder, data, fov=[360, 90.0], seeds=2, corrupt="noise:5")
+    assert [(r.protocol.fov_deg, r.protocol.corruption) for r in records][:2] == [
+        (360.0, ""), (360.0, ""),
+    ]  # fmt: skip
+    assert {r.protocol.fov_deg for r in records} == {360.0, 90.0}
+    assert {r.protocol.corruption for r in records} == {"", "noise 5"}
+
+
+def test_a_representation_that_is_tried_leaves_the_model_as_it_was(measured):
+    folder, data = measured
+    model = crossview.Model.open(folder)
+    other = {"narrow": "padded", "padded": "narrow"}[model.info.ground.representation]
+    before = model.info
+    with pytest.raises(InvalidValue, match="off-protocol"):
+        crossview.evaluate(model, data, representation=other)
+    (record,) = crossview.evaluate(model, data, representation=other, off_protocol=True)
+    assert record.protocol.representation == other
+    assert model.info is before
+
+
+def test_an_unknown_model_is_refused_with_the_names(measured):
+    with pytest.raises(UnknownName, match="town"):
+        crossview.evaluate("twon", measured[1])

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Unpack
 
+    from crossview.assessment import AssessmentValues
+    from crossview.evaluation.evaluation_record import Evaluation
     from crossview.index.index_options import BuildValues
     from crossview.index.store import Index
     from crossview.localization.hints import HintValues
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from crossview.model.onnx import Embedder, Model
     from crossview.outputs.notebook import NotebookAnswer
 
-__all__ = ["Index", "Model", "__version__", "build_index", "locate"]
+__all__ = ["Index", "Model", "__version__", "build_index", "evaluate", "locate"]
 
 
 @overload
@@ -114,6 +116,46 @@ def build_index(
         sources, model, IndexOptions(**values), source_options, threads=threads
     ) as job:
         return make(job.imagery, job.embedder, out, options=job.options, progress=progress)
+
+
+def evaluate(
+    model: str | Path | Model,
+    data: str,
+    *,
+    out: str | Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+    **options: Unpack[AssessmentValues],
+) -> list[Evaluation]:
+    """Measure a model on a data set under the field's protocols, as ``crossview evaluate`` does.
+
+    ``model`` is a run folder, a model folder, a packaged name or an open Model; ``data`` is
+    ``NAME:ROOT`` of a benchmark, ``pairs:FILE`` or ``town``. Returns a record for each condition
+    (field of view, headings, seed, damage). ``out`` is a folder to write the records to.
+    ``progress`` gets a job ("read pictures", "embed"), the pictures that are done and those in
+    all. Options are those of ``assessment.AssessmentOptions``; ``fov`` may be a number or several.
+    Pictures are read in this process unless ``workers`` says otherwise. What makes figures doubtful
+    is warned of; what was assumed of the data goes to the log ``crossview``.
+    """
+    import logging
+    import warnings
+    from pathlib import Path
+
+    from crossview import catalogue
+    from crossview.assessment import open_assessment, read_options
+    from crossview.evaluation.headline import means_over_fields, write_means
+
+    read = read_options(catalogue.data_name(data), options)
+    assessment = open_assessment(read, model, logging.getLogger(__name__).info, warnings.warn)
+    records = []
+    for folder, record in assessment.measure(progress or (lambda _job, _done, _total: None)):
+        if out is not None:
+            record.write(Path(out) / folder)
+        records.append(record)
+    if out is not None and (means := means_over_fields(records)):
+        write_means(Path(out), means)
+    for text in assessment.warnings:
+        warnings.warn(text, stacklevel=2)
+    return records
 
 
 def __getattr__(name: str) -> Any:

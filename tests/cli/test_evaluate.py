@@ -12,8 +12,8 @@ from tests.tiny_pairs import write_pairs
 from tests.toy_model import toy_model
 from tests.training.tiny import PAGE
 
+from crossview.assessment import RUN_FILE
 from crossview.cli import main
-from crossview.cli.evaluate import RUN_FILE
 from crossview.evaluation.evaluation_record import Evaluation, read_all
 from crossview.training.run_folder import CONFIG_NAME
 

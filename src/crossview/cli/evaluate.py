@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,18 +19,12 @@ from crossview.files import atomic_write, make_folder
 from crossview.locks import locked
 
 if TYPE_CHECKING:
+    from crossview.assessment import AssessmentOptions
     from crossview.catalogue import Run
-    from crossview.evaluation.conditions import Condition
-    from crossview.evaluation.embed import Embedded, Subject
     from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol
     from crossview.evaluation.headline import FieldsMean
-    from crossview.evaluation.task import Rules
-    from crossview.model.onnx import Embedder
     from crossview.pairs.loading import Reader
-    from crossview.pairs.table import PairTable
-    from crossview.views.spec import Representation
 
-RUN_FILE = "config.json"  # as crossview.training.run_folder names it, which imports torch
 # Of --consistency: pairs of the split to measure on, those to draw, and the seed of both.
 CONSISTENCY_PAIRS, CONSISTENCY_DRAWN, CONSISTENCY_SEED = 100, 3, 0
 
@@ -38,26 +33,8 @@ CONSISTENCY_PAIRS, CONSISTENCY_DRAWN, CONSISTENCY_SEED = 100, 3, 0
 class EvaluateCommand:
     """One evaluation, of the command line or of ``crossview train --test``."""
 
-    data: str
-    split: str = "test"
+    options: AssessmentOptions
     out: Path | None = None
-    label: str = ""
-    radius_m: float = 0.0
-    fov: str = ""  # 360, or what the vectors of another program show
-    headings: str = ""  # the model's
-    seeds: int = 1
-    corrupt: tuple[str, ...] = ()
-    hard_samples: bool = False
-    representation: str = ""  # the model's
-    off_protocol: bool = False
-    page: Path | None = None
-    decoding: str = "exact"
-    cache: Path | None = None
-    skip_unreadable: bool = False
-    batch: int = 32
-    workers: int = 1
-    device: str = "auto"
-    threads: int = 0
     quiet: bool = False
 
 
@@ -125,6 +102,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
         _measure_consistency(Path(model), method, data, split, out, device)
         return
     from crossview import catalogue
+    from crossview.assessment import AssessmentOptions
 
     files = [path is not None for path in (query_embeddings, reference_embeddings, ranking)]
     if bool(model) == any(files) or files not in (
@@ -135,10 +113,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
         raise InvalidValue(
             "Give one of: a model; --query-embeddings with --reference-embeddings; --ranking."
         )
-    command = EvaluateCommand(
+    options = AssessmentOptions(
         data=catalogue.data_name(data),
         split=split,
-        out=out,
         label=label,
         radius_m=radius,
         fov=fov,
@@ -148,7 +125,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
         hard_samples=hard_samples,
         representation=representation,
         off_protocol=off_protocol,
-        page=method,
+        method=method,
         decoding=decoding,
         cache=cache,
         skip_unreadable=skip_unreadable,
@@ -156,8 +133,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
         workers=workers,
         device=device,
         threads=threads,
-        quiet=quiet,
+        command=command_line(),
     )
+    command = EvaluateCommand(options=options, out=out, quiet=quiet)
     if model:
         evaluate_model(command, model)
     else:
@@ -166,34 +144,45 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
 
 def evaluate_model(command: EvaluateCommand, model: str) -> None:
     """Embed the split's pictures under every condition, write a record each, print figures."""
-    from crossview import catalogue
-    from crossview.evaluation.conditions import conditions_of
-    from crossview.evaluation.embed import measured, with_hard_samples
+    from crossview.assessment import open_assessment
     from crossview.evaluation.headline import means_over_fields, write_means
 
-    require(command.batch >= 1, f"--batch must be at least 1, got {command.batch}.")
-    require(command.decoding in ("exact", "fast"), "--decoding takes exact or fast.")
-    embedder, subject = _open_subject(command, model)
-    headings = command.headings or subject.info.headings_seen
-    conditions = conditions_of(command.fov or "360", headings, command.seeds, list(command.corrupt))
-    table = _read_table(command, check_files=not command.skip_unreadable)
-    table = catalogue.shown(table, command.data, subject.info.ground, _trained_on(subject))
-    shown = with_hard_samples(conditions) if command.hard_samples else conditions
-    embedded = _embed(command, table, embedder, shown)
+    def note(text: str) -> None:
+        console.note(text, quiet=command.quiet)
+
+    assessment = open_assessment(command.options, model, note, console.warn)
     records = []
-    for condition, record in measured(subject, embedded):
-        _write(command, record, condition.folder if len(conditions) > 1 else "")
-        records.append(record)
+    with _show_progress(command) as progress:
+        for folder, record in assessment.measure(progress):
+            _write(command, record, folder)
+            records.append(record)
     means = means_over_fields(records)
     if command.out is not None and means:
-        console.note(f"Wrote {write_means(command.out, means)}", quiet=command.quiet)
+        note(f"Wrote {write_means(command.out, means)}")
     _print_figures(records, means)
-    for text in subject.warnings:
+    for text in assessment.warnings:
         console.warn(text)
 
 
-def _trained_on(subject: Subject) -> str:
-    return str(subject.model.get("training_data", ""))
+@contextmanager
+def _show_progress(command: EvaluateCommand) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each job, which ends when the job is done."""
+    with ExitStack() as stack:
+        bars: dict[str, console.Bar] = {}
+        ended: set[str] = set()
+
+        def progress(title: str, done: int, total: int) -> None:
+            if title in ended:
+                return
+            if title not in bars:
+                bar = console.show_progress(title, unit="pictures", quiet=command.quiet)
+                bars[title] = stack.enter_context(bar)
+            bars[title].update(done, total)
+            if done >= total:
+                stack.close()
+                ended.add(title)
+
+        yield progress
 
 
 def folder_name(data: str) -> str:
@@ -206,22 +195,26 @@ def _evaluate_vectors(
     command: EvaluateCommand, queries: Path | None, references: Path | None, ranking: Path | None
 ) -> None:
     """The same figures and record for vectors or rankings that another program made."""
+    from crossview.assessment import make_rules, read_table
     from crossview.evaluation.evaluation_record import Protocol
     from crossview.evaluation.metrics import About, record_of
     from crossview.evaluation.task import task_of
     from crossview.evaluation.vectors import answers_of_ranking, answers_of_vectors
 
-    table = _read_table(command, check_files=False)
-    task = task_of(table, command.data, command.split, _rules(command))
+    options = command.options
+    table = read_table(
+        options, lambda text: console.note(text, quiet=command.quiet), check_files=False
+    )
+    task = task_of(table, options.data, options.split, make_rules(options))
     warnings: list[str] = []
     if ranking is not None:
         answers, name = answers_of_ranking(task, ranking), ranking.stem
     elif queries is not None and references is not None:
         answers, warnings = answers_of_vectors(task, queries, references)
         name = queries.parent.name or queries.stem
-    protocol = Protocol(relation=task.relation.words, **_stated_protocol(command))
+    protocol = Protocol(relation=task.relation.words, **_read_protocol(options))
     about = About(
-        label=command.label or name, method="elsewhere", protocol=protocol, command=_command_line()
+        label=options.label or name, method="elsewhere", protocol=protocol, command=options.command
     )
     record = record_of(task, answers, about)
     _write(command, record, "")
@@ -230,156 +223,20 @@ def _evaluate_vectors(
         console.warn(text)
 
 
-def _stated_protocol(command: EvaluateCommand) -> dict[str, Any]:
+def _read_protocol(options: AssessmentOptions) -> dict[str, Any]:
     """What the queries of vectors or rankings show, as the options state it."""
+    from crossview.assessment import read_representation
     from crossview.evaluation.conditions import conditions_of
 
     unstated = "as given"
     stated: dict[str, Any] = {"headings": unstated, "fov_deg": None, "representation": unstated}
-    if command.representation:
-        stated["representation"] = _representation(command.representation)
-    if command.fov or command.headings:
-        cells = conditions_of(command.fov or "360", command.headings or "unknown", 1, [])
+    if options.representation:
+        stated["representation"] = read_representation(options.representation)
+    if options.fov or options.headings:
+        cells = conditions_of(options.fov or "360", options.headings or "unknown", 1, [])
         require(len(cells) == 1, "Vectors show one field of view. Give one --fov.")
         stated |= {"headings": cells[0].headings, "fov_deg": cells[0].fov_deg}
     return stated
-
-
-def _open_subject(command: EvaluateCommand, model: str) -> tuple[Embedder, Subject]:
-    """The network and who it is; a representation that it was not trained on is refused."""
-    from crossview.evaluation.embed import Subject
-
-    open_embedder = _open_trained if _is_run(model) else _open_exported
-    embedder, facts = open_embedder(command, model)
-    info, off_protocol = embedder.info, []
-    representation = _representation(command.representation or info.ground.representation)
-    if representation != info.ground.representation:
-        difference = (
-            f"trained on {info.ground.representation} pictures, shown {representation} ones"
-        )
-        if not command.off_protocol:
-            raise InvalidValue(
-                f"{model} was {difference}: its figures would say little.\n"
-                "Remove --representation, or add --off-protocol, which marks them."
-            )
-        off_protocol.append(difference)
-        info = replace(info, ground=replace(info.ground, representation=representation))
-        embedder.info = info  # type: ignore[misc]
-    return embedder, Subject(
-        info=info,
-        label=command.label or facts["label"],
-        method=facts["method"],
-        data=command.data,
-        split=command.split,
-        rules=_rules(command),
-        model=facts["model"],
-        decoding=command.decoding,
-        selection=facts["selection"],
-        off_protocol=tuple(off_protocol),
-        command=_command_line(),
-    )
-
-
-def _representation(name: str) -> Representation:
-    names: dict[str, Representation] = {"narrow": "narrow", "padded": "padded"}
-    if name in names:
-        return names[name]
-    raise InvalidValue(f"--representation takes narrow or padded, got {name!r}.")
-
-
-def _is_run(model: str | Path) -> bool:
-    return (Path(model) / RUN_FILE).is_file()
-
-
-def _open_exported(command: EvaluateCommand, model: str) -> tuple[Embedder, dict[str, Any]]:
-    from crossview.model.onnx import open_model
-
-    embedder = open_model(model, threads=command.threads)
-    return embedder, {
-        "label": embedder.info.name,
-        "method": embedder.info.name,
-        "model": _model_facts(embedder) | {"training_data": embedder.info.training_data},
-        "selection": "as its maker chose",
-    }
-
-
-def _open_trained(command: EvaluateCommand, model: str) -> tuple[Embedder, dict[str, Any]]:
-    from crossview.training.device import open_device
-    from crossview.training.torch_embedder import RunEmbedder
-
-    if command.threads:
-        import torch
-
-        torch.set_num_threads(command.threads)
-    run = console.open_run(Path(model), command.page)
-    device = open_device(command.device)
-    embedder = RunEmbedder(run.folder, run.page, run.config, run.views, device)
-    config = run.record
-    facts = {"training_data": config["data"], "run": str(model), "config": config["config"]}
-    return embedder, {
-        "label": run.folder.path.resolve().name,
-        "method": Path(config["method"]).stem,
-        "model": _model_facts(embedder) | facts,
-        "selection": "last step of the training; no split chose it",
-    }
-
-
-def _model_facts(embedder: Embedder) -> dict[str, Any]:
-    info = embedder.info
-    return {
-        "fingerprint": embedder.fingerprint,
-        "name": info.name,
-        "dim": info.dim,
-        "azimuth_bins": info.azimuth_bins,
-        "headings_seen": info.headings_seen,
-        "fov_seen_deg": list(info.fov_seen_deg),
-        "synthetic": info.synthetic,
-    }
-
-
-def _rules(command: EvaluateCommand) -> Rules:
-    from crossview import catalogue
-
-    require(
-        command.radius_m >= 0.0, f"--radius must be at least 0 metres, got {command.radius_m:g}."
-    )
-    return replace(catalogue.rules(command.data), radius_m=command.radius_m)
-
-
-def _read_table(command: EvaluateCommand, *, check_files: bool) -> PairTable:
-    from crossview import catalogue
-
-    data = catalogue.open_data(command.data, check_files=check_files)
-    for text in data.notes:
-        console.note(f"{command.data}: {text}.", quiet=command.quiet)
-    return data.table(command.split)
-
-
-def _embed(
-    command: EvaluateCommand, table: PairTable, embedder: Embedder, conditions: list[Condition]
-) -> Embedded:
-    from crossview.evaluation.embed import How, embed, views_of
-    from crossview.pairs.reading import Files, Source
-
-    files = Files(table, views_of(embedder.info), command.decoding)  # type: ignore[arg-type]
-    source: Source = files
-    title = {"unit": "pictures", "quiet": command.quiet}
-    if command.cache is not None:
-        from crossview.pairs.cache import fill_cache, open_cache
-
-        with console.show_progress("read pictures", **title) as bar:  # type: ignore[arg-type]
-            for filled in fill_cache(command.cache, files, command.workers):
-                bar.update(filled.done, filled.total)
-        source = open_cache(command.cache, files)
-    with console.show_progress("embed", **title) as bar:  # type: ignore[arg-type]
-        how = How(
-            source=source,
-            workers=command.workers,
-            batch=command.batch,
-            skip_unreadable=command.skip_unreadable,
-            progress=bar.update,
-        )
-        return embed(table, embedder, conditions, how)
 
 
 def _write(command: EvaluateCommand, record: Evaluation, folder: str) -> None:
@@ -388,7 +245,8 @@ def _write(command: EvaluateCommand, record: Evaluation, folder: str) -> None:
         console.note(f"Wrote {command.out / folder}", quiet=command.quiet)
 
 
-def _command_line() -> str:
+def command_line() -> str:
+    """The command as it was typed, for records."""
     return shlex.join(["crossview", *sys.argv[1:]])
 
 
@@ -486,12 +344,13 @@ def _measure_consistency(
     import numpy as np
     import torch
 
+    from crossview.assessment import is_run
     from crossview.explain.consistency import consistency
     from crossview.training.device import open_device
     from crossview.training.run_folder import load_weights
     from crossview.training.session import build_without_weights
 
-    if not _is_run(run):
+    if not is_run(run):
         raise InvalidValue(
             f"--consistency needs gradients, and {run} has none.\n"
             "Give a run folder that crossview train or crossview import made."

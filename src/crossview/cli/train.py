@@ -194,19 +194,26 @@ def _fit(request: Any, tensorboard: bool, quiet: bool) -> None:
 def _evaluate(request: Any, tests: list[str], quiet: bool) -> None:
     """Measure the finished run on other data, as ``crossview evaluate`` does."""
     from crossview import catalogue
-    from crossview.cli.evaluate import EvaluateCommand, evaluate_model, folder_name
+    from crossview.assessment import AssessmentOptions
+    from crossview.cli.evaluate import (
+        EvaluateCommand,
+        command_line,
+        evaluate_model,
+        folder_name,
+    )
 
     for data in map(catalogue.data_name, tests):
+        options = AssessmentOptions(
+            data=data,
+            method=request.page.file,
+            cache=request.cache,
+            workers=request.workers,
+            device=request.device,
+            command=command_line(),
+        )
+        out = request.out / "evaluations" / folder_name(data)
         evaluate_model(
-            EvaluateCommand(
-                data=data,
-                out=request.out / "evaluations" / folder_name(data),
-                page=request.page.file,
-                cache=request.cache,
-                workers=request.workers,
-                device=request.device,
-                quiet=quiet,
-            ),
+            EvaluateCommand(options=options, out=out, quiet=quiet),
             str(request.out),
         )
 
