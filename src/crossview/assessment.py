@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 RUN_FILE = "config.json"  # as crossview.training.run_folder names it, which imports torch
 
 Note = Callable[[str], None]  # takes a sentence on what was noticed
-Progress = Callable[[str, int, int], None]  # takes a job, how many pictures are done, and in all
+JobProgress = Callable[[str, int, int], None]  # takes a job, how many pictures are done, and in all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +110,7 @@ class Assessment:
     table: PairTable
     conditions: Sequence[Condition]
 
-    def measure(self, progress: Progress) -> Iterator[tuple[str, Evaluation]]:
+    def measure(self, progress: JobProgress) -> Iterator[tuple[str, Evaluation]]:
         """Embed the pictures under every condition; then a record of each, as soon as it is there.
 
         With each record comes the name of a folder for it, "" if there is only one.
@@ -124,7 +124,7 @@ class Assessment:
         """What must be known of the figures; complete after :meth:`measure`."""
         return self.subject.warnings
 
-    def _embed(self, progress: Progress) -> Embedded:
+    def _embed(self, progress: JobProgress) -> Embedded:
         options, conditions = self.options, list(self.conditions)
         files = Files(self.table, views_of(self.embedder.info), options.decoding)  # type: ignore[arg-type]
         source: Source = files
