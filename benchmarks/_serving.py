@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from benchmarks.index import _raster
 from crossview.imagery.sources import open_sources
-from crossview.index.build import build
+from crossview.index.build import build_index
 from crossview.index.index_options import IndexOptions
 from crossview.index.store import Index
-from crossview.model.info import ModelInfo, fingerprint, read_info
+from crossview.model.info import ModelInfo, compute_fingerprint, read_info
 
 
 class RandomAerial:
@@ -32,7 +32,7 @@ class RandomAerial:
 
     def __init__(self, folder: Path) -> None:
         self.info: ModelInfo = read_info(folder)
-        self.fingerprint = fingerprint(folder)
+        self.fingerprint = compute_fingerprint(folder)
         self._rng = np.random.default_rng(0)
 
     def aerial(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -51,7 +51,7 @@ def build_random_index(folder: Path, model: Path, tiles: int, *, stride_m: float
         stride_m=stride_m, footprint_m=80.0, model_name=str(model), overwrite=True
     )
     with open_sources([raster]) as imagery:
-        return build(imagery, RandomAerial(model), folder / "region.cvx", options=options)
+        return build_index(imagery, RandomAerial(model), folder / "region.cvx", options=options)
 
 
 def write_photos(folder: Path, count: int, size: tuple[int, int] = (1024, 512)) -> list[Path]:

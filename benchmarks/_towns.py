@@ -11,7 +11,7 @@ from pathlib import Path
 
 from crossview.files import atomic_write
 from crossview.imagery.sources import open_sources
-from crossview.index.build import build
+from crossview.index.build import build_index
 from crossview.index.index_options import IndexOptions
 from crossview.model.onnx import Embedder
 from crossview.worlds.build import build_town
@@ -105,5 +105,5 @@ def indexed(folder: Path, embedder: Embedder, stride_m: float) -> Path:
     path = folder / f"{embedder.fingerprint[:12]}.cvx"
     if not path.exists():
         with open_sources([folder / "aerial.tif"]) as imagery:
-            build(imagery, embedder, path, options=IndexOptions(stride_m=stride_m))
+            build_index(imagery, embedder, path, options=IndexOptions(stride_m=stride_m))
     return path

@@ -33,8 +33,8 @@ from crossview.localization.answer import Answer
 from crossview.localization.calibration_record import Calibrated
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate_many
-from crossview.localization.posterior import evidence
-from crossview.localization.search import places
+from crossview.localization.posterior import measure_evidence
+from crossview.localization.search import rank_places
 from crossview.model.onnx import Embedder, open_model
 from crossview.reports.trust import draw_calibration
 from crossview.worlds.town import TOWN_VERSION
@@ -137,7 +137,7 @@ def _answers(
             fov_deg=float(width),
             fov_source="panorama" if width == 360.0 else "exif",
             assumptions=(),
-            places=places(index, row, headings, max(RANKS)),
+            places=rank_places(index, row, headings, max(RANKS)),
             scores=row,
         )
 
@@ -163,7 +163,7 @@ def _judged(kind: Calibrated, towns: Sequence[Asked], wanted: Wanted) -> dict[st
     found = outcome(photos, kind.fit, wanted.share)
     told = figures(photos, found, wanted, (STRIDE_M / 1000.0) ** 2)
     foreign = np.array([
-        evidence(answer.scores, kind.fit.temperature)
+        measure_evidence(answer.scores, kind.fit.temperature)
         for town in towns for answer in town.foreign if _same(kind, answer.fov_deg)
     ])  # fmt: skip
     taken_out = {"told_apart_taken_out": told["told_apart"]}

@@ -20,7 +20,7 @@ from benchmarks.harness import Timings, interleaved, ratio, report
 from crossview.arrays import U8
 from crossview.pairs.batch import Views
 from crossview.pairs.cache import fill_cache, open_cache
-from crossview.pairs.official_lists import table_of
+from crossview.pairs.official_lists import make_table
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
 from crossview.views.spec import ViewSpec
@@ -139,7 +139,7 @@ def _table(folder: Path, size: tuple[int, int], count: int) -> PairTable:
     for number, pixels in zip(range(count), _pictures(size), strict=False):
         files.append(folder / f"{number}.jpg")
         Image.fromarray(pixels).save(files[-1], "JPEG", quality=90)
-    return table_of([], files, [], root=folder)
+    return make_table([], files, [], root=folder)
 
 
 def _pictures(size: tuple[int, int]) -> Iterator[U8]:

@@ -23,8 +23,8 @@ import numpy as np
 
 from benchmarks.harness import Timings, interleaved, ratio, report
 from crossview.imagery.sources import open_sources
-from crossview.imagery.windows import Tiling, count, cut
-from crossview.index.build import tile_batches
+from crossview.imagery.windows import Tiling, count_windows, cut_windows
+from crossview.index.build import batch_windows
 from crossview.index.index_options import IndexOptions
 from crossview.model.info import INFO_NAME, SHARED_NAME, ModelInfo
 from crossview.model.onnx import open_model, resolve_model
@@ -95,9 +95,9 @@ def _measured(
     embedder = open_model(model, threads=arguments.threads)
     with open_sources([raster]) as imagery:
         tiling = Tiling(footprint_m=FOOTPRINT_M, stride_m=STRIDE_M)
-        tiles = count(imagery, tiling)
-        windows = cut(imagery, tiling)
-        batches = [b.views for b in islice(tile_batches(windows, embedder.info.aerial, BATCH), 8)]
+        tiles = count_windows(imagery, tiling)
+        windows = cut_windows(imagery, tiling)
+        batches = [b.views for b in islice(batch_windows(windows, embedder.info.aerial, BATCH), 8)]
     command = _command(folder, raster, model, arguments.threads)
 
     def network() -> None:

@@ -23,7 +23,7 @@ from benchmarks.harness import report
 from crossview import catalogue
 from crossview.pairs.cache import fill_cache, open_cache
 from crossview.pairs.loading import Loader, Reader
-from crossview.pairs.official_lists import table_of
+from crossview.pairs.official_lists import make_table
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
 from crossview.training.contract import Recipe
@@ -102,7 +102,7 @@ def _table(folder: Path, rows: int, pictures: int) -> PairTable:
             files[side][-1].write_bytes(simplejpeg.encode_jpeg(picture, quality=90))
     repeated = {s: [names[n % pictures] for n in range(rows)] for s, names in files.items()}
     pairs = np.stack([np.arange(rows)] * 2, axis=1)
-    return table_of(**repeated, pairs=pairs, heading_deg=0.0, fov_deg=360.0, metres_per_px=0.23)
+    return make_table(**repeated, pairs=pairs, heading_deg=0.0, fov_deg=360.0, metres_per_px=0.23)
 
 
 def _reader(job: Job, cache: Path, page: object, config: object) -> Reader:

@@ -30,7 +30,7 @@ from crossview.localization.answer import Answer
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate_many
 from crossview.localization.queries import TRIED_FOV_DEG
-from crossview.localization.search import places, searched_places
+from crossview.localization.search import count_searched_places, rank_places
 from crossview.model.onnx import Embedder, open_model
 from crossview.outputs.records import stands_out
 from crossview.stats import wilson
@@ -181,13 +181,13 @@ def _is_right(scores: F32, away_m: F64) -> bool:
 def _chosen(index: Index, answer: Answer, tried: Sequence[F32]) -> Answer:
     """The answer of the field of view whose best score is the highest."""
     scores = max(tried, key=lambda one: float(np.nanmax(one))).astype(np.float32)
-    found = places(index, scores, np.full(len(scores), np.nan, np.float32), 2)
+    found = rank_places(index, scores, np.full(len(scores), np.nan, np.float32), 2)
     return replace(
         answer,
         scores=scores,
         places=found,
         second=found[1].score if len(found) > 1 else None,
-        searched_places=searched_places(index, scores),
+        searched_places=count_searched_places(index, scores),
     )
 
 

@@ -26,12 +26,12 @@ from crossview.evaluation.conditions import Condition
 from crossview.evaluation.embed import How, embed
 from crossview.explain.consistency import consistency
 from crossview.localization.hints import Hints
-from crossview.localization.queries import queries
+from crossview.localization.queries import make_queries
 from crossview.methods import sample4geo, singeo
 from crossview.model.info import ModelInfo
 from crossview.pairs.batch import Views
-from crossview.pairs.framing import framed
-from crossview.pairs.loading import Loader, RawBatch, Reader, plain_reader
+from crossview.pairs.framing import frame_views
+from crossview.pairs.loading import Loader, RawBatch, Reader, make_plain_reader
 from crossview.pairs.reading import Files
 from crossview.pairs.table import Framing, PairTable
 from crossview.studies.running import recalls_at
@@ -117,7 +117,7 @@ class Case:
 
     def reader(self) -> Reader:
         """Of the pictures as they are."""
-        return plain_reader(self.table(), self.views)
+        return make_plain_reader(self.table(), self.views)
 
 
 class Watched(torch.nn.Module):
@@ -147,7 +147,7 @@ class WatchedEmbedder:
     """As :class:`Watched`, where no torch is asked for."""
 
     def __init__(self, case: Case) -> None:
-        views = framed(case.views, case.framing)  # as a model of such files is exported
+        views = frame_views(case.views, case.framing)  # as a model of such files is exported
         self.info = ModelInfo(name="watched", ground=views.ground, aerial=views.aerial, dim=8)
         self.fingerprint = "0" * 64
         self.seen: list[U8] = []
@@ -231,7 +231,7 @@ def located_with(case: Case) -> U8:
     part = np.roll(case.panorama(), -case.turn, axis=1)[:, first : first + kept]
     photo = Photo(pixels=part, path="", sha256="", kind="panorama", fov_deg=case.fov_deg)
     embedder = WatchedEmbedder(case)
-    list(queries([photo], [Hints()], embedder))
+    list(make_queries([photo], [Hints()], embedder))
     return embedder.seen[0]
 
 

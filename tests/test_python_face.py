@@ -35,7 +35,7 @@ def index(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _toy_model(monkeypatch):
-    monkeypatch.setattr(finding, "model_of", lambda index, threads: EMBEDDER)
+    monkeypatch.setattr(finding, "get_index_model", lambda index, threads: EMBEDDER)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from crossview.model.info import ModelInfo, canonical
+from crossview.model.info import ModelInfo, encode_info
 from crossview.views.spec import ViewSpec
 
 ROWS = 4  # bands of rows whose mean colours are looked at
@@ -35,7 +35,7 @@ class ToyEmbedder:
     def __init__(self, info: ModelInfo | None = None, *, seed: int = 0) -> None:
         self.info = info or toy_info()
         self.bins = max(self.info.azimuth_bins, 8)  # columns are looked at in this many groups
-        self.fingerprint = hashlib.sha256(canonical(self.info) + bytes([seed])).hexdigest()
+        self.fingerprint = hashlib.sha256(encode_info(self.info) + bytes([seed])).hexdigest()
         wide = ROWS * 3 * self.bins // self.info.azimuth_bins
         shape = (wide, self.info.dim // self.info.azimuth_bins)
         self._matrix = np.random.default_rng(seed).standard_normal(shape)

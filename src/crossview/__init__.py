@@ -63,12 +63,12 @@ def locate(
     """
     from crossview.index.store import Index
     from crossview.localization.hints import Hints
-    from crossview.localization.locate import embedder_for, locate_many
+    from crossview.localization.locate import locate_many, open_embedder
     from crossview.outputs.notebook import NotebookAnswer
 
     opened = index if isinstance(index, Index) else Index.open(index)
     photos = photo if isinstance(photo, list | tuple) else [photo]
-    embedder = embedder_for(opened, model)
+    embedder = open_embedder(opened, model)
     answers = [
         NotebookAnswer.of(answer, opened)
         for answer in locate_many(opened, embedder, photos, Hints(**hints))
@@ -101,17 +101,17 @@ def build_index(
     from crossview.index import build
     from crossview.index.index_options import IndexOptions
     from crossview.index.store import Index
-    from crossview.localization.hints import place_of
+    from crossview.localization.hints import to_latlon
 
     values: dict[str, Any] = dict(options)
     if values.get("near") is not None:
-        values["near"] = place_of(values["near"])
+        values["near"] = to_latlon(values["near"])
     names = {each.name for each in fields(SourceOptions)}
     source_options = SourceOptions(**{name: values.pop(name) for name in names & values.keys()})
     if model is None and add:
         model = Index.open(out).manifest.model.name_or_path
     sources = [imagery] if isinstance(imagery, str | Path) else list(imagery)
-    make = build.add if add else build.build
+    make = build.add_to_index if add else build.build_index
     with build.open_job(
         sources, model, IndexOptions(**values), source_options, threads=threads
     ) as job:

@@ -20,10 +20,10 @@ from typing import (
 
 from crossview.errors import BadData, BadModel, InvalidValue, UnknownName, match_name
 from crossview.files import printable
-from crossview.pairs.framing import framed, noted
-from crossview.pairs.official_lists import Counts, Part, differences
+from crossview.pairs.framing import frame_views, restore_views
+from crossview.pairs.official_lists import Counts, Part, compare_counts
 from crossview.pairs.page_ref import PageRef
-from crossview.pairs.rows import PARQUET
+from crossview.pairs.rows import PARQUET_SUFFIXES
 from crossview.pairs.table import Framing
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ BENCHMARKS: dict[str, tuple[str, dict[str, Any]]] = {  # name: page, what load i
     },
 }
 DATASETS = ("pairs", "town", *BENCHMARKS)
-TABLES = (".csv", *PARQUET)
+TABLES = (".csv", *PARQUET_SUFFIXES)
 RENDERED_LICENCE = "Apache-2.0, like crossview: every picture was rendered by it"
 _SYNTHETIC_SHARE = 0.5  # of rendered pictures, from which on a data set counts as no Earth
 INFO_KEYS = ("synthetic", "training_data", "licence", "notes")
@@ -198,7 +198,7 @@ class TrainedOn:
 
 def trained_on(method: str, data: str) -> TrainedOn:
     """By a data set's name, that of a recipe for it, town, or ``pairs:FILE``; or UnknownName."""
-    from crossview.pairs.framing import framing_of
+    from crossview.pairs.framing import measure_framing
 
     kind = data.partition(":")[0].strip().casefold()
     if kind == "pairs" or data.lower().endswith(TABLES):
@@ -206,7 +206,7 @@ def trained_on(method: str, data: str) -> TrainedOn:
         table = source.tables.get("train") or next(iter(source.tables.values()))
         synthetic = bool(source.info["synthetic"])
         return TrainedOn(
-            name=source.name, framing=framing_of(table), published={}, synthetic=synthetic
+            name=source.name, framing=measure_framing(table), published={}, synthetic=synthetic
         )
     if kind == "town":
         return TrainedOn(name=data_name(data), framing=Framing(), published={}, synthetic=True)
@@ -279,7 +279,7 @@ def _benchmark_data(name: str, official: Benchmark, root: Path, check_files: boo
         "licence": f"pictures: {official.page.LICENCE}",
         "synthetic": False,
     }
-    differs = tuple(differences(tables, official.counts()))
+    differs = tuple(compare_counts(tables, official.counts()))
     return Data(name=name, tables=tables, info=_with_marks(info, tables), differs=differs)
 
 
@@ -337,7 +337,7 @@ def open_run(path: Path, method: str | None = None) -> Run:
     config = make_config(page, settings)
     views: Views = page.views(config)
     if "framing" in record:
-        views = noted(views, record["framing"])
+        views = restore_views(views, record["framing"])
     else:
         views = _framed_before(views, str(record["data"]), settings, rows)
     return Run(
@@ -382,9 +382,9 @@ def _page_of(
 def _framed_before(views: Views, data: str, settings: Mapping[str, Any], rows: Any) -> Views:
     """The views of a run that noted no framing: its data set's, with the rows that it was told."""
     if (known := framing(data)) is not None:
-        return framed(views, replace(known, keep_rows=rows or known.keep_rows))
+        return frame_views(views, replace(known, keep_rows=rows or known.keep_rows))
     names = ("elevation_deg", "footprint_m")
-    return noted(views, {"keep_rows": rows, **{name: settings.get(name) for name in names}})
+    return restore_views(views, {"keep_rows": rows, **{name: settings.get(name) for name in names}})
 
 
 def shown(table: PairTable, data: str, ground: ViewSpec, trained_on: str) -> PairTable:

@@ -19,7 +19,7 @@ from crossview.calibration.fit import (
 )
 from crossview.calibration.held_out import calibration_error, figures, held_out, outcome
 from crossview.errors import InvalidValue
-from crossview.localization.posterior import evidence
+from crossview.localization.posterior import measure_evidence
 
 WANTED = Wanted(share=0.001)
 FITTED = fit(drawn(1500, seed=0), WANTED)
@@ -128,7 +128,7 @@ def test_the_logistic_regression_is_scipys():
 def test_evidence_of_many_photos_is_that_of_each():
     photos = drawn(5, seed=10)
     together = evidences(photos.scores, photos.counts, 0.04)
-    alone = [evidence(row, 0.04) for row in photos.scores]
+    alone = [measure_evidence(row, 0.04) for row in photos.scores]
     np.testing.assert_allclose(together, alone, rtol=1e-5)
 
 

@@ -12,8 +12,8 @@ from crossview.calibration.fit import Wanted, evidences, place_masses
 from crossview.calibration.known_photos import Photos, known, spot_of, tally
 from crossview.errors import InvalidValue
 from crossview.geo.points import LatLon, measure_distance_m, move_point
-from crossview.localization.posterior import cells_within, evidence, masses
-from crossview.localization.search import places
+from crossview.localization.posterior import compute_masses, find_cells_within, measure_evidence
+from crossview.localization.search import rank_places
 
 INDEX = FakeIndex(np.ones((400, 64)), toy(), footprint_m=80.0, stride_m=20.0)
 WANTED = Wanted(coverages=(0.8,))
@@ -26,7 +26,7 @@ def located(seed, *, fov_deg=360.0, source="panorama"):
     truth = move_point(INDEX.latlon(row), east_m=6.0, north_m=-5.0)
     scores = rng.normal(0.0, 0.1, 400).astype(np.float32)
     scores[row] += 0.35
-    found = places(INDEX, scores, np.full(400, np.nan, np.float32), 10)
+    found = rank_places(INDEX, scores, np.full(400, np.nan, np.float32), 10)
     return answer(places=found, scores=scores, fov_deg=fov_deg, fov_source=source), truth
 
 
@@ -41,8 +41,8 @@ def test_a_photo_tells_what_the_posterior_would_say_of_it():
     assert one.truth == pytest.approx(float(given.scores[123]))
     expected = []
     for place in given.places:
-        rows, shares = cells_within(INDEX.lat, INDEX.lon, 20.0, place.latlon, 25.0)
-        expected.append(masses(given.scores, 0.05)[rows] @ shares)
+        rows, shares = find_cells_within(INDEX.lat, INDEX.lon, 20.0, place.latlon, 25.0)
+        expected.append(compute_masses(given.scores, 0.05)[rows] @ shares)
     np.testing.assert_allclose(place_masses(together, 0.05)[0], expected, rtol=1e-4)
     near = [measure_distance_m(place.latlon, truth) <= 25.0 for place in given.places]
     assert one.hits.tolist() == near
@@ -66,7 +66,7 @@ def test_half_of_a_region_must_be_left_when_a_photo_s_own_ground_is_taken_out():
         assert (away >= 0.5) is measured
         assert 0.05 < away < 0.95
         scores = np.random.default_rng(0).random(cells).astype(np.float32)
-        found = places(small, scores, np.full(cells, np.nan, np.float32), 3)
+        found = rank_places(small, scores, np.full(cells, np.nan, np.float32), 3)
         one = known(small, answer(places=found, scores=scores), truth)
         assert bool(len(one.taken_out[0])) is measured
 
@@ -92,7 +92,7 @@ def test_a_tally_of_many_scores_keeps_evidence_and_count():
     assert counts.sum() == 100_000
     assert (np.diff(values) <= 0).all()
     for temperature in (0.01, 0.1):
-        exact = evidence(scores, temperature)
+        exact = measure_evidence(scores, temperature)
         told = evidences(values[None], counts[None], temperature)[0]
         assert told == pytest.approx(exact, abs=1e-3)
 
@@ -161,7 +161,7 @@ def test_photos_from_elsewhere_are_counted_by_kind():
     measured = with_elsewhere(calibration, [*answers, *hopeless, *photos]).kinds[0].measured
     told = measured["false_accept_elsewhere"]
     accepted = sum(
-        evidence(a.scores, kind.fit.temperature) >= kind.fit.refused_below for a in answers
+        measure_evidence(a.scores, kind.fit.temperature) >= kind.fit.refused_below for a in answers
     )
     assert (told["n"], told["value"]) == (15, accepted / 15)
 

@@ -11,7 +11,7 @@ from tests.toy_embedder import ToyEmbedder, toy_info
 from crossview.calibration import calibrate as grouping
 from crossview.cli import main
 from crossview.imagery.sources import open_sources
-from crossview.imagery.windows import Tiling, cut
+from crossview.imagery.windows import Tiling, cut_windows
 from crossview.index.store import Index
 from crossview.localization import locate as finding
 from crossview.localization.calibration_record import Calibration
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
     source = region(folder)
     rng = np.random.default_rng(0)
     with open_sources([source]) as imagery:
-        windows = list(cut(imagery, Tiling(footprint_m=40.0, stride_m=STRIDE_M)))
+        windows = list(cut_windows(imagery, Tiling(footprint_m=40.0, stride_m=STRIDE_M)))
     rows = ["file,lat,lon"]
     for number, pick in enumerate(rng.choice(len(windows), PHOTOS, replace=False)):
         window = windows[pick]
@@ -54,7 +54,7 @@ def index(folder, tmp_path):
 
 @pytest.fixture(autouse=True)
 def _toy_model(monkeypatch):
-    monkeypatch.setattr(finding, "model_of", lambda index, threads: TOY)
+    monkeypatch.setattr(finding, "get_index_model", lambda index, threads: TOY)
 
 
 def run(index, folder, *arguments):
@@ -101,11 +101,11 @@ def test_too_few_photos_are_refused_and_nothing_is_written(index, folder, capsys
 
 
 def test_adding_imagery_ends_a_calibration(index, folder, tmp_path):
-    from crossview.index.build import add
+    from crossview.index.build import add_to_index
 
     assert run(index, folder) == 0
     with open_sources([region(tmp_path, name="more.tif", seed=1)]) as imagery:
-        assert add(imagery, TOY, index.path).manifest.calibration is None
+        assert add_to_index(imagery, TOY, index.path).manifest.calibration is None
 
 
 def test_photos_without_a_place_or_outside_are_left_out_and_counted(index, folder, capsys):

@@ -10,7 +10,7 @@ from tests.toy_embedder import ToyEmbedder, toy_info
 from crossview.cli import main
 from crossview.errors import BadModel
 from crossview.imagery.sources import open_sources
-from crossview.imagery.windows import Tiling, cut
+from crossview.imagery.windows import Tiling, cut_windows
 from crossview.localization import locate as finding
 from crossview.outputs.formats import FORMATS
 from crossview.views.aerial import make_aerial_view
@@ -26,7 +26,7 @@ def made(tmp_path_factory):
     source = region(folder)
     index = indexed(folder, embedder=TOY, paths=[source], stride_m=20.0)
     with open_sources([source]) as imagery:
-        windows = list(cut(imagery, Tiling(footprint_m=40.0, stride_m=20.0)))
+        windows = list(cut_windows(imagery, Tiling(footprint_m=40.0, stride_m=20.0)))
     rows = ["file,lat,lon"]
     for name, number in (("first.png", FIRST), ("second.png", SECOND)):
         window = windows[number]
@@ -42,7 +42,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _toy_model(monkeypatch):
-    monkeypatch.setattr(finding, "model_of", lambda index, threads: TOY)
+    monkeypatch.setattr(finding, "get_index_model", lambda index, threads: TOY)
 
 
 def run(made, *arguments, names=("first.png",)):
@@ -218,7 +218,7 @@ def test_another_model_is_refused_and_a_missing_one_named(made, capsys, monkeypa
     assert "build the index again" in capsys.readouterr().err
     monkeypatch.undo()
     with pytest.raises(BadModel, match="--model"):
-        finding.model_of(made)
+        finding.get_index_model(made)
 
 
 def test_a_demo_only_index_warns_in_every_format(made, capsys, tmp_path):
@@ -228,7 +228,7 @@ def test_a_demo_only_index_warns_in_every_format(made, capsys, tmp_path):
     photo = str(made.path.parent / "first.png")
     for name in set(FORMATS) - {"kmz"}:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(finding, "model_of", lambda index, threads: town)
+            patch.setattr(finding, "get_index_model", lambda index, threads: town)
             assert main(["locate", photo, "--index", str(index.path), "--format", name]) == 0
         assert "places are not evidence" in capsys.readouterr().out
 

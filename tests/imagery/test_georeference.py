@@ -262,20 +262,20 @@ def test_a_pixel_that_is_a_point_lies_in_its_middle(tmp_path):
     assert (
         measure_distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
     )  # the library's own half pixel
-    from crossview.imagery.georeference import tiff_tags, transform_in
+    from crossview.imagery.georeference import read_tag_transform, read_tiff_tags
 
-    assert transform_in(tiff_tags(path)) == pytest.approx(USUAL)
+    assert read_tag_transform(read_tiff_tags(path)) == pytest.approx(USUAL)
 
 
 def test_our_own_reading_of_the_tags_is_the_library_s(tmp_path):
-    from crossview.imagery.georeference import tiff_tags, transform_in
+    from crossview.imagery.georeference import read_tag_transform, read_tiff_tags
 
     for bigtiff in ("YES", "NO"):
         path = geotiff(tmp_path / "a.tif", telling(40, 60), BIGTIFF=bigtiff)
-        assert transform_in(tiff_tags(path)) == pytest.approx(USUAL)
+        assert read_tag_transform(read_tiff_tags(path)) == pytest.approx(USUAL)
         turned = Affine(*USUAL) @ Affine.rotation(20.0)
         geotiff(path, telling(40, 60), transform=turned, BIGTIFF=bigtiff)
-        assert transform_in(tiff_tags(path)) == pytest.approx(tuple(turned)[:6])
+        assert read_tag_transform(read_tiff_tags(path)) == pytest.approx(tuple(turned)[:6])
 
 
 @pytest.mark.parametrize(

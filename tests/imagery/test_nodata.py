@@ -6,10 +6,10 @@ import rasterio
 from tests.imagery.made import geotiff, telling, whole
 
 from crossview.errors import InvalidValue
-from crossview.imagery.borders import LEAST_SHARE, borders
+from crossview.imagery.borders import LEAST_SHARE, find_borders
 from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import open_sources
-from crossview.imagery.windows import NODATA_SHARE, Tiling, cut
+from crossview.imagery.windows import NODATA_SHARE, Tiling, cut_windows
 
 
 def noise(height=400, width=400, seed=0):
@@ -24,7 +24,7 @@ def collared(share=0.2, colour=(0, 0, 0)):
 
 def borders_of(path, **options):
     with open_sources([path], SourceOptions(**options)) as imagery:
-        return borders(imagery.parts)
+        return find_borders(imagery.parts)
 
 
 @pytest.mark.parametrize("colour", [(0, 0, 0), (255, 255, 255), (0, 255, 0)])
@@ -75,7 +75,7 @@ def test_different_values_that_a_stretch_makes_one_are_no_border(tmp_path):
     with open_sources(
         [geotiff(tmp_path / "a.tif", values)], SourceOptions(stretch=(0.0, 70.0))
     ) as i:
-        assert borders(i.parts) == []
+        assert find_borders(i.parts) == []
 
 
 @pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf, -3.4028235e38, 3.4028235e38, 1.8e38])
@@ -121,7 +121,7 @@ def test_of_many_sheets_16_are_looked_at_spread_over_all(tmp_path):
     ]
     with open_sources(paths) as imagery:
         parts = sorted(imagery.parts, key=lambda sheet: sheet.name)
-        found = borders(parts)
+        found = find_borders(parts)
     assert [border.sheet[-6:-4] for border in found] == ["00", "36"]  # every third
 
 
@@ -170,5 +170,5 @@ def test_a_window_is_left_out_when_more_than_2_percent_of_it_is_no_data(tmp_path
     path = geotiff(tmp_path / "a.tif", pixels, nodata=0)
     with open_sources([path]) as imagery:
         side = 1000 * imagery.info.metres_per_px
-        windows = list(cut(imagery, Tiling(footprint_m=side, stride_m=side)))
+        windows = list(cut_windows(imagery, Tiling(footprint_m=side, stride_m=side)))
     assert bool(windows) is kept

@@ -16,7 +16,7 @@ from crossview.geo.points import LatLon, measure_distance_m
 from crossview.imagery.image_tables import is_image_table, read_image_table
 from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import open_sources
-from crossview.imagery.windows import Tiling, cut
+from crossview.imagery.windows import Tiling, cut_windows
 
 
 @pytest.mark.parametrize("told_by", ["prj", "option"])
@@ -42,7 +42,7 @@ def test_images_of_a_table_lie_where_it_says(tmp_path, column, value):
     table += f"a.png,60.17,24.94,{value},350,(c) NLS,2021\n"
     (tmp_path / "images.csv").write_text(table)
     with open_sources([tmp_path]) as imagery:
-        (window,) = cut(imagery, Tiling(footprint_m=40.0, stride_m=10.0))
+        (window,) = cut_windows(imagery, Tiling(footprint_m=40.0, stride_m=10.0))
     assert measure_distance_m(LatLon(window.lat, window.lon), LatLon(60.17, 24.94)) < 1e-3
     assert window.up_bearing_deg == pytest.approx(-10.0, abs=1e-6)
     assert window.metres_per_px == pytest.approx(0.5, abs=1e-4)

@@ -6,7 +6,7 @@ from tests.imagery.made import telling
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon
 from crossview.imagery.sheets import Box, Patch, Sheet
-from crossview.imagery.windows import Rows
+from crossview.imagery.windows import RowBuffer
 
 
 class Counted:
@@ -28,7 +28,7 @@ class Counted:
 def band():
     store = Counted()
     grid = RasterGrid.around(LatLon(52.5, 13.4), 0.5, (400, 1450))
-    return store, Rows(Sheet("counted", grid, store), 50, 350)
+    return store, RowBuffer(Sheet("counted", grid, store), 50, 350)
 
 
 def test_overlapping_rows_are_right_and_read_once():

@@ -15,9 +15,9 @@ from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import open_sources
 from crossview.imagery.tilemaps import (
     TileFacts,
-    facts_of_metadata,
+    choose_row_order,
+    parse_metadata,
     require_one_order,
-    rows_from_south,
 )
 
 ZOOM = 18
@@ -258,20 +258,20 @@ def test_close_bounds_decide_near_the_equator_too(scheme, lat):
     x, y = 2**17 + 9, int(2**18 * (0.5 - lat / 360.0))
     south, west, north, east = find_tile_edges(ZOOM, x, y)
     facts = TileFacts(scheme=scheme, bounds=((west, south, east, north),))
-    assert rows_from_south({(x, y)}, ZOOM, facts, None, "a")[0] is False
-    assert rows_from_south({(x, 2**ZOOM - 1 - y)}, ZOOM, facts, None, "a")[0] is True
+    assert choose_row_order({(x, y)}, ZOOM, facts, None, "a")[0] is False
+    assert choose_row_order({(x, 2**ZOOM - 1 - y)}, ZOOM, facts, None, "a")[0] is True
 
 
 def test_bounds_across_180_fit_tiles_on_both_sides():
     tiles = {(0, 5), (2**ZOOM - 1, 5)}
     _, _, north, _ = find_tile_edges(ZOOM, 0, 5)
     facts = TileFacts(bounds=((179.9, north - 0.01, -179.9, north),))
-    assert rows_from_south(tiles, ZOOM, facts, None, "a") == (False, "")
+    assert choose_row_order(tiles, ZOOM, facts, None, "a") == (False, "")
 
 
 @pytest.mark.parametrize("stated", [None, "x", "1,2,3", [1, 2, "a", 4], [0, 0, 0, 0], [0, 9, 1, 5]])
 def test_bounds_that_mean_nothing_are_unknown(tmp_path, stated):
-    assert facts_of_metadata({"bounds": stated}, tmp_path / "a.json").bounds == ()
+    assert parse_metadata({"bounds": stated}, tmp_path / "a.json").bounds == ()
 
 
 @pytest.mark.parametrize("size", [256, 512])

@@ -17,7 +17,7 @@ from tests.imagery.made import (
 from crossview.errors import BadImagery, InvalidValue
 from crossview.geo.points import LatLon
 from crossview.imagery.sources import open_sources
-from crossview.imagery.tile_archives import decoded
+from crossview.imagery.tile_archives import decode_tile
 
 MAKERS = {
     "xyz": lambda folder, tiles: xyz_folder(folder / "xyz", tiles, 18),
@@ -101,7 +101,7 @@ def test_a_truncated_archive_is_refused(tmp_path, kind):
 def test_a_truncated_tile_is_refused(suffix):
     content = cv2.imencode(suffix, telling(256, 256))[1].tobytes()
     with pytest.raises(BadImagery, match="tile 1/2/3 cannot be decoded"):
-        decoded(content[: len(content) // 2], "tile 1/2/3")
+        decode_tile(content[: len(content) // 2], "tile 1/2/3")
 
 
 def test_vector_tiles_are_refused_with_the_reason(tmp_path):

@@ -11,7 +11,7 @@ from tests.imagery.made import geotiff, telling, tiles_around, told, xyz_folder
 from crossview.geo.points import LatLon
 from crossview.imagery import windows
 from crossview.imagery.sources import open_sources
-from crossview.imagery.windows import Tiling, count, cut
+from crossview.imagery.windows import Tiling, count_windows, cut_windows
 
 GEOD = pyproj.Geod(ellps="WGS84")
 TILING = Tiling(footprint_m=40.0, stride_m=10.0)
@@ -20,7 +20,8 @@ TILING = Tiling(footprint_m=40.0, stride_m=10.0)
 def windows_of(path, tiling=TILING, start=0):
     with open_sources([path]) as imagery:
         return [
-            window._replace(pixels=window.pixels.copy()) for window in cut(imagery, tiling, start)
+            window._replace(pixels=window.pixels.copy())
+            for window in cut_windows(imagery, tiling, start)
         ]
 
 
@@ -101,7 +102,7 @@ def test_no_data_is_left_out_and_keeps_its_number(tmp_path):
     found = windows_of(path)
     assert min(told(window.pixels[0, 0])[0] for window in found) >= 148
     with open_sources([path]) as imagery:
-        assert len(found) < count(imagery, TILING)
+        assert len(found) < count_windows(imagery, TILING)
     assert found[0].number > 0
 
 

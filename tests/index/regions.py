@@ -7,7 +7,7 @@ from tests.imagery.made import geotiff
 from tests.toy_embedder import ToyEmbedder, toy_info
 
 from crossview.imagery.sources import open_sources
-from crossview.index.build import add, build
+from crossview.index.build import add_to_index, build_index
 from crossview.index.index_options import IndexOptions
 
 TOY = ToyEmbedder()
@@ -34,14 +34,16 @@ def indexed(folder, *, embedder=TOY, paths=None, name="region.cvx", **options):
     paths = paths or [region(folder)]
     options = IndexOptions(**{"batch": 8, "segment_windows": 64, **options})
     with open_sources(paths) as imagery:
-        return build(imagery, embedder, folder / name, options=options)
+        return build_index(imagery, embedder, folder / name, options=options)
 
 
 def added(folder, paths, embedder=TOY, *, progress=None, **options):
     """Add to an index that :func:`indexed` made."""
     options = IndexOptions(**{"batch": 8, "segment_windows": 64, **options})
     with open_sources(paths) as imagery:
-        return add(imagery, embedder, folder / "region.cvx", options=options, progress=progress)
+        return add_to_index(
+            imagery, embedder, folder / "region.cvx", options=options, progress=progress
+        )
 
 
 def town_model():

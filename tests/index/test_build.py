@@ -21,8 +21,8 @@ from crossview.errors import (
 )
 from crossview.geo.points import LatLon
 from crossview.imagery.sources import open_sources
-from crossview.index.build import Estimate, _refuse_collapsed, build
-from crossview.index.index_options import IndexOptions, finest_useful_m, tiling_for
+from crossview.index.build import Estimate, _refuse_collapsed, build_index
+from crossview.index.index_options import IndexOptions, choose_tiling, compute_finest_useful_m
 from crossview.index.store import Index
 
 
@@ -97,7 +97,7 @@ def test_something_else_of_that_name_is_never_replaced(tmp_path):
 @pytest.mark.parametrize("out", ["", ".", ".."])
 def test_an_out_without_a_name_is_refused(tmp_path, out):
     with open_sources([region(tmp_path)]) as imagery, pytest.raises(UsageError, match="--out"):
-        build(imagery, TOY, out)
+        build_index(imagery, TOY, out)
 
 
 def test_a_missing_parent_folder_is_named(tmp_path):
@@ -135,7 +135,7 @@ def stop_after(folder, windows):
         open_sources([path if path.exists() else region(folder)]) as imagery,
         pytest.raises(KeyboardInterrupt),
     ):
-        build(imagery, TOY, folder / "region.cvx", options=options, progress=stop)
+        build_index(imagery, TOY, folder / "region.cvx", options=options, progress=stop)
 
 
 def test_going_on_tells_how_far_it_was(tmp_path):
@@ -143,7 +143,7 @@ def test_going_on_tells_how_far_it_was(tmp_path):
     seen = []
     with open_sources([tmp_path / "aerial.tif"]) as imagery:
         options = IndexOptions(batch=8, segment_windows=64)
-        build(
+        build_index(
             imagery,
             TOY,
             tmp_path / "region.cvx",
@@ -182,7 +182,7 @@ def test_a_full_disk_is_told_and_the_work_done_is_kept(tmp_path, monkeypatch):
     monkeypatch.undo()
     with open_sources([tmp_path / "aerial.tif"]) as imagery:
         options = IndexOptions(batch=8, segment_windows=64)
-        assert build(imagery, TOY, tmp_path / "region.cvx", options=options).verify() == 4 * 6
+        assert build_index(imagery, TOY, tmp_path / "region.cvx", options=options).verify() == 4 * 6
 
 
 @pytest.mark.parametrize(
@@ -289,13 +289,15 @@ def test_adding_that_is_stopped_leaves_the_index_as_it_was_and_goes_on(tmp_path,
 
 
 def test_windows_lie_a_quarter_of_the_models_footprint_apart():
-    tiling = tiling_for(TOY.info, IndexOptions())
+    tiling = choose_tiling(TOY.info, IndexOptions())
     assert (tiling.footprint_m, tiling.stride_m) == (40.0, 10.0)
-    assert tiling_for(TOY.info, IndexOptions(footprint_m=100.0)).stride_m == 25.0
+    assert choose_tiling(TOY.info, IndexOptions(footprint_m=100.0)).stride_m == 25.0
 
 
 def test_imagery_is_read_half_as_fine_again_as_the_model_sees_it():
-    assert finest_useful_m(TOY.info.aerial) == pytest.approx(TOY.info.aerial.metres_per_px / 1.5)
+    assert compute_finest_useful_m(TOY.info.aerial) == pytest.approx(
+        TOY.info.aerial.metres_per_px / 1.5
+    )
 
 
 @pytest.mark.parametrize(("hours", "is_long", "stride_m"), [(0.99, False, 20), (4.0, True, 40)])

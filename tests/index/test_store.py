@@ -11,7 +11,7 @@ from tests.index.regions import TOY, indexed, region, vectors_of
 from crossview.errors import BadIndex, InvalidValue, ModelMismatch
 from crossview.geo.points import LatLon, measure_distance_m
 from crossview.imagery.sources import open_sources
-from crossview.imagery.windows import Tiling, cut
+from crossview.imagery.windows import Tiling, cut_windows
 from crossview.index.store import Index
 from crossview.views.aerial import make_aerial_view
 
@@ -26,7 +26,7 @@ def test_every_window_has_the_vector_that_its_pixels_give(tmp_path, index):
     with open_sources([tmp_path / "aerial.tif"]) as imagery:
         views = [
             make_aerial_view(window.pixels, window.metres_per_px, TOY.info.aerial)
-            for window in cut(imagery, tiling)
+            for window in cut_windows(imagery, tiling)
         ]
     assert np.array_equal(vectors_of(index), TOY.aerial(np.stack(views)))
     assert index.count == len(views) == 17 * 22
@@ -55,7 +55,7 @@ def test_a_footprint_lies_about_its_window(index):
 
 def test_a_thumbnail_is_the_windows_picture(tmp_path, index):
     with open_sources([tmp_path / "aerial.tif"]) as imagery:
-        window = next(cut(imagery, Tiling(footprint_m=40.0, stride_m=10.0), start=100))
+        window = next(cut_windows(imagery, Tiling(footprint_m=40.0, stride_m=10.0), start=100))
     jpeg = cv2.imdecode(np.frombuffer(index.thumbnail(100), np.uint8), cv2.IMREAD_COLOR_RGB)
     wanted = cv2.resize(window.pixels, (96, 96), interpolation=cv2.INTER_AREA)
     assert jpeg.shape == (96, 96, 3)

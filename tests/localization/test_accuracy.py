@@ -6,7 +6,7 @@ from tests.outputs.fakes import ORIGIN, answer, place
 
 from crossview.errors import BadData, InvalidValue
 from crossview.geo.points import LatLon, move_point
-from crossview.localization.accuracy import Truths, rank_of_truth, summary, with_truth
+from crossview.localization.accuracy import Truths, add_truth, rank_truth, summarise
 
 
 def at(*metres_east):
@@ -17,7 +17,7 @@ def at(*metres_east):
 
 def test_the_summary_counts_places_within_25_metres():
     answers = [at(0.0), at(24.9, 500.0), at(25.2, 100.0, 3.0), at(900.0, 800.0)]
-    told = summary(answers, [ORIGIN] * 4, 10)
+    told = summarise(answers, [ORIGIN] * 4, 10)
     assert told["n"] == 4
     assert told["within_25m"] == 0.5
     assert told["median_error_m"] == pytest.approx((24.9 + 25.2) / 2, abs=0.01)
@@ -25,12 +25,12 @@ def test_the_summary_counts_places_within_25_metres():
 
 
 def test_recall_beyond_the_places_that_were_asked_for_is_left_out():
-    assert "recall_at_10" not in summary([at(0.0)], [ORIGIN], 5)
-    assert "recall_at_5" in summary([at(0.0)], [ORIGIN], 5)
+    assert "recall_at_10" not in summarise([at(0.0)], [ORIGIN], 5)
+    assert "recall_at_5" in summarise([at(0.0)], [ORIGIN], 5)
 
 
 def test_an_answer_without_a_place_is_wrong_not_absent():
-    told = summary([answer(places=()), at(3.0), answer(places=())], [ORIGIN] * 3, 10)
+    told = summarise([answer(places=()), at(3.0), answer(places=())], [ORIGIN] * 3, 10)
     assert told["n"] == 3
     assert told["recall_at_10"] == pytest.approx(1 / 3)
     assert told["median_error_m"] == math.inf
@@ -38,16 +38,16 @@ def test_an_answer_without_a_place_is_wrong_not_absent():
 
 def test_nothing_known_is_nothing_measured():
     with pytest.raises(InvalidValue, match="nothing to measure"):
-        summary([], [], 10)
+        summarise([], [], 10)
 
 
 def test_the_error_is_that_of_the_first_place():
-    known = with_truth(at(40.0, 1.0), ORIGIN)
+    known = add_truth(at(40.0, 1.0), ORIGIN)
     assert known.error_m == pytest.approx(40.0, abs=0.01)
     assert known.truth == ORIGIN
-    assert with_truth(at(40.0), None).error_m is None
-    assert with_truth(answer(places=()), ORIGIN).error_m is None
-    assert rank_of_truth(known, ORIGIN) == 2
+    assert add_truth(at(40.0), None).error_m is None
+    assert add_truth(answer(places=()), ORIGIN).error_m is None
+    assert rank_truth(known, ORIGIN) == 2
 
 
 def listed(tmp_path, text):

@@ -13,7 +13,7 @@ from crossview import __version__
 from crossview.errors import CannotWrite
 from crossview.files import printable
 from crossview.index.store import Index
-from crossview.localization.audit import append_records, audit_record
+from crossview.localization.audit import append_records, make_audit_record
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate
 
@@ -30,7 +30,7 @@ def index():
 def test_a_record_names_files_assumptions_versions_hints_and_result(index):
     hints = Hints(near=ORIGIN, within_m=500.0, places=2)
     answer = locate(index, PANORAMAS[2], hints=hints, embedder=EMBEDDER)
-    record = json.loads(json.dumps(audit_record(answer, hints, index)))
+    record = json.loads(json.dumps(make_audit_record(answer, hints, index)))
     assert record["photo_sha256"] == hashlib.sha256(PANORAMAS[2].tobytes()).hexdigest()
     assert record["model_fingerprint"] == EMBEDDER.fingerprint
     assert record["index_fingerprint"] == index.fingerprint
@@ -49,7 +49,7 @@ def test_the_index_is_the_one_that_was_opened_whatever_became_of_it_since(tmp_pa
     before = hashlib.sha256(file.read_bytes()).hexdigest()
     answer = locate(opened, PANORAMAS[2], embedder=EMBEDDER)
     file.write_text(file.read_text() + " ")
-    assert audit_record(answer, Hints(), opened)["index_fingerprint"] == before
+    assert make_audit_record(answer, Hints(), opened)["index_fingerprint"] == before
     assert Index.open(made.path).fingerprint == hashlib.sha256(file.read_bytes()).hexdigest()
 
 

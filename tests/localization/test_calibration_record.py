@@ -10,7 +10,12 @@ from crossview.geo.points import measure_distance_m, move_point
 from crossview.localization.calibration_record import Calibrated, Calibration, Fit, Reach
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate
-from crossview.localization.posterior import cell_of, cells_within, evidence, masses
+from crossview.localization.posterior import (
+    compute_masses,
+    find_cell,
+    find_cells_within,
+    measure_evidence,
+)
 
 EMBEDDER = toy(ground=replace(toy().info.ground, elevation_deg=(-45.0, 45.0)))
 PANORAMAS = spheres(20)
@@ -43,30 +48,36 @@ def find(index, picture=PANORAMAS[7], **hints):
 def test_masses_are_a_softmax_over_what_was_searched():
     scores = np.array([0.3, np.nan, 0.1, 0.2], np.float32)
     powers = np.exp(np.array([0.3, 0.1, 0.2]) / 0.05)
-    np.testing.assert_allclose(masses(scores, 0.05)[[0, 2, 3]], powers / powers.sum(), rtol=1e-5)
-    assert masses(scores, 0.05)[1] == 0.0
-    assert evidence(scores, 0.05) == pytest.approx(np.log(powers.mean()), rel=1e-5)
+    np.testing.assert_allclose(
+        compute_masses(scores, 0.05)[[0, 2, 3]], powers / powers.sum(), rtol=1e-5
+    )
+    assert compute_masses(scores, 0.05)[1] == 0.0
+    assert measure_evidence(scores, 0.05) == pytest.approx(np.log(powers.mean()), rel=1e-5)
 
 
 def test_evidence_does_not_grow_with_the_region():
     scores = np.random.default_rng(0).normal(size=50)
-    assert evidence(np.tile(scores, 20), 0.3) == pytest.approx(evidence(scores, 0.3))
-    assert evidence(scores, 0.3, np.full(50, 7.0)) == pytest.approx(evidence(scores, 0.3))
+    assert measure_evidence(np.tile(scores, 20), 0.3) == pytest.approx(
+        measure_evidence(scores, 0.3)
+    )
+    assert measure_evidence(scores, 0.3, np.full(50, 7.0)) == pytest.approx(
+        measure_evidence(scores, 0.3)
+    )
 
 
 def test_a_place_belongs_to_the_cell_it_lies_in():
     index = FakeIndex(np.ones((9, 64)), EMBEDDER, stride_m=50.0)
     for row in range(9):
         near = move_point(index.latlon(row), east_m=24.0, north_m=-24.0)
-        assert cell_of(index.lat, index.lon, 50.0, near) == row
+        assert find_cell(index.lat, index.lon, 50.0, near) == row
     beside = move_point(index.latlon(0), east_m=-40.0, north_m=0.0)
-    assert cell_of(index.lat, index.lon, 50.0, beside) is None
+    assert find_cell(index.lat, index.lon, 50.0, beside) is None
 
 
 @pytest.mark.parametrize("stride_m", [4.0, 10.0, 20.0, 70.0])
 def test_cells_within_a_circle_add_up_to_its_ground(stride_m):
     index = FakeIndex(np.ones((625, 64)), EMBEDDER, stride_m=stride_m)
-    rows, shares = cells_within(index.lat, index.lon, stride_m, index.latlon(312), 25.0)
+    rows, shares = find_cells_within(index.lat, index.lon, stride_m, index.latlon(312), 25.0)
     assert shares.sum() * stride_m**2 == pytest.approx(np.pi * 25.0**2, rel=0.1)
     assert shares[rows == 312] == pytest.approx(1.0 if stride_m < 70 else 0.4, abs=0.05)
     off = [measure_distance_m(index.latlon(312), index.latlon(int(row))) for row in rows]
@@ -82,8 +93,10 @@ def test_without_a_calibration_nothing_is_said():
 def test_probabilities_are_the_mass_of_the_ground_near_each_place(index):
     answer = find(index, turned(PANORAMAS[7], 45.0))
     here = 1.0 - answer.confidence.elsewhere
-    mass = masses(answer.scores, FIT.temperature)  # cells of 50 m: a circle covers a part of one
-    covered = cells_within(index.lat, index.lon, 50.0, index.latlon(7), 25.0)[1].max()
+    mass = compute_masses(
+        answer.scores, FIT.temperature
+    )  # cells of 50 m: a circle covers a part of one
+    covered = find_cells_within(index.lat, index.lon, 50.0, index.latlon(7), 25.0)[1].max()
     for place in answer.places:
         assert place.probability == pytest.approx(here * covered * mass[place.window])
     assert sum(place.probability for place in answer.places) <= 1.0
@@ -91,7 +104,7 @@ def test_probabilities_are_the_mass_of_the_ground_near_each_place(index):
 
 def test_the_odds_of_elsewhere_count_with_their_share(index):
     answer = find(index)
-    odds = 0.05 / 0.95 * np.exp(-evidence(answer.scores, FIT.temperature))
+    odds = 0.05 / 0.95 * np.exp(-measure_evidence(answer.scores, FIT.temperature))
     assert answer.confidence.elsewhere == pytest.approx(odds / (1.0 + odds))
     assert not answer.confidence.refused
 

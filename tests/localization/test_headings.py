@@ -8,9 +8,9 @@ from tests.localization.fake_index import index_of_panoramas, spheres, toy, turn
 from tests.localization.test_calibration_record import KIND, calibration
 
 from crossview.errors import InvalidValue
-from crossview.localization.hints import Hints, KnownHeading, directed
+from crossview.localization.hints import Hints, KnownHeading, choose_heading
 from crossview.localization.locate import locate
-from crossview.localization.search import _turns
+from crossview.localization.search import _limit_turns
 from crossview.views.decode import make_photo
 from crossview.views.exif import COMPASS_SIGMA_DEG, POSE_SIGMA_DEG, Heading
 
@@ -50,16 +50,16 @@ def test_three_sigmas_are_looked_at_and_a_heading_given_by_hand_is_good_to_five_
     heading, slack
 ):
     hints = Hints(heading_deg=0.0) if heading is None else Hints()
-    used = directed(heading, hints, EMBEDDER.info, 360.0).heading
+    used = choose_heading(heading, hints, EMBEDDER.info, 360.0).heading
     assert used.slack_deg == slack
-    allowed = _turns(used, np.zeros(1), 360)[0]
+    allowed = _limit_turns(used, np.zeros(1), 360)[0]
     turns = (np.flatnonzero(allowed) + 180) % 360 - 180
     assert (turns.min(), turns.max(), len(turns)) == (-slack, slack, 2 * slack + 1)
 
 
 def test_where_no_turn_is_near_enough_the_nearest_is_looked_at():
     used = KnownHeading(degrees=100.0, sigma_deg=5.0, source="given")
-    assert np.flatnonzero(_turns(used, np.zeros(1), 4)[0]).tolist() == [1]
+    assert np.flatnonzero(_limit_turns(used, np.zeros(1), 4)[0]).tolist() == [1]
 
 
 def test_a_direction_in_the_file_excludes_turns_far_from_it():

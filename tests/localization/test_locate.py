@@ -10,7 +10,7 @@ from crossview.geo.points import LatLon, measure_distance_m, move_point
 from crossview.localization import queries
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate, locate_files, locate_many
-from crossview.localization.queries import TRIED_FOV_DEG, readings
+from crossview.localization.queries import TRIED_FOV_DEG, choose_readings
 from crossview.views.decode import Photo, make_photo
 
 EMBEDDER = toy(ground=replace(toy().info.ground, elevation_deg=(-45.0, 45.0)))
@@ -262,7 +262,10 @@ def test_bytes_and_pillow_images_are_taken_with_their_metadata(tmp_path):
 def test_the_row_of_a_horizon_counts_in_the_file_however_it_was_decoded():
     picture = make_photo(photo_out_of(PANORAMAS[6], 80.0))
     half = replace(picture, pixels=np.ascontiguousarray(picture.pixels[::2, ::2]), shrunk=0.5)
-    assert readings(half, Hints(fov_deg=80.0, horizon_px=50.0), EMBEDDER.info)[0].horizon_px == 25.0
+    assert (
+        choose_readings(half, Hints(fov_deg=80.0, horizon_px=50.0), EMBEDDER.info)[0].horizon_px
+        == 25.0
+    )
     with pytest.raises(InvalidValue, match="of 120 rows"):
         find(half, fov_deg=80.0, horizon_px=4000.0)
 

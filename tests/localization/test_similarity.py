@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from crossview.errors import BadIndex, InvalidValue
 from crossview.localization import similarity
-from crossview.localization.similarity import scores, scores_many
+from crossview.localization.similarity import score_queries, score_query
 from crossview.views.crops import share_bins_seen
 
 
@@ -32,7 +32,7 @@ def slow(query, reference, bins, seen):
 def test_scores_are_the_best_of_all_turns_of_the_slow_formula(bins, fov, seed):
     rng = np.random.default_rng(seed)
     query, refs, seen = unit(rng, bins * 3), unit(rng, 5, bins * 3), share_bins_seen(fov, bins)
-    best, heading = scores(query, refs, bins, seen)
+    best, heading = score_query(query, refs, bins, seen)
     for n, reference in enumerate(refs):
         turns = slow(query, reference, bins, seen.astype(float))
         assert best[n] == pytest.approx(max(turns), abs=1e-5)
@@ -43,9 +43,9 @@ def test_scores_are_the_best_of_all_turns_of_the_slow_formula(bins, fov, seed):
 def test_turning_the_references_turns_the_heading_and_keeps_the_score(turn, fov):
     rng = np.random.default_rng(turn)
     query, refs, seen = unit(rng, 32), unit(rng, 6, 32), share_bins_seen(fov, 8)
-    best, heading = scores(query, refs, 8, seen)
+    best, heading = score_query(query, refs, 8, seen)
     rolled = np.roll(refs.reshape(6, 8, 4), turn, axis=1).reshape(6, 32)
-    best_2, heading_2 = scores(query, rolled, 8, seen)
+    best_2, heading_2 = score_query(query, rolled, 8, seen)
     np.testing.assert_allclose(best_2, best, atol=1e-6)
     np.testing.assert_allclose(heading_2, (heading + 45.0 * turn) % 360.0)
 
@@ -55,7 +55,7 @@ def test_a_vector_is_found_in_itself_at_the_heading_it_was_turned_by():
     for turn in range(8):
         query = np.roll(reference.reshape(8, 4), -turn, axis=0).ravel()
         for fov in (360.0, 90.0):
-            best, heading = scores(query, reference[None], 8, share_bins_seen(fov, 8))
+            best, heading = score_query(query, reference[None], 8, share_bins_seen(fov, 8))
             assert best[0] == pytest.approx(1.0, abs=1e-6)
             assert heading[0] == 45.0 * turn
 
@@ -66,14 +66,16 @@ def test_what_a_picture_does_not_see_does_not_count():
     other = query.copy()
     other[seen == 0] = 7.0
     np.testing.assert_allclose(
-        scores(query.ravel(), refs, 8, seen), scores(other.ravel(), refs, 8, seen), atol=1e-6
+        score_query(query.ravel(), refs, 8, seen),
+        score_query(other.ravel(), refs, 8, seen),
+        atol=1e-6,
     )
 
 
 def test_one_bin_is_the_dot_product_and_tells_no_heading():
     rng = np.random.default_rng(2)
     query, refs = unit(rng, 16), unit(rng, 9, 16)
-    best, heading = scores(query, refs, 1, np.ones(1, np.float32))
+    best, heading = score_query(query, refs, 1, np.ones(1, np.float32))
     np.testing.assert_allclose(best, refs @ query, atol=1e-6)
     assert np.isnan(heading).all()
 
@@ -86,7 +88,7 @@ def test_seen_bins_are_the_share_of_each_bin_within_the_picture():
 
 def test_of_equal_turns_the_smallest_counts():
     same = np.full(32, 32**-0.5, np.float32)
-    assert scores(same, same[None], 8, share_bins_seen(360.0, 8))[1].tolist() == [0.0]
+    assert score_query(same, same[None], 8, share_bins_seen(360.0, 8))[1].tolist() == [0.0]
 
 
 def test_many_queries_score_as_each_of_them_alone(monkeypatch):
@@ -95,9 +97,9 @@ def test_many_queries_score_as_each_of_them_alone(monkeypatch):
     queries, refs = unit(rng, 5, 32), unit(rng, 11, 32)
     seen = np.stack([share_bins_seen(f, 8) for f in (360, 90, 50, 360, 120)])
     limits = [None, allowed(2), None, np.eye(8, dtype=bool)[np.arange(11) % 8], None]
-    best, heading = scores_many(queries, refs, 8, seen, limits)
+    best, heading = score_queries(queries, refs, 8, seen, limits)
     for n in range(5):
-        alone = scores(queries[n], refs, 8, seen[n], limits[n])
+        alone = score_query(queries[n], refs, 8, seen[n], limits[n])
         np.testing.assert_allclose(best[n], alone[0], atol=1e-6)
         np.testing.assert_array_equal(heading[n], alone[1])
 
@@ -109,12 +111,12 @@ def allowed(*turns):
 def test_only_allowed_turns_are_tried():
     rng = np.random.default_rng(4)
     query, refs, seen = unit(rng, 32), unit(rng, 6, 32), share_bins_seen(90.0, 8)
-    best, heading = scores(query, refs, 8, seen, allowed(3, 4))
+    best, heading = score_query(query, refs, 8, seen, allowed(3, 4))
     assert set(heading) <= {135.0, 180.0}
     for n, reference in enumerate(refs):
         assert best[n] == pytest.approx(max(slow(query, reference, 8, seen)[3:5]), abs=1e-5)
     with pytest.raises(InvalidValue, match="no turn"):
-        scores(query, refs, 8, seen, allowed())
+        score_query(query, refs, 8, seen, allowed())
 
 
 @pytest.mark.parametrize("bins", [1, 4])
@@ -125,27 +127,27 @@ def test_nan_and_infinity_are_refused(bins, bad):
     broken = refs.copy()
     broken[1, 2] = bad
     with pytest.raises(BadIndex, match="NaN"):
-        scores(query, broken, bins, seen)
+        score_query(query, broken, bins, seen)
     with pytest.raises(InvalidValue, match="NaN"):
-        scores(np.full(8, bad, np.float32), refs, bins, seen)
+        score_query(np.full(8, bad, np.float32), refs, bins, seen)
 
 
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(InvalidValue, match="do not fit"):
-        scores(np.ones(8, np.float32), np.ones((3, 9), np.float32), 4, np.ones(4, np.float32))
+        score_query(np.ones(8, np.float32), np.ones((3, 9), np.float32), 4, np.ones(4, np.float32))
     with pytest.raises(InvalidValue, match="seen must be"):
-        scores(np.ones(8, np.float32), np.ones((3, 8), np.float32), 4, np.ones(3, np.float32))
+        score_query(np.ones(8, np.float32), np.ones((3, 8), np.float32), 4, np.ones(3, np.float32))
 
 
 def test_a_query_that_says_nothing_of_what_it_sees_is_refused():
     query = np.zeros((8, 4), np.float32)
     query[0] = 1.0
     with pytest.raises(InvalidValue, match="zero in all directions"):
-        scores(query.ravel(), np.ones((2, 32), np.float32), 8, share_bins_seen(90.0, 8))
+        score_query(query.ravel(), np.ones((2, 32), np.float32), 8, share_bins_seen(90.0, 8))
 
 
 def test_a_reference_without_anything_to_see_scores_zero():
     rng = np.random.default_rng(6)
-    assert scores(unit(rng, 32), np.zeros((2, 32), np.float32), 8, share_bins_seen(90.0, 8))[
+    assert score_query(unit(rng, 32), np.zeros((2, 32), np.float32), 8, share_bins_seen(90.0, 8))[
         0
     ].tolist() == [0.0, 0.0]

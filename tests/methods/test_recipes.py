@@ -14,7 +14,7 @@ import pytest
 from crossview import catalogue
 from crossview.errors import InvalidValue
 from crossview.methods import congeo, sample4geo, singeo
-from crossview.pairs.batch import Moment, Span
+from crossview.pairs.batch import TrainingLength, TrainingProgress
 from crossview.studies.catalogue import STUDIES
 from crossview.training.contract import Recipe
 
@@ -244,9 +244,10 @@ def test_the_satellite_turns_of_the_paper_rise_from_25_to_100_percent_of_three_t
     config = catalogue.make_config(singeo, catalogue.recipe("singeo", "cvusa") | texts)
     assert config.keep == (0.75, 0.0)
     assert config.half_turns
-    span, rng = Span(epochs=80, batches=2220), np.random.default_rng(0)
+    span, rng = TrainingLength(epochs=80, batches=2220), np.random.default_rng(0)
     turned = [
-        1 - singeo.staged(config, Moment(span=span, epoch=t), rng).now_keep for t in range(80)
+        1 - singeo.staged(config, TrainingProgress(span=span, epoch=t), rng).now_keep
+        for t in range(80)
     ]
     assert turned[0] == pytest.approx(0.25 + 0.75 / 80)
     assert turned[-1] == 1.0
@@ -267,7 +268,9 @@ def test_a_field_of_view_drawn_for_every_picture_needs_one_width():
         config = page.Config(**drawn, representation="padded")
         assert page.views(config).fov_seen_deg == (180.0, 360.0)
         now = page.staged(
-            config, Moment(span=Span(epochs=2, batches=3), epoch=0), np.random.default_rng(0)
+            config,
+            TrainingProgress(span=TrainingLength(epochs=2, batches=3), epoch=0),
+            np.random.default_rng(0),
         )
         assert now.now_theta_deg == 361.0
         with pytest.raises(InvalidValue, match="representation=padded"):

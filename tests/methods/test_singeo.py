@@ -10,7 +10,7 @@ from tests.shared_data import shared
 from crossview.errors import BadData, InvalidValue
 from crossview.methods import congeo, sample4geo, singeo
 from crossview.networks.samplers import neighbour_batches
-from crossview.pairs.batch import Moment, Span
+from crossview.pairs.batch import TrainingLength, TrainingProgress
 from crossview.training.contract import example_batch, example_pair, example_table
 
 TINY = {"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (32, 192)}
@@ -34,21 +34,21 @@ def test_full_size_networks_have_the_authors_keys_and_shapes(configuration):
 
 
 def test_the_curriculum_of_a_config_moves_all_three_difficulties():
-    span = Span(epochs=80, batches=2220)
+    span = TrainingLength(epochs=80, batches=2220)
     rng = np.random.default_rng(0)
-    now = singeo.staged(singeo.Config(), Moment(span=span, epoch=74), rng)
+    now = singeo.staged(singeo.Config(), TrainingProgress(span=span, epoch=74), rng)
     assert (now.now_theta_deg, now.now_keep) == pytest.approx((88.125, 0.296875))
-    last = singeo.staged(singeo.Config(), Moment(span=span, epoch=79), rng)
+    last = singeo.staged(singeo.Config(), TrainingProgress(span=span, epoch=79), rng)
     assert (last.now_theta_deg, last.now_keep, last.now_phi_deg) == (70.0, 0.25, 270.0)
 
 
 def test_all_pictures_of_a_batch_share_a_width_which_log_uniform_draws_anew():
     config = singeo.Config(course="log-uniform", course_by="batch")
-    span = Span(epochs=1, batches=50)
+    span = TrainingLength(epochs=1, batches=50)
     widths = {
         round(
             singeo.staged(
-                config, Moment(span=span, epoch=0, batch=b), np.random.default_rng(b)
+                config, TrainingProgress(span=span, epoch=0, batch=b), np.random.default_rng(b)
             ).now_theta_deg
         )
         for b in range(50)

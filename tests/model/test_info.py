@@ -10,7 +10,7 @@ from tests.toy_embedder import toy_info
 
 from crossview.evaluation.conditions import Condition, not_trained_for
 from crossview.localization.hints import Hints
-from crossview.localization.queries import prepared
+from crossview.localization.queries import prepare_query
 from crossview.views.decode import make_photo
 
 INFO = toy_info(fov_seen_deg=(66.0, 200.0))
@@ -26,7 +26,7 @@ def test_a_tenth_wider_or_narrower_than_what_was_seen_is_covered(fov, covered):
 def test_locate_evaluate_and_calibrations_ask_the_same(fov, covered):
     assert (not_trained_for(INFO, Condition(fov_deg=fov)) == ()) is covered
     photo = make_photo(np.zeros((90, 160, 3), np.uint8))
-    query, _ = prepared(photo, Hints(fov_deg=fov), INFO)
+    query, _ = prepare_query(photo, Hints(fov_deg=fov), INFO)
     assert (not any("fields of view" in text for text in query.warnings)) is covered
     kind = replace(KIND, fov_deg=INFO.fov_seen_deg, assumed=False)
     assert kind.covers(answer(fov_deg=fov, fov_source="given")) is covered

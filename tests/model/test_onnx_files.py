@@ -8,7 +8,7 @@ from tests.toy_model import toy_model
 from crossview.cli import main
 from crossview.errors import BadModel
 from crossview.model import onnx_files as networks
-from crossview.model.info import fingerprint
+from crossview.model.info import compute_fingerprint
 from crossview.model.onnx import open_model
 from crossview.model.onnx_files import FIELDS, require_whole
 
@@ -45,7 +45,7 @@ def test_tensors_in_other_files_are_refused_before_onnxruntime_reads(model, monk
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", never)
     spread(model)
-    for opening in (open_model, fingerprint):
+    for opening in (open_model, compute_fingerprint):
         with pytest.raises(BadModel, match=r"in other files \(weights.bin\), which its finger"):
             opening(model)
 
@@ -195,7 +195,7 @@ def test_whatever_onnx_takes_for_external_is_refused(model):
 
 def test_a_network_with_its_tensors_inside_is_read(model):
     for _ in range(2):
-        assert len(fingerprint(model)) == 64
+        assert len(compute_fingerprint(model)) == 64
     assert open_model(model).info.name == "toy"
     require_whole(b"", "empty")  # nothing is left elsewhere; onnxruntime refuses it
 

@@ -7,7 +7,7 @@ from tests.shared_data import shared
 
 from crossview.errors import InvalidValue
 from crossview.networks.curriculum import UNORDERED, Course, progress
-from crossview.pairs.batch import Moment, Span
+from crossview.pairs.batch import TrainingLength, TrainingProgress
 
 RNG = np.random.default_rng(0)
 THETA, KEEP = {"first": 360.0, "last": 70.0}, {"first": 1.0, "last": 0.25}
@@ -16,8 +16,8 @@ THETA, KEEP = {"first": 360.0, "last": 70.0}, {"first": 1.0, "last": 0.25}
 def course(shape, ends, sharpness=5.0):
     """The values of 80 epochs."""
     whole = Course(shape=shape, sharpness=sharpness, **ends)
-    span = Span(epochs=80, batches=10)
-    return [whole.at(Moment(span=span, epoch=t).by_epoch, RNG) for t in range(80)]
+    span = TrainingLength(epochs=80, batches=10)
+    return [whole.at(TrainingProgress(span=span, epoch=t).by_epoch, RNG) for t in range(80)]
 
 
 @pytest.mark.parametrize(
@@ -75,17 +75,17 @@ def test_controls_cover_the_same_values_in_no_order():
 
 
 def test_a_moment_counts_epochs_or_batches_up_to_the_end():
-    span = Span(epochs=2.5, batches=4)
-    assert Moment(span=span, epoch=0).by_epoch == pytest.approx(0.4)
-    assert Moment(span=span, epoch=2).by_epoch == 1.0
-    assert Moment(span=span, epoch=1, batch=0).by_batch == pytest.approx(0.5)
-    assert Moment(span=span, epoch=2, batch=3).by_batch == 1.0
+    span = TrainingLength(epochs=2.5, batches=4)
+    assert TrainingProgress(span=span, epoch=0).by_epoch == pytest.approx(0.4)
+    assert TrainingProgress(span=span, epoch=2).by_epoch == 1.0
+    assert TrainingProgress(span=span, epoch=1, batch=0).by_batch == pytest.approx(0.5)
+    assert TrainingProgress(span=span, epoch=2, batch=3).by_batch == 1.0
 
 
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        (lambda: Span(epochs=0, batches=4), "0 epochs"),
+        (lambda: TrainingLength(epochs=0, batches=4), "0 epochs"),
         (lambda: Course(shape="square", **THETA), "no curriculum"),
         (lambda: Course(shape="log-uniform", first=1.0, last=0.0), "above 0"),
         (lambda: Course(shape="linear", sharpness=0, **THETA), "sharpness"),

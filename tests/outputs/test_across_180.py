@@ -17,7 +17,7 @@ from crossview.geo.mercator import Extent, enclose_points
 from crossview.geo.points import measure_distances_m
 from crossview.imagery.drape import drape
 from crossview.imagery.sources import open_sources
-from crossview.index.build import add
+from crossview.index.build import add_to_index
 from crossview.index.store import PLACES, FileFacts, Index, write_manifest
 from crossview.outputs.map_layers import build_heat_grid, draw_base_map
 from crossview.service.map_tiles import MapTiles
@@ -89,7 +89,7 @@ def test_added_imagery_on_the_other_side_joins_the_bounds(tmp_path):
 
     index = indexed(tmp_path, paths=[raster(tmp_path / "a.tif", 179.99, meadow())])
     with open_sources([raster(tmp_path / "b.tif", -179.99, meadow(seed=1))]) as imagery:
-        both = add(imagery, TOY, index.path)
+        both = add_to_index(imagery, TOY, index.path)
     _, west, _, east = both.manifest.imagery.bounds
     assert (west, east) == pytest.approx((179.99, -179.99 + 500 * PIXEL_DEG))
 

@@ -9,7 +9,7 @@ from tests.outputs.fakes import HOSTILE, ORIGIN, answer, answers_of
 from tests.outputs.pages import Page
 
 from crossview.errors import UsageError
-from crossview.localization.accuracy import with_truth
+from crossview.localization.accuracy import add_truth
 from crossview.outputs.geojson import to_geojson
 from crossview.outputs.notebook import SHOWN_PLACES, NotebookAnswer, to_geodataframe
 
@@ -57,7 +57,7 @@ def test_its_geojson_is_that_of_the_command_line(shown):
 
 
 def test_a_truth_that_is_added_stays_in_the_same_kind_of_answer(shown):
-    known = with_truth(shown, ORIGIN)
+    known = add_truth(shown, ORIGIN)
     assert isinstance(known, NotebookAnswer)
     assert known.error_m > 1000
 

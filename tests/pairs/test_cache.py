@@ -12,7 +12,7 @@ from tests.tiny_pairs import write_pairs
 from crossview.datasets.pair_lists import load
 from crossview.errors import BadData
 from crossview.pairs.batch import Views
-from crossview.pairs.cache import Digests, fill_cache, open_cache, pack_entries
+from crossview.pairs.cache import Digests, fill_cache, open_cache, read_entries
 from crossview.pairs.reading import Files
 from crossview.views.spec import ViewSpec
 
@@ -56,7 +56,7 @@ def test_a_cache_holds_what_the_files_hold(tmp_path, views, workers):
 def test_whole_views_are_kept_at_the_size_of_the_network(tmp_path):
     files = tiny_files(tmp_path / "data", WHOLE)
     filled(tmp_path / "cache", files)
-    held = sum(len(pack_entries(p)) for p in packs(tmp_path / "cache"))
+    held = sum(len(read_entries(p)) for p in packs(tmp_path / "cache"))
     assert held == 12
     assert open_cache(tmp_path / "cache", files).aerial(0)[0].shape == (16, 16, 3)
 

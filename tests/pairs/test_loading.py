@@ -10,7 +10,7 @@ from crossview.errors import BadData, BadImage, InvalidValue
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import Loader, RawBatch, Reader, to_batch
 from crossview.pairs.page_ref import PageRef
-from crossview.pairs.reading import Files, pair_pixels
+from crossview.pairs.reading import Files, read_pair
 from crossview.views.spec import ViewSpec
 
 VIEWS = Views(
@@ -92,25 +92,25 @@ def test_a_normalised_mean_colour_is_zero():
 
 def test_a_panorama_of_known_heading_is_rolled_until_the_aerial_up_is_in_front(tmp_path):
     table = load(write_pairs(tmp_path, 1))["train"]
-    north = pair_pixels(table, Files(table, VIEWS), 0)
+    north = read_pair(table, Files(table, VIEWS), 0)
     east = replace(table, heading_deg=np.array([90.0]))
-    turned = pair_pixels(east, Files(east, VIEWS), 0)
+    turned = read_pair(east, Files(east, VIEWS), 0)
     assert np.array_equal(turned.ground, np.roll(north.ground, 8, axis=1))
     assert turned.heading_deg == 0.0
     tilted = replace(east, up_bearing_deg=np.array([90.0]))
-    assert np.array_equal(pair_pixels(tilted, Files(tilted, VIEWS), 0).ground, north.ground)
+    assert np.array_equal(read_pair(tilted, Files(tilted, VIEWS), 0).ground, north.ground)
 
 
 def test_less_than_half_a_column_stays_as_a_heading(tmp_path):
     table = load(write_pairs(tmp_path, 1))["train"]
     slightly = replace(table, heading_deg=np.array([47.0]))
-    assert pair_pixels(slightly, Files(slightly, VIEWS), 0).heading_deg == pytest.approx(2.0)
+    assert read_pair(slightly, Files(slightly, VIEWS), 0).heading_deg == pytest.approx(2.0)
 
 
 def test_a_photo_without_a_field_of_view_is_refused_with_its_name(tmp_path):
     table = load(write_pairs(tmp_path, 1, extra={"kind": "perspective"}))["train"]
     with pytest.raises(BadData, match=r"g0\.png: a photo whose field of view"):
-        pair_pixels(table, Files(table, VIEWS), 0)
+        read_pair(table, Files(table, VIEWS), 0)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

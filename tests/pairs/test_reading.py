@@ -6,8 +6,15 @@ from PIL import Image
 
 from crossview.errors import BadImage
 from crossview.pairs.batch import Views
-from crossview.pairs.loading import Picture, Pictures, Reader, Unreadable, read_pictures, refuse
-from crossview.pairs.official_lists import table_of
+from crossview.pairs.loading import (
+    Picture,
+    PictureReader,
+    Reader,
+    Unreadable,
+    read_pictures,
+    refuse_unreadable,
+)
+from crossview.pairs.official_lists import make_table
 from crossview.pairs.reading import Files
 from crossview.views.aerial import make_aerial_view, resize_view
 from crossview.views.decode import read_picture_size, read_rgb
@@ -37,7 +44,7 @@ def table(tmp_path):
         smooth(400, 200, n).save(ground[n], quality=95)
         smooth(240, 240, 9 + n).save(aerial[n], quality=95)
     pairs = [(n, n) for n in range(3)]
-    return table_of(ground, aerial, pairs, metres_per_px=0.25, fov_deg=360.0, root=tmp_path)
+    return make_table(ground, aerial, pairs, metres_per_px=0.25, fov_deg=360.0, root=tmp_path)
 
 
 def test_exact_pictures_are_as_stored_and_fast_ones_no_smaller_than_needed(table):
@@ -99,7 +106,7 @@ def test_pictures_come_in_the_order_that_was_asked_for_and_broken_ones_in_their_
     table, workers
 ):
     table.aerial[1].write_bytes(b"nothing")
-    pictures = Pictures(table, Files(table, METRIC), METRIC)
+    pictures = PictureReader(table, Files(table, METRIC), METRIC)
     seen = list(read_pictures(pictures, "aerial", [2, 1, 0], workers))
     assert [one.index for one in seen] == [2, 1, 0]
     assert [type(one) for one in seen] == [Picture, Unreadable, Picture]
@@ -110,18 +117,18 @@ def test_pictures_come_in_the_order_that_was_asked_for_and_broken_ones_in_their_
 
 
 def test_ground_pictures_come_with_their_field_of_view(table):
-    pictures = Pictures(table, Files(table, METRIC), METRIC)
+    pictures = PictureReader(table, Files(table, METRIC), METRIC)
     (one,) = read_pictures(pictures, "ground", [1], 0)
     assert (one.pixels.shape, one.number) == ((16, 64, 3), 360.0)
 
 
 def test_unreadable_pictures_are_refused_together(table):
-    refuse([], 3)
+    refuse_unreadable([], 3)
     lost = [
         Unreadable(side="aerial", index=n, path=table.aerial[0], reason="is empty.")
         for n in range(7)
     ]
     with pytest.raises(Exception, match=r"7 of 90 pictures cannot be read:\n.*a0\.jpg: is empty"):
-        refuse(lost, 90)
+        refuse_unreadable(lost, 90)
     with pytest.raises(Exception, match=r"and 2 more\n.*--skip-unreadable"):
-        refuse(lost, 90)
+        refuse_unreadable(lost, 90)

@@ -7,8 +7,8 @@ import pytest
 
 from crossview.datasets.pair_lists import load
 from crossview.errors import BadData
-from crossview.pairs.official_lists import table_of as build
-from crossview.pairs.table import held_out
+from crossview.pairs.official_lists import make_table as build
+from crossview.pairs.table import draw_held_out
 
 HEADER = "ground,aerial,split,relation,metres_per_px,ground_lat,ground_lon\n"
 
@@ -128,11 +128,11 @@ def test_arrays_cannot_be_written(tmp_path):
 def test_validation_is_a_seeded_share_of_places_never_of_rows(tmp_path):
     lines = [f"g{n},a{n // 2},train,match,1,," for n in range(40)]
     table = table_of(tmp_path, *lines)
-    away = held_out(table, 0.25, seed=3)
+    away = draw_held_out(table, 0.25, seed=3)
     assert away.sum() == 10
     assert not set(table.places()[away]) & set(table.places()[~away])
-    assert (away == held_out(table, 0.25, seed=3)).all()
-    assert not held_out(table, 0.0, seed=3).any()
+    assert (away == draw_held_out(table, 0.25, seed=3)).all()
+    assert not draw_held_out(table, 0.0, seed=3).any()
 
 
 @pytest.mark.parametrize(

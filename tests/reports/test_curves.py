@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.reports.made_up import evaluation
 
-from crossview.localization.accuracy import hits
+from crossview.localization.accuracy import mark_hits
 from crossview.reports.curves import (
     compute_answered_curve,
     compute_error_curve,
@@ -57,7 +57,7 @@ def test_charts_and_comparisons_count_queries_without_a_match_as_r_at_k_does():
         rank = np.where(np.arange(200) < 50, 0, record.queries.rank)
         records.append(replace(record, queries=replace(record.queries, rank=rank)))
     (trial,) = sort_into_trials(records)
-    shares = [100.0 * float(hits(r.queries.rank, 1).mean()) for r in records]
+    shares = [100.0 * float(mark_hits(r.queries.rank, 1).mean()) for r in records]
     assert [compute_recall_curve(r, 10).y[0] for r in trial.results] == pytest.approx(shares)
     assert [compute_answered_curve(r)[1][-1] for r in trial.results] == pytest.approx(shares)
     ours, theirs, _ = pair_hits(*trial.results)

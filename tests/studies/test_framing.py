@@ -19,9 +19,9 @@ from crossview.catalogue import BENCHMARKS, framing, make_config, method_page, o
 from crossview.cli import main
 from crossview.errors import BadData, BadModel, InvalidValue
 from crossview.evaluation.evaluation_record import Evaluation
-from crossview.index.index_options import COARSEST, IndexOptions, tiling_for
+from crossview.index.index_options import COARSEST, IndexOptions, choose_tiling
 from crossview.model.info import read_info
-from crossview.pairs.framing import as_read, framed, framing_of
+from crossview.pairs.framing import frame_spec, frame_views, measure_framing
 from crossview.pairs.reading import Files
 from crossview.pairs.table import Framing
 from crossview.studies.areas import real_areas
@@ -200,7 +200,7 @@ def test_a_method_that_takes_every_row_does_so_on_any_data(twin, tmp_path):
 def views_of(method, kind):
     page = method_page(method).load()
     config = make_config(page, {**SMALL[method], "whole": True})
-    return framed(page.views(config), framing(kind))
+    return frame_views(page.views(config), framing(kind))
 
 
 @pytest.mark.parametrize(
@@ -224,12 +224,12 @@ def test_metres_and_angles_are_those_of_the_data_set(method, kind, footprint_m, 
 def test_an_index_takes_windows_of_the_metres_that_training_showed():
     aerial = views_of("sample4geo", "cvusa").aerial
     info = toy_info(aerial=replace(aerial, height_px=384, width_px=384))
-    assert tiling_for(info, IndexOptions()).footprint_m == 176.0
+    assert choose_tiling(info, IndexOptions()).footprint_m == 176.0
     assert COARSEST * info.aerial.metres_per_px > 0.4  # such imagery is fine enough
     unknown = toy_info(aerial=views_of("sample4geo", "university-1652").aerial)
     with pytest.raises(BadModel, match="crossview index --footprint METRES"):
-        tiling_for(unknown, IndexOptions())
-    assert tiling_for(unknown, IndexOptions(footprint_m=50.0)).footprint_m == 50.0
+        choose_tiling(unknown, IndexOptions())
+    assert choose_tiling(unknown, IndexOptions(footprint_m=50.0)).footprint_m == 50.0
 
 
 MERCATOR_M = 40_075_016.686 / 256  # a pixel of zoom 0 at the equator
@@ -283,8 +283,8 @@ def test_what_files_span_is_no_matter_of_the_cache(twin):
 def test_views_that_are_not_whole_keep_their_angles_and_metres():
     page = method_page("geodtr-plus").load()
     views = page.views(page.Config())
-    assert framed(views, framing("cvact")) == views
-    assert as_read(views.ground, framing("cvact")) == views.ground
+    assert frame_views(views, framing("cvact")) == views
+    assert frame_spec(views.ground, framing("cvact")) == views.ground
 
 
 def own_pairs(folder, **changes):
@@ -294,14 +294,14 @@ def own_pairs(folder, **changes):
 
 
 def test_what_own_pairs_span_follows_from_columns_and_shapes(tmp_path):
-    shown = framing_of(own_pairs(tmp_path / "a"))  # 64 pixels of 1.25 m; panoramas of 2 : 1
+    shown = measure_framing(own_pairs(tmp_path / "a"))  # 64 pixels of 1.25 m; panoramas of 2 : 1
     assert (shown.footprint_m, shown.file_elevation_deg) == (80.0, (-90.0, 90.0))
-    photos = framing_of(own_pairs(tmp_path / "b", kind="perspective", fov_deg=60))
+    photos = measure_framing(own_pairs(tmp_path / "b", kind="perspective", fov_deg=60))
     assert (photos.footprint_m, photos.file_elevation_deg) == (80.0, None)
     table = own_pairs(tmp_path / "c")
     scale = table.metres_per_px.copy()
     scale[0] *= 2
-    assert framing_of(replace(table, metres_per_px=scale)).footprint_m is None
+    assert measure_framing(replace(table, metres_per_px=scale)).footprint_m is None
 
 
 def test_own_panoramas_are_cut_where_the_file_beside_them_says(tmp_path):
@@ -310,9 +310,9 @@ def test_own_panoramas_are_cut_where_the_file_beside_them_says(tmp_path):
     csv = write_pairs(tmp_path, 4)
     csv.with_suffix(".json").write_text('{"keep_rows": [0.25, 0.75]}')
     table = open_data(f"pairs:{csv}").tables["train"]
-    views = framed(views_of("geodtr-plus", "university-1652"), framing_of(table))
+    views = frame_views(views_of("geodtr-plus", "university-1652"), measure_framing(table))
     assert views.ground.elevation_deg == (-45.0, 45.0)
-    assert as_read(views.ground, table.framing).keep_rows == (0.25, 0.75)
+    assert frame_spec(views.ground, table.framing).keep_rows == (0.25, 0.75)
     csv.with_suffix(".json").write_text('{"keep_rows": [0.75, 0.25]}')
     with pytest.raises(BadData, match="expected two shares of a panorama's height"):
         open_data(f"pairs:{csv}")
@@ -368,7 +368,7 @@ def test_a_run_of_before_goes_on_unless_its_pixels_were_others(twin, tmp_path, c
 
 def test_pages_of_ones_own_are_not_framed(twin, tmp_path):
     views = method_page(str(PAGE)).load().views(method_page(str(PAGE)).load().Config())
-    assert framed(views, framing("cvusa")) == views
+    assert frame_views(views, framing("cvusa")) == views
 
 
 def test_a_run_of_before_on_own_pairs_says_what_its_settings_said(tmp_path):
@@ -385,4 +385,4 @@ def test_a_run_of_before_on_own_pairs_says_what_its_settings_said(tmp_path):
     assert views.aerial.footprint_m == 80.0
     table = own_pairs(tmp_path / "data")
     assert run_of_before.shown(table, "pairs:mine/pairs.csv") is table  # says no rows: the model's
-    assert as_read(views.ground, table.framing).keep_rows == (0.25, 0.75)
+    assert frame_spec(views.ground, table.framing).keep_rows == (0.25, 0.75)

@@ -67,7 +67,7 @@ def test_model_json_says_what_the_run_knew(shared_model):
 def test_pixels_go_in_as_they_are(shared_run, shared_model):
     """uint8 NHWC into ONNX equals the normalised NCHW float into the original."""
     folder, page, config = shared_run
-    from crossview.pairs.loading import normalised
+    from crossview.pairs.loading import normalise
     from crossview.training.run_folder import load_weights
 
     model = page.build(config).eval()
@@ -75,7 +75,7 @@ def test_pixels_go_in_as_they_are(shared_run, shared_model):
     images = noise(64, 64, 3)
     spec = page.views(config).aerial
     with torch.no_grad():
-        expected = model.aerial(normalised(images, spec, torch.device("cpu"))).numpy()
+        expected = model.aerial(normalise(images, spec, torch.device("cpu"))).numpy()
     ours = Model(shared_model.folder, threads=1).aerial(images)
     np.testing.assert_allclose(ours, expected, atol=1e-4)
 

@@ -14,7 +14,7 @@ from tests.training.tiny import PAGE, command, request, trained
 
 from crossview.catalogue import open_data
 from crossview.errors import CannotWrite, InvalidValue
-from crossview.pairs.facts import digest_without_facts
+from crossview.pairs.facts import digest_names
 from crossview.pairs.page_ref import PageRef
 from crossview.training import run_folder as state_module
 from crossview.training.session import prepare
@@ -172,7 +172,7 @@ def test_a_run_from_before_facts_were_kept_goes_on_where_its_names_agree(tmp_pat
     (first.out / "config.json").write_text(json.dumps(config))
     with pytest.raises(InvalidValue, match="the files' names or the relation of split train"):
         trained(first)
-    config["train"]["digest"] = digest_without_facts(session.job.table, "data")
+    config["train"]["digest"] = digest_names(session.job.table, "data")
     (first.out / "config.json").write_text(json.dumps(config))
     (tmp_path / "data").rename(tmp_path / "moved")
     moved = open_data(f"pairs:{tmp_path / 'moved' / 'pairs.csv'}")
@@ -190,7 +190,7 @@ def test_the_digest_of_old_runs_is_the_one_they_wrote(tmp_path):
             slow.update(f"data/{side}{n}.png\n".encode())
     for n in range(24):
         slow.update(n.to_bytes(8, "little") * 2)
-    assert digest_without_facts(table, "data") == slow.hexdigest()[:12]
+    assert digest_names(table, "data") == slow.hexdigest()[:12]
 
 
 def test_an_edited_page_is_refused_a_moved_one_is_not(tmp_path):

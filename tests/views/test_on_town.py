@@ -8,7 +8,7 @@ from tests.toy_embedder import ToyEmbedder, toy_info
 
 from crossview.geo.points import measure_distance_m
 from crossview.imagery.sources import open_sources
-from crossview.index.build import build
+from crossview.index.build import build_index
 from crossview.index.index_options import IndexOptions
 from crossview.localization.locate import locate
 from crossview.views.aerial import make_aerial_view
@@ -95,7 +95,7 @@ def test_a_pin_falls_within_a_metre_when_the_right_tile_is_found(town, above, tm
     model = ToyEmbedder(toy_info(azimuth_bins=8, synthetic=True))
     options = IndexOptions(stride_m=20.0, batch=8, segment_windows=8)
     with open_sources([tmp_path / "aerial.tif"]) as imagery:
-        index = build(imagery, model, tmp_path / "region.cvx", options=options)
+        index = build_index(imagery, model, tmp_path / "region.cvx", options=options)
     side = round(40.0 / CELL_M)
     for row, column in ((0, 0), (100, 150), (250, 50)):
         tile = above[row : row + side, column : column + side]

@@ -9,7 +9,7 @@ from tests.toy_embedder import toy_info
 from tests.views.scenes import as_pixels, colours, panorama
 
 from crossview.localization.hints import Hints
-from crossview.localization.queries import readings
+from crossview.localization.queries import choose_readings
 from crossview.views.decode import load_photo
 from crossview.views.exif import Panorama
 from crossview.views.sphere import (
@@ -227,7 +227,7 @@ def test_a_field_of_view_given_for_a_tilted_part_is_that_of_the_file_before_it_w
     assert photo.upright_fov_deg(90.0) == pytest.approx(photo.fov_deg)
     assert photo.upright_fov_deg(45.0) == pytest.approx(photo.fov_deg / 2.0)
     assert photo.upright_fov_deg(350.0) == 360.0
-    (reading,) = readings(photo, Hints(fov_deg=90.0), toy_info())
+    (reading,) = choose_readings(photo, Hints(fov_deg=90.0), toy_info())
     assert (reading.kind, reading.source) == ("panorama", "given")
     assert reading.fov_deg == pytest.approx(photo.fov_deg)
     level = load_photo(np.zeros((90, 180, 3), np.uint8))

@@ -19,7 +19,7 @@ from crossview.calibration.known_photos import Known, Photos
 from crossview.errors import InvalidValue
 from crossview.localization.answer import Answer
 from crossview.localization.calibration_record import CHOSEN_BY, Calibrated, Calibration
-from crossview.localization.posterior import evidence
+from crossview.localization.posterior import measure_evidence
 from crossview.stats import wilson
 
 PANORAMA_DEG = 300.0  # a picture at least this wide counts as a panorama
@@ -137,7 +137,7 @@ def with_elsewhere(calibration: Calibration, answers: Sequence[Answer]) -> Calib
 def _measured(kind: Calibrated, answers: Sequence[Answer]) -> Calibrated:
     if not answers:
         return kind
-    found = np.array([evidence(answer.scores, kind.fit.temperature) for answer in answers])
+    found = np.array([measure_evidence(answer.scores, kind.fit.temperature) for answer in answers])
     accepted = int((found >= kind.fit.refused_below).sum())
     low, high = wilson(accepted, len(found))
     share = {"value": accepted / len(found), "low": low, "high": high, "n": len(found)}

@@ -98,7 +98,7 @@ def conformal_quantile(values: F64, coverage: float) -> float:
 
 
 def evidences(scores: F32, counts: F32, temperature: float) -> F64:
-    """:func:`posterior.evidence` of tallies [n, M]; -inf where a tally is empty."""
+    """:func:`posterior.measure_evidence` of tallies [n, M]; -inf where a tally is empty."""
     if not scores.size:
         return np.full(len(scores), -np.inf)
     best = scores[:, :1]

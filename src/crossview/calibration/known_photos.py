@@ -12,7 +12,7 @@ from crossview.arrays import F32, F64, I64, Bool
 from crossview.geo.points import EARTH_RADIUS_M, LatLon, measure_distance_m, measure_distances_m
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.answer import Answer
-from crossview.localization.posterior import cell_of, cells_within
+from crossview.localization.posterior import find_cell, find_cells_within
 
 if TYPE_CHECKING:
     from crossview.index.store import Index
@@ -49,12 +49,12 @@ def known(index: Index, answer: Answer, truth: LatLon) -> Known | None:
     The answer must be of the whole index: every window searched, without hints of the place.
     """
     lat, lon, stride_m = index.lat, index.lon, index.manifest.stride_m
-    cell = cell_of(lat, lon, stride_m, truth)
+    cell = find_cell(lat, lon, stride_m, truth)
     if cell is None or not answer.places:
         return None
     scores = np.asarray(answer.scores, np.float32)
     pins = [place.latlon for place in answer.places]
-    near = [cells_within(lat, lon, stride_m, pin, RIGHT_WITHIN_M) for pin in pins]
+    near = [find_cells_within(lat, lon, stride_m, pin, RIGHT_WITHIN_M) for pin in pins]
     away_m = measure_distances_m(truth, lat, lon)
     errors_m = np.array([measure_distance_m(pin, truth) for pin in pins])
     return Known(

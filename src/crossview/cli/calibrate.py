@@ -154,10 +154,10 @@ def _calibrate(command: CalibrateCommand) -> int:
     from crossview.calibration import calibrate as grouping
     from crossview.calibration.calibrate import with_elsewhere
     from crossview.index.store import Index, write_manifest
-    from crossview.localization.locate import embedder_for
+    from crossview.localization.locate import open_embedder
 
     index = Index.open(command.index)
-    embedder = embedder_for(index, command.model, threads=command.threads)
+    embedder = open_embedder(index, command.model, threads=command.threads)
     left_out = LeftOut()
     paths, truths = _list_photos(command, left_out)
     photos = _measure(index, embedder, paths, truths, left_out, command)

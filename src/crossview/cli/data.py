@@ -15,7 +15,7 @@ from crossview.errors import BadData, CannotWrite, InvalidValue, UnknownName, ma
 
 if TYPE_CHECKING:
     from crossview.catalogue import Benchmark
-    from crossview.pairs.cache import Filled
+    from crossview.pairs.cache import CacheProgress
     from crossview.pairs.checks import Finding, Repeats
     from crossview.pairs.loading import Unreadable
     from crossview.pairs.reading import Files
@@ -163,7 +163,7 @@ def _load_tables(root: Path, official: Benchmark | None) -> Mapping[str, PairTab
 
 
 def _check_numbers(tables: Mapping[str, PairTable], official: Benchmark | None) -> int:
-    from crossview.pairs.official_lists import differences
+    from crossview.pairs.official_lists import compare_counts
 
     for split, table in tables.items():
         console.print_result(
@@ -171,7 +171,7 @@ def _check_numbers(tables: Mapping[str, PairTable], official: Benchmark | None) 
             f"{len(table.aerial):,} aerial pictures, {len(table):,} matches"
         )
     counts = official.counts() if official else {}
-    wrong = list(differences(tables, counts))
+    wrong = list(compare_counts(tables, counts))
     for text in wrong:
         console.print_result(f"differs  {text}")
     for split in counts:
@@ -191,17 +191,17 @@ def _check_facts(tables: Mapping[str, PairTable], *, own: bool) -> int:
 def _check_pictures(
     tables: Mapping[str, PairTable], sample: int | None, workers: int, quiet: bool
 ) -> int:
-    from crossview.pairs.checks import absent, open_all, pictures_of, some_of
+    from crossview.pairs.checks import decode_all, draw_pictures, find_absent, list_pictures
 
-    named = pictures_of(tables.values())
-    missing = absent(named)
+    named = list_pictures(tables.values())
+    missing = find_absent(named)
     _print_first("missing", [f"{path}, named in a list" for path in missing])
     absent_paths = set(missing)
     pictures = [(side, path) for side, path in named if path not in absent_paths]
-    chosen = pictures if sample is None else some_of(pictures, sample)
+    chosen = pictures if sample is None else draw_pictures(pictures, sample)
     broken: list[Unreadable] = []
     with console.show_progress("open", len(chosen), unit="pictures", quiet=quiet) as bar:
-        for done, unreadable in open_all(chosen, workers):
+        for done, unreadable in decode_all(chosen, workers):
             broken += unreadable
             bar.update(done)
     _print_first("broken", [f"{picture.path}: {picture.reason}" for picture in broken])
@@ -224,14 +224,14 @@ def _print_first(state: str, texts: Sequence[str]) -> None:
 def _find_repeats(name: str, root: Path, workers: int, quiet: bool) -> None:
     """Report repeats of every split, and write cleaned lists where the page knows how."""
     from crossview.catalogue import benchmark
-    from crossview.pairs.checks import repeats
+    from crossview.pairs.checks import find_repeats
 
     official = benchmark(name)
     tables = official.load(root)
     for split, table in tables.items():
         ground = _digest(table, split, "ground", workers, quiet)
         aerial = _digest(table, split, "aerial", workers, quiet)
-        repeated = repeats(ground, aerial, table.pairs)
+        repeated = find_repeats(ground, aerial, table.pairs)
         console.print_result(_summarize_repeats(split, table, repeated))
         if hasattr(official.page, "write_cleaned"):
             path = official.page.write_cleaned(root, split, repeated.kept)
@@ -239,19 +239,19 @@ def _find_repeats(name: str, root: Path, workers: int, quiet: bool) -> None:
 
 
 def _digest(table: PairTable, split: str, side: str, workers: int, quiet: bool) -> list[str]:
-    from crossview.pairs.checks import pixel_digests
-    from crossview.pairs.loading import Unreadable, refuse
+    from crossview.pairs.checks import digest_pixels
+    from crossview.pairs.loading import Unreadable, refuse_unreadable
 
     paths = getattr(table, side)
     digests: list[str] = []
     broken: list[Unreadable] = []
     title = f"{split}, {side}"
     with console.show_progress(title, len(paths), unit="pictures", quiet=quiet) as bar:
-        for batch in pixel_digests(side, paths, workers):
+        for batch in digest_pixels(side, paths, workers):
             broken += [digest for digest in batch if isinstance(digest, Unreadable)]
             digests += [digest for digest in batch if isinstance(digest, str)]
             bar.advance(len(batch))
-    refuse(broken, len(paths))
+    refuse_unreadable(broken, len(paths))
     return digests
 
 
@@ -271,7 +271,7 @@ def _summarize_repeats(split: str, table: PairTable, repeated: Repeats) -> str:
 
 def _fill_cache(command: CacheCommand, *, dry_run: bool, quiet: bool) -> int:
     """Print the size, then write what is missing; return how many pictures could not be read."""
-    from crossview.pairs.loading import refuse
+    from crossview.pairs.loading import refuse_unreadable
 
     splits = list(_split_files(command))
     _print_size(command, [files for _, files in splits], dry_run)
@@ -283,7 +283,7 @@ def _fill_cache(command: CacheCommand, *, dry_run: bool, quiet: bool) -> int:
         lost += list(filled.unreadable)
         total += filled.total
     if not command.skip_unreadable:
-        refuse(lost, total)
+        refuse_unreadable(lost, total)
     for picture in lost:
         console.note(f"{picture.path}: {picture.reason}", quiet=quiet)
     console.print_result(str(command.out))
@@ -306,7 +306,7 @@ def _split_files(command: CacheCommand) -> Iterator[tuple[str, Files]]:
         yield split, Files(tables[split], views, command.decoding)  # type: ignore[arg-type]
 
 
-def _fill_split(command: CacheCommand, split: str, files: Files, quiet: bool) -> Filled:
+def _fill_split(command: CacheCommand, split: str, files: Files, quiet: bool) -> CacheProgress:
     from crossview.pairs.cache import fill_cache
 
     with console.show_progress(split, unit="pictures", quiet=quiet) as bar:
@@ -316,11 +316,11 @@ def _fill_split(command: CacheCommand, split: str, files: Files, quiet: bool) ->
 
 
 def _print_size(command: CacheCommand, all_files: list[Files], dry_run: bool) -> None:
-    from crossview.pairs.cache import cache_room, packs_in
+    from crossview.pairs.cache import estimate_cache, list_packs
 
-    rooms = [cache_room(files) for files in all_files]
+    rooms = [estimate_cache(files) for files in all_files]
     needed = sum(room.bytes for room in rooms)
-    present = sum(path.stat().st_size for path in packs_in(command.out))
+    present = sum(path.stat().st_size for path in list_packs(command.out))
     where = next(p for p in (command.out, *command.out.absolute().parents) if p.exists())
     free = shutil.disk_usage(where).free
     about = "" if all(room.exact for room in rooms) else "about "

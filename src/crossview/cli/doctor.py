@@ -180,11 +180,11 @@ def _describe_cuda(torch: Any) -> str:
 
 def _find_model() -> dict[str, str]:
     try:
-        from crossview.model.info import fingerprint
+        from crossview.model.info import compute_fingerprint
         from crossview.model.onnx import resolve_model
 
         folder = resolve_model("town")
-        return {"name": "town", "folder": str(folder), "fingerprint": fingerprint(folder)}
+        return {"name": "town", "folder": str(folder), "fingerprint": compute_fingerprint(folder)}
     except (CrossviewError, ImportError, OSError) as problem:
         reason = str(problem).splitlines()[0]
         return {"name": "town", "problem": f"The packaged model 'town' cannot be used: {reason}"}

@@ -379,10 +379,12 @@ def _measure_consistency(
 
 def _open_reader(data: str, split: str, run: Run) -> Reader:
     from crossview import catalogue
-    from crossview.pairs.loading import plain_reader
+    from crossview.pairs.loading import make_plain_reader
 
     source = catalogue.open_data(data)
-    return plain_reader(run.shown(source.table(split), source.name), run.views, CONSISTENCY_SEED)
+    return make_plain_reader(
+        run.shown(source.table(split), source.name), run.views, CONSISTENCY_SEED
+    )
 
 
 def _write_consistency(

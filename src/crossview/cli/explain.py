@@ -35,7 +35,7 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     from crossview import catalogue
     from crossview.explain.mask_figures import explain as write_figures
     from crossview.explain.mask_figures import explain_courses
-    from crossview.pairs.loading import plain_reader
+    from crossview.pairs.loading import make_plain_reader
 
     if not data and len(run) < 2:
         raise InvalidValue(
@@ -50,7 +50,7 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
             model = _open_network(trained, device)
             source = catalogue.open_data(data)
             table = trained.shown(source.table(split), source.name)
-            reader = plain_reader(table, trained.views)
+            reader = make_plain_reader(table, trained.views)
             rows = _draw_rows(len(table), sample, seed)
             _print_figures(write_figures(model, reader, rows, out, shown=show))
     console.print_result(str(out))

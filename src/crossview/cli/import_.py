@@ -39,7 +39,7 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     the file, and what the file does not show and was assumed.
     """
     from crossview import catalogue
-    from crossview.pairs.framing import framed, note_of
+    from crossview.pairs.framing import frame_views, note_framing
     from crossview.training.contract import check_names
     from crossview.training.import_weights import (
         grouped,
@@ -77,7 +77,7 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
         "notes": "; ".join(notes),
     }
     views = page.views(values)
-    note = note_of(views, seen.framing)
+    note = note_framing(views, seen.framing)
     record = record_of(method, values, checkpoint, seen.name, note)
     if ref.digest:
         record["page"] = ref.digest
@@ -96,7 +96,7 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
             f"Not shown by the file, and set as published or as the shapes suggest: {reasons}.\n"
             "Change them with --config NAME=VALUE."
         )
-    _print_seen(framed(views, seen.framing))
+    _print_seen(frame_views(views, seen.framing))
     console.print_result(str(out))
 
 

@@ -17,7 +17,7 @@ from crossview.errors import InvalidValue, UsageError
 from crossview.imagery.source_options import SourceOptions
 
 if TYPE_CHECKING:
-    from crossview.index.build import Job
+    from crossview.index.build import IndexJob
     from crossview.index.index_options import IndexOptions
     from crossview.index.store import Index
 
@@ -171,9 +171,9 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
 def _build(command: IndexCommand) -> None:
     """Make the index, or add to it, with a progress bar."""
-    from crossview.index.build import add, build
+    from crossview.index.build import add_to_index, build_index
 
-    make = add if command.add else build
+    make = add_to_index if command.add else build_index
     with _open(command) as job, _show_progress(command) as progress:
         index = make(job.imagery, job.embedder, command.out, options=job.options, progress=progress)
         trained_m = job.embedder.info.aerial.footprint_m
@@ -187,9 +187,9 @@ def _build(command: IndexCommand) -> None:
 
 
 @contextmanager
-def _open(command: IndexCommand) -> Iterator[Job]:
+def _open(command: IndexCommand) -> Iterator[IndexJob]:
     """Imagery and model fitted to each other, and what is to be said of them."""
-    from crossview.imagery.borders import borders
+    from crossview.imagery.borders import find_borders
     from crossview.index.build import open_job
     from crossview.index.store import Index
 
@@ -213,7 +213,7 @@ def _open(command: IndexCommand) -> Iterator[Job]:
         for note in imagery.notes:
             console.note(f"{note}.", quiet=command.quiet)
         if imagery.info.synthetic is None:
-            for border in borders(imagery.parts):
+            for border in find_borders(imagery.parts):
                 console.warn(f"{border}.")
         yield job
 
@@ -245,12 +245,12 @@ def _show_progress(command: IndexCommand) -> Iterator[Callable[[int, int], None]
 
 def _estimate(command: IndexCommand) -> None:
     """Print how many tiles, how large and how long; write nothing."""
-    from crossview.index.build import estimate
+    from crossview.index.build import estimate_build
     from crossview.index.index_options import require_allowed
 
     with _open(command) as job:
         require_allowed(job.imagery.info, job.embedder.info, job.view, job.options)
-        needs = estimate(job)
+        needs = estimate_build(job)
     console.print_result(
         f"{needs.tiles} tiles of {job.tiling.footprint_m:g} m every {job.tiling.stride_m:g} m "
         f"(fewer where there is no data), {console.format_size(needs.bytes)} on disk, "

@@ -169,13 +169,13 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 def _run(command: LocateCommand) -> int:
     """Locate, print or write, and return the exit code."""
     from crossview.index.store import Index
-    from crossview.localization.accuracy import true_place, with_truth
+    from crossview.localization.accuracy import add_truth, true_place
     from crossview.localization.hints import require_usable_heading
-    from crossview.localization.locate import embedder_for, locate_files
+    from crossview.localization.locate import locate_files, open_embedder
 
     _require_writable(command.files)
     index = Index.open(command.index)
-    embedder = embedder_for(index, command.model, threads=command.threads)
+    embedder = open_embedder(index, command.model, threads=command.threads)
     if command.hints.heading_deg is not None:
         require_usable_heading(embedder.info, command.hints.fov_deg or 360.0)
     located = Located()
@@ -190,7 +190,7 @@ def _run(command: LocateCommand) -> int:
             for photo, hints, answer in batch:
                 place = None if command.truth is None else true_place(photo, truths)
                 located.hints.append(hints)
-                located.answers.append(with_truth(answer, place))
+                located.answers.append(add_truth(answer, place))
             bar.advance(taken)
     if located.answers:
         _write(index, command, located)
@@ -252,7 +252,7 @@ def _hints(photo: Photo, command: LocateCommand) -> Hints:
 
 def _write(index: Index, command: LocateCommand, located: Located) -> None:
     """Print or write the answers, then the audit records, the map and the accuracy."""
-    from crossview.localization.audit import append_records, audit_record
+    from crossview.localization.audit import append_records, make_audit_record
     from crossview.locks import write_alone
     from crossview.outputs.formats import FORMATS
     from crossview.outputs.map_page import write_map
@@ -270,7 +270,7 @@ def _write(index: Index, command: LocateCommand, located: Located) -> None:
         console.print_result(content)
     if files.audit is not None:
         pairs = zip(answers, located.hints, strict=True)
-        append_records(files.audit, [audit_record(a, h, index) for a, h in pairs])
+        append_records(files.audit, [make_audit_record(a, h, index) for a, h in pairs])
     if files.page is not None:
         for remark in write_map(files.page, index, answers):
             console.note(remark, quiet=command.quiet)
@@ -294,10 +294,10 @@ def _print_accuracy(answers: Sequence[Answer], *, on_stdout: bool) -> None:
 
 
 def _accuracy_text(answers: Sequence[Answer]) -> str:
-    from crossview.localization.accuracy import RANKS, summary
+    from crossview.localization.accuracy import RANKS, summarise
 
     truths = [answer.truth for answer in answers if answer.truth is not None]
-    figures = summary(answers, truths, max(RANKS))
+    figures = summarise(answers, truths, max(RANKS))
     low, high = figures["within_25m_interval"]
     recalls = ", ".join(f"R@{k} {figures[f'recall_at_{k}']:.1%}" for k in RANKS)
     return (

@@ -21,14 +21,14 @@ from crossview.pairs.official_lists import (
     HELP,
     Counts,
     Part,
-    data_in,
-    files_in,
-    indices,
-    once,
+    list_data,
+    list_names,
+    make_table,
+    number_names,
+    read_indices,
     read_matlab,
+    read_texts,
     require_files,
-    table_of,
-    texts,
 )
 from crossview.pairs.table import Framing, PairTable
 
@@ -74,13 +74,13 @@ def load(root: Path, *, check_files: bool = True) -> dict[str, PairTable]:
     """
     path = root / LISTS
     mat = read_matlab(path, ("panoIds", "utm", *(name for name, _ in SETS.values())))
-    names = texts(path, mat, "panoIds")
+    names = read_texts(path, mat, "panoIds")
     places = _convert_places(path, names, np.asarray(mat["utm"], dtype=np.float64))
     tables = {}
     for split, (name, field) in SETS.items():
-        rows = indices(path, mat, name, field, len(names))
+        rows = read_indices(path, mat, name, field, len(names))
         wheres = [f"{path}, {name}.{field}, row {n}" for n in range(1, len(rows) + 1)]
-        once(zip(wheres, (names[row] for row in rows), strict=True), "id")
+        number_names(zip(wheres, (names[row] for row in rows), strict=True), "id")
         if check_files:
             rows = _keep_present(
                 root, names, rows, wheres, NEVER_PUBLISHED if split == "train" else 0
@@ -96,7 +96,7 @@ def _keep_present(
 ) -> list[int]:
     """The rows whose two pictures exist; BadData if more than ``tolerated`` lack one."""
     folders = [(root / SMALL / p).parent for p in (GROUND, AERIAL)]
-    listings = [files_in(folder) for folder in folders]
+    listings = [list_names(folder) for folder in folders]
     kept, files = [], []
     for row, where in zip(rows, wheres, strict=True):
         pair = [root / SMALL / p.format(names[row]) for p in (GROUND, AERIAL)]
@@ -114,7 +114,7 @@ def _find_test_rows(root: Path, names: list[str]) -> list[int]:
     for pattern in (GROUND, AERIAL):
         path = root / TEST / pattern
         end = path.name.removeprefix("{}")
-        listing = data_in(path.parent)
+        listing = list_data(path.parent)
         stems.append({name.removesuffix(end) for name in listing if name.endswith(end)})
     if not (both := sorted(stems[0] & stems[1])):
         raise BadData(f"{root / TEST}: no id has both of its pictures; the split is empty.\n{HELP}")
@@ -131,7 +131,7 @@ def _build_table(
 ) -> PairTable:
     ids = [names[row] for row in rows]
     here = places[rows].reshape(-1, 2)
-    return table_of(
+    return make_table(
         [root / folder / GROUND.format(name) for name in ids],
         [root / folder / AERIAL.format(name) for name in ids],
         [(i, i) for i in range(len(ids))],

@@ -22,11 +22,11 @@ from crossview.geo.mercator import compute_ground_px_m
 from crossview.pairs.official_lists import (
     Counts,
     Part,
-    once,
-    place,
+    make_table,
+    number_names,
+    parse_place,
+    read_list,
     require_files,
-    rows_of,
-    table_of,
 )
 from crossview.pairs.table import Framing, PairTable
 
@@ -85,7 +85,7 @@ def load(root: Path, *, check_files: bool = True, cleaned: bool = False) -> dict
 def write_cleaned(root: Path, split: str, rows: Sequence[int]) -> Path:
     """Write a list with only these rows of a split beside its official one, and return its path."""
     path = root / _name_cleaned(LISTS[split])
-    cells = [cells for _, cells in rows_of(root / LISTS[split], 3)]
+    cells = [cells for _, cells in read_list(root / LISTS[split], 3)]
     atomic_write(path, "".join(",".join(cells[row]) + "\n" for row in rows))
     return path
 
@@ -99,9 +99,9 @@ def _name_cleaned(name: str) -> str:
 
 
 def _build_table(root: Path, name: str, places: F64 | None, check_files: bool) -> PairTable:
-    rows = rows_of(root / name, 3)
+    rows = read_list(root / name, 3)
     numbers = [_read_id(where, cells) for where, cells in rows]
-    once(((where, str(n)) for (where, _), n in zip(rows, numbers, strict=True)), "id")
+    number_names(((where, str(n)) for (where, _), n in zip(rows, numbers, strict=True)), "id")
     aerial = [root / cells[0] for _, cells in rows]
     ground = [root / cells[1] for _, cells in rows]
     if check_files:
@@ -117,7 +117,9 @@ def _build_table(root: Path, name: str, places: F64 | None, check_files: bool) -
         here = places[np.array(numbers) - 1]
         columns |= {"aerial_latlon": here[:, :2], "ground_latlon": here[:, 2:]}
         columns |= {"metres_per_px": compute_ground_px_m(here[:, 0], ZOOM)}
-    return table_of(ground, aerial, [(i, i) for i in range(len(rows))], framing=FRAMING, **columns)
+    return make_table(
+        ground, aerial, [(i, i) for i in range(len(rows))], framing=FRAMING, **columns
+    )
 
 
 def _read_id(where: str, cells: list[str]) -> int:
@@ -136,6 +138,8 @@ def _read_places(path: Path) -> F64 | None:
     """[ids, 4] degrees: aerial latitude and longitude, ground latitude and longitude."""
     if not path.is_file():
         return None
-    rows = rows_of(path, 5)
-    places = [[*place(c[0], c[1], where), *place(c[2], c[3], where)] for where, c in rows]
+    rows = read_list(path, 5)
+    places = [
+        [*parse_place(c[0], c[1], where), *parse_place(c[2], c[3], where)] for where, c in rows
+    ]
     return np.array(places, dtype=np.float64)

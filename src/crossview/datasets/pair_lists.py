@@ -27,8 +27,8 @@ import numpy as np
 
 from crossview.errors import BadData
 from crossview.lists import LATITUDE_DEG, LONGITUDE_DEG, Folder
-from crossview.pairs.kinds import read_kinds, tell_kinds
-from crossview.pairs.rows import Row, read_rows
+from crossview.pairs.kinds import describe_kinds, read_kinds
+from crossview.pairs.rows import PairRow, read_rows
 from crossview.pairs.table import KINDS, SIDES, PairTable
 from crossview.views.lens import FOV_RANGE_DEG
 
@@ -92,10 +92,10 @@ def _read_missing_kinds(path: Path, splits: Iterable[_Split], folder: Folder) ->
     kinds = read_kinds([folder.file(facts["file"]) for facts in unknown])
     for facts, kind in zip(unknown, kinds, strict=True):
         facts["kind"] = kind.kind
-    return tuple(tell_kinds(kinds, f"column kind or fov_deg of {path.name}"))
+    return tuple(describe_kinds(kinds, f"column kind or fov_deg of {path.name}"))
 
 
-def _add_row(split: _Split, everywhere: _Split, row: Row, folder: Folder) -> None:
+def _add_row(split: _Split, everywhere: _Split, row: PairRow, folder: Folder) -> None:
     for name in NEEDED:
         if not row.text(name):
             raise BadData(f"{row.where}: {name} is empty.")
@@ -135,7 +135,11 @@ def _check_leaks(path: Path, splits: dict[str, _Split]) -> None:
 
 
 def _merge_facts(
-    pictures: dict[str, dict[str, Any]], row: Row, side: str, facts: dict[str, Any], folder: Folder
+    pictures: dict[str, dict[str, Any]],
+    row: PairRow,
+    side: str,
+    facts: dict[str, Any],
+    folder: Folder,
 ) -> str:
     """Keep the facts of a picture and return its key; later lines must not contradict them.
 

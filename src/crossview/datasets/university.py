@@ -13,7 +13,7 @@ from pathlib import Path
 
 from crossview.errors import BadData
 from crossview.files import list_files, list_folders
-from crossview.pairs.official_lists import HELP, Counts, Part, table_of
+from crossview.pairs.official_lists import HELP, Counts, Part, make_table
 from crossview.pairs.table import Framing, PairTable
 
 LICENCE = "research only, not to be passed on (docs/datasets.md)"
@@ -105,7 +105,7 @@ def _build_table(
     g, a = _number_rows(low), _number_rows(high)
     pairs = [(i, j) for name in low if name in high for i in g[name] for j in a[name]]
     side = "ground" if upward else "aerial"
-    return table_of(
+    return make_table(
         ground, aerial, pairs, perspective=True, queries=side, framing=FRAMING, root=root
     )
 

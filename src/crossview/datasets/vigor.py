@@ -21,11 +21,11 @@ from crossview.lists import number
 from crossview.pairs.official_lists import (
     Counts,
     Part,
-    once,
-    place,
+    make_table,
+    number_names,
+    parse_place,
+    read_list,
     require_files,
-    rows_of,
-    table_of,
 )
 from crossview.pairs.table import Framing, PairTable
 
@@ -111,17 +111,17 @@ def _build_table(
     for city in cities:
         lists = root / _name_splits(corrected) / city
         folder = _find_folder(root, city, "satellite", "satellite")
-        tiles += [(w, folder / c[0]) for w, c in rows_of(lists / "satellite_list.txt", 1, None)]
+        tiles += [(w, folder / c[0]) for w, c in read_list(lists / "satellite_list.txt", 1, None)]
         folder = _find_folder(root, city, "panorama", "ground")
-        rows += [(w, folder / c[0], c) for w, c in rows_of(lists / labels, 13, None)]
-    tile_of = once(((where, path.name) for where, path in tiles), "tile")
-    once(((where, path.name) for where, path, _ in rows), "panorama")
+        rows += [(w, folder / c[0], c) for w, c in read_list(lists / labels, 13, None)]
+    tile_of = number_names(((where, path.name) for where, path in tiles), "tile")
+    number_names(((where, path.name) for where, path, _ in rows), "panorama")
     if check_files:
         require_files([*tiles, *((where, path) for where, path, _ in rows)])
     matches = [[_find_tile(tile_of, c[i], where) for i in (1, 4, 7, 10)] for where, _, c in rows]
     aerial_latlon = np.array([_read_place(where, path, "_") for where, path in tiles])
     near = [(n, tile) for n, (_, *others) in enumerate(matches) for tile in others]
-    return table_of(
+    return make_table(
         [path for _, path, _ in rows],
         [path for _, path in tiles],
         [(n, tile) for n, (tile, *_) in enumerate(matches)],
@@ -148,7 +148,7 @@ def _read_place(where: str, path: Path, separator: str) -> tuple[float, float]:
     parts = (path.stem if separator == "_" else path.name).split(separator)
     if len(parts) < 3:
         raise BadData(f"{where}: {path.name} does not name a latitude and longitude.")
-    return place(parts[1], parts[2], where)
+    return parse_place(parts[1], parts[2], where)
 
 
 def _read_offset(where: str, cells: list[str]) -> tuple[float, float]:

@@ -19,7 +19,7 @@ import numpy as np
 from crossview.arrays import F32, U8
 from crossview.errors import BadModel
 from crossview.files import atomic_write
-from crossview.model.info import INFO_NAME, ModelInfo, canonical, network_files, read_info
+from crossview.model.info import INFO_NAME, ModelInfo, encode_info, find_networks, read_info
 
 LEVELS = 6  # per colour channel
 
@@ -41,7 +41,7 @@ class HistogramEmbedder:
 
     def __init__(self, info: ModelInfo) -> None:
         self.info = replace(info, name="colour-histogram", dim=LEVELS**3, azimuth_bins=1)
-        self.fingerprint = hashlib.sha256(canonical(self.info)).hexdigest()
+        self.fingerprint = hashlib.sha256(encode_info(self.info)).hexdigest()
 
     def ground(self, images: U8) -> F32:
         """Histograms of the pixels that the photo covers."""
@@ -67,10 +67,10 @@ def randomize_weights(folder: Path, out: Path, seed: int = 0) -> Path:
     """Write a copy of a model folder as it would start: He-normal weights, biases zero."""
     out.mkdir(parents=True, exist_ok=True)
     rng = np.random.Generator(np.random.PCG64(seed))
-    for path in dict.fromkeys(network_files(folder)):
+    for path in dict.fromkeys(find_networks(folder)):
         atomic_write(out / path.name, _randomize_network(path.read_bytes(), rng, str(path)))
     info = replace(read_info(folder), name="random-network", notes="initialisers redrawn")
-    atomic_write(out / INFO_NAME, canonical(info))
+    atomic_write(out / INFO_NAME, encode_info(info))
     return out
 
 

@@ -15,10 +15,10 @@ from crossview.errors import CannotWrite, InvalidValue
 from crossview.files import atomic_write, list_entries
 from crossview.geo.points import LatLon
 from crossview.imagery.sources import open_sources
-from crossview.index.build import build
+from crossview.index.build import build_index
 from crossview.index.index_options import IndexOptions
 from crossview.index.store import PARTIAL_SUFFIX, Index
-from crossview.localization.accuracy import Truths, summary, with_truth
+from crossview.localization.accuracy import Truths, add_truth, summarise
 from crossview.localization.answer import Answer
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate_many
@@ -97,7 +97,7 @@ def _run(settings: DemoSettings, out: Path, report: Callable[[str], None]) -> di
         measured = [g for g in groups if name == "model" or g.kind in COMPARED]
         answers = [_locate_group(index, embedder, group) for group in measured]
         for group, located in zip(measured, answers, strict=True):
-            kinds[group.kind][name] = summary(located, group.truths, PLACES)
+            kinds[group.kind][name] = summarise(located, group.truths, PLACES)
         if name == "model":
             tiles = index.count
             report("Drawing the map ...")
@@ -149,12 +149,12 @@ def _open_matchers(settings: DemoSettings, out: Path) -> Iterator[tuple[str, Emb
 def _build_index(world: World, embedder: Embedder, settings: DemoSettings, path: Path) -> Index:
     options = IndexOptions(stride_m=settings.stride_m, model_name=settings.model)
     with open_sources([world.map_file]) as imagery:
-        return build(imagery, embedder, path, options=options)
+        return build_index(imagery, embedder, path, options=options)
 
 
 def _locate_group(index: Index, embedder: Embedder, group: PhotoGroup) -> list[Answer]:
     answers = locate_many(index, embedder, group.photos, Hints(places=PLACES))
-    return [with_truth(a, truth) for a, truth in zip(answers, group.truths, strict=True)]
+    return [add_truth(a, truth) for a, truth in zip(answers, group.truths, strict=True)]
 
 
 def _group_photos(world: World) -> list[PhotoGroup]:

@@ -27,7 +27,13 @@ from crossview.evaluation.vectors import check_spread, unit
 from crossview.model.info import ModelInfo
 from crossview.model.onnx import Embedder
 from crossview.pairs.batch import Views
-from crossview.pairs.loading import Picture, Pictures, Unreadable, read_pictures, refuse
+from crossview.pairs.loading import (
+    Picture,
+    PictureReader,
+    Unreadable,
+    read_pictures,
+    refuse_unreadable,
+)
 from crossview.pairs.reading import Source
 from crossview.pairs.table import SIDES, PairTable
 
@@ -85,11 +91,11 @@ def embed(
         "fields of view, headings and corruptions are for ground queries; here the aerial side "
         "asks. Leave --fov, --headings, --seeds and --corrupt away.",
     )
-    work = _Work(Pictures(table, how.source, views_of(embedder.info)), embedder, how)
+    work = _Work(PictureReader(table, how.source, views_of(embedder.info)), embedder, how)
     asked = work.side(asking, conditions)
     answers = work.side(answering, (AS_GIVEN,))
     if not how.skip_unreadable:
-        refuse(work.lost, work.total)
+        refuse_unreadable(work.lost, work.total)
     kept = table.without(**{s: [one.index for one in work.lost if one.side == s] for s in SIDES})
     kept = kept if work.lost else table
     q, r = (_kept_rows(getattr(table, s), getattr(kept, s)) for s in (asking, answering))
@@ -105,7 +111,7 @@ def embed(
 class _Work:
     """Reads and embeds side after side, and keeps what could not be read."""
 
-    def __init__(self, pictures: Pictures, embedder: Embedder, how: How) -> None:
+    def __init__(self, pictures: PictureReader, embedder: Embedder, how: How) -> None:
         self._pictures, self._embedder, self._how = pictures, embedder, how
         self.total = sum(len(getattr(pictures.table, side)) for side in SIDES)
         self.lost: list[Unreadable] = []

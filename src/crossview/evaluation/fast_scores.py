@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from crossview.arrays import F32, F64, I8, I32, I64, U8
 from crossview.errors import require
-from crossview.localization.similarity import scores_many
+from crossview.localization.similarity import score_queries
 from crossview.views.crops import share_bins_seen
 
 Tile = NDArray[Any]
@@ -193,7 +193,7 @@ class _Turned:
         """See :class:`Filter`."""
         s = self.space
         some = s.references[number * TILE : (number + 1) * TILE]
-        values: Tile = scores_many(s.queries[rows], some, s.bins, s.seen[rows])[0].T
+        values: Tile = score_queries(s.queries[rows], some, s.bins, s.seen[rows])[0].T
         return values
 
     def cuts(self, queries: I64, thresholds: F64) -> tuple[Tile, Tile]:

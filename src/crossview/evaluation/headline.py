@@ -19,7 +19,7 @@ from crossview.arrays import I64, Bool
 from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol
 from crossview.evaluation.metrics import METRICS, OVER, RECALLS, mean_name, recall_cuts
 from crossview.files import atomic_write
-from crossview.localization.accuracy import hits
+from crossview.localization.accuracy import mark_hits
 from crossview.stats import cluster_intervals
 
 FIELDS_DEG = (360.0, 180.0, 90.0, 70.0)
@@ -128,7 +128,7 @@ def _figures(
 def _hits(record: Evaluation) -> Bool:
     """[Q, names] whether the match is within the cut of each of :data:`RECALLS`."""
     cuts = recall_cuts(record.k_at_1_percent)
-    return np.stack([hits(record.queries.rank, cuts[name]) for name in RECALLS], axis=1)
+    return np.stack([mark_hits(record.queries.rank, cuts[name]) for name in RECALLS], axis=1)
 
 
 def _rows(record: Evaluation, ids: Sequence[str]) -> I64:

@@ -22,7 +22,7 @@ from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol,
 from crossview.evaluation.ranking import Answers, Ranks
 from crossview.evaluation.task import Task
 from crossview.geo.points import measure_pair_distances_m
-from crossview.localization.accuracy import hits
+from crossview.localization.accuracy import mark_hits
 from crossview.stats import cluster_interval, quantile_interval
 
 CUTS = (1, 5, 10)
@@ -140,7 +140,7 @@ def recall(ranks: I64, k: int) -> float:
     Ranks are those of ``evaluation.ranking``, where ties count against the query; 0 (no match)
     never counts.
     """
-    return float(hits(ranks, k).mean())
+    return float(mark_hits(ranks, k).mean())
 
 
 def average_precision(ranks: Ranks, without: I64 | None = None) -> F64:
@@ -214,7 +214,7 @@ def figures_of(task: Task, answers: Answers) -> tuple[Figure, ...]:
 def _recalls(sheet: Sheet, task: Task, answers: Answers) -> Iterator[Figure]:
     ranks = answers.ranks.of_queries()
     for name, k in recall_cuts(k_at_1_percent(task.relation.references)).items():
-        yield sheet.share(name, hits(ranks, k))
+        yield sheet.share(name, mark_hits(ranks, k))
     if len(task.relation.near):
         yield sheet.share("hit rate", answers.ranks.leaving_near_misses_out() == 1)
 

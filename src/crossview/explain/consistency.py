@@ -31,7 +31,7 @@ from crossview.arrays import F32, F64, U8
 from crossview.errors import InvalidValue
 from crossview.files import atomic_write
 from crossview.pairs.batch import Views
-from crossview.pairs.loading import RawBatch, Reader, normalised
+from crossview.pairs.loading import RawBatch, Reader, normalise
 from crossview.stats import cluster_interval
 from crossview.training.validation import whole_pictures
 from crossview.views.crops import crop_view, find_authors_sector, find_sector
@@ -184,8 +184,8 @@ def _all_changes(
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Names "KIND by HOW MUCH" with maps of the picture and of the changed one, laid over it."""
     device = next(model.parameters()).device
-    ground = normalised(raw.ground, views.ground, device).contiguous()
-    aerial = normalised(raw.aerial, views.aerial, device).contiguous()
+    ground = normalise(raw.ground, views.ground, device).contiguous()
+    aerial = normalise(raw.aerial, views.aerial, device).contiguous()
     with torch.no_grad():
         seen_ground, seen_aerial = model.ground(ground), model.aerial(aerial)
     plain, cells = activation_maps(model, "ground", ground.clone(), seen_aerial)
@@ -228,7 +228,7 @@ def _cut(
 ) -> tuple[slice, Tensor]:
     """The middle columns of so many degrees, and the map of the pictures that show only them."""
     cuts = [crop_view(canvas, spec, theta) for canvas in canvases]
-    images = normalised(np.stack([cut.pixels for cut in cuts]), spec, partner.device)
+    images = normalise(np.stack([cut.pixels for cut in cuts]), spec, partner.device)
     maps, _ = activation_maps(model, "ground", images.contiguous(), partner)
     first, kept = find_sector(spec.width_px, theta, 0.0).columns[0], spec.columns(theta)
     part = slice(first, first + kept)
@@ -294,8 +294,8 @@ def draw_attention(path: Path, model: Any, reader: Reader, row: int) -> None:
 def _maps(model: Any, reader: Reader, ground: U8, aerial: U8) -> tuple[F32, F32]:
     device = next(model.parameters()).device
     views = reader.views
-    images = normalised(ground[None], views.ground, device).contiguous()
-    tiles = normalised(aerial[None], views.aerial, device).contiguous()
+    images = normalise(ground[None], views.ground, device).contiguous()
+    tiles = normalise(aerial[None], views.aerial, device).contiguous()
     with torch.no_grad():
         vectors: tuple[Tensor, Tensor] = model.ground(images), model.aerial(tiles)
     ours, _ = activation_maps(model, "ground", images, vectors[1])

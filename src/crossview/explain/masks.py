@@ -26,7 +26,7 @@ from crossview.evaluation.fast_scores import Space, space_of
 from crossview.evaluation.metrics import recall
 from crossview.evaluation.ranking import rank
 from crossview.evaluation.task import Pairs, Relation
-from crossview.pairs.loading import Reader, normalised
+from crossview.pairs.loading import Reader, normalise
 from crossview.pairs.table import PairTable
 from crossview.stats import cluster_interval
 from crossview.training.validation import vectors_of, whole_pictures
@@ -63,8 +63,8 @@ def masks_of(model: Any, reader: Reader, rows: Sequence[int]) -> Masks:
     model.eval()
     for raw in whole_pictures(reader, rows):
         with torch.no_grad():
-            layout = model.ground.layout(normalised(raw.ground, views.ground, device))
-            above = model.aerial.layout(normalised(raw.aerial, views.aerial, device))
+            layout = model.ground.layout(normalise(raw.ground, views.ground, device))
+            above = model.aerial.layout(normalise(raw.aerial, views.aerial, device))
         ground.append(_maps(layout))
         size = (int(ground[-1].shape[2]), int(ground[-1].shape[3]))
         aerial.append(on_the_strip(_maps(above), size, polar=views.aerial.polar))

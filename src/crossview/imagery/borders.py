@@ -36,28 +36,28 @@ class Border(NamedTuple):
         )
 
 
-def borders(sheets: Sequence[Sheet]) -> list[Border]:
+def find_borders(sheets: Sequence[Sheet]) -> list[Border]:
     """Undeclared borders of up to ``MOST_SHEETS`` sheets; of most others only corners are read."""
     chosen = sheets[:: max(1, -(-len(sheets) // MOST_SHEETS))]
-    found = (_border(sheet) for sheet in chosen)
+    found = (_find_border(sheet) for sheet in chosen)
     return [border for border in found if border is not None]
 
 
-def _border(sheet: Sheet) -> Border | None:
-    colours = dict(_corner_colours(sheet))
+def _find_border(sheet: Sheet) -> Border | None:
+    colours = dict(_read_corner_colours(sheet))
     if not colours:
         return None
     height, width = sheet.box.height, sheet.box.width
     less = min(1.0, _SAMPLE_PX / max(height, width))
     small = sheet.store.shrunk(max(1, round(height * less)), max(1, round(width * less)))
-    shares = [(_share_from_corners(small, colour), colour) for colour in colours]
+    shares = [(_measure_share(small, colour), colour) for colour in colours]
     share, colour = max(shares)
     if share < LEAST_SHARE:
         return None
     return Border(sheet.name, colour, colours[colour], share)
 
 
-def _corner_colours(
+def _read_corner_colours(
     sheet: Sheet,
 ) -> Iterator[tuple[tuple[int, int, int], tuple[float, ...]]]:
     """Colours and stored values of corners that are of one colour, and data."""
@@ -78,7 +78,7 @@ def _corner_colours(
                 yield (red, green, blue), stored
 
 
-def _share_from_corners(patch: Patch, colour: tuple[int, int, int]) -> float:
+def _measure_share(patch: Patch, colour: tuple[int, int, int]) -> float:
     """Share of a picture that has a colour and hangs together with a corner of that colour."""
     import cv2
 

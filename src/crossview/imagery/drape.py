@@ -10,8 +10,8 @@ import numpy as np
 
 from crossview.arrays import F64, U8
 from crossview.geo.mercator import Extent
-from crossview.imagery.provenance import bounds_of
-from crossview.imagery.sheets import Box, Patch, Sheet, shrunk_patch
+from crossview.imagery.provenance import compute_bounds
+from crossview.imagery.sheets import Box, Patch, Sheet, shrink_patch
 
 _KNOTS_PX = 32  # between exact reprojections; coordinates in between are interpolated
 _MOST_SOURCE_PIXELS = 64_000_000  # in memory at once; larger sheets are read block by block
@@ -37,7 +37,7 @@ def drape(sheets: Sequence[Sheet], extent: Extent, size_px: tuple[int, int]) -> 
 
 def _find_canvas_boxes(sheet: Sheet, extent: Extent, size_px: tuple[int, int]) -> Iterator[Box]:
     """The canvas pixels that a sheet may touch, counted once per turn around the Earth."""
-    south, west, north, east = bounds_of([sheet])
+    south, west, north, east = compute_bounds([sheet])
     (left, top), (_, bottom) = extent.pixel(
         np.array([north, south]), np.array([west, west]), size_px
     )
@@ -118,7 +118,7 @@ class _Source(NamedTuple):
     def part(sheet: Sheet, crop: Box, shrink: float) -> _Source:
         patch = sheet.store.read(crop)
         if shrink >= _NO_SHRINK:
-            patch = shrunk_patch(patch, *_shrink_shape(crop, shrink))
+            patch = shrink_patch(patch, *_shrink_shape(crop, shrink))
         return _Source(patch, crop)
 
     def sample(self, x: F64, y: F64, canvas: U8) -> None:

@@ -23,7 +23,7 @@ _START_BYTES = 4096
 _MOST_AUX_BYTES = 16_000_000  # of an .aux.xml, which GDAL reads into memory
 _MOST_VRT_BYTES = 16_000_000
 _MOST_DEEP = 8  # lists in lists
-_STARTS = {
+_DRIVERS = {
     b"II*\0": "GTiff", b"MM\0*": "GTiff", b"II+\0": "GTiff", b"MM\0+": "GTiff",
     b"\x89PNG\r\n\x1a\n": "PNG",
     b"\xff\xd8\xff": "JPEG",
@@ -32,9 +32,9 @@ _STARTS = {
     b"BM": "BMP",
     b"EHFA_HEADER_TAG": "HFA",
 }  # fmt: skip
-_READ = "GeoTIFF, JPEG 2000, PNG, JPEG, WebP, BMP, GIF and Erdas Imagine"
+_READABLE = "GeoTIFF, JPEG 2000, PNG, JPEG, WebP, BMP, GIF and Erdas Imagine"
 _BESIDE = (".ovr", ".msk", ".aux")  # GDAL opens these as rasters, by any driver that fits
-_ASKS_FOR_OTHERS = (
+_NAMES_OTHER_FILES = (
     b"<vrtdataset", b"<gdal_wm", b"<gdaltileindex", b"<ogr", b"<mrf_meta", b"<wms",
     b"<capabilities",
 )  # fmt: skip
@@ -81,7 +81,7 @@ def open_raster(path: Path, *, allow_vrt: bool = False, **options: str) -> Any:
     import rasterio
     from rasterio.errors import NotGeoreferencedWarning
 
-    driver = _driver(path, allow_vrt=allow_vrt, deep=0)
+    driver = _choose_driver(path, allow_vrt=allow_vrt, deep=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         dataset = rasterio.open(path.absolute(), driver=driver, **options)
@@ -95,12 +95,12 @@ def open_raster(path: Path, *, allow_vrt: bool = False, **options: str) -> Any:
     return dataset
 
 
-def _driver(path: Path, *, allow_vrt: bool, deep: int) -> str:
+def _choose_driver(path: Path, *, allow_vrt: bool, deep: int) -> str:
     """The driver that may open a file, once what lies beside it has been looked at."""
     if str(path.absolute()).startswith("/vsi"):
         raise BadImagery(f"{path}: paths that begin with /vsi are not read; give a local file.")
-    start = _start(path)
-    driver = _driver_by(start)
+    start = _read_start(path)
+    driver = _match_driver(start)
     if driver is None and path.suffix.lower() == ".vrt" and b"<VRTDataset" in start:
         if not allow_vrt:
             raise BadImagery(
@@ -112,15 +112,15 @@ def _driver(path: Path, *, allow_vrt: bool, deep: int) -> str:
         driver = "VRT"
     if driver is None:
         raise BadImagery(
-            f"{path} cannot be read as imagery: {_kind(start)}.\n"
-            f"Allowed are {_READ} files; make one of it first, for example: "
+            f"{path} cannot be read as imagery: {_describe_kind(start)}.\n"
+            f"Allowed are {_READABLE} files; make one of it first, for example: "
             "gdal_translate IN out.tif"
         )
     _check_beside(path, deep)
     return driver
 
 
-def _start(path: Path) -> bytes:
+def _read_start(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(_START_BYTES)
@@ -128,13 +128,13 @@ def _start(path: Path) -> bytes:
         raise BadImagery(f"{path} cannot be read as imagery: {problem.strerror}.") from problem
 
 
-def _driver_by(start: bytes) -> str | None:
+def _match_driver(start: bytes) -> str | None:
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "WEBP"
-    return next((driver for magic, driver in _STARTS.items() if start.startswith(magic)), None)
+    return next((driver for magic, driver in _DRIVERS.items() if start.startswith(magic)), None)
 
 
-def _kind(start: bytes) -> str:
+def _describe_kind(start: bytes) -> str:
     """What a file that is not read is, for its error."""
     if not start:
         return "it is empty"
@@ -159,8 +159,10 @@ def _check_beside(path: Path, deep: int) -> None:
             if ending == ".aux" and path.suffix:
                 names.append(path.with_suffix(case))
             for beside in names:
-                if beside.is_file() and (ending != ".aux" or _driver_by(_start(beside)) == "HFA"):
-                    _check_part(beside, path, deep)
+                if beside.is_file() and (
+                    ending != ".aux" or _match_driver(_read_start(beside)) == "HFA"
+                ):
+                    _check_companion(beside, path, deep)
     aux = path.with_name(path.name + ".aux.xml")
     if aux.is_file() and aux.stat().st_size > _MOST_AUX_BYTES:
         raise BadImagery(
@@ -169,7 +171,7 @@ def _check_beside(path: Path, deep: int) -> None:
         )
 
 
-def _check_part(part: Path, whole: Path, deep: int) -> None:
+def _check_companion(part: Path, whole: Path, deep: int) -> None:
     """A raster that GDAL opens on behalf of another: it must be what it seems to every driver."""
     import rasterio
 
@@ -177,14 +179,14 @@ def _check_part(part: Path, whole: Path, deep: int) -> None:
         raise BadImagery(f"{whole}: its files name each other more than {_MOST_DEEP} deep.")
     lies_in = part.name == whole.name or part.parent == whole.parent
     shown = part.name if lies_in else str(part)
-    start = _start(part)
-    driver = _driver_by(start)
-    if driver is None or any(word in start.lower() for word in _ASKS_FOR_OTHERS):
+    start = _read_start(part)
+    driver = _match_driver(start)
+    if driver is None or any(word in start.lower() for word in _NAMES_OTHER_FILES):
         raise BadImagery(
             f"{whole}: {shown} belongs to it and is no plain raster, so nothing is read.\n"
             "Take it away, or replace it."
         )
-    _driver(part, allow_vrt=False, deep=deep + 1)
+    _choose_driver(part, allow_vrt=False, deep=deep + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -242,16 +244,16 @@ def _check_vrt(path: Path, deep: int) -> None:
                 "\nTake them out."
             )
         if name == "SourceFilename":
-            members[_member(path, values, text)] = None
+            members[_resolve_member(path, values, text)] = None
     for member in members:
-        if _driver_by(_start(member)) is None and member.suffix.lower() == ".vrt":
+        if _match_driver(_read_start(member)) is None and member.suffix.lower() == ".vrt":
             _check_vrt(member, deep + 1)
             _check_beside(member, deep + 1)
         else:
-            _check_part(member, path, deep)
+            _check_companion(member, path, deep)
 
 
-def _member(path: Path, values: dict[str, str], text: str) -> Path:
+def _resolve_member(path: Path, values: dict[str, str], text: str) -> Path:
     """The file that a VRT names, if it is one in the VRT's folder or below."""
     folder = path.parent.resolve()
     local = values.get("relativeToVRT") == "1" and not Path(text).is_absolute()

@@ -18,7 +18,7 @@ _SCALE, _TIEPOINTS, _MATRIX, _GEO_KEYS = 33550, 33922, 34264, 34735
 _RASTER_TYPE, _PIXEL_IS_POINT = 1025, 2
 
 
-def text_of(data: bytes) -> str:
+def decode_any_text(data: bytes) -> str:
     """Text with or without a byte order mark, in UTF-8, UTF-16 or (of old programs) Latin-1."""
     try:
         return decode_text(data, "")
@@ -28,15 +28,15 @@ def text_of(data: bytes) -> str:
         return data.decode("cp1252", "replace")
 
 
-def prj_beside(path: Path) -> str | None:
+def read_prj(path: Path) -> str | None:
     """The coordinate reference system in a .prj file beside a raster, or None."""
-    for beside in _beside(path, [".prj"]):
-        if text := text_of(_read(beside)).strip():
+    for beside in _list_beside(path, [".prj"]):
+        if text := decode_any_text(_read(beside)).strip():
             return text
     return None
 
 
-def world_file(path: Path) -> tuple[Affine6, Path] | None:
+def read_world_file(path: Path) -> tuple[Affine6, Path] | None:
     """The transform in a world file beside a raster and that file's path, or None.
 
     Raises :class:`NotGeoreferenced` for one that cannot be read with certainty, and for two that
@@ -44,7 +44,7 @@ def world_file(path: Path) -> tuple[Affine6, Path] | None:
     """
     suffix = path.suffix.lower()
     endings = [f".{suffix[1:2]}{suffix[-1:]}w", f"{suffix}w", ".wld"]
-    found = [(_transform_of(beside), beside) for beside in _beside(path, endings)]
+    found = [(_read_transform(beside), beside) for beside in _list_beside(path, endings)]
     for transform, beside in found[1:]:
         if not agree(transform, found[0][0], 1000):
             raise NotGeoreferenced(
@@ -61,7 +61,7 @@ def agree(one: Affine6, other: Affine6, size_px: int) -> bool:
     return max(scale, abs(one[2] - other[2]), abs(one[5] - other[5])) <= 0.5 * pixel
 
 
-def tiff_tags(path: Path) -> dict[int, Any]:
+def read_tiff_tags(path: Path) -> dict[int, Any]:
     """The tags of a TIFF's first picture by number, texts as bytes; none if it is not a TIFF."""
     from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
@@ -78,16 +78,16 @@ def tiff_tags(path: Path) -> dict[int, Any]:
         return {}
 
 
-def text_in(tags: dict[int, Any], number: int) -> str:
+def read_text_tag(tags: dict[int, Any], number: int) -> str:
     """A text tag in whatever encoding it has; Pillow hands texts over as if in Latin-1."""
     value = tags.get(number)
     if isinstance(value, tuple):
         value = value[0] if value else ""
     data = value if isinstance(value, bytes) else str(value or "").encode("latin-1", "replace")
-    return text_of(data).replace("\0", " ").strip()
+    return decode_any_text(data).replace("\0", " ").strip()
 
 
-def transform_in(tags: dict[int, Any]) -> Affine6 | None:
+def read_tag_transform(tags: dict[int, Any]) -> Affine6 | None:
     """The transform in a GeoTIFF's own tags, for when its reference system cannot be read."""
     try:
         if matrix := tags.get(_MATRIX):
@@ -108,7 +108,7 @@ def transform_in(tags: dict[int, Any]) -> Affine6 | None:
     return a, b, c, d, e, f
 
 
-def _beside(path: Path, endings: list[str]) -> Iterator[Path]:
+def _list_beside(path: Path, endings: list[str]) -> Iterator[Path]:
     """Files beside a raster with its name and one of the endings, in any case; each once."""
     seen: list[Path] = []
     for ending in dict.fromkeys(endings):
@@ -128,9 +128,9 @@ def _read(path: Path) -> bytes:
         raise NotGeoreferenced(f"{path} cannot be read: {problem.strerror}.") from problem
 
 
-def _transform_of(path: Path) -> Affine6:
+def _read_transform(path: Path) -> Affine6:
     """Six numbers, a line each: of the pixels' scale and turn, and the first pixel's centre."""
-    words = text_of(_read(path)).split()[:6]
+    words = decode_any_text(_read(path)).split()[:6]
     wrong = [word for word in words if not _NUMBER.fullmatch(word)]
     if wrong or len(words) < 6:
         what = f"{wrong[0][:40]!r} is not a number" if wrong else f"only {len(words)} numbers"

@@ -62,7 +62,7 @@ def read_image_table(path: Path, options: SourceOptions) -> list[ImageRow]:
     folder = Folder(path.parent)
     rows: dict[str, tuple[int, ImageRow]] = {}
     for row in read_table(path, needed=NEEDED, what="table of images", error=BadImagery):
-        image = _image(row, folder, options)
+        image = _parse_image(row, folder, options)
         line, earlier = rows.setdefault(folder.key(row.text("file")), (row.line, image))
         if earlier != replace(image, path=earlier.path):
             raise BadImagery(
@@ -72,10 +72,10 @@ def read_image_table(path: Path, options: SourceOptions) -> list[ImageRow]:
     return [image for _, image in rows.values()]
 
 
-def _image(row: Row, folder: Folder, options: SourceOptions) -> ImageRow:
+def _parse_image(row: Row, folder: Folder, options: SourceOptions) -> ImageRow:
     if not (file := row.text("file")):
         raise BadImagery(f"{row.where}: file is empty.")
-    scale = {name: _positive(row, name) for name in SCALES}
+    scale = {name: _read_positive(row, name) for name in SCALES}
     if scale["metres_per_px"] is None and scale["width_m"] is None:
         scale = {"metres_per_px": options.metres_per_px, "width_m": options.width_m}
     bearing = row.number("up_bearing_deg", -360.0, 360.0)
@@ -90,7 +90,7 @@ def _image(row: Row, folder: Folder, options: SourceOptions) -> ImageRow:
     )
 
 
-def _positive(row: Row, name: str) -> float | None:
+def _read_positive(row: Row, name: str) -> float | None:
     value = row.number(name)
     if not value > 0.0 and not math.isnan(value):
         raise BadImagery(f"{row.where}: {name} must be > 0, got {value:g}.")

@@ -57,11 +57,11 @@ class ImageryInfo:
         both = self.synthetic is not None and other.synthetic is not None
         return ImageryInfo(
             sources=(*self.sources, *other.sources),
-            attribution=joined([self.attribution, other.attribution]),
-            date=joined([self.date, other.date]),
+            attribution=join_texts([self.attribution, other.attribution]),
+            date=join_texts([self.date, other.date]),
             metres_per_px=max(self.metres_per_px, other.metres_per_px),
-            synthetic=joined([self.synthetic or "", other.synthetic or ""]) if both else None,
-            bounds=joined_bounds([self.bounds, other.bounds]),
+            synthetic=join_texts([self.synthetic or "", other.synthetic or ""]) if both else None,
+            bounds=join_bounds([self.bounds, other.bounds]),
             options=other.options,
             stretched=other.stretched,
             signature=hashlib.sha256(f"{self.signature}{other.signature}".encode()).hexdigest(),
@@ -69,12 +69,12 @@ class ImageryInfo:
         )
 
 
-def joined(texts: Iterable[str]) -> str:
+def join_texts(texts: Iterable[str]) -> str:
     """Different texts once each, in order: ``"(c) A; (c) B"``."""
     return "; ".join(dict.fromkeys(part for text in texts for part in text.split("; ") if part))
 
 
-def signature_of(files: Iterable[Path]) -> str:
+def compute_signature(files: Iterable[Path]) -> str:
     """sha256 over names, sizes and times of change, in the given order."""
     digest = hashlib.sha256()
     for path in files:
@@ -86,7 +86,7 @@ def signature_of(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def bounds_of(sheets: Sequence[Sheet]) -> Bounds:
+def compute_bounds(sheets: Sequence[Sheet]) -> Bounds:
     """South, west, north, east of all sheets, from points around their edges.
 
     West is greater than east where they cross longitude 180; around a pole is every longitude.
@@ -98,18 +98,18 @@ def bounds_of(sheets: Sequence[Sheet]) -> Bounds:
     boxes = []
     for grid in (sheet.grid for sheet in sheets):
         lat, lon = grid.latlon(columns * grid.width_px, rows * grid.height_px)
-        south, west, north, east = _box_of(lat, lon)
+        south, west, north, east = _bound_points(lat, lon)
         if grid.shows(90.0):
             north, west, east = 90.0, -180.0, 180.0
         if grid.shows(-90.0):
             south, west, east = -90.0, -180.0, 180.0
         boxes.append((south, west, north, east))
-    return joined_bounds(boxes)
+    return join_bounds(boxes)
 
 
-def joined_bounds(boxes: Sequence[Bounds]) -> Bounds:
+def join_bounds(boxes: Sequence[Bounds]) -> Bounds:
     """The smallest box around boxes, N >= 1; of arcs of longitude the shortest that holds all."""
-    arcs = sorted((west, west + _wide_deg(west, east), east) for _, west, _, east in boxes)
+    arcs = sorted((west, west + _measure_width_deg(west, east), east) for _, west, _, east in boxes)
     _, reach, east_of_gap = arcs[0]
     west, _, east = arcs[0]  # beside the gap from the last arc over 180 to the first
     gap = -math.inf
@@ -126,12 +126,12 @@ def joined_bounds(boxes: Sequence[Bounds]) -> Bounds:
     return min(box[0] for box in boxes), west, max(box[2] for box in boxes), east
 
 
-def _wide_deg(west: float, east: float) -> float:
+def _measure_width_deg(west: float, east: float) -> float:
     """Degrees from west to east, over longitude 180 where west is greater."""
     return east - west if west <= east else east - west + 360.0
 
 
-def _box_of(lat: F64, lon: F64) -> Bounds:
+def _bound_points(lat: F64, lon: F64) -> Bounds:
     """The box of places around a sheet's edge."""
     west, east = find_lon_range(lon)
     return float(lat.min()), west, float(lat.max()), east

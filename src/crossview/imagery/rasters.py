@@ -25,11 +25,11 @@ from crossview.geo.points import LatLon, measure_distance_m
 from crossview.imagery.drivers import gdal, open_raster
 from crossview.imagery.georeference import (
     agree,
-    prj_beside,
-    text_in,
-    tiff_tags,
-    transform_in,
-    world_file,
+    read_prj,
+    read_tag_transform,
+    read_text_tag,
+    read_tiff_tags,
+    read_world_file,
 )
 from crossview.imagery.sheets import Box, Patch
 from crossview.imagery.source_options import SourceOptions
@@ -38,7 +38,7 @@ from crossview.worlds.town import SYNTHETIC_TAG
 
 Limits = tuple[tuple[float, float], ...]
 _MOST = 1e38  # of a float; beyond lie infinities and the values that writers take for no data
-USUAL_PERCENTILES = (2.0, 98.0)  # for imagery of more than 8 bit, unless told otherwise
+DEFAULT_PERCENTILES = (2.0, 98.0)  # for imagery of more than 8 bit, unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Rendering:
             return np.asarray(self.palette[stored[0]], np.uint8)
         planes = stored if self.limits is None else self._stretched(stored, self.limits)
         if self.limits is None and self.bits < 8:
-            planes = _eight_bits(self.bits)[stored]
+            planes = _scale_to_8_bits(self.bits)[stored]
         if self.inverted:
             planes = [invert_greys(plane, 8) for plane in planes]
         if len(planes) == 1:
@@ -73,24 +73,27 @@ class Rendering:
         if stored.dtype in (np.uint8, np.uint16):
             values = np.arange(np.iinfo(stored.dtype).max + 1)
             return [
-                _to_bytes(values, limit)[plane] for plane, limit in zip(stored, limits, strict=True)
+                _stretch_to_bytes(values, limit)[plane]
+                for plane, limit in zip(stored, limits, strict=True)
             ]
-        return [_to_bytes(plane, limit) for plane, limit in zip(stored, limits, strict=True)]
+        return [
+            _stretch_to_bytes(plane, limit) for plane, limit in zip(stored, limits, strict=True)
+        ]
 
 
-def _eight_bits(bits: int) -> U8:
+def _scale_to_8_bits(bits: int) -> U8:
     """Grey levels of fewer bits as 8 bits, white staying white."""
     most = (1 << bits) - 1
     return np.asarray(np.minimum(np.arange(256), most) * 255 // most, np.uint8)
 
 
-def _to_bytes(values: NDArray[Any], limit: tuple[float, float]) -> U8:
+def _stretch_to_bytes(values: NDArray[Any], limit: tuple[float, float]) -> U8:
     low, high = limit
     scaled = (values.astype(np.float32) - low) * (255.0 / max(high - low, 1e-12))
     return np.asarray(np.rint(np.clip(np.nan_to_num(scaled), 0.0, 255.0)), np.uint8)
 
 
-def chosen_bands(dataset: Any, asked: tuple[int, ...] | None, name: str) -> tuple[int, ...]:
+def choose_bands(dataset: Any, asked: tuple[int, ...] | None, name: str) -> tuple[int, ...]:
     """One or three band numbers of an open raster: as asked, by their colours, or the first."""
     from rasterio.enums import ColorInterp
 
@@ -110,7 +113,7 @@ def chosen_bands(dataset: Any, asked: tuple[int, ...] | None, name: str) -> tupl
     return tuple(opaque[:3]) if len(opaque) >= 3 else (opaque[0],)
 
 
-def palette_of(dataset: Any, bands: tuple[int, ...]) -> U8 | None:
+def read_palette(dataset: Any, bands: tuple[int, ...]) -> U8 | None:
     """The colour table [256, 3] of an indexed raster, or None."""
     from rasterio.enums import ColorInterp
 
@@ -128,7 +131,7 @@ def are_measured(values: NDArray[Any]) -> Bool:
     return np.asarray(np.abs(values) < _MOST, np.bool_)
 
 
-def limits_of(samples: Sequence[NDArray[Any]], percentiles: tuple[float, float]) -> Limits:
+def compute_limits(samples: Sequence[NDArray[Any]], percentiles: tuple[float, float]) -> Limits:
     """Low and high percentile per band over samples [bands, n] of valid values."""
     low, high = percentiles
     if not 0.0 <= low < high <= 100.0:
@@ -232,7 +235,7 @@ class RasterFile:
 
     def upright(self) -> RasterFile:
         """A picture whose place comes from a list: it lies as its EXIF orientation says."""
-        return replace(self, orientation=exif_orientation(self.path))
+        return replace(self, orientation=read_exif_orientation(self.path))
 
     def _system(self, crs: str | None) -> tuple[str, tuple[str, ...]]:
         """WKT of the reference system, and notes on what it overrules."""
@@ -246,7 +249,7 @@ class RasterFile:
             return convert_to_wkt(crs), self._overruled(
                 convert_to_wkt(crs), own, f"{crs} was taken, as --crs says"
             )
-        prj = self.prj and _usable(self.prj)
+        prj = self.prj and _parse_crs(self.prj)
         if own is not None:
             return own, self._overruled(own, prj or None, "its own reference system was taken")
         if prj:
@@ -265,13 +268,13 @@ class RasterFile:
 
     def _overruled(self, taken: str, other: str | None, what: str) -> tuple[str, ...]:
         """A note if another reference system would put the picture elsewhere."""
-        apart_m = _apart_m(taken, other, self.transform, self.stored_px)
+        apart_m = _measure_shift_m(taken, other, self.transform, self.stored_px)
         if apart_m < APART_M:
             return ()
-        return (f"{what}; another that the file names lies {_metres(apart_m)} away",)
+        return (f"{what}; another that the file names lies {_format_metres(apart_m)} away",)
 
 
-def read_facts(path: Path, options: SourceOptions) -> RasterFile:
+def read_raster_file(path: Path, options: SourceOptions) -> RasterFile:
     """Open a raster just long enough to read what it says of itself."""
     if is_apple_double(path):
         raise BadImagery(
@@ -279,16 +282,18 @@ def read_facts(path: Path, options: SourceOptions) -> RasterFile:
             "\nGive the file of that name itself."
         )
     allow_vrt = bool(options.allow_vrt)
-    with readable(path), gdal(), _opened(path, allow_vrt=allow_vrt) as dataset:
-        chosen = chosen_bands(dataset, options.bands, path.name)
-        crs, unread = _crs(dataset)
+    with name_unreadable(path), gdal(), _open(path, allow_vrt=allow_vrt) as dataset:
+        chosen = choose_bands(dataset, options.bands, path.name)
+        crs, unread = _read_crs(dataset)
         tags = dataset.tags()
-        own = tiff_tags(path) if dataset.driver == "GTiff" and _lacks_texts(tags, unread) else {}
-        transform, notes = _transform(dataset, path, own if unread else {})
+        own = (
+            read_tiff_tags(path) if dataset.driver == "GTiff" and _lacks_texts(tags, unread) else {}
+        )
+        transform, notes = _choose_transform(dataset, path, own if unread else {})
         if dataset.driver == "GTiff" and not unread:
-            notes = (*notes, *_beside_overrules(path, crs, transform, dataset.shape))
+            notes = (*notes, *_compare_with_aux(path, crs, transform, dataset.shape))
         structure = dataset.tags(ns="IMAGE_STRUCTURE")
-        palette = palette_of(dataset, chosen)
+        palette = read_palette(dataset, chosen)
         bits = dataset.tags(chosen[0], ns="IMAGE_STRUCTURE").get("NBITS")
         dtype = dataset.dtypes[chosen[0] - 1]
         _require_colours(dataset, dtype, path)
@@ -297,7 +302,7 @@ def read_facts(path: Path, options: SourceOptions) -> RasterFile:
             stored_px=(dataset.width, dataset.height),
             transform=transform,
             crs=crs,
-            prj=prj_beside(path),
+            prj=read_prj(path),
             unread=unread,
             dtype=dtype,
             bands=chosen,
@@ -305,16 +310,17 @@ def read_facts(path: Path, options: SourceOptions) -> RasterFile:
             inverted=palette is None and structure.get("MINISWHITE") == "YES",
             bits=int(bits) if bits and dtype == "uint8" else 8 * np.dtype(dtype).itemsize,
             stored_block_px=dataset.block_shapes[0],
-            masked=_masked(dataset, chosen),
-            attribution=tags.get("TIFFTAG_COPYRIGHT", "").strip() or text_in(own, COPYRIGHT_TAG),
-            date=_date(tags.get("TIFFTAG_DATETIME", "") or text_in(own, DATETIME_TAG)),
+            masked=_has_mask(dataset, chosen),
+            attribution=tags.get("TIFFTAG_COPYRIGHT", "").strip()
+            or read_text_tag(own, COPYRIGHT_TAG),
+            date=_format_date(tags.get("TIFFTAG_DATETIME", "") or read_text_tag(own, DATETIME_TAG)),
             synthetic=tags.get(SYNTHETIC_TAG),
-            nodata=_nodata(options.nodata, chosen, dtype, path),
+            nodata=_check_nodata(options.nodata, chosen, dtype, path),
             notes=notes,
         )
 
 
-def exif_orientation(path: Path) -> int:
+def read_exif_orientation(path: Path) -> int:
     """EXIF's orientation of a picture, 1 (as stored) where it tells none."""
     from PIL import Image
 
@@ -338,7 +344,7 @@ class OpenRasters:
     def get(self, path: Path) -> Any:
         """The open dataset of a path."""
         if path not in self._open:
-            self._open[path] = _opened(path, allow_vrt=self._allow_vrt)
+            self._open[path] = _open(path, allow_vrt=self._allow_vrt)
         self._open.move_to_end(path)
         while len(self._open) > OPEN_AT_ONCE:
             self._open.popitem(last=False)[1].close()
@@ -410,7 +416,7 @@ class RasterStore:
         from rasterio.windows import Window
 
         bands, orientation = self.rendering.bands, self.file.orientation
-        box = _stored_box(box, orientation, self.file.size_px)
+        box = _find_stored_box(box, orientation, self.file.size_px)
         mixes = shape != (box.height, box.width) and self.file.palette is None
         if orientation >= SWAPPED:
             mixes = shape != (box.width, box.height) and self.file.palette is None
@@ -419,7 +425,7 @@ class RasterStore:
         if how is Resampling.average and self.file.inverted and self.file.dtype != "uint8":
             how = Resampling.bilinear  # the library averages such files to 0 and 1
         window = Window(box.left, box.top, box.width, box.height)
-        with readable(self.file.path), gdal():
+        with name_unreadable(self.file.path), gdal():
             dataset = self.opened.get(self.file.path)
             size = (len(bands), *shape)
             stored = dataset.read(bands, window=window, out_shape=size, resampling=how)
@@ -443,11 +449,11 @@ class RasterStore:
         """The mask without what the user calls no data; where pixels are averaged, all of it."""
         shape = stored.shape[1:]
         if shape == (window.height, window.width):
-            data = _differs(stored, self.file.nodata or ())
+            data = _mark_data(stored, self.file.nodata or ())
         elif window.height * window.width <= MOST_EXACT_PX:
             import cv2
 
-            whole = _differs(dataset.read(self.rendering.bands, window=window),
+            whole = _mark_data(dataset.read(self.rendering.bands, window=window),
                              self.file.nodata or ())  # fmt: skip
             size = (shape[1], shape[0])
             data = np.where(cv2.resize(whole, size, interpolation=cv2.INTER_AREA) == 255, 255, 0)
@@ -458,12 +464,12 @@ class RasterStore:
                 self.rendering.bands, window=window, out_shape=stored.shape,
                 resampling=Resampling.nearest,
             )  # fmt: skip
-            data = _differs(sample, self.file.nodata or ())
+            data = _mark_data(sample, self.file.nodata or ())
         data = np.asarray(data, np.uint8)
         return data if valid is None else np.minimum(data, valid)
 
 
-def _differs(stored: NDArray[Any], nodata: tuple[float, ...]) -> U8:
+def _mark_data(stored: NDArray[Any], nodata: tuple[float, ...]) -> U8:
     """255 where any band [bands, h, w] differs from its value of no data, else 0."""
     each = nodata if len(nodata) == len(stored) else nodata * len(stored)
     same = np.ones(stored.shape[1:], bool)
@@ -472,7 +478,7 @@ def _differs(stored: NDArray[Any], nodata: tuple[float, ...]) -> U8:
     return np.where(same, np.uint8(0), np.uint8(255))
 
 
-def _stored_box(box: Box, orientation: int, upright_px: tuple[int, int]) -> Box:
+def _find_stored_box(box: Box, orientation: int, upright_px: tuple[int, int]) -> Box:
     """The stored pixels of a box of the upright picture; see ``views.rgb.orient_pixels``."""
     (width, height), (top, bottom, left, right) = upright_px, box
     if orientation in (2, 3, 6, 7):
@@ -485,7 +491,7 @@ def _stored_box(box: Box, orientation: int, upright_px: tuple[int, int]) -> Box:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
+def name_unreadable(path: Path) -> Iterator[None]:
     """Turn the raster library's errors into :class:`BadImagery` that names the file."""
     from rasterio.errors import RasterioError
 
@@ -500,7 +506,7 @@ def readable(path: Path) -> Iterator[None]:
         ) from problem
 
 
-def _opened(path: Path, *, allow_vrt: bool = False) -> Any:
+def _open(path: Path, *, allow_vrt: bool = False) -> Any:
     """The open dataset of a path; without its place if that is what cannot be read."""
     from rasterio.errors import CRSError
 
@@ -510,7 +516,7 @@ def _opened(path: Path, *, allow_vrt: bool = False) -> Any:
         return open_raster(path, allow_vrt=allow_vrt, GEOREF_SOURCES="NONE")
 
 
-def _crs(dataset: Any) -> tuple[str | None, str]:
+def _read_crs(dataset: Any) -> tuple[str | None, str]:
     """WKT of the reference system, or None and why it cannot be read."""
     if dataset.options.get("GEOREF_SOURCES") == "NONE":
         return None, (
@@ -524,7 +530,7 @@ def _crs(dataset: Any) -> tuple[str | None, str]:
         return None, f"its coordinate reference system cannot be read ({why}).\n{GIVE_CRS}"
 
 
-def _transform(
+def _choose_transform(
     dataset: Any, path: Path, own: dict[int, Any]
 ) -> tuple[Affine6 | None, tuple[str, ...]]:
     """The affine transform of the file, else of a world file beside it; None without any.
@@ -533,10 +539,12 @@ def _transform(
     lies beside it, with a note where the two differ.
     """
     try:
-        beside, trouble = world_file(path), None
+        beside, trouble = read_world_file(path), None
     except NotGeoreferenced as problem:
         beside, trouble = None, problem
-    inside = transform_in(own) if own else _transform_inside(dataset, path, beside or trouble)
+    inside = (
+        read_tag_transform(own) if own else _read_own_transform(dataset, path, beside or trouble)
+    )
     if inside is None and trouble is not None:
         raise trouble
     if beside is not None:
@@ -556,7 +564,7 @@ def _transform(
     return inside, ()
 
 
-def _transform_inside(dataset: Any, path: Path, beside: object) -> Affine6 | None:
+def _read_own_transform(dataset: Any, path: Path, beside: object) -> Affine6 | None:
     """The transform in the file itself (or the library's .aux.xml), not that of a world file.
 
     ``beside`` is None if there is no world file.
@@ -577,7 +585,7 @@ def _transform_inside(dataset: Any, path: Path, beside: object) -> Affine6 | Non
     return a, b, c, d, e, f
 
 
-def _beside_overrules(
+def _compare_with_aux(
     path: Path, crs: str | None, transform: Affine6 | None, shape: tuple[int, int]
 ) -> tuple[str, ...]:
     """Notes where the library's .aux.xml beside a GeoTIFF overrules what lies in it."""
@@ -590,15 +598,14 @@ def _beside_overrules(
     notes = []
     if inside is not None and not agree(transform, inside, max(shape)):
         notes.append(f"the transform of {beside.name} was taken; its own differs")
-    apart_m = _apart_m(crs, own, transform, (shape[1], shape[0]))
+    apart_m = _measure_shift_m(crs, own, transform, (shape[1], shape[0]))
     if apart_m >= APART_M:
-        notes.append(
-            f"the reference system of {beside.name} was taken; its own lies {_metres(apart_m)} away"
-        )
+        away = _format_metres(apart_m)
+        notes.append(f"the reference system of {beside.name} was taken; its own lies {away} away")
     return tuple(notes)
 
 
-def _apart_m(
+def _measure_shift_m(
     one: str, other: str | None, transform: Affine6 | None, size_px: tuple[int, int]
 ) -> float:
     """Metres between the middles of a picture (width, height) in two reference systems.
@@ -632,7 +639,7 @@ def _has_transform_beside(path: Path) -> bool:
 def _require_colours(dataset: Any, dtype: str, path: Path) -> None:
     """Refuse what is neither grey nor colours."""
     what = "complex numbers (of a radar, perhaps)" if np.dtype(dtype).kind == "c" else ""
-    if not what and _photometric(dataset, path) in _LAB:
+    if not what and _read_photometric(dataset, path) in _LAB:
         what = "colours as CIE L*a*b*"
     if what:
         raise BadImagery(
@@ -640,11 +647,11 @@ def _require_colours(dataset: Any, dtype: str, path: Path) -> None:
         )
 
 
-def _photometric(dataset: Any, path: Path) -> int | None:
+def _read_photometric(dataset: Any, path: Path) -> int | None:
     """How a TIFF says that its numbers are to be seen; None for other kinds."""
     if dataset.driver != "GTiff" or dataset.count < 3:
         return None
-    value = tiff_tags(path).get(_PHOTOMETRIC_TAG)
+    value = read_tiff_tags(path).get(_PHOTOMETRIC_TAG)
     return int(value) if isinstance(value, int) else None
 
 
@@ -653,7 +660,7 @@ def _lacks_texts(tags: dict[str, str], unread: str) -> bool:
     return bool(unread) or not {"TIFFTAG_COPYRIGHT", "TIFFTAG_DATETIME"} <= set(tags)
 
 
-def _nodata(
+def _check_nodata(
     asked: tuple[float, ...] | None, bands: tuple[int, ...], dtype: str, path: Path
 ) -> tuple[float, ...] | None:
     """The value of no data as asked, if the file can hold it."""
@@ -675,7 +682,7 @@ def _nodata(
     return asked
 
 
-def _usable(crs: str) -> str | None:
+def _parse_crs(crs: str) -> str | None:
     try:
         return convert_to_wkt(crs)
     except CrossviewError:
@@ -700,17 +707,17 @@ def _require_upright(path: Path, grid: RasterGrid) -> None:
         )
 
 
-def _metres(metres: float) -> str:
+def _format_metres(metres: float) -> str:
     return f"{metres / 1000.0:.0f} km" if metres >= 10_000 else f"{metres:.0f} m"
 
 
-def _masked(dataset: Any, bands: tuple[int, ...]) -> bool:
+def _has_mask(dataset: Any, bands: tuple[int, ...]) -> bool:
     from rasterio.enums import MaskFlags
 
     return any(MaskFlags.all_valid not in dataset.mask_flag_enums[band - 1] for band in bands)
 
 
-def _date(tag: str) -> str:
+def _format_date(tag: str) -> str:
     """``2024:06:18 12:00:00`` of TIFF as ``2024-06-18``; anything else as it is."""
     day = tag.strip().split(" ")[0]
     return day.replace(":", "-") if day.count(":") == 2 else tag.strip()

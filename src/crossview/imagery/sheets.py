@@ -130,7 +130,8 @@ class MosaicStore:
         for piece in self.pieces_in(self.box):
             top, bottom, left, right = piece.box
             small = Box(
-                *_scaled(top, bottom, down, height_px), *_scaled(left, right, across, width_px)
+                *_scale_interval(top, bottom, down, height_px),
+                *_scale_interval(left, right, across, width_px),
             )
             canvas.paste(small, piece.store.shrunk(small.height, small.width))
         return canvas.patch()
@@ -155,26 +156,26 @@ class _Canvas:
         return Patch(self._pixels, None if self._valid.all() else self._valid)
 
 
-def mosaic(sheets: Sequence[Sheet]) -> list[Sheet]:
+def join_sheets(sheets: Sequence[Sheet]) -> list[Sheet]:
     """Join sheets of one system and pixel size that touch; the others stay as they are.
 
     Pieces are moved to whole pixels of their neighbours, by half a pixel at most. Sheets that lie
     apart stay apart, so that nobody walks over the empty land between them.
     """
     joined: list[Sheet] = []
-    for alike in _alike(sheets):
-        boxes = np.array([_box_on(alike[0].grid, sheet.grid) for sheet in alike])
-        for group in _touching(boxes):
-            joined.append(_joined([alike[i] for i in group], boxes[group]))
+    for alike in _group_alike(sheets):
+        boxes = np.array([_place_box(alike[0].grid, sheet.grid) for sheet in alike])
+        for group in _group_touching(boxes):
+            joined.append(_join([alike[i] for i in group], boxes[group]))
     return joined
 
 
-def _alike(sheets: Sequence[Sheet]) -> list[list[Sheet]]:
+def _group_alike(sheets: Sequence[Sheet]) -> list[list[Sheet]]:
     """Groups of one coordinate system and pixel size, in the given order."""
     groups: list[list[Sheet]] = []
     for sheet in sheets:
         for group in groups:
-            if _same_pixels(group[0].grid, sheet.grid):
+            if _have_same_pixels(group[0].grid, sheet.grid):
                 group.append(sheet)
                 break
         else:
@@ -182,7 +183,7 @@ def _alike(sheets: Sequence[Sheet]) -> list[list[Sheet]]:
     return groups
 
 
-def _same_pixels(one: RasterGrid, other: RasterGrid) -> bool:
+def _have_same_pixels(one: RasterGrid, other: RasterGrid) -> bool:
     if one.crs != other.crs:
         return False
     (a, b, _, d, e, _), (a2, b2, _, d2, e2, _) = one.transform, other.transform
@@ -191,7 +192,7 @@ def _same_pixels(one: RasterGrid, other: RasterGrid) -> bool:
     return apart <= ALIKE_PX * float(np.hypot(a, d))
 
 
-def _box_on(grid: RasterGrid, other: RasterGrid) -> Box:
+def _place_box(grid: RasterGrid, other: RasterGrid) -> Box:
     """Where ``other`` lies on ``grid``, to the nearest pixel."""
     a, b, c, d, e, f = grid.transform
     x, y = other.transform[2] - c, other.transform[5] - f
@@ -200,7 +201,7 @@ def _box_on(grid: RasterGrid, other: RasterGrid) -> Box:
     return Box(top, top + other.height_px, left, left + other.width_px)
 
 
-def _touching(boxes: I64) -> list[list[int]]:
+def _group_touching(boxes: I64) -> list[list[int]]:
     """Groups of boxes [n, 4] that overlap or touch, directly or through others."""
 
     def neighbours(member: int) -> Iterable[int]:
@@ -213,7 +214,7 @@ def _touching(boxes: I64) -> list[list[int]]:
     return [np.flatnonzero(labels == group).tolist() for group in range(labels.max() + 1)]
 
 
-def _joined(sheets: list[Sheet], boxes: I64) -> Sheet:
+def _join(sheets: list[Sheet], boxes: I64) -> Sheet:
     if len(sheets) == 1:
         return sheets[0]
     top, bottom = int(boxes[:, 0].min()), int(boxes[:, 1].max())
@@ -235,13 +236,13 @@ def _joined(sheets: list[Sheet], boxes: I64) -> Sheet:
     return Sheet(name, grid, MosaicStore(whole.seen_from(whole), block, pieces_in))
 
 
-def _scaled(start: int, stop: int, times: float, limit: int) -> tuple[int, int]:
+def _scale_interval(start: int, stop: int, times: float, limit: int) -> tuple[int, int]:
     """An interval in fewer pixels, at least one of them."""
     first = min(round(start * times), limit - 1)
     return first, min(max(round(stop * times), first + 1), limit)
 
 
-def shrunk_patch(patch: Patch, height_px: int, width_px: int) -> Patch:
+def shrink_patch(patch: Patch, height_px: int, width_px: int) -> Patch:
     """A patch in fewer pixels, each the mean of those it replaces."""
     import cv2
 

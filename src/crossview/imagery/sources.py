@@ -16,23 +16,40 @@ from crossview.geo.datums import find_datum_shift
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon
 from crossview.imagery.image_tables import ImageRow, is_image_table, read_image_table
-from crossview.imagery.provenance import ImageryInfo, bounds_of, joined, signature_of
+from crossview.imagery.provenance import ImageryInfo, compute_bounds, compute_signature, join_texts
 from crossview.imagery.rasters import (
-    USUAL_PERCENTILES,
+    DEFAULT_PERCENTILES,
     Limits,
     OpenRasters,
     RasterFile,
     RasterStore,
     Rendering,
-    limits_of,
-    read_facts,
+    compute_limits,
+    read_raster_file,
 )
-from crossview.imagery.sheets import Sheet, mosaic
+from crossview.imagery.sheets import Sheet, join_sheets
 from crossview.imagery.source_options import SourceOptions
-from crossview.imagery.tile_archives import MbTiles, NorthUp, PmTiles, XyzFolder, pyramid_sheets
+from crossview.imagery.tile_archives import (
+    MbTiles,
+    NorthUpArchive,
+    PmTiles,
+    XyzFolder,
+    make_pyramid_sheets,
+)
 from crossview.imagery.tilemaps import TILEMAP, TileFacts
 
-RASTERS = {".tif", ".tiff", ".jp2", ".j2k", ".jpg", ".jpeg", ".png", ".webp", ".vrt", ".img"}
+RASTER_SUFFIXES = {
+    ".tif",
+    ".tiff",
+    ".jp2",
+    ".j2k",
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".vrt",
+    ".img",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,23 +64,23 @@ class PlacedRaster:
 
 
 @dataclass
-class Found:
+class SourceFiles:
     """What paths turned out to be; ``ignored`` are pictures without a place in a folder."""
 
     rasters: list[PlacedRaster] = field(default_factory=list)
-    archives: list[NorthUp] = field(default_factory=list)
+    archives: list[NorthUpArchive] = field(default_factory=list)
     ignored: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
-def recognise(paths: Sequence[str | Path], options: SourceOptions) -> Found:
+def recognise_sources(paths: Sequence[str | Path], options: SourceOptions) -> SourceFiles:
     """Look at each path. Raises :class:`BadImagery` for what is missing or of no known kind."""
-    found = Found()
+    found = SourceFiles()
     for path in map(Path, paths):
         if path.is_dir():
-            _look_into(path, options, found)
+            _recognise_folder(path, options, found)
         elif path.is_file():
-            _look_at(path, options, found)
+            _recognise_file(path, options, found)
         else:
             raise BadImagery(
                 f"There is no {path}. Give existing files or folders of imagery; addresses, and "
@@ -72,23 +89,25 @@ def recognise(paths: Sequence[str | Path], options: SourceOptions) -> Found:
     return found
 
 
-def _look_at(path: Path, options: SourceOptions, found: Found) -> None:
+def _recognise_file(path: Path, options: SourceOptions, found: SourceFiles) -> None:
     suffix = path.suffix.lower()
     if suffix == ".mbtiles":
-        found.archives.append(NorthUp(MbTiles(path), options.tms))
+        found.archives.append(NorthUpArchive(MbTiles(path), options.tms))
     elif suffix == ".pmtiles":
-        found.archives.append(NorthUp(PmTiles(path), options.tms))
+        found.archives.append(NorthUpArchive(PmTiles(path), options.tms))
     elif path.name.lower() == TILEMAP:
-        _look_into(path.parent, options, found)
+        _recognise_folder(path.parent, options, found)
     elif suffix == ".csv":
-        found.rasters.extend(_placed_by(row, options) for row in read_image_table(path, options))
+        found.rasters.extend(
+            _place_table_row(row, options) for row in read_image_table(path, options)
+        )
     else:
-        found.rasters.append(_placed(path, options))
+        found.rasters.append(_place_raster(path, options))
 
 
-def _look_into(folder: Path, options: SourceOptions, found: Found) -> None:
+def _recognise_folder(folder: Path, options: SourceOptions, found: SourceFiles) -> None:
     if XyzFolder.looks_like(folder):
-        found.archives.append(NorthUp(XyzFolder(folder), options.tms))
+        found.archives.append(NorthUpArchive(XyzFolder(folder), options.tms))
         return
     files = list_files(folder)
     tables = [path for path in files if path.suffix.lower() == ".csv" and is_image_table(path)]
@@ -96,10 +115,10 @@ def _look_into(folder: Path, options: SourceOptions, found: Found) -> None:
         names = ", ".join(path.name for path in tables)
         raise BadImagery(f"{folder} holds several image tables ({names}); give one of them.")
     if tables:
-        _look_at(tables[0], options, found)
+        _recognise_file(tables[0], options, found)
         return
     before, problem = len(found.rasters), None
-    pictures = [path for path in files if path.suffix.lower() in RASTERS]
+    pictures = [path for path in files if path.suffix.lower() in RASTER_SUFFIXES]
     lists = (
         [] if options.allow_vrt else [path for path in pictures if path.suffix.lower() == ".vrt"]
     )
@@ -110,7 +129,7 @@ def _look_into(folder: Path, options: SourceOptions, found: Found) -> None:
         pictures = [path for path in pictures if path not in lists]
     for path in pictures:
         try:
-            found.rasters.append(_placed(path, options))
+            found.rasters.append(_place_raster(path, options))
         except NotGeoreferenced as why:
             problem = problem or why
             found.ignored.append(path)
@@ -122,17 +141,17 @@ def _look_into(folder: Path, options: SourceOptions, found: Found) -> None:
         )
 
 
-def _placed(path: Path, options: SourceOptions) -> PlacedRaster:
-    file, grid = read_facts(path, options).placed(options.crs)
+def _place_raster(path: Path, options: SourceOptions) -> PlacedRaster:
+    file, grid = read_raster_file(path, options).placed(options.crs)
     return PlacedRaster(
         file=file, grid=grid, alone=False, attribution=file.attribution, date=file.date
     )
 
 
-def _placed_by(row: ImageRow, options: SourceOptions) -> PlacedRaster:
+def _place_table_row(row: ImageRow, options: SourceOptions) -> PlacedRaster:
     if not row.path.is_file():
         raise BadImagery(f"There is no {row.path}, which the table names.")
-    file = read_facts(row.path, options).upright()
+    file = read_raster_file(row.path, options).upright()
     scale = row.scale(file.size_px[0])
     return PlacedRaster(
         file=file,
@@ -182,26 +201,26 @@ def open_sources(paths: Sequence[str | Path], options: SourceOptions | None = No
     :class:`BadImagery` (or one of its kinds) for what cannot be used.
     """
     options = options or SourceOptions()
-    found = recognise(paths, options)
+    found = recognise_sources(paths, options)
     opened = OpenRasters(allow_vrt=bool(options.allow_vrt))
-    limits = _common_stretch([raster.file for raster in found.rasters], options, opened)
-    joinable, alone = _sheets(found, limits, options, opened)
-    sheets = [*mosaic(joinable), *alone]
+    limits = _compute_common_stretch([raster.file for raster in found.rasters], options, opened)
+    joinable, alone = _make_sheets(found, limits, options, opened)
+    sheets = [*join_sheets(joinable), *alone]
     if not sheets:
         raise EmptyRegion(f"No imagery in {', '.join(map(str, paths))}.")
-    rough, fine = _datum_shifts(joinable)
+    rough, fine = _describe_datum_shifts(joinable)
     return Imagery(
         tuple(sheets),
-        _described(paths, found, sheets, options, limits, rough),
+        _describe(paths, found, sheets, options, limits, rough),
         tuple(found.ignored),
-        (*_notes(found), *fine),
+        (*_collect_notes(found), *fine),
         (*joinable, *alone),
         (opened.close, *(archive.close for archive in found.archives)),
     )
 
 
-def _sheets(
-    found: Found, limits: Limits | None, options: SourceOptions, opened: OpenRasters
+def _make_sheets(
+    found: SourceFiles, limits: Limits | None, options: SourceOptions, opened: OpenRasters
 ) -> tuple[list[Sheet], list[Sheet]]:
     """Sheets that may become mosaics, and those with a grid of their own."""
     finest = options.finest_useful_m
@@ -211,16 +230,16 @@ def _sheets(
         stretch = limits if _needs_stretch(raster.file, options) else None
         file = raster.file
         rendering = Rendering(file.bands, stretch, file.palette, file.inverted, file.bits)
-        sheet = _raster_sheet(raster, rendering, finest, opened)
+        sheet = _make_raster_sheet(raster, rendering, finest, opened)
         (alone if raster.alone else joinable).append(sheet)
     for archive in found.archives:
-        alone += pyramid_sheets(
+        alone += make_pyramid_sheets(
             archive, zoom=options.zoom, finest_useful_m=finest, nodata=options.nodata
         )
     return joinable, alone
 
 
-def _datum_shifts(sheets: Sequence[Sheet]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _describe_datum_shifts(sheets: Sequence[Sheet]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """How well the sheets' reference systems are known: what matters, and what is good to know."""
     first = {sheet.grid.crs: sheet for sheet in reversed(sheets)}
     rough: list[str] = []
@@ -232,7 +251,7 @@ def _datum_shifts(sheets: Sequence[Sheet]) -> tuple[tuple[str, ...], tuple[str, 
     return tuple(rough), tuple(fine)
 
 
-def _notes(found: Found) -> tuple[str, ...]:
+def _collect_notes(found: SourceFiles) -> tuple[str, ...]:
     """Notes of files and archives; one that many files share is given once, with their number."""
     sharing: dict[str, list[str]] = {}
     for raster in found.rasters:
@@ -246,7 +265,7 @@ def _notes(found: Found) -> tuple[str, ...]:
     return (*found.notes, *files, *archives)
 
 
-def _raster_sheet(
+def _make_raster_sheet(
     raster: PlacedRaster, rendering: Rendering, finest_m: float | None, opened: OpenRasters
 ) -> Sheet:
     full = Sheet(raster.file.path.name, raster.grid, RasterStore(raster.file, rendering, opened))
@@ -262,7 +281,7 @@ def _needs_stretch(file: RasterFile, options: SourceOptions) -> bool:
     return file.palette is None and (file.dtype != "uint8" or options.stretch is not None)
 
 
-def _common_stretch(
+def _compute_common_stretch(
     files: Sequence[RasterFile], options: SourceOptions, opened: OpenRasters
 ) -> Limits | None:
     """One stretch for all files that need one, so that neighbours keep their contrast."""
@@ -271,12 +290,12 @@ def _common_stretch(
         return None
     chosen = needing[:: -(-len(needing) // STRETCH_SAMPLES)]
     samples = [RasterStore(file, Rendering(file.bands), opened).sample() for file in chosen]
-    return limits_of(samples, options.stretch or USUAL_PERCENTILES)
+    return compute_limits(samples, options.stretch or DEFAULT_PERCENTILES)
 
 
-def _described(
+def _describe(
     paths: Sequence[str | Path],
-    found: Found,
+    found: SourceFiles,
     sheets: Sequence[Sheet],
     options: SourceOptions,
     limits: Limits | None,
@@ -289,13 +308,13 @@ def _described(
     files += [path for archive in found.archives for path in archive.files()]
     return ImageryInfo(
         sources=tuple(str(Path(path).resolve()) for path in paths),
-        attribution=options.attribution or joined(source.attribution for source in said),
-        date=options.date or joined(source.date for source in said),
+        attribution=options.attribution or join_texts(source.attribution for source in said),
+        date=options.date or join_texts(source.date for source in said),
         metres_per_px=max(sheet.metres_per_px for sheet in sheets),
-        synthetic=joined(towns) if towns and all(towns) and not found.archives else None,
-        bounds=bounds_of(sheets),
+        synthetic=join_texts(towns) if towns and all(towns) and not found.archives else None,
+        bounds=compute_bounds(sheets),
         options=options,
         stretched=limits,
-        signature=signature_of(files),
+        signature=compute_signature(files),
         warnings=warnings,
     )

@@ -22,14 +22,14 @@ from crossview.errors import BadImage, BadImagery, EmptyRegion, InvalidValue
 from crossview.files import list_entries
 from crossview.geo.components import label_touching_cells
 from crossview.geo.mercator import HALF_WORLD_M, build_tile_grid, compute_metres_per_px, unproject
-from crossview.imagery.sheets import Box, MosaicStore, Patch, Piece, Sheet, shrunk_patch
+from crossview.imagery.sheets import Box, MosaicStore, Patch, Piece, Sheet, shrink_patch
 from crossview.imagery.tilemaps import (
     TileFacts,
-    facts_beside,
-    facts_of_metadata,
+    choose_row_order,
+    parse_metadata,
+    read_facts_beside,
     require_one_order,
-    rows_from_south,
-    vector_tiles,
+    vector_tiles_error,
 )
 from crossview.views.decode import require_few_scans, require_webp_within
 from crossview.views.rgb import OPAQUE, convert_to_rgb_alpha
@@ -60,7 +60,7 @@ class TileArchive(Protocol):
         """Let go of the file."""
 
 
-class NorthUp:
+class NorthUpArchive:
     """An archive whose rows count from the north, whichever way they are stored.
 
     ``from_south``: as the user says, overruling the archive; None: as the archive says.
@@ -74,7 +74,7 @@ class NorthUp:
         self._turned, note = False, ""
         if zooms:
             tiles = [(zoom, sorted(archive.tiles(zoom))) for zoom in zooms]
-            self._turned, note = rows_from_south(
+            self._turned, note = choose_row_order(
                 tiles[-1][1], zooms[-1], archive.facts, from_south, archive.name
             )
             require_one_order(tiles, archive.name)
@@ -127,7 +127,7 @@ class TileStore:
 
     def shrunk(self, height_px: int, width_px: int) -> Patch:
         """See :class:`Store`."""
-        return shrunk_patch(self._whole(), height_px, width_px)
+        return shrink_patch(self._whole(), height_px, width_px)
 
     def _whole(self) -> Patch:
         where = f"tile {self.zoom}/{self.tile[0]}/{self.tile[1]} of {self.archive.name}"
@@ -135,7 +135,7 @@ class TileStore:
         if not stored:  # what downloaders write where there is no imagery
             nothing = np.zeros((self.size_px, self.size_px), np.uint8)
             return Patch(np.repeat(nothing[..., None], 3, axis=-1), nothing)
-        patch = decoded(stored, where)
+        patch = decode_tile(stored, where)
         height, width = patch.pixels.shape[:2]
         if (height, width) != (self.size_px, self.size_px):
             raise BadImagery(
@@ -149,7 +149,7 @@ class TileStore:
         return Patch(patch.pixels, data if patch.valid is None else np.minimum(patch.valid, data))
 
 
-def decoded(data: bytes, where: str) -> Patch:
+def decode_tile(data: bytes, where: str) -> Patch:
     """RGB and validity of a PNG, JPEG or WebP file in memory."""
     from PIL import Image, UnidentifiedImageError
 
@@ -176,7 +176,7 @@ def decoded(data: bytes, where: str) -> Patch:
     return Patch(rgb, np.where(alpha >= OPAQUE, 255, 0).astype(np.uint8))
 
 
-def pyramid_sheets(
+def make_pyramid_sheets(
     archive: TileArchive,
     *,
     zoom: int | None,
@@ -190,13 +190,16 @@ def pyramid_sheets(
     if nodata is not None and not all(0 <= v <= 255 and v == int(v) for v in nodata):
         text = ",".join(f"{value:g}" for value in nodata)
         raise InvalidValue(f"--nodata {text}: {archive.name} holds whole numbers from 0 to 255.")
-    chosen = _chosen_zoom(archive, zoom, finest_useful_m)
+    chosen = _choose_zoom(archive, zoom, finest_useful_m)
     numbers = archive.tiles(chosen)
-    size = _tile_px(archive, chosen)
-    return [_sheet(archive, chosen, group, size, nodata) for group in connected(numbers, 2**chosen)]
+    size = _measure_tile_px(archive, chosen)
+    return [
+        _make_sheet(archive, chosen, group, size, nodata)
+        for group in group_touching_tiles(numbers, 2**chosen)
+    ]
 
 
-def _chosen_zoom(archive: TileArchive, zoom: int | None, finest_useful_m: float | None) -> int:
+def _choose_zoom(archive: TileArchive, zoom: int | None, finest_useful_m: float | None) -> int:
     zooms = archive.zooms()
     if not zooms:
         raise EmptyRegion(f"{archive.name} holds no tiles.")
@@ -211,21 +214,24 @@ def _chosen_zoom(archive: TileArchive, zoom: int | None, finest_useful_m: float 
     north_m = HALF_WORLD_M * (1.0 - 2.0 * (y + 0.5) / 2 ** zooms[-1])
     lat = unproject(0.0, north_m).lat
     for candidate in zooms[:-1]:
-        if compute_metres_per_px(lat, candidate, _tile_px(archive, candidate)) <= finest_useful_m:
+        if (
+            compute_metres_per_px(lat, candidate, _measure_tile_px(archive, candidate))
+            <= finest_useful_m
+        ):
             return candidate
     return zooms[-1]
 
 
-def _tile_px(archive: TileArchive, zoom: int) -> int:
+def _measure_tile_px(archive: TileArchive, zoom: int) -> int:
     """The side of a zoom's tiles; whatever it is, all tiles of a zoom cover the same ground."""
     for x, row in sorted(archive.tiles(zoom)):
         if data := archive.data(zoom, (x, row)):
             where = f"tile {zoom}/{x}/{row} of {archive.name}"
-            return int(decoded(data, where).pixels.shape[0])
+            return int(decode_tile(data, where).pixels.shape[0])
     raise EmptyRegion(f"{archive.name} holds only empty tiles at zoom {zoom}.")
 
 
-def connected(tiles: set[TileNumber], columns: int) -> Iterator[set[TileNumber]]:
+def group_touching_tiles(tiles: set[TileNumber], columns: int) -> Iterator[set[TileNumber]]:
     """Groups of tiles that touch at an edge or a corner, from the west; columns go round."""
     numbers = np.array(sorted(tiles), np.int64)
     labels = label_touching_cells(numbers[:, ::-1], columns)
@@ -233,7 +239,7 @@ def connected(tiles: set[TileNumber], columns: int) -> Iterator[set[TileNumber]]
         yield {(int(x), int(y)) for x, y in numbers[labels == group]}
 
 
-def _sheet(
+def _make_sheet(
     archive: TileArchive,
     zoom: int,
     tiles: set[TileNumber],
@@ -262,8 +268,10 @@ def _sheet(
     return Sheet(f"{archive.name} (zoom {zoom})", grid, store)
 
 
-PICTURES = {".png", ".jpg", ".jpeg", ".webp"}
-DOUBLE = "@2x"  # in names of tiles for sharp screens; they count only where a zoom has no others
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+DOUBLE_MARK = (
+    "@2x"  # in names of tiles for sharp screens; they count only where a zoom has no others
+)
 DEEPEST = 24  # zooms beyond are no imagery
 MOST_DIGITS = 9
 MOST_TILES = 2_000_000  # of an archive, over all zooms
@@ -282,28 +290,34 @@ class XyzFolder:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
-        self.facts = facts_beside(path)
+        self.facts = read_facts_beside(path)
         self._pictures: dict[tuple[int, TileNumber], Path] = {}
 
     @staticmethod
     def looks_like(path: Path) -> bool:
         """Whether a folder holds at least one zoom/x/y picture."""
-        return any(_pictures(column) for zoom in _zooms(path) for column in _folders(zoom))
+        return any(
+            _list_numbered_pictures(column)
+            for zoom in _list_zooms(path)
+            for column in _list_numbered_folders(zoom)
+        )
 
     def zooms(self) -> list[int]:
         """See :class:`TileArchive`."""
         return [
-            int(zoom.name) for zoom in _zooms(self._path) if any(map(_pictures, _folders(zoom)))
+            int(zoom.name)
+            for zoom in _list_zooms(self._path)
+            if any(map(_list_numbered_pictures, _list_numbered_folders(zoom)))
         ]
 
     def tiles(self, zoom: int) -> set[TileNumber]:
         """See :class:`TileArchive`."""
         usual: dict[TileNumber, Path] = {}
         double: dict[TileNumber, Path] = {}
-        for folder in (folder for folder in _zooms(self._path) if int(folder.name) == zoom):
-            for column in _folders(folder):
-                for picture in _pictures(column):
-                    stem = picture.stem.removesuffix(DOUBLE)
+        for folder in (folder for folder in _list_zooms(self._path) if int(folder.name) == zoom):
+            for column in _list_numbered_folders(folder):
+                for picture in _list_numbered_pictures(column):
+                    stem = picture.stem.removesuffix(DOUBLE_MARK)
                     some = usual if stem == picture.stem else double
                     some[int(column.name), int(stem)] = picture
         found = usual or double
@@ -322,31 +336,34 @@ class XyzFolder:
 
     def files(self) -> list[Path]:
         """The folders of columns: they change when a tile comes or goes; and what is beside."""
-        columns = sorted(column for zoom in _zooms(self._path) for column in _folders(zoom))
+        columns = sorted(
+            column for zoom in _list_zooms(self._path) for column in _list_numbered_folders(zoom)
+        )
         return [*columns, *self.facts.files]
 
     def close(self) -> None:
         """Nothing is held open."""
 
 
-def _zooms(path: Path) -> list[Path]:
+def _list_zooms(path: Path) -> list[Path]:
     return sorted(
-        (folder for folder in _folders(path) if int(folder.name) <= DEEPEST),
+        (folder for folder in _list_numbered_folders(path) if int(folder.name) <= DEEPEST),
         key=lambda folder: int(folder.name),
     )
 
 
-def _folders(path: Path) -> list[Path]:
+def _list_numbered_folders(path: Path) -> list[Path]:
     """Folders named by a number."""
     return [entry for entry in list_entries(path) if _is_number(entry.name) and entry.is_dir()]
 
 
-def _pictures(path: Path) -> list[Path]:
+def _list_numbered_pictures(path: Path) -> list[Path]:
     """Pictures named by a number, those of double resolution too."""
     return [
         entry
         for entry in list_entries(path)
-        if entry.suffix.lower() in PICTURES and _is_number(entry.stem.removesuffix(DOUBLE))
+        if entry.suffix.lower() in PICTURE_SUFFIXES
+        and _is_number(entry.stem.removesuffix(DOUBLE_MARK))
     ]
 
 
@@ -371,7 +388,7 @@ class MbTiles:
         self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_TILE_BYTES)
         try:
             self._rows("PRAGMA trusted_schema=OFF")
-            self._db.set_authorizer(_allowed)
+            self._db.set_authorizer(_authorize)
             query = "SELECT name, type, sql FROM sqlite_master LIMIT 10000"
             tables = {name: (kind, sql) for name, kind, sql in self._rows(query)}
             for name in ("tiles", "metadata"):
@@ -390,7 +407,7 @@ class MbTiles:
             xyz = stated.get("scheme", "").strip().lower() == "xyz"
             wrong = "its metadata say xyz, and MBTiles count rows from the south" * xyz
             stated["scheme"] = "tms"
-            self.facts = replace(facts_of_metadata(stated, path), contradiction=wrong)
+            self.facts = replace(parse_metadata(stated, path), contradiction=wrong)
         except BadImagery:
             self._db.close()
             raise
@@ -454,7 +471,7 @@ class MbTiles:
             raise BadImagery(f"{self.name} cannot be read as MBTiles: {problem}.") from problem
 
 
-def _allowed(action: int, name: str | None, function: str | None, *_: object) -> int:
+def _authorize(action: int, name: str | None, function: str | None, *_: object) -> int:
     """Of SQL only what reads: no recursion, and of functions only those that make nothing large."""
     if action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ):
         return sqlite3.SQLITE_OK
@@ -478,7 +495,7 @@ def _too_large(where: str) -> BadImagery:
     )
 
 
-def _unpacked(data: bytes, most_bytes: int) -> bytes:
+def _unpack(data: bytes, most_bytes: int) -> bytes:
     """The content of gzip data; ValueError if it is more than ``most_bytes``, or damaged."""
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
@@ -510,10 +527,10 @@ class PmTiles:
                 f"{path} cannot be read as PMTiles (version 3): {type(problem).__name__} {problem}."
             ) from problem
         if self._header["tile_type"] == TileType.MVT:
-            raise vector_tiles(path)
+            raise vector_tiles_error(path)
         corners = ("min_lon_e7", "min_lat_e7", "max_lon_e7", "max_lat_e7")
         stated |= {"scheme": "xyz", "bounds": [self._header[name] / 1e7 for name in corners]}
-        self.facts = facts_of_metadata(stated, path)
+        self.facts = parse_metadata(stated, path)
         self._found: dict[int, dict[TileNumber, tuple[int, int]]] = {}
         self._entries: list[tuple[int, int, int, int]] = []
 
@@ -538,7 +555,7 @@ class PmTiles:
         if self._header["tile_compression"] != Compression.GZIP:
             return data
         try:
-            return _unpacked(data, MOST_TILE_BYTES)
+            return _unpack(data, MOST_TILE_BYTES)
         except ValueError as problem:
             raise BadImagery(f"{where} cannot be decoded: {problem}.") from problem
 
@@ -602,7 +619,7 @@ class PmTiles:
 
         try:
             data = self._bytes(offset, length)
-            size = len(_unpacked(data, most_bytes))
+            size = len(_unpack(data, most_bytes))
             return deserialize_directory(data), size
         except Exception as problem:  # a cut file: struct's and index errors
             raise BadImagery(f"{self.name} is truncated or damaged: {problem}.") from problem
@@ -612,7 +629,7 @@ class PmTiles:
 
         data = self._bytes(self._header["metadata_offset"], self._header["metadata_length"])
         if self._header["internal_compression"] == Compression.GZIP:
-            data = _unpacked(data, _MOST_TEXT_BYTES)
+            data = _unpack(data, _MOST_TEXT_BYTES)
         elif len(data) > _MOST_TEXT_BYTES:
             raise ValueError(f"its metadata are more than {_MOST_TEXT_BYTES:,} bytes")
         facts = json.loads(data) if data else {}

@@ -46,7 +46,7 @@ class TileFacts:
     contradiction: str = ""
 
 
-def facts_beside(folder: Path) -> TileFacts:
+def read_facts_beside(folder: Path) -> TileFacts:
     """What ``tilemapresource.xml``, ``metadata.json`` or a TileJSON in a folder of tiles say.
 
     Raises :class:`BadImagery` for grids other than Web Mercator's, vector tiles, and files that
@@ -54,11 +54,11 @@ def facts_beside(folder: Path) -> TileFacts:
     """
     named = list_files(folder, {".json", ".xml"})
     tilemaps = [path for path in named if path.name.lower() == TILEMAP]
-    said = [_tilemap(path) for path in tilemaps]
+    said = [_read_tilemap(path) for path in tilemaps]
     used = list(tilemaps)
     for path in (path for path in named if path.suffix.lower() == ".json"):
-        if values := _json(path):
-            said.append(facts_of_metadata(values, path))
+        if values := _read_json(path):
+            said.append(parse_metadata(values, path))
             used.append(path)
     schemes = {facts.scheme for facts in said if facts.scheme}
     wrong = [facts.contradiction for facts in said if facts.contradiction]
@@ -74,13 +74,13 @@ def facts_beside(folder: Path) -> TileFacts:
     )
 
 
-def facts_of_metadata(values: dict[str, Any], path: Path) -> TileFacts:
+def parse_metadata(values: dict[str, Any], path: Path) -> TileFacts:
     """What a TileJSON, or the metadata of MBTiles or PMTiles, says. ``path`` is for errors."""
     if str(values.get("format", "")).lower() in ("pbf", "mvt"):
-        raise vector_tiles(path)
+        raise vector_tiles_error(path)
     grid = values.get("crs") or values.get("srs") or values.get("projection") or ""
     if isinstance(grid, str) and grid and not _is_mercator(grid):
-        raise _not_mercator(path, grid)
+        raise _grid_error(path, grid)
     templates = values.get("tiles") if isinstance(values.get("tiles"), list) else []
     turned = any("{-y}" in str(template) for template in templates or ())
     scheme = str(values.get("scheme", "")).strip().lower()
@@ -90,14 +90,14 @@ def facts_of_metadata(values: dict[str, Any], path: Path) -> TileFacts:
     contradiction = scheme == "xyz" and turned
     return TileFacts(
         scheme=None if contradiction else stated,
-        bounds=degrees_from(values.get("bounds")),
+        bounds=parse_bounds(values.get("bounds")),
         attribution=str(values.get("attribution") or "").strip(),
         date=str(values.get("date") or "").strip(),
         contradiction=f"{path.name} says xyz and has {{-y}} in its address" * contradiction,
     )
 
 
-def degrees_from(stated: object) -> tuple[Degrees, ...]:
+def parse_bounds(stated: object) -> tuple[Degrees, ...]:
     """Bounds written as four numbers, or as text with commas; none where they mean nothing."""
     parts = stated.split(",") if isinstance(stated, str) else stated
     if not isinstance(parts, list | tuple) or len(parts) != 4:
@@ -108,10 +108,10 @@ def degrees_from(stated: object) -> tuple[Degrees, ...]:
         return ()
     box = (west, south, east, north)
     is_empty = west == east and south == north  # what writers leave that do not know
-    return () if is_empty or not _on_earth(box) else (box,)
+    return () if is_empty or not _is_on_earth(box) else (box,)
 
 
-def rows_from_south(
+def choose_row_order(
     tiles: Iterable[tuple[int, int]], zoom: int, facts: TileFacts, asked: bool | None, name: str
 ) -> tuple[bool, str]:
     """Whether the rows of ``tiles`` (x, row as stored) count from the south, and a note.
@@ -122,20 +122,22 @@ def rows_from_south(
     """
     numbers = sorted(tiles)
     _require_on_grid(numbers, zoom, name)
-    fitting = _orders_that_fit(numbers, zoom, facts.bounds) if facts.bounds else ["tms", "xyz"]
+    fitting = _find_fitting_orders(numbers, zoom, facts.bounds) if facts.bounds else ["tms", "xyz"]
     if asked is not None:
         wanted = "tms" if asked else "xyz"
         if fitting and wanted not in fitting:
             raise BadImagery(
                 f"{name}: {'--tms' if asked else '--no-tms'} contradicts the bounds that it "
-                f"states ({_text(facts.bounds[0])}).\nLeave the option out, or correct the bounds."
+                f"states ({_format_bounds(facts.bounds[0])}).\n"
+                "Remove the option, or correct the bounds."
             )
         return asked, ""
     if not fitting:
         raise BadImagery(
-            f"{name} states the bounds {_text(facts.bounds[0])} (west, south, east, north), but "
-            "its tiles lie elsewhere, from whichever side their rows count.\nCorrect the bounds, "
-            "or say the order of rows: --tms (from the south) or --no-tms (from the north)."
+            f"{name} states the bounds {_format_bounds(facts.bounds[0])} (west, south, east, "
+            "north), but its tiles lie elsewhere, from whichever side their rows count.\n"
+            "Correct the bounds, or give the order of rows: --tms (from the south) or --no-tms "
+            "(from the north)."
         )
     if len(fitting) == 1:
         (order,) = fitting
@@ -178,7 +180,7 @@ def require_one_order(zooms: Sequence[tuple[int, Sequence[tuple[int, int]]]], na
             )
 
 
-def vector_tiles(path: Path) -> BadImagery:
+def vector_tiles_error(path: Path) -> BadImagery:
     """The error for an archive of map shapes."""
     return BadImagery(
         f"{path} holds vector tiles: the shapes of a map, not pictures from above.\n"
@@ -197,7 +199,7 @@ def _require_on_grid(numbers: Sequence[tuple[int, int]], zoom: int, name: str) -
         )
 
 
-def _orders_that_fit(
+def _find_fitting_orders(
     numbers: Sequence[tuple[int, int]], zoom: int, bounds: Sequence[Degrees]
 ) -> list[Scheme]:
     """The orders of rows with which the tiles lie in the bounds: closely, else at all."""
@@ -208,7 +210,7 @@ def _orders_that_fit(
     closely: dict[Scheme, float] = {}  # tiles between the edges
     orders: tuple[Scheme, ...] = ("tms", "xyz")
     for box in bounds:
-        top, bottom = (_tile_row(lat, zoom) for lat in (box[3], box[1]))
+        top, bottom = (_compute_tile_row(lat, zoom) for lat in (box[3], box[1]))
         if not _columns_meet(xs, zoom, box):
             continue
         for order in orders:
@@ -235,15 +237,15 @@ def _columns_meet(xs: set[int], zoom: int, box: Degrees) -> bool:
     return any(start < wide + 2.0 * tile_deg for start in starts)
 
 
-def _tile_row(lat: float, zoom: int) -> float:
+def _compute_tile_row(lat: float, zoom: int) -> float:
     return find_tile(LatLon(min(max(lat, -MAX_LAT), MAX_LAT), 0.0), zoom)[1]
 
 
-def _text(box: Degrees) -> str:
+def _format_bounds(box: Degrees) -> str:
     return ", ".join(f"{value:.6g}" for value in box)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     """A JSON file that describes tiles; empty for any other."""
     if path.stat().st_size > _MOST_BYTES:
         return {}
@@ -259,7 +261,7 @@ def _json(path: Path) -> dict[str, Any]:
     return values if isinstance(values, dict) and marks & set(values) else {}
 
 
-def _tilemap(path: Path) -> TileFacts:
+def _read_tilemap(path: Path) -> TileFacts:
     """What a TMS tile map says; raises :class:`BadImagery` unless it is of Web Mercator."""
     elements = list(read_elements(path, _MOST_BYTES, "a tile map", _UNKNOWN_ORDER))
     attributes = {tag: values for tag, values, _ in reversed(elements)}
@@ -269,17 +271,19 @@ def _tilemap(path: Path) -> TileFacts:
     profile = attributes.get("TileSets", {}).get("profile", "").lower().removeprefix("global-")
     grid = texts.get("SRS", "")
     if profile not in ("", "mercator", "none", "local") or (grid and not _is_mercator(grid)):
-        raise _not_mercator(path, grid or f"profile {profile}")
+        raise _grid_error(path, grid or f"profile {profile}")
     _require_usual_scale(path, [values for tag, values, _ in elements if tag == "TileSet"],
                          attributes.get("TileFormat", {}))  # fmt: skip
-    box = _numbers(attributes.get("BoundingBox", {}), ("minx", "miny", "maxx", "maxy"))
-    origin = _numbers(attributes.get("Origin", {}), ("x", "y"))
+    box = _parse_numbers(attributes.get("BoundingBox", {}), ("minx", "miny", "maxx", "maxy"))
+    origin = _parse_numbers(attributes.get("Origin", {}), ("x", "y"))
     north = bool(origin) and origin[1] > 0.99 * HALF_WORLD_M
     wrong = f"{path.name} has its origin in the north, where TMS has it in the south" * north
-    return TileFacts(scheme=None if north else "tms", bounds=_readings(box), contradiction=wrong)
+    return TileFacts(
+        scheme=None if north else "tms", bounds=_interpret_box(box), contradiction=wrong
+    )
 
 
-def _readings(box: list[float]) -> tuple[Degrees, ...]:
+def _interpret_box(box: list[float]) -> tuple[Degrees, ...]:
     """A bounding box in metres or degrees; degrees also with the axes swapped, as some have it."""
     if not box or (box[0] == box[2] and box[1] == box[3]):
         return ()
@@ -291,10 +295,10 @@ def _readings(box: list[float]) -> tuple[Degrees, ...]:
         return ((xs[0], lats[0], xs[1], lats[1]),)
     swapped = (box[1], box[0], box[3], box[2])
     west, south, east, north = box
-    return tuple(way for way in ((west, south, east, north), swapped) if _on_earth(way))
+    return tuple(way for way in ((west, south, east, north), swapped) if _is_on_earth(way))
 
 
-def _on_earth(box: Degrees) -> bool:
+def _is_on_earth(box: Degrees) -> bool:
     west, south, east, north = box
     return (
         all(map(math.isfinite, box))
@@ -312,9 +316,9 @@ def _require_usual_scale(
 
     gdal2tiles writes the units of 256 pixels whatever the size of its tiles.
     """
-    widths = {256.0, *_numbers(tile_format, ("width",))}
+    widths = {256.0, *_parse_numbers(tile_format, ("width",))}
     for values in tilesets:
-        stated = _numbers(values, ("units-per-pixel", "order"))
+        stated = _parse_numbers(values, ("units-per-pixel", "order"))
         if not stated:
             continue
         units, zoom = stated
@@ -327,7 +331,7 @@ def _require_usual_scale(
             )
 
 
-def _numbers(values: dict[str, str], names: Sequence[str]) -> list[float]:
+def _parse_numbers(values: dict[str, str], names: Sequence[str]) -> list[float]:
     """The finite numbers of these names; none if any is missing or no number."""
     try:
         numbers = [float(values[name]) for name in names]
@@ -341,7 +345,7 @@ def _is_mercator(grid: str) -> bool:
     return codes[-1] in _MERCATOR if codes else "mercator" in grid.lower()
 
 
-def _not_mercator(path: Path, grid: str) -> BadImagery:
+def _grid_error(path: Path, grid: str) -> BadImagery:
     return BadImagery(
         f"{path}: its tiles lie on the grid {grid[:60]!r}; only Web Mercator (EPSG:3857) is read.\n"
         "Make such tiles (gdal2tiles -p mercator), or give the imagery as a GeoTIFF."

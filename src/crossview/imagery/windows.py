@@ -20,7 +20,7 @@ from crossview.imagery.sources import Imagery
 CHUNK_ROWS = 256  # rows read at a time, at least; whole stored blocks in any case
 
 
-class Rows:
+class RowBuffer:
     """Columns [left, right) of a sheet, read from the top in chunks of whole blocks."""
 
     def __init__(self, sheet: Sheet, left: int, right: int) -> None:
@@ -51,13 +51,13 @@ class Rows:
         new = self._sheet.store.read(Box(self._bottom, bottom, self._left, self._right))
         if self._patch is not None:
             kept = Box(top - self._top, self._bottom - self._top, 0, self._width)
-            self._patch, self._top = _stacked(self._patch.cut(kept), new), top
+            self._patch, self._top = _stack(self._patch.cut(kept), new), top
         else:
             self._patch = new
         self._bottom = bottom
 
 
-def _stacked(above: Patch, below: Patch) -> Patch:
+def _stack(above: Patch, below: Patch) -> Patch:
     pixels = np.concatenate([above.pixels, below.pixels])
     if above.valid is None and below.valid is None:
         return Patch(pixels, None)
@@ -103,26 +103,26 @@ class Strip(NamedTuple):
     rows: Iterator[WindowRow]
 
 
-def count(imagery: Imagery, tiling: Tiling) -> int:
+def count_windows(imagery: Imagery, tiling: Tiling) -> int:
     """How many windows are planned; those without data are only found when read."""
-    return sum(len(row.lefts_px) for strip in strips(imagery, tiling) for row in strip.rows)
+    return sum(len(row.lefts_px) for strip in plan_strips(imagery, tiling) for row in strip.rows)
 
 
-def cut(imagery: Imagery, tiling: Tiling, start: int = 0) -> Iterator[Window]:
+def cut_windows(imagery: Imagery, tiling: Tiling, start: int = 0) -> Iterator[Window]:
     """The planned windows from number ``start``, without those that lack data.
 
     Left out are windows of which more than 2 % is no data, and windows of one single colour.
     """
     number = 0
-    for strip in strips(imagery, tiling):
-        rows = Rows(strip.sheet, strip.left, strip.right)
+    for strip in plan_strips(imagery, tiling):
+        rows = RowBuffer(strip.sheet, strip.left, strip.right)
         for row in strip.rows:
             if number + len(row.lefts_px) > start:
                 yield from _cut_row(strip, row, rows, number, start)
             number += len(row.lefts_px)
 
 
-def strips(imagery: Imagery, tiling: Tiling) -> Iterator[Strip]:
+def plan_strips(imagery: Imagery, tiling: Tiling) -> Iterator[Strip]:
     """The plan in reading order: sheet by sheet, strip by strip, rows from the top."""
     for sheet in imagery.sheets:
         rows = lay_window_rows(sheet.grid, tiling.footprint_m, tiling.stride_m)
@@ -131,10 +131,10 @@ def strips(imagery: Imagery, tiling: Tiling) -> Iterator[Strip]:
             continue
         for left in range(0, sheet.grid.width_px, STRIP_PX):
             right = min(left + STRIP_PX + widest, sheet.grid.width_px)
-            yield Strip(sheet, left, right, _rows_of(sheet, tiling, left))
+            yield Strip(sheet, left, right, _plan_rows(sheet, tiling, left))
 
 
-def _rows_of(sheet: Sheet, tiling: Tiling, left: int) -> Iterator[WindowRow]:
+def _plan_rows(sheet: Sheet, tiling: Tiling, left: int) -> Iterator[WindowRow]:
     """Rows reduced to the windows that begin in the strip at ``left`` and lie in the circle."""
     for row in lay_window_rows(sheet.grid, tiling.footprint_m, tiling.stride_m):
         kept = (row.lefts_px >= left) & (row.lefts_px < left + STRIP_PX)
@@ -145,7 +145,9 @@ def _rows_of(sheet: Sheet, tiling: Tiling, left: int) -> Iterator[WindowRow]:
             yield replace(row, lefts_px=row.lefts_px[kept])
 
 
-def _cut_row(strip: Strip, row: WindowRow, rows: Rows, number: int, start: int) -> Iterator[Window]:
+def _cut_row(
+    strip: Strip, row: WindowRow, rows: RowBuffer, number: int, start: int
+) -> Iterator[Window]:
     patch = rows.read(row.top_px, row.top_px + row.height_px)
     centres = row.centres()
     lat, lon = strip.sheet.grid.latlon(*centres)
@@ -154,7 +156,7 @@ def _cut_row(strip: Strip, row: WindowRow, rows: Rows, number: int, start: int) 
         window = patch.cut(Box(0, row.height_px, left, left + row.width_px))
         if number + i < start or _lacks_data(window.pixels, window.valid):
             continue
-        pixels, metres_per_px = _square(window.pixels, row)
+        pixels, metres_per_px = _make_square(window.pixels, row)
         yield Window(number + i, pixels, metres_per_px, float(lat[i]), float(lon[i]), float(up[i]))
 
 
@@ -167,7 +169,7 @@ def _lacks_data(pixels: U8, valid: U8 | None) -> bool:
     return bool((pixels[::8, ::8] == corner).all() and (pixels == corner).all())
 
 
-def _square(pixels: U8, row: WindowRow) -> tuple[U8, float]:
+def _make_square(pixels: U8, row: WindowRow) -> tuple[U8, float]:
     """Pixels as they are if they are square, else resampled to the finer of their two sides.
 
     The scale has five digits (4 mm in 80 m), so that neighbouring rows of Web Mercator share it

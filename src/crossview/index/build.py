@@ -35,19 +35,25 @@ from crossview.files import replace_folder
 from crossview.geo.footprints import measure_covered_km2
 from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import Imagery, open_sources
-from crossview.imagery.windows import Tiling, Window, count, cut
+from crossview.imagery.windows import Tiling, Window, count_windows, cut_windows
 from crossview.index.index_options import (
     IndexOptions,
-    build_settings,
-    default_model,
-    finest_useful_m,
+    choose_default_model,
+    choose_tiling,
+    choose_view,
+    collect_settings,
+    compute_finest_useful_m,
+    compute_segment_size,
     is_coarse,
     require_allowed,
-    segment_size,
-    tiling_for,
-    view_for,
 )
-from crossview.index.partial import PROGRESS_NAME, Partial, foreign_files, is_own_file, remove_index
+from crossview.index.partial import (
+    PROGRESS_NAME,
+    Partial,
+    is_own_file,
+    list_foreign_files,
+    remove_index,
+)
 from crossview.index.prefetch import read_ahead
 from crossview.index.store import (
     PARTIAL_SUFFIX,
@@ -56,7 +62,7 @@ from crossview.index.store import (
     Manifest,
     ModelFacts,
     Segment,
-    compare,
+    compare_files,
     read_manifest,
     read_places,
     write_manifest,
@@ -70,7 +76,7 @@ _JPEG_QUALITY = 75
 
 
 @dataclass(frozen=True, slots=True)
-class TileBatch:
+class WindowBatch:
     """n windows as the network takes them, and what the index keeps of them."""
 
     views: U8  # [n, h, w, 3]
@@ -82,7 +88,7 @@ class TileBatch:
         return len(self.views)
 
 
-def tile_batches(windows: Iterable[Window], spec: ViewSpec, size: int) -> Iterator[TileBatch]:
+def batch_windows(windows: Iterable[Window], spec: ViewSpec, size: int) -> Iterator[WindowBatch]:
     """Group windows in order into batches of ``size``; the last may be smaller."""
     waiting = iter(windows)
     while True:
@@ -91,16 +97,16 @@ def tile_batches(windows: Iterable[Window], spec: ViewSpec, size: int) -> Iterat
         for i, window in enumerate(islice(waiting, size)):
             views[i] = make_aerial_view(window.pixels, window.metres_per_px, spec)
             places[i] = window.lat, window.lon, window.up_bearing_deg
-            thumbnails.append(thumbnail(window.pixels))
+            thumbnails.append(encode_thumbnail(window.pixels))
             last = window.number
         if thumbnails:
             n = len(thumbnails)
-            yield TileBatch(views[:n], places[:n], tuple(thumbnails), last)
+            yield WindowBatch(views[:n], places[:n], tuple(thumbnails), last)
         if len(thumbnails) < size:
             return
 
 
-def thumbnail(pixels: U8) -> bytes:
+def encode_thumbnail(pixels: U8) -> bytes:
     """A small JPEG file of a window: whole pixels averaged first, the rest by interpolation.
 
     Averaging by a fraction is ten times slower and looks the same at this size.
@@ -124,11 +130,11 @@ def thumbnail(pixels: U8) -> bytes:
 
 Progress = Callable[[int, int], None]  # windows done, windows in all
 COLLAPSED = 1e-6  # mean pairwise 1 - cosine below which a model tells no place from another
-_ENOUGH_TO_JUDGE = 16  # windows
+_LEAST_JUDGED = 16  # windows
 
 
 @dataclass(frozen=True)
-class Job:
+class IndexJob:
     """What goes into an index."""
 
     imagery: Imagery
@@ -138,36 +144,36 @@ class Job:
     view: ViewSpec
 
     @staticmethod
-    def of(imagery: Imagery, embedder: Embedder, options: IndexOptions) -> Job:
+    def of(imagery: Imagery, embedder: Embedder, options: IndexOptions) -> IndexJob:
         """The windows and the view that follow from model and options."""
-        tiling = tiling_for(embedder.info, options)
-        return Job(imagery, embedder, options, tiling, view_for(embedder.info, tiling))
+        tiling = choose_tiling(embedder.info, options)
+        return IndexJob(imagery, embedder, options, tiling, choose_view(embedder.info, tiling))
 
 
-def fill(partial: Partial, job: Job, progress: Progress | None = None) -> None:
+def fill_partial(partial: Partial, job: IndexJob, progress: Progress | None = None) -> None:
     """Embed from the window that ``partial`` waits for to the last one, segment by segment.
 
     A thread reads, cuts and encodes the next batches while the network works on one. ``progress``
     is told first where the work begins, then after every batch.
     """
     report = progress or (lambda _done, _total: None)
-    with _removed_if_empty(partial):
-        total = count(job.imagery, job.tiling)
+    with _discard_if_empty(partial):
+        total = count_windows(job.imagery, job.tiling)
         report(partial.next_window, total)
-        gathered = _Gathered()
-        for batch in _batches(partial, job):
-            gathered.add(batch, _embedded(batch, job.embedder))
-            if gathered.windows == segment_size(job.options, len(partial.segments)):
+        gathered = _OpenSegment()
+        for batch in _read_batches(partial, job):
+            gathered.add(batch, _embed(batch, job.embedder))
+            if gathered.windows == compute_segment_size(job.options, len(partial.segments)):
                 gathered.write(partial, batch.last + 1)
             report(batch.last + 1, total)
         if gathered.windows:
             gathered.write(partial, total)
         if partial.windows == 0:
-            raise EmptyRegion(why_empty(total, job.tiling))
+            raise EmptyRegion(explain_empty(total, job.tiling))
         report(total, total)
 
 
-class _Gathered:
+class _OpenSegment:
     """What embedded windows leave behind until they become a segment; their views are let go."""
 
     def __init__(self) -> None:
@@ -179,7 +185,7 @@ class _Gathered:
     def windows(self) -> int:
         return len(self._thumbnails)
 
-    def add(self, batch: TileBatch, vectors: F32) -> None:
+    def add(self, batch: WindowBatch, vectors: F32) -> None:
         self._vectors.append(vectors)
         self._places.append(batch.places)
         self._thumbnails += batch.thumbnails
@@ -191,13 +197,13 @@ class _Gathered:
         self._vectors, self._places, self._thumbnails = [], [], []
 
 
-def _batches(partial: Partial, job: Job) -> Iterator[TileBatch]:
-    windows = cut(job.imagery, job.tiling, partial.next_window)
-    with closing(read_ahead(tile_batches(windows, job.view, job.options.batch))) as batches:
+def _read_batches(partial: Partial, job: IndexJob) -> Iterator[WindowBatch]:
+    windows = cut_windows(job.imagery, job.tiling, partial.next_window)
+    with closing(read_ahead(batch_windows(windows, job.view, job.options.batch))) as batches:
         yield from batches
 
 
-def _embedded(batch: TileBatch, embedder: Embedder) -> F32:
+def _embed(batch: WindowBatch, embedder: Embedder) -> F32:
     vectors = embedder.aerial(batch.views)
     if vectors.shape != (len(batch), embedder.info.dim):
         raise BadModel(
@@ -210,7 +216,7 @@ def _embedded(batch: TileBatch, embedder: Embedder) -> F32:
 def _refuse_collapsed(vectors: F32) -> None:
     """Stop when all unit vectors are one: 1 - |mean|^2 is their mean pairwise 1 - cosine."""
     mean = vectors.mean(axis=0, dtype=np.float64)
-    if len(vectors) >= _ENOUGH_TO_JUDGE and 1.0 - float(mean @ mean) < COLLAPSED:
+    if len(vectors) >= _LEAST_JUDGED and 1.0 - float(mean @ mean) < COLLAPSED:
         raise BadModel(
             f"The model gives the same vector for {len(vectors)} different windows; it has "
             "collapsed in training and can find nothing."
@@ -218,7 +224,7 @@ def _refuse_collapsed(vectors: F32) -> None:
 
 
 @contextmanager
-def _removed_if_empty(partial: Partial) -> Iterator[None]:
+def _discard_if_empty(partial: Partial) -> Iterator[None]:
     """Leave nothing behind when it fails before there is anything to go on from."""
     try:
         yield
@@ -228,7 +234,7 @@ def _removed_if_empty(partial: Partial) -> Iterator[None]:
         raise
 
 
-def why_empty(total: int, tiling: Tiling) -> str:
+def explain_empty(total: int, tiling: Tiling) -> str:
     """What to say when none of ``total`` planned windows can be indexed."""
     size = f"{tiling.footprint_m:g} m"
     if tiling.near is not None and total == 0:
@@ -255,7 +261,7 @@ def open_job(
     source_options: SourceOptions,
     *,
     threads: int = 0,
-) -> Iterator[Job]:
+) -> Iterator[IndexJob]:
     """Open imagery and model and fit them to each other; closes the imagery at the end.
 
     ``model`` is a name, a folder or an open model. None: the packaged model of a synthetic town,
@@ -263,16 +269,16 @@ def open_job(
     """
     if model is None:
         with open_sources(sources, source_options) as imagery:
-            model = default_model(imagery.info)
+            model = choose_default_model(imagery.info)
     opened = model if isinstance(model, Model) else open_model(model, threads=threads)
     options = replace(options, model_name=opened.name)
-    view = view_for(opened.info, tiling_for(opened.info, options))
-    fitted = replace(source_options, finest_useful_m=finest_useful_m(view))
+    view = choose_view(opened.info, choose_tiling(opened.info, options))
+    fitted = replace(source_options, finest_useful_m=compute_finest_useful_m(view))
     with open_sources(sources, fitted) as imagery:
-        yield Job.of(imagery, opened, options)
+        yield IndexJob.of(imagery, opened, options)
 
 
-def build(
+def build_index(
     imagery: Imagery,
     embedder: Embedder,
     out: str | Path,
@@ -286,39 +292,39 @@ def build(
     :class:`CannotWrite`, and :class:`UsageError` for an ``out`` that exists already or was begun
     with other settings.
     """
-    job, out = Job.of(imagery, embedder, options or IndexOptions()), Path(out)
+    job, out = IndexJob.of(imagery, embedder, options or IndexOptions()), Path(out)
     require_allowed(imagery.info, embedder.info, job.view, job.options)
-    _whole_already(out, job)  # what is wrong with that name is told before others are waited for
+    _find_finished(out, job)  # what is wrong with that name is told before others are waited for
     with locked(out, "crossview index", wait=job.options.overwrite):
-        if whole := _whole_already(out, job):
+        if whole := _find_finished(out, job):
             return whole
-        partial = begun(out.with_name(out.name + PARTIAL_SUFFIX), job, first_segment=0)
-        fill(partial, job, progress)
-        write_manifest(partial.folder, manifest_of(partial.folder, tuple(partial.segments), job))
-        with moving(out):
+        partial = begin_partial(out.with_name(out.name + PARTIAL_SUFFIX), job, first_segment=0)
+        fill_partial(partial, job, progress)
+        write_manifest(partial.folder, make_manifest(partial.folder, tuple(partial.segments), job))
+        with name_unwritable(out):
             _take_name(partial.folder, out)
     return Index.open(out)
 
 
-def step_of(job: Job, *, added: bool) -> str:
+def digest_step(job: IndexJob, *, added: bool) -> str:
     """A digest of what is indexed and how: the same command over the same files has the same."""
-    settings = [added, _settings(job)]
+    settings = [added, _collect_settings(job)]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def _settings(job: Job) -> dict[str, Any]:
-    return build_settings(job.imagery.info, job.embedder.fingerprint, job.tiling, job.options)
+def _collect_settings(job: IndexJob) -> dict[str, Any]:
+    return collect_settings(job.imagery.info, job.embedder.fingerprint, job.tiling, job.options)
 
 
-def begun(folder: Path, job: Job, *, first_segment: int) -> Partial:
+def begin_partial(folder: Path, job: IndexJob, *, first_segment: int) -> Partial:
     """The partial index of a job in ``folder``, taken up or begun."""
-    settings = {**_settings(job), "first_segment": first_segment}
+    settings = {**_collect_settings(job), "first_segment": first_segment}
     return Partial.begin_or_go_on(folder, settings, restart=job.options.restart)
 
 
-def manifest_of(folder: Path, segments: tuple[Segment, ...], job: Job) -> Manifest:
+def make_manifest(folder: Path, segments: tuple[Segment, ...], job: IndexJob) -> Manifest:
     """The manifest of segments that lie in ``folder``, checked to be there."""
-    compare(folder, segments)
+    compare_files(folder, segments)
     info, imagery = job.embedder.info, job.imagery.info
     name = job.options.model_name or info.name
     places = np.concatenate([read_places(folder, segment) for segment in segments])
@@ -335,11 +341,11 @@ def manifest_of(folder: Path, segments: tuple[Segment, ...], job: Job) -> Manife
         area_km2=measure_covered_km2(places[:, 0], places[:, 1], job.tiling.footprint_m),
         segments=segments,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        steps=(step_of(job, added=False),),
+        steps=(digest_step(job, added=False),),
     )
 
 
-def _whole_already(out: Path, job: Job) -> Index | None:
+def _find_finished(out: Path, job: IndexJob) -> Index | None:
     """The index ``out`` if the same command has made it, and was killed before it could say so.
 
     None when the name is free or may be taken. UsageError for anything else of that name.
@@ -359,14 +365,14 @@ def _whole_already(out: Path, job: Job) -> Index | None:
             "Remove it yourself, or choose another --out, such as region.cvx."
         ) from problem
     if job.options.overwrite:
-        if foreign := foreign_files(out):
+        if foreign := list_foreign_files(out):
             raise UsageError(
                 f"{out} holds what crossview has not written: {', '.join(foreign[:5])}.\n"
                 "Move that elsewhere, or choose another --out."
             )
         return None
-    if steps == (step_of(job, added=False),) and not job.options.restart:
-        with moving(out):
+    if steps == (digest_step(job, added=False),) and not job.options.restart:
+        with name_unwritable(out):
             (out / PROGRESS_NAME).unlink(missing_ok=True)
         return Index.open(out)
     raise UsageError(
@@ -386,7 +392,7 @@ def _take_name(folder: Path, out: Path) -> None:
 
 
 @contextmanager
-def moving(out: Path) -> Iterator[None]:
+def name_unwritable(out: Path) -> Iterator[None]:
     """Say :class:`CannotWrite` of ``out`` when files cannot be renamed."""
     try:
         yield
@@ -397,7 +403,7 @@ def moving(out: Path) -> Iterator[None]:
 ADDING_SUFFIX = ".adding"
 
 
-def add(
+def add_to_index(
     imagery: Imagery,
     embedder: Embedder,
     out: str | Path,
@@ -415,31 +421,31 @@ def add(
     with locked(path, "crossview index --add", wait=True):
         index = Index.open(path)  # others may have added meanwhile
         index.require_model(embedder.fingerprint)
-        job = Job.of(imagery, embedder, _as_in(index, options or IndexOptions()))
+        job = IndexJob.of(imagery, embedder, _adopt_tiling(index, options or IndexOptions()))
         folder = path.with_name(path.name + ADDING_SUFFIX)
-        step = step_of(job, added=True)
+        step = digest_step(job, added=True)
         if step in index.manifest.steps:  # this command was killed before it could say so
             Partial(folder, {}).discard()
             return index
         _require_new(index, imagery)
         require_allowed(imagery.info, embedder.info, job.view, job.options)
-        partial = begun(folder, job, first_segment=len(index.manifest.segments))
-        fill(partial, job, progress)
-        with moving(path):
+        partial = begin_partial(folder, job, first_segment=len(index.manifest.segments))
+        fill_partial(partial, job, progress)
+        with name_unwritable(path):
             for name in (name for segment in partial.segments for name in segment.files):
                 if (folder / name).exists():  # else a run that was killed here has moved it
                     os.replace(folder / name, path / name)
-        added = manifest_of(path, tuple(partial.segments), job)
-        write_manifest(path, _merged(index, added, step), index.manifest)
+        added = make_manifest(path, tuple(partial.segments), job)
+        write_manifest(path, _merge_manifests(index, added, step), index.manifest)
         partial.discard()
         return Index.open(path)
 
 
-def _merged(index: Index, added: Manifest, step: str) -> Manifest:
+def _merge_manifests(index: Index, added: Manifest, step: str) -> Manifest:
     """The manifest of an index and what was added; a calibration does not outlive that."""
     old = index.manifest
-    lat = np.concatenate([index.lat, *_column(index.path, added, 0)])
-    lon = np.concatenate([index.lon, *_column(index.path, added, 1)])
+    lat = np.concatenate([index.lat, *_read_column(index.path, added, 0)])
+    lon = np.concatenate([index.lon, *_read_column(index.path, added, 1)])
     return replace(
         old,
         demo_only=old.demo_only or added.demo_only,
@@ -455,7 +461,7 @@ def _merged(index: Index, added: Manifest, step: str) -> Manifest:
     )
 
 
-def _column(folder: Path, manifest: Manifest, column: int) -> list[F64]:
+def _read_column(folder: Path, manifest: Manifest, column: int) -> list[F64]:
     return [read_places(folder, segment)[:, column] for segment in manifest.segments]
 
 
@@ -465,7 +471,7 @@ def _require_new(index: Index, imagery: Imagery) -> None:
         raise UsageError(f"{twice[0]} is in {index.path} already; nothing was added.")
 
 
-def _as_in(index: Index, options: IndexOptions) -> IndexOptions:
+def _adopt_tiling(index: Index, options: IndexOptions) -> IndexOptions:
     """Options with the index's footprint and stride; others are refused."""
     manifest = index.manifest
     for name, asked, has in (
@@ -480,7 +486,7 @@ def _as_in(index: Index, options: IndexOptions) -> IndexOptions:
     return replace(options, footprint_m=manifest.footprint_m, stride_m=manifest.stride_m)
 
 
-TIMED_TILES = 20
+TIMED_WINDOWS = 20
 LONG_S = 3600.0  # from here on a smaller area or a larger stride is suggested
 
 
@@ -504,33 +510,33 @@ class Estimate:
         return math.ceil(self.stride_m * math.sqrt(self.seconds / LONG_S))
 
 
-def estimate(job: Job) -> Estimate:
+def estimate_build(job: IndexJob) -> Estimate:
     """Count the windows and time the first ones with data, on this machine and this imagery.
 
     Timed are cutting, thumbnails and network; reading happens meanwhile and is hardly seen.
     Raises :class:`EmptyRegion` when there is no window or none of them has data.
     """
-    tiles = count(job.imagery, job.tiling)
+    tiles = count_windows(job.imagery, job.tiling)
     windows = [
         window._replace(pixels=window.pixels.copy())
-        for window in islice(cut(job.imagery, job.tiling), TIMED_TILES)
+        for window in islice(cut_windows(job.imagery, job.tiling), TIMED_WINDOWS)
     ]
     if not windows:
-        raise EmptyRegion(why_empty(tiles, job.tiling))
-    (batch,) = tile_batches(windows, job.view, len(windows))
+        raise EmptyRegion(explain_empty(tiles, job.tiling))
+    (batch,) = batch_windows(windows, job.view, len(windows))
     job.embedder.aerial(batch.views)  # the first run of a network sets it up
     start = time.perf_counter()
-    for batch in tile_batches(windows, job.view, len(windows)):
+    for batch in batch_windows(windows, job.view, len(windows)):
         job.embedder.aerial(batch.views)
     seconds = (time.perf_counter() - start) / len(windows)
     return Estimate(
         tiles=tiles,
-        bytes=round(tiles * _bytes_each(batch, job.embedder.info.dim)),
+        bytes=round(tiles * _count_window_bytes(batch, job.embedder.info.dim)),
         seconds=tiles * seconds,
         stride_m=job.tiling.stride_m,
     )
 
 
-def _bytes_each(batch: TileBatch, dim: int) -> float:
+def _count_window_bytes(batch: WindowBatch, dim: int) -> float:
     """Vector, place, offset and thumbnail of one window."""
     return 4 * dim + 3 * 8 + 8 + float(np.mean([len(jpeg) for jpeg in batch.thumbnails]))

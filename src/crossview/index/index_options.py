@@ -88,13 +88,13 @@ class BuildValues(TypedDict, total=False):
     date: str | None
 
 
-def segment_size(options: IndexOptions, number: int) -> int:
+def compute_segment_size(options: IndexOptions, number: int) -> int:
     """Windows of the segment ``number`` (from 0) of a run: twice as many each time."""
     first = options.batch * FIRST_BATCHES
     return min(options.segment_windows, first << min(number, 32))
 
 
-def default_model(imagery: ImageryInfo) -> str:
+def choose_default_model(imagery: ImageryInfo) -> str:
     """The packaged model for imagery of the synthetic town; for any other there is none."""
     if imagery.synthetic is not None:
         return "town"
@@ -105,7 +105,7 @@ def default_model(imagery: ImageryInfo) -> str:
     )
 
 
-def tiling_for(model: ModelInfo, options: IndexOptions) -> Tiling:
+def choose_tiling(model: ModelInfo, options: IndexOptions) -> Tiling:
     """Windows as asked, else the footprint of the model's training and a quarter of it."""
     asked = options.footprint_m
     footprint_m = model.aerial.known_footprint_m if asked is None else asked
@@ -117,12 +117,12 @@ def tiling_for(model: ModelInfo, options: IndexOptions) -> Tiling:
     )
 
 
-def view_for(model: ModelInfo, tiling: Tiling) -> ViewSpec:
+def choose_view(model: ModelInfo, tiling: Tiling) -> ViewSpec:
     """The model's aerial view over the chosen footprint."""
     return replace(model.aerial, footprint_m=tiling.footprint_m)
 
 
-def finest_useful_m(view: ViewSpec) -> float:
+def compute_finest_useful_m(view: ViewSpec) -> float:
     """Ground metres per pixel that are detail enough: half as much again as the model sees."""
     return view.metres_per_px / 1.5
 
@@ -150,7 +150,7 @@ def require_allowed(
         )
 
 
-def build_settings(
+def collect_settings(
     imagery: ImageryInfo, fingerprint: str, tiling: Tiling, options: IndexOptions
 ) -> dict[str, Any]:
     """Everything that changes what is written, as JSON: a resumed run must have the same."""

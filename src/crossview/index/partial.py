@@ -43,10 +43,10 @@ class Partial:
                 "ours.\nRemove the link, or choose another --out."
             )
         partial = Partial(folder, settings)
-        begun = None if restart else _read(folder / PROGRESS_NAME)
+        begun = None if restart else _read_progress(folder / PROGRESS_NAME)
         if begun is None:
             partial.discard()
-            _make(folder)
+            _make_folder(folder)
             partial._save()
             return partial
         _require_same(folder, begun["settings"], settings)
@@ -102,7 +102,7 @@ def is_own_file(path: Path) -> bool:
     return ours and path.is_file() and not path.is_symlink()
 
 
-def foreign_files(folder: Path) -> list[str]:
+def list_foreign_files(folder: Path) -> list[str]:
     """Names in a folder that indexing has not written, nor a file manager on its own."""
     return [path.name for path in list_entries(folder) if not is_own_file(path)]
 
@@ -121,7 +121,7 @@ def remove_index(folder: Path) -> None:
         folder.rmdir()
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read_progress(path: Path) -> dict[str, Any] | None:
     """What was begun, or None when nothing usable was."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -147,7 +147,7 @@ def _require_same(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> N
         )
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir()
     except FileNotFoundError as problem:

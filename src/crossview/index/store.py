@@ -146,15 +146,15 @@ def write_manifest(folder: Path, manifest: Manifest, before: Manifest | None = N
             "Run the same command again."
         )
     values = {**asdict(manifest), "imagery": manifest.imagery.to_json()}
-    values = {**values, "checksum": _checksum(values)}
+    values = {**values, "checksum": _compute_checksum(values)}
     atomic_write(folder / MANIFEST_NAME, json.dumps(values, indent=1) + "\n")
 
 
-def _checksum(values: dict[str, Any]) -> str:
+def _compute_checksum(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _edited(manifest: Manifest, data: bytes) -> Manifest:
+def _mark_edited(manifest: Manifest, data: bytes) -> Manifest:
     """The manifest of a file whose checksum is another; ValueError where bytes were damaged.
 
     Whoever edits a manifest with a program of their own writes all of it anew, in that program's
@@ -167,10 +167,10 @@ def _edited(manifest: Manifest, data: bytes) -> Manifest:
 
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of an index folder; raises :class:`BadIndex` with what to do."""
-    return read_fingerprinted(folder)[0]
+    return read_fingerprinted_manifest(folder)[0]
 
 
-def read_fingerprinted(folder: Path) -> tuple[Manifest, str]:
+def read_fingerprinted_manifest(folder: Path) -> tuple[Manifest, str]:
     """:func:`read_manifest`, and the sha256 of the file's bytes that it was read from."""
     path = folder / MANIFEST_NAME
     try:
@@ -191,9 +191,9 @@ def read_fingerprinted(folder: Path) -> tuple[Manifest, str]:
         )
     checksum = values.pop("checksum", None)  # indexes of before have none
     try:
-        manifest = _manifest(values)
-        if checksum is not None and checksum != _checksum(values):
-            manifest = _edited(manifest, data)
+        manifest = _parse_manifest(values)
+        if checksum is not None and checksum != _compute_checksum(values):
+            manifest = _mark_edited(manifest, data)
         return manifest, hashlib.sha256(data).hexdigest()
     except ValueError as problem:
         raise BadIndex(f"{path} is damaged ({problem}).\n{REBUILD}") from problem
@@ -202,7 +202,7 @@ def read_fingerprinted(folder: Path) -> tuple[Manifest, str]:
 REBUILD = "Copy the index again if it was copied, or build it again with crossview index."
 
 
-def _manifest(values: dict[str, Any]) -> Manifest:
+def _parse_manifest(values: dict[str, Any]) -> Manifest:
     """ValueError where a value, or what several of them say together, cannot be."""
     manifest = check(Manifest, values)
     names = [segment.name for segment in manifest.segments]
@@ -238,10 +238,10 @@ def write_segment(
     """Write the files of one segment, each whole or not at all, and describe them."""
     offsets = np.cumsum([0, *map(len, thumbnails)], dtype=np.int64)
     contents = {
-        f"{name}.{VECTORS}": _npy(vectors),
-        f"{name}.{PLACES}": _npy(places),
+        f"{name}.{VECTORS}": _encode_array(vectors),
+        f"{name}.{PLACES}": _encode_array(places),
         f"{name}.{THUMBNAILS}": b"".join(thumbnails),
-        f"{name}.{OFFSETS}": _npy(offsets),
+        f"{name}.{OFFSETS}": _encode_array(offsets),
     }
     files = {}
     for file, content in contents.items():
@@ -257,7 +257,7 @@ def is_segment_file(name: str) -> bool:
 
 def read_vectors(folder: Path, segment: Segment, dim: int) -> F32:
     """Vectors [n, ``dim``], memory-mapped."""
-    return _load(folder / f"{segment.name}.{VECTORS}", (segment.windows, dim), np.float32)
+    return _map_array(folder / f"{segment.name}.{VECTORS}", (segment.windows, dim), np.float32)
 
 
 def read_places(folder: Path, segment: Segment) -> F64:
@@ -266,26 +266,28 @@ def read_places(folder: Path, segment: Segment) -> F64:
     Longitudes lie in [-180, 180], also of old indexes that were written with others.
     """
     path = folder / f"{segment.name}.{PLACES}"
-    places: F64 = np.array(_load(path, (segment.windows, 3), np.float64))
+    places: F64 = np.array(_map_array(path, (segment.windows, 3), np.float64))
     if not np.isfinite(places).all() or np.abs(places[:, 0]).max() > 90.0:
-        raise damaged(path, "holds places that are not on Earth")
+        raise damaged_error(path, "holds places that are not on Earth")
     places[:, 1] = wrap_lon(places[:, 1])
     return places
 
 
 def read_thumbnail(folder: Path, segment: Segment, row: int) -> bytes:
     """The JPEG file of one window."""
-    offsets = _load(folder / f"{segment.name}.{OFFSETS}", (segment.windows + 1,), np.int64)
+    offsets = _map_array(folder / f"{segment.name}.{OFFSETS}", (segment.windows + 1,), np.int64)
     start, stop = int(offsets[row]), int(offsets[row + 1])
     path = folder / f"{segment.name}.{THUMBNAILS}"
     if not 0 <= start <= stop <= segment.files[path.name].bytes:
-        raise damaged(folder / f"{segment.name}.{OFFSETS}", "points outside of the thumbnails")
+        raise damaged_error(
+            folder / f"{segment.name}.{OFFSETS}", "points outside of the thumbnails"
+        )
     try:
         with path.open("rb") as blob:
             blob.seek(start)
             return blob.read(stop - start)
     except OSError as problem:
-        raise damaged(path, problem.strerror or "cannot be read") from problem
+        raise damaged_error(path, problem.strerror or "cannot be read") from problem
 
 
 def check_sizes(folder: Path, segment: Segment) -> None:
@@ -293,9 +295,9 @@ def check_sizes(folder: Path, segment: Segment) -> None:
     for name, facts in segment.files.items():
         path = folder / name
         if not path.is_file():
-            raise damaged(path, "is missing")
+            raise damaged_error(path, "is missing")
         if (size := path.stat().st_size) != facts.bytes:
-            raise damaged(path, f"holds {size} of {facts.bytes} bytes")
+            raise damaged_error(path, f"holds {size} of {facts.bytes} bytes")
 
 
 def check_contents(folder: Path, segment: Segment) -> None:
@@ -304,28 +306,28 @@ def check_contents(folder: Path, segment: Segment) -> None:
     for name, facts in segment.files.items():
         with (folder / name).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != facts.sha256:
-                raise damaged(folder / name, "has changed since it was written")
+                raise damaged_error(folder / name, "has changed since it was written")
 
 
-def damaged(path: Path, what: str) -> BadIndex:
+def damaged_error(path: Path, what: str) -> BadIndex:
     """The error for a file of an index."""
     return BadIndex(f"The index {path.parent} is damaged: {path.name} {what}.\n{REBUILD}")
 
 
-def _npy(array: NDArray[Any]) -> bytes:
+def _encode_array(array: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
-def _load(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
+def _map_array(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
     """The array, memory-mapped: what its header claims is no memory until it is there."""
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as problem:  # numpy reads the header as Python: many kinds of errors
-        raise damaged(path, f"cannot be read ({problem})") from problem
+        raise damaged_error(path, f"cannot be read ({problem})") from problem
     if array.shape != shape or array.dtype != kind:
-        raise damaged(path, f"holds {array.dtype} {list(array.shape)}, not {list(shape)}")
+        raise damaged_error(path, f"holds {array.dtype} {list(array.shape)}, not {list(shape)}")
     return array
 
 
@@ -334,65 +336,65 @@ _SETTLED_NS = 2_000_000_000
 _compared: dict[str, list[int | str]] = {}  # by path: what the file was when it was compared
 
 
-def compare(folder: Path, segments: Iterable[Segment]) -> None:
+def compare_files(folder: Path, segments: Iterable[Segment]) -> None:
     """Every file holds what was written; raises :class:`BadIndex` for the first that does not."""
     root = os.path.realpath(folder)
     files = {name: facts for segment in segments for name, facts in segment.files.items()}
     large = sum(facts.bytes for facts in files.values()) >= KEPT_FROM_BYTES
-    before = _kept(root) if large else {}
+    before = _read_record(root) if large else {}
     _compared.update({path: facts for path, facts in before.items() if path not in _compared})
     for name, facts in files.items():
-        _compare(os.path.join(root, name), facts)
+        _compare_file(os.path.join(root, name), facts)
     now = {
         path: _compared[path]
         for path in (os.path.join(root, n) for n in files)
         if path in _compared
     }
     if large and now != before:
-        _keep(root, now)
+        _write_record(root, now)
 
 
-def _compare(path: str, facts: FileFacts) -> None:
+def _compare_file(path: str, facts: FileFacts) -> None:
     try:
         with open(path, "rb") as file:
-            before = _identity(os.fstat(file.fileno()), facts)
+            before = _identify(os.fstat(file.fileno()), facts)
             if _compared.get(path) == before:
                 return
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            after = _identity(os.fstat(file.fileno()), facts)
+            after = _identify(os.fstat(file.fileno()), facts)
     except OSError as problem:
-        raise damaged(Path(path), f"cannot be read ({problem.strerror})") from problem
+        raise damaged_error(Path(path), f"cannot be read ({problem.strerror})") from problem
     if digest != facts.sha256:
-        raise damaged(Path(path), "has changed since it was written")
+        raise damaged_error(Path(path), "has changed since it was written")
     newest = max(int(after[3]), int(after[4]))
     if before == after and newest < time.time_ns() - _SETTLED_NS:
         _compared[path] = after
 
 
-def _identity(status: os.stat_result, facts: FileFacts) -> list[int | str]:
+def _identify(status: os.stat_result, facts: FileFacts) -> list[int | str]:
     return [
         status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
         facts.sha256,
     ]  # fmt: skip
 
 
-def _file(root: str) -> Path:
+def _locate_record(root: str) -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     name = hashlib.sha256(os.fsencode(root)).hexdigest()[:32]
     return Path(base) / "crossview" / "compared" / f"{name}.json"
 
 
-def _kept(root: str) -> dict[str, list[int | str]]:
+def _read_record(root: str) -> dict[str, list[int | str]]:
     try:
-        values = parse_object(read_bytes(_file(root)))
+        values = parse_object(read_bytes(_locate_record(root)))
     except (OSError, ValueError):
         return {}
     return {path: facts for path, facts in values.items() if isinstance(facts, list)}
 
 
-def _keep(root: str, compared: dict[str, list[int | str]]) -> None:
+def _write_record(root: str, compared: dict[str, list[int | str]]) -> None:
     """Best effort: where nothing may be written, the next command compares again."""
-    file = _file(root)
+    file = _locate_record(root)
     with suppress(OSError, CannotWrite):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         atomic_write(file, json.dumps(compared))
@@ -444,7 +446,7 @@ class Index:
                 "Photos are given first, the index with --index."
             )
         if not folder.is_dir():
-            raise BadIndex(_absent(folder))
+            raise BadIndex(_explain_absent(folder))
         if folder.name.endswith(PARTIAL_SUFFIX) and not (folder / MANIFEST_NAME).exists():
             raise BadIndex(
                 f"{folder} is not finished.\n"
@@ -453,10 +455,10 @@ class Index:
         for _ in range(_TRIES):
             before = identity(folder)
             try:
-                manifest, fingerprint = read_fingerprinted(folder)
+                manifest, fingerprint = read_fingerprinted_manifest(folder)
                 for segment in manifest.segments:
                     check_sizes(folder, segment)
-                compare(folder, manifest.segments)
+                compare_files(folder, manifest.segments)
                 index = Index(folder, manifest, fingerprint)
             except BadIndex:
                 if identity(folder) == before:
@@ -525,7 +527,7 @@ class Index:
         return sum(len(segment.files) for segment in self.manifest.segments)
 
 
-def _absent(folder: Path) -> str:
+def _explain_absent(folder: Path) -> str:
     partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
     if partial.is_dir():
         return (

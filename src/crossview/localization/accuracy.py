@@ -90,7 +90,7 @@ def true_place(photo: Photo, truths: Truths | None) -> LatLon | None:
     return photo.gps if truths is None else truths.of(photo.path)
 
 
-def with_truth(answer: Answer, truth: LatLon | None) -> Answer:
+def add_truth(answer: Answer, truth: LatLon | None) -> Answer:
     """The answer with the truth and the first place's error in metres, where it is known."""
     if truth is None:
         return answer
@@ -98,13 +98,13 @@ def with_truth(answer: Answer, truth: LatLon | None) -> Answer:
     return replace(answer, truth=truth, error_m=error_m)
 
 
-def rank_of_truth(answer: Answer, truth: LatLon, within_m: float = RIGHT_WITHIN_M) -> float:
+def rank_truth(answer: Answer, truth: LatLon, within_m: float = RIGHT_WITHIN_M) -> float:
     """Rank (from 1) of the first listed place within ``within_m`` of the truth; inf if none is."""
     near = [p.rank for p in answer.places if measure_distance_m(p.latlon, truth) <= within_m]
     return min(near, default=math.inf)
 
 
-def hits(ranks: ArrayLike, k: int) -> Bool:
+def mark_hits(ranks: ArrayLike, k: int) -> Bool:
     """[Q] whether the first right one is among the first ``k``: ranks [Q] count from 1.
 
     0 and inf both say that there is none.
@@ -113,7 +113,7 @@ def hits(ranks: ArrayLike, k: int) -> Bool:
     return np.asarray((found >= 1) & (found <= k))
 
 
-def summary(answers: Sequence[Answer], truths: Sequence[LatLon], n_places: int) -> dict[str, Any]:
+def summarise(answers: Sequence[Answer], truths: Sequence[LatLon], n_places: int) -> dict[str, Any]:
     """Accuracy over pictures of known truth, as shares in [0, 1] and metres.
 
     ``n`` pictures; ``within_25m``: the first place's pin within 25 m, with its 95 % interval
@@ -126,7 +126,7 @@ def summary(answers: Sequence[Answer], truths: Sequence[LatLon], n_places: int) 
         raise InvalidValue("no picture of known truth: nothing to measure.")
     pairs = list(zip(answers, truths, strict=True))
     errors = [measure_distance_m(a.places[0].latlon, t) if a.places else math.inf for a, t in pairs]
-    ranks = np.array([rank_of_truth(a, t) for a, t in pairs])
+    ranks = np.array([rank_truth(a, t) for a, t in pairs])
     right = int((np.array(errors) <= RIGHT_WITHIN_M).sum())
     result: dict[str, Any] = {
         "n": len(pairs),
@@ -136,5 +136,5 @@ def summary(answers: Sequence[Answer], truths: Sequence[LatLon], n_places: int) 
     }
     for k in RANKS:
         if k <= n_places:
-            result[f"recall_at_{k}"] = float(hits(ranks, k).mean())
+            result[f"recall_at_{k}"] = float(mark_hits(ranks, k).mean())
     return result

@@ -19,11 +19,11 @@ from crossview.locks import locked
 if TYPE_CHECKING:
     from crossview.index.store import Index
 
-_LOOKED_AT = 1 << 12  # bytes of a file that is added to
+_CHECKED_BYTES = 1 << 12  # bytes of a file that is added to
 _PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow")
 
 
-def audit_record(answer: Answer, hints: Hints, index: Index) -> dict[str, Any]:
+def make_audit_record(answer: Answer, hints: Hints, index: Index) -> dict[str, Any]:
     """One answer as plain JSON values that let somebody else repeat and check it.
 
     Fingerprints: sha256 of the photo's file, of the model, and of the index's manifest as it was
@@ -45,15 +45,15 @@ def audit_record(answer: Answer, hints: Hints, index: Index) -> dict[str, Any]:
         "heading_source": answer.heading_source,
         "assumptions": list(answer.assumptions),
         "warnings": list(answer.warnings),
-        "places": [_place(place) for place in answer.places],
+        "places": [_describe_place(place) for place in answer.places],
         "truth": None if answer.truth is None else str(answer.truth),
         "error_m": answer.error_m,
-        "versions": versions(),
+        "versions": collect_versions(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def versions() -> dict[str, str]:
+def collect_versions() -> dict[str, str]:
     """Of crossview, Python and the packages that numbers depend on."""
     known = {"crossview": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
@@ -80,13 +80,13 @@ def _require_text(path: Path) -> None:
         if path.exists():
             require_file(path)
             with path.open("rb") as stream:
-                stream.read(_LOOKED_AT).decode("utf-8")
+                stream.read(_CHECKED_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as problem:
-        if not (isinstance(problem, UnicodeDecodeError) and problem.start > _LOOKED_AT - 4):
+        if not (isinstance(problem, UnicodeDecodeError) and problem.start > _CHECKED_BYTES - 4):
             raise CannotWrite(f"{path} cannot be added to: {problem}.") from problem
 
 
-def _place(place: Place) -> dict[str, Any]:
+def _describe_place(place: Place) -> dict[str, Any]:
     return {
         "rank": place.rank,
         "lat": place.latlon.lat,

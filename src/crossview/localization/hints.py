@@ -38,9 +38,9 @@ class Hints:
 
     def __post_init__(self) -> None:
         for name in ("fov_deg", "heading_deg", "horizon_px", "within_m"):
-            object.__setattr__(self, name, _number(name, getattr(self, name)))
+            object.__setattr__(self, name, _to_number(name, getattr(self, name)))
         if self.near is not None:
-            object.__setattr__(self, "near", place_of(self.near))
+            object.__setattr__(self, "near", to_latlon(self.near))
         heading = self.heading_deg
         if self.fov_deg is not None:
             require_fov(self.fov_deg)
@@ -80,7 +80,7 @@ class Hints:
         return {name: value for name, value in values.items() if value is not None}
 
 
-def place_of(value: Any) -> LatLon:
+def to_latlon(value: Any) -> LatLon:
     """A place from a :class:`LatLon`, a pair (lat, lon) in degrees, or a text "lat,lon"."""
     if isinstance(value, LatLon):
         return value
@@ -95,7 +95,7 @@ def place_of(value: Any) -> LatLon:
     return LatLon(lat, lon)
 
 
-def _number(name: str, value: Any) -> float | None:
+def _to_number(name: str, value: Any) -> float | None:
     if value is None:
         return None
     require(
@@ -105,7 +105,7 @@ def _number(name: str, value: Any) -> float | None:
     return float(value)
 
 
-def hints_for(hints: Hints | Sequence[Hints], pictures: int) -> list[Hints]:
+def match_hints(hints: Hints | Sequence[Hints], pictures: int) -> list[Hints]:
     """One :class:`Hints` per picture, from one for all of them or one for each."""
     given = [hints] * pictures if isinstance(hints, Hints) else list(hints)
     require(len(given) == pictures, f"{pictures} pictures, but hints for {len(given)}.")
@@ -113,12 +113,12 @@ def hints_for(hints: Hints | Sequence[Hints], pictures: int) -> list[Hints]:
 
 
 class HintValues(TypedDict, total=False):
-    """The keywords of :class:`Hints`, as ``Index.locate`` takes them."""
+    """The keywords of :class:`Hints`, as ``crossview.locate`` takes them."""
 
     fov_deg: float | None
     heading_deg: float | None
     horizon_px: float | None
-    near: Any  # what place_of takes
+    near: Any  # what to_latlon takes
     within_m: float | None
     places: int
     ignore_direction: bool
@@ -139,14 +139,16 @@ class KnownHeading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Directed:
+class HeadingChoice:
     """What is made of all that tells a picture's heading: what is used, and what is said of it."""
 
     heading: KnownHeading | None = None
     assumptions: tuple[str, ...] = ()
 
 
-def directed(in_file: Heading | None, hints: Hints, info: ModelInfo, fov_deg: float) -> Directed:
+def choose_heading(
+    in_file: Heading | None, hints: Hints, info: ModelInfo, fov_deg: float
+) -> HeadingChoice:
     """Which heading a picture of ``fov_deg`` is looked for with: the one given, else the file's.
 
     Raises :class:`InvalidValue` for a heading that is given and that the model cannot use; the
@@ -155,22 +157,27 @@ def directed(in_file: Heading | None, hints: Hints, info: ModelInfo, fov_deg: fl
     if hints.heading_deg is not None:
         require_usable_heading(info, fov_deg)
         used = KnownHeading(degrees=hints.heading_deg, sigma_deg=GIVEN_SIGMA_DEG, source="given")
-        return Directed(heading=used, assumptions=tuple(_contradiction(used, in_file)))
+        return HeadingChoice(
+            heading=used, assumptions=tuple(_describe_contradiction(used, in_file))
+        )
     if in_file is None:
-        return Directed()
-    told = f"direction in the file ({_told(in_file)})"
+        return HeadingChoice()
+    direction = f"direction in the file ({_describe_heading(in_file)})"
     if hints.ignore_direction:
-        return Directed(assumptions=(f"{told} ignored, as asked",))
-    if why := why_unusable_heading(info, fov_deg):
-        return Directed(assumptions=(f"{told} not used: {why}",))
+        return HeadingChoice(assumptions=(f"{direction} ignored, as asked",))
+    if why := explain_unusable_heading(info, fov_deg):
+        return HeadingChoice(assumptions=(f"{direction} not used: {why}",))
     used = KnownHeading(degrees=in_file.degrees, sigma_deg=in_file.sigma_deg, source=in_file.source)
-    said = f"{told} used as a hint: taken as good to {in_file.sigma_deg:g} degrees{_north(in_file)}"
+    assumption = (
+        f"{direction} used as a hint: taken as good to {in_file.sigma_deg:g} degrees"
+        f"{_describe_north(in_file)}"
+    )
     if info.azimuth_bins > 1:
-        said += f"; headings within {used.slack_deg:g} degrees of it are looked at"
-    return Directed(heading=used, assumptions=(said,))
+        assumption += f"; headings within {used.slack_deg:g} degrees of it are looked at"
+    return HeadingChoice(heading=used, assumptions=(assumption,))
 
 
-def _contradiction(used: KnownHeading, in_file: Heading | None) -> Sequence[str]:
+def _describe_contradiction(used: KnownHeading, in_file: Heading | None) -> Sequence[str]:
     """A sentence if the file tells another heading than the one given, beyond both slacks."""
     if in_file is None:
         return ()
@@ -178,17 +185,17 @@ def _contradiction(used: KnownHeading, in_file: Heading | None) -> Sequence[str]
     if apart <= max(used.slack_deg, HEADING_SIGMAS * in_file.sigma_deg):
         return ()
     return (
-        f"the file tells another direction ({_told(in_file)}), {apart:.0f} degrees from the "
-        "heading that was given: the one given is used",
+        f"the file tells another direction ({_describe_heading(in_file)}), {apart:.0f} degrees "
+        "from the heading that was given: the one given is used",
     )
 
 
-def _told(heading: Heading) -> str:
+def _describe_heading(heading: Heading) -> str:
     north = "" if heading.north == "unknown" else f" from {heading.north} north"
     return f"{heading.source}, {heading.degrees:.0f} degrees{north}"
 
 
-def _north(heading: Heading) -> str:
+def _describe_north(heading: Heading) -> str:
     if heading.north == "true":
         return ""
     if heading.north == "magnetic":
@@ -196,7 +203,7 @@ def _north(heading: Heading) -> str:
     return ", from true or magnetic north is not told"
 
 
-def why_unusable_heading(info: ModelInfo, fov_deg: float) -> str:
+def explain_unusable_heading(info: ModelInfo, fov_deg: float) -> str:
     """Why a model cannot use the heading of a picture this wide; "" if it can."""
     if info.azimuth_bins > 1:
         return ""
@@ -215,5 +222,5 @@ def why_unusable_heading(info: ModelInfo, fov_deg: float) -> str:
 
 def require_usable_heading(info: ModelInfo, fov_deg: float) -> None:
     """Raise :class:`InvalidValue` unless a model can use the heading of a picture this wide."""
-    if why := why_unusable_heading(info, fov_deg):
-        raise InvalidValue(f"{why}.\nLeave the heading away.")
+    if why := explain_unusable_heading(info, fov_deg):
+        raise InvalidValue(f"{why}.\nRemove the heading.")

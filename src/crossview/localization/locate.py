@@ -9,28 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from crossview.errors import BadImage, BadIndex, CrossviewError, InvalidValue
 from crossview.localization.answer import Answer
-from crossview.localization.hints import Hints, hints_for
-from crossview.localization.posterior import with_confidence
-from crossview.localization.queries import Picture, Query, queries, read_batches
-from crossview.localization.search import Found, places, search, searched_places
-from crossview.model.onnx import Embedder, open_model, open_model_of
+from crossview.localization.hints import Hints, match_hints
+from crossview.localization.posterior import add_confidence
+from crossview.localization.queries import Picture, Query, make_queries, read_batches
+from crossview.localization.search import SearchResult, count_searched_places, rank_places, search
+from crossview.model.onnx import Embedder, open_index_model, open_model
 from crossview.views.decode import Photo
 
 if TYPE_CHECKING:
     from crossview.index.store import Index
-
-__all__ = [
-    "Hints",
-    "LocatedPhoto",
-    "Picture",
-    "answered",
-    "embedder_for",
-    "locate",
-    "locate_files",
-    "locate_many",
-    "model_of",
-    "require_ready",
-]
 
 _OF_ONE_PHOTO = (BadImage, InvalidValue)  # the other photos are located all the same
 
@@ -52,7 +39,7 @@ def locate(
     model is the one that made the index, unless ``embedder`` is given. Raises :class:`BadImage`,
     :class:`InvalidValue` for hints that cannot be used, and :class:`ModelMismatch`.
     """
-    model = embedder if embedder is not None else model_of(index)
+    model = embedder if embedder is not None else get_index_model(index)
     return locate_many(index, model, [photo], hints or Hints())[0]
 
 
@@ -67,7 +54,9 @@ def locate_many(
     ``hints`` are for all pictures or one for each. The first picture that cannot be read raises.
     """
     require_ready(index, embedder)
-    return answered(index, list(queries(photos, hints_for(hints, len(photos)), embedder)))
+    return answer_queries(
+        index, list(make_queries(photos, match_hints(hints, len(photos)), embedder))
+    )
 
 
 def locate_files(
@@ -84,10 +73,10 @@ def locate_files(
     """
     for photos, taken in read_batches(paths, failed):
         asked = [(photo, own) for photo in photos if (own := hints(photo)) is not None]
-        yield _located(index, embedder, asked, failed), taken
+        yield _locate_together(index, embedder, asked, failed), taken
 
 
-def _located(
+def _locate_together(
     index: Index,
     embedder: Embedder,
     asked: Sequence[tuple[Photo, Hints]],
@@ -101,7 +90,7 @@ def _located(
         if len(asked) == 1:
             failed(problem)
             return []
-        return [one for pair in asked for one in _located(index, embedder, [pair], failed)]
+        return [one for pair in asked for one in _locate_together(index, embedder, [pair], failed)]
     return [LocatedPhoto(*one) for one in zip(photos, hints, answers, strict=True)]
 
 
@@ -112,13 +101,13 @@ def require_ready(index: Index, embedder: Embedder) -> None:
         raise BadIndex(f"{index.path} holds no windows. Add imagery with crossview index --add.")
 
 
-def answered(index: Index, asked: Sequence[Query]) -> list[Answer]:
+def answer_queries(index: Index, asked: Sequence[Query]) -> list[Answer]:
     """Answers to queries that are embedded already; they share each pass over the index."""
     found = search(index, asked)
-    return [_answer(index, *pair) for pair in zip(asked, found, strict=True)]
+    return [_make_answer(index, *pair) for pair in zip(asked, found, strict=True)]
 
 
-def embedder_for(
+def open_embedder(
     index: Index, model: str | Path | Embedder | None, *, threads: int = 0
 ) -> Embedder:
     """The model that made an index; if another is named or given, it must be the same.
@@ -126,30 +115,30 @@ def embedder_for(
     Raises :class:`ModelMismatch` if it is not.
     """
     if model is None:
-        return model_of(index, threads=threads)
+        return get_index_model(index, threads=threads)
     embedder = open_model(model, threads=threads) if isinstance(model, str | Path) else model
     index.require_model(embedder.fingerprint)
     return embedder
 
 
-def model_of(index: Index, *, threads: int = 0) -> Embedder:
+def get_index_model(index: Index, *, threads: int = 0) -> Embedder:
     """The model that made an index, by the name or path the index remembers; kept for reuse."""
-    return _kept(index.manifest.model.name_or_path, index.path, threads)
+    return _open_cached(index.manifest.model.name_or_path, index.path, threads)
 
 
 @lru_cache(maxsize=2)
-def _kept(made_by: str, index: Path, threads: int) -> Embedder:
-    return open_model_of(made_by, index, threads=threads)
+def _open_cached(made_by: str, index: Path, threads: int) -> Embedder:
+    return open_index_model(made_by, index, threads=threads)
 
 
-def _answer(index: Index, query: Query, found: Found) -> Answer:
+def _make_answer(index: Index, query: Query, found: SearchResult) -> Answer:
     reading = query.readings[found.reading]
     assumptions = query.assumptions
     if reading.source == "assumed":
         tried = ", ".join(f"{guess.fov_deg:g}" for guess in query.readings)
         best = f"field of view assumed: {reading.fov_deg:g} degrees (best of {tried})"
         assumptions = (best, *assumptions)
-    ranked = places(index, found.scores, found.heading_deg, max(query.hints.places, 2))
+    ranked = rank_places(index, found.scores, found.heading_deg, max(query.hints.places, 2))
     answer = Answer(
         photo=query.photo,
         sha256=query.sha256,
@@ -161,7 +150,7 @@ def _answer(index: Index, query: Query, found: Found) -> Answer:
         places=ranked[: query.hints.places],
         scores=found.scores,
         second=ranked[1].score if len(ranked) > 1 else None,
-        searched_places=searched_places(index, found.scores),
+        searched_places=count_searched_places(index, found.scores),
         warnings=(*index.manifest.warnings, *query.warnings),
     )
-    return with_confidence(index, answer, query.hints)
+    return add_confidence(index, answer, query.hints)

@@ -32,7 +32,7 @@ _SLACK = 1.05  # grids that follow a projection are not exactly square on the gr
 _POINTS = 10  # per side of a cell, when its part inside of a circle is measured
 
 
-def masses(scores: ArrayLike, temperature: float) -> F64:
+def compute_masses(scores: ArrayLike, temperature: float) -> F64:
     """Softmax [N] of cosines [N] at a temperature (in cosines); NaN was not searched and gets 0."""
     given = np.asarray(scores, np.float64)
     powers = np.exp((given - np.nanmax(given)) / temperature)
@@ -41,7 +41,9 @@ def masses(scores: ArrayLike, temperature: float) -> F64:
     return shares
 
 
-def evidence(scores: ArrayLike, temperature: float, weights: ArrayLike | None = None) -> float:
+def measure_evidence(
+    scores: ArrayLike, temperature: float, weights: ArrayLike | None = None
+) -> float:
     """Logarithm of the mean of exp(score / temperature) over the searched cells.
 
     How well the region as a whole explains the picture. ``weights``: how many cells each score
@@ -55,14 +57,14 @@ def evidence(scores: ArrayLike, temperature: float, weights: ArrayLike | None = 
     return highest / temperature + math.log(float(count @ powers) / float(count.sum()))
 
 
-def cell_of(lat: F64, lon: F64, stride_m: float, place: LatLon) -> int | None:
+def find_cell(lat: F64, lon: F64, stride_m: float, place: LatLon) -> int | None:
     """The window [N] whose cell holds a place; None where no cell does."""
     distances = measure_distances_m(place, lat, lon)
     row = int(np.argmin(distances))
     return row if distances[row] <= _HALF_DIAGONAL * _SLACK * stride_m else None
 
 
-def cells_within(
+def find_cells_within(
     lat: F64, lon: F64, stride_m: float, pin: LatLon, radius_m: float
 ) -> tuple[I64, F64]:
     """Rows of the cells that reach into a circle about ``pin``, and the share of each inside."""
@@ -71,12 +73,12 @@ def cells_within(
     rows = np.flatnonzero(distances < radius_m + rim)
     shares = np.ones(len(rows))
     cut = distances[rows] > radius_m - rim
-    shares[cut] = _shares(lat[rows[cut]], lon[rows[cut]], stride_m, pin, radius_m)
+    shares[cut] = _measure_shares(lat[rows[cut]], lon[rows[cut]], stride_m, pin, radius_m)
     inside = shares > 0.0
     return rows[inside], shares[inside]
 
 
-def _shares(lat: F64, lon: F64, stride_m: float, pin: LatLon, radius_m: float) -> F64:
+def _measure_shares(lat: F64, lon: F64, stride_m: float, pin: LatLon, radius_m: float) -> F64:
     """Share of each cell's grid of points that lies in the circle; cells count as north up."""
     east, north = project_to_local_m(pin, lat, lon)
     steps = ((np.arange(_POINTS) + 0.5) / _POINTS - 0.5) * stride_m
@@ -94,7 +96,7 @@ _UNMEASURED_HINTS = {
 }
 
 
-def with_confidence(index: Index, answer: Answer, hints: Hints) -> Answer:
+def add_confidence(index: Index, answer: Answer, hints: Hints) -> Answer:
     """The answer with probabilities and areas, if the index was calibrated for such pictures.
 
     With a calibration that does not fit this picture, ``unmeasured`` tells why. Raises
@@ -106,13 +108,13 @@ def with_confidence(index: Index, answer: Answer, hints: Hints) -> Answer:
     kind = calibration.of(answer)
     given = [said for name, said in _UNMEASURED_HINTS.items() if getattr(hints, name) is not None]
     if kind is None:
-        return replace(answer, unmeasured=_of_another_kind(answer, calibration))
+        return replace(answer, unmeasured=_explain_other_kind(answer, calibration))
     if given:
         return replace(answer, unmeasured=f"{given[0]}, which the calibration did not have")
-    return _stated(index, answer, calibration, kind)
+    return _state_confidence(index, answer, calibration, kind)
 
 
-def _of_another_kind(answer: Answer, calibration: Calibration) -> str:
+def _explain_other_kind(answer: Answer, calibration: Calibration) -> str:
     """Why no kind of a calibration covers a picture."""
     if calibration.of(replace(answer, heading_source=None)) is not None:
         return (
@@ -127,32 +129,36 @@ def _of_another_kind(answer: Answer, calibration: Calibration) -> str:
     return f"the calibration was made on {measured}"
 
 
-def _stated(index: Index, answer: Answer, calibration: Calibration, kind: Calibrated) -> Answer:
-    found = evidence(answer.scores, kind.fit.temperature)
+def _state_confidence(
+    index: Index, answer: Answer, calibration: Calibration, kind: Calibrated
+) -> Answer:
+    found = measure_evidence(answer.scores, kind.fit.temperature)
     elsewhere = float(kind.fit.elsewhere(found, calibration.share))
-    mass = (1.0 - elsewhere) * masses(answer.scores, kind.fit.temperature)
+    mass = (1.0 - elsewhere) * compute_masses(answer.scores, kind.fit.temperature)
     confidence = Confidence(
         elsewhere=elsewhere,
         refused=found < kind.fit.refused_below,
         false_reject=calibration.false_reject,
-        areas=tuple(areas(index, answer, kind.fit)),
+        areas=tuple(find_areas(index, answer, kind.fit)),
         kind=kind.name,
         n=kind.n,
         date=calibration.created[:10],
     )
-    stated = tuple(replace(p, probability=_probability(index, mass, p)) for p in answer.places)
+    stated = tuple(
+        replace(p, probability=_compute_probability(index, mass, p)) for p in answer.places
+    )
     return replace(answer, places=stated, confidence=confidence)
 
 
-def _probability(index: Index, mass: F64, place: Place) -> float:
+def _compute_probability(index: Index, mass: F64, place: Place) -> float:
     """Of lying within 25 m of the place's pin."""
-    rows, shares = cells_within(
+    rows, shares = find_cells_within(
         index.lat, index.lon, index.manifest.stride_m, place.latlon, RIGHT_WITHIN_M
     )
     return float(mass[rows] @ shares)
 
 
-def areas(index: Index, answer: Answer, fit: Fit) -> Iterator[Area]:
+def find_areas(index: Index, answer: Answer, fit: Fit) -> Iterator[Area]:
     """The calibrated sets of one picture, which always hold its best cell."""
     scores = np.asarray(answer.scores, np.float64)
     below_best = np.nanmax(scores) - scores

@@ -11,7 +11,7 @@ import numpy as np
 
 from crossview.arrays import F32, U8
 from crossview.errors import BadImage, InvalidValue
-from crossview.localization.hints import Hints, KnownHeading, directed
+from crossview.localization.hints import Hints, KnownHeading, choose_heading
 from crossview.model.info import ModelInfo
 from crossview.model.onnx import Embedder
 from crossview.views.decode import Photo, PictureSource, load_photo
@@ -25,7 +25,7 @@ Picture = PictureSource | Photo
 TRIED_FOV_DEG = (50.0, 65.0, 80.0, 100.0)  # when nothing tells
 PHOTOS_TOGETHER = 32  # that are decoded at a time
 MOST_HELD_BYTES = 500_000_000  # of their pixels: a large one is located alone
-_TOGETHER = 64  # strips per call of the network
+_STRIPS_TOGETHER = 64  # strips per call of the network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,22 +52,22 @@ class Query:
     vectors: F32 = field(repr=False)  # [readings, D]
 
 
-def opened(picture: Picture) -> Photo:
+def open_photo(picture: Picture) -> Photo:
     """A decoded photo from what :func:`load_photo` takes, or one that is decoded already."""
     return picture if isinstance(picture, Photo) else load_photo(picture)
 
 
-def queries(
+def make_queries(
     pictures: Sequence[Picture], hints: Sequence[Hints], embedder: Embedder
 ) -> Iterator[Query]:
     """A query per picture, in order; strips are embedded together, pixels are not kept."""
     waiting: list[tuple[Query, list[U8]]] = []
     for picture, given in zip(pictures, hints, strict=True):
-        waiting.append(prepared(opened(picture), given, embedder.info))
-        if sum(len(strips) for _, strips in waiting) >= _TOGETHER:
-            yield from embedded(waiting, embedder)
+        waiting.append(prepare_query(open_photo(picture), given, embedder.info))
+        if sum(len(strips) for _, strips in waiting) >= _STRIPS_TOGETHER:
+            yield from embed_queries(waiting, embedder)
             waiting = []
-    yield from embedded(waiting, embedder)
+    yield from embed_queries(waiting, embedder)
 
 
 def read_batches(
@@ -93,7 +93,7 @@ def read_batches(
         yield photos, taken
 
 
-def readings(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Reading, ...]:
+def choose_readings(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Reading, ...]:
     """One reading if the field of view is given or known from the file, else several to try.
 
     Only what the model was trained on is tried, unless it covers none of them.
@@ -116,18 +116,18 @@ def readings(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Reading, ...]
             source="assumed",
             horizon_px=horizon,
         )
-        for fov in _tried(photo, info)[0]
+        for fov in _choose_fovs(photo, info)[0]
     )
 
 
-def _tried(photo: Photo, info: ModelInfo) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _choose_fovs(photo: Photo, info: ModelInfo) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Fields of view to try where nothing tells, and those that the model does not cover."""
     usual = (*TRIED_FOV_DEG, *photo.also_try_fov_deg)
     covered = tuple(fov for fov in usual if info.covers(fov))
     return (covered, tuple(fov for fov in usual if fov not in covered)) if covered else (usual, ())
 
 
-def prepared(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[U8]]:
+def prepare_query(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[U8]]:
     """The query without vectors, and the strip of each reading: all that needs no network."""
     rows = round(len(photo.pixels) / photo.shrunk)
     if hints.horizon_px is not None and not -1 <= hints.horizon_px / rows <= 2:
@@ -135,8 +135,8 @@ def prepared(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[U
             f"{photo.path}: a horizon at row {hints.horizon_px:g} lies far outside of a picture "
             f"of {rows} rows."
         )
-    guesses = readings(photo, hints, info)
-    direction = directed(photo.heading, hints, info, min(guess.fov_deg for guess in guesses))
+    guesses = choose_readings(photo, hints, info)
+    direction = choose_heading(photo.heading, hints, info, min(guess.fov_deg for guess in guesses))
     heading = direction.heading
     query = Query(
         photo=photo.path,
@@ -145,17 +145,19 @@ def prepared(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[U
         readings=guesses,
         heading=heading,
         assumptions=(
-            *_assumptions(photo, hints, guesses, info),
+            *_list_assumptions(photo, hints, guesses, info),
             *direction.assumptions,
-            *_on_north(heading, info),
+            *_describe_north(heading, info),
         ),
-        warnings=tuple(_warnings(guesses, heading, info)),
+        warnings=tuple(_list_warnings(guesses, heading, info)),
         vectors=np.empty((0, info.dim), np.float32),
     )
-    return query, [_strip(photo, guess, heading, info) for guess in guesses]
+    return query, [_render_strip(photo, guess, heading, info) for guess in guesses]
 
 
-def _strip(photo: Photo, reading: Reading, heading: KnownHeading | None, info: ModelInfo) -> U8:
+def _render_strip(
+    photo: Photo, reading: Reading, heading: KnownHeading | None, info: ModelInfo
+) -> U8:
     strip = make_ground_view(
         photo.pixels,
         reading.kind,
@@ -169,13 +171,13 @@ def _strip(photo: Photo, reading: Reading, heading: KnownHeading | None, info: M
     return roll_ground(strip, -heading.degrees)
 
 
-def _assumptions(
+def _list_assumptions(
     photo: Photo, hints: Hints, guesses: Sequence[Reading], info: ModelInfo
 ) -> Iterator[str]:
     if hints.fov_deg is None:
         yield from photo.view_assumptions
         if guesses[0].source == "assumed":
-            yield from _on_lens(photo, info)
+            yield from _describe_lens(photo, info)
     yield from photo.assumptions
     if guesses[0].horizon_px is None:
         yield "level camera assumed"
@@ -185,21 +187,21 @@ def _assumptions(
         yield f"GPS in the file ({photo.gps}) used as a hint"
 
 
-def _on_lens(photo: Photo, info: ModelInfo) -> Iterator[str]:
+def _describe_lens(photo: Photo, info: ModelInfo) -> Iterator[str]:
     """What is assumed of a camera that nothing tells of, beside its field of view."""
     if photo.kind == "perspective" and not photo.view_assumptions:
         yield "nothing in the file tells of a lens or a panorama: taken for a photo of one lens"
-    if left_out := _tried(photo, info)[1]:
+    if left_out := _choose_fovs(photo, info)[1]:
         widths = ", ".join(f"{fov:g}" for fov in left_out)
         yield f"field of view of {widths} degrees not tried: the model was not trained on it"
 
 
-def _on_north(heading: KnownHeading | None, info: ModelInfo) -> Iterator[str]:
+def _describe_north(heading: KnownHeading | None, info: ModelInfo) -> Iterator[str]:
     if heading is None and info.azimuth_bins == 1 and info.headings_seen == "aligned":
         yield "north assumed in the middle of the picture"
 
 
-def _warnings(
+def _list_warnings(
     guesses: Sequence[Reading], heading: KnownHeading | None, info: ModelInfo
 ) -> Iterator[str]:
     """What about the picture lies outside of what the model was trained on."""
@@ -217,14 +219,14 @@ def _warnings(
         )
 
 
-def embedded(waiting: Sequence[tuple[Query, list[U8]]], embedder: Embedder) -> Iterator[Query]:
+def embed_queries(waiting: Sequence[tuple[Query, list[U8]]], embedder: Embedder) -> Iterator[Query]:
     """The queries with the vectors of their strips; strips of one width are embedded together."""
     strips = [strip for _, some in waiting for strip in some]
     vectors = np.empty((len(strips), embedder.info.dim), np.float32)
     for width in sorted({strip.shape[1] for strip in strips}):
         rows = [n for n, strip in enumerate(strips) if strip.shape[1] == width]
-        for first in range(0, len(rows), _TOGETHER):
-            some = rows[first : first + _TOGETHER]
+        for first in range(0, len(rows), _STRIPS_TOGETHER):
+            some = rows[first : first + _STRIPS_TOGETHER]
             vectors[some] = embedder.ground(np.stack([strips[n] for n in some]))
     start = 0
     for query, own in waiting:

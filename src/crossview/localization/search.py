@@ -17,7 +17,7 @@ from crossview.geo.points import LatLon, measure_distances_m
 from crossview.localization.answer import Place
 from crossview.localization.hints import KnownHeading
 from crossview.localization.queries import Query
-from crossview.localization.similarity import scores_many
+from crossview.localization.similarity import score_queries
 from crossview.views.crops import share_bins_seen
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _MOST_SCORES = 40_000_000  # kept at a time: 320 MB
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What the best reading of one query gives: scores and headings [N] of all windows.
 
     Windows outside of the area that was asked for have NaN.
@@ -39,21 +39,21 @@ class Found:
     heading_deg: F32
 
 
-def search(index: Index, queries: Sequence[Query]) -> list[Found]:
+def search(index: Index, queries: Sequence[Query]) -> list[SearchResult]:
     """Compare all queries with all windows; queries share each pass over the index."""
-    found: list[Found] = []
+    found: list[SearchResult] = []
     start = 0
     while start < len(queries):
         stop, vectors = start, 0
         while stop < len(queries) and (stop == start or vectors * index.count < _MOST_SCORES):
             vectors += len(queries[stop].readings)
             stop += 1
-        found += _searched(index, queries[start:stop])
+        found += _search_together(index, queries[start:stop])
         start = stop
     return found
 
 
-def _searched(index: Index, queries: Sequence[Query]) -> list[Found]:
+def _search_together(index: Index, queries: Sequence[Query]) -> list[SearchResult]:
     bins = index.manifest.model.azimuth_bins
     owners = [query for query in queries for _ in query.readings]
     vectors = np.concatenate([query.vectors for query in queries])
@@ -61,17 +61,17 @@ def _searched(index: Index, queries: Sequence[Query]) -> list[Found]:
     scores = np.empty((len(vectors), index.count), np.float32)
     headings = np.empty_like(scores)
     for rows, block in index.blocks():
-        limits = [_turns(query.heading, index.up_bearing_deg[rows], bins) for query in owners]
-        scores[:, rows], headings[:, rows] = scores_many(vectors, block, bins, seen, limits)
+        limits = [_limit_turns(query.heading, index.up_bearing_deg[rows], bins) for query in owners]
+        scores[:, rows], headings[:, rows] = score_queries(vectors, block, bins, seen, limits)
     found, start = [], 0
     for query in queries:
         own = slice(start, start + len(query.readings))
-        found.append(_best_reading(index, query, scores[own], headings[own]))
+        found.append(_choose_reading(index, query, scores[own], headings[own]))
         start = own.stop
     return found
 
 
-def _turns(heading: KnownHeading | None, up_bearing_deg: F64, bins: int) -> Bool | None:
+def _limit_turns(heading: KnownHeading | None, up_bearing_deg: F64, bins: int) -> Bool | None:
     """Turns [n, J] within the slack of the known heading, or the nearest one."""
     if heading is None or bins == 1:
         return None
@@ -81,14 +81,14 @@ def _turns(heading: KnownHeading | None, up_bearing_deg: F64, bins: int) -> Bool
     return allowed
 
 
-def _best_reading(index: Index, query: Query, scores: F32, headings: F32) -> Found:
+def _choose_reading(index: Index, query: Query, scores: F32, headings: F32) -> SearchResult:
     if query.hints.near is not None:
-        scores[:, ~_within(index, query)] = np.nan
+        scores[:, ~_mark_within(index, query)] = np.nan
     best = int(np.argmax(np.nanmax(scores, axis=1)))  # the first of equals
-    return Found(best, scores[best].copy(), headings[best].copy())
+    return SearchResult(best, scores[best].copy(), headings[best].copy())
 
 
-def _within(index: Index, query: Query) -> Bool:
+def _mark_within(index: Index, query: Query) -> Bool:
     near, within_m = query.hints.near, query.hints.within_m
     if near is None or within_m is None:
         return np.ones(index.count, dtype=bool)
@@ -105,7 +105,7 @@ def _within(index: Index, query: Query) -> Bool:
 _ROUNDING = 1.001  # windows exactly half a footprint apart are one place
 
 
-def best_apart(scores: F32, lat: F64, lon: F64, apart_m: float, count: int) -> list[int]:
+def pick_apart(scores: F32, lat: F64, lon: F64, apart_m: float, count: int) -> list[int]:
     """Rows of the best windows, at least ``apart_m`` from each other, best first.
 
     Greedy: the best window stands for all within ``apart_m`` of it, then the best of the others,
@@ -123,32 +123,34 @@ def best_apart(scores: F32, lat: F64, lon: F64, apart_m: float, count: int) -> l
     return rows
 
 
-def places(index: Index, scores: F32, heading_deg: F32, count: int) -> tuple[Place, ...]:
+def rank_places(index: Index, scores: F32, heading_deg: F32, count: int) -> tuple[Place, ...]:
     """The best ``count`` places of one picture; windows within half a footprint are one place.
 
     ``scores`` and ``heading_deg`` [N], the latter clockwise from each window's up, NaN where the
     model tells none. A place's pin is the centre of its best window.
     """
-    rows = best_apart(scores, index.lat, index.lon, _apart_m(index), count)
-    return tuple(_place(index, row, rank, scores, heading_deg) for rank, row in enumerate(rows, 1))
+    rows = pick_apart(scores, index.lat, index.lon, _get_separation_m(index), count)
+    return tuple(
+        _make_place(index, row, rank, scores, heading_deg) for rank, row in enumerate(rows, 1)
+    )
 
 
-def searched_places(index: Index, scores: F32) -> float:
+def count_searched_places(index: Index, scores: F32) -> float:
     """How many places fit side by side into the ground whose windows have a score (not NaN).
 
     Windows overlap, and neighbours have about the same score: a place claims as much ground as the
     square whose side is half a footprint.
     """
     windows = int(np.isfinite(scores).sum())
-    return windows * min(1.0, index.manifest.stride_m / _apart_m(index)) ** 2
+    return windows * min(1.0, index.manifest.stride_m / _get_separation_m(index)) ** 2
 
 
-def _apart_m(index: Index) -> float:
+def _get_separation_m(index: Index) -> float:
     """How far apart the pins of two places are at least."""
     return index.manifest.footprint_m / 2.0
 
 
-def _place(index: Index, row: int, rank: int, scores: F32, heading_deg: F32) -> Place:
+def _make_place(index: Index, row: int, rank: int, scores: F32, heading_deg: F32) -> Place:
     heading = float(heading_deg[row])
     footprint = index.footprint(row)
     return Place(

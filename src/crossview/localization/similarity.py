@@ -19,7 +19,7 @@ _WORKING_FLOATS = 4_000_000  # of one tile of products: 16 MB
 _NOTHING = 1e-12  # energy of a sector that a vector does not describe at all
 
 
-def scores(
+def score_query(
     query: F32, refs: F32, bins: int, seen: F32, headings: Bool | None = None
 ) -> tuple[F32, F32]:
     """Score [n] and heading [n] of one query [D] against references [n, D].
@@ -31,18 +31,18 @@ def scores(
 
     Raises :class:`InvalidValue` or :class:`BadIndex` for NaN on either side.
     """
-    best, heading = scores_many(query[None], refs, bins, seen[None], [headings])
+    best, heading = score_queries(query[None], refs, bins, seen[None], [headings])
     return best[0], heading[0]
 
 
-def scores_many(
+def score_queries(
     queries: F32,
     refs: F32,
     bins: int,
     seen: F32,
     headings: Sequence[Bool | None] | None = None,
 ) -> tuple[F32, F32]:
-    """:func:`scores` of many queries [Q, D] with ``seen`` [Q, J]: two arrays [Q, n]."""
+    """:func:`score_query` for many queries [Q, D] with ``seen`` [Q, J]: two arrays [Q, n]."""
     _check(queries, refs, bins, seen)
     best = np.empty((len(queries), len(refs)), np.float32)
     heading = np.full(best.shape, np.nan, np.float32)
@@ -51,7 +51,7 @@ def scores_many(
     else:
         limits = headings if headings is not None else [None] * len(queries)
         with np.errstate(invalid="ignore"):  # checked below
-            _turn(queries, refs, seen, limits, (best, heading))
+            _score_turns(queries, refs, seen, limits, (best, heading))
     if not np.isfinite(best).all():
         raise BadIndex("Vectors of the index hold NaN or infinity; build the index again.")
     return best, heading
@@ -72,7 +72,7 @@ def _check(queries: F32, refs: F32, bins: int, seen: F32) -> None:
         )
 
 
-def _turn(
+def _score_turns(
     queries: F32,
     refs: F32,
     seen: F32,
@@ -81,7 +81,7 @@ def _turn(
 ) -> None:
     """Fill ``out`` = (score, heading) [Q, n] in tiles of queries and references."""
     count, bins = seen.shape
-    turned = _turned(queries, seen)
+    turned = _turn_queries(queries, seen)
     rows = max(1, min(len(refs), _WORKING_FLOATS // (2 * bins)))
     together = max(1, _WORKING_FLOATS // (bins * rows))
     for first in range(0, len(refs), rows):
@@ -93,14 +93,14 @@ def _turn(
             cosines = (turned[some].reshape(-1, block.shape[1]) @ block.T).reshape(
                 -1, bins, len(block)
             )
-            cosines *= _per_norm(seen[some], energy)
+            cosines *= _invert_norms(seen[some], energy)
             for one, limit in zip(cosines, limits[some], strict=True):
                 if limit is not None:
-                    np.copyto(one, -np.inf, where=~_of_part(limit, part))
-            _best_turn(cosines, (out[0][some, part], out[1][some, part]))
+                    np.copyto(one, -np.inf, where=~_select_turns(limit, part))
+            _keep_best_turn(cosines, (out[0][some, part], out[1][some, part]))
 
 
-def _turned(queries: F32, seen: F32) -> F32:
+def _turn_queries(queries: F32, seen: F32) -> F32:
     """[Q, J, D]: at turn s, block k holds the weighted, normalised query bin (k - s) mod J."""
     count, bins = seen.shape
     blocks = queries.reshape(count, bins, -1)
@@ -110,27 +110,27 @@ def _turned(queries: F32, seen: F32) -> F32:
         "a query vector is zero in all directions that its picture sees.",
     )
     weighted = blocks * (seen / np.sqrt(energy)[:, None].astype(np.float32))[..., None]
-    turned: F32 = weighted[:, _back(bins)].reshape(count, bins, -1)
+    turned: F32 = weighted[:, _index_turns(bins)].reshape(count, bins, -1)
     return turned
 
 
-def _per_norm(seen: F32, energy: F32) -> F32:
+def _invert_norms(seen: F32, energy: F32) -> F32:
     """One over the length of what is compared of each reference, [Q, J, n]; 0 where it is zero."""
     kinds, of_query = np.unique(seen, axis=0, return_inverse=True)
-    visible = kinds[:, _back(seen.shape[1])] @ energy.T  # [kinds, J, n]
+    visible = kinds[:, _index_turns(seen.shape[1])] @ energy.T  # [kinds, J, n]
     per_norm = np.where(visible > _NOTHING, 1.0 / np.sqrt(np.maximum(visible, _NOTHING)), 0.0)
     chosen: F32 = per_norm.astype(np.float32)
     return chosen if len(kinds) == 1 else chosen[of_query.reshape(-1)]
 
 
-def _back(bins: int) -> I64:
+def _index_turns(bins: int) -> I64:
     """[s, k] -> (k - s) mod J."""
     turns = np.arange(bins)
     back: I64 = (turns[None, :] - turns[:, None]) % bins
     return back
 
 
-def _of_part(limit: ArrayLike, part: slice) -> Bool:
+def _select_turns(limit: ArrayLike, part: slice) -> Bool:
     """The allowed turns as [J, n] (or [J, 1], if the same for all references)."""
     allowed = np.asarray(limit, dtype=bool)
     per_turn: Bool = allowed[:, None] if allowed.ndim == 1 else allowed[part].T
@@ -138,7 +138,7 @@ def _of_part(limit: ArrayLike, part: slice) -> Bool:
     return per_turn
 
 
-def _best_turn(cosines: F32, out: tuple[F32, F32]) -> None:
+def _keep_best_turn(cosines: F32, out: tuple[F32, F32]) -> None:
     """The highest of [Q, J, n] over the turns, the first of equals."""
     best, heading = out
     step = 360.0 / cosines.shape[1]

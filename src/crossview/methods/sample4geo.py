@@ -21,7 +21,7 @@ from crossview.networks import checkpoints, contrastive
 from crossview.networks.layout_masks import check_centred
 from crossview.networks.looks import coloured, seen_sector
 from crossview.networks.losses import info_nce
-from crossview.pairs.batch import Batch, Moment, PairPixels, Views
+from crossview.pairs.batch import Batch, PairPixels, TrainingProgress, Views
 from crossview.pairs.table import PairTable
 from crossview.views.symmetry import mirror_pair, turn_pair
 
@@ -94,7 +94,7 @@ def build(config: Config) -> nn.Module:
     return contrastive.network_of(config, least_fov_deg)
 
 
-def staged(config: Config, moment: Moment, rng: np.random.Generator) -> Config:
+def staged(config: Config, moment: TrainingProgress, rng: np.random.Generator) -> Config:
     """One field of view for a batch, where panoramas are cut."""
     return contrastive.on_course(config, moment, rng, "theta_deg") if config.shifted else config
 

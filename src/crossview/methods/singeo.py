@@ -26,7 +26,7 @@ from crossview.networks import checkpoints, contrastive
 from crossview.networks.layout_masks import check_centred
 from crossview.networks.looks import Looks, two_looks
 from crossview.networks.losses import dual_info_nce
-from crossview.pairs.batch import Batch, Moment, PairPixels, Views
+from crossview.pairs.batch import Batch, PairPixels, TrainingProgress, Views
 from crossview.pairs.table import PairTable
 
 
@@ -104,7 +104,7 @@ def build(config: Config) -> nn.Module:
     return contrastive.network_of(config, contrastive.thetas_shown(config)[0])
 
 
-def staged(config: Config, moment: Moment, rng: np.random.Generator) -> Config:
+def staged(config: Config, moment: TrainingProgress, rng: np.random.Generator) -> Config:
     """The curriculum: eta(t) = first + (last - first) f(t / n) for theta, keep and phi."""
     return contrastive.on_course(config, moment, rng, "theta_deg", "keep", "phi_deg")
 

@@ -111,7 +111,7 @@ def as_wide_as(fov_deg: float, seen_deg: tuple[float, float]) -> bool:
     return low / FOV_SLACK <= fov_deg <= high * FOV_SLACK
 
 
-def network_files(folder: Path) -> tuple[Path, Path]:
+def find_networks(folder: Path) -> tuple[Path, Path]:
     """The (ground, aerial) ONNX files of a model folder; the same file twice when shared."""
     shared = folder / SHARED_NAME
     if shared.is_file():
@@ -140,17 +140,17 @@ def read_info(folder: Path) -> ModelInfo:
     return ModelInfo.from_json(values)
 
 
-def canonical(info: ModelInfo) -> bytes:
+def encode_info(info: ModelInfo) -> bytes:
     """One byte string per ModelInfo: sorted keys, no spaces."""
     return json.dumps(info.to_json(), sort_keys=True, separators=(",", ":")).encode()
 
 
-def fingerprint(folder: Path) -> str:
+def compute_fingerprint(folder: Path) -> str:
     """sha256 over the canonical JSON and the bytes of the ONNX files, as 64 hex digits.
 
     It covers the whole network: files that leave tensors elsewhere are a :class:`BadModel`.
     """
-    digest = hashlib.sha256(canonical(read_info(folder)))
-    for path in dict.fromkeys(network_files(folder)):
+    digest = hashlib.sha256(encode_info(read_info(folder)))
+    for path in dict.fromkeys(find_networks(folder)):
         digest.update(read_network(path))
     return digest.hexdigest()

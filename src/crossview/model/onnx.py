@@ -17,8 +17,8 @@ from crossview.model.info import (
     INFO_NAME,
     SHARED_NAME,
     ModelInfo,
-    fingerprint,
-    network_files,
+    compute_fingerprint,
+    find_networks,
     read_info,
 )
 
@@ -73,10 +73,12 @@ class Model:
 
     def _open(self, threads: int, spinning: bool) -> None:
         self.info = read_info(self.folder)
-        self.fingerprint = fingerprint(self.folder)
-        ground, aerial = network_files(self.folder)
-        self._ground = _session(ground, threads, spinning)
-        self._aerial = self._ground if aerial == ground else _session(aerial, threads, spinning)
+        self.fingerprint = compute_fingerprint(self.folder)
+        ground, aerial = find_networks(self.folder)
+        self._ground = _open_session(ground, threads, spinning)
+        self._aerial = (
+            self._ground if aerial == ground else _open_session(aerial, threads, spinning)
+        )
 
     def ground(self, images: U8) -> F32:
         """See :class:`Embedder`."""
@@ -97,7 +99,7 @@ class Model:
         except Exception as problem:  # onnxruntime raises several private types
             raise BadModel(
                 f"The model {self.info.name!r} cannot embed pictures of {list(images.shape[1:])}: "
-                f"{_first_line(problem)}"
+                f"{_shorten(problem)}"
             ) from problem
         if vectors.shape != (len(images), self.info.dim):
             raise BadModel(
@@ -109,7 +111,7 @@ class Model:
         return vectors
 
 
-def _session(path: Path, threads: int, spinning: bool) -> Any:
+def _open_session(path: Path, threads: int, spinning: bool) -> Any:
     import onnxruntime  # heavy: only when a network is really run
 
     options = onnxruntime.SessionOptions()
@@ -122,7 +124,7 @@ def _session(path: Path, threads: int, spinning: bool) -> Any:
             str(path), options, providers=["CPUExecutionProvider"]
         )
     except Exception as problem:  # onnxruntime raises several private types
-        raise BadModel(f"{path} cannot be loaded as a network: {_first_line(problem)}") from problem
+        raise BadModel(f"{path} cannot be loaded as a network: {_shorten(problem)}") from problem
     takes = [(one.name, one.type) for one in session.get_inputs()]
     gives = [(one.name, one.type) for one in session.get_outputs()]
     if takes != [("images", "tensor(uint8)")] or ("embeddings", "tensor(float)") not in gives:
@@ -133,7 +135,7 @@ def _session(path: Path, threads: int, spinning: bool) -> Any:
     return session
 
 
-def _first_line(problem: Exception) -> str:
+def _shorten(problem: Exception) -> str:
     return printable((str(problem).splitlines() or [type(problem).__name__])[0][:300])
 
 
@@ -167,7 +169,9 @@ def open_model(name_or_folder: str | Path, *, threads: int = 0, spinning: bool =
     return Model(folder, threads=threads, spinning=spinning, name=name)
 
 
-def open_model_of(made_by: str, index: Path, *, threads: int = 0, spinning: bool = True) -> Model:
+def open_index_model(
+    made_by: str, index: Path, *, threads: int = 0, spinning: bool = True
+) -> Model:
     """Open the model that made an index, by the name or folder that the index remembers.
 
     Raises :class:`BadModel`, which says what to do, where it is not there or damaged. Whether it is

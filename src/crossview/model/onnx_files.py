@@ -57,7 +57,7 @@ def read_network(path: Path) -> bytes:
 def require_whole(data: bytes, name: str) -> None:
     """Raise :class:`BadModel` unless ``data`` is an ONNX model with all its tensors inside."""
     try:
-        place = _elsewhere(data)
+        place = _find_external(data)
     except ValueError as problem:
         raise BadModel(f"{name} is not a network in ONNX format, or damaged: {problem}.") from None
     if place is not None:
@@ -69,7 +69,7 @@ def require_whole(data: bytes, name: str) -> None:
         )
 
 
-def _elsewhere(data: bytes) -> str | None:
+def _find_external(data: bytes) -> str | None:
     """The file that a tensor is left in ("" if it does not say); None: all are inside."""
     messages = [(0, len(data), "ModelProto", 0)]
     budget = _MOST_FIELDS
@@ -80,13 +80,13 @@ def _elsewhere(data: bytes) -> str | None:
             budget -= 1
             if budget < 0 or depth > _DEEPEST:
                 raise ValueError("it has more fields, or deeper ones, than any network")
-            tag, at = _varint(data, at, end)
+            tag, at = _read_varint(data, at, end)
             field, wire = tag >> 3, tag & 7
             if not 0 < field < 2**29:
                 raise ValueError(f"field {field} cannot be")
-            start, at, value = _content(data, at, end, wire)
+            start, at, value = _read_field(data, at, end, wire)
             if kind == "TensorProto" and field == _EXTERNAL_DATA:
-                return _location(data, start, at) if wire == _BYTES else ""
+                return _read_location(data, start, at) if wire == _BYTES else ""
             if kind == "TensorProto" and field == _DATA_LOCATION and (value or wire != _VARINT):
                 return ""
             if wire == _BYTES and field in inner:
@@ -94,15 +94,15 @@ def _elsewhere(data: bytes) -> str | None:
     return None
 
 
-def _content(data: bytes, at: int, end: int, wire: int) -> tuple[int, int, int]:
+def _read_field(data: bytes, at: int, end: int, wire: int) -> tuple[int, int, int]:
     """Where a field's content begins and ends; its value, if it is a varint."""
     value, length = 0, 0
     if wire == _VARINT:
         start = at
-        value, at = _varint(data, at, end)
+        value, at = _read_varint(data, at, end)
         return start, at, value
     if wire == _BYTES:
-        length, at = _varint(data, at, end)
+        length, at = _read_varint(data, at, end)
     elif wire in {_FIXED32, _FIXED64}:
         length = 4 if wire == _FIXED32 else 8
     else:
@@ -112,7 +112,7 @@ def _content(data: bytes, at: int, end: int, wire: int) -> tuple[int, int, int]:
     return at, at + length, value
 
 
-def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+def _read_varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if at >= end:
@@ -125,13 +125,13 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     raise ValueError("it has a number of more than ten bytes")
 
 
-def _location(data: bytes, at: int, end: int) -> str:
+def _read_location(data: bytes, at: int, end: int) -> str:
     """The value of a StringStringEntryProto if its key is ``location``; else ""."""
     texts: dict[int, bytes] = {}
     try:
         while at < end:
-            tag, at = _varint(data, at, end)
-            start, at, _ = _content(data, at, end, tag & 7)
+            tag, at = _read_varint(data, at, end)
+            start, at, _ = _read_field(data, at, end, tag & 7)
             texts[tag >> 3] = data[start:at]
     except ValueError:
         return ""

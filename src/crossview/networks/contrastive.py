@@ -26,7 +26,7 @@ from crossview.networks.encoders import (
 from crossview.networks.looks import READINGS
 from crossview.networks.losses import AERIAL, AERIAL_2, GROUND, GROUND_2
 from crossview.networks.samplers import nearest_places, neighbour_batches, shuffled
-from crossview.pairs.batch import Batch, Moment, Views
+from crossview.pairs.batch import Batch, TrainingProgress, Views
 from crossview.pairs.table import PairTable
 from crossview.views.crops import RANDOM_FOV_DEG, find_least_fov
 from crossview.views.spec import ViewSpec
@@ -150,7 +150,7 @@ def thetas_shown(config: Any) -> tuple[float, float]:
     return min(find_least_fov(theta) for theta in ends), min(360.0, max(ends))
 
 
-def on_course(config: C, moment: Moment, rng: np.random.Generator, *names: str) -> C:
+def on_course(config: C, moment: TrainingProgress, rng: np.random.Generator, *names: str) -> C:
     """``config`` with ``now_NAME`` of each name moved from the first to the last value of NAME.
 
     The courses of one Config share their shape; where an end is 0, "log-uniform" is "uniform".

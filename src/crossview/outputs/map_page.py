@@ -24,7 +24,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from crossview.errors import CrossviewError, require
 from crossview.files import printable
 from crossview.geo.points import find_middle
-from crossview.localization.accuracy import summary
+from crossview.localization.accuracy import summarise
 from crossview.localization.answer import Answer, Place
 from crossview.locks import write_alone
 from crossview.outputs.geojson import outline_area
@@ -241,7 +241,7 @@ def _summarize_kind(answers: Sequence[Answer], kind: str) -> dict[str, Any] | No
         return None
     most = max(len(answer.places) for answer in located)
     truths = [answer.truth for answer in located if answer.truth is not None]
-    figures = summary(located, truths, most)
+    figures = summarise(located, truths, most)
     del figures["within_25m_interval"]
     finite = {name: value for name, value in figures.items() if np.isfinite(value)}
     widths = [answer.fov_deg for answer in located]

@@ -97,7 +97,7 @@ _TENSORS = ("ground", "aerial", "rows", "places", "fov_deg", "heading_deg")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Span:
+class TrainingLength:
     """How long a training is."""
 
     epochs: float  # may be a fraction
@@ -112,10 +112,10 @@ class Span:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
+class TrainingProgress:
     """Batch number ``batch`` of epoch number ``epoch``, both counted from 0."""
 
-    span: Span
+    span: TrainingLength
     epoch: int
     batch: int = 0
 

@@ -34,25 +34,25 @@ from crossview.arrays import I64, U8
 from crossview.errors import BadData, BadImage, CannotWrite
 from crossview.files import atomic_write, list_files, sweep, writing
 from crossview.locks import locked
-from crossview.pairs.loading import CHUNK, Unreadable, in_order, unreadable
+from crossview.pairs.loading import CHUNK, Unreadable, describe_unreadable, run_in_order
 from crossview.pairs.reading import Files
 from crossview.pairs.table import SIDES
 from crossview.views.decode import read_picture_size
 
 Packed = tuple[bytes, U8, float]  # key of 16 bytes, [h, w, 3], a number about the picture
 
-KIND = b"cvpack01"
-SUFFIX = ".pack"
+PACK_MAGIC = b"cvpack01"
+PACK_SUFFIX = ".pack"
 ENTRY = np.dtype(
     [("key", "V16"), ("offset", "<i8"), ("rows", "<i8"), ("columns", "<i8"), ("number", "<f8")]
 )
-_HEAD = len(KIND) + 8
+_HEAD = len(PACK_MAGIC) + 8
 
 
 def write_pack(folder: Path, pictures: Sequence[Packed]) -> Path:
     """Write the pictures as one pack in ``folder``; its path. CannotWrite if the disk refuses."""
     keys = b"".join(key for key, _, _ in pictures)
-    path = folder / f"{hashlib.blake2b(keys, digest_size=12).hexdigest()}{SUFFIX}"
+    path = folder / f"{hashlib.blake2b(keys, digest_size=12).hexdigest()}{PACK_SUFFIX}"
     entries = np.zeros(len(pictures), ENTRY)
     start = _HEAD + entries.nbytes
     for entry, (key, pixels, number) in zip(entries, pictures, strict=True):
@@ -61,38 +61,42 @@ def write_pack(folder: Path, pictures: Sequence[Packed]) -> Path:
         entry["rows"], entry["columns"] = rows, columns
         start += pixels.nbytes
     with writing(path) as temporary, temporary.open("wb") as stream:
-        stream.write(KIND + np.int64(len(entries)).tobytes() + entries.tobytes())
+        stream.write(PACK_MAGIC + np.int64(len(entries)).tobytes() + entries.tobytes())
         for _, pixels, _ in pictures:
             stream.write(pixels.tobytes())
     return path
 
 
-def pack_entries(path: Path) -> NDArray[Any]:
+def read_entries(path: Path) -> NDArray[Any]:
     """The entries [n] of a pack; none of a file that is no pack or not whole."""
     with path.open("rb") as stream:
         head = stream.read(_HEAD)
-        count = int.from_bytes(head[len(KIND) :], "little")
+        count = int.from_bytes(head[len(PACK_MAGIC) :], "little")
         held = path.stat().st_size
-        if head[: len(KIND)] != KIND or len(head) < _HEAD or count * ENTRY.itemsize > held:
+        if (
+            head[: len(PACK_MAGIC)] != PACK_MAGIC
+            or len(head) < _HEAD
+            or count * ENTRY.itemsize > held
+        ):
             return np.zeros(0, ENTRY)
         entries = np.frombuffer(stream.read(count * ENTRY.itemsize), ENTRY)
     ends = entries["offset"] + 3 * entries["rows"] * entries["columns"]
     return entries[:0] if len(entries) and int(ends.max()) != held else entries
 
 
-def packed_pixels(path: Path, entry: NDArray[Any]) -> U8:
+def map_pixels(path: Path, entry: NDArray[Any]) -> U8:
     """The picture of an entry; read-only memory of the file."""
     offset, rows, columns = (int(entry[name]) for name in ("offset", "rows", "columns"))
-    pixels: U8 = _mapped(path)[offset : offset + rows * columns * 3]
+    pixels: U8 = _map_file(path)[offset : offset + rows * columns * 3]
     return pixels.reshape(rows, columns, 3)
 
 
 @lru_cache(maxsize=4096)
-def _mapped(path: Path) -> Any:
+def _map_file(path: Path) -> Any:
     return np.memmap(path, dtype=np.uint8, mode="r")
 
 
-NAME = "digests.jsonl"
+DIGESTS_NAME = "digests.jsonl"
 
 
 class Digests:
@@ -102,8 +106,8 @@ class Digests:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / NAME
-        self._known = _read(self._file)
+        self._file = folder / DIGESTS_NAME
+        self._known = _read_digests(self._file)
         self._new: dict[str, list[int | str]] = {}
 
     def of(self, path: Path) -> str:
@@ -122,11 +126,13 @@ class Digests:
         """Add what is new to the file, beside what other processes have written meanwhile."""
         if self._new:
             with locked(self._file, "crossview data cache", wait=True):
-                atomic_write(self._file, _lines({**_read(self._file), **self._new}.items()))
+                atomic_write(
+                    self._file, _format_digests({**_read_digests(self._file), **self._new}.items())
+                )
             self._new = {}
 
 
-def _read(file: Path) -> dict[str, list[int | str]]:
+def _read_digests(file: Path) -> dict[str, list[int | str]]:
     """What a file holds; one that is absent or damaged only costs the hashing."""
     try:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
@@ -135,15 +141,15 @@ def _read(file: Path) -> dict[str, list[int | str]]:
         return {}
 
 
-def _lines(known: Iterable[tuple[str, list[int | str]]]) -> str:
+def _format_digests(known: Iterable[tuple[str, list[int | str]]]) -> str:
     return "".join(json.dumps([name, *facts]) + "\n" for name, facts in known)
 
 
 FORMAT = 2
 PACK_BYTES = 128 << 20
-LEFT_OVER_S = 3600.0  # a pack that takes longer to write has been left by a killed process
-BREATH = 512  # files after which progress is told even if all were there
-Found = dict[bytes, tuple[Path, NDArray[Any]]]  # key: pack and entry
+ABANDONED_AFTER_S = 3600.0  # a pack that takes longer to write has been left by a killed process
+REPORT_EVERY = 512  # files after which progress is told even if all were there
+PackIndex = dict[bytes, tuple[Path, NDArray[Any]]]  # key: pack and entry
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,11 +171,11 @@ class Cache:
     def _picture(self, side: str, index: int) -> tuple[U8, float]:
         entry = self.entries[side][index]
         pack = self.packs[int(self.pack_of[side][index])]
-        return packed_pixels(pack, entry), float(entry["number"])
+        return map_pixels(pack, entry), float(entry["number"])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filled:
+class CacheProgress:
     """How far :func:`fill_cache` is."""
 
     done: int
@@ -177,19 +183,19 @@ class Filled:
     unreadable: tuple[Unreadable, ...] = ()
 
 
-def fill_cache(folder: Path, files: Files, workers: int) -> Iterator[Filled]:
+def fill_cache(folder: Path, files: Files, workers: int) -> Iterator[CacheProgress]:
     """Decode everything that ``folder`` lacks. Unreadable pictures are collected, not raised."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         raise CannotWrite(f"Cannot write the cache {folder}: {problem.strerror}.") from problem
-    sweep(folder, older_than_s=LEFT_OVER_S)
+    sweep(folder, older_than_s=ABANDONED_AFTER_S)
     digests = Digests(folder)
-    state = Filled(done=0, total=len(files.table.ground) + len(files.table.aerial))
+    state = CacheProgress(done=0, total=len(files.table.ground) + len(files.table.aerial))
     yield state
     for side in SIDES:
-        tally = _Tally(_found(folder))
-        for decoded in _filled(folder, files, side, workers, tally, digests):
+        tally = _Tally(_index_packs(folder))
+        for decoded in _fill_side(folder, files, side, workers, tally, digests):
             yield replace(
                 state,
                 done=state.done + tally.settled + decoded,
@@ -202,13 +208,13 @@ def fill_cache(folder: Path, files: Files, workers: int) -> Iterator[Filled]:
 
 def open_cache(folder: Path, files: Files) -> Cache:
     """The cached pictures of the table; BadData if some are not there."""
-    found, digests = _found(folder), Digests(folder)
+    found, digests = _index_packs(folder), Digests(folder)
     packs: dict[Path, int] = {}
     entries, pack_of = {}, {}
     for side in SIDES:
         count = len(getattr(files.table, side))
-        settings = _settings(files, side)
-        keys = [_key(files, side, index, settings, digests) for index in range(count)]
+        settings = _encode_settings(files, side)
+        keys = [_compute_key(files, side, index, settings, digests) for index in range(count)]
         at = [found[key] for key in keys if not isinstance(key, Unreadable) and key in found]
         if len(at) < count:
             raise BadData(
@@ -224,7 +230,7 @@ def open_cache(folder: Path, files: Files) -> Cache:
 class _Tally:
     """What is known of one side while its files are gone through."""
 
-    found: Found
+    found: PackIndex
     indices: dict[bytes, list[int]] = field(default_factory=dict)  # pictures of each key
     settled: int = 0  # pictures that need no decoding
     lost: list[Unreadable] = field(default_factory=list)
@@ -240,13 +246,15 @@ class _Tally:
         return [*self.lost, *same]
 
 
-def _filled(
+def _fill_side(
     folder: Path, files: Files, side: str, workers: int, tally: _Tally, digests: Digests
 ) -> Iterator[int]:
     """Decode what is missing; yields how many pictures have been decoded so far."""
     waiting: list[Packed] = []
     decoded = 0
-    for pictures, broken in in_order(_decoded, files, _jobs(files, side, tally, digests), workers):
+    for pictures, broken in run_in_order(
+        _decode_chunk, files, _plan_jobs(files, side, tally, digests), workers
+    ):
         tally.broken |= broken
         waiting += pictures
         decoded += len(pictures) + len(broken)
@@ -260,14 +268,14 @@ def _filled(
     digests.save()
 
 
-def _jobs(
+def _plan_jobs(
     files: Files, side: str, tally: _Tally, digests: Digests
 ) -> Iterator[tuple[str, list[tuple[bytes, int]]]]:
     """What is to be decoded, some at a time; files are hashed on the way."""
     chunk: list[tuple[bytes, int]] = []
-    settings = _settings(files, side)
+    settings = _encode_settings(files, side)
     for index in range(len(getattr(files.table, side))):
-        key = _key(files, side, index, settings, digests)
+        key = _compute_key(files, side, index, settings, digests)
         if isinstance(key, Unreadable):
             tally.lost.append(key)
             tally.settled += 1
@@ -277,13 +285,15 @@ def _jobs(
         else:
             tally.indices[key] = [index]
             chunk.append((key, index))
-        if len(chunk) == CHUNK or (index + 1) % BREATH == 0:  # tell, also where nothing is missing
+        if (
+            len(chunk) == CHUNK or (index + 1) % REPORT_EVERY == 0
+        ):  # tell, also where nothing is missing
             yield side, chunk
             chunk = []
     yield side, chunk
 
 
-def _decoded(
+def _decode_chunk(
     files: Files, side: str, items: list[tuple[bytes, int]]
 ) -> tuple[list[Packed], dict[bytes, Unreadable]]:
     """Pictures of a chunk, and what of it cannot be read."""
@@ -295,11 +305,11 @@ def _decoded(
         try:
             done.append((key, *read(index)))
         except BadImage as problem:
-            broken[key] = unreadable(side, index, paths[index], problem)
+            broken[key] = describe_unreadable(side, index, paths[index], problem)
     return done, broken
 
 
-def _key(
+def _compute_key(
     files: Files, side: str, index: int, settings: str, digests: Digests
 ) -> bytes | Unreadable:
     """What a picture is found by: its file's content, and all else that its pixels depend on."""
@@ -308,27 +318,27 @@ def _key(
         digest = digests.of(path)
     except OSError as problem:
         reason = BadImage(problem.strerror or "cannot be opened")
-        return unreadable(side, index, path, reason)
+        return describe_unreadable(side, index, path, reason)
     about = json.dumps([settings, digest, *files.facts(side, index)])
     return hashlib.blake2b(about.encode(), digest_size=16).digest()
 
 
-def _settings(files: Files, side: str) -> str:
+def _encode_settings(files: Files, side: str) -> str:
     return json.dumps([FORMAT, side, *files.settings(side)], sort_keys=True)
 
 
-def packs_in(folder: Path) -> list[Path]:
+def list_packs(folder: Path) -> list[Path]:
     """The packs of a cache, sorted by name; those that a killed run left half-written are hidden.
 
     None if there is no such folder.
     """
-    return list_files(folder, (SUFFIX,)) if folder.is_dir() else []
+    return list_files(folder, (PACK_SUFFIX,)) if folder.is_dir() else []
 
 
-def _found(folder: Path) -> Found:
-    found: Found = {}
-    for path in packs_in(folder):
-        found |= {entry["key"].tobytes(): (path, entry) for entry in pack_entries(path)}
+def _index_packs(folder: Path) -> PackIndex:
+    found: PackIndex = {}
+    for path in list_packs(folder):
+        found |= {entry["key"].tobytes(): (path, entry) for entry in read_entries(path)}
     return found
 
 
@@ -336,20 +346,20 @@ SAMPLE = 64  # headers that are read where sizes differ from file to file
 
 
 @dataclass(frozen=True)
-class Room:
+class CacheSize:
     """Bytes that a cache of all pictures takes; ``exact`` unless it rests on a sample."""
 
     bytes: int
     exact: bool
 
 
-def cache_room(files: Files) -> Room:
+def estimate_cache(files: Files) -> CacheSize:
     """The room of a cache of these files; of pictures that share their content, less is used."""
-    aerial, exact = _aerial_bytes(files)
-    return Room(_ground_bytes(files) + aerial, exact)
+    aerial, exact = _estimate_aerial_bytes(files)
+    return CacheSize(_count_ground_bytes(files) + aerial, exact)
 
 
-def _ground_bytes(files: Files) -> int:
+def _count_ground_bytes(files: Files) -> int:
     spec = files.views.ground
     if spec.whole or spec.representation == "padded":
         columns = spec.width_px * len(files.table.ground)
@@ -359,18 +369,18 @@ def _ground_bytes(files: Files) -> int:
     return 3 * spec.height_px * columns
 
 
-def _aerial_bytes(files: Files) -> tuple[int, bool]:
+def _estimate_aerial_bytes(files: Files) -> tuple[int, bool]:
     spec, count = files.views.aerial, len(files.table.aerial)
     if spec.whole:
         return 3 * spec.height_px * spec.width_px * count, True
     if not count:
         return 0, True
     chosen = np.unique(np.linspace(0, count - 1, min(SAMPLE, count)).round().astype(int))
-    bytes_each = [_stored_bytes(files, int(index)) for index in chosen]
+    bytes_each = [_count_stored_bytes(files, int(index)) for index in chosen]
     return round(count * float(np.mean(bytes_each))), False
 
 
-def _stored_bytes(files: Files, index: int) -> int:
+def _count_stored_bytes(files: Files, index: int) -> int:
     rows, columns = read_picture_size(files.table.aerial[index])
     share = float(files.table.metres_per_px[index]) / files.views.aerial.metres_per_px
     if files.decoding == "fast" and share < 1.0:

@@ -22,8 +22,14 @@ from crossview.errors import BadImage
 from crossview.files import is_system_file
 from crossview.geo.points import measure_pair_distances_m
 from crossview.pairs.kinds import read_kinds
-from crossview.pairs.loading import CHUNK, Unreadable, in_order, refuse, unreadable
-from crossview.pairs.official_lists import Part, data_in, files_in
+from crossview.pairs.loading import (
+    CHUNK,
+    Unreadable,
+    describe_unreadable,
+    refuse_unreadable,
+    run_in_order,
+)
+from crossview.pairs.official_lists import Part, list_data, list_names
 from crossview.pairs.table import SIDES, PairTable
 
 FAR_M = 10_000.0  # no aerial picture of a street shows as much
@@ -50,7 +56,7 @@ def check_parts(root: Path, parts: Sequence[Part]) -> Iterator[Finding]:
             need = "" if part.needed else " (not needed)"
             text = f"{part.path}: {part.holds}{files}; belongs at {where}{need}"
             yield Finding(state="missing", text=text, problem=part.needed)
-        elif part.files and (count := len(data_in(found))) != part.files:
+        elif part.files and (count := len(list_data(found))) != part.files:
             text = f"{found}: {part.holds}, {count:,} of them; officially {part.files:,}"
             yield Finding(state="differs", text=text, problem=count < part.files)
         else:
@@ -60,9 +66,9 @@ def check_parts(root: Path, parts: Sequence[Part]) -> Iterator[Finding]:
 
 def check_system_files(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
     """Says how many files of the system lie among the pictures; they are no data."""
-    folders = {path.parent for _, path in pictures_of(tables.values())}
+    folders = {path.parent for _, path in list_pictures(tables.values())}
     skipped = sorted(
-        folder / name for folder in folders for name in files_in(folder) if is_system_file(name)
+        folder / name for folder in folders for name in list_names(folder) if is_system_file(name)
     )
     if skipped:
         text = f"{len(skipped):,} files of the system among the pictures, the first {skipped[0]}"
@@ -111,10 +117,10 @@ def check_kinds(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
         ]
         if without:
             text = "photos have no field of view; add the column fov_deg"
-            yield _problem(split, without, text)
+            yield _make_problem(split, without, text)
         if lenses:
             text = "pictures are panoramas by the table, photos of one lens by their files"
-            yield _problem(split, lenses, text)
+            yield _make_problem(split, lenses, text)
 
 
 def check_places(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
@@ -131,29 +137,29 @@ def check_places(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
         if len(far):
             text = f"matches whose two places are more than {FAR_M / 1000:g} km apart"
             grounds = [table.ground[g] for g in table.pairs[far, 0]]
-            finding = _problem(split, grounds, text)
+            finding = _make_problem(split, grounds, text)
             yield replace(finding, text=f"{finding.text} ({away_m[far[0]] / 1000:,.0f} km)")
 
 
-def _problem(split: str, paths: Sequence[Path], text: str) -> Finding:
+def _make_problem(split: str, paths: Sequence[Path], text: str) -> Finding:
     first = f"the first {paths[0]}"
     text = f"split {split}: {len(paths):,} {text}: {first}"
     return Finding(state="differs", text=text, problem=True)
 
 
-def pictures_of(tables: Iterable[PairTable]) -> list[tuple[str, Path]]:
+def list_pictures(tables: Iterable[PairTable]) -> list[tuple[str, Path]]:
     """(side, path) of every picture that the tables name, each once, in their order."""
     named = [(side, path) for table in tables for side in SIDES for path in getattr(table, side)]
     return list(dict.fromkeys(named))
 
 
-def absent(pictures: Sequence[tuple[str, Path]]) -> list[Path]:
+def find_absent(pictures: Sequence[tuple[str, Path]]) -> list[Path]:
     """Those that are not there; folders are listed, so that 100,000 files cost a second."""
-    held = {folder: files_in(folder) for folder in {path.parent for _, path in pictures}}
+    held = {folder: list_names(folder) for folder in {path.parent for _, path in pictures}}
     return [path for _, path in pictures if path.name not in held[path.parent]]
 
 
-def some_of(
+def draw_pictures(
     pictures: Sequence[tuple[str, Path]], count: int, seed: int = 0
 ) -> list[tuple[str, Path]]:
     """``count`` of them drawn by ``seed``, in their order; all if there are no more."""
@@ -163,7 +169,7 @@ def some_of(
     return [pictures[i] for i in sorted(drawn.tolist())]
 
 
-def open_all(
+def decode_all(
     pictures: Sequence[tuple[str, Path]], workers: int
 ) -> Iterator[tuple[int, list[Unreadable]]]:
     """Decode every picture in full; yields how many are done, and which of the last ones broke.
@@ -173,21 +179,21 @@ def open_all(
     numbered = [(n, side, path) for n, (side, path) in enumerate(pictures)]
     jobs = [(numbered[i : i + CHUNK],) for i in range(0, len(numbered), CHUNK)]
     done = 0
-    for (chunk,), broken in zip(jobs, in_order(_broken, None, jobs, workers), strict=True):
+    for (chunk,), broken in zip(jobs, run_in_order(_find_broken, None, jobs, workers), strict=True):
         done += len(chunk)
         yield done, broken
 
 
-def readable(
+def drop_unreadable(
     table: PairTable, workers: int, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[PairTable, list[Unreadable]]:
     """The table without pictures that cannot be decoded, and those; all are opened.
 
     Raises BadData if no pair is left.
     """
-    pictures = pictures_of([table])
+    pictures = list_pictures([table])
     lost: list[Unreadable] = []
-    for done, broken in open_all(pictures, workers):
+    for done, broken in decode_all(pictures, workers):
         lost += broken
         progress(done, len(pictures))
     gone = {side: {one.path for one in lost if one.side == side} for side in SIDES}
@@ -196,11 +202,11 @@ def readable(
         aerial=[i for i, path in enumerate(table.aerial) if path in gone["aerial"]],
     )
     if not len(kept):
-        refuse(lost, len(pictures))
+        refuse_unreadable(lost, len(pictures))
     return kept, lost
 
 
-def _broken(_: None, chunk: list[tuple[int, str, Path]]) -> list[Unreadable]:
+def _find_broken(_: None, chunk: list[tuple[int, str, Path]]) -> list[Unreadable]:
     from crossview.views.decode import read_rgb
 
     found = []
@@ -208,7 +214,7 @@ def _broken(_: None, chunk: list[tuple[int, str, Path]]) -> list[Unreadable]:
         try:
             read_rgb(path)
         except BadImage as problem:
-            found.append(unreadable(side, index, path, problem))
+            found.append(describe_unreadable(side, index, path, problem))
     return found
 
 
@@ -224,14 +230,14 @@ class Repeats:
     kept: tuple[int, ...]  # rows without a picture of an earlier kept row
 
 
-def pixel_digests(side: str, paths: Sequence[Path], workers: int) -> Iterator[list[Digest]]:
+def digest_pixels(side: str, paths: Sequence[Path], workers: int) -> Iterator[list[Digest]]:
     """The md5 of the RGB pixels of each picture, some at a time, in order."""
     numbered = list(enumerate(paths))
     jobs = [(side, numbered[i : i + CHUNK]) for i in range(0, len(numbered), CHUNK)]
-    yield from in_order(_digests, None, jobs, workers)
+    yield from run_in_order(_digest_chunk, None, jobs, workers)
 
 
-def repeats(ground: Sequence[str], aerial: Sequence[str], pairs: I64) -> Repeats:
+def find_repeats(ground: Sequence[str], aerial: Sequence[str], pairs: I64) -> Repeats:
     """From the digests of the pictures [G] and [A] and the rows [P, 2] of a table."""
     seen_ground: set[str] = set()
     seen_aerial: set[str] = set()
@@ -241,17 +247,17 @@ def repeats(ground: Sequence[str], aerial: Sequence[str], pairs: I64) -> Repeats
             kept.append(row)
             seen_ground.add(ground[g])
             seen_aerial.add(aerial[a])
-    return Repeats(ground=_groups(ground), aerial=_groups(aerial), kept=tuple(kept))
+    return Repeats(ground=_group_equal(ground), aerial=_group_equal(aerial), kept=tuple(kept))
 
 
-def _groups(digests: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+def _group_equal(digests: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     members: dict[str, list[int]] = {}
     for index, digest in enumerate(digests):
         members.setdefault(digest, []).append(index)
     return tuple(tuple(group) for group in members.values() if len(group) > 1)
 
 
-def _digests(_: None, side: str, chunk: list[tuple[int, Path]]) -> list[Digest]:
+def _digest_chunk(_: None, side: str, chunk: list[tuple[int, Path]]) -> list[Digest]:
     from crossview.views.decode import read_rgb
 
     found: list[Digest] = []
@@ -259,7 +265,7 @@ def _digests(_: None, side: str, chunk: list[tuple[int, Path]]) -> list[Digest]:
         try:
             pixels = read_rgb(path)
         except BadImage as problem:
-            found.append(unreadable(side, index, path, problem))
+            found.append(describe_unreadable(side, index, path, problem))
             continue
         found.append(hashlib.md5(pixels.tobytes(), usedforsecurity=False).hexdigest())
     return found

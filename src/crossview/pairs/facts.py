@@ -26,7 +26,7 @@ _NAMES = ("ground", "aerial")
 _SHOWN = 3  # facts that differ and are told
 
 
-def facts_of(table: PairTable) -> Facts:
+def collect_facts(table: PairTable) -> Facts:
     """All that a training takes from ``table`` beside the pictures' content."""
     facts: dict[str, NDArray[Any]] = {
         "ground": np.array([name_key(name) for name in table.ground_ids()], dtype=np.str_),
@@ -37,12 +37,14 @@ def facts_of(table: PairTable) -> Facts:
     return facts | {name: getattr(table, name) for name in (*OF_GROUND, *OF_AERIAL, *OF_ROWS)}
 
 
-def digests_of(facts: Facts) -> dict[str, str]:
+def digest_facts(facts: Facts) -> dict[str, str]:
     """12 hex digits for each fact; the same numbers have the same on every machine."""
-    return {name: hashlib.sha256(_bytes(values)).hexdigest()[:12] for name, values in facts.items()}
+    return {
+        name: hashlib.sha256(_encode(values)).hexdigest()[:12] for name, values in facts.items()
+    }
 
 
-def packed_facts(facts: Mapping[str, Facts]) -> bytes:
+def pack_facts(facts: Mapping[str, Facts]) -> bytes:
     """The facts of several splits as the content of a file, for :func:`read_facts`."""
     arrays = {
         f"{split}.{name}": np.frombuffer("\0".join(values).encode(), np.uint8)
@@ -57,7 +59,7 @@ def packed_facts(facts: Mapping[str, Facts]) -> bytes:
 
 
 def read_facts(path: Path) -> dict[str, Facts]:
-    """Facts by split, of a file that holds :func:`packed_facts`; BadData if it holds none."""
+    """Facts by split, of a file that holds :func:`pack_facts`; BadData if it holds none."""
     facts: dict[str, dict[str, NDArray[Any]]] = {}
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -72,14 +74,14 @@ def read_facts(path: Path) -> dict[str, Facts]:
     return dict(facts)
 
 
-def tell_differences(then: Facts, now: Facts) -> str:
+def describe_differences(then: Facts, now: Facts) -> str:
     """Which facts differ, in how many places, and the first of each; "" if none does."""
-    told = list(_differences(then, now))
+    told = list(_list_differences(then, now))
     more = f"; and {len(told) - _SHOWN} facts more" if len(told) > _SHOWN else ""
     return "; ".join(told[:_SHOWN]) + more
 
 
-def digest_without_facts(table: PairTable, root_name: str) -> str:
+def digest_names(table: PairTable, root_name: str) -> str:
     """What run folders kept of a table before they kept facts: names of files, and the relation.
 
     ``root_name``: what the data's own folder was called then.
@@ -92,28 +94,29 @@ def digest_without_facts(table: PairTable, root_name: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def _differences(then: Facts, now: Facts) -> Iterator[str]:
+def _list_differences(then: Facts, now: Facts) -> Iterator[str]:
     for name in (name for name in then if name in now):
         old, new = then[name], now[name]
-        if _bytes(old) == _bytes(new):
+        if _encode(old) == _encode(new):
             continue
         if name in _NAMES:
-            yield _about_names(name, old, new)
+            yield _describe_names(name, old, new)
         elif old.shape != new.shape:
             yield f"{name}: {len(old):,} then, {len(new):,} now"
-        elif name not in OF_GROUND + OF_AERIAL or len(then[_side(name)]) != len(old):
-            changed = np.flatnonzero(_apart(old, new))
+        elif name not in OF_GROUND + OF_AERIAL or len(then[_get_side(name)]) != len(old):
+            changed = np.flatnonzero(_find_differing(old, new))
             yield f"{name} of {len(changed):,} of {len(old):,}, the first in row {changed[0] + 1}"
         else:
-            changed = np.flatnonzero(_apart(old, new))
-            first = changed[0]
+            changed = np.flatnonzero(_find_differing(old, new))
+            first, side = changed[0], _get_side(name)
+            before, after = _format_value(old[first]), _format_value(new[first])
             yield (
-                f"{name} of {len(changed):,} of {len(old):,} {_side(name)} pictures, the first "
-                f"{then[_side(name)][first]}: {_shown(old[first])} then, {_shown(new[first])} now"
+                f"{name} of {len(changed):,} of {len(old):,} {side} pictures, the first "
+                f"{then[side][first]}: {before} then, {after} now"
             )
 
 
-def _about_names(side: str, old: NDArray[Any], new: NDArray[Any]) -> str:
+def _describe_names(side: str, old: NDArray[Any], new: NDArray[Any]) -> str:
     gone, come = (sorted(set(a) - set(b)) for a, b in ((old, new), (new, old)))
     if not gone and not come:
         return f"the order of the {side} pictures"
@@ -125,11 +128,11 @@ def _about_names(side: str, old: NDArray[Any], new: NDArray[Any]) -> str:
     return f"{side} pictures: {'; '.join(counts)}"
 
 
-def _side(name: str) -> str:
+def _get_side(name: str) -> str:
     return "ground" if name in OF_GROUND else "aerial"
 
 
-def _apart(old: NDArray[Any], new: NDArray[Any]) -> NDArray[np.bool_]:
+def _find_differing(old: NDArray[Any], new: NDArray[Any]) -> NDArray[np.bool_]:
     """[N] whether the entries differ; unknown is unknown."""
     apart: NDArray[np.bool_] = old != new
     if old.dtype.kind == "f":
@@ -138,11 +141,11 @@ def _apart(old: NDArray[Any], new: NDArray[Any]) -> NDArray[np.bool_]:
     return rows
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return ", ".join(f"{number:g}" for number in np.atleast_1d(value).astype(float))
 
 
-def _bytes(values: NDArray[Any]) -> bytes:
+def _encode(values: NDArray[Any]) -> bytes:
     """The same bytes for the same facts: one NaN, one zero, one order of bytes."""
     if values.dtype.kind == "U":
         return "\0".join(values.tolist()).encode()

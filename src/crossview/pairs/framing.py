@@ -24,7 +24,7 @@ SAMPLE = 64  # headers that are read where only the files can tell
 _GROUND = ("keep_rows", "elevation_deg")
 
 
-def as_read(spec: ViewSpec, framing: Framing) -> ViewSpec:
+def frame_spec(spec: ViewSpec, framing: Framing) -> ViewSpec:
     """``spec`` with the rows and the rule of resizing by which files of ``framing`` are read.
 
     Methods that take every row of a file (``ViewSpec.all_rows``), and whatever the data set does
@@ -39,7 +39,7 @@ def as_read(spec: ViewSpec, framing: Framing) -> ViewSpec:
     )
 
 
-def framed(views: Views, framing: Framing) -> Views:
+def frame_views(views: Views, framing: Framing) -> Views:
     """The views of a model that is trained on such files: what it sees in degrees and metres.
 
     Views that are not whole say so themselves, and stay as they are; so does what the data set
@@ -47,7 +47,7 @@ def framed(views: Views, framing: Framing) -> Views:
     """
     ground, aerial = views.ground, views.aerial
     if ground.whole:
-        rows = as_read(ground, framing).keep_rows
+        rows = frame_spec(ground, framing).keep_rows
         elevation_deg = framing.elevation_deg(rows) or ground.elevation_deg
         ground = replace(ground, keep_rows=rows, elevation_deg=elevation_deg)
     if aerial.whole:
@@ -55,7 +55,7 @@ def framed(views: Views, framing: Framing) -> Views:
     return replace(views, ground=ground, aerial=aerial)
 
 
-def framing_of(table: PairTable) -> Framing:
+def measure_framing(table: PairTable) -> Framing:
     """The framing of a table's files; what its data set does not say, its columns and files may.
 
     The metres across an aerial file are its pixels times ``metres_per_px``: the median, if all are
@@ -66,7 +66,7 @@ def framing_of(table: PairTable) -> Framing:
     if framing.footprint_m is None:
         widths = [
             columns * float(table.metres_per_px[index])
-            for index, (_, columns) in _sizes(table.aerial)
+            for index, (_, columns) in _read_sizes(table.aerial)
         ]
         known = [width for width in widths if np.isfinite(width)]
         if known and max(known) <= ALIKE * min(known):
@@ -75,7 +75,7 @@ def framing_of(table: PairTable) -> Framing:
     if framing.file_elevation_deg is None and whole:
         halves = {
             min(90.0, round(180.0 * rows / columns, 1))
-            for _, (rows, columns) in _sizes(table.ground)
+            for _, (rows, columns) in _read_sizes(table.ground)
         }
         if len(halves) == 1:
             half = halves.pop()
@@ -83,12 +83,12 @@ def framing_of(table: PairTable) -> Framing:
     return framing
 
 
-def note_of(views: Views, framing: Framing) -> dict[str, Any]:
+def note_framing(views: Views, framing: Framing) -> dict[str, Any]:
     """What a run notes of the framing of its pictures; empty if no view depends on it. JSON."""
-    seen = framed(views, framing)
+    seen = frame_views(views, framing)
     note: dict[str, Any] = {}
     if seen.ground.whole:
-        read = as_read(seen.ground, framing)
+        read = frame_spec(seen.ground, framing)
         prepared = read.resize if read.resize != seen.ground.resize else None
         note |= {
             "keep_rows": list(read.keep_rows),
@@ -100,8 +100,8 @@ def note_of(views: Views, framing: Framing) -> dict[str, Any]:
     return note
 
 
-def noted(views: Views, note: dict[str, Any]) -> Views:
-    """The inverse of :func:`note_of`: the views of a run by its note."""
+def restore_views(views: Views, note: dict[str, Any]) -> Views:
+    """The inverse of :func:`note_framing`: the views of a run by its note."""
     ground, aerial = views.ground, views.aerial
     if ground.whole:
         stated: dict[str, Any] = {k: tuple(note[k]) for k in _GROUND if note.get(k)}
@@ -111,7 +111,7 @@ def noted(views: Views, note: dict[str, Any]) -> Views:
     return replace(views, ground=ground, aerial=aerial)
 
 
-def _sizes(files: tuple[Path, ...]) -> Iterable[tuple[int, tuple[int, int]]]:
+def _read_sizes(files: tuple[Path, ...]) -> Iterable[tuple[int, tuple[int, int]]]:
     """Rows and columns of a sample of files that can be read, by index."""
     from crossview.views.decode import read_picture_size
 

@@ -37,7 +37,7 @@ def _read_kind(path: Path) -> PictureKind:
     return PictureKind(kind=facts.kind, fov_deg=facts.fov_deg, by_shape=by_shape)
 
 
-def tell_kinds(kinds: Sequence[PictureKind], lacking: str) -> Iterator[str]:
+def describe_kinds(kinds: Sequence[PictureKind], lacking: str) -> Iterator[str]:
     """How many pictures are of which kind, by what, where a table has no ``lacking``."""
     read = [one for one in kinds if one.readable]
     if not read:

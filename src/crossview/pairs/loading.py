@@ -8,8 +8,8 @@ send uint8 arrays, a quarter of the bytes of floats, and the training process no
 Every picture of one side, in order, by several processes; what cannot be read is collected.
 
 A run over many thousand files must not die at the last one: an unreadable picture comes as
-:class:`Unreadable` in its place. Whoever reads decides at the end: :func:`refuse`, or leave the
-pictures out (``PairTable.without``) and say how many they were.
+:class:`Unreadable` in its place. Whoever reads decides at the end: :func:`refuse_unreadable`, or
+leave the pictures out (``PairTable.without``) and say how many they were.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ import numpy as np
 
 from crossview.arrays import F32, I64, U8
 from crossview.errors import BadData, BadImage, InvalidValue, TrainingFailed
-from crossview.pairs.batch import Batch, Moment, PairPixels, Span, Views
+from crossview.pairs.batch import Batch, PairPixels, TrainingLength, TrainingProgress, Views
 from crossview.pairs.page_ref import PageRef
-from crossview.pairs.reading import Files, Source, pair_pixels
+from crossview.pairs.reading import Files, Source, read_pair
 from crossview.pairs.table import PairTable
 from crossview.views.spec import ViewSpec
 
@@ -70,7 +70,7 @@ class Reader:
     page: PageRef | None  # whose ``augment`` is called; None: pairs as they are
     config: dict[str, Any]
     seed: int
-    span: Span | None = None  # of the training; with it, a page's ``staged`` is asked
+    span: TrainingLength | None = None  # of the training; with it, a page's ``staged`` is asked
 
     def batch(self, epoch: int, number: int, rows: list[int]) -> RawBatch:
         """Batch ``number`` of ``epoch``: read, augment, aerial view, stack."""
@@ -91,13 +91,13 @@ class Reader:
     def _copies(self, rows: list[int], key: tuple[int, int, int]) -> list[Copies]:
         """What each row becomes: one pair, or as many as the page's ``augment`` makes."""
         if self.page is None:
-            return [(pair_pixels(self.table, self.source, row),) for row in rows]
+            return [(read_pair(self.table, self.source, row),) for row in rows]
         page = self.page.load()
         config = self._config(page, key)
         made = []
         for k, row in enumerate(rows):
             rng = np.random.default_rng((*key, k))
-            pair = pair_pixels(self.table, self.source, row)
+            pair = read_pair(self.table, self.source, row)
             if getattr(config, "companions", False):
                 pair = replace(pair, companion=self._companion(row, rng))
             copies = page.augment(pair, config, rng)
@@ -109,7 +109,7 @@ class Reader:
         config = page.Config(**self.config)
         if self.span is None or not hasattr(page, "staged"):
             return config
-        moment = Moment(span=self.span, epoch=key[1], batch=key[2])
+        moment = TrainingProgress(span=self.span, epoch=key[1], batch=key[2])
         return page.staged(config, moment, np.random.default_rng((*key, OF_THE_BATCH)))
 
     def _companion(self, row: int, rng: np.random.Generator) -> PairPixels | None:
@@ -117,7 +117,7 @@ class Reader:
         others = others[others != row]
         if not len(others):
             return None
-        return pair_pixels(self.table, self.source, int(others[rng.integers(len(others))]))
+        return read_pair(self.table, self.source, int(others[rng.integers(len(others))]))
 
     @cached_property
     def _by_place(self) -> list[I64]:
@@ -132,7 +132,7 @@ class Reader:
         return make_aerial_view(pair.aerial, pair.metres_per_px, self.views.aerial)
 
 
-def plain_reader(table: PairTable, views: Views, seed: int = 0) -> Reader:
+def make_plain_reader(table: PairTable, views: Views, seed: int = 0) -> Reader:
     """Reads the files of a table as they are: exact decoding, no augmentation."""
     return Reader(
         table=table,
@@ -159,7 +159,7 @@ class Loader:
 
     def __enter__(self) -> Loader:
         if self._workers:
-            self._pool = worker_pool(self._workers, _keep, self._reader)
+            self._pool = start_workers(self._workers, _keep, self._reader)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -196,8 +196,8 @@ def to_batch(raw: RawBatch, views: Views, device: torch.device) -> Batch:
     import torch
 
     return Batch(
-        ground=normalised(raw.ground, views.ground, device),
-        aerial=normalised(raw.aerial, views.aerial, device),
+        ground=normalise(raw.ground, views.ground, device),
+        aerial=normalise(raw.aerial, views.aerial, device),
         rows=torch.from_numpy(raw.rows).to(device),
         places=torch.from_numpy(raw.places).to(device),
         fov_deg=torch.from_numpy(raw.fov_deg).to(device),
@@ -206,7 +206,7 @@ def to_batch(raw: RawBatch, views: Views, device: torch.device) -> Batch:
     )
 
 
-def normalised(images: U8, spec: ViewSpec, device: torch.device) -> Tensor:
+def normalise(images: U8, spec: ViewSpec, device: torch.device) -> Tensor:
     """uint8 [B, h, w, 3] -> float32 [B, 3, h, w], (x / 255 - mean) / std, channels last."""
     import torch
 
@@ -216,7 +216,7 @@ def normalised(images: U8, spec: ViewSpec, device: torch.device) -> Tensor:
     return pixels.sub_(255.0 * mean).div_(255.0 * std).permute(0, 3, 1, 2)
 
 
-def worker_pool(workers: int, initializer: Any, *arguments: Any) -> ProcessPoolExecutor:
+def start_workers(workers: int, initializer: Any, *arguments: Any) -> ProcessPoolExecutor:
     """A pool of spawned processes that ignore Ctrl-C and SIGTERM and end when this process does."""
     return ProcessPoolExecutor(
         workers,
@@ -287,7 +287,7 @@ class Unreadable:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PictureReader:
     """Reads pictures of ``table`` from ``source``; it travels to workers once, by pickle."""
 
     table: PairTable
@@ -299,7 +299,7 @@ class Pictures:
         try:
             pixels, number = self._ground(index) if side == "ground" else self._aerial(index)
         except BadImage as problem:
-            return unreadable(side, index, getattr(self.table, side)[index], problem)
+            return describe_unreadable(side, index, getattr(self.table, side)[index], problem)
         return Picture(index=index, pixels=pixels, number=number)
 
     def _ground(self, index: int) -> tuple[U8, float]:
@@ -316,18 +316,18 @@ class Pictures:
 
 
 def read_pictures(
-    pictures: Pictures, side: str, indices: Sequence[int], workers: int
+    pictures: PictureReader, side: str, indices: Sequence[int], workers: int
 ) -> Iterator[Picture | Unreadable]:
     """The pictures ``indices`` of one side, in that order, read by ``workers`` processes.
 
     ``workers`` 0: in this process.
     """
     chunks = [list(indices[i : i + CHUNK]) for i in range(0, len(indices), CHUNK)]
-    for done in in_order(_read_chunk, pictures, [(side, chunk) for chunk in chunks], workers):
+    for done in run_in_order(_read_chunk, pictures, [(side, chunk) for chunk in chunks], workers):
         yield from done
 
 
-def in_order(
+def run_in_order(
     work: Callable[..., Any], kept: object, jobs: Iterable[tuple[Any, ...]], workers: int
 ) -> Iterator[Any]:
     """``work(kept, *job)`` of each job, in order; ``kept`` is sent to each worker once.
@@ -338,7 +338,7 @@ def in_order(
         yield from (work(kept, *job) for job in jobs)
         return
     waiting: deque[Future[Any]] = deque()
-    with worker_pool(workers, _pictures_keep, kept) as pool:
+    with start_workers(workers, _pictures_keep, kept) as pool:
         try:
             for job in jobs:
                 waiting.append(pool.submit(_with_kept, work, job))
@@ -355,13 +355,13 @@ def in_order(
                 future.cancel()
 
 
-def unreadable(side: str, index: int, path: Path, problem: BadImage) -> Unreadable:
+def describe_unreadable(side: str, index: int, path: Path, problem: BadImage) -> Unreadable:
     """The record of ``problem``; its first line without the path that it starts with."""
     reason = str(problem).removeprefix(f"{path}: ").partition("\n")[0]
     return Unreadable(side=side, index=index, path=path, reason=reason)
 
 
-def refuse(found: Sequence[Unreadable], pictures: int) -> None:
+def refuse_unreadable(found: Sequence[Unreadable], pictures: int) -> None:
     """Raise BadData that names the first unreadable ones of ``pictures``; nothing if none."""
     if not found:
         return
@@ -384,5 +384,7 @@ def _with_kept(work: Callable[..., Any], job: tuple[Any, ...]) -> Any:
     return work(_pictures_kept[0], *job)
 
 
-def _read_chunk(pictures: Pictures, side: str, indices: list[int]) -> list[Picture | Unreadable]:
+def _read_chunk(
+    pictures: PictureReader, side: str, indices: list[int]
+) -> list[Picture | Unreadable]:
     return [pictures.read(side, index) for index in indices]

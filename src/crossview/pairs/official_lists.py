@@ -41,7 +41,9 @@ class Part:
     needed: bool = True
 
 
-def differences(tables: Mapping[str, PairTable], official: Mapping[str, Counts]) -> Iterator[str]:
+def compare_counts(
+    tables: Mapping[str, PairTable], official: Mapping[str, Counts]
+) -> Iterator[str]:
     """A sentence for each split whose numbers are not the official ones."""
     for split, counts in official.items():
         if split not in tables:
@@ -59,7 +61,7 @@ def differences(tables: Mapping[str, PairTable], official: Mapping[str, Counts])
             yield f"split {split} has {there}; officially {expected}"
 
 
-def rows_of(path: Path, columns: int, separator: str | None = ",") -> list[tuple[str, list[str]]]:
+def read_list(path: Path, columns: int, separator: str | None = ",") -> list[tuple[str, list[str]]]:
     """The rows of a list without a header, each with the words "FILE, line N".
 
     Cells as :func:`crossview.lists.read_cells` parts them. BadData: no such list, an empty one, a
@@ -77,7 +79,7 @@ def rows_of(path: Path, columns: int, separator: str | None = ",") -> list[tuple
     return rows
 
 
-def once(names: Iterable[tuple[str, str]], what: str) -> dict[str, int]:
+def number_names(names: Iterable[tuple[str, str]], what: str) -> dict[str, int]:
     """Names to positions; ``names`` come as (where, name). BadData if one comes twice."""
     seen: dict[str, int] = {}
     first: dict[str, str] = {}
@@ -88,7 +90,7 @@ def once(names: Iterable[tuple[str, str]], what: str) -> dict[str, int]:
     return seen
 
 
-def place(lat: str, lon: str, where: str) -> tuple[float, float]:
+def parse_place(lat: str, lon: str, where: str) -> tuple[float, float]:
     """Latitude and longitude in degrees; BadData if out of range or no numbers."""
     for name, text in (("latitude", lat), ("longitude", lon)):
         if not text:
@@ -104,7 +106,7 @@ def require_files(files: Sequence[tuple[str, Path]]) -> None:
 
     Folders are listed once each, so that 100,000 files cost a second.
     """
-    there = {folder: files_in(folder) for folder in {path.parent for _, path in files}}
+    there = {folder: list_names(folder) for folder in {path.parent for _, path in files}}
     absent = [(where, path) for where, path in files if path.name not in there[path.parent]]
     if absent:
         where, path = absent[0]
@@ -114,12 +116,12 @@ def require_files(files: Sequence[tuple[str, Path]]) -> None:
         )
 
 
-def data_in(folder: Path) -> set[str]:
+def list_data(folder: Path) -> set[str]:
     """Names in a folder without those of the system; none if there is no such folder."""
-    return {name for name in files_in(folder) if not is_system_file(name)}
+    return {name for name in list_names(folder) if not is_system_file(name)}
 
 
-def files_in(folder: Path) -> set[str]:
+def list_names(folder: Path) -> set[str]:
     """All names in a folder; none if there is no such folder."""
     try:
         with os.scandir(folder) as entries:
@@ -128,7 +130,9 @@ def files_in(folder: Path) -> set[str]:
         return set()
 
 
-def table_of(ground: Sequence[Path], aerial: Sequence[Path], pairs: Any, **known: Any) -> PairTable:
+def make_table(
+    ground: Sequence[Path], aerial: Sequence[Path], pairs: Any, **known: Any
+) -> PairTable:
     """A PairTable of which only some things are ``known``: the rest is unknown, up is north.
 
     ``heading_deg`` and ``perspective`` may be one value for all ground pictures.
@@ -142,11 +146,13 @@ def table_of(ground: Sequence[Path], aerial: Sequence[Path], pairs: Any, **known
         values[name] = np.broadcast_to(given, shape).copy()
     photo = np.broadcast_to(np.asarray(values.get("perspective", False), dtype=bool), (g,)).copy()
     values["perspective"] = photo
-    values["ignored"] = _relation(values.get("ignored", ()))
-    return PairTable(ground=tuple(ground), aerial=tuple(aerial), pairs=_relation(pairs), **values)
+    values["ignored"] = _to_relation(values.get("ignored", ()))
+    return PairTable(
+        ground=tuple(ground), aerial=tuple(aerial), pairs=_to_relation(pairs), **values
+    )
 
 
-def _relation(pairs: Any) -> I64:
+def _to_relation(pairs: Any) -> I64:
     return np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
 
 
@@ -177,7 +183,7 @@ def read_matlab(path: Path, names: Sequence[str]) -> Mat:
     return mat
 
 
-def texts(path: Path, mat: Mat, name: str) -> list[str]:
+def read_texts(path: Path, mat: Mat, name: str) -> list[str]:
     """A character matrix, or a cell array of texts, as a list."""
     cells = np.asarray(mat[name]).ravel()
     found = [str(np.asarray(cell).ravel()[0]) if np.size(cell) else "" for cell in cells]
@@ -187,7 +193,7 @@ def texts(path: Path, mat: Mat, name: str) -> list[str]:
     return found
 
 
-def indices(path: Path, mat: Mat, name: str, field: str, count: int) -> list[int]:
+def read_indices(path: Path, mat: Mat, name: str, field: str, count: int) -> list[int]:
     """The 1-based numbers of ``name.field`` as rows from 0, all below ``count``."""
     try:
         inner = np.asarray(mat[name])[field].ravel()[0]

@@ -12,7 +12,7 @@ import numpy as np
 from crossview.arrays import U8
 from crossview.errors import BadData
 from crossview.pairs.batch import PairPixels, Views
-from crossview.pairs.framing import as_read
+from crossview.pairs.framing import frame_spec
 from crossview.pairs.table import PairTable
 from crossview.views.spec import ViewSpec
 from crossview.views.symmetry import roll_ground
@@ -112,7 +112,7 @@ class Files:
     def _spec(self, side: str) -> ViewSpec:
         """By which the files of a side are read."""
         spec = self.views.ground if side == "ground" else self.views.aerial
-        return as_read(spec, self.table.framing)
+        return frame_spec(spec, self.table.framing)
 
     def _whole(self, path: Path, spec: ViewSpec) -> U8:
         """A file as the papers take it (``ViewSpec.whole``)."""
@@ -147,7 +147,7 @@ class Files:
         )
 
 
-def pair_pixels(table: PairTable, source: Source, row: int) -> PairPixels:
+def read_pair(table: PairTable, source: Source, row: int) -> PairPixels:
     """The pair of one row; a panorama of known heading is rolled until the aerial's up is in front.
 
     The roll is by whole columns; what remains of the angle (under half a column) is in

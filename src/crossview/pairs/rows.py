@@ -19,10 +19,10 @@ from crossview.geo.points import LatLon
 
 GEOMETRIES = {"geometry": "ground", "ground_geometry": "ground", "aerial_geometry": "aerial"}
 LOG = logging.getLogger("crossview.pairs")
-PARQUET = (".parquet", ".geoparquet", ".pq")
+PARQUET_SUFFIXES = (".parquet", ".geoparquet", ".pq")
 
 
-class Row(Protocol):
+class PairRow(Protocol):
     """One relation as a table tells it; errors (BadData) name the file and the line or row."""
 
     @property
@@ -40,7 +40,7 @@ class Row(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Cells:
+class _ParquetRow:
     """A row of Parquet: its cells as texts, by column."""
 
     where: str
@@ -56,7 +56,7 @@ class _Cells:
         return lists.choice(column, self.text(column), allowed, self.where)
 
 
-def read_rows(path: Path, needed: Sequence[str], allowed: Sequence[str]) -> Iterator[Row]:
+def read_rows(path: Path, needed: Sequence[str], allowed: Sequence[str]) -> Iterator[PairRow]:
     """The rows of the table at ``path``, Parquet or a list by the ending of its name.
 
     Raises BadData for what cannot be read, columns that are missing and columns not ``allowed``.
@@ -64,12 +64,12 @@ def read_rows(path: Path, needed: Sequence[str], allowed: Sequence[str]) -> Iter
     "ground_geometry") or ``aerial_lat`` and ``aerial_lon`` ("aerial_geometry"), in WGS84 degrees
     whatever its reference system.
     """
-    if path.suffix.lower() in PARQUET:
-        return _parquet(path, needed, allowed)
+    if path.suffix.lower() in PARQUET_SUFFIXES:
+        return _read_parquet(path, needed, allowed)
     return iter(lists.read_table(path, needed=needed, allowed=allowed, what="table of pairs"))
 
 
-def _parquet(path: Path, needed: Sequence[str], allowed: Sequence[str]) -> Iterator[Row]:
+def _read_parquet(path: Path, needed: Sequence[str], allowed: Sequence[str]) -> Iterator[PairRow]:
     try:
         from pyarrow import parquet
     except ImportError as problem:
@@ -86,38 +86,38 @@ def _parquet(path: Path, needed: Sequence[str], allowed: Sequence[str]) -> Itera
     except Exception as problem:  # pyarrow has many classes for what is damaged
         raise BadData(f"{path} cannot be read as Parquet: {problem}") from problem
     for name in [name for name in GEOMETRIES if name in columns]:
-        points = _points(path, name, columns.pop(name), about.get(name, {}))
+        points = _read_points(path, name, columns.pop(name), about.get(name, {}))
         for axis, values in zip(("lat", "lon"), points.T, strict=True):
             column = f"{GEOMETRIES[name]}_{axis}"
             if column in columns:
                 raise BadData(f"{path}: {name} and {column} both say where; keep one of them.")
             columns[column] = values.tolist()
-    columns = _named_as_in_lists(path, columns)
+    columns = _normalise_names(path, columns)
     if missing := [name for name in needed if name not in columns]:
         raise BadData(f"{path} has no column {', '.join(missing)}; it has: {', '.join(columns)}.")
     if unknown := [name for name in columns if name not in allowed]:
         raise BadData(
             f"{path}: unknown columns {', '.join(unknown)}.\nKnown: {', '.join(allowed)}."
         )
-    texts = [[_text(value) for value in values] for values in columns.values()]
+    texts = [[_format_cell(value) for value in values] for values in columns.values()]
     for n, cells in enumerate(zip(*texts, strict=True), 1):
-        yield _Cells(f"{path}, row {n}", dict(zip(columns, cells, strict=True)))
+        yield _ParquetRow(f"{path}, row {n}", dict(zip(columns, cells, strict=True)))
 
 
-def _named_as_in_lists(path: Path, columns: dict[str, Any]) -> dict[str, Any]:
+def _normalise_names(path: Path, columns: dict[str, Any]) -> dict[str, Any]:
     names = [name.strip().lower() for name in columns]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadData(f"{path}: the column {twice[0]} is there twice; keep one of them.")
     return dict(zip(names, columns.values(), strict=True))
 
 
-def _text(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape").strip()
     return "" if value is None or value != value else str(value).strip()  # noqa: PLR0124 - NaN
 
 
-def _points(path: Path, name: str, values: list[Any], about: dict[str, Any]) -> F64:
+def _read_points(path: Path, name: str, values: list[Any], about: dict[str, Any]) -> F64:
     """[N, 2] latitude and longitude of well-known-binary points; NaN where there is none."""
     from pyproj.exceptions import CRSError
 
@@ -125,7 +125,9 @@ def _points(path: Path, name: str, values: list[Any], about: dict[str, Any]) -> 
 
     if about.get("encoding", "WKB") != "WKB":
         raise BadData(f"{path}: {name} is encoded as {about['encoding']}; expected WKB.")
-    xy = np.array([_xy(value, f"{path}, row {n}", name) for n, value in enumerate(values, 1)])
+    xy = np.array(
+        [_parse_point(value, f"{path}, row {n}", name) for n, value in enumerate(values, 1)]
+    )
     crs = about.get("crs", "OGC:CRS84")  # the default of GeoParquet
     if crs is None:
         raise BadData(f"{path}: {name} has no reference system; write it with one (EPSG:4326).")
@@ -139,11 +141,11 @@ def _points(path: Path, name: str, values: list[Any], about: dict[str, Any]) -> 
             "Write it with one that is, such as EPSG:4326."
         ) from problem
     latlon[~np.isfinite(xy).all(axis=1)] = np.nan
-    _tell_datum(path, name, crs, latlon)
+    _warn_of_datum(path, name, crs, latlon)
     return latlon
 
 
-def _tell_datum(path: Path, name: str, crs: Any, latlon: F64) -> None:
+def _warn_of_datum(path: Path, name: str, crs: Any, latlon: F64) -> None:
     """A warning if PROJ does not know well where on Earth the points of ``crs`` lie."""
     from crossview.geo.datums import find_datum_shift
 
@@ -153,7 +155,7 @@ def _tell_datum(path: Path, name: str, crs: Any, latlon: F64) -> None:
             LOG.warning("%s, %s: %s.", path, name, shift)
 
 
-def _xy(value: Any, where: str, name: str) -> tuple[float, float]:
+def _parse_point(value: Any, where: str, name: str) -> tuple[float, float]:
     if value is None:
         return float("nan"), float("nan")
     if not isinstance(value, bytes):

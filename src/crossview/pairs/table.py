@@ -114,18 +114,18 @@ class PairTable:
 
     def ground_ids(self) -> tuple[str, ...]:
         """[G] a short name for each ground picture: its path below ``root``, with slashes."""
-        return _ids(self.ground, self.root)
+        return _name_files(self.ground, self.root)
 
     def aerial_ids(self) -> tuple[str, ...]:
         """[A] likewise for the aerial pictures."""
-        return _ids(self.aerial, self.root)
+        return _name_files(self.aerial, self.root)
 
     def places(self) -> I64:
         """[P] one number per row; rows joined by a shared picture have the same number."""
         parent = np.arange(len(self.ground) + len(self.aerial))
         for g, a in self.pairs + np.array([0, len(self.ground)]):
-            parent[_root(parent, a)] = _root(parent, g)
-        roots = np.array([_root(parent, g) for g in self.pairs[:, 0]], dtype=np.int64)
+            parent[_find_root(parent, a)] = _find_root(parent, g)
+        roots = np.array([_find_root(parent, g) for g in self.pairs[:, 0]], dtype=np.int64)
         return np.unique(roots, return_inverse=True)[1].astype(np.int64)
 
     def rows_latlon(self) -> F64:
@@ -173,14 +173,14 @@ class PairTable:
             self,
             ground=tuple(self.ground[i] for i in g),
             aerial=tuple(self.aerial[i] for i in a),
-            pairs=_renumbered(self.pairs, g, a),
-            ignored=_renumbered(self.ignored[kept], g, a),
+            pairs=_renumber(self.pairs, g, a),
+            ignored=_renumber(self.ignored[kept], g, a),
             **per_ground,
             **per_aerial,
         )
 
 
-def held_out(table: PairTable, share: float, seed: int) -> Bool:
+def draw_held_out(table: PairTable, share: float, seed: int) -> Bool:
     """[P] rows set aside for validation: ``share`` of the *places*, drawn by ``seed``.
 
     At least one place is set aside if share > 0, and at least one is kept.
@@ -192,17 +192,17 @@ def held_out(table: PairTable, share: float, seed: int) -> Bool:
     return np.isin(places, drawn)
 
 
-def _renumbered(relation: I64, g: I64, a: I64) -> I64:
+def _renumber(relation: I64, g: I64, a: I64) -> I64:
     columns = [np.searchsorted(g, relation[:, 0]), np.searchsorted(a, relation[:, 1])]
     return np.stack(columns, axis=1).astype(np.int64)
 
 
-def _ids(files: tuple[Path, ...], root: Path) -> tuple[str, ...]:
+def _name_files(files: tuple[Path, ...], root: Path) -> tuple[str, ...]:
     start = f"{root.as_posix()}/"
     return tuple(file.as_posix().removeprefix(start) for file in files)
 
 
-def _root(parent: I64, node: int) -> int:
+def _find_root(parent: I64, node: int) -> int:
     while parent[node] != node:
         parent[node] = parent[parent[node]]
         node = int(parent[node])

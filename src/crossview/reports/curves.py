@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossview.arrays import F64
-from crossview.localization.accuracy import hits
+from crossview.localization.accuracy import mark_hits
 from crossview.reports.results import RunResult
 from crossview.stats import cluster_intervals, share_in_order
 
@@ -29,7 +29,7 @@ def compute_recall_curve(result: RunResult, most: int, seed: int = 0) -> Curve:
     """
     ks = np.unique(np.round(np.geomspace(1, max(2, most), 40)))
     rank = np.concatenate([e.queries.rank for e in result.evaluations])
-    found = np.stack([hits(rank, int(k)) for k in ks], axis=1)
+    found = np.stack([mark_hits(rank, int(k)) for k in ks], axis=1)
     return _shares(ks, found, _clusters(result), np.ones(len(rank), dtype=bool), seed)
 
 
@@ -47,7 +47,7 @@ def compute_answered_curve(result: RunResult) -> tuple[F64, F64]:
     score = np.concatenate([e.queries.best_score[:, 0] for e in result.evaluations])
     rank = np.concatenate([e.queries.rank for e in result.evaluations])
     asked = np.isfinite(score)
-    right = hits(rank[asked], 1)[np.argsort(-score[asked], kind="stable")]
+    right = mark_hits(rank[asked], 1)[np.argsort(-score[asked], kind="stable")]
     answered = np.arange(1, len(right) + 1)
     keep = np.unique(np.linspace(max(0, len(right) // 50 - 1), len(right) - 1, 80).astype(int))
     share = np.cumsum(right) / answered

@@ -16,7 +16,7 @@ from crossview.evaluation.run_comparison import (
     compare_trainings,
     correct_together,
 )
-from crossview.localization.accuracy import hits
+from crossview.localization.accuracy import mark_hits
 from crossview.reports.results import RunResult, Trial
 from crossview.reports.texts import phrase
 
@@ -106,7 +106,9 @@ def _average_hits(result: RunResult) -> dict[str, float]:
     sums: dict[str, list[float]] = {}
     for evaluation in result.evaluations:
         queries = evaluation.queries
-        for query, hit in zip(queries.ids.tolist(), hits(queries.rank, 1).tolist(), strict=True):
+        for query, hit in zip(
+            queries.ids.tolist(), mark_hits(queries.rank, 1).tolist(), strict=True
+        ):
             sums.setdefault(query, []).append(float(hit))
     return {query: sum(hit) / len(hit) for query, hit in sums.items()}
 

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from crossview.arrays import U8
 from crossview.localization.answer import Answer
 from crossview.localization.hints import Hints
-from crossview.localization.locate import answered
-from crossview.localization.queries import Query, embedded, prepared
+from crossview.localization.locate import answer_queries
+from crossview.localization.queries import Query, embed_queries, prepare_query
 from crossview.service.counters import Counters
 from crossview.service.problems import Refusal
 from crossview.service.regions import Region
@@ -170,7 +170,7 @@ class PhotoQueue:
                 max_pixels=self._settings.max_pixels,
                 max_memory_bytes=self._settings.max_memory_bytes,
             )
-            query, strips = prepared(photo, task.hints, task.region.embedder.info)
+            query, strips = prepare_query(photo, task.hints, task.region.embedder.info)
         except BaseException as problem:
             ticket.result.set_exception(problem)
             return None
@@ -190,8 +190,10 @@ class PhotoQueue:
 
     def _answer(self, ready: list[_Prepared], region: Region) -> None:
         try:
-            queries = list(embedded([(one.query, one.strips) for one in ready], region.embedder))
-            answers = answered(region.index, queries)
+            queries = list(
+                embed_queries([(one.query, one.strips) for one in ready], region.embedder)
+            )
+            answers = answer_queries(region.index, queries)
         except BaseException as problem:
             self._answer_one_by_one(ready, region, problem)
             return

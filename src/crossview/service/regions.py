@@ -10,9 +10,9 @@ from pathlib import Path
 
 from crossview.errors import CrossviewError, UnknownName, UsageError, require
 from crossview.index.store import MANIFEST_NAME, Index
-from crossview.localization.hints import why_unusable_heading
+from crossview.localization.hints import explain_unusable_heading
 from crossview.localization.locate import require_ready
-from crossview.model.onnx import Embedder, open_model, open_model_of
+from crossview.model.onnx import Embedder, open_index_model, open_model
 from crossview.outputs.map_layers import HeatGrid, build_heat_grid
 from crossview.service.map_tiles import MapTiles
 
@@ -33,7 +33,7 @@ class Region:
     @property
     def uses_heading(self) -> bool:
         """Whether a heading helps to locate a panorama."""
-        return not why_unusable_heading(self.embedder.info, 360.0)
+        return not explain_unusable_heading(self.embedder.info, 360.0)
 
     @cached_property
     def cells(self) -> HeatGrid:
@@ -109,7 +109,7 @@ class ModelPool:
         if self._path is not None:
             embedder = open_model(self._path, threads=self._threads, spinning=False)
         else:
-            embedder = open_model_of(
+            embedder = open_index_model(
                 made_by.name_or_path, index.path, threads=self._threads, spinning=False
             )
         return self._open.setdefault(embedder.fingerprint, embedder)

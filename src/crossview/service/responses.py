@@ -17,7 +17,7 @@ from crossview.geo.components import split_regions
 from crossview.geo.mercator import enclose_points
 from crossview.localization.answer import Answer
 from crossview.localization.calibration_record import Calibration
-from crossview.localization.posterior import masses
+from crossview.localization.posterior import compute_masses
 from crossview.outputs.map_layers import describe_heat_grid, describe_scores
 from crossview.outputs.records import (
     describe_answer,
@@ -104,7 +104,7 @@ def _compute_posterior(answer: Answer, region: Region) -> F64 | None:
     if kind is None:
         return None
     in_region = 1.0 - answer.confidence.elsewhere
-    posterior = in_region * masses(answer.scores, kind.fit.temperature)
+    posterior = in_region * compute_masses(answer.scores, kind.fit.temperature)
     return np.where(np.isfinite(answer.scores), posterior, np.nan)
 
 

@@ -51,7 +51,7 @@ def hits(result: Result, planned: Planned) -> F64:
     """Mean over the planned tests of each query's hit, in percent [Q]."""
     k = int(planned.measure.removeprefix("R@"))
     ranks = np.array([result.ranks[test] for test in planned.tests])
-    shares: F64 = 100.0 * truth.hits(ranks, k).mean(axis=0)
+    shares: F64 = 100.0 * truth.mark_hits(ranks, k).mean(axis=0)
     return shares
 
 

@@ -17,7 +17,7 @@ import torch
 
 from crossview import catalogue
 from crossview.arrays import U8
-from crossview.pairs.batch import Batch, Span, Views
+from crossview.pairs.batch import Batch, TrainingLength, Views
 from crossview.pairs.loading import Reader, to_batch
 from crossview.pairs.page_ref import PageRef
 from crossview.studies.areas import published_settings
@@ -27,7 +27,7 @@ from crossview.training.session import build_without_weights
 
 PLACES = 4  # of a batch that are run
 _SEED = 1
-_QUARTER = Span(epochs=4.0, batches=1)  # half way a course and its reverse are the same
+_QUARTER = TrainingLength(epochs=4.0, batches=1)  # half way a course and its reverse are the same
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from torch import nn
 
 from crossview.arrays import I64
 from crossview.errors import InvalidValue, require
-from crossview.pairs.batch import Batch, PairPixels, Span, Views
+from crossview.pairs.batch import Batch, PairPixels, TrainingLength, Views
 from crossview.pairs.loading import RawBatch, to_batch
 from crossview.pairs.table import PairTable
 
@@ -144,10 +144,10 @@ class Recipe:
             return self.lr * (step + 1) / warm
         return self.lr * 0.5 * (1.0 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
 
-    def span(self, rows: int) -> Span:
+    def span(self, rows: int) -> TrainingLength:
         """How long a whole training on ``rows`` pairs is, in epochs."""
         epochs = self.total_steps(rows) / self._steps_per_epoch(rows)
-        return Span(epochs=epochs, batches=max(1, rows // self.batch))
+        return TrainingLength(epochs=epochs, batches=max(1, rows // self.batch))
 
     def epoch_factor(self, epoch: int) -> float:
         """Share of ``lr`` in ``epoch`` (from 0): linear warm-up from 0, then half a cosine."""

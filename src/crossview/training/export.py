@@ -23,7 +23,7 @@ from crossview.model.info import (
     INFO_NAME,
     SHARED_NAME,
     ModelInfo,
-    canonical,
+    encode_info,
 )
 from crossview.model.onnx_files import require_whole
 from crossview.pairs.batch import Views
@@ -104,7 +104,7 @@ def _exported(
     info = run_info(run, views, dim, half, name)
     for file, graph in graphs.items():
         require_whole(graph, file)
-    write_together(out, {**graphs, INFO_NAME: canonical(info) + b"\n"}, MODEL_FILES)
+    write_together(out, {**graphs, INFO_NAME: encode_info(info) + b"\n"}, MODEL_FILES)
     size = sum(len(graph) for graph in graphs.values())
     return Exported(folder=out, info=info, difference=difference, bytes=size)
 

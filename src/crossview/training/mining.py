@@ -15,7 +15,7 @@ from torch import Tensor
 from crossview.arrays import I64
 from crossview.errors import BadData, InvalidValue
 from crossview.networks.samplers import nearest_first
-from crossview.pairs.batch import Moment
+from crossview.pairs.batch import TrainingProgress
 from crossview.pairs.loading import Loader, Reader
 from crossview.training.device import fast_in_bfloat16
 from crossview.training.run_folder import TrainState
@@ -136,7 +136,9 @@ def _config_after(reader: Reader, epochs: int) -> object:
     config = page.Config(**reader.config)
     if reader.span is None or not hasattr(page, "staged"):
         return config
-    moment = Moment(span=reader.span, epoch=max(0, epochs - 1), batch=reader.span.batches - 1)
+    moment = TrainingProgress(
+        span=reader.span, epoch=max(0, epochs - 1), batch=reader.span.batches - 1
+    )
     staged: object = page.staged(config, moment, np.random.default_rng((reader.seed, epochs)))
     return staged
 

@@ -42,12 +42,12 @@ from crossview.files import append_lines, atomic_write, list_entries, read_lines
 from crossview.locks import locked
 from crossview.pairs.facts import (
     Facts,
-    digest_without_facts,
-    digests_of,
-    facts_of,
-    packed_facts,
+    collect_facts,
+    describe_differences,
+    digest_facts,
+    digest_names,
+    pack_facts,
     read_facts,
-    tell_differences,
 )
 from crossview.pairs.table import PairTable
 from crossview.training.contract import Recipe
@@ -104,9 +104,9 @@ class RunFolder:
         ``defaults``: of the method's settings. A run from before there was a setting trained with
         its default.
         """
-        facts = {split: facts_of(table) for split, table in (tables or {}).items()}
+        facts = {split: collect_facts(table) for split, table in (tables or {}).items()}
         for split, some in facts.items():
-            config = {**config, split: {**config[split], "facts": digests_of(some)}}
+            config = {**config, split: {**config[split], "facts": digest_facts(some)}}
         names = self._names()
         if self._only_begun():
             self._create(config, info, facts)
@@ -182,13 +182,13 @@ class RunFolder:
             then, now = old.get(split) or {}, new[split]
             if "facts" not in then:
                 root = _root_name(str(old.get("data", "")))
-                names = {digest_without_facts(table, name) for name in (root, table.root.name)}
+                names = {digest_names(table, name) for name in (root, table.root.name)}
                 if then.get("digest") not in {None, *names}:
                     told.append(f"the files' names or the relation of split {split} (not kept)")
                 continue
             other = [n for n, digest in then["facts"].items() if now["facts"].get(n) != digest]
             if other := [name for name in other if name in now["facts"]]:
-                words = tell_differences(self._facts().get(split, {}), facts[split])
+                words = describe_differences(self._facts().get(split, {}), facts[split])
                 told.append(f"{split}: {words or ', '.join(other)}")
         return "; ".join(told)
 
@@ -207,7 +207,7 @@ class RunFolder:
             raise InvalidValue(f"Cannot create {self.path}: {problem.strerror}.") from problem
         sweep(self.path)
         if facts:
-            atomic_write(self.path / PAIRS_NAME, packed_facts(facts))
+            atomic_write(self.path / PAIRS_NAME, pack_facts(facts))
         for name, text in self.contents(config, info).items():
             atomic_write(self.path / name, text)
 

@@ -20,12 +20,12 @@ from crossview._version import __version__
 from crossview.errors import BadData, InvalidValue
 from crossview.pairs.batch import Views
 from crossview.pairs.cache import fill_cache, open_cache
-from crossview.pairs.checks import readable
-from crossview.pairs.framing import framed, framing_of, note_of
-from crossview.pairs.loading import Loader, Reader, Unreadable, refuse
+from crossview.pairs.checks import drop_unreadable
+from crossview.pairs.framing import frame_views, measure_framing, note_framing
+from crossview.pairs.loading import Loader, Reader, Unreadable, refuse_unreadable
 from crossview.pairs.page_ref import PageRef
 from crossview.pairs.reading import Decoding, Files, Source
-from crossview.pairs.table import PairTable, held_out
+from crossview.pairs.table import PairTable, draw_held_out
 from crossview.training.contract import Recipe
 from crossview.training.device import laid_out, open_device
 from crossview.training.loop import Job, StepReport, in_halves, train_steps
@@ -193,7 +193,7 @@ def split_rows(request: Request, seed: int) -> tuple[PairTable, PairTable | None
     train, given = request.tables["train"], request.tables.get("val")
     if given is not None:
         return train, _at_most(given, request.val_rows, seed)
-    away = held_out(train, request.val_share, seed)
+    away = draw_held_out(train, request.val_share, seed)
     if not away.any():
         return train, None
     return train.take(~away), _at_most(train.take(away), request.val_rows, seed)
@@ -211,12 +211,12 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
     train, val = split_rows(request, recipe.seed)
     if check := getattr(page, "check", None):
         check(train, request.config)
-    shown = framing_of(train) if views.ground.whole or views.aerial.whole else train.framing
+    shown = measure_framing(train) if views.ground.whole or views.aerial.whole else train.framing
     folder = RunFolder(request.out)
     tables = {"train": train} | ({} if val is None else {"val": val})
-    record = _record(request, train, val, note_of(views, shown))
+    record = _record(request, train, val, note_framing(views, shown))
     folder.begin(record, dict(request.info), tables, defaults=asdict(page.Config()))
-    views = framed(views, shown)
+    views = frame_views(views, shown)
     reader = _reader(request, train, views, recipe.seed, progress)
     val_reader = None
     if val is not None:
@@ -293,7 +293,7 @@ def _without_unreadable(
     """The request without the pictures that cannot be read, and those; every picture is opened."""
     tables, lost = dict(request.tables), []
     for split in {"train", "val"} & set(tables):
-        tables[split], broken = readable(tables[split], request.workers, progress)
+        tables[split], broken = drop_unreadable(tables[split], request.workers, progress)
         lost += broken
     return replace(request, tables=tables), tuple(lost)
 
@@ -302,7 +302,7 @@ def _cached(folder: Path, files: Files, workers: int, progress: Progress) -> Sou
     """The pictures from the cache, which is filled first; refused if some cannot be read."""
     for filled in fill_cache(folder, files, workers):
         progress(filled.done, filled.total)
-    refuse(filled.unreadable, filled.total)
+    refuse_unreadable(filled.unreadable, filled.total)
     return open_cache(folder, files)
 
 

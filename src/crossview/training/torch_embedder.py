@@ -13,7 +13,7 @@ from crossview.arrays import F32, U8
 from crossview.errors import BadModel, InvalidValue
 from crossview.model.info import ModelInfo
 from crossview.pairs.batch import Views
-from crossview.pairs.loading import normalised
+from crossview.pairs.loading import normalise
 from crossview.training.export import run_info
 from crossview.training.run_folder import RunFolder, load_weights
 from crossview.training.session import build_without_weights
@@ -46,7 +46,7 @@ class RunEmbedder:
         return self._run("aerial", images)
 
     def _run(self, side: str, images: U8) -> F32:
-        pixels = normalised(images, getattr(self._views, side), self._device)
+        pixels = normalise(images, getattr(self._views, side), self._device)
         try:
             with torch.inference_mode():
                 vectors: F32 = getattr(self._model, side)(pixels).float().cpu().numpy()

@@ -19,9 +19,9 @@ from crossview.evaluation.fast_scores import space_of
 from crossview.evaluation.metrics import CUTS, recall
 from crossview.evaluation.ranking import rank
 from crossview.evaluation.task import Pairs, Relation
-from crossview.localization.similarity import scores
+from crossview.localization.similarity import score_query
 from crossview.pairs.batch import Views
-from crossview.pairs.loading import Loader, RawBatch, Reader, normalised
+from crossview.pairs.loading import Loader, RawBatch, Reader, normalise
 from crossview.pairs.table import PairTable
 from crossview.training.run_folder import TrainState
 from crossview.views.crops import CroppedView, crop_view, draw_fov, share_bins_seen
@@ -81,8 +81,8 @@ def vectors_of(model: Any, views: Views, ground: U8, aerial: U8) -> tuple[F32, F
     """Vectors [B, D] of both sides' pictures, [B, h, w, 3] each; the model is in eval mode."""
     device = next(model.parameters()).device
     with torch.no_grad():
-        grounds = model.ground(normalised(ground, views.ground, device)).float().cpu().numpy()
-        aerials = model.aerial(normalised(aerial, views.aerial, device)).float().cpu().numpy()
+        grounds = model.ground(normalise(ground, views.ground, device)).float().cpu().numpy()
+        aerials = model.aerial(normalise(aerial, views.aerial, device)).float().cpu().numpy()
     return grounds, aerials
 
 
@@ -146,7 +146,7 @@ def _numbered(pictures: I64) -> tuple[I64, I64, I64]:
 def similarities(query: F32, gallery: F32, views: Views, seen_deg: float) -> F32:
     """Scores [n] of one query [D] against a gallery [n, D], at the best heading."""
     bins = views.azimuth_bins
-    result: F32 = scores(query, gallery, bins, share_bins_seen(seen_deg, bins), None)[0]
+    result: F32 = score_query(query, gallery, bins, share_bins_seen(seen_deg, bins), None)[0]
     return result
 
 
