@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from tests.index.regions import TOY, indexed
 
+from crossview import __version__
 from crossview.service.regions import Regions
 from crossview.service.schemas import Cells, RegionList
 
@@ -131,6 +132,7 @@ def test_a_file_is_sent_small_and_only_when_it_changed(client):
     plain = client.get(address, headers={"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers
     assert plain.content == packed.content == (WEB / "vendor/maplibre-gl.mjs").read_bytes()
+    assert __version__ in packed.headers["etag"], "an update must reach browsers"
     again = client.get(address, headers={"If-None-Match": packed.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert again.headers["cache-control"] == packed.headers["cache-control"] == "no-cache"

@@ -15,6 +15,7 @@ from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Re
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Receive, Scope, Send
 
+from crossview import __version__
 from crossview.service.counters import CONTENT_TYPE
 from crossview.service.locate_routes import get_service
 from crossview.service.problems import Refusal
@@ -49,7 +50,11 @@ class PageFile(FileResponse):
             path,
             stat_result=stat_result,
             media_type="text/javascript" if is_script else None,
-            headers={"Cache-Control": "no-cache"},
+            headers={
+                "Cache-Control": "no-cache",
+                # With the version: some installers give the files of all versions one date.
+                "ETag": f'"{__version__}-{stat_result.st_mtime_ns}-{stat_result.st_size}"',
+            },
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
