@@ -59,7 +59,9 @@ def test_the_limits_of_a_server_are_those_of_the_documents():
     assert "kept for ten minutes after its end" in service
 
 
-@pytest.mark.parametrize("option", ["--max-mb", "--max-megapixels", "--timeout", "--rate"])
+@pytest.mark.parametrize(
+    "option", ["--max-mb", "--max-megapixels", "--max-memory-mb", "--timeout", "--rate"]
+)
 @pytest.mark.parametrize("value", ["nan", "inf", "0", "-1"])
 def test_limits_of_a_server_are_numbers_above_zero(folder, capsys, option, value):
     assert cli.main(["serve", "--index", str(folder), f"{option}={value}"]) == 2

@@ -102,7 +102,8 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         _make_key(keys, new_key)
         return
     for option, value in (
-        ("--max-mb", max_mb), ("--max-megapixels", max_megapixels), ("--timeout", timeout),
+        ("--max-mb", max_mb), ("--max-megapixels", max_megapixels),
+        ("--max-memory-mb", max_memory_mb), ("--timeout", timeout),
         ("--rate", 1.0 if rate is None else rate),
     ):  # fmt: skip
         require(0.0 < value < math.inf, f"{option} takes a number above 0, got {value}.")
