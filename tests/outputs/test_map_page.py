@@ -122,14 +122,15 @@ def test_without_truth_heading_or_places_nothing_is_invented(index, write):
     assert facts["photos"][1]["places"] == []
 
 
-def test_photos_may_be_pixels_bytes_or_paths_and_lose_their_metadata(index, write, tmp_path):
+def test_photos_may_be_pixels_bytes_images_or_paths_and_lose_their_metadata(index, write, tmp_path):
     exif = Image.Exif()
     exif[0x010E] = "taken at home"
     Image.fromarray(photo_pixels()).save(tmp_path / "c.jpg", exif=exif)
     encoded = (tmp_path / "c.jpg").read_bytes()
-    names = ["a", "b", str(tmp_path / "c.jpg"), "gone.jpg"]
-    page = write([answer(name) for name in names], photos={"a": photo_pixels(), "b": encoded})
-    assert [p["picture"] for p in page.facts["photos"]] == [0, 1, 2, None]
+    names = ["a", "b", "d", str(tmp_path / "c.jpg"), "gone.jpg"]
+    photos = {"a": photo_pixels(), "b": encoded, "d": Image.open(BytesIO(encoded))}
+    page = write([answer(name) for name in names], photos=photos)
+    assert [p["picture"] for p in page.facts["photos"]] == [0, 1, 2, 3, None]
     pictures = [base64.b64decode(text) for text in page.pictures["photos"]]
     assert all(Image.open(BytesIO(p)).size == (400, 300) for p in pictures)
     assert not any(b"taken at home" in p for p in pictures)

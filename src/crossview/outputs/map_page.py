@@ -36,7 +36,7 @@ from crossview.outputs.map_layers import (
     describe_scores,
     draw_base_map,
 )
-from crossview.outputs.page_images import Budget, PictureSource, shrink_photos, shrink_thumbnail
+from crossview.outputs.page_images import Budget, shrink_photos, shrink_thumbnail
 from crossview.outputs.records import (
     describe_answer,
     describe_place,
@@ -44,6 +44,7 @@ from crossview.outputs.records import (
     shorten_names,
     stands_out,
 )
+from crossview.views.decode import PictureSource
 
 if TYPE_CHECKING:
     from crossview.index.store import Index
@@ -72,9 +73,9 @@ def write_map(
 ) -> list[str]:
     """Write the page to ``out`` and return its notes: what was left out, and why.
 
-    ``photos`` gives pictures by ``answer.photo`` as bytes, pixels [H, W, 3] or paths; a name that
-    is missing there is read as a path. What does not fit into ``max_bytes`` is left out in this
-    order: size of photos, thumbnails of lower ranks, pixels of the imagery, last photos.
+    ``photos`` gives pictures by ``answer.photo``: bytes, pixels [H, W, 3], Pillow images or paths.
+    A name that is missing there is read as a path. What does not fit into ``max_bytes`` is left out
+    in this order: size of photos, thumbnails of lower ranks, pixels of the imagery, last photos.
     """
     require(
         max_bytes >= LEAST_BYTES,

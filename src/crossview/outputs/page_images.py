@@ -6,16 +6,13 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from crossview.arrays import U8
 from crossview.errors import BadImage
 from crossview.outputs.records import phrase
-from crossview.views.decode import read_rgb
-
-PictureSource = bytes | U8 | str | Path
+from crossview.views.decode import PictureSource, load_photo, read_rgb
 
 _SAMPLE = 12  # pictures that are tried at each size to choose one size for all
 
@@ -60,13 +57,12 @@ def shrink_picture(picture: PictureSource, size: JpegSize) -> bytes:
 
     Raises :class:`BadImage` for what cannot be read.
     """
-    from PIL import Image
-
-    pixels = (
-        picture
-        if isinstance(picture, np.ndarray)
-        else read_rgb(picture, at_least=(size.long_px, size.long_px))
-    )
+    if isinstance(picture, np.ndarray):
+        pixels = picture
+    elif isinstance(picture, Image.Image):
+        pixels = load_photo(picture).pixels
+    else:
+        pixels = read_rgb(picture, at_least=(size.long_px, size.long_px))
     image = Image.fromarray(pixels)
     image.thumbnail((size.long_px, size.long_px), Image.Resampling.BOX)
     stream = io.BytesIO()
