@@ -65,8 +65,12 @@ def main() -> None:
     for area in TOWNS:
         evaluate(area, places, out)
     created = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    found = [(out / "records" / area).glob(f"{n}-*") for n in range(3) for area in TOWNS]
-    records = open_records(path for some in found for path in some)
+    records = open_records(
+        folder
+        for number in range(3)
+        for area in TOWNS
+        for folder in (out / "records" / area).glob(f"{number}-*")
+    )
     title = "The packaged model on the embedded world"
     print(write_report(records, out / "report", ReportFacts(title=title, created=created)))
 

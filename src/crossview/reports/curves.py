@@ -29,14 +29,16 @@ def compute_recall_curve(result: RunResult, most: int, seed: int = 0) -> Curve:
     """
     ks = np.unique(np.round(np.geomspace(1, max(2, most), 40)))
     rank = np.concatenate([e.queries.rank for e in result.evaluations])
-    found = np.stack([mark_hits(rank, int(k)) for k in ks], axis=1)
-    return _shares(ks, found, _clusters(result), np.ones(len(rank), dtype=bool), seed)
+    within_k = np.stack([mark_hits(rank, int(k)) for k in ks], axis=1)
+    return _average(ks, within_k, _list_clusters(result), np.ones(len(rank), dtype=bool), seed)
 
 
 def compute_error_curve(result: RunResult, metres: F64, seed: int = 0) -> Curve:
     """Percent of queries whose first place is at most this far from the truth."""
     error = np.concatenate([e.queries.error_m for e in result.evaluations])
-    return _shares(metres, error[:, None] <= metres, _clusters(result), np.isfinite(error), seed)
+    return _average(
+        metres, error[:, None] <= metres, _list_clusters(result), np.isfinite(error), seed
+    )
 
 
 def compute_answered_curve(result: RunResult) -> tuple[F64, F64]:
@@ -46,8 +48,8 @@ def compute_answered_curve(result: RunResult) -> tuple[F64, F64]:
     """
     score = np.concatenate([e.queries.best_score[:, 0] for e in result.evaluations])
     rank = np.concatenate([e.queries.rank for e in result.evaluations])
-    asked = np.isfinite(score)
-    right = mark_hits(rank[asked], 1)[np.argsort(-score[asked], kind="stable")]
+    scored = np.isfinite(score)
+    right = mark_hits(rank[scored], 1)[np.argsort(-score[scored], kind="stable")]
     answered = np.arange(1, len(right) + 1)
     keep = np.unique(np.linspace(max(0, len(right) // 50 - 1), len(right) - 1, 80).astype(int))
     share = np.cumsum(right) / answered
@@ -62,17 +64,17 @@ def compute_separation(matched: F64, unmatched: F64) -> float:
     return 100.0 * share_in_order(matched, unmatched)
 
 
-def _clusters(result: RunResult) -> np.ndarray:
+def _list_clusters(result: RunResult) -> np.ndarray:
     return np.concatenate([e.queries.cluster for e in result.evaluations])
 
 
-def _shares(
-    x: F64, found: np.ndarray, clusters: np.ndarray, counted: np.ndarray, seed: int
+def _average(
+    x: F64, hit: np.ndarray, clusters: np.ndarray, counted: np.ndarray, seed: int
 ) -> Curve:
-    """Shares of the counted rows of ``found`` [Q, N], with their intervals over clusters."""
+    """Shares of the counted rows of ``hit`` [Q, N], with their intervals over clusters."""
     if not counted.any():
         nothing = np.full(len(x), np.nan)
         return Curve(x, nothing, nothing, nothing)
-    low, high = cluster_intervals(found[counted], clusters[counted], seed=seed)
-    share = found[counted].mean(axis=0)
+    low, high = cluster_intervals(hit[counted], clusters[counted], seed=seed)
+    share = hit[counted].mean(axis=0)
     return Curve(x.astype(np.float64), 100.0 * share, 100.0 * low, 100.0 * high)
