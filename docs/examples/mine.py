@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from crossview.networks import samplers as shuffled
 from crossview.networks.losses import info_nce, learned_scale
+from crossview.networks.samplers import shuffled
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.views.colour import augment_photometric
