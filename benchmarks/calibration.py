@@ -23,9 +23,9 @@ import numpy as np
 
 from benchmarks import _towns, harness
 from crossview.calibration.calibrate import calibrate
-from crossview.calibration.fit import Wanted
-from crossview.calibration.held_out import Outcome, figures, outcome, refusal_figures, share_of
-from crossview.calibration.known_photos import Known, Photos, known
+from crossview.calibration.fit import CalibrationGoal
+from crossview.calibration.held_out import Outcome, estimate_share, figures, judge, refusal_figures
+from crossview.calibration.known_photos import KnownPhoto, KnownPhotos, make_known_photo
 from crossview.files import writing
 from crossview.index.store import Index
 from crossview.localization.accuracy import RANKS, Truths
@@ -41,7 +41,7 @@ from crossview.worlds.town import TOWN_VERSION
 
 STRIDE_M = 8.0
 ELSEWHERE = 40  # pictures of each kind that every town is asked from the next town
-WANTED = Wanted()
+WANTED = CalibrationGoal()
 TITLES = {"test": "other towns, styles seen in training", "unseen": "a style never seen"}
 TINY = _towns.Extent(calibration=(1, 9), test=(1, 3), unseen=(1, 3), side_m=320.0)
 
@@ -51,7 +51,7 @@ class Asked:
     """What one town's index answered: its own pictures, and pictures of another town."""
 
     town: str
-    own: list[Known]
+    own: list[KnownPhoto]
     foreign: list[Answer]
 
 
@@ -106,7 +106,9 @@ def _ask(folder: Path, other: Path, embedder: Embedder) -> Asked:
     kept = path.with_suffix(f".{other.name}.npz")
     foreign = list(_answers(index, embedder, _photos(other, ELSEWHERE), kept))
     placed = [(answer, truths.of(answer.photo)) for answer in own]
-    knowns = [known(index, answer, truth) for answer, truth in placed if truth is not None]
+    knowns = [
+        make_known_photo(index, answer, truth) for answer, truth in placed if truth is not None
+    ]
     return Asked(town=folder.name, own=[one for one in knowns if one is not None], foreign=foreign)
 
 
@@ -142,7 +144,7 @@ def _answers(
         )
 
 
-def measured(asked: dict[str, list[Asked]], wanted: Wanted) -> dict[str, Any]:
+def measured(asked: dict[str, list[Asked]], wanted: CalibrationGoal) -> dict[str, Any]:
     """Figures of every kind of picture: held out in calibration, on other towns, on new style."""
     pool = [one for town in asked["calibration"] for one in town.own]
     calibration = calibrate(pool, wanted, STRIDE_M)
@@ -155,12 +157,12 @@ def measured(asked: dict[str, list[Asked]], wanted: Wanted) -> dict[str, Any]:
     return result
 
 
-def _judged(kind: Calibrated, towns: Sequence[Asked], wanted: Wanted) -> dict[str, Any]:
+def _judged(kind: Calibrated, towns: Sequence[Asked], wanted: CalibrationGoal) -> dict[str, Any]:
     """A calibration on pictures of other towns; intervals resample towns."""
     own = [[one for one in town.own if _same(kind, one.fov_deg)] for town in towns]
-    photos = Photos.of([one for some in own for one in some])
+    photos = KnownPhotos.of([one for some in own for one in some])
     photos = replace(photos, spot=np.repeat(np.arange(len(own)), [len(some) for some in own]))
-    found = outcome(photos, kind.fit, wanted.share)
+    found = judge(photos, kind.fit, wanted.share)
     told = figures(photos, found, wanted, (STRIDE_M / 1000.0) ** 2)
     foreign = np.array([
         measure_evidence(answer.scores, kind.fit.temperature)
@@ -175,12 +177,14 @@ def _same(kind: Calibrated, fov_deg: float) -> bool:
 
 
 def _elsewhere(
-    kind: Calibrated, found: Outcome, foreign: np.ndarray, wanted: Wanted
+    kind: Calibrated, found: Outcome, foreign: np.ndarray, wanted: CalibrationGoal
 ) -> dict[str, Any]:
     """Pictures of another town: how many are accepted, and the whole curve."""
     return {
         "elsewhere_n": len(foreign),
-        "false_accept_elsewhere": share_of(foreign >= kind.fit.refused_below, range(len(foreign))),
+        "false_accept_elsewhere": estimate_share(
+            foreign >= kind.fit.refused_below, range(len(foreign))
+        ),
         "elsewhere_stated": float(kind.fit.elsewhere(foreign, wanted.share).mean()),
         **refusal_figures(found.evidence, foreign),
     }

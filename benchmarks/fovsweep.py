@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.harness import Timings, interleaved, ratio, report
 from crossview.evaluation.conditions import Condition
-from crossview.evaluation.embed import How, embed
+from crossview.evaluation.embed import EmbedSettings, embed
 from crossview.model.info import ModelInfo
 from crossview.pairs.table import PairTable
 from crossview.views.spec import Representation, ViewSpec
@@ -65,7 +65,7 @@ def main() -> None:
 
 def candidates(network: Any, pairs: int) -> dict[str, Any]:
     """One sweep, and an evaluation per field of view."""
-    table, how = table_of(pairs), How(source=Noise(network.info), workers=0, batch=8)
+    table, how = table_of(pairs), EmbedSettings(source=Noise(network.info), workers=0, batch=8)
     conditions = [Condition(fov_deg=fov) for fov in FOVS_DEG]
 
     def separate() -> None:

@@ -20,11 +20,11 @@ from crossview.methods import geodtr_plus
 from crossview.networks.layout_masks import Layout, LayoutBranch, LayoutNetwork, random_masks
 from crossview.networks.losses import soft_margin_triplet
 from crossview.pairs.batch import Batch
-from crossview.training.contract import Recipe
+from crossview.training.contract import TrainingRecipe
 from crossview.training.cost import extra_memory_mb
-from crossview.training.device import fast_in_bfloat16, laid_out, open_device
+from crossview.training.device import is_fast_in_bfloat16, lay_out, open_device
 from crossview.training.loop import Objective, backward
-from crossview.training.run_folder import new_state
+from crossview.training.run_folder import make_state
 
 SMALL = {"ground_px": (64, 256), "aerial_px": (64, 256)}
 
@@ -64,7 +64,7 @@ def main() -> None:
         extra_memory=memory,
         loss_after_steps={name: round(value, 4) for name, value in losses.items()},
         gradient_cosine=round(cosine, 5),
-        bfloat16=fast_in_bfloat16(device),
+        bfloat16=is_fast_in_bfloat16(device),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     )
 
@@ -95,8 +95,8 @@ def step_of(name: str, config: geodtr_plus.Config, batch: Batch) -> Callable[[],
     device = batch.ground.device
     model: Any = geodtr_plus.build(config).to(device)
     if name == "ours":
-        model = laid_out(model, device)
-    state = new_state(model, Recipe(lr=1e-4, weight_decay=0.03, decay_vectors=True))
+        model = lay_out(model, device)
+    state = make_state(model, TrainingRecipe(lr=1e-4, weight_decay=0.03, decay_vectors=True))
     objective = Objective(page=geodtr_plus, config=config)
 
     def step() -> float:

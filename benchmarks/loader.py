@@ -26,10 +26,10 @@ from crossview.pairs.loading import Loader, Reader
 from crossview.pairs.official_lists import make_table
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
-from crossview.training.contract import Recipe
-from crossview.training.device import laid_out, open_device
-from crossview.training.loop import Job, epoch_order, train_steps
-from crossview.training.run_folder import new_state
+from crossview.training.contract import TrainingRecipe
+from crossview.training.device import lay_out, open_device
+from crossview.training.loop import TrainingJob, epoch_order, train_steps
+from crossview.training.run_folder import make_state
 
 GROUND_PX, AERIAL_PX = (224, 1232), (750, 750)  # CVUSA's files
 
@@ -44,10 +44,10 @@ def main() -> None:
     device = open_device(given.device)
     with tempfile.TemporaryDirectory(prefix="crossview-bench-") as folder:
         table = _table(Path(folder), given.rows, given.pictures)
-        job = Job(
+        job = TrainingJob(
             method=page,
             config=config,
-            recipe=Recipe.of(config),
+            recipe=TrainingRecipe.of(config),
             views=page.views(config),
             table=table,
             device=device,
@@ -105,7 +105,7 @@ def _table(folder: Path, rows: int, pictures: int) -> PairTable:
     return make_table(**repeated, pairs=pairs, heading_deg=0.0, fov_deg=360.0, metres_per_px=0.23)
 
 
-def _reader(job: Job, cache: Path, page: object, config: object) -> Reader:
+def _reader(job: TrainingJob, cache: Path, page: object, config: object) -> Reader:
     from dataclasses import asdict
 
     files = Files(job.table, job.views)
@@ -132,10 +132,10 @@ def _loading(reader: Reader, order: list[list[int]], workers: int, batches: int)
         return taken * places / (time.perf_counter() - begun)
 
 
-def _step(job: Job, reader: Reader, steps: int) -> float:
+def _step(job: TrainingJob, reader: Reader, steps: int) -> float:
     """Median seconds of a training step, waiting for data left out."""
-    model = laid_out(job.method.build(job.config), job.device)
-    state = new_state(model, job.recipe)
+    model = lay_out(job.method.build(job.config), job.device)
+    state = make_state(model, job.recipe)
     with Loader(reader, 0) as loader:
         reports = list(islice(train_steps(state, job, loader), steps))
     return statistics.median(r.seconds - r.waited_s for r in reports)

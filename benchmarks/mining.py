@@ -20,10 +20,10 @@ from benchmarks.harness import interleaved, ratio, report
 from benchmarks.singeo_step import a_batch
 from crossview.methods import singeo
 from crossview.training.cost import extra_memory_mb
-from crossview.training.device import fast_in_bfloat16
+from crossview.training.device import is_fast_in_bfloat16
 from crossview.training.loop import Objective, backward
-from crossview.training.mining import similar_rows
-from crossview.training.run_folder import Memory
+from crossview.training.mining import rank_similar_rows
+from crossview.training.run_folder import VectorMemory
 
 KEEP = 128
 
@@ -43,7 +43,7 @@ def main() -> None:
     found: dict[str, np.ndarray] = {}
 
     def ours() -> None:
-        found["ours"] = similar_rows(queries, references, places, KEEP)
+        found["ours"] = rank_similar_rows(queries, references, places, KEEP)
 
     def peer() -> None:
         found["peer"] = whole_matrix(queries, references)
@@ -66,7 +66,7 @@ def main() -> None:
         neighbour_overlap=round(float(share), 5),
         extra_memory_mb=round(megabytes),
         share_of_an_epoch_without_second_pass=round((noting_s + search_s) / epoch_s, 6),
-        bfloat16=fast_in_bfloat16(torch.device("cpu")),
+        bfloat16=is_fast_in_bfloat16(torch.device("cpu")),
     )
 
 
@@ -98,7 +98,7 @@ def whole_matrix(queries: Tensor, references: Tensor) -> np.ndarray:
 
 def noting_seconds(vectors: Tensor) -> float:
     """Keeping one epoch's vectors, batch by batch."""
-    memory = Memory(len(vectors))
+    memory = VectorMemory(len(vectors))
     begun = time.perf_counter()
     for rows in torch.arange(len(vectors)).split(16):
         memory.note(rows, vectors[rows], vectors[rows])

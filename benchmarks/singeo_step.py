@@ -19,11 +19,11 @@ from benchmarks.harness import finished, interleaved, ratio, report
 from crossview.methods import singeo
 from crossview.networks.losses import dual_info_nce
 from crossview.pairs.batch import Batch
-from crossview.training.contract import Recipe
+from crossview.training.contract import TrainingRecipe
 from crossview.training.cost import extra_memory_mb
-from crossview.training.device import fast_in_bfloat16, laid_out, open_device
+from crossview.training.device import is_fast_in_bfloat16, lay_out, open_device
 from crossview.training.loop import Objective, backward
-from crossview.training.run_folder import new_state
+from crossview.training.run_folder import make_state
 
 SMALL = {"aerial_px": 96, "ground_px": (64, 192)}
 
@@ -67,7 +67,7 @@ def main() -> None:
         extra_memory=memory,
         loss_after_steps={name: round(value, 4) for name, value in losses.items()},
         gradient_cosine=round(cosine, 5),
-        bfloat16=fast_in_bfloat16(device),
+        bfloat16=is_fast_in_bfloat16(device),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
     )
 
@@ -102,8 +102,8 @@ def step_of(name: str, config: singeo.Config, batch: Batch, chunk: int) -> Calla
     device = batch.ground.device
     model: Any = singeo.build(config).to(device)
     if name != "plain":
-        model = laid_out(model, device)
-    state = new_state(model, Recipe(lr=1e-4))
+        model = lay_out(model, device)
+    state = make_state(model, TrainingRecipe(lr=1e-4))
     objective = Objective(page=singeo, config=config, chunk=chunk if name == "cached" else 0)
 
     def step() -> float:

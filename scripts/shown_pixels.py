@@ -23,8 +23,8 @@ from PIL import Image
 from crossview.arrays import F32, U8, Bool
 from crossview.catalogue import method_page
 from crossview.evaluation.conditions import Condition
-from crossview.evaluation.embed import How, embed
-from crossview.explain.consistency import consistency
+from crossview.evaluation.embed import EmbedSettings, embed
+from crossview.explain.consistency import measure_consistency
 from crossview.localization.hints import Hints
 from crossview.localization.queries import make_queries
 from crossview.methods import sample4geo, singeo
@@ -35,10 +35,10 @@ from crossview.pairs.loading import Loader, RawBatch, Reader, make_plain_reader
 from crossview.pairs.reading import Files
 from crossview.pairs.table import Framing, PairTable
 from crossview.studies.running import recalls_at
-from crossview.training.contract import Recipe, example_table
-from crossview.training.mining import similarity_miner
-from crossview.training.run_folder import TrainState, new_state
-from crossview.training.validation import recalls
+from crossview.training.contract import TrainingRecipe, example_table
+from crossview.training.mining import make_miner
+from crossview.training.run_folder import TrainState, make_state
+from crossview.training.validation import measure_recalls
 from crossview.views.decode import Photo
 from crossview.views.spec import ViewSpec
 
@@ -189,7 +189,7 @@ def trained_with(case: Case, method: str = "singeo", draw: int = 0) -> U8:
 def validated_with(case: Case) -> U8:
     """What ``crossview train`` reports on between its steps."""
     with _state(case) as (state, model), Loader(case.reader(), 0) as loader:
-        recalls(state, case.table(), loader, case.views, [case.fov_deg])
+        measure_recalls(state, case.table(), loader, case.views, [case.fov_deg])
     return model.seen[0]
 
 
@@ -197,7 +197,7 @@ def mined_with(case: Case) -> U8:
     """What similar places are sought with between epochs."""
     reader = replace(case.reader(), page=method_page("singeo"), config=case.config)
     with _state(case) as (state, model):
-        similarity_miner(reader, 0)(state)
+        make_miner(reader, 0)(state)
     return model.seen[0]
 
 
@@ -212,14 +212,14 @@ def evaluated_with(case: Case) -> U8:
     """What ``crossview evaluate`` and ``crossview train --test`` measure with."""
     embedder, table = WatchedEmbedder(case), case.table()
     condition = Condition(fov_deg=case.fov_deg, within_deg=0.0)
-    embed(table, embedder, [condition], How(source=Files(table, case.views), workers=0))
+    embed(table, embedder, [condition], EmbedSettings(source=Files(table, case.views), workers=0))
     return embedder.seen[0]
 
 
 def explained_with(case: Case) -> U8:
     """What ``crossview evaluate --consistency`` compares maps of."""
     with _state(case) as (_, model):
-        consistency(model, case.reader(), [0, 1], crops_deg=[case.fov_deg])
+        measure_consistency(model, case.reader(), [0, 1], crops_deg=[case.fov_deg])
     return model.seen[-1]
 
 
@@ -274,7 +274,7 @@ def table_lines() -> Iterator[str]:
 def _state(case: Case) -> Iterator[tuple[TrainState, Watched]]:
     torch.manual_seed(0)
     model = Watched(case.spec)
-    yield new_state(model, Recipe()), model
+    yield make_state(model, TrainingRecipe()), model
 
 
 if __name__ == "__main__":

@@ -11,12 +11,12 @@ from crossview.catalogue import (
     METHODS,
     benchmark,
     data_name,
+    find_published,
     make_config,
     method_name,
     method_page,
     open_data,
     open_run,
-    published,
     recipe,
     recipes,
     rules,
@@ -208,9 +208,10 @@ def test_names_are_the_same_in_upper_and_lower_case(tmp_path):
     assert data_name(str(csv)) == str(csv)
     assert recipe("geodtr-plus", "CVACT-Plain") == recipes("geodtr-plus")["cvact-plain"]
     assert (
-        published("singeo", "University-1652-Drone-To-Street:x") == recipes("singeo")["university"]
+        find_published("singeo", "University-1652-Drone-To-Street:x")
+        == recipes("singeo")["university"]
     )
-    assert published("safa", "university-1652") is None
+    assert find_published("safa", "university-1652") is None
     assert rules("VIGOR-cross:x").near_counts
     with pytest.raises(UnknownName, match="Known: cvact, cvact-plain, cvusa, cvusa-plain, vigor"):
         recipe("geodtr-plus", "nowhere")

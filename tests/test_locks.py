@@ -12,23 +12,23 @@ import pytest
 from filelock import Timeout
 
 from crossview.errors import CannotWrite, InUse
-from crossview.locks import holder, locked, write_alone
+from crossview.locks import holder, lock, write_alone
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLDER = """
 import sys, time
-from crossview.locks import locked
-with locked(sys.argv[1], "crossview index --add"):
+from crossview.locks import lock
+with lock(sys.argv[1], "crossview index --add"):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
 """
 COUNTER = """
 import sys
 from pathlib import Path
-from crossview.locks import locked
+from crossview.locks import lock
 file = Path(sys.argv[1])
 for _ in range(10):
-    with locked(file, "a count", wait=True):
+    with lock(file, "a count", wait=True):
         file.write_text(str(int(file.read_text() or 0) + 1))
 """
 
@@ -49,7 +49,7 @@ def held(tmp_path):
 
 def test_what_another_process_writes_is_refused_and_it_is_said_who_does(held):
     path, process = held
-    with pytest.raises(InUse) as refusal, locked(path, "mine"):
+    with pytest.raises(InUse) as refusal, lock(path, "mine"):
         pass
     said = str(refusal.value)
     assert f"{path} is being written by another process: crossview index --add" in said
@@ -62,7 +62,7 @@ def test_a_killed_process_holds_nothing_and_leaves_nothing_that_blocks(held):
     path, process = held
     process.kill()
     process.wait()
-    with locked(path, "mine"):
+    with lock(path, "mine"):
         assert holder(path.with_name(".region.cvx.lock")).startswith(f"mine, process {os.getpid()}")
     assert list(path.parent.iterdir()) == []
 
@@ -73,7 +73,7 @@ def test_who_waits_says_so_and_goes_on_when_the_other_has_ended(tmp_path, caplog
         [sys.executable, "-c", HOLDER, str(tmp_path / "a"), "0.5"], stdout=subprocess.PIPE, cwd=ROOT
     ) as other:
         other.stdout.readline()
-        with caplog.at_level(logging.WARNING), locked(tmp_path / "a", "mine", wait=True):
+        with caplog.at_level(logging.WARNING), lock(tmp_path / "a", "mine", wait=True):
             assert other.wait(5) == 0
     assert f"Waiting for {tmp_path / 'a'}" in caplog.text
     assert "crossview index --add, process" in caplog.text
@@ -88,10 +88,10 @@ def test_who_waits_is_told_after_two_seconds_and_a_refusal_comes_at_once(tmp_pat
             raise Timeout(lock.lock_file)
 
     monkeypatch.setattr("filelock.FileLock.acquire", taken_for_a_while)
-    with pytest.raises(InUse), locked(tmp_path / "a", "mine"):
+    with pytest.raises(InUse), lock(tmp_path / "a", "mine"):
         pass
     assert asked_s == [0.0]
-    with locked(tmp_path / "a", "mine", wait=True):
+    with lock(tmp_path / "a", "mine", wait=True):
         assert asked_s[1:] == [2.0, -1.0]  # and then for as long as it takes
 
 
@@ -114,19 +114,19 @@ def test_counters_that_are_killed_at_any_instant_leave_a_lock_that_can_be_had(tm
                 assert process.poll() is None
             time.sleep(delay_s)
             os.kill(process.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-        with locked(tmp_path / "count", "mine"):
+        with lock(tmp_path / "count", "mine"):
             pass
 
 
 def test_a_thread_may_lock_again_what_it_holds(tmp_path):
-    with locked(tmp_path / "run", "crossview study"), locked(tmp_path / "run", "crossview train"):
+    with lock(tmp_path / "run", "crossview study"), lock(tmp_path / "run", "crossview train"):
         assert [p.name for p in tmp_path.iterdir()] == [".run.lock"]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_link_and_what_it_points_to_share_their_lock(held, tmp_path):
     (tmp_path / "link").symlink_to(held[0])
-    with pytest.raises(InUse), locked(tmp_path / "link", "mine"):
+    with pytest.raises(InUse), lock(tmp_path / "link", "mine"):
         pass
 
 
@@ -140,19 +140,19 @@ def test_a_folder_below_one_that_is_closed_has_its_lock_inside(tmp_path, monkeyp
         return opened(path, *rest, **more)
 
     monkeypatch.setattr(os, "open", closed)
-    with locked(tmp_path / "region.cvx", "mine"):
+    with lock(tmp_path / "region.cvx", "mine"):
         assert [p.name for p in (tmp_path / "region.cvx").iterdir()] == [".lock"]
     (tmp_path / "region.cvx").rmdir()
     refused = pytest.raises(CannotWrite, match=r"Permission denied\. Choose another")
-    with refused, locked(tmp_path / "region.cvx", "mine"):
+    with refused, lock(tmp_path / "region.cvx", "mine"):
         pass
 
 
 def test_a_missing_folder_is_named_or_made(tmp_path):
     refused = pytest.raises(CannotWrite, match="there is no folder .*nowhere")
-    with refused, locked(tmp_path / "nowhere" / "a", "mine"):
+    with refused, lock(tmp_path / "nowhere" / "a", "mine"):
         pass
-    with locked(tmp_path / "nowhere" / "a", "mine", make_parents=True):
+    with lock(tmp_path / "nowhere" / "a", "mine", make_parents=True):
         pass
 
 
@@ -163,7 +163,7 @@ def test_a_file_system_without_locks_is_told_and_used(tmp_path, monkeypatch, cap
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", without)
-    with caplog.at_level(logging.WARNING), locked(tmp_path / "a", "mine"):
+    with caplog.at_level(logging.WARNING), lock(tmp_path / "a", "mine"):
         pass
     assert "without locks" in caplog.text
 

@@ -83,21 +83,21 @@ def test_mining_shows_the_share_of_the_canvas_that_the_field_of_view_has(tmp_pat
 
 
 def test_validation_shows_whole_columns_at_the_headings_that_it_draws(tmp_path):
-    from crossview.training.validation import shown_ground
+    from crossview.training.validation import crop_ground
 
     case = SHOWN.Case(folder=tmp_path, fov_deg=90.0, representation="padded")
     views = replace(case.views, headings_seen="unknown")
     raw = case.reader().batch(0, 0, [0, 1])
     turns = [int(np.random.default_rng((7, row)).integers(64)) for row in (0, 1)]
-    for picture, turn in zip(shown_ground(raw, views, 90.0), turns, strict=True):
+    for picture, turn in zip(crop_ground(raw, views, 90.0), turns, strict=True):
         assert columns_of(picture).tolist() == slow(replace(case, turn=turn))
 
 
 def test_what_explain_compares_in_other_layouts_is_the_whole_picture(tmp_path):
-    from crossview.explain.masks import distances_of, relaid_recalls
+    from crossview.explain.masks import compute_distances, measure_layout_recalls
 
     case = SHOWN.Case(folder=tmp_path, fov_deg=360.0, representation="padded", turn=5)
-    for look in (distances_of, relaid_recalls):
+    for look in (compute_distances, measure_layout_recalls):
         model = SHOWN.Watched(case.spec)
         look(model, case.reader(), [0, 1])
         assert np.array_equal(model.seen[0], SHOWN.evaluated_with(case))

@@ -18,7 +18,14 @@ from pathlib import Path
 from crossview import catalogue
 from crossview.demo.baselines import HistogramEmbedder, randomize_weights
 from crossview.evaluation.conditions import Condition
-from crossview.evaluation.embed import How, Subject, embed, measured, views_of, with_hard_samples
+from crossview.evaluation.embed import (
+    EmbedSettings,
+    Subject,
+    add_hard_samples,
+    embed,
+    evaluate_conditions,
+    make_views,
+)
 from crossview.model.onnx import Embedder, open_model, resolve_model
 from crossview.pairs.reading import Files
 from crossview.reports.report_page import ReportFacts, write_report
@@ -47,15 +54,15 @@ def evaluate(area: str, places: int, out: Path) -> None:
     data = f"pairs:{root}"
     table = catalogue.open_data(data).tables["test"]
     for number, (label, embedder) in enumerate(matchers(out)):
-        source = Files(table, views_of(embedder.info))
+        source = Files(table, make_views(embedder.info))
         subject = Subject(
             info=embedder.info, label=label, method=embedder.info.name, data=data, split="test",
             rules=catalogue.rules(data), command="docs/examples/town_report.py",
             model={"fingerprint": embedder.fingerprint}, selection="as its maker chose",
         )  # fmt: skip
-        conditions = [*with_hard_samples(CONDITIONS[:1]), *CONDITIONS[1:]]
-        embedded = embed(table, embedder, conditions, How(source=source))
-        for condition, record in measured(subject, embedded):
+        conditions = [*add_hard_samples(CONDITIONS[:1]), *CONDITIONS[1:]]
+        embedded = embed(table, embedder, conditions, EmbedSettings(source=source))
+        for condition, record in evaluate_conditions(subject, embedded):
             record.write(out / "records" / area / f"{number}-{label}" / condition.folder)
 
 

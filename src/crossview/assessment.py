@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from crossview import catalogue
 from crossview.errors import InvalidValue, require
-from crossview.evaluation.conditions import Condition, conditions_of
+from crossview.evaluation.conditions import Condition, parse_conditions
 from crossview.evaluation.embed import (
-    Embedded,
-    How,
+    EmbeddedTable,
+    EmbedSettings,
     Subject,
+    add_hard_samples,
     embed,
-    measured,
-    views_of,
-    with_hard_samples,
+    evaluate_conditions,
+    make_views,
 )
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.task import Rules
@@ -116,7 +116,7 @@ class Assessment:
         With each record comes the name of a folder for it, "" if there is only one.
         """
         several = len(self.conditions) > 1
-        for condition, record in measured(self.subject, self._embed(progress)):
+        for condition, record in evaluate_conditions(self.subject, self._embed(progress)):
             yield condition.folder if several else "", record
 
     @property
@@ -124,22 +124,22 @@ class Assessment:
         """What must be known of the figures; complete after :meth:`measure`."""
         return self.subject.warnings
 
-    def _embed(self, progress: JobProgress) -> Embedded:
+    def _embed(self, progress: JobProgress) -> EmbeddedTable:
         options, conditions = self.options, list(self.conditions)
-        files = Files(self.table, views_of(self.embedder.info), options.decoding)  # type: ignore[arg-type]
+        files = Files(self.table, make_views(self.embedder.info), options.decoding)  # type: ignore[arg-type]
         source: Source = files
         if options.cache is not None:
             for filled in fill_cache(options.cache, files, options.workers):
                 progress("read pictures", filled.done, filled.total)
             source = open_cache(options.cache, files)
-        how = How(
+        how = EmbedSettings(
             source=source,
             workers=options.workers,
             batch=options.batch,
             skip_unreadable=options.skip_unreadable,
             progress=lambda done, total: progress("embed", done, total),
         )
-        shown = with_hard_samples(conditions) if options.hard_samples else conditions
+        shown = add_hard_samples(conditions) if options.hard_samples else conditions
         embedded = embed(self.table, self.embedder, shown, how)
         pictures = len(self.table.ground) + len(self.table.aerial)
         progress("embed", pictures, pictures)
@@ -154,7 +154,9 @@ def open_assessment(
     require(options.decoding in ("exact", "fast"), "--decoding takes exact or fast.")
     embedder, subject = _open_subject(options, model, warn)
     headings = options.headings or subject.info.headings_seen
-    conditions = conditions_of(options.fov or "360", headings, options.seeds, list(options.corrupt))
+    conditions = parse_conditions(
+        options.fov or "360", headings, options.seeds, list(options.corrupt)
+    )
     table = read_table(options, note, check_files=not options.skip_unreadable)
     trained_on = str(subject.model.get("training_data", ""))
     return Assessment(

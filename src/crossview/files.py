@@ -148,7 +148,7 @@ def write_together(
     make_folder(target.parent)
     if _may_be_exchanged(target, names):
         with suppress(OSError):
-            sweep_of(target)
+            sweep_beside(target)
         with writing_folder(target) as new:
             for name, content in contents.items():
                 _write(new / name, content)
@@ -156,7 +156,7 @@ def write_together(
     sweep(make_folder(target))
     vouching = list(contents)[-1]
     for name in (vouching, *(set(names) - set(contents))):
-        with _told(target / name):
+        with _explain_failure(target / name):
             (target / name).unlink(missing_ok=True)
     for name, content in contents.items():
         _write(target / name, content)
@@ -182,7 +182,7 @@ def _may_be_exchanged(target: Path, names: Collection[str]) -> bool:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _explain_failure(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
@@ -254,7 +254,7 @@ def sweep(folder: Path, *, older_than_s: float = 0.0) -> None:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def sweep_of(path: Path) -> None:
+def sweep_beside(path: Path) -> None:
     """Remove what killed processes left half-written of a file or folder whose lock is held."""
     for left in path.parent.glob(f".{_mark(path)}*.partial*"):
         if not is_half_written(left.name) or left.is_symlink():

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crossview.errors import CannotWrite, InUse
-from crossview.files import atomic_write, make_folder, require_file, sweep_of
+from crossview.files import atomic_write, make_folder, require_file, sweep_beside
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -39,7 +39,7 @@ _thread = threading.local()  # paths that this thread holds
 
 
 @contextmanager
-def locked(
+def lock(
     path: str | Path, verb: str, *, wait: bool = False, make_parents: bool = False
 ) -> Iterator[None]:
     """Write ``path`` (a file or folder, there or not) while no other process does.
@@ -60,7 +60,7 @@ def locked(
         raise CannotWrite(
             f"Cannot write {path}: there is no folder {target.parent}. Create it first."
         )
-    lock = _taken(path, target, verb, wait)
+    lock = _take(path, target, verb, wait)
     mine.add(target)
     try:
         yield
@@ -72,12 +72,12 @@ def locked(
             lock.release()
 
 
-def _taken(path: str | Path, target: Path, verb: str, wait: bool) -> FileLock | None:
+def _take(path: str | Path, target: Path, verb: str, wait: bool) -> FileLock | None:
     """The lock of ``target``, held; None where the file system has no locks."""
     places = _places(target)
     for place in places:
         try:
-            return _acquired(path, place, verb, wait)
+            return _acquire(path, place, verb, wait)
         except OSError as problem:
             if problem.errno in _READ_ONLY and place != places[-1]:
                 continue
@@ -92,7 +92,7 @@ def _taken(path: str | Path, target: Path, verb: str, wait: bool) -> FileLock | 
     return None
 
 
-def _acquired(path: str | Path, place: Path, verb: str, wait: bool) -> FileLock:
+def _acquire(path: str | Path, place: Path, verb: str, wait: bool) -> FileLock:
     from filelock import FileLock, Timeout  # 20 ms that only a writer should pay
 
     lock = FileLock(place, on_acquired=_Note(verb).write)
@@ -117,9 +117,9 @@ def write_alone(path: str | Path, data: bytes | str, verb: str) -> None:
     """
     target = Path(path)
     require_file(target)
-    with locked(target, verb, wait=True):
+    with lock(target, verb, wait=True):
         with suppress(OSError):
-            sweep_of(target.resolve())
+            sweep_beside(target.resolve())
         atomic_write(target, data)
 
 

@@ -57,7 +57,7 @@ def cluster_intervals(values: ArrayLike, clusters: ArrayLike, *, seed: int = 0) 
     sizes, sums = per_cluster(numbers, clusters)
     means = np.concatenate([
         (weights @ sums) / (weights @ sizes)[:, None]
-        for weights in _resampled(len(sizes), seed)
+        for weights in _resample(len(sizes), seed)
     ])  # fmt: skip
     low, high = np.quantile(means, [0.025, 0.975], axis=0)
     for end in np.flatnonzero((numbers == 0.0).all(axis=0) | (numbers == 1.0).all(axis=0)):
@@ -75,7 +75,7 @@ def quantile_interval(
     order = np.argsort(numbers, kind="stable")
     ordered, owner = numbers[order], cluster.reshape(-1)[order]
     quantiles = []
-    for weights in _resampled(int(cluster.max()) + 1, seed):
+    for weights in _resample(int(cluster.max()) + 1, seed):
         for drawn in weights:
             reached = np.cumsum(drawn[owner])
             quantiles.append(ordered[np.searchsorted(reached, share * reached[-1])])
@@ -149,7 +149,7 @@ def per_cluster(values: ArrayLike, clusters: ArrayLike) -> tuple[F64, F64]:
     return sizes.astype(np.float64), sums
 
 
-def _resampled(clusters: int, seed: int) -> Iterator[F64]:
+def _resample(clusters: int, seed: int) -> Iterator[F64]:
     """How often each cluster is drawn, [some, C], in all RESAMPLES rows."""
     rng = np.random.default_rng(seed)
     step = max(1, _AT_ONCE // max(1, clusters))

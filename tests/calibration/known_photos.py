@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from crossview.calibration.known_photos import Photos
+from crossview.calibration.known_photos import KnownPhotos
 
 SPREAD, SIGNAL, CELLS, PLACES = 0.1, 3.0, 200, 10
 TEMPERATURE = SPREAD / SIGNAL
 
 
-def drawn(n: int, seed: int, *, signal: float = SIGNAL, per_spot: int = 1) -> Photos:
+def drawn(n: int, seed: int, *, signal: float = SIGNAL, per_spot: int = 1) -> KnownPhotos:
     """``n`` photos over as many regions of 200 lone cells; places are the ten best cells."""
     rng = np.random.default_rng(seed)
     true_cell = rng.integers(0, CELLS, n)
@@ -28,7 +28,7 @@ def drawn(n: int, seed: int, *, signal: float = SIGNAL, per_spot: int = 1) -> Ph
     left = -np.sort(-others, axis=1)[:, :-1]
     near = np.take_along_axis(scores, best, axis=1)[..., None]
     falling = np.take_along_axis(scores, order, axis=1)
-    return Photos(
+    return KnownPhotos(
         scores=falling,
         counts=np.ones_like(falling),
         out_scores=left,

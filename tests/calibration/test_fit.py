@@ -6,22 +6,22 @@ from scipy import optimize, stats
 from tests.calibration.known_photos import CELLS, TEMPERATURE, drawn
 
 from crossview.calibration.fit import (
-    Wanted,
+    CalibrationGoal,
     _loss,
     best_temperature,
     conformal_quantile,
     evidences,
+    explain_too_few,
     fit,
     photos_needed,
     probabilities,
     separation,
-    too_few,
 )
-from crossview.calibration.held_out import calibration_error, figures, held_out, outcome
+from crossview.calibration.held_out import calibration_error, cross_validate, figures, judge
 from crossview.errors import InvalidValue
 from crossview.localization.posterior import measure_evidence
 
-WANTED = Wanted(share=0.001)
+WANTED = CalibrationGoal(share=0.001)
 FITTED = fit(drawn(1500, seed=0), WANTED)
 
 
@@ -41,7 +41,7 @@ def test_the_temperature_is_where_scipy_finds_the_least_loss():
 
 def test_probabilities_come_true_on_other_photos():
     others = drawn(3000, seed=1)
-    found = outcome(others, FITTED, WANTED.share)
+    found = judge(others, FITTED, WANTED.share)
     assert 0.3 < found.right.mean() < 0.8
     assert calibration_error(found.probability, found.right) < 0.03
     stated = probabilities(others, FITTED, WANTED.share)
@@ -50,7 +50,7 @@ def test_probabilities_come_true_on_other_photos():
 
 
 def test_sets_hold_the_truth_as_often_as_asked():
-    found = outcome(drawn(3000, seed=2), FITTED, WANTED.share)
+    found = judge(drawn(3000, seed=2), FITTED, WANTED.share)
     np.testing.assert_allclose(found.covered.mean(axis=0), [0.9, 0.95], atol=0.02)
     assert (found.area[:, 0] <= found.area[:, 1]).all()
     assert (found.area >= 1 / CELLS).all()
@@ -69,7 +69,7 @@ def test_over_many_small_calibrations_coverage_is_what_was_asked_and_little_more
 
 def test_a_model_that_sees_nothing_still_gets_honest_sets_and_probabilities():
     blind = fit(drawn(400, seed=4, signal=0.0), WANTED)
-    found = outcome(drawn(2000, seed=5, signal=0.0), blind, WANTED.share)
+    found = judge(drawn(2000, seed=5, signal=0.0), blind, WANTED.share)
     np.testing.assert_allclose(found.covered.mean(axis=0), [0.9, 0.95], atol=0.03)
     assert found.area.mean() > 0.85
     assert calibration_error(found.probability, found.right) < 0.02
@@ -83,7 +83,7 @@ def test_the_quantile_is_the_obvious_one():
 
 
 def test_the_share_of_refused_photos_is_the_one_allowed():
-    found = outcome(drawn(3000, seed=7), FITTED, WANTED.share)
+    found = judge(drawn(3000, seed=7), FITTED, WANTED.share)
     assert found.refused.mean() == pytest.approx(0.05, abs=0.03)
     assert found.refused_taken_out.mean() > found.refused.mean() + 0.1
 
@@ -142,21 +142,21 @@ def test_photos_needed_leave_five_beyond_the_set():
 
 
 def test_too_few_photos_are_told_with_what_would_do():
-    assert "--coverage 90" in too_few("panoramas", 60, Wanted())
-    assert "Bring 50" in too_few("panoramas", 20, Wanted())
-    assert Wanted(coverages=(0.9,)).photos == 50
-    assert Wanted(coverages=(0.9,), false_reject=0.01).photos == 99
+    assert "--coverage 90" in explain_too_few("panoramas", 60, CalibrationGoal())
+    assert "Bring 50" in explain_too_few("panoramas", 20, CalibrationGoal())
+    assert CalibrationGoal(coverages=(0.9,)).photos == 50
+    assert CalibrationGoal(coverages=(0.9,), false_reject=0.01).photos == 99
 
 
 @pytest.mark.parametrize("bad", [{"coverages": (1.0,)}, {"share": 0.0}, {"coverages": ()}])
 def test_what_cannot_be_asked_is_refused(bad):
     with pytest.raises(InvalidValue):
-        Wanted(**bad)
+        CalibrationGoal(**bad)
 
 
 def test_held_out_figures_are_of_photos_their_fit_has_not_seen():
     photos = drawn(200, seed=11, per_spot=4)
-    found = held_out(photos, WANTED)
+    found = cross_validate(photos, WANTED)
     np.testing.assert_array_equal(found.right, photos.hits[:, 0])  # in the photos' order
     told = figures(photos, found, WANTED, cell_km2=0.0001)
     assert (told["n"], told["spots"]) == (200, 50)
@@ -179,7 +179,7 @@ def test_one_extra_photo_of_a_spot_stays_in_its_fold():
 
 
 def test_unless_asked_otherwise_sets_hold_90_and_95_percent_and_one_in_twenty_may_be_refused():
-    wanted = Wanted()
+    wanted = CalibrationGoal()
     assert wanted.coverages == (0.9, 0.95)
     assert wanted.false_reject == 0.05
     assert wanted.share == 0.05  # of the pictures that will be asked, from elsewhere
@@ -194,5 +194,5 @@ def test_photos_are_judged_by_fits_to_four_fifths_of_the_spots(monkeypatch):
         return fit(photos, wanted)
 
     monkeypatch.setattr("crossview.calibration.held_out.fit", watched)
-    held_out(drawn(100, 0), WANTED)
+    cross_validate(drawn(100, 0), WANTED)
     assert sizes == [80] * 5

@@ -8,7 +8,7 @@ from tests.localization.fake_index import FakeIndex, toy
 from tests.outputs.fakes import answer
 
 from crossview.calibration.calibrate import calibrate, grouped, refusals, with_elsewhere
-from crossview.calibration.fit import Wanted, evidences, place_masses
+from crossview.calibration.fit import CalibrationGoal, evidences, place_masses
 from crossview.calibration.known_photos import Photos, known, spot_of, tally
 from crossview.errors import InvalidValue
 from crossview.geo.points import LatLon, measure_distance_m, move_point
@@ -16,7 +16,7 @@ from crossview.localization.posterior import compute_masses, find_cells_within, 
 from crossview.localization.search import rank_places
 
 INDEX = FakeIndex(np.ones((400, 64)), toy(), footprint_m=80.0, stride_m=20.0)
-WANTED = Wanted(coverages=(0.8,))
+WANTED = CalibrationGoal(coverages=(0.8,))
 
 
 def located(seed, *, fov_deg=360.0, source="panorama"):
@@ -122,7 +122,7 @@ def test_each_kind_with_enough_photos_is_calibrated_apart():
 
 def test_photos_are_calibrated_by_the_width_of_their_class():
     one = photo(0, fov_deg=60.0, source="exif")
-    wanted = Wanted(coverages=(0.5,), false_reject=0.5)  # ten photos of a kind will do
+    wanted = CalibrationGoal(coverages=(0.5,), false_reject=0.5)  # ten photos of a kind will do
     edges = (30, 54, 55, 79, 80, 119, 120, 299, 300, 360)
     pool = [replace(one, fov_deg=float(fov)) for fov in edges for _ in range(10)]
     names = [group.name for group in grouped(pool, wanted)]

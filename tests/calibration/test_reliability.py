@@ -9,8 +9,8 @@ from crossview.calibration.held_out import (
     brier,
     calibration_error,
     error_by_chance,
-    rejection,
-    reliability,
+    measure_rejection,
+    measure_reliability,
 )
 from crossview.errors import InvalidValue
 from crossview.stats import share_in_order
@@ -47,7 +47,7 @@ def test_the_order_of_the_pictures_changes_nothing(stated, seed):
 
 
 def test_equal_probabilities_share_a_bin():
-    curve = reliability([0.25] * 40, [1] * 10 + [0] * 30)
+    curve = measure_reliability([0.25] * 40, [1] * 10 + [0] * 30)
     assert (curve.stated.tolist(), curve.came_true.tolist(), curve.n.tolist()) == (
         [0.25], [0.25], [40],
     )  # fmt: skip
@@ -55,7 +55,7 @@ def test_equal_probabilities_share_a_bin():
 
 
 def test_bins_hold_equally_many_pictures():
-    assert set(reliability(np.linspace(0, 1, 150), np.ones(150)).n.tolist()) == {10}
+    assert set(measure_reliability(np.linspace(0, 1, 150), np.ones(150)).n.tolist()) == {10}
 
 
 def test_certainty_that_is_wrong_costs_most():
@@ -76,7 +76,7 @@ def test_what_is_no_probability_is_refused(bad):
 
 
 def test_the_rejection_curve_counts_every_threshold():
-    curve = rejection([2.0, 3.0, 4.0], [1.0, 2.0, 2.5])
+    curve = measure_rejection([2.0, 3.0, 4.0], [1.0, 2.0, 2.5])
     for threshold, rejected, accepted in zip(
         curve.threshold, curve.false_reject, curve.false_accept, strict=True
     ):
@@ -96,4 +96,4 @@ def test_the_area_is_the_share_of_pairs_in_order_as_scipy_ranks_them():
 
 def test_a_curve_needs_both_sides():
     with pytest.raises(InvalidValue, match="elsewhere"):
-        rejection([1.0], [])
+        measure_rejection([1.0], [])

@@ -15,7 +15,7 @@ from crossview.imagery.windows import Tiling, cut_windows
 from crossview.index.store import Index
 from crossview.localization import locate as finding
 from crossview.localization.calibration_record import Calibration
-from crossview.locks import locked
+from crossview.locks import lock
 from crossview.views.aerial import make_aerial_view
 
 TOY = ToyEmbedder(toy_info(azimuth_bins=8))
@@ -143,7 +143,7 @@ def test_what_is_added_while_a_calibration_waits_is_kept(index, folder):
     have = threading.Event()
 
     def add_slowly():
-        with locked(index.path, "crossview index --add"):
+        with lock(index.path, "crossview index --add"):
             have.set()
             time.sleep(0.3)
             added(index.path.parent, [region(index.path.parent, "b.tif", seed=3)], embedder=TOY)

@@ -11,9 +11,9 @@ from crossview.catalogue import METHODS, make_config, method_page
 from crossview.errors import InvalidValue
 from crossview.pairs.page_ref import PageRef
 from crossview.training import contract as checks
-from crossview.training.contract import Recipe
+from crossview.training.contract import TrainingRecipe
 from crossview.training.export import export
-from crossview.training.run_folder import RunFolder, new_state, save_weights
+from crossview.training.run_folder import RunFolder, make_state, save_weights
 
 MINE = str(Path(__file__).parents[2] / "docs" / "examples" / "mine.py")
 CONTRASTIVE = {
@@ -93,9 +93,9 @@ def test_batches_follow_their_generator(built):
 def test_a_few_steps_lower_the_loss(built):
     _, page, config, _ = built
     torch.manual_seed(1)
-    model, recipe = page.build(config), Recipe(lr=2e-3, batch=4)
-    state = new_state(model, recipe)
-    more = checks.copies(page, config)
+    model, recipe = page.build(config), TrainingRecipe(lr=2e-3, batch=4)
+    state = make_state(model, recipe)
+    more = checks.count_copies(page, config)
     batch = checks.example_batch(page.views(config), torch.device("cpu"), more)
     losses = []
     for _ in range(12):

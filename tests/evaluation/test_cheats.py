@@ -11,14 +11,14 @@ import pytest
 from crossview.errors import BadData
 from crossview.evaluation.evaluation_record import Protocol
 from crossview.evaluation.fast_scores import Plain
-from crossview.evaluation.metrics import About, recall, record_of
-from crossview.evaluation.ranking import answers_of, rank
-from crossview.evaluation.task import Pairs, Rules, task_of
-from crossview.evaluation.vectors import check_spread, unit
+from crossview.evaluation.metrics import RunFacts, make_record, recall
+from crossview.evaluation.ranking import rank, rank_queries
+from crossview.evaluation.task import Pairs, Rules, make_task
+from crossview.evaluation.vectors import check_spread, normalize_rows
 from crossview.training.contract import example_table
 
 N = 200
-ABOUT = About(
+ABOUT = RunFacts(
     label="cheat",
     method="cheat",
     protocol=Protocol(relation="", headings="", fov_deg=None, representation=""),
@@ -26,13 +26,15 @@ ABOUT = About(
 
 
 def vectors(seed=0, count=N, dim=8):
-    return unit(np.random.default_rng(seed).normal(size=(count, dim)), "made")
+    return normalize_rows(np.random.default_rng(seed).normal(size=(count, dim)), "made")
 
 
 def task(count=N):
     table = example_table(count)
     latlon = np.stack([60 + np.arange(count) / 1e4, np.full(count, 10.0)], axis=1)
-    return task_of(replace(table, ground_latlon=latlon, aerial_latlon=latlon), "x", "test", Rules())
+    return make_task(
+        replace(table, ground_latlon=latlon, aerial_latlon=latlon), "x", "test", Rules()
+    )
 
 
 def recall_at_1(queries, references):
@@ -52,7 +54,9 @@ def test_a_constant_is_refused_and_would_find_nothing():
 
 def test_nearly_the_same_for_everything_is_warned_of():
     noise = np.random.default_rng(0).normal(size=(N, 8))
-    assert "nearly all the same" in check_spread(unit(1.0 + 0.005 * noise, "x"), "references")
+    assert "nearly all the same" in check_spread(
+        normalize_rows(1.0 + 0.005 * noise, "x"), "references"
+    )
     assert check_spread(vectors(), "references") == ""
 
 
@@ -61,7 +65,7 @@ def test_numbers_that_cannot_be_ranked_are_refused_by_row(value, said):
     broken = vectors().copy()
     broken[7] = value
     with pytest.raises(BadData, match=f"(?s){said}.*row 7"):
-        unit(broken, "queries")
+        normalize_rows(broken, "queries")
 
 
 def test_a_shuffled_truth_scores_as_chance():
@@ -114,29 +118,29 @@ def test_neither_the_order_of_a_list_nor_that_of_the_vectors_changes_any_figure(
 
 
 def measured(table, q, r):
-    given = task_of(table, "x", "test", Rules())
+    given = make_task(table, "x", "test", Rules())
     space = Plain(q[given.query_rows], r[given.reference_rows])
-    return record_of(given, answers_of(space, given), ABOUT)
+    return make_record(given, rank_queries(space, given), ABOUT)
 
 
 def test_a_table_that_lists_a_picture_twice_or_nothing_is_refused():
     table = example_table(4)
     twice = replace(table, ground=(*table.ground[:3], table.ground[0]))
     with pytest.raises(BadData, match="listed twice"):
-        task_of(twice, "x", "test", Rules())
+        make_task(twice, "x", "test", Rules())
     with pytest.raises(BadData, match="is the split empty"):
-        task_of(example_table(0), "x", "test", Rules())
+        make_task(example_table(0), "x", "test", Rules())
 
 
 def test_a_radius_makes_everything_near_right():
     table = example_table(4)
     latlon = np.array([[60.0, 10.0], [60.00002, 10.0], [60.1, 10.0], [np.nan, np.nan]])
     table = replace(table, ground_latlon=latlon, aerial_latlon=latlon, root=Path())
-    near = task_of(table, "x", "test", Rules(radius_m=5.0)).relation
+    near = make_task(table, "x", "test", Rules(radius_m=5.0)).relation
     pairs = Pairs.of(np.array([[0, 0], [0, 1], [1, 0], [1, 1], [2, 2]]))
     np.testing.assert_array_equal(near.right.query, pairs.query)
     np.testing.assert_array_equal(near.right.reference, pairs.reference)
     assert near.words == "all within 5 m"
     with pytest.raises(BadData, match="no reference lies within"):
         far = np.where(np.isfinite(latlon), latlon - 1.0, 0.0)
-        task_of(replace(table, aerial_latlon=far), "x", "test", Rules(radius_m=5.0))
+        make_task(replace(table, aerial_latlon=far), "x", "test", Rules(radius_m=5.0))

@@ -8,7 +8,7 @@ from tests.toy_embedder import ToyEmbedder, toy_info
 
 from crossview.errors import InvalidValue
 from crossview.evaluation.conditions import Condition
-from crossview.evaluation.embed import How, Subject, embed, measured
+from crossview.evaluation.embed import EmbedSettings, Subject, embed, evaluate_conditions
 from crossview.evaluation.task import Rules
 from crossview.training.contract import example_table
 
@@ -37,7 +37,7 @@ def whole(**more):
 
 
 def how(**more):
-    return How(source=Places(), workers=0, batch=7, **more)
+    return EmbedSettings(source=Places(), workers=0, batch=7, **more)
 
 
 class Counting(ToyEmbedder):
@@ -64,7 +64,7 @@ def recall_at_1(embedder, table=None, conditions=(ALIGNED,)):
     subject = Subject(
         info=embedder.info, label="x", method="x", data="x", split="test", rules=Rules(), model={}
     )
-    return [record.figure("R@1").value for _, record in measured(subject, embedded)]
+    return [record.figure("R@1").value for _, record in evaluate_conditions(subject, embedded)]
 
 
 def test_a_network_that_looks_finds_its_places_and_one_that_counts_does_not():

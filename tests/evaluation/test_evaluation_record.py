@@ -9,7 +9,7 @@ from tests.evaluation.made import made_evaluation
 
 from crossview.errors import BadData
 from crossview.evaluation.evaluation_record import Evaluation, read_all
-from crossview.locks import locked
+from crossview.locks import lock
 
 
 def test_a_record_reads_back_as_it_was_written(tmp_path):
@@ -62,7 +62,7 @@ def test_a_record_that_another_process_writes_is_waited_for_and_then_written_who
     have = threading.Event()
 
     def hold():
-        with locked(tmp_path / "record", "crossview evaluate"):
+        with lock(tmp_path / "record", "crossview evaluate"):
             have.set()
             time.sleep(0.3)
             made_evaluation(label="first").write(tmp_path / "record")

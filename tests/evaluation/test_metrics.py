@@ -6,7 +6,7 @@ import pytest
 
 import crossview
 from crossview.errors import UnknownName
-from crossview.evaluation.metrics import CUTS, METRICS, RADII_M, RECALLS, metric_of
+from crossview.evaluation.metrics import CUTS, METRICS, RADII_M, RECALLS, find_metric
 from crossview.reports import published
 
 
@@ -26,9 +26,9 @@ def test_the_list_names_every_figure_once_with_its_unit_and_direction():
 
 
 def test_a_figure_is_known_by_name_and_unit():
-    assert metric_of("R@1", "%") is METRICS["R@1"]
-    assert metric_of("R@1", "m") is None
-    assert metric_of("R@20", "%") is None
+    assert find_metric("R@1", "%") is METRICS["R@1"]
+    assert find_metric("R@1", "m") is None
+    assert find_metric("R@20", "%") is None
 
 
 def test_a_published_column_that_nobody_knows_is_refused():

@@ -13,7 +13,7 @@ from crossview.evaluation.fast_scores import Plain
 from crossview.evaluation.metrics import average_precision, k_at_1_percent, recall
 from crossview.evaluation.ranking import TIE, count_at_least, nearest, rank
 from crossview.evaluation.task import Pairs, Relation
-from crossview.evaluation.vectors import unit
+from crossview.evaluation.vectors import normalize_rows
 
 NOBODY = Pairs.of(np.empty((0, 2), np.int64))
 
@@ -26,7 +26,7 @@ def official():
 
 def labelled(arrays, name, gallery="reference"):
     """Unit vectors of both sides, and who has whose label."""
-    q, r = (unit(arrays[f"{name}/{side}"], side) for side in ("query", gallery))
+    q, r = (normalize_rows(arrays[f"{name}/{side}"], side) for side in ("query", gallery))
     labels = [arrays[f"{name}/{side}_label"] for side in ("query", gallery)]
     pairs = np.argwhere(labels[0][:, None] == labels[1][None, :])
     relation = Relation(queries=len(q), references=len(r), right=Pairs.of(pairs), near=NOBODY)
@@ -51,10 +51,12 @@ def test_one_to_one_recall_is_that_of_every_author(official, who):
 @pytest.mark.parametrize("name", ["square", "square_big"])
 def test_the_whole_recall_curve_is_that_of_geodtr(official, name):
     if name == "square":
-        q, r = (unit(official[f"one2one/{side}"], side) for side in ("query", "reference"))
+        q, r = (
+            normalize_rows(official[f"one2one/{side}"], side) for side in ("query", "reference")
+        )
         r = r[official["square/true_row"]]
     else:
-        q, r = (unit(official[f"{name}/{side}"], side) for side in ("ground", "aerial"))
+        q, r = (normalize_rows(official[f"{name}/{side}"], side) for side in ("ground", "aerial"))
     curve = official[f"{name}/geodtr_recall_at_k_curve_percent"]
     pairs = Pairs.of(np.stack([np.arange(len(q))] * 2, axis=1))
     relation = Relation(queries=len(q), references=len(r), right=pairs, near=NOBODY)
@@ -63,7 +65,7 @@ def test_the_whole_recall_curve_is_that_of_geodtr(official, name):
 
 
 def vigor(official, near_counts):
-    q, r = (unit(official[f"vigor/{side}"], side) for side in ("query", "reference"))
+    q, r = (normalize_rows(official[f"vigor/{side}"], side) for side in ("query", "reference"))
     labels = official["vigor/labels_positive_then_3_semi"]
     rows = np.repeat(np.arange(len(q)), 3)
     relation = Relation(
@@ -139,4 +141,4 @@ def test_not_a_number_wins_by_the_authors_rule_and_is_refused_by_ours():
     broken = np.full((5, 4), np.nan, np.float32)
     assert ((broken @ broken.T) > (broken @ broken.T).diagonal()[:, None]).sum() == 0
     with pytest.raises(Exception, match="NaN or infinity, the first in row 0"):
-        unit(broken, "queries")
+        normalize_rows(broken, "queries")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from crossview.errors import BadData
 from crossview.evaluation.task import Pairs, Relation
-from crossview.evaluation.vectors import answers_of_ranking, in_order, read_embeddings
+from crossview.evaluation.vectors import order_rows, read_embeddings, read_ranking
 
 IDS = ("g/müller.jpg", "g/b.jpg", "g/c.jpg")
 SPELLED = (unicodedata.normalize("NFD", "./g/müller.jpg"), "g\\b.jpg", "g//c.jpg")
@@ -26,7 +26,7 @@ def saved(path, **arrays):
 
 def refusal(path):
     with pytest.raises(BadData) as caught:
-        in_order(read_embeddings(path), IDS, str(path))
+        order_rows(read_embeddings(path), IDS, str(path))
     assert str(caught.value).startswith(str(path))
     return str(caught.value)
 
@@ -35,7 +35,7 @@ def refusal(path):
 def test_vectors_are_found_by_every_spelling_of_an_id(tmp_path, kind):
     ids = [name.encode() for name in SPELLED] if kind == "S" else list(SPELLED)
     path = saved(tmp_path / "v.npz", vectors=VECTORS[::-1], ids=np.array(ids[::-1]))
-    ordered = in_order(read_embeddings(path), IDS, str(path))
+    ordered = order_rows(read_embeddings(path), IDS, str(path))
     lengths = np.linalg.norm(VECTORS, axis=1, keepdims=True)
     assert ordered == pytest.approx(VECTORS / lengths, abs=1e-6)
 
@@ -94,7 +94,7 @@ def test_damaged_vectors_are_refused_in_our_words(tmp_path, data, start, put):
     path = tmp_path / "v.npz"
     path.write_bytes(data[:start] + put + data[start + 3 :])
     with suppress(BadData):
-        in_order(read_embeddings(path), IDS, str(path))
+        order_rows(read_embeddings(path), IDS, str(path))
 
 
 def ranking(tmp_path, text):
@@ -104,7 +104,7 @@ def ranking(tmp_path, text):
     task = SimpleNamespace(query_ids=IDS, reference_ids=references, relation=relation)
     path = tmp_path / "r.csv"
     path.write_text(text, encoding="utf-8")
-    return answers_of_ranking(task, path).ranks.score
+    return read_ranking(task, path).ranks.score
 
 
 ROWS = "".join(f"{name};{name.replace('g', 'a', 1)};0,{95 - n}\n" for n, name in enumerate(IDS))

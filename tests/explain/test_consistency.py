@@ -14,9 +14,9 @@ from crossview.explain.consistency import (
     NAMES,
     SHARES,
     activation_maps,
-    column_of,
-    consistency,
+    azimuth_column,
     draw_attention,
+    measure_consistency,
     ssim,
 )
 from crossview.methods import singeo
@@ -135,7 +135,7 @@ def test_a_network_of_no_known_layer_is_refused():
 def test_all_indices_are_measured_with_their_shuffled_controls(tmp_path, settings):
     torch.manual_seed(0)
     config = singeo.Config(**TINY | settings)
-    found = consistency(singeo.build(config), reader_of(tmp_path, config), range(6))
+    found = measure_consistency(singeo.build(config), reader_of(tmp_path, config), range(6))
     assert set(found) == {n + more for n in NAMES for more in ("", ", shuffled")}
     for index in found.values():
         assert 0 <= index.low <= index.value <= index.high <= 1
@@ -161,7 +161,7 @@ def test_a_network_that_turns_with_its_picture_has_index_1_in_whole_cells_and_le
 ):
     torch.manual_seed(0)
     reader = reader_of(tmp_path, singeo.Config(**TINY))
-    found = consistency(Level(), reader, [0, 1, 2, 3])
+    found = measure_consistency(Level(), reader, [0, 1, 2, 3])
     seam = found["ground, turned"].value  # bilinear enlargement knows no ring: the seam differs
     assert seam > 0.97
     assert found["ground, half a cell off"].value < seam
@@ -171,7 +171,7 @@ def test_a_network_that_turns_with_its_picture_has_index_1_in_whole_cells_and_le
 def test_an_unrolled_tile_turns_as_a_panorama_does(tmp_path):
     torch.manual_seed(0)
     reader = reader_of(tmp_path, singeo.Config(**TINY, polar=True))
-    found = consistency(Level(), reader, [0, 1, 2, 3])
+    found = measure_consistency(Level(), reader, [0, 1, 2, 3])
     assert found["aerial, turned"].value > 0.97
     assert found["aerial, turned, shuffled"].value < found["aerial, turned"].value
 
@@ -180,7 +180,7 @@ def test_the_subset_decides_the_numbers(tmp_path):
     torch.manual_seed(0)
     config = singeo.Config(**TINY)
     model, reader = singeo.build(config), reader_of(tmp_path, config)
-    one, again = (consistency(model, replace(reader), [1, 4]) for _ in range(2))
+    one, again = (measure_consistency(model, replace(reader), [1, 4]) for _ in range(2))
     assert one == again
 
 
@@ -207,9 +207,9 @@ def test_evaluate_tells_indices_and_keeps_pictures(tmp_path, capsys):
 def test_the_marked_columns_are_the_edges_and_the_middle_of_what_is_kept(theta, angle):
     kept = find_authors_sector(720, theta, angle)
     first, last = int(kept.columns[0]), int(kept.columns[-1])
-    assert column_of(kept.heading_deg - theta / 2, 720) == pytest.approx(first - 0.5)
-    assert column_of(kept.heading_deg + theta / 2, 720) % 720 == pytest.approx(last + 0.5)
-    assert column_of(kept.heading_deg, 720) == pytest.approx(np.median(np.unwrap(
+    assert azimuth_column(kept.heading_deg - theta / 2, 720) == pytest.approx(first - 0.5)
+    assert azimuth_column(kept.heading_deg + theta / 2, 720) % 720 == pytest.approx(last + 0.5)
+    assert azimuth_column(kept.heading_deg, 720) == pytest.approx(np.median(np.unwrap(
         kept.columns, period=720)) % 720)  # fmt: skip
 
 

@@ -12,11 +12,11 @@ from crossview.explain.mask_figures import course
 from crossview.explain.masks import (
     LAYOUTS,
     Masks,
-    alignment,
     correlations,
-    on_the_strip,
+    measure_alignment,
+    measure_layout_recalls,
     others,
-    relaid_recalls,
+    unroll_masks,
 )
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import RawBatch
@@ -42,7 +42,7 @@ def random_masks(count=60):
 def test_masks_of_one_place_that_agree_are_told_from_those_that_do_not():
     ground = random_masks()
     aerial = ground + np.random.default_rng(2).normal(0, 0.1, ground.shape).astype(np.float32)
-    found = alignment(Masks(ground=ground, aerial=aerial))
+    found = measure_alignment(Masks(ground=ground, aerial=aerial))
     assert found.matched[0] > 0.8
     assert abs(found.unmatched[0]) < 0.1
     assert found.separated > 0.99
@@ -51,7 +51,7 @@ def test_masks_of_one_place_that_agree_are_told_from_those_that_do_not():
 def test_what_all_places_share_does_not_count_as_alignment():
     shared = np.linspace(0, 5, 32).reshape(1, 1, 4, 8).astype(np.float32)
     ground, aerial = random_masks() + shared, random_masks()[::-1] + shared
-    found = alignment(Masks(ground=ground, aerial=aerial))
+    found = measure_alignment(Masks(ground=ground, aerial=aerial))
     assert found.matched[0] > 0.8
     assert found.unmatched[0] > 0.8
     assert abs(found.own_matched[0]) < 0.1
@@ -62,10 +62,10 @@ def test_a_square_map_is_unrolled_as_its_picture_would_be():
     """North of the centre lands in the middle column, the centre in the bottom row."""
     square = torch.zeros(1, 1, 9, 9)
     square[0, 0, :3, 4] = 1.0  # due north
-    strip = on_the_strip(square, (4, 16), polar=False)[0, 0]
+    strip = unroll_masks(square, (4, 16), polar=False)[0, 0]
     assert int(strip[0].argmax()) in (7, 8)
     assert float(strip[0, [0, 3, 12]].max()) == 0.0
-    assert on_the_strip(strip[None, None], (4, 16), polar=True).shape == (1, 1, 4, 16)
+    assert unroll_masks(strip[None, None], (4, 16), polar=True).shape == (1, 1, 4, 16)
 
 
 def test_every_row_gets_another_one():
@@ -140,9 +140,9 @@ class Strips:
 
 def test_recall_hangs_on_the_north_only_where_a_network_looks_one_way():
     """What tells the places apart is in the first quarter of their strips; the rest is grey."""
-    everywhere = relaid_recalls(Columns(0), Strips(), range(6))
+    everywhere = measure_layout_recalls(Columns(0), Strips(), range(6))
     assert everywhere == dict.fromkeys(LAYOUTS, 100.0)
-    eastward = relaid_recalls(Columns(12), Strips(), range(6))
+    eastward = measure_layout_recalls(Columns(12), Strips(), range(6))
     assert eastward == {"original": 0.0, "mirrored": 100.0, "turned by 90": 100.0,
                         "turned by 180": 0.0, "turned by 270": 0.0}  # fmt: skip
 
@@ -150,7 +150,7 @@ def test_recall_hangs_on_the_north_only_where_a_network_looks_one_way():
 def test_photos_are_mirrored_but_never_turned():
     reader = Strips()
     reader.table = replace(reader.table, fov_deg=np.full(6, 90.0))
-    assert set(relaid_recalls(Columns(0), reader, range(6))) == {"original", "mirrored"}
+    assert set(measure_layout_recalls(Columns(0), reader, range(6))) == {"original", "mirrored"}
 
 
 def test_what_cannot_be_explained_is_said(trained, tmp_path, capsys):

@@ -10,7 +10,7 @@ from tests.index.regions import TOY, added, indexed, region, vectors_of
 
 from crossview.errors import BadIndex, CannotWrite, InUse, UsageError
 from crossview.index.store import Index, read_manifest, write_manifest
-from crossview.locks import locked
+from crossview.locks import lock
 
 ROOT = Path(__file__).resolve().parents[2]
 SLOWLY_ADDED = """
@@ -57,7 +57,7 @@ def locked_elsewhere(path):
             self.have.wait()
 
         def hold(self):
-            with locked(path, "crossview index"):
+            with lock(path, "crossview index"):
                 self.have.set()
                 self.done.wait()
 

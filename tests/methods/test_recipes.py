@@ -16,7 +16,7 @@ from crossview.errors import InvalidValue
 from crossview.methods import congeo, sample4geo, singeo
 from crossview.pairs.batch import TrainingLength, TrainingProgress
 from crossview.studies.catalogue import STUDIES
-from crossview.training.contract import Recipe
+from crossview.training.contract import TrainingRecipe
 
 CONTRASTIVE = {
     "backbone": "convnext_base.fb_in22k_ft_in1k_384",
@@ -226,7 +226,7 @@ def test_a_recipe_is_the_authors_release(method, recipe):
 
 
 def test_the_release_counts_177_680_steps_of_cvusa_and_trains_177_600():
-    recipe = Recipe.of(config_of("singeo", "cvusa"))
+    recipe = TrainingRecipe.of(config_of("singeo", "cvusa"))
     rows = 35_532
     assert recipe.total_steps(rows) == 177_600
     assert recipe.lr_at(0, rows) == 0.0

@@ -8,7 +8,7 @@ from tests.localization.test_calibration_record import KIND
 from tests.outputs.fakes import answer
 from tests.toy_embedder import toy_info
 
-from crossview.evaluation.conditions import Condition, not_trained_for
+from crossview.evaluation.conditions import Condition, list_untrained
 from crossview.localization.hints import Hints
 from crossview.localization.queries import prepare_query
 from crossview.views.decode import make_photo
@@ -24,7 +24,7 @@ def test_a_tenth_wider_or_narrower_than_what_was_seen_is_covered(fov, covered):
 
 @pytest.mark.parametrize(("fov", "covered"), EDGES)
 def test_locate_evaluate_and_calibrations_ask_the_same(fov, covered):
-    assert (not_trained_for(INFO, Condition(fov_deg=fov)) == ()) is covered
+    assert (list_untrained(INFO, Condition(fov_deg=fov)) == ()) is covered
     photo = make_photo(np.zeros((90, 160, 3), np.uint8))
     query, _ = prepare_query(photo, Hints(fov_deg=fov), INFO)
     assert (not any("fields of view" in text for text in query.warnings)) is covered

@@ -3,14 +3,14 @@ import torch
 
 from crossview.cli import main
 from crossview.methods import geodtr, geodtr_plus, safa, sample4geo
-from crossview.training.cost import cost
+from crossview.training.cost import count_cost
 
 
 def counted(page, **settings):
     config = page.Config(weights="none", **settings)
     with torch.device("meta"):
         model = page.build(config)
-    return cost(model, page.views(config))
+    return count_cost(model, page.views(config))
 
 
 def test_geodtr_plus_costs_what_its_table_says_if_only_backbones_count():

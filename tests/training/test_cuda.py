@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 from tests.training.tiny import request, trained
 
 from crossview.methods import geodtr_plus, sample4geo, singeo
-from crossview.training.contract import copies, example_batch
-from crossview.training.device import laid_out, open_device
+from crossview.training.contract import count_copies, example_batch
+from crossview.training.device import lay_out, open_device
 from crossview.training.loop import Objective, backward
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -39,11 +39,11 @@ def passed(name, device, *, amp=False, double=True, chunk=0):
     page, config = PAGES[name]
     torch.manual_seed(3)
     model = page.build(config)
-    batch = example_batch(page.views(config), CPU, copies(page, config)).to(device)
+    batch = example_batch(page.views(config), CPU, count_copies(page, config)).to(device)
     if double:
         model, batch = model.double().to(device), in_double(batch)
     else:
-        model = laid_out(model, device)
+        model = lay_out(model, device)
     objective = Objective(page=page, config=config, amp=amp, chunk=chunk)
     torch.manual_seed(5)
     losses = backward(model, batch, objective).losses

@@ -5,7 +5,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from crossview.training.device import Float32Depthwise, laid_out
+from crossview.training.device import Float32Depthwise, lay_out
 
 CPU = torch.device("cpu")
 
@@ -21,7 +21,7 @@ def network():
 
 
 def test_only_depthwise_convolutions_stay_in_float32_under_autocast():
-    model = laid_out(network(), CPU)
+    model = lay_out(network(), CPU)
     kinds = [type(layer) for layer in model.modules() if isinstance(layer, nn.Conv2d)]
     assert kinds == [nn.Conv2d, Float32Depthwise, Float32Depthwise, nn.Conv2d]
     seen = {}
@@ -34,7 +34,7 @@ def test_only_depthwise_convolutions_stay_in_float32_under_autocast():
 
 def test_names_values_gradients_and_mode_are_those_of_the_network_as_built():
     plain, images = network(), torch.randn(2, 3, 16, 16)
-    ours = laid_out(deepcopy(plain), CPU)
+    ours = lay_out(deepcopy(plain), CPU)
     assert {k: v.shape for k, v in ours.state_dict().items()} == {
         k: v.shape for k, v in plain.state_dict().items()
     }
@@ -49,7 +49,7 @@ def test_names_values_gradients_and_mode_are_those_of_the_network_as_built():
 def test_an_optimiser_made_before_still_moves_the_laid_out_network():
     plain = network()
     optimiser = torch.optim.SGD(plain.parameters(), lr=1.0)
-    ours = laid_out(plain, CPU)
+    ours = lay_out(plain, CPU)
     before = ours(images := torch.randn(2, 3, 16, 16)).detach()
     ours(images).sum().backward()
     optimiser.step()

@@ -8,7 +8,7 @@ from tests.training.tiny import PAGE, SMALL, request, trained
 
 from crossview.catalogue import make_config, method_page
 from crossview.errors import BadModel, InUse
-from crossview.locks import locked
+from crossview.locks import lock
 from crossview.model.onnx import Model
 from crossview.pairs.page_ref import PageRef
 from crossview.training import export as export_module
@@ -132,7 +132,7 @@ def test_a_run_without_weights_is_refused(tmp_path):
 
 
 def test_a_model_folder_that_another_process_writes_is_refused(shared_run, tmp_path):
-    with locked(tmp_path / "model", "crossview export"):
+    with lock(tmp_path / "model", "crossview export"):
         other = ThreadPoolExecutor(1).submit(export, *shared_run, tmp_path / "model")
         with pytest.raises(InUse, match="crossview export, process"):
             other.result()

@@ -6,14 +6,14 @@ import torch
 from tests.training.test_mining import request
 
 from crossview.training import cost as module
-from crossview.training.cost import Footprint, extra_memory_mb, footprint
+from crossview.training.cost import TrainingFootprint, extra_memory_mb, measure_footprint
 from crossview.training.session import prepare, start_state
 
 
 def test_a_step_is_measured_pair_by_pair_and_leaves_no_gradients(tmp_path):
     session = prepare(request(tmp_path))
     state = start_state(session)
-    found = footprint(state.model, session.job)
+    found = measure_footprint(state.model, session.job)
     assert found.pair_s > 0
     assert found.batch == 4
     assert all(p.grad is None for p in state.model.parameters())
@@ -31,7 +31,7 @@ def test_unknown_memory_means_the_whole_batch():
 
 
 def test_chunks_cost_a_third_more_time():
-    whole = Footprint(pair_mb=1, fixed_mb=2, free_mb=9, pair_s=3.0, batch=4, chunk=4)
+    whole = TrainingFootprint(pair_mb=1, fixed_mb=2, free_mb=9, pair_s=3.0, batch=4, chunk=4)
     assert whole.step_s == 12.0
     assert replace(whole, chunk=2).step_s == 16.0
     assert whole.batch_mb == 6
@@ -49,4 +49,4 @@ def test_a_fifth_of_the_free_memory_is_kept(tmp_path, monkeypatch, free_mb, chun
     monkeypatch.setattr(module, "extra_memory_mb", lambda *_: next(sizes))
     monkeypatch.setattr(module, "free_memory_mb", lambda _: free_mb)
     session = prepare(request(tmp_path))
-    assert footprint(start_state(session).model, session.job).chunk == chunk
+    assert measure_footprint(start_state(session).model, session.job).chunk == chunk

@@ -11,12 +11,12 @@ import torchvision
 from tests.shared_data import shared
 from tests.tiny_pairs import write_pairs
 
-from crossview.catalogue import method_page, open_run, recipes, trained_on
+from crossview.catalogue import find_trained_on, method_page, open_run, recipes
 from crossview.cli import main
 from crossview.errors import BadModel, InUse, InvalidValue
 from crossview.methods import geodtr, geodtr_plus
-from crossview.training.contract import copies, example_batch
-from crossview.training.import_weights import our_tensors, read_checkpoint, write_run
+from crossview.training.contract import count_copies, example_batch
+from crossview.training.import_weights import convert_tensors, read_checkpoint, write_run
 from crossview.training.run_folder import RunFolder
 
 
@@ -54,14 +54,14 @@ def test_nested_and_wrapped_tensors_are_found(tmp_path):
         tmp_path / "a.pth",
         {"epoch": 3, "model_state_dict": {"module.theirs": weight}, "optimizer_state_dict": {}},
     )
-    tensors = our_tensors(Page, read_checkpoint(file), Config())
+    tensors = convert_tensors(Page, read_checkpoint(file), Config())
     assert torch.equal(tensors["weight"], weight)
 
 
 def test_a_wrong_shape_is_named_with_the_settings_that_would_fit(tmp_path):
     file = saved(tmp_path / "a.pth", {"theirs": torch.rand(6, 3)})
     with pytest.raises(BadModel) as raised:
-        our_tensors(Page, read_checkpoint(file), Config())
+        convert_tensors(Page, read_checkpoint(file), Config())
     assert "weight is [6, 3] there and [4, 3] here" in str(raised.value)
     assert "--config descriptors=6" in str(raised.value)
 
@@ -69,10 +69,10 @@ def test_a_wrong_shape_is_named_with_the_settings_that_would_fit(tmp_path):
 def test_missing_and_left_over_tensors_are_named(tmp_path):
     file = saved(tmp_path / "a.pth", {"theirs": torch.rand(4, 3), "more": torch.rand(1)})
     with pytest.raises(BadModel, match="1 tensors are left over, such as more"):
-        our_tensors(Page, read_checkpoint(file), Config())
+        convert_tensors(Page, read_checkpoint(file), Config())
     file = saved(tmp_path / "b.pth", {"other": torch.rand(4, 3)})
     with pytest.raises(BadModel, match="1 tensors are missing, such as weight"):
-        our_tensors(Page, read_checkpoint(file), Config())
+        convert_tensors(Page, read_checkpoint(file), Config())
 
 
 def test_code_inside_a_file_never_runs(tmp_path):
@@ -198,18 +198,18 @@ def test_weights_of_data_that_nobody_knows_are_refused_with_the_names(tmp_path, 
 
 def test_weights_of_ones_own_pairs_take_metres_and_angles_from_the_table(tmp_path):
     csv = write_pairs(tmp_path / "data", 3)  # aerial pictures of 64 x 1.25 m, panoramas of 2 : 1
-    seen = trained_on("sample4geo", f"PAIRS:{csv}")
+    seen = find_trained_on("sample4geo", f"PAIRS:{csv}")
     assert (seen.name, seen.framing.footprint_m) == (f"pairs:{csv}", 80.0)
     assert seen.framing.file_elevation_deg == (-90.0, 90.0)
-    assert trained_on("sample4geo", "Town").synthetic
+    assert find_trained_on("sample4geo", "Town").synthetic
 
 
 def test_a_recipe_without_a_data_set_of_its_name_stands_for_one():
-    assert trained_on("geodtr-plus", "CVUSA-plain").name == "cvusa"
-    assert trained_on("singeo", "cvusa-vit").framing.footprint_m == 176.0
-    assert trained_on("singeo", "university").name == "university-1652"
-    assert trained_on("geodtr-plus", "vigor").name == "vigor"
-    assert trained_on("safa", "university-1652").published is None
+    assert find_trained_on("geodtr-plus", "CVUSA-plain").name == "cvusa"
+    assert find_trained_on("singeo", "cvusa-vit").framing.footprint_m == 176.0
+    assert find_trained_on("singeo", "university").name == "university-1652"
+    assert find_trained_on("geodtr-plus", "vigor").name == "vigor"
+    assert find_trained_on("safa", "university-1652").published is None
 
 
 def test_layers_are_read_from_the_keys_and_heads_are_yours_to_say(tmp_path, capsys):
@@ -396,8 +396,8 @@ def test_a_killed_import_leaves_no_run_and_is_swept_by_the_next(tmp_path):
 
 
 def test_a_second_import_into_one_folder_is_refused(tmp_path):
-    held = "import sys\nfrom crossview.locks import locked\n"
-    held += "with locked(sys.argv[1], 'crossview import'): print(flush=True); input()"
+    held = "import sys\nfrom crossview.locks import lock\n"
+    held += "with lock(sys.argv[1], 'crossview import'): print(flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", held, str(tmp_path / "run")],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -421,7 +421,7 @@ def test_a_training_starts_from_torchvisions_weights(tmp_path):
         made = page.build(config)
         theirs = [v for v in network.state_dict().values() if v.shape == _weight(made, ours).shape]
         assert any(torch.equal(_weight(made, ours), value) for value in theirs)
-        batch = example_batch(page.views(config), torch.device("cpu"), copies(page, config))
+        batch = example_batch(page.views(config), torch.device("cpu"), count_copies(page, config))
         assert all(bool(v.isfinite()) for v in page.objective(made, batch, config).values())
 
 

@@ -9,9 +9,9 @@ from tests.training.tiny import request, trained
 
 from crossview.errors import BadModel, TrainingFailed
 from crossview.pairs.loading import Loader, to_batch
-from crossview.training.contract import Recipe
+from crossview.training.contract import TrainingRecipe
 from crossview.training.loop import epoch_order, train_steps
-from crossview.training.run_folder import load_state, new_state, save_state, saved_step
+from crossview.training.run_folder import load_state, make_state, read_saved_step, save_state
 from crossview.training.session import prepare, start_state
 
 
@@ -93,7 +93,7 @@ def test_every_report_is_a_line_of_the_log(tmp_path):
 
 def test_averaged_weights_follow_the_rule_written_out():
     model = torch.nn.Linear(2, 1, bias=False)
-    state = new_state(model, Recipe(ema_decay=0.5))
+    state = make_state(model, TrainingRecipe(ema_decay=0.5))
     slow = model.weight.detach().clone()
     for step in range(1, 6):
         with torch.no_grad():
@@ -107,7 +107,7 @@ def test_averaged_weights_follow_the_rule_written_out():
 
 def test_evaluating_uses_the_average_and_gives_the_weights_back():
     model = torch.nn.Linear(2, 1)
-    state = new_state(model, Recipe(ema_decay=0.5))
+    state = make_state(model, TrainingRecipe(ema_decay=0.5))
     own = model.weight.detach().clone()
     state.averaged["weight"].zero_()
     with state.evaluating() as evaluated:
@@ -121,18 +121,18 @@ def test_biases_and_scales_are_decayed_only_on_request():
     model = torch.nn.Linear(2, 1)
 
     def decays(recipe):
-        groups = new_state(model, recipe).optimiser.param_groups
+        groups = make_state(model, recipe).optimiser.param_groups
         return {p.ndim: group["weight_decay"] for group in groups for p in group["params"]}
 
-    assert decays(Recipe(weight_decay=0.1)) == {2: 0.1, 1: 0.0}
-    assert decays(Recipe(weight_decay=0.1, decay_vectors=True)) == {2: 0.1, 1: 0.1}
+    assert decays(TrainingRecipe(weight_decay=0.1)) == {2: 0.1, 1: 0.0}
+    assert decays(TrainingRecipe(weight_decay=0.1, decay_vectors=True)) == {2: 0.1, 1: 0.1}
 
 
 def stepped_state(seed=0):
     torch.manual_seed(seed)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     model = model.to(memory_format=torch.channels_last)
-    state = new_state(model, Recipe(ema_decay=0.9))
+    state = make_state(model, TrainingRecipe(ema_decay=0.9))
     model(torch.rand(2, 3, 8, 8)).square().mean().backward()
     state.optimiser.step()
     return state
@@ -144,7 +144,10 @@ def test_a_saved_state_comes_back_bit_by_bit_and_in_the_same_memory_order(tmp_pa
     state.neighbours = np.arange(6).reshape(3, 2)
     save_state(state, tmp_path / "s.safetensors")
     load_state(other, tmp_path / "s.safetensors")
-    assert (saved_step(tmp_path / "s.safetensors"), saved_step(tmp_path / "absent")) == (7, 0)
+    assert (read_saved_step(tmp_path / "s.safetensors"), read_saved_step(tmp_path / "absent")) == (
+        7,
+        0,
+    )
     assert (other.step, other.epoch, other.position) == (7, 2, 3)
     assert np.array_equal(other.neighbours, state.neighbours)
     moments = [s.optimiser.state_dict()["state"][0]["exp_avg"] for s in (state, other)]
@@ -163,6 +166,6 @@ def test_a_state_is_never_unpickled_and_a_damaged_one_is_refused(tmp_path):
 
 def test_a_state_of_another_network_is_refused(tmp_path):
     save_state(stepped_state(), tmp_path / "s.safetensors")
-    other = new_state(torch.nn.Linear(2, 2), Recipe())
+    other = make_state(torch.nn.Linear(2, 2), TrainingRecipe())
     with pytest.raises(BadModel, match="do not fit the network"):
         load_state(other, tmp_path / "s.safetensors")

@@ -6,7 +6,7 @@ import pytest
 from tests.shared_data import shared
 
 from crossview.errors import InvalidValue
-from crossview.training.contract import Recipe
+from crossview.training.contract import TrainingRecipe
 
 
 def test_a_config_decides_the_fields_that_it_has():
@@ -15,18 +15,18 @@ def test_a_config_decides_the_fields_that_it_has():
         lr: float = 0.5
         widths: tuple = (1, 2)
 
-    assert Recipe.of(Config()) == Recipe(lr=0.5)
+    assert TrainingRecipe.of(Config()) == TrainingRecipe(lr=0.5)
 
 
 def test_epochs_become_steps_of_full_batches():
-    assert Recipe(epochs=3, batch=10).total_steps(105) == 30
-    assert Recipe(epochs=3, batch=10, accumulate=2).total_steps(105) == 15
-    assert Recipe(epochs=3, batch=10, steps=7).total_steps(105) == 7
-    assert Recipe(epochs=1, batch=10).total_steps(3) == 1
+    assert TrainingRecipe(epochs=3, batch=10).total_steps(105) == 30
+    assert TrainingRecipe(epochs=3, batch=10, accumulate=2).total_steps(105) == 15
+    assert TrainingRecipe(epochs=3, batch=10, steps=7).total_steps(105) == 7
+    assert TrainingRecipe(epochs=1, batch=10).total_steps(3) == 1
 
 
 def test_the_rate_warms_up_linearly_and_ends_near_zero_along_half_a_cosine():
-    recipe = Recipe(steps=100, warmup_steps=10, lr=1.0)
+    recipe = TrainingRecipe(steps=100, warmup_steps=10, lr=1.0)
     rates = [recipe.lr_at(step, 1000) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (n + 1) for n in range(10)])
     assert rates[55] == pytest.approx(0.5)
@@ -34,32 +34,32 @@ def test_the_rate_warms_up_linearly_and_ends_near_zero_along_half_a_cosine():
 
 
 def test_a_warm_up_of_one_epoch_is_one_epoch_of_steps():
-    recipe = Recipe(epochs=4, batch=10, warmup_epochs=1, lr=1.0)
+    recipe = TrainingRecipe(epochs=4, batch=10, warmup_epochs=1, lr=1.0)
     assert recipe.lr_at(9, 100) == 1.0
     assert recipe.lr_at(8, 100) == pytest.approx(0.9)
 
 
 def test_a_schedule_by_epochs_is_that_of_geodtrs_authors():
     official = json.loads(shared("parity", "geodtr_schedule.json").read_text())
-    recipe = Recipe(schedule="epochs", epochs=200, warmup_epochs=5, batch=10, lr=1.0)
+    recipe = TrainingRecipe(schedule="epochs", epochs=200, warmup_epochs=5, batch=10, lr=1.0)
     ours = [recipe.lr_at(10 * epoch + 7, 100) for epoch in range(200)]
     assert ours == pytest.approx(official["warmup5_total200"][:200], rel=1e-12, abs=1e-15)
 
 
 def test_a_schedule_by_the_loader_counts_the_incomplete_batch_and_begins_at_zero():
     """As a cosine of the transformers library over len(loader) x epochs, 11 an epoch here."""
-    recipe = Recipe(schedule="loader", epochs=4, batch=10, warmup_epochs=1, lr=1.0)
+    recipe = TrainingRecipe(schedule="loader", epochs=4, batch=10, warmup_epochs=1, lr=1.0)
     slow = []
     for step in range(40):
         done = (step - 11) / (44 - 11)
         slow.append(step / 11 if step < 11 else 0.5 * (1 + math.cos(math.pi * done)))
     assert [recipe.lr_at(step, 105) for step in range(40)] == pytest.approx(slow)
     assert recipe.total_steps(105) == 40
-    assert Recipe(schedule="loader", steps=5, lr=1.0).lr_at(0, 1000) == 1.0
+    assert TrainingRecipe(schedule="loader", steps=5, lr=1.0).lr_at(0, 1000) == 1.0
 
 
 def test_a_training_of_so_many_steps_never_waits_an_epoch_at_rate_zero():
-    assert Recipe(schedule="epochs", steps=5, lr=1.0).lr_at(0, 1000) == 1.0
+    assert TrainingRecipe(schedule="epochs", steps=5, lr=1.0).lr_at(0, 1000) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_a_training_of_so_many_steps_never_waits_an_epoch_at_rate_zero():
 )  # fmt: skip
 def test_impossible_numbers_are_refused(wrong):
     with pytest.raises(InvalidValue, match=next(iter(wrong))):
-        Recipe(**wrong)
+        TrainingRecipe(**wrong)

@@ -11,7 +11,7 @@ from tests.training.tiny import PAGE
 
 from crossview.cli import main
 from crossview.errors import BadData, BadModel, InUse, InvalidValue
-from crossview.locks import locked
+from crossview.locks import lock
 from crossview.training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,7 +114,7 @@ def test_a_second_training_in_one_folder_is_refused(tmp_path):
         "--config=aerial_px=16", "--config=ground_px=[8,32]", "--batch=4", "--steps=3",
         "--device=cpu", "--workers=0", "--quiet",
     ]  # fmt: skip
-    with locked(tmp_path / "run", "crossview train"):
+    with lock(tmp_path / "run", "crossview train"):
         second = subprocess.run(
             list(map(str, command)),
             env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
@@ -136,8 +136,8 @@ def test_training_by_hand_takes_the_lock_too(tmp_path):
     from crossview.training.session import fit
 
     command = (
-        "import sys, time; from crossview.locks import locked\n"
-        "with locked(sys.argv[1], 'crossview train'): print(flush=True); time.sleep(60)"
+        "import sys, time; from crossview.locks import lock\n"
+        "with lock(sys.argv[1], 'crossview train'): print(flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", command, str(tmp_path / "run")], stdout=subprocess.PIPE, cwd=ROOT

@@ -5,7 +5,7 @@ from torch.nn.functional import normalize
 
 from crossview.errors import BadModel, InvalidValue
 from crossview.training import mining as similar
-from crossview.training.run_folder import Memory
+from crossview.training.run_folder import VectorMemory
 
 
 def vectors(rows, seed, dim=24):
@@ -25,7 +25,7 @@ def slow(queries, references, places, keep):
 
 @pytest.fixture(params=[False, True], ids=["float32", "bfloat16"])
 def low(request, monkeypatch):
-    monkeypatch.setattr(similar, "fast_in_bfloat16", lambda device: request.param)
+    monkeypatch.setattr(similar, "is_fast_in_bfloat16", lambda device: request.param)
     return request.param
 
 
@@ -33,7 +33,7 @@ def low(request, monkeypatch):
 def test_it_finds_what_sorting_all_scores_finds(low, rows):
     queries, references = vectors(rows, 0), vectors(rows, 1)
     places = np.arange(rows) // 3  # up to three rows show one place
-    ours = similar.similar_rows(queries, references, places, 20)
+    ours = similar.rank_similar_rows(queries, references, places, 20)
     theirs = slow(queries, references, places, 20)
     shared = np.mean([len(set(a) & set(b)) / 20 for a, b in zip(ours, theirs, strict=True)])
     assert shared >= (0.97 if low else 1.0)
@@ -44,25 +44,25 @@ def test_it_finds_what_sorting_all_scores_finds(low, rows):
 
 def test_rows_of_places_in_any_order_never_meet_their_own(low):
     places = np.random.default_rng(0).permutation(np.arange(90) // 6)
-    near = similar.similar_rows(vectors(90, 2), vectors(90, 3), places, 84)
+    near = similar.rank_similar_rows(vectors(90, 2), vectors(90, 3), places, 84)
     assert all(set(row) == set(np.flatnonzero(places != places[i])) for i, row in enumerate(near))
 
 
 @pytest.mark.parametrize("keep", [0, 60])
 def test_more_neighbours_than_other_rows_are_refused(keep):
     with pytest.raises(InvalidValue, match="1 to 59"):
-        similar.similar_rows(vectors(60, 0), vectors(60, 1), np.arange(60), keep)
+        similar.rank_similar_rows(vectors(60, 0), vectors(60, 1), np.arange(60), keep)
 
 
 def test_a_memory_keeps_the_latest_vectors_and_what_it_has_not_seen():
-    memory = Memory(5)
+    memory = VectorMemory(5)
     memory.note(torch.tensor([1, 3]), vectors(2, 0), vectors(2, 1))
     memory.note(torch.tensor([3, 4]), vectors(2, 2), vectors(2, 3))
     assert memory.known.tolist() == [False, True, False, True, True]
     torch.testing.assert_close(memory.ground[3].float(), vectors(2, 2)[0], atol=1e-3, rtol=0)
-    again = Memory(5)
+    again = VectorMemory(5)
     again.load(memory.tensors())
     assert torch.equal(again.aerial, memory.aerial)
     with pytest.raises(BadModel, match="remembers 5 rows, this one has 6"):
-        Memory(6).load(memory.tensors())
-    assert Memory(3).tensors() == {}
+        VectorMemory(6).load(memory.tensors())
+    assert VectorMemory(3).tensors() == {}

@@ -8,9 +8,15 @@ from crossview.errors import TrainingFailed
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import Loader
 from crossview.training.contract import example_table
-from crossview.training.mining import similarity_miner
+from crossview.training.mining import make_miner
 from crossview.training.session import prepare, start_state
-from crossview.training.validation import Embedded, Recall, _refuse_broken, embed_rows, ranks
+from crossview.training.validation import (
+    EmbeddedRows,
+    Recall,
+    _refuse_broken,
+    embed_rows,
+    rank_rows,
+)
 from crossview.views.spec import ViewSpec
 
 VIEWS = Views(
@@ -29,27 +35,27 @@ def unit(rows):
 
 def embedded(ground, aerial, seen=360.0):
     ground = unit(ground)
-    return Embedded(
+    return EmbeddedRows(
         ground=ground, aerial=unit(aerial), seen_deg=np.full(len(ground), seen, np.float32)
     )
 
 
 def test_a_perfect_model_ranks_every_truth_first():
-    found, references = ranks(embedded(np.eye(5), np.eye(5)), example_table(5), VIEWS)
+    found, references = rank_rows(embedded(np.eye(5), np.eye(5)), example_table(5), VIEWS)
     assert found.tolist() == [1] * 5
     assert references == 5
 
 
 def test_a_model_that_says_the_same_for_everything_finds_nothing():
     same = np.ones((5, 3))
-    found, _ = ranks(embedded(same, same), example_table(5), VIEWS)
+    found, _ = rank_rows(embedded(same, same), example_table(5), VIEWS)
     assert found.tolist() == [5] * 5
 
 
 def test_ranks_equal_those_of_slow_loops():
     rng = np.random.default_rng(0)
     vectors = embedded(rng.normal(size=(12, 4)), rng.normal(size=(12, 4)))
-    found, _ = ranks(vectors, example_table(12), VIEWS)
+    found, _ = rank_rows(vectors, example_table(12), VIEWS)
     for i, query in enumerate(vectors.ground):
         own = float(query @ vectors.aerial[i])
         better = sum(
@@ -62,8 +68,8 @@ def test_ignored_references_are_left_out():
     table = replace(example_table(3), ignored=np.array([[0, 1]]))
     ground = np.array([[1.0, 0.9, 0], [0, 1, 0], [0, 0, 1]])
     aerial = np.array([[1.0, 0, 0], [1, 0.9, 0], [0, 0, 1]])
-    assert ranks(embedded(ground, aerial), table, VIEWS)[0][0] == 1
-    assert ranks(embedded(ground, aerial), example_table(3), VIEWS)[0][0] == 2
+    assert rank_rows(embedded(ground, aerial), table, VIEWS)[0][0] == 1
+    assert rank_rows(embedded(ground, aerial), example_table(3), VIEWS)[0][0] == 2
 
 
 def test_azimuth_bins_find_a_turned_picture():
@@ -72,8 +78,8 @@ def test_azimuth_bins_find_a_turned_picture():
     aerial = unit(rng.normal(size=(6, 8)))
     ground = np.roll(aerial.reshape(6, 4, 2), -1, axis=1).reshape(6, 8)
     turned = replace(VIEWS, azimuth_bins=4)
-    assert ranks(embedded(ground, aerial), example_table(6), turned)[0].tolist() == [1] * 6
-    assert ranks(embedded(ground, aerial), example_table(6), VIEWS)[0].max() > 1
+    assert rank_rows(embedded(ground, aerial), example_table(6), turned)[0].tolist() == [1] * 6
+    assert rank_rows(embedded(ground, aerial), example_table(6), VIEWS)[0].max() > 1
 
 
 def test_vectors_that_are_not_finite_or_have_no_length_are_refused():
@@ -100,7 +106,7 @@ def test_validation_is_reported_on_held_out_places_and_changes_nothing(tmp_path)
 def test_mined_neighbours_are_other_places_most_similar_first(tmp_path):
     session = prepare(request(tmp_path))
     state = start_state(session)
-    mine = similarity_miner(session.reader, 0)
+    mine = make_miner(session.reader, 0)
     near = mine(state)
     assert near.shape == (24, 23)
     with Loader(replace(session.reader, page=None, config={}), 0) as loader:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crossview.errors import InUse, InvalidValue
-from crossview.locks import locked
+from crossview.locks import lock
 from crossview.views.decode import load_photo
 from crossview.worlds.write import PhotoSeries, write_photo, write_world
 
@@ -50,7 +50,7 @@ def test_a_world_that_was_killed_is_begun_anew_and_another_map_is_left_alone(tmp
 
 
 def test_a_folder_in_which_another_process_draws_a_town_is_refused(tmp_path):
-    with locked(tmp_path / "town", "crossview world"):
+    with lock(tmp_path / "town", "crossview world"):
         thread = ThreadPoolExecutor(1).submit(write_world, tmp_path / "town", "old", 20_000)
         with pytest.raises(InUse, match="crossview world, process"):
             thread.result()

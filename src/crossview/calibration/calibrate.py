@@ -13,9 +13,9 @@ from itertools import pairwise
 import numpy as np
 
 from crossview._version import __version__
-from crossview.calibration.fit import Wanted, fit, too_few
-from crossview.calibration.held_out import figures, held_out
-from crossview.calibration.known_photos import Known, Photos
+from crossview.calibration.fit import CalibrationGoal, explain_too_few, fit
+from crossview.calibration.held_out import cross_validate, figures
+from crossview.calibration.known_photos import KnownPhoto, KnownPhotos
 from crossview.errors import InvalidValue
 from crossview.localization.answer import Answer
 from crossview.localization.calibration_record import CHOSEN_BY, Calibrated, Calibration
@@ -33,7 +33,7 @@ class Group:
     """Known photos that are calibrated together."""
 
     name: str
-    photos: tuple[Known, ...]
+    photos: tuple[KnownPhoto, ...]
 
     @property
     def assumed(self) -> bool:
@@ -46,7 +46,7 @@ class Group:
         return self.photos[0].directed
 
 
-def calibrate(known: Sequence[Known], wanted: Wanted, stride_m: float) -> Calibration:
+def calibrate(known: Sequence[KnownPhoto], wanted: CalibrationGoal, stride_m: float) -> Calibration:
     """Fit and measure every kind of picture of which there are enough.
 
     Raises :class:`InvalidValue`, which says how many it takes, if there are enough of none.
@@ -63,7 +63,7 @@ def calibrate(known: Sequence[Known], wanted: Wanted, stride_m: float) -> Calibr
     )
 
 
-def grouped(known: Sequence[Known], wanted: Wanted) -> list[Group]:
+def grouped(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> list[Group]:
     """Photos by kind: panoramas, photos whose lens nothing tells, photos by width.
 
     Those that were located with the heading in their files are kinds of their own. Widths with too
@@ -77,7 +77,7 @@ def grouped(known: Sequence[Known], wanted: Wanted) -> list[Group]:
     ]
 
 
-def _by_view(known: Sequence[Known], wanted: Wanted) -> list[Group]:
+def _by_view(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> list[Group]:
     unknown = [one for one in known if one.assumed]
     panoramas = [one for one in known if not one.assumed and one.fov_deg >= PANORAMA_DEG]
     classes, rest = [], []
@@ -92,11 +92,11 @@ def _by_view(known: Sequence[Known], wanted: Wanted) -> list[Group]:
     return [Group(name=name, photos=tuple(some)) for name, some in named if some]
 
 
-def refusals(known: Sequence[Known], wanted: Wanted) -> Iterator[str]:
+def refusals(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> Iterator[str]:
     """Which kinds have too few photos, how many it takes, and what would do."""
     small = [group for group in grouped(known, wanted) if len(group.photos) < wanted.photos]
     for group in small:
-        yield too_few(group.name, len(group.photos), wanted)
+        yield explain_too_few(group.name, len(group.photos), wanted)
     if small and len({one.directed for one in known}) > 1:
         yield (
             "Some files tell a heading and others do not; with --ignore-direction, here and for "
@@ -104,13 +104,13 @@ def refusals(known: Sequence[Known], wanted: Wanted) -> Iterator[str]:
         )
 
 
-def _widths(photos: Sequence[Known]) -> str:
+def _widths(photos: Sequence[KnownPhoto]) -> str:
     low, high = (round(pick(one.fov_deg for one in photos)) for pick in (min, max))
     return f"photos of {low} degrees" if low == high else f"photos of {low} to {high} degrees"
 
 
-def _calibrated(group: Group, wanted: Wanted, stride_m: float) -> Calibrated:
-    photos = Photos.of(group.photos)
+def _calibrated(group: Group, wanted: CalibrationGoal, stride_m: float) -> Calibrated:
+    photos = KnownPhotos.of(group.photos)
     widths = [one.fov_deg for one in group.photos]
     cell_km2 = (stride_m / 1000.0) ** 2
     return Calibrated(
@@ -121,7 +121,7 @@ def _calibrated(group: Group, wanted: Wanted, stride_m: float) -> Calibrated:
         fov_chosen_by=CHOSEN_BY,
         n=len(photos),
         fit=fit(photos, wanted),
-        measured=figures(photos, held_out(photos, wanted), wanted, cell_km2),
+        measured=figures(photos, cross_validate(photos, wanted), wanted, cell_km2),
     )
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossview.arrays import F32, F64
-from crossview.calibration.known_photos import Photos
+from crossview.calibration.known_photos import KnownPhotos
 from crossview.errors import require
 from crossview.localization.calibration_record import Fit, Reach
 
@@ -37,7 +37,7 @@ _NEWTON_STEPS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class CalibrationGoal:
     """What a calibration is to state.
 
     ``coverages`` in (0, 1); ``false_reject``: share of the region's own photos that may be refused;
@@ -69,7 +69,7 @@ def photos_needed(coverage: float) -> int:
     return math.ceil(FEWEST_BEYOND / (1.0 - coverage) - 1e-9)
 
 
-def fit(photos: Photos, wanted: Wanted) -> Fit:
+def fit(photos: KnownPhotos, wanted: CalibrationGoal) -> Fit:
     """Fit everything to known photos of one kind; how many must be there the caller checks."""
     temperature = best_temperature(photos)
     inside = evidences(photos.scores, photos.counts, temperature)
@@ -109,7 +109,7 @@ def evidences(scores: F32, counts: F32, temperature: float) -> F64:
     return np.where(cells > 0, best[:, 0] / temperature + means, -np.inf)
 
 
-def place_masses(photos: Photos, temperature: float) -> F64:
+def place_masses(photos: KnownPhotos, temperature: float) -> F64:
     """Softmax mass [n, K] of the ground within 25 m of each place, before 'elsewhere'."""
     total = evidences(photos.scores, photos.counts, temperature) + np.log(photos.cells)
     powers = np.exp(photos.near_scores / temperature - total[:, None, None])
@@ -117,7 +117,7 @@ def place_masses(photos: Photos, temperature: float) -> F64:
     return masses
 
 
-def probabilities(photos: Photos, fitted: Fit, share: float) -> F64:
+def probabilities(photos: KnownPhotos, fitted: Fit, share: float) -> F64:
     """What is stated [n, K]: the probability of each place to lie within 25 m."""
     inside = evidences(photos.scores, photos.counts, fitted.temperature)
     here = 1.0 - fitted.elsewhere(inside, share)
@@ -125,7 +125,7 @@ def probabilities(photos: Photos, fitted: Fit, share: float) -> F64:
     return stated
 
 
-def best_temperature(photos: Photos) -> float:
+def best_temperature(photos: KnownPhotos) -> float:
     """The temperature of the highest likelihood, by a grid and a golden-section search."""
     losses = [_loss(photos, float(temperature)) for temperature in _TEMPERATURES]
     best = int(np.argmin(losses))
@@ -140,7 +140,7 @@ def best_temperature(photos: Photos) -> float:
     return math.exp((low + high) / 2.0)
 
 
-def _loss(photos: Photos, temperature: float) -> float:
+def _loss(photos: KnownPhotos, temperature: float) -> float:
     """Mean logarithmic loss of the places' probabilities, each place a yes or no of its own."""
     stated = np.clip(
         place_masses(photos, temperature), _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY
@@ -172,7 +172,7 @@ def separation(inside: F64, outside: F64) -> tuple[float, float]:
     return (bias, steep) if steep > 0.0 else (0.0, 0.0)
 
 
-def too_few(what: str, count: int, wanted: Wanted) -> str:
+def explain_too_few(what: str, count: int, wanted: CalibrationGoal) -> str:
     """Why ``count`` known photos do not suffice, and what to do."""
     enough = [c for c in sorted(wanted.coverages) if count >= photos_needed(c)]
     least = min(wanted.coverages)

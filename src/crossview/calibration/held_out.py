@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crossview.arrays import F64, I64, Bool
-from crossview.calibration.fit import Wanted, evidences, fit, probabilities
-from crossview.calibration.known_photos import Photos
+from crossview.calibration.fit import CalibrationGoal, evidences, fit, probabilities
+from crossview.calibration.known_photos import KnownPhotos
 from crossview.errors import InvalidValue, require
 from crossview.localization.accuracy import RANKS
 from crossview.localization.calibration_record import Fit
@@ -41,13 +41,13 @@ class Reliability:
         return float(np.average(np.abs(self.stated - self.came_true), weights=self.n))
 
 
-def reliability(probability: ArrayLike, right: ArrayLike, bins: int = BINS) -> Reliability:
+def measure_reliability(probability: ArrayLike, right: ArrayLike, bins: int = BINS) -> Reliability:
     """Group pictures by stated probability [n] into ``bins`` of equal mass.
 
     Equal probabilities are never parted, so the order of the pictures changes nothing; there may
     then be fewer bins. Raises :class:`InvalidValue` for values outside of [0, 1].
     """
-    stated, came_true = _checked(probability, right)
+    stated, came_true = _check(probability, right)
     order = np.argsort(stated, kind="stable")
     rising = stated[order]
     cuts = np.linspace(0, len(rising), bins + 1)[1:-1].astype(np.int64)
@@ -63,7 +63,7 @@ def reliability(probability: ArrayLike, right: ArrayLike, bins: int = BINS) -> R
 
 def calibration_error(probability: ArrayLike, right: ArrayLike, bins: int = BINS) -> float:
     """Expected calibration error in [0, 1] of stated probabilities [n]."""
-    return reliability(probability, right, bins).error
+    return measure_reliability(probability, right, bins).error
 
 
 def error_by_chance(probability: ArrayLike, bins: int = BINS) -> float:
@@ -79,7 +79,7 @@ def error_by_chance(probability: ArrayLike, bins: int = BINS) -> float:
 
 def brier(probability: ArrayLike, right: ArrayLike) -> float:
     """Mean squared difference between stated probability and what came true (Brier 1950)."""
-    stated, came_true = _checked(probability, right)
+    stated, came_true = _check(probability, right)
     return float(np.mean((stated - came_true) ** 2))
 
 
@@ -100,7 +100,7 @@ class Rejection:
         return float(np.trapezoid(1.0 - self.false_reject, 1.0 - self.false_accept))
 
 
-def rejection(inside: ArrayLike, outside: ArrayLike) -> Rejection:
+def measure_rejection(inside: ArrayLike, outside: ArrayLike) -> Rejection:
     """The curve over all thresholds, from evidence of pictures of the region and from elsewhere."""
     kept, foreign = (np.sort(np.asarray(values, np.float64)) for values in (inside, outside))
     if not len(kept) or not len(foreign):
@@ -115,7 +115,7 @@ def _below(rising: F64, thresholds: F64) -> F64:
     return count / len(rising)
 
 
-def _checked(probability: ArrayLike, right: ArrayLike) -> tuple[F64, F64]:
+def _check(probability: ArrayLike, right: ArrayLike) -> tuple[F64, F64]:
     stated, came_true = np.asarray(probability, np.float64), np.asarray(right, np.float64)
     require(
         stated.ndim == 1 and stated.shape == came_true.shape and len(stated) > 0,
@@ -155,7 +155,7 @@ class Outcome:
         })  # fmt: skip
 
 
-def outcome(photos: Photos, fitted: Fit, share: float) -> Outcome:
+def judge(photos: KnownPhotos, fitted: Fit, share: float) -> Outcome:
     """What a fit states of photos, which it should not have seen."""
     found = evidences(photos.scores, photos.counts, fitted.temperature)
     beyond = evidences(photos.out_scores, photos.out_counts, fitted.temperature)
@@ -172,14 +172,14 @@ def outcome(photos: Photos, fitted: Fit, share: float) -> Outcome:
     )
 
 
-def _area(photos: Photos, below_best: float) -> F64:
+def _area(photos: KnownPhotos, below_best: float) -> F64:
     """Share [n] of the searched cells whose score is at most that much below the best."""
     within = photos.scores[:, :1] - photos.scores <= np.float32(below_best)
     share: F64 = (photos.counts * within).sum(1, dtype=np.float64) / photos.cells
     return share
 
 
-def held_out(photos: Photos, wanted: Wanted) -> Outcome:
+def cross_validate(photos: KnownPhotos, wanted: CalibrationGoal) -> Outcome:
     """Every photo judged by a fit to the photos of other spots, in five folds.
 
     Photos of one spot (100 m) stay together: they share street, light and imagery.
@@ -190,7 +190,7 @@ def held_out(photos: Photos, wanted: Wanted) -> Outcome:
         own, others = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
         if len(own) and len(others):
             fitted = fit(photos.take(others), wanted)
-            parts.append(outcome(photos.take(own), fitted, wanted.share))
+            parts.append(judge(photos.take(own), fitted, wanted.share))
             order.append(own)
     joined = Outcome.joined(parts)
     back = np.argsort(np.concatenate(order))
@@ -210,17 +210,19 @@ def _folds(spot: I64) -> I64:
     return folds
 
 
-def figures(photos: Photos, found: Outcome, wanted: Wanted, cell_km2: float) -> dict[str, Any]:
+def figures(
+    photos: KnownPhotos, found: Outcome, wanted: CalibrationGoal, cell_km2: float
+) -> dict[str, Any]:
     """The figures of a calibration as JSON: shares in [0, 1], metres, square kilometres.
 
     Intervals (95 %) resample spots, since photos of one spot are no independent trials.
     """
-    curve, places = reliability(found.probability, found.right), photos.hits.shape[1]
+    curve, places = measure_reliability(found.probability, found.right), photos.hits.shape[1]
     return {
         "n": len(photos),
         "spots": len(np.unique(photos.spot)),
         "recall": {
-            str(k): share_of(photos.hits[:, :k].any(axis=1), photos.spot)
+            str(k): estimate_share(photos.hits[:, :k].any(axis=1), photos.spot)
             for k in RANKS
             if k <= places
         },
@@ -232,53 +234,53 @@ def figures(photos: Photos, found: Outcome, wanted: Wanted, cell_km2: float) -> 
         "brier": brier(found.probability, found.right),
         "reliability": np.stack([curve.stated, curve.came_true, curve.n], axis=1).tolist(),
         "sets": list(_sets(photos, found, wanted, cell_km2)),
-        "false_reject": share_of(found.refused, photos.spot),
-        **_taken_out(photos, found),
+        "false_reject": estimate_share(found.refused, photos.spot),
+        **_figures_without_ground(photos, found),
     }
 
 
-def share_of(flags: ArrayLike, clusters: ArrayLike) -> dict[str, float]:
+def estimate_share(flags: ArrayLike, clusters: ArrayLike) -> dict[str, float]:
     """A share in [0, 1] with its 95 % interval by resampling clusters [n]."""
     given = np.asarray(flags, np.float64)
     low, high = cluster_interval(given, clusters)
     return {"value": float(given.mean()), "low": low, "high": high}
 
 
-def _median_error(photos: Photos) -> dict[str, float]:
+def _median_error(photos: KnownPhotos) -> dict[str, float]:
     low, high = quantile_interval(photos.error_m, photos.spot, 0.5)
     return {"value": float(np.median(photos.error_m)), "low": low, "high": high}
 
 
 def _sets(
-    photos: Photos, found: Outcome, wanted: Wanted, cell_km2: float
+    photos: KnownPhotos, found: Outcome, wanted: CalibrationGoal, cell_km2: float
 ) -> Iterator[dict[str, Any]]:
     region_km2 = photos.cells * cell_km2
     for number, coverage in enumerate(wanted.coverages):
         share = found.area[:, number]
         yield {
             "asked": coverage,
-            "coverage": share_of(found.covered[:, number], photos.spot),
+            "coverage": estimate_share(found.covered[:, number], photos.spot),
             "median_share": float(np.median(share)),
             "mean_share": float(share.mean()),
             "median_km2": float(np.median(share * region_km2)),
         }
 
 
-def _taken_out(photos: Photos, found: Outcome) -> dict[str, Any]:
+def _figures_without_ground(photos: KnownPhotos, found: Outcome) -> dict[str, Any]:
     """How photos fare whose own ground was taken out of the region."""
     beyond = found.evidence_taken_out
     known = np.isfinite(beyond)
     if not known.any():
         return {}
     return {
-        "false_accept": share_of(~found.refused_taken_out[known], photos.spot[known]),
+        "false_accept": estimate_share(~found.refused_taken_out[known], photos.spot[known]),
         **refusal_figures(found.evidence, beyond[known]),
     }
 
 
 def refusal_figures(inside: F64, outside: F64) -> dict[str, Any]:
     """The curve of refusing by evidence: pairs of (false rejects, false accepts), and its area."""
-    curve = rejection(inside, outside)
+    curve = measure_rejection(inside, outside)
     steps = np.unique(np.linspace(0, len(curve.threshold) - 1, _CURVE_POINTS).round().astype(int))
     pairs = np.stack([curve.false_reject, curve.false_accept], axis=1)[steps]
     return {"told_apart": curve.area, "refusals": pairs.tolist()}

@@ -12,10 +12,10 @@ import typer
 
 from crossview.cli import console
 from crossview.errors import CannotWrite, CrossviewError, InvalidValue
-from crossview.locks import locked, write_alone
+from crossview.locks import lock, write_alone
 
 if TYPE_CHECKING:
-    from crossview.calibration.fit import Wanted
+    from crossview.calibration.fit import CalibrationGoal
     from crossview.calibration.known_photos import Known
     from crossview.index.store import Index
     from crossview.localization.accuracy import Truths
@@ -34,7 +34,7 @@ class CalibrateCommand:
     photos: tuple[Path, ...]
     truth: str  # a places.csv, or "exif"
     elsewhere: Path | None
-    wanted: Wanted
+    wanted: CalibrationGoal
     ignore_direction: bool
     model: str | None
     out: Path | None
@@ -108,9 +108,9 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
 
     From then on, locate states probabilities and areas for the kinds of picture measured here.
     """
-    from crossview.calibration.fit import Wanted
+    from crossview.calibration.fit import CalibrationGoal
 
-    wanted = Wanted(
+    wanted = CalibrationGoal(
         coverages=tuple(sorted({percent / 100.0 for percent in coverage or (90.0, 95.0)})),
         false_reject=false_reject / 100.0,
         share=elsewhere_share / 100.0,
@@ -146,7 +146,7 @@ def _run(command: CalibrateCommand) -> int:
     Index.open(command.index)  # a damaged index is refused before the wait for other processes
     if command.dry_run:
         return _calibrate(command)
-    with locked(command.index, "crossview calibrate", wait=True):
+    with lock(command.index, "crossview calibrate", wait=True):
         return _calibrate(command)
 
 

@@ -40,7 +40,7 @@ def cost(
     """
     import torch
 
-    from crossview.training.cost import cost as count
+    from crossview.training.cost import count_cost as count
     from crossview.training.session import build_without_weights
 
     if threads:
@@ -60,10 +60,10 @@ def _measure_time(model: Any, views: Any) -> dict[str, float]:
     import torch
 
     from crossview.training.cost import seconds_per_pair
-    from crossview.training.device import fast_in_bfloat16, peak_memory_mb
+    from crossview.training.device import is_fast_in_bfloat16, peak_memory_mb
 
     timing = {"ms_per_pair": 1000 * seconds_per_pair(model, views, amp=False)}
-    if fast_in_bfloat16(torch.device("cpu")):
+    if is_fast_in_bfloat16(torch.device("cpu")):
         timing["ms_per_pair_bfloat16"] = 1000 * seconds_per_pair(model, views, amp=True)
     timing["peak_memory_mb"] = peak_memory_mb(torch.device("cpu"))
     timing["threads"] = torch.get_num_threads()

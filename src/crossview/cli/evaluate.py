@@ -16,7 +16,7 @@ import typer
 from crossview.cli import console
 from crossview.errors import InvalidValue, require
 from crossview.files import atomic_write, make_folder
-from crossview.locks import locked
+from crossview.locks import lock
 
 if TYPE_CHECKING:
     from crossview.assessment import AssessmentOptions
@@ -197,26 +197,26 @@ def _evaluate_vectors(
     """The same figures and record for vectors or rankings that another program made."""
     from crossview.assessment import make_rules, read_table
     from crossview.evaluation.evaluation_record import Protocol
-    from crossview.evaluation.metrics import About, record_of
-    from crossview.evaluation.task import task_of
-    from crossview.evaluation.vectors import answers_of_ranking, answers_of_vectors
+    from crossview.evaluation.metrics import RunFacts, make_record
+    from crossview.evaluation.task import make_task
+    from crossview.evaluation.vectors import rank_vectors, read_ranking
 
     options = command.options
     table = read_table(
         options, lambda text: console.note(text, quiet=command.quiet), check_files=False
     )
-    task = task_of(table, options.data, options.split, make_rules(options))
+    task = make_task(table, options.data, options.split, make_rules(options))
     warnings: list[str] = []
     if ranking is not None:
-        answers, name = answers_of_ranking(task, ranking), ranking.stem
+        answers, name = read_ranking(task, ranking), ranking.stem
     elif queries is not None and references is not None:
-        answers, warnings = answers_of_vectors(task, queries, references)
+        answers, warnings = rank_vectors(task, queries, references)
         name = queries.parent.name or queries.stem
     protocol = Protocol(relation=task.relation.words, **_read_protocol(options))
-    about = About(
+    about = RunFacts(
         label=options.label or name, method="elsewhere", protocol=protocol, command=options.command
     )
-    record = record_of(task, answers, about)
+    record = make_record(task, answers, about)
     _write(command, record, "")
     _print_figures([record])
     for text in warnings:
@@ -226,14 +226,14 @@ def _evaluate_vectors(
 def _read_protocol(options: AssessmentOptions) -> dict[str, Any]:
     """What the queries of vectors or rankings show, as the options state it."""
     from crossview.assessment import read_representation
-    from crossview.evaluation.conditions import conditions_of
+    from crossview.evaluation.conditions import parse_conditions
 
     unstated = "as given"
     stated: dict[str, Any] = {"headings": unstated, "fov_deg": None, "representation": unstated}
     if options.representation:
         stated["representation"] = read_representation(options.representation)
     if options.fov or options.headings:
-        cells = conditions_of(options.fov or "360", options.headings or "unknown", 1, [])
+        cells = parse_conditions(options.fov or "360", options.headings or "unknown", 1, [])
         require(len(cells) == 1, "Vectors show one field of view. Give one --fov.")
         stated |= {"headings": cells[0].headings, "fov_deg": cells[0].fov_deg}
     return stated
@@ -397,7 +397,7 @@ def _write_consistency(
         for weights, named in indices.items()
     }
     record = {"pairs": len(rows), "rows": rows, "indices": plain}
-    with locked(out, "crossview evaluate --consistency", wait=True, make_parents=True):
+    with lock(out, "crossview evaluate --consistency", wait=True, make_parents=True):
         make_folder(out)
         atomic_write(out / "consistency.json", json.dumps(record, indent=2) + "\n")
         for row in rows[:CONSISTENCY_DRAWN]:

@@ -9,7 +9,7 @@ import typer
 
 from crossview.cli import console
 from crossview.errors import InvalidValue
-from crossview.locks import locked
+from crossview.locks import lock
 
 if TYPE_CHECKING:
     from crossview.catalogue import Run
@@ -41,7 +41,7 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
         raise InvalidValue(
             "Give --data to explain one run, or several runs to compare their losses."
         )
-    with locked(out, "crossview explain", make_parents=True):
+    with lock(out, "crossview explain", make_parents=True):
         if len(run) > 1:
             _warn_of_torn_logs(run)
             explain_courses(run, out)

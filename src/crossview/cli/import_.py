@@ -42,14 +42,14 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     from crossview.pairs.framing import frame_views, note_framing
     from crossview.training.contract import check_names
     from crossview.training.import_weights import (
-        grouped,
-        our_tensors,
+        convert_tensors,
+        find_settings,
+        format_setting,
+        group_reasons,
+        list_unseen_settings,
+        make_run_record,
         read_checkpoint,
-        record_of,
         require_readable,
-        setting_text,
-        shown_settings,
-        unseen_settings,
         write_run,
     )
     from crossview.training.run_folder import RunFolder
@@ -62,11 +62,11 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     RunFolder(out).require_new()  # before minutes of reading
     checkpoint = read_checkpoint(file, entry)
     require_readable(page, method, checkpoint)
-    stated, shown = console.read_settings(config), shown_settings(page, checkpoint)
+    stated, shown = console.read_settings(config), find_settings(page, checkpoint)
     values = catalogue.make_config(page, {**(seen.published or {}), **shown, **stated})
-    weights = our_tensors(page, checkpoint, values)
-    unseen = unseen_settings(page, checkpoint, stated)
-    assumed = {name: setting_text(name, getattr(values, name)) for name in unseen}
+    weights = convert_tensors(page, checkpoint, values)
+    unseen = list_unseen_settings(page, checkpoint, stated)
+    assumed = {name: format_setting(name, getattr(values, name)) for name in unseen}
     notes = [f"imported from {file.name}, sha256 {checkpoint.sha256[:12]}"]
     if assumed:
         notes.append(f"not shown by that file, and assumed: {', '.join(assumed.values())}")
@@ -78,7 +78,7 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     }
     views = page.views(values)
     note = note_framing(views, seen.framing)
-    record = record_of(method, values, checkpoint, seen.name, note)
+    record = make_run_record(method, values, checkpoint, seen.name, note)
     if ref.digest:
         record["page"] = ref.digest
     write_run(out, record, info, weights)
@@ -87,10 +87,10 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
             f"{method} has no published settings for {seen.name}. Its defaults, what the file "
             "shows, and --config are used."
         )
-    read = [setting_text(n, getattr(values, n)) for n in shown if n not in {*stated, *unseen}]
+    read = [format_setting(n, getattr(values, n)) for n in shown if n not in {*stated, *unseen}]
     _print_read(checkpoint, len(weights), read)
     if unseen:
-        groups = grouped({assumed[name]: reason for name, reason in unseen.items()})
+        groups = group_reasons({assumed[name]: reason for name, reason in unseen.items()})
         reasons = "; ".join(f"{names} ({reason})" for names, reason in groups.items())
         console.note(
             f"Not shown by the file, and set as published or as the shapes suggest: {reasons}.\n"

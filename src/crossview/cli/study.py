@@ -12,7 +12,7 @@ import typer
 
 from crossview.cli import console
 from crossview.errors import InvalidValue
-from crossview.locks import locked
+from crossview.locks import lock
 
 if TYPE_CHECKING:
     from crossview.cli.console import Bar
@@ -122,7 +122,7 @@ def _warn_without_recipe(chosen: Study, rows: tuple[Row, ...], data: str) -> Non
     if not data or catalogue.framing(data) is None:
         return
     for method in dict.fromkeys(one.method or chosen.method for one in rows):
-        if catalogue.published(method, data) is None:
+        if catalogue.find_published(method, data) is None:
             name = data.partition(":")[0]
             console.warn(f"{method} has no published settings for {name}; its defaults are used.")
 
@@ -158,7 +158,7 @@ def _run(
                 console.note("Stopped and saved. Run the same command again to continue.")
                 raise SystemExit(128 + stopped.signal) from None
         console.note(f"{row.name}, seed {seed}: {_summarize(result)}", quiet=output.quiet)
-        with locked(page, "crossview study", wait=True, make_parents=True):
+        with lock(page, "crossview study", wait=True, make_parents=True):
             results = _read_results(chosen, areas, place)  # also of other processes
             listed = {name: [s[k] for k in sorted(s)] for name, s in results.items()}
             page = write_tables(

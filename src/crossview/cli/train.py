@@ -13,7 +13,7 @@ from crossview.cli import console
 from crossview.errors import InvalidValue
 
 if TYPE_CHECKING:
-    from crossview.training.cost import Footprint
+    from crossview.training.cost import TrainingFootprint
     from crossview.training.loop import StepReport
     from crossview.training.run_folder import TrainState
     from crossview.training.session import Session
@@ -164,7 +164,7 @@ def _train(request: Any, tensorboard: bool, quiet: bool) -> None:
 
 
 def _fit(request: Any, tensorboard: bool, quiet: bool) -> None:
-    from crossview.training.run_folder import RunFolder, saved_step
+    from crossview.training.run_folder import RunFolder, read_saved_step
     from crossview.training.session import Stopped, fit, start_state
 
     with RunFolder(request.out).discard_refused():
@@ -177,7 +177,7 @@ def _fit(request: Any, tensorboard: bool, quiet: bool) -> None:
     board = _open_board(session, tensorboard)
     try:
         pairs = _pairs_per_step(session)
-        done = saved_step(session.folder.state) * pairs
+        done = read_saved_step(session.folder.state) * pairs
         with console.show_progress(
             "train", total=steps * pairs, unit="pairs", done=done, quiet=quiet
         ) as bar:
@@ -241,7 +241,7 @@ def _pairs_per_step(session: Session) -> int:
 
 
 def _announce(session: Session, state: TrainState, quiet: bool) -> None:
-    from crossview.training.device import fast_in_bfloat16
+    from crossview.training.device import is_fast_in_bfloat16
 
     job = session.job
     steps = job.recipe.total_steps(len(job.table))
@@ -250,7 +250,7 @@ def _announce(session: Session, state: TrainState, quiet: bool) -> None:
     if session.skipped:
         console.warn(f"{len(session.skipped)} pictures cannot be read; their pairs are left out.")
     millions = sum(p.numel() for p in state.model.parameters()) / 1e6
-    half = job.recipe.amp and fast_in_bfloat16(job.device)
+    half = job.recipe.amp and is_fast_in_bfloat16(job.device)
     validation = len(session.validation) if session.validation is not None else 0
     console.note(
         f"{len(job.table)} pairs to train on, {validation} to report on; {millions:.2f} million "
@@ -298,7 +298,7 @@ def _open_board(session: Session, tensorboard: bool) -> Any:
 def _dry_run(request: Any, quiet: bool) -> None:
     """Build everything in a temporary folder, train three steps, print memory and hours."""
     from crossview.pairs.loading import Loader
-    from crossview.training.cost import footprint
+    from crossview.training.cost import measure_footprint
     from crossview.training.loop import train_steps
     from crossview.training.session import prepare, start_state
 
@@ -306,7 +306,7 @@ def _dry_run(request: Any, quiet: bool) -> None:
         session = prepare(replace(request, out=Path(folder), cache=None))
         state = start_state(session)
         _announce(session, state, quiet)
-        needs = footprint(state.model, session.job)
+        needs = measure_footprint(state.model, session.job)
         if needs.chunk and needs.chunk < needs.batch and not session.job.recipe.chunk:
             recipe = replace(session.job.recipe, chunk=needs.chunk)
             session = replace(session, job=replace(session.job, recipe=recipe))
@@ -317,7 +317,7 @@ def _dry_run(request: Any, quiet: bool) -> None:
     _print_needs(needs, reports[-1], session)
 
 
-def _print_needs(needs: Footprint, last: StepReport, session: Session) -> None:
+def _print_needs(needs: TrainingFootprint, last: StepReport, session: Session) -> None:
     from crossview.training.device import peak_memory_mb
 
     hours = last.steps * last.seconds / 3600
@@ -334,7 +334,7 @@ def _print_needs(needs: Footprint, last: StepReport, session: Session) -> None:
     )
 
 
-def _advice(needs: Footprint) -> str:
+def _advice(needs: TrainingFootprint) -> str:
     if needs.chunk >= needs.batch:
         return "it fits."
     if not needs.chunk:

@@ -22,7 +22,7 @@ from crossview.localization.accuracy import Truths, add_truth, summarise
 from crossview.localization.answer import Answer
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate_many
-from crossview.locks import locked
+from crossview.locks import lock
 from crossview.model.onnx import Embedder, open_model, resolve_model
 from crossview.outputs.map_page import write_map
 from crossview.worlds.town import TOWN_VERSION
@@ -76,7 +76,7 @@ def run_demo(
 
     Headings are never given to the matchers; fields of view come from each photo's own EXIF.
     """
-    with locked(out, "crossview demo", make_parents=True):
+    with lock(out, "crossview demo", make_parents=True):
         return _run(settings, out, report)
 
 

@@ -54,7 +54,7 @@ class Condition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class QueryCanvas:
     """One query's canvas: what the network would see of all of it."""
 
     name: str  # id: decides what is drawn
@@ -63,12 +63,12 @@ class Asked:
     ahead_deg: float  # azimuth of its middle from the reference's up; NaN unknown
 
 
-def shown(asked: Asked, spec: ViewSpec, condition: Condition) -> tuple[U8, float]:
+def draw_query(asked: QueryCanvas, spec: ViewSpec, condition: Condition) -> tuple[U8, float]:
     """The picture [h, w', 3] of a query under a condition, and the field of view that it shows.
 
     Photos are never turned. Where the heading of a panorama is unknown, its file counts as aligned.
     """
-    turn, wanted = _drawn(asked.name, condition)
+    turn, wanted = _draw_turn(asked.name, condition)
     turn += 90.0 if condition.change == "turned" else 0.0
     ahead = asked.ahead_deg if np.isfinite(asked.ahead_deg) else 0.0
     seen = crops.crop_view(asked.canvas, spec, wanted, turn - ahead, has_deg=asked.fov_deg)
@@ -83,7 +83,7 @@ def shown(asked: Asked, spec: ViewSpec, condition: Condition) -> tuple[U8, float
     return np.ascontiguousarray(canvas), seen.fov_deg
 
 
-def _drawn(name: str, condition: Condition) -> tuple[float, float]:
+def _draw_turn(name: str, condition: Condition) -> tuple[float, float]:
     """Turn and field of view in degrees."""
     rng = np.random.default_rng((condition.seed, zlib.crc32(name.encode())))
     turn, share = rng.uniform(-1.0, 1.0), rng.random()
@@ -92,7 +92,7 @@ def _drawn(name: str, condition: Condition) -> tuple[float, float]:
     return turn * condition.within_deg, fov
 
 
-def not_trained_for(info: ModelInfo, condition: Condition) -> tuple[str, ...]:
+def list_untrained(info: ModelInfo, condition: Condition) -> tuple[str, ...]:
     """Sentences about what a model did not see in training; empty: it was trained for this."""
     found = []
     wanted = (condition.fov_deg,) if condition.fov_deg is not None else ANY_FOV_DEG
@@ -106,7 +106,9 @@ def not_trained_for(info: ModelInfo, condition: Condition) -> tuple[str, ...]:
     return tuple(found)
 
 
-def conditions_of(fovs: str, headings: str, seeds: int, corruptions: list[str]) -> list[Condition]:
+def parse_conditions(
+    fovs: str, headings: str, seeds: int, corruptions: list[str]
+) -> list[Condition]:
     """All cells of a grid from what was typed.
 
     ``fovs``: "360,180,90" or "any" among them; ``headings``: "aligned", "unknown" or degrees;
@@ -122,17 +124,17 @@ def conditions_of(fovs: str, headings: str, seeds: int, corruptions: list[str]) 
         if severity and severity not in {str(s) for s in SEVERITIES}:
             raise InvalidValue(f"severity {severity!r} of {name}; allowed: 1 to {SEVERITIES[-1]}.")
         cells += [(name, s) for s in ([int(severity)] if severity else SEVERITIES)]
-    within = _within(headings)
+    within = _parse_within(headings)
     seeded = range(seeds if within or "any" in fovs or corruptions else 1)
     return [
         Condition(fov_deg=fov, within_deg=within, seed=seed, corruption=name, severity=severity)
-        for fov in _fovs(fovs)
+        for fov in _parse_fovs(fovs)
         for name, severity in cells
         for seed in seeded
     ]
 
 
-def _fovs(text: str) -> list[float | None]:
+def _parse_fovs(text: str) -> list[float | None]:
     found: list[float | None] = []
     for part in text.split(","):
         if part.strip() == "any":
@@ -147,7 +149,7 @@ def _fovs(text: str) -> list[float | None]:
     return list(dict.fromkeys(found))
 
 
-def _within(text: str) -> float:
+def _parse_within(text: str) -> float:
     if text in ("aligned", "unknown"):
         return 0.0 if text == "aligned" else 180.0
     try:

@@ -17,13 +17,13 @@ import numpy as np
 
 from crossview.arrays import F32, F64, I64, U8
 from crossview.errors import require
-from crossview.evaluation.conditions import Asked, Condition, not_trained_for, shown
+from crossview.evaluation.conditions import Condition, QueryCanvas, draw_query, list_untrained
 from crossview.evaluation.evaluation_record import Evaluation, Protocol
-from crossview.evaluation.fast_scores import Space, space_of
-from crossview.evaluation.metrics import About, record_of
-from crossview.evaluation.ranking import answers_of
-from crossview.evaluation.task import Rules, Task, skipping, task_of
-from crossview.evaluation.vectors import check_spread, unit
+from crossview.evaluation.fast_scores import Space, make_space
+from crossview.evaluation.metrics import RunFacts, make_record
+from crossview.evaluation.ranking import rank_queries
+from crossview.evaluation.task import Rules, Task, make_task, skip_queries
+from crossview.evaluation.vectors import check_spread, normalize_rows
 from crossview.model.info import ModelInfo
 from crossview.model.onnx import Embedder
 from crossview.pairs.batch import Views
@@ -101,9 +101,9 @@ def embed(
     q, r = (_kept_rows(getattr(table, s), getattr(kept, s)) for s in (asking, answering))
     return Embedded(
         table=kept,
-        queries={c: unit(asked[c][0][q], f"queries, {c.folder}") for c in conditions},
+        queries={c: normalize_rows(asked[c][0][q], f"queries, {c.folder}") for c in conditions},
         seen_deg={c: asked[c][1][q] for c in conditions},
-        references=unit(answers[AS_GIVEN][0][r], "references"),
+        references=normalize_rows(answers[AS_GIVEN][0][r], "references"),
         skipped=len(getattr(table, asking)) - len(getattr(kept, asking)),
     )
 
@@ -137,13 +137,13 @@ class _Work:
         if side == "aerial":
             return picture.pixels, 360.0
         n = picture.index
-        asked = Asked(
+        asked = QueryCanvas(
             name=self._ids[n],
             canvas=picture.pixels,
             fov_deg=picture.number,
             ahead_deg=float(self._ahead[n]),
         )
-        return shown(asked, self._embedder.info.ground, condition)
+        return draw_query(asked, self._embedder.info.ground, condition)
 
     def _batches(self, side: str) -> Iterator[list[Picture]]:
         count = len(getattr(self._pictures.table, side))
@@ -209,26 +209,26 @@ class Subject:
 
 def measured(subject: Subject, embedded: Embedded) -> Iterator[tuple[Condition, Evaluation]]:
     """A record per condition, in the order asked for; hard samples go into that of their own."""
-    task = task_of(embedded.table, subject.data, subject.split, subject.rules)
-    task = skipping(task, embedded.skipped)
+    task = make_task(embedded.table, subject.data, subject.split, subject.rules)
+    task = skip_queries(task, embedded.skipped)
     references = embedded.references[task.reference_rows]
 
     def space(condition: Condition) -> Space:
         queries = embedded.queries[condition][task.query_rows]
         seen = embedded.seen_deg[condition][task.query_rows]
-        return space_of(subject.info.azimuth_bins, queries, references, seen)
+        return make_space(subject.info.azimuth_bins, queries, references, seen)
 
     _warn(subject, check_spread(references, "references"))
     for condition in [one for one in embedded.queries if not one.change]:
         _warn(subject, check_spread(embedded.queries[condition], f"queries, {condition.folder}"))
-        answers = answers_of(space(condition), task)
+        answers = rank_queries(space(condition), task)
         changed = {
             name: _true_scores(space(hard), answers.truth)
             for name, change in HARD_SAMPLES.items()
             if (hard := replace(condition, change=change)) in embedded.queries
         }
         about = _about(subject, task, condition)
-        yield condition, record_of(task, answers, about, changed)
+        yield condition, make_record(task, answers, about, changed)
 
 
 def with_hard_samples(conditions: Sequence[Condition]) -> list[Condition]:
@@ -248,8 +248,8 @@ def _true_scores(space: Space, truth: I64) -> F32:
     return found
 
 
-def _about(subject: Subject, task: Task, condition: Condition) -> About:
-    return About(
+def _about(subject: Subject, task: Task, condition: Condition) -> RunFacts:
+    return RunFacts(
         label=subject.label,
         method=subject.method,
         model=subject.model,
@@ -260,7 +260,7 @@ def _about(subject: Subject, task: Task, condition: Condition) -> About:
             headings=condition.headings,
             fov_deg=condition.fov_deg,
             representation=subject.info.ground.representation,
-            off_protocol=subject.off_protocol + not_trained_for(subject.info, condition),
+            off_protocol=subject.off_protocol + list_untrained(subject.info, condition),
             decoding=subject.decoding,
             selection=subject.selection,
             corruption=condition.weather,

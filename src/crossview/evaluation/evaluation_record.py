@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from crossview.arrays import F32, F64, I64
 from crossview.errors import BadData
 from crossview.files import walk_files, write_together
-from crossview.locks import locked
+from crossview.locks import lock
 
 FORMAT = 1
 JSON_NAME = "evaluation.json"
@@ -123,11 +123,11 @@ class Evaluation:
         facts["figures"] = [asdict(figure) for figure in self.figures]
         facts |= {"queries": len(self.queries.ids), "references": len(self.references.ids)}
         contents: dict[str, bytes | str] = {
-            QUERIES_NAME: _packed(self.queries),
-            REFERENCES_NAME: _packed(self.references),
+            QUERIES_NAME: _pack(self.queries),
+            REFERENCES_NAME: _pack(self.references),
             JSON_NAME: json.dumps(_without_nan(facts), indent=2) + "\n",
         }
-        with locked(folder, "crossview evaluate", wait=True, make_parents=True):
+        with lock(folder, "crossview evaluate", wait=True, make_parents=True):
             write_together(folder, contents, contents)
 
     @staticmethod
@@ -187,7 +187,7 @@ def _facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _packed(record: Queries | References) -> bytes:
+def _pack(record: Queries | References) -> bytes:
     stream = io.BytesIO()
     arrays = {field.name: getattr(record, field.name) for field in fields(record)}
     np.savez_compressed(stream, **{k: v for k, v in arrays.items() if v is not None})

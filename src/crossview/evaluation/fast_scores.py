@@ -151,7 +151,7 @@ class Turning:
         return np.where(visible > _NOTHING, top / length, 0.0)
 
 
-def space_of(bins: int, queries: F32, references: F32, seen_deg: NDArray[Any]) -> Space:
+def make_space(bins: int, queries: F32, references: F32, seen_deg: NDArray[Any]) -> Space:
     """Dot products, or the best of all turns where vectors have several azimuth ``bins``.
 
     ``seen_deg`` [Q]: the field of view that each query shows; NaN counts as all.
@@ -214,7 +214,7 @@ class _Int8:
     def tile(self, rows: slice, number: int) -> Tile:
         """See :class:`Filter`."""
         some = self.references[number * TILE : (number + 1) * TILE]
-        return product()(some, np.ascontiguousarray(self.queries[:, rows]))
+        return make_product()(some, np.ascontiguousarray(self.queries[:, rows]))
 
     def cuts(self, queries: I64, thresholds: F64) -> tuple[Tile, Tile]:
         """See :class:`Filter`."""
@@ -231,7 +231,7 @@ def _int8_filter(queries: F32, references: F32) -> _Int8:
     right = np.empty(references.shape, np.uint8)
     r_error = r_length = 0.0
     for some in _blocks(len(references)):
-        rounded, error = _rounded(references[some], np.float32(step))
+        rounded, error = _round(references[some], np.float32(step))
         r_error = max(r_error, float(error.max()))
         r_length = max(r_length, float(_lengths(rounded).max()) * step)
         rounded += ZERO
@@ -240,14 +240,14 @@ def _int8_filter(queries: F32, references: F32) -> _Int8:
     scale, bound = np.empty(len(queries)), np.empty(len(queries))
     for some in _blocks(len(queries)):
         steps = np.abs(queries[some]).max(axis=1) / np.float32(LARGEST)
-        rounded, error = _rounded(queries[some], steps[:, None])
+        rounded, error = _round(queries[some], steps[:, None])
         scale[some] = steps * np.float64(np.float32(step))
         bound[some] = _lengths(queries[some]) * r_error + error * r_length
         left[:, some] = rounded.T
     return _Int8(references=right, queries=left, scale=scale, bound=bound * _SPARE)
 
 
-def _rounded(vectors: F32, step: Any) -> tuple[F32, F32]:
+def _round(vectors: F32, step: Any) -> tuple[F32, F32]:
     """Whole numbers of ``step`` [n, D], and the length [n] of what they leave, rounded up."""
     rounded: F32 = vectors * (np.float32(1.0) / step)
     np.rint(rounded, out=rounded)
@@ -286,7 +286,7 @@ _UINT8, _INT8, _INT32 = 2, 3, 6  # onnx.TensorProto
 
 
 @lru_cache(maxsize=1)
-def product() -> Product:
+def make_product() -> Product:
     """A function: (uint8 [n, D] with zero point 128) times (int8 [D, m]) = int32 [n, m]."""
     import onnxruntime
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from crossview._version import __version__
 from crossview.arrays import F64, I64
 from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol, Queries, References
-from crossview.evaluation.ranking import Answers, Ranks
+from crossview.evaluation.ranking import RankedQueries, Ranks
 from crossview.evaluation.task import Task
 from crossview.geo.points import measure_pair_distances_m
 from crossview.localization.accuracy import mark_hits
@@ -123,7 +123,7 @@ _ALL = (
 METRICS = {metric.name: metric for metric in _ALL}  # in the order of tables
 
 
-def metric_of(name: str, unit: str) -> Metric | None:
+def find_metric(name: str, unit: str) -> Metric | None:
     """The metric of that name; None if there is none, or if it has another unit."""
     metric = METRICS.get(name)
     return metric if metric is not None and metric.unit == unit else None
@@ -170,7 +170,7 @@ def errors_m(task: Task, best: I64) -> F64:
 
 
 @dataclass(frozen=True, eq=False)
-class Sheet:
+class FigureSheet:
     """The values [Q] behind figures, and whose clusters they are."""
 
     clusters: I64
@@ -201,9 +201,9 @@ class Sheet:
         return Figure(name=name, value=value, low=low, high=high, n=n, unit=unit, over=OVER)
 
 
-def figures_of(task: Task, answers: Answers) -> tuple[Figure, ...]:
+def compute_figures(task: Task, answers: RankedQueries) -> tuple[Figure, ...]:
     """All figures that the task allows, in the order of tables."""
-    sheet = Sheet(task.relation.clusters())
+    sheet = FigureSheet(task.relation.clusters())
     return (
         *_recalls(sheet, task, answers),
         *_precisions(sheet, answers),
@@ -211,7 +211,7 @@ def figures_of(task: Task, answers: Answers) -> tuple[Figure, ...]:
     )
 
 
-def _recalls(sheet: Sheet, task: Task, answers: Answers) -> Iterator[Figure]:
+def _recalls(sheet: FigureSheet, task: Task, answers: RankedQueries) -> Iterator[Figure]:
     ranks = answers.ranks.of_queries()
     for name, k in recall_cuts(k_at_1_percent(task.relation.references)).items():
         yield sheet.share(name, mark_hits(ranks, k))
@@ -219,7 +219,7 @@ def _recalls(sheet: Sheet, task: Task, answers: Answers) -> Iterator[Figure]:
         yield sheet.share("hit rate", answers.ranks.leaving_near_misses_out() == 1)
 
 
-def _precisions(sheet: Sheet, answers: Answers) -> Iterator[Figure]:
+def _precisions(sheet: FigureSheet, answers: RankedQueries) -> Iterator[Figure]:
     if answers.distractors_above is None:
         return
     yield sheet.share("AP", average_precision(answers.ranks))
@@ -229,7 +229,7 @@ def _precisions(sheet: Sheet, answers: Answers) -> Iterator[Figure]:
         yield sheet.share("R@1 without distractors", ranks.of_queries_without(gone) == 1)
 
 
-def _errors(sheet: Sheet, metres: F64) -> Iterator[Figure]:
+def _errors(sheet: FigureSheet, metres: F64) -> Iterator[Figure]:
     known = np.flatnonzero(np.isfinite(metres))
     if not len(known):
         return
@@ -241,7 +241,7 @@ def _errors(sheet: Sheet, metres: F64) -> Iterator[Figure]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
+class RunFacts:
     """Who is measured, and under which protocol."""
 
     label: str
@@ -252,8 +252,8 @@ class About:
     command: str = ""
 
 
-def record_of(
-    task: Task, answers: Answers, about: About, more: Mapping[str, Any] | None = None
+def make_record(
+    task: Task, answers: RankedQueries, about: RunFacts, more: Mapping[str, Any] | None = None
 ) -> Evaluation:
     """The whole record; ``more``: further arrays of :class:`Queries`, such as mirrored_score."""
     first = answers.best[:, 0]
@@ -268,7 +268,7 @@ def record_of(
         seeds=about.seeds,
         skipped=task.skipped,
         k_at_1_percent=k_at_1_percent(task.relation.references),
-        figures=figures_of(task, answers),
+        figures=compute_figures(task, answers),
         queries=Queries(
             ids=np.array(task.query_ids),
             rank=answers.ranks.of_queries(),

@@ -113,7 +113,7 @@ class _Cascade:
             self._tiles = self._failed = 0
         self._tiles += 1
         for level in range(len(self._makers)):
-            counts, row, column = _compared(self._filter(level), number, queries, thresholds)
+            counts, row, column = _compare(self._filter(level), number, queries, thresholds)
             if len(row) <= max(_UNSURE * len(queries) * TILE, TILE):
                 break
             self._failed += level == 0
@@ -129,7 +129,7 @@ class _Cascade:
         return made
 
 
-def _compared(fast: Filter, number: int, queries: I64, thresholds: F64) -> tuple[I64, I64, I64]:
+def _compare(fast: Filter, number: int, queries: I64, thresholds: F64) -> tuple[I64, I64, I64]:
     """How many values of a tile may reach each threshold [N], and which of them are unsure.
 
     The unsure ones as numbers of thresholds and of references in the tile.
@@ -186,11 +186,11 @@ def nearest(space: Space, right: Pairs, k: int) -> tuple[I64, F64]:
     codes = right.query * references + right.reference
     for start in range(0, count, QUERIES_PER_TILE):
         rows = slice(start, min(start + QUERIES_PER_TILE, count))
-        best[rows], score[rows] = _of_block(space, fast, rows, k, codes)
+        best[rows], score[rows] = _rank_block(space, fast, rows, k, codes)
     return best, score
 
 
-def _of_block(space: Space, fast: Filter, rows: slice, k: int, codes: I64) -> tuple[I64, F64]:
+def _rank_block(space: Space, fast: Filter, rows: slice, k: int, codes: I64) -> tuple[I64, F64]:
     """``codes``: query * R + reference of every match."""
     queries = np.arange(rows.start, rows.stop)
     best = np.full((len(queries), k), -1, dtype=np.int64)
@@ -202,7 +202,7 @@ def _of_block(space: Space, fast: Filter, rows: slice, k: int, codes: I64) -> tu
         reference = number * TILE + column
         found = space.exact(queries[row], reference)
         found -= TIE * np.isin(queries[row] * space.shape[1] + reference, codes)
-        best, key = _merged(best, key, row, reference, found)
+        best, key = _merge(best, key, row, reference, found)
         least = np.maximum(least, key[:, -1])
     return best, np.where(best >= 0, key, np.nan)
 
@@ -218,7 +218,7 @@ def _starting_threshold(space: Space, fast: Filter, rows: slice, k: int) -> F64:
     return lowest
 
 
-def _merged(best: I64, key: F64, row: I64, reference: I64, found: F64) -> tuple[I64, F64]:
+def _merge(best: I64, key: F64, row: I64, reference: I64, found: F64) -> tuple[I64, F64]:
     """The k best per row of what was kept [n, k] and what was found [N] in ``row`` [N]."""
     count, k = best.shape
     rows = np.concatenate([np.repeat(np.arange(count), k), row])
@@ -231,7 +231,7 @@ def _merged(best: I64, key: F64, row: I64, reference: I64, found: F64) -> tuple[
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Answers:
+class RankedQueries:
     """Of Q queries; see :class:`crossview.evaluation.evaluation_record.Queries`."""
 
     ranks: Ranks
@@ -242,16 +242,16 @@ class Answers:
     unmatched_score: F64  # [Q] of a wrong reference drawn at random; NaN without one
 
 
-def answers_of(space: Space, task: Task) -> Answers:
+def rank_queries(space: Space, task: Task) -> RankedQueries:
     """Compare everything in ``space``, whose rows are those of ``task``."""
     relation = task.relation
     ranks = rank(space, relation)
     best, best_score = nearest(space, relation.right, BEST)
-    drawn = drawn_wrong(task)
+    drawn = draw_wrong(task)
     unmatched = np.full(relation.queries, np.nan)
     known = np.flatnonzero(drawn >= 0)
     unmatched[known] = space.exact(known, drawn[known])
-    return Answers(
+    return RankedQueries(
         ranks=ranks,
         distractors_above=_distractors_above(space, ranks) if task.average_precision else None,
         truth=best_match(ranks),
@@ -271,7 +271,7 @@ def best_match(ranks: Ranks) -> I64:
     return best
 
 
-def drawn_wrong(task: Task) -> I64:
+def draw_wrong(task: Task) -> I64:
     """[Q] a wrong reference of each query, drawn by the query's id; -1 where all are right."""
     relation = task.relation
     drawn = np.array([zlib.crc32(name.encode()) for name in task.query_ids], dtype=np.int64)

@@ -95,7 +95,7 @@ class Relation:
         return float((1.0 - missed).mean()) if self.queries else 0.0
 
 
-def words_of(right: Pairs, near: Pairs, near_counts: bool) -> str:
+def describe_relation(right: Pairs, near: Pairs, near_counts: bool) -> str:
     """The kind of relation in words, as tables name it."""
     per_query = len(right) > len(np.unique(right.query))
     per_reference = len(right) > len(np.unique(right.reference))
@@ -105,7 +105,7 @@ def words_of(right: Pairs, near: Pairs, near_counts: bool) -> str:
     return f"{kind}, near-misses {'count as wrong' if near_counts else 'left out'}"
 
 
-def within(queries: F64, references: F64, radius_m: float) -> Pairs:
+def find_pairs_within(queries: F64, references: F64, radius_m: float) -> Pairs:
     """Pairs at most ``radius_m`` apart on the ground; places [Q, 2] and [R, 2] in degrees.
 
     Great-circle distances. Only references in the band of latitudes that can be near enough are
@@ -167,7 +167,7 @@ class Rules:
     average_precision: bool = False  # told also where every query has one match (University-1652)
 
 
-def task_of(table: PairTable, data: str, split: str, rules: Rules) -> Task:
+def make_task(table: PairTable, data: str, split: str, rules: Rules) -> Task:
     """The task of a table of pairs."""
     asking = ("ground", "aerial").index(table.queries)
     ids = (table.ground_ids(), table.aerial_ids())
@@ -184,9 +184,9 @@ def task_of(table: PairTable, data: str, split: str, rules: Rules) -> Task:
         return Pairs.of(np.stack([numbers[q][pairs[:, q]], numbers[r][pairs[:, r]]], axis=1))
 
     right, near = renumbered(table.pairs), renumbered(table.ignored)
-    words = words_of(right, near, rules.near_counts)
+    words = describe_relation(right, near, rules.near_counts)
     if rules.radius_m:
-        right = within(places[q][orders[q]], places[r][orders[r]], rules.radius_m)
+        right = find_pairs_within(places[q][orders[q]], places[r][orders[r]], rules.radius_m)
         near, words = Pairs.of(np.empty((0, 2), np.int64)), f"all within {rules.radius_m:g} m"
         if not len(right):
             raise BadData(f"{data}: no reference lies within {rules.radius_m:g} m of any query.")
@@ -212,7 +212,7 @@ def task_of(table: PairTable, data: str, split: str, rules: Rules) -> Task:
     )
 
 
-def skipping(task: Task, count: int) -> Task:
+def skip_queries(task: Task, count: int) -> Task:
     """The same task, saying that ``count`` queries are missing."""
     return replace(task, skipped=count)
 

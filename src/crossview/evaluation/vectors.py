@@ -18,7 +18,7 @@ from crossview.arrays import F32, F64, I64
 from crossview.errors import BadData, ModelMismatch
 from crossview.evaluation.evaluation_record import BEST
 from crossview.evaluation.fast_scores import Plain
-from crossview.evaluation.ranking import TIE, Answers, Ranks, answers_of, best_match
+from crossview.evaluation.ranking import TIE, RankedQueries, Ranks, best_match, rank_queries
 from crossview.evaluation.task import Task
 from crossview.lists import name_key, read_table
 
@@ -46,7 +46,7 @@ def read_embeddings(path: Path) -> Embeddings:
     Raises :class:`BadData` that names the file (and the row) for anything that cannot be ranked.
     """
     held = _arrays(path)
-    vectors = unit(held["vectors"], str(path))
+    vectors = normalize_rows(held["vectors"], str(path))
     ids = held.get("ids", np.empty(0, str))
     if ids.ndim != 1 or ids.dtype.kind not in "USiu":
         raise BadData(f"{path}: expected ids as texts [N], got {ids.dtype} {list(ids.shape)}.")
@@ -78,7 +78,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise BadData(f"{path} cannot be read as .npy or .npz: {reason}.") from problem
 
 
-def unit(vectors: NDArray[Any], where: str) -> F32:
+def normalize_rows(vectors: NDArray[Any], where: str) -> F32:
     """Rows of length 1 as float32; refuses what is no [N, D] of finite, non-zero rows."""
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         raise BadData(
@@ -132,7 +132,7 @@ def check_spread(vectors: F32, where: str) -> str:
     return ""
 
 
-def same_model(queries: Embeddings, references: Embeddings) -> None:
+def require_same_model(queries: Embeddings, references: Embeddings) -> None:
     """Refuse two sides of different models, as far as the files tell."""
     if queries.vectors.shape[1] != references.vectors.shape[1]:
         raise ModelMismatch(
@@ -147,7 +147,7 @@ def same_model(queries: Embeddings, references: Embeddings) -> None:
         )
 
 
-def in_order(given: Embeddings, ids: tuple[str, ...], where: str) -> F32:
+def order_rows(given: Embeddings, ids: tuple[str, ...], where: str) -> F32:
     """Rows in the order of a data set's ``ids``; vectors of other pictures are left out.
 
     Vectors without ids must be as many as ``ids`` and in their order. Raises :class:`BadData` for
@@ -175,21 +175,21 @@ def in_order(given: Embeddings, ids: tuple[str, ...], where: str) -> F32:
 COLUMNS = ("query", "reference", "score")
 
 
-def answers_of_vectors(task: Task, queries: Path, references: Path) -> tuple[Answers, list[str]]:
+def rank_vectors(task: Task, queries: Path, references: Path) -> tuple[RankedQueries, list[str]]:
     """Compare two files of vectors (cosine); the warnings that they deserve come along."""
     sides = [read_embeddings(queries), read_embeddings(references)]
-    same_model(*sides)
-    q = in_order(sides[0], task.query_ids, str(queries))
-    r = in_order(sides[1], task.reference_ids, str(references))
+    require_same_model(*sides)
+    q = order_rows(sides[0], task.query_ids, str(queries))
+    r = order_rows(sides[1], task.reference_ids, str(references))
     if not sides[0].ids:  # in the order of the list, not of the ids
         q = q[task.query_rows]
     if not sides[1].ids:
         r = r[task.reference_rows]
     warnings = [check_spread(q, str(queries)), check_spread(r, str(references))]
-    return answers_of(Plain(q, r), task), [text for text in warnings if text]
+    return rank_queries(Plain(q, r), task), [text for text in warnings if text]
 
 
-def answers_of_ranking(task: Task, path: Path) -> Answers:
+def read_ranking(task: Task, path: Path) -> RankedQueries:
     """From a list ``query,reference,score`` (higher is better; equal scores are ties).
 
     A query may list fewer references than there are. What it does not list counts as no better
@@ -208,7 +208,7 @@ def answers_of_ranking(task: Task, path: Path) -> Answers:
         counts[listed] = _at_least(query[kind], score[kind], right.query[listed], own[listed] - TIE)
     ranks = Ranks(relation=task.relation, score=own, above=above, near_above=near_above)
     best, best_score = _first(task.relation.queries, query, reference, score - TIE * ~wrong)
-    return Answers(
+    return RankedQueries(
         ranks=ranks,
         distractors_above=None,
         truth=best_match(ranks),

@@ -18,12 +18,12 @@ from torch import nn
 from crossview.arrays import F32, F64, I64, U8
 from crossview.errors import BadModel
 from crossview.explain.masks import (
-    alignment,
-    distances_of,
+    compute_distances,
+    compute_masks,
     has_masks,
-    masks_of,
-    relaid_recalls,
-    views_of,
+    measure_alignment,
+    measure_layout_recalls,
+    render_views,
 )
 from crossview.files import atomic_write
 from crossview.pairs.loading import Reader
@@ -76,7 +76,7 @@ def draw_courses(path: Path, runs: Sequence[Path]) -> None:
     figure, axes = _figure(1, 1, (7.0, 3.4))
     for number, run in enumerate(runs):
         steps, losses = course(run)
-        smooth = _smoothed(losses, max(1, len(losses) // 50))
+        smooth = _smooth(losses, max(1, len(losses) // 50))
         colour = COLOURS[number % len(COLOURS)]
         axes[0][0].plot(steps[: len(smooth)], smooth, label=run.name, color=colour, linewidth=1.4)
     axes[0][0].set_xlabel("step")
@@ -101,7 +101,7 @@ def course(run: Path) -> tuple[I64, F64]:
     return np.array(steps), np.array(losses)
 
 
-def _smoothed(values: F64, width: int) -> F64:
+def _smooth(values: F64, width: int) -> F64:
     total = np.cumsum(np.insert(values, 0, 0.0))
     return np.asarray((total[width:] - total[:-width]) / width)
 
@@ -131,23 +131,23 @@ def explain(
     last holds.
     """
     out.mkdir(parents=True, exist_ok=True)
-    distances = distances_of(model, reader, rows)
+    distances = compute_distances(model, reader, rows)
     draw_distances(out / "distances.png", distances)
     told: dict[str, Any] = {"pairs": len(rows)}
     told["distances"] = {
         name: {"mean": float(d.mean()), "median": float(np.median(d)), "std": float(d.std())}
         for name, d in distances.items()
     }
-    told["recall"] = relaid_recalls(model, reader, rows)
+    told["recall"] = measure_layout_recalls(model, reader, rows)
     if has_masks(model):
-        masks = masks_of(model, reader, rows)
-        told["alignment"] = asdict(alignment(masks))
+        masks = compute_masks(model, reader, rows)
+        told["alignment"] = asdict(measure_alignment(masks))
         ground = reader.views.ground
         size = (ground.height_px // 2, ground.width_px)
         for place in range(min(shown, len(rows))):
             pair = (masks.ground[place], masks.aerial[place])
             path = out / f"masks-{rows[place]}.png"
-            draw_masks(path, views_of(reader, rows[place], size), pair)
+            draw_masks(path, render_views(reader, rows[place], size), pair)
     atomic_write(out / SUMMARY_NAME, json.dumps(told, indent=2) + "\n")
     return told
 

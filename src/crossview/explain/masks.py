@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from crossview.arrays import F32, F64, I64, U8
 from crossview.errors import InvalidValue
-from crossview.evaluation.fast_scores import Space, space_of
+from crossview.evaluation.fast_scores import Space, make_space
 from crossview.evaluation.metrics import recall
 from crossview.evaluation.ranking import rank
 from crossview.evaluation.task import Pairs, Relation
@@ -251,4 +251,4 @@ def _space(model: Any, reader: Reader, rows: Sequence[int], layout: Symmetry) ->
         sides.append(vectors_of(model, views, grounds, aerials))
         seen.append(raw.fov_deg)
     ground, aerial = (np.concatenate(side) for side in zip(*sides, strict=True))
-    return space_of(views.azimuth_bins, ground, aerial, np.concatenate(seen))
+    return make_space(views.azimuth_bins, ground, aerial, np.concatenate(seen))

@@ -67,7 +67,7 @@ from crossview.index.store import (
     read_places,
     write_manifest,
 )
-from crossview.locks import locked
+from crossview.locks import lock
 from crossview.model.onnx import Embedder, Model, open_model
 from crossview.views.aerial import make_aerial_view
 from crossview.views.spec import ViewSpec
@@ -295,7 +295,7 @@ def build_index(
     job, out = IndexJob.of(imagery, embedder, options or IndexOptions()), Path(out)
     require_allowed(imagery.info, embedder.info, job.view, job.options)
     _find_finished(out, job)  # what is wrong with that name is told before others are waited for
-    with locked(out, "crossview index", wait=job.options.overwrite):
+    with lock(out, "crossview index", wait=job.options.overwrite):
         if whole := _find_finished(out, job):
             return whole
         partial = begin_partial(out.with_name(out.name + PARTIAL_SUFFIX), job, first_segment=0)
@@ -418,7 +418,7 @@ def add_to_index(
     """
     path = Path(os.path.realpath(out))  # a link stays a link
     Index.open(path).require_model(embedder.fingerprint)
-    with locked(path, "crossview index --add", wait=True):
+    with lock(path, "crossview index --add", wait=True):
         index = Index.open(path)  # others may have added meanwhile
         index.require_model(embedder.fingerprint)
         job = IndexJob.of(imagery, embedder, _adopt_tiling(index, options or IndexOptions()))

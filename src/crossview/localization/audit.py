@@ -14,7 +14,7 @@ from crossview.errors import CannotWrite
 from crossview.files import append_lines, require_file
 from crossview.localization.answer import Answer, Place
 from crossview.localization.hints import Hints
-from crossview.locks import locked
+from crossview.locks import lock
 
 if TYPE_CHECKING:
     from crossview.index.store import Index
@@ -70,7 +70,7 @@ def append_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
     Any number of processes may add to one file. Raises :class:`CannotWrite`.
     """
     _require_text(path)
-    with locked(path, "crossview locate --audit", wait=True):
+    with lock(path, "crossview locate --audit", wait=True):
         append_lines(path, records, durable=True)
 
 

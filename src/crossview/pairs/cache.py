@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from crossview.arrays import I64, U8
 from crossview.errors import BadData, BadImage, CannotWrite
 from crossview.files import atomic_write, list_files, sweep, writing
-from crossview.locks import locked
+from crossview.locks import lock
 from crossview.pairs.loading import CHUNK, Unreadable, describe_unreadable, run_in_order
 from crossview.pairs.reading import Files
 from crossview.pairs.table import SIDES
@@ -125,7 +125,7 @@ class Digests:
     def save(self) -> None:
         """Add what is new to the file, beside what other processes have written meanwhile."""
         if self._new:
-            with locked(self._file, "crossview data cache", wait=True):
+            with lock(self._file, "crossview data cache", wait=True):
                 atomic_write(
                     self._file, _format_digests({**_read_digests(self._file), **self._new}.items())
                 )

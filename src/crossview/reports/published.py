@@ -171,7 +171,7 @@ class Quote:
     ) -> dict[float, Mapping[str, float]]:
         """By field of view, figures by metric, in percent; {} where nothing was printed.
 
-        ``trained_on`` is a data set's name: figures of another training are never quoted.
+        ``find_trained_on`` is a data set's name: figures of another training are never quoted.
         """
         benchmark = find_benchmark(data, split)
         figures: dict[float, Mapping[str, float]] = {}

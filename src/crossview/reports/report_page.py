@@ -20,7 +20,7 @@ from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.headline import FIELDS_WORDS
 from crossview.evaluation.metrics import MAIN, METRICS, mean_name
 from crossview.files import write_together
-from crossview.locks import locked
+from crossview.locks import lock
 from crossview.outputs.page_images import Budget
 from crossview.reports.exports import (
     format_latex_table,
@@ -151,7 +151,7 @@ def write_report(
     page = render_report(about.title, about.created, evidence)
     numbers = format_report_json(trials, compared, calibrations, about.created)
     contents = {"report.json": numbers, **exports, PAGE_NAME: page}
-    with locked(out, "crossview report", wait=True, make_parents=True):
+    with lock(out, "crossview report", wait=True, make_parents=True):
         write_together(out, contents, contents)
     return Path(out) / PAGE_NAME
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from crossview.evaluation.evaluation_record import Figure
 from crossview.evaluation.headline import FIELDS_DEG
-from crossview.evaluation.metrics import MAIN, METRICS, mean_name, metric_of
+from crossview.evaluation.metrics import MAIN, METRICS, find_metric, mean_name
 from crossview.reports.published import PublishedRow, list_differences
 from crossview.reports.results import RunResult, Sweep, Trial
 from crossview.reports.texts import phrase
@@ -154,7 +154,7 @@ def _list_runs(trial: Trial) -> list[TableRow]:
 
 
 def _name_kind(name: str, cell: Cell) -> str:
-    metric = metric_of(name, cell.unit)
+    metric = find_metric(name, cell.unit)
     return metric.kind if metric else "other"
 
 

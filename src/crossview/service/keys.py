@@ -16,7 +16,7 @@ from pathlib import Path
 
 from crossview.errors import BadData, require
 from crossview.files import atomic_write
-from crossview.locks import locked
+from crossview.locks import lock
 from crossview.service.problems import Refusal
 
 _MAX_NAME = 64
@@ -34,7 +34,7 @@ def create_key(path: Path, name: str) -> str:
         f"a key's name has 1 to {_MAX_NAME} printable characters, got {name!r}.",
     )
     key = secrets.token_urlsafe(32)
-    with locked(path, "crossview serve --new-key", wait=True):
+    with lock(path, "crossview serve --new-key", wait=True):
         hashes = dict(read_keys(path)) if path.exists() else {}
         require(
             name not in hashes,

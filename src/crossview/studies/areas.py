@@ -84,7 +84,7 @@ def real_areas(data: str, cross: str) -> Areas:
 
 def published_settings(method: str, data: str) -> Mapping[str, Any]:
     """The recipe of the data set that ``data`` names (NAME or NAME:ROOT), if there is one."""
-    return catalogue.published(method, data) or {}
+    return catalogue.find_published(method, data) or {}
 
 
 def tested_split(data: str) -> str:

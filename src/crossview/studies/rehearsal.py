@@ -22,7 +22,7 @@ from crossview.pairs.loading import Reader, to_batch
 from crossview.pairs.page_ref import PageRef
 from crossview.studies.areas import published_settings
 from crossview.studies.definitions import Row, Study
-from crossview.training.contract import Recipe, example_pair, example_table
+from crossview.training.contract import TrainingRecipe, example_pair, example_table
 from crossview.training.session import build_without_weights
 
 PLACES = 4  # of a batch that are run
@@ -110,7 +110,7 @@ def _one(row: Row, page: PageRef, config: Any) -> Rehearsed:
 
 def _batch(page: PageRef, config: Any, views: Views) -> tuple[int, Batch]:
     """How many places the row's first batch holds, and the pictures of the first of them."""
-    method, recipe = page.load(), Recipe.of(config)
+    method, recipe = page.load(), TrainingRecipe.of(config)
     table = example_table(4 * recipe.batch)
     generator = torch.Generator().manual_seed(_SEED)
     rows = next(iter(method.batches(table, config, generator, None)))

@@ -28,8 +28,8 @@ from crossview.studies.definitions import Row, Start, Study, label_test
 from crossview.studies.results import WHOLE_COLUMNS, Result, read_result
 from crossview.training.loop import StepReport
 from crossview.training.run_folder import RunFolder, TrainState
-from crossview.training.session import Request, Session, fit, losses_in, prepare, start_state
-from crossview.training.validation import embed_rows, ranks
+from crossview.training.session import Request, Session, fit, list_losses, prepare, start_state
+from crossview.training.validation import embed_rows, rank_rows
 
 Told = Callable[[StepReport], None]
 
@@ -66,7 +66,7 @@ def run(study: Study, row: Row, seed: int, areas: Areas, place: Place, told: Tol
     if done := _standing(folder):
         check_result(done, study, row, areas, folder)
         return done
-    with RunFolder(folder).locked("crossview study"):
+    with RunFolder(folder).lock("crossview study"):
         return _standing(folder) or _made(study, row, seed, areas, place, told)
 
 
@@ -258,7 +258,7 @@ def recalls_at(
     """Recalls in percent of a table at a field of view, with their counts; and the ranks [Q]."""
     with Loader(reader, workers) as loader:
         vectors = embed_rows(state, range(len(table)), loader, reader.views, fov)
-    found, references = ranks(vectors, table, reader.views)
+    found, references = rank_rows(vectors, table, reader.views)
     k = k_at_1_percent(references)
     percent = {n: round(100.0 * recall(found, cut), 4) for n, cut in recall_cuts(k).items()}
     return {"queries": len(found), "references": references, "k at 1%": k, **percent}, found
@@ -266,5 +266,5 @@ def recalls_at(
 
 def _mean_losses(steps: list[dict[str, Any]]) -> Mapping[str, float]:
     """Of every loss over some lines of a log."""
-    losses = [losses_in(step) for step in steps]
+    losses = [list_losses(step) for step in steps]
     return {name: float(np.mean([loss[name] for loss in losses])) for name in losses[-1]}

@@ -23,9 +23,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from crossview.pairs.batch import Views
-from crossview.training.contract import copies, example_batch
+from crossview.training.contract import count_copies, example_batch
 from crossview.training.device import autocast
-from crossview.training.loop import Job, Objective, backward, in_halves
+from crossview.training.loop import Objective, TrainingJob, backward, in_halves
 from crossview.views.spec import ViewSpec
 
 ROUNDS = 5
@@ -73,7 +73,7 @@ class Cost:
         return self.ground.trunk_macs + self.aerial.trunk_macs
 
 
-def cost(model: nn.Module, views: Views) -> Cost:
+def count_cost(model: nn.Module, views: Views) -> Cost:
     """Count; ``model`` is moved to the meta device and is of no more use afterwards."""
     shadow = model.to("meta").eval()
     shared = bool(getattr(model, "shared", False))
@@ -138,7 +138,7 @@ HEADROOM = 0.8  # of the free memory that may be planned with
 
 
 @dataclass(frozen=True, kw_only=True)
-class Footprint:
+class TrainingFootprint:
     """Measured on noise of the views' sizes; megabytes are NaN where the system does not tell."""
 
     pair_mb: float  # activations of one pair, all its looks
@@ -160,9 +160,9 @@ class Footprint:
         return self.fixed_mb + self.batch * self.pair_mb
 
 
-def footprint(model: nn.Module, job: Job) -> Footprint:
+def measure_footprint(model: nn.Module, job: TrainingJob) -> TrainingFootprint:
     """Passes of one and of three pairs; the parameters' gradients are left as they were: none."""
-    batch = example_batch(job.views, job.device, copies(job.method, job.config))
+    batch = example_batch(job.views, job.device, count_copies(job.method, job.config))
     objective = Objective(page=job.method, config=job.config, amp=job.recipe.amp)
 
     def work(pairs: int) -> Callable[[], object]:
@@ -178,7 +178,7 @@ def footprint(model: nn.Module, job: Job) -> Footprint:
     pair_mb, free = max((many - few) / 2, 1e-3), free_memory_mb(job.device)
     fixed_mb = 3 * weights_mb + max(few - pair_mb, 0.0)
     fits = (HEADROOM * free - fixed_mb) / pair_mb
-    return Footprint(
+    return TrainingFootprint(
         pair_mb=pair_mb,
         fixed_mb=fixed_mb,
         free_mb=free,

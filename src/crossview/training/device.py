@@ -29,7 +29,7 @@ def open_device(name: str) -> torch.device:
     return device
 
 
-def fast_in_bfloat16(device: torch.device) -> bool:
+def is_fast_in_bfloat16(device: torch.device) -> bool:
     """GPUs with native bfloat16; CPUs with AVX-512 BF16 or AMX."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -42,7 +42,7 @@ def fast_in_bfloat16(device: torch.device) -> bool:
 def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[object]:
     """bfloat16 for the network's products, if ``enabled`` and the device is fast at it."""
     return torch.autocast(
-        device.type, dtype=torch.bfloat16, enabled=enabled and fast_in_bfloat16(device)
+        device.type, dtype=torch.bfloat16, enabled=enabled and is_fast_in_bfloat16(device)
     )
 
 
@@ -55,7 +55,7 @@ class Float32Depthwise(nn.Conv2d):
             return super().forward(input.float())
 
 
-def laid_out(model: nn.Module, device: torch.device) -> nn.Module:
+def lay_out(model: nn.Module, device: torch.device) -> nn.Module:
     """The network on its device, channels last; names and parameters of the state dict stay.
 
     On a CPU depthwise convolutions compute in float32: the gradient of their weights takes three
@@ -65,11 +65,11 @@ def laid_out(model: nn.Module, device: torch.device) -> nn.Module:
         for parent in list(model.modules()):
             for name, child in parent.named_children():
                 if type(child) is nn.Conv2d and 1 < child.groups == child.in_channels:
-                    setattr(parent, name, _in_float32(child))
+                    setattr(parent, name, _keep_float32(child))
     return model.to(device).to(memory_format=torch.channels_last)
 
 
-def _in_float32(conv: nn.Conv2d) -> Float32Depthwise:
+def _keep_float32(conv: nn.Conv2d) -> Float32Depthwise:
     with torch.device("meta"):
         same = Float32Depthwise(
             conv.in_channels,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from crossview.arrays import F32, U8
 from crossview.errors import BadModel
 from crossview.files import write_together
-from crossview.locks import locked
+from crossview.locks import lock
 from crossview.model.info import (
     AERIAL_NAME,
     FOV_SLACK,
@@ -83,12 +83,12 @@ def export(  # noqa: PLR0913 - a run, opened, and three options
     ``half`` stores weights as float16 (half the size; computing stays in float32).
     InUse where another process exports to ``out``.
     """
-    with locked(out, "crossview export", make_parents=True):
+    with lock(out, "crossview export", make_parents=True):
         model = build_without_weights(page, config)
-        return _exported(run, model, views or page.views(config), out, half=half, name=name)
+        return _write_export(run, model, views or page.views(config), out, half=half, name=name)
 
 
-def _exported(
+def _write_export(
     run: RunFolder, model: nn.Module, views: Views, out: Path, *, half: bool, name: str
 ) -> Exported:
     load_weights(model, run.weights)

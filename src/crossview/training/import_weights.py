@@ -63,14 +63,16 @@ def read_checkpoint(path: Path, entry: str = "") -> Checkpoint:
     )
 
 
-def shown_settings(page: Any, checkpoint: Checkpoint) -> dict[str, Any]:
+def find_settings(page: Any, checkpoint: Checkpoint) -> dict[str, Any]:
     """The settings that the tensors of a checkpoint show, as far as the page can tell."""
-    return _told(page, "shown", checkpoint)
+    return _call_page(page, "shown", checkpoint)
 
 
-def unseen_settings(page: Any, checkpoint: Checkpoint, stated: Iterable[str]) -> dict[str, str]:
+def list_unseen_settings(
+    page: Any, checkpoint: Checkpoint, stated: Iterable[str]
+) -> dict[str, str]:
     """The settings that a checkpoint does not show and nobody has ``stated``, with the reasons."""
-    reasons = _told(page, "unseen", checkpoint)
+    reasons = _call_page(page, "unseen", checkpoint)
     return {name: reason for name, reason in reasons.items() if name not in set(stated)}
 
 
@@ -89,7 +91,7 @@ def require_readable(page: Any, method: str, checkpoint: Checkpoint) -> None:
     )
 
 
-def our_tensors(page: Any, checkpoint: Checkpoint, config: Any) -> dict[str, Tensor]:
+def convert_tensors(page: Any, checkpoint: Checkpoint, config: Any) -> dict[str, Tensor]:
     """The weights of ``config``'s network; BadModel names what does not fit, and what would.
 
     All keys must be there, none may be left over, all shapes must agree, all values be finite.
@@ -118,7 +120,7 @@ def write_run(
     """A run folder without a training: config.json, info.json and the weights, whole or absent."""
     folder = RunFolder(out)
     folder.require_new()
-    with folder.locked("crossview import"):
+    with folder.lock("crossview import"):
         folder.require_new()
 
         def write_weights(path: Path) -> None:
@@ -129,7 +131,7 @@ def write_run(
     return folder
 
 
-def record_of(
+def make_run_record(
     method: str, config: Any, checkpoint: Checkpoint, trained_on: str, framing: Mapping[str, Any]
 ) -> dict[str, Any]:
     """config.json of an imported run; ``framing`` is the note of ``pairs.framing``."""
@@ -144,7 +146,7 @@ def record_of(
     }
 
 
-def setting_text(name: str, value: Any) -> str:
+def format_setting(name: str, value: Any) -> str:
     """A setting as ``--config`` takes it: no blanks, so that no shell splits it."""
     if isinstance(value, tuple):
         value = list(value)
@@ -152,7 +154,7 @@ def setting_text(name: str, value: Any) -> str:
     return f"{name}={text}"
 
 
-def grouped(reasons: Mapping[str, str]) -> dict[str, str]:
+def group_reasons(reasons: Mapping[str, str]) -> dict[str, str]:
     """Reasons by settings, those with one reason in common side by side: "a, b"."""
     names: dict[str, list[str]] = {}
     for name, reason in reasons.items():
@@ -160,7 +162,7 @@ def grouped(reasons: Mapping[str, str]) -> dict[str, str]:
     return {", ".join(same): reason for reason, same in names.items()}
 
 
-def _told(page: Any, question: str, checkpoint: Checkpoint) -> dict[str, Any]:
+def _call_page(page: Any, question: str, checkpoint: Checkpoint) -> dict[str, Any]:
     tell = getattr(page, question, None)
     try:
         return dict(tell(checkpoint.tensors)) if tell else {}
@@ -169,15 +171,19 @@ def _told(page: Any, question: str, checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def _would_fit(page: Any, checkpoint: Checkpoint, config: Any) -> str:
-    shown = shown_settings(page, checkpoint)
+    shown = find_settings(page, checkpoint)
     differ = {k: v for k, v in shown.items() if getattr(config, k, v) != v}
     lines = []
     if differ:
-        listed = " ".join(f"--config {setting_text(name, value)}" for name, value in differ.items())
+        listed = " ".join(
+            f"--config {format_setting(name, value)}" for name, value in differ.items()
+        )
         lines.append(f"Its shapes show: {listed}")
-    unseen = unseen_settings(page, checkpoint, shown)
+    unseen = list_unseen_settings(page, checkpoint, shown)
     if open_ones := {n: r for n, r in unseen.items() if n.endswith("_px") or n == "backbone"}:
-        reasons = "; ".join(f"{name} ({reason})" for name, reason in grouped(open_ones).items())
+        reasons = "; ".join(
+            f"{name} ({reason})" for name, reason in group_reasons(open_ones).items()
+        )
         lines.append(f"They leave open: {reasons}. Say it with --config NAME=VALUE.")
     return (
         "\n".join(lines) or "Its shapes do not tell which settings would; see the paper's tables."

@@ -27,7 +27,7 @@ from crossview.networks.losses import AERIAL, GROUND, GROUND_2
 from crossview.pairs.batch import Batch, Views
 from crossview.pairs.loading import Loader, RawBatch, to_batch
 from crossview.pairs.table import PairTable
-from crossview.training.contract import Method, Recipe
+from crossview.training.contract import Method, TrainingRecipe
 from crossview.training.device import autocast
 from crossview.training.run_folder import TrainState
 
@@ -46,7 +46,7 @@ class Objective:
 
 
 @dataclass(frozen=True)
-class Passed:
+class BackwardPass:
     """Losses by name, "loss" their sum; vectors by name where the page tells them."""
 
     losses: dict[str, float]
@@ -58,7 +58,7 @@ def in_halves(page: Any) -> bool:
     return callable(getattr(page, "encode", None)) and callable(getattr(page, "contrast", None))
 
 
-def backward(model: nn.Module, batch: Batch, objective: Objective) -> Passed:
+def backward(model: nn.Module, batch: Batch, objective: Objective) -> BackwardPass:
     """Add the gradients of one batch to the parameters' ``grad``.
 
     Raises InvalidValue where chunks are asked of a page without halves.
@@ -71,7 +71,7 @@ def backward(model: nn.Module, batch: Batch, objective: Objective) -> Passed:
             "See docs/adding-a-method.md."
         )
     if objective.chunk and objective.chunk < len(batch):
-        return _cached(model, batch, objective)
+        return _backward_in_chunks(model, batch, objective)
     vectors: Vectors = {}
     with autocast(device, objective.amp):
         if halves:
@@ -81,14 +81,14 @@ def backward(model: nn.Module, batch: Batch, objective: Objective) -> Passed:
             losses = objective.page.objective(model, batch, objective.config)
     total = _total(losses)
     (total * objective.share).backward()  # type: ignore[no-untyped-call]
-    return Passed(_numbers(total, losses), {k: v.detach() for k, v in vectors.items()})
+    return BackwardPass(_numbers(total, losses), {k: v.detach() for k, v in vectors.items()})
 
 
-def _cached(model: nn.Module, batch: Batch, objective: Objective) -> Passed:
+def _backward_in_chunks(model: nn.Module, batch: Batch, objective: Objective) -> BackwardPass:
     seed = torch.initial_seed()
     parts = list(_parts(batch, objective.chunk))
     with torch.no_grad():
-        pieces = [_encoded(model, part, objective, seed + n) for n, part in enumerate(parts)]
+        pieces = [_encode(model, part, objective, seed + n) for n, part in enumerate(parts)]
     names = list(pieces[0])
     vectors = {name: torch.cat([piece[name] for piece in pieces]) for name in names}
     leaves = {name: value.detach().requires_grad_() for name, value in vectors.items()}
@@ -97,15 +97,15 @@ def _cached(model: nn.Module, batch: Batch, objective: Objective) -> Passed:
     total = _total(losses)
     (total * objective.share).backward()  # type: ignore[no-untyped-call]
     for n, part in enumerate(parts):
-        again = _encoded(model, part, objective, seed + n)
+        again = _encode(model, part, objective, seed + n)
         start = n * objective.chunk
         wanted = [name for name in names if leaves[name].grad is not None]
         gradients = [_slice(leaves[name].grad, start, len(part)) for name in wanted]
         torch.autograd.backward([again[name] for name in wanted], gradients)
-    return Passed(_numbers(total, losses), vectors)
+    return BackwardPass(_numbers(total, losses), vectors)
 
 
-def _encoded(model: nn.Module, part: Batch, objective: Objective, seed: int) -> Vectors:
+def _encode(model: nn.Module, part: Batch, objective: Objective, seed: int) -> Vectors:
     """Vectors of a chunk; the seed makes dropout draw the same both times."""
     torch.manual_seed(seed)
     with autocast(part.ground.device, objective.amp):
@@ -134,12 +134,12 @@ Miner = Callable[[TrainState], I64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class TrainingJob:
     """What does not change while training."""
 
     method: Method
     config: Any
-    recipe: Recipe
+    recipe: TrainingRecipe
     views: Views
     table: PairTable  # the rows trained on
     device: torch.device
@@ -162,7 +162,7 @@ class StepReport:
     fov_deg: tuple[float, float] | None  # narrowest and widest ground picture; None: unknown
 
 
-def train_steps(state: TrainState, job: Job, loader: Loader) -> Iterator[StepReport]:
+def train_steps(state: TrainState, job: TrainingJob, loader: Loader) -> Iterator[StepReport]:
     """Train until ``job.recipe.total_steps``; ``state`` is consistent whenever this yields.
 
     Raises TrainingFailed on a loss or gradient that is not finite; the state is then not usable,
@@ -175,7 +175,9 @@ def train_steps(state: TrainState, job: Job, loader: Loader) -> Iterator[StepRep
         yield _step(state, job, stream, steps)
 
 
-def _step(state: TrainState, job: Job, stream: Iterator[RawBatch], steps: int) -> StepReport:
+def _step(
+    state: TrainState, job: TrainingJob, stream: Iterator[RawBatch], steps: int
+) -> StepReport:
     begun, waited, pairs = time.perf_counter(), 0.0, 0
     torch.manual_seed(job.recipe.seed * 1_000_003 + state.step)  # nothing to save for a resume
     lr = job.recipe.lr_at(state.step, len(job.table))
@@ -221,7 +223,7 @@ def _ends(values: list[float]) -> tuple[float, float] | None:
     return (min(values), max(values)) if values else None
 
 
-def _backward(state: TrainState, job: Job, raw: RawBatch) -> dict[str, float]:
+def _backward(state: TrainState, job: TrainingJob, raw: RawBatch) -> dict[str, float]:
     batch, recipe = to_batch(raw, job.views, job.device), job.recipe
     objective = Objective(
         page=job.method,
@@ -237,7 +239,7 @@ def _backward(state: TrainState, job: Job, raw: RawBatch) -> dict[str, float]:
     return passed.losses
 
 
-def _clip(state: TrainState, recipe: Recipe) -> float:
+def _clip(state: TrainState, recipe: TrainingRecipe) -> float:
     """Clip as the recipe says; returns the gradient's norm before."""
     gradients = [p for p in state.model.parameters() if p.grad is not None]
     limit = recipe.clip_norm or math.inf
@@ -247,7 +249,7 @@ def _clip(state: TrainState, recipe: Recipe) -> float:
     return norm
 
 
-def _stream(state: TrainState, job: Job, loader: Loader) -> Iterator[RawBatch]:
+def _stream(state: TrainState, job: TrainingJob, loader: Loader) -> Iterator[RawBatch]:
     """Batches without end, from the state's position on; counts them as they are handed out."""
     while True:
         order = epoch_order(job, state.epoch, state.neighbours)
@@ -260,7 +262,7 @@ def _stream(state: TrainState, job: Job, loader: Loader) -> Iterator[RawBatch]:
             state.neighbours = job.mine(state)
 
 
-def epoch_order(job: Job, epoch: int, neighbours: I64 | None) -> list[list[int]]:
+def epoch_order(job: TrainingJob, epoch: int, neighbours: I64 | None) -> list[list[int]]:
     """The batches of one epoch: the same for the same seed, epoch and neighbours."""
     generator = torch.Generator().manual_seed(job.recipe.seed * 1_000_003 + epoch)
     order = list(job.method.batches(job.table, job.config, generator, neighbours))

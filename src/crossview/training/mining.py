@@ -17,16 +17,16 @@ from crossview.errors import BadData, InvalidValue
 from crossview.networks.samplers import nearest_first
 from crossview.pairs.batch import TrainingProgress
 from crossview.pairs.loading import Loader, Reader
-from crossview.training.device import fast_in_bfloat16
+from crossview.training.device import is_fast_in_bfloat16
 from crossview.training.run_folder import TrainState
-from crossview.training.validation import Embedded, embed_rows, similarities
+from crossview.training.validation import EmbeddedRows, embed_rows, similarities
 
 BLOCK = 256  # queries per product: 18 MB of scores for 35,532 references
 GROUP = 16  # columns whose best stands for them while the best groups are sought
 BAND = 4  # ranks on either side of the last one kept that are compared again in float32
 
 
-def similar_rows(queries: Tensor, references: Tensor, places: I64, keep: int) -> I64:
+def rank_similar_rows(queries: Tensor, references: Tensor, places: I64, keep: int) -> I64:
     """[P, keep] rows of *other* places whose reference is most similar to each query, best first.
 
     ``queries`` and ``references`` are float [P, D] unit vectors on one device; row i of both shows
@@ -37,7 +37,7 @@ def similar_rows(queries: Tensor, references: Tensor, places: I64, keep: int) ->
     others = len(places) - int(np.bincount(places).max()) if len(places) else 0
     if not 0 < keep <= others:
         raise InvalidValue(f"neighbours must number 1 to {others} (rows elsewhere), got {keep}.")
-    coarse = fast_in_bfloat16(queries.device)
+    coarse = is_fast_in_bfloat16(queries.device)
     searched = references.bfloat16() if coarse else references.float()
     searched = torch.nn.functional.pad(searched, (0, 0, 0, -len(references) % GROUP))
     wanted = min(keep + BAND, others) if coarse else keep
@@ -94,7 +94,7 @@ def _blocks(places: I64) -> Iterator[tuple[int, int, tuple[Tensor, Tensor]]]:
         yield start, stop, (torch.from_numpy(row), torch.from_numpy(column))
 
 
-def similarity_miner(reader: Reader, workers: int) -> Callable[[TrainState], I64]:
+def make_miner(reader: Reader, workers: int) -> Callable[[TrainState], I64]:
     """A function that ranks, for every row, the other places by the network's similarity.
 
     ``reader`` is that of the training: its method's Config says how many are kept
@@ -120,10 +120,10 @@ def similarity_miner(reader: Reader, workers: int) -> Callable[[TrainState], I64
         if keep < 1:
             raise BadData("Every training pair shows the same place; there is nothing to contrast.")
         if reader.views.azimuth_bins > 1 and fresh is not None:
-            return _turned_neighbours(fresh, reader, keep)
+            return _neighbours_over_turns(fresh, reader, keep)
         ground, aerial = _all_vectors(state, unknown, fresh)
         device = next(state.model.parameters()).device
-        return similar_rows(ground.to(device), aerial.to(device), places, keep)
+        return rank_similar_rows(ground.to(device), aerial.to(device), places, keep)
 
     return mine
 
@@ -144,7 +144,7 @@ def _config_after(reader: Reader, epochs: int) -> object:
 
 
 def _all_vectors(
-    state: TrainState, fresh_rows: np.ndarray, fresh: Embedded | None
+    state: TrainState, fresh_rows: np.ndarray, fresh: EmbeddedRows | None
 ) -> tuple[Tensor, Tensor]:
     """[P, D] of both sides: what is remembered, and what was embedded just now."""
     known = state.memory.tensors() if state.memory is not None else {}
@@ -159,8 +159,8 @@ def _all_vectors(
     return both
 
 
-def _turned_neighbours(vectors: Embedded, reader: Reader, keep: int) -> I64:
-    """As :func:`similar_rows`, for vectors that are compared over all turns."""
+def _neighbours_over_turns(vectors: EmbeddedRows, reader: Reader, keep: int) -> I64:
+    """As :func:`rank_similar_rows`, for vectors that are compared over all turns."""
     near = np.empty((len(vectors.ground), keep), dtype=np.int64)
     seen = vectors.seen_deg
     for row, query in enumerate(vectors.ground):

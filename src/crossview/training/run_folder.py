@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from crossview.arrays import I64
 from crossview.errors import BadData, BadModel, CrossviewError, InvalidValue
 from crossview.files import append_lines, atomic_write, list_entries, read_lines, sweep, writing
-from crossview.locks import locked
+from crossview.locks import lock
 from crossview.pairs.facts import (
     Facts,
     collect_facts,
@@ -50,7 +50,7 @@ from crossview.pairs.facts import (
     read_facts,
 )
 from crossview.pairs.table import PairTable
-from crossview.training.contract import Recipe
+from crossview.training.contract import TrainingRecipe
 
 FORMAT = 1
 CONFIG_NAME = "config.json"
@@ -157,9 +157,9 @@ class RunFolder:
                     return False
         return True
 
-    def locked(self, verb: str) -> AbstractContextManager[None]:
+    def lock(self, verb: str) -> AbstractContextManager[None]:
         """Write in the folder while nobody else does; InUse says who does."""
-        return locked(self.path, verb, make_parents=True)
+        return lock(self.path, verb, make_parents=True)
 
     def _names(self) -> set[str]:
         """What lies in the folder, without hidden files: locks, and what was left half-written."""
@@ -328,7 +328,7 @@ def _json(values: dict[str, Any]) -> str:
     return json.dumps(values, indent=2) + os.linesep.replace("\r\n", "\n")
 
 
-class Memory:
+class VectorMemory:
     """float16 [P, D] per view, filled row by row; lives on the CPU."""
 
     def __init__(self, rows: int) -> None:
@@ -377,7 +377,7 @@ class TrainState:
     optimiser: torch.optim.Optimizer
     averaged: dict[str, Tensor] | None  # by state_dict key; None: recipe.ema_decay is 0
     neighbours: I64 | None = None
-    memory: Memory | None = None  # the epoch's own vectors, if recipe.mine_from says "epoch"
+    memory: VectorMemory | None = None  # the epoch's own vectors, if recipe.mine_from says "epoch"
     step: int = 0
     epoch: int = 0
     position: int = 0
@@ -416,7 +416,7 @@ class TrainState:
             self.model.train(mode)
 
 
-def new_state(model: nn.Module, recipe: Recipe) -> TrainState:
+def make_state(model: nn.Module, recipe: TrainingRecipe) -> TrainState:
     """AdamW (PyTorch's betas) over all parameters that require gradients; counters at 0.
 
     Without ``recipe.decay_vectors``, parameters with fewer than two axes are not decayed.
@@ -469,7 +469,7 @@ def load_state(state: TrainState, path: Path) -> None:
     state.position = counters["position"]
 
 
-def saved_step(path: Path) -> int:
+def read_saved_step(path: Path) -> int:
     """Steps done in a file of :func:`save_state`, read from its header; 0 if there is no file."""
     if not path.is_file():
         return 0

@@ -27,16 +27,16 @@ from crossview.pairs.page_ref import PageRef
 from crossview.pairs.reading import Decoding, Files, Source
 from crossview.pairs.table import PairTable, draw_held_out
 from crossview.training.contract import Recipe
-from crossview.training.device import laid_out, open_device
-from crossview.training.loop import Job, StepReport, in_halves, train_steps
-from crossview.training.mining import similarity_miner
+from crossview.training.device import lay_out, open_device
+from crossview.training.loop import StepReport, TrainingJob, in_halves, train_steps
+from crossview.training.mining import make_miner
 from crossview.training.run_folder import (
     FORMAT,
-    Memory,
     RunFolder,
     TrainState,
+    VectorMemory,
     load_state,
-    new_state,
+    make_state,
     save_state,
     save_weights,
 )
@@ -49,7 +49,7 @@ Report = StepReport | Recall
 class Session:
     """What to train, where to keep it, and how often to look."""
 
-    job: Job
+    job: TrainingJob
     reader: Reader  # of the training rows
     folder: RunFolder
     workers: int
@@ -224,9 +224,9 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
             _reader(request, val, views, recipe.seed, progress), page=None, config={}
         )
     reader = replace(reader, span=recipe.span(len(train)))
-    mine = similarity_miner(reader, request.workers)
+    mine = make_miner(reader, request.workers)
     return Session(
-        job=Job(
+        job=TrainingJob(
             method=page,
             config=request.config,
             recipe=recipe,
@@ -255,9 +255,9 @@ def start_state(session: Session) -> TrainState:
         model = build_without_weights(job.method, job.config)
     else:
         model = job.method.build(job.config)
-    state = new_state(laid_out(model, job.device), job.recipe)
+    state = make_state(lay_out(model, job.device), job.recipe)
     if job.recipe.mine_from == "epoch" and in_halves(job.method):
-        state.memory = Memory(len(job.table))
+        state.memory = VectorMemory(len(job.table))
     return state
 
 

@@ -15,7 +15,7 @@ import torch
 
 from crossview.arrays import F32, I64, U8
 from crossview.errors import TrainingFailed
-from crossview.evaluation.fast_scores import space_of
+from crossview.evaluation.fast_scores import make_space
 from crossview.evaluation.metrics import CUTS, recall
 from crossview.evaluation.ranking import rank
 from crossview.evaluation.task import Pairs, Relation
@@ -128,7 +128,7 @@ def ranks(vectors: Embedded, table: PairTable, views: Views) -> tuple[I64, int]:
         right=Pairs.of(np.stack([query, reference], axis=1)),
         near=Pairs.of(near),
     )
-    space = space_of(
+    space = make_space(
         views.azimuth_bins,
         vectors.ground[row_of_query],
         vectors.aerial[row_of_reference],

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from crossview.files import atomic_write, sweep, wait_for_disk
-from crossview.locks import locked
+from crossview.locks import lock
 from crossview.worlds.build import build_town
 from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, start_drive
 from crossview.worlds.overhead import render_orthophoto
@@ -98,7 +98,7 @@ def render_pairs(root: Path, plan: TownPlan | None = None, workers: int = 0) -> 
 
     if is_whole():
         return
-    with locked(root, "crossview: rendering towns", wait=True, make_parents=True):
+    with lock(root, "crossview: rendering towns", wait=True, make_parents=True):
         if not is_whole():  # another process may have rendered them meanwhile
             yield from _render_missing(root, jobs, header, workers)
 

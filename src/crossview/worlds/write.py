@@ -18,7 +18,7 @@ from pathlib import Path
 from crossview.arrays import U8
 from crossview.errors import CannotWrite, InvalidValue, require
 from crossview.files import atomic_write, sweep, wait_for_disk, writing
-from crossview.locks import locked
+from crossview.locks import lock
 from crossview.worlds.build import build_town
 from crossview.worlds.camera import (
     Drive,
@@ -89,7 +89,7 @@ def write_world(
             f"a photo's field of view must lie in [5, 140] degrees (360: panorama), "
             f"got {part.fov_deg}.",
         )
-    with locked(folder, "crossview world", make_parents=True):
+    with lock(folder, "crossview world", make_parents=True):
         _prepare_folder(folder)
         return _write_parts(folder, build_town(style_name, seed, side_m), series, progress)
 
