@@ -108,7 +108,7 @@ def recipe(method: str, name: str) -> dict[str, Any]:
     return known[match_name(f"recipe of {method}", name, known)]
 
 
-def published(method: str, data: str) -> dict[str, Any] | None:
+def find_published(method: str, data: str) -> dict[str, Any] | None:
     """The recipe for a data set, ``NAME`` or ``NAME:ROOT``: its own, or that of its family.
 
     "vigor-cross" and "vigor-same" share "vigor". None: the method has none for it.
@@ -196,7 +196,7 @@ class TrainedOn:
     synthetic: bool = False  # rendered, not of Earth
 
 
-def trained_on(method: str, data: str) -> TrainedOn:
+def find_trained_on(method: str, data: str) -> TrainedOn:
     """By a data set's name, that of a recipe for it, town, or ``pairs:FILE``; or UnknownName."""
     from crossview.pairs.framing import measure_framing
 
@@ -212,7 +212,7 @@ def trained_on(method: str, data: str) -> TrainedOn:
         return TrainedOn(name=data_name(data), framing=Framing(), published={}, synthetic=True)
     names = dict.fromkeys((*BENCHMARKS, *recipes(method), "town", "pairs:FILE"))
     name = match_name("data set", kind, names)
-    settings, shown = published(method, name), framing(name)
+    settings, shown = find_published(method, name), framing(name)
     return TrainedOn(name=_of_recipe(name), framing=shown or Framing(), published=settings)
 
 
@@ -306,8 +306,8 @@ class Run:
     notes: tuple[str, ...] = ()  # where the page is not the one that the run was made with
 
     def shown(self, table: PairTable, data: str) -> PairTable:
-        """As :func:`shown` for the network of this run."""
-        return shown(table, data, self.views.ground, str(self.record["data"]))
+        """As :func:`frame_for_model` for the network of this run."""
+        return frame_for_model(table, data, self.views.ground, str(self.record["data"]))
 
 
 def open_run(path: Path, method: str | None = None) -> Run:
@@ -330,7 +330,7 @@ def open_run(path: Path, method: str | None = None) -> Run:
     for name, kind in (("method", str), ("config", dict), ("data", str)):
         if not isinstance(record[name], kind):
             raise BadModel(f"{path}: config.json is damaged: {name} is {record[name]!r}.")
-    ref, notes = _page_of(path, record, method)
+    ref, notes = _find_page(path, record, method)
     page = ref.load()
     settings = dict(record["config"])
     rows = settings.pop("keep_rows", None) if not hasattr(page.Config(), "keep_rows") else None
@@ -339,7 +339,7 @@ def open_run(path: Path, method: str | None = None) -> Run:
     if "framing" in record:
         views = restore_views(views, record["framing"])
     else:
-        views = _framed_before(views, str(record["data"]), settings, rows)
+        views = _restore_framing(views, str(record["data"]), settings, rows)
     return Run(
         folder=folder,
         method=method or str(record["method"]),
@@ -351,7 +351,7 @@ def open_run(path: Path, method: str | None = None) -> Run:
     )
 
 
-def _page_of(
+def _find_page(
     path: Path, record: Mapping[str, Any], method: str | None
 ) -> tuple[PageRef, tuple[str, ...]]:
     """The page of a run, and in words where it is not the one that the run was made with."""
@@ -379,7 +379,7 @@ def _page_of(
     )
 
 
-def _framed_before(views: Views, data: str, settings: Mapping[str, Any], rows: Any) -> Views:
+def _restore_framing(views: Views, data: str, settings: Mapping[str, Any], rows: Any) -> Views:
     """The views of a run that noted no framing: its data set's, with the rows that it was told."""
     if (known := framing(data)) is not None:
         return frame_views(views, replace(known, keep_rows=rows or known.keep_rows))
@@ -387,7 +387,7 @@ def _framed_before(views: Views, data: str, settings: Mapping[str, Any], rows: A
     return restore_views(views, {"keep_rows": rows, **{name: settings.get(name) for name in names}})
 
 
-def shown(table: PairTable, data: str, ground: ViewSpec, trained_on: str) -> PairTable:
+def frame_for_model(table: PairTable, data: str, ground: ViewSpec, trained_on: str) -> PairTable:
     """The table as a model with this ground view is to see it.
 
     Rows of panoramas are those that the data set says, for a model of other data too. On the data

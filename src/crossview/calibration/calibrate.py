@@ -29,7 +29,7 @@ _DIRECTED = " with their files' headings"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class PhotoGroup:
     """Known photos that are calibrated together."""
 
     name: str
@@ -51,11 +51,11 @@ def calibrate(known: Sequence[KnownPhoto], wanted: CalibrationGoal, stride_m: fl
 
     Raises :class:`InvalidValue`, which says how many it takes, if there are enough of none.
     """
-    groups = [group for group in grouped(known, wanted) if len(group.photos) >= wanted.photos]
+    groups = [group for group in group_photos(known, wanted) if len(group.photos) >= wanted.photos]
     if not groups:
-        raise InvalidValue("\n".join(refusals(known, wanted)))
+        raise InvalidValue("\n".join(list_refusals(known, wanted)))
     return Calibration(
-        kinds=tuple(_calibrated(group, wanted, stride_m) for group in groups),
+        kinds=tuple(_calibrate_group(group, wanted, stride_m) for group in groups),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         share=wanted.share,
         false_reject=wanted.false_reject,
@@ -63,7 +63,7 @@ def calibrate(known: Sequence[KnownPhoto], wanted: CalibrationGoal, stride_m: fl
     )
 
 
-def grouped(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> list[Group]:
+def group_photos(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> list[PhotoGroup]:
     """Photos by kind: panoramas, photos whose lens nothing tells, photos by width.
 
     Those that were located with the heading in their files are kinds of their own. Widths with too
@@ -71,13 +71,13 @@ def grouped(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> list[Group]
     too small.
     """
     return [
-        Group(name=f"{group.name}{ending}", photos=group.photos)
+        PhotoGroup(name=f"{group.name}{ending}", photos=group.photos)
         for directed, ending in ((False, ""), (True, _DIRECTED))
         for group in _by_view([one for one in known if one.directed == directed], wanted)
     ]
 
 
-def _by_view(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> list[Group]:
+def _by_view(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> list[PhotoGroup]:
     unknown = [one for one in known if one.assumed]
     panoramas = [one for one in known if not one.assumed and one.fov_deg >= PANORAMA_DEG]
     classes, rest = [], []
@@ -89,12 +89,12 @@ def _by_view(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> list[Group
             rest += some
     named = [("panoramas", panoramas), (_UNKNOWN_LENS, unknown)]
     named += [(_widths(some), some) for some in [*classes, rest] if some]
-    return [Group(name=name, photos=tuple(some)) for name, some in named if some]
+    return [PhotoGroup(name=name, photos=tuple(some)) for name, some in named if some]
 
 
-def refusals(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> Iterator[str]:
+def list_refusals(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> Iterator[str]:
     """Which kinds have too few photos, how many it takes, and what would do."""
-    small = [group for group in grouped(known, wanted) if len(group.photos) < wanted.photos]
+    small = [group for group in group_photos(known, wanted) if len(group.photos) < wanted.photos]
     for group in small:
         yield explain_too_few(group.name, len(group.photos), wanted)
     if small and len({one.directed for one in known}) > 1:
@@ -109,7 +109,7 @@ def _widths(photos: Sequence[KnownPhoto]) -> str:
     return f"photos of {low} degrees" if low == high else f"photos of {low} to {high} degrees"
 
 
-def _calibrated(group: Group, wanted: CalibrationGoal, stride_m: float) -> Calibrated:
+def _calibrate_group(group: PhotoGroup, wanted: CalibrationGoal, stride_m: float) -> Calibrated:
     photos = KnownPhotos.of(group.photos)
     widths = [one.fov_deg for one in group.photos]
     cell_km2 = (stride_m / 1000.0) ** 2
@@ -125,16 +125,16 @@ def _calibrated(group: Group, wanted: CalibrationGoal, stride_m: float) -> Calib
     )
 
 
-def with_elsewhere(calibration: Calibration, answers: Sequence[Answer]) -> Calibration:
+def add_elsewhere(calibration: Calibration, answers: Sequence[Answer]) -> Calibration:
     """The calibration with ``false_accept_elsewhere`` of each kind that the answers show."""
     kinds = [
-        _measured(kind, [a for a in answers if calibration.of(a) is kind])
+        _measure_elsewhere(kind, [a for a in answers if calibration.of(a) is kind])
         for kind in calibration.kinds
     ]
     return replace(calibration, kinds=tuple(kinds))
 
 
-def _measured(kind: Calibrated, answers: Sequence[Answer]) -> Calibrated:
+def _measure_elsewhere(kind: Calibrated, answers: Sequence[Answer]) -> Calibrated:
     if not answers:
         return kind
     found = np.array([measure_evidence(answer.scores, kind.fit.temperature) for answer in answers])

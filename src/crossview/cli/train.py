@@ -158,7 +158,7 @@ def _weights_setting(module: Any, weights: Path | None, pretrained: bool) -> dic
 def _train(request: Any, tensorboard: bool, quiet: bool) -> None:
     from crossview.training.run_folder import RunFolder
 
-    with RunFolder(request.out).locked("crossview train"):
+    with RunFolder(request.out).lock("crossview train"):
         _fit(request, tensorboard, quiet)
     console.print_result(str(request.out))
 
