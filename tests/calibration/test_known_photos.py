@@ -7,7 +7,7 @@ import pytest
 from tests.localization.fake_index import FakeIndex, toy
 from tests.outputs.fakes import answer
 
-from crossview.calibration.calibrate import calibrate, grouped, refusals, with_elsewhere
+from crossview.calibration.calibrate import add_elsewhere, calibrate, group_photos, list_refusals
 from crossview.calibration.fit import CalibrationGoal, evidences, place_masses
 from crossview.calibration.known_photos import Photos, known, spot_of, tally
 from crossview.errors import InvalidValue
@@ -125,12 +125,12 @@ def test_photos_are_calibrated_by_the_width_of_their_class():
     wanted = CalibrationGoal(coverages=(0.5,), false_reject=0.5)  # ten photos of a kind will do
     edges = (30, 54, 55, 79, 80, 119, 120, 299, 300, 360)
     pool = [replace(one, fov_deg=float(fov)) for fov in edges for _ in range(10)]
-    names = [group.name for group in grouped(pool, wanted)]
+    names = [group.name for group in group_photos(pool, wanted)]
     assert names == [
         "panoramas", "photos of 30 to 54 degrees", "photos of 55 to 79 degrees",
         "photos of 80 to 119 degrees", "photos of 120 to 299 degrees",
     ]  # fmt: skip
-    assert [len(group.photos) for group in grouped(pool, wanted)] == [20] * 5
+    assert [len(group.photos) for group in group_photos(pool, wanted)] == [20] * 5
 
 
 def test_widths_with_too_few_photos_are_put_together():
@@ -142,9 +142,12 @@ def test_widths_with_too_few_photos_are_put_together():
 def test_a_kind_with_too_few_photos_is_left_out_and_told():
     pool = [*some(30), *some(4, fov_deg=70.0, source="exif")]
     assert [kind.name for kind in calibrate(pool, WANTED, 20.0).kinds] == ["panoramas"]
-    (told,) = refusals(pool, WANTED)
+    (told,) = list_refusals(pool, WANTED)
     assert told.startswith("photos of 70 degrees: 4 known photos are too few")
-    assert [group.name for group in grouped(pool, WANTED)] == ["panoramas", "photos of 70 degrees"]
+    assert [group.name for group in group_photos(pool, WANTED)] == [
+        "panoramas",
+        "photos of 70 degrees",
+    ]
 
 
 def test_when_no_kind_has_enough_it_is_refused():
@@ -158,7 +161,7 @@ def test_photos_from_elsewhere_are_counted_by_kind():
     answers = [located(n)[0] for n in range(40, 50)]
     hopeless = [replace(a, scores=a.scores - 1.0) for a in answers[:5]]
     photos = [replace(a, fov_deg=90.0, fov_source="exif") for a in answers]
-    measured = with_elsewhere(calibration, [*answers, *hopeless, *photos]).kinds[0].measured
+    measured = add_elsewhere(calibration, [*answers, *hopeless, *photos]).kinds[0].measured
     told = measured["false_accept_elsewhere"]
     accepted = sum(
         measure_evidence(a.scores, kind.fit.temperature) >= kind.fit.refused_below for a in answers
