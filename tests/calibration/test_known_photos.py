@@ -9,7 +9,7 @@ from tests.outputs.fakes import answer
 
 from crossview.calibration.calibrate import add_elsewhere, calibrate, group_photos, list_refusals
 from crossview.calibration.fit import CalibrationGoal, evidences, place_masses
-from crossview.calibration.known_photos import Photos, known, spot_of, tally
+from crossview.calibration.known_photos import KnownPhotos, make_known_photo, spot_number, tally
 from crossview.errors import InvalidValue
 from crossview.geo.points import LatLon, measure_distance_m, move_point
 from crossview.localization.posterior import compute_masses, find_cells_within, measure_evidence
@@ -31,13 +31,13 @@ def located(seed, *, fov_deg=360.0, source="panorama"):
 
 
 def photo(seed, **facts):
-    return known(INDEX, *located(seed, **facts))
+    return make_known_photo(INDEX, *located(seed, **facts))
 
 
 def test_a_photo_tells_what_the_posterior_would_say_of_it():
     given, truth = located(123)
     one = photo(123)
-    together = Photos.of([one, photo(7)])
+    together = KnownPhotos.of([one, photo(7)])
     assert one.truth == pytest.approx(float(given.scores[123]))
     expected = []
     for place in given.places:
@@ -67,22 +67,25 @@ def test_half_of_a_region_must_be_left_when_a_photo_s_own_ground_is_taken_out():
         assert 0.05 < away < 0.95
         scores = np.random.default_rng(0).random(cells).astype(np.float32)
         found = rank_places(small, scores, np.full(cells, np.nan, np.float32), 3)
-        one = known(small, answer(places=found, scores=scores), truth)
+        one = make_known_photo(small, answer(places=found, scores=scores), truth)
         assert bool(len(one.taken_out[0])) is measured
 
 
 def test_photos_within_a_square_of_100_metres_are_one_spot():
     given, _ = located(0)
     rows = range(0, 400, 7)
-    spots = {known(INDEX, given, INDEX.latlon(row)).spot for row in rows}
+    spots = {make_known_photo(INDEX, given, INDEX.latlon(row)).spot for row in rows}
     assert len(rows) == 58
     assert 16 <= len(spots) <= 25  # of 380 m x 380 m: four or five squares each way
 
 
 def test_photos_outside_of_all_cells_are_no_known_photos():
     given, _ = located(0)
-    assert known(INDEX, given, move_point(INDEX.latlon(0), east_m=-30.0, north_m=0.0)) is None
-    assert known(INDEX, replace(given, places=()), INDEX.latlon(0)) is None
+    assert (
+        make_known_photo(INDEX, given, move_point(INDEX.latlon(0), east_m=-30.0, north_m=0.0))
+        is None
+    )
+    assert make_known_photo(INDEX, replace(given, places=()), INDEX.latlon(0)) is None
 
 
 def test_a_tally_of_many_scores_keeps_evidence_and_count():
@@ -172,5 +175,5 @@ def test_photos_from_elsewhere_are_counted_by_kind():
 def test_neighbours_on_both_sides_of_longitude_180_are_one_spot():
     west, east = LatLon(-16.9, -179.99999), LatLon(-16.9, 179.99999)
     assert measure_distance_m(west, east) < 3.0
-    assert spot_of(west) == spot_of(east)
-    assert spot_of(move_point(west, east_m=150.0, north_m=0.0)) != spot_of(west)
+    assert spot_number(west) == spot_number(east)
+    assert spot_number(move_point(west, east_m=150.0, north_m=0.0)) != spot_number(west)

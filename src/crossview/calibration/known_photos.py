@@ -26,7 +26,7 @@ Tally = tuple[F32, F32]  # scores, and how many cells have about that score
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Known:
+class KnownPhoto:
     """One photo; scores are cosines."""
 
     fov_deg: float
@@ -43,7 +43,7 @@ class Known:
     spot: tuple[int, int]
 
 
-def known(index: Index, answer: Answer, truth: LatLon) -> Known | None:
+def make_known_photo(index: Index, answer: Answer, truth: LatLon) -> KnownPhoto | None:
     """What a located photo tells; None if no cell of the index holds its place, or no place came.
 
     The answer must be of the whole index: every window searched, without hints of the place.
@@ -57,19 +57,19 @@ def known(index: Index, answer: Answer, truth: LatLon) -> Known | None:
     near = [find_cells_within(lat, lon, stride_m, pin, RIGHT_WITHIN_M) for pin in pins]
     away_m = measure_distances_m(truth, lat, lon)
     errors_m = np.array([measure_distance_m(pin, truth) for pin in pins])
-    return Known(
+    return KnownPhoto(
         fov_deg=answer.fov_deg,
         assumed=answer.fov_source == "assumed",
         directed=answer.directed,
         scores=tally(scores),
-        taken_out=_taken_out(scores, away_m > index.manifest.footprint_m),
+        taken_out=_remove_ground(scores, away_m > index.manifest.footprint_m),
         truth=float(scores[cell]),
         near=tuple((scores[rows], shares.astype(np.float32)) for rows, shares in near),
         hits=errors_m <= RIGHT_WITHIN_M,
         error_m=float(errors_m[0]),
         chance=float((away_m <= RIGHT_WITHIN_M).mean()),
         chance_error_m=float(np.median(away_m)),
-        spot=spot_of(truth),
+        spot=spot_number(truth),
     )
 
 
@@ -84,12 +84,12 @@ def tally(scores: F32) -> Tally:
     return np.r_[falling[:_KEPT], means], np.r_[np.ones(_KEPT, np.float32), counts]
 
 
-def _taken_out(scores: F32, left: Bool) -> Tally:
+def _remove_ground(scores: F32, left: Bool) -> Tally:
     """Scores of the windows that show nothing of the ground around the photo."""
     return tally(scores[left] if left.mean() >= _LEAST_LEFT else scores[:0])
 
 
-def spot_of(place: LatLon) -> tuple[int, int]:
+def spot_number(place: LatLon) -> tuple[int, int]:
     """Row and column of the square; the two that longitude 180 cuts are one."""
     step = np.degrees(SPOT_M / EARTH_RADIUS_M)
     row = int(np.floor(place.lat / step))
@@ -101,7 +101,7 @@ def spot_of(place: LatLon) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Photos:
+class KnownPhotos:
     """Many known photos [n] as arrays; M scores, K places, C cells of a place; padded with 0."""
 
     scores: F32  # [n, M] from the best down
@@ -133,21 +133,21 @@ class Photos:
         cells: F64 = self.counts.sum(1, dtype=np.float64)
         return cells
 
-    def take(self, rows: I64) -> Photos:
+    def take(self, rows: I64) -> KnownPhotos:
         """Some of the photos."""
-        return Photos(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+        return KnownPhotos(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     @staticmethod
-    def of(some: Sequence[Known]) -> Photos:
+    def of(some: Sequence[KnownPhoto]) -> KnownPhotos:
         """Known photos as arrays."""
-        scores, counts = _padded([one.scores for one in some])
-        out_scores, out_counts = _padded([one.taken_out for one in some])
+        scores, counts = _pad([one.scores for one in some])
+        out_scores, out_counts = _pad([one.taken_out for one in some])
         most = max(len(one.near) for one in some)
         empty = (np.empty(0, np.float32), np.empty(0, np.float32))
         near = [(*one.near, *[empty] * (most - len(one.near))) for one in some]
-        near_scores, near_shares = _padded([place for places in near for place in places])
+        near_scores, near_shares = _pad([place for places in near for place in places])
         spots = np.unique([one.spot for one in some], axis=0, return_inverse=True)[1]
-        return Photos(
+        return KnownPhotos(
             scores=scores,
             counts=counts,
             out_scores=out_scores,
@@ -164,7 +164,7 @@ class Photos:
         )
 
 
-def _padded(tallies: Sequence[Tally]) -> tuple[F32, F32]:
+def _pad(tallies: Sequence[Tally]) -> tuple[F32, F32]:
     """Scores and counts [n, longest], filled up with the lowest score, which counts 0."""
     longest = max((len(values) for values, _ in tallies), default=0)
     scores = np.zeros((len(tallies), longest), np.float32)

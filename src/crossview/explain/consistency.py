@@ -33,7 +33,7 @@ from crossview.files import atomic_write
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import RawBatch, Reader, normalise
 from crossview.stats import cluster_interval
-from crossview.training.validation import whole_pictures
+from crossview.training.validation import read_whole_pictures
 from crossview.views.crops import crop_view, find_authors_sector, find_sector
 from crossview.views.spec import ViewSpec
 
@@ -114,17 +114,17 @@ def ssim(one: Tensor, other: Tensor) -> Tensor:
             "enlarge them to the size of the picture first."
         )
     one, other = one.double().unsqueeze(1), other.double().unsqueeze(1)
-    mean_1, mean_2 = _blurred(one), _blurred(other)
-    var_1 = _blurred(one * one) - mean_1**2
-    var_2 = _blurred(other * other) - mean_2**2
-    both = _blurred(one * other) - mean_1 * mean_2
+    mean_1, mean_2 = _blur(one), _blur(other)
+    var_1 = _blur(one * one) - mean_1**2
+    var_2 = _blur(other * other) - mean_2**2
+    both = _blur(one * other) - mean_1 * mean_2
     light = (2 * mean_1 * mean_2 + C1) / (mean_1**2 + mean_2**2 + C1)
     shape = (2 * both + C2) / (var_1 + var_2 + C2)
     found: Tensor = (light * shape).mean(dim=(1, 2, 3))
     return found
 
 
-def _blurred(maps: Tensor) -> Tensor:
+def _blur(maps: Tensor) -> Tensor:
     steps = torch.arange(WINDOW, dtype=maps.dtype, device=maps.device) - WINDOW // 2
     weights = torch.exp(-(steps**2) / (2 * SIGMA**2))
     weights = weights / weights.sum()
@@ -139,7 +139,7 @@ BATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Index:
+class ConsistencyIndex:
     """One index over pictures: (SSIM + 1) / 2, its 95 % interval, and the SSIM itself."""
 
     value: float
@@ -150,16 +150,16 @@ class Index:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class MapSimilarity:
     """SSIM [N] of each picture under one kind of change, and whether its own map is blank."""
 
     ssim: F64
     blank: F64
 
 
-def consistency(
+def measure_consistency(
     model: nn.Module, reader: Reader, rows: Sequence[int], crops_deg: Sequence[float] = CROPS_DEG
-) -> dict[str, Index]:
+) -> dict[str, ConsistencyIndex]:
     """The indices by name, each also "shuffled": against the changed maps of another picture.
 
     ``reader`` has no ``augment``; ``rows`` are the seeded subset; ``crops_deg`` are the fields of
@@ -167,15 +167,15 @@ def consistency(
     """
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     model.eval()
-    for raw in whole_pictures(reader, rows, BATCH):
+    for raw in read_whole_pictures(reader, rows, BATCH):
         for name, one, other in _all_changes(model, reader.views, raw, crops_deg):
             found.setdefault(name, []).append((one, other))
-    indices: dict[str, list[Compared]] = {}
+    indices: dict[str, list[MapSimilarity]] = {}
     for name, pairs in found.items():
         one, other = (torch.cat(maps) for maps in zip(*pairs, strict=True))
         kind = name.partition(" by ")[0]
-        indices.setdefault(kind, []).append(_compared(one, other))
-        indices.setdefault(f"{kind}, shuffled", []).append(_compared(one, other.roll(1, 0)))
+        indices.setdefault(kind, []).append(_compare(one, other))
+        indices.setdefault(f"{kind}, shuffled", []).append(_compare(one, other.roll(1, 0)))
     return {name: _index(parts) for name, parts in indices.items()}
 
 
@@ -191,18 +191,18 @@ def _all_changes(
     plain, cells = activation_maps(model, "ground", ground.clone(), seen_aerial)
     width = ground.shape[3]
     for share, shift in _whole_cells(width, cells[1]):
-        maps = _turned(model, "ground", ground, seen_aerial, shift)
+        maps = _turn(model, "ground", ground, seen_aerial, shift)
         yield f"{NAMES[0]} by {share}", plain, maps
     half = round(width / cells[1] / 2)
-    yield f"{NAMES[3]} by {half}", plain, _turned(model, "ground", ground, seen_aerial, half)
+    yield f"{NAMES[3]} by {half}", plain, _turn(model, "ground", ground, seen_aerial, half)
     for theta in crops_deg:
         part, seen = _cut(model, views.ground, raw.ground, seen_aerial, theta)
-        own = _stretched(plain[..., part])
-        yield f"{NAMES[1]} by {theta}", own, _stretched(seen)
+        own = _stretch(plain[..., part])
+        yield f"{NAMES[1]} by {theta}", own, _stretch(seen)
     above, cells = activation_maps(model, "aerial", aerial.clone(), seen_ground)
     if views.aerial.polar:
         for share, shift in _whole_cells(aerial.shape[3], cells[1]):
-            maps = _turned(model, "aerial", aerial, seen_ground, shift)
+            maps = _turn(model, "aerial", aerial, seen_ground, shift)
             yield f"{NAMES[2]} by {share}", above, maps
         return
     for quarters in (1, 2, 3):
@@ -217,7 +217,7 @@ def _whole_cells(width: int, cells: int) -> Iterator[tuple[float, int]]:
         yield share, round(round(share * cells) * width / cells)
 
 
-def _turned(model: Any, side: str, strip: Tensor, partner: Tensor, columns: int) -> Tensor:
+def _turn(model: Any, side: str, strip: Tensor, partner: Tensor, columns: int) -> Tensor:
     """Maps of panoramas or unrolled tiles shifted right by ``columns``, shifted back."""
     maps, _ = activation_maps(model, side, strip.roll(columns, 3), partner)
     return maps.roll(-columns, 2)
@@ -235,23 +235,23 @@ def _cut(
     return part, maps if spec.representation == "narrow" else maps[..., part]
 
 
-def _stretched(maps: Tensor) -> Tensor:
+def _stretch(maps: Tensor) -> Tensor:
     """Maps [B, h, w] divided by their largest value again."""
     return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(1e-8)
 
 
-def _compared(one: Tensor, other: Tensor) -> Compared:
+def _compare(one: Tensor, other: Tensor) -> MapSimilarity:
     blank = (one.amax(dim=(1, 2)) <= 0) | (other.amax(dim=(1, 2)) <= 0)
-    return Compared(ssim=ssim(one, other).numpy(), blank=blank.double().numpy())
+    return MapSimilarity(ssim=ssim(one, other).numpy(), blank=blank.double().numpy())
 
 
-def _index(parts: Sequence[Compared]) -> Index:
+def _index(parts: Sequence[MapSimilarity]) -> ConsistencyIndex:
     """Mean over the amounts of one change, then over pictures."""
     per_picture = np.mean([part.ssim for part in parts], axis=0)
     scores = (per_picture + 1.0) / 2.0
     low, high = cluster_interval(scores, np.arange(len(scores)))
     blank = float(np.mean([part.blank for part in parts]))
-    return Index(
+    return ConsistencyIndex(
         value=float(scores.mean()), low=low, high=high, ssim=float(per_picture.mean()), blank=blank
     )
 
@@ -313,7 +313,7 @@ def _over(image: U8, heat: F32) -> F32:
     return mixed
 
 
-def column_of(azimuth_deg: float, width: int) -> float:
+def azimuth_column(azimuth_deg: float, width: int) -> float:
     """Where in an unrolled tile, or a panorama, lies that azimuth; -0.5 is its left edge."""
     return (azimuth_deg + 180.0) / 360.0 % 1.0 * width - 0.5
 
@@ -321,7 +321,7 @@ def column_of(azimuth_deg: float, width: int) -> float:
 def _mark_columns(axis: Any, width: int, heading_deg: float, fov_deg: float) -> None:
     """Upright lines at both edges of the view in an unrolled tile, and one ahead."""
     for turn, style in EDGES if fov_deg < 360.0 else ():
-        column = column_of(heading_deg + turn * fov_deg, width)
+        column = azimuth_column(heading_deg + turn * fov_deg, width)
         axis.axvline(column, linestyle=style, color="white", linewidth=1.2)
 
 

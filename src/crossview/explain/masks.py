@@ -29,7 +29,7 @@ from crossview.evaluation.task import Pairs, Relation
 from crossview.pairs.loading import Reader, normalise
 from crossview.pairs.table import PairTable
 from crossview.stats import cluster_interval
-from crossview.training.validation import vectors_of, whole_pictures
+from crossview.training.validation import embed_batch, read_whole_pictures
 from crossview.views.aerial import compute_polar_directions
 from crossview.views.symmetry import Symmetry, apply_symmetry
 
@@ -49,7 +49,7 @@ def has_masks(model: nn.Module) -> bool:
     return all(hasattr(getattr(model, side), "layout") for side in ("ground", "aerial"))
 
 
-def masks_of(model: Any, reader: Reader, rows: Sequence[int]) -> Masks:
+def compute_masks(model: Any, reader: Reader, rows: Sequence[int]) -> Masks:
     """The masks of these rows, on the ground side's grid, in eval mode.
 
     Raises InvalidValue for a network without masks.
@@ -61,27 +61,29 @@ def masks_of(model: Any, reader: Reader, rows: Sequence[int]) -> Masks:
     ground, aerial, views = [], [], reader.views
     device = next(model.parameters()).device
     model.eval()
-    for raw in whole_pictures(reader, rows):
+    for raw in read_whole_pictures(reader, rows):
         with torch.no_grad():
             layout = model.ground.layout(normalise(raw.ground, views.ground, device))
             above = model.aerial.layout(normalise(raw.aerial, views.aerial, device))
         ground.append(_maps(layout))
         size = (int(ground[-1].shape[2]), int(ground[-1].shape[3]))
-        aerial.append(on_the_strip(_maps(above), size, polar=views.aerial.polar))
+        aerial.append(unroll_masks(_maps(above), size, polar=views.aerial.polar))
     return Masks(ground=torch.cat(ground).numpy(), aerial=torch.cat(aerial).numpy())
 
 
-def views_of(reader: Reader, row: int, size: tuple[int, int]) -> tuple[U8, U8]:
+def render_views(reader: Reader, row: int, size: tuple[int, int]) -> tuple[U8, U8]:
     """The two views [h, w, 3] of a row as a network gets them, from above unrolled to ``size``."""
     raw = reader.batch(0, 0, [row])
     if reader.views.aerial.polar:
         return raw.ground[0], raw.aerial[0]
     square = torch.from_numpy(raw.aerial).permute(0, 3, 1, 2).float()
-    strip = on_the_strip(square, size, polar=False)
+    strip = unroll_masks(square, size, polar=False)
     return raw.ground[0], strip[0].permute(1, 2, 0).round().byte().numpy()
 
 
-def distances_of(model: Any, reader: Reader, rows: Sequence[int], seed: int = 0) -> dict[str, F32]:
+def compute_distances(
+    model: Any, reader: Reader, rows: Sequence[int], seed: int = 0
+) -> dict[str, F32]:
     """2 - 2 cosine [N] between each aerial picture and variants of its panorama.
 
     "unmatched" takes another row's panorama. "flip" reverses the columns of its own, "rot90" and so
@@ -93,12 +95,12 @@ def distances_of(model: Any, reader: Reader, rows: Sequence[int], seed: int = 0)
     found: dict[str, list[F32]] = {}
     sides: list[tuple[F32, F32]] = []
     model.eval()
-    for raw in whole_pictures(reader, rows):
+    for raw in read_whole_pictures(reader, rows):
         width = raw.ground.shape[2]
         variants = {"original": raw.ground, "flip": raw.ground[:, :, ::-1]}
         variants |= {f"rot{90 * n}": np.roll(raw.ground, -n * (width // 4), 2) for n in quarters}
         for name, ground in variants.items():
-            pair = vectors_of(model, views, np.ascontiguousarray(ground), raw.aerial)
+            pair = embed_batch(model, views, np.ascontiguousarray(ground), raw.aerial)
             found.setdefault(name, []).append(_distances(*pair))
             if name == "original":
                 sides.append(pair)
@@ -128,7 +130,7 @@ def others(count: int, seed: int) -> I64:
     return found
 
 
-def on_the_strip(maps: Tensor, size: tuple[int, int], *, polar: bool) -> Tensor:
+def unroll_masks(maps: Tensor, size: tuple[int, int], *, polar: bool) -> Tensor:
     """Aerial maps [N, K, h, w] on a grid of ``size`` whose columns are azimuths, as a panorama's.
 
     ``polar``: they are unrolled already and only resized; else bilinear about the centre.
@@ -164,7 +166,7 @@ class Alignment:
     separated: float  # chance that a matched pair correlates more than an unmatched one, "own"
 
 
-def alignment(masks: Masks, seed: int = 0) -> Alignment:
+def measure_alignment(masks: Masks, seed: int = 0) -> Alignment:
     """Correlate mask k of the ground with mask k from above, position by position, mean over k."""
     away = others(len(masks.ground), seed)
     ground, aerial = (_flat(m) for m in (masks.ground, masks.aerial))
@@ -217,7 +219,7 @@ LAYOUTS = {
 }
 
 
-def relaid_recalls(model: Any, reader: Reader, rows: Sequence[int]) -> dict[str, float]:
+def measure_layout_recalls(model: Any, reader: Reader, rows: Sequence[int]) -> dict[str, float]:
     """R@1 in percent of these rows' panoramas among their aerial pictures, in each layout.
 
     Ranked as ``evaluate`` ranks: a tie with a wrong picture is no hit. Rows of one place are all
@@ -242,13 +244,13 @@ def _space(model: Any, reader: Reader, rows: Sequence[int], layout: Symmetry) ->
     """The vectors of the rows' pictures in a layout."""
     views, sides, seen = reader.views, [], []
     model.eval()
-    for raw in whole_pictures(reader, rows):
+    for raw in read_whole_pictures(reader, rows):
         pairs = [
             apply_symmetry(ground, aerial, layout, polar=views.aerial.polar)
             for ground, aerial in zip(raw.ground, raw.aerial, strict=True)
         ]
         grounds, aerials = (np.stack(side) for side in zip(*pairs, strict=True))
-        sides.append(vectors_of(model, views, grounds, aerials))
+        sides.append(embed_batch(model, views, grounds, aerials))
         seen.append(raw.fov_deg)
     ground, aerial = (np.concatenate(side) for side in zip(*sides, strict=True))
     return make_space(views.azimuth_bins, ground, aerial, np.concatenate(seen))

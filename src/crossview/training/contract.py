@@ -56,7 +56,7 @@ class Method(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class TrainingRecipe:
     """How a method is trained. A Config that has a field of the same name decides it.
 
     An epoch is ``rows // batch`` batches. With ``steps`` = 0 the number of optimiser steps is
@@ -118,10 +118,10 @@ class Recipe:
         )
 
     @staticmethod
-    def of(config: Any) -> Recipe:
+    def of(config: Any) -> TrainingRecipe:
         """The fields that ``config`` has, defaults for the others."""
-        names = [f.name for f in fields(Recipe) if hasattr(config, f.name)]
-        return Recipe(**{name: getattr(config, name) for name in names})
+        names = [f.name for f in fields(TrainingRecipe) if hasattr(config, f.name)]
+        return TrainingRecipe(**{name: getattr(config, name) for name in names})
 
     def total_steps(self, rows: int) -> int:
         """Optimiser steps of a whole training on ``rows`` pairs; at least 1."""
@@ -187,7 +187,7 @@ def check_names(page: Any, name: str) -> None:
         raise _broken(name, f"has a Config that does not survive JSON: {problem}") from problem
     _demand(again == config, name, "has a Config that changes on its way through JSON")
     _demand(isinstance(page.views(config), Views), name, "views(config) gives no Views")
-    Recipe.of(config)
+    TrainingRecipe.of(config)
 
 
 def check_branches(model: nn.Module, views: Views, name: str) -> None:
@@ -248,7 +248,7 @@ def check_objective(page: Any, model: nn.Module, config: Any, views: Views, name
     """Named finite scalars, whose sum reaches the weights."""
     model.train()
     device = next(model.parameters()).device
-    losses = page.objective(model, example_batch(views, device, copies(page, config)), config)
+    losses = page.objective(model, example_batch(views, device, count_copies(page, config)), config)
     _demand(isinstance(losses, dict) and bool(losses), name, "objective gives no named losses")
     for key, value in losses.items():
         _demand(
@@ -302,7 +302,7 @@ def example_pair(views: Views) -> PairPixels:
     )
 
 
-def copies(page: Any, config: Any) -> int:
+def count_copies(page: Any, config: Any) -> int:
     """How many copies of a place the page's ``augment`` makes beyond the first."""
     made = page.augment(example_pair(page.views(config)), config, np.random.default_rng(1))
     return len(made) - 1 if isinstance(made, tuple) else 0

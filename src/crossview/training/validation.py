@@ -41,7 +41,7 @@ class Recall:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Embedded:
+class EmbeddedRows:
     """Vectors of the rows of a table; ``aerial`` has one vector per row, repeats included."""
 
     ground: F32  # [P, D]
@@ -49,7 +49,7 @@ class Embedded:
     seen_deg: F32  # [P] field of view that the ground picture shows
 
 
-def recalls(
+def measure_recalls(
     state: TrainState, table: PairTable, loader: Loader, views: Views, fovs: Iterable[float]
 ) -> list[Recall]:
     """One :class:`Recall` per field of view, over the matches of ``table``."""
@@ -58,17 +58,17 @@ def recalls(
 
 def embed_rows(
     state: TrainState, rows: Sequence[int], loader: Loader, views: Views, fov_deg: float
-) -> Embedded:
+) -> EmbeddedRows:
     """Vectors of ``rows``, in eval mode; the loader's reader must have no ``augment``."""
     sides, seen = [], []
     with state.evaluating() as model:
         for raw in loader.epoch(0, chunks(rows, 32)):
-            shown = _shown(raw, views, fov_deg)
+            shown = _draw_shown(raw, views, fov_deg)
             ground = np.stack([one.pixels for one in shown])
-            sides.append(vectors_of(model, views, ground, raw.aerial))
+            sides.append(embed_batch(model, views, ground, raw.aerial))
             seen += [one.fov_deg for one in shown]
     grounds, aerials = zip(*sides, strict=True)
-    vectors = Embedded(
+    vectors = EmbeddedRows(
         ground=np.concatenate(grounds),
         aerial=np.concatenate(aerials),
         seen_deg=np.array(seen, dtype=np.float32),
@@ -77,7 +77,7 @@ def embed_rows(
     return vectors
 
 
-def vectors_of(model: Any, views: Views, ground: U8, aerial: U8) -> tuple[F32, F32]:
+def embed_batch(model: Any, views: Views, ground: U8, aerial: U8) -> tuple[F32, F32]:
     """Vectors [B, D] of both sides' pictures, [B, h, w, 3] each; the model is in eval mode."""
     device = next(model.parameters()).device
     with torch.no_grad():
@@ -86,7 +86,7 @@ def vectors_of(model: Any, views: Views, ground: U8, aerial: U8) -> tuple[F32, F
     return grounds, aerials
 
 
-def whole_pictures(reader: Reader, rows: Sequence[int], size: int = 16) -> Iterator[RawBatch]:
+def read_whole_pictures(reader: Reader, rows: Sequence[int], size: int = 16) -> Iterator[RawBatch]:
     """The pictures of ``rows`` in order, neither turned nor cut, ``size`` rows at a time.
 
     They are read in this process; ``reader`` must have no ``augment``.
@@ -100,22 +100,22 @@ def chunks(rows: Sequence[int], size: int) -> Iterator[list[int]]:
     yield from (list(rows[i : i + size]) for i in range(0, len(rows), size))
 
 
-def shown_ground(raw: RawBatch, views: Views, fov_deg: float) -> U8:
+def crop_ground(raw: RawBatch, views: Views, fov_deg: float) -> U8:
     """The batch's ground pictures [B, h, w, 3] at a heading drawn per row, cut to ``fov_deg``.
 
     What is kept is said in ``views.crops``. Aligned models see the panorama's middle. Photos are
     not turned, and not cut if they show less.
     """
-    return np.stack([one.pixels for one in _shown(raw, views, fov_deg)])
+    return np.stack([one.pixels for one in _draw_shown(raw, views, fov_deg)])
 
 
-def ranks(vectors: Embedded, table: PairTable, views: Views) -> tuple[I64, int]:
+def rank_rows(vectors: EmbeddedRows, table: PairTable, views: Views) -> tuple[I64, int]:
     """Rank (from 1) of the best match of each ground picture, and the number of references.
 
     Ignored references are left out of a query's ranking; ties count against the query.
     """
-    queries, row_of_query, query = _numbered(table.pairs[:, 0])
-    references, row_of_reference, reference = _numbered(table.pairs[:, 1])
+    queries, row_of_query, query = _number_pictures(table.pairs[:, 0])
+    references, row_of_reference, reference = _number_pictures(table.pairs[:, 1])
     near = table.ignored[
         np.isin(table.ignored[:, 0], queries) & np.isin(table.ignored[:, 1], references)
     ]
@@ -137,7 +137,7 @@ def ranks(vectors: Embedded, table: PairTable, views: Views) -> tuple[I64, int]:
     return rank(space, relation).of_queries(), len(references)
 
 
-def _numbered(pictures: I64) -> tuple[I64, I64, I64]:
+def _number_pictures(pictures: I64) -> tuple[I64, I64, I64]:
     """Pictures in order, the first row of each, and the number of each row's picture."""
     found, first, numbers = np.unique(pictures, return_index=True, return_inverse=True)
     return found, first, numbers.reshape(-1)
@@ -153,7 +153,7 @@ def similarities(query: F32, gallery: F32, views: Views, seen_deg: float) -> F32
 def _recall(
     state: TrainState, table: PairTable, loader: Loader, views: Views, fov: float
 ) -> Recall:
-    found, references = ranks(
+    found, references = rank_rows(
         embed_rows(state, range(len(table)), loader, views, fov), table, views
     )
     percent = {k: 100.0 * recall(found, k) for k in CUTS}
@@ -168,7 +168,7 @@ def _recall(
     )
 
 
-def _shown(raw: RawBatch, views: Views, fov_deg: float) -> list[CroppedView]:
+def _draw_shown(raw: RawBatch, views: Views, fov_deg: float) -> list[CroppedView]:
     return [
         crop_view(canvas, views.ground, fov, heading, has_deg=float(has))
         for canvas, has, heading, fov in zip(
@@ -191,7 +191,7 @@ def _headings_deg(raw: RawBatch, views: Views) -> list[float]:
     return [360.0 * int(turn) / width for turn in turns]
 
 
-def _refuse_broken(vectors: Embedded) -> None:
+def _refuse_broken(vectors: EmbeddedRows) -> None:
     for side, values in (("ground", vectors.ground), ("aerial", vectors.aerial)):
         if not np.isfinite(values).all():
             raise TrainingFailed(f"Some {side} vectors are not finite; the training diverged.")
