@@ -163,7 +163,7 @@ def open_assessment(
         options=options,
         embedder=embedder,
         subject=subject,
-        table=catalogue.shown(table, options.data, subject.info.ground, trained_on),
+        table=catalogue.frame_for_model(table, options.data, subject.info.ground, trained_on),
         conditions=conditions,
     )
 

@@ -16,7 +16,7 @@ from crossview.locks import lock, write_alone
 
 if TYPE_CHECKING:
     from crossview.calibration.fit import CalibrationGoal
-    from crossview.calibration.known_photos import Known
+    from crossview.calibration.known_photos import KnownPhoto
     from crossview.index.store import Index
     from crossview.localization.accuracy import Truths
     from crossview.localization.answer import Answer
@@ -152,7 +152,7 @@ def _run(command: CalibrateCommand) -> int:
 
 def _calibrate(command: CalibrateCommand) -> int:
     from crossview.calibration import calibrate as grouping
-    from crossview.calibration.calibrate import with_elsewhere
+    from crossview.calibration.calibrate import add_elsewhere
     from crossview.index.store import Index, write_manifest
     from crossview.localization.locate import open_embedder
 
@@ -167,12 +167,12 @@ def _calibrate(command: CalibrateCommand) -> int:
             f"None of the {len(paths)} photos can be used: nothing to calibrate on.\n"
             "Take photos of this region whose place is in their GPS or in a --truth places.csv."
         )
-    for reason in grouping.refusals(photos, command.wanted):
+    for reason in grouping.list_refusals(photos, command.wanted):
         console.warn(reason)
     calibration = grouping.calibrate(photos, command.wanted, index.manifest.stride_m)
     if command.elsewhere is not None:
         answers = list(_locate_elsewhere(index, embedder, command.elsewhere, command))
-        calibration = with_elsewhere(calibration, answers)
+        calibration = add_elsewhere(calibration, answers)
     console.print_result(_format_calibration(calibration))
     if command.out is not None:
         measured = json.dumps(calibration.to_json(), indent=1) + "\n"
@@ -209,13 +209,13 @@ def _measure(
     truths: Truths | None,
     left_out: LeftOut,
     command: CalibrateCommand,
-) -> list[Known]:
+) -> list[KnownPhoto]:
     """Locate the photos and keep what each shows; count those that cannot be used."""
-    from crossview.calibration.known_photos import known
+    from crossview.calibration.known_photos import make_known_photo
     from crossview.localization.accuracy import true_place
     from crossview.localization.locate import locate_files
 
-    measured: list[Known] = []
+    measured: list[KnownPhoto] = []
 
     def hints(photo: Photo) -> Hints | None:
         if true_place(photo, truths) is None:
@@ -227,7 +227,7 @@ def _measure(
         for located, taken in locate_files(index, embedder, paths, hints, left_out.fail):
             for photo, _, answer in located:
                 place = true_place(photo, truths)
-                record = None if place is None else known(index, answer, place)
+                record = None if place is None else make_known_photo(index, answer, place)
                 if record is None:
                     left_out.outside += 1
                 else:

@@ -345,7 +345,7 @@ def _measure_consistency(
     import torch
 
     from crossview.assessment import is_run
-    from crossview.explain.consistency import consistency
+    from crossview.explain.consistency import measure_consistency
     from crossview.training.device import open_device
     from crossview.training.run_folder import load_weights
     from crossview.training.session import build_without_weights
@@ -361,9 +361,9 @@ def _measure_consistency(
     rows = [int(row) for row in order[:CONSISTENCY_PAIRS]]
     torch.manual_seed(CONSISTENCY_SEED)
     model = build_without_weights(opened.page, opened.config).to(open_device(device)).eval()
-    untrained = consistency(model, reader, rows)
+    untrained = measure_consistency(model, reader, rows)
     load_weights(model, opened.folder.weights)
-    trained = consistency(model, reader, rows)
+    trained = measure_consistency(model, reader, rows)
     for name, index in trained.items():
         console.print_result(
             f"{name}: {index.value:.3f} [{index.low:.3f}, {index.high:.3f}], "
