@@ -89,7 +89,7 @@ def test_the_rejection_curve_counts_every_threshold():
 def test_the_area_is_the_share_of_pairs_in_order_as_scipy_ranks_them():
     rng = np.random.default_rng(4)
     inside, outside = rng.integers(2, 12, 70) / 4.0, rng.integers(0, 9, 50) / 4.0  # with ties
-    assert rejection(inside, outside).area == pytest.approx(
+    assert measure_rejection(inside, outside).area == pytest.approx(
         share_in_order(inside, outside), abs=1e-12
     )
 
