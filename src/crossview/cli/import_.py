@@ -58,7 +58,7 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     ref = catalogue.method_page(method)
     page = ref.load()
     check_names(page, method)
-    seen = catalogue.trained_on(method, trained_on)
+    seen = catalogue.find_trained_on(method, trained_on)
     RunFolder(out).require_new()  # before minutes of reading
     checkpoint = read_checkpoint(file, entry)
     require_readable(page, method, checkpoint)

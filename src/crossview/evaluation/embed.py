@@ -44,7 +44,7 @@ _SHUFFLES = {"ground": 11, "aerial": 12}  # seeds: the two orders have nothing i
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Embedded:
+class EmbeddedTable:
     """Vectors of a table's readable pictures."""
 
     table: PairTable
@@ -55,7 +55,7 @@ class Embedded:
 
 
 @dataclass(frozen=True, kw_only=True)
-class How:
+class EmbedSettings:
     """How pictures are read and embedded."""
 
     source: Source
@@ -65,7 +65,7 @@ class How:
     progress: Progress = field(default=lambda done, total: None)
 
 
-def views_of(info: ModelInfo) -> Views:
+def make_views(info: ModelInfo) -> Views:
     """What an exported model's branches see."""
     return Views(
         ground=info.ground,
@@ -77,8 +77,8 @@ def views_of(info: ModelInfo) -> Views:
 
 
 def embed(
-    table: PairTable, embedder: Embedder, conditions: Sequence[Condition], how: How
-) -> Embedded:
+    table: PairTable, embedder: Embedder, conditions: Sequence[Condition], how: EmbedSettings
+) -> EmbeddedTable:
     """Read and embed everything once; all conditions share the gallery and the decoding.
 
     Unreadable pictures are collected, and refused at the end or left out and counted. Conditions
@@ -91,15 +91,15 @@ def embed(
         "fields of view, headings and corruptions are for ground queries; here the aerial side "
         "asks. Leave --fov, --headings, --seeds and --corrupt away.",
     )
-    work = _Work(PictureReader(table, how.source, views_of(embedder.info)), embedder, how)
+    work = _Work(PictureReader(table, how.source, make_views(embedder.info)), embedder, how)
     asked = work.side(asking, conditions)
     answers = work.side(answering, (AS_GIVEN,))
     if not how.skip_unreadable:
         refuse_unreadable(work.lost, work.total)
     kept = table.without(**{s: [one.index for one in work.lost if one.side == s] for s in SIDES})
     kept = kept if work.lost else table
-    q, r = (_kept_rows(getattr(table, s), getattr(kept, s)) for s in (asking, answering))
-    return Embedded(
+    q, r = (_select_rows(getattr(table, s), getattr(kept, s)) for s in (asking, answering))
+    return EmbeddedTable(
         table=kept,
         queries={c: normalize_rows(asked[c][0][q], f"queries, {c.folder}") for c in conditions},
         seen_deg={c: asked[c][1][q] for c in conditions},
@@ -111,13 +111,13 @@ def embed(
 class _Work:
     """Reads and embeds side after side, and keeps what could not be read."""
 
-    def __init__(self, pictures: PictureReader, embedder: Embedder, how: How) -> None:
+    def __init__(self, pictures: PictureReader, embedder: Embedder, how: EmbedSettings) -> None:
         self._pictures, self._embedder, self._how = pictures, embedder, how
         self.total = sum(len(getattr(pictures.table, side)) for side in SIDES)
         self.lost: list[Unreadable] = []
         self._done = 0
         self._ids = pictures.table.ground_ids()
-        self._ahead = _ahead_deg(pictures.table)
+        self._ahead = _middle_azimuth_deg(pictures.table)
 
     def side(self, side: str, conditions: Sequence[Condition]) -> dict[Condition, tuple[F32, F64]]:
         """Vectors [N, D] and fields of view [N] of every condition; lost rows hold ones."""
@@ -163,7 +163,7 @@ class _Work:
             yield batch
 
 
-def _ahead_deg(table: PairTable) -> F64:
+def _middle_azimuth_deg(table: PairTable) -> F64:
     """[G] azimuth of each picture's middle from the up of its first match; NaN unknown."""
     ahead = table.heading_deg.copy()
     ground, first = np.unique(table.pairs[:, 0], return_index=True)
@@ -178,7 +178,7 @@ def _by_width(views: Sequence[U8]) -> Iterator[list[int]]:
         yield [n for n, other in enumerate(shapes) if other == shape]
 
 
-def _kept_rows(before: Sequence[Path], after: Sequence[Path]) -> I64 | slice:
+def _select_rows(before: Sequence[Path], after: Sequence[Path]) -> I64 | slice:
     """Rows of ``before`` that ``after`` holds; all as a slice, which copies nothing."""
     if len(before) == len(after):
         return slice(None)
@@ -207,7 +207,9 @@ class Subject:
     warnings: list[str] = field(default_factory=list)  # collected here
 
 
-def measured(subject: Subject, embedded: Embedded) -> Iterator[tuple[Condition, Evaluation]]:
+def evaluate_conditions(
+    subject: Subject, embedded: EmbeddedTable
+) -> Iterator[tuple[Condition, Evaluation]]:
     """A record per condition, in the order asked for; hard samples go into that of their own."""
     task = make_task(embedded.table, subject.data, subject.split, subject.rules)
     task = skip_queries(task, embedded.skipped)
@@ -227,11 +229,11 @@ def measured(subject: Subject, embedded: Embedded) -> Iterator[tuple[Condition, 
             for name, change in HARD_SAMPLES.items()
             if (hard := replace(condition, change=change)) in embedded.queries
         }
-        about = _about(subject, task, condition)
+        about = _describe_run(subject, task, condition)
         yield condition, make_record(task, answers, about, changed)
 
 
-def with_hard_samples(conditions: Sequence[Condition]) -> list[Condition]:
+def add_hard_samples(conditions: Sequence[Condition]) -> list[Condition]:
     """The conditions and, of each, the mirrored picture and the one turned by 90 degrees.
 
     A picture's own reference does not show their layout (GeoDTR+, Figure 10).
@@ -248,7 +250,7 @@ def _true_scores(space: Space, truth: I64) -> F32:
     return found
 
 
-def _about(subject: Subject, task: Task, condition: Condition) -> RunFacts:
+def _describe_run(subject: Subject, task: Task, condition: Condition) -> RunFacts:
     return RunFacts(
         label=subject.label,
         method=subject.method,

@@ -26,7 +26,7 @@ from crossview.pairs.loading import Loader, Reader, Unreadable, refuse_unreadabl
 from crossview.pairs.page_ref import PageRef
 from crossview.pairs.reading import Decoding, Files, Source
 from crossview.pairs.table import PairTable, draw_held_out
-from crossview.training.contract import Recipe
+from crossview.training.contract import TrainingRecipe
 from crossview.training.device import lay_out, open_device
 from crossview.training.loop import StepReport, TrainingJob, in_halves, train_steps
 from crossview.training.mining import make_miner
@@ -40,7 +40,7 @@ from crossview.training.run_folder import (
     save_state,
     save_weights,
 )
-from crossview.training.validation import Recall, recalls
+from crossview.training.validation import Recall, measure_recalls
 
 Report = StepReport | Recall
 
@@ -100,11 +100,11 @@ def fit(session: Session, state: TrainState) -> Iterator[Report]:
     the end, and when a signal asks to stop; then :class:`Stopped` is raised. Another process that
     trains in the folder is an :class:`InUse`.
     """
-    with session.folder.locked("crossview train"):
-        yield from _fitted(session, state)
+    with session.folder.lock("crossview train"):
+        yield from _fit(session, state)
 
 
-def _fitted(session: Session, state: TrainState) -> Iterator[Report]:
+def _fit(session: Session, state: TrainState) -> Iterator[Report]:
     if session.folder.state.is_file():
         load_state(state, session.folder.state)
     session.folder.forget_after(state.step)
@@ -136,13 +136,15 @@ def _validate(session: Session, state: TrainState) -> Iterator[Recall]:
     if session.validation is None or session.validation_reader is None:
         return
     with Loader(session.validation_reader, 0) as loader:
-        found = recalls(state, session.validation, loader, session.job.views, session.fovs_deg)
+        found = measure_recalls(
+            state, session.validation, loader, session.job.views, session.fovs_deg
+        )
     for recall in found:
         session.folder.append({"validation": asdict(recall), "step": recall.step})
         yield recall
 
 
-def losses_in(entry: Mapping[str, Any]) -> dict[str, float]:
+def list_losses(entry: Mapping[str, Any]) -> dict[str, float]:
     """The losses of a step by name, from its line of the log."""
     return {name: value for name, value in entry.items() if name not in _BESIDE_LOSSES}
 
@@ -202,7 +204,7 @@ def split_rows(request: Request, seed: int) -> tuple[PairTable, PairTable | None
 def prepare(request: Request, progress: Progress = lambda done, total: None) -> Session:
     """Check or create the run folder, fill the cache, and put the session together."""
     page = request.page.load()
-    recipe, views = Recipe.of(request.config), page.views(request.config)
+    recipe, views = TrainingRecipe.of(request.config), page.views(request.config)
     if request.decoding not in get_args(Decoding):
         raise InvalidValue(f"--decoding is {request.decoding!r}; allowed: exact, fast.")
     skipped: tuple[Unreadable, ...] = ()
@@ -275,7 +277,7 @@ def _reader(
     files = Files(table, views, request.decoding)  # type: ignore[arg-type]
     source: Source = files
     if request.cache is not None:
-        source = _cached(request.cache, files, request.workers, progress)
+        source = _open_cache(request.cache, files, request.workers, progress)
     return Reader(
         table=table,
         source=source,
@@ -298,7 +300,7 @@ def _without_unreadable(
     return replace(request, tables=tables), tuple(lost)
 
 
-def _cached(folder: Path, files: Files, workers: int, progress: Progress) -> Source:
+def _open_cache(folder: Path, files: Files, workers: int, progress: Progress) -> Source:
     """The pictures from the cache, which is filled first; refused if some cannot be read."""
     for filled in fill_cache(folder, files, workers):
         progress(filled.done, filled.total)
