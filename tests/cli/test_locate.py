@@ -269,7 +269,7 @@ def test_a_folder_stands_for_the_photos_below_it(made, album, capsys):
         str(album / "a.png"), str(album / "below" / "b.PNG"),
     ]  # fmt: skip
     assert f"Left out as videos or raw files below {album}: 1." in told.err
-    assert f"Left out as no photos below {album}: 1." in told.err
+    assert f"Left out, not photos, below {album}: 1." in told.err
     assert main([*call, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
 
@@ -283,11 +283,11 @@ def test_files_and_folders_may_be_mixed_and_a_folder_without_photos_is_an_error(
     assert main(["locate", *named, "--index", str(made.path), "--format", "jsonl"]) == 1
     told = capsys.readouterr()
     assert [r["places"][0]["window"] for r in records(told.out)] == [FIRST, SECOND]
-    assert f"{empty}: no photo in this folder" in told.err
+    assert f"{empty}: no photos in this folder" in told.err
     assert main(["locate", str(empty), "--index", str(made.path)]) == 1
     told = capsys.readouterr()
     assert told.out == ""
-    assert f"{empty}: no photo in this folder" in told.err
+    assert f"{empty}: no photos in this folder" in told.err
     assert len(told.err.splitlines()) <= 3
 
 

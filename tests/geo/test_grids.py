@@ -90,12 +90,12 @@ def test_degrees_give_oblong_pixels_on_the_ground():
 
 
 def test_a_part_of_a_grid_keeps_its_places():
-    part = utm().cropped(100.0, 40.0, 50, 60)
+    part = utm().crop(100.0, 40.0, 50, 60)
     assert np.allclose(part.latlon(3.0, 4.0), utm().latlon(103.0, 44.0), atol=1e-12)
 
 
 def test_a_shrunk_grid_keeps_its_places():
-    assert np.allclose(utm().shrunk(4).latlon(3.0, 4.5), utm().latlon(12.0, 18.0), atol=1e-12)
+    assert np.allclose(utm().shrink(4).latlon(3.0, 4.5), utm().latlon(12.0, 18.0), atol=1e-12)
 
 
 def test_an_unknown_system_is_refused_with_an_example():

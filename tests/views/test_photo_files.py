@@ -26,14 +26,14 @@ def test_photos_of_every_readable_kind_are_found_below_a_folder_and_system_files
     assert (found.films, found.others) == (2, 2)
     assert f"Left out as videos or raw files below {folder}: 2." in found.remark
     assert "Take frames of videos and develop raw files" in found.remark
-    assert found.remark.endswith(f"Left out as no photos below {folder}: 2.")
+    assert found.remark.endswith(f"Left out, not photos, below {folder}: 2.")
     for suffix in SUFFIXES:
         (folder / f"one{suffix}").write_bytes(b"?")
     assert len(find_photos(folder).photos) == 4 + len(SUFFIXES)
 
 
 def test_a_folder_without_photos_says_what_counts_as_one(tmp_path):
-    with pytest.raises(BadImage, match=r"no photo in this folder or below it \(no file\)"):
+    with pytest.raises(BadImage, match=r"no photos in this folder or below it \(no files\)"):
         find_photos(tmp_path)
     (tmp_path / "notes.txt").write_bytes(b"?")
     with pytest.raises(BadImage, match=r"(?s)\(other files: 1\).*\.jpg.*\.avif"):

@@ -1,4 +1,7 @@
-"""Polygons across longitude 180, cut there, as GeoJSON wants them (RFC 7946, 3.1.9)."""
+"""Polygons across longitude 180, cut there as GeoJSON requires (RFC 7946, 3.1.9).
+
+By hand: the antimeridian package would bring shapely.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,23 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-Point = tuple[float, float]  # longitude, latitude
-Ring = list[Point]  # closed: the last point is the first
+LonLat = tuple[float, float]  # longitude, latitude
+Ring = list[LonLat]  # closed: the last point is the first
 Polygon = list[Ring]  # the outer ring, counter-clockwise; then holes, clockwise
 
 _DIGITS = 7  # 1 cm
 
 
 def build_geometry(polygons: Sequence[Polygon]) -> dict[str, Any]:
-    """A GeoJSON Polygon or MultiPolygon of polygons whose longitudes may run on beyond 180."""
+    """Build a GeoJSON Polygon or MultiPolygon; longitudes of ``polygons`` may go beyond 180."""
     parts = [part for polygon in polygons for part in cut_at_180(polygon)]
     if len(parts) == 1:
         return {"type": "Polygon", "coordinates": parts[0]}
     return {"type": "MultiPolygon", "coordinates": parts}
 
 
-def unroll_ring(ring: Sequence[Point]) -> Ring:
-    """A ring without the jump at 180: each point lies within 180 degrees of the one before."""
+def unroll_ring(ring: Sequence[LonLat]) -> Ring:
+    """Remove the jump at 180: each point lies within 180 degrees of the one before."""
     unrolled = [ring[0]]
     for lon, lat in ring[1:]:
         last = unrolled[-1][0]
@@ -33,25 +36,25 @@ def unroll_ring(ring: Sequence[Point]) -> Ring:
 def cut_at_180(polygon: Polygon) -> list[Polygon]:
     """The parts of a polygon on both sides of longitude 180, all longitudes in [-180, 180].
 
-    Its longitudes run on without a jump, over less than 360 degrees. A polygon that does not
-    cross stays as it is.
+    The polygon's longitudes have no jump and span less than 360 degrees. A polygon that does not
+    cross is returned unchanged.
     """
     west = min(lon for lon, _ in polygon[0])
     east = max(lon for lon, _ in polygon[0])
     if west >= -180.0 and east <= 180.0:
         return [polygon]
     turns = 360.0 * ((west + 180.0) // 360.0)
-    moved = [[(lon - turns, lat) for lon, lat in ring] for ring in polygon]
+    shifted = [[(lon - turns, lat) for lon, lat in ring] for ring in polygon]
     if east - turns <= 180.0:
-        return [_round_points(moved, 0.0)]
+        return [_round_points(shifted, 0.0)]
     return [
-        *(_round_points(part, 0.0) for part in _cut_side(moved, is_east=False)),
-        *(_round_points(part, 360.0) for part in _cut_side(moved, is_east=True)),
+        *(_round_points(part, 0.0) for part in _cut_side(shifted, is_east=False)),
+        *(_round_points(part, 360.0) for part in _cut_side(shifted, is_east=True)),
     ]
 
 
 def _cut_side(polygon: Polygon, *, is_east: bool) -> Iterator[Polygon]:
-    """The parts of a polygon on one side of longitude 180: chains joined along it."""
+    """The parts of a polygon on one side of longitude 180, closed along it."""
     chains: list[Ring] = []
     whole: list[Ring] = []
     for ring in polygon:
@@ -81,19 +84,19 @@ def _trace_chains(ring: Ring, inside: list[bool]) -> Iterator[Ring]:
         yield [*chain, _find_crossing(ring[(at - 1) % count], ring[at % count])]
 
 
-def _find_crossing(a: Point, b: Point) -> Point:
+def _find_crossing(a: LonLat, b: LonLat) -> LonLat:
     share = (180.0 - a[0]) / (b[0] - a[0])
     return 180.0, a[1] + share * (b[1] - a[1])
 
 
 def _link_chains(chains: list[Ring]) -> Iterator[Ring]:
-    """Closed rings of chains: along the meridian, crossings bound the inside pair by pair."""
+    """Join chains to closed rings: along the meridian, crossings bound the inside in pairs."""
     ends = sorted(
         (chain[end][1], number, end) for number, chain in enumerate(chains) for end in (0, -1)
     )
     follower: dict[int, int] = {}
-    for (_, one, end), (_, other, _) in zip(ends[::2], ends[1::2], strict=True):
-        first, second = (other, one) if end == 0 else (one, other)
+    for (_, lower, end), (_, upper, _) in zip(ends[::2], ends[1::2], strict=True):
+        first, second = (upper, lower) if end == 0 else (lower, upper)
         follower[first] = second
     waiting = set(range(len(chains)))
     while waiting:
@@ -111,8 +114,8 @@ def _compute_twice_area(ring: Ring) -> float:
     return sum((a[0] - lon) * (b[1] - lat) - (b[0] - lon) * (a[1] - lat) for a, b in pairwise(ring))
 
 
-def _contains(ring: Ring, point: Point) -> bool:
-    """Whether a point lies within a ring: how often a line from it crosses."""
+def _contains(ring: Ring, point: LonLat) -> bool:
+    """Whether a point lies within a ring, by counting the crossings of a line from it."""
     inside = False
     for (lon_a, lat_a), (lon_b, lat_b) in pairwise(ring):
         if (lat_a > point[1]) != (lat_b > point[1]):

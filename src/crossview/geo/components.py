@@ -1,4 +1,8 @@
-"""Connected components: what touches, directly or through others, is one group or region."""
+"""Connected components: what touches, directly or through others, is one group or region.
+
+By hand: cells are sparse and columns may go around the Earth, for which cv2 would need the whole
+grid; scipy is not in the base install.
+"""
 
 from __future__ import annotations
 

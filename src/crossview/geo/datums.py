@@ -1,4 +1,4 @@
-"""How well a reference system is known to lie on Earth: the datum shift to WGS84 that PROJ uses."""
+"""Datum shifts: how accurately PROJ converts a reference system to WGS84."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from crossview.geo.points import LatLon, measure_distance_m
 
-ROUGH_M = 5.0  # an operation that is not good to this is told with every answer
-_FINE_M = 1.0  # one that is good to this is not worth a word, whatever grid would be better
-_UNKNOWN_M = 1000.0  # stated where no system of the same ellipsoid has a known shift there
+ROUGH_M = 5.0  # operations that are less accurate are noted with every answer
+_FINE_M = 1.0  # operations at least this accurate are not mentioned
+_UNKNOWN_M = 1000.0  # if no system of the same ellipsoid has a known shift there
 _GEOCENTRIC_M = 3.0  # of systems on the ellipsoids of satellites (GRS80, WGS84), however named
 _SATELLITE_AXES_M = (6_378_137.0, 6_356_752.314)
 _WEB_SPHERE_M = (6_378_137.0, 6_378_137.0)  # of web maps, whose degrees are WGS84's by custom
@@ -22,11 +22,11 @@ _ALIKE = 1e-7  # of semi-axes that are the same; Xian 1980 is 5e-7 off those of 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatumShift:
-    """What PROJ does between a reference system and WGS84 at a place.
+    """How PROJ converts between a reference system and WGS84 at a place.
 
-    ``off_m``: how far places may be off; None where PROJ does not say. ``copied``: PROJ knows no
-    shift and takes degrees as they are; then ``off_m`` is a bound, the furthest that other systems
-    of the same ellipsoid lie from WGS84 there. ``missing``: files of grids that would do better.
+    ``off_m``: the largest error of places; None if PROJ does not say. ``copied``: PROJ knows no
+    shift and copies the degrees; then ``off_m`` is a bound, the furthest that other systems of the
+    same ellipsoid lie from WGS84 there. ``missing``: files of grids that are more accurate.
     """
 
     system: str
@@ -54,7 +54,7 @@ class DatumShift:
 
 
 def find_datum_shift(crs: str, place: LatLon) -> DatumShift | None:
-    """What is worth saying of the way from ``crs`` to WGS84 at ``place``, None if nothing is."""
+    """The shift from ``crs`` to WGS84 at ``place``; None if there is nothing to report."""
     import pyproj
 
     system = pyproj.CRS.from_user_input(crs)
@@ -87,14 +87,14 @@ def _find_operation(system: Any, place: LatLon) -> Any:
 
 
 def _list_missing_grids(system: Any, place: LatLon) -> tuple[str, ...]:
-    """Grids of the operation that PROJ would prefer there and cannot use."""
+    """Grids that PROJ would prefer there but does not have."""
     import warnings
 
     from pyproj.transformer import AreaOfInterest, TransformerGroup
 
     here = AreaOfInterest(place.lon, place.lat, place.lon, place.lat)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is said below, in our words
+        warnings.simplefilter("ignore")  # DatumShift says it in our words
         group = TransformerGroup(system, 4326, always_xy=True, area_of_interest=here)
     if group.best_available:
         return ()
@@ -107,7 +107,7 @@ def _find_geographic(system: Any) -> Any:
 
 
 def _bound_shift_m(geographic: Any, place: LatLon) -> float:
-    """How far systems of the same ellipsoid that are in use there lie from WGS84, at most."""
+    """The furthest that systems of the same ellipsoid in use there lie from WGS84."""
     ellipsoid = geographic.ellipsoid
     if ellipsoid is None:
         return _UNKNOWN_M
@@ -117,8 +117,8 @@ def _bound_shift_m(geographic: Any, place: LatLon) -> float:
     return max(_measure_shifts_m(axes, place), default=_UNKNOWN_M)
 
 
-def _have_same_axes(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    return all(abs(a / b - 1.0) <= _ALIKE for a, b in zip(one, other, strict=True))
+def _have_same_axes(a: tuple[float, float], b: tuple[float, float]) -> bool:
+    return all(abs(x / y - 1.0) <= _ALIKE for x, y in zip(a, b, strict=True))
 
 
 def _measure_shifts_m(axes: tuple[float, float], place: LatLon) -> Iterator[float]:

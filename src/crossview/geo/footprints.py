@@ -1,7 +1,4 @@
-"""The ground rectangle that an aerial image covers, and its pixels' places.
-
-How much ground squares cover together.
-"""
+"""The ground rectangle that an aerial image covers, and the area of many such squares."""
 
 from __future__ import annotations
 

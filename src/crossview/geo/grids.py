@@ -1,7 +1,4 @@
-"""RasterGrid: pixels laid on Earth by a coordinate reference system and an affine transform.
-
-Coordinates of a projected reference system as WGS84 degrees, many at once.
-"""
+"""RasterGrid: pixels placed on Earth by a coordinate reference system and an affine transform."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from crossview.arrays import F64
 from crossview.errors import InvalidValue, NotGeoreferenced, require
 from crossview.geo.points import LatLon, wrap_lon
 
-_FURTHEST_LON = 540.0  # degrees: once around, from whichever side it is counted
+_FURTHEST_LON = 540.0  # degrees: 360 east of longitude 180
 Affine6 = tuple[float, float, float, float, float, float]
 
 
@@ -72,14 +69,14 @@ class RasterGrid:
         c, f = -(a * width + b * height) / 2.0, -(d * width + e * height) / 2.0
         return RasterGrid(convert_to_wkt(crs), (a, b, c, d, e, f), width, height)
 
-    def cropped(self, left_px: float, top_px: float, width_px: int, height_px: int) -> RasterGrid:
+    def crop(self, left_px: float, top_px: float, width_px: int, height_px: int) -> RasterGrid:
         """The grid of a part of this one (or of a larger one around it)."""
         a, b, c, d, e, f = self.transform
         x, y = a * left_px + b * top_px + c, d * left_px + e * top_px + f
         return replace(self, transform=(a, b, x, d, e, y), width_px=width_px, height_px=height_px)
 
-    def shrunk(self, times: int) -> RasterGrid:
-        """Every ``times`` x ``times`` pixels as one; what is left over at the end is dropped."""
+    def shrink(self, times: int) -> RasterGrid:
+        """Every ``times`` x ``times`` pixels as one; the rest at the end is dropped."""
         a, b, c, d, e, f = self.transform
         return RasterGrid(
             self.crs,
@@ -97,7 +94,7 @@ class RasterGrid:
     def pixel(self, lat: ArrayLike, lon: ArrayLike) -> tuple[F64, F64]:
         """Continuous (columns, rows) of places; the inverse of :meth:`latlon`.
 
-        Of a grid that runs on beyond longitude 180, or counts longitudes to 360, too.
+        Also for grids that go beyond longitude 180 or count longitudes to 360.
         """
         x, y = make_transformer(self.crs).transform(
             np.asarray(lon, float), np.asarray(lat, float), direction="INVERSE"
@@ -109,7 +106,7 @@ class RasterGrid:
             x = x - turn * np.rint((x - middle) / turn)
         return (e * x - b * y) / determinant, (a * y - d * x) / determinant
 
-    def shows(self, pole: float) -> bool:
+    def contains_pole(self, pole: float) -> bool:
         """Whether a pole, latitude 90 or -90, lies within the raster, not at its edge."""
         with np.errstate(invalid="ignore"):  # many projections have no pole
             column, row = self.pixel(pole, 0.0)
@@ -130,7 +127,7 @@ class RasterGrid:
         return GroundScale(np.asarray(right_m), np.asarray(down_m), bearing)
 
     def skew_deg(self, column_px: float, row_px: float) -> float:
-        """How far the angle from up to right is from a right one on the ground, there."""
+        """How far the ground angle from up to right differs from 90 degrees there."""
         left, right = (self.latlon(column_px + step, row_px) for step in (-0.5, 0.5))
         along, _, _ = _make_ellipsoid().inv(left[1], left[0], right[1], right[0])
         up = float(self.ground(column_px, row_px).up_bearing_deg)
@@ -140,8 +137,8 @@ class RasterGrid:
 def convert_to_latlon(crs: str, x: ArrayLike, y: ArrayLike) -> tuple[F64, F64]:
     """Latitudes and longitudes of coordinates (arrays of one shape) in a reference system.
 
-    Longitudes come to lie in [-180, 180] whatever the system counts to. Raises
-    :class:`NotGeoreferenced` for coordinates that are no place on Earth.
+    Longitudes are in [-180, 180]. Raises :class:`NotGeoreferenced` for coordinates that are not a
+    place on Earth.
     """
     lon, lat = make_transformer(crs).transform(x, y)
     lat, lon = np.asarray(lat, float), np.asarray(lon, float)
@@ -153,7 +150,7 @@ def convert_to_latlon(crs: str, x: ArrayLike, y: ArrayLike) -> tuple[F64, F64]:
     if np.abs(lat).max(initial=0.0) > 90.0 or np.abs(lon).max(initial=0.0) > _FURTHEST_LON:
         raise NotGeoreferenced(
             f"The imagery's coordinates, such as latitude {np.ravel(lat)[0]:.8g} and longitude "
-            f"{np.ravel(lon)[0]:.8g}, are no degrees on Earth.\nThe two may be swapped, or its "
+            f"{np.ravel(lon)[0]:.8g}, are not degrees on Earth.\nThe two may be swapped, or its "
             "coordinate reference system is wrong: give the right one with --crs."
         )
     return lat, wrap_lon(lon)
@@ -184,7 +181,7 @@ def convert_to_wkt(crs: str) -> str:
 
 @lru_cache(maxsize=256)
 def make_transformer(crs: str) -> Any:
-    """The one way from a reference system to WGS84 (longitude, latitude in degrees).
+    """The transformer from a reference system to WGS84 (longitude, latitude in degrees).
 
     Raises :class:`NotGeoreferenced` for systems that PROJ knows by name only.
     """
@@ -201,7 +198,7 @@ def make_transformer(crs: str) -> Any:
 
 @lru_cache(maxsize=256)
 def _find_x_period(crs: str) -> float | None:
-    """How far x goes once around the Earth, where it may count on beyond longitude 180."""
+    """The length of x once around the Earth; None if x cannot go beyond longitude 180."""
     import pyproj
 
     system = pyproj.CRS.from_user_input(crs)
@@ -231,7 +228,7 @@ def _make_ellipsoid() -> Any:
 def convert_rows_to_latlon(crs: str, x: F64, y: F64) -> F64:
     """[N, 2] latitude and longitude of ``x`` (east) and ``y`` (north), [N] each, in ``crs``.
 
-    What is no place on Earth is not finite.
+    Coordinates that are not a place on Earth give numbers that are not finite.
     """
     longitude, latitude = make_transformer(crs).transform(x, y)
     return np.stack([np.asarray(latitude, np.float64), wrap_lon(longitude)], axis=-1)

@@ -49,7 +49,7 @@ def unproject(x: float, y: float) -> LatLon:
 
 
 def find_tile(place: LatLon, zoom: int) -> tuple[float, float]:
-    """Fractional tile numbers (x, y): the tile is their floor, the rest is the place within it."""
+    """Fractional tile numbers (x, y): the tile is their floor, the rest the position within it."""
     x, y = project(place)
     tile_m = 2.0 * HALF_WORLD_M / 2**zoom
     return (x + HALF_WORLD_M) / tile_m, (HALF_WORLD_M - y) / tile_m

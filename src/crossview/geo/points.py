@@ -35,7 +35,7 @@ class LatLon:
 
 
 def parse_latlon(text: str) -> LatLon:
-    """A place written as ``52.52,13.40``: latitude and longitude in degrees."""
+    """Read a place written as ``52.52,13.40``: latitude and longitude in degrees."""
     try:
         lat, lon = (float(part) for part in text.split(","))
     except ValueError as problem:
@@ -46,11 +46,11 @@ def parse_latlon(text: str) -> LatLon:
 
 
 def wrap_lon(lon: ArrayLike) -> F64:
-    """Longitudes of any size as degrees in [-180, 180]; what lies in there stays bit for bit."""
-    given = np.asarray(lon, np.float64)
-    inside = (given >= -180.0) & (given <= 180.0)
-    with np.errstate(invalid="ignore"):  # what is not finite stays so, as NaN
-        wrapped: F64 = np.where(inside, given, (given + 180.0) % 360.0 - 180.0)
+    """Longitudes of any size as degrees in [-180, 180]; those in it stay bit for bit."""
+    degrees = np.asarray(lon, np.float64)
+    inside = (degrees >= -180.0) & (degrees <= 180.0)
+    with np.errstate(invalid="ignore"):  # infinite values become NaN
+        wrapped: F64 = np.where(inside, degrees, (degrees + 180.0) % 360.0 - 180.0)
     return wrapped
 
 
@@ -74,9 +74,9 @@ def find_lon_range(lon: ArrayLike) -> tuple[float, float]:
 
 
 def unroll_lon(lon: ArrayLike) -> F64:
-    """Longitudes [N] without the jump at 180: those beyond it count on to 180 and more.
+    """Remove the jump at 180 from longitudes [N]: those beyond it become 180 and more.
 
-    Unchanged, bit for bit, where their shortest arc does not cross it.
+    Unchanged, bit for bit, if their shortest arc does not cross it.
     """
     wrapped = wrap_lon(lon)
     if not wrapped.size:
@@ -87,7 +87,7 @@ def unroll_lon(lon: ArrayLike) -> F64:
 
 
 def find_middle(lat: F64, lon: F64) -> LatLon:
-    """The mean of places [N], N >= 1, that lie together, on whichever side of longitude 180."""
+    """The mean of nearby places [N], N >= 1, on either side of longitude 180."""
     return LatLon(float(np.mean(lat)), float(wrap_lon(np.mean(unroll_lon(lon)))))
 
 

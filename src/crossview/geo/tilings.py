@@ -12,7 +12,7 @@ from crossview.arrays import F64, I64
 from crossview.errors import require
 from crossview.geo.grids import RasterGrid
 
-SLACK = 0.005  # a raster this share too small for one window still gets one
+SLACK = 0.005  # a raster that is too small for a window by this share still gets one
 STRIDE_SLACK = 0.02  # one window fewer where that widens the strides by 2 % of one in all
 NODES = 65  # where the scale along the rows is measured; between them it is interpolated
 
@@ -21,7 +21,7 @@ NODES = 65  # where the scale along the rows is measured; between them it is int
 class WindowRow:
     """Windows side by side: pixels [top, top + height) x [left, left + width) for each left.
 
-    Windows hold at least the asked ground metres: their sides are rounded up to whole pixels.
+    Windows hold at least the requested ground metres: their sides are rounded up to whole pixels.
     """
 
     top_px: int

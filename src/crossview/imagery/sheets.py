@@ -221,7 +221,7 @@ def _join(sheets: list[Sheet], boxes: I64) -> Sheet:
     left, right = int(boxes[:, 2].min()), int(boxes[:, 3].max())
     whole = Box(top, bottom, left, right)
     first_top, _, first_left, _ = (int(edge) for edge in boxes[0])
-    grid = sheets[0].grid.cropped(left - first_left, top - first_top, whole.width, whole.height)
+    grid = sheets[0].grid.crop(left - first_left, top - first_top, whole.width, whole.height)
     own = [Box(*(int(edge) for edge in box)).seen_from(whole) for box in boxes]
     pieces = [Piece(box, sheet.store) for box, sheet in zip(own, sheets, strict=True)]
     edges = np.array(own)

@@ -274,7 +274,7 @@ def _make_raster_sheet(
     if times <= 1:
         return full
     store = RasterStore(raster.file, rendering, opened, times)
-    return Sheet(full.name, full.grid.shrunk(times), store)
+    return Sheet(full.name, full.grid.shrink(times), store)
 
 
 def _needs_stretch(file: RasterFile, options: SourceOptions) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from crossview.arrays import I64
-from crossview.geo.antimeridian import Point, Polygon, build_geometry, cut_at_180, unroll_ring
+from crossview.geo.antimeridian import LonLat, Polygon, build_geometry, cut_at_180, unroll_ring
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, find_middle, move_point, project_to_local_m
 from crossview.localization.answer import Answer, Area, Place
@@ -121,7 +121,7 @@ def _place_rings(shape: dict[str, Any], corner: tuple[float, float], area: Area)
     return [_orient_ring(ring, outer=number == 0) for number, ring in enumerate(rings)]
 
 
-def _locate_corner(column: float, row: float, area: Area) -> Point:
+def _locate_corner(column: float, row: float, area: Area) -> LonLat:
     """A corner of the grid whose cell (0, 0) is the area's first."""
     turn = math.radians(area.up_bearing_deg)
     right, up = column * area.cell_m, -row * area.cell_m
@@ -133,7 +133,7 @@ def _locate_corner(column: float, row: float, area: Area) -> Point:
     return round(corner.lon, _DIGITS), round(corner.lat, _DIGITS)
 
 
-def _orient_ring(ring: list[Point], *, outer: bool) -> list[Point]:
+def _orient_ring(ring: list[LonLat], *, outer: bool) -> list[LonLat]:
     """The ring, counter-clockwise if it is an outer one, else clockwise."""
     twice_area = sum(a[0] * b[1] - b[0] * a[1] for a, b in pairwise(ring))
     return ring if (twice_area > 0.0) == outer else ring[::-1]

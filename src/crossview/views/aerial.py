@@ -1,11 +1,11 @@
 """Aerial pictures as a model sees them: cut to the footprint or whole, then resized or unrolled.
 
 Resizing follows the rule that a model was trained with; rules differ enough to cost accuracy.
-There are two ways of unrolling about the centre: ours by pixel centres, for windows of known
-metres, and the authors' by indices, for whole files. The latter is the transform of SAFA (Shi et
-al., NeurIPS 2019), which DSM, L2LTR, GeoDTR and GeoDTR+ use too. Columns run south, west, north
-(the middle), east; the bottom row is the centre. Written from the formula; the authors' code was
-not used.
+Aerial views are unrolled about their centre in two ways: ours by pixel centres, for windows of
+known metres, and the authors' by array indices, for whole files. The latter is the transform of
+SAFA (Shi et al., NeurIPS 2019), which DSM, L2LTR, GeoDTR and GeoDTR+ use too. Columns run south,
+west, north (the middle), east; the bottom row is the centre. Written from the formula; the authors'
+code was not used.
 """
 
 from __future__ import annotations
@@ -19,6 +19,83 @@ import numpy as np
 from crossview.arrays import F32, F64, U8
 from crossview.errors import InvalidValue
 from crossview.views.spec import Resize, ViewSpec
+
+_LEAST_SHARE = 0.97  # of the footprint that a window must hold; the rest repeats its edge
+_STEPS_PER_PX = 32  # radii are rounded to this, which is as fine as cv2.remap samples
+
+
+def make_aerial_view(pixels: U8, metres_per_px: float, spec: ViewSpec) -> U8:
+    """Make the model's picture [h, w, 3] of the ``spec.footprint_m`` metres about the centre.
+
+    ``pixels`` [H, W, 3] have up = north and ``metres_per_px`` on the ground; they may show more
+    than the footprint. It is cut to the nearest pixel, or exactly if ``spec.polar``.
+    """
+    footprint_m = spec.known_footprint_m
+    if not metres_per_px > 0.0:
+        raise InvalidValue(
+            f"the model's footprint of {footprint_m:g} m cannot be cut out of an aerial picture of "
+            f"{metres_per_px:g} metres per pixel (nan: unknown).\n"
+            "State its metres per pixel, or take whole files as the papers do (ViewSpec.whole)."
+        )
+    side_px = footprint_m / metres_per_px
+    shorter = min(pixels.shape[:2])
+    if not shorter >= _LEAST_SHARE * side_px - 1.0:
+        raise InvalidValue(
+            f"an aerial picture of {pixels.shape[1]} x {pixels.shape[0]} pixels of "
+            f"{metres_per_px:g} m is smaller than the model's footprint of "
+            f"{footprint_m:g} m.\nGive a larger picture or check its metres per pixel."
+        )
+    if not spec.polar:
+        side = min(max(1, round(side_px)), shorter)
+        return resize_view(_cut_middle(pixels, side), (spec.height_px, spec.width_px), spec.resize)
+    return _unroll(pixels, side_px, spec)
+
+
+def make_whole_view(pixels: U8, spec: ViewSpec, *, fast: bool = False) -> U8:
+    """Make the view [h, w, 3] of a whole file [H, W, 3]: ``keep_rows`` of it, resized or unrolled.
+
+    Unrolled pictures are truncated to integers, as GeoDTR stores them. ``fast``: resized by area
+    whatever the rule, and unrolled with OpenCV's fixed-point bilinear.
+    """
+    first, last = (round(share * len(pixels)) for share in spec.keep_rows)
+    kept = pixels[first:last]
+    if spec.polar:
+        size = (spec.height_px, spec.width_px)
+        return unroll_as_authors(kept, *size, how="fast" if fast else "exact").astype(np.uint8)
+    return resize_view(kept, (spec.height_px, spec.width_px), "area" if fast else spec.resize)
+
+
+def count_needed_px(spec: ViewSpec) -> tuple[int, int]:
+    """Least rows and columns of a file that :func:`make_whole_view` only has to shrink."""
+    first, last = spec.keep_rows
+    if spec.polar:
+        return 2 * spec.height_px, 2 * spec.height_px
+    return math.ceil(spec.height_px / (last - first)), spec.width_px
+
+
+def resize_view(pixels: U8, size: tuple[int, int], rule: Resize) -> U8:
+    """Resize ``pixels`` [H, W, 3] to [h, w, 3] with ``size`` = (h, w).
+
+    "area": every output pixel averages the area it covers (bilinear where a side grows).
+    "linear": OpenCV's exact bilinear, which aliases when shrinking, as Sample4Geo and SinGeo do.
+    "linear-antialias": Pillow's bilinear, whose filter widens when shrinking, as torchvision does.
+    """
+    height, width = size
+    if pixels.shape[:2] == (height, width):
+        return np.ascontiguousarray(pixels)
+    if rule == "linear-antialias":
+        from PIL import Image
+
+        picture = Image.fromarray(np.ascontiguousarray(pixels))
+        return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    import cv2
+
+    shrinks = height <= pixels.shape[0] and width <= pixels.shape[1]
+    method = cv2.INTER_LINEAR_EXACT
+    if rule == "area":
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    view = cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=method)
+    return np.asarray(view, dtype=np.uint8)
 
 
 @lru_cache(maxsize=16)
@@ -34,6 +111,60 @@ def compute_polar_directions(height: int, width: int) -> tuple[F32, F32]:
     return right.astype(np.float32), down.astype(np.float32)
 
 
+def _unroll(pixels: U8, side_px: float, spec: ViewSpec) -> U8:
+    """Unroll about the exact centre; a much finer source is averaged first."""
+    import cv2
+
+    height, width = pixels.shape[:2]
+    times = max(1, int(side_px / (2 * spec.height_px) + 0.3))  # source pixels per radial step
+    if times > 1:
+        small = (width // times, height // times)
+        pixels = pixels[: small[1] * times, : small[0] * times]
+        pixels = np.asarray(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), np.uint8)
+    centre = (width / 2.0 / times, height / 2.0 / times)
+    maps = _build_maps(centre, round(side_px / times / 2.0 * _STEPS_PER_PX), spec)
+    view = cv2.remap(
+        np.ascontiguousarray(pixels), *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return np.asarray(view, dtype=np.uint8)
+
+
+@lru_cache(maxsize=256)
+def _build_maps(centre: tuple[float, float], radius: int, spec: ViewSpec) -> tuple[Any, Any]:
+    """Fixed-point maps for ``cv2.remap`` about ``centre`` (x, y); ``radius`` in 1/32 pixels."""
+    import cv2
+
+    right, down = compute_polar_directions(spec.height_px, spec.width_px)
+    reach = np.float32(radius / _STEPS_PER_PX)
+    column = np.float32(centre[0] - 0.5) + reach * right
+    row = np.float32(centre[1] - 0.5) + reach * down
+    maps: tuple[Any, Any] = cv2.convertMaps(column, row, cv2.CV_16SC2)
+    return maps
+
+
+def _cut_middle(pixels: U8, side: int) -> U8:
+    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
+    return pixels[top : top + side, left : left + side]
+
+
+def unroll_as_authors(
+    pixels: U8, height: int, width: int, *, how: Literal["exact", "fast"] = "exact"
+) -> F32 | U8:
+    """Unroll a square aerial image [S, S, C] to the authors' polar image [height, width, C].
+
+    "exact": float32, their bilinear sum; samples beyond the image count as 0. Truncated to uint8 it
+    is what GeoDTR stores. "fast": uint8, OpenCV's fixed-point bilinear, which differs by 0.5 of 255
+    on average and takes 1/20 of the time.
+    """
+    if pixels.ndim != 3 or pixels.shape[0] != pixels.shape[1]:
+        raise InvalidValue(
+            f"the polar transform takes a square [S, S, C], got {list(pixels.shape)}."
+        )
+    if how == "fast":
+        return _unroll_fast(pixels, height, width)
+    return _sample_bilinear(pixels, *compute_authors_positions(pixels.shape[0], height, width))
+
+
 def compute_authors_positions(side: int, height: int, width: int) -> tuple[F64, F64]:
     """(rows, columns) [height, width] in the source, as array indices, of the authors' transform.
 
@@ -42,22 +173,6 @@ def compute_authors_positions(side: int, height: int, width: int) -> tuple[F64, 
     radius = side / 2.0 * (height - 1 - np.arange(height, dtype=np.float64))[:, None] / height
     angle = 2.0 * np.pi * np.arange(width, dtype=np.float64) / width
     return side / 2.0 + radius * np.cos(angle), side / 2.0 - radius * np.sin(angle)
-
-
-def unroll_as_authors(
-    pixels: U8, height: int, width: int, *, how: Literal["exact", "fast"] = "exact"
-) -> F32 | U8:
-    """The authors' polar image [height, width, C] of a square aerial image [S, S, C].
-
-    "exact": float32, their bilinear sum; samples beyond the image count as 0. Truncate to uint8 for
-    what GeoDTR stores. "fast": uint8, OpenCV's fixed-point bilinear: on photos within 0.5 of 255
-    of it on average, at 1/20 of the time.
-    """
-    if pixels.ndim != 3 or pixels.shape[0] != pixels.shape[1]:
-        raise InvalidValue(f"the polar transform takes [S, S, C], got {list(pixels.shape)}.")
-    if how == "fast":
-        return _unroll_fast(pixels, height, width)
-    return _sample_bilinear(pixels, *compute_authors_positions(pixels.shape[0], height, width))
 
 
 def _sample_bilinear(pixels: U8, rows: F64, columns: F64) -> F32:
@@ -91,117 +206,3 @@ def _build_authors_maps(side: int, height: int, width: int) -> tuple[Any, Any]:
         columns.astype(np.float32), rows.astype(np.float32), cv2.CV_16SC2
     )
     return maps
-
-
-def resize_view(pixels: U8, size: tuple[int, int], rule: Resize) -> U8:
-    """``pixels`` [H, W, 3] as [h, w, 3] with ``size`` = (h, w).
-
-    "area": every output pixel averages the area it covers (bilinear where a side grows).
-    "linear": OpenCV's exact bilinear, which aliases when shrinking, as Sample4Geo and SinGeo do.
-    "linear-antialias": Pillow's bilinear, whose filter widens when shrinking, as torchvision does.
-    """
-    height, width = size
-    if pixels.shape[:2] == (height, width):
-        return np.ascontiguousarray(pixels)
-    if rule == "linear-antialias":
-        from PIL import Image
-
-        picture = Image.fromarray(np.ascontiguousarray(pixels))
-        return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-    import cv2
-
-    shrinks = height <= pixels.shape[0] and width <= pixels.shape[1]
-    how = cv2.INTER_LINEAR_EXACT
-    if rule == "area":
-        how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    small = cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=how)
-    return np.asarray(small, dtype=np.uint8)
-
-
-_LEAST_SHARE = 0.97  # of the footprint that a window must hold; the rest repeats its edge
-_STEPS_PER_PX = 32  # maps are made for radii rounded to this, which is as fine as cv2.remap samples
-
-
-def make_aerial_view(pixels: U8, metres_per_px: float, spec: ViewSpec) -> U8:
-    """The model's picture [h, w, 3] of the ``spec.footprint_m`` metres about the centre.
-
-    ``pixels`` [H, W, 3] have up = north and ``metres_per_px`` on the ground; they may show more
-    than the footprint. Cuts are to the nearest pixel, or exact if ``spec.polar``.
-    """
-    footprint_m = spec.known_footprint_m
-    if not metres_per_px > 0.0:
-        raise InvalidValue(
-            f"an aerial picture of {metres_per_px:g} metres per pixel (nan: unknown), of which the "
-            f"model's footprint of {footprint_m:g} m cannot be cut.\n"
-            "Say how many they are, or take whole files as the papers do (ViewSpec.whole)."
-        )
-    side_px = footprint_m / metres_per_px
-    shorter = min(pixels.shape[:2])
-    if not shorter >= _LEAST_SHARE * side_px - 1.0:
-        raise InvalidValue(
-            f"an aerial picture of {pixels.shape[1]} x {pixels.shape[0]} pixels of "
-            f"{metres_per_px:g} m is smaller than the model's footprint of "
-            f"{footprint_m:g} m.\nGive a larger picture or check its metres per pixel."
-        )
-    if not spec.polar:
-        side = min(max(1, round(side_px)), shorter)
-        return resize_view(_cut_middle(pixels, side), (spec.height_px, spec.width_px), spec.resize)
-    return _unroll(pixels, side_px, spec)
-
-
-def _cut_middle(pixels: U8, side: int) -> U8:
-    top, left = (pixels.shape[0] - side) // 2, (pixels.shape[1] - side) // 2
-    return pixels[top : top + side, left : left + side]
-
-
-def _unroll(pixels: U8, side_px: float, spec: ViewSpec) -> U8:
-    """Polar view about the exact centre, averaged first where the source is much finer."""
-    import cv2
-
-    height, width = pixels.shape[:2]
-    times = max(1, int(side_px / (2 * spec.height_px) + 0.3))  # source pixels per radial step
-    if times > 1:
-        small = (width // times, height // times)
-        pixels = pixels[: small[1] * times, : small[0] * times]
-        pixels = np.asarray(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), np.uint8)
-    centre = (width / 2.0 / times, height / 2.0 / times)
-    maps = _build_maps(centre, round(side_px / times / 2.0 * _STEPS_PER_PX), spec)
-    view = cv2.remap(
-        np.ascontiguousarray(pixels), *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return np.asarray(view, dtype=np.uint8)
-
-
-@lru_cache(maxsize=256)
-def _build_maps(centre: tuple[float, float], radius: int, spec: ViewSpec) -> tuple[Any, Any]:
-    """Fixed-point maps for ``cv2.remap`` about ``centre`` (x, y); ``radius`` in 1/32 pixels."""
-    import cv2
-
-    right, down = compute_polar_directions(spec.height_px, spec.width_px)
-    reach = np.float32(radius / _STEPS_PER_PX)
-    column = np.float32(centre[0] - 0.5) + reach * right
-    row = np.float32(centre[1] - 0.5) + reach * down
-    maps: tuple[Any, Any] = cv2.convertMaps(column, row, cv2.CV_16SC2)
-    return maps
-
-
-def make_whole_view(pixels: U8, spec: ViewSpec, *, fast: bool = False) -> U8:
-    """The view [h, w, 3] of a whole file [H, W, 3]: ``keep_rows`` of it, resized or unrolled.
-
-    Unrolled pictures are truncated to integers, as GeoDTR stores them (``views.aerial``). ``fast``:
-    by area whatever the rule, and unrolled with OpenCV's fixed-point bilinear.
-    """
-    first, last = (round(share * len(pixels)) for share in spec.keep_rows)
-    kept = pixels[first:last]
-    if spec.polar:
-        size = (spec.height_px, spec.width_px)
-        return unroll_as_authors(kept, *size, how="fast" if fast else "exact").astype(np.uint8)
-    return resize_view(kept, (spec.height_px, spec.width_px), "area" if fast else spec.resize)
-
-
-def count_needed_px(spec: ViewSpec) -> tuple[int, int]:
-    """Rows and columns of a file from which :func:`make_whole_view` still only shrinks."""
-    first, last = spec.keep_rows
-    if spec.polar:
-        return 2 * spec.height_px, 2 * spec.height_px
-    return math.ceil(spec.height_px / (last - first)), spec.width_px

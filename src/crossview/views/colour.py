@@ -1,13 +1,11 @@
-"""Photometric changes of uint8 RGB images, seeded and fast: what the authors of SinGeo train with.
+"""Colour augmentation of uint8 RGB pictures, seeded and fast, as two groups of authors do it.
 
-Numbers are those of SinGeo's and Sample4Geo's training scripts (which use albumentations 1.3.1);
-written anew on OpenCV. Deviation: hue turns about the grey axis, so that all four colour changes
-are one linear map; the order of the four is fixed.
+:func:`augment_photometric`: numbers of SinGeo's and Sample4Geo's training scripts (which use
+albumentations 1.3.1), written anew on OpenCV. Deviation: hue turns about the grey axis, so that all
+four colour changes are one linear map; their order is fixed.
 
-GeoDTR's semantic augmentation: other colours and some blur, seeded, on uint8 pictures.
-
-Numbers are those of the released code of GeoDTR and GeoDTR+ (arXiv 2212.04074, 2308.09624), which
-uses torchvision; written anew on OpenCV. Each view, and each copy, draws its own.
+:func:`augment_semantic`: numbers of the released code of GeoDTR and GeoDTR+ (arXiv 2212.04074,
+2308.09624), which uses torchvision; written on OpenCV. Each view, and each copy, draws its own.
 """
 
 from __future__ import annotations
@@ -25,16 +23,18 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 # Rows: brightness and two colour differences (YIQ); hue turns the latter two.
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _YIQ_INVERSE = np.linalg.inv(_YIQ)
+Strength = Literal["strong", "weak", "none"]
+_LEVELS = np.arange(256, dtype=np.float64)
 
 
 def augment_photometric(
     image: U8, rng: np.random.Generator, strength: float = 1.0, *, grid_ratio: float = 0.5
 ) -> U8:
-    """One random draw of the whole recipe on [H, W, 3]; a new array.
+    """Apply one random draw of all changes to [H, W, 3]; a new array.
 
     JPEG artefacts (p 0.5), colour (p 0.5), blur or sharpening (p 0.3), holes in a grid or anywhere
-    (p 0.3). ``strength`` scales how far colours and JPEG quality go: 1 as the authors have it, 0
-    changes nothing. ``grid_ratio``: the authors take 0.5 on the ground and 0.4 from above.
+    (p 0.3). ``strength`` scales colours and JPEG quality: 1 as the authors do, 0 changes nothing.
+    ``grid_ratio``: the authors use 0.5 for ground and 0.4 for aerial pictures.
     """
     require(strength >= 0.0, f"strength must be >= 0, got {strength}.")
     if strength == 0.0:
@@ -52,7 +52,7 @@ def augment_photometric(
 
 
 def compress_jpeg(image: U8, quality: int) -> U8:
-    """The image after saving as JPEG of ``quality`` 1..100."""
+    """Save the image as JPEG of ``quality`` 1..100 and read it again."""
     import cv2
 
     _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -60,7 +60,7 @@ def compress_jpeg(image: U8, quality: int) -> U8:
 
 
 def jitter_colour(image: U8, rng: np.random.Generator, amount: float) -> U8:
-    """Brightness, contrast, saturation times 1 +- amount; hue turned by +- amount of the circle."""
+    """Change brightness, contrast and saturation by +- amount, hue by +- amount of the circle."""
     import cv2
 
     low = max(0.0, 1.0 - amount)
@@ -75,7 +75,7 @@ def jitter_colour(image: U8, rng: np.random.Generator, amount: float) -> U8:
 
 
 def blur(image: U8, rng: np.random.Generator) -> U8:
-    """A turned, stretched, slightly noisy Gaussian of 3 to 7 pixels."""
+    """Blur with a turned, stretched, slightly noisy Gaussian of 3 to 7 pixels."""
     return _filter(image, draw_blur_kernel(rng))
 
 
@@ -102,7 +102,7 @@ def sharpen(image: U8, rng: np.random.Generator) -> U8:
 
 
 def drop_grid(image: U8, ratio: float) -> U8:
-    """Black squares on a grid of a tenth of the width, each ``ratio`` of its cell wide."""
+    """Blacken squares on a grid of a tenth of the width, each ``ratio`` of its cell wide."""
     height, width = image.shape[:2]
     unit = max(2, width // 10)
     unit_down = max(1, min(unit, height))
@@ -114,7 +114,7 @@ def drop_grid(image: U8, ratio: float) -> U8:
 
 
 def drop_boxes(image: U8, rng: np.random.Generator) -> U8:
-    """10 to 25 black squares whose sides are a tenth to a fifth of the height."""
+    """Blacken 10 to 25 rectangles whose sides are a tenth to a fifth of the height."""
     height, width = image.shape[:2]
     low = max(1, height // 10)
     out = image.copy()
@@ -135,11 +135,6 @@ def _pixels(image: Any) -> U8:
     return np.asarray(image, dtype=np.uint8)
 
 
-Strength = Literal["strong", "weak", "none"]
-_LEVELS = np.arange(256, dtype=np.float64)
-_SEMANTIC_LUMA = (0.299, 0.587, 0.114)
-
-
 @dataclass(frozen=True, kw_only=True)
 class SemanticStrength:
     """How far one strength goes."""
@@ -158,23 +153,23 @@ SEMANTIC_STRENGTHS: dict[str, SemanticStrength] = {
 
 
 def find_semantic_strength(strength: str) -> SemanticStrength:
-    """What "strong", "weak" or "none" means; another word is refused."""
+    """The meaning of "strong", "weak" or "none"; UnknownName for other words."""
     if strength not in SEMANTIC_STRENGTHS:
         raise UnknownName("semantic augmentation", strength, SEMANTIC_STRENGTHS)
     return SEMANTIC_STRENGTHS[strength]
 
 
 def augment_semantic(image: U8, rng: np.random.Generator, strength: Strength) -> U8:
-    """One draw on [H, W, 3]; a new array."""
+    """Apply one random draw to [H, W, 3]; a new array."""
     import cv2
 
-    how = find_semantic_strength(strength)
-    out = _jitter(image, rng, how.jitter) if how.jitter else image.copy()
-    if rng.random() < how.grey:
+    limits = find_semantic_strength(strength)
+    out = _jitter(image, rng, limits.jitter) if limits.jitter else image.copy()
+    if rng.random() < limits.grey:
         out = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    if rng.random() < how.posterise:
+    if rng.random() < limits.posterise:
         out = out & np.uint8(0xF0)
-    if how.blur:
+    if limits.blur:
         sigma = float(rng.uniform(0.1, 5.0))
         out = cv2.GaussianBlur(out, (1, 5), sigma, borderType=cv2.BORDER_REFLECT_101)
     return np.asarray(out, dtype=np.uint8)
@@ -195,14 +190,14 @@ def _change_brightness(image: U8, factor: float) -> U8:
 def _change_contrast(image: U8, factor: float) -> U8:
     import cv2
 
-    grey = float(np.dot(_SEMANTIC_LUMA, cv2.mean(image)[:3]))
+    grey = float(np.dot(_LUMA, cv2.mean(image)[:3]))
     return _apply_table(image, _LEVELS * factor + (1.0 - factor) * grey)
 
 
 def _change_saturation(image: U8, factor: float) -> U8:
     import cv2
 
-    mix = factor * np.eye(3) + (1.0 - factor) * np.array([_SEMANTIC_LUMA] * 3)
+    mix = factor * np.eye(3) + (1.0 - factor) * np.array([_LUMA] * 3)
     changed: Any = cv2.transform(image, mix)
     return np.asarray(changed, dtype=np.uint8)
 

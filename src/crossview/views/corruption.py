@@ -19,7 +19,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def corrupt(pixels: U8, name: str, severity: int, rng: np.random.Generator) -> U8:
-    """The picture [h, w, 3] damaged; the same ``rng`` state gives the same pixels."""
+    """Damage a picture [h, w, 3]; the same ``rng`` state gives the same pixels."""
     require_corruption(name)
     require(severity in SEVERITIES, f"severity must be 1 to {SEVERITIES[-1]}, got {severity}.")
     damaged = _CORRUPTIONS[name](pixels.astype(np.float32) / 255.0, severity - 1, rng)
@@ -28,7 +28,7 @@ def corrupt(pixels: U8, name: str, severity: int, rng: np.random.Generator) -> U
 
 
 def require_corruption(name: str) -> None:
-    """Raise :class:`UnknownName` for a corruption that nobody knows."""
+    """Raise :class:`UnknownName` unless ``name`` is a corruption."""
     if name not in _CORRUPTIONS:
         raise UnknownName("corruption", name, _CORRUPTIONS)
 

@@ -1,4 +1,4 @@
-"""What a picture of a limited field of view shows: the one home of every crop in the package.
+"""What a picture of a limited field of view shows: every crop in the package is made here.
 
 Training, validation, mining, studies, evaluate and explain cut panoramas with :func:`crop_view`.
 ``locate`` lays photos out with :func:`lay_out`, in the same columns. The rules:
@@ -14,12 +14,11 @@ Training, validation, mining, studies, evaluate and explain cut panoramas with :
 Only a perspective photo loses rows as well: it shows what a pinhole camera sees
 (:func:`compute_visible_mask`).
 
-Other looks at a picture from above: SinGeo's satellite positives T_s1, T_s2 and T_s3.
-
-Chen et al., CVPR 2026. The picture is square and centred; ``side_px`` is its footprint where it is
-larger than that. Deviation: the authors' code of T_s2 turns about the middle of a canvas in whose
-corner the picture lies, so that it leaves the middle; here everything turns about the centre, and
-what lies beyond the footprint fills the corners where the picture has it.
+Aerial pictures are turned as SinGeo's satellite positives T_s1, T_s2 and T_s3 (Chen et al., CVPR
+2026). The picture is square and centred; ``side_px`` is its footprint if it is larger than that.
+Deviation: the authors' code of T_s2 turns about the middle of a canvas in whose corner the picture
+lies, so that it leaves the middle; here everything turns about the centre, and what lies beyond the
+footprint fills the corners.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ from crossview.errors import require
 from crossview.views.lens import FLAT_LIMIT_DEG, Kind, Lens, find_visible
 from crossview.views.spec import ViewSpec, count_columns
 
-RANDOM_FOV_DEG = 361.0  # the authors' code of SinGeo for a field of view that every picture draws
+RANDOM_FOV_DEG = 361.0  # in the authors' code of SinGeo: each picture draws its own field of view
 _RANDOM_FROM_DEG, _RANDOM_TO_DEG = 180, 360
-_LEAST_COLUMN = 1e-6  # of a column: what the rounding of angles may be off by
+_LEAST_COLUMN = 1e-6  # of a column: the rounding error of angles
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CroppedView:
-    """What is left of a picture.
+    """The part of a picture that a limited field of view keeps.
 
     ``pixels`` [h, w, 3]: w = ``spec.columns(fov_deg)`` ("narrow") or ``spec.width_px`` ("padded").
     ``mask`` [h, w]: True where they are the picture's, False where they have the mean colour.
@@ -80,17 +79,17 @@ def crop_view(  # noqa: PLR0913 - all that a crop depends on
     pitch_deg: float = 0.0,
     first_px: int | None = None,
 ) -> CroppedView:
-    """What a picture shows to a model that is to see ``fov_deg`` of it, in (0, 360].
+    """Crop a picture to what a model sees of it at ``fov_deg``, in (0, 360].
 
-    ``canvas`` [h, w', 3] is the ground view of ``spec`` before it is cut, and shows ``has_deg``.
+    ``canvas`` [h, w', 3] is the uncut ground view of ``spec``, which spans ``has_deg``.
     A panorama (360 degrees, w' = ``spec.width_px``) is cut at ``heading_deg``. A photo is never
-    turned: it keeps its middle columns if it shows more than ``fov_deg``; if it shows less, or
-    nobody knows how much (NaN), it stays as it is.
+    turned: it keeps its middle columns if it spans more than ``fov_deg``; if it spans less, or the
+    span is unknown (NaN), it stays as it is.
 
     ``kind`` "perspective": as a pinhole camera would see the panorama, whose photo is ``aspect``
-    times as wide as high (say it), turned up by ``pitch_deg``; its rows are cut too. ``first_px``
-    ("padded"): the column of the canvas at which the kept ones begin, if not such that they are in
-    its middle; they may go on at its other edge.
+    times as wide as high (required), turned up by ``pitch_deg``; its rows are cut too. ``first_px``
+    ("padded"): the column of the canvas at which the kept ones begin; by default they are in its
+    middle. They may go on at its other edge.
 
     Raises InvalidValue for a field of view outside (0, 360], and for a panorama of another width.
     """
@@ -99,7 +98,7 @@ def crop_view(  # noqa: PLR0913 - all that a crop depends on
     width = canvas.shape[1]
     require(
         width == spec.width_px,
-        f"a panorama of {width} columns is no canvas of a view {spec.width_px} columns wide.",
+        f"a panorama of {width} columns does not fit a view {spec.width_px} columns wide.",
     )
     kept = find_sector(width, fov_deg, heading_deg)
     if kind == "perspective":
@@ -121,12 +120,12 @@ def draw_fov(theta_deg: float, rng: np.random.Generator) -> float:
 
 
 def find_least_fov(theta_deg: float) -> float:
-    """The narrowest field of view that :func:`draw_fov` gives for ``theta_deg``."""
+    """The narrowest field of view that :func:`draw_fov` draws for ``theta_deg``."""
     return float(_RANDOM_FROM_DEG) if theta_deg == RANDOM_FOV_DEG else theta_deg
 
 
 def find_sector(width: int, fov_deg: float, heading_deg: float) -> Sector:
-    """The columns of a panorama ``width`` wide that a field of view about a heading keeps."""
+    """The columns that a field of view about a heading keeps of a panorama ``width`` wide."""
     kept = count_columns(width, fov_deg)
     first = math.ceil(heading_deg / 360.0 * width + (width - kept) / 2.0 - 0.5 - _LEAST_COLUMN)
     return _make_sector(width, first, kept)
@@ -145,9 +144,9 @@ def find_authors_sector(width: int, fov_deg: float, angle_deg: float) -> Sector:
 def lay_out(
     strip: NDArray[Any], spec: ViewSpec, fill: ArrayLike, first_px: int | None = None
 ) -> NDArray[Any]:
-    """Kept columns [h, w, ...] as ``spec`` wants them: "narrow" as they are, "padded" [h, W, ...].
+    """Lay kept columns [h, w, ...] out as ``spec`` says: "narrow" unchanged, "padded" [h, W, ...].
 
-    ``fill``: what the rest of the canvas holds. ``first_px``: see :func:`crop_view`.
+    ``fill``: the value of the rest of the canvas. ``first_px``: see :func:`crop_view`.
     """
     width, kept = spec.width_px, strip.shape[1]
     if spec.representation == "narrow":
@@ -162,10 +161,10 @@ def lay_out(
 def compute_visible_mask(
     spec: ViewSpec, fov_deg: float, aspect: float, pitch_deg: float = 0.0
 ) -> Bool:
-    """Pixels [h, W] of the full 360-degree canvas that a photo sees, True where it does.
+    """Which pixels [h, W] of the full 360-degree canvas a photo covers.
 
-    The photo is ``fov_deg`` wide, ``aspect`` times as wide as high, and looks ``pitch_deg`` up;
-    its middle is in the middle of the canvas. Up to 170 degrees it sees the pixels whose centres
+    The photo is ``fov_deg`` wide, ``aspect`` times as wide as high, and points ``pitch_deg`` up;
+    its middle is in the middle of the canvas. Up to 170 degrees it covers the pixels whose centres
     lie within the pinhole's rectangle. Beyond, it is a band of equal angles: whole columns, and
     the rows whose centres lie within it.
     """
@@ -183,7 +182,7 @@ def compute_visible_mask(
 def compute_angles(spec: ViewSpec, columns: int, fine: int = 1) -> tuple[F32, F32]:
     """Azimuths [1, columns * fine] and elevations [h * fine, 1] of pixel centres in degrees.
 
-    Of ``columns`` columns of the canvas, azimuths from the middle of them; each pixel is divided
+    Of ``columns`` columns of the canvas, with azimuths from their middle; each pixel is divided
     into ``fine`` x ``fine``.
     """
     bottom, top = spec.known_elevation_deg
@@ -195,7 +194,7 @@ def compute_angles(spec: ViewSpec, columns: int, fine: int = 1) -> tuple[F32, F3
 
 
 def share_bins_seen(fov_deg: ArrayLike, bins: int) -> F32:
-    """Share in [0, 1] of each azimuth bin [..., bins] that pictures of ``fov_deg`` [...] see.
+    """Share in [0, 1] of each azimuth bin [..., bins] that pictures of ``fov_deg`` [...] cover.
 
     Bin j covers 360 j / bins - 180 to 360 (j + 1) / bins - 180 degrees from the picture's middle.
     """
@@ -212,7 +211,7 @@ def _make_sector(width: int, first: int, kept: int) -> Sector:
 
 
 def _crop_photo(canvas: U8, spec: ViewSpec, fov_deg: float, has_deg: float) -> CroppedView:
-    """The middle of a photo's canvas, or all of it."""
+    """Crop to the middle of a photo's canvas, or keep all of it."""
     width = canvas.shape[1]
     if not has_deg > fov_deg:
         seen = np.ones(canvas.shape[:2], dtype=bool)
@@ -233,22 +232,22 @@ def _crop_photo(canvas: U8, spec: ViewSpec, fov_deg: float, has_deg: float) -> C
 def _crop_through_pinhole(
     canvas: U8, spec: ViewSpec, kept: Sector, fov_deg: float, shape: tuple[float, float]
 ) -> CroppedView:
-    """The canvas turned until the kept columns are in its middle, and what a pinhole sees of it."""
+    """Turn the canvas until the kept columns are in its middle; keep what a pinhole sees of it."""
     width = spec.width_px
     first = (width - len(kept.columns)) // 2
     turned = np.roll(canvas, first - int(kept.columns[0]), axis=1)
     mask = compute_visible_mask(spec, fov_deg, *shape)
     pixels = np.where(mask[..., None], turned, np.array(spec.mean_colour, np.uint8))
     if spec.representation == "narrow":
-        some = slice(first, first + len(kept.columns))
-        pixels, mask = pixels[:, some], mask[:, some]
-    middle = (kept.columns[0] - first) * 360.0 / width
-    heading = (middle + 180.0) % 360.0 - 180.0
+        middle = slice(first, first + len(kept.columns))
+        pixels, mask = pixels[:, middle], mask[:, middle]
+    turn_deg = (kept.columns[0] - first) * 360.0 / width
+    heading = (turn_deg + 180.0) % 360.0 - 180.0
     return CroppedView(pixels=pixels, mask=mask, fov_deg=fov_deg, heading_deg=float(heading))
 
 
 def turn_circle(image: U8, angle_deg: float, side_px: float) -> U8:
-    """T_s1: what lies outside the footprint's inscribed circle black, then turned by the angle."""
+    """T_s1: blacken all outside the footprint's inscribed circle, then turn by the angle."""
     height, width = image.shape[:2]
     down, right = np.ogrid[:height, :width]
     outside = np.hypot(down - (height - 1) / 2, right - (width - 1) / 2) > side_px // 2
@@ -256,7 +255,7 @@ def turn_circle(image: U8, angle_deg: float, side_px: float) -> U8:
 
 
 def turn_image(image: U8, angle_deg: float) -> U8:
-    """T_s2: turned counter-clockwise by any angle about the centre, bilinear, same size.
+    """T_s2: turn counter-clockwise by any angle about the centre, bilinear, same size.
 
     Corners that the picture does not reach are black.
     """
@@ -271,10 +270,10 @@ def turn_image(image: U8, angle_deg: float) -> U8:
 def choose_quarter_turns(keep: float, draw: float, half_turns: bool = False) -> int:
     """T_s3: how many quarters to turn counter-clockwise, for ``draw`` uniform in [0, 1).
 
-    Below ``keep`` none; the rest is shared equally by clockwise (-1) and counter-clockwise (1), as
+    None below ``keep``; the rest is shared equally by clockwise (-1) and counter-clockwise (1), as
     in the authors' code, or by these and the half turn, as in the paper.
     """
-    require(0.0 <= keep <= 1.0, f"keep is a probability, got {keep}.")
+    require(0.0 <= keep <= 1.0, f"keep must be a probability, got {keep}.")
     if draw < keep:
         return 0
     turns = (-1, 2, 1) if half_turns else (-1, 1)
@@ -282,5 +281,5 @@ def choose_quarter_turns(keep: float, draw: float, half_turns: bool = False) -> 
 
 
 def turn_quarters(image: NDArray[Any], quarters: int) -> NDArray[Any]:
-    """The picture [S, S, C] after quarter turns counter-clockwise: pixels only change places."""
+    """Turn a picture [S, S, C] by quarters counter-clockwise: pixels only change places."""
     return np.ascontiguousarray(np.rot90(image, quarters))

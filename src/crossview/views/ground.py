@@ -1,6 +1,6 @@
 """A photo as the model sees it: columns and rows of equal angles, whatever camera took it.
 
-Parts of what training pictures show: the photo in a panorama, the window in a larger tile.
+Training cuts its pictures likewise: a photo out of a panorama, a window out of a larger tile.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def make_ground_view(
     fov_deg: float,
     horizon_px: float | None = None,
 ) -> U8:
-    """The model's picture [h, w, 3] of a photo or panorama [H, W, 3] of ``fov_deg`` across.
+    """Make the model's picture [h, w, 3] of a photo or panorama [H, W, 3] of ``fov_deg`` across.
 
     w is ``spec.width_px`` ("padded") or ``spec.columns(fov_deg)`` ("narrow"). Part of a panorama
     fills the columns that ``views.crops`` keeps of a whole one; a padded perspective photo fills
@@ -74,7 +74,9 @@ def _sample(pixels: U8, lens: Lens, spec: ViewSpec, columns: int, fine: int) -> 
     height, width = pixels.shape[:2]
     maps = _build_maps(lens, spec, columns, fine, (width, height))
     if not lens.flat and lens.fov_deg == 360.0:
-        pixels = cv2.copyMakeBorder(pixels, 0, 0, 1, 1, cv2.BORDER_WRAP)  # the seam is no edge
+        pixels = cv2.copyMakeBorder(
+            pixels, 0, 0, 1, 1, cv2.BORDER_WRAP
+        )  # the picture continues across the seam
         maps = (maps[0] + np.array([1, 0], np.int16), maps[1])
     sampled = cv2.remap(pixels, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if fine > 1:
@@ -83,7 +85,7 @@ def _sample(pixels: U8, lens: Lens, spec: ViewSpec, columns: int, fine: int) -> 
 
 
 def _shrink(pixels: U8, times: float) -> U8:
-    """The picture ``times`` smaller by averaging areas; as it is if that is (almost) no smaller."""
+    """Shrink a picture ``times`` by averaging areas; unchanged if ``times`` is close to 1."""
     import cv2
 
     if times < 1.05:
@@ -102,29 +104,29 @@ def crop_as_photo(
     pitch_deg: float = 0.0,
     horizon_known: bool = True,
 ) -> U8:
-    """What a photo of this field of view and aspect (width / height) keeps of a panorama's canvas.
+    """Crop a panorama's canvas to a photo of this field of view and aspect (width / height).
 
-    As ``views.crops`` shows a perspective photo: the middle kept, the rest in the mean colour. A
-    camera that looks up by ``pitch_deg`` sees higher parts; if its horizon is not known, what it
-    sees is laid out as if it were level, that is, too low.
+    The middle is kept, the rest gets the mean colour (``views.crops``). A camera that points up by
+    ``pitch_deg`` sees higher parts; if its horizon is not known, they are laid out as if it were
+    level, that is, too low.
     """
     if not horizon_known:
         bottom, top = spec.known_elevation_deg
         canvas = np.roll(canvas, round(pitch_deg * spec.height_px / (top - bottom)), axis=0)
         pitch_deg = 0.0
-    seen = crop_view(canvas, spec, fov_deg, kind="perspective", aspect=aspect, pitch_deg=pitch_deg)
-    return seen.pixels
+    crop = crop_view(canvas, spec, fov_deg, kind="perspective", aspect=aspect, pitch_deg=pitch_deg)
+    return crop.pixels
 
 
 def count_spare_px(aerial: U8, metres_per_px: float, footprint_m: float) -> I64:
-    """How many rows and columns [2] a picture from above has more than its footprint needs."""
+    """Rows and columns [2] that an aerial picture has beyond its footprint."""
     side = min(round(footprint_m / metres_per_px) + 2, *aerial.shape[:2])
-    room: I64 = np.array(aerial.shape[:2]) - side
-    return room
+    spare: I64 = np.array(aerial.shape[:2]) - side
+    return spare
 
 
-def cut_window(aerial: U8, room: I64, shift_px: F64) -> U8:
-    """Cut the window that :func:`count_spare_px` leaves, its centre moved by (rows, columns)."""
-    top, left = np.round(room / 2 + shift_px).astype(int)
-    height, width = np.array(aerial.shape[:2]) - room
+def cut_window(aerial: U8, spare_px: I64, shift_px: F64) -> U8:
+    """Cut a window that leaves ``spare_px`` over, its centre moved by (rows, columns)."""
+    top, left = np.round(spare_px / 2 + shift_px).astype(int)
+    height, width = np.array(aerial.shape[:2]) - spare_px
     return aerial[top : top + height, left : left + width]

@@ -1,4 +1,4 @@
-"""Which direction lands where in a picture: flat photos (pinhole) and bands of equal angles."""
+"""Lenses: where a direction lies in a picture, for pinhole photos and bands of equal angles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def require_fov(fov_deg: float) -> None:
     low, high = FOV_RANGE_DEG
     require(
         low <= fov_deg <= high,
-        f"a field of view lies in (0, {high:g}] degrees, at least {low:g}, got {fov_deg:g}.",
+        f"a field of view must lie in (0, {high:g}] degrees, at least {low:g}, got {fov_deg:g}.",
     )
 
 
@@ -34,7 +34,7 @@ class Lens:
 
     ``flat``: a pinhole of horizontal field of view ``fov_deg``, turned up by ``pitch_deg``.
     Otherwise a band: columns span ``fov_deg`` in equal angles, rows ``fov_deg / aspect``, and the
-    middle row looks ``pitch_deg`` up. ``aspect`` is width over height.
+    middle row points ``pitch_deg`` up. ``aspect`` is width over height.
     """
 
     flat: bool
@@ -51,7 +51,7 @@ class Lens:
         require(
             abs(self.pitch_deg) <= _PITCH_LIMIT_DEG,
             f"a pitch of {self.pitch_deg:.0f} degrees is too steep; "
-            f"allowed are +-{_PITCH_LIMIT_DEG:g} degrees. Check the row of the horizon.",
+            f"at most +-{_PITCH_LIMIT_DEG:g} degrees are allowed. Check the row of the horizon.",
         )
 
     def locate(self, azimuth_deg: F32, elevation_deg: F32) -> tuple[F32, F32]:
@@ -87,7 +87,7 @@ def fit_lens(
     """The lens of a picture of (width, height) pixels, ``kind`` "panorama" or "perspective".
 
     ``horizon_px`` is the row of the horizon (0 = top edge); without it the camera was level. A
-    perspective picture wider than 170 degrees is taken for a band of equal angles.
+    perspective picture wider than 170 degrees is treated as a band of equal angles.
     """
     require(
         kind in ("panorama", "perspective"),
@@ -107,7 +107,7 @@ def fit_lens(
 
 
 def find_visible(x: F32, y: F32) -> Bool:
-    """Which of the positions of :meth:`Lens.locate` lie on the picture."""
+    """Which positions of :meth:`Lens.locate` lie on the picture."""
     edge = np.float32(1.0 + 1e-5)
-    seen: Bool = (np.abs(x) <= edge) & (np.abs(y) <= edge)
-    return seen
+    inside: Bool = (np.abs(x) <= edge) & (np.abs(y) <= edge)
+    return inside

@@ -1,10 +1,12 @@
-"""Files that people take for photos and that are none: told by content, with what to do."""
+"""Files that people mistake for photos: recognized by content, with advice on what to do."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import PurePath
 from typing import Literal
+
+from PIL.ExifTags import Base
 
 VIDEO_SUFFIXES = (
     ".mp4", ".mov", ".m4v", ".3gp", ".avi", ".mkv", ".webm", ".mts", ".m2ts", ".mpg", ".wmv",
@@ -23,20 +25,19 @@ _TIFF_STARTS = (b"II*\0", b"MM\0*")
 _RAW_STARTS = (
     b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0", b"FOVb", b"\0MRM", b"IIII",
 )  # fmt: skip
-_DNG_VERSION, _SUBFILE, _PHOTOMETRIC, _SUB_IFDS = 50706, 254, 262, 330
-_SENSOR = (32803, 34892)  # colour filter array, linear raw
+_SENSOR = (32803, 34892)  # PhotometricInterpretation: colour filter array, linear raw
 
 _VIDEO = (
     "is a video, not a photo. Take a frame of it, for example:\n"
     "ffmpeg -ss 00:00:05 -i {name} -frames:v 1 -q:v 2 frame.jpg"
 )
 _SPHERE_VIDEO = (
-    "is a 360-degree video as its camera keeps it, not a photo.\n"
+    "is a 360-degree video in its camera's own format, not a photo.\n"
     "Export it as a flat (equirectangular) video or picture with the camera maker's program first."
 )
 FLATTEN = "export it as a flat (equirectangular) JPEG with the camera maker's program first"
 _FISHEYE = (
-    "holds two fisheye pictures as its camera keeps them, not a panorama.\n"
+    "holds two fisheye pictures in its camera's own format, not a panorama.\n"
     f"{FLATTEN[0].upper()}{FLATTEN[1:]}."
 )
 _RAW = (
@@ -44,13 +45,13 @@ _RAW = (
     "Develop it to JPEG first, with the camera maker's program, darktable or RawTherapee."
 )
 _SVG = "is a drawing (SVG), not a photo. Export it as PNG or JPEG first."
-_JXL = "is a JPEG XL picture, which is not read. Save it as JPEG or PNG first."
+_JXL = "is a JPEG XL picture, which crossview does not read. Save it as JPEG or PNG first."
 
 
 def explain_refusal(start: bytes, name: str) -> str | None:
-    """Why a file that begins with these bytes (at least 1,000) is no photo; None: it may be.
+    """Why a file that begins with these bytes (at least 1,000) is not a photo; None: it may be.
 
-    The content counts. The suffix of ``name`` only tells kinds apart that share a container.
+    The content decides. The suffix of ``name`` only separates kinds that share a container.
     """
     suffix = PurePath(name).suffix.lower()
     if _is_video(start):
@@ -69,12 +70,12 @@ def explain_refusal(start: bytes, name: str) -> str | None:
 
 
 def is_heif(start: bytes) -> bool:
-    """Whether a file is of the kind that phones call HEIC."""
+    """Whether a file is in the format that phones call HEIC."""
     return start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS
 
 
 def _read_brands(start: bytes) -> set[bytes]:
-    """What an ISO media file says that it is: its major brand and the compatible ones."""
+    """The brands of an ISO media file: its major one and the compatible ones."""
     end = min(int.from_bytes(start[:4], "big"), 16 + 4 * _MOST_BRANDS)
     return {start[8:12], *(start[at : at + 4] for at in range(16, end, 4))}
 
@@ -89,8 +90,8 @@ def _is_video(start: bytes) -> bool:
         return brand == b"AVI "
     stream = len(start) > 376 and start[0] == start[188] == start[376] == 0x47
     blu_ray = len(start) > 388 and start[4] == start[196] == start[388] == 0x47
-    known = (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"FLV\x01", b"0&\xb2u\x8ef\xcf\x11", b"OggS")
-    return stream or blu_ray or start.startswith(known)
+    signatures = (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"FLV\x01", b"0&\xb2u\x8ef\xcf\x11", b"OggS")
+    return stream or blu_ray or start.startswith(signatures)
 
 
 def _is_raw(start: bytes, suffix: str) -> bool:
@@ -99,14 +100,14 @@ def _is_raw(start: bytes, suffix: str) -> bool:
     if not start.startswith(_TIFF_STARTS):
         return False
     tags = _read_first_tags(start)
-    preview = tags.get(_SUBFILE) == 1 and _SUB_IFDS in tags
-    sensor = tags.get(_PHOTOMETRIC) in _SENSOR
-    by_content = start[8:10] == b"CR" or _DNG_VERSION in tags or sensor or preview
+    preview = tags.get(Base.NewSubfileType) == 1 and Base.SubIFDs in tags
+    sensor = tags.get(Base.PhotometricInterpretation) in _SENSOR
+    by_content = start[8:10] == b"CR" or Base.DNGVersion in tags or sensor or preview
     return by_content or suffix in RAW_SUFFIXES
 
 
 def _read_first_tags(data: bytes) -> dict[int, int]:
-    """Tags of a TIFF's first directory with what stands in their last 4 bytes, as a number."""
+    """Tags of a TIFF's first directory with their last 4 bytes as a number."""
     order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
     at = int.from_bytes(data[4:8], order)
     count = int.from_bytes(data[at : at + 2], order)

@@ -1,4 +1,4 @@
-"""Photos among files and folders that people name: which files count, and what is left out."""
+"""Photos among the files and folders of a command: which files count, what is left out."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from crossview.views.other_files import RAW_SUFFIXES, VIDEO_SUFFIXES
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoFiles:
-    """What a folder and those below it hold."""
+    """The content of a folder and those below it."""
 
     folder: Path
     photos: tuple[Path, ...]  # by their names' endings, sorted
     films: int  # videos and raw files, which are left out
-    others: int  # files that are no photos at all
+    others: int  # files that are not photos
 
     @property
     def films_remark(self) -> str:
@@ -32,15 +32,15 @@ class PhotoFiles:
 
     @property
     def remark(self) -> str:
-        """What is left out, in a sentence or two; "" where that is nothing."""
-        said = [self.films_remark] if self.films else []
+        """What is left out, in a sentence or two; "" if nothing is."""
+        sentences = [self.films_remark] if self.films else []
         if self.others:
-            said.append(f"Left out as no photos below {self.folder}: {self.others}.")
-        return "\n".join(said)
+            sentences.append(f"Left out, not photos, below {self.folder}: {self.others}.")
+        return "\n".join(sentences)
 
 
 def find_photos(folder: str | Path) -> PhotoFiles:
-    """The photos in a folder and below it; system files are no files, and links not followed.
+    """The photos in a folder and below it; system files are ignored, links are not followed.
 
     Raises :class:`BadImage` for a folder without photos, or that cannot be read.
     """
@@ -53,41 +53,41 @@ def find_photos(folder: str | Path) -> PhotoFiles:
     files = walk_files(place)
     photos = tuple(file for file in files if file.suffix.lower() in SUFFIXES)
     films = sum(file.suffix.lower() in {*VIDEO_SUFFIXES, *RAW_SUFFIXES} for file in files)
-    found = PhotoFiles(
+    content = PhotoFiles(
         folder=place, photos=photos, films=films, others=len(files) - len(photos) - films
     )
     if not photos:
-        there = f"other files: {found.others}" if found.others or films else "no file"
+        others = f"other files: {content.others}" if content.others or films else "no files"
         raise BadImage(
-            f"{place}: no photo in this folder or below it ({there}).\n"
-            f"Files count whose name ends in {', '.join(SUFFIXES)}."
-            + (f"\n{found.films_remark}" if films else "")
+            f"{place}: no photos in this folder or below it ({others}).\n"
+            f"Files count if their names end in {', '.join(SUFFIXES)}."
+            + (f"\n{content.films_remark}" if films else "")
         )
-    return found
+    return content
 
 
 def list_photos(paths: Sequence[str | Path]) -> tuple[list[Path], list[str], list[BadImage]]:
     """Photos of files and folders in their order, what was left out, and what cannot be used.
 
-    A folder stands for the photos below it, but for those that stand in the list before; a file
-    is taken as it is named, whatever it turns out to be.
+    A folder stands for the photos below it, except those that were listed before; a file is taken
+    as it is named, whatever it contains.
     """
     photos: list[Path] = []
     remarks: list[str] = []
     problems: list[BadImage] = []
-    there: set[str] = set()
+    listed: set[str] = set()
     for path in map(Path, paths):
-        if not os.path.isdir(path):  # False, too, for names that no file can have
+        if not os.path.isdir(path):  # also False for names that no file can have
             photos.append(path)
-            there.add(os.path.abspath(path))
+            listed.add(os.path.abspath(path))
             continue
         try:
-            found = find_photos(path)
+            content = find_photos(path)
         except BadImage as problem:
             problems.append(problem)
             continue
-        new = [file for file in found.photos if os.path.abspath(file) not in there]
+        new = [file for file in content.photos if os.path.abspath(file) not in listed]
         photos += new
-        there.update(map(os.path.abspath, new))
-        remarks += [found.remark] if found.remark else []
+        listed.update(map(os.path.abspath, new))
+        remarks += [content.remark] if content.remark else []
     return photos, remarks, problems

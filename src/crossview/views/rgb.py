@@ -1,11 +1,11 @@
 """How a picture file becomes RGB: one rule, for photos and imagery, for training and the index.
 
-* upright, by the orientation in EXIF (georeferenced rasters apart: their place fits stored rows);
-* grey stands for three equal colours; where the file says that 0 is white, it is inverted;
+* upright, by the orientation in EXIF (except georeferenced rasters, placed by their stored rows);
+* grey becomes three equal colours; where the file says that 0 is white, it is inverted;
 * more than 8 bits a channel: the upper 8 of those that the file uses (12 of 16 stay 12);
 * palettes, CMYK and other colour models by their tables or formulae;
-* alpha is kept apart: an index takes at most half opaque for no data, a photo shows the mean
-  colour behind.
+* alpha is kept apart: for an index, pixels at most half opaque are no data; a photo shows the mean
+  colour behind them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL.ExifTags import Base
 
 from crossview.arrays import U8
 from crossview.errors import BadImage
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 BACKDROP = (124, 116, 104)  # behind transparent pixels: ImageNet's mean colour
-OPAQUE = 128  # least alpha of a pixel that an index takes for data
+OPAQUE = 128  # least alpha of a pixel that counts as data for an index
 _STRIP_PX = 1 << 20  # converted together, so that little memory is needed beside the picture
 _ALPHA_MODES = ("RGBA", "LA", "PA", "La", "RGBa")
-_MIN_IS_WHITE, _PHOTOMETRIC, _BITS, _PLANES = 0, 262, 258, 284
+_MIN_IS_WHITE = 0  # PhotometricInterpretation
 _INVERSE = {6: 8, 8: 6}  # of an orientation; the others are their own
 
 
@@ -42,7 +43,7 @@ def orient_pixels(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 def convert_to_rgb_alpha(image: Image.Image, orientation: int = 1) -> tuple[U8, U8 | None]:
     """Upright RGB [H, W, 3] and alpha [H, W] of a loaded Pillow image; None: all is opaque.
 
-    Raises :class:`BadImage` for numbers that are no colours.
+    Raises :class:`BadImage` for numbers that are not colours.
     """
     _require_colours(image)
     width, height = image.size
@@ -72,7 +73,7 @@ def convert_to_rgb_alpha(image: Image.Image, orientation: int = 1) -> tuple[U8, 
 
 
 def blend_backdrop(rgb: U8, alpha: U8 | None) -> U8:
-    """RGB with the mean colour behind what is transparent."""
+    """Blend the mean colour behind transparent pixels."""
     if alpha is None:
         return rgb
     rows = max(1, _STRIP_PX // rgb.shape[1])
@@ -86,15 +87,19 @@ def blend_backdrop(rgb: U8, alpha: U8 | None) -> U8:
 
 
 def invert_greys(values: NDArray[Any], bits: int) -> NDArray[Any]:
-    """Stored greys of a file that says that 0 is white, as greys of which 0 is black."""
+    """Invert the stored greys of a file that says that 0 is white."""
     return np.asarray((1 << bits) - 1 - values.astype(np.int64), values.dtype)
 
 
 def _require_colours(image: Image.Image) -> None:
     if image.mode == "F":
-        raise BadImage("holds floating-point numbers, which are no colours.")
+        raise BadImage("holds floating-point numbers, which are not colours.")
     tags = getattr(image, "tag_v2", {})
-    if tags.get(_PLANES, 1) == 2 and max(tags.get(_BITS, (8,))) > 8 and image.mode == "RGB":
+    if (
+        tags.get(Base.PlanarConfiguration, 1) == 2
+        and max(tags.get(Base.BitsPerSample, (8,))) > 8
+        and image.mode == "RGB"
+    ):
         raise BadImage(
             "keeps 16-bit colours in separate planes, which cannot be read.\n"
             "Save it again as an ordinary RGB picture."
@@ -102,13 +107,13 @@ def _require_colours(image: Image.Image) -> None:
 
 
 def _find_shift(image: Image.Image) -> int | None:
-    """How many lower bits of a grey picture go; None: it has 8 bits already.
+    """How many lower bits of a grey picture to drop; None: it has 8 bits already.
 
-    Greys of 32 bits are taken for 16-bit ones unless they fit 8.
+    Greys of 32 bits are treated as 16-bit ones unless they fit 8.
     """
     if not image.mode.startswith("I"):
         return None
-    bits = getattr(image, "tag_v2", {}).get(_BITS, (16,))[0]
+    bits = getattr(image, "tag_v2", {}).get(Base.BitsPerSample, (16,))[0]
     if image.mode == "I":
         low, high = image.getextrema()
         return 0 if max(abs(float(low)), float(high)) <= 255 else 8  # type: ignore[arg-type]
@@ -116,8 +121,10 @@ def _find_shift(image: Image.Image) -> int | None:
 
 
 def _is_zero_white(image: Image.Image) -> bool:
-    """Pillow inverts greys of up to 8 bits itself, and none of 16."""
-    return bool(getattr(image, "tag_v2", {}).get(_PHOTOMETRIC, 1) == _MIN_IS_WHITE)
+    """Pillow inverts greys of up to 8 bits itself, but not those of 16."""
+    return bool(
+        getattr(image, "tag_v2", {}).get(Base.PhotometricInterpretation, 1) == _MIN_IS_WHITE
+    )
 
 
 def _take_upper_bits(values: NDArray[Any], shift: int, *, white: bool) -> U8:

@@ -11,12 +11,12 @@ import numpy as np
 from crossview.arrays import F32, U8, Bool
 from crossview.views.exif import Panorama
 
-LEAST_TILT_DEG = 0.1  # less is left as it is: a third of a column of a canvas of 1024
-FINEST_COLUMNS = 4096  # for 360 degrees, of what is turned: finer than any network's canvas
-_MOST_SIDE_PX = 32_000  # that the resampling takes
+LEAST_TILT_DEG = 0.1  # smaller tilts are ignored: a third of a column of a canvas of 1024
+FINEST_COLUMNS = 4096  # for 360 degrees, of turned pictures: finer than any network's canvas
+_MOST_SIDE_PX = 32_000  # that cv2.remap accepts
 _CHUNK_PX = 1 << 20  # resampled together, so that little memory is needed beside the pictures
-_GRID_DEG = 0.5  # of the coarse look at which directions a tilted picture shows
-_BLACK = 24  # of 255, the most that a lens and a JPEG leave where no light falls
+_GRID_DEG = 0.5  # of the coarse grid that finds the directions in a tilted picture
+_BLACK = 24  # of 255, the most that a lens and JPEG leave in unlit areas
 _UNSEEN = (124, 116, 104)  # ImageNet's mean colour, as behind transparent pixels
 
 
@@ -41,12 +41,12 @@ def is_tilted(panorama: Panorama) -> bool:
 
 
 def turn_upright(pixels: U8, panorama: Panorama) -> UprightPanorama:
-    """Turn a picture [H, W, 3] on the sphere upright; as it is where it is upright already.
+    """Turn a picture [H, W, 3] on the sphere upright; unchanged if it is upright already.
 
     A direction of the level sphere is turned into the camera's frame by heading, pitch and roll in
-    this order (Photo Sphere XMP: pitch about the axis to the right, roll about the one ahead), and
-    sampled there bilinearly. The result is the smallest box that holds all that is seen; what the
-    camera did not see gets the mean colour. Columns keep their angle per pixel, down to that of
+    this order (Photo Sphere XMP: pitch about the right axis, roll about the forward axis), and
+    sampled there bilinearly. The result is the smallest box that holds all visible directions; the
+    rest of it gets the mean colour. Columns keep their angle per pixel, down to that of
     ``FINEST_COLUMNS``.
     """
     if not needs_turning(panorama):
@@ -83,19 +83,19 @@ def locate_directions(
         np.radians(angle).astype(np.float32) for angle in (azimuth_deg, elevation_deg)
     )
     flat = np.cos(elevation)
-    right, ahead, up = flat * np.sin(azimuth), flat * np.cos(azimuth), np.sin(elevation)
+    right, forward, up = flat * np.sin(azimuth), flat * np.cos(azimuth), np.sin(elevation)
     pitch, roll = math.radians(panorama.pitch_deg), math.radians(panorama.roll_deg)
-    ahead, up = (
-        ahead * math.cos(pitch) + up * math.sin(pitch),
-        up * math.cos(pitch) - ahead * math.sin(pitch),
+    forward, up = (
+        forward * math.cos(pitch) + up * math.sin(pitch),
+        up * math.cos(pitch) - forward * math.sin(pitch),
     )
     right, up = (
         right * math.cos(roll) - up * math.sin(roll),
         right * math.sin(roll) + up * math.cos(roll),
     )
-    turned = np.degrees(np.arctan2(right, ahead)) - panorama.middle_deg
+    turned = np.degrees(np.arctan2(right, forward)) - panorama.middle_deg
     x = ((turned + 180.0) % 360.0 - 180.0) / panorama.fov_deg + 0.5
-    level = np.hypot(right, ahead)
+    level = np.hypot(right, forward)
     if panorama.projection == "cylindrical":
         rise = up / np.maximum(level, 1e-9)
     else:
@@ -109,8 +109,8 @@ def locate_directions(
 def shows_two_fisheyes(pixels: U8) -> bool:
     """Whether a picture [H, W, 3], twice as wide as high, is two round ones on black.
 
-    So cameras with two lenses keep them. Outside of both circles all must be black; just inside
-    of their upper, lower and outer edges something must be seen.
+    Cameras with two lenses store them so. Outside both circles all must be black; just inside
+    their upper, lower and outer edges there must be a picture.
     """
     height, width = pixels.shape[:2]
     rows, columns = np.linspace(0, height - 1, 65), np.linspace(0, width - 1, 129)
@@ -126,7 +126,7 @@ def shows_two_fisheyes(pixels: U8) -> bool:
 
 
 def _find_seen_box(panorama: Panorama) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top of all that is seen, in degrees; right - left is at most 360."""
+    """Left, right, bottom and top of all visible directions, degrees; right - left at most 360."""
     top, bottom = panorama.top, panorama.bottom
     if panorama.projection == "cylindrical":
         top, bottom = (math.degrees(math.atan(t)) for t in (top, bottom))
@@ -158,7 +158,7 @@ def _sample(pixels: U8, panorama: Panorama, azimuth: Any, elevation: Any) -> U8:
 
     height, width = pixels.shape[:2]
     around = panorama.fov_deg >= 360.0
-    if around:  # the seam is no edge
+    if around:  # the picture continues across the seam
         pixels = np.asarray(cv2.copyMakeBorder(pixels, 0, 0, 1, 1, cv2.BORDER_WRAP), np.uint8)
     level = np.empty((len(elevation), len(azimuth), 3), np.uint8)
     step = max(1, _CHUNK_PX // len(azimuth))
