@@ -60,10 +60,10 @@ def test_every_test_that_may_be_skipped_says_why():
 def test_a_run_without_the_shared_data_says_so_at_its_end(tmp_path):
     environment = {**os.environ, "CROSSVIEW_SHARED": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/views/test_polar.py", "-p", "no:cacheprovider"],
+        [sys.executable, "-m", "pytest", "tests/views/test_aerial.py", "-p", "no:cacheprovider"],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert "skipped for want of ../shared: tests/views/test_polar.py (" in done.stdout
+    assert "skipped for want of ../shared: tests/views/test_aerial.py (" in done.stdout
 
 
 @pytest.fixture

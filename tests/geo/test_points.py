@@ -14,6 +14,7 @@ from crossview.geo.points import (
     measure_distance_m,
     measure_lon_offsets_deg,
     move_point,
+    parse_latlon,
     project_to_local_m,
     unroll_lon,
     wrap_lon,
@@ -104,3 +105,20 @@ def test_a_degree_of_latitude_is_111_195_metres_and_a_minute_about_a_sea_mile():
     assert measure_distance_m(LatLon(0.0, 0.0), LatLon(1 / 60, 0.0)) == pytest.approx(
         1852, rel=1e-3
     )
+
+
+@pytest.mark.parametrize("text", ["52.52,13.4", " 52.52 , 13.4 "])
+def test_a_place_is_latitude_and_longitude(text):
+    assert parse_latlon(text) == LatLon(52.52, 13.4)
+
+
+@pytest.mark.parametrize("text", ["", "52.52", "52.52,13.4,7", "north,east", "52,52,13,40"])
+def test_anything_else_is_refused_with_an_example(text):
+    with pytest.raises(InvalidValue, match=r"Write latitude and longitude.* 52\.52,13\.40"):
+        parse_latlon(text)
+
+
+@pytest.mark.parametrize("text", ["91,0", "0,181", "nan,0"])
+def test_a_place_off_the_globe_is_refused(text):
+    with pytest.raises(InvalidValue, match="must lie in"):
+        parse_latlon(text)

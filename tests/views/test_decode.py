@@ -1,3 +1,5 @@
+"""Pictures become upright RGB exactly, or are refused: by size, memory, passes and damage."""
+
 import builtins
 import hashlib
 import io
@@ -5,12 +7,14 @@ import math
 import re
 import struct
 import sys
+import time
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from crossview.errors import BadImage
 from crossview.files import walk_files
@@ -19,13 +23,17 @@ from crossview.views.decode import (
     MAX_FILE_BYTES,
     MAX_MEMORY_BYTES,
     MAX_PIXELS,
+    MOST_SCANNED_PX,
     READABLE,
     SUFFIXES,
+    count_scans,
+    find_largest_size,
     load_photo,
     make_photo,
     read_photo_facts,
     read_picture_size,
     read_rgb,
+    require_few_scans,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -341,3 +349,195 @@ def test_pixels_can_be_given_instead_of_a_file():
     assert make_photo(np.zeros((64, 90, 3), np.uint8)).fov_deg is None
     with pytest.raises(BadImage, match="uint8"):
         make_photo(np.zeros((64, 90, 3)))
+
+
+NOISE = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
+PICTURE = np.asarray(Image.fromarray(NOISE).resize((397, 203), Image.Resampling.BICUBIC))
+
+
+def jpeg(picture=PICTURE, **settings):
+    stream = BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", **settings)
+    return stream.getvalue()
+
+
+def pillows(data):
+    return np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_an_exact_picture_is_pillows_and_opencvs_to_the_bit(subsampling, progressive):
+    import cv2
+
+    data = jpeg(subsampling=subsampling, progressive=progressive)
+    ours = read_rgb(data)
+    assert (ours == pillows(data)).all()
+    assert (ours == cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]).all()
+
+
+def test_a_grey_picture_is_pillows_too():
+    data = jpeg(PICTURE[..., 0])
+    assert (read_rgb(data) == pillows(data)).all()
+
+
+@pytest.mark.parametrize(
+    ("at_least", "size"),
+    [((60, 60), (77, 149)), ((203, 1), (203, 397)), ((999, 9), (203, 397)), ((1, 1), (26, 50))],
+)
+def test_a_small_one_has_the_fewest_eighths_that_are_enough(at_least, size):
+    assert read_rgb(jpeg(), at_least=at_least).shape == (*size, 3)
+
+
+def test_a_small_one_looks_like_the_large_one():
+    large = np.asarray(Image.fromarray(NOISE).resize((800, 480), Image.Resampling.BICUBIC))
+    small = read_rgb(jpeg(large, quality=95, subsampling=0), at_least=(240, 400))
+    expected = large.reshape(240, 2, 400, 2, 3).mean(axis=(1, 3))
+    assert np.abs(small - expected).mean() < 2
+
+
+def test_what_is_no_plain_jpeg_is_decoded_in_full():
+    stream = BytesIO()
+    Image.fromarray(PICTURE).save(stream, "PNG")
+    assert (read_rgb(stream.getvalue(), at_least=(10, 10)) == PICTURE).all()
+    cmyk = BytesIO()
+    Image.fromarray(PICTURE).convert("CMYK").save(cmyk, "JPEG")
+    assert read_rgb(cmyk.getvalue(), at_least=(10, 10)).shape == (203, 397, 3)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_picture_is_decoded_small_too_and_stands_upright(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = jpeg(exif=exif, quality=95)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(BytesIO(data))))
+    assert (read_rgb(data) == upright).all()
+    rows, columns = upright.shape[:2]
+    small = read_rgb(data, at_least=(rows // 2, columns // 2))
+    assert small.shape == (-(-rows // 2), -(-columns // 2), 3)
+    coarse = np.asarray(Image.fromarray(upright).resize(small.shape[1::-1], Image.Resampling.BOX))
+    assert np.abs(small.astype(int) - coarse).mean() < 12
+
+
+def test_pictures_of_phones_that_hold_a_second_one_are_decoded_small_too():
+    stream = BytesIO()
+    first = Image.fromarray(PICTURE)
+    first.save(stream, "MPO", save_all=True, append_images=[first])
+    assert read_rgb(stream.getvalue(), at_least=(10, 10)).shape == (26, 50, 3)
+
+
+@pytest.mark.parametrize(
+    ("most_px", "size"),
+    [(10**9, (203, 397)), (203 * 397 - 1, (178, 348)), (26 * 50, (26, 50)), (26 * 50 - 1, None)],
+)
+def test_the_largest_eighth_that_fits(most_px, size):
+    assert find_largest_size((397, 203), most_px) == size
+
+
+@pytest.mark.parametrize("at_least", [None, (20, 20)])
+def test_a_truncated_file_is_refused_in_either_mode(at_least):
+    data = jpeg(quality=95)
+    for kept in (200, len(data) // 2, len(data) - 200):
+        with pytest.raises(BadImage, match="truncated or damaged|not a picture"):
+            read_rgb(data[:kept], at_least=at_least)
+
+
+def test_a_photo_decoded_small_knows_what_the_large_one_was(tmp_path):
+    path = tmp_path / "panorama.jpg"
+    path.write_bytes(jpeg(np.zeros((202, 404, 3), np.uint8)))
+    photo = load_photo(path, at_least=(50, 100))
+    assert photo.pixels.shape == (51, 101, 3)
+    assert (photo.kind, photo.fov_deg) == ("panorama", 360.0)
+    assert photo.horizon_px == pytest.approx(25.5, abs=0.5)
+
+
+def segment(kind, content):
+    return bytes([0xFF, kind]) + struct.pack(">H", len(content) + 2) + content
+
+
+def of_scans(width, height, scans):
+    """A grey progressive JPEG of one empty first pass and others that say nothing new."""
+    head = b"\xff\xd8" + segment(0xDB, b"\0" + b"\1" * 64)
+    head += segment(0xC2, struct.pack(">BHHB", 8, height, width, 1) + bytes([1, 0x11, 0]))
+    head += segment(0xC4, bytes([0x00, 1, *[0] * 15, 0]))
+    blocks = -(-width // 8) * -(-height // 8)
+    first = segment(0xDA, bytes([1, 1, 0, 0, 0, 0])) + bytes(-(-blocks // 8))
+    again = segment(0xDA, bytes([1, 1, 0, 0, 0, 0x10])) + b"\0" * 4
+    return head + first + again * (scans - 1) + b"\xff\xd9"
+
+
+def scans_jpeg(width, height, mode="RGB", **options):
+    file = io.BytesIO()
+    Image.new(mode, (width, height)).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("size", "scans"), [((6000, 8000), 21), ((1000, 1000), 601)])
+def test_more_passes_than_the_budget_are_refused_at_once(size, scans):
+    data = of_scans(*size, scans)
+    began = time.perf_counter()
+    with pytest.raises(BadImage, match="passes"):
+        load_photo(data)
+    assert time.perf_counter() - began < 0.2
+    require_few_scans(of_scans(*size, scans - 1), size)
+
+
+def test_the_budget_is_600_million_pixels_over_all_passes_or_20_passes():
+    assert MOST_SCANNED_PX == 600_000_000
+    require_few_scans(of_scans(64, 64, 20), (20_000, 10_000))
+    with pytest.raises(BadImage):
+        require_few_scans(of_scans(64, 64, 21), (20_000, 10_000))
+
+
+def test_passes_are_counted_as_they_stand_in_the_file():
+    assert count_scans(scans_jpeg(64, 64), 99) == 1
+    assert count_scans(scans_jpeg(64, 64, progressive=True), 99) == 10
+    assert count_scans(scans_jpeg(64, 64, "L", progressive=True), 99) == 6
+    assert count_scans(scans_jpeg(64, 64, "CMYK", progressive=True), 99) == 18
+    assert count_scans(of_scans(64, 64, 4000), 99) == 100
+    thumbnail = segment(0xE1, of_scans(8, 8, 50))
+    assert count_scans(b"\xff\xd8" + thumbnail + scans_jpeg(64, 64, progressive=True)[2:], 99) == 10
+
+
+def test_ordinary_progressive_pictures_pass():
+    require_few_scans(scans_jpeg(64, 64, "CMYK", progressive=True), (20_000, 10_000))
+    assert read_rgb(scans_jpeg(640, 480, progressive=True)).shape == (480, 640, 3)
+
+
+def test_a_sequential_file_with_a_pass_for_each_of_many_counts_them():
+    data = scans_jpeg(64, 64, "L")
+    at = data.index(b"\xff\xda")
+    passes = data[at:-2] * 3000
+    one = data[:at] + data[at:-2] + passes + b"\xff\xd9"
+    assert count_scans(one, 99) == 1  # all channels in the first: the rest is not decoded
+    colour = data.replace(
+        segment(0xC0, struct.pack(">BHHB", 8, 64, 64, 1) + bytes([1, 0x11, 0])),
+        segment(0xC0, struct.pack(">BHHB", 8, 64, 64, 2) + bytes([1, 0x11, 0, 2, 0x11, 0])),
+    )
+    at = colour.index(b"\xff\xda")
+    assert count_scans(colour[:at] + passes + b"\xff\xd9", 99) == 100
+
+
+@pytest.mark.parametrize("kind", ["VP8L", "VP8X", "VP8 "])
+def test_a_webp_is_refused_by_its_header(kind):
+    width, height = 16_000, 5_000
+    if kind == "VP8L":
+        body = b"\x2f" + struct.pack("<I", (width - 1) | (height - 1) << 14)
+    elif kind == "VP8X":
+        body = b"\0" * 4 + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    else:
+        body = b"\0\0\0\x9d\x01\x2a" + struct.pack("<HH", width, height)
+    chunk = kind.encode() + struct.pack("<I", len(body)) + body
+    data = b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+    with pytest.raises(BadImage, match="would take 1440 MB"):
+        load_photo(data)
+    with pytest.raises(BadImage, match="too large"):
+        load_photo(data, max_pixels=1_000_000)
+
+
+def test_the_header_of_a_webp_tells_its_size():
+    for lossless in (True, False):
+        file = io.BytesIO()
+        Image.fromarray(np.zeros((30, 50, 3), np.uint8)).save(file, "WEBP", lossless=lossless)
+        with pytest.raises(BadImage, match="50 x 30 pixels"):
+            load_photo(file.getvalue(), max_pixels=100)

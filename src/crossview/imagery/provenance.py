@@ -99,9 +99,9 @@ def compute_bounds(sheets: Sequence[Sheet]) -> Bounds:
     for grid in (sheet.grid for sheet in sheets):
         lat, lon = grid.latlon(columns * grid.width_px, rows * grid.height_px)
         south, west, north, east = _bound_points(lat, lon)
-        if grid.shows(90.0):
+        if grid.contains_pole(90.0):
             north, west, east = 90.0, -180.0, 180.0
-        if grid.shows(-90.0):
+        if grid.contains_pole(-90.0):
             south, west, east = -90.0, -180.0, 180.0
         boxes.append((south, west, north, east))
     return join_bounds(boxes)
