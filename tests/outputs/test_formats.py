@@ -44,7 +44,7 @@ def test_the_table_lists_the_places_of_each_picture_in_order():
     assert "20.0 m" in text
 
 
-def test_the_table_leaves_out_what_nobody_knows():
+def test_the_table_leaves_out_columns_without_values():
     text = to_table([answer(places=[place(heading_deg=None)])])
     for absent in ("heading", "error", "probability", "%"):
         assert absent not in text
@@ -143,7 +143,7 @@ def test_json_never_holds_nan():
         to_jsonl([broken])
 
 
-def test_kml_looks_along_the_heading_and_says_nothing_of_one_that_is_unknown():
+def test_kml_looks_along_the_heading_and_leaves_out_an_unknown_one():
     root = ET.fromstring(to_kml([answer()]))
     first, second = root.iter(f"{KML}LookAt")
     assert first.findtext(f"{KML}heading") == "30.0"
@@ -158,7 +158,7 @@ def test_kml_looks_straight_down_on_the_place_from_250_metres():
         assert pin.findtext(f"{KML}coordinates") == f"{told['longitude']},{told['latitude']}"
 
 
-def test_scores_are_told_to_six_digits_angles_to_two_and_metres_to_centimetres():
+def test_scores_have_six_digits_angles_two_and_metres_are_rounded_to_centimetres():
     known = place(score=0.12345678, heading_deg=30.12345, probability=0.123456)
     told = describe_place(known, move_point(ORIGIN, east_m=0.12345, north_m=0))
     assert (told["score"], told["heading_deg"], told["probability"]) == (0.123457, 30.12, 0.1235)
@@ -296,7 +296,7 @@ def test_an_unknown_ending_is_refused_with_the_list(path):
     assert all(ending in str(told.value) for one in FORMATS.values() for ending in one.endings)
 
 
-def test_an_ending_and_a_format_that_disagree_are_refused_and_a_page_is_shown_its_option():
+def test_an_ending_and_a_format_that_disagree_are_refused_and_html_is_sent_to_its_option():
     with pytest.raises(InvalidValue, match="disagree"):
         choose_format("kml", Path("a.csv"))
     with pytest.raises(InvalidValue, match="--map map.html"):
@@ -305,7 +305,7 @@ def test_an_ending_and_a_format_that_disagree_are_refused_and_a_page_is_shown_it
         choose_format("gpz", None)
 
 
-def test_of_many_photos_the_table_says_how_many_rest_on_which_assumption():
+def test_for_many_photos_the_table_counts_how_many_rest_on_which_assumption():
     level, gps = "level camera assumed", "GPS in the file ({}) shown, not used"
     answers = [
         answer(f"{n}.jpg", assumptions=(level, gps.format(n)) if n % 2 else (level,))

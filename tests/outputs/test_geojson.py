@@ -65,7 +65,7 @@ def test_polygons_cover_exactly_the_cells(cells, polygons, bearing):
         assert any(shapely.geometry.Polygon(p[0], p[1:]).contains(point) for p in found)
 
 
-def test_a_hole_stays_a_hole_and_rings_turn_as_geojson_asks():
+def test_a_hole_stays_a_hole_and_rings_turn_as_geojson_demands():
     ((outer, hole),) = outline_area(area(RING))
     assert shapely.geometry.LinearRing(outer).is_ccw
     assert not shapely.geometry.LinearRing(hole).is_ccw

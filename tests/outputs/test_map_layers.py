@@ -37,7 +37,7 @@ def test_the_base_map_is_the_imagery_at_full_resolution_where_that_fits(index):
     assert decoded(base.overlays[0])[..., 3].mean() > 240
 
 
-def test_down_sampled_imagery_is_said_with_its_figures(index, monkeypatch):
+def test_down_sampled_imagery_is_noted_with_its_figures(index, monkeypatch):
     monkeypatch.setattr(map_layers, "MOST_PIXELS", 100 * 100)
     base = draw_base_map(index, 10 * MB)
     assert re.match(r"Imagery is shown down-sampled: 2\.\d m .* instead of 0\.5\.", *base.notes)

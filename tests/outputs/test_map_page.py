@@ -80,7 +80,7 @@ def test_hostile_index_names_stay_text(tmp_path):
     assert page.facts["region"]["title"] == "<b>&'\" town.cvx"
 
 
-def test_folders_of_photos_are_not_told(index, write):
+def test_folders_of_photos_are_not_on_the_page(index, write):
     page = write([answer("/secret/folder/a.jpg"), answer("/x/b.jpg"), answer("/y/b.jpg")])
     assert [p["photo"] for p in page.facts["photos"]] == ["a.jpg", "x/b.jpg", "y/b.jpg"]
     assert "secret" not in page.text
@@ -95,7 +95,7 @@ def test_every_photo_comes_with_its_places_truth_and_error(index, write):
         assert record["error_m"] == pytest.approx(10, abs=0.1)
 
 
-def test_accuracy_is_told_for_each_kind_of_picture(index, write):
+def test_accuracy_is_given_for_each_kind_of_photo(index, write):
     photos = answers_of(index, 2)
     panorama = replace(answers_of(index, 1)[0], kind="panorama", fov_deg=360.0)
     summary = write([*photos, panorama, answer("unknown.jpg")]).facts["summary"]
@@ -168,7 +168,7 @@ def test_too_small_a_limit_is_refused(index, tmp_path):
         write_map(tmp_path / "map.html", index, [], max_bytes=1000)
 
 
-def test_a_folder_that_is_missing_is_said_clearly(index, tmp_path):
+def test_a_missing_folder_is_named(index, tmp_path):
     with pytest.raises(CannotWrite, match="there is no folder"):
         write_map(tmp_path / "no" / "map.html", index, [])
 

@@ -66,7 +66,7 @@ def test_with_a_calibration_a_place_stands_out_that_is_likelier_right_than_not(c
     [(0.0, "0 %"), (0.004, "less than 1 %"), (0.011, "1 %"), (0.989, "99 %"),
      (0.996, "more than 99 %"), (1.0, "100 %")],
 )  # fmt: skip
-def test_chances_are_told_in_whole_percent_and_certainty_is_never_rounded_to(chance, said):
+def test_probabilities_are_whole_percents_but_never_rounded_to_certainty(chance, said):
     told = explain_confidence(answer(places=(place(1, probability=chance),), confidence=CONFIDENCE))
     assert told.startswith(f"First place within 25 m: {said}. ")
 
@@ -74,7 +74,7 @@ def test_chances_are_told_in_whole_percent_and_certainty_is_never_rounded_to(cha
 @pytest.mark.parametrize(
     ("km2", "said"), [(12.34, "12 km²"), (0.0123, "0.012 km²"), (0.0099, "9900 m²")]
 )
-def test_small_areas_are_told_in_square_metres(km2, said):
+def test_small_areas_are_in_square_metres(km2, said):
     assert format_km2(km2) == said
 
 
@@ -109,7 +109,7 @@ def test_windows_that_were_not_searched_do_not_count():
     assert lead_needed(scores) == lead_needed(scores[:50])
 
 
-def test_a_place_stands_out_however_many_places_are_told():
+def test_a_place_stands_out_however_many_places_are_returned():
     two = (place(1, score=0.9), place(2, score=0.1))
     assert stands_out(answer(places=two))
     assert stands_out(answer(places=two[:1], second=0.1))
