@@ -5,10 +5,15 @@ import json
 import pytest
 from tests.reports.made_up import evaluation
 
-from crossview.errors import BadData, BadIndex
+from crossview.errors import BadData, BadIndex, InvalidValue
 from crossview.localization.calibration_record import Calibrated, Calibration, Fit, Reach
 from crossview.reports.report_page import ReportFacts, write_report
-from crossview.reports.trust import draw_reliability, list_kinds, read_calibrations
+from crossview.reports.trust import (
+    draw_calibration,
+    draw_reliability,
+    list_kinds,
+    read_calibrations,
+)
 
 
 def share(value):
@@ -55,6 +60,27 @@ def test_a_report_shows_calibrations_with_their_intervals_beside_evaluations(fil
         assert value in section
     numbers = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert numbers["calibrations"][0]["name"] == "suburb"
+
+
+@pytest.mark.parametrize(
+    ("ending", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
+)
+def test_the_figure_of_a_calibration_has_the_format_of_its_name(ending, start, tmp_path):
+    region = {
+        "n": 100,
+        "calibration_error": 0.03,
+        "reliability": MEASURED["reliability"],
+        "refusals": [[0.0, 1.0], [0.1, 0.3], [1.0, 0.0]],
+        "told_apart": 0.9,
+    }
+    path = tmp_path / f"figure.{ending}"
+    draw_calibration({"suburb": {"panoramas": region}}, path)
+    assert path.read_bytes().startswith(start)
+
+
+def test_a_figure_of_another_format_is_refused(tmp_path):
+    with pytest.raises(InvalidValue, match=".png, .svg or .pdf"):
+        draw_calibration({}, tmp_path / "figure.jpg")
 
 
 def test_what_is_not_a_calibration_is_refused(tmp_path):
