@@ -124,3 +124,15 @@ def test_no_text_names_a_path_of_one_machine():
         if word in path.read_text(encoding="utf-8")
     ]
     assert found == []
+
+
+def test_what_contributors_are_sent_to_is_there():
+    text = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    for file, name in re.findall(r"`([\w./]+\.\w+)(?:: (\w+))?`", text):
+        if "NAME" in file or "VERB" in file or "/" not in file:
+            continue
+        path = (
+            ROOT / file if file.startswith(("tests/", "docs/")) else ROOT / "src/crossview" / file
+        )
+        assert path.is_file(), file
+        assert re.search(rf"\b{name}\b", path.read_text(encoding="utf-8")), (file, name)
