@@ -305,7 +305,7 @@ class Run:
     record: Mapping[str, Any]  # config.json
     notes: tuple[str, ...] = ()  # where the page is not the one that the run was made with
 
-    def shown(self, table: PairTable, data: str) -> PairTable:
+    def frame(self, table: PairTable, data: str) -> PairTable:
         """As :func:`frame_for_model` for the network of this run."""
         return frame_for_model(table, data, self.views.ground, str(self.record["data"]))
 

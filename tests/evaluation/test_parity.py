@@ -83,7 +83,7 @@ def test_vigors_recall_and_hit_rate_are_those_of_the_authors(official):
     ranks = rank(space, relation)
     k = k_at_1_percent(relation.references)
     ours = percent(ranks.of_queries(), 1, 5, 10, k)
-    hit = percent(ranks.leaving_near_misses_out(), 1)
+    hit = percent(ranks.without_near_misses(), 1)
     theirs = official["vigor/sample4geo_recall_1_5_10_1pct_hit"]
     np.testing.assert_allclose(ours + hit, theirs, atol=1e-4)
     for who in ("geodtrplus_recall_1_5_10_1pct_hit", "vigor_official_1pct_1_5_hit"):
@@ -94,7 +94,7 @@ def test_vigors_recall_and_hit_rate_are_those_of_the_authors(official):
 def test_near_misses_left_out_are_neither_right_nor_wrong(official):
     space, relation = vigor(official, near_counts=False)
     ranks = rank(space, relation)
-    np.testing.assert_array_equal(ranks.of_queries(), ranks.leaving_near_misses_out())
+    np.testing.assert_array_equal(ranks.of_queries(), ranks.without_near_misses())
 
 
 @pytest.mark.parametrize("name", ["university_d2s", "university_s2d", "university_missing"])

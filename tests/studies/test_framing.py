@@ -384,5 +384,5 @@ def test_a_run_of_before_on_own_pairs_says_what_its_settings_said(tmp_path):
     assert views.ground.elevation_deg == (-40.0, 40.0)
     assert views.aerial.footprint_m == 80.0
     table = own_pairs(tmp_path / "data")
-    assert run_of_before.shown(table, "pairs:mine/pairs.csv") is table  # says no rows: the model's
+    assert run_of_before.frame(table, "pairs:mine/pairs.csv") is table  # says no rows: the model's
     assert frame_spec(views.ground, table.framing).keep_rows == (0.25, 0.75)

@@ -110,7 +110,7 @@ def test_evaluating_uses_the_average_and_gives_the_weights_back():
     state = make_state(model, TrainingRecipe(ema_decay=0.5))
     own = model.weight.detach().clone()
     state.averaged["weight"].zero_()
-    with state.evaluating() as evaluated:
+    with state.evaluation_mode() as evaluated:
         assert evaluated.weight.abs().sum() == 0
         assert not evaluated.training
     assert torch.equal(model.weight, own)

@@ -148,7 +148,7 @@ class Outcome:
     refused_taken_out: Bool  # [n]
 
     @staticmethod
-    def joined(some: list[Outcome]) -> Outcome:
+    def join(some: list[Outcome]) -> Outcome:
         """Several groups of photos as one."""
         return Outcome(**{
             f.name: np.concatenate([getattr(one, f.name) for one in some]) for f in fields(Outcome)
@@ -192,7 +192,7 @@ def cross_validate(photos: KnownPhotos, wanted: CalibrationGoal) -> Outcome:
             fitted = fit(photos.take(others), wanted)
             parts.append(judge(photos.take(own), fitted, wanted.share))
             order.append(own)
-    joined = Outcome.joined(parts)
+    joined = Outcome.join(parts)
     back = np.argsort(np.concatenate(order))
     return Outcome(**{f.name: getattr(joined, f.name)[back] for f in fields(Outcome)})
 

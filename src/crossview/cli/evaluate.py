@@ -383,7 +383,7 @@ def _open_reader(data: str, split: str, run: Run) -> Reader:
 
     source = catalogue.open_data(data)
     return make_plain_reader(
-        run.shown(source.table(split), source.name), run.views, CONSISTENCY_SEED
+        run.frame(source.table(split), source.name), run.views, CONSISTENCY_SEED
     )
 
 

@@ -49,7 +49,7 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
             trained = console.open_run(run[0], method)
             model = _open_network(trained, device)
             source = catalogue.open_data(data)
-            table = trained.shown(source.table(split), source.name)
+            table = trained.frame(source.table(split), source.name)
             reader = make_plain_reader(table, trained.views)
             rows = _draw_rows(len(table), sample, seed)
             _print_figures(write_figures(model, reader, rows, out, shown=show))

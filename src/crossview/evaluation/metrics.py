@@ -216,7 +216,7 @@ def _recalls(sheet: FigureSheet, task: Task, answers: RankedQueries) -> Iterator
     for name, k in recall_cuts(k_at_1_percent(task.relation.references)).items():
         yield sheet.share(name, mark_hits(ranks, k))
     if len(task.relation.near):
-        yield sheet.share("hit rate", answers.ranks.leaving_near_misses_out() == 1)
+        yield sheet.share("hit rate", answers.ranks.without_near_misses() == 1)
 
 
 def _precisions(sheet: FigureSheet, answers: RankedQueries) -> Iterator[Figure]:

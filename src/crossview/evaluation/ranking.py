@@ -53,7 +53,7 @@ class Ranks:
         """[P] references that count against each match."""
         return self.above + self.near_above if self.relation.near_counts else self.above
 
-    def leaving_near_misses_out(self) -> I64:
+    def without_near_misses(self) -> I64:
         """[Q] as :meth:`of_queries`, with near-misses left out in any case (the hit rate's)."""
         return self._best(self.above)
 

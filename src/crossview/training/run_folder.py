@@ -399,7 +399,7 @@ class TrainState:
                     self.averaged[name].copy_(value)
 
     @contextmanager
-    def evaluating(self) -> Iterator[Any]:
+    def evaluation_mode(self) -> Iterator[Any]:
         """The model in eval mode with the averaged weights, if there are any; then as before."""
         mode = self.model.training
         own = None

@@ -61,7 +61,7 @@ def embed_rows(
 ) -> EmbeddedRows:
     """Vectors of ``rows``, in eval mode; the loader's reader must have no ``augment``."""
     sides, seen = [], []
-    with state.evaluating() as model:
+    with state.evaluation_mode() as model:
         for raw in loader.epoch(0, chunks(rows, 32)):
             shown = _draw_shown(raw, views, fov_deg)
             ground = np.stack([one.pixels for one in shown])
