@@ -107,11 +107,11 @@ def test_losses_weigh_the_bins_that_locate_compares():
     import torch
 
     from crossview.methods.compass import visible_bins
-    from crossview.views.crops import share_bins_seen
+    from crossview.views.crops import compute_bin_coverage
 
     fovs = np.array([360.0, 180.0, 90.0, 70.0, 61.5], np.float32)
     assert np.array_equal(
-        visible_bins(torch.from_numpy(fovs), 30).numpy(), share_bins_seen(fovs, 30)
+        visible_bins(torch.from_numpy(fovs), 30).numpy(), compute_bin_coverage(fovs, 30)
     )
 
 

@@ -252,7 +252,7 @@ def open_data(name: str, *, check_files: bool = True) -> Data:
     path = Path(root).expanduser()
     if kind in BENCHMARKS:
         return _benchmark_data(name, benchmark(kind), path, check_files)
-    from crossview.datasets import pair_lists as pairs
+    from crossview.datasets import pair_lists
 
     if kind == "town":
         from crossview.worlds.town_pairs import ensure_pairs
@@ -262,7 +262,7 @@ def open_data(name: str, *, check_files: bool = True) -> Data:
         path = path / "pairs.csv"
     info = _info(path, kind)
     framing_beside = _rows_beside(path, info.pop("keep_rows", None))
-    loaded, notes = pairs.load_with_notes(path)
+    loaded, notes = pair_lists.load_with_notes(path)
     tables = {split: replace(table, framing=framing_beside) for split, table in loaded.items()}
     return Data(name=name, tables=tables, info=_with_marks(info, tables), notes=notes)
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from crossview.errors import BadIndex, InvalidValue
 from crossview.localization import similarity
 from crossview.localization.similarity import score_queries, score_query
-from crossview.views.crops import share_bins_seen
+from crossview.views.crops import compute_bin_coverage
 
 
 def unit(rng, *shape):
@@ -31,7 +31,7 @@ def slow(query, reference, bins, seen):
 @given(bins=st.sampled_from([2, 3, 8]), fov=st.floats(30.0, 360.0), seed=st.integers(0, 10_000))
 def test_scores_are_the_best_of_all_turns_of_the_slow_formula(bins, fov, seed):
     rng = np.random.default_rng(seed)
-    query, refs, seen = unit(rng, bins * 3), unit(rng, 5, bins * 3), share_bins_seen(fov, bins)
+    query, refs, seen = unit(rng, bins * 3), unit(rng, 5, bins * 3), compute_bin_coverage(fov, bins)
     best, heading = score_query(query, refs, bins, seen)
     for n, reference in enumerate(refs):
         turns = slow(query, reference, bins, seen.astype(float))
@@ -42,7 +42,7 @@ def test_scores_are_the_best_of_all_turns_of_the_slow_formula(bins, fov, seed):
 @given(turn=st.integers(0, 7), fov=st.sampled_from([60.0, 90.0, 200.0, 360.0]))
 def test_turning_the_references_turns_the_heading_and_keeps_the_score(turn, fov):
     rng = np.random.default_rng(turn)
-    query, refs, seen = unit(rng, 32), unit(rng, 6, 32), share_bins_seen(fov, 8)
+    query, refs, seen = unit(rng, 32), unit(rng, 6, 32), compute_bin_coverage(fov, 8)
     best, heading = score_query(query, refs, 8, seen)
     rolled = np.roll(refs.reshape(6, 8, 4), turn, axis=1).reshape(6, 32)
     best_2, heading_2 = score_query(query, rolled, 8, seen)
@@ -55,14 +55,14 @@ def test_a_vector_is_found_in_itself_at_the_heading_it_was_turned_by():
     for turn in range(8):
         query = np.roll(reference.reshape(8, 4), -turn, axis=0).ravel()
         for fov in (360.0, 90.0):
-            best, heading = score_query(query, reference[None], 8, share_bins_seen(fov, 8))
+            best, heading = score_query(query, reference[None], 8, compute_bin_coverage(fov, 8))
             assert best[0] == pytest.approx(1.0, abs=1e-6)
             assert heading[0] == 45.0 * turn
 
 
 def test_what_a_picture_does_not_see_does_not_count():
     rng = np.random.default_rng(1)
-    query, refs, seen = unit(rng, 32).reshape(8, 4), unit(rng, 4, 32), share_bins_seen(90.0, 8)
+    query, refs, seen = unit(rng, 32).reshape(8, 4), unit(rng, 4, 32), compute_bin_coverage(90.0, 8)
     other = query.copy()
     other[seen == 0] = 7.0
     np.testing.assert_allclose(
@@ -81,21 +81,21 @@ def test_one_bin_is_the_dot_product_and_tells_no_heading():
 
 
 def test_seen_bins_are_the_share_of_each_bin_within_the_picture():
-    assert share_bins_seen(360.0, 8).tolist() == [1.0] * 8
-    assert share_bins_seen(90.0, 8).tolist() == [0, 0, 0, 1, 1, 0, 0, 0]
-    assert share_bins_seen(60.0, 4).tolist() == pytest.approx([0, 1 / 3, 1 / 3, 0])
+    assert compute_bin_coverage(360.0, 8).tolist() == [1.0] * 8
+    assert compute_bin_coverage(90.0, 8).tolist() == [0, 0, 0, 1, 1, 0, 0, 0]
+    assert compute_bin_coverage(60.0, 4).tolist() == pytest.approx([0, 1 / 3, 1 / 3, 0])
 
 
 def test_of_equal_turns_the_smallest_counts():
     same = np.full(32, 32**-0.5, np.float32)
-    assert score_query(same, same[None], 8, share_bins_seen(360.0, 8))[1].tolist() == [0.0]
+    assert score_query(same, same[None], 8, compute_bin_coverage(360.0, 8))[1].tolist() == [0.0]
 
 
 def test_many_queries_score_as_each_of_them_alone(monkeypatch):
     monkeypatch.setattr(similarity, "_WORKING_FLOATS", 100)  # many small tiles
     rng = np.random.default_rng(3)
     queries, refs = unit(rng, 5, 32), unit(rng, 11, 32)
-    seen = np.stack([share_bins_seen(f, 8) for f in (360, 90, 50, 360, 120)])
+    seen = np.stack([compute_bin_coverage(f, 8) for f in (360, 90, 50, 360, 120)])
     limits = [None, allowed(2), None, np.eye(8, dtype=bool)[np.arange(11) % 8], None]
     best, heading = score_queries(queries, refs, 8, seen, limits)
     for n in range(5):
@@ -110,7 +110,7 @@ def allowed(*turns):
 
 def test_only_allowed_turns_are_tried():
     rng = np.random.default_rng(4)
-    query, refs, seen = unit(rng, 32), unit(rng, 6, 32), share_bins_seen(90.0, 8)
+    query, refs, seen = unit(rng, 32), unit(rng, 6, 32), compute_bin_coverage(90.0, 8)
     best, heading = score_query(query, refs, 8, seen, allowed(3, 4))
     assert set(heading) <= {135.0, 180.0}
     for n, reference in enumerate(refs):
@@ -143,11 +143,11 @@ def test_a_query_that_says_nothing_of_what_it_sees_is_refused():
     query = np.zeros((8, 4), np.float32)
     query[0] = 1.0
     with pytest.raises(InvalidValue, match="zero in all directions"):
-        score_query(query.ravel(), np.ones((2, 32), np.float32), 8, share_bins_seen(90.0, 8))
+        score_query(query.ravel(), np.ones((2, 32), np.float32), 8, compute_bin_coverage(90.0, 8))
 
 
 def test_a_reference_without_anything_to_see_scores_zero():
     rng = np.random.default_rng(6)
-    assert score_query(unit(rng, 32), np.zeros((2, 32), np.float32), 8, share_bins_seen(90.0, 8))[
-        0
-    ].tolist() == [0.0, 0.0]
+    assert score_query(
+        unit(rng, 32), np.zeros((2, 32), np.float32), 8, compute_bin_coverage(90.0, 8)
+    )[0].tolist() == [0.0, 0.0]

@@ -13,11 +13,11 @@ from tests.shared_data import shared
 from crossview.errors import InvalidValue
 from crossview.views.crops import (
     choose_quarter_turns,
+    compute_bin_coverage,
     compute_visible_mask,
     crop_view,
     find_authors_sector,
     find_sector,
-    share_bins_seen,
     turn_circle,
     turn_image,
     turn_quarters,
@@ -169,7 +169,7 @@ def test_only_a_perspective_photo_loses_rows():
     assert band.mask.all(axis=0).sum() == band.mask.any(axis=0).sum() == 96
     assert np.array_equal(photo.mask, compute_visible_mask(spec, 90.0, 4 / 3))
     assert 0 < photo.mask.sum() < band.mask.sum()
-    bottom, top = spec.known_elevation_deg
+    bottom, top = spec.required_elevation_deg
     seen_deg = photo.mask[:, 192].sum() * (top - bottom) / 96
     assert seen_deg == pytest.approx(2 * math.degrees(math.atan(3 / 4)), abs=1.0)  # 4:3, 90 degrees
     assert (photo.pixels[photo.mask] == 200).all()
@@ -190,7 +190,9 @@ def test_a_perspective_photo_looks_where_it_is_turned():
 
 def test_seen_bins_of_many_pictures_are_those_of_each():
     fovs = np.array([360.0, 90.0, 61.0])
-    assert np.array_equal(share_bins_seen(fovs, 8), np.stack([share_bins_seen(f, 8) for f in fovs]))
+    assert np.array_equal(
+        compute_bin_coverage(fovs, 8), np.stack([compute_bin_coverage(f, 8) for f in fovs])
+    )
 
 
 NAMES = {0: "none", -1: "clockwise", 1: "counter_clockwise"}

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from crossview.arrays import F32, F64, I8, I32, I64, U8
 from crossview.errors import require
 from crossview.localization.similarity import score_queries
-from crossview.views.crops import share_bins_seen
+from crossview.views.crops import compute_bin_coverage
 
 Tile = NDArray[Any]
 
@@ -159,7 +159,7 @@ def make_space(bins: int, queries: F32, references: F32, seen_deg: NDArray[Any])
     if bins == 1:
         return Plain(queries, references)
     known = np.where(np.isfinite(seen_deg), seen_deg, 360.0)
-    return Turning(queries, references, bins, share_bins_seen(known, bins))
+    return Turning(queries, references, bins, compute_bin_coverage(known, bins))
 
 
 @dataclass(frozen=True, eq=False)

@@ -108,7 +108,7 @@ def choose_default_model(imagery: ImageryInfo) -> str:
 def choose_tiling(model: ModelInfo, options: IndexOptions) -> Tiling:
     """Windows as asked, else the footprint of the model's training and a quarter of it."""
     asked = options.footprint_m
-    footprint_m = model.aerial.known_footprint_m if asked is None else asked
+    footprint_m = model.aerial.required_footprint_m if asked is None else asked
     return Tiling(
         footprint_m=footprint_m,
         stride_m=options.stride_m or footprint_m / STRIDES_PER_FOOTPRINT,

@@ -18,7 +18,7 @@ from crossview.localization.answer import Place
 from crossview.localization.hints import KnownHeading
 from crossview.localization.queries import Query
 from crossview.localization.similarity import score_queries
-from crossview.views.crops import share_bins_seen
+from crossview.views.crops import compute_bin_coverage
 
 if TYPE_CHECKING:
     from crossview.index.store import Index
@@ -57,7 +57,7 @@ def _search_together(index: Index, queries: Sequence[Query]) -> list[SearchResul
     bins = index.manifest.model.azimuth_bins
     owners = [query for query in queries for _ in query.readings]
     vectors = np.concatenate([query.vectors for query in queries])
-    seen = share_bins_seen([r.fov_deg for query in queries for r in query.readings], bins)
+    seen = compute_bin_coverage([r.fov_deg for query in queries for r in query.readings], bins)
     scores = np.empty((len(vectors), index.count), np.float32)
     headings = np.empty_like(scores)
     for rows, block in index.blocks():

@@ -23,7 +23,7 @@ from crossview.networks.weight_files import fill_network
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.views.colour import augment_photometric
-from crossview.views.crops import share_bins_seen
+from crossview.views.crops import compute_bin_coverage
 from crossview.views.ground import count_spare_px, crop_as_photo, cut_window
 from crossview.views.spec import ViewSpec
 from crossview.views.symmetry import mirror_pair
@@ -119,7 +119,7 @@ def objective(model: Network, batch: Batch, config: Config) -> dict[str, Tensor]
 
 def visible_bins(fov_deg: Tensor, bins: int) -> Tensor:
     """Share of each bin [B, bins] that a picture of ``fov_deg`` [B] about the middle sees."""
-    return torch.from_numpy(share_bins_seen(fov_deg.cpu().numpy(), bins)).to(fov_deg.device)
+    return torch.from_numpy(compute_bin_coverage(fov_deg.cpu().numpy(), bins)).to(fov_deg.device)
 
 
 def batches(

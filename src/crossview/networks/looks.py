@@ -87,7 +87,7 @@ def two_looks(
         second = _other_photo(first, looks, rng)
     side_px = float(min(base.aerial.shape[:2]))
     if not views.aerial.whole:
-        side_px = min(side_px, views.aerial.known_footprint_m / pair.metres_per_px)
+        side_px = min(side_px, views.aerial.required_footprint_m / pair.metres_per_px)
     above = _from_above(base.aerial, looks, side_px, rng)
     second = replace(
         second, aerial=augment_photometric(above, rng, looks.colour, grid_ratio=AERIAL_GRID)

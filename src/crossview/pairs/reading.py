@@ -128,7 +128,7 @@ class Files:
         if self.decoding == "exact" or (kind == "perspective" and math.isnan(fov_deg)):
             return None
         spec = self.views.ground
-        bottom, top = spec.known_elevation_deg
+        bottom, top = spec.required_elevation_deg
         per_degree = max(spec.width_px / 360.0, spec.height_px / (top - bottom))
         across = per_degree * (360.0 if math.isnan(fov_deg) else fov_deg)
         return 1, math.ceil(across * (_FINE if kind == "perspective" else 1))

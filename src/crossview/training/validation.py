@@ -24,7 +24,7 @@ from crossview.pairs.batch import Views
 from crossview.pairs.loading import Loader, RawBatch, Reader, normalise
 from crossview.pairs.table import PairTable
 from crossview.training.run_folder import TrainState
-from crossview.views.crops import CroppedView, crop_view, draw_fov, share_bins_seen
+from crossview.views.crops import CroppedView, compute_bin_coverage, crop_view, draw_fov
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ def _number_pictures(pictures: I64) -> tuple[I64, I64, I64]:
 def similarities(query: F32, gallery: F32, views: Views, seen_deg: float) -> F32:
     """Scores [n] of one query [D] against a gallery [n, D], at the best heading."""
     bins = views.azimuth_bins
-    result: F32 = score_query(query, gallery, bins, share_bins_seen(seen_deg, bins), None)[0]
+    result: F32 = score_query(query, gallery, bins, compute_bin_coverage(seen_deg, bins), None)[0]
     return result
 
 

@@ -30,7 +30,7 @@ def make_aerial_view(pixels: U8, metres_per_px: float, spec: ViewSpec) -> U8:
     ``pixels`` [H, W, 3] have up = north and ``metres_per_px`` on the ground; they may show more
     than the footprint. It is cut to the nearest pixel, or exactly if ``spec.polar``.
     """
-    footprint_m = spec.known_footprint_m
+    footprint_m = spec.required_footprint_m
     if not metres_per_px > 0.0:
         raise InvalidValue(
             f"the model's footprint of {footprint_m:g} m cannot be cut out of an aerial picture of "

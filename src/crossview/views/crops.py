@@ -185,7 +185,7 @@ def compute_angles(spec: ViewSpec, columns: int, fine: int = 1) -> tuple[F32, F3
     Of ``columns`` columns of the canvas, with azimuths from their middle; each pixel is divided
     into ``fine`` x ``fine``.
     """
-    bottom, top = spec.known_elevation_deg
+    bottom, top = spec.required_elevation_deg
     across = np.arange(columns * fine) + 0.5 - columns * fine / 2.0
     down = (np.arange(spec.height_px * fine) + 0.5) / (spec.height_px * fine)
     azimuth = (across * 360.0 / (spec.width_px * fine)).astype(np.float32)[None, :]
@@ -193,7 +193,7 @@ def compute_angles(spec: ViewSpec, columns: int, fine: int = 1) -> tuple[F32, F3
     return azimuth, elevation
 
 
-def share_bins_seen(fov_deg: ArrayLike, bins: int) -> F32:
+def compute_bin_coverage(fov_deg: ArrayLike, bins: int) -> F32:
     """Share in [0, 1] of each azimuth bin [..., bins] that pictures of ``fov_deg`` [...] cover.
 
     Bin j covers 360 j / bins - 180 to 360 (j + 1) / bins - 180 degrees from the picture's middle.

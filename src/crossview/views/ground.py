@@ -111,7 +111,7 @@ def crop_as_photo(
     level, that is, too low.
     """
     if not horizon_known:
-        bottom, top = spec.known_elevation_deg
+        bottom, top = spec.required_elevation_deg
         canvas = np.roll(canvas, round(pitch_deg * spec.height_px / (top - bottom)), axis=0)
         pitch_deg = 0.0
     crop = crop_view(canvas, spec, fov_deg, kind="perspective", aspect=aspect, pitch_deg=pitch_deg)

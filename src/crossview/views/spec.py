@@ -89,10 +89,10 @@ class ViewSpec:
     def metres_per_px(self) -> float:
         """Ground metres per pixel of an aerial view (along the radius, if polar); or BadModel."""
         across = 2 * self.height_px if self.polar else self.width_px
-        return self.known_footprint_m / across
+        return self.required_footprint_m / across
 
     @property
-    def known_footprint_m(self) -> float:
+    def required_footprint_m(self) -> float:
         """``footprint_m``; BadModel where it is not known."""
         if self.footprint_m is None:
             raise BadModel(
@@ -103,7 +103,7 @@ class ViewSpec:
         return self.footprint_m
 
     @property
-    def known_elevation_deg(self) -> tuple[float, float]:
+    def required_elevation_deg(self) -> tuple[float, float]:
         """``elevation_deg``; BadModel where it is not known."""
         if self.elevation_deg is None:
             raise BadModel(

@@ -1,14 +1,13 @@
-"""Layout changes of both views at once, so that they go on showing the same place.
+"""Layout changes of both views at once, so that they still show the same place.
 
 Turning an aerial image counter-clockwise by t degrees equals shifting its panorama left by
-t / 360 of its width; mirroring both left-right keeps them consistent (``papers``: GeoDTR 2022,
-Sample4Geo 2023). The last two axes before the channels are rows and columns: [H, W, C].
+t / 360 of its width; mirroring both left-right keeps them consistent (GeoDTR, arXiv 2212.04074;
+Sample4Geo, ICCV 2023). Arrays are [H, W, C].
 
-The eight layouts of a place: both views mirrored, then turned, so that they stay a pair.
-
-GeoDTR's layout simulation (arXiv 2212.04074, section "LS"; GeoDTR+ keeps it): the symmetries of the
-square, each with probability 1/8. Column counts are those of the released code, where the two
-versions differ when 4 does not divide the width. Written from that description, not from the code.
+The eight layouts of a place are the symmetries of the square: both views mirrored, then turned.
+GeoDTR's layout simulation (section "LS"; GeoDTR+ keeps it) draws each with probability 1/8. Column
+counts are those of the released code; its two versions differ when 4 does not divide the width.
+Written from that description, not from the code.
 """
 
 from __future__ import annotations
@@ -23,39 +22,6 @@ from numpy.typing import NDArray
 from crossview.errors import require
 
 Image = TypeVar("Image", bound=NDArray[Any])
-
-
-def mirror_pair(ground: Image, aerial: Image) -> tuple[Image, Image]:
-    """Both views as seen in a mirror: east and west change places, north stays."""
-    return _contiguous(ground[:, ::-1]), _contiguous(aerial[:, ::-1])
-
-
-def turn_pair(ground: Image, aerial: Image, quarters: int) -> tuple[Image, Image]:
-    """Turn the world by ``quarters`` x 90 degrees counter-clockwise, seen from above.
-
-    The aerial image [S, S, C] turns, the panorama [h, W, C] shifts left by W / 4 per quarter; where
-    4 does not divide W, to the nearest column.
-    """
-    return roll_ground(ground, 90.0 * quarters), _contiguous(np.rot90(aerial, quarters))
-
-
-def roll_ground(ground: Image, by_deg: float) -> Image:
-    """A panorama [h, W, C] as if the camera had turned ``by_deg`` clockwise: columns move left.
-
-    By whole columns, to the nearest.
-    """
-    return _roll(ground, round(by_deg / 360.0 * ground.shape[1]))
-
-
-def _roll(image: Image, columns: int) -> Image:
-    rolled: Any = np.roll(image, -columns, axis=1)
-    return rolled  # type: ignore[no-any-return]
-
-
-def _contiguous(image: Any) -> Any:
-    return np.ascontiguousarray(image)
-
-
 Turn = Literal["none", "left", "right", "back"]
 Strength = Literal["strong", "weak", "none"]
 
@@ -71,14 +37,36 @@ class Symmetry:
     turn: Turn = "none"
 
 
+def mirror_pair(ground: Image, aerial: Image) -> tuple[Image, Image]:
+    """Mirror both views: east and west change places, north stays."""
+    return _contiguous(ground[:, ::-1]), _contiguous(aerial[:, ::-1])
+
+
+def turn_pair(ground: Image, aerial: Image, quarters: int) -> tuple[Image, Image]:
+    """Turn the world by ``quarters`` x 90 degrees counter-clockwise, seen from above.
+
+    The aerial image [S, S, C] turns, the panorama [h, W, C] shifts left by W / 4 per quarter; where
+    4 does not divide W, to the nearest column.
+    """
+    return roll_ground(ground, 90.0 * quarters), _contiguous(np.rot90(aerial, quarters))
+
+
+def roll_ground(ground: Image, by_deg: float) -> Image:
+    """Turn the camera of a panorama [h, W, C] by ``by_deg`` clockwise: columns move left.
+
+    By whole columns, to the nearest.
+    """
+    return _roll(ground, round(by_deg / 360.0 * ground.shape[1]))
+
+
 def list_symmetries(strength: Strength) -> tuple[Symmetry, ...]:
-    """All that ``strength`` allows: eight (strong), the mirror only (weak), or none; identity 1st.
+    """All that ``strength`` allows: eight (strong), only the mirror (weak), or none; identity 1st.
 
     Raises InvalidValue for another word.
     """
-    known: dict[Strength, tuple[Turn, ...]] = {"strong": TURNS, "weak": ("none",), "none": ()}
-    require(strength in known, f"layout must be strong, weak or none, got {strength!r}.")
-    turns = known[strength]
+    turns_of: dict[Strength, tuple[Turn, ...]] = {"strong": TURNS, "weak": ("none",), "none": ()}
+    require(strength in turns_of, f"layout must be strong, weak or none, got {strength!r}.")
+    turns = turns_of[strength]
     return tuple(Symmetry(m, t) for m in (False, True) for t in turns) or (Symmetry(),)
 
 
@@ -90,7 +78,7 @@ def apply_symmetry(
     polar: bool,
     rounding: Literal["geodtr", "geodtr-plus"] = "geodtr-plus",
 ) -> tuple[Image, Image]:
-    """Panorama [h, W, C] and aerial view in another layout; new arrays.
+    """Bring a panorama [h, W, C] and its aerial view into another layout; new arrays.
 
     ``polar``: the aerial view is unrolled, [h, W, C], and changes as the panorama does; else it is
     [S, S, C]. A quarter is ``W / 4`` columns; "geodtr" and "geodtr-plus" round it as released.
@@ -98,10 +86,10 @@ def apply_symmetry(
     if change.mirror:
         ground, aerial = ground[:, ::-1], aerial[:, ::-1]  # type: ignore[assignment]
     if polar:
-        aerial = _symmetries_rolled(aerial, change.turn, rounding)
+        aerial = _roll(aerial, find_first_column(change.turn, aerial.shape[1], rounding))
     else:
         aerial = np.rot90(aerial, _QUARTERS[change.turn])
-    ground = _symmetries_rolled(ground, change.turn, rounding)
+    ground = _roll(ground, find_first_column(change.turn, ground.shape[1], rounding))
     return np.ascontiguousarray(ground), np.ascontiguousarray(aerial)  # type: ignore[return-value]
 
 
@@ -113,8 +101,10 @@ def find_first_column(turn: Turn, width: int, rounding: Literal["geodtr", "geodt
     return {"none": 0, "right": int(0.25 * width), "back": int(0.5 * width)}[turn]
 
 
-def _symmetries_rolled(
-    image: Image, turn: Turn, rounding: Literal["geodtr", "geodtr-plus"]
-) -> Image:
-    rolled: Any = np.roll(image, -find_first_column(turn, image.shape[1], rounding), axis=1)
+def _roll(image: Image, columns: int) -> Image:
+    rolled: Any = np.roll(image, -columns, axis=1)
     return rolled  # type: ignore[no-any-return]
+
+
+def _contiguous(image: Any) -> Any:
+    return np.ascontiguousarray(image)

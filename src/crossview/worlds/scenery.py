@@ -1,7 +1,7 @@
 """Scenery between the buildings: trees, which belong to the town, and cars, which come and go.
 
 Trees are crowns on trunks, along streets, in yards and in parks. Cars are parked along kerbs and
-in bays; they are style anew for the survey flight and for each day of the drives.
+in bays; they are drawn anew for the survey flight and for each day of the drives.
 """
 
 from __future__ import annotations
