@@ -315,7 +315,7 @@ def test_for_many_photos_the_table_counts_how_many_rest_on_which_assumption():
     assert "A place stands out for 13 of 13 photos." in told
     assert "Of 13 photos: level camera assumed" in told
     assert "Of 6 photos: GPS in the file shown, not used" in told
-    assert "CSV, JSON lines and the map page tell what is assumed of each." in told
+    assert "CSV, JSON lines and the map page list the assumptions of each photo." in told
     assert not any("7.jpg: " in line for line in told)
     assert any(line.startswith("7.jpg: level camera assumed") for line in
                to_table(answers[:12]).splitlines())  # fmt: skip
