@@ -65,11 +65,11 @@ def run(index, folder, *arguments):
 
 def test_an_index_is_calibrated_and_locate_uses_it(index, folder, capsys):
     assert run(index, folder, "--elsewhere", folder / "far") == 0
-    told = capsys.readouterr()
-    assert "panoramas: 30 known photos at" in told.out
-    for said in ("by chance", "expected calibration error", "Brier", "area for 80.0 %",
+    printed = capsys.readouterr()
+    assert "panoramas: 30 known photos at" in printed.out
+    for message in ("by chance", "expected calibration error", "Brier", "area for 80.0 %",
                  "not in this region", "of 3 photos from elsewhere"):  # fmt: skip
-        assert said in told.out
+        assert message in printed.out
     known = Calibration.from_json(Index.open(index.path).manifest.calibration)
     assert (known.kinds[0].n, known.share, known.false_reject) == (PHOTOS, 0.05, 0.05)
     assert main(["locate", str(folder / "00.png"), "--index", str(index.path),
@@ -81,7 +81,7 @@ def test_an_index_is_calibrated_and_locate_uses_it(index, folder, capsys):
     assert "Calibrated on 30 panoramas of this region" in record["confidence"]
 
 
-def test_a_dry_run_tells_and_writes_only_its_file(index, folder, tmp_path, capsys):
+def test_a_dry_run_prints_and_writes_only_its_file(index, folder, tmp_path, capsys):
     out = tmp_path / "measured.json"
     drawing = tmp_path / "drawn.svg"
     assert run(index, folder, "--dry-run", "--out", out, "--figure", drawing) == 0
@@ -94,9 +94,9 @@ def test_a_dry_run_tells_and_writes_only_its_file(index, folder, tmp_path, capsy
 
 def test_too_few_photos_are_refused_and_nothing_is_written(index, folder, capsys):
     assert run(index, folder, "--coverage", "95") == 2
-    told = capsys.readouterr().err
-    assert "30 known photos are too few for a coverage of 95 %, which takes 100" in told
-    assert "--coverage 80" in told
+    printed = capsys.readouterr().err
+    assert "30 known photos are too few for a coverage of 95 %, which takes 100" in printed
+    assert "--coverage 80" in printed
     assert Index.open(index.path).manifest.calibration is None
 
 
@@ -113,14 +113,14 @@ def test_photos_without_a_place_or_outside_are_left_out_and_counted(index, folde
     (folder / "some.csv").write_text("\n".join([*rows[:-2], "29.png,10.0,10.0"]))
     arguments = ["calibrate", index.path, *sorted(folder.glob("*.png")), "--coverage", "80"]
     assert main([str(w) for w in (*arguments, "--truth", folder / "some.csv")]) == 0
-    told = capsys.readouterr()
-    assert "1 photos have no known place" in told.err
-    assert "1 photos were taken where the index has no window" in told.err
-    assert "28 known photos" in told.out
+    printed = capsys.readouterr()
+    assert "1 photos have no known place" in printed.err
+    assert "1 photos were taken where the index has no window" in printed.err
+    assert "28 known photos" in printed.out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--truth", "exif"], "photos with GPS"),
         (["--coverage", "100"], "between 0 and 1"),
@@ -128,9 +128,9 @@ def test_photos_without_a_place_or_outside_are_left_out_and_counted(index, folde
         (["--figure", "x.doc"], "ends in .png, .svg or .pdf"),
     ],
 )
-def test_what_cannot_be_done_is_said(index, folder, arguments, said, capsys):
+def test_what_cannot_be_done_is_refused(index, folder, arguments, message, capsys):
     assert run(index, folder, *arguments) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_photos_without_gps_leave_nothing_to_calibrate_on(index, folder, capsys):

@@ -108,8 +108,8 @@ def test_names_and_addresses_are_printed_whole_on_any_terminal_and_in_pipes(text
         "with console.show_progress('job', 3) as bar: console.note(text); bar.update(3)"
     )
     command = [sys.executable, "-c", script, text]
-    told = piped(command) if width is None else on_terminal(command, width)
-    assert told.count(text) == 5
+    printed = piped(command) if width is None else on_terminal(command, width)
+    assert printed.count(text) == 5
 
 
 def piped(command):
@@ -159,20 +159,20 @@ def test_control_characters_of_a_name_are_shown_and_not_obeyed(capsys):
 ])  # fmt: skip
 def test_an_address_in_place_of_a_file_is_refused_as_it_was_typed(words, capsys):
     assert cli.main(words) == 2
-    said = capsys.readouterr().err
+    message = capsys.readouterr().err
     address = next(word for word in words if "://" in word).removeprefix("--out=")
-    assert said.startswith(f"Error: {address} is an address.")
-    assert "Download it first" in said
-    assert len(said.splitlines()) <= 3
+    assert message.startswith(f"Error: {address} is an address.")
+    assert "Download it first" in message
+    assert len(message.splitlines()) <= 3
 
 
 def test_options_that_hold_addresses_may(capsys):
     base = ["serve", "--index", "absent.cvx", "--base-map-attribution", "X", "--base-map"]
     for words in ([*base, "https://example.org/{z}/{x}/{y}.png"], [*base, "https://[red]/a.png"]):
         cli.main(words)
-        said = capsys.readouterr().err
-        assert "is an address" not in said
-    assert "https://[red]/a.png" in said
+        message = capsys.readouterr().err
+        assert "is an address" not in message
+    assert "https://[red]/a.png" in message
 
 
 @pytest.mark.parametrize(("seconds", "text"), [

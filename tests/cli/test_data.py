@@ -21,8 +21,8 @@ RECIPES = Path(crossview.methods.__file__).parent / "recipes"
 def typed(capsys):
     def run(*line):
         code = main(["data", *map(str, line)])
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return run
 
@@ -45,7 +45,7 @@ def test_a_whole_data_set_has_nothing_to_put_right(typed, twin):
     assert out.endswith("Nothing to correct.\n")
 
 
-def test_what_is_missing_is_told_with_its_place(typed, twin):
+def test_what_is_missing_is_reported_with_its_place(typed, twin):
     shutil.rmtree(twin / "streetview")
     (twin / "split_locations/all.csv").unlink()
     code, out, _ = typed("check", "cvusa", "--root", twin, "--sample", "3", "--workers", "0")
@@ -70,7 +70,7 @@ def test_an_absent_picture_is_found_whatever_the_sample(typed, twin):
     assert f"missing  {twin / 'bingmap/19/0000002.jpg'}, named in a list" in out
 
 
-def test_other_numbers_than_the_official_ones_are_told(typed, tmp_path):
+def test_other_numbers_than_the_official_ones_are_reported(typed, tmp_path):
     code, out, _ = typed("check", "cvusa", "--root", twins.cvusa(tmp_path), "--workers", "0")
     assert code == 1
     assert "differs  split train has 6 ground pictures, 6 aerial pictures, 6 matches; " in out
@@ -135,7 +135,7 @@ def test_the_cache_takes_a_recipe_of_the_method_as_train_does(typed, tmp_path):
     assert (code, "Did you mean 'cvusa'" in err) == (2, True)
 
 
-def test_the_cache_says_its_size_before_it_writes(typed, tmp_path):
+def test_the_cache_prints_its_size_before_it_writes(typed, tmp_path):
     write_pairs(tmp_path / "data", 4)
     code, out, _ = typed(*cache_line(tmp_path, "--dry-run"))
     assert code == 0

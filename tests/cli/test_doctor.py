@@ -26,18 +26,18 @@ def only_numpy(monkeypatch, healthy_model):
 @pytest.mark.usefixtures("only_numpy")
 def test_a_healthy_installation_is_exit_code_0_and_prints_the_fingerprint(capsys):
     assert main(["doctor"]) == 0
-    told = capsys.readouterr().out
-    assert metadata.version("numpy") in told
-    assert "ab" * 32 in told
-    assert told.endswith("Everything that is installed works together.\n")
+    printed = capsys.readouterr().out
+    assert metadata.version("numpy") in printed
+    assert "ab" * 32 in printed
+    assert printed.endswith("Everything that is installed works together.\n")
 
 
 @pytest.mark.usefixtures("only_numpy")
 def test_json_holds_the_same(capsys):
     assert main(["doctor", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["packages"][0]["name"] == "numpy"
-    assert told["problems"] == []
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["packages"][0]["name"] == "numpy"
+    assert printed["problems"] == []
 
 
 def test_every_dependency_is_examine_package_and_the_builders_tools_are_not():
@@ -76,7 +76,7 @@ def test_a_missing_packaged_model_is_a_problem(monkeypatch, capsys):
     assert "Problem: town is gone" in capsys.readouterr().out
 
 
-def test_a_model_that_cannot_be_resolved_is_told_and_not_raised(monkeypatch):
+def test_a_model_that_cannot_be_resolved_is_reported_and_not_raised(monkeypatch):
     models = importlib.import_module("crossview.model.onnx")
 
     def unresolved(name: str) -> None:

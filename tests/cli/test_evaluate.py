@@ -33,8 +33,8 @@ def typed(tmp_path, data, capsys):
     def run(*more, out="out"):
         line = ["evaluate", "--data", f"pairs:{data}", "--out", str(tmp_path / out)]
         code = main([*line, *map(str, more)])
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return run
 
@@ -121,7 +121,7 @@ def test_hard_samples_are_scored_beside_the_queries_themselves(typed, model, tmp
     assert np.isfinite(queries.mirrored_score).all()
 
 
-def test_another_representation_is_refused_unless_told_and_then_marked(typed, model, tmp_path):
+def test_another_representation_is_refused_unless_allowed_and_then_marked(typed, model, tmp_path):
     code, _, err = typed(model, "--representation", "narrow")
     assert code == 2
     assert "trained on padded pictures, shown narrow ones" in err
@@ -199,7 +199,7 @@ def test_vectors_of_any_program_are_measured_by_their_ids(typed, elsewhere, tmp_
     assert "as given" in out
 
 
-def test_what_given_vectors_showed_is_told_by_who_gives_them(typed, elsewhere, tmp_path):
+def test_options_state_what_vectors_of_another_program_show(typed, elsewhere, tmp_path):
     assert typed(*given(elsewhere), "--fov", "90", "--representation", "padded")[0] == 0
     protocol = Evaluation.read(tmp_path / "out").protocol
     assert (protocol.fov_deg, protocol.headings) == (90.0, "unknown")
@@ -223,7 +223,7 @@ def test_vectors_without_ids_are_in_the_order_of_the_list(typed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"ids": np.array(["g0.png"] * PLACES)}, "the id 'g0.png' occurs twice"),
         ({"ids": np.array([f"x{n}.png" for n in range(PLACES)])}, "no vector for 24 of 24"),
@@ -234,12 +234,14 @@ def test_vectors_without_ids_are_in_the_order_of_the_list(typed, tmp_path):
         ({"fingerprint": "abc"}, ""),
     ],
 )
-def test_vectors_that_cannot_be_ranked_are_told_by_file_and_row(typed, elsewhere, change, said):
+def test_vectors_that_cannot_be_ranked_are_reported_by_file_and_row(
+    typed, elsewhere, change, message
+):
     with np.load(elsewhere["queries"]) as arrays:
         np.savez(elsewhere["queries"], **{**arrays, **change})
     code, _, err = typed(*given(elsewhere))
-    assert code == (1 if said else 0)
-    assert said in err
+    assert code == (1 if message else 0)
+    assert message in err
 
 
 def test_a_re_rankers_lists_are_measured_as_they_are(typed, tmp_path):
@@ -265,7 +267,7 @@ def test_a_re_rankers_lists_are_measured_as_they_are(typed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "code", "said"),
+    ("more", "code", "message"),
     [
         ([], 2, "Give one of: a model; --query-embeddings"),
         (["--split", "val"], 1, "has no split 'val'; it has test"),
@@ -280,10 +282,10 @@ def test_a_re_rankers_lists_are_measured_as_they_are(typed, tmp_path):
         (["--radius", "-5"], 2, "--radius must be at least 0 metres"),
     ],
 )
-def test_wrong_options_are_told(typed, model, more, code, said):
+def test_wrong_options_are_reported(typed, model, more, code, message):
     found, _, err = typed(*([model] if more else []), *more, "--workers", 0)
     assert found == code
-    assert said in err
+    assert message in err
 
 
 def test_a_record_is_plain_json(typed, elsewhere, tmp_path):

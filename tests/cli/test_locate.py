@@ -56,10 +56,10 @@ def records(text):
 
 def test_a_table_shows_the_best_places_and_what_was_assumed(made, capsys):
     assert run(made) == 0
-    told = capsys.readouterr()
-    assert f"{made.lat[FIRST]:.6f}" in told.out
-    assert len([line for line in told.out.splitlines() if "60." in line or "°" in line]) >= 5
-    assert told.err == ""
+    printed = capsys.readouterr()
+    assert f"{made.lat[FIRST]:.6f}" in printed.out
+    assert len([line for line in printed.out.splitlines() if "60." in line or "°" in line]) >= 5
+    assert printed.err == ""
 
 
 def test_jsonl_geojson_and_kml_hold_the_same_places(made, capsys):
@@ -76,7 +76,7 @@ def test_jsonl_geojson_and_kml_hold_the_same_places(made, capsys):
     assert len(list(marks)) == 3
 
 
-def test_the_ending_of_out_tells_the_format(made, capsys, tmp_path):
+def test_the_ending_of_out_sets_the_format(made, capsys, tmp_path):
     assert run(made, "--out", tmp_path / "places.geojson") == 0
     assert json.loads((tmp_path / "places.geojson").read_text())["type"] == "FeatureCollection"
     assert capsys.readouterr().out == ""
@@ -97,34 +97,34 @@ def test_csv_gpx_and_kmz_are_written_whole_under_their_names(made, capsys, tmp_p
 def test_one_bad_photo_is_reported_and_the_rest_are_located(made, capsys):
     names = ("first.png", "broken.jpg", "absent.jpg", "second.png")
     assert run(made, "--format", "jsonl", names=names) == 1
-    told = capsys.readouterr()
-    assert [r["places"][0]["window"] for r in records(told.out)] == [FIRST, SECOND]
-    assert "broken.jpg" in told.err
-    assert "absent.jpg: no such file" in told.err
-    assert "Traceback" not in told.err
+    printed = capsys.readouterr()
+    assert [r["places"][0]["window"] for r in records(printed.out)] == [FIRST, SECOND]
+    assert "broken.jpg" in printed.err
+    assert "absent.jpg: no such file" in printed.err
+    assert "Traceback" not in printed.err
 
 
 def test_a_hint_that_fits_one_photo_only_fails_for_the_other_only(made, capsys):
     Image.new("RGB", (64, 640)).save(made.path.parent / "tall.png")
     names = ("tall.png", "first.png")
     assert run(made, "--horizon-px", 300, "--format", "jsonl", names=names) == 1
-    told = capsys.readouterr()
-    assert [r["photo"].endswith("tall.png") for r in records(told.out)] == [True]
-    assert "first.png: a horizon at row 300" in told.err
+    printed = capsys.readouterr()
+    assert [r["photo"].endswith("tall.png") for r in records(printed.out)] == [True]
+    assert "first.png: a horizon at row 300" in printed.err
 
 
 def test_truth_adds_errors_and_recall(made, capsys):
     truth = made.path.parent / "places.csv"
     assert run(made, "--truth", truth, names=("first.png", "second.png")) == 0
-    told = capsys.readouterr().out
-    assert "2 photos of known truth: first place within 25 m for 100.0%" in told
-    assert "median error 0.0 m" in told
-    assert "R@1 100.0%, R@5 100.0%, R@10 100.0%" in told
+    printed = capsys.readouterr().out
+    assert "2 photos of known truth: first place within 25 m for 100.0%" in printed
+    assert "median error 0.0 m" in printed
+    assert "R@1 100.0%, R@5 100.0%, R@10 100.0%" in printed
     assert run(made, "--truth", truth, "--format", "jsonl", "--places", 3) == 0
-    told = capsys.readouterr()
-    assert len(records(told.out)[0]["places"]) == 3
-    assert "R@10 100.0%" in told.err
-    assert records(told.out)[0]["error_m"] == pytest.approx(0.0, abs=0.01)
+    printed = capsys.readouterr()
+    assert len(records(printed.out)[0]["places"]) == 3
+    assert "R@10 100.0%" in printed.err
+    assert records(printed.out)[0]["error_m"] == pytest.approx(0.0, abs=0.01)
 
 
 def test_gps_in_a_photo_is_shown_used_as_a_hint_or_as_truth_only_when_asked(made, capsys, tmp_path):
@@ -137,10 +137,10 @@ def test_gps_in_a_photo_is_shown_used_as_a_hint_or_as_truth_only_when_asked(made
         picture.save(path, exif=exif)
     call = ["locate", str(path), "--index", str(made.path), "--format", "jsonl"]
     assert main(call) == 0
-    told = records(capsys.readouterr().out)[0]
-    assert told["places"][0]["window"] == FIRST
-    assert any("not used" in text for text in told["assumptions"])
-    assert "truth" not in told
+    printed = records(capsys.readouterr().out)[0]
+    assert printed["places"][0]["window"] == FIRST
+    assert any("not used" in text for text in printed["assumptions"])
+    assert "truth" not in printed
     assert main([*call, "--truth", "exif"]) == 0
     assert records(capsys.readouterr().out)[0]["error_m"] > 50
     assert main([*call, "--use-gps-as-hint", "--within", "0.03"]) == 0
@@ -164,7 +164,7 @@ def test_a_map_page_is_written(made, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["--fov", "400"], 2, "(0, 360]"),
         (["--fov", "0"], 2, "(0, 360]"),
@@ -190,12 +190,12 @@ def test_a_map_page_is_written(made, tmp_path, capsys):
         (["--fvo", "90"], 2, "--fov"),
     ],
 )
-def test_mistakes_are_explained_before_or_instead_of_work(made, capsys, arguments, code, said):
+def test_mistakes_are_explained_before_or_instead_of_work(made, capsys, arguments, code, message):
     assert run(made, *arguments) == code
-    told = capsys.readouterr()
-    assert said in told.err
-    assert told.out == ""
-    assert len(told.err.splitlines()) <= 3
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) <= 3
 
 
 def test_a_heading_may_be_negative(made, capsys):
@@ -204,7 +204,7 @@ def test_a_heading_may_be_negative(made, capsys):
     assert headings == pytest.approx([315.0] * len(headings), abs=3.0)  # grid north is not north
 
 
-def test_a_photo_given_as_index_and_an_index_given_as_photo_are_told_apart(made, capsys):
+def test_a_photo_as_index_and_an_index_as_photo_are_refused_with_their_kinds(made, capsys):
     photo = str(made.path.parent / "first.png")
     assert main(["locate", photo, "--index", photo]) == 1
     assert "not an index" in capsys.readouterr().err
@@ -238,11 +238,11 @@ def test_a_video_and_a_raw_file_are_answered_with_what_to_do_and_the_rest_is_loc
     (folder / "film.MOV").write_bytes(b"\0\0\0\x14ftypqt  \0\0\0\0qt  " + bytes(5000))
     (folder / "IMG_1.CR2").write_bytes(b"II*\0\x10\0\0\0CR\x02\0" + bytes(5000))
     assert run(made, "--format", "jsonl", names=("film.MOV", "first.png", "IMG_1.CR2")) == 1
-    told = capsys.readouterr()
-    assert [record["photo"] for record in records(told.out)] == [str(folder / "first.png")]
-    assert "is a video, not a photo" in told.err
-    assert "-frames:v 1" in told.err
-    assert "Develop it to JPEG first" in told.err
+    printed = capsys.readouterr()
+    assert [record["photo"] for record in records(printed.out)] == [str(folder / "first.png")]
+    assert "is a video, not a photo" in printed.err
+    assert "-frames:v 1" in printed.err
+    assert "Develop it to JPEG first" in printed.err
 
 
 @pytest.fixture
@@ -263,13 +263,13 @@ def album(made, tmp_path):
 def test_a_folder_stands_for_the_photos_below_it(made, album, capsys):
     call = ["locate", str(album), "--index", str(made.path), "--format", "jsonl"]
     assert main(call) == 0
-    told = capsys.readouterr()
-    assert [r["places"][0]["window"] for r in records(told.out)] == [FIRST, SECOND]
-    assert [r["photo"] for r in records(told.out)] == [
+    printed = capsys.readouterr()
+    assert [r["places"][0]["window"] for r in records(printed.out)] == [FIRST, SECOND]
+    assert [r["photo"] for r in records(printed.out)] == [
         str(album / "a.png"), str(album / "below" / "b.PNG"),
     ]  # fmt: skip
-    assert f"Left out as videos or raw files below {album}: 1." in told.err
-    assert f"Left out, not photos, below {album}: 1." in told.err
+    assert f"Left out as videos or raw files below {album}: 1." in printed.err
+    assert f"Left out, not photos, below {album}: 1." in printed.err
     assert main([*call, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
 
@@ -281,22 +281,22 @@ def test_files_and_folders_may_be_mixed_and_a_folder_without_photos_is_an_error(
     empty.mkdir()
     named = [str(album / "a.png"), str(empty), str(album)]
     assert main(["locate", *named, "--index", str(made.path), "--format", "jsonl"]) == 1
-    told = capsys.readouterr()
-    assert [r["places"][0]["window"] for r in records(told.out)] == [FIRST, SECOND]
-    assert f"{empty}: no photos in this folder" in told.err
+    printed = capsys.readouterr()
+    assert [r["places"][0]["window"] for r in records(printed.out)] == [FIRST, SECOND]
+    assert f"{empty}: no photos in this folder" in printed.err
     assert main(["locate", str(empty), "--index", str(made.path)]) == 1
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert f"{empty}: no photos in this folder" in told.err
-    assert len(told.err.splitlines()) <= 3
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert f"{empty}: no photos in this folder" in printed.err
+    assert len(printed.err.splitlines()) <= 3
 
 
 def test_a_broken_photo_in_a_folder_is_reported_and_the_rest_are_located(made, album, capsys):
     (album / "c.jpg").write_bytes(b"\xff\xd8\xff\xe0 not much")
     assert main(["locate", str(album), "--index", str(made.path), "--format", "jsonl"]) == 1
-    told = capsys.readouterr()
-    assert len(records(told.out)) == 2
-    assert "c.jpg" in told.err
+    printed = capsys.readouterr()
+    assert len(records(printed.out)) == 2
+    assert "c.jpg" in printed.err
 
 
 def test_a_direction_in_a_file_is_used_unless_it_is_to_be_ignored(made, capsys, tmp_path):
@@ -306,11 +306,11 @@ def test_a_direction_in_a_file_is_used_unless_it_is_to_be_ignored(made, capsys, 
     with Image.open(made.path.parent / "first.png") as picture:
         picture.save(path, exif=exif)
     call = ["locate", str(path), "--index", str(made.path), "--format", "jsonl"]
-    told = {}
+    printed = {}
     for more in ((), ("--ignore-direction",), ("--heading", "0")):
         assert main([*call, *more]) == 0
-        told[more] = records(capsys.readouterr().out)[0]
-    used, ignored, given = told.values()
+        printed[more] = records(capsys.readouterr().out)[0]
+    used, ignored, given = printed.values()
     assert used["heading_source"] == "GPSImgDirection"
     assert {round(place["heading_deg"] / 45) % 8 for place in used["places"]} <= {3, 4, 5}
     assert any("180 degrees from true north) used" in text for text in used["assumptions"])

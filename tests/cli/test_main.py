@@ -40,17 +40,17 @@ def verb(monkeypatch):
     return install
 
 
-@pytest.mark.parametrize(("problem", "code", "said"), FAILURES)
-def test_a_failure_is_explained_in_at_most_three_lines(verb, capsys, problem, code, said):
+@pytest.mark.parametrize(("problem", "code", "message"), FAILURES)
+def test_a_failure_is_explained_in_at_most_three_lines(verb, capsys, problem, code, message):
     def doctor() -> None:
         raise problem
 
     verb(doctor)
     assert cli.main(["doctor"]) == code
-    told = capsys.readouterr().err
-    assert said in told
-    assert "Traceback" not in told
-    assert len(told.splitlines()) <= 3
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert "Traceback" not in printed
+    assert len(printed.splitlines()) <= 3
 
 
 def test_the_traceback_is_there_for_who_asks(verb, capsys, monkeypatch):
@@ -72,7 +72,7 @@ def test_a_verb_may_end_with_its_own_exit_code(verb):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (["doctr"], "Unknown command 'doctr'. Did you mean 'doctor'?"),
         (["doctor", "--jsn"], "No such option: --jsn. Did you mean --json?"),
@@ -80,11 +80,11 @@ def test_a_verb_may_end_with_its_own_exit_code(verb):
         (["--nonsense"], "No such option: --nonsense"),
     ],
 )
-def test_a_wrong_command_line_is_exit_code_2_with_the_nearest_name(capsys, given, said):
+def test_a_wrong_command_line_is_exit_code_2_with_the_nearest_name(capsys, given, message):
     assert cli.main(given) == 2
-    told = capsys.readouterr()
-    assert said in told.err
-    assert told.out == ""
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.out == ""
 
 
 def test_negative_numbers_are_values_and_not_options(verb, capsys):
@@ -101,8 +101,8 @@ def test_negative_numbers_are_values_and_not_options(verb, capsys):
 @pytest.mark.parametrize("given", [[], ["--help"], ["-h"]])
 def test_help_names_every_verb(capsys, given):
     assert cli.main(given) == 0
-    told = capsys.readouterr().out
-    assert [verb for verb in cli.VERBS if f"\n  {verb} " not in told] == []
+    printed = capsys.readouterr().out
+    assert [verb for verb in cli.VERBS if f"\n  {verb} " not in printed] == []
 
 
 def test_version_prints_the_version(capsys):

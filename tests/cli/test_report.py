@@ -16,11 +16,11 @@ def test_records_below_a_folder_become_a_page(tmp_path, capsys):
     assert "<h1>Evaluation report</h1>" in (tmp_path / "report" / "report.html").read_text()
 
 
-def test_a_folder_without_records_is_told_in_two_lines(tmp_path, capsys):
+def test_a_folder_without_records_is_reported_in_two_lines(tmp_path, capsys):
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "report")]) == 1
-    said = capsys.readouterr().err
-    assert f"No evaluation in {tmp_path}" in said
-    assert "crossview evaluate" in said
+    message = capsys.readouterr().err
+    assert f"No evaluation in {tmp_path}" in message
+    assert "crossview evaluate" in message
     assert not (tmp_path / "report").exists()
 
 

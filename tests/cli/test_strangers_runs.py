@@ -68,9 +68,9 @@ def typed(line, stranger, *more):
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_page_from_outside_runs_only_where_the_command_names_it(verb, stranger, capsys):
     assert typed(VERBS[verb], stranger) == 2
-    said = capsys.readouterr().err
-    assert "theirs.py" in said
-    assert "--method FILE" in said
+    message = capsys.readouterr().err
+    assert "theirs.py" in message
+    assert "--method FILE" in message
     assert not stranger[2].exists()
 
 
@@ -96,7 +96,7 @@ def test_every_way_to_name_a_file_counts(stranger, name, monkeypatch):
     assert not mark.exists()
 
 
-def test_named_it_runs_and_a_page_that_was_edited_is_said(stranger, capsys):
+def test_named_it_runs_and_an_edited_page_is_reported(stranger, capsys):
     assert typed(VERBS["evaluate"], stranger, "--method", str(stranger[1])) == 0
     assert "was made with another method page" in capsys.readouterr().err
     assert stranger[2].exists()
@@ -108,7 +108,7 @@ def test_the_page_that_it_was_made_with_needs_no_word(made, stranger, capsys):
     assert open_run(stranger[0], str(made / "mine.py")).notes == ()
 
 
-def test_a_method_of_the_package_in_its_place_is_said(stranger):
+def test_a_method_of_the_package_in_its_place_is_reported(stranger):
     record = json.loads((stranger[0] / "config.json").read_text())
     (stranger[0] / "config.json").write_text(json.dumps({**record, "config": {}}))
     (note,) = open_run(stranger[0], "safa").notes

@@ -30,8 +30,8 @@ def typed(tmp_path, monkeypatch, capsys):
         line = ["study", "tiny", "--data", f"pairs:{own}"]
         line += ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
         code = main([*line, "--workers", "0", "--device", "cpu", *more])
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     run.own, run.other = own, other
     return run
@@ -50,7 +50,7 @@ def test_the_table_names_rows_and_both_data_sets_in_its_command(typed, tmp_path,
     assert command in (tmp_path / "out" / "tiny.md").read_text()
 
 
-def test_steps_are_scaled_and_said_for_rows_that_take_more(typed, tmp_path):
+def test_steps_are_scaled_and_noted_for_rows_that_take_more(typed, tmp_path):
     code, _, err = typed("--seeds", "1", "--config", "steps=3")
     assert code == 0
     assert "twice takes 6 steps, so that all rows cost the same." in err

@@ -24,8 +24,8 @@ def typed(tmp_path, capsys):
     def run(*more, method=str(PAGE), data=f"pairs:{csv}", out=str(tmp_path / "run")):
         line = ["train", "--method", method, "--data", data, "--out", out, *SMALL, *more]
         code = main(line)
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return run
 
@@ -53,7 +53,7 @@ def test_a_page_from_outside_trains_and_passes_the_contract(typed, tmp_path, cap
     assert info["dim"] == 16
 
 
-def test_a_reading_is_asked_for_by_name_and_only_of_methods_that_have_two(typed, tmp_path):
+def test_a_reading_is_chosen_by_name_and_only_for_methods_that_have_two(typed, tmp_path):
     settings = ("--config=backbone=test_convnext", "--no-pretrained", "--config=aerial_px=64")
     settings += ("--config=ground_px=[32,192]", "--config=whole=false", "--steps=0", "--epochs=1")
     run = ["train", "--method", "singeo", "--recipe", "cvusa", "--reading", "intent", *settings]
@@ -99,7 +99,7 @@ def test_a_refused_training_leaves_a_run_that_was_there_as_it_was(typed, tmp_pat
     assert {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()} == before
 
 
-def test_a_dry_run_tells_time_and_memory_and_keeps_nothing(typed, tmp_path):
+def test_a_dry_run_prints_time_and_memory_and_keeps_nothing(typed, tmp_path):
     code, out, _ = typed("--dry-run")
     assert code == 0
     assert "pairs/s" in out
@@ -129,7 +129,7 @@ def test_the_options_end_up_in_the_run_folder(typed, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--config", "widht=3"], "Did you mean 'width'?"),
         (["--config", "width"], "--config takes NAME=VALUE"),
@@ -140,10 +140,10 @@ def test_the_options_end_up_in_the_run_folder(typed, tmp_path):
         (["--workers", "-1"], "workers must be at least 0"),
     ],
 )
-def test_a_wrong_option_is_told_in_a_sentence(typed, more, said):
+def test_a_wrong_option_is_reported_in_a_sentence(typed, more, message):
     code, _, err = typed(*more)
     assert code == 2
-    assert said in err
+    assert message in err
     assert "Traceback" not in err
 
 

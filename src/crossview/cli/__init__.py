@@ -92,8 +92,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"crossview {__version__}")
         raise typer.Exit
 
@@ -229,9 +229,9 @@ def _message(problem: Exception) -> tuple[str, int]:
     if isinstance(problem, OSError) and problem.strerror:
         where = f": {os.fsdecode(problem.filename)}" if problem.filename else ""
         return f"{problem.strerror}{where}", 1
-    said = (str(problem).splitlines() or [""])[0][:300]
+    reason = (str(problem).splitlines() or [""])[0][:300]
     return (
-        f"Unexpected {type(problem).__name__}: {said}\n"
+        f"Unexpected {type(problem).__name__}: {reason}\n"
         "This is a fault of crossview. For the traceback, run it again with CROSSVIEW_DEBUG=1.",
         1,
     )
@@ -240,10 +240,10 @@ def _message(problem: Exception) -> tuple[str, int]:
 def _usage_message(problem: typer.TyperException) -> str:
     """The parser's sentence, the nearest option if one is near, and where the manual is."""
     near = getattr(problem, "possibilities", None)
-    said = f"{problem.message}. Did you mean {' or '.join(near)}?" if near else None
+    suggestion = f"{problem.message}. Did you mean {' or '.join(near)}?" if near else None
     context = getattr(problem, "ctx", None)
     manual = f"\nSee: {context.command_path} --help" if context else ""
-    return (said or problem.format_message()) + manual
+    return (suggestion or problem.format_message()) + manual
 
 
 def _extra(problem: ModuleNotFoundError) -> str | None:

@@ -259,7 +259,7 @@ def _write(index: Index, command: LocateCommand, located: Located) -> None:
     from crossview.outputs.text import to_table
 
     files = command.files
-    answers = [replace(one, places=one.places[: files.places]) for one in located.answers]
+    answers = [replace(a, places=a.places[: files.places]) for a in located.answers]
     if files.format == "table":
         content: str | bytes = to_table(answers, top=files.shown)
     else:

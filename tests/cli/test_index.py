@@ -23,15 +23,15 @@ def crossview(tmp_path, monkeypatch, capsys):
 
     def run(*arguments):
         code = cli.main(["index", *map(str, arguments)])
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        assert len(said.err.splitlines()) <= 4
-        return code, said.out, said.err
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        assert len(printed.err.splitlines()) <= 4
+        return code, printed.out, printed.err
 
     return run
 
 
-def test_an_index_is_made_and_the_next_command_told(tmp_path, crossview, model):
+def test_an_index_is_made_and_the_next_command_printed(tmp_path, crossview, model):
     region(tmp_path)
     code, out, err = crossview("aerial.tif", "--model", model, "--out", "region.cvx")
     assert (code, err) == (0, "")
@@ -50,7 +50,7 @@ def test_verify_reads_an_index(tmp_path, crossview, model):
     assert (code, "holds 0 of" in err) == (1, True)
 
 
-def test_a_dry_run_tells_tiles_size_and_time_and_writes_nothing(tmp_path, crossview, model):
+def test_a_dry_run_prints_tiles_size_and_time_and_writes_nothing(tmp_path, crossview, model):
     region(tmp_path)
     _, out, _ = crossview("aerial.tif", "--model", model, "--out", "region.cvx", "--dry-run")
     assert out.startswith("374 tiles of 40 m every 10 m")
@@ -106,7 +106,7 @@ def test_new_imagery_is_added_with_the_model_of_the_index(tmp_path, crossview, m
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (["nowhere.tif"], 1, "There is no nowhere.tif"),
         (["plain.tif"], 1, "not their place on Earth"),
@@ -128,18 +128,20 @@ def test_new_imagery_is_added_with_the_model_of_the_index(tmp_path, crossview, m
         (["aerial.tif", "--modle", "x"], 2, "--model"),
     ],
 )
-def test_a_mistake_is_told_in_a_line_or_three(tmp_path, crossview, model, arguments, code, said):
+def test_a_mistake_is_reported_in_a_line_or_three(
+    tmp_path, crossview, model, arguments, code, message
+):
     region(tmp_path)
     cv2.imwrite(str(tmp_path / "plain.tif"), meadow())
     (tmp_path / "notes.txt").write_text("not imagery")
     (tmp_path / "cut.tif").write_bytes((tmp_path / "aerial.tif").read_bytes()[:200_000])
     got, out, err = crossview(*arguments, "--model", model, "--out", "region.cvx")
     assert (got, out) == (code, "")
-    assert said in err
+    assert message in err
     assert not list(tmp_path.glob("region.cvx*"))
 
 
-def test_out_is_asked_for(tmp_path, crossview, model):
+def test_out_is_required(tmp_path, crossview, model):
     region(tmp_path)
     code, _, err = crossview("aerial.tif", "--model", model)
     assert (code, "--out region.cvx" in err) == (2, True)
@@ -151,7 +153,7 @@ def test_a_real_vector_archive_is_refused_with_its_reason(crossview, model):
     assert (code, "holds vector tiles" in err) == (1, True)
 
 
-def test_notes_on_the_imagery_are_told_and_rough_shifts_with_every_run(tmp_path, crossview, model):
+def test_notes_on_the_imagery_are_reported_and_rough_shifts_always(tmp_path, crossview, model):
     region(tmp_path, crs="EPSG:2029")  # NAD27(76) / UTM 17N, for which PROJ has no shift
     _, _, err = crossview("aerial.tif", "--model", model, "--out", "a.cvx")
     assert "aerial.tif" not in err
@@ -163,7 +165,7 @@ def test_notes_on_the_imagery_are_told_and_rough_shifts_with_every_run(tmp_path,
     assert "datum" not in err
 
 
-def test_a_border_is_told_and_left_out_when_named(tmp_path, crossview, model):
+def test_a_border_is_reported_and_left_out_when_named(tmp_path, crossview, model):
     pixels = meadow()
     pixels[:, :200] = 0
     geotiff(tmp_path / "a.tif", pixels)
@@ -182,7 +184,7 @@ def test_nodata_is_one_number_or_three(tmp_path, crossview, model, value):
 
 
 @pytest.mark.parametrize("option", ["--tms", "--no-tms"])
-def test_the_order_of_rows_can_be_said(tmp_path, crossview, model, option):
+def test_the_order_of_rows_can_be_given(tmp_path, crossview, model, option):
     tiles, _ = tiles_around(BERLIN, 17, 1, size=256)
     xyz_folder(tmp_path / "tiles", tiles, 17)
     code, _, err = crossview("tiles", "--model", model, "--out", "a.cvx", "--quiet", option)
@@ -194,7 +196,7 @@ def test_the_order_of_rows_can_be_said(tmp_path, crossview, model, option):
 
 
 @pytest.mark.parametrize(("footprint_m", "warned"), [(41.9, False), (42.1, True), (37.9, True)])
-def test_footprints_that_the_model_was_not_trained_on_are_told(
+def test_footprints_that_the_model_was_not_trained_on_are_reported(
     tmp_path, crossview, model, footprint_m, warned
 ):
     region(tmp_path)
