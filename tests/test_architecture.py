@@ -28,6 +28,7 @@ ROWS = [
     ["lists"],
     ["locks"],
     ["stats"],
+    ["texts"],
     ["geo"],
     ["views"],
     ["worlds"],
@@ -54,7 +55,7 @@ ROWS = [
     ["__main__"],
 ]
 RANK = {room: rank for rank, row in enumerate(ROWS) for room in row}
-EVERYWHERE = {"errors", "arrays", "files", "schema", "lists", "locks", "stats"}
+EVERYWHERE = {"errors", "arrays", "files", "schema", "lists", "locks", "stats", "texts"}
 ONLY = {
     "worlds": {"geo", "views"},
     "methods": {"views", "pairs", "networks"},

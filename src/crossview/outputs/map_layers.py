@@ -25,7 +25,7 @@ from crossview.imagery.drape import drape
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import open_sources
 from crossview.localization.answer import Answer
-from crossview.outputs.records import phrase
+from crossview.texts import phrase
 from crossview.views.decode import read_rgb
 
 if TYPE_CHECKING:

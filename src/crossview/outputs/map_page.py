@@ -40,10 +40,10 @@ from crossview.outputs.page_images import Budget, shrink_photos, shrink_thumbnai
 from crossview.outputs.records import (
     describe_answer,
     describe_place,
-    phrase,
     shorten_names,
     stands_out,
 )
+from crossview.texts import phrase
 from crossview.views.decode import PictureSource
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from crossview.errors import BadImage
-from crossview.outputs.records import phrase
+from crossview.texts import phrase
 from crossview.views.decode import PictureSource, load_photo, read_rgb
 
 _SAMPLE = 12  # pictures that are tried at each size to choose one size for all

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
-from importlib.resources import files
 from pathlib import PurePath
 from typing import Any
 
@@ -16,6 +13,7 @@ from crossview.files import printable
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, measure_distance_m
 from crossview.localization.answer import Answer, Area, Confidence, Place
+from crossview.texts import phrase
 
 COLUMNS = (
     "photo", "rank", "lat", "lon", "score", "heading_deg", "probability", "error_m",
@@ -240,14 +238,3 @@ def shorten_names(paths: Sequence[str]) -> list[str]:
             for name, tail in zip(names, parts, strict=True)
         ]
     return [printable(name) for name in names]
-
-
-def phrase(key: str, **values: object) -> str:
-    """A sentence of ``texts.toml`` by topic and name (``table.warning``), filled with values."""
-    topic, name = key.split(".")
-    return _load_texts()[topic][name].format(**values)
-
-
-@cache
-def _load_texts() -> dict[str, dict[str, str]]:
-    return tomllib.loads((files(__package__) / "texts.toml").read_text(encoding="utf-8"))

@@ -27,10 +27,10 @@ from crossview.outputs.records import (
     explain_confidence,
     format_cell,
     make_map_link,
-    phrase,
     shorten_names,
     stands_out,
 )
+from crossview.texts import phrase
 
 _OPTIONAL_COLUMNS = {"heading": "heading_deg", "probability": "probability", "error": "error_m"}
 _WIDTH = 100_000  # characters: no line is folded

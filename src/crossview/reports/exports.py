@@ -22,8 +22,8 @@ from crossview.reports.report_tables import (
 )
 from crossview.reports.results import Trial, group_sweeps
 from crossview.reports.significance import RunComparison
-from crossview.reports.texts import phrase
 from crossview.reports.trust import NamedCalibration
+from crossview.texts import phrase
 
 FORMAT = 1
 COLUMNS = (

@@ -39,7 +39,7 @@ from crossview.reports.svg import (
     set_log_axis,
     set_percent_axis,
 )
-from crossview.reports.texts import phrase
+from crossview.texts import phrase
 
 MOST_AREAS, MOST_QUERIES, MOST_REFERENCES = 4, 400, 600  # of the maps of a run
 MOST_SEVERE = 5

@@ -12,7 +12,7 @@ from crossview.errors import BadImage
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.outputs.page_images import Budget, JpegSize, shrink_picture
 from crossview.reports.results import RunResult
-from crossview.reports.texts import phrase
+from crossview.texts import phrase
 
 CARDS = 4  # of one kind
 _GROUND, _AERIAL = JpegSize(400, 74), JpegSize(150, 76)

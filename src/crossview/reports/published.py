@@ -24,7 +24,7 @@ from typing import Any
 from crossview.errors import UnknownName
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.metrics import METRICS
-from crossview.reports.texts import phrase
+from crossview.texts import phrase
 
 ONE_MODEL = "one model for all"
 # How far a published figure can be trusted; the words for each are among the texts.

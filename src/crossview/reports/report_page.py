@@ -1,6 +1,6 @@
 """A report: a page that needs neither network nor script to be read, and its numbers beside it.
 
-This module says what each section holds; ``templates`` says how it looks, ``texts.toml`` what it
+This module says what each section holds; ``templates`` says how it looks, ``languages`` what it
 says.
 """
 
@@ -52,9 +52,9 @@ from crossview.reports.report_tables import (
 from crossview.reports.results import RunResult, Sweep, Trial, group_sweeps, sort_into_trials
 from crossview.reports.significance import RunComparison, compare_runs, format_p, format_points
 from crossview.reports.svg import RUN_PENS, Panel, dashes, marker_path
-from crossview.reports.texts import LANGUAGE, phrase
 from crossview.reports.trust import NamedCalibration, draw_reliability, format_share, list_kinds
 from crossview.reports.verdicts import Compared, write_verdicts
+from crossview.texts import LANGUAGE, phrase
 
 PAGE_NAME = "report.html"
 PICTURE_BYTES = 8_000_000  # of all galleries together

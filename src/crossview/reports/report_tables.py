@@ -11,7 +11,7 @@ from crossview.evaluation.headline import FIELDS_DEG
 from crossview.evaluation.metrics import MAIN, METRICS, find_metric, mean_name
 from crossview.reports.published import PublishedRow, list_differences
 from crossview.reports.results import RunResult, Sweep, Trial
-from crossview.reports.texts import phrase
+from crossview.texts import phrase
 
 _MOST_SKIPPED = 0.01  # share of a benchmark's queries
 

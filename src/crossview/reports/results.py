@@ -27,7 +27,7 @@ from crossview.reports.published import (
     find_benchmark,
     name_data,
 )
-from crossview.reports.texts import phrase
+from crossview.texts import phrase
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,7 @@ from crossview.evaluation.run_comparison import (
 )
 from crossview.localization.accuracy import mark_hits
 from crossview.reports.results import RunResult, Trial
-from crossview.reports.texts import phrase
+from crossview.texts import phrase
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from crossview.files import writing
 from crossview.index.store import read_manifest
 from crossview.localization.calibration_record import Calibrated, Calibration
 from crossview.reports.svg import DOTS, KINDS, MUTED, Panel, draw_svg, set_percent_axis
-from crossview.reports.texts import phrase
+from crossview.texts import phrase
 
 FORMATS = ("png", "svg", "pdf")
 _COLOURS = ("#0b6e8a", "#c4501b", "#5b3fa0", "#4d7a1f", "#a02c5a", "#6b6b6b")

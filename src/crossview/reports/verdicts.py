@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from crossview.evaluation.metrics import MAIN
 from crossview.reports.results import RunResult, Trial
 from crossview.reports.significance import RunComparison, format_p, format_points
-from crossview.reports.texts import phrase
+from crossview.texts import phrase
 
 Compared = Sequence[tuple[Trial, Sequence[RunComparison]]]
 

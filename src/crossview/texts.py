@@ -1,4 +1,4 @@
-"""The sentences of the report: ``texts.toml``, where a translator finds all of them."""
+"""The sentences that crossview writes into pages and answers, one file a language."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-LANGUAGE = "en"  # of texts.toml; the page names it
+LANGUAGE = "en"  # the file below ``languages``; pages name it
 
 
 def phrase(key: str, **values: object) -> str:
     """The text of a key such as ``results.caption``, filled with values.
 
-    A text that counts is chosen by ``count``, one of the values.
+    A text that counts is chosen by ``count``, one of the values. Raises KeyError for a key that
+    the language does not have, and for a value that its text needs and does not get.
     """
     text: Any = _load_texts()
     for name in key.split("."):
@@ -25,4 +26,5 @@ def phrase(key: str, **values: object) -> str:
 
 @cache
 def _load_texts() -> dict[str, Any]:
-    return tomllib.loads((files(__package__) / "texts.toml").read_text(encoding="utf-8"))
+    file = files("crossview") / "languages" / f"{LANGUAGE}.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8"))

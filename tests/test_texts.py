@@ -6,12 +6,16 @@ from importlib.resources import files
 import pytest
 
 from crossview.reports.published import STANDINGS
-from crossview.reports.texts import _load_texts, phrase
+from crossview.texts import _load_texts, phrase
 
-FOLDER = files("crossview.reports")
+ROOMS = [
+    files("crossview.reports"),
+    files("crossview.reports") / "templates",
+    files("crossview.outputs"),
+]
 SOURCES = [
     file.read_text(encoding="utf-8")
-    for folder in (FOLDER, FOLDER / "templates")
+    for folder in ROOMS
     for file in folder.iterdir()
     if file.name.endswith((".py", ".html"))
 ]
