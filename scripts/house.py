@@ -209,12 +209,17 @@ class House:
         return {n: dict(types) for n, types in sorted(where.items()) if len(types) > 1}
 
     def array_aliases(self) -> list[str]:
-        """Aliases of numpy array types outside of ``arrays.py``."""
+        """Other names for types of numpy arrays outside of ``arrays.py``."""
+        arrays = self.modules.get(f"{TOP}.arrays")
+        names = {name for name, _ in _type_aliases(arrays.tree)} if arrays else set()
         return sorted(
-            f"{module.name}.{name}"
+            f"{module.name}.{target.id}"
             for module in self.modules.values()
-            for name, value in _type_aliases(module.tree)
-            if module.base != "arrays" and "NDArray" in ast.unparse(value)
+            if module is not arrays
+            for node in module.tree.body
+            if isinstance(node, ast.Assign)
+            and isinstance(target := node.targets[0], ast.Name)
+            and (text := ast.unparse(node.value)).startswith("NDArray[") | (text in names)
         )
 
 

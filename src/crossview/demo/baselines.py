@@ -30,7 +30,7 @@ _VARINT, _EIGHT_BYTES, _LENGTH_DELIMITED, _FOUR_BYTES = 0, 1, 2, 5  # wire types
 _WEIGHT_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 10: np.dtype("<f2")}
 _FEWEST_WEIGHTS = 16  # values; smaller tensors are constants, such as the mean colour
 
-Span = tuple[int, int]
+ByteSpan = tuple[int, int]
 
 
 class HistogramEmbedder:
@@ -86,7 +86,7 @@ def _randomize_network(data: bytes, rng: np.random.Generator, name: str) -> byte
 
 
 def _randomize_tensor(
-    random: bytearray, data: bytes, tensor: Span, rng: np.random.Generator
+    random: bytearray, data: bytes, tensor: ByteSpan, rng: np.random.Generator
 ) -> bool:
     kind = next(iter(_read_numbers(data, tensor, _DATA_TYPE)), 0)
     raw = next(iter(_find_fields(data, tensor, _RAW_DATA)), None)
@@ -102,7 +102,7 @@ def _randomize_tensor(
     return True
 
 
-def _read_shape(data: bytes, tensor: Span) -> list[int]:
+def _read_shape(data: bytes, tensor: ByteSpan) -> list[int]:
     """Dimensions, whether packed or one by one."""
     packed = [
         _read_varint(data, at)
@@ -112,14 +112,14 @@ def _read_shape(data: bytes, tensor: Span) -> list[int]:
     return [value for value, _ in packed] or list(_read_numbers(data, tensor, _DIMS))
 
 
-def _find_starts(data: bytes, span: Span) -> Iterator[int]:
+def _find_starts(data: bytes, span: ByteSpan) -> Iterator[int]:
     at, end = span
     while at < end:
         yield at
         at = _read_varint(data, at)[1]
 
 
-def _walk_fields(data: bytes, span: Span) -> Iterator[tuple[int, int, Span]]:
+def _walk_fields(data: bytes, span: ByteSpan) -> Iterator[tuple[int, int, ByteSpan]]:
     """(field number, wire type, where its value lies) of a message's fields."""
     at, end = span
     while at < end:
@@ -136,7 +136,7 @@ def _walk_fields(data: bytes, span: Span) -> Iterator[tuple[int, int, Span]]:
         at = stop
 
 
-def _find_fields(data: bytes, span: Span, number: int) -> Iterator[Span]:
+def _find_fields(data: bytes, span: ByteSpan, number: int) -> Iterator[ByteSpan]:
     return (
         at
         for field, wire, at in _walk_fields(data, span)
@@ -144,7 +144,7 @@ def _find_fields(data: bytes, span: Span, number: int) -> Iterator[Span]:
     )
 
 
-def _read_numbers(data: bytes, span: Span, number: int) -> Iterator[int]:
+def _read_numbers(data: bytes, span: ByteSpan, number: int) -> Iterator[int]:
     for field, wire, at in _walk_fields(data, span):
         if (field, wire) == (number, _VARINT):
             yield _read_varint(data, at[0])[0]

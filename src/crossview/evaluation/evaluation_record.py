@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crossview.arrays import F32, F64, I64
+from crossview.arrays import F32, F64, I64, Str
 from crossview.errors import BadData
 from crossview.files import walk_files, write_together
 from crossview.locks import lock
@@ -31,9 +30,6 @@ JSON_NAME = "evaluation.json"
 QUERIES_NAME = "queries.npz"
 REFERENCES_NAME = "references.npz"
 BEST = 10  # references kept per query
-
-
-Texts = NDArray[np.str_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +63,7 @@ class Protocol:
 class Queries:
     """Q rows. References are row numbers of :class:`References`; -1 where there are fewer."""
 
-    ids: Texts  # [Q]
+    ids: Str  # [Q]
     rank: I64  # [Q] of the best match, from 1, ties against the query; 0: it has no match
     error_m: F64  # [Q] truth to the first reference; NaN unknown
     truth_latlon: F64  # [Q, 2]
@@ -86,7 +82,7 @@ class Queries:
 class References:
     """R rows."""
 
-    ids: Texts  # [R]
+    ids: Str  # [R]
     latlon: F64  # [R, 2] NaN unknown
 
 

@@ -20,14 +20,11 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crossview.arrays import F32, F64, I8, I32, I64, U8
+from crossview.arrays import F32, F64, I8, I32, I64, U8, AnyArray
 from crossview.errors import require
 from crossview.localization.similarity import score_queries
 from crossview.views.crops import compute_bin_coverage
-
-Tile = NDArray[Any]
 
 TILE = 2048  # references per product: a tile stays in the cache of one core
 _BLOCK = 128
@@ -42,10 +39,10 @@ _LONGEST_INT32 = 100_000  # numbers per vector: 127 * 127 times that still fits
 class Filter(Protocol):
     """Fast scores with a known error."""
 
-    def tile(self, rows: slice, number: int) -> Tile:
+    def tile(self, rows: slice, number: int) -> AnyArray:
         """Values [m, n] of tile ``number`` of the references against the queries ``rows``."""
 
-    def cuts(self, queries: I64, thresholds: F64) -> tuple[Tile, Tile]:
+    def cuts(self, queries: I64, thresholds: F64) -> tuple[AnyArray, AnyArray]:
         """Two limits [N], [N]: below the first a value surely misses the threshold of its query.
 
         From the second on it surely reaches it.
@@ -151,7 +148,7 @@ class Turning:
         return np.where(visible > _NOTHING, top / length, 0.0)
 
 
-def make_space(bins: int, queries: F32, references: F32, seen_deg: NDArray[Any]) -> Space:
+def make_space(bins: int, queries: F32, references: F32, seen_deg: AnyArray) -> Space:
     """Dot products, or the best of all turns where vectors have several azimuth ``bins``.
 
     ``seen_deg`` [Q]: the field of view that each query shows; NaN counts as all.
@@ -174,13 +171,13 @@ class _Float32:
         bound = 1.01 * (self.queries.shape[1] + 1) * _ROUNDING * longest * _SPARE
         object.__setattr__(self, "bound", bound)
 
-    def tile(self, rows: slice, number: int) -> Tile:
+    def tile(self, rows: slice, number: int) -> AnyArray:
         """See :class:`Filter`."""
         some = self.references[number * TILE : (number + 1) * TILE]
-        values: Tile = some @ self.queries[rows].T
+        values: AnyArray = some @ self.queries[rows].T
         return values
 
-    def cuts(self, queries: I64, thresholds: F64) -> tuple[Tile, Tile]:
+    def cuts(self, queries: I64, thresholds: F64) -> tuple[AnyArray, AnyArray]:
         """See :class:`Filter`."""
         return _as_float32(thresholds - self.bound, thresholds + self.bound)
 
@@ -189,14 +186,14 @@ class _Float32:
 class _Turned:
     space: Turning
 
-    def tile(self, rows: slice, number: int) -> Tile:
+    def tile(self, rows: slice, number: int) -> AnyArray:
         """See :class:`Filter`."""
         s = self.space
         some = s.references[number * TILE : (number + 1) * TILE]
-        values: Tile = score_queries(s.queries[rows], some, s.bins, s.seen[rows])[0].T
+        values: AnyArray = score_queries(s.queries[rows], some, s.bins, s.seen[rows])[0].T
         return values
 
-    def cuts(self, queries: I64, thresholds: F64) -> tuple[Tile, Tile]:
+    def cuts(self, queries: I64, thresholds: F64) -> tuple[AnyArray, AnyArray]:
         """See :class:`Filter`. Cosines: a dot product, two norms and their quotient."""
         bound = 4.0 * (self.space.queries.shape[1] + 16) * _ROUNDING
         return _as_float32(thresholds - bound, thresholds + bound)
@@ -211,12 +208,12 @@ class _Int8:
     scale: F64  # [Q] score per unit
     bound: F64  # [Q] of the error, as a score
 
-    def tile(self, rows: slice, number: int) -> Tile:
+    def tile(self, rows: slice, number: int) -> AnyArray:
         """See :class:`Filter`."""
         some = self.references[number * TILE : (number + 1) * TILE]
         return make_product()(some, np.ascontiguousarray(self.queries[:, rows]))
 
-    def cuts(self, queries: I64, thresholds: F64) -> tuple[Tile, Tile]:
+    def cuts(self, queries: I64, thresholds: F64) -> tuple[AnyArray, AnyArray]:
         """See :class:`Filter`."""
         bound, scale = self.bound[queries], self.scale[queries]
         limits = np.iinfo(np.int32)
@@ -261,7 +258,7 @@ def _lengths(vectors: F32) -> F32:
     return lengths
 
 
-def _as_float32(low: F64, high: F64) -> tuple[Tile, Tile]:
+def _as_float32(low: F64, high: F64) -> tuple[AnyArray, AnyArray]:
     """Rounded outwards, so that a comparison in float32 stays on the safe side."""
     down = np.nextafter(low.astype(np.float32), np.float32(-np.inf))
     up = np.nextafter(high.astype(np.float32), np.float32(np.inf))

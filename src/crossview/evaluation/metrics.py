@@ -30,7 +30,7 @@ RADII_M = (5, 25, 100)
 OVER = "queries, one training"
 
 Unit = Literal["%", "m"]
-Kind = Literal["ranks", "places", "fields"]
+MetricKind = Literal["ranks", "places", "fields"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Metric:
     name: str  # of a :class:`Figure`, in records, CSV and JSON
     title: str  # heads a column, with its unit unless that is percent
     unit: Unit
-    kind: Kind  # which of a report's tables it stands in
+    kind: MetricKind  # which of a report's tables it stands in
     word: str  # under which a report explains it
     definition: str
     higher_is_better: bool = True

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crossview.arrays import F64, I64
+from crossview.arrays import F64, I64, AnyArray
 from crossview.errors import require
 from crossview.evaluation.evaluation_record import BEST
-from crossview.evaluation.fast_scores import TILE, Filter, Space, Tile
+from crossview.evaluation.fast_scores import TILE, Filter, Space
 from crossview.evaluation.task import Pairs, Relation, Task
 
 TIE = 1e-12
@@ -146,7 +146,7 @@ def _compare(fast: Filter, number: int, queries: I64, thresholds: F64) -> tuple[
     return counts, row[unsure], reference[unsure]
 
 
-def _spread(values: Tile, queries: I64) -> Tile:
+def _spread(values: AnyArray, queries: I64) -> AnyArray:
     """One column per threshold from one column per query."""
     rows = queries - queries[0]
     whole = len(rows) == values.shape[1] and rows[-1] == len(rows) - 1

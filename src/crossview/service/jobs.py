@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from crossview.service.problems import Refusal, make_refusal
 
-State = Literal["running", "done", "cancelled"]
+JobState = Literal["running", "done", "cancelled"]
 _HEARTBEAT_S = 15.0
 
 
@@ -25,7 +25,7 @@ class BatchJob:
     caller: str
     photos: int
     results: list[Future[Any]]
-    state: State = "running"
+    state: JobState = "running"
     ended_at: float = 0.0
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # "answer", "problem"
     changed: asyncio.Condition = field(default_factory=asyncio.Condition, repr=False)
