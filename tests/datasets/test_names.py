@@ -43,7 +43,7 @@ def test_every_name_opens_its_twin(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_files_of_the_system_are_no_data(tmp_path, name):
+def test_system_files_are_ignored(tmp_path, name):
     root = twin_of(name, tmp_path)
     before = open_data(f"{name}:{root}").tables
     assert twins.littered(root) > 10

@@ -103,12 +103,12 @@ def test_what_a_file_says_of_its_geometry_is_used_or_refused_in_words(tmp_path, 
 
 
 @pytest.mark.parametrize("values", [[1, 2, 3], ["POINT (1 2)"] * 3, [b"", b"x", b"y"], [1.5] * 3])
-def test_a_geometry_that_is_no_binary_is_no_point(tmp_path, values):
+def test_a_geometry_that_is_not_binary_is_not_a_point(tmp_path, values):
     said = refusal(written(tmp_path / "p.parquet", {**COLUMNS, "geometry": values}))
     assert "row 1: geometry is no point" in said
 
 
-def test_points_of_a_datum_that_proj_copies_are_told_with_the_metres(tmp_path, caplog):
+def test_points_of_a_datum_that_proj_copies_are_reported_with_the_metres(tmp_path, caplog):
     columns = {**COLUMNS, "geometry": [point(-81.0, 44.0)] * 3}
     for crs, told in (("EPSG:4608", True), ("EPSG:4326", False)):  # NAD27(76): no shift is known
         caplog.clear()
@@ -144,7 +144,7 @@ def test_facts_of_a_picture_are_the_same_in_all_splits(tmp_path, column, values)
     assert "is nan" not in refusal(path)
 
 
-def test_a_line_is_no_point_and_two_places_for_one_picture_are_one_too_many(tmp_path):
+def test_a_line_is_not_a_point_and_a_picture_has_one_place(tmp_path):
     line = struct.pack("<BIIdddd", 1, 2, 2, 0, 0, 1, 1)
     columns = {**COLUMNS, "geometry": [point(1, 2), line, line]}
     assert "row 2: geometry is no point" in refusal(written(tmp_path / "p.parquet", columns))

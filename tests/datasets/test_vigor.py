@@ -153,6 +153,6 @@ def test_a_tile_listed_twice_and_an_absent_picture_are_refused(tmp_path):
     assert f"is there twice, first at {path}, line 1" in refusal(tmp_path)
 
 
-def test_the_labels_of_the_other_kind_are_asked_for_by_name(tmp_path):
+def test_missing_labels_of_the_other_kind_are_named(tmp_path):
     twins.vigor(tmp_path)
     assert "splits__corrected" in refusal(tmp_path, "vigor-same-corrected")

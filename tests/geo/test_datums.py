@@ -25,7 +25,7 @@ def test_of_systems_that_are_well_known_nothing_is_said(crs, lat, lon):
         ("EPSG:4610", 40.0, 116.0, 100, 1000),  # Xian 1980: 3 m larger, and elsewhere
     ],
 )
-def test_copied_degrees_are_told_with_a_bound_in_metres(crs, lat, lon, low, high):
+def test_copied_degrees_are_reported_with_a_bound_in_metres(crs, lat, lon, low, high):
     shift = find_datum_shift(crs, LatLon(lat, lon))
     assert shift.copied
     assert low <= shift.off_m <= high
@@ -59,7 +59,7 @@ def test_what_is_rough_is_5_metres_or_more():
         ("EPSG:28992", 52.0, 5.0, None),  # good to 1 m: not worth a word
     ],
 )
-def test_a_missing_grid_is_told_where_places_may_be_off_by_more_than_a_metre(crs, lat, lon, said):
+def test_a_missing_grid_is_reported_where_errors_may_exceed_a_metre(crs, lat, lon, said):
     shift = find_datum_shift(crs, LatLon(lat, lon))
     if said is None:
         assert shift is None
@@ -69,7 +69,7 @@ def test_a_missing_grid_is_told_where_places_may_be_off_by_more_than_a_metre(crs
         assert not shift.is_rough
 
 
-def test_of_an_ellipsoid_that_nothing_is_known_of_a_kilometre_is_told():
+def test_an_unknown_ellipsoid_is_reported_with_a_kilometre():
     shift = find_datum_shift(
         "+proj=longlat +a=6377000 +rf=300 +no_defs +type=crs", LatLon(1.0, 2.0)
     )

@@ -45,7 +45,7 @@ def test_a_picture_too_small_for_a_window_gives_none(pixels, windows):
     assert {len(row.lefts_px) for row in rows} == {windows}
 
 
-def test_windows_hold_the_asked_ground_metres_at_60_degrees_north():
+def test_windows_hold_the_requested_ground_metres_at_60_degrees_north():
     x, y = (int(v) for v in find_tile(LatLon(60.0, 24.0), 18))
     grid = build_tile_grid(18, (x, y), (x + 2, y + 2), 256)
     for row in lay_window_rows(grid, 80.0, 20.0):

@@ -33,7 +33,7 @@ def test_the_same_seed_gives_the_same_pixels(name):
     np.testing.assert_array_equal(once, again)
 
 
-def test_what_nobody_knows_is_told():
+def test_an_unknown_corruption_is_refused():
     with pytest.raises(UnknownName, match="snow"):
         corrupt(picture(), "snw", 1, np.random.default_rng(0))
     with pytest.raises(InvalidValue, match="severity must be 1 to 5"):

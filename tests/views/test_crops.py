@@ -64,7 +64,7 @@ def test_whole_columns_nearest_to_the_heading_are_kept(width, fov, heading, padd
 
 
 @given(width=st.integers(2, 900), fov=st.floats(0.1, 360.0), heading=st.floats(-360.0, 720.0))
-def test_the_heading_that_is_told_is_the_azimuth_of_the_middle(width, fov, heading):
+def test_the_heading_of_a_crop_is_the_azimuth_of_its_middle(width, fov, heading):
     kept = find_sector(width, fov, heading)
     first = int(kept.columns[0])
     assert (first + len(kept.columns) / 2 - (kept.heading_deg + 180) / 360 * width) % width in (

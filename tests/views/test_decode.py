@@ -158,7 +158,7 @@ def test_truncated_files_are_refused_whole(name, share):
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
     ],
 )
-def test_what_is_no_photo_is_named(data, said):
+def test_a_file_that_is_not_a_photo_is_named(data, said):
     with pytest.raises(BadImage, match=said):
         read_rgb(data)
 
@@ -396,7 +396,7 @@ def test_a_small_one_looks_like_the_large_one():
     assert np.abs(small - expected).mean() < 2
 
 
-def test_what_is_no_plain_jpeg_is_decoded_in_full():
+def test_anything_but_a_plain_jpeg_is_decoded_in_full():
     stream = BytesIO()
     Image.fromarray(PICTURE).save(stream, "PNG")
     assert (read_rgb(stream.getvalue(), at_least=(10, 10)) == PICTURE).all()

@@ -110,7 +110,7 @@ def test_unknown_or_absurd_focal_lengths_are_unknown(part):
         ({0xA002: 4000, 0xA003: 3000}, None),
     ],
 )
-def test_a_photo_of_two_to_one_whose_file_tells_of_a_lens_is_no_panorama(part, degrees):
+def test_a_photo_of_two_to_one_with_a_lens_in_its_file_is_not_a_panorama(part, degrees):
     facts = read_facts(Exif(part), [], (1008, 504))
     assert facts.kind == "perspective"
     assert facts.fov_deg == (pytest.approx(degrees, abs=0.01) if degrees else None)
@@ -224,7 +224,9 @@ def test_what_names_no_hemisphere_is_never_taken_for_north_or_east(ref):
         ("N", UNSET, "E", UNSET, "latitude is unreadable"),
     ],
 )
-def test_what_contradicts_itself_or_cannot_be_read_is_no_place(lat_ref, lat, lon_ref, lon, why):
+def test_a_place_that_contradicts_itself_or_cannot_be_read_is_unknown(
+    lat_ref, lat, lon_ref, lon, why
+):
     facts = place(lat_ref, lat, lon_ref, lon)
     assert facts.gps is None
     assert why in facts.assumptions[0]
@@ -243,7 +245,7 @@ def test_a_place_in_another_datum_is_unknown_and_says_which(datum, is_place):
     assert is_place or "not in WGS84" in facts.assumptions[0]
 
 
-def test_a_receiver_without_a_fix_is_told():
+def test_a_receiver_without_a_fix_is_reported():
     tags = {1: "S", 2: SOUTH, 3: "W", 4: WEST}
     assert "no fix" in read_facts(Exif(gps={**tags, 9: "V"}), [], (64, 48)).assumptions[0]
     assert read_facts(Exif(gps={**tags, 9: b"A\0"}), [], (64, 48)).assumptions == ()
@@ -507,7 +509,7 @@ def test_a_tilt_that_is_none_is_level_and_says_so(name, value):
 
 
 @pytest.mark.parametrize("value", [-1, 361, "north", "nan"])
-def test_a_pose_that_is_no_direction_is_unknown(value):
+def test_a_pose_that_is_not_a_direction_is_unknown(value):
     found = gpano(xmp(**WHOLE, PoseHeadingDegrees=value), (800, 400))
     assert found.heading is None
     assert "PoseHeadingDegrees" in found.assumptions[0]

@@ -124,7 +124,7 @@ def test_turning_the_camera_rolls_the_strip():
     assert np.abs(np.roll(strips[0], -32, axis=1).astype(int) - strips[1]).max() <= 1
 
 
-def test_the_seam_of_a_panorama_is_no_edge():
+def test_a_panorama_continues_across_its_seam():
     spec = ViewSpec(side="ground", height_px=32, width_px=200, representation="padded")
     strip = make_ground_view(panorama(256), "panorama", spec, fov_deg=360.0)
     assert np.abs(strip[:, [0, -1]] - strip_of_sphere(spec)[:, [0, -1]]).max() < 3.0
@@ -139,7 +139,7 @@ def test_detail_too_fine_for_the_strip_becomes_its_mean():
         assert np.abs(seen - 100).max() < 15
 
 
-def test_a_lower_horizon_means_that_the_camera_looked_up():
+def test_a_lower_horizon_means_that_the_camera_pointed_up():
     pixels, _ = photo(320, 240, 60.0)
     rows = [
         np.flatnonzero((view != PADDED.mean_colour).any(axis=(1, 2))).mean()

@@ -104,7 +104,7 @@ def test_a_picture_is_read_whatever_it_is_called(tmp_path):
         assert load_photo(path).pixels.shape == (48, 64, 3)
 
 
-def test_a_video_of_any_size_is_told_from_its_start(tmp_path):
+def test_a_video_of_any_size_is_recognized_by_its_start(tmp_path):
     path = tmp_path / "long.mp4"
     with path.open("wb") as stream:
         stream.write(VIDEOS["mp4"])
