@@ -10,14 +10,7 @@ from xml.etree import ElementTree as ET
 
 from crossview.geo.points import LatLon
 from crossview.localization.answer import Answer
-from crossview.outputs.records import (
-    COLUMNS,
-    build_rows,
-    describe_answer,
-    describe_point,
-    drop_repeats,
-    format_cell,
-)
+from crossview.outputs import records
 
 _NAMESPACE = "http://www.opengis.net/kml/2.2"
 _COLOURS = {"first": "ff0a6cff", "other": "ffd8d8d8", "truth": "ffe0c000"}  # aabbggrr
@@ -31,7 +24,7 @@ def to_kml(answers: Iterable[Answer]) -> str:
     root = ET.Element("kml", xmlns=_NAMESPACE)
     document = _add_child(root, "Document")
     _add_child(document, "name", "crossview places")
-    if warnings := drop_repeats(text for answer in answers for text in answer.warnings):
+    if warnings := records.drop_repeats(text for answer in answers for text in answer.warnings):
         _add_child(document, "description", "\n".join(warnings))
     for name, colour in _COLOURS.items():
         _add_child(_add_child(_add_child(document, "Style", id=name), "IconStyle"), "color", colour)
@@ -53,12 +46,12 @@ def to_kmz(answers: Iterable[Answer]) -> bytes:
 
 
 def _add_folder(document: ET.Element, answer: Answer) -> None:
-    photo = describe_answer(answer)
+    photo = records.describe_answer(answer)
     folder = _add_child(document, "Folder")
     _add_child(folder, "name", photo["photo"])
     lines = [photo["confidence"], *photo["assumptions"], *photo["warnings"]]
     _add_child(folder, "description", "\n".join(lines))
-    for row in build_rows(answer):
+    for row in records.build_rows(answer):
         if "rank" in row:
             _add_place(folder, row)
     if answer.truth is not None:
@@ -81,14 +74,16 @@ def _add_place(folder: ET.Element, row: dict[str, Any]) -> None:
     _add_child(view, "range", _VIEW_RANGE_M)
     _add_child(mark, "styleUrl", "#first" if row["rank"] == 1 else "#other")
     facts = _add_child(mark, "ExtendedData")
-    for name in COLUMNS:
+    for name in records.COLUMNS:
         if name in row and name not in ("lat", "lon"):
-            _add_child(_add_child(facts, "Data", name=name), "value", format_cell(row[name]))
+            _add_child(
+                _add_child(facts, "Data", name=name), "value", records.format_cell(row[name])
+            )
     _add_child(_add_child(mark, "Point"), "coordinates", f"{row['lon']},{row['lat']}")
 
 
 def _add_point(mark: ET.Element, place: LatLon) -> None:
-    record = describe_point(place)
+    record = records.describe_point(place)
     _add_child(_add_child(mark, "Point"), "coordinates", f"{record['lon']},{record['lat']}")
 
 

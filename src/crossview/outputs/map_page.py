@@ -27,22 +27,9 @@ from crossview.geo.points import find_middle
 from crossview.localization.accuracy import summarise
 from crossview.localization.answer import Answer, Place
 from crossview.locks import write_alone
+from crossview.outputs import map_layers, records
 from crossview.outputs.geojson import outline_area
-from crossview.outputs.map_layers import (
-    HeatGrid,
-    build_heat_grid,
-    count_affordable_cells,
-    describe_heat_grid,
-    describe_scores,
-    draw_base_map,
-)
 from crossview.outputs.page_images import Budget, shrink_photos, shrink_thumbnail
-from crossview.outputs.records import (
-    describe_answer,
-    describe_place,
-    shorten_names,
-    stands_out,
-)
 from crossview.texts import phrase
 from crossview.views.decode import PictureSource
 
@@ -96,12 +83,12 @@ class _PageContent:
         self.thumbnails_wanted, self.thumbnails = True, dict[int, int | None]()
         self.budget = Budget(max_bytes - ASSETS_BYTES)
         self.pictures: dict[str, list[str]] = {"imagery": [], "photos": [], "tiles": []}
-        limit = count_affordable_cells(answers, int(_HEAT_SHARE * max_bytes))
-        grid = build_heat_grid(index.lat, index.lon, index.manifest.stride_m, limit)
+        limit = map_layers.count_affordable_cells(answers, int(_HEAT_SHARE * max_bytes))
+        grid = map_layers.build_heat_grid(index.lat, index.lon, index.manifest.stride_m, limit)
         self.facts: dict[str, Any] = {
             "region": describe_region(index),
             "summary": summarize_answers(answers),
-            "heat": describe_heat_grid(grid),
+            "heat": map_layers.describe_heat_grid(grid),
             "imagery": [],
             "photos": [],
             "notes": self.notes,
@@ -109,12 +96,17 @@ class _PageContent:
         self.budget.take(len(embed_json(self.facts)))
         self.answers = self._add_answers(answers, grid)
 
-    def _add_answers(self, answers: Sequence[Answer], grid: HeatGrid) -> Sequence[Answer]:
+    def _add_answers(
+        self, answers: Sequence[Answer], grid: map_layers.HeatGrid
+    ) -> Sequence[Answer]:
         """Add records until half of the page is used; return the answers that were added."""
-        names = shorten_names([answer.photo for answer in answers])
+        names = records.shorten_names([answer.photo for answer in answers])
         reserve = self.budget.left * (1.0 - _FACTS_SHARE)
         for answer, name in zip(answers, names, strict=True):
-            record = {**describe_photo(answer, name), "heat": describe_scores(answer, grid)}
+            record = {
+                **describe_photo(answer, name),
+                "heat": map_layers.describe_scores(answer, grid),
+            }
             length = len(embed_json(record)) + 40  # picture numbers are added later
             if self.budget.left - length < reserve:
                 break
@@ -127,7 +119,7 @@ class _PageContent:
 
     def add_imagery(self) -> None:
         """Add the base map. Where it is fine enough, the page cuts pictures of places from it."""
-        base = draw_base_map(self.index, int(_IMAGERY_SHARE * self.budget.left))
+        base = map_layers.draw_base_map(self.index, int(_IMAGERY_SHARE * self.budget.left))
         self.thumbnails_wanted = not base.finer_than(self.index.footprint(0).metres_per_px)
         for overlay in base.overlays:
             if (picture := self.budget.encode(overlay.webp)) is not None:
@@ -187,9 +179,9 @@ def _list_banners(index: Index) -> list[tuple[str, str]]:
 
 def describe_photo(answer: Answer, name: str) -> dict[str, Any]:
     """One photo: its facts and its places with the corners of their windows; no path, no hash."""
-    record = {k: v for k, v in describe_answer(answer).items() if k != "sha256"}
+    record = {k: v for k, v in records.describe_answer(answer).items() if k != "sha256"}
     places = [_describe_pin(place, answer) for place in answer.places]
-    record |= {"photo": name, "stands_out": stands_out(answer), "places": places}
+    record |= {"photo": name, "stands_out": records.stands_out(answer), "places": places}
     return {**record, "outline": _outline_smallest_area(answer)} if answer.confidence else record
 
 
@@ -207,7 +199,7 @@ def _describe_pin(place: Place, answer: Answer) -> dict[str, Any]:
         [round(corner.lat, _CORNER_DIGITS), round(corner.lon, _CORNER_DIGITS)]
         for corner in place.footprint.corners()
     ]
-    record = describe_place(place, answer.truth)
+    record = records.describe_place(place, answer.truth)
     del record["openstreetmap"]  # 80 bytes; the page's script makes it from lat and lon
     size = {"width_m": place.footprint.width_m, "up_deg": place.footprint.up_bearing_deg}
     return {**record, "corners": corners, **size}

@@ -13,14 +13,8 @@ from jinja2 import Environment
 from crossview.errors import CrossviewError, UsageError
 from crossview.index.store import Index
 from crossview.localization.answer import Answer
+from crossview.outputs import records
 from crossview.outputs.geojson import to_geojson
-from crossview.outputs.records import (
-    describe_place,
-    drop_repeats,
-    explain_confidence,
-    make_map_link,
-    shorten_names,
-)
 from crossview.outputs.text import choose_columns, format_cells
 
 if TYPE_CHECKING:
@@ -65,22 +59,22 @@ class NotebookAnswer(Answer):
     def _repr_html_(self) -> str:
         """The best places as a table with their pictures; every text is escaped."""
         places = self.places[:SHOWN_PLACES]
-        records = [describe_place(place, self.truth) for place in places]
-        optional = choose_columns([records])
+        place_records = [records.describe_place(place, self.truth) for place in places]
+        optional = choose_columns([place_records])
         rows = [
-            (self._read_picture(place.window), make_map_link(place.latlon), cells)
+            (self._read_picture(place.window), records.make_map_link(place.latlon), cells)
             for place, cells in zip(
-                places, (format_cells(record, optional) for record in records), strict=True
+                places, (format_cells(record, optional) for record in place_records), strict=True
             )
         ]
-        (name,) = shorten_names([self.photo])
+        (name,) = records.shorten_names([self.photo])
         template = Environment(autoescape=True).from_string(_TEMPLATE)
         return template.render(
             photo=name,
-            confidence=explain_confidence(self),
+            confidence=records.explain_confidence(self),
             columns=["place", "latitude", "longitude", "score", *optional],
             rows=rows,
-            remarks=drop_repeats([*self.warnings, *self.assumptions]),
+            remarks=records.drop_repeats([*self.warnings, *self.assumptions]),
         )
 
     def _read_picture(self, window: int) -> str:

@@ -17,19 +17,7 @@ from rich.text import Text
 
 from crossview.files import printable
 from crossview.localization.answer import Answer
-from crossview.outputs.records import (
-    COLUMNS,
-    build_rows,
-    describe_answer,
-    describe_footprint,
-    describe_place,
-    drop_repeats,
-    explain_confidence,
-    format_cell,
-    make_map_link,
-    shorten_names,
-    stands_out,
-)
+from crossview.outputs import records
 from crossview.texts import phrase
 
 _OPTIONAL_COLUMNS = {"heading": "heading_deg", "probability": "probability", "error": "error_m"}
@@ -54,23 +42,24 @@ def to_table(answers: Sequence[Answer], *, top: int = 5) -> str:
 
 def _build_table(answers: Sequence[Answer], top: int) -> Table:
     rows = [
-        [describe_place(place, answer.truth) for place in answer.places[:top]] for answer in answers
+        [records.describe_place(place, answer.truth) for place in answer.places[:top]]
+        for answer in answers
     ]
     shown = choose_columns(rows)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("photo", no_wrap=True, overflow="ignore")
     for name in ("place", "latitude", "longitude", "score", *shown):
         table.add_column(name, justify="right", no_wrap=True)
-    names = shorten_names([answer.photo for answer in answers])
-    for name, records in zip(names, rows, strict=True):
-        for row, record in enumerate(records or [{}]):
+    names = records.shorten_names([answer.photo for answer in answers])
+    for name, place_records in zip(names, rows, strict=True):
+        for row, record in enumerate(place_records or [{}]):
             table.add_row(Text("" if row else name), *format_cells(record, shown))
     return table
 
 
 def choose_columns(rows: Sequence[Sequence[dict[str, Any]]]) -> list[str]:
     """The optional columns that some place of some photo fills."""
-    keys = {key for records in rows for record in records for key in record}
+    keys = {key for place_records in rows for record in place_records for key in record}
     return [name for name, key in _OPTIONAL_COLUMNS.items() if key in keys]
 
 
@@ -100,15 +89,18 @@ def _write_remarks(answers: Sequence[Answer]) -> list[str]:
     if len(answers) > _MANY:
         lines += _summarize_remarks(answers)
     else:
-        names = shorten_names([answer.photo for answer in answers])
+        names = records.shorten_names([answer.photo for answer in answers])
         for name, answer in zip(names, answers, strict=True):
-            remarks = [*drop_repeats(answer.assumptions), explain_confidence(answer)]
+            remarks = [
+                *records.drop_repeats(answer.assumptions),
+                records.explain_confidence(answer),
+            ]
             lines.append(f"{name}: {'; '.join(remarks)}")
             if answer.places:
                 lines.append(
-                    phrase("table.first_place", link=make_map_link(answer.places[0].latlon))
+                    phrase("table.first_place", link=records.make_map_link(answer.places[0].latlon))
                 )
-    warnings = drop_repeats(text for answer in answers for text in answer.warnings)
+    warnings = records.drop_repeats(text for answer in answers for text in answer.warnings)
     return lines + [phrase("table.warning", warning=text) for text in warnings]
 
 
@@ -119,7 +111,7 @@ def _summarize_remarks(answers: Sequence[Answer]) -> list[str]:
         for answer in answers
         for assumption in {_shorten_assumption(text) for text in answer.assumptions}
     )
-    clear = sum(stands_out(answer) for answer in answers)
+    clear = sum(records.stands_out(answer) for answer in answers)
     return [
         phrase("table.photos_that_stand_out", clear=clear, total=len(answers)),
         *(
@@ -141,10 +133,10 @@ def to_csv(answers: Iterable[Answer]) -> str:
     A text that a spreadsheet would run as a formula gets an apostrophe before it.
     """
     stream = io.StringIO()
-    table = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    table = csv.DictWriter(stream, records.COLUMNS, lineterminator="\n")
     table.writeheader()
     for answer in answers:
-        for row in build_rows(answer):
+        for row in records.build_rows(answer):
             table.writerow({name: escape_formula(value) for name, value in row.items()})
     return stream.getvalue()
 
@@ -156,7 +148,7 @@ def escape_formula(value: Any) -> Any:
     """
     if value is None or isinstance(value, int | float):
         return value
-    text = format_cell(value)
+    text = records.format_cell(value)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
@@ -167,7 +159,10 @@ def to_jsonl(answers: Iterable[Answer]) -> str:
 
 def _write_line(answer: Answer) -> str:
     places = [
-        {**describe_place(place, answer.truth), "footprint": describe_footprint(place.footprint)}
+        {
+            **records.describe_place(place, answer.truth),
+            "footprint": records.describe_footprint(place.footprint),
+        }
         for place in answer.places
     ]
-    return json.dumps({**describe_answer(answer), "places": places}, allow_nan=False) + "\n"
+    return json.dumps({**records.describe_answer(answer), "places": places}, allow_nan=False) + "\n"
