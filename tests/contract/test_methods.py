@@ -10,7 +10,7 @@ import torch
 from crossview.catalogue import METHODS, make_config, method_page
 from crossview.errors import InvalidValue
 from crossview.pairs.page_ref import PageRef
-from crossview.training import contract as checks
+from crossview.training import contract
 from crossview.training.contract import TrainingRecipe
 from crossview.training.export import export
 from crossview.training.run_folder import RunFolder, make_state, save_weights
@@ -67,27 +67,27 @@ def built(request):
 
 def test_it_offers_the_six_names(built):
     name, page, _, _ = built
-    checks.check_names(page, name)
+    contract.check_names(page, name)
 
 
 def test_each_branch_embeds_alone_into_unit_vectors(built):
     name, page, config, model = built
-    checks.check_branches(model, page.views(config), name)
+    contract.check_branches(model, page.views(config), name)
 
 
 def test_augment_is_seeded_and_leaves_its_input_alone(built):
     name, page, config, _ = built
-    checks.check_augment(page, config, page.views(config), name)
+    contract.check_augment(page, config, page.views(config), name)
 
 
 def test_the_objective_reaches_the_weights(built):
     name, page, config, model = built
-    checks.check_objective(page, model, config, page.views(config), name)
+    contract.check_objective(page, model, config, page.views(config), name)
 
 
 def test_batches_follow_their_generator(built):
     name, page, config, _ = built
-    checks.check_batches(page, checks.example_table(24), config, name)
+    contract.check_batches(page, contract.example_table(24), config, name)
 
 
 def test_a_few_steps_lower_the_loss(built):
@@ -95,8 +95,8 @@ def test_a_few_steps_lower_the_loss(built):
     torch.manual_seed(1)
     model, recipe = page.build(config), TrainingRecipe(lr=2e-3, batch=4)
     state = make_state(model, recipe)
-    more = checks.count_copies(page, config)
-    batch = checks.example_batch(page.views(config), torch.device("cpu"), more)
+    more = contract.count_copies(page, config)
+    batch = contract.example_batch(page.views(config), torch.device("cpu"), more)
     losses = []
     for _ in range(12):
         state.optimiser.zero_grad()
@@ -126,13 +126,13 @@ def test_the_page_in_the_document_is_the_page_that_is_tested():
 def broken(**replaced):
     """The documents' page with some names replaced."""
     page = method_page(MINE).load()
-    names = {name: getattr(page, name) for name in checks.NAMES} | replaced
+    names = {name: getattr(page, name) for name in contract.NAMES} | replaced
     return type("Page", (), {key: staticmethod(value) for key, value in names.items()})
 
 
 def test_a_missing_name_is_named():
     with pytest.raises(InvalidValue, match="lacks objective"):
-        checks.check_names(broken(objective=None), "mine")
+        contract.check_names(broken(objective=None), "mine")
 
 
 def test_vectors_that_are_not_of_unit_length_are_refused():
@@ -140,7 +140,7 @@ def test_vectors_that_are_not_of_unit_length_are_refused():
     model = page.build(config)
     model.ground = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
     with pytest.raises(InvalidValue, match="ground gives vectors of length"):
-        checks.check_branches(model, page.views(config), "mine")
+        contract.check_branches(model, page.views(config), "mine")
 
 
 def test_an_augment_with_its_own_dice_is_refused():
@@ -153,7 +153,7 @@ def test_an_augment_with_its_own_dice_is_refused():
 
     page, config = tiny(MINE)
     with pytest.raises(InvalidValue, match="draws from something else than rng"):
-        checks.check_augment(broken(augment=augment), config, page.views(config), "mine")
+        contract.check_augment(broken(augment=augment), config, page.views(config), "mine")
 
 
 def test_an_augment_that_writes_into_its_input_is_refused():
@@ -163,7 +163,7 @@ def test_an_augment_that_writes_into_its_input_is_refused():
 
     page, config = tiny(MINE)
     with pytest.raises(InvalidValue, match="writes into the arrays"):
-        checks.check_augment(broken(augment=augment), config, page.views(config), "mine")
+        contract.check_augment(broken(augment=augment), config, page.views(config), "mine")
 
 
 def test_an_objective_without_gradient_is_refused():
@@ -172,7 +172,7 @@ def test_an_objective_without_gradient_is_refused():
 
     page, config = tiny(MINE)
     with pytest.raises(InvalidValue, match="has no gradient"):
-        checks.check_objective(
+        contract.check_objective(
             broken(objective=objective), page.build(config), config, page.views(config), "mine"
         )
 

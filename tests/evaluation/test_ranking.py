@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossview.errors import InvalidValue
-from crossview.evaluation import fast_scores as spaces
+from crossview.evaluation import fast_scores
 from crossview.evaluation.fast_scores import Plain, Turning
 from crossview.evaluation.ranking import count_at_least, nearest, rank
 from crossview.evaluation.task import Pairs, Relation
@@ -62,8 +62,8 @@ def test_neither_8_bits_nor_the_size_of_a_tile_change_a_rank(name, monkeypatch):
     q, r, right, near = random_case(3, queries=40, references=300, dim=8, grain=2)
     case = relation(40, 300, right, near)
     before = rank(Plain(q, r), case)
-    monkeypatch.setattr(spaces, name, 7)
-    monkeypatch.setattr("crossview.evaluation.ranking.TILE", spaces.TILE)
+    monkeypatch.setattr(fast_scores, name, 7)
+    monkeypatch.setattr("crossview.evaluation.ranking.TILE", fast_scores.TILE)
     after = rank(Plain(q, r), case)
     assert len(Plain(q, r).filters()) == (2 if name == "_LEAST_FOR_INT8" else 1)
     np.testing.assert_array_equal(before.above, after.above)
@@ -73,7 +73,7 @@ def test_neither_8_bits_nor_the_size_of_a_tile_change_a_rank(name, monkeypatch):
 @pytest.mark.parametrize("spread", [1.0, 0.02])
 def test_8_bits_find_the_ranks_of_float64_on_vectors_as_networks_give_them(spread, monkeypatch):
     """Wide vectors; with little spread the scores are so close that the filter must give up."""
-    monkeypatch.setattr(spaces, "_LEAST_FOR_INT8", 0)
+    monkeypatch.setattr(fast_scores, "_LEAST_FOR_INT8", 0)
     rng = np.random.default_rng(0)
     r = unit(rng.normal(size=(5000, 96)) * spread + 1.0)
     q = unit(r[:600].astype(np.float64) + rng.normal(size=(600, 96)) * 0.4 * spread)
@@ -120,7 +120,7 @@ def slow_turn(query, reference, seen, bins):
 @pytest.mark.parametrize("least_for_int8", [0, 1 << 60])
 @pytest.mark.parametrize("k", [1, 10])
 def test_the_nearest_are_those_of_a_full_sort(least_for_int8, k, monkeypatch):
-    monkeypatch.setattr(spaces, "_LEAST_FOR_INT8", least_for_int8)
+    monkeypatch.setattr(fast_scores, "_LEAST_FOR_INT8", least_for_int8)
     rng = np.random.default_rng(1)
     q, r = unit(rng.normal(size=(300, 16))), unit(rng.normal(size=(4500, 16)))
     found, score = nearest(Plain(q, r), Pairs.of(np.empty((0, 2), int)), k)

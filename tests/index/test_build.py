@@ -165,9 +165,9 @@ def test_stopped_before_the_first_segment_nothing_remains(tmp_path):
 
 
 def test_a_full_disk_is_told_and_the_work_done_is_kept(tmp_path, monkeypatch):
-    from crossview.index import store as segments
+    from crossview.index import store
 
-    write, written = segments.atomic_write, []
+    write, written = store.atomic_write, []
 
     def full(path, data):
         written.append(path)
@@ -175,7 +175,7 @@ def test_a_full_disk_is_told_and_the_work_done_is_kept(tmp_path, monkeypatch):
             raise CannotWrite("the disk is full") from OSError(errno.ENOSPC, "full")
         write(path, data)
 
-    monkeypatch.setattr(segments, "atomic_write", full)
+    monkeypatch.setattr(store, "atomic_write", full)
     with pytest.raises(CannotWrite):
         indexed(tmp_path)
     assert left_in(tmp_path) == ["aerial.tif", "region.cvx.partial"]

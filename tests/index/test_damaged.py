@@ -9,7 +9,7 @@ from tests.index.regions import indexed, vectors_of
 from tests.toy_embedder import toy_info
 
 from crossview.errors import BadIndex, BadModel
-from crossview.index import store as checksums
+from crossview.index import store
 from crossview.index.store import EDITED, Index
 from crossview.model.info import read_info
 from crossview.schema import parse_object, read_bytes
@@ -97,12 +97,12 @@ def test_no_flipped_bit_passes(copy, name):
 
 
 def test_a_file_that_was_compared_is_read_again_only_when_it_changed(copy, monkeypatch):
-    monkeypatch.setattr(checksums, "_SETTLED_NS", -(10**18))
+    monkeypatch.setattr(store, "_SETTLED_NS", -(10**18))
     Index.open(copy)
     read = []
-    digest = checksums.hashlib.file_digest
+    digest = store.hashlib.file_digest
     monkeypatch.setattr(
-        checksums.hashlib, "file_digest", lambda *a: read.append(a[0].name) or digest(*a)
+        store.hashlib, "file_digest", lambda *a: read.append(a[0].name) or digest(*a)
     )
     Index.open(copy)
     assert read == []
@@ -114,15 +114,15 @@ def test_a_file_that_was_compared_is_read_again_only_when_it_changed(copy, monke
 
 def test_large_indexes_are_remembered_by_the_next_process_too(copy, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(checksums, "_SETTLED_NS", -(10**18))
-    monkeypatch.setattr(checksums, "KEPT_FROM_BYTES", 1)
+    monkeypatch.setattr(store, "_SETTLED_NS", -(10**18))
+    monkeypatch.setattr(store, "KEPT_FROM_BYTES", 1)
     Index.open(copy)
     (kept,) = (tmp_path / "cache" / "crossview" / "compared").iterdir()
-    monkeypatch.setattr(checksums, "_compared", {})
-    monkeypatch.setattr(checksums.hashlib, "file_digest", None)
+    monkeypatch.setattr(store, "_compared", {})
+    monkeypatch.setattr(store.hashlib, "file_digest", None)
     Index.open(copy)
     kept.write_text("[damaged")
-    monkeypatch.setattr(checksums, "_compared", {})
+    monkeypatch.setattr(store, "_compared", {})
     monkeypatch.undo()
     Index.open(copy)
 

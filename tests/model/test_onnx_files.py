@@ -7,7 +7,7 @@ from tests.toy_model import toy_model
 
 from crossview.cli import main
 from crossview.errors import BadModel
-from crossview.model import onnx_files as networks
+from crossview.model import onnx_files
 from crossview.model.info import compute_fingerprint
 from crossview.model.onnx import open_model
 from crossview.model.onnx_files import FIELDS, require_whole
@@ -145,8 +145,8 @@ def test_the_table_of_fields_is_that_of_onnx():
     assert wanted == FIELDS
     tensor = {f.name: f.number for f in onnx.TensorProto.DESCRIPTOR.fields}
     assert (tensor["external_data"], tensor["data_location"]) == (
-        networks._EXTERNAL_DATA,
-        networks._DATA_LOCATION,
+        onnx_files._EXTERNAL_DATA,
+        onnx_files._DATA_LOCATION,
     )
 
 
@@ -210,7 +210,7 @@ def test_what_is_no_protocol_buffer_is_refused(data):
 
 
 def test_a_file_of_nothing_but_fields_ends_soon(monkeypatch):
-    monkeypatch.setattr(networks, "_MOST_FIELDS", 1000)
+    monkeypatch.setattr(onnx_files, "_MOST_FIELDS", 1000)
     with pytest.raises(BadModel, match="more fields"):
         require_whole(b"\x08\x01" * 2000, "model.onnx")
     data = b""
