@@ -66,7 +66,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     path = tmp_path / "ACT_data.mat"
     assert f"No list at {path}" in refusal(tmp_path)
     path.write_bytes(b"no matlab file, but long enough to look like one" * 9)
-    assert "is no MATLAB file, or a damaged one" in refusal(tmp_path)
+    assert "is not a MATLAB file, or a damaged one" in refusal(tmp_path)
     path.write_bytes(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + b"\x89HDF\r\n\x1a\n")
     assert "version 7.3" in refusal(tmp_path)
     savemat(path, {"orient_mat": np.zeros(3)})
@@ -85,8 +85,8 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         ),
         ({"trainSet": np.zeros(2)}, "it has no trainSet.trainInd"),
         ({"trainSet": {"n": 0, "trainInd": np.zeros((0, 1))}}, "trainSet.trainInd is empty"),
-        ({"valSet": {"n": 1, "valInd": np.array([[13]])}}, "row 1: 13 is no row from 1 to 12"),
-        ({"valSet": {"n": 1, "valInd": np.array([[7], [0]])}}, "row 2: 0 is no row"),
+        ({"valSet": {"n": 1, "valInd": np.array([[13]])}}, "row 1: 13 is not a row from 1 to 12"),
+        ({"valSet": {"n": 1, "valInd": np.array([[7], [0]])}}, "row 2: 0 is not a row"),
         ({"valSet": {"n": 1, "valInd": np.array([[7], [7]])}}, "id panog_-6 is there twice"),
         ({"panoIds": np.array(["a", ""])}, "panoIds should hold a text in every row"),
     ],

@@ -105,7 +105,7 @@ def test_what_a_file_says_of_its_geometry_is_used_or_refused_in_words(tmp_path, 
 @pytest.mark.parametrize("values", [[1, 2, 3], ["POINT (1 2)"] * 3, [b"", b"x", b"y"], [1.5] * 3])
 def test_a_geometry_that_is_not_binary_is_not_a_point(tmp_path, values):
     said = refusal(written(tmp_path / "p.parquet", {**COLUMNS, "geometry": values}))
-    assert "row 1: geometry is no point" in said
+    assert "row 1: geometry is not a point" in said
 
 
 def test_points_of_a_datum_that_proj_copies_are_reported_with_the_metres(tmp_path, caplog):
@@ -147,7 +147,7 @@ def test_facts_of_a_picture_are_the_same_in_all_splits(tmp_path, column, values)
 def test_a_line_is_not_a_point_and_a_picture_has_one_place(tmp_path):
     line = struct.pack("<BIIdddd", 1, 2, 2, 0, 0, 1, 1)
     columns = {**COLUMNS, "geometry": [point(1, 2), line, line]}
-    assert "row 2: geometry is no point" in refusal(written(tmp_path / "p.parquet", columns))
+    assert "row 2: geometry is not a point" in refusal(written(tmp_path / "p.parquet", columns))
     columns = {**COLUMNS, "geometry": [point(1, 2)] * 3, "ground_lat": [1.0] * 3}
     assert "both say where" in refusal(written(tmp_path / "p.parquet", columns))
 

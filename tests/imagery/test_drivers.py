@@ -110,7 +110,7 @@ def test_names_that_mean_something_to_gdal_only_are_files_that_do_not_exist(
 def test_what_lies_beside_a_raster_must_be_a_raster(tmp_path, listener, ending):
     path = geotiff(tmp_path / "a.tif", telling(40, 60))
     (tmp_path / f"a.tif{ending}").write_text(vrt(f"/vsicurl/{listener}/a.tif", ""))
-    with pytest.raises(BadImagery, match=r"a\.tif\.\w+ belongs to it and is no plain raster"):
+    with pytest.raises(BadImagery, match=r"a\.tif\.\w+ belongs to it and is not a plain raster"):
         open_sources([path])
 
 

@@ -1,6 +1,8 @@
 """Building an index: permissions, going on, adding, and what is left behind when it fails."""
 
 import errno
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ from crossview.errors import (
 )
 from crossview.geo.points import LatLon
 from crossview.imagery.sources import open_sources
-from crossview.index.build import Estimate, _refuse_collapsed, build_index
+from crossview.index.build import Estimate, _refuse_collapsed, build_index, prefetch
 from crossview.index.index_options import IndexOptions, choose_tiling, compute_finest_useful_m
 from crossview.index.store import Index
 
@@ -305,3 +307,40 @@ def test_more_than_an_hour_is_long_and_the_stride_of_an_hour_is_told(hours, is_l
     told = Estimate(tiles=1000, bytes=1, seconds=3600.0 * hours, stride_m=20.0)
     assert told.is_long is is_long
     assert told.stride_for_an_hour_m == stride_m
+
+
+def test_prefetched_items_come_in_order():
+    assert list(prefetch(iter(range(100)))) == list(range(100))
+
+
+def test_items_are_made_in_another_thread_before_they_are_needed():
+    made = threading.Semaphore(0)
+
+    def items():
+        for _ in range(3):
+            made.release()
+            yield threading.current_thread()
+
+    items_ahead = prefetch(items(), depth=2)
+    assert next(items_ahead) is not threading.current_thread()
+    assert all(made.acquire(timeout=5.0) for _ in range(3))
+    items_ahead.close()
+
+
+def test_an_error_of_the_thread_arrives_after_the_items_before_it():
+    def items():
+        yield 1
+        raise ValueError("torn")
+
+    items_ahead = prefetch(items())
+    assert next(items_ahead) == 1
+    with pytest.raises(ValueError, match="torn"):
+        next(items_ahead)
+
+
+def test_closing_ends_the_thread_that_prefetches():
+    before = threading.active_count()
+    items_ahead = prefetch(iter(lambda: time.sleep(0.001), "never"))
+    next(items_ahead)
+    items_ahead.close()
+    assert threading.active_count() == before

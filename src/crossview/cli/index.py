@@ -252,7 +252,7 @@ def _estimate(command: IndexCommand) -> None:
         require_allowed(job.imagery.info, job.embedder.info, job.view, job.options)
         needs = estimate_build(job)
     console.print_result(
-        f"{needs.tiles} tiles of {job.tiling.footprint_m:g} m every {job.tiling.stride_m:g} m "
+        f"{needs.windows} tiles of {job.tiling.footprint_m:g} m every {job.tiling.stride_m:g} m "
         f"(fewer where there is no data), {console.format_size(needs.bytes)} on disk, "
         f"about {console.format_duration(needs.seconds)} on this machine. Nothing was written."
     )

@@ -1,4 +1,4 @@
-"""Borders of one colour that no mask declares: collars around imagery, which are no ground."""
+"""Borders of one colour that no mask declares: collars around imagery, which show no ground."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crossview.imagery.rasters import RasterStore
 from crossview.imagery.sheets import Box, Patch, Sheet
 
 LEAST_SHARE = 0.01  # of a sheet's pixels: smaller borders spoil no window
-MOST_SHEETS = 16  # looked at, spread over all
+MOST_SHEETS = 16  # that are read, spread over all
 _CORNER_PX = 16  # of one colour: then more is read
 _SAMPLE_PX = 512  # the longer side of the small picture that shares are measured on
 
@@ -28,19 +28,19 @@ class Border(NamedTuple):
     def __str__(self) -> str:
         red, green, blue = self.colour
         values = [f"{value:.9g}" for value in self.stored]
-        one = values[0] if len(set(values)) == 1 else ",".join(values)
+        stored = values[0] if len(set(values)) == 1 else ",".join(values)
         return (
             f"{self.sheet} has a border of the colour {red},{green},{blue} over "
             f"{100.0 * self.share:.0f} % of it, which is indexed like ground; if it is no data: "
-            f"--nodata {one}"
+            f"--nodata {stored}"
         )
 
 
 def find_borders(sheets: Sequence[Sheet]) -> list[Border]:
     """Undeclared borders of up to ``MOST_SHEETS`` sheets; of most others only corners are read."""
     chosen = sheets[:: max(1, -(-len(sheets) // MOST_SHEETS))]
-    found = (_find_border(sheet) for sheet in chosen)
-    return [border for border in found if border is not None]
+    candidates = (_find_border(sheet) for sheet in chosen)
+    return [border for border in candidates if border is not None]
 
 
 def _find_border(sheet: Sheet) -> Border | None:

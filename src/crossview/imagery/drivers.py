@@ -1,8 +1,8 @@
 """Opening rasters with GDAL: one driver, chosen by what a file holds, and nothing behind the file.
 
-GDAL opens much that is no picture: lists of other files, addresses on the network, databases. Here
-the first bytes say which of a few drivers may open a file, whatever its name. Files that GDAL would
-open beside it (overviews, masks) are looked at in the same way first.
+GDAL opens much that is not a picture: lists of other files, addresses on the network, databases.
+Here the first bytes say which of a few drivers may open a file, whatever its name. Files that GDAL
+would open beside it (overviews, masks) are checked in the same way first.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def open_raster(path: Path, *, allow_vrt: bool = False, **options: str) -> Any:
 
 
 def _choose_driver(path: Path, *, allow_vrt: bool, deep: int) -> str:
-    """The driver that may open a file, once what lies beside it has been looked at."""
+    """The driver that may open a file, once what lies beside it has been checked."""
     if str(path.absolute()).startswith("/vsi"):
         raise BadImagery(f"{path}: paths that begin with /vsi are not read; give a local file.")
     start = _read_start(path)
@@ -152,7 +152,7 @@ def _describe_kind(start: bytes) -> str:
 
 
 def _check_beside(path: Path, deep: int) -> None:
-    """Refuse files beside a raster that GDAL would open with it and that are no plain rasters."""
+    """Refuse files beside a raster that GDAL would open with it and that are not plain rasters."""
     for ending in _BESIDE:
         for case in (ending, ending.upper()):
             names = [path.with_name(path.name + case)]
@@ -167,7 +167,7 @@ def _check_beside(path: Path, deep: int) -> None:
     if aux.is_file() and aux.stat().st_size > _MOST_AUX_BYTES:
         raise BadImagery(
             f"{aux} is too large for what is kept beside a raster ({aux.stat().st_size:,} bytes; "
-            f"at most {_MOST_AUX_BYTES:,}).\nTake it away."
+            f"at most {_MOST_AUX_BYTES:,}).\nRemove it."
         )
 
 
@@ -183,8 +183,8 @@ def _check_companion(part: Path, whole: Path, deep: int) -> None:
     driver = _match_driver(start)
     if driver is None or any(word in start.lower() for word in _NAMES_OTHER_FILES):
         raise BadImagery(
-            f"{whole}: {shown} belongs to it and is no plain raster, so nothing is read.\n"
-            "Take it away, or replace it."
+            f"{whole}: {shown} belongs to it and is not a plain raster, so nothing is read.\n"
+            "Remove or replace it."
         )
     _choose_driver(part, allow_vrt=False, deep=deep + 1)
     try:
@@ -194,15 +194,14 @@ def _check_companion(part: Path, whole: Path, deep: int) -> None:
                 _require_own_overviews(dataset, part)
     except rasterio.errors.RasterioError as problem:
         raise BadImagery(
-            f"{whole}: {shown} belongs to it and cannot be read ({problem}).\n"
-            "Take it away, or replace it."
+            f"{whole}: {shown} belongs to it and cannot be read ({problem}).\nRemove or replace it."
         ) from problem
 
 
 def _require_own_overviews(dataset: Any, path: Path) -> None:
     """Refuse smaller copies in a file that the raster, or its .aux.xml, names; before it is read.
 
-    ``:::BASE:::NAME`` lies beside and has been looked at.
+    ``:::BASE:::NAME`` lies beside the raster and has been checked.
     """
     named = dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE")
     if named is None:
@@ -212,7 +211,7 @@ def _require_own_overviews(dataset: Any, path: Path) -> None:
     if named == name or name not in usual:
         raise BadImagery(
             f"{path} names another file for its smaller copies ({named[:100]!r}), which is not "
-            f"read.\nTake {path.name}.aux.xml away if there is one, or copy the file with "
+            f"read.\nRemove {path.name}.aux.xml if there is one, or copy the file with "
             "gdal_translate."
         )
 
@@ -241,7 +240,7 @@ def _check_vrt(path: Path, deep: int) -> None:
         if name == "Metadata" and values.get("domain", "") not in ("", "IMAGE_STRUCTURE"):
             raise BadImagery(
                 f"{path} holds metadata for {values['domain'][:40]!r}, which may name other files."
-                "\nTake them out."
+                "\nRemove them."
             )
         if name == "SourceFilename":
             members[_resolve_member(path, values, text)] = None
@@ -261,7 +260,7 @@ def _resolve_member(path: Path, values: dict[str, str], text: str) -> Path:
         raise BadImagery(
             f"{path} names {text[:100]!r}; of a VRT only files in its own folder or below are read,"
             ' named from there (relativeToVRT="1").\n'
-            "Make it anew beside its files: gdalbuildvrt mosaic.vrt *.tif"
+            "Make it again beside its files: gdalbuildvrt mosaic.vrt *.tif"
         )
     member = path.parent / text
     if not member.resolve().is_relative_to(folder):

@@ -10,11 +10,11 @@ from crossview.errors import BadImagery
 
 
 def read_elements(
-    path: Path, most_bytes: int, kind: str, advice: str = ".\nCorrect it, or take it away."
+    path: Path, most_bytes: int, kind: str, advice: str = ".\nCorrect or remove it."
 ) -> Iterator[tuple[str, dict[str, str], str]]:
     """(name, attributes, text) of every element; entities are refused, nothing is fetched.
 
-    Raises :class:`BadImagery` for what is larger than ``most_bytes`` or is no XML. ``kind`` names
+    Raises :class:`BadImagery` for what is larger than ``most_bytes`` or is not XML. ``kind`` names
     the file and ``advice`` says what to do, in those errors.
     """
     elements: list[tuple[str, dict[str, str], list[str]]] = []

@@ -1,4 +1,4 @@
-"""What stands beside a raster, or in its tags, about its place: world files, .prj, TIFF tags."""
+"""What a raster's tags, and files beside it, say of its place: world files, .prj, TIFF tags."""
 
 from __future__ import annotations
 
@@ -44,14 +44,17 @@ def read_world_file(path: Path) -> tuple[Affine6, Path] | None:
     """
     suffix = path.suffix.lower()
     endings = [f".{suffix[1:2]}{suffix[-1:]}w", f"{suffix}w", ".wld"]
-    found = [(_read_transform(beside), beside) for beside in _list_beside(path, endings)]
-    for transform, beside in found[1:]:
-        if not agree(transform, found[0][0], 1000):
+    transforms = [(_read_transform(beside), beside) for beside in _list_beside(path, endings)]
+    if not transforms:
+        return None
+    first, first_file = transforms[0]
+    for transform, beside in transforms[1:]:
+        if not agree(transform, first, 1000):
             raise NotGeoreferenced(
-                f"{path} has two world files that disagree: {found[0][1].name} and {beside.name}.\n"
-                "Take the wrong one away."
+                f"{path} has two world files that disagree: {first_file.name} and {beside.name}.\n"
+                "Remove the wrong one."
             )
-    return found[0] if found else None
+    return first, first_file
 
 
 def agree(one: Affine6, other: Affine6, size_px: int) -> bool:
@@ -74,7 +77,7 @@ def read_tiff_tags(path: Path) -> dict[int, Any]:
             file.seek(directory.next)
             directory.load(file)
             return dict(directory)
-    except Exception:  # Pillow's own, struct's, index errors: it is no evidence then
+    except Exception:  # Pillow's own, struct's, index errors: then it has none
         return {}
 
 

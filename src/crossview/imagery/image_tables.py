@@ -1,4 +1,4 @@
-"""CSV of images whose places stand in columns: file, lat, lon and metres_per_px or width_m."""
+"""Lists (CSV) of images with their places: columns file, lat, lon and metres_per_px or width_m."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def is_image_table(path: Path) -> bool:
 def read_image_table(path: Path, options: SourceOptions) -> list[ImageRow]:
     """Rows of a table (:mod:`crossview.lists`); image files are looked for beside it.
 
-    The scale of ``options`` stands in where a row has none. Columns beside `KNOWN` are not read.
+    The scale of ``options`` is used where a row has none. Columns other than `KNOWN` are not read.
     BadImagery names the line that is wrong, and an image that is listed with other facts twice.
     """
     folder = Folder(path.parent)

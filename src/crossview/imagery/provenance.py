@@ -92,9 +92,9 @@ def compute_bounds(sheets: Sequence[Sheet]) -> Bounds:
     West is greater than east where they cross longitude 180; around a pole is every longitude.
     """
     along = np.linspace(0.0, 1.0, 9)
-    zero, one = np.zeros(9), np.ones(9)
-    columns = np.concatenate([along, along, zero, one])
-    rows = np.concatenate([zero, one, along, along])
+    zeros, ones = np.zeros(9), np.ones(9)
+    columns = np.concatenate([along, along, zeros, ones])
+    rows = np.concatenate([zeros, ones, along, along])
     boxes = []
     for grid in (sheet.grid for sheet in sheets):
         lat, lon = grid.latlon(columns * grid.width_px, rows * grid.height_px)

@@ -1,6 +1,7 @@
 """Rasters that rasterio (GDAL) reads: GeoTIFF, COG, JPEG 2000, pictures with a world file.
 
-Rendering: which stored bands become red, green and blue, and how they become 8 bit.
+A file says where it lies and what it stores; a rendering turns stored bands into 8-bit red, green
+and blue.
 """
 
 from __future__ import annotations
@@ -38,117 +39,7 @@ from crossview.worlds.town import SYNTHETIC_TAG
 
 Limits = tuple[tuple[float, float], ...]
 _MOST = 1e38  # of a float; beyond lie infinities and the values that writers take for no data
-DEFAULT_PERCENTILES = (2.0, 98.0)  # for imagery of more than 8 bit, unless told otherwise
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """One or three bands (counted from 1), stretched from ``limits`` to 0..255 unless None.
-
-    ``inverted``: 0 is white. ``bits``: how many of a stored byte are used, unless stretched.
-    """
-
-    bands: tuple[int, ...]
-    limits: Limits | None = None
-    palette: Any = None  # uint8 [256 or 65536, 3] of an indexed raster
-    inverted: bool = False
-    bits: int = 8
-
-    def rgb(self, stored: NDArray[Any]) -> U8:
-        """RGB [h, w, 3] from stored values [bands, h, w]."""
-        import cv2
-
-        if self.palette is not None:
-            return np.asarray(self.palette[stored[0]], np.uint8)
-        planes = stored if self.limits is None else self._stretched(stored, self.limits)
-        if self.limits is None and self.bits < 8:
-            planes = _scale_to_8_bits(self.bits)[stored]
-        if self.inverted:
-            planes = [invert_greys(plane, 8) for plane in planes]
-        if len(planes) == 1:
-            return np.asarray(cv2.cvtColor(planes[0], cv2.COLOR_GRAY2RGB), np.uint8)
-        return np.asarray(cv2.merge(list(planes)), np.uint8)
-
-    def _stretched(self, stored: NDArray[Any], limits: Limits) -> Sequence[U8]:
-        if stored.dtype in (np.uint8, np.uint16):
-            values = np.arange(np.iinfo(stored.dtype).max + 1)
-            return [
-                _stretch_to_bytes(values, limit)[plane]
-                for plane, limit in zip(stored, limits, strict=True)
-            ]
-        return [
-            _stretch_to_bytes(plane, limit) for plane, limit in zip(stored, limits, strict=True)
-        ]
-
-
-def _scale_to_8_bits(bits: int) -> U8:
-    """Grey levels of fewer bits as 8 bits, white staying white."""
-    most = (1 << bits) - 1
-    return np.asarray(np.minimum(np.arange(256), most) * 255 // most, np.uint8)
-
-
-def _stretch_to_bytes(values: NDArray[Any], limit: tuple[float, float]) -> U8:
-    low, high = limit
-    scaled = (values.astype(np.float32) - low) * (255.0 / max(high - low, 1e-12))
-    return np.asarray(np.rint(np.clip(np.nan_to_num(scaled), 0.0, 255.0)), np.uint8)
-
-
-def choose_bands(dataset: Any, asked: tuple[int, ...] | None, name: str) -> tuple[int, ...]:
-    """One or three band numbers of an open raster: as asked, by their colours, or the first."""
-    from rasterio.enums import ColorInterp
-
-    if asked is not None:
-        if len(asked) not in (1, 3) or not all(1 <= band <= dataset.count for band in asked):
-            raise InvalidValue(
-                f"--bands {','.join(map(str, asked))}: {name} has bands 1 to {dataset.count}.\n"
-                "Give three for red, green and blue (for example --bands 4,3,2), or one for grey."
-            )
-        return asked
-    colours = list(dataset.colorinterp)
-    wanted = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-    if all(colour in colours for colour in wanted):
-        red, green, blue = (colours.index(colour) + 1 for colour in wanted)
-        return red, green, blue
-    opaque = [band for band, colour in enumerate(colours, 1) if colour != ColorInterp.alpha]
-    return tuple(opaque[:3]) if len(opaque) >= 3 else (opaque[0],)
-
-
-def read_palette(dataset: Any, bands: tuple[int, ...]) -> U8 | None:
-    """The colour table [256, 3] of an indexed raster, or None."""
-    from rasterio.enums import ColorInterp
-
-    if len(bands) != 1 or dataset.colorinterp[bands[0] - 1] != ColorInterp.palette:
-        return None
-    table = np.zeros((1 << 8 * np.dtype(dataset.dtypes[bands[0] - 1]).itemsize, 3), np.uint8)
-    for value, colour in dataset.colormap(bands[0]).items():
-        if 0 <= value < len(table):
-            table[value] = colour[:3]
-    return table
-
-
-def are_measured(values: NDArray[Any]) -> Bool:
-    """Where stored values are numbers that a sensor may give: no NaN, infinity or least float."""
-    return np.asarray(np.abs(values) < _MOST, np.bool_)
-
-
-def compute_limits(samples: Sequence[NDArray[Any]], percentiles: tuple[float, float]) -> Limits:
-    """Low and high percentile per band over samples [bands, n] of valid values."""
-    low, high = percentiles
-    if not 0.0 <= low < high <= 100.0:
-        raise InvalidValue(f"--stretch {low:g},{high:g}: give two percentiles, for example 2,98.")
-    if len({len(sample) for sample in samples}) > 1:
-        raise BadImagery(
-            "The imagery mixes files of one and of three bands; a common stretch is not possible.\n"
-            "Choose the same with --bands, for example --bands 1."
-        )
-    values = np.concatenate([np.asarray(sample, np.float64) for sample in samples], axis=1)
-    values = values[:, are_measured(values).all(axis=0)]
-    if values.shape[1] == 0:
-        raise BadImagery("The imagery holds no valid pixels to compute a stretch from.")
-    found = np.percentile(values, [low, high], axis=1)
-    return tuple((float(a), float(b)) for a, b in found.T)
-
-
+DEFAULT_PERCENTILES = (2.0, 98.0)  # for imagery of more than 8 bit, unless ``stretch`` is given
 OPEN_AT_ONCE = 64
 SAMPLE_PX = 512  # the longer side of the decimated read that a stretch is computed on
 ORIENTATION_TAG, DATETIME_TAG, COPYRIGHT_TAG = 274, 306, 33432
@@ -159,7 +50,7 @@ ROWS_REVERSED = 4  # EXIF's number for that
 WITHOUT_TRANSFORM = {"JPEG", "PNG", "WEBP", "GIF", "BMP"}  # place beside the file only
 MAY_USE_WORLD_FILE = {"GTiff", "JP2OpenJPEG", "JP2KAK", "JPEG2000", "JP2ECW"}
 GIVE_CRS = "Give the right one with --crs, for example --crs EPSG:25833."
-APART_M = 1.0  # reference systems that differ by less are not worth a word
+APART_M = 1.0  # reference systems that differ by less are not mentioned
 MOST_SKEW_DEG = 10.0  # between rows and columns on the ground; equal-area maps have a few degrees
 _POLAR_DEG = 89.9999  # 10 m from a pole
 MOST_EXACT_PX = 64_000_000  # read at full size to find no data among averaged pixels
@@ -210,7 +101,7 @@ class RasterFile:
     def placed(self, crs: str | None = None) -> tuple[RasterFile, RasterGrid]:
         """The file as it lies upright, and its grid; ``crs`` overrules what the file says.
 
-        Raises :class:`NotGeoreferenced` when it tells no place.
+        Raises :class:`NotGeoreferenced` when it has no place.
         """
         if self.transform is None:
             raise NotGeoreferenced(
@@ -262,7 +153,7 @@ class RasterFile:
                 f"{self.prj[:60]!r}.\n{GIVE_CRS}"
             )
         raise NotGeoreferenced(
-            f"{self.path} does not tell its coordinate reference system.\n"
+            f"{self.path} does not say its coordinate reference system.\n"
             "Put a .prj file beside it, or give it with --crs, for example --crs EPSG:25833."
         )
 
@@ -278,7 +169,7 @@ def read_raster_file(path: Path, options: SourceOptions) -> RasterFile:
     """Open a raster just long enough to read what it says of itself."""
     if is_apple_double(path):
         raise BadImagery(
-            f"{path} is no imagery: macOS keeps there what it knows about {path.name[2:] or path}."
+            f"{path} is not imagery: macOS keeps there what it knows about {path.name[2:] or path}."
             "\nGive the file of that name itself."
         )
     allow_vrt = bool(options.allow_vrt)
@@ -318,42 +209,6 @@ def read_raster_file(path: Path, options: SourceOptions) -> RasterFile:
             nodata=_check_nodata(options.nodata, chosen, dtype, path),
             notes=notes,
         )
-
-
-def read_exif_orientation(path: Path) -> int:
-    """EXIF's orientation of a picture, 1 (as stored) where it tells none."""
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=_WITH_EXIF) as picture:
-                number = int(picture.getexif().get(ORIENTATION_TAG, 1))
-    except Exception:  # damaged EXIF, or no kind that has any
-        return 1
-    return number if 1 <= number <= 8 else 1
-
-
-class OpenRasters:
-    """The few rasters that are open at a time, most recently used last. For one thread."""
-
-    def __init__(self, *, allow_vrt: bool = False) -> None:
-        self._allow_vrt = allow_vrt
-        self._open: OrderedDict[Path, Any] = OrderedDict()
-
-    def get(self, path: Path) -> Any:
-        """The open dataset of a path."""
-        if path not in self._open:
-            self._open[path] = _open(path, allow_vrt=self._allow_vrt)
-        self._open.move_to_end(path)
-        while len(self._open) > OPEN_AT_ONCE:
-            self._open.popitem(last=False)[1].close()
-        return self._open[path]
-
-    def close(self) -> None:
-        """Close all."""
-        while self._open:
-            self._open.popitem()[1].close()
 
 
 @dataclass(frozen=True)
@@ -469,25 +324,66 @@ class RasterStore:
         return data if valid is None else np.minimum(data, valid)
 
 
-def _mark_data(stored: NDArray[Any], nodata: tuple[float, ...]) -> U8:
-    """255 where any band [bands, h, w] differs from its value of no data, else 0."""
-    each = nodata if len(nodata) == len(stored) else nodata * len(stored)
-    same = np.ones(stored.shape[1:], bool)
-    for plane, value in zip(stored, each, strict=True):
-        same &= plane == value
-    return np.where(same, np.uint8(0), np.uint8(255))
+class OpenRasters:
+    """The few rasters that are open at a time, most recently used last. For one thread."""
+
+    def __init__(self, *, allow_vrt: bool = False) -> None:
+        self._allow_vrt = allow_vrt
+        self._open: OrderedDict[Path, Any] = OrderedDict()
+
+    def get(self, path: Path) -> Any:
+        """The open dataset of a path."""
+        if path not in self._open:
+            self._open[path] = _open(path, allow_vrt=self._allow_vrt)
+        self._open.move_to_end(path)
+        while len(self._open) > OPEN_AT_ONCE:
+            self._open.popitem(last=False)[1].close()
+        return self._open[path]
+
+    def close(self) -> None:
+        """Close all."""
+        while self._open:
+            self._open.popitem()[1].close()
 
 
-def _find_stored_box(box: Box, orientation: int, upright_px: tuple[int, int]) -> Box:
-    """The stored pixels of a box of the upright picture; see ``views.rgb.orient_pixels``."""
-    (width, height), (top, bottom, left, right) = upright_px, box
-    if orientation in (2, 3, 6, 7):
-        left, right = width - right, width - left
-    if orientation in (3, 4, 7, 8):
-        top, bottom = height - bottom, height - top
-    return (
-        Box(left, right, top, bottom) if orientation >= SWAPPED else Box(top, bottom, left, right)
-    )
+@dataclass(frozen=True)
+class Rendering:
+    """One or three bands (counted from 1), stretched from ``limits`` to 0..255 unless None.
+
+    ``inverted``: 0 is white. ``bits``: how many of a stored byte are used, unless stretched.
+    """
+
+    bands: tuple[int, ...]
+    limits: Limits | None = None
+    palette: Any = None  # uint8 [256 or 65536, 3] of an indexed raster
+    inverted: bool = False
+    bits: int = 8
+
+    def rgb(self, stored: NDArray[Any]) -> U8:
+        """RGB [h, w, 3] from stored values [bands, h, w]."""
+        import cv2
+
+        if self.palette is not None:
+            return np.asarray(self.palette[stored[0]], np.uint8)
+        planes = stored if self.limits is None else self._stretched(stored, self.limits)
+        if self.limits is None and self.bits < 8:
+            planes = _scale_to_8_bits(self.bits)[stored]
+        if self.inverted:
+            planes = [invert_greys(plane, 8) for plane in planes]
+        if len(planes) == 1:
+            return np.asarray(cv2.cvtColor(planes[0], cv2.COLOR_GRAY2RGB), np.uint8)
+        return np.asarray(cv2.merge(list(planes)), np.uint8)
+
+    def _stretched(self, stored: NDArray[Any], limits: Limits) -> Sequence[U8]:
+        if stored.dtype in (np.uint8, np.uint16):
+            values = np.arange(np.iinfo(stored.dtype).max + 1)
+            return [
+                _stretch_to_bytes(values, limit)[plane]
+                for plane, limit in zip(stored, limits, strict=True)
+            ]
+        return [
+            _stretch_to_bytes(plane, limit) for plane, limit in zip(stored, limits, strict=True)
+        ]
 
 
 @contextmanager
@@ -504,6 +400,76 @@ def name_unreadable(path: Path) -> Iterator[None]:
             "It may be truncated or of another kind; allowed are GeoTIFF, JPEG 2000, pictures with "
             "a world file, MBTiles, PMTiles, an XYZ folder, or a CSV of images."
         ) from problem
+
+
+def choose_bands(dataset: Any, asked: tuple[int, ...] | None, name: str) -> tuple[int, ...]:
+    """One or three band numbers of an open raster: as asked, by their colours, or the first."""
+    from rasterio.enums import ColorInterp
+
+    if asked is not None:
+        if len(asked) not in (1, 3) or not all(1 <= band <= dataset.count for band in asked):
+            raise InvalidValue(
+                f"--bands {','.join(map(str, asked))}: {name} has bands 1 to {dataset.count}.\n"
+                "Give three for red, green and blue (for example --bands 4,3,2), or one for grey."
+            )
+        return asked
+    colours = list(dataset.colorinterp)
+    wanted = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+    if all(colour in colours for colour in wanted):
+        red, green, blue = (colours.index(colour) + 1 for colour in wanted)
+        return red, green, blue
+    opaque = [band for band, colour in enumerate(colours, 1) if colour != ColorInterp.alpha]
+    return tuple(opaque[:3]) if len(opaque) >= 3 else (opaque[0],)
+
+
+def read_palette(dataset: Any, bands: tuple[int, ...]) -> U8 | None:
+    """The colour table [256, 3] of an indexed raster, or None."""
+    from rasterio.enums import ColorInterp
+
+    if len(bands) != 1 or dataset.colorinterp[bands[0] - 1] != ColorInterp.palette:
+        return None
+    table = np.zeros((1 << 8 * np.dtype(dataset.dtypes[bands[0] - 1]).itemsize, 3), np.uint8)
+    for value, colour in dataset.colormap(bands[0]).items():
+        if 0 <= value < len(table):
+            table[value] = colour[:3]
+    return table
+
+
+def read_exif_orientation(path: Path) -> int:
+    """EXIF's orientation of a picture, 1 (as stored) where it has none."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_WITH_EXIF) as picture:
+                number = int(picture.getexif().get(ORIENTATION_TAG, 1))
+    except Exception:  # damaged EXIF, or no kind that has any
+        return 1
+    return number if 1 <= number <= 8 else 1
+
+
+def compute_limits(samples: Sequence[NDArray[Any]], percentiles: tuple[float, float]) -> Limits:
+    """Low and high percentile per band over samples [bands, n] of valid values."""
+    low, high = percentiles
+    if not 0.0 <= low < high <= 100.0:
+        raise InvalidValue(f"--stretch {low:g},{high:g}: give two percentiles, for example 2,98.")
+    if len({len(sample) for sample in samples}) > 1:
+        raise BadImagery(
+            "The imagery mixes files of one and of three bands; a common stretch is not possible.\n"
+            "Choose the same with --bands, for example --bands 1."
+        )
+    values = np.concatenate([np.asarray(sample, np.float64) for sample in samples], axis=1)
+    values = values[:, are_measured(values).all(axis=0)]
+    if values.shape[1] == 0:
+        raise BadImagery("The imagery holds no valid pixels to compute a stretch from.")
+    limits = np.percentile(values, [low, high], axis=1)
+    return tuple((float(a), float(b)) for a, b in limits.T)
+
+
+def are_measured(values: NDArray[Any]) -> Bool:
+    """Where stored values are numbers that a sensor may give: no NaN, infinity or least float."""
+    return np.asarray(np.abs(values) < _MOST, np.bool_)
 
 
 def _open(path: Path, *, allow_vrt: bool = False) -> Any:
@@ -528,6 +494,13 @@ def _read_crs(dataset: Any) -> tuple[str | None, str]:
     except Exception as problem:  # the library's own, and those of texts
         why = str(problem).partition("\n")[0][:120]
         return None, f"its coordinate reference system cannot be read ({why}).\n{GIVE_CRS}"
+
+
+def _parse_crs(crs: str) -> str | None:
+    try:
+        return convert_to_wkt(crs)
+    except CrossviewError:
+        return None
 
 
 def _choose_transform(
@@ -585,6 +558,14 @@ def _read_own_transform(dataset: Any, path: Path, beside: object) -> Affine6 | N
     return a, b, c, d, e, f
 
 
+def _has_transform_beside(path: Path) -> bool:
+    """Whether the library keeps a transform beside the file (other facts may be kept there)."""
+    try:
+        return b"<GeoTransform>" in path.with_name(path.name + ".aux.xml").read_bytes()
+    except OSError:
+        return False
+
+
 def _compare_with_aux(
     path: Path, crs: str | None, transform: Affine6 | None, shape: tuple[int, int]
 ) -> tuple[str, ...]:
@@ -628,12 +609,26 @@ def _measure_shift_m(
     return measure_distance_m(LatLon(float(lat), float(lon)), LatLon(float(lat_2), float(lon_2)))
 
 
-def _has_transform_beside(path: Path) -> bool:
-    """Whether the library keeps a transform beside the file (other facts may be kept there)."""
+def _format_metres(metres: float) -> str:
+    return f"{metres / 1000.0:.0f} km" if metres >= 10_000 else f"{metres:.0f} m"
+
+
+def _require_upright(path: Path, grid: RasterGrid) -> None:
+    """Pixels must be rectangles on the ground, but for what projections do to angles.
+
+    Looked at in the middle, or beside it where that is a pole, which has no directions.
+    """
     try:
-        return b"<GeoTransform>" in path.with_name(path.name + ".aux.xml").read_bytes()
-    except OSError:
-        return False
+        polar = abs(float(grid.latlon(grid.width_px / 2.0, grid.height_px / 2.0)[0])) > _POLAR_DEG
+        at = 4.0 if polar else 2.0
+        turn_deg = grid.skew_deg(grid.width_px / at, grid.height_px / at)
+    except NotGeoreferenced as problem:
+        raise NotGeoreferenced(f"{path}: {problem}") from problem
+    if abs(turn_deg) > MOST_SKEW_DEG:
+        raise NotGeoreferenced(
+            f"{path}: its rows and columns meet at {90.0 + turn_deg:.0f} degrees on the ground.\n"
+            "Rectify it first, for example: gdalwarp -t_srs EPSG:25833 in.tif out.tif"
+        )
 
 
 def _require_colours(dataset: Any, dtype: str, path: Path) -> None:
@@ -682,35 +677,6 @@ def _check_nodata(
     return asked
 
 
-def _parse_crs(crs: str) -> str | None:
-    try:
-        return convert_to_wkt(crs)
-    except CrossviewError:
-        return None
-
-
-def _require_upright(path: Path, grid: RasterGrid) -> None:
-    """Pixels must be rectangles on the ground, but for what projections do to angles.
-
-    Looked at in the middle, or beside it where that is a pole, which has no directions.
-    """
-    try:
-        polar = abs(float(grid.latlon(grid.width_px / 2.0, grid.height_px / 2.0)[0])) > _POLAR_DEG
-        at = 4.0 if polar else 2.0
-        turn_deg = grid.skew_deg(grid.width_px / at, grid.height_px / at)
-    except NotGeoreferenced as problem:
-        raise NotGeoreferenced(f"{path}: {problem}") from problem
-    if abs(turn_deg) > MOST_SKEW_DEG:
-        raise NotGeoreferenced(
-            f"{path}: its rows and columns meet at {90.0 + turn_deg:.0f} degrees on the ground.\n"
-            "Rectify it first, for example: gdalwarp -t_srs EPSG:25833 in.tif out.tif"
-        )
-
-
-def _format_metres(metres: float) -> str:
-    return f"{metres / 1000.0:.0f} km" if metres >= 10_000 else f"{metres:.0f} m"
-
-
 def _has_mask(dataset: Any, bands: tuple[int, ...]) -> bool:
     from rasterio.enums import MaskFlags
 
@@ -721,3 +687,36 @@ def _format_date(tag: str) -> str:
     """``2024:06:18 12:00:00`` of TIFF as ``2024-06-18``; anything else as it is."""
     day = tag.strip().split(" ")[0]
     return day.replace(":", "-") if day.count(":") == 2 else tag.strip()
+
+
+def _find_stored_box(box: Box, orientation: int, upright_px: tuple[int, int]) -> Box:
+    """The stored pixels of a box of the upright picture; see ``views.rgb.orient_pixels``."""
+    (width, height), (top, bottom, left, right) = upright_px, box
+    if orientation in (2, 3, 6, 7):
+        left, right = width - right, width - left
+    if orientation in (3, 4, 7, 8):
+        top, bottom = height - bottom, height - top
+    return (
+        Box(left, right, top, bottom) if orientation >= SWAPPED else Box(top, bottom, left, right)
+    )
+
+
+def _mark_data(stored: NDArray[Any], nodata: tuple[float, ...]) -> U8:
+    """255 where any band [bands, h, w] differs from its value of no data, else 0."""
+    each = nodata if len(nodata) == len(stored) else nodata * len(stored)
+    same = np.ones(stored.shape[1:], bool)
+    for plane, value in zip(stored, each, strict=True):
+        same &= plane == value
+    return np.where(same, np.uint8(0), np.uint8(255))
+
+
+def _scale_to_8_bits(bits: int) -> U8:
+    """Grey levels of fewer bits as 8 bits, white staying white."""
+    most = (1 << bits) - 1
+    return np.asarray(np.minimum(np.arange(256), most) * 255 // most, np.uint8)
+
+
+def _stretch_to_bytes(values: NDArray[Any], limit: tuple[float, float]) -> U8:
+    low, high = limit
+    scaled = (values.astype(np.float32) - low) * (255.0 / max(high - low, 1e-12))
+    return np.asarray(np.rint(np.clip(np.nan_to_num(scaled), 0.0, 255.0)), np.uint8)

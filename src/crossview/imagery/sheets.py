@@ -1,7 +1,4 @@
-"""Sheet: pixels that lie on one grid, however they are stored.
-
-Mosaics: pieces side by side on one grid, read as one sheet.
-"""
+"""Sheets: pixels that lie on one grid, however they are stored; neighbours become one sheet."""
 
 from __future__ import annotations
 
@@ -14,6 +11,8 @@ import numpy as np
 from crossview.arrays import I64, U8
 from crossview.geo.components import label_components
 from crossview.geo.grids import RasterGrid
+
+ALIKE_PX = 0.25  # how far pixel sizes may add up to over a whole piece and still count as equal
 
 
 class Box(NamedTuple):
@@ -96,15 +95,18 @@ class Sheet:
         return max(float(ground.right_m), float(ground.down_m))
 
 
-ALIKE_PX = 0.25  # how far pixel sizes may add up to over a whole piece and still count as equal
+def join_sheets(sheets: Sequence[Sheet]) -> list[Sheet]:
+    """Join sheets of one system and pixel size that touch; the others stay as they are.
 
-
-@dataclass(frozen=True)
-class Piece:
-    """A store and the box it fills on the mosaic's grid."""
-
-    box: Box
-    store: Store
+    Pieces are moved to whole pixels of their neighbours, by half a pixel at most. Sheets that lie
+    apart stay apart, so that nobody walks over the empty land between them.
+    """
+    joined: list[Sheet] = []
+    for alike in _group_alike(sheets):
+        boxes = np.array([_place_box(alike[0].grid, sheet.grid) for sheet in alike])
+        for group in _group_touching(boxes):
+            joined.append(_join([alike[i] for i in group], boxes[group]))
+    return joined
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,26 @@ class MosaicStore:
         return canvas.patch()
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A store and the box it fills on the mosaic's grid."""
+
+    box: Box
+    store: Store
+
+
+def shrink_patch(patch: Patch, height_px: int, width_px: int) -> Patch:
+    """A patch in fewer pixels, each the mean of those it replaces."""
+    import cv2
+
+    size = (width_px, height_px)
+    pixels: U8 = np.asarray(cv2.resize(patch.pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    if patch.valid is None:
+        return Patch(pixels, None)
+    valid = cv2.resize(patch.valid, size, interpolation=cv2.INTER_NEAREST)
+    return Patch(pixels, np.asarray(valid, np.uint8))
+
+
 class _Canvas:
     """A patch in the making: no data until something is pasted."""
 
@@ -154,20 +176,6 @@ class _Canvas:
 
     def patch(self) -> Patch:
         return Patch(self._pixels, None if self._valid.all() else self._valid)
-
-
-def join_sheets(sheets: Sequence[Sheet]) -> list[Sheet]:
-    """Join sheets of one system and pixel size that touch; the others stay as they are.
-
-    Pieces are moved to whole pixels of their neighbours, by half a pixel at most. Sheets that lie
-    apart stay apart, so that nobody walks over the empty land between them.
-    """
-    joined: list[Sheet] = []
-    for alike in _group_alike(sheets):
-        boxes = np.array([_place_box(alike[0].grid, sheet.grid) for sheet in alike])
-        for group in _group_touching(boxes):
-            joined.append(_join([alike[i] for i in group], boxes[group]))
-    return joined
 
 
 def _group_alike(sheets: Sequence[Sheet]) -> list[list[Sheet]]:
@@ -192,15 +200,6 @@ def _have_same_pixels(one: RasterGrid, other: RasterGrid) -> bool:
     return apart <= ALIKE_PX * float(np.hypot(a, d))
 
 
-def _place_box(grid: RasterGrid, other: RasterGrid) -> Box:
-    """Where ``other`` lies on ``grid``, to the nearest pixel."""
-    a, b, c, d, e, f = grid.transform
-    x, y = other.transform[2] - c, other.transform[5] - f
-    determinant = a * e - b * d
-    left, top = round((e * x - b * y) / determinant), round((a * y - d * x) / determinant)
-    return Box(top, top + other.height_px, left, left + other.width_px)
-
-
 def _group_touching(boxes: I64) -> list[list[int]]:
     """Groups of boxes [n, 4] that overlap or touch, directly or through others."""
 
@@ -212,6 +211,15 @@ def _group_touching(boxes: I64) -> list[list[int]]:
 
     labels = label_components(len(boxes), neighbours)
     return [np.flatnonzero(labels == group).tolist() for group in range(labels.max() + 1)]
+
+
+def _place_box(grid: RasterGrid, other: RasterGrid) -> Box:
+    """Where ``other`` lies on ``grid``, to the nearest pixel."""
+    a, b, c, d, e, f = grid.transform
+    x, y = other.transform[2] - c, other.transform[5] - f
+    determinant = a * e - b * d
+    left, top = round((e * x - b * y) / determinant), round((a * y - d * x) / determinant)
+    return Box(top, top + other.height_px, left, left + other.width_px)
 
 
 def _join(sheets: list[Sheet], boxes: I64) -> Sheet:
@@ -240,15 +248,3 @@ def _scale_interval(start: int, stop: int, times: float, limit: int) -> tuple[in
     """An interval in fewer pixels, at least one of them."""
     first = min(round(start * times), limit - 1)
     return first, min(max(round(stop * times), first + 1), limit)
-
-
-def shrink_patch(patch: Patch, height_px: int, width_px: int) -> Patch:
-    """A patch in fewer pixels, each the mean of those it replaces."""
-    import cv2
-
-    size = (width_px, height_px)
-    pixels: U8 = np.asarray(cv2.resize(patch.pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-    if patch.valid is None:
-        return Patch(pixels, None)
-    valid = cv2.resize(patch.valid, size, interpolation=cv2.INTER_NEAREST)
-    return Patch(pixels, np.asarray(valid, np.uint8))

@@ -17,7 +17,7 @@ class SourceOptions:
     bands: tuple[int, ...] | None = None  # three for red, green, blue, or one for grey; from 1
     stretch: tuple[float, float] | None = None  # percentiles that become black and white
     crs: str | None = None  # of all files and tables, whatever they say themselves
-    metres_per_px: float | None = None  # of images in a CSV that tell none
+    metres_per_px: float | None = None  # of images in a CSV that have none
     width_m: float | None = None  # likewise
     zoom: int | None = None  # of tile pyramids
     tms: bool | None = None  # of tile pyramids: rows from the south, from the north, as they say

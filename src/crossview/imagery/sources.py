@@ -1,6 +1,6 @@
-"""Sources: whatever holds imagery, opened as sheets with what they say of themselves.
+"""Whatever holds imagery, recognised and opened as sheets with what it says of itself.
 
-What given paths are: rasters with a place, images of a table, tile archives.
+Sources are rasters with a place, images of a table, tile archives, and folders of these.
 """
 
 from __future__ import annotations
@@ -39,129 +39,8 @@ from crossview.imagery.tile_archives import (
 from crossview.imagery.tilemaps import TILEMAP, TileFacts
 
 RASTER_SUFFIXES = {
-    ".tif",
-    ".tiff",
-    ".jp2",
-    ".j2k",
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".webp",
-    ".vrt",
-    ".img",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlacedRaster:
-    """A raster file and its grid. ``alone``: with a grid of its own, no part of a mosaic."""
-
-    file: RasterFile
-    grid: RasterGrid
-    alone: bool
-    attribution: str
-    date: str
-
-
-@dataclass
-class SourceFiles:
-    """What paths turned out to be; ``ignored`` are pictures without a place in a folder."""
-
-    rasters: list[PlacedRaster] = field(default_factory=list)
-    archives: list[NorthUpArchive] = field(default_factory=list)
-    ignored: list[Path] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-
-def recognise_sources(paths: Sequence[str | Path], options: SourceOptions) -> SourceFiles:
-    """Look at each path. Raises :class:`BadImagery` for what is missing or of no known kind."""
-    found = SourceFiles()
-    for path in map(Path, paths):
-        if path.is_dir():
-            _recognise_folder(path, options, found)
-        elif path.is_file():
-            _recognise_file(path, options, found)
-        else:
-            raise BadImagery(
-                f"There is no {path}. Give existing files or folders of imagery; addresses, and "
-                "paths that mean something to GDAL only, are not read."
-            )
-    return found
-
-
-def _recognise_file(path: Path, options: SourceOptions, found: SourceFiles) -> None:
-    suffix = path.suffix.lower()
-    if suffix == ".mbtiles":
-        found.archives.append(NorthUpArchive(MbTiles(path), options.tms))
-    elif suffix == ".pmtiles":
-        found.archives.append(NorthUpArchive(PmTiles(path), options.tms))
-    elif path.name.lower() == TILEMAP:
-        _recognise_folder(path.parent, options, found)
-    elif suffix == ".csv":
-        found.rasters.extend(
-            _place_table_row(row, options) for row in read_image_table(path, options)
-        )
-    else:
-        found.rasters.append(_place_raster(path, options))
-
-
-def _recognise_folder(folder: Path, options: SourceOptions, found: SourceFiles) -> None:
-    if XyzFolder.looks_like(folder):
-        found.archives.append(NorthUpArchive(XyzFolder(folder), options.tms))
-        return
-    files = list_files(folder)
-    tables = [path for path in files if path.suffix.lower() == ".csv" and is_image_table(path)]
-    if len(tables) > 1:
-        names = ", ".join(path.name for path in tables)
-        raise BadImagery(f"{folder} holds several image tables ({names}); give one of them.")
-    if tables:
-        _recognise_file(tables[0], options, found)
-        return
-    before, problem = len(found.rasters), None
-    pictures = [path for path in files if path.suffix.lower() in RASTER_SUFFIXES]
-    lists = (
-        [] if options.allow_vrt else [path for path in pictures if path.suffix.lower() == ".vrt"]
-    )
-    if 0 < len(lists) < len(pictures):  # most likely lists of the files beside them
-        found.notes.append(
-            f"{lists[0]} was left out: it is a list of other files; --allow-vrt reads it"
-        )
-        pictures = [path for path in pictures if path not in lists]
-    for path in pictures:
-        try:
-            found.rasters.append(_place_raster(path, options))
-        except NotGeoreferenced as why:
-            problem = problem or why
-            found.ignored.append(path)
-    if len(found.rasters) == before:
-        raise problem or BadImagery(
-            f"{folder} holds no imagery that crossview knows.\n"
-            "Expected GeoTIFFs, pictures with world files, a CSV (file,lat,lon,metres_per_px) or "
-            "an XYZ folder (zoom/x/y.png)."
-        )
-
-
-def _place_raster(path: Path, options: SourceOptions) -> PlacedRaster:
-    file, grid = read_raster_file(path, options).placed(options.crs)
-    return PlacedRaster(
-        file=file, grid=grid, alone=False, attribution=file.attribution, date=file.date
-    )
-
-
-def _place_table_row(row: ImageRow, options: SourceOptions) -> PlacedRaster:
-    if not row.path.is_file():
-        raise BadImagery(f"There is no {row.path}, which the table names.")
-    file = read_raster_file(row.path, options).upright()
-    scale = row.scale(file.size_px[0])
-    return PlacedRaster(
-        file=file,
-        grid=RasterGrid.around(row.centre, scale, file.size_px, row.up_bearing_deg),
-        alone=True,
-        attribution=row.attribution or file.attribution,
-        date=row.date or file.date,
-    )
-
-
+    ".tif", ".tiff", ".jp2", ".j2k", ".jpg", ".jpeg", ".png", ".webp", ".vrt", ".img",
+}  # fmt: skip
 STRETCH_SAMPLES = 16  # files that a common stretch is computed from
 
 
@@ -201,68 +80,152 @@ def open_sources(paths: Sequence[str | Path], options: SourceOptions | None = No
     :class:`BadImagery` (or one of its kinds) for what cannot be used.
     """
     options = options or SourceOptions()
-    found = recognise_sources(paths, options)
-    opened = OpenRasters(allow_vrt=bool(options.allow_vrt))
-    limits = _compute_common_stretch([raster.file for raster in found.rasters], options, opened)
-    joinable, alone = _make_sheets(found, limits, options, opened)
+    files = recognise_sources(paths, options)
+    rasters = OpenRasters(allow_vrt=bool(options.allow_vrt))
+    limits = _compute_common_stretch([raster.file for raster in files.rasters], options, rasters)
+    joinable, alone = _make_sheets(files, limits, options, rasters)
     sheets = [*join_sheets(joinable), *alone]
     if not sheets:
         raise EmptyRegion(f"No imagery in {', '.join(map(str, paths))}.")
     rough, fine = _describe_datum_shifts(joinable)
     return Imagery(
         tuple(sheets),
-        _describe(paths, found, sheets, options, limits, rough),
-        tuple(found.ignored),
-        (*_collect_notes(found), *fine),
+        _describe(paths, files, sheets, options, limits, rough),
+        tuple(files.ignored),
+        (*_collect_notes(files), *fine),
         (*joinable, *alone),
-        (opened.close, *(archive.close for archive in found.archives)),
+        (rasters.close, *(archive.close for archive in files.archives)),
+    )
+
+
+def recognise_sources(paths: Sequence[str | Path], options: SourceOptions) -> SourceFiles:
+    """Look at each path. Raises :class:`BadImagery` for what is missing or of no known kind."""
+    files = SourceFiles()
+    for path in map(Path, paths):
+        if path.is_dir():
+            _recognise_folder(path, options, files)
+        elif path.is_file():
+            _recognise_file(path, options, files)
+        else:
+            raise BadImagery(
+                f"There is no {path}. Give existing files or folders of imagery; addresses, and "
+                "paths that mean something to GDAL only, are not read."
+            )
+    return files
+
+
+@dataclass
+class SourceFiles:
+    """What paths turned out to be; ``ignored`` are pictures without a place in a folder."""
+
+    rasters: list[PlacedRaster] = field(default_factory=list)
+    archives: list[NorthUpArchive] = field(default_factory=list)
+    ignored: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedRaster:
+    """A raster file and its grid. ``alone``: with a grid of its own, no part of a mosaic."""
+
+    file: RasterFile
+    grid: RasterGrid
+    alone: bool
+    attribution: str
+    date: str
+
+
+def _recognise_file(path: Path, options: SourceOptions, sources: SourceFiles) -> None:
+    suffix = path.suffix.lower()
+    if suffix == ".mbtiles":
+        sources.archives.append(NorthUpArchive(MbTiles(path), options.tms))
+    elif suffix == ".pmtiles":
+        sources.archives.append(NorthUpArchive(PmTiles(path), options.tms))
+    elif path.name.lower() == TILEMAP:
+        _recognise_folder(path.parent, options, sources)
+    elif suffix == ".csv":
+        sources.rasters.extend(
+            _place_table_row(row, options) for row in read_image_table(path, options)
+        )
+    else:
+        sources.rasters.append(_place_raster(path, options))
+
+
+def _recognise_folder(folder: Path, options: SourceOptions, sources: SourceFiles) -> None:
+    if XyzFolder.looks_like(folder):
+        sources.archives.append(NorthUpArchive(XyzFolder(folder), options.tms))
+        return
+    files = list_files(folder)
+    tables = [path for path in files if path.suffix.lower() == ".csv" and is_image_table(path)]
+    if len(tables) > 1:
+        names = ", ".join(path.name for path in tables)
+        raise BadImagery(f"{folder} holds several image tables ({names}); give one of them.")
+    if tables:
+        _recognise_file(tables[0], options, sources)
+        return
+    before, problem = len(sources.rasters), None
+    pictures = [path for path in files if path.suffix.lower() in RASTER_SUFFIXES]
+    lists = (
+        [] if options.allow_vrt else [path for path in pictures if path.suffix.lower() == ".vrt"]
+    )
+    if 0 < len(lists) < len(pictures):  # most likely lists of the files beside them
+        sources.notes.append(
+            f"{lists[0]} was left out: it is a list of other files; --allow-vrt reads it"
+        )
+        pictures = [path for path in pictures if path not in lists]
+    for path in pictures:
+        try:
+            sources.rasters.append(_place_raster(path, options))
+        except NotGeoreferenced as why:
+            problem = problem or why
+            sources.ignored.append(path)
+    if len(sources.rasters) == before:
+        raise problem or BadImagery(
+            f"{folder} holds no imagery that crossview knows.\n"
+            "Expected GeoTIFFs, pictures with world files, a CSV (file,lat,lon,metres_per_px) or "
+            "an XYZ folder (zoom/x/y.png)."
+        )
+
+
+def _place_raster(path: Path, options: SourceOptions) -> PlacedRaster:
+    file, grid = read_raster_file(path, options).placed(options.crs)
+    return PlacedRaster(
+        file=file, grid=grid, alone=False, attribution=file.attribution, date=file.date
+    )
+
+
+def _place_table_row(row: ImageRow, options: SourceOptions) -> PlacedRaster:
+    if not row.path.is_file():
+        raise BadImagery(f"There is no {row.path}, which the table names.")
+    file = read_raster_file(row.path, options).upright()
+    scale = row.scale(file.size_px[0])
+    return PlacedRaster(
+        file=file,
+        grid=RasterGrid.around(row.centre, scale, file.size_px, row.up_bearing_deg),
+        alone=True,
+        attribution=row.attribution or file.attribution,
+        date=row.date or file.date,
     )
 
 
 def _make_sheets(
-    found: SourceFiles, limits: Limits | None, options: SourceOptions, opened: OpenRasters
+    files: SourceFiles, limits: Limits | None, options: SourceOptions, rasters: OpenRasters
 ) -> tuple[list[Sheet], list[Sheet]]:
     """Sheets that may become mosaics, and those with a grid of their own."""
     finest = options.finest_useful_m
     joinable: list[Sheet] = []
     alone: list[Sheet] = []
-    for raster in found.rasters:
+    for raster in files.rasters:
         stretch = limits if _needs_stretch(raster.file, options) else None
         file = raster.file
         rendering = Rendering(file.bands, stretch, file.palette, file.inverted, file.bits)
-        sheet = _make_raster_sheet(raster, rendering, finest, opened)
+        sheet = _make_raster_sheet(raster, rendering, finest, rasters)
         (alone if raster.alone else joinable).append(sheet)
-    for archive in found.archives:
+    for archive in files.archives:
         alone += make_pyramid_sheets(
             archive, zoom=options.zoom, finest_useful_m=finest, nodata=options.nodata
         )
     return joinable, alone
-
-
-def _describe_datum_shifts(sheets: Sequence[Sheet]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """How well the sheets' reference systems are known: what matters, and what is good to know."""
-    first = {sheet.grid.crs: sheet for sheet in reversed(sheets)}
-    rough: list[str] = []
-    fine: list[str] = []
-    for crs, sheet in reversed(first.items()):
-        lat, lon = sheet.grid.latlon(sheet.grid.width_px / 2.0, sheet.grid.height_px / 2.0)
-        if shift := find_datum_shift(crs, LatLon(float(lat), float(lon))):
-            (rough if shift.is_rough else fine).append(str(shift))
-    return tuple(rough), tuple(fine)
-
-
-def _collect_notes(found: SourceFiles) -> tuple[str, ...]:
-    """Notes of files and archives; one that many files share is given once, with their number."""
-    sharing: dict[str, list[str]] = {}
-    for raster in found.rasters:
-        for note in raster.file.notes:
-            sharing.setdefault(note, []).append(raster.file.path.name)
-    files = (
-        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {note}"
-        for note, names in sharing.items()
-    )
-    archives = (note for archive in found.archives for note in archive.notes)
-    return (*found.notes, *files, *archives)
 
 
 def _make_raster_sheet(
@@ -293,25 +256,51 @@ def _compute_common_stretch(
     return compute_limits(samples, options.stretch or DEFAULT_PERCENTILES)
 
 
+def _describe_datum_shifts(sheets: Sequence[Sheet]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """How well the sheets' reference systems are known: what matters, and what is good to know."""
+    first = {sheet.grid.crs: sheet for sheet in reversed(sheets)}
+    rough: list[str] = []
+    fine: list[str] = []
+    for crs, sheet in reversed(first.items()):
+        lat, lon = sheet.grid.latlon(sheet.grid.width_px / 2.0, sheet.grid.height_px / 2.0)
+        if shift := find_datum_shift(crs, LatLon(float(lat), float(lon))):
+            (rough if shift.is_rough else fine).append(str(shift))
+    return tuple(rough), tuple(fine)
+
+
+def _collect_notes(sources: SourceFiles) -> tuple[str, ...]:
+    """Notes of files and archives; one that many files share is given once, with their number."""
+    sharing: dict[str, list[str]] = {}
+    for raster in sources.rasters:
+        for note in raster.file.notes:
+            sharing.setdefault(note, []).append(raster.file.path.name)
+    files = (
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {note}"
+        for note, names in sharing.items()
+    )
+    archives = (note for archive in sources.archives for note in archive.notes)
+    return (*sources.notes, *files, *archives)
+
+
 def _describe(
     paths: Sequence[str | Path],
-    found: SourceFiles,
+    sources: SourceFiles,
     sheets: Sequence[Sheet],
     options: SourceOptions,
     limits: Limits | None,
     warnings: tuple[str, ...],
 ) -> ImageryInfo:
-    towns = [raster.file.synthetic or "" for raster in found.rasters]
-    said: list[PlacedRaster | TileFacts] = [*found.rasters]
-    said += [archive.facts for archive in found.archives]
-    files = [raster.file.path for raster in found.rasters]
-    files += [path for archive in found.archives for path in archive.files()]
+    towns = [raster.file.synthetic or "" for raster in sources.rasters]
+    places: list[PlacedRaster | TileFacts] = [*sources.rasters]
+    places += [archive.facts for archive in sources.archives]
+    files = [raster.file.path for raster in sources.rasters]
+    files += [path for archive in sources.archives for path in archive.files()]
     return ImageryInfo(
         sources=tuple(str(Path(path).resolve()) for path in paths),
-        attribution=options.attribution or join_texts(source.attribution for source in said),
-        date=options.date or join_texts(source.date for source in said),
+        attribution=options.attribution or join_texts(source.attribution for source in places),
+        date=options.date or join_texts(source.date for source in places),
         metres_per_px=max(sheet.metres_per_px for sheet in sheets),
-        synthetic=join_texts(towns) if towns and all(towns) and not found.archives else None,
+        synthetic=join_texts(towns) if towns and all(towns) and not sources.archives else None,
         bounds=compute_bounds(sheets),
         options=options,
         stretched=limits,

@@ -1,6 +1,6 @@
-"""Where tiles are kept: an XYZ folder, an MBTiles database, a PMTiles archive.
+"""Pyramids of Web Mercator tiles as sheets: an XYZ folder, an MBTiles database, a PMTiles archive.
 
-Pyramids of Web Mercator tiles: a zoom is chosen, its tiles become sheets.
+One zoom is chosen; its tiles that touch become a sheet.
 """
 
 from __future__ import annotations
@@ -36,6 +36,18 @@ from crossview.views.rgb import OPAQUE, convert_to_rgb_alpha
 
 MOST_TILE_PX = 4096  # a side; usual are 256 and 512
 TileNumber = tuple[int, int]  # x from the west, and the row
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+DOUBLE_MARK = "@2x"  # of tiles for sharp screens, which count only where a zoom has no others
+DEEPEST = 24  # zooms beyond are not imagery
+MOST_DIGITS = 9
+MOST_TILES = 2_000_000  # of an archive, over all zooms
+MOST_TILE_BYTES = 32_000_000  # of one tile's picture file
+_MOST_TEXT_BYTES = 10_000_000  # of an archive's metadata
+_MOST_DIRECTORY_BYTES = 64_000_000  # of all directories of a PMTiles archive, unpacked
+_MOST_LEAVES = 3  # directories below each other; writers use one level
+_TABLE_S, _VIEW_S = 60.0, 3.0  # for one query; views may compute for ever
+_OPS = 100_000  # of SQLite's machine between looks at the clock
+_HARMLESS = {"coalesce", "ifnull"}  # SQL functions that a view of tiles may call
 
 
 class TileArchive(Protocol):
@@ -106,9 +118,32 @@ class NorthUpArchive:
         return (x, 2**zoom - 1 - row) if self._turned else tile
 
 
+def make_pyramid_sheets(
+    archive: TileArchive,
+    *,
+    zoom: int | None,
+    finest_useful_m: float | None,
+    nodata: tuple[float, ...] | None = None,
+) -> list[Sheet]:
+    """The sheets of one zoom: as asked, else the coarsest that is fine enough, else the finest.
+
+    Fine enough means at most ``finest_useful_m`` ground metres per pixel.
+    """
+    if nodata is not None and not all(0 <= v <= 255 and v == int(v) for v in nodata):
+        text = ",".join(f"{value:g}" for value in nodata)
+        raise InvalidValue(f"--nodata {text}: {archive.name} holds whole numbers from 0 to 255.")
+    chosen = _choose_zoom(archive, zoom, finest_useful_m)
+    numbers = archive.tiles(chosen)
+    size = _measure_tile_px(archive, chosen)
+    return [
+        _make_sheet(archive, chosen, group, size, nodata)
+        for group in group_touching_tiles(numbers, 2**chosen)
+    ]
+
+
 @dataclass(frozen=True)
 class TileStore:
-    """One tile as a store; decoded anew at each call."""
+    """One tile as a store; decoded again at each call."""
 
     archive: TileArchive
     zoom: int
@@ -176,27 +211,12 @@ def decode_tile(data: bytes, where: str) -> Patch:
     return Patch(rgb, np.where(alpha >= OPAQUE, 255, 0).astype(np.uint8))
 
 
-def make_pyramid_sheets(
-    archive: TileArchive,
-    *,
-    zoom: int | None,
-    finest_useful_m: float | None,
-    nodata: tuple[float, ...] | None = None,
-) -> list[Sheet]:
-    """The sheets of one zoom: as asked, else the coarsest that is fine enough, else the finest.
-
-    Fine enough means at most ``finest_useful_m`` ground metres per pixel.
-    """
-    if nodata is not None and not all(0 <= v <= 255 and v == int(v) for v in nodata):
-        text = ",".join(f"{value:g}" for value in nodata)
-        raise InvalidValue(f"--nodata {text}: {archive.name} holds whole numbers from 0 to 255.")
-    chosen = _choose_zoom(archive, zoom, finest_useful_m)
-    numbers = archive.tiles(chosen)
-    size = _measure_tile_px(archive, chosen)
-    return [
-        _make_sheet(archive, chosen, group, size, nodata)
-        for group in group_touching_tiles(numbers, 2**chosen)
-    ]
+def group_touching_tiles(tiles: set[TileNumber], columns: int) -> Iterator[set[TileNumber]]:
+    """Groups of tiles that touch at an edge or a corner, from the west; columns go round."""
+    numbers = np.array(sorted(tiles), np.int64)
+    labels = label_touching_cells(numbers[:, ::-1], columns)
+    for group in range(int(labels.max()) + 1):
+        yield {(int(x), int(y)) for x, y in numbers[labels == group]}
 
 
 def _choose_zoom(archive: TileArchive, zoom: int | None, finest_useful_m: float | None) -> int:
@@ -231,14 +251,6 @@ def _measure_tile_px(archive: TileArchive, zoom: int) -> int:
     raise EmptyRegion(f"{archive.name} holds only empty tiles at zoom {zoom}.")
 
 
-def group_touching_tiles(tiles: set[TileNumber], columns: int) -> Iterator[set[TileNumber]]:
-    """Groups of tiles that touch at an edge or a corner, from the west; columns go round."""
-    numbers = np.array(sorted(tiles), np.int64)
-    labels = label_touching_cells(numbers[:, ::-1], columns)
-    for group in range(int(labels.max()) + 1):
-        yield {(int(x), int(y)) for x, y in numbers[labels == group]}
-
-
 def _make_sheet(
     archive: TileArchive,
     zoom: int,
@@ -266,22 +278,6 @@ def _make_sheet(
 
     store = MosaicStore(whole, (size_px, size_px), pieces_in)
     return Sheet(f"{archive.name} (zoom {zoom})", grid, store)
-
-
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
-DOUBLE_MARK = (
-    "@2x"  # in names of tiles for sharp screens; they count only where a zoom has no others
-)
-DEEPEST = 24  # zooms beyond are no imagery
-MOST_DIGITS = 9
-MOST_TILES = 2_000_000  # of an archive, over all zooms
-MOST_TILE_BYTES = 32_000_000  # of one tile's picture file
-_MOST_TEXT_BYTES = 10_000_000  # of an archive's metadata
-_MOST_DIRECTORY_BYTES = 64_000_000  # of all directories of a PMTiles archive, unpacked
-_MOST_LEAVES = 3  # directories below each other; writers use one level
-_TABLE_S, _VIEW_S = 60.0, 3.0  # for one query; views may compute for ever
-_OPS = 100_000  # of SQLite's machine between looks at the clock
-_HARMLESS = {"coalesce", "ifnull"}  # SQL functions that a view of tiles may call
 
 
 class XyzFolder:
@@ -318,11 +314,11 @@ class XyzFolder:
             for column in _list_numbered_folders(folder):
                 for picture in _list_numbered_pictures(column):
                     stem = picture.stem.removesuffix(DOUBLE_MARK)
-                    some = usual if stem == picture.stem else double
-                    some[int(column.name), int(stem)] = picture
-        found = usual or double
-        self._pictures |= {(zoom, tile): picture for tile, picture in found.items()}
-        return set(found)
+                    named = usual if stem == picture.stem else double
+                    named[int(column.name), int(stem)] = picture
+        tiles = usual or double
+        self._pictures |= {(zoom, tile): picture for tile, picture in tiles.items()}
+        return set(tiles)
 
     def data(self, zoom: int, tile: TileNumber) -> bytes:
         """See :class:`TileArchive`."""
@@ -481,34 +477,6 @@ def _authorize(action: int, name: str | None, function: str | None, *_: object) 
     return sqlite3.SQLITE_DENY
 
 
-def _too_many(name: str) -> BadImagery:
-    return BadImagery(
-        f"{name} holds more than {MOST_TILES:,} tiles, over all zooms; more are not read.\n"
-        "Cut the region that you need out of it."
-    )
-
-
-def _too_large(where: str) -> BadImagery:
-    return BadImagery(
-        f"{where} is larger than {MOST_TILE_BYTES:,} bytes; that is no tile.\n"
-        "All tiles of a pyramid must be squares of one size."
-    )
-
-
-def _unpack(data: bytes, most_bytes: int) -> bytes:
-    """The content of gzip data; ValueError if it is more than ``most_bytes``, or damaged."""
-    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        content = unpacker.decompress(data, most_bytes + 1)
-    except zlib.error as problem:
-        raise ValueError(f"its compressed data are damaged: {problem}") from problem
-    if len(content) > most_bytes:
-        raise ValueError(f"unpacked it is more than {most_bytes:,} bytes")
-    if not unpacker.eof:
-        raise ValueError("its compressed data are truncated")
-    return content
-
-
 class PmTiles:
     """A PMTiles archive (version 3) of pictures, memory-mapped."""
 
@@ -572,12 +540,12 @@ class PmTiles:
             from pmtiles.tile import tileid_to_zxy, zxy_to_tileid
 
             first, last = zxy_to_tileid(zoom, 0, 0), zxy_to_tileid(zoom + 1, 0, 0)
-            found: dict[TileNumber, tuple[int, int]] = {}
+            tiles: dict[TileNumber, tuple[int, int]] = {}
             for start, run, offset, length in self._every_entry():
                 for number in range(max(start, first), min(start + run, last)):
                     _, x, y = tileid_to_zxy(number)
-                    found[x, y] = (offset, length)
-            self._found[zoom] = found
+                    tiles[x, y] = (offset, length)
+            self._found[zoom] = tiles
         return self._found[zoom]
 
     def _every_entry(self) -> list[tuple[int, int, int, int]]:
@@ -634,3 +602,31 @@ class PmTiles:
             raise ValueError(f"its metadata are more than {_MOST_TEXT_BYTES:,} bytes")
         facts = json.loads(data) if data else {}
         return facts if isinstance(facts, dict) else {}
+
+
+def _unpack(data: bytes, most_bytes: int) -> bytes:
+    """The content of gzip data; ValueError if it is more than ``most_bytes``, or damaged."""
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        content = unpacker.decompress(data, most_bytes + 1)
+    except zlib.error as problem:
+        raise ValueError(f"its compressed data are damaged: {problem}") from problem
+    if len(content) > most_bytes:
+        raise ValueError(f"unpacked it is more than {most_bytes:,} bytes")
+    if not unpacker.eof:
+        raise ValueError("its compressed data are truncated")
+    return content
+
+
+def _too_many(name: str) -> BadImagery:
+    return BadImagery(
+        f"{name} holds more than {MOST_TILES:,} tiles, over all zooms; more are not read.\n"
+        "Cut the region that you need out of it."
+    )
+
+
+def _too_large(where: str) -> BadImagery:
+    return BadImagery(
+        f"{where} is larger than {MOST_TILE_BYTES:,} bytes; that is not a tile.\n"
+        "All tiles of a pyramid must be squares of one size."
+    )

@@ -23,7 +23,7 @@ TILEMAP = "tilemapresource.xml"  # of TMS 1.0.0, as gdal2tiles and MapTiler writ
 _MOST_BYTES = 1_000_000  # of a file beside the tiles
 _UNKNOWN_ORDER = (
     ", so the order of the tiles' rows is not known.\n"
-    "Correct it, or take it away and say the order: --tms or --no-tms."
+    "Correct it, or remove it and give the order: --tms or --no-tms."
 )
 _MERCATOR = {"3857", "900913", "3785", "41001", "102100", "102113", "54004"}
 _AS_NEAR = 0.5  # tiles: orders of rows that differ by less fit equally well
@@ -54,21 +54,21 @@ def read_facts_beside(folder: Path) -> TileFacts:
     """
     named = list_files(folder, {".json", ".xml"})
     tilemaps = [path for path in named if path.name.lower() == TILEMAP]
-    said = [_read_tilemap(path) for path in tilemaps]
+    stated = [_read_tilemap(path) for path in tilemaps]
     used = list(tilemaps)
     for path in (path for path in named if path.suffix.lower() == ".json"):
         if values := _read_json(path):
-            said.append(parse_metadata(values, path))
+            stated.append(parse_metadata(values, path))
             used.append(path)
-    schemes = {facts.scheme for facts in said if facts.scheme}
-    wrong = [facts.contradiction for facts in said if facts.contradiction]
+    schemes = {facts.scheme for facts in stated if facts.scheme}
+    wrong = [facts.contradiction for facts in stated if facts.contradiction]
     if len(schemes) > 1:
         wrong.append(f"{' and '.join(path.name for path in used)} name different row orders")
     return TileFacts(
         scheme=schemes.pop() if len(schemes) == 1 else None,
-        bounds=next((facts.bounds for facts in said if facts.bounds), ()),
-        attribution=next((facts.attribution for facts in said if facts.attribution), ""),
-        date=next((facts.date for facts in said if facts.date), ""),
+        bounds=next((facts.bounds for facts in stated if facts.bounds), ()),
+        attribution=next((facts.attribution for facts in stated if facts.attribution), ""),
+        date=next((facts.date for facts in stated if facts.date), ""),
         files=tuple(used),
         contradiction="; ".join(wrong),
     )
@@ -112,26 +112,30 @@ def parse_bounds(stated: object) -> tuple[Degrees, ...]:
 
 
 def choose_row_order(
-    tiles: Iterable[tuple[int, int]], zoom: int, facts: TileFacts, asked: bool | None, name: str
+    tiles: Iterable[tuple[int, int]],
+    zoom: int,
+    facts: TileFacts,
+    from_south: bool | None,
+    name: str,
 ) -> tuple[bool, str]:
     """Whether the rows of ``tiles`` (x, row as stored) count from the south, and a note.
 
     Stated bounds that only one order of rows fits decide; else what the archive says, else from
-    the north. ``asked`` overrides what the archive says. Raises :class:`BadImagery` where bounds
-    and rows contradict each other and nothing decides.
+    the north. ``from_south`` overrides what the archive says. Raises :class:`BadImagery` where
+    bounds and rows contradict each other and nothing decides.
     """
     numbers = sorted(tiles)
     _require_on_grid(numbers, zoom, name)
     fitting = _find_fitting_orders(numbers, zoom, facts.bounds) if facts.bounds else ["tms", "xyz"]
-    if asked is not None:
-        wanted = "tms" if asked else "xyz"
+    if from_south is not None:
+        wanted = "tms" if from_south else "xyz"
         if fitting and wanted not in fitting:
             raise BadImagery(
-                f"{name}: {'--tms' if asked else '--no-tms'} contradicts the bounds that it "
+                f"{name}: {'--tms' if from_south else '--no-tms'} contradicts the bounds that it "
                 f"states ({_format_bounds(facts.bounds[0])}).\n"
                 "Remove the option, or correct the bounds."
             )
-        return asked, ""
+        return from_south, ""
     if not fitting:
         raise BadImagery(
             f"{name} states the bounds {_format_bounds(facts.bounds[0])} (west, south, east, "
@@ -151,7 +155,7 @@ def choose_row_order(
     if facts.contradiction:
         raise BadImagery(
             f"{name}: {facts.contradiction}.\n"
-            "Say the order of rows: --tms (from the south) or --no-tms (from the north)."
+            "Give the order of rows: --tms (from the south) or --no-tms (from the north)."
         )
     if facts.scheme is None:  # and its bounds, if it states any, fit both orders
         return False, (
@@ -176,7 +180,7 @@ def require_one_order(zooms: Sequence[tuple[int, Sequence[tuple[int, int]]]], na
         if parents.isdisjoint(others) and not parents.isdisjoint(turned):
             raise BadImagery(
                 f"{name}: the rows of its zooms {zoom} and {deepest} count from different sides.\n"
-                "Leave one of the two zooms out, or make the tiles anew."
+                "Remove one of the two zooms, or make the tiles again."
             )
 
 
@@ -323,7 +327,7 @@ def _require_usual_scale(
             continue
         units, zoom = stated
         usual = [2.0 * HALF_WORLD_M / (width * 2.0**zoom) for width in widths if width > 0.0]
-        if not any(abs(units / one - 1.0) < 0.001 for one in usual):
+        if not any(abs(units / expected - 1.0) < 0.001 for expected in usual):
             raise BadImagery(
                 f"{path}: {units:g} units per pixel at zoom {zoom:g}; in Web Mercator they are "
                 f"{usual[0]:g}.\nIts tiles lie on another grid; make Web Mercator tiles of the "
@@ -332,7 +336,7 @@ def _require_usual_scale(
 
 
 def _parse_numbers(values: dict[str, str], names: Sequence[str]) -> list[float]:
-    """The finite numbers of these names; none if any is missing or no number."""
+    """The finite numbers of these names; none if any is missing or not a number."""
     try:
         numbers = [float(values[name]) for name in names]
     except (KeyError, ValueError):

@@ -1,15 +1,8 @@
-"""Build an index.
+"""Build an index, add new imagery to it, or estimate what building takes.
 
-It grows in a folder beside its name and gets its name when it is complete. A killed run goes
-on at its last finished segment and ends with the same vectors, bit by bit.
-
-Add new imagery to an index, which stays as it was until all of it is in.
-
-Embed all windows of some imagery into the segments of a partial index.
-
-Batches of what a network sees of imagery, with the places and thumbnails of the windows.
-
-Estimate: how many tiles, how large and how long, before any of it is done.
+An index grows in a folder beside its name and gets its name when it is complete. A killed run goes
+on at its last finished segment and ends with the same vectors, bit by bit. An index that imagery is
+added to stays as it was until all of it is in.
 """
 
 from __future__ import annotations
@@ -19,13 +12,15 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -54,7 +49,6 @@ from crossview.index.partial import (
     list_foreign_files,
     remove_index,
 )
-from crossview.index.prefetch import read_ahead
 from crossview.index.store import (
     PARTIAL_SUFFIX,
     THUMBNAIL_PX,
@@ -73,6 +67,271 @@ from crossview.views.aerial import make_aerial_view
 from crossview.views.spec import ViewSpec
 
 _JPEG_QUALITY = 75
+Item = TypeVar("Item")
+Progress = Callable[[int, int], None]  # windows done, windows in all
+COLLAPSED = 1e-6  # mean pairwise 1 - cosine below which a model sees no difference between places
+_LEAST_JUDGED = 16  # windows; fewer may be alike by chance
+ADDING_SUFFIX = ".adding"
+TIMED_WINDOWS = 20
+LONG_S = 3600.0  # from here on a smaller area or a larger stride is suggested
+
+
+def build_index(
+    imagery: Imagery,
+    embedder: Embedder,
+    out: str | Path,
+    *,
+    options: IndexOptions | None = None,
+    progress: Progress | None = None,
+) -> Index:
+    """Index all windows of ``imagery`` into the folder ``out``, or go on doing so.
+
+    Raises :class:`SyntheticModel`, :class:`TooCoarse`, :class:`EmptyRegion`, :class:`BadImagery`,
+    :class:`CannotWrite`, and :class:`UsageError` for an ``out`` that exists already or was begun
+    with other settings.
+    """
+    job, out = IndexJob.plan(imagery, embedder, options or IndexOptions()), Path(out)
+    require_allowed(imagery.info, embedder.info, job.view, job.options)
+    _find_finished(out, job)  # refuse a wrong name before waiting for others
+    with lock(out, "crossview index", wait=job.options.overwrite):
+        if whole := _find_finished(out, job):
+            return whole
+        partial = _begin_partial(out.with_name(out.name + PARTIAL_SUFFIX), job, first_segment=0)
+        fill_partial(partial, job, progress)
+        write_manifest(partial.folder, _make_manifest(partial.folder, tuple(partial.segments), job))
+        with _name_unwritable(out):
+            _take_name(partial.folder, out)
+    return Index.open(out)
+
+
+def add_to_index(
+    imagery: Imagery,
+    embedder: Embedder,
+    out: str | Path,
+    *,
+    options: IndexOptions | None = None,
+    progress: Progress | None = None,
+) -> Index:
+    """Add new imagery to the index ``out``, which stays as it was until all is added.
+
+    Footprint and stride are the index's own. Raises as :func:`build_index`, and
+    :class:`ModelMismatch` for another model than the one that made the index.
+    """
+    path = Path(os.path.realpath(out))  # a link stays a link
+    Index.open(path).require_model(embedder.fingerprint)
+    with lock(path, "crossview index --add", wait=True):
+        index = Index.open(path)  # others may have added meanwhile
+        index.require_model(embedder.fingerprint)
+        job = IndexJob.plan(imagery, embedder, _adopt_tiling(index, options or IndexOptions()))
+        folder = path.with_name(path.name + ADDING_SUFFIX)
+        step = _digest_step(job, added=True)
+        if step in index.manifest.steps:  # this command was killed before it could say so
+            Partial(folder, {}).discard()
+            return index
+        _require_new(index, imagery)
+        require_allowed(imagery.info, embedder.info, job.view, job.options)
+        partial = _begin_partial(folder, job, first_segment=len(index.manifest.segments))
+        fill_partial(partial, job, progress)
+        with _name_unwritable(path):
+            for name in (name for segment in partial.segments for name in segment.files):
+                if (folder / name).exists():  # else a run that was killed here has moved it
+                    os.replace(folder / name, path / name)
+        added = _make_manifest(path, tuple(partial.segments), job)
+        write_manifest(path, _merge_manifests(index, added, step), index.manifest)
+        partial.discard()
+        return Index.open(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """At most ``windows`` windows (those without data are not known yet), and what they take."""
+
+    windows: int
+    bytes: int
+    seconds: float
+    stride_m: float
+
+    @property
+    def is_long(self) -> bool:
+        """More than an hour."""
+        return self.seconds > LONG_S
+
+    @property
+    def stride_for_an_hour_m(self) -> float:
+        """The stride in whole metres with which it would take about an hour."""
+        return math.ceil(self.stride_m * math.sqrt(self.seconds / LONG_S))
+
+
+def estimate_build(job: IndexJob) -> Estimate:
+    """Count the windows and time the first ones with data, on this machine and this imagery.
+
+    Cutting, thumbnails and network are timed; reading happens meanwhile and adds little.
+    Raises :class:`EmptyRegion` when there is no window or none of them has data.
+    """
+    count = count_windows(job.imagery, job.tiling)
+    windows = [
+        window._replace(pixels=window.pixels.copy())
+        for window in islice(cut_windows(job.imagery, job.tiling), TIMED_WINDOWS)
+    ]
+    if not windows:
+        raise EmptyRegion(_explain_empty(count, job.tiling))
+    (batch,) = batch_windows(windows, job.view, len(windows))
+    job.embedder.aerial(batch.views)  # the first run of a network sets it up
+    start = time.perf_counter()
+    for batch in batch_windows(windows, job.view, len(windows)):
+        job.embedder.aerial(batch.views)
+    seconds = (time.perf_counter() - start) / len(windows)
+    return Estimate(
+        windows=count,
+        bytes=round(count * _count_window_bytes(batch, job.embedder.info.dim)),
+        seconds=count * seconds,
+        stride_m=job.tiling.stride_m,
+    )
+
+
+@contextmanager
+def open_job(
+    sources: Sequence[str | Path],
+    model: str | Path | Model | None,
+    options: IndexOptions,
+    source_options: SourceOptions,
+    *,
+    threads: int = 0,
+) -> Iterator[IndexJob]:
+    """Open imagery and model and fit them to each other; closes the imagery at the end.
+
+    ``model`` is a name, a folder or an open model. None: the packaged model of a synthetic town,
+    for imagery of one; else UsageError.
+    """
+    if model is None:
+        with open_sources(sources, source_options) as imagery:
+            model = choose_default_model(imagery.info)
+    opened = model if isinstance(model, Model) else open_model(model, threads=threads)
+    options = replace(options, model_name=opened.name)
+    view = choose_view(opened.info, choose_tiling(opened.info, options))
+    fitted = replace(source_options, finest_useful_m=compute_finest_useful_m(view))
+    with open_sources(sources, fitted) as imagery:
+        yield IndexJob.plan(imagery, opened, options)
+
+
+@dataclass(frozen=True)
+class IndexJob:
+    """What goes into an index."""
+
+    imagery: Imagery
+    embedder: Embedder
+    options: IndexOptions
+    tiling: Tiling
+    view: ViewSpec
+
+    @staticmethod
+    def plan(imagery: Imagery, embedder: Embedder, options: IndexOptions) -> IndexJob:
+        """The windows and the view that follow from model and options."""
+        tiling = choose_tiling(embedder.info, options)
+        return IndexJob(imagery, embedder, options, tiling, choose_view(embedder.info, tiling))
+
+
+def fill_partial(partial: Partial, job: IndexJob, progress: Progress | None = None) -> None:
+    """Embed from the window that ``partial`` waits for to the last one, segment by segment.
+
+    A thread reads, cuts and encodes the next batches while the network works on one. ``progress``
+    is called first where the work begins, then after every batch.
+    """
+    report = progress or (lambda _done, _total: None)
+    with _discard_if_empty(partial):
+        total = count_windows(job.imagery, job.tiling)
+        report(partial.next_window, total)
+        segment = _OpenSegment()
+        for batch in _read_batches(partial, job):
+            segment.add(batch, _embed(batch, job.embedder))
+            if segment.windows == compute_segment_size(job.options, len(partial.segments)):
+                segment.write(partial, batch.last + 1)
+            report(batch.last + 1, total)
+        if segment.windows:
+            segment.write(partial, total)
+        if partial.windows == 0:
+            raise EmptyRegion(_explain_empty(total, job.tiling))
+        report(total, total)
+
+
+def _explain_empty(total: int, tiling: Tiling) -> str:
+    """The message when none of ``total`` planned windows can be indexed."""
+    size = f"{tiling.footprint_m:g} m"
+    if tiling.near is not None and total == 0:
+        return (
+            f"No window of {size} has its centre within {tiling.within_m:g} m of {tiling.near}.\n"
+            "Check --near and --within, or whether the imagery reaches there."
+        )
+    if total == 0:
+        return (
+            f"The imagery is smaller than one window of {size}.\n"
+            "Give more imagery, or a smaller --footprint (best near the model's own)."
+        )
+    return (
+        f"None of {total} windows of {size} holds imagery: all is no data or one single colour.\n"
+        "Check that this is the right file; for multi-band imagery choose --bands."
+    )
+
+
+class _OpenSegment:
+    """Embedded windows until they become a segment; the views are not kept."""
+
+    def __init__(self) -> None:
+        self._vectors: list[F32] = []
+        self._places: list[F64] = []
+        self._thumbnails: list[bytes] = []
+
+    @property
+    def windows(self) -> int:
+        return len(self._thumbnails)
+
+    def add(self, batch: WindowBatch, vectors: F32) -> None:
+        self._vectors.append(vectors)
+        self._places.append(batch.places)
+        self._thumbnails += batch.thumbnails
+
+    def write(self, partial: Partial, next_window: int) -> None:
+        vectors, places = np.concatenate(self._vectors), np.concatenate(self._places)
+        _refuse_collapsed(vectors)
+        partial.add(vectors, places, self._thumbnails, next_window)
+        self._vectors, self._places, self._thumbnails = [], [], []
+
+
+def _read_batches(partial: Partial, job: IndexJob) -> Iterator[WindowBatch]:
+    windows = cut_windows(job.imagery, job.tiling, partial.next_window)
+    with closing(prefetch(batch_windows(windows, job.view, job.options.batch))) as batches:
+        yield from batches
+
+
+def _embed(batch: WindowBatch, embedder: Embedder) -> F32:
+    vectors = embedder.aerial(batch.views)
+    if vectors.shape != (len(batch), embedder.info.dim):
+        raise BadModel(
+            f"The model {embedder.info.name!r} gave vectors {list(vectors.shape)} where its "
+            f"model.json says [{len(batch)}, {embedder.info.dim}]; export it again."
+        )
+    return vectors
+
+
+def _refuse_collapsed(vectors: F32) -> None:
+    """Stop when all unit vectors are one: 1 - |mean|^2 is their mean pairwise 1 - cosine."""
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    if len(vectors) >= _LEAST_JUDGED and 1.0 - float(mean @ mean) < COLLAPSED:
+        raise BadModel(
+            f"The model gives the same vector for {len(vectors)} different windows; it has "
+            "collapsed in training and can find nothing."
+        )
+
+
+@contextmanager
+def _discard_if_empty(partial: Partial) -> Iterator[None]:
+    """Leave nothing behind when it fails before there is anything to go on from."""
+    try:
+        yield
+    except BaseException:
+        if not partial.segments:
+            partial.discard()
+        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,185 +387,29 @@ def encode_thumbnail(pixels: U8) -> bytes:
     )
 
 
-Progress = Callable[[int, int], None]  # windows done, windows in all
-COLLAPSED = 1e-6  # mean pairwise 1 - cosine below which a model tells no place from another
-_LEAST_JUDGED = 16  # windows
+def prefetch(items: Iterable[Item], depth: int = 3) -> Generator[Item, None, None]:
+    """Yield ``items`` in order while a thread makes the next ``depth`` of them.
 
-
-@dataclass(frozen=True)
-class IndexJob:
-    """What goes into an index."""
-
-    imagery: Imagery
-    embedder: Embedder
-    options: IndexOptions
-    tiling: Tiling
-    view: ViewSpec
-
-    @staticmethod
-    def of(imagery: Imagery, embedder: Embedder, options: IndexOptions) -> IndexJob:
-        """The windows and the view that follow from model and options."""
-        tiling = choose_tiling(embedder.info, options)
-        return IndexJob(imagery, embedder, options, tiling, choose_view(embedder.info, tiling))
-
-
-def fill_partial(partial: Partial, job: IndexJob, progress: Progress | None = None) -> None:
-    """Embed from the window that ``partial`` waits for to the last one, segment by segment.
-
-    A thread reads, cuts and encodes the next batches while the network works on one. ``progress``
-    is told first where the work begins, then after every batch.
+    What the iterator raises is raised here. Closing the generator ends the thread.
     """
-    report = progress or (lambda _done, _total: None)
-    with _discard_if_empty(partial):
-        total = count_windows(job.imagery, job.tiling)
-        report(partial.next_window, total)
-        gathered = _OpenSegment()
-        for batch in _read_batches(partial, job):
-            gathered.add(batch, _embed(batch, job.embedder))
-            if gathered.windows == compute_segment_size(job.options, len(partial.segments)):
-                gathered.write(partial, batch.last + 1)
-            report(batch.last + 1, total)
-        if gathered.windows:
-            gathered.write(partial, total)
-        if partial.windows == 0:
-            raise EmptyRegion(explain_empty(total, job.tiling))
-        report(total, total)
-
-
-class _OpenSegment:
-    """What embedded windows leave behind until they become a segment; their views are let go."""
-
-    def __init__(self) -> None:
-        self._vectors: list[F32] = []
-        self._places: list[F64] = []
-        self._thumbnails: list[bytes] = []
-
-    @property
-    def windows(self) -> int:
-        return len(self._thumbnails)
-
-    def add(self, batch: WindowBatch, vectors: F32) -> None:
-        self._vectors.append(vectors)
-        self._places.append(batch.places)
-        self._thumbnails += batch.thumbnails
-
-    def write(self, partial: Partial, next_window: int) -> None:
-        vectors, places = np.concatenate(self._vectors), np.concatenate(self._places)
-        _refuse_collapsed(vectors)
-        partial.add(vectors, places, self._thumbnails, next_window)
-        self._vectors, self._places, self._thumbnails = [], [], []
-
-
-def _read_batches(partial: Partial, job: IndexJob) -> Iterator[WindowBatch]:
-    windows = cut_windows(job.imagery, job.tiling, partial.next_window)
-    with closing(read_ahead(batch_windows(windows, job.view, job.options.batch))) as batches:
-        yield from batches
-
-
-def _embed(batch: WindowBatch, embedder: Embedder) -> F32:
-    vectors = embedder.aerial(batch.views)
-    if vectors.shape != (len(batch), embedder.info.dim):
-        raise BadModel(
-            f"The model {embedder.info.name!r} gave vectors {list(vectors.shape)} where its "
-            f"model.json says [{len(batch)}, {embedder.info.dim}]; export it again."
-        )
-    return vectors
-
-
-def _refuse_collapsed(vectors: F32) -> None:
-    """Stop when all unit vectors are one: 1 - |mean|^2 is their mean pairwise 1 - cosine."""
-    mean = vectors.mean(axis=0, dtype=np.float64)
-    if len(vectors) >= _LEAST_JUDGED and 1.0 - float(mean @ mean) < COLLAPSED:
-        raise BadModel(
-            f"The model gives the same vector for {len(vectors)} different windows; it has "
-            "collapsed in training and can find nothing."
-        )
-
-
-@contextmanager
-def _discard_if_empty(partial: Partial) -> Iterator[None]:
-    """Leave nothing behind when it fails before there is anything to go on from."""
+    iterator, end = iter(items), object()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="crossview-prefetch")
     try:
-        yield
-    except BaseException:
-        if not partial.segments:
-            partial.discard()
-        raise
+        waiting = deque(thread.submit(next, iterator, end) for _ in range(depth))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(thread.submit(next, iterator, end))
+            yield cast(Item, item)
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
-def explain_empty(total: int, tiling: Tiling) -> str:
-    """What to say when none of ``total`` planned windows can be indexed."""
-    size = f"{tiling.footprint_m:g} m"
-    if tiling.near is not None and total == 0:
-        return (
-            f"No window of {size} has its centre within {tiling.within_m:g} m of {tiling.near}.\n"
-            "Check --near and --within, or whether the imagery reaches there."
-        )
-    if total == 0:
-        return (
-            f"The imagery is smaller than one window of {size}.\n"
-            "Give more imagery, or a smaller --footprint (best near the model's own)."
-        )
-    return (
-        f"None of {total} windows of {size} holds imagery: all is no data or one single colour.\n"
-        "Check that this is the right file; for multi-band imagery choose --bands."
-    )
+def _begin_partial(folder: Path, job: IndexJob, *, first_segment: int) -> Partial:
+    """The partial index of a job in ``folder``, taken up or begun."""
+    settings = {**_collect_settings(job), "first_segment": first_segment}
+    return Partial.begin_or_resume(folder, settings, restart=job.options.restart)
 
 
-@contextmanager
-def open_job(
-    sources: Sequence[str | Path],
-    model: str | Path | Model | None,
-    options: IndexOptions,
-    source_options: SourceOptions,
-    *,
-    threads: int = 0,
-) -> Iterator[IndexJob]:
-    """Open imagery and model and fit them to each other; closes the imagery at the end.
-
-    ``model`` is a name, a folder or an open model. None: the packaged model of a synthetic town,
-    for imagery of one; else UsageError.
-    """
-    if model is None:
-        with open_sources(sources, source_options) as imagery:
-            model = choose_default_model(imagery.info)
-    opened = model if isinstance(model, Model) else open_model(model, threads=threads)
-    options = replace(options, model_name=opened.name)
-    view = choose_view(opened.info, choose_tiling(opened.info, options))
-    fitted = replace(source_options, finest_useful_m=compute_finest_useful_m(view))
-    with open_sources(sources, fitted) as imagery:
-        yield IndexJob.of(imagery, opened, options)
-
-
-def build_index(
-    imagery: Imagery,
-    embedder: Embedder,
-    out: str | Path,
-    *,
-    options: IndexOptions | None = None,
-    progress: Progress | None = None,
-) -> Index:
-    """Index all windows of ``imagery`` into the folder ``out``, or go on doing so.
-
-    Raises :class:`SyntheticModel`, :class:`TooCoarse`, :class:`EmptyRegion`, :class:`BadImagery`,
-    :class:`CannotWrite`, and :class:`UsageError` for an ``out`` that exists already or was begun
-    with other settings.
-    """
-    job, out = IndexJob.of(imagery, embedder, options or IndexOptions()), Path(out)
-    require_allowed(imagery.info, embedder.info, job.view, job.options)
-    _find_finished(out, job)  # what is wrong with that name is told before others are waited for
-    with lock(out, "crossview index", wait=job.options.overwrite):
-        if whole := _find_finished(out, job):
-            return whole
-        partial = begin_partial(out.with_name(out.name + PARTIAL_SUFFIX), job, first_segment=0)
-        fill_partial(partial, job, progress)
-        write_manifest(partial.folder, make_manifest(partial.folder, tuple(partial.segments), job))
-        with name_unwritable(out):
-            _take_name(partial.folder, out)
-    return Index.open(out)
-
-
-def digest_step(job: IndexJob, *, added: bool) -> str:
+def _digest_step(job: IndexJob, *, added: bool) -> str:
     """A digest of what is indexed and how: the same command over the same files has the same."""
     settings = [added, _collect_settings(job)]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
@@ -316,13 +419,7 @@ def _collect_settings(job: IndexJob) -> dict[str, Any]:
     return collect_settings(job.imagery.info, job.embedder.fingerprint, job.tiling, job.options)
 
 
-def begin_partial(folder: Path, job: IndexJob, *, first_segment: int) -> Partial:
-    """The partial index of a job in ``folder``, taken up or begun."""
-    settings = {**_collect_settings(job), "first_segment": first_segment}
-    return Partial.begin_or_go_on(folder, settings, restart=job.options.restart)
-
-
-def make_manifest(folder: Path, segments: tuple[Segment, ...], job: IndexJob) -> Manifest:
+def _make_manifest(folder: Path, segments: tuple[Segment, ...], job: IndexJob) -> Manifest:
     """The manifest of segments that lie in ``folder``, checked to be there."""
     compare_files(folder, segments)
     info, imagery = job.embedder.info, job.imagery.info
@@ -341,7 +438,7 @@ def make_manifest(folder: Path, segments: tuple[Segment, ...], job: IndexJob) ->
         area_km2=measure_covered_km2(places[:, 0], places[:, 1], job.tiling.footprint_m),
         segments=segments,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        steps=(digest_step(job, added=False),),
+        steps=(_digest_step(job, added=False),),
     )
 
 
@@ -371,8 +468,8 @@ def _find_finished(out: Path, job: IndexJob) -> Index | None:
                 "Move that elsewhere, or choose another --out."
             )
         return None
-    if steps == (digest_step(job, added=False),) and not job.options.restart:
-        with name_unwritable(out):
+    if steps == (_digest_step(job, added=False),) and not job.options.restart:
+        with _name_unwritable(out):
             (out / PROGRESS_NAME).unlink(missing_ok=True)
         return Index.open(out)
     raise UsageError(
@@ -392,53 +489,12 @@ def _take_name(folder: Path, out: Path) -> None:
 
 
 @contextmanager
-def name_unwritable(out: Path) -> Iterator[None]:
+def _name_unwritable(out: Path) -> Iterator[None]:
     """Say :class:`CannotWrite` of ``out`` when files cannot be renamed."""
     try:
         yield
     except OSError as problem:
         raise CannotWrite(f"Cannot write {out}: {problem.strerror}.") from problem
-
-
-ADDING_SUFFIX = ".adding"
-
-
-def add_to_index(
-    imagery: Imagery,
-    embedder: Embedder,
-    out: str | Path,
-    *,
-    options: IndexOptions | None = None,
-    progress: Progress | None = None,
-) -> Index:
-    """Add new imagery to the index ``out``, which stays as it was until all is added.
-
-    Footprint and stride are the index's own. Raises as :func:`build`, and :class:`ModelMismatch`
-    for another model than the one that made the index.
-    """
-    path = Path(os.path.realpath(out))  # a link stays a link
-    Index.open(path).require_model(embedder.fingerprint)
-    with lock(path, "crossview index --add", wait=True):
-        index = Index.open(path)  # others may have added meanwhile
-        index.require_model(embedder.fingerprint)
-        job = IndexJob.of(imagery, embedder, _adopt_tiling(index, options or IndexOptions()))
-        folder = path.with_name(path.name + ADDING_SUFFIX)
-        step = digest_step(job, added=True)
-        if step in index.manifest.steps:  # this command was killed before it could say so
-            Partial(folder, {}).discard()
-            return index
-        _require_new(index, imagery)
-        require_allowed(imagery.info, embedder.info, job.view, job.options)
-        partial = begin_partial(folder, job, first_segment=len(index.manifest.segments))
-        fill_partial(partial, job, progress)
-        with name_unwritable(path):
-            for name in (name for segment in partial.segments for name in segment.files):
-                if (folder / name).exists():  # else a run that was killed here has moved it
-                    os.replace(folder / name, path / name)
-        added = make_manifest(path, tuple(partial.segments), job)
-        write_manifest(path, _merge_manifests(index, added, step), index.manifest)
-        partial.discard()
-        return Index.open(path)
 
 
 def _merge_manifests(index: Index, added: Manifest, step: str) -> Manifest:
@@ -481,60 +537,9 @@ def _adopt_tiling(index: Index, options: IndexOptions) -> IndexOptions:
         if asked is not None and asked != has:
             raise UsageError(
                 f"{name} {asked:g}: the windows of {index.path} have {has:g} m.\n"
-                f"Leave {name} out, or build an index of its own."
+                f"Remove {name}, or build another index."
             )
     return replace(options, footprint_m=manifest.footprint_m, stride_m=manifest.stride_m)
-
-
-TIMED_WINDOWS = 20
-LONG_S = 3600.0  # from here on a smaller area or a larger stride is suggested
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """At most ``tiles`` windows (those without data are not known yet), and what they take."""
-
-    tiles: int
-    bytes: int
-    seconds: float
-    stride_m: float
-
-    @property
-    def is_long(self) -> bool:
-        """More than an hour."""
-        return self.seconds > LONG_S
-
-    @property
-    def stride_for_an_hour_m(self) -> float:
-        """The stride in whole metres with which it would take about an hour."""
-        return math.ceil(self.stride_m * math.sqrt(self.seconds / LONG_S))
-
-
-def estimate_build(job: IndexJob) -> Estimate:
-    """Count the windows and time the first ones with data, on this machine and this imagery.
-
-    Timed are cutting, thumbnails and network; reading happens meanwhile and is hardly seen.
-    Raises :class:`EmptyRegion` when there is no window or none of them has data.
-    """
-    tiles = count_windows(job.imagery, job.tiling)
-    windows = [
-        window._replace(pixels=window.pixels.copy())
-        for window in islice(cut_windows(job.imagery, job.tiling), TIMED_WINDOWS)
-    ]
-    if not windows:
-        raise EmptyRegion(explain_empty(tiles, job.tiling))
-    (batch,) = batch_windows(windows, job.view, len(windows))
-    job.embedder.aerial(batch.views)  # the first run of a network sets it up
-    start = time.perf_counter()
-    for batch in batch_windows(windows, job.view, len(windows)):
-        job.embedder.aerial(batch.views)
-    seconds = (time.perf_counter() - start) / len(windows)
-    return Estimate(
-        tiles=tiles,
-        bytes=round(tiles * _count_window_bytes(batch, job.embedder.info.dim)),
-        seconds=tiles * seconds,
-        stride_m=job.tiling.stride_m,
-    )
 
 
 def _count_window_bytes(batch: WindowBatch, dim: int) -> float:

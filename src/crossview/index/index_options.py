@@ -54,7 +54,7 @@ class IndexOptions:
         require(self.batch > 0, f"batch must be > 0, got {self.batch}.")
         require(
             self.segment_windows % self.batch == 0,
-            f"a segment of {self.segment_windows} windows is no whole number of batches "
+            f"a segment of {self.segment_windows} windows is not a whole number of batches "
             f"of {self.batch}.",
         )
         require(self.within_m < math.inf, f"--within {self.within_m}: give kilometres.")
@@ -107,8 +107,9 @@ def choose_default_model(imagery: ImageryInfo) -> str:
 
 def choose_tiling(model: ModelInfo, options: IndexOptions) -> Tiling:
     """Windows as asked, else the footprint of the model's training and a quarter of it."""
-    asked = options.footprint_m
-    footprint_m = model.aerial.required_footprint_m if asked is None else asked
+    footprint_m = options.footprint_m
+    if footprint_m is None:
+        footprint_m = model.aerial.required_footprint_m
     return Tiling(
         footprint_m=footprint_m,
         stride_m=options.stride_m or footprint_m / STRIDES_PER_FOOTPRINT,
@@ -135,7 +136,7 @@ def is_coarse(imagery: ImageryInfo, view: ViewSpec) -> bool:
 def require_allowed(
     imagery: ImageryInfo, model: ModelInfo, view: ViewSpec, options: IndexOptions
 ) -> None:
-    """Raise :class:`SyntheticModel` or :class:`TooCoarse` unless told that it is known."""
+    """Raise :class:`SyntheticModel` or :class:`TooCoarse` unless ``options`` allow it."""
     if model.synthetic and imagery.synthetic is None and not options.demo_only:
         raise SyntheticModel(
             f"The model {model.name!r} knows only the synthetic town; this imagery is not of it.\n"

@@ -32,10 +32,10 @@ class Partial:
         self.next_window = 0
 
     @staticmethod
-    def begin_or_go_on(folder: Path, settings: dict[str, Any], *, restart: bool) -> Partial:
+    def begin_or_resume(folder: Path, settings: dict[str, Any], *, restart: bool) -> Partial:
         """Take up what is in ``folder`` if it was begun with ``settings``, or begin.
 
-        Other settings are a :class:`UsageError` that names them; ``restart`` begins anew instead.
+        Other settings are a :class:`UsageError` that names them; ``restart`` begins again instead.
         """
         if folder.is_symlink():
             raise CannotWrite(
@@ -140,10 +140,10 @@ def _read_progress(path: Path) -> dict[str, Any] | None:
 def _require_same(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
     other = sorted(name for name in {*begun, *now} if begun.get(name) != now.get(name))
     if other:
-        told = ", ".join(f"{name} {begun.get(name)} -> {now.get(name)}" for name in other)
+        changes = ", ".join(f"{name} {begun.get(name)} -> {now.get(name)}" for name in other)
         raise UsageError(
-            f"{folder} was begun with other settings: {told[:300]}.\n"
-            "Give the same ones to go on from there, or add --restart to begin anew."
+            f"{folder} was begun with other settings: {changes[:300]}.\n"
+            "Give the same ones to go on from there, or add --restart to begin again."
         )
 
 

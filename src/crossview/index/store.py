@@ -1,20 +1,18 @@
-"""Index: the vectors of a region's windows, opened read-only and memory-mapped.
+"""The index of a region: vectors of its windows, with their places, thumbnails and a manifest.
 
-Manifest: what an index says of itself. One JSON file, replaced as a whole.
-
-Segments of an index on disk: vectors, places and thumbnails of some windows.
+An index is a folder. ``manifest.json`` says what it is, and is replaced as a whole. Windows that
+were written together are a segment, whose files never change and are memory-mapped:
 
 ``NAME.vectors.npy``     float32 [n, D]
 ``NAME.places.npy``      float64 [n, 3]: latitude, longitude, bearing of up
 ``NAME.thumbnails.bin``  JPEG files end to end
 ``NAME.offsets.npy``     int64 [n + 1]: where each of them begins, and the end
 
-Checksums of an index's files, each compared once for as long as the file stays as it is.
-
-What was compared is remembered by the file's place on the disk, size and times: in the process,
-and for indexes from 64 MB on also in the user's cache folder, so that the next command need not
-read them all again. A file that changed in the last two seconds is not remembered: it may change
-again within the same tick of its clock.
+Every file is compared with its checksum once for as long as it stays as it is. What was compared
+is remembered by the file's place on the disk, size and times: in the process, and for indexes from
+64 MB on also in the user's cache folder, so that the next command need not read them all again. A
+file that changed in the last two seconds is not remembered: it may change again within the same
+tick of its clock.
 """
 
 from __future__ import annotations
@@ -58,348 +56,14 @@ MANIFEST_NAME = "manifest.json"
 SEGMENT_PARTS = ("vectors.npy", "places.npy", "thumbnails.bin", "offsets.npy")
 EDITED = "the manifest of its index was edited by hand, not by crossview"
 DEMO_ONLY = "made with a model trained on a synthetic town; its places are not evidence"
-
-
-@dataclass(frozen=True)
-class FileFacts:
-    """Size and sha256 of a file of the index."""
-
-    bytes: Count
-    sha256: Sha256
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Windows that were written together; their files are never changed again."""
-
-    name: Text
-    windows: AtLeastOne
-    files: dict[str, FileFacts]  # by file name within the index folder
-
-    def __post_init__(self) -> None:
-        if any(Path(name).name != name for name in (self.name, *self.files)):
-            raise ValueError(f"segment {self.name!r} names a file outside of the index")
-
-    @staticmethod
-    def from_json(values: dict[str, Any]) -> Segment:
-        """The inverse of ``dataclasses.asdict``; ValueError for anything else."""
-        return check(Segment, values)
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """The model that made the vectors; ``name_or_path`` is how it was called."""
-
-    name_or_path: Text
-    fingerprint: Sha256
-    dim: AtLeastOne
-    azimuth_bins: AtLeastOne
-
-
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """Facts about an index.
-
-    ``demo_only``: a model of the synthetic town over imagery of the real world, on demand.
-    ``coarse``: imagery coarser than twice the model's metres per pixel, on demand.
-    ``area_km2``: each window counts with its stride cell, the ground whose nearest pin it is.
-    """
-
-    model: ModelFacts
-    model_synthetic: bool
-    demo_only: bool
-    coarse: bool
-    imagery: ImageryInfo
-    footprint_m: Positive
-    stride_m: Positive
-    metres_per_px: Positive
-    windows: Count
-    area_km2: NotNegative
-    segments: tuple[Segment, ...]
-    created: Text  # UTC, ISO 8601
-    calibration: dict[str, Any] | None = None
-    steps: tuple[Text, ...] = ()  # digests of what was indexed and added, and how
-    edited: bool = False  # by hand, since crossview wrote it
-    format_version: int = FORMAT_VERSION
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What every answer from this index must carry."""
-        said = [DEMO_ONLY] if self.demo_only else []
-        if self.edited:
-            said.append(EDITED)
-        if self.coarse:
-            said.append(
-                f"the imagery ({self.metres_per_px:.3g} m per pixel) is coarser than the model's"
-            )
-        return (*said, *self.imagery.warnings)
-
-
-def write_manifest(folder: Path, manifest: Manifest, before: Manifest | None = None) -> None:
-    """Replace the manifest of an index folder atomically.
-
-    ``before``: what was read of it; if it is another one now, that is a :class:`CannotWrite`.
-    """
-    if before is not None and read_manifest(folder) != before:
-        raise CannotWrite(
-            f"{folder} was changed by another process meanwhile; it is left as it is now.\n"
-            "Run the same command again."
-        )
-    values = {**asdict(manifest), "imagery": manifest.imagery.to_json()}
-    values = {**values, "checksum": _compute_checksum(values)}
-    atomic_write(folder / MANIFEST_NAME, json.dumps(values, indent=1) + "\n")
-
-
-def _compute_checksum(values: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _mark_edited(manifest: Manifest, data: bytes) -> Manifest:
-    """The manifest of a file whose checksum is another; ValueError where bytes were damaged.
-
-    Whoever edits a manifest with a program of their own writes all of it anew, in that program's
-    layout. That may be meant, and is said with every answer.
-    """
-    if data.startswith(b'{\n "'):
-        raise ValueError("it has changed since crossview wrote it")
-    return replace(manifest, edited=True)
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of an index folder; raises :class:`BadIndex` with what to do."""
-    return read_fingerprinted_manifest(folder)[0]
-
-
-def read_fingerprinted_manifest(folder: Path) -> tuple[Manifest, str]:
-    """:func:`read_manifest`, and the sha256 of the file's bytes that it was read from."""
-    path = folder / MANIFEST_NAME
-    try:
-        data = read_bytes(path)
-        values = parse_object(data)
-    except FileNotFoundError as problem:
-        raise BadIndex(
-            f"{folder} is not an index: it has no {MANIFEST_NAME}.\n"
-            f"Make one with: crossview index IMAGERY --out {folder.stem}.cvx"
-        ) from problem
-    except (OSError, ValueError) as problem:
-        raise BadIndex(f"{path} is damaged ({problem}).\n{REBUILD}") from problem
-    version = values.get("format_version")
-    if version != FORMAT_VERSION:
-        raise BadIndex(
-            f"{folder} has index format {version}; this crossview reads format {FORMAT_VERSION}.\n"
-            "Build the index again, or use the crossview that made it."
-        )
-    checksum = values.pop("checksum", None)  # indexes of before have none
-    try:
-        manifest = _parse_manifest(values)
-        if checksum is not None and checksum != _compute_checksum(values):
-            manifest = _mark_edited(manifest, data)
-        return manifest, hashlib.sha256(data).hexdigest()
-    except ValueError as problem:
-        raise BadIndex(f"{path} is damaged ({problem}).\n{REBUILD}") from problem
-
-
 REBUILD = "Copy the index again if it was copied, or build it again with crossview index."
-
-
-def _parse_manifest(values: dict[str, Any]) -> Manifest:
-    """ValueError where a value, or what several of them say together, cannot be."""
-    manifest = check(Manifest, values)
-    names = [segment.name for segment in manifest.segments]
-    files = [name for segment in manifest.segments for name in segment.files]
-    total = sum(segment.windows for segment in manifest.segments)
-    for fits, what in (
-        (len({*names}) == len(names), "two segments have one name"),
-        (len({*files}) == len(files), "two segments have a file together"),
-        (total == manifest.windows, f"{manifest.windows} windows announced, {total} in segments"),
-        (manifest.model.dim % manifest.model.azimuth_bins == 0, "its bins do not divide dim"),
-    ):
-        if not fits:
-            raise ValueError(what)
-    for segment in manifest.segments:
-        if {*segment.files} != {f"{segment.name}.{part}" for part in SEGMENT_PARTS}:
-            raise ValueError(f"segment {segment.name!r} has other files than a segment has")
-    return manifest
-
-
 VECTORS, PLACES, THUMBNAILS, OFFSETS = SEGMENT_PARTS
 _SEGMENT_FILE = re.compile(
     rf"segment-\d+\.({'|'.join(map(re.escape, (VECTORS, PLACES, THUMBNAILS, OFFSETS)))})"
 )
-
-
-def write_segment(
-    folder: Path,
-    name: str,
-    vectors: F32,
-    places: F64,
-    thumbnails: Sequence[bytes],
-) -> Segment:
-    """Write the files of one segment, each whole or not at all, and describe them."""
-    offsets = np.cumsum([0, *map(len, thumbnails)], dtype=np.int64)
-    contents = {
-        f"{name}.{VECTORS}": _encode_array(vectors),
-        f"{name}.{PLACES}": _encode_array(places),
-        f"{name}.{THUMBNAILS}": b"".join(thumbnails),
-        f"{name}.{OFFSETS}": _encode_array(offsets),
-    }
-    files = {}
-    for file, content in contents.items():
-        atomic_write(folder / file, content)
-        files[file] = FileFacts(len(content), hashlib.sha256(content).hexdigest())
-    return Segment(name, len(vectors), files)
-
-
-def is_segment_file(name: str) -> bool:
-    """Whether :func:`write_segment` gives names such as this."""
-    return _SEGMENT_FILE.fullmatch(name) is not None
-
-
-def read_vectors(folder: Path, segment: Segment, dim: int) -> F32:
-    """Vectors [n, ``dim``], memory-mapped."""
-    return _map_array(folder / f"{segment.name}.{VECTORS}", (segment.windows, dim), np.float32)
-
-
-def read_places(folder: Path, segment: Segment) -> F64:
-    """Latitude, longitude and bearing of up [n, 3].
-
-    Longitudes lie in [-180, 180], also of old indexes that were written with others.
-    """
-    path = folder / f"{segment.name}.{PLACES}"
-    places: F64 = np.array(_map_array(path, (segment.windows, 3), np.float64))
-    if not np.isfinite(places).all() or np.abs(places[:, 0]).max() > 90.0:
-        raise damaged_error(path, "holds places that are not on Earth")
-    places[:, 1] = wrap_lon(places[:, 1])
-    return places
-
-
-def read_thumbnail(folder: Path, segment: Segment, row: int) -> bytes:
-    """The JPEG file of one window."""
-    offsets = _map_array(folder / f"{segment.name}.{OFFSETS}", (segment.windows + 1,), np.int64)
-    start, stop = int(offsets[row]), int(offsets[row + 1])
-    path = folder / f"{segment.name}.{THUMBNAILS}"
-    if not 0 <= start <= stop <= segment.files[path.name].bytes:
-        raise damaged_error(
-            folder / f"{segment.name}.{OFFSETS}", "points outside of the thumbnails"
-        )
-    try:
-        with path.open("rb") as blob:
-            blob.seek(start)
-            return blob.read(stop - start)
-    except OSError as problem:
-        raise damaged_error(path, problem.strerror or "cannot be read") from problem
-
-
-def check_sizes(folder: Path, segment: Segment) -> None:
-    """Every file is there and as long as it was written; raises :class:`BadIndex`."""
-    for name, facts in segment.files.items():
-        path = folder / name
-        if not path.is_file():
-            raise damaged_error(path, "is missing")
-        if (size := path.stat().st_size) != facts.bytes:
-            raise damaged_error(path, f"holds {size} of {facts.bytes} bytes")
-
-
-def check_contents(folder: Path, segment: Segment) -> None:
-    """Every file holds what was written; raises :class:`BadIndex`."""
-    check_sizes(folder, segment)
-    for name, facts in segment.files.items():
-        with (folder / name).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != facts.sha256:
-                raise damaged_error(folder / name, "has changed since it was written")
-
-
-def damaged_error(path: Path, what: str) -> BadIndex:
-    """The error for a file of an index."""
-    return BadIndex(f"The index {path.parent} is damaged: {path.name} {what}.\n{REBUILD}")
-
-
-def _encode_array(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _map_array(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
-    """The array, memory-mapped: what its header claims is no memory until it is there."""
-    try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as problem:  # numpy reads the header as Python: many kinds of errors
-        raise damaged_error(path, f"cannot be read ({problem})") from problem
-    if array.shape != shape or array.dtype != kind:
-        raise damaged_error(path, f"holds {array.dtype} {list(array.shape)}, not {list(shape)}")
-    return array
-
-
 KEPT_FROM_BYTES = 64_000_000  # smaller indexes are compared by every command: 0.1 s
 _SETTLED_NS = 2_000_000_000
 _compared: dict[str, list[int | str]] = {}  # by path: what the file was when it was compared
-
-
-def compare_files(folder: Path, segments: Iterable[Segment]) -> None:
-    """Every file holds what was written; raises :class:`BadIndex` for the first that does not."""
-    root = os.path.realpath(folder)
-    files = {name: facts for segment in segments for name, facts in segment.files.items()}
-    large = sum(facts.bytes for facts in files.values()) >= KEPT_FROM_BYTES
-    before = _read_record(root) if large else {}
-    _compared.update({path: facts for path, facts in before.items() if path not in _compared})
-    for name, facts in files.items():
-        _compare_file(os.path.join(root, name), facts)
-    now = {
-        path: _compared[path]
-        for path in (os.path.join(root, n) for n in files)
-        if path in _compared
-    }
-    if large and now != before:
-        _write_record(root, now)
-
-
-def _compare_file(path: str, facts: FileFacts) -> None:
-    try:
-        with open(path, "rb") as file:
-            before = _identify(os.fstat(file.fileno()), facts)
-            if _compared.get(path) == before:
-                return
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            after = _identify(os.fstat(file.fileno()), facts)
-    except OSError as problem:
-        raise damaged_error(Path(path), f"cannot be read ({problem.strerror})") from problem
-    if digest != facts.sha256:
-        raise damaged_error(Path(path), "has changed since it was written")
-    newest = max(int(after[3]), int(after[4]))
-    if before == after and newest < time.time_ns() - _SETTLED_NS:
-        _compared[path] = after
-
-
-def _identify(status: os.stat_result, facts: FileFacts) -> list[int | str]:
-    return [
-        status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
-        facts.sha256,
-    ]  # fmt: skip
-
-
-def _locate_record(root: str) -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    name = hashlib.sha256(os.fsencode(root)).hexdigest()[:32]
-    return Path(base) / "crossview" / "compared" / f"{name}.json"
-
-
-def _read_record(root: str) -> dict[str, list[int | str]]:
-    try:
-        values = parse_object(read_bytes(_locate_record(root)))
-    except (OSError, ValueError):
-        return {}
-    return {path: facts for path, facts in values.items() if isinstance(facts, list)}
-
-
-def _write_record(root: str, compared: dict[str, list[int | str]]) -> None:
-    """Best effort: where nothing may be written, the next command compares again."""
-    file = _locate_record(root)
-    with suppress(OSError, CannotWrite):
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        atomic_write(file, json.dumps(compared))
-
-
 _TRIES = 5  # of opening an index that is being replaced
 PARTIAL_SUFFIX = ".partial"
 THUMBNAIL_PX = 96  # the side of a window's stored picture
@@ -421,7 +85,7 @@ class Index:
         table = np.concatenate(places) if places else np.empty((0, 3))
         self.lat, self.lon, self.up_bearing_deg = np.ascontiguousarray(table.T)
         self._starts = np.cumsum([0, *(s.windows for s in manifest.segments)]).tolist()
-        self._maps: dict[str, F32] = {}  # opened once: a server asks many times
+        self._maps: dict[str, F32] = {}  # opened once: a server searches many times
         self._folder = identity(path)
         if self.count != manifest.windows or self._starts[-1] != manifest.windows:
             raise BadIndex(
@@ -535,3 +199,329 @@ def _explain_absent(folder: Path) -> str:
             "Run the crossview index command that began it again; it goes on from there."
         )
     return f"There is no {folder}. Make it with: crossview index IMAGERY --out {folder.name}"
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """Size and sha256 of a file of the index."""
+
+    bytes: Count
+    sha256: Sha256
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Windows that were written together; their files are never changed again."""
+
+    name: Text
+    windows: AtLeastOne
+    files: dict[str, FileFacts]  # by file name within the index folder
+
+    def __post_init__(self) -> None:
+        if any(Path(name).name != name for name in (self.name, *self.files)):
+            raise ValueError(f"segment {self.name!r} names a file outside of the index")
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Segment:
+        """The inverse of ``dataclasses.asdict``; ValueError for anything else."""
+        return check(Segment, values)
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The model that made the vectors; ``name_or_path`` is how it was called."""
+
+    name_or_path: Text
+    fingerprint: Sha256
+    dim: AtLeastOne
+    azimuth_bins: AtLeastOne
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Facts about an index.
+
+    ``demo_only``: a model of the synthetic town over imagery of the real world, on demand.
+    ``coarse``: imagery coarser than twice the model's metres per pixel, on demand.
+    ``area_km2``: each window counts with its stride cell, the ground whose nearest pin it is.
+    """
+
+    model: ModelFacts
+    model_synthetic: bool
+    demo_only: bool
+    coarse: bool
+    imagery: ImageryInfo
+    footprint_m: Positive
+    stride_m: Positive
+    metres_per_px: Positive
+    windows: Count
+    area_km2: NotNegative
+    segments: tuple[Segment, ...]
+    created: Text  # UTC, ISO 8601
+    calibration: dict[str, Any] | None = None
+    steps: tuple[Text, ...] = ()  # digests of what was indexed and added, and how
+    edited: bool = False  # by hand, since crossview wrote it
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What every answer from this index must carry."""
+        warnings = [DEMO_ONLY] if self.demo_only else []
+        if self.edited:
+            warnings.append(EDITED)
+        if self.coarse:
+            warnings.append(
+                f"the imagery ({self.metres_per_px:.3g} m per pixel) is coarser than the model's"
+            )
+        return (*warnings, *self.imagery.warnings)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of an index folder; raises :class:`BadIndex` with what to do."""
+    return read_fingerprinted_manifest(folder)[0]
+
+
+def read_fingerprinted_manifest(folder: Path) -> tuple[Manifest, str]:
+    """:func:`read_manifest`, and the sha256 of the file's bytes that it was read from."""
+    path = folder / MANIFEST_NAME
+    try:
+        data = read_bytes(path)
+        values = parse_object(data)
+    except FileNotFoundError as problem:
+        raise BadIndex(
+            f"{folder} is not an index: it has no {MANIFEST_NAME}.\n"
+            f"Make one with: crossview index IMAGERY --out {folder.stem}.cvx"
+        ) from problem
+    except (OSError, ValueError) as problem:
+        raise BadIndex(f"{path} is damaged ({problem}).\n{REBUILD}") from problem
+    version = values.get("format_version")
+    if version != FORMAT_VERSION:
+        raise BadIndex(
+            f"{folder} has index format {version}; this crossview reads format {FORMAT_VERSION}.\n"
+            "Build the index again, or use the crossview that made it."
+        )
+    checksum = values.pop("checksum", None)  # old indexes have none
+    try:
+        manifest = _parse_manifest(values)
+        if checksum is not None and checksum != _compute_checksum(values):
+            manifest = _mark_edited(manifest, data)
+        return manifest, hashlib.sha256(data).hexdigest()
+    except ValueError as problem:
+        raise BadIndex(f"{path} is damaged ({problem}).\n{REBUILD}") from problem
+
+
+def _parse_manifest(values: dict[str, Any]) -> Manifest:
+    """ValueError where a value, or what several of them say together, cannot be."""
+    manifest = check(Manifest, values)
+    names = [segment.name for segment in manifest.segments]
+    files = [name for segment in manifest.segments for name in segment.files]
+    total = sum(segment.windows for segment in manifest.segments)
+    for fits, what in (
+        (len({*names}) == len(names), "two segments have one name"),
+        (len({*files}) == len(files), "two segments have a file together"),
+        (total == manifest.windows, f"{manifest.windows} windows announced, {total} in segments"),
+        (manifest.model.dim % manifest.model.azimuth_bins == 0, "its bins do not divide dim"),
+    ):
+        if not fits:
+            raise ValueError(what)
+    for segment in manifest.segments:
+        if {*segment.files} != {f"{segment.name}.{part}" for part in SEGMENT_PARTS}:
+            raise ValueError(f"segment {segment.name!r} has other files than a segment has")
+    return manifest
+
+
+def _mark_edited(manifest: Manifest, data: bytes) -> Manifest:
+    """The manifest of a file whose checksum is another; ValueError where bytes were damaged.
+
+    Whoever edits a manifest with a program of their own writes all of it again, in that program's
+    layout. That may be intended, and every answer mentions it.
+    """
+    if data.startswith(b'{\n "'):
+        raise ValueError("it has changed since crossview wrote it")
+    return replace(manifest, edited=True)
+
+
+def write_manifest(folder: Path, manifest: Manifest, before: Manifest | None = None) -> None:
+    """Replace the manifest of an index folder atomically.
+
+    ``before``: what was read of it; if it is another one now, that is a :class:`CannotWrite`.
+    """
+    if before is not None and read_manifest(folder) != before:
+        raise CannotWrite(
+            f"{folder} was changed by another process meanwhile; it is left as it is now.\n"
+            "Run the same command again."
+        )
+    values = {**asdict(manifest), "imagery": manifest.imagery.to_json()}
+    values = {**values, "checksum": _compute_checksum(values)}
+    atomic_write(folder / MANIFEST_NAME, json.dumps(values, indent=1) + "\n")
+
+
+def _compute_checksum(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def write_segment(
+    folder: Path,
+    name: str,
+    vectors: F32,
+    places: F64,
+    thumbnails: Sequence[bytes],
+) -> Segment:
+    """Write the files of one segment, each whole or not at all, and describe them."""
+    offsets = np.cumsum([0, *map(len, thumbnails)], dtype=np.int64)
+    contents = {
+        f"{name}.{VECTORS}": _encode_array(vectors),
+        f"{name}.{PLACES}": _encode_array(places),
+        f"{name}.{THUMBNAILS}": b"".join(thumbnails),
+        f"{name}.{OFFSETS}": _encode_array(offsets),
+    }
+    files = {}
+    for file, content in contents.items():
+        atomic_write(folder / file, content)
+        files[file] = FileFacts(len(content), hashlib.sha256(content).hexdigest())
+    return Segment(name, len(vectors), files)
+
+
+def is_segment_file(name: str) -> bool:
+    """Whether :func:`write_segment` gives names such as this."""
+    return _SEGMENT_FILE.fullmatch(name) is not None
+
+
+def read_vectors(folder: Path, segment: Segment, dim: int) -> F32:
+    """Vectors [n, ``dim``], memory-mapped."""
+    return _map_array(folder / f"{segment.name}.{VECTORS}", (segment.windows, dim), np.float32)
+
+
+def read_places(folder: Path, segment: Segment) -> F64:
+    """Latitude, longitude and bearing of up [n, 3].
+
+    Longitudes lie in [-180, 180], also of old indexes that were written with others.
+    """
+    path = folder / f"{segment.name}.{PLACES}"
+    places: F64 = np.array(_map_array(path, (segment.windows, 3), np.float64))
+    if not np.isfinite(places).all() or np.abs(places[:, 0]).max() > 90.0:
+        raise damaged_error(path, "holds places that are not on Earth")
+    places[:, 1] = wrap_lon(places[:, 1])
+    return places
+
+
+def read_thumbnail(folder: Path, segment: Segment, row: int) -> bytes:
+    """The JPEG file of one window."""
+    offsets = _map_array(folder / f"{segment.name}.{OFFSETS}", (segment.windows + 1,), np.int64)
+    start, stop = int(offsets[row]), int(offsets[row + 1])
+    path = folder / f"{segment.name}.{THUMBNAILS}"
+    if not 0 <= start <= stop <= segment.files[path.name].bytes:
+        raise damaged_error(
+            folder / f"{segment.name}.{OFFSETS}", "points outside of the thumbnails"
+        )
+    try:
+        with path.open("rb") as blob:
+            blob.seek(start)
+            return blob.read(stop - start)
+    except OSError as problem:
+        raise damaged_error(path, problem.strerror or "cannot be read") from problem
+
+
+def check_sizes(folder: Path, segment: Segment) -> None:
+    """Every file is there and as long as it was written; raises :class:`BadIndex`."""
+    for name, facts in segment.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise damaged_error(path, "is missing")
+        if (size := path.stat().st_size) != facts.bytes:
+            raise damaged_error(path, f"holds {size} of {facts.bytes} bytes")
+
+
+def check_contents(folder: Path, segment: Segment) -> None:
+    """Every file holds what was written; raises :class:`BadIndex`."""
+    check_sizes(folder, segment)
+    for name, facts in segment.files.items():
+        with (folder / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != facts.sha256:
+                raise damaged_error(folder / name, "has changed since it was written")
+
+
+def damaged_error(path: Path, what: str) -> BadIndex:
+    """The error for a file of an index."""
+    return BadIndex(f"The index {path.parent} is damaged: {path.name} {what}.\n{REBUILD}")
+
+
+def _encode_array(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _map_array(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
+    """The array, memory-mapped: whatever its header claims, no memory is reserved for it."""
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as problem:  # numpy reads the header as Python: many kinds of errors
+        raise damaged_error(path, f"cannot be read ({problem})") from problem
+    if array.shape != shape or array.dtype != kind:
+        raise damaged_error(path, f"holds {array.dtype} {list(array.shape)}, not {list(shape)}")
+    return array
+
+
+def compare_files(folder: Path, segments: Iterable[Segment]) -> None:
+    """Every file holds what was written; raises :class:`BadIndex` for the first that does not."""
+    root = os.path.realpath(folder)
+    files = {name: facts for segment in segments for name, facts in segment.files.items()}
+    large = sum(facts.bytes for facts in files.values()) >= KEPT_FROM_BYTES
+    before = _read_record(root) if large else {}
+    _compared.update({path: facts for path, facts in before.items() if path not in _compared})
+    for name, facts in files.items():
+        _compare_file(os.path.join(root, name), facts)
+    now = {
+        path: _compared[path]
+        for path in (os.path.join(root, n) for n in files)
+        if path in _compared
+    }
+    if large and now != before:
+        _write_record(root, now)
+
+
+def _compare_file(path: str, facts: FileFacts) -> None:
+    try:
+        with open(path, "rb") as file:
+            before = _identify(os.fstat(file.fileno()), facts)
+            if _compared.get(path) == before:
+                return
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            after = _identify(os.fstat(file.fileno()), facts)
+    except OSError as problem:
+        raise damaged_error(Path(path), f"cannot be read ({problem.strerror})") from problem
+    if digest != facts.sha256:
+        raise damaged_error(Path(path), "has changed since it was written")
+    newest = max(int(after[3]), int(after[4]))
+    if before == after and newest < time.time_ns() - _SETTLED_NS:
+        _compared[path] = after
+
+
+def _identify(status: os.stat_result, facts: FileFacts) -> list[int | str]:
+    return [
+        status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns,
+        facts.sha256,
+    ]  # fmt: skip
+
+
+def _locate_record(root: str) -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    name = hashlib.sha256(os.fsencode(root)).hexdigest()[:32]
+    return Path(base) / "crossview" / "compared" / f"{name}.json"
+
+
+def _read_record(root: str) -> dict[str, list[int | str]]:
+    try:
+        values = parse_object(read_bytes(_locate_record(root)))
+    except (OSError, ValueError):
+        return {}
+    return {path: facts for path, facts in values.items() if isinstance(facts, list)}
+
+
+def _write_record(root: str, compared: dict[str, list[int | str]]) -> None:
+    """Best effort: where nothing may be written, the next command compares again."""
+    file = _locate_record(root)
+    with suppress(OSError, CannotWrite):
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        atomic_write(file, json.dumps(compared))

@@ -79,9 +79,9 @@ class Truths:
         keys = {key, self._folder.key(os.path.realpath(photo))}
         same = [place for file, place in named if file in keys]
         ends = [place for file, place in named if f"/{key}".endswith(f"/{file}")]
-        for found in (same, ends, [place for _, place in named]):
-            if len(found) == 1:
-                return found[0]
+        for places in (same, ends, [place for _, place in named]):
+            if len(places) == 1:
+                return places[0]
         return None
 
 
@@ -109,8 +109,8 @@ def mark_hits(ranks: ArrayLike, k: int) -> Bool:
 
     0 and inf both say that there is none.
     """
-    found = np.asarray(ranks)
-    return np.asarray((found >= 1) & (found <= k))
+    ranked = np.asarray(ranks)
+    return np.asarray((ranked >= 1) & (ranked <= k))
 
 
 def summarise(answers: Sequence[Answer], truths: Sequence[LatLon], n_places: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ class Place:
     rank: int  # from 1
     latlon: LatLon
     score: float  # cosine in [-1, 1]; comparable within one picture only
-    heading_deg: float | None  # of the picture's middle, if the model tells it
+    heading_deg: float | None  # of the picture's middle, if the model finds it
     footprint: Footprint
     window: int  # row of the index
     probability: float | None = None  # of lying within 25 m; only with a calibrated index
@@ -66,7 +66,7 @@ class Answer:
     places: tuple[Place, ...]  # best first
     scores: F32  # [N], one per window of the index, for the heat layer
     warnings: tuple[str, ...] = ()
-    second: float | None = None  # score of the second place, however many are told
+    second: float | None = None  # score of the second place, however many are listed
     searched_places: float | None = None  # that fit side by side into what was searched
     heading_source: str | None = None  # of the heading that was relied on: "given" or a tag
     truth: LatLon | None = None
@@ -80,5 +80,5 @@ class Answer:
 
     @property
     def directed(self) -> bool:
-        """Whether the search relied on a heading that the file tells."""
+        """Whether the search relied on a heading from the file."""
         return self.heading_source not in {None, "given"}

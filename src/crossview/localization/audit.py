@@ -1,4 +1,4 @@
-"""Audit records: what was asked of which files, what was assumed, and what came out."""
+"""Audit records: what was searched with which files, what was assumed, and what came out."""
 
 from __future__ import annotations
 
@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crossview._version import __version__
 from crossview.errors import CannotWrite
 from crossview.files import append_lines, require_file
+from crossview.index.store import Index
 from crossview.localization.answer import Answer, Place
 from crossview.localization.hints import Hints
 from crossview.locks import lock
-
-if TYPE_CHECKING:
-    from crossview.index.store import Index
 
 _CHECKED_BYTES = 1 << 12  # bytes of a file that is added to
 _PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow")
@@ -55,13 +53,13 @@ def make_audit_record(answer: Answer, hints: Hints, index: Index) -> dict[str, A
 
 def collect_versions() -> dict[str, str]:
     """Of crossview, Python and the packages that numbers depend on."""
-    known = {"crossview": __version__, "python": platform.python_version()}
+    versions = {"crossview": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            known[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            known[name] = "unknown"
-    return known
+            versions[name] = "unknown"
+    return versions
 
 
 def append_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
@@ -75,7 +73,7 @@ def append_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
 
 
 def _require_text(path: Path) -> None:
-    """Refuse to add to what is there but is no text, such as a photo named by mistake."""
+    """Refuse to add to a file that is not text, such as a photo named by mistake."""
     try:
         if path.exists():
             require_file(path)

@@ -24,7 +24,7 @@ from crossview.schema import Count, NotNegative, Positive, Share, check
 FORMAT = 1
 Open = Annotated[float, Interval(gt=0.0, lt=1.0)]  # a share that is neither none nor all
 Fov = Annotated[float, Interval(ge=0.0, le=360.0)]  # degrees
-CHOSEN_BY = "score"  # how the field of view is chosen where nothing tells (localization.search)
+CHOSEN_BY = "score"  # how the field of view is chosen where nothing says it (localization.search)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +66,8 @@ class Fit:
 class Calibrated:
     """One kind of picture: what was fitted on ``n`` known photos, and what was measured with it.
 
-    ``fov_deg``: the narrowest and the widest of them. ``assumed``: nothing told their field of
-    view, and it was chosen by ``fov_chosen_by``. ``directed``: the heading that their files tell
+    ``fov_deg``: the narrowest and the widest of them. ``assumed``: nothing said their field of
+    view, and it was chosen by ``fov_chosen_by``. ``directed``: the heading in their files
     was used. ``measured`` holds the figures, each from photos that its fit had not seen.
     """
 
@@ -93,7 +93,7 @@ class Calibrated:
 class Calibration:
     """What is in ``manifest.calibration``: every kind of picture that was measured.
 
-    ``share``: of the pictures that will be asked, how many are taken to be from elsewhere; it is
+    ``share``: of future pictures, how many are assumed to be from outside the region; it is
     assumed, not measured. ``false_reject``: share of the region's own pictures that may be refused.
     """
 
@@ -120,10 +120,10 @@ class Calibration:
                     f"The index has a calibration of format {values['format']}; this crossview "
                     f"reads format {FORMAT}.\nCalibrate again with crossview calibrate."
                 )
-            known = {key: value for key, value in values.items() if key != "format"}
-            # Calibrations that do not tell how unknown fields of view were chosen are of before.
+            entries = {key: value for key, value in values.items() if key != "format"}
+            # Old calibrations do not say how unknown fields of view were chosen.
             kinds = [{"fov_chosen_by": "prominence", **kind} for kind in values["kinds"]]
-            return check(Calibration, {**known, "kinds": kinds})
+            return check(Calibration, {**entries, "kinds": kinds})
         except (KeyError, TypeError, ValueError) as problem:
             raise BadIndex(
                 f"The index's calibration is damaged ({problem}).\n"

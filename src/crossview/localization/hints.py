@@ -14,15 +14,14 @@ from crossview.model.info import ModelInfo
 from crossview.views.exif import Heading
 from crossview.views.lens import require_fov
 
-HEADING_SIGMAS = 3.0  # turns so many standard deviations from a known heading are looked at
+HEADING_SIGMAS = 3.0  # of a known heading: turns within so many are tried
 GIVEN_SIGMA_DEG = 5.0  # of a heading that a person gives
-
 HeadingSource = Literal["given", "PoseHeadingDegrees", "GPSImgDirection"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hints:
-    """Everything is optional. A hint is taken as true; what contradicts it is not looked at.
+    """Everything is optional. A hint is taken as true; what contradicts it is not tried.
 
     ``near`` may be a pair (lat, lon) or a text "lat,lon" when it is made. Raises
     :class:`InvalidValue` for what cannot be.
@@ -34,7 +33,7 @@ class Hints:
     near: LatLon | None = None
     within_m: float | None = None  # of ``near``
     places: int = 10  # how many to give, best first
-    ignore_direction: bool = False  # do not use the heading that the file tells
+    ignore_direction: bool = False  # do not use the heading in the file
 
     def __post_init__(self) -> None:
         for name in ("fov_deg", "heading_deg", "horizon_px", "within_m"):
@@ -64,7 +63,7 @@ class Hints:
             isinstance(self.places, Integral)
             and not isinstance(self.places, bool)
             and self.places >= 1,
-            f"at least one place must be asked for, in whole numbers, got {self.places!r}.",
+            f"places must be a whole number, at least 1, got {self.places!r}.",
         )
         object.__setattr__(self, "places", int(self.places))
         require(
@@ -78,6 +77,18 @@ class Hints:
         if not self.ignore_direction:
             del values["ignore_direction"]
         return {name: value for name, value in values.items() if value is not None}
+
+
+class HintValues(TypedDict, total=False):
+    """The keywords of :class:`Hints`, as ``crossview.locate`` takes them."""
+
+    fov_deg: float | None
+    heading_deg: float | None
+    horizon_px: float | None
+    near: Any  # what to_latlon takes
+    within_m: float | None
+    places: int
+    ignore_direction: bool
 
 
 def to_latlon(value: Any) -> LatLon:
@@ -95,38 +106,16 @@ def to_latlon(value: Any) -> LatLon:
     return LatLon(lat, lon)
 
 
-def _to_number(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    require(
-        isinstance(value, Real) and not isinstance(value, bool),
-        f"{name} must be a number, got {value!r}.",
-    )
-    return float(value)
-
-
 def match_hints(hints: Hints | Sequence[Hints], pictures: int) -> list[Hints]:
     """One :class:`Hints` per picture, from one for all of them or one for each."""
-    given = [hints] * pictures if isinstance(hints, Hints) else list(hints)
-    require(len(given) == pictures, f"{pictures} pictures, but hints for {len(given)}.")
-    return given
-
-
-class HintValues(TypedDict, total=False):
-    """The keywords of :class:`Hints`, as ``crossview.locate`` takes them."""
-
-    fov_deg: float | None
-    heading_deg: float | None
-    horizon_px: float | None
-    near: Any  # what to_latlon takes
-    within_m: float | None
-    places: int
-    ignore_direction: bool
+    all_hints = [hints] * pictures if isinstance(hints, Hints) else list(hints)
+    require(len(all_hints) == pictures, f"{pictures} pictures, but hints for {len(all_hints)}.")
+    return all_hints
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownHeading:
-    """A heading that the search relies on, and who told it."""
+    """A heading that the search relies on, and where it comes from."""
 
     degrees: float  # of the picture's middle, clockwise from true north
     sigma_deg: float  # one standard deviation of its error
@@ -134,13 +123,13 @@ class KnownHeading:
 
     @property
     def slack_deg(self) -> float:
-        """How far from it turns are looked at: 15 degrees for a heading that a person gives."""
+        """How far from it turns are tried: 15 degrees for a heading that a person gives."""
         return HEADING_SIGMAS * self.sigma_deg
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadingChoice:
-    """What is made of all that tells a picture's heading: what is used, and what is said of it."""
+    """The heading that is used of all that are stated, and what was assumed about it."""
 
     heading: KnownHeading | None = None
     assumptions: tuple[str, ...] = ()
@@ -177,8 +166,41 @@ def choose_heading(
     return HeadingChoice(heading=used, assumptions=(assumption,))
 
 
+def require_usable_heading(info: ModelInfo, fov_deg: float) -> None:
+    """Raise :class:`InvalidValue` unless a model can use the heading of a picture this wide."""
+    if why := explain_unusable_heading(info, fov_deg):
+        raise InvalidValue(f"{why}.\nRemove the heading.")
+
+
+def explain_unusable_heading(info: ModelInfo, fov_deg: float) -> str:
+    """Why a model cannot use the heading of a picture this wide; "" if it can."""
+    if info.azimuth_bins > 1:
+        return ""
+    if info.headings_seen != "aligned":
+        return (
+            f"the model {info.name!r} cannot use a heading: its vectors do not tell directions "
+            "apart, and it was trained on pictures of any heading"
+        )
+    if info.ground.representation == "narrow" and fov_deg < 360.0:
+        return (
+            f"the model {info.name!r} cannot use the heading of a photo, only of a panorama: "
+            "to it a photo is a strip that belongs nowhere"
+        )
+    return ""
+
+
+def _to_number(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    require(
+        isinstance(value, Real) and not isinstance(value, bool),
+        f"{name} must be a number, got {value!r}.",
+    )
+    return float(value)
+
+
 def _describe_contradiction(used: KnownHeading, in_file: Heading | None) -> Sequence[str]:
-    """A sentence if the file tells another heading than the one given, beyond both slacks."""
+    """A sentence if the file states another heading than the one given, beyond both slacks."""
     if in_file is None:
         return ()
     apart = abs((in_file.degrees - used.degrees + 180.0) % 360.0 - 180.0)
@@ -201,26 +223,3 @@ def _describe_north(heading: Heading) -> str:
     if heading.north == "magnetic":
         return ", taken as if from true north"
     return ", from true or magnetic north is not told"
-
-
-def explain_unusable_heading(info: ModelInfo, fov_deg: float) -> str:
-    """Why a model cannot use the heading of a picture this wide; "" if it can."""
-    if info.azimuth_bins > 1:
-        return ""
-    if info.headings_seen != "aligned":
-        return (
-            f"the model {info.name!r} cannot use a heading: its vectors do not tell directions "
-            "apart, and it was trained on pictures of any heading"
-        )
-    if info.ground.representation == "narrow" and fov_deg < 360.0:
-        return (
-            f"the model {info.name!r} cannot use the heading of a photo, only of a panorama: "
-            "to it a photo is a strip that belongs nowhere"
-        )
-    return ""
-
-
-def require_usable_heading(info: ModelInfo, fov_deg: float) -> None:
-    """Raise :class:`InvalidValue` unless a model can use the heading of a picture this wide."""
-    if why := explain_unusable_heading(info, fov_deg):
-        raise InvalidValue(f"{why}.\nRemove the heading.")

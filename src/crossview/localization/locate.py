@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from crossview.errors import BadImage, BadIndex, CrossviewError, InvalidValue
+from crossview.index.store import Index
 from crossview.localization.answer import Answer
 from crossview.localization.hints import Hints, match_hints
 from crossview.localization.posterior import add_confidence
@@ -15,9 +16,6 @@ from crossview.localization.queries import Picture, Query, make_queries, read_ba
 from crossview.localization.search import SearchResult, count_searched_places, rank_places, search
 from crossview.model.onnx import Embedder, open_index_model, open_model
 from crossview.views.decode import Photo
-
-if TYPE_CHECKING:
-    from crossview.index.store import Index
 
 _OF_ONE_PHOTO = (BadImage, InvalidValue)  # the other photos are located all the same
 
@@ -68,43 +66,43 @@ def locate_files(
 ) -> Iterator[tuple[list[LocatedPhoto], int]]:
     """Locate files in batches of a few: what came of each batch, and how many paths it took.
 
-    ``hints`` says what a photo is looked for with; None leaves it out. ``failed`` is told of each
+    ``hints`` gives the hints of a photo; None leaves it out. ``failed`` is called with each
     photo that cannot be read, or that its hints do not fit; the others go on.
     """
     for photos, taken in read_batches(paths, failed):
-        asked = [(photo, own) for photo in photos if (own := hints(photo)) is not None]
-        yield _locate_together(index, embedder, asked, failed), taken
+        wanted = [(photo, its_hints) for photo in photos if (its_hints := hints(photo)) is not None]
+        yield _locate_together(index, embedder, wanted, failed), taken
 
 
 def _locate_together(
     index: Index,
     embedder: Embedder,
-    asked: Sequence[tuple[Photo, Hints]],
+    wanted: Sequence[tuple[Photo, Hints]],
     failed: Callable[[CrossviewError], None],
 ) -> list[LocatedPhoto]:
     """Locate some photos together; if one of them makes trouble, each on its own."""
-    photos, hints = [photo for photo, _ in asked], [own for _, own in asked]
+    photos, hints = [photo for photo, _ in wanted], [its_hints for _, its_hints in wanted]
     try:
         answers = locate_many(index, embedder, photos, hints) if photos else []
     except _OF_ONE_PHOTO as problem:
-        if len(asked) == 1:
+        if len(wanted) == 1:
             failed(problem)
             return []
-        return [one for pair in asked for one in _locate_together(index, embedder, [pair], failed)]
+        return [one for pair in wanted for one in _locate_together(index, embedder, [pair], failed)]
     return [LocatedPhoto(*one) for one in zip(photos, hints, answers, strict=True)]
 
 
 def require_ready(index: Index, embedder: Embedder) -> None:
-    """Raise :class:`ModelMismatch` or :class:`BadIndex` unless the index can be asked."""
+    """Raise :class:`ModelMismatch` or :class:`BadIndex` unless the index can be searched."""
     index.require_model(embedder.fingerprint)
     if index.count == 0:
         raise BadIndex(f"{index.path} holds no windows. Add imagery with crossview index --add.")
 
 
-def answer_queries(index: Index, asked: Sequence[Query]) -> list[Answer]:
+def answer_queries(index: Index, queries: Sequence[Query]) -> list[Answer]:
     """Answers to queries that are embedded already; they share each pass over the index."""
-    found = search(index, asked)
-    return [_make_answer(index, *pair) for pair in zip(asked, found, strict=True)]
+    results = search(index, queries)
+    return [_make_answer(index, *pair) for pair in zip(queries, results, strict=True)]
 
 
 def open_embedder(
@@ -131,14 +129,14 @@ def _open_cached(made_by: str, index: Path, threads: int) -> Embedder:
     return open_index_model(made_by, index, threads=threads)
 
 
-def _make_answer(index: Index, query: Query, found: SearchResult) -> Answer:
-    reading = query.readings[found.reading]
+def _make_answer(index: Index, query: Query, result: SearchResult) -> Answer:
+    reading = query.readings[result.reading]
     assumptions = query.assumptions
     if reading.source == "assumed":
         tried = ", ".join(f"{guess.fov_deg:g}" for guess in query.readings)
         best = f"field of view assumed: {reading.fov_deg:g} degrees (best of {tried})"
         assumptions = (best, *assumptions)
-    ranked = rank_places(index, found.scores, found.heading_deg, max(query.hints.places, 2))
+    ranked = rank_places(index, result.scores, result.heading_deg, max(query.hints.places, 2))
     answer = Answer(
         photo=query.photo,
         sha256=query.sha256,
@@ -148,9 +146,9 @@ def _make_answer(index: Index, query: Query, found: SearchResult) -> Answer:
         heading_source=None if query.heading is None else query.heading.source,
         assumptions=assumptions,
         places=ranked[: query.hints.places],
-        scores=found.scores,
+        scores=result.scores,
         second=ranked[1].score if len(ranked) > 1 else None,
-        searched_places=count_searched_places(index, found.scores),
+        searched_places=count_searched_places(index, result.scores),
         warnings=(*index.manifest.warnings, *query.warnings),
     )
     return add_confidence(index, answer, query.hints)

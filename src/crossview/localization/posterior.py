@@ -1,10 +1,8 @@
-"""From scores to how likely each piece of ground is.
+"""How far to trust an answer: how likely each piece of ground is, as the index was calibrated.
 
 Every window owns its stride cell: the square of ground, one stride wide, whose nearest pin it is.
 The posterior is a softmax of the scores over all cells, times what is left beside the probability
 that the picture was taken elsewhere.
-
-How far to trust an answer: what the index's calibration says of it, and nothing beyond that.
 """
 
 from __future__ import annotations
@@ -12,30 +10,52 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from crossview.arrays import F64, I64
 from crossview.geo.points import LatLon, measure_distances_m, project_to_local_m
+from crossview.index.store import Index
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.answer import Answer, Area, Confidence, Place
 from crossview.localization.calibration_record import CHOSEN_BY, Calibrated, Calibration, Fit
 from crossview.localization.hints import Hints
 
-if TYPE_CHECKING:
-    from crossview.index.store import Index
-
 _HALF_DIAGONAL = 0.5 * math.sqrt(2.0)  # of a cell, in strides
 _SLACK = 1.05  # grids that follow a projection are not exactly square on the ground
 _POINTS = 10  # per side of a cell, when its part inside of a circle is measured
+_UNMEASURED_HINTS = {
+    "heading_deg": "a heading was given",
+    "horizon_px": "a horizon was given",
+    "near": "only a part of the region was searched",
+}
+
+
+def add_confidence(index: Index, answer: Answer, hints: Hints) -> Answer:
+    """The answer with probabilities and areas, if the index was calibrated for such pictures.
+
+    With a calibration that does not fit this picture, ``unmeasured`` says why. Raises
+    :class:`BadIndex` for a damaged calibration.
+    """
+    if index.manifest.calibration is None or not answer.places:
+        return answer
+    calibration = Calibration.from_json(index.manifest.calibration)
+    kind = calibration.of(answer)
+    reasons = [
+        reason for name, reason in _UNMEASURED_HINTS.items() if getattr(hints, name) is not None
+    ]
+    if kind is None:
+        return replace(answer, unmeasured=_explain_other_kind(answer, calibration))
+    if reasons:
+        return replace(answer, unmeasured=f"{reasons[0]}, which the calibration did not have")
+    return _state_confidence(index, answer, calibration, kind)
 
 
 def compute_masses(scores: ArrayLike, temperature: float) -> F64:
     """Softmax [N] of cosines [N] at a temperature (in cosines); NaN was not searched and gets 0."""
-    given = np.asarray(scores, np.float64)
-    powers = np.exp((given - np.nanmax(given)) / temperature)
+    cosines = np.asarray(scores, np.float64)
+    powers = np.exp((cosines - np.nanmax(cosines)) / temperature)
     powers[np.isnan(powers)] = 0.0
     shares: F64 = powers / powers.sum()
     return shares
@@ -49,11 +69,13 @@ def measure_evidence(
     How well the region as a whole explains the picture. ``weights``: how many cells each score
     stands for.
     """
-    given = np.asarray(scores, np.float64)
-    known = ~np.isnan(given)
-    count = np.ones(known.sum()) if weights is None else np.asarray(weights, np.float64)[known]
-    highest = float(given[known].max())
-    powers = np.exp((given[known] - highest) / temperature)
+    cosines = np.asarray(scores, np.float64)
+    searched = ~np.isnan(cosines)
+    count = (
+        np.ones(searched.sum()) if weights is None else np.asarray(weights, np.float64)[searched]
+    )
+    highest = float(cosines[searched].max())
+    powers = np.exp((cosines[searched] - highest) / temperature)
     return highest / temperature + math.log(float(count @ powers) / float(count.sum()))
 
 
@@ -78,40 +100,23 @@ def find_cells_within(
     return rows[inside], shares[inside]
 
 
-def _measure_shares(lat: F64, lon: F64, stride_m: float, pin: LatLon, radius_m: float) -> F64:
-    """Share of each cell's grid of points that lies in the circle; cells count as north up."""
-    east, north = project_to_local_m(pin, lat, lon)
-    steps = ((np.arange(_POINTS) + 0.5) / _POINTS - 0.5) * stride_m
-    off = np.hypot(
-        east[:, None, None] + steps[None, :, None], north[:, None, None] + steps[None, None, :]
-    )
-    shares: F64 = (off <= radius_m).mean(axis=(1, 2))
-    return shares
-
-
-_UNMEASURED_HINTS = {
-    "heading_deg": "a heading was given",
-    "horizon_px": "a horizon was given",
-    "near": "only a part of the region was searched",
-}
-
-
-def add_confidence(index: Index, answer: Answer, hints: Hints) -> Answer:
-    """The answer with probabilities and areas, if the index was calibrated for such pictures.
-
-    With a calibration that does not fit this picture, ``unmeasured`` tells why. Raises
-    :class:`BadIndex` for a damaged calibration.
-    """
-    if index.manifest.calibration is None or not answer.places:
-        return answer
-    calibration = Calibration.from_json(index.manifest.calibration)
-    kind = calibration.of(answer)
-    given = [said for name, said in _UNMEASURED_HINTS.items() if getattr(hints, name) is not None]
-    if kind is None:
-        return replace(answer, unmeasured=_explain_other_kind(answer, calibration))
-    if given:
-        return replace(answer, unmeasured=f"{given[0]}, which the calibration did not have")
-    return _state_confidence(index, answer, calibration, kind)
+def find_areas(index: Index, answer: Answer, fit: Fit) -> Iterator[Area]:
+    """The calibrated sets of one picture, which always hold its best cell."""
+    scores = np.asarray(answer.scores, np.float64)
+    below_best = np.nanmax(scores) - scores
+    searched = int(np.isfinite(scores).sum())
+    for reach in fit.reaches:
+        rows = np.flatnonzero(below_best <= reach.below_best)  # not where it is NaN
+        yield Area(
+            coverage=reach.coverage,
+            rows=rows,
+            km2=len(rows) * (index.manifest.stride_m / 1000.0) ** 2,
+            share=len(rows) / searched,
+            lat=index.lat[rows],
+            lon=index.lon[rows],
+            cell_m=index.manifest.stride_m,
+            up_bearing_deg=float(np.median(index.up_bearing_deg[rows])),
+        )
 
 
 def _explain_other_kind(answer: Answer, calibration: Calibration) -> str:
@@ -132,12 +137,12 @@ def _explain_other_kind(answer: Answer, calibration: Calibration) -> str:
 def _state_confidence(
     index: Index, answer: Answer, calibration: Calibration, kind: Calibrated
 ) -> Answer:
-    found = measure_evidence(answer.scores, kind.fit.temperature)
-    elsewhere = float(kind.fit.elsewhere(found, calibration.share))
+    evidence = measure_evidence(answer.scores, kind.fit.temperature)
+    elsewhere = float(kind.fit.elsewhere(evidence, calibration.share))
     mass = (1.0 - elsewhere) * compute_masses(answer.scores, kind.fit.temperature)
     confidence = Confidence(
         elsewhere=elsewhere,
-        refused=found < kind.fit.refused_below,
+        refused=evidence < kind.fit.refused_below,
         false_reject=calibration.false_reject,
         areas=tuple(find_areas(index, answer, kind.fit)),
         kind=kind.name,
@@ -158,20 +163,12 @@ def _compute_probability(index: Index, mass: F64, place: Place) -> float:
     return float(mass[rows] @ shares)
 
 
-def find_areas(index: Index, answer: Answer, fit: Fit) -> Iterator[Area]:
-    """The calibrated sets of one picture, which always hold its best cell."""
-    scores = np.asarray(answer.scores, np.float64)
-    below_best = np.nanmax(scores) - scores
-    searched = int(np.isfinite(scores).sum())
-    for reach in fit.reaches:
-        rows = np.flatnonzero(below_best <= reach.below_best)  # not where it is NaN
-        yield Area(
-            coverage=reach.coverage,
-            rows=rows,
-            km2=len(rows) * (index.manifest.stride_m / 1000.0) ** 2,
-            share=len(rows) / searched,
-            lat=index.lat[rows],
-            lon=index.lon[rows],
-            cell_m=index.manifest.stride_m,
-            up_bearing_deg=float(np.median(index.up_bearing_deg[rows])),
-        )
+def _measure_shares(lat: F64, lon: F64, stride_m: float, pin: LatLon, radius_m: float) -> F64:
+    """Share of each cell's grid of points that lies in the circle; cells count as north up."""
+    east, north = project_to_local_m(pin, lat, lon)
+    steps = ((np.arange(_POINTS) + 0.5) / _POINTS - 0.5) * stride_m
+    off = np.hypot(
+        east[:, None, None] + steps[None, :, None], north[:, None, None] + steps[None, None, :]
+    )
+    shares: F64 = (off <= radius_m).mean(axis=(1, 2))
+    return shares

@@ -22,7 +22,7 @@ from crossview.views.symmetry import roll_ground
 FovSource = Literal["panorama", "exif", "given", "assumed"]
 Picture = PictureSource | Photo
 
-TRIED_FOV_DEG = (50.0, 65.0, 80.0, 100.0)  # when nothing tells
+TRIED_FOV_DEG = (50.0, 65.0, 80.0, 100.0)  # when the file says nothing
 PHOTOS_TOGETHER = 32  # that are decoded at a time
 MOST_HELD_BYTES = 500_000_000  # of their pixels: a large one is located alone
 _STRIPS_TOGETHER = 64  # strips per call of the network
@@ -30,7 +30,7 @@ _STRIPS_TOGETHER = 64  # strips per call of the network
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a photo is taken to have been made: one guess of its lens."""
+    """How a photo may have been made: one guess of its lens."""
 
     kind: Kind
     fov_deg: float
@@ -62,8 +62,8 @@ def make_queries(
 ) -> Iterator[Query]:
     """A query per picture, in order; strips are embedded together, pixels are not kept."""
     waiting: list[tuple[Query, list[U8]]] = []
-    for picture, given in zip(pictures, hints, strict=True):
-        waiting.append(prepare_query(open_photo(picture), given, embedder.info))
+    for picture, picture_hints in zip(pictures, hints, strict=True):
+        waiting.append(prepare_query(open_photo(picture), picture_hints, embedder.info))
         if sum(len(strips) for _, strips in waiting) >= _STRIPS_TOGETHER:
             yield from embed_queries(waiting, embedder)
             waiting = []
@@ -75,7 +75,7 @@ def read_batches(
 ) -> Iterator[tuple[list[Photo], int]]:
     """Photos to be located together, and how many paths they took: a few, or few bytes of pixels.
 
-    ``failed`` is told of each that cannot be read; the others go on.
+    ``failed`` is called with each that cannot be read; the others go on.
     """
     photos: list[Photo] = []
     taken = 0
@@ -121,7 +121,7 @@ def choose_readings(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Readin
 
 
 def _choose_fovs(photo: Photo, info: ModelInfo) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Fields of view to try where nothing tells, and those that the model does not cover."""
+    """Fields of view to try where the file says none, and those that the model does not cover."""
     usual = (*TRIED_FOV_DEG, *photo.also_try_fov_deg)
     covered = tuple(fov for fov in usual if info.covers(fov))
     return (covered, tuple(fov for fov in usual if fov not in covered)) if covered else (usual, ())
@@ -188,7 +188,7 @@ def _list_assumptions(
 
 
 def _describe_lens(photo: Photo, info: ModelInfo) -> Iterator[str]:
-    """What is assumed of a camera that nothing tells of, beside its field of view."""
+    """What is assumed of an unknown camera, other than its field of view."""
     if photo.kind == "perspective" and not photo.view_assumptions:
         yield "nothing in the file tells of a lens or a panorama: taken for a photo of one lens"
     if left_out := _choose_fovs(photo, info)[1]:
@@ -221,13 +221,13 @@ def _list_warnings(
 
 def embed_queries(waiting: Sequence[tuple[Query, list[U8]]], embedder: Embedder) -> Iterator[Query]:
     """The queries with the vectors of their strips; strips of one width are embedded together."""
-    strips = [strip for _, some in waiting for strip in some]
+    strips = [strip for _, batch in waiting for strip in batch]
     vectors = np.empty((len(strips), embedder.info.dim), np.float32)
     for width in sorted({strip.shape[1] for strip in strips}):
         rows = [n for n, strip in enumerate(strips) if strip.shape[1] == width]
         for first in range(0, len(rows), _STRIPS_TOGETHER):
-            some = rows[first : first + _STRIPS_TOGETHER]
-            vectors[some] = embedder.ground(np.stack([strips[n] for n in some]))
+            batch = rows[first : first + _STRIPS_TOGETHER]
+            vectors[batch] = embedder.ground(np.stack([strips[n] for n in batch]))
     start = 0
     for query, own in waiting:
         yield replace(query, vectors=vectors[start : start + len(own)])

@@ -1,37 +1,31 @@
-"""Comparing queries with all windows of an index, and choosing between readings of one photo.
-
-From scores of overlapping windows to a list of places.
-"""
+"""Queries compared with all windows of an index: the best reading of a photo, its ranked places."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crossview.arrays import F32, F64, Bool
 from crossview.errors import InvalidValue
 from crossview.geo.points import LatLon, measure_distances_m
+from crossview.index.store import Index
 from crossview.localization.answer import Place
 from crossview.localization.hints import KnownHeading
 from crossview.localization.queries import Query
 from crossview.localization.similarity import score_queries
 from crossview.views.crops import compute_bin_coverage
 
-if TYPE_CHECKING:
-    from crossview.index.store import Index
-
-
 _MOST_SCORES = 40_000_000  # kept at a time: 320 MB
+_ROUNDING = 1.001  # windows exactly half a footprint apart are one place
 
 
 @dataclass(frozen=True)
 class SearchResult:
     """What the best reading of one query gives: scores and headings [N] of all windows.
 
-    Windows outside of the area that was asked for have NaN.
+    Windows outside of the area of the hints have NaN.
     """
 
     reading: int
@@ -41,16 +35,16 @@ class SearchResult:
 
 def search(index: Index, queries: Sequence[Query]) -> list[SearchResult]:
     """Compare all queries with all windows; queries share each pass over the index."""
-    found: list[SearchResult] = []
+    results: list[SearchResult] = []
     start = 0
     while start < len(queries):
         stop, vectors = start, 0
         while stop < len(queries) and (stop == start or vectors * index.count < _MOST_SCORES):
             vectors += len(queries[stop].readings)
             stop += 1
-        found += _search_together(index, queries[start:stop])
+        results += _search_together(index, queries[start:stop])
         start = stop
-    return found
+    return results
 
 
 def _search_together(index: Index, queries: Sequence[Query]) -> list[SearchResult]:
@@ -63,12 +57,12 @@ def _search_together(index: Index, queries: Sequence[Query]) -> list[SearchResul
     for rows, block in index.blocks():
         limits = [_limit_turns(query.heading, index.up_bearing_deg[rows], bins) for query in owners]
         scores[:, rows], headings[:, rows] = score_queries(vectors, block, bins, seen, limits)
-    found, start = [], 0
+    results, start = [], 0
     for query in queries:
-        own = slice(start, start + len(query.readings))
-        found.append(_choose_reading(index, query, scores[own], headings[own]))
-        start = own.stop
-    return found
+        readings = slice(start, start + len(query.readings))
+        results.append(_choose_reading(index, query, scores[readings], headings[readings]))
+        start = readings.stop
+    return results
 
 
 def _limit_turns(heading: KnownHeading | None, up_bearing_deg: F64, bins: int) -> Bool | None:
@@ -102,14 +96,23 @@ def _mark_within(index: Index, query: Query) -> Bool:
     return inside
 
 
-_ROUNDING = 1.001  # windows exactly half a footprint apart are one place
+def rank_places(index: Index, scores: F32, heading_deg: F32, count: int) -> tuple[Place, ...]:
+    """The best ``count`` places of one picture; windows within half a footprint are one place.
+
+    ``scores`` and ``heading_deg`` [N], the latter clockwise from each window's up, NaN where the
+    model finds none. A place's pin is the centre of its best window.
+    """
+    rows = pick_apart(scores, index.lat, index.lon, _get_separation_m(index), count)
+    return tuple(
+        _make_place(index, row, rank, scores, heading_deg) for rank, row in enumerate(rows, 1)
+    )
 
 
 def pick_apart(scores: F32, lat: F64, lon: F64, apart_m: float, count: int) -> list[int]:
     """Rows of the best windows, at least ``apart_m`` from each other, best first.
 
-    Greedy: the best window stands for all within ``apart_m`` of it, then the best of the others,
-    and so on. Of equal scores the lower row comes first; NaN is no candidate.
+    Greedy: the best window represents all within ``apart_m`` of it, then the best of the others,
+    and so on. Of equal scores the lower row comes first; NaN is not a candidate.
     """
     left = np.where(np.isnan(scores), -np.inf, scores)
     rows: list[int] = []
@@ -121,18 +124,6 @@ def pick_apart(scores: F32, lat: F64, lon: F64, apart_m: float, count: int) -> l
         here = LatLon(float(lat[row]), float(lon[row]))
         left[measure_distances_m(here, lat, lon) <= apart_m * _ROUNDING] = -np.inf
     return rows
-
-
-def rank_places(index: Index, scores: F32, heading_deg: F32, count: int) -> tuple[Place, ...]:
-    """The best ``count`` places of one picture; windows within half a footprint are one place.
-
-    ``scores`` and ``heading_deg`` [N], the latter clockwise from each window's up, NaN where the
-    model tells none. A place's pin is the centre of its best window.
-    """
-    rows = pick_apart(scores, index.lat, index.lon, _get_separation_m(index), count)
-    return tuple(
-        _make_place(index, row, rank, scores, heading_deg) for rank, row in enumerate(rows, 1)
-    )
 
 
 def count_searched_places(index: Index, scores: F32) -> float:

@@ -89,15 +89,15 @@ def _score_turns(
         block = np.ascontiguousarray(refs[part], dtype=np.float32)
         energy = np.square(block).reshape(len(block), bins, -1).sum(2)
         for start in range(0, count, together):
-            some = slice(start, start + together)
-            cosines = (turned[some].reshape(-1, block.shape[1]) @ block.T).reshape(
+            group = slice(start, start + together)
+            cosines = (turned[group].reshape(-1, block.shape[1]) @ block.T).reshape(
                 -1, bins, len(block)
             )
-            cosines *= _invert_norms(seen[some], energy)
-            for one, limit in zip(cosines, limits[some], strict=True):
+            cosines *= _invert_norms(seen[group], energy)
+            for cosine, limit in zip(cosines, limits[group], strict=True):
                 if limit is not None:
-                    np.copyto(one, -np.inf, where=~_select_turns(limit, part))
-            _keep_best_turn(cosines, (out[0][some, part], out[1][some, part]))
+                    np.copyto(cosine, -np.inf, where=~_select_turns(limit, part))
+            _keep_best_turn(cosines, (out[0][group, part], out[1][group, part]))
 
 
 def _turn_queries(queries: F32, seen: F32) -> F32:

@@ -76,7 +76,7 @@ class ModelInfo:
                 "its sides are mixed up",
             ),
             (info.dim % info.azimuth_bins == 0, "azimuth_bins does not divide dim"),
-            (0.0 < low <= high <= 360.0, "fov_seen_deg is no (narrowest, widest) in (0, 360]"),
+            (0.0 < low <= high <= 360.0, "fov_seen_deg is not (narrowest, widest) in (0, 360]"),
         ):
             if not fits:
                 raise BadModel(f"model.json cannot be right: {what}.")
@@ -148,7 +148,7 @@ def encode_info(info: ModelInfo) -> bytes:
 def compute_fingerprint(folder: Path) -> str:
     """sha256 over the canonical JSON and the bytes of the ONNX files, as 64 hex digits.
 
-    It covers the whole network: files that leave tensors elsewhere are a :class:`BadModel`.
+    It covers the whole network: files that leave tensors in other files are a :class:`BadModel`.
     """
     digest = hashlib.sha256(encode_info(read_info(folder)))
     for path in dict.fromkeys(find_networks(folder)):

@@ -1,6 +1,6 @@
 """Embedder: pictures in, unit vectors out. The ONNX one runs without torch.
 
-Names of models: the packaged one, or a folder that ``crossview export`` made.
+A model is named by the packaged one's name, or by a folder that ``crossview export`` made.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from crossview.model.info import (
     find_networks,
     read_info,
 )
+
+PACKAGED = ("town",)  # trained on the embedded world only: nothing real is packaged yet
 
 
 class Embedder(Protocol):
@@ -55,7 +57,7 @@ class Model:
         self.name = name or str(folder.resolve())  # by which an index finds the model again
         before = identity(folder)
         self._open(threads, spinning)
-        if identity(folder) != before:  # exported anew meanwhile: not files of both
+        if identity(folder) != before:  # exported again meanwhile: not files of both
             self._open(threads, spinning)
 
     @staticmethod
@@ -111,53 +113,6 @@ class Model:
         return vectors
 
 
-def _open_session(path: Path, threads: int, spinning: bool) -> Any:
-    import onnxruntime  # heavy: only when a network is really run
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as problem:  # onnxruntime raises several private types
-        raise BadModel(f"{path} cannot be loaded as a network: {_shorten(problem)}") from problem
-    takes = [(one.name, one.type) for one in session.get_inputs()]
-    gives = [(one.name, one.type) for one in session.get_outputs()]
-    if takes != [("images", "tensor(uint8)")] or ("embeddings", "tensor(float)") not in gives:
-        raise BadModel(
-            f"{path} is a network of another kind: it takes {takes} and gives {gives}.\n"
-            "Expected: images of uint8, and embeddings of float32. Make one with: crossview export"
-        )
-    return session
-
-
-def _shorten(problem: Exception) -> str:
-    return printable((str(problem).splitlines() or [type(problem).__name__])[0][:300])
-
-
-PACKAGED = ("town",)  # trained on the embedded world only: nothing real is packaged yet
-
-
-def resolve_model(name_or_folder: str | Path) -> Path:
-    """The folder of a packaged model's name, of a model folder, or of an ``.onnx`` file in one."""
-    if str(name_or_folder) in PACKAGED:
-        return Path(__file__).resolve().parent.parent / "packaged_models" / str(name_or_folder)
-    path = Path(name_or_folder)
-    folder = path.parent if path.suffix == ".onnx" else path
-    if (folder / INFO_NAME).is_file():
-        return folder
-    if not path.exists() and path.parent == Path():
-        raise UnknownName("model", str(name_or_folder), PACKAGED)
-    raise BadModel(
-        f"{path} is not a model: expected a folder with {INFO_NAME} and {SHARED_NAME}.\n"
-        "Make one with: crossview export RUN --out FOLDER"
-    )
-
-
 def open_model(name_or_folder: str | Path, *, threads: int = 0, spinning: bool = True) -> Model:
     """Open a model for embedding; ``threads`` 0 means all cores.
 
@@ -184,3 +139,47 @@ def open_index_model(
             f"{index} was made by the model {made_by}, which is not there or "
             f"damaged:\n{str(problem).splitlines()[0]}\nGive the same model with --model."
         ) from problem
+
+
+def resolve_model(name_or_folder: str | Path) -> Path:
+    """The folder of a packaged model's name, of a model folder, or of an ``.onnx`` file in one."""
+    if str(name_or_folder) in PACKAGED:
+        return Path(__file__).resolve().parent.parent / "packaged_models" / str(name_or_folder)
+    path = Path(name_or_folder)
+    folder = path.parent if path.suffix == ".onnx" else path
+    if (folder / INFO_NAME).is_file():
+        return folder
+    if not path.exists() and path.parent == Path():
+        raise UnknownName("model", str(name_or_folder), PACKAGED)
+    raise BadModel(
+        f"{path} is not a model: expected a folder with {INFO_NAME} and {SHARED_NAME}.\n"
+        "Make one with: crossview export RUN --out FOLDER"
+    )
+
+
+def _open_session(path: Path, threads: int, spinning: bool) -> Any:
+    import onnxruntime  # heavy: only when a network is really run
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as problem:  # onnxruntime raises several private types
+        raise BadModel(f"{path} cannot be loaded as a network: {_shorten(problem)}") from problem
+    takes = [(entry.name, entry.type) for entry in session.get_inputs()]
+    gives = [(entry.name, entry.type) for entry in session.get_outputs()]
+    if takes != [("images", "tensor(uint8)")] or ("embeddings", "tensor(float)") not in gives:
+        raise BadModel(
+            f"{path} is a network of another kind: it takes {takes} and gives {gives}.\n"
+            "Expected: images of uint8, and embeddings of float32. Make one with: crossview export"
+        )
+    return session
+
+
+def _shorten(problem: Exception) -> str:
+    return printable((str(problem).splitlines() or [type(problem).__name__])[0][:300])

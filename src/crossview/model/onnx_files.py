@@ -2,8 +2,8 @@
 
 An ONNX file may leave its tensors in other files (``external_data``) and name these by any path.
 Such tensors would be read from wherever the path leads, and a fingerprint of the file would not
-change with them. Neither onnxruntime nor protobuf can be told not to follow, so the file's fields
-are walked before onnxruntime sees it. That needs no ``onnx`` package: of the wire format of
+change with them. Neither onnxruntime nor protobuf has an option not to follow it, so the file's
+fields are walked before onnxruntime sees it. That needs no ``onnx`` package: of the wire format of
 protocol buffers, lengths are enough.
 """
 

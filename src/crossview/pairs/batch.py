@@ -1,7 +1,4 @@
-"""What one training pair and one batch hold, and the two views a method sees them through.
-
-When in a training a batch is made: what a curriculum may depend on.
-"""
+"""Pairs and batches, the two views through which a method sees them, and a training's progress."""
 
 from __future__ import annotations
 
@@ -14,6 +11,8 @@ from crossview.views.spec import ViewSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, device
+
+_TENSORS = ("ground", "aerial", "rows", "places", "fov_deg", "heading_deg")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +90,6 @@ class Batch:
         """The same pairs on another device, copies included."""
         more = tuple(copy.to(device) for copy in self.more)
         return Batch(**{name: getattr(self, name).to(device) for name in _TENSORS}, more=more)
-
-
-_TENSORS = ("ground", "aerial", "rows", "places", "fov_deg", "heading_deg")
 
 
 @dataclass(frozen=True, kw_only=True)

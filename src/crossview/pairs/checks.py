@@ -1,9 +1,8 @@
-"""Is a data set whole: its lists and folders, its numbers, and whether its pictures open.
+"""Is a data set complete: its lists and folders, its numbers, and whether its pictures open.
 
-Pictures that a list holds more than once, under different names.
-
-By the md5 of the decoded pixels, as GeoDTR+ (Zhang et al., TPAMI 2024) cleans CVUSA: ground and
-aerial pictures apart, the first of each group kept.
+Pictures that a list holds more than once are found by the md5 of their decoded pixels, as GeoDTR+
+(Zhang et al., TPAMI 2024) cleans CVUSA: ground and aerial pictures apart, the first of each group
+kept.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ from crossview.pairs.table import SIDES, PairTable
 
 FAR_M = 10_000.0  # no aerial picture of a street shows as much
 State = Literal["there", "missing", "differs", "skipped", "note"]
+Digest = str | Unreadable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,26 +46,26 @@ class Finding:
 
 
 def check_parts(root: Path, parts: Sequence[Part]) -> Iterator[Finding]:
-    """A finding for each list and folder; what is missing is told with the place to put it."""
+    """A finding for each list and folder; what is missing comes with the place where it belongs."""
     for part in parts:
         places = [root / name for name in part.path.split(" or ")]
-        found = next((place for place in places if place.exists()), None)
-        if found is None:
+        place = next((place for place in places if place.exists()), None)
+        if place is None:
             where = " or ".join(map(str, places))
             files = f", {part.files:,} of them" if part.files else ""
             need = "" if part.needed else " (not needed)"
             text = f"{part.path}: {part.holds}{files}; belongs at {where}{need}"
             yield Finding(state="missing", text=text, problem=part.needed)
-        elif part.files and (count := len(list_data(found))) != part.files:
-            text = f"{found}: {part.holds}, {count:,} of them; officially {part.files:,}"
+        elif part.files and (count := len(list_data(place))) != part.files:
+            text = f"{place}: {part.holds}, {count:,} of them; officially {part.files:,}"
             yield Finding(state="differs", text=text, problem=count < part.files)
         else:
             files = f", {part.files:,} of them" if part.files else ""
-            yield Finding(state="there", text=f"{found}: {part.holds}{files}", problem=False)
+            yield Finding(state="there", text=f"{place}: {part.holds}{files}", problem=False)
 
 
 def check_system_files(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
-    """Says how many files of the system lie among the pictures; they are no data."""
+    """Says how many files of the system lie among the pictures; they are not data."""
     folders = {path.parent for _, path in list_pictures(tables.values())}
     skipped = sorted(
         folder / name for folder in folders for name in list_names(folder) if is_system_file(name)
@@ -85,11 +85,11 @@ def check_facts(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
                     f"split {split}: {unknown:,} of {len(places):,} {side} pictures have no place"
                 )
                 yield Finding(state="note", text=text, problem=False)
-    for one, other in combinations(tables, 2):
+    for first, other in combinations(tables, 2):
         for side in SIDES:
-            files = [set(getattr(tables[split], side)) for split in (one, other)]
+            files = [set(getattr(tables[split], side)) for split in (first, other)]
             if both := files[0] & files[1]:
-                text = f"{len(both):,} {side} pictures are in split {one} and in split {other}"
+                text = f"{len(both):,} {side} pictures are in split {first} and in split {other}"
                 yield Finding(state="note", text=f"{text}, the first {min(both)}", problem=False)
 
 
@@ -97,7 +97,7 @@ def check_kinds(tables: Mapping[str, PairTable]) -> Iterator[Finding]:
     """Panoramas and photos of one's own tables, and what does not fit the pictures' files.
 
     Problems: photos without a field of view, and what a table calls a panorama though its file
-    tells of an ordinary lens.
+    says that it is of an ordinary lens.
     """
     for split, table in tables.items():
         photos = int(table.perspective.sum())
@@ -196,7 +196,7 @@ def drop_unreadable(
     for done, broken in decode_all(pictures, workers):
         lost += broken
         progress(done, len(pictures))
-    gone = {side: {one.path for one in lost if one.side == side} for side in SIDES}
+    gone = {side: {picture.path for picture in lost if picture.side == side} for side in SIDES}
     kept = table.without(
         ground=[i for i, path in enumerate(table.ground) if path in gone["ground"]],
         aerial=[i for i, path in enumerate(table.aerial) if path in gone["aerial"]],
@@ -209,16 +209,13 @@ def drop_unreadable(
 def _find_broken(_: None, chunk: list[tuple[int, str, Path]]) -> list[Unreadable]:
     from crossview.views.decode import read_rgb
 
-    found = []
+    unreadable = []
     for index, side, path in chunk:
         try:
             read_rgb(path)
         except BadImage as problem:
-            found.append(describe_unreadable(side, index, path, problem))
-    return found
-
-
-Digest = str | Unreadable
+            unreadable.append(describe_unreadable(side, index, path, problem))
+    return unreadable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,12 +257,12 @@ def _group_equal(digests: Sequence[str]) -> tuple[tuple[int, ...], ...]:
 def _digest_chunk(_: None, side: str, chunk: list[tuple[int, Path]]) -> list[Digest]:
     from crossview.views.decode import read_rgb
 
-    found: list[Digest] = []
+    digests: list[Digest] = []
     for index, path in chunk:
         try:
             pixels = read_rgb(path)
         except BadImage as problem:
-            found.append(describe_unreadable(side, index, path, problem))
+            digests.append(describe_unreadable(side, index, path, problem))
             continue
-        found.append(hashlib.md5(pixels.tobytes(), usedforsecurity=False).hexdigest())
-    return found
+        digests.append(hashlib.md5(pixels.tobytes(), usedforsecurity=False).hexdigest())
+    return digests

@@ -23,7 +23,7 @@ OF_GROUND = ("ground_latlon", "heading_deg", "fov_deg", "perspective")
 OF_AERIAL = ("aerial_latlon", "metres_per_px", "up_bearing_deg")
 OF_ROWS = ("pairs", "offset_px")
 _NAMES = ("ground", "aerial")
-_SHOWN = 3  # facts that differ and are told
+_SHOWN = 3  # facts that differ and are named
 
 
 def collect_facts(table: PairTable) -> Facts:
@@ -50,8 +50,8 @@ def pack_facts(facts: Mapping[str, Facts]) -> bytes:
         f"{split}.{name}": np.frombuffer("\0".join(values).encode(), np.uint8)
         if values.dtype.kind == "U"
         else values
-        for split, some in facts.items()
-        for name, values in some.items()
+        for split, of_split in facts.items()
+        for name, values in of_split.items()
     }
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
@@ -76,9 +76,9 @@ def read_facts(path: Path) -> dict[str, Facts]:
 
 def describe_differences(then: Facts, now: Facts) -> str:
     """Which facts differ, in how many places, and the first of each; "" if none does."""
-    told = list(_list_differences(then, now))
-    more = f"; and {len(told) - _SHOWN} facts more" if len(told) > _SHOWN else ""
-    return "; ".join(told[:_SHOWN]) + more
+    differences = list(_list_differences(then, now))
+    more = f"; and {len(differences) - _SHOWN} facts more" if len(differences) > _SHOWN else ""
+    return "; ".join(differences[:_SHOWN]) + more
 
 
 def digest_names(table: PairTable, root_name: str) -> str:

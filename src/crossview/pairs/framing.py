@@ -68,9 +68,9 @@ def measure_framing(table: PairTable) -> Framing:
             columns * float(table.metres_per_px[index])
             for index, (_, columns) in _read_sizes(table.aerial)
         ]
-        known = [width for width in widths if np.isfinite(width)]
-        if known and max(known) <= ALIKE * min(known):
-            framing = replace(framing, footprint_m=round(float(np.median(known)), 1))
+        finite = [width for width in widths if np.isfinite(width)]
+        if finite and max(finite) <= ALIKE * min(finite):
+            framing = replace(framing, footprint_m=round(float(np.median(finite)), 1))
     whole = not table.perspective.any() and not (table.fov_deg < 360.0).any()
     if framing.file_elevation_deg is None and whole:
         halves = {

@@ -17,8 +17,8 @@ class PictureKind:
 
     kind: Kind
     fov_deg: float | None = None  # horizontal; None: unknown
-    by_shape: bool = False  # nothing in the file tells; its shape suggests it
-    readable: bool = True  # else ``kind`` stands for nothing
+    by_shape: bool = False  # only its shape suggests it
+    readable: bool = True  # else ``kind`` means nothing
 
 
 def read_kinds(paths: Sequence[Path]) -> list[PictureKind]:
@@ -39,16 +39,16 @@ def _read_kind(path: Path) -> PictureKind:
 
 def describe_kinds(kinds: Sequence[PictureKind], lacking: str) -> Iterator[str]:
     """How many pictures are of which kind, by what, where a table has no ``lacking``."""
-    read = [one for one in kinds if one.readable]
+    read = [kind for kind in kinds if kind.readable]
     if not read:
         return
-    counts = Counter(one.kind for one in read)
+    counts = Counter(kind.kind for kind in read)
     text = (
         f"{len(read):,} ground pictures have no {lacking}; their files say: "
         f"{counts['panorama']:,} panoramas, {counts['perspective']:,} photos"
     )
-    if guessed := sum(one.by_shape for one in read):
+    if guessed := sum(kind.by_shape for kind in read):
         text += f" ({guessed:,} are panoramas by their shape alone)"
     yield text
-    if without := sum(one.kind == "perspective" and one.fov_deg is None for one in read):
+    if without := sum(kind.kind == "perspective" and kind.fov_deg is None for kind in read):
         yield f"{without:,} of these photos have no field of view: not in a column, not in the file"

@@ -1,11 +1,9 @@
-"""Row numbers in, batches out, in order, whatever the number of workers.
+"""Batches of pairs, and all pictures of one side, in order, whatever the number of workers.
 
 Every pair draws from its own generator, seeded by (seed, epoch, batch, position): results do not
 depend on workers, and a training resumed at batch n of an epoch sees what it would have seen.
 Workers are separate interpreters (spawn), so they start alike on Linux, macOS and Windows; they
 send uint8 arrays, a quarter of the bytes of floats, and the training process normalises.
-
-Every picture of one side, in order, by several processes; what cannot be read is collected.
 
 A run over many thousand files must not die at the last one: an unreadable picture comes as
 :class:`Unreadable` in its place. Whoever reads decides at the end: :func:`refuse_unreadable`, or
@@ -41,8 +39,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-AHEAD = 3  # batches under way per worker
+JOBS_PER_WORKER = 3  # under way at a time, so that results never pile up
 OF_THE_BATCH = 1_000_000_007  # where pairs have their position: the draws that a batch shares
+CHUNK = 16  # pictures per job of a worker
+_NAMED_UNREADABLE = 5  # unreadable pictures that an error names
 Copies = tuple[PairPixels, ...]
 
 
@@ -70,61 +70,61 @@ class Reader:
     page: PageRef | None  # whose ``augment`` is called; None: pairs as they are
     config: dict[str, Any]
     seed: int
-    span: TrainingLength | None = None  # of the training; with it, a page's ``staged`` is asked
+    span: TrainingLength | None = None  # of the training; with it, a page's ``staged`` is called
 
     def batch(self, epoch: int, number: int, rows: list[int]) -> RawBatch:
         """Batch ``number`` of ``epoch``: read, augment, aerial view, stack."""
-        copies = zip(*self._copies(rows, (self.seed, epoch, number)), strict=True)
-        first, *others = (self._stacked(list(pairs), rows) for pairs in copies)
+        copies = zip(*self._read_copies(rows, (self.seed, epoch, number)), strict=True)
+        first, *others = (self._stack_pairs(list(pairs), rows) for pairs in copies)
         return replace(first, more=tuple(others))
 
-    def _stacked(self, pairs: list[PairPixels], rows: list[int]) -> RawBatch:
+    def _stack_pairs(self, pairs: list[PairPixels], rows: list[int]) -> RawBatch:
         return RawBatch(
             ground=_stack([pair.ground for pair in pairs], "ground"),
-            aerial=_stack([self._aerial(pair) for pair in pairs], "aerial"),
+            aerial=_stack([self._view_aerial(pair) for pair in pairs], "aerial"),
             rows=np.array(rows, dtype=np.int64),
             places=self.places[rows],
             fov_deg=np.array([pair.fov_deg for pair in pairs], dtype=np.float32),
             heading_deg=np.array([pair.heading_deg for pair in pairs], dtype=np.float32),
         )
 
-    def _copies(self, rows: list[int], key: tuple[int, int, int]) -> list[Copies]:
+    def _read_copies(self, rows: list[int], key: tuple[int, int, int]) -> list[Copies]:
         """What each row becomes: one pair, or as many as the page's ``augment`` makes."""
         if self.page is None:
             return [(read_pair(self.table, self.source, row),) for row in rows]
         page = self.page.load()
-        config = self._config(page, key)
-        made = []
+        config = self._read_config(page, key)
+        all_copies = []
         for k, row in enumerate(rows):
             rng = np.random.default_rng((*key, k))
             pair = read_pair(self.table, self.source, row)
             if getattr(config, "companions", False):
-                pair = replace(pair, companion=self._companion(row, rng))
+                pair = replace(pair, companion=self._draw_companion(row, rng))
             copies = page.augment(pair, config, rng)
-            made.append((copies,) if isinstance(copies, PairPixels) else copies)
-        return made
+            all_copies.append((copies,) if isinstance(copies, PairPixels) else copies)
+        return all_copies
 
-    def _config(self, page: Any, key: tuple[int, int, int]) -> Any:
-        """The page's Config, as it is in this batch if the page has a course to follow."""
+    def _read_config(self, page: Any, key: tuple[int, int, int]) -> Any:
+        """The page's Config, as it is in this batch if the page has a curriculum."""
         config = page.Config(**self.config)
         if self.span is None or not hasattr(page, "staged"):
             return config
-        moment = TrainingProgress(span=self.span, epoch=key[1], batch=key[2])
-        return page.staged(config, moment, np.random.default_rng((*key, OF_THE_BATCH)))
+        progress = TrainingProgress(span=self.span, epoch=key[1], batch=key[2])
+        return page.staged(config, progress, np.random.default_rng((*key, OF_THE_BATCH)))
 
-    def _companion(self, row: int, rng: np.random.Generator) -> PairPixels | None:
-        others = self._by_place[self.places[row]]
+    def _draw_companion(self, row: int, rng: np.random.Generator) -> PairPixels | None:
+        others = self._rows_by_place[self.places[row]]
         others = others[others != row]
         if not len(others):
             return None
         return read_pair(self.table, self.source, int(others[rng.integers(len(others))]))
 
     @cached_property
-    def _by_place(self) -> list[I64]:
+    def _rows_by_place(self) -> list[I64]:
         order = np.argsort(self.places, kind="stable")
         return np.split(order, np.cumsum(np.bincount(self.places))[:-1])
 
-    def _aerial(self, pair: PairPixels) -> U8:
+    def _view_aerial(self, pair: PairPixels) -> U8:
         from crossview.views.aerial import make_aerial_view
 
         if pair.viewed or self.views.aerial.whole:
@@ -159,7 +159,7 @@ class Loader:
 
     def __enter__(self) -> Loader:
         if self._workers:
-            self._pool = start_workers(self._workers, _keep, self._reader)
+            self._pool = _start_workers(self._workers, self._reader)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -173,22 +173,17 @@ class Loader:
         if self._pool is None:
             yield from (self._reader.batch(*job) for job in jobs)
             return
-        waiting: deque[Future[RawBatch]] = deque()
         try:
-            for job in jobs:
-                waiting.append(self._pool.submit(_work, *job))
-                if len(waiting) >= AHEAD * self._workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            yield from _collect(self._pool, self._workers, _read_batch, jobs)
         except BrokenProcessPool as problem:
             raise TrainingFailed(
                 "A loading worker died; the machine may be out of memory.\n"
                 "Try fewer --workers (0 loads in the training process)."
             ) from problem
-        finally:
-            for future in waiting:
-                future.cancel()
+
+
+def _read_batch(reader: Reader, epoch: int, number: int, rows: list[int]) -> RawBatch:
+    return reader.batch(epoch, number, rows)
 
 
 def to_batch(raw: RawBatch, views: Views, device: torch.device) -> Batch:
@@ -216,43 +211,6 @@ def normalise(images: U8, spec: ViewSpec, device: torch.device) -> Tensor:
     return pixels.sub_(255.0 * mean).div_(255.0 * std).permute(0, 3, 1, 2)
 
 
-def start_workers(workers: int, initializer: Any, *arguments: Any) -> ProcessPoolExecutor:
-    """A pool of spawned processes that ignore Ctrl-C and SIGTERM and end when this process does."""
-    return ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(initializer, arguments),
-    )
-
-
-_kept: list[Reader] = []  # of this worker process
-
-
-def _start_worker(initializer: Any, arguments: tuple[Any, ...]) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group by shells
-        signal.signal(number, signal.SIG_IGN)  # the training process decides when to stop
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    initializer(*arguments)
-
-
-def _end_with_parent() -> None:
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)  # killed -9, the parent cannot tell its workers
-
-
-def _keep(reader: Reader) -> None:
-    _kept[:] = [reader]
-
-
-def _work(epoch: int, number: int, rows: list[int]) -> RawBatch:
-    return _kept[0].batch(epoch, number, rows)
-
-
 def _stack(images: list[U8], side: str) -> U8:
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
@@ -261,10 +219,6 @@ def _stack(images: list[U8], side: str) -> U8:
             "Let the method's augment give one size per batch, or use representation='padded'."
         )
     return np.stack(images)
-
-
-CHUNK = 16  # pictures per job of a worker
-_SHOWN = 5  # unreadable pictures that an error names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,15 +251,17 @@ class PictureReader:
     def read(self, side: str, index: int) -> Picture | Unreadable:
         """One picture; errors other than :class:`BadImage` are about all of them, and raise."""
         try:
-            pixels, number = self._ground(index) if side == "ground" else self._aerial(index)
+            pixels, number = (
+                self._read_ground(index) if side == "ground" else self._read_aerial(index)
+            )
         except BadImage as problem:
             return describe_unreadable(side, index, getattr(self.table, side)[index], problem)
         return Picture(index=index, pixels=pixels, number=number)
 
-    def _ground(self, index: int) -> tuple[U8, float]:
+    def _read_ground(self, index: int) -> tuple[U8, float]:
         return self.source.ground(index)
 
-    def _aerial(self, index: int) -> tuple[U8, float]:
+    def _read_aerial(self, index: int) -> tuple[U8, float]:
         from crossview.views.aerial import make_aerial_view
 
         spec = self.views.aerial
@@ -316,43 +272,20 @@ class PictureReader:
 
 
 def read_pictures(
-    pictures: PictureReader, side: str, indices: Sequence[int], workers: int
+    reader: PictureReader, side: str, indices: Sequence[int], workers: int
 ) -> Iterator[Picture | Unreadable]:
     """The pictures ``indices`` of one side, in that order, read by ``workers`` processes.
 
     ``workers`` 0: in this process.
     """
     chunks = [list(indices[i : i + CHUNK]) for i in range(0, len(indices), CHUNK)]
-    for done in run_in_order(_read_chunk, pictures, [(side, chunk) for chunk in chunks], workers):
-        yield from done
+    jobs = [(side, chunk) for chunk in chunks]
+    for pictures in run_in_order(_read_chunk, reader, jobs, workers):
+        yield from pictures
 
 
-def run_in_order(
-    work: Callable[..., Any], kept: object, jobs: Iterable[tuple[Any, ...]], workers: int
-) -> Iterator[Any]:
-    """``work(kept, *job)`` of each job, in order; ``kept`` is sent to each worker once.
-
-    Never more than a few results wait, however slow the consumer is.
-    """
-    if not workers:
-        yield from (work(kept, *job) for job in jobs)
-        return
-    waiting: deque[Future[Any]] = deque()
-    with start_workers(workers, _pictures_keep, kept) as pool:
-        try:
-            for job in jobs:
-                waiting.append(pool.submit(_with_kept, work, job))
-                if len(waiting) >= AHEAD * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool as problem:
-            raise BadData(
-                "A reading process died; the machine may be out of memory.\nTry fewer --workers."
-            ) from problem
-        finally:
-            for future in waiting:
-                future.cancel()
+def _read_chunk(reader: PictureReader, side: str, indices: list[int]) -> list[Picture | Unreadable]:
+    return [reader.read(side, index) for index in indices]
 
 
 def describe_unreadable(side: str, index: int, path: Path, problem: BadImage) -> Unreadable:
@@ -361,30 +294,86 @@ def describe_unreadable(side: str, index: int, path: Path, problem: BadImage) ->
     return Unreadable(side=side, index=index, path=path, reason=reason)
 
 
-def refuse_unreadable(found: Sequence[Unreadable], pictures: int) -> None:
+def refuse_unreadable(unreadable: Sequence[Unreadable], pictures: int) -> None:
     """Raise BadData that names the first unreadable ones of ``pictures``; nothing if none."""
-    if not found:
+    if not unreadable:
         return
-    lines = [f"{one.path}: {one.reason}" for one in found[:_SHOWN]]
-    more = f"\n... and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    lines = [f"{picture.path}: {picture.reason}" for picture in unreadable[:_NAMED_UNREADABLE]]
+    if (unnamed := len(unreadable) - _NAMED_UNREADABLE) > 0:
+        lines.append(f"... and {unnamed} more")
     raise BadData(
-        f"{len(found)} of {pictures} pictures cannot be read:\n" + "\n".join(lines) + more + "\n"
-        "Replace them, or leave them out and have them counted with --skip-unreadable."
+        f"{len(unreadable)} of {pictures} pictures cannot be read:\n" + "\n".join(lines) + "\n"
+        "Replace them, or skip and count them with --skip-unreadable."
     )
 
 
-_pictures_kept: list[object] = []  # of this worker process
+def run_in_order(
+    work: Callable[..., Any], shared: object, jobs: Iterable[tuple[Any, ...]], workers: int
+) -> Iterator[Any]:
+    """``work(shared, *job)`` of each job, in order; ``shared`` is sent to each worker once.
+
+    Never more than a few results wait, however slow the consumer is.
+    """
+    if not workers:
+        yield from (work(shared, *job) for job in jobs)
+        return
+    with _start_workers(workers, shared) as pool:
+        try:
+            yield from _collect(pool, workers, work, jobs)
+        except BrokenProcessPool as problem:
+            raise BadData(
+                "A reading process died; the machine may be out of memory.\nTry fewer --workers."
+            ) from problem
 
 
-def _pictures_keep(kept: object) -> None:
-    _pictures_kept[:] = [kept]
+def _collect(
+    pool: ProcessPoolExecutor,
+    workers: int,
+    work: Callable[..., Any],
+    jobs: Iterable[tuple[Any, ...]],
+) -> Iterator[Any]:
+    """What the workers of a pool make of the jobs, in their order, a few jobs in advance."""
+    waiting: deque[Future[Any]] = deque()
+    try:
+        for job in jobs:
+            waiting.append(pool.submit(_run, work, job))
+            if len(waiting) >= JOBS_PER_WORKER * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
-def _with_kept(work: Callable[..., Any], job: tuple[Any, ...]) -> Any:
-    return work(_pictures_kept[0], *job)
+def _start_workers(workers: int, shared: object) -> ProcessPoolExecutor:
+    """A pool of spawned processes that ignore Ctrl-C and SIGTERM and end when this process does."""
+    return ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(shared,),
+    )
 
 
-def _read_chunk(
-    pictures: PictureReader, side: str, indices: list[int]
-) -> list[Picture | Unreadable]:
-    return [pictures.read(side, index) for index in indices]
+_shared: list[object] = []  # of this worker process: the first argument of all its work
+
+
+def _start_worker(shared: object) -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group by shells
+        signal.signal(number, signal.SIG_IGN)  # the training process decides when to stop
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _shared[:] = [shared]
+
+
+def _end_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)  # a parent that was killed (-9) cannot end its workers
+
+
+def _run(work: Callable[..., Any], job: tuple[Any, ...]) -> Any:
+    return work(_shared[0], *job)

@@ -1,6 +1,6 @@
 """Official lists and folders as tables, or an error that names the list and the row.
 
-MATLAB files of lists (version 5, as scipy reads them): texts, numbers, 1-based index sets.
+Lists are text or MATLAB files (version 5, as scipy reads them): texts, numbers, 1-based indices.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from crossview.lists import LATITUDE_DEG, LONGITUDE_DEG, number, read_cells
 from crossview.pairs.table import PairTable
 
 HELP = "To see all that is there and all that is missing: crossview data check NAME --root DIR"
+Mat = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,19 +132,19 @@ def list_names(folder: Path) -> set[str]:
 
 
 def make_table(
-    ground: Sequence[Path], aerial: Sequence[Path], pairs: Any, **known: Any
+    ground: Sequence[Path], aerial: Sequence[Path], pairs: Any, **facts: Any
 ) -> PairTable:
-    """A PairTable of which only some things are ``known``: the rest is unknown, up is north.
+    """A PairTable of which only some things are ``facts``: the rest is unknown, up is north.
 
     ``heading_deg`` and ``perspective`` may be one value for all ground pictures.
     """
     g, a = len(ground), len(aerial)
     shapes: dict[str, tuple[int, ...]] = {"ground_latlon": (g, 2), "aerial_latlon": (a, 2)}
     shapes |= {"metres_per_px": (a,), "heading_deg": (g,), "fov_deg": (g,), "up_bearing_deg": (a,)}
-    values: dict[str, Any] = {"up_bearing_deg": 0.0, **known}
+    values: dict[str, Any] = {"up_bearing_deg": 0.0, **facts}
     for name, shape in shapes.items():
-        given = np.asarray(values.get(name, np.nan), dtype=np.float64)
-        values[name] = np.broadcast_to(given, shape).copy()
+        numbers = np.asarray(values.get(name, np.nan), dtype=np.float64)
+        values[name] = np.broadcast_to(numbers, shape).copy()
     photo = np.broadcast_to(np.asarray(values.get("perspective", False), dtype=bool), (g,)).copy()
     values["perspective"] = photo
     values["ignored"] = _to_relation(values.get("ignored", ()))
@@ -154,9 +155,6 @@ def make_table(
 
 def _to_relation(pairs: Any) -> I64:
     return np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
-
-
-Mat = Mapping[str, Any]
 
 
 def read_matlab(path: Path, names: Sequence[str]) -> Mat:
@@ -174,7 +172,7 @@ def read_matlab(path: Path, names: Sequence[str]) -> Mat:
     except NotImplementedError as problem:  # version 7.3, which is HDF5
         raise BadData(f"{path} is a MATLAB file of version 7.3; expected 5 to 7.") from problem
     except Exception as problem:  # scipy raises whatever damaged bytes lead to
-        raise BadData(f"{path} is no MATLAB file, or a damaged one: {problem}") from problem
+        raise BadData(f"{path} is not a MATLAB file, or a damaged one: {problem}") from problem
     if missing := [name for name in names if name not in mat]:
         held = ", ".join(name for name in mat if not name.startswith("__"))
         raise BadData(
@@ -186,11 +184,11 @@ def read_matlab(path: Path, names: Sequence[str]) -> Mat:
 def read_texts(path: Path, mat: Mat, name: str) -> list[str]:
     """A character matrix, or a cell array of texts, as a list."""
     cells = np.asarray(mat[name]).ravel()
-    found = [str(np.asarray(cell).ravel()[0]) if np.size(cell) else "" for cell in cells]
-    found = [text.strip() for text in found]
-    if not found or not all(found):
+    texts = [str(np.asarray(cell).ravel()[0]) if np.size(cell) else "" for cell in cells]
+    texts = [text.strip() for text in texts]
+    if not texts or not all(texts):
         raise BadData(f"{path}: {name} should hold a text in every row.")
-    return found
+    return texts
 
 
 def read_indices(path: Path, mat: Mat, name: str, field: str, count: int) -> list[int]:
@@ -208,6 +206,7 @@ def read_indices(path: Path, mat: Mat, name: str, field: str, count: int) -> lis
     if wrong.any():
         row = int(np.argmax(wrong))
         raise BadData(
-            f"{path}, {name}.{field}, row {row + 1}: {numbers[row]:g} is no row from 1 to {count}."
+            f"{path}, {name}.{field}, row {row + 1}: {numbers[row]:g} is not a row from 1 to "
+            f"{count}."
         )
     return [int(n) - 1 for n in numbers]

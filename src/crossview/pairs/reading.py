@@ -62,12 +62,12 @@ class Files:
 
         spec, path = self._spec("ground"), self.table.ground[index]
         kind: Kind = "perspective" if self.table.perspective[index] else "panorama"
-        given = float(self.table.fov_deg[index])
+        fov_deg = float(self.table.fov_deg[index])
         if spec.whole:
             unknown = math.nan if kind == "perspective" else 360.0
-            return self._whole(path, spec), given if math.isfinite(given) else unknown
-        photo = load_photo(path, at_least=self._strip_px(kind, given))
-        fov = self._fov_deg(given, photo, kind)
+            return self._whole(path, spec), fov_deg if math.isfinite(fov_deg) else unknown
+        photo = load_photo(path, at_least=self._strip_px(kind, fov_deg))
+        fov = self._fov_deg(fov_deg, photo, kind)
         horizon = photo.horizon_px if photo.kind == kind else None
         return make_ground_view(photo.pixels, kind, spec, fov_deg=fov, horizon_px=horizon), fov
 
@@ -95,7 +95,7 @@ class Files:
         spec = self._spec(side)
         if side == "ground" and not spec.whole:  # packs from before tilts were read are others
             return [spec.to_json(), self.decoding, "upright"]
-        if spec.whole:  # what the pictures span is no matter of pixels
+        if spec.whole:  # what the pictures span does not change their pixels
             spec = replace(spec, elevation_deg=None, footprint_m=None)
             return [spec.to_json(), self.decoding]
         return ["as stored"] if self.decoding == "exact" else [spec.metres_per_px, "fast"]
@@ -105,7 +105,7 @@ class Files:
         if side != "ground":
             return [float(self.table.metres_per_px[index])]
         photo, fov = bool(self.table.perspective[index]), float(self.table.fov_deg[index])
-        # Columns of a part of a panorama were once rounded: such pictures are decoded anew.
+        # Columns of a part of a panorama were once rounded: such pictures are decoded again.
         part = self.views.ground.representation == "narrow" if photo else fov < 360.0
         return [photo, fov, *(["whole columns"] if part and not self.views.ground.whole else [])]
 
@@ -133,10 +133,10 @@ class Files:
         across = per_degree * (360.0 if math.isnan(fov_deg) else fov_deg)
         return 1, math.ceil(across * (_FINE if kind == "perspective" else 1))
 
-    def _fov_deg(self, given: float, photo: Photo, kind: Kind) -> float:
+    def _fov_deg(self, fov_deg: float, photo: Photo, kind: Kind) -> float:
         """What the table says, else what the file says, else 360 for a panorama."""
-        if math.isfinite(given):
-            return photo.upright_fov_deg(given)
+        if math.isfinite(fov_deg):
+            return photo.upright_fov_deg(fov_deg)
         if photo.kind == kind and photo.fov_deg is not None:
             return photo.fov_deg
         if kind == "panorama":

@@ -23,7 +23,7 @@ PARQUET_SUFFIXES = (".parquet", ".geoparquet", ".pq")
 
 
 class PairRow(Protocol):
-    """One relation as a table tells it; errors (BadData) name the file and the line or row."""
+    """One relation of a table; errors (BadData) name the file and the line or row."""
 
     @property
     def where(self) -> str:
@@ -159,9 +159,9 @@ def _parse_point(value: Any, where: str, name: str) -> tuple[float, float]:
     if value is None:
         return float("nan"), float("nan")
     if not isinstance(value, bytes):
-        raise BadData(f"{where}: {name} is no point in well-known binary.")
+        raise BadData(f"{where}: {name} is not a point in well-known binary.")
     order = "<" if value[:1] == b"\x01" else ">"
     if len(value) < 21 or struct.unpack(f"{order}I", value[1:5])[0] % 1000 != 1:
-        raise BadData(f"{where}: {name} is no point.")
+        raise BadData(f"{where}: {name} is not a point.")
     x, y = struct.unpack(f"{order}2d", value[5:21])
     return x, y

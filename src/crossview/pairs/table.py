@@ -82,14 +82,14 @@ class PairTable:
     perspective: Bool  # [G] a photo, not a panorama
     offset_px: F64 = field(default_factory=lambda: np.zeros((0, 2)))
     """[P, 2] where the camera stands in the aerial picture of each row: rows down and columns right
-    of its centre, in pixels of the file; empty where a data set does not tell."""
-    queries: str = "ground"  # the side that asks; the other side answers
+    of its centre, in pixels of the file; empty where a data set does not say it."""
+    queries: str = "ground"  # the side of the queries; the other has the references
     root: Path = Path()  # of the data set: ids are relative to it
     framing: Framing = field(default_factory=Framing)  # what the files show
 
     def __post_init__(self) -> None:
-        for one in fields(self):
-            value = getattr(self, one.name)
+        for entry in fields(self):
+            value = getattr(self, entry.name)
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
         g, a = len(self.ground), len(self.aerial)
@@ -139,8 +139,8 @@ class PairTable:
         rows = np.asarray(rows)
         pairs = self.pairs[rows].reshape(-1, 2)
         offsets = self.offset_px[rows].reshape(-1, 2) if len(self.offset_px) else self.offset_px
-        some = replace(self, pairs=pairs, offset_px=offsets)
-        return some._of_pictures(np.unique(pairs[:, 0]), np.unique(pairs[:, 1]))
+        table = replace(self, pairs=pairs, offset_px=offsets)
+        return table._of_pictures(np.unique(pairs[:, 0]), np.unique(pairs[:, 1]))
 
     def without(self, *, ground: Sequence[int] = (), aerial: Sequence[int] = ()) -> PairTable:
         """The table without some pictures, which could not be read, say.

@@ -192,7 +192,7 @@ def test_mbtiles_that_name_the_other_order_and_state_no_bounds_ask(tmp_path, fro
     tiles = tiles_around(BERLIN, ZOOM, 2)[0]
     stored = tiles if from_south else flipped(tiles)
     path = mbtiles(tmp_path / "a.mbtiles", stored, ZOOM, scheme="XYZ")
-    with pytest.raises(BadImagery, match=r"its metadata say xyz[^\n]*\nSay the order of rows"):
+    with pytest.raises(BadImagery, match=r"its metadata say xyz[^\n]*\nGive the order of rows"):
         opened(path)
     assert at_home(path, tms=from_south) == ()
 
