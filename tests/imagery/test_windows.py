@@ -8,10 +8,12 @@ import pytest
 from rasterio.transform import Affine
 from tests.imagery.made import geotiff, telling, tiles_around, told, xyz_folder
 
+from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon
 from crossview.imagery import windows
+from crossview.imagery.sheets import Box, Patch, Sheet
 from crossview.imagery.sources import open_sources
-from crossview.imagery.windows import Tiling, count_windows, cut_windows
+from crossview.imagery.windows import RowBuffer, Tiling, count_windows, cut_windows
 
 GEOD = pyproj.Geod(ellps="WGS84")
 TILING = Tiling(footprint_m=40.0, stride_m=10.0)
@@ -163,3 +165,42 @@ def test_a_south_up_raster_is_turned_upright(tmp_path):
     turned = windows_of(geotiff(tmp_path / "b.tif", telling(300, 400)[::-1], transform=flipped))
     assert np.array_equal(turned[5].pixels, upright[5].pixels)
     assert turned[5].lat == pytest.approx(upright[5].lat, abs=1e-10)
+
+
+class Counted:
+    """A store of telling pixels that remembers what was read; no data below row 1200."""
+
+    block_px = (100, 100)
+
+    def __init__(self):
+        self.boxes = []
+
+    def read(self, box):
+        self.boxes.append(box)
+        valid = np.full((box.height, box.width), 255, np.uint8)
+        valid[max(0, 1200 - box.top) :] = 0
+        pixels = telling(box.height, box.width, box.top, box.left)
+        return Patch(pixels, None if valid.all() else valid)
+
+
+def band():
+    store = Counted()
+    grid = RasterGrid.around(LatLon(52.5, 13.4), 0.5, (400, 1450))
+    return store, RowBuffer(Sheet("counted", grid, store), 50, 350)
+
+
+def test_overlapping_rows_are_right_and_read_once():
+    store, rows = band()
+    for top in range(0, 1450 - 160, 40):
+        pixels, valid = rows.read(top, top + 160)
+        assert np.array_equal(pixels, telling(160, 300, top, 50))
+        slow = np.arange(top, top + 160) < 1200
+        assert np.array_equal(valid[:, 0] > 0 if valid is not None else np.ones(160, bool), slow)
+    assert store.boxes == [Box(top, min(top + 300, 1450), 50, 350) for top in range(0, 1450, 300)]
+
+
+def test_rows_that_nobody_asks_for_are_not_read():
+    store, rows = band()
+    rows.read(0, 160)
+    assert np.array_equal(rows.read(1000, 1160).pixels, telling(160, 300, 1000, 50))
+    assert store.boxes == [Box(0, 300, 50, 350), Box(900, 1200, 50, 350)]

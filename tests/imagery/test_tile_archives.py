@@ -1,10 +1,11 @@
-"""Archives that are small and would never end: refused in words, in little time and memory."""
+"""Pyramids of tiles: a zoom becomes sheets, whatever the tiles are kept in."""
 
 import gzip
 import sqlite3
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 from pmtiles.tile import (
@@ -15,10 +16,113 @@ from pmtiles.tile import (
     serialize_header,
     zxy_to_tileid,
 )
-from tests.imagery.made import BERLIN, mbtiles, png, tiles_around
+from tests.imagery.made import (
+    BERLIN,
+    info,
+    mbtiles,
+    pmtiles,
+    png,
+    telling,
+    tiles_around,
+    whole,
+    xyz_folder,
+)
 
-from crossview.errors import BadImagery
+from crossview.errors import BadImagery, InvalidValue
+from crossview.geo.points import LatLon
 from crossview.imagery.sources import open_sources
+from crossview.imagery.tile_archives import decode_tile
+
+MAKERS = {
+    "xyz": lambda folder, tiles: xyz_folder(folder / "xyz", tiles, 18),
+    "mbtiles": lambda folder, tiles: mbtiles(
+        folder / "a.mbtiles", tiles, 18, format="png", attribution="(c) Map", date="2020"
+    ),
+    "pmtiles": lambda folder, tiles: pmtiles(
+        folder / "a.pmtiles", tiles, 18, attribution="(c) Map", date="2020"
+    ),
+}
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_tiles_become_one_sheet_at_their_place(tmp_path, make):
+    tiles, grid = tiles_around(BERLIN, 18, 3)
+    pixels, valid, sheet = whole(make(tmp_path, tiles))
+    assert valid is None
+    assert np.array_equal(pixels, telling(192, 192))
+    assert np.allclose(sheet.grid.latlon(5, 7), grid.latlon(5, 7), atol=1e-12)
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_missing_tile_is_no_data(tmp_path, make):
+    tiles, _ = tiles_around(BERLIN, 18, 3)
+    del tiles[sorted(tiles)[4]]
+    pixels, valid, _ = whole(make(tmp_path, tiles))
+    assert (valid[64:128, 64:128] == 0).all()
+    assert (valid > 0).sum() == 8 * 64 * 64
+    assert np.array_equal(pixels[:64], telling(64, 192))
+
+
+@pytest.mark.parametrize("kind", ["mbtiles", "pmtiles"])
+def test_an_archive_tells_attribution_and_date(tmp_path, kind):
+    found = info(MAKERS[kind](tmp_path, tiles_around(BERLIN, 18, 2)[0]))
+    assert (found.attribution, found.date) == ("(c) Map", "2020")
+
+
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_a_tile_that_is_no_picture_is_named(tmp_path, make, monkeypatch):
+    monkeypatch.setattr("tests.imagery.made.png", lambda pixels: b"not a picture")
+    with pytest.raises(BadImagery, match="cannot be decoded"):
+        whole(make(tmp_path, tiles_around(BERLIN, 18, 2)[0]))
+
+
+def test_tiles_that_lie_apart_become_two_sheets(tmp_path):
+    near, _ = tiles_around(BERLIN, 18, 2)
+    far, _ = tiles_around(LatLon(52.6, 13.6), 18, 2)
+    with open_sources([xyz_folder(tmp_path, near | far, 18)]) as imagery:
+        assert [sheet.grid.width_px for sheet in imagery.sheets] == [128, 128]
+
+
+def test_a_transparent_tile_has_no_data_where_it_is_clear(tmp_path):
+    clear = np.dstack([telling(64, 64), np.full((64, 64), 255, np.uint8)])
+    clear[:, :20, 3] = 0
+    ((number, _),) = tiles_around(BERLIN, 18, 1)[0].items()
+    _, valid, _ = whole(xyz_folder(tmp_path, {number: clear}, 18))
+    assert (valid[:, :20] == 0).all()
+    assert (valid[:, 20:] == 255).all()
+
+
+def test_the_zoom_is_the_coarsest_that_is_fine_enough_or_as_asked(tmp_path):
+    for zoom in (16, 17, 18):
+        xyz_folder(tmp_path, tiles_around(BERLIN, zoom, 2, size=256)[0], zoom)
+    assert info(tmp_path).metres_per_px == pytest.approx(0.365, rel=0.01)
+    assert info(tmp_path, finest_useful_m=0.8).metres_per_px == pytest.approx(0.73, rel=0.01)
+    assert info(tmp_path, finest_useful_m=0.1).metres_per_px == pytest.approx(0.365, rel=0.01)
+    assert info(tmp_path, zoom=16).metres_per_px == pytest.approx(1.46, rel=0.01)
+    with pytest.raises(InvalidValue, match="holds the zooms 16, 17, 18"):
+        info(tmp_path, zoom=19)
+
+
+@pytest.mark.parametrize("kind", ["mbtiles", "pmtiles"])
+def test_a_truncated_archive_is_refused(tmp_path, kind):
+    path = MAKERS[kind](tmp_path, tiles_around(BERLIN, 18, 3)[0])
+    path.write_bytes(path.read_bytes()[:150])
+    with pytest.raises(BadImagery, match=path.name):
+        whole(path)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_a_truncated_tile_is_refused(suffix):
+    content = cv2.imencode(suffix, telling(256, 256))[1].tobytes()
+    with pytest.raises(BadImagery, match="tile 1/2/3 cannot be decoded"):
+        decode_tile(content[: len(content) // 2], "tile 1/2/3")
+
+
+def test_vector_tiles_are_refused_with_the_reason(tmp_path):
+    path = mbtiles(tmp_path / "a.mbtiles", {}, 14, format="pbf")
+    with pytest.raises(BadImagery, match="the shapes of a map, not pictures"):
+        info(path)
+
 
 FIRST = zxy_to_tileid(14, 0, 0)
 PICTURE = png(np.zeros((64, 64, 3), np.uint8))
@@ -41,7 +145,7 @@ except CrossviewError as problem:
 """
 
 
-def pmtiles(path, root, *, leaf=b"", metadata=b"{}", data=PICTURE, packed=False):
+def hostile_pmtiles(path, root, *, leaf=b"", metadata=b"{}", data=PICTURE, packed=False):
     directory, metadata = serialize_directory(root), gzip.compress(metadata, 9)
     at = 127 + len(directory)
     header = {
@@ -60,27 +164,27 @@ def pmtiles(path, root, *, leaf=b"", metadata=b"{}", data=PICTURE, packed=False)
 
 def run(path):
     """A picture that is repeated over all of a zoom."""
-    pmtiles(path, [Entry(FIRST, 0, len(PICTURE), 4**14)])
+    hostile_pmtiles(path, [Entry(FIRST, 0, len(PICTURE), 4**14)])
 
 
 def loop(path):
     leaf = serialize_directory([Entry(FIRST, 0, 60, 0)])
     leaf = serialize_directory([Entry(FIRST, 0, len(leaf), 0)])
-    pmtiles(path, [Entry(FIRST, 0, len(leaf), 0)], leaf=leaf)
+    hostile_pmtiles(path, [Entry(FIRST, 0, len(leaf), 0)], leaf=leaf)
 
 
 def many_leaves(path):
     """Directories that fan out: each names others, with one picture at the end."""
     leaf = serialize_directory([Entry(FIRST + n, n, 40, 0) for n in range(60)])
-    pmtiles(path, [Entry(FIRST + n, 0, len(leaf) - n, 0) for n in range(20)], leaf=leaf * 4)
+    hostile_pmtiles(path, [Entry(FIRST + n, 0, len(leaf) - n, 0) for n in range(20)], leaf=leaf * 4)
 
 
 def metadata(path):
-    pmtiles(path, [Entry(FIRST, 0, len(PICTURE), 1)], metadata=b" " * 600_000_000)
+    hostile_pmtiles(path, [Entry(FIRST, 0, len(PICTURE), 1)], metadata=b" " * 600_000_000)
 
 
 def directory(path):
-    pmtiles(path, [Entry(FIRST, 0, len(PICTURE), 1)])
+    hostile_pmtiles(path, [Entry(FIRST, 0, len(PICTURE), 1)])
     whole = bytearray(path.read_bytes())
     bomb = gzip.compress(b"\1" * 600_000_000, 9)
     whole[8:24] = len(whole).to_bytes(8, "little") + len(bomb).to_bytes(8, "little")
@@ -89,7 +193,7 @@ def directory(path):
 
 def tile(path):
     data = gzip.compress(bytes(600_000_000), 9)
-    pmtiles(path, [Entry(FIRST, 0, len(data), 1)], data=data, packed=True)
+    hostile_pmtiles(path, [Entry(FIRST, 0, len(data), 1)], data=data, packed=True)
 
 
 def view(select):
