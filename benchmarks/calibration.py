@@ -105,7 +105,7 @@ def _ask(folder: Path, other: Path, embedder: Embedder) -> Asked:
     own = list(_answers(index, embedder, _photos(folder), path.with_suffix(".own.npz")))
     kept = path.with_suffix(f".{other.name}.npz")
     foreign = list(_answers(index, embedder, _photos(other, ELSEWHERE), kept))
-    placed = [(answer, truths.of(answer.photo)) for answer in own]
+    placed = [(answer, truths.find(answer.photo)) for answer in own]
     knowns = [
         make_known_photo(index, answer, truth) for answer, truth in placed if truth is not None
     ]

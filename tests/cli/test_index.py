@@ -2,7 +2,7 @@
 
 import cv2
 import pytest
-from tests.imagery.made import BERLIN, geotiff, tiles_around, xyz_folder
+from tests.imagery.georeferenced import BERLIN, geotiff, tiles_around, xyz_folder
 from tests.index.regions import meadow, region
 from tests.shared_data import shared
 from tests.toy_model import toy_model

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.imagery.made import geotiff, telling, told
+from tests.imagery.georeferenced import draw_positions, geotiff, read_position
 from tests.index.regions import meadow
 
 from crossview.geo.mercator import Extent
@@ -19,7 +19,7 @@ def draped(path, box, size_px):
 def test_each_canvas_pixel_shows_the_ground_below_it(tmp_path, monkeypatch, limit):
     monkeypatch.setattr(drape, "_MOST_SOURCE_PIXELS", limit)  # 10: block by block
     monkeypatch.setattr(drape, "_BLOCK_PX", 100)
-    path = geotiff(tmp_path / "t.tif", telling(400, 500))
+    path = geotiff(tmp_path / "t.tif", draw_positions(400, 500))
     with open_sources([path]) as imagery:
         south, west, north, east = imagery.info.bounds
     box = Extent(south, west, north, east)
@@ -29,7 +29,7 @@ def test_each_canvas_pixel_shows_the_ground_below_it(tmp_path, monkeypatch, limi
         lat, lon = box.places(np.array(column + 0.5), np.array(row + 0.5), (width, height))
         expected = [float(v) for v in grid.pixel(lat, lon)]
         assert canvas[row, column, 3] == 255
-        assert told(canvas[row, column, :3]) == pytest.approx(expected, abs=1.6)
+        assert read_position(canvas[row, column, :3]) == pytest.approx(expected, abs=1.6)
 
 
 def test_beyond_the_imagery_and_where_it_has_no_data_the_canvas_is_transparent(tmp_path):

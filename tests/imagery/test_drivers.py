@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
-from tests.imagery.made import geotiff, telling
+from tests.imagery.georeferenced import draw_positions, geotiff
 from typer.testing import CliRunner
 
 from crossview.cli import app
@@ -101,30 +101,30 @@ def test_names_that_mean_something_to_gdal_only_are_files_that_do_not_exist(
     tmp_path, listener, monkeypatch, name
 ):
     monkeypatch.chdir(tmp_path)
-    geotiff(tmp_path / "a.tif", telling(40, 60))
+    geotiff(tmp_path / "a.tif", draw_positions(40, 60))
     with pytest.raises(BadImagery, match="There is no"):
         open_sources([name.format(listener)])
 
 
 @pytest.mark.parametrize("ending", [".ovr", ".OVR", ".msk", ".MSK"])
 def test_what_lies_beside_a_raster_must_be_a_raster(tmp_path, listener, ending):
-    path = geotiff(tmp_path / "a.tif", telling(40, 60))
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60))
     (tmp_path / f"a.tif{ending}").write_text(vrt(f"/vsicurl/{listener}/a.tif", ""))
     with pytest.raises(BadImagery, match=r"a\.tif\.\w+ belongs to it and is not a plain raster"):
         open_sources([path])
 
 
 def test_a_raster_beside_a_raster_has_nothing_strange_beside_it_either(tmp_path, listener):
-    path = geotiff(tmp_path / "a.tif", telling(40, 60))
-    geotiff(tmp_path / "a.tif.ovr", telling(20, 30))
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60))
+    geotiff(tmp_path / "a.tif.ovr", draw_positions(20, 30))
     (tmp_path / "a.tif.ovr.msk").write_text(vrt(f"/vsicurl/{listener}/a.tif", ""))
-    with pytest.raises(BadImagery, match="no plain raster"):
+    with pytest.raises(BadImagery, match="not a plain raster"):
         open_sources([path])
 
 
 @pytest.mark.parametrize("where", ["in the file", "in the file beside"])
 def test_smaller_copies_in_another_file_are_refused(tmp_path, listener, where):
-    path = geotiff(tmp_path / "a.tif", telling(40, 60))
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60))
     other = f"/vsicurl/{listener}/a.tif"
     if where == "in the file":
         with rasterio.open(path, "r+") as raster:
@@ -139,7 +139,7 @@ def test_smaller_copies_in_another_file_are_refused(tmp_path, listener, where):
 
 
 def test_overviews_and_masks_beside_a_raster_are_used_as_ever(tmp_path):
-    path = geotiff(tmp_path / "a.tif", telling(512, 512))
+    path = geotiff(tmp_path / "a.tif", draw_positions(512, 512))
     mask = np.full((512, 512), 255, np.uint8)
     mask[:100] = 0
     with (
@@ -153,7 +153,7 @@ def test_overviews_and_masks_beside_a_raster_are_used_as_ever(tmp_path):
         (sheet,) = imagery.sheets
         patch = sheet.store.read(sheet.box)
     assert np.array_equal(patch.valid, mask)
-    assert np.array_equal(patch.pixels, telling(512, 512))
+    assert np.array_equal(patch.pixels, draw_positions(512, 512))
 
 
 @pytest.mark.parametrize(("driver", "made_as"), [("GTiff", ".png"), ("PNG", ".tif")])
@@ -161,11 +161,11 @@ def test_the_content_of_a_plain_raster_counts_not_its_suffix(tmp_path, driver, m
     path = tmp_path / f"a{made_as}"
     facts = {"height": 40, "width": 60, "count": 3, "dtype": "uint8"}
     with rasterio.open(path, "w", driver=driver, **facts) as raster:
-        raster.write(np.moveaxis(telling(40, 60), -1, 0))
+        raster.write(np.moveaxis(draw_positions(40, 60), -1, 0))
     (tmp_path / "list.csv").write_text(f"file,lat,lon,width_m\n{path.name},52.5,13.4,30\n")
     with open_sources([tmp_path / "list.csv"]) as imagery:
         (sheet,) = imagery.sheets
-        assert np.array_equal(sheet.store.read(sheet.box).pixels, telling(40, 60))
+        assert np.array_equal(sheet.store.read(sheet.box).pixels, draw_positions(40, 60))
 
 
 class TestVrt:
@@ -173,7 +173,7 @@ class TestVrt:
 
     def test_one_of_local_files_is_read_with_the_option_only(self, tmp_path):
         (tmp_path / "tiles").mkdir()
-        geotiff(tmp_path / "tiles" / "a.tif", telling(40, 60))
+        geotiff(tmp_path / "tiles" / "a.tif", draw_positions(40, 60))
         path = tmp_path / "all.vrt"
         path.write_text(vrt("tiles/a.tif"))
         with pytest.raises(BadImagery, match="--allow-vrt"):
@@ -181,17 +181,17 @@ class TestVrt:
         with open_sources([path], SourceOptions(allow_vrt=True)) as imagery:
             (sheet,) = imagery.sheets
             red = sheet.store.read(sheet.box).pixels[..., 0]
-        assert np.array_equal(red, telling(40, 60)[..., 0])
+        assert np.array_equal(red, draw_positions(40, 60)[..., 0])
 
     def test_one_may_show_another(self, tmp_path):
-        geotiff(tmp_path / "a.tif", telling(40, 60))
+        geotiff(tmp_path / "a.tif", draw_positions(40, 60))
         (tmp_path / "b.vrt").write_text(vrt("a.tif"))
         (tmp_path / "c.vrt").write_text(vrt("b.vrt"))
         with open_sources([tmp_path / "c.vrt"], SourceOptions(allow_vrt=True)) as imagery:
             assert imagery.sheets[0].grid.width_px == 60
 
     def test_one_beside_its_files_is_left_out_of_the_folder_with_a_note(self, tmp_path):
-        geotiff(tmp_path / "a.tif", telling(40, 60))
+        geotiff(tmp_path / "a.tif", draw_positions(40, 60))
         (tmp_path / "all.vrt").write_text(vrt("a.tif"))
         with open_sources([tmp_path]) as imagery:
             assert "all.vrt was left out" in imagery.notes[0]
@@ -206,10 +206,10 @@ class TestVrt:
         ],
     )  # fmt: skip
     def test_nothing_else_is_read(self, tmp_path, listener, name):
-        geotiff(tmp_path / "secret.tif", telling(40, 60))
+        geotiff(tmp_path / "secret.tif", draw_positions(40, 60))
         folder = tmp_path / "given"
         folder.mkdir()
-        geotiff(folder / "a.tif", telling(40, 60))
+        geotiff(folder / "a.tif", draw_positions(40, 60))
         (folder / "out.tif").symlink_to(tmp_path / "secret.tif")
         (folder / "text.tif").write_text(vrt(f"/vsicurl/{listener}/a.tif", ""))
         polyglot = vrt(f"/vsicurl/{listener}/a.tif", "").encode()
@@ -233,7 +233,7 @@ class TestVrt:
         ],
     )
     def test_code_warps_and_options_are_refused(self, tmp_path, text):
-        geotiff(tmp_path / "a.tif", telling(40, 60))
+        geotiff(tmp_path / "a.tif", draw_positions(40, 60))
         path = tmp_path / "a.vrt"
         path.write_text(text)
         with pytest.raises(BadImagery, match=r"a\.vrt"):

@@ -9,7 +9,7 @@ import rasterio
 from PIL import Image
 from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine
-from tests.imagery.made import geotiff, telling, told, whole
+from tests.imagery.georeferenced import draw_positions, geotiff, read_only_sheet, read_position
 
 from crossview.errors import BadImagery, InvalidValue, NotGeoreferenced
 from crossview.geo.points import LatLon, measure_distance_m
@@ -36,7 +36,7 @@ def place(x, y, crs="EPSG:32633"):
 
 
 def picture(path, world="0.5\n0\n0\n-0.5\n391000.25\n5819999.75\n", encoding="utf-8", prj=None):
-    Image.fromarray(telling(40, 60)).save(path)
+    Image.fromarray(draw_positions(40, 60)).save(path)
     if world is not None:
         path.with_suffix(".pgw").write_bytes(world.encode(encoding))
     if prj is not None:
@@ -59,14 +59,14 @@ def altered(path, old, new):
 
 
 def test_crs_overrules_a_local_system_as_the_error_advises(tmp_path):
-    path = geotiff(tmp_path / "a.tif", telling(40, 60), crs=LOCAL)
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), crs=LOCAL)
     with pytest.raises(NotGeoreferenced, match=r"a\.tif[\s\S]*--crs EPSG:25833"):
         corner(path)
     assert measure_distance_m(corner(path, crs="EPSG:32633")[0], place(391e3, 5.82e6)) < 0.01
 
 
 def test_crs_overrules_a_system_that_is_there_and_says_so(tmp_path):
-    path = geotiff(tmp_path / "a.tif", telling(40, 60), crs="EPSG:32632")
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), crs="EPSG:32632")
     at, (note,) = corner(path, crs="EPSG:32633")
     assert measure_distance_m(at, place(391e3, 5.82e6)) < 0.01
     assert "a.tif: EPSG:32633 was taken, as --crs says" in note
@@ -77,14 +77,14 @@ def test_crs_overrules_a_system_that_is_there_and_says_so(tmp_path):
 def test_a_system_that_moves_the_picture_by_a_metre_or_more_is_worth_a_word(
     tmp_path, east_m, noted
 ):
-    path = geotiff(tmp_path / "a.tif", telling(40, 60), crs="EPSG:32633")
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), crs="EPSG:32633")
     moved = f"+proj=tmerc +lon_0=15 +k=0.9996 +x_0={500_000 + east_m} +datum=WGS84 +type=crs"
     assert bool(corner(path, crs=moved)[1]) is noted
 
 
 def test_one_note_stands_for_many_files(tmp_path):
     for name in "abc":
-        geotiff(tmp_path / f"{name}.tif", telling(40, 60), crs="EPSG:32632")
+        geotiff(tmp_path / f"{name}.tif", draw_positions(40, 60), crs="EPSG:32632")
     with open_sources([tmp_path], SourceOptions(crs="EPSG:32633")) as imagery:
         (note,) = imagery.notes
     assert note.startswith("a.tif and 2 more: ")
@@ -92,30 +92,30 @@ def test_one_note_stands_for_many_files(tmp_path):
 
 @pytest.mark.parametrize("crs", ["EPSG:1", "nonsense", LOCAL])
 def test_crs_must_itself_be_usable(tmp_path, crs):
-    path = geotiff(tmp_path / "a.tif", telling(40, 60))
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60))
     with pytest.raises((InvalidValue, NotGeoreferenced)):
         corner(path, crs=crs)
 
 
 def test_a_prj_stands_in_for_a_system_that_cannot_be_used(tmp_path):
-    path = geotiff(tmp_path / "a.tif", telling(40, 60), crs=LOCAL)
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), crs=LOCAL)
     (tmp_path / "a.prj").write_text(wkt(32633))
     assert measure_distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
 
 
 def test_a_name_that_is_not_in_utf_8_asks_for_crs_and_keeps_the_place(tmp_path):
-    path = geotiff(tmp_path / "a.tif", telling(40, 60), crs=LOCAL)
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), crs=LOCAL)
     altered(path, b"Lambert-93", b"Lamb\xe9rt-93")
     with pytest.raises(NotGeoreferenced, match="not in UTF-8"):
         corner(path)
     at, _ = corner(path, crs="EPSG:32633")
     assert measure_distance_m(at, place(391e3, 5.82e6)) < 0.01
-    assert np.array_equal(whole(path, crs="EPSG:32633")[0], telling(40, 60))
+    assert np.array_equal(read_only_sheet(path, crs="EPSG:32633")[0], draw_positions(40, 60))
 
 
 @pytest.mark.parametrize("code", [32767, 1])
 def test_unknown_keys_ask_for_crs(tmp_path, code):
-    path = geotiff(tmp_path / "a.tif", telling(40, 60))
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60))
     key = np.array([3072, 0, 1, 32_633], "<u2").tobytes()
     altered(path, key, np.array([3072, 0, 1, code], "<u2").tobytes())
     with pytest.raises(BadImagery, match="--crs"):
@@ -173,7 +173,7 @@ def test_two_world_files_that_disagree_are_refused(tmp_path):
 
 @pytest.mark.parametrize("world", ["0.5\n0\n0\n-0.5\n400000\n5820000\n", "junk"])
 def test_what_lies_in_the_file_wins_over_a_world_file(tmp_path, world):
-    path = geotiff(tmp_path / "a.tif", telling(40, 60))
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60))
     (tmp_path / "a.tfw").write_text(world)
     at, notes = corner(path)
     assert measure_distance_m(at, place(391e3, 5.82e6)) < 0.01
@@ -193,7 +193,7 @@ def test_what_lies_in_the_file_wins_over_a_world_file(tmp_path, world):
     ],
 )
 def test_what_the_library_keeps_beside_a_geotiff_overrules_it_and_is_said(tmp_path, inside, note):
-    path = geotiff(tmp_path / "a.tif", telling(40, 60))
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60))
     (tmp_path / "a.tif.aux.xml").write_text(f"<PAMDataset>{inside}</PAMDataset>")
     notes = corner(path)[1]
     assert len(notes) == (1 if note else 0)
@@ -209,7 +209,7 @@ def test_files_beside_a_picture_are_found_whatever_their_case(tmp_path, world, p
 
 
 def test_what_lies_in_the_file_wins_over_a_prj(tmp_path):
-    path = geotiff(tmp_path / "a.tif", telling(40, 60))
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60))
     (tmp_path / "a.prj").write_text(wkt(32632))
     at, (note,) = corner(path)
     assert measure_distance_m(at, place(391e3, 5.82e6)) < 0.01
@@ -222,7 +222,9 @@ def test_what_lies_in_the_file_wins_over_a_prj(tmp_path):
 @pytest.mark.parametrize("turn", [0.0, 30.0, 135.0, -90.0])
 def test_rotated_rasters_know_where_up_is(tmp_path, turn):
     grid = Affine.translation(391e3, 5.82e6) @ Affine.rotation(turn) @ Affine.scale(0.5, -0.5)
-    with open_sources([geotiff(tmp_path / "a.tif", telling(40, 60), transform=grid)]) as imagery:
+    with open_sources(
+        [geotiff(tmp_path / "a.tif", draw_positions(40, 60), transform=grid)]
+    ) as imagery:
         (sheet,) = imagery.sheets
         ground = sheet.grid.ground(30.0, 20.0)
         lat, lon = sheet.grid.latlon(30.0, 20.0)
@@ -236,7 +238,7 @@ def test_rotated_rasters_know_where_up_is(tmp_path, turn):
 @pytest.mark.parametrize(("shear", "allowed"), [(0.0, True), (5.0, True), (15.0, False)])
 def test_a_sheared_grid_is_refused_beyond_10_degrees(tmp_path, shear, allowed):
     grid = Affine.translation(391e3, 5.82e6) @ Affine.shear(shear, 0.0) @ Affine.scale(0.5, -0.5)
-    path = geotiff(tmp_path / "a.tif", telling(40, 60), transform=grid)
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), transform=grid)
     if allowed:
         corner(path)
     else:
@@ -248,17 +250,17 @@ def test_a_sheared_grid_is_refused_beyond_10_degrees(tmp_path, shear, allowed):
 def test_flipped_rasters_show_each_pixel_where_it_lies(tmp_path, flip):
     across, down = {"south up": (0.5, 0.5), "east to west": (-0.5, -0.5), "both": (-0.5, 0.5)}[flip]
     grid = Affine(across, 0, 391e3, 0, down, 5.82e6)
-    path = geotiff(tmp_path / "a.tif", telling(40, 60), transform=grid)
-    pixels, _, sheet = whole(path)
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), transform=grid)
+    pixels, _, sheet = read_only_sheet(path)
     for row, column in ((3, 5), (30, 50)):
         lat, lon = sheet.grid.latlon(column + 0.5, row + 0.5)
-        stored = told(pixels[row, column])
+        stored = read_position(pixels[row, column])
         x, y = grid @ (stored[0] + 0.5, stored[1] + 0.5)
         assert measure_distance_m(LatLon(float(lat), float(lon)), place(x, y)) < 0.01
 
 
 def test_a_pixel_that_is_a_point_lies_in_its_middle(tmp_path):
-    path = geotiff(tmp_path / "a.tif", telling(40, 60), tags={"AREA_OR_POINT": "Point"})
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), tags={"AREA_OR_POINT": "Point"})
     assert (
         measure_distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
     )  # the library's own half pixel
@@ -271,10 +273,10 @@ def test_our_own_reading_of_the_tags_is_the_library_s(tmp_path):
     from crossview.imagery.georeference import read_tag_transform, read_tiff_tags
 
     for bigtiff in ("YES", "NO"):
-        path = geotiff(tmp_path / "a.tif", telling(40, 60), BIGTIFF=bigtiff)
+        path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), BIGTIFF=bigtiff)
         assert read_tag_transform(read_tiff_tags(path)) == pytest.approx(USUAL)
         turned = Affine(*USUAL) @ Affine.rotation(20.0)
-        geotiff(path, telling(40, 60), transform=turned, BIGTIFF=bigtiff)
+        geotiff(path, draw_positions(40, 60), transform=turned, BIGTIFF=bigtiff)
         assert read_tag_transform(read_tiff_tags(path)) == pytest.approx(tuple(turned)[:6])
 
 
@@ -289,7 +291,7 @@ def test_our_own_reading_of_the_tags_is_the_library_s(tmp_path):
 )
 def test_units_other_than_metres_are_the_system_s(tmp_path, crs, x, y, px, metres):
     grid = Affine(px, 0, x, 0, -px, y)
-    path = geotiff(tmp_path / "a.tif", telling(40, 60), crs=crs, transform=grid)
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), crs=crs, transform=grid)
     with open_sources([path]) as imagery:
         (sheet,) = imagery.sheets
         lat, lon = sheet.grid.latlon(0.0, 0.0)
@@ -299,7 +301,7 @@ def test_units_other_than_metres_are_the_system_s(tmp_path, crs, x, y, px, metre
 
 
 def test_a_system_that_proj_cannot_convert_is_refused(tmp_path):
-    path = geotiff(tmp_path / "a.tif", telling(40, 60), crs="EPSG:2296")
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), crs="EPSG:2296")
     with pytest.raises(NotGeoreferenced, match=r"PROJ cannot convert[\s\S]*--crs"):
         corner(path)
 
@@ -307,7 +309,7 @@ def test_a_system_that_proj_cannot_convert_is_refused(tmp_path):
 @pytest.mark.parametrize(("x", "y"), [(52.5, 103.4), (391e3, 5.82e6)])
 def test_degrees_that_are_none_are_refused_with_both_reasons(tmp_path, x, y):
     grid = Affine(1e-5, 0, x, 0, -1e-5, y)
-    path = geotiff(tmp_path / "a.tif", telling(40, 60), crs="EPSG:4326", transform=grid)
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), crs="EPSG:4326", transform=grid)
     with pytest.raises(NotGeoreferenced, match="no degrees on Earth"):
         corner(path)
 
@@ -318,7 +320,7 @@ def test_control_points_alone_are_refused_with_what_to_do(tmp_path):
               GroundControlPoint(40, 0, 391e3, 5819980)]  # fmt: skip
     with rasterio.open(path, "w", driver="GTiff", height=40, width=60, count=3, dtype="uint8",
                        gcps=points, crs="EPSG:32633") as raster:  # fmt: skip
-        raster.write(np.moveaxis(telling(40, 60), -1, 0))
+        raster.write(np.moveaxis(draw_positions(40, 60), -1, 0))
     with pytest.raises(NotGeoreferenced, match="gdalwarp"):
         corner(path)
 
@@ -333,14 +335,14 @@ def test_an_attribution_is_kept_whatever_its_encoding(tmp_path, text, encoding):
     if encoding == "cp1250":
         text, expected = "Stadt Köln", "Stadt Köln"
     stand_in = "x" * len(text.encode(encoding))
-    path = geotiff(tmp_path / "a.tif", telling(40, 60), tags={"TIFFTAG_COPYRIGHT": stand_in})
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), tags={"TIFFTAG_COPYRIGHT": stand_in})
     altered(path, stand_in.encode(), text.encode(encoding))
     with open_sources([path]) as imagery:
         assert imagery.info.attribution == expected
 
 
 def test_system_files_in_a_folder_are_no_imagery(tmp_path):
-    geotiff(tmp_path / "a.tif", telling(40, 60))
+    geotiff(tmp_path / "a.tif", draw_positions(40, 60))
     junk = b"\0\5\16\7\0\2\0\0Mac OS X" + bytes(200)
     for name in ("._a.tif", "._b.csv", ".hidden.tif", "Thumbs.db", "desktop.ini"):
         (tmp_path / name).write_bytes(junk)
@@ -362,7 +364,7 @@ def nad27_76(path):
     """A raster in Ontario's NAD27(76), for which PROJ has no shift without a grid."""
     x, y = pyproj.Transformer.from_crs(4326, 2029, always_xy=True).transform(-81.0, 44.0)
     return geotiff(
-        path, telling(400, 500), crs="EPSG:2029", transform=Affine(0.5, 0, x, 0, -0.5, y)
+        path, draw_positions(400, 500), crs="EPSG:2029", transform=Affine(0.5, 0, x, 0, -0.5, y)
     )
 
 
@@ -379,7 +381,7 @@ def test_a_missing_datum_shift_is_kept_and_goes_with_every_answer(tmp_path):
 
 
 def test_warnings_of_added_imagery_join_those_that_are_there(tmp_path):
-    usual = geotiff(tmp_path / "b.tif", telling(40, 60))
+    usual = geotiff(tmp_path / "b.tif", draw_positions(40, 60))
     with open_sources([nad27_76(tmp_path / "a.tif")]) as one, open_sources([usual]) as other:
         assert other.info.warnings == ()
         assert one.info.merged(other.info).warnings == one.info.warnings
@@ -389,7 +391,7 @@ def test_warnings_of_added_imagery_join_those_that_are_there(tmp_path):
 def test_facts_that_were_written_before_there_were_warnings_are_read(tmp_path):
     from crossview.imagery.provenance import ImageryInfo
 
-    with open_sources([geotiff(tmp_path / "a.tif", telling(40, 60))]) as imagery:
+    with open_sources([geotiff(tmp_path / "a.tif", draw_positions(40, 60))]) as imagery:
         values = imagery.info.to_json()
     del values["warnings"], values["options"]["tms"], values["options"]["nodata"]
     assert ImageryInfo.from_json(values) == imagery.info
@@ -402,7 +404,7 @@ def test_imagery_around_a_pole_is_read_and_has_every_longitude(tmp_path, crs, of
     lon_lat = pyproj.Transformer.from_crs(4326, crs, always_xy=True)
     x, y = lon_lat.transform(0.0, pole)
     grid = Affine(0.5, 0, x - 15 - off_px * 0.5, 0, -0.5, y + 10)
-    path = geotiff(tmp_path / "a.tif", telling(40, 60), crs=crs, transform=grid)
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), crs=crs, transform=grid)
     with open_sources([path]) as imagery:
         south, west, north, east = imagery.info.bounds
     assert (west, east) == (-180.0, 180.0)
@@ -412,6 +414,6 @@ def test_imagery_around_a_pole_is_read_and_has_every_longitude(tmp_path, crs, of
 
 def test_imagery_that_begins_at_a_pole_keeps_its_own_longitudes(tmp_path):
     grid = Affine(1e-5, 0, 13.0, 0, -1e-5, 90.0)
-    path = geotiff(tmp_path / "a.tif", telling(40, 60), crs="EPSG:4326", transform=grid)
+    path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), crs="EPSG:4326", transform=grid)
     with open_sources([path]) as imagery:
         assert imagery.info.bounds == pytest.approx((89.9996, 13.0, 90.0, 13.0006))

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pyproj
 import pytest
-from tests.imagery.made import (
+from tests.imagery.georeferenced import (
+    draw_positions,
     info,
-    telling,
-    whole,
+    read_only_sheet,
 )
 
 from crossview.errors import BadImagery, NotGeoreferenced
@@ -21,15 +21,15 @@ from crossview.imagery.windows import Tiling, cut_windows
 
 @pytest.mark.parametrize("told_by", ["prj", "option"])
 def test_a_picture_with_a_world_file_needs_a_system_too(tmp_path, told_by):
-    cv2.imwrite(str(tmp_path / "a.png"), telling(60, 80)[..., ::-1])
+    cv2.imwrite(str(tmp_path / "a.png"), draw_positions(60, 80)[..., ::-1])
     (tmp_path / "a.pgw").write_text("0.5\n0\n0\n-0.5\n391000.25\n5819999.75\n")
     with pytest.raises(NotGeoreferenced, match=r"\.prj .*--crs"):
         info(tmp_path / "a.png")
     if told_by == "prj":
         (tmp_path / "a.prj").write_text(pyproj.CRS.from_epsg(32633).to_wkt("WKT1_ESRI"))
-    pixels, _, sheet = whole(tmp_path, crs=None if told_by == "prj" else "EPSG:32633")
+    pixels, _, sheet = read_only_sheet(tmp_path, crs=None if told_by == "prj" else "EPSG:32633")
     reference = RasterGrid(sheet.grid.crs, (0.5, 0, 391_000.0, 0, -0.5, 5_820_000.0), 80, 60)
-    assert np.array_equal(pixels, telling(60, 80))
+    assert np.array_equal(pixels, draw_positions(60, 80))
     assert np.allclose(sheet.grid.latlon(3, 4), reference.latlon(3, 4), atol=1e-9)
 
 
@@ -37,7 +37,7 @@ def test_a_picture_with_a_world_file_needs_a_system_too(tmp_path, told_by):
     ("column", "value"), [("metres_per_px", "0.5"), ("width_m", "40.0")], ids=["scale", "width"]
 )
 def test_images_of_a_table_lie_where_it_says(tmp_path, column, value):
-    cv2.imwrite(str(tmp_path / "a.png"), telling(80, 80)[..., ::-1])
+    cv2.imwrite(str(tmp_path / "a.png"), draw_positions(80, 80)[..., ::-1])
     table = f"file,lat,lon,{column},up_bearing_deg,attribution,date\n"
     table += f"a.png,60.17,24.94,{value},350,(c) NLS,2021\n"
     (tmp_path / "images.csv").write_text(table)
@@ -50,7 +50,7 @@ def test_images_of_a_table_lie_where_it_says(tmp_path, column, value):
 
 
 def test_the_scale_of_a_whole_table_can_be_given(tmp_path):
-    cv2.imwrite(str(tmp_path / "a.png"), telling(80, 80)[..., ::-1])
+    cv2.imwrite(str(tmp_path / "a.png"), draw_positions(80, 80)[..., ::-1])
     (tmp_path / "a.csv").write_text("file,lat,lon\na.png,60.17,24.94\n")
     with pytest.raises(BadImagery, match="--metres-per-px or --width-m"):
         info(tmp_path / "a.csv")
@@ -89,7 +89,7 @@ def test_a_table_as_a_spreadsheet_saves_it(tmp_path):
 
 
 def test_two_scales_of_one_image_must_agree(tmp_path):
-    cv2.imwrite(str(tmp_path / "a.png"), telling(80, 80)[..., ::-1])
+    cv2.imwrite(str(tmp_path / "a.png"), draw_positions(80, 80)[..., ::-1])
     table = "file,lat,lon,metres_per_px,width_m\na.png,60.17,24.94,0.5,{}\n"
     (tmp_path / "a.csv").write_text(table.format(41.9))
     assert info(tmp_path / "a.csv").metres_per_px == pytest.approx(0.5)

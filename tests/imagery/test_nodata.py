@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import rasterio
-from tests.imagery.made import geotiff, telling, whole
+from tests.imagery.georeferenced import draw_positions, geotiff, read_only_sheet
 
 from crossview.errors import InvalidValue
 from crossview.imagery.borders import LEAST_SHARE, find_borders
@@ -65,7 +65,7 @@ def test_the_advice_names_what_the_file_stores_and_works(tmp_path, values, profi
     (border,) = borders_of(path)
     assert str(border).endswith(f"--nodata {advice}")
     assert borders_of(path, nodata=border.stored) == []
-    valid = whole(path, nodata=border.stored)[1]
+    valid = read_only_sheet(path, nodata=border.stored)[1]
     assert (valid == 0).mean() == pytest.approx(0.2, abs=0.001)
 
 
@@ -81,7 +81,7 @@ def test_different_values_that_a_stretch_makes_one_are_no_border(tmp_path):
 @pytest.mark.parametrize("nothing", [np.nan, np.inf, -np.inf, -3.4028235e38, 3.4028235e38, 1.8e38])
 def test_the_least_and_largest_floats_are_no_data_and_spoil_no_stretch(tmp_path, nothing):
     values, _ = grey("float32", nothing)
-    pixels, valid, _ = whole(geotiff(tmp_path / "a.tif", values))
+    pixels, valid, _ = read_only_sheet(geotiff(tmp_path / "a.tif", values))
     assert (valid[:, :80] == 0).all()
     assert valid[:, 80:].all()
     assert 120 < pixels[:, 80:].mean() < 136
@@ -127,8 +127,8 @@ def test_of_many_sheets_16_are_looked_at_spread_over_all(tmp_path):
 
 def test_a_named_value_is_no_data(tmp_path):
     path = geotiff(tmp_path / "a.tif", collared())
-    assert whole(path)[1] is None
-    pixels, valid, _ = whole(path, nodata=(0.0,))
+    assert read_only_sheet(path)[1] is None
+    pixels, valid, _ = read_only_sheet(path, nodata=(0.0,))
     assert (valid == 0).mean() == pytest.approx(0.2)
     assert np.array_equal(valid > 0, (pixels != 0).any(axis=-1))
 
@@ -138,15 +138,15 @@ def test_a_pixel_is_no_data_only_if_all_its_bands_say_so(tmp_path):
     pixels[:10] = (0, 9, 0)
     pixels[10:20] = (255, 0, 255)
     path = geotiff(tmp_path / "a.tif", pixels)
-    assert (whole(path, nodata=(255.0, 0.0, 255.0))[1] == 0).sum() == 10 * 60
-    assert (whole(path, nodata=(9.0,))[1] == 0).sum() == 20 * 60
+    assert (read_only_sheet(path, nodata=(255.0, 0.0, 255.0))[1] == 0).sum() == 10 * 60
+    assert (read_only_sheet(path, nodata=(9.0,))[1] == 0).sum() == 20 * 60
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_averaged_pixels_of_which_a_part_is_no_data_are_no_data(tmp_path, dtype):
     pixels = collared(81 / 400).astype(dtype)
     path = geotiff(tmp_path / "a.tif", pixels)
-    _, valid, _ = whole(path, nodata=(0.0,), finest_useful_m=1.1)
+    _, valid, _ = read_only_sheet(path, nodata=(0.0,), finest_useful_m=1.1)
     assert valid.shape == (200, 200)
     assert (valid[:, :41] == 0).all()
     assert (valid[:, 41:] == 255).all()
@@ -159,7 +159,9 @@ def test_averaged_pixels_of_which_a_part_is_no_data_are_no_data(tmp_path, dtype)
 )  # fmt: skip
 def test_values_that_the_file_cannot_hold_are_refused(tmp_path, nodata, why):
     with pytest.raises(InvalidValue, match=why):
-        open_sources([geotiff(tmp_path / "a.tif", telling(40, 60))], SourceOptions(nodata=nodata))
+        open_sources(
+            [geotiff(tmp_path / "a.tif", draw_positions(40, 60))], SourceOptions(nodata=nodata)
+        )
 
 
 @pytest.mark.parametrize(("missing", "kept"), [(0.019, True), (0.021, False)])

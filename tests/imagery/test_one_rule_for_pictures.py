@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
-from tests.imagery.made import geotiff, telling, whole, xyz_folder
+from tests.imagery.georeferenced import draw_positions, geotiff, read_only_sheet, xyz_folder
 
 from crossview.errors import BadImagery
 from crossview.imagery.sources import open_sources
 from crossview.views.decode import read_rgb
 from crossview.views.rgb import OPAQUE
 
-GREY = telling(40, 60)[..., 0]
+GREY = draw_positions(40, 60)[..., 0]
 
 
 def cmyk():
-    ink = np.dstack([telling(40, 60), np.full((40, 60), 40, np.uint8)])
+    ink = np.dstack([draw_positions(40, 60), np.full((40, 60), 40, np.uint8)])
     return Image.fromarray(ink, "CMYK")
 
 
@@ -26,11 +26,11 @@ def orientation(number):
 
 
 def palette():
-    return Image.fromarray(telling(40, 60)).quantize(64)
+    return Image.fromarray(draw_positions(40, 60)).quantize(64)
 
 
 WRITERS = {
-    "rgb.png": lambda path: Image.fromarray(telling(40, 60)).save(path),
+    "rgb.png": lambda path: Image.fromarray(draw_positions(40, 60)).save(path),
     "grey.png": lambda path: Image.fromarray(GREY).save(path),
     "grey and alpha.png": lambda path: Image.fromarray(
         np.dstack([GREY, np.full_like(GREY, 255)]), "LA"
@@ -47,7 +47,7 @@ WRITERS = {
 
 def shown(tmp_path, name, upright_px):
     (tmp_path / "list.csv").write_text(f"file,lat,lon,metres_per_px\n{name},52.5,13.4,0.3\n")
-    pixels, valid, sheet = whole(tmp_path / "list.csv")
+    pixels, valid, sheet = read_only_sheet(tmp_path / "list.csv")
     assert (sheet.grid.width_px, sheet.grid.height_px) == upright_px
     return pixels, np.full(pixels.shape[:2], 255, np.uint8) if valid is None else valid
 
@@ -79,7 +79,7 @@ def test_a_grey_raster_of_the_library_in_which_0_is_white_is_turned_over(tmp_pat
 @pytest.mark.parametrize("number", range(1, 9))
 def test_a_listed_picture_lies_as_its_exif_orientation_says(tmp_path, number, suffix):
     options = {".jpg": {"quality": 95}, ".webp": {"lossless": True}}.get(suffix, {})
-    picture = Image.fromarray(telling(40, 60))
+    picture = Image.fromarray(draw_positions(40, 60))
     picture.save(tmp_path / f"a{suffix}", exif=orientation(number), **options)
     size = (40, 60) if number >= 5 else (60, 40)
     pixels, _ = shown(tmp_path, f"a{suffix}", size)
@@ -90,7 +90,7 @@ def test_a_listed_picture_lies_as_its_exif_orientation_says(tmp_path, number, su
 def test_parts_of_a_turned_picture_are_parts_of_the_whole(tmp_path, number):
     from crossview.imagery.sheets import Box
 
-    Image.fromarray(telling(40, 60)).save(tmp_path / "a.png", exif=orientation(number))
+    Image.fromarray(draw_positions(40, 60)).save(tmp_path / "a.png", exif=orientation(number))
     (tmp_path / "list.csv").write_text("file,lat,lon,width_m\na.png,52.5,13.4,12\n")
     from crossview.imagery.sources import open_sources
 
@@ -102,10 +102,10 @@ def test_parts_of_a_turned_picture_are_parts_of_the_whole(tmp_path, number):
 
 
 def test_a_georeferenced_picture_lies_as_it_is_stored_because_its_place_does(tmp_path):
-    Image.fromarray(telling(40, 60)).save(tmp_path / "a.png", exif=orientation(6))
+    Image.fromarray(draw_positions(40, 60)).save(tmp_path / "a.png", exif=orientation(6))
     (tmp_path / "a.pgw").write_text("0.5\n0\n0\n-0.5\n391000\n5820000\n")
-    pixels, _, _ = whole(tmp_path / "a.png", crs="EPSG:32633")
-    assert np.array_equal(pixels, telling(40, 60))
+    pixels, _, _ = read_only_sheet(tmp_path / "a.png", crs="EPSG:32633")
+    assert np.array_equal(pixels, draw_positions(40, 60))
 
 
 def test_greys_of_16_bits_in_which_0_is_white_are_averaged_as_others_are(tmp_path):
@@ -123,7 +123,7 @@ def test_palettes_of_16_bits_are_read(tmp_path):
     path = geotiff(tmp_path / "a.tif", values, photometric="PALETTE")
     with rasterio.open(path, "r+") as raster:
         raster.write_colormap(1, {n: (n % 256, 255 - n % 256, n // 256, 255) for n in range(400)})
-    pixels = whole(path)[0].reshape(-1, 3)
+    pixels = read_only_sheet(path)[0].reshape(-1, 3)
     assert pixels[:, 0].tolist() == [n % 256 for n in range(400)]
     assert pixels[:, 2].tolist() == [n // 256 for n in range(400)]
 
@@ -142,7 +142,7 @@ def test_what_is_neither_grey_nor_colours_is_refused(tmp_path, values, profile, 
 
 @pytest.mark.parametrize("kind", ["8 bits", "16 bits", "png", "tile"])
 def test_less_than_half_opaque_is_no_data_in_every_kind_of_imagery(tmp_path, kind):
-    pixels = np.concatenate([telling(64, 64), np.full((64, 64, 1), 255, np.uint8)], axis=-1)
+    pixels = np.concatenate([draw_positions(64, 64), np.full((64, 64, 1), 255, np.uint8)], axis=-1)
     pixels[:16, :, 3], pixels[16:32, :, 3], pixels[32:48, :, 3] = 0, OPAQUE - 1, OPAQUE
     if kind == "png":
         Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -154,6 +154,6 @@ def test_less_than_half_opaque_is_no_data_in_every_kind_of_imagery(tmp_path, kin
         deep = pixels.astype(np.uint16) * 257 if kind == "16 bits" else pixels
         path = geotiff(tmp_path / "a.tif", deep, photometric="RGB", alpha="YES")
         options = {}
-    valid = whole(path, **options)[1]
+    valid = read_only_sheet(path, **options)[1]
     assert set(np.unique(valid[:32])) == {0}
     assert set(np.unique(valid[32:])) == {255}

@@ -5,12 +5,12 @@ import json
 import cv2
 import numpy as np
 import pytest
-from tests.imagery.made import (
+from tests.imagery.georeferenced import (
+    draw_positions,
     geotiff,
     info,
-    telling,
-    told,
-    whole,
+    read_only_sheet,
+    read_position,
 )
 
 from crossview.errors import BadImagery, NotGeoreferenced
@@ -28,16 +28,18 @@ def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path, name, conten
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 def test_a_truncated_picture_is_refused(tmp_path, suffix):
-    content = cv2.imencode(suffix, telling(400, 400))[1].tobytes()
+    content = cv2.imencode(suffix, draw_positions(400, 400))[1].tobytes()
     (tmp_path / f"a{suffix}").write_bytes(content[: len(content) // 2])
     (tmp_path / "a.csv").write_text(f"file,lat,lon,metres_per_px\na{suffix},60.17,24.94,0.5\n")
     with pytest.raises(BadImagery, match=f"a{suffix} cannot be read"):
-        whole(tmp_path / "a.csv")
+        read_only_sheet(tmp_path / "a.csv")
 
 
 def test_the_folder_of_a_world_is_its_map_not_its_photos(tmp_path):
-    geotiff(tmp_path / "aerial.tif", telling(60, 60), tags={"CROSSVIEW_SYNTHETIC": "town 12"})
-    cv2.imwrite(str(tmp_path / "sheet.png"), telling(60, 60))
+    geotiff(
+        tmp_path / "aerial.tif", draw_positions(60, 60), tags={"CROSSVIEW_SYNTHETIC": "town 12"}
+    )
+    cv2.imwrite(str(tmp_path / "sheet.png"), draw_positions(60, 60))
     (tmp_path / "places.csv").write_text("file,lat,lon,heading_deg,fov_deg,kind\nx.jpg,1,2,0,9,p\n")
     with open_sources([tmp_path]) as imagery:
         assert [path.name for path in imagery.ignored] == ["sheet.png"]
@@ -51,41 +53,41 @@ def test_a_folder_without_imagery_says_what_is_expected(tmp_path):
 
 
 def test_a_geotiff_without_a_place_is_refused(tmp_path):
-    cv2.imwrite(str(tmp_path / "a.tif"), telling(60, 60))
+    cv2.imwrite(str(tmp_path / "a.tif"), draw_positions(60, 60))
     with pytest.raises(NotGeoreferenced, match="world file"):
         info(tmp_path / "a.tif")
 
 
 def test_tags_tell_attribution_and_date_and_options_overrule_them(tmp_path):
     tags = {"TIFFTAG_COPYRIGHT": "(c) City", "TIFFTAG_DATETIME": "2024:06:18 12:00:00"}
-    path = geotiff(tmp_path / "a.tif", telling(60, 60), tags=tags)
+    path = geotiff(tmp_path / "a.tif", draw_positions(60, 60), tags=tags)
     assert (info(path).attribution, info(path).date) == ("(c) City", "2024-06-18")
     overruled = info(path, attribution="(c) Me", date="May 2026")
     assert (overruled.attribution, overruled.date) == ("(c) Me", "May 2026")
 
 
 def test_the_signature_changes_with_the_file(tmp_path):
-    before = info(geotiff(tmp_path / "a.tif", telling(60, 60)))
+    before = info(geotiff(tmp_path / "a.tif", draw_positions(60, 60)))
     assert info(tmp_path / "a.tif") == before
-    geotiff(tmp_path / "a.tif", telling(60, 61))
+    geotiff(tmp_path / "a.tif", draw_positions(60, 61))
     assert info(tmp_path / "a.tif").signature != before.signature
 
 
 def test_what_an_index_remembers_survives_json(tmp_path):
-    path = geotiff(tmp_path / "a.tif", telling(60, 60).astype(np.uint16))
+    path = geotiff(tmp_path / "a.tif", draw_positions(60, 60).astype(np.uint16))
     before = info(path, bands=(3, 2, 1), stretch=(1.0, 99.0))
 
     assert ImageryInfo.from_json(json.loads(json.dumps(before.to_json()))) == before
 
 
 def test_bounds_hold_every_pixel(tmp_path):
-    path = geotiff(tmp_path / "a.tif", telling(60, 60))
+    path = geotiff(tmp_path / "a.tif", draw_positions(60, 60))
     south, west, north, east = info(path).bounds
-    _, _, sheet = whole(path)
+    _, _, sheet = read_only_sheet(path)
     lat, lon = sheet.grid.latlon([0, 60, 0, 60], [0, 0, 60, 60])
     assert (south, north) == (pytest.approx(lat.min()), pytest.approx(lat.max()))
     assert (west, east) == (pytest.approx(lon.min()), pytest.approx(lon.max()))
 
 
 def test_told_is_the_inverse_of_telling():
-    assert told(telling(700, 900)[650, 870]) == (870, 650)
+    assert read_position(draw_positions(700, 900)[650, 870]) == (870, 650)

@@ -16,15 +16,15 @@ from pmtiles.tile import (
     serialize_header,
     zxy_to_tileid,
 )
-from tests.imagery.made import (
+from tests.imagery.georeferenced import (
     BERLIN,
+    draw_positions,
     info,
     mbtiles,
     pmtiles,
     png,
-    telling,
+    read_only_sheet,
     tiles_around,
-    whole,
     xyz_folder,
 )
 
@@ -47,9 +47,9 @@ MAKERS = {
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_tiles_become_one_sheet_at_their_place(tmp_path, make):
     tiles, grid = tiles_around(BERLIN, 18, 3)
-    pixels, valid, sheet = whole(make(tmp_path, tiles))
+    pixels, valid, sheet = read_only_sheet(make(tmp_path, tiles))
     assert valid is None
-    assert np.array_equal(pixels, telling(192, 192))
+    assert np.array_equal(pixels, draw_positions(192, 192))
     assert np.allclose(sheet.grid.latlon(5, 7), grid.latlon(5, 7), atol=1e-12)
 
 
@@ -57,10 +57,10 @@ def test_tiles_become_one_sheet_at_their_place(tmp_path, make):
 def test_a_missing_tile_is_no_data(tmp_path, make):
     tiles, _ = tiles_around(BERLIN, 18, 3)
     del tiles[sorted(tiles)[4]]
-    pixels, valid, _ = whole(make(tmp_path, tiles))
+    pixels, valid, _ = read_only_sheet(make(tmp_path, tiles))
     assert (valid[64:128, 64:128] == 0).all()
     assert (valid > 0).sum() == 8 * 64 * 64
-    assert np.array_equal(pixels[:64], telling(64, 192))
+    assert np.array_equal(pixels[:64], draw_positions(64, 192))
 
 
 @pytest.mark.parametrize("kind", ["mbtiles", "pmtiles"])
@@ -71,9 +71,9 @@ def test_an_archive_tells_attribution_and_date(tmp_path, kind):
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_a_tile_that_is_no_picture_is_named(tmp_path, make, monkeypatch):
-    monkeypatch.setattr("tests.imagery.made.png", lambda pixels: b"not a picture")
+    monkeypatch.setattr("tests.imagery.georeferenced.png", lambda pixels: b"not a picture")
     with pytest.raises(BadImagery, match="cannot be decoded"):
-        whole(make(tmp_path, tiles_around(BERLIN, 18, 2)[0]))
+        read_only_sheet(make(tmp_path, tiles_around(BERLIN, 18, 2)[0]))
 
 
 def test_tiles_that_lie_apart_become_two_sheets(tmp_path):
@@ -84,10 +84,10 @@ def test_tiles_that_lie_apart_become_two_sheets(tmp_path):
 
 
 def test_a_transparent_tile_has_no_data_where_it_is_clear(tmp_path):
-    clear = np.dstack([telling(64, 64), np.full((64, 64), 255, np.uint8)])
+    clear = np.dstack([draw_positions(64, 64), np.full((64, 64), 255, np.uint8)])
     clear[:, :20, 3] = 0
     ((number, _),) = tiles_around(BERLIN, 18, 1)[0].items()
-    _, valid, _ = whole(xyz_folder(tmp_path, {number: clear}, 18))
+    _, valid, _ = read_only_sheet(xyz_folder(tmp_path, {number: clear}, 18))
     assert (valid[:, :20] == 0).all()
     assert (valid[:, 20:] == 255).all()
 
@@ -108,12 +108,12 @@ def test_a_truncated_archive_is_refused(tmp_path, kind):
     path = MAKERS[kind](tmp_path, tiles_around(BERLIN, 18, 3)[0])
     path.write_bytes(path.read_bytes()[:150])
     with pytest.raises(BadImagery, match=path.name):
-        whole(path)
+        read_only_sheet(path)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
 def test_a_truncated_tile_is_refused(suffix):
-    content = cv2.imencode(suffix, telling(256, 256))[1].tobytes()
+    content = cv2.imencode(suffix, draw_positions(256, 256))[1].tobytes()
     with pytest.raises(BadImagery, match="tile 1/2/3 cannot be decoded"):
         decode_tile(content[: len(content) // 2], "tile 1/2/3")
 

@@ -6,7 +6,15 @@ import sqlite3
 
 import numpy as np
 import pytest
-from tests.imagery.made import BERLIN, mbtiles, pmtiles, png, telling, tiles_around, xyz_folder
+from tests.imagery.georeferenced import (
+    BERLIN,
+    draw_positions,
+    mbtiles,
+    pmtiles,
+    png,
+    tiles_around,
+    xyz_folder,
+)
 
 from crossview.errors import BadImagery
 from crossview.geo.mercator import HALF_WORLD_M, find_tile_edges, project
@@ -66,7 +74,7 @@ def at_home(path, size=64, **options):
     lat, lon, pixels, notes = opened(path, **options)
     grid = tiles_around(BERLIN, ZOOM, 2, size)[1]
     assert (lat, lon) == pytest.approx([float(v) for v in grid.latlon(0.0, 0.0)])
-    assert np.array_equal(pixels, telling(2 * size, 2 * size))
+    assert np.array_equal(pixels, draw_positions(2 * size, 2 * size))
     return notes
 
 
@@ -247,7 +255,7 @@ def test_pmtiles_whose_bounds_contradict_their_tiles_are_refused(tmp_path, box, 
 
 
 def test_numbers_that_web_mercator_has_not_are_of_another_grid(tmp_path):
-    xyz_folder(tmp_path, {(2**ZOOM + 5, 3): telling(64, 64)}, ZOOM)
+    xyz_folder(tmp_path, {(2**ZOOM + 5, 3): draw_positions(64, 64)}, ZOOM)
     with pytest.raises(BadImagery, match="Its grid is another one"):
         opened(tmp_path)
 
@@ -303,10 +311,10 @@ def test_mbtiles_whose_tiles_are_not_numbered_or_no_pictures_are_refused(tmp_pat
 
 def test_tiles_on_both_sides_of_180_are_one_sheet(tmp_path):
     y = 2**ZOOM // 2
-    tiles = {((2**ZOOM - 1 + i) % 2**ZOOM, y): telling(64, 64, 0, 64 * i) for i in range(3)}
+    tiles = {((2**ZOOM - 1 + i) % 2**ZOOM, y): draw_positions(64, 64, 0, 64 * i) for i in range(3)}
     _, lon, pixels, _ = opened(xyz_folder(tmp_path, tiles, ZOOM))
     assert lon == pytest.approx(180.0 - 360.0 / 2**ZOOM)
-    assert np.array_equal(pixels, telling(64, 192))
+    assert np.array_equal(pixels, draw_positions(64, 192))
 
 
 def test_system_files_and_odd_names_among_tiles_are_no_tiles(tmp_path):
@@ -341,7 +349,7 @@ def test_an_empty_tile_is_no_data_as_a_missing_one_is(tmp_path, empty):
         pixels, valid = sheet.store.read(sheet.box)
     assert (valid == 0).sum() == 64 * 64
     assert (valid[:64, :64] == 0).all()
-    assert np.array_equal(pixels[64:], telling(64, 128, 64))
+    assert np.array_equal(pixels[64:], draw_positions(64, 128, 64))
 
 
 def test_an_archive_of_empty_tiles_holds_nothing(tmp_path):
@@ -353,7 +361,7 @@ def test_an_archive_of_empty_tiles_holds_nothing(tmp_path):
 
 
 def test_a_colour_of_no_data_counts_in_tiles_too(tmp_path):
-    pixels = telling(64, 64)
+    pixels = draw_positions(64, 64)
     pixels[:20] = 255
     xyz_folder(tmp_path, {(140_000, 86_000): pixels}, ZOOM)
     with open_sources([tmp_path], SourceOptions(nodata=(255.0,))) as imagery:

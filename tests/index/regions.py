@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from tests.imagery.made import geotiff
+from tests.imagery.georeferenced import geotiff
 from tests.toy_embedder import ToyEmbedder, toy_info
 
 from crossview.imagery.sources import open_sources

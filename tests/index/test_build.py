@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from tests.imagery.made import geotiff
+from tests.imagery.georeferenced import geotiff
 from tests.index.regions import TOY, added, indexed, meadow, region, town_model, vectors_of
 from tests.toy_embedder import ToyEmbedder, toy_info
 
@@ -304,9 +304,9 @@ def test_imagery_is_read_half_as_fine_again_as_the_model_sees_it():
 
 @pytest.mark.parametrize(("hours", "is_long", "stride_m"), [(0.99, False, 20), (4.0, True, 40)])
 def test_more_than_an_hour_is_long_and_the_stride_of_an_hour_is_told(hours, is_long, stride_m):
-    told = Estimate(tiles=1000, bytes=1, seconds=3600.0 * hours, stride_m=20.0)
-    assert told.is_long is is_long
-    assert told.stride_for_an_hour_m == stride_m
+    needs = Estimate(windows=1000, bytes=1, seconds=3600.0 * hours, stride_m=20.0)
+    assert needs.is_long is is_long
+    assert needs.stride_for_an_hour_m == stride_m
 
 
 def test_prefetched_items_come_in_order():

@@ -58,16 +58,16 @@ def listed(tmp_path, text):
 
 def test_photos_are_found_by_path_and_by_name(tmp_path):
     truths = listed(tmp_path, "file,lat,lon,kind\nground/a.jpg,1,2,photo\nb.jpg,3,4,photo\n")
-    assert truths.of(str(tmp_path / "ground" / "a.jpg")) == LatLon(1, 2)
-    assert truths.of("elsewhere/b.jpg") == LatLon(3, 4)
-    assert truths.of("c.jpg") is None
+    assert truths.find(str(tmp_path / "ground" / "a.jpg")) == LatLon(1, 2)
+    assert truths.find("elsewhere/b.jpg") == LatLon(3, 4)
+    assert truths.find("c.jpg") is None
 
 
 def test_of_two_photos_of_one_name_the_path_decides(tmp_path):
     truths = listed(tmp_path, "file,lat,lon\nx/a.jpg,1,2\ny/a.jpg,3,4\n")
-    assert truths.of(str(tmp_path / "y" / "a.jpg")) == LatLon(3, 4)
-    assert truths.of("elsewhere/x/a.jpg") == LatLon(1, 2)
-    assert truths.of("z/a.jpg") is None
+    assert truths.find(str(tmp_path / "y" / "a.jpg")) == LatLon(3, 4)
+    assert truths.find("elsewhere/x/a.jpg") == LatLon(1, 2)
+    assert truths.find("z/a.jpg") is None
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_photo_listed_at_two_places_is_refused_with_both_lines(tmp_path, again
     with pytest.raises(BadData, match=said):
         listed(tmp_path, text)
     twice = listed(tmp_path, text.replace("48.0,11.0", "52.10,13.1000"))  # the same place
-    assert twice.of(str(tmp_path / "a.jpg")) == LatLon(52.1, 13.1)
+    assert twice.find(str(tmp_path / "a.jpg")) == LatLon(52.1, 13.1)
     assert twice.photos() == [tmp_path / "a.jpg", tmp_path / "b.jpg"]
 
 
@@ -124,8 +124,8 @@ def test_a_list_and_the_disk_may_spell_a_name_in_different_forms(tmp_path, name,
     truths = listed(tmp_path, f"file,lat,lon\n{on_list},52,13\n")
     assert [path.is_file() for path in truths.photos()] == [True]
     asked = (str(photo), unicodedata.normalize(forms[0], str(photo)), f"elsewhere/{photo.name}")
-    assert {truths.of(one) for one in (*asked, *map(str, truths.photos()))} == {LatLon(52, 13)}
-    assert truths.of(str(tmp_path / "u.jpg")) is None
+    assert {truths.find(one) for one in (*asked, *map(str, truths.photos()))} == {LatLon(52, 13)}
+    assert truths.find(str(tmp_path / "u.jpg")) is None
 
 
 @pytest.mark.parametrize(
@@ -137,10 +137,10 @@ def test_a_list_and_the_disk_may_spell_a_name_in_different_forms(tmp_path, name,
     ],
 )
 def test_places_as_spreadsheets_write_them(tmp_path, text):
-    assert listed(tmp_path, text).of("a.jpg") == LatLon(52.5, 13.4)
+    assert listed(tmp_path, text).find("a.jpg") == LatLon(52.5, 13.4)
     path = tmp_path / "places.csv"
     path.write_bytes(text.encode("utf-16"))
-    assert Truths.read(path).of("a.jpg") == LatLon(52.5, 13.4)
+    assert Truths.read(path).find("a.jpg") == LatLon(52.5, 13.4)
 
 
 @pytest.mark.parametrize(

@@ -150,12 +150,12 @@ def test_kinds_are_told_apart_by_width_and_by_whether_it_is_known(index):
     unknown = replace(photos, name="photos of unknown lens", assumed=True)
     known = calibration(KIND, photos, unknown)
     answer = find(index)
-    assert known.of(answer) is KIND
+    assert known.find(answer) is KIND
     for fov, source, expected in (
         (65.0, "exif", photos), (55.0, "given", photos), (76.9, "exif", photos),
         (78.0, "exif", None), (54.0, "exif", None), (90.0, "assumed", unknown),
     ):  # fmt: skip
-        assert known.of(replace(answer, fov_deg=fov, fov_source=source)) is expected
+        assert known.find(replace(answer, fov_deg=fov, fov_source=source)) is expected
 
 
 def test_a_calibration_survives_its_json():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from rasterio.transform import Affine
-from tests.imagery.made import geotiff, telling, told
+from tests.imagery.georeferenced import draw_positions, geotiff, read_position
 from tests.index.regions import indexed, meadow
 
 from crossview.geo.components import split_regions
@@ -77,7 +77,7 @@ def test_an_index_of_before_with_longitudes_beyond_180_opens_wrapped(across, tmp
 
 
 def test_imagery_counted_to_360_is_the_same_imagery(tmp_path):
-    with open_sources([raster(tmp_path / "a.tif", 185.0, telling(40, 40))]) as imagery:
+    with open_sources([raster(tmp_path / "a.tif", 185.0, draw_positions(40, 40))]) as imagery:
         assert imagery.info.bounds[1] == pytest.approx(-175.0)
         (sheet,) = imagery.sheets
         lat, lon = sheet.grid.latlon(10.0, 20.0)
@@ -121,14 +121,14 @@ def test_boxes_meet_whichever_way_they_are_counted(west, east, meets):
 
 
 def test_the_base_map_shows_each_pixel_where_it_lies(tmp_path):
-    path = raster(tmp_path / "a.tif", 180.0 - 200 * PIXEL_DEG, telling(400, 500))
+    path = raster(tmp_path / "a.tif", 180.0 - 200 * PIXEL_DEG, draw_positions(400, 500))
     with open_sources([path]) as imagery:
         south, west, north, east = imagery.info.bounds
         box = Extent(south, west, north, east + 360.0)
         canvas = drape(imagery.sheets, box, (500, 400))
         whole = drape(imagery.sheets, Extent(south, -180.0, north, 180.0), (100_000, 2))
     for column, row in [(50, 50), (199, 200), (201, 200), (450, 333)]:
-        assert told(canvas[row, column, :3]) == pytest.approx((column, row), abs=2)
+        assert read_position(canvas[row, column, :3]) == pytest.approx((column, row), abs=2)
     seen = np.flatnonzero(whole[0, :, 3])
     assert {0, 99_999} >= set(seen.tolist())
 

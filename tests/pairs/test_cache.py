@@ -141,16 +141,16 @@ def test_a_file_is_hashed_once_until_its_size_or_time_changes(tmp_path):
     path = tmp_path / "picture"
     path.write_bytes(b"one")
     digests = Digests(tmp_path)
-    first = digests.of(path)
+    first = digests.digest(path)
     digests.save()
     facts = path.stat()
     path.write_bytes(b"two")
     os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    assert Digests(tmp_path).of(path) == first  # remembered
+    assert Digests(tmp_path).digest(path) == first  # remembered
     path.write_bytes(b"three")
-    assert Digests(tmp_path).of(path) != first
+    assert Digests(tmp_path).digest(path) != first
     (tmp_path / "digests.jsonl").write_text("[damaged")
-    assert len(Digests(tmp_path).of(path)) == 32
+    assert len(Digests(tmp_path).digest(path)) == 32
 
 
 HASHED = """
@@ -160,7 +160,7 @@ from crossview.pairs.cache import Digests
 folder, who = Path(sys.argv[1]), sys.argv[2]
 for n in range(12):
     digests = Digests(folder)
-    digests.of(folder / f"{who}-{n}.jpg")
+    digests.digest(folder / f"{who}-{n}.jpg")
     digests.save()
 """
 

@@ -128,7 +128,7 @@ def _calibrate_group(group: PhotoGroup, wanted: CalibrationGoal, stride_m: float
 def add_elsewhere(calibration: Calibration, answers: Sequence[Answer]) -> Calibration:
     """The calibration with ``false_accept_elsewhere`` of each kind that the answers show."""
     kinds = [
-        _measure_elsewhere(kind, [a for a in answers if calibration.of(a) is kind])
+        _measure_elsewhere(kind, [a for a in answers if calibration.find(a) is kind])
         for kind in calibration.kinds
     ]
     return replace(calibration, kinds=tuple(kinds))

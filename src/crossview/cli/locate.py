@@ -226,7 +226,7 @@ def _read_truths(command: LocateCommand, photos: Sequence[Path]) -> Truths | Non
     if command.truth in (None, console.FROM_EXIF):
         return None
     truths = Truths.read(str(command.truth))
-    if not any(truths.of(str(photo)) for photo in photos):
+    if not any(truths.find(str(photo)) for photo in photos):
         raise InvalidValue(
             f"None of the photos is listed in {command.truth}.\n"
             "Its column file holds paths relative to its own folder, or file names."

@@ -163,7 +163,7 @@ def _group_photos(world: World) -> list[PhotoGroup]:
     files = sorted((world.folder / "ground").glob("*.jpg"))
     kinds: dict[str, list[tuple[Path, LatLon]]] = {}
     for file in files:
-        place = truths.of(str(file))
+        place = truths.find(str(file))
         if place is not None:
             kinds.setdefault(file.stem.rsplit("_", 1)[0], []).append((file, place))
     groups = [

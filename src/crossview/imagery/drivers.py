@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from crossview.errors import BadImage, BadImagery
-from crossview.imagery.elements import read_elements
+from crossview.imagery.xml_elements import read_elements
 from crossview.views.decode import require_few_scans
 
 CACHE_MB = 64  # GDAL's own cache of decoded blocks; we read whole blocks once

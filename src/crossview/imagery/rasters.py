@@ -115,7 +115,7 @@ class RasterFile:
                 f"{self.path} has the transform {self.transform}, in which pixels cover no ground."
                 "\nCorrect it, for example with gdal_edit.py -a_ullr."
             )
-        system, notes = self._system(crs)
+        system, notes = self._choose_crs(crs)
         file = replace(self, notes=(*self.notes, *notes))
         if a * e - b * d > 0.0:  # rows run from south to north, as some scientific formats have it
             b, c, e, f = -b, c + b * height, -e, f + e * height
@@ -128,7 +128,7 @@ class RasterFile:
         """A picture whose place comes from a list: it lies as its EXIF orientation says."""
         return replace(self, orientation=read_exif_orientation(self.path))
 
-    def _system(self, crs: str | None) -> tuple[str, tuple[str, ...]]:
+    def _choose_crs(self, crs: str | None) -> tuple[str, tuple[str, ...]]:
         """WKT of the reference system, and notes on what it overrules."""
         own, unread = self.crs, self.unread
         if own is not None:
@@ -137,12 +137,12 @@ class RasterFile:
             except CrossviewError as problem:
                 own, unread = None, str(problem)
         if crs is not None:
-            return convert_to_wkt(crs), self._overruled(
+            return convert_to_wkt(crs), self._note_overruled(
                 convert_to_wkt(crs), own, f"{crs} was taken, as --crs says"
             )
         prj = self.prj and _parse_crs(self.prj)
         if own is not None:
-            return own, self._overruled(own, prj or None, "its own reference system was taken")
+            return own, self._note_overruled(own, prj or None, "its own reference system was taken")
         if prj:
             return prj, ()
         if unread:
@@ -157,7 +157,7 @@ class RasterFile:
             "Put a .prj file beside it, or give it with --crs, for example --crs EPSG:25833."
         )
 
-    def _overruled(self, taken: str, other: str | None, what: str) -> tuple[str, ...]:
+    def _note_overruled(self, taken: str, other: str | None, what: str) -> tuple[str, ...]:
         """A note if another reference system would put the picture elsewhere."""
         apart_m = _measure_shift_m(taken, other, self.transform, self.stored_px)
         if apart_m < APART_M:
@@ -365,7 +365,7 @@ class Rendering:
 
         if self.palette is not None:
             return np.asarray(self.palette[stored[0]], np.uint8)
-        planes = stored if self.limits is None else self._stretched(stored, self.limits)
+        planes = stored if self.limits is None else self._stretch(stored, self.limits)
         if self.limits is None and self.bits < 8:
             planes = _scale_to_8_bits(self.bits)[stored]
         if self.inverted:
@@ -374,7 +374,7 @@ class Rendering:
             return np.asarray(cv2.cvtColor(planes[0], cv2.COLOR_GRAY2RGB), np.uint8)
         return np.asarray(cv2.merge(list(planes)), np.uint8)
 
-    def _stretched(self, stored: NDArray[Any], limits: Limits) -> Sequence[U8]:
+    def _stretch(self, stored: NDArray[Any], limits: Limits) -> Sequence[U8]:
         if stored.dtype in (np.uint8, np.uint16):
             values = np.arange(np.iinfo(stored.dtype).max + 1)
             return [
@@ -402,17 +402,17 @@ def name_unreadable(path: Path) -> Iterator[None]:
         ) from problem
 
 
-def choose_bands(dataset: Any, asked: tuple[int, ...] | None, name: str) -> tuple[int, ...]:
+def choose_bands(dataset: Any, bands: tuple[int, ...] | None, name: str) -> tuple[int, ...]:
     """One or three band numbers of an open raster: as asked, by their colours, or the first."""
     from rasterio.enums import ColorInterp
 
-    if asked is not None:
-        if len(asked) not in (1, 3) or not all(1 <= band <= dataset.count for band in asked):
+    if bands is not None:
+        if len(bands) not in (1, 3) or not all(1 <= band <= dataset.count for band in bands):
             raise InvalidValue(
-                f"--bands {','.join(map(str, asked))}: {name} has bands 1 to {dataset.count}.\n"
+                f"--bands {','.join(map(str, bands))}: {name} has bands 1 to {dataset.count}.\n"
                 "Give three for red, green and blue (for example --bands 4,3,2), or one for grey."
             )
-        return asked
+        return bands
     colours = list(dataset.colorinterp)
     wanted = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
     if all(colour in colours for colour in wanted):
@@ -656,13 +656,13 @@ def _lacks_texts(tags: dict[str, str], unread: str) -> bool:
 
 
 def _check_nodata(
-    asked: tuple[float, ...] | None, bands: tuple[int, ...], dtype: str, path: Path
+    nodata: tuple[float, ...] | None, bands: tuple[int, ...], dtype: str, path: Path
 ) -> tuple[float, ...] | None:
     """The value of no data as asked, if the file can hold it."""
-    if asked is None:
+    if nodata is None:
         return None
-    text = ",".join(f"{value:g}" for value in asked)
-    if len(asked) not in (1, len(bands)):
+    text = ",".join(f"{value:g}" for value in nodata)
+    if len(nodata) not in (1, len(bands)):
         raise InvalidValue(
             f"--nodata {text}: {path.name} is read in {len(bands)} band(s).\n"
             "Give one number for all bands, or one per band."
@@ -670,11 +670,11 @@ def _check_nodata(
     kind = np.dtype(dtype)
     if kind.kind in "iu":
         low, high = np.iinfo(kind).min, np.iinfo(kind).max
-        if not all(low <= value <= high and value == int(value) for value in asked):
+        if not all(low <= value <= high and value == int(value) for value in nodata):
             raise InvalidValue(
                 f"--nodata {text}: {path.name} holds whole numbers from {low} to {high}."
             )
-    return asked
+    return nodata
 
 
 def _has_mask(dataset: Any, bands: tuple[int, ...]) -> bool:

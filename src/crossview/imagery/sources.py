@@ -152,7 +152,7 @@ def _recognise_file(path: Path, options: SourceOptions, sources: SourceFiles) ->
 
 
 def _recognise_folder(folder: Path, options: SourceOptions, sources: SourceFiles) -> None:
-    if XyzFolder.looks_like(folder):
+    if XyzFolder.is_one(folder):
         sources.archives.append(NorthUpArchive(XyzFolder(folder), options.tms))
         return
     files = list_files(folder)

@@ -158,13 +158,13 @@ class TileStore:
 
     def read(self, box: Box) -> Patch:
         """See :class:`Store`."""
-        return self._whole().cut(box)
+        return self._decode().cut(box)
 
     def shrunk(self, height_px: int, width_px: int) -> Patch:
         """See :class:`Store`."""
-        return shrink_patch(self._whole(), height_px, width_px)
+        return shrink_patch(self._decode(), height_px, width_px)
 
-    def _whole(self) -> Patch:
+    def _decode(self) -> Patch:
         where = f"tile {self.zoom}/{self.tile[0]}/{self.tile[1]} of {self.archive.name}"
         stored = self.archive.data(self.zoom, self.tile)
         if not stored:  # what downloaders write where there is no imagery
@@ -290,7 +290,7 @@ class XyzFolder:
         self._pictures: dict[tuple[int, TileNumber], Path] = {}
 
     @staticmethod
-    def looks_like(path: Path) -> bool:
+    def is_one(path: Path) -> bool:
         """Whether a folder holds at least one zoom/x/y picture."""
         return any(
             _list_numbered_pictures(column)
@@ -383,10 +383,10 @@ class MbTiles:
         self._db.set_progress_handler(lambda: time.monotonic() > self._until, _OPS)
         self._db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_TILE_BYTES)
         try:
-            self._rows("PRAGMA trusted_schema=OFF")
+            self._query("PRAGMA trusted_schema=OFF")
             self._db.set_authorizer(_authorize)
             query = "SELECT name, type, sql FROM sqlite_master LIMIT 10000"
-            tables = {name: (kind, sql) for name, kind, sql in self._rows(query)}
+            tables = {name: (kind, sql) for name, kind, sql in self._query(query)}
             for name in ("tiles", "metadata"):
                 kind, sql = tables.get(name, ("table", ""))
                 if kind not in ("table", "view") or "virtual" in str(sql or "").lower().split()[:2]:
@@ -397,7 +397,7 @@ class MbTiles:
             if any(kind == "view" for kind, _ in tables.values()):
                 self._seconds = _VIEW_S
             query = "SELECT name, value FROM metadata LIMIT 10000"
-            rows = self._rows(query) if "metadata" in tables else []
+            rows = self._query(query) if "metadata" in tables else []
             stated = {str(k): str(v) for k, v in rows}
             # Some writers name a scheme here, of what they wrote or of what they read.
             xyz = stated.get("scheme", "").strip().lower() == "xyz"
@@ -411,15 +411,15 @@ class MbTiles:
     def zooms(self) -> list[int]:
         """See :class:`TileArchive`."""
         query = "SELECT count(*) FROM (SELECT 1 FROM tiles LIMIT ?)"
-        if self._rows(query, MOST_TILES + 1)[0][0] > MOST_TILES:
+        if self._query(query, MOST_TILES + 1)[0][0] > MOST_TILES:
             raise _too_many(self.name)
         query = "SELECT DISTINCT zoom_level FROM tiles ORDER BY 1 LIMIT 1000"
-        return [zoom for (zoom,) in self._numbers(query) if 0 <= zoom <= DEEPEST]
+        return [zoom for (zoom,) in self._read_numbers(query) if 0 <= zoom <= DEEPEST]
 
     def tiles(self, zoom: int) -> set[TileNumber]:
         """See :class:`TileArchive`."""
         query = "SELECT tile_column, tile_row FROM tiles WHERE zoom_level = ? LIMIT ?"
-        return {(x, row) for x, row in self._numbers(query, zoom, MOST_TILES)}
+        return {(x, row) for x, row in self._read_numbers(query, zoom, MOST_TILES)}
 
     def data(self, zoom: int, tile: TileNumber) -> bytes:
         """See :class:`TileArchive`."""
@@ -427,7 +427,7 @@ class MbTiles:
             "SELECT tile_data FROM tiles "
             "WHERE zoom_level = ? AND tile_column = ? AND tile_row = ? LIMIT 1"
         )
-        stored = self._rows(query, zoom, *tile)[0][0]
+        stored = self._query(query, zoom, *tile)[0][0]
         if stored is None:
             return b""
         if not isinstance(stored, bytes):
@@ -442,13 +442,13 @@ class MbTiles:
         """See :class:`TileArchive`."""
         self._db.close()
 
-    def _numbers(self, query: str, *values: int) -> list[Any]:
-        rows = self._rows(query, *values)
+    def _read_numbers(self, query: str, *values: int) -> list[Any]:
+        rows = self._query(query, *values)
         if not all(isinstance(value, int) for row in rows for value in row):
             raise BadImagery(f"{self.name} is damaged: its tiles are not numbered.")
         return rows
 
-    def _rows(self, query: str, *values: int) -> list[Any]:
+    def _query(self, query: str, *values: int) -> list[Any]:
         self._until = time.monotonic() + self._seconds
         try:
             return self._db.execute(query, values).fetchall()
@@ -489,7 +489,7 @@ class PmTiles:
             with path.open("rb") as file:
                 self._bytes = MmapSource(file)
             self._header = deserialize_header(self._bytes(0, 127))
-            stated = self._metadata()
+            stated = self._read_metadata()
         except Exception as problem:  # pmtiles raises its own, struct's and index errors
             raise BadImagery(
                 f"{path} cannot be read as PMTiles (version 3): {type(problem).__name__} {problem}."
@@ -499,23 +499,23 @@ class PmTiles:
         corners = ("min_lon_e7", "min_lat_e7", "max_lon_e7", "max_lat_e7")
         stated |= {"scheme": "xyz", "bounds": [self._header[name] / 1e7 for name in corners]}
         self.facts = parse_metadata(stated, path)
-        self._found: dict[int, dict[TileNumber, tuple[int, int]]] = {}
+        self._tiles: dict[int, dict[TileNumber, tuple[int, int]]] = {}
         self._entries: list[tuple[int, int, int, int]] = []
 
     def zooms(self) -> list[int]:
         """See :class:`TileArchive`."""
         named = range(self._header["min_zoom"], min(self._header["max_zoom"], DEEPEST) + 1)
-        return [zoom for zoom in named if self._at(zoom)]
+        return [zoom for zoom in named if self._locate_tiles(zoom)]
 
     def tiles(self, zoom: int) -> set[TileNumber]:
         """See :class:`TileArchive`."""
-        return set(self._at(zoom))
+        return set(self._locate_tiles(zoom))
 
     def data(self, zoom: int, tile: TileNumber) -> bytes:
         """See :class:`TileArchive`."""
         from pmtiles.tile import Compression
 
-        offset, length = self._at(zoom)[tile]
+        offset, length = self._locate_tiles(zoom)[tile]
         where = f"tile {zoom}/{tile[0]}/{tile[1]} of {self.name}"
         if length > MOST_TILE_BYTES:
             raise _too_large(where)
@@ -534,21 +534,21 @@ class PmTiles:
     def close(self) -> None:
         """The mapped file goes with the object."""
 
-    def _at(self, zoom: int) -> dict[TileNumber, tuple[int, int]]:
+    def _locate_tiles(self, zoom: int) -> dict[TileNumber, tuple[int, int]]:
         """Offset and length of every tile of a zoom."""
-        if zoom not in self._found:
+        if zoom not in self._tiles:
             from pmtiles.tile import tileid_to_zxy, zxy_to_tileid
 
             first, last = zxy_to_tileid(zoom, 0, 0), zxy_to_tileid(zoom + 1, 0, 0)
             tiles: dict[TileNumber, tuple[int, int]] = {}
-            for start, run, offset, length in self._every_entry():
+            for start, run, offset, length in self._read_entries():
                 for number in range(max(start, first), min(start + run, last)):
                     _, x, y = tileid_to_zxy(number)
                     tiles[x, y] = (offset, length)
-            self._found[zoom] = tiles
-        return self._found[zoom]
+            self._tiles[zoom] = tiles
+        return self._tiles[zoom]
 
-    def _every_entry(self) -> list[tuple[int, int, int, int]]:
+    def _read_entries(self) -> list[tuple[int, int, int, int]]:
         """(first tile id, run, offset, length) of every entry; refused before there are too many.
 
         Directories name directories: none twice, and few below each other.
@@ -560,7 +560,7 @@ class PmTiles:
         seen, tiles, unpacked = set(left), 0, 0
         while left:
             offset, length, deep = left.pop()
-            directory, size = self._directory(offset, length, _MOST_DIRECTORY_BYTES - unpacked)
+            directory, size = self._read_directory(offset, length, _MOST_DIRECTORY_BYTES - unpacked)
             unpacked += size
             for entry in directory:
                 tiles += max(1, entry.run_length)
@@ -581,7 +581,7 @@ class PmTiles:
         self._entries = entries
         return entries
 
-    def _directory(self, offset: int, length: int, most_bytes: int) -> tuple[list[Any], int]:
+    def _read_directory(self, offset: int, length: int, most_bytes: int) -> tuple[list[Any], int]:
         """The entries of a directory, and its bytes once unpacked."""
         from pmtiles.tile import deserialize_directory
 
@@ -592,7 +592,7 @@ class PmTiles:
         except Exception as problem:  # a cut file: struct's and index errors
             raise BadImagery(f"{self.name} is truncated or damaged: {problem}.") from problem
 
-    def _metadata(self) -> dict[str, Any]:
+    def _read_metadata(self) -> dict[str, Any]:
         from pmtiles.tile import Compression
 
         data = self._bytes(self._header["metadata_offset"], self._header["metadata_length"])

@@ -56,9 +56,9 @@ from crossview.index.store import (
     Manifest,
     ModelFacts,
     Segment,
-    compare_files,
     read_manifest,
     read_places,
+    require_unchanged,
     write_manifest,
 )
 from crossview.locks import lock
@@ -206,12 +206,12 @@ def open_job(
     if model is None:
         with open_sources(sources, source_options) as imagery:
             model = choose_default_model(imagery.info)
-    opened = model if isinstance(model, Model) else open_model(model, threads=threads)
-    options = replace(options, model_name=opened.name)
-    view = choose_view(opened.info, choose_tiling(opened.info, options))
+    embedder = model if isinstance(model, Model) else open_model(model, threads=threads)
+    options = replace(options, model_name=embedder.name)
+    view = choose_view(embedder.info, choose_tiling(embedder.info, options))
     fitted = replace(source_options, finest_useful_m=compute_finest_useful_m(view))
     with open_sources(sources, fitted) as imagery:
-        yield IndexJob.plan(imagery, opened, options)
+        yield IndexJob.plan(imagery, embedder, options)
 
 
 @dataclass(frozen=True)
@@ -421,7 +421,7 @@ def _collect_settings(job: IndexJob) -> dict[str, Any]:
 
 def _make_manifest(folder: Path, segments: tuple[Segment, ...], job: IndexJob) -> Manifest:
     """The manifest of segments that lie in ``folder``, checked to be there."""
-    compare_files(folder, segments)
+    require_unchanged(folder, segments)
     info, imagery = job.embedder.info, job.imagery.info
     name = job.options.model_name or info.name
     places = np.concatenate([read_places(folder, segment) for segment in segments])
@@ -530,13 +530,13 @@ def _require_new(index: Index, imagery: Imagery) -> None:
 def _adopt_tiling(index: Index, options: IndexOptions) -> IndexOptions:
     """Options with the index's footprint and stride; others are refused."""
     manifest = index.manifest
-    for name, asked, has in (
+    for name, wanted, existing in (
         ("--footprint", options.footprint_m, manifest.footprint_m),
         ("--stride", options.stride_m, manifest.stride_m),
     ):
-        if asked is not None and asked != has:
+        if wanted is not None and wanted != existing:
             raise UsageError(
-                f"{name} {asked:g}: the windows of {index.path} have {has:g} m.\n"
+                f"{name} {wanted:g}: the windows of {index.path} have {existing:g} m.\n"
                 f"Remove {name}, or build another index."
             )
     return replace(options, footprint_m=manifest.footprint_m, stride_m=manifest.stride_m)

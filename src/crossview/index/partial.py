@@ -43,15 +43,15 @@ class Partial:
                 "ours.\nRemove the link, or choose another --out."
             )
         partial = Partial(folder, settings)
-        begun = None if restart else _read_progress(folder / PROGRESS_NAME)
-        if begun is None:
+        progress = None if restart else _read_progress(folder / PROGRESS_NAME)
+        if progress is None:
             partial.discard()
             _make_folder(folder)
             partial._save()
             return partial
-        _require_same(folder, begun["settings"], settings)
-        partial.segments = [Segment.from_json(segment) for segment in begun["segments"]]
-        partial.next_window = begun["next_window"]
+        _require_same(folder, progress["settings"], settings)
+        partial.segments = [Segment.from_json(segment) for segment in progress["segments"]]
+        partial.next_window = progress["next_window"]
         partial._sweep()
         return partial
 
@@ -137,10 +137,10 @@ def _read_progress(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _require_same(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> None:
-    other = sorted(name for name in {*begun, *now} if begun.get(name) != now.get(name))
+def _require_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    other = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     if other:
-        changes = ", ".join(f"{name} {begun.get(name)} -> {now.get(name)}" for name in other)
+        changes = ", ".join(f"{name} {before.get(name)} -> {now.get(name)}" for name in other)
         raise UsageError(
             f"{folder} was begun with other settings: {changes[:300]}.\n"
             "Give the same ones to go on from there, or add --restart to begin again."

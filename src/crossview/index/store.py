@@ -122,7 +122,7 @@ class Index:
                 manifest, fingerprint = read_fingerprinted_manifest(folder)
                 for segment in manifest.segments:
                     check_sizes(folder, segment)
-                compare_files(folder, manifest.segments)
+                require_unchanged(folder, manifest.segments)
                 index = Index(folder, manifest, fingerprint)
             except BadIndex:
                 if identity(folder) == before:
@@ -463,7 +463,7 @@ def _map_array(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> ND
     return array
 
 
-def compare_files(folder: Path, segments: Iterable[Segment]) -> None:
+def require_unchanged(folder: Path, segments: Iterable[Segment]) -> None:
     """Every file holds what was written; raises :class:`BadIndex` for the first that does not."""
     root = os.path.realpath(folder)
     files = {name: facts for segment in segments for name, facts in segment.files.items()}
@@ -471,7 +471,7 @@ def compare_files(folder: Path, segments: Iterable[Segment]) -> None:
     before = _read_record(root) if large else {}
     _compared.update({path: facts for path, facts in before.items() if path not in _compared})
     for name, facts in files.items():
-        _compare_file(os.path.join(root, name), facts)
+        _require_unchanged_file(os.path.join(root, name), facts)
     now = {
         path: _compared[path]
         for path in (os.path.join(root, n) for n in files)
@@ -481,7 +481,7 @@ def compare_files(folder: Path, segments: Iterable[Segment]) -> None:
         _write_record(root, now)
 
 
-def _compare_file(path: str, facts: FileFacts) -> None:
+def _require_unchanged_file(path: str, facts: FileFacts) -> None:
     try:
         with open(path, "rb") as file:
             before = _identify(os.fstat(file.fileno()), facts)

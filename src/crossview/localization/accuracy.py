@@ -67,7 +67,7 @@ class Truths:
         """
         return [self._folder.file(file) for file in self._files]
 
-    def of(self, photo: str) -> LatLon | None:
+    def find(self, photo: str) -> LatLon | None:
         """The truth of a photo; None if the list does not hold it, or not clearly.
 
         A listed path counts from the list's folder; else its end must be the end of the photo's
@@ -87,7 +87,7 @@ class Truths:
 
 def true_place(photo: Photo, truths: Truths | None) -> LatLon | None:
     """Where a photo was taken: what the list says, or without a list the GPS in the file."""
-    return photo.gps if truths is None else truths.of(photo.path)
+    return photo.gps if truths is None else truths.find(photo.path)
 
 
 def add_truth(answer: Answer, truth: LatLon | None) -> Answer:

@@ -103,7 +103,7 @@ class Calibration:
     false_reject: Share
     crossview: str  # version
 
-    def of(self, answer: Answer) -> Calibrated | None:
+    def find(self, answer: Answer) -> Calibrated | None:
         """The calibration for a picture of this kind, if there is one."""
         return next((kind for kind in self.kinds if kind.covers(answer)), None)
 

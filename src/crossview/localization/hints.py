@@ -63,7 +63,7 @@ class Hints:
             isinstance(self.places, Integral)
             and not isinstance(self.places, bool)
             and self.places >= 1,
-            f"places must be a whole number, at least 1, got {self.places!r}.",
+            f"at least one place must be asked for, in whole numbers, got {self.places!r}.",
         )
         object.__setattr__(self, "places", int(self.places))
         require(

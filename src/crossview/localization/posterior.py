@@ -41,7 +41,7 @@ def add_confidence(index: Index, answer: Answer, hints: Hints) -> Answer:
     if index.manifest.calibration is None or not answer.places:
         return answer
     calibration = Calibration.from_json(index.manifest.calibration)
-    kind = calibration.of(answer)
+    kind = calibration.find(answer)
     reasons = [
         reason for name, reason in _UNMEASURED_HINTS.items() if getattr(hints, name) is not None
     ]
@@ -121,7 +121,7 @@ def find_areas(index: Index, answer: Answer, fit: Fit) -> Iterator[Area]:
 
 def _explain_other_kind(answer: Answer, calibration: Calibration) -> str:
     """Why no kind of a calibration covers a picture."""
-    if calibration.of(replace(answer, heading_source=None)) is not None:
+    if calibration.find(replace(answer, heading_source=None)) is not None:
         return (
             "the heading in the file was used, which the calibration did not have "
             "(--ignore-direction leaves it out)"

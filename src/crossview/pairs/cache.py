@@ -266,7 +266,7 @@ def _compute_key(
     """What a picture is found by: its file's content, and all else that its pixels depend on."""
     path: Path = getattr(files.table, side)[index]
     try:
-        digest = digests.of(path)
+        digest = digests.digest(path)
     except OSError as problem:
         reason = BadImage(problem.strerror or "cannot be opened")
         return describe_unreadable(side, index, path, reason)
@@ -340,19 +340,19 @@ class Digests:
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / DIGESTS_NAME
-        self._known = _read_digests(self._file)
+        self._entries = _read_digests(self._file)
         self._new: dict[str, list[int | str]] = {}
 
-    def of(self, path: Path) -> str:
+    def digest(self, path: Path) -> str:
         """32 hex digits (BLAKE2b) of the content; OSError where it cannot be read."""
         facts = path.stat()
         name, stamp = str(path.absolute()), [facts.st_size, facts.st_mtime_ns]
-        entry = self._known.get(name)
+        entry = self._entries.get(name)
         if entry is None or entry[:2] != stamp:
             with path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16))
             entry = [*stamp, digest.hexdigest()]
-            self._known[name] = self._new[name] = entry
+            self._entries[name] = self._new[name] = entry
         return str(entry[2])
 
     def save(self) -> None:

@@ -18,15 +18,17 @@ from crossview.errors import BadData
 from crossview.lists import name_key
 from crossview.pairs.table import PairTable
 
-Facts = Mapping[str, NDArray[Any]]  # texts [N] or numbers [N] or [N, 2], by the name of the fact
+TableFacts = Mapping[
+    str, NDArray[Any]
+]  # texts [N] or numbers [N] or [N, 2], by the name of the fact
 OF_GROUND = ("ground_latlon", "heading_deg", "fov_deg", "perspective")
 OF_AERIAL = ("aerial_latlon", "metres_per_px", "up_bearing_deg")
 OF_ROWS = ("pairs", "offset_px")
 _NAMES = ("ground", "aerial")
-_SHOWN = 3  # facts that differ and are named
+_NAMED_FACTS = 3  # facts that differ and are named
 
 
-def collect_facts(table: PairTable) -> Facts:
+def collect_facts(table: PairTable) -> TableFacts:
     """All that a training takes from ``table`` beside the pictures' content."""
     facts: dict[str, NDArray[Any]] = {
         "ground": np.array([name_key(name) for name in table.ground_ids()], dtype=np.str_),
@@ -37,28 +39,28 @@ def collect_facts(table: PairTable) -> Facts:
     return facts | {name: getattr(table, name) for name in (*OF_GROUND, *OF_AERIAL, *OF_ROWS)}
 
 
-def digest_facts(facts: Facts) -> dict[str, str]:
+def digest_facts(facts: TableFacts) -> dict[str, str]:
     """12 hex digits for each fact; the same numbers have the same on every machine."""
     return {
         name: hashlib.sha256(_encode(values)).hexdigest()[:12] for name, values in facts.items()
     }
 
 
-def pack_facts(facts: Mapping[str, Facts]) -> bytes:
+def pack_facts(facts: Mapping[str, TableFacts]) -> bytes:
     """The facts of several splits as the content of a file, for :func:`read_facts`."""
     arrays = {
         f"{split}.{name}": np.frombuffer("\0".join(values).encode(), np.uint8)
         if values.dtype.kind == "U"
         else values
-        for split, of_split in facts.items()
-        for name, values in of_split.items()
+        for split, split_facts in facts.items()
+        for name, values in split_facts.items()
     }
     stream = io.BytesIO()
     np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     return stream.getvalue()
 
 
-def read_facts(path: Path) -> dict[str, Facts]:
+def read_facts(path: Path) -> dict[str, TableFacts]:
     """Facts by split, of a file that holds :func:`pack_facts`; BadData if it holds none."""
     facts: dict[str, dict[str, NDArray[Any]]] = {}
     try:
@@ -74,11 +76,15 @@ def read_facts(path: Path) -> dict[str, Facts]:
     return dict(facts)
 
 
-def describe_differences(then: Facts, now: Facts) -> str:
+def describe_differences(then: TableFacts, now: TableFacts) -> str:
     """Which facts differ, in how many places, and the first of each; "" if none does."""
     differences = list(_list_differences(then, now))
-    more = f"; and {len(differences) - _SHOWN} facts more" if len(differences) > _SHOWN else ""
-    return "; ".join(differences[:_SHOWN]) + more
+    more = (
+        f"; and {len(differences) - _NAMED_FACTS} facts more"
+        if len(differences) > _NAMED_FACTS
+        else ""
+    )
+    return "; ".join(differences[:_NAMED_FACTS]) + more
 
 
 def digest_names(table: PairTable, root_name: str) -> str:
@@ -94,7 +100,7 @@ def digest_names(table: PairTable, root_name: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def _list_differences(then: Facts, now: Facts) -> Iterator[str]:
+def _list_differences(then: TableFacts, now: TableFacts) -> Iterator[str]:
     for name in (name for name in then if name in now):
         old, new = then[name], now[name]
         if _encode(old) == _encode(new):

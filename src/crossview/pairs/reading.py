@@ -60,14 +60,14 @@ class Files:
         from crossview.views.decode import load_photo
         from crossview.views.ground import make_ground_view
 
-        spec, path = self._spec("ground"), self.table.ground[index]
+        spec, path = self._frame_spec("ground"), self.table.ground[index]
         kind: Kind = "perspective" if self.table.perspective[index] else "panorama"
         fov_deg = float(self.table.fov_deg[index])
         if spec.whole:
             unknown = math.nan if kind == "perspective" else 360.0
-            return self._whole(path, spec), fov_deg if math.isfinite(fov_deg) else unknown
-        photo = load_photo(path, at_least=self._strip_px(kind, fov_deg))
-        fov = self._fov_deg(fov_deg, photo, kind)
+            return self._read_whole(path, spec), fov_deg if math.isfinite(fov_deg) else unknown
+        photo = load_photo(path, at_least=self._measure_strip_px(kind, fov_deg))
+        fov = self._choose_fov_deg(fov_deg, photo, kind)
         horizon = photo.horizon_px if photo.kind == kind else None
         return make_ground_view(photo.pixels, kind, spec, fov_deg=fov, horizon_px=horizon), fov
 
@@ -81,7 +81,7 @@ class Files:
             return read_rgb(path), metres_per_px
         rows, columns = read_picture_size(path)
         if spec.whole:
-            pixels = self._whole(path, spec)
+            pixels = self._read_whole(path, spec)
             return pixels, math.nan if spec.polar else metres_per_px * columns / pixels.shape[1]
         share = min(1.0, metres_per_px / spec.metres_per_px)
         needed = (
@@ -92,7 +92,7 @@ class Files:
 
     def settings(self, side: str) -> list[object]:
         """All that :meth:`ground` or :meth:`aerial` depend on, beside file and table; JSON."""
-        spec = self._spec(side)
+        spec = self._frame_spec(side)
         if side == "ground" and not spec.whole:  # packs from before tilts were read are others
             return [spec.to_json(), self.decoding, "upright"]
         if spec.whole:  # what the pictures span does not change their pixels
@@ -109,12 +109,12 @@ class Files:
         part = self.views.ground.representation == "narrow" if photo else fov < 360.0
         return [photo, fov, *(["whole columns"] if part and not self.views.ground.whole else [])]
 
-    def _spec(self, side: str) -> ViewSpec:
+    def _frame_spec(self, side: str) -> ViewSpec:
         """By which the files of a side are read."""
         spec = self.views.ground if side == "ground" else self.views.aerial
         return frame_spec(spec, self.table.framing)
 
-    def _whole(self, path: Path, spec: ViewSpec) -> U8:
+    def _read_whole(self, path: Path, spec: ViewSpec) -> U8:
         """A file as the papers take it (``ViewSpec.whole``)."""
         from crossview.views.aerial import count_needed_px, make_whole_view
         from crossview.views.decode import read_rgb
@@ -123,7 +123,7 @@ class Files:
         pixels = read_rgb(path, at_least=count_needed_px(spec) if fast else None)
         return make_whole_view(pixels, spec, fast=fast)
 
-    def _strip_px(self, kind: Kind, fov_deg: float) -> tuple[int, int] | None:
+    def _measure_strip_px(self, kind: Kind, fov_deg: float) -> tuple[int, int] | None:
         """Rows and columns of the file that a strip needs; None: all of them."""
         if self.decoding == "exact" or (kind == "perspective" and math.isnan(fov_deg)):
             return None
@@ -133,7 +133,7 @@ class Files:
         across = per_degree * (360.0 if math.isnan(fov_deg) else fov_deg)
         return 1, math.ceil(across * (_FINE if kind == "perspective" else 1))
 
-    def _fov_deg(self, fov_deg: float, photo: Photo, kind: Kind) -> float:
+    def _choose_fov_deg(self, fov_deg: float, photo: Photo, kind: Kind) -> float:
         """What the table says, else what the file says, else 360 for a panorama."""
         if math.isfinite(fov_deg):
             return photo.upright_fov_deg(fov_deg)

@@ -140,7 +140,7 @@ class PairTable:
         pairs = self.pairs[rows].reshape(-1, 2)
         offsets = self.offset_px[rows].reshape(-1, 2) if len(self.offset_px) else self.offset_px
         table = replace(self, pairs=pairs, offset_px=offsets)
-        return table._of_pictures(np.unique(pairs[:, 0]), np.unique(pairs[:, 1]))
+        return table._select_pictures(np.unique(pairs[:, 0]), np.unique(pairs[:, 1]))
 
     def without(self, *, ground: Sequence[int] = (), aerial: Sequence[int] = ()) -> PairTable:
         """The table without some pictures, which could not be read, say.
@@ -156,9 +156,9 @@ class PairTable:
         ]
         asking = SIDES.index(self.queries)
         keep[asking] = np.unique(pairs[:, asking])
-        return replace(self, pairs=pairs, offset_px=offsets)._of_pictures(*keep)
+        return replace(self, pairs=pairs, offset_px=offsets)._select_pictures(*keep)
 
-    def _of_pictures(self, g: I64, a: I64) -> PairTable:
+    def _select_pictures(self, g: I64, a: I64) -> PairTable:
         """Only the ground pictures ``g`` and aerial pictures ``a`` (sorted), all rows within."""
         per_ground: dict[str, Any] = {
             name: getattr(self, name)[g]

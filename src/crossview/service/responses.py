@@ -100,7 +100,7 @@ def _compute_posterior(answer: Answer, region: Region) -> F64 | None:
     record = region.index.manifest.calibration
     if answer.confidence is None or record is None:
         return None
-    kind = Calibration.from_json(record).of(answer)
+    kind = Calibration.from_json(record).find(answer)
     if kind is None:
         return None
     in_region = 1.0 - answer.confidence.elsewhere

@@ -41,7 +41,7 @@ from crossview.errors import BadData, BadModel, CrossviewError, InvalidValue
 from crossview.files import append_lines, atomic_write, list_entries, read_lines, sweep, writing
 from crossview.locks import lock
 from crossview.pairs.facts import (
-    Facts,
+    TableFacts,
     collect_facts,
     describe_differences,
     digest_facts,
@@ -174,7 +174,7 @@ class RunFolder:
         old: dict[str, Any],
         new: dict[str, Any],
         tables: Mapping[str, PairTable],
-        facts: Mapping[str, Facts],
+        facts: Mapping[str, TableFacts],
     ) -> str:
         """In words where the pairs of today are not those that the run began with; or nothing."""
         told = []
@@ -192,14 +192,14 @@ class RunFolder:
                 told.append(f"{split}: {words or ', '.join(other)}")
         return "; ".join(told)
 
-    def _facts(self) -> dict[str, Facts]:
+    def _facts(self) -> dict[str, TableFacts]:
         try:
             return read_facts(self.path / PAIRS_NAME)
         except BadData:
             return {}  # the digests say that something differs, if not what
 
     def _create(
-        self, config: dict[str, Any], info: dict[str, Any], facts: Mapping[str, Facts]
+        self, config: dict[str, Any], info: dict[str, Any], facts: Mapping[str, TableFacts]
     ) -> None:
         try:
             self.path.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ UTM33 = "EPSG:32633"
 BERLIN = LatLon(52.52, 13.40)
 
 
-def telling(height, width, top=0, left=0):
+def draw_positions(height, width, top=0, left=0):
     """RGB [height, width, 3]: red = column % 256, green = row % 256, blue = the rest of both."""
     rows, columns = np.mgrid[top : top + height, left : left + width]
     return np.stack(
@@ -24,8 +24,8 @@ def telling(height, width, top=0, left=0):
     ).astype(np.uint8)
 
 
-def told(pixel):
-    """(column, row) of a pixel of :func:`telling`."""
+def read_position(pixel):
+    """(column, row) of a pixel of :func:`draw_positions`."""
     red, green, blue = (int(value) for value in pixel)
     return red + 256 * (blue // 16), green + 256 * (blue % 16)
 
@@ -52,10 +52,10 @@ def png(pixels):
 
 
 def tiles_around(place, zoom, across, size=64):
-    """{(x, y): pixels} of across x across tiles of :func:`telling`, and their grid."""
+    """{(x, y): pixels} of across x across tiles of :func:`draw_positions`, and their grid."""
     x, y = (int(v) for v in find_tile(place, zoom))
     tiles = {
-        (x + i, y + j): telling(size, size, j * size, i * size)
+        (x + i, y + j): draw_positions(size, size, j * size, i * size)
         for i in range(across)
         for j in range(across)
     }
@@ -101,7 +101,7 @@ def pmtiles(path, tiles, zoom, **facts):
     return path
 
 
-def whole(*paths, **options):
+def read_only_sheet(*paths, **options):
     """(pixels, valid, sheet) of the only sheet of some sources."""
     with open_sources(paths, SourceOptions(**options)) as imagery:
         (sheet,) = imagery.sheets
