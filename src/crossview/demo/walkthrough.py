@@ -61,7 +61,7 @@ class DemoSettings:
 
 
 @dataclass(frozen=True)
-class PhotoGroup:
+class PhotoKind:
     """Pictures of one kind and where they were taken."""
 
     kind: str
@@ -152,12 +152,12 @@ def _build_index(world: World, embedder: Embedder, settings: DemoSettings, path:
         return build_index(imagery, embedder, path, options=options)
 
 
-def _locate_group(index: Index, embedder: Embedder, group: PhotoGroup) -> list[Answer]:
+def _locate_group(index: Index, embedder: Embedder, group: PhotoKind) -> list[Answer]:
     answers = locate_many(index, embedder, group.photos, Hints(places=PLACES))
     return [add_truth(a, truth) for a, truth in zip(answers, group.truths, strict=True)]
 
 
-def _group_photos(world: World) -> list[PhotoGroup]:
+def _group_photos(world: World) -> list[PhotoKind]:
     """The town's pictures by kind; the kinds that every matcher locates come first."""
     truths = Truths.read(world.places_file)
     files = sorted((world.folder / "ground").glob("*.jpg"))
@@ -167,7 +167,7 @@ def _group_photos(world: World) -> list[PhotoGroup]:
         if place is not None:
             kinds.setdefault(file.stem.rsplit("_", 1)[0], []).append((file, place))
     groups = [
-        PhotoGroup(NAMES.get(kind, kind), *zip(*placed, strict=True))
+        PhotoKind(NAMES.get(kind, kind), *zip(*placed, strict=True))
         for kind, placed in kinds.items()
     ]
     return sorted(groups, key=lambda group: group.kind not in COMPARED)
