@@ -198,5 +198,5 @@ def test_an_index_that_was_replaced_by_hand_meanwhile_is_left_as_it_is(
 
 
 def test_measuring_without_keeping_needs_no_right_to_write(index, folder, monkeypatch):
-    monkeypatch.setattr("crossview.cli.calibrate.locked", None)
+    monkeypatch.setattr("crossview.cli.calibrate.lock", None)
     assert run(index, folder, "--dry-run") == 0
