@@ -192,12 +192,16 @@ class House:
                         yield module.name, inner
 
     def participles(self) -> list[str]:
-        """Public functions that are named by a participle; those that say yes or no left out."""
+        """Public functions that are named by a participle.
+
+        Left out are those that say yes or no, and what a ``with`` does (as ``contextlib.closing``).
+        """
         return sorted(
             f"{module}.{node.name}"
             for module, node in self.functions()
             if is_participle(node.name.partition("_")[0])
             and not (node.returns and ast.unparse(node.returns).startswith(("bool", "TypeGuard")))
+            and not (node.name.partition("_")[0].endswith("ing") and _is_context_manager(node))
         )
 
     def aliases(self) -> dict[str, dict[str, list[str]]]:
@@ -248,6 +252,10 @@ def on_import(node: ast.AST) -> Iterator[ast.AST]:
 def _is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     names = [ast.unparse(d) for d in node.decorator_list]
     return any(n.endswith(("property", ".setter", "overload")) for n in names)
+
+
+def _is_context_manager(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(ast.unparse(d).endswith("contextmanager") for d in node.decorator_list)
 
 
 def _type_aliases(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:

@@ -83,7 +83,9 @@ def quantile_interval(
     return float(low), float(high)
 
 
-def paired_test(differences: ArrayLike, clusters: ArrayLike | None = None, seed: int = 0) -> float:
+def compute_paired_p(
+    differences: ArrayLike, clusters: ArrayLike | None = None, seed: int = 0
+) -> float:
     """Two-sided p of a paired sign-flip permutation test of "the mean difference is 0".
 
     ``differences`` [N] of two runs on the same queries; the sign of a whole cluster is flipped. All

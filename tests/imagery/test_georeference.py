@@ -384,8 +384,8 @@ def test_warnings_of_added_imagery_join_those_that_are_there(tmp_path):
     usual = geotiff(tmp_path / "b.tif", draw_positions(40, 60))
     with open_sources([nad27_76(tmp_path / "a.tif")]) as one, open_sources([usual]) as other:
         assert other.info.warnings == ()
-        assert one.info.merged(other.info).warnings == one.info.warnings
-        assert one.info.merged(one.info).warnings == one.info.warnings
+        assert one.info.merge(other.info).warnings == one.info.warnings
+        assert one.info.merge(one.info).warnings == one.info.warnings
 
 
 def test_facts_that_were_written_before_there_were_warnings_are_read(tmp_path):

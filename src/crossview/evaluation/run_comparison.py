@@ -19,8 +19,8 @@ from crossview.evaluation.evaluation_record import Figure
 from crossview.stats import (
     Z_95,
     cluster_interval,
+    compute_paired_p,
     holm,
-    paired_test,
     per_cluster,
     t_quantile,
     t_two_sided,
@@ -68,7 +68,7 @@ def compare_queries(
         difference=mean,
         low=low,
         high=high,
-        p=paired_test(differences, clusters, seed),
+        p=compute_paired_p(differences, clusters, seed),
         n=len(sizes),
         detectable=(Z_95 + Z_POWER) * spread,
     )

@@ -73,7 +73,7 @@ def _read_corner_colours(
                 continue
             stored: tuple[float, ...] | None = (red, green, blue)
             if isinstance(sheet.store, RasterStore):
-                stored = sheet.store.stored_value(box)
+                stored = sheet.store.read_stored_value(box)
             if stored is not None:  # else a stretch made different values one
                 yield (red, green, blue), stored
 

@@ -52,7 +52,7 @@ class ImageryInfo:
         """The inverse of :meth:`to_json`; ValueError for anything else."""
         return check(ImageryInfo, values)
 
-    def merged(self, other: ImageryInfo) -> ImageryInfo:
+    def merge(self, other: ImageryInfo) -> ImageryInfo:
         """What holds of an index that was made from both."""
         both = self.synthetic is not None and other.synthetic is not None
         return ImageryInfo(

@@ -98,7 +98,7 @@ class RasterFile:
         rows, columns = self.stored_block_px
         return (columns, rows) if self.orientation >= SWAPPED else (rows, columns)
 
-    def placed(self, crs: str | None = None) -> tuple[RasterFile, RasterGrid]:
+    def place(self, crs: str | None = None) -> tuple[RasterFile, RasterGrid]:
         """The file as it lies upright, and its grid; ``crs`` overrules what the file says.
 
         Raises :class:`NotGeoreferenced` when it has no place.
@@ -235,7 +235,7 @@ class RasterStore:
         width, height = (side - side % self.times for side in self.file.size_px)
         return self._read(Box(0, height, 0, width), (height_px, width_px))
 
-    def stored_value(self, box: Box) -> tuple[float, ...] | None:
+    def read_stored_value(self, box: Box) -> tuple[float, ...] | None:
         """What the file stores all over a box, one value per band; None if that differs."""
         stored, _ = self._stored(
             Box(*(edge * self.times for edge in box)), (box.height, box.width), exact=True

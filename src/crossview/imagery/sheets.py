@@ -39,7 +39,7 @@ class Box(NamedTuple):
         left, right = max(self.left, other.left), min(self.right, other.right)
         return Box(top, bottom, left, right) if top < bottom and left < right else None
 
-    def seen_from(self, origin: Box) -> Box:
+    def shift_to(self, origin: Box) -> Box:
         """The same pixels counted from the upper left corner of ``origin``."""
         top, left = origin.top, origin.left
         return Box(self.top - top, self.bottom - top, self.left - left, self.right - left)
@@ -122,7 +122,7 @@ class MosaicStore:
         canvas = _Canvas(box.height, box.width)
         for piece in self.pieces_in(box):
             if part := piece.box.overlap(box):
-                canvas.paste(part.seen_from(box), piece.store.read(part.seen_from(piece.box)))
+                canvas.paste(part.shift_to(box), piece.store.read(part.shift_to(piece.box)))
         return canvas.patch()
 
     def shrunk(self, height_px: int, width_px: int) -> Patch:
@@ -230,7 +230,7 @@ def _join(sheets: list[Sheet], boxes: I64) -> Sheet:
     whole = Box(top, bottom, left, right)
     first_top, _, first_left, _ = (int(edge) for edge in boxes[0])
     grid = sheets[0].grid.crop(left - first_left, top - first_top, whole.width, whole.height)
-    own = [Box(*(int(edge) for edge in box)).seen_from(whole) for box in boxes]
+    own = [Box(*(int(edge) for edge in box)).shift_to(whole) for box in boxes]
     pieces = [Piece(box, sheet.store) for box, sheet in zip(own, sheets, strict=True)]
     edges = np.array(own)
 
@@ -241,7 +241,7 @@ def _join(sheets: list[Sheet], boxes: I64) -> Sheet:
 
     block = sheets[0].store.block_px
     name = f"{sheets[0].name} and {len(sheets) - 1} more"
-    return Sheet(name, grid, MosaicStore(whole.seen_from(whole), block, pieces_in))
+    return Sheet(name, grid, MosaicStore(whole.shift_to(whole), block, pieces_in))
 
 
 def _scale_interval(start: int, stop: int, times: float, limit: int) -> tuple[int, int]:

@@ -188,7 +188,7 @@ def _recognise_folder(folder: Path, options: SourceOptions, sources: SourceFiles
 
 
 def _place_raster(path: Path, options: SourceOptions) -> PlacedRaster:
-    file, grid = read_raster_file(path, options).placed(options.crs)
+    file, grid = read_raster_file(path, options).place(options.crs)
     return PlacedRaster(
         file=file, grid=grid, alone=False, attribution=file.attribution, date=file.date
     )

@@ -506,7 +506,7 @@ def _merge_manifests(index: Index, added: Manifest, step: str) -> Manifest:
         old,
         demo_only=old.demo_only or added.demo_only,
         coarse=old.coarse or added.coarse,
-        imagery=old.imagery.merged(added.imagery),
+        imagery=old.imagery.merge(added.imagery),
         metres_per_px=max(old.metres_per_px, added.metres_per_px),
         windows=old.windows + added.windows,
         area_km2=measure_covered_km2(lat, lon, old.footprint_m),

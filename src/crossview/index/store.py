@@ -400,7 +400,7 @@ def read_places(folder: Path, segment: Segment) -> F64:
     path = folder / f"{segment.name}.{PLACES}"
     places: F64 = np.array(_map_array(path, (segment.windows, 3), np.float64))
     if not np.isfinite(places).all() or np.abs(places[:, 0]).max() > 90.0:
-        raise damaged_error(path, "holds places that are not on Earth")
+        raise make_damage_error(path, "holds places that are not on Earth")
     places[:, 1] = wrap_lon(places[:, 1])
     return places
 
@@ -411,7 +411,7 @@ def read_thumbnail(folder: Path, segment: Segment, row: int) -> bytes:
     start, stop = int(offsets[row]), int(offsets[row + 1])
     path = folder / f"{segment.name}.{THUMBNAILS}"
     if not 0 <= start <= stop <= segment.files[path.name].bytes:
-        raise damaged_error(
+        raise make_damage_error(
             folder / f"{segment.name}.{OFFSETS}", "points outside of the thumbnails"
         )
     try:
@@ -419,7 +419,7 @@ def read_thumbnail(folder: Path, segment: Segment, row: int) -> bytes:
             blob.seek(start)
             return blob.read(stop - start)
     except OSError as problem:
-        raise damaged_error(path, problem.strerror or "cannot be read") from problem
+        raise make_damage_error(path, problem.strerror or "cannot be read") from problem
 
 
 def check_sizes(folder: Path, segment: Segment) -> None:
@@ -427,9 +427,9 @@ def check_sizes(folder: Path, segment: Segment) -> None:
     for name, facts in segment.files.items():
         path = folder / name
         if not path.is_file():
-            raise damaged_error(path, "is missing")
+            raise make_damage_error(path, "is missing")
         if (size := path.stat().st_size) != facts.bytes:
-            raise damaged_error(path, f"holds {size} of {facts.bytes} bytes")
+            raise make_damage_error(path, f"holds {size} of {facts.bytes} bytes")
 
 
 def check_contents(folder: Path, segment: Segment) -> None:
@@ -438,10 +438,10 @@ def check_contents(folder: Path, segment: Segment) -> None:
     for name, facts in segment.files.items():
         with (folder / name).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != facts.sha256:
-                raise damaged_error(folder / name, "has changed since it was written")
+                raise make_damage_error(folder / name, "has changed since it was written")
 
 
-def damaged_error(path: Path, what: str) -> BadIndex:
+def make_damage_error(path: Path, what: str) -> BadIndex:
     """The error for a file of an index."""
     return BadIndex(f"The index {path.parent} is damaged: {path.name} {what}.\n{REBUILD}")
 
@@ -457,9 +457,9 @@ def _map_array(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> ND
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as problem:  # numpy reads the header as Python: many kinds of errors
-        raise damaged_error(path, f"cannot be read ({problem})") from problem
+        raise make_damage_error(path, f"cannot be read ({problem})") from problem
     if array.shape != shape or array.dtype != kind:
-        raise damaged_error(path, f"holds {array.dtype} {list(array.shape)}, not {list(shape)}")
+        raise make_damage_error(path, f"holds {array.dtype} {list(array.shape)}, not {list(shape)}")
     return array
 
 
@@ -490,9 +490,9 @@ def _require_unchanged_file(path: str, facts: FileFacts) -> None:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             after = _identify(os.fstat(file.fileno()), facts)
     except OSError as problem:
-        raise damaged_error(Path(path), f"cannot be read ({problem.strerror})") from problem
+        raise make_damage_error(Path(path), f"cannot be read ({problem.strerror})") from problem
     if digest != facts.sha256:
-        raise damaged_error(Path(path), "has changed since it was written")
+        raise make_damage_error(Path(path), "has changed since it was written")
     newest = max(int(after[3]), int(after[4]))
     if before == after and newest < time.time_ns() - _SETTLED_NS:
         _compared[path] = after
