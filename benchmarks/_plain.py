@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from crossview.networks.losses import info_nce, learned_scale
-from crossview.networks.samplers import shuffled
+from crossview.networks.samplers import draw_batches
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.views.colour import augment_photometric
@@ -94,7 +94,7 @@ def batches(
     table: PairTable, config: Config, generator: torch.Generator, neighbours: object
 ) -> Iterator[list[int]]:
     """Random batches."""
-    return shuffled(table, config.batch, generator)
+    return draw_batches(table, config.batch, generator)
 
 
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:

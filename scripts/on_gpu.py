@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from crossview.files import atomic_write
-from crossview.studies import fields
-from crossview.studies.contrasts import planned_contrasts
-from crossview.studies.results import Result, read_result
+from crossview.studies.contrasts import compute_planned_contrasts
+from crossview.studies.study import Result, find_study, read_result
 
 
 def main(work: Path, out: Path) -> None:
     """Gather what is finished; what is not is null, and named."""
-    rows = read_rows(work / "rows" / fields.STUDY.name)
+    study = find_study("singeo-fields")
+    rows = read_rows(work / "rows" / study.name)
     record = {
         "card": torch.cuda.get_device_name(),
         "torch": torch.__version__,
@@ -28,10 +28,10 @@ def main(work: Path, out: Path) -> None:
         "command": "scripts/on_gpu.sh",
         "tests": last_line(work / "tests.txt"),
         "steps": {name: read_json(work / f"{name}.json") for name in ("singeo", "geodtr")},
-        "study": fields.STUDY.name,
+        "study": study.name,
         "rows": [asdict(result) for results in rows.values() for result in results],
-        "contrasts": [asdict(c) for c in planned_contrasts(fields.STUDY.planned, rows)],
-        "progress": progress(work / "rows" / fields.STUDY.name),
+        "contrasts": [asdict(c) for c in compute_planned_contrasts(study.planned, rows)],
+        "progress": progress(work / "rows" / study.name),
     }
     atomic_write(out, json.dumps(record, indent=1) + "\n")
     short = {**record, "rows": [f"{r['row']}-{r['seed']}: {r['tests']}" for r in record["rows"]]}

@@ -51,8 +51,9 @@ step singeo.json "$python" -m benchmarks.singeo_step --device cuda --pairs 16 --
 step geodtr.json "$python" -m benchmarks.geodtr_step --device cuda --places 16
 step towns.txt "$python" -c "
 from pathlib import Path
-from crossview.studies import areas, fields
-print(areas.town_areas(Path('$work/towns'), fields.PLAN).data)"
+from crossview.studies.running import open_town_areas
+from crossview.studies.study import find_study
+print(open_town_areas(Path('$work/towns'), find_study('singeo-fields').plan).data)"
 
 rows() { # rows SEED: its start, then both rows
     timeout --signal=TERM $((ends - SECONDS)) "$python" -m crossview study singeo-fields \

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +21,20 @@ import torch
 from PIL import Image
 
 from crossview.arrays import F32, U8, Bool
-from crossview.catalogue import method_page
+from crossview.catalogue import configure
 from crossview.evaluation.conditions import Condition
 from crossview.evaluation.embed import EmbedSettings, embed
 from crossview.explain.consistency import measure_consistency
 from crossview.localization.hints import Hints
 from crossview.localization.queries import make_queries
-from crossview.methods import sample4geo, singeo
 from crossview.model.info import ModelInfo
 from crossview.pairs.batch import Views
 from crossview.pairs.framing import frame_views
 from crossview.pairs.loading import Loader, RawBatch, Reader, make_plain_reader
 from crossview.pairs.reading import Files
 from crossview.pairs.table import Framing, PairTable
-from crossview.studies.running import recalls_at
+from crossview.studies import singeo_variant
+from crossview.studies.running import measure_row_recalls
 from crossview.training.contract import TrainingRecipe, example_table
 from crossview.training.mining import make_miner
 from crossview.training.run_folder import TrainState, make_state
@@ -69,7 +69,6 @@ class Case:
             "ground_px": self.size_px,
             "aerial_px": ABOVE_PX,
             "theta_deg": (360.0, self.fov_deg),
-            "now_theta_deg": self.fov_deg,
             "course": "fixed",
             "mirror": 0.0,
             "turn": 0.0,
@@ -79,7 +78,9 @@ class Case:
     @property
     def views(self) -> Views:
         """Of a model that is shown panoramas as their headings say."""
-        return replace(singeo.views(singeo.Config(**self.config)), headings_seen="aligned")
+        return replace(
+            singeo_variant.views(singeo_variant.Config(**self.config)), headings_seen="aligned"
+        )
 
     @property
     def spec(self) -> ViewSpec:
@@ -167,17 +168,18 @@ def trained_with(case: Case, method: str = "singeo", draw: int = 0) -> U8:
 
     Training turns the camera by an angle of its own, drawn anew for each ``draw``.
     """
-    page = {"singeo": singeo, "sample4geo": sample4geo}[method]
-    config = case.config | ({"shifted": True} if page is sample4geo else {})
-    views = page.views(page.Config(**config))
+    page, config = configure(
+        method, case.config | ({"shifted": True} if method == "sample4geo" else {})
+    )
+    views = page.load().views(config)
     table = case.table()
     reader = Reader(
         table=table,
         source=Files(table, views),
         views=views,
         places=table.places(),
-        page=method_page(method),
-        config=config,
+        page=page,
+        config=asdict(config),
         seed=draw,
     )
     with Loader(reader, 0) as loader:
@@ -195,7 +197,8 @@ def validated_with(case: Case) -> U8:
 
 def mined_with(case: Case) -> U8:
     """What similar places are sought with between epochs."""
-    reader = replace(case.reader(), page=method_page("singeo"), config=case.config)
+    page, config = configure("singeo", case.config)
+    reader = replace(case.reader(), page=page, config=asdict(config))
     with _state(case) as (state, model):
         make_miner(reader, 0)(state)
     return model.seen[0]
@@ -204,7 +207,7 @@ def mined_with(case: Case) -> U8:
 def studied_with(case: Case) -> U8:
     """What ``crossview study`` tests its rows on."""
     with _state(case) as (state, model):
-        recalls_at(state, case.table(), case.reader(), 0, case.fov_deg)
+        measure_row_recalls(state, case.table(), case.reader(), 0, case.fov_deg)
     return model.seen[0]
 
 

@@ -13,13 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from crossview.networks.losses import info_nce, learned_scale
-from crossview.networks.samplers import shuffled
-from crossview.pairs.batch import Batch, PairPixels, Views
-from crossview.pairs.table import PairTable
-from crossview.views.colour import augment_photometric
-from crossview.views.spec import ViewSpec
-from crossview.views.symmetry import turn_pair
+from crossview.methods.api import (
+    Batch,
+    PairPixels,
+    PairTable,
+    Views,
+    ViewSpec,
+    augment_photometric,
+    draw_batches,
+    info_nce,
+    learned_scale,
+    turn_pair,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +99,7 @@ def batches(
     table: PairTable, config: Config, generator: torch.Generator, neighbours: object
 ) -> Iterator[list[int]]:
     """Who shares a batch: here anyone."""
-    return shuffled(table, config.batch, generator)
+    return draw_batches(table, config.batch, generator)
 
 
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:

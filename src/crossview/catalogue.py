@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import UnionType
 from typing import (
@@ -42,6 +42,13 @@ METHODS = {
     "sample4geo": "crossview.methods.sample4geo",
     "singeo": "crossview.methods.singeo",
 }
+VARIANTS = {  # what studies and baselines vary of a method: pages of their own, with more settings
+    "congeo": "crossview.studies.congeo_variant",
+    "geodtr-plus": "crossview.studies.geodtr_plus_variant",
+    "sample4geo": "crossview.studies.sample4geo_variant",
+    "singeo": "crossview.studies.singeo_variant",
+}
+SET_BY_BATCH = ("now_theta_deg", "now_keep", "now_phi_deg")  # of old runs; no batch used them
 BENCHMARKS: dict[str, tuple[str, dict[str, Any]]] = {  # name: page, what load is told
     "cvusa": ("crossview.datasets.cvusa", {}),
     "cvusa-cleaned": ("crossview.datasets.cvusa", {"cleaned": True}),
@@ -131,6 +138,49 @@ def method_page(name: str) -> PageRef:
             raise InvalidValue(f"No method page at {name}.\nNames: {', '.join(METHODS)}.")
         return PageRef.of_file(path)
     return PageRef(METHODS[method_name(name)])
+
+
+def configure(method: str, settings: Mapping[str, Any]) -> tuple[PageRef, Any]:
+    """The page that these settings of a method belong to, and its Config of them.
+
+    A method of the catalogue is the page of its paper. Settings beyond the paper's are those of its
+    variant, if it has one (``VARIANTS``). Where they come to the same as the paper's, as in runs
+    from before there were variants, it is the paper's page again. Settings that neither has, and
+    values that they do not take, raise UnknownName and InvalidValue.
+    """
+    ref = method_page(method)
+    page = ref.load()
+    variant = VARIANTS.get(method_name(method))
+    if variant is None:
+        return ref, make_config(page, settings)
+    settings = {name: value for name, value in settings.items() if name not in SET_BY_BATCH}
+    with suppress(UnknownName, InvalidValue):
+        return ref, make_config(page, settings)
+    varied = PageRef(variant)
+    config = make_config(varied.load(), settings)
+    published_settings = varied.load().published(config)
+    if published_settings is None:
+        return varied, config
+    return ref, make_config(page, published_settings)
+
+
+def setting_names(method: str) -> set[str]:
+    """All settings that a method can have, those of its variant included."""
+    module = VARIANTS.get(method_name(method))
+    page = PageRef(module) if module else method_page(method)
+    return {field.name for field in fields(page.load().Config)}
+
+
+def renew_settings(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a run of a method, as a run of today would note them.
+
+    ``keep_rows``, a setting before framing was a matter of data sets, is left for who compares it.
+    """
+    if VARIANTS.get(method_name(method)) is None:
+        return {**asdict(method_page(method).load().Config()), **settings}
+    framing_before = {name: settings[name] for name in ("keep_rows",) if name in settings}
+    known = {name: value for name, value in settings.items() if name not in framing_before}
+    return {**asdict(configure(method, known)[1]), **framing_before}
 
 
 def _is_path(name: str) -> bool:
@@ -334,7 +384,11 @@ def open_run(path: Path, method: str | None = None) -> Run:
     page = ref.load()
     settings = dict(record["config"])
     rows = settings.pop("keep_rows", None) if not hasattr(page.Config(), "keep_rows") else None
-    config = make_config(page, settings)
+    if ref.module in METHODS.values():
+        ref, config = configure(_name_of_page(ref), settings)
+        page = ref.load()
+    else:
+        config = make_config(page, settings)
     views: Views = page.views(config)
     if "framing" in record:
         views = restore_views(views, record["framing"])
@@ -349,6 +403,10 @@ def open_run(path: Path, method: str | None = None) -> Run:
         record=record,
         notes=notes,
     )
+
+
+def _name_of_page(ref: PageRef) -> str:
+    return next(name for name, module in METHODS.items() if module == ref.module)
 
 
 def _find_page(
@@ -413,6 +471,9 @@ def make_config(page: Any, values: Mapping[str, Any]) -> Any:
             raise UnknownName("setting", name, types)
         if isinstance(value, str):
             settings[name] = _read_setting(name, value, types[name], getattr(defaults, name))
+        elif isinstance(value, list | tuple) and types[name] in {bool, int, float, str}:
+            expected = _describe_type(types[name])
+            raise InvalidValue(f"Setting {name} is {value!r}; expected {expected}.")
         else:
             settings[name] = value
     return page.Config(**settings)

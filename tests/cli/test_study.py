@@ -9,8 +9,7 @@ from tests.tiny_pairs import write_pairs
 from tests.training.tiny import SMALL
 
 from crossview.cli import main
-from crossview.studies import catalogue
-from crossview.studies.definitions import Row
+from crossview.studies.study import Row, read_studies
 
 ROWS = (
     Row(name="plain", says="plain", settings=dict(SMALL)),
@@ -22,7 +21,7 @@ ROWS = (
 def typed(tmp_path, monkeypatch, capsys):
     """Run ``crossview study tiny`` on two tables of pairs; gives (exit code, stdout, stderr)."""
     study = replace(TINY, rows=ROWS, towns=SMALL, against=())
-    monkeypatch.setitem(catalogue.STUDIES, "tiny", study)
+    monkeypatch.setitem(read_studies(), "tiny", study)
     own = write_pairs(tmp_path / "own", 16, val=4)
     other = write_pairs(tmp_path / "other one", 8, val=4)
 
@@ -37,7 +36,8 @@ def typed(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_the_table_names_rows_and_both_data_sets_in_its_command(typed, tmp_path):
+def test_the_table_names_rows_and_both_data_sets_in_its_command(typed, tmp_path, monkeypatch):
+    monkeypatch.setattr("crossview.studies.running._framing", lambda *_: {}, raising=False)
     line = ["--cross", f"pairs:{typed.other}", "--row", "plain", "--seeds", "1"]
     code, _, err = typed(*line)
     assert code == 0, err

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from crossview.catalogue import METHODS, make_config, method_page
+from crossview.catalogue import METHODS, VARIANTS, configure, method_page
 from crossview.errors import InvalidValue
 from crossview.pairs.page_ref import PageRef
 from crossview.training import contract
@@ -49,12 +49,21 @@ TINY = {  # settings that make a page small enough for a test; everything else a
     },
     MINE: {"width": 4, "ground_px": (16, 64), "aerial_px": 32, "batch": 4},
 }
-NAMES = [*METHODS, MINE]
+VARIED = {  # settings beyond the paper's, of the variant's page
+    "sample4geo": {"shifted": True, "polar": True},
+    "congeo": {"course": "uniform", "architecture": "geodtr-plus", "representation": "padded"},
+    "singeo": {"from_above": "circle", "mine_from": "epoch"},
+    "geodtr-plus": {"gle": "v1", "hidden": 32, "copies_layout": "same", "sampling": "regional"},
+}
+NAMES = [*METHODS, *(f"{name} varied" for name in VARIED), MINE]
 
 
 def tiny(name):
-    page = method_page(name).load()
-    return page, make_config(page, TINY.get(name, {}))
+    method = name.removesuffix(" varied")
+    beyond = VARIED[method] if name.endswith(" varied") else {}
+    ref, config = configure(method, {**TINY.get(method, {}), **beyond})
+    assert (ref.module in VARIANTS.values()) == bool(beyond)
+    return ref.load(), config
 
 
 @pytest.fixture(scope="module", params=NAMES, ids=lambda name: Path(name).name)

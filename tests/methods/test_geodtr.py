@@ -5,7 +5,7 @@ import torch
 
 from crossview.errors import InvalidValue
 from crossview.methods import geodtr, geodtr_plus, safa
-from crossview.networks.augmentations import Simulation
+from crossview.studies import geodtr_plus_variant
 from crossview.training.contract import example_batch, example_table
 
 SMALL = {"weights": "none", "ground_px": (32, 64), "aerial_px": (32, 64), "hidden": 16}
@@ -13,6 +13,10 @@ SMALL = {"weights": "none", "ground_px": (32, 64), "aerial_px": (32, 64), "hidde
 
 def plus(**settings):
     return geodtr_plus.Config(backbone="test_convnext", drop_path=0.0, **(SMALL | settings))
+
+
+def varied(**settings):
+    return geodtr_plus_variant.Config(backbone="test_convnext", drop_path=0.0, **(SMALL | settings))
 
 
 def losses(config, copies=()):
@@ -43,8 +47,8 @@ def test_the_counterfactual_loss_can_be_left_out():
 @pytest.mark.parametrize("gle", ["v1", "v2"])
 @pytest.mark.parametrize("masks", [1, 3])
 def test_vectors_have_a_number_per_channel_and_descriptor(gle, masks):
-    config = plus(gle=gle, descriptors=masks)
-    model = geodtr_plus.build(config).eval()
+    config = varied(gle=gle, descriptors=masks)
+    model = geodtr_plus_variant.build(config).eval()
     assert model.ground(torch.rand(1, 3, 32, 64)).shape == (1, 48 * masks)
 
 
@@ -55,7 +59,7 @@ def test_vectors_have_a_number_per_channel_and_descriptor(gle, masks):
         (geodtr, {"descriptors": 0}, "descriptors must be at least 1, got 0"),
         (safa, {"masks": 0}, "masks must be at least 1, got 0"),
         (geodtr_plus, {"batch": 1}, "batch must be 2 places or more, with CHSG too"),
-        (geodtr_plus, {"sampling": "random"}, "sampling must be pairs, aerial-first or regional"),
+        (geodtr_plus, {"sampling": "random"}, "sampling must be pairs or aerial-first"),
         (geodtr_plus, {"layout": "stong"}, "layout must be strong, weak or none"),
         (safa, {"reduce": "median"}, "reduce must be mean or max"),
     ],
@@ -69,7 +73,7 @@ def test_pictures_that_the_backbone_cannot_take_are_refused_when_it_is_built():
     with pytest.raises(InvalidValue, match="too small for the cut backbone"):
         geodtr_plus.build(plus(ground_px=(12, 40)))
     with pytest.raises(InvalidValue, match="gle must be v1 or v2"):
-        geodtr_plus.build(plus(gle="v3"))
+        geodtr_plus_variant.build(varied(gle="v3"))
 
 
 def test_the_polar_view_is_refused_for_cameras_off_the_centre():
@@ -80,10 +84,3 @@ def test_the_polar_view_is_refused_for_cameras_off_the_centre():
         page.check(away, page.Config(polar=False))
         with pytest.raises(InvalidValue, match="polar=true unrolls aerial pictures"):
             page.check(away, page.Config())
-
-
-def test_the_settings_of_table_viii_are_settings_of_the_simulation():
-    simulation = geodtr_plus._simulation
-    assert simulation(geodtr_plus.Config()) == Simulation(polar=True)
-    assert simulation(geodtr_plus.Config(chsg=False)).copies == 1
-    assert simulation(geodtr_plus.Config(copies_layout="same")).copies_layout == "same"

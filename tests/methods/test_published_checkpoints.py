@@ -38,16 +38,18 @@ PLAIN = {"ground_px": (122, 671), "aerial_px": (256, 256), "polar": False}
 HEADS = "heads=4 (the shapes are alike for any number of attention heads)"
 V2 = (HEADS, "span=free", "squash=sigmoid")
 ALIKE = "the names of their tensors are the same"
-BASE = {"backbone": "convnext_base.fb_in22k_ft_in1k_384", "separate": False}
-TINY = {"backbone": "convnext_tiny", "separate": False}
+BASE = {"backbone": "convnext_base.fb_in22k_ft_in1k_384"}
+TINY = {"backbone": "convnext_tiny"}
 VIT = {"separate": True, "representation": "padded", "ground_px": (384, 768), "aerial_px": 384}
 READ = {
     "congeo_convnext_base": Published("congeo", shown=BASE, told=(ALIKE,)),
     "congeo_convnext_tiny": Published("congeo", shown=TINY, told=(ALIKE,)),
     "sample4geo_convnext_base": Published("sample4geo", shown=BASE, told=(ALIKE,)),
     "sample4geo_convnext_tiny": Published("sample4geo", "vigor-same", shown=TINY, told=(ALIKE,)),
-    "singeo_convnext_base": Published("singeo", shown=BASE, told=(ALIKE,)),
-    "singeo_convnext_tiny": Published("singeo", "cvact", shown=TINY, told=(ALIKE,)),
+    "singeo_convnext_base": Published("singeo", shown={**BASE, "separate": False}, told=(ALIKE,)),
+    "singeo_convnext_tiny": Published(
+        "singeo", "cvact", shown={**TINY, "separate": False}, told=(ALIKE,)
+    ),
     "singeo_vit_tiny": Published(
         "singeo",
         shown={"backbone": "vit_tiny_patch16_224", **VIT},

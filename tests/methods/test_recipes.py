@@ -6,6 +6,7 @@ What is ours is in no recipe; it is asked for by name (``--reading intent``, ``-
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from importlib import resources
 
 import numpy as np
@@ -15,7 +16,8 @@ from crossview import catalogue
 from crossview.errors import InvalidValue
 from crossview.methods import congeo, sample4geo, singeo
 from crossview.pairs.batch import TrainingLength, TrainingProgress
-from crossview.studies.catalogue import STUDIES
+from crossview.pairs.page_ref import PageRef
+from crossview.studies.study import read_studies
 from crossview.training.contract import TrainingRecipe
 
 CONTRASTIVE = {
@@ -206,9 +208,16 @@ RELEASES = {
 
 
 def config_of(method, recipe):
-    return catalogue.make_config(
-        catalogue.method_page(method).load(), catalogue.recipe(method, recipe)
-    )
+    """All settings of a recipe, with those that only its variant has."""
+    settings = catalogue.recipe(method, recipe)
+    config = catalogue.configure(method, settings)[1]
+    variant = catalogue.VARIANTS.get(method)
+    if variant is None:
+        return config
+    whole = catalogue.make_config(PageRef(variant).load(), settings)
+    named = {name: getattr(whole, name) for name in asdict(config) if name != "theta_deg"}
+    assert named == {name: getattr(config, name) for name in named}
+    return whole
 
 
 def test_every_recipe_is_in_the_table():
@@ -241,12 +250,12 @@ def test_the_release_counts_177_680_steps_of_cvusa_and_trains_177_600():
 def test_the_satellite_turns_of_the_paper_rise_from_25_to_100_percent_of_three_turns():
     """``--config half_turns=true --config "keep=[0.75, 0.0]"``."""
     texts = {"half_turns": "true", "keep": "[0.75, 0.0]"}
-    config = catalogue.make_config(singeo, catalogue.recipe("singeo", "cvusa") | texts)
+    ref, config = catalogue.configure("singeo", catalogue.recipe("singeo", "cvusa") | texts)
     assert config.keep == (0.75, 0.0)
     assert config.half_turns
     span, rng = TrainingLength(epochs=80, batches=2220), np.random.default_rng(0)
     turned = [
-        1 - singeo.staged(config, TrainingProgress(span=span, epoch=t), rng).now_keep
+        1 - ref.load().staged(config, TrainingProgress(span=span, epoch=t), rng).keep[1]
         for t in range(80)
     ]
     assert turned[0] == pytest.approx(0.25 + 0.75 / 80)
@@ -257,30 +266,29 @@ def test_the_satellite_turns_of_the_paper_rise_from_25_to_100_percent_of_three_t
 def test_a_model_of_one_field_of_view_says_what_its_panoramas_showed(page):
     name = page.__name__.rsplit(".", 1)[-1]
     alone = name == "sample4geo"
-    config = page.Config(**only(90.0), **({"shifted": True} if alone else {}))
-    low, high = page.views(config).fov_seen_deg
+    ref, config = catalogue.configure(name, only(90.0) | ({"shifted": True} if alone else {}))
+    low, high = ref.load().views(config).fov_seen_deg
     assert (low, high) == ((90.0, 90.0) if alone else (90.0, 360.0))
 
 
 def test_a_field_of_view_drawn_for_every_picture_needs_one_width():
     drawn = {"theta_deg": (361.0, 361.0)}
-    for page in (singeo, congeo):
-        config = page.Config(**drawn, representation="padded")
-        assert page.views(config).fov_seen_deg == (180.0, 360.0)
-        now = page.staged(
-            config,
+    for method in ("singeo", "congeo"):
+        ref, config = catalogue.configure(method, {**drawn, "representation": "padded"})
+        page, moment = (
+            ref.load(),
             TrainingProgress(span=TrainingLength(epochs=2, batches=3), epoch=0),
-            np.random.default_rng(0),
         )
-        assert now.now_theta_deg == 361.0
+        assert page.views(config).fov_seen_deg == (180.0, 360.0)
+        assert page.staged(config, moment, np.random.default_rng(0)).theta_deg == (361.0, 361.0)
         with pytest.raises(InvalidValue, match="representation=padded"):
-            page.Config(**drawn)
+            catalogue.configure(method, drawn)
         with pytest.raises(InvalidValue, match="no course"):
-            page.Config(theta_deg=(361.0, 70.0), representation="padded")
+            catalogue.configure(method, {"theta_deg": (361.0, 70.0), "representation": "padded"})
 
 
 def test_the_study_of_other_networks_weighs_a_transformers_terms_as_its_authors():
-    study = STUDIES["singeo-transfer"]
+    study = read_studies()["singeo-transfer"]
     for settings in (study.row("vit-singeo").settings, study.row("vit-singeo").small):
         assert settings["cross"] == (0.25, 0.25, 1.0)
     assert "cross" not in study.row("masks-singeo").settings

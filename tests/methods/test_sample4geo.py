@@ -6,6 +6,7 @@ from tests.shared_data import shared
 
 from crossview.methods import sample4geo
 from crossview.pairs.batch import PairPixels
+from crossview.studies import sample4geo_variant as shifted
 from crossview.training.contract import example_table
 from crossview.views.symmetry import mirror_pair, turn_pair
 
@@ -66,10 +67,10 @@ def test_a_quarter_turn_comes_three_times_in_four_and_a_mirror_every_other_time(
 
 
 def test_shifted_panoramas_are_cut_at_a_random_heading_to_the_width_of_their_batch():
-    config = sample4geo.Config(shifted=True, ground_px=(4, 64), now_theta_deg=90.0)
-    assert sample4geo.views(config).headings_seen == "unknown"
+    config = shifted.Config(shifted=True, ground_px=(4, 64), theta_deg=(90.0, 90.0))
+    assert shifted.views(config).headings_seen == "unknown"
     widths = {
-        sample4geo.augment(marked_pair(), config, np.random.default_rng(s)).ground.shape
+        shifted.augment(marked_pair(), config, np.random.default_rng(s)).ground.shape
         for s in range(20)
     }
     assert widths == {(4, 16, 3)}

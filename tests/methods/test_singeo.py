@@ -7,10 +7,12 @@ import pytest
 import torch
 from tests.shared_data import shared
 
+from crossview.catalogue import configure
 from crossview.errors import BadData, InvalidValue
 from crossview.methods import congeo, sample4geo, singeo
-from crossview.networks.samplers import neighbour_batches
+from crossview.networks.samplers import draw_neighbour_batches
 from crossview.pairs.batch import TrainingLength, TrainingProgress
+from crossview.studies import congeo_variant, sample4geo_variant, singeo_variant
 from crossview.training.contract import example_batch, example_pair, example_table
 
 TINY = {"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (32, 192)}
@@ -37,19 +39,23 @@ def test_the_curriculum_of_a_config_moves_all_three_difficulties():
     span = TrainingLength(epochs=80, batches=2220)
     rng = np.random.default_rng(0)
     now = singeo.staged(singeo.Config(), TrainingProgress(span=span, epoch=74), rng)
-    assert (now.now_theta_deg, now.now_keep) == pytest.approx((88.125, 0.296875))
-    last = singeo.staged(singeo.Config(), TrainingProgress(span=span, epoch=79), rng)
-    assert (last.now_theta_deg, last.now_keep, last.now_phi_deg) == (70.0, 0.25, 270.0)
+    assert now.theta_deg == pytest.approx((88.125, 88.125))
+    assert now.keep == pytest.approx((0.296875, 0.296875))
+    assert singeo.query_fov_deg(now) == now.theta_deg[1]
+    moment = TrainingProgress(span=span, epoch=79)
+    last = singeo_variant.staged(singeo_variant.Config(), moment, rng)
+    assert (last.theta_deg[1], last.keep[1], last.phi_deg[1]) == (70.0, 0.25, 270.0)
+    assert singeo.staged(singeo.Config(), moment, rng).theta_deg == (70.0, 70.0)
 
 
 def test_all_pictures_of_a_batch_share_a_width_which_log_uniform_draws_anew():
-    config = singeo.Config(course="log-uniform", course_by="batch")
+    config = singeo_variant.Config(course="log-uniform", course_by="batch")
     span = TrainingLength(epochs=1, batches=50)
     widths = {
         round(
-            singeo.staged(
+            singeo_variant.staged(
                 config, TrainingProgress(span=span, epoch=0, batch=b), np.random.default_rng(b)
-            ).now_theta_deg
+            ).theta_deg[1]
         )
         for b in range(50)
     }
@@ -57,8 +63,8 @@ def test_all_pictures_of_a_batch_share_a_width_which_log_uniform_draws_anew():
     assert min(widths) >= 70
 
 
-def two_looks_batch(config):
-    """Four pairs of noise, the second look narrower."""
+def batch_with_positives(config):
+    """Four pairs of noise, their positives narrower."""
     views = singeo.views(config)
     batch = example_batch(views, torch.device("cpu"))
     second = replace(
@@ -71,10 +77,10 @@ def test_six_terms_are_contrasted_and_fewer_where_a_positive_is_left_out():
     config = singeo.Config(**TINY)
     torch.manual_seed(0)
     model = singeo.build(config)
-    batch = two_looks_batch(config)
+    batch = batch_with_positives(config)
     assert len(singeo.objective(model, batch, config)) == 6
-    without = replace(config, aerial_positive=False)
-    assert set(singeo.objective(model, batch, without)) == {
+    without = singeo_variant.Config(**TINY, aerial_positive=False)
+    assert set(singeo_variant.objective(model, batch, without)) == {
         "ground-aerial", "ground-ground_2", "ground_2-aerial",
     }  # fmt: skip
     assert len(congeo.objective(model, batch, congeo.Config(**TINY))) == 4
@@ -83,7 +89,7 @@ def test_six_terms_are_contrasted_and_fewer_where_a_positive_is_left_out():
 def test_pictures_of_one_size_in_one_pass_give_what_passes_of_their_own_give():
     config = singeo.Config(**TINY)
     model = singeo.build(config).eval()
-    batch = two_looks_batch(config)
+    batch = batch_with_positives(config)
     vectors = singeo.encode(model, batch, config)
     torch.testing.assert_close(vectors["aerial_2"], model.aerial(batch.more[0].aerial))
     torch.testing.assert_close(vectors["ground_2"], model.ground(batch.more[0].ground))
@@ -94,8 +100,8 @@ def test_full_size_recipes_are_configs_of_their_pages():
         name = page.__name__.rsplit(".", 1)[-1]
         text = (resources.files("crossview.methods") / "recipes" / f"{name}.json").read_text()
         for values in json.loads(text).values():
-            config = page.Config(**values)
-            page.views(config)
+            ref, config = configure(name, values)
+            ref.load().views(config)
             assert asdict(config) != asdict(page.Config())
 
 
@@ -118,22 +124,23 @@ def test_a_transformer_refuses_widths_that_it_cannot_take():
         {"epochs": 0.0},
         {"course": "backwards"},
         {"mine_from": "nowhere"},
+        {"architecture": "resnet"},
         {"turn": 2.0},
     ],
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InvalidValue):
-        singeo.Config(**wrong)
+        configure("singeo", wrong)
 
 
 def test_neighbours_that_the_table_does_not_have_are_refused():
     near = np.full((8, 4), 99)
     with pytest.raises(BadData, match="up to row 99 do not fit a table of 8 pairs"):
-        list(neighbour_batches(example_table(8), near, 4, torch.Generator().manual_seed(0)))
+        list(draw_neighbour_batches(example_table(8), near, 4, torch.Generator().manual_seed(0)))
 
 
 def test_augment_gives_the_pair_and_its_positives():
-    config = singeo.Config(**TINY, now_theta_deg=90.0)
+    config = singeo.Config(**TINY, theta_deg=(90.0, 90.0))
     pair = example_pair(singeo.views(config))
     first, second = singeo.augment(pair, config, np.random.default_rng(0))
     assert first.ground.shape == (32, 192, 3)
@@ -158,7 +165,7 @@ def test_a_checkpoint_tells_its_network_by_its_shapes(configuration, settings):
     assert singeo.imported(state, singeo.Config()) == state
 
 
-@pytest.mark.parametrize("page", [sample4geo, congeo, singeo])
+@pytest.mark.parametrize("page", [sample4geo_variant, congeo_variant, singeo_variant])
 def test_aerial_pictures_can_be_unrolled_to_the_size_of_the_panoramas(page):
     config = page.Config(**TINY, polar=True)
     above = page.views(config).aerial
@@ -173,7 +180,8 @@ def test_aerial_pictures_can_be_unrolled_to_the_size_of_the_panoramas(page):
 
 def test_a_field_of_view_too_narrow_for_the_network_is_refused_before_training():
     tiny = {**TINY, "ground_px": (32, 64)}  # 70 degrees are 12 columns
-    for page, settings in ((singeo, {}), (congeo, {}), (sample4geo, {"shifted": True})):
+    for method, settings in (("singeo", {}), ("congeo", {}), ("sample4geo", {"shifted": True})):
+        ref, config = configure(method, {**tiny, **settings, "theta_deg": (360.0, 70.0)})
         with pytest.raises(InvalidValue, match="32 x 12 pixels.*too small"):
-            page.build(page.Config(**tiny, **settings, theta_deg=(360.0, 70.0)))
+            ref.load().build(config)
     sample4geo.build(sample4geo.Config(**tiny))  # panoramas only

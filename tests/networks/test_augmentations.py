@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 from crossview.errors import InvalidValue, UnknownName
-from crossview.networks.augmentations import Simulation, simulate
 from crossview.networks.layout_masks import require_centred
 from crossview.pairs.batch import PairPixels
+from crossview.studies.geodtr_plus_variant import Config, augment
 from crossview.training.contract import example_table
 from crossview.views.symmetry import Symmetry, apply_symmetry, list_symmetries
 
-LAYOUTS_ONLY = Simulation(polar=False, semantic="none")
+SQUARE = {"polar": False, "whole": True}  # pictures are the views already
+LAYOUTS_ONLY = Config(**SQUARE, semantic="none")
 
 
 def marked_pair():
@@ -39,11 +40,11 @@ def layout_of(pair):
 
 
 def drawn(how, count=700, pair=None):
-    return [simulate(pair or marked_pair(), how, np.random.default_rng(n)) for n in range(count)]
+    return [augment(pair or marked_pair(), how, np.random.default_rng(n)) for n in range(count)]
 
 
 def test_one_copy_shows_each_of_the_eight_layouts_equally_often():
-    seen = Counter(layout_of(copies[0]) for copies in drawn(replace(LAYOUTS_ONLY, copies=1)))
+    seen = Counter(layout_of(copies[0]) for copies in drawn(replace(LAYOUTS_ONLY, chsg=False)))
     assert len(seen) == 8
     assert 55 < min(seen.values()) < max(seen.values()) < 130
 
@@ -61,7 +62,7 @@ def test_the_same_layout_for_both_copies_is_the_papers_s_plus_same_l():
 
 
 def test_copies_have_their_own_colours_unless_told_otherwise():
-    how = Simulation(polar=False, layout="none")
+    how = Config(**SQUARE, layout="none")
     first, second = drawn(how, 1)[0]
     assert not np.array_equal(first.ground, second.ground)
     first, second = drawn(replace(how, copies_semantic="same"), 1)[0]
@@ -85,11 +86,11 @@ def test_a_photo_is_mirrored_and_never_turned():
 
 def test_unknown_words_are_refused():
     with pytest.raises(InvalidValue, match="layout must be strong, weak or none, got 'stong'"):
-        Simulation(polar=True, layout="stong")
+        Config(layout="stong")
     with pytest.raises(UnknownName, match="Did you mean 'strong'"):
-        Simulation(polar=True, semantic="stong")
+        Config(semantic="stong")
     with pytest.raises(InvalidValue, match="copies_layout must be other or same"):
-        Simulation(polar=True, copies_layout="none")
+        Config(copies_layout="none")
 
 
 def test_cameras_away_from_the_middle_are_refused_for_the_polar_view():

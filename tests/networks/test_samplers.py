@@ -7,11 +7,11 @@ import torch
 from crossview.errors import BadData, InvalidValue
 from crossview.geo.points import LatLon, measure_distance_m
 from crossview.networks.samplers import (
-    aerial_first,
+    draw_aerial_first,
+    draw_batches,
+    draw_neighbour_batches,
+    draw_regional_batches,
     nearest_places,
-    neighbour_batches,
-    regional,
-    shuffled,
 )
 from crossview.training.contract import example_table
 
@@ -27,7 +27,7 @@ def two_rows_per_place(rows):
 
 
 def test_random_batches_are_full_and_use_every_row_at_most_once():
-    order = list(shuffled(example_table(50), 8, seeded()))
+    order = list(draw_batches(example_table(50), 8, seeded()))
     assert [len(rows) for rows in order] == [8] * 6
     assert len({row for rows in order for row in rows}) == 48
 
@@ -35,7 +35,7 @@ def test_random_batches_are_full_and_use_every_row_at_most_once():
 def test_no_place_comes_twice_in_a_random_batch():
     table = two_rows_per_place(40)
     places = table.places()
-    order = list(shuffled(table, 8, seeded(1)))
+    order = list(draw_batches(table, 8, seeded(1)))
     assert len(order) >= 4
     assert all(len(set(places[rows])) == 8 for rows in order)
 
@@ -45,19 +45,22 @@ def test_an_ignored_near_miss_is_never_a_negative():
     ignored = np.stack([np.arange(39), np.arange(1, 40)], axis=1)
     table = replace(example_table(40), ignored=ignored)
     near = nearest_places(table, 8)
-    orders = [shuffled(table, 4, seeded(5)), neighbour_batches(table, near, 4, seeded(5), 8)]
+    orders = [
+        draw_batches(table, 4, seeded(5)),
+        draw_neighbour_batches(table, near, 4, seeded(5), 8),
+    ]
     for rows in (rows for order in orders for rows in order):
         assert all(abs(one - other) != 1 for one in rows for other in rows)
 
 
 def test_too_few_places_give_no_batch():
-    assert list(shuffled(example_table(5), 8, seeded())) == []
+    assert list(draw_batches(example_table(5), 8, seeded())) == []
 
 
 def test_a_regional_batch_lies_in_one_neighbourhood_with_its_rows_apart():
     """Sixty places in a row, 50 m apart: within 600 m of a seed, every other place at most."""
     table = example_table(60)
-    order = list(regional(table, 6, 600.0, 90.0, seeded(3)))
+    order = list(draw_regional_batches(table, 6, 600.0, 90.0, seeded(3)))
     assert len(order) >= 5
     rows = [row for batch in order for row in batch]
     assert len(rows) == len(set(rows)) == 6 * len(order)
@@ -69,7 +72,7 @@ def test_a_regional_batch_lies_in_one_neighbourhood_with_its_rows_apart():
 def test_no_place_comes_twice_in_a_regional_batch():
     table = two_rows_per_place(40)
     places = table.places()
-    order = list(regional(table, 4, 500.0, 0.0, seeded(1)))
+    order = list(draw_regional_batches(table, 4, 500.0, 0.0, seeded(1)))
     assert len(order) >= 4
     assert all(len(set(places[rows])) == 4 for rows in order)
 
@@ -77,14 +80,14 @@ def test_no_place_comes_twice_in_a_regional_batch():
 @pytest.mark.parametrize(("reach_m", "apart_m"), [(0.0, 0.0), (-900.0, 0.0), (30.0, 30.0)])
 def test_a_region_of_no_size_is_refused(reach_m, apart_m):
     with pytest.raises(InvalidValue, match="cannot reach"):
-        next(regional(example_table(9), 4, reach_m, apart_m, seeded()))
+        next(draw_regional_batches(example_table(9), 4, reach_m, apart_m, seeded()))
 
 
 def test_regional_batches_need_places():
     unknown = np.full((4, 2), np.nan)
     table = replace(example_table(4), ground_latlon=unknown, aerial_latlon=unknown)
     with pytest.raises(BadData, match="4 of 4 pairs have no latitude"):
-        next(regional(table, 2, 500.0, 0.0, seeded()))
+        next(draw_regional_batches(table, 2, 500.0, 0.0, seeded()))
 
 
 def test_neighbours_are_the_nearest_in_true_metres():
@@ -141,19 +144,19 @@ def test_neighbour_batches_follow_the_published_order():
     def draws(far):
         return far[torch.randperm(len(far), generator=replay)[:2].numpy()]
 
-    ours = list(neighbour_batches(table, near, 4, seeded(4), select=4))
+    ours = list(draw_neighbour_batches(table, near, 4, seeded(4), select=4))
     assert ours == plain_order(near, pool, 4, draws)
 
 
 def test_an_early_neighbour_batch_is_a_seed_and_its_nearest():
     table = example_table(200)
-    first = next(iter(neighbour_batches(table, nearest_places(table, 20), 8, seeded(), 16)))
+    first = next(iter(draw_neighbour_batches(table, nearest_places(table, 20), 8, seeded(), 16)))
     assert max(abs(row - first[0]) for row in first) <= 8
 
 
 def test_neighbour_batches_hold_a_place_and_a_row_once():
     table = two_rows_per_place(60)
-    order = list(neighbour_batches(table, nearest_places(table, 20), 8, seeded(2), 16))
+    order = list(draw_neighbour_batches(table, nearest_places(table, 20), 8, seeded(2), 16))
     places = table.places()
     assert all(len(set(places[rows])) == len(rows) == 8 for rows in order)
     assert len({r for rows in order for r in rows}) == sum(map(len, order))
@@ -161,7 +164,7 @@ def test_neighbour_batches_hold_a_place_and_a_row_once():
 
 def test_every_aerial_picture_comes_twice_with_one_of_its_panoramas():
     table = replace(example_table(12), pairs=np.array([[g, g // 2] for g in range(12)]))
-    rows = list(aerial_first(table, 3, torch.Generator().manual_seed(1)))
+    rows = list(draw_aerial_first(table, 3, torch.Generator().manual_seed(1)))
     assert [len(batch) for batch in rows] == [3, 3, 3, 3]
     shown = [int(table.pairs[row, 1]) for batch in rows for row in batch]
     assert sorted(shown) == sorted([*range(6), *range(6)])
@@ -173,7 +176,7 @@ def test_the_panorama_of_an_aerial_picture_is_drawn_anew():
     drawn = {
         row
         for seed in range(60)
-        for batch in aerial_first(table, 2, torch.Generator().manual_seed(seed))
+        for batch in draw_aerial_first(table, 2, torch.Generator().manual_seed(seed))
         for row in batch
     }
     assert drawn == set(range(12))

@@ -3,8 +3,8 @@
 import torch
 from safetensors.torch import save_file
 
-from crossview.catalogue import make_config, method_page
-from crossview.studies.beginning import take
+from crossview.catalogue import configure, make_config, method_page
+from crossview.studies.running import fill_from_start
 
 TRUNK = ".trunk."
 
@@ -18,8 +18,9 @@ def test_masks_begin_from_the_trunk_of_a_whole_encoder(tmp_path):
     whole["logit_scale"] = torch.tensor(1.5)
     save_file(whole, tmp_path / "model.safetensors")
     padded = {"architecture": "geodtr-plus", "representation": "padded"}
-    masked = page.build(make_config(page, {**small, **padded}))
-    take(masked, tmp_path / "model.safetensors", (TRUNK, "logit_scale"))
+    ref, config = configure("sample4geo", {**small, **padded})
+    masked = ref.load().build(config)
+    fill_from_start(masked, tmp_path / "model.safetensors", (TRUNK, "logit_scale"))
     state = masked.state_dict()
     assert state["logit_scale"] == 1.5
     for side in ("ground", "aerial"):

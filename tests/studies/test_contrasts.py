@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crossview.studies.contrasts import hits, planned_contrasts, resampled_means
-from crossview.studies.definitions import Planned
-from crossview.studies.results import Result
+from crossview.studies.contrasts import compute_planned_contrasts, hits, resampled_means
+from crossview.studies.study import Planned, Result
 
 TESTS = ("same, 90 degrees", "same, 70 degrees")
 PLANNED = Planned(
@@ -50,7 +49,7 @@ def test_a_query_without_a_match_is_no_hit():
 
 
 def test_the_difference_is_the_plain_mean_and_large_ones_are_told_from_none():
-    contrasts = {(c.first, c.second): c for c in planned_contrasts(PLANNED, ROWS)}
+    contrasts = {(c.first, c.second): c for c in compute_planned_contrasts(PLANNED, ROWS)}
     slow = np.mean([
         np.mean([x <= 10 for t in TESTS for x in two.ranks[t]])
         - np.mean([x <= 10 for t in TESTS for x in one.ranks[t]])
@@ -65,7 +64,7 @@ def test_the_difference_is_the_plain_mean_and_large_ones_are_told_from_none():
 
 
 def test_the_primary_stands_alone_and_the_others_are_corrected_for_each_other():
-    primary, *others = planned_contrasts(PLANNED, ROWS)
+    primary, *others = compute_planned_contrasts(PLANNED, ROWS)
     assert primary.primary
     assert primary.p_holm == primary.p
     smaller, larger = sorted(others, key=lambda c: c.p)
@@ -75,7 +74,7 @@ def test_the_primary_stands_alone_and_the_others_are_corrected_for_each_other():
 
 def test_one_seed_makes_no_contrast():
     rows = {name: results[:1] for name, results in ROWS.items()}
-    assert planned_contrasts(PLANNED, rows) == []
+    assert compute_planned_contrasts(PLANNED, rows) == []
 
 
 def test_towns_that_disagree_widen_what_queries_alone_would_say():

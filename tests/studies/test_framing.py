@@ -24,9 +24,8 @@ from crossview.model.info import read_info
 from crossview.pairs.framing import frame_spec, frame_views, measure_framing
 from crossview.pairs.reading import Files
 from crossview.pairs.table import Framing
-from crossview.studies.areas import real_areas
-from crossview.studies.definitions import Row, Study
-from crossview.studies.running import Place, run
+from crossview.studies.running import Workplace, open_real_areas, run_row
+from crossview.studies.study import Row, Study
 from crossview.views.decode import read_rgb
 
 SMALL = {
@@ -161,9 +160,9 @@ def test_a_study_shows_what_evaluate_shows(twin, tmp_path, own, other):
     roots = {kind: twin(kind) for kind in (own, other)}
 
     def cross(name):
-        place = Place(runs=tmp_path / name, workers=0, device="cpu")
-        areas = real_areas(*(f"{kind}:{root}" for kind, root in roots.items()))
-        tests = run(STUDY, STUDY.row("raw"), 1, areas, place, lambda report: None).tests
+        place = Workplace(runs=tmp_path / name, workers=0, device="cpu")
+        areas = open_real_areas(*(f"{kind}:{root}" for kind, root in roots.items()))
+        tests = run_row(STUDY, STUDY.row("raw"), 1, areas, place, lambda report: None).tests
         folder = place.folder(STUDY, STUDY.row("raw"), 1)
         line = [
             "evaluate",

@@ -8,19 +8,23 @@ from safetensors.torch import load_file, save_file
 from tests.tiny_pairs import write_pairs
 from tests.training.tiny import PAGE, SMALL
 
-from crossview.catalogue import make_config, method_page, open_data
+from crossview.catalogue import configure, open_data
 from crossview.errors import BadData, BadModel, InvalidValue, UnknownName, WeightsUnavailable
 from crossview.evaluation.metrics import RECALLS
 from crossview.reports.published import Quote
 from crossview.stats import holm
-from crossview.studies import catalogue
-from crossview.studies.areas import Areas, published_settings, real_areas
-from crossview.studies.beginning import take
-from crossview.studies.definitions import Row, Start, Study
-from crossview.studies.rehearsal import rehearse
-from crossview.studies.results import Result, read_result
-from crossview.studies.running import Place, run, settings_of
-from crossview.studies.tables import SYNTHETIC, Quotes, write_tables
+from crossview.studies.running import (
+    Areas,
+    Workplace,
+    choose_settings,
+    dry_run_rows,
+    fill_from_start,
+    find_published_settings,
+    open_real_areas,
+    run_row,
+)
+from crossview.studies.study import Result, Row, Start, Study, find_study, read_result, read_studies
+from crossview.studies.study_tables import SYNTHETIC, Quotes, write_tables
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Study(
@@ -53,7 +57,7 @@ def areas(tmp_path_factory):
 
 
 def place(tmp_path):
-    return Place(runs=tmp_path, workers=0, device="cpu", save_every=2)
+    return Workplace(runs=tmp_path, workers=0, device="cpu", save_every=2)
 
 
 def ignore(report):
@@ -61,7 +65,7 @@ def ignore(report):
 
 
 def test_a_row_is_trained_tested_and_kept(areas, tmp_path):
-    result = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), ignore)
+    result = run_row(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), ignore)
     assert result.steps == 4
     assert result.tests["cross"]["references"] == 12
     assert 0 <= result.tests["same"]["R@1"] <= result.tests["same"]["R@10"] <= 100
@@ -71,8 +75,8 @@ def test_a_row_is_trained_tested_and_kept(areas, tmp_path):
 
 def test_a_row_that_is_done_is_not_trained_again(areas, tmp_path):
     seen = []
-    first = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), seen.append)
-    again = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), seen.append)
+    first = run_row(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), seen.append)
+    again = run_row(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), seen.append)
     assert again == first
     assert len(seen) == 4
 
@@ -91,11 +95,11 @@ def test_what_was_tested_by_a_rule_of_old_is_tested_anew_without_training(areas,
         headings="unknown",
     )
     seen = []
-    first = run(fields, fields.rows[0], 1, areas, place(tmp_path), seen.append)
+    first = run_row(fields, fields.rows[0], 1, areas, place(tmp_path), seen.append)
     folder = tmp_path / "tiny" / "padded-1"
     void = {name: {**test, "R@1": -1.0} for name, test in first.tests.items()}
     replace(first, tests=void, crops=0).write(folder)
-    again = run(fields, fields.rows[0], 1, areas, place(tmp_path), seen.append)
+    again = run_row(fields, fields.rows[0], 1, areas, place(tmp_path), seen.append)
     assert again == first == read_result(folder)
     assert len(seen) == 2
 
@@ -115,15 +119,15 @@ def test_no_result_in_the_documents_was_cut_by_the_rule_of_old():
 
 
 def test_a_run_of_other_settings_or_data_is_not_taken_for_this_one(areas, tmp_path):
-    run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), ignore)
+    run_row(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), ignore)
     longer = TINY.changed({"steps": "6"})
     with pytest.raises(BadData, match=r"narrow-1 holds a run of another kind: steps 4, asked 6"):
-        run(longer, longer.row("narrow"), 1, areas, place(tmp_path), ignore)
+        run_row(longer, longer.row("narrow"), 1, areas, place(tmp_path), ignore)
     same = TINY.changed({"steps": "4"})  # typed, and so a text
-    run(same, same.row("narrow"), 1, areas, place(tmp_path), ignore)
+    run_row(same, same.row("narrow"), 1, areas, place(tmp_path), ignore)
     other = replace(areas, data="other towns")
     with pytest.raises(BadData, match="trained on made up, asked other towns"):
-        run(TINY, TINY.row("narrow"), 1, other, place(tmp_path), ignore)
+        run_row(TINY, TINY.row("narrow"), 1, other, place(tmp_path), ignore)
 
 
 TRUNK = ".trunk."
@@ -160,7 +164,7 @@ def _trunks(folder):
 
 def test_rows_begin_from_the_trunks_of_one_training(areas, tmp_path):
     for name in ("plain", "two"):
-        run(MASKS, MASKS.row(name), 1, areas, place(tmp_path), ignore)
+        run_row(MASKS, MASKS.row(name), 1, areas, place(tmp_path), ignore)
     start = _trunks(tmp_path / "masks" / "start-test_convnext-0")
     for name in ("plain-1", "two-1"):
         found = _trunks(tmp_path / "masks" / name)
@@ -171,7 +175,7 @@ def test_rows_begin_from_the_trunks_of_one_training(areas, tmp_path):
 
 def test_the_training_that_rows_begin_from_is_made_once_per_backbone(areas, tmp_path):
     for name in ("plain", "two", "other"):
-        run(MASKS, MASKS.row(name), 1, areas, place(tmp_path), ignore)
+        run_row(MASKS, MASKS.row(name), 1, areas, place(tmp_path), ignore)
     starts = sorted(folder.name for folder in (tmp_path / "masks").glob("start-*"))
     assert starts == ["start-resnet10t-0", "start-test_convnext-0"]
 
@@ -182,7 +186,7 @@ def test_a_start_begins_from_the_start_before_it(areas, tmp_path):
         settings={"chsg": False, "steps": 1}, takes=(TRUNK,), name="second", before=first
     )
     study = replace(MASKS, start=second)
-    run(study, study.row("plain"), 1, areas, place(tmp_path), ignore)
+    run_row(study, study.row("plain"), 1, areas, place(tmp_path), ignore)
     one, two, row = (
         _trunks(tmp_path / "masks" / name)
         for name in ("first-test_convnext-0", "second-test_convnext-0", "plain-1")
@@ -197,7 +201,7 @@ def test_a_row_may_begin_from_a_start_of_its_own(areas, tmp_path):
     other = replace(MASKS.row("other"), start=own)
     study = replace(MASKS, rows=(MASKS.row("plain"), other))
     for row in study.rows:
-        run(study, row, 1, areas, place(tmp_path), ignore)
+        run_row(study, row, 1, areas, place(tmp_path), ignore)
     starts = sorted(folder.name for folder in (tmp_path / "masks").glob("*-0"))
     assert starts == ["own-resnet10t-0", "start-test_convnext-0"]
 
@@ -207,7 +211,7 @@ def test_the_page_tells_what_rows_begin_from(areas, tmp_path):
     own = replace(MASKS.start, takes=(), name="own", before=before)
     rows = (MASKS.row("plain"), replace(MASKS.row("two"), start=own))
     study = replace(MASKS, rows=rows)
-    result = run(study, study.row("plain"), 1, areas, place(tmp_path), ignore)
+    result = run_row(study, study.row("plain"), 1, areas, place(tmp_path), ignore)
     page = write_tables(study, {"plain": [result]}, tmp_path, "crossview study", synthetic=True)
     text = page.read_text()
     assert "plain: begun from the trunks that one training of 1 steps (start), seed 0, left" in text
@@ -220,16 +224,15 @@ def test_the_page_tells_what_rows_begin_from(areas, tmp_path):
 def test_real_data_begins_from_published_weights(areas, tmp_path):
     real = replace(areas, synthetic=False)
     with pytest.raises(WeightsUnavailable):  # of the published backbone; nothing is made up instead
-        run(MASKS, MASKS.row("plain"), 1, real, place(tmp_path), ignore)
+        run_row(MASKS, MASKS.row("plain"), 1, real, place(tmp_path), ignore)
     assert not list(tmp_path.glob("masks/start-*"))
 
 
 def test_trunks_of_another_network_are_refused(tmp_path):
     save_file({"ground.trunk.stages.stem.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    model = method_page("geodtr-plus").load()
-    config = make_config(model, {**MASKS.towns, "descriptors": 2})
+    ref, config = configure("geodtr-plus", {**MASKS.towns, "descriptors": 2})
     with pytest.raises(BadModel, match="no beginning for this network"):
-        take(model.build(config), tmp_path / "other.safetensors", (TRUNK,))
+        fill_from_start(ref.load().build(config), tmp_path / "other.safetensors", (TRUNK,))
 
 
 def test_a_row_that_was_killed_ends_as_if_it_had_not_been(areas, tmp_path):
@@ -237,10 +240,10 @@ def test_a_row_that_was_killed_ends_as_if_it_had_not_been(areas, tmp_path):
         if report.step == 3:
             raise KeyboardInterrupt
 
-    whole = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path / "a"), ignore)
+    whole = run_row(TINY, TINY.row("narrow"), 1, areas, place(tmp_path / "a"), ignore)
     with pytest.raises(KeyboardInterrupt):
-        run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path / "b"), killed)
-    resumed = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path / "b"), ignore)
+        run_row(TINY, TINY.row("narrow"), 1, areas, place(tmp_path / "b"), killed)
+    resumed = run_row(TINY, TINY.row("narrow"), 1, areas, place(tmp_path / "b"), ignore)
     assert resumed.tests == whole.tests
 
 
@@ -284,30 +287,31 @@ def test_one_training_has_no_interval_and_no_comparison(tmp_path):
     assert "detectable" not in page.read_text()
 
 
-@pytest.mark.parametrize("study", catalogue.STUDIES.values(), ids=lambda s: s.name)
+@pytest.mark.parametrize("study", read_studies().values(), ids=lambda s: s.name)
 @pytest.mark.parametrize("data", ["", "cvusa", "cvact", "vigor-same"])
 def test_every_row_of_every_study_is_a_setting_of_its_method(study, data):
     for row in study.rows:
-        page = method_page(row.method or study.method).load()
-        settings = settings_of(study, row, None, 1)
+        method = row.method or study.method
+        settings = choose_settings(study, row, None, 1)
         if data:
-            settings = {**published_settings(row.method or study.method, data), **row.settings}
-        page.views(page.Config(**settings))
+            settings = {**find_published_settings(method, data), **row.settings}
+        ref, config = configure(method, settings)
+        ref.load().views(config)
 
 
 def test_a_dry_run_builds_each_row_and_runs_a_batch():
-    study = catalogue.study("geodtr-table-vi")
+    study = find_study("geodtr-table-vi")
     study = replace(study, towns={**study.towns, "backbone": "test_convnext", "hidden": 16})
-    raw, chsg = rehearse(study, (study.row("raw"), study.row("chsg")), "")
+    raw, chsg = dry_run_rows(study, (study.row("raw"), study.row("chsg")), "")
     assert raw.parameters == chsg.parameters
     assert raw.ground_px == (32, 128)
     assert set(chsg.losses) == {"triplet", "counterfactual"}
 
 
 def rehearsed(name):
-    study = catalogue.study(name)
+    study = find_study(name)
     study = replace(study, towns={**study.towns, "backbone": "test_convnext", "hidden": 16})
-    return {one.row: one for one in rehearse(study, study.rows, "")}
+    return {one.row: one for one in dry_run_rows(study, study.rows, "")}
 
 
 def test_a_dry_run_sends_the_noise_through_each_rows_own_augmentation():
@@ -330,37 +334,37 @@ def test_a_dry_run_tells_the_size_of_a_rows_batch():
 
 
 def test_a_dry_run_is_a_quarter_into_each_rows_course():
-    study = catalogue.study("singeo-fov")
+    study = find_study("singeo-fov")
     study = replace(study, towns={**study.towns, "backbone": "test_convnext"})
     rows = study.chosen(("singeo", "fixed", "reversed"))
-    losses = {tuple(one.losses.values()) for one in rehearse(study, rows, "")}
+    losses = {tuple(one.losses.values()) for one in dry_run_rows(study, rows, "")}
     assert len(losses) == 3
 
 
 def test_real_data_is_tested_on_its_own_split_and_on_the_other(tmp_path):
     csv = write_pairs(tmp_path / "a", 12, val=4)
     other = write_pairs(tmp_path / "b", 8, val=3)
-    found = real_areas(f"pairs:{csv}", f"pairs:{other}")
+    found = open_real_areas(f"pairs:{csv}", f"pairs:{other}")
     assert {name: len(table) for name, table in found.tests.items()} == {"same": 4, "cross": 3}
     assert len(found.train) == 8
 
 
 def test_a_setting_of_the_command_line_holds_in_every_row():
     changed = TINY.changed({"steps": "7"})
-    assert settings_of(changed, changed.row("wide"), None, 1)["steps"] == "7"
-    assert settings_of(changed, changed.row("wide"), None, 1)["width"] == 8
+    assert choose_settings(changed, changed.row("wide"), None, 1)["steps"] == "7"
+    assert choose_settings(changed, changed.row("wide"), None, 1)["width"] == 8
     assert TINY.changed({}) == TINY
 
 
 def test_steps_of_the_command_line_keep_what_makes_rows_cost_the_same():
-    study = catalogue.study("singeo-fov").changed({"steps": "150"})
-    steps = {row.name: settings_of(study, row, None, 1)["steps"] for row in study.rows}
+    study = find_study("singeo-fov").changed({"steps": "150"})
+    steps = {row.name: choose_settings(study, row, None, 1)["steps"] for row in study.rows}
     assert steps == {
         "singeo": "150", "congeo": "150", "sample4geo": "300", "sample4geo-shifted": "300",
         "fixed": "150", "log-uniform": "150", "reversed": "150",
     }  # fmt: skip
     with pytest.raises(InvalidValue, match="whole number, got 'many'"):
-        catalogue.study("singeo-fov").changed({"steps": "many"})
+        find_study("singeo-fov").changed({"steps": "many"})
 
 
 @pytest.mark.parametrize(
@@ -373,16 +377,16 @@ def test_steps_of_the_command_line_keep_what_makes_rows_cost_the_same():
     ],
 )
 def test_a_setting_that_rows_are_about_is_refused_unless_they_are_not_asked_for(name, setting, row):
-    study = catalogue.study(name)
+    study = find_study(name)
     with pytest.raises(InvalidValue, match=f"--config {setting}: {row} set this themselves"):
         study.changed({setting: "8"})
     first = study.rows[0]
     changed = study.changed({setting: "8"}, (first.name,))
-    assert settings_of(changed, changed.row(first.name), None, 1)[setting] == "8"
+    assert choose_settings(changed, changed.row(first.name), None, 1)[setting] == "8"
 
 
 def quoted(name, data="", cross=""):
-    quotes = Quotes.of(catalogue.study(name), data, cross)
+    quotes = Quotes.of(find_study(name), data, cross)
     return quotes.figures, quotes.columns(), quotes.words()
 
 
@@ -426,7 +430,7 @@ def test_a_model_of_one_field_of_view_is_quoted_there_alone():
     }
 
 
-@pytest.mark.parametrize("study", catalogue.STUDIES.values(), ids=lambda s: s.name)
+@pytest.mark.parametrize("study", read_studies().values(), ids=lambda s: s.name)
 def test_every_quoted_row_was_printed(study):
     figures = Quotes.of(study, "", "").figures
     assert [row.name for row in study.rows if row.published and not figures[row.name]] == []
@@ -466,7 +470,7 @@ def test_p_values_of_a_table_are_corrected_for_all_of_its_comparisons(tmp_path):
 
 def test_unknown_studies_and_rows_are_refused():
     with pytest.raises(UnknownName, match="Did you mean 'geodtr-table-vi'"):
-        catalogue.study("geodtr-tabel-vi")
+        find_study("geodtr-tabel-vi")
     with pytest.raises(UnknownName, match="row of tiny"):
         TINY.chosen(("broad",))
     with pytest.raises(InvalidValue, match="two rows of one name"):
@@ -474,8 +478,8 @@ def test_unknown_studies_and_rows_are_refused():
 
 
 def test_a_run_killed_after_its_last_step_keeps_the_losses_and_seconds_of_its_log(areas, tmp_path):
-    whole = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), ignore)
+    whole = run_row(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), ignore)
     (tmp_path / "tiny" / "narrow-1" / "result.json").unlink()
-    again = run(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), ignore)
+    again = run_row(TINY, TINY.row("narrow"), 1, areas, place(tmp_path), ignore)
     assert again.losses == whole.losses
     assert again.seconds == whole.seconds

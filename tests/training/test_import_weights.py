@@ -230,8 +230,8 @@ def test_heads_that_cannot_be_are_refused_with_those_that_can(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ("span=orthogonal", "span must be one of free, normal"),
-        ("squash=relu", "squash must be sig"),
+        ("span=orthogonal", 'expected "free" or "normalised" or "orthogonalised"'),
+        ("squash=relu", 'expected "sigmoid" or "hardtanh"'),
     ],
 )
 def test_settings_that_no_file_shows_are_checked(tmp_path, capsys, settings, complaint):

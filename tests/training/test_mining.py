@@ -4,8 +4,7 @@ import numpy as np
 import torch
 from tests.training import tiny
 
-from crossview.catalogue import make_config, method_page
-from crossview.pairs.page_ref import PageRef
+from crossview.catalogue import configure
 from crossview.training.loop import StepReport
 from crossview.training.session import Request, prepare, start_state
 from crossview.training.validation import embed_rows
@@ -20,8 +19,7 @@ SMALL = {
 def request(folder, out="run", **settings) -> Request:
     """A SinGeo of one test network on 14 tiny pairs."""
     base = tiny.request(folder, places=14)
-    page: PageRef = method_page("singeo")
-    config = make_config(page.load(), SMALL | {"elevation_deg": (-45.0, 45.0)} | settings)
+    page, config = configure("singeo", SMALL | {"elevation_deg": (-45.0, 45.0)} | settings)
     return replace(base, method="singeo", page=page, config=config, out=folder / out)
 
 

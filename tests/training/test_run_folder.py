@@ -54,10 +54,13 @@ def test_a_run_from_before_a_setting_was_there_goes_on_with_its_default(tmp_path
     folder.state.touch()
     with pytest.raises(InvalidValue, match="schedule: None there, 'steps' now"):
         folder.begin(now, {})
-    defaults = {"lr": 0.5, "schedule": "steps", "span": (1, 2)}
-    folder.begin(now, {}, defaults=defaults)
+
+    def renew(settings):
+        return {"schedule": "steps", **settings}
+
+    folder.begin(now, {}, renew=renew)
     with pytest.raises(InvalidValue, match="schedule: 'steps' there, 'loader' now"):
-        folder.begin({"config": {"lr": 0.1, "schedule": "loader"}}, {}, defaults=defaults)
+        folder.begin({"config": {"lr": 0.1, "schedule": "loader"}}, {}, renew=renew)
 
 
 def test_what_a_killed_save_left_is_swept_when_the_training_goes_on(tmp_path):

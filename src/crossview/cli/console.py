@@ -70,9 +70,9 @@ def open_method(name: str, recipe: str, texts: Iterable[str] | None) -> tuple[st
     from crossview import catalogue
 
     method = catalogue.method_name(name)
-    page = catalogue.method_page(method).load()
     published = catalogue.recipe(method, recipe) if recipe else {}
-    return method, page, catalogue.make_config(page, published | read_settings(texts))
+    page, config = catalogue.configure(method, published | read_settings(texts))
+    return method, page.load(), config
 
 
 def open_run(path: Path, method: str | Path | None) -> Run:

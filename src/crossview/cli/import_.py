@@ -63,7 +63,8 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     checkpoint = read_checkpoint(file, entry)
     require_readable(page, method, checkpoint)
     stated, shown = console.read_settings(config), find_settings(page, checkpoint)
-    values = catalogue.make_config(page, {**(seen.published or {}), **shown, **stated})
+    ref, values = catalogue.configure(method, {**(seen.published or {}), **shown, **stated})
+    page = ref.load()
     weights = convert_tensors(page, checkpoint, values)
     unseen = list_unseen_settings(page, checkpoint, stated)
     assumed = {name: format_setting(name, getattr(values, name)) for name in unseen}
@@ -87,8 +88,15 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
             f"{method} has no published settings for {seen.name}. Its defaults, what the file "
             "shows, and --config are used."
         )
-    read = [format_setting(n, getattr(values, n)) for n in shown if n not in {*stated, *unseen}]
-    _print_read(checkpoint, len(weights), read)
+    _print_read(
+        checkpoint,
+        len(weights),
+        [
+            format_setting(name, getattr(values, name))
+            for name in shown
+            if name not in {*stated, *unseen} and hasattr(values, name)
+        ],
+    )
     if unseen:
         groups = group_reasons({assumed[name]: reason for name, reason in unseen.items()})
         reasons = "; ".join(f"{names} ({reason})" for names, reason in groups.items())

@@ -16,10 +16,8 @@ from crossview.locks import lock
 
 if TYPE_CHECKING:
     from crossview.cli.console import Bar
-    from crossview.studies.areas import Areas
-    from crossview.studies.definitions import Row, Study
-    from crossview.studies.results import Result
-    from crossview.studies.running import Place
+    from crossview.studies.running import Areas, Workplace
+    from crossview.studies.study import Result, Row, Study
     from crossview.training.loop import StepReport
 
 
@@ -62,17 +60,16 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     The table is rewritten after every training. A stopped command continues when run again.
     """
     from crossview import catalogue
-    from crossview.studies.catalogue import STUDIES
-    from crossview.studies.catalogue import study as find_study
+    from crossview.studies.study import find_study, read_studies
 
     if show:
-        for listed in STUDIES.values():
+        for listed in read_studies().values():
             console.print_result(
                 f"{listed.name}: {listed.title}\n  rows: {', '.join(r.name for r in listed.rows)}"
             )
         return
     if not name:
-        raise InvalidValue(f"Give the name of a study: {', '.join(STUDIES)}.")
+        raise InvalidValue(f"Give the name of a study: {', '.join(read_studies())}.")
     if cross and not data:
         raise InvalidValue("--cross is for real data. Give the data to train on with --data.")
     if seeds < 1 or any(number < 1 for number in seed or ()):
@@ -91,11 +88,10 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     if dry_run:
         _dry_run(chosen, rows, data)
         return
-    from crossview.studies.areas import TOWNS, real_areas, town_areas
-    from crossview.studies.running import Place
+    from crossview.studies.running import TOWNS, Workplace, open_real_areas, open_town_areas
 
-    place = Place(runs=runs, cache=cache, workers=workers, device=device)
-    areas = real_areas(data, cross) if data else town_areas(towns, chosen.plan or TOWNS)
+    place = Workplace(runs=runs, cache=cache, workers=workers, device=device)
+    areas = open_real_areas(data, cross) if data else open_town_areas(towns, chosen.plan or TOWNS)
     numbers = sorted(set(seed)) if seed else range(1, seeds + 1)
     plan = [(one, number) for number in numbers for one in rows]
     options = [("--config", text) for text in config or ()]
@@ -139,10 +135,10 @@ class TableOutput:
 
 
 def _run(
-    chosen: Study, plan: list[tuple[Row, int]], areas: Areas, place: Place, output: TableOutput
+    chosen: Study, plan: list[tuple[Row, int]], areas: Areas, place: Workplace, output: TableOutput
 ) -> None:
-    from crossview.studies.running import run
-    from crossview.studies.tables import write_tables
+    from crossview.studies.running import run_row
+    from crossview.studies.study_tables import write_tables
     from crossview.training.session import Stopped
 
     page = output.folder / f"{chosen.name}.md"
@@ -153,7 +149,7 @@ def _run(
             quiet=output.quiet,
         ) as bar:
             try:
-                result = run(chosen, row, seed, areas, place, partial(_show, bar))
+                result = run_row(chosen, row, seed, areas, place, partial(_show, bar))
             except Stopped as stopped:
                 console.note("Stopped and saved. Run the same command again to continue.")
                 raise SystemExit(128 + stopped.signal) from None
@@ -177,10 +173,10 @@ def _show(bar: Bar, report: StepReport) -> None:
     bar.update(report.step, report.steps)
 
 
-def _read_results(chosen: Study, areas: Areas, place: Place) -> dict[str, dict[int, Result]]:
+def _read_results(chosen: Study, areas: Areas, place: Workplace) -> dict[str, dict[int, Result]]:
     """All results on the disk, also of rows and seeds that this command does not run."""
-    from crossview.studies.results import read_result
     from crossview.studies.running import check_result
+    from crossview.studies.study import read_result
 
     results: dict[str, dict[int, Result]] = {}
     for row in chosen.rows:
@@ -198,9 +194,9 @@ def _summarize(result: Any) -> str:
 
 
 def _dry_run(chosen: Study, rows: tuple[Row, ...], data: str) -> None:
-    from crossview.studies.rehearsal import rehearse
+    from crossview.studies.running import dry_run_rows
 
-    for one in rehearse(chosen, rows, data):
+    for one in dry_run_rows(chosen, rows, data):
         (gh, gw), (ah, aw) = one.ground_px, one.aerial_px
         losses = ", ".join(f"{name} {value:.3f}" for name, value in one.losses.items())
         console.print_result(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -93,22 +94,23 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     from crossview.training.session import Request
 
     method = catalogue.method_name(method)
-    page = catalogue.method_page(method)
+    module = catalogue.method_page(method).load()
     settings: dict[str, Any] = catalogue.recipe(method, recipe) if recipe else {}
     settings |= console.read_settings(config)
     shortcuts = {"epochs": epochs, "steps": steps, "batch": batch, "lr": lr, "seed": seed}
     settings |= {name: value for name, value in shortcuts.items() if value is not None}
-    module = page.load()
     check_names(module, method)
     settings |= _weights_setting(module, weights, pretrained)
     settings |= _reading_setting(module, method, reading)
+    page, values = catalogue.configure(method, settings)
     source = catalogue.open_data(data, check_files=not skip_unreadable)
     for text in (*source.differs, *source.notes):
         console.note(f"{source.name}: {text}.", quiet=quiet)
     request = Request(
         method=method,
         page=page,
-        config=catalogue.make_config(module, settings),
+        config=values,
+        renew=partial(catalogue.renew_settings, method),
         data=source.name,
         tables=source.tables,
         info=source.info,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from crossview.networks.azimuth import AzimuthEncoder
 from crossview.networks.losses import learned_scale, turn_scores, turning_info_nce
-from crossview.networks.samplers import regional
+from crossview.networks.samplers import draw_regional_batches
 from crossview.networks.weight_files import fill_network
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
@@ -126,7 +126,7 @@ def batches(
     table: PairTable, config: Config, generator: torch.Generator, neighbours: object
 ) -> Iterator[list[int]]:
     """Every batch from one town, because a search happens within one."""
-    return regional(table, config.batch, config.reach_m, config.apart_m, generator)
+    return draw_regional_batches(table, config.batch, config.reach_m, config.apart_m, generator)
 
 
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:

@@ -17,25 +17,34 @@ import torch
 from torch import Tensor
 
 from crossview.errors import require
-from crossview.networks.augmentations import Simulation, simulate, viewed
+from crossview.networks.augmentations import (
+    change_colours,
+    change_layout,
+    check_strengths,
+    draw_layout,
+    finish_aerial,
+    list_layouts,
+)
 from crossview.networks.backbones import trunk
 from crossview.networks.layout_masks import (
     HEADS_UNSEEN,
+    DescriptorTokens,
     EncoderSpec,
     LayoutBranch,
     LayoutNetwork,
     aligned_views,
     check_centred,
     geodtr_tensors,
-    layout_extractor,
     random_masks,
     sizes_shown,
     sizes_unseen,
 )
 from crossview.networks.losses import soft_margin_triplet
-from crossview.networks.samplers import shuffled
+from crossview.networks.samplers import draw_batches
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
+from crossview.views.colour import Strength as ColourStrength
+from crossview.views.symmetry import Strength
 
 HALF = (0.5, 0.5, 0.5)  # mean and spread of normalised pixels [C]
 
@@ -57,8 +66,8 @@ class Config:
     layers: int = 2  # [C]
     hidden: int = 2048  # of the transformer's feed-forward step [C]
     dropout: float = 0.3  # [C]
-    layout: str = "strong"  # LS: mirror and quarter turns; "weak": mirror; "none" [C]
-    semantic: str = "strong"  # LS: colours and blur [C]
+    layout: Strength = "strong"  # LS: mirror and quarter turns; "weak": mirror; "none" [C]
+    semantic: ColourStrength = "strong"  # LS: colours and blur [C]
     alpha: float = 10.0  # of the triplet loss [C]
     beta: float = 5.0  # of the counterfactual loss [C]
     counterfactual: float = 1.0  # its weight [C]; 0: off
@@ -80,7 +89,7 @@ class Config:
         for name in ("ground_px", "aerial_px", "elevation_deg"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         require(self.descriptors >= 1, f"descriptors must be at least 1, got {self.descriptors}.")
-        _simulation(self)  # refuses unknown words
+        check_strengths(self.layout, self.semantic)
 
 
 def views(config: Config) -> Views:
@@ -94,9 +103,13 @@ def build(config: Config) -> LayoutNetwork:
 
 
 def _branch(config: Config, size_px: tuple[int, int]) -> LayoutBranch:
-    sizes = {name: getattr(config, name) for name in ("heads", "layers", "hidden")}
-    encoder = EncoderSpec(**sizes, dropout=config.dropout)
-    masks = layout_extractor("v1", config.descriptors, encoder)
+    spec = EncoderSpec(
+        heads=config.heads, layers=config.layers, hidden=config.hidden, dropout=config.dropout
+    )
+
+    def masks(channels: int, positions: int) -> DescriptorTokens:
+        return DescriptorTokens(positions, config.descriptors, spec)
+
     return LayoutBranch(trunk(config.backbone, config.weights), size_px, masks)
 
 
@@ -114,17 +127,15 @@ def batches(
     table: PairTable, config: Config, generator: torch.Generator, neighbours: object
 ) -> Iterator[list[int]]:
     """Random places."""
-    return shuffled(table, config.batch, generator)
+    return draw_batches(table, config.batch, generator)
 
 
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:
-    """LS on the finished views."""
-    return simulate(viewed(pair, views(config).aerial), _simulation(config), rng)[0]
-
-
-def _simulation(config: Config) -> Simulation:
-    chosen = {name: getattr(config, name) for name in ("polar", "layout", "semantic")}
-    return Simulation(**chosen, copies=1, rounding="geodtr")
+    """LS on the finished views: one layout for both, other colours for each."""
+    pair = finish_aerial(pair, views(config).aerial)
+    layout = draw_layout(list_layouts(pair, config.layout), rng)
+    pair = change_colours(pair, config.semantic, rng)
+    return change_layout(pair, layout, polar=config.polar, rounding="geodtr")
 
 
 def imported(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:

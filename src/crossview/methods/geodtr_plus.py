@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from crossview.errors import require
-from crossview.networks.augmentations import Simulation, simulate, viewed
+from crossview.networks import augmentations as ls
 from crossview.networks.backbones import trunk
 from crossview.networks.layout_masks import (
     HEADS_UNSEEN,
@@ -30,20 +30,25 @@ from crossview.networks.layout_masks import (
     EncoderSpec,
     LayoutBranch,
     LayoutNetwork,
+    MakeMasks,
+    PositionTokens,
+    Span,
+    Squash,
     aligned_views,
     backbone_shown,
     bottleneck_idle,
     check_centred,
     geodtr_plus_tensors,
-    layout_extractor,
     random_masks,
     sizes_shown,
     sizes_unseen,
 )
 from crossview.networks.losses import soft_margin_triplet
-from crossview.networks.samplers import aerial_first, regional, shuffled
+from crossview.networks.samplers import draw_aerial_first, draw_batches
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
+from crossview.views.colour import Strength as ColourStrength
+from crossview.views.symmetry import Strength
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,26 +64,21 @@ class Config:
     whole: bool = False  # the files squashed to these sizes, as the authors do
     elevation_deg: tuple[float, float] = (-32.7, 32.7)  # of panoramas, unless whole
     footprint_m: float = 70.0  # of aerial windows, unless whole; not in the paper
-    gle: str = "v2"  # section IV; "v1" is GeoDTR's, Table IV
     descriptors: int = 8  # K, Table V
     bottleneck: bool = True  # a flag of [C] that all published models set
-    squash: str = "sigmoid"  # of the masks [C]; "hardtanh" as in GLE v1
-    span: str = "free"  # [C]; "normalised" or "orthogonalised" masks: flags of [C], off
-    scaled_masks: bool = False  # ours, for small pictures: masks that differ from the first step
+    squash: Squash = "sigmoid"  # of the masks [C]; "hardtanh" as in GLE v1
+    span: Span = "free"  # [C]; "normalised" or "orthogonalised" masks: flags of [C], off
     heads: int = 4  # of the transformer [C]
     layers: int = 2  # [C]
-    hidden: int = 512  # [C]; 2048 in GLE v1
+    hidden: int = 512  # [C]
     dropout: float = 0.3  # [C]
-    chsg: bool = True  # contrastive hard samples, section IV
-    copies_layout: str = "other"  # of the two copies; "same" is "S + same L" of Table VIII
-    copies_semantic: str = "other"  # "same" is "same S + L" of Table VIII
-    layout: str = "strong"  # mirror and quarter turns [C]; "weak": mirror; "none": as photographed
-    semantic: str = "strong"  # [C]
+    chsg: bool = True  # contrastive hard samples, section IV; without them LS, Table VI
+    layout: Strength = "strong"  # mirror and quarter turns [C]; "weak": mirror; "none"
+    semantic: ColourStrength = "strong"  # [C]
     alpha: float = 10.0  # of the triplet loss [C]
     beta: float = 5.0  # of the counterfactual loss [C]
     counterfactual: float = 1.0  # its weight [C]; 0: off
-    sampling: str = "pairs"  # "aerial-first" on VIGOR [C]; ours: "regional", one town a batch
-    reach_m: float = 900.0  # of a batch that is regional
+    sampling: str = "pairs"  # "aerial-first" on VIGOR [C]
     batch: int = 32  # places; the loss sees 64 pairs with CHSG, Table VI
     epochs: float = 200.0  # [C]
     steps: int = 0  # 0: epochs decide
@@ -96,15 +96,21 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("ground_px", "aerial_px", "elevation_deg"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        known = self.sampling in ("pairs", "aerial-first", "regional")
-        require(known, f"sampling must be pairs, aerial-first or regional: {self.sampling!r}.")
+        self.check_sampling()
         require(self.descriptors >= 1, f"descriptors must be at least 1, got {self.descriptors}.")
         require(
             self.squash in SQUASHES, f"squash must be {' or '.join(SQUASHES)}: {self.squash!r}."
         )
         require(self.span in SPANS, f"span must be one of {', '.join(SPANS)}: {self.span!r}.")
         require(self.batch >= 2, f"batch must be 2 places or more, with CHSG too: {self.batch}.")
-        _simulation(self)  # refuses unknown words
+        ls.check_strengths(self.layout, self.semantic)
+
+    def check_sampling(self) -> None:
+        """Refuse an order of batches that is not of the paper."""
+        require(
+            self.sampling in ("pairs", "aerial-first"),
+            f"sampling must be pairs or aerial-first: {self.sampling!r}.",
+        )
 
 
 def views(config: Config) -> Views:
@@ -113,33 +119,54 @@ def views(config: Config) -> Views:
 
 
 def build(config: Config) -> LayoutNetwork:
-    """Two branches that share nothing (section IV)."""
-    return LayoutNetwork(_branch(config, config.ground_px), _branch(config, config.aerial_px))
+    """Two branches that share nothing (section IV): a cut ConvNeXt, GLE v2, modulation."""
+    return build_branches(config, make_masks(config))
 
 
-def _branch(config: Config, size_px: tuple[int, int]) -> LayoutBranch:
-    sizes = {name: getattr(config, name) for name in ("heads", "layers", "hidden")}
-    how = {name: getattr(config, name) for name in ("bottleneck", "squash", "span")}
-    masks = layout_extractor(
-        config.gle,
-        config.descriptors,
-        EncoderSpec(**sizes, dropout=config.dropout),
-        scaled=config.scaled_masks,
-        **how,
+def make_masks(config: Config) -> MakeMasks:
+    """GLE v2: the positions of the map are the tokens of a transformer, of which K masks come."""
+    spec = EncoderSpec(
+        heads=config.heads, layers=config.layers, hidden=config.hidden, dropout=config.dropout
     )
-    return LayoutBranch(trunk(config.backbone, config.weights, config.drop_path), size_px, masks)
+
+    def masks(channels: int, positions: int) -> PositionTokens:
+        return PositionTokens(
+            (channels, positions),
+            config.descriptors,
+            spec,
+            bottleneck=config.bottleneck,
+            squash=config.squash,
+            span=config.span,
+        )
+
+    return masks
+
+
+def build_branches(config: Config, masks: MakeMasks) -> LayoutNetwork:
+    """A branch for each view, its masks made by ``masks``."""
+    ground, aerial = (
+        LayoutBranch(trunk(config.backbone, config.weights, config.drop_path), size_px, masks)
+        for size_px in (config.ground_px, config.aerial_px)
+    )
+    return LayoutNetwork(ground, aerial)
 
 
 def objective(model: LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
     """Triplets over all copies of all places, and masks against random ones (section IV)."""
+    lowest = -1.0 if config.squash == "hardtanh" else 0.0
+    return contrast_layouts(model, batch, config, lowest)
+
+
+def contrast_layouts(
+    model: LayoutNetwork, batch: Batch, config: Config, lowest: float
+) -> dict[str, Tensor]:
+    """The losses of :func:`objective` for masks whose values lie between ``lowest`` and 1."""
     copies = (batch, *batch.more)  # CHSG: the copies of a place are each other's negatives
     ground = model.ground.layout(torch.cat([copy.ground for copy in copies]))
     aerial = model.aerial.layout(torch.cat([copy.aerial for copy in copies]))
     losses = {"triplet": soft_margin_triplet(ground.vector, aerial.vector, config.alpha)}
     if config.counterfactual:
-        signed = config.gle == "v1" or config.squash == "hardtanh"
-        low = -1.0 if signed else 0.0  # the range of the masks
-        fakes = [random_masks(side, low, 1.0, config.beta) for side in (aerial, ground)]
+        fakes = [random_masks(side, lowest, 1.0, config.beta) for side in (aerial, ground)]
         losses["counterfactual"] = config.counterfactual * (fakes[0] + fakes[1]) / 2
     return losses
 
@@ -147,21 +174,29 @@ def objective(model: LayoutNetwork, batch: Batch, config: Config) -> dict[str, T
 def batches(
     table: PairTable, config: Config, generator: torch.Generator, neighbours: object
 ) -> Iterator[list[int]]:
-    """Random places; on VIGOR random aerial pictures; regional: places of one neighbourhood."""
-    if config.sampling == "regional":
-        return regional(table, config.batch, config.reach_m, 0.0, generator)
-    sampler = aerial_first if config.sampling == "aerial-first" else shuffled
+    """Random places; on VIGOR random aerial pictures."""
+    sampler = draw_aerial_first if config.sampling == "aerial-first" else draw_batches
     return sampler(table, config.batch, generator)
 
 
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> tuple[PairPixels, ...]:
-    """LS, or the two copies of CHSG, on the finished views."""
-    return simulate(viewed(pair, views(config).aerial), _simulation(config), rng)
+    """CHSG on the finished views: two copies of a place that are hard negatives of each other.
 
-
-def _simulation(config: Config) -> Simulation:
-    names = ("polar", "layout", "semantic", "copies_layout", "copies_semantic")
-    return Simulation(**{n: getattr(config, n) for n in names}, copies=2 if config.chsg else 1)
+    Both get one layout and colours of their own; the second then gets another layout on top, never
+    the identity. Without CHSG one copy: LS.
+    """
+    pair = ls.finish_aerial(pair, views(config).aerial)
+    layouts = ls.list_layouts(pair, config.layout)
+    layout = ls.draw_layout(layouts, rng)
+    first = ls.change_colours(pair, config.semantic, rng)
+    if not config.chsg:
+        return (ls.change_layout(first, layout, polar=config.polar),)
+    second = ls.change_colours(pair, config.semantic, rng)
+    second = ls.change_layout(second, layout, polar=config.polar)
+    if len(layouts) > 1:
+        other = ls.draw_layout(layouts[1:], rng)
+        second = ls.change_layout(second, other, polar=config.polar)
+    return ls.change_layout(first, layout, polar=config.polar), second
 
 
 def imported(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from crossview.networks.layout_masks import (
     check_centred,
 )
 from crossview.networks.losses import soft_margin_triplet
-from crossview.networks.samplers import shuffled
+from crossview.networks.samplers import draw_batches
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 
@@ -90,7 +90,7 @@ def batches(
     table: PairTable, config: Config, generator: torch.Generator, neighbours: object
 ) -> Iterator[list[int]]:
     """Random places."""
-    return shuffled(table, config.batch, generator)
+    return draw_batches(table, config.batch, generator)
 
 
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:

@@ -17,13 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from crossview.arrays import I64
-from crossview.networks import checkpoints, contrastive
-from crossview.networks.layout_masks import check_centred
-from crossview.networks.looks import coloured, seen_sector
+from crossview.methods import _contrastive
 from crossview.networks.losses import info_nce
-from crossview.pairs.batch import Batch, PairPixels, TrainingProgress, Views
+from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
-from crossview.views.symmetry import mirror_pair, turn_pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +29,7 @@ class Config:
 
     backbone: str = "convnext_base.fb_in22k_ft_in1k_384"  # section 4.2
     weights: str = "hub"  # ImageNet-22k then 1k, section 4.2; "none" or a file
-    architecture: str = "pooled"  # "geodtr-plus": its masks on two trunks (fixed sizes)
-    separate: bool = False  # an encoder for each view: vision transformers
-    representation: str = "narrow"  # "padded" for networks of one width
     aerial_px: int = 384  # section 4.2
-    polar: bool = False  # ours: aerial pictures unrolled to the size of the panoramas
     ground_px: tuple[int, int] = (140, 768)  # height, width of CVUSA and CVACT
     whole: bool = False  # the files squashed to these sizes, as the authors do
     elevation_deg: tuple[float, float] = (-32.8, 32.8)  # of panoramas, unless whole
@@ -49,24 +42,17 @@ class Config:
     decay_vectors: bool = True
     warmup_steps: int = 0
     warmup_epochs: float = 1.0  # section 4.2
-    schedule: str = "steps"  # ours; "loader": the authors', see training.contract
+    schedule: str = "steps"  # ours; "loader": the authors', see training.contract.TrainingRecipe
     clip_value: float = 100.0
     smoothing: float = 0.1  # section 4.2
     mirror: float = 0.5  # probability, both views alike; section 3.1
     turn: float = 0.75  # probability of a quarter turn of both views
     colour: float = 1.0  # strength of the photometric changes
     turn_aerial: bool = False  # University-1652: the aerial picture alone by random quarters
-    shifted: bool = False  # data augmentation as ConGeo compares it: random heading, cut to theta
-    course: str = "uniform"  # of theta, one value a batch
-    sharpness: float = 5.0
-    course_by: str = "epoch"
-    theta_deg: tuple[float, float] = (360.0, 70.0)
-    now_theta_deg: float = 360.0  # in the batch at hand
     gps_sampling: bool = True  # section 3.2; False: random batches until the first refresh
     neighbour_select: int = 64  # section 3.2
     neighbour_range: int = 128
     refresh_epochs: int = 4  # similarity sampling; section 3.2
-    mine_from: str = "pass"  # or "epoch": the epoch's own vectors, no second pass
     chunk: int = 0  # pairs encoded at a time (gradient caching); 0: the whole batch
     accumulate: int = 1
     ema_decay: float = 0.0
@@ -74,34 +60,25 @@ class Config:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        for name in ("ground_px", "elevation_deg", "theta_deg"):
+        for name in ("ground_px", "elevation_deg"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        contrastive.check_fields(self)
+        _contrastive.check_fields(self)
 
 
 def views(config: Config) -> Views:
-    """Panoramas and north-up windows; aligned, unless ``shifted`` or turned apart."""
-    if config.shifted:
-        seen = contrastive.thetas_shown(config)
-        return contrastive.views_of(config, headings="unknown", fov_deg=seen)
+    """Panoramas and north-up windows, aligned unless the latter are turned alone."""
     headings = "unknown" if config.turn_aerial else "aligned"
-    return contrastive.views_of(config, headings=headings, fov_deg=(360.0, 360.0))
+    return _contrastive.build_views(config, headings=headings, fov_deg=(360.0, 360.0))
 
 
 def build(config: Config) -> nn.Module:
     """Section 3.1: one ConvNeXt, shared, its pooled features without a projection."""
-    least_fov_deg = contrastive.thetas_shown(config)[0] if config.shifted else 360.0
-    return contrastive.network_of(config, least_fov_deg)
-
-
-def staged(config: Config, moment: TrainingProgress, rng: np.random.Generator) -> Config:
-    """One field of view for a batch, where panoramas are cut."""
-    return contrastive.on_course(config, moment, rng, "theta_deg") if config.shifted else config
+    return _contrastive.build_network(config, least_fov_deg=360.0)
 
 
 def encode(model: nn.Module, batch: Batch, config: Config) -> dict[str, Tensor]:
     """Vectors [B, D] of both views."""
-    return {side: getattr(model, side)(getattr(batch, side)) for side in ("ground", "aerial")}
+    return _contrastive.encode_pairs(model, batch)
 
 
 def contrast(model: nn.Module, vectors: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
@@ -119,7 +96,7 @@ def batches(
     table: PairTable, config: Config, generator: torch.Generator, neighbours: I64 | None
 ) -> Iterator[list[int]]:
     """Section 3.2: batches of near places; of similar ones once vectors have been compared."""
-    return contrastive.batches_of(table, config, generator, neighbours)
+    return _contrastive.sample_batches(table, config, generator, neighbours)
 
 
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:
@@ -127,23 +104,14 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
 
     Photos are not turned with their picture from above; ``turn_aerial`` turns that one alone.
     """
-    ground, aerial, heading = pair.ground, pair.aerial, pair.heading_deg
-    if rng.random() < config.mirror:
-        ground, aerial = mirror_pair(ground, aerial)
-        heading = -heading
-    if rng.random() < config.turn and pair.fov_deg >= 360.0:
-        ground, aerial = turn_pair(ground, aerial, int(rng.integers(1, 4)))
-    pair = coloured(
-        replace(pair, ground=ground, aerial=aerial, heading_deg=heading), config.colour, rng
-    )
+    pair = _contrastive.mirror_or_turn(pair, config, rng)
+    pair = _contrastive.recolour(pair, config.colour, rng)
     if config.turn_aerial:
         quarters = int(rng.integers(4))
         turned = np.ascontiguousarray(np.rot90(pair.aerial, quarters))
         pair = replace(pair, aerial=turned, heading_deg=pair.heading_deg - 90.0 * quarters)
-    if config.shifted and pair.fov_deg >= 360.0:
-        pair = seen_sector(pair, config.now_theta_deg, views(config).ground, rng)
     return pair
 
 
-check = check_centred
-imported, shown, unseen = checkpoints.imported, checkpoints.shown, checkpoints.unseen
+imported = _contrastive.import_tensors
+shown, unseen = _contrastive.shown_settings, _contrastive.unseen_settings

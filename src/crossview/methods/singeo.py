@@ -2,8 +2,9 @@
 
 arXiv 2603.09377. Written from what is known of the paper and from facts about the authors' released
 code (MIT; none of it is here). Numbers are the settings of their CVUSA script. A ``--recipe`` is
-their training: the release's ``reading``, in which a pair's quarter turn tears its second look
-("intent", ours without a recipe, turns first: ``networks.looks``), and their course of the rate.
+their training: the release's ``reading``, in which a pair's quarter turn tears its positive
+("intent", ours without a recipe, turns first: ``_contrastive.Positives``), and their course of the
+rate.
 
 Deviations that no setting takes back: neighbours by metres on the sphere (theirs mixes degrees and
 radians); JPEG artefacts come after the picture is resized, theirs before; the four changes of
@@ -15,19 +16,20 @@ the test split did best. ``docs/methods/singeo.md`` says what each is about.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crossview.arrays import I64
-from crossview.networks import checkpoints, contrastive
-from crossview.networks.layout_masks import check_centred
-from crossview.networks.looks import Looks, two_looks
+from crossview.arrays import I64, U8
+from crossview.errors import require
+from crossview.methods import _contrastive
 from crossview.networks.losses import dual_info_nce
 from crossview.pairs.batch import Batch, PairPixels, TrainingProgress, Views
 from crossview.pairs.table import PairTable
+from crossview.views.crops import choose_quarter_turns, turn_quarters
+from crossview.views.spec import Representation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,33 +38,20 @@ class Config:
 
     backbone: str = "convnext_base.fb_in22k_ft_in1k_384"
     weights: str = "hub"  # ImageNet; "none" or a file
-    architecture: str = "pooled"  # "geodtr-plus": its masks on two trunks (fixed sizes)
     separate: bool = False  # an encoder for each view: vision transformers
-    representation: str = "narrow"  # "padded" for networks of one width
+    representation: Representation = "narrow"  # "padded" for networks of one width
     aerial_px: int = 384
-    polar: bool = False  # ours: aerial pictures unrolled to the size of the panoramas
     ground_px: tuple[int, int] = (140, 768)  # height, width
     whole: bool = False  # the files squashed to these sizes, as the authors do
     elevation_deg: tuple[float, float] = (-32.8, 32.8)  # of panoramas, unless whole
     footprint_m: float = 70.0  # of aerial windows, unless whole; not in the paper
-    reading: str = "intent"  # ours; recipes take "release", the authors' code; see networks.looks
-    ground_positive: bool = True  # g*
-    aerial_positive: bool = True  # s*
-    from_above: str = "quarters"  # T_s3; "circle" T_s1, "turned" T_s2
-    half_turns: bool = False  # T_s3 of the paper, with keep (0.75, 0); the code: 90 degrees only
-    companions: bool = False  # University-1652: a photo's second look is another one of the place
+    reading: str = "intent"  # ours; recipes take "release": see _contrastive.Positives
+    companions: bool = False  # University-1652: g* of a photo is another photo of the place
     mirror: float = 0.5
     turn: float = 0.75
     colour: float = 1.0
-    course: str = "linear"  # f1; see networks.curriculum
-    sharpness: float = 5.0
-    course_by: str = "epoch"  # or "batch"
-    theta_deg: tuple[float, float] = (360.0, 70.0)  # (361, 361): every picture draws its own
-    keep: tuple[float, float] = (1.0, 0.25)
-    phi_deg: tuple[float, float] = (0.0, 270.0)  # of T_s1 and T_s2
-    now_theta_deg: float = 70.0  # now_*: their values in the batch at hand, see staged
-    now_keep: float = 0.25
-    now_phi_deg: float = 270.0
+    theta_deg: tuple[float, float] = (360.0, 70.0)  # of g*; (361, 361): each picture draws its own
+    keep: tuple[float, float] = (1.0, 0.25)  # probability that T_s3 does not turn s*
     cross: tuple[float, float, float] = (0.25, 0.25, 0.25)  # w1, w2, w3
     alike: float = 0.5  # gamma
     smoothing: float = 0.1
@@ -74,13 +63,12 @@ class Config:
     decay_vectors: bool = True
     warmup_steps: int = 0
     warmup_epochs: float = 1.0
-    schedule: str = "steps"  # ours; "loader": the authors', see training.contract
+    schedule: str = "steps"  # ours; "loader": the authors', see training.contract.TrainingRecipe
     clip_value: float = 100.0
     gps_sampling: bool = True  # until vectors have been compared
     neighbour_select: int = 64
     neighbour_range: int = 128
     refresh_epochs: int = 4  # similarity sampling; 0: never
-    mine_from: str = "pass"  # or "epoch": the epoch's own vectors, no second pass
     chunk: int = 0  # pairs encoded at a time (gradient caching); 0: the whole batch
     accumulate: int = 1
     ema_decay: float = 0.0
@@ -88,32 +76,50 @@ class Config:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        for name in ("ground_px", "elevation_deg", "theta_deg", "keep", "phi_deg", "cross"):
+        for name in ("ground_px", "elevation_deg", "theta_deg", "keep", "cross"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        contrastive.check_fields(self)
+        _contrastive.check_fields(self)
+        _contrastive.check_theta(self.theta_deg, self.representation)
+        for keep in self.keep:
+            require(0 <= keep <= 1, f"keep is a probability, got {keep}.")
 
 
 def views(config: Config) -> Views:
-    """Panoramas and north-up windows, and sectors of every width that the course passes."""
-    fov_deg = (contrastive.thetas_shown(config)[0], 360.0)
-    return contrastive.views_of(config, headings="unknown", fov_deg=fov_deg)
+    """Panoramas and north-up windows, and sectors of every width that the curriculum passes."""
+    fov_deg = (_contrastive.seen_thetas(config.theta_deg)[0], 360.0)
+    return _contrastive.build_views(
+        config, headings="unknown", fov_deg=fov_deg, representation=config.representation
+    )
 
 
 def build(config: Config) -> nn.Module:
     """One encoder for both views, its pooled features without a projection; two for a ViT."""
-    return contrastive.network_of(config, contrastive.thetas_shown(config)[0])
+    return _contrastive.build_network(
+        config,
+        _contrastive.seen_thetas(config.theta_deg)[0],
+        separate=config.separate,
+        representation=config.representation,
+    )
 
 
 def staged(config: Config, moment: TrainingProgress, rng: np.random.Generator) -> Config:
-    """The curriculum: eta(t) = first + (last - first) f(t / n) for theta, keep and phi."""
-    return contrastive.on_course(config, moment, rng, "theta_deg", "keep", "phi_deg")
+    """The curriculum: theta and keep of an epoch, f1(t / n) of the way from first to last.
+
+    Both ends of the Config that is returned are where the curriculum is.
+    """
+    theta, keep = (progress(ends, moment.by_epoch) for ends in (config.theta_deg, config.keep))
+    return replace(config, theta_deg=(theta, theta), keep=(keep, keep))
+
+
+def progress(ends: tuple[float, float], share: float) -> float:
+    """f1 of the paper: eta(t) = first + (last - first) t / n."""
+    first, last = ends
+    return last if first == last else first + (last - first) * share
 
 
 def encode(model: nn.Module, batch: Batch, config: Config) -> dict[str, Tensor]:
     """Vectors [B, D] of the pictures and their positives."""
-    return contrastive.two_looks_encoded(
-        model, batch, ground=config.ground_positive, aerial=config.aerial_positive
-    )
+    return _contrastive.encode_with_positives(model, batch)
 
 
 def contrast(model: nn.Module, vectors: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
@@ -131,26 +137,27 @@ def batches(
     table: PairTable, config: Config, generator: torch.Generator, neighbours: I64 | None
 ) -> Iterator[list[int]]:
     """GPS sampling, then dynamic similarity sampling with queries cut to theta(t)."""
-    return contrastive.batches_of(table, config, generator, neighbours)
+    return _contrastive.sample_batches(table, config, generator, neighbours)
+
+
+def query_fov_deg(config: Config) -> float:
+    """Queries are as hard as the curriculum is while similar places are sought."""
+    return config.theta_deg[1]
 
 
 def augment(
     pair: PairPixels, config: Config, rng: np.random.Generator
 ) -> tuple[PairPixels, PairPixels]:
-    """The pair, then its positives: T_g of the panorama, T_s of the picture from above."""
-    looks = Looks(
-        theta_deg=config.now_theta_deg,
-        from_above=config.from_above,
-        keep=config.now_keep,
-        half_turns=config.half_turns,
-        phi_deg=config.now_phi_deg,
-        reading=config.reading,
-        mirror=config.mirror,
-        turn=config.turn,
-        colour=config.colour,
+    """The pair, then its positives: T_g of the panorama, T_s3 of the picture from above."""
+
+    def turn_aerial(aerial: U8, side_px: float, rng: np.random.Generator) -> U8:
+        return turn_quarters(aerial, choose_quarter_turns(config.keep[1], float(rng.random())))
+
+    positives = _contrastive.Positives(
+        theta_deg=config.theta_deg[1], change_aerial=turn_aerial, reading=config.reading
     )
-    return two_looks(pair, looks, views(config), rng)
+    return _contrastive.make_positives(pair, positives, config, views(config), rng)
 
 
-check = check_centred
-imported, shown, unseen = checkpoints.imported, checkpoints.shown, checkpoints.unseen
+imported = _contrastive.import_tensors
+shown, unseen = _contrastive.shown_settings, _contrastive.unseen_settings

@@ -193,3 +193,14 @@ def _vgg(model: Any) -> Trunk:
         if pools >= 3 and isinstance(layer, nn.ReLU):
             kept[f"dropout{index}"] = nn.Dropout(VGG_DROPOUT)
     return Trunk(kept, 512)
+
+
+def list_sizes(positions: int, side_px: int) -> str:
+    """Sizes of pictures with so many patches of ``side_px``, as settings; squarer ones first."""
+    pairs = [
+        (rows, positions // rows)
+        for rows in range(int(positions**0.5), 0, -1)
+        if positions % rows == 0 and positions <= 16 * rows * rows
+    ]
+    sizes = [f"[{rows * side_px},{columns * side_px}]" for rows, columns in pairs[:5]]
+    return f"perhaps {' or '.join(sizes)}" if sizes else "of no common size"

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from crossview.errors import InvalidValue, require
 from crossview.geo.points import measure_pair_distances_m
-from crossview.networks.backbones import Trunk, as_cut, map_size
+from crossview.networks.backbones import Trunk, as_cut, list_sizes, map_size
 from crossview.networks.losses import at_least_float32, counterfactual, without_autocast
 from crossview.networks.weight_files import convnext_tensor, renamed
 from crossview.pairs.batch import Views
@@ -452,50 +452,6 @@ def _mirrored(columns: Tensor, mirror: Tensor) -> Tensor:
     return columns - 2 * mirror @ (mirror.transpose(1, 2) @ columns)
 
 
-def layout_extractor(  # noqa: PLR0913 - the published variants
-    version: str,
-    descriptors: int,
-    spec: EncoderSpec,
-    *,
-    bottleneck: bool = True,
-    scaled: bool = False,
-    squash: str = "sigmoid",
-    span: str = "free",
-) -> Callable[[int, int], nn.Module]:
-    """GLE "v1" or "v2", for a map of so many channels and positions.
-
-    ``bottleneck``, ``squash`` and ``span`` are v2's; v1 has always had the first, and squashes by
-    hardtanh. ``scaled``: the maps over positions begin at the
-    size of their inputs, not at 0.005. Raises InvalidValue for another version.
-    """
-    require(version in ("v1", "v2"), f"gle must be v1 or v2, got {version!r}.")
-
-    def made(channels: int, positions: int) -> nn.Module:
-        if version == "v1":
-            masks: nn.Module = DescriptorTokens(positions, descriptors, spec)
-        else:
-            size = (channels, positions)
-            how: dict[str, Any] = {"bottleneck": bottleneck, "squash": squash, "span": span}
-            masks = PositionTokens(size, descriptors, spec, **how)
-        if scaled:
-            _scale(masks)
-        return masks
-
-    return made
-
-
-def _scale(masks: nn.Module) -> None:
-    """Keep the variance from input to output, whatever the number of positions.
-
-    The published start, 0.005, is of maps of several hundred positions. Over the 16 of a small
-    picture two layers of it shrink all that differs between pictures to a thousandth: the masks
-    begin, and for long stay, the same for every picture.
-    """
-    for part in masks.modules():
-        if isinstance(part, PerMask):
-            nn.init.normal_(part.weight, std=part.weight.shape[1] ** -0.5)
-
-
 def _check(masks: int, positions: int) -> None:
     require(masks >= 1, f"descriptors must be at least 1, got {masks}.")
     require(positions >= 2, f"a map of {positions} position is too small; use larger pictures.")
@@ -553,19 +509,8 @@ def sizes_unseen(state: Mapping[str, Tensor], name: str) -> dict[str, str]:
         if positions in PICTURES_PX:
             reasons[setting] = f"{maps}: taken as in the paper"
         else:
-            reasons[setting] = f"{maps}: {grids(positions, 16)}"
+            reasons[setting] = f"{maps}: {list_sizes(positions, 16)}"
     return reasons
-
-
-def grids(positions: int, side_px: int) -> str:
-    """Sizes of pictures with so many patches of ``side_px``, as settings; squarer ones first."""
-    pairs = [
-        (rows, positions // rows)
-        for rows in range(int(positions**0.5), 0, -1)
-        if positions % rows == 0 and positions <= 16 * rows * rows
-    ]
-    sizes = [f"[{rows * side_px},{columns * side_px}]" for rows, columns in pairs[:5]]
-    return f"perhaps {' or '.join(sizes)}" if sizes else "of no common size"
 
 
 def bottleneck_idle(state: Mapping[str, Tensor]) -> bool:

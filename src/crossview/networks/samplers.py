@@ -64,16 +64,18 @@ class RowBatch:
         self.rows.append(row)
 
 
-def shuffled(table: PairTable, size: int, generator: torch.Generator) -> Iterator[list[int]]:
+def draw_batches(table: PairTable, size: int, generator: torch.Generator) -> Iterator[list[int]]:
     """Full batches of ``size`` rows in random order, every row at most once.
 
     A row with a rival in the batch waits for the next one. Rows that are left when no full batch
     can be made are dropped.
     """
-    return packed(torch.randperm(len(table), generator=generator).tolist(), size, Rivals(table))
+    return pack_batches(
+        torch.randperm(len(table), generator=generator).tolist(), size, Rivals(table)
+    )
 
 
-def packed(order: Iterable[int], size: int, rivals: Rivals) -> Iterator[list[int]]:
+def pack_batches(order: Iterable[int], size: int, rivals: Rivals) -> Iterator[list[int]]:
     """Full batches of ``size`` of these rows in their order, as far as rivals allow it."""
     queue = deque(order)
     while queue:
@@ -138,7 +140,7 @@ def nearest_first(distance: F64, places: I64, row: int, count: int) -> I64:
     return order
 
 
-def neighbour_batches(
+def draw_neighbour_batches(
     table: PairTable,
     near: I64,
     size: int,
@@ -195,7 +197,7 @@ def _others(places: I64) -> int:
     return int(len(places) - np.bincount(places).max()) if len(places) else 0
 
 
-def regional(
+def draw_regional_batches(
     table: PairTable, size: int, reach_m: float, apart_m: float, generator: torch.Generator
 ) -> Iterator[list[int]]:
     """Full batches: a random row, then random unused rows within ``reach_m`` of it.
@@ -243,7 +245,9 @@ def _is_apart(latlon: F64, row: int, batch: list[int], apart_m: float) -> bool:
 ROUNDS = 2
 
 
-def aerial_first(table: PairTable, size: int, generator: torch.Generator) -> Iterator[list[int]]:
+def draw_aerial_first(
+    table: PairTable, size: int, generator: torch.Generator
+) -> Iterator[list[int]]:
     """Full batches of ``size`` rows, each of another aerial picture; incomplete ones are dropped.
 
     A picture that covers several panoramas stands for one of them, chosen uniformly each time.
@@ -258,7 +262,7 @@ def aerial_first(table: PairTable, size: int, generator: torch.Generator) -> Ite
     counts = np.bincount(table.pairs[:, 1])
     covered = [rows for rows in np.split(order, np.cumsum(counts)[:-1]) if len(rows)]
     for _ in range(ROUNDS):
-        yield from packed(_one_each(covered, generator), size, rivals)
+        yield from pack_batches(_one_each(covered, generator), size, rivals)
 
 
 def _one_each(covered: list[I64], generator: torch.Generator) -> Iterator[int]:

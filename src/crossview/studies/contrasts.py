@@ -17,8 +17,7 @@ from crossview.arrays import F64
 from crossview.errors import require
 from crossview.localization import accuracy as truth
 from crossview.stats import RESAMPLES, holm
-from crossview.studies.definitions import Planned
-from crossview.studies.results import Result
+from crossview.studies.study import Planned, Result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,7 @@ class Contrast:
     queries: int
 
 
-def planned_contrasts(
+def compute_planned_contrasts(
     planned: Planned, rows: Mapping[str, Sequence[Result]], *, seed: int = 0
 ) -> list[Contrast]:
     """Those contrasts whose two rows share at least two seeds; the primary comes first."""

@@ -80,7 +80,7 @@ def require_readable(page: Any, method: str, checkpoint: Checkpoint) -> None:
     """BadModel where the tensors are those of another method's network, which it names."""
     if getattr(page, "imported", None) is None:
         raise InvalidValue(f"{method} cannot read other code's checkpoints.")
-    own = str(getattr(page, "__name__", "")).rpartition(".")[2]
+    own = getattr(page, "PAPER", str(getattr(page, "__name__", "")).rpartition(".")[2])
     if not checkpoint.authors or own in checkpoint.pages:
         return
     names = [name.replace("_", "-") for name in checkpoint.pages]

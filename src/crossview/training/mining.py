@@ -98,15 +98,15 @@ def make_miner(reader: Reader, workers: int) -> Callable[[TrainState], I64]:
     """A function that ranks, for every row, the other places by the network's similarity.
 
     ``reader`` is that of the training: its method's Config says how many are kept
-    (``neighbour_range``, else 128) and, where it follows a course, to which field of view the
-    queries are cut (``now_theta_deg``). With ``state.memory`` the epoch's own vectors are compared,
+    (``neighbour_range``, else 128) and its page to which field of view the queries are cut
+    (``query_fov_deg``). With ``state.memory`` the epoch's own vectors are compared,
     and only rows that it has not seen are embedded.
     """
     plain = replace(reader, page=None, config={})
 
     def mine(state: TrainState) -> I64:
         config = _config_after(reader, state.epoch)
-        theta = float(getattr(config, "now_theta_deg", 360.0))
+        theta = _query_fov_deg(reader, config)
         unknown = np.arange(len(reader.table))
         if state.memory is not None:
             unknown = np.flatnonzero(~state.memory.known.numpy())
@@ -126,6 +126,13 @@ def make_miner(reader: Reader, workers: int) -> Callable[[TrainState], I64]:
         return rank_similar_rows(ground.to(device), aerial.to(device), places, keep)
 
     return mine
+
+
+def _query_fov_deg(reader: Reader, config: object) -> float:
+    """To which field of view queries are cut, where the method's page says so."""
+    page = reader.page.load() if reader.page else None
+    fov_deg = getattr(page, "query_fov_deg", None)
+    return float(fov_deg(config)) if fov_deg else 360.0
 
 
 def _config_after(reader: Reader, epochs: int) -> object:

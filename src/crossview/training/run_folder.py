@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,15 +94,15 @@ class RunFolder:
         config: dict[str, Any],
         info: dict[str, Any],
         tables: Mapping[str, PairTable] | None = None,
-        defaults: Mapping[str, Any] | None = None,
+        renew: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
     ) -> bool:
         """Create the folder, or check that it holds a run of the same ``config`` and ``tables``.
 
         ``tables``: the pairs of the splits that ``config`` tells the rows of. A training that was
         refused before its first step left nothing to keep. Returns whether there is a state to
         resume from. Another config, or other pairs, raises InvalidValue that shows both values.
-        ``defaults``: of the method's settings. A run from before there was a setting trained with
-        its default.
+        ``renew``: the settings of an older run as they are noted today, when a method may have got
+        settings, or lost some.
         """
         facts = {split: collect_facts(table) for split, table in (tables or {}).items()}
         for split, some in facts.items():
@@ -111,7 +111,7 @@ class RunFolder:
         if self._only_begun():
             self._create(config, info, facts)
         elif CONFIG_NAME in names:
-            old = _with_settings_since(self.config(), config, defaults or {})
+            old = _renewed(self.config(), renew)
             _same(old, config, self.path, self._other_pairs(old, config, tables or {}, facts))
             sweep(self.path)
         else:
@@ -276,14 +276,13 @@ def _before_framing(old: dict[str, Any], new: dict[str, Any]) -> tuple[Any, Any]
     )
 
 
-def _with_settings_since(
-    old: dict[str, Any], new: dict[str, Any], defaults: Mapping[str, Any]
+def _renewed(
+    record: dict[str, Any], renew: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """The record of an older run, with the settings that its method has got since."""
-    if not isinstance(old.get("config"), dict):
-        return old
-    since = {name: value for name, value in defaults.items() if name in new["config"]}
-    return {**old, "config": {**json.loads(_json(since)), **old["config"]}}
+    """The record of an older run, with its settings as they are noted today."""
+    if not isinstance(record.get("config"), dict):
+        return record
+    return {**record, "config": json.loads(_json(dict(renew(record["config"]))))}
 
 
 def _same(old: dict[str, Any], new: dict[str, Any], where: Path, other_pairs: str) -> None:

@@ -186,6 +186,9 @@ class Request:
     save_every: int = 200
     validate_every: int = 0
     until: int = 0
+    renew: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    """The settings of an older run of the method as they are noted today; None: as the page's
+    defaults complete them."""
 
 
 def split_rows(request: Request, seed: int) -> tuple[PairTable, PairTable | None]:
@@ -217,7 +220,7 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
     folder = RunFolder(request.out)
     tables = {"train": train} | ({} if val is None else {"val": val})
     record = _record(request, train, val, note_framing(views, shown))
-    folder.begin(record, dict(request.info), tables, defaults=asdict(page.Config()))
+    folder.begin(record, dict(request.info), tables, request.renew or _with_defaults(page))
     views = frame_views(views, shown)
     reader = _reader(request, train, views, recipe.seed, progress)
     val_reader = None
@@ -269,6 +272,11 @@ def build_without_weights(page: Any, config: Any) -> nn.Module:
         config = replace(config, weights="none")
     model: nn.Module = page.build(config)
     return model
+
+
+def _with_defaults(page: Any) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    """Settings of an older run with those that the page has got since, at their defaults."""
+    return lambda settings: {**asdict(page.Config()), **settings}
 
 
 def _reader(

@@ -1,14 +1,33 @@
-"""What a study is: rows that differ in some settings, and where they are tried."""
+"""What a study is, and what its trainings gave.
+
+Rows that differ in some settings, where they are tried, and the comparisons that answer its
+question. The studies are written down in ``definitions/*.toml``; the result of a training is kept
+as JSON in its run folder.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 
-from crossview.errors import InvalidValue, UnknownName, match_name, require
+from crossview.errors import BadData, InvalidValue, UnknownName, match_name, require
+from crossview.evaluation.evaluation_record import Figure
+from crossview.evaluation.metrics import OVER
+from crossview.evaluation.run_comparison import over_trainings
+from crossview.files import atomic_write
 from crossview.reports.published import Quote
 from crossview.worlds.town_pairs import TownPlan
+
+RESULT_NAME = "result.json"
+WHOLE_COLUMNS = 1  # the rule of views.crops, by which tested panoramas are cut
+DEFINITIONS = ("geodtr", "singeo", "singeo-fields")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,3 +174,126 @@ class Study:
 def label_test(area: str, fov_deg: float) -> str:
     """The name of a test in tables: "same", or "same, 90 degrees"."""
     return area if fov_deg == 360.0 else f"{area}, {fov_deg:g} degrees"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One row, one seed. ``tests``: name -> queries, references and recalls in percent."""
+
+    study: str
+    row: str
+    seed: int
+    settings: Mapping[str, Any]  # of the method's Config, all of them
+    tests: Mapping[str, Mapping[str, float]]
+    losses: Mapping[str, float]  # of the last hundredth of the steps
+    steps: int
+    seconds: float
+    data: str
+    versions: Mapping[str, str]
+    curve: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)  # by step
+    ranks: Mapping[str, Sequence[int]] = field(default_factory=dict)  # test -> of every query
+    towns: Mapping[str, Sequence[str]] = field(default_factory=dict)  # table -> of every query
+    device: str = "cpu"
+    crops: int = 0  # the rule by which panoramas were cut; 0: padded ones masked as 4:3 photos
+
+    @property
+    def wrongly_cut(self) -> bool:
+        """Whether padded pictures were tested by the rule that none was trained by."""
+        padded = self.settings.get("representation") == "padded"
+        return padded and self.crops < WHOLE_COLUMNS and len(self.tests) > len(_areas(self.tests))
+
+    def write(self, folder: Path) -> None:
+        """Keep it as ``result.json``: its presence says that the run is done."""
+        atomic_write(folder / RESULT_NAME, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def _areas(tests: Iterable[str]) -> set[str]:
+    """The areas of tests named "AREA" and "AREA, FIELD OF VIEW"."""
+    return {name.partition(",")[0] for name in tests}
+
+
+def read_result(folder: Path) -> Result | None:
+    """The result in a run folder, or None while there is none."""
+    path = folder / RESULT_NAME
+    if not path.is_file():
+        return None
+    try:
+        return Result(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as problem:
+        raise BadData(f"{path} is no result of a study: {problem}\nDelete it to run again.") from (
+            problem
+        )
+
+
+def pool_trainings(results: Sequence[Result], test: str, measure: str) -> Figure | None:
+    """The mean over seeds with its 95 % interval (Student's t); None without results."""
+    figures = [
+        Figure(
+            name=measure,
+            value=result.tests[test][measure],
+            low=float("nan"),
+            high=float("nan"),
+            n=int(result.tests[test]["queries"]),
+            unit="%",
+            over=OVER,
+        )
+        for result in results
+    ]
+    return over_trainings(figures) if figures else None
+
+
+@cache
+def read_studies() -> dict[str, Study]:
+    """All studies by name, as ``definitions/*.toml`` have them."""
+    folder = resources.files("crossview.studies") / "definitions"
+    studies = [study for name in DEFINITIONS for study in _read_file(folder / f"{name}.toml")]
+    return {study.name: study for study in studies}
+
+
+def find_study(name: str) -> Study:
+    """The study of that name; UnknownName suggests the nearest one."""
+    studies = read_studies()
+    return studies[match_name("study", name, studies)]
+
+
+def _read_file(file: Traversable) -> list[Study]:
+    """The studies of a file, which share its settings for towns and its starts."""
+    content = _with_tuples(tomllib.loads(file.read_text(encoding="utf-8")))
+    starts: dict[str, Start] = {}
+    for name, values in content.get("start", {}).items():  # a start stands after the one before it
+        before = starts[values.pop("before")] if "before" in values else None
+        starts[name] = Start(**values, before=before)
+    return [_make_study(values, content["towns"], starts) for values in content["study"]]
+
+
+def _make_study(
+    values: dict[str, Any], towns: Mapping[str, Any], starts: Mapping[str, Start]
+) -> Study:
+    if "plan" in values:
+        values["plan"] = TownPlan(**values["plan"])
+    if "planned" in values:
+        values["planned"] = Planned(**values["planned"])
+    rows = tuple(_make_row(row, starts) for row in values.pop("row"))
+    start = starts[values.pop("start")] if "start" in values else None
+    return Study(**values, rows=rows, towns=towns, start=start)
+
+
+def _make_row(values: dict[str, Any], starts: Mapping[str, Start]) -> Row:
+    """A row; ``town_steps`` are its own on towns, where a step costs less than that of others."""
+    steps = values.pop("town_steps", 0)
+    start = starts[values.pop("start")] if "start" in values else None
+    published = Quote(**values.pop("published")) if "published" in values else None
+    row = Row(**values, published=published, start=start)
+    if not steps:
+        return row
+    return replace(row, small={**(row.small or row.settings), "steps": steps})
+
+
+def _with_tuples(value: Any) -> Any:
+    """Lists of TOML as tuples, except lists of tables."""
+    if isinstance(value, dict):
+        return {name: _with_tuples(item) for name, item in value.items()}
+    if isinstance(value, list):
+        items = [_with_tuples(item) for item in value]
+        return items if items and isinstance(items[0], dict) else tuple(items)
+    return value

@@ -15,11 +15,9 @@ from crossview.evaluation.metrics import MAIN, RECALLS
 from crossview.evaluation.run_comparison import compare_trainings, correct_together
 from crossview.files import atomic_write
 from crossview.reports.published import name_data, name_training_data
-from crossview.studies.areas import tested_split
-from crossview.studies.beginning import SEED
-from crossview.studies.contrasts import Contrast, planned_contrasts
-from crossview.studies.definitions import Planned, Row, Start, Study, label_test
-from crossview.studies.results import Result, pooled
+from crossview.studies.contrasts import Contrast, compute_planned_contrasts
+from crossview.studies.running import SEED, choose_test_split
+from crossview.studies.study import Planned, Result, Row, Start, Study, label_test, pool_trainings
 
 Rows = Mapping[str, Sequence[Result]]  # row name -> its seeds
 COMPARED = ("R@1", "R@10")
@@ -119,7 +117,7 @@ def _quoted(
     for area, data in tested_on.items():
         printed = row.published.figures(
             data,
-            tested_split(data),
+            choose_test_split(data),
             trained_on=trained_on,
             headings=study.headings or "aligned",
         )
@@ -168,7 +166,7 @@ def _record(
 
 def _figures(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
     tests = results[0].tests if results else {}
-    pools = {test: {m: pooled(results, test, m) for m in RECALLS} for test in tests}
+    pools = {test: {m: pool_trainings(results, test, m) for m in RECALLS} for test in tests}
     return {
         test: {name: _plain(figure) for name, figure in measures.items() if figure}
         for test, measures in pools.items()
@@ -204,7 +202,7 @@ def _comparisons(study: Study, rows: Rows) -> list[dict[str, Any]]:
 
 
 def _planned(study: Study, rows: Rows) -> list[Contrast]:
-    return planned_contrasts(study.planned, rows) if study.planned else []
+    return compute_planned_contrasts(study.planned, rows) if study.planned else []
 
 
 def _page(study: Study, rows: Rows, record: Mapping[str, Any], quotes: Quotes) -> Iterator[str]:
@@ -304,9 +302,9 @@ def _footer(study: Study, record: Mapping[str, Any], quotes: Quotes) -> Iterator
         yield "Nothing of it has been run."
         return
     sizes = {t: (r["queries"], r["references"]) for d in done for t, r in d["tests"].items()}
-    told = "; ".join(f"{t}: {q:g} queries, {n:g} references" for t, (q, n) in sizes.items())
+    sizes_text = "; ".join(f"{t}: {q:g} queries, {n:g} references" for t, (q, n) in sizes.items())
     minutes = sum(d["seconds"] for d in done) / 60
-    yield f"{told}. Data: {'; '.join(record['data'])}."
+    yield f"{sizes_text}. Data: {'; '.join(record['data'])}."
     if record["synthetic"]:
         yield from _beginnings(study)
     yield f"{len(done)} trainings, {minutes:.0f} minutes of training in all."
@@ -322,8 +320,8 @@ def _steps(done: Sequence[Mapping[str, Any]]) -> str:
         rows.setdefault(result["steps"], {})[result["row"]] = None
     if len(rows) == 1:
         return f"Steps of a training: {next(iter(rows))}."
-    told = (f"{steps} ({', '.join(names)})" for steps, names in sorted(rows.items()))
-    return f"Steps of a training: {'; '.join(told)}."
+    sizes_text = (f"{steps} ({', '.join(names)})" for steps, names in sorted(rows.items()))
+    return f"Steps of a training: {'; '.join(sizes_text)}."
 
 
 def _starts(study: Study) -> Iterator[tuple[Start, list[Row]]]:
