@@ -310,7 +310,7 @@ def test_a_system_that_proj_cannot_convert_is_refused(tmp_path):
 def test_degrees_that_are_none_are_refused_with_both_reasons(tmp_path, x, y):
     grid = Affine(1e-5, 0, x, 0, -1e-5, y)
     path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), crs="EPSG:4326", transform=grid)
-    with pytest.raises(NotGeoreferenced, match="no degrees on Earth"):
+    with pytest.raises(NotGeoreferenced, match="not degrees on Earth"):
         corner(path)
 
 
