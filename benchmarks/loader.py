@@ -29,7 +29,7 @@ from crossview.pairs.table import PairTable
 from crossview.training.contract import TrainingRecipe
 from crossview.training.device import lay_out, open_device
 from crossview.training.loop import TrainingJob, epoch_order, train_steps
-from crossview.training.run_folder import make_state
+from crossview.training.train_state import make_state
 
 GROUND_PX, AERIAL_PX = (224, 1232), (750, 750)  # CVUSA's files
 

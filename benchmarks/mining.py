@@ -23,7 +23,7 @@ from crossview.training.cost import extra_memory_mb
 from crossview.training.device import is_fast_in_bfloat16
 from crossview.training.loop import Objective, backward
 from crossview.training.mining import rank_similar_rows
-from crossview.training.run_folder import VectorMemory
+from crossview.training.train_state import VectorMemory
 
 KEEP = 128
 

@@ -23,7 +23,7 @@ from crossview.training.contract import TrainingRecipe
 from crossview.training.cost import extra_memory_mb
 from crossview.training.device import is_fast_in_bfloat16, lay_out, open_device
 from crossview.training.loop import Objective, backward
-from crossview.training.run_folder import make_state
+from crossview.training.train_state import make_state
 
 SMALL = {"aerial_px": 96, "ground_px": (64, 192)}
 

@@ -37,7 +37,7 @@ from crossview.studies import singeo_variant
 from crossview.studies.running import measure_row_recalls
 from crossview.training.contract import TrainingRecipe, example_table
 from crossview.training.mining import make_miner
-from crossview.training.run_folder import TrainState, make_state
+from crossview.training.train_state import TrainState, make_state
 from crossview.training.validation import measure_recalls
 from crossview.views.decode import Photo
 from crossview.views.spec import ViewSpec

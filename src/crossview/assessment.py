@@ -26,11 +26,11 @@ from crossview.model.onnx import Embedder, Model, open_model
 from crossview.pairs.cache import fill_cache, open_cache
 from crossview.pairs.reading import Files, Source
 from crossview.pairs.table import PairTable
+from crossview.training.run_folder import CONFIG_NAME
 
 if TYPE_CHECKING:
     from crossview.views.spec import Representation
 
-RUN_FILE = "config.json"  # as crossview.training.run_folder names it, which imports torch
 
 Note = Callable[[str], None]  # takes a sentence on what was noticed
 JobProgress = Callable[[str, int, int], None]  # takes a job, how many pictures are done, and in all
@@ -194,7 +194,7 @@ def read_representation(name: str) -> Representation:
 
 def is_run(model: str | Path) -> bool:
     """Whether a folder is one of ``crossview train`` or ``crossview import``."""
-    return (Path(model) / RUN_FILE).is_file()
+    return (Path(model) / CONFIG_NAME).is_file()
 
 
 def _open_subject(

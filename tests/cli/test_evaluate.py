@@ -12,10 +12,8 @@ from tests.tiny_pairs import write_pairs
 from tests.toy_model import toy_model
 from tests.training.tiny import PAGE
 
-from crossview.assessment import RUN_FILE
 from crossview.cli import main
 from crossview.evaluation.evaluation_record import Evaluation, read_all
-from crossview.training.run_folder import CONFIG_NAME
 
 PLACES = 24
 
@@ -128,10 +126,6 @@ def test_another_representation_is_refused_unless_allowed_and_then_marked(typed,
     code, out, _ = typed(model, "--representation", "narrow", "--off-protocol", "--workers", 0)
     assert code == 0
     assert "NOT COMPARABLE: trained on padded pictures" in out
-
-
-def test_a_run_folder_is_known_by_the_file_that_training_writes():
-    assert RUN_FILE == CONFIG_NAME
 
 
 def test_a_run_folder_is_evaluated_without_export(typed, data, tmp_path):

@@ -13,7 +13,8 @@ from crossview.pairs.page_ref import PageRef
 from crossview.training import contract
 from crossview.training.contract import TrainingRecipe
 from crossview.training.export import export
-from crossview.training.run_folder import RunFolder, make_state, save_weights
+from crossview.training.run_folder import RunFolder
+from crossview.training.train_state import make_state, save_weights
 
 MINE = str(Path(__file__).parents[2] / "docs" / "examples" / "mine.py")
 CONTRASTIVE = {

@@ -17,8 +17,8 @@ from torch.nn.functional import normalize
 
 from crossview import catalogue
 from crossview.cli import main
-from crossview.training.run_folder import load_weights
 from crossview.training.session import build_without_weights
+from crossview.training.train_state import load_weights
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from crossview.model.onnx import Model
 from crossview.pairs.page_ref import PageRef
 from crossview.training import export as export_module
 from crossview.training.export import export, fov_seen_deg
-from crossview.training.run_folder import RunFolder, save_weights
+from crossview.training.run_folder import RunFolder
+from crossview.training.train_state import save_weights
 
 SHARED = {
     "backbone": "test_convnext",
@@ -68,7 +69,7 @@ def test_pixels_go_in_as_they_are(shared_run, shared_model):
     """uint8 NHWC into ONNX equals the normalised NCHW float into the original."""
     folder, page, config = shared_run
     from crossview.pairs.loading import normalise
-    from crossview.training.run_folder import load_weights
+    from crossview.training.train_state import load_weights
 
     model = page.build(config).eval()
     load_weights(model, folder.weights)

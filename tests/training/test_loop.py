@@ -11,8 +11,8 @@ from crossview.errors import BadModel, TrainingFailed
 from crossview.pairs.loading import Loader, to_batch
 from crossview.training.contract import TrainingRecipe
 from crossview.training.loop import epoch_order, train_steps
-from crossview.training.run_folder import load_state, make_state, read_saved_step, save_state
 from crossview.training.session import prepare, start_state
+from crossview.training.train_state import load_state, make_state, read_saved_step, save_state
 
 
 def first_reports(session, count, state=None):

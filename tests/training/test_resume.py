@@ -16,7 +16,7 @@ from crossview.catalogue import open_data
 from crossview.errors import CannotWrite, InvalidValue
 from crossview.pairs.facts import digest_names
 from crossview.pairs.page_ref import PageRef
-from crossview.training import run_folder as state_module
+from crossview.training import train_state
 from crossview.training.session import prepare
 
 
@@ -239,7 +239,7 @@ def test_a_disk_that_fills_up_leaves_the_last_saved_state(tmp_path, monkeypatch)
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(state_module, "save_file", full)
+    monkeypatch.setattr(train_state, "save_file", full)
     with pytest.raises(CannotWrite, match="disk is full"):
         trained(asked)
     assert weights(asked.out) == before

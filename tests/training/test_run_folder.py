@@ -183,7 +183,7 @@ import resource, sys
 import torch
 from pathlib import Path
 from crossview.errors import CannotWrite
-from crossview.training.run_folder import save_weights
+from crossview.training.train_state import save_weights
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     save_weights({"w": torch.zeros(10000)}, Path(sys.argv[1]) / "model.safetensors")

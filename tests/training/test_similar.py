@@ -5,7 +5,7 @@ from torch.nn.functional import normalize
 
 from crossview.errors import BadModel, InvalidValue
 from crossview.training import mining as similar
-from crossview.training.run_folder import VectorMemory
+from crossview.training.train_state import VectorMemory
 
 
 def vectors(rows, seed, dim=24):

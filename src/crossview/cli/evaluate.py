@@ -347,8 +347,8 @@ def _measure_consistency(
     from crossview.assessment import is_run
     from crossview.explain.consistency import measure_consistency
     from crossview.training.device import open_device
-    from crossview.training.run_folder import load_weights
     from crossview.training.session import build_without_weights
+    from crossview.training.train_state import load_weights
 
     if not is_run(run):
         raise InvalidValue(

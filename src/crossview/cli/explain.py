@@ -69,8 +69,8 @@ def _warn_of_torn_logs(runs: list[Path]) -> None:
 
 def _open_network(run: Run, device: str) -> Any:
     from crossview.training.device import open_device
-    from crossview.training.run_folder import load_weights
     from crossview.training.session import build_without_weights
+    from crossview.training.train_state import load_weights
 
     model = build_without_weights(run.page, run.config)
     load_weights(model, run.folder.weights)

@@ -16,8 +16,8 @@ from crossview.errors import InvalidValue
 if TYPE_CHECKING:
     from crossview.training.cost import TrainingFootprint
     from crossview.training.loop import StepReport
-    from crossview.training.run_folder import TrainState
     from crossview.training.session import Session
+    from crossview.training.train_state import TrainState
     from crossview.training.validation import Recall
 
 LONG_STEP_S = 30.0  # from here on --dry-run tries one step, not three
@@ -166,8 +166,9 @@ def _train(request: Any, tensorboard: bool, quiet: bool) -> None:
 
 
 def _fit(request: Any, tensorboard: bool, quiet: bool) -> None:
-    from crossview.training.run_folder import RunFolder, read_saved_step
+    from crossview.training.run_folder import RunFolder
     from crossview.training.session import Stopped, fit, start_state
+    from crossview.training.train_state import read_saved_step
 
     with RunFolder(request.out).discard_refused():
         session = _prepare(request, quiet)

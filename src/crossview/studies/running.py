@@ -56,7 +56,7 @@ from crossview.studies.study import (
 )
 from crossview.training.contract import TrainingRecipe, example_pair, example_table
 from crossview.training.loop import StepReport
-from crossview.training.run_folder import RunFolder, TrainState
+from crossview.training.run_folder import RunFolder
 from crossview.training.session import (
     Request,
     Session,
@@ -66,6 +66,7 @@ from crossview.training.session import (
     prepare,
     start_state,
 )
+from crossview.training.train_state import TrainState
 from crossview.training.validation import embed_rows, rank_rows
 from crossview.worlds.town_pairs import TownPlan, ensure_pairs
 

@@ -27,8 +27,9 @@ from crossview.model.info import (
 )
 from crossview.model.onnx_files import require_whole
 from crossview.pairs.batch import Views
-from crossview.training.run_folder import RunFolder, load_weights
+from crossview.training.run_folder import RunFolder
 from crossview.training.session import build_without_weights
+from crossview.training.train_state import load_weights
 from crossview.training.validation import similarities
 from crossview.views.spec import ViewSpec
 

@@ -17,8 +17,9 @@ from crossview._version import __version__
 from crossview.errors import BadModel, InvalidValue
 from crossview.files import write_together
 from crossview.networks.weight_files import fit, read_weights, whose
-from crossview.training.run_folder import FORMAT, NAMES, WEIGHTS_NAME, RunFolder, save_weights
+from crossview.training.run_folder import FORMAT, NAMES, WEIGHTS_NAME, RunFolder
 from crossview.training.session import build_without_weights
+from crossview.training.train_state import save_weights
 
 
 @dataclass(frozen=True, kw_only=True)

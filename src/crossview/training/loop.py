@@ -29,7 +29,7 @@ from crossview.pairs.loading import Loader, RawBatch, to_batch
 from crossview.pairs.table import PairTable
 from crossview.training.contract import Method, TrainingRecipe
 from crossview.training.device import autocast
-from crossview.training.run_folder import TrainState
+from crossview.training.train_state import TrainState
 
 Vectors = dict[str, Tensor]
 

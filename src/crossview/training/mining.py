@@ -18,7 +18,7 @@ from crossview.networks.samplers import nearest_first
 from crossview.pairs.batch import TrainingProgress
 from crossview.pairs.loading import Loader, Reader
 from crossview.training.device import is_fast_in_bfloat16
-from crossview.training.run_folder import TrainState
+from crossview.training.train_state import TrainState
 from crossview.training.validation import EmbeddedRows, embed_rows, similarities
 
 BLOCK = 256  # queries per product: 18 MB of scores for 35,532 references

@@ -3,20 +3,9 @@
 ``config.json``        method, its Config, data and splits: what a resumed run must agree with
 ``pairs.npz``          what the pairs were, to say where others differ (`crossview.pairs.facts`)
 ``info.json``          facts for whoever exports the model: data, licence, synthetic or not
-``state.safetensors``  everything needed to go on (:mod:`crossview.training.run_folder`)
+``state.safetensors``  everything needed to go on (``training.train_state``)
 ``model.safetensors``  the weights to use: averaged where the recipe averages
 ``log.jsonl``          one JSON object per report
-
-TrainState: all that a training has become, and one file that holds it whole.
-
-The file is safetensors: weights, averaged weights, optimiser moments and mined neighbours as
-tensors, the counters as JSON in its header. It is replaced atomically, and every random draw of
-training is seeded by these counters, so a run killed at any instant goes on exactly.
-
-The vectors that training itself computes, kept until neighbours are searched among them.
-
-With it, similarity sampling needs no second pass over the data. The vectors are as old as the
-step that made them, and of augmented pictures; what that costs is in ``docs/methods/singeo.md``.
 """
 
 from __future__ import annotations
@@ -30,15 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
-
-from crossview.arrays import I64
 from crossview.errors import BadData, BadModel, CrossviewError, InvalidValue
-from crossview.files import append_lines, atomic_write, list_entries, read_lines, sweep, writing
+from crossview.files import append_lines, atomic_write, list_entries, read_lines, sweep
 from crossview.locks import lock
 from crossview.pairs.facts import (
     TableFacts,
@@ -50,7 +32,6 @@ from crossview.pairs.facts import (
     read_facts,
 )
 from crossview.pairs.table import PairTable
-from crossview.training.contract import TrainingRecipe
 
 FORMAT = 1
 CONFIG_NAME = "config.json"
@@ -325,223 +306,3 @@ def _flat(values: dict[str, Any]) -> dict[str, Any]:
 
 def _json(values: dict[str, Any]) -> str:
     return json.dumps(values, indent=2) + os.linesep.replace("\r\n", "\n")
-
-
-class VectorMemory:
-    """float16 [P, D] per view, filled row by row; lives on the CPU."""
-
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
-        self.ground: Tensor | None = None
-        self.aerial: Tensor | None = None
-        self.known = torch.zeros(rows, dtype=torch.bool)
-
-    def note(self, rows: Tensor, ground: Tensor, aerial: Tensor) -> None:
-        """Keep the vectors [B, D] of ``rows`` [B] in place of earlier ones."""
-        rows = rows.cpu()
-        self.ground = self._filled(self.ground, rows, ground)
-        self.aerial = self._filled(self.aerial, rows, aerial)
-        self.known[rows] = True
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What a saved training needs to go on."""
-        if self.ground is None or self.aerial is None:
-            return {}
-        return {"ground": self.ground, "aerial": self.aerial, "known": self.known}
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from :meth:`tensors`; nothing given: start empty."""
-        if not tensors:
-            return
-        if len(tensors["known"]) != self._rows:
-            raise BadModel(
-                f"The saved training remembers {len(tensors['known'])} rows, this one has "
-                f"{self._rows}."
-            )
-        self.ground, self.aerial = tensors["ground"], tensors["aerial"]
-        self.known = tensors["known"]
-
-    def _filled(self, kept: Tensor | None, rows: Tensor, vectors: Tensor) -> Tensor:
-        if kept is None:
-            kept = torch.zeros(self._rows, vectors.shape[1], dtype=torch.float16)
-        kept[rows] = vectors.detach().to("cpu", torch.float16)
-        return kept
-
-
-@dataclass
-class TrainState:
-    """What changes while training. Counters: optimiser steps done, epoch, batches used of it."""
-
-    model: nn.Module
-    optimiser: torch.optim.Optimizer
-    averaged: dict[str, Tensor] | None  # by state_dict key; None: recipe.ema_decay is 0
-    neighbours: I64 | None = None
-    memory: VectorMemory | None = None  # the epoch's own vectors, if recipe.mine_from says "epoch"
-    step: int = 0
-    epoch: int = 0
-    position: int = 0
-
-    def average(self, decay: float) -> None:
-        """Move the averaged weights towards the current ones; slower as training goes on.
-
-        The weight of the past is min(decay, (1 + n) / (10 + n)) at step n, so that the random
-        start is forgotten. Integer buffers are copied.
-        """
-        if self.averaged is None:
-            return
-        keep = min(decay, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, value in self.model.state_dict().items():
-                if value.is_floating_point():
-                    self.averaged[name].lerp_(value, 1.0 - keep)
-                else:
-                    self.averaged[name].copy_(value)
-
-    @contextmanager
-    def evaluation_mode(self) -> Iterator[Any]:
-        """The model in eval mode with the averaged weights, if there are any; then as before."""
-        mode = self.model.training
-        own = None
-        if self.averaged is not None:
-            own = {name: value.clone() for name, value in self.model.state_dict().items()}
-            _copy_into(self.model, self.averaged)
-        self.model.eval()
-        try:
-            with torch.no_grad():
-                yield self.model
-        finally:
-            if own is not None:
-                _copy_into(self.model, own)
-            self.model.train(mode)
-
-
-def make_state(model: nn.Module, recipe: TrainingRecipe) -> TrainState:
-    """AdamW (PyTorch's betas) over all parameters that require gradients; counters at 0.
-
-    Without ``recipe.decay_vectors``, parameters with fewer than two axes are not decayed.
-    """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in parameters if recipe.decay_vectors or p.ndim > 1]
-    known = {id(p) for p in decayed}
-    free = [p for p in parameters if id(p) not in known]
-    groups = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=recipe.lr, eps=recipe.eps, fused=True
-    )
-    averaged = None
-    if recipe.ema_decay > 0:
-        averaged = {name: value.clone() for name, value in model.state_dict().items()}
-    return TrainState(model=model, optimiser=optimiser, averaged=averaged)
-
-
-def save_state(state: TrainState, path: Path) -> None:
-    """Write everything to one file, atomically; CannotWrite leaves the former file as it was."""
-    tensors = {f"model/{k}": v for k, v in state.model.state_dict().items()}
-    tensors |= {f"average/{k}": v for k, v in (state.averaged or {}).items()}
-    for index, moments in state.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser/{index}/{name}": value for name, value in moments.items()}
-    if state.neighbours is not None:
-        tensors["neighbours"] = torch.from_numpy(state.neighbours)
-    if state.memory is not None:
-        tensors |= {f"memory/{name}": value for name, value in state.memory.tensors().items()}
-    counters = {"step": state.step, "epoch": state.epoch, "position": state.position}
-    _write(tensors, path, {"counters": json.dumps(counters)})
-
-
-def load_state(state: TrainState, path: Path) -> None:
-    """Fill a fresh state from a file of :func:`save_state`."""
-    tensors, metadata = _read(path)
-    _copy_into(state.model, _part(tensors, "model/"))
-    if state.averaged is not None:
-        averaged = _part(tensors, "average/")
-        state.averaged = {k: _like(v, averaged[k]) for k, v in state.averaged.items()}
-    _load_optimiser(state.optimiser, _part(tensors, "optimiser/"))
-    if "neighbours" in tensors:
-        state.neighbours = tensors["neighbours"].numpy().astype(np.int64)
-    if state.memory is not None:
-        state.memory.load(_part(tensors, "memory/"))
-    counters = json.loads(metadata["counters"])
-    state.step, state.epoch = counters["step"], counters["epoch"]
-    state.position = counters["position"]
-
-
-def read_saved_step(path: Path) -> int:
-    """Steps done in a file of :func:`save_state`, read from its header; 0 if there is no file."""
-    if not path.is_file():
-        return 0
-    try:
-        with safe_open(path, framework="pt") as file:
-            return int(json.loads(file.metadata()["counters"])["step"])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as problem:
-        raise BadModel(f"{path} is no saved training: {problem}") from problem
-
-
-def save_weights(weights: dict[str, Tensor], path: Path) -> None:
-    """A network's state_dict as safetensors, atomically."""
-    _write(weights, path, {})
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Fill ``model`` from a file of :func:`save_weights`; every tensor must fit."""
-    tensors, _ = _read(path)
-    _copy_into(model, tensors)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (OSError, SafetensorError) as problem:
-        raise BadModel(f"{path} cannot be read as safetensors: {problem}") from problem
-
-
-def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    with writing(path) as temporary:
-        rights = temporary.stat().st_mode  # the library makes files that only the owner can read
-        try:
-            save_file(_plain(tensors), temporary, metadata=metadata)
-        except SafetensorError as problem:  # the library hides what the system said in its words
-            number = re.search(r"os error (\d+)", str(problem))
-            if number is None:
-                raise
-            reason = int(number[1])
-            raise OSError(reason, os.strerror(reason), str(temporary)) from problem
-        temporary.chmod(rights)
-
-
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Row-major copies that share no memory, as safetensors wants them."""
-    return {
-        name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()
-    }
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _copy_into(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as problem:
-        raise BadModel(f"The weights do not fit the network: {problem}") from problem
-
-
-def _like(model: Tensor, values: Tensor) -> Tensor:
-    """``values`` on the device and in the memory order of ``model``."""
-    return torch.empty_like(model).copy_(values)
-
-
-def _load_optimiser(optimiser: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    state: dict[int, dict[str, Any]] = {}
-    for key, value in moments.items():
-        index, name = key.split("/")
-        same = value.shape == parameters[int(index)].shape and value.ndim > 0
-        entry = _like(parameters[int(index)].detach(), value) if same else value
-        state.setdefault(int(index), {})[name] = entry
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": state, "param_groups": groups})

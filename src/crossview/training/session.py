@@ -30,9 +30,8 @@ from crossview.training.contract import TrainingRecipe
 from crossview.training.device import lay_out, open_device
 from crossview.training.loop import StepReport, TrainingJob, in_halves, train_steps
 from crossview.training.mining import make_miner
-from crossview.training.run_folder import (
-    FORMAT,
-    RunFolder,
+from crossview.training.run_folder import FORMAT, RunFolder
+from crossview.training.train_state import (
     TrainState,
     VectorMemory,
     load_state,

@@ -15,8 +15,9 @@ from crossview.model.info import ModelInfo
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import normalise
 from crossview.training.export import run_info
-from crossview.training.run_folder import RunFolder, load_weights
+from crossview.training.run_folder import RunFolder
 from crossview.training.session import build_without_weights
+from crossview.training.train_state import load_weights
 
 
 class RunEmbedder:

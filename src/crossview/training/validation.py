@@ -23,7 +23,7 @@ from crossview.localization.similarity import score_query
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import Loader, RawBatch, Reader, normalise
 from crossview.pairs.table import PairTable
-from crossview.training.run_folder import TrainState
+from crossview.training.train_state import TrainState
 from crossview.views.crops import CroppedView, compute_bin_coverage, crop_view, draw_fov
 
 
