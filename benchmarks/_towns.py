@@ -14,7 +14,6 @@ from crossview.imagery.sources import open_sources
 from crossview.index.build import build_index
 from crossview.index.index_options import IndexOptions
 from crossview.model.onnx import Embedder
-from crossview.worlds.build import build_town
 from crossview.worlds.camera import (
     Shot,
     draw_camera_places,
@@ -22,6 +21,7 @@ from crossview.worlds.camera import (
     render_photo,
     start_drive,
 )
+from crossview.worlds.construction import build_town
 from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
 from crossview.worlds.town import TOWN_VERSION, Town

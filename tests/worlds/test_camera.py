@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from crossview.worlds.build import build_town
 from crossview.worlds.camera import (
     Shot,
     draw_camera_places,
@@ -15,6 +14,7 @@ from crossview.worlds.camera import (
     render_photo,
     start_drive,
 )
+from crossview.worlds.construction import build_town
 from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.rays import EYE_M, cast_rays, sample_fan

@@ -6,7 +6,7 @@ import pytest
 from pyproj import Proj
 
 from crossview.geo.points import measure_bearing_deg, measure_distance_m
-from crossview.worlds.build import build_town
+from crossview.worlds.construction import build_town
 from crossview.worlds.town import EPSG
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from crossview.files import atomic_write, sweep, wait_for_disk
 from crossview.locks import lock
-from crossview.worlds.build import build_town
 from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, start_drive
+from crossview.worlds.construction import build_town
 from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.styles import SEEN_STYLES

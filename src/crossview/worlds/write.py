@@ -19,7 +19,6 @@ from crossview.arrays import U8
 from crossview.errors import CannotWrite, InvalidValue, require
 from crossview.files import atomic_write, sweep, wait_for_disk, writing
 from crossview.locks import lock
-from crossview.worlds.build import build_town
 from crossview.worlds.camera import (
     Drive,
     Shot,
@@ -28,6 +27,7 @@ from crossview.worlds.camera import (
     render_photo,
     start_drive,
 )
+from crossview.worlds.construction import build_town
 from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.town import EPSG, SYNTHETIC_TAG, TOWN_VERSION, Town
