@@ -248,7 +248,7 @@ def _locate_elsewhere(
 ) -> Iterator[Answer]:
     """Answers to the photos of a folder that were taken outside of the region."""
     from crossview.localization.locate import locate_files
-    from crossview.views.photo_files import find_photos
+    from crossview.views.photo_folders import find_photos
 
     files = find_photos(folder)
     if files.remark:

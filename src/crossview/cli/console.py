@@ -92,7 +92,7 @@ def list_photos(
 
     ``fail`` gets each path that cannot be used.
     """
-    from crossview.views.photo_files import list_photos
+    from crossview.views.photo_folders import list_photos
 
     photos, remarks, problems = list_photos(paths)
     for problem in problems:

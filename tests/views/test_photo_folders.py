@@ -4,7 +4,7 @@ import pytest
 
 from crossview.errors import BadImage
 from crossview.views.decode import SUFFIXES
-from crossview.views.photo_files import find_photos, list_photos
+from crossview.views.photo_folders import find_photos, list_photos
 
 
 @pytest.fixture
