@@ -24,6 +24,8 @@ COUNTED_APART = {"datasets", "methods", "catalogue", "wiring", "demo", "cli"}  #
 # What ends like a participle, or is spelled like one, and is an imperative or a noun.
 IMPERATIVES = {"embed", "feed", "need", "seed", "shed", "exceed", "proceed", "speed"}
 NOUNS = {"bearing", "heading", "padding", "ring", "setting", "spacing", "string", "tiling"}
+# What the page of a method or of a study's variant may offer, and pages outside the package do.
+OF_A_PAGE = {"staged", "imported", "shown", "published"}
 IRREGULAR = {
     "begun", "bound", "broken", "built", "drawn", "driven", "fed", "found", "given", "gone",
     "held", "hidden", "kept", "known", "laid", "left", "lost", "made", "met", "paid", "relaid",
@@ -54,6 +56,11 @@ class Module:
     def room(self) -> str:
         """The folder or file of the package that it belongs to; "" of the package's own file."""
         return (*self.name.split("."), "")[1]
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is the page of a method, or of a variant that a study composes."""
+        return self.room == "methods" or self.base.endswith("_variant")
 
     @property
     def lines(self) -> int:
@@ -173,7 +180,7 @@ class House:
         where = defaultdict(list)
         for module in self.modules.values():
             for node in module.tree.body:
-                of_method = module.room == "methods" and getattr(node, "name", "") == "Config"
+                of_method = module.is_page and getattr(node, "name", "") == "Config"
                 if isinstance(node, ast.ClassDef) and node.name[0] != "_" and not of_method:
                     where[node.name].append(module.name)
         return {name: modules for name, modules in sorted(where.items()) if len(modules) > 1}
@@ -200,6 +207,7 @@ class House:
             f"{module}.{node.name}"
             for module, node in self.functions()
             if is_participle(node.name.partition("_")[0])
+            and not (self.modules[module].is_page and node.name in OF_A_PAGE)
             and not (node.returns and ast.unparse(node.returns).startswith(("bool", "TypeGuard")))
             and not (node.name.partition("_")[0].endswith("ing") and _is_context_manager(node))
         )

@@ -223,7 +223,7 @@ def benchmark(name: str) -> Benchmark:
     return Benchmark(name, PageRef(module).load(), options)
 
 
-def framing(name: str) -> Framing | None:
+def find_framing(name: str) -> Framing | None:
     """What the files of an official data set show, by its name or that of a recipe for it.
 
     None: no official data set.
@@ -262,7 +262,7 @@ def find_trained_on(method: str, data: str) -> TrainedOn:
         return TrainedOn(name=data_name(data), framing=Framing(), published={}, synthetic=True)
     names = dict.fromkeys((*BENCHMARKS, *recipes(method), "town", "pairs:FILE"))
     name = match_name("data set", kind, names)
-    settings, shown = find_published(method, name), framing(name)
+    settings, shown = find_published(method, name), find_framing(name)
     return TrainedOn(name=_of_recipe(name), framing=shown or Framing(), published=settings)
 
 
@@ -439,7 +439,7 @@ def _find_page(
 
 def _restore_framing(views: Views, data: str, settings: Mapping[str, Any], rows: Any) -> Views:
     """The views of a run that noted no framing: its data set's, with the rows that it was told."""
-    if (known := framing(data)) is not None:
+    if (known := find_framing(data)) is not None:
         return frame_views(views, replace(known, keep_rows=rows or known.keep_rows))
     names = ("elevation_deg", "footprint_m")
     return restore_views(views, {"keep_rows": rows, **{name: settings.get(name) for name in names}})
@@ -452,7 +452,7 @@ def frame_for_model(table: PairTable, data: str, ground: ViewSpec, trained_on: s
     that the model was trained on they are those of its training, should these have been others.
     """
     kinds = [_family(name.partition(":")[0].strip().casefold()) for name in (data, trained_on)]
-    if kinds[0] != kinds[1] or framing(data) is None or not ground.whole or ground.all_rows:
+    if kinds[0] != kinds[1] or find_framing(data) is None or not ground.whole or ground.all_rows:
         return table
     return replace(table, framing=replace(table.framing, keep_rows=ground.keep_rows))
 

@@ -129,7 +129,7 @@ class Table:
         self._at = {name: n for n, name in enumerate(self.columns) if name}
         self._nameless = [n for n, name in enumerate(self.columns) if not name]
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[ListRow]:
         width = len(self.columns)
         for line, cells in self._records:
             if len(cells) != width:
@@ -145,7 +145,7 @@ class Table:
                 raise self.error(
                     f"{self.path}, line {line}: a cell stands under no name of the header."
                 )
-            yield Row(self, line, cells)
+            yield ListRow(self, line, cells)
 
 
 _ABOUT_COMMAS = (
@@ -154,7 +154,7 @@ _ABOUT_COMMAS = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Row:
+class ListRow:
     """One line of a :class:`Table`; its errors name the file and the line."""
 
     table: Table

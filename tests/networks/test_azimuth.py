@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from crossview.errors import InvalidValue
-from crossview.networks.azimuth import AzimuthEncoder, wrapped
+from crossview.networks.azimuth import AzimuthEncoder, wrap_columns
 
 
 def picture(width, *, asked):
@@ -16,14 +16,14 @@ def picture(width, *, asked):
 def test_columns_wrap_around(width, asked):
     x = picture(width, asked=asked)
     columns = [(column - 1) % width for column in range(width + 2)]
-    assert torch.equal(wrapped(x), x[..., columns])
+    assert torch.equal(wrap_columns(x), x[..., columns])
 
 
 @pytest.mark.parametrize("width", [1, 2, 7])
 def test_gradients_of_wrapped_columns_are_those_of_plain_slices(width):
     x = picture(width, asked=True)
     weights = torch.randn(2, 3, 4, width + 2, dtype=torch.float64)
-    (fast,) = torch.autograd.grad((wrapped(x) * weights).sum(), x)
+    (fast,) = torch.autograd.grad((wrap_columns(x) * weights).sum(), x)
     slices = torch.cat([x[..., -1:], x, x[..., :1]], dim=3)
     (slow,) = torch.autograd.grad((slices * weights).sum(), x)
     torch.testing.assert_close(fast, slow, rtol=0, atol=1e-15)

@@ -6,7 +6,7 @@ import torch
 from tests.shared_data import shared
 from torch.testing import assert_close
 
-from crossview.networks.layout_masks import Layout, modulated, random_masks
+from crossview.networks.layout_masks import Layout, apply_masks, random_masks
 from crossview.networks.losses import (
     counterfactual,
     dual_info_nce,
@@ -147,7 +147,7 @@ def test_the_counterfactual_loss_and_its_gradients_are_the_authors(official, gro
 def test_gradients_reach_features_and_masks_as_in_the_authors_code(official, group):
     feature, masks = (leaf(official[f"{group}/{n}"]) for n in ("feature", "descriptor"))
     fake = torch.tensor(official[f"{group}/fake_descriptor"], dtype=torch.float64)
-    counterfactual(modulated(feature, masks), modulated(feature, fake)).backward()
+    counterfactual(apply_masks(feature, masks), apply_masks(feature, fake)).backward()
     for ours, side in ((feature, "feature"), (masks, "descriptor")):
         theirs = official[f"{group}/geodtr_cfloss_through_features/grad_{side}"]
         np.testing.assert_allclose(ours.grad, theirs, atol=1e-6, rtol=1e-4)
@@ -156,16 +156,16 @@ def test_gradients_reach_features_and_masks_as_in_the_authors_code(official, gro
 def test_modulation_is_what_the_authors_vectors_are(official):
     feature, masks = (torch.tensor(official[f"n8_cf/{n}"]) for n in ("feature", "descriptor"))
     np.testing.assert_allclose(
-        modulated(feature, masks), official["n8_cf/embedding"], atol=1e-6, rtol=1e-5
+        apply_masks(feature, masks), official["n8_cf/embedding"], atol=1e-6, rtol=1e-5
     )
 
 
 def test_modulation_is_a_sum_over_positions_flattened_channel_by_channel():
     features, masks = torch.randn(2, 3, 5), torch.randn(2, 5, 4)
     slow = torch.einsum("bcn,bnk->bck", features, masks).reshape(2, 12)
-    torch.testing.assert_close(modulated(features, masks), slow / slow.norm(dim=1, keepdim=True))
-    by_mask = modulated(features, masks, mask_major=True).reshape(2, 4, 3)
-    torch.testing.assert_close(by_mask.transpose(1, 2).reshape(2, 12), modulated(features, masks))
+    torch.testing.assert_close(apply_masks(features, masks), slow / slow.norm(dim=1, keepdim=True))
+    by_mask = apply_masks(features, masks, mask_major=True).reshape(2, 4, 3)
+    torch.testing.assert_close(by_mask.transpose(1, 2).reshape(2, 12), apply_masks(features, masks))
 
 
 def test_the_triplet_loss_is_a_double_loop_over_other_places():
@@ -205,5 +205,5 @@ def test_the_counterfactual_loss_is_log_2_at_no_distance_and_falls_with_it():
 def test_fake_masks_are_drawn_anew_each_time():
     torch.manual_seed(0)
     features, masks = torch.rand(2, 3, 6), torch.rand(2, 6, 4)
-    layout = Layout(modulated(features, masks), features, masks, (2, 3))
+    layout = Layout(apply_masks(features, masks), features, masks, (2, 3))
     assert random_masks(layout, 0.0, 1.0) != random_masks(layout, 0.0, 1.0)

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from crossview.errors import BadModel, InvalidValue
-from crossview.networks.weight_files import fit, read_weights, stored_type
+from crossview.networks.weight_files import find_stored_type, fit, read_weights
 
 
 class Settings(dict):
@@ -259,7 +259,7 @@ def test_other_precisions_are_converted_and_told(tmp_path, dtype):
     assert complaint == ""
     assert fitting["w"].dtype == torch.float32
     assert fitting["w"].tolist() == [0.5, -2.0]
-    assert stored_type(tensors) == str(dtype).removeprefix("torch.")
+    assert find_stored_type(tensors) == str(dtype).removeprefix("torch.")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crossview.studies.contrasts import compute_planned_contrasts, hits, resampled_means
+from crossview.studies.contrasts import compute_planned_contrasts, hits, resample_means
 from crossview.studies.study import Planned, Result
 
 TESTS = ("same, 90 degrees", "same, 70 degrees")
@@ -80,11 +80,11 @@ def test_one_seed_makes_no_contrast():
 def test_towns_that_disagree_widen_what_queries_alone_would_say():
     alike = np.tile(np.array([1.0, -1.0] * 30), (3, 1))
     apart = np.tile(np.array([3.0] * 20 + [0.0] * 10 + [-2.0] * 30), (3, 1))
-    narrow, wide = (resampled_means(values, TOWNS).std() for values in (alike, apart))
+    narrow, wide = (resample_means(values, TOWNS).std() for values in (alike, apart))
     assert wide > 5 * narrow
 
 
 def test_seeds_that_disagree_widen_it_too():
     agreeing = np.ones((3, 60))
-    assert resampled_means(agreeing, TOWNS).std() == 0
-    assert resampled_means(agreeing * [[0.0], [1.0], [5.0]], TOWNS).std() > 0.5
+    assert resample_means(agreeing, TOWNS).std() == 0
+    assert resample_means(agreeing * [[0.0], [1.0], [5.0]], TOWNS).std() > 0.5

@@ -15,7 +15,14 @@ from tests.datasets import twins
 from tests.toy_embedder import toy_info
 from tests.training.tiny import PAGE
 
-from crossview.catalogue import BENCHMARKS, framing, make_config, method_page, open_data, open_run
+from crossview.catalogue import (
+    BENCHMARKS,
+    find_framing,
+    make_config,
+    method_page,
+    open_data,
+    open_run,
+)
 from crossview.cli import main
 from crossview.errors import BadData, BadModel, InvalidValue
 from crossview.evaluation.evaluation_record import Evaluation
@@ -199,7 +206,7 @@ def test_a_method_that_takes_every_row_does_so_on_any_data(twin, tmp_path):
 def views_of(method, kind):
     page = method_page(method).load()
     config = make_config(page, {**SMALL[method], "whole": True})
-    return frame_views(page.views(config), framing(kind))
+    return frame_views(page.views(config), find_framing(kind))
 
 
 @pytest.mark.parametrize(
@@ -243,7 +250,7 @@ MERCATOR_M = 40_075_016.686 / 256  # a pixel of zoom 0 at the equator
     ],
 )
 def test_the_footprints_follow_from_pixels_zoom_and_place(kind, zoom, latitudes):
-    shown = framing(kind)
+    shown = find_framing(kind)
     cosines = [np.cos(np.radians(lat)) for lat in latitudes]
     wide = (
         shown.aerial_px * MERCATOR_M / 2**zoom * np.average(cosines, weights=[*latitudes.values()])
@@ -253,8 +260,8 @@ def test_the_footprints_follow_from_pixels_zoom_and_place(kind, zoom, latitudes)
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_official_data_set_says_what_its_tables_carry(name):
-    assert framing(name) == framing(name.upper()) == framing(f"{name}:somewhere")
-    assert framing(name).keep_rows is not None
+    assert find_framing(name) == find_framing(name.upper()) == find_framing(f"{name}:somewhere")
+    assert find_framing(name).keep_rows is not None
 
 
 def test_the_prepared_panoramas_of_cvact_are_cut_and_resized_by_area(twin):
@@ -266,7 +273,7 @@ def test_the_prepared_panoramas_of_cvact_are_cut_and_resized_by_area(twin):
     np.testing.assert_array_equal(ours, theirs)
     means = file[16:48].reshape(32, 1, 64, 2, 3).mean(axis=(1, 3))
     assert np.abs(ours - means).max() <= 0.5  # by area, in plain words
-    usa = replace(table, framing=framing("cvusa"))
+    usa = replace(table, framing=find_framing("cvusa"))
     assert Files(usa, views_of("geodtr-plus", "cvact")).ground(0)[0].std() < file.std()
 
 
@@ -275,15 +282,15 @@ def test_what_files_span_is_no_matter_of_the_cache(twin):
     usa, act = (Files(table, views_of("geodtr-plus", kind)) for kind in ("cvusa", "cvact"))
     for side in ("ground", "aerial"):
         assert usa.settings(side) == act.settings(side)
-    other = Files(replace(table, framing=framing("cvusa")), usa.views)
+    other = Files(replace(table, framing=find_framing("cvusa")), usa.views)
     assert other.settings("ground") != usa.settings("ground")
 
 
 def test_views_that_are_not_whole_keep_their_angles_and_metres():
     page = method_page("geodtr-plus").load()
     views = page.views(page.Config())
-    assert frame_views(views, framing("cvact")) == views
-    assert frame_spec(views.ground, framing("cvact")) == views.ground
+    assert frame_views(views, find_framing("cvact")) == views
+    assert frame_spec(views.ground, find_framing("cvact")) == views.ground
 
 
 def own_pairs(folder, **changes):
@@ -367,7 +374,7 @@ def test_a_run_of_before_goes_on_unless_its_pixels_were_others(twin, tmp_path, c
 
 def test_pages_of_ones_own_are_not_framed(twin, tmp_path):
     views = method_page(str(PAGE)).load().views(method_page(str(PAGE)).load().Config())
-    assert frame_views(views, framing("cvusa")) == views
+    assert frame_views(views, find_framing("cvusa")) == views
 
 
 def test_a_run_of_before_on_own_pairs_says_what_its_settings_said(tmp_path):

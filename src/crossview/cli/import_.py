@@ -110,14 +110,14 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
 
 def _print_read(checkpoint: Checkpoint, tensors: int, read: list[str]) -> None:
     """What was taken from the file, and what was left in it."""
-    from crossview.networks.weight_files import stored_type
+    from crossview.networks.weight_files import find_stored_type
 
     held = len(checkpoint.tensors)
     count = f"{tensors} tensors, all of them"
     if held > tensors:
         count = f"{tensors} of {held} tensors; these settings do not use the others"
     below = f", below {checkpoint.entry}" if checkpoint.entry else ""
-    stored = stored_type(checkpoint.tensors)
+    stored = find_stored_type(checkpoint.tensors)
     console.note(
         f"{count}{below}{f', stored as {stored}' * bool(stored)}. "
         f"Read from them: {', '.join(read) or 'no settings'}."

@@ -115,7 +115,7 @@ def _warn_without_recipe(chosen: Study, rows: tuple[Row, ...], data: str) -> Non
     """Warn of methods that have no published settings for an official data set."""
     from crossview import catalogue
 
-    if not data or catalogue.framing(data) is None:
+    if not data or catalogue.find_framing(data) is None:
         return
     for method in dict.fromkeys(one.method or chosen.method for one in rows):
         if catalogue.find_published(method, data) is None:

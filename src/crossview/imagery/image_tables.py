@@ -9,7 +9,7 @@ from pathlib import Path
 from crossview.errors import BadImagery
 from crossview.geo.points import LatLon
 from crossview.imagery.source_options import SourceOptions
-from crossview.lists import Folder, Row, read_header, read_table
+from crossview.lists import Folder, ListRow, read_header, read_table
 
 NEEDED = ("file", "lat", "lon")
 SCALES = ("metres_per_px", "width_m")
@@ -72,7 +72,7 @@ def read_image_table(path: Path, options: SourceOptions) -> list[ImageRow]:
     return [image for _, image in rows.values()]
 
 
-def _parse_image(row: Row, folder: Folder, options: SourceOptions) -> ImageRow:
+def _parse_image(row: ListRow, folder: Folder, options: SourceOptions) -> ImageRow:
     if not (file := row.text("file")):
         raise BadImagery(f"{row.where}: file is empty.")
     scale = {name: _read_positive(row, name) for name in SCALES}
@@ -90,7 +90,7 @@ def _parse_image(row: Row, folder: Folder, options: SourceOptions) -> ImageRow:
     )
 
 
-def _read_positive(row: Row, name: str) -> float | None:
+def _read_positive(row: ListRow, name: str) -> float | None:
     value = row.number(name)
     if not value > 0.0 and not math.isnan(value):
         raise BadImagery(f"{row.where}: {name} must be > 0, got {value:g}.")

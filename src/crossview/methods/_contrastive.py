@@ -137,7 +137,7 @@ def check_theta(theta_deg: tuple[float, ...], representation: str) -> None:
     )
 
 
-def seen_thetas(theta_deg: tuple[float, ...]) -> tuple[float, float]:
+def find_theta_range(theta_deg: tuple[float, ...]) -> tuple[float, float]:
     """The narrowest and the widest field of view that sectors of these have in training."""
     return min(find_least_fov(theta) for theta in theta_deg), min(360.0, max(theta_deg))
 
@@ -462,7 +462,7 @@ def import_tensors(state: Mapping[str, Tensor], config: Any) -> dict[str, Tensor
     return dict(state)
 
 
-def shown_settings(state: Mapping[str, Tensor]) -> dict[str, Any]:
+def read_settings(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Backbone, whether each view has its own, and a transformer's picture sizes.
 
     What the shapes leave open is missing, such as a backbone that is neither a ConvNeXt nor a plain
@@ -488,7 +488,7 @@ def shown_settings(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def unseen_settings(state: Mapping[str, Tensor]) -> dict[str, str]:
     """The settings that the tensors do not show, with the reason."""
-    known = shown_settings(state)
+    known = read_settings(state)
     reasons = {}
     if "backbone" not in known:
         reasons["backbone"] = "its shapes are those of no ConvNeXt or plain transformer of timm"

@@ -130,4 +130,4 @@ def keep_aerial(aerial: U8, side_px: float, rng: np.random.Generator) -> U8:
 
 
 imported = _contrastive.import_tensors
-shown, unseen = _contrastive.shown_settings, _contrastive.unseen_settings
+shown, unseen = _contrastive.read_settings, _contrastive.unseen_settings

@@ -32,9 +32,9 @@ from crossview.networks.layout_masks import (
     EncoderSpec,
     LayoutBranch,
     LayoutNetwork,
-    aligned_views,
     check_centred,
     geodtr_tensors,
+    make_aligned_views,
     random_masks,
     sizes_shown,
     sizes_unseen,
@@ -94,7 +94,7 @@ class Config:
 
 def views(config: Config) -> Views:
     """Panoramas, north in the middle, and windows from above, unrolled or as they are."""
-    return aligned_views(config, mean=HALF, std=HALF)
+    return make_aligned_views(config, mean=HALF, std=HALF)
 
 
 def build(config: Config) -> LayoutNetwork:

@@ -34,11 +34,11 @@ from crossview.networks.layout_masks import (
     PositionTokens,
     Span,
     Squash,
-    aligned_views,
     backbone_shown,
     bottleneck_idle,
     check_centred,
     geodtr_plus_tensors,
+    make_aligned_views,
     random_masks,
     sizes_shown,
     sizes_unseen,
@@ -115,7 +115,7 @@ class Config:
 
 def views(config: Config) -> Views:
     """Panoramas, north in the middle, and windows from above, unrolled or as they are."""
-    return aligned_views(config)
+    return make_aligned_views(config)
 
 
 def build(config: Config) -> LayoutNetwork:

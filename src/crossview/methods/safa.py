@@ -23,8 +23,8 @@ from crossview.networks.layout_masks import (
     LayoutBranch,
     LayoutNetwork,
     MaskBank,
-    aligned_views,
     check_centred,
+    make_aligned_views,
 )
 from crossview.networks.losses import soft_margin_triplet
 from crossview.networks.samplers import draw_batches
@@ -65,7 +65,7 @@ class Config:
 
 def views(config: Config) -> Views:
     """Panoramas, north in the middle, and windows from above, unrolled or as they are."""
-    return aligned_views(config)
+    return make_aligned_views(config)
 
 
 def build(config: Config) -> LayoutNetwork:

@@ -114,4 +114,4 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
 
 
 imported = _contrastive.import_tensors
-shown, unseen = _contrastive.shown_settings, _contrastive.unseen_settings
+shown, unseen = _contrastive.read_settings, _contrastive.unseen_settings

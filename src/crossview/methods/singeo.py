@@ -86,7 +86,7 @@ class Config:
 
 def views(config: Config) -> Views:
     """Panoramas and north-up windows, and sectors of every width that the curriculum passes."""
-    fov_deg = (_contrastive.seen_thetas(config.theta_deg)[0], 360.0)
+    fov_deg = (_contrastive.find_theta_range(config.theta_deg)[0], 360.0)
     return _contrastive.build_views(
         config, headings="unknown", fov_deg=fov_deg, representation=config.representation
     )
@@ -96,7 +96,7 @@ def build(config: Config) -> nn.Module:
     """One encoder for both views, its pooled features without a projection; two for a ViT."""
     return _contrastive.build_network(
         config,
-        _contrastive.seen_thetas(config.theta_deg)[0],
+        _contrastive.find_theta_range(config.theta_deg)[0],
         separate=config.separate,
         representation=config.representation,
     )
@@ -160,4 +160,4 @@ def augment(
 
 
 imported = _contrastive.import_tensors
-shown, unseen = _contrastive.shown_settings, _contrastive.unseen_settings
+shown, unseen = _contrastive.read_settings, _contrastive.unseen_settings

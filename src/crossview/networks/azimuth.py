@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from crossview.errors import require
 
 
-def wrapped(x: Tensor) -> Tensor:
+def wrap_columns(x: Tensor) -> Tensor:
     """[B, C, H, W] -> [B, C, H, W + 2]: the last column before the first, the first after it."""
     return Wrap.apply(x) if x.requires_grad else _with_neighbours(x)
 
@@ -56,7 +56,7 @@ class CircularConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] -> [B, outputs, H / stride, W / stride]."""
-        normed: Tensor = self.norm(self.conv(wrapped(x)))
+        normed: Tensor = self.norm(self.conv(wrap_columns(x)))
         return normed
 
 
@@ -121,5 +121,5 @@ class CircularRow(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, 1, bins] -> [B, outputs, 1, bins]."""
-        mixed: Tensor = self.conv(wrapped(x))
+        mixed: Tensor = self.conv(wrap_columns(x))
         return mixed

@@ -25,7 +25,7 @@ from crossview.errors import InvalidValue, require
 from crossview.geo.points import measure_pair_distances_m
 from crossview.networks.backbones import Trunk, as_cut, list_sizes, map_size
 from crossview.networks.losses import at_least_float32, counterfactual, without_autocast
-from crossview.networks.weight_files import convnext_tensor, renamed
+from crossview.networks.weight_files import convnext_tensor, rename_tensor
 from crossview.pairs.batch import Views
 from crossview.pairs.table import PairTable
 from crossview.views.spec import IMAGENET_MEAN, IMAGENET_STD, ViewSpec
@@ -103,7 +103,9 @@ class Aligned(Protocol):
         """Whether files are squashed to the views' sizes, whatever they span (``ViewSpec``)."""
 
 
-def aligned_views(config: Aligned, *, mean: Rgb = IMAGENET_MEAN, std: Rgb = IMAGENET_STD) -> Views:
+def make_aligned_views(
+    config: Aligned, *, mean: Rgb = IMAGENET_MEAN, std: Rgb = IMAGENET_STD
+) -> Views:
     """Panoramas of known heading on a padded canvas, and windows, unrolled or as they are.
 
     What whole files span is for their data set to say (``pairs.framing``).
@@ -167,7 +169,7 @@ class Layout:
     size: tuple[int, int]
 
 
-def modulated(features: Tensor, masks: Tensor, *, mask_major: bool = False) -> Tensor:
+def apply_masks(features: Tensor, masks: Tensor, *, mask_major: bool = False) -> Tensor:
     """[B, C, N] and [B, N, K] -> unit [B, C * K], entry c K + k; k C + c if ``mask_major``.
 
     In float32 also under autocast: a sum over hundreds of positions.
@@ -207,7 +209,7 @@ class LayoutBranch(nn.Module):
         maps = self.trunk(images)
         features = maps.flatten(2)
         masks = self.generator(features)
-        vector = modulated(features, masks, mask_major=self.mask_major)
+        vector = apply_masks(features, masks, mask_major=self.mask_major)
         return Layout(vector, features, masks, (int(maps.shape[2]), int(maps.shape[3])))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -229,7 +231,7 @@ def random_masks(layout: Layout, low: float, high: float, beta: float = 5.0) -> 
     The fakes are of the same features, which the gradient reaches by both ways.
     """
     masks = torch.empty_like(layout.masks, dtype=torch.float32).uniform_(low, high)
-    return counterfactual(layout.vector, modulated(layout.features, masks), beta)
+    return counterfactual(layout.vector, apply_masks(layout.features, masks), beta)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -469,13 +471,13 @@ def _v2_tensor(key: str, value: Tensor) -> tuple[str, Tensor]:
         side = "ground" if cut[1] == "grd" else "aerial"
         return f"{side}.trunk.stages.{as_cut(name)}", value
     value = value[0] if key.endswith((".b1", ".b2")) else value
-    return renamed(key, (*_SIDES, *_RESNET, *_ENCODER, *_V2)), value
+    return rename_tensor(key, (*_SIDES, *_RESNET, *_ENCODER, *_V2)), value
 
 
 def geodtr_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """GeoDTR (GLE v1 on ResNet-34), key by key; shapes as our modules want them."""
     rules = (*_SIDES, *_RESNET, *_ENCODER, *_V1)
-    return {renamed(key, rules): _v1_shaped(key, value) for key, value in state.items()}
+    return {rename_tensor(key, rules): _v1_shaped(key, value) for key, value in state.items()}
 
 
 def sizes_shown(state: Mapping[str, Tensor], name: str) -> dict[str, Any]:

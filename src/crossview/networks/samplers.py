@@ -102,7 +102,7 @@ def nearest_places(table: PairTable, count: int) -> I64:
 
     Memory is one row of distances at a time. Raises BadData where a row has no latitude.
     """
-    latlon, places = known_latlon(table), table.places()
+    latlon, places = require_latlon(table), table.places()
     columns = min(count, _others(places))
     near = np.empty((len(table), columns), dtype=np.int64)
     points = _on_the_sphere(latlon)
@@ -112,7 +112,7 @@ def nearest_places(table: PairTable, count: int) -> I64:
     return near
 
 
-def known_latlon(table: PairTable) -> F64:
+def require_latlon(table: PairTable) -> F64:
     """[P, 2] where each row was taken; BadData where a row has no latitude."""
     latlon = table.rows_latlon()
     if not np.isfinite(latlon).all():
@@ -211,7 +211,7 @@ def draw_regional_batches(
     """
     allowed = f"It must be above 0 and above the {apart_m:g} m that rows of a batch lie apart."
     require(reach_m > max(0.0, apart_m), f"a batch cannot reach {reach_m:g} m.\n{allowed}")
-    latlon, rivals = known_latlon(table), Rivals(table)
+    latlon, rivals = require_latlon(table), Rivals(table)
     order = torch.randperm(len(table), generator=generator).numpy()
     unused = np.ones(len(table), dtype=bool)
     batch = rivals.batch()

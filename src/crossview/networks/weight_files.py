@@ -113,7 +113,7 @@ def fit(
     return {name: _converted(given[name], value, name, path) for name, value in own.items()}, ""
 
 
-def stored_type(tensors: Mapping[str, Tensor]) -> str:
+def find_stored_type(tensors: Mapping[str, Tensor]) -> str:
     """How the numbers are stored where that is not float32, such as "float16"; else empty."""
     kinds = {str(v.dtype).removeprefix("torch.") for v in tensors.values() if v.ndim}
     kinds -= {"float32", "int64"}
@@ -571,7 +571,7 @@ _TRANSFORMER: tuple[Rule, ...] = (
 )
 
 
-def renamed(name: str, rules: Sequence[Rule]) -> str:
+def rename_tensor(name: str, rules: Sequence[Rule]) -> str:
     """``name`` after all ``rules`` (pattern, replacement), one after the other."""
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
@@ -581,7 +581,7 @@ def renamed(name: str, rules: Sequence[Rule]) -> str:
 def convnext_tensor(name: str, value: Tensor) -> tuple[str, Tensor]:
     """A tensor of torchvision's ConvNeXt as timm has it; its scales [C, 1, 1] become [C]."""
     flat = value.reshape(-1) if name.endswith("layer_scale") else value
-    return renamed(name, _CONVNEXT), flat
+    return rename_tensor(name, _CONVNEXT), flat
 
 
 def as_timm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -589,9 +589,9 @@ def as_timm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if any(name.endswith(".layer_scale") for name in tensors) and "features.0.0.weight" in tensors:
         return dict(convnext_tensor(name, value) for name, value in tensors.items())
     if "conv_proj.weight" in tensors:
-        return {renamed(name, _TRANSFORMER): value for name, value in tensors.items()}
+        return {rename_tensor(name, _TRANSFORMER): value for name, value in tensors.items()}
     if "features.0.weight" in tensors and "classifier.0.weight" in tensors:
-        return {renamed(name, _VGG): _as_convolution(name, v) for name, v in tensors.items()}
+        return {rename_tensor(name, _VGG): _as_convolution(name, v) for name, v in tensors.items()}
     return dict(tensors)
 
 

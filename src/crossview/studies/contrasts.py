@@ -63,7 +63,7 @@ def _contrast(
         return None
     differences = np.stack([hits(two[s], planned) - hits(one[s], planned) for s in seeds])
     towns = _towns(one[seeds[0]], planned)
-    drawn = resampled_means(differences, towns, seed=seed)
+    drawn = resample_means(differences, towns, seed=seed)
     low, high = np.quantile(drawn, [0.025, 0.975])
     tail = min(float((drawn <= 0).mean()), float((drawn >= 0).mean()))
     return Contrast(
@@ -88,7 +88,7 @@ def _towns(result: Result, planned: Planned) -> list[str]:
     return list(result.towns[tables.pop()])
 
 
-def resampled_means(differences: F64, towns: Sequence[str], *, seed: int = 0) -> F64:
+def resample_means(differences: F64, towns: Sequence[str], *, seed: int = 0) -> F64:
     """Means [RESAMPLES] of ``differences`` [S, Q] with seeds, towns and queries redrawn.
 
     Queries are redrawn within their town, so a town weighs as many queries as it has.

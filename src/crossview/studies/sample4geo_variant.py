@@ -42,7 +42,7 @@ class Config(paper.Config, variants.Switches):
 def views(config: Config) -> Views:
     """The paper's, of unknown heading where panoramas are shifted."""
     if config.shifted:
-        thetas = variants.seen_thetas(config)
+        thetas = variants.find_theta_range(config)
         return variants.build_views(config, headings="unknown", fov_deg=thetas)
     headings = "unknown" if config.turn_aerial else "aligned"
     return variants.build_views(config, headings=headings, fov_deg=(360.0, 360.0))
@@ -50,7 +50,7 @@ def views(config: Config) -> Views:
 
 def build(config: Config) -> nn.Module:
     """The paper's encoder, or another network."""
-    least_fov_deg = variants.seen_thetas(config)[0] if config.shifted else 360.0
+    least_fov_deg = variants.find_theta_range(config)[0] if config.shifted else 360.0
     return variants.build_network(config, least_fov_deg)
 
 

@@ -47,13 +47,13 @@ class Config(paper.Config, variants.Switches):
 
 def views(config: Config) -> Views:
     """The paper's, with the fields of view that the course passes."""
-    fov_deg = (variants.seen_thetas(config)[0], 360.0)
+    fov_deg = (variants.find_theta_range(config)[0], 360.0)
     return variants.build_views(config, headings="unknown", fov_deg=fov_deg)
 
 
 def build(config: Config) -> nn.Module:
     """The paper's encoders, or another network."""
-    return variants.build_network(config, variants.seen_thetas(config)[0])
+    return variants.build_network(config, variants.find_theta_range(config)[0])
 
 
 def staged(config: Config, moment: TrainingProgress, rng: np.random.Generator) -> Config:

@@ -122,10 +122,10 @@ def scale_masks(masks: nn.Module) -> nn.Module:
     return masks
 
 
-def seen_thetas(config: Any) -> tuple[float, float]:
+def find_theta_range(config: Any) -> tuple[float, float]:
     """The narrowest and the widest field of view that sectors have in training."""
     ends = config.theta_deg[1:] if config.course == "fixed" else config.theta_deg
-    return _contrastive.seen_thetas(ends)
+    return _contrastive.find_theta_range(ends)
 
 
 def follow_course(config: C, moment: TrainingProgress, rng: np.random.Generator, *names: str) -> C:
