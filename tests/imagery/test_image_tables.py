@@ -4,11 +4,7 @@ import cv2
 import numpy as np
 import pyproj
 import pytest
-from tests.imagery.georeferenced import (
-    draw_positions,
-    info,
-    read_only_sheet,
-)
+from tests.imagery.georeferenced import draw_positions, info, read_only_sheet
 
 from crossview.errors import BadImagery, NotGeoreferenced
 from crossview.geo.grids import RasterGrid

@@ -5,12 +5,7 @@ import pyproj
 import pytest
 import rasterio
 from rasterio.transform import Affine
-from tests.imagery.georeferenced import (
-    draw_positions,
-    geotiff,
-    info,
-    read_only_sheet,
-)
+from tests.imagery.georeferenced import draw_positions, geotiff, info, read_only_sheet
 
 from crossview.errors import InvalidValue
 from crossview.geo.points import LatLon, measure_distance_m

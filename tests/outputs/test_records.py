@@ -7,12 +7,7 @@ import pytest
 from tests.outputs.fakes import answer, place
 
 from crossview.localization.answer import Confidence
-from crossview.outputs.records import (
-    explain_confidence,
-    format_km2,
-    printable,
-    stands_out,
-)
+from crossview.outputs.records import explain_confidence, format_km2, printable, stands_out
 
 CONFIDENCE = Confidence(
     elsewhere=0.1, refused=False, false_reject=0.05, areas=(), kind="panoramas", n=321,

@@ -198,12 +198,7 @@ def _evaluate(request: Any, tests: list[str], quiet: bool) -> None:
     """Measure the finished run on other data, as ``crossview evaluate`` does."""
     from crossview import catalogue
     from crossview.assessment import AssessmentOptions
-    from crossview.cli.evaluate import (
-        EvaluateCommand,
-        command_line,
-        evaluate_model,
-        folder_name,
-    )
+    from crossview.cli.evaluate import EvaluateCommand, command_line, evaluate_model, folder_name
 
     for data in map(catalogue.data_name, tests):
         options = AssessmentOptions(

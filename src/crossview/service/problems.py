@@ -5,13 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from crossview.errors import (
-    BadImage,
-    CrossviewError,
-    EmptyRegion,
-    UnknownName,
-    UsageError,
-)
+from crossview.errors import BadImage, CrossviewError, EmptyRegion, UnknownName, UsageError
 
 # The first row that fits counts. Errors that are not in the table are the server's: 503.
 STATUS: tuple[tuple[type[CrossviewError], int, str], ...] = (

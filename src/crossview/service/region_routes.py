@@ -19,12 +19,7 @@ from crossview import __version__
 from crossview.service.counters import CONTENT_TYPE
 from crossview.service.locate_routes import get_service
 from crossview.service.problems import Refusal
-from crossview.service.responses import (
-    build_cells,
-    build_coverage,
-    build_region,
-    make_version,
-)
+from crossview.service.responses import build_cells, build_coverage, build_region, make_version
 from crossview.service.schemas import (
     Cells,
     CheckedRoute,

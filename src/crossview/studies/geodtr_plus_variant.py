@@ -13,12 +13,7 @@ from torch import Tensor, nn
 from crossview.errors import require
 from crossview.methods import geodtr_plus as paper
 from crossview.networks import augmentations as ls
-from crossview.networks.layout_masks import (
-    DescriptorTokens,
-    EncoderSpec,
-    LayoutNetwork,
-    MakeMasks,
-)
+from crossview.networks.layout_masks import DescriptorTokens, EncoderSpec, LayoutNetwork, MakeMasks
 from crossview.networks.samplers import draw_regional_batches
 from crossview.pairs.batch import Batch, PairPixels
 from crossview.pairs.table import PairTable

@@ -16,14 +16,7 @@ from crossview.worlds.raster import (
     rasterize,
 )
 from crossview.worlds.styles import Colour, Style
-from crossview.worlds.town import (
-    BLOCK_TABLE,
-    BUILT,
-    GroundCover,
-    ObjectKind,
-    Town,
-    draw_open_land,
-)
+from crossview.worlds.town import BLOCK_TABLE, BUILT, GroundCover, ObjectKind, Town, draw_open_land
 
 STOREY_M = 3.1
 
