@@ -192,9 +192,8 @@ def exists(room: str) -> bool:
 # Depth and names.
 
 HOUSE = House()
-MOST_IMPORTS = 0.075  # of the lines; may only fall, to 0.07
+MOST_IMPORTS = 0.0735  # of the lines; may only fall, to 0.07
 MOST_BEHIND_A_PAGE = 16
-TWICE = {"build"}  # of a town, and of an index
 NOT_IMPERATIVE = {  # nouns of the field, and a copy that is returned (as ``sorted`` is)
     "crossview.networks.losses.learned_scale",
     "crossview.networks.losses.turning_info_nce",
@@ -211,7 +210,7 @@ def test_imports_are_few_beside_what_they_are_for():
 
 
 def test_a_module_is_a_noun_that_stands_once():
-    assert set(HOUSE.base_names()) <= TWICE, HOUSE.base_names()
+    assert HOUSE.base_names() == {}
 
 
 def test_a_room_is_not_named_like_a_function_of_the_package():
