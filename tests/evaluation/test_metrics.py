@@ -34,7 +34,7 @@ def test_a_figure_is_known_by_name_and_unit():
 def test_a_published_column_that_nobody_knows_is_refused():
     table = {"columns": ["R@2"], "rows": [["A", "", 1.0]]}
     with pytest.raises(UnknownName, match="Unknown figure 'R@2'"):
-        list(published._rows(table, {}))
+        list(published._read_rows(table, {}))
 
 
 def test_no_other_file_lists_figures():

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from tests.tiny_pairs import write_pairs
 
-from crossview.catalogue import open_data
+from crossview.catalogue import configure, open_data
 from crossview.errors import InvalidValue
 from crossview.evaluation.headline import FIELDS_DEG
 from crossview.explain.consistency import (
@@ -19,7 +19,6 @@ from crossview.explain.consistency import (
     measure_consistency,
     ssim,
 )
-from crossview.methods import singeo
 from crossview.pairs.loading import Reader
 from crossview.pairs.reading import Files
 from crossview.views.crops import find_authors_sector
@@ -32,11 +31,17 @@ VIT = {"backbone": "test_vit", "separate": True, "representation": "padded"}
 MASKS = {"architecture": "geodtr-plus", "representation": "padded"}
 
 
-def reader_of(folder, config, places=6):
+def configured(**settings):
+    """SinGeo's page, or that of its variant, and its Config."""
+    ref, config = configure("singeo", TINY | settings)
+    return ref.load(), config
+
+
+def reader_of(folder, page, config, places=6):
     csv = folder / "pairs.csv"
     if not csv.is_file():
         write_pairs(folder, places)
-    table, views = open_data(f"pairs:{csv}").tables["train"], singeo.views(config)
+    table, views = open_data(f"pairs:{csv}").tables["train"], page.views(config)
     source = Files(table, views)
     return Reader(
         table=table, source=source, views=views, places=table.places(), page=None, config={}, seed=0
@@ -81,8 +86,8 @@ def test_maps_smaller_than_the_window_are_refused():
 @pytest.mark.parametrize("settings", [{}, VIT, MASKS], ids=["cnn", "vit", "masks"])
 def test_maps_have_the_size_of_their_picture_and_lie_between_0_and_1(settings):
     torch.manual_seed(0)
-    config = singeo.Config(**TINY | settings)
-    model = singeo.build(config).eval()
+    page, config = configured(**settings)
+    model = page.build(config).eval()
     for side, size in (("ground", (64, 256)), ("aerial", (64, 64))):
         images = torch.randn(2, 3, *size)
         with torch.no_grad():
@@ -134,8 +139,8 @@ def test_a_network_of_no_known_layer_is_refused():
 @pytest.mark.parametrize("settings", [{}, VIT], ids=["narrow", "padded"])
 def test_all_indices_are_measured_with_their_shuffled_controls(tmp_path, settings):
     torch.manual_seed(0)
-    config = singeo.Config(**TINY | settings)
-    found = measure_consistency(singeo.build(config), reader_of(tmp_path, config), range(6))
+    page, config = configured(**settings)
+    found = measure_consistency(page.build(config), reader_of(tmp_path, page, config), range(6))
     assert set(found) == {n + more for n in NAMES for more in ("", ", shuffled")}
     for index in found.values():
         assert 0 <= index.low <= index.value <= index.high <= 1
@@ -160,7 +165,7 @@ def test_a_network_that_turns_with_its_picture_has_index_1_in_whole_cells_and_le
     tmp_path,
 ):
     torch.manual_seed(0)
-    reader = reader_of(tmp_path, singeo.Config(**TINY))
+    reader = reader_of(tmp_path, *configured())
     found = measure_consistency(Level(), reader, [0, 1, 2, 3])
     seam = found["ground, turned"].value  # bilinear enlargement knows no ring: the seam differs
     assert seam > 0.97
@@ -170,7 +175,7 @@ def test_a_network_that_turns_with_its_picture_has_index_1_in_whole_cells_and_le
 
 def test_an_unrolled_tile_turns_as_a_panorama_does(tmp_path):
     torch.manual_seed(0)
-    reader = reader_of(tmp_path, singeo.Config(**TINY, polar=True))
+    reader = reader_of(tmp_path, *configured(polar=True))
     found = measure_consistency(Level(), reader, [0, 1, 2, 3])
     assert found["aerial, turned"].value > 0.97
     assert found["aerial, turned, shuffled"].value < found["aerial, turned"].value
@@ -178,8 +183,8 @@ def test_an_unrolled_tile_turns_as_a_panorama_does(tmp_path):
 
 def test_the_subset_decides_the_numbers(tmp_path):
     torch.manual_seed(0)
-    config = singeo.Config(**TINY)
-    model, reader = singeo.build(config), reader_of(tmp_path, config)
+    page, config = configured()
+    model, reader = page.build(config), reader_of(tmp_path, page, config)
     one, again = (measure_consistency(model, replace(reader), [1, 4]) for _ in range(2))
     assert one == again
 
@@ -215,9 +220,11 @@ def test_the_marked_columns_are_the_edges_and_the_middle_of_what_is_kept(theta, 
 
 @pytest.mark.parametrize("polar", [False, True])
 def test_heat_maps_of_a_pair_are_drawn(polar, tmp_path):
-    config = singeo.Config(**TINY, polar=polar)
+    page, config = configured(polar=polar)
     torch.manual_seed(0)
-    draw_attention(tmp_path / "a.png", singeo.build(config).eval(), reader_of(tmp_path, config), 0)
+    draw_attention(
+        tmp_path / "a.png", page.build(config).eval(), reader_of(tmp_path, page, config), 0
+    )
     with Image.open(tmp_path / "a.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 10
 
