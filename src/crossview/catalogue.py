@@ -95,16 +95,16 @@ class Data:
 def recipes(method: str) -> dict[str, dict[str, Any]]:
     """Named full-size settings of a method, such as those published for a data set."""
     file = Path(__file__).parent / "methods" / "recipes" / f"{method}.json"
-    known: dict[str, dict[str, Any]] = {}
+    settings_by_name: dict[str, dict[str, Any]] = {}
     if method in METHODS and file.is_file():
-        known = json.loads(file.read_text(encoding="utf-8"))
-    return known
+        settings_by_name = json.loads(file.read_text(encoding="utf-8"))
+    return settings_by_name
 
 
 def recipe(method: str, name: str) -> dict[str, Any]:
     """One of :func:`recipes` by its name; UnknownName lists them."""
-    known = recipes(method)
-    return known[match_name(f"recipe of {method}", name, known)]
+    settings_by_name = recipes(method)
+    return settings_by_name[match_name(f"recipe of {method}", name, settings_by_name)]
 
 
 def find_published(method: str, data: str) -> dict[str, Any] | None:
@@ -112,9 +112,9 @@ def find_published(method: str, data: str) -> dict[str, Any] | None:
 
     "vigor-cross" and "vigor-same" share "vigor". None: the method has none for it.
     """
-    known = recipes(method)
+    settings_by_name = recipes(method)
     name = data.partition(":")[0].strip().casefold()
-    return known.get(name, known.get(_family(name)))
+    return settings_by_name.get(name, settings_by_name.get(_family(name)))
 
 
 def method_name(name: str) -> str:
@@ -171,8 +171,10 @@ def renew_settings(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     if VARIANTS.get(method_name(method)) is None:
         return {**asdict(method_page(method).load().Config()), **settings}
     framing_before = {name: settings[name] for name in ("keep_rows",) if name in settings}
-    known = {name: value for name, value in settings.items() if name not in framing_before}
-    return {**asdict(configure(method, known)[1]), **framing_before}
+    settings_of_today = {
+        name: value for name, value in settings.items() if name not in framing_before
+    }
+    return {**asdict(configure(method, settings_of_today)[1]), **framing_before}
 
 
 def _is_path(name: str) -> bool:
@@ -221,7 +223,7 @@ def find_framing(name: str) -> Framing | None:
     None: no official data set.
     """
     family = _family(name.partition(":")[0].strip().casefold())
-    pages = {module for one, (module, _) in BENCHMARKS.items() if _family(one) == family}
+    pages = {module for data_set, (module, _) in BENCHMARKS.items() if _family(data_set) == family}
     if not pages:
         return None
     shown: Framing = PageRef(pages.pop()).load().FRAMING
@@ -263,9 +265,13 @@ def _of_recipe(name: str) -> str:
 
     The directions of University-1652 train on the same pictures and are one.
     """
-    family = [one for one in BENCHMARKS if _family(one) == _family(name)]
+    family = [data_set for data_set in BENCHMARKS if _family(data_set) == _family(name)]
     first = min(family, key=len, default=name)
-    return first if name not in family and all(one.startswith(first) for one in family) else name
+    return (
+        first
+        if name not in family and all(data_set.startswith(first) for data_set in family)
+        else name
+    )
 
 
 def data_name(data: str) -> str:
@@ -431,8 +437,8 @@ def _find_page(
 
 def _restore_framing(views: Views, data: str, settings: Mapping[str, Any], rows: Any) -> Views:
     """The views of a run that noted no framing: its data set's, with the rows that it was told."""
-    if (known := find_framing(data)) is not None:
-        return frame_views(views, replace(known, keep_rows=rows or known.keep_rows))
+    if (framing := find_framing(data)) is not None:
+        return frame_views(views, replace(framing, keep_rows=rows or framing.keep_rows))
     names = ("elevation_deg", "footprint_m")
     return restore_views(views, {"keep_rows": rows, **{name: settings.get(name) for name in names}})
 
@@ -539,8 +545,8 @@ def _with_marks(info: dict[str, Any], tables: Mapping[str, PairTable]) -> dict[s
     share = max(map(measure_synthetic_share, sides))
     if share == 0.0 or info["synthetic"]:
         return info
-    said = f"pictures of a synthetic town among them: {share:.0%} of those looked at"
-    notes = "; ".join(text for text in (info.get("notes", ""), said) if text)
+    sentence = f"pictures of a synthetic town among them: {share:.0%} of those looked at"
+    notes = "; ".join(text for text in (info.get("notes", ""), sentence) if text)
     return {**info, "notes": notes, "synthetic": share >= _SYNTHETIC_SHARE}
 
 

@@ -263,12 +263,12 @@ def _whole_lines(data: bytes) -> bytes:
 
 def _names(text: str, start: int, separators: Iterable[str]) -> list[str]:
     """The header as the separator reads it that gives it the most names."""
-    found: list[str] = []
+    names_of_line: list[str] = []
     for separator in separators:
         records = _records(split_lines(text), separator, "", BadData, start)
         names = [cell.strip().lower() for cell in next(records, (0, []))[1]]
-        found = max(found, [name for name in names if name], key=len)
-    return found
+        names_of_line = max(names_of_line, [name for name in names if name], key=len)
+    return names_of_line
 
 
 def _begin(text: str) -> tuple[int, str]:

@@ -46,14 +46,16 @@ class PhotoGroup:
         return self.photos[0].directed
 
 
-def calibrate(known: Sequence[KnownPhoto], wanted: CalibrationGoal, stride_m: float) -> Calibration:
+def calibrate(
+    photos: Sequence[KnownPhoto], wanted: CalibrationGoal, stride_m: float
+) -> Calibration:
     """Fit and measure every kind of picture of which there are enough.
 
     Raises :class:`InvalidValue`, which says how many it takes, if there are enough of none.
     """
-    groups = [group for group in group_photos(known, wanted) if len(group.photos) >= wanted.photos]
+    groups = [group for group in group_photos(photos, wanted) if len(group.photos) >= wanted.photos]
     if not groups:
-        raise InvalidValue("\n".join(list_refusals(known, wanted)))
+        raise InvalidValue("\n".join(list_refusals(photos, wanted)))
     return Calibration(
         kinds=tuple(_calibrate_group(group, wanted, stride_m) for group in groups),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -63,7 +65,7 @@ def calibrate(known: Sequence[KnownPhoto], wanted: CalibrationGoal, stride_m: fl
     )
 
 
-def group_photos(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> list[PhotoGroup]:
+def group_photos(photos: Sequence[KnownPhoto], wanted: CalibrationGoal) -> list[PhotoGroup]:
     """Photos by kind: panoramas, photos whose lens nothing tells, photos by width.
 
     Those that were located with the heading in their files are kinds of their own. Widths with too
@@ -73,31 +75,31 @@ def group_photos(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> list[P
     return [
         PhotoGroup(name=f"{group.name}{ending}", photos=group.photos)
         for directed, ending in ((False, ""), (True, _DIRECTED))
-        for group in _by_view([one for one in known if one.directed == directed], wanted)
+        for group in _by_view([photo for photo in photos if photo.directed == directed], wanted)
     ]
 
 
-def _by_view(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> list[PhotoGroup]:
-    unknown = [one for one in known if one.assumed]
-    panoramas = [one for one in known if not one.assumed and one.fov_deg >= PANORAMA_DEG]
+def _by_view(photos: Sequence[KnownPhoto], wanted: CalibrationGoal) -> list[PhotoGroup]:
+    unknown = [photo for photo in photos if photo.assumed]
+    panoramas = [photo for photo in photos if not photo.assumed and photo.fov_deg >= PANORAMA_DEG]
     classes, rest = [], []
     for low, high in pairwise(_WIDTHS_DEG):
-        some = [one for one in known if not one.assumed and low <= one.fov_deg < high]
-        if len(some) >= wanted.photos:
-            classes.append(some)
+        members = [photo for photo in photos if not photo.assumed and low <= photo.fov_deg < high]
+        if len(members) >= wanted.photos:
+            classes.append(members)
         else:
-            rest += some
+            rest += members
     named = [("panoramas", panoramas), (_UNKNOWN_LENS, unknown)]
-    named += [(_widths(some), some) for some in [*classes, rest] if some]
-    return [PhotoGroup(name=name, photos=tuple(some)) for name, some in named if some]
+    named += [(_widths(members), members) for members in [*classes, rest] if members]
+    return [PhotoGroup(name=name, photos=tuple(members)) for name, members in named if members]
 
 
-def list_refusals(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> Iterator[str]:
+def list_refusals(photos: Sequence[KnownPhoto], wanted: CalibrationGoal) -> Iterator[str]:
     """Which kinds have too few photos, how many it takes, and what would do."""
-    small = [group for group in group_photos(known, wanted) if len(group.photos) < wanted.photos]
+    small = [group for group in group_photos(photos, wanted) if len(group.photos) < wanted.photos]
     for group in small:
         yield explain_too_few(group.name, len(group.photos), wanted)
-    if small and len({one.directed for one in known}) > 1:
+    if small and len({photo.directed for photo in photos}) > 1:
         yield (
             "Some files tell a heading and others do not; with --ignore-direction, here and for "
             "locate, they are one kind."
@@ -105,13 +107,13 @@ def list_refusals(known: Sequence[KnownPhoto], wanted: CalibrationGoal) -> Itera
 
 
 def _widths(photos: Sequence[KnownPhoto]) -> str:
-    low, high = (round(pick(one.fov_deg for one in photos)) for pick in (min, max))
+    low, high = (round(pick(photo.fov_deg for photo in photos)) for pick in (min, max))
     return f"photos of {low} degrees" if low == high else f"photos of {low} to {high} degrees"
 
 
 def _calibrate_group(group: PhotoGroup, wanted: CalibrationGoal, stride_m: float) -> Calibrated:
     photos = KnownPhotos.of(group.photos)
-    widths = [one.fov_deg for one in group.photos]
+    widths = [photo.fov_deg for photo in group.photos]
     cell_km2 = (stride_m / 1000.0) ** 2
     return Calibrated(
         name=group.name,
@@ -137,8 +139,10 @@ def add_elsewhere(calibration: Calibration, answers: Sequence[Answer]) -> Calibr
 def _measure_elsewhere(kind: Calibrated, answers: Sequence[Answer]) -> Calibrated:
     if not answers:
         return kind
-    found = np.array([measure_evidence(answer.scores, kind.fit.temperature) for answer in answers])
-    accepted = int((found >= kind.fit.refused_below).sum())
-    low, high = wilson(accepted, len(found))
-    share = {"value": accepted / len(found), "low": low, "high": high, "n": len(found)}
+    evidence = np.array(
+        [measure_evidence(answer.scores, kind.fit.temperature) for answer in answers]
+    )
+    accepted = int((evidence >= kind.fit.refused_below).sum())
+    low, high = wilson(accepted, len(evidence))
+    share = {"value": accepted / len(evidence), "low": low, "high": high, "n": len(evidence)}
     return replace(kind, measured={**kind.measured, "false_accept_elsewhere": share})

@@ -148,26 +148,27 @@ class Outcome:
     refused_taken_out: Bool  # [n]
 
     @staticmethod
-    def join(some: list[Outcome]) -> Outcome:
+    def join(outcomes: list[Outcome]) -> Outcome:
         """Several groups of photos as one."""
         return Outcome(**{
-            f.name: np.concatenate([getattr(one, f.name) for one in some]) for f in fields(Outcome)
+            field.name: np.concatenate([getattr(outcome, field.name) for outcome in outcomes])
+            for field in fields(Outcome)
         })  # fmt: skip
 
 
 def judge(photos: KnownPhotos, fitted: Fit, share: float) -> Outcome:
     """What a fit states of photos, which it should not have seen."""
-    found = evidences(photos.scores, photos.counts, fitted.temperature)
+    evidence = evidences(photos.scores, photos.counts, fitted.temperature)
     beyond = evidences(photos.out_scores, photos.out_counts, fitted.temperature)
-    reach = np.array([one.below_best for one in fitted.reaches])
+    reach = np.array([reach_of_coverage.below_best for reach_of_coverage in fitted.reaches])
     return Outcome(
         probability=np.clip(probabilities(photos, fitted, share)[:, 0], 0.0, 1.0),
         right=photos.hits[:, 0],
         covered=photos.below_best[:, None] <= reach,
         area=np.stack([_area(photos, limit) for limit in reach], axis=1),
-        evidence=found,
+        evidence=evidence,
         evidence_taken_out=beyond,
-        refused=found < fitted.refused_below,
+        refused=evidence < fitted.refused_below,
         refused_taken_out=beyond < fitted.refused_below,
     )
 
@@ -211,13 +212,13 @@ def _folds(spot: I64) -> I64:
 
 
 def figures(
-    photos: KnownPhotos, found: Outcome, wanted: CalibrationGoal, cell_km2: float
+    photos: KnownPhotos, outcome: Outcome, wanted: CalibrationGoal, cell_km2: float
 ) -> dict[str, Any]:
     """The figures of a calibration as JSON: shares in [0, 1], metres, square kilometres.
 
     Intervals (95 %) resample spots, since photos of one spot are no independent trials.
     """
-    curve, places = measure_reliability(found.probability, found.right), photos.hits.shape[1]
+    curve, places = measure_reliability(outcome.probability, outcome.right), photos.hits.shape[1]
     return {
         "n": len(photos),
         "spots": len(np.unique(photos.spot)),
@@ -230,20 +231,20 @@ def figures(
         "median_error_m": _median_error(photos),
         "median_error_m_by_chance": float(np.median(photos.chance_error_m)),
         "calibration_error": curve.error,
-        "calibration_error_by_chance": error_by_chance(found.probability),
-        "brier": brier(found.probability, found.right),
+        "calibration_error_by_chance": error_by_chance(outcome.probability),
+        "brier": brier(outcome.probability, outcome.right),
         "reliability": np.stack([curve.stated, curve.came_true, curve.n], axis=1).tolist(),
-        "sets": list(_sets(photos, found, wanted, cell_km2)),
-        "false_reject": estimate_share(found.refused, photos.spot),
-        **_figures_without_ground(photos, found),
+        "sets": list(_sets(photos, outcome, wanted, cell_km2)),
+        "false_reject": estimate_share(outcome.refused, photos.spot),
+        **_figures_without_ground(photos, outcome),
     }
 
 
 def estimate_share(flags: ArrayLike, clusters: ArrayLike) -> dict[str, float]:
     """A share in [0, 1] with its 95 % interval by resampling clusters [n]."""
-    given = np.asarray(flags, np.float64)
-    low, high = cluster_interval(given, clusters)
-    return {"value": float(given.mean()), "low": low, "high": high}
+    values = np.asarray(flags, np.float64)
+    low, high = cluster_interval(values, clusters)
+    return {"value": float(values.mean()), "low": low, "high": high}
 
 
 def _median_error(photos: KnownPhotos) -> dict[str, float]:
@@ -252,29 +253,29 @@ def _median_error(photos: KnownPhotos) -> dict[str, float]:
 
 
 def _sets(
-    photos: KnownPhotos, found: Outcome, wanted: CalibrationGoal, cell_km2: float
+    photos: KnownPhotos, outcome: Outcome, wanted: CalibrationGoal, cell_km2: float
 ) -> Iterator[dict[str, Any]]:
     region_km2 = photos.cells * cell_km2
     for number, coverage in enumerate(wanted.coverages):
-        share = found.area[:, number]
+        share = outcome.area[:, number]
         yield {
             "asked": coverage,
-            "coverage": estimate_share(found.covered[:, number], photos.spot),
+            "coverage": estimate_share(outcome.covered[:, number], photos.spot),
             "median_share": float(np.median(share)),
             "mean_share": float(share.mean()),
             "median_km2": float(np.median(share * region_km2)),
         }
 
 
-def _figures_without_ground(photos: KnownPhotos, found: Outcome) -> dict[str, Any]:
+def _figures_without_ground(photos: KnownPhotos, outcome: Outcome) -> dict[str, Any]:
     """How photos fare whose own ground was taken out of the region."""
-    beyond = found.evidence_taken_out
-    known = np.isfinite(beyond)
-    if not known.any():
+    beyond = outcome.evidence_taken_out
+    finite = np.isfinite(beyond)
+    if not finite.any():
         return {}
     return {
-        "false_accept": estimate_share(~found.refused_taken_out[known], photos.spot[known]),
-        **refusal_figures(found.evidence, beyond[known]),
+        "false_accept": estimate_share(~outcome.refused_taken_out[finite], photos.spot[finite]),
+        **refusal_figures(outcome.evidence, beyond[finite]),
     }
 
 

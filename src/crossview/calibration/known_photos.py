@@ -138,28 +138,28 @@ class KnownPhotos:
         return KnownPhotos(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     @staticmethod
-    def of(some: Sequence[KnownPhoto]) -> KnownPhotos:
+    def of(photos: Sequence[KnownPhoto]) -> KnownPhotos:
         """Known photos as arrays."""
-        scores, counts = _pad([one.scores for one in some])
-        out_scores, out_counts = _pad([one.taken_out for one in some])
-        most = max(len(one.near) for one in some)
+        scores, counts = _pad([photo.scores for photo in photos])
+        out_scores, out_counts = _pad([photo.taken_out for photo in photos])
+        most = max(len(photo.near) for photo in photos)
         empty = (np.empty(0, np.float32), np.empty(0, np.float32))
-        near = [(*one.near, *[empty] * (most - len(one.near))) for one in some]
+        near = [(*photo.near, *[empty] * (most - len(photo.near))) for photo in photos]
         near_scores, near_shares = _pad([place for places in near for place in places])
-        spots = np.unique([one.spot for one in some], axis=0, return_inverse=True)[1]
+        spots = np.unique([photo.spot for photo in photos], axis=0, return_inverse=True)[1]
         return KnownPhotos(
             scores=scores,
             counts=counts,
             out_scores=out_scores,
             out_counts=out_counts,
-            near_scores=near_scores.reshape(len(some), most, -1),
-            near_shares=near_shares.reshape(len(some), most, -1),
-            hits=np.array([np.pad(one.hits, (0, most - len(one.hits))) for one in some]),
-            places=np.array([np.arange(most) < len(one.near) for one in some]),
-            truth=np.array([one.truth for one in some]),
-            error_m=np.array([one.error_m for one in some]),
-            chance=np.array([one.chance for one in some]),
-            chance_error_m=np.array([one.chance_error_m for one in some]),
+            near_scores=near_scores.reshape(len(photos), most, -1),
+            near_shares=near_shares.reshape(len(photos), most, -1),
+            hits=np.array([np.pad(photo.hits, (0, most - len(photo.hits))) for photo in photos]),
+            places=np.array([np.arange(most) < len(photo.near) for photo in photos]),
+            truth=np.array([photo.truth for photo in photos]),
+            error_m=np.array([photo.error_m for photo in photos]),
+            chance=np.array([photo.chance for photo in photos]),
+            chance_error_m=np.array([photo.chance_error_m for photo in photos]),
             spot=spots.reshape(-1),
         )
 

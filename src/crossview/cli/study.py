@@ -104,10 +104,10 @@ def _note_steps(plain: Study, chosen: Study, rows: tuple[Row, ...], quiet: bool)
     """Print which rows take more steps than --config steps=N."""
     if chosen is plain:
         return
-    for one in rows:
-        steps = one.settings.get("steps")
-        if steps and plain.steps_ratio(plain.row(one.name)) != 1.0:
-            text = f"{one.name} takes {steps} steps, so that all rows cost the same."
+    for row in rows:
+        steps = row.settings.get("steps")
+        if steps and plain.steps_ratio(plain.row(row.name)) != 1.0:
+            text = f"{row.name} takes {steps} steps, so that all rows cost the same."
             console.note(text, quiet=quiet)
 
 
@@ -117,7 +117,7 @@ def _warn_without_recipe(chosen: Study, rows: tuple[Row, ...], data: str) -> Non
 
     if not data or catalogue.find_framing(data) is None:
         return
-    for method in dict.fromkeys(one.method or chosen.method for one in rows):
+    for method in dict.fromkeys(row.method or chosen.method for row in rows):
         if catalogue.find_published(method, data) is None:
             name = data.partition(":")[0]
             console.warn(f"{method} has no published settings for {name}; its defaults are used.")
@@ -196,12 +196,12 @@ def _summarize(result: Any) -> str:
 def _dry_run(chosen: Study, rows: tuple[Row, ...], data: str) -> None:
     from crossview.studies.running import dry_run_rows
 
-    for one in dry_run_rows(chosen, rows, data):
-        (gh, gw), (ah, aw) = one.ground_px, one.aerial_px
-        losses = ", ".join(f"{name} {value:.3f}" for name, value in one.losses.items())
+    for line in dry_run_rows(chosen, rows, data):
+        (gh, gw), (ah, aw) = line.ground_px, line.aerial_px
+        losses = ", ".join(f"{name} {value:.3f}" for name, value in line.losses.items())
         console.print_result(
-            f"{one.row}: {one.parameters / 1e6:.2f} million parameters, ground {gw} x {gh}, aerial "
-            f"{aw} x {ah}, vectors of {one.dim}; {one.places} places of a batch of {one.batch}, "
-            f"{one.copies} {'pair' if one.copies == 1 else 'pairs'} each, in "
-            f"{one.seconds:g} s: {losses}"
+            f"{line.row}: {line.parameters / 1e6:.2f} million parameters, ground {gw} x {gh}, "
+            f"aerial {aw} x {ah}, vectors of {line.dim}; {line.places} places of a batch of "
+            f"{line.batch}, {line.copies} {'pair' if line.copies == 1 else 'pairs'} each, in "
+            f"{line.seconds:g} s: {losses}"
         )

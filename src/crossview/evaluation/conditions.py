@@ -48,9 +48,9 @@ class Condition:
     def folder(self) -> str:
         """A name for the record among others."""
         fov = "any" if self.fov_deg is None else f"{self.fov_deg:g}"
-        known = self.headings.replace(" ", "-")
+        headings = self.headings.replace(" ", "-")
         weather = f"-{self.weather.replace(' ', '-')}" if self.corruption else ""
-        return f"fov-{fov}-{known}{weather}-seed-{self.seed}"
+        return f"fov-{fov}-{headings}{weather}-seed-{self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +94,16 @@ def _draw_turn(name: str, condition: Condition) -> tuple[float, float]:
 
 def list_untrained(info: ModelInfo, condition: Condition) -> tuple[str, ...]:
     """Sentences about what a model did not see in training; empty: it was trained for this."""
-    found = []
+    sentences = []
     wanted = (condition.fov_deg,) if condition.fov_deg is not None else ANY_FOV_DEG
     if not all(info.covers(fov) for fov in wanted):
         low, high = info.fov_seen_deg
         seen = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-        told = "any" if condition.fov_deg is None else f"{condition.fov_deg:g}"
-        found.append(f"not trained for a field of view of {told} degrees (seen: {seen})")
+        width = "any" if condition.fov_deg is None else f"{condition.fov_deg:g}"
+        sentences.append(f"not trained for a field of view of {width} degrees (seen: {seen})")
     if info.headings_seen == "aligned" and condition.within_deg > 0.0:
-        found.append("trained on aligned panoramas only")
-    return tuple(found)
+        sentences.append("trained on aligned panoramas only")
+    return tuple(sentences)
 
 
 def parse_conditions(
@@ -135,18 +135,18 @@ def parse_conditions(
 
 
 def _parse_fovs(text: str) -> list[float | None]:
-    found: list[float | None] = []
+    fovs: list[float | None] = []
     for part in text.split(","):
         if part.strip() == "any":
-            found.append(None)
+            fovs.append(None)
             continue
         try:
             fov = float(part)
         except ValueError:
             fov = 0.0
         require(0.0 < fov <= 360.0, f"--fov takes degrees in (0, 360] or any, got {part!r}.")
-        found.append(fov)
-    return list(dict.fromkeys(found))
+        fovs.append(fov)
+    return list(dict.fromkeys(fovs))
 
 
 def _parse_within(text: str) -> float:

@@ -96,7 +96,7 @@ def embed(
     answers = work.side(answering, (AS_GIVEN,))
     if not how.skip_unreadable:
         refuse_unreadable(work.lost, work.total)
-    kept = table.without(**{s: [one.index for one in work.lost if one.side == s] for s in SIDES})
+    kept = table.without(**{s: [lost.index for lost in work.lost if lost.side == s] for s in SIDES})
     kept = kept if work.lost else table
     q, r = (_select_rows(getattr(table, s), getattr(kept, s)) for s in (asking, answering))
     return EmbeddedTable(
@@ -122,16 +122,18 @@ class _Work:
     def side(self, side: str, conditions: Sequence[Condition]) -> dict[Condition, tuple[F32, F64]]:
         """Vectors [N, D] and fields of view [N] of every condition; lost rows hold ones."""
         count, dim = len(getattr(self._pictures.table, side)), self._embedder.info.dim
-        found = {c: (np.ones((count, dim), np.float32), np.full(count, 360.0)) for c in conditions}
+        vectors_by_condition = {
+            c: (np.ones((count, dim), np.float32), np.full(count, 360.0)) for c in conditions
+        }
         for batch in self._batches(side):
             rows = np.array([picture.index for picture in batch])
-            for condition, (vectors, seen) in found.items():
+            for condition, (vectors, seen) in vectors_by_condition.items():
                 views, degrees = zip(*(self._view(side, p, condition) for p in batch), strict=True)
                 seen[rows] = degrees
                 for some in _by_width(views):
                     images = np.stack([views[n] for n in some])
                     vectors[rows[some]] = getattr(self._embedder, side)(images)
-        return found
+        return vectors_by_condition
 
     def _view(self, side: str, picture: Picture, condition: Condition) -> tuple[U8, float]:
         if side == "aerial":
@@ -149,12 +151,12 @@ class _Work:
         count = len(getattr(self._pictures.table, side))
         order = np.random.default_rng(_SHUFFLES[side]).permutation(count).tolist()
         batch: list[Picture] = []
-        for one in read_pictures(self._pictures, side, order, self._how.workers):
+        for picture in read_pictures(self._pictures, side, order, self._how.workers):
             self._done += 1
-            if isinstance(one, Unreadable):
-                self.lost.append(one)
+            if isinstance(picture, Unreadable):
+                self.lost.append(picture)
                 continue
-            batch.append(one)
+            batch.append(picture)
             if len(batch) == self._how.batch:
                 yield batch
                 self._how.progress(self._done, self.total)
@@ -221,7 +223,7 @@ def evaluate_conditions(
         return make_space(subject.info.azimuth_bins, queries, references, seen)
 
     _warn(subject, check_spread(references, "references"))
-    for condition in [one for one in embedded.queries if not one.change]:
+    for condition in [plain for plain in embedded.queries if not plain.change]:
         _warn(subject, check_spread(embedded.queries[condition], f"queries, {condition.folder}"))
         answers = rank_queries(space(condition), task)
         changed = {
@@ -244,10 +246,10 @@ def add_hard_samples(conditions: Sequence[Condition]) -> list[Condition]:
 
 def _true_scores(space: Space, truth: I64) -> F32:
     """[Q] of the best match; NaN where there is none."""
-    known = np.flatnonzero(truth >= 0)
-    found = np.full(len(truth), np.nan, np.float32)
-    found[known] = space.exact(known, truth[known])
-    return found
+    matched = np.flatnonzero(truth >= 0)
+    scores = np.full(len(truth), np.nan, np.float32)
+    scores[matched] = space.exact(matched, truth[matched])
+    return scores
 
 
 def _describe_run(subject: Subject, task: Task, condition: Condition) -> RunFacts:

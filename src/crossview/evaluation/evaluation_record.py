@@ -135,9 +135,9 @@ class Evaluation:
             figures = [_with_nan(figure) for figure in facts["figures"]]
             protocol = facts["protocol"]
             off_protocol = tuple(protocol["off_protocol"])
-            given = {name: facts[name] for name in _FACTS}
+            values = {name: facts[name] for name in _FACTS}
             return Evaluation(
-                **{**given, "seeds": tuple(given["seeds"])},
+                **{**values, "seeds": tuple(values["seeds"])},
                 protocol=Protocol(**{**protocol, "off_protocol": off_protocol}),
                 figures=tuple(Figure(**figure) for figure in figures),
                 queries=Queries(**_arrays(folder / QUERIES_NAME, Queries)),
@@ -162,13 +162,13 @@ def read_all(folder: str | Path) -> list[Evaluation]:
     folder = Path(folder)
     if (folder / JSON_NAME).is_file():
         return [Evaluation.read(folder)]
-    found = [path for path in walk_files(folder) if path.name == JSON_NAME]
-    if not found:
+    records = [path for path in walk_files(folder) if path.name == JSON_NAME]
+    if not records:
         raise BadData(
             f"No evaluation in {folder}: there is no {JSON_NAME}.\n"
             "Make one with: crossview evaluate RUN --data NAME:ROOT --out FOLDER"
         )
-    return [Evaluation.read(path.parent) for path in found]
+    return [Evaluation.read(path.parent) for path in records]
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -195,13 +195,13 @@ def _arrays(path: Path, kind: type[Queries] | type[References]) -> dict[str, Any
     try:
         with np.load(path, allow_pickle=False) as arrays:
             wanted = [f.name for f in fields(kind) if f.default is MISSING or f.name in arrays]
-            found = {name: arrays[name] for name in wanted}
+            by_name = {name: arrays[name] for name in wanted}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
         raise BadData(f"{path} cannot be read: {problem}.") from problem
-    lengths = {len(values) for values in found.values()}
+    lengths = {len(values) for values in by_name.values()}
     if len(lengths) != 1:
         raise BadData(f"{path} is damaged: its columns differ in length.")
-    return found
+    return by_name
 
 
 def _without_nan(value: Any) -> Any:

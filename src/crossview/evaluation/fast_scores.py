@@ -80,13 +80,13 @@ class Plain:
 
     def exact(self, queries: I64, references: I64) -> F64:
         """See :class:`Space`."""
-        found = np.empty(len(queries))
+        scores = np.empty(len(queries))
         step = max(1, _AT_ONCE // max(1, self.queries.shape[1]))
         for start in range(0, len(queries), step):
-            some = slice(start, start + step)
-            left = self.queries[queries[some]].astype(np.float64)
-            found[some] = np.einsum("nd,nd->n", left, self.references[references[some]])
-        return found
+            rows = slice(start, start + step)
+            left = self.queries[queries[rows]].astype(np.float64)
+            scores[rows] = np.einsum("nd,nd->n", left, self.references[references[rows]])
+        return scores
 
     def only(self, references: I64) -> Plain:
         """See :class:`Space`."""
@@ -117,12 +117,12 @@ class Turning:
 
     def exact(self, queries: I64, references: I64) -> F64:
         """See :class:`Space`."""
-        found = np.empty(len(queries))
+        scores = np.empty(len(queries))
         step = max(1, _AT_ONCE // (self.queries.shape[1] + self.bins**2))
         for start in range(0, len(queries), step):
-            some = slice(start, start + step)
-            found[some] = self._cosines(queries[some], references[some]).max(axis=1)
-        return found
+            rows = slice(start, start + step)
+            scores[rows] = self._cosines(queries[rows], references[rows]).max(axis=1)
+        return scores
 
     def only(self, references: I64) -> Turning:
         """See :class:`Space`."""
@@ -155,8 +155,8 @@ def make_space(bins: int, queries: F32, references: F32, seen_deg: AnyArray) -> 
     """
     if bins == 1:
         return Plain(queries, references)
-    known = np.where(np.isfinite(seen_deg), seen_deg, 360.0)
-    return Turning(queries, references, bins, compute_bin_coverage(known, bins))
+    fov_deg = np.where(np.isfinite(seen_deg), seen_deg, 360.0)
+    return Turning(queries, references, bins, compute_bin_coverage(fov_deg, bins))
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,8 +173,8 @@ class _Float32:
 
     def tile(self, rows: slice, number: int) -> AnyArray:
         """See :class:`Filter`."""
-        some = self.references[number * TILE : (number + 1) * TILE]
-        values: AnyArray = some @ self.queries[rows].T
+        block = self.references[number * TILE : (number + 1) * TILE]
+        values: AnyArray = block @ self.queries[rows].T
         return values
 
     def cuts(self, queries: I64, thresholds: F64) -> tuple[AnyArray, AnyArray]:
@@ -189,8 +189,8 @@ class _Turned:
     def tile(self, rows: slice, number: int) -> AnyArray:
         """See :class:`Filter`."""
         s = self.space
-        some = s.references[number * TILE : (number + 1) * TILE]
-        values: AnyArray = score_queries(s.queries[rows], some, s.bins, s.seen[rows])[0].T
+        block = s.references[number * TILE : (number + 1) * TILE]
+        values: AnyArray = score_queries(s.queries[rows], block, s.bins, s.seen[rows])[0].T
         return values
 
     def cuts(self, queries: I64, thresholds: F64) -> tuple[AnyArray, AnyArray]:
@@ -210,8 +210,8 @@ class _Int8:
 
     def tile(self, rows: slice, number: int) -> AnyArray:
         """See :class:`Filter`."""
-        some = self.references[number * TILE : (number + 1) * TILE]
-        return make_product()(some, np.ascontiguousarray(self.queries[:, rows]))
+        block = self.references[number * TILE : (number + 1) * TILE]
+        return make_product()(block, np.ascontiguousarray(self.queries[:, rows]))
 
     def cuts(self, queries: I64, thresholds: F64) -> tuple[AnyArray, AnyArray]:
         """See :class:`Filter`."""
@@ -223,24 +223,24 @@ class _Int8:
 
 
 def _int8_filter(queries: F32, references: F32) -> _Int8:
-    step = max(float(np.abs(references[some]).max()) for some in _blocks(len(references)))
+    step = max(float(np.abs(references[block]).max()) for block in _blocks(len(references)))
     step /= LARGEST
     right = np.empty(references.shape, np.uint8)
     r_error = r_length = 0.0
-    for some in _blocks(len(references)):
-        rounded, error = _round(references[some], np.float32(step))
+    for block in _blocks(len(references)):
+        rounded, error = _round(references[block], np.float32(step))
         r_error = max(r_error, float(error.max()))
         r_length = max(r_length, float(_lengths(rounded).max()) * step)
         rounded += ZERO
-        right[some] = rounded
+        right[block] = rounded
     left = np.empty(queries.shape[::-1], np.int8)
     scale, bound = np.empty(len(queries)), np.empty(len(queries))
-    for some in _blocks(len(queries)):
-        steps = np.abs(queries[some]).max(axis=1) / np.float32(LARGEST)
-        rounded, error = _round(queries[some], steps[:, None])
-        scale[some] = steps * np.float64(np.float32(step))
-        bound[some] = _lengths(queries[some]) * r_error + error * r_length
-        left[:, some] = rounded.T
+    for block in _blocks(len(queries)):
+        steps = np.abs(queries[block]).max(axis=1) / np.float32(LARGEST)
+        rounded, error = _round(queries[block], steps[:, None])
+        scale[block] = steps * np.float64(np.float32(step))
+        bound[block] = _lengths(queries[block]) * r_error + error * r_length
+        left[:, block] = rounded.T
     return _Int8(references=right, queries=left, scale=scale, bound=bound * _SPARE)
 
 
@@ -266,7 +266,7 @@ def _as_float32(low: F64, high: F64) -> tuple[AnyArray, AnyArray]:
 
 
 def _longest(vectors: F32) -> float:
-    return max(float(_lengths(vectors[some]).max()) for some in _blocks(len(vectors)))
+    return max(float(_lengths(vectors[block]).max()) for block in _blocks(len(vectors)))
 
 
 def _blocks(count: int) -> list[slice]:
@@ -294,8 +294,8 @@ def make_product() -> Product:
     session = onnxruntime.InferenceSession(_network(), options, providers=["CPUExecutionProvider"])
 
     def multiplied(left: U8, right: I8) -> I32:
-        found: I32 = session.run(None, {"a": left, "b": right})[0]
-        return found
+        product: I32 = session.run(None, {"a": left, "b": right})[0]
+        return product
 
     return multiplied
 

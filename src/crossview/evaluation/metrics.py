@@ -159,14 +159,14 @@ def average_precision(ranks: Ranks, without: I64 | None = None) -> F64:
     before = np.where(p == 0, 1.0, i / np.maximum(p, 1))
     areas = ((i + 1) / (p + 1) + before) / 2.0
     sums = np.bincount(query[order], weights=areas, minlength=len(counts))
-    found: F64 = sums / np.maximum(counts, 1)
-    return found
+    precision: F64 = sums / np.maximum(counts, 1)
+    return precision
 
 
 def errors_m(task: Task, best: I64) -> F64:
     """[Q] metres from the truth to the place of the first reference; NaN unknown."""
-    found = task.reference_latlon[best[:, 0]]
-    return measure_pair_distances_m(task.query_latlon, found)
+    latlon = task.reference_latlon[best[:, 0]]
+    return measure_pair_distances_m(task.query_latlon, latlon)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,28 +176,28 @@ class FigureSheet:
     clusters: I64
     seed: int = 0
 
-    def share(self, name: str, values: NDArray[np.generic], known: I64 | None = None) -> Figure:
-        """The mean of ``values`` in percent, over all queries or those ``known``."""
+    def share(self, name: str, values: NDArray[np.generic], rows: I64 | None = None) -> Figure:
+        """The mean of ``values`` in percent, over all queries or those ``rows``."""
         numbers = np.asarray(values, dtype=np.float64)
-        some = slice(None) if known is None else known
-        low, high = cluster_interval(numbers[some], self.clusters[some], seed=self.seed)
-        return self._figure(name, 100.0 * np.array([numbers[some].mean(), low, high]), known)
+        chosen = slice(None) if rows is None else rows
+        low, high = cluster_interval(numbers[chosen], self.clusters[chosen], seed=self.seed)
+        return self._figure(name, 100.0 * np.array([numbers[chosen].mean(), low, high]), rows)
 
-    def mean(self, name: str, metres: F64, known: I64) -> Figure:
+    def mean(self, name: str, metres: F64, rows: I64) -> Figure:
         """The mean of ``metres`` where known."""
-        low, high = cluster_interval(metres[known], self.clusters[known], seed=self.seed)
-        return self._figure(name, np.array([metres[known].mean(), low, high]), known)
+        low, high = cluster_interval(metres[rows], self.clusters[rows], seed=self.seed)
+        return self._figure(name, np.array([metres[rows].mean(), low, high]), rows)
 
-    def quantile(self, name: str, metres: F64, share: float, known: I64) -> Figure:
+    def quantile(self, name: str, metres: F64, share: float, rows: I64) -> Figure:
         """A quantile of ``metres`` where known."""
-        some, owners = metres[known], self.clusters[known]
-        low, high = quantile_interval(some, owners, share, seed=self.seed)
-        return self._figure(name, np.array([np.quantile(some, share), low, high]), known)
+        values, owners = metres[rows], self.clusters[rows]
+        low, high = quantile_interval(values, owners, share, seed=self.seed)
+        return self._figure(name, np.array([np.quantile(values, share), low, high]), rows)
 
-    def _figure(self, name: str, numbers: F64, known: I64 | None) -> Figure:
+    def _figure(self, name: str, numbers: F64, rows: I64 | None) -> Figure:
         unit = METRICS[name].unit
         value, low, high = (float(number) for number in numbers)
-        n = len(self.clusters) if known is None else len(known)
+        n = len(self.clusters) if rows is None else len(rows)
         return Figure(name=name, value=value, low=low, high=high, n=n, unit=unit, over=OVER)
 
 
@@ -230,14 +230,14 @@ def _precisions(sheet: FigureSheet, answers: RankedQueries) -> Iterator[Figure]:
 
 
 def _errors(sheet: FigureSheet, metres: F64) -> Iterator[Figure]:
-    known = np.flatnonzero(np.isfinite(metres))
-    if not len(known):
+    rows = np.flatnonzero(np.isfinite(metres))
+    if not len(rows):
         return
-    yield sheet.quantile("median error m", metres, 0.5, known)
-    yield sheet.mean("mean error m", metres, known)
-    yield sheet.quantile("90th percentile error m", metres, 0.9, known)
+    yield sheet.quantile("median error m", metres, 0.5, rows)
+    yield sheet.mean("mean error m", metres, rows)
+    yield sheet.quantile("90th percentile error m", metres, 0.9, rows)
     for radius in RADII_M:
-        yield sheet.share(f"within {radius} m", metres <= radius, known)
+        yield sheet.share(f"within {radius} m", metres <= radius, rows)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,9 +91,9 @@ def count_at_least(space: Space, queries: I64, thresholds: F64) -> I64:
     counts = np.zeros(len(queries), dtype=np.int64)
     cascade = _Cascade(space)
     tiles = range(-(-space.shape[1] // TILE))
-    for some in _parts(queries):
+    for block in _parts(queries):
         for number in tiles:
-            counts[some] += cascade.count(number, queries[some], thresholds[some])
+            counts[block] += cascade.count(number, queries[block], thresholds[block])
     return counts
 
 
@@ -123,10 +123,10 @@ class _Cascade:
         return counted
 
     def _filter(self, level: int) -> Filter:
-        made = self._filters[level]
-        if made is None:
-            made = self._filters[level] = self._makers[level]()
-        return made
+        chosen = self._filters[level]
+        if chosen is None:
+            chosen = self._filters[level] = self._makers[level]()
+        return chosen
 
 
 def _compare(fast: Filter, number: int, queries: I64, thresholds: F64) -> tuple[I64, I64, I64]:
@@ -200,9 +200,9 @@ def _rank_block(space: Space, fast: Filter, rows: slice, k: int, codes: I64) -> 
         low, _ = fast.cuts(queries, least - TIE)
         column, row = np.nonzero(fast.tile(rows, number) >= low)
         reference = number * TILE + column
-        found = space.exact(queries[row], reference)
-        found -= TIE * np.isin(queries[row] * space.shape[1] + reference, codes)
-        best, key = _merge(best, key, row, reference, found)
+        scores = space.exact(queries[row], reference)
+        scores -= TIE * np.isin(queries[row] * space.shape[1] + reference, codes)
+        best, key = _merge(best, key, row, reference, scores)
         least = np.maximum(least, key[:, -1])
     return best, np.where(best >= 0, key, np.nan)
 
@@ -218,12 +218,12 @@ def _starting_threshold(space: Space, fast: Filter, rows: slice, k: int) -> F64:
     return lowest
 
 
-def _merge(best: I64, key: F64, row: I64, reference: I64, found: F64) -> tuple[I64, F64]:
+def _merge(best: I64, key: F64, row: I64, reference: I64, scores: F64) -> tuple[I64, F64]:
     """The k best per row of what was kept [n, k] and what was found [N] in ``row`` [N]."""
     count, k = best.shape
     rows = np.concatenate([np.repeat(np.arange(count), k), row])
     references = np.concatenate([best.ravel(), reference])
-    keys = np.concatenate([key.ravel(), found])
+    keys = np.concatenate([key.ravel(), scores])
     order = np.lexsort((references, -keys, rows))
     first = np.searchsorted(rows[order], np.arange(count))
     kept = order[(first[:, None] + np.arange(k)).ravel()]
@@ -249,8 +249,8 @@ def rank_queries(space: Space, task: Task) -> RankedQueries:
     best, best_score = nearest(space, relation.right, BEST)
     drawn = draw_wrong(task)
     unmatched = np.full(relation.queries, np.nan)
-    known = np.flatnonzero(drawn >= 0)
-    unmatched[known] = space.exact(known, drawn[known])
+    drawn_rows = np.flatnonzero(drawn >= 0)
+    unmatched[drawn_rows] = space.exact(drawn_rows, drawn[drawn_rows])
     return RankedQueries(
         ranks=ranks,
         distractors_above=_distractors_above(space, ranks) if task.average_precision else None,

@@ -49,10 +49,10 @@ class Comparison:
         return self.p_holm < ALPHA
 
 
-def correct_together(made: Sequence[Comparison]) -> list[Comparison]:
+def correct_together(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """The comparisons of one table or page, each with its p corrected for all of them (Holm)."""
-    corrected = holm([comparison.p for comparison in made])
-    return [replace(c, p_holm=p) for c, p in zip(made, corrected, strict=True)]
+    corrected = holm([comparison.p for comparison in comparisons])
+    return [replace(c, p_holm=p) for c, p in zip(comparisons, corrected, strict=True)]
 
 
 def compare_queries(

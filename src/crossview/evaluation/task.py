@@ -112,21 +112,21 @@ def find_pairs_within(queries: F64, references: F64, radius_m: float) -> Pairs:
     looked at, so a city of 92,802 places takes seconds. Unknown places (NaN) are near nothing.
     """
     require(radius_m > 0.0, f"a radius must be above 0 metres, got {radius_m:g}.")
-    known = np.flatnonzero(np.isfinite(references).all(axis=1))
-    order = known[np.argsort(references[known, 0], kind="stable")]
+    placed = np.flatnonzero(np.isfinite(references).all(axis=1))
+    order = placed[np.argsort(references[placed, 0], kind="stable")]
     asked = np.flatnonzero(np.isfinite(queries).all(axis=1))
     reach = np.degrees(radius_m / EARTH_RADIUS_M) * _SPARE
     low = np.searchsorted(references[order, 0], queries[asked, 0] - reach, "left")
     high = np.searchsorted(references[order, 0], queries[asked, 0] + reach, "right")
-    found = [np.empty((0, 2), np.int64)]
-    for some in _parts(high - low):
-        counts = high[some] - low[some]
-        q = np.repeat(asked[some], counts)
-        starts = np.repeat(low[some] - (np.cumsum(counts) - counts), counts)
+    blocks = [np.empty((0, 2), np.int64)]
+    for block in _parts(high - low):
+        counts = high[block] - low[block]
+        q = np.repeat(asked[block], counts)
+        starts = np.repeat(low[block] - (np.cumsum(counts) - counts), counts)
         r = order[starts + np.arange(counts.sum())]
         near = measure_pair_distances_m(queries[q], references[r]) <= radius_m
-        found.append(np.stack([q[near], r[near]], axis=1))
-    return Pairs.of(np.concatenate(found))
+        blocks.append(np.stack([q[near], r[near]], axis=1))
+    return Pairs.of(np.concatenate(blocks))
 
 
 def _parts(counts: I64) -> Iterator[slice]:

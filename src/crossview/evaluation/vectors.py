@@ -139,37 +139,37 @@ def require_same_model(queries: Embeddings, references: Embeddings) -> None:
             f"query vectors have {queries.vectors.shape[1]} numbers, reference vectors "
             f"{references.vectors.shape[1]}: they are of different models."
         )
-    known = {side.fingerprint for side in (queries, references)} - {""}
-    if len(known) > 1:
+    fingerprints = {side.fingerprint for side in (queries, references)} - {""}
+    if len(fingerprints) > 1:
         raise ModelMismatch(
             "the query and the reference vectors carry the fingerprints of different models: "
             f"{queries.fingerprint[:12]} and {references.fingerprint[:12]}."
         )
 
 
-def order_rows(given: Embeddings, ids: tuple[str, ...], where: str) -> F32:
+def order_rows(embeddings: Embeddings, ids: tuple[str, ...], where: str) -> F32:
     """Rows in the order of a data set's ``ids``; vectors of other pictures are left out.
 
     Vectors without ids must be as many as ``ids`` and in their order. Raises :class:`BadData` for
     missing and repeated ids.
     """
-    if not given.ids:
-        if len(given.vectors) != len(ids):
+    if not embeddings.ids:
+        if len(embeddings.vectors) != len(ids):
             raise BadData(
-                f"{where}: {len(given.vectors)} vectors for {len(ids)} pictures, and no ids.\n"
+                f"{where}: {len(embeddings.vectors)} vectors for {len(ids)} pictures, and no ids.\n"
                 "Save them with np.savez(file, vectors=..., ids=...), or in the list's order."
             )
-        return given.vectors
+        return embeddings.vectors
     rows: dict[str, int] = {}
-    for row, name in enumerate(given.ids):
+    for row, name in enumerate(embeddings.ids):
         if rows.setdefault(name_key(name), row) != row:
             raise BadData(f"{where}: the id {name!r} occurs twice.")
     if missing := [name for name in ids if name_key(name) not in rows]:
         raise BadData(
             f"{where}: no vector for {len(missing)} of {len(ids)} pictures, the first is "
-            f"{missing[0]!r}; the file's first id is {given.ids[0]!r}."
+            f"{missing[0]!r}; the file's first id is {embeddings.ids[0]!r}."
         )
-    return given.vectors[[rows[name_key(name)] for name in ids]]
+    return embeddings.vectors[[rows[name_key(name)] for name in ids]]
 
 
 COLUMNS = ("query", "reference", "score")
@@ -244,7 +244,7 @@ def _read(task: Task, path: Path) -> tuple[I64, I64, F64]:
 def _rows(task: Task, path: Path) -> Iterator[tuple[int, int, float, int]]:
     """Query and reference numbers, score and line of every row of a list of rankings."""
     known = {
-        name: {name_key(one): n for n, one in enumerate(ids)}
+        name: {name_key(name_of_row): n for n, name_of_row in enumerate(ids)}
         for name, ids in (("query", task.query_ids), ("reference", task.reference_ids))
     }
     for row in read_table(path, needed=COLUMNS, what="list of rankings"):
@@ -280,8 +280,10 @@ def _of_pairs(task: Task, listed: tuple[I64, I64, F64], query: I64, reference: I
 def _at_least(query: I64, score: F64, asked: I64, least: F64) -> I64:
     """How many entries of a query's list (sorted by query, best first) reach each threshold."""
     counts = np.empty(len(asked), dtype=np.int64)
-    for n, (one, threshold) in enumerate(zip(asked, least, strict=True)):
-        own = score[np.searchsorted(query, one, "left") : np.searchsorted(query, one, "right")]
+    for n, (query_row, threshold) in enumerate(zip(asked, least, strict=True)):
+        own = score[
+            np.searchsorted(query, query_row, "left") : np.searchsorted(query, query_row, "right")
+        ]
         counts[n] = np.count_nonzero(own >= threshold)
     return counts
 
@@ -291,8 +293,8 @@ def _first(queries: int, query: I64, reference: I64, key: F64) -> tuple[I64, F64
     order = np.lexsort((reference, -key, query))
     start = np.searchsorted(query[order], np.arange(queries))
     place = np.arange(len(order)) - start[query[order]]
-    some = order[place < BEST]
+    first = order[place < BEST]
     best, score = np.full((queries, BEST), -1, dtype=np.int64), np.full((queries, BEST), np.nan)
-    best[query[some], place[place < BEST]] = reference[some]
-    score[query[some], place[place < BEST]] = key[some]
+    best[query[first], place[place < BEST]] = reference[first]
+    score[query[first], place[place < BEST]] = key[first]
     return best, score

@@ -94,34 +94,34 @@ def _layer(
 def _encoder(model: Any, side: str) -> Any:
     """The module behind a branch: shared, one of two, or the branch itself."""
     names = ("model", "model_q" if side == "ground" else "model_r", side)
-    found = (getattr(model, name, None) for name in names)
-    return next(module for module in found if isinstance(module, nn.Module))
+    encoders = (getattr(model, name, None) for name in names)
+    return next(module for module in encoders if isinstance(module, nn.Module))
 
 
 WINDOW, SIGMA = 11, 1.5  # of the Gaussian window, as the paper has it
 C1, C2 = 0.01**2, 0.03**2  # for maps between 0 and 1
 
 
-def ssim(one: Tensor, other: Tensor) -> Tensor:
+def ssim(first: Tensor, other: Tensor) -> Tensor:
     """Mean SSIM [B] of maps [B, h, w] in [0, 1], over the windows that lie wholly inside.
 
     From -1 to 1; two equal maps have 1, also two constant ones. Raises InvalidValue for maps that
     are smaller than the window.
     """
-    if min(one.shape[1:]) < WINDOW:
+    if min(first.shape[1:]) < WINDOW:
         raise InvalidValue(
-            f"maps of {one.shape[1]} x {one.shape[2]} are smaller than SSIM's window of {WINDOW}; "
-            "enlarge them to the size of the picture first."
+            f"maps of {first.shape[1]} x {first.shape[2]} are smaller than SSIM's window of "
+            f"{WINDOW}; enlarge them to the size of the picture first."
         )
-    one, other = one.double().unsqueeze(1), other.double().unsqueeze(1)
-    mean_1, mean_2 = _blur(one), _blur(other)
-    var_1 = _blur(one * one) - mean_1**2
+    first, other = first.double().unsqueeze(1), other.double().unsqueeze(1)
+    mean_1, mean_2 = _blur(first), _blur(other)
+    var_1 = _blur(first * first) - mean_1**2
     var_2 = _blur(other * other) - mean_2**2
-    both = _blur(one * other) - mean_1 * mean_2
+    both = _blur(first * other) - mean_1 * mean_2
     light = (2 * mean_1 * mean_2 + C1) / (mean_1**2 + mean_2**2 + C1)
     shape = (2 * both + C2) / (var_1 + var_2 + C2)
-    found: Tensor = (light * shape).mean(dim=(1, 2, 3))
-    return found
+    similarity: Tensor = (light * shape).mean(dim=(1, 2, 3))
+    return similarity
 
 
 def _blur(maps: Tensor) -> Tensor:
@@ -165,17 +165,17 @@ def measure_consistency(
     ``reader`` has no ``augment``; ``rows`` are the seeded subset; ``crops_deg`` are the fields of
     view that panoramas are cut to. The model is put in eval mode.
     """
-    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    maps_by_change: dict[str, list[tuple[Tensor, Tensor]]] = {}
     model.eval()
     for raw in read_whole_pictures(reader, rows, BATCH):
-        for name, one, other in _all_changes(model, reader.views, raw, crops_deg):
-            found.setdefault(name, []).append((one, other))
+        for name, first, other in _all_changes(model, reader.views, raw, crops_deg):
+            maps_by_change.setdefault(name, []).append((first, other))
     indices: dict[str, list[MapSimilarity]] = {}
-    for name, pairs in found.items():
-        one, other = (torch.cat(maps) for maps in zip(*pairs, strict=True))
+    for name, pairs in maps_by_change.items():
+        first, other = (torch.cat(maps) for maps in zip(*pairs, strict=True))
         kind = name.partition(" by ")[0]
-        indices.setdefault(kind, []).append(_compare(one, other))
-        indices.setdefault(f"{kind}, shuffled", []).append(_compare(one, other.roll(1, 0)))
+        indices.setdefault(kind, []).append(_compare(first, other))
+        indices.setdefault(f"{kind}, shuffled", []).append(_compare(first, other.roll(1, 0)))
     return {name: _index(parts) for name, parts in indices.items()}
 
 
@@ -240,9 +240,9 @@ def _stretch(maps: Tensor) -> Tensor:
     return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(1e-8)
 
 
-def _compare(one: Tensor, other: Tensor) -> MapSimilarity:
-    blank = (one.amax(dim=(1, 2)) <= 0) | (other.amax(dim=(1, 2)) <= 0)
-    return MapSimilarity(ssim=ssim(one, other).numpy(), blank=blank.double().numpy())
+def _compare(first: Tensor, other: Tensor) -> MapSimilarity:
+    blank = (first.amax(dim=(1, 2)) <= 0) | (other.amax(dim=(1, 2)) <= 0)
+    return MapSimilarity(ssim=ssim(first, other).numpy(), blank=blank.double().numpy())
 
 
 def _index(parts: Sequence[MapSimilarity]) -> ConsistencyIndex:

@@ -133,23 +133,23 @@ def explain(
     out.mkdir(parents=True, exist_ok=True)
     distances = compute_distances(model, reader, rows)
     draw_distances(out / "distances.png", distances)
-    told: dict[str, Any] = {"pairs": len(rows)}
-    told["distances"] = {
+    record: dict[str, Any] = {"pairs": len(rows)}
+    record["distances"] = {
         name: {"mean": float(d.mean()), "median": float(np.median(d)), "std": float(d.std())}
         for name, d in distances.items()
     }
-    told["recall"] = measure_layout_recalls(model, reader, rows)
+    record["recall"] = measure_layout_recalls(model, reader, rows)
     if has_masks(model):
         masks = compute_masks(model, reader, rows)
-        told["alignment"] = asdict(measure_alignment(masks))
+        record["alignment"] = asdict(measure_alignment(masks))
         ground = reader.views.ground
         size = (ground.height_px // 2, ground.width_px)
         for place in range(min(shown, len(rows))):
             pair = (masks.ground[place], masks.aerial[place])
             path = out / f"masks-{rows[place]}.png"
             draw_masks(path, render_views(reader, rows[place], size), pair)
-    atomic_write(out / SUMMARY_NAME, json.dumps(told, indent=2) + "\n")
-    return told
+    atomic_write(out / SUMMARY_NAME, json.dumps(record, indent=2) + "\n")
+    return record
 
 
 def explain_courses(runs: Sequence[Path], out: Path) -> None:

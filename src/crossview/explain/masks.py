@@ -92,7 +92,7 @@ def compute_distances(
     """
     views = reader.views
     quarters = (1, 2, 3) if only_panoramas(reader.table, rows) else ()
-    found: dict[str, list[F32]] = {}
+    by_variant: dict[str, list[F32]] = {}
     sides: list[tuple[F32, F32]] = []
     model.eval()
     for raw in read_whole_pictures(reader, rows):
@@ -101,12 +101,12 @@ def compute_distances(
         variants |= {f"rot{90 * n}": np.roll(raw.ground, -n * (width // 4), 2) for n in quarters}
         for name, ground in variants.items():
             pair = embed_batch(model, views, np.ascontiguousarray(ground), raw.aerial)
-            found.setdefault(name, []).append(_distances(*pair))
+            by_variant.setdefault(name, []).append(_distances(*pair))
             if name == "original":
                 sides.append(pair)
     grounds, aerials = (np.concatenate(side) for side in zip(*sides, strict=True))
-    found["unmatched"] = [_distances(grounds[others(len(grounds), seed)], aerials)]
-    return {name: np.concatenate(found[name]) for name in VARIANTS if name in found}
+    by_variant["unmatched"] = [_distances(grounds[others(len(grounds), seed)], aerials)]
+    return {name: np.concatenate(by_variant[name]) for name in VARIANTS if name in by_variant}
 
 
 def only_panoramas(table: PairTable, rows: Sequence[int]) -> bool:
@@ -116,8 +116,8 @@ def only_panoramas(table: PairTable, rows: Sequence[int]) -> bool:
 
 
 def _distances(ground: F32, aerial: F32) -> F32:
-    found: F32 = 2.0 - 2.0 * np.einsum("nd,nd->n", ground, aerial)
-    return found
+    distances: F32 = 2.0 - 2.0 * np.einsum("nd,nd->n", ground, aerial)
+    return distances
 
 
 def others(count: int, seed: int) -> I64:
@@ -125,9 +125,9 @@ def others(count: int, seed: int) -> I64:
     if count < 2:
         raise InvalidValue(f"Unmatched pairs need at least 2 rows, got {count}.")
     order = np.random.default_rng(seed).permutation(count)
-    found = np.empty(count, dtype=np.int64)
-    found[order] = np.roll(order, 1)
-    return found
+    numbers = np.empty(count, dtype=np.int64)
+    numbers[order] = np.roll(order, 1)
+    return numbers
 
 
 def unroll_masks(maps: Tensor, size: tuple[int, int], *, polar: bool) -> Tensor:
@@ -190,8 +190,8 @@ def correlations(first: F64, second: F64) -> F64:
     one, two = (m - m.mean(axis=2, keepdims=True) for m in (first, second))
     scale = np.sqrt((one**2).sum(axis=2) * (two**2).sum(axis=2))
     products = (one * two).sum(axis=2)
-    found: F64 = np.divide(products, scale, out=np.zeros_like(products), where=scale > 1e-12)
-    return np.asarray(found.mean(axis=1))
+    correlation: F64 = np.divide(products, scale, out=np.zeros_like(products), where=scale > 1e-12)
+    return np.asarray(correlation.mean(axis=1))
 
 
 def _flat(maps: F32) -> F64:

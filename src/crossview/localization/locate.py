@@ -88,8 +88,12 @@ def _locate_together(
         if len(wanted) == 1:
             failed(problem)
             return []
-        return [one for pair in wanted for one in _locate_together(index, embedder, [pair], failed)]
-    return [LocatedPhoto(*one) for one in zip(photos, hints, answers, strict=True)]
+        return [
+            located
+            for pair in wanted
+            for located in _locate_together(index, embedder, [pair], failed)
+        ]
+    return [LocatedPhoto(*located) for located in zip(photos, hints, answers, strict=True)]
 
 
 def require_ready(index: Index, embedder: Embedder) -> None:

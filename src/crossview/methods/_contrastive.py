@@ -469,35 +469,35 @@ def read_settings(state: Mapping[str, Tensor]) -> dict[str, Any]:
     vision transformer of timm.
     """
     separate = any(name.startswith("model_q.") for name in state)
-    known: dict[str, Any] = {"separate": separate}
+    settings: dict[str, Any] = {"separate": separate}
     if (patches := _patches(state)) is not None:
-        known["representation"] = "padded"
+        settings["representation"] = "padded"
         prefix = "model_q." if separate else "model."
         size = (patches.shape[0], _blocks(state, f"{prefix}blocks."))
         if size in TRANSFORMERS:
-            known["backbone"] = f"vit_{TRANSFORMERS[size]}_patch{patches.shape[-1]}_224"
-        return known | _pictures(state, patches.shape[-1])
+            settings["backbone"] = f"vit_{TRANSFORMERS[size]}_patch{patches.shape[-1]}_224"
+        return settings | _pictures(state, patches.shape[-1])
     prefix = "model_q." if separate else "model."
     stem = state.get(f"{prefix}stem.0.weight")
     if stem is not None and f"{prefix}stages.2.blocks.0.gamma" in state:
         size = (stem.shape[0], _blocks(state, f"{prefix}stages.2.blocks."))
         if size in CONVOLUTIONAL:
-            known["backbone"] = CONVOLUTIONAL[size]
-    return known
+            settings["backbone"] = CONVOLUTIONAL[size]
+    return settings
 
 
 def unseen_settings(state: Mapping[str, Tensor]) -> dict[str, str]:
     """The settings that the tensors do not show, with the reason."""
-    known = read_settings(state)
+    settings = read_settings(state)
     reasons = {}
-    if "backbone" not in known:
+    if "backbone" not in settings:
         reasons["backbone"] = "its shapes are those of no ConvNeXt or plain transformer of timm"
-    elif "representation" not in known:
+    elif "representation" not in settings:
         reasons["backbone"] = "NAME@16 has the same tensors at half the stride"
     if (patches := _patches(state)) is not None:
         for name, setting in (("model_q.", "ground_px"), ("model_r.", "aerial_px")):
-            count = _positions(state, name if known["separate"] else "model.")
-            if setting not in known:
+            count = _positions(state, name if settings["separate"] else "model.")
+            if setting not in settings:
                 sizes = list_sizes(count, patches.shape[-1])
                 reasons[setting] = (
                     f"its table has {count} positions of {patches.shape[-1]}: {sizes}"
@@ -540,8 +540,8 @@ def _positions(state: Mapping[str, Tensor], prefix: str) -> int:
 
 def _patches(state: Mapping[str, Tensor]) -> Tensor | None:
     names = (f"{prefix}patch_embed.proj.weight" for prefix in ("model_q.", "model."))
-    found = next((state[name] for name in names if name in state), None)
-    return found if found is not None and found.ndim == 4 else None
+    weight = next((state[name] for name in names if name in state), None)
+    return weight if weight is not None and weight.ndim == 4 else None
 
 
 def _blocks(state: Mapping[str, Tensor], prefix: str) -> int:

@@ -149,8 +149,8 @@ def require_centred(table: PairTable, footprint_m: float) -> None:
     """
     ground = table.ground_latlon[table.pairs[:ASKED, 0]]
     aerial = table.aerial_latlon[table.pairs[:ASKED, 1]]
-    known = np.isfinite(ground).all(axis=1) & np.isfinite(aerial).all(axis=1)
-    away = measure_pair_distances_m(ground[known], aerial[known])
+    placed = np.isfinite(ground).all(axis=1) & np.isfinite(aerial).all(axis=1)
+    away = measure_pair_distances_m(ground[placed], aerial[placed])
     if len(away) and (middle := float(np.median(away))) > OFF_CENTRE * footprint_m:
         raise InvalidValue(
             f"polar=true unrolls aerial pictures about the camera, but in these pairs it stands "
@@ -482,21 +482,21 @@ def geodtr_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def sizes_shown(state: Mapping[str, Tensor], name: str) -> dict[str, Any]:
     """What ``name`` ("GLE" or "ge") tells: descriptors, picture sizes, layers, hidden."""
-    known: dict[str, Any] = {}
+    sizes: dict[str, Any] = {}
     first, second = (state.get(f"{name}_{side}.b2") for side in ("grd", "sat"))
     if first is not None and second is not None:
-        known["descriptors"] = int(first.shape[1])
+        sizes["descriptors"] = int(first.shape[1])
         ground, aerial = (PICTURES_PX.get(int(b.shape[2])) for b in (first, second))
         if ground and aerial:
             polar = aerial == ground and ground[0] != ground[1]
-            known |= {"ground_px": ground, "aerial_px": aerial, "polar": polar}
+            sizes |= {"ground_px": ground, "aerial_px": aerial, "polar": polar}
     numbers = [int(m[1]) for key in state if (m := re.search(r"encoder\.layers\.(\d+)\.", key))]
     if any(f"{name}_grd." in key for key in state):
-        known["layers"] = max(numbers, default=-1) + 1
+        sizes["layers"] = max(numbers, default=-1) + 1
     for key, value in state.items():
         if key.endswith("layers.0.linear1.weight"):
-            known["hidden"] = int(value.shape[0])
-    return known
+            sizes["hidden"] = int(value.shape[0])
+    return sizes
 
 
 def sizes_unseen(state: Mapping[str, Tensor], name: str) -> dict[str, str]:

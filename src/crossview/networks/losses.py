@@ -144,11 +144,11 @@ def turning_info_nce(
     """
     scale = log_scale.exp()
     places = symmetric_cross_entropy(scale * scores.amax(dim=2), smoothing)
-    known = torch.isfinite(heading_deg)
-    own = scale * scores.diagonal().T[known]  # [B, bins]
+    aligned = torch.isfinite(heading_deg)
+    own = scale * scores.diagonal().T[aligned]  # [B, bins]
     if not len(own):
         return places, own.sum()
-    heading_deg, bins = heading_deg[known], own.shape[1]
+    heading_deg, bins = heading_deg[aligned], own.shape[1]
     turn = torch.remainder(heading_deg / 360.0 * bins, bins)
     low = turn.floor()
     share = (turn - low)[:, None]

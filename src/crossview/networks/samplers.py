@@ -34,10 +34,10 @@ class Rivals:
             by_ground[g].append(row)
             by_aerial[a].append(row)
         for g, a in table.ignored.tolist():
-            for one in by_ground[g]:
+            for rival in by_ground[g]:
                 for other in by_aerial[a]:
-                    self._near[one].add(other)
-                    self._near[other].add(one)
+                    self._near[rival].add(other)
+                    self._near[other].add(rival)
 
     def batch(self) -> RowBatch:
         """An empty batch to fill."""

@@ -176,9 +176,9 @@ def _named_by_timm(
     fitting = {}
     for prefix in ("", *dict.fromkeys(_prefixes(tensors))):
         part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        made = _of_family(model, as_timm(part))
-        if own <= set(made):
-            fitting[prefix] = made
+        network = _of_family(model, as_timm(part))
+        if own <= set(network):
+            fitting[prefix] = network
     if "" not in fitting and len(fitting) > 1:
         raise WeightsUnavailable(
             f"{path} holds such a network {len(fitting)} times, below "
@@ -262,14 +262,14 @@ def _main_entry(groups: Mapping[str, Mapping[str, Tensor]]) -> tuple[str, tuple[
         below = _children(groups, entry)
         if not below:
             return entry, tuple(others)
-        known = [name for name in MAIN_ENTRIES if name in below]
+        entries = [name for name in MAIN_ENTRIES if name in below]
         plain = [name for name in below if not _AVERAGED.search(name.lower())]
         own = groups.get(entry, {})
-        if not known and any(value.ndim for value in own.values()):
+        if not entries and any(value.ndim for value in own.values()):
             return entry, tuple(others)
-        if not known and len(plain or below) > 1:
+        if not entries and len(plain or below) > 1:
             return entry, tuple(others)
-        chosen = known[0] if known else (plain or list(below))[0]
+        chosen = entries[0] if entries else (plain or list(below))[0]
         start = f"{entry}." if entry else ""
         others += [
             start + name

@@ -128,7 +128,11 @@ class PhotoQueue:
 
     def _run_decoding(self) -> None:
         while tickets := self._take_batch():
-            ready = [one for one in self._pool.map(self._prepare, tickets) if one is not None]
+            ready = [
+                prepared
+                for prepared in self._pool.map(self._prepare, tickets)
+                if prepared is not None
+            ]
             if ready:
                 self._ready.put(ready)
         self._ready.put(None)
@@ -181,8 +185,11 @@ class PhotoQueue:
     def _run_network(self) -> None:
         while (ready := self._ready.get()) is not None:
             start = time.perf_counter()
-            for region in dict.fromkeys(one.ticket.task.region for one in ready):
-                self._answer([one for one in ready if one.ticket.task.region is region], region)
+            for region in dict.fromkeys(prepared.ticket.task.region for prepared in ready):
+                self._answer(
+                    [prepared for prepared in ready if prepared.ticket.task.region is region],
+                    region,
+                )
             seconds = time.perf_counter() - start
             self._counters.count_batch(len(ready), seconds)
             each = seconds / len(ready)
@@ -191,14 +198,16 @@ class PhotoQueue:
     def _answer(self, ready: list[_Prepared], region: Region) -> None:
         try:
             queries = list(
-                embed_queries([(one.query, one.strips) for one in ready], region.embedder)
+                embed_queries(
+                    [(prepared.query, prepared.strips) for prepared in ready], region.embedder
+                )
             )
             answers = answer_queries(region.index, queries)
         except BaseException as problem:
             self._answer_one_by_one(ready, region, problem)
             return
-        for one, answer in zip(ready, answers, strict=True):
-            self._pool.submit(_set_result, one, answer)
+        for prepared, answer in zip(ready, answers, strict=True):
+            self._pool.submit(_set_result, prepared, answer)
 
     def _answer_one_by_one(
         self, ready: list[_Prepared], region: Region, problem: BaseException
@@ -207,17 +216,22 @@ class PhotoQueue:
         if len(ready) == 1:
             ready[0].ticket.result.set_exception(problem)
             return
-        for one in ready:
-            self._answer([one], region)
+        for prepared in ready:
+            self._answer([prepared], region)
 
 
-def _set_result(one: _Prepared, answer: Answer) -> None:
+def _set_result(prepared: _Prepared, answer: Answer) -> None:
     """Turn an answer into the result of its request, in a thread of the pool."""
-    task, result = one.ticket.task, one.ticket.result
+    task, result = prepared.ticket.task, prepared.ticket.result
     at = next(
-        (n for n, reading in enumerate(one.query.readings) if reading.fov_deg == answer.fov_deg), 0
+        (
+            n
+            for n, reading in enumerate(prepared.query.readings)
+            if reading.fov_deg == answer.fov_deg
+        ),
+        0,
     )
     try:
-        result.set_result(task.format_result(PhotoResult(answer, one.strips[at], task.region)))
+        result.set_result(task.format_result(PhotoResult(answer, prepared.strips[at], task.region)))
     except BaseException as problem:
         result.set_exception(problem)

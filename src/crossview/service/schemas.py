@@ -33,7 +33,9 @@ def require_type(kind: Any, text: str | bytes) -> None:
         TypeAdapter(kind).validate_json(text)
     except ValidationError as problem:
         faults = problem.errors(include_url=False, include_input=False, include_context=False)
-        fields = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['type']}" for one in faults[:5])
+        fields = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['type']}" for fault in faults[:5]
+        )
         raise WrongAnswer(
             f"An answer is not a {getattr(kind, '__name__', kind)}: {fields}"
         ) from None

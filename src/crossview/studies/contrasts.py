@@ -42,8 +42,8 @@ def compute_planned_contrasts(
 ) -> list[Contrast]:
     """Those contrasts whose two rows share at least two seeds; the primary comes first."""
     pairs = [planned.primary, *planned.secondary]
-    made = [c for pair in pairs if (c := _contrast(planned, pair, rows, seed))]
-    return _corrected(made)
+    contrasts = [c for pair in pairs if (c := _contrast(planned, pair, rows, seed))]
+    return _corrected(contrasts)
 
 
 def hits(result: Result, planned: Planned) -> F64:

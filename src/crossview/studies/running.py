@@ -405,7 +405,7 @@ def _tests(
     ranks_by_test: dict[str, list[int]] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Recalls by test and field of view; the rank of every query goes into ``ranks_by_test``."""
-    found = {}
+    tests = {}
     for name, table in areas.tests.items():
         views = session.reader.views
         if study.headings:
@@ -415,13 +415,13 @@ def _tests(
         reader = replace(reader, config={}, places=table.places(), span=None)
         for fov in study.fovs_deg:
             label = label_test(name, fov)
-            found[label], ranked = measure_row_recalls(state, table, reader, request.workers, fov)
+            tests[label], ranked = measure_row_recalls(state, table, reader, request.workers, fov)
             if ranks_by_test is not None:
                 ranks_by_test[label] = ranked.tolist()
         if len(study.fovs_deg) > 1:
-            labels = [label for label in found if label.partition(",")[0] == name]
-            found[f"{name}, mean"] = _mean([found[label] for label in labels])
-    return found
+            labels = [label for label in tests if label.partition(",")[0] == name]
+            tests[f"{name}, mean"] = _mean([tests[label] for label in labels])
+    return tests
 
 
 def _mean(tests: list[dict[str, float]]) -> dict[str, float]:
@@ -435,10 +435,10 @@ def measure_row_recalls(
     """Recalls in percent of a table at a field of view, with their counts; and the ranks [Q]."""
     with Loader(reader, workers) as loader:
         vectors = embed_rows(state, range(len(table)), loader, reader.views, fov)
-    found, references = rank_rows(vectors, table, reader.views)
+    row_ranks, references = rank_rows(vectors, table, reader.views)
     k = k_at_1_percent(references)
-    percent = {n: round(100.0 * recall(found, cut), 4) for n, cut in recall_cuts(k).items()}
-    return {"queries": len(found), "references": references, "k at 1%": k, **percent}, found
+    percent = {n: round(100.0 * recall(row_ranks, cut), 4) for n, cut in recall_cuts(k).items()}
+    return {"queries": len(row_ranks), "references": references, "k at 1%": k, **percent}, row_ranks
 
 
 def _mean_losses(steps: list[dict[str, Any]]) -> Mapping[str, float]:

@@ -111,9 +111,9 @@ def _family(data: str) -> str:
 def _quoted(
     study: Study, row: Row, trained_on: str, tested_on: Mapping[str, str]
 ) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = {}
+    quotes: dict[str, dict[str, float]] = {}
     if row.published is None:
-        return found
+        return quotes
     for area, data in tested_on.items():
         printed = row.published.figures(
             data,
@@ -124,10 +124,10 @@ def _quoted(
         views = [printed[fov] for fov in study.fovs_deg if fov in printed]
         for fov in study.fovs_deg:
             if fov in printed:
-                found[label_test(area, fov)] = dict(printed[fov])
+                quotes[label_test(area, fov)] = dict(printed[fov])
         if len(views) == len(study.fovs_deg) > 1:
-            found[f"{area}, mean"] = {MAIN: sum(v[MAIN] for v in views) / len(views)}
-    return found
+            quotes[f"{area}, mean"] = {MAIN: sum(v[MAIN] for v in views) / len(views)}
+    return quotes
 
 
 def _record(
@@ -183,7 +183,7 @@ def _comparisons(study: Study, rows: Rows) -> list[dict[str, Any]]:
 
     All of a table stand together, so p is corrected for all of them (Holm).
     """
-    about, made = [], []
+    about, comparisons = [], []
     for first, second in study.against:
         one, two = ({r.seed: r for r in rows.get(name, ())} for name in (first, second))
         seeds = sorted(set(one) & set(two))
@@ -192,10 +192,12 @@ def _comparisons(study: Study, rows: Rows) -> list[dict[str, Any]]:
             for measure in COMPARED:
                 pairs = [[side[s].tests[test][measure] for s in seeds] for side in (one, two)]
                 about.append({"first": first, "second": second, "test": test, "n": len(seeds)})
-                made.append(compare_trainings(*pairs, step=step))
+                comparisons.append(compare_trainings(*pairs, step=step))
     tests: dict[tuple[str, str, str], dict[str, Any]] = {}
-    measures = [COMPARED[n % len(COMPARED)] for n in range(len(made))]
-    for facts, measure, comparison in zip(about, measures, correct_together(made), strict=True):
+    measures = [COMPARED[n % len(COMPARED)] for n in range(len(comparisons))]
+    for facts, measure, comparison in zip(
+        about, measures, correct_together(comparisons), strict=True
+    ):
         key = (str(facts["first"]), str(facts["second"]), str(facts["test"]))
         tests.setdefault(key, facts)[measure] = asdict(comparison)
     return list(tests.values())

@@ -230,8 +230,8 @@ def check_augment(page: Any, config: Any, views: Views, name: str) -> None:
     """Same generator, same result; uint8 pictures; the given arrays are left alone."""
     pair = example_pair(views)
     before = (pair.ground.copy(), pair.aerial.copy())
-    made = [page.augment(pair, config, np.random.default_rng(5)) for _ in range(2)]
-    results = [m if isinstance(m, tuple) else (m,) for m in made]
+    runs = [page.augment(pair, config, np.random.default_rng(5)) for _ in range(2)]
+    results = [m if isinstance(m, tuple) else (m,) for m in runs]
     fine = all(isinstance(p, PairPixels) for p in results[0]) and bool(results[0])
     _demand(fine, name, "augment gives no PairPixels")
     for ours, again in zip(*results, strict=True):
@@ -304,8 +304,8 @@ def example_pair(views: Views) -> PairPixels:
 
 def count_copies(page: Any, config: Any) -> int:
     """How many copies of a place the page's ``augment`` makes beyond the first."""
-    made = page.augment(example_pair(page.views(config)), config, np.random.default_rng(1))
-    return len(made) - 1 if isinstance(made, tuple) else 0
+    pictures = page.augment(example_pair(page.views(config)), config, np.random.default_rng(1))
+    return len(pictures) - 1 if isinstance(pictures, tuple) else 0
 
 
 def example_batch(views: Views, device: torch.device, more: int = 0) -> Batch:

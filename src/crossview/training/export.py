@@ -35,7 +35,7 @@ from crossview.views.spec import ViewSpec
 
 MODEL_FILES = (SHARED_NAME, GROUND_NAME, AERIAL_NAME, INFO_NAME)
 OPSET = 18
-TOLERANCE = 1e-4  # largest difference of an embedding's entry (design.md 3)
+TOLERANCE = 1e-4  # largest difference of an embedding's entry
 TIE = 1e-5  # scores this close may trade places between two runtimes
 CHECKED = 24  # pictures per side that the two runtimes are compared on
 

@@ -46,10 +46,10 @@ def rank_similar_rows(queries: Tensor, references: Tensor, places: I64, keep: in
         scores = queries[start:stop].to(searched.dtype) @ searched.T
         scores[:, len(references) :] = -torch.inf
         scores[own_row.to(scores.device), own_column.to(scores.device)] = -torch.inf
-        found = _best_columns(scores, wanted)
+        best = _best_columns(scores, wanted)
         if coarse:
-            found = _last_places_settled(queries[start:stop], references, found, keep)
-        near[start:stop] = found.cpu().numpy()
+            best = _last_places_settled(queries[start:stop], references, best, keep)
+        near[start:stop] = best.cpu().numpy()
     return near
 
 
@@ -154,13 +154,13 @@ def _all_vectors(
     state: TrainState, fresh_rows: np.ndarray, fresh: EmbeddedRows | None
 ) -> tuple[Tensor, Tensor]:
     """[P, D] of both sides: what is remembered, and what was embedded just now."""
-    known = state.memory.tensors() if state.memory is not None else {}
+    remembered = state.memory.tensors() if state.memory is not None else {}
     if fresh is None:
-        return known["ground"].float(), known["aerial"].float()
+        return remembered["ground"].float(), remembered["aerial"].float()
     new = torch.from_numpy(fresh.ground), torch.from_numpy(fresh.aerial)
-    if not known:
+    if not remembered:
         return new
-    both = known["ground"].float(), known["aerial"].float()
+    both = remembered["ground"].float(), remembered["aerial"].float()
     for old, values in zip(both, new, strict=True):
         old[torch.from_numpy(fresh_rows)] = values
     return both

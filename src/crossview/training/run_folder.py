@@ -158,20 +158,22 @@ class RunFolder:
         facts: Mapping[str, TableFacts],
     ) -> str:
         """In words where the pairs of today are not those that the run began with; or nothing."""
-        told = []
+        sentences = []
         for split, table in tables.items():
             then, now = old.get(split) or {}, new[split]
             if "facts" not in then:
                 root = _root_name(str(old.get("data", "")))
                 names = {digest_names(table, name) for name in (root, table.root.name)}
                 if then.get("digest") not in {None, *names}:
-                    told.append(f"the files' names or the relation of split {split} (not kept)")
+                    sentences.append(
+                        f"the files' names or the relation of split {split} (not kept)"
+                    )
                 continue
             other = [n for n, digest in then["facts"].items() if now["facts"].get(n) != digest]
             if other := [name for name in other if name in now["facts"]]:
                 words = describe_differences(self._facts().get(split, {}), facts[split])
-                told.append(f"{split}: {words or ', '.join(other)}")
-        return "; ".join(told)
+                sentences.append(f"{split}: {words or ', '.join(other)}")
+        return "; ".join(sentences)
 
     def _facts(self) -> dict[str, TableFacts]:
         try:
@@ -281,11 +283,13 @@ def _same(old: dict[str, Any], new: dict[str, Any], where: Path, other_pairs: st
     names = [name for name in names if not _OF_PAIRS.match(name)]
     differences = [n for n in names if flat_old.get(n) != flat_new.get(n)]
     if differences or other_pairs:
-        told = [f"{n}: {flat_old.get(n)!r} there, {flat_new.get(n)!r} now" for n in differences[:6]]
+        lines = [
+            f"{n}: {flat_old.get(n)!r} there, {flat_new.get(n)!r} now" for n in differences[:6]
+        ]
         what = "other settings" if differences else "other pairs"
         raise InvalidValue(
             f"{where} holds a training with {what} and cannot be resumed with these:\n"
-            f"{'; '.join([*told, *([other_pairs] if other_pairs else [])])}.\n"
+            f"{'; '.join([*lines, *([other_pairs] if other_pairs else [])])}.\n"
             f"Use the same {'settings' if differences else 'pairs'}, or another --out."
         )
 

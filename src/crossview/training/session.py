@@ -135,10 +135,10 @@ def _validate(session: Session, state: TrainState) -> Iterator[Recall]:
     if session.validation is None or session.validation_reader is None:
         return
     with Loader(session.validation_reader, 0) as loader:
-        found = measure_recalls(
+        recalls = measure_recalls(
             state, session.validation, loader, session.job.views, session.fovs_deg
         )
-    for recall in found:
+    for recall in recalls:
         session.folder.append({"validation": asdict(recall), "step": recall.step})
         yield recall
 
@@ -194,9 +194,9 @@ def split_rows(request: Request, seed: int) -> tuple[PairTable, PairTable | None
     """Training rows and validation rows; a ``val`` split of the data comes before a share."""
     if "train" not in request.tables:
         raise BadData(f"{request.data} has no rows of split train.")
-    train, given = request.tables["train"], request.tables.get("val")
-    if given is not None:
-        return train, _at_most(given, request.val_rows, seed)
+    train, val = request.tables["train"], request.tables.get("val")
+    if val is not None:
+        return train, _at_most(val, request.val_rows, seed)
     away = draw_held_out(train, request.val_share, seed)
     if not away.any():
         return train, None

@@ -127,8 +127,8 @@ def make_state(model: nn.Module, recipe: TrainingRecipe) -> TrainState:
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     decayed = [p for p in parameters if recipe.decay_vectors or p.ndim > 1]
-    known = {id(p) for p in decayed}
-    free = [p for p in parameters if id(p) not in known]
+    decayed_ids = {id(p) for p in decayed}
+    free = [p for p in parameters if id(p) not in decayed_ids]
     groups = [
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": free, "weight_decay": 0.0},

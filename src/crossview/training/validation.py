@@ -64,9 +64,9 @@ def embed_rows(
     with state.evaluation_mode() as model:
         for raw in loader.epoch(0, chunks(rows, 32)):
             shown = _draw_shown(raw, views, fov_deg)
-            ground = np.stack([one.pixels for one in shown])
+            ground = np.stack([view.pixels for view in shown])
             sides.append(embed_batch(model, views, ground, raw.aerial))
-            seen += [one.fov_deg for one in shown]
+            seen += [view.fov_deg for view in shown]
     grounds, aerials = zip(*sides, strict=True)
     vectors = EmbeddedRows(
         ground=np.concatenate(grounds),
@@ -106,7 +106,7 @@ def crop_ground(raw: RawBatch, views: Views, fov_deg: float) -> U8:
     What is kept is said in ``views.crops``. Aligned models see the panorama's middle. Photos are
     not turned, and not cut if they show less.
     """
-    return np.stack([one.pixels for one in _draw_shown(raw, views, fov_deg)])
+    return np.stack([view.pixels for view in _draw_shown(raw, views, fov_deg)])
 
 
 def rank_rows(vectors: EmbeddedRows, table: PairTable, views: Views) -> tuple[I64, int]:
@@ -139,8 +139,8 @@ def rank_rows(vectors: EmbeddedRows, table: PairTable, views: Views) -> tuple[I6
 
 def _number_pictures(pictures: I64) -> tuple[I64, I64, I64]:
     """Pictures in order, the first row of each, and the number of each row's picture."""
-    found, first, numbers = np.unique(pictures, return_index=True, return_inverse=True)
-    return found, first, numbers.reshape(-1)
+    unique, first, numbers = np.unique(pictures, return_index=True, return_inverse=True)
+    return unique, first, numbers.reshape(-1)
 
 
 def similarities(query: F32, gallery: F32, views: Views, seen_deg: float) -> F32:
@@ -153,14 +153,14 @@ def similarities(query: F32, gallery: F32, views: Views, seen_deg: float) -> F32
 def _recall(
     state: TrainState, table: PairTable, loader: Loader, views: Views, fov: float
 ) -> Recall:
-    found, references = rank_rows(
+    row_ranks, references = rank_rows(
         embed_rows(state, range(len(table)), loader, views, fov), table, views
     )
-    percent = {k: 100.0 * recall(found, k) for k in CUTS}
+    percent = {k: 100.0 * recall(row_ranks, k) for k in CUTS}
     return Recall(
         step=state.step,
         fov_deg=fov,
-        queries=len(found),
+        queries=len(row_ranks),
         references=references,
         at_1=percent[1],
         at_5=percent[5],
