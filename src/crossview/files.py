@@ -156,7 +156,7 @@ def write_together(
     sweep(make_folder(target))
     vouching = list(contents)[-1]
     for name in (vouching, *(set(names) - set(contents))):
-        with _explain_failure(target / name):
+        with explain_failure(target / name):
             (target / name).unlink(missing_ok=True)
     for name, content in contents.items():
         _write(target / name, content)
@@ -182,7 +182,8 @@ def _may_be_exchanged(target: Path, names: Collection[str]) -> bool:
 
 
 @contextmanager
-def _explain_failure(path: Path) -> Iterator[None]:
+def explain_failure(path: Path) -> Iterator[None]:
+    """Say :class:`CannotWrite` of ``path`` when the system refuses what is done to its files."""
     try:
         yield
     except OSError as problem:

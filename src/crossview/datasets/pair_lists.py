@@ -10,7 +10,7 @@ Columns (* = must be present; a CSV needs a header line):
 ``kind``           panorama or perspective; if empty, ``fov_deg`` decides (below 360: perspective),
                    else the picture's file: its metadata, then its shape
 Where pictures are taken whole, the metres across an aerial one are its pixels times metres_per_px,
-and the angles of a panorama follow from its shape (``pairs.framing.framing_of``).
+and the angles of a panorama follow from its shape (``pairs.framing.measure_framing``).
 Empty cells are unknown. In GeoParquet, points may replace the coordinates (``pairs.rows``). If the
 table does not state a picture's kind, its header is read here, but no pixels.
 """

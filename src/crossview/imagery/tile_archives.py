@@ -51,7 +51,7 @@ _HARMLESS = {"coalesce", "ifnull"}  # SQL functions that a view of tiles may cal
 
 
 class TileArchive(Protocol):
-    """Pictures by zoom, x and row. :class:`NorthUp` counts rows from the north in any archive."""
+    """Pictures by zoom, x and row; :class:`NorthUpArchive` counts rows from the north in any."""
 
     name: str
     facts: TileFacts

@@ -25,8 +25,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from crossview.arrays import F32, F64, U8
-from crossview.errors import BadIndex, BadModel, CannotWrite, EmptyRegion, UsageError
-from crossview.files import replace_folder
+from crossview.errors import BadIndex, BadModel, EmptyRegion, UsageError
+from crossview.files import explain_failure, replace_folder
 from crossview.geo.footprints import measure_covered_km2
 from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import Imagery, open_sources
@@ -99,7 +99,7 @@ def build_index(
         partial = _begin_partial(out.with_name(out.name + PARTIAL_SUFFIX), job, first_segment=0)
         fill_partial(partial, job, progress)
         write_manifest(partial.folder, _make_manifest(partial.folder, tuple(partial.segments), job))
-        with _name_unwritable(out):
+        with explain_failure(out):
             _take_name(partial.folder, out)
     return Index.open(out)
 
@@ -132,7 +132,7 @@ def add_to_index(
         require_allowed(imagery.info, embedder.info, job.view, job.options)
         partial = _begin_partial(folder, job, first_segment=len(index.manifest.segments))
         fill_partial(partial, job, progress)
-        with _name_unwritable(path):
+        with explain_failure(path):
             for name in (name for segment in partial.segments for name in segment.files):
                 if (folder / name).exists():  # else a run that was killed here has moved it
                     os.replace(folder / name, path / name)
@@ -469,7 +469,7 @@ def _find_finished(out: Path, job: IndexJob) -> Index | None:
             )
         return None
     if steps == (_digest_step(job, added=False),) and not job.options.restart:
-        with _name_unwritable(out):
+        with explain_failure(out):
             (out / PROGRESS_NAME).unlink(missing_ok=True)
         return Index.open(out)
     raise UsageError(
@@ -486,15 +486,6 @@ def _take_name(folder: Path, out: Path) -> None:
                 os.replace(path, folder / path.name)  # a file manager's, such as .DS_Store
     replace_folder(folder, out, remove_index)
     (out / PROGRESS_NAME).unlink(missing_ok=True)
-
-
-@contextmanager
-def _name_unwritable(out: Path) -> Iterator[None]:
-    """Say :class:`CannotWrite` of ``out`` when files cannot be renamed."""
-    try:
-        yield
-    except OSError as problem:
-        raise CannotWrite(f"Cannot write {out}: {problem.strerror}.") from problem
 
 
 def _merge_manifests(index: Index, added: Manifest, step: str) -> Manifest:

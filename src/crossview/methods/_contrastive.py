@@ -124,7 +124,7 @@ def check_fields(config: Any) -> None:
 
 
 def check_theta(theta_deg: tuple[float, ...], representation: str) -> None:
-    """Refuse fields of view of sectors that no training can use; ``ANEW_DEG`` stands alone."""
+    """Refuse fields of view that no training can use; ``RANDOM_FOV_DEG`` stands alone."""
     if RANDOM_FOV_DEG not in theta_deg:
         for theta in theta_deg:
             require(0 < theta <= 360, f"theta must lie in (0, 360] degrees, got {theta:g}.")
@@ -354,7 +354,7 @@ class Positives:
     and the positives are turned against their own pair.
     """
 
-    theta_deg: float  # ``ANEW_DEG``: drawn for every picture (views.crops)
+    theta_deg: float  # ``RANDOM_FOV_DEG``: drawn for every picture (views.crops)
     change_aerial: Callable[[U8, float, np.random.Generator], U8]
     reading: str = "intent"
 

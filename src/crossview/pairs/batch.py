@@ -48,8 +48,9 @@ class PairPixels:
     """One training pair before and after a method's ``augment``.
 
     ``ground`` is the canvas of the ground ViewSpec: the full 360 degrees of a panorama (width
-    ``spec.width_px``), or a photo as ``views.ground_view`` lays it out. ``aerial`` is as stored,
-    up as stored, and may be larger than the footprint; it is centred on the aerial position.
+    ``spec.width_px``), or a photo as ``views.ground.make_ground_view`` lays it out. ``aerial`` is
+    as stored, up as stored, and may be larger than the footprint; it is centred on the aerial
+    position.
     ``heading_deg`` is the azimuth of the canvas's middle column, clockwise from the up direction
     of ``aerial``; NaN if unknown. Panoramas of known heading arrive rolled, so that it is nearly 0.
     ``viewed``: ``augment`` has made ``aerial`` the view itself, of the aerial ViewSpec's size; the
