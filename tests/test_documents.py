@@ -136,3 +136,10 @@ def test_what_contributors_are_sent_to_is_there():
         )
         assert path.is_file(), file
         assert re.search(rf"\b{name}\b", path.read_text(encoding="utf-8")), (file, name)
+
+
+def test_names_that_contributors_are_told_are_names_of_the_package():
+    text = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py")]
+    words = {word for source in sources for word in re.findall(r"\w+", source)}
+    assert set(re.findall(r"`(\w*_\w*)`", text)) - words == set()
