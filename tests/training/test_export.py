@@ -9,10 +9,10 @@ from tests.training.tiny import PAGE, SMALL, request, trained
 from crossview.catalogue import make_config, method_page
 from crossview.errors import BadModel, InUse
 from crossview.locks import lock
-from crossview.model.onnx import Model
+from crossview.model.onnx import Model, resolve_model
 from crossview.pairs.page_ref import PageRef
 from crossview.training import export as export_module
-from crossview.training.export import export, fov_seen_deg
+from crossview.training.export import export, fov_seen_deg, read_origin, reopen
 from crossview.training.run_folder import RunFolder
 from crossview.training.train_state import save_weights
 
@@ -107,7 +107,49 @@ def test_two_branches_are_two_files_and_stale_ones_go(tmp_path):
     (tmp_path / "model" / "model.onnx").write_bytes(b"of an earlier export")
     export(folder, page, config, tmp_path / "model")
     names = [p.name for p in sorted((tmp_path / "model").iterdir())]
-    assert names == ["model.aerial.onnx", "model.ground.onnx", "model.json"]
+    assert names == ["model.aerial.onnx", "model.ground.onnx", "model.json", "training.json"]
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_an_exported_network_is_opened_to_be_trained_again(tmp_path, half):
+    """Every tensor comes back; what no graph holds, such as the scale of the loss, too."""
+    page = PageRef.of_file(PAGE).load()
+    config = make_config(page, SMALL)
+    run = RunFolder(tmp_path / "run")
+    run.begin({"method": "./mine.py"}, {})
+    trained = page.build(config)
+    save_weights(trained.state_dict(), run.weights)
+    export(run, page, config, tmp_path / "model", half=half)
+    again = reopen(tmp_path / "model", page, config, page.views(config))
+    for name, value in trained.state_dict().items():
+        expected = value.half().float() if half and value.is_floating_point() else value
+        torch.testing.assert_close(again.state_dict()[name], expected, rtol=0, atol=1e-3)
+
+
+def test_other_settings_and_networks_of_others_cannot_be_trained(tmp_path):
+    page = PageRef.of_file(PAGE).load()
+    config, wider = (make_config(page, {**SMALL, "width": width}) for width in (4, 8))
+    run = RunFolder(tmp_path / "run")
+    run.begin({"method": "./mine.py"}, {})
+    save_weights(page.build(config).state_dict(), run.weights)
+    model = export(run, page, config, tmp_path / "model").folder
+    with pytest.raises(BadModel, match=r"cannot be trained further: .* is \[4"):
+        reopen(model, page, wider, page.views(wider))
+    (model / "training.json").write_text('{"method": "compass", "config": 7}')
+    with pytest.raises(BadModel, match=r"training.json cannot be read"):
+        reopen(model, page, config, page.views(config))
+    (model / "training.json").unlink()
+    with pytest.raises(BadModel, match=r"it has no training.json"):
+        reopen(model, page, config, page.views(config))
+
+
+def test_the_packaged_model_can_be_trained_again():
+    folder = resolve_model("town")
+    origin = read_origin(folder)
+    page = method_page(origin.method).load()
+    config = make_config(page, origin.config)
+    network = reopen(folder, page, config, page.views(config))
+    assert sum(p.numel() for p in network.parameters()) == 3_097_793
 
 
 def test_a_network_that_comes_out_different_is_refused(shared_run, tmp_path, monkeypatch):

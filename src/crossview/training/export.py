@@ -1,15 +1,22 @@
-"""From a run folder to a model folder: ONNX files and model.json, checked against the original."""
+"""From a run folder to a model folder, checked against the original; and back, to train on.
+
+A model folder is ONNX files, ``model.json``, and ``training.json``: the method, its settings, and
+the few parameters that only training needs, such as the scale of a loss. The ONNX files hold every
+other tensor under its own name, so that an exported network can be trained again without its run.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from annotated_types import MaxLen
 from torch import Tensor, nn
 
 from crossview.arrays import F32, U8
@@ -24,20 +31,27 @@ from crossview.model.info import (
     SHARED_NAME,
     ModelInfo,
     encode_info,
+    find_networks,
 )
-from crossview.model.onnx_files import require_whole
+from crossview.model.onnx_files import read_network, require_whole
+from crossview.networks.weight_files import COUNTER, fit
 from crossview.pairs.batch import Views
+from crossview.schema import Text, check, parse_object, read_bytes
 from crossview.training.run_folder import RunFolder
 from crossview.training.session import build_without_weights
 from crossview.training.train_state import load_weights
 from crossview.training.validation import similarities
 from crossview.views.spec import ViewSpec
 
-MODEL_FILES = (SHARED_NAME, GROUND_NAME, AERIAL_NAME, INFO_NAME)
+TRAINING_NAME = "training.json"
+MODEL_FILES = (SHARED_NAME, GROUND_NAME, AERIAL_NAME, TRAINING_NAME, INFO_NAME)
 OPSET = 18
 TOLERANCE = 1e-4  # largest difference of an embedding's entry
 TIE = 1e-5  # scores this close may trade places between two runtimes
 CHECKED = 24  # pictures per side that the two runtimes are compared on
+_PREFIX, _HALF = "model.", ".half"  # around a tensor's name in an ONNX file
+_BESIDE = 64  # numbers of a parameter that is no part of the graphs; larger ones are left out
+_MOST_BYTES = 1_000_000  # of training.json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +100,12 @@ def export(  # noqa: PLR0913 - a run, opened, and three options
     """
     with lock(out, "crossview export", make_parents=True):
         model = build_without_weights(page, config)
-        return _write_export(run, model, views or page.views(config), out, half=half, name=name)
+        views = views or page.views(config)
+        return _write_export(run, model, config, views, out, half=half, name=name)
 
 
-def _write_export(
-    run: RunFolder, model: nn.Module, views: Views, out: Path, *, half: bool, name: str
+def _write_export(  # noqa: PLR0913 - as export
+    run: RunFolder, model: nn.Module, config: Any, views: Views, out: Path, *, half: bool, name: str
 ) -> Exported:
     load_weights(model, run.weights)
     if half:
@@ -105,9 +120,102 @@ def _write_export(
     info = run_info(run, views, dim, half, name)
     for file, graph in graphs.items():
         require_whole(graph, file)
-    write_together(out, {**graphs, INFO_NAME: encode_info(info) + b"\n"}, MODEL_FILES)
+    origin = _describe_origin(run.config()["method"], config, model, graphs)
+    written = {**graphs, TRAINING_NAME: origin, INFO_NAME: encode_info(info) + b"\n"}
+    write_together(out, written, MODEL_FILES)
     size = sum(len(graph) for graph in graphs.values())
     return Exported(folder=out, info=info, difference=difference, bytes=size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a model folder says of the training behind it: ``training.json``."""
+
+    method: Text  # a name of the catalogue, or a file's for a page from outside
+    config: dict[str, Any]
+    beside: dict[Text, Annotated[list[float], MaxLen(_BESIDE)]]  # parameters outside the graphs
+    lacking: list[Text]  # larger ones, which are nowhere in the folder
+    format: Literal[1] = 1
+
+
+def read_origin(folder: Path) -> Origin:
+    """``training.json`` of a model folder; BadModel where it has none, or one that cannot be."""
+    path = folder / TRAINING_NAME
+    try:
+        return check(Origin, parse_object(read_bytes(path, _MOST_BYTES)))
+    except FileNotFoundError as problem:
+        raise BadModel(
+            f"{folder} cannot be trained further: it has no {TRAINING_NAME}.\n"
+            "Export its run again with crossview export; a network of another origin cannot be "
+            "trained here."
+        ) from problem
+    except (OSError, ValueError) as problem:
+        raise BadModel(f"{path} cannot be read: {problem}") from problem
+
+
+def reopen(folder: Path, page: Any, config: Any, views: Views) -> nn.Module:
+    """The network of a model folder, to train it further; in eval mode.
+
+    ``page`` and ``config`` are those that its :func:`read_origin` names. Raises BadModel unless
+    every tensor is there and fits, and the network gives the embeddings of the ONNX files.
+    """
+    origin = read_origin(folder)
+    paths = list(dict.fromkeys(find_networks(folder)))
+    graphs = {path.name: read_network(path) for path in paths}
+    tensors = {name: value for graph in graphs.values() for name, value in _tensors(graph).items()}
+    with torch.device("meta"):  # nothing is reserved for what the folder only claims
+        shapes = build_without_weights(page, config).state_dict()
+    for name, numbers in origin.beside.items():
+        if name in shapes and shapes[name].numel() == len(numbers):
+            tensors.setdefault(name, torch.tensor(numbers).reshape(shapes[name].shape))
+    zeros = {n: torch.zeros(v.shape, dtype=v.dtype) for n, v in shapes.items() if COUNTER in n}
+    known = {name: value for name, value in tensors.items() if name in shapes}
+    fitting, complaint = fit({**shapes, **zeros}, known, folder)
+    if complaint or origin.lacking:
+        raise BadModel(
+            f"{folder} cannot be trained further: {complaint or 'it lacks ' + origin.lacking[0]}.\n"
+            "Train on from its run folder (crossview train --weights), or take another model."
+        )
+    model = build_without_weights(page, config)
+    model.load_state_dict(fitting)
+    model.eval()
+    _compare(model, views, graphs, SHARED_NAME in graphs)
+    return model
+
+
+def _describe_origin(
+    method: str, config: Any, model: nn.Module, graphs: Mapping[str, bytes]
+) -> bytes:
+    """training.json of an export; no path of this machine is in it."""
+    inside = {name for graph in graphs.values() for name in _tensors(graph)}
+    outside = {
+        name: value
+        for name, value in model.state_dict().items()
+        if name not in inside and not name.endswith(COUNTER)
+    }
+    settings = asdict(config)
+    if any(field.name == "weights" for field in fields(config)):
+        settings["weights"] = "none"  # a file of this machine; what it gave is in the tensors
+    origin = Origin(
+        method=Path(method).name,
+        config=settings,
+        beside={n: v.flatten().tolist() for n, v in outside.items() if v.numel() <= _BESIDE},
+        lacking=[name for name, value in outside.items() if value.numel() > _BESIDE],
+    )
+    return json.dumps(asdict(origin), indent=1).encode() + b"\n"
+
+
+def _tensors(graph: bytes) -> dict[str, Tensor]:
+    """The network's tensors in an ONNX file, by the names that the network itself gives them."""
+    import onnx
+    from onnx import numpy_helper
+
+    found = {}
+    for entry in onnx.load_from_string(graph).graph.initializer:
+        if entry.name.startswith(_PREFIX):
+            name = entry.name.removeprefix(_PREFIX).removesuffix(_HALF)
+            found[name] = torch.from_numpy(numpy_helper.to_array(entry).copy())
+    return found
 
 
 def _files(shared: bool) -> dict[str, str]:
@@ -179,8 +287,8 @@ def _half_weights(graph: bytes) -> bytes:
         rounded, name = values.astype(np.float16), weight.name
         if not np.array_equal(rounded.astype(np.float32), values):
             continue  # not a rounded weight but something computed from one
-        weight.CopyFrom(numpy_helper.from_array(rounded, f"{name}.half"))
-        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+        weight.CopyFrom(numpy_helper.from_array(rounded, name + _HALF))
+        casts.append(helper.make_node("Cast", [name + _HALF], [name], to=TensorProto.FLOAT))
     for node in reversed(casts):
         model.graph.node.insert(0, node)
     result: bytes = model.SerializeToString()
