@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossview.arrays import U8, Bool
+from crossview.arrays import F32, U8, Bool
 from crossview.errors import BadImagery, CrossviewError, InvalidValue, NotGeoreferenced
 from crossview.files import is_apple_double
 from crossview.geo.grids import Affine6, RasterGrid, convert_to_latlon, convert_to_wkt
@@ -252,6 +252,18 @@ class RasterStore:
         stored, valid = self._stored(Box(0, height, 0, width), shape)
         chosen = stored.reshape(len(stored), -1)
         return chosen if valid is None else chosen[:, valid.ravel() > 0]
+
+    def measure(self, box: Box, shape: tuple[int, int]) -> F32:
+        """Stored values of the first band over a box as [rows, columns]; NaN where there is none.
+
+        For rasters that measure something, such as heights; pictures are read by :meth:`read`.
+        """
+        stored, valid = self._stored(Box(*(edge * self.times for edge in box)), shape)
+        values = stored[0].astype(np.float32)
+        known = np.asarray(np.abs(values) < _MOST, np.bool_)
+        if valid is not None:
+            known = known & (valid > 0)
+        return np.where(known, values, np.float32(np.nan))
 
     def _read(self, box: Box, shape: tuple[int, int]) -> Patch:
         stored, valid = self._stored(box, shape)

@@ -8,6 +8,7 @@ package: they lie in a folder, one folder a set.
 from __future__ import annotations
 
 import csv
+import gzip
 import hashlib
 import tomllib
 from collections.abc import Collection, Iterator, Sequence
@@ -20,12 +21,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from crossview.arrays import U8, Bool
+from crossview.arrays import F32, F64, U8, Bool
 from crossview.errors import BadImagery, UnknownName
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon
+from crossview.schema import parse_object
+from crossview.worlds.outlines import Plan, draw_outlines, find_height_m
+from crossview.worlds.relief import Heights, Outlines
 
 BLANK = 250  # a drone survey's holes are white in all channels
+_NDSM, _NDSM_SPACING_M, _NDSM_REACH_M, _NDSM_PER_M = "ndsm_10m.png", 10.0, 2400.0, 4.0
+_PARDUBICE, _CHATEAUGIRON = "pardubice_osm.json.gz", "chateaugiron.json.gz"
 _LEAST_HOLE_PX = 4_000  # smaller white patches are roofs and paint
 
 
@@ -44,7 +50,7 @@ class OrthoSet:
 
 
 @dataclass(frozen=True)
-class OrthoTile:
+class ListedTile:
     """One picture of a set, and where on Earth it lies.
 
     ``place``: tiles of one place must not be split (other years of it, neighbours that touch).
@@ -81,10 +87,10 @@ class OrthoTile:
 
 
 @dataclass(frozen=True)
-class OrthoPicture:
+class OpenedTile:
     """A tile, decoded: ``rgb`` [h, w, 3], and ``valid`` [h, w], False in holes of the survey."""
 
-    tile: OrthoTile
+    tile: ListedTile
     rgb: U8
     valid: Bool
 
@@ -97,7 +103,7 @@ def list_sets() -> tuple[OrthoSet, ...]:
 
 
 @lru_cache(maxsize=1)
-def list_tiles() -> tuple[OrthoTile, ...]:
+def list_tiles() -> tuple[ListedTile, ...]:
     """All tiles of all sets."""
     sets = {one.name: one for one in list_sets()}
     rows = csv.DictReader(_read_own("ortho_tiles.csv").splitlines())
@@ -109,7 +115,7 @@ def choose_tiles(
     sets: Collection[str] = (),
     countries: Collection[str] = (),
     without_countries: Collection[str] = (),
-) -> tuple[OrthoTile, ...]:
+) -> tuple[ListedTile, ...]:
     """Tiles of some sets or countries (all if none is named), without those of others.
 
     Leaving a country out: ``without_countries`` to train, the same as ``countries`` to validate.
@@ -132,8 +138,8 @@ def choose_tiles(
 
 
 def split_places(
-    tiles: Sequence[OrthoTile], share: float
-) -> tuple[tuple[OrthoTile, ...], tuple[OrthoTile, ...]]:
+    tiles: Sequence[ListedTile], share: float
+) -> tuple[tuple[ListedTile, ...], tuple[ListedTile, ...]]:
     """Tiles to train on and about ``share`` of the ground to validate on, whole places apart.
 
     The places of one set are ordered by a hash of their names, so that a split never moves. A set
@@ -160,13 +166,13 @@ def split_places(
     )
 
 
-def open_tiles(folder: Path, tiles: Sequence[OrthoTile]) -> Iterator[OrthoPicture]:
+def open_tiles(folder: Path, tiles: Sequence[ListedTile]) -> Iterator[OpenedTile]:
     """Decode tiles one after the other; a missing or changed file raises :class:`BadImagery`."""
     for tile in tiles:
         yield open_tile(folder, tile)
 
 
-def open_tile(folder: Path, tile: OrthoTile) -> OrthoPicture:
+def open_tile(folder: Path, tile: ListedTile) -> OpenedTile:
     """Decode a tile below the folder of all sets, if it is the listed one.
 
     Raises :class:`BadImagery` for a file that is missing, and for one that is neither the listed
@@ -187,17 +193,98 @@ def open_tile(folder: Path, tile: OrthoTile) -> OrthoPicture:
             f"{path} is not the picture that ortho_tiles.csv lists: its sha256 and its look "
             "differ.\nFetch it again, or leave its set out."
         )
-    return OrthoPicture(tile, np.ascontiguousarray(bgr[..., ::-1]), _find_valid(bgr))
+    return OpenedTile(tile, np.ascontiguousarray(bgr[..., ::-1]), _find_valid(bgr))
 
 
-def find_file(folder: Path, tile: OrthoTile) -> Path:
+def read_evidence(
+    folder: Path, tile: ListedTile, grid: RasterGrid
+) -> tuple[Heights | None, Outlines | None]:
+    """What is known of heights over the pixels of ``grid``, which lies on a tile.
+
+    Of two sets more than the picture is held: Pardubice has an nDSM of 10 m and outlines with
+    heights, Chateaugiron outlines. None for all others, and where these files are missing.
+    """
+    beside = find_file(folder, tile).parent
+    plans = _read_set_plans(beside)
+    outlines = draw_outlines(plans, grid, must_meet=False) if plans else None
+    heights = None
+    if (beside / _NDSM).is_file():
+        frame, stored = _read_ndsm(beside)
+        line = np.meshgrid(np.arange(grid.width_px) + 0.5, np.arange(grid.height_px) + 0.5)
+        east, south = frame.measure(*grid.latlon(*line))
+        column, row = ((metres + _NDSM_REACH_M) / _NDSM_SPACING_M for metres in (east, south))
+        over = cv2.remap(
+            stored, column.astype(np.float32), row.astype(np.float32), cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT, borderValue=float("nan"),
+        )  # fmt: skip
+        heights = Heights(over, _NDSM_SPACING_M)
+    return heights, outlines
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Metres about a point, as a set's own files count them."""
+
+    lat: float
+    lon: float
+    metres_per_lat: float
+    metres_per_lon: float
+
+    def measure(self, lat: F64, lon: F64) -> tuple[F64, F64]:
+        """Metres east and south."""
+        return (lon - self.lon) * self.metres_per_lon, (self.lat - lat) * self.metres_per_lat
+
+    def place(self, corners: Any) -> F64:
+        """Latitudes and longitudes [k, 2] of pairs of metres east and south."""
+        points = np.asarray(corners, np.float64).reshape(-1, 2)
+        lat = self.lat - points[:, 1] / self.metres_per_lat
+        return np.stack([lat, self.lon + points[:, 0] / self.metres_per_lon], axis=1)
+
+
+@lru_cache(maxsize=2)
+def _read_ndsm(folder: Path) -> tuple[_Frame, F32]:
+    facts = _read_packed_json(folder / _PARDUBICE)
+    stored = cv2.imread(str(folder / _NDSM), cv2.IMREAD_UNCHANGED)
+    if stored is None or stored.ndim != 2:
+        raise BadImagery(f"{folder / _NDSM} is no grey picture.")
+    return _make_frame(facts), stored.astype(np.float32) / _NDSM_PER_M
+
+
+@lru_cache(maxsize=2)
+def _read_set_plans(folder: Path) -> tuple[Plan, ...]:
+    """Outlines that lie beside a set's pictures, in the two forms that there are."""
+    plans: list[Plan] = []
+    if (folder / _PARDUBICE).is_file():
+        facts = _read_packed_json(folder / _PARDUBICE)
+        frame = _make_frame(facts)
+        for one in facts["buildings"]:
+            rings = [frame.place(ring) for ring in (one["o"], *one.get("i", []))]
+            plans.append(Plan(tuple(rings), find_height_m(one)))
+    if (folder / _CHATEAUGIRON).is_file():
+        for one in _read_packed_json(folder / _CHATEAUGIRON)["features"]:
+            if one["k"] == "building":
+                ring = np.asarray(one["g"], np.float64)[:, ::-1]
+                plans.append(Plan((ring,), find_height_m(one["t"])))
+    return tuple(plans)
+
+
+def _make_frame(facts: dict[str, Any]) -> _Frame:
+    origin = facts["origin"]
+    return _Frame(origin["lat"], origin["lon"], facts["mPerLat"], facts["mPerLon"])
+
+
+def _read_packed_json(path: Path) -> dict[str, Any]:
+    return parse_object(gzip.decompress(path.read_bytes()))
+
+
+def find_file(folder: Path, tile: ListedTile) -> Path:
     """Where a tile lies below the folder of all sets; without its set's own folder, too."""
     usual = folder / tile.source.folder / tile.file
     beside = folder / tile.source.name / tile.file
     return beside if beside.is_file() and not usual.is_file() else usual
 
 
-def is_listed(data: bytes, picture: U8, tile: OrthoTile) -> bool:
+def is_listed(data: bytes, picture: U8, tile: ListedTile) -> bool:
     """Whether a file is the listed one, by its bytes or (stored anew) by size and look."""
     if hashlib.sha256(data).hexdigest() == tile.sha256:
         return True
@@ -218,17 +305,17 @@ def _find_valid(bgr: U8) -> Bool:
     return np.asarray(ragged == 0, np.bool_)
 
 
-def _group(tiles: Sequence[OrthoTile], key: Any) -> list[list[OrthoTile]]:
-    groups: dict[Any, list[OrthoTile]] = {}
+def _group(tiles: Sequence[ListedTile], key: Any) -> list[list[ListedTile]]:
+    groups: dict[Any, list[ListedTile]] = {}
     for tile in tiles:
         groups.setdefault(key(tile), []).append(tile)
     return [groups[name] for name in sorted(groups)]
 
 
-def _make_tile(source: OrthoSet, row: dict[str, str]) -> OrthoTile:
+def _make_tile(source: OrthoSet, row: dict[str, str]) -> ListedTile:
     own = row["source"]
     address = own if own.startswith("https:") else source.address + own if own else ""
-    return OrthoTile(
+    return ListedTile(
         source, row["file"], row["sha256"], LatLon(float(row["lat"]), float(row["lon"])),
         float(row["metres_per_px"]), int(row["width_px"]), int(row["height_px"]),
         float(row["up_bearing_deg"]), row["place"], int(row["year"] or 0), address,

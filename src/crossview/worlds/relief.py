@@ -256,8 +256,9 @@ def _grow_trees(
         leafy = np.where(np.isfinite(above), tall & ~built & (land.cover != LandCover.ROOF), leafy)
     edge_m = cv2.distanceTransform(leafy.astype(np.uint8), cv2.DIST_L2, 3) * CELL_M
     most = float(rng.uniform(6.0, 16.0))
-    cells = land.cover.shape[0]
-    lumps = 0.8 + 0.3 * draw_smooth_noise(cells, float(rng.uniform(4.0, 8.0)), rng)
+    rows, columns = land.cover.shape
+    noise = draw_smooth_noise(max(rows, columns), float(rng.uniform(4.0, 8.0)), rng)
+    lumps = 0.8 + 0.3 * noise[:rows, :columns]
     top = np.minimum(2.6 + 2.2 * np.sqrt(edge_m) * lumps + 0.5 * edge_m, most * lumps)
     if heights is not None:
         above = heights.above_ground_m
