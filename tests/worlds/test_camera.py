@@ -46,7 +46,7 @@ def test_turning_the_camera_rolls_the_panorama(drive, spot):
 def test_the_skyline_is_the_highest_angle_of_any_cell_along_the_ray(town, drive, spot):
     azimuth = np.radians(np.arange(0, 360, 45)).astype(np.float32)
     tangents = np.linspace(-1.0, 9.0, 2000).astype(np.float32)
-    hits = cast_rays(town, sample_fan(town, drive.solid_m, spot, azimuth), spot, azimuth, tangents)
+    hits = cast_rays(town, sample_fan(town, drive.solid_m, spot, azimuth), azimuth, tangents)
     for n, turn in enumerate(azimuth):
         steepest = -9.0
         for far in np.arange(1.0, 230.0, 0.1):

@@ -1,4 +1,4 @@
-"""The town from its streets: panoramas and perspective photos.
+"""A scene from its streets: panoramas and perspective photos.
 
 A strip of equal angles is rendered first; cameras sample their pictures from it.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crossview.arrays import F32, F64, U8, Bool
+from crossview.arrays import F32, F64, I64, U8, Bool
 from crossview.errors import require
 from crossview.worlds.facades import ObjectArrays, colour_walls, stack_objects
 from crossview.worlds.light import (
@@ -22,18 +22,30 @@ from crossview.worlds.light import (
     draw_light,
 )
 from crossview.worlds.raster import CELL_M, Generator
-from crossview.worlds.rays import SAMPLES, Crowns, Hits, cast_rays, collect_crowns, sample_fan
+from crossview.worlds.rays import (
+    EYE_M,
+    SAMPLES,
+    Crowns,
+    Hits,
+    cast_rays,
+    collect_crowns,
+    sample_fan,
+)
 from crossview.worlds.scenery import CAR_RGB, Cars, park_cars
-from crossview.worlds.town import Town
+from crossview.worlds.town import Scene, Town
 
 CAMERA_CLEARANCE_M = 44.0  # from the border of the map: half a footprint and a little
 
 
 @dataclass(frozen=True)
 class Drive:
-    """A day on which photos are taken: its own cars, sun and season, unlike the survey flight's."""
+    """A day on which photos are taken: its own cars, sun and season, unlike the survey flight's.
 
-    town: Town
+    ``albedo``: what cells look like from above in even light; None where ground covers and roofs
+    have each their colour. ``sky``: the sky of the day, or one drawn for each picture.
+    """
+
+    scene: Scene
     light: Light
     cars: Cars
     solid_m: F32  # height of buildings, trunks and cars
@@ -41,6 +53,16 @@ class Drive:
     ground_rgb: F32  # by GroundCover
     crown_rgb: F32  # by tint
     objects: ObjectArrays
+    albedo: U8 | None = None  # [rows, columns, 3]
+    sky: Sky | None = None
+
+
+@dataclass(frozen=True)
+class Sky:
+    """The upper half of a panorama of a real sky, [rows, columns, 3]: 90 degrees to the horizon."""
+
+    picture: U8
+    turn_deg: float  # the bearing of its middle in the grid frame
 
 
 @dataclass(frozen=True)
@@ -55,6 +77,7 @@ class Shot:
     width_px: int = 1024
     height_px: int = 512
     look: int = 0
+    eye_m: float = EYE_M
 
 
 def start_drive(town: Town, day: int = 0) -> Drive:
@@ -105,7 +128,7 @@ def render_panorama(
     rows = top - (top - bottom) * (np.arange(shot.height_px) + 0.5) / shot.height_px
     linear = render_strip(
         drive, (shot.east_m, shot.south_m), azimuth.astype(np.float32),
-        np.clip(rows, -88.0, 88.0).astype(np.float32), shot.look,
+        np.clip(rows, -88.0, 88.0).astype(np.float32), shot.look, shot.eye_m,
     )  # fmt: skip
     return _expose(linear, drive, shot)
 
@@ -122,7 +145,7 @@ def render_photo(drive: Drive, shot: Shot) -> U8:
     rows = _space_evenly(elevation, per_deg)[::-1]
     linear = render_strip(
         drive, (shot.east_m, shot.south_m), (columns + shot.heading_deg).astype(np.float32),
-        rows.astype(np.float32), shot.look,
+        rows.astype(np.float32), shot.look, shot.eye_m,
     )  # fmt: skip
     x = (azimuth - columns[0]) / (columns[1] - columns[0])
     y = (elevation - rows[0]) / (rows[1] - rows[0])
@@ -159,14 +182,19 @@ def _sample_bilinear(picture: F32, x: F64, y: F64) -> F32:
 
 def _expose(linear: F32, drive: Drive, shot: Shot) -> U8:
     """Develop a picture; its exposure and white balance vary about those of the day."""
-    rng = drive.town.seed_generator(f"exposure {shot.look}")
+    rng = drive.scene.seed_generator(f"exposure {shot.look}")
     gains = np.array(drive.light.gain) * np.exp(rng.normal(0.0, 0.1) + rng.normal(0.0, 0.03, 3))
     light = Light(**{**vars(drive.light), "gain": tuple(gains), "gamma": drive.light.gamma * 0.95})
     return develop(linear, light, rng, noise=0.015)
 
 
-def render_strip(
-    drive: Drive, at: tuple[float, float], azimuth_deg: F32, elevation_deg: F32, look: int
+def render_strip(  # noqa: PLR0913, PLR0917 - a strip is a place, its directions, and a look
+    drive: Drive,
+    at: tuple[float, float],
+    azimuth_deg: F32,
+    elevation_deg: F32,
+    look: int,
+    eye_m: float = EYE_M,
 ) -> F32:
     """Render the view from ``at`` along azimuths [A] and elevations [R]: linear RGB [R, A, 3].
 
@@ -174,15 +202,17 @@ def render_strip(
     """
     azimuth = np.radians(azimuth_deg).astype(np.float32)
     tangent = np.tan(np.radians(elevation_deg)).astype(np.float32)
-    fan = sample_fan(drive.town, drive.solid_m, at, azimuth)
-    hits = cast_rays(drive.town, fan, at, azimuth, tangent)
-    rng = drive.town.seed_generator(f"look {look}")
+    fan = sample_fan(drive.scene, drive.solid_m, at, azimuth, eye_m)
+    hits = cast_rays(drive.scene, fan, azimuth, tangent)
+    rng = drive.scene.seed_generator(f"look {look}")
     picture = _paint_sky(azimuth_deg, elevation_deg, rng)
+    if drive.sky is not None:
+        picture = _sample_sky(drive.sky, azimuth_deg, elevation_deg)
     land = hits.sample < SAMPLES
     picture[land] = _colour_surfaces(drive, hits, land, at, azimuth)
     far = np.where(land, hits.distance_m, 400.0)
     leaves = rng.normal(1.0, 0.14, 4093).astype(np.float32)
-    _paint_crowns(drive, collect_crowns(drive.town, fan), picture, far, (tangent, leaves))
+    _paint_crowns(drive, collect_crowns(drive.scene, fan), picture, far, (tangent, leaves))
     mist = np.where(land | (far < 390.0), 1.0 - np.exp(-far / 150.0 * drive.light.haze * 1.2), 0.0)
     haze = np.array([196.0, 204.0, 212.0], np.float32)
     picture += mist[..., None].astype(np.float32) * (haze - picture)
@@ -193,25 +223,64 @@ def _colour_surfaces(
     drive: Drive, hits: Hits, land: Bool, at: tuple[float, float], azimuth: F32
 ) -> F32:
     """Colours [n, 3] of everything solid."""
-    town, cell = drive.town, hits.cell[land]
-    row = town.object_row.ravel()[cell]
+    scene, cell = drive.scene, hits.cell[land]
+    row = scene.object_row.ravel()[cell]
     light = drive.sunlit.ravel()[cell]
     near = np.clip(hits.distance_m[land] / 14.0, 0.25, 1.0)  # cells are too coarse for texture
-    grain = 1.0 + near * (town.grain.ravel()[cell] - 1.0)
-    colour = drive.ground_rgb[town.ground.ravel()[cell]] * grain[:, None]
+    grain = 1.0 + near * (scene.grain.ravel()[cell] - 1.0)
+    full = np.broadcast_to(azimuth[:, None], land.shape)[land]
     roof = row > 0
-    colour[roof] = drive.objects.top[row[roof]] * 0.9
+    if drive.albedo is None:
+        colour = drive.ground_rgb[scene.ground.ravel()[cell]] * grain[:, None]
+        colour[roof] = drive.objects.top[row[roof]] * 0.9
+    else:
+        colour = _sample_albedo(drive.albedo, at, full, hits.distance_m[land]) * grain[:, None]
+        on_top = hits.up_m[land] > 0.0
+        colour[on_top] = drive.albedo.reshape(-1, 3)[cell[on_top]]
     colour *= light[:, None]
     parked = (drive.cars.height_m.ravel()[cell] > 0) & ~roof
     paint = np.array(CAR_RGB, np.float32)[drive.cars.colour.ravel()[cell[parked]]]
     glass = (hits.up_m[land][parked] > 0.95)[:, None]
     colour[parked] = np.where(glass, 60.0, paint * 0.85)
     wall = hits.wall[land] & roof
-    full = np.broadcast_to(azimuth[:, None], land.shape)[land][wall]
     far = hits.distance_m[land][wall]
-    where = at[0] + far * np.sin(full), at[1] - far * np.cos(full)
+    where = at[0] + far * np.sin(full[wall]), at[1] - far * np.cos(full[wall])
     colour[wall] = colour_walls(drive.objects, row[wall], where, hits.up_m[land][wall], drive.light)
     return np.asarray(colour, np.float32)
+
+
+def _sample_albedo(albedo: U8, at: tuple[float, float], azimuth: F32, distance_m: F32) -> F32:
+    """The ground [n, 3] at ``distance_m`` along ``azimuth``, between the cells' middles."""
+    import cv2
+
+    column = (at[0] + distance_m * np.sin(azimuth)) / CELL_M - 0.5
+    row = (at[1] - distance_m * np.cos(azimuth)) / CELL_M - 0.5
+    ground = np.empty((len(azimuth), 3), np.float32)
+    for low in range(0, len(azimuth), 32_000):  # remap takes at most 32 767 rows
+        part = slice(low, low + 32_000)
+        ground[part] = cv2.remap(
+            albedo, np.asarray(column[part, None], np.float32),
+            np.asarray(row[part, None], np.float32), cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT,
+        )[:, 0]  # fmt: skip
+    return ground
+
+
+def _sample_sky(sky: Sky, azimuth_deg: F32, elevation_deg: F32) -> F32:
+    """A real sky, [A, R, 3], without what stands at its horizon."""
+    import cv2
+
+    rows, columns = sky.picture.shape[:2]
+    up = np.clip(elevation_deg, 0.0, 90.0) * 0.75 + 18.0
+    x = (azimuth_deg - sky.turn_deg + 180.0) / 360.0 % 1.0 * columns - 0.5
+    y = (1.0 - np.minimum(up, 90.0) / 90.0) * rows - 0.5
+    shape = (len(azimuth_deg), len(elevation_deg))
+    picture = cv2.remap(
+        sky.picture, np.broadcast_to(x[:, None], shape).astype(np.float32),
+        np.broadcast_to(y[None, :], shape).astype(np.float32), cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_WRAP,
+    )  # fmt: skip
+    return np.asarray(picture, np.float32)
 
 
 def _paint_sky(azimuth_deg: F32, elevation_deg: F32, rng: Generator) -> F32:
@@ -242,14 +311,26 @@ def _paint_crowns(
     order = np.argsort(tangent)
     rising = tangent[order]
     first = np.searchsorted(rising, panels.low)
-    last = np.searchsorted(rising, panels.high, side="right")
-    tint = drive.crown_rgb[drive.town.crown_tint.ravel()[panels.cell]]
+    tall = np.maximum(np.searchsorted(rising, panels.high, side="right") - first, 0)
+    tint = drive.crown_rgb[drive.scene.crown_tint.ravel()[panels.cell]]
+    if drive.albedo is not None:
+        tint = tint * drive.albedo.reshape(-1, 3)[panels.cell]
     tint = tint * drive.sunlit.ravel()[panels.cell][:, None] ** 0.5
-    for n in np.flatnonzero(last > first):
-        column = panels.column[n]
-        rows = order[first[n] : last[n]]
-        rows = rows[far[column, rows] > panels.distance_m[n]]
-        rise = np.linspace(0.7, 1.15, len(rows), dtype=np.float32)
-        leaf = leaves[((column // 2) * 271 + (rows // 2) * 83) % 4093]
-        picture[column, rows] = tint[n] * (rise * leaf)[:, None]
-        far[column, rows] = panels.distance_m[n]
+    panel = np.repeat(np.arange(len(tall)), tall)
+    row = order[first[panel] + _count_up(tall)]
+    column, distance = panels.column[panel], panels.distance_m[panel]
+    seen = far[column, row] > distance
+    panel, row, column, distance = panel[seen], row[seen], column[seen], distance[seen]
+    visible = np.bincount(panel, minlength=len(tall))
+    step = (1.15 - 0.7) / np.maximum(visible - 1, 1)
+    number = _count_up(visible)
+    rise = np.where((number == visible[panel] - 1) & (number > 0), 1.15, number * step[panel] + 0.7)
+    leaf = leaves[((column // 2) * 271 + (row // 2) * 83) % 4093]
+    # Of several panels over one pixel the last one stays, which is the nearest.
+    picture[column, row] = tint[panel] * (rise.astype(np.float32) * leaf)[:, None]
+    far[column, row] = distance
+
+
+def _count_up(lengths: I64) -> I64:
+    """0, 1, ... for each of the lengths, one after another."""
+    return np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)

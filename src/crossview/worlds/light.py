@@ -80,7 +80,7 @@ def draw_crown_colours(light: Light, rng: Generator) -> F32:
 
 
 def cast_shadows(height_m: F32, light: Light) -> Bool:
-    """Cells [n, n] that the sun does not reach, by marching towards it over the height field."""
+    """Cells [rows, columns] that the sun does not reach, by marching towards it over the height field."""
     slope = math.tan(math.radians(light.sun_elevation_deg))
     turn = math.radians(light.sun_azimuth_deg)
     step_e, step_s = math.sin(turn), -math.cos(turn)
@@ -88,21 +88,21 @@ def cast_shadows(height_m: F32, light: Light) -> Bool:
     reach_m = min(float(height_m.max()) / slope, 60.0)
     for far_m in np.arange(0.8, reach_m, 0.8):
         shift_c, shift_r = round(step_e * far_m / CELL_M), round(step_s * far_m / CELL_M)
-        here, there = _find_overlap(height_m.shape[0], shift_r, shift_c)
+        here, there = _find_overlap(height_m.shape, shift_r, shift_c)
         dark[here] |= height_m[there] - height_m[here] > far_m * slope
     return dark
 
 
 def _find_overlap(
-    cells: int, shift_r: int, shift_c: int
+    cells: tuple[int, ...], shift_r: int, shift_c: int
 ) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Slices of cells and of the cells shifted by (rows, columns) that both lie in the town."""
+    """Slices of cells and of the cells shifted by (rows, columns) that both lie in the scene."""
 
-    def pair(shift: int) -> tuple[slice, slice]:
-        low, high = max(0, -shift), cells - max(0, shift)
+    def pair(cells: int, shift: int) -> tuple[slice, slice]:
+        low, high = max(0, -shift), max(cells - max(0, shift), max(0, -shift))
         return slice(low, high), slice(low + shift, high + shift)
 
-    (row, row_there), (column, column_there) = pair(shift_r), pair(shift_c)
+    (row, row_there), (column, column_there) = pair(cells[0], shift_r), pair(cells[1], shift_c)
     return (row, column), (row_there, column_there)
 
 

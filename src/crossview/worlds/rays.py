@@ -13,18 +13,23 @@ import numpy as np
 
 from crossview.arrays import F32, I64, Bool
 from crossview.worlds.raster import CELL_M
-from crossview.worlds.town import Town
+from crossview.worlds.town import Scene
 
 NEAREST_M, FARTHEST_M, SAMPLES = 0.9, 230.0, 220
-EYE_M = 2.3
+EYE_M = 2.3  # of a camera, where nothing else is said
 
 DISTANCES_M = np.geomspace(NEAREST_M, FARTHEST_M, SAMPLES).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Fan:
-    """The town along the azimuths of a strip: cells [A, K] in flat order, and solid heights."""
+    """The scene along the azimuths of a strip: cells [A, K] in flat order, and solid heights.
 
+    ``at``: east and south of the camera, ``eye_m``: its height.
+    """
+
+    at: tuple[float, float]
+    eye_m: float
     cell: I64
     solid_m: F32
 
@@ -44,24 +49,35 @@ class Hits:
     wall: Bool
 
 
-def sample_fan(town: Town, solid_m: F32, at: tuple[float, float], azimuth: F32) -> Fan:
+def sample_fan(
+    scene: Scene, solid_m: F32, at: tuple[float, float], azimuth: F32, eye_m: float = EYE_M
+) -> Fan:
     """Sample ``solid_m`` around ``at`` (east, south in m) along azimuths [A] in radians."""
     east = at[0] + np.sin(azimuth)[:, None] * DISTANCES_M
     south = at[1] - np.cos(azimuth)[:, None] * DISTANCES_M
-    cell = _number_cells(town.cells, east, south)
-    return Fan(cell, solid_m.ravel()[cell])
+    cell = _number_cells(scene, east, south)
+    return Fan(at, eye_m, cell, solid_m.ravel()[cell])
 
 
-def _number_cells(cells: int, east: F32, south: F32) -> I64:
-    column = np.clip((east / CELL_M).astype(np.int64), 0, cells - 1)
-    row = np.clip((south / CELL_M).astype(np.int64), 0, cells - 1)
-    return row * cells + column
+def _number_cells(scene: Scene, east: F32, south: F32) -> I64:
+    rows, columns = scene.height_m.shape
+    if scene.endless:
+        return _mirror(south, rows) * columns + _mirror(east, columns)
+    column = np.clip((east / CELL_M).astype(np.int64), 0, columns - 1)
+    row = np.clip((south / CELL_M).astype(np.int64), 0, rows - 1)
+    return row * columns + column
 
 
-def cast_rays(town: Town, fan: Fan, at: tuple[float, float], azimuth: F32, tangent: F32) -> Hits:
+def _mirror(metres: F32, cells: int) -> I64:
+    """Cell numbers along one side; beyond its ends the cells come back in reverse order."""
+    number = np.floor(metres / CELL_M).astype(np.int64) % (2 * cells)
+    return np.minimum(number, 2 * cells - 1 - number)
+
+
+def cast_rays(scene: Scene, fan: Fan, azimuth: F32, tangent: F32) -> Hits:
     """Find the first surface for azimuths [A] and elevation tangents [R] (any order)."""
     count = len(azimuth)
-    rise = (fan.solid_m - EYE_M) / DISTANCES_M
+    rise = (fan.solid_m - fan.eye_m) / DISTANCES_M
     skyline = np.maximum.accumulate(rise, axis=1)
     lift = np.float64(400.0) * np.arange(count)[:, None]  # keeps the columns apart in one search
     where = np.searchsorted((skyline + lift).ravel(), (tangent[None, :] + lift).ravel())
@@ -69,15 +85,15 @@ def cast_rays(town: Town, fan: Fan, at: tuple[float, float], azimuth: F32, tange
     last = np.minimum(sample, SAMPLES - 1)
     before = np.maximum(last - 1, 0)
     line = np.arange(count)[:, None]
-    up = EYE_M + DISTANCES_M[last] * tangent
+    up = fan.eye_m + DISTANCES_M[last] * tangent
     low, high = fan.solid_m[line, before], fan.solid_m[line, last]
     wall = (high - low > 0.9) & (sample < SAMPLES)
     flat = (high < 0.2) & (tangent < -1e-4) & (sample < SAMPLES)
-    exact = np.where(flat, EYE_M / np.maximum(-tangent, 1e-4), DISTANCES_M[last])
+    exact = np.where(flat, fan.eye_m / np.maximum(-tangent, 1e-4), DISTANCES_M[last])
     distance = np.minimum(exact, FARTHEST_M).astype(np.float32)
-    east = at[0] + np.sin(azimuth)[:, None] * distance + _draw_dither(distance.shape, 0)
-    south = at[1] - np.cos(azimuth)[:, None] * distance + _draw_dither(distance.shape, 1)
-    cell = np.where(flat, _number_cells(town.cells, east, south), fan.cell[line, last])
+    east = fan.at[0] + np.sin(azimuth)[:, None] * distance + _draw_dither(distance.shape, 0)
+    south = fan.at[1] - np.cos(azimuth)[:, None] * distance + _draw_dither(distance.shape, 1)
+    cell = np.where(flat, _number_cells(scene, east, south), fan.cell[line, last])
     return Hits(sample, distance, np.where(flat, 0.0, up).astype(np.float32), cell, wall)
 
 
@@ -100,9 +116,9 @@ class Crowns:
     cell: I64
 
 
-def collect_crowns(town: Town, fan: Fan) -> Crowns:
+def collect_crowns(scene: Scene, fan: Fan) -> Crowns:
     """Collapse each run of crown samples along a ray into one upright panel, far ones first."""
-    tops, bases = town.crown_top_m.ravel()[fan.cell], town.crown_base_m.ravel()[fan.cell]
+    tops, bases = scene.crown_top_m.ravel()[fan.cell], scene.crown_base_m.ravel()[fan.cell]
     leafy = tops > 0
     leafy[:, DISTANCES_M > 140.0] = False
     leafy[:, DISTANCES_M < 1.5] = False
@@ -113,8 +129,8 @@ def collect_crowns(town: Town, fan: Fan) -> Crowns:
     far = np.broadcast_to(DISTANCES_M, leafy.shape)[leafy]
     high = np.full(count, -9.0, np.float32)
     low = np.full(count, 9.0, np.float32)
-    np.maximum.at(high, run, (tops[leafy] - EYE_M) / far)
-    np.minimum.at(low, run, (bases[leafy] - EYE_M) / far)
+    np.maximum.at(high, run, (tops[leafy] - fan.eye_m) / far)
+    np.minimum.at(low, run, (bases[leafy] - fan.eye_m) / far)
     column, first = np.nonzero(starts)
     order = np.argsort(-first, kind="stable")
     return Crowns(

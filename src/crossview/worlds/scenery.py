@@ -14,7 +14,7 @@ import numpy as np
 from crossview.arrays import F32, U8, Bool
 from crossview.worlds.raster import CELL_M, Generator, Rectangle, compute_slopes, rasterize
 from crossview.worlds.styles import Colour, Style, find_style
-from crossview.worlds.town import GroundCover, ObjectKind, Town
+from crossview.worlds.town import GroundCover, ObjectKind, Scene, Town
 
 TRUNK_RGB: Colour = (84, 66, 50)
 CAR_RGB = (
@@ -90,25 +90,42 @@ def park_cars(town: Town, rng: Generator) -> Cars:
     bay = (town.ground == GroundCover.PARKING) & (np.mod(kerb, 15.0) < 4.0) & (kerb > 3.0)
     hectares = (town.cells * CELL_M) ** 2 / 1e4
     count = int(hectares * find_style(town.style_name).cars_per_ha)
-    down, across = compute_slopes(kerb)
-    for where, attempts, turn in ((lane, count, 0.0), (bay, count // 3, math.pi / 2.0)):
-        rows, columns = np.nonzero(where)
-        picks = rng.integers(0, max(len(rows), 1), attempts if len(rows) else 0)
-        for row, column in zip(rows[picks], columns[picks], strict=True):
-            angle = math.atan2(-float(across[row, column]), float(down[row, column])) + turn
-            _park(town, cars, rng, (int(row), int(column)), angle)
+    slopes = compute_slopes(kerb)
+    fill_with_cars(town, cars, lane, count, slopes, 0.0, rng)
+    fill_with_cars(town, cars, bay, count // 3, slopes, math.pi / 2.0, rng)
     return cars
 
 
-def _park(town: Town, cars: Cars, rng: Generator, cell: tuple[int, int], angle: float) -> None:
+def fill_with_cars(  # noqa: PLR0913, PLR0917 - where, how many, which way
+    scene: Scene,
+    cars: Cars,
+    where: Bool,
+    attempts: int,
+    slopes: tuple[F32, F32],
+    turn: float,
+    rng: Generator,
+) -> None:
+    """Park cars on cells of ``where``, each where there is room for it; updates ``cars``.
+
+    They stand along the lines of equal height of a field with ``slopes``, turned by ``turn``.
+    """
+    down, across = slopes
+    rows, columns = np.nonzero(where)
+    picks = rng.integers(0, max(len(rows), 1), attempts if len(rows) else 0)
+    for row, column in zip(rows[picks], columns[picks], strict=True):
+        angle = math.atan2(-float(across[row, column]), float(down[row, column])) + turn
+        _park(scene, cars, rng, (int(row), int(column)), angle)
+
+
+def _park(scene: Scene, cars: Cars, rng: Generator, cell: tuple[int, int], angle: float) -> None:
     at_e, at_s = (cell[1] + 0.5) * CELL_M, (cell[0] + 0.5) * CELL_M
-    body = rasterize(Rectangle(at_e, at_s, rng.uniform(1.9, 2.5), 0.9, angle), town.cells, 0.2)
+    body = rasterize(Rectangle(at_e, at_s, rng.uniform(1.9, 2.5), 0.9, angle), min(scene.height_m.shape), 0.2)
     if body is None or not body.inside.any():
         return
     rows, columns, inside = body.rows, body.columns, body.inside
     if (cars.height_m[rows, columns][inside] > 0).any():
         return
-    if (town.height_m[rows, columns][inside] > 0).any():
+    if (scene.height_m[rows, columns][inside] > 0).any():
         return
     cabin = np.abs(body.along_m) < 1.2
     cars.height_m[rows, columns][inside] = np.where(cabin, 1.5, 1.0)[inside]

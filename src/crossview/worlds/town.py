@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import ClassVar
 
 import numpy as np
 
@@ -122,13 +123,13 @@ class Site:
 
 
 @dataclass
-class Town:
-    """Layers over the cells [n, n]; the mapped square starts ``APRON_M`` from each border."""
+class Scene:
+    """What the renderer draws: layers over the cells [rows, columns] of flat ground.
 
-    style_name: str
+    A :class:`Town` is one; so is the world of a real orthophoto.
+    """
+
     seed: int
-    side_m: float
-    streets: Streets
     ground: U8  # of GroundCover
     grain: F32  # brightness texture of the ground, about 1
     height_m: F32  # of solid objects: buildings, trunks
@@ -137,6 +138,31 @@ class Town:
     crown_base_m: F32
     crown_tint: U8
     objects: Objects
+
+    endless: ClassVar[bool] = False  # mirrored at its borders, instead of ending in an apron
+
+    @property
+    def name(self) -> str:
+        """What the seed is a number of: scenes of one name and seed draw the same."""
+        raise NotImplementedError
+
+    def seed_generator(self, purpose: str) -> Generator:
+        """Random numbers of this scene for a purpose."""
+        return seed_generator(self.name, self.seed, purpose)
+
+
+@dataclass
+class Town(Scene):
+    """The mapped square starts ``APRON_M`` from each border of the cells [n, n]."""
+
+    style_name: str
+    side_m: float
+    streets: Streets
+
+    @property
+    def name(self) -> str:
+        """The style."""
+        return self.style_name
 
     @property
     def cells(self) -> int:
@@ -154,10 +180,6 @@ class Town:
         return Site(
             _WEST_M + _PITCH_M * (self.seed % 10), _NORTH_M + _PITCH_M * (self.seed // 10 % 10)
         )
-
-    def seed_generator(self, purpose: str) -> Generator:
-        """Random numbers of this town for a purpose."""
-        return seed_generator(self.style_name, self.seed, purpose)
 
 
 def seed_generator(style_name: str, seed: int, purpose: str) -> Generator:
