@@ -41,8 +41,8 @@ CAMERA_CLEARANCE_M = 44.0  # from the border of the map: half a footprint and a 
 class Drive:
     """A day on which photos are taken: its own cars, sun and season, unlike the survey flight's.
 
-    ``albedo``: what cells look like from above in even light; None where ground covers and roofs
-    have each their colour. ``sky``: the sky of the day, or one drawn for each picture.
+    ``top``: what the cells look like from above in this light, trees and cars apart; None where
+    ground covers and roofs have each their colour. ``sky``: the day's, or one for each picture.
     """
 
     scene: Scene
@@ -53,7 +53,7 @@ class Drive:
     ground_rgb: F32  # by GroundCover
     crown_rgb: F32  # by tint
     objects: ObjectArrays
-    albedo: U8 | None = None  # [rows, columns, 3]
+    top: U8 | None = None  # [rows, columns, 3]
     sky: Sky | None = None
 
 
@@ -188,7 +188,7 @@ def _expose(linear: F32, drive: Drive, shot: Shot) -> U8:
     return develop(linear, light, rng, noise=0.015)
 
 
-def render_strip(  # noqa: PLR0913, PLR0917 - a strip is a place, its directions, and a look
+def render_strip(
     drive: Drive,
     at: tuple[float, float],
     azimuth_deg: F32,
@@ -230,14 +230,14 @@ def _colour_surfaces(
     grain = 1.0 + near * (scene.grain.ravel()[cell] - 1.0)
     full = np.broadcast_to(azimuth[:, None], land.shape)[land]
     roof = row > 0
-    if drive.albedo is None:
+    if drive.top is None:
         colour = drive.ground_rgb[scene.ground.ravel()[cell]] * grain[:, None]
         colour[roof] = drive.objects.top[row[roof]] * 0.9
+        colour *= light[:, None]
     else:
-        colour = _sample_albedo(drive.albedo, at, full, hits.distance_m[land]) * grain[:, None]
+        colour = _sample_ground(drive.top, at, full, hits.distance_m[land]) * grain[:, None]
         on_top = hits.up_m[land] > 0.0
-        colour[on_top] = drive.albedo.reshape(-1, 3)[cell[on_top]]
-    colour *= light[:, None]
+        colour[on_top] = drive.top.reshape(-1, 3)[cell[on_top]]
     parked = (drive.cars.height_m.ravel()[cell] > 0) & ~roof
     paint = np.array(CAR_RGB, np.float32)[drive.cars.colour.ravel()[cell[parked]]]
     glass = (hits.up_m[land][parked] > 0.95)[:, None]
@@ -249,7 +249,7 @@ def _colour_surfaces(
     return np.asarray(colour, np.float32)
 
 
-def _sample_albedo(albedo: U8, at: tuple[float, float], azimuth: F32, distance_m: F32) -> F32:
+def _sample_ground(top: U8, at: tuple[float, float], azimuth: F32, distance_m: F32) -> F32:
     """The ground [n, 3] at ``distance_m`` along ``azimuth``, between the cells' middles."""
     import cv2
 
@@ -259,7 +259,7 @@ def _sample_albedo(albedo: U8, at: tuple[float, float], azimuth: F32, distance_m
     for low in range(0, len(azimuth), 32_000):  # remap takes at most 32 767 rows
         part = slice(low, low + 32_000)
         ground[part] = cv2.remap(
-            albedo, np.asarray(column[part, None], np.float32),
+            top, np.asarray(column[part, None], np.float32),
             np.asarray(row[part, None], np.float32), cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REFLECT,
         )[:, 0]  # fmt: skip
@@ -313,8 +313,6 @@ def _paint_crowns(
     first = np.searchsorted(rising, panels.low)
     tall = np.maximum(np.searchsorted(rising, panels.high, side="right") - first, 0)
     tint = drive.crown_rgb[drive.scene.crown_tint.ravel()[panels.cell]]
-    if drive.albedo is not None:
-        tint = tint * drive.albedo.reshape(-1, 3)[panels.cell]
     tint = tint * drive.sunlit.ravel()[panels.cell][:, None] ** 0.5
     panel = np.repeat(np.arange(len(tall)), tall)
     row = order[first[panel] + _count_up(tall)]

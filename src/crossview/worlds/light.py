@@ -80,7 +80,7 @@ def draw_crown_colours(light: Light, rng: Generator) -> F32:
 
 
 def cast_shadows(height_m: F32, light: Light) -> Bool:
-    """Cells [rows, columns] that the sun does not reach, by marching towards it over the height field."""
+    """Cells [rows, columns] that the sun does not reach, by marching towards it over heights."""
     slope = math.tan(math.radians(light.sun_elevation_deg))
     turn = math.radians(light.sun_azimuth_deg)
     step_e, step_s = math.sin(turn), -math.cos(turn)
@@ -99,7 +99,7 @@ def _find_overlap(
     """Slices of cells and of the cells shifted by (rows, columns) that both lie in the scene."""
 
     def pair(cells: int, shift: int) -> tuple[slice, slice]:
-        low, high = max(0, -shift), max(cells - max(0, shift), max(0, -shift))
+        low, high = max(0, -shift), max(cells - max(0, shift), 0, -shift)
         return slice(low, high), slice(low + shift, high + shift)
 
     (row, row_there), (column, column_there) = pair(cells[0], shift_r), pair(cells[1], shift_c)

@@ -62,16 +62,19 @@ def sample_fan(
 def _number_cells(scene: Scene, east: F32, south: F32) -> I64:
     rows, columns = scene.height_m.shape
     if scene.endless:
-        return _mirror(south, rows) * columns + _mirror(east, columns)
-    column = np.clip((east / CELL_M).astype(np.int64), 0, columns - 1)
-    row = np.clip((south / CELL_M).astype(np.int64), 0, rows - 1)
-    return row * columns + column
+        row, column = _mirror(south, rows), _mirror(east, columns)
+    else:
+        column = np.clip((east / CELL_M).astype(np.int64), 0, columns - 1)
+        row = np.clip((south / CELL_M).astype(np.int64), 0, rows - 1)
+    cell: I64 = row * columns + column
+    return cell
 
 
 def _mirror(metres: F32, cells: int) -> I64:
     """Cell numbers along one side; beyond its ends the cells come back in reverse order."""
     number = np.floor(metres / CELL_M).astype(np.int64) % (2 * cells)
-    return np.minimum(number, 2 * cells - 1 - number)
+    mirrored: I64 = np.minimum(number, 2 * cells - 1 - number)
+    return mirrored
 
 
 def cast_rays(scene: Scene, fan: Fan, azimuth: F32, tangent: F32) -> Hits:

@@ -119,7 +119,8 @@ def fill_with_cars(  # noqa: PLR0913, PLR0917 - where, how many, which way
 
 def _park(scene: Scene, cars: Cars, rng: Generator, cell: tuple[int, int], angle: float) -> None:
     at_e, at_s = (cell[1] + 0.5) * CELL_M, (cell[0] + 0.5) * CELL_M
-    body = rasterize(Rectangle(at_e, at_s, rng.uniform(1.9, 2.5), 0.9, angle), min(scene.height_m.shape), 0.2)
+    shape = Rectangle(at_e, at_s, rng.uniform(1.9, 2.5), 0.9, angle)
+    body = rasterize(shape, min(scene.height_m.shape), 0.2)
     if body is None or not body.inside.any():
         return
     rows, columns, inside = body.rows, body.columns, body.inside

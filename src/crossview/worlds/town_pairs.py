@@ -6,14 +6,18 @@ import csv
 import io
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from crossview.arrays import U8
 from crossview.files import atomic_write, sweep, wait_for_disk
+from crossview.geo.points import LatLon
 from crossview.locks import lock
 from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, start_drive
 from crossview.worlds.construction import build_town
@@ -30,6 +34,8 @@ COLUMNS = (
 PAIRS_NAME = "pairs.csv"
 FIRST_VALIDATION_SEED, FIRST_TEST_SEED = 10_000, 20_000
 CROP_PX = 260  # 104 m: a footprint of 80 m that may move by 12 m
+Row = tuple[object, ...]  # of COLUMNS
+STRIP_PX, ELEVATION_DEG = (512, 128), (-45.0, 45.0)
 DAYS = 4  # drives per town, each with its own light, season and cars
 
 
@@ -89,8 +95,36 @@ def ensure_pairs(root: Path, plan: TownPlan | None = None, workers: int = 0) -> 
 
 def render_pairs(root: Path, plan: TownPlan | None = None, workers: int = 0) -> Iterator[str]:
     """As :func:`ensure_pairs`, yielding each town's folder name as it is finished."""
-    jobs = list(_list_jobs(plan or TownPlan()))
     header = f"synthetic towns, version {TOWN_VERSION}: {plan or TownPlan()}"
+    jobs = (PairJob(job.folder, TOWN_VERSION, job) for job in _list_jobs(plan or TownPlan()))
+    yield from render_jobs(root, jobs, _render_town, header, workers)
+
+
+class PairJob(NamedTuple):
+    """One folder of pairs: its name, the version of what draws it, and what its renderer takes."""
+
+    folder: str
+    version: str
+    task: Any
+
+    @property
+    def list_name(self) -> str:
+        """Its own list of pairs. Written last: if it is there, so are the pictures."""
+        return f"{self.folder}.{self.version}.csv"
+
+
+def render_jobs(
+    root: Path,
+    jobs: Iterable[PairJob],
+    render: Callable[[Any, str, Path], list[Row]],
+    header: str,
+    workers: int = 0,
+) -> Iterator[str]:
+    """Render what is missing of ``jobs`` below ``root``, yielding each folder that is finished.
+
+    ``render(task, folder, root)`` writes the pictures of one job, in a process of its own, and
+    returns its rows. The list of all comes last, and the note ``header`` beside it after that.
+    """
     pairs = root / PAIRS_NAME
 
     def is_whole() -> bool:
@@ -98,28 +132,50 @@ def render_pairs(root: Path, plan: TownPlan | None = None, workers: int = 0) -> 
 
     if is_whole():
         return
-    with lock(root, "crossview: rendering towns", wait=True, make_parents=True):
+    with lock(root, "crossview: rendering pairs", wait=True, make_parents=True):
         if not is_whole():  # another process may have rendered them meanwhile
-            yield from _render_missing(root, jobs, header, workers)
+            yield from _render_missing(root, jobs, render, header, workers or os.cpu_count() or 1)
 
 
 def _render_missing(
-    root: Path, jobs: Sequence[TownJob], header: str, workers: int
+    root: Path,
+    jobs: Iterable[PairJob],
+    render: Callable[[Any, str, Path], list[Row]],
+    header: str,
+    workers: int,
 ) -> Iterator[str]:
     sweep(root)
-    missing = [job for job in jobs if not (root / f"{job.folder}.{TOWN_VERSION}.csv").is_file()]
-    count = workers or os.cpu_count() or 1
+    lists: list[Path] = []
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(count, len(missing) or 1), mp_context=context) as pool:
-        results = pool.map(_render_town, missing, [root] * len(missing))
-        for job, _ in zip(missing, results, strict=True):
-            yield job.folder
-    rows = [(root / f"{job.folder}.{TOWN_VERSION}.csv").read_text(encoding="utf-8") for job in jobs]
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        running: deque[tuple[str, Future[None]]] = deque()
+        for job in jobs:
+            lists.append(root / job.list_name)
+            if lists[-1].is_file():
+                continue
+            running.append((job.folder, pool.submit(_render_job, job, render, root)))
+            if len(running) >= 2 * workers:  # tasks may hold pictures: never all of them at once
+                yield _wait_for(running.popleft())
+        while running:
+            yield _wait_for(running.popleft())
     pairs = root / PAIRS_NAME
+    rows = (path.read_text(encoding="utf-8") for path in lists)
     atomic_write(pairs, ",".join(COLUMNS) + "\n" + "".join(rows))
     atomic_write(
         pairs.with_suffix(".made-by.txt"), header
     )  # last: the list is whole if it is there
+
+
+def _wait_for(job: tuple[str, Future[None]]) -> str:
+    job[1].result()
+    return job[0]
+
+
+def _render_job(job: PairJob, render: Callable[[Any, str, Path], list[Row]], root: Path) -> None:
+    (root / job.folder).mkdir(parents=True, exist_ok=True)
+    rows = render(job.task, job.folder, root)
+    wait_for_disk()
+    atomic_write(root / job.list_name, _format_csv(rows))
 
 
 def read_made_by(pairs: Path) -> str:
@@ -154,29 +210,39 @@ def _list_jobs(plan: TownPlan) -> Iterator[TownJob]:
         yield TownJob(name, seed, plan.test_pairs_per_style, plan.side_m)
 
 
-def _render_town(job: TownJob, root: Path) -> None:
-    """Render one town's pairs; its list is written last: if it is there, so are the pictures."""
+def _render_town(job: TownJob, folder: str, root: Path) -> list[Row]:
+    """Render one town's pairs."""
     town = build_town(job.style_name, job.seed, job.side_m)
-    folder = root / job.folder
-    folder.mkdir(parents=True, exist_ok=True)
     picture = render_orthophoto(town)
     drives = [start_drive(town, day) for day in range(DAYS)]
-    rows = []
+    rows: list[Row] = []
     for n, (east, south) in enumerate(_draw_places_inside(town, job.count)):
         place = town.site.latlon(east, south)
         turn = town.site.convergence_deg(place)
-        shot = Shot(east, south, -turn, width_px=512, height_px=128, look=n)
-        ground, aerial = f"{job.folder}/{n:04d}_ground.jpg", f"{job.folder}/{n:04d}_aerial.jpg"
-        _save(root / ground, render_panorama(drives[n % DAYS], shot, (-45.0, 45.0)))
-        centre = _save_crop(root / aerial, town, picture, (east, south))
-        above = town.site.latlon(*centre)
-        split = _choose_split(job.seed)
-        rows.append([
-            ground, aerial, split, "match", place.lat, place.lon, above.lat, above.lon, CELL_M,
-            round(turn, 5), 0.0, 360.0, "panorama",
-        ])  # fmt: skip
-    wait_for_disk()
-    atomic_write(root / f"{job.folder}.{TOWN_VERSION}.csv", _format_csv(rows))
+        shot = Shot(east, south, -turn, width_px=STRIP_PX[0], height_px=STRIP_PX[1], look=n)
+        apron = town.apron_cells
+        crop, centre = cut_crop(picture, east - apron * CELL_M, south - apron * CELL_M)
+        above = town.site.latlon(*(x + apron * CELL_M for x in centre))
+        ground, aerial = name_pictures(folder, n)
+        save_picture(root / ground, render_panorama(drives[n % DAYS], shot, ELEVATION_DEG))
+        save_picture(root / aerial, crop)
+        rows.append(describe_pair((ground, aerial), _choose_split(job.seed), place, above, turn))
+    return rows
+
+
+def name_pictures(folder: str, number: int) -> tuple[str, str]:
+    """The files of a pair's two pictures below the root: ground, aerial."""
+    return f"{folder}/{number:04d}_ground.jpg", f"{folder}/{number:04d}_aerial.jpg"
+
+
+def describe_pair(
+    files: tuple[str, str], split: str, place: LatLon, above: LatLon, up_bearing_deg: float
+) -> Row:
+    """The row of a pair whose panorama looks north and whose aerial picture is a crop of cells."""
+    return (
+        *files, split, "match", place.lat, place.lon, above.lat, above.lon, CELL_M,
+        round(up_bearing_deg, 5), 0.0, 360.0, "panorama",
+    )  # fmt: skip
 
 
 def _choose_split(seed: int) -> str:
@@ -195,25 +261,22 @@ def _draw_places_inside(town: Town, count: int) -> Iterator[tuple[float, float]]
         yield float(east), float(south)
 
 
-def _save_crop(
-    path: Path, town: Town, picture: np.ndarray, at: tuple[float, float]
-) -> tuple[float, float]:
-    """Cut whole pixels around ``at`` and return the cut's true centre (east, south)."""
-    first = [round(x / CELL_M) - town.apron_cells - CROP_PX // 2 for x in at]
-    crop = picture[first[1] : first[1] + CROP_PX, first[0] : first[0] + CROP_PX]
-    _save(path, crop)
-    east, south = ((f + CROP_PX // 2 + town.apron_cells) * CELL_M for f in first)
-    return east, south
+def cut_crop(picture: U8, east_m: float, south_m: float) -> tuple[U8, tuple[float, float]]:
+    """Cut whole pixels around a point, and the cut's true centre (east, south in m)."""
+    left, top = (round(x / CELL_M) - CROP_PX // 2 for x in (east_m, south_m))
+    crop = picture[top : top + CROP_PX, left : left + CROP_PX]
+    return crop, ((left + CROP_PX // 2) * CELL_M, (top + CROP_PX // 2) * CELL_M)
 
 
-def _save(path: Path, picture: np.ndarray) -> None:
+def save_picture(path: Path, picture: U8, *, synthetic: bool = True) -> None:
+    """Write a JPEG, marked as synthetic unless it is a real one."""
     import simplejpeg
 
     jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality=92)
-    atomic_write(path, mark_synthetic(jpeg), durable=False)
+    atomic_write(path, mark_synthetic(jpeg) if synthetic else jpeg, durable=False)
 
 
-def _format_csv(rows: Sequence[Sequence[object]]) -> str:
+def _format_csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

@@ -1,0 +1,171 @@
+"""Training pairs from real orthophotos: the real picture from above, a drawn one from the ground.
+
+The list and the pictures are those of :mod:`town_pairs`, so that one training reads both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from crossview.arrays import U8
+from crossview.errors import BadImage, EmptyRegion
+from crossview.files import list_files
+from crossview.worlds.camera import Shot, render_panorama
+from crossview.worlds.orthoworld import (
+    OrthoTile,
+    draw_standing_places,
+    draw_world,
+    read_ground,
+    start_ortho_drive,
+)
+from crossview.worlds.raster import CELL_M
+from crossview.worlds.town_pairs import (
+    CROP_PX,
+    ELEVATION_DEG,
+    PAIRS_NAME,
+    STRIP_PX,
+    PairJob,
+    Row,
+    cut_crop,
+    describe_pair,
+    name_pictures,
+    render_jobs,
+    save_picture,
+)
+
+# A test computes it from what is drawn; renew every figure together with it.
+ORTHO_VERSION = "7931d718"
+INSET_M = (0.5 * CROP_PX + 1) * CELL_M  # of cameras, so that their crop lies on the picture
+_SKY_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+
+
+@dataclass(frozen=True)
+class OrthoPlan:
+    """How many pairs of each tile, and from how many worlds.
+
+    ``pairs_per_ha``: of the ground whose crop lies inside the tile, within ``least`` and ``most``
+    pairs a tile; ``pairs_per_world``: pairs that share heights, light and season. ``skies``: a
+    folder of panoramas whose skies are used besides drawn ones.
+    """
+
+    pairs_per_ha: float = 6.0
+    least: int = 6
+    most: int = 600
+    pairs_per_world: int = 12
+    seed: int = 0
+    skies: Path | None = None
+
+    def __str__(self) -> str:
+        """One sentence; plans are equal exactly if their sentences are. Noted beside the pairs."""
+        skies = f", skies of {self.skies}" if self.skies else ""
+        return (
+            f"{self.pairs_per_ha:g} pairs per hectare, {self.least} to {self.most} a tile, "
+            f"{self.pairs_per_world} a world, seed {self.seed}{skies}"
+        )
+
+    def count_pairs(self, tile: OrthoTile) -> int:
+        """Pairs of a tile; 0 if no crop fits into it."""
+        sides = [n * tile.metres_per_px - 2.0 * INSET_M for n in tile.picture.shape[:2]]
+        if min(sides) <= CELL_M:
+            return 0
+        wanted = round(self.pairs_per_ha * sides[0] * sides[1] / 1e4)
+        return int(np.clip(wanted, self.least, self.most))
+
+
+def render_ortho_pairs(
+    root: Path,
+    tiles: Iterable[OrthoTile],
+    plan: OrthoPlan | None = None,
+    workers: int = 0,
+    what: str = "orthophotos",
+) -> Iterator[str]:
+    """Render the pairs of ``tiles`` below ``root``, yielding each tile's name as it is finished.
+
+    ``tiles`` are taken one by one. ``what`` names them in the note beside the list: together with
+    the plan it decides whether a finished list is theirs. Interrupted, it continues.
+    """
+    plan = plan or OrthoPlan()
+    header = f"worlds from {what}, version {ORTHO_VERSION}: {plan}"
+    yield from render_jobs(root, _list_jobs(tiles, plan), _render_tile, header, workers)
+
+
+def ensure_ortho_pairs(
+    root: Path,
+    tiles: Iterable[OrthoTile],
+    plan: OrthoPlan | None = None,
+    workers: int = 0,
+    what: str = "orthophotos",
+) -> Path:
+    """As :func:`render_ortho_pairs`; returns ``pairs.csv``."""
+    for _ in render_ortho_pairs(root, tiles, plan, workers, what):
+        pass
+    return root / PAIRS_NAME
+
+
+def _list_jobs(tiles: Iterable[OrthoTile], plan: OrthoPlan) -> Iterator[PairJob]:
+    for tile in tiles:
+        count = plan.count_pairs(tile)
+        if count:
+            version = f"{ORTHO_VERSION}-{tile.digest}-{count}-{plan.seed}"
+            yield PairJob(tile.name, version, (tile, plan, count))
+
+
+def _render_tile(task: tuple[OrthoTile, OrthoPlan, int], folder: str, root: Path) -> list[Row]:
+    """Render one tile's pairs, world by world."""
+    tile, plan, count = task
+    ground = read_ground(tile)
+    skies = load_skies(plan.skies) if plan.skies else ()
+    worlds = math.ceil(count / plan.pairs_per_world)
+    rows: list[Row] = []
+    for number in range(worlds):
+        world = draw_world(ground, plan.seed * 1000 + number)
+        drive = start_ortho_drive(world, skies)
+        rng = world.seed_generator("flights")
+        share = count // worlds + (number < count % worlds)
+        for east, south, eye_m in draw_standing_places(world, share, INSET_M, "pairs"):
+            turn = tile.up_bearing_deg
+            shot = Shot(
+                east, south, -turn, width_px=STRIP_PX[0], height_px=STRIP_PX[1], look=len(rows),
+                eye_m=eye_m,
+            )  # fmt: skip
+            flight = ground.pictures[int(rng.integers(len(ground.pictures)))]
+            crop, centre = cut_crop(flight, east, south)
+            files = name_pictures(folder, len(rows))
+            save_picture(root / files[0], render_panorama(drive, shot, ELEVATION_DEG))
+            save_picture(root / files[1], crop, synthetic=False)
+            place, above = ground.locate(east, south), ground.locate(*centre)
+            rows.append(describe_pair(files, tile.split, place, above, turn))
+    return rows
+
+
+@cache
+def load_skies(folder: Path) -> tuple[U8, ...]:
+    """Upper halves [256, 1024, 3] of the panoramas in a folder that show mostly sky there."""
+    import cv2
+
+    skies = []
+    for path in list_files(folder, _SKY_SUFFIXES):
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise BadImage(f"{path} is not a picture that can be read.")
+        if picture.shape[1] != 2 * picture.shape[0]:
+            continue
+        rgb = cv2.resize(picture[..., ::-1], (1024, 512), interpolation=cv2.INTER_AREA)[:256]
+        if _measure_sky_share(rgb[:200]) > 0.85:
+            skies.append(np.ascontiguousarray(rgb))
+    if not skies:
+        raise EmptyRegion(f"{folder} holds no panorama (twice as wide as high) of an open sky.")
+    return tuple(skies)
+
+
+def _measure_sky_share(rgb: U8) -> float:
+    """Share of pixels that are blue or bright without being green or brown."""
+    r, g, b = (rgb[..., i].astype(np.int64) for i in range(3))
+    sky = (b >= r - 12) & (b >= g - 14) & (b > 90)
+    return float(sky.mean())

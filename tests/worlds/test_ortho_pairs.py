@@ -1,0 +1,127 @@
+"""A town's own aerial picture, given as an orthophoto, becomes worlds whose two views agree."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+
+import numpy as np
+import pytest
+
+from crossview.errors import EmptyRegion
+from crossview.geo.points import LatLon, measure_distance_m
+from crossview.worlds.camera import Shot, render_panorama
+from crossview.worlds.construction import build_town
+from crossview.worlds.land_cover import LandCover
+from crossview.worlds.ortho_pairs import INSET_M, ORTHO_VERSION, OrthoPlan, ensure_ortho_pairs
+from crossview.worlds.orthoworld import (
+    OrthoTile,
+    draw_standing_places,
+    draw_world,
+    read_ground,
+    start_ortho_drive,
+)
+from crossview.worlds.overhead import render_orthophoto
+from crossview.worlds.raster import CELL_M
+from crossview.worlds.write import is_synthetic_picture
+
+PLACE = LatLon(50.0, 15.0)
+
+
+@pytest.fixture(scope="module")
+def tile():
+    picture = render_orthophoto(build_town("suburb", 20_005, 240.0))
+    return OrthoTile("suburb", picture, CELL_M, PLACE, up_bearing_deg=2.0)
+
+
+@pytest.fixture(scope="module")
+def ground(tile):
+    return read_ground(tile)
+
+
+@pytest.fixture(scope="module")
+def world(ground):
+    return draw_world(ground, 0)
+
+
+def test_the_same_number_draws_the_same_world_and_another_one_other_heights(ground, world):
+    again, other = draw_world(ground, 0), draw_world(ground, 1)
+    assert np.array_equal(world.height_m, again.height_m)
+    assert np.array_equal(start_ortho_drive(world).top, start_ortho_drive(again).top)
+    assert not np.array_equal(world.height_m, other.height_m)
+
+
+def test_cameras_stand_on_open_ground_inside_of_the_tile(ground, world):
+    for east, south, eye_m in draw_standing_places(world, 60, INSET_M, "test"):
+        row, column = int(south / CELL_M), int(east / CELL_M)
+        assert ground.land.cover[row, column] not in {LandCover.ROOF, LandCover.WATER}
+        assert world.height_m[row, column] == 0.0
+        assert 1.5 < eye_m < 3.1
+        assert INSET_M <= min(east, south) <= max(east, south) <= 240.0 - INSET_M
+
+
+def test_the_ground_ahead_of_the_camera_has_the_colour_that_the_picture_has_there(ground):
+    """A red square 8 m north of the camera stands in the middle of the strip that looks north."""
+    picture = np.full((600, 600, 3), 128, np.uint8)
+    picture[270:290, 290:310] = (250, 20, 20)
+    flat = draw_world(read_ground(OrthoTile("square", picture, CELL_M, PLACE)), 0)
+    flat.height_m[:], flat.object_row[:], flat.crown_top_m[:] = 0.0, 0, 0.0
+    shot = Shot(120.0, 120.0, 0.0, width_px=360, height_px=90, eye_m=2.0)
+    view = render_panorama(start_ortho_drive(flat), shot, (-45.0, 45.0)).astype(int)
+    red = view[..., 0] - view[..., 1] > 60
+    rows, columns = np.nonzero(red)
+    assert np.median(columns) == pytest.approx(180.0, abs=3.0)  # red cars may stand elsewhere
+    middle = np.degrees(np.arctan2(2.0, 8.0))
+    assert np.median(45.0 - rows) == pytest.approx(-middle, abs=4.0)
+
+
+def test_a_place_on_the_tile_is_as_far_from_its_middle_as_its_metres_say(ground):
+    centre = ground.locate(120.0, 120.0)
+    assert measure_distance_m(centre, PLACE) < 0.001
+    assert measure_distance_m(PLACE, ground.locate(120.0, 20.0)) == pytest.approx(100.0, rel=1e-3)
+    up = ground.locate(120.0, 20.0)
+    turn = np.degrees(np.arctan2((up.lon - PLACE.lon) * np.cos(np.radians(50.0)), up.lat - 50.0))
+    assert turn == pytest.approx(2.0, abs=0.01)
+
+
+def test_pairs_are_written_once_and_only_the_ground_pictures_say_that_they_are_synthetic(
+    tmp_path, tile
+):
+    plan = OrthoPlan(least=3, most=3, pairs_per_world=2)
+    pairs = ensure_ortho_pairs(tmp_path, [tile], plan, workers=1)
+    rows = list(csv.DictReader(pairs.open(encoding="utf-8")))
+    assert len(rows) == 3
+    assert {row["split"] for row in rows} == {"train"}
+    for row in rows:
+        assert is_synthetic_picture(tmp_path / row["ground"])
+        assert not is_synthetic_picture(tmp_path / row["aerial"])
+        assert float(row["up_bearing_deg"]) == 2.0
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jpg")}
+    pairs.unlink()  # as a killed command leaves it
+    assert ensure_ortho_pairs(tmp_path, [tile], plan, workers=1).read_bytes()
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jpg")}
+
+
+def test_a_picture_of_water_alone_has_no_place_to_stand():
+    sea = np.random.Generator(np.random.PCG64(1)).normal((30, 60, 110), 1.0, (400, 400, 3))
+    ground = read_ground(OrthoTile("sea", sea.astype(np.uint8), CELL_M, PLACE))
+    ground.land.cover[:] = LandCover.WATER
+    with pytest.raises(EmptyRegion, match="no ground to stand on"):
+        list(draw_standing_places(draw_world(ground, 0), 1, INSET_M, "test"))
+
+
+def test_the_version_names_what_is_drawn():
+    assert hash_views() == ORTHO_VERSION, "worlds changed: renew ORTHO_VERSION and every figure"
+
+
+def hash_views():
+    """8 hex digits of coarse, thinned panoramas, so that the last bit of a sine is irrelevant."""
+    digest = hashlib.sha256()
+    for style in ("old", "suburb"):
+        picture = render_orthophoto(build_town(style, 7, 200.0))
+        ground = read_ground(OrthoTile(style, picture, CELL_M, PLACE))
+        world = draw_world(ground, 0)
+        east, south, eye_m = next(draw_standing_places(world, 1, 60.0, "version"))
+        shot = Shot(east, south, 0.0, width_px=64, height_px=32, eye_m=eye_m)
+        digest.update((render_panorama(start_ortho_drive(world), shot) >> 5).tobytes())
+    return digest.hexdigest()[:8]
