@@ -18,7 +18,7 @@ from crossview.errors import BadImage, EmptyRegion
 from crossview.files import list_files
 from crossview.worlds.camera import Shot, render_panorama
 from crossview.worlds.orthoworld import (
-    OrthoTile,
+    Orthophoto,
     draw_standing_places,
     draw_world,
     read_ground,
@@ -69,7 +69,7 @@ class OrthoPlan:
             f"{self.pairs_per_world} a world, seed {self.seed}{skies}"
         )
 
-    def count_pairs(self, tile: OrthoTile) -> int:
+    def count_pairs(self, tile: Orthophoto) -> int:
         """Pairs of a tile; 0 if no crop fits into it."""
         sides = [n * tile.metres_per_px - 2.0 * INSET_M for n in tile.picture.shape[:2]]
         if min(sides) <= CELL_M:
@@ -80,7 +80,7 @@ class OrthoPlan:
 
 def render_ortho_pairs(
     root: Path,
-    tiles: Iterable[OrthoTile],
+    tiles: Iterable[Orthophoto],
     plan: OrthoPlan | None = None,
     workers: int = 0,
     what: str = "orthophotos",
@@ -97,7 +97,7 @@ def render_ortho_pairs(
 
 def ensure_ortho_pairs(
     root: Path,
-    tiles: Iterable[OrthoTile],
+    tiles: Iterable[Orthophoto],
     plan: OrthoPlan | None = None,
     workers: int = 0,
     what: str = "orthophotos",
@@ -108,7 +108,7 @@ def ensure_ortho_pairs(
     return root / PAIRS_NAME
 
 
-def _list_jobs(tiles: Iterable[OrthoTile], plan: OrthoPlan) -> Iterator[PairJob]:
+def _list_jobs(tiles: Iterable[Orthophoto], plan: OrthoPlan) -> Iterator[PairJob]:
     for tile in tiles:
         count = plan.count_pairs(tile)
         if count:
@@ -116,7 +116,7 @@ def _list_jobs(tiles: Iterable[OrthoTile], plan: OrthoPlan) -> Iterator[PairJob]
             yield PairJob(tile.name, version, (tile, plan, count))
 
 
-def _render_tile(task: tuple[OrthoTile, OrthoPlan, int], folder: str, root: Path) -> list[Row]:
+def _render_tile(task: tuple[Orthophoto, OrthoPlan, int], folder: str, root: Path) -> list[Row]:
     """Render one tile's pairs, world by world."""
     tile, plan, count = task
     ground = read_ground(tile)

@@ -30,6 +30,7 @@ from crossview.worlds.styles import BRICK, FLAT, MODERN, PAINTED, RENDER, Colour
 from crossview.worlds.town import GroundCover, ObjectKind, Objects, Scene
 
 WALLS = (RENDER, BRICK, MODERN, PAINTED, FLAT)
+HOLE_SHARE = 0.05  # of the ground around a camera that the survey may lack
 EYE_RANGE_M = (1.6, 3.0)  # a person's camera, and one on the roof of a car
 
 _GROUND: dict[LandCover, GroundCover] = {
@@ -43,7 +44,7 @@ _GROUND: dict[LandCover, GroundCover] = {
 
 
 @dataclass(frozen=True)
-class OrthoTile:
+class Orthophoto:
     """A real orthophoto of one place, with what is known of the heights on it.
 
     ``picture``: [h, w, 3] of square pixels, up as in ``up_bearing_deg`` (clockwise from true
@@ -57,6 +58,7 @@ class OrthoTile:
     centre: LatLon
     up_bearing_deg: float = 0.0
     split: str = "train"
+    valid: Bool | None = None  # [h, w]; False in holes of the survey
     other_years: tuple[U8, ...] = ()
     heights: Heights | None = None
     outlines: Outlines | None = None
@@ -76,9 +78,10 @@ class OrthoTile:
 class OrthoGround:
     """A tile over cells of ``CELL_M``: its pictures [rows, columns, 3], and what they show."""
 
-    tile: OrthoTile
+    tile: Orthophoto
     pictures: tuple[U8, ...]  # the tile's own first
     land: Land
+    valid: Bool
 
     def locate(self, east_m: float, south_m: float) -> LatLon:
         """The place of a point, metres from the corner in the tile's own frame."""
@@ -107,14 +110,18 @@ class OrthoWorld(Scene):
         return f"ortho {self.own.tile.digest}"
 
 
-def read_ground(tile: OrthoTile) -> OrthoGround:
+def read_ground(tile: Orthophoto) -> OrthoGround:
     """Bring a tile to cells and estimate what lies on them; once for all of its worlds."""
     pictures = tuple(_resample(p, tile.metres_per_px) for p in (tile.picture, *tile.other_years))
     require(
         len({p.shape for p in pictures}) == 1,
         f"the pictures of tile {tile.name} differ in size: {[p.shape for p in pictures]}.",
     )
-    return OrthoGround(tile, pictures, estimate_land_cover(pictures[0]))
+    land = estimate_land_cover(pictures[0])
+    valid = np.ones(land.cover.shape, np.bool_)
+    if tile.valid is not None:
+        valid = _resample(tile.valid.astype(np.uint8) * 255, tile.metres_per_px) > 250
+    return OrthoGround(tile, pictures, land, valid)
 
 
 def _resample(picture: U8, metres_per_px: float) -> U8:
@@ -362,6 +369,10 @@ def _find_free_ground(world: OrthoWorld, inset_m: float) -> Bool:
     inset = math.ceil(inset_m / CELL_M)
     inside = np.zeros(free.shape, np.bool_)
     inside[inset : free.shape[0] - inset, inset : free.shape[1] - inset] = True
+    if not world.own.valid.all():
+        around = (2 * inset + 1, 2 * inset + 1)
+        inside &= cv2.blur(world.own.valid.astype(np.float32), around) > 1.0 - HOLE_SHARE
+        free &= world.own.valid
     allowed: Bool = free & inside
     return allowed
 
