@@ -9,6 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a network or takes weigh
 import pytest
 from hypothesis import settings
 from tests.skips import told_skips
+from tests.toy_model import toy_packaged_models
 
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=40, database=None)
 settings.load_profile("same")
@@ -18,6 +19,14 @@ settings.load_profile("same")
 def _no_settings_from_outside(monkeypatch):
     for variable in ("CROSSVIEW_DEBUG", "COLUMNS", "FORCE_COLOR", "PYTHONIOENCODING"):
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def packaged_models(tmp_path, monkeypatch):
+    """The folder of packaged models as a package has them: a town's and one of Earth, both toys."""
+    folder = toy_packaged_models(tmp_path / "packaged")
+    monkeypatch.setattr("crossview.model.onnx.PACKAGED_FOLDER", folder)
+    return folder
 
 
 def pytest_terminal_summary(terminalreporter):

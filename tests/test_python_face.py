@@ -1,6 +1,7 @@
 """``crossview.locate``, ``build_index``, ``Model``: what a program may give, and what it gets."""
 
 import inspect
+import shutil
 from dataclasses import fields
 
 import numpy as np
@@ -204,7 +205,8 @@ def test_imagery_is_added_by_the_model_of_the_index(tmp_path):
     assert crossview.build_index(more, made.path, add=True).count == 2 * made.count
 
 
-def test_without_a_model_real_imagery_is_refused_with_advice(tmp_path):
+def test_without_a_model_of_earth_real_imagery_is_refused_with_advice(tmp_path, packaged_models):
+    shutil.rmtree(packaged_models / "earth")
     with pytest.raises(UsageError, match="Say which model"):
         crossview.build_index(region(tmp_path), tmp_path / "r.cvx")
     with pytest.raises(TypeError, match="strides_m"):

@@ -10,6 +10,7 @@ import pytest
 from tests.toy_embedder import toy_info
 
 ROWS, COLUMNS = 4, 8  # blocks whose mean colours the network looks at
+CAUTION = "trained on toys: a lead, not evidence; a heading helps most"
 
 
 def toy_model(folder: Path, **changes) -> Path:
@@ -22,6 +23,22 @@ def toy_model(folder: Path, **changes) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.json").write_text(json.dumps(info.to_json()), encoding="utf-8")
     onnx.save(_network(onnx, info), folder / "model.onnx")
+    return folder
+
+
+def toy_packaged_models(folder: Path) -> Path:
+    """A folder with the two models that the package may have, each as :func:`toy_model`."""
+    toy_model(folder / "town", name="town", synthetic=True)
+    toy_model(
+        folder / "earth",
+        name="earth",
+        azimuth_bins=8,
+        training_data="orthophotos of the tests",
+        licence="CC0",
+        attributions=("(c) Survey of Nowhere, CC BY 4.0",),
+        caution=CAUTION,
+        limits="It knows nothing.",
+    )
     return folder
 
 

@@ -89,10 +89,10 @@ def build_index(
     """Index imagery, so that photos can be located in it; as ``crossview index`` does.
 
     ``imagery`` is one source or several. ``model`` is a packaged name, a folder or an open Model;
-    None means the model of the index with ``add``, else the packaged one, for imagery of a
-    synthetic town only. ``add`` adds to the index ``out``. ``progress`` gets the windows that are
-    done and those in all. Options are those of ``IndexOptions`` and ``SourceOptions``; ``near`` may
-    be a pair (lat, lon). If the call is stopped, the same call goes on where it was.
+    None means the model of the index with ``add``, else the packaged one for this imagery. ``add``
+    adds to the index ``out``. ``progress`` gets the windows that are done and those in all. Options
+    are those of ``IndexOptions`` and ``SourceOptions``; ``near`` may be a pair (lat, lon). If the
+    call is stopped, the same call goes on where it was.
     """
     from dataclasses import fields
     from pathlib import Path

@@ -24,6 +24,7 @@ Share = Annotated[float, Interval(ge=0.0, le=1.0)]
 Count = Annotated[int, Interval(ge=0, le=2**53)]
 AtLeastOne = Annotated[int, Interval(ge=1, le=2**53)]
 Text = Annotated[str, MaxLen(1_000_000)]
+Sentence = Annotated[str, MaxLen(1000)]
 
 
 def _is_sha256(text: str) -> bool:

@@ -14,7 +14,8 @@ from crossview.errors import BadModel
 
 @pytest.fixture
 def healthy_model(monkeypatch):
-    monkeypatch.setattr(doctor, "_find_model", lambda: {"name": "town", "fingerprint": "ab" * 32})
+    town = {"name": "town", "fingerprint": "ab" * 32}
+    monkeypatch.setattr(doctor, "_find_models", lambda: iter([town]))
 
 
 @pytest.fixture
@@ -71,7 +72,8 @@ def test_a_torchvision_of_another_torch_is_one_clear_line(monkeypatch):
 
 @pytest.mark.usefixtures("only_numpy")
 def test_a_missing_packaged_model_is_a_problem(monkeypatch, capsys):
-    monkeypatch.setattr(doctor, "_find_model", lambda: {"name": "town", "problem": "town is gone"})
+    gone = {"name": "town", "problem": "town is gone"}
+    monkeypatch.setattr(doctor, "_find_models", lambda: iter([gone]))
     assert main(["doctor"]) == 1
     assert "Problem: town is gone" in capsys.readouterr().out
 
@@ -83,4 +85,21 @@ def test_a_model_that_cannot_be_resolved_is_reported_and_not_raised(monkeypatch)
         raise BadModel("no folder\nsecond line")
 
     monkeypatch.setattr(models, "resolve_model", unresolved)
-    assert doctor._find_model()["problem"] == "The packaged model 'town' cannot be used: no folder"
+    town = next(iter(doctor._find_models()))
+    assert town["problem"] == "The packaged model 'town' cannot be used: no folder"
+
+
+@pytest.mark.usefixtures("packaged_models")
+def test_every_packaged_model_is_listed_with_what_it_was_trained_on():
+    listed = {model["name"]: model for model in doctor._find_models()}
+    assert set(listed) == {"earth", "town"}
+    assert listed["earth"]["trained on"] == "orthophotos of the tests"
+    assert len(listed["earth"]["fingerprint"]) == 64
+
+
+def test_the_model_of_the_demo_must_be_there_and_a_damaged_one_is_told(packaged_models):
+    (packaged_models / "earth" / "model.onnx").write_bytes(b"cut")
+    (packaged_models / "town" / "model.json").unlink()
+    town, earth = doctor._find_models()
+    assert "'town' cannot be used" in town["problem"]
+    assert "'earth' cannot be used" in earth["problem"]

@@ -1,5 +1,7 @@
 """``crossview index`` as a person types it."""
 
+import shutil
+
 import cv2
 import pytest
 from tests.imagery.georeferenced import BERLIN, geotiff, tiles_around, xyz_folder
@@ -66,7 +68,10 @@ def test_a_long_job_gets_a_larger_stride_suggested(tmp_path, crossview, model, m
     assert "--near LAT,LON --within KM" in out
 
 
-def test_real_imagery_needs_a_model_to_be_named(tmp_path, crossview):
+def test_real_imagery_needs_a_model_to_be_named_where_none_of_earth_is_packaged(
+    tmp_path, crossview, packaged_models
+):
+    shutil.rmtree(packaged_models / "earth")
     region(tmp_path)
     code, _, err = crossview("aerial.tif", "--out", "region.cvx")
     assert code == 2

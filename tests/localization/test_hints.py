@@ -57,6 +57,50 @@ def test_three_sigmas_are_looked_at_and_a_heading_given_by_hand_is_good_to_five_
     assert (turns.min(), turns.max(), len(turns)) == (-slack, slack, 2 * slack + 1)
 
 
+def test_a_person_may_say_how_good_a_heading_is():
+    given = choose_heading(None, Hints(heading_deg=10.0, heading_sigma_deg=20.0), EMBEDDER.info, 90)
+    assert (given.heading.sigma_deg, given.heading.slack_deg) == (20.0, 60.0)
+    picture = turned(PANORAMAS[3], 90.0)
+    near = find(picture, heading_deg=130.0, heading_sigma_deg=20.0)
+    assert (near.places[0].window, near.places[0].heading_deg) == (3, 90.0)
+    assert 90.0 not in headings(find(picture, heading_deg=130.0, heading_sigma_deg=10.0))
+    everywhere = find(picture, heading_deg=270.0, heading_sigma_deg=60.0)
+    np.testing.assert_array_equal(everywhere.scores, find(picture).scores)
+
+
+@pytest.mark.parametrize(
+    ("hints", "told"),
+    [
+        ({"heading_sigma_deg": 20.0}, "needs the heading"),
+        ({"heading_deg": 1.0, "heading_sigma_deg": 0.0}, r"\(0, 60\] degrees"),
+        ({"heading_deg": 1.0, "heading_sigma_deg": 61.0}, "leave it out"),
+        ({"heading_deg": 1.0, "heading_sigma_deg": float("nan")}, r"\(0, 60\] degrees"),
+        ({"heading_deg": 1.0, "heading_sigma_deg": "20"}, "must be a number"),
+    ],
+)
+def test_how_good_a_heading_is_must_be_possible_and_have_a_heading(hints, told):
+    with pytest.raises(InvalidValue, match=told):
+        Hints(**hints)
+
+
+def test_a_heading_that_is_given_is_said_to_be_used():
+    said = "heading given: 350 degrees, taken as good to {}; headings within {} degrees of it are "
+    assert f"{said.format(5, 15)}looked at" in find(PANORAMAS[3], heading_deg=-10).assumptions
+    rough = find(PANORAMAS[3], heading_deg=350.0, heading_sigma_deg=20.0)
+    assert f"{said.format(20, 60)}looked at" in rough.assumptions
+
+
+def test_a_heading_is_asked_for_only_where_none_is_known_and_one_would_help():
+    assert find(PANORAMAS[3]).heading_wanted
+    assert find(photo(compass(10.0)), ignore_direction=True).heading_wanted
+    assert not find(PANORAMAS[3], heading_deg=0.0).heading_wanted
+    assert not find(photo(compass(10.0))).heading_wanted
+    blind = toy(bins=1)
+    index = index_of_panoramas(PANORAMAS, blind)
+    assert not find(PANORAMAS[3], index, blind).heading_wanted
+    assert not find(photo(compass(10.0)), index, blind).heading_wanted
+
+
 def test_where_no_turn_is_near_enough_the_nearest_is_looked_at():
     used = KnownHeading(degrees=100.0, sigma_deg=5.0, source="given")
     assert np.flatnonzero(_limit_turns(used, np.zeros(1), 4)[0]).tolist() == [1]

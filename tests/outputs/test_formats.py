@@ -168,7 +168,7 @@ def test_scores_have_six_digits_angles_two_and_metres_are_rounded_to_centimetres
 
 
 def test_the_columns_are_all_that_is_known_of_a_place_and_its_photo():
-    known = answer(places=[place(probability=0.7)], truth=TRUTH, heading_source="given")
+    known = whole()
     names = {*describe_answer(known), *describe_place(known.places[0], TRUTH)}
     assert names == set(COLUMNS)
 
@@ -178,7 +178,7 @@ def whole():
     return answer(
         places=[place(probability=0.7)], truth=TRUTH, warnings=(EVIDENCE,),
         assumptions=("field of view assumed", "camera held level"),
-        heading_source="GPSImgDirection",
+        heading_source="GPSImgDirection", heading_wanted=True,  # never both, outside of tests
     )  # fmt: skip
 
 
@@ -220,6 +220,26 @@ def test_every_format_carries_warnings_assumptions_and_confidence(name, places):
     if places:
         assert "No place stands out" in written
         assert make_map_link(ORIGIN) in written.replace("&amp;", "&")
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_every_format_asks_for_a_heading_that_would_help_and_for_no_other(name):
+    for wanted in (True, False):
+        written = FORMATS[name].write([answer(heading_wanted=wanted)])
+        if name == "kmz":
+            written = zipfile.ZipFile(io.BytesIO(written)).read("doc.kml").decode()
+        assert ("If you know which way" in written) == wanted
+
+
+def test_a_table_asks_for_headings_once_however_many_photos_there_are():
+    one = to_table([answer(heading_wanted=True)])
+    assert one.count("--heading 120 --heading-sigma 20") == 1
+    assert "If you know which way you looked, give it" in one
+    for count in (2, 20):
+        photos = [answer(f"{n}.jpg", heading_wanted=n > 0) for n in range(count + 1)]
+        told = to_table(photos)
+        assert told.count("--heading 120 --heading-sigma 20") == 1
+        assert f"No heading is known of {count} photos of {count + 1}." in told
 
 
 def test_kmz_is_the_kml_in_a_zip_and_the_same_every_time():

@@ -69,7 +69,8 @@ def test_an_area_restricts_the_places(client):
     "query",
     [
         "fov=0", "fov=nan", "fov=inf", "heading=361", "near=1", "near=1,2", "within=3", "places=0",
-        "near=95,2&within=1", "format=pdf", "nonsense=1", "heading=10", "near=60,60&within=1",
+        "near=95,2&within=1", "format=pdf", "nonsense=1", "heading=10", "heading_sigma=20",
+        "heading=10&heading_sigma=61", "near=60,60&within=1",
     ],
 )  # fmt: skip
 def test_unusable_hints_are_refused_with_a_reason(client, query):
@@ -121,7 +122,7 @@ def test_the_direction_in_a_photo_is_used_reported_and_ignored_on_request(served
     exif = Image.Exif()
     exif[0x8825] = {16: "M", 17: 90.0}
     record = {}
-    for query in ("", "?ignore_direction=true", "?heading=270"):
+    for query in ("", "?ignore_direction=true", "?heading=270&heading_sigma=15"):
         response = client.post(f"/v1/locate{query}", files=photos(jpeg(exif=exif)))
         record[query] = LocateAnswers.model_validate(response.json()).answers[0]
     used, ignored, explicit = record.values()
@@ -131,6 +132,9 @@ def test_the_direction_in_a_photo_is_used_reported_and_ignored_on_request(served
     assert ignored.heading_source is None
     assert any("ignored, as asked" in text for text in ignored.assumptions)
     assert explicit.heading_source == "given"
+    assert any("headings within 45 degrees" in text for text in explicit.assumptions)
+    assert "which way" in ignored.advice
+    assert (used.advice, explicit.advice) == (None, None)
     assert any("tells another direction" in text for text in explicit.assumptions)
     assert client.post("/v1/locate?ignore_direction=7", files=photos(jpeg())).status_code == 422
 

@@ -52,7 +52,7 @@ def _format_summary(summary: dict[str, Any], out: Path) -> list[str]:
         *lines,
         "",
         "The heading of every picture was unknown to the matchers. This is a synthetic town: the",
-        "figures say nothing about photos of Earth, for which crossview ships no model yet.",
+        "figures say nothing about photos of Earth.",
         f"Map: {(out / 'map.html').resolve().as_uri()}",
         f"Figures: {out / 'summary.json'}",
     ]

@@ -44,7 +44,7 @@ class Health:
     versions: dict[str, str]
     packages: tuple[Package, ...]
     devices: dict[str, str]
-    model: dict[str, str]
+    models: tuple[dict[str, str], ...]  # that came with the package
     problems: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -78,9 +78,9 @@ def _format_health(health: Health) -> Iterator[str]:
     yield "\ndevices"
     for name, text in health.devices.items():
         yield f"  {name:22} {text}"
-    yield "\npackaged model"
-    for name, text in health.model.items():
-        yield f"  {name:22} {text}"
+    yield "\npackaged models"
+    for model in health.models:
+        yield from (f"  {name:22} {text}" for name, text in model.items())
     yield ""
     yield from (f"Problem: {problem}" for problem in health.problems)
     if not health.problems:
@@ -88,18 +88,17 @@ def _format_health(health: Health) -> Iterator[str]:
 
 
 def examine_installation() -> Health:
-    """Import every dependency that is installed, look for devices and for the packaged model."""
+    """Import every dependency that is installed, look for devices and for the packaged models."""
     packages = tuple(_examine_package(p) for p in _list_requirements())
-    model = _find_model()
+    models = tuple(_find_models())
     problems = [p.problem for p in packages if p.problem]
-    if "problem" in model:
-        problems.append(model["problem"])
+    problems += [model["problem"] for model in models if "problem" in model]
     versions = {
         "crossview": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
     }
-    return Health(versions, packages, _list_devices(), model, tuple(problems))
+    return Health(versions, packages, _list_devices(), models, tuple(problems))
 
 
 def _list_requirements() -> Iterator[Package]:
@@ -178,13 +177,29 @@ def _describe_cuda(torch: Any) -> str:
     return ", ".join(cards)
 
 
-def _find_model() -> dict[str, str]:
+def _find_models() -> Iterator[dict[str, str]]:
+    """The model of the demo, which must be there, and every other that came with the package."""
     try:
-        from crossview.model.info import compute_fingerprint
+        from crossview.model.onnx import OF_TOWNS, list_packaged_models
+    except ImportError as problem:
+        yield {"name": "-", "problem": f"The packaged models cannot be opened: {problem}"}
+        return
+    for name in dict.fromkeys((OF_TOWNS, *list_packaged_models())):
+        yield _describe_model(name)
+
+
+def _describe_model(name: str) -> dict[str, str]:
+    try:
+        from crossview.model.info import compute_fingerprint, read_info
         from crossview.model.onnx import resolve_model
 
-        folder = resolve_model("town")
-        return {"name": "town", "folder": str(folder), "fingerprint": compute_fingerprint(folder)}
+        folder = resolve_model(name)
+        return {
+            "name": name,
+            "trained on": read_info(folder).training_data,
+            "folder": str(folder),
+            "fingerprint": compute_fingerprint(folder),
+        }
     except (CrossviewError, ImportError, OSError) as problem:
         reason = str(problem).splitlines()[0]
-        return {"name": "town", "problem": f"The packaged model 'town' cannot be used: {reason}"}
+        return {"name": name, "problem": f"The packaged model {name!r} cannot be used: {reason}"}

@@ -49,7 +49,8 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     ],
     out: Annotated[Path | None, typer.Option(help="The index to make, such as region.cvx.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="Model folder; 'town' knows the synthetic town only.")
+        str | None,
+        typer.Option(help="Model folder, or a packaged name. Default: the one for this imagery."),
     ] = None,
     footprint: Annotated[
         float | None, typer.Option(help="Side of a window in metres. Default: the model's.")

@@ -88,6 +88,10 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         float | None,
         typer.Option(help="Direction of the picture's middle, clockwise from north."),
     ] = None,
+    heading_sigma: Annotated[
+        float | None,
+        typer.Option(help="How good that heading is, in degrees: one standard deviation."),
+    ] = None,
     ignore_direction: Annotated[
         bool,
         typer.Option("--ignore-direction", help="Do not use the direction stored in a file."),
@@ -137,6 +141,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     hints = Hints(
         fov_deg=fov,
         heading_deg=heading,
+        heading_sigma_deg=heading_sigma,
         horizon_px=horizon_px,
         near=None if near is None else parse_latlon(near),
         within_m=None if within is None or use_gps_as_hint else within * 1000.0,
@@ -278,8 +283,17 @@ def _write(index: Index, command: LocateCommand, located: Located) -> None:
     if command.truth is not None:
         _print_accuracy(located.answers, on_stdout=files.on_stdout)
     if not files.on_stdout:
-        for warning in dict.fromkeys(w for answer in answers for w in answer.warnings):
-            console.warn(f"{warning}.")
+        _print_remarks(answers, quiet=command.quiet)
+
+
+def _print_remarks(answers: Sequence[Answer], *, quiet: bool) -> None:
+    """What a table says below itself, once for all photos: advice, and warnings."""
+    from crossview.outputs.text import advise_headings
+
+    if advice := advise_headings(answers):
+        console.note(advice, quiet=quiet)
+    for warning in dict.fromkeys(w for answer in answers for w in answer.warnings):
+        console.warn(f"{warning}.")
 
 
 def _print_accuracy(answers: Sequence[Answer], *, on_stdout: bool) -> None:

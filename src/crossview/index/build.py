@@ -200,8 +200,8 @@ def open_job(
 ) -> Iterator[IndexJob]:
     """Open imagery and model and fit them to each other; closes the imagery at the end.
 
-    ``model`` is a name, a folder or an open model. None: the packaged model of a synthetic town,
-    for imagery of one; else UsageError.
+    ``model`` is a name, a folder or an open model. None: the packaged model for this imagery
+    (:func:`crossview.index.index_options.choose_default_model`).
     """
     if model is None:
         with open_sources(sources, source_options) as imagery:
@@ -429,6 +429,7 @@ def _make_manifest(folder: Path, segments: tuple[Segment, ...], job: IndexJob) -
         model=ModelFacts(name, job.embedder.fingerprint, info.dim, info.azimuth_bins),
         model_synthetic=info.synthetic,
         demo_only=info.synthetic and imagery.synthetic is None,
+        model_caution=info.caution,
         coarse=is_coarse(imagery, job.view),
         imagery=imagery,
         footprint_m=job.tiling.footprint_m,

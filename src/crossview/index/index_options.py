@@ -12,6 +12,7 @@ from crossview.imagery.provenance import ImageryInfo
 from crossview.imagery.windows import Tiling
 from crossview.index.store import FORMAT_VERSION, THUMBNAIL_PX
 from crossview.model.info import ModelInfo
+from crossview.model.onnx import OF_EARTH, OF_TOWNS, list_packaged_models
 from crossview.views.spec import ViewSpec
 
 STRIDES_PER_FOOTPRINT = 4  # 20 m for a footprint of 80 m: a pin is 14 m off at most
@@ -95,9 +96,14 @@ def compute_segment_size(options: IndexOptions, number: int) -> int:
 
 
 def choose_default_model(imagery: ImageryInfo) -> str:
-    """The packaged model for imagery of the synthetic town; for any other there is none."""
+    """The packaged model for this imagery: of synthetic towns, or of Earth.
+
+    Raises :class:`UsageError` where the package came without a model of Earth.
+    """
     if imagery.synthetic is not None:
-        return "town"
+        return OF_TOWNS
+    if OF_EARTH in list_packaged_models():
+        return OF_EARTH
     raise UsageError(
         "Say which model: --model FOLDER. crossview ships none for real photos yet.\n"
         "Train one on your own pairs (crossview train, then crossview export), or try the commands "
@@ -138,10 +144,13 @@ def require_allowed(
 ) -> None:
     """Raise :class:`SyntheticModel` or :class:`TooCoarse` unless ``options`` allow it."""
     if model.synthetic and imagery.synthetic is None and not options.demo_only:
+        instead = "Give a model of your own with --model"
+        if OF_EARTH in list_packaged_models():
+            instead = f"Give --model {OF_EARTH}, or a model of your own"
         raise SyntheticModel(
             f"The model {model.name!r} knows only the synthetic town; this imagery is not of it.\n"
-            "Its answers about the real world would mean nothing. Give a model of your own with "
-            "--model, or add --demo-only to try the commands."
+            f"Its answers about the real world would mean nothing. {instead}, or add "
+            "--demo-only to try the commands."
         )
     if is_coarse(imagery, view) and not options.allow_coarse:
         raise TooCoarse(

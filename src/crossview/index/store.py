@@ -44,6 +44,7 @@ from crossview.schema import (
     Count,
     NotNegative,
     Positive,
+    Sentence,
     Sha256,
     Text,
     check,
@@ -243,6 +244,7 @@ class Manifest:
 
     ``demo_only``: a model of the synthetic town over imagery of the real world, on demand.
     ``coarse``: imagery coarser than twice the model's metres per pixel, on demand.
+    ``model_caution``: what the model says of itself (``ModelInfo.caution``).
     ``area_km2``: each window counts with its stride cell, the ground whose nearest pin it is.
     """
 
@@ -261,12 +263,15 @@ class Manifest:
     calibration: dict[str, Any] | None = None
     steps: tuple[Text, ...] = ()  # digests of what was indexed and added, and how
     edited: bool = False  # by hand, since crossview wrote it
+    model_caution: Sentence = ""
     format_version: int = FORMAT_VERSION
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What every answer from this index must carry."""
         warnings = [DEMO_ONLY] if self.demo_only else []
+        if self.model_caution:
+            warnings.append(f"made with a model {self.model_caution}")
         if self.edited:
             warnings.append(EDITED)
         if self.coarse:
@@ -352,6 +357,8 @@ def write_manifest(folder: Path, manifest: Manifest, before: Manifest | None = N
             "Run the same command again."
         )
     values = {**asdict(manifest), "imagery": manifest.imagery.to_json()}
+    if not manifest.model_caution:  # as earlier versions write and read it
+        del values["model_caution"]
     values = {**values, "checksum": _compute_checksum(values)}
     atomic_write(folder / MANIFEST_NAME, json.dumps(values, indent=1) + "\n")
 

@@ -69,6 +69,7 @@ class Answer:
     second: float | None = None  # score of the second place, however many are listed
     searched_places: float | None = None  # that fit side by side into what was searched
     heading_source: str | None = None  # of the heading that was relied on: "given" or a tag
+    heading_wanted: bool = False  # none is known, and the model could use one
     truth: LatLon | None = None
     error_m: float | None = None  # of the first place, if the truth is known
     confidence: Confidence | None = None  # only with an index calibrated for such pictures

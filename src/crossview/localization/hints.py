@@ -15,7 +15,8 @@ from crossview.views.exif import Heading
 from crossview.views.lens import require_fov
 
 HEADING_SIGMAS = 3.0  # of a known heading: turns within so many are tried
-GIVEN_SIGMA_DEG = 5.0  # of a heading that a person gives
+GIVEN_SIGMA_DEG = 5.0  # of a heading that a person gives without saying how good it is
+MOST_SIGMA_DEG = 180.0 / HEADING_SIGMAS  # all turns are tried
 HeadingSource = Literal["given", "PoseHeadingDegrees", "GPSImgDirection"]
 
 
@@ -29,6 +30,7 @@ class Hints:
 
     fov_deg: float | None = None  # horizontal; overrides the file's own metadata
     heading_deg: float | None = None  # of the picture's middle, clockwise from true north
+    heading_sigma_deg: float | None = None  # of that heading; None: 5 degrees
     horizon_px: float | None = None  # row of the horizon in the upright picture, 0 = top edge
     near: LatLon | None = None
     within_m: float | None = None  # of ``near``
@@ -36,7 +38,7 @@ class Hints:
     ignore_direction: bool = False  # do not use the heading in the file
 
     def __post_init__(self) -> None:
-        for name in ("fov_deg", "heading_deg", "horizon_px", "within_m"):
+        for name in ("fov_deg", "heading_deg", "heading_sigma_deg", "horizon_px", "within_m"):
             object.__setattr__(self, name, _to_number(name, getattr(self, name)))
         if self.near is not None:
             object.__setattr__(self, "near", to_latlon(self.near))
@@ -46,6 +48,16 @@ class Hints:
         require(
             heading is None or -360.0 <= heading <= 360.0,
             f"a heading lies in [-360, 360] degrees, clockwise from north, got {heading}.",
+        )
+        sigma = self.heading_sigma_deg
+        require(
+            sigma is None or heading is not None,
+            f"a heading's error of {sigma} degrees needs the heading: give both, or neither.",
+        )
+        require(
+            sigma is None or 0.0 < sigma <= MOST_SIGMA_DEG,
+            f"the standard deviation of a heading lies in (0, {MOST_SIGMA_DEG:g}] degrees, got "
+            f"{sigma}; of a less certain one every direction would be searched: leave it out.",
         )
         require(
             self.horizon_px is None or math.isfinite(self.horizon_px),
@@ -84,6 +96,7 @@ class HintValues(TypedDict, total=False):
 
     fov_deg: float | None
     heading_deg: float | None
+    heading_sigma_deg: float | None
     horizon_px: float | None
     near: Any  # what to_latlon takes
     within_m: float | None
@@ -129,10 +142,14 @@ class KnownHeading:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadingChoice:
-    """The heading that is used of all that are stated, and what was assumed about it."""
+    """The heading that is used of all that are stated, and what was assumed about it.
+
+    ``wanted``: none is known, and the model could use one.
+    """
 
     heading: KnownHeading | None = None
     assumptions: tuple[str, ...] = ()
+    wanted: bool = False
 
 
 def choose_heading(
@@ -145,24 +162,28 @@ def choose_heading(
     """
     if hints.heading_deg is not None:
         require_usable_heading(info, fov_deg)
-        used = KnownHeading(degrees=hints.heading_deg, sigma_deg=GIVEN_SIGMA_DEG, source="given")
-        return HeadingChoice(
-            heading=used, assumptions=tuple(_describe_contradiction(used, in_file))
+        sigma_deg = hints.heading_sigma_deg or GIVEN_SIGMA_DEG
+        used = KnownHeading(degrees=hints.heading_deg, sigma_deg=sigma_deg, source="given")
+        given = (
+            f"heading given: {used.degrees % 360.0:g} degrees, taken as good to {sigma_deg:g}"
+            f"{_describe_slack(used, info)}"
         )
+        return HeadingChoice(
+            heading=used, assumptions=(given, *_describe_contradiction(used, in_file))
+        )
+    why = explain_unusable_heading(info, fov_deg)
     if in_file is None:
-        return HeadingChoice()
+        return HeadingChoice(wanted=not why)
     direction = f"direction in the file ({_describe_heading(in_file)})"
     if hints.ignore_direction:
-        return HeadingChoice(assumptions=(f"{direction} ignored, as asked",))
-    if why := explain_unusable_heading(info, fov_deg):
+        return HeadingChoice(assumptions=(f"{direction} ignored, as asked",), wanted=not why)
+    if why:
         return HeadingChoice(assumptions=(f"{direction} not used: {why}",))
     used = KnownHeading(degrees=in_file.degrees, sigma_deg=in_file.sigma_deg, source=in_file.source)
     assumption = (
         f"{direction} used as a hint: taken as good to {in_file.sigma_deg:g} degrees"
-        f"{_describe_north(in_file)}"
+        f"{_describe_north(in_file)}{_describe_slack(used, info)}"
     )
-    if info.azimuth_bins > 1:
-        assumption += f"; headings within {used.slack_deg:g} degrees of it are looked at"
     return HeadingChoice(heading=used, assumptions=(assumption,))
 
 
@@ -210,6 +231,13 @@ def _describe_contradiction(used: KnownHeading, in_file: Heading | None) -> Sequ
         f"the file tells another direction ({_describe_heading(in_file)}), {apart:.0f} degrees "
         "from the heading that was given: the one given is used",
     )
+
+
+def _describe_slack(used: KnownHeading, info: ModelInfo) -> str:
+    """What a known heading leaves to the search; a model without bins is shown it as it is."""
+    if info.azimuth_bins == 1:
+        return ""
+    return f"; headings within {used.slack_deg:g} degrees of it are looked at"
 
 
 def _describe_heading(heading: Heading) -> str:

@@ -148,6 +148,7 @@ def _make_answer(index: Index, query: Query, result: SearchResult) -> Answer:
         fov_deg=reading.fov_deg,
         fov_source=reading.source,
         heading_source=None if query.heading is None else query.heading.source,
+        heading_wanted=query.heading_wanted,
         assumptions=assumptions,
         places=ranked[: query.hints.places],
         scores=result.scores,

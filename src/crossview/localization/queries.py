@@ -47,6 +47,7 @@ class Query:
     hints: Hints
     readings: tuple[Reading, ...]
     heading: KnownHeading | None  # that the search relies on: given, or from the file
+    heading_wanted: bool  # none is known, and one would help
     assumptions: tuple[str, ...]  # that hold for all readings
     warnings: tuple[str, ...]
     vectors: F32 = field(repr=False)  # [readings, D]
@@ -144,6 +145,7 @@ def prepare_query(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, l
         hints=hints,
         readings=guesses,
         heading=heading,
+        heading_wanted=direction.wanted,
         assumptions=(
             *_list_assumptions(photo, hints, guesses, info),
             *direction.assumptions,

@@ -12,7 +12,7 @@ from annotated_types import Interval
 
 from crossview.errors import BadModel
 from crossview.model.onnx_files import read_network
-from crossview.schema import AtLeastOne, Text, check, parse_object, read_bytes
+from crossview.schema import AtLeastOne, Sentence, Text, check, parse_object, read_bytes
 from crossview.views.spec import ViewSpec, implies_all_rows
 
 INFO_NAME = "model.json"
@@ -21,6 +21,9 @@ GROUND_NAME = "model.ground.onnx"
 AERIAL_NAME = "model.aerial.onnx"
 MOST_INFO_BYTES = 4_000_000
 MOST_DIM = 1_000_000
+_ADDED = ("attributions", "caution", "limits")
+"""Entries that earlier models did not have. They stand in ``model.json`` only where they differ
+from their defaults, so that those models keep their fingerprints."""
 FOV_SLACK = 1.1  # times as wide as what was seen, or as narrow: still counts as seen
 
 
@@ -31,6 +34,9 @@ class ModelInfo:
     ``azimuth_bins`` J: the vector is J blocks, block j describing azimuths from 360 j / J - 180
     degrees clockwise (the columns of :class:`ViewSpec`); an unknown heading is found by turning the
     query through all J. J = 1 is an ordinary vector compared by its dot product.
+
+    ``caution`` continues "made with a model ..." and is a warning of every index and answer that
+    the model makes: what it was trained on, and what its places are worth. No full stop.
     """
 
     name: Text
@@ -44,6 +50,9 @@ class ModelInfo:
     training_data: Text = "not recorded"
     licence: Text = "not recorded"
     notes: Text = ""
+    attributions: tuple[Text, ...] = ()  # of whose pictures it was trained on, in their words
+    caution: Sentence = ""
+    limits: Text = ""  # what it cannot do, in sentences
 
     def covers(self, fov_deg: float) -> bool:
         """Whether a picture is as wide as those seen in training (:func:`as_wide_as`)."""
@@ -52,7 +61,11 @@ class ModelInfo:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         sides = {"ground": self.ground.facts(), "aerial": self.aerial.facts()}
-        return {**asdict(self), **sides}
+        values = {**asdict(self), **sides}
+        for entry in fields(ModelInfo):
+            if entry.name in _ADDED and values[entry.name] == entry.default:
+                del values[entry.name]
+        return values
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> ModelInfo:
@@ -64,7 +77,9 @@ class ModelInfo:
             check(ModelInfo, {**values, **{side: asdict(view) for side, view in views.items()}})
             # The numbers as they are written: 90 and 90.0 have different fingerprints.
             seen = tuple(values.get("fov_seen_deg", (360.0, 360.0)))
-            info = ModelInfo(**{**values, **views, "fov_seen_deg": seen})
+            owners = tuple(values.get("attributions", ()))
+            tuples = {"fov_seen_deg": seen, "attributions": owners}
+            info = ModelInfo(**{**values, **views, **tuples})
         except KeyError as problem:
             raise BadModel(f"model.json cannot be read: it has no {problem}.") from problem
         except ValueError as problem:

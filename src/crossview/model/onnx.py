@@ -5,6 +5,7 @@ A model is named by the packaged one's name, or by a folder that ``crossview exp
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +23,9 @@ from crossview.model.info import (
     read_info,
 )
 
-PACKAGED = ("town",)  # trained on the embedded world only: nothing real is packaged yet
+PACKAGED_FOLDER = Path(str(files("crossview") / "packaged_models"))
+OF_TOWNS = "town"  # knows the embedded world only
+OF_EARTH = "earth"  # for imagery of Earth; a build may leave it out
 
 
 class Embedder(Protocol):
@@ -119,7 +122,7 @@ def open_model(name_or_folder: str | Path, *, threads: int = 0, spinning: bool =
     ``spinning``: its threads burn their cores while they wait for work, which is a little faster
     where nothing else wants them.
     """
-    name = str(name_or_folder) if str(name_or_folder) in PACKAGED else ""
+    name = str(name_or_folder) if str(name_or_folder) in list_packaged_models() else ""
     folder = resolve_model(name_or_folder)
     return Model(folder, threads=threads, spinning=spinning, name=name)
 
@@ -141,16 +144,22 @@ def open_index_model(
         ) from problem
 
 
+def list_packaged_models() -> tuple[str, ...]:
+    """Names of the models that came with the package, in alphabetical order."""
+    return tuple(sorted(path.parent.name for path in PACKAGED_FOLDER.glob(f"*/{INFO_NAME}")))
+
+
 def resolve_model(name_or_folder: str | Path) -> Path:
     """The folder of a packaged model's name, of a model folder, or of an ``.onnx`` file in one."""
-    if str(name_or_folder) in PACKAGED:
-        return Path(__file__).resolve().parent.parent / "packaged_models" / str(name_or_folder)
+    packaged = list_packaged_models()
+    if str(name_or_folder) in packaged:
+        return PACKAGED_FOLDER / str(name_or_folder)
     path = Path(name_or_folder)
     folder = path.parent if path.suffix == ".onnx" else path
     if (folder / INFO_NAME).is_file():
         return folder
     if not path.exists() and path.parent == Path():
-        raise UnknownName("model", str(name_or_folder), PACKAGED)
+        raise UnknownName("model", str(name_or_folder), packaged)
     raise BadModel(
         f"{path} is not a model: expected a folder with {INFO_NAME} and {SHARED_NAME}.\n"
         "Make one with: crossview export RUN --out FOLDER"

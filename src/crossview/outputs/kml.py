@@ -49,7 +49,8 @@ def _add_folder(document: ET.Element, answer: Answer) -> None:
     photo = records.describe_answer(answer)
     folder = _add_child(document, "Folder")
     _add_child(folder, "name", photo["photo"])
-    lines = [photo["confidence"], *photo["assumptions"], *photo["warnings"]]
+    advice = [photo["advice"]] if "advice" in photo else []
+    lines = [photo["confidence"], *advice, *photo["assumptions"], *photo["warnings"]]
     _add_child(folder, "description", "\n".join(lines))
     for row in records.build_rows(answer):
         if "rank" in row:

@@ -16,6 +16,7 @@ from crossview.localization.answer import Answer
 from crossview.outputs import records
 from crossview.outputs.geojson import to_geojson
 from crossview.outputs.text import choose_columns, format_cells
+from crossview.texts import phrase
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame
@@ -68,13 +69,14 @@ class NotebookAnswer(Answer):
             )
         ]
         (name,) = records.shorten_names([self.photo])
+        advice = [phrase("advice.heading")] if self.heading_wanted else []
         template = Environment(autoescape=True).from_string(_TEMPLATE)
         return template.render(
             photo=name,
             confidence=records.explain_confidence(self),
             columns=["place", "latitude", "longitude", "score", *optional],
             rows=rows,
-            remarks=records.drop_repeats([*self.warnings, *self.assumptions]),
+            remarks=records.drop_repeats([*advice, *self.warnings, *self.assumptions]),
         )
 
     def _read_picture(self, window: int) -> str:

@@ -17,8 +17,8 @@ from crossview.texts import phrase
 
 COLUMNS = (
     "photo", "rank", "lat", "lon", "score", "heading_deg", "probability", "error_m",
-    "openstreetmap", "kind", "fov_deg", "fov_source", "heading_source", "confidence", "assumptions",
-    "warnings", "truth", "window", "sha256",
+    "openstreetmap", "kind", "fov_deg", "fov_source", "heading_source", "confidence", "advice",
+    "assumptions", "warnings", "truth", "window", "sha256",
 )  # fmt: skip
 """What every format says of a place. Formats that nest add ``calibrated``; ``confidence`` says the
 same in words."""
@@ -63,6 +63,8 @@ def describe_answer(answer: Answer) -> dict[str, Any]:
     }
     if answer.heading_source is not None:
         record["heading_source"] = answer.heading_source
+    if answer.heading_wanted:
+        record["advice"] = phrase("advice.heading")
     if answer.confidence is not None:
         record["calibrated"] = describe_confidence(answer.confidence)
     if answer.truth is not None:

@@ -100,8 +100,20 @@ def _write_remarks(answers: Sequence[Answer]) -> list[str]:
                 lines.append(
                     phrase("table.first_place", link=records.make_map_link(answer.places[0].latlon))
                 )
+    if advice := advise_headings(answers):
+        lines.append(advice)
     warnings = records.drop_repeats(text for answer in answers for text in answer.warnings)
     return lines + [phrase("table.warning", warning=text) for text in warnings]
+
+
+def advise_headings(answers: Sequence[Answer]) -> str:
+    """One line, however many answers there are: give the heading where it is not known; or ""."""
+    wanted = sum(answer.heading_wanted for answer in answers)
+    if not wanted:
+        return ""
+    if len(answers) == 1:
+        return phrase("table.heading")
+    return phrase("table.heading_of_some", count=wanted, total=len(answers))
 
 
 def _summarize_remarks(answers: Sequence[Answer]) -> list[str]:

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from crossview.geo.points import parse_latlon
-from crossview.localization.hints import Hints
+from crossview.localization.hints import GIVEN_SIGMA_DEG, MOST_SIGMA_DEG, Hints
 from crossview.outputs.formats import FORMATS
 from crossview.service.jobs import describe_problem, follow_events
 from crossview.service.photo_queue import PhotoResult
@@ -55,6 +55,10 @@ class HintsQuery(BaseModel):
         None, ge=-360, le=360, allow_inf_nan=False,
         description="of the middle of the photo, degrees clockwise from true north",
     )  # fmt: skip
+    heading_sigma: float | None = Field(
+        None, gt=0, le=MOST_SIGMA_DEG, allow_inf_nan=False,
+        description=f"standard deviation of that heading, degrees; default {GIVEN_SIGMA_DEG:g}",
+    )  # fmt: skip
     ignore_direction: bool = Field(False, description="do not use the heading in the photo's file")
     near: str | None = Field(None, max_length=60, description="LAT,LON; with within")
     within: float | None = Field(
@@ -67,6 +71,7 @@ class HintsQuery(BaseModel):
         return Hints(
             fov_deg=self.fov,
             heading_deg=self.heading,
+            heading_sigma_deg=self.heading_sigma,
             near=None if self.near is None else parse_latlon(self.near),
             within_m=None if self.within is None else 1000.0 * self.within,
             places=self.places,

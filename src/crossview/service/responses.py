@@ -34,7 +34,7 @@ _HIDDEN = ("truth", "error_m")
 def build_region(region: Region) -> dict[str, Any]:
     """A region in figures; nothing of where its files lie."""
     index, manifest = region.index, region.index.manifest
-    box = region.tiles.extent
+    box, model = region.tiles.extent, region.embedder.info
     return {
         "name": region.name,
         "tiles": index.count,
@@ -47,10 +47,13 @@ def build_region(region: Region) -> dict[str, Any]:
         "date": printable(manifest.imagery.date or ""),
         "model": printable(PurePath(str(manifest.model.name_or_path)).name),
         "model_fingerprint": manifest.model.fingerprint,
+        "model_trained_on": printable(model.training_data),
+        "model_licence": printable(model.licence),
+        "model_attributions": [printable(text) for text in model.attributions],
         "synthetic_model": manifest.model_synthetic,
         "synthetic_imagery": manifest.imagery.synthetic is not None,
         "uses_heading": region.uses_heading,
-        "fov_seen_deg": [float(v) for v in region.embedder.info.fov_seen_deg],
+        "fov_seen_deg": [float(v) for v in model.fov_seen_deg],
         "warnings": [printable(text) for text in manifest.warnings],
         "deepest_zoom": region.tiles.max_zoom,
         "version": make_version(region),

@@ -139,6 +139,7 @@ class PhotoAnswer(Record):
     assumptions: list[str]
     warnings: list[str]
     confidence: str
+    advice: str | None = Field(None, description="what would help most, if anything is known to")
     stands_out: bool = Field(description="a rule of thumb: the first place leads clearly")
     calibrated: CalibratedFacts | None = Field(None, description="only where it was measured")
     places: list[RankedPlace] = Field(description="best first")
@@ -175,8 +176,11 @@ class RegionFacts(Record):
     metres_per_px: float
     attribution: str
     date: str
-    model: str
+    model: str = Field(description="a packaged name, or the name of its folder")
     model_fingerprint: str
+    model_trained_on: str
+    model_licence: str
+    model_attributions: list[str] = Field(description="of whose pictures it was trained on")
     synthetic_model: bool = Field(description="trained on a synthetic town, not on Earth")
     synthetic_imagery: bool
     uses_heading: bool = Field(description="whether a heading hint helps")

@@ -64,7 +64,10 @@ export async function cells(region) {
 function query(region, hints, area) {
   const given = new URLSearchParams({ region: region.name, heat: "true", view: "true" });
   if (hints.fov) given.set("fov", hints.fov.toFixed(1));
-  if (hints.heading !== undefined && hints.heading !== null) given.set("heading", hints.heading.toFixed(1));
+  if (hints.heading !== undefined && hints.heading !== null) {
+    given.set("heading", hints.heading.toFixed(1));
+    if (hints.sigma) given.set("heading_sigma", hints.sigma);
+  }
   if (area) {
     given.set("near", `${area.lat.toFixed(7)},${wrappedLon(area.lon).toFixed(7)}`);
     given.set("within", (area.metres / 1000).toFixed(4));

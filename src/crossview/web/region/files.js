@@ -8,7 +8,7 @@ const SHARED = "#result=";
 // The columns of crossview.outputs.records, which every format carries; a test compares them.
 const COLUMNS = [
   "photo", "rank", "lat", "lon", "score", "heading_deg", "probability", "error_m", "openstreetmap", "kind", "fov_deg",
-  "fov_source", "heading_source", "confidence", "assumptions", "warnings", "truth", "window", "sha256",
+  "fov_source", "heading_source", "confidence", "advice", "assumptions", "warnings", "truth", "window", "sha256",
 ];
 
 function rowOf(photo, place) {

@@ -160,6 +160,7 @@ function applyDrag() {
   if (!photo?.dragged) return;
   if (photo.dragged.fov) photo.hints.fov = photo.dragged.fov;
   if (photo.dragged.turned) photo.hints.heading = photo.dragged.heading;
+  if (photo.dragged.sigma) photo.hints.sigma = photo.dragged.sigma;
   locate(photo);
 }
 

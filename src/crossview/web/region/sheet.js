@@ -69,6 +69,15 @@ function fovText(photo) {
   return `Field of view ${Math.round(shownFov())}\u00b0${source}`;
 }
 
+// How good a heading is that was set by hand; 5 degrees unless it is said.
+function shownSigma(photo) {
+  return photo.dragged?.sigma ?? photo.hints.sigma ?? 5;
+}
+
+function sigmaText(photo) {
+  return `Good to ${shownSigma(photo)}\u00b0: searched within ${3 * shownSigma(photo)}\u00b0 of it`;
+}
+
 function drag(photo, change, event) {
   photo.dragged = { ...photo.dragged, ...change };
   emit(event);
@@ -76,16 +85,20 @@ function drag(photo, change, event) {
 
 function lensControls(photo) {
   if (!photo.answer || !photo.file) return null;
-  const fov = slider("fov", fovText(photo), Math.round(shownFov()), [20, 360, 1],
-    (event) => drag(photo, { fov: Number(event.target.value) }, "dragging"), () => emit("dragged"));
-  const parts = [fov];
-  if (state.region.uses_heading) {
+  const parts = [];
+  if (state.region.uses_heading) { // first: nothing helps more
     const known = photo.hints.heading !== undefined;
     const text = known ? `Heading ${Math.round(photo.hints.heading)}\u00b0, as you set it`
-      : photo.answer.heading_source ? "Heading: found near the one in the file" : "Heading: found by the model";
+      : photo.answer.heading_source ? "Heading: found near the one in the file" : "Heading: not known. Set it if you know which way you looked: nothing helps more";
     parts.push(slider("heading", text, Math.round(shownHeading() ?? 0), [0, 359, 1],
       (event) => drag(photo, { heading: Number(event.target.value), turned: true }, "dragging"), () => emit("dragged")));
+    if (known) {
+      parts.push(slider("sigma", sigmaText(photo), shownSigma(photo), [1, 60, 1],
+        (event) => drag(photo, { sigma: Number(event.target.value) }, "dragging"), () => emit("dragged")));
+    }
   }
+  parts.push(slider("fov", fovText(photo), Math.round(shownFov()), [20, 360, 1],
+    (event) => drag(photo, { fov: Number(event.target.value) }, "dragging"), () => emit("dragged")));
   const changed = Object.keys(photo.hints).length > 0;
   parts.push(el("button", { type: "button", class: "plain small", disabled: !changed, onclick: () => emit("forget") }, "As found in the file"));
   return el("div", { class: "lens" }, parts);
@@ -212,7 +225,8 @@ export function markPlaces() {
 // While something is dragged only its words and the ruler change.
 export function markDrag() {
   const photo = currentPhoto();
-  const [fov, heading] = [byId("fov"), byId("heading")];
+  const [fov, heading, sigma] = [byId("fov"), byId("heading"), byId("sigma")];
+  if (sigma) sigma.previousSibling.textContent = sigmaText(photo);
   if (fov) {
     fov.value = shownFov();
     fov.previousSibling.textContent = fovText(photo);
