@@ -6,7 +6,7 @@ The list and the pictures are those of :mod:`town_pairs`, so that one training r
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,9 +16,12 @@ import numpy as np
 from crossview.arrays import U8
 from crossview.errors import BadImage, EmptyRegion
 from crossview.files import list_files
+from crossview.geo.grids import RasterGrid
 from crossview.worlds.camera import Shot, render_panorama
+from crossview.worlds.ortho_sets import ListedTile, open_tile, read_evidence
 from crossview.worlds.orthoworld import (
     Orthophoto,
+    count_cells,
     draw_standing_places,
     draw_world,
     read_ground,
@@ -106,6 +109,42 @@ def ensure_ortho_pairs(
     for _ in render_ortho_pairs(root, tiles, plan, workers, what):
         pass
     return root / PAIRS_NAME
+
+
+def open_orthophotos(
+    folder: Path, tiles: Sequence[ListedTile], split: str = "train", *, known: bool = True
+) -> Iterator[Orthophoto]:
+    """Listed tiles below the folder of all sets, one by one, each with its other years.
+
+    ``known``: with the outlines and heights that some sets have beside their pictures.
+    """
+    years: dict[tuple[str, str], list[ListedTile]] = {}
+    for tile in tiles:
+        years.setdefault((tile.place, str(tile.centre)), []).append(tile)
+    for tile in tiles:
+        own = open_tile(folder, tile)
+        others = [
+            open_tile(folder, other).rgb
+            for other in years[tile.place, str(tile.centre)]
+            if other != tile and (other.width_px, other.height_px) == own.rgb.shape[1::-1]
+        ]
+        width, height = (
+            count_cells(n, tile.metres_per_px) for n in (tile.width_px, tile.height_px)
+        )
+        grid = RasterGrid.around(tile.centre, CELL_M, (width, height), tile.up_bearing_deg)
+        heights, outlines = read_evidence(folder, tile, grid) if known else (None, None)
+        yield Orthophoto(
+            f"{tile.source.name}-{Path(tile.file).with_suffix('').as_posix().replace('/', '-')}",
+            own.rgb,
+            tile.metres_per_px,
+            tile.centre,
+            tile.up_bearing_deg,
+            split,
+            None if own.valid.all() else own.valid,
+            tuple(others),
+            heights,
+            outlines if outlines is not None and outlines.building.any() else None,
+        )
 
 
 def _list_jobs(tiles: Iterable[Orthophoto], plan: OrthoPlan) -> Iterator[PairJob]:

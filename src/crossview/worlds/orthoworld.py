@@ -49,7 +49,7 @@ class Orthophoto:
 
     ``picture``: [h, w, 3] of square pixels, up as in ``up_bearing_deg`` (clockwise from true
     north). ``other_years``: the same ground at the same size, taken at other times. ``heights`` and
-    ``outlines`` lie on its cells of ``CELL_M``, [round(h m / CELL_M), round(w m / CELL_M)].
+    ``outlines`` lie on its cells, as many as :func:`count_cells` says.
     """
 
     name: str  # of a folder; unique among tiles
@@ -124,10 +124,15 @@ def read_ground(tile: Orthophoto) -> OrthoGround:
     return OrthoGround(tile, pictures, land, valid)
 
 
+def count_cells(pixels: int, metres_per_px: float) -> int:
+    """Cells along a side of a picture."""
+    return round(pixels * metres_per_px / CELL_M)
+
+
 def _resample(picture: U8, metres_per_px: float) -> U8:
     import cv2
 
-    height, width = (round(n * metres_per_px / CELL_M) for n in picture.shape[:2])
+    height, width = (count_cells(n, metres_per_px) for n in picture.shape[:2])
     if (height, width) == picture.shape[:2]:
         return picture
     how = cv2.INTER_AREA if metres_per_px < CELL_M else cv2.INTER_CUBIC
