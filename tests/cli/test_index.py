@@ -78,6 +78,16 @@ def test_real_imagery_needs_a_model_to_be_named_where_none_of_earth_is_packaged(
     assert "--model FOLDER" in err
 
 
+def test_doubts_about_imagery_are_said_once_before_the_work(tmp_path, crossview, model):
+    geotiff(tmp_path / "grey.tif", meadow()[..., 1])
+    for more in (["--dry-run"], []):
+        _, out, err = crossview(
+            "grey.tif", "--model", model, "--out", "region.cvx", "--quiet", *more
+        )
+        assert out
+        assert err.count("the imagery has no colour") == 1
+
+
 def test_options_reach_the_index(tmp_path, crossview, model):
     region(tmp_path)
     code, _, _ = crossview(

@@ -15,7 +15,7 @@ from tests.imagery.georeferenced import (
 
 from crossview.errors import BadImagery, NotGeoreferenced
 from crossview.imagery.provenance import ImageryInfo
-from crossview.imagery.sources import open_sources
+from crossview.imagery.sources import is_grey, open_sources
 
 
 @pytest.mark.parametrize("name", ["a.mbtiles", "a.pmtiles", "a.tif", "a.jp2", "a.jpg", "a.csv"])
@@ -91,3 +91,29 @@ def test_bounds_hold_every_pixel(tmp_path):
 
 def test_told_is_the_inverse_of_telling():
     assert read_position(draw_positions(700, 900)[650, 870]) == (870, 650)
+
+
+def stripes(height=300, width=300, tint=0):
+    """Greys [H, W, 3] that differ from row to row; ``tint`` more of red."""
+    rows = np.arange(height, dtype=np.uint8)[:, None, None] % 128
+    return np.broadcast_to(rows, (height, width, 3)) + np.array([tint, 0, 0], np.uint8)
+
+
+def test_imagery_without_colour_is_told_from_imagery_with_little(tmp_path):
+    def judge(pixels, name="a.tif", **profile):
+        with open_sources([geotiff(tmp_path / name, pixels, **profile)]) as imagery:
+            return is_grey(imagery)
+
+    assert judge(stripes()[..., 0])
+    assert judge(stripes())
+    assert judge(stripes(), compress="JPEG")
+    assert judge(stripes(tint=4))  # an old print
+    assert not judge(stripes(tint=20))
+    corner = stripes()
+    corner[:100, :100, 0] += 60
+    assert not judge(corner)
+    shown = np.zeros((300, 300), np.uint8)
+    assert not judge(stripes(), mask=shown)  # nothing to judge by
+    geotiff(tmp_path / "b.tif", stripes(tint=20), crs="EPSG:32632")
+    with open_sources([tmp_path / "a.tif", tmp_path / "b.tif"]) as imagery:
+        assert not is_grey(imagery)

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from rasterio.transform import Affine
 from tests.imagery.georeferenced import geotiff
 from tests.index.regions import TOY, added, indexed, meadow, region, town_model, vectors_of
 from tests.toy_embedder import ToyEmbedder, toy_info
@@ -72,6 +73,24 @@ def test_imagery_coarser_than_twice_the_models_is_refused_or_marked(tmp_path):
     manifest = indexed(tmp_path, embedder=fine, allow_coarse=True).manifest
     assert manifest.coarse
     assert "coarser than the model" in manifest.warnings[0]
+
+
+def test_imagery_coarser_than_all_of_the_training_is_indexed_with_a_warning(tmp_path):
+    for seen_m, told in ((0.0, False), (0.5, False), (0.4, True)):
+        model = ToyEmbedder(toy_info(coarsest_imagery_m=seen_m))
+        warnings = indexed(tmp_path, embedder=model, overwrite=True).manifest.warnings
+        assert bool(warnings) == told
+    assert warnings == (
+        "the imagery (0.5 m per pixel) is coarser than all that the model was trained on (0.4 m)",
+    )
+
+
+def test_grey_imagery_is_indexed_with_a_warning_that_every_answer_carries(tmp_path):
+    index = indexed(tmp_path, paths=[geotiff(tmp_path / "grey.tif", meadow()[..., 0])])
+    assert "the imagery has no colour" in index.manifest.warnings[0]
+    region(tmp_path, "b.tif", transform=Affine(0.5, 0, 391_250.0, 0, -0.5, 5_820_000.0))
+    both = added(tmp_path, [tmp_path / "b.tif"])
+    assert both.manifest.warnings == index.manifest.warnings  # a part of it is still grey
 
 
 def test_footprint_and_stride_can_be_chosen(tmp_path):

@@ -192,6 +192,15 @@ def test_the_view_is_dragged_and_the_area_is_drawn(opened, town):
     drag(page, middle_of(page, ".handle.edge >> nth=1"), (0, 45))
     page.locator("label[for=fov]", has_text="as you set it").wait_for()
     assert "90" not in page.locator("label[for=fov]").text_content()
+    assert page.locator(".lens label").first.get_attribute("for") == "heading"
+    assert "nothing helps more" in page.locator("label[for=heading]").text_content()
+    assert page.locator("#sigma").count() == 0
+    page.locator("#heading").fill("120")
+    page.locator("label[for=heading]", has_text="120").wait_for()
+    with page.expect_request(lambda request: "heading_sigma=20" in request.url) as asked:
+        page.locator("#sigma").fill("20")
+    assert "heading=120.0" in asked.value.url
+    page.locator("label[for=sigma]", has_text="searched within 60").wait_for()
     page.keyboard.press("r")
     page.wait_for_timeout(1500)
     page.click("#area-draw")

@@ -177,12 +177,12 @@ def _build(command: IndexCommand) -> None:
     make = add_to_index if command.add else build_index
     with _open(command) as job, _show_progress(command) as progress:
         index = make(job.imagery, job.embedder, command.out, options=job.options, progress=progress)
-        trained_m = job.embedder.info.aerial.footprint_m
+        trained_m, said = job.embedder.info.aerial.footprint_m, job.warnings
     if trained_m is None:
         console.warn("the ground width of the images that the model was trained on is unknown.")
     elif abs(index.manifest.footprint_m / trained_m - 1.0) > UNTRIED:
         console.warn(f"the model was trained on windows of {trained_m:g} m; others are untried.")
-    for warning in index.manifest.warnings:
+    for warning in (text for text in index.manifest.warnings if text not in said):
         console.warn(f"{index.path}: {warning}.")
     console.print_result(_summarize(index))
 
@@ -213,6 +213,8 @@ def _open(command: IndexCommand) -> Iterator[IndexJob]:
             )
         for note in imagery.notes:
             console.note(f"{note}.", quiet=command.quiet)
+        for warning in job.warnings:
+            console.warn(f"{warning}.")
         if imagery.info.synthetic is None:
             for border in find_borders(imagery.parts):
                 console.warn(f"{border}.")

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from crossview.errors import BadImagery, EmptyRegion, NotGeoreferenced
+import numpy as np
+
+from crossview.arrays import U8
+from crossview.errors import BadImagery, CrossviewError, EmptyRegion, NotGeoreferenced
 from crossview.files import list_files
 from crossview.geo.datums import find_datum_shift
 from crossview.geo.grids import RasterGrid
@@ -27,7 +30,7 @@ from crossview.imagery.rasters import (
     compute_limits,
     read_raster_file,
 )
-from crossview.imagery.sheets import Sheet, join_sheets
+from crossview.imagery.sheets import Box, Patch, Sheet, join_sheets
 from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.tile_archives import (
     MbTiles,
@@ -42,6 +45,11 @@ RASTER_SUFFIXES = {
     ".tif", ".tiff", ".jp2", ".j2k", ".jpg", ".jpeg", ".png", ".webp", ".vrt", ".img",
 }  # fmt: skip
 STRETCH_SAMPLES = 16  # files that a common stretch is computed from
+GREY_SPREAD = 8  # levels between the channels of a pixel; JPEG keeps greys within a few
+_COLOURED_SHARE = 0.01  # of the pixels of a sample, from which on it has colour
+_SAMPLED_SHEETS = 8
+_SAMPLE_SIDE_PX = 128
+_SAMPLED_AT = (0.5, 0.25, 0.75)  # of a sheet's height and width
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,39 @@ def open_sources(paths: Sequence[str | Path], options: SourceOptions | None = No
         (*joinable, *alone),
         (rasters.close, *(archive.close for archive in files.archives)),
     )
+
+
+def is_grey(imagery: Imagery) -> bool:
+    """Whether no sample of the pixels has colour: one band, such as infrared, or three alike.
+
+    A few small boxes are read, until one has colour. What cannot be read is not judged.
+    """
+    judged = False
+    for sheet in imagery.sheets[:: -(-len(imagery.sheets) // _SAMPLED_SHEETS)]:
+        for share in _SAMPLED_AT:
+            try:
+                colours = _list_valid_pixels(sheet.store.read(_choose_sample(sheet.box, share)))
+            except CrossviewError:  # who needs these pixels will say so
+                continue
+            spread = np.ptp(colours, axis=-1)
+            if spread.size and float((spread > GREY_SPREAD).mean()) >= _COLOURED_SHARE:
+                return False
+            judged = judged or spread.size > 0
+    return judged
+
+
+def _choose_sample(box: Box, share: float) -> Box:
+    """A small box at the given share of a sheet's height and width."""
+    height, width = min(_SAMPLE_SIDE_PX, box.height), min(_SAMPLE_SIDE_PX, box.width)
+    top, left = int(share * (box.height - height)), int(share * (box.width - width))
+    return Box(top, top + height, left, left + width)
+
+
+def _list_valid_pixels(patch: Patch) -> U8:
+    """The colours [n, 3] of a patch's data."""
+    if patch.valid is None:
+        return patch.pixels.reshape(-1, 3)
+    return patch.pixels[patch.valid > 0]
 
 
 def recognise_sources(paths: Sequence[str | Path], options: SourceOptions) -> SourceFiles:

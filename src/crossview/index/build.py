@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -29,7 +30,7 @@ from crossview.errors import BadIndex, BadModel, EmptyRegion, UsageError
 from crossview.files import explain_failure, replace_folder
 from crossview.geo.footprints import measure_covered_km2
 from crossview.imagery.source_options import SourceOptions
-from crossview.imagery.sources import Imagery, open_sources
+from crossview.imagery.sources import Imagery, is_grey, open_sources
 from crossview.imagery.windows import Tiling, Window, count_windows, cut_windows
 from crossview.index.index_options import (
     IndexOptions,
@@ -40,6 +41,7 @@ from crossview.index.index_options import (
     compute_finest_useful_m,
     compute_segment_size,
     is_coarse,
+    list_doubts,
     require_allowed,
 )
 from crossview.index.partial import (
@@ -73,6 +75,10 @@ COLLAPSED = 1e-6  # mean pairwise 1 - cosine below which a model sees no differe
 _LEAST_JUDGED = 16  # windows; fewer may be alike by chance
 ADDING_SUFFIX = ".adding"
 TIMED_WINDOWS = 20
+GREY = (
+    "the imagery has no colour (one band, such as infrared, or greys), and models learn from "
+    "colour: other bands are chosen with --bands"
+)
 LONG_S = 3600.0  # from here on a smaller area or a larger stride is suggested
 
 
@@ -229,6 +235,13 @@ class IndexJob:
         """The windows and the view that follow from model and options."""
         tiling = choose_tiling(embedder.info, options)
         return IndexJob(imagery, embedder, options, tiling, choose_view(embedder.info, tiling))
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What is doubtful of the imagery, for this model; known before it is indexed."""
+        info = self.imagery.info
+        grey = (GREY,) if is_grey(self.imagery) else ()
+        return (*info.warnings, *grey, *list_doubts(info, self.embedder.info, self.view))
 
 
 def fill_partial(partial: Partial, job: IndexJob, progress: Progress | None = None) -> None:
@@ -431,7 +444,7 @@ def _make_manifest(folder: Path, segments: tuple[Segment, ...], job: IndexJob) -
         demo_only=info.synthetic and imagery.synthetic is None,
         model_caution=info.caution,
         coarse=is_coarse(imagery, job.view),
-        imagery=imagery,
+        imagery=replace(imagery, warnings=job.warnings),
         footprint_m=job.tiling.footprint_m,
         stride_m=job.tiling.stride_m,
         metres_per_px=imagery.metres_per_px,

@@ -19,6 +19,7 @@ STRIDES_PER_FOOTPRINT = 4  # 20 m for a footprint of 80 m: a pin is 14 m off at 
 FIRST_BATCHES = 8  # in the first segment of a run
 FINEST_STRIDE_M = 0.1
 COARSEST = 2.0  # times the model's metres per pixel
+COARSER = 1.05  # times the coarsest that it was trained on: projections stretch by a little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +138,17 @@ def compute_finest_useful_m(view: ViewSpec) -> float:
 def is_coarse(imagery: ImageryInfo, view: ViewSpec) -> bool:
     """Whether the imagery is coarser than twice the model's metres per pixel."""
     return imagery.metres_per_px > COARSEST * view.metres_per_px
+
+
+def list_doubts(imagery: ImageryInfo, model: ModelInfo, view: ViewSpec) -> tuple[str, ...]:
+    """What of the imagery's scale lies outside of what the model was trained on."""
+    seen_m = model.coarsest_imagery_m
+    if seen_m == 0.0 or imagery.metres_per_px <= COARSER * seen_m or is_coarse(imagery, view):
+        return ()
+    return (
+        f"the imagery ({imagery.metres_per_px:.3g} m per pixel) is coarser than all that the model "
+        f"was trained on ({seen_m:.3g} m)",
+    )
 
 
 def require_allowed(

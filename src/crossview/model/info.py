@@ -12,7 +12,15 @@ from annotated_types import Interval
 
 from crossview.errors import BadModel
 from crossview.model.onnx_files import read_network
-from crossview.schema import AtLeastOne, Sentence, Text, check, parse_object, read_bytes
+from crossview.schema import (
+    AtLeastOne,
+    NotNegative,
+    Sentence,
+    Text,
+    check,
+    parse_object,
+    read_bytes,
+)
 from crossview.views.spec import ViewSpec, implies_all_rows
 
 INFO_NAME = "model.json"
@@ -21,7 +29,7 @@ GROUND_NAME = "model.ground.onnx"
 AERIAL_NAME = "model.aerial.onnx"
 MOST_INFO_BYTES = 4_000_000
 MOST_DIM = 1_000_000
-_ADDED = ("attributions", "caution", "limits")
+_ADDED = ("attributions", "caution", "limits", "coarsest_imagery_m")
 """Entries that earlier models did not have. They stand in ``model.json`` only where they differ
 from their defaults, so that those models keep their fingerprints."""
 FOV_SLACK = 1.1  # times as wide as what was seen, or as narrow: still counts as seen
@@ -53,6 +61,7 @@ class ModelInfo:
     attributions: tuple[Text, ...] = ()  # of whose pictures it was trained on, in their words
     caution: Sentence = ""
     limits: Text = ""  # what it cannot do, in sentences
+    coarsest_imagery_m: NotNegative = 0.0  # per pixel, of what it was trained on; 0: not recorded
 
     def covers(self, fov_deg: float) -> bool:
         """Whether a picture is as wide as those seen in training (:func:`as_wide_as`)."""
