@@ -39,6 +39,15 @@ def test_a_picture_of_exactly_one_footprint_is_one_window():
     assert (row.top_px, row.height_px, row.width_px, list(row.lefts_px)) == (0, 160, 160, [0])
 
 
+@pytest.mark.parametrize(("stride_m", "lefts"), [(176.0, [96]), (500.0, [96]), (170.0, [0, 192])])
+def test_a_stride_as_long_as_the_picture_gives_one_window_in_its_middle(stride_m, lefts):
+    """As a list of candidates wants it: each picture is a place, and the place is its centre."""
+    picture = RasterGrid.around(LatLon(52.5, 13.4), 0.5, (352, 352))  # 176 m
+    rows = list(lay_window_rows(picture, 80.0, stride_m))
+    assert [row.top_px for row in rows] == lefts
+    assert {tuple(row.lefts_px) for row in rows} == {tuple(lefts)}
+
+
 @pytest.mark.parametrize(("pixels", "windows"), [(318, 0), (319, 1), (321, 1), (330, 2)])
 def test_a_picture_too_small_for_a_window_gives_none(pixels, windows):
     rows = list(lay_window_rows(utm(pixels, 800), 80.0, 20.0))

@@ -8,9 +8,10 @@ from tests.localization.fake_index import index_of_panoramas, spheres, toy, turn
 from tests.localization.test_calibration_record import KIND, calibration
 
 from crossview.errors import InvalidValue
-from crossview.localization.hints import Hints, KnownHeading, choose_heading
+from crossview.localization.hints import Hints, choose_heading
 from crossview.localization.locate import locate
-from crossview.localization.search import _limit_turns
+from crossview.localization.queries import prepare_query
+from crossview.localization.search import _price_turns, find_common_bearing
 from crossview.views.decode import make_photo
 from crossview.views.exif import COMPASS_SIGMA_DEG, POSE_SIGMA_DEG, Heading
 
@@ -50,10 +51,10 @@ def test_three_sigmas_are_looked_at_and_a_heading_given_by_hand_is_good_to_five_
     heading, slack
 ):
     hints = Hints(heading_deg=0.0) if heading is None else Hints()
-    used = choose_heading(heading, hints, EMBEDDER.info, 360.0).heading
-    assert used.slack_deg == slack
-    allowed = _limit_turns(used, np.zeros(1), 360)[0]
-    turns = (np.flatnonzero(allowed) + 180) % 360 - 180
+    query, _ = prepare_query(photo(heading), hints, EMBEDDER.info)
+    assert query.heading.slack_deg == slack
+    costs = _price_turns(query, np.zeros(1), 360)[0]
+    turns = (np.flatnonzero(np.isfinite(costs)) + 180) % 360 - 180
     assert (turns.min(), turns.max(), len(turns)) == (-slack, slack, 2 * slack + 1)
 
 
@@ -102,8 +103,67 @@ def test_a_heading_is_asked_for_only_where_none_is_known_and_one_would_help():
 
 
 def test_where_no_turn_is_near_enough_the_nearest_is_looked_at():
-    used = KnownHeading(degrees=100.0, sigma_deg=5.0, source="given")
-    assert np.flatnonzero(_limit_turns(used, np.zeros(1), 4)[0]).tolist() == [1]
+    query, _ = prepare_query(photo(pose(100.0)), Hints(), EMBEDDER.info)
+    assert np.flatnonzero(np.isfinite(_price_turns(query, np.zeros(1), 4)[0])).tolist() == [1]
+
+
+@pytest.mark.parametrize("up", [0.0, -1.7, 5.0, 178.0])
+@pytest.mark.parametrize("heading", [0.0, 3.0, 5.6, 90.0, 123.4, 359.0, -47.0])
+def test_a_heading_that_is_given_is_one_of_the_turns_to_half_a_column(heading, up):
+    """Turns are 11.25 degrees apart, columns 5.6: the strip is turned by what is between."""
+    half_column = 180.0 / EMBEDDER.info.ground.width_px
+    index = index_of_panoramas(PANORAMAS, EMBEDDER, up_bearing_deg=up)
+    picture = turned(PANORAMAS[3], heading - up)
+    first = find(picture, index, heading_deg=heading).places[0]
+    assert first.window == 3
+    assert abs((first.heading_deg - heading + 180.0) % 360.0 - 180.0) <= half_column + 0.01
+    assert first.score > 0.94  # if no strip is turned, down to 0.71
+
+
+def test_a_strip_is_turned_for_a_heading_that_is_given_only_and_its_sector_with_it():
+    part = replace(make_photo(np.ascontiguousarray(PANORAMAS[3][:, 192:320])), fov_deg=90.0)
+    query, (strip,) = prepare_query(part, Hints(heading_deg=5.0), EMBEDDER.info)
+    still, (as_it_is,) = prepare_query(part, Hints(), EMBEDDER.info)
+    assert (query.turned_deg, still.turned_deg) == (5.625, 0.0)
+    np.testing.assert_array_equal(strip, np.roll(as_it_is, 1, axis=1))
+    from_file, _ = prepare_query(replace(part, heading=pose(5.0)), Hints(), EMBEDDER.info)
+    assert from_file.turned_deg == 0.0
+    first = find(turned(PANORAMAS[3], 5.0)[:, 192:320], fov_deg=90.0, heading_deg=5.0).places[0]
+    assert (first.window, first.heading_deg) == (3, 5.625)
+
+
+def test_turns_off_a_heading_that_is_given_cost_what_they_are_unlikely():
+    """Half the square of how many standard deviations they are off, in fiftieths of a cosine."""
+    query, _ = prepare_query(photo(None), Hints(heading_deg=90.0), EMBEDDER.info)
+    costs = _price_turns(query, np.zeros(1), 360)[0]
+    for off in (0, 5, 10, 15):
+        assert costs[90 + off] == costs[90 - off] == pytest.approx(0.02 * (off / 5.0) ** 2 / 2.0)
+    assert np.isinf(costs[90 + 16])
+    rough = _price_turns(query, np.array([0.0, 4.0]), 36)  # no turn of the other grid is nearer
+    assert rough.min(axis=1).tolist() == [0.0, 0.0]
+    assert rough[1, 8] == pytest.approx(0.02 * (6.0**2 - 4.0**2) / 5.0**2 / 2.0)
+    told, _ = prepare_query(photo(pose(90.0)), Hints(), EMBEDDER.info)
+    within = _price_turns(told, np.zeros(1), 360)[0][75:106]
+    np.testing.assert_array_equal(within, 0.0)
+
+
+def test_a_place_that_needs_another_turn_yields_to_one_at_the_heading():
+    """Window 1 shows what the photo shows, turned by one turn; window 0 almost the same, as is."""
+    faded = (PANORAMAS[3] * 0.97 + 255 * 0.03).astype(np.uint8)
+    index = index_of_panoramas([faded, turned(PANORAMAS[3], -11.25)], EMBEDDER)
+    free = find(PANORAMAS[3], index)
+    assert (free.places[0].window, free.places[0].heading_deg) == (1, 11.25)
+    known = find(PANORAMAS[3], index, heading_deg=0.0)
+    assert (known.places[0].window, known.places[0].heading_deg) == (0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("bearings", "common"), [([2.0, 2.2], 2.1), ([-1.7, -1.3], -1.5), ([89.0, -1.0], -1.0)]
+)
+def test_where_up_points_is_averaged_from_turn_to_turn(bearings, common):
+    index = index_of_panoramas(PANORAMAS[: len(bearings)], EMBEDDER)
+    index.up_bearing_deg = np.array(bearings)
+    assert find_common_bearing(index, 36) == pytest.approx(common, abs=1e-6)
 
 
 def test_a_direction_in_the_file_excludes_turns_far_from_it():

@@ -96,27 +96,39 @@ def test_many_queries_score_as_each_of_them_alone(monkeypatch):
     rng = np.random.default_rng(3)
     queries, refs = unit(rng, 5, 32), unit(rng, 11, 32)
     seen = np.stack([compute_bin_coverage(f, 8) for f in (360, 90, 50, 360, 120)])
-    limits = [None, allowed(2), None, np.eye(8, dtype=bool)[np.arange(11) % 8], None]
-    best, heading = score_queries(queries, refs, 8, seen, limits)
+    each = np.where(np.eye(8, dtype=bool)[np.arange(11) % 8], 0.1, np.inf).astype(np.float32)
+    costs = [None, only(2), None, each, None]
+    best, heading = score_queries(queries, refs, 8, seen, costs)
     for n in range(5):
-        alone = score_query(queries[n], refs, 8, seen[n], limits[n])
+        alone = score_query(queries[n], refs, 8, seen[n], costs[n])
         np.testing.assert_allclose(best[n], alone[0], atol=1e-6)
         np.testing.assert_array_equal(heading[n], alone[1])
 
 
-def allowed(*turns):
-    return np.isin(np.arange(8), turns)
+def only(*turns, cost=0.0):
+    return np.where(np.isin(np.arange(8), turns), cost, np.inf).astype(np.float32)
 
 
-def test_only_allowed_turns_are_tried():
+def test_turns_of_infinite_cost_are_not_tried():
     rng = np.random.default_rng(4)
     query, refs, seen = unit(rng, 32), unit(rng, 6, 32), compute_bin_coverage(90.0, 8)
-    best, heading = score_query(query, refs, 8, seen, allowed(3, 4))
+    best, heading = score_query(query, refs, 8, seen, only(3, 4))
     assert set(heading) <= {135.0, 180.0}
     for n, reference in enumerate(refs):
         assert best[n] == pytest.approx(max(slow(query, reference, 8, seen)[3:5]), abs=1e-5)
     with pytest.raises(InvalidValue, match="no turn"):
-        score_query(query, refs, 8, seen, allowed())
+        score_query(query, refs, 8, seen, only())
+
+
+def test_what_a_turn_costs_is_taken_off_its_cosine():
+    rng = np.random.default_rng(8)
+    query, refs, seen = unit(rng, 32), unit(rng, 6, 32), compute_bin_coverage(135.0, 8)
+    costs = rng.uniform(0.0, 0.5, (6, 8)).astype(np.float32)
+    best, heading = score_query(query, refs, 8, seen, costs)
+    for n, reference in enumerate(refs):
+        left = np.array(slow(query, reference, 8, seen)) - costs[n]
+        assert best[n] == pytest.approx(left.max(), abs=1e-5)
+        assert heading[n] == 45.0 * left.argmax()
 
 
 @pytest.mark.parametrize("bins", [1, 4])

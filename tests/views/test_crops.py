@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.shared_data import shared
 
@@ -186,6 +186,19 @@ def test_a_perspective_photo_looks_where_it_is_turned():
     photo = crop_view(columns(360, 90), spec, 60.0, 90.0, kind="perspective", aspect=1.0)
     assert read(photo.pixels[45:])[[150, 180, 209]].tolist() == [240, 270, 299]
     assert photo.heading_deg == 90.0
+
+
+@settings(max_examples=60)
+@given(
+    fov=st.floats(1.0, 360.0), middle=st.floats(-180.0, 180.0), bins=st.sampled_from([1, 4, 8, 30])
+)
+def test_seen_bins_of_a_picture_beside_the_middle_are_its_share_of_every_bin(fov, middle, bins):
+    """Counted over directions of a hundredth of a degree, all around."""
+    directions = np.arange(36_000) / 100.0 + 0.005 - 180.0
+    off = np.abs((directions - middle + 180.0) % 360.0 - 180.0)
+    slow = (off <= fov / 2.0).reshape(bins, -1).mean(axis=1)
+    width = 360.0 / bins
+    assert compute_bin_coverage(fov, bins, middle) == pytest.approx(slow, abs=0.03 / width)
 
 
 def test_seen_bins_of_many_pictures_are_those_of_each():

@@ -130,7 +130,7 @@ def test_a_stitched_picture_has_no_field_of_view_of_a_lens_and_360_degrees_are_t
     facts = read_facts(Exif(part), [], (5000, 1000))
     assert (facts.kind, facts.fov_deg) == ("perspective", None)
     assert facts.also_try_fov_deg == WIDE_FOV_DEG == (180.0, 360.0)
-    assert "180 and 360 degrees are tried too" in facts.view_assumptions[0]
+    assert "180 and 360 degrees are tried" in facts.view_assumptions[0]
 
 
 def test_a_panorama_that_a_phone_stitched_is_none_of_its_lens_whatever_its_shape():

@@ -41,7 +41,8 @@ class WindowRow:
 def lay_window_rows(grid: RasterGrid, footprint_m: float, stride_m: float) -> Iterator[WindowRow]:
     """Cover a grid with windows of ``footprint_m`` ground metres, at most ``stride_m`` apart.
 
-    The windows are spread evenly from edge to edge. The scale is taken at the middle of each row,
+    The windows are spread evenly from edge to edge; where the stride is as long as the grid, one
+    stands in the middle. The scale is taken at the middle of each row,
     so that windows in Web Mercator hold more pixels towards the poles. A grid smaller than one
     window (by more than half a percent) gives none.
     """
@@ -69,11 +70,12 @@ def lay_window_rows(grid: RasterGrid, footprint_m: float, stride_m: float) -> It
 
 
 def _spread_centres(length_m: float, footprint_m: float, stride_m: float) -> F64:
-    """Centres of windows along a length, first and last flush with its ends."""
+    """Centres of windows along a length, first and last flush with its ends, or its middle."""
     room_m = length_m - footprint_m
     if room_m < -SLACK * footprint_m:
         return np.empty(0)
-    steps = math.ceil(room_m / stride_m - STRIDE_SLACK) if room_m > SLACK * footprint_m else 0
+    is_single = room_m <= SLACK * footprint_m or stride_m >= length_m * (1.0 - SLACK)
+    steps = 0 if is_single else math.ceil(room_m / stride_m - STRIDE_SLACK)
     if steps == 0:
         return np.array([length_m / 2.0])
     return np.linspace(footprint_m / 2.0, length_m - footprint_m / 2.0, steps + 1)

@@ -13,7 +13,13 @@ from crossview.localization.answer import Answer
 from crossview.localization.hints import Hints, match_hints
 from crossview.localization.posterior import add_confidence
 from crossview.localization.queries import Picture, Query, make_queries, read_batches
-from crossview.localization.search import SearchResult, count_searched_places, rank_places, search
+from crossview.localization.search import (
+    SearchResult,
+    count_searched_places,
+    find_common_bearing,
+    rank_places,
+    search,
+)
 from crossview.model.onnx import Embedder, open_index_model, open_model
 from crossview.views.decode import Photo
 
@@ -52,9 +58,9 @@ def locate_many(
     ``hints`` are for all pictures or one for each. The first picture that cannot be read raises.
     """
     require_ready(index, embedder)
-    return answer_queries(
-        index, list(make_queries(photos, match_hints(hints, len(photos)), embedder))
-    )
+    all_hints = match_hints(hints, len(photos))
+    bearing = find_common_bearing(index, embedder.info.azimuth_bins)
+    return answer_queries(index, list(make_queries(photos, all_hints, embedder, bearing)))
 
 
 def locate_files(

@@ -15,6 +15,7 @@ from crossview.localization.hints import Hints, KnownHeading, choose_heading
 from crossview.model.info import ModelInfo
 from crossview.model.onnx import Embedder
 from crossview.views.decode import Photo, PictureSource, load_photo
+from crossview.views.exif import STRIP_RATIO
 from crossview.views.ground import make_ground_view
 from crossview.views.lens import FLAT_LIMIT_DEG, Kind
 from crossview.views.symmetry import roll_ground
@@ -48,6 +49,7 @@ class Query:
     readings: tuple[Reading, ...]
     heading: KnownHeading | None  # that the search relies on: given, or from the file
     heading_wanted: bool  # none is known, and one would help
+    turned_deg: float  # where the photo's middle lies in the strips, clockwise from theirs
     assumptions: tuple[str, ...]  # that hold for all readings
     warnings: tuple[str, ...]
     vectors: F32 = field(repr=False)  # [readings, D]
@@ -59,12 +61,19 @@ def open_photo(picture: Picture) -> Photo:
 
 
 def make_queries(
-    pictures: Sequence[Picture], hints: Sequence[Hints], embedder: Embedder
+    pictures: Sequence[Picture],
+    hints: Sequence[Hints],
+    embedder: Embedder,
+    up_bearing_deg: float = 0.0,
 ) -> Iterator[Query]:
-    """A query per picture, in order; strips are embedded together, pixels are not kept."""
+    """A query per picture, in order; strips are embedded together, pixels are not kept.
+
+    ``up_bearing_deg``: see :func:`prepare_query`.
+    """
     waiting: list[tuple[Query, list[U8]]] = []
     for picture, picture_hints in zip(pictures, hints, strict=True):
-        waiting.append(prepare_query(open_photo(picture), picture_hints, embedder.info))
+        photo = open_photo(picture)
+        waiting.append(prepare_query(photo, picture_hints, embedder.info, up_bearing_deg))
         if sum(len(strips) for _, strips in waiting) >= _STRIPS_TOGETHER:
             yield from embed_queries(waiting, embedder)
             waiting = []
@@ -123,13 +132,22 @@ def choose_readings(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Readin
 
 def _choose_fovs(photo: Photo, info: ModelInfo) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Fields of view to try where the file says none, and those that the model does not cover."""
-    usual = (*TRIED_FOV_DEG, *photo.also_try_fov_deg)
+    rows, columns = photo.pixels.shape[:2]
+    is_strip = columns >= STRIP_RATIO * rows and bool(photo.also_try_fov_deg)
+    usual = (*(() if is_strip else TRIED_FOV_DEG), *photo.also_try_fov_deg)
     covered = tuple(fov for fov in usual if info.covers(fov))
     return (covered, tuple(fov for fov in usual if fov not in covered)) if covered else (usual, ())
 
 
-def prepare_query(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, list[U8]]:
-    """The query without vectors, and the strip of each reading: all that needs no network."""
+def prepare_query(
+    photo: Photo, hints: Hints, info: ModelInfo, up_bearing_deg: float = 0.0
+) -> tuple[Query, list[U8]]:
+    """The query without vectors, and the strip of each reading: all that needs no network.
+
+    A heading that is given falls between two turns of the model, in windows whose up points to
+    ``up_bearing_deg``. The strips are turned by what it is off the nearest one, so that this turn
+    is the heading itself, to half a column.
+    """
     rows = round(len(photo.pixels) / photo.shrunk)
     if hints.horizon_px is not None and not -1 <= hints.horizon_px / rows <= 2:
         raise InvalidValue(
@@ -139,6 +157,7 @@ def prepare_query(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, l
     guesses = choose_readings(photo, hints, info)
     direction = choose_heading(photo.heading, hints, info, min(guess.fov_deg for guess in guesses))
     heading = direction.heading
+    columns = _count_turned_columns(heading, info, up_bearing_deg)
     query = Query(
         photo=photo.path,
         sha256=photo.sha256,
@@ -146,6 +165,7 @@ def prepare_query(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, l
         readings=guesses,
         heading=heading,
         heading_wanted=direction.wanted,
+        turned_deg=columns * 360.0 / info.ground.width_px,
         assumptions=(
             *_list_assumptions(photo, hints, guesses, info),
             *direction.assumptions,
@@ -154,7 +174,21 @@ def prepare_query(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Query, l
         warnings=tuple(_list_warnings(guesses, heading, info)),
         vectors=np.empty((0, info.dim), np.float32),
     )
-    return query, [_render_strip(photo, guess, heading, info) for guess in guesses]
+    strips = [_render_strip(photo, guess, heading, info) for guess in guesses]
+    return query, [np.roll(strip, columns, axis=1) for strip in strips] if columns else strips
+
+
+def _count_turned_columns(
+    heading: KnownHeading | None, info: ModelInfo, up_bearing_deg: float
+) -> int:
+    """Columns to the right by which a strip is turned for the heading to be one of its turns."""
+    if heading is None or heading.source != "given" or info.azimuth_bins == 1:
+        return 0
+    if info.ground.representation == "narrow":  # a photo's strip is no canvas to be turned
+        return 0
+    step_deg = 360.0 / info.azimuth_bins
+    off_deg = (heading.degrees - up_bearing_deg + step_deg / 2.0) % step_deg - step_deg / 2.0
+    return round(off_deg / 360.0 * info.ground.width_px)
 
 
 def _render_strip(

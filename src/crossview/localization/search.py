@@ -12,13 +12,14 @@ from crossview.errors import InvalidValue
 from crossview.geo.points import LatLon, measure_distances_m
 from crossview.index.store import Index
 from crossview.localization.answer import Place
-from crossview.localization.hints import KnownHeading
 from crossview.localization.queries import Query
 from crossview.localization.similarity import score_queries
 from crossview.views.crops import compute_bin_coverage
 
 _MOST_SCORES = 40_000_000  # kept at a time: 320 MB
 _ROUNDING = 1.001  # windows exactly half a footprint apart are one place
+_TURN_COST = 0.02  # of a cosine, for each half squared standard deviation from a heading
+_MOST_BEARINGS = 4096  # windows that the common bearing is taken from
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,15 @@ def _search_together(index: Index, queries: Sequence[Query]) -> list[SearchResul
     bins = index.manifest.model.azimuth_bins
     owners = [query for query in queries for _ in query.readings]
     vectors = np.concatenate([query.vectors for query in queries])
-    seen = compute_bin_coverage([r.fov_deg for query in queries for r in query.readings], bins)
+    turned = [query.turned_deg for query in owners]
+    fovs = [reading.fov_deg for query in queries for reading in query.readings]
+    seen = compute_bin_coverage(fovs, bins, turned)
     scores = np.empty((len(vectors), index.count), np.float32)
     headings = np.empty_like(scores)
     for rows, block in index.blocks():
-        limits = [_limit_turns(query.heading, index.up_bearing_deg[rows], bins) for query in owners]
-        scores[:, rows], headings[:, rows] = score_queries(vectors, block, bins, seen, limits)
+        costs = [_price_turns(query, index.up_bearing_deg[rows], bins) for query in owners]
+        scores[:, rows], headings[:, rows] = score_queries(vectors, block, bins, seen, costs)
+    headings += np.array(turned, np.float32)[:, None]
     results, start = [], 0
     for query in queries:
         readings = slice(start, start + len(query.readings))
@@ -65,14 +69,36 @@ def _search_together(index: Index, queries: Sequence[Query]) -> list[SearchResul
     return results
 
 
-def _limit_turns(heading: KnownHeading | None, up_bearing_deg: F64, bins: int) -> Bool | None:
-    """Turns [n, J] within the slack of the known heading, or the nearest one."""
+def find_common_bearing(index: Index, bins: int) -> float:
+    """Where up points in most windows, in degrees from a turn of the model: in [-step/2, step/2).
+
+    All turns are alike, so bearings are averaged on a circle of one step. Grids of a projection
+    differ by little; where windows point anywhere, their mean says nothing and harms nothing.
+    """
+    step_deg = 360.0 / bins
+    some = index.up_bearing_deg[:: max(1, index.count // _MOST_BEARINGS)]
+    mean = np.exp(2j * np.pi * np.asarray(some, np.float64) / step_deg).mean()
+    return float(np.angle(mean)) / (2.0 * np.pi) * step_deg
+
+
+def _price_turns(query: Query, up_bearing_deg: F64, bins: int) -> F32 | None:
+    """What turns [n, J] cost that are off the known heading; infinite: not tried.
+
+    Turns within its slack are tried, or the nearest one. Of a heading that a person gives, every
+    other one costs as much as it is less likely than the nearest: the logarithm of a normal
+    density, in cosines. A direction in a file is a range, within which turns cost nothing.
+    """
+    heading = query.heading
     if heading is None or bins == 1:
         return None
-    bearing = up_bearing_deg[:, None] + np.arange(bins) * 360.0 / bins
+    bearing = up_bearing_deg[:, None] + np.arange(bins) * 360.0 / bins + query.turned_deg
     off = np.abs((bearing - heading.degrees + 180.0) % 360.0 - 180.0)
-    allowed: Bool = off <= np.maximum(heading.slack_deg, off.min(axis=1, keepdims=True))
-    return allowed
+    nearest = off.min(axis=1, keepdims=True)
+    price = np.zeros_like(off)
+    if heading.source == "given":
+        price = _TURN_COST / 2.0 * (off**2 - nearest**2) / heading.sigma_deg**2
+    costs: F32 = np.where(off <= np.maximum(heading.slack_deg, nearest), price, np.inf)
+    return costs.astype(np.float32)
 
 
 def _choose_reading(index: Index, query: Query, scores: F32, headings: F32) -> SearchResult:

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from crossview.arrays import F32, I64, Bool
+from crossview.arrays import F32, I64
 from crossview.errors import BadIndex, require
 
 _WORKING_FLOATS = 4_000_000  # of one tile of products: 16 MB
@@ -20,18 +19,19 @@ _NOTHING = 1e-12  # energy of a sector that a vector does not describe at all
 
 
 def score_query(
-    query: F32, refs: F32, bins: int, seen: F32, headings: Bool | None = None
+    query: F32, refs: F32, bins: int, seen: F32, costs: F32 | None = None
 ) -> tuple[F32, F32]:
     """Score [n] and heading [n] of one query [D] against references [n, D].
 
     ``bins`` 1: the dot product; headings are NaN. ``bins`` J: the highest cosine over all turns s,
     query bin j against reference bin (j + s) mod J, each bin weighted by ``seen`` [J] in [0, 1];
     the heading of the picture's middle is 360 s / J degrees clockwise from the reference's up (of
-    equal turns the smallest). ``headings`` restricts the turns; every reference must keep one.
+    equal turns the smallest). ``costs`` [J] or [n, J] are taken off the cosines of the turns; those
+    of infinite cost are not tried, and every reference must keep one.
 
     Raises :class:`InvalidValue` or :class:`BadIndex` for NaN on either side.
     """
-    best, heading = score_queries(query[None], refs, bins, seen[None], [headings])
+    best, heading = score_queries(query[None], refs, bins, seen[None], [costs])
     return best[0], heading[0]
 
 
@@ -40,7 +40,7 @@ def score_queries(
     refs: F32,
     bins: int,
     seen: F32,
-    headings: Sequence[Bool | None] | None = None,
+    costs: Sequence[F32 | None] | None = None,
 ) -> tuple[F32, F32]:
     """:func:`score_query` for many queries [Q, D] with ``seen`` [Q, J]: two arrays [Q, n]."""
     _check(queries, refs, bins, seen)
@@ -49,9 +49,9 @@ def score_queries(
     if bins == 1:
         np.matmul(queries, refs.T, out=best)
     else:
-        limits = headings if headings is not None else [None] * len(queries)
+        prices = costs if costs is not None else [None] * len(queries)
         with np.errstate(invalid="ignore"):  # checked below
-            _score_turns(queries, refs, seen, limits, (best, heading))
+            _score_turns(queries, refs, seen, prices, (best, heading))
     if not np.isfinite(best).all():
         raise BadIndex("Vectors of the index hold NaN or infinity; build the index again.")
     return best, heading
@@ -76,7 +76,7 @@ def _score_turns(
     queries: F32,
     refs: F32,
     seen: F32,
-    limits: Sequence[Bool | None],
+    costs: Sequence[F32 | None],
     out: tuple[F32, F32],
 ) -> None:
     """Fill ``out`` = (score, heading) [Q, n] in tiles of queries and references."""
@@ -94,9 +94,9 @@ def _score_turns(
                 -1, bins, len(block)
             )
             cosines *= _invert_norms(seen[group], energy)
-            for cosine, limit in zip(cosines, limits[group], strict=True):
-                if limit is not None:
-                    np.copyto(cosine, -np.inf, where=~_select_turns(limit, part))
+            for cosine, cost in zip(cosines, costs[group], strict=True):
+                if cost is not None:
+                    np.subtract(cosine, _select_costs(cost, part), out=cosine)
             _keep_best_turn(cosines, (out[0][group, part], out[1][group, part]))
 
 
@@ -130,11 +130,12 @@ def _index_turns(bins: int) -> I64:
     return back
 
 
-def _select_turns(limit: ArrayLike, part: slice) -> Bool:
-    """The allowed turns as [J, n] (or [J, 1], if the same for all references)."""
-    allowed = np.asarray(limit, dtype=bool)
-    per_turn: Bool = allowed[:, None] if allowed.ndim == 1 else allowed[part].T
-    require(bool(per_turn.any(0).all()), "headings leave no turn for some of the references.")
+def _select_costs(costs: F32, part: slice) -> F32:
+    """What the turns cost as [J, n] (or [J, 1], if the same for all references)."""
+    per_turn = costs[:, None] if costs.ndim == 1 else costs[part].T
+    require(
+        bool(np.isfinite(per_turn).any(0).all()), "costs leave no turn for some of the references."
+    )
     return per_turn
 
 

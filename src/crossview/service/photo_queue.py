@@ -21,6 +21,7 @@ from crossview.localization.answer import Answer
 from crossview.localization.hints import Hints
 from crossview.localization.locate import answer_queries
 from crossview.localization.queries import Query, embed_queries, prepare_query
+from crossview.localization.search import find_common_bearing
 from crossview.service.counters import Counters
 from crossview.service.problems import Refusal
 from crossview.service.regions import Region
@@ -174,7 +175,9 @@ class PhotoQueue:
                 max_pixels=self._settings.max_pixels,
                 max_memory_bytes=self._settings.max_memory_bytes,
             )
-            query, strips = prepare_query(photo, task.hints, task.region.embedder.info)
+            info = task.region.embedder.info
+            bearing = find_common_bearing(task.region.index, info.azimuth_bins)
+            query, strips = prepare_query(photo, task.hints, info, bearing)
         except BaseException as problem:
             ticket.result.set_exception(problem)
             return None

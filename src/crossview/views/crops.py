@@ -193,14 +193,23 @@ def compute_angles(spec: ViewSpec, columns: int, fine: int = 1) -> tuple[F32, F3
     return azimuth, elevation
 
 
-def compute_bin_coverage(fov_deg: ArrayLike, bins: int) -> F32:
+def compute_bin_coverage(fov_deg: ArrayLike, bins: int, middle_deg: ArrayLike = 0.0) -> F32:
     """Share in [0, 1] of each azimuth bin [..., bins] that pictures of ``fov_deg`` [...] cover.
 
-    Bin j covers 360 j / bins - 180 to 360 (j + 1) / bins - 180 degrees from the picture's middle.
+    Bin j covers 360 j / bins - 180 to 360 (j + 1) / bins - 180 degrees from the canvas's middle;
+    the picture's lies at ``middle_deg`` [...] of the canvas, in [-180, 180].
     """
     edges = np.arange(bins + 1) * 360.0 / bins - 180.0
     half = np.asarray(fov_deg, np.float64)[..., None] / 2.0
-    overlap = np.minimum(edges[1:], half) - np.maximum(edges[:-1], -half)
+    middle = np.asarray(middle_deg, np.float64)[..., None]
+    overlap = sum(
+        np.maximum(
+            np.minimum(edges[1:], middle + half + around)
+            - np.maximum(edges[:-1], middle - half + around),
+            0.0,
+        )
+        for around in (0.0, -360.0, 360.0)
+    )
     shares: F32 = np.clip(overlap * bins / 360.0, 0.0, 1.0).astype(np.float32)
     return shares
 

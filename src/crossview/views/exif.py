@@ -27,6 +27,7 @@ POSE_SIGMA_DEG = 5.0  # error of PoseHeadingDegrees (one standard deviation)
 COMPASS_SIGMA_DEG = 20.0  # error of a phone's compass, GPSImgDirection
 WIDEST_LENS_RATIO = 2.2  # long side over short side; beyond it no lens took the picture alone
 WIDE_FOV_DEG = (180.0, 360.0)  # also tried for wider pictures
+STRIP_RATIO = 4.0  # width over height: a lens of 100 degrees would show 25 from top to bottom
 
 _FILM_LONG_SIDE_MM = 36.0  # of the frame that "35 mm equivalent" refers to
 _LENS_TAGS = (
@@ -135,7 +136,7 @@ def _read_lens(exif: Any, size_px: tuple[int, int]) -> PhotoFacts:
     if ratio > WIDEST_LENS_RATIO or _read_number(part, Base.CustomRendered) == _STITCHED:
         also = " and ".join(f"{fov:g}" for fov in WIDE_FOV_DEG)
         why = why or f"{ratio:.1f} times as wide as high: it may be stitched of several"
-        why = f"{why}; {also} degrees are tried too"
+        why = f"{why}; {also} degrees are tried" + (" too" if ratio < STRIP_RATIO else "")
         return PhotoFacts(
             kind="perspective", also_try_fov_deg=WIDE_FOV_DEG, view_assumptions=(why,)
         )
