@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crossview.arrays import F32, F64, I64, U8, Bool
+from crossview.arrays import F32, F64, I8, I64, U8, Bool
 from crossview.errors import require
 from crossview.worlds.facades import ObjectArrays, colour_walls, stack_objects
 from crossview.worlds.light import (
@@ -55,6 +55,7 @@ class Drive:
     objects: ObjectArrays
     top: U8 | None = None  # [rows, columns, 3]
     sky: Sky | None = None
+    outward: I8 | None = None  # [rows, columns, 2]: which way walls face, see ``colour_walls``
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,8 @@ def render_strip(
     picture = _paint_sky(azimuth_deg, elevation_deg, rng)
     if drive.sky is not None:
         picture = _sample_sky(drive.sky, azimuth_deg, elevation_deg)
+    if drive.scene.endless:
+        _paint_far_land(picture, azimuth_deg, elevation_deg, rng)
     land = hits.sample < SAMPLES
     picture[land] = _colour_surfaces(drive, hits, land, at, azimuth)
     far = np.where(land, hits.distance_m, 400.0)
@@ -217,6 +220,19 @@ def render_strip(
     haze = np.array([196.0, 204.0, 212.0], np.float32)
     picture += mist[..., None].astype(np.float32) * (haze - picture)
     return picture.transpose(1, 0, 2)
+
+
+def _paint_far_land(picture: F32, azimuth_deg: F32, elevation_deg: F32, rng: Generator) -> None:
+    """Woods and hills beyond the reach of the rays, up to a few degrees high, in the haze."""
+    a = np.radians(azimuth_deg)
+    height = np.full(len(a), rng.uniform(-1.5, 2.0))
+    for waves in (1, 2, 3, 5, 8, 13, 29, 61):
+        height += rng.normal(0.0, 1.6 / waves**0.7) * np.sin(waves * a + rng.uniform(0.0, 6.28))
+    far = elevation_deg[None, :] < np.minimum(height, 9.0)[:, None]
+    green, haze = np.array([72.0, 88.0, 70.0]), np.array([176.0, 188.0, 200.0])
+    share = rng.uniform(0.2, 0.8)
+    colour = (green * rng.uniform(0.6, 1.3) * (1.0 - share) + haze * share) * rng.normal(1, 0.05, 3)
+    picture[far] = colour * rng.normal(1.0, 0.05, (int(far.sum()), 1))
 
 
 def _colour_surfaces(
@@ -245,7 +261,10 @@ def _colour_surfaces(
     wall = hits.wall[land] & roof
     far = hits.distance_m[land][wall]
     where = at[0] + far * np.sin(full[wall]), at[1] - far * np.cos(full[wall])
-    colour[wall] = colour_walls(drive.objects, row[wall], where, hits.up_m[land][wall], drive.light)
+    outward = None if drive.outward is None else drive.outward.reshape(-1, 2)[cell[wall]]
+    colour[wall] = colour_walls(
+        drive.objects, row[wall], where, hits.up_m[land][wall], drive.light, outward
+    )
     return np.asarray(colour, np.float32)
 
 
@@ -271,7 +290,7 @@ def _sample_sky(sky: Sky, azimuth_deg: F32, elevation_deg: F32) -> F32:
     import cv2
 
     rows, columns = sky.picture.shape[:2]
-    up = np.clip(elevation_deg, 0.0, 90.0) * 0.75 + 18.0
+    up = np.clip(elevation_deg, 0.0, 90.0) * 0.7 + 25.0
     x = (azimuth_deg - sky.turn_deg + 180.0) / 360.0 % 1.0 * columns - 0.5
     y = (1.0 - np.minimum(up, 90.0) / 90.0) * rows - 0.5
     shape = (len(azimuth_deg), len(elevation_deg))

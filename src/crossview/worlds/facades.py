@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crossview.arrays import F32, I32, I64
+from crossview.arrays import F32, I8, I32, I64
 from crossview.worlds.buildings import STOREY_M
 from crossview.worlds.light import Light
 from crossview.worlds.town import ObjectKind, Objects
@@ -37,10 +37,19 @@ def stack_objects(objects: Objects) -> ObjectArrays:
 
 
 def colour_walls(
-    objects: ObjectArrays, row: I32, at: tuple[F32, F32], up_m: F32, light: Light
+    objects: ObjectArrays,
+    row: I32,
+    at: tuple[F32, F32],
+    up_m: F32,
+    light: Light,
+    outward: I8 | None = None,
 ) -> F32:
-    """Colour [n, 3] of wall points of objects ``row``, at (east, south) and height ``up_m``."""
-    along, facing = _project_on_wall(objects, row, at)
+    """Colour [n, 3] of wall points of objects ``row``, at (east, south) and height ``up_m``.
+
+    ``outward`` [n, 2]: which way the wall faces (east, south; any length), where an object is not
+    the box that stands for it.
+    """
+    along, facing = _project_on_wall(objects, row, at, outward)
     look = objects.look[row]
     bay = 2.0 + (look % 7) * 0.35
     glass_w, glass_h = 0.3 + (look // 7 % 5) * 0.1, 0.35 + (look // 35 % 4) * 0.1
@@ -66,15 +75,22 @@ def colour_walls(
     return lit
 
 
-def _project_on_wall(objects: ObjectArrays, row: I32, at: tuple[F32, F32]) -> tuple[F32, F32]:
+def _project_on_wall(
+    objects: ObjectArrays, row: I32, at: tuple[F32, F32], outward: I8 | None
+) -> tuple[F32, F32]:
     """Metres along the wall, and the compass direction (radians) the wall faces."""
     box = objects.box[row]
     east, south = at[0] - box[:, 0], at[1] - box[:, 1]
     c, s = np.cos(box[:, 4]), np.sin(box[:, 4])
     u, v = east * c + south * s, south * c - east * s
-    end_wall = np.abs(u) / box[:, 2] > np.abs(v) / box[:, 3]
-    out_e = np.where(end_wall, np.sign(u) * c, -np.sign(v) * s)
-    out_s = np.where(end_wall, np.sign(u) * s, np.sign(v) * c)
+    to_end, to_side = u / box[:, 2], v / box[:, 3]
+    if outward is not None:
+        out = outward.astype(np.float32)
+        to_end = np.asarray(out[:, 0] * c + out[:, 1] * s, np.float64)
+        to_side = np.asarray(out[:, 1] * c - out[:, 0] * s, np.float64)
+    end_wall = np.abs(to_end) > np.abs(to_side)
+    out_e = np.where(end_wall, np.sign(to_end) * c, -np.sign(to_side) * s)
+    out_s = np.where(end_wall, np.sign(to_end) * s, np.sign(to_side) * c)
     facing: F32 = np.arctan2(out_e, -out_s)
     return np.where(end_wall, v + box[:, 3], u + box[:, 2]), facing
 

@@ -17,10 +17,11 @@ from crossview.arrays import U8
 from crossview.errors import BadImage, EmptyRegion
 from crossview.files import list_files
 from crossview.geo.grids import RasterGrid
-from crossview.worlds.camera import Shot, render_panorama
+from crossview.worlds.camera import Drive, Shot, render_panorama
 from crossview.worlds.ortho_sets import ListedTile, open_tile, read_evidence
 from crossview.worlds.orthoworld import (
     Orthophoto,
+    OrthoWorld,
     count_cells,
     draw_standing_places,
     draw_world,
@@ -43,7 +44,7 @@ from crossview.worlds.town_pairs import (
 )
 
 # A test computes it from what is drawn; renew every figure together with it.
-ORTHO_VERSION = "7931d718"
+ORTHO_VERSION = "04246843"
 INSET_M = (0.5 * CROP_PX + 1) * CELL_M  # of cameras, so that their crop lies on the picture
 _SKY_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -60,7 +61,7 @@ class OrthoPlan:
     pairs_per_ha: float = 6.0
     least: int = 6
     most: int = 600
-    pairs_per_world: int = 12
+    pairs_per_world: int = 24
     seed: int = 0
     skies: Path | None = None
 
@@ -79,6 +80,10 @@ class OrthoPlan:
             return 0
         wanted = round(self.pairs_per_ha * sides[0] * sides[1] / 1e4)
         return int(np.clip(wanted, self.least, self.most))
+
+    def count_worlds(self, pairs: int) -> int:
+        """Worlds that the pairs of a tile come from: two at least, and no more than eight."""
+        return min(max(2, math.ceil(pairs / self.pairs_per_world)), 8, pairs)
 
 
 def render_ortho_pairs(
@@ -160,14 +165,14 @@ def _render_tile(task: tuple[Orthophoto, OrthoPlan, int], folder: str, root: Pat
     tile, plan, count = task
     ground = read_ground(tile)
     skies = load_skies(plan.skies) if plan.skies else ()
-    worlds = math.ceil(count / plan.pairs_per_world)
+    worlds = plan.count_worlds(count)
     rows: list[Row] = []
     for number in range(worlds):
         world = draw_world(ground, plan.seed * 1000 + number)
         drive = start_ortho_drive(world, skies)
         rng = world.seed_generator("flights")
         share = count // worlds + (number < count % worlds)
-        for east, south, eye_m in draw_standing_places(world, share, INSET_M, "pairs"):
+        for east, south, eye_m in _list_places(world, drive, share):
             turn = tile.up_bearing_deg
             shot = Shot(
                 east, south, -turn, width_px=STRIP_PX[0], height_px=STRIP_PX[1], look=len(rows),
@@ -183,6 +188,14 @@ def _render_tile(task: tuple[Orthophoto, OrthoPlan, int], folder: str, root: Pat
     return rows
 
 
+def _list_places(world: OrthoWorld, drive: Drive, count: int) -> list[tuple[float, float, float]]:
+    """Places of cameras; none where the tile has no ground to stand on, in this world."""
+    try:
+        return list(draw_standing_places(world, drive, count, INSET_M, "pairs"))
+    except EmptyRegion:
+        return []
+
+
 @cache
 def load_skies(folder: Path) -> tuple[U8, ...]:
     """Upper halves [256, 1024, 3] of the panoramas in a folder that show mostly sky there."""
@@ -196,7 +209,7 @@ def load_skies(folder: Path) -> tuple[U8, ...]:
         if picture.shape[1] != 2 * picture.shape[0]:
             continue
         rgb = cv2.resize(picture[..., ::-1], (1024, 512), interpolation=cv2.INTER_AREA)[:256]
-        if _measure_sky_share(rgb[:200]) > 0.85:
+        if _measure_sky_share(rgb[: 256 * 65 // 90]) > 0.985:  # from 25 degrees up
             skies.append(np.ascontiguousarray(rgb))
     if not skies:
         raise EmptyRegion(f"{folder} holds no panorama (twice as wide as high) of an open sky.")

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 
-from crossview.arrays import F32, U8, Bool
+from crossview.arrays import F32, I8, U8, Bool
 from crossview.errors import EmptyRegion, require
 from crossview.geo.points import LatLon, move_point
 from crossview.worlds.camera import Drive, Sky
@@ -27,7 +27,7 @@ from crossview.worlds.raster import CELL_M, Generator, compute_slopes, draw_smoo
 from crossview.worlds.relief import Heights, Outlines, Relief, make_relief
 from crossview.worlds.scenery import TRUNK_RGB, Cars, fill_with_cars
 from crossview.worlds.styles import BRICK, FLAT, MODERN, PAINTED, RENDER, Colour
-from crossview.worlds.town import GroundCover, ObjectKind, Objects, Scene
+from crossview.worlds.town import GroundCover, ObjectKind, Objects, Scene, seed_generator
 
 WALLS = (RENDER, BRICK, MODERN, PAINTED, FLAT)
 HOLE_SHARE = 0.05  # of the ground around a camera that the survey may lack
@@ -76,10 +76,14 @@ class Orthophoto:
 
 @dataclass(frozen=True)
 class OrthoGround:
-    """A tile over cells of ``CELL_M``: its pictures [rows, columns, 3], and what they show."""
+    """A tile over cells of ``CELL_M``: its pictures [rows, columns, 3], and what they show.
+
+    ``sunny``: the first picture with its shadows lightened.
+    """
 
     tile: Orthophoto
     pictures: tuple[U8, ...]  # the tile's own first
+    sunny: U8
     land: Land
     valid: Bool
 
@@ -97,10 +101,10 @@ class OrthoGround:
 
 @dataclass
 class OrthoWorld(Scene):
-    """One world on a tile: its layers, and the picture whose colours it takes."""
+    """One world on a tile: its layers, and what it takes the ground for."""
 
     own: OrthoGround
-    picture: U8  # [rows, columns, 3]
+    land: Land
 
     endless: ClassVar[bool] = True
 
@@ -121,7 +125,31 @@ def read_ground(tile: Orthophoto) -> OrthoGround:
     valid = np.ones(land.cover.shape, np.bool_)
     if tile.valid is not None:
         valid = _resample(tile.valid.astype(np.uint8) * 255, tile.metres_per_px) > 250
-    return OrthoGround(tile, pictures, land, valid)
+    return OrthoGround(tile, pictures, _lighten_shadows(pictures[0], land), land, valid)
+
+
+def _mow_verges(land: Land, rng: Generator) -> Land:
+    """Take some narrow strips of trees for grass: a verge and a hedge look alike from above."""
+    import cv2
+
+    tree = (land.cover == LandCover.TREE).astype(np.uint8)
+    narrow, thin = (
+        (tree > 0) & (cv2.morphologyEx(tree, cv2.MORPH_OPEN, _make_disc(width_m)) == 0)
+        for width_m in (4.4, 2.5)
+    )
+    _, strip, facts, _ = cv2.connectedComponentsWithStats(narrow.astype(np.uint8))
+    longest_m = np.maximum(facts[:, cv2.CC_STAT_WIDTH], facts[:, cv2.CC_STAT_HEIGHT]) * CELL_M
+    mown = (longest_m > 12.0) & (rng.random(len(facts)) < rng.uniform(0.3, 1.0))
+    mown[0] = False
+    cover = np.where(mown[strip] | thin, np.uint8(LandCover.GRASS), land.cover)
+    return replace(land, cover=cover)
+
+
+def _make_disc(width_m: float) -> U8:
+    import cv2
+
+    size = 2 * round(0.5 * width_m / CELL_M) + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
 
 
 def count_cells(pixels: int, metres_per_px: float) -> int:
@@ -141,12 +169,13 @@ def _resample(picture: U8, metres_per_px: float) -> U8:
 
 def draw_world(own: OrthoGround, number: int) -> OrthoWorld:
     """Draw world ``number`` on a tile: what stands there, how high, and of which colour."""
-    shape = own.land.cover.shape
+    name, shape = f"ortho {own.tile.digest}", own.land.cover.shape
+    land = _mow_verges(own.land, seed_generator(name, number, "verges"))
     blank = np.zeros(shape, np.uint8)
     table = np.array([_GROUND[cover] for cover in LandCover], np.uint8)
     world = OrthoWorld(
         seed=number,
-        ground=table[own.land.cover],
+        ground=table[land.cover],
         grain=np.ones(shape, np.float32),
         height_m=np.zeros(shape, np.float32),
         object_row=np.zeros(shape, np.int32),
@@ -155,10 +184,10 @@ def draw_world(own: OrthoGround, number: int) -> OrthoWorld:
         crown_tint=blank,
         objects=Objects.empty(),
         own=own,
-        picture=own.pictures[0],
+        land=land,
     )
     rng = world.seed_generator("relief")
-    relief = make_relief(own.land, rng, heights=own.tile.heights, outlines=own.tile.outlines)
+    relief = make_relief(land, rng, heights=own.tile.heights, outlines=own.tile.outlines)
     _raise_relief(world, relief, world.seed_generator("walls"))
     fine = world.seed_generator("grain")
     side = max(shape)
@@ -190,6 +219,15 @@ def _raise_relief(world: OrthoWorld, relief: Relief, rng: Generator) -> None:
     world.height_m[bare] = relief.crown_base_m[bare]
     world.object_row[bare] = trunk
     world.crown_top_m[:], world.crown_base_m[:] = relief.crown_top_m, relief.crown_base_m
+    _grow_hedges(world, rng)
+
+
+def _grow_hedges(world: OrthoWorld, rng: Generator) -> None:
+    """Let some of the crowns begin at the ground, as hedges, bushes and the edges of woods do."""
+    rows, columns = world.height_m.shape
+    waves = draw_smooth_noise(max(rows, columns), float(rng.uniform(12.0, 40.0)), rng)
+    low = waves[:rows, :columns] < rng.uniform(-0.9, 0.35)
+    world.crown_base_m[low] = np.minimum(world.crown_base_m, 0.3)[low]
 
 
 def _draw_wall_colour(palette: tuple[Colour, ...], rng: Generator) -> Colour:
@@ -225,40 +263,57 @@ def start_ortho_drive(world: OrthoWorld, skies: tuple[U8, ...] = ()) -> Drive:
         stack_objects(world.objects),
         np.clip(colour, 0.0, 255.0).astype(np.uint8),
         sky,
+        _find_outward(world),
     )
+
+
+def _find_outward(world: OrthoWorld) -> I8:
+    """Which way the walls near a cell face, [rows, columns, 2] towards east and south."""
+    import cv2
+
+    built = cv2.GaussianBlur((world.object_row > 1).astype(np.float32), (0, 0), 1.5)
+    steps = (cv2.Sobel(built, cv2.CV_32F, 1, 0), cv2.Sobel(built, cv2.CV_32F, 0, 1))
+    longest = max(float(np.abs(step).max()) for step in steps) + 1e-6
+    return np.stack([-step / longest * 127 for step in steps], axis=-1).astype(np.int8)
 
 
 def _paint_ground(world: OrthoWorld, light: Light, rng: Generator) -> F32:
     """The picture without its shadows and trees, in the season and wear of a light."""
-    land = world.own.land
-    colour = _lighten_shadows(world.picture, land)
-    colour = _uncover_ground(colour, land)
+    land = world.land
+    colour = _uncover_ground(world.own.sunny.astype(np.float32), land)
     grass, _ = SEASONS[light.season]
     cover = np.where(land.cover == LandCover.TREE, LandCover.GRASS, land.cover)
     for kind in (LandCover.GRASS, LandCover.PAVED, LandCover.BARE, LandCover.ROOF):
         cells = cover == kind
         if not cells.any():
             continue
-        gain = np.full(3, np.exp(rng.normal(-0.05, 0.12)))
+        gain = np.full(3, np.exp(rng.normal(0.0, 0.12)))
         if kind == LandCover.GRASS:
             usual = np.maximum(colour[cells].mean(axis=0), 8.0)
             gain = (np.array(grass) / usual) ** rng.uniform(0.1, 0.8)
         colour[cells] *= np.clip(gain, 0.5, 2.0).astype(np.float32)
+    usual = max(float(np.median(colour[cover != LandCover.WATER].mean(axis=-1))), 20.0)
+    colour *= np.float32(np.clip(rng.uniform(75.0, 120.0) / usual, 0.4, 1.8))
     return colour
 
 
-def _lighten_shadows(picture: U8, land: Land) -> F32:
-    """Raise what lies in shadow to the brightness of what lies in the sun, band by band."""
+def _lighten_shadows(picture: U8, land: Land) -> U8:
+    """Raise ground that lies in shadow towards what its like has in the sun, band by band."""
     import cv2
 
     colour = picture.astype(np.float32)
-    open_ground = (land.cover != LandCover.WATER) & (land.cover != LandCover.ROOF)
-    dark, lit = land.shadow & open_ground, ~land.shadow & open_ground
-    if dark.sum() < 50 or lit.sum() < 50:
-        return colour
-    gain = np.median(colour[lit], axis=0) / np.maximum(np.median(colour[dark], axis=0), 8.0)
-    soft = cv2.GaussianBlur(dark.astype(np.float32), (0, 0), 1.0)[..., None]
-    return np.asarray(colour * (1.0 + soft * np.clip(0.8 * gain - 1.0, 0.0, 2.5)), np.float32)
+    soft = cv2.GaussianBlur(colour, (0, 0), 1.0)
+    grey = soft.mean(axis=-1)
+    for kind in (LandCover.PAVED, LandCover.BARE, LandCover.GRASS):
+        cells = land.cover == kind
+        lit = cells & ~land.shadow
+        if lit.sum() < 50:
+            continue
+        usual = np.median(colour[lit], axis=0)
+        dark = cells & (land.shadow | (grey < 0.65 * usual.mean()))
+        gain = np.clip(usual / np.maximum(soft[dark], 8.0), 1.0, 5.0)
+        colour[dark] *= gain**0.75
+    return np.clip(colour, 0.0, 255.0).astype(np.uint8)
 
 
 def _uncover_ground(colour: F32, land: Land) -> F32:
@@ -292,7 +347,7 @@ def _tint_crowns(world: OrthoWorld, light: Light, rng: Generator) -> F32:
     table = np.zeros((256, 3), np.float32)
     if not leafy.any():
         return table
-    smooth = cv2.GaussianBlur(world.picture, (0, 0), 2.0).astype(np.float32)
+    smooth = cv2.GaussianBlur(world.own.sunny, (0, 0), 2.0).astype(np.float32)
     leaves = smooth[leafy]
     usual = np.maximum(leaves.mean(axis=0), 8.0)
     bright = leaves.mean(axis=1) / usual.mean()
@@ -317,33 +372,34 @@ def _park_cars(world: OrthoWorld, rng: Generator) -> Cars:
 
     shape = world.height_m.shape
     cars = Cars(np.zeros(shape, np.float32), np.zeros(shape, np.uint8))
-    paved = ((world.own.land.cover == LandCover.PAVED) & (world.height_m == 0)).astype(np.uint8)
+    paved = ((world.land.cover == LandCover.PAVED) & (world.height_m == 0)).astype(np.uint8)
     edge_m = (cv2.distanceTransform(paved, cv2.DIST_L2, 5) * CELL_M).astype(np.float32)
     soft = cv2.GaussianBlur(edge_m, (0, 0), 2.0)
     size = 2 * round(5.0 / CELL_M) + 1
     wide = cv2.dilate(edge_m, np.ones((size, size), np.uint8)) > 3.2
     lane = wide & (edge_m > 1.2) & (edge_m < 1.9)
-    attempts = int(paved.sum() * CELL_M**2 / 1e4 * rng.uniform(0.0, 40.0))
+    attempts = int(paved.sum() * CELL_M**2 / 1e4 * rng.uniform(0.0, 30.0))
     fill_with_cars(world, cars, lane, attempts, compute_slopes(soft), 0.0, rng)
     return cars
 
 
 def draw_standing_places(
-    world: OrthoWorld, count: int, inset_m: float, purpose: str
+    world: OrthoWorld, drive: Drive, count: int, inset_m: float, purpose: str
 ) -> Iterator[tuple[float, float, float]]:
     """Where people stand: east, south and eye height in m, ``inset_m`` inside of the tile.
 
     Most on the middle of roads and paths, some beside them, on squares, tracks and meadows; never
-    on roofs, in water, or under a low crown.
+    on roofs, in water, under crowns or against a parked car.
     """
     rng = world.seed_generator(f"places {purpose}")
-    free = _find_free_ground(world, inset_m)
-    cover = world.own.land.cover
+    free = _find_free_ground(world, drive.solid_m, inset_m)
+    cover = world.land.cover
     groups = [
         (0.5, free & _find_middle_lines(cover == LandCover.PAVED)),
         (0.2, free & _find_middle_lines((cover == LandCover.BARE) | (cover == LandCover.PAVED))),
         (0.15, free & (cover == LandCover.PAVED)),
-        (0.15, free),
+        (0.15, free & _find_surroundings(cover)),
+        (0.01, free),
     ]
     groups = [(share, np.flatnonzero(cells)) for share, cells in groups]
     groups = [(share, cells) for share, cells in groups if len(cells)]
@@ -362,15 +418,16 @@ def draw_standing_places(
         yield float(column + jitter[0]) * CELL_M, float(row + jitter[1]) * CELL_M, eye_m
 
 
-def _find_free_ground(world: OrthoWorld, inset_m: float) -> Bool:
+def _find_free_ground(world: OrthoWorld, solid_m: F32, inset_m: float) -> Bool:
     """Cells that a person may stand on, with room around for the camera."""
     import cv2
 
-    cover = world.own.land.cover
-    low = (world.crown_top_m > 0) & (world.crown_base_m < 2.6)
-    solid = (world.height_m > 0) | low | (cover == LandCover.WATER) | (cover == LandCover.ROOF)
-    size = 2 * round(1.6 / CELL_M) + 1
-    free = cv2.dilate(solid.astype(np.uint8), np.ones((size, size), np.uint8)) == 0
+    cover = world.land.cover
+    wet = (cover == LandCover.WATER).astype(np.uint8)
+    wet = cv2.morphologyEx(wet, cv2.MORPH_CLOSE, np.ones((15, 15), np.uint8)) > 0
+    taken = (solid_m > 0) | (world.crown_top_m > 0) | wet | (cover == LandCover.ROOF)
+    size = 2 * round(1.8 / CELL_M) + 1
+    free = cv2.dilate(taken.astype(np.uint8), np.ones((size, size), np.uint8)) == 0
     inset = math.ceil(inset_m / CELL_M)
     inside = np.zeros(free.shape, np.bool_)
     inside[inset : free.shape[0] - inset, inset : free.shape[1] - inset] = True
@@ -380,6 +437,16 @@ def _find_free_ground(world: OrthoWorld, inset_m: float) -> Bool:
         free &= world.own.valid
     allowed: Bool = free & inside
     return allowed
+
+
+def _find_surroundings(cover: U8) -> Bool:
+    """Cells at most 8 m from a road, a tree or a house: nobody stands amid a field."""
+    import cv2
+
+    near = np.isin(cover, (LandCover.PAVED, LandCover.TREE, LandCover.ROOF)).astype(np.uint8)
+    size = 2 * round(8.0 / CELL_M) + 1
+    around: Bool = cv2.dilate(near, np.ones((size, size), np.uint8)) > 0
+    return around
 
 
 def _find_middle_lines(ground: Bool) -> Bool:
