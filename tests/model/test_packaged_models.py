@@ -5,9 +5,11 @@ import json
 import shutil
 import zipfile
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from PIL import Image
+from scripts.earth_facts import describe_earth
 from tests.index.regions import indexed, meadow, region
 from tests.toy_model import CAUTION, toy_model
 
@@ -17,9 +19,11 @@ from crossview.errors import ModelMismatch, SyntheticModel, UnknownName, UsageEr
 from crossview.index.store import Index
 from crossview.localization.locate import _open_cached
 from crossview.model import onnx
-from crossview.model.info import compute_fingerprint, encode_info, read_info
+from crossview.model.info import ModelInfo, compute_fingerprint, encode_info, read_info
 from crossview.outputs.formats import FORMATS
+from crossview.worlds.ortho_sets import list_sets
 
+ROOT = Path(__file__).resolve().parents[2]
 MOST_BYTES = 25_000_000  # of a model in the wheel
 WARNING = f"made with a model {CAUTION}"
 
@@ -167,6 +171,21 @@ def test_what_is_packaged_is_found_as_a_resource_and_fits_into_the_wheel():
         assert info.synthetic == (name == "town")
 
 
+def test_what_a_model_of_earth_says_is_written_from_the_list_of_its_orthophotos(tmp_path):
+    exported = read_info(toy_model(tmp_path, azimuth_bins=8, notes="weights stored as float16"))
+    info = describe_earth(exported, without=["zurich"])
+    owners = {one.name: one.attribution for one in list_sets()}
+    assert set(info.attributions) >= {text for name, text in owners.items() if name != "zurich"}
+    assert owners["zurich"] not in info.attributions
+    assert not {"usgs_ucmerced", "helsinki"} & set(owners)  # those are for tests only
+    assert ("Switzerland" in info.training_data, "Czechia" in info.training_data) == (False, True)
+    assert (info.name, info.synthetic, info.coarsest_imagery_m) == ("earth", False, 0.85)
+    assert (info.dim, info.notes, info.ground) == (exported.dim, exported.notes, exported.ground)
+    assert any("Lite0" in text for text in info.attributions)
+    assert not any("Lite0" in t for t in describe_earth(exported, trunk=False).attributions)
+    assert ModelInfo.from_json(json.loads(encode_info(info))) == info
+
+
 @pytest.mark.skipif("earth" not in onnx.list_packaged_models(), reason="earth is not packaged")
 def test_the_model_of_earth_says_what_it_is_whose_pictures_it_saw_and_what_it_cannot_do():
     info = onnx.open_model("earth").info
@@ -177,4 +196,6 @@ def test_the_model_of_earth_says_what_it_is_whose_pictures_it_saw_and_what_it_ca
     assert info.limits
     told = " ".join((info.training_data, info.licence, *info.attributions))
     assert "UC Merced" not in told
-    assert "Helsinki" not in info.training_data
+    assert "Helsinki" not in told
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8").split()
+    assert [text for text in info.attributions if text not in " ".join(notice)] == []
