@@ -17,19 +17,7 @@ from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.geo.grids import convert_rows_to_latlon
 from crossview.geo.mercator import compute_ground_px_m
-from crossview.pairs.official_lists import (
-    HELP,
-    Counts,
-    Part,
-    list_data,
-    list_names,
-    make_table,
-    number_names,
-    read_indices,
-    read_matlab,
-    read_texts,
-    require_files,
-)
+from crossview.pairs import official_lists
 from crossview.pairs.table import Framing, PairTable
 
 LICENCE = "research; asked for at the authors (docs/datasets.md)"
@@ -50,19 +38,23 @@ EASTING, NORTHING = (100_000.0, 900_000.0), (1_100_000.0, 10_000_000.0)
 OFFICIAL = {"train": 35_531, "val": 8_884, "test": 92_802}
 
 
-def list_counts() -> dict[str, Counts]:
+def list_counts() -> dict[str, official_lists.Counts]:
     """The official numbers of pairs."""
-    return {name: Counts(ground=n, aerial=n, pairs=n) for name, n in OFFICIAL.items()}
+    return {
+        name: official_lists.Counts(ground=n, aerial=n, pairs=n) for name, n in OFFICIAL.items()
+    }
 
 
-def list_layout(root: Path) -> list[Part]:
+def list_layout(root: Path) -> list[official_lists.Part]:
     """The files and folders that should be below ``root``."""
-    parts = [Part(path=LISTS, holds="ids, coordinates and splits")]
+    parts = [official_lists.Part(path=LISTS, holds="ids, coordinates and splits")]
     for folder, files in ((SMALL, 0), (TEST, OFFICIAL["test"])):
         for pattern in (GROUND, AERIAL):
             path, _, name = f"{folder}/{pattern}".rpartition("/")
             holds = "panoramas" if pattern == GROUND else "satellite pictures"
-            parts.append(Part(path=path, holds=f"{holds} {name.format('ID')}", files=files))
+            parts.append(
+                official_lists.Part(path=path, holds=f"{holds} {name.format('ID')}", files=files)
+            )
     return parts
 
 
@@ -73,14 +65,14 @@ def load(root: Path, *, check_files: bool = True) -> dict[str, PairTable]:
     papers count 92,802. ``check_files``: whether the pictures of the other splits must exist.
     """
     path = root / LISTS
-    mat = read_matlab(path, ("panoIds", "utm", *(name for name, _ in SETS.values())))
-    names = read_texts(path, mat, "panoIds")
+    mat = official_lists.read_matlab(path, ("panoIds", "utm", *(name for name, _ in SETS.values())))
+    names = official_lists.read_texts(path, mat, "panoIds")
     places = _convert_places(path, names, np.asarray(mat["utm"], dtype=np.float64))
     tables = {}
     for split, (name, field) in SETS.items():
-        rows = read_indices(path, mat, name, field, len(names))
+        rows = official_lists.read_indices(path, mat, name, field, len(names))
         wheres = [f"{path}, {name}.{field}, row {n}" for n in range(1, len(rows) + 1)]
-        number_names(zip(wheres, (names[row] for row in rows), strict=True), "id")
+        official_lists.number_names(zip(wheres, (names[row] for row in rows), strict=True), "id")
         if check_files:
             rows = _keep_present(
                 root, names, rows, wheres, NEVER_PUBLISHED if split == "train" else 0
@@ -96,7 +88,7 @@ def _keep_present(
 ) -> list[int]:
     """The rows whose two pictures exist; BadData if more than ``tolerated`` lack one."""
     folders = [(root / SMALL / p).parent for p in (GROUND, AERIAL)]
-    listings = [list_names(folder) for folder in folders]
+    listings = [official_lists.list_names(folder) for folder in folders]
     kept, files = [], []
     for row, where in zip(rows, wheres, strict=True):
         pair = [root / SMALL / p.format(names[row]) for p in (GROUND, AERIAL)]
@@ -105,7 +97,7 @@ def _keep_present(
         else:
             files += [(where, path) for path in pair]
     if len(rows) - len(kept) > tolerated:
-        require_files(files)
+        official_lists.require_files(files)
     return kept
 
 
@@ -114,10 +106,13 @@ def _find_test_rows(root: Path, names: list[str]) -> list[int]:
     for pattern in (GROUND, AERIAL):
         path = root / TEST / pattern
         end = path.name.removeprefix("{}")
-        listing = list_data(path.parent)
+        listing = official_lists.list_data(path.parent)
         stems.append({name.removesuffix(end) for name in listing if name.endswith(end)})
     if not (both := sorted(stems[0] & stems[1])):
-        raise BadData(f"{root / TEST}: no id has both of its pictures; the split is empty.\n{HELP}")
+        raise BadData(
+            f"{root / TEST}: no id has both of its pictures; the split is empty.\n"
+            f"{official_lists.HELP}"
+        )
     row_of = {name: row for row, name in enumerate(names)}
     if unknown := [name for name in both if name not in row_of]:
         raise BadData(
@@ -131,7 +126,7 @@ def _build_table(
 ) -> PairTable:
     ids = [names[row] for row in rows]
     here = places[rows].reshape(-1, 2)
-    return make_table(
+    return official_lists.make_table(
         [root / folder / GROUND.format(name) for name in ids],
         [root / folder / AERIAL.format(name) for name in ids],
         [(i, i) for i in range(len(ids))],

@@ -19,15 +19,7 @@ from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.files import atomic_write
 from crossview.geo.mercator import compute_ground_px_m
-from crossview.pairs.official_lists import (
-    Counts,
-    Part,
-    make_table,
-    number_names,
-    parse_place,
-    read_list,
-    require_files,
-)
+from crossview.pairs import official_lists
 from crossview.pairs.table import Framing, PairTable
 
 LICENCE = "research; asked for at the authors (docs/datasets.md)"
@@ -49,22 +41,23 @@ CLEAN_TRAIN = 34_769
 PICTURES = sum(OFFICIAL.values())
 
 
-def list_counts(cleaned: bool = False) -> dict[str, Counts]:
+def list_counts(cleaned: bool = False) -> dict[str, official_lists.Counts]:
     """The official numbers; of the cleaned list, those of the one that GeoDTR+ published."""
     numbers = {**OFFICIAL, "train": CLEAN_TRAIN} if cleaned else OFFICIAL
-    return {name: Counts(ground=n, aerial=n, pairs=n) for name, n in numbers.items()}
+    return {name: official_lists.Counts(ground=n, aerial=n, pairs=n) for name, n in numbers.items()}
 
 
-def list_layout(root: Path, cleaned: bool = False) -> list[Part]:
+def list_layout(root: Path, cleaned: bool = False) -> list[official_lists.Part]:
     """The files and folders that should be below ``root``."""
     lists = [
-        Part(path=_name_list(split, cleaned), holds=f"list of split {split}") for split in LISTS
+        official_lists.Part(path=_name_list(split, cleaned), holds=f"list of split {split}")
+        for split in LISTS
     ]
     return [
         *lists,
-        Part(path="bingmap/19", holds="aerial pictures ID.jpg", files=PICTURES),
-        Part(path="streetview/panos", holds="panoramas ID.jpg", files=PICTURES),
-        Part(path=LOCATIONS, holds="where each pair was taken", needed=False),
+        official_lists.Part(path="bingmap/19", holds="aerial pictures ID.jpg", files=PICTURES),
+        official_lists.Part(path="streetview/panos", holds="panoramas ID.jpg", files=PICTURES),
+        official_lists.Part(path=LOCATIONS, holds="where each pair was taken", needed=False),
     ]
 
 
@@ -85,7 +78,7 @@ def load(root: Path, *, check_files: bool = True, cleaned: bool = False) -> dict
 def write_cleaned(root: Path, split: str, rows: Sequence[int]) -> Path:
     """Write a list with only these rows of a split beside its official one, and return its path."""
     path = root / _name_cleaned(LISTS[split])
-    cells = [cells for _, cells in read_list(root / LISTS[split], 3)]
+    cells = [cells for _, cells in official_lists.read_list(root / LISTS[split], 3)]
     atomic_write(path, "".join(",".join(cells[row]) + "\n" for row in rows))
     return path
 
@@ -99,14 +92,18 @@ def _name_cleaned(name: str) -> str:
 
 
 def _build_table(root: Path, name: str, places: F64 | None, check_files: bool) -> PairTable:
-    rows = read_list(root / name, 3)
+    rows = official_lists.read_list(root / name, 3)
     numbers = [_read_id(where, cells) for where, cells in rows]
-    number_names(((where, str(n)) for (where, _), n in zip(rows, numbers, strict=True)), "id")
+    official_lists.number_names(
+        ((where, str(n)) for (where, _), n in zip(rows, numbers, strict=True)), "id"
+    )
     aerial = [root / cells[0] for _, cells in rows]
     ground = [root / cells[1] for _, cells in rows]
     if check_files:
         wheres = [where for where, _ in rows]
-        require_files([*zip(wheres, aerial, strict=True), *zip(wheres, ground, strict=True)])
+        official_lists.require_files(
+            [*zip(wheres, aerial, strict=True), *zip(wheres, ground, strict=True)]
+        )
     columns: dict[str, Any] = {"heading_deg": 0.0, "fov_deg": 360.0, "root": root}
     if places is not None:
         if (highest := max(numbers)) > len(places):
@@ -117,7 +114,7 @@ def _build_table(root: Path, name: str, places: F64 | None, check_files: bool) -
         here = places[np.array(numbers) - 1]
         columns |= {"aerial_latlon": here[:, :2], "ground_latlon": here[:, 2:]}
         columns |= {"metres_per_px": compute_ground_px_m(here[:, 0], ZOOM)}
-    return make_table(
+    return official_lists.make_table(
         ground, aerial, [(i, i) for i in range(len(rows))], framing=FRAMING, **columns
     )
 
@@ -138,8 +135,12 @@ def _read_places(path: Path) -> F64 | None:
     """[ids, 4] degrees: aerial latitude and longitude, ground latitude and longitude."""
     if not path.is_file():
         return None
-    rows = read_list(path, 5)
+    rows = official_lists.read_list(path, 5)
     places = [
-        [*parse_place(c[0], c[1], where), *parse_place(c[2], c[3], where)] for where, c in rows
+        [
+            *official_lists.parse_place(c[0], c[1], where),
+            *official_lists.parse_place(c[2], c[3], where),
+        ]
+        for where, c in rows
     ]
     return np.array(places, dtype=np.float64)

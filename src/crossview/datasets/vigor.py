@@ -18,15 +18,7 @@ import numpy as np
 from crossview.errors import BadData
 from crossview.geo.mercator import compute_ground_px_m
 from crossview.lists import number
-from crossview.pairs.official_lists import (
-    Counts,
-    Part,
-    make_table,
-    number_names,
-    parse_place,
-    read_list,
-    require_files,
-)
+from crossview.pairs import official_lists
 from crossview.pairs.table import Framing, PairTable
 
 LICENCE = "academic research only, not to be distributed (docs/datasets.md)"
@@ -48,13 +40,13 @@ OFFICIAL = {  # panoramas, tiles
 }
 
 
-def list_counts(area: str, corrected: bool = False) -> dict[str, Counts]:
+def list_counts(area: str, corrected: bool = False) -> dict[str, official_lists.Counts]:
     """The official numbers; every panorama has one match."""
     numbers = OFFICIAL[area].items()
-    return {name: Counts(ground=p, aerial=t, pairs=p) for name, (p, t) in numbers}
+    return {name: official_lists.Counts(ground=p, aerial=t, pairs=p) for name, (p, t) in numbers}
 
 
-def list_layout(root: Path, area: str, corrected: bool = False) -> list[Part]:
+def list_layout(root: Path, area: str, corrected: bool = False) -> list[official_lists.Part]:
     """The files and folders that should be below ``root``, in either published layout."""
     parts = []
     cities = SAME if area == "same" else CROSS
@@ -63,12 +55,14 @@ def list_layout(root: Path, area: str, corrected: bool = False) -> list[Part]:
             f"{city}/panorama or ground/{city}",
             f"{city}/satellite or satellite/{city}",
         )
-        parts.append(Part(path=panoramas, holds="panoramas", files=PANORAMAS[city]))
-        parts.append(Part(path=tiles, holds="tiles", files=TILES[city]))
+        parts.append(official_lists.Part(path=panoramas, holds="panoramas", files=PANORAMAS[city]))
+        parts.append(official_lists.Part(path=tiles, holds="tiles", files=TILES[city]))
         folder = f"{_name_splits(corrected)}/{city}"
-        parts.append(Part(path=f"{folder}/satellite_list.txt", holds="list of its tiles"))
+        parts.append(
+            official_lists.Part(path=f"{folder}/satellite_list.txt", holds="list of its tiles")
+        )
         names = dict.fromkeys(_name_labels(s, area, corrected) for s in cities if city in cities[s])
-        parts += [Part(path=f"{folder}/{name}", holds="labels") for name in names]
+        parts += [official_lists.Part(path=f"{folder}/{name}", holds="labels") for name in names]
     return parts
 
 
@@ -111,17 +105,22 @@ def _build_table(
     for city in cities:
         lists = root / _name_splits(corrected) / city
         folder = _find_folder(root, city, "satellite", "satellite")
-        tiles += [(w, folder / c[0]) for w, c in read_list(lists / "satellite_list.txt", 1, None)]
+        tiles += [
+            (w, folder / c[0])
+            for w, c in official_lists.read_list(lists / "satellite_list.txt", 1, None)
+        ]
         folder = _find_folder(root, city, "panorama", "ground")
-        rows += [(w, folder / c[0], c) for w, c in read_list(lists / labels, 13, None)]
-    tile_of = number_names(((where, path.name) for where, path in tiles), "tile")
-    number_names(((where, path.name) for where, path, _ in rows), "panorama")
+        rows += [
+            (w, folder / c[0], c) for w, c in official_lists.read_list(lists / labels, 13, None)
+        ]
+    tile_of = official_lists.number_names(((where, path.name) for where, path in tiles), "tile")
+    official_lists.number_names(((where, path.name) for where, path, _ in rows), "panorama")
     if check_files:
-        require_files([*tiles, *((where, path) for where, path, _ in rows)])
+        official_lists.require_files([*tiles, *((where, path) for where, path, _ in rows)])
     matches = [[_find_tile(tile_of, c[i], where) for i in (1, 4, 7, 10)] for where, _, c in rows]
     aerial_latlon = np.array([_read_place(where, path, "_") for where, path in tiles])
     near = [(n, tile) for n, (_, *others) in enumerate(matches) for tile in others]
-    return make_table(
+    return official_lists.make_table(
         [path for _, path, _ in rows],
         [path for _, path in tiles],
         [(n, tile) for n, (tile, *_) in enumerate(matches)],
@@ -148,7 +147,7 @@ def _read_place(where: str, path: Path, separator: str) -> tuple[float, float]:
     parts = (path.stem if separator == "_" else path.name).split(separator)
     if len(parts) < 3:
         raise BadData(f"{where}: {path.name} does not name a latitude and longitude.")
-    return parse_place(parts[1], parts[2], where)
+    return official_lists.parse_place(parts[1], parts[2], where)
 
 
 def _read_offset(where: str, cells: list[str]) -> tuple[float, float]:

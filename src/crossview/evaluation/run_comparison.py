@@ -14,17 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
+from crossview import stats
 from crossview.errors import require
 from crossview.evaluation.evaluation_record import Figure
-from crossview.stats import (
-    Z_95,
-    cluster_interval,
-    compute_paired_p,
-    holm,
-    per_cluster,
-    t_quantile,
-    t_two_sided,
-)
 
 ALPHA = 0.05
 POWER = 0.8  # chance of noticing a difference of the size told as detectable
@@ -51,7 +43,7 @@ class Comparison:
 
 def correct_together(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """The comparisons of one table or page, each with its p corrected for all of them (Holm)."""
-    corrected = holm([comparison.p for comparison in comparisons])
+    corrected = stats.holm([comparison.p for comparison in comparisons])
     return [replace(c, p_holm=p) for c, p in zip(comparisons, corrected, strict=True)]
 
 
@@ -60,17 +52,17 @@ def compare_queries(
 ) -> Comparison:
     """Two runs on the same queries; values [N] of each, such as 1 for a hit."""
     differences = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
-    sizes, sums = per_cluster(differences, clusters)
+    sizes, sums = stats.per_cluster(differences, clusters)
     mean = float(differences.mean())
-    low, high = cluster_interval(differences, clusters, seed=seed) if mean else (mean, mean)
+    low, high = stats.cluster_interval(differences, clusters, seed=seed) if mean else (mean, mean)
     spread = float(np.sqrt(np.square(sums - mean * sizes).sum())) / len(differences)
     return Comparison(
         difference=mean,
         low=low,
         high=high,
-        p=compute_paired_p(differences, clusters, seed),
+        p=stats.compute_paired_p(differences, clusters, seed),
         n=len(sizes),
-        detectable=(Z_95 + Z_POWER) * spread,
+        detectable=(stats.Z_95 + Z_POWER) * spread,
     )
 
 
@@ -85,9 +77,9 @@ def compare_trainings(first: ArrayLike, second: ArrayLike, *, step: float = 0.0)
     require(n >= 2, f"a comparison over trainings needs at least 2 of each, got {n}.")
     spread = max(float(differences.std(ddof=1)), step / math.sqrt(6.0))
     mean, error = float(differences.mean()), spread / math.sqrt(n)
-    reach = t_quantile(0.975, n - 1) * error
-    p = t_two_sided(mean / error, n - 1) if error else float(mean == 0.0)
-    detectable = reach + t_quantile(POWER, n - 1) * error
+    reach = stats.t_quantile(0.975, n - 1) * error
+    p = stats.t_two_sided(mean / error, n - 1) if error else float(mean == 0.0)
+    detectable = reach + stats.t_quantile(POWER, n - 1) * error
     return Comparison(
         difference=mean, low=mean - reach, high=mean + reach, p=p, n=n, detectable=detectable
     )
@@ -103,7 +95,7 @@ def over_trainings(figures: Sequence[Figure]) -> Figure:
     if len(values) > 1:
         step = 100.0 / max(1, figures[0].n) if figures[0].unit == "%" else 0.0
         spread = max(float(values.std(ddof=1)), step / math.sqrt(12.0))
-        reach = t_quantile(0.975, len(values) - 1) * spread / math.sqrt(len(values))
+        reach = stats.t_quantile(0.975, len(values) - 1) * spread / math.sqrt(len(values))
     mean = float(values.mean())
     lowest, highest = (0.0, 100.0) if figures[0].unit == "%" else (0.0, math.inf)
     return Figure(

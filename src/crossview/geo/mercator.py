@@ -10,14 +10,8 @@ from numpy.typing import ArrayLike
 
 from crossview.arrays import F64
 from crossview.errors import require
+from crossview.geo import points
 from crossview.geo.grids import RasterGrid, convert_to_wkt
-from crossview.geo.points import (
-    EARTH_RADIUS_M,
-    LatLon,
-    measure_lon_offsets_deg,
-    unroll_lon,
-    wrap_lon,
-)
 
 HALF_WORLD_M = math.pi * 6_378_137.0  # EPSG:3857 spans +- this much in x and y
 MAX_LAT = math.degrees(2.0 * math.atan(math.exp(math.pi)) - math.pi / 2.0)  # 85.05 degrees
@@ -35,7 +29,7 @@ def unproject_northing(y: ArrayLike) -> F64:
     return lat
 
 
-def project(place: LatLon) -> tuple[float, float]:
+def project(place: points.LatLon) -> tuple[float, float]:
     """Web Mercator metres (x east, y north) of a place within +-85.05 degrees of latitude."""
     require(
         abs(place.lat) <= MAX_LAT, f"latitude {place.lat} is outside of Web Mercator (+-85.05)."
@@ -43,12 +37,12 @@ def project(place: LatLon) -> tuple[float, float]:
     return place.lon / 180.0 * HALF_WORLD_M, float(project_lat(place.lat))
 
 
-def unproject(x: float, y: float) -> LatLon:
+def unproject(x: float, y: float) -> points.LatLon:
     """The inverse of :func:`project`."""
-    return LatLon(float(unproject_northing(y)), x / HALF_WORLD_M * 180.0)
+    return points.LatLon(float(unproject_northing(y)), x / HALF_WORLD_M * 180.0)
 
 
-def find_tile(place: LatLon, zoom: int) -> tuple[float, float]:
+def find_tile(place: points.LatLon, zoom: int) -> tuple[float, float]:
     """Fractional tile numbers (x, y): the tile is their floor, the rest the position within it."""
     x, y = project(place)
     tile_m = 2.0 * HALF_WORLD_M / 2**zoom
@@ -110,19 +104,19 @@ class Extent:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """South, west, north, east; west is greater than east across 180 (RFC 7946, 5.2)."""
-        west, east = (float(wrap_lon(edge)) for edge in (self.west, self.east))
+        west, east = (float(points.wrap_lon(edge)) for edge in (self.west, self.east))
         return self.south, west, self.north, east
 
     def size_m(self) -> tuple[float, float]:
         """Width and height in metres on the ground, at the middle latitude."""
         squeeze = np.cos(np.radians((self.south + self.north) / 2.0))
-        turn = np.radians(1.0) * EARTH_RADIUS_M
+        turn = np.radians(1.0) * points.EARTH_RADIUS_M
         return (self.east - self.west) * turn * squeeze, (self.north - self.south) * turn
 
     def meets(self, other: Extent) -> bool:
         """Whether two boxes share ground, whichever way round the Earth they are counted."""
         middles = (self.west + self.east) / 2.0, (other.west + other.east) / 2.0
-        apart = abs(float(measure_lon_offsets_deg(*middles)))
+        apart = abs(float(points.measure_lon_offsets_deg(*middles)))
         wide = (self.east - self.west + other.east - other.west) / 2.0
         return apart < wide and self.south < other.north and other.south < self.north
 
@@ -143,13 +137,13 @@ class Extent:
         width, height = size_px
         top, bottom = project_lat([self.north, self.south])
         lon = self.west + column / width * (self.east - self.west)
-        return unproject_northing(top - row / height * (top - bottom)), wrap_lon(lon)
+        return unproject_northing(top - row / height * (top - bottom)), points.wrap_lon(lon)
 
 
 def enclose_points(lat: F64, lon: F64, reach_m: float) -> Extent:
     """The box of points [N], N >= 1, and ``reach_m`` metres around each."""
-    up = float(np.degrees(reach_m / EARTH_RADIUS_M))
+    up = float(np.degrees(reach_m / points.EARTH_RADIUS_M))
     across = up / float(np.cos(np.radians(np.abs(lat).max())))
-    unrolled = unroll_lon(lon)
+    unrolled = points.unroll_lon(lon)
     south, north = float(lat.min()) - up, float(lat.max()) + up
     return Extent(south, float(unrolled.min()) - across, north, float(unrolled.max()) + across)

@@ -23,15 +23,8 @@ from crossview.errors import BadImagery, CrossviewError, InvalidValue, NotGeoref
 from crossview.files import is_apple_double
 from crossview.geo.grids import Affine6, RasterGrid, convert_to_latlon, convert_to_wkt
 from crossview.geo.points import LatLon, measure_distance_m
+from crossview.imagery import georeference
 from crossview.imagery.drivers import gdal, open_raster
-from crossview.imagery.georeference import (
-    agree,
-    read_prj,
-    read_tag_transform,
-    read_text_tag,
-    read_tiff_tags,
-    read_world_file,
-)
 from crossview.imagery.sheets import Box, Patch
 from crossview.imagery.source_options import SourceOptions
 from crossview.views.rgb import OPAQUE, invert_greys, orient_pixels
@@ -178,7 +171,9 @@ def read_raster_file(path: Path, options: SourceOptions) -> RasterFile:
         crs, unread = _read_crs(dataset)
         tags = dataset.tags()
         own = (
-            read_tiff_tags(path) if dataset.driver == "GTiff" and _lacks_texts(tags, unread) else {}
+            georeference.read_tiff_tags(path)
+            if dataset.driver == "GTiff" and _lacks_texts(tags, unread)
+            else {}
         )
         transform, notes = _choose_transform(dataset, path, own if unread else {})
         if dataset.driver == "GTiff" and not unread:
@@ -193,7 +188,7 @@ def read_raster_file(path: Path, options: SourceOptions) -> RasterFile:
             stored_px=(dataset.width, dataset.height),
             transform=transform,
             crs=crs,
-            prj=read_prj(path),
+            prj=georeference.read_prj(path),
             unread=unread,
             dtype=dtype,
             bands=chosen,
@@ -203,8 +198,10 @@ def read_raster_file(path: Path, options: SourceOptions) -> RasterFile:
             stored_block_px=dataset.block_shapes[0],
             masked=_has_mask(dataset, chosen),
             attribution=tags.get("TIFFTAG_COPYRIGHT", "").strip()
-            or read_text_tag(own, COPYRIGHT_TAG),
-            date=_format_date(tags.get("TIFFTAG_DATETIME", "") or read_text_tag(own, DATETIME_TAG)),
+            or georeference.read_text_tag(own, COPYRIGHT_TAG),
+            date=_format_date(
+                tags.get("TIFFTAG_DATETIME", "") or georeference.read_text_tag(own, DATETIME_TAG)
+            ),
             synthetic=tags.get(SYNTHETIC_TAG),
             nodata=_check_nodata(options.nodata, chosen, dtype, path),
             notes=notes,
@@ -524,11 +521,13 @@ def _choose_transform(
     lies beside it, with a note where the two differ.
     """
     try:
-        beside, trouble = read_world_file(path), None
+        beside, trouble = georeference.read_world_file(path), None
     except NotGeoreferenced as problem:
         beside, trouble = None, problem
     inside = (
-        read_tag_transform(own) if own else _read_own_transform(dataset, path, beside or trouble)
+        georeference.read_tag_transform(own)
+        if own
+        else _read_own_transform(dataset, path, beside or trouble)
     )
     if inside is None and trouble is not None:
         raise trouble
@@ -537,7 +536,7 @@ def _choose_transform(
         longest = max(dataset.width, dataset.height)
         if inside is None:
             return transform, ()
-        if not agree(inside, transform, longest):
+        if not georeference.agree(inside, transform, longest):
             return inside, (
                 f"its own transform was taken; that of the world file {world.name} differs",
             )
@@ -589,7 +588,7 @@ def _compare_with_aux(
         inside = (*alone.transform[:6],) if not alone.transform.is_identity else None
         own = alone.crs.to_wkt() if alone.crs else None
     notes = []
-    if inside is not None and not agree(transform, inside, max(shape)):
+    if inside is not None and not georeference.agree(transform, inside, max(shape)):
         notes.append(f"the transform of {beside.name} was taken; its own differs")
     apart_m = _measure_shift_m(crs, own, transform, (shape[1], shape[0]))
     if apart_m >= APART_M:
@@ -658,7 +657,7 @@ def _read_photometric(dataset: Any, path: Path) -> int | None:
     """How a TIFF says that its numbers are to be seen; None for other kinds."""
     if dataset.driver != "GTiff" or dataset.count < 3:
         return None
-    value = read_tiff_tags(path).get(_PHOTOMETRIC_TAG)
+    value = georeference.read_tiff_tags(path).get(_PHOTOMETRIC_TAG)
     return int(value) if isinstance(value, int) else None
 
 

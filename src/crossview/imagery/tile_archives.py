@@ -22,15 +22,8 @@ from crossview.errors import BadImage, BadImagery, EmptyRegion, InvalidValue
 from crossview.files import list_entries
 from crossview.geo.components import label_touching_cells
 from crossview.geo.mercator import HALF_WORLD_M, build_tile_grid, compute_metres_per_px, unproject
+from crossview.imagery import tilemaps
 from crossview.imagery.sheets import Box, MosaicStore, Patch, Piece, Sheet, shrink_patch
-from crossview.imagery.tilemaps import (
-    TileFacts,
-    choose_row_order,
-    parse_metadata,
-    read_facts_beside,
-    require_one_order,
-    vector_tiles_error,
-)
 from crossview.views.decode import require_few_scans, require_webp_within
 from crossview.views.rgb import OPAQUE, convert_to_rgb_alpha
 
@@ -54,7 +47,7 @@ class TileArchive(Protocol):
     """Pictures by zoom, x and row; :class:`NorthUpArchive` counts rows from the north in any."""
 
     name: str
-    facts: TileFacts
+    facts: tilemaps.TileFacts
 
     def zooms(self) -> list[int]:
         """The zooms that hold tiles, ascending."""
@@ -86,10 +79,10 @@ class NorthUpArchive:
         self._turned, note = False, ""
         if zooms:
             tiles = [(zoom, sorted(archive.tiles(zoom))) for zoom in zooms]
-            self._turned, note = choose_row_order(
+            self._turned, note = tilemaps.choose_row_order(
                 tiles[-1][1], zooms[-1], archive.facts, from_south, archive.name
             )
-            require_one_order(tiles, archive.name)
+            tilemaps.require_one_order(tiles, archive.name)
         self.notes = (note,) if note else ()
 
     def zooms(self) -> list[int]:
@@ -286,7 +279,7 @@ class XyzFolder:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
-        self.facts = read_facts_beside(path)
+        self.facts = tilemaps.read_facts_beside(path)
         self._pictures: dict[tuple[int, TileNumber], Path] = {}
 
     @staticmethod
@@ -403,7 +396,7 @@ class MbTiles:
             xyz = stated.get("scheme", "").strip().lower() == "xyz"
             wrong = "its metadata say xyz, and MBTiles count rows from the south" * xyz
             stated["scheme"] = "tms"
-            self.facts = replace(parse_metadata(stated, path), contradiction=wrong)
+            self.facts = replace(tilemaps.parse_metadata(stated, path), contradiction=wrong)
         except BadImagery:
             self._db.close()
             raise
@@ -495,10 +488,10 @@ class PmTiles:
                 f"{path} cannot be read as PMTiles (version 3): {type(problem).__name__} {problem}."
             ) from problem
         if self._header["tile_type"] == TileType.MVT:
-            raise vector_tiles_error(path)
+            raise tilemaps.vector_tiles_error(path)
         corners = ("min_lon_e7", "min_lat_e7", "max_lon_e7", "max_lat_e7")
         stated |= {"scheme": "xyz", "bounds": [self._header[name] / 1e7 for name in corners]}
-        self.facts = parse_metadata(stated, path)
+        self.facts = tilemaps.parse_metadata(stated, path)
         self._tiles: dict[int, dict[TileNumber, tuple[int, int]]] = {}
         self._entries: list[tuple[int, int, int, int]] = []
 

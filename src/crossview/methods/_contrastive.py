@@ -25,27 +25,13 @@ from torch.func import functional_call
 
 from crossview.arrays import I64, U8
 from crossview.errors import InvalidValue, require
+from crossview.networks import losses
 from crossview.networks.backbones import backbone, list_sizes
-from crossview.networks.losses import (
-    AERIAL,
-    AERIAL_2,
-    GROUND,
-    GROUND_2,
-    at_least_float32,
-    learned_scale,
-    without_autocast,
-)
 from crossview.networks.samplers import draw_batches, draw_neighbour_batches, nearest_places
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
+from crossview.views import crops
 from crossview.views.colour import augment_photometric
-from crossview.views.crops import (
-    RANDOM_FOV_DEG,
-    crop_view,
-    draw_fov,
-    find_authors_sector,
-    find_least_fov,
-)
 from crossview.views.spec import Representation, ViewSpec
 from crossview.views.symmetry import mirror_pair, turn_pair
 
@@ -125,21 +111,22 @@ def check_fields(config: Any) -> None:
 
 def check_theta(theta_deg: tuple[float, ...], representation: str) -> None:
     """Refuse fields of view that no training can use; ``RANDOM_FOV_DEG`` stands alone."""
-    if RANDOM_FOV_DEG not in theta_deg:
+    random_deg = crops.RANDOM_FOV_DEG
+    if random_deg not in theta_deg:
         for theta in theta_deg:
             require(0 < theta <= 360, f"theta must lie in (0, 360] degrees, got {theta:g}.")
         return
     require(
-        set(theta_deg) == {RANDOM_FOV_DEG} and representation == "padded",
-        f"theta {RANDOM_FOV_DEG:g} draws a field of view for every picture: it has no course, and "
+        set(theta_deg) == {random_deg} and representation == "padded",
+        f"theta {random_deg:g} draws a field of view for every picture: it has no course, and "
         "pictures of one batch must be of one width.\n"
-        f"Use theta_deg=[{RANDOM_FOV_DEG:g}, {RANDOM_FOV_DEG:g}] with representation=padded.",
+        f"Use theta_deg=[{random_deg:g}, {random_deg:g}] with representation=padded.",
     )
 
 
 def find_theta_range(theta_deg: tuple[float, ...]) -> tuple[float, float]:
     """The narrowest and the widest field of view that sectors of these have in training."""
-    return min(find_least_fov(theta) for theta in theta_deg), min(360.0, max(theta_deg))
+    return min(crops.find_least_fov(theta) for theta in theta_deg), min(360.0, max(theta_deg))
 
 
 class SharedEncoder(nn.Module):
@@ -150,7 +137,7 @@ class SharedEncoder(nn.Module):
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.model = encoder
-        self.logit_scale = learned_scale()
+        self.logit_scale = losses.learned_scale()
 
     def ground(self, images: Tensor) -> Tensor:
         """[B, 3, h, w] -> unit [B, D], float32."""
@@ -165,7 +152,7 @@ class SeparateEncoders(nn.Module):
     def __init__(self, ground: nn.Module, aerial: nn.Module) -> None:
         super().__init__()
         self.model_q, self.model_r = ground, aerial
-        self.logit_scale = learned_scale()
+        self.logit_scale = losses.learned_scale()
 
     def ground(self, images: Tensor) -> Tensor:
         """[B, 3, h, w] of a street view -> unit [B, D], float32."""
@@ -267,8 +254,8 @@ def unit_vectors(encoder: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
             "small for this network: nothing is left of them.\n"
             "Take larger pictures (ground_px) or a wider field of view; strides of 32 are common."
         ) from problem
-    with without_autocast(images):
-        return F.normalize(at_least_float32(features), dim=1)
+    with losses.without_autocast(images):
+        return F.normalize(losses.at_least_float32(features), dim=1)
 
 
 def _size_setting(name: str, size: Size) -> dict[str, Size]:
@@ -283,7 +270,9 @@ def _size_text(size: tuple[int, ...]) -> str:
 
 def encode_pairs(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
     """Unit vectors [B, D] of both views."""
-    return {side: getattr(model, side)(getattr(batch, side)) for side in (GROUND, AERIAL)}
+    return {
+        side: getattr(model, side)(getattr(batch, side)) for side in (losses.GROUND, losses.AERIAL)
+    }
 
 
 def encode_with_positives(
@@ -294,7 +283,7 @@ def encode_with_positives(
     Pictures of one size share a pass. A positive that is not wanted is not encoded.
     """
     vectors: dict[str, Tensor] = {}
-    wanted = {(GROUND, GROUND_2): ground, (AERIAL, AERIAL_2): aerial}
+    wanted = {(losses.GROUND, losses.GROUND_2): ground, (losses.AERIAL, losses.AERIAL_2): aerial}
     for names, positive in wanted.items():
         stacks = [getattr(copy, names[0]) for copy in (batch, batch.more[0])[: 1 + positive]]
         encoded = encode_together(getattr(model, names[0]), *stacks)
@@ -399,7 +388,7 @@ def crop_sector(
 
     The heading is a whole degree, as the authors draw it. A padded sector lies in the middle.
     """
-    return _lay_out(pair, draw_fov(theta_deg, rng), spec, float(rng.integers(360)), None)
+    return _lay_out(pair, crops.draw_fov(theta_deg, rng), spec, float(rng.integers(360)), None)
 
 
 def _cut_positive(
@@ -412,7 +401,7 @@ def _cut_positive(
 ) -> PairPixels:
     """g* of a panorama; ``rolled`` quarters within the sector (the release's reading)."""
     pair = replace(pair, ground=augment_photometric(pair.ground, rng, colour), companion=None)
-    theta = draw_fov(positives.theta_deg, rng)
+    theta = crops.draw_fov(positives.theta_deg, rng)
     angle = float(rng.integers(360))
     anywhere = int(rng.integers(360)) if positives.reading == "release" else None
     cut = _lay_out(pair, theta, spec, angle, anywhere)
@@ -424,9 +413,9 @@ def _lay_out(
     pair: PairPixels, theta_deg: float, spec: ViewSpec, angle_deg: float, anywhere: int | None
 ) -> PairPixels:
     """The panorama cut for an angle, and padded sectors begun ``anywhere`` (degrees) if given."""
-    kept = find_authors_sector(spec.width_px, theta_deg, angle_deg)
+    kept = crops.find_authors_sector(spec.width_px, theta_deg, angle_deg)
     first_px = None if anywhere is None else int(anywhere / 360.0 * spec.width_px)
-    cut = crop_view(pair.ground, spec, theta_deg, kept.heading_deg, first_px=first_px)
+    cut = crops.crop_view(pair.ground, spec, theta_deg, kept.heading_deg, first_px=first_px)
     return replace(
         pair,
         ground=np.ascontiguousarray(cut.pixels),

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from crossview.errors import require
+from crossview.networks import layout_masks
 from crossview.networks.augmentations import (
     change_colours,
     change_layout,
@@ -26,19 +27,6 @@ from crossview.networks.augmentations import (
     list_layouts,
 )
 from crossview.networks.backbones import trunk
-from crossview.networks.layout_masks import (
-    HEADS_UNSEEN,
-    DescriptorTokens,
-    EncoderSpec,
-    LayoutBranch,
-    LayoutNetwork,
-    check_centred,
-    geodtr_tensors,
-    make_aligned_views,
-    random_masks,
-    sizes_shown,
-    sizes_unseen,
-)
 from crossview.networks.losses import soft_margin_triplet
 from crossview.networks.samplers import draw_batches
 from crossview.pairs.batch import Batch, PairPixels, Views
@@ -94,31 +82,35 @@ class Config:
 
 def views(config: Config) -> Views:
     """Panoramas, north in the middle, and windows from above, unrolled or as they are."""
-    return make_aligned_views(config, mean=HALF, std=HALF)
+    return layout_masks.make_aligned_views(config, mean=HALF, std=HALF)
 
 
-def build(config: Config) -> LayoutNetwork:
+def build(config: Config) -> layout_masks.LayoutNetwork:
     """Two branches that share nothing: ResNet, layout extractor, modulation."""
-    return LayoutNetwork(_branch(config, config.ground_px), _branch(config, config.aerial_px))
+    return layout_masks.LayoutNetwork(
+        _branch(config, config.ground_px), _branch(config, config.aerial_px)
+    )
 
 
-def _branch(config: Config, size_px: tuple[int, int]) -> LayoutBranch:
-    spec = EncoderSpec(
+def _branch(config: Config, size_px: tuple[int, int]) -> layout_masks.LayoutBranch:
+    spec = layout_masks.EncoderSpec(
         heads=config.heads, layers=config.layers, hidden=config.hidden, dropout=config.dropout
     )
 
-    def masks(channels: int, positions: int) -> DescriptorTokens:
-        return DescriptorTokens(positions, config.descriptors, spec)
+    def masks(channels: int, positions: int) -> layout_masks.DescriptorTokens:
+        return layout_masks.DescriptorTokens(positions, config.descriptors, spec)
 
-    return LayoutBranch(trunk(config.backbone, config.weights), size_px, masks)
+    return layout_masks.LayoutBranch(trunk(config.backbone, config.weights), size_px, masks)
 
 
-def objective(model: LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+def objective(model: layout_masks.LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
     """All triplets of the batch, and descriptors against random ones in their range [-1, 1]."""
     ground, aerial = model.ground.layout(batch.ground), model.aerial.layout(batch.aerial)
     losses = {"triplet": soft_margin_triplet(ground.vector, aerial.vector, config.alpha)}
     if config.counterfactual:
-        fakes = [random_masks(side, -1.0, 1.0, config.beta) for side in (aerial, ground)]
+        fakes = [
+            layout_masks.random_masks(side, -1.0, 1.0, config.beta) for side in (aerial, ground)
+        ]
         losses["counterfactual"] = config.counterfactual * (fakes[0] + fakes[1]) / 2
     return losses
 
@@ -140,17 +132,17 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
 
 def imported(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
     """The authors' checkpoint by our names."""
-    return geodtr_tensors(state)
+    return layout_masks.geodtr_tensors(state)
 
 
 def shown(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """The settings that the authors' tensors show."""
-    return sizes_shown(state, "ge")
+    return layout_masks.sizes_shown(state, "ge")
 
 
 def unseen(state: Mapping[str, Tensor]) -> dict[str, str]:
     """The settings that they do not show, with the reason."""
-    return {"heads": HEADS_UNSEEN, **sizes_unseen(state, "ge")}
+    return {"heads": layout_masks.HEADS_UNSEEN, **layout_masks.sizes_unseen(state, "ge")}
 
 
-check = check_centred  # the polar view needs cameras in the middle
+check = layout_masks.check_centred  # the polar view needs cameras in the middle

@@ -22,27 +22,8 @@ from torch import Tensor
 
 from crossview.errors import require
 from crossview.networks import augmentations as ls
+from crossview.networks import layout_masks
 from crossview.networks.backbones import trunk
-from crossview.networks.layout_masks import (
-    HEADS_UNSEEN,
-    SPANS,
-    SQUASHES,
-    EncoderSpec,
-    LayoutBranch,
-    LayoutNetwork,
-    MakeMasks,
-    PositionTokens,
-    Span,
-    Squash,
-    backbone_shown,
-    bottleneck_idle,
-    check_centred,
-    geodtr_plus_tensors,
-    make_aligned_views,
-    random_masks,
-    sizes_shown,
-    sizes_unseen,
-)
 from crossview.networks.losses import soft_margin_triplet
 from crossview.networks.samplers import draw_aerial_first, draw_batches
 from crossview.pairs.batch import Batch, PairPixels, Views
@@ -66,8 +47,8 @@ class Config:
     footprint_m: float = 70.0  # of aerial windows, unless whole; not in the paper
     descriptors: int = 8  # K, Table V
     bottleneck: bool = True  # a flag of [C] that all published models set
-    squash: Squash = "sigmoid"  # of the masks [C]; "hardtanh" as in GLE v1
-    span: Span = "free"  # [C]; "normalised" or "orthogonalised" masks: flags of [C], off
+    squash: layout_masks.Squash = "sigmoid"  # of the masks [C]; "hardtanh" as in GLE v1
+    span: layout_masks.Span = "free"  # [C]; "normalised", "orthogonalised": flags of [C], off
     heads: int = 4  # of the transformer [C]
     layers: int = 2  # [C]
     hidden: int = 512  # [C]
@@ -99,9 +80,13 @@ class Config:
         self.check_sampling()
         require(self.descriptors >= 1, f"descriptors must be at least 1, got {self.descriptors}.")
         require(
-            self.squash in SQUASHES, f"squash must be {' or '.join(SQUASHES)}: {self.squash!r}."
+            self.squash in layout_masks.SQUASHES,
+            f"squash must be {' or '.join(layout_masks.SQUASHES)}: {self.squash!r}.",
         )
-        require(self.span in SPANS, f"span must be one of {', '.join(SPANS)}: {self.span!r}.")
+        require(
+            self.span in layout_masks.SPANS,
+            f"span must be one of {', '.join(layout_masks.SPANS)}: {self.span!r}.",
+        )
         require(self.batch >= 2, f"batch must be 2 places or more, with CHSG too: {self.batch}.")
         ls.check_strengths(self.layout, self.semantic)
 
@@ -115,22 +100,22 @@ class Config:
 
 def views(config: Config) -> Views:
     """Panoramas, north in the middle, and windows from above, unrolled or as they are."""
-    return make_aligned_views(config)
+    return layout_masks.make_aligned_views(config)
 
 
-def build(config: Config) -> LayoutNetwork:
+def build(config: Config) -> layout_masks.LayoutNetwork:
     """Two branches that share nothing (section IV): a cut ConvNeXt, GLE v2, modulation."""
     return build_branches(config, make_masks(config))
 
 
-def make_masks(config: Config) -> MakeMasks:
+def make_masks(config: Config) -> layout_masks.MakeMasks:
     """GLE v2: the positions of the map are the tokens of a transformer, of which K masks come."""
-    spec = EncoderSpec(
+    spec = layout_masks.EncoderSpec(
         heads=config.heads, layers=config.layers, hidden=config.hidden, dropout=config.dropout
     )
 
-    def masks(channels: int, positions: int) -> PositionTokens:
-        return PositionTokens(
+    def masks(channels: int, positions: int) -> layout_masks.PositionTokens:
+        return layout_masks.PositionTokens(
             (channels, positions),
             config.descriptors,
             spec,
@@ -142,23 +127,25 @@ def make_masks(config: Config) -> MakeMasks:
     return masks
 
 
-def build_branches(config: Config, masks: MakeMasks) -> LayoutNetwork:
+def build_branches(config: Config, masks: layout_masks.MakeMasks) -> layout_masks.LayoutNetwork:
     """A branch for each view, its masks made by ``masks``."""
     ground, aerial = (
-        LayoutBranch(trunk(config.backbone, config.weights, config.drop_path), size_px, masks)
+        layout_masks.LayoutBranch(
+            trunk(config.backbone, config.weights, config.drop_path), size_px, masks
+        )
         for size_px in (config.ground_px, config.aerial_px)
     )
-    return LayoutNetwork(ground, aerial)
+    return layout_masks.LayoutNetwork(ground, aerial)
 
 
-def objective(model: LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+def objective(model: layout_masks.LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
     """Triplets over all copies of all places, and masks against random ones (section IV)."""
     lowest = -1.0 if config.squash == "hardtanh" else 0.0
     return contrast_layouts(model, batch, config, lowest)
 
 
 def contrast_layouts(
-    model: LayoutNetwork, batch: Batch, config: Config, lowest: float
+    model: layout_masks.LayoutNetwork, batch: Batch, config: Config, lowest: float
 ) -> dict[str, Tensor]:
     """The losses of :func:`objective` for masks whose values lie between ``lowest`` and 1."""
     copies = (batch, *batch.more)  # CHSG: the copies of a place are each other's negatives
@@ -166,7 +153,9 @@ def contrast_layouts(
     aerial = model.aerial.layout(torch.cat([copy.aerial for copy in copies]))
     losses = {"triplet": soft_margin_triplet(ground.vector, aerial.vector, config.alpha)}
     if config.counterfactual:
-        fakes = [random_masks(side, lowest, 1.0, config.beta) for side in (aerial, ground)]
+        fakes = [
+            layout_masks.random_masks(side, lowest, 1.0, config.beta) for side in (aerial, ground)
+        ]
         losses["counterfactual"] = config.counterfactual * (fakes[0] + fakes[1]) / 2
     return losses
 
@@ -201,26 +190,30 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> tuple
 
 def imported(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
     """The authors' checkpoint by our names; it has a bottleneck's tensors even where it is off."""
-    tensors = geodtr_plus_tensors(state)
+    tensors = layout_masks.geodtr_plus_tensors(state)
     return {k: v for k, v in tensors.items() if config.bottleneck or ".bottleneck." not in k}
 
 
 def shown(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """The settings that the authors' tensors show."""
-    idle = {"bottleneck": False} if bottleneck_idle(state) else {}
-    return sizes_shown(state, "GLE") | {"backbone": backbone_shown(state)} | idle
+    idle = {"bottleneck": False} if layout_masks.bottleneck_idle(state) else {}
+    return (
+        layout_masks.sizes_shown(state, "GLE")
+        | {"backbone": layout_masks.backbone_shown(state)}
+        | idle
+    )
 
 
 def unseen(state: Mapping[str, Tensor]) -> dict[str, str]:
     """The settings that they do not show, with the reason."""
     trained = "its tensors are there whether it was on or off"
     return {
-        "heads": HEADS_UNSEEN,
-        **({} if bottleneck_idle(state) else {"bottleneck": trained}),
+        "heads": layout_masks.HEADS_UNSEEN,
+        **({} if layout_masks.bottleneck_idle(state) else {"bottleneck": trained}),
         "span": "normalised or orthogonalised masks have no tensors",
         "squash": "nor has the function that bounds them",
-        **sizes_unseen(state, "GLE"),
+        **layout_masks.sizes_unseen(state, "GLE"),
     }
 
 
-check = check_centred  # the polar view needs cameras in the middle
+check = layout_masks.check_centred  # the polar view needs cameras in the middle

@@ -8,14 +8,7 @@ from xml.etree import ElementTree as ET
 
 from crossview.files import printable
 from crossview.localization.answer import Answer
-from crossview.outputs.records import (
-    COLUMNS,
-    build_rows,
-    describe_point,
-    drop_repeats,
-    format_cell,
-    make_map_link,
-)
+from crossview.outputs import records
 
 _NAMESPACE = "http://www.topografix.com/GPX/1/1"
 # Columns that have elements or attributes of their own.
@@ -28,15 +21,17 @@ def to_gpx(answers: Iterable[Answer]) -> str:
     root = ET.Element("gpx", xmlns=_NAMESPACE, version="1.1", creator="crossview")
     metadata = ET.SubElement(root, "metadata")
     _add_child(metadata, "name", "crossview places")
-    if warnings := drop_repeats(text for answer in answers for text in answer.warnings):
+    if warnings := records.drop_repeats(text for answer in answers for text in answer.warnings):
         _add_child(metadata, "desc", "\n".join(warnings))
     for answer in answers:
-        for row in build_rows(answer):
+        for row in records.build_rows(answer):
             if "rank" in row:
                 name = f"{row['photo']} {row['rank']}"
                 _add_waypoint(root, name, row, _list_columns(row), "place")
         if answer.truth is not None:
-            row = describe_point(answer.truth) | {"openstreetmap": make_map_link(answer.truth)}
+            row = records.describe_point(answer.truth) | {
+                "openstreetmap": records.make_map_link(answer.truth)
+            }
             _add_waypoint(root, f"{printable(answer.photo)} truth", row, "known place", "truth")
     ET.indent(root)
     body = ET.tostring(root, encoding="unicode")
@@ -44,8 +39,10 @@ def to_gpx(answers: Iterable[Answer]) -> str:
 
 
 def _list_columns(row: dict[str, Any]) -> str:
-    names = (name for name in COLUMNS if name in row and name not in _IN_ELEMENTS)
-    return "\n".join(f"{name}: {text}" for name in names if (text := format_cell(row[name])))
+    names = (name for name in records.COLUMNS if name in row and name not in _IN_ELEMENTS)
+    return "\n".join(
+        f"{name}: {text}" for name in names if (text := records.format_cell(row[name]))
+    )
 
 
 def _add_waypoint(root: ET.Element, name: str, row: dict[str, Any], text: str, kind: str) -> None:

@@ -10,16 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from crossview.outputs.text import escape_formula
-from crossview.reports.report_tables import (
-    Cell,
-    ComparisonTable,
-    TableRow,
-    tabulate_means,
-    tabulate_others,
-    tabulate_places,
-    tabulate_ranks,
-    title_column,
-)
+from crossview.reports import report_tables
 from crossview.reports.results import Trial, group_sweeps
 from crossview.reports.significance import RunComparison
 from crossview.reports.trust import NamedCalibration
@@ -86,19 +77,23 @@ def _collect_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
     """Of every test, then the means over fields of view, which have no field of view."""
     rows = [row for trial in trials for row in _collect_test_rows(trial)]
     for sweep in group_sweeps(trials):
-        if table := tabulate_means(sweep):
+        if table := report_tables.tabulate_means(sweep):
             for line in (*table.same, *table.apart):
                 rows += [row | {"fov_deg": None} for row in _list_values(sweep.first, line)]
     return rows
 
 
 def _collect_test_rows(trial: Trial) -> list[dict[str, Any]]:
-    tables = [tabulate_ranks(trial), tabulate_places(trial), tabulate_others(trial)]
+    tables = [
+        report_tables.tabulate_ranks(trial),
+        report_tables.tabulate_places(trial),
+        report_tables.tabulate_others(trial),
+    ]
     lines = [line for table in tables if table for line in (*table.same, *table.apart)]
     return [row for line in lines for row in _list_values(trial, line)]
 
 
-def _list_values(trial: Trial, line: TableRow) -> list[dict[str, Any]]:
+def _list_values(trial: Trial, line: report_tables.TableRow) -> list[dict[str, Any]]:
     shared: dict[str, Any] = {
         "test": trial.title,
         "split": trial.results[0].first.split,
@@ -141,20 +136,23 @@ def format_latex_tables(trials: Iterable[Trial]) -> str:
     means = [
         format_latex_table(sweep.first, table, sweep.mean_name)
         for sweep in group_sweeps(tests)
-        if (table := tabulate_means(sweep))
+        if (table := report_tables.tabulate_means(sweep))
     ]
     return "\n".join(
-        [*(format_latex_table(trial, tabulate_ranks(trial)) for trial in tests), *means]
+        [
+            *(format_latex_table(trial, report_tables.tabulate_ranks(trial)) for trial in tests),
+            *means,
+        ]
     )
 
 
-def format_latex_table(trial: Trial, table: ComparisonTable, name: str = "") -> str:
+def format_latex_table(trial: Trial, table: report_tables.ComparisonTable, name: str = "") -> str:
     """One table; the best comparable value of each column is bold.
 
     ``name`` of what is shown, if not the trial's.
     """
     name = name or trial.name
-    titles = [phrase("latex.method"), *map(title_column, table.columns)]
+    titles = [phrase("latex.method"), *map(report_tables.title_column, table.columns)]
     lines = [
         f"% {name}: {trial.queries} queries, {trial.references} references",
         r"\begin{table}",
@@ -187,13 +185,13 @@ def _write_caption(trial: Trial, name: str) -> str:
     )
 
 
-def _format_row(line: TableRow, columns: Iterable[str]) -> str:
+def _format_row(line: report_tables.TableRow, columns: Iterable[str]) -> str:
     detail = ", ".join(filter(None, [line.detail, "; ".join(line.differs)]))
     name = escape_latex(line.name) + (rf" {{\scriptsize {escape_latex(detail)}}}" if detail else "")
     return " & ".join([name, *(_format_value(line.cells.get(c)) for c in columns)]) + r" \\"
 
 
-def _format_value(cell: Cell | None) -> str:
+def _format_value(cell: report_tables.Cell | None) -> str:
     if cell is None:
         return "--"
     value = rf"\textbf{{{cell.value:.2f}}}" if cell.best else f"{cell.value:.2f}"

@@ -11,14 +11,8 @@ import numpy as np
 
 from crossview.arrays import F64
 from crossview.errors import BadData
+from crossview.evaluation import headline
 from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol, read_all
-from crossview.evaluation.headline import (
-    FIELDS_WORDS,
-    FieldsMean,
-    means_over_fields,
-    network,
-    without_field,
-)
 from crossview.evaluation.run_comparison import over_trainings
 from crossview.reports.published import (
     Conditions,
@@ -47,7 +41,7 @@ class RunResult:
     @property
     def trainings(self) -> int:
         """How many networks there are; records of one fingerprint are one network."""
-        return len({network(e) for e in self.evaluations})
+        return len({headline.network(e) for e in self.evaluations})
 
     @cached_property
     def figures(self) -> dict[str, Figure]:
@@ -136,7 +130,7 @@ class Sweep:
     @property
     def mean_name(self) -> str:
         """What the means over the fields of view are called."""
-        return phrase("sweep.mean_of", sweep=self.name, fields=FIELDS_WORDS)
+        return phrase("sweep.mean_of", sweep=self.name, fields=headline.FIELDS_WORDS)
 
     @cached_property
     def means(self) -> list[RunMean]:
@@ -148,12 +142,12 @@ class Sweep:
         runs = [result for trial in self.trials for result in trial.results]
         for result in runs:
             for record in result.evaluations:
-                key = (result.slot, without_field(record.protocol))
+                key = (result.slot, headline.without_field(record.protocol))
                 groups.setdefault(key, []).append(record)
         first = {result.slot: result for result in reversed(runs)}
         run_means = []
         for (slot, _), records in groups.items():
-            if means := means_over_fields(records):
+            if means := headline.means_over_fields(records):
                 off = dict.fromkeys(text for m in means for text in m.protocol.off_protocol)
                 run_means.append(RunMean(first[slot], _combine_figures(means), tuple(off)))
         return run_means
@@ -168,7 +162,7 @@ class RunMean:
     off_protocol: tuple[str, ...]
 
 
-def _combine_figures(means: Sequence[FieldsMean]) -> dict[str, Figure]:
+def _combine_figures(means: Sequence[headline.FieldsMean]) -> dict[str, Figure]:
     names = [figure.name for figure in means[0].figures]
     by_name = {name: [f for mean in means if (f := mean.figure(name))] for name in names}
     return {name: f[0] if len(f) == 1 else over_trainings(f) for name, f in by_name.items()}
