@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from crossview.files import atomic_write
-from crossview.studies.contrasts import compute_planned_contrasts
 from crossview.studies.study import Result, find_study, read_result
+from crossview.studies.study_tables import compute_planned_contrasts
 
 
 def main(work: Path, out: Path) -> None:

@@ -2,8 +2,8 @@
 
 A line of a journey names a file and what happens there. The files are first entered in the order of
 the lines, and each from one other file of the list only, unless the line says "Again by" another:
-data that has left a file does not come back. The files of ``cli`` are left out of the second rule:
-they print and count progress on the way.
+data that has left a file does not come back. Left out of the second rule are the files of ``cli``,
+which print and count progress on the way, and methods of frozen records, which travel along.
 """
 
 from __future__ import annotations
@@ -50,6 +50,12 @@ class Trace:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []  # (the nearest file that is listed, file)
+        self.of_files: set[tuple[str, str]] = set()  # of these, all but a record's own methods
+
+    def clear(self) -> None:
+        """Forget what was called until now."""
+        self.calls.clear()
+        self.of_files.clear()
 
     def order(self) -> list[str]:
         """Files in the order in which they were first entered."""
@@ -59,7 +65,18 @@ class Trace:
         """By whom a file was entered: first by anyone, again by files other than those of cli."""
         origins = dict.fromkeys(origin for origin, entered in self.calls if entered == file)
         first = next(iter(origins))
-        return [o for o in origins if o == first or (o and not o.startswith("cli/"))]
+        return [
+            origin
+            for origin in origins
+            if origin == first
+            or (origin and not origin.startswith("cli/") and (origin, file) in self.of_files)
+        ]
+
+
+def belongs_to_record(frame) -> bool:
+    """Whether a frozen record is asked for something: it travels along, wherever it was made."""
+    params = getattr(type(frame.f_locals.get("self")), "__dataclass_params__", None)
+    return params is not None and params.frozen
 
 
 @contextmanager
@@ -85,6 +102,8 @@ def traced(listed: Container[str]) -> Iterator[Trace]:
         origin = listed_file(caller) if caller is not None else ""
         if origin != entered:
             trace.calls.append((origin, entered))
+            if not belongs_to_record(frame):
+                trace.of_files.add((origin, entered))
 
     threading.setprofile(note)
     sys.setprofile(note)
@@ -165,7 +184,7 @@ def upload_photo(place: Path, trace: Trace) -> None:
     regions = Regions([place / "region.cvx"], lambda _index: open_model(place / "model"))
     app = create_app(regions, Settings())
     with TestClient(app) as client, (place / "photo.jpg").open("rb") as photo:
-        trace.calls.clear()  # of what the server opened when it was started
+        trace.clear()  # of what the server opened when it was started
         assert client.post("/v1/locate", files={"photo": photo}).status_code == 200
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crossview.studies.contrasts import compute_planned_contrasts, hits, resample_means
 from crossview.studies.study import Planned, Result
+from crossview.studies.study_tables import compute_planned_contrasts, hits, resample_means
 
 TESTS = ("same, 90 degrees", "same, 70 degrees")
 PLANNED = Planned(

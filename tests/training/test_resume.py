@@ -14,9 +14,9 @@ from tests.training.tiny import PAGE, command, request, trained
 
 from crossview.catalogue import open_data
 from crossview.errors import CannotWrite, InvalidValue
-from crossview.pairs.facts import digest_names
 from crossview.pairs.page_ref import PageRef
 from crossview.training import train_state
+from crossview.training.run_folder import digest_names
 from crossview.training.session import prepare
 
 

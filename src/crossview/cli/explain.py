@@ -33,8 +33,8 @@ def explain(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
     Masks from above are unrolled, so that the columns of both pictures look the same way.
     """
     from crossview import catalogue
-    from crossview.explain.mask_figures import explain as write_figures
-    from crossview.explain.mask_figures import explain_courses
+    from crossview.explain.masks import explain as write_figures
+    from crossview.explain.masks import explain_courses
     from crossview.pairs.loading import make_plain_reader
 
     if not data and len(run) < 2:

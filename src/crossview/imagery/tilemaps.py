@@ -14,7 +14,7 @@ from crossview.errors import BadImagery
 from crossview.files import list_files
 from crossview.geo.mercator import HALF_WORLD_M, MAX_LAT, find_tile, unproject
 from crossview.geo.points import LatLon, wrap_lon
-from crossview.imagery.xml_elements import read_elements
+from crossview.imagery.drivers import read_elements
 
 Scheme = Literal["tms", "xyz"]  # rows counted from the south; from the north
 Degrees = tuple[float, float, float, float]  # west, south, east, north

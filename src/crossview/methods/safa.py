@@ -18,14 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from crossview.errors import require
+from crossview.networks import layout_masks
 from crossview.networks.backbones import trunk
-from crossview.networks.layout_masks import (
-    LayoutBranch,
-    LayoutNetwork,
-    MaskBank,
-    check_centred,
-    make_aligned_views,
-)
 from crossview.networks.losses import soft_margin_triplet
 from crossview.networks.samplers import draw_batches
 from crossview.pairs.batch import Batch, PairPixels, Views
@@ -65,22 +59,28 @@ class Config:
 
 def views(config: Config) -> Views:
     """Panoramas, north in the middle, and windows from above, unrolled or as they are."""
-    return make_aligned_views(config)
+    return layout_masks.make_aligned_views(config)
 
 
-def build(config: Config) -> LayoutNetwork:
+def build(config: Config) -> layout_masks.LayoutNetwork:
     """Two branches that share nothing: VGG16, a bank of masks, modulation (section 3.2)."""
-    return LayoutNetwork(_branch(config, config.ground_px), _branch(config, config.aerial_px))
+    return layout_masks.LayoutNetwork(
+        _branch(config, config.ground_px), _branch(config, config.aerial_px)
+    )
 
 
-def _branch(config: Config, size_px: tuple[int, int]) -> LayoutBranch:
+def _branch(config: Config, size_px: tuple[int, int]) -> layout_masks.LayoutBranch:
     def masks(channels: int, positions: int) -> nn.Module:
-        return MaskBank(positions, config.masks, "max" if config.reduce == "max" else "mean")
+        return layout_masks.MaskBank(
+            positions, config.masks, "max" if config.reduce == "max" else "mean"
+        )
 
-    return LayoutBranch(trunk(config.backbone, config.weights), size_px, masks, mask_major=True)
+    return layout_masks.LayoutBranch(
+        trunk(config.backbone, config.weights), size_px, masks, mask_major=True
+    )
 
 
-def objective(model: LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+def objective(model: layout_masks.LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
     """All triplets of the batch (section 3.3)."""
     ground, aerial = model.ground(batch.ground), model.aerial(batch.aerial)
     return {"triplet": soft_margin_triplet(ground, aerial, config.alpha)}
@@ -98,4 +98,4 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
     return pair
 
 
-check = check_centred  # the polar view needs cameras in the middle
+check = layout_masks.check_centred  # the polar view needs cameras in the middle

@@ -11,9 +11,18 @@ from typing import Any
 import numpy as np
 
 from crossview.arrays import I64
-from crossview.geo.antimeridian import LonLat, Polygon, build_geometry, cut_at_180, unroll_ring
 from crossview.geo.footprints import Footprint
-from crossview.geo.points import LatLon, find_middle, move_point, project_to_local_m
+from crossview.geo.points import (
+    LatLon,
+    LonLat,
+    Polygon,
+    build_geometry,
+    cut_at_180,
+    find_middle,
+    move_point,
+    project_to_local_m,
+    unroll_ring,
+)
 from crossview.localization.answer import Answer, Area, Place
 from crossview.outputs.records import describe_answer, describe_area, describe_place, describe_point
 
@@ -81,7 +90,7 @@ def outline_area(area: Area) -> list[Polygon]:
 
     Outer rings run counter-clockwise, holes clockwise (RFC 7946). Corners are those of a square
     grid about the area's middle, within half a cell of the truth up to 5 km from there. Where an
-    area crosses longitude 180, longitudes run on beyond it; see ``geo.antimeridian``.
+    area crosses longitude 180, longitudes run on beyond it; see ``geo.points``.
     """
     if not len(area.rows):
         return []

@@ -20,20 +20,14 @@ from crossview.arrays import I64
 from crossview.errors import BadImage
 from crossview.files import is_system_file
 from crossview.geo.points import measure_pair_distances_m
+from crossview.pairs import loading
 from crossview.pairs.kinds import read_kinds
-from crossview.pairs.loading import (
-    CHUNK,
-    Unreadable,
-    describe_unreadable,
-    refuse_unreadable,
-    run_in_order,
-)
 from crossview.pairs.official_lists import Part, list_data, list_names
 from crossview.pairs.table import SIDES, PairTable
 
 FAR_M = 10_000.0  # no aerial picture of a street shows as much
 State = Literal["there", "missing", "differs", "skipped", "note"]
-Digest = str | Unreadable
+Digest = str | loading.Unreadable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,28 +165,30 @@ def draw_pictures(
 
 def decode_all(
     pictures: Sequence[tuple[str, Path]], workers: int
-) -> Iterator[tuple[int, list[Unreadable]]]:
+) -> Iterator[tuple[int, list[loading.Unreadable]]]:
     """Decode every picture in full; yields how many are done, and which of the last ones broke.
 
     ``index`` of an :class:`Unreadable` is the position in ``pictures``.
     """
     numbered = [(n, side, path) for n, (side, path) in enumerate(pictures)]
-    jobs = [(numbered[i : i + CHUNK],) for i in range(0, len(numbered), CHUNK)]
+    jobs = [(numbered[i : i + loading.CHUNK],) for i in range(0, len(numbered), loading.CHUNK)]
     done = 0
-    for (chunk,), broken in zip(jobs, run_in_order(_find_broken, None, jobs, workers), strict=True):
+    for (chunk,), broken in zip(
+        jobs, loading.run_in_order(_find_broken, None, jobs, workers), strict=True
+    ):
         done += len(chunk)
         yield done, broken
 
 
 def drop_unreadable(
     table: PairTable, workers: int, progress: Callable[[int, int], None] = lambda done, total: None
-) -> tuple[PairTable, list[Unreadable]]:
+) -> tuple[PairTable, list[loading.Unreadable]]:
     """The table without pictures that cannot be decoded, and those; all are opened.
 
     Raises BadData if no pair is left.
     """
     pictures = list_pictures([table])
-    lost: list[Unreadable] = []
+    lost: list[loading.Unreadable] = []
     for done, broken in decode_all(pictures, workers):
         lost += broken
         progress(done, len(pictures))
@@ -202,11 +198,11 @@ def drop_unreadable(
         aerial=[i for i, path in enumerate(table.aerial) if path in gone["aerial"]],
     )
     if not len(kept):
-        refuse_unreadable(lost, len(pictures))
+        loading.refuse_unreadable(lost, len(pictures))
     return kept, lost
 
 
-def _find_broken(_: None, chunk: list[tuple[int, str, Path]]) -> list[Unreadable]:
+def _find_broken(_: None, chunk: list[tuple[int, str, Path]]) -> list[loading.Unreadable]:
     from crossview.views.decode import read_rgb
 
     unreadable = []
@@ -214,7 +210,7 @@ def _find_broken(_: None, chunk: list[tuple[int, str, Path]]) -> list[Unreadable
         try:
             read_rgb(path)
         except BadImage as problem:
-            unreadable.append(describe_unreadable(side, index, path, problem))
+            unreadable.append(loading.describe_unreadable(side, index, path, problem))
     return unreadable
 
 
@@ -230,8 +226,8 @@ class Repeats:
 def digest_pixels(side: str, paths: Sequence[Path], workers: int) -> Iterator[list[Digest]]:
     """The md5 of the RGB pixels of each picture, some at a time, in order."""
     numbered = list(enumerate(paths))
-    jobs = [(side, numbered[i : i + CHUNK]) for i in range(0, len(numbered), CHUNK)]
-    yield from run_in_order(_digest_chunk, None, jobs, workers)
+    jobs = [(side, numbered[i : i + loading.CHUNK]) for i in range(0, len(numbered), loading.CHUNK)]
+    yield from loading.run_in_order(_digest_chunk, None, jobs, workers)
 
 
 def find_repeats(ground: Sequence[str], aerial: Sequence[str], pairs: I64) -> Repeats:
@@ -262,7 +258,7 @@ def _digest_chunk(_: None, side: str, chunk: list[tuple[int, Path]]) -> list[Dig
         try:
             pixels = read_rgb(path)
         except BadImage as problem:
-            digests.append(describe_unreadable(side, index, path, problem))
+            digests.append(loading.describe_unreadable(side, index, path, problem))
             continue
         digests.append(hashlib.md5(pixels.tobytes(), usedforsecurity=False).hexdigest())
     return digests

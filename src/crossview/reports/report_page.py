@@ -22,6 +22,7 @@ from crossview.evaluation.metrics import MAIN, METRICS, mean_name
 from crossview.files import write_together
 from crossview.locks import lock
 from crossview.outputs.page_images import Budget
+from crossview.reports import report_tables
 from crossview.reports.exports import (
     format_latex_table,
     format_latex_tables,
@@ -30,7 +31,10 @@ from crossview.reports.exports import (
     format_significance_csv,
 )
 from crossview.reports.figures import (
+    RUN_PENS,
+    Panel,
     collect_scores,
+    dashes,
     draw_answered,
     draw_damage,
     draw_errors,
@@ -39,21 +43,19 @@ from crossview.reports.figures import (
     draw_recall,
     draw_similarities,
     is_damaged,
+    marker_path,
 )
 from crossview.reports.gallery import pick_cards
-from crossview.reports.report_tables import (
-    ComparisonTable,
-    tabulate_means,
-    tabulate_others,
-    tabulate_places,
-    tabulate_ranks,
-    title_column,
-)
 from crossview.reports.results import RunResult, Sweep, Trial, group_sweeps, sort_into_trials
-from crossview.reports.significance import RunComparison, compare_runs, format_p, format_points
-from crossview.reports.svg import RUN_PENS, Panel, dashes, marker_path
+from crossview.reports.significance import (
+    Compared,
+    RunComparison,
+    compare_runs,
+    format_p,
+    format_points,
+    write_verdicts,
+)
 from crossview.reports.trust import NamedCalibration, draw_reliability, format_share, list_kinds
-from crossview.reports.verdicts import Compared, write_verdicts
 from crossview.texts import LANGUAGE, phrase
 
 PAGE_NAME = "report.html"
@@ -104,7 +106,7 @@ class CaptionedTables:
     """Tables with their captions, the first of them also as LaTeX, and what the test asked."""
 
     trial: Trial
-    tables: Sequence[tuple[ComparisonTable, str]]
+    tables: Sequence[tuple[report_tables.ComparisonTable, str]]
     latex: str
     question: str = ""
 
@@ -126,7 +128,7 @@ class OverviewRow:
     anchor: str
     title: str
     detail: str
-    table: ComparisonTable
+    table: report_tables.ComparisonTable
     metric: str
 
 
@@ -196,7 +198,7 @@ def _environment() -> Environment:
         "phrase": phrase,
         "language": LANGUAGE,
         "main": MAIN,
-        "title_column": title_column,
+        "title_column": report_tables.title_column,
         "format_points": format_points,
         "format_p": format_p,
         "format_share": format_share,
@@ -237,7 +239,11 @@ def _make_chart_sections(trials: Sequence[Trial]) -> Iterable[Section]:
     runs = [(trial, result) for trial in leading for result in trial.results]
     kinds = max((collect_scores(result) for _, result in runs), key=len)
     near_and_far = [phrase("charts.map_near"), phrase("charts.map_far")]
-    means = [_show_means(s, table) for s in group_sweeps(trials) if (table := tabulate_means(s))]
+    means = [
+        _show_means(s, table)
+        for s in group_sweeps(trials)
+        if (table := report_tables.tabulate_means(s))
+    ]
     charts: dict[str, Sequence[Panel | None]] = {
         "recall": [draw_recall(trial) for trial in trials],
         "fields": draw_fields_of_view(trials),
@@ -274,7 +280,13 @@ def _show_overview(trials: Sequence[Trial], compared: Compared) -> dict[str, Any
     """Verdicts, then R@1 of every run on every test."""
     verdicts = write_verdicts(trials, compared)
     tests = [
-        OverviewRow(trial.key, trial.title, trial.conditions.words, tabulate_ranks(trial), MAIN)
+        OverviewRow(
+            trial.key,
+            trial.title,
+            trial.conditions.words,
+            report_tables.tabulate_ranks(trial),
+            MAIN,
+        )
         for trial in trials
     ]
     means = [
@@ -290,7 +302,7 @@ def _show_overview(trials: Sequence[Trial], compared: Compared) -> dict[str, Any
             mean_name(MAIN),
         )
         for sweep in group_sweeps(trials)
-        if (table := tabulate_means(sweep))
+        if (table := report_tables.tabulate_means(sweep))
     ]
     return {
         "verdicts": verdicts[:_MOST_VERDICTS],
@@ -302,7 +314,11 @@ def _show_overview(trials: Sequence[Trial], compared: Compared) -> dict[str, Any
 
 def _show_test(trial: Trial) -> CaptionedTables:
     """What was asked, and the tables of one test."""
-    ranks, places, others = tabulate_ranks(trial), tabulate_places(trial), tabulate_others(trial)
+    ranks, places, others = (
+        report_tables.tabulate_ranks(trial),
+        report_tables.tabulate_places(trial),
+        report_tables.tabulate_others(trial),
+    )
     tables = [(ranks, _caption_ranks(trial, ranks))]
     if places:
         tables.append((places, phrase("results.places_caption")))
@@ -322,7 +338,7 @@ def _show_test(trial: Trial) -> CaptionedTables:
     return CaptionedTables(trial, tables, format_latex_table(trial, ranks), question)
 
 
-def _caption_ranks(trial: Trial, table: ComparisonTable) -> str:
+def _caption_ranks(trial: Trial, table: report_tables.ComparisonTable) -> str:
     over = sorted({f.over for r in trial.results for f in r.figures.values()})
     caption = phrase(
         "results.caption",
@@ -334,7 +350,7 @@ def _caption_ranks(trial: Trial, table: ComparisonTable) -> str:
     return caption + (phrase("results.caption_published") if published else "")
 
 
-def _caption_others(table: ComparisonTable) -> str:
+def _caption_others(table: report_tables.ComparisonTable) -> str:
     rows = (*table.same, *table.apart)
     units = {name: cell.unit for row in rows for name, cell in row.cells.items()}
     figures = (
@@ -344,7 +360,7 @@ def _caption_others(table: ComparisonTable) -> str:
     return phrase("results.others_caption", figures=", ".join(figures))
 
 
-def _show_means(sweep: Sweep, table: ComparisonTable) -> CaptionedTables:
+def _show_means(sweep: Sweep, table: report_tables.ComparisonTable) -> CaptionedTables:
     """The means over fields of view of one data set and way of treating headings."""
     caption = phrase("results.means_caption", sweep=sweep.name, fields=FIELDS_WORDS)
     latex = format_latex_table(sweep.first, table, sweep.mean_name)
@@ -374,7 +390,7 @@ def _show_damage(trials: Sequence[Trial], damaged: Sequence[Trial]) -> dict[str,
     return {
         "panels": draw_damage(trials),
         "runs": _number_runs(damaged),
-        "rows": [(trial, tabulate_ranks(trial)) for trial in damaged],
+        "rows": [(trial, report_tables.tabulate_ranks(trial)) for trial in damaged],
         "queries": max(trial.queries for trial in damaged),
     }
 
@@ -393,9 +409,11 @@ def _show_method(evidence: Evidence) -> dict[str, Any]:
     """What words mean, where published figures come from, and how to do it again."""
     trials = evidence.trials
     tables = [
-        table for trial in trials for table in (tabulate_ranks(trial), tabulate_places(trial))
+        table
+        for trial in trials
+        for table in (report_tables.tabulate_ranks(trial), report_tables.tabulate_places(trial))
     ]
-    tables += [tabulate_means(sweep) for sweep in group_sweeps(trials)]
+    tables += [report_tables.tabulate_means(sweep) for sweep in group_sweeps(trials)]
     shown = {name for table in tables if table for name in table.columns}
     figures = {m.word: m.definition for name, m in METRICS.items() if name in shown}
     words = {

@@ -19,7 +19,7 @@ from crossview.errors import BadData, BadIndex, InvalidValue
 from crossview.files import writing
 from crossview.index.store import read_manifest
 from crossview.localization.calibration_record import Calibrated, Calibration
-from crossview.reports.svg import DOTS, KINDS, MUTED, Panel, draw_svg, set_percent_axis
+from crossview.reports.figures import DOTS, KINDS, MUTED, Panel, draw_svg, set_percent_axis
 from crossview.texts import phrase
 
 FORMATS = ("png", "svg", "pdf")

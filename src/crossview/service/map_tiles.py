@@ -13,13 +13,7 @@ import numpy as np
 
 from crossview.arrays import U8
 from crossview.errors import CrossviewError, InvalidValue
-from crossview.geo.mercator import (
-    MAX_LAT,
-    Extent,
-    compute_metres_per_px,
-    enclose_points,
-    find_tile_edges,
-)
+from crossview.geo import mercator
 from crossview.geo.points import EARTH_RADIUS_M, measure_lon_offsets_deg
 from crossview.imagery.drape import drape
 from crossview.imagery.sheets import Sheet
@@ -58,16 +52,16 @@ class MapTiles:
         self._lock = threading.Lock()
 
     @property
-    def extent(self) -> Extent:
+    def extent(self) -> mercator.Extent:
         """The box around all windows."""
-        return enclose_points(
+        return mercator.enclose_points(
             self._index.lat, self._index.lon, self._index.manifest.footprint_m / 2.0
         )
 
     @property
     def max_zoom(self) -> int:
         """The zoom that shows all detail of the imagery."""
-        coarsest = compute_metres_per_px(float(np.abs(self._index.lat).mean()), 0, TILE_PX)
+        coarsest = mercator.compute_metres_per_px(float(np.abs(self._index.lat).mean()), 0, TILE_PX)
         wanted = math.log2(coarsest / self._index.manifest.metres_per_px)
         return min(_MAX_ZOOM, max(0, math.ceil(wanted - 0.25)))
 
@@ -80,7 +74,7 @@ class MapTiles:
             if address in self._cache:
                 self._cache.move_to_end(address)
                 return self._cache[address]
-            tile = self._draw(zoom, Extent(*find_tile_edges(*address)))
+            tile = self._draw(zoom, mercator.Extent(*mercator.find_tile_edges(*address)))
             self._keep(address, tile)
             return tile
 
@@ -91,7 +85,7 @@ class MapTiles:
             _, old = self._cache.popitem(last=False)
             self._bytes -= len(old.data) if old else 100
 
-    def _draw(self, zoom: int, box: Extent) -> MapTile | None:
+    def _draw(self, zoom: int, box: mercator.Extent) -> MapTile | None:
         if not box.meets(self.extent):
             return None
         sheets = self._open_sheets(zoom, box)
@@ -102,7 +96,9 @@ class MapTiles:
             self._open[zoom] = None
         reach = self._index.manifest.footprint_m
         up = math.degrees(reach / EARTH_RADIUS_M)
-        across = up / math.cos(math.radians(min(MAX_LAT, max(abs(box.south), abs(box.north)))))
+        across = up / math.cos(
+            math.radians(min(mercator.MAX_LAT, max(abs(box.south), abs(box.north))))
+        )
         lat, lon = self._index.lat, self._index.lon
         from_middle = np.abs(measure_lon_offsets_deg(lon, (box.west + box.east) / 2.0))
         rows = np.flatnonzero(
@@ -113,7 +109,7 @@ class MapTiles:
             return None
         return _encode_tile(draw_thumbnails(self._index, rows, box, (TILE_PX, TILE_PX)))
 
-    def _open_sheets(self, zoom: int, box: Extent) -> tuple[Sheet, ...]:
+    def _open_sheets(self, zoom: int, box: mercator.Extent) -> tuple[Sheet, ...]:
         """The imagery, read no finer than this zoom can show; empty where it is gone."""
         if zoom not in self._open:
             info = self._index.manifest.imagery

@@ -12,9 +12,9 @@ import numpy as np
 
 from crossview.arrays import F64, U8
 from crossview.files import printable
-from crossview.geo.antimeridian import build_geometry
 from crossview.geo.components import split_regions
 from crossview.geo.mercator import enclose_points
+from crossview.geo.points import build_geometry
 from crossview.localization.answer import Answer
 from crossview.localization.calibration_record import Calibration
 from crossview.localization.posterior import compute_masses

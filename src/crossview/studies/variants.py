@@ -16,16 +16,9 @@ from torch import nn
 
 from crossview.errors import InvalidValue
 from crossview.methods import _contrastive
+from crossview.networks import layout_masks
 from crossview.networks.backbones import trunk
 from crossview.networks.curriculum import SHAPES, Course
-from crossview.networks.layout_masks import (
-    EncoderSpec,
-    LayoutBranch,
-    LayoutNetwork,
-    PerMask,
-    PositionTokens,
-    check_centred,
-)
 from crossview.networks.losses import learned_scale
 from crossview.pairs.batch import TrainingProgress, Views
 from crossview.pairs.table import PairTable
@@ -96,15 +89,16 @@ def _masked_network(
 
     Its masks begin scaled to the map, so that small pictures get masks of their own, too.
     """
-    spec = EncoderSpec(hidden=512, dropout=0.3)
+    spec = layout_masks.EncoderSpec(hidden=512, dropout=0.3)
 
     def masks(channels: int, positions: int) -> nn.Module:
-        return scale_masks(PositionTokens((channels, positions), MASKS, spec))
+        return scale_masks(layout_masks.PositionTokens((channels, positions), MASKS, spec))
 
     ground, aerial = (
-        LayoutBranch(trunk(name, weights), size, masks) for size in (ground_px, aerial_px)
+        layout_masks.LayoutBranch(trunk(name, weights), size, masks)
+        for size in (ground_px, aerial_px)
     )
-    network = LayoutNetwork(ground, aerial)
+    network = layout_masks.LayoutNetwork(ground, aerial)
     network.logit_scale = learned_scale()
     return network
 
@@ -117,7 +111,7 @@ def scale_masks(masks: nn.Module) -> nn.Module:
     begin, and for long stay, the same for every picture.
     """
     for part in masks.modules():
-        if isinstance(part, PerMask):
+        if isinstance(part, layout_masks.PerMask):
             nn.init.normal_(part.weight, std=part.weight.shape[1] ** -0.5)
     return masks
 
@@ -148,7 +142,7 @@ def follow_course(config: C, moment: TrainingProgress, rng: np.random.Generator,
 
 def check_pairs(table: PairTable, config: Any) -> None:
     """InvalidValue for cameras off the centre of pictures that are to be unrolled."""
-    check_centred(table, config)
+    layout_masks.check_centred(table, config)
 
 
 def settings_of_paper(config: Any, paper: Any, idle: Collection[str] = ()) -> dict[str, Any] | None:

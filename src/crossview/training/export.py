@@ -32,8 +32,9 @@ from crossview.model.info import (
     ModelInfo,
     encode_info,
     find_networks,
+    read_network,
+    require_whole,
 )
-from crossview.model.onnx_files import read_network, require_whole
 from crossview.networks.weight_files import COUNTER, fit
 from crossview.pairs.batch import Views
 from crossview.schema import Text, check, parse_object, read_bytes

@@ -26,19 +26,12 @@ from crossview.pairs.loading import Loader, Reader, Unreadable, refuse_unreadabl
 from crossview.pairs.page_ref import PageRef
 from crossview.pairs.reading import Decoding, Files, Source
 from crossview.pairs.table import PairTable, draw_held_out
+from crossview.training import train_state
 from crossview.training.contract import TrainingRecipe
 from crossview.training.device import lay_out, open_device
 from crossview.training.loop import StepReport, TrainingJob, in_halves, train_steps
 from crossview.training.mining import make_miner
 from crossview.training.run_folder import FORMAT, RunFolder
-from crossview.training.train_state import (
-    TrainState,
-    VectorMemory,
-    load_state,
-    make_state,
-    save_state,
-    save_weights,
-)
 from crossview.training.validation import Recall, measure_recalls
 
 Report = StepReport | Recall
@@ -92,7 +85,7 @@ class Stopped(BaseException):
         self.signal, self.step = number, step
 
 
-def fit(session: Session, state: TrainState) -> Iterator[Report]:
+def fit(session: Session, state: train_state.TrainState) -> Iterator[Report]:
     """Train to the end, from the folder's saved state if it has one.
 
     Yields every StepReport and every Recall. The state is saved every ``save_every`` steps, at
@@ -103,9 +96,9 @@ def fit(session: Session, state: TrainState) -> Iterator[Report]:
         yield from _fit(session, state)
 
 
-def _fit(session: Session, state: TrainState) -> Iterator[Report]:
+def _fit(session: Session, state: train_state.TrainState) -> Iterator[Report]:
     if session.folder.state.is_file():
-        load_state(state, session.folder.state)
+        train_state.load_state(state, session.folder.state)
     session.folder.forget_after(state.step)
     with StopRequest() as stop, Loader(session.reader, session.workers) as loader:
         ended = session.until and state.step >= session.until
@@ -125,13 +118,13 @@ def _fit(session: Session, state: TrainState) -> Iterator[Report]:
         yield from _validate(session, state)
 
 
-def save(session: Session, state: TrainState) -> None:
+def save(session: Session, state: train_state.TrainState) -> None:
     """Write the state, then the weights to use."""
-    save_state(state, session.folder.state)
-    save_weights(state.averaged or state.model.state_dict(), session.folder.weights)
+    train_state.save_state(state, session.folder.state)
+    train_state.save_weights(state.averaged or state.model.state_dict(), session.folder.weights)
 
 
-def _validate(session: Session, state: TrainState) -> Iterator[Recall]:
+def _validate(session: Session, state: train_state.TrainState) -> Iterator[Recall]:
     if session.validation is None or session.validation_reader is None:
         return
     with Loader(session.validation_reader, 0) as loader:
@@ -251,7 +244,7 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
     )
 
 
-def start_state(session: Session) -> TrainState:
+def start_state(session: Session) -> train_state.TrainState:
     """The network on its device, seeded; pretrained weights are fetched only for a new run."""
     job = session.job
     torch.manual_seed(job.recipe.seed)
@@ -259,9 +252,9 @@ def start_state(session: Session) -> TrainState:
         model = build_without_weights(job.method, job.config)
     else:
         model = job.method.build(job.config)
-    state = make_state(lay_out(model, job.device), job.recipe)
+    state = train_state.make_state(lay_out(model, job.device), job.recipe)
     if job.recipe.mine_from == "epoch" and in_halves(job.method):
-        state.memory = VectorMemory(len(job.table))
+        state.memory = train_state.VectorMemory(len(job.table))
     return state
 
 

@@ -7,26 +7,19 @@ import math
 import numpy as np
 
 from crossview.arrays import F32, I64, Bool
-from crossview.worlds.raster import (
-    CELL_M,
-    CellPatch,
-    Generator,
-    Rectangle,
-    compute_slopes,
-    rasterize,
-)
+from crossview.worlds import raster
 from crossview.worlds.styles import Colour, Style
 from crossview.worlds.town import BLOCK_TABLE, BUILT, GroundCover, ObjectKind, Town, draw_open_land
 
 STOREY_M = 3.1
 
 
-def raise_buildings(town: Town, style: Style, rng: Generator) -> None:
+def raise_buildings(town: Town, style: Style, rng: raster.Generator) -> None:
     """Try ``attempts_per_ha`` places; each building stands where its ground is still free."""
     free = town.streets.kerb_m > 0.4
     use = draw_open_land(town, style)[town.streets.block % BLOCK_TABLE]
     free &= use == BUILT
-    down, across = compute_slopes(town.streets.kerb_m)
+    down, across = raster.compute_slopes(town.streets.kerb_m)
     starts = _draw_candidates(town, style, free, rng)
     for n, (row, column) in enumerate(starts):
         if not free[row, column]:
@@ -34,18 +27,18 @@ def raise_buildings(town: Town, style: Style, rng: Generator) -> None:
         shape = _place(town, style, rng, (int(row), int(column)), (down, across), n / len(starts))
         if shape is None:
             continue
-        area = rasterize(shape, town.cells, style.gap_m)
+        area = raster.rasterize(shape, town.cells, style.gap_m)
         if area is None or not free[area.rows, area.columns][area.inside].all():
             continue
-        own = rasterize(shape, town.cells)
+        own = raster.rasterize(shape, town.cells)
         if own is not None and own.inside.any():
             _raise_building(town, style, rng, shape, own)
             free[own.rows, own.columns][own.inside] = False
 
 
-def _draw_candidates(town: Town, style: Style, free: Bool, rng: Generator) -> I64:
+def _draw_candidates(town: Town, style: Style, free: Bool, rng: raster.Generator) -> I64:
     """Cells [n, 2] to try, most of them near a street, in random order."""
-    hectares = (town.cells * CELL_M) ** 2 / 1e4
+    hectares = (town.cells * raster.CELL_M) ** 2 / 1e4
     attempts = int(hectares * style.attempts_per_ha)
     near = free & (town.streets.kerb_m < style.setback_m[1] + 6.0)
     rows, columns = np.nonzero(near)
@@ -60,11 +53,11 @@ def _draw_candidates(town: Town, style: Style, free: Bool, rng: Generator) -> I6
 def _place(
     town: Town,
     style: Style,
-    rng: Generator,
+    rng: raster.Generator,
     cell: tuple[int, int],
     slope: tuple[F32, F32],
     progress: float,
-) -> Rectangle | None:
+) -> raster.Rectangle | None:
     """A rectangle that faces the street at its setback; later ones are smaller, to fill gaps."""
     row, column = cell
     normal_e, normal_s = float(slope[1][row, column]), float(slope[0][row, column])
@@ -78,9 +71,9 @@ def _place(
     inward = 0.0
     if kerb <= style.setback_m[1] + 6.0:
         inward = 2.6 + rng.uniform(*style.setback_m) + half_d - kerb
-    return Rectangle(
-        (column + 0.5) * CELL_M + inward * normal_e / length,
-        (row + 0.5) * CELL_M + inward * normal_s / length,
+    return raster.Rectangle(
+        (column + 0.5) * raster.CELL_M + inward * normal_e / length,
+        (row + 0.5) * raster.CELL_M + inward * normal_s / length,
         half_w,
         half_d,
         math.atan2(-normal_e, normal_s),
@@ -88,7 +81,7 @@ def _place(
 
 
 def _raise_building(
-    town: Town, style: Style, rng: Generator, shape: Rectangle, own: CellPatch
+    town: Town, style: Style, rng: raster.Generator, shape: raster.Rectangle, own: raster.CellPatch
 ) -> None:
     """Enter a building into the town's layers and objects."""
     eave = STOREY_M * max(1.0, rng.uniform(*style.storeys)) + rng.uniform(0.0, 1.2)
@@ -107,7 +100,9 @@ def _raise_building(
     town.ground[rows, columns][own.inside] = GroundCover.YARD
 
 
-def _shape_pitched_roof(shape: Rectangle, own: CellPatch, rng: Generator) -> F32:
+def _shape_pitched_roof(
+    shape: raster.Rectangle, own: raster.CellPatch, rng: raster.Generator
+) -> F32:
     """Height above the eave of a gabled or hipped roof, ridge along the longer side."""
     pitch = np.float32(math.tan(math.radians(rng.uniform(24.0, 44.0))))
     hipped = rng.random() < 0.4
@@ -119,7 +114,7 @@ def _shape_pitched_roof(shape: Rectangle, own: CellPatch, rng: Generator) -> F32
     return roof
 
 
-def _shape_flat_roof(shape: Rectangle, own: CellPatch, rng: Generator) -> F32:
+def _shape_flat_roof(shape: raster.Rectangle, own: raster.CellPatch, rng: raster.Generator) -> F32:
     """Height above the eave of a flat roof with a parapet and some plant rooms."""
     roof = np.zeros(own.along_m.shape, np.float32)
     for _ in range(int(rng.integers(0, 4)) if shape.half_across_m > 4 else 0):
@@ -135,7 +130,7 @@ def _shape_flat_roof(shape: Rectangle, own: CellPatch, rng: Generator) -> F32:
     return roof
 
 
-def _vary_colour(palette: tuple[Colour, ...], rng: Generator) -> Colour:
+def _vary_colour(palette: tuple[Colour, ...], rng: raster.Generator) -> Colour:
     """A colour of the palette, a little lighter or darker, warmer or colder."""
     base = np.array(palette[int(rng.integers(len(palette)))], np.float64)
     r, g, b = np.clip(base * rng.uniform(0.82, 1.15) + rng.normal(0.0, 5.0, 3), 12, 245).astype(int)

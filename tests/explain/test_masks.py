@@ -8,11 +8,11 @@ from tests.tiny_pairs import write_pairs
 
 from crossview.cli import main
 from crossview.errors import BadModel, InvalidValue
-from crossview.explain.mask_figures import course
 from crossview.explain.masks import (
     LAYOUTS,
     Masks,
     correlations,
+    course,
     measure_alignment,
     measure_layout_recalls,
     others,
