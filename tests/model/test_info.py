@@ -18,7 +18,7 @@ from crossview.errors import BadModel
 from crossview.evaluation.conditions import Condition, list_untrained
 from crossview.localization.hints import Hints
 from crossview.localization.queries import prepare_query
-from crossview.model import info as onnx_files
+from crossview.model import info
 from crossview.model.info import FIELDS, compute_fingerprint, require_whole
 from crossview.model.onnx import open_model
 from crossview.views.decode import make_photo
@@ -175,8 +175,8 @@ def test_the_table_of_fields_is_that_of_onnx():
     assert wanted == FIELDS
     tensor = {f.name: f.number for f in onnx.TensorProto.DESCRIPTOR.fields}
     assert (tensor["external_data"], tensor["data_location"]) == (
-        onnx_files._EXTERNAL_DATA,
-        onnx_files._DATA_LOCATION,
+        info._EXTERNAL_DATA,
+        info._DATA_LOCATION,
     )
 
 
@@ -240,7 +240,7 @@ def test_what_is_no_protocol_buffer_is_refused(data):
 
 
 def test_a_file_of_nothing_but_fields_ends_soon(monkeypatch):
-    monkeypatch.setattr(onnx_files, "_MOST_FIELDS", 1000)
+    monkeypatch.setattr(info, "_MOST_FIELDS", 1000)
     with pytest.raises(BadModel, match="more fields"):
         require_whole(b"\x08\x01" * 2000, "model.onnx")
     data = b""
