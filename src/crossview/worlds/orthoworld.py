@@ -292,8 +292,10 @@ def _paint_ground(world: OrthoWorld, light: Light, rng: Generator) -> F32:
             usual = np.maximum(colour[cells].mean(axis=0), 8.0)
             gain = (np.array(grass) / usual) ** rng.uniform(0.1, 0.8)
         colour[cells] *= np.clip(gain, 0.5, 2.0).astype(np.float32)
-    usual = max(float(np.median(colour[cover != LandCover.WATER].mean(axis=-1))), 20.0)
-    colour *= np.float32(np.clip(rng.uniform(75.0, 120.0) / usual, 0.4, 1.8))
+    wanted, dry = rng.uniform(75.0, 120.0), cover != LandCover.WATER
+    if dry.any():
+        usual = max(float(np.median(colour[dry].mean(axis=-1))), 20.0)
+        colour *= np.float32(np.clip(wanted / usual, 0.4, 1.8))
     return colour
 
 
