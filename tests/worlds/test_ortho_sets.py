@@ -8,6 +8,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from scripts import fetch_orthophotos
 from tests.shared_data import shared
 
 from crossview.errors import BadImagery, UnknownName
@@ -120,3 +121,48 @@ def test_the_listed_tiles_lie_in_the_shared_folder():
     first = {tile.source.name: tile for tile in reversed(list_tiles())}
     for tile in first.values():
         assert open_tile(folder, tile).rgb.shape == (tile.height_px, tile.width_px, 3)
+
+
+def encode_geotiff(picture):
+    """A source as it lies at an address: four bands, larger than the tile that is cut from it."""
+    from rasterio.io import MemoryFile
+
+    rows, columns = picture.shape[:2]
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff", width=columns, height=rows, count=4, dtype="uint8"
+        ) as raster:
+            raster.write(np.dstack([picture, picture[..., :1]]).transpose(2, 0, 1))
+        return memory.read()
+
+
+def test_a_tile_is_cut_from_its_source_and_kept_only_if_it_is_the_listed_one(
+    tmp_path, survey, monkeypatch
+):
+    tile = replace(write_tile(tmp_path, survey), left_px=20, top_px=10, source=list_sets()[1])
+    around = cv2.copyMakeBorder(survey, 10, 5, 20, 7, cv2.BORDER_CONSTANT)
+    monkeypatch.setattr(fetch_orthophotos, "download", lambda _: encode_geotiff(around))
+    fetch_orthophotos.fetch(tmp_path / "new", tile)
+    assert np.abs(open_tile(tmp_path / "new", tile).rgb.astype(int) - survey).mean() < 8
+    monkeypatch.setattr(fetch_orthophotos, "download", lambda _: encode_geotiff(around[::-1]))
+    with pytest.raises(ValueError, match="listed"):
+        fetch_orthophotos.fetch(tmp_path / "other", tile)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_set_that_is_kept_byte_for_byte_is_checked_by_its_digest(tmp_path, survey, monkeypatch):
+    tile = replace(
+        write_tile(tmp_path, survey), source=choose_tiles(sets=["cuzk_pardubice"])[0].source
+    )
+    data = (tmp_path / "zurich" / "own.jpg").read_bytes()
+    monkeypatch.setattr(fetch_orthophotos, "download", lambda _: data)
+    fetch_orthophotos.fetch(tmp_path, tile)
+    assert (tmp_path / "cuzk_pardubice" / "own.jpg").read_bytes() == data
+    monkeypatch.setattr(fetch_orthophotos, "download", lambda _: data + b"\0")
+    with pytest.raises(ValueError, match="listed"):
+        fetch_orthophotos.fetch(tmp_path, tile)
+
+
+def test_only_https_is_fetched():
+    with pytest.raises(ValueError, match="https"):
+        fetch_orthophotos.download("file:///etc/hosts")

@@ -1,13 +1,17 @@
 """What lies on the ground, read from an orthophoto's colours alone.
 
-The rules know three bands and nothing of heights: green is alive, blue and dark without texture is
-water, compact and even is a roof. ``benchmarks/land_cover.py`` says how often they are right.
+A small network weighs what a pixel and its surroundings look like: colour, evenness, edges, shadow
+beside it, the shape of its patch. It knows three bands and nothing of heights; what it was fitted
+on and how often it is right, ``benchmarks/land_cover.py`` says.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
+from importlib import resources
 
 import cv2
 import numpy as np
@@ -17,6 +21,7 @@ from crossview.errors import BadImagery, TooCoarse, require
 from crossview.worlds.raster import CELL_M
 
 COARSEST_M = 0.9  # metres per pixel: beyond it a house is a few pixels and a car is none
+LEAST_WATER_M2 = 500.0
 _GREY_CHROMA = 2.0  # mean difference between channels, of 255
 _STEP = 2  # cells per pixel of the estimate, along each side
 
@@ -76,80 +81,187 @@ def check_picture(rgb: U8, metres_per_px: float) -> tuple[str, ...]:
 
 
 def estimate_land_cover(rgb: U8) -> Land:
-    """Estimate what a picture [n, n, 3] at ``CELL_M`` metres per pixel shows."""
-    require(rgb.ndim == 3 and rgb.shape[2] == 3, f"a picture [n, n, 3] is needed, got {rgb.shape}.")
+    """Estimate what a picture [h, w, 3] at ``CELL_M`` metres per pixel shows."""
+    require(rgb.ndim == 3 and rgb.shape[2] == 3, f"a picture [h, w, 3] is needed, got {rgb.shape}.")
     rows, columns = rgb.shape[:2]
-    small = cv2.resize(
-        rgb, (max(columns // _STEP, 1), max(rows // _STEP, 1)), interpolation=cv2.INTER_AREA
-    )
-    cover, shadow, score = _judge(small)
+    small = shrink_picture(rgb)
+    chance = smooth_chances(small, _judge(measure_features(small)))
+    _drain_puddles(chance)
+    cover = np.argmax(chance, axis=2).astype(np.uint8)
     size = (columns, rows)
+    score = np.ascontiguousarray(chance[..., LandCover.ROOF])
+    shadow = find_shadows(small).astype(np.uint8)
     return Land(
         cv2.resize(cover, size, interpolation=cv2.INTER_NEAREST),
-        cv2.resize(shadow.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0,
+        cv2.resize(shadow, size, interpolation=cv2.INTER_NEAREST) > 0,
         cv2.resize(score, size, interpolation=cv2.INTER_LINEAR),
     )
 
 
-def _judge(small: U8) -> tuple[U8, Bool, F32]:
-    cell_m = CELL_M * _STEP
-    smooth = cv2.bilateralFilter(small, 5, 30.0, 3.0).astype(np.float32)
-    red, green, blue = (smooth[..., i] for i in range(3))
-    value = smooth.max(axis=2)
-    grey = smooth.mean(axis=2)
-    greenness = (2.0 * green - red - blue) / (red + green + blue + 1.0)
-    spread = _measure_spread(small.mean(axis=2).astype(np.float32), round(3.0 / cell_m))
-    usual = float(np.median(value))
-    shadow = (value < 0.5 * usual) & (blue >= 0.95 * red)
-    alive = greenness > 0.05
-    tree = alive & ((spread > 9.0) | (value < 0.7 * usual))
-    water = ~alive & (value < 0.75 * usual) & (blue >= red) & (spread < 5.0)
-    water = _keep_large(water, 300.0 / cell_m**2)
-    warm = (red - blue) / (grey + 1.0)
-    bare = ~alive & ~water & (warm > 0.12) & (red > green)
-    cover = np.full(value.shape, LandCover.PAVED, np.uint8)
-    cover[bare] = LandCover.BARE
-    cover[alive] = LandCover.GRASS
-    cover[tree] = LandCover.TREE
-    cover[water] = LandCover.WATER
-    score = _score_roofs(grey, ~alive & ~water & ~shadow, cell_m)
-    cover[score > 0.5] = LandCover.ROOF
-    return cover, shadow, score
+def shrink_picture(rgb: U8) -> U8:
+    """The picture at which features are measured: pixels of ``_STEP`` cells."""
+    rows, columns = rgb.shape[:2]
+    size = max(columns // _STEP, 1), max(rows // _STEP, 1)
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def find_shadows(small: U8) -> Bool:
+    """Pixels much darker than usual and bluer than they are red: lit by the sky alone."""
+    value = small.max(axis=2).astype(np.float32)
+    lit = float(np.percentile(value, 60.0))
+    blue, red = small[..., 2].astype(np.float32), small[..., 0].astype(np.float32)
+    shadow = (value < 0.52 * lit) & (blue >= 0.85 * red)
+    return np.asarray(cv2.medianBlur(shadow.astype(np.uint8), 3) > 0, np.bool_)
+
+
+def measure_features(small: U8) -> F32:
+    """What a pixel and its surroundings look like, [rows, columns, FEATURES].
+
+    Brightness relative to the picture's own, so that exposure does not matter; colours as ratios;
+    spread and edges at several widths; compact bright and dark things; shadow beside it.
+    """
+    colour = small.astype(np.float32) + 1.0
+    red, green, blue = (np.ascontiguousarray(colour[..., i]) for i in range(3))
+    total = red + green + blue
+    usual = float(np.median(total))
+    light = np.log(total / usual)
+    alive = (2.0 * green - red - blue) / total
+    warm = (red - blue) / total
+    shadow = find_shadows(small).astype(np.float32)
+    planes = [light, alive, warm, (red - green) / total]
+    for radius in (2, 5, 12, 30):
+        for plane in (light, alive, warm):
+            planes.append(_average(plane, radius))
+        planes.append(np.log(_measure_spread(light, radius) + 0.01))
+        planes.append(_average(shadow, radius))
+    planes.append(np.log(_measure_spread(alive, 3) + 0.005))
+    planes.append(np.log(_measure_spread(warm, 3) + 0.005))
+    planes.extend(_measure_edges(light))
+    planes.extend(_measure_lumps(light))
+    planes.append(_find_shadow_beside(shadow))
+    planes.extend(_measure_patches(light, alive, shadow > 0))
+    return np.stack([plane.astype(np.float32) for plane in planes], axis=2)
+
+
+def _average(values: F32, radius: int) -> F32:
+    size = (2 * radius + 1, 2 * radius + 1)
+    return np.asarray(cv2.blur(values, size, borderType=cv2.BORDER_REFLECT), np.float32)
 
 
 def _measure_spread(values: F32, radius: int) -> F32:
     """Standard deviation within a box."""
-    size = (2 * radius + 1, 2 * radius + 1)
-    mean = cv2.blur(values, size)
-    square = cv2.blur(values * values, size)
+    mean, square = _average(values, radius), _average(values * values, radius)
     return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0.0)), np.float32)
 
 
-def _keep_large(mask: Bool, least_px: float) -> Bool:
-    _, label, facts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-    large = facts[:, cv2.CC_STAT_AREA] >= least_px
-    large[0] = False
-    return np.asarray(large[label], np.bool_)
+def _measure_edges(light: F32) -> list[F32]:
+    """How strong edges are nearby, and how much they run in one direction (buildings, roads)."""
+    soft = cv2.GaussianBlur(light, (0, 0), 0.8)
+    across = cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=0.125)
+    down = cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=0.125)
+    planes = []
+    for radius in (4, 10):
+        xx, yy = _average(across * across, radius), _average(down * down, radius)
+        xy, trace = _average(across * down, radius), xx + yy + 1e-6
+        planes += [np.log(trace), np.sqrt((xx - yy) ** 2 + 4.0 * xy * xy) / trace]
+        # Corners of buildings stand at right angles: directions taken four times agree.
+        turn = 4.0 * np.arctan2(down, across)
+        weight = np.hypot(across, down)
+        c, s = _average(weight * np.cos(turn), radius), _average(weight * np.sin(turn), radius)
+        planes.append(np.hypot(c, s) / (_average(weight, radius) + 1e-4))
+    return planes
 
 
-def _score_roofs(grey: F32, candidate: Bool, cell_m: float) -> F32:
-    """Even patches between edges: the more compact and rectangular, the more a roof."""
+def _measure_lumps(light: F32) -> list[F32]:
+    """How far a pixel stands out from the darkest or brightest disc that fits around it."""
+    planes = []
+    soft = cv2.medianBlur(light.astype(np.float32), 3)
+    for radius in (3, 8, 18):
+        disc = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
+        planes.append(soft - cv2.morphologyEx(soft, cv2.MORPH_OPEN, disc))
+        planes.append(cv2.morphologyEx(soft, cv2.MORPH_CLOSE, disc) - soft)
+    return planes
+
+
+def _find_shadow_beside(shadow: F32) -> F32:
+    """The most shadow in any of eight directions at 6 m, less that on the opposite side."""
+    near = _average(shadow, 3)
+    reach, (rows, columns) = 8, shadow.shape
+    wide = cv2.copyMakeBorder(near, reach, reach, reach, reach, cv2.BORDER_REFLECT)
+    steps = [(0, 8), (6, 6), (8, 0), (6, -6)]
+    best = np.zeros_like(near)
+    for down, across in steps:
+        one = wide[reach + down :, reach + across :][:rows, :columns]
+        other = wide[reach - down :, reach - across :][:rows, :columns]
+        best = np.maximum(best, np.abs(one - other))
+    return best
+
+
+def _measure_patches(light: F32, alive: F32, shadow: Bool) -> list[F32]:
+    """Of the even patch between edges that a pixel lies in: size, filled share, width."""
+    grey = np.clip(light * 90.0 + 128.0, 0, 255).astype(np.uint8)
+    grey = cv2.bilateralFilter(grey, 5, 25.0, 2.0)
     edges = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-    even = candidate & (edges < 22.0)
+    even = (edges < 18) & (alive < 0.06) & ~shadow
     count, label, facts, _ = cv2.connectedComponentsWithStats(even.astype(np.uint8), connectivity=4)
-    scores = np.zeros(count, np.float32)
+    cell_m = CELL_M * _STEP
+    table = np.zeros((3, count), np.float32)
+    areas = facts[:, cv2.CC_STAT_AREA] * cell_m**2
+    table[0] = np.log(np.maximum(areas, 0.1))
     for row in range(1, count):
-        area_m2 = facts[row, cv2.CC_STAT_AREA] * cell_m**2
-        if not 25.0 < area_m2 < 6000.0:
+        if not 12.0 < areas[row] < 30_000.0:
             continue
         left, top, width, height = facts[row, :4]
         inside = (label[top : top + height, left : left + width] == row).astype(np.uint8)
-        points = cv2.findNonZero(inside)
-        _, sides, _ = cv2.minAreaRect(points)
+        _, sides, _ = cv2.minAreaRect(cv2.findNonZero(inside))
         long, short = (max(sides) + 1.0) * cell_m, (min(sides) + 1.0) * cell_m
-        if short < 4.0:
-            continue
-        filled = area_m2 / (long * short)
-        scores[row] = np.clip(1.6 * filled - 0.5, 0.0, 1.0) * np.clip(3.0 * short / long, 0.3, 1.0)
-    score = scores[label]
-    return np.asarray(cv2.dilate(score, np.ones((3, 3), np.uint8)), np.float32)
+        table[1, row], table[2, row] = areas[row] / (long * short), math.log(short)
+    table[:, 0] = 0.0
+    # Edges belong to the larger patch beside them.
+    return [cv2.dilate(plane[label], np.ones((3, 3), np.uint8)) for plane in table]
+
+
+def smooth_chances(small: U8, chance: F32) -> F32:
+    """Chances [h, w, classes] that follow the picture's edges (guided filter, grey guide)."""
+    guide = np.asarray(small.mean(axis=2) / 255.0, np.float32)
+    radius, least = 4, np.float32(0.0008)
+    mean = _average(guide, radius)
+    spread = _average(guide * guide, radius) - mean * mean + least
+    planes = []
+    for n in range(chance.shape[2]):
+        plane = np.ascontiguousarray(chance[..., n])
+        usual = _average(plane, radius)
+        slope = np.asarray((_average(guide * plane, radius) - mean * usual) / spread, np.float32)
+        offset = np.asarray(usual - slope * mean, np.float32)
+        planes.append(_average(slope, radius) * guide + _average(offset, radius))
+    return np.asarray(np.clip(np.stack(planes, axis=2), 0.0, 1.0), np.float32)
+
+
+def _drain_puddles(chance: F32) -> None:
+    """Small patches of water are shadows: there, take the next likely class instead."""
+    wet = np.argmax(chance, axis=2) == LandCover.WATER
+    _, label, facts, _ = cv2.connectedComponentsWithStats(wet.astype(np.uint8), connectivity=4)
+    small = facts[:, cv2.CC_STAT_AREA] * (CELL_M * _STEP) ** 2 < LEAST_WATER_M2
+    small[0] = False
+    chance[..., LandCover.WATER][small[label]] = 0.0
+
+
+@lru_cache(maxsize=1)
+def read_network() -> dict[str, F32]:
+    """The few numbers that weigh features; ``benchmarks/land_cover.py --fit`` makes them."""
+    with resources.files(__package__).joinpath("land_cover.npz").open("rb") as stream:
+        content = np.load(stream, allow_pickle=False)
+        return {name: content[name].astype(np.float32) for name in content.files}
+
+
+def _judge(features: F32) -> F32:
+    """Chances [h, w, classes] by two hidden layers."""
+    weights = read_network()
+    x = (features.reshape(-1, features.shape[2]) - weights["mean"]) / weights["spread"]
+    np.clip(x, -4.0, 4.0, out=x)
+    for layer in ("1", "2"):
+        x = np.maximum(x @ weights[f"weight_{layer}"] + weights[f"bias_{layer}"], 0.0)
+    x = x @ weights["weight_3"] + weights["bias_3"]
+    x = np.exp(x - x.max(axis=1, keepdims=True))
+    chance: F32 = (x / x.sum(axis=1, keepdims=True)).reshape(*features.shape[:2], -1)
+    return chance

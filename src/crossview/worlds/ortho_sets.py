@@ -31,6 +31,7 @@ from crossview.worlds.relief import Heights, Outlines
 
 BLANK = 250  # a drone survey's holes are white in all channels
 _NDSM, _NDSM_SPACING_M, _NDSM_REACH_M, _NDSM_PER_M = "ndsm_10m.png", 10.0, 2400.0, 4.0
+_NDSM_NODATA = 255
 _PARDUBICE, _CHATEAUGIRON = "pardubice_osm.json.gz", "chateaugiron.json.gz"
 _LEAST_HOLE_PX = 4_000  # smaller white patches are roofs and paint
 
@@ -247,7 +248,8 @@ def _read_ndsm(folder: Path) -> tuple[_Frame, F32]:
     stored = cv2.imread(str(folder / _NDSM), cv2.IMREAD_UNCHANGED)
     if stored is None or stored.ndim != 2:
         raise BadImagery(f"{folder / _NDSM} is no grey picture.")
-    return _make_frame(facts), stored.astype(np.float32) / _NDSM_PER_M
+    metres = np.where(stored == _NDSM_NODATA, np.nan, stored / _NDSM_PER_M)
+    return _make_frame(facts), metres.astype(np.float32)
 
 
 @lru_cache(maxsize=2)

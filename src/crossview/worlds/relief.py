@@ -13,13 +13,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from crossview.arrays import F32, I32, Bool
+from crossview.arrays import F32, I32, U8, Bool
 from crossview.errors import BadImagery, require
 from crossview.worlds.buildings import STOREY_M
 from crossview.worlds.land_cover import Land, LandCover
 from crossview.worlds.raster import CELL_M, Generator, Rectangle, draw_smooth_noise
 
 LEAST_BUILDING_M2, LEAST_RISE_M, HIGHEST_M = 20.0, 2.2, 400.0
+MOST_MISFIT_M, FURTHEST_MISFIT_M = 5.0, 45.0  # between a picture and what is known of heights
+_NECK_M = 4.8
 FINE_M = 2.5  # a raster of heights that is coarser shows no outlines
 
 
@@ -133,6 +135,48 @@ def check_heights(above_ground_m: F32, what: str) -> None:
         )
 
 
+def measure_misfit(land: Land, raised: Bool) -> tuple[float, float, float, float]:
+    """How far what is raised lies off what the picture shows of trees and roofs.
+
+    Returns metres (east, south) by which ``raised`` [h, w] would have to move, within
+    ``FURTHEST_MISFIT_M``, its correlation there, and the correlation as it lies.
+    """
+    shows = np.maximum(land.roof_score, (land.cover == LandCover.TREE).astype(np.float32))
+    step = max(1, round(1.0 / CELL_M))
+    size = max(land.cover.shape[1] // step, 1), max(land.cover.shape[0] // step, 1)
+    one, other = (
+        cv2.resize(plane.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        for plane in (shows, raised)
+    )
+    reach = min(round(FURTHEST_MISFIT_M / (step * CELL_M)), min(size) // 3)
+    inner = other[reach : size[1] - reach, reach : size[0] - reach]
+    if inner.std() < 0.02 or one.std() < 0.02:
+        return 0.0, 0.0, 0.0, 0.0
+    fit = cv2.matchTemplate(one, np.ascontiguousarray(inner), cv2.TM_CCOEFF_NORMED)
+    down, across = np.unravel_index(int(np.argmax(fit)), fit.shape)
+    unit = step * CELL_M
+    return (
+        float(across - reach) * unit, float(down - reach) * unit,
+        float(fit[down, across]), float(fit[reach, reach]),
+    )  # fmt: skip
+
+
+def check_alignment(land: Land, raised: Bool, what: str) -> None:
+    """Refuse heights or outlines that clearly belong some metres beside the picture.
+
+    Only a fit that is much better elsewhere counts: the picture alone says little of roofs.
+    """
+    east, south, best, here = measure_misfit(land, raised)
+    off = math.hypot(east, south)
+    if off > MOST_MISFIT_M and best > 0.3 and best > here + 0.12:
+        raise BadImagery(
+            f"{what} lies about {off:.0f} m beside the imagery: moved {east:+.0f} m east and "
+            f"{-south:+.0f} m north it fits what the picture shows much better (correlation "
+            f"{best:.2f} instead of {here:.2f}).\nThe two may have different datums: give both in "
+            "the same one, or the right one with --crs."
+        )
+
+
 def _find_buildings(
     land: Land, heights: Heights | None, outlines: Outlines | None, rng: Generator
 ) -> I32:
@@ -153,11 +197,34 @@ def _find_buildings(
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7))
     roof = cv2.morphologyEx(roof.astype(np.uint8), cv2.MORPH_CLOSE, disc)
     roof = cv2.morphologyEx(roof, cv2.MORPH_OPEN, disc)
-    _, label, facts, _ = cv2.connectedComponentsWithStats(roof, connectivity=4)
-    large = facts[:, cv2.CC_STAT_AREA] * CELL_M**2 >= LEAST_BUILDING_M2
+    label = _split_lobes(roof)
+    large = np.bincount(label.ravel()) * CELL_M**2 >= LEAST_BUILDING_M2
     large[0] = False
     renumber = np.where(large, np.cumsum(large), 0).astype(np.int32)
     return np.asarray(renumber[label], np.int32)
+
+
+def _split_lobes(roof: U8) -> I32:
+    """Number roofs; patches that hang together by necks below ``_NECK_M`` are several.
+
+    Every cell belongs to the nearest core of its patch; a patch without a core is one.
+    """
+    radius = round(0.5 * _NECK_M / CELL_M)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    core = cv2.erode(roof, disc)
+    count, patch = cv2.connectedComponents(roof, connectivity=4)
+    cored = np.zeros(count, np.bool_)
+    cored[patch[core > 0]] = True
+    if not core.any():
+        return np.asarray(patch, np.int32)
+    _, nearest = cv2.distanceTransformWithLabels(
+        1 - core, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_CCOMP
+    )
+    # A core of a neighbouring patch may be nearer: the pair of both numbers tells them apart.
+    pair = patch.astype(np.int64) * (int(nearest.max()) + 1) + np.where(cored[patch], nearest, 0)
+    _, number = np.unique(np.where(roof > 0, pair, -1), return_inverse=True)
+    least = 0 if (roof == 0).any() else 1
+    return np.asarray(number.reshape(roof.shape) + least, np.int32)
 
 
 def _raise(
