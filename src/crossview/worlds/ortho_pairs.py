@@ -44,7 +44,7 @@ from crossview.worlds.town_pairs import (
 )
 
 # A test computes it from what is drawn; renew every figure together with it.
-ORTHO_VERSION = "04246843"
+ORTHO_VERSION = "c9be1268"
 INSET_M = (0.5 * CROP_PX + 1) * CELL_M  # of cameras, so that their crop lies on the picture
 _SKY_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
