@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from crossview.pairs.framing import frame_views, restore_views
 from crossview.pairs.official_lists import Counts, Part, compare_counts
 from crossview.pairs.page_ref import PageRef
 from crossview.pairs.rows import PARQUET_SUFFIXES
-from crossview.pairs.table import Framing
+from crossview.pairs.table import Framing, join_tables
 
 if TYPE_CHECKING:
     from crossview.evaluation.task import Rules
@@ -313,6 +313,52 @@ def open_data(name: str, *, check_files: bool = True) -> Data:
     loaded, notes = pair_lists.load_with_notes(path)
     tables = {split: replace(table, framing=framing_beside) for split, table in loaded.items()}
     return Data(name=name, tables=tables, info=_with_marks(info, tables), notes=notes)
+
+
+def open_parts(names: Sequence[str], *, check_files: bool = True) -> Data:
+    """Several data sets as one, whose tables remember by ``part`` from which each row came.
+
+    A part may be several lists of pairs joined by commas: ``pairs:A.csv,B.csv``. Every split that
+    any of them has is joined of those that have it. What is joined counts as synthetic if all of
+    it is.
+    """
+    return _join([_open_part(name, check_files) for name in names])
+
+
+def _open_part(name: str, check_files: bool) -> Data:
+    """One data set; lists joined by commas are one part."""
+    kind, _, root = name.partition(":")
+    if "," not in root or Path(root).expanduser().exists():
+        return open_data(name, check_files=check_files)
+    several = [open_data(f"{kind}:{one}", check_files=check_files) for one in root.split(",")]
+    return replace(_join(several, as_parts=False), name=data_name(name))
+
+
+def _join(parts: Sequence[Data], *, as_parts: bool = True) -> Data:
+    if len(parts) == 1:
+        return parts[0]
+    splits = dict.fromkeys(split for part in parts for split in part.tables)
+    tables = {
+        split: join_tables(
+            [part.tables[split] for part in parts if split in part.tables], as_parts=as_parts
+        )
+        for split in splits
+    }
+    return Data(
+        name=" + ".join(part.name for part in parts),
+        tables=tables,
+        info=_join_infos([part.info for part in parts]),
+        differs=tuple(dict.fromkeys(text for part in parts for text in part.differs)),
+        notes=tuple(dict.fromkeys(text for part in parts for text in part.notes)),
+    )
+
+
+def _join_infos(infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    joined: dict[str, Any] = {
+        key: "; ".join(dict.fromkeys(str(info[key]) for info in infos if info.get(key)))
+        for key in ("training_data", "licence", "notes")
+    }
+    return {**joined, "synthetic": all(info["synthetic"] for info in infos)}
 
 
 def _benchmark_data(name: str, official: Benchmark, root: Path, check_files: bool) -> Data:

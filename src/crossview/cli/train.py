@@ -25,7 +25,13 @@ LONG_STEP_S = 30.0  # from here on --dry-run tries one step, not three
 
 def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     method: Annotated[str, typer.Option(help="Name of a method, or a page: ./mine.py")],
-    data: Annotated[str, typer.Option(help="pairs:FILE.csv, town or town:FOLDER")],
+    data: Annotated[
+        list[str],
+        typer.Option(
+            help="pairs:FILE.csv, town or town:FOLDER; repeatable: every batch holds as many pairs "
+            "of each."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Run folder; an existing run is continued.")],
     recipe: Annotated[str, typer.Option(help="Published settings, such as cvusa or vigor.")] = "",
     config: Annotated[
@@ -103,7 +109,7 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     settings |= _weights_setting(module, weights, pretrained)
     settings |= _reading_setting(module, method, reading)
     page, values = catalogue.configure(method, settings)
-    source = catalogue.open_data(data, check_files=not skip_unreadable)
+    source = catalogue.open_parts(data, check_files=not skip_unreadable)
     for text in (*source.differs, *source.notes):
         console.note(f"{source.name}: {text}.", quiet=quiet)
     request = Request(
@@ -148,13 +154,15 @@ def _reading_setting(module: Any, method: str, reading: str) -> dict[str, str]:
 
 
 def _weights_setting(module: Any, weights: Path | None, pretrained: bool) -> dict[str, str]:
+    from crossview.training.session import name_no_weights
+
     if weights is None and pretrained:
         return {}
+    if weights is None:
+        return name_no_weights(module.Config())
     if not any(field.name == "weights" for field in fields(module.Config)):
-        if weights is None:
-            return {}  # it starts from random numbers anyway
         raise InvalidValue("This method has no setting named weights; remove --weights.")
-    return {"weights": str(weights.resolve()) if weights else "none"}
+    return {"weights": str(weights.resolve())}
 
 
 def _train(request: Any, tensorboard: bool, quiet: bool) -> None:

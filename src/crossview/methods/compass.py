@@ -1,9 +1,12 @@
-"""Compass: the small network that crossview ships for its embedded world.
+"""Compass: the network that crossview ships, for its embedded world and for places on Earth.
 
 Ours; no paper. It takes from DSM (Shi et al., CVPR 2020) the unrolled aerial view, circular
 convolutions and the search over turns, from Sample4Geo (Deuser et al., ICCV 2023) the symmetric
 InfoNCE with label smoothing and a learned scale, and from ConGeo (Mi et al., ECCV 2024) the
 training on crops of unknown heading. One vector per tile serves every field of view.
+
+Each side has a small encoder of our own, or the middle layers of EfficientNet-Lite0 (ImageNet),
+whose features are centred and whitened side by side, or both, block by block.
 """
 
 from __future__ import annotations
@@ -16,10 +19,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crossview.networks.azimuth import AzimuthEncoder
+from crossview.errors import require
+from crossview.networks.azimuth import (
+    PACKAGE,
+    AzimuthEncoder,
+    JointEncoder,
+    TrunkEncoder,
+    fill_trunk,
+    whiten,
+)
 from crossview.networks.losses import learned_scale, turn_scores, turning_info_nce
-from crossview.networks.samplers import draw_regional_batches
-from crossview.networks.weight_files import fill_network
+from crossview.networks.samplers import draw_mixed_batches
+from crossview.networks.weight_files import fill_network, read_weights
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.views.colour import augment_photometric
@@ -27,6 +38,9 @@ from crossview.views.crops import compute_bin_coverage
 from crossview.views.ground import count_spare_px, crop_as_photo, cut_window
 from crossview.views.spec import ViewSpec
 from crossview.views.symmetry import mirror_pair
+
+ENCODERS = ("small", "trunk", "both")
+MEASURED = 512  # pairs at least, whose pictures the whitening is measured on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +54,15 @@ class Config:
     widths: tuple[int, ...] = (16, 64, 128)
     blocks: tuple[int, ...] = (0, 1, 4)
     depth: int = 16  # numbers per azimuth bin
-    weights: str = "none"  # or a run's model.safetensors to go on from
+    weights: str = "none"  # or a run's model.safetensors, or a model folder, to go on from
+    encoders: str = "small"  # trunk: the pretrained one instead; both: block by block
+    equal_bins: bool = False  # every block of a vector has the same length
+    trunk_weights: str = PACKAGE  # or a file of EfficientNet-Lite0, or none
+    trunk_rate: float = 0.0  # of ``lr``, for the trunk; 0: frozen
+    trunk_blocks: int = 5  # of seven; 3: stride 8, 5: stride 16
+    trunk_rows: int = 6  # groups of rows that stay apart
+    whitened: int = 128  # numbers per bin of the trunk, centred and uncorrelated
+    hidden: int = 256  # channels of the trunk's head; 0: no head, its vector is the whitened one
     panoramas: float = 0.4  # share of training pictures that keep all 360 degrees
     fov_deg: tuple[float, float] = (45.0, 180.0)  # of the others, log-uniform
     pitch_deg: float = 7.0
@@ -48,6 +70,7 @@ class Config:
     colour: float = 1.0
     orientation_weight: float = 0.3
     smoothing: float = 0.1
+    parts: int = 1  # lists of pairs that share every batch; each is contrasted within itself
     reach_m: float = 900.0  # a town is smaller, the next one farther
     apart_m: float = 25.0
     batch: int = 96
@@ -63,11 +86,23 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("elevation_deg", "widths", "blocks", "fov_deg"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        require(
+            self.encoders in ENCODERS,
+            f"encoders must be one of {', '.join(ENCODERS)}, got {self.encoders!r}.",
+        )
+        require(
+            1 <= self.parts <= self.batch // 2 and self.batch % self.parts == 0,
+            f"parts must divide batch ({self.batch}) and leave at least 2 pairs, got {self.parts}.",
+        )
+        require(
+            0.0 <= self.trunk_rate <= 1.0, f"trunk_rate must lie in 0..1, got {self.trunk_rate}."
+        )
 
     @property
     def bins(self) -> int:
-        """Azimuth bins of a vector."""
-        return int(self.width_px // 2 ** len(self.widths))
+        """Azimuth bins of a vector; beside a trunk the small encoder sees half the columns."""
+        halvings = len(self.widths) + (self.encoders != "small")
+        return int(self.width_px // 2**halvings)
 
 
 class Network(nn.Module):
@@ -75,10 +110,30 @@ class Network(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        size = (config.height_px, config.width_px)
-        self.ground = AzimuthEncoder(size, config.widths, config.blocks, config.depth)
-        self.aerial = AzimuthEncoder(size, config.widths, config.blocks, config.depth)
+        self.ground = make_encoder(config)
+        self.aerial = make_encoder(config)
         self.logit_scale = learned_scale()
+
+
+def make_encoder(config: Config) -> AzimuthEncoder | TrunkEncoder | JointEncoder:
+    """One side's encoder with random weights."""
+    size, halves = (config.height_px, config.width_px), config.encoders == "both"
+    if config.encoders != "trunk":
+        seen = (size[0] // 2, size[1] // 2) if halves else size
+        small = AzimuthEncoder(seen, config.widths, config.blocks, config.depth, config.equal_bins)
+        if not halves:
+            return small
+    trunk = TrunkEncoder(
+        size,
+        blocks=config.trunk_blocks,
+        rows=config.trunk_rows,
+        bins=config.bins,
+        whitened=config.whitened,
+        hidden=config.hidden,
+        depth=config.depth,
+        equal_bins=config.equal_bins,
+    )
+    return JointEncoder(small, trunk, config.bins) if halves else trunk
 
 
 def views(config: Config) -> Views:
@@ -96,24 +151,78 @@ def views(config: Config) -> Views:
         azimuth_bins=config.bins,
         headings_seen="unknown",
         fov_seen_deg=(config.fov_deg[0], 360.0),
+        equal_bins=config.equal_bins,
     )
 
 
 def build(config: Config) -> nn.Module:
-    """Both encoders from scratch, or from an earlier stage; never from pictures of Earth."""
+    """Encoders from scratch, from a pretrained trunk, or from an earlier stage."""
     network = Network(config)
-    return network if config.weights == "none" else fill_network(network, Path(config.weights))
+    if config.trunk_weights != "none":
+        for trunk in list_trunks(network):
+            fill_trunk(trunk, config.trunk_weights)
+    return network if config.weights == "none" else go_on(network, Path(config.weights))
+
+
+def list_trunks(network: Network) -> list[TrunkEncoder]:
+    """The trunk of the ground side and that of the aerial side; none where there are no trunks."""
+    return [part for part in network.modules() if isinstance(part, TrunkEncoder)]
+
+
+def go_on(network: Network, path: Path) -> nn.Module:
+    """The network with the weights of an earlier stage.
+
+    A network of both encoders may go on from small ones; a model folder has no learned scale.
+    """
+    names = set(read_weights(path).tensors)
+    sides: dict[str, nn.Module] = {"ground": network.ground, "aerial": network.aerial}
+    if isinstance(network.ground, JointEncoder) and "ground.small.mix.conv.weight" not in names:
+        sides = {side: encoder.small for side, encoder in sides.items()}  # type: ignore[misc]
+        fill_network(nn.ModuleDict(sides), path)
+        return network
+    if "logit_scale" not in names:
+        fill_network(nn.ModuleDict(sides), path)
+        return network
+    return fill_network(network, path)
+
+
+def measure(model: Network, batches: Iterator[Batch]) -> None:
+    """Centre and whiten a fresh trunk by the first pictures of a training, as they are."""
+    trunks = list_trunks(model)
+    if not trunks or trunks[0].whitening.is_measured:
+        return
+    taken = 0
+    pictures = []
+    for batch in batches:
+        pictures.append((batch.ground, batch.aerial))
+        taken += len(batch)
+        if taken >= MEASURED:
+            break
+    model.eval()
+    whiten(trunks[0], trunks[1], pictures)
+    model.train()
+
+
+def rate(name: str, config: Config) -> float:
+    """The share of the learning rate at which a parameter is trained; 0: frozen."""
+    return config.trunk_rate if ".lite." in name else 1.0
 
 
 def objective(model: Network, batch: Batch, config: Config) -> dict[str, Tensor]:
-    """Which place, and which turn of it."""
+    """Which place, and which turn of it; of pairs of several lists, within each list."""
+    seen = visible_bins(batch.fov_deg, config.bins)  # before the device is busy
     ground, aerial = model.ground(batch.ground), model.aerial(batch.aerial)
     with torch.autocast(ground.device.type, enabled=False):
-        seen = visible_bins(batch.fov_deg, config.bins)
-        scores = turn_scores(ground.float(), aerial.float(), seen)
-        place, turn = turning_info_nce(
-            scores, batch.heading_deg, model.logit_scale, config.smoothing
-        )
+        sums = torch.zeros(2, device=ground.device)
+        for part in torch.arange(len(batch)).chunk(config.parts):
+            rows = slice(int(part[0]), int(part[-1]) + 1)
+            scores = turn_scores(ground[rows].float(), aerial[rows].float(), seen[rows])
+            sums = sums + torch.stack(
+                turning_info_nce(
+                    scores, batch.heading_deg[rows], model.logit_scale, config.smoothing
+                )
+            )
+        place, turn = sums / config.parts
     return {"place": place, "turn": config.orientation_weight * turn}
 
 
@@ -125,8 +234,18 @@ def visible_bins(fov_deg: Tensor, bins: int) -> Tensor:
 def batches(
     table: PairTable, config: Config, generator: torch.Generator, neighbours: object
 ) -> Iterator[list[int]]:
-    """Every batch from one town, because a search happens within one."""
-    return draw_regional_batches(table, config.batch, config.reach_m, config.apart_m, generator)
+    """Every batch from one region of each list, because a search happens within one."""
+    return draw_mixed_batches(table, config.batch, config.reach_m, config.apart_m, generator)
+
+
+def check(table: PairTable, config: Config) -> None:
+    """As many lists of pairs as ``parts`` says."""
+    count = len(table.list_parts())
+    require(
+        count == config.parts,
+        f"the training pairs come from {count} lists, but parts is {config.parts}.\n"
+        f"Give --config parts={count}, or another number of --data.",
+    )
 
 
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:

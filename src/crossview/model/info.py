@@ -160,7 +160,7 @@ GROUND_NAME = "model.ground.onnx"
 AERIAL_NAME = "model.aerial.onnx"
 MOST_INFO_BYTES = 4_000_000
 MOST_DIM = 1_000_000
-_ADDED = ("attributions", "caution", "limits", "coarsest_imagery_m")
+_ADDED = ("equal_bins", "attributions", "caution", "limits", "coarsest_imagery_m")
 """Entries that earlier models did not have. They stand in ``model.json`` only where they differ
 from their defaults, so that those models keep their fingerprints."""
 FOV_SLACK = 1.1  # times as wide as what was seen, or as narrow: still counts as seen
@@ -172,7 +172,8 @@ class ModelInfo:
 
     ``azimuth_bins`` J: the vector is J blocks, block j describing azimuths from 360 j / J - 180
     degrees clockwise (the columns of :class:`ViewSpec`); an unknown heading is found by turning the
-    query through all J. J = 1 is an ordinary vector compared by its dot product.
+    query through all J. J = 1 is an ordinary vector compared by its dot product. ``equal_bins``:
+    every block has the same length; the score over all blocks is then the plain inner product.
 
     ``caution`` continues "made with a model ..." and is a warning of every index and answer that
     the model makes: what it was trained on, and what its places are worth. No full stop.
@@ -183,6 +184,7 @@ class ModelInfo:
     aerial: ViewSpec
     dim: Annotated[int, Interval(ge=1, le=MOST_DIM)]
     azimuth_bins: AtLeastOne = 1
+    equal_bins: bool = False
     synthetic: bool = False  # trained on the embedded world, not on pictures of Earth
     headings_seen: str = "unknown"  # "unknown" or "aligned"
     fov_seen_deg: tuple[float, float] = (360.0, 360.0)

@@ -229,6 +229,30 @@ def draw_regional_batches(
             batch = rivals.batch()
 
 
+def draw_mixed_batches(
+    table: PairTable, size: int, reach_m: float, apart_m: float, generator: torch.Generator
+) -> Iterator[list[int]]:
+    """As :func:`draw_regional_batches`, every batch holding equal shares of the joined lists.
+
+    Shares follow one another in the order of the lists; within each of them rows are of a region.
+    A list that is used up starts again until the longest has been through, so an epoch is as long
+    as that one. ``size`` is a multiple of the number of lists.
+    """
+    parts = table.list_parts()
+    if len(parts) == 1:
+        yield from draw_regional_batches(table, size, reach_m, apart_m, generator)
+        return
+    share = size // len(parts)
+    tables = [table.take(rows) for rows in parts]
+    drawn = [list(draw_regional_batches(one, share, reach_m, apart_m, generator)) for one in tables]
+    longest = max(map(len, drawn))
+    for shares, one in zip(drawn, tables, strict=True):
+        while 0 < len(shares) < longest:
+            shares.extend(draw_regional_batches(one, share, reach_m, apart_m, generator))
+    for together in zip(*drawn, strict=False):
+        yield [int(rows[n]) for rows, some in zip(parts, together, strict=True) for n in some]
+
+
 def _metres(latlon: F64, row: int) -> F64:
     return measure_distances_m(LatLon(*latlon[row]), latlon[:, 0], latlon[:, 1])
 

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from crossview.errors import BadModel, InvalidValue, WeightsUnavailable
 
+GRAPH_PREFIX, GRAPH_HALF = "model.", ".half"  # around a tensor's name in an exported branch
 MAIN_ENTRIES = ("model_state_dict", "state_dict", "model", "network", "net")  # in this order
 _AVERAGED = re.compile(r"(^|_)(ema|swa|avg|averaged|average|shadow|teacher)(_|$)")
 _NO_WEIGHTS = re.compile(r"optim|sched|scaler|rng|callback|^loops$")
@@ -69,6 +70,9 @@ class WeightFile:
 
 def read_weights(path: Path, entry: str = "") -> WeightFile:
     """Read a .pth, .pt, .ckpt or .safetensors file; its content decides, not its name.
+
+    A folder of an exported model gives the weights that its ONNX files hold by name. What export
+    leaves out (a learned scale) is not there.
 
     ``entry``: the dotted name of the dictionary to take, where a file holds several. Raises
     FileNotFoundError, BadModel for a file that is damaged, that holds code or no named tensors,
@@ -331,6 +335,8 @@ def _entries(values: Any) -> str:
 
 def _content(path: Path) -> tuple[Any, set[str]]:
     """What a file holds, and the kinds of objects in it that were not read."""
+    if path.is_dir():
+        return _read_exported(path), set()
     with path.open("rb") as file:
         start = file.read(512)
     if why := _no_checkpoint(path, start):
@@ -357,6 +363,31 @@ def _content(path: Path) -> tuple[Any, set[str]]:
             why = "its tensors are of a type that is not read, such as float8"
         raise _unreadable(path, why) from problem
     return values, reader.unread
+
+
+def read_graph(graph: bytes) -> dict[str, Tensor]:
+    """The tensors of an exported branch by the names that the network itself gives them."""
+    import onnx
+    from onnx import numpy_helper
+
+    found = {}
+    for entry in onnx.load_from_string(graph).graph.initializer:
+        if entry.name.startswith(GRAPH_PREFIX):
+            name = entry.name.removeprefix(GRAPH_PREFIX).removesuffix(GRAPH_HALF)
+            found[name] = torch.from_numpy(numpy_helper.to_array(entry).copy())
+    return found
+
+
+def _read_exported(folder: Path) -> dict[str, Tensor]:
+    """The weights of a network's branches."""
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.onnx")):
+        try:
+            tensors |= read_graph(path.read_bytes())
+        except Exception as problem:  # the parser raises whatever the file provokes
+            why = f"it is no whole ONNX file ({type(problem).__name__})"
+            raise _unreadable(path, why) from None
+    return tensors
 
 
 def _unreadable(path: Path, why: str) -> BadModel:

@@ -21,8 +21,9 @@ class Views:
 
     ``azimuth_bins`` J > 1: a vector is J blocks, block j describing azimuths from 360 j / J - 180
     degrees; both sides are compared over all J turns (``localization.similarity``). J = 1: dot
-    product. ``headings_seen`` ("unknown" or "aligned") and ``fov_seen_deg`` say which ground
-    pictures training shows; they travel with the exported model.
+    product. ``equal_bins``: every block has the same length, so that the score is the mean of the
+    blocks' cosines. ``headings_seen`` ("unknown" or "aligned") and ``fov_seen_deg`` say which
+    ground pictures training shows; they travel with the exported model.
     """
 
     ground: ViewSpec
@@ -30,6 +31,7 @@ class Views:
     azimuth_bins: int = 1
     headings_seen: str = "unknown"
     fov_seen_deg: tuple[float, float] = (360.0, 360.0)
+    equal_bins: bool = False
 
     def __post_init__(self) -> None:
         require(

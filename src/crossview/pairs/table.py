@@ -83,6 +83,8 @@ class PairTable:
     offset_px: F64 = field(default_factory=lambda: np.zeros((0, 2)))
     """[P, 2] where the camera stands in the aerial picture of each row: rows down and columns right
     of its centre, in pixels of the file; empty where a data set does not say it."""
+    part: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    """[P] number of the list that each row came from; empty: all of one list."""
     queries: str = "ground"  # the side of the queries; the other has the references
     root: Path = Path()  # of the data set: ids are relative to it
     framing: Framing = field(default_factory=Framing)  # what the files show
@@ -99,6 +101,7 @@ class PairTable:
         shapes |= {"metres_per_px": (a,), "up_bearing_deg": (a,)}
         shapes |= {"heading_deg": (g,), "fov_deg": (g,), "perspective": (g,)}
         shapes |= {"offset_px": (len(self.pairs) if len(self.offset_px) else 0, 2)}
+        shapes |= {"part": (len(self.pairs) if len(self.part) else 0,)}
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise BadData(f"{name} has shape {getattr(self, name).shape}, expected {shape}.")
@@ -134,12 +137,19 @@ class PairTable:
         aerial = self.aerial_latlon[self.pairs[:, 1]]
         return np.where(np.isfinite(ground), ground, aerial)
 
+    def list_parts(self) -> list[I64]:
+        """The rows of each list that the table was joined from, at least one."""
+        if not len(self.part):
+            return [np.arange(len(self.pairs))]
+        return [np.flatnonzero(self.part == number) for number in np.unique(self.part)]
+
     def take(self, rows: Sequence[int] | I64 | Bool) -> PairTable:
         """The table of some rows only: pictures that they do not use are dropped."""
         rows = np.asarray(rows)
         pairs = self.pairs[rows].reshape(-1, 2)
         offsets = self.offset_px[rows].reshape(-1, 2) if len(self.offset_px) else self.offset_px
-        table = replace(self, pairs=pairs, offset_px=offsets)
+        part = self.part[rows] if len(self.part) else self.part
+        table = replace(self, pairs=pairs, offset_px=offsets, part=part)
         return table._select_pictures(np.unique(pairs[:, 0]), np.unique(pairs[:, 1]))
 
     def without(self, *, ground: Sequence[int] = (), aerial: Sequence[int] = ()) -> PairTable:
@@ -150,13 +160,15 @@ class PairTable:
         lost = np.isin(self.pairs[:, 0], ground) | np.isin(self.pairs[:, 1], aerial)
         pairs = self.pairs[~lost]
         offsets = self.offset_px[~lost] if len(self.offset_px) else self.offset_px
+        part = self.part[~lost] if len(self.part) else self.part
         keep = [
             np.setdiff1d(np.arange(len(files)), gone)
             for files, gone in ((self.ground, ground), (self.aerial, aerial))
         ]
         asking = SIDES.index(self.queries)
         keep[asking] = np.unique(pairs[:, asking])
-        return replace(self, pairs=pairs, offset_px=offsets)._select_pictures(*keep)
+        kept = replace(self, pairs=pairs, offset_px=offsets, part=part)
+        return kept._select_pictures(*keep)
 
     def _select_pictures(self, g: I64, a: I64) -> PairTable:
         """Only the ground pictures ``g`` and aerial pictures ``a`` (sorted), all rows within."""
@@ -178,6 +190,46 @@ class PairTable:
             **per_ground,
             **per_aerial,
         )
+
+
+def join_tables(tables: Sequence[PairTable], *, as_parts: bool = True) -> PairTable:
+    """One table of all rows in order; ``as_parts``: it remembers from which table each came.
+
+    Pictures stay apart even where two tables name the same file. BadData where the tables differ
+    in the side that asks, in what their files show, or in stating where cameras stand.
+    """
+    first = tables[0]
+    if len(tables) == 1:
+        return first
+    for table in tables[1:]:
+        same = (table.queries, table.framing) == (first.queries, first.framing)
+        if not same or bool(len(table.offset_px)) != bool(len(first.offset_px)):
+            raise BadData(
+                "lists of pairs cannot be joined: they differ in the side that asks, in what their "
+                "files show (keep_rows), or in stating where cameras stand."
+            )
+    starts = np.cumsum([[0, 0]] + [[len(t.ground), len(t.aerial)] for t in tables], axis=0)
+
+    def stack(name: str) -> Any:
+        return np.concatenate([getattr(table, name) for table in tables])
+
+    def shift(name: str) -> I64:
+        shifted = [getattr(t, name) + start for t, start in zip(tables, starts, strict=False)]
+        return np.concatenate(shifted).astype(np.int64)
+
+    none = np.zeros(0, np.int64)
+    per_picture = ("ground_latlon", "heading_deg", "fov_deg", "perspective", "aerial_latlon")
+    return replace(
+        first,
+        ground=tuple(file for table in tables for file in table.ground),
+        aerial=tuple(file for table in tables for file in table.aerial),
+        pairs=shift("pairs"),
+        ignored=shift("ignored"),
+        offset_px=stack("offset_px"),
+        part=np.repeat(np.arange(len(tables)), list(map(len, tables))) if as_parts else none,
+        root=Path(),
+        **{name: stack(name) for name in (*per_picture, "metres_per_px", "up_bearing_deg")},
+    )
 
 
 def draw_held_out(table: PairTable, share: float, seed: int) -> Bool:

@@ -44,7 +44,10 @@ class Method(Protocol):
                   ``ground`` must fit the ground ViewSpec; ``aerial`` may have any size. A tuple of
                   pairs is several copies of one place: ``batch.more`` holds all but the first.
 
-    A page may also offer ``check`` (table, config): InvalidValue where these pairs cannot serve.
+    A page may also offer ``check`` (table, config): InvalidValue where these pairs cannot serve;
+    ``rate`` (name, config): the share of the learning rate at which the parameter of that name is
+    trained, 0 to freeze it; and ``measure`` (model, batches): what a fresh network takes from
+    pictures before its first step, from whole pairs as they are.
     """
 
     Config: Callable[..., Any]
@@ -217,6 +220,12 @@ def check_branches(model: nn.Module, views: Views, name: str) -> None:
                 f"{side} gives a picture another vector in another batch (eval mode)",
             )
             dims.add(vectors.shape[1])
+            lengths = vectors.unflatten(1, (views.azimuth_bins, -1)).norm(dim=2)
+            _demand(
+                not views.equal_bins or bool((lengths.std(dim=1) < UNIT).all()),
+                name,
+                f"{side} gives blocks of different lengths, but says equal_bins",
+            )
     model.train(mode)
     _demand(len(dims) == 1, name, f"branches give vectors of different length: {sorted(dims)}")
     _demand(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -35,11 +35,11 @@ from crossview.model.info import (
     read_network,
     require_whole,
 )
-from crossview.networks.weight_files import COUNTER, fit
+from crossview.networks.weight_files import COUNTER, GRAPH_HALF, fit, read_graph
 from crossview.pairs.batch import Views
 from crossview.schema import Text, check, parse_object, read_bytes
 from crossview.training.run_folder import RunFolder
-from crossview.training.session import build_without_weights
+from crossview.training.session import build_without_weights, name_no_weights
 from crossview.training.train_state import load_weights
 from crossview.training.validation import similarities
 from crossview.views.spec import ViewSpec
@@ -50,7 +50,6 @@ OPSET = 18
 TOLERANCE = 1e-4  # largest difference of an embedding's entry
 TIE = 1e-5  # scores this close may trade places between two runtimes
 CHECKED = 24  # pictures per side that the two runtimes are compared on
-_PREFIX, _HALF = "model.", ".half"  # around a tensor's name in an ONNX file
 _BESIDE = 64  # numbers of a parameter that is no part of the graphs; larger ones are left out
 _MOST_BYTES = 1_000_000  # of training.json
 
@@ -163,7 +162,9 @@ def reopen(folder: Path, page: Any, config: Any, views: Views) -> nn.Module:
     origin = read_origin(folder)
     paths = list(dict.fromkeys(find_networks(folder)))
     graphs = {path.name: read_network(path) for path in paths}
-    tensors = {name: value for graph in graphs.values() for name, value in _tensors(graph).items()}
+    tensors = {
+        name: value for graph in graphs.values() for name, value in read_graph(graph).items()
+    }
     with torch.device("meta"):  # nothing is reserved for what the folder only claims
         shapes = build_without_weights(page, config).state_dict()
     for name, numbers in origin.beside.items():
@@ -188,15 +189,13 @@ def _describe_origin(
     method: str, config: Any, model: nn.Module, graphs: Mapping[str, bytes]
 ) -> bytes:
     """training.json of an export; no path of this machine is in it."""
-    inside = {name for graph in graphs.values() for name in _tensors(graph)}
+    inside = {name for graph in graphs.values() for name in read_graph(graph)}
     outside = {
         name: value
         for name, value in model.state_dict().items()
         if name not in inside and not name.endswith(COUNTER)
     }
-    settings = asdict(config)
-    if any(field.name == "weights" for field in fields(config)):
-        settings["weights"] = "none"  # a file of this machine; what it gave is in the tensors
+    settings = asdict(config) | name_no_weights(config)  # what files gave is in the tensors
     origin = Origin(
         method=Path(method).name,
         config=settings,
@@ -204,19 +203,6 @@ def _describe_origin(
         lacking=[name for name, value in outside.items() if value.numel() > _BESIDE],
     )
     return json.dumps(asdict(origin), indent=1).encode() + b"\n"
-
-
-def _tensors(graph: bytes) -> dict[str, Tensor]:
-    """The network's tensors in an ONNX file, by the names that the network itself gives them."""
-    import onnx
-    from onnx import numpy_helper
-
-    found = {}
-    for entry in onnx.load_from_string(graph).graph.initializer:
-        if entry.name.startswith(_PREFIX):
-            name = entry.name.removeprefix(_PREFIX).removesuffix(_HALF)
-            found[name] = torch.from_numpy(numpy_helper.to_array(entry).copy())
-    return found
 
 
 def _files(shared: bool) -> dict[str, str]:
@@ -288,8 +274,8 @@ def _half_weights(graph: bytes) -> bytes:
         rounded, name = values.astype(np.float16), weight.name
         if not np.array_equal(rounded.astype(np.float32), values):
             continue  # not a rounded weight but something computed from one
-        weight.CopyFrom(numpy_helper.from_array(rounded, name + _HALF))
-        casts.append(helper.make_node("Cast", [name + _HALF], [name], to=TensorProto.FLOAT))
+        weight.CopyFrom(numpy_helper.from_array(rounded, name + GRAPH_HALF))
+        casts.append(helper.make_node("Cast", [name + GRAPH_HALF], [name], to=TensorProto.FLOAT))
     for node in reversed(casts):
         model.graph.node.insert(0, node)
     result: bytes = model.SerializeToString()
@@ -371,6 +357,7 @@ def run_info(
         aerial=views.aerial,
         dim=dim,
         azimuth_bins=views.azimuth_bins,
+        equal_bins=views.equal_bins,
         synthetic=bool(facts.get("synthetic", False)),
         headings_seen=views.headings_seen,
         fov_seen_deg=fov_seen_deg(run, views.fov_seen_deg),

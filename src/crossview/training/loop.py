@@ -182,7 +182,7 @@ def _step(
     torch.manual_seed(job.recipe.seed * 1_000_003 + state.step)  # nothing to save for a resume
     lr = job.recipe.lr_at(state.step, len(job.table))
     for group in state.optimiser.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["rate"]
     state.optimiser.zero_grad(set_to_none=True)
     sums: dict[str, float] = {}
     fovs: list[float] = []

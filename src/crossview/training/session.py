@@ -18,18 +18,18 @@ from torch import nn
 
 from crossview._version import __version__
 from crossview.errors import BadData, InvalidValue
-from crossview.pairs.batch import Views
+from crossview.pairs.batch import Batch, Views
 from crossview.pairs.cache import fill_cache, open_cache
 from crossview.pairs.checks import drop_unreadable
 from crossview.pairs.framing import frame_views, measure_framing, note_framing
-from crossview.pairs.loading import Loader, Reader, Unreadable, refuse_unreadable
+from crossview.pairs.loading import Loader, Reader, Unreadable, refuse_unreadable, to_batch
 from crossview.pairs.page_ref import PageRef
 from crossview.pairs.reading import Decoding, Files, Source
 from crossview.pairs.table import PairTable, draw_held_out
 from crossview.training import train_state
 from crossview.training.contract import TrainingRecipe
 from crossview.training.device import lay_out, open_device
-from crossview.training.loop import StepReport, TrainingJob, in_halves, train_steps
+from crossview.training.loop import StepReport, TrainingJob, epoch_order, in_halves, train_steps
 from crossview.training.mining import make_miner
 from crossview.training.run_folder import FORMAT, RunFolder
 from crossview.training.validation import Recall, measure_recalls
@@ -252,18 +252,36 @@ def start_state(session: Session) -> train_state.TrainState:
         model = build_without_weights(job.method, job.config)
     else:
         model = job.method.build(job.config)
-    state = train_state.make_state(lay_out(model, job.device), job.recipe)
+    model = lay_out(model, job.device)
+    if (measure := getattr(job.method, "measure", None)) and not session.folder.state.is_file():
+        measure(model, _read_plain_batches(session))
+    rate = getattr(job.method, "rate", lambda name, config: 1.0)
+    state = train_state.make_state(model, job.recipe, lambda name: rate(name, job.config))
     if job.recipe.mine_from == "epoch" and in_halves(job.method):
         state.memory = train_state.VectorMemory(len(job.table))
     return state
 
 
+def _read_plain_batches(session: Session) -> Iterator[Batch]:
+    """The first batches of a training without its augmentation, on its device."""
+    job = session.job
+    reader = replace(session.reader, page=None, config={})
+    with Loader(reader, session.workers) as loader:
+        for raw in loader.epoch(0, epoch_order(job, 0, None)):
+            yield to_batch(raw, job.views, job.device)
+
+
 def build_without_weights(page: Any, config: Any) -> nn.Module:
     """The network about to be filled from a file: no pretrained weights are looked for."""
-    if any(field.name == "weights" for field in fields(config)):
-        config = replace(config, weights="none")
+    config = replace(config, **name_no_weights(config))
     model: nn.Module = page.build(config)
     return model
+
+
+def name_no_weights(config: Any) -> dict[str, str]:
+    """The settings of a Config that say where weights come from, all "none"."""
+    names = ("weights", "trunk_weights")
+    return {field.name: "none" for field in fields(config) if field.name in names}
 
 
 def _with_defaults(page: Any) -> Callable[[Mapping[str, Any]], dict[str, Any]]:

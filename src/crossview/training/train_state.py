@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,12 +95,14 @@ class TrainState:
         if self.averaged is None:
             return
         keep = min(decay, (1 + self.step) / (10 + self.step))
+        now = self.model.state_dict()
+        moving = [name for name, value in now.items() if value.is_floating_point()]
         with torch.no_grad():
-            for name, value in self.model.state_dict().items():
-                if value.is_floating_point():
-                    self.averaged[name].lerp_(value, 1.0 - keep)
-                else:
-                    self.averaged[name].copy_(value)
+            torch._foreach_lerp_(
+                [self.averaged[name] for name in moving], [now[name] for name in moving], 1.0 - keep
+            )
+            for name in now.keys() - moving:
+                self.averaged[name].copy_(now[name])
 
     @contextmanager
     def evaluation_mode(self) -> Iterator[Any]:
@@ -120,21 +122,30 @@ class TrainState:
             self.model.train(mode)
 
 
-def make_state(model: nn.Module, recipe: TrainingRecipe) -> TrainState:
+def make_state(
+    model: nn.Module, recipe: TrainingRecipe, rate: Callable[[str], float] = lambda name: 1.0
+) -> TrainState:
     """AdamW (PyTorch's betas) over all parameters that require gradients; counters at 0.
 
     Without ``recipe.decay_vectors``, parameters with fewer than two axes are not decayed.
+    ``rate``: by a parameter's name, the share of the learning rate at which it is trained; those
+    of rate 0 are frozen.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in parameters if recipe.decay_vectors or p.ndim > 1]
-    decayed_ids = {id(p) for p in decayed}
-    free = [p for p in parameters if id(p) not in decayed_ids]
-    groups = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        share = rate(name)
+        parameter.requires_grad_(parameter.requires_grad and share > 0)
+        if parameter.requires_grad:
+            decays = recipe.decay_vectors or parameter.ndim > 1
+            groups.setdefault((share, decays), []).append(parameter)
     optimiser = torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=recipe.lr, eps=recipe.eps, fused=True
+        [
+            {"params": groups[key], "weight_decay": key[1] * recipe.weight_decay, "rate": key[0]}
+            for key in sorted(groups, reverse=True)
+        ],
+        lr=recipe.lr,
+        eps=recipe.eps,
+        fused=True,
     )
     averaged = None
     if recipe.ema_decay > 0:
