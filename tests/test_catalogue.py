@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Literal
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.tiny_pairs import write_pairs
@@ -16,10 +17,12 @@ from crossview.catalogue import (
     method_name,
     method_page,
     open_data,
+    open_parts,
     open_run,
     recipe,
     recipes,
     rules,
+    setting_names,
 )
 from crossview.errors import BadData, BadModel, InvalidValue, UnknownName
 from crossview.worlds.town_pairs import TownPlan, ensure_pairs
@@ -221,7 +224,7 @@ def test_names_are_the_same_in_upper_and_lower_case(tmp_path):
 def test_recipes_leave_to_data_sets_what_pictures_span(method):
     for settings in recipes(method).values():
         assert not {"footprint_m", "elevation_deg", "keep_rows"} & set(settings)
-        assert settings["whole"] is True
+        assert settings.get("whole") is (True if "whole" in setting_names(method) else None)
 
 
 @pytest.mark.parametrize(
@@ -242,3 +245,32 @@ def test_a_folder_whose_config_is_of_something_else_is_no_run(tmp_path):
     (tmp_path / "config.json").write_text('{"name": "my web application"}')
     with pytest.raises(BadModel, match="lacks method, config, data"):
         open_run(tmp_path)
+
+
+def test_lists_are_joined_as_parts_and_by_commas_as_one(tmp_path):
+    lists = []
+    for name, count in (("a", 3), ("b", 4), ("c", 5)):
+        (tmp_path / name).mkdir()
+        lists.append(write_pairs(tmp_path / name, count))
+    first, *rest = map(str, lists)
+    joined = open_parts([f"pairs:{first}", f"pairs:{','.join(rest)}"])
+    table = joined.tables["train"]
+    assert joined.name == f"pairs:{first} + pairs:{','.join(rest)}"
+    alone = [open_data(f"pairs:{one}").tables["train"] for one in lists]
+    assert [len(rows) for rows in table.list_parts()] == [len(alone[0]), sum(map(len, alone[1:]))]
+    for rows, one in zip(np.split(np.arange(len(table)), [3, 7]), alone, strict=True):
+        again = table.take(rows)
+        assert (again.ground, again.aerial) == (one.ground, one.aerial)
+        np.testing.assert_array_equal(again.pairs, one.pairs)
+        np.testing.assert_array_equal(again.ground_latlon, one.ground_latlon)
+    assert not joined.info["synthetic"]
+    assert len(open_parts([f"pairs:{first}"]).tables["train"].list_parts()) == 1
+
+
+def test_lists_that_frame_their_pictures_otherwise_are_not_joined(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        write_pairs(tmp_path / name, 2)
+    (tmp_path / "b" / "pairs.json").write_text('{"keep_rows": [0.25, 0.75]}')
+    with pytest.raises(BadData, match="cannot be joined"):
+        open_parts([f"pairs:{tmp_path / name}" for name in "ab"])
