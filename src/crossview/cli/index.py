@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -131,15 +131,15 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         return
     if out is None:
         raise UsageError("Give the index to write, for example: --out region.cvx")
-    source_options = SourceOptions(
-        bands=_read_bands(bands),
-        stretch=_read_stretch(stretch),
+    source_options = read_source_options(
+        bands=bands,
+        stretch=stretch,
         crs=crs,
         metres_per_px=metres_per_px,
         width_m=width_m,
         zoom=zoom,
         tms=tms,
-        nodata=_read_nodata(nodata),
+        nodata=nodata,
         allow_vrt=allow_vrt or None,
         attribution=attribution,
         date=date,
@@ -289,6 +289,22 @@ def _summarize(index: Index) -> str:
         f"{manifest.stride_m:g} m, {manifest.area_km2:.3g} km2, {console.format_size(size)}.\n"
         + (f"Imagery: {credit}\n" if credit else "")
         + f"Next: crossview locate PHOTO --index {index.path}"
+    )
+
+
+def read_source_options(
+    *,
+    bands: str | None = None,
+    stretch: str | None = None,
+    nodata: str | None = None,
+    **others: Any,
+) -> SourceOptions:
+    """What options of the command line say about imagery; InvalidValue where they cannot be."""
+    return SourceOptions(
+        bands=_read_bands(bands),
+        stretch=_read_stretch(stretch),
+        nodata=_read_nodata(nodata),
+        **others,
     )
 
 

@@ -1,33 +1,125 @@
-"""``crossview world``: write a synthetic town, seen from above and from its streets."""
+"""``crossview world``: a synthetic town, or worlds drawn from a real orthophoto."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crossview.cli import console
+from crossview.cli.index import read_source_options
+from crossview.errors import UsageError
+
+if TYPE_CHECKING:
+    from crossview.worlds.write import PhotoSeries
 
 
 def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     out: Annotated[Path, typer.Option(help="Folder to write to.")],
     style: Annotated[str, typer.Option(help="Style of the town, such as old or suburb.")] = "old",
     seed: Annotated[
-        int, typer.Option(help="Number of the town; 20000 and above are for tests.")
-    ] = (20_000),
+        int | None,
+        typer.Option(
+            help="Number of the town (default 20000; from there on for tests), or of the "
+            "worlds (default 0)."
+        ),
+    ] = None,
     side_m: Annotated[float, typer.Option(help="Side of the mapped square in metres.")] = 800.0,
     panoramas: Annotated[int, typer.Option(help="Number of 360-degree panoramas.")] = 12,
     photos: Annotated[int, typer.Option(help="Number of perspective photos.")] = 12,
     fov: Annotated[float, typer.Option(help="Their horizontal field of view in degrees.")] = 90.0,
     pitch: Annotated[float, typer.Option(help="Their largest pitch in degrees.")] = 0.0,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Real orthophoto, as crossview index takes it; repeatable."),
+    ] = None,
+    heights: Annotated[
+        Path | None, typer.Option(help="Raster of heights above the ground, or of the surface.")
+    ] = None,
+    buildings: Annotated[
+        Path | None, typer.Option(help="Outlines of buildings: GeoJSON, GeoPackage, OSM extract.")
+    ] = None,
+    skies: Annotated[
+        Path | None, typer.Option(help="Folder of 360-degree panoramas to take skies from.")
+    ] = None,
+    textures: Annotated[
+        Path | None, typer.Option(help="Folder of pictures of walls: brick, plaster, wood.")
+    ] = None,
+    pairs: Annotated[int, typer.Option(help="About how many pairs, with --from.")] = 500,
+    keep: Annotated[
+        float, typer.Option(help="Share of the region that validates, apart from the rest.")
+    ] = 0.2,
+    bands: Annotated[
+        str | None, typer.Option(help="Bands for red, green, blue, such as 4,3,2.")
+    ] = None,
+    stretch: Annotated[
+        str | None, typer.Option(help="Percentiles that become black and white; 2,98 for 16 bits.")
+    ] = None,
+    crs: Annotated[
+        str | None, typer.Option(help="CRS of all files, whatever they say, such as EPSG:25833.")
+    ] = None,
+    attribution: Annotated[str | None, typer.Option(help="Whose imagery it is.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that draw; 0: one a core.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
 ) -> None:
-    """Write aerial.tif, ground/*.jpg, places.csv and sheet.png of one synthetic town."""
-    from crossview.worlds.write import PhotoSeries, write_world
+    """Write a synthetic town, or with --from training pairs of worlds on a real orthophoto.
 
-    series = (PhotoSeries(panoramas), PhotoSeries(photos, fov, pitch))
-    with console.show_progress("pictures", panoramas + photos, unit="pictures", quiet=quiet) as bar:
+    A town: aerial.tif, ground/*.jpg, places.csv and sheet.png. Worlds: pairs.csv, its pictures and
+    sheet.png; stopped, the same command continues.
+    """
+    if not source:
+        if any(given is not None for given in (heights, buildings, skies, textures, bands, crs)):
+            raise UsageError(
+                "--heights, --buildings, --skies, --textures, --bands and --crs belong to worlds "
+                "of a real orthophoto.\nGive it with --from, for example: --from city.tif"
+            )
+        from crossview.worlds.write import PhotoSeries
+
+        series = (PhotoSeries(panoramas), PhotoSeries(photos, fov, pitch))
+        _write_town(out, style, 20_000 if seed is None else seed, side_m, series, quiet=quiet)
+        return
+    from crossview.imagery.orthophotos import prepare_region
+    from crossview.imagery.sources import open_sources
+    from crossview.worlds.ortho_pairs import OrthoPlan
+
+    options = read_source_options(bands=bands, stretch=stretch, crs=crs, attribution=attribution)
+    plan = OrthoPlan(seed=seed or 0, skies=skies, textures=textures)
+    with open_sources(source, options) as imagery:
+        for note in imagery.notes:
+            console.note(f"{note}.", quiet=quiet)
+        region = prepare_region(
+            imagery, out, pairs=pairs, kept_share=keep, plan=plan, heights=heights,
+            buildings=buildings, workers=workers,
+        )  # fmt: skip
+        for note in region.notes:
+            console.warn(f"{note}.")
+        with console.show_progress("worlds", region.squares, unit="squares", quiet=quiet) as bar:
+            for done in region.draw():
+                bar.update(done, region.squares)
+    counts = region.count_pairs()
+    console.print_result(
+        f"{out}: {sum(counts.values())} pairs of {region.squares} squares "
+        f"({', '.join(f'{n} {split}' for split, n in counts.items())}). The pictures from above "
+        "are real, those from the ground are drawn.\n"
+        f"Look at {out / 'sheet.png'}, then:\n"
+        f"  crossview train --data pairs:{out / 'pairs.csv'} --out my-run"
+    )
+
+
+def _write_town(
+    out: Path,
+    style: str,
+    seed: int,
+    side_m: float,
+    series: tuple[PhotoSeries, ...],
+    *,
+    quiet: bool,
+) -> None:
+    from crossview.worlds.write import write_world
+
+    count = sum(part.count for part in series)
+    with console.show_progress("pictures", count, unit="pictures", quiet=quiet) as bar:
         town = write_world(
             out, style, seed, side_m=side_m, series=series,
             progress=bar.update,

@@ -56,6 +56,7 @@ class Drive:
     top: U8 | None = None  # [rows, columns, 3]
     sky: Sky | None = None
     outward: I8 | None = None  # [rows, columns, 2]: which way walls face, see ``colour_walls``
+    textures: U8 | None = None  # of walls, see ``colour_walls``
 
 
 @dataclass(frozen=True)
@@ -263,8 +264,9 @@ def _colour_surfaces(
     where = at[0] + far * np.sin(full[wall]), at[1] - far * np.cos(full[wall])
     outward = None if drive.outward is None else drive.outward.reshape(-1, 2)[cell[wall]]
     colour[wall] = colour_walls(
-        drive.objects, row[wall], where, hits.up_m[land][wall], drive.light, outward
-    )
+        drive.objects, row[wall], where, hits.up_m[land][wall], drive.light, outward,
+        drive.textures,
+    )  # fmt: skip
     return np.asarray(colour, np.float32)
 
 

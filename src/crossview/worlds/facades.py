@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crossview.arrays import F32, I8, I32, I64
+from crossview.arrays import F32, I8, I32, I64, U8
 from crossview.worlds.buildings import STOREY_M
 from crossview.worlds.light import Light
 from crossview.worlds.town import ObjectKind, Objects
+
+TEXTURE_M = 2.5  # side of a picture of a wall
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,19 @@ def stack_objects(objects: Objects) -> ObjectArrays:
     )
 
 
-def colour_walls(
+def colour_walls(  # noqa: PLR0913, PLR0917 - points on walls, and what colours them
     objects: ObjectArrays,
     row: I32,
     at: tuple[F32, F32],
     up_m: F32,
     light: Light,
     outward: I8 | None = None,
+    textures: U8 | None = None,
 ) -> F32:
     """Colour [n, 3] of wall points of objects ``row``, at (east, south) and height ``up_m``.
 
     ``outward`` [n, 2]: which way the wall faces (east, south; any length), where an object is not
-    the box that stands for it.
+    the box that stands for it. ``textures`` [t, h, w, 3]: walls that half of the objects take.
     """
     along, facing = _project_on_wall(objects, row, at, outward)
     look = objects.look[row]
@@ -67,12 +70,24 @@ def colour_walls(
     )
     band = 1.0 - 0.1 * (in_floor < 0.06) * (look // 420 % 2)
     plain = objects.side[row] * band[:, None]
+    if textures is not None:
+        plain = _lay_textures(plain, textures, look, along, up_m)
     dark = np.array([92.0, 104.0, 118.0], np.float32) * pane[:, None]
     colour = np.where(window[:, None], dark, plain)
     trunk = objects.kind[row] == ObjectKind.TRUNK
     colour[trunk] = objects.side[row][trunk]
     lit: F32 = (colour * _light_walls(facing, light)[:, None]).astype(np.float32)
     return lit
+
+
+def _lay_textures(plain: F32, textures: U8, look: I64, along: F32, up_m: F32) -> F32:
+    """Walls [n, 3] of half of the looks as a texture of ``TEXTURE_M``, tinted by their colour."""
+    count, height, width = textures.shape[:3]
+    row = (up_m / TEXTURE_M * height).astype(np.int64) % height
+    column = np.floor(along / TEXTURE_M * width).astype(np.int64) % width
+    pattern = textures[look // 2 % count, row, column].astype(np.float32)
+    taken = (look % 2 == 0)[:, None]
+    return np.where(taken, 0.6 * pattern + 0.4 * plain, plain).astype(np.float32)
 
 
 def _project_on_wall(

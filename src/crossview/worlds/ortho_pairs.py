@@ -6,25 +6,26 @@ The list and the pictures are those of :mod:`town_pairs`, so that one training r
 from __future__ import annotations
 
 import math
+import re
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from crossview.arrays import U8
-from crossview.errors import BadImage, EmptyRegion
+from crossview.errors import BadImage, CannotWrite, EmptyRegion
 from crossview.files import list_files
-from crossview.geo.grids import RasterGrid
 from crossview.worlds.camera import Drive, Shot, render_panorama
 from crossview.worlds.ortho_sets import ListedTile, open_tile, read_evidence
 from crossview.worlds.orthoworld import (
     Orthophoto,
     OrthoWorld,
-    count_cells,
     draw_standing_places,
     draw_world,
+    lay_cells,
     read_ground,
     start_ortho_drive,
 )
@@ -46,6 +47,8 @@ from crossview.worlds.town_pairs import (
 # A test computes it from what is drawn; renew every figure together with it.
 ORTHO_VERSION = "c9be1268"
 INSET_M = (0.5 * CROP_PX + 1) * CELL_M  # of cameras, so that their crop lies on the picture
+PAIR_BYTES, SPARE_BYTES = 70_000, 50_000_000  # of the two pictures of a pair, at most
+_WALL_NAME = re.compile("brick|plaster|putz|wood|siding|stone|concrete|marble|corrugated", re.I)
 _SKY_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -55,7 +58,8 @@ class OrthoPlan:
 
     ``pairs_per_ha``: of the ground whose crop lies inside the tile, within ``least`` and ``most``
     pairs a tile; ``pairs_per_world``: pairs that share heights, light and season. ``skies``: a
-    folder of panoramas whose skies are used besides drawn ones.
+    folder of panoramas whose skies are used besides drawn ones; ``textures``: one of pictures of
+    walls.
     """
 
     pairs_per_ha: float = 6.0
@@ -64,13 +68,15 @@ class OrthoPlan:
     pairs_per_world: int = 24
     seed: int = 0
     skies: Path | None = None
+    textures: Path | None = None
 
     def __str__(self) -> str:
         """One sentence; plans are equal exactly if their sentences are. Noted beside the pairs."""
         skies = f", skies of {self.skies}" if self.skies else ""
+        walls = f", walls of {self.textures}" if self.textures else ""
         return (
             f"{self.pairs_per_ha:g} pairs per hectare, {self.least} to {self.most} a tile, "
-            f"{self.pairs_per_world} a world, seed {self.seed}{skies}"
+            f"{self.pairs_per_world} a world, seed {self.seed}{skies}{walls}"
         )
 
     def count_pairs(self, tile: Orthophoto) -> int:
@@ -78,7 +84,8 @@ class OrthoPlan:
         sides = [n * tile.metres_per_px - 2.0 * INSET_M for n in tile.picture.shape[:2]]
         if min(sides) <= CELL_M:
             return 0
-        wanted = round(self.pairs_per_ha * sides[0] * sides[1] / 1e4)
+        share = 1.0 if tile.stand is None else float(tile.stand.mean())
+        wanted = round(self.pairs_per_ha * share * sides[0] * sides[1] / 1e4)
         return int(np.clip(wanted, self.least, self.most))
 
     def count_worlds(self, pairs: int) -> int:
@@ -133,12 +140,7 @@ def open_orthophotos(
             for other in years[tile.place, str(tile.centre)]
             if other != tile and (other.width_px, other.height_px) == own.rgb.shape[1::-1]
         ]
-        width, height = (
-            count_cells(n, tile.metres_per_px) for n in (tile.width_px, tile.height_px)
-        )
-        grid = RasterGrid.around(tile.centre, CELL_M, (width, height), tile.up_bearing_deg)
-        heights, outlines = read_evidence(folder, tile, grid) if known else (None, None)
-        yield Orthophoto(
+        photo = Orthophoto(
             f"{tile.source.name}-{Path(tile.file).with_suffix('').as_posix().replace('/', '-')}",
             own.rgb,
             tile.metres_per_px,
@@ -147,8 +149,22 @@ def open_orthophotos(
             split,
             None if own.valid.all() else own.valid,
             tuple(others),
-            heights,
-            outlines if outlines is not None and outlines.building.any() else None,
+        )
+        if known:
+            heights, outlines = read_evidence(folder, tile, lay_cells(photo))
+            built = outlines is not None and outlines.building.any()
+            photo = replace(photo, heights=heights, outlines=outlines if built else None)
+        yield photo
+
+
+def require_room(root: Path, pairs: int) -> None:
+    """Raise CannotWrite unless the disk can hold the pictures of ``pairs`` pairs more."""
+    place = next((p for p in (root, *root.absolute().parents) if p.is_dir()), Path())
+    free, needed = shutil.disk_usage(place).free, pairs * PAIR_BYTES + SPARE_BYTES
+    if free < needed:
+        raise CannotWrite(
+            f"{pairs} pairs need about {needed / 1e9:.2f} GB; {free / 1e9:.2f} GB are free where "
+            f"{root} lies.\nAsk for fewer pairs, free some space, or choose another folder."
         )
 
 
@@ -165,11 +181,12 @@ def _render_tile(task: tuple[Orthophoto, OrthoPlan, int], folder: str, root: Pat
     tile, plan, count = task
     ground = read_ground(tile)
     skies = load_skies(plan.skies) if plan.skies else ()
+    textures = load_textures(plan.textures) if plan.textures else None
     worlds = plan.count_worlds(count)
     rows: list[Row] = []
     for number in range(worlds):
         world = draw_world(ground, plan.seed * 1000 + number)
-        drive = start_ortho_drive(world, skies)
+        drive = start_ortho_drive(world, skies, textures)
         rng = world.seed_generator("flights")
         share = count // worlds + (number < count % worlds)
         for east, south, eye_m in _list_places(world, drive, share):
@@ -214,6 +231,27 @@ def load_skies(folder: Path) -> tuple[U8, ...]:
     if not skies:
         raise EmptyRegion(f"{folder} holds no panorama (twice as wide as high) of an open sky.")
     return tuple(skies)
+
+
+@cache
+def load_textures(folder: Path) -> U8:
+    """Pictures of walls in a folder, known by their names, [n, 128, 128, 3]."""
+    import cv2
+
+    walls = []
+    for path in list_files(folder, _SKY_SUFFIXES):
+        if not _WALL_NAME.search(path.stem):
+            continue
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise BadImage(f"{path} is not a picture that can be read.")
+        walls.append(cv2.resize(picture[..., ::-1], (128, 128), interpolation=cv2.INTER_AREA))
+    if not walls:
+        raise EmptyRegion(
+            f"{folder} holds no picture of a wall: names with brick, plaster, wood, stone, "
+            "concrete, siding or marble are looked for."
+        )
+    return np.stack(walls).astype(np.uint8)
 
 
 def _measure_sky_share(rgb: U8) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 
 from crossview.arrays import F32, I8, U8, Bool
 from crossview.errors import EmptyRegion, require
+from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon, move_point
 from crossview.worlds.camera import Drive, Sky
 from crossview.worlds.facades import stack_objects
@@ -62,6 +63,7 @@ class Orthophoto:
     other_years: tuple[U8, ...] = ()
     heights: Heights | None = None
     outlines: Outlines | None = None
+    stand: Bool | None = None  # coarse, over all of the picture: where cameras may stand
 
     @cached_property
     def digest(self) -> str:
@@ -69,7 +71,8 @@ class Orthophoto:
         found = hashlib.sha256(repr((self.metres_per_px, self.picture.shape)).encode())
         known = [] if self.heights is None else [self.heights.above_ground_m]
         told = [] if self.outlines is None else [self.outlines.building, self.outlines.height_m]
-        for part in (self.picture, *self.other_years, *known, *told):
+        masks = [mask for mask in (self.valid, self.stand) if mask is not None]
+        for part in (self.picture, *self.other_years, *known, *told, *masks):
             found.update(np.ascontiguousarray(part).tobytes())
         return found.hexdigest()[:16]
 
@@ -157,6 +160,12 @@ def count_cells(pixels: int, metres_per_px: float) -> int:
     return round(pixels * metres_per_px / CELL_M)
 
 
+def lay_cells(tile: Orthophoto) -> RasterGrid:
+    """The cells of the worlds that are drawn on a tile."""
+    height, width = (count_cells(n, tile.metres_per_px) for n in tile.picture.shape[:2])
+    return RasterGrid.around(tile.centre, CELL_M, (width, height), tile.up_bearing_deg)
+
+
 def _resample(picture: U8, metres_per_px: float) -> U8:
     import cv2
 
@@ -237,7 +246,9 @@ def _draw_wall_colour(palette: tuple[Colour, ...], rng: Generator) -> Colour:
     return int(r), int(g), int(b)
 
 
-def start_ortho_drive(world: OrthoWorld, skies: tuple[U8, ...] = ()) -> Drive:
+def start_ortho_drive(
+    world: OrthoWorld, skies: tuple[U8, ...] = (), textures: U8 | None = None
+) -> Drive:
     """Draw the light, the season and the cars of the world, and one of ``skies`` or none."""
     import cv2
 
@@ -264,6 +275,7 @@ def start_ortho_drive(world: OrthoWorld, skies: tuple[U8, ...] = ()) -> Drive:
         np.clip(colour, 0.0, 255.0).astype(np.uint8),
         sky,
         _find_outward(world),
+        textures,
     )
 
 
@@ -433,6 +445,10 @@ def _find_free_ground(world: OrthoWorld, solid_m: F32, inset_m: float) -> Bool:
     inset = math.ceil(inset_m / CELL_M)
     inside = np.zeros(free.shape, np.bool_)
     inside[inset : free.shape[0] - inset, inset : free.shape[1] - inset] = True
+    stand = world.own.tile.stand
+    if stand is not None:
+        size = inside.shape[::-1]
+        inside &= cv2.resize(stand.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     if not world.own.valid.all():
         around = (2 * inset + 1, 2 * inset + 1)
         inside &= cv2.blur(world.own.valid.astype(np.float32), around) > 1.0 - HOLE_SHARE

@@ -18,6 +18,7 @@ from pathlib import Path
 from crossview.arrays import U8
 from crossview.errors import CannotWrite, InvalidValue, require
 from crossview.files import atomic_write, sweep, wait_for_disk, writing
+from crossview.geo.points import LatLon, project_to_local_m
 from crossview.locks import lock
 from crossview.worlds.camera import (
     Drive,
@@ -281,12 +282,12 @@ def write_sheet(
         box = (column - half, row - half, column + half, row + half)
         tile = Image.fromarray(above).transform((ROW_PX, ROW_PX), Image.Transform.EXTENT, box)
         sheet.paste(tile, (height, n * ROW_PX))
-        _draw_arrow(pen, (height + ROW_PX / 2, (n + 0.5) * ROW_PX), shot.heading_deg, 0.4 * ROW_PX)
+        draw_arrow(pen, (height + ROW_PX / 2, (n + 0.5) * ROW_PX), shot.heading_deg, 0.4 * ROW_PX)
         thumbnail = Image.fromarray(picture)
         thumbnail.thumbnail((GROUND_PX, ROW_PX))
         sheet.paste(thumbnail, (height + ROW_PX, n * ROW_PX))
         scale = height / above.shape[0]
-        _draw_arrow(pen, (column * scale, row * scale), shot.heading_deg, 14.0)
+        draw_arrow(pen, (column * scale, row * scale), shot.heading_deg, 14.0)
         pen.text((column * scale + 8, row * scale + 4), str(n + 1), fill=MARK)
         pen.text((height + 6, n * ROW_PX + 4), str(n + 1), fill=MARK)
     data = io.BytesIO()
@@ -294,9 +295,45 @@ def write_sheet(
     atomic_write(path, data.getvalue())
 
 
-def _draw_arrow(pen: object, at: tuple[float, float], heading_deg: float, length: float) -> None:
+def draw_arrow(pen: object, at: tuple[float, float], heading_deg: float, length: float) -> None:
+    """Draw an arrow of ``length`` pixels from a ringed place, clockwise from up."""
     turn = math.radians(heading_deg)
     tip = (at[0] + length * math.sin(turn), at[1] - length * math.cos(turn))
     pen.line([at, tip], fill=MARK, width=3)  # type: ignore[attr-defined]
     r = 4
     pen.ellipse([at[0] - r, at[1] - r, at[0] + r, at[1] + r], outline=MARK, width=2)  # type: ignore[attr-defined]
+
+
+def write_pair_sheet(path: Path, pairs: Path, count: int = 10) -> None:
+    """Write a sheet of a list of pairs: the picture from above, with the camera, and the other.
+
+    An arrow begins at the camera and points where the panorama's middle looks.
+    """
+    from PIL import Image, ImageDraw
+
+    with pairs.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    rows = rows[:: max(1, len(rows) // count)][:count]
+    sheet = Image.new("RGB", (ROW_PX + 4 * ROW_PX, len(rows) * ROW_PX), (24, 26, 30))
+    pen = ImageDraw.Draw(sheet)
+    for n, row in enumerate(rows):
+        with Image.open(pairs.parent / row["aerial"]) as above:
+            scale = ROW_PX / above.width
+            sheet.paste(above.resize((ROW_PX, ROW_PX), Image.Resampling.BOX), (0, n * ROW_PX))
+        with Image.open(pairs.parent / row["ground"]) as view:
+            sheet.paste(view.resize((4 * ROW_PX, ROW_PX)), (ROW_PX, n * ROW_PX))
+        middle, camera = (
+            LatLon(float(row[f"{side}_lat"]), float(row[f"{side}_lon"]))
+            for side in ("aerial", "ground")
+        )
+        east, north = project_to_local_m(middle, camera.lat, camera.lon)
+        turn, px = math.radians(float(row["up_bearing_deg"])), scale / float(row["metres_per_px"])
+        right = float(east) * math.cos(turn) - float(north) * math.sin(turn)
+        up = float(east) * math.sin(turn) + float(north) * math.cos(turn)
+        at = 0.5 * ROW_PX + right * px, (n + 0.5) * ROW_PX - up * px
+        heading = float(row["heading_deg"]) - float(row["up_bearing_deg"])
+        draw_arrow(pen, at, heading, 0.3 * ROW_PX)
+        pen.text((6, n * ROW_PX + 4), row["split"], fill=MARK)
+    data = io.BytesIO()
+    sheet.save(data, format="PNG")
+    atomic_write(path, data.getvalue())

@@ -1,0 +1,106 @@
+"""A town's own map, given as an orthophoto: squares of it, and a part that is kept apart."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from crossview.errors import BadData, EmptyRegion, TooCoarse
+from crossview.geo.points import measure_distance_m
+from crossview.imagery.orthophotos import (
+    LEAST_TILE_M,
+    add_outlines,
+    cut_orthophotos,
+    plan_squares,
+    prepare_region,
+)
+from crossview.imagery.sources import open_sources
+from crossview.worlds.construction import build_town
+from crossview.worlds.ortho_pairs import OrthoPlan
+from crossview.worlds.orthoworld import read_ground
+from crossview.worlds.overhead import render_orthophoto
+from crossview.worlds.town import APRON_M
+from crossview.worlds.write import write_geotiff
+
+
+@pytest.fixture(scope="module")
+def town():
+    return build_town("suburb", 20_005, 320.0)
+
+
+@pytest.fixture(scope="module")
+def map_file(town, tmp_path_factory):
+    path = tmp_path_factory.mktemp("region") / "aerial.tif"
+    write_geotiff(path, town, render_orthophoto(town))
+    return path
+
+
+def test_squares_lie_where_the_imagery_says(town, map_file):
+    with open_sources([map_file]) as imagery:
+        tiles = list(cut_orthophotos(plan_squares(imagery, kept_share=0.0, side_m=160.0)))
+    assert len(tiles) > 4
+    assert {tile.split for tile in tiles} == {"train"}
+    corner = town.site.latlon(APRON_M, APRON_M)
+    first = read_ground(tiles[0]).locate(0.0, 0.0)
+    assert measure_distance_m(corner, first) < 0.5
+
+
+def test_the_part_kept_apart_shares_no_ground_with_the_rest(map_file, tmp_path):
+    with open_sources([map_file]) as imagery:
+        region = prepare_region(
+            imagery, tmp_path, pairs=24, kept_share=0.4, plan=OrthoPlan(), workers=1
+        )
+        assert list(region.draw())[-1] == region.squares
+    assert set(region.count_pairs()) == {"train", "val"}
+    rows = list(csv.DictReader((tmp_path / "pairs.csv").open(encoding="utf-8")))
+    lat = {split: [float(r["aerial_lat"]) for r in rows if r["split"] == split]
+           for split in ("train", "val")}  # fmt: skip
+    apart_m = (min(lat["train"]) - max(lat["val"])) * 111_000.0
+    assert apart_m > 104.0
+    assert (tmp_path / "sheet.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_region_that_is_too_small_is_told_the_size_that_would_do(tmp_path):
+    town = build_town("old", 1, 200.0)
+    write_geotiff(tmp_path / "small.tif", town, render_orthophoto(town))
+    with (
+        open_sources([tmp_path / "small.tif"]) as imagery,
+        pytest.raises(EmptyRegion, match=r"A region of \d+ m would do"),
+    ):
+        plan_squares(imagery)
+    write_geotiff(tmp_path / "tiny.tif", town, np.full((250, 250, 3), 90, np.uint8))
+    with (
+        open_sources([tmp_path / "tiny.tif"]) as imagery,
+        pytest.raises(EmptyRegion, match=f"{LEAST_TILE_M:.0f} m at least"),
+    ):
+        plan_squares(imagery)
+
+
+def test_imagery_that_is_too_coarse_is_refused(tmp_path):
+    import rasterio
+    from rasterio.transform import from_origin
+
+    profile = {"driver": "GTiff", "width": 400, "height": 400, "count": 3, "dtype": "uint8",
+               "crs": "EPSG:32633", "transform": from_origin(5e5, 5e6, 1.5, 1.5)}  # fmt: skip
+    with rasterio.open(tmp_path / "coarse.tif", "w", **profile) as raster:
+        raster.write(np.random.default_rng(0).integers(0, 255, (3, 400, 400), np.uint8))
+    with (
+        open_sources([tmp_path / "coarse.tif"]) as imagery,
+        pytest.raises(TooCoarse, match=r"1\.50 m per pixel"),
+    ):
+        prepare_region(imagery, tmp_path / "out", pairs=9, kept_share=0.2, plan=OrthoPlan())
+
+
+def test_outlines_of_another_place_are_refused_once_all_squares_lack_them(map_file, tmp_path):
+    ring = [[10.0, 50.0], [10.001, 50.0], [10.001, 50.001], [10.0, 50.0]]
+    feature = {"type": "Feature", "properties": {"height": 6},
+               "geometry": {"type": "Polygon", "coordinates": [ring]}}  # fmt: skip
+    content = {"type": "FeatureCollection", "features": [feature]}
+    (tmp_path / "elsewhere.geojson").write_text(json.dumps(content))
+    with open_sources([map_file]) as imagery:
+        tiles = cut_orthophotos(plan_squares(imagery))
+        with pytest.raises(BadData, match="touches the imagery"):
+            list(add_outlines(tiles, tmp_path / "elsewhere.geojson"))
