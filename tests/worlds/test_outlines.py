@@ -180,3 +180,18 @@ def test_the_smaller_of_two_overlapping_buildings_is_seen():
         drawn = draw_outlines(plans, GRID)
         assert drawn.height_m[drawn.building[100, 150] - 1] == 30.0
         assert drawn.height_m[drawn.building[100, 150 + 25] - 1] == 9.0
+
+
+def test_beyond_the_outlines_own_extent_nothing_is_known():
+    """An extract that ends within the picture says nothing of the ground behind its edge."""
+
+    def plan(east_m, north_m):
+        return Plan((np.array(lay_square(east_m, north_m, 5))[:, ::-1],), 9.0)
+
+    wide = RasterGrid.around(PLACE, 0.4, (1500, 1000), 0.0)
+    corners = [plan(east, north) for east in (-900, 50) for north in (-900, 900)]
+    known = draw_outlines([*corners, plan(0, 0)], wide).known
+    assert known[:, :850].all()  # to 40 m east of the middle
+    assert not known[:, 1050:].any()
+    around = [plan(east, north) for east in (-900, 900) for north in (-900, 900)]
+    assert draw_outlines([*around, plan(0, 0)], wide).known is None

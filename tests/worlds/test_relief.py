@@ -176,3 +176,17 @@ def test_heights_that_lie_beside_the_picture_are_noticed(known):
 
 def test_nothing_raised_is_not_called_misplaced(known):
     check_alignment(known.land, np.zeros(known.built.shape, np.bool_), "ndsm.tif")
+
+
+def test_where_outlines_do_not_reach_buildings_are_guessed(known):
+    outlines = known.draw_outlines()
+    half = np.zeros(known.built.shape, np.bool_)
+    half[:, : half.shape[1] // 2] = True
+    mapped = Outlines(np.where(half, outlines.building, 0), outlines.height_m, half)
+    relief = make_relief(known.land, generator(), outlines=mapped)
+    assert ((relief.building > 0) == known.built)[half].mean() > 0.995
+    assert (relief.building > 0)[~half][known.built[~half]].mean() > 0.85
+    blind = make_relief(
+        known.land, generator(), outlines=Outlines(mapped.building, mapped.height_m)
+    )
+    assert not (blind.building > 0)[:, half.shape[1] // 2 + 60 :].any()

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from crossview.arrays import F64
+from crossview.arrays import F64, Bool
 from crossview.errors import BadData, CrossviewError, InvalidValue
 from crossview.geo.grids import RasterGrid, convert_to_latlon, convert_to_wkt
 from crossview.geo.points import LatLon, measure_distance_m
@@ -32,6 +33,8 @@ STOREY_NAMES = ("building:levels", "levels", "storeys", "stories", "num_floors",
                 "nb_etages", "lv")  # fmt: skip
 _NUMBER = re.compile(r"\s*(\d+(?:[.,]\d+)?)\s*(m|metres?|meters?|ft|feet|')?\s*(?:[;-].*)?", re.I)
 _FEET_M = 0.3048
+_MARGIN_DEG = 0.0004  # some 40 m around the outermost corners
+_LATTICE = 60  # parts of a side that are within the extent or not
 _LIBRARY = {".gpkg", ".shp", ".fgb", ".pbf", ".osm", ".gml", ".parquet"}
 
 
@@ -97,8 +100,8 @@ def draw_outlines(
 ) -> Outlines:  # fmt: skip
     """Plans over the pixels of ``grid``, those that do not touch it left out.
 
-    Where two overlap, the smaller one is seen. Raises :class:`BadData` if none touches the grid,
-    unless they need not (``must_meet``).
+    Where two overlap, the smaller one is seen. Beyond the plans' own extent buildings are not
+    known. Raises :class:`BadData` if none touches the grid, unless they need not (``must_meet``).
     """
     points, starts = _project(plans, grid)
     place = np.zeros((grid.height_px, grid.width_px), np.int32)
@@ -125,7 +128,23 @@ def draw_outlines(
             for number, (_, _, rings) in enumerate(found, 1)
         )
         rasterize(shapes, out=place, transform=Affine.identity())
-    return Outlines(place, heights)
+    return Outlines(place, heights, _find_known(plans, grid))
+
+
+def _find_known(plans: Sequence[Plan], grid: RasterGrid) -> Bool | None:
+    """Pixels within the plans' extent; None where that is all of them."""
+    if not plans:
+        return np.zeros((grid.height_px, grid.width_px), np.bool_)
+    corners = np.concatenate([plan.rings[0][:1] for plan in plans])
+    low, high = corners.min(axis=0) - _MARGIN_DEG, corners.max(axis=0) + _MARGIN_DEG
+    middles = (np.arange(_LATTICE) + 0.5) / _LATTICE
+    lat, lon = grid.latlon(*np.meshgrid(middles * grid.width_px, middles * grid.height_px))
+    inside = (lat >= low[0]) & (lat <= high[0]) & (lon >= low[1]) & (lon <= high[1])
+    if inside.all():
+        return None
+    size = (grid.width_px, grid.height_px)
+    whole = cv2.resize(inside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(whole > 0, np.bool_)
 
 
 def _project(plans: Sequence[Plan], grid: RasterGrid) -> tuple[F64, list[int]]:

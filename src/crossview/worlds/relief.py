@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -48,11 +49,13 @@ class Heights:
 class Outlines:
     """Footprints over the cells [n, n]: 0 for none, else 1 + the row of ``height_m``.
 
-    Heights that are not told are NaN.
+    Heights that are not told are NaN. ``known``: where all buildings are mapped (None: everywhere);
+    elsewhere they are guessed.
     """
 
     building: I32
     height_m: F32
+    known: Bool | None = None
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,8 @@ def _find_buildings(
     land: Land, heights: Heights | None, outlines: Outlines | None, rng: Generator
 ) -> I32:
     """Number the buildings' cells; those of outlines keep their numbers."""
-    if outlines is not None:
+    told = None if outlines is None else outlines.building
+    if outlines is not None and (outlines.known is None or outlines.known.all()):
         return outlines.building
     leafy = (land.cover == LandCover.TREE) | (land.cover == LandCover.GRASS)
     threshold = float(rng.uniform(0.35, 0.65))
@@ -201,7 +205,11 @@ def _find_buildings(
     large = np.bincount(label.ravel()) * CELL_M**2 >= LEAST_BUILDING_M2
     large[0] = False
     renumber = np.where(large, np.cumsum(large), 0).astype(np.int32)
-    return np.asarray(renumber[label], np.int32)
+    guessed = np.asarray(renumber[label], np.int32)
+    if told is None or outlines is None:
+        return guessed
+    guessed[guessed > 0] += len(outlines.height_m)
+    return np.where((told > 0) | cast("Bool", outlines.known), told, guessed)
 
 
 def _split_lobes(roof: U8) -> I32:
