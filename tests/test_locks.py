@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from filelock import Timeout
 
 from crossview.errors import CannotWrite, InUse
-from crossview.locks import holder, lock, write_alone
+from crossview.files import writing
+from crossview.locks import holder, lock, sweep_locks, write_alone
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLDER = """
@@ -195,3 +197,24 @@ def test_a_device_is_refused_before_a_lock_is_made_beside_it():
         with pytest.raises(CannotWrite, match="not an ordinary file"):
             write_alone("/dev/null", "", "mine")
         assert not Path("/dev/.null.lock").exists()
+
+
+def test_locks_of_processes_that_are_gone_are_swept_and_others_stay(tmp_path):
+    (tmp_path / ".gone.lock").write_text("{}")
+    (tmp_path / "letter.lock").write_text("mine")
+    with lock(tmp_path / "held", "crossview"):
+        sweep_locks(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {".held.lock", "letter.lock"}
+
+
+def test_who_locks_a_file_removes_what_killed_writers_left_of_it(tmp_path):
+    other = tmp_path / "other.json"
+    for path in (tmp_path / "a.json", other):
+        with suppress(SystemExit), writing(path) as temporary:
+            left = temporary.with_name(temporary.name)
+            content = temporary.read_bytes()
+            raise SystemExit
+        left.write_bytes(content)  # as a killed process leaves it
+    with lock(tmp_path / "a.json", "crossview"):
+        names = {path.name for path in tmp_path.iterdir()}
+    assert names == {".a.json.lock", left.name}

@@ -147,8 +147,6 @@ def write_together(
     target = Path(os.path.realpath(folder))
     make_folder(target.parent)
     if _may_be_exchanged(target, names):
-        with suppress(OSError):
-            sweep_beside(target)
         with writing_folder(target) as new:
             for name, content in contents.items():
                 _write(new / name, content)

@@ -47,7 +47,7 @@ def lock(
     Another process that writes it is waited for with ``wait``, which is logged; else it is an
     :class:`InUse` that says who it is. ``verb`` is what others are told of us, such as
     ``crossview index``. A thread may lock again what it holds already. :class:`CannotWrite` where
-    no lock file can be made.
+    no lock file can be made. What killed processes left half-written of ``path`` is removed.
     """
     target = Path(os.path.realpath(path))
     mine: set[Path] = _thread.__dict__.setdefault("held", set())
@@ -63,6 +63,8 @@ def lock(
     lock = _take(path, target, verb, wait)
     mine.add(target)
     try:
+        with suppress(OSError):
+            sweep_beside(target)
         yield
     finally:
         mine.discard(target)
@@ -110,16 +112,31 @@ def _acquire(path: str | Path, place: Path, verb: str, wait: bool) -> FileLock:
     return lock
 
 
+def sweep_locks(folder: Path) -> None:
+    """Remove the lock files in ``folder`` whose processes are gone.
+
+    They block nobody. This is for folders in which a process locks files that the next one may
+    have no need to write.
+    """
+    from filelock import FileLock, Timeout
+
+    for place in folder.glob(".*.lock"):
+        with suppress(OSError, Timeout):
+            lock = FileLock(place)
+            lock.acquire(timeout=_AT_ONCE_S)
+            with suppress(OSError):
+                os.unlink(place)
+            lock.release()
+
+
 def write_alone(path: str | Path, data: bytes | str, verb: str) -> None:
     """Write one file as :func:`crossview.files.atomic_write` does, while no other process does.
 
-    What killed processes left half-written of it is removed. Another writer is waited for.
+    Another writer is waited for.
     """
     target = Path(path)
     require_file(target)
     with lock(target, verb, wait=True):
-        with suppress(OSError):
-            sweep_beside(target.resolve())
         atomic_write(target, data)
 
 

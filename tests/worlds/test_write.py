@@ -36,6 +36,10 @@ def test_a_world_that_was_killed_is_begun_anew_and_another_map_is_left_alone(tmp
     again = write_world(tmp_path / "town", "old", 20_000, side_m=200.0, series=(PhotoSeries(1),))
     names = {p.name for p in again.folder.iterdir()}
     assert names == {"aerial.tif", "ground", "places.csv", "sheet.png"}
+    written = (again.folder / "sheet.png").stat().st_mtime_ns
+    same = write_world(tmp_path / "town", "old", 20_000, side_m=200.0, series=(PhotoSeries(1),))
+    assert same == again  # killed just before its end, it has nothing left to do
+    assert (again.folder / "sheet.png").stat().st_mtime_ns == written
     with pytest.raises(InvalidValue, match="already holds a world"):
         write_world(tmp_path / "town", "old", 20_000)
     (tmp_path / "mine").mkdir()

@@ -15,7 +15,7 @@ import typer
 
 from crossview.cli import console
 from crossview.errors import InvalidValue, require
-from crossview.files import atomic_write, make_folder
+from crossview.files import atomic_write, make_folder, sweep
 from crossview.locks import lock
 
 if TYPE_CHECKING:
@@ -398,7 +398,7 @@ def _write_consistency(
     }
     record = {"pairs": len(rows), "rows": rows, "indices": plain}
     with lock(out, "crossview evaluate --consistency", wait=True, make_parents=True):
-        make_folder(out)
+        sweep(make_folder(out))
         atomic_write(out / "consistency.json", json.dumps(record, indent=2) + "\n")
         for row in rows[:CONSISTENCY_DRAWN]:
             draw_attention(out / f"attention-{row}.png", model, reader, row)

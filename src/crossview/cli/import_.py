@@ -49,17 +49,17 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
         list_unseen_settings,
         make_run_record,
         read_checkpoint,
+        require_place,
         require_readable,
         write_run,
     )
-    from crossview.training.run_folder import RunFolder
 
     method = catalogue.method_name(method)
     ref = catalogue.method_page(method)
     page = ref.load()
     check_names(page, method)
     seen = catalogue.find_trained_on(method, trained_on)
-    RunFolder(out).require_new()  # before minutes of reading
+    require_place(out, file)  # before minutes of reading
     checkpoint = read_checkpoint(file, entry)
     require_readable(page, method, checkpoint)
     stated, shown = console.read_settings(config), find_settings(page, checkpoint)

@@ -17,8 +17,8 @@ import numpy as np
 
 from crossview.arrays import F64
 from crossview.errors import BadData
-from crossview.files import atomic_write
 from crossview.geo.mercator import compute_ground_px_m
+from crossview.locks import write_alone
 from crossview.pairs import official_lists
 from crossview.pairs.table import Framing, PairTable
 
@@ -79,7 +79,8 @@ def write_cleaned(root: Path, split: str, rows: Sequence[int]) -> Path:
     """Write a list with only these rows of a split beside its official one, and return its path."""
     path = root / _name_cleaned(LISTS[split])
     cells = [cells for _, cells in official_lists.read_list(root / LISTS[split], 3)]
-    atomic_write(path, "".join(",".join(cells[row]) + "\n" for row in rows))
+    text = "".join(",".join(cells[row]) + "\n" for row in rows)
+    write_alone(path, text, "crossview data dedup")
     return path
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from crossview.demo.baselines import HistogramEmbedder, randomize_weights
 from crossview.errors import CannotWrite, InvalidValue
-from crossview.files import atomic_write, list_entries
+from crossview.files import atomic_write, list_entries, sweep
 from crossview.geo.points import LatLon
 from crossview.imagery.sources import open_sources
 from crossview.index.build import build_index
@@ -127,6 +127,7 @@ def _prepare_folder(out: Path) -> None:
             )
         out.mkdir(parents=True, exist_ok=True)
         marker.touch()
+        sweep(out)
         indexes = [out / f"{name}.cvx{end}" for name in MATCHERS for end in ("", PARTIAL_SUFFIX)]
         for folder in (*indexes, out / "town", out / "random"):
             shutil.rmtree(folder, ignore_errors=True)  # symbolic links are left alone

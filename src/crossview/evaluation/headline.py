@@ -18,8 +18,8 @@ import numpy as np
 from crossview.arrays import I64, Bool
 from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol
 from crossview.evaluation.metrics import METRICS, OVER, RECALLS, mean_name, recall_cuts
-from crossview.files import atomic_write
 from crossview.localization.accuracy import mark_hits
+from crossview.locks import write_alone
 from crossview.stats import cluster_intervals
 
 FIELDS_DEG = (360.0, 180.0, 90.0, 70.0)
@@ -98,7 +98,7 @@ def write_means(folder: Path, means: Sequence[FieldsMean]) -> Path:
     """Write :data:`MEANS_NAME` beside the records' folders; returns it."""
     path = folder / MEANS_NAME
     text = json.dumps({"means": [mean.to_json() for mean in means]}, indent=2, allow_nan=False)
-    atomic_write(path, text + "\n")
+    write_alone(path, text + "\n", "crossview evaluate")
     return path
 
 

@@ -26,7 +26,7 @@ from crossview.evaluation.fast_scores import Space, make_space
 from crossview.evaluation.metrics import recall
 from crossview.evaluation.ranking import rank
 from crossview.evaluation.task import Pairs, Relation
-from crossview.files import atomic_write
+from crossview.files import atomic_write, make_folder, sweep
 from crossview.pairs.loading import Reader, normalise
 from crossview.pairs.table import PairTable
 from crossview.stats import cluster_interval
@@ -358,7 +358,7 @@ def explain(
     Writes ``distances.png``, ``masks-ROW.png`` and ``explain.json`` into ``out``; returns what the
     last holds.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    sweep(make_folder(out))
     distances = compute_distances(model, reader, rows)
     draw_distances(out / "distances.png", distances)
     record: dict[str, Any] = {"pairs": len(rows)}
@@ -382,5 +382,5 @@ def explain(
 
 def explain_courses(runs: Sequence[Path], out: Path) -> None:
     """``courses.png``: the losses of these trainings."""
-    out.mkdir(parents=True, exist_ok=True)
+    sweep(make_folder(out))
     draw_courses(out / "courses.png", runs)

@@ -26,7 +26,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +262,7 @@ class Manifest:
     created: Text  # UTC, ISO 8601
     calibration: dict[str, Any] | None = None
     steps: tuple[Text, ...] = ()  # digests of what was indexed and added, and how
-    edited: bool = False  # by hand, since crossview wrote it
+    edited: bool = False  # by hand; noted by versions that read such a manifest
     model_caution: Sentence = ""
     format_version: int = FORMAT_VERSION
 
@@ -309,7 +309,7 @@ def read_fingerprinted_manifest(folder: Path) -> tuple[Manifest, str]:
     try:
         manifest = _parse_manifest(values)
         if checksum is not None and checksum != _compute_checksum(values):
-            manifest = _mark_edited(manifest, data)
+            raise ValueError("it has changed since crossview wrote it")
         return manifest, hashlib.sha256(data).hexdigest()
     except ValueError as problem:
         raise BadIndex(f"{path} is damaged ({problem}).\n{REBUILD}") from problem
@@ -333,17 +333,6 @@ def _parse_manifest(values: dict[str, Any]) -> Manifest:
         if {*segment.files} != {f"{segment.name}.{part}" for part in SEGMENT_PARTS}:
             raise ValueError(f"segment {segment.name!r} has other files than a segment has")
     return manifest
-
-
-def _mark_edited(manifest: Manifest, data: bytes) -> Manifest:
-    """The manifest of a file whose checksum is another; ValueError where bytes were damaged.
-
-    Whoever edits a manifest with a program of their own writes all of it again, in that program's
-    layout. That may be intended, and every answer mentions it.
-    """
-    if data.startswith(b'{\n "'):
-        raise ValueError("it has changed since crossview wrote it")
-    return replace(manifest, edited=True)
 
 
 def write_manifest(folder: Path, manifest: Manifest, before: Manifest | None = None) -> None:

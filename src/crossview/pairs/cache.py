@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from crossview.arrays import I64, U8
 from crossview.errors import BadData, BadImage, CannotWrite
 from crossview.files import atomic_write, list_files, sweep, writing
-from crossview.locks import lock
+from crossview.locks import lock, sweep_locks
 from crossview.pairs.loading import CHUNK, Unreadable, describe_unreadable, run_in_order
 from crossview.pairs.reading import Files
 from crossview.pairs.table import SIDES
@@ -80,6 +80,7 @@ def fill_cache(folder: Path, files: Files, workers: int) -> Iterator[CacheProgre
     except OSError as problem:
         raise CannotWrite(f"Cannot write the cache {folder}: {problem.strerror}.") from problem
     sweep(folder, older_than_s=ABANDONED_AFTER_S)
+    sweep_locks(folder)
     digests = Digests(folder)
     state = CacheProgress(done=0, total=len(files.table.ground) + len(files.table.aerial))
     yield state
@@ -296,7 +297,11 @@ def write_pack(folder: Path, pictures: Sequence[Packed]) -> Path:
         entry["key"], entry["offset"], entry["number"] = key, start, number
         entry["rows"], entry["columns"] = rows, columns
         start += pixels.nbytes
-    with writing(path) as temporary, temporary.open("wb") as stream:
+    with (
+        lock(path, "crossview data cache", wait=True),
+        writing(path) as temporary,
+        temporary.open("wb") as stream,
+    ):
         stream.write(PACK_MAGIC + np.int64(len(entries)).tobytes() + entries.tobytes())
         for _, pixels, _ in pictures:
             stream.write(pixels.tobytes())

@@ -227,11 +227,11 @@ def run_row(
     One whose pictures were cut by a rule that is no longer used is tested anew.
     """
     folder = place.folder(study, row, seed)
-    if done := _read_finished(folder):
-        check_result(done, study, row, areas, folder)
-        return done
     with RunFolder(folder).lock("crossview study"):
-        return _read_finished(folder) or _train_row(study, row, seed, areas, place, on_step)
+        if done := _read_finished(folder):
+            check_result(done, study, row, areas, folder)
+            return done
+        return _train_row(study, row, seed, areas, place, on_step)
 
 
 def _read_finished(folder: Path) -> Result | None:

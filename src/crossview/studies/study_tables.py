@@ -24,8 +24,8 @@ from crossview.errors import require
 from crossview.evaluation.evaluation_record import Figure
 from crossview.evaluation.metrics import MAIN, RECALLS
 from crossview.evaluation.run_comparison import compare_trainings, correct_together
-from crossview.files import atomic_write
 from crossview.localization import accuracy as truth
+from crossview.locks import write_alone
 from crossview.reports.published import name_data, name_training_data
 from crossview.stats import RESAMPLES, holm
 from crossview.studies.running import SEED, choose_test_split
@@ -146,8 +146,12 @@ def write_tables(  # noqa: PLR0913 - what a table says of itself
     out.mkdir(parents=True, exist_ok=True)
     quotes = Quotes.of(study, data, cross)
     record = _record(study, rows, _commands(study, rows, command), quotes, synthetic)
-    atomic_write(out / f"{study.name}.json", json.dumps(record, indent=2) + "\n")
-    atomic_write(out / f"{study.name}.md", "\n".join(_page(study, rows, record, quotes)) + "\n")
+    texts = {
+        f"{study.name}.json": json.dumps(record, indent=2) + "\n",
+        f"{study.name}.md": "\n".join(_page(study, rows, record, quotes)) + "\n",
+    }
+    for name, text in texts.items():
+        write_alone(out / name, text, "crossview study")
     return out / f"{study.name}.md"
 
 

@@ -115,19 +115,36 @@ def convert_tensors(page: Any, checkpoint: Checkpoint, config: Any) -> dict[str,
     return fitting
 
 
+def require_place(out: Path, file: Path) -> None:
+    """InvalidValue unless a run can be written to ``out``, or came from such a file already."""
+    folder = RunFolder(out)
+    try:
+        imported = folder.config().get("imported")
+    except BadModel:
+        imported = None
+    if not isinstance(imported, dict) or imported.get("file") != file.name:
+        folder.require_new()
+
+
 def write_run(
     out: Path, record: Mapping[str, Any], info: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> RunFolder:
-    """A run folder without a training: config.json, info.json and the weights, whole or absent."""
+    """A run folder without a training: config.json, info.json and the weights, whole or absent.
+
+    One that holds exactly this already, such as of a command killed at its end, stays.
+    """
     folder = RunFolder(out)
-    folder.require_new()
+    small = folder.contents(dict(record), dict(info))
+    if not folder.holds(small):
+        folder.require_new()
     with folder.lock("crossview import"):
+        if folder.holds(small):
+            return folder
         folder.require_new()
 
         def write_weights(path: Path) -> None:
             save_weights(dict(weights), path)
 
-        small = folder.contents(dict(record), dict(info))
         write_together(folder.path, {WEIGHTS_NAME: write_weights, **small}, NAMES)
     return folder
 

@@ -249,6 +249,15 @@ class RunFolder:
         """The small files by name; config.json, which makes it a run folder, is the last."""
         return {INFO_NAME: _json(info), CONFIG_NAME: _json(config)}
 
+    def holds(self, contents: Mapping[str, str]) -> bool:
+        """Whether weights lie there with exactly these small files, and nothing else."""
+        if self._names() != {*contents, WEIGHTS_NAME}:
+            return False
+        try:
+            return all((self.path / name).read_text("utf-8") == contents[name] for name in contents)
+        except (OSError, UnicodeDecodeError):
+            return False
+
     def require_new(self) -> None:
         """Raise InvalidValue unless the folder is absent, empty or was only just begun."""
         if self.path.exists() and not (self.path.is_dir() and self._only_begun()):

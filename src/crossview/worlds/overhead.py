@@ -33,7 +33,7 @@ def render_orthophoto(town: Town) -> U8:
         ..., None
     ]
     picture *= _shade_slopes(town.height_m, light)[..., None]
-    inner = slice(town.apron_cells, town.cells - town.apron_cells)
+    inner = slice(town.apron_cells, town.apron_cells + town.mapped_cells)
     picture = picture[inner, inner]
     picture += np.float32(0.45 * light.haze) * (SKYLIGHT - picture)
     return develop(picture, light, rng, noise=0.012)

@@ -175,6 +175,11 @@ class Town(Scene):
         return round(APRON_M / CELL_M)
 
     @property
+    def mapped_cells(self) -> int:
+        """Cells along one side of the mapped square."""
+        return self.cells - 2 * self.apron_cells
+
+    @property
     def site(self) -> Site:
         """The town's own place in the ocean, by its seed."""
         return Site(

@@ -38,6 +38,7 @@ PHOTO_PX = (640, 480)
 PANORAMA_PX = (1024, 512)
 ATTRIBUTION = "Synthetic town made by crossview; not a picture of Earth"
 _GDAL_METADATA = 0xA480  # the TIFF tag that holds SYNTHETIC_TAG
+_WIDTH, _HEIGHT, _DESCRIPTION = 0x100, 0x101, 0x10E
 _CAMERA = ("crossview", "synthetic town camera")
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
 _FILM_WIDTH_MM = 36.0  # of the 35 mm frame that focal lengths are compared on
@@ -81,7 +82,8 @@ def write_world(
 ) -> World:
     """Write aerial.tif, ground/*.jpg, places.csv and sheet.png of one town below ``folder``.
 
-    places.csv is written last: a folder that has it is whole. Headings are true, drawn evenly.
+    places.csv is written last: a folder that has it is whole, and left as it is if it is this
+    town with these pictures. Headings are true, drawn evenly.
     """
     for part in series:
         require(part.count >= 0, f"a number of pictures must be >= 0, got {part.count}.")
@@ -91,32 +93,56 @@ def write_world(
             f"got {part.fov_deg}.",
         )
     with lock(folder, "crossview world", make_parents=True):
-        _prepare_folder(folder)
-        return _write_parts(folder, build_town(style_name, seed, side_m), series, progress)
+        town = build_town(style_name, seed, side_m)
+        shots = list(_draw_shots(town, series))
+        if not _is_whole(folder, town, shots):
+            _prepare_folder(folder)
+            _write_parts(folder, town, shots, progress)
+        side_km = town.mapped_cells * CELL_M / 1000.0
+    return World(folder, folder / "aerial.tif", folder / "places.csv", side_km**2, len(shots))
+
+
+def _is_whole(folder: Path, town: Town, shots: Sequence[tuple[str, Shot]]) -> bool:
+    """Whether the folder holds this town already, with these pictures."""
+    try:
+        places = (folder / "places.csv").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    above = _read_exif(folder / "aerial.tif", ("TIFF",))
+    return (
+        places == _format_places(town, shots)
+        and f"town {TOWN_VERSION}" in str(above.get(_GDAL_METADATA, ""))
+        and above.get(_WIDTH) == above.get(_HEIGHT) == town.mapped_cells
+        and above.get(_DESCRIPTION) == _describe(town)
+    )
 
 
 def _write_parts(
-    folder: Path, town: Town, series: tuple[PhotoSeries, ...], progress: Callable[[int, int], None]
-) -> World:
+    folder: Path,
+    town: Town,
+    shots: Sequence[tuple[str, Shot]],
+    progress: Callable[[int, int], None],
+) -> None:
     above = render_orthophoto(town)
     write_geotiff(folder / "aerial.tif", town, above)
     drive = start_drive(town)
-    shots = list(_draw_shots(town, series))
-    rows, examples = [], []
+    examples = []
     with ThreadPoolExecutor(2) as pool:
         pictures = pool.map(lambda shot: _take_picture(folder, drive, *shot), shots)
         for n, ((name, shot), picture) in enumerate(zip(shots, pictures, strict=True), 1):
-            rows.append(_format_row(town, name, shot))
             if name.endswith(("_0000", "_0001", "_0002")):
                 examples.append((shot, picture))
             progress(n, len(shots))
     write_sheet(folder / "sheet.png", town, above, examples[:6])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
     wait_for_disk()
-    atomic_write(folder / "places.csv", text.getvalue())
-    side_km = above.shape[0] * CELL_M / 1000.0
-    return World(folder, folder / "aerial.tif", folder / "places.csv", side_km**2, len(shots))
+    atomic_write(folder / "places.csv", _format_places(town, shots))
+
+
+def _format_places(town: Town, shots: Sequence[tuple[str, Shot]]) -> str:
+    text = io.StringIO()
+    rows = [_format_row(town, name, shot) for name, shot in shots]
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+    return text.getvalue()
 
 
 def _prepare_folder(folder: Path) -> None:
@@ -175,8 +201,12 @@ def write_geotiff(path: Path, town: Town, picture: U8) -> None:
         raster.update_tags(**{
             SYNTHETIC_TAG: f"town {TOWN_VERSION}",
             "TIFFTAG_COPYRIGHT": ATTRIBUTION,
-            "TIFFTAG_IMAGEDESCRIPTION": f"style {town.style_name}, seed {town.seed}",
+            "TIFFTAG_IMAGEDESCRIPTION": _describe(town),
         })  # fmt: skip
+
+
+def _describe(town: Town) -> str:
+    return f"style {town.style_name}, seed {town.seed}"
 
 
 def is_synthetic_map(path: Path) -> bool:

@@ -1,0 +1,380 @@
+"""Every command that writes, on inputs small enough to be killed a thousand times.
+
+A verb is a line of :data:`VERBS`: what lies in its folder before, and the command, which runs there
+and names its files without a folder. Both are functions of this module, run by
+:mod:`tests.crashes.trials` with the folder as the current one.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import json
+import pkgutil
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from tests.datasets import twins
+from tests.index.regions import region
+from tests.reports.made_up import evaluation
+from tests.tiny_pairs import write_pairs
+from tests.toy_model import toy_model
+from tests.training.tiny import PAGE, SMALL
+
+import crossview
+from crossview import catalogue
+from crossview.cli import main
+from crossview.demo.walkthrough import DemoSettings, run_demo
+from crossview.imagery.sources import open_sources
+from crossview.imagery.windows import Tiling, cut_windows
+from crossview.model.info import read_info
+from crossview.studies import running, study
+from crossview.views.aerial import make_aerial_view
+
+# What commands import when they run: once, before the forks.
+HEAVY = (
+    "filelock", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "onnx",
+    "onnxruntime", "onnxscript", "pydantic", "pyproj", "rasterio", "scipy.sparse", "scipy.stats",
+    "timm", "torch._dynamo", "torch.onnx._internal.exporter._core", "typer", "rich.progress",
+)  # fmt: skip
+SIDE_M = 40.0  # of a window of the toy model
+CONFIG = [f"--config={k}={list(v) if isinstance(v, tuple) else v}" for k, v in SMALL.items()]
+TINY_STUDY = study.Study(
+    name="tiny",
+    title="A tiny study",
+    question="Does width help?",
+    method=str(PAGE),
+    rows=(
+        study.Row(name="narrow", says="narrow"),
+        study.Row(name="wide", says="wide", settings={"width": 8}),
+    ),
+    towns={**SMALL, "steps": 4},
+    against=(("narrow", "wide"),),
+)
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command that writes.
+
+    ``unfinished``: what may be there half done after a kill, for the next run to go on with;
+    everything else that lies there then is whole: as before, or as at the end. ``together``:
+    folders whose files are all as before, or all as at the end. ``times``: names of values (JSON)
+    that say when or how long, and those that depend on them.
+    """
+
+    before: Callable[[], None]
+    run: Callable[[], int]
+    unfinished: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
+    times: tuple[str, ...] = ()
+    appended: tuple[str, ...] = ()  # files to which every run adds
+    costly: bool = False  # takes seconds: fewer samples
+
+
+def import_everything() -> None:
+    """All of the package, and what it imports later."""
+    for found in pkgutil.walk_packages(crossview.__path__, "crossview."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+    for name in HEAVY:
+        importlib.import_module(name)
+    Image.init()
+    torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
+
+
+def typed(*words: object) -> int:
+    """The exit status of a command."""
+    return main([str(word) for word in words])
+
+
+def done(*words: object) -> None:
+    if status := typed(*words):
+        raise RuntimeError(f"{words} ended with {status}")
+
+
+def imagery() -> None:
+    """A model and two pieces of imagery."""
+    toy_model(Path("model"))
+    region(Path(), "a.tif")
+    region(Path(), "b.tif", seed=3)
+
+
+def index() -> int:
+    return typed("index", "a.tif", "--model", "model", "--out", "region.cvx", "--stride", 20)
+
+
+def indexed() -> None:
+    imagery()
+    if index():
+        raise RuntimeError("no index")
+
+
+def index_add() -> int:
+    return typed("index", "b.tif", "--out", "region.cvx", "--add")
+
+
+def index_overwrite() -> int:
+    return typed(
+        "index", "b.tif", "--model", "model", "--out", "region.cvx", "--stride", 20, "--overwrite"
+    )
+
+
+def index_with_photos() -> None:
+    """An index, and panoramas that look like windows of it."""
+    indexed()
+    info = read_info(Path("model"))
+    rng = np.random.default_rng(0)
+    with open_sources([Path("a.tif")]) as sources:
+        windows = list(cut_windows(sources, Tiling(footprint_m=SIDE_M, stride_m=20.0)))
+    rows = [("file", "lat", "lon")]
+    Path("photos").mkdir()
+    for number, pick in enumerate(rng.choice(len(windows), 20, replace=False)):
+        window = windows[pick]
+        view = make_aerial_view(window.pixels, window.metres_per_px, info.aerial).astype(float)
+        view += rng.normal(0, 30, view.shape)
+        panorama = np.pad(np.clip(view, 0, 255), ((8, 8), (0, 0), (0, 0))).astype(np.uint8)
+        Image.fromarray(panorama).save(f"photos/{number:02d}.png")
+        rows.append((f"photos/{number:02d}.png", window.lat, window.lon))
+    with Path("places.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+
+
+def calibrate() -> int:
+    return typed(
+        "calibrate", "region.cvx", "--truth", "places.csv", "--coverage", 50,
+        "--out", "measured.json", "--figure", "reliability.png",
+    )  # fmt: skip
+
+
+def locate() -> int:
+    return typed(
+        "locate", "photos", "--index", "region.cvx", "--out", "answers.geojson",
+        "--map", "map.html", "--audit", "audit.jsonl", "--threads", 1,
+    )  # fmt: skip
+
+
+def located() -> None:
+    """Answers of an earlier command lie there already."""
+    index_with_photos()
+    done("locate", "photos/00.png", "--index", "region.cvx", "--out", "answers.geojson",
+         "--map", "map.html", "--audit", "audit.jsonl", "--threads", 1)  # fmt: skip
+
+
+def pairs() -> None:
+    write_pairs(Path("data"), 12)
+
+
+def train() -> int:
+    return typed(
+        "train", "--method", PAGE, "--data", "pairs:data/pairs.csv", "--out", "run",
+        "--device", "cpu", "--val-share", 0, "--save-every", 3, "--workers", 0, *CONFIG,
+    )  # fmt: skip
+
+
+def trained() -> None:
+    pairs()
+    if train():
+        raise RuntimeError("no run")
+
+
+def train_cached() -> int:
+    return typed(
+        "train", "--method", PAGE, "--data", "pairs:data/pairs.csv", "--out", "run",
+        "--device", "cpu", "--workers", 0, "--cache", "cache", "--steps", 2, *CONFIG[:-1],
+    )  # fmt: skip
+
+
+def export_() -> int:
+    return typed("export", "run", "--out", "model", "--method", PAGE)
+
+
+def exported() -> None:
+    """A model of an earlier training lies where the next one is to go."""
+    trained()
+    if export_():
+        raise RuntimeError("no model")
+    shutil.rmtree("run")
+    done(
+        "train", "--method", PAGE, "--data", "pairs:data/pairs.csv", "--out", "run",
+        "--device", "cpu", "--workers", 0, "--steps", 2, "--seed", 7, "--config=width=8",
+        *(word for word in CONFIG if "width" not in word),
+    )  # fmt: skip
+
+
+def checkpoint() -> None:
+    """A checkpoint as authors publish it, of a network small enough."""
+    page = catalogue.method_page("sample4geo").load()
+    config = page.Config(backbone="convnext_atto", weights="none")
+    state = page.build(config).state_dict()
+    names = {name: f"model.{name.split('.', 1)[1]}" for name in state if "." in name}
+    tensors = {names.get(name, name): value for name, value in state.items()}
+    torch.save(tensors, "theirs.pth")
+
+
+def import_() -> int:
+    return typed(
+        "import", "sample4geo", "theirs.pth", "--trained-on", "cvusa", "--out", "run",
+        "--config", "backbone=convnext_atto",
+    )  # fmt: skip
+
+
+def cache() -> int:
+    return typed(
+        "data", "cache", "--data", "pairs:data/pairs.csv", "--method", PAGE, "--out", "cache",
+        "--workers", 0, *CONFIG[:-2],
+    )  # fmt: skip
+
+
+def twin() -> None:
+    twins.cvusa(Path("CVUSA"))
+
+
+def dedup() -> int:
+    page = catalogue.benchmark("cvusa").page
+    page.OFFICIAL, page.PICTURES = {"train": 6, "test": 3}, 9
+    return typed("data", "dedup", "cvusa", "--root", "CVUSA", "--workers", 0)
+
+
+def vectors() -> None:
+    """Two programs' vectors of one test."""
+    write_pairs(Path("data"), 12, extra={"split": "test"})
+    rng = np.random.default_rng(0)
+    near = rng.normal(size=(12, 16))
+    np.savez("q.npz", vectors=near, ids=[f"g{n}.png" for n in range(12)])
+    near = near + rng.normal(size=near.shape)
+    np.savez("r.npz", vectors=near, ids=[f"a{n}.png" for n in range(12)])
+
+
+def evaluate() -> int:
+    return typed(
+        "evaluate", "--query-embeddings", "q.npz", "--reference-embeddings", "r.npz",
+        "--data", "pairs:data/pairs.csv", "--split", "test", "--out", "results",
+    )  # fmt: skip
+
+
+def evaluated() -> None:
+    vectors()
+    if evaluate():
+        raise RuntimeError("no record")
+    record = json.loads(Path("results/evaluation.json").read_text())
+    Path("results/evaluation.json").write_text(json.dumps(record | {"label": "older"}))
+
+
+def evaluate_fields() -> int:
+    return typed(
+        "evaluate", "run", "--data", "pairs:data/pairs.csv", "--split", "train", "--method", PAGE,
+        "--fov", "360,180,90,70", "--workers", 0, "--device", "cpu", "--out", "results",
+    )  # fmt: skip
+
+
+def records() -> None:
+    for label in "ab":
+        evaluation(label).write(Path("records") / label)
+
+
+def report() -> int:
+    return typed("report", "records", "--out", "report")
+
+
+def reported() -> None:
+    records()
+    done("report", "records", "--out", "report", "--title", "An older one")
+
+
+def study_() -> int:
+    def areas(*_: object) -> running.Areas:
+        source = catalogue.open_data("pairs:data/pairs.csv")
+        table = source.tables["train"]
+        tests = {"same": table, "cross": table.take(range(6))}
+        return running.Areas(
+            data="made up", train=table, tests=tests, info=source.info, synthetic=True
+        )
+
+    study.find_study = lambda _: TINY_STUDY
+    running.open_town_areas = areas
+    return typed(
+        "study", "tiny", "--seeds", 1, "--runs", "runs", "--out", "tables", "--workers", 0,
+        "--device", "cpu",
+    )  # fmt: skip
+
+
+def world() -> int:
+    return typed(
+        "world", "--out", "town", "--side-m", 160, "--panoramas", 1, "--photos", 1, "--seed", 20003
+    )
+
+
+def demo() -> int:
+    small = DemoSettings(side_m=160.0, stride_m=30.0, pictures=1, extras=1)
+    run_demo(small, Path("demo"))
+    return 0
+
+
+def explain() -> int:
+    return typed(
+        "explain", "run", "--data", "pairs:data/pairs.csv", "--split", "train", "--out", "look",
+        "--sample", 6, "--device", "cpu", "--method", PAGE,
+    )  # fmt: skip
+
+
+def nothing() -> None:
+    """The command needs nothing."""
+
+
+LOGS = ("steps_per_s", "waited_s")  # of a training, beside its seconds
+
+
+def careless() -> int:
+    """Writes as the package never should."""
+    if Path("second.txt").exists():
+        return 1
+    Path("first.txt").write_text("first")
+    Path("second.txt").write_text("second")
+    return 0
+
+
+VERBS = {
+    "index": Verb(imagery, index, unfinished=("region.cvx.partial/*",)),
+    "index --add": Verb(
+        indexed, index_add, unfinished=("region.cvx/segment-*", "region.cvx.adding/*")
+    ),
+    "index --overwrite": Verb(
+        indexed, index_overwrite, unfinished=("region.cvx.partial/*",), together=("region.cvx",)
+    ),
+    "calibrate": Verb(index_with_photos, calibrate, together=("region.cvx",)),
+    "locate": Verb(index_with_photos, locate, appended=("audit.jsonl",)),
+    "locate again": Verb(located, locate, appended=("audit.jsonl",)),
+    "train": Verb(
+        pairs, train, unfinished=("run/log.jsonl", "run/*.safetensors"), times=LOGS
+    ),
+    "train --cache": Verb(
+        pairs, train_cached, unfinished=("run/log.jsonl", "run/*.safetensors", "cache/*"),
+        times=LOGS,
+    ),
+    "export": Verb(trained, export_, together=("model",), costly=True),
+    "export again": Verb(exported, export_, together=("model",), costly=True),
+    "import": Verb(checkpoint, import_, together=("run",)),
+    "data cache": Verb(pairs, cache, unfinished=("cache/*",)),
+    "data dedup": Verb(twin, dedup),
+    "evaluate": Verb(vectors, evaluate, together=("results",)),
+    "evaluate again": Verb(evaluated, evaluate, together=("results",)),
+    "evaluate --fov": Verb(trained, evaluate_fields),
+    "report": Verb(records, report, together=("report",)),
+    "report again": Verb(reported, report, together=("report",)),
+    "study": Verb(
+        pairs, study_, times=LOGS,
+        unfinished=("runs/tiny/*/log.jsonl", "runs/tiny/*/*.safetensors", "tables/*"),
+    ),
+    "explain": Verb(trained, explain),
+    "world": Verb(nothing, world, costly=True),
+    "demo": Verb(
+        nothing, demo, times=("signature", "steps"), unfinished=("demo/*.partial/*",), costly=True
+    ),
+}  # fmt: skip
+CARELESS = Verb(nothing, careless)  # what the harness must find
