@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from crossview.errors import BadData, EmptyRegion, TooCoarse
+from crossview.errors import BadData, BadImagery, CannotWrite, EmptyRegion, TooCoarse
 from crossview.geo.points import measure_distance_m
 from crossview.imagery.orthophotos import (
     LEAST_TILE_M,
@@ -21,7 +21,9 @@ from crossview.imagery.sources import open_sources
 from crossview.worlds.construction import build_town
 from crossview.worlds.ortho_pairs import OrthoPlan
 from crossview.worlds.orthoworld import read_ground
+from crossview.worlds.outlines import read_plans
 from crossview.worlds.overhead import render_orthophoto
+from crossview.worlds.raster import CELL_M
 from crossview.worlds.town import APRON_M
 from crossview.worlds.write import write_geotiff
 
@@ -51,7 +53,7 @@ def test_squares_lie_where_the_imagery_says(town, map_file):
 def test_the_part_kept_apart_shares_no_ground_with_the_rest(map_file, tmp_path):
     with open_sources([map_file]) as imagery:
         region = prepare_region(
-            imagery, tmp_path, pairs=24, kept_share=0.4, plan=OrthoPlan(), workers=1
+            imagery, tmp_path, pairs=12, kept_share=0.4, plan=OrthoPlan(), workers=1
         )
         assert list(region.draw())[-1] == region.squares
     assert set(region.count_pairs()) == {"train", "val"}
@@ -94,13 +96,48 @@ def test_imagery_that_is_too_coarse_is_refused(tmp_path):
         prepare_region(imagery, tmp_path / "out", pairs=9, kept_share=0.2, plan=OrthoPlan())
 
 
-def test_outlines_of_another_place_are_refused_once_all_squares_lack_them(map_file, tmp_path):
-    ring = [[10.0, 50.0], [10.001, 50.0], [10.001, 50.001], [10.0, 50.0]]
+def write_outlines(path, ring):
     feature = {"type": "Feature", "properties": {"height": 6},
                "geometry": {"type": "Polygon", "coordinates": [ring]}}  # fmt: skip
-    content = {"type": "FeatureCollection", "features": [feature]}
-    (tmp_path / "elsewhere.geojson").write_text(json.dumps(content))
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    return path
+
+
+def test_outlines_stand_on_the_squares_that_they_touch(town, map_file, tmp_path):
+    at = [
+        town.site.latlon(APRON_M + e, APRON_M + s) for e, s in ((150, 150), (170, 150), (160, 170))
+    ]
+    ring = [[place.lon, place.lat] for place in (*at, at[0])]
+    plans = read_plans(write_outlines(tmp_path / "one.geojson", ring))
     with open_sources([map_file]) as imagery:
-        tiles = cut_orthophotos(plan_squares(imagery))
+        squares = plan_squares(imagery, kept_share=0.0, side_m=160.0)
+        tiles = list(add_outlines(cut_orthophotos(squares), plans))
+    built = [tile for tile in tiles if tile.outlines is not None]
+    assert 0 < len(built) < len(tiles)
+    ground = read_ground(built[0])
+    row, column = np.argwhere(built[0].outlines.building > 0).mean(axis=0)
+    middle = town.site.latlon(APRON_M + 50.0, APRON_M + 46.7)
+    assert measure_distance_m(ground.locate(column * CELL_M, row * CELL_M), middle) < 1.5
+
+
+def test_outlines_and_heights_of_another_place_are_refused_before_the_work(map_file, tmp_path):
+    ring = [[10.0, 50.0], [10.001, 50.0], [10.001, 50.001], [10.0, 50.0]]
+    outlines = write_outlines(tmp_path / "elsewhere.geojson", ring)
+    heights = tmp_path / "heights.tif"
+    write_geotiff(heights, build_town("old", 1, 200.0), np.full((500, 500, 3), 9, np.uint8))
+    wanted = {"pairs": 9, "kept_share": 0.2, "plan": OrthoPlan()}
+    with open_sources([map_file]) as imagery:
         with pytest.raises(BadData, match="touches the imagery"):
-            list(add_outlines(tiles, tmp_path / "elsewhere.geojson"))
+            prepare_region(imagery, tmp_path / "a", buildings=outlines, **wanted)
+        with pytest.raises(BadImagery, match="does not cover the imagery"):
+            prepare_region(imagery, tmp_path / "b", heights=heights, **wanted)
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_disk_that_cannot_hold_the_pairs_is_noticed_before_the_work(map_file, tmp_path):
+    with (
+        open_sources([map_file]) as imagery,
+        pytest.raises(CannotWrite, match="Ask for fewer pairs"),
+    ):
+        prepare_region(imagery, tmp_path, pairs=10**12, kept_share=0.2, plan=OrthoPlan())

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from simplejpeg import decode_jpeg, encode_jpeg
 
 from crossview.errors import EmptyRegion
 from crossview.geo.points import LatLon, measure_distance_m
-from crossview.worlds.camera import Shot, render_panorama
+from crossview.worlds.camera import Shot, Sky, render_panorama
 from crossview.worlds.construction import build_town
 from crossview.worlds.land_cover import LandCover
-from crossview.worlds.ortho_pairs import INSET_M, ORTHO_VERSION, OrthoPlan, ensure_ortho_pairs
+from crossview.worlds.ortho_pairs import (
+    INSET_M,
+    ORTHO_VERSION,
+    OrthoPlan,
+    ensure_ortho_pairs,
+    load_skies,
+    load_textures,
+)
 from crossview.worlds.orthoworld import (
     Orthophoto,
     draw_standing_places,
@@ -104,6 +113,46 @@ def test_pairs_are_written_once_and_only_the_ground_pictures_say_that_they_are_s
     pairs.unlink()  # as a killed command leaves it
     assert ensure_ortho_pairs(tmp_path, [tile], plan, workers=1).read_bytes()
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jpg")}
+
+
+def test_the_picture_from_above_may_be_of_another_year(tmp_path, tile):
+    other = replace(tile, other_years=(np.full_like(tile.picture, 30),))
+    pairs = ensure_ortho_pairs(tmp_path, [other], OrthoPlan(least=8, most=8), workers=1)
+    dark = [
+        decode_jpeg((tmp_path / row["aerial"]).read_bytes()).mean() < 35.0
+        for row in csv.DictReader(pairs.open(encoding="utf-8"))
+    ]
+    assert 0 < sum(dark) < len(dark)
+
+
+def test_skies_and_walls_are_taken_from_folders(tmp_path, world):
+    sky = np.full((64, 128, 3), (90, 140, 220), np.uint8)
+    forest = np.full((64, 128, 3), (30, 90, 20), np.uint8)
+    brick = np.full((16, 16, 3), (180, 60, 40), np.uint8)
+    for name, picture in (("sky", sky), ("forest", forest), ("red_brick", brick)):
+        (tmp_path / f"{name}.jpg").write_bytes(encode_jpeg(picture, quality=95))
+    skies, textures = load_skies(tmp_path), load_textures(tmp_path)
+    assert [np.median(s[..., 2]) for s in skies] == [pytest.approx(220, abs=3)]
+    assert textures.shape == (1, 128, 128, 3)
+    spot = next(draw_standing_places(world, start_ortho_drive(world), 1, INSET_M, "test"))
+    shot = Shot(*spot[:2], 0.0, width_px=128, height_px=64, eye_m=spot[2])
+    lone = replace(start_ortho_drive(world), sky=Sky(skies[0], 0.0), textures=textures)
+    zenith = render_panorama(lone, shot)[:4].reshape(-1, 3).mean(axis=0)
+    assert zenith[2] > zenith[1] > zenith[0]
+
+
+def test_a_folder_without_an_open_sky_or_a_wall_is_refused(tmp_path):
+    (tmp_path / "forest.jpg").write_bytes(
+        encode_jpeg(np.full((64, 128, 3), (30, 90, 20), np.uint8), quality=95)
+    )
+    for load, match in ((load_skies, "no panorama"), (load_textures, "no picture of a wall")):
+        with pytest.raises(EmptyRegion, match=match):
+            load(tmp_path)
+
+
+def test_what_has_no_room_for_a_crop_gives_no_pairs():
+    small = Orthophoto("small", np.zeros((250, 250, 3), np.uint8), CELL_M, PLACE)
+    assert OrthoPlan().count_pairs(small) == 0
 
 
 def test_a_picture_of_water_alone_has_no_place_to_stand():

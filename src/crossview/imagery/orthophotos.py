@@ -18,15 +18,16 @@ import numpy as np
 from crossview.arrays import F64
 from crossview.errors import BadImagery, EmptyRegion, require
 from crossview.files import atomic_write
-from crossview.geo.points import EARTH_RADIUS_M, LatLon
-from crossview.imagery.elevations import HeightKind, read_cloud, read_heights
+from crossview.geo.grids import RasterGrid
+from crossview.geo.points import EARTH_RADIUS_M, LatLon, find_middle, project_to_local_m
+from crossview.imagery.elevations import HeightKind, read_heights
 from crossview.imagery.sources import Imagery, is_grey
 from crossview.imagery.windows import Tiling, Window, count_windows, cut_windows, plan_strips
 from crossview.worlds.land_cover import COARSEST_M, check_picture
 from crossview.worlds.ortho_pairs import INSET_M, OrthoPlan, render_ortho_pairs, require_room
 from crossview.worlds.orthoworld import Orthophoto, lay_cells
 from crossview.worlds.outlines import Plan, draw_outlines, read_plans
-from crossview.worlds.relief import Heights
+from crossview.worlds.raster import CELL_M
 from crossview.worlds.town_pairs import PAIRS_NAME
 from crossview.worlds.write import write_pair_sheet
 
@@ -61,7 +62,7 @@ def plan_squares(imagery: Imagery, *, kept_share: float = 0.2, side_m: float = T
     """
     for side in (side_m, *(s for s in (240.0, 160.0, LEAST_TILE_M) if s < side_m)):
         tiling = Tiling(footprint_m=side, stride_m=max(10.0, side - 2.0 * INSET_M))
-        lat = _list_centre_lats(imagery, tiling)
+        lat = [place[0] for place in _list_centres(Squares(imagery, tiling, -math.inf))]
         if lat:
             break
     else:
@@ -107,12 +108,11 @@ def cut_orthophotos(squares: Squares) -> Iterator[Orthophoto]:
                 yield replace(tile, name=f"{tile.name}-{split}", split=split, stand=mask)
 
 
-def _list_centre_lats(imagery: Imagery, tiling: Tiling) -> list[float]:
-    lats: list[float] = []
-    for strip in plan_strips(imagery, tiling):
+def _list_centres(squares: Squares) -> Iterator[tuple[float, float]]:
+    for strip in plan_strips(squares.imagery, squares.tiling):
         for row in strip.rows:
-            lats.extend(strip.sheet.grid.latlon(*row.centres())[0].tolist())
-    return lats
+            lat, lon = strip.sheet.grid.latlon(*row.centres())
+            yield from zip(lat.tolist(), lon.tolist(), strict=True)
 
 
 def _measure_north_m(window: Window, line_lat: float) -> F64:
@@ -128,44 +128,30 @@ def _measure_north_m(window: Window, line_lat: float) -> F64:
 def add_heights(
     tiles: Iterable[Orthophoto], path: Path, kind: HeightKind = "auto"
 ) -> Iterator[Orthophoto]:
-    """The tiles with a raster's or a cloud's heights where it covers them.
-
-    Raises the raster's own error at the end where it covers none.
-    """
-    problem: BadImagery | None = None
-    covered = False
+    """The tiles with a raster's heights where it covers them."""
     for tile in tiles:
         try:
-            heights: Heights = (
-                read_cloud(path, lay_cells(tile))
-                if path.suffix.lower() in {".npz", ".las", ".laz", ".ply", ".e57"}
-                else read_heights(path, lay_cells(tile), kind)[0]
-            )
-        except BadImagery as why:
-            problem = problem or why
+            heights, _ = read_heights(path, lay_cells(tile), kind)
+        except BadImagery:  # of the whole region it was read before: this is a hole
             yield tile
-            continue
-        covered = True
-        yield replace(tile, heights=heights)
-    if problem is not None and not covered:
-        raise problem
+        else:
+            yield replace(tile, heights=heights)
 
 
-def add_outlines(tiles: Iterable[Orthophoto], path: Path) -> Iterator[Orthophoto]:
-    """The tiles with the outlines of buildings; BadData at the end where none of them has any."""
-    plans: Sequence[Plan] = read_plans(path)
-    last: Orthophoto | None = None
-    covered = False
+def add_outlines(tiles: Iterable[Orthophoto], plans: Sequence[Plan]) -> Iterator[Orthophoto]:
+    """The tiles with the outlines of buildings that lie on them."""
     for tile in tiles:
         outlines = draw_outlines(plans, lay_cells(tile), must_meet=False)
-        if outlines.building.any():
-            covered = True
-            yield replace(tile, outlines=outlines)
-        else:
-            last = tile
-            yield tile
-    if last is not None and not covered:
-        draw_outlines(plans, lay_cells(last))  # says how far away they are
+        yield replace(tile, outlines=outlines) if outlines.building.any() else tile
+
+
+def _lay_coarse(squares: Squares) -> RasterGrid:
+    """A grid of a thousand pixels over all squares, to see whether something covers them."""
+    lat, lon = (np.array(degrees) for degrees in zip(*_list_centres(squares), strict=True))
+    middle = find_middle(lat, lon)
+    east, north = project_to_local_m(middle, lat, lon)
+    reach_m = 0.5 * squares.tiling.footprint_m + float(max(np.abs(east).max(), np.abs(north).max()))
+    return RasterGrid.around(middle, max(CELL_M, 2.0 * reach_m / 1000.0), (1000, 1000))
 
 
 @dataclass(frozen=True)
@@ -225,16 +211,22 @@ def prepare_region(  # noqa: PLR0913 - what is known of the region, and what is 
     squares = plan_squares(imagery, kept_share=kept_share)
     require_room(out, pairs)
     stand_ha = squares.count * (squares.tiling.footprint_m - 2.0 * INSET_M) ** 2 / 1e4
-    tiles: Iterable[Orthophoto] = cut_orthophotos(squares)
-    for path, add in ((heights, add_heights), (buildings, add_outlines)):
-        if path is not None:
-            tiles = add(tiles, path)
-    grey = "the imagery is grey, and so are its worlds: a model learns less from them"
+    tiles = cut_orthophotos(squares)
+    notes: list[str] = []
+    if heights is not None:
+        notes += read_heights(heights, _lay_coarse(squares))[1]  # or its error, before the work
+        tiles = add_heights(tiles, heights)
+    if buildings is not None:
+        plans = read_plans(buildings)
+        draw_outlines(plans, _lay_coarse(squares))  # or its error
+        tiles = add_outlines(tiles, plans)
+    if is_grey(imagery):
+        notes.append("the imagery is grey, and so are its worlds: a model learns less from them")
     known = ", ".join(str(path) for path in (heights, buildings) if path is not None)
     return DrawnRegion(
         out,
         squares.count,
-        (grey,) if is_grey(imagery) else (),
+        tuple(notes),
         tiles,
         replace(plan, pairs_per_ha=pairs / stand_ha, least=1),
         f"imagery {imagery.info.signature[:16]}, {kept_share:g} kept apart"
