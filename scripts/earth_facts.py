@@ -45,12 +45,16 @@ CC0 = (
 
 
 def describe_earth(
-    info: ModelInfo, without: Collection[str] = (), *, trunk: bool = True
+    info: ModelInfo,
+    without: Collection[str] = (),
+    *,
+    trunk: bool = True,
+    version: str = ORTHO_VERSION,
 ) -> ModelInfo:
     """The facts of an exported model with what a model of Earth says of itself.
 
     ``without``: sets of orthophotos that it was not trained on. ``trunk``: whether its training
-    began from weights of others.
+    began from weights of others. ``version``: of the worlds that it was trained on.
     """
     sets = [one for one in list_sets() if one.name not in without]
     tiles = [tile for tile in list_tiles() if tile.source.name not in without]
@@ -61,7 +65,7 @@ def describe_earth(
         synthetic=False,
         training_data=(
             f"synthetic towns (version {TOWN_VERSION}) and worlds drawn from open orthophotos "
-            f"(version {ORTHO_VERSION}, {len(tiles)} pictures of {countries}); no street photo"
+            f"(version {version}, {len(tiles)} pictures of {countries}); no street photo"
         ),
         licence=LICENCE,
         attributions=(*(one.attribution for one in sets), *CC0, *([TRUNK] if trunk else [])),
@@ -79,8 +83,14 @@ def main() -> None:
     parser.add_argument("--without", nargs="*", choices=names, default=[], metavar="SET",
                         help=f"sets that were not trained on: {', '.join(names)}")  # fmt: skip
     parser.add_argument("--no-trunk", action="store_true", help="trained from random numbers")
+    parser.add_argument("--ortho-version", default=ORTHO_VERSION, help="of its worlds")
     given = parser.parse_args()
-    info = describe_earth(read_info(given.folder), given.without, trunk=not given.no_trunk)
+    info = describe_earth(
+        read_info(given.folder),
+        given.without,
+        trunk=not given.no_trunk,
+        version=given.ortho_version,
+    )
     atomic_write(given.folder / INFO_NAME, encode_info(info) + b"\n")
     print(compute_fingerprint(given.folder))
 
