@@ -25,7 +25,7 @@ from crossview.catalogue import (
     setting_names,
 )
 from crossview.errors import BadData, BadModel, InvalidValue, UnknownName
-from crossview.worlds.town_pairs import TownPlan, ensure_pairs
+from crossview.worlds.town_pairs import OVER_EARTH, TownPlan, ensure_pairs
 from crossview.worlds.write import PhotoSeries, write_world
 
 
@@ -113,6 +113,15 @@ def test_facts_beside_the_pairs_travel_with_them(tmp_path):
     csv.with_suffix(".json").write_text('{"license": "CC0"}')
     with pytest.raises(BadData, match="expected an object with some of synthetic"):
         open_data(str(csv))
+
+
+def test_pairs_drawn_over_orthophotos_are_of_earth_and_their_owners_licences_apply(tmp_path):
+    csv = write_pairs(tmp_path, 3)
+    csv.with_suffix(".made-by.txt").write_text(f"{OVER_EARTH}orthophotos, version 1a2b3c4d: ...")
+    info = open_data(f"pairs:{csv}").info
+    assert info["synthetic"] is False
+    assert info["training_data"].startswith("worlds from orthophotos, version 1a2b3c4d")
+    assert "owners' licences apply" in info["licence"]
 
 
 def test_pairs_of_the_embedded_world_stay_marked_whatever_door_they_come_through(tmp_path):

@@ -66,6 +66,7 @@ BENCHMARKS: dict[str, tuple[str, dict[str, Any]]] = {  # name: page, what load i
 }
 DATASETS = ("pairs", "town", *BENCHMARKS)
 TABLES = (".csv", *PARQUET_SUFFIXES)
+DRAPED_LICENCE = "rendered by crossview over orthophotos, whose owners' licences apply"
 RENDERED_LICENCE = "Apache-2.0, like crossview: every picture was rendered by it"
 _SYNTHETIC_SHARE = 0.5  # of rendered pictures, from which on a data set counts as no Earth
 INFO_KEYS = ("synthetic", "training_data", "licence", "notes")
@@ -560,7 +561,7 @@ def _describe_type(kind: Any) -> str:
 
 
 def _info(path: Path, kind: str) -> dict[str, Any]:
-    from crossview.worlds.town_pairs import read_made_by
+    from crossview.worlds.town_pairs import OVER_EARTH, read_made_by
 
     beside = path.with_suffix(".json")
     info: dict[str, Any] = {}
@@ -571,10 +572,11 @@ def _info(path: Path, kind: str) -> dict[str, Any]:
             raise BadData(f"{beside} cannot be read: {problem}") from problem
         if not isinstance(info, dict) or set(info) - set(PAIRS_KEYS):
             raise BadData(f"{beside}: expected an object with some of {', '.join(PAIRS_KEYS)}.")
-    town = read_made_by(path)
-    info.setdefault("training_data", town or f"{kind}: {path.name}")
-    if town:
-        info.setdefault("licence", RENDERED_LICENCE)
+    note = read_made_by(path)
+    town = bool(note) and not note.startswith(OVER_EARTH)
+    info.setdefault("training_data", note or f"{kind}: {path.name}")
+    if note:
+        info.setdefault("licence", RENDERED_LICENCE if town else DRAPED_LICENCE)
     return {**info, "synthetic": bool(info.get("synthetic") or town or kind == "town")}
 
 

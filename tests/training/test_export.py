@@ -31,7 +31,8 @@ def shared_run(tmp_path_factory):
     config = make_config(page, SHARED)
     torch.manual_seed(0)
     folder = RunFolder(tmp_path_factory.mktemp("runs") / "run")
-    folder.begin({"method": "sample4geo"}, {"training_data": "noise", "synthetic": True})
+    facts = {"training_data": "noise", "synthetic": True, "attributions": ["(c) N"], "caution": "C"}
+    folder.begin({"method": "sample4geo"}, facts)
     save_weights(page.build(config).state_dict(), folder.weights)
     return folder, page, config
 
@@ -62,6 +63,7 @@ def test_narrow_ground_views_of_any_width_are_embedded(shared_model):
 def test_model_json_says_what_the_run_knew(shared_model):
     info = Model(shared_model.folder, threads=1).info
     assert (info.training_data, info.synthetic, info.dim) == ("noise", True, 64)
+    assert (info.attributions, info.caution, info.licence) == (("(c) N",), "C", "not recorded")
     assert info.headings_seen == "aligned"
 
 

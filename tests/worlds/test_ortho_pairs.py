@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from simplejpeg import decode_jpeg, encode_jpeg
 
+from crossview.catalogue import open_data
 from crossview.errors import EmptyRegion
 from crossview.geo.points import LatLon, measure_distance_m
 from crossview.worlds.camera import Shot, Sky, render_panorama
@@ -109,6 +110,7 @@ def test_pairs_are_written_once_and_only_the_ground_pictures_say_that_they_are_s
         assert is_synthetic_picture(tmp_path / row["ground"])
         assert not is_synthetic_picture(tmp_path / row["aerial"])
         assert float(row["up_bearing_deg"]) == 2.0
+    assert open_data(f"pairs:{pairs}").info["synthetic"] is False  # from above it is Earth
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.jpg")}
     pairs.unlink()  # as a killed command leaves it
     assert ensure_ortho_pairs(tmp_path, [tile], plan, workers=1).read_bytes()

@@ -160,6 +160,11 @@ GROUND_NAME = "model.ground.onnx"
 AERIAL_NAME = "model.aerial.onnx"
 MOST_INFO_BYTES = 4_000_000
 MOST_DIM = 1_000_000
+STATED = (
+    *("training_data", "licence", "synthetic", "notes"),
+    *("attributions", "caution", "limits", "coarsest_imagery_m"),
+)
+"""What a model was made from and is worth: a run may state it, and its exported model has it."""
 _ADDED = ("equal_bins", "attributions", "caution", "limits", "coarsest_imagery_m")
 """Entries that earlier models did not have. They stand in ``model.json`` only where they differ
 from their defaults, so that those models keep their fingerprints."""

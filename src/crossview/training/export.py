@@ -29,6 +29,7 @@ from crossview.model.info import (
     GROUND_NAME,
     INFO_NAME,
     SHARED_NAME,
+    STATED,
     ModelInfo,
     encode_info,
     find_networks,
@@ -358,12 +359,13 @@ def run_info(
         dim=dim,
         azimuth_bins=views.azimuth_bins,
         equal_bins=views.equal_bins,
-        synthetic=bool(facts.get("synthetic", False)),
         headings_seen=views.headings_seen,
         fov_seen_deg=fov_seen_deg(run, views.fov_seen_deg),
-        training_data=str(facts.get("training_data", "not recorded")),
-        licence=str(facts.get("licence", "not recorded")),
-        notes="; ".join(note for note in notes if note),
+        **{
+            **{name: facts[name] for name in STATED if name in facts},
+            "attributions": tuple(facts.get("attributions", ())),
+            "notes": "; ".join(note for note in notes if note),
+        },
     )
 
 

@@ -33,6 +33,7 @@ from crossview.worlds.raster import CELL_M
 from crossview.worlds.town_pairs import (
     CROP_PX,
     ELEVATION_DEG,
+    OVER_EARTH,
     PAIRS_NAME,
     STRIP_PX,
     PairJob,
@@ -106,7 +107,7 @@ def render_ortho_pairs(
     the plan it decides whether a finished list is theirs. Interrupted, it continues.
     """
     plan = plan or OrthoPlan()
-    header = f"worlds from {what}, version {ORTHO_VERSION}: {plan}"
+    header = f"{OVER_EARTH}{what}, version {ORTHO_VERSION}: {plan}"
     yield from render_jobs(root, _list_jobs(tiles, plan), _render_tile, header, workers)
 
 

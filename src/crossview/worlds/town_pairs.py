@@ -33,6 +33,7 @@ COLUMNS = (
 )
 PAIRS_NAME = "pairs.csv"
 FIRST_VALIDATION_SEED, FIRST_TEST_SEED = 10_000, 20_000
+OVER_EARTH = "worlds from "  # begins the note beside pairs whose aerial pictures are of Earth
 CROP_PX = 260  # 104 m: a footprint of 80 m that may move by 12 m
 Row = tuple[object, ...]  # of COLUMNS
 STRIP_PX, ELEVATION_DEG = (512, 128), (-45.0, 45.0)
@@ -187,16 +188,21 @@ def read_made_by(pairs: Path) -> str:
 
 
 def measure_synthetic_share(pictures: Sequence[Path], most: int = 64) -> float:
-    """Share of rendered pictures in an even sample of up to ``most``; 0 if there are none.
+    """Share of pictures of towns in an even sample of up to ``most``; 0 if there are none.
 
-    Their metadata say so, or the note in the folder that they were rendered into.
+    Their metadata say so, or the note in the folder that they were rendered into. Pictures of
+    worlds that were drawn over real orthophotos are of Earth, as far as can be seen from above.
     """
     step = max(1, -(-len(pictures) // most))
-    rendered = [
-        is_synthetic_picture(path) or bool(read_made_by(path.parent.parent / PAIRS_NAME))
-        for path in pictures[::step]
-    ]
+    rendered = [_is_of_town(path) for path in pictures[::step]]
     return sum(rendered) / len(rendered) if rendered else 0.0
+
+
+def _is_of_town(picture: Path) -> bool:
+    note = read_made_by(picture.parent.parent / PAIRS_NAME)
+    if note.startswith(OVER_EARTH):
+        return False
+    return bool(note) or is_synthetic_picture(picture)
 
 
 def _list_jobs(plan: TownPlan) -> Iterator[TownJob]:
