@@ -2,8 +2,10 @@
 
     python docs/examples/real_places.py DATA OUT
 
-DATA holds helsinki/ (street photos, orthophotos of 200 m, pairs.csv) and berlin_dop/ (orthophoto
-tiles of 128 m). OUT gets aerial/*.tif at their true extents, photos/*.jpg and places.csv.
+DATA holds helsinki/ (street photos, orthophotos, pairs.csv) and berlin_dop/ (orthophoto
+tiles of 128 m). OUT gets aerial/*.tif at their true extents, photos/*.jpg, places.csv and LICENCE.
+The data set says that the orthophotos of Helsinki span 200 m. They span 250 m, 0.5 m per pixel:
+at no other scale do the point clouds beside them fit (benchmarks/clouds.py).
 """
 
 from __future__ import annotations
@@ -20,8 +22,12 @@ from PIL import Image
 from pyproj import Transformer
 from rasterio.transform import from_origin
 
-HELSINKI_M, HELSINKI_CRS = 200.0, 3067  # ETRS-TM35FIN, the projection of the orthophoto sheets
+HELSINKI_M, HELSINKI_CRS = 250.0, 3067  # ETRS-TM35FIN, the projection of the orthophoto sheets
 BERLIN_M, BERLIN_CRS = 128.0, 25833  # ETRS89 / UTM 33N
+LICENCES = """Street photos of Helsinki: Mapillary, CC BY-SA.
+Orthophotos: Helsinki (c) National Land Survey of Finland, CC BY 4.0;
+Berlin (c) GeoBasis-DE/LGB, dl-de/by-2-0. Through CVH3D (Khan, Rodrigues, Tani, IGARSS 2025).
+"""
 HELSINKI_BY = "Orthophotos: National Land Survey of Finland, CC BY 4.0"
 BERLIN_BY = "(c) GeoBasis-DE/LGB, dl-de/by-2-0"
 
@@ -65,6 +71,7 @@ def main(data: Path, out: Path) -> None:
     with (out / "places.csv").open("w", encoding="utf-8", newline="") as file:
         columns = ["file", "lat", "lon", "heading_deg", "fov_deg", "kind"]
         csv.writer(file).writerows([columns, *rows])
+    (out / "LICENCE").write_text(LICENCES, encoding="utf-8")
 
 
 if __name__ == "__main__":
