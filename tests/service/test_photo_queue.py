@@ -148,6 +148,5 @@ def test_seven_tenths_of_the_estimate_of_speed_outlive_a_batch(start_queue, regi
     queue.close()
     monkeypatch.undo()
     after_one = 0.7 * 0.05 + 0.3 * 1.0  # it begins with 0.05 s for a photo
-    queue._waiting = 100
+    monkeypatch.setattr(PhotoQueue, "waiting", 100)
     assert queue.retry_after_s() == pytest.approx(100 * (0.7 * after_one + 0.3 * 4.0))
-    queue._waiting = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -14,7 +16,14 @@ from crossview.errors import BadImage, InvalidValue
 from crossview.localization.hints import Hints, KnownHeading, choose_heading
 from crossview.model.info import ModelInfo
 from crossview.model.onnx import Embedder
-from crossview.views.decode import Photo, PictureSource, load_photo
+from crossview.views.decode import (
+    MAX_FILE_BYTES,
+    MAX_MEMORY_BYTES,
+    Photo,
+    PictureSource,
+    load_photo,
+)
+from crossview.views.decoders import DECODERS, Decoders, DecodingBudget
 from crossview.views.exif import STRIP_RATIO
 from crossview.views.ground import make_ground_view
 from crossview.views.lens import FLAT_LIMIT_DEG, Kind
@@ -25,6 +34,7 @@ Picture = PictureSource | Photo
 
 TRIED_FOV_DEG = (50.0, 65.0, 80.0, 100.0)  # when the file says nothing
 PHOTOS_TOGETHER = 32  # that are decoded at a time
+MANY_PHOTOS = 8
 MOST_HELD_BYTES = 500_000_000  # of their pixels: a large one is located alone
 _STRIPS_TOGETHER = 64  # strips per call of the network
 
@@ -89,18 +99,53 @@ def read_batches(
     """
     photos: list[Photo] = []
     taken = 0
-    for path in paths:
+    for outcome in read_photos(paths):
         taken += 1
-        try:
-            photos.append(load_photo(path))
-        except BadImage as problem:
-            failed(problem)
+        if isinstance(outcome, Photo):
+            photos.append(outcome)
+        else:
+            failed(outcome)
         held = sum(photo.pixels.nbytes for photo in photos)
         if taken >= PHOTOS_TOGETHER or held >= MOST_HELD_BYTES:
             yield photos, taken
             photos, taken = [], 0
     if taken:
         yield photos, taken
+
+
+def read_photos(paths: Sequence[str | Path]) -> Iterator[Photo | BadImage]:
+    """Each photo, or why it cannot be read, in order.
+
+    From ``MANY_PHOTOS`` on they are decoded in processes of their own, a few in advance, with a
+    deadline and a budget of memory for each. Of fewer, starting those would take most of the time.
+    """
+    if len(paths) < MANY_PHOTOS:
+        for path in paths:
+            try:
+                yield load_photo(path)
+            except BadImage as problem:
+                yield problem
+        return
+    budget = DecodingBudget(memory_bytes=MAX_MEMORY_BYTES, file_bytes=MAX_FILE_BYTES)
+    with Decoders(_load_named, budget) as decoders:
+        ahead: deque[Future[Photo]] = deque()
+        for path in paths:  # the processes have a working folder of their own
+            ahead.append(decoders.submit(Path(path).absolute(), str(path), name=str(path)))
+            if len(ahead) > DECODERS:
+                yield _wait_for_photo(ahead.popleft())
+        while ahead:
+            yield _wait_for_photo(ahead.popleft())
+
+
+def _load_named(path: Path, name: str) -> Photo:
+    return load_photo(path, name=name)
+
+
+def _wait_for_photo(decoding: Future[Photo]) -> Photo | BadImage:
+    try:
+        return decoding.result()
+    except BadImage as problem:
+        return problem
 
 
 def choose_readings(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Reading, ...]:
@@ -137,6 +182,23 @@ def _choose_fovs(photo: Photo, info: ModelInfo) -> tuple[tuple[float, ...], tupl
     usual = (*(() if is_strip else TRIED_FOV_DEG), *photo.also_try_fov_deg)
     covered = tuple(fov for fov in usual if info.covers(fov))
     return (covered, tuple(fov for fov in usual if fov not in covered)) if covered else (usual, ())
+
+
+def prepare_file(
+    data: bytes,
+    name: str,
+    hints: Hints,
+    info: ModelInfo,
+    up_bearing_deg: float,
+    limits: tuple[int, int],
+) -> tuple[Query, list[U8]]:
+    """:func:`prepare_query` of a photo's file: what a process that decodes has to do of a request.
+
+    ``limits``: pixels, and bytes while it is decoded. What comes back is smaller than the photo by
+    far.
+    """
+    photo = load_photo(data, name=name, max_pixels=limits[0], max_memory_bytes=limits[1])
+    return prepare_query(photo, hints, info, up_bearing_deg)
 
 
 def prepare_query(

@@ -189,9 +189,12 @@ async def report_health() -> dict[str, str]:
     "/v1/ready", name="ready", response_model=ServerHealth, responses={503: {"model": ServerHealth}}
 )
 async def report_readiness(request: Request) -> Response:
-    """Whether the server takes new requests; 503 while it shuts down."""
-    if get_service(request).draining:
+    """Whether the server takes new requests; 503 while it shuts down or its queue is stuck."""
+    service = get_service(request)
+    if service.draining:
         return JSONResponse({"status": "closing"}, status_code=503)
+    if service.queue.is_stuck:
+        return JSONResponse({"status": "stuck"}, status_code=503)
     return JSONResponse({"status": "ready"})
 
 

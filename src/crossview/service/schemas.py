@@ -333,7 +333,7 @@ class Coverage(Record):
 class ServerHealth(Record):
     """Whether the server is alive, or ready for requests."""
 
-    status: Literal["alive", "ready", "closing"]
+    status: Literal["alive", "ready", "stuck", "closing"]
 
 
 class Problem(Record):

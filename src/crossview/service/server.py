@@ -1,10 +1,13 @@
-"""The server: runs the application, handles signals, and ends without losing photos."""
+"""The server: runs the application, handles signals, and ends in time without losing photos."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import signal
 import socket
+import threading
 from contextlib import suppress
 from types import FrameType
 
@@ -13,28 +16,36 @@ from fastapi import FastAPI
 from prometheus_client import disable_created_metrics
 
 from crossview.errors import CrossviewError
-from crossview.service.state import Service
+from crossview.service.state import LOG, Service
 
-FINISH_S = 60.0  # for requests and batches that have begun
 LINGER_S = 1.0  # for late requests; health checks see that it is closing
 _KEEP_ALIVE_S = 30
 _BACKLOG = 1024  # connections that may wait to be accepted
+_SPARE_S = 5.0  # after the time to finish, for the end itself
 
 
 class Server(uvicorn.Server):
     """uvicorn that finishes long batches before it stops listening, and reloads at SIGHUP."""
 
+    guard: threading.Timer | None = None  # ends the process if all else fails
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Shut down in order at the first signal, at once at the second."""
         service: Service = self.config.app.state.service  # type: ignore[union-attr]
         if service.draining:
+            service.ends_at = -math.inf
+            self.config.timeout_graceful_shutdown = 1
             super().handle_exit(sig, frame)
             return
-        service.draining = True
+        service.begin_end()
+        self.guard = threading.Timer(service.left_s + _SPARE_S, _end_process)
+        self.guard.daemon = True
+        self.guard.start()
         self._shutdown = asyncio.get_running_loop().create_task(self._shut_down(service))
 
     async def _shut_down(self, service: Service) -> None:
-        await service.drain(FINISH_S, LINGER_S)
+        await service.drain(LINGER_S)
+        self.config.timeout_graceful_shutdown = max(1, math.floor(service.left_s))
         self.should_exit = True
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -47,6 +58,12 @@ class Server(uvicorn.Server):
                 signal.SIGHUP,
                 lambda: setattr(self, "_reloading", loop.create_task(service.reload())),
             )
+
+
+def _end_process() -> None:
+    """End at once: something does not let itself be ended, such as a library in a thread."""
+    LOG.error("The server does not end in order; it is ended now.")
+    os._exit(1)
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -79,6 +96,10 @@ def serve(app: FastAPI, listening: socket.socket) -> None:
         server_header=False,
         lifespan="on",
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(FINISH_S),
     )
-    Server(config).run(sockets=[listening])
+    server = Server(config)
+    try:
+        server.run(sockets=[listening])
+    finally:
+        if server.guard is not None:
+            server.guard.cancel()

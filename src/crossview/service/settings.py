@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from crossview.errors import require
+from crossview.views.decoders import DEADLINE_S
 
 MEGABYTE = 1_000_000
 MEGAPIXEL = 1_000_000
@@ -49,7 +51,8 @@ class Settings:
     max_held_bytes: int = 1000 * MEGABYTE  # uploads of all requests that wait for answers
     max_files: int = 200  # of one request
     max_pixels: int = 200 * MEGAPIXEL  # of one picture
-    max_memory_bytes: int = 800 * MEGABYTE  # of one while it is decoded; two are decoded at a time
+    max_memory_bytes: int = 800 * MEGABYTE  # of one while it is decoded; three are at a time
+    decode_s: float = DEADLINE_S  # of one photo
     max_places: int = 100
     max_jobs: int = 64  # that run, or are done and not yet forgotten
     queue_photos: int = 512  # that may wait; more get a 429
@@ -57,6 +60,8 @@ class Settings:
     batch_s: float = 0.25  # time of a batch, which a small request waits for
     wait_s: float = 0.004  # that an idle server waits for more photos
     timeout_s: float = 60.0  # of a request from its last byte to its answer
+    stuck_s: float = 20.0  # photos wait and none moves: not ready
+    finish_s: float = 60.0  # for requests and batches that have begun when the server is to end
     upload_timeout_s: float = 600.0  # of a request's body in all
     upload_idle_s: float = 30.0  # without a byte of it
     keep_job_s: float = 600.0  # a finished job's answers
@@ -79,7 +84,12 @@ class Settings:
             self.max_pixels > 0 and self.max_memory_bytes > 0,
             "--max-megapixels and --max-memory-mb must be above 0.",
         )
-        require(self.timeout_s > 0, f"a timeout is longer than 0 s, got {self.timeout_s}.")
+        for name, seconds in (
+            ("a timeout", self.timeout_s), ("the time to decode a photo", self.decode_s),
+            ("the time after which a queue is stuck", self.stuck_s),
+            ("the time to finish", self.finish_s),
+        ):  # fmt: skip
+            require(0 < seconds < math.inf, f"{name} is longer than 0 s, got {seconds}.")
         require(
             self.photos_per_minute is None or self.photos_per_minute > 0,
             f"--rate {self.photos_per_minute}: give photos per minute, more than 0.",

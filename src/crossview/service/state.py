@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
@@ -37,6 +38,7 @@ class Service:
     memory: MemoryBudget
     rates: RateLimit
     draining: bool = False  # shutting down; finishes the photos that it has
+    ends_at: float = math.inf  # then at the latest, on the monotonic clock
 
     @staticmethod
     def start(regions: Regions, settings: Settings) -> Service:
@@ -124,14 +126,22 @@ class Service:
         for name, text in self.regions.failures.items():
             LOG.warning("Region %s changed but cannot be opened; the old one stays. %s", name, text)
 
-    async def drain(self, max_s: float, linger_s: float) -> None:
-        """Wait until long batches are done, and a little longer for clients that fetch them."""
+    def begin_end(self) -> None:
+        """Take no new work; what has begun has ``finish_s`` from now on."""
         self.draining = True
-        end = time.monotonic() + max_s
-        while (self.jobs.count_running() or self.queue.waiting) and time.monotonic() < end:
+        self.ends_at = time.monotonic() + self.settings.finish_s
+
+    @property
+    def left_s(self) -> float:
+        """What is left of the time to finish."""
+        return min(self.settings.finish_s, max(0.0, self.ends_at - time.monotonic()))
+
+    async def drain(self, linger_s: float) -> None:
+        """Wait until long batches are done, and a little longer for clients that fetch them."""
+        while (self.jobs.count_running() or self.queue.waiting) and self.left_s > linger_s:
             await asyncio.sleep(_POLL_S)
-        await asyncio.sleep(linger_s)
+        await asyncio.sleep(min(linger_s, self.left_s))
 
     async def close(self) -> None:
         """Finish the photos in the queue, then stop its threads."""
-        await asyncio.to_thread(self.queue.close)
+        await asyncio.to_thread(self.queue.close, self.left_s)

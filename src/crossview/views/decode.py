@@ -240,14 +240,15 @@ class _Limits:
         largest size that does.
         """
         width, height = image.size
+        kept = 3 if _read_orientation(image) == 1 else 6  # bytes a pixel; turning takes a copy
         coefficients = 6 if image.info.get("progressive") else 0  # bytes a pixel, at any size
         if can_shrink(image) and (shrinks or at_least is not None):
             room = self.memory_bytes - coefficients * width * height
-            small = find_largest_size(image.size, room // 3)
+            small = find_largest_size(image.size, room // kept)
             if small is not None:
                 more = at_least is None or any(a > s for a, s in zip(at_least, small, strict=True))
                 return small if more else at_least
-        each = coefficients + 3 if can_shrink(image) else _PEAK_BYTES.get(str(image.format), 12)
+        each = coefficients + kept if can_shrink(image) else _PEAK_BYTES.get(str(image.format), 12)
         self.check_bytes(each, image.size)
         return at_least
 
