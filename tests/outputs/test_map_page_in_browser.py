@@ -60,6 +60,16 @@ def classes(page, name):
     return [a for _, a in page.elements if name in (a.get("class") or "").split()]
 
 
+def test_the_page_asks_for_a_heading_beside_the_photo_that_lacks_one(opened, index):
+    first, second = answers_of(index, 2)
+    page = opened([replace(first, heading_wanted=True), second])
+    asked = page.locator("#sheet p", has_text="If you know which way the camera looked")
+    assert asked.count() == 1
+    page.keyboard.press("j")
+    page.locator("#sheet", has_text=second.photo).wait_for()
+    assert asked.count() == 0
+
+
 def test_photos_pins_discs_and_heat_are_drawn(index, opened):
     given = answers_of(index, 3)
     page = read(opened(given, photos={a.photo: photo_pixels() for a in given}))

@@ -81,12 +81,11 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     model: Annotated[
         str | None, typer.Option(help="Where the index's model is now, if it was moved.")
     ] = None,
-    fov: Annotated[
-        float | None, typer.Option(help="Horizontal field of view in degrees, 0.1 to 360.")
-    ] = None,
     heading: Annotated[
         float | None,
-        typer.Option(help="Direction of the picture's middle, clockwise from north."),
+        typer.Option(
+            help="Direction of the picture's middle, clockwise from north: helps most of all."
+        ),
     ] = None,
     heading_sigma: Annotated[
         float | None,
@@ -96,6 +95,9 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         bool,
         typer.Option("--ignore-direction", help="Do not use the direction stored in a file."),
     ] = False,
+    fov: Annotated[
+        float | None, typer.Option(help="Horizontal field of view in degrees, 0.1 to 360.")
+    ] = None,
     horizon_px: Annotated[
         float | None,
         typer.Option(help="Row of the horizon in the upright picture; sets the pitch."),
