@@ -141,8 +141,7 @@ def add_heights(
 def add_outlines(tiles: Iterable[Orthophoto], plans: Sequence[Plan]) -> Iterator[Orthophoto]:
     """The tiles with the outlines of buildings that lie on them."""
     for tile in tiles:
-        outlines = draw_outlines(plans, lay_cells(tile), must_meet=False)
-        yield replace(tile, outlines=outlines) if outlines.building.any() else tile
+        yield replace(tile, outlines=draw_outlines(plans, lay_cells(tile), must_meet=False))
 
 
 def _lay_coarse(squares: Squares) -> RasterGrid:

@@ -153,8 +153,7 @@ def open_orthophotos(
         )
         if known:
             heights, outlines = read_evidence(folder, tile, lay_cells(photo))
-            built = outlines is not None and outlines.building.any()
-            photo = replace(photo, heights=heights, outlines=outlines if built else None)
+            photo = replace(photo, heights=heights, outlines=outlines)
         yield photo
 
 

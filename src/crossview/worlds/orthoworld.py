@@ -71,7 +71,8 @@ class Orthophoto:
         found = hashlib.sha256(repr((self.metres_per_px, self.picture.shape)).encode())
         known = [] if self.heights is None else [self.heights.above_ground_m]
         told = [] if self.outlines is None else [self.outlines.building, self.outlines.height_m]
-        masks = [mask for mask in (self.valid, self.stand) if mask is not None]
+        mapped = None if self.outlines is None else self.outlines.known
+        masks = [mask for mask in (self.valid, self.stand, mapped) if mask is not None]
         for part in (self.picture, *self.other_years, *known, *told, *masks):
             found.update(np.ascontiguousarray(part).tobytes())
         return found.hexdigest()[:16]
