@@ -1,9 +1,9 @@
 """Models on renders of real coloured point clouds, among all windows of the real imagery around.
 
-    python -m benchmarks.clouds DATA OUT                    align, render, measure the model `town`
-    python -m benchmarks.clouds DATA OUT --model MODEL ...  what is rendered already is kept
+    python -m benchmarks.clouds DATA RENDERS                    align, render, measure the model `town`
+    python -m benchmarks.clouds DATA RENDERS --model MODEL ...  what is rendered already is kept
 
-DATA holds helsinki/ (ten places: an orthophoto of 200 m and a coloured cloud of 100 m each) and
+DATA holds helsinki/ (ten places: an orthophoto of 250 m and a coloured cloud of 100 m each) and
 berlin_dop/ (more imagery, without clouds). A cloud is first laid onto its orthophoto; places where
 that fails are left out, and said. Renders are pictures of real geometry in its real colours, with a
 sky of ours and no weather: they are tests of skill beyond the towns, no street photos, and nothing
@@ -389,24 +389,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Align, render and measure; end with one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path, nargs="?", default=Path("clouds"))
+    parser.add_argument("renders", type=Path, nargs="?", default=Path("clouds"))
     parser.add_argument("--per-place", type=int, default=56, help="panoramas; each is cut as well")
     parser.add_argument("--render-only", action="store_true")
     real.add_options(parser)
     wanted = real.read_options(parser, arguments)
     try:
         tell = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
-        alignments = make_renders(wanted.data, wanted.out, wanted.per_place, tell)
+        alignments = make_renders(wanted.data, wanted.renders, wanted.per_place, tell)
         if wanted.render_only:
             return 0
-        shots = real.read_places(wanted.out)
+        shots = real.read_places(wanted.renders)
         matchers = real.open_matchers(wanted.model or ["town"], histogram=not wanted.no_histogram)
         fields = wanted.fov or (360.0, 90.0)
-        table = real.measure_region(shots, [wanted.out / "real/aerial"], matchers, fields)
+        table = real.measure_region(shots, [wanted.renders / "real/aerial"], matchers, fields)
         table["alignments"] = {
             name: vars(a) | {"used": a.is_sure} for name, a in alignments.items()
         }
-        real.report(wanted, table, real.read_licence(wanted.out), len(shots), "clouds")
+        real.report(wanted, table, real.read_licence(wanted.renders), len(shots), "clouds")
     except CrossviewError as problem:
         print(f"Error: {problem}", file=sys.stderr)
         return problem.exit_code
