@@ -1,6 +1,6 @@
 """Models on renders of real coloured point clouds, among all windows of the real imagery around.
 
-    python -m benchmarks.clouds DATA RENDERS                    align, render, measure the model `town`
+    python -m benchmarks.clouds DATA RENDERS                    align, render, measure `town`
     python -m benchmarks.clouds DATA RENDERS --model MODEL ...  what is rendered already is kept
 
 DATA holds helsinki/ (ten places: an orthophoto of 250 m and a coloured cloud of 100 m each) and
