@@ -34,7 +34,7 @@ from crossview.networks.weight_files import fill_network, read_weights
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.views.colour import augment_photometric
-from crossview.views.crops import compute_bin_coverage
+from crossview.views.crops import compute_bin_coverage, turn_quarters
 from crossview.views.ground import count_spare_px, crop_as_photo, cut_window
 from crossview.views.spec import ViewSpec
 from crossview.views.symmetry import mirror_pair
@@ -67,6 +67,7 @@ class Config:
     fov_deg: tuple[float, float] = (45.0, 180.0)  # of the others, log-uniform
     pitch_deg: float = 7.0
     move_m: float = 10.0  # how far the tile's centre may lie from the camera, east and north
+    rescale: float = 0.0  # how much larger or smaller a tile may seem than it is, as a share
     colour: float = 1.0
     orientation_weight: float = 0.3
     smoothing: float = 0.1
@@ -257,7 +258,7 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
     mirror = rng.random() < 0.5
     if mirror:
         ground, aerial = mirror_pair(ground, aerial)
-    aerial = np.ascontiguousarray(np.rot90(aerial, turn := int(rng.integers(4))))
+    aerial = turn_quarters(aerial, turn := int(rng.integers(4)))
     columns = 0 if photo else int(rng.integers(config.width_px))
     ground = np.roll(ground, -columns, axis=1)
     heading = pair.heading_deg * (-1.0 if mirror else 1.0) if photo else 0.0 * pair.heading_deg
@@ -270,9 +271,15 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
         told = bool(rng.random() >= 0.5)
         spec = views(config).ground
         ground = crop_as_photo(ground, spec, fov, aspect, pitch_deg=pitch, horizon_known=told)
-    room = count_spare_px(aerial, pair.metres_per_px, config.footprint_m)
-    reach = np.minimum(room / 2, config.move_m / pair.metres_per_px)
+    scale = pair.metres_per_px
+    if config.rescale:
+        low = config.footprint_m / (min(aerial.shape[:2]) * scale)  # of the whole tile
+        scale *= max(float(np.exp(rng.uniform(-1, 1) * np.log1p(config.rescale))), min(low, 1.0))
+    room = count_spare_px(aerial, scale, config.footprint_m)
+    reach = np.minimum(room / 2, config.move_m / scale)
     aerial = augment_photometric(
         cut_window(aerial, room, rng.uniform(-reach, reach)), rng, config.colour
     )
-    return replace(pair, ground=ground, aerial=aerial, fov_deg=fov, heading_deg=heading)
+    return replace(
+        pair, ground=ground, aerial=aerial, fov_deg=fov, heading_deg=heading, metres_per_px=scale
+    )

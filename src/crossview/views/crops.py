@@ -291,4 +291,9 @@ def choose_quarter_turns(keep: float, draw: float, half_turns: bool = False) -> 
 
 def turn_quarters(image: NDArray[Any], quarters: int) -> NDArray[Any]:
     """Turn a picture [S, S, C] by quarters counter-clockwise: pixels only change places."""
-    return np.ascontiguousarray(np.rot90(image, quarters))
+    import cv2
+
+    codes = (cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_CLOCKWISE)
+    if quarters % 4 == 0:
+        return np.ascontiguousarray(image)
+    return np.asarray(cv2.rotate(image, codes[quarters % 4 - 1]), dtype=image.dtype)

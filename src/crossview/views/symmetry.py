@@ -39,7 +39,9 @@ class Symmetry:
 
 def mirror_pair(ground: Image, aerial: Image) -> tuple[Image, Image]:
     """Mirror both views: east and west change places, north stays."""
-    return _contiguous(ground[:, ::-1]), _contiguous(aerial[:, ::-1])
+    import cv2
+
+    return _contiguous(cv2.flip(ground, 1)), _contiguous(cv2.flip(aerial, 1))
 
 
 def turn_pair(ground: Image, aerial: Image, quarters: int) -> tuple[Image, Image]:
