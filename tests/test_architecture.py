@@ -51,6 +51,7 @@ ROWS = [
     ["datasets", "methods"],
     ["catalogue"],
     ["assessment"],
+    ["adaptation"],
     ["studies"],
     ["demo"],
     ["cli"],
@@ -67,7 +68,7 @@ CATALOGUES = {"datasets", "methods"}
 TORCH = {"torch", "torchvision", "timm", "accelerate"}
 TORCH_ROOMS = {"networks", "methods", "training", "explain", "studies"}
 # Inside a function, when training is asked for.
-TORCH_LATER = {"pairs", "catalogue", "assessment", "cli"}
+TORCH_LATER = {"pairs", "catalogue", "assessment", "adaptation", "cli"}
 HEAVY = {*TORCH, "cv2", "onnxruntime", "rasterio", "fastapi", "starlette", "flask", "uvicorn"}
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))

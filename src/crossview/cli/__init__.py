@@ -28,6 +28,7 @@ VERBS = (
     "world",
     "data",
     "train",
+    "adapt",
     "evaluate",
     "report",
     "import",

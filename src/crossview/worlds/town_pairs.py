@@ -210,7 +210,8 @@ def _list_jobs(plan: TownPlan) -> Iterator[TownJob]:
         for town in range(plan.towns_per_style):
             yield TownJob(name, 100 * number + town, plan.pairs_per_town, plan.side_m)
         seed = FIRST_VALIDATION_SEED + 100 * number
-        yield TownJob(name, seed, plan.validation_pairs_per_style, plan.side_m)
+        if plan.validation_pairs_per_style:
+            yield TownJob(name, seed, plan.validation_pairs_per_style, plan.side_m)
     for number, name in enumerate(plan.test_styles):
         seed = FIRST_TEST_SEED + 100 * number
         yield TownJob(name, seed, plan.test_pairs_per_style, plan.side_m)
