@@ -1,4 +1,5 @@
-"""The embedded world: seeded procedural towns seen from above and from their streets.
+"""The embedded world: geometry seen from above and from the ground.
 
-One geometry, two pictures. Nothing here is a picture of Earth, and every file says so.
+Seeded procedural towns, rendered twice; and real orthophotos, of which only the ground picture is
+rendered. Nothing that is drawn here is a picture of Earth, and every drawn file says so.
 """

@@ -226,7 +226,8 @@ def load_skies(folder: Path) -> tuple[U8, ...]:
         if picture.shape[1] != 2 * picture.shape[0]:
             continue
         rgb = cv2.resize(picture[..., ::-1], (1024, 512), interpolation=cv2.INTER_AREA)[:256]
-        if _measure_sky_share(rgb[: 256 * 65 // 90]) > 0.985:  # from 25 degrees up
+        above = rgb[: 256 * 65 // 90]  # from 25 degrees up
+        if _measure_sky_share(above) > 0.985 and above.mean() > 90.0:  # open, and not at night
             skies.append(np.ascontiguousarray(rgb))
     if not skies:
         raise EmptyRegion(f"{folder} holds no panorama (twice as wide as high) of an open sky.")
