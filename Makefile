@@ -3,7 +3,8 @@
 # make check    lint, format, types
 # make mutants  change numbers that people feel, one at a time; a test must notice each
 # make bench    the benchmarks; make bench NAME=index runs one
-# make model    train the packaged model anew (about 82 minutes on 2 cores)
+# make model    train the packaged model of Earth anew, from ORTHO=folder with the open orthophotos
+# make model NAME=town   train the packaged model of towns anew (about 82 minutes on 2 cores)
 # make vendor   refresh the browser libraries that the pages carry (needs npm and a network)
 # Other interpreters: make test PYTHON=python3.12
 
@@ -15,7 +16,7 @@ NAME ?=
 
 export PIP_NO_INPUT = 1
 
-.PHONY: demo test check mutants bench model vendor clean
+.PHONY: demo test check mutants bench model model-earth model-earth-trained model-town vendor clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.installed
@@ -40,8 +41,33 @@ bench: .venv-dev/.installed
 	@.venv-dev/bin/python -m benchmarks.run $(NAME)
 endif
 
-# The packaged model: render 78 towns, train, export. Goes on where it was interrupted.
-model: .venv-dev/.installed
+# The packaged models: render, train, export. Every line goes on where it was interrupted.
+model: model-$(or $(NAME),earth)
+
+# Towns and worlds of every country at once, then one training in stages that leave a checkpoint each;
+# a minute on a GPU is about an hour here (scripts/earth_on_gpu.sh final does the same there).
+EARTH_DATA = --data pairs:runs/earth/towns/pairs.csv \
+	--data pairs:$(subst $(space),$(comma),$(patsubst %/sample.csv,%/pairs.csv,$(wildcard runs/earth/*/sample.csv)))
+comma := ,
+space := $(subst ,, )
+ORTHO ?= ../shared/data/ortho
+
+model-earth: runs/earth/.rendered
+	@$(MAKE) --no-print-directory model-earth-trained
+
+runs/earth/.rendered: | .venv-dev/.installed
+	.venv-dev/bin/python -m scripts.earth_on_gpu render --work runs/earth --ortho $(ORTHO) \
+		--town-pairs 10800 --pairs 3000
+	@touch $@
+
+model-earth-trained: .venv-dev/.installed
+	for stage in 1000 2000 3000; do .venv-dev/bin/crossview train --method compass --recipe earth \
+		$(EARTH_DATA) --weights src/crossview/packaged_models/town --out runs/earth-1 \
+		--until $$stage --save-every 100 --val-share 0 || exit 1; done
+	.venv-dev/bin/crossview export runs/earth-1 --half --name earth --out src/crossview/packaged_models/earth
+	.venv-dev/bin/python -m scripts.earth_facts src/crossview/packaged_models/earth
+
+model-town: .venv-dev/.installed
 	.venv-dev/bin/crossview train --method compass --data town:runs/town-pairs --out runs/town-1 \
 		--until 1900 --save-every 100 --validate-every 800
 	.venv-dev/bin/crossview train --method compass --data town:runs/town-pairs --out runs/town-2 \

@@ -353,9 +353,11 @@ def run_side_by_side(
                 command,
                 log.name,
             )
-        for number, (process, command, log_name) in list(running.items()):
-            if late and process.poll() is None:
+        for process, *_ in running.values() if late else ():
+            if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
+        for number, (process, command, log_name) in list(running.items()):
+            if late:
                 process.wait()
             if process.poll() is not None:
                 del running[number]
