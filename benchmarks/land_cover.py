@@ -42,6 +42,7 @@ from crossview.worlds.town_pairs import FIRST_TEST_SEED
 
 WEIGHTS = Path(land_cover.__file__).with_name("land_cover.npz")
 ORTHO = Path(__file__).parents[1] / ".." / "shared" / "data" / "ortho"
+FOLDS = Path(__file__).with_name("land_cover_folds")
 CLASSES = len(LandCover)
 HIDDEN = (48, 32)
 # Of a step's samples. In Pardubice classes are as frequent as they are, so that chances mean that.
@@ -166,7 +167,8 @@ def sample_towns(each: int = 500) -> Iterator[Samples]:
 def sample_pardubice(folder: Path) -> Iterator[Samples]:
     """Pixels at the samples of the nDSM: raised or not, alive or not, warm or not."""
     rng = np.random.default_rng(4)
-    for tile in choose_tiles(sets=["cuzk_pardubice"]):
+    tiles = choose_tiles(sets=["cuzk_pardubice"])  # ten a column; every second one, as on a board
+    for tile in (one for n, one in enumerate(tiles) if (n + n // 10) % 2 == 0):
         cells, grid = read_cells(folder, tile)
         small = land_cover.shrink_picture(_soften(cells, rng))
         features = land_cover.measure_features(small)
@@ -175,6 +177,7 @@ def sample_pardubice(folder: Path) -> Iterator[Samples]:
         colour = sharp[rows, columns].astype(np.float32) + 1.0
         total = colour.sum(axis=1)
         alive = (3.0 * colour[:, 1] - total) / total
+        dark, even = total / 3.0, _average_spread(sharp)[rows, columns]
         warm = (colour[:, 0] - colour[:, 2]) / total
         shaded = land_cover.find_shadows(sharp)[rows, columns]
         low, high, grey = height < 0.6, height > 3.0, alive <= 0.02
@@ -184,6 +187,9 @@ def sample_pardubice(folder: Path) -> Iterator[Samples]:
         allowed[low & grey] = P | B | W
         allowed[low & grey & (warm < 0.03)] = P | W
         allowed[low & grey & (warm > 0.10)] = B
+        # The river and its old arms are the darkest even ground there is (looked at).
+        allowed[low & (dark < 48.0) & (even < 6.0)] = G | W
+        allowed[low & (dark < 38.0) & (even < 4.0)] = W
         allowed[high & (alive > 0.045)] = T
         allowed[high & grey & ~shaded] = R
         allowed[high & ~grey & (alive <= 0.045)] = R | T
@@ -191,6 +197,13 @@ def sample_pardubice(folder: Path) -> Iterator[Samples]:
         keep = allowed > 0
         part = _gather(features, rows[keep], columns[keep], allowed[keep], "pardubice")
         yield Samples(part.features, part.allowed, west[keep], part.source)
+
+
+def _average_spread(small: np.ndarray) -> np.ndarray:
+    """Standard deviation of grey values within some 10 m."""
+    grey = small.mean(axis=2)
+    mean, square = cv2.blur(grey, (13, 13)), cv2.blur(grey * grey, (13, 13))
+    return np.sqrt(np.maximum(square - mean * mean, 0.0))
 
 
 def sample_desert(folder: Path) -> Iterator[Samples]:
@@ -207,7 +220,7 @@ def sample_desert(folder: Path) -> Iterator[Samples]:
             yield _gather(features, rows, columns, allowed, "desert")
 
 
-def sample_california(folder: Path, tiles: int = 260) -> Iterator[Samples]:
+def sample_california(folder: Path, tiles: int = 160) -> Iterator[Samples]:
     """Pixels at points of trees, and away from all of them."""
     chosen = choose_tiles(sets=["naip_california"])
     rng = np.random.default_rng(2)
@@ -260,8 +273,8 @@ def _find_ndsm_samples(
     """Pixels (of two cells) at which the nDSM was sampled, and its values."""
     frame, stored = ortho_sets._read_ndsm(folder / "cuzk_pardubice")
     line = -2400.0 + 10.0 * np.arange(len(stored))
-    lat = frame.lat - line / frame.metres_per_lat
-    lon = frame.lon + line / frame.metres_per_lon
+    lat = frame.lat - (line + ortho_sets.NDSM_OFF_M[1]) / frame.metres_per_lat
+    lon = frame.lon + (line + ortho_sets.NDSM_OFF_M[0]) / frame.metres_per_lon
     at = np.meshgrid(lat, lon, indexing="ij")
     column, row = (values.ravel() / 2.0 for values in grid.pixel(*at))
     inside = (column > 2) & (row > 2) & (column < shape[1] - 2) & (row < shape[0] - 2)
@@ -278,7 +291,7 @@ def fit_network(parts: Sequence[Samples], steps: int) -> dict[str, np.ndarray]:
     features = np.concatenate([part.features for part in parts])
     allowed = np.concatenate([part.allowed for part in parts])
     mean, spread = features.mean(axis=0), features.std(axis=0) + 1e-3
-    x = torch.from_numpy(np.clip((features - mean) / spread, -4.0, 4.0))
+    x = torch.from_numpy(np.clip((features - mean) / spread, -4.0, 4.0).astype(np.float32))
     mask = torch.from_numpy((allowed[:, None] >> np.arange(CLASSES)) & 1).bool()
     source = np.concatenate([np.full(len(part.allowed), part.source) for part in parts])
     groups = [(np.flatnonzero(source == name), share) for name, share in SHARES.items()]
@@ -343,7 +356,7 @@ def measure_pardubice(folder: Path, folds: Path) -> Measured:
     table = np.zeros((CLASSES, CLASSES))
     roof, plain = np.zeros(3), np.zeros(3)  # estimated and near a building, estimated, hit
     tree = np.zeros(4)
-    for tile in choose_tiles(sets=["cuzk_pardubice"])[::3]:
+    for tile in _list_mapped(folder)[::2]:
         west = tile.centre.lon < 15.7560881
         with Network(folds / f"without_{'west' if west else 'east'}.npz"):
             cells, grid = read_cells(folder, tile)
@@ -380,6 +393,16 @@ def _find_not_green(cells: np.ndarray) -> np.ndarray:
     return (3.0 * colour[..., 1] - colour.sum(axis=2)) / colour.sum(axis=2) < 0.02
 
 
+def _list_mapped(folder: Path) -> list[ListedTile]:
+    """Tiles of Pardubice that the extract of OpenStreetMap covers as a whole."""
+    found = []
+    for tile in choose_tiles(sets=["cuzk_pardubice"]):
+        _, outlines = read_evidence(folder, tile, tile.grid)
+        if outlines is not None and (outlines.known is None or outlines.known.all()):
+            found.append(tile)
+    return found
+
+
 class Network:
     """Another network for a while, where there is one."""
 
@@ -390,7 +413,7 @@ class Network:
     def __enter__(self) -> None:
         if self.path.is_file():
             with np.load(self.path) as content:
-                weights = {name: content[name].astype(np.float32) for name in content.files}
+                weights = {name: content[name].astype(np.float64) for name in content.files}
             land_cover.read_network = lambda: weights  # type: ignore[assignment]
 
     def __exit__(self, *_: object) -> None:
@@ -456,7 +479,7 @@ def measure_heights(folder: Path) -> list[str]:
     if folder.is_dir():
         errors: dict[str, list[np.ndarray]] = {}
         rng = np.random.default_rng(0)
-        for tile in choose_tiles(sets=["cuzk_pardubice"])[5::9]:
+        for tile in _list_mapped(folder)[3::6]:
             cells, grid = read_cells(folder, tile)
             heights, outlines = read_evidence(folder, tile, grid)
             assert heights is not None
@@ -539,9 +562,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--ortho", type=Path, default=ORTHO, help="folder of the sets")
     parser.add_argument("--fit", action="store_true", help="fit the network anew first")
     parser.add_argument(
-        "--folds", type=Path, default=Path("runs/land-cover"), help="networks of folds"
+        "--folds",
+        type=Path,
+        default=Path(__file__).with_name("land_cover_folds"),
+        help="networks of folds",
     )
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4000)
     return parser.parse_args()
 
 

@@ -12,7 +12,9 @@ from crossview.errors import BadData, BadImagery, CannotWrite, EmptyRegion, TooC
 from crossview.geo.points import measure_distance_m
 from crossview.imagery.orthophotos import (
     LEAST_TILE_M,
+    add_heights,
     add_outlines,
+    check_first,
     cut_orthophotos,
     plan_squares,
     prepare_region,
@@ -24,7 +26,7 @@ from crossview.worlds.orthoworld import read_ground
 from crossview.worlds.outlines import read_plans
 from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
-from crossview.worlds.town import APRON_M
+from crossview.worlds.town import APRON_M, EPSG
 from crossview.worlds.write import write_geotiff
 
 
@@ -140,3 +142,33 @@ def test_a_disk_that_cannot_hold_the_pairs_is_noticed_before_the_work(map_file, 
         pytest.raises(CannotWrite, match="Ask for fewer pairs"),
     ):
         prepare_region(imagery, tmp_path, pairs=10**12, kept_share=0.2, plan=OrthoPlan())
+
+
+def write_town_heights(path, town, east_m=0.0):
+    """The town's true surface as a raster, ``east_m`` beside its place."""
+    import rasterio
+    from rasterio.transform import from_origin
+
+    inner = slice(town.apron_cells, town.cells - town.apron_cells)
+    top = np.maximum(town.height_m, town.crown_top_m)[inner, inner].astype(np.float32)
+    corner = from_origin(town.site.west_m + east_m, town.site.north_m, CELL_M, CELL_M)
+    with rasterio.open(
+        path, "w", driver="GTiff", width=top.shape[1], height=top.shape[0], count=1,
+        dtype="float32", crs=f"EPSG:{EPSG}", transform=corner,
+    ) as raster:  # fmt: skip
+        raster.write(top, 1)
+    return path
+
+
+def test_true_heights_fit_the_imagery_and_moved_ones_are_refused(town, map_file, tmp_path):
+    """A datum of another country puts heights tens of metres beside the picture."""
+    with open_sources([map_file]) as imagery:
+        squares = plan_squares(imagery, kept_share=0.0)
+        tiles = list(cut_orthophotos(squares))[:1]
+        true = write_town_heights(tmp_path / "ndsm.tif", town)
+        (known,) = check_first(add_heights(tiles, true), true, None)
+        built = known.heights.above_ground_m > 2.2
+        assert 0.1 < built.mean() < 0.6
+        beside = write_town_heights(tmp_path / "beside.tif", town, 18.0)
+        with pytest.raises(BadImagery, match=r"-1[678] m east"):
+            list(check_first(add_heights(tiles, beside), beside, None))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crossview.arrays import F64
+from crossview.arrays import F64, Bool
 from crossview.errors import BadImagery, EmptyRegion, require
 from crossview.files import atomic_write
 from crossview.geo.grids import RasterGrid
@@ -25,9 +25,10 @@ from crossview.imagery.sources import Imagery, is_grey
 from crossview.imagery.windows import Tiling, Window, count_windows, cut_windows, plan_strips
 from crossview.worlds.land_cover import COARSEST_M, check_picture
 from crossview.worlds.ortho_pairs import INSET_M, OrthoPlan, render_ortho_pairs, require_room
-from crossview.worlds.orthoworld import Orthophoto, lay_cells
+from crossview.worlds.orthoworld import Orthophoto, lay_cells, read_ground
 from crossview.worlds.outlines import Plan, draw_outlines, read_plans
 from crossview.worlds.raster import CELL_M
+from crossview.worlds.relief import LEAST_RISE_M, check_alignment
 from crossview.worlds.town_pairs import PAIRS_NAME
 from crossview.worlds.write import write_pair_sheet
 
@@ -144,6 +145,30 @@ def add_outlines(tiles: Iterable[Orthophoto], plans: Sequence[Plan]) -> Iterator
         yield replace(tile, outlines=draw_outlines(plans, lay_cells(tile), must_meet=False))
 
 
+def check_first(
+    tiles: Iterable[Orthophoto], heights: Path | None, buildings: Path | None
+) -> Iterator[Orthophoto]:
+    """The tiles; of the first that has heights or outlines it is seen whether they fit the picture.
+
+    Raises :class:`BadImagery` where they clearly lie some metres beside it.
+    """
+    todo = {"heights": heights, "outlines": buildings}
+    for tile in tiles:
+        for what, path in tuple(todo.items()):
+            raised = _find_raised(tile, what)
+            if path is None or raised is None or not raised.any():
+                continue
+            check_alignment(read_ground(tile).land, raised, str(path))
+            del todo[what]
+        yield tile
+
+
+def _find_raised(tile: Orthophoto, what: str) -> Bool | None:
+    if what == "heights":
+        return None if tile.heights is None else tile.heights.above_ground_m > LEAST_RISE_M
+    return None if tile.outlines is None else tile.outlines.building > 0
+
+
 def _lay_coarse(squares: Squares) -> RasterGrid:
     """A grid of a thousand pixels over all squares, to see whether something covers them."""
     lat, lon = (np.array(degrees) for degrees in zip(*_list_centres(squares), strict=True))
@@ -219,6 +244,7 @@ def prepare_region(  # noqa: PLR0913 - what is known of the region, and what is 
         plans = read_plans(buildings)
         draw_outlines(plans, _lay_coarse(squares))  # or its error
         tiles = add_outlines(tiles, plans)
+    tiles = check_first(tiles, heights, buildings)
     if is_grey(imagery):
         notes.append("the imagery is grey, and so are its worlds: a model learns less from them")
     known = ", ".join(str(path) for path in (heights, buildings) if path is not None)

@@ -16,7 +16,7 @@ from importlib import resources
 import cv2
 import numpy as np
 
-from crossview.arrays import F32, U8, Bool
+from crossview.arrays import F32, F64, U8, Bool
 from crossview.errors import BadImagery, TooCoarse, require
 from crossview.worlds.raster import CELL_M
 
@@ -86,15 +86,17 @@ def estimate_land_cover(rgb: U8) -> Land:
     rows, columns = rgb.shape[:2]
     small = shrink_picture(rgb)
     chance = smooth_chances(small, _judge(measure_features(small)))
-    _drain_puddles(chance)
-    cover = np.argmax(chance, axis=2).astype(np.uint8)
+    # In whole 255ths, of sums in double precision: the same on every machine.
+    parts = np.rint(255.0 * chance).astype(np.uint8)
+    _drain_puddles(parts)
+    cover = np.argmax(parts, axis=2).astype(np.uint8)
     size = (columns, rows)
-    score = np.ascontiguousarray(chance[..., LandCover.ROOF])
+    score = np.ascontiguousarray(parts[..., LandCover.ROOF])
     shadow = find_shadows(small).astype(np.uint8)
     return Land(
         cv2.resize(cover, size, interpolation=cv2.INTER_NEAREST),
         cv2.resize(shadow, size, interpolation=cv2.INTER_NEAREST) > 0,
-        cv2.resize(score, size, interpolation=cv2.INTER_LINEAR),
+        cv2.resize(score, size, interpolation=cv2.INTER_LINEAR_EXACT) / np.float32(255.0),
     )
 
 
@@ -114,20 +116,20 @@ def find_shadows(small: U8) -> Bool:
     return np.asarray(cv2.medianBlur(shadow.astype(np.uint8), 3) > 0, np.bool_)
 
 
-def measure_features(small: U8) -> F32:
+def measure_features(small: U8) -> F64:
     """What a pixel and its surroundings look like, [rows, columns, FEATURES].
 
     Brightness relative to the picture's own, so that exposure does not matter; colours as ratios;
     spread and edges at several widths; compact bright and dark things; shadow beside it.
     """
-    colour = small.astype(np.float32) + 1.0
+    colour = small.astype(np.float64) + 1.0
     red, green, blue = (np.ascontiguousarray(colour[..., i]) for i in range(3))
     total = red + green + blue
     usual = float(np.median(total))
     light = np.log(total / usual)
     alive = (2.0 * green - red - blue) / total
     warm = (red - blue) / total
-    shadow = find_shadows(small).astype(np.float32)
+    shadow = find_shadows(small).astype(np.float64)
     planes = [light, alive, warm, (red - green) / total]
     for radius in (2, 5, 12, 30):
         for plane in (light, alive, warm):
@@ -140,25 +142,25 @@ def measure_features(small: U8) -> F32:
     planes.extend(_measure_lumps(light))
     planes.append(_find_shadow_beside(shadow))
     planes.extend(_measure_patches(light, alive, shadow > 0))
-    return np.stack([plane.astype(np.float32) for plane in planes], axis=2)
+    return np.stack(planes, axis=2)
 
 
-def _average(values: F32, radius: int) -> F32:
+def _average(values: F64, radius: int) -> F64:
     size = (2 * radius + 1, 2 * radius + 1)
-    return np.asarray(cv2.blur(values, size, borderType=cv2.BORDER_REFLECT), np.float32)
+    return np.asarray(cv2.blur(values, size, borderType=cv2.BORDER_REFLECT), np.float64)
 
 
-def _measure_spread(values: F32, radius: int) -> F32:
+def _measure_spread(values: F64, radius: int) -> F64:
     """Standard deviation within a box."""
     mean, square = _average(values, radius), _average(values * values, radius)
-    return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0.0)), np.float32)
+    return np.asarray(np.sqrt(np.maximum(square - mean * mean, 0.0)), np.float64)
 
 
-def _measure_edges(light: F32) -> list[F32]:
+def _measure_edges(light: F64) -> list[F64]:
     """How strong edges are nearby, and how much they run in one direction (buildings, roads)."""
     soft = cv2.GaussianBlur(light, (0, 0), 0.8)
-    across = cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=0.125)
-    down = cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=0.125)
+    across = cv2.Sobel(soft, cv2.CV_64F, 1, 0, scale=0.125)
+    down = cv2.Sobel(soft, cv2.CV_64F, 0, 1, scale=0.125)
     planes = []
     for radius in (4, 10):
         xx, yy = _average(across * across, radius), _average(down * down, radius)
@@ -172,10 +174,10 @@ def _measure_edges(light: F32) -> list[F32]:
     return planes
 
 
-def _measure_lumps(light: F32) -> list[F32]:
+def _measure_lumps(light: F64) -> list[F64]:
     """How far a pixel stands out from the darkest or brightest disc that fits around it."""
     planes = []
-    soft = cv2.medianBlur(light.astype(np.float32), 3)
+    soft = cv2.medianBlur(light.astype(np.float32), 3).astype(np.float64)
     for radius in (3, 8, 18):
         disc = np.ones((2 * radius + 1, 2 * radius + 1), np.uint8)
         planes.append(soft - cv2.morphologyEx(soft, cv2.MORPH_OPEN, disc))
@@ -183,7 +185,7 @@ def _measure_lumps(light: F32) -> list[F32]:
     return planes
 
 
-def _find_shadow_beside(shadow: F32) -> F32:
+def _find_shadow_beside(shadow: F64) -> F64:
     """The most shadow in any of eight directions at 6 m, less that on the opposite side."""
     near = _average(shadow, 3)
     reach, (rows, columns) = 8, shadow.shape
@@ -197,15 +199,15 @@ def _find_shadow_beside(shadow: F32) -> F32:
     return best
 
 
-def _measure_patches(light: F32, alive: F32, shadow: Bool) -> list[F32]:
+def _measure_patches(light: F64, alive: F64, shadow: Bool) -> list[F64]:
     """Of the even patch between edges that a pixel lies in: size, filled share, width."""
     grey = np.clip(light * 90.0 + 128.0, 0, 255).astype(np.uint8)
-    grey = cv2.bilateralFilter(grey, 5, 25.0, 2.0)
+    grey = cv2.medianBlur(grey, 5)
     edges = cv2.morphologyEx(grey, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
     even = (edges < 18) & (alive < 0.06) & ~shadow
     count, label, facts, _ = cv2.connectedComponentsWithStats(even.astype(np.uint8), connectivity=4)
     cell_m = CELL_M * _STEP
-    table = np.zeros((3, count), np.float32)
+    table = np.zeros((3, count))
     areas = facts[:, cv2.CC_STAT_AREA] * cell_m**2
     table[0] = np.log(np.maximum(areas, 0.1))
     for row in range(1, count):
@@ -221,40 +223,40 @@ def _measure_patches(light: F32, alive: F32, shadow: Bool) -> list[F32]:
     return [cv2.dilate(plane[label], np.ones((3, 3), np.uint8)) for plane in table]
 
 
-def smooth_chances(small: U8, chance: F32) -> F32:
+def smooth_chances(small: U8, chance: F64) -> F64:
     """Chances [h, w, classes] that follow the picture's edges (guided filter, grey guide)."""
-    guide = np.asarray(small.mean(axis=2) / 255.0, np.float32)
-    radius, least = 4, np.float32(0.0008)
+    guide = np.asarray(small.mean(axis=2) / 255.0, np.float64)
+    radius, least = 4, 0.0008
     mean = _average(guide, radius)
     spread = _average(guide * guide, radius) - mean * mean + least
     planes = []
     for n in range(chance.shape[2]):
         plane = np.ascontiguousarray(chance[..., n])
         usual = _average(plane, radius)
-        slope = np.asarray((_average(guide * plane, radius) - mean * usual) / spread, np.float32)
-        offset = np.asarray(usual - slope * mean, np.float32)
+        slope = np.asarray((_average(guide * plane, radius) - mean * usual) / spread, np.float64)
+        offset = np.asarray(usual - slope * mean, np.float64)
         planes.append(_average(slope, radius) * guide + _average(offset, radius))
-    return np.asarray(np.clip(np.stack(planes, axis=2), 0.0, 1.0), np.float32)
+    return np.asarray(np.clip(np.stack(planes, axis=2), 0.0, 1.0), np.float64)
 
 
-def _drain_puddles(chance: F32) -> None:
+def _drain_puddles(chance: U8) -> None:
     """Small patches of water are shadows: there, take the next likely class instead."""
     wet = np.argmax(chance, axis=2) == LandCover.WATER
     _, label, facts, _ = cv2.connectedComponentsWithStats(wet.astype(np.uint8), connectivity=4)
     small = facts[:, cv2.CC_STAT_AREA] * (CELL_M * _STEP) ** 2 < LEAST_WATER_M2
     small[0] = False
-    chance[..., LandCover.WATER][small[label]] = 0.0
+    chance[..., LandCover.WATER][small[label]] = 0
 
 
 @lru_cache(maxsize=1)
-def read_network() -> dict[str, F32]:
+def read_network() -> dict[str, F64]:
     """The few numbers that weigh features; ``benchmarks/land_cover.py --fit`` makes them."""
     with resources.files(__package__).joinpath("land_cover.npz").open("rb") as stream:
         content = np.load(stream, allow_pickle=False)
-        return {name: content[name].astype(np.float32) for name in content.files}
+        return {name: content[name].astype(np.float64) for name in content.files}
 
 
-def _judge(features: F32) -> F32:
+def _judge(features: F64) -> F64:
     """Chances [h, w, classes] by two hidden layers."""
     weights = read_network()
     x = (features.reshape(-1, features.shape[2]) - weights["mean"]) / weights["spread"]
@@ -263,5 +265,5 @@ def _judge(features: F32) -> F32:
         x = np.maximum(x @ weights[f"weight_{layer}"] + weights[f"bias_{layer}"], 0.0)
     x = x @ weights["weight_3"] + weights["bias_3"]
     x = np.exp(x - x.max(axis=1, keepdims=True))
-    chance: F32 = (x / x.sum(axis=1, keepdims=True)).reshape(*features.shape[:2], -1)
+    chance: F64 = (x / x.sum(axis=1, keepdims=True)).reshape(*features.shape[:2], -1)
     return chance

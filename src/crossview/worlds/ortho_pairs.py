@@ -46,7 +46,7 @@ from crossview.worlds.town_pairs import (
 )
 
 # A test computes it from what is drawn; renew every figure together with it.
-ORTHO_VERSION = "c9be1268"
+ORTHO_VERSION = "66d56caa"
 INSET_M = (0.5 * CROP_PX + 1) * CELL_M  # of cameras, so that their crop lies on the picture
 PAIR_BYTES, SPARE_BYTES = 70_000, 50_000_000  # of the two pictures of a pair, at most
 _WALL_NAME = re.compile("brick|plaster|putz|wood|siding|stone|concrete|marble|corrugated", re.I)

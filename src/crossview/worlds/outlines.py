@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import numpy as np
 from crossview.arrays import F64, Bool
 from crossview.errors import BadData, CrossviewError, InvalidValue
 from crossview.geo.grids import RasterGrid, convert_to_latlon, convert_to_wkt
-from crossview.geo.points import LatLon, measure_distance_m
+from crossview.geo.points import LatLon, measure_distance_m, measure_lon_offsets_deg
 from crossview.schema import parse_object, read_bytes
 from crossview.worlds.buildings import STOREY_M
 from crossview.worlds.relief import HIGHEST_M, Outlines
@@ -34,6 +35,7 @@ STOREY_NAMES = ("building:levels", "levels", "storeys", "stories", "num_floors",
 _NUMBER = re.compile(r"\s*(\d+(?:[.,]\d+)?)\s*(m|metres?|meters?|ft|feet|')?\s*(?:[;-].*)?", re.I)
 _FEET_M = 0.3048
 _MARGIN_DEG = 0.0004  # some 40 m around the outermost corners
+_REACH_DEG = 0.02  # no building begins farther from the ground that it covers
 _LATTICE = 60  # parts of a side that are within the extent or not
 _LIBRARY = {".gpkg", ".shp", ".fgb", ".pbf", ".osm", ".gml", ".parquet"}
 
@@ -103,10 +105,11 @@ def draw_outlines(
     Where two overlap, the smaller one is seen. Beyond the plans' own extent buildings are not
     known. Raises :class:`BadData` if none touches the grid, unless they need not (``must_meet``).
     """
-    points, starts = _project(plans, grid)
+    near = _find_near(plans, grid)
+    points, starts = _project(near, grid)
     place = np.zeros((grid.height_px, grid.width_px), np.int32)
     found: list[tuple[float, int, list[Any]]] = []
-    for row, plan in enumerate(plans):
+    for row, plan in enumerate(near):
         rings = [points[first:last] for first, last in _list_rings(plan, starts[row])]
         corners = np.concatenate(rings)
         low, high = corners.min(axis=0), corners.max(axis=0)
@@ -118,7 +121,7 @@ def draw_outlines(
     if not found and must_meet:
         raise BadData(_say_how_far(plans, grid))
     found.sort(key=lambda one: -one[0])
-    heights = np.array([plans[row].height_m for _, row, _ in found], np.float32)
+    heights = np.array([near[row].height_m for _, row, _ in found], np.float32)
     if found:
         from rasterio.features import rasterize
         from rasterio.transform import Affine
@@ -129,6 +132,18 @@ def draw_outlines(
         )
         rasterize(shapes, out=place, transform=Affine.identity())
     return Outlines(place, heights, _find_known(plans, grid))
+
+
+def _find_near(plans: Sequence[Plan], grid: RasterGrid) -> list[Plan]:
+    """Plans that begin within some kilometre of the grid: the others need no exact look."""
+    first = np.array([plan.rings[0][0] for plan in plans]).reshape(-1, 2)
+    edge = np.linspace(0.0, 1.0, 3)
+    lat, lon = grid.latlon(*np.meshgrid(edge * grid.width_px, edge * grid.height_px))
+    near = (first[:, 0] > lat.min() - _REACH_DEG) & (first[:, 0] < lat.max() + _REACH_DEG)
+    about = float(lon[1, 1])
+    reach = float(np.abs(measure_lon_offsets_deg(lon, about)).max()) + _REACH_DEG
+    near &= np.abs(measure_lon_offsets_deg(first[:, 1], about)) < reach
+    return list(compress(plans, near))
 
 
 def _find_known(plans: Sequence[Plan], grid: RasterGrid) -> Bool | None:
