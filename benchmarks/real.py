@@ -19,7 +19,7 @@ import math
 import re
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,11 +51,13 @@ RANKS = (1, 5, 10)
 FIELDS_DEG = (360.0, 180.0, 90.0)  # that panoramas are cut to
 WHOLE_DEG = 360.0
 HEADING_DEG = (-360.0, 360.0)
+Right = Callable[["Shot"], tuple[int, set[int]]]  # the right window's row, and those within 25 m
 CUT_PX, CUT_ASPECT = 640, 4 / 3  # of photos that are cut out of panoramas
 APART_M = 2_000.0  # of candidates, whose true places do not matter: none merges with another
 ORIGIN = LatLon(1.0, 1.0)
 NOTES = re.compile(r"(licen[cs]e|readme|copying)(\.\w+)?", re.IGNORECASE)
 SPOKEN = re.compile(r"licen[cs]e|licen[cs]ed|public domain|CC0|CC BY", re.IGNORECASE)
+MOST_NOTE = 500  # characters of a licence note that a result repeats
 BATCH = 64  # pictures whose pixels are held at a time
 
 
@@ -97,7 +99,7 @@ def read_licence(folder: Path) -> str:
             lines = [line.strip() for line in text.splitlines() if line.strip()]
             lines = [line for line in lines if not is_readme or SPOKEN.search(line)]
             if lines:
-                return f"{path.name}: {lines[-1][:300]}"
+                return f"{path.name}: {' '.join(lines)[:MOST_NOTE]}"
     note = folder / "pairs.json"
     if note.is_file() and (licence := json.loads(note.read_text("utf-8")).get("licence")):
         return f"pairs.json: {licence}"
@@ -295,7 +297,12 @@ def index_region(
 
 
 def rank(
-    index: Index, embedder: Embedder, shots: Sequence[Shot], fov_deg: float, known: bool, right: Any
+    index: Index,
+    embedder: Embedder,
+    shots: Sequence[Shot],
+    fov_deg: float,
+    known: bool,
+    right: Right,
 ) -> F64:
     """Per picture: how many windows beat the right one (ties by halves), and rank of its place.
 
@@ -325,17 +332,29 @@ def rank(
 
 
 def summarise(
-    found: F64, rivals: int, clusters: Sequence[str], *, by_place: bool
+    found: F64,
+    rivals: int,
+    clusters: Sequence[str],
+    *,
+    by_place: bool,
+    first: F64 | None = None,
 ) -> dict[str, Any]:
     """Figures of one condition: R@k and the mean rank percentile with intervals over clusters.
 
     ``found`` of :func:`rank`; ``rivals``: other windows. The percentile is 0 where nothing beats
-    the right window and 100 where all do; chance is 50.
+    the right window and 100 where all do; chance is 50. ``first``: by which share of
+    its rivals each picture was beaten with another matcher; ``gain``: by how many per cent less.
     """
     beaten = found[:, 0] / rivals
     ranks = found[:, 1] if by_place else found[:, 0] + 1.0
     columns = np.stack([beaten, *((ranks <= k).astype(float) for k in RANKS)], axis=1)
     low, high = cluster_intervals(columns, clusters)
+    gain: dict[str, Any] = {}
+    if first is not None:
+        less = first - beaten
+        ends = cluster_intervals(less[:, None], clusters)
+        gain["gain"] = round(100.0 * float(less.mean()), 2)
+        gain["gain_interval"] = [round(100.0 * float(x[0]), 2) for x in ends]
     owners = np.unique(np.asarray(clusters), return_inverse=True)[1]
     means = 100.0 * np.array([beaten[owners == n].mean() for n in range(owners.max() + 1)])
     error = float(means.std(ddof=1) / math.sqrt(len(means))) if len(means) > 1 else math.nan
@@ -350,19 +369,24 @@ def summarise(
             for n, k in enumerate(RANKS, 1)
         },
         "recall_at_1_interval": [round(float(low[1]), 4), round(float(high[1]), 4)],
+        **gain,
     }  # fmt: skip
 
 
-def measure(
+def measure(  # noqa: PLR0913 - all that figures depend on
     index: Index,
     embedder: Embedder,
     shots: Sequence[Shot],
     fields: Sequence[float],
-    right: Any,
+    right: Right,
     *,
     by_place: bool,
+    first: dict[str, F64],
 ) -> dict[str, Any]:
-    """Figures of a matcher by condition, such as ``90, heading known``; None: it cannot use one."""
+    """Figures of a matcher by condition, such as ``90, heading known``; None: it cannot use one.
+
+    ``first`` holds the shares of :func:`summarise` of the first matcher; it fills them in.
+    """
     figures: dict[str, Any] = {}
     for fov in fields:
         name = "as they are" if math.isnan(fov) else f"{fov:g}"
@@ -376,9 +400,14 @@ def measure(
                 figures[condition] = None
                 continue
             found = rank(index, embedder, chosen, fov, known, right)
-            clusters = [shot.cluster for shot in chosen]
-            rivals = max(1, index.count - 1)
-            figures[condition] = summarise(found, rivals, clusters, by_place=by_place)
+            figures[condition] = summarise(
+                found,
+                max(1, index.count - 1),
+                [shot.cluster for shot in chosen],
+                by_place=by_place,
+                first=first.get(condition),
+            )
+            first.setdefault(condition, found[:, 0] / max(1, index.count - 1))
     return figures
 
 
@@ -389,7 +418,8 @@ def measure_pairs(
     fields: Sequence[float],
 ) -> dict[str, Any]:
     """Every matcher on pictures among candidates, of which each is one place."""
-    table = {}
+    table: dict[str, Any] = {}
+    first: dict[str, F64] = {}
     with tempfile.TemporaryDirectory() as work:
         for n, (name, embedder) in enumerate(matchers.items()):
             index, owner = index_candidates(candidates, embedder, Path(work) / f"{n}.cvx")
@@ -398,7 +428,9 @@ def measure_pairs(
             def right(shot: Shot, rows: dict[int, int] = rows) -> tuple[int, set[int]]:
                 return rows[shot.target], {rows[shot.target]}
 
-            table[name] = measure(index, embedder, shots, fields, right, by_place=False)
+            table[name] = measure(
+                index, embedder, shots, fields, right, by_place=False, first=first
+            )
             _tell(name, table[name])
     count = len(candidates.files)
     table["chance"] = {f"recall_at_{k}": round(min(1.0, k / count), 4) for k in RANKS}
@@ -418,6 +450,7 @@ def measure_region(
     25 m of it among the first k, as ``locate --truth`` does.
     """
     table: dict[str, Any] = {}
+    first: dict[str, F64] = {}
     with tempfile.TemporaryDirectory() as work:
         for n, (name, embedder) in enumerate(matchers.items()):
             index = index_region(sources, embedder, Path(work) / f"{n}.cvx")
@@ -428,7 +461,7 @@ def measure_region(
                 return int(np.argmin(off)), set(np.flatnonzero(off <= RIGHT_WITHIN_M).tolist())
 
             _require_covered(shots, index)
-            table[name] = measure(index, embedder, shots, fields, right, by_place=True)
+            table[name] = measure(index, embedder, shots, fields, right, by_place=True, first=first)
             table[name]["windows"] = index.count
             _tell(name, table[name])
             shares = [len(right(shot)[1]) / index.count for shot in shots]

@@ -52,6 +52,7 @@ def measure(folder, fields=(360.0,)):
         ("LICENCE", "Mine.\n", "LICENCE: Mine."),
         ("license.txt", "CC BY 4.0", "license.txt: CC BY 4.0"),
         ("README.md", "# Photos\nLicence: CC0\n", "README.md: Licence: CC0"),
+        ("LICENCE", "Photos CC0.\n\n Map CC BY.", "LICENCE: Photos CC0. Map CC BY."),
         ("pairs.json", '{"licence": "CC BY"}', "pairs.json: CC BY"),
     ],
 )
@@ -122,6 +123,9 @@ def test_figures_are_means_over_pictures_with_intervals_over_clusters():
     )
     assert figures["percentile_interval"] == [15.0, 75.0]
     assert [figures[f"recall_at_{k}"] for k in (1, 5, 10)] == [0.25, 0.5, 0.75]
+    assert "gain" not in figures
+    other = real.summarise(found, 10, list("aabb"), by_place=False, first=np.full(4, 0.6))
+    assert (other["gain"], other["gain_interval"]) == (15.0, [-15.0, 45.0])
     placed = real.summarise(found, 10, ["a", "a", "b", "b"], by_place=True)
     assert [placed[f"recall_at_{k}"] for k in (1, 5, 10)] == [0.25, 0.5, 0.5]
 
