@@ -69,6 +69,15 @@ def write_photos(folder: Path, count: int, size: tuple[int, int] = (1024, 512)) 
 @contextmanager
 def run_server(index: Path, *options: str) -> Iterator[tuple[str, int]]:
     """Run ``crossview serve`` in its own process; yields host and port."""
+    with start_server(index, *options) as (_, address):
+        yield address
+
+
+@contextmanager
+def start_server(
+    index: Path, *options: str
+) -> Iterator[tuple[subprocess.Popen[str], tuple[str, int]]]:
+    """:func:`run_server` with its process, to be measured or ended."""
     words = [sys.executable, "-m", "crossview", "serve", "--index", str(index), "--port", "0"]
     process = subprocess.Popen([*words, *options], stderr=subprocess.PIPE, text=True)
     try:
@@ -76,7 +85,7 @@ def run_server(index: Path, *options: str) -> Iterator[tuple[str, int]]:
         lines = (re.search(r"at http://([\d.]+):(\d+)/", line) for line in process.stderr)
         match = next(filter(None, lines))
         threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield match[1], int(match[2])
+        yield process, (match[1], int(match[2]))
     finally:
         process.kill()
         process.wait()

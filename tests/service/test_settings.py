@@ -60,7 +60,16 @@ def test_the_limits_of_a_server_are_those_of_the_documents():
 
 
 @pytest.mark.parametrize(
-    "option", ["--max-mb", "--max-megapixels", "--max-memory-mb", "--timeout", "--rate"]
+    "option",
+    [
+        "--max-mb",
+        "--max-megapixels",
+        "--max-memory-mb",
+        "--timeout",
+        "--rate",
+        "--grace",
+        "--decode-timeout",
+    ],
 )
 @pytest.mark.parametrize("value", ["nan", "inf", "0", "-1"])
 def test_limits_of_a_server_are_numbers_above_zero(folder, capsys, option, value):

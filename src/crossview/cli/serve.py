@@ -85,6 +85,13 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     timeout: Annotated[
         float, typer.Option(help="Longest time from a request to its answer, in seconds.")
     ] = Settings.timeout_s,
+    decode_timeout: Annotated[
+        float,
+        typer.Option(help="Longest time to decode one photo, in seconds of a processor."),
+    ] = Settings.decode_s,
+    grace: Annotated[
+        float, typer.Option(help="Time to finish what has begun, at SIGTERM, in seconds.")
+    ] = Settings.finish_s,
     base_map: Annotated[
         str | None,
         typer.Option(help="Tiles of an online map: an address with {z}, {x}, {y}."),
@@ -104,6 +111,7 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     for option, value in (
         ("--max-mb", max_mb), ("--max-megapixels", max_megapixels),
         ("--max-memory-mb", max_memory_mb), ("--timeout", timeout),
+        ("--decode-timeout", decode_timeout), ("--grace", grace),
         ("--rate", 1.0 if rate is None else rate),
     ):  # fmt: skip
         require(0.0 < value < math.inf, f"{option} takes a number above 0, got {value}.")
@@ -123,6 +131,8 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         max_files=min(max_files, queue),
         queue_photos=queue,
         timeout_s=timeout,
+        decode_s=decode_timeout,
+        finish_s=grace,
         photos_per_minute=rate,
         hosts=_host_names(host, allow_host or []),
         origins=tuple(allow_origin or ()),

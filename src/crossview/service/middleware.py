@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -113,6 +114,10 @@ class AccessMiddleware:
             await self.app(scope, exchange.receive, send)
         except (_BodyNotWanted, ClientDisconnect):
             await exchange.end()
+        except asyncio.CancelledError:  # the server ends, and this took too long
+            if exchange.status or exchange.has_left:
+                raise
+            await send_refusal(Refusal(503, "closing", "The server is shutting down."), send)
         except Exception as problem:  # the client gets a problem document and no details
             if exchange.status:
                 raise

@@ -32,7 +32,7 @@ from crossview.service.uploads import Upload
 from crossview.views.decoders import DECODERS, Decoders, DecodingBudget, Turns
 
 _SLOW_DECODERS = 1  # beside the others
-_ENDING_S = 5.0  # for threads to see that all is over
+_ENDING_S = 1.0  # for threads to see that all is over
 _OLD_SHARE = 0.7  # of the estimate of speed that remains when a new batch is measured
 
 

@@ -21,13 +21,11 @@ from crossview.service.state import LOG, Service
 LINGER_S = 1.0  # for late requests; health checks see that it is closing
 _KEEP_ALIVE_S = 30
 _BACKLOG = 1024  # connections that may wait to be accepted
-_SPARE_S = 5.0  # after the time to finish, for the end itself
+SPARE_S = 5.0  # after the time to finish, for the end itself
 
 
 class Server(uvicorn.Server):
     """uvicorn that finishes long batches before it stops listening, and reloads at SIGHUP."""
-
-    guard: threading.Timer | None = None  # ends the process if all else fails
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Shut down in order at the first signal, at once at the second."""
@@ -38,9 +36,9 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         service.begin_end()
-        self.guard = threading.Timer(service.left_s + _SPARE_S, _end_process)
-        self.guard.daemon = True
-        self.guard.start()
+        guard = threading.Timer(service.left_s + SPARE_S, _end_process)
+        guard.daemon = True
+        guard.start()
         self._shutdown = asyncio.get_running_loop().create_task(self._shut_down(service))
 
     async def _shut_down(self, service: Service) -> None:
@@ -84,7 +82,10 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 def serve(app: FastAPI, listening: socket.socket) -> None:
-    """Answer requests until SIGTERM or Ctrl-C, then finish those that have begun."""
+    """Answer requests until SIGTERM or Ctrl-C, then finish those that have begun.
+
+    After that the process is to end: five seconds after its time to finish it is ended.
+    """
     # No time of creation beside each counter: Prometheus needs none, and it doubles the text.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     with suppress(AttributeError, ValueError):  # until the loop listens for it; not on Windows
@@ -97,9 +98,4 @@ def serve(app: FastAPI, listening: socket.socket) -> None:
         lifespan="on",
         timeout_keep_alive=_KEEP_ALIVE_S,
     )
-    server = Server(config)
-    try:
-        server.run(sockets=[listening])
-    finally:
-        if server.guard is not None:
-            server.guard.cancel()
+    Server(config).run(sockets=[listening])
