@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from crossview.stats import wilson
 
 TOWN = "src/crossview/packaged_models/town"
 LEFT_OUT = ("czechia", "united-states", "germany")
+USUAL_KM2 = 8.0  # of which --pairs are rendered
+RIGHT_M = 25.0  # from the camera to the middle of the first picture
 SMALL = ("encoders=small", "height_px=48", "width_px=240", f"weights={TOWN}")
 BOTH = ("encoders=both", f"weights={TOWN}")
 KINDS = {
@@ -72,6 +75,9 @@ def render(arguments: argparse.Namespace) -> None:
     from crossview.worlds.ortho_sets import find_file, list_sets, list_tiles
 
     work, counts = Path(arguments.work), {"towns": arguments.town_pairs}
+    areas: Counter[str] = Counter()
+    for tile in list_tiles():
+        areas[slug(tile.source.country)] += tile.area_km2
     there = {
         one.name: find_file(Path(arguments.ortho), next(t for t in list_tiles() if t.source == one))
         for one in list_sets()
@@ -80,7 +86,8 @@ def render(arguments: argparse.Namespace) -> None:
     for one in list_sets():
         if there[one.name].is_file():
             countries.setdefault(slug(one.country), []).append(one.name)
-    counts |= dict.fromkeys(countries, arguments.pairs)
+    for name in countries:  # more of a larger country, but not in proportion
+        counts[name] = round(arguments.pairs * (areas[name] / USUAL_KM2) ** 0.5)
     cores = os.cpu_count() or 1
     tasks = []
     for name, pairs in counts.items():
@@ -118,7 +125,14 @@ def render_one(arguments: argparse.Namespace) -> None:
     ]
     tiles = tiles[:: max(1, len(tiles) // max(1, arguments.count // 12))]
     each = max(6, round(arguments.count / len(tiles)))
-    worlds = OrthoPlan(least=min(each, 150), most=min(each, 150))
+    most = min(each, 150)
+    skies, walls = (ortho / name for name in ("hdri_cc0", "textures_cc0"))
+    worlds = OrthoPlan(
+        least=most,
+        most=most,
+        skies=skies if skies.is_dir() else None,
+        textures=walls if walls.is_dir() else None,
+    )
     photos = open_orthophotos(ortho, tiles)
     what = f"{len(tiles)} orthophotos of {arguments.name}"
     for _ in render_ortho_pairs(root, photos, worlds, arguments.workers, what):
@@ -209,6 +223,7 @@ def measure(arguments: argparse.Namespace) -> None:
     import torch
 
     from crossview.catalogue import open_data
+    from crossview.geo.points import measure_pair_distances_m
     from crossview.networks.losses import turn_scores
     from crossview.pairs.cache import fill_cache, open_cache
     from crossview.pairs.reading import Files, read_pair
@@ -248,19 +263,28 @@ def measure(arguments: argparse.Namespace) -> None:
             ]
             scores = torch.cat(chunks).numpy()
             own = np.arange(len(pairs))
+            stands = table.rows_latlon()
+            centres = table.aerial_latlon[table.pairs[:, 1]]
+            apart_m = measure_pair_distances_m(stands[:, None], centres[None])
             known = scores[own[:, None], own[None, :], turns[:, None]]
             for headings, values in (("known", known), ("unknown", scores.max(2))):
                 ranks = (values >= values[own, own][:, None]).sum(1)
-                measured.setdefault(name, {})[f"{fov:g} {headings}"] = summarise(ranks)
+                near = apart_m[own, values.argmax(1)] <= RIGHT_M
+                measured.setdefault(name, {})[f"{fov:g} {headings}"] = summarise(ranks, near)
     atomic_write(run / "measured.json", json.dumps(measured, indent=1) + "\n")
 
 
-def summarise(ranks: np.ndarray) -> list[float]:
-    """R@1, its 95 % interval, and the mean rank percentile (0 best, 50 chance)."""
+def summarise(ranks: np.ndarray, near: np.ndarray) -> list[float]:
+    """R@1 and its interval, mean rank percentile (0 best, 50 chance), near first and its interval.
+
+    Intervals of 95 %, shares in percent.
+    """
     right, count = int((ranks == 1).sum()), len(ranks)
     low, high = wilson(right, count)
     percentile = 100.0 * float((ranks - 1).mean()) / max(1, count - 1)
-    return [round(v, 2) for v in (100.0 * right / count, 100.0 * low, 100.0 * high, percentile)]
+    shares = [right / count, low, high, float(near.mean()), *wilson(int(near.sum()), count)]
+    hundred = [round(100.0 * share, 2) for share in shares]
+    return [*hundred[:3], round(percentile, 2), *hundred[3:]]
 
 
 def open_network(run: Path, device: str) -> tuple[object, object]:
