@@ -92,6 +92,7 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
             imagery, out, pairs=pairs, kept_share=keep, plan=plan, heights=heights,
             buildings=buildings, workers=workers,
         )  # fmt: skip
+        region.require_own_folder()
         for note in region.notes:
             console.warn(f"{note}.")
         with console.show_progress("worlds", region.squares, unit="squares", quiet=quiet) as bar:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from crossview.arrays import F64, Bool
-from crossview.errors import BadImagery, EmptyRegion, require
+from crossview.errors import BadImagery, EmptyRegion, InvalidValue, require
 from crossview.files import atomic_write
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import EARTH_RADIUS_M, LatLon, find_middle, project_to_local_m
@@ -24,14 +24,22 @@ from crossview.imagery.elevations import HeightKind, read_heights
 from crossview.imagery.sources import Imagery, is_grey
 from crossview.imagery.windows import Tiling, Window, count_windows, cut_windows, plan_strips
 from crossview.worlds.land_cover import COARSEST_M, check_picture
-from crossview.worlds.ortho_pairs import INSET_M, OrthoPlan, render_ortho_pairs, require_room
+from crossview.worlds.ortho_pairs import (
+    INSET_M,
+    ORTHO_VERSION,
+    OrthoPlan,
+    describe_worlds,
+    render_ortho_pairs,
+    require_room,
+)
 from crossview.worlds.orthoworld import Orthophoto, lay_cells, read_ground
 from crossview.worlds.outlines import Plan, draw_outlines, read_plans
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.relief import LEAST_RISE_M, check_alignment
-from crossview.worlds.town_pairs import PAIRS_NAME
+from crossview.worlds.town_pairs import PAIRS_NAME, read_made_by
 from crossview.worlds.write import write_pair_sheet
 
+_OWN_NAMES = (PAIRS_NAME, "pairs.json", "sheet.png", "places.csv", "aerial.tif")
 TILE_M = 360.0  # side of a square; smaller ones are cut where the imagery is smaller
 LEAST_TILE_M = 2.0 * INSET_M + 20.0
 _LEAST_DEPTH_M = 40.0  # of the ground to stand on, on either side of the line
@@ -191,6 +199,20 @@ class DrawnRegion:
     licence: str
     workers: int
 
+    def require_own_folder(self) -> None:
+        """Raise InvalidValue where the folder holds a list or a sheet that is not of these pairs.
+
+        What an interrupted drawing left is its own.
+        """
+        there = [name for name in _OWN_NAMES if (self.out / name).exists()]
+        note = read_made_by(self.out / PAIRS_NAME)
+        begun = not note and any(self.out.glob(f"tile-*.{ORTHO_VERSION}-*.csv"))
+        if there and not begun and note != describe_worlds(self.what, self.plan):
+            raise InvalidValue(
+                f"{self.out} already holds {there[0]}, which is not of these worlds"
+                f"{f' ({note})' if note else ''}.\nChoose another --out, or remove it."
+            )
+
     def draw(self) -> Iterator[int]:
         """Draw what is missing, counting the squares that are done."""
         jobs = render_ortho_pairs(self.out, self.tiles, self.plan, self.workers, self.what)
@@ -203,7 +225,8 @@ class DrawnRegion:
                 "No pair could be drawn: the imagery shows only roofs, water and trees.\n"
                 "Give a larger area or other imagery."
             )
-        facts = {"training_data": f"worlds from {self.what}", "licence": self.licence}
+        made_by = describe_worlds(self.what, self.plan)
+        facts = {"training_data": made_by, "licence": self.licence}
         atomic_write(self.out / "pairs.json", json.dumps(facts, indent=1) + "\n")
         write_pair_sheet(self.out / "sheet.png", self.out / PAIRS_NAME)
 

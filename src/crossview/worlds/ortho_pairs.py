@@ -107,8 +107,13 @@ def render_ortho_pairs(
     the plan it decides whether a finished list is theirs. Interrupted, it continues.
     """
     plan = plan or OrthoPlan()
-    header = f"{OVER_EARTH}{what}, version {ORTHO_VERSION}: {plan}"
+    header = describe_worlds(what, plan)
     yield from render_jobs(root, _list_jobs(tiles, plan), _render_tile, header, workers)
+
+
+def describe_worlds(what: str, plan: OrthoPlan) -> str:
+    """The note beside a list of pairs: what they were drawn from, by which version, and how."""
+    return f"{OVER_EARTH}{what}, version {ORTHO_VERSION}: {plan}"
 
 
 def ensure_ortho_pairs(
