@@ -695,7 +695,10 @@ def _count_cores() -> int:
 
 
 def time_network(base: Base) -> tuple[float, float]:
-    """Seconds of a training step at the full batch, and of one picture through the exported net."""
+    """Seconds of a training step, and of one picture through the exported network.
+
+    Of a step a part of its batch is timed.
+    """
     from copy import deepcopy
 
     import torch
@@ -708,10 +711,11 @@ def time_network(base: Base) -> tuple[float, float]:
     page, recipe = base.page.load(), TrainingRecipe.of(base.config)
     views, device = make_views(base.model.info), torch.device("cpu")
     batch = example_batch(views, device)
-    times = math.ceil(recipe.batch / len(batch))
+    count = min(recipe.batch, _BATCH)
     names = ("ground", "aerial", "rows", "places", "fov_deg", "heading_deg")
     whole: dict[str, Any] = {
-        n: torch.cat([getattr(batch, n)] * times)[: recipe.batch] for n in names
+        name: torch.cat([getattr(batch, name)] * math.ceil(count / len(batch)))[:count]
+        for name in names
     }
     batch = Batch(**whole)
     state = make_state(deepcopy(base.network).train(), recipe)
@@ -728,7 +732,7 @@ def time_network(base: Base) -> tuple[float, float]:
     base.model.aerial(blank)
     begun = time.perf_counter()
     base.model.aerial(blank)
-    return min(taken), (time.perf_counter() - begun) / _BATCH
+    return min(taken) * recipe.batch / count, (time.perf_counter() - begun) / _BATCH
 
 
 @dataclass(frozen=True)

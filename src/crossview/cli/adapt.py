@@ -12,6 +12,8 @@ import typer
 from crossview.cli import console
 from crossview.cli.index import read_source_options
 
+_SHOWN = ("R@1", "within 25 m")
+
 if TYPE_CHECKING:
     from crossview.adaptation import Adaptation, AdaptationPlan, Survey
 
@@ -160,8 +162,11 @@ def _format_outcome(outcome: Adaptation, out: Path) -> str:
         for condition in (name for name in first if isinstance(first[name], Mapping)):
             lines.append(f"  {condition}")
             for name, figures in candidates.items():
-                r, near = (_format_share(figures[condition][k]) for k in ("R@1", "within 25 m"))
-                lines.append(f"    {name:<24} R@1 {r}   within 25 m {near}")
+                shown = {key: _format_share(figures[condition][key]) for key in _SHOWN}
+                if data != "worlds":  # there are no pairs, only places
+                    del shown["R@1"]
+                words = "   ".join(f"{key} {share}" for key, share in shown.items())
+                lines.append(f"    {name:<24} {words}")
     lines.append("")
     for name, found in outcome.differences.items():
         lines.append(
