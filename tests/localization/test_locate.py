@@ -1,17 +1,21 @@
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from tests.localization.fake_index import ORIGIN, index_of_panoramas, spheres, toy, turned
+from tests.views.hard_photos import scan_bomb
 
-from crossview.errors import InvalidValue, ModelMismatch
+from crossview.errors import BadImage, InvalidValue, ModelMismatch
 from crossview.geo.points import LatLon, measure_distance_m, move_point
 from crossview.localization import queries
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate, locate_files, locate_many
 from crossview.localization.queries import TRIED_FOV_DEG, choose_readings
 from crossview.views.decode import Photo, make_photo
+from crossview.views.decoders import DecodingBudget
 
 EMBEDDER = toy(ground=replace(toy().info.ground, elevation_deg=(-45.0, 45.0)))
 PANORAMAS = spheres(20)
@@ -365,3 +369,38 @@ def test_a_place_stands_out_or_not_whether_one_place_is_told_or_ten():
     answers = [find(PANORAMAS[3], places=count) for count in (1, 2, 10)]
     assert [answer.second for answer in answers] == [answers[2].places[1].score] * 3
     assert [answer.searched_places for answer in answers] == [20.0] * 3
+
+
+def test_many_photos_are_decoded_in_processes_of_their_own_in_order(tmp_path, monkeypatch):
+    assert queries.MANY_PHOTOS == 8
+    few = [saved(PANORAMAS[n % 20], tmp_path / f"{n}.png") for n in range(7)]
+    few[3] = tmp_path / "absent.png"
+    monkeypatch.chdir(tmp_path)
+    many = [*few, Path("7.png")]  # seen from the folder of today
+    saved(PANORAMAS[7], tmp_path / "7.png")
+    for paths in (few, many):
+        outcomes = list(queries.read_photos(paths))
+        assert isinstance(outcomes.pop(3), BadImage)
+        assert [photo.path for photo in outcomes] == [str(p) for p in paths if p != few[3]]
+        for number, photo in zip((0, 1, 2, 4, 5, 6, 7), outcomes, strict=False):
+            assert (photo.pixels == PANORAMAS[number]).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processor time of a process is read on Linux")
+def test_of_many_photos_one_that_takes_too_long_is_reported_and_the_rest_are_located(
+    tmp_path, monkeypatch
+):
+    paths = [saved(PANORAMAS[n % 20], tmp_path / f"{n}.png") for n in range(8)]
+    paths[2].write_bytes(scan_bomb(6144, 8136, 18))
+    monkeypatch.setattr(
+        queries, "DecodingBudget", lambda **limits: DecodingBudget(**limits, deadline_s=0.3)
+    )
+    lost = []
+    batches = list(locate_files(INDEX, EMBEDDER, paths, lambda _: Hints(), lost.append))
+    assert sum(taken for _, taken in batches) == 8
+    assert [one.photo.path for located, _ in batches for one in located] == [
+        str(path) for path in paths if path != paths[2]
+    ]
+    assert [str(problem).partition("\n")[0] for problem in lost] == [
+        f"{paths[2]}: takes longer than 0.3 s to decode."
+    ]

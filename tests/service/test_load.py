@@ -2,12 +2,15 @@
 
 import json
 import signal
+import sys
 import threading
 import time
 import urllib.request
 from collections import Counter
+from pathlib import Path
 
 import pytest
+from benchmarks.hostile import list_processes
 from tests.index.regions import indexed
 from tests.service.conftest import jpeg, photos
 from tests.service.running import post, running
@@ -84,6 +87,33 @@ def test_sigterm_ends_the_server_in_its_grace_period_whatever_a_photo_does(folde
         assert time.monotonic() - begun < 3.0 + 5.0 + 5.0  # grace, the end, a busy machine
         asked.join()
     assert set(statuses) <= {422, 503}, "each is answered"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes below another are read from /proc")
+def test_nothing_is_left_of_a_server_that_is_killed(folder):
+    """Also not the process that decodes a hard photo: it is to end by its own alarm."""
+    with running(folder, "--decode-timeout", "1") as (process, address):
+        assert post(address, jpeg()) == 200
+        asked = threading.Thread(target=post, args=(address, HARD), daemon=True)
+        asked.start()
+        time.sleep(0.5)
+        below = list_processes(process.pid)[1:]
+        assert len(below) >= 3
+        process.kill()
+        process.wait(60)
+    end = time.monotonic() + 60
+    while any(is_running(number) for number in below) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not any(is_running(number) for number in below)
+
+
+def is_running(process):
+    """Whether a process is there and not merely waiting to be counted out."""
+    try:
+        text = Path(f"/proc/{process}/stat").read_text(encoding="ascii")
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] not in "ZX"
 
 
 def ask_with_key(address, key, content):

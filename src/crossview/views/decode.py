@@ -415,7 +415,7 @@ def _guard_decoding() -> Iterator[None]:
             f"is not a picture, or is damaged at its start.\ncrossview reads {READABLE}."
         ) from problem
     except MemoryError as problem:
-        raise BadImage("needs more memory than is free.") from problem
+        raise BadImage("needs more memory than is free or allowed.") from problem
     except Exception as problem:  # decoders raise OSError, SyntaxError, ValueError, struct.error...
         raise BadImage(f"is truncated or damaged ({problem}).") from problem
 
