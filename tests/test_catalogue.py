@@ -246,7 +246,7 @@ def test_recipes_leave_to_data_sets_what_pictures_span(method):
 )
 def test_a_config_whose_values_are_of_another_kind_is_named(tmp_path, config):
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(BadModel, match=r"config\.json is damaged: (method|config|data) is"):
+    with pytest.raises(BadModel, match=r"config\.json is damaged: (method|config|data): Input"):
         open_run(tmp_path)
 
 

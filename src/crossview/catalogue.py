@@ -17,6 +17,7 @@ from crossview.pairs.official_lists import Counts, Part, compare_counts
 from crossview.pairs.page_ref import PageRef
 from crossview.pairs.rows import PARQUET_SUFFIXES
 from crossview.pairs.table import Framing, join_tables
+from crossview.schema import read_object
 
 if TYPE_CHECKING:
     from crossview.evaluation.task import Rules
@@ -567,10 +568,10 @@ def _info(path: Path, kind: str) -> dict[str, Any]:
     info: dict[str, Any] = {}
     if beside.is_file():
         try:
-            info = json.loads(beside.read_text(encoding="utf-8"))
+            info = read_object(beside)
         except (OSError, ValueError) as problem:
             raise BadData(f"{beside} cannot be read: {problem}") from problem
-        if not isinstance(info, dict) or set(info) - set(PAIRS_KEYS):
+        if set(info) - set(PAIRS_KEYS):
             raise BadData(f"{beside}: expected an object with some of {', '.join(PAIRS_KEYS)}.")
     note = read_made_by(path)
     town = bool(note) and not note.startswith(OVER_EARTH)

@@ -1,14 +1,18 @@
-"""Reading JSON that others may have written: bounded, and checked against the types of a record.
+"""Reading what others may have written: JSON, checked against the types of a record, and arrays.
 
-A record is a frozen dataclass. Its annotations are the schema: types, ranges (``annotated_types``),
-allowed words (``Literal``), lengths of tuples. pydantic compares; it is imported when the first
-record is read.
+Both are bounded. A record is a frozen dataclass. Its annotations are the schema: types, ranges
+(``annotated_types``), allowed words (``Literal``), lengths of tuples. pydantic compares; it is
+imported when the first record is read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -16,6 +20,7 @@ from typing import Annotated, Any, TypeVar
 from annotated_types import Ge, Gt, Interval, MaxLen, Predicate
 
 MOST_BYTES = 64_000_000  # of a JSON file; a manifest has 500 bytes per segment
+MOST_ARRAY_BYTES = 8_000_000_000  # of all arrays of a file, unpacked
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 Positive = Annotated[float, Gt(0.0)]  # also finite, as all numbers of a record
@@ -46,6 +51,33 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     return data
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object that a file holds; ValueError for anything else, OSError as given."""
+    return parse_object(read_bytes(path))
+
+
+def read_arrays(path: Path) -> dict[str, Any]:
+    """The arrays of a ``.npz`` by name, nothing unpickled.
+
+    ValueError for anything else and for arrays that are larger together than
+    :data:`MOST_ARRAY_BYTES`, OSError as the system gives it.
+    """
+    import numpy as np
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MOST_ARRAY_BYTES:
+            raise ValueError(f"arrays of {size} bytes")
+        with np.load(path, allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+    except OSError:
+        raise
+    except Exception as problem:  # numpy and zipfile raise whatever damaged bytes lead to
+        reason = (str(problem).splitlines() or [""])[0][:200]
+        raise ValueError(reason or type(problem).__name__) from problem
+
+
 def parse_object(data: bytes) -> dict[str, Any]:
     """A JSON object; ValueError for anything else, however deep or long it is."""
     try:
@@ -55,6 +87,11 @@ def parse_object(data: bytes) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError("not a JSON object")
     return values
+
+
+def compute_checksum(values: Mapping[str, Any]) -> str:
+    """The sha256 of JSON values, however they are laid out in a file."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def check(kind: type[Record], values: object) -> Record:
@@ -74,6 +111,12 @@ def check(kind: type[Record], values: object) -> Record:
     except (RecursionError, TypeError) as problem:
         raise ValueError(f"not the JSON of a record: {problem}") from None
     return made[0]
+
+
+def check_known(kind: type[Record], values: Mapping[str, Any]) -> Record:
+    """As :func:`check` of those values alone that the record has; others may be newer, or older."""
+    record: Any = kind
+    return check(kind, {f.name: values[f.name] for f in fields(record) if f.name in values})
 
 
 @lru_cache(maxsize=64)

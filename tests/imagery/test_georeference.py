@@ -12,6 +12,7 @@ from rasterio.transform import Affine
 from tests.imagery.georeferenced import draw_positions, geotiff, read_only_sheet, read_position
 
 from crossview.errors import BadImagery, InvalidValue, NotGeoreferenced
+from crossview.geo.grids import names_files
 from crossview.geo.points import LatLon, measure_distance_m
 from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.sources import open_sources
@@ -417,3 +418,40 @@ def test_imagery_that_begins_at_a_pole_keeps_its_own_longitudes(tmp_path):
     path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), crs="EPSG:4326", transform=grid)
     with open_sources([path]) as imagery:
         assert imagery.info.bounds == pytest.approx((89.9996, 13.0, 90.0, 13.0006))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "+init={file}:x",
+        "+proj=longlat +ellps=GRS80 +nadgrids={file}",
+        "+proj=longlat +ellps=GRS80 +geoidgrids=@{file} +no_defs",
+        "+proj=pipeline +step +proj=hgridshift +grids={file}",
+        'GEOGCS["x",DATUM["x",SPHEROID["x",6378137,298]],PRIMEM["x",0],UNIT["degree",0.017453],'
+        'EXTENSION["PROJ4","+proj=longlat +nadgrids={file}"]]',
+        'GEOGCS["x",DATUM["x",SPHEROID["x",6378137,298],EXTENSION["PROJ4_GRIDS","{file}"]],'
+        'PRIMEM["x",0],UNIT["degree",0.017453]]',
+    ],
+)
+def test_the_reference_system_of_a_stranger_opens_no_file(tmp_path, monkeypatch, text):
+    asked = []
+    monkeypatch.setattr(pyproj.CRS, "from_user_input", asked.append)
+    path = picture(tmp_path / "a.png", prj=text.format(file=tmp_path / "grid.gsb").encode())
+    with pytest.raises(NotGeoreferenced, match=r"the \.prj beside it holds no system"):
+        corner(path)
+    assert asked == []
+
+
+def test_no_reference_system_of_the_registry_is_taken_for_one_that_opens_files():
+    for code in (3857, 25833, 4326, 27700, 28992, 2056, 4267, 26716, 31467, 3067, 5514, 2154):
+        system = pyproj.CRS.from_epsg(code)
+        for version in ("WKT1_GDAL", "WKT1_ESRI", "WKT2_2019"):
+            assert not names_files(system.to_wkt(version)), (code, version)
+
+
+@pytest.mark.parametrize("pixel", ["9e6", "-9e6", "0.5e9"])
+def test_a_raster_wider_than_the_earth_is_refused(tmp_path, pixel):
+    world = f"{pixel}\n0\n0\n-0.5\n391000\n5820000\n"
+    path = picture(tmp_path / "a.png", world=world, prj=wkt(25833).encode())
+    with pytest.raises(NotGeoreferenced, match="times around the Earth"):
+        corner(path)

@@ -13,6 +13,7 @@ import typer
 from crossview.cli import console
 from crossview.errors import CannotWrite, CrossviewError, InvalidValue
 from crossview.locks import lock, write_alone
+from crossview.schema import compute_checksum
 
 if TYPE_CHECKING:
     from crossview.calibration.fit import CalibrationGoal
@@ -175,7 +176,8 @@ def _calibrate(command: CalibrateCommand) -> int:
         calibration = add_elsewhere(calibration, answers)
     console.print_result(_format_calibration(calibration))
     if command.out is not None:
-        measured = json.dumps(calibration.to_json(), indent=1) + "\n"
+        values = calibration.to_json()
+        measured = json.dumps({**values, "checksum": compute_checksum(values)}, indent=1) + "\n"
         write_alone(command.out, measured, "crossview calibrate --out")
     if command.figure is not None:
         _draw(calibration, command.figure)

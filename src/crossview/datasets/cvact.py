@@ -67,7 +67,7 @@ def load(root: Path, *, check_files: bool = True) -> dict[str, PairTable]:
     path = root / LISTS
     mat = official_lists.read_matlab(path, ("panoIds", "utm", *(name for name, _ in SETS.values())))
     names = official_lists.read_texts(path, mat, "panoIds")
-    places = _convert_places(path, names, np.asarray(mat["utm"], dtype=np.float64))
+    places = _convert_places(path, names, official_lists.read_numbers(path, mat, "utm"))
     tables = {}
     for split, (name, field) in SETS.items():
         rows = official_lists.read_indices(path, mat, name, field, len(names))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -20,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from crossview.arrays import F32, F64, I64, Str
+from crossview.arrays import F32, F64, I64, AnyArray, Str
 from crossview.errors import BadData
 from crossview.files import walk_files, write_together
 from crossview.locks import lock
+from crossview.schema import Count, Text, check_known, read_arrays, read_object
 
 FORMAT = 1
 JSON_NAME = "evaluation.json"
@@ -131,20 +131,51 @@ class Evaluation:
         """Open a record; :class:`BadData` says what is missing or damaged."""
         folder = Path(folder)
         facts = _facts(folder / JSON_NAME)
-        try:
-            figures = [_with_nan(figure) for figure in facts["figures"]]
-            protocol = facts["protocol"]
-            off_protocol = tuple(protocol["off_protocol"])
-            values = {name: facts[name] for name in _FACTS}
-            return Evaluation(
-                **{**values, "seeds": tuple(values["seeds"])},
-                protocol=Protocol(**{**protocol, "off_protocol": off_protocol}),
-                figures=tuple(Figure(**figure) for figure in figures),
-                queries=Queries(**_arrays(folder / QUERIES_NAME, Queries)),
-                references=References(**_arrays(folder / REFERENCES_NAME, References)),
-            )
-        except (KeyError, TypeError) as problem:
-            raise BadData(f"{folder / JSON_NAME} is no whole record: {problem!r}.") from problem
+        queries = Queries(**_arrays(folder / QUERIES_NAME, Queries))
+        references = References(**_arrays(folder / REFERENCES_NAME, References))
+        _require_together(folder, facts, queries, references)
+        return Evaluation(
+            **{name: getattr(facts, name) for name in _FACTS},
+            protocol=facts.protocol,
+            figures=tuple(Figure(**_with_nan(asdict(figure))) for figure in facts.figures),
+            queries=queries,
+            references=references,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureValues:
+    """A :class:`Figure` in JSON, which has no NaN: null stands for it."""
+
+    name: Text
+    value: float | None
+    low: float | None
+    high: float | None
+    n: Count
+    unit: Text
+    over: Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationFacts:
+    """What ``evaluation.json`` holds; ``queries`` and ``references`` count the rows beside it."""
+
+    label: Text
+    method: Text
+    model: dict[str, Any]
+    data: Text
+    split: Text
+    root: Text
+    protocol: Protocol
+    seeds: tuple[int, ...]
+    skipped: Count
+    k_at_1_percent: Count
+    figures: tuple[FigureValues, ...]
+    created: Text
+    command: Text
+    crossview: Text
+    queries: Count
+    references: Count
 
 
 _FACTS = tuple(
@@ -171,16 +202,32 @@ def read_all(folder: str | Path) -> list[Evaluation]:
     return [Evaluation.read(path.parent) for path in records]
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _facts(path: Path) -> EvaluationFacts:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        values = read_object(path)
+        if values.get("format") != FORMAT:
+            raise BadData(f"{path} is no evaluation of format {FORMAT}; evaluate again.")
+        return check_known(EvaluationFacts, values)
     except FileNotFoundError as problem:
         raise BadData(f"No evaluation at {path}.") from problem
     except (OSError, ValueError) as problem:
-        raise BadData(f"{path} cannot be read: {problem}.") from problem
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise BadData(f"{path} is no evaluation of format {FORMAT}; evaluate again.")
-    return facts
+        raise BadData(f"{path} is no whole record of an evaluation: {problem}.") from problem
+
+
+def _require_together(
+    folder: Path, facts: EvaluationFacts, queries: Queries, references: References
+) -> None:
+    """BadData where the three files do not belong together."""
+    count = len(references.ids)
+    rows = (queries.truth, queries.best)
+    for fits, what in (
+        (len(queries.ids) == facts.queries, f"{facts.queries} queries"),
+        (count == facts.references, f"{facts.references} references"),
+        (all(((row >= -1) & (row < count)).all() for row in rows), "rows of references"),
+        ((queries.rank >= 0).all(), "ranks from 0 on"),
+    ):
+        if not fits:
+            raise BadData(f"{folder} is damaged: its arrays do not hold the {what} that they tell.")
 
 
 def _pack(record: Queries | References) -> bytes:
@@ -193,15 +240,28 @@ def _pack(record: Queries | References) -> bytes:
 def _arrays(path: Path, kind: type[Queries] | type[References]) -> dict[str, Any]:
     """The arrays of a record; texts stay texts, because nothing is unpickled."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            wanted = [f.name for f in fields(kind) if f.default is MISSING or f.name in arrays]
-            by_name = {name: arrays[name] for name in wanted}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as problem:
+        held = read_arrays(path)
+        by_name = {f.name: held[f.name] for f in fields(kind) if f.name in held}
+        if absent := [f.name for f in fields(kind) if f.default is MISSING and f.name not in held]:
+            raise ValueError(f"{', '.join(absent)} missing")
+        count = len(by_name["ids"]) if by_name["ids"].ndim else 0
+        for field in fields(kind):
+            if (values := by_name.get(field.name)) is not None:
+                _require_like(str(field.type), field.name, values, count)
+    except (OSError, ValueError) as problem:
         raise BadData(f"{path} cannot be read: {problem}.") from problem
-    lengths = {len(values) for values in by_name.values()}
-    if len(lengths) != 1:
-        raise BadData(f"{path} is damaged: its columns differ in length.")
     return by_name
+
+
+def _require_like(kind: str, name: str, values: AnyArray, count: int) -> None:
+    """ValueError unless an array has a row per id, and the type of its field."""
+    wanted = "U" if kind == "Str" else "iu" if kind == "I64" else "f"
+    places = {"truth_latlon", "found_latlon", "latlon"}
+    ranked = values.shape[1] if values.ndim == 2 else BEST
+    columns = [2] if name in places else [ranked] if name in {"best", "best_score"} else []
+    shape = (count, *columns)
+    if values.dtype.kind not in wanted or values.shape != shape:
+        raise ValueError(f"{name} holds {values.dtype} {list(values.shape)}, not {list(shape)}")
 
 
 def _without_nan(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -154,6 +155,35 @@ def convert_to_latlon(crs: str, x: ArrayLike, y: ArrayLike) -> tuple[F64, F64]:
             "coordinate reference system is wrong: give the right one with --crs."
         )
     return lat, wrap_lon(lon)
+
+
+_MOST_CRS_CHARACTERS = 100_000
+_CRS_FILE = re.compile(
+    r"(?<![a-z])(nadgrids|geoidgrids|[xyz]*_?grids|file|model|init)\s*=\s*(?!@?null\b)"
+    r"|proj\s*=\s*pipeline|proj4_grids\"\s*,\s*\"(?!@?null\")|parameterfile\s*\[|\"filename\"",
+    re.IGNORECASE,
+)
+
+
+def names_files(crs: str) -> bool:
+    """Whether the text of a reference system makes PROJ open files, or is longer than any is.
+
+    Grids of datum shifts, ``+init=``, pipelines. ``+nadgrids=@null`` names none. A stranger's file
+    must not choose what is opened here.
+    """
+    return len(crs) > _MOST_CRS_CHARACTERS or _CRS_FILE.search(crs) is not None
+
+
+def measure_turns(grid: RasterGrid) -> float:
+    """How often the longer side of a raster would reach around the Earth."""
+    import pyproj
+
+    system = pyproj.CRS.from_user_input(grid.crs)
+    per_unit = system.axis_info[0].unit_conversion_factor if system.axis_info else 1.0
+    a, b, _, d, e, _ = grid.transform
+    w, h = grid.width_px, grid.height_px
+    side = max(abs(a) * w + abs(b) * h, abs(d) * w + abs(e) * h)
+    return float(side * (per_unit or 1.0) / (2.0 * math.pi if system.is_geographic else 4.0075e7))
 
 
 def convert_to_wkt(crs: str) -> str:

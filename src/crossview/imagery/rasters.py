@@ -21,7 +21,14 @@ from numpy.typing import NDArray
 from crossview.arrays import F32, U8, Bool
 from crossview.errors import BadImagery, CrossviewError, InvalidValue, NotGeoreferenced
 from crossview.files import is_apple_double
-from crossview.geo.grids import Affine6, RasterGrid, convert_to_latlon, convert_to_wkt
+from crossview.geo.grids import (
+    Affine6,
+    RasterGrid,
+    convert_to_latlon,
+    convert_to_wkt,
+    measure_turns,
+    names_files,
+)
 from crossview.geo.points import LatLon, measure_distance_m
 from crossview.imagery import georeference
 from crossview.imagery.drivers import gdal, open_raster
@@ -44,6 +51,7 @@ WITHOUT_TRANSFORM = {"JPEG", "PNG", "WEBP", "GIF", "BMP"}  # place beside the fi
 MAY_USE_WORLD_FILE = {"GTiff", "JP2OpenJPEG", "JP2KAK", "JPEG2000", "JP2ECW"}
 GIVE_CRS = "Give the right one with --crs, for example --crs EPSG:25833."
 APART_M = 1.0  # reference systems that differ by less are not mentioned
+MOST_TURNS = 1.5  # around the Earth
 MOST_SKEW_DEG = 10.0  # between rows and columns on the ground; equal-area maps have a few degrees
 _POLAR_DEG = 89.9999  # 10 m from a pole
 MOST_EXACT_PX = 64_000_000  # read at full size to find no data among averaged pixels
@@ -114,6 +122,7 @@ class RasterFile:
             b, c, e, f = -b, c + b * height, -e, f + e * height
             file = replace(file, orientation=ROWS_REVERSED)
         grid = RasterGrid(system, (a, b, c, d, e, f), width, height)
+        _require_on_earth(self.path, grid)
         _require_upright(self.path, grid)
         return file, grid
 
@@ -398,11 +407,12 @@ class Rendering:
 @contextmanager
 def name_unreadable(path: Path) -> Iterator[None]:
     """Turn the raster library's errors into :class:`BadImagery` that names the file."""
+    from rasterio._err import CPLE_BaseError  # GDAL's own, which some properties let through
     from rasterio.errors import RasterioError
 
     try:
         yield
-    except (RasterioError, OSError) as problem:
+    except (RasterioError, CPLE_BaseError, OSError) as problem:
         why = str(problem.__cause__ or problem).strip().partition("\n")[0] or "no reason given"
         raise BadImagery(
             f"{path} cannot be read as imagery: {why}\n"
@@ -499,13 +509,19 @@ def _read_crs(dataset: Any) -> tuple[str | None, str]:
             f"\n{GIVE_CRS}"
         )
     try:
-        return (dataset.crs.to_wkt() if dataset.crs else None), ""
+        wkt = dataset.crs.to_wkt() if dataset.crs else None
+        if wkt and names_files(wkt):
+            return None, f"its coordinate reference system names files of its own.\n{GIVE_CRS}"
+        return wkt, ""
     except Exception as problem:  # the library's own, and those of texts
         why = str(problem).partition("\n")[0][:120]
         return None, f"its coordinate reference system cannot be read ({why}).\n{GIVE_CRS}"
 
 
 def _parse_crs(crs: str) -> str | None:
+    """WKT of the text of a .prj; None where PROJ does not know it, or would open files for it."""
+    if names_files(crs):
+        return None
     try:
         return convert_to_wkt(crs)
     except CrossviewError:
@@ -622,6 +638,16 @@ def _measure_shift_m(
 
 def _format_metres(metres: float) -> str:
     return f"{metres / 1000.0:.0f} km" if metres >= 10_000 else f"{metres:.0f} m"
+
+
+def _require_on_earth(path: Path, grid: RasterGrid) -> None:
+    """A raster is not wider than the Earth is around, with room for those that overlap."""
+    if (times := measure_turns(grid)) > MOST_TURNS:
+        raise NotGeoreferenced(
+            f"{path}: it would reach {times:.3g} times around the Earth; its pixels have the wrong "
+            "size, or its reference system another unit.\n"
+            "Correct its world file or its tags."
+        )
 
 
 def _require_upright(path: Path, grid: RasterGrid) -> None:

@@ -18,6 +18,7 @@ from crossview.errors import CannotWrite, UsageError
 from crossview.files import atomic_write, is_half_written, list_entries
 from crossview.index.store import MANIFEST_NAME, Segment, is_segment_file, write_segment
 from crossview.locks import INSIDE_NAME
+from crossview.schema import read_object
 
 PROGRESS_NAME = "progress.json"
 
@@ -124,10 +125,10 @@ def remove_index(folder: Path) -> None:
 def _read_progress(path: Path) -> dict[str, Any] | None:
     """What was begun, or None when nothing usable was."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_object(path)
     except (OSError, ValueError):
         return None
-    if not isinstance(values, dict) or not isinstance(values.get("settings"), dict):
+    if not isinstance(values.get("settings"), dict):
         return None
     try:
         for segment in values["segments"]:

@@ -48,6 +48,7 @@ from crossview.schema import (
     Sha256,
     Text,
     check,
+    compute_checksum,
     parse_object,
     read_bytes,
 )
@@ -308,7 +309,7 @@ def read_fingerprinted_manifest(folder: Path) -> tuple[Manifest, str]:
     checksum = values.pop("checksum", None)  # old indexes have none
     try:
         manifest = _parse_manifest(values)
-        if checksum is not None and checksum != _compute_checksum(values):
+        if checksum is not None and checksum != compute_checksum(values):
             raise ValueError("it has changed since crossview wrote it")
         return manifest, hashlib.sha256(data).hexdigest()
     except ValueError as problem:
@@ -348,12 +349,8 @@ def write_manifest(folder: Path, manifest: Manifest, before: Manifest | None = N
     values = {**asdict(manifest), "imagery": manifest.imagery.to_json()}
     if not manifest.model_caution:  # as earlier versions write and read it
         del values["model_caution"]
-    values = {**values, "checksum": _compute_checksum(values)}
+    values = {**values, "checksum": compute_checksum(values)}
     atomic_write(folder / MANIFEST_NAME, json.dumps(values, indent=1) + "\n")
-
-
-def _compute_checksum(values: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def write_segment(

@@ -5,22 +5,29 @@ Lists are text or MATLAB files (version 5, as scipy reads them): texts, numbers,
 
 from __future__ import annotations
 
+import importlib.util
+import io
 import os
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crossview.arrays import I64
+from crossview.arrays import F64, I64, AnyArray
 from crossview.errors import BadData
 from crossview.files import is_system_file
 from crossview.lists import LATITUDE_DEG, LONGITUDE_DEG, number, read_cells
 from crossview.pairs.table import PairTable
 
 HELP = "To see all that is there and all that is missing: crossview data check NAME --root DIR"
-Mat = Mapping[str, Any]
+Mat = Mapping[str, AnyArray]
+_MATLAB_S, _MATLAB_BYTES = 120.0, 4 << 30  # that reading a .mat file may take
+_TOO_NEW = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,45 +165,115 @@ def _to_relation(pairs: Any) -> I64:
 
 
 def read_matlab(path: Path, names: Sequence[str]) -> Mat:
-    """The variables of a .mat file; BadData if it is none, or lacks one of ``names``."""
+    """The variables of a .mat file; BadData if it is none, or lacks one of ``names``.
+
+    Numbers and texts are arrays; a field of a struct is called ``struct.field``. The library ends
+    its process over some damaged files, so it reads in a process of its own.
+    """
+    if importlib.util.find_spec("scipy") is None:
+        raise BadData(f"{path} needs one more package to be read: pip install 'crossview[data]'")
+    if not path.is_file():
+        raise BadData(f"No list at {path}, where the official layout has it.")
     try:
-        from scipy.io import loadmat
-    except ImportError as problem:
-        raise BadData(
-            f"{path} needs one more package to be read: pip install 'crossview[data]'"
-        ) from problem
-    try:
-        mat: Mat = loadmat(str(path))
-    except FileNotFoundError as problem:
-        raise BadData(f"No list at {path}, where the official layout has it.") from problem
-    except NotImplementedError as problem:  # version 7.3, which is HDF5
-        raise BadData(f"{path} is a MATLAB file of version 7.3; expected 5 to 7.") from problem
-    except Exception as problem:  # scipy raises whatever damaged bytes lead to
-        raise BadData(f"{path} is not a MATLAB file, or a damaged one: {problem}") from problem
+        status, told = read_apart(path)
+        mat = _open_told(told) if status == 0 else {}
+        why = told.decode("utf-8", "replace").strip() or f"its reader ended with {status}"
+    except (OSError, ValueError, subprocess.TimeoutExpired) as problem:
+        status, why = 1, str(problem)
+    if status == _TOO_NEW:  # HDF5
+        raise BadData(f"{path} is a MATLAB file of version 7.3; expected 5 to 7.")
+    if status:
+        raise BadData(f"{path} is not a MATLAB file, or a damaged one: {why[:200]}")
     if missing := [name for name in names if name not in mat]:
-        held = ", ".join(name for name in mat if not name.startswith("__"))
+        held = ", ".join(name for name in mat if "." not in name)
         raise BadData(
             f"{path} is a MATLAB file of another kind: {', '.join(missing)} missing; it has {held}."
         )
     return mat
 
 
+def read_apart(path: Path) -> tuple[int, bytes]:
+    """:func:`tell_matlab` in another process: its exit status, and what it wrote.
+
+    OSError or TimeoutExpired where there is no answer.
+    """
+    program = f"import sys; from {__name__} import tell_matlab; sys.exit(tell_matlab(sys.argv[1]))"
+    places = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(  # noqa: S603 - this interpreter, and a path that no shell sees
+        [sys.executable, "-c", program, str(path.absolute())],
+        env=os.environ | places,
+        capture_output=True,
+        timeout=_MATLAB_S,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def tell_matlab(path: str) -> int:
+    """Write the variables of a .mat file to stdout as a .npz, or why not; the exit status."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource  # not on Windows
+
+        resource.setrlimit(resource.RLIMIT_AS, (_MATLAB_BYTES, _MATLAB_BYTES))
+    from scipy.io import loadmat
+
+    status, told = 0, io.BytesIO()
+    try:
+        plain: dict[str, AnyArray] = {}
+        for name, value in loadmat(path).items():
+            if not name.startswith("__"):
+                plain |= _flatten_variable(name, np.asarray(value))
+        np.savez(told, **plain)  # type: ignore[arg-type]
+    except NotImplementedError:
+        status = _TOO_NEW
+    except Exception as problem:  # scipy raises whatever damaged bytes lead to
+        status, told = 1, io.BytesIO(str(problem).encode("utf-8", "replace"))
+    sys.stdout.buffer.write(told.getvalue())
+    sys.stdout.buffer.flush()
+    return status
+
+
+def _flatten_variable(name: str, value: AnyArray) -> dict[str, AnyArray]:
+    """Arrays of numbers and texts by name: a struct's fields, a cell array's texts."""
+    if value.dtype.names:
+        fields = {f"{name}.{field}": value[field] for field in value.dtype.names}
+        held = {key: np.asarray(cells.ravel()[0]) for key, cells in fields.items() if cells.size}
+        return {name: np.zeros(0)} | {k: v for k, v in held.items() if v.dtype.kind in "fiub"}
+    if value.dtype.kind == "O":
+        cells = [np.asarray(cell).ravel() for cell in value.ravel()]
+        return {name: np.array([str(cell[0]) if cell.size else "" for cell in cells], np.str_)}
+    return {name: value}
+
+
+def _open_told(told: bytes) -> dict[str, AnyArray]:
+    try:
+        with np.load(io.BytesIO(told), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except Exception as problem:
+        raise ValueError(f"its reader told nothing that can be read ({problem})") from problem
+
+
 def read_texts(path: Path, mat: Mat, name: str) -> list[str]:
     """A character matrix, or a cell array of texts, as a list."""
-    cells = np.asarray(mat[name]).ravel()
-    texts = [str(np.asarray(cell).ravel()[0]) if np.size(cell) else "" for cell in cells]
-    texts = [text.strip() for text in texts]
+    texts = [str(text).strip() for text in np.asarray(mat[name]).ravel()]
     if not texts or not all(texts):
         raise BadData(f"{path}: {name} should hold a text in every row.")
     return texts
 
 
+def read_numbers(path: Path, mat: Mat, name: str) -> F64:
+    """An array of numbers."""
+    try:
+        return np.asarray(mat[name], dtype=np.float64)
+    except (ValueError, TypeError) as problem:
+        raise BadData(f"{path}: {name} should hold numbers.") from problem
+
+
 def read_indices(path: Path, mat: Mat, name: str, field: str, count: int) -> list[int]:
     """The 1-based numbers of ``name.field`` as rows from 0, all below ``count``."""
     try:
-        inner = np.asarray(mat[name])[field].ravel()[0]
-        numbers = np.asarray(inner, dtype=np.float64).ravel()
-    except (IndexError, KeyError, ValueError, TypeError) as problem:
+        numbers = np.asarray(mat[f"{name}.{field}"], dtype=np.float64).ravel()
+    except (KeyError, ValueError, TypeError) as problem:
         raise BadData(
             f"{path} is a MATLAB file of another kind: it has no {name}.{field}."
         ) from problem

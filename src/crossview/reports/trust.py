@@ -5,7 +5,6 @@ Kinds of pictures for the report, and the figure that ``crossview calibrate`` dr
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from crossview.files import writing
 from crossview.index.store import read_manifest
 from crossview.localization.calibration_record import Calibrated, Calibration
 from crossview.reports.figures import DOTS, KINDS, MUTED, Panel, draw_svg, set_percent_axis
+from crossview.schema import compute_checksum, read_object
 from crossview.texts import phrase
 
 FORMATS = ("png", "svg", "pdf")
@@ -87,7 +87,10 @@ def _read(path: Path) -> Calibration:
             raise BadIndex(f"{path} is not calibrated.\nCalibrate it with: crossview calibrate")
         return Calibration.from_json(values)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_object(path)
+        checksum = values.pop("checksum", None)  # files of old versions have none
+        if checksum not in {None, compute_checksum(values)}:
+            raise ValueError("it has changed since crossview wrote it")
     except (OSError, ValueError) as problem:
         raise BadData(
             f"{path} cannot be read as a calibration: {problem}.\n"

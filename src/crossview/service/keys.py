@@ -17,6 +17,7 @@ from pathlib import Path
 from crossview.errors import BadData, require
 from crossview.files import atomic_write
 from crossview.locks import lock
+from crossview.schema import read_object
 from crossview.service.problems import Refusal
 
 _MAX_NAME = 64
@@ -47,10 +48,10 @@ def create_key(path: Path, name: str) -> str:
 def read_keys(path: Path) -> Mapping[str, str]:
     """Hashes by name; raises :class:`BadData` for anything else."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_object(path)
     except (OSError, ValueError) as problem:
         raise BadData(f"{path} cannot be read as keys: {problem}") from problem
-    valid = isinstance(values, dict) and all(
+    valid = all(
         isinstance(text, str) and len(text) == 64 and set(text) <= set("0123456789abcdef")
         for text in values.values()
     )

@@ -45,6 +45,7 @@ from crossview.pairs.page_ref import PageRef
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable
 from crossview.reports.published import name_data
+from crossview.schema import read_object
 from crossview.studies.study import (
     WHOLE_COLUMNS,
     Result,
@@ -311,8 +312,12 @@ class _Curve:
         """By step, as JSON has it."""
         if not self.path.is_file():
             return {}
-        points: dict[str, Any] = json.loads(self.path.read_text(encoding="utf-8"))
-        return points
+        try:
+            return read_object(self.path)
+        except (OSError, ValueError) as problem:
+            raise BadData(
+                f"{self.path} cannot be read: {problem}. Delete that folder."
+            ) from problem
 
     def add(self, step: int, tests: Mapping[str, Mapping[str, float]]) -> None:
         """Keep the tests of a step."""

@@ -23,6 +23,7 @@ from crossview.evaluation.metrics import OVER
 from crossview.evaluation.run_comparison import over_trainings
 from crossview.files import atomic_write
 from crossview.reports.published import Quote
+from crossview.schema import check, read_object
 from crossview.worlds.town_pairs import TownPlan
 
 RESULT_NAME = "result.json"
@@ -218,8 +219,8 @@ def read_result(folder: Path) -> Result | None:
     if not path.is_file():
         return None
     try:
-        return Result(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as problem:
+        return check(Result, read_object(path))
+    except (OSError, ValueError) as problem:
         raise BadData(f"{path} is no result of a study: {problem}\nDelete it to run again.") from (
             problem
         )

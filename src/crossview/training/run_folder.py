@@ -20,7 +20,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from crossview.files import append_lines, atomic_write, list_entries, read_lines
 from crossview.lists import name_key
 from crossview.locks import lock
 from crossview.pairs.table import PairTable
+from crossview.schema import Count, Text, check_known, read_object
 
 TableFacts = Mapping[
     str, NDArray[Any]
@@ -193,6 +194,55 @@ _OURS = {  # of which a file of ours has at least one
 _OF_PAIRS = re.compile(r"(train|val)\.(facts\..*|digest)$")  # told by `_other_pairs`
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The types of what ``config.json`` holds, where it does: pages and versions add more."""
+
+    method: Text = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    data: Text = ""
+    page: Text = ""
+    crossview: Text = ""
+    decoding: Text = ""
+    format: Count = 1
+    framing: dict[str, Any] = field(default_factory=dict)
+    imported: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] | None = None
+    val: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRecord:
+    """The same of one split: how many pairs, and digests of what they were."""
+
+    rows: Count = 0
+    facts: dict[str, Text] = field(default_factory=dict)
+    digest: Text | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInfo:
+    """The same of ``info.json``."""
+
+    synthetic: bool = False
+    training_data: Text = ""
+    licence: Text = ""
+    notes: Text = ""
+
+
+def _is_entry(entry: Mapping[str, Any]) -> bool:
+    """Whether a line of a log has numbers where readers count on them."""
+    seen = entry.get("fov_deg", [0, 0])
+    numbers = [entry.get(name, 0) for name in ("step", "epoch", "seconds")]
+    losses = {**entry, "fov_deg": None}.values() if "loss" in entry else ()
+    return (
+        isinstance(seen, list)
+        and len(seen) == 2
+        and all(type(value) in {int, float} for value in (*numbers, *seen))
+        and all(type(value) in {int, float, type(None)} for value in losses)
+    )
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Paths and small files of one training."""
@@ -349,11 +399,23 @@ class RunFolder:
 
     def config(self) -> dict[str, Any]:
         """config.json; BadModel if this is no run folder."""
-        return self._read(CONFIG_NAME)
+        values = self._read(CONFIG_NAME)
+        try:
+            check_known(RunRecord, values)
+            for split in ("train", "val"):
+                check_known(SplitRecord, values.get(split) or {})
+        except ValueError as problem:
+            raise BadModel(f"{self.path / CONFIG_NAME} is damaged: {problem}.") from problem
+        return values
 
     def info(self) -> dict[str, Any]:
         """info.json."""
-        return self._read(INFO_NAME)
+        values = self._read(INFO_NAME)
+        try:
+            check_known(RunInfo, values)
+        except ValueError as problem:
+            raise BadModel(f"{self.path / INFO_NAME} is damaged: {problem}.") from problem
+        return values
 
     def append(self, entry: dict[str, Any]) -> None:
         """One more line of the log."""
@@ -365,7 +427,10 @@ class RunFolder:
         A folder without a log has no entries. BadData names any other line that is damaged.
         """
         try:
-            return read_lines(self.log)
+            entries, torn = read_lines(self.log)
+            if not all(map(_is_entry, entries)):
+                raise BadData(f"{self.log} is damaged: a step is no number, or a loss.")
+            return entries, torn
         except FileNotFoundError:
             return [], False
         except OSError as problem:
@@ -375,25 +440,20 @@ class RunFolder:
         """Drop the log's lines of steps that are not in the saved state, and a torn last line."""
         if self.log.is_file():
             entries = self.entries()[0]
-            if not all(isinstance(entry.get("step", 0), int | float) for entry in entries):
-                raise BadData(f"{self.log} is damaged: a step is no number.")
             kept = [entry for entry in entries if entry.get("step", 0) <= step]
             atomic_write(self.log, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return read_object(path)
         except FileNotFoundError as problem:
             raise BadModel(
                 f"No {name} in {self.path}: not a run folder.\n"
                 "Make one with: crossview train --method NAME --data DATA --out RUN"
             ) from problem
-        except (OSError, ValueError, RecursionError) as problem:
+        except (OSError, ValueError) as problem:
             raise BadModel(f"{path} cannot be read: {problem}") from problem
-        if not isinstance(values, dict):
-            raise BadModel(f"{path} holds no JSON object: it is no {name} of crossview.")
-        return values
 
 
 def _before_framing(old: dict[str, Any], new: dict[str, Any]) -> tuple[Any, Any]:

@@ -27,8 +27,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from crossview.arrays import I64
-from crossview.errors import BadModel
+from crossview.errors import BadModel, CrossviewError
 from crossview.files import writing
+from crossview.schema import Count, check, parse_object
 from crossview.training.contract import TrainingRecipe
 
 
@@ -168,7 +169,16 @@ def save_state(state: TrainState, path: Path) -> None:
 
 
 def load_state(state: TrainState, path: Path) -> None:
-    """Fill a fresh state from a file of :func:`save_state`."""
+    """Fill a fresh state from a file of :func:`save_state`; BadModel for any other."""
+    try:
+        _fill_state(state, path)
+    except CrossviewError:
+        raise
+    except Exception as problem:  # torch raises whatever tensors of other shapes lead to
+        raise BadModel(f"{path} is no saved state of this training: {problem}") from problem
+
+
+def _fill_state(state: TrainState, path: Path) -> None:
     tensors, metadata = _read(path)
     _copy_into(state.model, _part(tensors, "model/"))
     if state.averaged is not None:
@@ -179,9 +189,17 @@ def load_state(state: TrainState, path: Path) -> None:
         state.neighbours = tensors["neighbours"].numpy().astype(np.int64)
     if state.memory is not None:
         state.memory.load(_part(tensors, "memory/"))
-    counters = json.loads(metadata["counters"])
-    state.step, state.epoch = counters["step"], counters["epoch"]
-    state.position = counters["position"]
+    counters = check(SavedCounters, parse_object(metadata["counters"].encode()))
+    state.step, state.epoch, state.position = counters.step, counters.epoch, counters.position
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedCounters:
+    """How far a saved training is."""
+
+    step: Count
+    epoch: Count
+    position: Count
 
 
 def read_saved_step(path: Path) -> int:
