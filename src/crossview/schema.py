@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import fields
@@ -20,7 +21,7 @@ from typing import Annotated, Any, TypeVar
 from annotated_types import Ge, Gt, Interval, MaxLen, Predicate
 
 MOST_BYTES = 64_000_000  # of a JSON file; a manifest has 500 bytes per segment
-MOST_ARRAY_BYTES = 8_000_000_000  # of all arrays of a file, unpacked
+MOST_ARRAY_BYTES = 16_000_000_000  # of all arrays of a file, unpacked
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 Positive = Annotated[float, Gt(0.0)]  # also finite, as all numbers of a record
@@ -70,12 +71,27 @@ def read_arrays(path: Path) -> dict[str, Any]:
         if size > MOST_ARRAY_BYTES:
             raise ValueError(f"arrays of {size} bytes")
         with np.load(path, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
+            arrays = {name: held[name] for name in held.files}
+        for name, values in arrays.items():
+            _require_array(name, values)
+        return arrays
     except OSError:
         raise
     except Exception as problem:  # numpy and zipfile raise whatever damaged bytes lead to
         reason = (str(problem).splitlines() or [""])[0][:200]
         raise ValueError(reason or type(problem).__name__) from problem
+
+
+def _require_array(name: str, values: Any) -> None:
+    """ValueError for what is none, which numpy gives as bytes, and for texts of no signs."""
+    import numpy as np
+
+    if not isinstance(values, np.ndarray):
+        raise ValueError(f"{name} is no array")
+    if values.dtype.kind == "U" and values.size:
+        code = np.dtype(np.uint32).newbyteorder(values.dtype.byteorder)
+        if int(np.ascontiguousarray(values).view(code).max()) > sys.maxunicode:
+            raise ValueError(f"{name} holds texts of signs that there are not")
 
 
 def parse_object(data: bytes) -> dict[str, Any]:

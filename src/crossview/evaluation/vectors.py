@@ -6,6 +6,7 @@ Results from elsewhere: vectors of any framework, or the lists of a re-ranker.
 from __future__ import annotations
 
 import math
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from crossview.evaluation.fast_scores import Plain
 from crossview.evaluation.ranking import TIE, RankedQueries, Ranks, best_match, rank_queries
 from crossview.evaluation.task import Task
 from crossview.lists import name_key, read_table
+from crossview.schema import read_arrays
 
 PARTS = ("vectors", "ids", "fingerprint")  # of a .npz
 COLLAPSED = 1e-6  # mean of 1 - cos over pairs; below, vectors tell nothing apart
@@ -60,22 +62,18 @@ def read_embeddings(path: Path) -> Embeddings:
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a file by name; the one of a ``.npy`` is called vectors."""
     try:
-        loaded: Any = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return {"vectors": loaded}
-        with loaded:
-            if "vectors" not in loaded:
-                raise BadData(
-                    f"{path} has no array named vectors; it has "
-                    f"{', '.join(loaded.files)[:200] or 'none'}.\n"
-                    "Expected vectors [N, D], ids [N] and perhaps fingerprint."
-                )
-            return {name: loaded[name] for name in PARTS if name in loaded}
-    except BadData:
-        raise
-    except Exception as problem:  # numpy and zipfile raise whatever damaged bytes lead to
+        if not zipfile.is_zipfile(path):
+            return {"vectors": np.load(path, allow_pickle=False)}
+        held = read_arrays(path)
+    except Exception as problem:  # numpy raises whatever damaged bytes lead to
         reason = (str(problem).splitlines() or [type(problem).__name__])[0][:200]
         raise BadData(f"{path} cannot be read as .npy or .npz: {reason}.") from problem
+    if "vectors" not in held:
+        raise BadData(
+            f"{path} has no array named vectors; it has {', '.join(held)[:200] or 'none'}.\n"
+            "Expected vectors [N, D], ids [N] and perhaps fingerprint."
+        )
+    return {name: held[name] for name in PARTS if name in held}
 
 
 def normalize_rows(vectors: NDArray[Any], where: str) -> F32:

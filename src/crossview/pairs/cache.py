@@ -45,6 +45,7 @@ _HEAD = len(PACK_MAGIC) + 8
 DIGESTS_NAME = "digests.jsonl"
 FORMAT = 2
 PACK_BYTES = 128 << 20
+_MOST_PX = 1 << 20  # along a side of a picture
 ABANDONED_AFTER_S = 3600.0  # a pack that takes longer to write has been left by a killed process
 REPORT_EVERY = 512  # files after which progress is reported even if all were there
 PackIndex = dict[bytes, tuple[Path, NDArray[Any]]]  # key: pack and entry
@@ -321,6 +322,9 @@ def read_entries(path: Path) -> NDArray[Any]:
         ):
             return np.zeros(0, ENTRY)
         entries = np.frombuffer(stream.read(count * ENTRY.itemsize), ENTRY)
+    sides = np.stack([entries["rows"], entries["columns"]])
+    if ((sides < 1) | (sides > _MOST_PX)).any() or (entries["offset"] < _HEAD).any():
+        return entries[:0]
     ends = entries["offset"] + 3 * entries["rows"] * entries["columns"]
     return entries[:0] if len(entries) and int(ends.max()) != held else entries
 

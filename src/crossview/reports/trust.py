@@ -89,7 +89,7 @@ def _read(path: Path) -> Calibration:
     try:
         values = read_object(path)
         checksum = values.pop("checksum", None)  # files of old versions have none
-        if checksum not in {None, compute_checksum(values)}:
+        if checksum is not None and checksum != compute_checksum(values):
             raise ValueError("it has changed since crossview wrote it")
     except (OSError, ValueError) as problem:
         raise BadData(

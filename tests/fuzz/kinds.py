@@ -1,0 +1,459 @@
+"""Every kind of file that crossview reads from others: whole ones, and how they are read.
+
+``make`` writes whole files into a folder; ``read`` opens them as the commands do, and gives what
+came of it. One file of the folder is damaged at a time.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from tests.crashes import verbs
+from tests.datasets import twins
+from tests.imagery.georeferenced import BERLIN, geotiff, mbtiles, pmtiles, tiles_around, xyz_folder
+from tests.index.regions import meadow
+from tests.reports.made_up import evaluation
+from tests.tiny_pairs import write_pairs
+from tests.training.tiny import PAGE, request, trained
+
+from crossview import catalogue
+from crossview.datasets import cvact, pair_lists
+from crossview.evaluation.evaluation_record import Evaluation
+from crossview.evaluation.task import Rules, make_task
+from crossview.evaluation.vectors import read_embeddings, read_ranking
+from crossview.explain.masks import draw_courses
+from crossview.imagery.sources import open_sources
+from crossview.imagery.windows import Tiling, cut_windows
+from crossview.index.store import Index
+from crossview.localization.accuracy import Truths
+from crossview.localization.locate import locate, open_index_model, require_ready
+from crossview.model.onnx import open_model
+from crossview.networks.weight_files import fill_network
+from crossview.pairs import official_lists
+from crossview.pairs.cache import fill_cache, open_cache
+from crossview.pairs.reading import Files
+from crossview.reports.exports import format_results_csv, format_significance_csv
+from crossview.reports.results import sort_into_trials
+from crossview.reports.significance import compare_runs
+from crossview.reports.trust import read_calibrations
+from crossview.service.keys import create_key, read_keys
+from crossview.studies.study import read_result
+from crossview.training.export import run_info
+from crossview.training.import_weights import read_checkpoint
+from crossview.training.session import fit, prepare, start_state
+from crossview.training.train_state import load_weights, read_saved_step
+from crossview.views.decode import load_photo, read_picture_size
+from crossview.worlds.write import write_photo
+
+GB = 1 << 30
+MB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Files of one kind.
+
+    ``same``: what is read is either refused or as it was; no damage may change it silently.
+    ``seconds`` of processor time and ``memory_bytes`` beyond the start bound the reading of one.
+    """
+
+    make: Callable[[Path], None]
+    read: Callable[[Path], Any]
+    damaged: tuple[str, ...] = ("*",)  # which files
+    same: bool = False
+    seconds: float = 10.0
+    memory_bytes: int = 600 * MB
+
+
+def make_photos(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (96, 160, 3)).astype(np.uint8)
+    write_photo(folder / "a.jpg", pixels, 70.0)
+    write_photo(folder / "b.jpg", np.ascontiguousarray(pixels[:80]), 360.0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    gps = {1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 0.0), 16: "T", 17: 123.0}
+    exif.get_ifd(0x8825).update(gps)
+    exif.get_ifd(0x8769).update({0x920A: 24.0, 0xA405: 35, 0xA20E: 4000.0, 0xA210: 3})
+    image = Image.fromarray(pixels)
+    image.save(folder / "c.jpg", exif=exif, progressive=True)
+    image.save(folder / "d.png", exif=exif)
+    image.save(folder / "e.webp", exif=exif)
+    image.save(folder / "f.tif", compression="tiff_lzw")
+    image.save(folder / "g.gif")
+    image.save(folder / "h.bmp")
+    image.save(folder / "i.avif", exif=exif)
+    image.save(folder / "j.jp2")
+    image.save(folder / "k.ppm")
+
+
+def read_photos(folder: Path, name: str = "") -> Any:
+    photo = load_photo(folder / name)
+    size = read_picture_size(folder / name)
+    return photo.pixels.shape, photo.fov_deg, photo.gps, photo.heading, size
+
+
+def make_rasters(folder: Path) -> None:
+    picture = meadow(96, 120)
+    geotiff(folder / "a.tif", picture, tags={"TIFFTAG_COPYRIGHT": "x"}, compress="deflate")
+    geotiff(folder / "b.tif", picture[..., 0].astype(np.uint16) * 90, nodata=0, tiled=True,
+            blockxsize=64, blockysize=64)  # fmt: skip
+    geotiff(folder / "c.tif", picture, compress="jpeg", photometric="ycbcr")
+
+
+def read_imagery(folder: Path, name: str = "") -> Any:
+    with open_sources([folder / name]) as imagery:
+        windows = cut_windows(imagery, Tiling(footprint_m=20.0, stride_m=20.0))
+        for window, _ in zip(windows, range(4), strict=False):
+            window.pixels.mean()
+        return imagery.info.bounds
+
+
+def make_beside(folder: Path) -> None:
+    """A picture with its place beside it."""
+    (folder / "sheet").mkdir()
+    Image.fromarray(meadow(64, 64)).save(folder / "sheet" / "a.png")
+    (folder / "sheet" / "a.pgw").write_text("0.5\n0\n0\n-0.5\n391000.25\n5819999.75\n")
+    from pyproj import CRS
+
+    (folder / "sheet" / "a.prj").write_text(CRS("EPSG:25833").to_wkt("WKT1_ESRI"))
+
+
+def read_beside(folder: Path, name: str = "") -> Any:
+    return read_imagery(folder, "sheet")
+
+
+def make_mbtiles(folder: Path) -> None:
+    tiles, _ = tiles_around(BERLIN, 17, 2)
+    mbtiles(folder / "a.mbtiles", tiles, 17, format="png", name="x", minzoom="17", maxzoom="17")
+
+
+def make_pmtiles(folder: Path) -> None:
+    tiles, _ = tiles_around(BERLIN, 17, 2)
+    pmtiles(folder / "a.pmtiles", tiles, 17, attribution="x", name="y")
+
+
+def make_tms(folder: Path) -> None:
+    """A folder of tiles with its description beside."""
+    tiles, _ = tiles_around(BERLIN, 17, 2)
+    xyz_folder(folder / "tiles", tiles, 17)
+    (folder / "tiles" / "tilemapresource.xml").write_text(
+        '<?xml version="1.0"?><TileMap version="1.0.0"><Title>x</Title><SRS>EPSG:900913</SRS>'
+        '<TileFormat width="64" height="64" mime-type="image/png" extension="png"/>'
+        '<TileSets profile="mercator"><TileSet href="17" order="17" '
+        'units-per-pixel="4.777314267823516"/></TileSets></TileMap>'
+    )
+
+
+def read_tms(folder: Path, name: str = "") -> Any:
+    return read_imagery(folder, "tiles")
+
+
+def make_table(folder: Path) -> None:
+    """A CSV of images."""
+    for name in "ab":
+        Image.fromarray(meadow(64, 64)).save(folder / f"{name}.png")
+    (folder / "images.csv").write_text(
+        "file,lat,lon,metres_per_px,up_bearing_deg,attribution,date\n"
+        "a.png,52.52,13.4,0.5,0,me,2020\nb.png,52.53,13.4,0.5,10,me,2021\n"
+    )
+
+
+def read_table(folder: Path, name: str = "") -> Any:
+    return read_imagery(folder, "images.csv")
+
+
+def make_index(folder: Path) -> None:
+    """A calibrated index, its model and a photo."""
+    with _inside(folder):
+        verbs.index_with_photos()
+        if verbs.calibrate():
+            raise RuntimeError("not calibrated")
+        for name in ("a.tif", "b.tif", "measured.json", "reliability.png", "places.csv"):
+            Path(name).unlink()
+        for number in range(1, 20):
+            Path(f"photos/{number:02d}.png").unlink()
+
+
+def read_index(folder: Path, name: str = "") -> Any:
+    index = Index.open(folder / "region.cvx")
+    vectors = hashlib.sha256()
+    for _, block in index.blocks():
+        vectors.update(np.ascontiguousarray(block))
+    places = (index.lat.tolist(), index.lon.tolist())
+    thumbnails = [index.thumbnail(row) for row in range(0, index.count, 7)]
+    return index.manifest, vectors.hexdigest(), places, thumbnails
+
+
+def read_model(folder: Path, name: str = "") -> Any:
+    """As locate does: the model is compared with the fingerprint that the index remembers."""
+    index = Index.open(folder / "region.cvx")
+    model = open_index_model(str(folder / "model"), index.path, threads=1)
+    require_ready(index, model)
+    answer = locate(index, folder / "photos" / "00.png", embedder=model)
+    return repr(answer)
+
+
+def make_model(folder: Path) -> None:
+    with _inside(folder):
+        verbs.imagery()
+        Path("a.tif").unlink()
+        Path("b.tif").unlink()
+
+
+def read_lone_model(folder: Path, name: str = "") -> Any:
+    """As index and export do: there is no fingerprint to compare it with."""
+    model = open_model(folder / "model", threads=1)
+    spec = model.info.ground
+    model.ground(np.zeros((1, spec.height_px, spec.width_px, 3), np.uint8))
+
+
+def make_run(folder: Path) -> None:
+    with _inside(folder):
+        verbs.trained()
+        shutil.copytree("run", "other")
+
+
+def read_run(folder: Path, name: str = "") -> Any:
+    run = catalogue.open_run(folder / "run", str(PAGE))
+    run_info(run.folder, run.views, 16)
+    model = run.page.build(run.config)
+    load_weights(model, run.folder.weights)
+    read_saved_step(run.folder.state)
+    run.folder.info()
+    run.folder.entries()
+    draw_courses(folder / "courses.png", [folder / "run", folder / "other"])
+
+
+def resume_run(folder: Path, name: str = "") -> Any:
+    """Going on with a training, or finding that it is done."""
+    wanted = request(folder, out="run", places=12)
+    session = prepare(wanted)
+    for _ in fit(session, start_state(session)):
+        pass
+
+
+def make_resumable(folder: Path) -> None:
+    trained(request(folder, out="run", places=12))
+
+
+def make_checkpoints(folder: Path) -> None:
+    state = {f"module.layers.{n}.weight": torch.randn(4, 3) for n in range(6)}
+    torch.save({"epoch": 3, "model_state_dict": state, "note": "x"}, folder / "a.pth")
+    torch.save(state, folder / "b.pth", _use_new_zipfile_serialization=False)
+    save_file({name: value.half() for name, value in state.items()}, folder / "c.safetensors")
+
+
+def read_weights(folder: Path, name: str = "") -> Any:
+    checkpoint = read_checkpoint(folder / name)
+    for tensor in checkpoint.tensors.values():
+        tensor.float().sum()
+    network = torch.nn.Module()
+    network.layers = torch.nn.ModuleList(torch.nn.Linear(3, 4, bias=False) for _ in range(6))
+    fill_network(network, folder / name)
+
+
+def make_pairs(folder: Path) -> None:
+    write_pairs(folder, 6, extra={"split": "test", "fov_deg": 90, "kind": "perspective"})
+    (folder / "pairs.json").write_text(
+        json.dumps(
+            {
+                "training_data": "x",
+                "licence": "y",
+                "synthetic": True,
+                "notes": "z",
+                "keep_rows": [0.25, 0.75],
+            }
+        )
+    )
+    with (folder / "ranking.csv").open("w", newline="") as stream:
+        rows = [("query", "reference", "score")]
+        rows += [(f"g{q}.png", f"a{r}.png", q / 7 + r) for q in range(6) for r in range(6)]
+        csv.writer(stream).writerows(rows)
+    (folder / "places.csv").write_text(
+        "file,lat,lon,heading_deg\n" + "".join(f"g{n}.png,52.{n},13.4,{n}\n" for n in range(6))
+    )
+
+
+def read_pairs(folder: Path, name: str = "") -> None:
+    if name == "places.csv":
+        Truths.read(folder / name).photos()
+        return
+    data = catalogue.open_data(f"pairs:{folder / 'pairs.csv'}")
+    table = data.tables["test"] if "test" in data.tables else next(iter(data.tables.values()))
+    task = make_task(table, data.name, "test", Rules())
+    read_ranking(task, folder / "ranking.csv")
+
+
+def make_official(folder: Path) -> None:
+    twins.cvusa(folder / "cvusa")
+    twins.vigor(folder / "vigor")
+    twins.university(folder / "university")
+
+
+OFFICIAL = {"cvusa": "cvusa", "vigor": "vigor-same", "university": "university-1652"}
+
+
+def read_official(folder: Path, name: str = "") -> None:
+    data = name.partition("/")[0]
+    catalogue.open_data(f"{OFFICIAL[data]}:{folder / data}")
+
+
+def make_matlab(folder: Path) -> None:
+    twins.cvact(folder)
+    from scipy.io import loadmat, savemat
+
+    held = {k: v for k, v in loadmat(folder / "ACT_data.mat").items() if not k.startswith("__")}
+    savemat(folder / "ACT_data.mat", held, do_compression=True)
+
+
+def read_matlab(folder: Path, name: str = "") -> None:
+    """As the package does, but in a fork instead of a new interpreter, which takes long."""
+    official_lists.read_apart = _read_in_a_fork
+    official_lists._MATLAB_BYTES = resource.getrlimit(resource.RLIMIT_AS)[0]
+    cvact.load(folder)
+
+
+def _read_in_a_fork(path: Path) -> tuple[int, bytes]:
+    out = path.with_suffix(".told")
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(out, os.O_WRONLY | os.O_CREAT), 1)
+        status = 70
+        try:
+            status = official_lists.tell_matlab(str(path))
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return status, out.read_bytes()
+
+
+def make_calibration(folder: Path) -> None:
+    with _inside(folder):
+        verbs.index_with_photos()
+        if verbs.calibrate():
+            raise RuntimeError("not calibrated")
+        for path in Path().iterdir():
+            if path.name != "measured.json":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def read_calibration(folder: Path, name: str = "") -> Any:
+    (named,) = read_calibrations([folder / "measured.json"])
+    return asdict(named.calibration)
+
+
+def make_evaluation(folder: Path) -> None:
+    evaluation("a", count=40).write(folder / "a")
+    evaluation("b", count=40).write(folder / "b")
+
+
+def read_evaluation(folder: Path, name: str = "") -> Any:
+    """What a report shows of the records, without its charts."""
+    trials = sort_into_trials([Evaluation.read(folder / label) for label in "ab"])
+    compared = compare_runs(trials, 0)
+    format_results_csv(trials)
+    format_significance_csv(compared)
+
+
+def make_vectors(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(6, 8)).astype(np.float32)
+    np.save(folder / "a.npy", vectors)
+    np.savez(
+        folder / "b.npz", vectors=vectors, ids=[f"g{n}.png" for n in range(6)], fingerprint="x"
+    )
+    np.savez_compressed(folder / "c.npz", vectors=vectors, ids=np.arange(6))
+
+
+def read_vectors(folder: Path, name: str = "") -> Any:
+    return len(read_embeddings(folder / name).ids)
+
+
+def make_cache(folder: Path) -> None:
+    write_pairs(folder / "data", 3)
+    _read_cache(folder)
+
+
+def _read_cache(folder: Path) -> Any:
+    table = pair_lists.load(folder / "data" / "pairs.csv")["train"]
+    page = catalogue.method_page(str(PAGE)).load()
+    views = page.views(page.Config(ground_px=(8, 32), aerial_px=16))
+    files = Files(table, views)
+    for _ in fill_cache(folder / "cache", files, 0):
+        pass
+    cache = open_cache(folder / "cache", files)
+    return [cache.ground(0)[0].tobytes(), cache.aerial(0)[0].tobytes()]
+
+
+def read_cache(folder: Path, name: str = "") -> Any:
+    return _read_cache(folder)
+
+
+def make_small(folder: Path) -> None:
+    """Small JSON files of ours."""
+    create_key(folder / "keys.json", "a")
+    with _inside(folder):
+        verbs.pairs()
+        if verbs.study_():
+            raise RuntimeError("no study")
+        shutil.copytree("runs/tiny/narrow-1", "narrow-1")
+        shutil.rmtree("runs")
+        shutil.rmtree("tables")
+
+
+def read_small(folder: Path, name: str = "") -> Any:
+    read_keys(folder / "keys.json")
+    read_result(folder / "narrow-1")
+    return None
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """Work in a folder, as a command that was started there."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+KINDS = {
+    "photo": Kind(make_photos, read_photos),
+    "GeoTIFF": Kind(make_rasters, read_imagery),
+    "world file, .prj": Kind(make_beside, read_beside, ("sheet/a.p[gr]*",)),
+    "MBTiles": Kind(make_mbtiles, read_imagery),
+    "PMTiles": Kind(make_pmtiles, read_imagery),
+    "TMS description": Kind(make_tms, read_tms, ("tiles/*.xml",)),
+    "list of images": Kind(make_table, read_table, ("*.csv",)),
+    "index, calibrated": Kind(make_index, read_index, ("region.cvx/*",), same=True),
+    "manifest": Kind(make_index, read_model, ("region.cvx/manifest.json",), same=True),
+    "model of an index": Kind(make_index, read_model, ("model/*",), same=True),
+    "model": Kind(make_model, read_lone_model, ("model/*",)),
+    "calibration": Kind(make_calibration, read_calibration, same=True),
+    "run folder": Kind(make_run, read_run, ("run/*",)),
+    "run to resume": Kind(make_resumable, resume_run, ("run/*",), seconds=20.0),
+    "checkpoint": Kind(make_checkpoints, read_weights),
+    "pairs, ranking, places": Kind(make_pairs, read_pairs, ("*.csv", "*.json")),
+    "official lists": Kind(make_official, read_official, ("*/*.csv", "*/*.txt", "*/*.json")),
+    ".mat": Kind(make_matlab, read_matlab, ("*.mat",), seconds=20.0),
+    "evaluation": Kind(make_evaluation, read_evaluation, ("a/*",)),
+    "vectors": Kind(make_vectors, read_vectors),
+    "cache": Kind(make_cache, read_cache, ("cache/*",)),
+    "keys, results": Kind(make_small, read_small, ("*.json", "narrow-1/result.json")),
+}
