@@ -97,7 +97,10 @@ def ensure_pairs(root: Path, plan: TownPlan | None = None, workers: int = 0) -> 
 def render_pairs(root: Path, plan: TownPlan | None = None, workers: int = 0) -> Iterator[str]:
     """As :func:`ensure_pairs`, yielding each town's folder name as it is finished."""
     header = f"synthetic towns, version {TOWN_VERSION}: {plan or TownPlan()}"
-    jobs = (PairJob(job.folder, TOWN_VERSION, job) for job in _list_jobs(plan or TownPlan()))
+    jobs = (
+        PairJob(job.folder, f"{TOWN_VERSION}-{job.count}-{job.side_m:g}", job)
+        for job in _list_jobs(plan or TownPlan())
+    )
     yield from render_jobs(root, jobs, _render_town, header, workers)
 
 
