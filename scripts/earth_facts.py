@@ -50,22 +50,25 @@ def describe_earth(
     *,
     trunk: bool = True,
     version: str = ORTHO_VERSION,
+    pictures: int = 0,
 ) -> ModelInfo:
     """The facts of an exported model with what a model of Earth says of itself.
 
     ``without``: sets of orthophotos that it was not trained on. ``trunk``: whether its training
-    began from weights of others. ``version``: of the worlds that it was trained on.
+    began from weights of others. ``version``: of the worlds that it was trained on. ``pictures``:
+    how many of the listed orthophotos were drawn upon; 0: all.
     """
     sets = [one for one in list_sets() if one.name not in without]
     tiles = [tile for tile in list_tiles() if tile.source.name not in without]
     countries = ", ".join(sorted({one.country for one in sets}))
+    count = f"{pictures} of {len(tiles)}" if pictures else f"{len(tiles)}"
     return replace(
         info,
         name=OF_EARTH,
         synthetic=False,
         training_data=(
             f"synthetic towns (version {TOWN_VERSION}) and worlds drawn from open orthophotos "
-            f"(version {version}, {len(tiles)} pictures of {countries}); no street photo"
+            f"(version {version}, {count} pictures of {countries}); no street photo"
         ),
         licence=LICENCE,
         attributions=(*(one.attribution for one in sets), *CC0, *([TRUNK] if trunk else [])),
@@ -84,12 +87,14 @@ def main() -> None:
                         help=f"sets that were not trained on: {', '.join(names)}")  # fmt: skip
     parser.add_argument("--no-trunk", action="store_true", help="trained from random numbers")
     parser.add_argument("--ortho-version", default=ORTHO_VERSION, help="of its worlds")
+    parser.add_argument("--pictures", type=int, default=0, help="of the list that were drawn upon")
     given = parser.parse_args()
     info = describe_earth(
         read_info(given.folder),
         given.without,
         trunk=not given.no_trunk,
         version=given.ortho_version,
+        pictures=given.pictures,
     )
     atomic_write(given.folder / INFO_NAME, encode_info(info) + b"\n")
     print(compute_fingerprint(given.folder))
