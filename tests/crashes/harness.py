@@ -26,6 +26,7 @@ Tree = dict[str, Any]  # names to contents, without times; folders to None
 _TIME = re.compile(
     rb"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?( UTC|Z|\+00:00)?"  # and dates of pages
 )
+PYTHONS_OWN = "pymp-"  # folders of multiprocessing, for the time of a process
 _ALWAYS_TIMES = {"seconds", "created", "checksum"}
 
 
@@ -116,6 +117,7 @@ class Case:
                 problems.append(f"{name} is neither as before nor as at the end")
         for folder in self.verb.together:
             there = _below(now, folder)
+            there = {n: content for n, content in there.items() if not self._may_be_unfinished(n)}
             if there and there not in (_below(self.before, folder), _below(self.whole, folder)):
                 problems.append(f"{folder} is a mixture: {sorted(there)}")
         return problems
@@ -155,6 +157,7 @@ def read_tree(folder: Path, verb: Verb) -> Tree:
     """Every file below a folder, with what times put into it taken out."""
     tree: Tree = {}
     for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(PYTHONS_OWN)]
         for name in folders:
             tree[str(Path(place, name).relative_to(folder))] = None
         for name in files:

@@ -119,7 +119,7 @@ class Counter:
             base = os.getcwd() if folder is None or folder < 0 else f"/proc/self/fd/{folder}"
             text = os.path.join(os.path.realpath(base), text)
         text = os.path.normpath(text)
-        return text if text.startswith(self.folder) else ""
+        return text if text.startswith(self.folder) and "/.tmp/pymp-" not in text else ""
 
 
 def _size(path: str) -> int:

@@ -340,12 +340,13 @@ def careless() -> int:
 
 
 VERBS = {
-    "index": Verb(imagery, index, unfinished=("region.cvx.partial/*",)),
+    "index": Verb(imagery, index, unfinished=("region.cvx.partial/*", "region.cvx/progress.json")),
     "index --add": Verb(
         indexed, index_add, unfinished=("region.cvx/segment-*", "region.cvx.adding/*")
     ),
     "index --overwrite": Verb(
-        indexed, index_overwrite, unfinished=("region.cvx.partial/*",), together=("region.cvx",)
+        indexed, index_overwrite, together=("region.cvx",),
+        unfinished=("region.cvx.partial/*", "region.cvx/progress.json"),
     ),
     "calibrate": Verb(index_with_photos, calibrate, together=("region.cvx",)),
     "locate": Verb(index_with_photos, locate, appended=("audit.jsonl",)),

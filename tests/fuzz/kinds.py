@@ -14,7 +14,7 @@ import resource
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,19 @@ from tests.imagery.georeferenced import BERLIN, geotiff, mbtiles, pmtiles, tiles
 from tests.index.regions import meadow
 from tests.reports.made_up import evaluation
 from tests.tiny_pairs import write_pairs
+from tests.toy_embedder import toy_info
 from tests.training.tiny import PAGE, request, trained
 
 from crossview import catalogue
 from crossview.datasets import cvact, pair_lists
+from crossview.errors import TooCoarse
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.task import Rules, make_task
 from crossview.evaluation.vectors import read_embeddings, read_ranking
 from crossview.explain.masks import draw_courses
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut_windows
+from crossview.index.index_options import is_coarse
 from crossview.index.store import Index
 from crossview.localization.accuracy import Truths
 from crossview.localization.locate import locate, open_index_model, require_ready
@@ -117,6 +120,8 @@ def make_rasters(folder: Path) -> None:
 
 def read_imagery(folder: Path, name: str = "") -> Any:
     with open_sources([folder / name]) as imagery:
+        if is_coarse(imagery.info, replace(toy_info().aerial, footprint_m=160.0)):
+            raise TooCoarse("as index says, before it reads")
         windows = cut_windows(imagery, Tiling(footprint_m=20.0, stride_m=20.0))
         for window, _ in zip(windows, range(4), strict=False):
             window.pixels.mean()

@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 
 from crossview.arrays import F32, F64
 from crossview.errors import BadIndex, CannotWrite, InvalidValue, ModelMismatch
-from crossview.files import atomic_write, identity
+from crossview.files import atomic_write, identity, sweep
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, wrap_lon
 from crossview.imagery.provenance import ImageryInfo
@@ -337,7 +337,7 @@ def _parse_manifest(values: dict[str, Any]) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest, before: Manifest | None = None) -> None:
-    """Replace the manifest of an index folder atomically.
+    """Replace the manifest of an index folder atomically. Hold the folder's lock.
 
     ``before``: what was read of it; if it is another one now, that is a :class:`CannotWrite`.
     """
@@ -346,6 +346,7 @@ def write_manifest(folder: Path, manifest: Manifest, before: Manifest | None = N
             f"{folder} was changed by another process meanwhile; it is left as it is now.\n"
             "Run the same command again."
         )
+    sweep(folder)  # what a killed command left of another manifest
     values = {**asdict(manifest), "imagery": manifest.imagery.to_json()}
     if not manifest.model_caution:  # as earlier versions write and read it
         del values["model_caution"]
