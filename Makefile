@@ -5,18 +5,23 @@
 # make bench    the benchmarks; make bench NAME=index runs one
 # make model    train the packaged model of Earth anew, from ORTHO=folder with the open orthophotos
 # make model NAME=town   train the packaged model of towns anew (about 82 minutes on 2 cores)
+# make locks    write requirements/*.txt anew: what constraints.txt says, with hashes (needs a network)
+# make release-check   build what would be released, look at it, write its bill of materials
 # make vendor   refresh the browser libraries that the pages carry (needs npm and a network)
 # Other interpreters: make test PYTHON=python3.12
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
-PIP_INSTALL = -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+LOCKED = $(PIP_INSTALL) --require-hashes -r requirements
+ITSELF = $(PIP_INSTALL) --no-deps --no-build-isolation
 SOURCES := $(shell find src -type f -not -name '*.pyc')
 NAME ?=
 
 export PIP_NO_INPUT = 1
 
-.PHONY: demo test check mutants bench model model-earth model-earth-trained model-town vendor clean
+.PHONY: demo test check mutants bench model model-earth model-earth-trained model-town vendor locks release-check \
+	clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.installed
@@ -86,21 +91,42 @@ vendor: | .python
 	$(PYTHON) scripts/vendor.py
 
 clean:
-	rm -rf .venv .venv-dev .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build demo-out
+	rm -rf .venv .venv-dev .venv-release .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build demo-out
 
-# The practitioner's environment: no torch. Made anew when the package's own files change.
-.venv/.installed: pyproject.toml constraints.txt $(SOURCES) | .python
+# The practitioner's environment: no torch. Made anew when the package's own files change. Every file
+# that is installed has a sha256 in requirements; hatchling, which builds the package, too.
+.venv/.installed: pyproject.toml requirements/install.txt $(SOURCES) | .python
 	@echo "Installing crossview into .venv"
 	@test -x .venv/bin/pip || $(PYTHON) -m venv .venv
-	@.venv/bin/python $(PIP_INSTALL) .
+	@.venv/bin/python $(LOCKED)/install.txt
+	@.venv/bin/python $(ITSELF) .
 	@touch $@
 
 # The builders' environment: training and tools, the package itself read from src.
-.venv-dev/.installed: pyproject.toml constraints.txt | .python
+.venv-dev/.installed: pyproject.toml requirements/dev.txt | .python
 	@echo "Installing the tools and PyTorch into .venv-dev (several GB, once)"
 	@test -x .venv-dev/bin/pip || $(PYTHON) -m venv .venv-dev
-	@.venv-dev/bin/python $(PIP_INSTALL) -e '.[train,heif,dev]'
+	@.venv-dev/bin/python $(LOCKED)/dev.txt
+	@.venv-dev/bin/python $(ITSELF) -e .
 	@touch $@
+
+.venv-release/.installed: requirements/release.txt | .python
+	@test -x .venv-release/bin/pip || $(PYTHON) -m venv .venv-release
+	@.venv-release/bin/python $(LOCKED)/release.txt
+	@touch $@
+
+release-check: .venv-release/.installed
+	.venv-release/bin/python -m scripts.release_check
+
+# Versions are chosen in constraints.txt and pyproject.toml; the hashes of all their files, for every
+# system and Python from 3.11 on, are read from PyPI.
+LOCK = .venv-release/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--no-annotate --no-header -c constraints.txt
+locks: .venv-release/.installed
+	$(LOCK) pyproject.toml requirements/build.in -o requirements/install.txt
+	$(LOCK) --extra train --extra heif --extra report --extra serve --extra data --extra dev \
+		pyproject.toml requirements/build.in -o requirements/dev.txt
+	$(LOCK) requirements/release.in -o requirements/release.txt
 
 .PHONY: .python
 .python:
