@@ -517,12 +517,22 @@ def make_config(page: Any, values: Mapping[str, Any]) -> Any:
             raise UnknownName("setting", name, types)
         if isinstance(value, str):
             settings[name] = _read_setting(name, value, types[name], getattr(defaults, name))
-        elif isinstance(value, list | tuple) and types[name] in {bool, int, float, str}:
-            expected = _describe_type(types[name])
-            raise InvalidValue(f"Setting {name} is {value!r}; expected {expected}.")
         else:
+            _require_type(name, value, types[name])
             settings[name] = value
     return page.Config(**settings)
+
+
+def _require_type(name: str, value: Any, kind: Any) -> None:
+    """InvalidValue for a value, as JSON has it, that is not of the type ``kind``."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+    except ValidationError as problem:
+        raise InvalidValue(
+            f"Setting {name} is {str(value)[:60]!r}; expected {_describe_type(kind)}."
+        ) from problem
 
 
 def _read_setting(name: str, text: str, kind: Any, default: Any) -> Any:

@@ -21,6 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", choices=[[], *VERBS], metavar="VERB")
     parser.add_argument("--moments", type=int, default=20, help="kills at seeded moments")
+    parser.add_argument("--most", type=int, help="of the changes, so many drawn by the seed")
     parser.add_argument("--seed", type=int, default=0, help="of these moments")
     parser.add_argument("--out", type=Path, help="also add a line of JSON per command")
     options = parser.parse_args()
@@ -29,7 +30,10 @@ def main() -> int:
     with Server() as server, tempfile.TemporaryDirectory() as folder:
         for number, name in enumerate(options.names or VERBS):
             case = Case(server, name, Path(folder) / str(number) / "work")
-            tried = [*case.instants(None), *case.moments(options.moments, options.seed)]
+            tried = [
+                *case.instants(options.most, options.seed),
+                *case.moments(options.moments, options.seed),
+            ]
             wrong = [(i, p) for i in tried if (p := case.trial(**i))]
             if problems := case.two_at_once():
                 wrong.append(({"two": True}, problems))

@@ -26,7 +26,8 @@ Tree = dict[str, Any]  # names to contents, without times; folders to None
 _TIME = re.compile(
     rb"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?( UTC|Z|\+00:00)?"  # and dates of pages
 )
-PYTHONS_OWN = "pymp-"  # folders of multiprocessing, for the time of a process
+# Folders of multiprocessing, and the file by which tempfile tries whether a folder can be written.
+PYTHONS_OWN = re.compile(r"\.tmp/(pymp-.*|[a-z0-9_]{8}(/.*)?)")
 _ALWAYS_TIMES = {"seconds", "created", "checksum"}
 
 
@@ -157,13 +158,13 @@ def read_tree(folder: Path, verb: Verb) -> Tree:
     """Every file below a folder, with what times put into it taken out."""
     tree: Tree = {}
     for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(PYTHONS_OWN)]
         for name in folders:
             tree[str(Path(place, name).relative_to(folder))] = None
         for name in files:
             path = Path(place, name)
-            tree[str(path.relative_to(folder))] = _without_times(path, verb)
-    return tree
+            if path.is_file():
+                tree[str(path.relative_to(folder))] = _without_times(path, verb)
+    return {name: content for name, content in tree.items() if not PYTHONS_OWN.fullmatch(name)}
 
 
 def _without_times(path: Path, verb: Verb) -> Any:

@@ -186,6 +186,7 @@ def _start(functions: Any, job: dict[str, Any]) -> tuple[int, int, str, float, d
     folder = os.path.realpath(job["folder"])
     beside = f"{folder}-outside-{time.monotonic_ns()}"
     os.mkdir(beside)
+    Path(beside, "said").touch()
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -206,7 +207,7 @@ def _start(functions: Any, job: dict[str, Any]) -> tuple[int, int, str, float, d
 
 
 def _act(functions: Any, job: dict[str, Any], folder: str, beside: str, writer: int) -> int:
-    log = os.open(f"{beside}/said", os.O_WRONLY | os.O_CREAT)
+    log = os.open(f"{beside}/said", os.O_WRONLY)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for target in (1, 2):
         os.dup2(log, target)
@@ -228,7 +229,7 @@ def _wait(
     child: int, reader: int, beside: str, start: float, job: dict[str, Any]
 ) -> dict[str, Any]:
     limit = job.get("after_s") or LONGEST_S
-    timer = threading.Timer(max(0.0, start + limit - time.monotonic()), _kill, (child,))
+    timer = threading.Timer(max(0.0, start + limit - time.monotonic()), _kill_all, (child,))
     timer.start()
     _, code = os.waitpid(child, 0)
     seconds = time.monotonic() - start
@@ -259,6 +260,13 @@ def _end_orphans(child: int) -> None:
             return
         time.sleep(0.01)
     _kill(child)
+
+
+def _kill_all(child: int) -> None:
+    """A trial and its workers; at the very first it is no group of its own yet."""
+    _kill(child)
+    with suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
 
 
 def _kill(group: int) -> None:

@@ -22,19 +22,25 @@ from PIL import Image
 from tests.datasets import twins
 from tests.index.regions import region
 from tests.reports.made_up import evaluation
+from tests.test_adaptation import SMALL as SMALL_NETWORK
+from tests.test_adaptation import write_photo_from_above
 from tests.tiny_pairs import write_pairs
 from tests.toy_model import toy_model
 from tests.training.tiny import PAGE, SMALL
 
 import crossview
-from crossview import catalogue
+from crossview import adaptation, catalogue
 from crossview.cli import main
 from crossview.demo.walkthrough import DemoSettings, run_demo
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut_windows
 from crossview.model.info import read_info
 from crossview.studies import running, study
+from crossview.training import export
+from crossview.training.run_folder import RunFolder
+from crossview.training.train_state import save_weights
 from crossview.views.aerial import make_aerial_view
+from crossview.worlds.town_pairs import TownPlan
 
 # What commands import when they run: once, before the forks.
 HEAVY = (
@@ -310,6 +316,37 @@ def world() -> int:
     )
 
 
+def small_region() -> None:
+    """A piece of imagery that worlds can be drawn on, and a network that has learned nothing."""
+    write_photo_from_above("city.tif")
+    page = catalogue.method_page("compass").load()
+    config = catalogue.make_config(page, SMALL_NETWORK)
+    torch.manual_seed(2)
+    run = RunFolder(Path("run"))
+    run.begin({"method": "compass"}, {"training_data": "nothing", "synthetic": True})
+    save_weights(page.build(config).state_dict(), run.weights)
+    export.export(run, page, config, Path("base"))
+
+
+def adapt() -> int:
+    adaptation.TOWNS = TownPlan(
+        styles=("suburb",), towns_per_style=1, pairs_per_town=12, validation_pairs_per_style=0,
+        side_m=300.0,
+    )  # fmt: skip
+    adaptation.PAIRS_PER_HA, adaptation.LEAST_QUERIES = (4.0, 4.0), 8
+    adaptation.MOST_STEPS, adaptation._EXPORT_S = 12, 0.0
+    adaptation.CANDIDATES = (adaptation.GIVEN, adaptation.BOTH)
+    adaptation.time_network = lambda base: (0.1, 0.001)
+    return typed("adapt", "city.tif", "--out", "mine", "--model", "base", "--workers", 1)
+
+
+def world_from() -> int:
+    return typed(
+        "world", "--from", "city.tif", "--out", "worlds", "--keep", 0, "--workers", 1,
+        "--pairs", 3, "--quiet",
+    )  # fmt: skip
+
+
 def demo() -> int:
     small = DemoSettings(side_m=160.0, stride_m=30.0, pictures=1, extras=1)
     run_demo(small, Path("demo"))
@@ -374,6 +411,10 @@ VERBS = {
     ),
     "explain": Verb(trained, explain),
     "world": Verb(nothing, world, costly=True),
+    "world --from": Verb(small_region, world_from, unfinished=("worlds/*",), costly=True),
+    "adapt": Verb(
+        small_region, adapt, unfinished=("mine.adapting/*",), together=("mine",), costly=True
+    ),
     "demo": Verb(
         nothing, demo, times=("signature", "steps"), unfinished=("demo/*.partial/*",), costly=True
     ),

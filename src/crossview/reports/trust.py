@@ -18,6 +18,7 @@ from crossview.errors import BadData, BadIndex, InvalidValue
 from crossview.files import writing
 from crossview.index.store import read_manifest
 from crossview.localization.calibration_record import Calibrated, Calibration
+from crossview.locks import lock
 from crossview.reports.figures import DOTS, KINDS, MUTED, Panel, draw_svg, set_percent_axis
 from crossview.schema import compute_checksum, read_object
 from crossview.texts import phrase
@@ -112,7 +113,7 @@ def draw_calibration(columns: Mapping[str, Mapping[str, Measured]], path: Path) 
     for column, (title, kinds) in enumerate(columns.items()):
         _draw_shares(axes[0][column], title, kinds)
         _draw_refusals(axes[1][column], kinds)
-    with writing(path) as temporary:
+    with lock(path, "crossview calibrate --figure", wait=True), writing(path) as temporary:
         figure.savefig(temporary, format=ending, dpi=110)
 
 
