@@ -92,7 +92,8 @@ def render(arguments: argparse.Namespace) -> None:
     tasks = []
     for name, pairs in counts.items():
         if not (work / name / "pairs.made-by.txt").is_file():
-            share = max(1, round(cores * pairs / sum(counts.values())))
+            # twice as many processes as cores: countries of few large tiles end last
+            share = max(2, round(2 * cores * pairs / sum(counts.values())))
             tasks.append([*own("render-one"), name, str(pairs), str(share), *folders(arguments)])
     run_side_by_side(tasks, len(tasks), work / "logs")
     for name in countries:
@@ -183,7 +184,7 @@ def compare(arguments: argparse.Namespace) -> None:
     render(arguments)
     work = Path(arguments.work)
     print(f"rendered: {time.monotonic() - ends + 60 * arguments.minutes:.0f} s", flush=True)
-    fill_caches(arguments)
+    fill_caches(arguments, ("small", "both-tuned"))
     print(f"cached: {time.monotonic() - ends + 60 * arguments.minutes:.0f} s", flush=True)
     commands = []
     for training in list_trainings():
@@ -200,15 +201,15 @@ def compare(arguments: argparse.Namespace) -> None:
     gather(arguments)
 
 
-def fill_caches(arguments: argparse.Namespace) -> None:
-    """Decode every picture once for each size of views, before trainings begin."""
+def fill_caches(arguments: argparse.Namespace, kinds: Sequence[str]) -> None:
+    """Decode every picture once for the views of each kind, before trainings begin."""
     from crossview.catalogue import configure, open_data, recipe
     from crossview.pairs.cache import fill_cache
     from crossview.pairs.reading import Files
 
     work = Path(arguments.work)
     lists = [work / name / "pairs.csv" for name in ("towns", *list_countries(work))]
-    for kind in ("small", "both-tuned"):
+    for kind in kinds:
         settings = dict(setting.split("=", 1) for setting in KINDS[kind])
         page, config = configure("compass", {**recipe("compass", "earth"), **settings})
         for file in lists:
@@ -332,7 +333,7 @@ def final(arguments: argparse.Namespace) -> None:
     ends = time.monotonic() + 60.0 * arguments.minutes
     render(arguments)
     print(f"rendered: {time.monotonic() - ends + 60 * arguments.minutes:.0f} s", flush=True)
-    fill_caches(arguments)
+    fill_caches(arguments, (arguments.kind,))
     print(f"cached: {time.monotonic() - ends + 60 * arguments.minutes:.0f} s", flush=True)
     work = Path(arguments.work)
     training = Training(arguments.kind, "both", "none")
