@@ -12,7 +12,7 @@ from tests.crashes.trials import Server
 from tests.crashes.verbs import CARELESS, VERBS
 
 pytestmark = pytest.mark.skipif(
-    not os.path.isdir("/proc/self/fd"), reason="needs Linux: forks, signals and /proc"
+    not os.path.isdir("/proc/self/fd"), reason="this system has no /proc to count open files in"
 )
 
 

@@ -17,7 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS_OF_EACH, INPUTS = 1.5, 60
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux: forks, /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(),
+    reason="no /proc to measure memory in",
+)
 def test_damaged_files_are_read_right_or_refused_in_our_words(tmp_path):
     out = tmp_path / "tallies.jsonl"
     command = [sys.executable, "-m", "tests.fuzz", "--out", out, "--inputs", str(INPUTS)]

@@ -14,7 +14,8 @@ from tests.fuzz.kinds import MB, Kind
 from crossview.errors import BadData
 
 pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/clear_refs").exists(), reason="needs Linux: forks, /proc"
+    not Path("/proc/self/clear_refs").exists(),
+    reason="no /proc to measure memory in",
 )
 
 

@@ -223,7 +223,8 @@ def config_of(method, recipe):
 def test_every_recipe_is_in_the_table():
     files = sorted((resources.files("crossview.methods") / "recipes").iterdir(), key=str)
     there = {file.name.removesuffix(".json"): set(json.loads(file.read_text())) for file in files}
-    assert there == {method: set(recipes) for method, recipes in RELEASES.items()}
+    ours = {"compass": {"earth"}}  # which no paper describes
+    assert there == ours | {method: set(recipes) for method, recipes in RELEASES.items()}
 
 
 @pytest.mark.parametrize(
