@@ -120,7 +120,7 @@ def test_an_extract_of_openstreetmap_is_read_packed_or_not(tmp_path):
 
 
 def test_a_geopackage_is_read_with_the_extra(tmp_path):
-    geopandas = pytest.importorskip("geopandas")
+    geopandas = pytest.importorskip("geopandas", reason="needs the package geopandas")
     from shapely.geometry import Polygon
 
     frame = geopandas.GeoDataFrame(

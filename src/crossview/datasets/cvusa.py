@@ -27,6 +27,7 @@ LISTS = {"train": "splits/train-19zl.csv", "test": "splits/val-19zl.csv"}
 CLEANED = "-cleaned"  # what crossview data dedup adds to the name of a list
 LOCATIONS = "split_locations/all.csv"
 ZOOM = 19
+MOST_DIGITS = 18  # of an id; Python refuses to read numbers of thousands of digits
 FRAMING = Framing(
     file_elevation_deg=(
         -32.7,
@@ -123,7 +124,7 @@ def _build_table(root: Path, name: str, places: F64 | None, check_files: bool) -
 def _read_id(where: str, cells: list[str]) -> int:
     """The id of a row: the stem of both of its pictures, a number from 1."""
     aerial, ground = Path(cells[0]).stem, Path(cells[1]).stem
-    if not aerial.isdecimal() or int(aerial) < 1:
+    if not aerial.isdecimal() or len(aerial) > MOST_DIGITS or int(aerial) < 1:
         raise BadData(
             f"{where}: {cells[0]} is not named by an id; expected bingmap/19/0000001.jpg."
         )

@@ -5,6 +5,7 @@ Sources are rasters with a place, images of a table, tile archives, and folders 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -236,7 +237,7 @@ def _place_raster(path: Path, options: SourceOptions) -> PlacedRaster:
 
 
 def _place_table_row(row: ImageRow, options: SourceOptions) -> PlacedRaster:
-    if not row.path.is_file():
+    if not os.path.isfile(row.path):  # unlike Path, also False for a name that no disk can hold
         raise BadImagery(f"There is no {row.path}, which the table names.")
     file = read_raster_file(row.path, options).upright()
     scale = row.scale(file.size_px[0])
