@@ -114,3 +114,9 @@ def test_places_out_of_range_or_too_few_are_named(tmp_path):
     assert f"{path}, line 2: latitude is '131'" in refusal(tmp_path)
     twins.lines(path, path.read_text().replace("131", "31").splitlines()[:4])
     assert "line 6: id 9, but" in refusal(tmp_path)
+
+
+def test_an_id_of_more_digits_than_any_has_is_named(tmp_path):
+    root = twins.cvusa(tmp_path)
+    changed(root, "0000004", "9" * 5000)
+    assert "is not named by an id" in refusal(root)

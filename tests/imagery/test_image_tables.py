@@ -98,3 +98,9 @@ def test_an_image_that_is_listed_again_with_the_same_facts_is_one_image(tmp_path
     (tmp_path / "a.csv").write_text("file,lat,lon,width_m\na.png,60,24,9\n.//a.png,60.0,24,9.0\n")
     (row,) = read_image_table(tmp_path / "a.csv", SourceOptions())
     assert row.path == tmp_path / "a.png"
+
+
+def test_a_name_that_is_longer_than_any_is_a_file_that_is_not_there(tmp_path):
+    (tmp_path / "images.csv").write_text(f"file,lat,lon,width_m\n{'a' * 5000}.png,60,24,40\n")
+    with pytest.raises(BadImagery, match="There is no .*, which the table names"):
+        info(tmp_path / "images.csv")
