@@ -34,6 +34,7 @@ from crossview.cli import main
 from crossview.demo.walkthrough import DemoSettings, run_demo
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut_windows
+from crossview.localization import queries
 from crossview.model.info import read_info
 from crossview.studies import running, study
 from crossview.training import export
@@ -90,6 +91,7 @@ def import_everything() -> None:
             importlib.import_module(found.name)
     for name in HEAVY:
         importlib.import_module(name)
+    queries.MANY_PHOTOS = 10**9  # photos are decoded here: a fork of a fork starts no decoders
     Image.init()
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
 

@@ -86,7 +86,7 @@ def test_sigterm_ends_the_server_in_its_grace_period_whatever_a_photo_does(folde
         process.wait(60)
         assert time.monotonic() - begun < 3.0 + 5.0 + 5.0  # grace, the end, a busy machine
         asked.join()
-    assert set(statuses) <= {422, 503}, "each is answered"
+    assert set(statuses) <= {200, 422, 503}, "each is answered"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes below another are read from /proc")

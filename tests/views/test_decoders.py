@@ -96,7 +96,7 @@ def test_photos_that_are_hard_to_decode_hold_up_no_other(start):
     budget = DecodingBudget(memory_bytes=MB, file_bytes=MB, deadline_s=30.0)
     decoders = start(budget=budget, workers=1, slow=1)
     usual = ask(decoders, "priority").result(60)
-    hard = [ask(decoders, "compute", 0.9, owner=n) for n in range(2)]
+    hard = [ask(decoders, "compute", 4.0, owner=n) for n in range(2)]
     easy = [ask(decoders, "id", owner=9) for _ in range(20)]
     done, waiting = wait([*easy, *hard], timeout=60, return_when="FIRST_COMPLETED")
     assert not any(one.done() for one in hard)
