@@ -50,7 +50,7 @@ endif
 model: model-$(or $(NAME),earth)
 
 # Towns and worlds of every country at once, then one training in stages that leave a checkpoint each;
-# a minute on a GPU is about an hour here (scripts/earth_on_gpu.sh final does the same there).
+# scripts/earth_on_gpu.sh final does the same on a GPU. Neither has been run to its end yet.
 EARTH_DATA = --data pairs:runs/earth/towns/pairs.csv \
 	--data pairs:$(subst $(space),$(comma),$(patsubst %/sample.csv,%/pairs.csv,$(wildcard runs/earth/*/sample.csv)))
 comma := ,

@@ -164,7 +164,7 @@ def test_photos_of_a_town_say_so_themselves_wherever_their_list_lies(town, tmp_p
     ground = sorted((town / "ground").glob("*.jpg"))
     info = listed(tmp_path / "mine.csv", ground, pictures(tmp_path, len(ground)))
     assert info["synthetic"] is True
-    assert "synthetic town" in info["notes"]
+    assert "rendered pictures among them: 100%" in info["notes"]
 
 
 def test_so_do_aerial_pictures_cut_from_a_town_s_map(town, tmp_path):
@@ -192,7 +192,7 @@ def test_a_few_rendered_pictures_among_others_are_told_and_no_less(town, tmp_pat
     (tmp_path / "above").mkdir()
     info = listed(tmp_path / "mine.csv", ground, pictures(tmp_path / "above", 4))
     assert info["synthetic"] is False
-    assert "synthetic town among them: 25%" in info["notes"]
+    assert "rendered pictures among them: 25%" in info["notes"]
 
 
 def test_pictures_half_of_which_are_rendered_are_no_pictures_of_earth(town, tmp_path):

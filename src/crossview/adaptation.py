@@ -72,7 +72,7 @@ from crossview.views.decode import load_photo
 from crossview.worlds.land_cover import check_picture
 from crossview.worlds.ortho_pairs import INSET_M, PAIR_BYTES, OrthoPlan, require_room
 from crossview.worlds.raster import CELL_M
-from crossview.worlds.town_pairs import CROP_PX, PAIRS_NAME, TownPlan, render_pairs
+from crossview.worlds.town_pairs import CROP_PX, PAIRS_NAME, TownPlan, count_cores, render_pairs
 
 if TYPE_CHECKING:
     from torch import nn
@@ -118,8 +118,8 @@ class AdaptOptions:
 
     def __post_init__(self) -> None:
         require(
-            5.0 <= self.minutes <= 10_000.0 or self.minutes < 0.0,
-            f"--minutes must be at least 5, got {self.minutes:g}.",
+            5.0 <= self.minutes <= 10_000.0,
+            f"minutes must lie in [5, 10000], got {self.minutes:g}.",
         )
 
 
@@ -650,7 +650,7 @@ def make_plan(options: AdaptOptions, base: Base, survey: Survey) -> AdaptationPl
 
     Raises InvalidValue where the time is too short.
     """
-    cores = options.workers or _count_cores()
+    cores = options.workers or count_cores()
     budget_s = 60.0 * options.minutes
     step_s, embed_s = time_network(base)
     hectares = 100.0 * survey.area_km2
@@ -686,12 +686,6 @@ def make_plan(options: AdaptOptions, base: Base, survey: Survey) -> AdaptationPl
         bytes=(pairs + town_pairs) * PAIR_BYTES + _SPARE_BYTES,
         seconds=seconds,
     )
-
-
-def _count_cores() -> int:
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def time_network(base: Base) -> tuple[float, float]:

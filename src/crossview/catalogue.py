@@ -604,7 +604,7 @@ def _with_marks(info: dict[str, Any], tables: Mapping[str, PairTable]) -> dict[s
     share = max(map(measure_synthetic_share, sides))
     if share == 0.0 or info["synthetic"]:
         return info
-    sentence = f"pictures of a synthetic town among them: {share:.0%} of those looked at"
+    sentence = f"rendered pictures among them: {share:.0%} of those looked at"
     notes = "; ".join(text for text in (info.get("notes", ""), sentence) if text)
     return {**info, "notes": notes, "synthetic": share >= _SYNTHETIC_SHARE}
 

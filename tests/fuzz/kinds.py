@@ -340,7 +340,7 @@ def _read_in_a_fork(path: Path) -> tuple[int, bytes]:
         os.dup2(os.open(out, os.O_WRONLY | os.O_CREAT), 1)
         status = 70
         try:
-            status = official_lists.tell_matlab(str(path))
+            status = official_lists.print_matlab(str(path))
         finally:
             os._exit(status)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

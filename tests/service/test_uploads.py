@@ -111,6 +111,18 @@ def test_an_upload_that_stops_arriving_is_ended():
     asyncio.run(run())
 
 
+def test_a_length_in_other_digits_than_those_of_numbers_is_no_fault():
+    async def run():
+        async def body():
+            yield jpeg()
+
+        kind = {"content-type": "image/jpeg", "content-length": "\N{SUPERSCRIPT TWO}"}
+        (upload,) = await read_uploads(kind, body(), Settings(), MemoryBudget(10**8))
+        assert upload.data == jpeg()
+
+    asyncio.run(run())
+
+
 def test_a_boundary_that_is_too_long_is_refused(client):
     kind = {"Content-Type": f"multipart/form-data; boundary={'x' * 300}"}
     answer = client.post("/v1/locate", content=jpeg(), headers=kind)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossview.cli import console
-from crossview.cli.index import read_source_options
+from crossview.cli.index import Attribution, Bands, Crs, Date, Stretch, read_source_options
+from crossview.cli.world import HeightsFile, OutlinesFile
 
 _SHOWN = ("R@1", "within 25 m")
 
@@ -27,12 +28,8 @@ def adapt(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     model: Annotated[
         str, typer.Option(help="The model to begin from: a name or a folder.")
     ] = "earth",
-    heights: Annotated[
-        Path | None, typer.Option(help="Raster of heights above the ground, or of the surface.")
-    ] = None,
-    buildings: Annotated[
-        Path | None, typer.Option(help="Outlines of buildings: GeoJSON, GeoPackage, OSM extract.")
-    ] = None,
+    heights: HeightsFile = None,
+    buildings: OutlinesFile = None,
     pairs: Annotated[
         Path | None, typer.Option(help="pairs.csv of real pairs, mixed into the training.")
     ] = None,
@@ -44,17 +41,11 @@ def adapt(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         Path | None, typer.Option(help="places.csv of photos of known place: measured on, only.")
     ] = None,
     minutes: Annotated[float, typer.Option(help="About how long it may take.")] = 40.0,
-    bands: Annotated[
-        str | None, typer.Option(help="Bands for red, green, blue, such as 4,3,2.")
-    ] = None,
-    stretch: Annotated[
-        str | None, typer.Option(help="Percentiles that become black and white; 2,98 for 16 bits.")
-    ] = None,
-    crs: Annotated[
-        str | None, typer.Option(help="CRS of all files, whatever they say, such as EPSG:25833.")
-    ] = None,
-    attribution: Annotated[str | None, typer.Option(help="Whose imagery it is.")] = None,
-    date: Annotated[str | None, typer.Option(help="When the imagery was taken.")] = None,
+    bands: Bands = None,
+    stretch: Stretch = None,
+    crs: Crs = None,
+    attribution: Attribution = None,
+    date: Date = None,
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes that draw; 0: one a core.")] = 0,
     threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: all.")] = 0,

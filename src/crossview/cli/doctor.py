@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import platform
 import re
 import sys
@@ -148,9 +147,9 @@ def _read_version(version: str) -> tuple[int, ...]:
 
 
 def _list_devices() -> dict[str, str]:
-    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
-    threads = len(affinity(0)) if affinity else os.cpu_count() or 1
-    devices = {"cpu": f"{threads} threads, {platform.machine()}"}
+    from crossview.worlds.town_pairs import count_cores
+
+    devices = {"cpu": f"{count_cores()} threads, {platform.machine()}"}
     if runtime := sys.modules.get("onnxruntime"):
         devices["onnxruntime"] = ", ".join(runtime.get_available_providers())
     if torch := sys.modules.get("torch"):

@@ -38,6 +38,20 @@ class IndexCommand:
     quiet: bool
 
 
+# Options of every verb that reads imagery.
+Bands = Annotated[
+    str | None, typer.Option(help="Bands for red, green, blue, such as 4,3,2; or one.")
+]
+Stretch = Annotated[
+    str | None, typer.Option(help="Percentiles that become black and white; 2,98 for 16 bits.")
+]
+Crs = Annotated[
+    str | None, typer.Option(help="CRS of all files, whatever they say, such as EPSG:25833.")
+]
+Attribution = Annotated[str | None, typer.Option(help="Whose imagery it is.")]
+Date = Annotated[str | None, typer.Option(help="When the imagery was taken.")]
+
+
 def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     sources: Annotated[
         list[Path],
@@ -60,15 +74,9 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     ] = None,
     near: Annotated[str | None, typer.Option(help="Only around LAT,LON; needs --within.")] = None,
     within: Annotated[float, typer.Option(help="Radius of that area in kilometres.")] = 0.0,
-    bands: Annotated[
-        str | None, typer.Option(help="Bands for red, green, blue, such as 4,3,2; or one.")
-    ] = None,
-    stretch: Annotated[
-        str | None, typer.Option(help="Percentiles that become black and white; 2,98 for 16 bits.")
-    ] = None,
-    crs: Annotated[
-        str | None, typer.Option(help="CRS of all files, whatever they say, such as EPSG:25833.")
-    ] = None,
+    bands: Bands = None,
+    stretch: Stretch = None,
+    crs: Crs = None,
     metres_per_px: Annotated[
         float | None, typer.Option(help="For images of a CSV whose rows do not give it.")
     ] = None,
@@ -89,8 +97,8 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         bool,
         typer.Option("--allow-vrt", help="Read VRT files that list local files in their folder."),
     ] = False,
-    attribution: Annotated[str | None, typer.Option(help="Whose imagery it is.")] = None,
-    date: Annotated[str | None, typer.Option(help="When the imagery was taken.")] = None,
+    attribution: Attribution = None,
+    date: Date = None,
     allow_coarse: Annotated[
         bool,
         typer.Option(

@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crossview.cli import console
-from crossview.cli.index import read_source_options
+from crossview.cli.index import Attribution, Bands, Crs, Stretch, read_source_options
 from crossview.errors import UsageError
 
 if TYPE_CHECKING:
     from crossview.worlds.write import PhotoSeries
+
+# Options of every verb that draws worlds of imagery.
+HeightsFile = Annotated[
+    Path | None, typer.Option(help="Raster of heights above the ground, or of the surface.")
+]
+OutlinesFile = Annotated[
+    Path | None, typer.Option(help="Outlines of buildings: GeoJSON, GeoPackage, OSM extract.")
+]
 
 
 def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -34,12 +42,8 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         list[Path] | None,
         typer.Option("--from", help="Real orthophoto, as crossview index takes it; repeatable."),
     ] = None,
-    heights: Annotated[
-        Path | None, typer.Option(help="Raster of heights above the ground, or of the surface.")
-    ] = None,
-    buildings: Annotated[
-        Path | None, typer.Option(help="Outlines of buildings: GeoJSON, GeoPackage, OSM extract.")
-    ] = None,
+    heights: HeightsFile = None,
+    buildings: OutlinesFile = None,
     skies: Annotated[
         Path | None, typer.Option(help="Folder of 360-degree panoramas to take skies from.")
     ] = None,
@@ -50,16 +54,10 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     keep: Annotated[
         float, typer.Option(help="Share of the region that validates, apart from the rest.")
     ] = 0.2,
-    bands: Annotated[
-        str | None, typer.Option(help="Bands for red, green, blue, such as 4,3,2.")
-    ] = None,
-    stretch: Annotated[
-        str | None, typer.Option(help="Percentiles that become black and white; 2,98 for 16 bits.")
-    ] = None,
-    crs: Annotated[
-        str | None, typer.Option(help="CRS of all files, whatever they say, such as EPSG:25833.")
-    ] = None,
-    attribution: Annotated[str | None, typer.Option(help="Whose imagery it is.")] = None,
+    bands: Bands = None,
+    stretch: Stretch = None,
+    crs: Crs = None,
+    attribution: Attribution = None,
     workers: Annotated[int, typer.Option(help="Processes that draw; 0: one a core.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
 ) -> None:

@@ -535,5 +535,5 @@ def _patches(state: Mapping[str, Tensor]) -> Tensor | None:
 
 def _blocks(state: Mapping[str, Tensor], prefix: str) -> int:
     rest = (name.removeprefix(prefix) for name in state if name.startswith(prefix))
-    numbers = [int(number) for name in rest if (number := name.partition(".")[0]).isdigit()]
+    numbers = [int(number) for name in rest if (number := name.partition(".")[0]).isdecimal()]
     return max(numbers, default=-1) + 1

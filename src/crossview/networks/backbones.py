@@ -141,7 +141,7 @@ def uncut(name: str) -> str:
     """What the whole ConvNeXt calls a tensor of its trunk: "stages.stage3.x" is "stages.2.x"."""
     part, _, rest = name.removeprefix("stages.").partition(".")
     number = part.removeprefix("stage")
-    return f"stages.{int(number) - 1}.{rest}" if number.isdigit() else f"{part}.{rest}"
+    return f"stages.{int(number) - 1}.{rest}" if number.isdecimal() else f"{part}.{rest}"
 
 
 def as_cut(name: str) -> str:

@@ -175,9 +175,9 @@ def read_matlab(path: Path, names: Sequence[str]) -> Mat:
     if not path.is_file():
         raise BadData(f"No list at {path}, where the official layout has it.")
     try:
-        status, told = read_apart(path)
-        mat = _open_told(told) if status == 0 else {}
-        why = told.decode("utf-8", "replace").strip() or f"its reader ended with {status}"
+        status, printed = read_apart(path)
+        mat = _open_printed(printed) if status == 0 else {}
+        why = printed.decode("utf-8", "replace").strip() or f"its reader ended with {status}"
     except (OSError, ValueError, subprocess.TimeoutExpired) as problem:
         status, why = 1, str(problem)
     if status == _TOO_NEW:  # HDF5
@@ -193,11 +193,13 @@ def read_matlab(path: Path, names: Sequence[str]) -> Mat:
 
 
 def read_apart(path: Path) -> tuple[int, bytes]:
-    """:func:`tell_matlab` in another process: its exit status, and what it wrote.
+    """:func:`print_matlab` in another process: its exit status, and what it wrote.
 
     OSError or TimeoutExpired where there is no answer.
     """
-    program = f"import sys; from {__name__} import tell_matlab; sys.exit(tell_matlab(sys.argv[1]))"
+    program = (
+        f"import sys; from {__name__} import print_matlab; sys.exit(print_matlab(sys.argv[1]))"
+    )
     places = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(  # noqa: S603 - this interpreter, and a path that no shell sees
         [sys.executable, "-c", program, str(path.absolute())],
@@ -209,7 +211,7 @@ def read_apart(path: Path) -> tuple[int, bytes]:
     return done.returncode, done.stdout
 
 
-def tell_matlab(path: str) -> int:
+def print_matlab(path: str) -> int:
     """Write the variables of a .mat file to stdout as a .npz, or why not; the exit status."""
     with suppress(ImportError, ValueError, OSError):
         import resource  # not on Windows
@@ -217,18 +219,18 @@ def tell_matlab(path: str) -> int:
         resource.setrlimit(resource.RLIMIT_AS, (_MATLAB_BYTES, _MATLAB_BYTES))
     from scipy.io import loadmat
 
-    status, told = 0, io.BytesIO()
+    status, output = 0, io.BytesIO()
     try:
         plain: dict[str, AnyArray] = {}
         for name, value in loadmat(path).items():
             if not name.startswith("__"):
                 plain |= _flatten_variable(name, np.asarray(value))
-        np.savez(told, **plain)  # type: ignore[arg-type]
+        np.savez(output, **plain)  # type: ignore[arg-type]
     except NotImplementedError:
         status = _TOO_NEW
     except Exception as problem:  # scipy raises whatever damaged bytes lead to
-        status, told = 1, io.BytesIO(str(problem).encode("utf-8", "replace"))
-    sys.stdout.buffer.write(told.getvalue())
+        status, output = 1, io.BytesIO(str(problem).encode("utf-8", "replace"))
+    sys.stdout.buffer.write(output.getvalue())
     sys.stdout.buffer.flush()
     return status
 
@@ -245,12 +247,12 @@ def _flatten_variable(name: str, value: AnyArray) -> dict[str, AnyArray]:
     return {name: value}
 
 
-def _open_told(told: bytes) -> dict[str, AnyArray]:
+def _open_printed(printed: bytes) -> dict[str, AnyArray]:
     try:
-        with np.load(io.BytesIO(told), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(printed), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except Exception as problem:
-        raise ValueError(f"its reader told nothing that can be read ({problem})") from problem
+        raise ValueError(f"its reader printed nothing that can be read ({problem})") from problem
 
 
 def read_texts(path: Path, mat: Mat, name: str) -> list[str]:

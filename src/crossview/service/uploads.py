@@ -120,7 +120,7 @@ async def drain_body(receive: Receive) -> None:
 def _open_body(headers: Any, settings: Settings, budget: MemoryBudget) -> _Body:
     """The reader for a body with these headers; raises :class:`Refusal` where there is none."""
     length = headers.get("content-length", "")
-    if length.isdigit() and int(length) > settings.max_request_bytes:
+    if length.isdecimal() and int(length) > settings.max_request_bytes:
         raise _refuse_size("A request", settings.max_request_bytes)
     kind, options = parse_options_header(headers.get("content-type", ""))
     boundary = options.get(b"boundary") or b"-"

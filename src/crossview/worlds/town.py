@@ -6,6 +6,7 @@ Towns stand in the open ocean, in a real coordinate system: :class:`Site`.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar
@@ -123,7 +124,7 @@ class Site:
 
 
 @dataclass
-class Scene:
+class Scene(ABC):
     """What the renderer draws: layers over the cells [rows, columns] of flat ground.
 
     A :class:`Town` is one; so is the world of a real orthophoto.
@@ -142,9 +143,9 @@ class Scene:
     endless: ClassVar[bool] = False  # mirrored at its borders, instead of ending in an apron
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """What the seed is a number of: scenes of one name and seed draw the same."""
-        raise NotImplementedError
 
     def seed_generator(self, purpose: str) -> Generator:
         """Random numbers of this scene for a purpose."""

@@ -104,6 +104,12 @@ def render_pairs(root: Path, plan: TownPlan | None = None, workers: int = 0) -> 
     yield from render_jobs(root, jobs, _render_town, header, workers)
 
 
+def count_cores() -> int:
+    """Processors that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # not on macOS and Windows
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 class PairJob(NamedTuple):
     """One folder of pairs: its name, the version of what draws it, and what its renderer takes."""
 
@@ -138,7 +144,7 @@ def render_jobs(
         return
     with lock(root, "crossview: rendering pairs", wait=True, make_parents=True):
         if not is_whole():  # another process may have rendered them meanwhile
-            yield from _render_missing(root, jobs, render, header, workers or os.cpu_count() or 1)
+            yield from _render_missing(root, jobs, render, header, workers or count_cores())
 
 
 def _render_missing(
