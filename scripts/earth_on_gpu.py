@@ -19,16 +19,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crossview.files import atomic_write
-from crossview.stats import wilson
+
+if TYPE_CHECKING:
+    from crossview.model.onnx import Embedder
 
 TOWN = "src/crossview/packaged_models/town"
 LEFT_OUT = ("czechia", "united-states", "germany")
 USUAL_KM2 = 8.0  # of which --pairs are rendered
-RIGHT_M = 25.0  # from the camera to the middle of the first picture
 SMALL = ("encoders=small", "height_px=48", "width_px=240", f"weights={TOWN}")
 BOTH = ("encoders=both", f"weights={TOWN}")
 KINDS = {
@@ -220,88 +222,32 @@ def fill_caches(arguments: argparse.Namespace, kinds: Sequence[str]) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    """``measured.json`` of a run: R@1 of places, with intervals, for every sample of worlds."""
-    import torch
-
+    """``measured.json`` of a run: what it finds in every sample of worlds, by the rule of adapt."""
+    from crossview.adaptation import measure_pairs
     from crossview.catalogue import open_data
-    from crossview.geo.points import measure_pair_distances_m
-    from crossview.networks.losses import turn_scores
-    from crossview.pairs.cache import fill_cache, open_cache
-    from crossview.pairs.reading import Files, read_pair
-    from crossview.training.validation import embed_batch
-    from crossview.views.aerial import make_aerial_view
-    from crossview.views.crops import compute_bin_coverage, crop_view
 
     run, work = Path(arguments.run), Path(arguments.work)
-    model, views = open_network(run, arguments.device)
-    measured: dict[str, dict[str, list[float]]] = {}
+    embedder = open_embedder(run, arguments.device)
+    measured = {}
     for name in ("towns", *list_countries(work)):
         file = work / name / ("pairs.csv" if name == "towns" else "sample.csv")
         table = open_data(f"pairs:{file}").tables["val" if name == "towns" else "test"]
-        files = Files(table, views)
-        for _ in fill_cache(work / "cache", files, 0):
-            pass
-        source = open_cache(work / "cache", files)
-        pairs = [read_pair(table, source, row) for row in range(len(table))]
-        tiles = np.stack([make_aerial_view(p.aerial, p.metres_per_px, views.aerial) for p in pairs])
-        turns = np.random.default_rng(1).integers(views.azimuth_bins, size=len(pairs))
-        for fov in (360.0, 90.0):
-            shown = [
-                crop_view(p.ground, views.ground, fov, 360.0 * t / views.azimuth_bins).pixels
-                for p, t in zip(pairs, turns, strict=True)
-            ]
-            parts = [
-                embed_batch(model, views, np.stack(shown[n : n + 64]), tiles[n : n + 64])
-                for n in range(0, len(pairs), 64)
-            ]
-            ground, aerial = (np.concatenate(side) for side in zip(*parts, strict=True))
-            seen = compute_bin_coverage(np.full(len(pairs), fov), views.azimuth_bins)
-            where = arguments.device
-            vectors = [torch.from_numpy(a).to(where) for a in (ground, aerial, seen)]
-            chunks = [
-                turn_scores(vectors[0][n : n + 16], vectors[1], vectors[2][n : n + 16]).cpu()
-                for n in range(0, len(pairs), 16)
-            ]
-            scores = torch.cat(chunks).numpy()
-            own = np.arange(len(pairs))
-            stands = table.rows_latlon()
-            centres = table.aerial_latlon[table.pairs[:, 1]]
-            apart_m = measure_pair_distances_m(stands[:, None], centres[None])
-            known = scores[own[:, None], own[None, :], turns[:, None]]
-            for headings, values in (("known", known), ("unknown", scores.max(2))):
-                ranks = (values >= values[own, own][:, None]).sum(1)
-                near = apart_m[own, values.argmax(1)] <= RIGHT_M
-                measured.setdefault(name, {})[f"{fov:g} {headings}"] = summarise(ranks, near)
+        measured[name] = measure_pairs(embedder, table).summarise()
     atomic_write(run / "measured.json", json.dumps(measured, indent=1) + "\n")
 
 
-def summarise(ranks: np.ndarray, near: np.ndarray) -> list[float]:
-    """R@1 and its interval, mean rank percentile (0 best, 50 chance), near first and its interval.
-
-    Intervals of 95 %, shares in percent.
-    """
-    right, count = int((ranks == 1).sum()), len(ranks)
-    low, high = wilson(right, count)
-    percentile = 100.0 * float((ranks - 1).mean()) / max(1, count - 1)
-    shares = [right / count, low, high, float(near.mean()), *wilson(int(near.sum()), count)]
-    hundred = [round(100.0 * share, 2) for share in shares]
-    return [*hundred[:3], round(percentile, 2), *hundred[3:]]
-
-
-def open_network(run: Path, device: str) -> tuple[object, object]:
-    """The network of a run in eval mode, and its views; "town" is the packaged one."""
+def open_embedder(run: Path, device: str) -> Embedder:
+    """A run's network; "town" is the packaged one."""
     from crossview.catalogue import open_run
-    from crossview.methods import compass
-    from crossview.training.session import build_without_weights
-    from crossview.training.train_state import load_weights
+    from crossview.model.onnx import open_model
+    from crossview.training.device import open_device
+    from crossview.training.torch_embedder import RunEmbedder
 
     if run.name == "town":
-        config = compass.Config(weights=TOWN)
-        return compass.build(config).to(device).eval(), compass.views(config)
+        return open_model(TOWN)
     opened = open_run(run)
-    model = build_without_weights(opened.page, opened.config)
-    load_weights(model, opened.folder.weights)
-    return model.to(device).eval(), opened.views
+    where = open_device(device)
+    return RunEmbedder(opened.folder, opened.page, opened.config, opened.views, where)
 
 
 def gather(arguments: argparse.Namespace) -> None:
@@ -324,7 +270,10 @@ def gather(arguments: argparse.Namespace) -> None:
         runs[file.parent.name] = entry
     atomic_write(Path(arguments.out), json.dumps(runs, indent=1) + "\n")
     for name, entry in runs.items():
-        cells = {place: values["360 unknown"][0] for place, values in entry["measured"].items()}
+        cells = {
+            place: round(100.0 * values["360 degrees, heading unknown"]["R@1"]["value"], 1)
+            for place, values in entry["measured"].items()
+        }
         print(f"{name}: {cells}", flush=True)
 
 
