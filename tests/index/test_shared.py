@@ -128,6 +128,15 @@ def test_readers_of_an_index_that_is_replaced_again_and_again_see_one_of_them(tm
     assert refused < 60
 
 
+def test_a_picture_that_went_with_its_index_is_not_called_damaged(tmp_path):
+    index = indexed(tmp_path, stride_m=40.0)
+    indexed(tmp_path, overwrite=True, stride_m=40.0)
+    for file in (tmp_path / "region.cvx").glob("*.offsets.npy"):
+        file.unlink()
+    with pytest.raises(BadIndex, match="was replaced by another index"):
+        index.thumbnail(index.count - 1)
+
+
 def picture_of(index):
     """All that an index holds, in one value."""
     pictures = [index.thumbnail(row) for row in range(index.count)]

@@ -46,6 +46,26 @@ def test_a_schedule_can_be_ended_early_and_gone_on_with(tmp_path):
     assert weights(whole.out) == weights(early.out)
 
 
+@pytest.mark.parametrize("every", [0, 2, 3])
+@pytest.mark.parametrize("stop_after", range(1, 13))
+def test_every_validation_stands_in_the_log_once(tmp_path, stop_after, every):
+    """Also where the training was left between a save and its validation, or after it."""
+    settings = {"val_share": 0.25, "save_every": 1, "validate_every": every}
+    whole = request(tmp_path, out="whole", **settings)
+    trained(whole)
+    left = replace(whole, out=tmp_path / "left")
+    trained(left, stop_after)
+    trained(left)
+    trained(left)  # it is finished: nothing is added
+    assert log_lines(left.out) == log_lines(whole.out)
+
+
+def log_lines(folder):
+    """Each line's step, and what was validated there."""
+    entries = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [(entry["step"], entry.get("validation")) for entry in entries]
+
+
 def log_steps(folder):
     lines = (folder / "log.jsonl").read_text().splitlines()
     return [json.loads(line)["step"] for line in lines]

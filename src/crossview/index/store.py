@@ -164,9 +164,10 @@ class Index:
             raise InvalidValue(f"window {row}: the index has windows 0 to {self.count - 1}.")
         segment = bisect.bisect_right(self._starts, row) - 1
         within = row - self._starts[segment]
-        picture = read_thumbnail(self.path, self.manifest.segments[segment], within)
-        self._require_same_folder()
-        return picture
+        try:
+            return read_thumbnail(self.path, self.manifest.segments[segment], within)
+        finally:
+            self._require_same_folder()  # what was exchanged meanwhile is not damaged
 
     def require_model(self, fingerprint: str) -> None:
         """Raise :class:`ModelMismatch` unless the model of this fingerprint made the index."""

@@ -437,10 +437,13 @@ class RunFolder:
             raise BadModel(f"{self.log} cannot be read: {problem.strerror}.") from problem
 
     def forget_after(self, step: int) -> None:
-        """Drop the log's lines of steps that are not in the saved state, and a torn last line."""
+        """Drop the log's lines of steps that are not in the saved state, and a torn last line.
+
+        Of the saved step its validation is dropped too: it is made again.
+        """
         if self.log.is_file():
             entries = self.entries()[0]
-            kept = [entry for entry in entries if entry.get("step", 0) <= step]
+            kept = [e for e in entries if e.get("step", 0) < step + ("validation" not in e)]
             atomic_write(self.log, "".join(json.dumps(entry) + "\n" for entry in kept))
 
     def _read(self, name: str) -> dict[str, Any]:

@@ -100,6 +100,8 @@ def _fit(session: Session, state: train_state.TrainState) -> Iterator[Report]:
     if session.folder.state.is_file():
         train_state.load_state(state, session.folder.state)
     session.folder.forget_after(state.step)
+    if state.step and _is_due(session, state.step):  # what a kill may have left out, or cut short
+        yield from _validate(session, state)
     with StopRequest() as stop, Loader(session.reader, session.workers) as loader:
         ended = session.until and state.step >= session.until
         for report in () if ended else train_steps(state, session.job, loader):
@@ -109,13 +111,18 @@ def _fit(session: Session, state: train_state.TrainState) -> Iterator[Report]:
             yield report
             if stop.signal:
                 raise Stopped(stop.signal, state.step)
-            if session.validate_every and report.step % session.validate_every == 0:
+            if _is_due(session, report.step):
                 yield from _validate(session, state)
             if report.step == session.until:
                 break
         save(session, state)
-    if not (session.validate_every and state.step % session.validate_every == 0):
+    if not _is_due(session, state.step):
         yield from _validate(session, state)
+
+
+def _is_due(session: Session, step: int) -> bool:
+    """Whether a step is one of those that are followed by validation."""
+    return bool(session.validate_every) and step % session.validate_every == 0
 
 
 def save(session: Session, state: train_state.TrainState) -> None:

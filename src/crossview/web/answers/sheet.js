@@ -121,7 +121,7 @@ function drawSheet() {
   const turned = photo.places.some((place) => place.heading_deg !== undefined);
   sheet.replaceChildren(
     photoTitle(photo), figure(photo), confidenceLine(photo),
-    ...[photo.advice].filter(Boolean).map((text) => el("p", { class: "quiet" }, text)),
+    ...[photo.advice].filter(Boolean).map((text) => el("p", { class: "quiet advice" }, text)),
     el("h3", {}, "Best places",
       el("small", {}, turned ? "seen from above, turned so that the view is up" : "seen from above")),
     el("ol", { class: "cards" }, large.map(button)),
