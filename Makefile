@@ -5,6 +5,8 @@
 # make bench    the benchmarks; make bench NAME=index runs one
 # make model    train the packaged model of Earth anew, from ORTHO=folder with the open orthophotos
 # make model NAME=town   train the packaged model of towns anew (about 82 minutes on 2 cores)
+# make docs     the documentation as a site, site/index.html; a broken link fails it
+# make links    ask for every address outside of the project that the documents name
 # make locks    write requirements/*.txt anew: what constraints.txt says, with hashes (needs a network)
 # make release-check   build what would be released, look at it, write its bill of materials
 # make vendor   refresh the browser libraries that the pages carry (needs npm and a network)
@@ -21,7 +23,7 @@ NAME ?=
 export PIP_NO_INPUT = 1
 
 .PHONY: demo test check mutants bench model model-earth model-earth-trained model-town vendor locks release-check \
-	clean
+	docs links clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.installed
@@ -91,7 +93,7 @@ vendor: | .python
 	$(PYTHON) scripts/vendor.py
 
 clean:
-	rm -rf .venv .venv-dev .venv-release .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build demo-out
+	rm -rf .venv .venv-dev .venv-release .venv-docs site .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build demo-out
 
 # The practitioner's environment: no torch. Made anew when the package's own files change. Every file
 # that is installed has a sha256 in requirements; hatchling, which builds the package, too.
@@ -115,6 +117,20 @@ clean:
 	@.venv-release/bin/python $(LOCKED)/release.txt
 	@touch $@
 
+# The site is built from the files alone: crossview is not installed for it, and nothing is fetched.
+.venv-docs/.installed: requirements/docs.txt | .python
+	@echo "Installing the tools of the site into .venv-docs"
+	@test -x .venv-docs/bin/pip || $(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python $(LOCKED)/docs.txt
+	@touch $@
+
+docs: .venv-docs/.installed
+	@NO_MKDOCS_2_WARNING=1 PATH="$(CURDIR)/.venv-docs/bin:$$PATH" .venv-docs/bin/mkdocs build --quiet
+	@echo "site/index.html"
+
+links: | .python
+	$(PYTHON) -m scripts.links
+
 release-check: .venv-release/.installed
 	.venv-release/bin/python -m scripts.release_check
 
@@ -127,6 +143,7 @@ locks: .venv-release/.installed
 	$(LOCK) --extra train --extra heif --extra report --extra serve --extra data --extra dev \
 		pyproject.toml requirements/build.in -o requirements/dev.txt
 	$(LOCK) requirements/release.in -o requirements/release.txt
+	$(LOCK) requirements/docs.in -o requirements/docs.txt
 
 .PHONY: .python
 .python:
