@@ -142,6 +142,9 @@ locks: .venv-release/.installed
 	$(LOCK) pyproject.toml requirements/build.in -o requirements/install.txt
 	$(LOCK) --extra train --extra heif --extra report --extra serve --extra data --extra dev \
 		pyproject.toml requirements/build.in -o requirements/dev.txt
+	$(LOCK) --extra serve --extra heif pyproject.toml -o requirements/serve.txt
+	$(LOCK) --extra train --extra heif --extra report --extra data pyproject.toml \
+		-o requirements/train.txt
 	$(LOCK) requirements/release.in -o requirements/release.txt
 	$(LOCK) requirements/docs.in -o requirements/docs.txt
 

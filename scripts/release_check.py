@@ -23,7 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 DIST, TRIED = ROOT / "dist", ROOT / "build" / "release-check"
-LOCKS = ("install", "dev", "release", "docs")
+LOCKS = ("install", "serve", "train", "dev", "release", "docs")
 _PINNED = re.compile(
     r"^([\w.-]+)==([^\s;]+)[^\n]*\n((?:    --hash=sha256:[0-9a-f]{64}[^\n]*\n)*)", re.M
 )

@@ -32,18 +32,26 @@ def test_a_lock_without_a_hash_or_of_another_version_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [("install", ()), ("dev", ("train", "heif", "report", "data", "dev"))]
+    ("lock", "extras", "builds"),
+    [
+        ("install", (), True),
+        ("serve", ("serve", "heif"), False),
+        ("train", ("train", "heif", "report", "data"), False),
+        ("dev", ("train", "heif", "report", "data", "dev"), True),
+    ],
 )
-def test_every_dependency_is_in_its_lock(lock, extras):
+def test_every_dependency_is_in_its_lock(lock, extras, builds):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = list(project["project"]["dependencies"]) + project["build-system"]["requires"]
+    wanted = list(project["project"]["dependencies"])
+    wanted += project["build-system"]["requires"] if builds else []
     wanted += [one for e in extras for one in project["project"]["optional-dependencies"][e]]
     names = {re.sub(r"[-_.]+", "-", re.split(r"[\s<>=!~\[;]", one)[0]).lower() for one in wanted}
     assert names <= set(read_lock(ROOT / f"requirements/{lock}.txt"))
 
 
-def test_the_practitioners_lock_has_no_torch():
-    assert not {"torch", "timm", "onnx"} & set(read_lock(ROOT / "requirements/install.txt"))
+@pytest.mark.parametrize("lock", ["install", "serve"])
+def test_who_only_locates_gets_no_torch(lock):
+    assert not {"torch", "timm", "onnx"} & set(read_lock(ROOT / f"requirements/{lock}.txt"))
 
 
 def test_constraints_name_one_version_each():
