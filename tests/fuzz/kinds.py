@@ -45,7 +45,7 @@ from crossview.index.store import Index
 from crossview.localization.accuracy import Truths
 from crossview.localization.locate import locate, open_index_model, require_ready
 from crossview.model.onnx import open_model
-from crossview.networks.weight_files import fill_network
+from crossview.networks.weight_files import digest_tensors, fill_network
 from crossview.pairs import official_lists
 from crossview.pairs.cache import fill_cache, open_cache
 from crossview.pairs.reading import Files
@@ -242,6 +242,7 @@ def read_run(folder: Path, name: str = "") -> Any:
     run.folder.info()
     run.folder.entries()
     draw_courses(folder / "courses.png", [folder / "run", folder / "other"])
+    return digest_tensors(model.state_dict(), {})
 
 
 def resume_run(folder: Path, name: str = "") -> Any:
@@ -451,7 +452,7 @@ KINDS = {
     "model of an index": Kind(make_index, read_model, ("model/*",), same=True),
     "model": Kind(make_model, read_lone_model, ("model/*",)),
     "calibration": Kind(make_calibration, read_calibration, same=True),
-    "run folder": Kind(make_run, read_run, ("run/*",)),
+    "run folder": Kind(make_run, read_run, ("run/*",), same=True),
     "run to resume": Kind(make_resumable, resume_run, ("run/*",), seconds=20.0),
     "checkpoint": Kind(make_checkpoints, read_weights),
     "pairs, ranking, places": Kind(make_pairs, read_pairs, ("*.csv", "*.json")),

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import save_file
 
 from crossview.errors import BadModel, InvalidValue
-from crossview.networks.weight_files import find_stored_type, fit, read_weights
+from crossview.networks.weight_files import find_stored_type, fit, read_tensors, read_weights
+from crossview.training.train_state import save_weights
 
 
 class Settings(dict):
@@ -288,3 +289,55 @@ def test_a_tensor_that_pretends_to_be_huge_is_told_by_its_shape(tmp_path):
     path = saved(tmp_path / "a.pth", {"w": torch.zeros(1).expand(10**12)})
     _, complaint = fit(OWN, read_weights(path).tensors, path)
     assert complaint == "w is [1000000000000] there and [2] here"
+
+
+@pytest.fixture
+def kept(tmp_path):
+    path = tmp_path / "model.safetensors"
+    torch.manual_seed(0)
+    weights = {
+        "a.weight": torch.randn(3, 4),
+        "a.half": torch.randn(5).half(),
+        "count": torch.tensor(7),
+        "seen": torch.tensor([True, False]),
+        "turned": torch.randn(2, 3).T,
+    }
+    save_weights(weights, path)
+    return path, weights
+
+
+def test_weights_of_ours_come_back_as_they_were(kept):
+    path, weights = kept
+    tensors, texts = read_tensors(path)
+    assert texts == {}
+    assert tensors.keys() == weights.keys()
+    assert all(torch.equal(tensors[name], value) for name, value in weights.items())
+
+
+def test_a_flipped_bit_of_weights_never_goes_unnoticed(kept):
+    path, weights = kept
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            tensors, _ = read_tensors(path)
+        except BadModel:
+            refused += 1
+            continue
+        # the header's padding, or the name of the checksum: the tensors are the same all the same
+        assert tensors.keys() == weights.keys()
+        assert all(torch.equal(tensors[name], value) for name, value in weights.items())
+    assert refused > 0.95 * len(whole)
+    path.write_bytes(whole)
+    read_tensors(path)
+
+
+def test_safetensors_of_others_have_no_checksum_and_are_read(tmp_path):
+    values = {"layer.weight": torch.ones(2, 2)}
+    save_file(values, tmp_path / "theirs.safetensors", metadata={"format": "pt"})
+    tensors, texts = read_tensors(tmp_path / "theirs.safetensors")
+    assert torch.equal(tensors["layer.weight"], values["layer.weight"])
+    assert texts == {"format": "pt"}

@@ -11,6 +11,8 @@ transformers differ in names and in the shape of some tensors, not in what they 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import pickle
 import re
 import tarfile
@@ -29,6 +31,7 @@ from torch import Tensor, nn
 from crossview.errors import BadModel, InvalidValue, WeightsUnavailable
 
 GRAPH_PREFIX, GRAPH_HALF = "model.", ".half"  # around a tensor's name in an exported branch
+CHECKSUM = "crossview.sha256"  # in the header of the safetensors that we write
 MAIN_ENTRIES = ("model_state_dict", "state_dict", "model", "network", "net")  # in this order
 _AVERAGED = re.compile(r"(^|_)(ema|swa|avg|averaged|average|shadow|teacher)(_|$)")
 _NO_WEIGHTS = re.compile(r"optim|sched|scaler|rng|callback|^loops$")
@@ -342,15 +345,7 @@ def _content(path: Path) -> tuple[Any, set[str]]:
     if why := _no_checkpoint(path, start):
         raise _unreadable(path, why)
     if start[8:9] == b"{":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path), set()
-        except (SafetensorError, OSError, ValueError, KeyError) as problem:
-            raise _unreadable(
-                path, f"its safetensors are damaged or cut short ({problem})"
-            ) from None
+        return read_tensors(path)[0], set()
     reader = _SkippingPickle()
     try:
         # Every class and function that the file names is looked up in `_Reader`, nowhere else.
@@ -363,6 +358,39 @@ def _content(path: Path) -> tuple[Any, set[str]]:
             why = "its tensors are of a type that is not read, such as float8"
         raise _unreadable(path, why) from problem
     return values, reader.unread
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What a safetensors file holds: tensors by name, and the texts of its header.
+
+    A file with a checksum of ours holds what was written; others are read as they are. BadModel
+    if it cannot be read or has changed.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            texts = dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, KeyError) as problem:
+        why = f"its safetensors are damaged or cut short ({problem})"
+        raise _unreadable(path, why) from None
+    expected = texts.pop(CHECKSUM, None)
+    if expected is not None and expected != digest_tensors(tensors, texts):
+        raise BadModel(
+            f"{path} is damaged: its tensors are not those that were written.\n"
+            "Take it from a copy, or train it again in another folder."
+        )
+    return tensors, texts
+
+
+def digest_tensors(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:
+    """64 hex digits (sha256) of names, types, shapes and values, and of the texts beside them."""
+    digest = hashlib.sha256(json.dumps(dict(texts), sort_keys=True).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read_graph(graph: bytes) -> dict[str, Tensor]:

@@ -29,7 +29,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from crossview import catalogue
@@ -39,6 +38,7 @@ from crossview.errors import BadData, BadModel
 from crossview.evaluation.metrics import k_at_1_percent, recall, recall_cuts
 from crossview.files import atomic_write
 from crossview.networks.backbones import uncut
+from crossview.networks.weight_files import read_tensors
 from crossview.pairs.batch import Batch, TrainingLength, Views
 from crossview.pairs.loading import Loader, Reader, to_batch
 from crossview.pairs.page_ref import PageRef
@@ -175,7 +175,7 @@ def fill_from_start(model: nn.Module, weights: Path, parts: tuple[str, ...]) -> 
     ``weights`` are a run's; trunks are filled from a whole encoder, too, if it had one for both
     views. Raises BadModel unless there are some tensors and each is there and fits.
     """
-    own, found = model.state_dict(), load_file(weights)
+    own, found = model.state_dict(), read_tensors(weights)[0]
     wanted = [name for name in own if not parts or any(part in name for part in parts)]
     sources = {name: _source(name, found) for name in wanted}
     unfit = [n for n, f in sources.items() if f not in found or found[f].shape != own[n].shape]

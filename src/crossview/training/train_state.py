@@ -1,7 +1,8 @@
 """What a training has become: weights, their average, the optimiser, counters and vectors.
 
 One file holds it whole (safetensors): weights, averaged weights, optimiser moments and mined
-neighbours as tensors, the counters as JSON in its header. It is replaced atomically, and every
+neighbours as tensors, the counters as JSON in its header, and a checksum of all that, so that a
+damaged file is never gone on from. It is replaced atomically, and every
 random draw of training is seeded by these counters, so a run killed at any instant goes on exactly.
 
 ``VectorMemory`` keeps the vectors that training itself computes until neighbours are searched among
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 from crossview.arrays import I64
 from crossview.errors import BadModel, CrossviewError
 from crossview.files import writing
+from crossview.networks.weight_files import CHECKSUM, digest_tensors, read_tensors
 from crossview.schema import Count, check, parse_object
 from crossview.training.contract import TrainingRecipe
 
@@ -179,7 +181,7 @@ def load_state(state: TrainState, path: Path) -> None:
 
 
 def _fill_state(state: TrainState, path: Path) -> None:
-    tensors, metadata = _read(path)
+    tensors, metadata = read_tensors(path)
     _copy_into(state.model, _part(tensors, "model/"))
     if state.averaged is not None:
         averaged = _part(tensors, "average/")
@@ -220,23 +222,17 @@ def save_weights(weights: dict[str, Tensor], path: Path) -> None:
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Fill ``model`` from a file of :func:`save_weights`; every tensor must fit."""
-    tensors, _ = _read(path)
+    tensors, _ = read_tensors(path)
     _copy_into(model, tensors)
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (OSError, SafetensorError) as problem:
-        raise BadModel(f"{path} cannot be read as safetensors: {problem}") from problem
 
 
 def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     with writing(path) as temporary:
+        plain = _plain(tensors)
+        texts = {**metadata, CHECKSUM: digest_tensors(plain, metadata)}
         rights = temporary.stat().st_mode  # the library makes files that only the owner can read
         try:
-            save_file(_plain(tensors), temporary, metadata=metadata)
+            save_file(plain, temporary, metadata=texts)
         except SafetensorError as problem:  # the library hides what the system said in its words
             number = re.search(r"os error (\d+)", str(problem))
             if number is None:
