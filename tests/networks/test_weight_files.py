@@ -327,7 +327,7 @@ def test_a_flipped_bit_of_weights_never_goes_unnoticed(kept):
         except BadModel:
             refused += 1
             continue
-        # the header's padding, or the name of the checksum: the tensors are the same all the same
+        # padding, or the name that the checksum stands under: the tensors are the same
         assert tensors.keys() == weights.keys()
         assert all(torch.equal(tensors[name], value) for name, value in weights.items())
     assert refused > 0.95 * len(whole)

@@ -31,7 +31,9 @@ from torch import Tensor, nn
 from crossview.errors import BadModel, InvalidValue, WeightsUnavailable
 
 GRAPH_PREFIX, GRAPH_HALF = "model.", ".half"  # around a tensor's name in an exported branch
-CHECKSUM = "crossview.sha256"  # in the header of the safetensors that we write
+HEADER = (
+    "crossview"  # the one text in the header of safetensors that we write: several have no order
+)
 MAIN_ENTRIES = ("model_state_dict", "state_dict", "model", "network", "net")  # in this order
 _AVERAGED = re.compile(r"(^|_)(ema|swa|avg|averaged|average|shadow|teacher)(_|$)")
 _NO_WEIGHTS = re.compile(r"optim|sched|scaler|rng|callback|^loops$")
@@ -371,17 +373,29 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            texts = dict(file.metadata() or {})
-    except (SafetensorError, OSError, ValueError, KeyError) as problem:
+            texts, expected = read_header(file.metadata())
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as problem:
         why = f"its safetensors are damaged or cut short ({problem})"
         raise _unreadable(path, why) from None
-    expected = texts.pop(CHECKSUM, None)
     if expected is not None and expected != digest_tensors(tensors, texts):
         raise BadModel(
             f"{path} is damaged: its tensors are not those that were written.\n"
             "Take it from a copy, or train it again in another folder."
         )
     return tensors, texts
+
+
+def make_header(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> dict[str, str]:
+    """What stands in the header of a file of ours: ``texts``, and the checksum of all."""
+    return {HEADER: json.dumps([dict(texts), digest_tensors(tensors, texts)])}
+
+
+def read_header(header: Mapping[str, str] | None) -> tuple[dict[str, str], str | None]:
+    """The texts of a header, and the checksum, if it is of :func:`make_header`; ValueError."""
+    if header is None or HEADER not in header:
+        return dict(header or {}), None
+    texts, checksum = json.loads(header[HEADER])
+    return {str(name): str(text) for name, text in dict(texts).items()}, str(checksum)
 
 
 def digest_tensors(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> str:

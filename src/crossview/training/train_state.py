@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from crossview.arrays import I64
 from crossview.errors import BadModel, CrossviewError
 from crossview.files import writing
-from crossview.networks.weight_files import CHECKSUM, digest_tensors, read_tensors
+from crossview.networks.weight_files import make_header, read_header, read_tensors
 from crossview.schema import Count, check, parse_object
 from crossview.training.contract import TrainingRecipe
 
@@ -181,7 +181,7 @@ def load_state(state: TrainState, path: Path) -> None:
 
 
 def _fill_state(state: TrainState, path: Path) -> None:
-    tensors, metadata = read_tensors(path)
+    tensors, texts = read_tensors(path)
     _copy_into(state.model, _part(tensors, "model/"))
     if state.averaged is not None:
         averaged = _part(tensors, "average/")
@@ -191,7 +191,7 @@ def _fill_state(state: TrainState, path: Path) -> None:
         state.neighbours = tensors["neighbours"].numpy().astype(np.int64)
     if state.memory is not None:
         state.memory.load(_part(tensors, "memory/"))
-    counters = check(SavedCounters, parse_object(metadata["counters"].encode()))
+    counters = check(SavedCounters, parse_object(texts["counters"].encode()))
     state.step, state.epoch, state.position = counters.step, counters.epoch, counters.position
 
 
@@ -210,7 +210,7 @@ def read_saved_step(path: Path) -> int:
         return 0
     try:
         with safe_open(path, framework="pt") as file:
-            return int(json.loads(file.metadata()["counters"])["step"])
+            return int(json.loads(read_header(file.metadata())[0]["counters"])["step"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as problem:
         raise BadModel(f"{path} is no saved training: {problem}") from problem
 
@@ -226,13 +226,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
     _copy_into(model, tensors)
 
 
-def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+def _write(tensors: dict[str, Tensor], path: Path, texts: dict[str, str]) -> None:
     with writing(path) as temporary:
         plain = _plain(tensors)
-        texts = {**metadata, CHECKSUM: digest_tensors(plain, metadata)}
         rights = temporary.stat().st_mode  # the library makes files that only the owner can read
         try:
-            save_file(plain, temporary, metadata=texts)
+            save_file(plain, temporary, metadata=make_header(plain, texts))
         except SafetensorError as problem:  # the library hides what the system said in its words
             number = re.search(r"os error (\d+)", str(problem))
             if number is None:
