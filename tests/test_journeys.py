@@ -195,8 +195,8 @@ def upload_photo(place: Path, trace: Trace) -> None:
     from starlette.testclient import TestClient
 
     from crossview.model.onnx import open_model
-    from crossview.service.app import create_app
     from crossview.service.regions import Regions
+    from crossview.service.server import create_app
     from crossview.service.settings import Settings
 
     regions = Regions([place / "region.cvx"], lambda _index: open_model(place / "model"))

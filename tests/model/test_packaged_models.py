@@ -127,8 +127,8 @@ def test_a_region_of_the_service_tells_its_model(tmp_path):
     pytest.importorskip("fastapi", reason="needs the package fastapi")
     from starlette.testclient import TestClient
 
-    from crossview.service.app import create_app
     from crossview.service.regions import ModelPool, Regions
+    from crossview.service.server import create_app
 
     crossview.build_index(region(tmp_path), tmp_path / "field.cvx")
     crossview.build_index(region(tmp_path, "b.tif", synthetic=True), tmp_path / "village.cvx")

@@ -10,8 +10,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 from tests.index.regions import TOY, indexed, meadow
 
-from crossview.service.app import create_app
 from crossview.service.regions import Regions
+from crossview.service.server import create_app
 from crossview.service.settings import Settings
 
 

@@ -10,7 +10,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from crossview.service.app import create_app
+from crossview.service.server import create_app
 from crossview.service.settings import Settings
 
 CHECKS = (

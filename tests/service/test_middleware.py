@@ -13,8 +13,8 @@ import pytest
 from tests.service.conftest import jpeg, photos
 from tests.service.running import running
 
-from crossview.service.app import list_routes
 from crossview.service.keys import hash_key
+from crossview.service.server import list_routes
 
 PATHS = [
     "/", "/assets/main.js", "/favicon.ico", "/metrics", "/v1/health", "/v1/ready",

@@ -7,8 +7,8 @@ from fastapi.routing import APIRoute
 from tests.service.conftest import jpeg, photos
 
 from crossview.service import locate_routes, region_routes
-from crossview.service.app import list_routes
 from crossview.service.schemas import WrongAnswer, require_type
+from crossview.service.server import list_routes
 
 
 def wrong(record):

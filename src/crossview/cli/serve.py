@@ -177,9 +177,9 @@ def _is_loopback(host: str) -> bool:
 def _run(command: ServeCommand, settings: Settings) -> None:
     """Open the regions and serve until it is stopped."""
     from crossview.service import server
-    from crossview.service.app import create_app
     from crossview.service.keys import read_keys
     from crossview.service.regions import ModelPool, Regions
+    from crossview.service.server import create_app
 
     keys = {} if command.keys is None else read_keys(command.keys)
     regions = Regions(command.indexes, ModelPool(command.model, threads=command.threads))
