@@ -53,7 +53,7 @@ from crossview.reports.exports import format_results_csv, format_significance_cs
 from crossview.reports.results import sort_into_trials
 from crossview.reports.significance import compare_runs
 from crossview.reports.trust import read_calibrations
-from crossview.service.keys import create_key, read_keys
+from crossview.service.access import create_key, read_keys
 from crossview.studies.study import read_result
 from crossview.training.export import run_info
 from crossview.training.import_weights import read_checkpoint

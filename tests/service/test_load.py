@@ -17,8 +17,8 @@ from tests.service.running import post, running
 from tests.service.test_locate_routes import Stuck
 from tests.views.hard_photos import scan_bomb
 
+from crossview.service.access import create_key
 from crossview.service.client import Client
-from crossview.service.keys import create_key
 from crossview.service.regions import Regions
 
 SIGNALS = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no signals as Unix has them")

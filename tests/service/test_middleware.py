@@ -13,7 +13,7 @@ import pytest
 from tests.service.conftest import jpeg, photos
 from tests.service.running import running
 
-from crossview.service.keys import hash_key
+from crossview.service.access import hash_key
 from crossview.service.server import list_routes
 
 PATHS = [

@@ -153,7 +153,7 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
 def _make_key(path: Path, name: str) -> None:
     """Print a new key, once; its file keeps only a hash."""
-    from crossview.service.keys import create_key
+    from crossview.service.access import create_key
 
     console.print_result(create_key(path, name))
     console.note(f"Only its hash is in {path}. Keep the key: it is not shown again.")
@@ -177,7 +177,7 @@ def _is_loopback(host: str) -> bool:
 def _run(command: ServeCommand, settings: Settings) -> None:
     """Open the regions and serve until it is stopped."""
     from crossview.service import server
-    from crossview.service.keys import read_keys
+    from crossview.service.access import read_keys
     from crossview.service.regions import ModelPool, Regions
     from crossview.service.server import create_app
 

@@ -28,7 +28,7 @@ from starlette.routing import BaseRoute, Match
 from crossview._version import __version__
 from crossview.errors import CrossviewError
 from crossview.service import locate_routes, region_routes
-from crossview.service.middleware import PUBLIC_PATHS, AccessMiddleware
+from crossview.service.access import PUBLIC_PATHS, AccessMiddleware
 from crossview.service.problems import Refusal, make_refusal
 from crossview.service.regions import Regions
 from crossview.service.schemas import Problem
@@ -50,7 +50,7 @@ def create_app(
 ) -> FastAPI:
     """An ASGI application that answers from these regions.
 
-    ``keys`` are hashes by name (:func:`crossview.service.keys.read_keys`); without any, everyone
+    ``keys`` are hashes by name (:func:`crossview.service.access.read_keys`); without any, everyone
     may send photos.
     """
     settings = settings or Settings()

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossview.localization.hints import Hints
+from crossview.service.access import RateLimit
 from crossview.service.counters import Counters
 from crossview.service.jobs import BatchJobs
-from crossview.service.keys import RateLimit
 from crossview.service.photo_queue import PhotoQueue, PhotoResult, PhotoTask
 from crossview.service.problems import Refusal
 from crossview.service.regions import Region, Regions
