@@ -1,8 +1,8 @@
-"""What every request passes before its route sees it, and every answer on its way out.
+"""Access: who may ask, and what every request passes before its route sees it.
 
-API keys: stored as hashes, compared in constant time, each with its own rate limit.
-
-The rate limit is a token bucket of 25 lines, less than a dependency would cost.
+API keys are stored as hashes, compared in constant time, each with its own rate limit: a token
+bucket of 25 lines, less than a dependency would cost. :class:`AccessMiddleware` checks host, origin
+and key, and counts every answer on its way out.
 """
 
 from __future__ import annotations
@@ -33,7 +33,12 @@ from crossview.service.problems import Refusal, make_refusal
 from crossview.service.settings import Settings
 from crossview.service.uploads import drain_body
 
-_MAX_NAME = 64
+LOG = logging.getLogger("crossview.service")
+PUBLIC_PATHS = {"/v1/health", "/v1/ready", "/v1/openapi.json"}  # need no key; nor does the page
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+_CLIENT_LEFT = 499  # before its answer began; a status for counters and log only
+_MAX_NAME = 64  # characters of a name of a key
 
 
 def hash_key(key: str) -> str:
@@ -112,13 +117,6 @@ class RateLimit:
                 self._left[caller] = (left, now)
                 raise Refusal(429, "rate", "Too many photos per minute.", retry_after_s=wait_s + 1)
             self._left[caller] = (left - photos, now)
-
-
-LOG = logging.getLogger("crossview.service")
-PUBLIC_PATHS = {"/v1/health", "/v1/ready", "/v1/openapi.json"}  # need no key; nor does the page
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
-_CLIENT_LEFT = 499  # before its answer began; a status for counters and log only
 
 
 class _BodyNotWanted(OSError):

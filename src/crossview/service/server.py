@@ -1,6 +1,7 @@
-"""The application: routes, what every request passes before them, and answers to failures.
+"""The server: its application, with routes and answers to failures, and the process that runs it.
 
-The server: runs the application, handles signals, and ends in time without losing photos.
+:func:`create_app` makes the application; :func:`serve` runs it, handles signals, and ends in time
+without losing photos.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ from crossview.service.uploads import drain_body
 
 _PROBLEM = "application/problem+json"
 _STATUSES = (400, 401, 403, 404, 408, 413, 415, 421, 422, 429, 503)
+LINGER_S = 1.0  # for late requests; health checks see that it is closing
+_KEEP_ALIVE_S = 30
+_BACKLOG = 1024  # connections that may wait to be accepted
+SPARE_S = 5.0  # after the time to finish, for the end itself
 
 KEYS = {  # either will do
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -173,12 +178,6 @@ def _complete_openapi(app: FastAPI, *, with_keys: bool) -> None:
         return document
 
     app.openapi = complete  # type: ignore[method-assign]
-
-
-LINGER_S = 1.0  # for late requests; health checks see that it is closing
-_KEEP_ALIVE_S = 30
-_BACKLOG = 1024  # connections that may wait to be accepted
-SPARE_S = 5.0  # after the time to finish, for the end itself
 
 
 class Server(uvicorn.Server):
