@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import runpy
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +100,9 @@ def test_what_was_measured_survives_its_file():
     assert after.compute_scores().tolist() == before.compute_scores().tolist()
 
 
+EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "adapt.py"
+
+
 def write_photo_from_above(path, side_m=400, metres_per_px=0.5, *, grey=False):
     """A GeoTIFF of fields, roads and roofs that worlds can be drawn on."""
     rng = np.random.default_rng(4)
@@ -178,7 +183,9 @@ def quiet(*_):
     pass
 
 
-def test_a_killed_run_goes_on_and_a_finished_one_is_not_repeated(region, base, small, tmp_path):
+def test_a_killed_run_goes_on_and_a_finished_one_is_not_repeated(
+    region, base, small, tmp_path, capsys
+):
     """Killed while it draws, measures, trains and exports; what is done is not done again."""
     asked = options(region, base, tmp_path / "my-model")
     work = tmp_path / "my-model.adapting"
@@ -199,7 +206,10 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_not_repeated(region, base, s
             assert (work / "plan.json").read_bytes() == plan
         seen.append(name)
 
-    outcome = adapt(asked, watch, quiet)
+    finish = runpy.run_path(str(EXAMPLE))["main"]  # as the documents show it
+    finish.__globals__["show"] = watch
+    outcome = finish(region, asked.out, str(base))
+    assert re.search(r"^kept: .* judged by worlds$", capsys.readouterr().out, re.MULTILINE)
     assert not [name for name in seen if name.startswith(("draw", "train"))]
     assert set(outcome.figures["worlds"]) == {GIVEN, BOTH}
     assert not work.exists()

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from scripts.links import list_addresses
+from tests.documented import (
+    DOCUMENTS,
+    ROOT,
+    find_rule,
+    list_anchors,
+    list_links,
+    read_commands,
+    read_mentions,
+    read_rules,
+)
 
 from crossview import cli
+from crossview.errors import CrossviewError
 
-ROOT = Path(__file__).resolve().parents[1]
 MANUAL = ROOT / "docs" / "commands.md"
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = [
     *DOCUMENTS,
     *(ROOT / name for name in ("Makefile", "pyproject.toml", ".ci/run", "CITATION.cff")),
@@ -70,30 +77,57 @@ def test_every_option_has_a_line_of_help(verb):
     assert [p.name for p in parameters(verb) if not getattr(p, "help", "")] == []
 
 
-def commands(path: Path) -> Iterator[list[str]]:
-    """Every ``crossview ...`` that a document shows in code, as words."""
-    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
-    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines()]
-    lines += re.findall(r"^ {4}(.*)", prose, flags=re.MULTILINE)
-    for code in [*lines, *re.findall(r"`([^`\n]+)`", prose)]:
-        for part in re.split(r"&&|\||;", code):
-            if match := re.match(r"\s*(?:\$ )?(?:\S*/)?crossview (?=[a-z-])(.*)", part):
-                yield shlex.split(match[1], comments=True)
+def parse(words: list[str]) -> None:
+    """Read a command line by the real parser, up to where the verb would begin its work."""
+    command, context = _group(), None
+    while True:
+        context = command.make_context(words[0] if words else "", list(words), parent=context)
+        words = [*context._protected_args, *context.args]
+        if not hasattr(command, "commands") and not isinstance(command, cli.Verbs):
+            return
+        _, command, words = command.resolve_command(context, words)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
-def test_the_commands_that_a_document_shows_exist(path):
+def test_the_commands_that_a_document_shows_can_be_given(path):
+    """Every option exists, every value is of its type, and nothing that is required is missing."""
     wrong = []
-    for verb, *rest in commands(path):
-        if verb.startswith("-"):
+    for shown in read_commands(path):
+        if shown.words[0] == "crossview":
+            try:
+                parse(shown.words[1:])
+            except (typer.TyperException, CrossviewError) as problem:
+                wrong.append((shown.line, str(problem)))
+    assert wrong == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
+def test_the_verbs_and_options_that_a_sentence_names_exist(path):
+    wrong = []
+    for verb, *rest in read_mentions(path):
+        if verb.startswith("-") or verb == "VERB":
             continue
         known = options(verb) if verb in cli.VERBS else set()
         given = {word.partition("=")[0] for word in rest if word.startswith("--")}
         if verb not in cli.VERBS or given - known:
             wrong.append([verb, *rest])
     assert wrong == []
+
+
+def test_every_command_of_the_documents_is_run_by_a_test_or_said_to_need_what_is_not_here():
+    lines = [shown for path in DOCUMENTS for shown in read_commands(path)]
+    unknown = {shown.line: shown.page for shown in lines if find_rule(shown) is None}
+    assert unknown == {}, "give each an entry in tests/documented.toml"
+    used = [find_rule(shown)[1]["line"] for shown in lines]
+    assert [entry["line"] for _, entry in read_rules() if entry["line"] not in used] == []
+
+
+@pytest.mark.parametrize(
+    "entry", [e for kind, e in read_rules() if kind == "elsewhere"], ids=lambda e: e["line"][:40]
+)
+def test_what_another_test_is_said_to_run_stands_there(entry):
+    assert entry["word"] in (ROOT / entry["by"]).read_text(encoding="utf-8")
+    assert entry["why"]
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
@@ -105,10 +139,37 @@ def test_the_make_targets_that_a_document_shows_exist(path):
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: p.name)
-def test_links_between_documents_lead_somewhere(path):
-    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", path.read_text(encoding="utf-8"))
-    local = [t for t in targets if not t.startswith(("http:", "https:", "mailto:"))]
-    assert [t for t in local if not (path.parent / t).exists()] == []
+def test_links_between_documents_lead_to_a_file_and_a_section_of_it(path):
+    wrong = []
+    for link in list_links(path):
+        name, _, anchor = link.partition("#")
+        target = path.parent / name if name else path
+        if link.startswith(("http:", "https:", "mailto:")):
+            continue
+        if not target.exists() or (
+            anchor and target.suffix == ".md" and anchor not in list_anchors(target)
+        ):
+            wrong.append(link)
+    assert wrong == []
+
+
+def test_every_page_has_its_place_in_the_navigation_of_the_site_and_links_stay_inside():
+    """``make docs`` says the same; here it is said without the site's tools."""
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    listed = re.findall(r"([\w/+-]+\.md)$", text, flags=re.MULTILINE)
+    assert sorted(listed) == sorted(pages), "every page of docs/ stands once in mkdocs.yml"
+    for page in pages:
+        path = ROOT / "docs" / page
+        for link in list_links(path):
+            if "://" not in link and not link.startswith(("#", "mailto:")):
+                target = (path.parent / link.partition("#")[0]).resolve()
+                assert target.is_relative_to(ROOT / "docs"), f"{page}: the site has no {link}"
+
+
+def test_addresses_outside_are_few_and_listed_by_make_links():
+    assert all(address.startswith("https://") for address in list_addresses())
+    assert list_addresses() == sorted(set(list_addresses()))
 
 
 def test_the_changelog_has_a_heading_for_figures_that_moved():
