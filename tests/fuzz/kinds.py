@@ -38,6 +38,7 @@ from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.task import Rules, make_task
 from crossview.evaluation.vectors import read_embeddings, read_ranking
 from crossview.explain.masks import draw_courses
+from crossview.geo.perimeters import read_perimeter
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut_windows
 from crossview.index.index_options import is_coarse
@@ -428,6 +429,31 @@ def read_small(folder: Path, name: str = "") -> Any:
     return None
 
 
+def make_areas(folder: Path) -> None:
+    """Polygons to search in."""
+    ring = [[13.39, 52.51], [13.41, 52.51], [13.41, 52.53], [13.39, 52.53], [13.39, 52.51]]
+    hole = [[13.395, 52.515], [13.395, 52.52], [13.4, 52.52], [13.395, 52.515]]
+    one = {"type": "Polygon", "coordinates": [ring, hole]}
+    across = [[[179.9, -17.0], [-179.9, -17.0], [-179.9, -16.9], [179.9, -17.0]]]
+    several = {"type": "MultiPolygon", "coordinates": [[ring, hole], across]}
+    features = [{"type": "Feature", "properties": {"a": 1}, "geometry": g} for g in (one, several)]
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}
+    whole = {"type": "FeatureCollection", "crs": crs, "features": features}
+    for name, content in (("a.geojson", one), ("b.geojson", several), ("c.geojson", whole)):
+        (folder / name).write_text(json.dumps(content))
+
+
+def read_area(folder: Path, name: str = "") -> Any:
+    """As locate --area does, and what it tells of a search that finds nothing."""
+    area = read_perimeter(folder / name)
+    lat, lon = np.linspace(52.5, 52.54, 50), np.linspace(13.38, 13.42, 50)
+    area.contains(lat, lon)
+    area.measure_distance_m(lat, lon)
+    if (swapped := area.swap()) is not None:
+        swapped.contains(lat, lon)
+    return json.dumps(area.to_geojson(), allow_nan=False)
+
+
 @contextmanager
 def _inside(folder: Path) -> Iterator[None]:
     """Work in a folder, as a command that was started there."""
@@ -461,5 +487,6 @@ KINDS = {
     "evaluation": Kind(make_evaluation, read_evaluation, ("a/*",)),
     "vectors": Kind(make_vectors, read_vectors),
     "cache": Kind(make_cache, read_cache, ("cache/*",)),
+    "search area": Kind(make_areas, read_area),
     "keys, results": Kind(make_small, read_small, ("*.json", "narrow-1/result.json")),
 }

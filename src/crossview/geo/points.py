@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crossview.arrays import F64
+from crossview.arrays import F64, Bool
 from crossview.errors import InvalidValue, require
 
 EARTH_RADIUS_M = 6_371_008.8  # IUGG mean radius
@@ -207,10 +207,12 @@ def _cut_side(polygon: Polygon, *, is_east: bool) -> Iterator[Polygon]:
         elif any(inside):
             chains += _trace_chains(ring[:-1], inside)
     rings = [*_link_chains(chains), *whole]
-    outer = [ring for ring in rings if _compute_twice_area(ring) > 0.0]
+    outer = [ring for ring in rings if compute_twice_area(ring) > 0.0]
     for ring in outer:
         holes = [
-            hole for hole in rings if _compute_twice_area(hole) < 0.0 and _contains(ring, hole[0])
+            hole
+            for hole in rings
+            if compute_twice_area(hole) < 0.0 and mark_inside(ring, *hole[0])[0]
         ]
         yield [ring, *holes]
 
@@ -252,17 +254,31 @@ def _link_chains(chains: list[Ring]) -> Iterator[Ring]:
         yield [*ring, ring[0]]
 
 
-def _compute_twice_area(ring: Ring) -> float:
+def compute_twice_area(ring: Sequence[LonLat]) -> float:
+    """Twice the area of a closed ring in square degrees; below 0 where it runs clockwise."""
     lon, lat = ring[0]
     return sum((a[0] - lon) * (b[1] - lat) - (b[0] - lon) * (a[1] - lat) for a, b in pairwise(ring))
 
 
-def _contains(ring: Ring, point: LonLat) -> bool:
-    """Whether a point lies within a ring, by counting the crossings of a line from it."""
-    inside = False
-    for (lon_a, lat_a), (lon_b, lat_b) in pairwise(ring):
-        if (lat_a > point[1]) != (lat_b > point[1]):
-            inside ^= point[0] < lon_a + (point[1] - lat_a) / (lat_b - lat_a) * (lon_b - lon_a)
+def mark_inside(ring: Sequence[LonLat], lon: ArrayLike, lat: ArrayLike) -> Bool:
+    """Whether points [N] lie within a closed ring, by counting what a line east from each crosses.
+
+    Longitudes are counted as the ring's are, without a jump.
+    """
+    x, y = np.atleast_1d(np.asarray(lon, np.float64)), np.atleast_1d(np.asarray(lat, np.float64))
+    order = np.argsort(y, kind="stable")
+    x, y = x[order], y[order]
+    corners = np.asarray(ring, np.float64)
+    lows = np.searchsorted(y, np.minimum(corners[:-1, 1], corners[1:, 1]))
+    highs = np.searchsorted(y, np.maximum(corners[:-1, 1], corners[1:, 1]))
+    odd = np.zeros(len(x), np.bool_)
+    for side in np.flatnonzero(lows < highs):  # of others no point lies on a level
+        (lon_a, lat_a), (lon_b, lat_b) = corners[side], corners[side + 1]
+        level = slice(lows[side], highs[side])
+        crossing = lon_a + (y[level] - lat_a) / (lat_b - lat_a) * (lon_b - lon_a)
+        odd[level] ^= x[level] < crossing
+    inside = np.empty_like(odd)
+    inside[order] = odd
     return inside
 
 

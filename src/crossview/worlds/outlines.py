@@ -20,8 +20,9 @@ import cv2
 import numpy as np
 
 from crossview.arrays import F64, Bool
-from crossview.errors import BadData, CrossviewError, InvalidValue
-from crossview.geo.grids import RasterGrid, convert_to_latlon, convert_to_wkt
+from crossview.errors import BadData, InvalidValue
+from crossview.geo.grids import RasterGrid
+from crossview.geo.perimeters import find_named_crs, list_geometry_rings, parse_ring
 from crossview.geo.points import LatLon, measure_distance_m, measure_lon_offsets_deg
 from crossview.schema import parse_object, read_bytes
 from crossview.worlds.buildings import STOREY_M
@@ -254,61 +255,17 @@ def _unpack(path: Path) -> bytes:
 
 def _list_geojson(content: Mapping[str, Any]) -> Iterator[Feature]:
     """Features of GeoJSON; old files may name another reference system than WGS84."""
-    crs = _find_named_crs(content)
+    crs = find_named_crs(content)
     features = content.get("features", [content])
     if not isinstance(features, list):
         raise ValueError("its 'features' are no list")
     for feature in features:
         if not isinstance(feature, dict) or not isinstance(feature.get("geometry"), dict):
             continue
-        rings = [_parse_ring(ring, crs) for ring in _list_geometry_rings(feature["geometry"])]
+        polygons = list_geometry_rings(feature["geometry"])
+        rings = [parse_ring(ring, crs) for polygon in polygons for ring in polygon]
         facts = feature.get("properties")
         yield rings, facts if isinstance(facts, dict) else {}
-
-
-def _find_named_crs(content: Mapping[str, Any]) -> str | None:
-    try:
-        name = str(content["crs"]["properties"]["name"])
-    except (KeyError, TypeError):
-        return None
-    if "CRS84" in name or "4326" in name:
-        return None
-    try:
-        return convert_to_wkt(name)
-    except CrossviewError as problem:
-        raise ValueError(f"its reference system {name!r} is not known") from problem
-
-
-def _list_geometry_rings(geometry: Mapping[str, Any]) -> list[Any]:
-    kind, parts = geometry.get("type"), geometry.get("coordinates")
-    if kind == "Polygon" and isinstance(parts, list | tuple):
-        return list(parts)
-    if kind == "MultiPolygon" and isinstance(parts, list | tuple):
-        return [ring for part in parts if isinstance(part, list | tuple) for ring in part]
-    return []
-
-
-def _parse_ring(ring: Any, crs: str | None = None) -> F64:
-    """A ring [k, 2] of (lat, lon), from pairs of x (longitude) and y."""
-    try:
-        points = np.array([(float(point[0]), float(point[1])) for point in ring], np.float64)
-    except (TypeError, ValueError, IndexError, KeyError, OverflowError):
-        raise ValueError("a ring is no list of pairs of numbers") from None
-    points = points.reshape(-1, 2)
-    if not np.isfinite(points).all():
-        raise ValueError("a coordinate is no number")
-    if crs is not None:
-        try:
-            lat, lon = convert_to_latlon(crs, points[:, 0], points[:, 1])
-        except CrossviewError as problem:
-            raise ValueError(str(problem)) from problem
-        return np.stack([lat, lon], axis=1)
-    if points.size and (np.abs(points[:, 1]).max() > 90.0 or np.abs(points[:, 0]).max() > 540.0):
-        raise ValueError(
-            f"coordinates such as {points[0].tolist()} are not degrees, and it names no "
-            "reference system"
-        )
-    return points[:, ::-1].copy()
 
 
 def _list_extract(elements: Any) -> Iterator[Feature]:
@@ -332,7 +289,7 @@ def _list_extract(elements: Any) -> Iterator[Feature]:
 
 def _parse_way(way: Mapping[str, Any], nodes: Mapping[Any, Any]) -> F64:
     corners = way.get("geometry") or [nodes.get(ref) for ref in way.get("nodes", [])]
-    return _parse_ring([(p.get("lon"), p.get("lat")) for p in corners if isinstance(p, dict)])
+    return parse_ring([(p.get("lon"), p.get("lat")) for p in corners if isinstance(p, dict)])
 
 
 def _close_rings(ways: Sequence[F64]) -> list[F64]:
@@ -380,8 +337,9 @@ def _read_by_library(path: Path) -> Iterator[Feature]:
     names = [str(name) for name in frame.columns if name != frame.geometry.name]
     for shape, facts in zip(frame.geometry, frame[names].to_dict("records"), strict=True):
         if shape is not None and not shape.is_empty:
-            rings = _list_geometry_rings(shape.__geo_interface__)
-            yield [_parse_ring(ring) for ring in rings], facts | _parse_other_tags(facts)
+            polygons = list_geometry_rings(shape.__geo_interface__)
+            rings = [parse_ring(ring) for polygon in polygons for ring in polygon]
+            yield rings, facts | _parse_other_tags(facts)
 
 
 def _parse_other_tags(facts: Mapping[str, Any]) -> dict[str, str]:
