@@ -76,6 +76,78 @@ def test_jsonl_geojson_and_kml_hold_the_same_places(made, capsys):
     assert len(list(marks)) == 3
 
 
+def claim_of(made, capsys, *options, **photos):
+    assert run(made, "--format", "jsonl", *options, **photos) == 0
+    printed = capsys.readouterr()
+    return [record.get("claim") for record in records(printed.out)], printed.err
+
+
+def test_a_claimed_place_is_ranked_and_the_table_says_so(made, capsys):
+    place = f"{made.lat[FIRST]},{made.lon[FIRST]}"
+    ((claim,), _) = claim_of(made, capsys, "--claim", place)
+    assert (claim["rank"], claim["windows"], claim["window"]) == (1, made.count, FIRST)
+    assert run(made, "--claim", place) == 0
+    assert f"ranks 1 of {made.count:,} windows" in capsys.readouterr().out
+
+
+def test_a_claim_outside_of_the_region_is_an_answer_and_no_error(made, capsys):
+    ((claim,), errors) = claim_of(made, capsys, "--claim", "10,10", "--quiet")
+    assert (claim["inside"], errors) == (False, "")
+    assert "lies outside of this region" in claim["says"]
+
+
+@pytest.mark.parametrize("claim", ["52.5", "north", "95,0", "1,2,3"])
+def test_a_claim_that_is_no_place_is_refused(made, capsys, claim):
+    assert run(made, "--claim", claim) == 2
+    assert "latitude" in capsys.readouterr().err
+
+
+def test_the_gps_of_each_file_may_be_the_claim(made, capsys):
+    told = Image.Exif()
+    lat, lon = float(made.lat[FIRST]), float(made.lon[FIRST])
+    told[0x8825] = {1: "N", 2: (lat, 0.0, 0.0), 3: "E", 4: (lon, 0.0, 0.0)}
+    folder = made.path.parent
+    Image.open(folder / "first.png").save(folder / "told.png", exif=told)
+    names = ("told.png", "second.png")
+    claims, errors = claim_of(made, capsys, "--claim", "exif", names=names)
+    assert (claims[0]["rank"], claims[1]) == (1, None)
+    assert "second.png: no usable GPS in the file, so no claim." in errors
+
+
+def area_file(folder, places):
+    ring = [[lon, lat] for lat, lon in [*places, places[0]]]
+    path = folder / "area.geojson"
+    path.write_text(json.dumps({"type": "Polygon", "coordinates": [ring]}), encoding="utf-8")
+    return path
+
+
+def test_only_what_lies_inside_of_an_area_is_searched(made, capsys, tmp_path):
+    lat, lon, step = made.lat[SECOND], made.lon[SECOND], 0.0002
+    area = area_file(tmp_path, [(lat - step, lon - step), (lat - step, lon + step),
+                                (lat + step, lon + step), (lat + step, lon - step)])  # fmt: skip
+    assert run(made, "--format", "jsonl", "--area", area, "--audit", tmp_path / "a.jsonl") == 0
+    (record,) = records(capsys.readouterr().out)
+    windows = {place["window"] for place in record["places"]}
+    inside = (np.abs(made.lat - lat) < step) & (np.abs(made.lon - lon) < step)
+    assert windows <= set(np.flatnonzero(inside).tolist())
+    assert FIRST not in windows
+    audited = records((tmp_path / "a.jsonl").read_text())[0]["hints"]["area"]
+    assert audited["type"] == "Polygon"
+
+
+def test_an_area_elsewhere_or_with_latitude_first_is_refused_with_what_to_do(
+    made, capsys, tmp_path
+):
+    assert run(made, "--area", area_file(tmp_path, [(1, 1), (1, 2), (2, 2)])) == 2
+    assert "no window of the index lies in the area" in capsys.readouterr().err
+    lat, lon = made.lat[0], made.lon[0]
+    swapped = [(lon - 1, lat - 1), (lon - 1, lat + 1), (lon + 1, lat + 1), (lon + 1, lat - 1)]
+    assert run(made, "--area", area_file(tmp_path, swapped)) == 2
+    assert "GeoJSON writes longitude first" in capsys.readouterr().err
+    assert run(made, "--area", tmp_path / "absent.geojson") == 1
+    assert "cannot be read as an area" in capsys.readouterr().err
+
+
 def test_the_ending_of_out_sets_the_format(made, capsys, tmp_path):
     assert run(made, "--out", tmp_path / "places.geojson") == 0
     assert json.loads((tmp_path / "places.geojson").read_text())["type"] == "FeatureCollection"

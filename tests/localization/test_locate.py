@@ -135,6 +135,51 @@ def test_an_area_outside_of_the_index_says_how_far_away_it_is():
         find(PANORAMAS[0], near=move_point(ORIGIN, east_m=0, north_m=-5500), within_m=100.0)
 
 
+def ground(east_m, north_m, side_m):
+    """A square area whose south-western corner lies so far from the index's first window."""
+    corners = [(0, 0), (side_m, 0), (side_m, side_m), (0, side_m), (0, 0)]
+    places = [move_point(ORIGIN, east_m=east_m + x, north_m=north_m + y) for x, y in corners]
+    ring = [[place.lon, place.lat] for place in places]
+    return {"type": "Polygon", "coordinates": [ring]}
+
+
+def test_polygons_leave_the_windows_outside_without_a_score_as_a_circle_does():
+    answer = find(PANORAMAS[19], area=ground(-20, -20, 100))
+    assert {place.window for place in answer.places} <= {0, 1, 5, 6}
+    np.testing.assert_array_equal(np.flatnonzero(np.isfinite(answer.scores)), [0, 1, 5, 6])
+    everywhere = find(PANORAMAS[19])
+    searched = np.isfinite(answer.scores)
+    np.testing.assert_array_equal(answer.scores[searched], everywhere.scores[searched])
+
+
+def test_of_a_circle_and_polygons_only_what_lies_in_both_is_searched():
+    answer = find(PANORAMAS[19], area=ground(-20, -20, 100), near=INDEX.latlon(0), within_m=60.0)
+    np.testing.assert_array_equal(np.flatnonzero(np.isfinite(answer.scores)), [0, 1, 5])
+    with pytest.raises(InvalidValue, match="both in the area and in the circle"):
+        find(PANORAMAS[0], area=ground(-20, -20, 30), near=INDEX.latlon(19), within_m=30.0)
+
+
+@pytest.mark.parametrize(
+    ("area", "said"),
+    [
+        (ground(-20, -5500, 100), r"nearest is about 5\.4 km from it"),
+        (ground(5, 5, 10), "middle of no window.*50 m apart"),
+        (
+            {
+                "type": "Polygon",
+                "coordinates": [
+                    [[lat, lon] for lon, lat in ground(-20, -20, 100)["coordinates"][0]]
+                ],
+            },
+            "with latitude and longitude exchanged some would",
+        ),
+    ],
+)
+def test_an_area_without_windows_says_why(area, said):
+    with pytest.raises(InvalidValue, match=f"(?s){said}"):
+        find(PANORAMAS[0], area=area)
+
+
 def test_fields_of_view_outside_of_training_bring_a_warning():
     embedder = toy(fov_seen_deg=(360.0, 360.0))
     index = index_of_panoramas(PANORAMAS, embedder)

@@ -6,7 +6,7 @@ import numpy as np
 
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, measure_distance_m, move_point
-from crossview.localization.answer import Answer, Place
+from crossview.localization.answer import Answer, Claim, Place, Standing
 
 ORIGIN = LatLon(-12.25, 60.5)
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&\u2028 \x07 straße 東京.jpg"
@@ -19,6 +19,17 @@ def place(rank=1, *, at=ORIGIN, score=0.5, heading_deg=30.0, window=0, probabili
         rank=rank, latlon=at, score=score, heading_deg=heading_deg, footprint=footprint,
         window=window, probability=probability,
     )  # fmt: skip
+
+
+def claim(at=ORIGIN, *, outside=False, **changes):
+    """A claimed place that stands third; or one that lies outside of the region."""
+    facts = {
+        "rank": 3, "windows": 8464, "percentile": 99.9764, "score": 0.41, "heading_deg": 123.456,
+        "footprint": Footprint(at, 0.5, 100, 100), "window": 7, "listed": 2, **changes,
+    }  # fmt: skip
+    if outside:
+        return Claim(latlon=at, inside=False, nearest_m=5300.0, standing=None)
+    return Claim(latlon=at, inside=True, nearest_m=12.345, standing=Standing(**facts))
 
 
 def answer(photo="a.jpg", *, places=None, truth=None, scores=None, **changes):

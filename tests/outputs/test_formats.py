@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import shapely
 import shapely.geometry
-from tests.outputs.fakes import HOSTILE, ORIGIN, answer, place
+from tests.outputs.fakes import HOSTILE, ORIGIN, answer, claim, place
 
 from crossview.errors import InvalidValue, UnknownName
 from crossview.geo.footprints import Footprint
@@ -21,7 +21,14 @@ from crossview.outputs.formats import FORMATS, choose_format
 from crossview.outputs.geojson import to_geojson
 from crossview.outputs.gpx import to_gpx
 from crossview.outputs.kml import to_kml, to_kmz
-from crossview.outputs.records import COLUMNS, describe_answer, describe_place, make_map_link
+from crossview.outputs.records import (
+    CLAIM_COLUMNS,
+    COLUMNS,
+    describe_answer,
+    describe_place,
+    explain_claim,
+    make_map_link,
+)
 from crossview.outputs.text import to_csv, to_jsonl, to_table
 
 TRUTH = move_point(ORIGIN, east_m=0, north_m=20)
@@ -171,6 +178,78 @@ def test_the_columns_are_all_that_is_known_of_a_place_and_its_photo():
     known = whole()
     names = {*describe_answer(known), *describe_place(known.places[0], TRUTH)}
     assert names == set(COLUMNS)
+
+
+CLAIM = {
+    "lat": -12.25, "lon": 60.5, "inside": True, "nearest_m": 12.35, "rank": 3, "windows": 8464,
+    "percentile": 99.9764, "score": 0.41, "window": 7, "heading_deg": 123.46, "listed": 2,
+    "probability": 0.1235, "areas": [0.95],
+}  # fmt: skip
+SAYS = (
+    "The claimed place, -12.250000,60.500000, ranks 3 of 8,464 windows: more than 99 % of them fit "
+    "worse. It is place 2 of the list. Taken within 25 m of it: 12 %. It lies in the area that "
+    "holds the truth with 95 %. A high rank does not prove a place, and a low one does not "
+    "disprove it."
+)
+
+
+def claimed():
+    return answer(claim=claim(probability=0.12345, areas=(0.95,)))
+
+
+def test_json_and_geojson_hold_a_claim_with_its_rank_its_window_and_a_sentence():
+    told = json.loads(to_jsonl([claimed()]))["claim"]
+    assert {key: told[key] for key in CLAIM} == CLAIM
+    assert told["says"] == SAYS
+    assert told["footprint"]["width_m"] == 50
+    (feature,) = features(to_geojson([claimed()]), "claim")
+    assert feature["geometry"] == {"type": "Point", "coordinates": [60.5, -12.25]}
+    assert feature["properties"]["rank"] == 3
+    assert "claim" not in features(to_geojson([claimed()]), "place")[0]["properties"]
+
+
+def test_csv_has_columns_of_a_claim_only_where_there_is_one():
+    rows = list(csv.DictReader(io.StringIO(to_csv([claimed(), answer("b.jpg")]))))
+    assert list(rows[0]) == [*COLUMNS, *CLAIM_COLUMNS]
+    told = [rows[0][f"claim_{name}"] for name in ("lat", "lon", "rank", "says")]
+    assert told == ["-12.25", "60.5", "3", SAYS]
+    assert rows[2]["claim_lat"] == ""
+    assert to_csv([answer()]).partition("\n")[0] == ",".join(COLUMNS)
+
+
+def test_kml_and_gpx_mark_the_claimed_place_with_what_is_known_of_it():
+    root = ET.fromstring(to_kml([claimed()]))
+    (mark,) = [m for m in root.iter(f"{KML}Placemark") if m.findtext(f"{KML}name") == "claim"]
+    assert mark.findtext(f"{KML}Point/{KML}coordinates") == "60.5,-12.25"
+    assert mark.findtext(f"{KML}description") == SAYS
+    (point,) = [
+        p for p in ET.fromstring(to_gpx([claimed()])) if p.findtext(f"{GPX}type") == "claimed place"
+    ]
+    lines = point.findtext(f"{GPX}desc").splitlines()
+    assert (point.get("lat"), point.get("lon")) == ("-12.2500000", "60.5000000")
+    assert "claim_rank: 3" in lines
+    assert f"claim_says: {SAYS}" in lines
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+@pytest.mark.parametrize("count", [1, 20])
+def test_every_format_says_that_a_claim_lies_outside(name, count):
+    answers = [answer(f"{n}.jpg", claim=claim(outside=True)) for n in range(count)]
+    written = FORMATS[name].write(answers)
+    if name == "kmz":
+        written = zipfile.ZipFile(io.BytesIO(written)).read("doc.kml").decode()
+    assert written.count("lies outside of this region, 5.3 km from") >= count
+    assert "claim_rank" not in written or name == "csv"
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_claim_never_stands_without_a_word_of_caution(outside):
+    said = explain_claim(claim(outside=outside))
+    assert ("nothing can be said of it" if outside else "does not prove") in said
+
+
+def test_outside_of_all_calibrated_areas_is_said():
+    assert "outside of every area" in explain_claim(claim(areas=()))
 
 
 def whole():

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from crossview.catalogue import Run
 
-FROM_EXIF = "exif"  # --truth: the GPS in each file
+FROM_EXIF = "exif"  # --truth and --claim: the GPS in each file
 METHOD_HELP = "The method's page, if it is a file: it is run only if named here."
 
 err = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr=True)

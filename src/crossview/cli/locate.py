@@ -48,6 +48,7 @@ class LocateCommand:
     model: str | None
     hints: Hints
     gps_within_m: float | None  # search around the place in each file
+    gps_claimed: bool  # rank the place in each file
     truth: str | None  # a places.csv, or "exif"
     files: AnswerFiles
     threads: int
@@ -104,10 +105,21 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     ] = None,
     near: Annotated[str | None, typer.Option(help="Only around LAT,LON; needs --within.")] = None,
     within: Annotated[float | None, typer.Option(help="Radius of that area in kilometres.")] = None,
+    area: Annotated[
+        Path | None, typer.Option(help="Only inside the polygons of this file (GeoJSON).")
+    ] = None,
     use_gps_as_hint: Annotated[
         bool,
         typer.Option("--use-gps-as-hint", help="Only around the GPS place in each file (1 km)."),
     ] = False,
+    claim: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAT,LON",
+            help="A place that somebody names, or exif: where it stands among all. No place "
+            "changes by it, and it proves nothing.",
+        ),
+    ] = None,
     places: Annotated[
         int | None, typer.Option(help="How many places to return. Default: 10, or 5 in a table.")
     ] = None,
@@ -134,6 +146,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     A folder stands for all photos in it and below. A photo that cannot be read is reported, and
     the rest are located (exit code 1).
     """
+    from crossview.geo.perimeters import read_perimeter
     from crossview.geo.points import parse_latlon
     from crossview.localization.hints import Hints
     from crossview.outputs.formats import choose_format
@@ -147,6 +160,8 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         horizon_px=horizon_px,
         near=None if near is None else parse_latlon(near),
         within_m=None if within is None or use_gps_as_hint else within * 1000.0,
+        area=None if area is None else read_perimeter(area),
+        claim=None if claim in (None, console.FROM_EXIF) else parse_latlon(claim),
         places=places or (10 if places is None else places),
         ignore_direction=ignore_direction,
     )
@@ -165,6 +180,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
             model=model,
             hints=hints,
             gps_within_m=(1.0 if within is None else within) * 1000.0 if use_gps_as_hint else None,
+            gps_claimed=claim == console.FROM_EXIF,
             truth=truth,
             files=files,
             threads=threads,
@@ -247,6 +263,12 @@ def _hints(photo: Photo, command: LocateCommand) -> Hints:
     hints = command.hints
     if command.truth is not None:  # recall is counted over the first ten
         hints = replace(hints, places=max(hints.places, *RANKS))
+    if command.gps_claimed:
+        hints = replace(hints, claim=photo.gps)
+        if photo.gps is None:
+            console.note(
+                f"{photo.path}: no usable GPS in the file, so no claim.", quiet=command.quiet
+            )
     if command.gps_within_m is None:
         return hints
     if photo.gps is None:

@@ -53,6 +53,32 @@ class Confidence:
     date: str  # of the calibration
 
 
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How the best window of a claimed place compares with all that were searched."""
+
+    rank: int  # from 1; windows of an equal score stand before it
+    windows: int  # that were searched
+    percentile: float  # percent of them, in [0, 100], that score lower
+    score: float  # as of places
+    heading_deg: float | None
+    footprint: Footprint
+    window: int  # row of the index
+    listed: int | None  # rank of the listed place that stands for this ground
+    probability: float | None = None  # of lying within 25 m of the claim; calibrated only
+    areas: tuple[float, ...] | None = None  # coverages of those that hold it; calibrated only
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A place that somebody names. Standing high proves nothing, and standing low neither."""
+
+    latlon: LatLon
+    inside: bool  # whether ground of the region lies within 25 m of it
+    nearest_m: float  # to the middle of the nearest window
+    standing: Standing | None  # None where nothing near it was searched
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Answer:
     """Where one picture may have been taken, and everything that was assumed."""
@@ -73,6 +99,7 @@ class Answer:
     truth: LatLon | None = None
     error_m: float | None = None  # of the first place, if the truth is known
     confidence: Confidence | None = None  # only with an index calibrated for such pictures
+    claim: Claim | None = None  # where one was made
     unmeasured: str = ""  # why a calibrated index says nothing of this picture
 
     def __repr__(self) -> str:

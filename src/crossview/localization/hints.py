@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from crossview.errors import InvalidValue, require
+from crossview.geo.perimeters import Perimeter, parse_perimeter, read_perimeter
 from crossview.geo.points import LatLon, parse_latlon
 from crossview.model.info import ModelInfo
 from crossview.views.exif import Heading
@@ -24,8 +26,9 @@ HeadingSource = Literal["given", "PoseHeadingDegrees", "GPSImgDirection"]
 class Hints:
     """Everything is optional. A hint is taken as true; what contradicts it is not tried.
 
-    ``near`` may be a pair (lat, lon) or a text "lat,lon" when it is made. Raises
-    :class:`InvalidValue` for what cannot be.
+    A ``claim`` is no hint: it is ranked, and changes no place. ``near`` and ``claim`` may be a pair
+    (lat, lon) or a text "lat,lon" when it is made, ``area`` GeoJSON or the path of such a file.
+    Raises :class:`InvalidValue` for what cannot be.
     """
 
     fov_deg: float | None = None  # horizontal; overrides the file's own metadata
@@ -34,14 +37,19 @@ class Hints:
     horizon_px: float | None = None  # row of the horizon in the upright picture, 0 = top edge
     near: LatLon | None = None
     within_m: float | None = None  # of ``near``
+    area: Perimeter | None = None  # polygons to search in; with ``near``, where both are
+    claim: LatLon | None = None  # a place that somebody names
     places: int = 10  # how many to give, best first
     ignore_direction: bool = False  # do not use the heading in the file
 
     def __post_init__(self) -> None:
         for name in ("fov_deg", "heading_deg", "heading_sigma_deg", "horizon_px", "within_m"):
             object.__setattr__(self, name, _to_number(name, getattr(self, name)))
-        if self.near is not None:
-            object.__setattr__(self, "near", to_latlon(self.near))
+        for name in ("near", "claim"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, to_latlon(getattr(self, name)))
+        if self.area is not None:
+            object.__setattr__(self, "area", to_perimeter(self.area))
         heading = self.heading_deg
         if self.fov_deg is not None:
             require_fov(self.fov_deg)
@@ -85,9 +93,14 @@ class Hints:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values of the hints that were given."""
-        values = asdict(self)
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
         if not self.ignore_direction:
             del values["ignore_direction"]
+        for name in ("near", "claim"):
+            if (place := values[name]) is not None:
+                values[name] = {"lat": place.lat, "lon": place.lon}
+        if self.area is not None:
+            values["area"] = self.area.to_geojson()
         return {name: value for name, value in values.items() if value is not None}
 
 
@@ -100,6 +113,8 @@ class HintValues(TypedDict, total=False):
     horizon_px: float | None
     near: Any  # what to_latlon takes
     within_m: float | None
+    area: Any  # what to_perimeter takes
+    claim: Any  # what to_latlon takes
     places: int
     ignore_direction: bool
 
@@ -117,6 +132,20 @@ def to_latlon(value: Any) -> LatLon:
             f"{value!r} is not a place. Give latitude and longitude in degrees: (52.52, 13.40)"
         ) from problem
     return LatLon(lat, lon)
+
+
+def to_perimeter(value: Any) -> Perimeter:
+    """An area from a :class:`Perimeter`, GeoJSON, a shape that gives it, or the path of a file."""
+    if isinstance(value, Perimeter):
+        return value
+    if isinstance(value, str | Path):
+        return read_perimeter(value)
+    geometry = getattr(value, "__geo_interface__", value)  # of shapely and geopandas
+    require(
+        isinstance(geometry, Mapping),
+        f"{str(value)[:80]!r} is no area. Give GeoJSON, a shape, or the path of a .geojson file.",
+    )
+    return parse_perimeter(geometry)
 
 
 def match_hints(hints: Hints | Sequence[Hints], pictures: int) -> list[Hints]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from crossview.errors import BadImage, BadIndex, CrossviewError, InvalidValue
 from crossview.index.store import Index
 from crossview.localization.answer import Answer
+from crossview.localization.claims import add_claim
 from crossview.localization.hints import Hints, match_hints
 from crossview.localization.posterior import add_confidence
 from crossview.localization.queries import Picture, Query, make_queries, read_batches
@@ -162,4 +163,7 @@ def _make_answer(index: Index, query: Query, result: SearchResult) -> Answer:
         searched_places=count_searched_places(index, result.scores),
         warnings=(*index.manifest.warnings, *query.warnings),
     )
-    return add_confidence(index, answer, query.hints)
+    confident = add_confidence(index, answer, query.hints)
+    if (claimed := query.hints.claim) is None:
+        return confident
+    return add_claim(index, confident, claimed, result.heading_deg)

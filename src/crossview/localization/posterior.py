@@ -18,7 +18,7 @@ from crossview.arrays import F64, I64
 from crossview.geo.points import LatLon, measure_distances_m, project_to_local_m
 from crossview.index.store import Index
 from crossview.localization.accuracy import RIGHT_WITHIN_M
-from crossview.localization.answer import Answer, Area, Confidence, Place
+from crossview.localization.answer import Answer, Area, Confidence
 from crossview.localization.calibration_record import CHOSEN_BY, Calibrated, Calibration, Fit
 from crossview.localization.hints import Hints
 
@@ -29,6 +29,7 @@ _UNMEASURED_HINTS = {
     "heading_deg": "a heading was given",
     "horizon_px": "a horizon was given",
     "near": "only a part of the region was searched",
+    "area": "only a part of the region was searched",
 }
 
 
@@ -50,6 +51,20 @@ def add_confidence(index: Index, answer: Answer, hints: Hints) -> Answer:
     if reasons:
         return replace(answer, unmeasured=f"{reasons[0]}, which the calibration did not have")
     return _state_confidence(index, answer, calibration, kind)
+
+
+def compute_posterior(index: Index, answer: Answer) -> F64 | None:
+    """Probability [N] of each window's cell, 0 where it was not searched.
+
+    None where the answer has no confidence: no calibration fits the picture.
+    """
+    if answer.confidence is None or index.manifest.calibration is None:
+        return None
+    kind = Calibration.from_json(index.manifest.calibration).find(answer)
+    if kind is None:
+        return None
+    masses = compute_masses(answer.scores, kind.fit.temperature)
+    return (1.0 - answer.confidence.elsewhere) * masses
 
 
 def compute_masses(scores: ArrayLike, temperature: float) -> F64:
@@ -138,10 +153,8 @@ def _state_confidence(
     index: Index, answer: Answer, calibration: Calibration, kind: Calibrated
 ) -> Answer:
     evidence = measure_evidence(answer.scores, kind.fit.temperature)
-    elsewhere = float(kind.fit.elsewhere(evidence, calibration.share))
-    mass = (1.0 - elsewhere) * compute_masses(answer.scores, kind.fit.temperature)
     confidence = Confidence(
-        elsewhere=elsewhere,
+        elsewhere=float(kind.fit.elsewhere(evidence, calibration.share)),
         refused=evidence < kind.fit.refused_below,
         false_reject=calibration.false_reject,
         areas=tuple(find_areas(index, answer, kind.fit)),
@@ -149,18 +162,26 @@ def _state_confidence(
         n=kind.n,
         date=calibration.created[:10],
     )
+    answer = replace(answer, confidence=confidence)
+    posterior = compute_posterior(index, answer)
+    if posterior is None:
+        return answer
     stated = tuple(
-        replace(p, probability=_compute_probability(index, mass, p)) for p in answer.places
+        replace(p, probability=compute_probability(index, posterior, p.latlon))
+        for p in answer.places
     )
-    return replace(answer, places=stated, confidence=confidence)
+    return replace(answer, places=stated)
 
 
-def _compute_probability(index: Index, mass: F64, place: Place) -> float:
-    """Of lying within 25 m of the place's pin."""
-    rows, shares = find_cells_within(
-        index.lat, index.lon, index.manifest.stride_m, place.latlon, RIGHT_WITHIN_M
-    )
-    return float(mass[rows] @ shares)
+def compute_probability(index: Index, posterior: F64, place: LatLon) -> float:
+    """Of lying within 25 m of a place; ``posterior`` [N] is that of the cells."""
+    rows, shares = find_right_cells(index, place)
+    return float(posterior[rows] @ shares)
+
+
+def find_right_cells(index: Index, place: LatLon) -> tuple[I64, F64]:
+    """Rows of the cells that have ground within 25 m of a place, and how much of each that is."""
+    return find_cells_within(index.lat, index.lon, index.manifest.stride_m, place, RIGHT_WITHIN_M)
 
 
 def _measure_shares(lat: F64, lon: F64, stride_m: float, pin: LatLon, radius_m: float) -> F64:

@@ -9,9 +9,12 @@ import numpy as np
 
 from crossview.arrays import F32, F64, Bool
 from crossview.errors import InvalidValue
+from crossview.geo.footprints import Footprint
+from crossview.geo.perimeters import Perimeter
 from crossview.geo.points import LatLon, measure_distances_m
 from crossview.index.store import Index
 from crossview.localization.answer import Place
+from crossview.localization.hints import Hints
 from crossview.localization.queries import Query
 from crossview.localization.similarity import score_queries
 from crossview.views.crops import compute_bin_coverage
@@ -62,9 +65,16 @@ def _search_together(index: Index, queries: Sequence[Query]) -> list[SearchResul
         scores[:, rows], headings[:, rows] = score_queries(vectors, block, bins, seen, costs)
     headings += np.array(turned, np.float32)[:, None]
     results, start = [], 0
+    marked: dict[tuple[object, ...], Bool] = {}  # photos mostly share their area
     for query in queries:
         readings = slice(start, start + len(query.readings))
-        results.append(_choose_reading(index, query, scores[readings], headings[readings]))
+        hints = query.hints
+        if hints.near is not None or hints.area is not None:
+            limits = (hints.near, hints.within_m, hints.area)
+            if limits not in marked:
+                marked[limits] = mark_searched(index, hints)
+            scores[readings, ~marked[limits]] = np.nan
+        results.append(_choose_reading(scores[readings], headings[readings]))
         start = readings.stop
     return results
 
@@ -101,25 +111,56 @@ def _price_turns(query: Query, up_bearing_deg: F64, bins: int) -> F32 | None:
     return costs.astype(np.float32)
 
 
-def _choose_reading(index: Index, query: Query, scores: F32, headings: F32) -> SearchResult:
-    if query.hints.near is not None:
-        scores[:, ~_mark_within(index, query)] = np.nan
+def _choose_reading(scores: F32, headings: F32) -> SearchResult:
     best = int(np.argmax(np.nanmax(scores, axis=1)))  # the first of equals
     return SearchResult(best, scores[best].copy(), headings[best].copy())
 
 
-def _mark_within(index: Index, query: Query) -> Bool:
-    near, within_m = query.hints.near, query.hints.within_m
-    if near is None or within_m is None:
-        return np.ones(index.count, dtype=bool)
-    distances = measure_distances_m(near, index.lat, index.lon)
-    inside: Bool = distances <= within_m
-    if not inside.any():
-        raise InvalidValue(
-            f"no window of the index lies within {within_m / 1000:g} km of {near}; the nearest is "
-            f"{distances.min() / 1000:.1f} km away.\nGive a larger radius or another index."
-        )
+def mark_searched(index: Index, hints: Hints) -> Bool:
+    """Windows [N] whose centres lie in the area of the hints: in the circle, and in the polygons.
+
+    Raises :class:`InvalidValue` where there are none, which says how far away they are.
+    """
+    inside = np.ones(index.count, dtype=bool)
+    if hints.near is not None and hints.within_m is not None:
+        distances = measure_distances_m(hints.near, index.lat, index.lon)
+        inside &= distances <= hints.within_m
+        if not inside.any():
+            raise InvalidValue(
+                f"no window of the index lies within {hints.within_m / 1000:g} km of {hints.near}; "
+                f"the nearest is {distances.min() / 1000:.1f} km away.\n"
+                "Give a larger radius or another index."
+            )
+    if hints.area is not None:
+        inside &= hints.area.contains(index.lat, index.lon)
+        if not inside.any():
+            raise InvalidValue(_explain_empty(index, hints.area, circled=hints.near is not None))
     return inside
+
+
+def _explain_empty(index: Index, area: Perimeter, *, circled: bool) -> str:
+    """Why no window lies in an area: the circle, swapped coordinates, its size, or its place."""
+    if circled and area.contains(index.lat, index.lon).any():
+        return (
+            "no window of the index lies both in the area and in the circle around the given "
+            "place.\nGive one of the two, or a larger radius."
+        )
+    swapped = area.swap()
+    if swapped is not None and swapped.contains(index.lat, index.lon).any():
+        return (
+            "no window of the index lies in the area; with latitude and longitude exchanged some "
+            "would.\nGeoJSON writes longitude first: [13.40, 52.52]."
+        )
+    far_m = area.measure_distance_m(index.lat, index.lon)
+    if far_m < index.manifest.footprint_m:
+        return (
+            "the area holds the middle of no window of the index, whose windows lie "
+            f"{index.manifest.stride_m:g} m apart.\nGive a larger area."
+        )
+    return (
+        f"no window of the index lies in the area; the nearest is about {far_m / 1000:.1f} km from "
+        "it.\nGive another area or another index."
+    )
 
 
 def rank_places(index: Index, scores: F32, heading_deg: F32, count: int) -> tuple[Place, ...]:
@@ -162,19 +203,34 @@ def count_searched_places(index: Index, scores: F32) -> float:
     return windows * min(1.0, index.manifest.stride_m / _get_separation_m(index)) ** 2
 
 
+def find_listed(index: Index, places: Sequence[Place], row: int) -> int | None:
+    """Rank of the place that stands for a window, if it is among those that are listed."""
+    if not places:
+        return None
+    pins = np.array([[place.latlon.lat, place.latlon.lon] for place in places])
+    distances = measure_distances_m(index.footprint(row).centre, pins[:, 0], pins[:, 1])
+    near = np.flatnonzero(distances <= _get_separation_m(index) * _ROUNDING)
+    return places[near[0]].rank if near.size else None
+
+
 def _get_separation_m(index: Index) -> float:
     """How far apart the pins of two places are at least."""
     return index.manifest.footprint_m / 2.0
 
 
 def _make_place(index: Index, row: int, rank: int, scores: F32, heading_deg: F32) -> Place:
-    heading = float(heading_deg[row])
     footprint = index.footprint(row)
     return Place(
         rank=rank,
         latlon=footprint.centre,
         score=float(scores[row]),
-        heading_deg=None if np.isnan(heading) else (heading + footprint.up_bearing_deg) % 360.0,
+        heading_deg=turn_to_north(heading_deg[row], footprint),
         footprint=footprint,
         window=row,
     )
+
+
+def turn_to_north(heading_deg: float, footprint: Footprint) -> float | None:
+    """A heading that counts from a window's up, clockwise from north; None for NaN."""
+    heading = float(heading_deg)
+    return None if np.isnan(heading) else (heading + footprint.up_bearing_deg) % 360.0

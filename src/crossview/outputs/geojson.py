@@ -24,13 +24,19 @@ from crossview.geo.points import (
     unroll_ring,
 )
 from crossview.localization.answer import Answer, Area, Place
-from crossview.outputs.records import describe_answer, describe_area, describe_place, describe_point
+from crossview.outputs.records import (
+    describe_answer,
+    describe_area,
+    describe_claim,
+    describe_place,
+    describe_point,
+)
 
 _DIGITS = 7  # 1 cm
 
 
 def to_geojson(answers: Iterable[Answer], *, footprints: bool = False) -> str:
-    """All places of all answers; property ``role`` is "place", "truth", "area" or "footprint".
+    """All places of all answers; ``role`` is "place", "claim", "truth", "area" or "footprint".
 
     An answer without places is a feature of the role "photo" without a geometry. Answers from a
     calibrated index have areas: each holds the truth with the probability ``coverage``.
@@ -42,7 +48,8 @@ def to_geojson(answers: Iterable[Answer], *, footprints: bool = False) -> str:
 
 
 def _describe_features(answer: Answer, footprints: bool) -> Iterator[dict[str, Any]]:
-    photo = {k: v for k, v in describe_answer(answer).items() if k not in ("truth", "error_m")}
+    apart = ("claim", "truth", "error_m")
+    photo = {k: v for k, v in describe_answer(answer).items() if k not in apart}
     if not answer.places:
         yield {"type": "Feature", "geometry": None, "properties": {"role": "photo", **photo}}
     for place in answer.places:
@@ -51,6 +58,11 @@ def _describe_features(answer: Answer, footprints: bool) -> Iterator[dict[str, A
         if footprints:
             properties = {"role": "footprint", "photo": photo["photo"], "rank": place.rank}
             yield _make_feature(_draw_footprint(place.footprint), properties)
+    if answer.claim is not None:
+        facts = describe_claim(answer.claim)
+        properties = {k: v for k, v in facts.items() if k not in ("lat", "lon")}
+        properties = {"role": "claim", "photo": photo["photo"], **properties}
+        yield _make_feature(_make_point(answer.claim.latlon), properties)
     if answer.truth is not None:
         yield _make_feature(_make_point(answer.truth), {"role": "truth", "photo": photo["photo"]})
     for area in answer.confidence.areas if answer.confidence else ():

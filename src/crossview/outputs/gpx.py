@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -27,7 +27,11 @@ def to_gpx(answers: Iterable[Answer]) -> str:
         for row in records.build_rows(answer):
             if "rank" in row:
                 name = f"{row['photo']} {row['rank']}"
-                _add_waypoint(root, name, row, _list_columns(row), "place")
+                _add_waypoint(root, name, row, _list_columns(row, records.COLUMNS), "place")
+        if answer.claim is not None:
+            row = records.describe_claim(answer.claim)
+            text = _list_columns(records.build_claim_row(answer), records.CLAIM_COLUMNS)
+            _add_waypoint(root, f"{printable(answer.photo)} claim", row, text, "claimed place")
         if answer.truth is not None:
             row = records.describe_point(answer.truth) | {
                 "openstreetmap": records.make_map_link(answer.truth)
@@ -38,8 +42,8 @@ def to_gpx(answers: Iterable[Answer]) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
 
 
-def _list_columns(row: dict[str, Any]) -> str:
-    names = (name for name in records.COLUMNS if name in row and name not in _IN_ELEMENTS)
+def _list_columns(row: dict[str, Any], columns: Sequence[str]) -> str:
+    names = (name for name in columns if name in row and name not in _IN_ELEMENTS)
     return "\n".join(
         f"{name}: {text}" for name in names if (text := records.format_cell(row[name]))
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -13,7 +13,9 @@ from crossview.localization.answer import Answer
 from crossview.outputs import records
 
 _NAMESPACE = "http://www.opengis.net/kml/2.2"
-_COLOURS = {"first": "ff0a6cff", "other": "ffd8d8d8", "truth": "ffe0c000"}  # aabbggrr
+_COLOURS = {"first": "ff0a6cff", "other": "ffd8d8d8", "claim": "ffff40c0", "truth": "ffe0c000"}
+"""Of pins: aabbggrr."""
+
 _VIEW_RANGE_M = 250
 _LINK = "openstreetmap"
 
@@ -55,6 +57,13 @@ def _add_folder(document: ET.Element, answer: Answer) -> None:
     for row in records.build_rows(answer):
         if "rank" in row:
             _add_place(folder, row)
+    if answer.claim is not None:
+        mark = _add_child(folder, "Placemark")
+        _add_child(mark, "name", "claim")
+        _add_child(mark, "description", records.explain_claim(answer.claim))
+        _add_child(mark, "styleUrl", "#claim")
+        _add_facts(mark, records.build_claim_row(answer), records.CLAIM_COLUMNS)
+        _add_point(mark, answer.claim.latlon)
     if answer.truth is not None:
         mark = _add_child(folder, "Placemark")
         _add_child(mark, "name", "truth")
@@ -74,13 +83,16 @@ def _add_place(folder: ET.Element, row: dict[str, Any]) -> None:
     _add_child(view, "tilt", 0)
     _add_child(view, "range", _VIEW_RANGE_M)
     _add_child(mark, "styleUrl", "#first" if row["rank"] == 1 else "#other")
-    facts = _add_child(mark, "ExtendedData")
-    for name in records.COLUMNS:
-        if name in row and name not in ("lat", "lon"):
-            _add_child(
-                _add_child(facts, "Data", name=name), "value", records.format_cell(row[name])
-            )
+    _add_facts(mark, row, [name for name in records.COLUMNS if name not in ("lat", "lon")])
     _add_child(_add_child(mark, "Point"), "coordinates", f"{row['lon']},{row['lat']}")
+
+
+def _add_facts(mark: ET.Element, row: dict[str, Any], columns: Sequence[str]) -> None:
+    facts = _add_child(mark, "ExtendedData")
+    for name in columns:
+        if name in row:
+            text = records.format_cell(row[name])
+            _add_child(_add_child(facts, "Data", name=name), "value", text)
 
 
 def _add_point(mark: ET.Element, place: LatLon) -> None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 SHOWN_PLACES = 5
 _TEMPLATE = """\
 <p><b>{{ photo }}</b>: {{ confidence }}</p>
-<table>
+{% if claim %}<p>{{ claim }}</p>
+{% endif %}<table>
 <thead><tr><th></th>{% for name in columns %}<th>{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for picture, link, cells in rows %}<tr><td>{% if picture %}\
@@ -74,6 +75,7 @@ class NotebookAnswer(Answer):
         return template.render(
             photo=name,
             confidence=records.explain_confidence(self),
+            claim="" if self.claim is None else records.explain_claim(self.claim),
             columns=["place", "latitude", "longitude", "score", *optional],
             rows=rows,
             remarks=records.drop_repeats([*advice, *self.warnings, *self.assumptions]),

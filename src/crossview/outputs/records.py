@@ -12,7 +12,7 @@ import numpy as np
 from crossview.files import printable
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, measure_distance_m
-from crossview.localization.answer import Answer, Area, Confidence, Place
+from crossview.localization.answer import Answer, Area, Claim, Confidence, Place
 from crossview.texts import phrase
 
 COLUMNS = (
@@ -22,6 +22,12 @@ COLUMNS = (
 )  # fmt: skip
 """What every format says of a place. Formats that nest add ``calibrated``; ``confidence`` says the
 same in words."""
+
+CLAIM_COLUMNS = (
+    "claim_lat", "claim_lon", "claim_says", "claim_inside", "claim_rank", "claim_windows",
+    "claim_percentile", "claim_score", "claim_heading_deg", "claim_probability", "claim_listed",
+)  # fmt: skip
+"""What formats without nesting say of a claimed place; absent where no place was claimed."""
 
 _GAPS_OF_CHANCE = 3.0
 _FEWEST_PLACES = 10  # among fewer, none can stand out
@@ -38,6 +44,14 @@ def build_rows(answer: Answer) -> Iterator[dict[str, Any]]:
         yield {**photo, **describe_place(place, answer.truth)}
     if not answer.places:
         yield photo
+
+
+def build_claim_row(answer: Answer) -> dict[str, Any]:
+    """The claimed place of a photo; keys are some of ``CLAIM_COLUMNS``, none without a claim."""
+    if answer.claim is None:
+        return {}
+    facts = {f"claim_{name}": value for name, value in describe_claim(answer.claim).items()}
+    return {name: facts[name] for name in CLAIM_COLUMNS if name in facts}
 
 
 def format_cell(value: Any) -> str:
@@ -67,10 +81,42 @@ def describe_answer(answer: Answer) -> dict[str, Any]:
         record["advice"] = phrase("advice.heading")
     if answer.confidence is not None:
         record["calibrated"] = describe_confidence(answer.confidence)
+    if answer.claim is not None:
+        record["claim"] = describe_claim(answer.claim)
     if answer.truth is not None:
         record["truth"] = describe_point(answer.truth)
     if answer.error_m is not None:
         record["error_m"] = round(answer.error_m, 2)
+    return record
+
+
+def describe_claim(claim: Claim) -> dict[str, Any]:
+    """A claimed place, where it stands, and the same in words; what is unknown is left out."""
+    record: dict[str, Any] = {
+        **describe_point(claim.latlon),
+        "openstreetmap": make_map_link(claim.latlon),
+        "inside": claim.inside,
+        "nearest_m": round(claim.nearest_m, 2),
+        "says": explain_claim(claim),
+    }
+    if (standing := claim.standing) is None:
+        return record
+    record |= {
+        "rank": standing.rank,
+        "windows": standing.windows,
+        "percentile": round(standing.percentile, 4),
+        "score": round(standing.score, 6),
+        "window": standing.window,
+        "footprint": describe_footprint(standing.footprint),
+    }
+    if standing.heading_deg is not None:
+        record["heading_deg"] = round(standing.heading_deg, 2) % 360.0
+    if standing.listed is not None:
+        record["listed"] = standing.listed
+    if standing.probability is not None:
+        record["probability"] = round(standing.probability, 4)
+    if standing.areas is not None:
+        record["areas"] = list(standing.areas)
     return record
 
 
@@ -199,6 +245,35 @@ def _explain_calibrated(answer: Answer, confidence: Confidence) -> str:
     return f"{text} {phrase('confidence.calibrated_on', **source)}"
 
 
+def explain_claim(claim: Claim) -> str:
+    """Where a claimed place stands, in sentences that promise nothing."""
+    place = str(claim.latlon)
+    if (standing := claim.standing) is None:
+        if claim.inside:
+            return phrase("claim.not_searched", place=place)
+        return phrase("claim.outside", place=place, distance=_format_distance(claim.nearest_m))
+    worse = _format_percent(standing.percentile / 100.0)
+    ranks = {"rank": standing.rank, "windows": standing.windows}
+    sentences = [phrase("claim.ranked", place=place, share=worse, **ranks)]
+    if standing.listed is not None:
+        sentences.append(phrase("claim.listed", rank=standing.listed))
+    if standing.probability is not None:
+        stated = _format_percent(standing.probability)
+        sentences.append(phrase("claim.probability", probability=stated))
+    if standing.areas:
+        smallest = _format_percent(min(standing.areas))
+        sentences.append(phrase("claim.in_area", probability=smallest))
+    elif standing.areas is not None:
+        sentences.append(phrase("claim.in_no_area"))
+    return " ".join([*sentences, phrase("claim.no_proof")])
+
+
+def _format_distance(distance_m: float) -> str:
+    if distance_m < 1000.0:
+        return phrase("claim.metres", metres=distance_m)
+    return phrase("claim.kilometres", kilometres=distance_m / 1000.0)
+
+
 def format_area(area: Area) -> str:
     """Size of an area and its share of the region: ``0.012 km² (2 % of the region)``."""
     share = _format_percent(area.share)
@@ -207,7 +282,9 @@ def format_area(area: Area) -> str:
 
 def format_km2(km2: float) -> str:
     """The size of an area, in square metres where it is small: ``0.012 km²``, ``800 m²``."""
-    return f"{km2:.2g} km²" if km2 >= 0.01 else f"{km2 * 1e6:.0f} m²"
+    if km2 >= 0.01:
+        return phrase("confidence.km2", km2=km2)
+    return phrase("confidence.m2", m2=km2 * 1e6)
 
 
 def _format_percent(share: float) -> str:
@@ -216,7 +293,7 @@ def _format_percent(share: float) -> str:
         return phrase("confidence.nearly_none")
     if 0.99 < share < 1.0:
         return phrase("confidence.nearly_all")
-    return f"{100.0 * share:.0f} %"
+    return phrase("confidence.percent", percent=100.0 * share)
 
 
 def drop_repeats(messages: Iterable[str]) -> list[str]:

@@ -86,10 +86,10 @@ def _format_metres(distance_m: float) -> str:
 
 def _write_remarks(answers: Sequence[Answer]) -> list[str]:
     lines = []
+    names = records.shorten_names([answer.photo for answer in answers])
     if len(answers) > _MANY:
         lines += _summarize_remarks(answers)
     else:
-        names = records.shorten_names([answer.photo for answer in answers])
         for name, answer in zip(names, answers, strict=True):
             remarks = [
                 *records.drop_repeats(answer.assumptions),
@@ -100,6 +100,9 @@ def _write_remarks(answers: Sequence[Answer]) -> list[str]:
                 lines.append(
                     phrase("table.first_place", link=records.make_map_link(answer.places[0].latlon))
                 )
+    for name, answer in zip(names, answers, strict=True):
+        if answer.claim is not None:
+            lines.append(f"{name}: {records.explain_claim(answer.claim)}")
     if advice := advise_headings(answers):
         lines.append(advice)
     warnings = records.drop_repeats(text for answer in answers for text in answer.warnings)
@@ -140,15 +143,18 @@ def _shorten_assumption(assumption: str) -> str:
 
 
 def to_csv(answers: Iterable[Answer]) -> str:
-    """One row per place, best first; unknown values are empty.
+    """One row per place, best first; unknown values are empty. Columns of claims: if there are any.
 
     A text that a spreadsheet would run as a formula gets an apostrophe before it.
     """
     stream = io.StringIO()
-    table = csv.DictWriter(stream, records.COLUMNS, lineterminator="\n")
+    answers = list(answers)
+    claimed = records.CLAIM_COLUMNS if any(a.claim is not None for a in answers) else ()
+    table = csv.DictWriter(stream, (*records.COLUMNS, *claimed), lineterminator="\n")
     table.writeheader()
     for answer in answers:
-        for row in records.build_rows(answer):
+        for place in records.build_rows(answer):
+            row = place | records.build_claim_row(answer)
             table.writerow({name: escape_formula(value) for name, value in row.items()})
     return stream.getvalue()
 
