@@ -58,8 +58,12 @@ def test_the_manual_s_python_example_works(address, photo_folder, monkeypatch, c
 
 
 def curl_examples():
-    block = re.search(r"```sh\n(.*?)```", MANUAL.read_text(encoding="utf-8"), re.S)
-    return block[1].strip().splitlines()
+    """Of the manual and of the start page, each line once."""
+    pages = (MANUAL, MANUAL.parent / "start" / "service.md")
+    blocks = [
+        re.search(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.S) for page in pages
+    ]
+    return list(dict.fromkeys(line for block in blocks for line in block[1].strip().splitlines()))
 
 
 @pytest.mark.skipif(
@@ -73,7 +77,8 @@ def test_the_manual_s_curl_examples_work(address, photo_folder, line):
     )
     assert done.returncode == 0, done.stderr
     written = photo_folder / "places.geojson"
-    assert json.loads(written.read_text() if written.exists() else done.stdout)
+    text = written.read_text() if written.exists() else done.stdout
+    assert "crossview_info{" in text if line.endswith("/metrics") else json.loads(text)
 
 
 def test_a_large_upload_with_a_wrong_hint_still_gets_the_reason(address):
