@@ -1,6 +1,7 @@
 """The Python client, and the examples of the documents, against a running server."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -29,6 +30,20 @@ def test_the_client_locates_in_three_lines(address, photo_folder):
     place = client.locate(photo_folder / "photo.jpg", places=3)["places"][0]
     assert place["rank"] == 1
     assert client.regions()[0]["name"] == "region"
+
+
+def test_the_client_sends_polygons_and_a_claim(address, photo_folder):
+    """Also the longest area that is allowed, which the address has to hold."""
+    client = Client(address)
+    everywhere = client.locate(photo_folder / "photo.jpg")["places"]
+    lat, lon = everywhere[1]["lat"], everywhere[1]["lon"]
+    turns = [2.0 * math.pi * n / 800 for n in range(800)]
+    ring = [[round(lon + 1e-5 * math.sin(a), 7), round(lat + 1e-5 * math.cos(a), 7)] for a in turns]
+    area = {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}
+    assert 15_000 < len(json.dumps(area, separators=(",", ":"))) < 20_000
+    answer = client.locate(photo_folder / "photo.jpg", area=area, claim=(lat, lon))
+    assert [place["window"] for place in answer["places"]] == [everywhere[1]["window"]]
+    assert (answer["claim"]["rank"], answer["claim"]["windows"]) == (1, 1)
 
 
 def test_the_client_follows_a_long_batch(address, photo_folder):

@@ -65,6 +65,70 @@ def test_an_area_restricts_the_places(client):
     assert [p["window"] for p in response["places"]] == [last["window"]]
 
 
+def square(index, row, half_deg):
+    """A GeoJSON Polygon about a window, as text."""
+    lat, lon = float(index.lat[row]), float(index.lon[row])
+    turns = [(-1, -1), (1, -1), (1, 1), (-1, 1), (-1, -1)]
+    ring = [[lon + half_deg * x, lat + half_deg * y] for x, y in turns]
+    return json.dumps({"type": "Polygon", "coordinates": [ring]})
+
+
+def test_polygons_restrict_the_places(client, folder):
+    index = Index.open(folder)
+    query = {"area": square(index, 7, 0.00001)}
+    response = client.post("/v1/locate", params=query, files=photos(jpeg())).json()["answers"][0]
+    assert [p["window"] for p in response["places"]] == [7]
+
+
+def test_a_claim_is_answered_with_where_it_stands(client, folder):
+    index = Index.open(folder)
+    query = {"claim": str(index.footprint(7).centre)}
+    for path, ending in (("/v1/locate", ""), ("/v1/locate", "&format=geojson")):
+        response = client.post(f"{path}?claim={query['claim']}{ending}", files=photos(jpeg()))
+        expected = locate(
+            index, load_photo(jpeg(), name="0.jpg"), hints=Hints(**query), embedder=TOY
+        ).claim.standing
+        if ending:
+            (told,) = [
+                f["properties"]
+                for f in response.json()["features"]
+                if f["properties"]["role"] == "claim"
+            ]
+        else:
+            told = LocateAnswers.model_validate(response.json()).answers[0].claim.model_dump()
+        assert (told["rank"], told["window"]) == (expected.rank, expected.window)
+        assert told["windows"] == index.count
+
+
+def test_a_claim_outside_of_the_region_is_an_answer(client):
+    answer = client.post("/v1/locate?claim=10,10", files=photos(jpeg())).json()["answers"][0]
+    assert answer["claim"]["inside"] is False
+    assert "rank" not in answer["claim"]
+    assert "outside of this region" in answer["claim"]["says"]
+    assert len(answer["places"]) > 1
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"claim": "1"}, "latitude and longitude"),
+        ({"claim": "95,1"}, "latitude must lie"),
+        ({"area": "nonsense"}, "no GeoJSON"),
+        ({"area": '{"type": "Point", "coordinates": [1, 2]}'}, "'Point', which is no area"),
+        ({"area": '{"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}'},
+         "crosses itself"),
+        ({"area": '{"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 0]]]}'},
+         "no window of the index lies in the area"),
+        ({"area": "x" * 20_001}, "at most 20000"),
+        ({"language": "xx"}, "Unknown language"),
+    ],
+)  # fmt: skip
+def test_unusable_claims_and_areas_are_refused_with_a_reason(client, query, said):
+    response = client.post("/v1/locate", params=query, files=photos(jpeg()))
+    assert response.status_code == 422
+    assert said in response.json()["detail"]
+
+
 @pytest.mark.parametrize(
     "query",
     [

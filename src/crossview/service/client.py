@@ -12,7 +12,7 @@ import secrets
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -54,8 +54,8 @@ class Client:
     def locate(self, photo: str | Path, **hints: Any) -> dict[str, Any]:
         """Where a photo was taken.
 
-        Hints: region, fov, heading, ignore_direction, near, within (km), places. Raises
-        :class:`ServiceRefused`.
+        Hints: region, fov, heading, ignore_direction, near, within (km), area (GeoJSON), claim,
+        places, language. Places are texts "lat,lon" or pairs. Raises :class:`ServiceRefused`.
         """
         answers = self._send("POST", "/v1/locate", hints, [photo])["answers"]
         answer: dict[str, Any] = answers[0]
@@ -80,7 +80,8 @@ class Client:
         hints: dict[str, Any] | None = None,
         photos: Sequence[str | Path] = (),
     ) -> Any:
-        query = {name: value for name, value in (hints or {}).items() if value is not None}
+        known = {name: value for name, value in (hints or {}).items() if value is not None}
+        query = {name: _write_hint(value) for name, value in known.items()}
         address = f"{path}?{urlencode(query)}" if query else path
         with self._open(method, address, photos) as answer:
             return json.load(answer)
@@ -101,6 +102,13 @@ class Client:
                 time.sleep(min(wait_s, _MAX_WAIT_S))
             except OSError as problem:
                 raise ServiceRefused(0, "offline", f"{self.address}: {problem}") from problem
+
+
+def _write_hint(value: Any) -> Any:
+    """As the address has it: GeoJSON as JSON, a pair as two numbers with a comma."""
+    if isinstance(value, Mapping):
+        return json.dumps(value, separators=(",", ":"))
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else value
 
 
 def _write_form(photos: Sequence[str | Path]) -> tuple[bytes, dict[str, str]]:

@@ -12,10 +12,12 @@ from concurrent.futures import Future
 from typing import Annotated, Any, Literal, get_args
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from crossview.errors import UnknownName
+from crossview.geo.perimeters import parse_perimeter
 from crossview.geo.points import parse_latlon
 from crossview.localization.hints import GIVEN_SIGMA_DEG, MOST_SIGMA_DEG, Hints
 from crossview.outputs.formats import FORMATS
@@ -35,6 +37,7 @@ from crossview.service.schemas import (
 )
 from crossview.service.state import Service
 from crossview.service.uploads import Upload
+from crossview.texts import LANGUAGE, match_language, speak
 from crossview.views.lens import FOV_RANGE_DEG
 
 _HALF_EARTH_KM = 20_040.0
@@ -64,7 +67,23 @@ class HintsQuery(BaseModel):
     within: float | None = Field(
         None, gt=0, le=_HALF_EARTH_KM, allow_inf_nan=False, description="kilometres around near"
     )
+    area: str | None = Field(
+        None, max_length=20_000, description="search only inside: GeoJSON Polygon or MultiPolygon",
+        json_schema_extra={"contentMediaType": "application/geo+json"},
+    )  # fmt: skip
+    claim: str | None = Field(
+        None, max_length=60, description="LAT,LON: a place to be ranked; no place changes by it"
+    )
     places: int = Field(10, ge=1, le=100)
+    language: str = Field(LANGUAGE, max_length=35, description="of sentences: en or de")
+
+    @field_validator("language")
+    @classmethod
+    def _match_language(cls, name: str) -> str:
+        try:
+            return match_language(name)
+        except UnknownName as problem:
+            raise ValueError(str(problem)) from problem
 
     def to_hints(self) -> Hints:
         """Hints for the search; raises :class:`InvalidValue` for a combination that cannot be."""
@@ -74,6 +93,8 @@ class HintsQuery(BaseModel):
             heading_sigma_deg=self.heading_sigma,
             near=None if self.near is None else parse_latlon(self.near),
             within_m=None if self.within is None else 1000.0 * self.within,
+            area=None if self.area is None else parse_perimeter(self.area),
+            claim=None if self.claim is None else parse_latlon(self.claim),
             places=self.places,
             ignore_direction=self.ignore_direction,
         )
@@ -148,12 +169,14 @@ async def locate(request: Request, query: Annotated[LocateQuery, Query()]) -> Re
     def format_result(photo: PhotoResult) -> Any:
         if writer is not None:
             return photo.answer
-        return build_answer(photo, heat=query.heat, view=query.view)
+        with speak(query.language):
+            return build_answer(photo, heat=query.heat, view=query.view)
 
     results = service.submit(uploads, region, query.to_hints(), format_result)
     answers, problems = await _wait_for_results(service, request, uploads, results)
     if writer is not None:
-        return Response(writer.write(answers), media_type=writer.media_type)
+        with speak(query.language):
+            return Response(writer.write(answers), media_type=writer.media_type)
     model = region.embedder.fingerprint
     body = {"region": region.name, "model": model, "answers": answers, "problems": problems}
     return JSONResponse(body)
@@ -189,7 +212,8 @@ async def start_job(request: Request, query: Annotated[BatchQuery, Query()]) -> 
     region, uploads = await _receive_photos(service, request, query, for_job=True)
 
     def format_result(photo: PhotoResult) -> Any:
-        return build_answer(photo, heat=query.heat, view=query.view)
+        with speak(query.language):
+            return build_answer(photo, heat=query.heat, view=query.view)
 
     results = service.submit(uploads, region, query.to_hints(), format_result)
     names = [upload.name for upload in uploads]

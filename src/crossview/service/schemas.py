@@ -125,6 +125,25 @@ class CalibratedFacts(Record):
     date: str
 
 
+class ClaimedPlace(Point):
+    """A place that was claimed, and where it stands; rank and score only where it was searched."""
+
+    openstreetmap: str = Field(description="address of a page that marks the place")
+    inside: bool = Field(description="whether the region has ground within 25 m of it")
+    nearest_m: float = Field(description="to the middle of the nearest window")
+    says: str = Field(description="the same in words; no rank is a proof")
+    rank: int | None = Field(None, description="of its best window, from 1, among all searched")
+    windows: int | None = Field(None, description="that were searched")
+    percentile: float | None = Field(None, description="percent of the windows that score lower")
+    score: float | None = None
+    window: int | None = Field(None, description="number of the tile, for /windows/{window}")
+    footprint: GroundRectangle | None = None
+    heading_deg: float | None = Field(None, description="of the photo's middle, from true north")
+    listed: int | None = Field(None, description="rank of the place that stands for this ground")
+    probability: float | None = Field(None, description="of lying within 25 m; calibrated only")
+    areas: list[float] | None = Field(None, description="coverages of the areas that hold it")
+
+
 class PhotoAnswer(Record):
     """The answer for one photo."""
 
@@ -143,6 +162,7 @@ class PhotoAnswer(Record):
     stands_out: bool = Field(description="a rule of thumb: the first place leads clearly")
     calibrated: CalibratedFacts | None = Field(None, description="only where it was measured")
     places: list[RankedPlace] = Field(description="best first")
+    claim: ClaimedPlace | None = Field(None, description="where a place was claimed")
     heat: Heat | None = Field(None, description="with heat=true")
     view: str | None = Field(None, description="with view=true: a data URL of the model's input")
 
