@@ -8,7 +8,9 @@
 # make docs     the documentation as a site, site/index.html; a broken link fails it
 # make links    ask for every address outside of the project that the documents name
 # make locks    write requirements/*.txt anew: what constraints.txt says, with hashes (needs a network)
-# make release-check   build what would be released, look at it, write its bill of materials
+# make release-check   build what would be released, look at it, install it, run the demo from it;
+#                      DEMO=token runs a small one, PUBLISH=yes looks at what an index asks for, too
+# make release VERSION=0.5.0   say what would become of "Unreleased"; COMMIT=yes commits and tags it
 # make vendor   refresh the browser libraries that the pages carry (needs npm and a network)
 # Other interpreters: make test PYTHON=python3.12
 
@@ -19,10 +21,12 @@ LOCKED = $(PIP_INSTALL) --require-hashes -r requirements
 ITSELF = $(PIP_INSTALL) --no-deps --no-build-isolation
 SOURCES := $(shell find src -type f -not -name '*.pyc')
 NAME ?=
+DEMO ?= whole
+VERSION ?=
 
 export PIP_NO_INPUT = 1
 
-.PHONY: demo test check mutants bench model model-earth model-earth-trained model-town vendor locks release-check \
+.PHONY: demo test check mutants bench model model-earth model-earth-trained model-town vendor locks release-check release \
 	docs links clean
 .DEFAULT_GOAL := demo
 
@@ -132,7 +136,10 @@ links: | .python
 	$(PYTHON) -m scripts.links
 
 release-check: .venv-release/.installed
-	.venv-release/bin/python -m scripts.release_check
+	.venv-release/bin/python -m scripts.release_check --demo $(DEMO) $(if $(PUBLISH),--publish)
+
+release: | .python
+	@$(PYTHON) -m scripts.release $(VERSION) $(if $(COMMIT),--commit)
 
 # Versions are chosen in constraints.txt and pyproject.toml; the hashes of all their files, for every
 # system and Python from 3.11 on, are read from PyPI.
