@@ -148,6 +148,20 @@ def test_an_area_elsewhere_or_with_latitude_first_is_refused_with_what_to_do(
     assert "cannot be read as an area" in capsys.readouterr().err
 
 
+def test_the_map_page_may_be_german_and_everything_else_stays_english(made, capsys, tmp_path):
+    page = tmp_path / "map.html"
+    assert run(made, "--map", page, "--language", "de-AT", "--claim", "10,10") == 0
+    written = page.read_text(encoding="utf-8")
+    assert "Der behauptete Ort" in written
+    assert "The claimed place" not in written
+    assert "The claimed place" in capsys.readouterr().out
+
+
+def test_a_language_that_there_is_not_is_refused_before_any_work(made, capsys, tmp_path):
+    assert run(made, "--map", tmp_path / "map.html", "--language", "klingon") == 2
+    assert "Unknown language 'klingon'" in capsys.readouterr().err
+
+
 def test_the_ending_of_out_sets_the_format(made, capsys, tmp_path):
     assert run(made, "--out", tmp_path / "places.geojson") == 0
     assert json.loads((tmp_path / "places.geojson").read_text())["type"] == "FeatureCollection"

@@ -31,6 +31,7 @@ class AnswerFiles:
     shown: int  # of them in a table
     out: Path | None
     page: Path | None
+    language: str  # of the page
     audit: Path | None
 
     @property
@@ -132,6 +133,9 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     page: Annotated[
         Path | None, typer.Option("--map", help="Also write a map page that works offline.")
     ] = None,
+    language: Annotated[
+        str, typer.Option(help="Of the map page: en or de.", metavar="NAME")
+    ] = "en",
     truth: Annotated[
         str | None, typer.Option(help="places.csv, or exif: report errors in metres and recall.")
     ] = None,
@@ -150,6 +154,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     from crossview.geo.points import parse_latlon
     from crossview.localization.hints import Hints
     from crossview.outputs.formats import choose_format
+    from crossview.texts import match_language
 
     if use_gps_as_hint and near is not None:
         raise InvalidValue("Give --near or --use-gps-as-hint, not both.")
@@ -171,6 +176,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         shown=places or SHOWN,
         out=out,
         page=page,
+        language=match_language(language),
         audit=audit,
     )
     return _run(
@@ -286,6 +292,7 @@ def _write(index: Index, command: LocateCommand, located: Located) -> None:
     from crossview.outputs.formats import FORMATS
     from crossview.outputs.map_page import write_map
     from crossview.outputs.text import to_table
+    from crossview.texts import speak
 
     files = command.files
     answers = [replace(a, places=a.places[: files.places]) for a in located.answers]
@@ -301,7 +308,9 @@ def _write(index: Index, command: LocateCommand, located: Located) -> None:
         pairs = zip(answers, located.hints, strict=True)
         append_records(files.audit, [make_audit_record(a, h, index) for a, h in pairs])
     if files.page is not None:
-        for remark in write_map(files.page, index, answers):
+        with speak(files.language):
+            remarks = write_map(files.page, index, answers)
+        for remark in remarks:
             console.note(remark, quiet=command.quiet)
         console.note(f"Map: {files.page}", quiet=command.quiet)
     if command.truth is not None:

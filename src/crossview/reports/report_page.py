@@ -56,7 +56,7 @@ from crossview.reports.significance import (
     write_verdicts,
 )
 from crossview.reports.trust import NamedCalibration, draw_reliability, format_share, list_kinds
-from crossview.texts import LANGUAGE, phrase
+from crossview.texts import get_language, phrase
 
 PAGE_NAME = "report.html"
 PICTURE_BYTES = 8_000_000  # of all galleries together
@@ -196,7 +196,7 @@ def _environment() -> Environment:
     )
     environment.globals |= {
         "phrase": phrase,
-        "language": LANGUAGE,
+        "language": get_language(),
         "main": MAIN,
         "title_column": report_tables.title_column,
         "format_points": format_points,
