@@ -19,6 +19,7 @@ settings.load_profile("same")
 def _no_settings_from_outside(monkeypatch):
     for variable in ("CROSSVIEW_DEBUG", "COLUMNS", "FORCE_COLOR", "PYTHONIOENCODING"):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("CROSSVIEW_CONFIG", os.devnull)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ TEXTS = [
     *(ROOT / name for name in ("Makefile", "pyproject.toml", ".ci/run", "CITATION.cff")),
     *(p for top in ("src", "tests", "benchmarks") for p in sorted((ROOT / top).rglob("*.py"))),
 ]
+OF_EVERY_COMMAND = {"--help", "--verbose", "--log"}  # the manual says of them above all verbs
 
 
 @cache
@@ -48,7 +49,7 @@ def _group() -> Any:
 def options(verb: str) -> set[str]:
     """Long options of a verb, both sides of a switch, and those of every command."""
     named = {o for p in parameters(verb) for o in [*p.opts, *p.secondary_opts]}
-    return {o for o in named if o.startswith("--")} | {"--help"}
+    return {o for o in named if o.startswith("--")} | OF_EVERY_COMMAND
 
 
 def section(verb: str) -> str:
@@ -61,7 +62,12 @@ def section(verb: str) -> str:
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_every_option_of_a_verb_is_in_the_manual(verb):
     written = set(re.findall(r"--[a-z][a-z0-9-]*", section(verb)))
-    assert options(verb) - {"--help"} - written == set()
+    assert options(verb) - OF_EVERY_COMMAND - written == set()
+
+
+def test_options_of_every_command_are_in_the_manual_before_the_first_verb():
+    text = MANUAL.read_text(encoding="utf-8").partition("\n## ")[0]
+    assert [option for option in OF_EVERY_COMMAND if f"`{option}" not in text] == []
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)

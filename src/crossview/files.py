@@ -35,6 +35,7 @@ _APPLE_MAGIC = (b"\x00\x05\x16\x07", b"\x00\x05\x16\x00")  # AppleDouble, AppleS
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NEARLY_NOTHING_BYTES = 1 << 20
+_CHECKED_BYTES = 1 << 12  # of a file that is added to
 _HALF_WRITTEN = re.compile(r"\.[0-9a-f]{16}\.partial(\.\w+)?")  # as _temporary names them
 _NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -412,6 +413,18 @@ def require_file(target: Path) -> None:
     if occupied:
         what = "a folder" if target.is_dir() else "not an ordinary file"
         raise CannotWrite(f"Cannot write {target}: it is {what}. Choose another name.")
+
+
+def require_text(path: Path) -> None:
+    """Refuse to add to a file that is not text, such as a photo named by mistake."""
+    try:
+        if path.exists():
+            require_file(path)
+            with path.open("rb") as stream:
+                stream.read(_CHECKED_BYTES).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        if not (isinstance(problem, UnicodeDecodeError) and problem.start > _CHECKED_BYTES - 4):
+            raise CannotWrite(f"{path} cannot be added to: {problem}.") from problem
 
 
 def _reason(problem: OSError, temporary: Path, target: Path) -> str | None:

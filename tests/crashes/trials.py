@@ -213,7 +213,11 @@ def _act(functions: Any, job: dict[str, Any], folder: str, beside: str, writer: 
         os.dup2(log, target)
     os.dup2(nothing, 0)
     os.chdir(folder)
-    os.environ |= {"XDG_CACHE_HOME": f"{folder}/.cache", "TMPDIR": f"{folder}/.tmp"}
+    os.environ |= {
+        "XDG_CACHE_HOME": f"{folder}/.cache",
+        "TMPDIR": f"{folder}/.tmp",
+        "CROSSVIEW_CONFIG": os.devnull,
+    }
     os.makedirs(f"{folder}/.tmp", exist_ok=True)
     import tempfile
 

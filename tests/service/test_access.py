@@ -160,7 +160,6 @@ def test_a_client_that_leaves_is_counted_as_499_and_not_as_an_error(folder, when
 
 def test_a_hang_up_leaves_no_traceback(client, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "crossview.service")
-    logging.getLogger("crossview.service").propagate = True
     sent = []
 
     async def receive():

@@ -7,9 +7,10 @@ import importlib
 import os
 import re
 import sys
+import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -17,7 +18,8 @@ import typer
 from typer.core import TyperGroup
 
 from crossview._version import __version__
-from crossview.errors import CrossviewError, InvalidValue, UnknownName
+from crossview.cli import log
+from crossview.errors import CrossviewError, InvalidValue, UnknownName, UsageError
 
 VERBS = (
     "demo",
@@ -37,7 +39,10 @@ VERBS = (
     "study",
     "cost",
     "doctor",
+    "config",
 )
+_COMPLETING = "_CROSSVIEW_COMPLETE"  # set by shells that ask for completions
+_IN_REPORTS = ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "rasterio", "torch")
 MAY_BE_ADDRESSES = (
     "--base-map", "--base-map-attribution", "--allow-origin", "--attribution", "--licence",
     "--trained-on", "--label", "--name",
@@ -74,15 +79,48 @@ class Verbs(TyperGroup):
     def get_command(self, _ctx: Any, cmd_name: str) -> Any:
         """The command behind a verb; a name nobody knows gets the nearest one suggested."""
         if cmd_name not in VERBS:
+            if _COMPLETING in os.environ:
+                return None
             raise UnknownName("command", cmd_name, known=VERBS)
         name = FILES.get(cmd_name, cmd_name)
         function = getattr(importlib.import_module(f"crossview.cli.{name}"), name)
-        if isinstance(function, typer.Typer):  # a verb with verbs of its own
-            return typer.main.get_command(function)
-        summary = (function.__doc__ or "").partition("\n")[0]
-        single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(name=cmd_name, short_help=summary)(function)
-        return typer.main.get_command(single)
+        if _COMPLETING in os.environ:
+            from crossview.cli.suggestions import add_suggestions
+
+            add_suggestions(function)
+        if not isinstance(function, typer.Typer):  # as a verb with verbs of its own is
+            summary = (function.__doc__ or "").partition("\n")[0]
+            single = typer.Typer(add_completion=False, rich_markup_mode=None)
+            single.command(name=cmd_name, short_help=summary)(function)
+            function = single
+        command = typer.main.get_command(function)
+        log.add_log_options(command)
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb that is asked for; its defaults become those that files and variables set."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if (
+            name
+            and name != "config"
+            and not ctx.resilient_parsing
+            and not {"-h", "--help"} & {*rest}
+        ):
+            self._set_defaults(ctx, name, command, quiet="--quiet" in rest)
+        return name, command, rest
+
+    @staticmethod
+    def _set_defaults(ctx: Any, name: str, command: Any, *, quiet: bool) -> None:
+        from crossview.cli import config, console
+
+        files = config.read_files()
+        config.check_tables(files, list(VERBS))
+        config.require_known_variables({name: command})
+        config.IN_FORCE[:] = config.find_defaults(name, command, files)
+        ctx.default_map = {name: config.as_default_map(name, command, config.IN_FORCE)}
+        log.remember_untyped({d.option: d.origin for d in config.IN_FORCE})
+        if remark := config.tell_folder_defaults(config.IN_FORCE):
+            console.note(remark, quiet=quiet)
 
 
 app = typer.Typer(
@@ -95,8 +133,35 @@ app = typer.Typer(
 
 def _show_version(requested: bool) -> None:
     if requested:
-        typer.echo(f"crossview {__version__}")
+        typer.echo("\n".join(_list_versions()))
         raise typer.Exit
+
+
+def _list_versions() -> Iterator[str]:
+    """What a report of a fault needs; ``crossview doctor`` tells all."""
+    import platform
+    from importlib import metadata
+
+    yield f"crossview {__version__}"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    yield f"{python} on {platform.platform()}"
+    found = []
+    for name in _IN_REPORTS:
+        with suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    yield ", ".join(found)
+
+
+def _show_completion(ctx: typer.Context, param: typer.CallbackParam, shell: str | None) -> None:
+    if shell is None:
+        return
+    from typer.completion import show_callback
+
+    from crossview.cli.suggestions import suggest_shells
+
+    if shell not in suggest_shells():
+        raise UnknownName("shell", shell, known=suggest_shells())
+    show_callback(ctx, param, shell)  # it ends the process
 
 
 @app.callback()
@@ -105,6 +170,15 @@ def crossview(
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
+    completion: Annotated[
+        str | None,
+        typer.Option(
+            callback=_show_completion,
+            is_eager=True,
+            metavar="SHELL",
+            help="Print what makes bash, zsh or fish complete commands and options.",
+        ),
+    ] = None,
 ) -> None:
     """Find where on the map a picture was taken, from imagery seen from above.
 
@@ -122,17 +196,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     _tolerate_any_encoding()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    command = typer.main.get_command(app)
-    with explain_failures() as code:
-        _refuse_addresses(words)
-        result = command.main(
-            _expand_wildcards(words) or ["--help"],
-            prog_name="crossview",
-            standalone_mode=False,
-            windows_expand_args=False,
-        )
-        code.value = result if isinstance(result, int) else 0
+    if _COMPLETING in os.environ:
+        return _complete()
+    command: Any = typer.main.get_command(app)
+    begun = time.monotonic()
+    with log.attend(words):
+        with explain_failures(log.tell_untyped) as code:
+            _refuse_addresses(words)
+            result = command.main(
+                _expand_wildcards(words) or ["--help"],
+                prog_name="crossview",
+                standalone_mode=False,
+                windows_expand_args=False,
+            )
+            code.value = result if isinstance(result, int) else 0
+        log.tell_end(code.value, time.monotonic() - begun)
     return code.value
+
+
+def _complete() -> int:
+    """Answer the shell; whatever goes wrong says nothing, since somebody is typing."""
+    from typer.completion import get_completion_inspect_parameters
+
+    from crossview.cli.suggestions import add_suggestions
+
+    get_completion_inspect_parameters()  # it makes the shells known
+    add_suggestions(crossview)
+    try:
+        typer.main.get_command(app).main([], prog_name="crossview")
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 1
+    except Exception:  # such as an extra that a page needs and that is not installed
+        return 1
+    return 0
 
 
 def _refuse_addresses(arguments: Sequence[str]) -> None:
@@ -192,8 +288,11 @@ class ExitCode:
 
 
 @contextmanager
-def explain_failures() -> Iterator[ExitCode]:
-    """Turn whatever is raised inside into a message on stderr and an exit code."""
+def explain_failures(remark: Callable[[], str] = str) -> Iterator[ExitCode]:
+    """Turn whatever is raised inside into a message on stderr and an exit code.
+
+    ``remark`` gives what is added to the message of a wrong command.
+    """
     code = ExitCode()
     try:
         yield code
@@ -206,9 +305,11 @@ def explain_failures() -> Iterator[ExitCode]:
         code.value = leaving.code if isinstance(leaving.code, int) else 1
     except Exception as problem:  # the outermost frame: nothing above could handle it
         message, code.value = _message(problem)
+        message += remark() if code.value == UsageError.exit_code else ""
         from crossview.cli.console import replace_controls  # 50 ms that only a failure should pay
 
         typer.echo(replace_controls(f"Error: {message}"), err=True)
+        log.tell_failure(message, problem)
         if os.environ.get("CROSSVIEW_DEBUG") == "1":
             traceback.print_exception(problem)
 

@@ -6,6 +6,7 @@ they are, at any width. Control characters in messages on stderr are replaced, n
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 import time
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 FROM_EXIF = "exif"  # --truth and --claim: the GPS in each file
 METHOD_HELP = "The method's page, if it is a file: it is run only if named here."
 
+_LOG = logging.getLogger("crossview.cli")  # what is printed here, for a log file
+_LOG.addHandler(logging.NullHandler())  # where nobody keeps one, this is not printed twice
 err = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, stderr=True)
 
 
@@ -109,17 +112,20 @@ def print_result(text: str) -> None:
 
 def note(text: str, *, quiet: bool = False) -> None:
     """Print on stderr what is going on; nothing when ``quiet``."""
+    _LOG.info("%s", text)
     if not quiet:
         err.print(replace_controls(text))
 
 
 def warn(text: str) -> None:
     """Warn on stderr, also with ``--quiet``."""
+    _LOG.warning("%s", text)
     err.print(replace_controls(f"Warning: {text}"), style="yellow")
 
 
 def print_error(problem: object) -> None:
     """Print on stderr what went wrong with one of several things."""
+    _LOG.error("%s", problem)
     err.print(replace_controls(f"Error: {problem}"))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crossview.cli import console
+from crossview.cli import config, console
 from crossview.errors import InvalidValue, require
 from crossview.files import atomic_write, make_folder, sweep
 from crossview.locks import lock
@@ -246,8 +246,9 @@ def _write(command: EvaluateCommand, record: Evaluation, folder: str) -> None:
 
 
 def command_line() -> str:
-    """The command as it was typed, for records."""
-    return shlex.join(["crossview", *sys.argv[1:]])
+    """The command for records: as it was typed, with the defaults that files and variables set."""
+    verb, typed = sys.argv[1:2], sys.argv[2:]
+    return shlex.join(["crossview", *verb, *config.list_untyped(typed), *typed])
 
 
 def _print_figures(records: Sequence[Evaluation], means: Sequence[FieldsMean] = ()) -> None:

@@ -200,6 +200,7 @@ def _run(command: ServeCommand, settings: Settings) -> None:
 def _set_up_log(*, quiet: bool) -> None:
     """Send the server's messages to stderr, like everything that is not a result."""
     log = logging.getLogger("crossview.service")
-    log.setLevel(logging.WARNING if quiet else logging.INFO)
-    log.propagate = False
-    log.addHandler(logging.StreamHandler())  # plain: a rich line costs more than a small answer
+    log.setLevel(logging.INFO)
+    printed = logging.StreamHandler()  # plain: a rich line costs more than a small answer
+    printed.setLevel(logging.WARNING if quiet else logging.INFO)
+    log.addHandler(printed)

@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from crossview._version import __version__
-from crossview.errors import CannotWrite
-from crossview.files import append_lines, require_file
+from crossview.files import append_lines, require_text
 from crossview.index.store import Index
 from crossview.localization.answer import Answer, Place
 from crossview.localization.hints import Hints
 from crossview.locks import lock
 
-_CHECKED_BYTES = 1 << 12  # bytes of a file that is added to
 _PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow")
 
 
@@ -67,21 +65,9 @@ def append_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
 
     Any number of processes may add to one file. Raises :class:`CannotWrite`.
     """
-    _require_text(path)
+    require_text(path)
     with lock(path, "crossview locate --audit", wait=True):
         append_lines(path, records, durable=True)
-
-
-def _require_text(path: Path) -> None:
-    """Refuse to add to a file that is not text, such as a photo named by mistake."""
-    try:
-        if path.exists():
-            require_file(path)
-            with path.open("rb") as stream:
-                stream.read(_CHECKED_BYTES).decode("utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        if not (isinstance(problem, UnicodeDecodeError) and problem.start > _CHECKED_BYTES - 4):
-            raise CannotWrite(f"{path} cannot be added to: {problem}.") from problem
 
 
 def _describe_place(place: Place) -> dict[str, Any]:
