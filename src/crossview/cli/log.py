@@ -137,7 +137,8 @@ def _show_all(context: Any, _parameter: Any, wanted: bool) -> bool:
 
 
 def _keep_file(context: Any, _parameter: Any, path: Path | None) -> Path | None:
-    if path is not None and not context.resilient_parsing:
+    attended = any(isinstance(handler, _TerminalHandler) for handler in LOG.handlers)
+    if path is not None and attended and not context.resilient_parsing:  # a command that runs
         LOG.addHandler(_FileHandler(path))
         LOG.setLevel(logging.DEBUG)
         words = conceal_secrets(shlex.join(["crossview", *_State.words]))
