@@ -13,8 +13,6 @@ step that made them, and of augmented pictures; what that costs is in ``docs/met
 from __future__ import annotations
 
 import json
-import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,12 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from crossview.arrays import I64
 from crossview.errors import BadModel, CrossviewError
-from crossview.files import writing
+from crossview.files import atomic_write
 from crossview.networks.weight_files import make_header, read_header, read_tensors
 from crossview.schema import Count, check, parse_object
 from crossview.training.contract import TrainingRecipe
@@ -227,18 +225,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 
 def _write(tensors: dict[str, Tensor], path: Path, texts: dict[str, str]) -> None:
-    with writing(path) as temporary:
-        plain = _plain(tensors)
-        rights = temporary.stat().st_mode  # the library makes files that only the owner can read
-        try:
-            save_file(plain, temporary, metadata=make_header(plain, texts))
-        except SafetensorError as problem:  # the library hides what the system said in its words
-            number = re.search(r"os error (\d+)", str(problem))
-            if number is None:
-                raise
-            reason = int(number[1])
-            raise OSError(reason, os.strerror(reason), str(temporary)) from problem
-        temporary.chmod(rights)
+    """Whole or not at all. ``save_file`` of the library would leave a name of its own if killed."""
+    plain = _plain(tensors)
+    atomic_write(path, save(plain, metadata=make_header(plain, texts)))
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
