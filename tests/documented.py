@@ -21,7 +21,7 @@ from markdown_it.token import Token
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 SHELLS = ("", "sh", "bash")
-PROGRAMS = ("crossview", "make", "python", "python3", "pip", "curl", ".")
+PROGRAMS = ("crossview", "make", "python", "python3", "pip", "curl", "docker", ".")
 RULES = ("run", "elsewhere", "absent")
 
 
