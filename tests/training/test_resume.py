@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.training.tiny import PAGE, command, request, trained
@@ -15,7 +16,6 @@ from tests.training.tiny import PAGE, command, request, trained
 from crossview.catalogue import open_data
 from crossview.errors import CannotWrite, InvalidValue
 from crossview.pairs.page_ref import PageRef
-from crossview.training import train_state
 from crossview.training.run_folder import digest_names
 from crossview.training.session import prepare
 
@@ -259,7 +259,7 @@ def test_a_disk_that_fills_up_leaves_the_last_saved_state(tmp_path, monkeypatch)
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(train_state, "save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(CannotWrite, match="disk is full"):
         trained(asked)
     assert weights(asked.out) == before
