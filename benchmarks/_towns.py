@@ -17,12 +17,12 @@ from crossview.model.onnx import Embedder
 from crossview.worlds.camera import (
     Shot,
     draw_camera_places,
+    render_orthophoto,
     render_panorama,
     render_photo,
     start_drive,
 )
 from crossview.worlds.construction import build_town
-from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
 from crossview.worlds.town import TOWN_VERSION, Town
 from crossview.worlds.town_pairs import FIRST_TEST_SEED

@@ -512,8 +512,8 @@ def write_town_pairs(folder: Path, count: int = 24, seed: int = 20_900) -> None:
     from PIL import Image
 
     from crossview.worlds import camera
+    from crossview.worlds.camera import render_orthophoto
     from crossview.worlds.construction import build_town
-    from crossview.worlds.overhead import render_orthophoto
     from crossview.worlds.raster import CELL_M
 
     town = build_town("suburb", seed, 640.0)

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from crossview.cli import main
+from crossview.worlds.camera import render_orthophoto
 from crossview.worlds.construction import build_town
-from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.write import write_geotiff
 
 

@@ -13,11 +13,16 @@ from crossview.index.index_options import IndexOptions
 from crossview.localization.locate import locate
 from crossview.views.aerial import make_aerial_view
 from crossview.views.spec import ViewSpec
-from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, start_drive
+from crossview.worlds.camera import (
+    EYE_M,
+    Shot,
+    draw_camera_places,
+    render_orthophoto,
+    render_panorama,
+    start_drive,
+)
 from crossview.worlds.construction import build_town
-from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
-from crossview.worlds.rays import EYE_M
 from crossview.worlds.town import APRON_M
 from crossview.worlds.write import write_geotiff
 

@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 
 from crossview.worlds.camera import (
+    EYE_M,
     Shot,
+    cast_rays,
     draw_camera_places,
+    render_orthophoto,
     render_panorama,
     render_photo,
+    sample_fan,
     start_drive,
 )
 from crossview.worlds.construction import build_town
-from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
-from crossview.worlds.rays import EYE_M, cast_rays, sample_fan
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 
 from crossview.errors import InvalidValue, UnknownName
-from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, start_drive
+from crossview.worlds.camera import (
+    Shot,
+    draw_camera_places,
+    render_orthophoto,
+    render_panorama,
+    start_drive,
+)
 from crossview.worlds.construction import build_town
-from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.styles import SEEN_STYLES, STYLES, UNSEEN_STYLE
 from crossview.worlds.town import TOWN_VERSION, GroundCover, ObjectKind
 

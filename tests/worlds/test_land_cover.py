@@ -10,6 +10,7 @@ import pytest
 from benchmarks.land_cover import label_town
 
 from crossview.errors import BadImagery, InvalidValue, TooCoarse
+from crossview.worlds.camera import render_orthophoto
 from crossview.worlds.construction import build_town
 from crossview.worlds.land_cover import (
     LandCover,
@@ -20,7 +21,6 @@ from crossview.worlds.land_cover import (
     read_network,
     shrink_picture,
 )
-from crossview.worlds.overhead import render_orthophoto
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from simplejpeg import decode_jpeg, encode_jpeg
 from crossview.catalogue import open_data
 from crossview.errors import EmptyRegion
 from crossview.geo.points import LatLon, measure_distance_m
-from crossview.worlds.camera import Shot, Sky, render_panorama
+from crossview.worlds.camera import Shot, Sky, render_orthophoto, render_panorama
 from crossview.worlds.construction import build_town
 from crossview.worlds.land_cover import LandCover
 from crossview.worlds.ortho_pairs import (
@@ -31,7 +31,6 @@ from crossview.worlds.orthoworld import (
     read_ground,
     start_ortho_drive,
 )
-from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.write import is_synthetic_picture
 

@@ -12,9 +12,9 @@ from scripts import fetch_orthophotos
 from tests.shared_data import shared
 
 from crossview.errors import BadImagery, UnknownName
+from crossview.worlds.camera import render_orthophoto
 from crossview.worlds.construction import build_town
 from crossview.worlds.ortho_sets import choose_tiles, list_sets, list_tiles, open_tile, split_places
-from crossview.worlds.overhead import render_orthophoto
 
 
 def test_every_tile_has_a_digest_a_place_a_licence_and_an_attribution():

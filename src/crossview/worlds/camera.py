@@ -1,6 +1,16 @@
 """A scene from its streets: panoramas and perspective photos.
 
 A strip of equal angles is rendered first; cameras sample their pictures from it.
+
+Rays: the surface that each direction of a strip meets in the height field.
+
+A strip is a set of azimuths (columns) and tangents of elevation (rows). Along each azimuth the
+town is sampled at growing distances; the running maximum of the tangent is sorted, so one search
+finds for every row the first sample that rises to it.
+
+Facades: windows, doors and floors on the walls that rays meet.
+
+The town from above: an orthophoto.
 """
 
 from __future__ import annotations
@@ -10,9 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crossview.arrays import F32, F64, I8, I64, U8, Bool
+from crossview.arrays import F32, F64, I8, I32, I64, U8, Bool
 from crossview.errors import require
-from crossview.worlds.facades import ObjectArrays, colour_walls, stack_objects
+from crossview.worlds.buildings import STOREY_M
 from crossview.worlds.light import (
     Light,
     cast_shadows,
@@ -21,18 +31,245 @@ from crossview.worlds.light import (
     draw_crown_colours,
     draw_light,
 )
-from crossview.worlds.raster import CELL_M, Generator
-from crossview.worlds.rays import (
-    EYE_M,
-    SAMPLES,
-    Crowns,
-    Hits,
-    cast_rays,
-    collect_crowns,
-    sample_fan,
-)
+from crossview.worlds.raster import CELL_M, Generator, compute_slopes
 from crossview.worlds.scenery import CAR_RGB, Cars, park_cars
-from crossview.worlds.town import Scene, Town
+from crossview.worlds.town import ObjectKind, Objects, Scene, Town
+
+NEAREST_M, FARTHEST_M, SAMPLES = 0.9, 230.0, 220
+EYE_M = 2.3  # of a camera, where nothing else is said
+
+DISTANCES_M = np.geomspace(NEAREST_M, FARTHEST_M, SAMPLES).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Fan:
+    """The scene along the azimuths of a strip: cells [A, K] in flat order, and solid heights.
+
+    ``at``: east and south of the camera, ``eye_m``: its height.
+    """
+
+    at: tuple[float, float]
+    eye_m: float
+    cell: I64
+    solid_m: F32
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What each pixel [A, R] of a strip sees. ``sample`` K means the sky.
+
+    ``distance_m``: horizontal; ``up_m``: height above the street where the ray ends; ``cell``: flat
+    cell number; ``wall``: on the side of something rather than on top of it.
+    """
+
+    sample: I64
+    distance_m: F32
+    up_m: F32
+    cell: I64
+    wall: Bool
+
+
+def sample_fan(
+    scene: Scene, solid_m: F32, at: tuple[float, float], azimuth: F32, eye_m: float = EYE_M
+) -> Fan:
+    """Sample ``solid_m`` around ``at`` (east, south in m) along azimuths [A] in radians."""
+    east = at[0] + np.sin(azimuth)[:, None] * DISTANCES_M
+    south = at[1] - np.cos(azimuth)[:, None] * DISTANCES_M
+    cell = _number_cells(scene, east, south)
+    return Fan(at, eye_m, cell, solid_m.ravel()[cell])
+
+
+def _number_cells(scene: Scene, east: F32, south: F32) -> I64:
+    rows, columns = scene.height_m.shape
+    if scene.endless:
+        row, column = _mirror(south, rows), _mirror(east, columns)
+    else:
+        column = np.clip((east / CELL_M).astype(np.int64), 0, columns - 1)
+        row = np.clip((south / CELL_M).astype(np.int64), 0, rows - 1)
+    cell: I64 = row * columns + column
+    return cell
+
+
+def _mirror(metres: F32, cells: int) -> I64:
+    """Cell numbers along one side; beyond its ends the cells come back in reverse order."""
+    number = np.floor(metres / CELL_M).astype(np.int64) % (2 * cells)
+    mirrored: I64 = np.minimum(number, 2 * cells - 1 - number)
+    return mirrored
+
+
+def cast_rays(scene: Scene, fan: Fan, azimuth: F32, tangent: F32) -> Hits:
+    """Find the first surface for azimuths [A] and elevation tangents [R] (any order)."""
+    count = len(azimuth)
+    rise = (fan.solid_m - fan.eye_m) / DISTANCES_M
+    skyline = np.maximum.accumulate(rise, axis=1)
+    lift = np.float64(400.0) * np.arange(count)[:, None]  # keeps the columns apart in one search
+    where = np.searchsorted((skyline + lift).ravel(), (tangent[None, :] + lift).ravel())
+    sample = where.reshape(count, len(tangent)) - SAMPLES * np.arange(count)[:, None]
+    last = np.minimum(sample, SAMPLES - 1)
+    before = np.maximum(last - 1, 0)
+    line = np.arange(count)[:, None]
+    up = fan.eye_m + DISTANCES_M[last] * tangent
+    low, high = fan.solid_m[line, before], fan.solid_m[line, last]
+    wall = (high - low > 0.9) & (sample < SAMPLES)
+    flat = (high < 0.2) & (tangent < -1e-4) & (sample < SAMPLES)
+    exact = np.where(flat, fan.eye_m / np.maximum(-tangent, 1e-4), DISTANCES_M[last])
+    distance = np.minimum(exact, FARTHEST_M).astype(np.float32)
+    east = fan.at[0] + np.sin(azimuth)[:, None] * distance + _draw_dither(distance.shape, 0)
+    south = fan.at[1] - np.cos(azimuth)[:, None] * distance + _draw_dither(distance.shape, 1)
+    cell = np.where(flat, _number_cells(scene, east, south), fan.cell[line, last])
+    return Hits(sample, distance, np.where(flat, 0.0, up).astype(np.float32), cell, wall)
+
+
+def _draw_dither(shape: tuple[int, ...], axis: int) -> F32:
+    """Half a cell of fixed noise, so that cells do not show as tiles near the camera."""
+    noise = np.random.Generator(np.random.PCG64(axis)).uniform(-0.5, 0.5, 8191).astype(np.float32)
+    at = np.arange(shape[0])[:, None] * 977 + np.arange(shape[1])[None, :] * 31
+    dither: F32 = noise[at % 8191] * np.float32(CELL_M)
+    return dither
+
+
+@dataclass(frozen=True)
+class Crowns:
+    """Tree crowns along the azimuths, one row per run of samples under one crown edge to edge."""
+
+    column: I64
+    distance_m: F32
+    low: F32  # tangents of elevation
+    high: F32
+    cell: I64
+
+
+def collect_crowns(scene: Scene, fan: Fan) -> Crowns:
+    """Collapse each run of crown samples along a ray into one upright panel, far ones first."""
+    tops, bases = scene.crown_top_m.ravel()[fan.cell], scene.crown_base_m.ravel()[fan.cell]
+    leafy = tops > 0
+    leafy[:, DISTANCES_M > 140.0] = False
+    leafy[:, DISTANCES_M < 1.5] = False
+    starts = leafy & ~np.pad(leafy, ((0, 0), (1, 0)))[:, :-1]
+    number = np.cumsum(starts.ravel()).reshape(leafy.shape) - 1
+    count = int(starts.sum())
+    run = number[leafy]
+    far = np.broadcast_to(DISTANCES_M, leafy.shape)[leafy]
+    high = np.full(count, -9.0, np.float32)
+    low = np.full(count, 9.0, np.float32)
+    np.maximum.at(high, run, (tops[leafy] - fan.eye_m) / far)
+    np.minimum.at(low, run, (bases[leafy] - fan.eye_m) / far)
+    column, first = np.nonzero(starts)
+    order = np.argsort(-first, kind="stable")
+    return Crowns(
+        column[order],
+        DISTANCES_M[first][order],
+        low[order],
+        high[order],
+        fan.cell[column, first][order],
+    )
+
+
+TEXTURE_M = 2.5  # side of a picture of a wall
+
+
+@dataclass(frozen=True)
+class ObjectArrays:
+    """The objects of a town as arrays, one row per object."""
+
+    box: F32  # [n, 5]
+    eave_m: F32
+    top: F32
+    side: F32
+    look: I64
+    kind: I64
+
+
+def stack_objects(objects: Objects) -> ObjectArrays:
+    """Turn the lists of a finished town into arrays."""
+    return ObjectArrays(
+        np.array(objects.box, np.float32),
+        np.array(objects.eave_m, np.float32),
+        np.array(objects.top, np.float32),
+        np.array(objects.side, np.float32),
+        np.array(objects.look, np.int64),
+        np.array(objects.kind, np.int64),
+    )
+
+
+def colour_walls(  # noqa: PLR0913, PLR0917 - points on walls, and what colours them
+    objects: ObjectArrays,
+    row: I32,
+    at: tuple[F32, F32],
+    up_m: F32,
+    light: Light,
+    outward: I8 | None = None,
+    textures: U8 | None = None,
+) -> F32:
+    """Colour [n, 3] of wall points of objects ``row``, at (east, south) and height ``up_m``.
+
+    ``outward`` [n, 2]: which way the wall faces (east, south; any length), where an object is not
+    the box that stands for it. ``textures`` [t, h, w, 3]: walls that half of the objects take.
+    """
+    along, facing = _project_on_wall(objects, row, at, outward)
+    look = objects.look[row]
+    bay = 2.0 + (look % 7) * 0.35
+    glass_w, glass_h = 0.3 + (look // 7 % 5) * 0.1, 0.35 + (look // 35 % 4) * 0.1
+    column, floor = along / bay, up_m / STOREY_M
+    in_bay, in_floor = column - np.floor(column), floor - np.floor(floor)
+    window = (np.abs(in_bay - 0.5) < glass_w / 2) & (np.abs(in_floor - 0.55) < glass_h / 2)
+    window &= up_m < objects.eave_m[row] - 0.5
+    shop = (up_m < STOREY_M) & (look // 140 % 3 == 0)
+    window = np.where(shop, (np.abs(in_bay - 0.5) < 0.42) & (in_floor > 0.15), window)
+    pane = np.where(
+        (np.floor(column).astype(np.int64) * 37 + np.floor(floor).astype(np.int64) * 91 + look) % 11
+        < 3,
+        0.95,
+        0.5,
+    )
+    band = 1.0 - 0.1 * (in_floor < 0.06) * (look // 420 % 2)
+    plain = objects.side[row] * band[:, None]
+    if textures is not None:
+        plain = _lay_textures(plain, textures, look, along, up_m)
+    dark = np.array([92.0, 104.0, 118.0], np.float32) * pane[:, None]
+    colour = np.where(window[:, None], dark, plain)
+    trunk = objects.kind[row] == ObjectKind.TRUNK
+    colour[trunk] = objects.side[row][trunk]
+    lit: F32 = (colour * _light_walls(facing, light)[:, None]).astype(np.float32)
+    return lit
+
+
+def _lay_textures(plain: F32, textures: U8, look: I64, along: F32, up_m: F32) -> F32:
+    """Walls [n, 3] of half of the looks as a texture of ``TEXTURE_M``, tinted by their colour."""
+    count, height, width = textures.shape[:3]
+    row = (up_m / TEXTURE_M * height).astype(np.int64) % height
+    column = np.floor(along / TEXTURE_M * width).astype(np.int64) % width
+    pattern = textures[look // 2 % count, row, column].astype(np.float32)
+    taken = (look % 2 == 0)[:, None]
+    return np.where(taken, 0.6 * pattern + 0.4 * plain, plain).astype(np.float32)
+
+
+def _project_on_wall(
+    objects: ObjectArrays, row: I32, at: tuple[F32, F32], outward: I8 | None
+) -> tuple[F32, F32]:
+    """Metres along the wall, and the compass direction (radians) the wall faces."""
+    box = objects.box[row]
+    east, south = at[0] - box[:, 0], at[1] - box[:, 1]
+    c, s = np.cos(box[:, 4]), np.sin(box[:, 4])
+    u, v = east * c + south * s, south * c - east * s
+    to_end, to_side = u / box[:, 2], v / box[:, 3]
+    if outward is not None:
+        out = outward.astype(np.float32)
+        to_end = np.asarray(out[:, 0] * c + out[:, 1] * s, np.float64)
+        to_side = np.asarray(out[:, 1] * c - out[:, 0] * s, np.float64)
+    end_wall = np.abs(to_end) > np.abs(to_side)
+    out_e = np.where(end_wall, np.sign(to_end) * c, -np.sign(to_side) * s)
+    out_s = np.where(end_wall, np.sign(to_end) * s, np.sign(to_side) * c)
+    facing: F32 = np.arctan2(out_e, -out_s)
+    return np.where(end_wall, v + box[:, 3], u + box[:, 2]), facing
+
+
+def _light_walls(facing: F32, light: Light) -> F32:
+    """Brightness factor of a wall: sunlit, grazing or in its own shade."""
+    turn = np.cos(facing - np.radians(light.sun_azimuth_deg))
+    lit: F32 = np.where(turn > 0.0, light.shade + (1.05 - light.shade) * turn, light.shade)
+    return np.maximum(lit, 0.5 * light.shade + 0.25).astype(np.float32)
+
 
 CAMERA_CLEARANCE_M = 44.0  # from the border of the map: half a footprint and a little
 
@@ -353,3 +590,49 @@ def _paint_crowns(
 def _count_up(lengths: I64) -> I64:
     """0, 1, ... for each of the lengths, one after another."""
     return np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
+
+SKYLIGHT = np.array([176.0, 186.0, 200.0], np.float32)
+
+
+def render_orthophoto(town: Town) -> U8:
+    """Render the mapped square, grid north up, [n, n, 3] at ``CELL_M`` metres per pixel."""
+    rng = town.seed_generator("flight")
+    light = draw_light(rng, overcast_share=0.25)
+    cars = park_cars(town, rng)
+    surface = np.maximum(np.maximum(town.height_m, cars.height_m), town.crown_top_m)
+    picture = _overhead_colour_surfaces(town, light, cars, draw_crown_colours(light, rng))
+    picture *= np.where(cast_shadows(surface, light), np.float32(light.shade), np.float32(1.0))[
+        ..., None
+    ]
+    picture *= _shade_slopes(town.height_m, light)[..., None]
+    inner = slice(town.apron_cells, town.apron_cells + town.mapped_cells)
+    picture = picture[inner, inner]
+    picture += np.float32(0.45 * light.haze) * (SKYLIGHT - picture)
+    return develop(picture, light, rng, noise=0.012)
+
+
+def _overhead_colour_surfaces(town: Town, light: Light, cars: Cars, crowns: F32) -> F32:
+    """Colour of the uppermost surface before any light, [n, n, 3] in 0..255."""
+    picture = colour_ground(light)[town.ground] * town.grain[..., None]
+    tops = np.array(town.objects.top, np.float32)
+    built = town.object_row > 0
+    picture[built] = tops[town.object_row[built]] * (0.6 + 0.4 * town.grain[built])[:, None]
+    parked = cars.height_m > 0
+    glass = np.where(cars.height_m[parked] > 1.2, 1.0, 0.85)
+    picture[parked] = np.array(CAR_RGB, np.float32)[cars.colour[parked]] * glass[:, None]
+    leafy = town.crown_top_m > 0
+    dome = (town.crown_top_m - town.crown_base_m)[leafy] / 6.0
+    bright = (0.72 + 0.4 * np.minimum(dome, 1.0)) * town.grain[leafy] ** 2
+    picture[leafy] = crowns[town.crown_tint[leafy]] * bright[:, None]
+    return picture.astype(np.float32)
+
+
+def _shade_slopes(height_m: F32, light: Light) -> F32:
+    """Lambert factor of pitched roofs, about 1; exactly 1 on walls and flat ground."""
+    down, across = compute_slopes(height_m)
+    turn, rise = math.radians(light.sun_azimuth_deg), math.radians(light.sun_elevation_deg)
+    towards = -across * math.sin(turn) + down * math.cos(turn)
+    pitched = (height_m > 2.0) & (np.hypot(across, down) < 1.3)
+    factor = 1.0 + (1.0 - light.shade) * towards * math.cos(rise) / math.sin(rise)
+    return np.where(pitched, np.clip(factor, 0.55, 1.4), 1.0).astype(np.float32)

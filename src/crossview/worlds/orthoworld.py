@@ -20,8 +20,7 @@ from crossview.arrays import F32, I8, U8, Bool
 from crossview.errors import EmptyRegion, require
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon, move_point
-from crossview.worlds.camera import Drive, Sky
-from crossview.worlds.facades import stack_objects
+from crossview.worlds.camera import Drive, Sky, stack_objects
 from crossview.worlds.land_cover import Land, LandCover, estimate_land_cover
 from crossview.worlds.light import SEASONS, Light, cast_shadows, colour_ground, draw_light
 from crossview.worlds.raster import CELL_M, Generator, compute_slopes, draw_smooth_noise

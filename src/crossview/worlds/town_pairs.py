@@ -19,9 +19,14 @@ from crossview.arrays import U8
 from crossview.files import atomic_write, sweep, wait_for_disk
 from crossview.geo.points import LatLon
 from crossview.locks import lock
-from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, start_drive
+from crossview.worlds.camera import (
+    Shot,
+    draw_camera_places,
+    render_orthophoto,
+    render_panorama,
+    start_drive,
+)
 from crossview.worlds.construction import build_town
-from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.styles import SEEN_STYLES
 from crossview.worlds.town import TOWN_VERSION, Town

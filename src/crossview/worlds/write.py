@@ -24,12 +24,12 @@ from crossview.worlds.camera import (
     Drive,
     Shot,
     draw_camera_places,
+    render_orthophoto,
     render_panorama,
     render_photo,
     start_drive,
 )
 from crossview.worlds.construction import build_town
-from crossview.worlds.overhead import render_orthophoto
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.town import EPSG, SYNTHETIC_TAG, TOWN_VERSION, Town
 
