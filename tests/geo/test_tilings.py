@@ -10,7 +10,7 @@ from crossview.errors import InvalidValue
 from crossview.geo.grids import RasterGrid, convert_to_wkt
 from crossview.geo.mercator import build_tile_grid, find_tile
 from crossview.geo.points import LatLon
-from crossview.geo.tilings import lay_window_rows
+from crossview.imagery.windows import lay_window_rows
 
 GEOD = pyproj.Geod(ellps="WGS84")
 
