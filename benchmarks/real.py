@@ -33,7 +33,7 @@ from crossview.demo.baselines import HistogramEmbedder
 from crossview.errors import BadData, BadImagery, CrossviewError
 from crossview.files import atomic_write
 from crossview.geo.points import LatLon, measure_distances_m, move_point
-from crossview.imagery.source_options import SourceOptions
+from crossview.imagery.provenance import SourceOptions
 from crossview.imagery.sources import open_sources
 from crossview.index.build import build_index, open_job
 from crossview.index.index_options import IndexOptions

@@ -38,7 +38,7 @@ from crossview.errors import (
     TooCoarse,
     UsageError,
 )
-from crossview.imagery.source_options import SourceOptions
+from crossview.imagery.provenance import SourceOptions
 from crossview.index.build import build_index, open_job
 from crossview.index.index_options import IndexOptions
 from crossview.model.onnx import Model, open_model

@@ -18,7 +18,7 @@ from crossview.cli import main
 from crossview.errors import BadImage, InvalidValue, ModelMismatch, UnknownName, UsageError
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.geo.points import LatLon
-from crossview.imagery.source_options import SourceOptions
+from crossview.imagery.provenance import SourceOptions
 from crossview.index.index_options import BuildValues, IndexOptions
 from crossview.localization import locate as finding
 from crossview.localization.answer import Answer

@@ -97,7 +97,7 @@ def build_index(
     from dataclasses import fields
     from pathlib import Path
 
-    from crossview.imagery.source_options import SourceOptions
+    from crossview.imagery.provenance import SourceOptions
     from crossview.index import build
     from crossview.index.index_options import IndexOptions
     from crossview.index.store import Index

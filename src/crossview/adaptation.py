@@ -46,8 +46,7 @@ from crossview.files import atomic_write, make_folder, remove_whole, sweep, writ
 from crossview.geo.footprints import measure_covered_km2
 from crossview.geo.points import EARTH_RADIUS_M, LatLon, measure_distances_m
 from crossview.imagery.orthophotos import TILE_M, plan_squares, prepare_region
-from crossview.imagery.provenance import compute_signature
-from crossview.imagery.source_options import SourceOptions
+from crossview.imagery.provenance import SourceOptions, compute_signature
 from crossview.imagery.sources import Imagery, open_sources
 from crossview.imagery.windows import Tiling, cut_windows
 from crossview.index.build import build_index, open_job

@@ -9,7 +9,7 @@ from rasterio.transform import Affine
 
 from crossview.geo.mercator import build_tile_grid, find_tile
 from crossview.geo.points import LatLon
-from crossview.imagery.source_options import SourceOptions
+from crossview.imagery.provenance import SourceOptions
 from crossview.imagery.sources import open_sources
 
 UTM33 = "EPSG:32633"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from crossview.cli import app
 from crossview.errors import BadImagery
-from crossview.imagery.source_options import SourceOptions
+from crossview.imagery.provenance import SourceOptions
 from crossview.imagery.sources import open_sources
 from crossview.worlds.write import is_synthetic_map
 

@@ -14,7 +14,7 @@ from tests.imagery.georeferenced import draw_positions, geotiff, read_only_sheet
 from crossview.errors import BadImagery, InvalidValue, NotGeoreferenced
 from crossview.geo.grids import names_files
 from crossview.geo.points import LatLon, measure_distance_m
-from crossview.imagery.source_options import SourceOptions
+from crossview.imagery.provenance import SourceOptions
 from crossview.imagery.sources import open_sources
 
 LOCAL = (

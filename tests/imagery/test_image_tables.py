@@ -10,7 +10,7 @@ from crossview.errors import BadImagery, NotGeoreferenced
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon, measure_distance_m
 from crossview.imagery.image_tables import is_image_table, read_image_table
-from crossview.imagery.source_options import SourceOptions
+from crossview.imagery.provenance import SourceOptions
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut_windows
 

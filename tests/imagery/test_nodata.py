@@ -7,7 +7,7 @@ from tests.imagery.georeferenced import draw_positions, geotiff, read_only_sheet
 
 from crossview.errors import InvalidValue
 from crossview.imagery.borders import LEAST_SHARE, find_borders
-from crossview.imagery.source_options import SourceOptions
+from crossview.imagery.provenance import SourceOptions
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import NODATA_SHARE, Tiling, cut_windows
 

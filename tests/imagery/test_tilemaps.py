@@ -19,7 +19,7 @@ from tests.imagery.georeferenced import (
 from crossview.errors import BadImagery
 from crossview.geo.mercator import HALF_WORLD_M, find_tile_edges, project
 from crossview.geo.points import LatLon
-from crossview.imagery.source_options import SourceOptions
+from crossview.imagery.provenance import SourceOptions
 from crossview.imagery.sources import open_sources
 from crossview.imagery.tilemaps import (
     TileFacts,

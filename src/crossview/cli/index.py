@@ -14,7 +14,7 @@ import typer
 
 from crossview.cli import console
 from crossview.errors import InvalidValue, UsageError
-from crossview.imagery.source_options import SourceOptions
+from crossview.imagery.provenance import SourceOptions
 
 if TYPE_CHECKING:
     from crossview.index.build import IndexJob

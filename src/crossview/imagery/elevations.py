@@ -20,9 +20,9 @@ from crossview.arrays import F32, F64
 from crossview.errors import BadImagery, TooCoarse
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon, measure_distance_m
+from crossview.imagery.provenance import SourceOptions
 from crossview.imagery.rasters import OpenRasters, RasterStore, Rendering, read_raster_file
 from crossview.imagery.sheets import Box
-from crossview.imagery.source_options import SourceOptions
 from crossview.worlds.relief import Heights, check_heights, compute_height_above_ground
 
 HeightKind = Literal["auto", "surface", "above-ground"]

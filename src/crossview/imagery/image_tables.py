@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crossview.errors import BadImagery
 from crossview.geo.points import LatLon
-from crossview.imagery.source_options import SourceOptions
+from crossview.imagery.provenance import SourceOptions
 from crossview.lists import Folder, ListRow, read_header, read_table
 
 NEEDED = ("file", "lat", "lon")

@@ -1,4 +1,7 @@
-"""ImageryInfo: what an index remembers of the imagery it was made from."""
+"""SourceOptions: what the user says about imagery that it does not say itself.
+
+ImageryInfo: what an index remembers of the imagery it was made from.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,43 @@ from crossview.arrays import F64
 from crossview.errors import BadImagery
 from crossview.geo.points import find_lon_range
 from crossview.imagery.sheets import Sheet
-from crossview.imagery.source_options import SourceOptions
 from crossview.schema import Positive, Text, check
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """How to read sources. None means: as the source says, or the usual.
+
+    ``finest_useful_m``: ground metres per pixel below which more detail is of no use (the model
+    would average it away); finer rasters are averaged while reading, pyramids use a lower zoom.
+    """
+
+    bands: tuple[int, ...] | None = None  # three for red, green, blue, or one for grey; from 1
+    stretch: tuple[float, float] | None = None  # percentiles that become black and white
+    crs: str | None = None  # of all files and tables, whatever they say themselves
+    metres_per_px: float | None = None  # of images in a CSV that have none
+    width_m: float | None = None  # likewise
+    zoom: int | None = None  # of tile pyramids
+    tms: bool | None = None  # of tile pyramids: rows from the south, from the north, as they say
+    nodata: tuple[float, ...] | None = None  # stored value of no data: one, or one per band
+    allow_vrt: bool | None = None  # read lists of local files (GDAL's VRT)
+    attribution: str | None = None
+    date: str | None = None
+    finest_useful_m: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> SourceOptions:
+        """The inverse of :meth:`to_json`."""
+        tuples: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return SourceOptions(**tuples)
+
 
 _Lat = Annotated[float, Interval(ge=-90.0, le=90.0)]
 _Lon = Annotated[float, Interval(ge=-540.0, le=540.0)]  # earlier indexes went beyond 180

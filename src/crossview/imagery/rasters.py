@@ -32,8 +32,8 @@ from crossview.geo.grids import (
 from crossview.geo.points import LatLon, measure_distance_m
 from crossview.imagery import georeference
 from crossview.imagery.drivers import gdal, open_raster
+from crossview.imagery.provenance import SourceOptions
 from crossview.imagery.sheets import Box, Patch
-from crossview.imagery.source_options import SourceOptions
 from crossview.views.rgb import OPAQUE, invert_greys, orient_pixels
 from crossview.worlds.town import SYNTHETIC_TAG
 

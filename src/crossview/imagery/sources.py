@@ -20,7 +20,13 @@ from crossview.geo.datums import find_datum_shift
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon
 from crossview.imagery.image_tables import ImageRow, is_image_table, read_image_table
-from crossview.imagery.provenance import ImageryInfo, compute_bounds, compute_signature, join_texts
+from crossview.imagery.provenance import (
+    ImageryInfo,
+    SourceOptions,
+    compute_bounds,
+    compute_signature,
+    join_texts,
+)
 from crossview.imagery.rasters import (
     DEFAULT_PERCENTILES,
     Limits,
@@ -32,7 +38,6 @@ from crossview.imagery.rasters import (
     read_raster_file,
 )
 from crossview.imagery.sheets import Box, Patch, Sheet, join_sheets
-from crossview.imagery.source_options import SourceOptions
 from crossview.imagery.tile_archives import (
     MbTiles,
     NorthUpArchive,

@@ -29,7 +29,7 @@ from crossview.arrays import F32, F64, U8
 from crossview.errors import BadIndex, BadModel, EmptyRegion, UsageError
 from crossview.files import explain_failure, replace_folder
 from crossview.geo.footprints import measure_covered_km2
-from crossview.imagery.source_options import SourceOptions
+from crossview.imagery.provenance import SourceOptions
 from crossview.imagery.sources import Imagery, is_grey, open_sources
 from crossview.imagery.windows import Tiling, Window, count_windows, cut_windows
 from crossview.index.index_options import (
