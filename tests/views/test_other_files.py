@@ -7,8 +7,14 @@ import pytest
 from PIL import Image
 
 from crossview.errors import BadImage
-from crossview.views.decode import SUFFIXES, load_photo, read_rgb
-from crossview.views.other_files import RAW_SUFFIXES, VIDEO_SUFFIXES, explain_refusal
+from crossview.views.decode import (
+    RAW_SUFFIXES,
+    SUFFIXES,
+    VIDEO_SUFFIXES,
+    explain_refusal,
+    load_photo,
+    read_rgb,
+)
 
 
 def box(brand, *more):

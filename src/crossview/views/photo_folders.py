@@ -9,8 +9,7 @@ from pathlib import Path
 
 from crossview.errors import BadImage
 from crossview.files import walk_files
-from crossview.views.decode import SUFFIXES
-from crossview.views.other_files import RAW_SUFFIXES, VIDEO_SUFFIXES
+from crossview.views.decode import RAW_SUFFIXES, SUFFIXES, VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True, kw_only=True)
