@@ -24,7 +24,7 @@ from crossview.imagery.sources import open_sources
 from crossview.index.build import build_index
 from crossview.index.index_options import IndexOptions
 from crossview.index.store import Index
-from crossview.model.info import ModelInfo, compute_fingerprint, read_info
+from crossview.model import ModelInfo, compute_fingerprint, read_info
 
 
 class RandomAerial:

@@ -13,7 +13,7 @@ from crossview.files import atomic_write
 from crossview.imagery.sources import open_sources
 from crossview.index.build import build_index
 from crossview.index.index_options import IndexOptions
-from crossview.model.onnx import Embedder
+from crossview.model import Embedder
 from crossview.worlds.camera import (
     Shot,
     draw_camera_places,

@@ -35,7 +35,7 @@ from crossview.localization.hints import Hints
 from crossview.localization.locate import locate_many
 from crossview.localization.posterior import measure_evidence
 from crossview.localization.search import rank_places
-from crossview.model.onnx import Embedder, open_model
+from crossview.model import Embedder, open_model
 from crossview.reports.trust import draw_calibration
 from crossview.worlds.town import TOWN_VERSION
 

@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.harness import Timings, interleaved, ratio, report
 from crossview.evaluation.conditions import Condition
 from crossview.evaluation.embed import EmbedSettings, embed
-from crossview.model.info import ModelInfo
+from crossview.model import ModelInfo
 from crossview.pairs.table import PairTable
 from crossview.views.spec import Representation, ViewSpec
 

@@ -28,7 +28,7 @@ from tests.views.hard_photos import empty_webp, scan_bomb
 
 from benchmarks._serving import Client, build_random_index, start_server, write_photos
 from benchmarks.harness import report
-from crossview.model.onnx import resolve_model
+from crossview.model import resolve_model
 from crossview.service.server import SPARE_S
 from crossview.service.settings import Settings
 

@@ -26,8 +26,7 @@ from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, count_windows, cut_windows
 from crossview.index.build import batch_windows
 from crossview.index.index_options import IndexOptions
-from crossview.model.info import INFO_NAME, SHARED_NAME, ModelInfo
-from crossview.model.onnx import open_model, resolve_model
+from crossview.model import INFO_NAME, SHARED_NAME, ModelInfo, open_model, resolve_model
 from crossview.views.spec import ViewSpec
 
 TILE_PX = 256

@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks._serving import build_random_index, run_server, write_photos
 from benchmarks.harness import report
-from crossview.model.onnx import resolve_model
+from crossview.model import resolve_model
 
 SWITCHES = [
     "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",

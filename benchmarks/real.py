@@ -42,7 +42,7 @@ from crossview.lists import Folder, read_table
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.hints import Hints, explain_unusable_heading
 from crossview.localization.locate import locate_many
-from crossview.model.onnx import Embedder, Model, open_model
+from crossview.model import Embedder, Model, open_model
 from crossview.stats import cluster_intervals
 from crossview.views.decode import Photo, load_photo, make_photo, read_picture_size
 from crossview.views.lens import FLAT_LIMIT_DEG, FOV_RANGE_DEG

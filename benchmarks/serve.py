@@ -33,7 +33,7 @@ from benchmarks.harness import Timings, interleaved, ratio, report
 from benchmarks.index import _convnext
 from crossview.index.store import Index
 from crossview.localization.locate import locate_many
-from crossview.model.onnx import open_model, resolve_model
+from crossview.model import open_model, resolve_model
 
 SAME = 1e-5  # scores that differ by less may change places
 

@@ -31,7 +31,7 @@ from crossview.localization.hints import Hints
 from crossview.localization.locate import locate_many
 from crossview.localization.queries import TRIED_FOV_DEG
 from crossview.localization.search import count_searched_places, rank_places
-from crossview.model.onnx import Embedder, open_model
+from crossview.model import Embedder, open_model
 from crossview.outputs.records import stands_out
 from crossview.stats import wilson
 from crossview.views.decode import Photo, load_photo

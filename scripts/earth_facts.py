@@ -13,8 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from crossview.files import atomic_write
-from crossview.model.info import INFO_NAME, ModelInfo, compute_fingerprint, encode_info, read_info
-from crossview.model.onnx import OF_EARTH
+from crossview.model import (
+    INFO_NAME,
+    OF_EARTH,
+    ModelInfo,
+    compute_fingerprint,
+    encode_info,
+    read_info,
+)
 from crossview.worlds.ortho_pairs import ORTHO_VERSION
 from crossview.worlds.ortho_sets import list_sets, list_tiles
 from crossview.worlds.town import TOWN_VERSION

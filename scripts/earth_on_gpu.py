@@ -26,7 +26,7 @@ import numpy as np
 from crossview.files import atomic_write
 
 if TYPE_CHECKING:
-    from crossview.model.onnx import Embedder
+    from crossview.model import Embedder
 
 TOWN = "src/crossview/packaged_models/town"
 LEFT_OUT = ("czechia", "united-states", "germany")
@@ -239,7 +239,7 @@ def measure(arguments: argparse.Namespace) -> None:
 def open_embedder(run: Path, device: str) -> Embedder:
     """A run's network; "town" is the packaged one."""
     from crossview.catalogue import open_run
-    from crossview.model.onnx import open_model
+    from crossview.model import open_model
     from crossview.training.device import open_device
     from crossview.training.torch_embedder import RunEmbedder
 

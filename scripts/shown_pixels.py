@@ -27,7 +27,7 @@ from crossview.evaluation.embed import EmbedSettings, embed
 from crossview.explain.consistency import measure_consistency
 from crossview.localization.hints import Hints
 from crossview.localization.queries import make_queries
-from crossview.model.info import ModelInfo
+from crossview.model import ModelInfo
 from crossview.pairs.batch import Views
 from crossview.pairs.framing import frame_views
 from crossview.pairs.loading import Loader, RawBatch, Reader, make_plain_reader

@@ -26,7 +26,7 @@ def _no_settings_from_outside(monkeypatch):
 def packaged_models(tmp_path, monkeypatch):
     """The folder of packaged models as a package has them: a town's and one of Earth, both toys."""
     folder = toy_packaged_models(tmp_path / "packaged")
-    monkeypatch.setattr("crossview.model.onnx.PACKAGED_FOLDER", folder)
+    monkeypatch.setattr("crossview.model.PACKAGED_FOLDER", folder)
     return folder
 
 

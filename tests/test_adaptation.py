@@ -41,7 +41,7 @@ from crossview.errors import (
 from crossview.imagery.provenance import SourceOptions
 from crossview.index.build import build_index, open_job
 from crossview.index.index_options import IndexOptions
-from crossview.model.onnx import Model, open_model
+from crossview.model import Model, open_model
 from crossview.worlds.town_pairs import TownPlan
 
 SMALL = {

@@ -194,7 +194,7 @@ class DecodersOfThisProcess:
 def upload_photo(place: Path, trace: Trace) -> None:
     from starlette.testclient import TestClient
 
-    from crossview.model.onnx import open_model
+    from crossview.model import open_model
     from crossview.service.regions import Regions
     from crossview.service.server import create_app
     from crossview.service.settings import Settings

@@ -16,7 +16,7 @@ import crossview
 from crossview.assessment import AssessmentValues
 from crossview.index.index_options import BuildValues
 from crossview.localization.hints import HintValues
-from crossview.model.onnx import open_model
+from crossview.model import open_model
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "python-api.md").read_text(encoding="utf-8")
 KEYWORDS = {"locate": HintValues, "build_index": BuildValues, "evaluate": AssessmentValues}

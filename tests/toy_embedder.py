@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from crossview.model.info import ModelInfo, encode_info
+from crossview.model import ModelInfo, encode_info
 from crossview.views.spec import ViewSpec
 
 ROWS = 4  # bands of rows whose mean colours are looked at

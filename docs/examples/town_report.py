@@ -26,7 +26,7 @@ from crossview.evaluation.embed import (
     evaluate_conditions,
     make_views,
 )
-from crossview.model.onnx import Embedder, open_model, resolve_model
+from crossview.model import Embedder, open_model, resolve_model
 from crossview.pairs.reading import Files
 from crossview.reports.report_page import ReportFacts, write_report
 from crossview.reports.results import open_records

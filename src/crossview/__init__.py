@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from crossview.index.store import Index
     from crossview.localization.hints import HintValues
     from crossview.localization.queries import Picture
-    from crossview.model.onnx import Embedder, Model
+    from crossview.model import Embedder, Model
     from crossview.outputs.notebook import NotebookAnswer
 
 __all__ = ["Index", "Model", "__version__", "build_index", "evaluate", "locate"]
@@ -165,7 +165,7 @@ def __getattr__(name: str) -> Any:
 
         return Index
     if name == "Model":
-        from crossview.model.onnx import Model
+        from crossview.model import Model
 
         return Model
     raise AttributeError(f"module 'crossview' has no attribute {name!r}")

@@ -59,8 +59,15 @@ from crossview.localization.locate import locate_files
 from crossview.localization.queries import prepare_query
 from crossview.localization.similarity import score_queries
 from crossview.locks import lock
-from crossview.model.info import INFO_NAME, ModelInfo, encode_info, read_info
-from crossview.model.onnx import Embedder, Model, open_model
+from crossview.model import (
+    INFO_NAME,
+    Embedder,
+    Model,
+    ModelInfo,
+    encode_info,
+    open_model,
+    read_info,
+)
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable, join_tables
 from crossview.schema import parse_object, read_bytes

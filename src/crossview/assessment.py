@@ -22,7 +22,7 @@ from crossview.evaluation.embed import (
 )
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.task import Rules
-from crossview.model.onnx import Embedder, Model, open_model
+from crossview.model import Embedder, Model, open_model
 from crossview.pairs.cache import fill_cache, open_cache
 from crossview.pairs.reading import Files, Source
 from crossview.pairs.table import PairTable

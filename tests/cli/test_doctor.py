@@ -79,7 +79,7 @@ def test_a_missing_packaged_model_is_a_problem(monkeypatch, capsys):
 
 
 def test_a_model_that_cannot_be_resolved_is_reported_and_not_raised(monkeypatch):
-    models = importlib.import_module("crossview.model.onnx")
+    models = importlib.import_module("crossview.model")
 
     def unresolved(name: str) -> None:
         raise BadModel("no folder\nsecond line")

@@ -35,7 +35,7 @@ from crossview.demo.walkthrough import DemoSettings, run_demo
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut_windows
 from crossview.localization import queries
-from crossview.model.info import read_info
+from crossview.model import read_info
 from crossview.studies import running, study
 from crossview.training import export
 from crossview.training.run_folder import RunFolder

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from crossview.demo.baselines import HistogramEmbedder, randomize_weights
-from crossview.model.onnx import open_model, resolve_model
+from crossview.model import open_model, resolve_model
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ from crossview.index.index_options import is_coarse
 from crossview.index.store import Index
 from crossview.localization.accuracy import Truths
 from crossview.localization.locate import locate, open_index_model, require_ready
-from crossview.model.onnx import open_model
+from crossview.model import open_model
 from crossview.networks.weight_files import digest_tensors, fill_network
 from crossview.pairs import official_lists
 from crossview.pairs.cache import fill_cache, open_cache

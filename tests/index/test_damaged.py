@@ -11,7 +11,7 @@ from tests.toy_embedder import toy_info
 from crossview.errors import BadIndex, BadModel
 from crossview.index import store
 from crossview.index.store import Index
-from crossview.model.info import read_info
+from crossview.model import read_info
 from crossview.schema import parse_object, read_bytes
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import crossview
 from crossview.cli import main
-from crossview.model.onnx import open_model
+from crossview.model import open_model
 from crossview.views.aerial import make_aerial_view
 from crossview.views.ground import make_ground_view
 

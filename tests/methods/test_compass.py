@@ -13,7 +13,7 @@ from crossview.catalogue import configure, recipe
 from crossview.errors import InvalidValue, WeightsUnavailable
 from crossview.methods import compass
 from crossview.methods.compass import Config, augment
-from crossview.model.info import read_info
+from crossview.model import read_info
 from crossview.networks.losses import turning_info_nce
 from crossview.pairs.batch import PairPixels
 from crossview.pairs.loading import normalise

@@ -18,9 +18,7 @@ from crossview.errors import BadModel
 from crossview.evaluation.conditions import Condition, list_untrained
 from crossview.localization.hints import Hints
 from crossview.localization.queries import prepare_query
-from crossview.model import info
-from crossview.model.info import FIELDS, compute_fingerprint, require_whole
-from crossview.model.onnx import open_model
+from crossview.model import FIELDS, compute_fingerprint, info, open_model, require_whole
 from crossview.views.decode import make_photo
 
 INFO = toy_info(fov_seen_deg=(66.0, 200.0))

@@ -18,8 +18,7 @@ from crossview import cli
 from crossview.errors import ModelMismatch, SyntheticModel, UnknownName, UsageError
 from crossview.index.store import Index
 from crossview.localization.locate import _open_cached
-from crossview.model import onnx
-from crossview.model.info import ModelInfo, compute_fingerprint, encode_info, read_info
+from crossview.model import ModelInfo, compute_fingerprint, encode_info, onnx, read_info
 from crossview.outputs.formats import FORMATS
 from crossview.worlds.ortho_sets import list_sets
 

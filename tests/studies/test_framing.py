@@ -27,7 +27,7 @@ from crossview.cli import main
 from crossview.errors import BadData, BadModel, InvalidValue
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.index.index_options import COARSEST, IndexOptions, choose_tiling
-from crossview.model.info import read_info
+from crossview.model import read_info
 from crossview.pairs.framing import frame_spec, frame_views, measure_framing
 from crossview.pairs.reading import Files
 from crossview.pairs.table import Framing

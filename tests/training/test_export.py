@@ -9,7 +9,7 @@ from tests.training.tiny import PAGE, SMALL, request, trained
 from crossview.catalogue import make_config, method_page
 from crossview.errors import BadModel, InUse
 from crossview.locks import lock
-from crossview.model.onnx import Model, resolve_model
+from crossview.model import Model, resolve_model
 from crossview.pairs.page_ref import PageRef
 from crossview.training import export as export_module
 from crossview.training.export import export, fov_seen_deg, read_origin, reopen

@@ -8,8 +8,7 @@ from PIL import Image
 from tests.shared_data import shared
 
 from crossview.errors import BadModel, InvalidValue
-from crossview.model.info import compute_fingerprint, read_view
-from crossview.model.onnx import resolve_model
+from crossview.model import compute_fingerprint, read_view, resolve_model
 from crossview.views.aerial import (
     compute_authors_positions,
     count_needed_px,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from crossview.localization.answer import Answer
     from crossview.localization.calibration_record import Calibrated, Calibration
     from crossview.localization.hints import Hints
-    from crossview.model.onnx import Embedder
+    from crossview.model import Embedder
     from crossview.views.decode import Photo
 
 

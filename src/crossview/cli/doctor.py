@@ -179,7 +179,7 @@ def _describe_cuda(torch: Any) -> str:
 def _find_models() -> Iterator[dict[str, str]]:
     """The model of the demo, which must be there, and every other that came with the package."""
     try:
-        from crossview.model.onnx import OF_TOWNS, list_packaged_models
+        from crossview.model import OF_TOWNS, list_packaged_models
     except ImportError as problem:
         yield {"name": "-", "problem": f"The packaged models cannot be opened: {problem}"}
         return
@@ -189,8 +189,7 @@ def _find_models() -> Iterator[dict[str, str]]:
 
 def _describe_model(name: str) -> dict[str, str]:
     try:
-        from crossview.model.info import compute_fingerprint, read_info
-        from crossview.model.onnx import resolve_model
+        from crossview.model import compute_fingerprint, read_info, resolve_model
 
         folder = resolve_model(name)
         return {

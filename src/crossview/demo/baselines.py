@@ -19,7 +19,7 @@ import numpy as np
 from crossview.arrays import F32, U8
 from crossview.errors import BadModel
 from crossview.files import atomic_write
-from crossview.model.info import INFO_NAME, ModelInfo, encode_info, find_networks, read_info
+from crossview.model import INFO_NAME, ModelInfo, encode_info, find_networks, read_info
 
 LEVELS = 6  # per colour channel
 
@@ -36,7 +36,7 @@ ByteSpan = tuple[int, int]
 class HistogramEmbedder:
     """Square roots of colour shares [B, LEVELS^3]: their dot product is the Bhattacharyya overlap.
 
-    Implements :class:`crossview.model.onnx.Embedder` on the views of another model.
+    Implements :class:`crossview.model.Embedder` on the views of another model.
     """
 
     def __init__(self, info: ModelInfo) -> None:

@@ -23,7 +23,7 @@ from crossview.localization.answer import Answer
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate_many
 from crossview.locks import lock
-from crossview.model.onnx import Embedder, open_model, resolve_model
+from crossview.model import Embedder, open_model, resolve_model
 from crossview.outputs.map_page import write_map
 from crossview.worlds.town import TOWN_VERSION
 from crossview.worlds.town_pairs import FIRST_TEST_SEED

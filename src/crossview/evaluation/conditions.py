@@ -13,7 +13,7 @@ import numpy as np
 
 from crossview.arrays import U8
 from crossview.errors import InvalidValue, require
-from crossview.model.info import ModelInfo
+from crossview.model import ModelInfo
 from crossview.views import crops
 from crossview.views.corruption import corrupt
 from crossview.views.spec import ViewSpec

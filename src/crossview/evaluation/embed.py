@@ -24,8 +24,7 @@ from crossview.evaluation.metrics import RunFacts, make_record
 from crossview.evaluation.ranking import rank_queries
 from crossview.evaluation.task import Rules, Task, make_task, skip_queries
 from crossview.evaluation.vectors import check_spread, normalize_rows
-from crossview.model.info import ModelInfo
-from crossview.model.onnx import Embedder
+from crossview.model import Embedder, ModelInfo
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import (
     Picture,

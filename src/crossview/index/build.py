@@ -64,7 +64,7 @@ from crossview.index.store import (
     write_manifest,
 )
 from crossview.locks import lock
-from crossview.model.onnx import Embedder, Model, open_model
+from crossview.model import Embedder, Model, open_model
 from crossview.views.aerial import make_aerial_view
 from crossview.views.spec import ViewSpec
 

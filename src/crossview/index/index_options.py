@@ -11,8 +11,7 @@ from crossview.geo.points import LatLon
 from crossview.imagery.provenance import ImageryInfo
 from crossview.imagery.windows import Tiling
 from crossview.index.store import FORMAT_VERSION, THUMBNAIL_PX
-from crossview.model.info import ModelInfo
-from crossview.model.onnx import OF_EARTH, OF_TOWNS, list_packaged_models
+from crossview.model import OF_EARTH, OF_TOWNS, ModelInfo, list_packaged_models
 from crossview.views.spec import ViewSpec
 
 STRIDES_PER_FOOTPRINT = 4  # 20 m for a footprint of 80 m: a pin is 14 m off at most

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from crossview.arrays import F64
 from crossview.errors import BadIndex
 from crossview.localization.answer import Answer
-from crossview.model.info import as_wide_as
+from crossview.model import as_wide_as
 from crossview.schema import Count, NotNegative, Positive, Share, check
 
 FORMAT = 1
@@ -81,7 +81,7 @@ class Calibrated:
     fov_chosen_by: str = CHOSEN_BY
 
     def covers(self, answer: Answer) -> bool:
-        """Whether a picture is of this kind: as wide as those measured (``model.info``)."""
+        """Whether a picture is of this kind: as wide as those measured (``model``)."""
         if (answer.fov_source == "assumed") != self.assumed or answer.directed != self.directed:
             return False
         if self.assumed:

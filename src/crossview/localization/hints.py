@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 from crossview.errors import InvalidValue, require
 from crossview.geo.perimeters import Perimeter, parse_perimeter, read_perimeter
 from crossview.geo.points import LatLon, parse_latlon
-from crossview.model.info import ModelInfo
+from crossview.model import ModelInfo
 from crossview.views.exif import Heading
 from crossview.views.lens import require_fov
 

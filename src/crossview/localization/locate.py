@@ -21,7 +21,7 @@ from crossview.localization.search import (
     rank_places,
     search,
 )
-from crossview.model.onnx import Embedder, open_index_model, open_model
+from crossview.model import Embedder, open_index_model, open_model
 from crossview.views.decode import Photo
 
 _OF_ONE_PHOTO = (BadImage, InvalidValue)  # the other photos are located all the same

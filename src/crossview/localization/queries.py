@@ -14,8 +14,7 @@ import numpy as np
 from crossview.arrays import F32, U8
 from crossview.errors import BadImage, InvalidValue
 from crossview.localization.hints import Hints, KnownHeading, choose_heading
-from crossview.model.info import ModelInfo
-from crossview.model.onnx import Embedder
+from crossview.model import Embedder, ModelInfo
 from crossview.views.decode import (
     MAX_FILE_BYTES,
     MAX_MEMORY_BYTES,

@@ -12,7 +12,7 @@ from crossview.errors import CrossviewError, UnknownName, UsageError, require
 from crossview.index.store import MANIFEST_NAME, Index
 from crossview.localization.hints import explain_unusable_heading
 from crossview.localization.locate import require_ready
-from crossview.model.onnx import Embedder, open_index_model, open_model
+from crossview.model import Embedder, open_index_model, open_model
 from crossview.outputs.map_layers import HeatGrid, build_heat_grid
 from crossview.service.map_tiles import MapTiles
 

@@ -23,7 +23,7 @@ from crossview.arrays import F32, U8
 from crossview.errors import BadModel
 from crossview.files import write_together
 from crossview.locks import lock
-from crossview.model.info import (
+from crossview.model import (
     AERIAL_NAME,
     FOV_SLACK,
     GROUND_NAME,
@@ -373,7 +373,7 @@ def fov_seen_deg(run: RunFolder, meant: tuple[float, float]) -> tuple[float, flo
     """Narrowest and widest ground pictures, in degrees, that the steps of a run were shown.
 
     ``meant``: those that the method draws from panoramas; an end that was drawn to within the
-    slack of :func:`crossview.model.info.as_wide_as` counts as reached, and a run whose log
+    slack of :func:`crossview.model.as_wide_as` counts as reached, and a run whose log
     does not tell is believed.
     """
     shown = [entry["fov_deg"] for entry in run.entries()[0] if "fov_deg" in entry]

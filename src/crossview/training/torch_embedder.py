@@ -11,7 +11,7 @@ import torch
 
 from crossview.arrays import F32, U8
 from crossview.errors import BadModel, InvalidValue
-from crossview.model.info import ModelInfo
+from crossview.model import ModelInfo
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import normalise
 from crossview.training.export import run_info
@@ -39,11 +39,11 @@ class RunEmbedder:
         self.fingerprint = digest.hexdigest()
 
     def ground(self, images: U8) -> F32:
-        """See :class:`crossview.model.onnx.Embedder`."""
+        """See :class:`crossview.model.Embedder`."""
         return self._run("ground", images)
 
     def aerial(self, images: U8) -> F32:
-        """See :class:`crossview.model.onnx.Embedder`."""
+        """See :class:`crossview.model.Embedder`."""
         return self._run("aerial", images)
 
     def _run(self, side: str, images: U8) -> F32:

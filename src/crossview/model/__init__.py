@@ -1,1 +1,0 @@
-"""Models as files: an ONNX network and what travels beside it."""
