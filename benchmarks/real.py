@@ -29,7 +29,7 @@ import numpy as np
 from benchmarks import harness
 from crossview.arrays import F64, U8
 from crossview.datasets import pair_lists
-from crossview.demo.baselines import HistogramEmbedder
+from crossview.demo import HistogramEmbedder
 from crossview.errors import BadData, BadImagery, CrossviewError
 from crossview.files import atomic_write
 from crossview.geo.points import LatLon, measure_distances_m, move_point

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
-from crossview.demo.walkthrough import DemoSettings, run_demo
+from crossview.demo import DemoSettings, run_demo
 from crossview.stats import wilson
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
 from crossview.worlds.town_pairs import FIRST_TEST_SEED, TownPlan, ensure_pairs

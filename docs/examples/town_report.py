@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from crossview import catalogue
-from crossview.demo.baselines import HistogramEmbedder, randomize_weights
+from crossview.demo import HistogramEmbedder, randomize_weights
 from crossview.evaluation.conditions import Condition
 from crossview.evaluation.embed import (
     EmbedSettings,

@@ -31,7 +31,7 @@ from tests.training.tiny import PAGE, SMALL
 import crossview
 from crossview import adaptation, catalogue
 from crossview.cli import main
-from crossview.demo.walkthrough import DemoSettings, run_demo
+from crossview.demo import DemoSettings, run_demo
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut_windows
 from crossview.localization import queries

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from crossview.demo.baselines import HistogramEmbedder, randomize_weights
+from crossview.demo import HistogramEmbedder, randomize_weights
 from crossview.model import open_model, resolve_model
 
 

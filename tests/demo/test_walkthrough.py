@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from crossview.demo.walkthrough import COMPARED, DemoSettings, run_demo
+from crossview.demo import COMPARED, DemoSettings, run_demo
 from crossview.errors import InvalidValue
 
 

@@ -22,7 +22,7 @@ def demo(
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
 ) -> None:
     """Render a town, index it, locate 400 unseen pictures, and write the map page."""
-    from crossview.demo.walkthrough import DemoSettings, run_demo
+    from crossview.demo import DemoSettings, run_demo
 
     trip = DemoSettings(
         style=style, seed=seed, pictures=pictures, extras=max(1, pictures // 4), model=model

@@ -1,1 +1,0 @@
-"""The demonstration: one town never seen in training, from rendering to the map page."""
