@@ -22,9 +22,15 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _towns, harness
-from crossview.calibration.calibrate import calibrate
+from crossview.calibration.calibrate import (
+    Outcome,
+    calibrate,
+    estimate_share,
+    figures,
+    judge,
+    refusal_figures,
+)
 from crossview.calibration.fit import CalibrationGoal
-from crossview.calibration.held_out import Outcome, estimate_share, figures, judge, refusal_figures
 from crossview.calibration.known_photos import KnownPhoto, KnownPhotos, make_known_photo
 from crossview.files import writing
 from crossview.index.store import Index

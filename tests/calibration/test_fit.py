@@ -5,6 +5,7 @@ import pytest
 from scipy import optimize, stats
 from tests.calibration.known_photos import CELLS, TEMPERATURE, drawn
 
+from crossview.calibration.calibrate import calibration_error, cross_validate, figures, judge
 from crossview.calibration.fit import (
     CalibrationGoal,
     _loss,
@@ -17,7 +18,6 @@ from crossview.calibration.fit import (
     probabilities,
     separation,
 )
-from crossview.calibration.held_out import calibration_error, cross_validate, figures, judge
 from crossview.errors import InvalidValue
 from crossview.localization.posterior import measure_evidence
 
@@ -170,7 +170,7 @@ def test_held_out_figures_are_of_photos_their_fit_has_not_seen():
 
 
 def test_one_extra_photo_of_a_spot_stays_in_its_fold():
-    from crossview.calibration.held_out import _folds
+    from crossview.calibration.calibrate import _folds
 
     spot = np.random.default_rng(12).integers(0, 12, 300)
     fold = _folds(spot)
@@ -193,6 +193,6 @@ def test_photos_are_judged_by_fits_to_four_fifths_of_the_spots(monkeypatch):
         sizes.append(len(photos))
         return fit(photos, wanted)
 
-    monkeypatch.setattr("crossview.calibration.held_out.fit", watched)
+    monkeypatch.setattr("crossview.calibration.calibrate.fit", watched)
     cross_validate(drawn(100, 0), WANTED)
     assert sizes == [80] * 5

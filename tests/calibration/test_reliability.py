@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossview.calibration.held_out import (
+from crossview.calibration.calibrate import (
     brier,
     calibration_error,
     error_by_chance,

@@ -1,26 +1,306 @@
 """One calibration per kind of picture, as far as the numbers of known photos allow.
 
 Photos that are known to be from outside of the region: how many a calibration lets through.
+
+What a calibration is worth on photos that its fit has not seen.
+
+Whether stated probabilities come true, and what refusing pictures from elsewhere costs.
+
+Expected calibration error as in Guo et al., "On calibration of modern neural networks" (ICML 2017),
+over bins of equal mass rather than equal width, so that no bin rests on a handful of pictures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from crossview._version import __version__
-from crossview.calibration.fit import CalibrationGoal, explain_too_few, fit
-from crossview.calibration.held_out import cross_validate, figures
+from crossview.arrays import F64, I64, Bool
+from crossview.calibration.fit import (
+    CalibrationGoal,
+    evidences,
+    explain_too_few,
+    fit,
+    probabilities,
+)
 from crossview.calibration.known_photos import KnownPhoto, KnownPhotos
-from crossview.errors import InvalidValue
+from crossview.errors import InvalidValue, require
+from crossview.localization.accuracy import RANKS
 from crossview.localization.answer import Answer
-from crossview.localization.calibration_record import CHOSEN_BY, Calibrated, Calibration
+from crossview.localization.calibration_record import CHOSEN_BY, Calibrated, Calibration, Fit
 from crossview.localization.posterior import measure_evidence
-from crossview.stats import wilson
+from crossview.stats import cluster_interval, quantile_interval, wilson
+
+BINS = 15
+_DRAWS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Per bin [B], from low to high: mean stated probability, share that came true, and n."""
+
+    stated: F64
+    came_true: F64
+    n: I64
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error: the gap of a bin, averaged over all pictures."""
+        return float(np.average(np.abs(self.stated - self.came_true), weights=self.n))
+
+
+def measure_reliability(probability: ArrayLike, right: ArrayLike, bins: int = BINS) -> Reliability:
+    """Group pictures by stated probability [n] into ``bins`` of equal mass.
+
+    Equal probabilities are never parted, so the order of the pictures changes nothing; there may
+    then be fewer bins. Raises :class:`InvalidValue` for values outside of [0, 1].
+    """
+    stated, came_true = _check(probability, right)
+    order = np.argsort(stated, kind="stable")
+    rising = stated[order]
+    cuts = np.linspace(0, len(rising), bins + 1)[1:-1].astype(np.int64)
+    # A cut within a run of equal values moves to the run's nearer end.
+    low = np.searchsorted(rising, rising[cuts], side="left")
+    high = np.searchsorted(rising, rising[cuts], side="right")
+    edges = np.unique(np.r_[0, np.where(cuts - low <= high - cuts, low, high), len(rising)])
+    count = np.diff(edges)
+    sums = (np.add.reduceat(values[order], edges[:-1]) for values in (stated, came_true))
+    mean_stated, mean_true = (total / count for total in sums)
+    return Reliability(mean_stated, mean_true, count)
+
+
+def calibration_error(probability: ArrayLike, right: ArrayLike, bins: int = BINS) -> float:
+    """Expected calibration error in [0, 1] of stated probabilities [n]."""
+    return measure_reliability(probability, right, bins).error
+
+
+def error_by_chance(probability: ArrayLike, bins: int = BINS) -> float:
+    """Expected calibration error that perfectly calibrated probabilities [n] would show.
+
+    Small samples show some: bins of few pictures never come out even. Mean of 200 seeded draws.
+    """
+    stated = np.asarray(probability, np.float64)
+    rng = np.random.default_rng(0)
+    draws = rng.random((_DRAWS, len(stated))) < stated
+    return float(np.mean([calibration_error(stated, came_true, bins) for came_true in draws]))
+
+
+def brier(probability: ArrayLike, right: ArrayLike) -> float:
+    """Mean squared difference between stated probability and what came true (Brier 1950)."""
+    stated, came_true = _check(probability, right)
+    return float(np.mean((stated - came_true) ** 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Rejection:
+    """What each threshold [k] on the evidence costs, from accepting all to refusing all."""
+
+    threshold: F64  # refused is what lies below
+    false_reject: F64  # share of the pictures of the region that are refused
+    false_accept: F64  # share of the pictures from elsewhere that are not
+
+    @property
+    def area(self) -> float:
+        """Area under the curve in [0, 1]; 0.5 is chance.
+
+        How often a picture of the region has more evidence than one from elsewhere, ties half.
+        """
+        return float(np.trapezoid(1.0 - self.false_reject, 1.0 - self.false_accept))
+
+
+def measure_rejection(inside: ArrayLike, outside: ArrayLike) -> Rejection:
+    """The curve over all thresholds, from evidence of pictures of the region and from elsewhere."""
+    kept, foreign = (np.sort(np.asarray(values, np.float64)) for values in (inside, outside))
+    if not len(kept) or not len(foreign):
+        raise InvalidValue("a curve needs pictures of the region and pictures from elsewhere.")
+    threshold = np.r_[np.unique(np.r_[kept, foreign]), np.inf]
+    return Rejection(threshold, _below(kept, threshold), 1.0 - _below(foreign, threshold))
+
+
+def _below(rising: F64, thresholds: F64) -> F64:
+    """Share [k] of the values that lie below each threshold."""
+    count: I64 = np.asarray(np.searchsorted(rising, thresholds, side="left"))
+    return count / len(rising)
+
+
+def _check(probability: ArrayLike, right: ArrayLike) -> tuple[F64, F64]:
+    stated, came_true = np.asarray(probability, np.float64), np.asarray(right, np.float64)
+    require(
+        stated.ndim == 1 and stated.shape == came_true.shape and len(stated) > 0,
+        f"{stated.shape} probabilities, but {came_true.shape} outcomes.",
+    )
+    for values in (stated, came_true):
+        require(
+            bool(((values >= 0.0) & (values <= 1.0)).all()),
+            "probabilities and outcomes lie in [0, 1].",
+        )
+    return stated, came_true
+
+
+FOLDS = 5
+_SEED = 0
+_CURVE_POINTS = 61
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What was stated of known photos [n], and what was true."""
+
+    probability: F64  # [n] of the first place
+    right: Bool  # [n] whether it lay within 25 m
+    covered: Bool  # [n, coverages]
+    area: F64  # [n, coverages] share of the region
+    evidence: F64  # [n]
+    evidence_taken_out: F64  # [n] with the photo's own ground taken out; -inf: not measured
+    refused: Bool  # [n]
+    refused_taken_out: Bool  # [n]
+
+    @staticmethod
+    def join(outcomes: list[Outcome]) -> Outcome:
+        """Several groups of photos as one."""
+        return Outcome(**{
+            field.name: np.concatenate([getattr(outcome, field.name) for outcome in outcomes])
+            for field in fields(Outcome)
+        })  # fmt: skip
+
+
+def judge(photos: KnownPhotos, fitted: Fit, share: float) -> Outcome:
+    """What a fit states of photos, which it should not have seen."""
+    evidence = evidences(photos.scores, photos.counts, fitted.temperature)
+    beyond = evidences(photos.out_scores, photos.out_counts, fitted.temperature)
+    reach = np.array([reach_of_coverage.below_best for reach_of_coverage in fitted.reaches])
+    return Outcome(
+        probability=np.clip(probabilities(photos, fitted, share)[:, 0], 0.0, 1.0),
+        right=photos.hits[:, 0],
+        covered=photos.below_best[:, None] <= reach,
+        area=np.stack([_area(photos, limit) for limit in reach], axis=1),
+        evidence=evidence,
+        evidence_taken_out=beyond,
+        refused=evidence < fitted.refused_below,
+        refused_taken_out=beyond < fitted.refused_below,
+    )
+
+
+def _area(photos: KnownPhotos, below_best: float) -> F64:
+    """Share [n] of the searched cells whose score is at most that much below the best."""
+    within = photos.scores[:, :1] - photos.scores <= np.float32(below_best)
+    share: F64 = (photos.counts * within).sum(1, dtype=np.float64) / photos.cells
+    return share
+
+
+def cross_validate(photos: KnownPhotos, wanted: CalibrationGoal) -> Outcome:
+    """Every photo judged by a fit to the photos of other spots, in five folds.
+
+    Photos of one spot (100 m) stay together: they share street, light and imagery.
+    """
+    fold = _folds(photos.spot)
+    parts, order = [], []
+    for number in range(FOLDS):
+        own, others = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+        if len(own) and len(others):
+            fitted = fit(photos.take(others), wanted)
+            parts.append(judge(photos.take(own), fitted, wanted.share))
+            order.append(own)
+    joined = Outcome.join(parts)
+    back = np.argsort(np.concatenate(order))
+    return Outcome(**{f.name: getattr(joined, f.name)[back] for f in fields(Outcome)})
+
+
+def _folds(spot: I64) -> I64:
+    """The fold of each photo: spots from the largest down, each into the emptiest fold."""
+    names, sizes = np.unique(spot, return_counts=True)
+    rng = np.random.default_rng(_SEED)
+    shuffled = rng.permutation(len(names))
+    filled, of_spot = np.zeros(FOLDS), np.zeros(len(names), np.int64)
+    for number in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
+        of_spot[number] = int(np.argmin(filled))
+        filled[of_spot[number]] += sizes[number]
+    folds: I64 = of_spot[np.searchsorted(names, spot)]
+    return folds
+
+
+def figures(
+    photos: KnownPhotos, outcome: Outcome, wanted: CalibrationGoal, cell_km2: float
+) -> dict[str, Any]:
+    """The figures of a calibration as JSON: shares in [0, 1], metres, square kilometres.
+
+    Intervals (95 %) resample spots, since photos of one spot are no independent trials.
+    """
+    curve, places = measure_reliability(outcome.probability, outcome.right), photos.hits.shape[1]
+    return {
+        "n": len(photos),
+        "spots": len(np.unique(photos.spot)),
+        "recall": {
+            str(k): estimate_share(photos.hits[:, :k].any(axis=1), photos.spot)
+            for k in RANKS
+            if k <= places
+        },
+        "within_25m_by_chance": float(photos.chance.mean()),
+        "median_error_m": _median_error(photos),
+        "median_error_m_by_chance": float(np.median(photos.chance_error_m)),
+        "calibration_error": curve.error,
+        "calibration_error_by_chance": error_by_chance(outcome.probability),
+        "brier": brier(outcome.probability, outcome.right),
+        "reliability": np.stack([curve.stated, curve.came_true, curve.n], axis=1).tolist(),
+        "sets": list(_sets(photos, outcome, wanted, cell_km2)),
+        "false_reject": estimate_share(outcome.refused, photos.spot),
+        **_figures_without_ground(photos, outcome),
+    }
+
+
+def estimate_share(flags: ArrayLike, clusters: ArrayLike) -> dict[str, float]:
+    """A share in [0, 1] with its 95 % interval by resampling clusters [n]."""
+    values = np.asarray(flags, np.float64)
+    low, high = cluster_interval(values, clusters)
+    return {"value": float(values.mean()), "low": low, "high": high}
+
+
+def _median_error(photos: KnownPhotos) -> dict[str, float]:
+    low, high = quantile_interval(photos.error_m, photos.spot, 0.5)
+    return {"value": float(np.median(photos.error_m)), "low": low, "high": high}
+
+
+def _sets(
+    photos: KnownPhotos, outcome: Outcome, wanted: CalibrationGoal, cell_km2: float
+) -> Iterator[dict[str, Any]]:
+    region_km2 = photos.cells * cell_km2
+    for number, coverage in enumerate(wanted.coverages):
+        share = outcome.area[:, number]
+        yield {
+            "asked": coverage,
+            "coverage": estimate_share(outcome.covered[:, number], photos.spot),
+            "median_share": float(np.median(share)),
+            "mean_share": float(share.mean()),
+            "median_km2": float(np.median(share * region_km2)),
+        }
+
+
+def _figures_without_ground(photos: KnownPhotos, outcome: Outcome) -> dict[str, Any]:
+    """How photos fare whose own ground was taken out of the region."""
+    beyond = outcome.evidence_taken_out
+    finite = np.isfinite(beyond)
+    if not finite.any():
+        return {}
+    return {
+        "false_accept": estimate_share(~outcome.refused_taken_out[finite], photos.spot[finite]),
+        **refusal_figures(outcome.evidence, beyond[finite]),
+    }
+
+
+def refusal_figures(inside: F64, outside: F64) -> dict[str, Any]:
+    """The curve of refusing by evidence: pairs of (false rejects, false accepts), and its area."""
+    curve = measure_rejection(inside, outside)
+    steps = np.unique(np.linspace(0, len(curve.threshold) - 1, _CURVE_POINTS).round().astype(int))
+    pairs = np.stack([curve.false_reject, curve.false_accept], axis=1)[steps]
+    return {"told_apart": curve.area, "refusals": pairs.tolist()}
+
 
 PANORAMA_DEG = 300.0  # a picture at least this wide counts as a panorama
 _WIDTHS_DEG = (0.0, 55.0, 80.0, 120.0, PANORAMA_DEG)  # classes of photos

@@ -27,7 +27,7 @@ FORMATS = ("png", "svg", "pdf")
 _COLOURS = ("#0b6e8a", "#c4501b", "#5b3fa0", "#4d7a1f", "#a02c5a", "#6b6b6b")
 _DIAGONAL = "#888888"
 
-Measured = Mapping[str, Any]  # see calibration.held_out.figures
+Measured = Mapping[str, Any]  # see calibration.calibrate.figures
 
 
 @dataclass(frozen=True)
