@@ -17,8 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from crossview.evaluation.evaluation_record import Evaluation
-from crossview.evaluation.headline import FIELDS_WORDS
-from crossview.evaluation.metrics import MAIN, METRICS, mean_name
+from crossview.evaluation.metrics import FIELDS_WORDS, MAIN, METRICS, mean_name
 from crossview.files import write_together
 from crossview.locks import lock
 from crossview.outputs.page_images import Budget

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from crossview.evaluation.evaluation_record import Figure
-from crossview.evaluation.headline import FIELDS_DEG
-from crossview.evaluation.metrics import MAIN, METRICS, find_metric, mean_name
+from crossview.evaluation.metrics import FIELDS_DEG, MAIN, METRICS, find_metric, mean_name
 from crossview.reports.published import PublishedRow, list_differences
 from crossview.reports.results import RunResult, Sweep, Trial
 from crossview.texts import phrase

@@ -11,7 +11,7 @@ import numpy as np
 
 from crossview.arrays import F64
 from crossview.errors import BadData
-from crossview.evaluation import headline
+from crossview.evaluation import metrics as headline
 from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol, read_all
 from crossview.evaluation.run_comparison import over_trainings
 from crossview.reports.published import (
