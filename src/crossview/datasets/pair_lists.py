@@ -27,7 +27,7 @@ import numpy as np
 
 from crossview.errors import BadData
 from crossview.lists import LATITUDE_DEG, LONGITUDE_DEG, Folder
-from crossview.pairs.kinds import describe_kinds, read_kinds
+from crossview.pairs.framing import describe_kinds, read_kinds
 from crossview.pairs.rows import PairRow, read_rows
 from crossview.pairs.table import KINDS, SIDES, PairTable
 from crossview.views.lens import FOV_RANGE_DEG

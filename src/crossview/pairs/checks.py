@@ -21,7 +21,7 @@ from crossview.errors import BadImage
 from crossview.files import is_system_file
 from crossview.geo.points import measure_pair_distances_m
 from crossview.pairs import loading
-from crossview.pairs.kinds import read_kinds
+from crossview.pairs.framing import read_kinds
 from crossview.pairs.official_lists import Part, list_data, list_names
 from crossview.pairs.table import SIDES, PairTable
 
