@@ -10,12 +10,12 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from crossview.datasets.pair_lists import PARQUET_SUFFIXES
 from crossview.errors import BadData, BadModel, InvalidValue, UnknownName, match_name
 from crossview.files import printable
 from crossview.pairs.framing import frame_views, restore_views
 from crossview.pairs.official_lists import Counts, Part, compare_counts
 from crossview.pairs.page_ref import PageRef
-from crossview.pairs.rows import PARQUET_SUFFIXES
 from crossview.pairs.table import Framing, join_tables
 from crossview.schema import read_object
 
