@@ -241,7 +241,7 @@ def open_embedder(run: Path, device: str) -> Embedder:
     from crossview.catalogue import open_run
     from crossview.model import open_model
     from crossview.training.device import open_device
-    from crossview.training.torch_embedder import RunEmbedder
+    from crossview.training.export import RunEmbedder
 
     if run.name == "town":
         return open_model(TOWN)

@@ -251,7 +251,7 @@ def _open_trained(
     options: AssessmentOptions, folder: Path, warn: Note
 ) -> tuple[Embedder, dict[str, Any]]:
     from crossview.training.device import open_device
-    from crossview.training.torch_embedder import RunEmbedder
+    from crossview.training.export import RunEmbedder
 
     if options.threads:
         import torch

@@ -3,10 +3,13 @@
 A model folder is ONNX files, ``model.json``, and ``training.json``: the method, its settings, and
 the few parameters that only training needs, such as the scale of a loss. The ONNX files hold every
 other tensor under its own name, so that an exported network can be trained again without its run.
+
+A run folder as an Embedder, so that a training is evaluated without being exported first.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping
@@ -20,7 +23,7 @@ from annotated_types import MaxLen
 from torch import Tensor, nn
 
 from crossview.arrays import F32, U8
-from crossview.errors import BadModel
+from crossview.errors import BadModel, InvalidValue
 from crossview.files import write_together
 from crossview.locks import lock
 from crossview.model import (
@@ -38,6 +41,7 @@ from crossview.model import (
 )
 from crossview.networks.weight_files import COUNTER, GRAPH_HALF, fit, read_graph
 from crossview.pairs.batch import Views
+from crossview.pairs.loading import normalise
 from crossview.schema import Text, check, parse_object, read_bytes
 from crossview.training.run_folder import RunFolder
 from crossview.training.session import build_without_weights, name_no_weights
@@ -384,3 +388,50 @@ def fov_seen_deg(run: RunFolder, meant: tuple[float, float]) -> tuple[float, flo
         meant[0] if meant[0] <= low <= meant[0] * FOV_SLACK else low,
         meant[1] if meant[1] / FOV_SLACK <= high <= meant[1] else high,
     )
+
+
+class RunEmbedder:
+    """The weights to use of a run (averaged where the recipe averages), in eval mode."""
+
+    def __init__(
+        self, run: RunFolder, page: Any, config: Any, views: Views, device: torch.device
+    ) -> None:
+        if not run.weights.is_file():
+            raise BadModel(f"{run.path} holds no weights yet; let its training reach a save.")
+        self._device = device
+        model = build_without_weights(page, config)
+        load_weights(model, run.weights)
+        self._model = model.to(device).eval()
+        self._views = views
+        self.info: ModelInfo = run_info(run, views, self._dim())
+        digest = hashlib.sha256(json.dumps(run.config(), sort_keys=True).encode())
+        digest.update(run.weights.read_bytes())
+        self.fingerprint = digest.hexdigest()
+
+    def ground(self, images: U8) -> F32:
+        """See :class:`crossview.model.Embedder`."""
+        return self._run("ground", images)
+
+    def aerial(self, images: U8) -> F32:
+        """See :class:`crossview.model.Embedder`."""
+        return self._run("aerial", images)
+
+    def _run(self, side: str, images: U8) -> F32:
+        pixels = normalise(images, getattr(self._views, side), self._device)
+        try:
+            with torch.inference_mode():
+                vectors: F32 = getattr(self._model, side)(pixels).float().cpu().numpy()
+        except RuntimeError as problem:
+            width, usual = images.shape[2], getattr(self._views, side).width_px
+            if width >= usual:
+                raise
+            raise InvalidValue(
+                f"The network cannot take a {side} picture of {width} of {usual} columns.\n"
+                "Ask for a wider field of view."
+            ) from problem
+        return vectors
+
+    def _dim(self) -> int:
+        spec = self._views.aerial
+        blank = np.zeros((2, spec.height_px, spec.width_px, 3), np.uint8)
+        return int(self._run("aerial", blank).shape[1])
