@@ -50,7 +50,7 @@ from crossview.networks.weight_files import digest_tensors, fill_network
 from crossview.pairs import official_lists
 from crossview.pairs.cache import fill_cache, open_cache
 from crossview.pairs.reading import Files
-from crossview.reports.exports import format_results_csv, format_significance_csv
+from crossview.reports.report_tables import format_results_csv, format_significance_csv
 from crossview.reports.results import sort_into_trials
 from crossview.reports.significance import compare_runs
 from crossview.reports.trust import read_calibrations

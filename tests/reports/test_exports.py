@@ -6,7 +6,7 @@ import io
 import numpy as np
 from tests.reports.made_up import cvusa, evaluation
 
-from crossview.reports.exports import escape_latex, format_latex_tables, format_results_csv
+from crossview.reports.report_tables import escape_latex, format_latex_tables, format_results_csv
 from crossview.reports.results import sort_into_trials
 
 

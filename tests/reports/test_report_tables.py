@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from tests.reports.made_up import cvusa, evaluation, figure
 
-from crossview.reports.exports import format_latex_tables, format_results_csv
 from crossview.reports.report_page import ReportFacts, write_report
 from crossview.reports.report_tables import (
+    format_latex_tables,
+    format_results_csv,
     tabulate_means,
     tabulate_others,
     tabulate_places,

@@ -22,13 +22,6 @@ from crossview.files import write_together
 from crossview.locks import lock
 from crossview.outputs.page_images import Budget
 from crossview.reports import report_tables
-from crossview.reports.exports import (
-    format_latex_table,
-    format_latex_tables,
-    format_report_json,
-    format_results_csv,
-    format_significance_csv,
-)
 from crossview.reports.figures import (
     RUN_PENS,
     Panel,
@@ -45,6 +38,13 @@ from crossview.reports.figures import (
     marker_path,
 )
 from crossview.reports.gallery import pick_cards
+from crossview.reports.report_tables import (
+    format_latex_table,
+    format_latex_tables,
+    format_report_json,
+    format_results_csv,
+    format_significance_csv,
+)
 from crossview.reports.results import RunResult, Sweep, Trial, group_sweeps, sort_into_trials
 from crossview.reports.significance import (
     Compared,
