@@ -14,7 +14,7 @@ CAUTION = "trained on toys: a lead, not evidence; a heading helps most"
 
 
 def toy_model(folder: Path, **changes) -> Path:
-    """Write ``model.json`` and ``model`` of a network as simple as :class:`ToyEmbedder`.
+    """Write ``model.json`` and ``model.onnx`` of a network as simple as :class:`ToyEmbedder`.
 
     ``changes`` replace facts of :func:`toy_info`. Skips where the ``onnx`` package is absent.
     """

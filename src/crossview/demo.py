@@ -1,10 +1,9 @@
-"""The whole way once: render a town, index it, locate pictures, measure, draw the map.
+"""The whole way once, on a town: render it, index it, locate pictures, measure, draw the map.
 
-Two baselines that a trained model must clearly beat.
-
-One knows only colours. The other is the same network with random weights: what its architecture
-is worth without training. An ONNX file is a protocol-buffers message. Weights are replaced in
-place, byte for byte, so a few field numbers are enough and no ONNX library is needed.
+Two baselines are measured beside the model, which must clearly beat them. One knows only colours.
+The other is the same network with random weights: what its architecture is worth without training.
+An ONNX file is a protocol-buffers message. Weights are replaced in place, byte for byte, so a few
+field numbers are enough and no ONNX library is needed.
 """
 
 from __future__ import annotations
@@ -59,6 +58,13 @@ _WEIGHT_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 10: np.dtype("<f2
 _FEWEST_WEIGHTS = 16  # values; smaller tensors are constants, such as the mean colour
 
 ByteSpan = tuple[int, int]
+
+
+PLACES = 10
+NAMES = {"panorama": "panorama_unknown_heading"}  # the kind's name in the summary
+COMPARED = ("panorama_unknown_heading", "photo_90deg")  # the kinds that every matcher locates
+MATCHERS = ("model", "colour_histogram", "random_network")
+MARKER = ".crossview-demo"  # in a demo's folder, which may be cleared
 
 
 class HistogramEmbedder:
@@ -187,13 +193,6 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
         at, shift = at + 1, shift + 7
         if not byte & 0x80:
             return value, at
-
-
-PLACES = 10
-NAMES = {"panorama": "panorama_unknown_heading"}  # the kind's name in the summary
-COMPARED = ("panorama_unknown_heading", "photo_90deg")  # the kinds that every matcher locates
-MATCHERS = ("model", "colour_histogram", "random_network")
-MARKER = ".crossview-demo"  # in a demo's folder, which may be cleared
 
 
 @dataclass(frozen=True)

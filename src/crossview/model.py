@@ -1,14 +1,13 @@
-"""What a model folder says: ModelInfo, its fingerprint, and ONNX files that hold all they need.
+"""Models as files: an ONNX network, what travels beside it (ModelInfo), and both opened (Model).
+
+A model is named by the packaged one's name, or by a folder that ``crossview export`` made. It runs
+without torch.
 
 An ONNX file may leave its tensors in other files (``external_data``) and name these by any path.
 Such tensors would be read from wherever the path leads, and a fingerprint of the file would not
 change with them. Neither onnxruntime nor protobuf has an option not to follow it, so the file's
 fields are walked before onnxruntime sees it. That needs no ``onnx`` package: of the wire format of
 protocol buffers, lengths are enough.
-
-Embedder: pictures in, unit vectors out. The ONNX one runs without torch.
-
-A model is named by the packaged one's name, or by a folder that ``crossview export`` made.
 """
 
 from __future__ import annotations
@@ -61,6 +60,26 @@ FIELDS: dict[str, dict[int, str]] = {
     "SparseTensorProto": {1: "TensorProto", 2: "TensorProto"},
     "TensorProto": {},
 }
+
+
+INFO_NAME = "model.json"
+SHARED_NAME = "model.onnx"
+GROUND_NAME = "model.ground.onnx"
+AERIAL_NAME = "model.aerial.onnx"
+MOST_INFO_BYTES = 4_000_000
+MOST_DIM = 1_000_000
+STATED = (
+    *("training_data", "licence", "synthetic", "notes"),
+    *("attributions", "caution", "limits", "coarsest_imagery_m"),
+)
+"""What a model was made from and is worth: a run may state it, and its exported model has it."""
+_ADDED = ("equal_bins", "attributions", "caution", "limits", "coarsest_imagery_m")
+"""Entries that earlier models did not have. They stand in ``model.json`` only where they differ
+from their defaults, so that those models keep their fingerprints."""
+FOV_SLACK = 1.1  # times as wide as what was seen, or as narrow: still counts as seen
+PACKAGED_FOLDER = Path(str(files("crossview") / "packaged_models"))
+OF_TOWNS = "town"  # knows the embedded world only
+OF_EARTH = "earth"  # for imagery of Earth; a build may leave it out
 
 
 def read_network(path: Path) -> bytes:
@@ -159,23 +178,6 @@ def _read_location(data: bytes, at: int, end: int) -> str:
     except ValueError:
         return ""
     return texts.get(2, b"").decode("utf-8", "replace") if texts.get(1) == b"location" else ""
-
-
-INFO_NAME = "model.json"
-SHARED_NAME = "model.onnx"
-GROUND_NAME = "model.ground.onnx"
-AERIAL_NAME = "model.aerial.onnx"
-MOST_INFO_BYTES = 4_000_000
-MOST_DIM = 1_000_000
-STATED = (
-    *("training_data", "licence", "synthetic", "notes"),
-    *("attributions", "caution", "limits", "coarsest_imagery_m"),
-)
-"""What a model was made from and is worth: a run may state it, and its exported model has it."""
-_ADDED = ("equal_bins", "attributions", "caution", "limits", "coarsest_imagery_m")
-"""Entries that earlier models did not have. They stand in ``model.json`` only where they differ
-from their defaults, so that those models keep their fingerprints."""
-FOV_SLACK = 1.1  # times as wide as what was seen, or as narrow: still counts as seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,11 +325,6 @@ def compute_fingerprint(folder: Path) -> str:
     for path in dict.fromkeys(find_networks(folder)):
         digest.update(read_network(path))
     return digest.hexdigest()
-
-
-PACKAGED_FOLDER = Path(str(files("crossview") / "packaged_models"))
-OF_TOWNS = "town"  # knows the embedded world only
-OF_EARTH = "earth"  # for imagery of Earth; a build may leave it out
 
 
 class Embedder(Protocol):

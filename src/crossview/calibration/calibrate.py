@@ -1,13 +1,10 @@
-"""One calibration per kind of picture, as far as the numbers of known photos allow.
+"""One calibration per kind of picture, as far as the numbers of known photos allow, and its worth.
 
-Photos that are known to be from outside of the region: how many a calibration lets through.
-
-What a calibration is worth on photos that its fit has not seen.
-
-Whether stated probabilities come true, and what refusing pictures from elsewhere costs.
-
-Expected calibration error as in Guo et al., "On calibration of modern neural networks" (ICML 2017),
-over bins of equal mass rather than equal width, so that no bin rests on a handful of pictures.
+The worth is measured on photos that the fit has not seen: whether stated probabilities come true,
+and what refusing pictures from elsewhere costs; also with photos that are known to be from outside
+of the region. Expected calibration error as in Guo et al., "On calibration of modern neural
+networks" (ICML 2017), over bins of equal mass rather than equal width, so that no bin rests on a
+handful of pictures.
 """
 
 from __future__ import annotations
@@ -40,6 +37,15 @@ from crossview.stats import cluster_interval, quantile_interval, wilson
 
 BINS = 15
 _DRAWS = 200
+
+
+FOLDS = 5
+_SEED = 0
+_CURVE_POINTS = 61
+PANORAMA_DEG = 300.0  # a picture at least this wide counts as a panorama
+_WIDTHS_DEG = (0.0, 55.0, 80.0, 120.0, PANORAMA_DEG)  # classes of photos
+_UNKNOWN_LENS = "photos of unknown lens"
+_DIRECTED = " with their files' headings"
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,11 +148,6 @@ def _check(probability: ArrayLike, right: ArrayLike) -> tuple[F64, F64]:
             "probabilities and outcomes lie in [0, 1].",
         )
     return stated, came_true
-
-
-FOLDS = 5
-_SEED = 0
-_CURVE_POINTS = 61
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -300,12 +301,6 @@ def refusal_figures(inside: F64, outside: F64) -> dict[str, Any]:
     steps = np.unique(np.linspace(0, len(curve.threshold) - 1, _CURVE_POINTS).round().astype(int))
     pairs = np.stack([curve.false_reject, curve.false_accept], axis=1)[steps]
     return {"told_apart": curve.area, "refusals": pairs.tolist()}
-
-
-PANORAMA_DEG = 300.0  # a picture at least this wide counts as a panorama
-_WIDTHS_DEG = (0.0, 55.0, 80.0, 120.0, PANORAMA_DEG)  # classes of photos
-_UNKNOWN_LENS = "photos of unknown lens"
-_DIRECTED = " with their files' headings"
 
 
 @dataclass(frozen=True, kw_only=True)

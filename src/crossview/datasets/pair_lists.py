@@ -11,10 +11,8 @@ Columns (* = must be present; a CSV needs a header line):
                    else the picture's file: its metadata, then its shape
 Where pictures are taken whole, the metres across an aerial one are its pixels times metres_per_px,
 and the angles of a panorama follow from its shape (``pairs.framing.measure_framing``).
-Empty cells are unknown. In GeoParquet, points may replace the coordinates (``datasets.pair_lists``). If the
-table does not state a picture's kind, its header is read here, but no pixels.
-
-Tables of pairs row by row: lists (CSV), Parquet, and GeoParquet with points.
+Empty cells are unknown. In GeoParquet, points may replace the coordinates (:func:`read_rows`). If
+the table does not state a picture's kind, its header is read here, but no pixels.
 """
 
 from __future__ import annotations
@@ -42,6 +40,22 @@ from crossview.views.lens import FOV_RANGE_DEG
 GEOMETRIES = {"geometry": "ground", "ground_geometry": "ground", "aerial_geometry": "aerial"}
 LOG = logging.getLogger("crossview.pairs")
 PARQUET_SUFFIXES = (".parquet", ".geoparquet", ".pq")
+
+
+SPLITS = ("train", "val", "test")
+RELATIONS = ("match", "ignore")
+NUMBERS = {  # column: (lowest, highest)
+    "ground_lat": LATITUDE_DEG,
+    "ground_lon": LONGITUDE_DEG,
+    "aerial_lat": LATITUDE_DEG,
+    "aerial_lon": LONGITUDE_DEG,
+    "metres_per_px": (1e-6, 1e4),
+    "up_bearing_deg": (-360.0, 360.0),
+    "heading_deg": (-360.0, 360.0),
+    "fov_deg": FOV_RANGE_DEG,
+}
+NEEDED = ("ground", "aerial", "metres_per_px")
+COLUMNS = (*NEEDED[:2], "split", "relation", *NUMBERS, "kind")
 
 
 class PairRow(Protocol):
@@ -187,22 +201,6 @@ def _parse_point(value: Any, where: str, name: str) -> tuple[float, float]:
         raise BadData(f"{where}: {name} is not a point.")
     x, y = struct.unpack(f"{order}2d", value[5:21])
     return x, y
-
-
-SPLITS = ("train", "val", "test")
-RELATIONS = ("match", "ignore")
-NUMBERS = {  # column: (lowest, highest)
-    "ground_lat": LATITUDE_DEG,
-    "ground_lon": LONGITUDE_DEG,
-    "aerial_lat": LATITUDE_DEG,
-    "aerial_lon": LONGITUDE_DEG,
-    "metres_per_px": (1e-6, 1e4),
-    "up_bearing_deg": (-360.0, 360.0),
-    "heading_deg": (-360.0, 360.0),
-    "fov_deg": FOV_RANGE_DEG,
-}
-NEEDED = ("ground", "aerial", "metres_per_px")
-COLUMNS = (*NEEDED[:2], "split", "relation", *NUMBERS, "kind")
 
 
 @dataclass

@@ -3,13 +3,10 @@
 :data:`METRICS` is the one list of figures: their names, units and definitions, which of two values
 is better, and where they are shown. Nothing else in the package knows a figure by its name alone.
 
-From answers to a record: figures, clusters, metres, and who said what.
-
-The headline of one model for every view: the mean over 360, 180, 90 and 70 degrees.
-
-SinGeo (Chen et al., arXiv 2603.09377) ranks models by it. The same queries are asked at all four
-fields of view, so their hits are averaged query by query before clusters are resampled: the
-interval is that of the mean, not the mean of four intervals.
+The headline of one model for every view is the mean over 360, 180, 90 and 70 degrees; SinGeo (Chen
+et al., arXiv 2603.09377) ranks models by it. The same queries are asked at all four fields of view,
+so their hits are averaged query by query before clusters are resampled: the interval is that of the
+mean, not the mean of four intervals.
 """
 
 from __future__ import annotations
@@ -42,20 +39,6 @@ Unit = Literal["%", "m"]
 MetricKind = Literal["ranks", "places", "fields"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """A figure that can be measured, for everyone who computes, tabulates or explains it."""
-
-    name: str  # of a :class:`Figure`, in records, CSV and JSON
-    title: str  # heads a column, with its unit unless that is percent
-    unit: Unit
-    kind: MetricKind  # which of a report's tables it stands in
-    word: str  # under which a report explains it
-    definition: str
-    higher_is_better: bool = True
-    listed: bool = True  # also where several evaluations are listed, one a line
-
-
 MAIN = "R@1"  # orders tables, and is what charts and tests between runs are about
 _RECALL = (
     "The share of queries with a right reference among the first k. The rank of the truth counts "
@@ -78,12 +61,27 @@ _ERROR = (
     "median, mean, and what nine of ten queries stay below."
 )
 _WITHIN = "The share of queries whose first reference lies within so many metres of the truth."
-
-
 _MEAN = (
     "The mean over 360, 180, 90 and 70 degrees, by which one model for every view is judged: the "
     "hits of a query are averaged over the four before clusters of queries are resampled."
 )
+FIELDS_DEG = (360.0, 180.0, 90.0, 70.0)
+FIELDS_WORDS = "360, 180, 90 and 70 degrees"
+MEANS_NAME = "means.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A figure that can be measured, for everyone who computes, tabulates or explains it."""
+
+    name: str  # of a :class:`Figure`, in records, CSV and JSON
+    title: str  # heads a column, with its unit unless that is percent
+    unit: Unit
+    kind: MetricKind  # which of a report's tables it stands in
+    word: str  # under which a report explains it
+    definition: str
+    higher_is_better: bool = True
+    listed: bool = True  # also where several evaluations are listed, one a line
 
 
 def recall_cuts(k_at_1_percent: int) -> dict[str, int]:
@@ -297,11 +295,6 @@ def make_record(
         command=about.command,
         crossview=__version__,
     )
-
-
-FIELDS_DEG = (360.0, 180.0, 90.0, 70.0)
-FIELDS_WORDS = "360, 180, 90 and 70 degrees"
-MEANS_NAME = "means.json"
 
 
 @dataclass(frozen=True, kw_only=True)

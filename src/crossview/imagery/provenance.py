@@ -1,7 +1,4 @@
-"""SourceOptions: what the user says about imagery that it does not say itself.
-
-ImageryInfo: what an index remembers of the imagery it was made from.
-"""
+"""What is said of imagery: by the user (SourceOptions), and by an index later (ImageryInfo)."""
 
 from __future__ import annotations
 
@@ -20,6 +17,10 @@ from crossview.errors import BadImagery
 from crossview.geo.points import find_lon_range
 from crossview.imagery.sheets import Sheet
 from crossview.schema import Positive, Text, check
+
+_Lat = Annotated[float, Interval(ge=-90.0, le=90.0)]
+_Lon = Annotated[float, Interval(ge=-540.0, le=540.0)]  # earlier indexes went beyond 180
+Bounds = tuple[_Lat, _Lon, _Lat, _Lon]  # south, west, north, east
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +56,6 @@ class SourceOptions:
             for name, value in values.items()
         }
         return SourceOptions(**tuples)
-
-
-_Lat = Annotated[float, Interval(ge=-90.0, le=90.0)]
-_Lon = Annotated[float, Interval(ge=-540.0, le=540.0)]  # earlier indexes went beyond 180
-Bounds = tuple[_Lat, _Lon, _Lat, _Lon]  # south, west, north, east
 
 
 @dataclass(frozen=True, kw_only=True)

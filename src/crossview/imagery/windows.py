@@ -1,8 +1,7 @@
-"""Tilings: square windows of ground metres in a raster's own rows and columns.
+"""Windows: squares of ground metres, laid in a raster's own rows and columns, and cut from imagery.
 
-Windows of ground metres, cut from imagery in reading order and in constant memory.
-
-Of a sheet only a band of rows is held, which moves down and reads each stored block once.
+They are cut in reading order and in constant memory: of a sheet only a band of rows is held, which
+moves down and reads each stored block once.
 """
 
 from __future__ import annotations
@@ -24,6 +23,12 @@ from crossview.imagery.sources import Imagery
 SLACK = 0.005  # a raster that is too small for a window by this share still gets one
 STRIDE_SLACK = 0.02  # one window fewer where that widens the strides by 2 % of one in all
 NODES = 65  # where the scale along the rows is measured; between them it is interpolated
+
+
+CHUNK_ROWS = 256  # rows read at a time, at least; whole stored blocks in any case
+NODATA_SHARE = 0.02  # a window with more of its pixels missing is left out
+STRIP_PX = 24_576  # wider sheets are walked in strips, so that rows in memory stay bounded
+OBLONG = 0.002  # pixels whose sides differ by a larger share are made square
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +97,6 @@ def _spread_centres(length_m: float, footprint_m: float, stride_m: float) -> F64
 
 def _round_up(pixels: float) -> int:
     return max(1, math.ceil(pixels - 0.02))
-
-
-CHUNK_ROWS = 256  # rows read at a time, at least; whole stored blocks in any case
-NODATA_SHARE = 0.02  # a window with more of its pixels missing is left out
-STRIP_PX = 24_576  # wider sheets are walked in strips, so that rows in memory stay bounded
-OBLONG = 0.002  # pixels whose sides differ by a larger share are made square
 
 
 @dataclass(frozen=True, kw_only=True)

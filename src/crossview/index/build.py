@@ -1,14 +1,10 @@
 """Build an index, add new imagery to it, or estimate what building takes.
 
-An index grows in a folder beside its name and gets its name when it is complete. A killed run goes
-on at its last finished segment and ends with the same vectors, bit by bit. An index that imagery is
-added to stays as it was until all of it is in.
-
-Partial: an index in the making, which a killed command can take up again.
-
-A folder beside the index with finished segments and ``progress.json``, which says with which
-settings it was begun and which window comes next. A segment counts once ``progress.json`` names it;
-what else lies there is left over from a kill and removed.
+An index grows in a folder beside its name and gets its name when it is complete. That folder holds
+finished segments and ``progress.json``, which says with which settings it was begun and which
+window comes next. A segment counts once ``progress.json`` names it; what else lies there is left
+over from a kill and removed. A killed run goes on at its last finished segment and ends with the
+same vectors, bit by bit. An index that imagery is added to stays as it was until all of it is in.
 """
 
 from __future__ import annotations
@@ -78,6 +74,20 @@ from crossview.views.aerial import make_aerial_view
 from crossview.views.spec import ViewSpec
 
 PROGRESS_NAME = "progress.json"
+
+
+_JPEG_QUALITY = 75
+Item = TypeVar("Item")
+Progress = Callable[[int, int], None]  # windows done, windows in all
+COLLAPSED = 1e-6  # mean pairwise 1 - cosine below which a model sees no difference between places
+_LEAST_JUDGED = 16  # windows; fewer may be alike by chance
+ADDING_SUFFIX = ".adding"
+TIMED_WINDOWS = 20
+GREY = (
+    "the imagery has no colour (one band, such as infrared, or greys), and models learn from "
+    "colour: other bands are chosen with --bands"
+)
+LONG_S = 3600.0  # from here on a smaller area or a larger stride is suggested
 
 
 class Partial:
@@ -218,20 +228,6 @@ def _make_folder(folder: Path) -> None:
         ) from problem
     except OSError as problem:
         raise CannotWrite(f"Cannot write {folder}: {problem.strerror}.") from problem
-
-
-_JPEG_QUALITY = 75
-Item = TypeVar("Item")
-Progress = Callable[[int, int], None]  # windows done, windows in all
-COLLAPSED = 1e-6  # mean pairwise 1 - cosine below which a model sees no difference between places
-_LEAST_JUDGED = 16  # windows; fewer may be alike by chance
-ADDING_SUFFIX = ".adding"
-TIMED_WINDOWS = 20
-GREY = (
-    "the imagery has no colour (one band, such as infrared, or greys), and models learn from "
-    "colour: other bands are chosen with --bands"
-)
-LONG_S = 3600.0  # from here on a smaller area or a larger stride is suggested
 
 
 def build_index(

@@ -1,10 +1,9 @@
-"""How a model's views take what the files of a data set show (``pairs.table.Framing``).
+"""What the files of a data set show, and how a model's views take it (``pairs.table.Framing``).
 
 The one home of it. A data set's page states its framing, its tables carry it, and
 ``pairs.reading`` reads by it, so that training, mining, validation, studies, evaluate and explain
-see the same pixels whatever the model was trained on before.
-
-Panorama or photo, where a table does not say it: read from the headers of the pictures.
+see the same pixels whatever the model was trained on before. Where a table does not say panorama or
+photo, the headers of the pictures do.
 """
 
 from __future__ import annotations

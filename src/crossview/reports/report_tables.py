@@ -1,6 +1,6 @@
 """A test as a table: measured and published rows that may be compared, the others set apart.
 
-The report's numbers for other programs: CSV, JSON, and tables as LaTeX for booktabs.
+Also its numbers for other programs: CSV, JSON, and tables as LaTeX for booktabs.
 """
 
 from __future__ import annotations
@@ -24,6 +24,21 @@ from crossview.reports.trust import NamedCalibration
 from crossview.texts import phrase
 
 _MOST_SKIPPED = 0.01  # share of a benchmark's queries
+
+
+FORMAT = 1
+COLUMNS = (
+    "test", "split", "headings", "fov_deg", "queries", "references", "row", "detail", "origin",
+    "trained_on", "representation", "metric", "value", "low", "high", "unit", "n", "best",
+    "differs", "source", "standing",
+)  # fmt: skip
+_COMPARED = ("run", "against", "metric", "difference", "low", "high", "p", "p_holm", "detectable",
+             "n", "over")  # fmt: skip
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "°": r"$^\circ$",
+    "<": r"\textless{}", ">": r"\textgreater{}", "→": r"$\rightarrow$", "±": r"$\pm$",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -270,21 +285,6 @@ def _name_other_queries(trial: Trial) -> list[str]:
     if official is None or (complete and skipped <= _MOST_SKIPPED * official):
         return []
     return [phrase("rows.other_queries", official=official, queries=queries)]
-
-
-FORMAT = 1
-COLUMNS = (
-    "test", "split", "headings", "fov_deg", "queries", "references", "row", "detail", "origin",
-    "trained_on", "representation", "metric", "value", "low", "high", "unit", "n", "best",
-    "differs", "source", "standing",
-)  # fmt: skip
-_COMPARED = ("run", "against", "metric", "difference", "low", "high", "p", "p_holm", "detectable",
-             "n", "over")  # fmt: skip
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "°": r"$^\circ$",
-    "<": r"\textless{}", ">": r"\textgreater{}", "→": r"$\rightarrow$", "±": r"$\pm$",
-}  # fmt: skip
 
 
 def format_results_csv(trials: Iterable[Trial]) -> str:

@@ -3,8 +3,7 @@
 A model folder is ONNX files, ``model.json``, and ``training.json``: the method, its settings, and
 the few parameters that only training needs, such as the scale of a loss. The ONNX files hold every
 other tensor under its own name, so that an exported network can be trained again without its run.
-
-A run folder as an Embedder, so that a training is evaluated without being exported first.
+:class:`RunEmbedder` is a run as a model that is not exported first.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ JPEG goes through libjpeg-turbo directly. At full size this gives bit for bit wh
 in 2/3 of the time. At smaller sizes the inverse transform of each 8 x 8 block gives 1 to 7 pixels a
 side instead of 8 (DCT scaling), which leaves little more than the entropy decoding to do.
 
-Files that people mistake for photos: recognized by content, with advice on what to do.
+Files that people mistake for photos are recognized by content, with advice on what to do.
 """
 
 from __future__ import annotations
@@ -73,6 +73,44 @@ _RAW = (
 )
 _SVG = "is a drawing (SVG), not a photo. Export it as PNG or JPEG first."
 _JXL = "is a JPEG XL picture, which crossview does not read. Save it as JPEG or PNG first."
+
+
+MAX_PIXELS = 200_000_000  # phones take 108 million, 360-degree cameras 72
+MAX_MEMORY_BYTES = 1_200_000_000  # during decoding; a JPEG that needs more is decoded smaller
+MAX_FILE_BYTES = 1 << 30
+_LEAST_PX, _LEAST_PHOTO_PX = 2, 16
+_START_BYTES = 4096
+_FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "HEIF": (".heic", ".heif", ".hif"),  # needs the extra `heif`
+    "AVIF": (".avif",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".jpc", ".j2c"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+SUFFIXES = tuple(suffix for group in _FORMATS.values() for suffix in group)  # of photos, lower case
+READABLE = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF, JPEG 2000 and PPM"
+_PEAK_BYTES = {  # of memory for each pixel while it is decoded, as measured
+    "JPEG": 8, "MPO": 8, "PNG": 10, "WEBP": 18, "TIFF": 10, "AVIF": 10, "HEIF": 10,
+    "JPEG2000": 20, "GIF": 8, "BMP": 11, "PPM": 11,
+}  # fmt: skip
+_XMP_START, _XMP_EXTENSION = (
+    b"http://ns.adobe.com/xap/1.0/\0",
+    b"http://ns.adobe.com/xmp/extension/\0",
+)
+_XMP_EXTENSION_HEADER = len(_XMP_EXTENSION) + 32 + 8  # its name, a digest, its length and offset
+PictureSource = str | Path | bytes | U8 | Image.Image
+MOST_SCANNED_PX = 600_000_000  # pixels times scans, for files of more than the usual scans
+_USUAL_SCANS = 20  # allowed at any size: programs write 10, with four channels 18
+Buffer = bytes | mmap
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")  # except restarts and stuffed bytes
+_START, _END, _SCAN = 0xD8, 0xD9, 0xDA
+_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 
 
 def explain_refusal(start: bytes, name: str) -> str | None:
@@ -146,45 +184,6 @@ def _read_first_tags(data: bytes) -> dict[int, int]:
         value = entry[8:10] if short else entry[8:12]
         tags[int.from_bytes(entry[:2], order)] = int.from_bytes(value, order)
     return tags
-
-
-MAX_PIXELS = 200_000_000  # phones take 108 million, 360-degree cameras 72
-MAX_MEMORY_BYTES = 1_200_000_000  # during decoding; a JPEG that needs more is decoded smaller
-MAX_FILE_BYTES = 1 << 30
-_LEAST_PX, _LEAST_PHOTO_PX = 2, 16
-_START_BYTES = 4096
-_FORMATS = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
-    "PNG": (".png", ".apng"),
-    "WEBP": (".webp",),
-    "HEIF": (".heic", ".heif", ".hif"),  # needs the extra `heif`
-    "AVIF": (".avif",),
-    "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp",),
-    "GIF": (".gif",),
-    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".jpc", ".j2c"),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
-}
-SUFFIXES = tuple(suffix for group in _FORMATS.values() for suffix in group)  # of photos, lower case
-READABLE = "JPEG, PNG, WebP, HEIC, AVIF, TIFF, BMP, GIF, JPEG 2000 and PPM"
-_PEAK_BYTES = {  # of memory for each pixel while it is decoded, as measured
-    "JPEG": 8, "MPO": 8, "PNG": 10, "WEBP": 18, "TIFF": 10, "AVIF": 10, "HEIF": 10,
-    "JPEG2000": 20, "GIF": 8, "BMP": 11, "PPM": 11,
-}  # fmt: skip
-_XMP_START, _XMP_EXTENSION = (
-    b"http://ns.adobe.com/xap/1.0/\0",
-    b"http://ns.adobe.com/xmp/extension/\0",
-)
-_XMP_EXTENSION_HEADER = len(_XMP_EXTENSION) + 32 + 8  # its name, a digest, its length and offset
-
-PictureSource = str | Path | bytes | U8 | Image.Image
-MOST_SCANNED_PX = 600_000_000  # pixels times scans, for files of more than the usual scans
-_USUAL_SCANS = 20  # allowed at any size: programs write 10, with four channels 18
-Buffer = bytes | mmap
-_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")  # except restarts and stuffed bytes
-_START, _END, _SCAN = 0xD8, 0xD9, 0xDA
-_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,16 +1,9 @@
-"""A scene from its streets: panoramas and perspective photos.
+"""Pictures of a scene: from its streets as panoramas and photos, and from above as an orthophoto.
 
-A strip of equal angles is rendered first; cameras sample their pictures from it.
-
-Rays: the surface that each direction of a strip meets in the height field.
-
-A strip is a set of azimuths (columns) and tangents of elevation (rows). Along each azimuth the
-town is sampled at growing distances; the running maximum of the tangent is sorted, so one search
-finds for every row the first sample that rises to it.
-
-Facades: windows, doors and floors on the walls that rays meet.
-
-The town from above: an orthophoto.
+A strip of equal angles is rendered first; cameras sample their pictures from it. It is a set of
+azimuths (columns) and tangents of elevation (rows). Along each azimuth the town is sampled at
+growing distances; the running maximum of the tangent is sorted, so one search finds for every row
+the first sample that rises to it. Walls that rays meet get windows, doors and floors.
 """
 
 from __future__ import annotations
@@ -39,6 +32,11 @@ NEAREST_M, FARTHEST_M, SAMPLES = 0.9, 230.0, 220
 EYE_M = 2.3  # of a camera, where nothing else is said
 
 DISTANCES_M = np.geomspace(NEAREST_M, FARTHEST_M, SAMPLES).astype(np.float32)
+
+
+TEXTURE_M = 2.5  # side of a picture of a wall
+CAMERA_CLEARANCE_M = 44.0  # from the border of the map: half a footprint and a little
+SKYLIGHT = np.array([176.0, 186.0, 200.0], np.float32)
 
 
 @dataclass(frozen=True)
@@ -165,9 +163,6 @@ def collect_crowns(scene: Scene, fan: Fan) -> Crowns:
     )
 
 
-TEXTURE_M = 2.5  # side of a picture of a wall
-
-
 @dataclass(frozen=True)
 class ObjectArrays:
     """The objects of a town as arrays, one row per object."""
@@ -269,9 +264,6 @@ def _light_walls(facing: F32, light: Light) -> F32:
     turn = np.cos(facing - np.radians(light.sun_azimuth_deg))
     lit: F32 = np.where(turn > 0.0, light.shade + (1.05 - light.shade) * turn, light.shade)
     return np.maximum(lit, 0.5 * light.shade + 0.25).astype(np.float32)
-
-
-CAMERA_CLEARANCE_M = 44.0  # from the border of the map: half a footprint and a little
 
 
 @dataclass(frozen=True)
@@ -592,16 +584,13 @@ def _count_up(lengths: I64) -> I64:
     return np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
-SKYLIGHT = np.array([176.0, 186.0, 200.0], np.float32)
-
-
 def render_orthophoto(town: Town) -> U8:
     """Render the mapped square, grid north up, [n, n, 3] at ``CELL_M`` metres per pixel."""
     rng = town.seed_generator("flight")
     light = draw_light(rng, overcast_share=0.25)
     cars = park_cars(town, rng)
     surface = np.maximum(np.maximum(town.height_m, cars.height_m), town.crown_top_m)
-    picture = _overhead_colour_surfaces(town, light, cars, draw_crown_colours(light, rng))
+    picture = _colour_map(town, light, cars, draw_crown_colours(light, rng))
     picture *= np.where(cast_shadows(surface, light), np.float32(light.shade), np.float32(1.0))[
         ..., None
     ]
@@ -612,7 +601,7 @@ def render_orthophoto(town: Town) -> U8:
     return develop(picture, light, rng, noise=0.012)
 
 
-def _overhead_colour_surfaces(town: Town, light: Light, cars: Cars, crowns: F32) -> F32:
+def _colour_map(town: Town, light: Light, cars: Cars, crowns: F32) -> F32:
     """Colour of the uppermost surface before any light, [n, n, 3] in 0..255."""
     picture = colour_ground(light)[town.ground] * town.grain[..., None]
     tops = np.array(town.objects.top, np.float32)
