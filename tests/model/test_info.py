@@ -13,12 +13,13 @@ from tests.outputs.fakes import answer
 from tests.toy_embedder import toy_info
 from tests.toy_model import toy_model
 
+from crossview import model as models
 from crossview.cli import main
 from crossview.errors import BadModel
 from crossview.evaluation.conditions import Condition, list_untrained
 from crossview.localization.hints import Hints
 from crossview.localization.queries import prepare_query
-from crossview.model import FIELDS, compute_fingerprint, info, open_model, require_whole
+from crossview.model import FIELDS, compute_fingerprint, open_model, require_whole
 from crossview.views.decode import make_photo
 
 INFO = toy_info(fov_seen_deg=(66.0, 200.0))
@@ -173,8 +174,8 @@ def test_the_table_of_fields_is_that_of_onnx():
     assert wanted == FIELDS
     tensor = {f.name: f.number for f in onnx.TensorProto.DESCRIPTOR.fields}
     assert (tensor["external_data"], tensor["data_location"]) == (
-        info._EXTERNAL_DATA,
-        info._DATA_LOCATION,
+        models._EXTERNAL_DATA,
+        models._DATA_LOCATION,
     )
 
 
@@ -238,7 +239,7 @@ def test_what_is_no_protocol_buffer_is_refused(data):
 
 
 def test_a_file_of_nothing_but_fields_ends_soon(monkeypatch):
-    monkeypatch.setattr(info, "_MOST_FIELDS", 1000)
+    monkeypatch.setattr(models, "_MOST_FIELDS", 1000)
     with pytest.raises(BadModel, match="more fields"):
         require_whole(b"\x08\x01" * 2000, "model.onnx")
     data = b""

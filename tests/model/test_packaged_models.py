@@ -18,7 +18,14 @@ from crossview import cli
 from crossview.errors import ModelMismatch, SyntheticModel, UnknownName, UsageError
 from crossview.index.store import Index
 from crossview.localization.locate import _open_cached
-from crossview.model import ModelInfo, compute_fingerprint, encode_info, onnx, read_info
+from crossview.model import (
+    ModelInfo,
+    compute_fingerprint,
+    encode_info,
+    list_packaged_models,
+    open_model,
+    read_info,
+)
 from crossview.outputs.formats import FORMATS
 from crossview.worlds.ortho_sets import list_sets
 
@@ -85,8 +92,8 @@ def test_a_package_without_a_model_of_earth_asks_for_one_as_before(packaged_mode
     with pytest.raises(UsageError, match="Say which model: --model FOLDER"):
         crossview.build_index(imagery, tmp_path / "region.cvx")
     with pytest.raises(UnknownName):
-        onnx.open_model("earth")
-    assert onnx.list_packaged_models() == ("town",)
+        open_model("earth")
+    assert list_packaged_models() == ("town",)
 
 
 def test_an_index_names_its_model_and_refuses_another_of_that_name(packaged_models, tmp_path):
@@ -160,12 +167,12 @@ def test_facts_that_earlier_models_lack_leave_their_model_json_and_fingerprint_a
 def test_what_is_packaged_is_found_as_a_resource_and_fits_into_the_wheel():
     folder = files("crossview") / "packaged_models"
     names = sorted(model.name for model in folder.iterdir())
-    assert tuple(names) == onnx.list_packaged_models()
+    assert tuple(names) == list_packaged_models()
     assert "town" in names
     for name in names:
         contents = [path for path in (folder / name).iterdir() if path.is_file()]
         assert sum(len(path.read_bytes()) for path in contents) < MOST_BYTES
-        info = onnx.open_model(name).info
+        info = open_model(name).info
         assert info.name == name
         assert info.synthetic == (name == "town")
 
@@ -185,9 +192,9 @@ def test_what_a_model_of_earth_says_is_written_from_the_list_of_its_orthophotos(
     assert ModelInfo.from_json(json.loads(encode_info(info))) == info
 
 
-@pytest.mark.skipif("earth" not in onnx.list_packaged_models(), reason="earth is not packaged")
+@pytest.mark.skipif("earth" not in list_packaged_models(), reason="earth is not packaged")
 def test_the_model_of_earth_says_what_it_is_whose_pictures_it_saw_and_what_it_cannot_do():
-    info = onnx.open_model("earth").info
+    info = open_model("earth").info
     assert info.azimuth_bins > 1  # a heading can be used
     assert info.caution.startswith("trained on")
     assert "a lead, not evidence" in info.caution
