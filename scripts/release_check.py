@@ -402,7 +402,7 @@ def find_entry_problems(wheel: Path, python: Path) -> Iterator[str]:
 
 _SMALL_DEMO = """
 from pathlib import Path
-from crossview.demo.walkthrough import DemoSettings, run_demo
+from crossview.demo import DemoSettings, run_demo
 run_demo(DemoSettings(side_m=240.0, stride_m=30.0, pictures=6, extras=1), Path("demo-out"))
 """
 

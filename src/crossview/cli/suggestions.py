@@ -36,7 +36,7 @@ def suggest_data() -> list[str]:
 
 def suggest_models() -> list[str]:
     """Of ``--model``: the packaged ones."""
-    from crossview.model.onnx import list_packaged_models
+    from crossview.model import list_packaged_models
 
     return list(list_packaged_models())
 
