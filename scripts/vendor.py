@@ -24,16 +24,6 @@ PACKAGES = {
             "LICENSE": "leaflet.LICENSE",
         },
     },
-    "maplibre-gl": {
-        "version": "6.17.0",
-        "licence": "BSD-3-Clause",
-        "files": {
-            "dist/maplibre-gl.mjs": "maplibre-gl.mjs",
-            "dist/maplibre-gl-worker.mjs": "maplibre-gl-worker.mjs",
-            "dist/maplibre-gl.css": "maplibre-gl.css",
-            "LICENSE.txt": "maplibre-gl.LICENSE",
-        },
-    },
 }
 
 

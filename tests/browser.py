@@ -18,6 +18,14 @@ QUIET = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-quic",
 ]  # fmt: skip
+_SAFE = ["--no-sandbox", "--disable-quic", "--disable-background-networking"]
+WEBGL = {
+    "with WebGL": [
+        *_SAFE, "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
+    ],
+    "without WebGL": [*_SAFE, "--disable-gpu", "--disable-3d-apis"],
+}  # fmt: skip
+"""Switches of a browser that draws WebGL in software, and of one that has none."""
 
 
 def package(name, distribution):

@@ -17,12 +17,13 @@ ROOMS = [
     files("crossview.reports"),
     files("crossview.reports") / "templates",
     files("crossview.outputs"),
+    files("crossview.web") / "page",
 ]
 SOURCES = [
     file.read_text(encoding="utf-8")
     for folder in ROOMS
     for file in folder.iterdir()
-    if file.name.endswith((".py", ".html"))
+    if file.name.endswith((".py", ".html", ".js"))
 ]
 KEYS = {
     key for text in SOURCES for key in re.findall(r"[\"']([a-z_]+(?:\.[a-z0-9_]+)+)[\"']", text)
@@ -31,7 +32,7 @@ KEYS = {
 STEMS = {
     stem
     for text in SOURCES
-    for stem in re.findall(r"phrase\((?:f?[\"'])([a-z_.]+\.)(?:[\"'] ~|\{)", text)
+    for stem in re.findall(r"phrase\((?:f?[\"'`])([a-z_.]+\.(?:[a-z]+_)?)(?:[\"'] ~|\$?\{)", text)
 }
 
 

@@ -34,7 +34,7 @@ def write(index, tmp_path):
 def test_the_page_asks_for_nothing_outside_of_itself(index, write):
     page = write(answers_of(index, 2))
     assert page.values("src", "srcset", "data", "action", "poster", "background") == []
-    assert sorted(page.values("href")) == ["#map", "#sheet", "data:,"]
+    assert sorted(page.values("href")) == ["#map", "#panel", "data:,"]
     styles = "".join(re.findall(r"(?s)<style>(.*?)</style>", page.text))
     assert re.findall(r"url\(|@import", styles) == []
     assert "sourceMappingURL" not in page.text
@@ -44,7 +44,9 @@ def test_addresses_occur_only_inside_of_the_vendored_script(index, write):
     page = write(answers_of(index, 1))
     leaflet = max(re.findall(r"(?s)<script>(.*?)</script>", page.text), key=len)
     assert "Redistributions in binary form must reproduce the above copyright notice" in leaflet
-    rest = page.text.replace(leaflet, "").replace("http://www.w3.org/2000/svg", "")
+    rest = page.text.replace(leaflet, "")
+    for namespace in ("http://www.w3.org/2000/svg", "http://www.opengis.net/kml/2.2"):
+        rest = rest.replace(namespace, "")
     links = set(re.findall(r"https?://[^/]+", rest))
     assert links == {"https://www.openstreetmap.org"}, "of a place, for whoever follows it"
 
@@ -77,7 +79,7 @@ def test_hostile_index_names_stay_text(tmp_path):
     write_map(tmp_path / "m.html", town, [])
     page = read_page(tmp_path / "m.html")
     assert "<title>&lt;b&gt;&amp;&#39;&#34; town.cvx - crossview</title>" in page.text
-    assert page.facts["region"]["title"] == "<b>&'\" town.cvx"
+    assert page.facts["region"]["name"] == "<b>&'\" town.cvx"
 
 
 def test_folders_of_photos_are_not_on_the_page(index, write):

@@ -42,7 +42,7 @@ def opened(browser, index, tmp_path):
         page.on("console", lambda message: messages.append(message.text))
         page.on("pageerror", lambda error: messages.append(str(error)))
         page.goto(out.as_uri())
-        page.wait_for_function("document.getElementById('about').textContent")
+        page.wait_for_selector("body[data-ready]")
         return page
 
     yield open_page
@@ -124,7 +124,7 @@ def overlap(a, b):
 @pytest.mark.parametrize("screen", SCREENS)
 def test_no_pin_hides_behind_what_floats_over_the_map(index, opened, screen):
     page = opened(at_corners(index), screen)
-    floating = boxes(page, ".tools") + boxes(page, ".legend")
+    floating = boxes(page, ".tool") + boxes(page, ".legend")
     frame = page.locator("#map").bounding_box()
     for _ in range(4):
         (pin,) = boxes(page, ".pin.first svg")
@@ -139,7 +139,7 @@ def test_what_floats_over_the_map_does_not_overlap_and_nothing_is_too_wide(index
     page = opened(calibrated(index), screen)
     floating = [
         boxes(page, selector)
-        for selector in (".tools", ".legend", ".leaflet-control-zoom", ".leaflet-control-scale")
+        for selector in (".tool", ".legend", ".leaflet-control-zoom", ".leaflet-control-scale")
     ]
     shown = [box for found in floating for box in found]
     pairs = [(a, b) for n, a in enumerate(shown) for b in shown[n + 1 :]]

@@ -12,6 +12,7 @@ from PIL import Image
 from tests.index.regions import TOY, indexed
 
 from crossview import __version__
+from crossview.outputs.map_page import render_live_page
 from crossview.service.regions import Regions
 from crossview.service.schemas import Cells, RegionList
 
@@ -86,7 +87,7 @@ def pixels_of(tile):
 WEB = files("crossview.web")
 
 
-OWN = {file.name: file for folder in ("region", "shared") for file in (WEB / folder).iterdir()}
+OWN = {file.name: file for file in (WEB / "page").iterdir()}
 
 
 TEXTS = {name: file.read_text(encoding="utf-8") for name, file in OWN.items()}
@@ -96,42 +97,45 @@ SCRIPTS = sorted(name for name in OWN if name.endswith(".js"))
 
 
 def test_no_file_hides_another_of_the_same_name():
-    vendored = [file.name for file in (WEB / "vendor").iterdir()]
-    names = [file.name for folder in ("region", "shared") for file in (WEB / folder).iterdir()]
-    assert len({*names, *vendored}) == len(names) + len(vendored)
+    assert not set(OWN) & {file.name for file in (WEB / "vendor").iterdir()}
 
 
 def test_every_file_of_the_page_is_used_by_another():
     text = "\n".join(TEXTS.values())
+    text += render_live_page()
     unused = {name for name in OWN if not re.search(rf"[/\"]{re.escape(name)}\"", text)}
-    assert unused == {"page.html"}
+    assert unused == {"page.html", "embedded.js"}, "the template, and the source of a file"
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts_import_only_names_that_exist(name):
     imports = re.findall(r"import \{([^}]*)\} from \"\./([\w.-]+)\"", TEXTS[name])
+    assert TEXTS[name].count("\nimport ") + TEXTS[name].startswith("import ") == len(imports) + len(
+        re.findall(r"import \* as", TEXTS[name])
+    )
     for names, source in imports:
         for wanted in re.findall(r"\w+", names):
             exported = rf"export (async )?(function\*?|const|let|class) {wanted}\b"
-            assert re.search(exported, TEXTS[source]), (wanted, source)
+            listed = rf"export let (\w+, )*{wanted}\b"
+            assert re.search(rf"{exported}|{listed}", TEXTS[source]), (wanted, source)
+            assert len(re.findall(rf"\b{wanted}\b", TEXTS[name])) > 1, (wanted, "is not used")
 
 
-@pytest.mark.parametrize("name", [*SCRIPTS, "page.html"])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_the_page_needs_nothing_that_its_policy_forbids(name):
-    assert not re.search(
-        r"innerHTML|\beval\(|new Function|\sstyle[=:]\s*[\"`]|<script>|<style", TEXTS[name]
-    )
+    assert not re.search(r"innerHTML|\beval\(|new Function|\sstyle[=:]\s*[\"`]", TEXTS[name])
+    assert not re.search(r"\sstyle=|\son\w+=|<script>|<style", render_live_page())
 
 
 def test_a_file_is_sent_small_and_only_when_it_changed(client):
-    address = "/assets/maplibre-gl.mjs"
+    address = "/assets/leaflet.js"
     packed = client.get(address, headers={"Accept-Encoding": "gzip"})
     assert packed.headers["content-encoding"] == "gzip"
     assert packed.headers["vary"] == "Accept-Encoding"
-    assert packed.num_bytes_downloaded < 400_000
+    assert packed.num_bytes_downloaded < 50_000
     plain = client.get(address, headers={"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers
-    assert plain.content == packed.content == (WEB / "vendor/maplibre-gl.mjs").read_bytes()
+    assert plain.content == packed.content == (WEB / "vendor/leaflet.js").read_bytes()
     assert __version__ in packed.headers["etag"], "an update must reach browsers"
     again = client.get(address, headers={"If-None-Match": packed.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
@@ -140,7 +144,7 @@ def test_a_file_is_sent_small_and_only_when_it_changed(client):
 
 @pytest.mark.parametrize(("name", "kind"), [
     ("main.js", "text/javascript; charset=utf-8"),
-    ("maplibre-gl.mjs", "text/javascript; charset=utf-8"),
+    ("leaflet.js", "text/javascript; charset=utf-8"),
     ("theme.css", "text/css; charset=utf-8"),
     ("icon.svg", "image/svg+xml"),
 ])  # fmt: skip

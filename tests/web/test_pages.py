@@ -2,9 +2,8 @@
 
 import hashlib
 import json
+import re
 from importlib.resources import files
-
-import pytest
 
 from crossview.outputs import map_page
 
@@ -23,18 +22,35 @@ def test_vendored_files_are_the_ones_that_are_listed():
     assert {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()} == hashes
 
 
-@pytest.mark.parametrize(("package", "licence", "text"), [
-    ("leaflet", "BSD-2-Clause", "BSD 2-Clause License"),
-    ("maplibre-gl", "BSD-3-Clause", "Redistribution and use"),
-])  # fmt: skip
-def test_every_vendored_package_comes_with_its_licence(package, licence, text):
-    assert LISTED[package]["licence"] == licence
-    assert text in (VENDOR / f"{package}.LICENSE").read_text()
+def test_the_vendored_library_comes_with_its_licence():
+    assert {name: facts["licence"] for name, facts in LISTED.items()} == {"leaflet": "BSD-2-Clause"}
+    assert "BSD 2-Clause License" in (VENDOR / "leaflet.LICENSE").read_text()
 
 
-def test_every_file_of_the_page_of_answers_is_used():
+OF_A_SERVER = {"api.js", "drag.js", "icon.svg", "lens.js", "service.js"}
+
+
+def test_every_file_of_the_page_is_in_the_file_or_is_of_a_server_only():
     used = {*map_page.SCRIPTS, *map_page.STYLES, map_page.TEMPLATE}
-    assert names("answers") | names("shared") == used
+    assert names("page") == used | {f"page/{name}" for name in OF_A_SERVER}
+
+
+def test_scripts_stand_in_the_file_after_those_that_they_import_from():
+    """There they share one scope, without imports."""
+    seen = set()
+    for name in map_page.SCRIPTS:
+        sources = re.findall(r'from "\./([\w.]+)"', (WEB / name).read_text())
+        assert {f"page/{source}" for source in sources} <= seen, name
+        seen.add(name)
+
+
+def test_no_two_scripts_of_the_file_give_one_name_two_meanings():
+    text = "\n".join((WEB / name).read_text() for name in map_page.SCRIPTS)
+    declared = re.findall(r"(?m)^(?:export )?(?:async )?(?:function|const|class) (\w+)", text)
+    for line in re.findall(r"(?m)^(?:export )?let (.*?);", text):
+        declared += [part.split("=")[0].strip() for part in line.split(", ")]
+    assert sorted(declared) == sorted(set(declared))
+    assert "import * as" not in text, "a name of a module would be missing"
 
 
 def test_what_every_page_carries_fits_into_what_is_set_aside_for_it():

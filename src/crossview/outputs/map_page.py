@@ -1,6 +1,7 @@
 """The map page: one HTML file that shows where the photos may have been taken, offline.
 
-It holds the region's own imagery, a heat layer of all scores, ranked pins, and the photos beside
+``crossview serve`` shows the same page with answers of its own (:func:`render_live_page`). The file
+holds the region's own imagery, a heat layer of all scores, ranked pins, and the photos beside
 their best windows. Nothing is fetched when it is opened: a content security policy forbids every
 request and every script but those that it names by their hash. Text from outside enters only as
 JSON that cannot end its element, or escaped by the template. The scripts, styles and the template
@@ -23,31 +24,35 @@ from jinja2.utils import htmlsafe_json_dumps
 
 from crossview.errors import CrossviewError, require
 from crossview.files import printable
-from crossview.geo.points import find_middle
+from crossview.geo.mercator import enclose_points
 from crossview.localization.accuracy import summarise
 from crossview.localization.answer import Answer, Place
 from crossview.locks import write_alone
 from crossview.outputs import map_layers, records
 from crossview.outputs.geojson import outline_area
 from crossview.outputs.page_images import Budget, shrink_photos, shrink_thumbnail
-from crossview.texts import phrase
-from crossview.views.decode import PictureSource
+from crossview.texts import get_language, get_table, phrase
+from crossview.views.decode import SUFFIXES, PictureSource
 
 if TYPE_CHECKING:
     from crossview.index.store import Index
 
 MAX_BYTES = 50_000_000
 LEAST_BYTES = 1_000_000
-ASSETS_BYTES = 260_000  # scripts, styles and template; a test keeps them below
+ASSETS_BYTES = 275_000  # scripts, styles and template; a test keeps them below
 _HEAT_SHARE, _FACTS_SHARE, _IMAGERY_SHARE, _PHOTO_SHARE = 0.2, 0.5, 0.45, 0.75
-_CORNER_DIGITS = 7  # about 1 cm
+_DEGREE_DIGITS = 7  # about 1 cm
 _MOST_CORNERS = 3000  # of an outline: 100 kB
-SCRIPTS = (
-    "answers/state.js", "shared/dom.js", "shared/angles.js", "answers/heat.js", "answers/atlas.js",
-    "answers/disc.js", "answers/sheet.js", "answers/list.js", "answers/main.js",
+SCRIPTS = tuple(
+    f"page/{name}.js"
+    for name in (
+        "dom", "angles", "state", "heat", "atlas", "disc", "files", "sheet", "list", "main",
+        "embedded",
+    )
 )  # fmt: skip
-STYLES = ("shared/theme.css", "answers/page.css", "answers/sheet.css")
-TEMPLATE = "answers/page.html"
+"""The page's own scripts in a file, each after those that it imports from."""
+STYLES = ("page/theme.css", "page/page.css", "page/sheet.css")
+TEMPLATE = "page/page.html"
 
 
 def write_map(
@@ -164,7 +169,7 @@ class _PageContent:
 
     def render(self) -> str:
         """The finished page."""
-        title = f"{self.facts['region']['title']} - crossview"
+        title = f"{self.facts['region']['name']} - crossview"
         data = {"facts": self.facts, "pictures": self.pictures}
         return render_page(title, _list_banners(self.index), data)
 
@@ -182,11 +187,14 @@ def describe_photo(answer: Answer, name: str) -> dict[str, Any]:
     record = {k: v for k, v in records.describe_answer(answer).items() if k != "sha256"}
     places = [_describe_pin(place, answer) for place in answer.places]
     record |= {"photo": name, "stands_out": records.stands_out(answer), "places": places}
-    return {**record, "outline": _outline_smallest_area(answer)} if answer.confidence else record
+    return {**record, "outline": outline_smallest_area(answer)} if answer.confidence else record
 
 
-def _outline_smallest_area(answer: Answer) -> list[list[list[tuple[float, float]]]]:
-    """The smallest area as polygons of [latitude, longitude]; none if it is too ragged to draw."""
+def outline_smallest_area(answer: Answer) -> list[list[list[tuple[float, float]]]]:
+    """The smallest area as polygons of rings of (latitude, longitude), in degrees.
+
+    None without a calibration, or if the area is too ragged to draw.
+    """
     areas = answer.confidence.areas if answer.confidence else ()
     polygons = outline_area(areas[0]) if areas else []
     if sum(len(ring) for polygon in polygons for ring in polygon) > _MOST_CORNERS:
@@ -195,25 +203,21 @@ def _outline_smallest_area(answer: Answer) -> list[list[list[tuple[float, float]
 
 
 def _describe_pin(place: Place, answer: Answer) -> dict[str, Any]:
-    corners = [
-        [round(corner.lat, _CORNER_DIGITS), round(corner.lon, _CORNER_DIGITS)]
-        for corner in place.footprint.corners()
-    ]
     record = records.describe_place(place, answer.truth)
     del record["openstreetmap"]  # 80 bytes; the page's script makes it from lat and lon
-    size = {"width_m": place.footprint.width_m, "up_deg": place.footprint.up_bearing_deg}
-    return {**record, "corners": corners, **size}
+    return {**record, "footprint": records.describe_footprint(place.footprint)}
 
 
 def describe_region(index: Index) -> dict[str, Any]:
     """The index in figures, with attribution and date of its imagery."""
     manifest = index.manifest
+    around = enclose_points(index.lat, index.lon, manifest.footprint_m / 2.0)
     return {
-        "title": printable(index.path.name),
+        "name": printable(index.path.name),
         "tiles": index.count,
         "area_km2": manifest.area_km2,
         "footprint_m": manifest.footprint_m,
-        "middle_lon": find_middle(index.lat, index.lon).lon if index.count else 0.0,
+        "bounds": [round(degrees, _DEGREE_DIGITS) for degrees in around.bounds],
         "model": printable(PurePath(str(manifest.model.name_or_path)).name),
         "attribution": printable(manifest.imagery.attribution or ""),
         "date": printable(manifest.imagery.date or ""),
@@ -246,20 +250,46 @@ def render_page(title: str, banners: Sequence[tuple[str, str]], data: Mapping[st
 
     Each entry of ``data`` becomes a JSON block whose element has the entry's name as its id.
     """
+    scripts = [_read_leaflet(), _read_own_script()]
+    return _fill_template(
+        live=False,
+        title=title,
+        banners=banners,
+        data=data,
+        policy=_build_policy(scripts),
+        styles=_read_styles(),
+        scripts=scripts,
+    )
+
+
+def render_live_page() -> str:
+    """The page of a server: it loads its files from ``/assets/NAME``, and asks for answers."""
+    own = [name.rpartition("/")[2] for name in STYLES]
+    return _fill_template(
+        live=True,
+        title="crossview",
+        banners=[],
+        data={},
+        policy="",  # a header says it
+        styles=["leaflet.css", *own],
+        scripts=["leaflet.js", "service.js"],
+        accept=",".join(["image/*", *SUFFIXES]),
+    )
+
+
+def _fill_template(*, data: Mapping[str, object], **values: object) -> str:
     pages = Environment(
         loader=PackageLoader("crossview", "web"),
         autoescape=True,
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    scripts = [_read_leaflet(), _read_own_script()]
+    blocks = {"texts": {"map": get_table("map")}, **data}
     return pages.get_template(TEMPLATE).render(
-        title=title,
-        banners=banners,
-        data={name: embed_json(value) for name, value in data.items()},
-        policy=_build_policy(scripts),
-        styles=_read_styles(),
-        scripts=scripts,
+        language=get_language(),
+        phrase=phrase,
+        data={name: embed_json(value) for name, value in blocks.items()},
+        **values,
     )
 
 
@@ -285,7 +315,7 @@ def _read_leaflet() -> str:
 
 def _read_own_script() -> str:
     modules = "\n".join(_read_text(name) for name in SCRIPTS)
-    body = re.sub(r"(?m)^(import .*\n|export )", "", modules)  # here they share one scope
+    body = re.sub(r"(?ms)^import .*?;\n|^export ", "", modules)  # here they share one scope
     return f'"use strict";\n(() => {{\n{body}\n}})();\n'
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, Path, Request
@@ -11,11 +12,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from crossview import __version__
+from crossview.outputs.map_page import render_live_page
 from crossview.service.counters import CONTENT_TYPE
 from crossview.service.locate_routes import get_service
 from crossview.service.problems import Refusal
@@ -39,8 +41,7 @@ class PageFile(FileResponse):
     """A file of the page, compressed for clients that accept it, and revalidated by its ETag."""
 
     def __init__(self, path: FilePath, stat_result: os.stat_result) -> None:
-        # Browsers run no other type as a script, and systems differ in their type of .mjs.
-        is_script = str(path).endswith((".js", ".mjs"))
+        is_script = str(path).endswith(".js")  # systems differ in the type of scripts
         super().__init__(
             path,
             stat_result=stat_result,
@@ -77,9 +78,7 @@ class PageFiles(StaticFiles):
         return response
 
 
-PAGE_FILES = PageFiles(
-    packages=[("crossview.web", folder) for folder in ("region", "shared", "vendor")]
-)
+PAGE_FILES = PageFiles(packages=[("crossview.web", folder) for folder in ("page", "vendor")])
 
 
 @router.get(
@@ -205,9 +204,14 @@ async def send_counters(request: Request) -> Response:
 
 
 @router.get("/", include_in_schema=False)
-async def send_page(request: Request) -> Response:
+async def send_page() -> Response:
     """The map page."""
-    return await PAGE_FILES.get_response("page.html", request.scope)
+    return HTMLResponse(_render_page(), headers={"Cache-Control": "no-cache"})
+
+
+@cache
+def _render_page() -> str:
+    return render_live_page()
 
 
 @router.get("/favicon.ico", include_in_schema=False)

@@ -19,6 +19,7 @@ from crossview.localization.answer import Answer
 from crossview.localization.calibration_record import Calibration
 from crossview.localization.posterior import compute_masses
 from crossview.outputs.map_layers import describe_heat_grid, describe_scores
+from crossview.outputs.map_page import outline_smallest_area
 from crossview.outputs.records import (
     describe_answer,
     describe_footprint,
@@ -81,6 +82,7 @@ def build_answer(photo: PhotoResult, *, heat: bool, view: bool) -> dict[str, Any
     if heat:
         record["heat"] = _build_heat(answer, photo.region)
         if answer.confidence is not None:
+            record["outline"] = outline_smallest_area(answer)
             areas = zip(record["calibrated"]["areas"], answer.confidence.areas, strict=True)
             for area_record, area in areas:
                 area_record["windows"] = _encode_base64(area.rows.astype("<u4").tobytes())

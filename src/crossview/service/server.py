@@ -97,8 +97,8 @@ def write_content_policy(online_map: OnlineMap | None) -> str:
     """The content security policy: the page runs its own scripts and talks to its own server."""
     map_origin = f" {online_map.origin}" if online_map else ""
     return (
-        "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; "
-        f"img-src 'self' data: blob:{map_origin}; connect-src 'self'{map_origin}; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; "
+        f"img-src 'self' data: blob:{map_origin}; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 

@@ -1,5 +1,6 @@
-"""What browsers get: the pages' scripts and styles, and the libraries of others that they use.
+"""What browsers get: the map page's scripts and styles, and the library of others that it uses.
 
-``answers`` is the map page that is one file, ``region`` the page of a server, ``shared`` is used by
-both, and ``vendor`` holds unchanged files of others. There is no Python here.
+``page`` holds one page with two sources of answers: ``embedded.js`` where all of it is one file,
+``service.js`` where a server answers. ``vendor`` holds unchanged files of others. There is no
+Python here.
 """

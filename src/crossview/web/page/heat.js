@@ -1,6 +1,9 @@
-// The heat layer: every searched window's score, from the photo's median (dark) to its best (bright).
+// The heat layer: every searched window's score, from the photo's median (dark) to its best
+// (bright); of a calibrated answer, how probable each is.
 
-const HEAT_STOPS = [
+import { METRES_PER_DEGREE, RADIANS, lonNear } from "./angles.js";
+
+export const HEAT_STOPS = [
   [0.0, 14, 18, 38, 0.5], [0.25, 32, 20, 74, 0.52], [0.45, 112, 28, 122, 0.6],
   [0.65, 216, 66, 84, 0.7], [0.83, 252, 152, 50, 0.8], [1.0, 255, 244, 170, 0.92],
 ];
@@ -24,15 +27,24 @@ function doubles(base64) {
   return Float64Array.from({ length: view.byteLength / 8 }, (_, i) => view.getFloat64(8 * i, true));
 }
 
-// Web Mercator shares of the world (0..1 from west and from north) of all cells.
-const heatX = doubles(facts.heat.lon).map((lon) => (lonNear(lon, middleLon) + 180) / 360);
-const heatLat = doubles(facts.heat.lat);
-const heatY = heatLat.map((lat) => 0.5 - Math.asinh(Math.tan(lat * RADIANS)) / (2 * Math.PI));
+// Web Mercator shares of the world (0..1 from west and from north) of all cells of a region.
+export function placeCells(record, middleLon) {
+  const lat = doubles(record.lat);
+  return {
+    lat, spacing_m: record.spacing_m, merged: record.merged,
+    x: doubles(record.lon).map((lon) => (lonNear(lon, middleLon) + 180) / 360),
+    y: lat.map((value) => 0.5 - Math.asinh(Math.tan(value * RADIANS)) / (2 * Math.PI)),
+  };
+}
 
-// Level 0..1 of each cell; -1 where nothing was searched.
-function heatLevels(heat) {
+// Level 0..1 of each cell; -1 where nothing was searched. Of a posterior it is the square root, so
+// that what is unlikely but not impossible is seen as well.
+export function heatLevels(heat) {
   if (!heat) return null;
   const codes = bytes(heat.codes);
+  if (heat.of === "posterior") {
+    return Float32Array.from(codes, (code) => (code ? Math.sqrt((code - 1) / 254) : -1));
+  }
   const searched = codes.filter((code) => code > 0).sort();
   const median = searched[searched.length >> 1];
   const span = Math.max(1, 255 - median);
@@ -47,20 +59,21 @@ function heatFalloff(distance) {
   return rest * rest * (3 - 2 * rest);
 }
 
-class Heat {
+export class Heat {
   constructor(map) {
     this.map = map;
     this.canvas = document.createElement("canvas");
     this.canvas.className = "heat";
     map.createPane("heat").style.zIndex = 250;
     this.layer = new L.SVGOverlay(this.canvas, map.getBounds(), { pane: "heat" });
+    this.cells = null;
     this.levels = null;
     this.opacity = 1; // as set by hand
     map.on("moveend resize", () => this.draw());
   }
 
-  show(levels) {
-    this.levels = levels;
+  show(cells, levels) {
+    Object.assign(this, { cells, levels: cells && levels });
     this.draw();
   }
 
@@ -76,28 +89,28 @@ class Heat {
     const zoom = this.map.getZoom();
     const corner = this.map.project(bounds.getNorthWest(), zoom);
     const size = this.map.project(bounds.getSouthEast(), zoom).subtract(corner);
-    const width = Math.max(1, Math.round(size.x / HEAT_SHRINK));
-    const height = Math.max(1, Math.round(size.y / HEAT_SHRINK));
+    const width = this.levels ? Math.max(1, Math.round(size.x / HEAT_SHRINK)) : 1;
+    const height = this.levels ? Math.max(1, Math.round(size.y / HEAT_SHRINK)) : 1;
     const frame = { corner, width, height, world: 256 * 2 ** zoom };
     Object.assign(this.canvas, { width, height });
-    this.canvas.getContext("2d").putImageData(this.paint(frame), 0, 0);
     this.layer.setBounds(bounds);
+    if (!this.levels) return;
+    this.canvas.getContext("2d").putImageData(this.paint(frame), 0, 0);
     this.fade(frame);
   }
 
   // Close up, the imagery matters more than the heat on top of it.
   fade(frame) {
     const middle = this.map.getCenter().lat;
-    const spacing = (facts.heat.spacing_m * frame.world) /
-      (360 * METRES_PER_DEGREE * Math.cos(middle * RADIANS));
+    const spacing = (this.cells.spacing_m * frame.world)
+      / (360 * METRES_PER_DEGREE * Math.cos(middle * RADIANS));
     this.layer.setOpacity(this.opacity * Math.min(1, Math.max(0.45, 1.3 - spacing / 60)));
   }
 
   paint(frame) {
     const field = new Float32Array(frame.width * frame.height);
     const cover = new Float32Array(frame.width * frame.height);
-    const count = this.levels ? this.levels.length : 0;
-    for (let i = 0; i < count; i += 1) if (this.levels[i] >= 0) this.splat(i, frame, field, cover);
+    this.levels.forEach((level, i) => { if (level >= 0) this.splat(i, frame, field, cover); });
     const image = new ImageData(frame.width, frame.height);
     for (let i = 0; i < field.length; i += 1) {
       if (!cover[i]) continue;
@@ -108,11 +121,11 @@ class Heat {
   }
 
   splat(i, frame, field, cover) {
-    const x = (heatX[i] * frame.world - frame.corner.x) / HEAT_SHRINK;
-    const y = (heatY[i] * frame.world - frame.corner.y) / HEAT_SHRINK;
-    const metresPerPixel =
-      (360 * METRES_PER_DEGREE * Math.cos(heatLat[i] * RADIANS) * HEAT_SHRINK) / frame.world;
-    const reach = Math.max(1.2, facts.heat.spacing_m / metresPerPixel);
+    const x = (this.cells.x[i] * frame.world - frame.corner.x) / HEAT_SHRINK;
+    const y = (this.cells.y[i] * frame.world - frame.corner.y) / HEAT_SHRINK;
+    const metresPerPixel = (360 * METRES_PER_DEGREE * Math.cos(this.cells.lat[i] * RADIANS) * HEAT_SHRINK)
+      / frame.world;
+    const reach = Math.max(1.2, this.cells.spacing_m / metresPerPixel);
     if (x < -reach || y < -reach || x > frame.width + reach || y > frame.height + reach) return;
     const [top, bottom] = [Math.max(0, Math.ceil(y - reach)), Math.min(frame.height - 1, y + reach)];
     const [left, right] = [Math.max(0, Math.ceil(x - reach)), Math.min(frame.width - 1, x + reach)];

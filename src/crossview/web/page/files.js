@@ -11,25 +11,26 @@ const COLUMNS = [
   "fov_source", "heading_source", "confidence", "advice", "assumptions", "warnings", "truth", "window", "sha256",
 ];
 
-function rowOf(photo, place) {
+function exportRow(photo, place) {
   const row = { ...photo.answer, ...place, photo: photo.name, openstreetmap: mapAddress(place) };
-  return Object.fromEntries(COLUMNS.filter((name) => known(row[name])).map((name) => [name, row[name]]));
+  return Object.fromEntries(COLUMNS.filter((name) => isTold(row[name])).map((name) => [name, row[name]]));
 }
 
-function known(value) {
+function isTold(value) {
   return value !== undefined && value !== null;
 }
 
 function everyRow(photos) {
   return photos.filter((photo) => photo.answer).flatMap((photo) =>
-    photo.answer.places.map((place) => rowOf(photo, place)));
+    photo.answer.places.map((place) => exportRow(photo, place)));
 }
 
 function text(value) {
-  return Array.isArray(value) ? value.join("; ") : String(value);
+  if (Array.isArray(value)) return value.join("; ");
+  return typeof value === "object" ? Object.values(value).join(", ") : String(value);
 }
 
-export function geojson(photos) {
+function geojson(photos) {
   const features = everyRow(photos).map(({ lat, lon, ...properties }) => ({
     type: "Feature", geometry: { type: "Point", coordinates: [lon, lat] }, properties: { role: "place", ...properties },
   }));
@@ -37,13 +38,13 @@ export function geojson(photos) {
 }
 
 function cell(value) {
-  if (!known(value)) return "";
+  if (!isTold(value)) return "";
   const plain = text(value);
   const safe = typeof value !== "number" && /^[=+\-@\t\r\uFF1D\uFF0B\uFF0D\uFF20]/.test(plain) ? `'${plain}` : plain;
   return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
-export function csv(photos) {
+function csv(photos) {
   const rows = everyRow(photos).map((row) => COLUMNS.map((name) => cell(row[name])).join(","));
   return `${[COLUMNS.join(","), ...rows].join("\n")}\n`;
 }
@@ -52,11 +53,11 @@ function escaped(text) {
   return String(text).replace(/[<>&"']/g, (sign) => `&#${sign.charCodeAt(0)};`).replace(/[^\P{C}\n\t]/gu, "\uFFFD");
 }
 
-export function kml(photos) {
+function kml(photos) {
   const marks = everyRow(photos).map((row) => `<Placemark><name>${row.rank}</name>`
     + `<description>${escaped([`${row.photo}: ${row.confidence}`, ...row.warnings, row.openstreetmap].join("\n"))}</description>`
     + `<LookAt><longitude>${row.lon}</longitude><latitude>${row.lat}</latitude>`
-    + `${known(row.heading_deg) ? `<heading>${row.heading_deg}</heading>` : ""}<tilt>0</tilt><range>250</range></LookAt>`
+    + `${isTold(row.heading_deg) ? `<heading>${row.heading_deg}</heading>` : ""}<tilt>0</tilt><range>250</range></LookAt>`
     + `<ExtendedData>${Object.entries(row).filter(([name]) => !["lat", "lon"].includes(name)).map(([name, value]) =>
       `<Data name="${name}"><value>${escaped(text(value))}</value></Data>`).join("")}</ExtendedData>`
     + `<Point><coordinates>${row.lon},${row.lat}</coordinates></Point></Placemark>`);
@@ -65,13 +66,13 @@ export function kml(photos) {
 }
 
 export const FORMATS = {
-  geojson: ["application/geo+json", geojson],
-  kml: ["application/vnd.google-earth.kml+xml", kml],
-  csv: ["text/csv", csv],
+  geojson: { label: "GeoJSON", type: "application/geo+json", write: geojson },
+  kml: { label: "KML", type: "application/vnd.google-earth.kml+xml", write: kml },
+  csv: { label: "CSV", type: "text/csv", write: csv },
 };
 
 export function save(kind) {
-  const [type, write] = FORMATS[kind];
+  const { type, write } = FORMATS[kind];
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([write(state.photos)], { type }));
   link.download = `places.${kind}`;

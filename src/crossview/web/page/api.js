@@ -1,19 +1,16 @@
 // Everything that is asked of the server.
 
 import { wrappedLon } from "./angles.js";
+import { phrase } from "./dom.js";
 
 const KEY = "crossview-key";
 let key = sessionStorage.getItem(KEY) || "";
 
-export class Problem extends Error {
+class Problem extends Error {
   constructor(status, code, detail) {
     super(detail);
     Object.assign(this, { status, code });
   }
-}
-
-export function hasKey() {
-  return Boolean(key);
 }
 
 export function useKey(given) {
@@ -21,7 +18,7 @@ export function useKey(given) {
   sessionStorage.setItem(KEY, key);
 }
 
-export function headers() {
+function headers() {
   return key ? { Authorization: `Bearer ${key}` } : {};
 }
 
@@ -31,12 +28,13 @@ async function asked(path, options = {}) {
     response = await fetch(path, { ...options, headers: { ...headers(), ...options.headers } });
   } catch (problem) {
     if (problem.name === "AbortError") throw problem;
-    throw new Problem(0, "offline", "The server does not answer. Is it still running?");
+    throw new Problem(0, "offline", phrase("map.offline"));
   }
   if (response.ok) return response;
   let facts = {};
   try { facts = await response.json(); } catch { /* no problem document */ }
-  throw new Problem(response.status, facts.code || "refused", facts.detail || `It answered ${response.status}.`);
+  const detail = facts.detail || phrase("map.answered", { status: response.status });
+  throw new Problem(response.status, facts.code || "refused", detail);
 }
 
 const pause = (seconds) => new Promise((resolve) => { setTimeout(resolve, 1000 * seconds); });

@@ -1,13 +1,12 @@
 // Bearings (degrees clockwise from north), metres, and how both are written.
 
-import { el } from "./dom.js";
+import { el, number, phrase } from "./dom.js";
 
 export const RADIANS = Math.PI / 180;
 export const METRES_PER_DEGREE = 6371008.8 * RADIANS;
-export const WINDS = ["N", "NE", "E", "SE", "S", "SW", "W", "NW"];
 
 export function wind(degrees) {
-  return WINDS[Math.round(degrees / 45) % 8];
+  return phrase("map.winds").split(" ")[Math.round(wrapped(degrees) / 45) % 8];
 }
 
 export function wrapped(degrees) {
@@ -15,9 +14,8 @@ export function wrapped(degrees) {
 }
 
 export function metres(value) {
-  if (value >= 10000) return `${Math.round(value / 1000)} km`;
-  if (value >= 1000) return `${(value / 1000).toFixed(1)} km`;
-  return value < 10 ? `${value.toFixed(1)} m` : `${Math.round(value)} m`;
+  if (value >= 1000) return `${number(value / 1000, value < 10000 ? 1 : 0)} km`;
+  return `${number(value, value < 10 ? 1 : 0)} m`;
 }
 
 // A longitude in [-180, 180): on the map it may count on where a region crosses 180.
@@ -41,7 +39,8 @@ export function mapAddress(point) {
 }
 
 export function mapLink(point) {
-  return el("a", { href: mapAddress(point), target: "_blank", rel: "noopener noreferrer" }, "openstreetmap.org");
+  const attributes = { href: mapAddress(point), target: "_blank", rel: "noopener noreferrer" };
+  return el("a", attributes, "openstreetmap.org");
 }
 
 // The place `distance` metres from `from` along a bearing, on the local tangent plane.
@@ -49,6 +48,29 @@ export function along(from, bearing, distance) {
   const north = (distance * Math.cos(bearing * RADIANS)) / METRES_PER_DEGREE;
   const east = (distance * Math.sin(bearing * RADIANS)) / METRES_PER_DEGREE;
   return [from.lat + north, from.lon + east / Math.cos(from.lat * RADIANS)];
+}
+
+// The bearing from one point to another.
+export function bearingTo(from, to) {
+  const [east, north] = offset(from, to);
+  return wrapped(Math.atan2(east, north) / RADIANS);
+}
+
+// How far apart two bearings are: 0 to 180.
+export function turnBetween(one, other) {
+  return Math.abs(wrapped(one - other + 180) - 180);
+}
+
+export function circle(centre, radius) {
+  return Array.from({ length: 72 }, (_, i) => along(centre, 5 * i, radius));
+}
+
+// The corners of a place's window.
+export function cornersOf({ footprint }) {
+  const half = Math.hypot(footprint.width_m, footprint.height_m) / 2;
+  const corner = Math.atan2(footprint.width_m, footprint.height_m) / RADIANS;
+  const up = footprint.up_bearing_deg;
+  return [-corner, corner, 180 - corner, 180 + corner].map((turn) => along(footprint, up + turn, half));
 }
 
 // East and north metres from one point to another.
