@@ -1,8 +1,8 @@
 """The map page of 20 km2 and 20,000 tiles: frames while panning, and an answer, against bounds.
 
-Keys: frames_vs_100_ms (100 ms over the 95th percentile of the time between frames, without a GPU) and
-answer_vs_1_s (1 s over the median from choosing a photo to its list of places; pins_s is the median
-until its pins are on the map as well). Needs Chromium.
+Keys: frames_vs_100_ms (100 ms over the 95th percentile of the time between frames, without a GPU)
+and answer_vs_1_s (1 s over the median from choosing a photo to its list of places; pins_s is the
+median until its pins are on the map as well). Needs Chromium.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ class PhotoAnswer(Record):
     places: list[RankedPlace] = Field(description="best first")
     claim: ClaimedPlace | None = Field(None, description="where a place was claimed")
     heat: Heat | None = Field(None, description="with heat=true")
-    outline: list[list[list[tuple[float, float]]]] | None = Field(
+    outline: list[list[list[list[float]]]] | None = Field(
         None, description="the first calibrated area as polygons of rings of (lat, lon); with heat"
     )
     view: str | None = Field(None, description="with view=true: a data URL of the model's input")

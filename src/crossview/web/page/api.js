@@ -1,7 +1,7 @@
 // Everything that is asked of the server.
 
 import { wrappedLon } from "./angles.js";
-import { phrase } from "./dom.js";
+import { LANGUAGE, phrase } from "./dom.js";
 
 const KEY = "crossview-key";
 let key = sessionStorage.getItem(KEY) || "";
@@ -60,7 +60,7 @@ export async function cells(region) {
 }
 
 function query(region, hints, area) {
-  const given = new URLSearchParams({ region: region.name, heat: "true", view: "true" });
+  const given = new URLSearchParams({ region: region.name, heat: "true", view: "true", language: LANGUAGE });
   if (hints.fov) given.set("fov", hints.fov.toFixed(1));
   if (hints.heading !== undefined && hints.heading !== null) {
     given.set("heading", hints.heading.toFixed(1));

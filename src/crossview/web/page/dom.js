@@ -3,7 +3,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const TEXTS = JSON.parse(document.getElementById("texts").textContent);
-const LANGUAGE = document.documentElement.lang;
+export const LANGUAGE = document.documentElement.lang;
 
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
