@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
 from pathlib import Path
@@ -465,9 +466,22 @@ def resolve_model(name_or_folder: str | Path) -> Path:
     )
 
 
-def _open_session(path: Path, threads: int, spinning: bool) -> Any:
+def load_onnxruntime() -> Any:
+    """The module ``onnxruntime``, kept from telling its makers about its use.
+
+    From 1.31 on its wheels for Linux keep a number of the machine and a list of events below
+    ``~/.cache/Microsoft``, and have the address of a server to send them to. Only this variable
+    prevents that, and only before the import: ``disable_telemetry_events`` comes too late. Who
+    sets the variable to something else is obeyed.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime  # heavy: only when a network is really run
 
+    return onnxruntime
+
+
+def _open_session(path: Path, threads: int, spinning: bool) -> Any:
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))

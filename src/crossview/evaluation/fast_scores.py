@@ -24,6 +24,7 @@ import numpy as np
 from crossview.arrays import F32, F64, I8, I32, I64, U8, AnyArray
 from crossview.errors import require
 from crossview.localization.similarity import score_queries
+from crossview.model import load_onnxruntime
 from crossview.views.crops import compute_bin_coverage
 
 TILE = 2048  # references per product: a tile stays in the cache of one core
@@ -285,8 +286,7 @@ _UINT8, _INT8, _INT32 = 2, 3, 6  # onnx.TensorProto
 @lru_cache(maxsize=1)
 def make_product() -> Product:
     """A function: (uint8 [n, D] with zero point 128) times (int8 [D, m]) = int32 [n, m]."""
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or 0)  # as numpy's BLAS

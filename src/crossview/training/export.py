@@ -35,6 +35,7 @@ from crossview.model import (
     ModelInfo,
     encode_info,
     find_networks,
+    load_onnxruntime,
     read_network,
     require_whole,
 )
@@ -336,8 +337,7 @@ def _samples(spec: ViewSpec) -> list[U8]:
 
 
 def _session(graph: bytes) -> Callable[[U8], F32]:
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
