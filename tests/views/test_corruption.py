@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from crossview.errors import InvalidValue, UnknownName
-from crossview.views.corruption import NAMES, corrupt
+from crossview.evaluation.conditions import NAMES, corrupt
 
 
 def picture(height=224, width=300):

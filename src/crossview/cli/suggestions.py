@@ -74,7 +74,7 @@ def suggest_decodings() -> list[str]:
 
 def suggest_corruptions() -> list[str]:
     """Of ``--corrupt``."""
-    from crossview.views.corruption import NAMES
+    from crossview.evaluation.conditions import NAMES
 
     return list(NAMES)
 
