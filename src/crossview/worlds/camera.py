@@ -15,7 +15,7 @@ import numpy as np
 
 from crossview.arrays import F32, F64, I8, I32, I64, U8, Bool
 from crossview.errors import require
-from crossview.worlds.buildings import STOREY_M
+from crossview.worlds.construction import STOREY_M
 from crossview.worlds.light import (
     Light,
     cast_shadows,

@@ -16,7 +16,7 @@ import numpy as np
 
 from crossview.arrays import F32, I32, U8, Bool
 from crossview.errors import BadImagery, require
-from crossview.worlds.buildings import STOREY_M
+from crossview.worlds.construction import STOREY_M
 from crossview.worlds.land_cover import Land, LandCover
 from crossview.worlds.raster import CELL_M, Generator, Rectangle, draw_smooth_noise
 
