@@ -21,7 +21,7 @@ from crossview.geo.mercator import HALF_WORLD_M, find_tile_edges, project
 from crossview.geo.points import LatLon
 from crossview.imagery.provenance import SourceOptions
 from crossview.imagery.sources import open_sources
-from crossview.imagery.tilemaps import (
+from crossview.imagery.tile_archives import (
     TileFacts,
     choose_row_order,
     parse_metadata,

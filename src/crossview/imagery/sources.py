@@ -39,13 +39,14 @@ from crossview.imagery.rasters import (
 )
 from crossview.imagery.sheets import Box, Patch, Sheet, join_sheets
 from crossview.imagery.tile_archives import (
+    TILEMAP,
     MbTiles,
     NorthUpArchive,
     PmTiles,
+    TileFacts,
     XyzFolder,
     make_pyramid_sheets,
 )
-from crossview.imagery.tilemaps import TILEMAP, TileFacts
 
 RASTER_SUFFIXES = {
     ".tif", ".tiff", ".jp2", ".j2k", ".jpg", ".jpeg", ".png", ".webp", ".vrt", ".img",
