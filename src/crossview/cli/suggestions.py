@@ -74,9 +74,9 @@ def suggest_decodings() -> list[str]:
 
 def suggest_corruptions() -> list[str]:
     """Of ``--corrupt``."""
-    from crossview.evaluation.conditions import NAMES
+    from crossview.evaluation.conditions import CORRUPTIONS
 
-    return list(NAMES)
+    return list(CORRUPTIONS)
 
 
 def suggest_verbs(ctx: typer.Context) -> list[str]:

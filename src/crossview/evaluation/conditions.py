@@ -1,14 +1,12 @@
-"""What a query shows: its field of view, what is known of its heading, and what weather it has.
+"""What a query shows: its field of view, what is known of its heading, and how it is damaged.
 
 Which columns of a panorama are kept is said in ``views.crops``. The turn is drawn by the query's id
 and a seed, in degrees: every model, whatever its size, sees the same part of the same panorama.
 
-Damaged photos at five severities: noise, blur, brightness, fog, snow, JPEG.
-
-After Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
-Perturbations" (ICLR 2019); written anew, seeded, on pictures of any size. Numbers are those of
-their table where it has one and pictures differ from theirs in detail, so figures are comparable
-between runs of this package, not with theirs.
+Pictures are damaged at five severities, after Hendrycks and Dietterich, "Benchmarking Neural
+Network Robustness to Common Corruptions and Perturbations" (ICLR 2019); written anew, seeded, on
+pictures of any size. Numbers are those of their table where it has one and pictures differ from
+theirs in detail, so figures are comparable between runs of this package, not with theirs.
 """
 
 from __future__ import annotations
@@ -26,6 +24,9 @@ from crossview.views import crops
 from crossview.views.spec import ViewSpec
 
 SEVERITIES = (1, 2, 3, 4, 5)
+
+
+ANY_FOV_DEG = (70.0, 360.0)  # what "any" draws from, uniformly per query
 
 
 def corrupt(pixels: U8, name: str, severity: int, rng: np.random.Generator) -> U8:
@@ -129,9 +130,7 @@ _CORRUPTIONS: dict[str, Callable[[F32, int, np.random.Generator], F32]] = {
     "snow": _add_snow,
     "jpeg": _compress_jpeg,
 }
-NAMES = tuple(_CORRUPTIONS)
-
-ANY_FOV_DEG = (70.0, 360.0)  # what "any" draws from, uniformly per query
+CORRUPTIONS = tuple(_CORRUPTIONS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +226,6 @@ def parse_conditions(
     ``fovs``: "360,180,90" or "any" among them; ``headings``: "aligned", "unknown" or degrees;
     ``corruptions``: "fog:3" or "fog" for all five severities; clean pictures always come first.
     """
-
     require(seeds >= 1, f"seeds must be at least 1, got {seeds}.")
     cells: list[tuple[str, int]] = [("", 0)]
     for text in corruptions:

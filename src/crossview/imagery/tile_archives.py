@@ -1,8 +1,7 @@
-"""What tile archives say of their numbering and place, and which way their rows run.
+"""Pyramids of Web Mercator tiles as sheets: an XYZ folder, an MBTiles database, a PMTiles archive.
 
-Pyramids of Web Mercator tiles as sheets: an XYZ folder, an MBTiles database, a PMTiles archive.
-
-One zoom is chosen; its tiles that touch become a sheet.
+One zoom is chosen; its tiles that touch become a sheet. What an archive says of its numbering and
+place is read first, and which way its rows run.
 """
 
 from __future__ import annotations
@@ -51,6 +50,22 @@ _UNKNOWN_ORDER = (
 _MERCATOR = {"3857", "900913", "3785", "41001", "102100", "102113", "54004"}
 _AS_NEAR = 0.5  # tiles: orders of rows that differ by less fit equally well
 _NEAR_TILES = 1.01  # how far stated bounds may lie from the tiles' edges to fit them closely
+
+
+MOST_TILE_PX = 4096  # a side; usual are 256 and 512
+TileNumber = tuple[int, int]  # x from the west, and the row
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+DOUBLE_MARK = "@2x"  # of tiles for sharp screens, which count only where a zoom has no others
+DEEPEST = 24  # zooms beyond are not imagery
+MOST_DIGITS = 9
+MOST_TILES = 2_000_000  # of an archive, over all zooms
+MOST_TILE_BYTES = 32_000_000  # of one tile's picture file
+_MOST_TEXT_BYTES = 10_000_000  # of an archive's metadata
+_MOST_DIRECTORY_BYTES = 64_000_000  # of all directories of a PMTiles archive, unpacked
+_MOST_LEAVES = 3  # directories below each other; writers use one level
+_TABLE_S, _VIEW_S = 60.0, 3.0  # for one query; views may compute for ever
+_OPS = 100_000  # of SQLite's machine between looks at the clock
+_HARMLESS = {"coalesce", "ifnull"}  # SQL functions that a view of tiles may call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -377,22 +392,6 @@ def _grid_error(path: Path, grid: str) -> BadImagery:
         f"{path}: its tiles lie on the grid {grid[:60]!r}; only Web Mercator (EPSG:3857) is read.\n"
         "Make such tiles (gdal2tiles -p mercator), or give the imagery as a GeoTIFF."
     )
-
-
-MOST_TILE_PX = 4096  # a side; usual are 256 and 512
-TileNumber = tuple[int, int]  # x from the west, and the row
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
-DOUBLE_MARK = "@2x"  # of tiles for sharp screens, which count only where a zoom has no others
-DEEPEST = 24  # zooms beyond are not imagery
-MOST_DIGITS = 9
-MOST_TILES = 2_000_000  # of an archive, over all zooms
-MOST_TILE_BYTES = 32_000_000  # of one tile's picture file
-_MOST_TEXT_BYTES = 10_000_000  # of an archive's metadata
-_MOST_DIRECTORY_BYTES = 64_000_000  # of all directories of a PMTiles archive, unpacked
-_MOST_LEAVES = 3  # directories below each other; writers use one level
-_TABLE_S, _VIEW_S = 60.0, 3.0  # for one query; views may compute for ever
-_OPS = 100_000  # of SQLite's machine between looks at the clock
-_HARMLESS = {"coalesce", "ifnull"}  # SQL functions that a view of tiles may call
 
 
 class TileArchive(Protocol):

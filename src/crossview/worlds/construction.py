@@ -1,6 +1,6 @@
-"""Buildings: rectangles set along the streets, with roofs.
+"""Building a town: streets, use of the land, buildings, road markings and trees, in this order.
 
-Building a town: streets, use of the land, buildings, road markings and trees, in this order.
+Buildings are rectangles set along the streets, with roofs.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from crossview.errors import InvalidValue, UnknownName
-from crossview.evaluation.conditions import NAMES, corrupt
+from crossview.evaluation.conditions import CORRUPTIONS, corrupt
 
 
 def picture(height=224, width=300):
@@ -20,14 +20,14 @@ def damage(name, severity, seed=0):
     return np.abs(broken.astype(float) - clean).mean()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 def test_the_highest_severity_does_more_harm_than_the_lowest(name):
     harm = {s: np.mean([damage(name, s, seed) for seed in range(2)]) for s in (1, 5)}
     assert harm[1] > 0.3
     assert harm[5] > 1.1 * harm[1]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CORRUPTIONS)
 def test_the_same_seed_gives_the_same_pixels(name):
     once, again = (corrupt(picture(), name, 3, np.random.default_rng(7)) for _ in range(2))
     np.testing.assert_array_equal(once, again)
