@@ -12,6 +12,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from tests.browser import CHROMIUM, WEBGL, needs_chromium, package
@@ -222,6 +223,53 @@ def drag(page, start, by):
     for step in range(1, 6):
         page.mouse.move(start[0] + by[0] * step / 5, start[1] + by[1] * step / 5)
     page.mouse.up()
+
+
+def test_the_compass_ring_sets_the_heading_and_a_button_clears_it(opened, town):
+    page = opened()
+    page.set_input_files("#files", town / "ground" / "photo_90deg_0000.jpg")
+    located(page, "photo_90deg_0000.jpg")
+    assert page.locator("#ring .knob").count() == 0, "found, not set"
+    page.locator("#ring").scroll_into_view_if_needed()
+    x, y = middle_of(page, "#ring")
+    with page.expect_request(lambda request: "heading=90.0" in request.url):
+        drag(page, (x, y - 40), (40, 40))  # from north to east
+    page.locator("#ring .knob").wait_for()
+    assert "90" in page.locator("label[for=heading]").text_content()
+    with page.expect_request(lambda request: "ignore_direction=true" in request.url) as asked:
+        page.click("#clear-heading")
+    assert "heading=" not in asked.value.url
+    page.locator("#ring .knob").wait_for(state="detached")
+    located(page, "photo_90deg_0000.jpg")
+
+
+def test_a_polygon_is_drawn_corner_by_corner_and_searched(opened, town):
+    page = opened()
+    page.set_input_files("#files", town / "ground" / "panorama_0000.jpg")
+    located(page, "panorama_0000.jpg")
+    page.locator(".pin").first.wait_for()
+    page.click("#area-draw")
+    x, y = middle_of(page, "#map")
+    corners = [(-130, -60), (40, -110), (130, 80), (-40, 120)]
+    for across, down in corners:
+        page.mouse.click(x + across, y + down)
+    with page.expect_request(lambda request: "area=" in request.url) as asked:
+        page.mouse.click(x - 128, y - 58)  # the first one again
+    told = json.loads(parse_qs(urlsplit(asked.value.url).query)["area"][0])
+    (ring,) = told["coordinates"]
+    assert (told["type"], len(ring), ring[0]) == ("Polygon", 5, ring[-1])
+    assert "4 corners" in page.locator("#polygon").text_content()
+    page.locator("#sheet:not(.busy) .places li").first.wait_for()
+    lat, lon = map(float, page.locator("#selected .mono").text_content().split(", "))
+    lons, lats = zip(*ring, strict=True)
+    assert min(lons) <= lon <= max(lons)
+    assert min(lats) <= lat <= max(lats)
+    page.click("#area-draw")
+    page.mouse.click(x, y)
+    page.keyboard.press("Escape")
+    assert "4 corners" in page.locator("#polygon").text_content(), "what was begun is gone"
+    page.click("#everywhere")
+    page.locator("#polygon").wait_for(state="detached")
 
 
 def test_several_photos_are_a_batch_and_the_keyboard_steps(opened, town):

@@ -59,6 +59,12 @@ export async function cells(region) {
   return (await asked(`/v1/regions/${region.name}/cells?v=${region.version}`)).json();
 }
 
+// GeoJSON: longitude first, and the first corner again at the end.
+function polygonOf(ring) {
+  const corner = ([lat, lon]) => [Number(wrappedLon(lon).toFixed(7)), Number(lat.toFixed(7))];
+  return { type: "Polygon", coordinates: [[...ring, ring[0]].map(corner)] };
+}
+
 function query(region, hints, area) {
   const given = new URLSearchParams({ region: region.name, heat: "true", view: "true", language: LANGUAGE });
   if (hints.fov) given.set("fov", hints.fov.toFixed(1));
@@ -66,7 +72,9 @@ function query(region, hints, area) {
     given.set("heading", hints.heading.toFixed(1));
     if (hints.sigma) given.set("heading_sigma", hints.sigma);
   }
-  if (area) {
+  if (hints.ignoreDirection) given.set("ignore_direction", "true");
+  if (area?.ring) given.set("area", JSON.stringify(polygonOf(area.ring)));
+  else if (area) {
     given.set("near", `${area.lat.toFixed(7)},${wrappedLon(area.lon).toFixed(7)}`);
     given.set("within", (area.metres / 1000).toFixed(4));
   }

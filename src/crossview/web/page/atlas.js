@@ -187,11 +187,18 @@ export function drawRay(bearing) {
   cased(ray, [[place.lat, place.lon], end], { color: "#ffe08a", weight: 3 });
 }
 
-export function drawArea() {
+// The area to search in, or one that is being drawn.
+export function drawArea(drawn = state.area) {
   area.clearLayers();
-  if (!state.area) return;
-  const ring = state.area.ring ?? circle(state.area, state.area.metres);
+  if (!drawn) return;
+  const ring = drawn.ring ?? circle(drawn, drawn.metres);
   cased(area, ring, { color: "#7db0ff", weight: 2.5, closed: ring.length > 2 });
+  if (drawn === state.area) return;
+  for (const [lat, lon] of drawn.ring ?? []) {
+    L.circleMarker(onMap(lat, lon), {
+      radius: 5, weight: 2, color: "#fff", fillColor: "#1a66e8", fillOpacity: 1, interactive: false,
+    }).addTo(area);
+  }
 }
 
 export function zoomToPlace() {

@@ -77,31 +77,69 @@ export function moveHandles() {
   drawView();
 }
 
+const CLICK_PX = 8; // moved by less, a press is a click
+const CLOSE_PX = 16; // so near to the first corner, a click ends a polygon
+let draft = null; // the area as far as it is drawn: as state.area
+
 const isDrawing = () => byId("area-draw").getAttribute("aria-pressed") === "true";
 
-// Drawing the area: from its middle outwards.
-export function drawMode(isOn) {
+// Drawing the area: a circle from its middle outwards, or the corners of a polygon one by one.
+function setMode(isOn) {
+  draft = null;
   byId("area-draw").setAttribute("aria-pressed", String(isOn));
   byId("draw-hint").hidden = !isOn;
+  byId("draw-hint").textContent = phrase("map.draw_hint");
   byId("map").classList.toggle("drawing", isOn);
   for (const name of ["dragging", "touchZoom", "doubleClickZoom", "boxZoom"]) {
     map[name][isOn ? "disable" : "enable"]();
   }
 }
 
-function startCircle(event) {
+// The area is searched if it is whole and wanted; else the one before stays.
+function endDrawing(isWanted) {
+  const drawn = isWanted && (draft?.metres || draft?.ring?.length > 2) ? draft : null;
+  setMode(false);
+  if (drawn) state.area = drawn;
+  if (drawn) emit("area");
+  else drawArea();
+}
+
+function addCorner(at, event) {
+  const ring = draft?.ring ?? [];
+  const box = byId("map").getBoundingClientRect();
+  const isAt = (corner, px) => {
+    const { x, y } = map.latLngToContainerPoint(corner);
+    return Math.hypot(event.clientX - box.left - x, event.clientY - box.top - y) < px;
+  };
+  if (ring.length > 2 && (isAt(ring[0], CLOSE_PX) || isAt(ring.at(-1), CLICK_PX))) {
+    endDrawing(true);
+    return;
+  }
+  draft = { ring: [...ring, [at.lat, at.lon]] };
+  byId("draw-hint").textContent = phrase(ring.length < 2 ? "map.draw_hint_corner" : "map.draw_hint_end");
+  drawArea(draft);
+}
+
+function startArea(event) {
   if (!isDrawing() || event.target.closest(".leaflet-control")) return;
-  const area = { ...pointAt(event), metres: 1 };
+  const [middle, hasCorners] = [pointAt(event), Boolean(draft?.ring)];
   followPointer(event, byId("map"), (next) => {
-    area.metres = Math.max(1, Math.hypot(...offset(area, pointAt(next))));
-    state.area = area;
-    drawArea();
+    const moved = Math.hypot(next.clientX - event.clientX, next.clientY - event.clientY);
+    if (hasCorners || (!draft && moved < CLICK_PX)) return;
+    const metres = Math.hypot(...offset(middle, pointAt(next)));
+    draft = { ...middle, metres: Math.max(state.region.stride_m, metres) };
+    drawArea(draft);
   }, () => {
-    drawMode(false);
-    if (area.metres < state.region.stride_m) area.metres = 2 * state.region.footprint_m;
-    state.area = area;
-    emit("area");
+    if (draft?.metres) endDrawing(true);
+    else addCorner(middle, event);
   });
+}
+
+function onDrawingKey(event) {
+  if (!isDrawing() || !["Enter", "Escape"].includes(event.key)) return;
+  event.preventDefault();
+  event.stopPropagation();
+  endDrawing(event.key === "Enter");
 }
 
 // From the keyboard: a circle in the middle of what is seen, which a slider resizes.
@@ -115,8 +153,10 @@ function circleInMiddle() {
 
 export function wireArea() {
   byId("area-draw").addEventListener("click", (event) => {
-    if (event.detail === 0) circleInMiddle(); // from the keyboard
-    else drawMode(!isDrawing());
+    if (isDrawing()) endDrawing(true);
+    else if (event.detail === 0) circleInMiddle(); // from the keyboard
+    else setMode(true);
   });
-  byId("map").addEventListener("pointerdown", startCircle, { capture: true });
+  byId("map").addEventListener("pointerdown", startArea, { capture: true });
+  document.addEventListener("keydown", onDrawingKey, { capture: true });
 }

@@ -2,9 +2,9 @@
 
 import * as api from "./api.js";
 import { byId, el, phrase, say, sentence } from "./dom.js";
-import { drawHandles, drawMode, moveHandles, wireArea } from "./drag.js";
+import { drawHandles, moveHandles, wireArea } from "./drag.js";
 import { address, sharedResult } from "./files.js";
-import { drawAreaControls, drawLens, markDrag } from "./lens.js";
+import { drawAreaControls, drawLens, markCompass, markDrag } from "./lens.js";
 import { drawList, showPane } from "./list.js";
 import { openPhotos, openRegion, startPage } from "./main.js";
 import { choosePhoto, currentPhoto, emit, on, state } from "./state.js";
@@ -192,13 +192,13 @@ function applyDrag() {
   if (!photo?.dragged) return;
   const { fov, turned, heading, sigma } = photo.dragged;
   if (fov) photo.hints.fov = fov;
-  if (turned) photo.hints.heading = heading;
+  if (turned) Object.assign(photo.hints, { heading, ignoreDirection: undefined });
   if (sigma) photo.hints.sigma = sigma;
   locate(photo);
 }
 
-function forget() {
-  currentPhoto().hints = {};
+function forget(hints) {
+  currentPhoto().hints = hints;
   locate(currentPhoto());
 }
 
@@ -284,7 +284,7 @@ const service = {
   keys: [["a", "map.key_area_draw"], ["o", "map.key_choose"]],
   help: ["map.help_drag"],
   shortcuts: {
-    a: () => byId("area-draw").click(), o: () => byId("files").click(), Escape: () => drawMode(false),
+    a: () => byId("area-draw").click(), o: () => byId("files").click(),
   },
   loadCells: (region) => api.cells(region),
   bringUpToDate,
@@ -315,9 +315,11 @@ async function openService() {
   wireFiles();
   wireArea();
   on("map place", drawHandles);
+  on("photo answer busy area list place hover", markCompass);
   on("dragging", moveHandles, markDrag);
   on("dragged", applyDrag);
-  on("forget", forget);
+  on("forget", () => forget({}));
+  on("clear", () => forget({ fov: currentPhoto().hints.fov, ignoreDirection: true }));
   on("area", () => { if (currentPhoto()?.file) locate(currentPhoto()); });
   on("photo", refresh);
   const chosen = region ?? told.regions[0];
