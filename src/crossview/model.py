@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
@@ -37,6 +38,7 @@ from crossview.schema import (
 )
 from crossview.views.spec import ViewSpec, implies_all_rows
 
+LOG = logging.getLogger("crossview.model")
 LARGEST_BYTES = 2**31 - 1  # more than that no protocol buffer may have
 _MOST_FIELDS = 5_000_000  # of one file: a large network has some 100,000
 _DEEPEST = 100  # as protocol buffers themselves
@@ -424,7 +426,9 @@ def open_model(name_or_folder: str | Path, *, threads: int = 0, spinning: bool =
     """
     name = str(name_or_folder) if str(name_or_folder) in list_packaged_models() else ""
     folder = resolve_model(name_or_folder)
-    return Model(folder, threads=threads, spinning=spinning, name=name)
+    model = Model(folder, threads=threads, spinning=spinning, name=name)
+    LOG.debug("Opened the model %s, fingerprint %s.", folder, model.fingerprint[:16])
+    return model
 
 
 def open_index_model(

@@ -407,3 +407,10 @@ def test_a_direction_in_a_file_is_used_unless_it_is_to_be_ignored(made, capsys, 
     assert any("tells another direction" in text for text in given["assumptions"])
     assert main(["locate", str(path), "--index", str(made.path), "--format", "csv"]) == 0
     assert ",GPSImgDirection," in capsys.readouterr().out
+
+
+def test_verbose_tells_what_was_opened_and_how_long_it_took(made, capsys):
+    assert run(made, "--format", "jsonl", "--verbose") == 0
+    said = capsys.readouterr().err
+    assert "crossview.index: Opened Index(" in said
+    assert "crossview.localization: 1 of 1 photos located" in said

@@ -21,6 +21,7 @@ import bisect
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import time
@@ -53,6 +54,7 @@ from crossview.schema import (
     read_bytes,
 )
 
+LOG = logging.getLogger("crossview.index")
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 SEGMENT_PARTS = ("vectors.npy", "places.npy", "thumbnails.bin", "offsets.npy")
@@ -131,6 +133,7 @@ class Index:
                     raise
             else:
                 if identity(folder) == before:
+                    LOG.debug("Opened %r, manifest %s.", index, fingerprint[:16])
                     return index
         raise BadIndex(f"{folder} is being replaced again and again. Try again later.")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +26,7 @@ from crossview.localization.search import (
 from crossview.model import Embedder, open_index_model, open_model
 from crossview.views.decode import Photo
 
+LOG = logging.getLogger("crossview.localization")
 _OF_ONE_PHOTO = (BadImage, InvalidValue)  # the other photos are located all the same
 
 
@@ -81,7 +84,11 @@ def locate_files(
     """
     for photos, taken in read_batches(paths, failed, apart=apart):
         wanted = [(photo, its_hints) for photo in photos if (its_hints := hints(photo)) is not None]
-        yield _locate_together(index, embedder, wanted, failed), taken
+        begun = time.perf_counter()
+        located = _locate_together(index, embedder, wanted, failed)
+        seconds = time.perf_counter() - begun
+        LOG.debug("%d of %d photos located, %.2f s once decoded.", len(located), taken, seconds)
+        yield located, taken
 
 
 def _locate_together(

@@ -23,6 +23,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -416,7 +417,8 @@ def _decode_on(line: Connection, work: Callable[..., Any], budget: DecodingBudge
         signal.signal(number, signal.SIG_IGN)  # the other end decides when to stop
     _load_decoders()
     _limit_memory(budget.most_bytes)
-    line.send_bytes(b"ready")
+    with suppress(OSError):  # the other end was killed meanwhile: the loop ends at once
+        line.send_bytes(b"ready")
     while True:
         try:
             arguments = _receive(line)
