@@ -122,6 +122,7 @@ clean:
 	@touch $@
 
 # The site is built from the files alone: crossview is not installed for it, and nothing is fetched.
+# Not with --quiet: it hides warnings from --strict, too.
 .venv-docs/.installed: requirements/docs.txt | .python
 	@echo "Installing the tools of the site into .venv-docs"
 	@test -x .venv-docs/bin/pip || $(PYTHON) -m venv .venv-docs
@@ -129,7 +130,7 @@ clean:
 	@touch $@
 
 docs: .venv-docs/.installed
-	@NO_MKDOCS_2_WARNING=1 PATH="$(CURDIR)/.venv-docs/bin:$$PATH" .venv-docs/bin/mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 PATH="$(CURDIR)/.venv-docs/bin:$$PATH" .venv-docs/bin/mkdocs build
 	@echo "site/index.html"
 
 links: | .python

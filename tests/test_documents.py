@@ -172,6 +172,12 @@ def test_every_page_has_its_place_in_the_navigation_of_the_site_and_links_stay_i
                 assert target.is_relative_to(ROOT / "docs"), f"{page}: the site has no {link}"
 
 
+def test_the_site_is_built_strictly():
+    """A broken link ends ``make docs``: ``--quiet`` would hide it from ``strict``."""
+    assert "\nstrict: true\n" in (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert re.search(r"mkdocs build$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+
+
 def test_addresses_outside_are_few_and_listed_by_make_links():
     assert all(address.startswith("https://") for address in list_addresses())
     assert list_addresses() == sorted(set(list_addresses()))
