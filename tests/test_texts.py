@@ -36,7 +36,7 @@ STEMS = {
 }
 
 
-MARKS = {"numbers.decimal", "numbers.thousands"}
+MARKS = {"language.name", "numbers.decimal", "numbers.thousands"}  # said by texts.py itself
 
 
 def read(language):

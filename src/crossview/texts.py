@@ -30,6 +30,12 @@ def list_languages() -> tuple[str, ...]:
     return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".toml")))
 
 
+@cache
+def read_language_names() -> dict[str, str]:
+    """What each language calls itself."""
+    return {code: _load_texts(code)["language"]["name"] for code in list_languages()}
+
+
 def match_language(name: str) -> str:
     """The language that is meant by ``de``, ``DE`` or ``de-AT``; :class:`UnknownName`: none."""
     short = re.split("[-_]", name.strip().lower(), maxsplit=1)[0]

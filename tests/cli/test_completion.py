@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
 from crossview import cli
 
-_OF_CHILDREN = ("children_user", "children_system")
 PLAIN = {k: v for k, v in os.environ.items() if not k.startswith(("COMP_", "_CROSSVIEW"))}
 
 
@@ -102,14 +102,12 @@ def test_a_real_bash_completes(tmp_path):
     assert (done.stdout, done.stderr) == ("compass\n", "")
 
 
-def test_help_takes_less_than_half_a_second_of_a_processor():
+def test_help_takes_less_than_half_a_second():
     def take() -> float:
-        before = os.times()
+        start = time.perf_counter()
         subprocess.run(
             [sys.executable, "-m", "crossview", "--help"], check=True, stdout=subprocess.DEVNULL
         )
-        after = os.times()
-        user, system = (getattr(after, n) - getattr(before, n) for n in _OF_CHILDREN)
-        return user + system
+        return time.perf_counter() - start
 
     assert min(take() for _ in range(4)) < 0.5

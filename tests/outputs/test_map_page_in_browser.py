@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from tests.browser import CHROMIUM, QUIET, needs_chromium, package
-from tests.outputs.fakes import HOSTILE, answer, answers_of, photo_pixels, place
+from tests.outputs.fakes import HOSTILE, answer, answers_of, claim, photo_pixels, place
 from tests.outputs.pages import Page
 
 from crossview.localization.answer import Area, Confidence, Place
 from crossview.outputs.map_page import write_map
 from crossview.outputs.records import make_map_link
+from crossview.texts import speak
 
 playwright = package("playwright.sync_api", "playwright")
 pytestmark = needs_chromium
@@ -80,6 +82,49 @@ def test_photos_pins_discs_and_heat_are_drawn(index, opened):
     sources = [a["src"] for tag, a in page.elements if tag == "img"]
     assert sources
     assert all(source.startswith("data:image/") for source in sources)
+
+
+def with_claim(given, index, row, **changes):
+    """The answer with a claim that the window ``row`` speaks for."""
+    footprint = index.footprint(row)
+    told = claim(footprint.centre, footprint=footprint, window=row, **changes)
+    return replace(given, claim=told)
+
+
+def test_a_claimed_place_stands_beside_the_best_ones_with_its_picture_and_its_mark(index, opened):
+    first, second = answers_of(index, 2)
+    page = opened([with_claim(first, index, 5, probability=0.12345, areas=(0.95,)), second])
+    shown = page.locator("#sheet .claim")
+    assert "3 of 8,464 windows" in shown.inner_text()
+    assert "does not prove a place" in shown.inner_text()
+    assert "12 % within 25 m" in shown.inner_text()
+    assert shown.locator(".disc :is(img, canvas)").is_visible()
+    assert page.locator(".claim-mark").count() == 1
+    assert page.locator(".places li").count() == len(first.places)
+    assert page.locator("#claim").count() == 0, "nothing can be asked of a file"
+    page.keyboard.press("j")
+    page.locator("#sheet", has_text=second.photo).wait_for()
+    assert shown.count() == page.locator(".claim-mark").count() == 0
+
+
+def test_a_claim_outside_of_the_region_is_said_and_shows_no_window(index, opened):
+    (given,) = answers_of(index, 1)
+    page = opened([replace(given, claim=claim(outside=True))])
+    shown = page.locator("#sheet .claim")
+    assert "outside of this region, 5.3 km from" in shown.inner_text()
+    assert shown.locator(".disc").count() == 0
+
+
+def test_a_german_page_says_nothing_in_english_but_what_came_from_elsewhere(index, opened):
+    (given,) = answers_of(index, 1)
+    with speak("de"):
+        page = opened([with_claim(given, index, 5)])
+    told = page.locator("body").inner_text()
+    assert page.locator("html").get_attribute("lang") == "de"
+    for german in ("Beste Orte", "Der behauptete Ort", "3 von 8.464 Fenstern", "Kein Ort"):
+        assert german in told
+    for english in ("place", "score", "Heat", "Photo ", "window", "Nothing", "claim"):
+        assert not re.search(rf"\b{english}\b", told), english
 
 
 def test_a_hostile_name_is_shown_as_text(opened):

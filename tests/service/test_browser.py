@@ -21,7 +21,7 @@ from crossview import cli
 from crossview.geo.points import LatLon, measure_distance_m
 from crossview.index.store import Index
 from crossview.localization.locate import locate
-from crossview.outputs.records import COLUMNS, make_map_link
+from crossview.outputs.records import CLAIM_COLUMNS, COLUMNS, make_map_link
 
 playwright = package("playwright.sync_api", "playwright")
 pytestmark = needs_chromium
@@ -457,7 +457,90 @@ def test_axe_finds_no_serious_fault(browser, address, town, size, scheme):
     response = axe.run(page)["violations"]
     page.set_input_files("#files", town / "ground" / "photo_90deg_0001.jpg")
     located(page, "photo_90deg_0001.jpg")
+    page.click("#claim-open")
+    claim(page, str(truths(town)["photo_90deg_0001.jpg"]))
     response += axe.run(page)["violations"]
     context.close()
     serious = [f for f in response if f["impact"] in ("serious", "critical")]
     assert [(f["id"], [n["html"][:160] for n in f["nodes"]]) for f in serious] == []
+
+
+def claim(page, place):
+    if not page.locator("#claim").is_visible():
+        page.click("#claim-open")
+    page.fill("#claim", place)
+    page.click("#claim-check")
+    page.locator("#sheet:not(.busy) .claim").wait_for()
+
+
+def test_a_claimed_place_is_ranked_beside_the_best_others(opened, town, findable, tmp_path):
+    """Entered, then clicked on the map, then taken away; a place outside is said to be outside."""
+    page, true = opened(), truths(town)[findable.name]
+    drop(page, findable)
+    located(page, findable.name)
+    places = page.locator(".places li").count()
+    claim(page, f"{true.lat:.6f}, {true.lon:.6f}")
+    shown = page.locator(".claim")
+    assert re.search(r"\d+ of [\d,]+ windows", shown.locator(".claim-rank").inner_text())
+    assert "does not prove a place" in shown.inner_text()
+    assert shown.locator(".disc img").evaluate("(image) => image.decode().then(() => true)")
+    assert page.locator(".places li").count() == places
+    assert page.locator(".claim-mark").is_visible()
+    assert "The claimed place" in page.locator("#live").inner_text()
+    shoot(page, "claim")
+    (row, *_) = csv.DictReader(saved(page, "csv", tmp_path).splitlines())
+    assert tuple(row) == (*COLUMNS, *CLAIM_COLUMNS)
+    assert float(row["claim_lat"]) == pytest.approx(true.lat, abs=1e-6)
+    features = json.loads(saved(page, "geojson", tmp_path))["features"]
+    (told,) = [f["properties"] for f in features if f["properties"]["role"] == "claim"]
+    assert told["rank"] == int(row["claim_rank"])
+    assert told["says"] in saved(page, "kml", tmp_path)
+    page.click("#claim-pick")
+    page.mouse.click(*middle_of(page, "#map"))
+    page.locator("#sheet:not(.busy) .claim").wait_for()
+    assert page.input_value("#claim") != f"{true.lat:.6f}, {true.lon:.6f}"
+    claim(page, "10, 10")
+    assert "outside of this region" in shown.inner_text()
+    assert shown.locator(".claim-rank").count() == 0
+    page.click("#claim-remove")
+    page.locator("#sheet:not(.busy) .places li").first.wait_for()
+    assert shown.count() == page.locator(".claim-mark").count() == 0
+
+
+def test_what_is_no_place_is_no_claim_and_asks_nothing_of_the_server(opened, town, findable):
+    page = opened()
+    drop(page, findable)
+    located(page, findable.name)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.click("#claim-open")
+    for text in ("north", "52.5", "95, 0", "0, 181"):
+        page.fill("#claim", text)
+        page.press("#claim", "Enter")
+        assert "latitude and longitude" in page.locator("#claim-problem").inner_text()
+        assert page.locator("#claim").get_attribute("aria-invalid") == "true"
+    assert [url for url in asked if "/v1/locate" in url] == []
+
+
+def test_the_page_is_german_for_who_reads_german_and_says_everything_in_it(opened, town, findable):
+    page, true = opened(locale="de-DE"), truths(town)[findable.name]
+    assert page.locator("html").get_attribute("lang") == "de"
+    drop(page, findable)
+    located(page, findable.name)
+    claim(page, f"{true.lat:.6f}, {true.lon:.6f}")
+    told = page.locator("body").inner_text()
+    for german in ("Beste Orte", "Suchfläche", "Der behauptete Ort", "beweist keinen Ort"):
+        assert german in told
+    for english in ("Best places", "Field of view", "Search area", "score", "The claimed place"):
+        assert english not in told
+    assert re.search(r"Ähnlichkeit 0,\d{3}", told)
+    shoot(page, "german")
+
+
+def test_another_language_is_a_link_and_the_address_decides(opened):
+    page = opened(locale="de-DE", where="?language=en")
+    assert page.locator("html").get_attribute("lang") == "en"
+    page.click("#languages a[lang=de]")
+    page.wait_for_selector("html[lang=de] body[data-ready]")
+    assert page.locator("#languages a").all_inner_texts() == ["English"]
+    assert "Fotos wählen" in page.locator("#drop").inner_text()

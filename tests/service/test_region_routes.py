@@ -127,6 +127,27 @@ def test_the_page_needs_nothing_that_its_policy_forbids(name):
     assert not re.search(r"\sstyle=|\son\w+=|<script>|<style", render_live_page())
 
 
+@pytest.mark.parametrize(
+    ("address", "accepted", "language"),
+    [
+        ("/", "", "en"),
+        ("/", "de-AT,de;q=0.9,en;q=0.5", "de"),
+        ("/", "fr", "en"),
+        ("/?language=de", "en", "de"),
+        ("/?language=en", "de", "en"),
+        ("/?language=klingon", "de", "de"),
+        ("/?language=" + "x" * 5000, "", "en"),
+    ],
+)
+def test_the_page_is_sent_in_the_language_of_the_address_or_of_the_browser(
+    client, address, accepted, language
+):
+    page = client.get(address, headers={"Accept-Language": accepted})
+    assert (page.status_code, page.headers["content-language"]) == (200, language)
+    assert "accept-language" in page.headers["vary"].lower()
+    assert f'<html lang="{language}">' in page.text
+
+
 def test_a_file_is_sent_small_and_only_when_it_changed(client):
     address = "/assets/leaflet.js"
     packed = client.get(address, headers={"Accept-Encoding": "gzip"})

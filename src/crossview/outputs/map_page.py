@@ -31,7 +31,7 @@ from crossview.locks import write_alone
 from crossview.outputs import map_layers, records
 from crossview.outputs.geojson import outline_area
 from crossview.outputs.page_images import Budget, shrink_photos, shrink_thumbnail
-from crossview.texts import get_language, get_table, phrase
+from crossview.texts import get_language, get_table, phrase, read_language_names
 from crossview.views.decode import SUFFIXES, PictureSource
 
 if TYPE_CHECKING:
@@ -46,12 +46,12 @@ _MOST_CORNERS = 3000  # of an outline: 100 kB
 SCRIPTS = tuple(
     f"page/{name}.js"
     for name in (
-        "dom", "angles", "state", "heat", "atlas", "disc", "files", "sheet", "list", "main",
-        "embedded",
+        "dom", "angles", "state", "heat", "atlas", "disc", "claim", "files", "sheet", "list",
+        "main", "embedded",
     )
 )  # fmt: skip
 """The page's own scripts in a file, each after those that it imports from."""
-STYLES = ("page/theme.css", "page/page.css", "page/sheet.css")
+STYLES = ("page/theme.css", "page/page.css", "page/sheet.css", "page/claim.css")
 TEMPLATE = "page/page.html"
 
 
@@ -136,6 +136,7 @@ class _PageContent:
     def add_pictures(self, photos: Mapping[str, PictureSource] | None) -> None:
         """Add the thumbnail of each first place, then the photos, then the other thumbnails."""
         self._add_thumbnails(rank=1)
+        self._add_claims()
         budget = Budget(int(_PHOTO_SHARE * self.budget.left))
         before = budget.left
         shrunk = shrink_photos([answer.photo for answer in self.answers], photos, budget)
@@ -156,6 +157,15 @@ class _PageContent:
                 if window not in self.thumbnails:
                     self.thumbnails[window] = self._add_thumbnail(window)
                 place["tile"] = self.thumbnails[window]
+
+    def _add_claims(self) -> None:
+        """Add the thumbnail of the window that speaks for each claimed place."""
+        claims = (record.get("claim", {}) for record in self.facts["photos"])
+        for claim in claims if self.thumbnails_wanted else ():
+            if (window := claim.get("window")) is not None:
+                if window not in self.thumbnails:
+                    self.thumbnails[window] = self._add_thumbnail(window)
+                claim["tile"] = self.thumbnails[window]
 
     def _add_thumbnail(self, window: int) -> int | None:
         try:
@@ -274,6 +284,7 @@ def render_live_page() -> str:
         styles=["leaflet.css", *own],
         scripts=["leaflet.js", "service.js"],
         accept=",".join(["image/*", *SUFFIXES]),
+        languages=read_language_names(),
     )
 
 

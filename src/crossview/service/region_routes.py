@@ -31,6 +31,7 @@ from crossview.service.schemas import (
     RegionList,
     ServerHealth,
 )
+from crossview.texts import choose_language, speak
 
 router = APIRouter(route_class=CheckedRoute)
 _CACHE_FOR_AN_HOUR = "private, max-age=3600"
@@ -204,14 +205,20 @@ async def send_counters(request: Request) -> Response:
 
 
 @router.get("/", include_in_schema=False)
-async def send_page() -> Response:
-    """The map page."""
-    return HTMLResponse(_render_page(), headers={"Cache-Control": "no-cache"})
+async def send_page(request: Request, language: str | None = None) -> Response:
+    """The map page, in the language of the address, else the first that the browser asks for."""
+    accepted = request.headers.get("accept-language", "")
+    chosen = choose_language(f"{language or ''},{accepted}")
+    headers = {
+        "Cache-Control": "no-cache", "Content-Language": chosen, "Vary": "Accept-Language",
+    }  # fmt: skip
+    return HTMLResponse(_render_page(chosen), headers=headers)
 
 
 @cache
-def _render_page() -> str:
-    return render_live_page()
+def _render_page(language: str) -> str:
+    with speak(language):
+        return render_live_page()
 
 
 @router.get("/favicon.ico", include_in_schema=False)

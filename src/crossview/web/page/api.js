@@ -65,8 +65,9 @@ function polygonOf(ring) {
   return { type: "Polygon", coordinates: [[...ring, ring[0]].map(corner)] };
 }
 
-function query(region, hints, area) {
+function query(region, hints, area, claim) {
   const given = new URLSearchParams({ region: region.name, heat: "true", view: "true", language: LANGUAGE });
+  if (claim) given.set("claim", `${claim.lat.toFixed(7)},${claim.lon.toFixed(7)}`);
   if (hints.fov) given.set("fov", hints.fov.toFixed(1));
   if (hints.heading !== undefined && hints.heading !== null) {
     given.set("heading", hints.heading.toFixed(1));
@@ -87,14 +88,14 @@ function form(files) {
   return body;
 }
 
-export async function locate(region, file, hints, area, signal) {
-  const path = `/v1/locate?${query(region, hints, area)}`;
+export async function locate(region, file, { hints, area, claim }, signal) {
+  const path = `/v1/locate?${query(region, hints, area, claim)}`;
   const response = await patiently(path, { method: "POST", body: form([file]), signal });
   return (await response.json()).answers[0];
 }
 
-export async function startJob(region, files, area) {
-  const path = `/v1/jobs?${query(region, {}, area)}`;
+export async function startJob(region, files, { area, claim }) {
+  const path = `/v1/jobs?${query(region, {}, area, claim)}`;
   return (await patiently(path, { method: "POST", body: form(files) })).json();
 }
 

@@ -11,9 +11,18 @@ const COLUMNS = [
   "fov_source", "heading_source", "confidence", "advice", "assumptions", "warnings", "truth", "window", "sha256",
 ];
 
+const CLAIM_COLUMNS = [
+  "claim_lat", "claim_lon", "claim_says", "claim_inside", "claim_rank", "claim_windows", "claim_percentile",
+  "claim_score", "claim_heading_deg", "claim_probability", "claim_listed",
+];
+
 function exportRow(photo, place) {
   const row = { ...photo.answer, ...place, photo: photo.name, openstreetmap: mapAddress(place) };
   return Object.fromEntries(COLUMNS.filter((name) => isTold(row[name])).map((name) => [name, row[name]]));
+}
+
+function claimed(photos) {
+  return photos.filter((photo) => photo.answer?.claim).map((photo) => [photo, photo.answer.claim]);
 }
 
 function isTold(value) {
@@ -34,7 +43,11 @@ function geojson(photos) {
   const features = everyRow(photos).map(({ lat, lon, ...properties }) => ({
     type: "Feature", geometry: { type: "Point", coordinates: [lon, lat] }, properties: { role: "place", ...properties },
   }));
-  return JSON.stringify({ type: "FeatureCollection", features }, null, 1);
+  const claims = claimed(photos).map(([{ name }, { lat, lon, ...facts }]) => ({
+    type: "Feature", geometry: { type: "Point", coordinates: [lon, lat] },
+    properties: { role: "claim", photo: name, ...facts },
+  }));
+  return JSON.stringify({ type: "FeatureCollection", features: [...features, ...claims] }, null, 1);
 }
 
 function cell(value) {
@@ -45,8 +58,12 @@ function cell(value) {
 }
 
 function csv(photos) {
-  const rows = everyRow(photos).map((row) => COLUMNS.map((name) => cell(row[name])).join(","));
-  return `${[COLUMNS.join(","), ...rows].join("\n")}\n`;
+  const columns = claimed(photos).length ? [...COLUMNS, ...CLAIM_COLUMNS] : COLUMNS;
+  const rows = photos.flatMap((photo) => {
+    const claim = Object.entries(photo.answer?.claim ?? {}).map(([name, value]) => [`claim_${name}`, value]);
+    return everyRow([photo]).map((row) => ({ ...row, ...Object.fromEntries(claim) }));
+  });
+  return `${[columns, ...rows.map((row) => columns.map((name) => cell(row[name])))].join("\n")}\n`;
 }
 
 function escaped(text) {
@@ -61,8 +78,10 @@ function kml(photos) {
     + `<ExtendedData>${Object.entries(row).filter(([name]) => !["lat", "lon"].includes(name)).map(([name, value]) =>
       `<Data name="${name}"><value>${escaped(text(value))}</value></Data>`).join("")}</ExtendedData>`
     + `<Point><coordinates>${row.lon},${row.lat}</coordinates></Point></Placemark>`);
+  const claims = claimed(photos).map(([{ name }, { lat, lon, says }]) => "<Placemark><name>claim</name>"
+    + `<description>${escaped(`${name}: ${says}`)}</description><Point><coordinates>${lon},${lat}</coordinates></Point></Placemark>`);
   return '<?xml version="1.0" encoding="UTF-8"?>\n<kml xmlns="http://www.opengis.net/kml/2.2"><Document>'
-    + `<name>crossview places</name>\n${marks.join("\n")}\n</Document></kml>\n`;
+    + `<name>crossview places</name>\n${[...marks, ...claims].join("\n")}\n</Document></kml>\n`;
 }
 
 export const FORMATS = {

@@ -5,6 +5,7 @@ import {
   calm, drawAnswer, drawArea, drawView, fitRegion, heat, keepInView, openMap, resizeMap, showRegion,
   zoomToPlace,
 } from "./atlas.js";
+import { wireClaim } from "./claim.js";
 import { byId, el, number, percent, phrase, present, say, squareKm } from "./dom.js";
 import { HEAT_STOPS } from "./heat.js";
 import { drawList, findPhotos, markPhoto, moveAlong, showPane } from "./list.js";
@@ -59,6 +60,7 @@ function drawLegend() {
     isOn && el("div", { class: "scale" }, el("span", {}, phrase(low)), bar, el("span", {}, phrase(high))),
     el("ul", {}, present([
       row("pin-key", phrase("map.key_pin")),
+      answer?.claim && row("claim-key", phrase("map.key_claim_mark")),
       answer?.truth && row("truth-key", phrase("map.actual_place")),
       row("view-key", phrase("map.key_view")),
       coverage !== null && row("area-key", phrase("map.key_area", { percent: percent(coverage) }))]))]));
@@ -83,7 +85,7 @@ function drawHelp() {
   ];
   byId("help").append(
     el("h2", { id: "help-title" }, phrase("map.help")),
-    ...["map.help_heat", "map.help_stands_out", "map.help_nothing", ...state.source.help]
+    ...["map.help_heat", "map.help_stands_out", "map.help_nothing", "map.help_claim", ...state.source.help]
       .map((key) => el("p", {}, phrase(key))),
     el("dl", { class: "keys" }, keys.map(([key, text]) =>
       el("div", {}, el("dt", {}, el("kbd", {}, key)), el("dd", {}, phrase(text))))),
@@ -136,7 +138,7 @@ function announce() {
   if (!photo?.answer) return;
   const { error_m: error, confidence } = photo.answer;
   const off = error === undefined ? "" : `, ${phrase("map.off", { metres: metres(error) })}`;
-  say(`${photo.name}${off}. ${confidence}`);
+  say([`${photo.name}${off}.`, confidence, photo.answer.claim?.says].filter(Boolean).join(" "));
 }
 
 function drawMap() {
@@ -188,12 +190,13 @@ export function startPage(source) {
   openMap();
   drawHelp();
   wire();
+  wireClaim();
   toggleHeat(true);
   setOpacity(byId("opacity").value / 100);
 }
 
 export function openRegion(region) {
-  Object.assign(state, { region, cells: null, area: null });
+  Object.assign(state, { region, cells: null, area: null, claim: null });
   document.title = `${region.name} - crossview`;
   drawFigures();
   drawAbout();

@@ -1,6 +1,7 @@
 // The page of a server: photos are sent to it, one by one or as a batch, and its answers shown.
 
 import * as api from "./api.js";
+import { drawClaimControls, pickClaim } from "./claim.js";
 import { byId, el, phrase, say, sentence } from "./dom.js";
 import { drawHandles, moveHandles, wireArea } from "./drag.js";
 import { address, sharedResult } from "./files.js";
@@ -75,9 +76,9 @@ function fail(photos, text) {
   emit("answer");
 }
 
-// The area that is drawn on the map holds for every photo that is shown under it.
+// The area that is drawn and the place that is claimed hold for every photo that is shown under them.
 function areaNow() {
-  return state.area ? JSON.stringify(state.area) : "";
+  return JSON.stringify([state.area, state.claim]);
 }
 
 function isStale(photo) {
@@ -105,7 +106,7 @@ async function locate(photo) {
   Object.assign(photo, { busy: true, problem: null, area: areaNow() });
   emit("busy");
   try {
-    photo.answer = await api.locate(state.region, photo.file, photo.hints, state.area, mine.signal);
+    photo.answer = await api.locate(state.region, photo.file, { hints: photo.hints, area: state.area, claim: state.claim }, mine.signal);
   } catch (problem) {
     if (problem.name === "AbortError") return;
     if (problem.status === 401) return askForKey(() => locate(photo));
@@ -154,7 +155,7 @@ async function locateAll(photos) {
 
 async function followJob(group, before, total) {
   for (const photo of group) photo.area = areaNow();
-  const started = await api.startJob(state.region, group.map((photo) => photo.file), state.area);
+  const started = await api.startJob(state.region, group.map((photo) => photo.file), state);
   job.id = started.job;
   const waiting = [...group];
   let done = before;
@@ -270,6 +271,10 @@ function wireFiles() {
     addFiles(event.dataTransfer.files);
   });
   document.addEventListener("paste", (event) => addFiles(event.clipboardData.files));
+  byId("languages").addEventListener("click", ({ target }) => { // photos are on this page only
+    if (target.href) target.hash = location.hash;
+    if (target.href) target.target = state.photos.some((photo) => photo.file) ? "_blank" : "";
+  });
   byId("cancel").addEventListener("click", () => {
     if (!job) return;
     job.cancelled = true;
@@ -281,16 +286,17 @@ const service = {
   live: true,
   reach: 1.5, // of the region's size, how far the map may be moved away from it
   notes: [],
-  keys: [["a", "map.key_area_draw"], ["o", "map.key_choose"]],
+  keys: [["a", "map.key_area_draw"], ["c", "map.key_claim"], ["o", "map.key_choose"]],
   help: ["map.help_drag"],
   shortcuts: {
-    a: () => byId("area-draw").click(), o: () => byId("files").click(),
+    a: () => byId("area-draw").click(), o: () => byId("files").click(), c: () => pickClaim(true),
+    Escape: () => pickClaim(false),
   },
   loadCells: (region) => api.cells(region),
   bringUpToDate,
   drawImagery,
   drawTile,
-  drawControls: (photo) => [drawLens(photo), drawAreaControls()],
+  drawControls: (photo) => [drawLens(photo), drawAreaControls(), drawClaimControls()],
   drawActions: (photo) => el("button", {
     id: "share", type: "button", class: "plain small", onclick: (event) => copy(photo, event),
   }, phrase("map.copy_link")),

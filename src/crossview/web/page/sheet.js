@@ -2,6 +2,7 @@
 
 import { bearingAt, coordinates, mapLink, metres, shareAt, wind } from "./angles.js";
 import { drawRay } from "./atlas.js";
+import { drawClaim } from "./claim.js";
 import { disc } from "./disc.js";
 import { byId, el, number, percent, phrase, present } from "./dom.js";
 import { FORMATS, save } from "./files.js";
@@ -171,6 +172,7 @@ function drawPhotoSheet(photo) {
     answer && confidence(photo),
     answer?.advice && el("p", { class: "quiet advice" }, answer.advice),
     state.source.drawControls(photo),
+    drawClaim(answer),
     answer && [...bestPlaces(answer), actions(photo), remarks(answer)],
   ];
 }

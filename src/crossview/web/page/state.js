@@ -11,6 +11,7 @@ export const state = {
   place: 0, // index into the photo's places, selected
   hover: null, // index of the place under the pointer, or null
   follow: false, // zoom to the first place whenever the photo changes
+  claim: null, // a place that somebody names: {lat, lon}
   area: null, // to search in: {lat, lon, metres}, or {ring: [[lat, lon], ...]}
 };
 
