@@ -390,7 +390,7 @@ def _install(python: Path, *words: str) -> None:
 def find_entry_problems(wheel: Path, python: Path) -> Iterator[str]:
     """Whether the command is there and what it says; that torch is not; that types are."""
     command, version = python.with_name("crossview"), read_facts(wheel)["Version"]
-    said = _run([str(command), "--version"], TRIED).strip()
+    said = _run([str(command), "--version"], TRIED).partition("\n")[0]
     if said != f"crossview {version}":
         yield f"crossview --version says {said!r}, and the wheel is {version}"
     _run([str(command), "doctor"], TRIED)
