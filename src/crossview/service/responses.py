@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from crossview.arrays import F64, U8
+from crossview.arrays import U8
 from crossview.files import printable
 from crossview.geo.components import split_regions
 from crossview.geo.mercator import enclose_points
 from crossview.geo.points import build_geometry
 from crossview.localization.answer import Answer
-from crossview.localization.calibration_record import Calibration
-from crossview.localization.posterior import compute_masses
+from crossview.localization.posterior import compute_posterior
 from crossview.outputs.map_layers import describe_heat_grid, describe_scores
 from crossview.outputs.map_page import outline_smallest_area
 from crossview.outputs.records import (
@@ -93,24 +92,12 @@ def build_answer(photo: PhotoResult, *, heat: bool, view: bool) -> dict[str, Any
 
 def _build_heat(answer: Answer, region: Region) -> dict[str, object] | None:
     """Codes of all cells: of the posterior where the answer is calibrated, else of the scores."""
-    posterior = _compute_posterior(answer, region)
+    posterior = compute_posterior(region.index, answer)
     if posterior is not None:
-        answer = replace(answer, scores=posterior.astype(np.float32))
+        shown = np.where(np.isfinite(answer.scores), posterior, np.nan)
+        answer = replace(answer, scores=shown.astype(np.float32))
     record = describe_scores(answer, region.cells)
     return record and {"of": "scores" if posterior is None else "posterior", **record}
-
-
-def _compute_posterior(answer: Answer, region: Region) -> F64 | None:
-    """Probability [N] of each window's cell; None where no calibration fits the photo."""
-    record = region.index.manifest.calibration
-    if answer.confidence is None or record is None:
-        return None
-    kind = Calibration.from_json(record).find(answer)
-    if kind is None:
-        return None
-    in_region = 1.0 - answer.confidence.elsewhere
-    posterior = in_region * compute_masses(answer.scores, kind.fit.temperature)
-    return np.where(np.isfinite(answer.scores), posterior, np.nan)
 
 
 def build_cells(region: Region) -> dict[str, object]:
@@ -140,7 +127,7 @@ def build_scores(answer: Answer, region: Region, most: int) -> dict[str, Any]:
     """The best ``most`` windows of an answer as GeoJSON points with their scores."""
     scores = np.where(np.isfinite(answer.scores), answer.scores, -np.inf)
     rows = np.argsort(-scores, kind="stable")[:most]
-    posterior = _compute_posterior(answer, region)
+    posterior = compute_posterior(region.index, answer)
     features = []
     for row in rows[np.isfinite(scores[rows])]:
         lon, lat = float(region.index.lon[row]), float(region.index.lat[row])
