@@ -268,3 +268,21 @@ def test_a_place_links_to_openstreetmap_and_nothing_is_fetched(index, opened):
         given.places[1].latlon
     )
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == []
+
+
+@pytest.mark.parametrize(("screen", "scheme"), [("desk", "light"), ("phone upright", "dark")])
+def test_axe_finds_no_serious_fault(browser, index, tmp_path, screen, scheme):
+    axe = package("axe_core_python.sync_playwright", "axe-core-python").Axe()
+    given = calibrated(index)
+    write_map(tmp_path / "map.html", index, given, photos={a.photo: photo_pixels() for a in given})
+    width, height = SCREENS[screen]
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True
+    )
+    page = context.new_page()
+    page.goto((tmp_path / "map.html").as_uri())
+    page.wait_for_selector("body[data-ready]")
+    found = axe.run(page)["violations"]
+    context.close()
+    serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
+    assert [(f["id"], [n["html"][:160] for n in f["nodes"]]) for f in serious] == []

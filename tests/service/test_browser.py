@@ -83,6 +83,7 @@ def served(*indexes):
 
 @pytest.fixture(scope="module", params=WEBGL)
 def browser(request):
+    """With WebGL and without: the page must do all that it does in both."""
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=WEBGL[request.param])
         yield chromium
@@ -303,7 +304,7 @@ def test_a_result_is_shared_without_the_photo(opened, town):
 
 def test_another_region_is_chosen_and_asked(browser, town, findable):
     other = town / "other.cvx"
-    shutil.copytree(town / "town.cvx", other)
+    shutil.copytree(town / "town.cvx", other, dirs_exist_ok=True)
     with served(town / "town.cvx", other) as address:
         context = browser.new_context(viewport=DESKTOP)
         context.set_default_timeout(PATIENCE_MS)
@@ -374,6 +375,7 @@ def test_the_search_area_holds_for_every_photo_that_is_shown_under_it(opened, to
     assert ["near=" in url for url in requested[3:]] == [False, False]
 
 
+@pytest.mark.parametrize("browser", ["without WebGL"], indirect=True)  # where things lie: once
 @pytest.mark.parametrize("size", [(1280, 800), (390, 844), (844, 390), (667, 375)], ids=str)
 def test_nothing_hides_the_pins_of_the_region(opened, town, size):
     page = opened(dict(zip(("width", "height"), size, strict=True)))
@@ -445,6 +447,7 @@ def test_photos_are_one_stop_of_the_tab_key_and_arrows_move_along_them(opened, t
     located(page, names[0])
 
 
+@pytest.mark.parametrize("browser", ["without WebGL"], indirect=True)  # where things lie: once
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(browser, address, town, size, scheme):

@@ -1,6 +1,6 @@
 // Puts the parts together, for whatever source of answers: header, legend, controls, keyboard.
 
-import { metres } from "./angles.js";
+import { coordinates, metres } from "./angles.js";
 import {
   calm, drawAnswer, drawArea, drawView, fitRegion, heat, keepInView, openMap, resizeMap, showRegion,
   zoomToPlace,
@@ -37,7 +37,7 @@ function accuracyFigures(kinds) {
 function drawFigures() {
   const { region, source: { summary } } = state;
   const figures = summary
-    ? [[phrase("map.photos"), number(summary.photos)], ...accuracyFigures(summary.kinds).filter(Boolean)] : [];
+    ? [[phrase("map.photos_located"), number(summary.photos)], ...accuracyFigures(summary.kinds).filter(Boolean)] : [];
   figures.push([phrase("map.tiles", { km2: squareKm(region.area_km2) }), number(region.tiles)]);
   byId("title").textContent = region.name;
   byId("figures").replaceChildren(...figures.map(([label, value]) =>
@@ -136,9 +136,10 @@ function announce() {
   const photo = currentPhoto();
   if (photo?.problem) say(`${photo.name}: ${photo.problem}`);
   if (!photo?.answer) return;
-  const { error_m: error, confidence } = photo.answer;
+  const { error_m: error, confidence, places: [first] } = photo.answer;
   const off = error === undefined ? "" : `, ${phrase("map.off", { metres: metres(error) })}`;
-  say([`${photo.name}${off}.`, confidence, photo.answer.claim?.says].filter(Boolean).join(" "));
+  const at = first && phrase("map.first_place_at", { at: coordinates(first) });
+  say([`${photo.name}${off}.`, confidence, at, photo.answer.claim?.says].filter(Boolean).join(" "));
 }
 
 function drawMap() {
