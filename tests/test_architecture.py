@@ -69,7 +69,10 @@ TORCH = {"torch", "torchvision", "timm", "accelerate"}
 TORCH_ROOMS = {"networks", "methods", "training", "explain", "studies"}
 # Inside a function, when training is asked for.
 TORCH_LATER = {"pairs", "catalogue", "assessment", "adaptation", "cli"}
-HEAVY = {*TORCH, "cv2", "onnxruntime", "rasterio", "fastapi", "starlette", "flask", "uvicorn"}
+HEAVY = {
+    *(*TORCH, "cv2", "onnxruntime", "rasterio", "fastapi", "starlette", "uvicorn"),
+    "numpy",
+}
 
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 PYTHON_FILES = [p for top in ("src", "tests", "benchmarks") for p in (ROOT / top).rglob("*.py")]

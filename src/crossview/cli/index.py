@@ -14,9 +14,9 @@ import typer
 
 from crossview.cli import console
 from crossview.errors import InvalidValue, UsageError
-from crossview.imagery.provenance import SourceOptions
 
 if TYPE_CHECKING:
+    from crossview.imagery.provenance import SourceOptions
     from crossview.index.build import IndexJob
     from crossview.index.index_options import IndexOptions
     from crossview.index.store import Index
@@ -308,6 +308,8 @@ def read_source_options(
     **others: Any,
 ) -> SourceOptions:
     """What options of the command line say about imagery; InvalidValue where they cannot be."""
+    from crossview.imagery.provenance import SourceOptions
+
     return SourceOptions(
         bands=_read_bands(bands),
         stretch=_read_stretch(stretch),
