@@ -101,6 +101,13 @@ def test_an_area_across_longitude_180_is_the_same_however_it_is_written(content)
     assert written.equals(shapely.geometry.shape(CUT))
 
 
+def test_a_ring_that_runs_back_on_itself_across_180_is_still_an_area_and_can_be_written():
+    spike = [[179.9, -17], [-179.9, -17], [9, -17], [-179.9, -17], [-179.9, -16.9], [179.9, -17]]
+    area = parse_perimeter(polygon(spike))
+    assert inside(area, (-16.99, -179.95), (-16.99, 179.85)) == [True, False]
+    assert shapely.geometry.shape(area.to_geojson()).bounds[3] == pytest.approx(-16.9)
+
+
 def test_an_area_is_written_as_it_was_read_with_its_outer_ring_counter_clockwise():
     area = parse_perimeter(polygon(SQUARE[::-1], HOLE[::-1]))
     assert parse_perimeter(area.to_geojson()) == area

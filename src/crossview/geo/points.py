@@ -250,7 +250,7 @@ def _link_chains(chains: list[Ring]) -> Iterator[Ring]:
         while number in waiting:
             waiting.discard(number)
             ring += chains[number]
-            number = follower[number]
+            number = follower.get(number, -1)  # none where a ring of others runs back on itself
         yield [*ring, ring[0]]
 
 
