@@ -114,8 +114,9 @@ export class Heat {
     const image = new ImageData(frame.width, frame.height);
     for (let i = 0; i < field.length; i += 1) {
       if (!cover[i]) continue;
-      const [red, green, blue, alpha] = HEAT_TABLE[Math.round(255 * field[i])];
-      image.data.set([red, green, blue, 255 * alpha * cover[i]], 4 * i);
+      const colour = HEAT_TABLE[Math.round(255 * field[i])];
+      for (let channel = 0; channel < 3; channel += 1) image.data[4 * i + channel] = colour[channel];
+      image.data[4 * i + 3] = 255 * colour[3] * cover[i];
     }
     return image;
   }
