@@ -18,9 +18,9 @@ function claimMark() {
   return el("span", { class: "claim-mark", title: phrase("map.claim") }, drawing);
 }
 
-// The place that is claimed: of the photo's answer, or as it has just been set.
+// The place that is claimed: as it has just been set, or of the answer in a file.
 function shownClaim() {
-  return currentAnswer()?.claim ?? state.claim;
+  return state.source.live ? state.claim : currentAnswer()?.claim;
 }
 
 function drawMark() {
