@@ -187,7 +187,7 @@ def test_an_index_that_was_replaced_by_hand_meanwhile_is_left_as_it_is(
 
     def replaced(*arguments):
         path = index.path / "manifest.json"
-        values = json.loads(path.read_text()) | {"created": "2001-01-01"}
+        values = json.loads(path.read_text()) | {"created": "2001-01-01", "format_version": 1}
         del values["checksum"]
         path.write_text(json.dumps(values))
         return measure(*arguments)

@@ -116,7 +116,16 @@ def test_a_damaged_manifest_is_told(index, content):
 def test_another_format_version_is_told(index):
     path = index.path / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 99}))
-    with pytest.raises(BadIndex, match="format 99; this crossview reads format 1"):
+    with pytest.raises(BadIndex, match="format 99; this crossview reads formats 1 and 2"):
+        Index.open(index.path)
+
+
+def test_a_manifest_that_has_lost_its_checksum_is_refused(index):
+    path = index.path / "manifest.json"
+    values = json.loads(path.read_text())
+    del values["checksum"]
+    path.write_text(json.dumps(values))
+    with pytest.raises(BadIndex, match="it has lost its checksum"):
         Index.open(index.path)
 
 

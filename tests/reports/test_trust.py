@@ -14,6 +14,7 @@ from crossview.reports.trust import (
     list_kinds,
     read_calibrations,
 )
+from crossview.schema import compute_checksum
 
 
 def share(value):
@@ -40,7 +41,8 @@ CALIBRATION = Calibration(
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "suburb.json"
-    path.write_text(json.dumps(CALIBRATION.to_json()))
+    values = CALIBRATION.to_json()
+    path.write_text(json.dumps({**values, "checksum": compute_checksum(values)}))
     return path
 
 
@@ -86,7 +88,10 @@ def test_a_figure_of_another_format_is_refused(tmp_path):
 def test_what_is_not_a_calibration_is_refused(tmp_path):
     (tmp_path / "a.json").write_text("nonsense")
     (tmp_path / "b.json").write_text("{}")
+    (tmp_path / "c.json").write_text(json.dumps(CALIBRATION.to_json()))  # has lost its checksum
     with pytest.raises(BadData, match="crossview calibrate --out"):
         read_calibrations([tmp_path / "a.json"])
     with pytest.raises(BadIndex):
         read_calibrations([tmp_path / "b.json"])
+    with pytest.raises(BadData, match="has lost its checksum"):
+        read_calibrations([tmp_path / "c.json"])

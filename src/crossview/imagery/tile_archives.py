@@ -359,12 +359,13 @@ def _require_usual_scale(
     gdal2tiles writes the units of 256 pixels whatever the size of its tiles.
     """
     widths = {256.0, *_parse_numbers(tile_format, ("width",))}
+    widths = {width for width in widths if 1.0 <= width <= MOST_TILE_PX}
     for values in tilesets:
         stated = _parse_numbers(values, ("units-per-pixel", "order"))
-        if not stated:
+        if not stated or not 0.0 <= stated[1] <= DEEPEST:  # deeper ones are not read
             continue
         units, zoom = stated
-        usual = [2.0 * HALF_WORLD_M / (width * 2.0**zoom) for width in widths if width > 0.0]
+        usual = [2.0 * HALF_WORLD_M / (width * 2.0**zoom) for width in widths]
         if not any(abs(units / expected - 1.0) < 0.001 for expected in usual):
             raise BadImagery(
                 f"{path}: {units:g} units per pixel at zoom {zoom:g}; in Web Mercator they are "

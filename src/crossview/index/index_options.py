@@ -10,7 +10,7 @@ from crossview.errors import SyntheticModel, TooCoarse, UsageError, require
 from crossview.geo.points import LatLon
 from crossview.imagery.provenance import ImageryInfo
 from crossview.imagery.windows import Tiling
-from crossview.index.store import FORMAT_VERSION, THUMBNAIL_PX
+from crossview.index.store import SEGMENT_FORMAT, THUMBNAIL_PX
 from crossview.model import OF_EARTH, OF_TOWNS, ModelInfo, list_packaged_models
 from crossview.views.spec import ViewSpec
 
@@ -176,7 +176,7 @@ def collect_settings(
 ) -> dict[str, Any]:
     """Everything that changes what is written, as JSON: a resumed run must have the same."""
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": SEGMENT_FORMAT,
         "model": fingerprint,
         "imagery": imagery.signature,
         "imagery_options": {k: v for k, v in imagery.to_json()["options"].items() if v is not None},

@@ -27,7 +27,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,9 @@ from crossview.schema import (
 )
 
 LOG = logging.getLogger("crossview.index")
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # of manifests; from 2 on they must have their own checksum
+FIRST_FORMAT = 1
+SEGMENT_FORMAT = 1  # of the files that a manifest lists
 MANIFEST_NAME = "manifest.json"
 SEGMENT_PARTS = ("vectors.npy", "places.npy", "thumbnails.bin", "offsets.npy")
 EDITED = "the manifest of its index was edited by hand, not by crossview"
@@ -305,16 +307,20 @@ def read_fingerprinted_manifest(folder: Path) -> tuple[Manifest, str]:
     except (OSError, ValueError) as problem:
         raise BadIndex(f"{path} is damaged ({problem}).\n{REBUILD}") from problem
     version = values.get("format_version")
-    if version != FORMAT_VERSION:
+    if type(version) is not int or version not in {FIRST_FORMAT, FORMAT_VERSION}:
         raise BadIndex(
-            f"{folder} has index format {version}; this crossview reads format {FORMAT_VERSION}.\n"
+            f"{folder} has index format {version}; this crossview reads formats {FIRST_FORMAT} "
+            f"and {FORMAT_VERSION}.\n"
             "Build the index again, or use the crossview that made it."
         )
-    checksum = values.pop("checksum", None)  # old indexes have none
+    checksum = values.pop("checksum", None)
     try:
         manifest = _parse_manifest(values)
+        if checksum is None and version > FIRST_FORMAT:
+            raise ValueError("it has lost its checksum")
         if checksum is not None and checksum != compute_checksum(values):
             raise ValueError("it has changed since crossview wrote it")
+        manifest = replace(manifest, format_version=FORMAT_VERSION)  # as it would be written
         return manifest, hashlib.sha256(data).hexdigest()
     except ValueError as problem:
         raise BadIndex(f"{path} is damaged ({problem}).\n{REBUILD}") from problem

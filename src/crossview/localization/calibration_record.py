@@ -21,7 +21,8 @@ from crossview.localization.answer import Answer
 from crossview.model import as_wide_as
 from crossview.schema import Count, NotNegative, Positive, Share, check
 
-FORMAT = 1
+FORMAT = 2  # from 2 on a file of its own must have a checksum; an index has one for all
+FIRST_FORMAT = 1
 Open = Annotated[float, Interval(gt=0.0, lt=1.0)]  # a share that is neither none nor all
 Fov = Annotated[float, Interval(ge=0.0, le=360.0)]  # degrees
 CHOSEN_BY = "score"  # how the field of view is chosen where nothing says it (localization.search)
@@ -115,10 +116,11 @@ class Calibration:
     def from_json(values: Mapping[str, Any]) -> Calibration:
         """The inverse of :meth:`to_json`; :class:`BadIndex` for anything else."""
         try:
-            if values["format"] != FORMAT:
+            if values["format"] not in {FIRST_FORMAT, FORMAT}:
                 raise BadIndex(
                     f"The index has a calibration of format {values['format']}; this crossview "
-                    f"reads format {FORMAT}.\nCalibrate again with crossview calibrate."
+                    f"reads formats {FIRST_FORMAT} and {FORMAT}.\n"
+                    "Calibrate again with crossview calibrate."
                 )
             entries = {key: value for key, value in values.items() if key != "format"}
             # Old calibrations do not say how unknown fields of view were chosen.

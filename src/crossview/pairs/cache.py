@@ -321,7 +321,10 @@ def read_entries(path: Path) -> NDArray[Any]:
             or count * ENTRY.itemsize > held
         ):
             return np.zeros(0, ENTRY)
-        entries = np.frombuffer(stream.read(count * ENTRY.itemsize), ENTRY)
+        table = stream.read(count * ENTRY.itemsize)
+    if len(table) < count * ENTRY.itemsize:
+        return np.zeros(0, ENTRY)
+    entries = np.frombuffer(table, ENTRY)
     sides = np.stack([entries["rows"], entries["columns"]])
     if ((sides < 1) | (sides > _MOST_PX)).any() or (entries["offset"] < _HEAD).any():
         return entries[:0]
@@ -379,7 +382,7 @@ def _read_digests(file: Path) -> dict[str, list[int | str]]:
     try:
         rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         return {str(name): [int(size), int(time), str(digest)] for name, size, time, digest in rows}
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
         return {}
 
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from crossview.errors import BadData, BadIndex, InvalidValue
 from crossview.files import writing
 from crossview.index.store import read_manifest
-from crossview.localization.calibration_record import Calibrated, Calibration
+from crossview.localization.calibration_record import FORMAT, Calibrated, Calibration
 from crossview.locks import lock
 from crossview.reports.figures import DOTS, KINDS, MUTED, Panel, draw_svg, set_percent_axis
 from crossview.schema import compute_checksum, read_object
@@ -89,7 +89,9 @@ def _read(path: Path) -> Calibration:
         return Calibration.from_json(values)
     try:
         values = read_object(path)
-        checksum = values.pop("checksum", None)  # files of old versions have none
+        checksum = values.pop("checksum", None)
+        if checksum is None and values.get("format") == FORMAT:
+            raise ValueError("it has lost its checksum")
         if checksum is not None and checksum != compute_checksum(values):
             raise ValueError("it has changed since crossview wrote it")
     except (OSError, ValueError) as problem:
