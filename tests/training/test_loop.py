@@ -160,7 +160,7 @@ def test_a_saved_state_comes_back_bit_by_bit_and_in_the_same_memory_order(tmp_pa
 
 def test_a_state_is_never_unpickled_and_a_damaged_one_is_refused(tmp_path):
     torch.save({"model": 1}, tmp_path / "s.safetensors")
-    with pytest.raises(BadModel, match="cannot be read as safetensors"):
+    with pytest.raises(BadModel, match="its safetensors are damaged or cut short"):
         load_state(stepped_state(), tmp_path / "s.safetensors")
 
 
