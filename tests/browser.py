@@ -26,6 +26,8 @@ WEBGL = {
     "without WebGL": [*_SAFE, "--disable-gpu", "--disable-3d-apis"],
 }  # fmt: skip
 """Switches of a browser that draws WebGL in software, and of one that has none."""
+MODES = list(WEBGL) if os.environ.get("WEBGL") == "both" else ["without WebGL"]
+"""In which every test of the page runs; the journeys through it run in both in any case."""
 
 
 def package(name, distribution):

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from tests.browser import CHROMIUM, WEBGL, needs_chromium, package
+from tests.browser import CHROMIUM, MODES, WEBGL, needs_chromium, package
 
 from crossview import cli
 from crossview.geo.points import LatLon, measure_distance_m
@@ -81,15 +81,19 @@ def served(*indexes):
         process.wait()
 
 
-@pytest.fixture(scope="module", params=WEBGL)
+@pytest.fixture(scope="module", params=MODES)
 def browser(request):
-    """With WebGL and without: the page must do all that it does in both."""
+    """Without WebGL: the page must do all that it does. ``WEBGL=both make test``: with it, too."""
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=CHROMIUM, args=WEBGL[request.param])
         yield chromium
         chromium.close()
 
 
+in_both_modes = pytest.mark.parametrize("browser", WEBGL, indirect=True)
+
+
+@in_both_modes
 def test_the_browser_has_webgl_or_has_none_as_its_switches_say(browser, request):
     page = browser.new_page()
     has = page.evaluate("() => Boolean(document.createElement('canvas').getContext('webgl'))")
@@ -167,6 +171,7 @@ def middle_of(page, selector):
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
+@in_both_modes
 def test_a_dropped_panorama_is_found_within_25_m_and_saved(opened, town, findable, tmp_path):
     page = opened()
     drop(page, findable)
@@ -186,6 +191,7 @@ def test_a_dropped_panorama_is_found_within_25_m_and_saved(opened, town, findabl
     shoot(page, "desktop-panorama")
 
 
+@in_both_modes
 def test_the_view_is_dragged_and_the_area_is_drawn(opened, town):
     page = opened()
     drop(page, town / "ground" / "photo_90deg_0000.jpg")
@@ -244,6 +250,7 @@ def test_the_compass_ring_sets_the_heading_and_a_button_clears_it(opened, town):
     located(page, "photo_90deg_0000.jpg")
 
 
+@in_both_modes
 def test_a_polygon_is_drawn_corner_by_corner_and_searched(opened, town):
     page = opened()
     page.set_input_files("#files", town / "ground" / "panorama_0000.jpg")
