@@ -34,7 +34,7 @@ from crossview.cli import main
 from crossview.demo import DemoSettings, run_demo
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut_windows
-from crossview.localization import queries
+from crossview.localization import inbox, queries
 from crossview.model import read_info
 from crossview.studies import running, study
 from crossview.training import export
@@ -91,7 +91,9 @@ def import_everything() -> None:
             importlib.import_module(found.name)
     for name in HEAVY:
         importlib.import_module(name)
-    queries.MANY_PHOTOS = 10**9  # photos are decoded here: a fork of a fork starts no decoders
+    queries.MANY_PHOTOS = queries.ANY_PHOTOS = (
+        10**9
+    )  # photos are decoded here: a fork of a fork starts no decoders
     Image.init()
     torch.optim.AdamW([torch.zeros(1, requires_grad=True)])
 
@@ -165,6 +167,26 @@ def locate() -> int:
         "locate", "photos", "--index", "region.cvx", "--out", "answers.geojson",
         "--map", "map.html", "--audit", "audit.jsonl", "--threads", 1,
     )  # fmt: skip
+
+
+def arrived() -> None:
+    """An index, and photos in a folder that is watched; one of them cannot be read."""
+    index_with_photos()
+    for number in range(3, 20):
+        Path(f"photos/{number:02d}.png").unlink()
+    Path("photos/broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not much")
+
+
+def watch() -> int:
+    """What is not watched once is never at its end."""
+    inbox.SETTLE_S = 0.0
+    status = typed(
+        "locate", "--watch", "photos", "--once", "--index", "region.cvx", "--out",
+        "answers.jsonl", "--map", "map.html", "--threads", 1, "--quiet",
+    )  # fmt: skip
+    answers = [json.loads(line) for line in Path("answers.jsonl").read_text().splitlines()]
+    names = sorted(answer["file"]["name"] for answer in answers)
+    return 0 if status in {0, 1} and names == ["00.png", "01.png", "02.png", "broken.jpg"] else 9
 
 
 def located() -> None:
@@ -390,6 +412,7 @@ VERBS = {
     "calibrate": Verb(index_with_photos, calibrate, together=("region.cvx",)),
     "locate": Verb(index_with_photos, locate, appended=("audit.jsonl",)),
     "locate again": Verb(located, locate, appended=("audit.jsonl",)),
+    "locate --watch": Verb(arrived, watch, unfinished=("answers.jsonl",), times=("modified_us",)),
     "train": Verb(
         pairs, train, unfinished=("run/log.jsonl", "run/*.safetensors"), times=LOGS
     ),

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crossview.cli import console
-from crossview.errors import CannotWrite, CrossviewError, InvalidValue
+from crossview.errors import CannotWrite, CrossviewError, InvalidValue, UsageError
 
 if TYPE_CHECKING:
     from crossview.index.store import Index
     from crossview.localization.accuracy import Truths
     from crossview.localization.answer import Answer
     from crossview.localization.hints import Hints
+    from crossview.model import Embedder
     from crossview.views.decode import Photo
 
 SHOWN = 5  # places per photo in a table
@@ -71,15 +73,15 @@ class Located:
 
 
 def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
+    index: Annotated[Path, typer.Option(help="Made by crossview index, such as region.cvx.")],
     photos: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             help="Photos and panoramas, or folders of them: JPEG, PNG, WebP, AVIF, TIFF, BMP, "
             "GIF, JPEG 2000, PPM; HEIC with the extra heif.",
             metavar="PHOTO",
         ),
-    ],
-    index: Annotated[Path, typer.Option(help="Made by crossview index, such as region.cvx.")],
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Where the index's model is now, if it was moved.")
     ] = None,
@@ -142,6 +144,15 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     audit: Annotated[
         Path | None, typer.Option(help="Add a record per photo to this JSON-lines file.")
     ] = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option(
+            help="Wait for photos in this folder and add each answer to --out.", metavar="FOLDER"
+        ),
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="With --watch: answer what is there, and stop.")
+    ] = False,
     threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: all.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
 ) -> int:
@@ -156,6 +167,8 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     from crossview.outputs.formats import choose_format
     from crossview.texts import match_language
 
+    if not photos and watch is None:
+        raise UsageError("Missing argument 'PHOTO'. Give photos, folders, or --watch FOLDER.")
     if use_gps_as_hint and near is not None:
         raise InvalidValue("Give --near or --use-gps-as-hint, not both.")
     hints = Hints(
@@ -179,34 +192,70 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         language=match_language(language),
         audit=audit,
     )
-    return _run(
-        LocateCommand(
-            photos=tuple(photos),
-            index=index,
-            model=model,
-            hints=hints,
-            gps_within_m=(1.0 if within is None else within) * 1000.0 if use_gps_as_hint else None,
-            gps_claimed=claim == console.FROM_EXIF,
-            truth=truth,
-            files=files,
-            threads=threads,
-            quiet=quiet,
-        )
+    command = LocateCommand(
+        photos=tuple(photos or ()),
+        index=index,
+        model=model,
+        hints=hints,
+        gps_within_m=(1.0 if within is None else within) * 1000.0 if use_gps_as_hint else None,
+        gps_claimed=claim == console.FROM_EXIF,
+        truth=truth,
+        files=files,
+        threads=threads,
+        quiet=quiet,
     )
+    if watch is not None or once:
+        return _watch(command, watch, once=once)
+    return _run(command)
 
 
-def _run(command: LocateCommand) -> int:
-    """Locate, print or write, and return the exit code."""
+def _watch(command: LocateCommand, folder: Path | None, *, once: bool) -> int:
+    """Answer photos as they arrive in a folder, and return the exit code."""
+    from crossview.cli.watch import Searcher, WatchCommand, watch
+
+    files = command.files
+    if folder is None:
+        raise UsageError("--once belongs to --watch FOLDER.")
+    if command.photos or command.truth is not None:
+        raise UsageError("--watch takes its photos from the folder: give no PHOTO and no --truth.")
+    if files.out is None or files.format != "jsonl":
+        raise UsageError("--watch adds JSON lines to a file. Name it: --out answers.jsonl")
+    _require_writable(files)
+    index, embedder = _open(command)
+    watching = WatchCommand(
+        folder=folder,
+        out=files.out,
+        page=files.page,
+        language=files.language,
+        audit=files.audit,
+        places=files.places,
+        once=once,
+        quiet=command.quiet,
+    )
+    hints = partial(_hints, command=command)
+    return watch(watching, Searcher(index=index, embedder=embedder, hints=hints))
+
+
+def _open(command: LocateCommand) -> tuple[Index, Embedder]:
+    """The index and the model that made it, which can use the heading if one is given."""
     from crossview.index.store import Index
-    from crossview.localization.accuracy import add_truth, true_place
     from crossview.localization.hints import require_usable_heading
-    from crossview.localization.locate import locate_files, open_embedder
+    from crossview.localization.locate import open_embedder
 
-    _require_writable(command.files)
     index = Index.open(command.index)
     embedder = open_embedder(index, command.model, threads=command.threads)
     if command.hints.heading_deg is not None:
         require_usable_heading(embedder.info, command.hints.fov_deg or 360.0)
+    return index, embedder
+
+
+def _run(command: LocateCommand) -> int:
+    """Locate, print or write, and return the exit code."""
+    from crossview.localization.accuracy import add_truth, true_place
+    from crossview.localization.locate import locate_files
+
+    _require_writable(command.files)
+    index, embedder = _open(command)
     located = Located()
     photos = console.list_photos(command.photos, located.fail, quiet=command.quiet)
     if not photos:

@@ -73,13 +73,16 @@ def locate_files(
     paths: Sequence[str | Path],
     hints: Callable[[Photo], Hints | None],
     failed: Callable[[CrossviewError], None],
+    *,
+    apart: bool = False,
 ) -> Iterator[tuple[list[LocatedPhoto], int]]:
     """Locate files in batches of a few: what came of each batch, and how many paths it took.
 
     ``hints`` gives the hints of a photo; None leaves it out. ``failed`` is called with each
-    photo that cannot be read, or that its hints do not fit; the others go on.
+    photo that cannot be read, or that its hints do not fit; the others go on. ``apart``: as in
+    :func:`read_photos`.
     """
-    for photos, taken in read_batches(paths, failed):
+    for photos, taken in read_batches(paths, failed, apart=apart):
         wanted = [(photo, its_hints) for photo in photos if (its_hints := hints(photo)) is not None]
         begun = time.perf_counter()
         located = _locate_together(index, embedder, wanted, failed)

@@ -33,7 +33,7 @@ Picture = PictureSource | Photo
 
 TRIED_FOV_DEG = (50.0, 65.0, 80.0, 100.0)  # when the file says nothing
 PHOTOS_TOGETHER = 32  # that are decoded at a time
-MANY_PHOTOS = 8
+MANY_PHOTOS, ANY_PHOTOS = 8, 1
 MOST_HELD_BYTES = 500_000_000  # of their pixels: a large one is located alone
 _STRIPS_TOGETHER = 64  # strips per call of the network
 
@@ -90,7 +90,7 @@ def make_queries(
 
 
 def read_batches(
-    paths: Sequence[str | Path], failed: Callable[[BadImage], None]
+    paths: Sequence[str | Path], failed: Callable[[BadImage], None], *, apart: bool = False
 ) -> Iterator[tuple[list[Photo], int]]:
     """Photos to be located together, and how many paths they took: a few, or few bytes of pixels.
 
@@ -98,7 +98,7 @@ def read_batches(
     """
     photos: list[Photo] = []
     taken = 0
-    for outcome in read_photos(paths):
+    for outcome in read_photos(paths, apart=apart):
         taken += 1
         if isinstance(outcome, Photo):
             photos.append(outcome)
@@ -112,13 +112,14 @@ def read_batches(
         yield photos, taken
 
 
-def read_photos(paths: Sequence[str | Path]) -> Iterator[Photo | BadImage]:
+def read_photos(paths: Sequence[str | Path], *, apart: bool = False) -> Iterator[Photo | BadImage]:
     """Each photo, or why it cannot be read, in order.
 
     From ``MANY_PHOTOS`` on they are decoded in processes of their own, a few in advance, with a
-    deadline and a budget of memory for each. Of fewer, starting those would take most of the time.
+    deadline and a budget of memory for each. Of fewer, starting those would take most of the time;
+    ``apart`` does it all the same, where nobody waits who could stop it.
     """
-    if len(paths) < MANY_PHOTOS:
+    if len(paths) < (ANY_PHOTOS if apart else MANY_PHOTOS):
         for path in paths:
             try:
                 yield load_photo(path)
