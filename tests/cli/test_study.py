@@ -36,8 +36,7 @@ def typed(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_the_table_names_rows_and_both_data_sets_in_its_command(typed, tmp_path, monkeypatch):
-    monkeypatch.setattr("crossview.studies.running._framing", lambda *_: {}, raising=False)
+def test_the_table_names_rows_and_both_data_sets_in_its_command(typed, tmp_path):
     line = ["--cross", f"pairs:{typed.other}", "--row", "plain", "--seeds", "1"]
     code, _, err = typed(*line)
     assert code == 0, err

@@ -31,7 +31,7 @@ def test_pairs_and_a_sheet_are_written_and_the_same_command_finds_them_done(
     out = tmp_path / "worlds"
     assert draw(map_file, out, "--pairs", 4, "--attribution", "the town") == 0
     said = capsys.readouterr().out
-    assert "The pictures from above are real" in said
+    assert "The pictures from above are the imagery's own" in said
     assert {"pairs.csv", "pairs.json", "sheet.png"} <= {path.name for path in out.iterdir()}
     assert "the town" in json.loads((out / "pairs.json").read_text())["licence"]
     before = (out / "pairs.csv").stat().st_mtime_ns

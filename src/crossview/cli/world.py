@@ -100,7 +100,7 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     console.print_result(
         f"{out}: {sum(counts.values())} pairs of {region.squares} squares "
         f"({', '.join(f'{n} {split}' for split, n in counts.items())}). The pictures from above "
-        "are real, those from the ground are drawn.\n"
+        "are the imagery's own, those from the ground are drawn.\n"
         f"Look at {out / 'sheet.png'}, then:\n"
         f"  crossview train --method compass --data pairs:{out / 'pairs.csv'} --out my-run"
     )
