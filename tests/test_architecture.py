@@ -36,6 +36,7 @@ ROWS = [
     ["worlds"],
     ["imagery"],
     ["pairs"],
+    ["street"],
     ["networks"],
     ["model"],
     ["index"],
