@@ -16,6 +16,12 @@ CrossviewError                 a failure the user can act on                    
 ├── BadData                    a list or table of pairs that cannot be used
 ├── WeightsUnavailable         pretrained weights that could not be had
 ├── TrainingFailed             a loss that is not finite, a collapsed embedding
+├── DownloadFailed             something that could not be had from a server
+│   ├── ServiceDown            it does not answer, or answers that it cannot
+│   ├── ServiceBusy            it wants fewer requests, for longer than is waited
+│   ├── AccessRefused          no token, a wrong one, or no right
+│   ├── NotOnServer            there is nothing at the address
+│   └── BadAnswer              nonsense: too large, of a wrong kind, damaged
 └── CannotWrite                disk full, no permission
     └── InUse                  another process is writing there
 
@@ -108,6 +114,30 @@ class WeightsUnavailable(CrossviewError):
 
 class TrainingFailed(CrossviewError):
     """A loss that is not finite, a collapsed embedding."""
+
+
+class DownloadFailed(CrossviewError):
+    """Something that could not be had from a server."""
+
+
+class ServiceDown(DownloadFailed):
+    """A server that does not answer, or answers that it cannot."""
+
+
+class ServiceBusy(DownloadFailed):
+    """A server that wants fewer requests, for longer than is waited."""
+
+
+class AccessRefused(DownloadFailed):
+    """No token, a wrong one, or no right: 401 and 403."""
+
+
+class NotOnServer(DownloadFailed):
+    """There is nothing at the address: 404 and 410."""
+
+
+class BadAnswer(DownloadFailed):
+    """Nonsense of a server: too large, of a wrong kind, damaged."""
 
 
 class CannotWrite(CrossviewError):

@@ -66,6 +66,10 @@ EXTRAS = {
     "uvicorn": "serve",
     "python_multipart": "serve",
     "prometheus_client": "serve",
+    "httpx": "online",
+    "owslib": "online",
+    "platformdirs": "online",
+    "huggingface_hub": "online",
 }
 
 

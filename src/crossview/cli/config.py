@@ -28,7 +28,9 @@ from crossview.schema import read_bytes
 FOLDER_FILE = "crossview.toml"
 VARIABLE = "CROSSVIEW_CONFIG"  # a file that is read instead of both
 PREFIX = "CROSSVIEW"  # of variables that set options
-NOT_OPTIONS = {VARIABLE, "CROSSVIEW_DEBUG", "CROSSVIEW_SHARED", "CROSSVIEW_NEEDS_CHROMIUM"}
+NOT_OPTIONS = {
+    VARIABLE, "CROSSVIEW_CACHE", "CROSSVIEW_DEBUG", "CROSSVIEW_SHARED", "CROSSVIEW_NEEDS_CHROMIUM",
+}  # fmt: skip
 FOR_ALL = ("device", "log", "quiet", "threads", "verbose", "workers")  # before the first table
 _NEVER = ("help", "version")
 _IMAGERY = ("attribution", "bands", "crs", "date", "nodata", "stretch")
