@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crossview.arrays import F32, F64, I64, Bool
-from crossview.geo.points import EARTH_RADIUS_M, LatLon, measure_distance_m, measure_distances_m
+from crossview.geo.points import LatLon, measure_distance_m, measure_distances_m, number_square
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.answer import Answer
 from crossview.localization.posterior import find_cell, find_cells_within
@@ -91,13 +91,7 @@ def _remove_ground(scores: F32, left: Bool) -> Tally:
 
 def spot_number(place: LatLon) -> tuple[int, int]:
     """Row and column of the square; the two that longitude 180 cuts are one."""
-    step = np.degrees(SPOT_M / EARTH_RADIUS_M)
-    row = int(np.floor(place.lat / step))
-    per_deg = np.cos(np.radians((row + 0.5) * step)) / step
-    column, first, last = (
-        int(np.floor(lon * per_deg)) for lon in (place.lon, -180.0, 180.0 - 1e-12)
-    )
-    return row, first if column == last else column
+    return number_square(place, SPOT_M)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -152,6 +152,18 @@ def move_point(origin: LatLon, *, east_m: float, north_m: float) -> LatLon:
     return LatLon(lat, float(wrap_lon(lon)))
 
 
+def number_square(place: LatLon, side_m: float) -> tuple[int, int]:
+    """Row and column of the square of about ``side_m`` on Earth that holds a place.
+
+    The two squares of a row that longitude 180 cuts are one.
+    """
+    step = math.degrees(side_m / EARTH_RADIUS_M)
+    row = math.floor(place.lat / step)
+    per_deg = math.cos(math.radians((row + 0.5) * step)) / step
+    column, first, last = (math.floor(lon * per_deg) for lon in (place.lon, -180.0, 180.0 - 1e-12))
+    return row, first if column == last else column
+
+
 LonLat = tuple[float, float]  # longitude, latitude
 Ring = list[LonLat]  # closed: the last point is the first
 Polygon = list[Ring]  # the outer ring, counter-clockwise; then holes, clockwise
