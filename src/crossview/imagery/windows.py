@@ -171,6 +171,68 @@ def _plan_rows(sheet: Sheet, tiling: Tiling, left: int) -> Iterator[WindowRow]:
             yield replace(row, lefts_px=row.lefts_px[kept])
 
 
+class PlacedWindow(NamedTuple):
+    """A window around one place, on a sheet that holds all of it."""
+
+    sheet: Sheet
+    row: WindowRow  # of this one window
+
+    @property
+    def reach_m(self) -> float:
+        """From its centre to its northernmost corner, metres."""
+        columns, rows = self.row.centres()
+        turn = math.radians(float(self.sheet.grid.ground(columns, rows).up_bearing_deg[0]))
+        across = self.row.width_px * self.row.right_m * abs(math.sin(turn))
+        along = self.row.height_px * self.row.down_m * abs(math.cos(turn))
+        return 0.5 * (across + along)
+
+
+def place_windows(
+    imagery: Imagery, lat: F64, lon: F64, footprint_m: float
+) -> list[list[PlacedWindow]]:
+    """For each place [N] the windows of ``footprint_m`` about it, of the finest sheet first.
+
+    They lie in the sheet's own rows and columns, their sides and centres in whole pixels, so that
+    the place is within a pixel of the middle. None where no sheet holds all of it.
+    """
+    require(footprint_m > 0.0, f"footprint must be > 0 m, got {footprint_m}.")
+    found: list[list[PlacedWindow]] = [[] for _ in range(len(lat))]
+    for sheet in sorted(imagery.sheets, key=lambda sheet: sheet.metres_per_px):
+        columns, rows = sheet.grid.pixel(lat, lon)
+        with np.errstate(invalid="ignore"):
+            inside = (columns > 0.0) & (columns < sheet.grid.width_px)
+            inside &= (rows > 0.0) & (rows < sheet.grid.height_px)
+        for n in np.flatnonzero(inside):
+            if (row := _place_window(sheet, columns[n], rows[n], footprint_m)) is not None:
+                found[n].append(PlacedWindow(sheet, row))
+    return found
+
+
+def _place_window(sheet: Sheet, column: float, row: float, footprint_m: float) -> WindowRow | None:
+    grid = sheet.grid
+    ground = grid.ground(column, row)
+    right_m, down_m = float(ground.right_m), float(ground.down_m)
+    width, height = _round_up(footprint_m / right_m), _round_up(footprint_m / down_m)
+    left, top = round(column - width / 2.0), round(row - height / 2.0)
+    if not (0 <= left <= grid.width_px - width and 0 <= top <= grid.height_px - height):
+        return None
+    return WindowRow(top, height, width, np.array([left]), right_m, down_m)
+
+
+def cut_placed(placed: PlacedWindow, number: int = 0) -> Window | None:
+    """The window that :func:`place_windows` found; None if it lacks data."""
+    row, (left,) = placed.row, placed.row.lefts_px.tolist()
+    box = Box(row.top_px, row.top_px + row.height_px, left, left + row.width_px)
+    patch = placed.sheet.store.read(box)
+    if _lacks_data(patch.pixels, patch.valid):
+        return None
+    columns, rows = row.centres()
+    lat, lon = placed.sheet.grid.latlon(columns, rows)
+    up = placed.sheet.grid.ground(columns, rows).up_bearing_deg
+    pixels, metres_per_px = _make_square(patch.pixels, row)
+    return Window(number, pixels, metres_per_px, float(lat[0]), float(lon[0]), float(up[0]))
+
+
 def _cut_row(
     strip: Strip, row: WindowRow, rows: RowBuffer, number: int, start: int
 ) -> Iterator[Window]:

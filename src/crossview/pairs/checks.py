@@ -16,7 +16,7 @@ from typing import Literal
 
 import numpy as np
 
-from crossview.arrays import I64
+from crossview.arrays import I64, U8
 from crossview.errors import BadImage
 from crossview.files import is_system_file
 from crossview.geo.points import measure_pair_distances_m
@@ -260,5 +260,10 @@ def _digest_chunk(_: None, side: str, chunk: list[tuple[int, Path]]) -> list[Dig
         except BadImage as problem:
             digests.append(loading.describe_unreadable(side, index, path, problem))
             continue
-        digests.append(hashlib.md5(pixels.tobytes(), usedforsecurity=False).hexdigest())
+        digests.append(digest_picture(pixels))
     return digests
+
+
+def digest_picture(pixels: U8) -> str:
+    """The md5 of RGB pixels [h, w, 3], by which repeats are found."""
+    return hashlib.md5(pixels.tobytes(), usedforsecurity=False).hexdigest()

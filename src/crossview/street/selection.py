@@ -22,7 +22,7 @@ from crossview.errors import InvalidValue, require
 from crossview.geo.points import EARTH_RADIUS_M, LatLon, measure_distance_m, number_square
 from crossview.street.street_photos import StreetPhoto
 
-Rule = Literal[
+PhotoRule = Literal[
     "no picture", "unreadable", "position error", "age", "night", "indoors", "field of view",
     "repeat", "near-duplicate", "series", "balance", "outside", "no data", "line",
 ]  # fmt: skip
@@ -75,33 +75,33 @@ class SelectionOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeftOut:
+class DroppedPhoto:
     """A photo that is not used: its key, the rule, and a sentence."""
 
     photo: str
-    rule: Rule
+    rule: PhotoRule
     why: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
+class PhotoSelection:
     """Photos in their order, and those left out."""
 
     kept: tuple[StreetPhoto, ...]
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[DroppedPhoto, ...] = ()
 
     def count_rules(self) -> dict[str, int]:
         """How many photos each rule left out."""
         return dict(Counter(one.rule for one in self.left_out))
 
 
-def select_photos(photos: Sequence[StreetPhoto], options: SelectionOptions) -> Selection:
+def select_photos(photos: Sequence[StreetPhoto], options: SelectionOptions) -> PhotoSelection:
     """The photos that all rules keep which need no pixel; of series one at each stand; the most.
 
     Doing it twice with the same options changes nothing.
     """
     dates = find_dates(options.imagery_date)
-    left: list[LeftOut] = []
+    left: list[DroppedPhoto] = []
     kept: list[StreetPhoto] = []
     for photo in photos:
         found = next(_judge_facts(photo, options, dates), None)
@@ -120,12 +120,12 @@ def select_photos(photos: Sequence[StreetPhoto], options: SelectionOptions) -> S
             if n not in chosen
         ]
         kept = [photo for n, photo in enumerate(kept) if n in chosen]
-    return Selection(kept=tuple(kept), left_out=tuple(left))
+    return PhotoSelection(kept=tuple(kept), left_out=tuple(left))
 
 
 def _judge_facts(
     photo: StreetPhoto, options: SelectionOptions, dates: tuple[date, date] | None
-) -> Iterator[LeftOut]:
+) -> Iterator[DroppedPhoto]:
     sigma, most_m = photo.position_sigma_m, options.max_sigma_m
     if sigma is not None and most_m is not None and sigma > most_m:
         why = f"its place is good to {sigma:.0f} m only, and {most_m:g} m are asked"
@@ -145,13 +145,13 @@ def _judge_facts(
             yield _leave(photo, "night", why)
 
 
-def _leave(photo: StreetPhoto, rule: Rule, why: str) -> LeftOut:
-    return LeftOut(photo=photo.key, rule=rule, why=why)
+def _leave(photo: StreetPhoto, rule: PhotoRule, why: str) -> DroppedPhoto:
+    return DroppedPhoto(photo=photo.key, rule=rule, why=why)
 
 
 def judge_light(
     photo: StreetPhoto, level: float, exposure_ev: float | None, options: SelectionOptions
-) -> LeftOut | None:
+) -> DroppedPhoto | None:
     """Whether a picture was taken by night or under a roof, by its pixels and its exposure.
 
     ``level``: :func:`measure_level` of it. ``exposure_ev``: what its EXIF says, at ISO 100. A
@@ -245,12 +245,12 @@ def _follows(before: StreetPhoto, photo: StreetPhoto) -> bool:
     return waited_s <= SERIES_S and measure_distance_m(before.place, photo.place) <= SERIES_M
 
 
-def thin_series(photos: Sequence[StreetPhoto]) -> tuple[list[StreetPhoto], list[LeftOut]]:
+def thin_series(photos: Sequence[StreetPhoto]) -> tuple[list[StreetPhoto], list[DroppedPhoto]]:
     """Photos without those that a series took where it stood still and looked the same way."""
     series = find_series(photos)
     stands: dict[tuple[str, int, int], list[StreetPhoto]] = defaultdict(list)
     kept: list[StreetPhoto] = []
-    left: list[LeftOut] = []
+    left: list[DroppedPhoto] = []
     for photo, name in zip(photos, series, strict=True):
         if name is None:
             kept.append(photo)

@@ -30,7 +30,7 @@ from PIL.ExifTags import Base
 from crossview.arrays import U8
 from crossview.errors import BadImage, require
 from crossview.geo.points import LatLon
-from crossview.views.exif import Heading, PhotoFacts, guess_facts, read_facts
+from crossview.views.exif import Capture, Heading, PhotoFacts, guess_facts, read_capture, read_facts
 from crossview.views.lens import Kind
 from crossview.views.rgb import blend_backdrop, convert_to_rgb_alpha, orient_pixels
 from crossview.views.sphere import is_tilted, shows_two_fisheyes, turn_upright
@@ -264,13 +264,20 @@ def make_photo(pixels: U8, name: str = "pixels") -> Photo:
 
 def read_photo_facts(path: str | Path) -> PhotoFacts:
     """What a photo's file says of itself, as :func:`load_photo` uses it; no pixels are decoded."""
+    return read_photo_header(path)[0]
+
+
+def read_photo_header(path: str | Path) -> tuple[PhotoFacts, Capture]:
+    """:func:`read_photo_facts`, and when and in what light the photo was taken."""
     limits = _Limits(MAX_PIXELS, MAX_MEMORY_BYTES)
     with _name_errors(str(path)), _open_file(Path(path)) as stream:
         heif = is_heif(stream.read(_START_BYTES)) and _register_heif()
         stream.seek(0)
         with _guard_decoding(), Image.open(stream, formats=_list_formats(heif=heif)) as image:
             limits.check_pixels(image.size)
-            return read_facts(_read_exif(image), _read_xmp(image), _find_upright_size(image))
+            exif = _read_exif(image)
+            facts = read_facts(exif, _read_xmp(image), _find_upright_size(image))
+            return facts, read_capture(exif)
 
 
 def read_rgb(

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from xml.parsers import expat
 
@@ -118,6 +119,86 @@ def read_facts(exif: Any, xmp: Sequence[str], size_px: tuple[int, int]) -> Photo
 def guess_facts(size_px: tuple[int, int]) -> PhotoFacts:
     """What the shape of a picture suggests if nothing else is known; a stated assumption."""
     return _read_lens(None, size_px)
+
+
+# EXIF: when, how well placed, and how bright it was.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capture:
+    """When a photo was taken, and what its file says of the fix and of the light."""
+
+    clock: datetime | None = None  # what the camera's clock showed; it has no zone
+    offset: timedelta | None = None  # of that clock from UTC; None: the file does not say
+    fix: datetime | None = None  # UTC, of the GPS fix
+    position_sigma_m: float | None = None  # GPSHPositioningError, taken for one standard deviation
+    exposure_ev: float | None = None  # exposure value at ISO 100: about 15 in the sun
+
+
+def read_capture(exif: Any) -> Capture:
+    """What EXIF says of the moment; a time in EXIF has no zone unless OffsetTime gives one."""
+    details, gps = _read_ifd(exif, IFD.Exif), _read_ifd(exif, IFD.GPSInfo)
+    clock, offset = None, None
+    for taken, zone in (
+        (Base.DateTimeOriginal, Base.OffsetTimeOriginal),
+        (Base.DateTimeDigitized, Base.OffsetTimeDigitized),
+    ):
+        clock = _parse_time(_decode_text(details.get(taken)))
+        if clock is not None:
+            offset = _parse_offset(_decode_text(details.get(zone)))
+            break
+    sigma = _read_number(gps, GPS.GPSHPositioningError)
+    return Capture(
+        clock=clock,
+        offset=offset,
+        fix=_read_fix(gps),
+        position_sigma_m=sigma if sigma is not None and sigma >= 0.0 else None,
+        exposure_ev=_compute_exposure_ev(details),
+    )
+
+
+def _parse_time(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        return None
+
+
+def _parse_offset(text: str) -> timedelta | None:
+    found = re.fullmatch(r"([+-])(\d\d):?([0-5]\d)", text)
+    if text == "Z":
+        return timedelta(0)
+    if found is None or int(found[2]) > 14:
+        return None
+    size = timedelta(hours=int(found[2]), minutes=int(found[3]))
+    return -size if found[1] == "-" else size
+
+
+def _read_fix(gps: Mapping[int, Any]) -> datetime | None:
+    """GPSDateStamp and GPSTimeStamp, which are in UTC."""
+    parts = _parse_numbers(gps.get(GPS.GPSTimeStamp))
+    try:
+        day = datetime.strptime(_decode_text(gps.get(GPS.GPSDateStamp)), "%Y:%m:%d")
+    except ValueError:
+        return None
+    limits = (24.0, 60.0, 61.0)
+    if parts is None or len(parts) != 3:
+        return None
+    if not all(0.0 <= x < most for x, most in zip(parts, limits, strict=True)):
+        return None
+    hours, minutes, seconds = parts
+    span = timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    return day.replace(tzinfo=UTC) + span
+
+
+def _compute_exposure_ev(part: Mapping[int, Any]) -> float | None:
+    """log2(N^2 / t) of aperture N and seconds t, less what the sensitivity adds to ISO 100."""
+    aperture = _read_positive(part, Base.FNumber)
+    seconds = _read_positive(part, Base.ExposureTime)
+    iso = _parse_numbers(part.get(Base.ISOSpeedRatings))
+    if aperture is None or seconds is None or not iso or iso[0] <= 0.0:
+        return None
+    return math.log2(aperture**2 / seconds) - math.log2(iso[0] / 100.0)
 
 
 # EXIF: the lens.

@@ -20,6 +20,7 @@ from crossview.errors import CannotWrite, InvalidValue, require
 from crossview.files import atomic_write, sweep, wait_for_disk, writing
 from crossview.geo.points import LatLon, project_to_local_m
 from crossview.locks import lock
+from crossview.views.decode import read_rgb
 from crossview.worlds.camera import (
     Drive,
     Shot,
@@ -337,12 +338,13 @@ def draw_arrow(pen: object, at: tuple[float, float], heading_deg: float, length:
 def write_pair_sheet(path: Path, pairs: Path, count: int = 10) -> None:
     """Write a sheet of a list of pairs: the picture from above, with the camera, and the other.
 
-    An arrow begins at the camera and points where the panorama's middle looks.
+    An arrow begins at the camera and points where the middle of the other picture looks; where
+    that is not known, there is a ring only. Panoramas fill their row, photos keep their shape.
     """
     from PIL import Image, ImageDraw
 
     with pairs.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+        rows = [row for row in csv.DictReader(stream) if row["relation"] == "match"]
     rows = rows[:: max(1, len(rows) // count)][:count]
     sheet = Image.new("RGB", (ROW_PX + 4 * ROW_PX, len(rows) * ROW_PX), (24, 26, 30))
     pen = ImageDraw.Draw(sheet)
@@ -350,8 +352,10 @@ def write_pair_sheet(path: Path, pairs: Path, count: int = 10) -> None:
         with Image.open(pairs.parent / row["aerial"]) as above:
             scale = ROW_PX / above.width
             sheet.paste(above.resize((ROW_PX, ROW_PX), Image.Resampling.BOX), (0, n * ROW_PX))
-        with Image.open(pairs.parent / row["ground"]) as view:
-            sheet.paste(view.resize((4 * ROW_PX, ROW_PX)), (ROW_PX, n * ROW_PX))
+        view = Image.fromarray(read_rgb(pairs.parent / row["ground"]))
+        wide = 4 * ROW_PX if row["kind"] == "panorama" else view.width * ROW_PX // view.height
+        view = view.resize((min(max(wide, 1), 4 * ROW_PX), ROW_PX))
+        sheet.paste(view, (ROW_PX, n * ROW_PX))
         middle, camera = (
             LatLon(float(row[f"{side}_lat"]), float(row[f"{side}_lon"]))
             for side in ("aerial", "ground")
@@ -361,8 +365,9 @@ def write_pair_sheet(path: Path, pairs: Path, count: int = 10) -> None:
         right = float(east) * math.cos(turn) - float(north) * math.sin(turn)
         up = float(east) * math.sin(turn) + float(north) * math.cos(turn)
         at = 0.5 * ROW_PX + right * px, (n + 0.5) * ROW_PX - up * px
-        heading = float(row["heading_deg"]) - float(row["up_bearing_deg"])
-        draw_arrow(pen, at, heading, 0.3 * ROW_PX)
+        known = row["heading_deg"] != ""
+        heading = float(row["heading_deg"] or 0.0) - float(row["up_bearing_deg"])
+        draw_arrow(pen, at, heading, 0.3 * ROW_PX if known else 0.0)
         pen.text((6, n * ROW_PX + 4), row["split"], fill=MARK)
     data = io.BytesIO()
     sheet.save(data, format="PNG")
