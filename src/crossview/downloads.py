@@ -53,6 +53,10 @@ _FIRST_WAIT_S, _LONGEST_BACKOFF_S = 0.5, 30.0
 _FOR_THE_MOMENT = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}
 _SHOWN = 200  # characters of an answer in a message
 
+# Says what an answer without success means in a service's own words: raises, or returns where the
+# status tells enough. Gets the status and the content.
+Judge = Callable[[int, bytes], None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Politeness:
@@ -145,9 +149,13 @@ class Downloads:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         most_bytes: int = 1 << 24,
+        judge: Judge | None = None,
     ) -> Reply:
-        """What is at ``url``, kept nowhere. Raises a kind of :class:`DownloadFailed`."""
-        return self._ask(url, params or {}, headers or {}, most_bytes)
+        """What is at ``url``, kept nowhere. Raises a kind of :class:`DownloadFailed`.
+
+        ``judge`` gets each answer without success first, before it is tried again.
+        """
+        return self._ask(url, params or {}, headers or {}, most_bytes, judge)
 
     def fetch(
         self,
@@ -190,13 +198,18 @@ class Downloads:
         return printable(said)
 
     def _ask(
-        self, url: str, params: Mapping[str, str], headers: Mapping[str, str], most_bytes: int
+        self,
+        url: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        most_bytes: int,
+        judge: Judge | None = None,
     ) -> Reply:
         """One answer of success, after as many tries, waits and redirections as it takes."""
         where = _build_url(url, params)
         own = {**self._headers, **headers}
         for _ in range(MOST_REDIRECTS + 1):
-            answer = self._ask_patiently(where, own, most_bytes)
+            answer = self._ask_patiently(where, own, most_bytes, judge)
             if answer.moved is None:
                 return Reply(where, answer.headers, answer.content)
             where, own = self._follow(where, answer.moved, own)
@@ -221,7 +234,9 @@ class Downloads:
         kept = headers if same else {k: v for k, v in headers.items() if k.lower() == "range"}
         return target, kept
 
-    def _ask_patiently(self, url: str, headers: Mapping[str, str], most_bytes: int) -> _Answer:
+    def _ask_patiently(
+        self, url: str, headers: Mapping[str, str], most_bytes: int, judge: Judge | None
+    ) -> _Answer:
         """An answer of success or a redirection; what fails for the moment is tried again."""
         bucket = self._find_bucket(url)
         tries = bucket.politeness.tries
@@ -234,6 +249,8 @@ class Downloads:
                     raise
                 why, asked_s = str(problem).partition("\n")[0], None
             else:
+                if judge is not None and answer.status >= 400:
+                    judge(answer.status, answer.content)
                 if answer.status not in _FOR_THE_MOMENT:
                     self._require_success(url, answer)
                     return answer
@@ -481,15 +498,14 @@ class _RangeFile(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         with self._lock:
-            end = int(self._facts["size"])
-            start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: end}
+            start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._facts["size"]}
             self._at = max(0, start[whence] + offset)
             return self._at
 
     def readinto(self, buffer: Any) -> int:
         with self._lock:
             view = memoryview(buffer).cast("B")
-            length = max(0, min(len(view), int(self._facts["size"]) - self._at))
+            length: int = max(0, min(len(view), self._facts["size"] - self._at))
             first, done = self._at // BLOCK_BYTES, 0
             last = (self._at + length - 1) // BLOCK_BYTES
             if length:

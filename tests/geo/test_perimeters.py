@@ -1,6 +1,7 @@
 """Search areas: GeoJSON of strangers, and what lies inside of it."""
 
 import json
+import math
 import time
 
 import numpy as np
@@ -10,7 +11,8 @@ import shapely.geometry
 from shapely.geometry import Polygon, box
 
 from crossview.errors import BadData, InvalidValue
-from crossview.geo.perimeters import MOST_CORNERS, parse_perimeter, read_perimeter
+from crossview.geo.perimeters import MOST_CORNERS, parse_box, parse_perimeter, read_perimeter
+from crossview.geo.points import EARTH_RADIUS_M
 
 SQUARE = [[13.0, 52.0], [13.2, 52.0], [13.2, 52.1], [13.0, 52.1], [13.0, 52.0]]
 HOLE = [[13.05, 52.02], [13.05, 52.05], [13.1, 52.05], [13.1, 52.02], [13.05, 52.02]]
@@ -221,3 +223,51 @@ def test_how_far_away_places_are():
     assert area.measure_distance_m(np.array([53.1]), np.array([13.0])) == pytest.approx(
         111_195, rel=0.01
     )
+
+
+def test_a_box_is_west_south_east_north():
+    area = parse_box("13.37, 52.50, 13.40, 52.52")
+    lat, lon = np.array([52.51, 52.53, 52.51]), np.array([13.38, 13.38, 13.36])
+    assert area.contains(lat, lon).tolist() == [True, False, False]
+
+
+def test_a_box_whose_west_lies_beyond_its_east_crosses_longitude_180():
+    area = parse_box("179.9,-17,-179.8,-16.9")
+    lat, lon = np.full(4, -16.95), np.array([179.95, -179.85, 179.8, -179.7])
+    assert area.contains(lat, lon).tolist() == [True, True, False, False]
+    assert area.to_geojson()["type"] == "MultiPolygon"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("13.37,52.50,13.37,52.52", "no inside"),
+        ("13.37,52.52,13.40,52.52", "no inside"),
+        ("13.37,52.52,13.40,52.50", "south given as north"),
+        ("13.37,52.50,13.40", "no box"),
+        ("a,b,c,d", "no box"),
+        ("nan,52.50,13.40,52.52", "latitude must lie"),
+        ("52.50,113.37,52.52,113.40", "swapped"),
+        ("13.40,52.50,13.37,52.52", "swapped"),
+    ],
+)
+def test_what_is_no_box_is_refused(text, said):
+    with pytest.raises(InvalidValue, match=said):
+        parse_box(text)
+
+
+def test_the_size_of_an_area_is_that_of_the_sphere():
+    """A band of latitude between two meridians: R^2 times longitude times the sines' difference."""
+    west, south, east, north = 13.0, 50.0, 15.0, 53.0
+    height = math.sin(math.radians(north)) - math.sin(math.radians(south))
+    exact = (EARTH_RADIUS_M / 1000.0) ** 2 * math.radians(east - west) * height
+    assert parse_box(f"{west},{south},{east},{north}").measure_km2() == pytest.approx(exact)
+
+
+def test_holes_are_no_part_of_the_size():
+    ring = [[0, 0], [2, 0], [2, 2], [0, 2], [0, 0]]
+    hole = [[0.5, 0.5], [1.5, 0.5], [1.5, 1.5], [0.5, 1.5], [0.5, 0.5]]
+    whole = parse_perimeter({"type": "Polygon", "coordinates": [ring]}).measure_km2()
+    inner = parse_perimeter({"type": "Polygon", "coordinates": [hole]}).measure_km2()
+    cut = parse_perimeter({"type": "Polygon", "coordinates": [ring, hole]}).measure_km2()
+    assert cut == pytest.approx(whole - inner)

@@ -18,6 +18,7 @@ from crossview.arrays import F64, Bool
 from crossview.errors import BadData, CrossviewError, InvalidValue
 from crossview.geo.grids import convert_to_latlon, convert_to_wkt
 from crossview.geo.points import (
+    EARTH_RADIUS_M,
     LatLon,
     LonLat,
     build_geometry,
@@ -65,6 +66,12 @@ class Perimeter:
             float(measure_distances_m(_place_corner(corner), lat[some], lon[some]).min())
             for corner in corners[:: max(1, len(corners) // _SOME)]
         )
+
+    def measure_km2(self) -> float:
+        """Square kilometres of ground on a sphere; what polygons overlap counts in each."""
+        turn = [abs(_measure_steradians(ring)) for polygon in self.polygons for ring in polygon[:1]]
+        holes = [abs(_measure_steradians(ring)) for part in self.polygons for ring in part[1:]]
+        return (sum(turn) - sum(holes)) * (EARTH_RADIUS_M / 1000.0) ** 2
 
     def swap(self) -> Perimeter | None:
         """The area that is meant if latitudes were written first; None if none can be."""
@@ -140,6 +147,36 @@ def find_named_crs(content: Mapping[str, Any]) -> str | None:
         return convert_to_wkt(name)
     except CrossviewError as problem:
         raise ValueError(f"its reference system {name[:80]!r} is not known") from problem
+
+
+def parse_box(text: str) -> Perimeter:
+    """The area between ``W,S,E,N`` in degrees; a west beyond the east crosses longitude 180.
+
+    :class:`InvalidValue` for anything else, and for a box without an inside.
+    """
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError as problem:
+        raise InvalidValue(
+            f"{text[:80]!r} is no box. Write west, south, east and north in degrees: "
+            "13.37,52.50,13.40,52.52"
+        ) from problem
+    corners = (LatLon(south, west), LatLon(north, east))  # each of them checked
+    if north <= south or east == west:
+        turned = " Is south given as north?" if north < south else ""
+        raise InvalidValue(
+            f"The box {text} has no inside: north must lie above south, and east beside west."
+            f"{turned}\nWrite west, south, east and north: 13.37,52.50,13.40,52.52"
+        )
+    east += 360.0 * (east < west)
+    if east - west >= 180.0:
+        raise InvalidValue(
+            f"The box {text} reaches over {east - west:g} degrees of longitude. Are west and east "
+            "swapped?\nWrite west, south, east and north: 13.37,52.50,13.40,52.52"
+        )
+    low, high = corners[0].lat, corners[1].lat
+    ring = ((west, low), (east, low), (east, high), (west, high), (west, low))
+    return Perimeter(((ring,),))
 
 
 def parse_ring(ring: Any, crs: str | None = None) -> F64:
@@ -287,6 +324,13 @@ def _mark_in_ring(ring: Sequence[LonLat], lat: F64, lon: F64) -> Bool:
         measure_lon_offsets_deg(lon, middle),
         lat,
     )
+
+
+def _measure_steradians(ring: Sequence[LonLat]) -> float:
+    """The solid angle in a ring whose sides are straight in longitude and sin(latitude)."""
+    corners = np.radians(np.array(ring))
+    east, up = np.diff(corners[:, 0]), np.sin(corners[:, 1])
+    return float((east * (up[:-1] + up[1:])).sum() / 2.0)
 
 
 def _place_corner(corner: LonLat) -> LatLon:
