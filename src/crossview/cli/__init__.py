@@ -28,6 +28,7 @@ VERBS = (
     "calibrate",
     "serve",
     "world",
+    "imagery",
     "data",
     "train",
     "adapt",
