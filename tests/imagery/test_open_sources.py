@@ -1,4 +1,4 @@
-"""The shipped table of open imagery: whole, licensed, readable as addresses, and as the page says."""
+"""The shipped table of open imagery: whole, licensed, parsed, and on the page as it is."""
 
 from __future__ import annotations
 

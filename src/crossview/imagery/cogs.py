@@ -36,7 +36,7 @@ _OUTLINE_POINTS = 17  # along each edge of the area: its image in the file's CRS
 _NAME = "picture.tif"  # what GDAL is told to open; nothing else is there for it
 _KEPT = "ranges"  # folder of the downloaded ranges beside the blocks
 
-Open = Callable[[], BinaryIO]
+OpenStream = Callable[[], BinaryIO]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def name_folder(address: str) -> str:
     return hashlib.sha256(bare.encode()).hexdigest()[:20]
 
 
-def plan_cut(open_stream: Open, name: str, area: Perimeter, wanted_px_m: float) -> CogCut:
+def plan_cut(open_stream: OpenStream, name: str, area: Perimeter, wanted_px_m: float) -> CogCut:
     """What of a file lies over an area, at the coarsest level of at most ``wanted_px_m``.
 
     ``name`` is for messages. Reads the header only. Raises :class:`BadImagery` for what is no
@@ -112,7 +112,7 @@ def list_missing(cut: CogCut, out: Path) -> tuple[Box, ...]:
 
 
 def fetch_cut(
-    open_stream: Open, name: str, cut: CogCut, out: Path, credit: Credit
+    open_stream: OpenStream, name: str, cut: CogCut, out: Path, credit: Credit
 ) -> Iterator[Path]:
     """Write the blocks that are missing below ``out``; gives the file of each, also of old ones.
 
@@ -143,7 +143,7 @@ def keep_ranges_in(out: Path) -> Path:
 
 @contextmanager
 def _open_level(
-    open_stream: Open, name: str, level: int
+    open_stream: OpenStream, name: str, level: int
 ) -> Iterator[tuple[Any, Callable[[], None]]]:
     """The dataset of one level, read through the stream alone, and what raises if that failed."""
     import rasterio
