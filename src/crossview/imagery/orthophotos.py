@@ -17,12 +17,13 @@ import numpy as np
 
 from crossview.arrays import F64, Bool
 from crossview.errors import BadImagery, EmptyRegion, InvalidValue, require
-from crossview.files import atomic_write
+from crossview.files import atomic_write, sweep
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import EARTH_RADIUS_M, LatLon, find_middle, project_to_local_m
 from crossview.imagery.elevations import HeightKind, read_heights
 from crossview.imagery.sources import Imagery, is_grey
 from crossview.imagery.windows import Tiling, Window, count_windows, cut_windows, plan_strips
+from crossview.locks import lock
 from crossview.worlds.land_cover import COARSEST_M, check_picture
 from crossview.worlds.ortho_pairs import (
     INSET_M,
@@ -214,21 +215,23 @@ class DrawnRegion:
             )
 
     def draw(self) -> Iterator[int]:
-        """Draw what is missing, counting the squares that are done."""
-        jobs = render_ortho_pairs(self.out, self.tiles, self.plan, self.workers, self.what)
-        done: set[str] = set()
-        for name in jobs:
-            done.add(name.rpartition("-")[0])
-            yield len(done)
-        if not any(self.count_pairs().values()):
-            raise EmptyRegion(
-                "No pair could be drawn: the imagery shows only roofs, water and trees.\n"
-                "Give a larger area or other imagery."
-            )
-        made_by = describe_worlds(self.what, self.plan)
-        facts = {"training_data": made_by, "licence": self.licence}
-        atomic_write(self.out / "pairs.json", json.dumps(facts, indent=1) + "\n")
-        write_pair_sheet(self.out / "sheet.png", self.out / PAIRS_NAME)
+        """Draw what is missing, counting the squares that are done. Two at once wait in turn."""
+        with lock(self.out, "crossview: rendering pairs", wait=True, make_parents=True):
+            sweep(self.out)  # also where the list is whole and only what describes it is missing
+            done: set[str] = set()
+            jobs = render_ortho_pairs(self.out, self.tiles, self.plan, self.workers, self.what)
+            for name in jobs:
+                done.add(name.rpartition("-")[0])
+                yield len(done)
+            if not any(self.count_pairs().values()):
+                raise EmptyRegion(
+                    "No pair could be drawn: the imagery shows only roofs, water and trees.\n"
+                    "Give a larger area or other imagery."
+                )
+            made_by = describe_worlds(self.what, self.plan)
+            facts = {"training_data": made_by, "licence": self.licence}
+            atomic_write(self.out / "pairs.json", json.dumps(facts, indent=1) + "\n")
+            write_pair_sheet(self.out / "sheet.png", self.out / PAIRS_NAME)
 
     def count_pairs(self) -> dict[str, int]:
         """Pairs by split, as listed."""
