@@ -121,8 +121,13 @@ class AdaptOptions:
     seed: int = 1
     workers: int = 0  # that render; 0: one a core
     threads: int = 0
+    kept_share: float = KEPT_SHARE  # of the region's height that is kept apart, in the south
 
     def __post_init__(self) -> None:
+        require(
+            0.1 <= self.kept_share <= 0.6,
+            f"the share kept apart must lie in [0.1, 0.6], got {self.kept_share:g}.",
+        )
         require(
             5.0 <= self.minutes <= 10_000.0,
             f"minutes must lie in [5, 10000], got {self.minutes:g}.",
@@ -140,13 +145,13 @@ class Survey:
     windows: int  # of the part that is trained on
 
 
-def survey_region(imagery: Imagery) -> Survey:
+def survey_region(imagery: Imagery, kept_share: float = KEPT_SHARE) -> Survey:
     """Read the imagery once and divide it as its worlds are. TooCoarse or EmptyRegion if refused.
 
     What a window shows of the line belongs to neither part.
     """
     check_picture(np.zeros((1, 1, 3), np.uint8), imagery.info.metres_per_px)
-    line_lat = plan_squares(imagery, kept_share=KEPT_SHARE).line_lat
+    line_lat = plan_squares(imagery, kept_share=kept_share).line_lat
     tiling = Tiling(footprint_m=SIDE_M, stride_m=SIDE_M / 4.0)
     latlon = np.array([(window.lat, window.lon) for window in cut_windows(imagery, tiling)])
     north_m = np.radians(latlon[:, 0] - line_lat) * EARTH_RADIUS_M
@@ -241,6 +246,7 @@ def _share(hits: Bool, spots: I64) -> dict[str, float]:
     return {"value": float(hits.mean()), "low": low, "high": high}
 
 
+KNOWN_CONDITIONS = ("heading unknown", "heading known")  # of known photos
 CONDITIONS = {  # by name: what is shown, and whether the turn is known
     f"{fov:g} degrees, heading {'known' if known else 'unknown'}": (
         Condition(fov_deg=fov, within_deg=0.0 if known else 180.0),
@@ -367,16 +373,19 @@ def measure_known(
     photos: KnownPhotoList,
     note: Note,
     progress: Callable[[int, int], None],
+    names: Sequence[str] = (),
 ) -> Measured:
     """Known photos among all windows of the region, as ``crossview locate`` looks for them.
 
-    "First is right" and "within 25 m" are the same here: there are no pairs, only places.
+    ``names``: conditions of KNOWN_CONDITIONS; default: all that can be asked of every photo. "First
+    is right" and "within 25 m" are the same here: there are no pairs, only places. InvalidValue
+    where no photo was taken within 25 m of a window.
     """
     where = {str(path): n for n, path in enumerate(photos.paths)}
     hits: dict[str, dict[int, bool]] = {}
     shares: dict[str, dict[int, float]] = {}
-    names = ["heading unknown"]
-    names += ["heading known"] if np.isfinite(photos.heading_deg).all() else []
+    if not names:
+        names = KNOWN_CONDITIONS[: 2 if np.isfinite(photos.heading_deg).all() else 1]
 
     def make_hints(photo: Any, *, known: bool) -> Hints:
         n = where[str(photo.path)]
@@ -390,7 +399,7 @@ def measure_known(
 
     for count, name in enumerate(names):
         hits[name], shares[name] = {}, {}
-        hint = partial(make_hints, known=name == "heading known")
+        hint = partial(make_hints, known=name == KNOWN_CONDITIONS[1])
         done = count * len(photos.paths)
         failed: list[Any] = []
         for located, taken in locate_files(index, embedder, photos.paths, hint, failed.append):
@@ -547,14 +556,15 @@ def estimate(options: AdaptOptions) -> tuple[Survey, AdaptationPlan]:
         request = _describe_request(options, base, imagery)
         digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
         _find_finished(options.out, digest)
-        survey = survey_region(imagery)
+        survey = survey_region(imagery, options.kept_share)
     plan = make_plan(options, base, survey)
     return survey, plan
 
 
 def _describe_request(options: AdaptOptions, base: Base, imagery: Imagery) -> dict[str, Any]:
-    """All that the outcome depends on, as JSON."""
-    return {
+    """All that the outcome depends on, as JSON; the usual share kept apart goes without saying."""
+    kept = {} if options.kept_share == KEPT_SHARE else {"kept_share": options.kept_share}
+    return kept | {
         "base": base.model.fingerprint,
         "imagery": imagery.info.signature,
         "read": {k: v for k, v in imagery.info.options.to_json().items() if v is not None},
@@ -774,7 +784,7 @@ class _Job:
         with suppress(FileNotFoundError):
             values = parse_object(read_bytes(path))
             return Survey(**values["survey"]), AdaptationPlan(**values["plan"])
-        survey = survey_region(self.imagery)
+        survey = survey_region(self.imagery, self.options.kept_share)
         plan = make_plan(self.options, self.base, survey)
         require_room(self.work, plan.pairs + plan.town_pairs)
         values = {"survey": asdict(survey), "plan": asdict(plan)}
@@ -784,7 +794,8 @@ class _Job:
     def _make_tables(self, plan: AdaptationPlan) -> tuple[PairTable, PairTable]:
         """Pairs to train on, by lists that share every batch, and pairs of the part kept apart."""
         region = prepare_region(
-            self.imagery, self.work / "worlds", pairs=plan.pairs, kept_share=KEPT_SHARE,
+            self.imagery, self.work / "worlds", pairs=plan.pairs,
+            kept_share=self.options.kept_share,
             plan=OrthoPlan(seed=self.options.seed), heights=self.options.heights,
             buildings=self.options.buildings, workers=self.options.workers,
         )  # fmt: skip

@@ -29,6 +29,7 @@ from crossview.calibration.fit import (
 )
 from crossview.calibration.known_photos import KnownPhoto, KnownPhotos
 from crossview.errors import InvalidValue, require
+from crossview.index.store import Index, write_manifest
 from crossview.localization.accuracy import RANKS
 from crossview.localization.answer import Answer
 from crossview.localization.calibration_record import CHOSEN_BY, Calibrated, Calibration, Fit
@@ -338,6 +339,12 @@ def calibrate(
         false_reject=wanted.false_reject,
         crossview=__version__,
     )
+
+
+def keep_calibration(index: Index, calibration: Calibration) -> None:
+    """Write a calibration into the manifest of its index; hold the index's lock."""
+    calibrated = replace(index.manifest, calibration=calibration.to_json())
+    write_manifest(index.path, calibrated, index.manifest)
 
 
 def group_photos(photos: Sequence[KnownPhoto], wanted: CalibrationGoal) -> list[PhotoGroup]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crossview.arrays import F32, F64, I64, Bool
+from crossview.errors import CrossviewError
 from crossview.geo.points import LatLon, measure_distance_m, measure_distances_m, number_square
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.answer import Answer
+from crossview.localization.hints import Hints
+from crossview.localization.locate import locate_files
 from crossview.localization.posterior import find_cell, find_cells_within
+from crossview.model import Embedder
+from crossview.views.decode import Photo
 
 if TYPE_CHECKING:
     from crossview.index.store import Index
@@ -71,6 +77,57 @@ def make_known_photo(index: Index, answer: Answer, truth: LatLon) -> KnownPhoto 
         chance_error_m=float(np.median(away_m)),
         spot=spot_number(truth),
     )
+
+
+@dataclass
+class LeftOut:
+    """Photos that are not used, by reason; ``said`` is told of each that cannot be read."""
+
+    said: Callable[[CrossviewError], None] = lambda _problem: None
+    unreadable: list[CrossviewError] = field(default_factory=list)
+    unplaced: int = 0  # where they were taken is unknown
+    outside: int = 0  # no cell of the index holds their place
+
+    def fail(self, problem: CrossviewError) -> None:
+        """Keep why a photo cannot be read."""
+        self.unreadable.append(problem)
+        self.said(problem)
+
+
+def locate_known_photos(  # noqa: PLR0913, PLR0917 - photos, what is known of them, who is told
+    index: Index,
+    embedder: Embedder,
+    paths: Sequence[Path],
+    find_place: Callable[[Photo], LatLon | None],
+    make_hints: Callable[[Photo], Hints],
+    left_out: LeftOut,
+    progress: Callable[[int, int], None],
+) -> list[KnownPhoto]:
+    """Locate photos of known place in the whole index, and keep what each tells.
+
+    Hints must say nothing of the place. What cannot be used is counted in ``left_out``.
+    """
+    known: list[KnownPhoto] = []
+    places: dict[str, LatLon] = {}
+
+    def hint(photo: Photo) -> Hints | None:
+        if (place := find_place(photo)) is None:
+            left_out.unplaced += 1
+            return None
+        places[photo.path] = place
+        return make_hints(photo)
+
+    done = 0
+    for located, taken in locate_files(index, embedder, paths, hint, left_out.fail):
+        for photo, _, answer in located:
+            record = make_known_photo(index, answer, places[photo.path])
+            if record is None:
+                left_out.outside += 1
+            else:
+                known.append(record)
+        done += taken
+        progress(done, len(paths))
+    return known
 
 
 def tally(scores: F32) -> Tally:

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crossview.cli import console
-from crossview.errors import CannotWrite, CrossviewError, InvalidValue
+from crossview.errors import CannotWrite, InvalidValue
 from crossview.locks import lock, write_alone
 from crossview.schema import compute_checksum
 
 if TYPE_CHECKING:
     from crossview.calibration.fit import CalibrationGoal
-    from crossview.calibration.known_photos import KnownPhoto
+    from crossview.calibration.known_photos import KnownPhoto, LeftOut
     from crossview.index.store import Index
     from crossview.localization.accuracy import Truths
     from crossview.localization.answer import Answer
     from crossview.localization.calibration_record import Calibrated, Calibration
     from crossview.localization.hints import Hints
     from crossview.model import Embedder
-    from crossview.views.decode import Photo
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,20 +42,6 @@ class CalibrateCommand:
     dry_run: bool
     threads: int
     quiet: bool
-
-
-@dataclass
-class LeftOut:
-    """Photos that the calibration does not rest on, by reason."""
-
-    unreadable: list[CrossviewError] = field(default_factory=list)
-    unplaced: int = 0  # where they were taken is unknown
-    outside: int = 0  # no cell of the index holds their place
-
-    def fail(self, problem: CrossviewError) -> None:
-        """Print and keep why a photo cannot be read."""
-        self.unreadable.append(problem)
-        console.print_error(problem)
 
 
 def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -153,13 +138,14 @@ def _run(command: CalibrateCommand) -> int:
 
 def _calibrate(command: CalibrateCommand) -> int:
     from crossview.calibration import calibrate as grouping
-    from crossview.calibration.calibrate import add_elsewhere
-    from crossview.index.store import Index, write_manifest
+    from crossview.calibration.calibrate import add_elsewhere, keep_calibration
+    from crossview.calibration.known_photos import LeftOut
+    from crossview.index.store import Index
     from crossview.localization.locate import open_embedder
 
     index = Index.open(command.index)
     embedder = open_embedder(index, command.model, threads=command.threads)
-    left_out = LeftOut()
+    left_out = LeftOut(said=console.print_error)
     paths, truths = _list_photos(command, left_out)
     photos = _measure(index, embedder, paths, truths, left_out, command)
     _warn_of_left_out(left_out)
@@ -182,8 +168,7 @@ def _calibrate(command: CalibrateCommand) -> int:
     if command.figure is not None:
         _draw(calibration, command.figure)
     if not command.dry_run:
-        calibrated = replace(index.manifest, calibration=calibration.to_json())
-        write_manifest(index.path, calibrated, index.manifest)
+        keep_calibration(index, calibration)
         console.note(f"Written to {index.path}; locate uses it.", quiet=command.quiet)
     return 1 if left_out.unreadable else 0
 
@@ -213,29 +198,19 @@ def _measure(
     command: CalibrateCommand,
 ) -> list[KnownPhoto]:
     """Locate the photos and keep what each shows; count those that cannot be used."""
-    from crossview.calibration.known_photos import make_known_photo
+    from crossview.calibration.known_photos import locate_known_photos
     from crossview.localization.accuracy import true_place
-    from crossview.localization.locate import locate_files
-
-    measured: list[KnownPhoto] = []
-
-    def hints(photo: Photo) -> Hints | None:
-        if true_place(photo, truths) is None:
-            left_out.unplaced += 1
-            return None
-        return _hints(command)
 
     with console.show_progress("Locating", len(paths), unit="photos", quiet=command.quiet) as bar:
-        for located, taken in locate_files(index, embedder, paths, hints, left_out.fail):
-            for photo, _, answer in located:
-                place = true_place(photo, truths)
-                record = None if place is None else make_known_photo(index, answer, place)
-                if record is None:
-                    left_out.outside += 1
-                else:
-                    measured.append(record)
-            bar.advance(taken)
-    return measured
+        return locate_known_photos(
+            index,
+            embedder,
+            paths,
+            lambda photo: true_place(photo, truths),
+            lambda _: _hints(command),
+            left_out,
+            lambda done, _: bar.update(done),
+        )
 
 
 def _hints(command: CalibrateCommand) -> Hints:
