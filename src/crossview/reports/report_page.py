@@ -7,14 +7,10 @@ says.
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.metrics import FIELDS_WORDS, MAIN, METRICS, mean_name
@@ -37,6 +33,7 @@ from crossview.reports.figures import (
     is_damaged,
     marker_path,
 )
+from crossview.reports.frame import render_frame
 from crossview.reports.gallery import pick_cards
 from crossview.reports.report_tables import (
     format_latex_table,
@@ -55,7 +52,7 @@ from crossview.reports.significance import (
     write_verdicts,
 )
 from crossview.reports.trust import NamedCalibration, draw_reliability, format_share, list_kinds
-from crossview.texts import get_language, phrase
+from crossview.texts import phrase
 
 PAGE_NAME = "report.html"
 PICTURE_BYTES = 8_000_000  # of all galleries together
@@ -160,7 +157,6 @@ def write_report(
 def render_report(title: str, created: str, evidence: Evidence) -> str:
     """The whole page."""
     trials = evidence.trials
-    script = _read_file("report.js")
     labels = {result.label for trial in trials for result in trial.results}
     lede = phrase(
         "page.lede",
@@ -168,48 +164,23 @@ def render_report(title: str, created: str, evidence: Evidence) -> str:
         tests=phrase("page.tests", count=len(trials)),
         created=created,
     )
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            title=title,
-            lede=lede,
-            runs=_number_runs(trials),
-            sections=list(_make_sections(evidence)),
-            style=_read_file("report.css"),
-            script=script,
-            script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        )
+    return render_frame(
+        "report.html",
+        {
+            "main": MAIN,
+            "title_column": report_tables.title_column,
+            "format_points": format_points,
+            "format_p": format_p,
+            "format_share": format_share,
+            "run_pens": RUN_PENS,
+            "dashes": dashes,
+            "marker_path": marker_path,
+        },
+        title=title,
+        lede=lede,
+        runs=_number_runs(trials),
+        sections=list(_make_sections(evidence)),
     )
-
-
-def _environment() -> Environment:
-    """Templates in which text is escaped and a missing value is an error."""
-    environment = Environment(
-        loader=PackageLoader(__package__, "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.globals |= {
-        "phrase": phrase,
-        "language": get_language(),
-        "main": MAIN,
-        "title_column": report_tables.title_column,
-        "format_points": format_points,
-        "format_p": format_p,
-        "format_share": format_share,
-        "run_pens": RUN_PENS,
-        "dashes": dashes,
-        "marker_path": marker_path,
-    }
-    return environment
-
-
-def _read_file(name: str) -> str:
-    return (files(__package__) / "templates" / name).read_text(encoding="utf-8")
 
 
 def _make_sections(evidence: Evidence) -> Iterable[Section]:
