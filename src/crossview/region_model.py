@@ -1,4 +1,4 @@
-"""A place on Earth in one command: its photos, a model of it, an index, and how well it works there.
+"""A place on Earth in one command: photos, a model and an index of it, and how well that works.
 
 ``crossview region`` works in a folder. Each of its steps leaves files there and a record in
 ``steps``, with a digest of all that the step depends on: a step is skipped while that stays the
@@ -16,8 +16,7 @@ import json
 import math
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -36,11 +35,9 @@ from crossview.adaptation import (
     KNOWN_CONDITIONS,
     LEAST_KNOWN,
     SIDE_M,
-    AdaptationPlan,
     AdaptOptions,
     KnownPhotoList,
     Measured,
-    Survey,
     adapt,
     make_plan,
     measure_known,
@@ -52,38 +49,19 @@ from crossview.arrays import F64, I64, Bool
 from crossview.assessment import JobProgress, Note
 from crossview.calibration import calibrate as calibrating
 from crossview.calibration.fit import CalibrationGoal, photos_needed
-from crossview.calibration.known_photos import (
-    KnownPhoto,
-    KnownPhotos,
-    LeftOut,
-    locate_known_photos,
-)
-from crossview.datasets.pair_lists import COLUMNS
-from crossview.errors import (
-    BadImagery,
-    BadModel,
-    CrossviewError,
-    EmptyRegion,
-    InvalidValue,
-    UsageError,
-    require,
-)
+from crossview.calibration.known_photos import KnownPhoto, KnownPhotos, LeftOut, locate_known_photos
+from crossview.errors import BadImagery, BadModel, InvalidValue, UsageError, require
 from crossview.evaluation.run_comparison import compare_queries, correct_together
 from crossview.files import atomic_write, make_folder, remove_whole, sweep
 from crossview.geo.perimeters import Perimeter
-from crossview.geo.points import (
-    EARTH_RADIUS_M,
-    LatLon,
-    find_middle,
-    measure_distances_m,
-    project_to_local_m,
-)
+from crossview.geo.points import EARTH_RADIUS_M, measure_distances_m
 from crossview.imagery.provenance import SourceOptions, compute_signature
 from crossview.imagery.sources import open_sources
 from crossview.index.build import IndexJob, build_index, estimate_build, open_job
 from crossview.index.index_options import IndexOptions, choose_default_model, require_allowed
 from crossview.index.store import PARTIAL_SUFFIX, Index
 from crossview.localization.accuracy import RANKS, add_truth
+from crossview.localization.calibration_record import Calibration
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate_files
 from crossview.locks import lock
@@ -92,8 +70,9 @@ from crossview.outputs.map_page import write_map
 from crossview.pairs.table import PairTable, join_tables
 from crossview.reports.region_page import write_region_report
 from crossview.schema import parse_object, read_bytes
-from crossview.views.decode import Photo
+from crossview.street.selection import split_by_area
 from crossview.views.photo_folders import find_photos
+from crossview.worlds.town_pairs import COLUMNS
 
 REQUEST_NAME, STEPS_FOLDER = "region.json", "steps"
 INDEX_NAME, MODEL_NAME, MAP_NAME, PAIRS_NAME = "region.cvx", "model", "map.html", "pairs.csv"
@@ -114,7 +93,7 @@ SOUTH_SHARE = (KEPT_SHARE, 0.5)  # of the region's height: least and most that i
 GOALS = ((0.9, 0.95), (0.9,), (0.8,))  # coverages, the strictest first
 MOST_SHOWN = 30  # test photos on the map page
 _PHOTO_S, _PHOTO_BYTES = 0.35, 1_500_000  # to locate a photo, and of one that is fetched
-_KINDS = ("panoramas", "photos", "photos of unknown lens")
+KINDS = ("panoramas", "photos", "photos of unknown lens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,9 +177,9 @@ def divide_photos(
 ) -> Division:
     """Divide photos [N] into three areas that lie at least ``gap_m`` apart.
 
-    North of the line a model is adapted; what lies south of it is divided by a straight line
-    through the middle photo, across the longer side, into calibration and test. Where too few
-    photos lie there for both, all are for the test. Without training nothing is north of a line.
+    North of the line a model is adapted; what lies south of it is divided again into calibration
+    and test (:func:`split_by_area`). Where too few photos lie there for both, all are for the test.
+    Without training nothing is north of a line.
     """
     half_m = gap_m / 2.0
     north_m = np.radians(lat - line_lat) * EARTH_RADIUS_M if trained else np.full(len(lat), -np.inf)
@@ -208,16 +187,13 @@ def divide_photos(
     nobody = np.zeros(len(lat), np.bool_)
     whole = Division(adapting=adapting, calibrating=nobody, testing=south, gap_m=gap_m)
     rows = np.flatnonzero(south)
-    if len(rows) < 2 * LEAST_CALIBRATED:
-        return whole
-    along = np.stack(project_to_local_m(find_middle(lat[rows], lon[rows]), lat[rows], lon[rows]))
-    across = along[int(np.ptp(along, axis=1).argmax())]
-    from_line_m = across - np.median(across)
-    first, second = rows[from_line_m <= -half_m], rows[from_line_m >= half_m]
-    if min(len(first), len(second)) < LEAST_CALIBRATED:
-        return whole
+    halves = split_by_area(lat[rows], np.full(len(rows), half_m), val_share=0.0, test_share=0.5)
+    splits = np.array(halves.splits, dtype=object)
     calibrate, test = nobody.copy(), nobody.copy()
-    calibrate[first], test[second] = True, True
+    calibrate[rows[splits == "train"]] = True
+    test[rows[splits == "test"]] = True
+    if min(calibrate.sum(), test.sum()) < LEAST_CALIBRATED:
+        return whole
     return Division(adapting=adapting, calibrating=calibrate, testing=test, gap_m=gap_m)
 
 
@@ -257,12 +233,11 @@ class _Region:
                 name = choose_default_model(imagery.info)
         return open_model(name, threads=self.options.threads)
 
-    @cached_property
-    def why_untrained(self) -> str:
+    def decide_training(self) -> str:
         """Why no training is possible or wanted, in a sentence; "" if one is."""
         if not self.options.training:
             return "it was not wanted (--no-training)"
-        if find_spec("torch") is None:
+        if not _has_torch():
             return "PyTorch is not installed (pip install 'crossview[train]')"
         try:
             open_base(self.base.name, self.options.threads)
@@ -286,13 +261,12 @@ class _Region:
         return {
             "imagery": {"imagery": self.imagery_signature, "read": read, "area": area},
             "street": {"street": options.street, "most": options.most, "there": self.street_facts},
-            "division": {"training": not self.why_untrained},
-            "model": {
+            "division": {
                 "base": self.base.fingerprint,
-                "training": not self.why_untrained,
-                "minutes": options.minutes,
-                "seed": options.seed,
+                "training": options.training and _has_torch(),
+                "footprint_m": options.index_options.footprint_m,
             },
+            "model": {"minutes": options.minutes, "seed": options.seed},
             "index": index,
             "calibration": {"goals": GOALS},
             "test": {},
@@ -356,7 +330,8 @@ class _Region:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         atomic_write(path, json.dumps(record, indent=1) + "\n")
-        return parse_object(json.dumps(record).encode())["result"]  # type: ignore[no-any-return]
+        given: dict[str, Any] = json.loads(json.dumps(result))
+        return given
 
     def _clear(self, name: str) -> None:
         """Remove what an earlier run of a step left; never through a link."""
@@ -371,6 +346,33 @@ class _Region:
         """What a step that is done has given."""
         given: dict[str, Any] = self.read_record(name)["result"]
         return given
+
+    # --- the plan
+
+    def plan_street(self) -> tuple[int, PlannedStep]:
+        """How many photos there will be, about, and the step that gets them."""
+        kind, _, rest = self.options.street.partition(":")
+        if not kind:
+            return 0, PlannedStep(name="street", what="")
+        if kind == "pairs":
+            count = len(_read_pairs(Path(rest)))
+            return count, PlannedStep(name="street", what=f"take {count} pairs of {rest}")
+        raise UsageError(f"--street {self.options.street}: not known.")
+
+    def plan_training(self, photos: int) -> tuple[PlannedStep, float]:
+        """The step that adapts, and the square kilometres that it is about."""
+        base = open_base(self.base.name, self.options.threads)
+        with open_sources(self.options.sources, self.options.source_options) as imagery:
+            survey = survey_region(imagery)
+        known = Path("calibrating.csv") if photos >= 8 * LEAST_KNOWN else None
+        plan = make_plan(replace(self._plan_adapting({}), known=known), base, survey)
+        step = PlannedStep(
+            name="model",
+            what=f"adapt {self.base.name}: about {plan.pairs} pairs of worlds, {plan.steps} steps",
+            seconds=plan.total_s,
+            bytes=plan.bytes,
+        )
+        return step, survey.area_km2
 
     # --- the steps
 
@@ -395,14 +397,18 @@ class _Region:
         if not kind:
             return {"pairs": None, "licences": {}}
         if kind == "pairs":
-            return {"pairs": os.path.abspath(rest), "licences": _read_licences(Path(rest))}
+            pairs = Path(os.path.abspath(rest))
+            licence = _read_licence(pairs)
+            count = len(_read_pairs(pairs))
+            return {"pairs": str(pairs), "licences": {licence: count}, "credits": licence}
         raise UsageError(f"--street {self.options.street}: not known.")
 
     def make_division(self) -> dict[str, Any]:
         """Three lists of photos: to adapt on, to calibrate on, to test on."""
         pairs = self.result("street")["pairs"]
         table = None if pairs is None else _read_pairs(Path(pairs))
-        trained = not self.why_untrained
+        why = self.decide_training()
+        trained = not why
         south, _, north, _ = self.result("imagery")["bounds"]
         lat, lon = (np.empty(0), np.empty(0)) if table is None else table.ground_latlon.T
         kept_share = choose_kept_share(lat, south, north)
@@ -410,7 +416,8 @@ class _Region:
         if trained:
             with open_sources(self.options.sources, self.options.source_options) as imagery:
                 line_lat = survey_region(imagery, kept_share).line_lat
-        given = {"kept_share": kept_share, "line_lat": line_lat if trained else None}
+        given = {"why_untrained": why, "kept_share": kept_share}
+        given |= {"line_lat": line_lat if trained else None}
         if table is None:
             return given | {"adapting": 0, "calibrating": 0, "testing": 0, "in_gap": 0}
         parts = divide_photos(lat, lon, line_lat, gap_m=self._gap_m(), trained=trained)
@@ -432,11 +439,12 @@ class _Region:
 
     def make_model(self) -> dict[str, Any]:
         """The adapted model, or why it stays as it was given."""
-        untrained = {"model": self.base.name, "kept": GIVEN, "why": self.why_untrained}
-        if self.why_untrained:
+        why = self.result("division")["why_untrained"]
+        untrained = {"model": self.base.name, "kept": GIVEN, "why": why}
+        if why:
             return untrained
         try:
-            outcome = adapt(self._plan_adapting(), self.progress, self.note)
+            outcome = adapt(self._plan_adapting(self.result("division")), self.progress, self.note)
         except BadImagery as problem:  # such as water and woods, where nobody stands
             remove_whole(self.out / f"{MODEL_NAME}.adapting")
             return untrained | {"why": str(problem).splitlines()[0].rstrip(".")}
@@ -448,11 +456,10 @@ class _Region:
             "differences": dict(outcome.differences),
         }
 
-    def _plan_adapting(self) -> AdaptOptions:
+    def _plan_adapting(self, division: Mapping[str, Any]) -> AdaptOptions:
         """Worlds of the north; pairs, if they are enough, and photos without their places."""
-        division, photos = self.result("division"), ()
-        pairs = self.out / "adapting.csv"
-        if pairs.is_file():
+        pairs, photos = self.out / "adapting.csv", tuple[Path, ...]()
+        if division.get("adapting"):
             photos = _read_pairs(pairs).ground
         known = self.out / "calibrating.csv"
         return AdaptOptions(
@@ -460,14 +467,14 @@ class _Region:
             out=self.out / MODEL_NAME,
             model=self.base.name,
             source_options=self.options.source_options,
-            pairs=pairs if division["adapting"] >= LEAST_PAIRS else None,
-            photos=tuple(photos),
-            known=known if division["calibrating"] >= LEAST_KNOWN else None,
+            pairs=pairs if division.get("adapting", 0) >= LEAST_PAIRS else None,
+            photos=photos,
+            known=known if division.get("calibrating", 0) >= LEAST_KNOWN else None,
             minutes=self.options.minutes,
             seed=self.options.seed,
             workers=self.options.workers,
             threads=self.options.threads,
-            kept_share=division["kept_share"],
+            kept_share=division.get("kept_share", KEPT_SHARE),
         )
 
     @property
@@ -548,8 +555,9 @@ class _Region:
             return {"kinds": [], "calibration": []}
         photos = read_known_photos(self.out / "testing.csv")
         index, model = self._open_index()
-        matchers = {"adapted" if self.result("model")["model"] is None else GIVEN: (index, model)}
-        if self.result("model")["kept"] != GIVEN:
+        changed = self.result("model")["kept"] != GIVEN
+        matchers = {"adapted" if changed else GIVEN: (index, model)}
+        if changed:
             with self._open_job(self.base) as job:
                 before = build_index(
                     job.imagery, self.base, self.out / BEFORE_NAME, options=job.options,
@@ -600,14 +608,18 @@ class _Region:
 
     def _test_calibration(self, index: Index) -> list[dict[str, Any]]:
         """What the calibration states of the test photos, none of which it was fitted to."""
-        calibration = index.calibration
-        if calibration is None:
+        if (values := Index.open(index.path).manifest.calibration) is None:
             return []
+        calibration = Calibration.from_json(values)
         photos = self._locate_known(self.out / "testing.csv", "test the calibration")
         cell_km2 = (index.manifest.stride_m / 1000.0) ** 2
         figures = []
         for kind in calibration.kinds:
-            own = [p for p in photos if kind.covers(p.fov_deg, assumed=p.assumed, directed=p.directed)]
+            own = [
+                p
+                for p in photos
+                if kind.covers_view(p.fov_deg, assumed=p.assumed, directed=p.directed)
+            ]
             if not own:
                 continue
             coverages = tuple(reach.coverage for reach in kind.fit.reaches)
@@ -648,12 +660,74 @@ class _Region:
     def make_report(self) -> dict[str, Any]:
         """The report and whom to name."""
         facts = {name: self.result(name) for name in STEPS if name != "report"}
-        return write_region_report(self.out, self.out.name, facts, self.options.language)
+        info = open_model(self.model_name).info
+        model = {
+            "name": info.name,
+            "licence": info.licence,
+            "training_data": info.training_data,
+        }
+        name = Path(os.path.abspath(self.out)).name
+        return write_region_report(self.out, name, facts, model, self.options.language)
 
 
-def plan_region(options: RegionOptions) -> RegionPlan:
-    """What :func:`make_region` would do, and what that takes here; nothing is written."""
-    raise NotImplementedError
+def plan_region(
+    options: RegionOptions, note: Note, fetched: Sequence[PlannedStep] = ()
+) -> RegionPlan:
+    """What :func:`make_region` would do, and what that takes here; nothing is written.
+
+    ``fetched``: steps that come before it, of imagery from an address.
+    """
+    _require_own(options.out)
+    region = _Region(options, lambda _job, _done, _total: None, note)
+    with open_sources(options.sources, options.source_options) as imagery:
+        info = imagery.info
+    with region._open_job(region.base) as job:
+        require_allowed(info, region.base.info, job.view, job.options)
+        needs = estimate_build(job)
+    area_km2 = needs.windows * (needs.stride_m / 1000.0) ** 2
+    photos, street = region.plan_street()
+    division = region.read_record("division").get("result", {})
+    why = division.get("why_untrained") if region.is_done("division") else region.decide_training()
+    adapting, remarks = PlannedStep(name="model", what="keep the model as it is given"), []
+    if why:
+        remarks.append(f"Nothing will be trained: {why}.")
+    else:
+        adapting, area_km2 = region.plan_training(photos)
+    if not options.street:
+        remarks.append("Without street photos nothing is calibrated and nothing tested (--street).")
+    tested = photos // 2
+    steps = [
+        *fetched,
+        street,
+        adapting,
+        PlannedStep(
+            name="index",
+            what=f"index {needs.windows} windows, every {needs.stride_m:g} m",
+            seconds=needs.seconds,
+            bytes=needs.bytes,
+        ),
+        PlannedStep(
+            name="calibration",
+            what=f"calibrate on about {tested // 2} photos, if they are enough",
+            seconds=tested / 2 * _PHOTO_S,
+        ),
+        PlannedStep(
+            name="test",
+            what=f"test on about {tested - tested // 2} photos kept apart, before and after",
+            seconds=(0.0 if why or not tested else needs.seconds) + 2.5 * tested * _PHOTO_S,
+        ),
+        PlannedStep(name="report", what="the map page and the report", seconds=5.0),
+    ]
+    done = {name for name in STEPS if region.is_done(name)}
+    return RegionPlan(
+        area_km2=area_km2,
+        steps=tuple(replace(step, done=step.name in done) for step in steps if step.what),
+        licences=(
+            f"imagery: {' '.join(t for t in (info.attribution, info.date) if t) or 'not stated'}",
+            f"model: {region.base.info.licence or 'not stated'}",
+        ),
+        remarks=tuple(remarks),
+    )
 
 
 def make_region(options: RegionOptions, progress: JobProgress, note: Note) -> dict[str, Any]:
@@ -662,4 +736,158 @@ def make_region(options: RegionOptions, progress: JobProgress, note: Note) -> di
     A run that was killed goes on where it was. Raises UsageError for a folder that is not a
     region's, and InUse where another process works in it.
     """
-    raise NotImplementedError
+    if not options.sources:
+        raise UsageError("Say where the imagery is: --imagery SOURCE, such as city.tif.")
+    out = options.out
+    _require_own(out)
+    region = _Region(options, progress, note)
+    with lock(out, "crossview region", make_parents=True):
+        _require_own(out)
+        make_folder(out / STEPS_FOLDER)
+        for folder in (out, out / STEPS_FOLDER):
+            sweep(folder)
+        if not (out / REQUEST_NAME).is_file():
+            atomic_write(out / REQUEST_NAME, json.dumps({"crossview": __version__}) + "\n")
+        for name in STEPS:
+            if not region.is_done(name):
+                note(f"Step {STEPS.index(name) + 1} of {len(STEPS)}: {name}.")
+            region.run_step(name)
+    return parse_object(read_bytes(out / "report.json"))
+
+
+def group_by_kind(photos: KnownPhotoList) -> list[tuple[str, I64]]:
+    """The rows of panoramas, of photos, and of photos whose field of view is not known."""
+    fov = photos.fov_deg
+    kinds = (fov >= calibrating.PANORAMA_DEG, fov < calibrating.PANORAMA_DEG, np.isnan(fov))
+    named = [(name, np.flatnonzero(rows)) for name, rows in zip(KINDS, kinds, strict=True)]
+    return [(name, rows) for name, rows in named if len(rows)]
+
+
+def _has_torch() -> bool:
+    return find_spec("torch") is not None
+
+
+def _require_own(out: Path) -> None:
+    """UsageError for what is there and is no region's folder."""
+    if not out.exists() or (out / REQUEST_NAME).is_file():
+        return
+    if out.is_dir() and all(path.name == STEPS_FOLDER or path.name.startswith(".")
+                            for path in out.iterdir()):  # fmt: skip
+        return
+    raise UsageError(
+        f"{out} exists and was not made by crossview region; it is left as it is.\n"
+        "Choose another --out."
+    )
+
+
+def _read_list(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as problem:
+        raise InvalidValue(f"{path} cannot be read: {problem.strerror}.") from problem
+
+
+def _read_pairs(path: Path) -> PairTable:
+    """All pairs of a list, whatever their splits, of photos whose place is known."""
+    tables = list(catalogue.open_data(f"pairs:{path}").tables.values())
+    table = join_tables(tables, as_parts=False)
+    placed = np.isfinite(table.ground_latlon[table.pairs[:, 0]]).all(axis=1)
+    return table.take(np.flatnonzero(placed))
+
+
+def _read_licence(pairs: Path) -> str:
+    """What ``pairs.json`` beside a list says of its pictures' licence."""
+    try:
+        said = parse_object(read_bytes(pairs.with_name("pairs.json"))).get("licence")
+    except (OSError, ValueError):
+        said = None
+    return said if isinstance(said, str) and said else "not stated"
+
+
+def _relate(path: Path, folder: Path) -> str:
+    """A path as a list in ``folder`` names it, so that the folder can be moved as a whole."""
+    inside = Path(os.path.abspath(path)), Path(os.path.abspath(folder))
+    return inside[0].relative_to(inside[1]).as_posix() if inside[0].is_relative_to(
+        inside[1]
+    ) else str(inside[0])  # fmt: skip
+
+
+def _write_pairs(path: Path, table: PairTable) -> None:
+    """The table as a ``pairs.csv``, all rows of split train; what is ignored is left out."""
+    rows: list[Sequence[object]] = [COLUMNS]
+    for g, a in table.pairs:
+        rows.append((
+            _relate(table.ground[g], path.parent), _relate(table.aerial[a], path.parent),
+            "train", "match", *map(_cell, table.ground_latlon[g]),
+            *map(_cell, table.aerial_latlon[a]),
+            _cell(table.metres_per_px[a]), _cell(table.up_bearing_deg[a]),
+            _cell(table.heading_deg[g]), _cell(table.fov_deg[g]),
+            "perspective" if table.perspective[g] else "panorama",
+        ))  # fmt: skip
+    _write_rows(path, rows)
+
+
+def _write_places(path: Path, table: PairTable, chosen: I64) -> None:
+    """Some photos of a table as a ``places.csv``."""
+    rows: list[Sequence[object]] = [("file", "lat", "lon", "heading_deg", "fov_deg")]
+    for n in chosen:
+        fov = table.fov_deg[n] if table.perspective[n] else 360.0
+        numbers = (*table.ground_latlon[n], table.heading_deg[n], fov)
+        rows.append((_relate(table.ground[n], path.parent), *map(_cell, numbers)))
+    _write_rows(path, rows)
+
+
+def _cell(value: float) -> str:
+    return f"{value:.10g}" if math.isfinite(value) else ""
+
+
+def _write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    atomic_write(path, text.getvalue())
+
+
+def _take(photos: KnownPhotoList, rows: I64) -> KnownPhotoList:
+    return KnownPhotoList(
+        paths=tuple(photos.paths[n] for n in rows),
+        places=tuple(photos.places[n] for n in rows),
+        heading_deg=photos.heading_deg[rows],
+        fov_deg=photos.fov_deg[rows],
+    )
+
+
+def _hint_lens(photos: KnownPhotoList, row: int, *, known: bool = False) -> Hints:
+    """What a list says of a photo's lens, and with ``known`` of its heading."""
+    fov, heading = float(photos.fov_deg[row]), float(photos.heading_deg[row])
+    return Hints(
+        fov_deg=fov if 0.0 < fov < 360.0 else None,
+        heading_deg=heading if known and math.isfinite(heading) else None,
+        places=max(RANKS),
+    )
+
+
+def _count_kinds(photos: Sequence[KnownPhoto], goal: CalibrationGoal) -> int:
+    return sum(len(g.photos) >= goal.photos for g in calibrating.group_photos(photos, goal))
+
+
+def _summarise(asked: Mapping[str, Measured], condition: str) -> dict[str, Any]:
+    """Shares within 25 m with intervals over spots, by model, and what adapting changed."""
+    shares = {
+        label: calibrating.estimate_share(m.hits[condition].near, m.spots)
+        for label, m in asked.items()
+    }
+    first, *_, last = [*asked.values()] * 2
+    found = {
+        "photos": len(last.spots),
+        "spots": len(np.unique(last.spots)),
+        "within_25m": shares,
+        "percentile": 100.0 * float(last.hits[condition].percentile.mean()),
+    }
+    if len(asked) == 1:
+        return found
+    (compared,) = correct_together([
+        compare_queries(
+            first.hits[condition].near, last.hits[condition].near, last.spots
+        )
+    ])  # fmt: skip
+    return found | {"gain": {**asdict(compared), "sure": compared.sure}}

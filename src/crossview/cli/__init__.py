@@ -32,6 +32,7 @@ VERBS = (
     "data",
     "train",
     "adapt",
+    "region",
     "evaluate",
     "report",
     "import",

@@ -90,7 +90,7 @@ def adapt(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         console.print_result(f"{_describe_plan(survey, plan)} Nothing was written.")
         _warn_of_disk(plan, out)
         return
-    with _show_stages(quiet) as progress:
+    with show_stages(quiet) as progress:
         outcome = adaptation.adapt(options, progress, lambda text: console.note(text, quiet=quiet))
     if outcome.was_there:
         console.note("Nothing to do: the model is complete already.", quiet=quiet)
@@ -98,7 +98,7 @@ def adapt(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
 
 @contextmanager
-def _show_stages(quiet: bool) -> Iterator[Any]:
+def show_stages(quiet: bool) -> Iterator[Any]:
     """A bar for each job in turn."""
     from crossview.training.session import Stopped
 

@@ -44,6 +44,7 @@ OF_A_FOLDER: dict[str, tuple[str, ...]] = {
     "serve": ("index",),
     "world": ("bands", "crs", "fov", "pitch", "stretch"),
     "adapt": ("attribution", "bands", "crs", "date", "stretch"),
+    "region": ("attribution", "bands", "crs", "date", "footprint", "stretch", "stride"),
     "train": _SCHEDULE,
     "evaluate": ("fov", "headings", "radius", "seeds", "split"),
     "report": ("title",),

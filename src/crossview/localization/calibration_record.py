@@ -83,11 +83,15 @@ class Calibrated:
 
     def covers(self, answer: Answer) -> bool:
         """Whether a picture is of this kind: as wide as those measured (``model``)."""
-        if (answer.fov_source == "assumed") != self.assumed or answer.directed != self.directed:
+        return self.covers_view(
+            answer.fov_deg, assumed=answer.fov_source == "assumed", directed=answer.directed
+        )
+
+    def covers_view(self, fov_deg: float, *, assumed: bool, directed: bool) -> bool:
+        """As :meth:`covers`, of what is known of a picture."""
+        if assumed != self.assumed or directed != self.directed:
             return False
-        if self.assumed:
-            return self.fov_chosen_by == CHOSEN_BY
-        return as_wide_as(answer.fov_deg, self.fov_deg)
+        return self.fov_chosen_by == CHOSEN_BY if assumed else as_wide_as(fov_deg, self.fov_deg)
 
 
 @dataclass(frozen=True, kw_only=True)

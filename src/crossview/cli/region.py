@@ -1,0 +1,162 @@
+"""``crossview region``: a place on Earth in one command, from imagery and street photos."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crossview.cli import console
+from crossview.cli.adapt import show_stages
+from crossview.cli.index import Attribution, Bands, Crs, Date, Stretch, read_source_options
+from crossview.errors import UsageError
+
+if TYPE_CHECKING:
+    from crossview.region_model import RegionPlan
+
+
+def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
+    imagery: Annotated[
+        list[Path],
+        typer.Option(help="Imagery, as crossview index takes it; repeatable.", metavar="SOURCE"),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the region, such as my-region.")],
+    street: Annotated[
+        str,
+        typer.Option(
+            help="Street photos of known place: pairs:FILE, a list of pairs. Default: none.",
+            metavar="SOURCE",
+        ),
+    ] = "",
+    model: Annotated[
+        str, typer.Option(help="The model to begin from. Default: the one for this imagery.")
+    ] = "",
+    most: Annotated[int, typer.Option(help="Street photos, at most.")] = 600,
+    minutes: Annotated[float, typer.Option(help="About how long adapting may take.")] = 40.0,
+    no_training: Annotated[
+        bool, typer.Option("--no-training", help="Train nothing: calibrate and test only.")
+    ] = False,
+    footprint: Annotated[
+        float | None, typer.Option(help="Side of a window in metres. Default: the model's.")
+    ] = None,
+    stride: Annotated[
+        float | None, typer.Option(help="Metres between windows. Default: footprint / 4.")
+    ] = None,
+    bands: Bands = None,
+    stretch: Stretch = None,
+    crs: Crs = None,
+    attribution: Attribution = None,
+    date: Date = None,
+    allow_coarse: Annotated[
+        bool, typer.Option("--allow-coarse", help="Accept imagery coarser than the model's.")
+    ] = False,
+    demo_only: Annotated[
+        bool, typer.Option("--demo-only", help="Accept the town's model on real imagery.")
+    ] = False,
+    language: Annotated[
+        str, typer.Option(help="Of the report and the map: en or de.", metavar="NAME")
+    ] = "en",
+    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes that draw; 0: one a core.")] = 0,
+    threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: all.")] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan; write nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Go on without asking.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
+) -> None:
+    """Make a model and a calibrated index of a region, test them there, and report in plain words.
+
+    Prints the plan first. If it is stopped, the same command goes on; what is done is not repeated.
+    """
+    import logging
+
+    from crossview import region_model
+    from crossview.index.index_options import IndexOptions
+    from crossview.texts import match_language
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    options = region_model.RegionOptions(
+        out=out,
+        sources=tuple(imagery),
+        street=street,
+        model=model,
+        most=most,
+        minutes=minutes,
+        training=not no_training,
+        source_options=read_source_options(
+            bands=bands, stretch=stretch, crs=crs, attribution=attribution, date=date
+        ),
+        index_options=IndexOptions(
+            footprint_m=footprint,
+            stride_m=stride,
+            allow_coarse=allow_coarse,
+            demo_only=demo_only,
+        ),
+        seed=seed,
+        workers=workers,
+        threads=threads,
+        language=match_language(language),
+    )
+    if threads and not no_training:
+        _limit_threads(threads)
+
+    def tell(text: str) -> None:
+        console.note(text, quiet=quiet)
+
+    plan = region_model.plan_region(options, tell)
+    text = _describe_plan(plan)
+    if dry_run:
+        console.print_result(f"{text}\nNothing was written.")
+        _warn_of_disk(plan, out)
+        return
+    console.note(text)
+    _warn_of_disk(plan, out)
+    if not yes:
+        _ask()
+    with show_stages(quiet) as progress:
+        report = region_model.make_region(options, progress, tell)
+    console.print_result("\n".join([*report["says"]["works"], str(out / "report.html")]))
+
+
+def _limit_threads(threads: int) -> None:
+    from importlib.util import find_spec
+
+    if find_spec("torch") is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _ask() -> None:
+    """Go on only if a person says so."""
+    if not sys.stdin.isatty():
+        raise UsageError("Nobody is there to be asked.\nAdd --yes to go on, or --dry-run.")
+    typer.confirm("Go on?", abort=True, err=True)
+
+
+def _describe_plan(plan: RegionPlan) -> str:
+    lines = [f"{plan.area_km2:.2f} km2"]
+    for step in plan.steps:
+        if step.done:
+            lines.append(f"  {step.name}: done already")
+            continue
+        size = f", {console.format_size(step.bytes)}" if step.bytes else ""
+        lines.append(f"  {step.name}: {step.what} ({console.format_duration(step.seconds)}{size})")
+    lines += [f"  {text}" for text in plan.remarks]
+    lines += [f"  Licence of the {text}" for text in plan.licences]
+    lines.append(
+        f"About {console.format_duration(plan.seconds)} on this machine, and "
+        f"{console.format_size(plan.bytes)} on disk."
+    )
+    return "\n".join(lines)
+
+
+def _warn_of_disk(plan: RegionPlan, out: Path) -> None:
+    there = next(folder for folder in out.absolute().parents if folder.is_dir())
+    free = shutil.disk_usage(there).free
+    if free < plan.bytes:
+        console.warn(f"only {console.format_size(free)} are free where {out} would be.")
