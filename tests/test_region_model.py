@@ -1,4 +1,4 @@
-"""A region in one command: divided, gone on with, done again where it changed, and told in words."""
+"""A region in one command: divided, gone on with, done again where it changed, told in words."""
 
 # ruff: noqa: F811 - fixtures of another file
 from __future__ import annotations

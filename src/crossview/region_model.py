@@ -258,7 +258,7 @@ class _Region:
             "demo_only": options.index_options.demo_only,
         }
         area = None if options.area is None else options.area.to_geojson()
-        return {
+        facts: dict[str, dict[str, Any]] = {
             "imagery": {"imagery": self.imagery_signature, "read": read, "area": area},
             "street": {"street": options.street, "most": options.most, "there": self.street_facts},
             "division": {
@@ -272,7 +272,8 @@ class _Region:
             "test": {},
             "map": {"language": options.language},
             "report": {"language": options.language, "most": options.most},
-        }[name]
+        }
+        return facts[name]
 
     @cached_property
     def street_facts(self) -> str:
