@@ -95,7 +95,10 @@ def find_pictures(address: StacAddress, area: Perimeter, downloads: Downloads) -
             notes[str(why)] = notes.get(str(why), 0) + 1
             continue
         pictures.setdefault((str(item.get("collection", "")), picture.id), picture)
-    said = [f"{count} items left out: {why}" for why, count in notes.items()]
+    said = [
+        f"{count} {'item' if count == 1 else 'items'} left out: {why}"
+        for why, count in notes.items()
+    ]
     chosen, covered = _cover(list(pictures.values()), area)
     if not chosen:
         reason = f"\n{'; '.join(said)}." if said else ""
@@ -323,9 +326,9 @@ class _Catalogue:
         providers = properties.get("providers") or parent.get("providers") or []
         names = [
             str(one.get("name", ""))[:200]
-            for one in (providers if isinstance(providers, list) else [])
+            for one in _listed(providers)
             if isinstance(one, dict)
-            and {"producer", "licensor"} & {str(role) for role in one.get("roles") or ()}
+            and {"producer", "licensor"} & {str(role) for role in _listed(one.get("roles"))}
         ]
         return Terms(
             licence=given.licence or licence,
@@ -392,10 +395,12 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _list_links(holder: Mapping[str, Any], rel: str) -> list[Mapping[str, Any]]:
-    links = holder.get("links")
-    if not isinstance(links, list):
-        return []
+    links = _listed(holder.get("links"))
     return [link for link in links if isinstance(link, dict) and link.get("rel") == rel]
 
 
@@ -411,16 +416,16 @@ def _is_own_network(host: str) -> bool:
 
 def _rate_asset(name: str, asset: Mapping[str, Any]) -> int:
     """How well a file suits as the picture; 0 or less: not at all."""
-    roles = {str(role).lower() for role in asset.get("roles") or () if isinstance(role, str)}
+    roles = {str(role).lower() for role in _listed(asset.get("roles"))}
     kind = str(asset.get("type") or "").lower()
-    path = urlsplit(str(asset.get("href") or "")).path.lower()
+    path = str(asset.get("href") or "").lower().partition("?")[0]
     is_tiff = "tiff" in kind or (not kind and path.endswith((".tif", ".tiff")))
     if not is_tiff or roles & _NO_PICTURES:
         return 0
     bands = asset.get("eo:bands") or asset.get("bands")
     names = [
         str(_mapping(band).get("common_name") or _mapping(band).get("eo:common_name") or "").lower()
-        for band in (bands if isinstance(bands, list) else [])
+        for band in _listed(bands)
     ]
     if names and not {"red", "green", "blue"} <= set(names) and names != ["pan"] and any(names):
         return 0  # one colour of several files, or no colour
