@@ -18,7 +18,7 @@ from crossview.downloads import Downloads
 from crossview.errors import BadAnswer, BadImagery, NotGeoreferenced, NotOnServer
 from crossview.geo.grids import convert_to_latlon
 from crossview.geo.perimeters import Perimeter, parse_perimeter
-from crossview.imagery.cogs import Credit, fetch_cut, list_missing, plan_cut
+from crossview.imagery.cogs import Credit, fetch_cut, list_missing, name_folder, plan_cut
 from crossview.imagery.sources import open_sources
 
 EAST, NORTH, PX_M, SIDE_PX = 400_000.0, 5_800_000.0, 0.5, 5000
@@ -210,3 +210,10 @@ def test_nothing_beside_the_file_is_asked_for(server: WebServer, tmp_path: Path)
         url = f"{server.address}/a.tif"
         plan_cut(lambda: downloads.open_ranges(url, tmp_path / "r"), url, area, 0.5)
     assert set(server.paths()) == {"/a.tif"}
+
+
+def test_a_new_signature_is_no_new_file_and_another_name_in_the_query_is() -> None:
+    first = "https://host/get?file=a.tif&se=2026-01-01&sig=abc%2B"
+    assert name_folder(first) == name_folder("https://host/get?file=a.tif&se=2027-01-01&sig=d")
+    assert name_folder(first) != name_folder("https://host/get?file=b.tif&se=2026-01-01&sig=abc%2B")
+    assert name_folder("https://host/a.tif") != name_folder("https://host/b.tif")

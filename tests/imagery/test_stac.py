@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import rasterio
+from rasterio.transform import from_origin
+from rasterio.warp import transform as transform_points
 from tests.web_server import Answer, Asked, WebServer, serving
 
 from crossview.downloads import Downloads, Politeness
@@ -14,7 +19,8 @@ from crossview.errors import BadAnswer, EmptyRegion, InvalidValue
 from crossview.geo.perimeters import Perimeter, parse_perimeter
 from crossview.imagery import stac
 from crossview.imagery.addresses import StacAddress, Terms
-from crossview.imagery.stac import CatalogueFind, find_pictures
+from crossview.imagery.sources import open_sources
+from crossview.imagery.stac import CatalogueFind, find_pictures, plan_pictures
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 Pages = dict[str, Any]
@@ -380,3 +386,60 @@ def test_a_signature_is_asked_for_where_the_catalogue_wants_one_and_is_for_that_
     catalogue.answers["/sign"] = {"href": "http://127.0.0.1/other.tif?sig=abc"}
     with pytest.raises(BadAnswer, match="for another one"):
         catalogue.find("/i/a.json")
+
+
+def test_pictures_of_a_search_become_local_blocks_with_their_terms_and_nothing_is_asked_twice(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    """Two pictures in two zones of UTM: the newer one on top, each with its own attribution."""
+    files = {name: write_picture(tmp_path, name, crs) for name, crs in
+             (("old", "EPSG:25832"), ("new", "EPSG:25833"))}  # fmt: skip
+
+    def serve(name: str) -> Callable[[Asked], Answer]:
+        data = files[name].read_bytes()
+
+        def answer(asked: Asked) -> Answer:
+            first, last = map(int, asked.headers["range"].removeprefix("bytes=").split("-"))
+            part = data[first : last + 1]
+            said = f"bytes {first}-{first + len(part) - 1}/{len(data)}"
+            return Answer(part, 206, {"Content-Range": said})
+
+        return answer
+
+    area = make_box(12.0, 52.3, 12.004, 52.302)
+    items = [
+        make_item("old", (11.9, 52.2, 12.1, 52.4), "2019-05-06"),
+        make_item("new", (12.002, 52.2, 12.1, 52.4), "2023-05-06"),
+    ]
+    catalogue.answers |= {"/search": serve_pages(items, 1)}
+    catalogue.answers |= {f"/pictures/{name}.tif": serve(name) for name in files}
+    with Downloads() as downloads:
+        address = StacAddress(url=f"{catalogue.server.address}/search")
+        job, terms, notes = plan_pictures(address, area, 1.0, downloads, tmp_path / "cache")
+        assert job.measure_missing()[0] == job.pieces == 2
+        paths = job.fetch(downloads, lambda done, total: None)
+        assert job.measure_missing() == (0, 0.0)
+        asked = downloads.requests
+        assert job.fetch(downloads, lambda done, total: None) == paths
+        assert downloads.requests == asked
+    assert terms.attribution == "Some Survey"
+    assert terms.date == "2019-05-06 to 2023-05-06"
+    assert notes == ()
+    with open_sources(paths) as imagery:
+        assert imagery.info.attribution == "Some Survey (CC-BY-4.0)"
+        assert imagery.info.date in ("2019-05-06, 2023-05-06", "2019-05-06; 2023-05-06")
+    ranges = [(one.path, one.headers["range"]) for one in catalogue.server.asked
+              if "range" in one.headers]  # fmt: skip
+    assert len(ranges) == len(set(ranges))
+
+
+def write_picture(folder: Path, name: str, crs: str) -> Path:
+    """1,200 x 1,200 pixels of half a metre around 52.301 N, 12.002 E."""
+    x, y = transform_points("EPSG:4326", crs, [12.002], [52.301])
+    path = folder / f"{name}.tif"
+    with rasterio.open(
+        path, "w", driver="COG", width=1200, height=1200, count=3, dtype="uint8", crs=crs,
+        transform=from_origin(x[0] - 300.0, y[0] + 300.0, 0.5, 0.5), compress="deflate",
+    ) as file:  # fmt: skip
+        file.write(np.random.default_rng(3).integers(0, 255, (3, 1200, 1200), np.uint8))
+    return path

@@ -17,10 +17,12 @@ from datetime import date
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
 from crossview.arrays import F64
+from crossview.downloads import Downloads
 from crossview.errors import BadImagery, CrossviewError, NotGeoreferenced
 from crossview.files import make_folder, writing
 from crossview.geo.grids import RasterGrid, convert_to_wkt, names_files
@@ -35,6 +37,10 @@ MOST_SIDE_PX = 10_000_000
 _OUTLINE_POINTS = 17  # along each edge of the area: its image in the file's CRS is not straight
 _NAME = "picture.tif"  # what GDAL is told to open; nothing else is there for it
 _KEPT = "ranges"  # folder of the downloaded ranges beside the blocks
+_SIGNED = {
+    "sig", "se", "st", "sp", "sv", "sr", "spr", "skoid", "sktid", "skt", "ske", "sks", "skv",
+}  # fmt: skip
+_SHARES = {"jpeg": 0.12, "webp": 0.1, "lerc": 0.4, "lzw": 0.8, "deflate": 0.7, "zstd": 0.7}
 
 OpenStream = Callable[[], BinaryIO]
 
@@ -44,8 +50,8 @@ class CogCut:
     """What will be read of one file.
 
     ``level``: -1 the full resolution, else the number of the overview. ``boxes``: in pixels of that
-    level, on a raster of :data:`BLOCK_PX`. ``most_bytes``: of the stored tiles below the boxes;
-    without their sizes, that of the pixels.
+    level, on a raster of :data:`BLOCK_PX`. ``likely_bytes``: about what the stored tiles below the
+    boxes take, by their compression.
     """
 
     level: int
@@ -53,7 +59,7 @@ class CogCut:
     metres_per_px: float
     boxes: tuple[Box, ...]
     tiles: int
-    most_bytes: int
+    likely_bytes: float
 
     @property
     def is_empty(self) -> bool:
@@ -70,8 +76,17 @@ class Credit:
 
 
 def name_folder(address: str) -> str:
-    """A folder's name for what is kept of an address; signatures of a query are no part of it."""
-    bare = address.partition("?")[0]
+    """A folder's name for what is kept of an address; signatures, which expire, are no part of it.
+
+    Nor are times of expiry and versions that come with them: SAS of Azure, and ``X-Amz-``.
+    """
+    parts = urlsplit(address)
+    kept = [
+        (name, value)
+        for name, value in parse_qsl(parts.query, keep_blank_values=True)
+        if name.lower() not in _SIGNED and not name.lower().startswith("x-amz-")
+    ]
+    bare = f"{parts.scheme}://{parts.netloc}{parts.path}?{kept}"
     return hashlib.sha256(bare.encode()).hexdigest()[:20]
 
 
@@ -102,8 +117,80 @@ def plan_cut(open_stream: OpenStream, name: str, area: Perimeter, wanted_px_m: f
             metres_per_px=_measure_px(grid, area),
             boxes=boxes,
             tiles=tiles,
-            most_bytes=tiles * tile_width * tile_height * depth,
+            likely_bytes=tiles * tile_width * tile_height * depth * _read_share(dataset),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedCut:
+    """A cut, its file's address, what it is called, and the folder of its blocks."""
+
+    url: str
+    name: str
+    cut: CogCut
+    out: Path
+    credit: Credit
+
+
+@dataclass(frozen=True)
+class CutJob:
+    """Cuts of one or several files, to be written as blocks; later ones lie on top."""
+
+    cuts: tuple[PlacedCut, ...]
+
+    @property
+    def pieces(self) -> int:
+        """How many blocks there are in all."""
+        return sum(len(one.cut.boxes) for one in self.cuts)
+
+    def measure_missing(self) -> tuple[int, float]:
+        """Blocks that are not there yet, and about how many bytes they take."""
+        pieces, size = 0, 0.0
+        for one in self.cuts:
+            missing = len(list_missing(one.cut, one.out))
+            pieces += missing
+            size += one.cut.likely_bytes * missing / max(1, len(one.cut.boxes))
+        return pieces, size
+
+    def fetch(self, downloads: Downloads, progress: Callable[[int, int], None]) -> tuple[Path, ...]:
+        """Write what is missing; the files of all blocks. Goes on where it was stopped."""
+        paths: list[Path] = []
+        for one in self.cuts:
+            stream = _open_kept(downloads, one.url, one.out)
+            for path in fetch_cut(stream, one.name, one.cut, one.out, one.credit):
+                paths.append(path)
+                progress(len(paths), self.pieces)
+        return tuple(paths)
+
+
+def place_cut(
+    url: str,
+    area: Perimeter,
+    wanted_px_m: float,
+    credit: Credit,
+    *,
+    downloads: Downloads,
+    folder: Path,
+) -> PlacedCut | None:
+    """What of the file at ``url`` lies over an area; None if nothing does. Reads its header.
+
+    Its blocks will lie in a folder of their own below ``folder``. Raises as :func:`plan_cut`, and
+    a kind of :class:`DownloadFailed`.
+    """
+    name = downloads.conceal(url.partition("?")[0])[:200]
+    out = folder / name_folder(url)
+    cut = plan_cut(_open_kept(downloads, url, out), name, area, wanted_px_m)
+    return None if cut.is_empty else PlacedCut(url=url, name=name, cut=cut, out=out, credit=credit)
+
+
+def _open_kept(downloads: Downloads, url: str, out: Path) -> OpenStream:
+    return lambda: downloads.open_ranges(url, out / _KEPT)
+
+
+def _read_share(dataset: Any) -> float:
+    """Stored bytes of a byte of pixels, about, by how the file is compressed."""
+    kind = str(getattr(dataset.compression, "value", "") or "").lower()
+    return next((share for name, share in _SHARES.items() if name in kind), 0.6 if kind else 1.0)
 
 
 def list_missing(cut: CogCut, out: Path) -> tuple[Box, ...]:
@@ -134,11 +221,6 @@ def fetch_cut(
             if box in missing:
                 _write_block((dataset, check), name, cut, box, path, credit)
             yield path
-
-
-def keep_ranges_in(out: Path) -> Path:
-    """The folder below ``out`` in which ranges of the file are kept."""
-    return out / _KEPT
 
 
 @contextmanager

@@ -12,9 +12,10 @@ import ipaddress
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -25,12 +26,14 @@ from crossview.downloads import Downloads
 from crossview.errors import BadAnswer, CrossviewError, EmptyRegion, InvalidValue
 from crossview.geo.perimeters import Perimeter, parse_perimeter
 from crossview.imagery.addresses import StacAddress, Terms
+from crossview.imagery.cogs import Credit, CutJob, place_cut
 from crossview.schema import parse_object
 
 LOG = logging.getLogger("crossview.imagery")
 PAGE_ITEMS = 100
 MOST_PAGES, MOST_ITEMS = 200, 10_000
 MOST_LINKED = 1000  # items of a catalogue of plain files, which are asked for one by one
+MOST_PICTURES = 500
 MOST_CLOUD_PERCENT = 20.0
 _MOST_BYTES = 1 << 25  # of one answer
 _MOST_URL = 4000
@@ -111,6 +114,63 @@ def find_pictures(address: StacAddress, area: Perimeter, downloads: Downloads) -
         items=items,
         covered=covered,
         notes=tuple(said),
+    )
+
+
+def plan_pictures(
+    address: StacAddress,
+    area: Perimeter,
+    wanted_px_m: float,
+    downloads: Downloads,
+    folder: Path,
+) -> tuple[CutJob, Terms, tuple[str, ...]]:
+    """What to read of the pictures of an area, the terms of all of them, and notes.
+
+    Reads the catalogue and the header of each picture. Raises as :func:`find_pictures`, and
+    :class:`BadAnswer` for more than :data:`MOST_PICTURES`.
+    """
+    found = find_pictures(address, area, downloads)
+    if len(found.pictures) > MOST_PICTURES:
+        raise BadAnswer(
+            f"{len(found.pictures)} pictures are needed for that area, more than are read "
+            f"({MOST_PICTURES}).\nTake a smaller area."
+        )
+    cuts = [
+        place_cut(
+            picture.url,
+            area,
+            wanted_px_m,
+            Credit(attribution=picture.terms.credit, date=picture.captured),
+            downloads=downloads,
+            folder=folder,
+        )
+        for picture in found.pictures
+    ]
+    job = CutJob(tuple(cut for cut in cuts if cut is not None))
+    if not job.cuts:
+        raise EmptyRegion(
+            f"{downloads.conceal(address.url)[:200]}: no picture that it names for this area shows "
+            "any of it."
+        )
+    notes = list(found.notes)
+    if found.covered < 0.995:
+        notes.append(f"the pictures cover {found.covered:.0%} of the area")
+    return job, _join_terms([one.terms for one in found.pictures]), tuple(notes)
+
+
+def _join_terms(terms: Sequence[Terms]) -> Terms:
+    """One statement for all pictures: each text once; known only if all are."""
+
+    def join(texts: Iterable[str]) -> str:
+        return "; ".join(dict.fromkeys(text for text in texts if text))
+
+    days = sorted(one.date for one in terms if one.date)
+    return Terms(
+        licence=join(one.licence for one in terms),
+        licence_url=join(one.licence_url for one in terms),
+        attribution=join(one.attribution for one in terms),
+        date="" if not days else days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}",
+        known=all(one.known for one in terms),
     )
 
 
