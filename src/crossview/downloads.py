@@ -533,15 +533,15 @@ class _RangeFile(io.RawIOBase):
 
     def _open(self) -> dict[str, Any]:
         """Size and version: as kept, else as the answer with the first block says."""
-        place = self._into / "facts.json"
+        place, shown = self._into / "facts.json", self._downloads.conceal(self._url)
         try:
             facts = json.loads(place.read_bytes())
-            if facts["url"] == self._url and isinstance(facts["size"], int) and facts["size"] > 0:
-                return {"size": facts["size"], "version": str(facts["version"]), "url": self._url}
+            if facts["url"] == shown and isinstance(facts["size"], int) and facts["size"] > 0:
+                return {"size": facts["size"], "version": str(facts["version"]), "url": shown}
         except (OSError, ValueError, KeyError, TypeError):
             pass
         make_folder(self._into)
-        self._facts = {"size": 0, "version": "", "url": self._url}
+        self._facts = {"size": 0, "version": "", "url": shown}
         content = self._ask_range(0, 0)
         for old in self._into.glob("*.block"):
             old.unlink(missing_ok=True)

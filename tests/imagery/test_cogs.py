@@ -18,7 +18,15 @@ from crossview.downloads import Downloads
 from crossview.errors import BadAnswer, BadImagery, NotGeoreferenced, NotOnServer
 from crossview.geo.grids import convert_to_latlon
 from crossview.geo.perimeters import Perimeter, parse_perimeter
-from crossview.imagery.cogs import Credit, fetch_cut, list_missing, name_folder, plan_cut
+from crossview.imagery.cogs import (
+    Credit,
+    CutJob,
+    fetch_cut,
+    list_missing,
+    name_folder,
+    place_cut,
+    plan_cut,
+)
 from crossview.imagery.sources import open_sources
 
 EAST, NORTH, PX_M, SIDE_PX = 400_000.0, 5_800_000.0, 0.5, 5000
@@ -217,3 +225,17 @@ def test_a_new_signature_is_no_new_file_and_another_name_in_the_query_is() -> No
     assert name_folder(first) == name_folder("https://host/get?file=a.tif&se=2027-01-01&sig=d")
     assert name_folder(first) != name_folder("https://host/get?file=b.tif&se=2026-01-01&sig=abc%2B")
     assert name_folder("https://host/a.tif") != name_folder("https://host/b.tif")
+
+
+def test_a_token_in_the_address_is_kept_nowhere(server: WebServer, tmp_path: Path) -> None:
+    area = make_area(0.0, 0.0, 100.0, 100.0)
+    with Downloads(secrets=["s3cr3t"]) as downloads:
+        url = f"{server.address}/a.tif?token=s3cr3t"
+        placed = place_cut(url, area, 0.5, CREDIT, downloads=downloads, folder=tmp_path)
+        assert placed is not None
+        paths = CutJob((placed,)).fetch(downloads, lambda done, total: None)
+    assert paths
+    assert server.asked[0].query["token"] == "s3cr3t"
+    kept = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(path.name == "facts.json" for path in kept)
+    assert [path for path in kept if b"s3cr3t" in path.read_bytes() or "s3cr3t" in str(path)] == []
