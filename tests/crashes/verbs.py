@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import torch
@@ -22,20 +23,24 @@ from PIL import Image
 from tests.datasets import twins
 from tests.index.regions import region
 from tests.reports.made_up import evaluation
+from tests.street.service_twins import PanoramaxTwin
+from tests.street.test_gathering import some
 from tests.test_adaptation import SMALL as SMALL_NETWORK
 from tests.test_adaptation import write_photo_from_above
 from tests.tiny_pairs import write_pairs
 from tests.toy_model import toy_model
 from tests.training.tiny import PAGE, SMALL
+from tests.web_server import Asked
 
 import crossview
-from crossview import adaptation, catalogue
+from crossview import adaptation, catalogue, downloads
 from crossview.cli import main
 from crossview.demo import DemoSettings, run_demo
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut_windows
 from crossview.localization import inbox, queries
 from crossview.model import read_info
+from crossview.street import gathering
 from crossview.studies import running, study
 from crossview.training import export
 from crossview.training.run_folder import RunFolder
@@ -384,6 +389,34 @@ def explain() -> int:
     )  # fmt: skip
 
 
+def gather() -> int:
+    """From a service that answers without a socket, one picture after the other."""
+    gathering.WORKERS = 1
+    twin = PanoramaxTwin(some(6), address="http://127.0.0.1:1")
+    twin.most = 4
+
+    def ask(self: object, url: str, *_: object) -> downloads._Answer:
+        parts = urlsplit(url)
+        answer = twin(Asked(parts.path, dict(parse_qsl(parts.query)), {}))
+        return downloads._Answer(answer.status, {}, answer.content, None)
+
+    downloads.Downloads._ask_once = ask
+    return typed(
+        "gather", "--street", "panoramax:http://127.0.0.1:1", "--bbox", "13.37,52.5,13.38,52.506",
+        "--out", "photos", "--most", 4, "--quiet",
+    )  # fmt: skip
+
+
+def gathered() -> None:
+    """Two photos were gathered before, and more are wanted now."""
+    if gather():
+        raise RuntimeError("no photos")
+    for path in Path("photos/photos").glob("*.jpg"):
+        if path.name > "panoramax-p00001.jpg":
+            path.unlink()
+    Path("photos/photos.csv").unlink()
+
+
 def nothing() -> None:
     """The command needs nothing."""
 
@@ -436,6 +469,12 @@ VERBS = {
     ),
     "explain": Verb(trained, explain),
     "world": Verb(nothing, world, costly=True),
+    "gather": Verb(
+        nothing, gather, unfinished=("photos/photos/*", "photos/gone.jsonl"), times=("listed",)
+    ),
+    "gather again": Verb(
+        gathered, gather, unfinished=("photos/photos/*", "photos/gone.jsonl"), times=("listed",)
+    ),
     "world --from": Verb(small_region, world_from, unfinished=("worlds/*",), costly=True),
     "adapt": Verb(
         small_region, adapt, unfinished=("mine.adapting/*",), together=("mine",), costly=True

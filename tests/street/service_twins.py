@@ -117,6 +117,7 @@ class PanoramaxTwin(Twin):
         }
 
 
+@dataclass
 class MapillaryTwin(Twin):
     """Boxes below 0.01 degrees, a token, addresses that expire after ``lives`` requests."""
 

@@ -29,6 +29,7 @@ VERBS = (
     "serve",
     "world",
     "imagery",
+    "gather",
     "data",
     "train",
     "adapt",

@@ -34,12 +34,13 @@ _SECRETS = (  # of addresses: user and password, and all behind the question mar
     (re.compile(r"(?<=://)[^/\s@]*@"), "...@"),
     (re.compile(r"(?<=\?)[^\s#'\"]+"), "..."),
 )
+_TOKEN = re.compile(r"\bMLY\|[\w|.-]+")  # of Mapillary, typed where a file was meant
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"]+")
 _LINE_ENDS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 
 
 def conceal_secrets(text: str) -> str:
-    """``text`` without what addresses in it keep secret: passwords and queries."""
+    """``text`` without what addresses in it keep secret, passwords and queries, and tokens."""
 
     def conceal(address: re.Match[str]) -> str:
         shown = address[0]
@@ -47,7 +48,7 @@ def conceal_secrets(text: str) -> str:
             shown = pattern.sub(instead, shown)
         return shown
 
-    return _ADDRESS.sub(conceal, text)
+    return _ADDRESS.sub(conceal, _TOKEN.sub("...", text))
 
 
 @contextmanager

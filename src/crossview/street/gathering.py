@@ -88,6 +88,11 @@ class StreetService:
     requests_per_s: float = 10.0
     terms_url: str = ""
 
+    @property
+    def host(self) -> str:
+        """The host that is asked."""
+        return urlsplit(self.address).hostname or ""
+
 
 SERVICES: dict[str, StreetService] = {
     "panoramax": StreetService(
@@ -121,43 +126,21 @@ SERVICES: dict[str, StreetService] = {
         terms_url="https://kartaview.org/terms",
     ),
 }
-FOLDER = "folder"  # of photos of one's own: folder:PATH
 
 
-@dataclass(frozen=True)
-class Street:
-    """Where street photos come from, as ``--street`` says it: a service, or a folder."""
-
-    service: StreetService | None
-    folder: Path | None = None
-
-    @property
-    def name(self) -> str:
-        """One word."""
-        return FOLDER if self.service is None else self.service.name
-
-    @property
-    def host(self) -> str:
-        """The host that is asked; "" for a folder."""
-        return "" if self.service is None else urlsplit(self.service.address).hostname or ""
-
-
-def parse_street(text: str) -> Street:
-    """What ``--street`` says: ``panoramax``, ``panoramax:URL``, ``mapillary``, ``folder:PATH``.
+def parse_street(text: str) -> StreetService:
+    """What ``--street`` says: ``panoramax``, ``panoramax:URL``, ``mapillary``, ``kartaview``.
 
     Raises :class:`UnknownName` and :class:`InvalidValue`.
     """
     name, colon, rest = text.strip().partition(":")
-    if name.lower() == FOLDER:
-        require(bool(rest), "A folder of photos is written folder:PATH, such as folder:my-photos.")
-        return Street(None, Path(rest).expanduser())
     if name.lower() not in SERVICES:
-        raise UnknownName("service of street photos", name[:60], known=[*SERVICES, FOLDER])
+        raise UnknownName("service of street photos", name[:60], known=SERVICES)
     service = SERVICES[name.lower()]
     if not colon:
-        return Street(service)
+        return service
     parts = urlsplit(rest.strip())
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
         raise InvalidValue(
             f"The address of a server is written {service.name}:https://HOST, without a user and a "
             "password."
@@ -165,7 +148,7 @@ def parse_street(text: str) -> Street:
     address = rest.strip().rstrip("/")
     if service.name == "panoramax":
         address = panoramax.complete_address(address)
-    return Street(replace(service, address=address))
+    return replace(service, address=address)
 
 
 def read_token(service: StreetService, file: Path | None = None) -> str | None:
@@ -327,11 +310,19 @@ def require_gatherable(area: Perimeter) -> float:
     return size
 
 
-def list_area(area: Perimeter, access: ServiceAccess) -> Listing:
-    """All photos that a service has inside of an area. Raises :class:`DownloadFailed`."""
+def list_area(
+    area: Perimeter,
+    access: ServiceAccess,
+    progress: Callable[[int], None] = lambda found: None,
+) -> Listing:
+    """All photos that a service has inside of an area. Raises :class:`DownloadFailed`.
+
+    :class:`EmptyRegion` if it has none.
+    """
     found: list[StreetPhoto] = []
     for photo in access.list_photos(area):
         found.append(photo)
+        progress(len(found))
         if len(found) > MOST_FOUND:
             raise InvalidValue(
                 f"More than {MOST_FOUND:,} photos lie in the area. Give a smaller one."
@@ -341,6 +332,12 @@ def list_area(area: Perimeter, access: ServiceAccess) -> Listing:
         lon = np.array([photo.place.lon for photo in found])
         inside = area.contains(lat, lon)
         found = [photo for photo, is_inside in zip(found, inside, strict=True) if is_inside]
+    if not found:
+        raise EmptyRegion(
+            f"{access.service.title} has no photos in this area of {area.measure_km2():.3g} km2.\n"
+            "Try another service or a larger area, or go on without street photos: crossview adapt "
+            "needs imagery alone."
+        )
     return Listing(
         service=access.service.name,
         address=access.service.address,
@@ -388,6 +385,30 @@ def plan_gathering(
         fetched=have,
         bytes=wanted * service.picture_bytes,
         seconds=wanted * each_s,
+    )
+
+
+def plan_area(
+    area: Perimeter,
+    access: ServiceAccess,
+    out: Path,
+    options: GatherOptions,
+    *,
+    progress: Callable[[int], None] = lambda found: None,
+) -> GatherPlan:
+    """What :func:`gather_photos` would do in the folder ``out``, which is not written to.
+
+    The service is asked for its photos unless they were listed there already.
+    """
+    size_km2 = require_gatherable(area)
+    _require_own(out)
+    listing = read_listing(out)
+    if listing is None:
+        listing = list_area(area, access, progress)
+    else:
+        _require_same(listing, area, access.service, out)
+    return plan_gathering(
+        listing, access.service, options, area_km2=size_km2, gone=read_gone(out), folder=out
     )
 
 
@@ -475,6 +496,11 @@ class Gathering:
     bytes: int
     later: int = 0  # pictures whose host did not answer: run again to fetch them
 
+    @property
+    def headings(self) -> int:
+        """How many have a heading that can be trusted."""
+        return sum(photo.heading_deg is not None for photo in self.photos)
+
 
 def gather_photos(
     area: Perimeter,
@@ -500,7 +526,6 @@ def gather_photos(
         listing = read_listing(out)
         if listing is None:
             listing = list_area(area, access)
-            _require_photos(listing, size_km2)
             atomic_write(out / RECORD_NAME, _encode(listing.to_json()))
         else:
             _require_same(listing, area, service, out)
@@ -536,15 +561,6 @@ def _encode(values: Mapping[str, Any]) -> str:
     import json
 
     return json.dumps(values, indent=None, separators=(",", ":")) + "\n"
-
-
-def _require_photos(listing: Listing, size_km2: float) -> None:
-    if not listing.photos:
-        raise EmptyRegion(
-            f"{SERVICES[listing.service].title} has no photos in this area of {size_km2:.3g} km2.\n"
-            "Try another service, a larger area, or go on without street photos: crossview adapt "
-            "needs imagery alone."
-        )
 
 
 def _require_room(plan: GatherPlan, out: Path) -> None:
