@@ -46,6 +46,15 @@ def test_a_schedule_can_be_ended_early_and_gone_on_with(tmp_path):
     assert weights(whole.out) == weights(early.out)
 
 
+def test_what_a_stage_was_validated_with_stays_in_the_log_of_the_next(tmp_path):
+    stage = request(tmp_path, out="run", until=5, val_share=0.25)
+    trained(stage)
+    first = log_lines(stage.out)
+    assert first[-1][1] is not None  # the last line is a validation
+    trained(replace(stage, until=0))
+    assert log_lines(stage.out)[: len(first)] == first
+
+
 @pytest.mark.parametrize("every", [0, 2, 3])
 @pytest.mark.parametrize("stop_after", range(1, 13))
 def test_every_validation_stands_in_the_log_once(tmp_path, stop_after, every):

@@ -436,15 +436,18 @@ class RunFolder:
         except OSError as problem:
             raise BadModel(f"{self.log} cannot be read: {problem.strerror}.") from problem
 
-    def forget_after(self, step: int) -> None:
+    def forget_after(self, step: int) -> bool:
         """Drop the log's lines of steps that are not in the saved state, and a torn last line.
 
-        Of the saved step its validation is dropped too: it is made again.
+        Of the saved step its validation is dropped too, as it may not be whole. Returns whether
+        there was one: who resumes makes it again.
         """
-        if self.log.is_file():
-            entries = self.entries()[0]
-            kept = [e for e in entries if e.get("step", 0) < step + ("validation" not in e)]
-            atomic_write(self.log, "".join(json.dumps(entry) + "\n" for entry in kept))
+        if not self.log.is_file():
+            return False
+        entries = self.entries()[0]
+        kept = [e for e in entries if e.get("step", 0) < step + ("validation" not in e)]
+        atomic_write(self.log, "".join(json.dumps(entry) + "\n" for entry in kept))
+        return any(e.get("step") == step and "validation" in e for e in entries)
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name

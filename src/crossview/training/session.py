@@ -99,8 +99,9 @@ def fit(session: Session, state: train_state.TrainState) -> Iterator[Report]:
 def _fit(session: Session, state: train_state.TrainState) -> Iterator[Report]:
     if session.folder.state.is_file():
         train_state.load_state(state, session.folder.state)
-    session.folder.forget_after(state.step)
-    if state.step and _is_due(session, state.step):  # what a kill may have left out, or cut short
+    was_validated = session.folder.forget_after(state.step)
+    resumed_at = state.step
+    if resumed_at and (was_validated or _is_due(session, resumed_at)):  # a kill may have cut it
         yield from _validate(session, state)
     with StopRequest() as stop, Loader(session.reader, session.workers) as loader:
         ended = session.until and state.step >= session.until
@@ -116,7 +117,7 @@ def _fit(session: Session, state: train_state.TrainState) -> Iterator[Report]:
             if report.step == session.until:
                 break
         save(session, state)
-    if not _is_due(session, state.step):
+    if not _is_due(session, state.step) and not (was_validated and state.step == resumed_at):
         yield from _validate(session, state)
 
 
