@@ -1,5 +1,7 @@
 # make demo     everything on a fresh machine: install, render a town, index it, find 400 pictures
 # make test     the tests; at the end, what was skipped and why
+# make test-services   what fetches, against real servers on this machine: Panoramax, titiler,
+#                      MapProxy; installs them first (PostgreSQL by apt-get, as root)
 # make check    lint, format, types
 # make mutants  change numbers that people feel, one at a time; a test must notice each
 # make bench    the benchmarks; make bench NAME=index runs one
@@ -26,7 +28,7 @@ VERSION ?=
 
 export PIP_NO_INPUT = 1
 
-.PHONY: demo test check mutants bench model model-earth model-earth-trained model-town vendor locks release-check release \
+.PHONY: demo test test-services check mutants bench model model-earth model-earth-trained model-town vendor locks release-check release \
 	docs links clean
 .DEFAULT_GOAL := demo
 
@@ -35,6 +37,11 @@ demo: .venv/.installed
 
 test: .venv-dev/.installed
 	.venv-dev/bin/python -m pytest -n 2 --dist worksteal
+
+# Each server in an environment of its own: they pin other versions of what crossview uses.
+test-services: .venv-dev/.installed .venv-services/street/.installed .venv-services/maps/.installed
+	@bash tests/services/install_postgresql.sh
+	.venv-dev/bin/python -m pytest tests/services --durations=8
 
 check: .venv-dev/.installed
 	.venv-dev/bin/ruff check .
@@ -97,7 +104,7 @@ vendor: | .python
 	$(PYTHON) scripts/vendor.py
 
 clean:
-	rm -rf .venv .venv-dev .venv-release .venv-docs site .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build demo-out
+	rm -rf .venv .venv-dev .venv-release .venv-docs .venv-services site .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build demo-out
 
 # The practitioner's environment: no torch. Made anew when the package's own files change. Every file
 # that is installed has a sha256 in requirements; hatchling, which builds the package, too.
@@ -119,6 +126,12 @@ clean:
 .venv-release/.installed: requirements/release.txt | .python
 	@test -x .venv-release/bin/pip || $(PYTHON) -m venv .venv-release
 	@.venv-release/bin/python $(LOCKED)/release.txt
+	@touch $@
+
+.venv-services/%/.installed: requirements/services-%.txt | .python
+	@echo "Installing the servers of $(@D)"
+	@test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python $(LOCKED)/services-$*.txt
 	@touch $@
 
 # The site is built from the files alone: crossview is not installed for it, and nothing is fetched.
@@ -155,6 +168,8 @@ locks: .venv-release/.installed
 		-o requirements/train.txt
 	$(LOCK) requirements/release.in -o requirements/release.txt
 	$(LOCK) requirements/docs.in -o requirements/docs.txt
+	$(subst -c constraints.txt,,$(LOCK)) requirements/services-street.in -o requirements/services-street.txt
+	$(subst -c constraints.txt,,$(LOCK)) requirements/services-maps.in -o requirements/services-maps.txt
 
 .PHONY: .python
 .python:

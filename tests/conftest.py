@@ -11,6 +11,8 @@ from hypothesis import settings
 from tests.skips import told_skips
 from tests.toy_model import toy_packaged_models
 
+collect_ignore = ["services"]  # real servers, installed and asked by `make test-services`
+
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=40, database=None)
 settings.load_profile("same")
 

@@ -55,6 +55,18 @@ def test_a_lock_without_a_hash_or_of_another_version_is_told(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("lock", ["services-street", "services-maps"])
+def test_servers_of_the_tests_have_locks_of_their_own(lock):
+    """Not by the constraints: the servers pin other versions of what crossview uses."""
+    versions = read_lock(ROOT / f"requirements/{lock}.txt")
+    assert len(versions) > 20
+    assert all(hashes for _, hashes in versions.values())
+    wanted = (ROOT / f"requirements/{lock}.in").read_text()
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)$", wanted, re.M))
+    assert pinned
+    assert all(versions[name.lower()][0] == version for name, version in pinned.items())
+
+
 @pytest.mark.parametrize(
     ("lock", "extras", "builds"),
     [

@@ -69,7 +69,7 @@ def test_a_run_without_the_shared_data_says_so_at_its_end(tmp_path):
 @pytest.fixture
 def bare(tmp_path):
     """A PATH with what .ci/run calls and no browser; ``make`` says that three tests passed."""
-    for tool in ("bash", "dirname", "mktemp", "tee", "grep", "rm", "cat"):
+    for tool in ("bash", "dirname", "mktemp", "tee", "grep", "rm", "cat", "timeout"):
         (tmp_path / tool).symlink_to(shutil.which(tool))
     for tool, answer in (("make", "3 passed"), ("id", "1000")):
         (tmp_path / tool).write_text(f"#!/bin/sh\necho {answer}\n")
@@ -105,6 +105,17 @@ def test_the_check_of_a_change_installs_a_browser_where_it_may(bare):
     )
     (bare / "apt-get").chmod(0o755)
     assert check(bare).returncode == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell script")
+@pytest.mark.parametrize("service", ["echo 1 failed; exit 1", "echo no tests ran"])
+def test_the_check_of_a_change_fails_where_the_real_servers_do(bare, service):
+    (bare / "chromium").write_text("#!/bin/sh\n")
+    (bare / "chromium").chmod(0o755)
+    (bare / "make").write_text(
+        f'#!/bin/sh\n[ "$1" = test-services ] || {{ echo 3 passed; exit 0; }}\n{service}\n'
+    )
+    assert check(bare).returncode != 0
 
 
 def test_tests_of_pages_fail_where_a_browser_is_demanded():
