@@ -33,7 +33,7 @@ from tests.training.tiny import PAGE, SMALL
 from tests.web_server import Asked
 
 import crossview
-from crossview import adaptation, catalogue, downloads
+from crossview import adaptation, catalogue, downloads, region_model
 from crossview.cli import main
 from crossview.demo import DemoSettings, run_demo
 from crossview.imagery.sources import open_sources
@@ -369,6 +369,36 @@ def adapt() -> int:
     return typed("adapt", "city.tif", "--out", "mine", "--model", "base", "--workers", 1)
 
 
+def photographed() -> None:
+    """Imagery, and photos of it with the ground around them, in a list."""
+    index_with_photos()
+    shutil.rmtree("region.cvx")
+    rows = [("ground", "aerial", "ground_lat", "ground_lon", "metres_per_px", "kind")]
+    Image.new("RGB", (80, 80), "grey").save("above.png")
+    with Path("places.csv").open(newline="") as stream:
+        for row in csv.DictReader(stream):
+            rows.append((row["file"], "above.png", row["lat"], row["lon"], 0.5, "panorama"))
+    with Path("pairs.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+
+
+def region_() -> int:
+    region_model.LEAST_CALIBRATED, region_model.GOALS = 3, ((0.5,),)
+    region_model.divide_photos = _divide_by_order
+    return typed(
+        "region", "--imagery", "a.tif", "--street", "pairs:pairs.csv", "--model", "model",
+        "--no-training", "--stride", 20, "--out", "mine", "--threads", 1, "--yes",
+    )  # fmt: skip
+
+
+def _divide_by_order(lat: np.ndarray, *_: object, **__: object) -> region_model.Division:
+    """Photos of so small a place do not lie apart."""
+    first = np.arange(len(lat)) < len(lat) // 2 + 2
+    return region_model.Division(
+        adapting=first & False, calibrating=first, testing=~first, gap_m=0.0
+    )
+
+
 def world_from() -> int:
     return typed(
         "world", "--from", "city.tif", "--out", "worlds", "--keep", 0, "--workers", 1,
@@ -478,6 +508,10 @@ VERBS = {
     "world --from": Verb(small_region, world_from, unfinished=("worlds/*",), costly=True),
     "adapt": Verb(
         small_region, adapt, unfinished=("mine.adapting/*",), together=("mine",), costly=True
+    ),
+    "region": Verb(
+        photographed, region_, times=("steps",),
+        unfinished=("mine/region.cvx.partial/*", "mine/region.cvx/*", "mine/steps/*"),
     ),
     "demo": Verb(
         nothing, demo, times=("signature", "steps"), unfinished=("demo/*.partial/*",), costly=True
