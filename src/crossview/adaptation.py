@@ -350,6 +350,15 @@ class KnownPhotoList:
     heading_deg: F64
     fov_deg: F64
 
+    def take(self, rows: I64) -> KnownPhotoList:
+        """Some of the photos."""
+        return KnownPhotoList(
+            paths=tuple(self.paths[n] for n in rows),
+            places=tuple(self.places[n] for n in rows),
+            heading_deg=self.heading_deg[rows],
+            fov_deg=self.fov_deg[rows],
+        )
+
 
 def read_known_photos(path: Path) -> KnownPhotoList:
     """A ``places.csv``: file, lat, lon; heading_deg and fov_deg where known."""

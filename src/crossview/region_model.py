@@ -568,7 +568,7 @@ class _Region:
         kinds = [
             kind
             for name, rows in group_by_kind(photos)
-            if (kind := self._test_kind(name, _take(photos, rows), matchers))
+            if (kind := self._test_kind(name, photos.take(rows), matchers))
         ]
         for name in OUTPUTS["test"]:
             remove_whole(self.out / name)
@@ -584,7 +584,7 @@ class _Region:
         inside = near > 0.0
         if not inside.any():
             return {}
-        photos = _take(photos, np.flatnonzero(inside))
+        photos = photos.take(np.flatnonzero(inside))
         found: dict[str, Any] = {}
         for condition in KNOWN_CONDITIONS:
             rows = np.arange(len(photos.paths))
@@ -594,7 +594,7 @@ class _Region:
                 continue
             asked = {
                 label: measure_known(
-                    *matcher, _take(photos, rows), self.note,
+                    *matcher, photos.take(rows), self.note,
                     partial(self.progress, f"test: {name}, {condition}"), (condition,),
                 )
                 for label, matcher in matchers.items()
@@ -846,15 +846,6 @@ def _write_rows(path: Path, rows: Sequence[Sequence[object]]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     atomic_write(path, text.getvalue())
-
-
-def _take(photos: KnownPhotoList, rows: I64) -> KnownPhotoList:
-    return KnownPhotoList(
-        paths=tuple(photos.paths[n] for n in rows),
-        places=tuple(photos.places[n] for n in rows),
-        heading_deg=photos.heading_deg[rows],
-        fov_deg=photos.fov_deg[rows],
-    )
 
 
 def _hint_lens(photos: KnownPhotoList, row: int, *, known: bool = False) -> Hints:
