@@ -479,6 +479,7 @@ class Base:
 
 def open_base(name_or_folder: str, threads: int = 0) -> Base:
     """Open a model to adapt it; BadModel where it cannot be trained, such as another's ONNX."""
+    from crossview.training.contract import require_trainable
     from crossview.training.export import read_origin, reopen
 
     model = open_model(name_or_folder, threads=threads)
@@ -490,6 +491,7 @@ def open_base(name_or_folder: str, threads: int = 0) -> Base:
         )
     settings = catalogue.renew_settings(origin.method, origin.config)
     page, config = catalogue.configure(origin.method, settings)
+    require_trainable(page.load(), origin.method)
     network = reopen(model.folder, page.load(), config, make_views(model.info))
     needed_m = model.info.aerial.required_footprint_m
     if needed_m > SIDE_M:

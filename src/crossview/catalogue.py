@@ -34,6 +34,7 @@ METHODS = {
     "safa": "crossview.methods.safa",
     "sample4geo": "crossview.methods.sample4geo",
     "singeo": "crossview.methods.singeo",
+    "statewide": "crossview.methods.statewide",
 }
 VARIANTS = {  # what studies and baselines vary of a method: pages of their own, with more settings
     "congeo": "crossview.studies.congeo_variant",

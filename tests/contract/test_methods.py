@@ -48,6 +48,14 @@ TINY = {  # settings that make a page small enough for a test; everything else a
         "aerial_px": (32, 128),
         "batch": 4,
     },
+    "statewide": {
+        "backbone": "test_convnext",
+        "heads": 4,
+        "channels": 64,
+        "ground_px": (64, 96),
+        "aerial_px": 64,
+        "metres_per_px": (0.2, 0.4),
+    },
     MINE: {"width": 4, "ground_px": (16, 64), "aerial_px": 32, "batch": 4},
 }
 VARIED = {  # settings beyond the paper's, of the variant's page
@@ -56,6 +64,7 @@ VARIED = {  # settings beyond the paper's, of the variant's page
     "singeo": {"from_above": "circle", "mine_from": "epoch"},
     "geodtr-plus": {"gle": "v1", "hidden": 32, "copies_layout": "same", "sampling": "regional"},
 }
+USED = ["statewide"]  # pages of published weights, which cannot be trained here
 NAMES = [*METHODS, *(f"{name} varied" for name in VARIED), MINE]
 
 
@@ -67,8 +76,19 @@ def tiny(name):
     return ref.load(), config
 
 
+TRAINED = [name for name in NAMES if name not in USED]
+
+
 @pytest.fixture(scope="module", params=NAMES, ids=lambda name: Path(name).name)
 def built(request):
+    """(name, page, config, network), built once per method."""
+    torch.manual_seed(0)
+    page, config = tiny(request.param)
+    return request.param, page, config, page.build(config)
+
+
+@pytest.fixture(scope="module", params=TRAINED, ids=lambda name: Path(name).name)
+def trained(request):
     """(name, page, config, network), built once per method."""
     torch.manual_seed(0)
     page, config = tiny(request.param)
@@ -80,28 +100,38 @@ def test_it_offers_the_six_names(built):
     contract.check_names(page, name)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_only_pages_for_use_refuse_to_be_trained(name):
+    page = method_page(name).load()
+    if name in USED:
+        with pytest.raises(InvalidValue, match=r"cannot be trained here"):
+            contract.require_trainable(page, name)
+    else:
+        contract.require_trainable(page, name)
+
+
 def test_each_branch_embeds_alone_into_unit_vectors(built):
     name, page, config, model = built
     contract.check_branches(model, page.views(config), name)
 
 
-def test_augment_is_seeded_and_leaves_its_input_alone(built):
-    name, page, config, _ = built
+def test_augment_is_seeded_and_leaves_its_input_alone(trained):
+    name, page, config, _ = trained
     contract.check_augment(page, config, page.views(config), name)
 
 
-def test_the_objective_reaches_the_weights(built):
-    name, page, config, model = built
+def test_the_objective_reaches_the_weights(trained):
+    name, page, config, model = trained
     contract.check_objective(page, model, config, page.views(config), name)
 
 
-def test_batches_follow_their_generator(built):
-    name, page, config, _ = built
+def test_batches_follow_their_generator(trained):
+    name, page, config, _ = trained
     contract.check_batches(page, contract.example_table(24), config, name)
 
 
-def test_a_few_steps_lower_the_loss(built):
-    _, page, config, _ = built
+def test_a_few_steps_lower_the_loss(trained):
+    _, page, config, _ = trained
     torch.manual_seed(1)
     model, recipe = page.build(config), TrainingRecipe(lr=2e-3, batch=4)
     state = make_state(model, recipe)

@@ -13,7 +13,10 @@ from crossview.catalogue import METHODS
 SOURCE = Path(__file__).parents[2] / "src"
 MOST_FILES = 16  # the page itself counted
 PAGES = sorted(METHODS.values())
-BESIDE = {  # the part that Sample4Geo shares cuts sectors, which only ConGeo and SinGeo use
+BESIDE = {  # a page for use contrasts no pairs; Views, which it needs, stand beside those
+    "crossview.methods.statewide": {
+        "crossview.arrays"
+    },  # the part that Sample4Geo shares cuts sectors, which only ConGeo and SinGeo use
     "crossview.methods.sample4geo": {"crossview.views.crops", "crossview.views.lens"},
 }
 

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crossview.cli import console
+from crossview.errors import BadModel, UsageError
+from crossview.schema import read_bytes
 
 if TYPE_CHECKING:
+    from crossview.catalogue import TrainedOn
     from crossview.pairs.batch import Views
     from crossview.training.import_weights import Checkpoint
 
+_MOST_CONFIG_BYTES = 1_000_000
 LICENCE = "weights: none stated by their authors unless you know better; pictures: as the data set"
 
 
-def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
+def import_(  # noqa: PLR0913, PLR0915, PLR0917 - every parameter is an option of the verb
     method: Annotated[str, typer.Argument(help="The method that the file belongs to.")],
-    file: Annotated[Path, typer.Argument(help="The authors' checkpoint: pth, pt, safetensors.")],
+    file: Annotated[
+        Path, typer.Argument(help="The authors' checkpoint: pth, pt, safetensors; or its folder.")
+    ],
     trained_on: Annotated[
         str,
         typer.Option(help="Data that the weights saw: cvusa, cvact, vigor-same..., or pairs:FILE."),
-    ],
-    out: Annotated[Path, typer.Option(help="Run folder to write; new or empty.")],
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="Run folder to write; new or empty.")] = None,
     config: Annotated[
         list[str] | None, typer.Option(help="NAME=VALUE of the method's Config; repeatable.")
     ] = None,
@@ -54,24 +60,34 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
         write_run,
     )
 
+    if out is None:
+        raise UsageError("Give the run folder to write, for example: --out runs/imported")
     method = catalogue.method_name(method)
     ref = catalogue.method_page(method)
     page = ref.load()
     check_names(page, method)
-    seen = catalogue.find_trained_on(method, trained_on)
+    facts: dict[str, Any] = dict(getattr(page, "FACTS", {}))
+    seen = _find_seen(method, trained_on, facts)
+    described = _read_described(page, file) if file.is_dir() else {}
+    if file.is_dir() and hasattr(page, "find_published"):
+        file = page.find_published(file)
     require_place(out, file)  # before minutes of reading
     checkpoint = read_checkpoint(file, entry)
     require_readable(page, method, checkpoint)
     stated, shown = console.read_settings(config), find_settings(page, checkpoint)
-    ref, values = catalogue.configure(method, {**(seen.published or {}), **shown, **stated})
+    given = {**described, **stated}
+    ref, values = catalogue.configure(method, {**(seen.published or {}), **shown, **given})
     page = ref.load()
     weights = convert_tensors(page, checkpoint, values)
-    unseen = list_unseen_settings(page, checkpoint, stated)
+    unseen = list_unseen_settings(page, checkpoint, given)
     assumed = {name: format_setting(name, getattr(values, name)) for name in unseen}
     notes = [f"imported from {file.name}, sha256 {checkpoint.sha256[:12]}"]
     if assumed:
         notes.append(f"not shown by that file, and assumed: {', '.join(assumed.values())}")
+    if licence == LICENCE and "licence" in facts:
+        licence = facts["licence"]
     info = {
+        **facts,
         "synthetic": seen.synthetic,
         "training_data": seen.name,
         "licence": licence,
@@ -106,6 +122,35 @@ def import_(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ver
         )
     _print_seen(frame_views(views, seen.framing))
     console.print_result(str(out))
+
+
+def _find_seen(method: str, trained_on: str, facts: dict[str, Any]) -> TrainedOn:
+    """What the weights saw: as said, or as the method's page knows of the published ones."""
+    from crossview import catalogue
+    from crossview.pairs.table import Framing
+
+    if trained_on:
+        return catalogue.find_trained_on(method, trained_on)
+    if "training_data" not in facts:
+        raise UsageError("Say which data the weights saw, for example: --trained-on cvusa")
+    return catalogue.TrainedOn(name=facts["training_data"], framing=Framing(), published={})
+
+
+def _read_described(page: Any, folder: Path) -> dict[str, Any]:
+    """The settings that config.yaml of a published folder states; none without the file."""
+    path = folder / "config.yaml"
+    if not hasattr(page, "read_published_settings") or not path.is_file():
+        return {}
+    import yaml
+
+    try:
+        described = yaml.safe_load(read_bytes(path, _MOST_CONFIG_BYTES))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as problem:
+        raise BadModel(f"{path} cannot be read: {str(problem).splitlines()[0]}") from problem
+    if not isinstance(described, dict):
+        raise BadModel(f"{path} holds no settings by name.")
+    settings: dict[str, Any] = page.read_published_settings(described)
+    return settings
 
 
 def _print_read(checkpoint: Checkpoint, tensors: int, read: list[str]) -> None:
@@ -143,6 +188,15 @@ def _print_seen(views: Views) -> None:
     low, high = views.fov_seen_deg
     seen = f"{low:g}" if low == high else f"{low:g} to {high:g}"
     span, width = ground.elevation_deg, "unknown metres across"
+    if ground.representation == "letterbox":
+        scales = ", ".join(f"{span / aerial.width_px:g}" for span in aerial.spans_m)
+        console.note(
+            f"The weights saw photos of any lens and heading, fitted into {ground.width_px} x "
+            f"{ground.height_px} pixels; cells of {aerial.footprint_m:g} m, each in squares of "
+            f"{aerial.width_px} pixels at {scales} m per pixel: imagery "
+            f"{max(aerial.spans_m) / 2.0:.0f} m beyond every cell."
+        )
+        return
     angles = "of unknown elevation" if span is None else f"{span[0]:g} to {span[1]:g} degrees up"
     if aerial.footprint_m is not None:
         width = f"{aerial.footprint_m:g} m across, {aerial.metres_per_px:.2g} m per pixel"

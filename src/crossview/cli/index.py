@@ -184,6 +184,7 @@ def _build(command: IndexCommand) -> None:
 
     make = add_to_index if command.add else build_index
     with _open(command) as job, _show_progress(command) as progress:
+        _tell_needs(job, command)
         index = make(job.imagery, job.embedder, command.out, options=job.options, progress=progress)
         trained_m, said = job.embedder.info.aerial.footprint_m, job.warnings
     if trained_m is None:
@@ -193,6 +194,24 @@ def _build(command: IndexCommand) -> None:
     for warning in (text for text in index.manifest.warnings if text not in said):
         console.warn(f"{index.path}: {warning}.")
     console.print_result(_summarize(index))
+
+
+def _tell_needs(job: IndexJob, command: IndexCommand) -> None:
+    """What a model takes that sees each cell at several scales, before hours are spent on it."""
+    from crossview.index.build import estimate_build
+    from crossview.index.index_options import require_allowed
+
+    if not job.view.spans_m or command.quiet:
+        return
+    require_allowed(job.imagery.info, job.embedder.info, job.view, job.options)
+    needs = estimate_build(job)
+    per_km2 = needs.seconds / max(needs.windows, 1) * 1e6 / job.tiling.stride_m**2
+    console.note(
+        f"Up to {needs.windows} cells of {job.tiling.footprint_m:g} m in the imagery's own rows, "
+        f"each seen {max(job.view.spans_m) / 2.0:.0f} m around: about "
+        f"{console.format_duration(needs.seconds)} on this machine "
+        f"({console.format_duration(per_km2)} a km2), {console.format_size(needs.bytes)}."
+    )
 
 
 @contextmanager

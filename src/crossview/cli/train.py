@@ -96,11 +96,12 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     The same command continues a stopped or killed run, and ends with the same weights.
     """
     from crossview import catalogue
-    from crossview.training.contract import check_names
+    from crossview.training.contract import check_names, require_trainable
     from crossview.training.session import Request
 
     method = catalogue.method_name(method)
     module = catalogue.method_page(method).load()
+    require_trainable(module, method)
     settings: dict[str, Any] = catalogue.recipe(method, recipe) if recipe else {}
     settings |= console.read_settings(config)
     shortcuts = {"epochs": epochs, "steps": steps, "batch": batch, "lr": lr, "seed": seed}

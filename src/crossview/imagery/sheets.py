@@ -91,8 +91,13 @@ class Sheet:
     @property
     def metres_per_px(self) -> float:
         """Ground metres per pixel at the sheet's middle (the coarser of its two directions)."""
+        return max(self.pixel_sides_m)
+
+    @property
+    def pixel_sides_m(self) -> tuple[float, float]:
+        """Ground metres of a pixel at the sheet's middle, along rows and across them."""
         ground = self.grid.ground(self.grid.width_px / 2.0, self.grid.height_px / 2.0)
-        return max(float(ground.right_m), float(ground.down_m))
+        return float(ground.right_m), float(ground.down_m)
 
 
 def join_sheets(sheets: Sequence[Sheet]) -> list[Sheet]:

@@ -101,12 +101,16 @@ def _round_up(pixels: float) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Tiling:
-    """Which windows: their side, their distance, and the circle their centres must lie in."""
+    """Which windows: their side, their distance, and the circle their centres must lie in.
+
+    ``seen_m``: how wide a view of each is wanted beside its own pixels; 0: none.
+    """
 
     footprint_m: float
     stride_m: float
     near: LatLon | None = None
     within_m: float = 0.0
+    seen_m: float = 0.0
 
 
 class Window(NamedTuple):
@@ -118,6 +122,7 @@ class Window(NamedTuple):
     lat: float
     lon: float
     up_bearing_deg: float
+    around: U8 | None = None  # [h, w, 3]: ``Tiling.seen_m`` about the same centre, else white
 
 
 class Strip(NamedTuple):
@@ -134,6 +139,31 @@ def count_windows(imagery: Imagery, tiling: Tiling) -> int:
     return sum(len(row.lefts_px) for strip in plan_strips(imagery, tiling) for row in strip.rows)
 
 
+def count_cut_short(imagery: Imagery, tiling: Tiling) -> int:
+    """How many planned windows see less than ``seen_m`` of imagery: they are near its edge."""
+    return sum(
+        sum(
+            _place_around(row, left, tiling).overlap(strip.sheet.box)
+            != _place_around(row, left, tiling)
+            for left in row.lefts_px.tolist()
+        )
+        for strip in plan_strips(imagery, tiling)
+        for row in strip.rows
+    )
+
+
+def _place_around(row: WindowRow, left_px: int, tiling: Tiling) -> Box:
+    """The pixels of a sheet, perhaps beyond it, that show ``seen_m`` about a window's centre."""
+    down = max(0, math.ceil((tiling.seen_m / row.down_m - row.height_px) / 2.0))
+    right = max(0, math.ceil((tiling.seen_m / row.right_m - row.width_px) / 2.0))
+    return Box(
+        row.top_px - down,
+        row.top_px + row.height_px + down,
+        left_px - right,
+        left_px + row.width_px + right,
+    )
+
+
 def cut_windows(imagery: Imagery, tiling: Tiling, start: int = 0) -> Iterator[Window]:
     """The planned windows from number ``start``, without those that lack data.
 
@@ -141,10 +171,15 @@ def cut_windows(imagery: Imagery, tiling: Tiling, start: int = 0) -> Iterator[Wi
     """
     number = 0
     for strip in plan_strips(imagery, tiling):
-        rows = RowBuffer(strip.sheet, strip.left, strip.right)
+        widest = round(tiling.seen_m / min(strip.sheet.pixel_sides_m))
+        left = max(0, strip.left - widest)
+        right = min(strip.right + widest, strip.sheet.grid.width_px)
+        rows = RowBuffer(strip.sheet, left, right)
         for row in strip.rows:
             if number + len(row.lefts_px) > start:
-                yield from _cut_row(strip, row, rows, number, start)
+                yield from _cut_row(
+                    strip._replace(left=left, right=right), row, rows, (number, start), tiling
+                )
             number += len(row.lefts_px)
 
 
@@ -234,18 +269,40 @@ def cut_placed(placed: PlacedWindow, number: int = 0) -> Window | None:
 
 
 def _cut_row(
-    strip: Strip, row: WindowRow, rows: RowBuffer, number: int, start: int
+    strip: Strip, row: WindowRow, rows: RowBuffer, numbers: tuple[int, int], tiling: Tiling
 ) -> Iterator[Window]:
-    patch = rows.read(row.top_px, row.top_px + row.height_px)
+    number, start = numbers
+    tall = _place_around(row, 0, tiling)
+    top, bottom = max(0, tall.top), min(tall.bottom, strip.sheet.grid.height_px)
+    patch = rows.read(top, bottom)
     centres = row.centres()
     lat, lon = strip.sheet.grid.latlon(*centres)
     up = strip.sheet.grid.ground(*centres).up_bearing_deg
-    for i, left in enumerate((row.lefts_px - strip.left).tolist()):
-        window = patch.cut(Box(0, row.height_px, left, left + row.width_px))
+    held = Box(top, bottom, strip.left, strip.right)
+    for i, left in enumerate(row.lefts_px.tolist()):
+        own = Box(row.top_px, row.top_px + row.height_px, left, left + row.width_px)
+        window = patch.cut(own.shift_to(held))
         if number + i < start or _lacks_data(window.pixels, window.valid):
             continue
         pixels, metres_per_px = _make_square(window.pixels, row)
-        yield Window(number + i, pixels, metres_per_px, float(lat[i]), float(lon[i]), float(up[i]))
+        around = None
+        if tiling.seen_m:
+            seen = _cut_around(patch, _place_around(row, left, tiling).shift_to(held))
+            around = _make_square(seen, row)[0]
+        place = float(lat[i]), float(lon[i]), float(up[i])
+        yield Window(number + i, pixels, metres_per_px, *place, around)
+
+
+def _cut_around(patch: Patch, box: Box) -> U8:
+    """The pixels of a box that may reach beyond the patch; white where there is no imagery."""
+    pixels = np.full((box.height, box.width, 3), 255, np.uint8)
+    if (there := box.overlap(Box(0, len(patch.pixels), 0, patch.pixels.shape[1]))) is not None:
+        inner = patch.cut(there)
+        target = there.shift_to(box).cut(pixels)
+        target[:] = inner.pixels
+        if inner.valid is not None:
+            target[inner.valid == 0] = 255
+    return pixels
 
 
 def _lacks_data(pixels: U8, valid: U8 | None) -> bool:
@@ -268,7 +325,8 @@ def _make_square(pixels: U8, row: WindowRow) -> tuple[U8, float]:
     finer = min(row.right_m, row.down_m)
     if max(row.right_m, row.down_m) <= finer * (1.0 + OBLONG):
         return pixels, float(f"{(row.right_m * row.down_m) ** 0.5:.5g}")
-    size = round(row.width_px * row.right_m / finer), round(row.height_px * row.down_m / finer)
+    height, width = pixels.shape[:2]
+    size = round(width * row.right_m / finer), round(height * row.down_m / finer)
     square = cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR)
     return np.asarray(square, np.uint8), float(f"{finer:.5g}")
 

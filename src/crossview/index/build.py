@@ -39,9 +39,10 @@ from crossview.files import (
 from crossview.geo.footprints import measure_covered_km2
 from crossview.imagery.provenance import SourceOptions
 from crossview.imagery.sources import Imagery, is_grey, open_sources
-from crossview.imagery.windows import Tiling, Window, count_windows, cut_windows
+from crossview.imagery.windows import Tiling, Window, count_cut_short, count_windows, cut_windows
 from crossview.index.index_options import (
     IndexOptions,
+    choose_batch,
     choose_default_model,
     choose_tiling,
     choose_view,
@@ -323,9 +324,10 @@ def estimate_build(job: IndexJob) -> Estimate:
     Raises :class:`EmptyRegion` when there is no window or none of them has data.
     """
     count = count_windows(job.imagery, job.tiling)
+    timed = job.options.batch if job.view.spans_m else TIMED_WINDOWS
     windows = [
         window._replace(pixels=window.pixels.copy())
-        for window in islice(cut_windows(job.imagery, job.tiling), TIMED_WINDOWS)
+        for window in islice(cut_windows(job.imagery, job.tiling), timed)
     ]
     if not windows:
         raise EmptyRegion(_explain_empty(count, job.tiling))
@@ -382,6 +384,7 @@ class IndexJob:
     def plan(imagery: Imagery, embedder: Embedder, options: IndexOptions) -> IndexJob:
         """The windows and the view that follow from model and options."""
         tiling = choose_tiling(embedder.info, options)
+        options = choose_batch(embedder.info, options)
         return IndexJob(imagery, embedder, options, tiling, choose_view(embedder.info, tiling))
 
     @cached_property
@@ -389,7 +392,19 @@ class IndexJob:
         """What is doubtful of the imagery, for this model; known before it is indexed."""
         info = self.imagery.info
         grey = (GREY,) if is_grey(self.imagery) else ()
-        return (*info.warnings, *grey, *list_doubts(info, self.embedder.info, self.view))
+        doubts = list_doubts(info, self.embedder.info, self.view)
+        return (*info.warnings, *grey, *doubts, *self._describe_edge())
+
+    def _describe_edge(self) -> tuple[str, ...]:
+        """How many windows would see beyond the imagery, if they see more than themselves."""
+        tiling = self.tiling
+        if not tiling.seen_m or not (short := count_cut_short(self.imagery, tiling)):
+            return ()
+        total = count_windows(self.imagery, tiling)
+        return (
+            f"{short} of {total} cells lie nearer than {tiling.seen_m / 2.0:.0f} m to the "
+            "imagery's edge; what the model sees of them beyond it is white",
+        )
 
 
 def fill_partial(partial: Partial, job: IndexJob, progress: Progress | None = None) -> None:
@@ -515,7 +530,8 @@ def batch_windows(windows: Iterable[Window], spec: ViewSpec, size: int) -> Itera
         views = np.empty((size, spec.height_px, spec.width_px, 3), np.uint8)
         places, thumbnails, last = np.empty((size, 3)), [], -1
         for i, window in enumerate(islice(waiting, size)):
-            views[i] = make_aerial_view(window.pixels, window.metres_per_px, spec)
+            seen = window.pixels if window.around is None else window.around
+            views[i] = make_aerial_view(seen, window.metres_per_px, spec, window.up_bearing_deg)
             places[i] = window.lat, window.lon, window.up_bearing_deg
             thumbnails.append(encode_thumbnail(window.pixels))
             last = window.number

@@ -17,6 +17,7 @@ from crossview.views.spec import ViewSpec
 STRIDES_PER_FOOTPRINT = 4  # 20 m for a footprint of 80 m: a pin is 14 m off at most
 FIRST_BATCHES = 8  # in the first segment of a run
 FINEST_STRIDE_M = 0.1
+CELLS_TOGETHER = 2  # windows of several scales in a batch: each takes seconds of a processor
 COARSEST = 2.0  # times the model's metres per pixel
 COARSER = 1.05  # times the coarsest that it was trained on: projections stretch by a little
 
@@ -112,16 +113,26 @@ def choose_default_model(imagery: ImageryInfo) -> str:
 
 
 def choose_tiling(model: ModelInfo, options: IndexOptions) -> Tiling:
-    """Windows as asked, else the footprint of the model's training and a quarter of it."""
+    """Windows as asked, else the footprint of the model's training and a quarter of it.
+
+    Windows of a model that sees each at several scales lie side by side.
+    """
     footprint_m = options.footprint_m
     if footprint_m is None:
         footprint_m = model.aerial.required_footprint_m
     return Tiling(
         footprint_m=footprint_m,
-        stride_m=options.stride_m or footprint_m / STRIDES_PER_FOOTPRINT,
+        stride_m=options.stride_m
+        or footprint_m / (1 if model.aerial.spans_m else STRIDES_PER_FOOTPRINT),
         near=options.near,
         within_m=options.within_m,
+        seen_m=max(model.aerial.spans_m, default=0.0),
     )
+
+
+def choose_batch(model: ModelInfo, options: IndexOptions) -> IndexOptions:
+    """Options with small batches where each window is many pictures, so that work is soon safe."""
+    return replace(options, batch=CELLS_TOGETHER) if model.aerial.spans_m else options
 
 
 def choose_view(model: ModelInfo, tiling: Tiling) -> ViewSpec:

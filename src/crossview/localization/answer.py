@@ -87,7 +87,7 @@ class Answer:
     sha256: str
     kind: str  # "panorama" or "perspective"
     fov_deg: float
-    fov_source: str  # "panorama", "exif", "given" or "assumed"
+    fov_source: str  # "panorama", "exif", "given", "assumed" or "unused"
     assumptions: tuple[str, ...]
     places: tuple[Place, ...]  # best first
     scores: F32  # [N], one per window of the index, for the heat layer

@@ -28,9 +28,10 @@ from crossview.views.ground import make_ground_view
 from crossview.views.lens import FLAT_LIMIT_DEG, Kind
 from crossview.views.symmetry import roll_ground
 
-FovSource = Literal["panorama", "exif", "given", "assumed"]
+FovSource = Literal["panorama", "exif", "given", "assumed", "unused"]
 Picture = PictureSource | Photo
 
+USUAL_FOV_DEG = 65.0  # stands for the width of a photo that no file tells and no model asks
 TRIED_FOV_DEG = (50.0, 65.0, 80.0, 100.0)  # when the file says nothing
 PHOTOS_TOGETHER = 32  # that are decoded at a time
 MANY_PHOTOS, ANY_PHOTOS = 8, 1
@@ -153,6 +154,8 @@ def choose_readings(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Readin
 
     Only what the model was trained on is tried, unless it covers none of them.
     """
+    if info.ground.representation == "letterbox":
+        return (_take_as_is(photo, hints, info),)
     horizon = photo.horizon_px
     if hints.horizon_px is not None:  # a row of the file, which may have been decoded smaller
         horizon = hints.horizon_px * photo.shrunk
@@ -173,6 +176,17 @@ def choose_readings(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Readin
         )
         for fov in _choose_fovs(photo, info)[0]
     )
+
+
+def _take_as_is(photo: Photo, hints: Hints, info: ModelInfo) -> Reading:
+    """The one reading of a photo by a model that is shown it as it is."""
+    fov_deg = hints.fov_deg or photo.fov_deg or USUAL_FOV_DEG
+    if fov_deg > FLAT_LIMIT_DEG or photo.kind == "panorama":
+        raise InvalidValue(
+            f"{photo.path} is a panorama, and the model {info.name!r} knows photos of one lens "
+            "only.\nCut a level view of some 90 degrees out of it, and give that."
+        )
+    return Reading(kind="perspective", fov_deg=fov_deg, source="unused", horizon_px=None)
 
 
 def _choose_fovs(photo: Photo, info: ModelInfo) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -272,12 +286,15 @@ def _render_strip(
 def _list_assumptions(
     photo: Photo, hints: Hints, guesses: Sequence[Reading], info: ModelInfo
 ) -> Iterator[str]:
-    if hints.fov_deg is None:
+    as_is = info.ground.representation == "letterbox"
+    if as_is:
+        yield "the photo is taken as it is: its field of view, horizon and heading play no part"
+    if hints.fov_deg is None and not as_is:
         yield from photo.view_assumptions
         if guesses[0].source == "assumed":
             yield from _describe_lens(photo, info)
     yield from photo.assumptions
-    if guesses[0].horizon_px is None:
+    if guesses[0].horizon_px is None and not as_is:
         yield "level camera assumed"
     if photo.gps is not None and hints.near != photo.gps:
         yield f"GPS in the file ({photo.gps}) shown, not used"

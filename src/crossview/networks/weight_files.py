@@ -49,7 +49,11 @@ AUTHORS = (  # whose network has such names; its pages here, none: not to be rea
     ("TransGeo", (), r"(query|reference)_net\.(patch_embed|blocks)\."),
     ("L2LTR", (), r"model_(grd|sat)\.transformer\.(embeddings|encoder)\."),
     ("SAIG", (), r"model_(grd|sat)\.backbone\.(patch_embed|blocks|pos_embed)"),
-    ("Statewide Visual Geolocalization", (), r"params//(pv|aerial)_(encoder|decoder)//"),
+    (
+        "Statewide Visual Geolocalization",
+        ("statewide",),
+        r"params//(pv|aerial)_(encoder|decoder)//",
+    ),
     (
         "Sample4Geo, ConGeo or SinGeo",
         ("sample4geo", "congeo", "singeo"),

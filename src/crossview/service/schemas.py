@@ -151,7 +151,7 @@ class PhotoAnswer(Record):
     sha256: str
     kind: Literal["panorama", "perspective"]
     fov_deg: float
-    fov_source: Literal["panorama", "exif", "given", "assumed"]
+    fov_source: Literal["panorama", "exif", "given", "assumed", "unused"]
     heading_source: Literal["given", "PoseHeadingDegrees", "GPSImgDirection"] | None = Field(
         None, description="of the heading that the search relied on, if it did"
     )

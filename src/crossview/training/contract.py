@@ -48,6 +48,10 @@ class Method(Protocol):
     ``rate`` (name, config): the share of the learning rate at which the parameter of that name is
     trained, 0 to freeze it; and ``measure`` (model, batches): what a fresh network takes from
     pictures before its first step, from whole pairs as they are.
+
+    A page of published weights, for use only, has a sentence ``FOR_USE`` that says why it cannot
+    be trained, and needs the first three names alone. ``FACTS``: what its authors say of the
+    weights; ``find_published`` (folder) and ``read_published_settings`` (config.yaml, as read).
     """
 
     Config: Callable[..., Any]
@@ -177,10 +181,20 @@ NAMES = ("Config", "views", "build", "objective", "batches", "augment")
 UNIT = 1e-3  # how far from 1 a vector's length may be
 
 
+def require_trainable(page: Any, name: str) -> None:
+    """InvalidValue, in the page's own words, where it is for use only (``FOR_USE``)."""
+    if why := str(getattr(page, "FOR_USE", "")):
+        raise InvalidValue(f"{name} cannot be trained here: {why}")
+
+
 def check_names(page: Any, name: str) -> None:
-    """The six names exist and are callable, and Config is a frozen dataclass of plain values."""
-    missing = [n for n in NAMES if not callable(getattr(page, n, None))]
-    _demand(not missing, name, f"lacks {', '.join(missing)}; it needs {', '.join(NAMES)}")
+    """The six names exist and are callable, and Config is a frozen dataclass of plain values.
+
+    Three are enough for a page that says why it is for use only.
+    """
+    needed = NAMES[:3] if hasattr(page, "FOR_USE") else NAMES
+    missing = [n for n in needed if not callable(getattr(page, n, None))]
+    _demand(not missing, name, f"lacks {', '.join(missing)}; it needs {', '.join(needed)}")
     config = page.Config()
     frozen = is_dataclass(config) and getattr(config, "__dataclass_params__").frozen  # noqa: B009
     _demand(frozen, name, "has a Config that is no frozen dataclass with a default for every field")

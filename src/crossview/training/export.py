@@ -55,6 +55,7 @@ OPSET = 18
 TOLERANCE = 1e-4  # largest difference of an embedding's entry
 TIE = 1e-5  # scores this close may trade places between two runtimes
 CHECKED = 24  # pictures per side that the two runtimes are compared on
+_MOST_CHECKED_PX = CHECKED * 512 * 512  # in all; of larger views fewer are compared
 _BESIDE = 64  # numbers of a parameter that is no part of the graphs; larger ones are left out
 _MOST_BYTES = 1_000_000  # of training.json
 
@@ -327,7 +328,8 @@ def _samples(spec: ViewSpec) -> list[U8]:
     batches = []
     for width in widths:
         pictures = []
-        for n in range(CHECKED):
+        most = _MOST_CHECKED_PX // (spec.height_px * spec.width_px)
+        for n in range(min(CHECKED, max(2, most))):
             grain = 2 ** (n % 5)
             small = (max(1, spec.height_px // grain), max(1, width // grain), 3)
             noise = rng.integers(0, 256, small, dtype=np.uint8)

@@ -24,11 +24,15 @@ _LEAST_SHARE = 0.97  # of the footprint that a window must hold; the rest repeat
 _STEPS_PER_PX = 32  # radii are rounded to this, which is as fine as cv2.remap samples
 
 
-def make_aerial_view(pixels: U8, metres_per_px: float, spec: ViewSpec) -> U8:
+def make_aerial_view(
+    pixels: U8, metres_per_px: float, spec: ViewSpec, up_bearing_deg: float = 0.0
+) -> U8:
     """Make the model's picture [h, w, 3] of the ``spec.footprint_m`` metres about the centre.
 
     ``pixels`` [H, W, 3] have up = north and ``metres_per_px`` on the ground; they may show more
-    than the footprint. It is cut to the nearest pixel, or exactly if ``spec.polar``.
+    than the footprint. It is cut to the nearest pixel, or exactly if ``spec.polar``. Where
+    the view has several scales, ``pixels`` show the widest of them, their up points to
+    ``up_bearing_deg``, and what they lack of it is white.
     """
     footprint_m = spec.required_footprint_m
     if not metres_per_px > 0.0:
@@ -37,6 +41,8 @@ def make_aerial_view(pixels: U8, metres_per_px: float, spec: ViewSpec) -> U8:
             f"{metres_per_px:g} metres per pixel (nan: unknown).\n"
             "State its metres per pixel, or take whole files as the papers do (ViewSpec.whole)."
         )
+    if spec.spans_m:
+        return _look_at_scales(pixels, metres_per_px, spec, spec.up_bearing_deg - up_bearing_deg)
     side_px = footprint_m / metres_per_px
     shorter = min(pixels.shape[:2])
     if not shorter >= _LEAST_SHARE * side_px - 1.0:
@@ -49,6 +55,51 @@ def make_aerial_view(pixels: U8, metres_per_px: float, spec: ViewSpec) -> U8:
         side = min(max(1, round(side_px)), shorter)
         return resize_view(_cut_middle(pixels, side), (spec.height_px, spec.width_px), spec.resize)
     return _unroll(pixels, side_px, spec)
+
+
+def _look_at_scales(pixels: U8, metres_per_px: float, spec: ViewSpec, turn_deg: float) -> U8:
+    """One square per span, finest first, one below the other, its up ``turn_deg`` from theirs.
+
+    The centre lies under pixel (side // 2, side // 2), as in the authors' crops.
+    """
+    import cv2
+
+    side, turn = spec.width_px, math.radians(turn_deg)
+    view = np.empty((spec.height_px, side, 3), np.uint8)
+    for number, span_m in enumerate(spec.spans_m):
+        ratio = span_m / side / metres_per_px  # source pixels per pixel
+        middle = _cut_around(pixels, math.ceil(side * ratio * math.sqrt(0.5)) + 2)
+        times = max(1, int(ratio + 0.3))
+        height, width = middle.shape[:2]
+        if times > 1:
+            size = (max(1, width // times), max(1, height // times))
+            whole = middle[: size[1] * times, : size[0] * times]
+            middle = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
+        cos, sin = (f(turn) * ratio / times for f in (math.cos, math.sin))
+        half = side // 2
+        column, row = width / 2.0 / times - 0.5, height / 2.0 / times - 0.5
+        inverse = np.array(
+            [
+                [cos, -sin, column - half * (cos - sin)],
+                [sin, cos, row - half * (sin + cos)],
+            ]
+        )
+        cv2.warpAffine(
+            np.ascontiguousarray(middle),
+            inverse,
+            (side, side),
+            dst=view[number * side : (number + 1) * side],
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(255, 255, 255),
+        )
+    return view
+
+
+def _cut_around(pixels: U8, reach_px: int) -> U8:
+    """The pixels up to ``reach_px`` and a half from the centre, which stays the centre."""
+    top, left = (max(0, (length - 2 * reach_px) // 2) for length in pixels.shape[:2])
+    return pixels[top : len(pixels) - top, left : pixels.shape[1] - left]
 
 
 def make_whole_view(pixels: U8, spec: ViewSpec, *, fast: bool = False) -> U8:

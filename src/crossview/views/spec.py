@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
@@ -10,7 +11,7 @@ from annotated_types import Interval
 from crossview.errors import BadModel, require
 
 Side = Literal["ground", "aerial"]
-Representation = Literal["narrow", "padded"]
+Representation = Literal["narrow", "padded", "letterbox"]
 Pixels = Annotated[int, Interval(ge=1, le=16_384)]  # of a view's side, where it is read
 Resize = Literal["area", "linear", "linear-antialias"]
 
@@ -43,6 +44,15 @@ class ViewSpec:
     about its centre: columns as on the ground side, the bottom row at the centre, the top row at
     half the footprint (Shi et al., SAFA, NeurIPS 2019, use the same orientation of rows).
 
+    ``letterbox``: the photo itself, scaled to fit into the canvas and black around it, whatever
+    camera took it (Fervers et al., ECCV 2024); rows and columns are no angles, so
+    ``elevation_deg`` is None.
+
+    ``spans_m``: a window is seen at several scales. The view is one square picture for each, so
+    many metres across about the window's centre, finest first, one below the other; their up
+    points to ``up_bearing_deg`` from true north. ``footprint_m`` is then the ground that the
+    window stands for, and what lies beyond the imagery is white.
+
     ``whole``: pictures of a table of pairs are taken as the papers take them: the file, or its rows
     between the shares ``keep_rows`` of its height, squashed to the canvas by ``resize`` whatever
     angles and metres it spans; with ``polar``, unrolled by the authors' own formula. Which rows of
@@ -63,6 +73,8 @@ class ViewSpec:
     whole: bool = False
     keep_rows: tuple[float, float] = (0.0, 1.0)
     all_rows: bool = False
+    spans_m: tuple[float, ...] = ()
+    up_bearing_deg: float = 0.0
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
@@ -72,7 +84,10 @@ class ViewSpec:
             f"a view needs at least one pixel, got {self.width_px} x {self.height_px}.",
         )
         if self.elevation_deg is None:
-            require(self.whole, "elevation_deg may be unknown only where files are taken whole.")
+            require(
+                self.whole or self.representation == "letterbox",
+                "elevation_deg may be unknown only where files are taken whole.",
+            )
         else:
             bottom, top = self.elevation_deg
             require(
@@ -84,10 +99,33 @@ class ViewSpec:
             require(self.whole, "footprint_m may be unknown only where files are taken whole.")
         elif self.side == "aerial":
             require(self.footprint_m > 0.0, f"footprint_m must be > 0, got {self.footprint_m}.")
+        if self.spans_m:
+            self._require_spans()
+
+    def _require_spans(self) -> None:
+        spans = self.spans_m
+        require(
+            spans[0] > 0.0 and list(spans) == sorted(set(spans)) and math.isfinite(spans[-1]),
+            f"spans_m must be metres above 0, finest first, got {spans}.",
+        )
+        require(
+            self.side == "aerial" and not self.polar and not self.whole,
+            "spans_m are of windows from above that are neither unrolled nor whole files.",
+        )
+        require(
+            self.height_px == len(spans) * self.width_px,
+            f"{len(spans)} squares of {self.width_px} pixels, one below the other, need "
+            f"height_px {len(spans) * self.width_px}, got {self.height_px}.",
+        )
 
     @property
     def metres_per_px(self) -> float:
-        """Ground metres per pixel of an aerial view (along the radius, if polar); or BadModel."""
+        """Ground metres per pixel of an aerial view (along the radius, if polar); or BadModel.
+
+        Of several scales the finest.
+        """
+        if self.spans_m:
+            return self.spans_m[0] / self.width_px
         across = 2 * self.height_px if self.polar else self.width_px
         return self.required_footprint_m / across
 
@@ -140,6 +178,8 @@ class ViewSpec:
         what they say, and so their fingerprint, stays the same.
         """
         values = asdict(self)
+        if not self.spans_m:  # as all_rows: models of before say nothing of it
+            del values["spans_m"], values["up_bearing_deg"]
         if self.all_rows == implies_all_rows(self.whole, self.resize):
             del values["all_rows"]
         return values
