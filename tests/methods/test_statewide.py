@@ -247,7 +247,7 @@ def test_a_published_folder_becomes_places_of_a_photo(tmp_path, capsys):
     write_town(tmp_path / "ground.tif")
     picture = np.random.default_rng(4).integers(0, 256, (30, 40, 3), dtype=np.uint8)
     Image.fromarray(picture.repeat(20, 0).repeat(20, 1)).save(tmp_path / "photo.jpg")
-    settings = "backbone=test_convnext ground_px=[64,96] aerial_px=64 metres_per_px=[0.2,0.4]"
+    settings = "backbone=test_convnext ground_px=[64,96] aerial_px=64 metres_per_px=[0.2,0.8]"
     stated = [word for setting in settings.split() for word in ("--config", setting)]
     run, model, index = (str(tmp_path / name) for name in ("run", "model", "region.cvx"))
     call("import", "statewide", str(hub), "--out", run, *stated)
@@ -255,7 +255,7 @@ def test_a_published_folder_becomes_places_of_a_photo(tmp_path, capsys):
     capsys.readouterr()
     call("index", str(tmp_path / "ground.tif"), "--model", model, "--out", index)
     told = capsys.readouterr().err
-    assert "cells lie nearer than 13 m" in told
+    assert "cells lie nearer than 26 m" in told
     assert "a km2" in told
     call("locate", str(tmp_path / "photo.jpg"), "--index", index, "--out", f"{index}.jsonl")
     answer = json.loads((tmp_path / "region.cvx.jsonl").read_text(encoding="utf-8").splitlines()[0])
