@@ -16,11 +16,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
 from PIL import Image
+from rasterio.shutil import copy as copy_raster
 from safetensors.torch import save_file
 from tests.crashes import verbs
 from tests.datasets import twins
@@ -33,13 +36,18 @@ from tests.training.tiny import PAGE, request, trained
 
 from crossview import catalogue
 from crossview.datasets import cvact, pair_lists
-from crossview.errors import TooCoarse
+from crossview.downloads import Reply
+from crossview.errors import NotOnServer, TooCoarse
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.task import Rules, make_task
 from crossview.evaluation.vectors import read_embeddings, read_ranking
 from crossview.explain.masks import draw_courses
-from crossview.geo.perimeters import read_perimeter
+from crossview.files import printable
+from crossview.geo.grids import convert_to_latlon
+from crossview.geo.perimeters import parse_perimeter, read_perimeter
+from crossview.imagery.addresses import StacAddress
 from crossview.imagery.sources import open_sources
+from crossview.imagery.stac import plan_pictures
 from crossview.imagery.windows import Tiling, cut_windows
 from crossview.index.index_options import is_coarse
 from crossview.index.store import Index
@@ -454,6 +462,71 @@ def read_area(folder: Path, name: str = "") -> Any:
     return json.dumps(area.to_geojson(), allow_nan=False)
 
 
+def make_catalogue(folder: Path) -> None:
+    """Answers of a STAC catalogue, and the picture that they name."""
+    west, south, east, north = 13.37, 52.5, 13.43, 52.54
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    item = {
+        "type": "Feature", "id": "a", "bbox": [west, south, east, north],
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"datetime": "2023-05-06T10:00:00Z", "eo:cloud_cover": 3.5},
+        "assets": {"visual": {"href": "picture.tif", "roles": ["visual", "data"],
+                              "type": "image/tiff; application=geotiff; profile=cloud-optimized",
+                              "eo:bands": [{"common_name": n} for n in ("red", "green", "blue")]}},
+        "links": [{"rel": "collection", "href": "collection.json"}],
+    }  # fmt: skip
+    page = {"type": "FeatureCollection", "features": [item],
+            "links": [{"rel": "next", "href": "more.json"}]}  # fmt: skip
+    collection = {
+        "type": "Collection", "license": "other", "providers": [
+            {"name": "Some Survey", "roles": ["producer"]}],
+        "links": [{"rel": "license", "href": "https://survey.example/terms", "title": "Terms"}],
+    }  # fmt: skip
+    for name, answer in (("search.json", page), ("more.json", {**page, "links": []}),
+                         ("collection.json", collection)):  # fmt: skip
+        (folder / name).write_text(json.dumps(answer))
+    geotiff(folder / "plain.tif", meadow(300))
+    copy_raster(folder / "plain.tif", folder / "picture.tif", driver="COG", compress="deflate")
+    (folder / "plain.tif").unlink()
+
+
+def read_catalogue(folder: Path, _name: str = "") -> Any:
+    """As a verb that is given the address of a search does: planned, fetched, opened."""
+    kept = _KeptAnswers(folder)
+    address = StacAddress(url="https://catalogue.example/search.json")
+    lat, lon = convert_to_latlon("EPSG:32633", [391_050.0, 391_150.0], [5_819_880.0, 5_819_980.0])
+    (west, east), (south, north) = lon.tolist(), lat.tolist()
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    area = parse_perimeter({"type": "Polygon", "coordinates": [ring]})
+    with TemporaryDirectory() as out:
+        job, terms, notes = plan_pictures(address, area, 1.0, kept, Path(out))  # type: ignore[arg-type]
+        paths = job.fetch(kept, lambda _done, _total: None)  # type: ignore[arg-type]
+        with open_sources(paths) as imagery:
+            return terms, notes, [sheet.metres_per_px for sheet in imagery.sheets]
+
+
+class _KeptAnswers:
+    """Downloads of a server whose files lie in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def _find(self, url: str) -> Path:
+        path = self._folder / Path(urlsplit(url).path).name
+        if not path.is_file():
+            raise NotOnServer(f"There is no {url[:100]!r}.")
+        return path
+
+    def read(self, url: str, **_asked: Any) -> Reply:
+        return Reply(url, {}, self._find(url).read_bytes())
+
+    def open_ranges(self, url: str, _into: Path) -> Any:
+        return self._find(url).open("rb")
+
+    def conceal(self, text: object) -> str:
+        return printable(str(text))
+
+
 @contextmanager
 def _inside(folder: Path) -> Iterator[None]:
     """Work in a folder, as a command that was started there."""
@@ -487,6 +560,7 @@ KINDS = {
     "evaluation": Kind(make_evaluation, read_evaluation, ("a/*",)),
     "vectors": Kind(make_vectors, read_vectors),
     "cache": Kind(make_cache, read_cache, ("cache/*",)),
+    "STAC catalogue, COG": Kind(make_catalogue, read_catalogue, ("*.json", "picture.tif")),
     "search area": Kind(make_areas, read_area),
     "keys, results": Kind(make_small, read_small, ("*.json", "narrow-1/result.json")),
 }

@@ -271,3 +271,9 @@ def test_holes_are_no_part_of_the_size():
     inner = parse_perimeter({"type": "Polygon", "coordinates": [hole]}).measure_km2()
     cut = parse_perimeter({"type": "Polygon", "coordinates": [ring, hole]}).measure_km2()
     assert cut == pytest.approx(whole - inner)
+
+
+@pytest.mark.parametrize("kind", [["Polygon"], {"a": 1}, 7, None])
+def test_a_kind_that_is_no_word_is_no_area(kind):
+    with pytest.raises(InvalidValue, match="no area"):
+        parse_perimeter({"type": kind, "coordinates": []})

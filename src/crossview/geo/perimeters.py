@@ -221,7 +221,7 @@ def list_geometry_rings(geometry: Mapping[str, Any]) -> list[list[Any]]:
 def _list_polygons(content: Mapping[str, Any]) -> Iterator[list[Any]]:
     """Rings of every polygon; ValueError for anything else that has a place."""
     kind = content.get("type")
-    if kind in {"FeatureCollection", "Feature"}:
+    if kind in ("FeatureCollection", "Feature"):
         features = content.get("features") if kind == "FeatureCollection" else [content]
         if not isinstance(features, list | tuple):
             raise ValueError("its 'features' are no list")
