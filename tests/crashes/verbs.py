@@ -406,6 +406,27 @@ def world_from() -> int:
     )  # fmt: skip
 
 
+def taken_photos() -> None:
+    """A map, and four photos of it that a list places."""
+    region(Path(), "a.tif")
+    with open_sources([Path("a.tif")]) as sources:
+        windows = list(cut_windows(sources, Tiling(footprint_m=SIDE_M, stride_m=20.0)))
+    rows = [("file", "lat", "lon", "heading_deg", "fov_deg")]
+    for n, window in enumerate(windows[:: len(windows) // 4][:4]):
+        blocks = np.random.default_rng(n).integers(60, 250, (6, 8, 3)).astype(np.uint8)
+        Image.fromarray(blocks.repeat(8, 0).repeat(8, 1)).save(f"{n}.png")
+        rows.append((f"{n}.png", window.lat, window.lon, 90 * n, 70))
+    with Path("photos.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+
+
+def pairs_() -> int:
+    return typed(
+        "pairs", "photos.csv", "--imagery", "a.tif", "--out", "mine", "--footprint", 30,
+        "--keep-val", 0, "--keep-test", 0, "--workers", 0, "--quiet",
+    )  # fmt: skip
+
+
 def demo() -> int:
     small = DemoSettings(side_m=160.0, stride_m=30.0, pictures=1, extras=1)
     run_demo(small, Path("demo"))
@@ -506,6 +527,7 @@ VERBS = {
         gathered, gather, unfinished=("photos/photos/*", "photos/gone.jsonl"), times=("listed",)
     ),
     "world --from": Verb(small_region, world_from, unfinished=("worlds/*",), costly=True),
+    "pairs": Verb(taken_photos, pairs_, unfinished=("mine/*",)),
     "adapt": Verb(
         small_region, adapt, unfinished=("mine.adapting/*",), together=("mine",), costly=True
     ),

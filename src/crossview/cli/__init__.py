@@ -28,6 +28,7 @@ VERBS = (
     "calibrate",
     "serve",
     "world",
+    "pairs",
     "imagery",
     "gather",
     "data",

@@ -23,8 +23,9 @@ from crossview.geo.points import EARTH_RADIUS_M, LatLon, measure_distance_m, num
 from crossview.street.street_photos import StreetPhoto
 
 PhotoRule = Literal[
-    "no picture", "unreadable", "position error", "age", "night", "indoors", "field of view",
-    "repeat", "near-duplicate", "series", "balance", "outside", "no data", "line", "licence",
+    "no picture", "no place", "unreadable", "position error", "age", "night", "indoors",
+    "field of view", "repeat", "near-duplicate", "series", "balance", "outside", "no data", "line",
+    "licence",
 ]  # fmt: skip
 SPLITS = ("train", "val", "test")
 DUSK_DEG = -6.0  # the sun's elevation at the end of civil twilight
