@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,6 +31,7 @@ from tests.datasets import twins
 from tests.imagery.georeferenced import BERLIN, geotiff, mbtiles, pmtiles, tiles_around, xyz_folder
 from tests.index.regions import meadow
 from tests.reports.made_up import evaluation
+from tests.street.test_gathering import TWINS, some
 from tests.tiny_pairs import write_pairs
 from tests.toy_embedder import toy_info
 from tests.training.tiny import PAGE, request, trained
@@ -37,14 +39,14 @@ from tests.training.tiny import PAGE, request, trained
 from crossview import catalogue
 from crossview.datasets import cvact, pair_lists
 from crossview.downloads import Reply
-from crossview.errors import NotOnServer, TooCoarse
+from crossview.errors import BadAnswer, NotOnServer, TooCoarse
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.task import Rules, make_task
 from crossview.evaluation.vectors import read_embeddings, read_ranking
 from crossview.explain.masks import draw_courses
 from crossview.files import printable
 from crossview.geo.grids import convert_to_latlon
-from crossview.geo.perimeters import parse_perimeter, read_perimeter
+from crossview.geo.perimeters import parse_box, parse_perimeter, read_perimeter
 from crossview.imagery.addresses import StacAddress
 from crossview.imagery.sources import open_sources
 from crossview.imagery.stac import plan_pictures
@@ -62,7 +64,9 @@ from crossview.reports.report_tables import format_results_csv, format_significa
 from crossview.reports.results import sort_into_trials
 from crossview.reports.significance import compare_runs
 from crossview.reports.trust import read_calibrations
+from crossview.schema import parse_object
 from crossview.service.access import create_key, read_keys
+from crossview.street import box_search, gathering
 from crossview.studies.study import read_result
 from crossview.training.export import run_info
 from crossview.training.import_weights import read_checkpoint
@@ -538,6 +542,47 @@ def _inside(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
+def make_gathered(folder: Path) -> None:
+    """What a gathering keeps of what a service told, and what services answer."""
+    found = [one for twin in TWINS.values() for one in list_items(twin([]))]
+    photos = [read(item) for read, item in found]
+    listing = gathering.Listing(
+        service="panoramax", address="https://a.example/api",
+        area=parse_box("1,2,3,4").to_geojson(),
+        listed=datetime(2026, 1, 1, tzinfo=UTC), photos=tuple(one for one in photos if one),
+    )  # fmt: skip
+    (folder / "gathering.json").write_text(json.dumps(listing.to_json()))
+    gone = [{"photo": f"panoramax-{n}", "why": "it was deleted"} for n in range(5)]
+    (folder / "gone.jsonl").write_text("".join(json.dumps(one) + "\n" for one in gone))
+    for name, twin in TWINS.items():
+        items = [item for _, item in list_items(twin([]))]
+        (folder / f"{name}.answer").write_text(json.dumps({"items": items}))
+
+
+def list_items(twin: Any) -> list[tuple[Callable[[Any], Any], dict[str, Any]]]:
+    name = next(name for name, kind in TWINS.items() if isinstance(twin, kind))
+    read = getattr(gathering, name).read_photo
+    twin.address = "https://a.example"
+    return [(read, twin.item(one)) for one in some(6)]
+
+
+def read_gathered(folder: Path, name: str = "") -> Any:
+    listing = gathering.read_listing(folder)
+    return (listing and len(listing.photos)), sorted(gathering.read_gone(folder))
+
+
+def read_answers(folder: Path, name: str = "") -> Any:
+    read = []
+    for service in TWINS:
+        try:
+            values = parse_object((folder / f"{service}.answer").read_bytes())
+        except ValueError as problem:
+            raise BadAnswer(str(problem)) from problem
+        items = box_search.read_items(values, "items", service)
+        read += [getattr(gathering, service).read_photo(item) for item in items]
+    return [one and one.key for one in read]
+
+
 KINDS = {
     "photo": Kind(make_photos, read_photos),
     "GeoTIFF": Kind(make_rasters, read_imagery),
@@ -562,5 +607,7 @@ KINDS = {
     "cache": Kind(make_cache, read_cache, ("cache/*",)),
     "STAC catalogue, COG": Kind(make_catalogue, read_catalogue, ("*.json", "picture.tif")),
     "search area": Kind(make_areas, read_area),
+    "gathered photos": Kind(make_gathered, read_gathered, ("gathering.json", "gone.jsonl")),
+    "answers on street photos": Kind(make_gathered, read_answers, ("*.answer",)),
     "keys, results": Kind(make_small, read_small, ("*.json", "narrow-1/result.json")),
 }

@@ -80,7 +80,7 @@ def test_every_photo_of_the_area_is_fetched_and_named(kind, tmp_path):
     assert {one.id for one in done.photos} == {f"p{n:05d}" for n in range(12)}
     assert all(count == 1 for count in twin.pictures.values())
     assert all(one.file.read_bytes() == picture(sum(one.id.encode())) for one in done.photos)
-    named = (tmp_path / "out" / "ATTRIBUTION.md").read_text()
+    named = (tmp_path / "out" / "photos" / "ATTRIBUTION.md").read_text()
     assert all(f"`{one.key}`" in named for one in done.photos)
     assert named.count("walker") == 12
     assert named.count("CC-BY-SA-4.0") == 12
@@ -197,7 +197,7 @@ def test_what_is_no_picture_is_not_kept(content, tmp_path):
     with asking("panoramax", twin) as access:
         done = gather_photos(AREA, access, tmp_path / "out", GatherOptions())
     assert {one.id for one in done.photos} == {"p00000", "p00002"}
-    assert [path.name for path in sorted((tmp_path / "out" / "photos").iterdir())] == [
+    assert [path.name for path in sorted((tmp_path / "out" / "photos").glob("*.jpg"))] == [
         "panoramax-p00000.jpg",
         "panoramax-p00002.jpg",
     ]
@@ -255,7 +255,7 @@ def test_texts_of_strangers_stay_texts_in_what_is_written(tmp_path):
     twin = PanoramaxTwin(photos)
     with asking("panoramax", twin) as access:
         gather_photos(AREA, access, tmp_path / "out", GatherOptions())
-    named = (tmp_path / "out" / "ATTRIBUTION.md").read_text()
+    named = (tmp_path / "out" / "photos" / "ATTRIBUTION.md").read_text()
     assert "<script>" not in named
     assert "](http://x)" not in named
     row = next(line for line in named.splitlines() if "panoramax-p00000" in line)

@@ -2,8 +2,8 @@
 
 A folder holds one gathering. ``gathering.json`` says of what and what was listed, ``photos`` holds
 the pictures, ``gone.jsonl`` those that could not be had. Each is whole or absent, so a command that
-was killed goes on: no picture is asked for twice. At the end ``photos.csv`` and ``ATTRIBUTION.md``
-say what every picture is, who took it, and under which licence.
+was killed goes on: no picture is asked for twice. At the end ``photos.csv`` and
+``photos/ATTRIBUTION.md`` say what every picture is, who took it, and under which licence.
 
 Nothing is undone that a service did to protect people: pictures are kept as they are given, with
 their faces and plates blurred, and only those that it shows to everybody.
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
     from crossview.downloads import Downloads
 
 RECORD_NAME, GONE_NAME, LIST_NAME = "gathering.json", "gone.jsonl", "photos.csv"
-PHOTOS_NAME, ATTRIBUTION_NAME = "photos", "ATTRIBUTION.md"
+PHOTOS_NAME = "photos"
+ATTRIBUTION_NAME = "photos/ATTRIBUTION.md"  # beside the pictures, wherever they go
 FORMAT = 1
 MOST_KM2 = 1000.0  # of an area: a large city; a country is hundreds of times as large
 MOST_FOUND = 2_000_000  # photos of an area
@@ -457,7 +458,7 @@ def _require_own(folder: Path) -> None:
     """Stop before files of something else are mixed with a gathering."""
     if not folder.is_dir() or (folder / RECORD_NAME).exists():
         return
-    ours = {PHOTOS_NAME, GONE_NAME, LIST_NAME, ATTRIBUTION_NAME}
+    ours = {PHOTOS_NAME, GONE_NAME, LIST_NAME}
     others = [path.name for path in folder.iterdir() if path.name[:1] != "."]
     if strange := sorted(set(others) - ours):
         raise UsageError(
@@ -702,8 +703,8 @@ def _escape_address(url: str) -> str:
 
 
 LIST_COLUMNS = (
-    "file", "lat", "lon", "heading", "fov", "captured", "position_sigma_m", "sequence", "service",
-    "licence", "licence_url", "attribution", "page_url", "notes",
+    "file", "lat", "lon", "heading_deg", "fov_deg", "captured", "position_sigma_m", "sequence",
+    "service", "licence", "licence_url", "attribution", "page_url", "notes",
 )  # fmt: skip
 
 
