@@ -38,6 +38,7 @@ class Gate:
         self.requests: list[Request] = []
         self._lock = threading.Lock()
         self._hold: tuple[re.Pattern[str], int] | None = None
+        self._drops = False
         self._refusals: list[tuple[re.Pattern[str], int, Headers]] = []
         self.holds, self._open = threading.Event(), threading.Event()
         handler = type("_GateHandler", (_Handler,), {"gate": self})
@@ -61,11 +62,15 @@ class Gate:
         """Hold requests of this kind once ``count`` of them were answered; ``holds`` tells it."""
         self.holds.clear()
         self._open.clear()
+        self._drops = False
         self._hold = re.compile(pattern), count + len(self.find(pattern))
 
-    def release(self) -> None:
-        """Let through what is held, and everything after it."""
-        self._hold = None
+    def release(self, *, drop: bool = False) -> None:
+        """Let everything through again. ``drop``: what is held ends without an answer, uncounted.
+
+        That is for clients that were killed: nothing was sent to them.
+        """
+        self._hold, self._drops = None, drop
         self._open.set()
 
     def refuse_next(self, pattern: str, status: int, **headers: str) -> None:
@@ -74,11 +79,12 @@ class Gate:
         with self._lock:
             self._refusals.append((re.compile(pattern), status, named))
 
-    def _wait_at_hold(self, target: str) -> None:
+    def _is_dropped(self, target: str) -> bool:
         hold = self._hold
         if hold and hold[0].search(target) and len(self.find(hold[0].pattern)) >= hold[1]:
             self.holds.set()
-            self._open.wait(LONGEST_S)
+            return not self._open.wait(LONGEST_S) or self._drops
+        return False
 
     def _take_refusal(self, target: str) -> tuple[int, Headers] | None:
         with self._lock:
@@ -95,8 +101,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.gate._wait_at_hold(self.path)
-        if refusal := self.gate._take_refusal(self.path):
+        if self.gate._is_dropped(self.path):
+            self.close_connection = True
+        elif refusal := self.gate._take_refusal(self.path):
             self._answer(refusal[0], refusal[1], b"refused by the gate")
         elif not self.gate.behind:
             self._answer(502, [], b"nothing leaves this machine")

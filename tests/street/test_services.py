@@ -104,6 +104,8 @@ def test_a_heading_that_the_server_invented_is_not_believed():
             photo("invented", 13.371, 52.501, azimuth=236),
             photo("compass", 13.372, 52.501, azimuth=103, exif=exif),
             photo("pose", 13.373, 52.501, azimuth=86, exif=pose),
+            photo("unread", 13.3735, 52.501, azimuth=236, exif=pose),  # so the real server tells
+            photo("contrary", 13.3736, 52.501, azimuth=103, exif=pose | exif),
             photo("flat", 13.374, 52.501, azimuth=86, exif=pose, camera={"field_of_view": 70}),
             photo("magnetic", 13.375, 52.501, azimuth=103, exif=exif | {
                 "Exif.GPSInfo.GPSImgDirectionRef": "M"}),
@@ -117,8 +119,9 @@ def test_a_heading_that_the_server_invented_is_not_believed():
     )  # fmt: skip
     headings = {name: one.heading_deg for name, one in found.items()}
     assert headings == {
-        "invented": None, "compass": 103.0, "pose": 86.4, "flat": None, "magnetic": None,
-        "edited": None, "beyond": 103.0, "nonsense": None, "partial": None,
+        "invented": None, "compass": 103.0, "pose": 86.4, "unread": 86.4, "contrary": None,
+        "flat": None, "magnetic": None, "edited": None, "beyond": 103.0, "nonsense": None,
+        "partial": None,
     }  # fmt: skip
     assert "guessed from its sequence" in found["invented"].notes[0]
 

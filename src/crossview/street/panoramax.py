@@ -179,15 +179,18 @@ def _read_heading(
     pose = parse_heading(exif.get(_POSE)) if is_whole else None
     if pose is not None and across is not None and full is not None and across < full:
         return None, ("its panorama is a part of one: its heading is not known",)
-    heading = parse_heading(exif.get(_DIRECTION)) if pose is None else pose
+    direction = parse_heading(exif.get(_DIRECTION))
+    heading = direction if pose is None else pose
     if heading is None:
         if "view:azimuth" in values:
             return None, ("the server's heading is guessed from its sequence: not used",)
         return None, ()
     if pose is None and parse_text(exif.get(f"{_DIRECTION}Ref")).upper()[:1] == "M":
         return None, ("its heading is from magnetic north: not used",)
-    told = parse_number(values.get("view:azimuth"))
-    if told is not None and abs((told - heading + 180.0) % 360.0 - 180.0) > _ROUNDED_DEG:
+    # The server reads no pose: beside one alone, what it tells is guessed, and contradicts nothing.
+    told = None if direction is None else parse_number(values.get("view:azimuth"))
+    others = (other for other in (direction, told) if other is not None)
+    if any(abs((other - heading + 180.0) % 360.0 - 180.0) > _ROUNDED_DEG for other in others):
         return None, ("its file and the server tell different headings: neither is used",)
     return heading, ()
 
