@@ -102,6 +102,7 @@ def build_index(
     from crossview.index.index_options import IndexOptions
     from crossview.index.store import Index
     from crossview.localization.hints import to_latlon
+    from crossview.model import open_index_model
 
     values: dict[str, Any] = dict(options)
     if values.get("near") is not None:
@@ -109,7 +110,8 @@ def build_index(
     names = {each.name for each in fields(SourceOptions)}
     source_options = SourceOptions(**{name: values.pop(name) for name in names & values.keys()})
     if model is None and add:
-        model = Index.open(out).manifest.model.name_or_path
+        made_by = Index.open(out).manifest.model.name_or_path
+        model = open_index_model(made_by, Path(out), threads=threads)
     sources = [imagery] if isinstance(imagery, str | Path) else list(imagery)
     make = build.add_to_index if add else build.build_index
     with build.open_job(

@@ -61,6 +61,7 @@ from crossview.localization.similarity import score_queries
 from crossview.locks import lock
 from crossview.model import (
     INFO_NAME,
+    MODEL_FILES,
     Embedder,
     Model,
     ModelInfo,
@@ -1044,8 +1045,6 @@ class _Job:
 
     def _write(self, outcome: Adaptation) -> None:
         """The kept candidate's files and the record, as one folder."""
-        from crossview.training.export import MODEL_FILES
-
         kept = outcome.kept
         folder = self.base.model.folder if kept == GIVEN else self.work / "models" / kept
         files: dict[str, bytes | str] = {
@@ -1059,6 +1058,7 @@ class _Job:
         info = replace(
             info,
             name=self.options.out.name,
+            licence=given.licence,
             notes="; ".join(text for text in (info.notes, noted) if text),
             attributions=tuple(dict.fromkeys((*given.attributions, *credit))),
             caution=given.caution,

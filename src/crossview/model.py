@@ -1,7 +1,7 @@
 """Models as files: an ONNX network, what travels beside it (ModelInfo), and both opened (Model).
 
-A model is named by the packaged one's name, or by a folder that ``crossview export`` made. It runs
-without torch.
+A model is named by the packaged one's name, by a folder that ``crossview export`` made, or by
+``hub:OWNER/NAME[@REVISION]`` (:mod:`crossview.hub`). It runs without torch.
 
 An ONNX file may leave its tensors in other files (``external_data``) and name these by any path.
 Such tensors would be read from wherever the path leads, and a fingerprint of the file would not
@@ -16,7 +16,8 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -25,8 +26,9 @@ import numpy as np
 from annotated_types import Interval
 
 from crossview.arrays import F32, U8
-from crossview.errors import BadModel, InvalidValue, UnknownName
+from crossview.errors import BadModel, InvalidValue, UnknownName, UsageError
 from crossview.files import identity, printable
+from crossview.hub import NOT_STATED, HubName, Pulled, find_pulled, is_hub_name, parse_hub_name, pull
 from crossview.schema import (
     AtLeastOne,
     NotNegative,
@@ -69,7 +71,11 @@ INFO_NAME = "model.json"
 SHARED_NAME = "model.onnx"
 GROUND_NAME = "model.ground.onnx"
 AERIAL_NAME = "model.aerial.onnx"
+TRAINING_NAME = "training.json"  # by which it can be trained further
+MODEL_FILES = (SHARED_NAME, GROUND_NAME, AERIAL_NAME, TRAINING_NAME, INFO_NAME)
 MOST_INFO_BYTES = 4_000_000
+MOST_TRAINING_BYTES = 1_000_000
+NOT_RECORDED = "not recorded"
 MOST_DIM = 1_000_000
 STATED = (
     *("training_data", "licence", "synthetic", "notes"),
@@ -205,8 +211,8 @@ class ModelInfo:
     synthetic: bool = False  # trained on the embedded world, not on pictures of Earth
     headings_seen: str = "unknown"  # "unknown" or "aligned"
     fov_seen_deg: tuple[float, float] = (360.0, 360.0)
-    training_data: Text = "not recorded"
-    licence: Text = "not recorded"
+    training_data: Text = NOT_RECORDED
+    licence: Text = NOT_RECORDED
     notes: Text = ""
     attributions: tuple[Text, ...] = ()  # of whose pictures it was trained on, in their words
     caution: Sentence = ""
@@ -367,7 +373,7 @@ class Model:
 
     @staticmethod
     def open(name_or_folder: str | Path, *, threads: int = 0) -> Model:
-        """Open a packaged model by its name, or a folder that ``crossview export`` made.
+        """Open a packaged model by its name, a folder of ``crossview export``, or ``hub:...``.
 
         ``threads``: of the CPU; 0 means all cores.
         """
@@ -418,15 +424,24 @@ class Model:
         return vectors
 
 
-def open_model(name_or_folder: str | Path, *, threads: int = 0, spinning: bool = True) -> Model:
+def open_model(
+    name_or_folder: str | Path, *, threads: int = 0, spinning: bool = True, fetch: bool = True
+) -> Model:
     """Open a model for embedding; ``threads`` 0 means all cores.
 
     ``spinning``: its threads burn their cores while they wait for work, which is a little faster
-    where nothing else wants them.
+    where nothing else wants them. ``fetch``: as in :func:`resolve_model`. A model of a hub has the
+    name of the commit that was pulled, and the licence of its card where it states none itself.
     """
-    name = str(name_or_folder) if str(name_or_folder) in list_packaged_models() else ""
-    folder = resolve_model(name_or_folder)
-    model = Model(folder, threads=threads, spinning=spinning, name=name)
+    if is_hub_name(name_or_folder):
+        pulled = _find_or_pull(parse_hub_name(name_or_folder), fetch=fetch)
+        name, folder = pulled.record.pinned_name, pulled.folder
+        model = Model(folder, threads=threads, spinning=spinning, name=name)
+        model.info = complete_licence(model.info, pulled)
+    else:
+        name = str(name_or_folder) if str(name_or_folder) in list_packaged_models() else ""
+        folder = resolve_model(name_or_folder)
+        model = Model(folder, threads=threads, spinning=spinning, name=name)
     LOG.debug("Opened the model %s, fingerprint %s.", folder, model.fingerprint[:16])
     return model
 
@@ -437,15 +452,22 @@ def open_index_model(
     """Open the model that made an index, by the name or folder that the index remembers.
 
     Raises :class:`BadModel`, which says what to do, where it is not there or damaged. Whether it is
-    still the one that made the index is checked by ``Index.require_model``.
+    still the one that made the index is checked by ``Index.require_model``. Nothing is fetched: an
+    index may be a stranger's.
     """
     try:
-        return open_model(made_by, threads=threads, spinning=spinning)
-    except (BadModel, UnknownName) as problem:
+        return open_model(made_by, threads=threads, spinning=spinning, fetch=False)
+    except (BadModel, UsageError) as problem:
         raise BadModel(
             f"{index} was made by the model {made_by}, which is not there or "
-            f"damaged:\n{str(problem).splitlines()[0]}\nGive the same model with --model."
+            f"damaged:\n{str(problem).splitlines()[0]}\n{_say_remedy(made_by)}"
         ) from problem
+
+
+def _say_remedy(made_by: str) -> str:
+    if is_hub_name(made_by):
+        return f"Pull it (crossview pull {made_by}), or give the same model with --model."
+    return "Give the same model with --model."
 
 
 def list_packaged_models() -> tuple[str, ...]:
@@ -453,8 +475,14 @@ def list_packaged_models() -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in PACKAGED_FOLDER.glob(f"*/{INFO_NAME}")))
 
 
-def resolve_model(name_or_folder: str | Path) -> Path:
-    """The folder of a packaged model's name, of a model folder, or of an ``.onnx`` file in one."""
+def resolve_model(name_or_folder: str | Path, *, fetch: bool = True) -> Path:
+    """The folder of a packaged model's name, of a model folder, or of an ``.onnx`` file in one.
+
+    Of ``hub:OWNER/NAME[@REVISION]`` it is what was pulled by that name. If nothing was, it is
+    pulled now, or BadModel without ``fetch``. Nothing else makes a request.
+    """
+    if is_hub_name(name_or_folder):
+        return _find_or_pull(parse_hub_name(name_or_folder), fetch=fetch).folder
     packaged = list_packaged_models()
     if str(name_or_folder) in packaged:
         return PACKAGED_FOLDER / str(name_or_folder)
@@ -468,6 +496,56 @@ def resolve_model(name_or_folder: str | Path) -> Path:
         f"{path} is not a model: expected a folder with {INFO_NAME} and {SHARED_NAME}.\n"
         "Make one with: crossview export RUN --out FOLDER"
     )
+
+
+def pull_model(name: HubName, note: Callable[[str], None] = LOG.info) -> Pulled:
+    """Fetch what a hub has by this name, checked as a model folder if it is one (``hub.pull``)."""
+    return pull(name, names=MODEL_FILES, check_folder=check_folder, note=note)
+
+
+def _find_or_pull(name: HubName, *, fetch: bool) -> Pulled:
+    """A model of a hub, pulled unless it was; BadModel for what is no model folder."""
+    pulled = find_pulled(name)
+    if pulled is None and not fetch:
+        raise BadModel(f"{name} was not pulled yet.\nPull it with: crossview pull {name}")
+    if pulled is None:
+        pulled = pull_model(name)
+        licence = pulled.record.licence or NOT_STATED
+        if pulled.record.kind == "model":
+            licence = complete_licence(read_info(pulled.folder), pulled).licence
+        LOG.warning("Pulled %s; licence: %s.", pulled.record.pinned_name, licence)
+    if pulled.record.kind != "model":
+        raise BadModel(
+            f"{name} holds weights of its authors ({pulled.list_weights()[0]}), no model folder.\n"
+            "Make a run of them with crossview import, then export it; crossview models says which "
+            "can be imported."
+        )
+    return pulled
+
+
+def check_folder(folder: Path) -> None:
+    """Raise BadModel unless this is a model folder: its facts and networks as they must be."""
+    read_info(folder)
+    for path in dict.fromkeys(find_networks(folder)):
+        read_network(path)
+    path = folder / TRAINING_NAME
+    try:
+        if path.exists():
+            parse_object(read_bytes(path, MOST_TRAINING_BYTES))
+    except (OSError, ValueError) as problem:
+        raise BadModel(f"{path} cannot be read: {problem}") from problem
+
+
+def complete_licence(info: ModelInfo, pulled: Pulled) -> ModelInfo:
+    """The facts of a pulled model, with the licence of its card where they state none.
+
+    Where both state none, that is what the licence says: none is inferred.
+    """
+    if info.licence not in {"", NOT_RECORDED}:
+        return info
+    stated = pulled.record.licence
+    words = f"{stated}, as its card on the hub says" if stated else NOT_STATED
+    return replace(info, licence=words)
 
 
 def load_onnxruntime() -> Any:

@@ -220,10 +220,12 @@ def _open(command: IndexCommand) -> Iterator[IndexJob]:
     from crossview.imagery.borders import find_borders
     from crossview.index.build import open_job
     from crossview.index.store import Index
+    from crossview.model import open_index_model
 
-    model = command.model
+    model: str | Model | None = command.model
     if model is None and command.add:
-        model = Index.open(command.out).manifest.model.name_or_path
+        made_by = Index.open(command.out).manifest.model.name_or_path
+        model = open_index_model(made_by, command.out, threads=command.threads)
     with open_job(
         command.sources,
         model,

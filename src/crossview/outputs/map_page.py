@@ -15,7 +15,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from crossview.errors import CrossviewError, require
 from crossview.files import printable
 from crossview.geo.mercator import enclose_points
+from crossview.hub import drop_folders
 from crossview.localization.accuracy import summarise
 from crossview.localization.answer import Answer, Place
 from crossview.locks import write_alone
@@ -228,7 +229,7 @@ def describe_region(index: Index) -> dict[str, Any]:
         "area_km2": manifest.area_km2,
         "footprint_m": manifest.footprint_m,
         "bounds": [round(degrees, _DEGREE_DIGITS) for degrees in around.bounds],
-        "model": printable(PurePath(str(manifest.model.name_or_path)).name),
+        "model": printable(drop_folders(manifest.model.name_or_path)),
         "attribution": printable(manifest.imagery.attribution or ""),
         "date": printable(manifest.imagery.date or ""),
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import replace
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from crossview.files import printable
 from crossview.geo.components import split_regions
 from crossview.geo.mercator import enclose_points
 from crossview.geo.points import build_geometry
+from crossview.hub import drop_folders
 from crossview.localization.answer import Answer
 from crossview.localization.posterior import compute_posterior
 from crossview.outputs.map_layers import describe_heat_grid, describe_scores
@@ -45,7 +45,7 @@ def build_region(region: Region) -> dict[str, Any]:
         "metres_per_px": manifest.metres_per_px,
         "attribution": printable(manifest.imagery.attribution or ""),
         "date": printable(manifest.imagery.date or ""),
-        "model": printable(PurePath(str(manifest.model.name_or_path)).name),
+        "model": printable(drop_folders(manifest.model.name_or_path)),
         "model_fingerprint": manifest.model.fingerprint,
         "model_trained_on": printable(model.training_data),
         "model_licence": printable(model.licence),

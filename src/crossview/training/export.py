@@ -30,8 +30,11 @@ from crossview.model import (
     FOV_SLACK,
     GROUND_NAME,
     INFO_NAME,
+    MODEL_FILES,
+    MOST_TRAINING_BYTES,
     SHARED_NAME,
     STATED,
+    TRAINING_NAME,
     ModelInfo,
     encode_info,
     find_networks,
@@ -49,15 +52,12 @@ from crossview.training.train_state import load_weights
 from crossview.training.validation import similarities
 from crossview.views.spec import ViewSpec
 
-TRAINING_NAME = "training.json"
-MODEL_FILES = (SHARED_NAME, GROUND_NAME, AERIAL_NAME, TRAINING_NAME, INFO_NAME)
 OPSET = 18
 TOLERANCE = 1e-4  # largest difference of an embedding's entry
 TIE = 1e-5  # scores this close may trade places between two runtimes
 CHECKED = 24  # pictures per side that the two runtimes are compared on
 _MOST_CHECKED_PX = CHECKED * 512 * 512  # in all; of larger views fewer are compared
 _BESIDE = 64  # numbers of a parameter that is no part of the graphs; larger ones are left out
-_MOST_BYTES = 1_000_000  # of training.json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +148,7 @@ def read_origin(folder: Path) -> Origin:
     """``training.json`` of a model folder; BadModel where it has none, or one that cannot be."""
     path = folder / TRAINING_NAME
     try:
-        return check(Origin, parse_object(read_bytes(path, _MOST_BYTES)))
+        return check(Origin, parse_object(read_bytes(path, MOST_TRAINING_BYTES)))
     except FileNotFoundError as problem:
         raise BadModel(
             f"{folder} cannot be trained further: it has no {TRAINING_NAME}.\n"
