@@ -39,6 +39,7 @@ ROWS = [
     ["pairs"],
     ["street"],
     ["networks"],
+    ["hub"],
     ["model"],
     ["index"],
     ["localization"],

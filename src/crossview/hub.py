@@ -354,7 +354,8 @@ def _find_licence(text: str) -> str:
     from huggingface_hub import ModelCard
 
     try:
-        facts = ModelCard(text, ignore_metadata_errors=True).data.to_dict()
+        data: Any = ModelCard(text, ignore_metadata_errors=True).data
+        facts = data.to_dict()
     except Exception:  # the front matter is a stranger's: whatever it is, it states no licence
         return ""
     stated = facts.get("license")
@@ -470,13 +471,17 @@ def publish(files: Mapping[str, bytes], card: str, out: Path, *, legal: Sequence
             )
         hashes = {n: hashlib.sha256(data).hexdigest() for n, data in {**files, **texts}.items()}
         sums = "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(hashes.items()))
-        written = {**files, **texts, CARD_NAME: card, SUMS_NAME: sums}
+        written: dict[str, bytes | str] = {**files, **texts, CARD_NAME: card, SUMS_NAME: sums}
         write_together(out, written, ours)
     return f"hf upload OWNER/NAME {out} ."
 
 
-def require_card(text: str, path: Path) -> str:
+def read_own_card(path: Path) -> str:
     """A card that somebody wrote, as it is; InvalidValue unless its front matter says a licence."""
+    try:
+        text = read_bytes(path, MOST_TEXT_BYTES).decode("utf-8")
+    except ValueError as problem:
+        raise InvalidValue(f"{path} is no card: {problem}.") from problem
     if not _find_licence(text):
         raise InvalidValue(
             f"{path} states no licence: begin it with the lines ---, license: apache-2.0 (or "
@@ -545,17 +550,16 @@ def _load_library() -> Any:
     """huggingface_hub, kept from telling its makers who uses it, and quiet."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import huggingface_hub
-    from huggingface_hub import constants
-    from huggingface_hub.utils import disable_progress_bars
-    from huggingface_hub.utils import logging as library_log
+    from huggingface_hub import constants, utils
 
+    library: Any = utils
     # It may have been imported before, as by timm. Beside what is sent, telemetry would ask the hub
     # which programs call it.
     constants.HF_HUB_DISABLE_TELEMETRY = True
     if "HF_HUB_VERBOSITY" not in os.environ:
-        library_log.set_verbosity_error()
+        library.logging.set_verbosity_error()
     if not sys.stderr.isatty():
-        disable_progress_bars()
+        library.disable_progress_bars()
     return huggingface_hub
 
 

@@ -28,7 +28,15 @@ from annotated_types import Interval
 from crossview.arrays import F32, U8
 from crossview.errors import BadModel, InvalidValue, UnknownName, UsageError
 from crossview.files import identity, printable
-from crossview.hub import NOT_STATED, HubName, Pulled, find_pulled, is_hub_name, parse_hub_name, pull
+from crossview.hub import (
+    NOT_STATED,
+    HubName,
+    Pulled,
+    find_pulled,
+    is_hub_name,
+    parse_hub_name,
+    pull,
+)
 from crossview.schema import (
     AtLeastOne,
     NotNegative,

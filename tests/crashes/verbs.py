@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import os
 import pkgutil
 import shutil
 from collections.abc import Callable
@@ -18,9 +19,11 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from tests.datasets import twins
+from tests.hub_server import serving_hub, use_hub
 from tests.index.regions import region
 from tests.reports.made_up import evaluation
 from tests.street.service_twins import PanoramaxTwin
@@ -50,7 +53,8 @@ from crossview.worlds.town_pairs import TownPlan
 
 # What commands import when they run: once, before the forks.
 HEAVY = (
-    "filelock", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "onnx",
+    "filelock", "httpx2", "huggingface_hub.hf_api",
+    "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "onnx",
     "onnxruntime", "onnxscript", "pydantic", "pyproj", "rasterio", "scipy.sparse", "scipy.stats",
     "timm", "torch._dynamo", "torch.onnx._internal.exporter._core", "typer", "rich.progress",
 )  # fmt: skip
@@ -433,6 +437,29 @@ def demo() -> int:
     return 0
 
 
+def published() -> None:
+    """A model that says what a card needs, and a folder of an earlier publish."""
+    toy_model(Path("model"), licence="MIT", training_data="toys")
+    done("publish", "model", "--out", "folder", "--licence", "CC BY 4.0")
+
+
+def publish() -> int:
+    return typed("publish", "model", "--out", "folder")
+
+
+def model_to_pull() -> None:
+    toy_model(Path("model"), licence="MIT", training_data="toys")
+
+
+def pull() -> int:
+    """From a hub of this process. The cache of the hub's library is its own, beside the folder."""
+    with pytest.MonkeyPatch.context() as patch, serving_hub() as hub:
+        use_hub(patch, hub, Path(f"{os.getcwd()}-hub"))
+        patch.setenv("CROSSVIEW_CACHE", "kept")
+        hub.add("a/toy", {path.name: path.read_bytes() for path in Path("model").iterdir()})
+        return typed("pull", "hub:a/toy")
+
+
 def explain() -> int:
     return typed(
         "explain", "run", "--data", "pairs:data/pairs.csv", "--split", "train", "--out", "look",
@@ -519,6 +546,8 @@ VERBS = {
         unfinished=("runs/tiny/*/log.jsonl", "runs/tiny/*/*.safetensors", "tables/*"),
     ),
     "explain": Verb(trained, explain),
+    "publish again": Verb(published, publish, together=("folder",)),
+    "pull": Verb(model_to_pull, pull, times=("pulled", "endpoint")),
     "world": Verb(nothing, world, costly=True),
     "gather": Verb(
         nothing, gather, unfinished=("photos/photos/*", "photos/gone.jsonl"), times=("listed",)

@@ -22,12 +22,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from rasterio.shutil import copy as copy_raster
 from safetensors.torch import save_file
 from tests.crashes import verbs
 from tests.datasets import twins
+from tests.hub_server import Hub, serving_hub, use_hub
 from tests.imagery.georeferenced import BERLIN, geotiff, mbtiles, pmtiles, tiles_around, xyz_folder
 from tests.index.regions import meadow
 from tests.reports.made_up import evaluation
@@ -47,6 +49,7 @@ from crossview.explain.masks import draw_courses
 from crossview.files import printable
 from crossview.geo.grids import convert_to_latlon
 from crossview.geo.perimeters import parse_box, parse_perimeter, read_perimeter
+from crossview.hub import HubName, compare_sums, find_pulled, read_card
 from crossview.imagery.addresses import StacAddress
 from crossview.imagery.sources import open_sources
 from crossview.imagery.stac import plan_pictures
@@ -55,7 +58,7 @@ from crossview.index.index_options import is_coarse
 from crossview.index.store import Index
 from crossview.localization.accuracy import Truths
 from crossview.localization.locate import locate, open_index_model, require_ready
-from crossview.model import open_model
+from crossview.model import check_folder, open_model, pull_model
 from crossview.networks.weight_files import digest_tensors, fill_network
 from crossview.pairs import official_lists
 from crossview.pairs.cache import fill_cache, open_cache
@@ -238,6 +241,39 @@ def read_lone_model(folder: Path, name: str = "") -> Any:
     model = open_model(folder / "model", threads=1)
     spec = model.info.ground
     model.ground(np.zeros((1, spec.height_px, spec.width_px, 3), np.uint8))
+
+
+def make_pulled(folder: Path) -> None:
+    """A model that was pulled: its record, and its files in the cache of the hub's library."""
+    with _inside(folder):
+        verbs.model_to_pull()
+        with pytest.MonkeyPatch.context() as patch, serving_hub() as hub:
+            use_hub(patch, hub, folder)
+            hub.add("a/toy", {path.name: path.read_bytes() for path in Path("model").iterdir()})
+            pull_model(HubName("a", "toy"))
+        shutil.rmtree("model")
+
+
+def read_pulled(folder: Path, name: str = "") -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        use_hub(patch, Hub(), folder)
+        pulled = find_pulled(HubName("a", "toy"))
+        return None if pulled is None else open_model(pulled.folder, threads=1).fingerprint
+
+
+def make_published(folder: Path) -> None:
+    with _inside(folder):
+        verbs.published()
+
+
+def read_published(folder: Path, name: str = "") -> Any:
+    """As pull does with a folder that it has fetched."""
+    place = folder / "folder"
+    card = read_card(place)
+    hashes = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in place.iterdir()}
+    compare_sums(place, hashes)
+    check_folder(place)
+    return card is not None
 
 
 def make_run(folder: Path) -> None:
@@ -595,6 +631,8 @@ KINDS = {
     "manifest": Kind(make_index, read_model, ("region.cvx/manifest.json",), same=True),
     "model of an index": Kind(make_index, read_model, ("model/*",), same=True),
     "model": Kind(make_model, read_lone_model, ("model/*",)),
+    "pulled model": Kind(make_pulled, read_pulled, ("crossview/models/*main.json",)),
+    "published model": Kind(make_published, read_published, ("folder/*",)),
     "calibration": Kind(make_calibration, read_calibration, same=True),
     "run folder": Kind(make_run, read_run, ("run/*",), same=True),
     "run to resume": Kind(make_resumable, resume_run, ("run/*",), seconds=20.0),

@@ -39,6 +39,9 @@ VERBS = (
     "report",
     "import",
     "export",
+    "pull",
+    "publish",
+    "models",
     "explain",
     "study",
     "cost",
@@ -52,7 +55,8 @@ MAY_BE_ADDRESSES = (
     "--trained-on", "--label", "--name",
 )  # fmt: skip
 _ADDRESS = re.compile(r"(/vsi\w+/)*[A-Za-z][A-Za-z0-9+.-]+://")
-FILES = {"import": "import_"}  # where the verb's own name is a word of the language
+FILES = {"pull": "models", "publish": "models"}  # verbs that share a file
+FUNCTIONS = {"import": "import_"}  # where the verb's own name is a word of the language
 EXTRAS = {
     "torch": "train",
     "torchvision": "train",
@@ -90,8 +94,9 @@ class Verbs(TyperGroup):
             if _COMPLETING in os.environ:
                 return None
             raise UnknownName("command", cmd_name, known=VERBS)
-        name = FILES.get(cmd_name, cmd_name)
-        function = getattr(importlib.import_module(f"crossview.cli.{name}"), name)
+        name = FUNCTIONS.get(cmd_name, cmd_name)
+        module = importlib.import_module(f"crossview.cli.{FILES.get(cmd_name, name)}")
+        function = getattr(module, name)
         if _COMPLETING in os.environ:
             from crossview.cli.suggestions import add_suggestions
 

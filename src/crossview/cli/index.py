@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from crossview.index.build import IndexJob
     from crossview.index.index_options import IndexOptions
     from crossview.index.store import Index
+    from crossview.model import Model
 
 UNTRIED = 0.05  # how far a footprint may be from the model's without a warning
 

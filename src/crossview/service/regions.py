@@ -107,9 +107,7 @@ class ModelPool:
             return self._open[made_by.fingerprint]
         # Decoding and other requests want the cores while the network waits: no spinning.
         if self._path is not None:
-            embedder = open_model(
-                self._path, threads=self._threads, spinning=False, fetch=False
-            )
+            embedder = open_model(self._path, threads=self._threads, spinning=False, fetch=False)
         else:
             embedder = open_index_model(
                 made_by.name_or_path, index.path, threads=self._threads, spinning=False
