@@ -236,6 +236,7 @@ def _open_finished(out: Path, request: str, overwrite: bool) -> PairingReport | 
     if finished and mine:
         report = read_report(out / REPORT_NAME)
         if report.request == request:
+            (out / INSPECTED_NAME).unlink(missing_ok=True)  # of a process that was killed last
             return report
         if not overwrite:
             raise InvalidValue(
@@ -492,6 +493,7 @@ def _cut_all(
 ) -> Iterator[_Candidate]:
     """The candidates with their windows, written; cut in the order in which imagery is stored."""
     folder = make_folder(out / WINDOWS_NAME)
+    sweep(folder)
     number = {id(sheet): n for n, sheet in enumerate(imagery.sheets)}
 
     def where(one: _Candidate) -> tuple[int, int, str]:
