@@ -16,7 +16,7 @@ from tests.test_adaptation import base, small, write_photo_from_above  # noqa: F
 
 from crossview import region_model
 from crossview.cli import main
-from crossview.errors import BadData, InUse, InvalidValue, UsageError
+from crossview.errors import BadData, InUse, InvalidValue, UnknownName, UsageError
 from crossview.geo.points import LatLon, measure_distance_m
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut_windows
@@ -224,6 +224,25 @@ def test_without_torch_and_with_enough_photos_it_calibrates_and_tests(
     assert any("PyTorch installieren" in text for text in report["says"]["next"])
 
 
+def test_photos_of_a_folder_are_paired_and_their_list_may_tell_where_they_are(
+    place, pairs, base, tmp_path
+):
+    with pairs.open(newline="") as stream:
+        listed = [(r["ground"], r["ground_lat"], r["ground_lon"], 360) for r in
+                  csv.DictReader(stream)]  # fmt: skip
+    with (place / "photos.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("file", "lat", "lon", "fov_deg"), *listed])
+    street = f"folder:{place / 'photos.csv'}"
+    asked = options(place, base, tmp_path / "mine", street=street, training=False, most=100)
+    assert any("photos that know their place" in s.what for s in plan_region(asked, quiet).steps)
+    steps = make_region(asked, quiet, quiet)["steps"]
+    counts = steps["division"]
+    used = counts["calibrating"] + counts["testing"] + counts["in_gap"]
+    assert 50 < used <= 100
+    assert (asked.out / "street" / "pairs" / "sheet.png").is_file()
+    assert set(steps["test"]["kinds"][0]["conditions"]) == {"heading unknown"}
+
+
 def test_without_street_photos_it_says_that_nobody_knows(
     place,
     base,
@@ -276,7 +295,7 @@ def test_what_cannot_be_is_said(place, base, tmp_path):
         options(place, base, tmp_path / "mine", most=0)
     with pytest.raises(BadData, match="No table of pairs"):
         plan_region(options(place, base, tmp_path / "m", street="pairs:none.csv"), quiet)
-    with pytest.raises(UsageError, match="not known"):
+    with pytest.raises(UnknownName, match="skyview"):
         plan_region(options(place, base, tmp_path / "m", street="skyview"), quiet)
 
 

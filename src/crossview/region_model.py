@@ -16,6 +16,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -50,10 +51,11 @@ from crossview.assessment import JobProgress, Note
 from crossview.calibration import calibrate as calibrating
 from crossview.calibration.fit import CalibrationGoal, photos_needed
 from crossview.calibration.known_photos import KnownPhoto, KnownPhotos, LeftOut, locate_known_photos
+from crossview.downloads import Downloads, Politeness
 from crossview.errors import BadImagery, BadModel, InvalidValue, UsageError, require
 from crossview.evaluation.run_comparison import compare_queries, correct_together
 from crossview.files import atomic_write, make_folder, remove_whole, sweep
-from crossview.geo.perimeters import Perimeter
+from crossview.geo.perimeters import Perimeter, parse_box
 from crossview.geo.points import EARTH_RADIUS_M, measure_distances_m
 from crossview.imagery.provenance import SourceOptions, compute_signature
 from crossview.imagery.sources import open_sources
@@ -70,16 +72,20 @@ from crossview.outputs.map_page import write_map
 from crossview.pairs.table import PairTable, join_tables
 from crossview.reports.region_page import write_region_report
 from crossview.schema import parse_object, read_bytes
-from crossview.street.selection import split_by_area
-from crossview.views.photo_folders import find_photos
+from crossview.street import gathering
+from crossview.street.own_photos import OwnPhotoOptions, read_own_photos
+from crossview.street.pairing import PairingOptions, make_pairs
+from crossview.street.selection import SelectionOptions, split_by_area
+from crossview.street.street_photos import StreetPhoto
 from crossview.worlds.town_pairs import COLUMNS
 
 REQUEST_NAME, STEPS_FOLDER = "region.json", "steps"
 INDEX_NAME, MODEL_NAME, MAP_NAME, PAIRS_NAME = "region.cvx", "model", "map.html", "pairs.csv"
+PAIRS_KIND, FOLDER_KIND = "pairs", "folder"  # of --street, beside services
 BEFORE_NAME = "before.cvx"  # an index by the model as it was given, while the test runs
 STEPS = ("imagery", "street", "division", "model", "index", "calibration", "test", "map", "report")
 OUTPUTS = {  # of each step, below the region's folder
-    "street": ("street",),
+    "street": ("street/pairs",),
     "division": ("adapting.csv", "calibrating.csv", "testing.csv"),
     "model": (MODEL_NAME, f"{MODEL_NAME}.adapting"),
     "index": (INDEX_NAME, f"{INDEX_NAME}{PARTIAL_SUFFIX}"),
@@ -101,7 +107,8 @@ class RegionOptions:
     """What region, from which imagery and street photos, and within what time.
 
     ``sources`` are files and folders: what lies behind an address has been fetched before.
-    ``street``: a service of street photos, ``folder:PATH`` or ``pairs:FILE``; "" for none.
+    ``street``: a service as :func:`crossview.street.gathering.parse_street` takes it,
+    ``folder:PATH`` or ``pairs:FILE``; "" for none. ``area``: where a service is asked.
     """
 
     out: Path
@@ -112,7 +119,8 @@ class RegionOptions:
     most: int = 600  # street photos
     minutes: float = 40.0  # of adapting
     training: bool = True
-    token_file: Path | None = None
+    token_file: Path | None = None  # of a service
+    accepted_licences: tuple[str, ...] = ()  # of a service's photos, beside open ones
     source_options: SourceOptions = field(default_factory=SourceOptions)
     index_options: IndexOptions = field(default_factory=IndexOptions)
     seed: int = 1
@@ -279,10 +287,12 @@ class _Region:
     def street_facts(self) -> str:
         """What changes when a folder of photos does; "" for a service, which is asked once."""
         kind, _, rest = self.options.street.partition(":")
-        if kind == "pairs":
+        if kind == PAIRS_KIND:
             return hashlib.sha256(_read_list(Path(rest))).hexdigest()
-        if kind == "folder":
-            return compute_signature(find_photos(rest).photos)
+        if kind == FOLDER_KIND:
+            own = read_own_photos([Path(rest)], OwnPhotoOptions())
+            files = [photo.file for photo in own.photos if photo.file is not None]
+            return compute_signature([*files, *([Path(rest)] if Path(rest).is_file() else [])])
         return ""
 
     def compute_key(self, name: str) -> str:
@@ -350,15 +360,32 @@ class _Region:
 
     # --- the plan
 
-    def plan_street(self) -> tuple[int, PlannedStep]:
-        """How many photos there will be, about, and the step that gets them."""
+    def plan_street(self) -> tuple[int, PlannedStep, tuple[str, ...]]:
+        """How many photos there will be, about, the step that gets them, and their licences."""
         kind, _, rest = self.options.street.partition(":")
         if not kind:
-            return 0, PlannedStep(name="street", what="")
-        if kind == "pairs":
+            return 0, PlannedStep(name="street", what=""), ()
+        if kind == PAIRS_KIND:
             count = len(_read_pairs(Path(rest)))
-            return count, PlannedStep(name="street", what=f"take {count} pairs of {rest}")
-        raise UsageError(f"--street {self.options.street}: not known.")
+            return count, PlannedStep(name="street", what=f"take {count} pairs of {rest}"), ()
+        if kind == FOLDER_KIND:
+            own = read_own_photos([Path(rest)], OwnPhotoOptions())
+            count = min(len(own.photos), self.options.most)
+            what = f"pair {count} of {len(own.photos)} photos that know their place in {rest}"
+            return count, PlannedStep(name="street", what=what, seconds=count * _PHOTO_S), ()
+        with self._open_service() as access:
+            plan = gathering.plan_area(
+                self.area, access, self._get_gathered(), self._choose_photos()
+            )
+            step = PlannedStep(
+                name="street",
+                what=f"fetch {len(plan.chosen) - plan.fetched} of {plan.found} photos that "
+                f"{access.service.title} has there, {plan.headings} with a heading",
+                seconds=plan.seconds + len(plan.chosen) * _PHOTO_S,
+                bytes=round(plan.bytes),
+            )
+        licences = tuple(f"photos: {name} ({n})" for name, n in plan.licences.items())
+        return len(plan.chosen), step, licences
 
     def plan_training(self, photos: int) -> tuple[PlannedStep, float]:
         """The step that adapts, and the square kilometres that it is about."""
@@ -397,17 +424,79 @@ class _Region:
         kind, _, rest = self.options.street.partition(":")
         if not kind:
             return {"pairs": None, "licences": {}}
-        if kind == "pairs":
+        if kind == PAIRS_KIND:
             pairs = Path(os.path.abspath(rest))
             licence = _read_licence(pairs)
             count = len(_read_pairs(pairs))
             return {"pairs": str(pairs), "licences": {licence: count}, "credits": licence}
-        raise UsageError(f"--street {self.options.street}: not known.")
+        out = self.out / "street" / "pairs"
+        with open_sources(self.options.sources, self.options.source_options) as imagery:
+            selection = SelectionOptions(
+                most=self.options.most, imagery_date=imagery.info.date, seed=self.options.seed
+            )
+            how = PairingOptions(
+                selection=selection, val_share=0.0, test_share=0.0, workers=self.options.workers
+            )
+            make = partial(make_pairs, imagery=imagery, out=out, options=how)
+            if kind == FOLDER_KIND:
+                own = read_own_photos([Path(rest)], OwnPhotoOptions())
+                report = make(
+                    own.photos, left_out=own.left_out, notes=own.notes, progress=self.progress
+                )
+            else:
+                report = make(self._gather(), progress=self.progress)
+        said = Counter(pair.licence or "none stated" for pair in report.pairs)
+        return {
+            "pairs": _relate(out / PAIRS_NAME, self.out),
+            "licences": dict(said.most_common()),
+            "left_out": report.count_rules(),
+            "credits": (out / "ATTRIBUTION.md").read_text(encoding="utf-8"),
+        }
+
+    def _gather(self) -> tuple[StreetPhoto, ...]:
+        """Photos of a service; none is fetched twice."""
+        with self._open_service() as access:
+            gathered = gathering.gather_photos(
+                self.area, access, self._get_gathered(), self._choose_photos(),
+                progress=partial(self.progress, "street photos"), note=self.note,
+            )  # fmt: skip
+        if gathered.later:
+            self.note(f"{gathered.later} photos could not be had now; their servers do not answer.")
+        return gathered.photos
+
+    def _choose_photos(self) -> gathering.GatherOptions:
+        selection = SelectionOptions(most=self.options.most, seed=self.options.seed)
+        return gathering.GatherOptions(
+            selection=selection, accepted_licences=self.options.accepted_licences
+        )
+
+    def _get_gathered(self) -> Path:
+        """A folder for each service and area, so that others do not disturb what was fetched."""
+        asked = [self.options.street, self.area.to_geojson()]
+        mark = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:8]
+        return self.out / "street" / f"gathered-{mark}"
+
+    @cached_property
+    def area(self) -> Perimeter:
+        """The area that was given, or all of the imagery."""
+        if self.options.area is not None:
+            return self.options.area
+        with open_sources(self.options.sources, self.options.source_options) as imagery:
+            south, west, north, east = imagery.info.bounds
+        return parse_box(f"{west},{south},{east},{north}")
+
+    @contextmanager
+    def _open_service(self) -> Iterator[gathering.ServiceAccess]:
+        service = gathering.parse_street(self.options.street)
+        token = gathering.read_token(service, self.options.token_file)
+        pace = {"": Politeness(), service.host: Politeness(requests_per_s=service.requests_per_s)}
+        with Downloads(politeness=pace, secrets=[token] if token else []) as downloads:
+            yield gathering.ServiceAccess(service, downloads, token)
 
     def make_division(self) -> dict[str, Any]:
         """Three lists of photos: to adapt on, to calibrate on, to test on."""
         pairs = self.result("street")["pairs"]
-        table = None if pairs is None else _read_pairs(Path(pairs))
+        table = None if pairs is None else _read_pairs(self.out / pairs)
         why = self.decide_training()
         trained = not why
         south, _, north, _ = self.result("imagery")["bounds"]
@@ -686,7 +775,7 @@ def plan_region(
         require_allowed(info, region.base.info, job.view, job.options)
         needs = estimate_build(job)
     area_km2 = needs.windows * (needs.stride_m / 1000.0) ** 2
-    photos, street = region.plan_street()
+    photos, street, licences = region.plan_street()
     division = region.read_record("division").get("result", {})
     why = division.get("why_untrained") if region.is_done("division") else region.decide_training()
     adapting, remarks = PlannedStep(name="model", what="keep the model as it is given"), []
@@ -725,6 +814,7 @@ def plan_region(
         steps=tuple(replace(step, done=step.name in done) for step in steps if step.what),
         licences=(
             f"imagery: {' '.join(t for t in (info.attribution, info.date) if t) or 'not stated'}",
+            *licences,
             f"model: {region.base.info.licence or 'not stated'}",
         ),
         remarks=tuple(remarks),

@@ -11,6 +11,7 @@ import typer
 
 from crossview.cli import console
 from crossview.cli.adapt import show_stages
+from crossview.cli.gather import read_area
 from crossview.cli.index import Attribution, Bands, Crs, Date, Stretch, read_source_options
 from crossview.errors import UsageError
 
@@ -27,10 +28,25 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     street: Annotated[
         str,
         typer.Option(
-            help="Street photos of known place: pairs:FILE, a list of pairs. Default: none.",
+            help="Street photos: panoramax, panoramax:URL, mapillary, kartaview, folder:PATH, or "
+            "pairs:FILE. Default: none.",
             metavar="SOURCE",
         ),
     ] = "",
+    bbox: Annotated[
+        str | None,
+        typer.Option(metavar="W,S,E,N", help="Where a service is asked for photos, in degrees."),
+    ] = None,
+    area: Annotated[
+        Path | None, typer.Option(help="The same: GeoJSON. Default: where the imagery is.")
+    ] = None,
+    accept_licence: Annotated[
+        list[str] | None,
+        typer.Option(help="Use photos of this licence, too, as the service names it; repeatable."),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File that holds the service's token.")
+    ] = None,
     model: Annotated[
         str, typer.Option(help="The model to begin from. Default: the one for this imagery.")
     ] = "",
@@ -83,6 +99,9 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         out=out,
         sources=tuple(imagery),
         street=street,
+        area=None if bbox is None and area is None else read_area(bbox, area),
+        accepted_licences=tuple(accept_licence or ()),
+        token_file=token_file,
         model=model,
         most=most,
         minutes=minutes,
