@@ -57,6 +57,7 @@ TOLERANCE = 1e-4  # largest difference of an embedding's entry
 TIE = 1e-5  # scores this close may trade places between two runtimes
 CHECKED = 24  # pictures per side that the two runtimes are compared on
 _MOST_CHECKED_PX = CHECKED * 512 * 512  # in all; of larger views fewer are compared
+_MOST_TOGETHER_PX = 1 << 21  # in one call of either, so that large views need little memory
 _BESIDE = 64  # numbers of a parameter that is no part of the graphs; larger ones are left out
 
 
@@ -300,9 +301,11 @@ def _compare(
         spec: ViewSpec = getattr(views, side)
         branch = _Branch(model, side, spec).eval()
         for images in _samples(spec):
+            few = max(2, _MOST_TOGETHER_PX // (spec.height_px * spec.width_px))
+            parts = [images[start : start + few] for start in range(0, len(images), few)]
             with torch.no_grad():
-                ours[side] = branch(torch.from_numpy(images)).numpy()
-            theirs[side] = run(images)
+                ours[side] = np.concatenate([branch(torch.from_numpy(p)).numpy() for p in parts])
+            theirs[side] = np.concatenate([run(part) for part in parts])
             worst = max(worst, float(np.abs(ours[side] - theirs[side]).max()))
     if not worst <= TOLERANCE:
         raise BadModel(
