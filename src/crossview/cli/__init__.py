@@ -52,11 +52,16 @@ _COMPLETING = "_CROSSVIEW_COMPLETE"  # set by shells that ask for completions
 _IN_REPORTS = ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "rasterio", "torch")
 MAY_BE_ADDRESSES = (
     "--base-map", "--base-map-attribution", "--allow-origin", "--attribution", "--licence",
-    "--trained-on", "--label", "--name",
+    "--trained-on", "--label", "--name", "--from", "--imagery", "--street",
+)  # fmt: skip
+TAKE_IMAGERY = {"index", "adapt", "pairs"}  # verbs whose words may be addresses of imagery
+NEVER_ADDRESSES = (  # options of theirs that name files
+    "--out", "--model", "--area", "--heights", "--buildings", "--photos", "--known", "--pairs",
 )  # fmt: skip
 _ADDRESS = re.compile(r"(/vsi\w+/)*[A-Za-z][A-Za-z0-9+.-]+://")
 FILES = {"pull": "models", "publish": "models"}  # verbs that share a file
 FUNCTIONS = {"import": "import_"}  # where the verb's own name is a word of the language
+_WEB = re.compile(r"(?:\w{3,4}[:+])?https?://", re.IGNORECASE)
 EXTRAS = {
     "torch": "train",
     "torchvision": "train",
@@ -250,15 +255,18 @@ def _refuse_addresses(arguments: Sequence[str]) -> None:
     As a path ``https://host/a.tif`` would become ``https:/host/a.tif``, and so would every message.
     """
     option = ""
+    takes_imagery = bool(TAKE_IMAGERY & {*arguments[:1]})
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if argument.startswith("-"):
             option = name
         text = value if argument.startswith("-") and equals else argument
+        if takes_imagery and option not in NEVER_ADDRESSES and _WEB.match(text):
+            continue
         if _ADDRESS.match(text) and option not in MAY_BE_ADDRESSES:
             file = f" Its path is {text[7:]}." if text.startswith("file:///") else ""
             raise InvalidValue(
-                f"{text} is an address. crossview reads files and fetches nothing.{file}\n"
+                f"{text} is an address, and here a file is meant.{file}\n"
                 "Download it first, then give the name of the file."
             )
         if not argument.startswith("-"):

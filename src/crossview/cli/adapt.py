@@ -11,6 +11,14 @@ import typer
 
 from crossview.cli import console
 from crossview.cli.index import Attribution, Bands, Crs, Date, Stretch, read_source_options
+from crossview.cli.online import (
+    AcceptLicence,
+    AreaFile,
+    Bbox,
+    FetchOptions,
+    choose_demand,
+    fetch_sources,
+)
 from crossview.cli.world import HeightsFile, OutlinesFile
 
 _SHOWN = ("R@1", "within 25 m")
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
 
 def adapt(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     sources: Annotated[
-        list[Path],
+        list[str],  # a Path would eat a slash of an address
         typer.Argument(help="Imagery, as crossview index takes it; or an index.", metavar="SOURCE"),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the model to make.")],
@@ -40,6 +48,9 @@ def adapt(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     known: Annotated[
         Path | None, typer.Option(help="places.csv of photos of known place: measured on, only.")
     ] = None,
+    bbox: Bbox = None,
+    area: AreaFile = None,
+    accept_licence: AcceptLicence = False,
     minutes: Annotated[float, typer.Option(help="About how long it may take.")] = 40.0,
     bands: Bands = None,
     stretch: Stretch = None,
@@ -64,8 +75,16 @@ def adapt(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     from crossview import adaptation
 
+    paths = fetch_sources(
+        sources,
+        (bbox, area, None, 0.0),
+        lambda: choose_demand(model),
+        FetchOptions(accept_licence=accept_licence, dry_run=dry_run, quiet=quiet),
+    )
+    if paths is None:
+        return
     options = adaptation.AdaptOptions(
-        sources=tuple(sources),
+        sources=tuple(paths),
         out=out,
         model=model,
         source_options=read_source_options(

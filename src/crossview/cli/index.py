@@ -13,6 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossview.cli import console
+from crossview.cli.online import (
+    AcceptLicence,
+    AreaFile,
+    Bbox,
+    FetchOptions,
+    choose_demand,
+    fetch_sources,
+)
 from crossview.errors import InvalidValue, UsageError
 
 if TYPE_CHECKING:
@@ -55,10 +63,10 @@ Date = Annotated[str | None, typer.Option(help="When the imagery was taken.")]
 
 def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     sources: Annotated[
-        list[Path],
+        list[str],  # a Path would eat a slash of an address
         typer.Argument(
             help="GeoTIFF, JPEG 2000, MBTiles or PMTiles files; an XYZ folder; a folder or CSV of "
-            "georeferenced images. With --verify: indexes.",
+            "georeferenced images; an address of imagery. With --verify: indexes.",
             metavar="SOURCE",
         ),
     ],
@@ -75,6 +83,9 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     ] = None,
     near: Annotated[str | None, typer.Option(help="Only around LAT,LON; needs --within.")] = None,
     within: Annotated[float, typer.Option(help="Radius of that area in kilometres.")] = 0.0,
+    bbox: Bbox = None,
+    area: AreaFile = None,
+    accept_licence: AcceptLicence = False,
     bands: Bands = None,
     stretch: Stretch = None,
     crs: Crs = None,
@@ -136,7 +147,7 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     from crossview.index.index_options import IndexOptions
 
     if verify:
-        _verify(sources)
+        _verify([Path(source) for source in sources])
         return
     if out is None:
         raise UsageError("Give the index to write, for example: --out region.cvx")
@@ -163,8 +174,18 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         restart=restart,
         overwrite=overwrite,
     )
+    paths = fetch_sources(
+        sources,
+        (bbox, area, near, within),
+        lambda: choose_demand(
+            model or _find_model(out, add=add), footprint, zoom=zoom, allow_coarse=allow_coarse
+        ),
+        FetchOptions(accept_licence=accept_licence, dry_run=dry_run, quiet=quiet),
+    )
+    if paths is None:
+        return
     command = IndexCommand(
-        sources=tuple(sources),
+        sources=tuple(paths),
         out=out,
         model=model,
         source_options=source_options,
@@ -249,6 +270,13 @@ def _open(command: IndexCommand) -> Iterator[IndexJob]:
             for border in find_borders(imagery.parts):
                 console.warn(f"{border}.")
         yield job
+
+
+def _find_model(out: Path, *, add: bool) -> str | None:
+    """The model of the index that is added to."""
+    from crossview.index.store import Index
+
+    return Index.open(out).manifest.model.name_or_path if add else None
 
 
 @contextmanager

@@ -9,9 +9,11 @@ import typer
 
 from crossview.cli import console
 from crossview.cli.index import Attribution, Bands, Crs, Stretch, read_source_options
+from crossview.cli.online import AcceptLicence, AreaFile, Bbox, FetchOptions, fetch_sources
 from crossview.errors import UsageError
 
 if TYPE_CHECKING:
+    from crossview.imagery.remote import Demand
     from crossview.worlds.write import PhotoSeries
 
 # Options of every verb that draws worlds of imagery.
@@ -39,7 +41,7 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     fov: Annotated[float, typer.Option(help="Their horizontal field of view in degrees.")] = 90.0,
     pitch: Annotated[float, typer.Option(help="Their largest pitch in degrees.")] = 0.0,
     source: Annotated[
-        list[Path] | None,
+        list[str] | None,  # a Path would eat a slash of an address
         typer.Option("--from", help="Real orthophoto, as crossview index takes it; repeatable."),
     ] = None,
     heights: HeightsFile = None,
@@ -58,6 +60,9 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     stretch: Stretch = None,
     crs: Crs = None,
     attribution: Attribution = None,
+    bbox: Bbox = None,
+    area: AreaFile = None,
+    accept_licence: AcceptLicence = False,
     workers: Annotated[int, typer.Option(help="Processes that draw; 0: one a core.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
 ) -> None:
@@ -67,7 +72,9 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     sheet.png; stopped, the same command continues.
     """
     if not source:
-        if any(given is not None for given in (heights, buildings, skies, textures, bands, crs)):
+        if any(
+            given is not None for given in (heights, buildings, skies, textures, bands, crs, bbox)
+        ):
             raise UsageError(
                 "--heights, --buildings, --skies, --textures, --bands and --crs belong to worlds "
                 "of a real orthophoto.\nGive it with --from, for example: --from city.tif"
@@ -77,13 +84,17 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         series = (PhotoSeries(panoramas), PhotoSeries(photos, fov, pitch))
         _write_town(out, style, 20_000 if seed is None else seed, side_m, series, quiet=quiet)
         return
+    paths = fetch_sources(
+        source, (bbox, area, None, 0.0), _choose_demand,
+        FetchOptions(accept_licence=accept_licence, quiet=quiet),
+    )  # fmt: skip
     from crossview.imagery.orthophotos import prepare_region
     from crossview.imagery.sources import open_sources
     from crossview.worlds.ortho_pairs import OrthoPlan
 
     options = read_source_options(bands=bands, stretch=stretch, crs=crs, attribution=attribution)
     plan = OrthoPlan(seed=seed or 0, skies=skies, textures=textures)
-    with open_sources(source, options) as imagery:
+    with open_sources(paths or (), options) as imagery:
         for note in imagery.notes:
             console.note(f"{note}.", quiet=quiet)
         region = prepare_region(
@@ -104,6 +115,15 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         f"Look at {out / 'sheet.png'}, then:\n"
         f"  crossview train --method compass --data pairs:{out / 'pairs.csv'} --out my-run"
     )
+
+
+def _choose_demand() -> Demand:
+    """As fine as worlds are drawn."""
+    from crossview.imagery.remote import Demand
+    from crossview.worlds.land_cover import COARSEST_M
+    from crossview.worlds.raster import CELL_M
+
+    return Demand(px_m=CELL_M, coarsest_px_m=COARSEST_M)
 
 
 def _write_town(

@@ -102,7 +102,7 @@ class RasterGrid:
         )
         a, b, c, d, e, f = self.transform
         x, y, determinant = np.asarray(x) - c, np.asarray(y) - f, a * e - b * d
-        if (turn := _find_x_period(self.crs)) is not None:
+        if (turn := find_x_period(self.crs)) is not None:
             middle = (a * self.width_px + b * self.height_px) / 2.0
             x = x - turn * np.rint((x - middle) / turn)
         return (e * x - b * y) / determinant, (a * y - d * x) / determinant
@@ -227,7 +227,7 @@ def make_transformer(crs: str) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _find_x_period(crs: str) -> float | None:
+def find_x_period(crs: str) -> float | None:
     """The length of x once around the Earth; None if x cannot go beyond longitude 180."""
     import pyproj
 

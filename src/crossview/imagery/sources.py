@@ -47,6 +47,7 @@ from crossview.imagery.tile_archives import (
     XyzFolder,
     make_pyramid_sheets,
 )
+from crossview.imagery.tile_grids import GridFolder
 
 RASTER_SUFFIXES = {
     ".tif", ".tiff", ".jp2", ".j2k", ".jpg", ".jpeg", ".png", ".webp", ".vrt", ".img",
@@ -167,7 +168,7 @@ class SourceFiles:
     """What paths turned out to be; ``ignored`` are pictures without a place in a folder."""
 
     rasters: list[PlacedRaster] = field(default_factory=list)
-    archives: list[NorthUpArchive] = field(default_factory=list)
+    archives: list[NorthUpArchive | GridFolder] = field(default_factory=list)
     ignored: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -200,6 +201,9 @@ def _recognise_file(path: Path, options: SourceOptions, sources: SourceFiles) ->
 
 
 def _recognise_folder(folder: Path, options: SourceOptions, sources: SourceFiles) -> None:
+    if GridFolder.is_one(folder):
+        sources.archives.append(GridFolder(folder))
+        return
     if XyzFolder.is_one(folder):
         sources.archives.append(NorthUpArchive(XyzFolder(folder), options.tms))
         return
@@ -270,6 +274,9 @@ def _make_sheets(
         sheet = _make_raster_sheet(raster, rendering, finest, rasters)
         (alone if raster.alone else joinable).append(sheet)
     for archive in files.archives:
+        if isinstance(archive, GridFolder):
+            alone += archive.make_sheets(options.nodata)
+            continue
         alone += make_pyramid_sheets(
             archive, zoom=options.zoom, finest_useful_m=finest, nodata=options.nodata
         )

@@ -14,7 +14,7 @@ import sqlite3
 import time
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -24,6 +24,7 @@ import numpy as np
 from crossview.errors import BadImage, BadImagery, EmptyRegion, InvalidValue
 from crossview.files import list_entries, list_files
 from crossview.geo.components import label_touching_cells
+from crossview.geo.grids import RasterGrid
 from crossview.geo.mercator import (
     HALF_WORLD_M,
     MAX_LAT,
@@ -480,9 +481,12 @@ def make_pyramid_sheets(
     chosen = _choose_zoom(archive, zoom, finest_useful_m)
     numbers = archive.tiles(chosen)
     size = _measure_tile_px(archive, chosen)
+    lattice = Lattice(
+        size, 2**chosen, lambda first, last: build_tile_grid(chosen, first, last, size)
+    )
     return [
-        _make_sheet(archive, chosen, group, size, nodata)
-        for group in group_touching_tiles(numbers, 2**chosen)
+        make_tile_sheet(archive, chosen, group, lattice, nodata)
+        for group in group_touching_tiles(numbers, lattice.columns)
     ]
 
 
@@ -596,21 +600,31 @@ def _measure_tile_px(archive: TileArchive, zoom: int) -> int:
     raise EmptyRegion(f"{archive.name} holds only empty tiles at zoom {zoom}.")
 
 
-def _make_sheet(
+@dataclass(frozen=True)
+class Lattice:
+    """Where the tiles of a zoom lie: ``columns`` around the Earth, a grid from first to last."""
+
+    size_px: int
+    columns: int
+    place: Callable[[TileNumber, TileNumber], RasterGrid]
+
+
+def make_tile_sheet(
     archive: TileArchive,
     zoom: int,
     tiles: set[TileNumber],
-    size_px: int,
+    lattice: Lattice,
     nodata: tuple[float, ...] | None,
 ) -> Sheet:
     """One sheet; of tiles on both sides of longitude 180 its columns run on beyond."""
-    columns, ys = 2**zoom, [y for _, y in tiles]
+    size_px, columns = lattice.size_px, lattice.columns
+    ys = [y for _, y in tiles]
     xs = np.unique([x for x, _ in tiles])
     gaps = np.diff(xs, append=xs[0] + columns)
     west = int(xs[(int(gaps.argmax()) + 1) % len(xs)]) if gaps.max() > 1 else int(xs[0])
     east = west + max((int(x) - west) % columns for x in xs)
     north = min(ys)
-    grid = build_tile_grid(zoom, (west, north), (east, max(ys)), size_px)
+    grid = lattice.place((west, north), (east, max(ys)))
     whole = Box(0, grid.height_px, 0, grid.width_px)
 
     def pieces_in(box: Box) -> Iterable[Piece]:
@@ -628,10 +642,10 @@ def _make_sheet(
 class XyzFolder:
     """``zoom/x/y.png`` (or .jpg, .webp); files beside the zooms may say how rows count."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, stated: bool = True) -> None:
         self.name = str(path)
         self._path = path
-        self.facts = read_facts_beside(path)
+        self.facts = read_facts_beside(path) if stated else TileFacts()
         self._pictures: dict[tuple[int, TileNumber], Path] = {}
 
     @staticmethod

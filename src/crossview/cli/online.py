@@ -1,0 +1,288 @@
+"""Imagery by address, for every verb that takes imagery: what it would cost, whose it is, fetched.
+
+The one place of the command line from which imagery is fetched, and only where an address or the
+name of a source was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crossview.cli import console
+from crossview.errors import InvalidValue, UsageError
+
+if TYPE_CHECKING:
+    from crossview.downloads import Downloads
+    from crossview.geo.perimeters import Perimeter
+    from crossview.imagery.addresses import Address
+    from crossview.imagery.remote import Demand, FetchPlan
+
+WIDEST_DEG = 90.0  # of a box: beyond, it is no region
+
+# Options of every verb that takes imagery by address.
+Bbox = Annotated[
+    str | None,
+    typer.Option(help="Area to fetch, by an address: WEST,SOUTH,EAST,NORTH in degrees."),
+]
+AreaFile = Annotated[
+    Path | None, typer.Option("--area", help="The same as a file: polygons as GeoJSON.")
+]
+AcceptLicence = Annotated[
+    bool,
+    typer.Option(
+        "--accept-licence", help="The licence of the imagery was read and allows this use."
+    ),
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchOptions:
+    """What the command line says of fetching, whatever is fetched."""
+
+    accept_licence: bool = False
+    dry_run: bool = False
+    quiet: bool = False
+
+
+def is_remote(source: str | Path) -> bool:
+    """Whether a source is an address or the name of an open source; an existing path is neither."""
+    from crossview.imagery.addresses import is_address
+
+    text = str(source)
+    return is_address(text) or (not Path(text).exists() and _find_named(text) is not None)
+
+
+def read_area(
+    bbox: str | None, area: Path | None, near: str | None = None, within_km: float = 0.0
+) -> Perimeter | None:
+    """The area that options name; None where none does. UsageError for more than one.
+
+    A box across longitude 180 has its west greater than its east.
+    """
+    named = [name for name, given in (("--bbox", bbox), ("--area", area), ("--near", near))
+             if given is not None]  # fmt: skip
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)} both name an area: give one of them.")
+    if bbox is not None:
+        return parse_bbox(bbox)
+    if area is not None:
+        from crossview.geo.perimeters import read_perimeter
+
+        return read_perimeter(area)
+    return _enclose(near, within_km) if near is not None and within_km > 0.0 else None
+
+
+def parse_bbox(text: str) -> Perimeter:
+    """The box that ``WEST,SOUTH,EAST,NORTH`` names; InvalidValue says what is wrong with others."""
+    advice = "Give west,south,east,north in degrees, such as --bbox 13.36,52.50,13.40,52.52."
+    try:
+        west, south, east, north = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InvalidValue(f"--bbox {text}: these are not four numbers.\n{advice}") from None
+    if not (
+        -90.0 <= south <= 90.0 and -90.0 <= north <= 90.0 and max(map(abs, (west, east))) <= 360
+    ):
+        raise InvalidValue(f"--bbox {text}: these are not degrees on Earth.\n{advice}")
+    if south == north or west == east:
+        raise InvalidValue(f"--bbox {text}: the box has no size.\n{advice}")
+    if south > north:
+        raise InvalidValue(
+            f"--bbox {text}: its south lies north of its north. Longitude comes first.\n{advice}"
+        )
+    return _make_box(west, south, east + 360.0 if east < west else east, north, f"--bbox {text}")
+
+
+def fetch_sources(
+    sources: Sequence[str | Path],
+    area: tuple[str | None, Path | None, str | None, float],
+    choose: Callable[[], Demand],
+    options: FetchOptions,
+) -> list[Path] | None:
+    """As :func:`resolve_sources`, of ``--bbox``, ``--area``, ``--near`` and ``--within`` (km).
+
+    UsageError where a box or an area is given and no address.
+    """
+    bbox, file, near, within_km = area
+    if not any(map(is_remote, sources)):
+        if bbox is not None or file is not None:
+            raise UsageError(
+                "--bbox and --area say what to fetch from an address, and none is given.\n"
+                "Of local imagery, --near LAT,LON --within KM chooses a part."
+            )
+        return [Path(source) for source in sources]
+    return resolve_sources(sources, read_area(bbox, file, near, within_km), choose, options)
+
+
+def resolve_sources(
+    sources: Sequence[str | Path],
+    area: Perimeter | None,
+    choose: Callable[[], Demand],
+    options: FetchOptions,
+) -> list[Path] | None:
+    """Local paths of all sources: what is named by address is fetched, or found in the cache.
+
+    ``choose`` gives how fine it must be, and is called only if anything is to be fetched. Imagery
+    coarser than it allows is refused before it is fetched. None after a dry run: the verb ends
+    then. Without an address nothing is imported and nothing asked.
+    """
+    if not any(map(is_remote, sources)):
+        return [Path(source) for source in sources]
+    if area is None:
+        raise UsageError(
+            "Imagery by address needs an area: --bbox WEST,SOUTH,EAST,NORTH, --area FILE, or "
+            "--near LAT,LON --within KM."
+        )
+    from crossview.downloads import Downloads, cache_folder
+    from crossview.imagery.remote import fetch_imagery, plan_fetch, require_fine
+
+    def show(done: int, total: int) -> None:
+        bar.update(done, total)
+
+    demand, paths = choose(), list[Path]()
+    with Downloads() as downloads:
+        plans: dict[str, FetchPlan] = {}
+        for text in (str(source) for source in sources if is_remote(source)):
+            address, rate = _open_address(text, downloads)
+            asked = replace(demand, requests_per_s=rate)
+            plans[text] = plan = plan_fetch(address, area, asked, downloads, cache_folder())
+            if options.dry_run:
+                console.print_result(describe_plan(plan))
+            else:
+                console.note(describe_plan(plan), quiet=options.quiet)
+            require_fine(plan, demand)
+        if options.dry_run:
+            _warn_of_disk(list(plans.values()))
+            return None
+        for plan in plans.values():
+            require_accepted(plan, accepted=options.accept_licence)
+        for source in sources:
+            if str(source) not in plans:
+                paths.append(Path(source))
+                continue
+            plan = plans[str(source)]
+            with console.show_progress(
+                "Fetching", plan.pieces, unit="tiles", quiet=options.quiet
+            ) as bar:
+                paths += fetch_imagery(plan, downloads, show)
+    return paths
+
+
+def choose_demand(
+    model: str | None,
+    footprint_m: float | None = None,
+    *,
+    zoom: int | None = None,
+    allow_coarse: bool = False,
+) -> Demand:
+    """As fine as a model can use, and no coarser than it may be; half a window around the area."""
+    from crossview.imagery.remote import Demand
+    from crossview.index.index_options import COARSEST, compute_finest_useful_m
+    from crossview.model import OF_EARTH, read_info, resolve_model
+
+    aerial = read_info(resolve_model(model or OF_EARTH)).aerial
+    view = replace(aerial, footprint_m=footprint_m or aerial.required_footprint_m)
+    return Demand(
+        px_m=compute_finest_useful_m(view),
+        coarsest_px_m=None if allow_coarse else COARSEST * view.metres_per_px,
+        margin_m=view.required_footprint_m / 2.0,
+        zoom=zoom,
+    )
+
+
+def describe_plan(plan: FetchPlan) -> str:
+    """Tiles, bytes, minutes, and whose imagery it is, in two or three lines."""
+    kept = plan.pieces - plan.missing
+    needs = (
+        f"{console.format_size(plan.missing_bytes)} to fetch, "
+        f"about {console.format_duration(plan.seconds)}"
+        if plan.missing
+        else "all of them are here already"
+    )
+    lines = [
+        f"{plan.host}: {plan.area_km2:.3g} km2, {plan.pieces} tiles of {plan.metres_per_px:.2g} m "
+        f"per pixel{f' ({kept} here already)' if kept and plan.missing else ''}, {needs}.",
+        f"Imagery: {_credit(plan)}",
+    ]
+    if plan.statement and not plan.terms.known:
+        lines.append(f"The service says: {plan.statement}.")
+    return "\n".join([*lines, *(f"{note}." for note in plan.notes)])
+
+
+def require_accepted(plan: FetchPlan, *, accepted: bool) -> None:
+    """Raise :class:`UsageError` for a licence that nobody has read."""
+    if plan.terms.known or accepted:
+        return
+    read = plan.terms.licence_url or f"the terms of use of {plan.host}"
+    stated = f" The service says: {plan.statement}." if plan.statement else ""
+    raise UsageError(
+        f"What may be done with the imagery of {plan.host} is not known here.{stated}\n"
+        f"Read {read}: do they allow copies of it, and models and maps made from it? If so, add "
+        "--accept-licence, and say whose it is with --attribution."
+    )
+
+
+def _credit(plan: FetchPlan) -> str:
+    date = f", {plan.terms.date}" if plan.terms.date else ""
+    unknown = "" if plan.terms.licence else ", licence unknown"
+    return f"{plan.terms.credit}{date}{unknown}"
+
+
+def _warn_of_disk(plans: Sequence[FetchPlan]) -> None:
+    from crossview.downloads import require_room
+    from crossview.errors import CannotWrite
+
+    console.print_result("Nothing but capabilities was fetched.")
+    try:
+        require_room(plans[0].folder, 1.1 * sum(p.missing_bytes for p in plans), "The imagery")
+    except CannotWrite as problem:
+        console.warn(str(problem))
+
+
+def _open_address(text: str, downloads: Downloads) -> tuple[Address, float]:
+    """The address that a text or a name of the table is, and how often its server may be asked."""
+    from crossview.downloads import Politeness
+    from crossview.imagery.addresses import is_address, parse_address
+
+    usual = Politeness().requests_per_s
+    if is_address(text):
+        return parse_address(text), usual
+    source = _find_named(text)
+    if source is None:
+        raise InvalidValue(f"There is no {text}, and no open source of that name.")
+    return source, usual
+
+
+def _find_named(text: str) -> Address | None:
+    """The address of the shipped table's source of that name; None if it has none."""
+    return None
+
+
+def _enclose(near: str, within_km: float) -> Perimeter:
+    """The box around a circle."""
+    import numpy as np
+
+    from crossview.geo.mercator import enclose_points
+    from crossview.geo.points import parse_latlon
+
+    centre = parse_latlon(near)
+    box = enclose_points(np.array([centre.lat]), np.array([centre.lon]), within_km * 1000.0)
+    name = f"--near {near} --within {within_km:g}"
+    return _make_box(box.west, max(box.south, -90.0), box.east, min(box.north, 90.0), name)
+
+
+def _make_box(west: float, south: float, east: float, north: float, name: str) -> Perimeter:
+    """A box whose east runs on beyond 180."""
+    if east - west > WIDEST_DEG:
+        raise InvalidValue(
+            f"{name}: the box is {east - west:.0f} degrees wide, which is no region.\n"
+            "Take a part of it, such as a town."
+        )
+    from crossview.geo.perimeters import parse_perimeter
+
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return parse_perimeter({"type": "Polygon", "coordinates": [ring]})
