@@ -149,7 +149,7 @@ def test_control_characters_of_a_name_are_shown_and_not_obeyed(capsys):
 
 
 @pytest.mark.parametrize("words", [
-    ["index", "https://example.org/[a]/b.tif", "--out", "x.cvx"],
+    ["calibrate", "https://example.org/[a]/b.csv", "--index", "x.cvx"],
     ["index", "a.tif", "--out", "s3://bucket/x.cvx"],
     ["index", "a.tif", "--out=s3://bucket/x.cvx"],
     ["index", "/vsicurl/https://example.org/b.tif", "--out", "x.cvx"],

@@ -13,7 +13,6 @@ from tests.imagery.map_services import (
 from tests.web_server import Answer, serving
 
 from crossview import downloads as module
-from crossview.cli.online import parse_bbox
 from crossview.downloads import Downloads, Politeness
 from crossview.errors import (
     BadAnswer,
@@ -23,12 +22,13 @@ from crossview.errors import (
     ServiceDown,
     TooCoarse,
 )
+from crossview.geo.perimeters import parse_box
 from crossview.imagery import remote
 from crossview.imagery.addresses import parse_address
 from crossview.imagery.remote import Demand, fetch_imagery, plan_fetch, require_fine
 from crossview.imagery.sources import open_sources
 
-AREA = parse_bbox(BOX)
+AREA = parse_box(BOX)
 QUICK = {"": Politeness(requests_per_s=5000.0, burst=500, tries=3, timeout_s=5.0)}
 WANTED = Demand(px_m=0.5)
 
@@ -205,7 +205,7 @@ def test_retry_after_holds_all_threads_and_ends_well(tmp_path):
 
 
 def test_an_area_across_longitude_180_is_one_region(tmp_path):
-    area = parse_bbox("179.999,-16.801,-179.999,-16.799")
+    area = parse_box("179.999,-16.801,-179.999,-16.799")
     with serving(XyzService()) as server:
         plan, paths = fetch(server.address + "/{z}/{x}/{y}.png", tmp_path, area)
     xs = {int(path.split("/")[2]) for path in server.paths()}
@@ -221,19 +221,16 @@ def test_an_area_across_longitude_180_is_one_region(tmp_path):
 @pytest.mark.parametrize(
     ("box", "said"),
     [
-        ("13.3,52.5,13.3,52.6", "no size"),
+        ("13.3,52.5,13.3,52.6", "no inside"),
         ("5.9,47.3,15.0,55.1", r"The area has 5\d\d,\d\d\d km2"),
         ("13,52,13.7,52.4", r"2,1\d\d km2: [\d,]+ tiles, about \d+ GB and \d+ h"),
-        ("-180,-90,180,90", "no region"),
-        ("52.5,13.3,52.4,13.4", "360 degrees wide"),  # across longitude 180, round the Earth
-        ("1,2,3", "not four numbers"),
-        ("13,53,14,52", "Longitude comes first"),
-        ("13,52,14,200", "not degrees"),
+        ("-180,-90,180,90", "360 degrees"),
+        ("52.5,13.3,52.4,13.4", r"359\.9 degrees"),  # across longitude 180, round the Earth
     ],
 )
 def test_a_box_of_nothing_or_of_a_country_is_refused_with_its_size(box, said, tmp_path):
     with serving(XyzService()) as server, pytest.raises(InvalidValue, match=said):
-        fetch(server.address + "/{z}/{x}/{y}.png", tmp_path, parse_bbox(box), Demand(px_m=0.2))
+        fetch(server.address + "/{z}/{x}/{y}.png", tmp_path, parse_box(box), Demand(px_m=0.2))
     assert server.asked == []
 
 
@@ -254,7 +251,7 @@ def test_a_service_says_which_layers_it_has_and_where(tmp_path):
         with pytest.raises(InvalidValue, match="no layer 'x'"):
             fetch(server.address + "/wms?service=WMS#x", tmp_path)
         with pytest.raises(EmptyRegion, match="no imagery in that area"):
-            fetch(server.address + "/wms?service=WMS#dop", tmp_path, parse_bbox("1,1,1.01,1.01"))
+            fetch(server.address + "/wms?service=WMS#dop", tmp_path, parse_box("1,1,1.01,1.01"))
         assert len(server.asked) == 1, "capabilities are kept"
 
 
@@ -284,7 +281,7 @@ def test_what_a_service_says_of_its_terms_is_told(tmp_path):
 
 
 def test_two_areas_share_the_tiles_that_both_need(tmp_path):
-    half = parse_bbox("13.3700,52.5000,13.3720,52.5020")
+    half = parse_box("13.3700,52.5000,13.3720,52.5020")
     with serving(XyzService()) as server:
         address = server.address + "/{z}/{x}/{y}.png"
         fetch(address, tmp_path, half)

@@ -266,7 +266,7 @@ def _refuse_addresses(arguments: Sequence[str]) -> None:
         if _ADDRESS.match(text) and option not in MAY_BE_ADDRESSES:
             file = f" Its path is {text[7:]}." if text.startswith("file:///") else ""
             raise InvalidValue(
-                f"{text} is an address, and here a file is meant.{file}\n"
+                f"{text} is an address. Here a file is meant.{file}\n"
                 "Download it first, then give the name of the file."
             )
         if not argument.startswith("-"):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from crossview.downloads import Downloads
     from crossview.geo.perimeters import Perimeter
     from crossview.imagery.addresses import Address
+    from crossview.imagery.open_sources import OpenSource
     from crossview.imagery.remote import Demand, FetchPlan
 
-WIDEST_DEG = 90.0  # of a box: beyond, it is no region
+MOST_REQUESTS_PER_S = 20.0  # also where a service allows more
 
 # Options of every verb that takes imagery by address.
 Bbox = Annotated[
@@ -68,33 +70,11 @@ def read_area(
              if given is not None]  # fmt: skip
     if len(named) > 1:
         raise UsageError(f"{' and '.join(named)} both name an area: give one of them.")
-    if bbox is not None:
-        return parse_bbox(bbox)
-    if area is not None:
-        from crossview.geo.perimeters import read_perimeter
+    if bbox is not None or area is not None:
+        from crossview.geo.perimeters import parse_box, read_perimeter
 
-        return read_perimeter(area)
+        return parse_box(bbox) if bbox is not None else read_perimeter(str(area))
     return _enclose(near, within_km) if near is not None and within_km > 0.0 else None
-
-
-def parse_bbox(text: str) -> Perimeter:
-    """The box that ``WEST,SOUTH,EAST,NORTH`` names; InvalidValue says what is wrong with others."""
-    advice = "Give west,south,east,north in degrees, such as --bbox 13.36,52.50,13.40,52.52."
-    try:
-        west, south, east, north = (float(part) for part in text.split(","))
-    except ValueError:
-        raise InvalidValue(f"--bbox {text}: these are not four numbers.\n{advice}") from None
-    if not (
-        -90.0 <= south <= 90.0 and -90.0 <= north <= 90.0 and max(map(abs, (west, east))) <= 360
-    ):
-        raise InvalidValue(f"--bbox {text}: these are not degrees on Earth.\n{advice}")
-    if south == north or west == east:
-        raise InvalidValue(f"--bbox {text}: the box has no size.\n{advice}")
-    if south > north:
-        raise InvalidValue(
-            f"--bbox {text}: its south lies north of its north. Longitude comes first.\n{advice}"
-        )
-    return _make_box(west, south, east + 360.0 if east < west else east, north, f"--bbox {text}")
 
 
 def fetch_sources(
@@ -248,18 +228,23 @@ def _open_address(text: str, downloads: Downloads) -> tuple[Address, float]:
     from crossview.downloads import Politeness
     from crossview.imagery.addresses import is_address, parse_address
 
-    usual = Politeness().requests_per_s
+    usual = Politeness()
     if is_address(text):
-        return parse_address(text), usual
+        return parse_address(text), usual.requests_per_s
     source = _find_named(text)
     if source is None:
         raise InvalidValue(f"There is no {text}, and no open source of that name.")
-    return source, usual
+    address, rate = source.address, min(source.requests_per_s, MOST_REQUESTS_PER_S)
+    polite = replace(usual, requests_per_s=rate)
+    downloads.set_politeness(urlsplit(address.url).hostname or "", polite)
+    return address, rate
 
 
-def _find_named(text: str) -> Address | None:
-    """The address of the shipped table's source of that name; None if it has none."""
-    return None
+def _find_named(text: str) -> OpenSource | None:
+    """The source of that name in the shipped table; None if it has none."""
+    from crossview.imagery.open_sources import find_open_source, is_open_source
+
+    return find_open_source(text) if is_open_source(text) else None
 
 
 def _enclose(near: str, within_km: float) -> Perimeter:
@@ -267,22 +252,10 @@ def _enclose(near: str, within_km: float) -> Perimeter:
     import numpy as np
 
     from crossview.geo.mercator import enclose_points
+    from crossview.geo.perimeters import parse_box
     from crossview.geo.points import parse_latlon
 
     centre = parse_latlon(near)
     box = enclose_points(np.array([centre.lat]), np.array([centre.lon]), within_km * 1000.0)
-    name = f"--near {near} --within {within_km:g}"
-    return _make_box(box.west, max(box.south, -90.0), box.east, min(box.north, 90.0), name)
-
-
-def _make_box(west: float, south: float, east: float, north: float, name: str) -> Perimeter:
-    """A box whose east runs on beyond 180."""
-    if east - west > WIDEST_DEG:
-        raise InvalidValue(
-            f"{name}: the box is {east - west:.0f} degrees wide, which is no region.\n"
-            "Take a part of it, such as a town."
-        )
-    from crossview.geo.perimeters import parse_perimeter
-
-    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-    return parse_perimeter({"type": "Polygon", "coordinates": [ring]})
+    south, west, north, east = box.bounds
+    return parse_box(f"{west},{max(south, -90.0)},{east},{min(north, 90.0)}")

@@ -35,6 +35,8 @@ from crossview.geo.mercator import HALF_WORLD_M
 from crossview.geo.perimeters import Perimeter
 from crossview.imagery.addresses import (
     Address,
+    CogAddress,
+    StacAddress,
     Terms,
     WmsAddress,
     WmtsAddress,
@@ -42,6 +44,8 @@ from crossview.imagery.addresses import (
     fill_environment,
     fill_template,
 )
+from crossview.imagery.cogs import Credit, CutJob, place_cut
+from crossview.imagery.stac import plan_pictures
 from crossview.imagery.tile_archives import MOST_TILE_BYTES, TileNumber, decode_tile
 from crossview.imagery.tile_grids import (
     GRID_FILE,
@@ -142,15 +146,15 @@ def plan_fetch(
         )
     url, secrets = fill_environment(address.url)
     downloads.keep_secret(*secrets)
+    if isinstance(address, CogAddress | StacAddress):
+        return _plan_cuts(replace(address, url=url), address, area, demand, downloads, cache)
     kept = _Capabilities(downloads, cache)
     if isinstance(address, XyzAddress):
         source = _plan_template(address, url, area, demand)
     elif isinstance(address, WmtsAddress):
         source = _read_wmts(address, url, area, demand.px_m, kept)
-    elif isinstance(address, WmsAddress):
-        source = _read_wms(address, url, area, demand.px_m, kept)
     else:
-        raise InvalidValue(f"{address.url[:200]}: this kind of address cannot be fetched here.")
+        source = _read_wms(address, url, area, demand.px_m, kept)
     return _plan_tiles(source, area, cache, demand)
 
 
@@ -164,6 +168,43 @@ def fetch_imagery(
     """
     require_room(plan.folder, 1.1 * plan.missing_bytes, "The imagery")
     return plan.job.fetch(downloads, progress)
+
+
+def _plan_cuts(
+    asked: CogAddress | StacAddress,
+    address: CogAddress | StacAddress,
+    area: Perimeter,
+    demand: Demand,
+    downloads: Downloads,
+    cache: Path,
+) -> FetchPlan:
+    """Blocks of one file, or of those that a catalogue names; ``asked`` holds its secrets."""
+    folder, notes = cache / "imagery", tuple[str, ...]()
+    if isinstance(asked, StacAddress):
+        job, terms, notes = plan_pictures(asked, area, demand.px_m, downloads, folder)
+        if not terms.attribution:
+            terms = replace(terms, attribution=_name_host(address).attribution)
+    else:
+        terms = _name_host(address)
+        credit = Credit(attribution=terms.credit, date=terms.date)
+        cut = place_cut(asked.url, area, demand.px_m, credit, downloads=downloads, folder=folder)
+        job = CutJob(() if cut is None else (cut,))
+    if not job.cuts:
+        raise EmptyRegion(f"{address.url[:200]} has no imagery in that area.")
+    missing, size = job.measure_missing()
+    return FetchPlan(
+        address=address,
+        terms=terms,
+        job=job,
+        folder=folder,
+        pieces=job.pieces,
+        missing=missing,
+        missing_bytes=size,
+        seconds=max(missing / demand.requests_per_s, size / _BYTES_PER_S),
+        metres_per_px=max(one.cut.metres_per_px for one in job.cuts),
+        area_km2=measure_area_km2(area),
+        notes=notes,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
