@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from rasterio.transform import from_origin
 from rasterio.warp import transform as transform_points
 from tests.web_server import Answer, Asked, WebServer, serving
 
+from crossview.cli import online
 from crossview.downloads import Downloads, Politeness
 from crossview.errors import BadAnswer, EmptyRegion, InvalidValue
 from crossview.geo.perimeters import Perimeter, parse_perimeter
 from crossview.imagery import stac
-from crossview.imagery.addresses import StacAddress, Terms
+from crossview.imagery.addresses import CogAddress, StacAddress, Terms
+from crossview.imagery.remote import Demand, fetch_imagery, plan_fetch
 from crossview.imagery.sources import open_sources
 from crossview.imagery.stac import CatalogueFind, find_pictures, plan_pictures
 
@@ -395,24 +398,16 @@ def test_pictures_of_a_search_become_local_blocks_with_their_terms_and_nothing_i
     files = {name: write_picture(tmp_path, name, crs) for name, crs in
              (("old", "EPSG:25832"), ("new", "EPSG:25833"))}  # fmt: skip
 
-    def serve(name: str) -> Callable[[Asked], Answer]:
-        data = files[name].read_bytes()
-
-        def answer(asked: Asked) -> Answer:
-            first, last = map(int, asked.headers["range"].removeprefix("bytes=").split("-"))
-            part = data[first : last + 1]
-            said = f"bytes {first}-{first + len(part) - 1}/{len(data)}"
-            return Answer(part, 206, {"Content-Range": said})
-
-        return answer
-
     area = make_box(12.0, 52.3, 12.004, 52.302)
     items = [
         make_item("old", (11.9, 52.2, 12.1, 52.4), "2019-05-06"),
         make_item("new", (12.002, 52.2, 12.1, 52.4), "2023-05-06"),
     ]
     catalogue.answers |= {"/search": serve_pages(items, 1)}
-    catalogue.answers |= {f"/pictures/{name}.tif": serve(name) for name in files}
+    catalogue.answers |= {
+        f"/pictures/{name}.tif": partial(answer_range, data=path.read_bytes())
+        for name, path in files.items()
+    }
     with Downloads() as downloads:
         address = StacAddress(url=f"{catalogue.server.address}/search")
         job, terms, notes = plan_pictures(address, area, 1.0, downloads, tmp_path / "cache")
@@ -443,3 +438,51 @@ def write_picture(folder: Path, name: str, crs: str) -> Path:
     ) as file:  # fmt: skip
         file.write(np.random.default_rng(3).integers(0, 255, (3, 1200, 1200), np.uint8))
     return path
+
+
+def test_a_cog_and_a_search_are_planned_and_fetched_as_every_other_address(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    """The dry run tells blocks and terms; the margin is read, too; nothing is fetched again."""
+    path = write_picture(tmp_path, "one", "EPSG:25833")
+    catalogue.answers["/pictures/one.tif"] = lambda asked: answer_range(asked, path.read_bytes())
+    catalogue.answers["/search"] = serve_pages(
+        [make_item("one", (11.9, 52.2, 12.1, 52.4), "2023-05-06")], 1
+    )
+    area = make_box(12.001, 52.3005, 12.003, 52.3015)
+    for address, licence in (
+        (CogAddress(url=f"{catalogue.server.address}/pictures/one.tif"), ""),
+        (StacAddress(url=f"{catalogue.server.address}/search"), "CC-BY-4.0"),
+    ):
+        with Downloads() as downloads:
+            plan = plan_fetch(address, area, Demand(px_m=0.6, margin_m=20.0), downloads, tmp_path)
+            assert plan.pieces >= 1
+            assert plan.terms.licence == licence
+            assert plan.metres_per_px == pytest.approx(0.5, rel=0.01)
+            paths = fetch_imagery(plan, downloads)
+            again = plan_fetch(address, area, Demand(px_m=0.6, margin_m=20.0), downloads, tmp_path)
+            assert (again.missing, again.missing_bytes) == (0, 0.0)
+        with open_sources(paths) as imagery:
+            south, west, north, east = imagery.info.bounds
+        assert west < 12.001 - 0.00025
+        assert east > 12.003 + 0.00025
+        assert south < 52.3005 - 0.00015
+        assert north > 52.3015 + 0.00015
+
+
+def answer_range(asked: Asked, data: bytes) -> Answer:
+    first, last = map(int, asked.headers["range"].removeprefix("bytes=").split("-"))
+    part = data[first : last + 1]
+    said = f"bytes {first}-{first + len(part) - 1}/{len(data)}"
+    return Answer(part, 206, {"Content-Range": said})
+
+
+def test_a_name_of_the_table_counts_as_an_address_with_known_terms_and_its_own_pace() -> None:
+    assert online.is_remote("ch-swissimage")
+    assert not online.is_remote("ch-nowhere")
+    assert not online.is_remote("city.tif")
+    with Downloads() as downloads:
+        address, rate = online._open_address("fr-bdortho", downloads)
+        assert (address.terms.known, rate) == (True, 20.0)
+        bucket = downloads._find_bucket(address.url)
+        assert bucket.politeness.requests_per_s == 20.0

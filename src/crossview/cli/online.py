@@ -6,6 +6,7 @@ name of a source was given.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from crossview.imagery.remote import Demand, FetchPlan
 
 MOST_REQUESTS_PER_S = 20.0  # also where a service allows more
+_NAME = re.compile(r"[a-z]{2}-[a-z0-9-]+")  # of a source of the shipped table
 
 # Options of every verb that takes imagery by address.
 Bbox = Annotated[
@@ -242,6 +244,8 @@ def _open_address(text: str, downloads: Downloads) -> tuple[Address, float]:
 
 def _find_named(text: str) -> OpenSource | None:
     """The source of that name in the shipped table; None if it has none."""
+    if not _NAME.fullmatch(text):  # most paths: the table need not be read
+        return None
     from crossview.imagery.open_sources import find_open_source, is_open_source
 
     return find_open_source(text) if is_open_source(text) else None

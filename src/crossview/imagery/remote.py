@@ -153,8 +153,10 @@ def plan_fetch(
         source = _plan_template(address, url, area, demand)
     elif isinstance(address, WmtsAddress):
         source = _read_wmts(address, url, area, demand.px_m, kept)
-    else:
+    elif isinstance(address, WmsAddress):
         source = _read_wms(address, url, area, demand.px_m, kept)
+    else:
+        return _plan_pictures(address, url, area, demand, downloads, cache)
     return _plan_tiles(source, area, cache, demand)
 
 
@@ -258,6 +260,61 @@ def _plan_tiles(source: _TileSource, area: Perimeter, cache: Path, demand: Deman
         statement=source.statement,
         notes=source.notes,
     )
+
+
+def _plan_pictures(
+    address: CogAddress | StacAddress,
+    url: str,
+    area: Perimeter,
+    demand: Demand,
+    downloads: Downloads,
+    cache: Path,
+) -> FetchPlan:
+    """Parts of files that are read by ranges: of one, or of those that a catalogue names."""
+    whole, folder = _widen(area, demand.margin_m), cache / "imagery" / "pictures"
+    terms, notes = _name_host(address), tuple[str, ...]()
+    if isinstance(address, StacAddress):
+        filled = replace(address, url=url)
+        job, found, notes = plan_pictures(filled, whole, demand.px_m, downloads, folder)
+        attribution = terms.attribution if not found.attribution else found.attribution
+        terms = replace(found, attribution=attribution)
+    else:
+        credit = Credit(attribution=terms.credit, date=terms.date)
+        cut = place_cut(url, whole, demand.px_m, credit, downloads=downloads, folder=folder)
+        if cut is None:
+            raise EmptyRegion(f"{address.url[:200]} shows nothing of that area.")
+        job = CutJob((cut,))
+    missing, needed = job.measure_missing()
+    requests = sum(one.cut.tiles for one in job.cuts) * missing / max(1, job.pieces)
+    return FetchPlan(
+        address=address,
+        terms=terms,
+        job=job,
+        folder=folder,
+        pieces=job.pieces,
+        missing=missing,
+        missing_bytes=needed,
+        seconds=max(requests / demand.requests_per_s, needed / _BYTES_PER_S),
+        metres_per_px=max(one.cut.metres_per_px for one in job.cuts),
+        area_km2=measure_area_km2(area),
+        notes=notes,
+    )
+
+
+def _widen(area: Perimeter, margin_m: float) -> Perimeter:
+    """Boxes around the polygons of an area, wider by a margin on all sides."""
+    if margin_m <= 0.0:
+        return area
+    boxes = []
+    for outer, *_ in area.polygons:
+        lons, lats = zip(*outer, strict=True)
+        up = margin_m / _DEGREE_M
+        across = up / max(0.05, math.cos(math.radians(max(map(abs, lats)))))
+        west, east = min(lons) - across, max(lons) + across
+        south, north = max(-90.0, min(lats) - up), min(90.0, max(lats) + up)
+        ring = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+        boxes.append((tuple(ring),))
+    return Perimeter(tuple(boxes))
 
 
 @dataclass(frozen=True)
