@@ -18,8 +18,8 @@ from crossview.errors import UnknownName
 from crossview.imagery.addresses import Address, Terms, parse_address
 from crossview.schema import NotNegative, Positive, Sentence, check
 
-# Licences of which the text was read: use by machines, derived works and their publication are
-# allowed, commercially too; what they ask for is that the source is named, or nothing.
+# Licences that allow use by machines, derived works and their publication, commercially too; what
+# they ask for is that the source is named, or nothing. A row says how it was found to be under one.
 ALLOWED_LICENCES = {
     "CC BY 4.0": "https://creativecommons.org/licenses/by/4.0/",
     "CC0 1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
