@@ -24,6 +24,7 @@ class Request:
     status: int
     sent_bytes: int
     agent: str
+    range: str  # of the bytes that were wanted; empty: all of them
 
 
 class Gate:
@@ -126,9 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
         return answer.status, answer.getheaders(), content
 
     def _answer(self, status: int, headers: Headers, content: bytes) -> None:
-        request = Request(
-            self.command, self.path, status, len(content), self.headers.get("User-Agent", "")
-        )
+        said = (self.headers.get(name, "") for name in ("User-Agent", "Range"))
+        request = Request(self.command, self.path, status, len(content), *said)
         with self.gate._lock:
             self.gate.requests.append(request)
         try:
