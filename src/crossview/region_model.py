@@ -51,7 +51,6 @@ from crossview.assessment import JobProgress, Note
 from crossview.calibration import calibrate as calibrating
 from crossview.calibration.fit import CalibrationGoal, photos_needed
 from crossview.calibration.known_photos import KnownPhoto, KnownPhotos, LeftOut, locate_known_photos
-from crossview.downloads import Downloads, Politeness
 from crossview.errors import BadImagery, BadModel, InvalidValue, UsageError, require
 from crossview.evaluation.run_comparison import compare_queries, correct_together
 from crossview.files import atomic_write, make_folder, remove_whole, sweep
@@ -73,6 +72,7 @@ from crossview.pairs.table import PairTable, join_tables
 from crossview.reports.region_page import write_region_report
 from crossview.schema import parse_object, read_bytes
 from crossview.street import gathering
+from crossview.street.gathering import FOLDER_KIND
 from crossview.street.own_photos import OwnPhotoOptions, read_own_photos
 from crossview.street.pairing import PairingOptions, make_pairs
 from crossview.street.selection import SelectionOptions, split_by_area
@@ -81,7 +81,7 @@ from crossview.worlds.town_pairs import COLUMNS
 
 REQUEST_NAME, STEPS_FOLDER = "region.json", "steps"
 INDEX_NAME, MODEL_NAME, MAP_NAME, PAIRS_NAME = "region.cvx", "model", "map.html", "pairs.csv"
-PAIRS_KIND, FOLDER_KIND = "pairs", "folder"  # of --street, beside services
+PAIRS_KIND = "pairs"  # of --street, beside services and a folder
 BEFORE_NAME = "before.cvx"  # an index by the model as it was given, while the test runs
 STEPS = ("imagery", "street", "division", "model", "index", "calibration", "test", "map", "report")
 OUTPUTS = {  # of each step, below the region's folder
@@ -489,9 +489,8 @@ class _Region:
     def _open_service(self) -> Iterator[gathering.ServiceAccess]:
         service = gathering.parse_street(self.options.street)
         token = gathering.read_token(service, self.options.token_file)
-        pace = {"": Politeness(), service.host: Politeness(requests_per_s=service.requests_per_s)}
-        with Downloads(politeness=pace, secrets=[token] if token else []) as downloads:
-            yield gathering.ServiceAccess(service, downloads, token)
+        with gathering.open_service(service, token) as access:
+            yield access
 
     def make_division(self) -> dict[str, Any]:
         """Three lists of photos: to adapt on, to calibrate on, to test on."""
@@ -819,6 +818,14 @@ def plan_region(
         ),
         remarks=tuple(remarks),
     )
+
+
+def plan_photos(options: RegionOptions, note: Note) -> tuple[PlannedStep, tuple[str, ...]]:
+    """The step that gets street photos, and their licences; the imagery may still be far away."""
+    _require_own(options.out)
+    region = _Region(options, lambda _job, _done, _total: None, note)
+    _, step, licences = region.plan_street()
+    return step, licences
 
 
 def make_region(options: RegionOptions, progress: JobProgress, note: Note) -> dict[str, Any]:

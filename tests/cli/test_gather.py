@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import sys
 
 import pytest
+from tests.imagery.map_services import XyzService
 from tests.street.service_twins import TOKEN, MapillaryTwin, PanoramaxTwin, photo
 from tests.street.test_gathering import some
+from tests.street.test_pairing import texture, write_map
 from tests.web_server import Answer, serving
 
 from crossview.cli import main
+from crossview.geo.points import LatLon
 from crossview.street import gathering
 
 BOX = "13.3700,52.5000,13.3800,52.5060"
@@ -75,7 +80,7 @@ def test_an_area_may_be_drawn(panoramax, tmp_path, capsys):
         (("--bbox", "13.37,52.5,13.37,52.5"), 2, "no inside"),
         (("--bbox", "5.9,47.3,15.0,55.0"), 2, "km2"),
         (("--bbox", "one,two"), 2, "no box"),
-        (("--bbox", BOX, "--area", "x.geojson"), 2, "either --bbox"),
+        (("--bbox", BOX, "--area", "x.geojson"), 2, "both name"),
         (("--bbox", BOX, "--max-age", "3"), 2, "--date"),
     ],
 )
@@ -144,3 +149,132 @@ def test_the_extra_is_named_where_it_is_missing(tmp_path, capsys, monkeypatch):
 
 def test_services_that_are_shipped_are_asked_over_https():
     assert all(one.address.startswith("https://") for one in gathering.SERVICES.values())
+
+
+# With imagery.
+
+SMALL = ("--quiet", "--workers", 0, "--footprint", 40)
+
+
+@pytest.fixture
+def city(tmp_path):
+    """An orthophoto of 900 x 700 m, 0.5 m a pixel, that covers all photos."""
+    file = tmp_path / "city.tif"
+    write_map(file, 25833, LatLon(52.5015, 13.3745), texture(1, 1400, 1800), 0.5)
+    return file
+
+
+def read_pairs(out):
+    with (out / "pairs.csv").open(encoding="utf-8", newline="") as stream:
+        return [row for row in csv.DictReader(stream) if row["relation"] == "match"]
+
+
+def read_report(out):
+    return json.loads((out / "report.json").read_text())
+
+
+def test_with_imagery_pairs_are_made_and_more_of_them_later(panoramax, city, tmp_path, capsys):
+    twin, server = panoramax
+    out = tmp_path / "out"
+    assert typed(server, out, "--imagery", city, "--most", 8, *SMALL) == 0
+    said = capsys.readouterr().out
+    assert "8 of 13 photos" in said
+    rows = read_pairs(out)
+    assert len(rows) + len(read_report(out)["left_out"]) == 8
+    assert rows
+    for row in rows:
+        assert (out / row["ground"]).is_file()
+        assert (out / row["aerial"]).is_file()
+    credits_ = (out / "ATTRIBUTION.md").read_text()
+    assert "walker" in credits_
+    assert "CC-BY-SA-4.0" in credits_
+    assert typed(server, out, "--imagery", city, *SMALL) == 0
+    assert len(read_pairs(out)) + len(read_report(out)["left_out"]) == 12
+    assert set(twin.pictures.values()) == {1}
+
+
+def test_pairs_that_were_cut_off_are_made_without_fetching_again(panoramax, city, tmp_path):
+    twin, server = panoramax
+    out = tmp_path / "out"
+    assert typed(server, out, "--imagery", city, *SMALL) == 0
+    once = (out / "pairs.csv").read_bytes()
+    asked = len(server.asked)
+    (out / "report.json").unlink()
+    (out / "pairs.csv").unlink()
+    assert typed(server, out, "--imagery", city, *SMALL) == 0
+    assert (out / "pairs.csv").read_bytes() == once
+    assert len(server.asked) == asked
+    assert set(twin.pictures.values()) == {1}
+
+
+def test_the_age_of_photos_counts_from_the_date_of_the_imagery(panoramax, city, tmp_path, capsys):
+    _, server = panoramax
+    given = ("--imagery", city, "--max-age", 1, *SMALL)
+    assert typed(server, tmp_path / "none", *given) == 2
+    assert "--date" in capsys.readouterr().err
+    (tmp_path / "city.json").unlink(missing_ok=True)
+    import rasterio
+
+    with rasterio.open(city, "r+") as raster:
+        raster.update_tags(TIFFTAG_DATETIME="1995:05:01 12:00:00")
+    assert typed(server, tmp_path / "out", *given) == 1
+    assert "12 age" in capsys.readouterr().err
+
+
+def test_a_dry_run_with_imagery_says_whose_all_of_it_is(panoramax, city, tmp_path, capsys):
+    twin, server = panoramax
+    given = ("--imagery", city, "--attribution", "City", "--dry-run")
+    assert typed(server, tmp_path / "out", *given) == 0
+    said = capsys.readouterr().out
+    assert "Imagery: City" in said
+    assert "CC-BY-SA-4.0 12" in said
+    assert not (tmp_path / "out").exists()
+    assert twin.pictures == {}
+
+
+def test_photos_of_one_s_own_are_paired_too(city, tmp_path, capsys):
+    from tests.street.test_pairing import write_photo
+
+    rows = ["file,lat,lon,heading_deg,fov_deg"]
+    for n in range(8):
+        write_photo(tmp_path, f"p{n}.png", texture(n))
+        rows.append(f"p{n}.png,{52.5005 + 3e-4 * n},13.3745,90,70")
+    (tmp_path / "photos.csv").write_text("\n".join(rows) + "\n")
+    words = ["gather", "--street", f"folder:{tmp_path / 'photos.csv'}", "--out",
+             str(tmp_path / "out")]  # fmt: skip
+    assert main(words) == 2
+    assert "--imagery" in capsys.readouterr().err
+    words += ["--imagery", str(city), *map(str, SMALL)]
+    assert main([*words, "--dry-run"]) == 0
+    assert "8 of 8 photos" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+    assert main(words) == 0
+    assert len(read_pairs(tmp_path / "out")) >= 4
+    part = [*words, "--bbox", "13.37,52.5000,13.38,52.5012"]
+    assert main(part) == 0
+    assert {row["ground"][-6:] for row in read_pairs(tmp_path / "out")} <= {
+        "p0.png", "p1.png", "p2.png"
+    }  # fmt: skip
+
+
+def test_imagery_by_address_has_a_licence_of_its_own(panoramax, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CROSSVIEW_CACHE", str(tmp_path / "cache"))
+    twin, server = panoramax
+    box = "13.3705,52.5003,13.3740,52.5013"
+    with serving(XyzService()) as maps:
+        given = ("--imagery", maps.address + "/{z}/{x}/{y}.png", *SMALL)
+        assert typed(server, tmp_path / "out", *given, "--dry-run", box=box) == 0
+        said = capsys.readouterr().out
+        assert "tiles of" in said
+        assert "pictures are to be fetched" in said
+        assert typed(server, tmp_path / "out", *given, "--accept-licence", "other", box=box) == 2
+        assert "--accept-imagery-licence" in capsys.readouterr().err
+        assert maps.asked == []
+        assert twin.pictures == {}
+        given += ("--accept-imagery-licence",)
+        assert typed(server, tmp_path / "out", *given, box=box) == 0
+        asked = len(maps.asked)
+        assert typed(server, tmp_path / "out", *given, box=box) == 0
+        assert len(maps.asked) == asked
+    assert "unknown" not in {row["ground"] for row in read_pairs(tmp_path / "out")}
+    assert len(read_pairs(tmp_path / "out")) >= 3

@@ -89,21 +89,21 @@ def test_the_server_is_asked_politely(gate, gathered):
 def test_headings_that_the_server_made_up_are_not_believed(seen):
     for row, shown in seen:
         if shown.says:
-            assert float(row["heading"]) == pytest.approx(shown.said_heading_deg, abs=0.01)
+            assert float(row["heading_deg"]) == pytest.approx(shown.said_heading_deg, abs=0.01)
         else:
-            assert row["heading"] == ""
+            assert row["heading_deg"] == ""
             assert "guessed" in row["notes"]
 
 
 def test_lens_time_and_accuracy_are_those_of_the_files(seen):
     for row, shown in seen:
-        assert float(row["fov"]) == pytest.approx(shown.fov_deg, abs=2.0)
+        assert float(row["fov_deg"]) == pytest.approx(shown.fov_deg, abs=2.0)
         assert float(row["position_sigma_m"]) == pytest.approx(shown.sigma_m)
         assert row["captured"] == shown.captured.isoformat()
 
 
 def test_every_picture_has_its_author_and_its_licence(gathered, rows):
-    told = (gathered / "ATTRIBUTION.md").read_text(encoding="utf-8")
+    told = (gathered / "photos" / "ATTRIBUTION.md").read_text(encoding="utf-8")
     for row in rows:
         assert (row["licence"], row["licence_url"]) == LICENCE
         assert row["attribution"]

@@ -42,6 +42,13 @@ AcceptLicence = Annotated[
         "--accept-licence", help="The licence of the imagery was read and allows this use."
     ),
 ]
+AcceptImageryLicence = Annotated[  # where --accept-licence is about photos
+    bool,
+    typer.Option(
+        "--accept-imagery-licence",
+        help="The licence of imagery by address was read and allows this use.",
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,7 @@ class FetchOptions:
     """What the command line says of fetching, whatever is fetched."""
 
     accept_licence: bool = False
+    licence_option: str = "--accept-licence"  # what the verb calls it
     dry_run: bool = False
     quiet: bool = False
 
@@ -59,24 +67,6 @@ def is_remote(source: str | Path) -> bool:
 
     text = str(source)
     return is_address(text) or (not Path(text).exists() and _find_named(text) is not None)
-
-
-def read_area(
-    bbox: str | None, area: Path | None, near: str | None = None, within_km: float = 0.0
-) -> Perimeter | None:
-    """The area that options name; None where none does. UsageError for more than one.
-
-    A box across longitude 180 has its west greater than its east.
-    """
-    named = [name for name, given in (("--bbox", bbox), ("--area", area), ("--near", near))
-             if given is not None]  # fmt: skip
-    if len(named) > 1:
-        raise UsageError(f"{' and '.join(named)} both name an area: give one of them.")
-    if bbox is not None or area is not None:
-        from crossview.geo.perimeters import parse_box, read_perimeter
-
-        return parse_box(bbox) if bbox is not None else read_perimeter(str(area))
-    return _enclose(near, within_km) if near is not None and within_km > 0.0 else None
 
 
 def fetch_sources(
@@ -97,6 +87,8 @@ def fetch_sources(
                 "Of local imagery, --near LAT,LON --within KM chooses a part."
             )
         return [Path(source) for source in sources]
+    from crossview.geo.perimeters import read_area
+
     return resolve_sources(sources, read_area(bbox, file, near, within_km), choose, options)
 
 
@@ -141,7 +133,7 @@ def resolve_sources(
             _warn_of_disk(list(plans.values()))
             return None
         for plan in plans.values():
-            require_accepted(plan, accepted=options.accept_licence)
+            require_accepted(plan, options)
         for source in sources:
             if str(source) not in plans:
                 paths.append(Path(source))
@@ -195,16 +187,16 @@ def describe_plan(plan: FetchPlan) -> str:
     return "\n".join([*lines, *(f"{note}." for note in plan.notes)])
 
 
-def require_accepted(plan: FetchPlan, *, accepted: bool) -> None:
+def require_accepted(plan: FetchPlan, options: FetchOptions) -> None:
     """Raise :class:`UsageError` for a licence that nobody has read."""
-    if plan.terms.known or accepted:
+    if plan.terms.known or options.accept_licence:
         return
     read = plan.terms.licence_url or f"the terms of use of {plan.host}"
     stated = f" The service says: {plan.statement}." if plan.statement else ""
     raise UsageError(
         f"What may be done with the imagery of {plan.host} is not known here.{stated}\n"
         f"Read {read}: do they allow copies of it, and models and maps made from it? If so, add "
-        "--accept-licence, and say whose it is with --attribution."
+        f"{options.licence_option}, and say whose it is with --attribution."
     )
 
 
@@ -249,17 +241,3 @@ def _find_named(text: str) -> OpenSource | None:
     from crossview.imagery.open_sources import find_open_source, is_open_source
 
     return find_open_source(text) if is_open_source(text) else None
-
-
-def _enclose(near: str, within_km: float) -> Perimeter:
-    """The box around a circle."""
-    import numpy as np
-
-    from crossview.geo.mercator import enclose_points
-    from crossview.geo.perimeters import parse_box
-    from crossview.geo.points import parse_latlon
-
-    centre = parse_latlon(near)
-    box = enclose_points(np.array([centre.lat]), np.array([centre.lon]), within_km * 1000.0)
-    south, west, north, east = box.bounds
-    return parse_box(f"{west},{max(south, -90.0)},{east},{min(north, 90.0)}")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crossview.cli import console
 from crossview.cli.index import Attribution, Bands, Crs, Date, Stretch, read_source_options
+
+if TYPE_CHECKING:
+    from crossview.street.pairing import PairingProgress, PairingReport
 
 
 def pairs(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -118,16 +123,28 @@ def pairs(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
             selection=chosen, footprint_m=footprint, val_share=keep_val, test_share=keep_test,
             workers=workers, overwrite=overwrite,
         )  # fmt: skip
-        with console.show_progress("photos", len(own.photos), unit="photos", quiet=quiet) as bar:
-
-            def show(what: str, done: int, total: int) -> None:
-                bar.describe(what)
-                bar.update(done, total)
-
+        with show_pairing(len(own.photos), quiet=quiet) as show:
             report = make_pairs(
                 own.photos, opened, out, options, left_out=own.left_out, notes=own.notes,
                 progress=show,
             )  # fmt: skip
+    print_pairs(report, out)
+
+
+@contextmanager
+def show_pairing(photos: int, *, quiet: bool) -> Iterator[PairingProgress]:
+    """Progress of :func:`make_pairs`."""
+    with console.show_progress("photos", photos, unit="photos", quiet=quiet) as bar:
+
+        def show(what: str, done: int, total: int) -> None:
+            bar.describe(what)
+            bar.update(done, total)
+
+        yield show
+
+
+def print_pairs(report: PairingReport, out: Path) -> None:
+    """How many pairs there are, what was left out, and what to do with them."""
     splits = ", ".join(f"{count} {name}" for name, count in report.count_splits().items())
     known = sum(pair.heading_deg is not None for pair in report.pairs)
     console.print_result(f"{out}: {len(report.pairs)} pairs ({splits}); heading known of {known}.")

@@ -11,17 +11,23 @@ import typer
 
 from crossview.cli import console
 from crossview.cli.adapt import show_stages
-from crossview.cli.gather import read_area
 from crossview.cli.index import Attribution, Bands, Crs, Date, Stretch, read_source_options
+from crossview.cli.online import (
+    AcceptImageryLicence,
+    FetchOptions,
+    choose_demand,
+    is_remote,
+    resolve_sources,
+)
 from crossview.errors import UsageError
 
 if TYPE_CHECKING:
-    from crossview.region_model import RegionPlan
+    from crossview.region_model import PlannedStep, RegionPlan
 
 
 def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     imagery: Annotated[
-        list[Path],
+        list[str],  # a Path would eat a slash of an address
         typer.Option(help="Imagery, as crossview index takes it; repeatable.", metavar="SOURCE"),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the region, such as my-region.")],
@@ -35,15 +41,18 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     ] = "",
     bbox: Annotated[
         str | None,
-        typer.Option(metavar="W,S,E,N", help="Where a service is asked for photos, in degrees."),
+        typer.Option(
+            metavar="W,S,E,N", help="Where photos and imagery by address are fetched, in degrees."
+        ),
     ] = None,
     area: Annotated[
-        Path | None, typer.Option(help="The same: GeoJSON. Default: where the imagery is.")
+        Path | None, typer.Option(help="The same: GeoJSON. Default: where local imagery is.")
     ] = None,
     accept_licence: Annotated[
         list[str] | None,
         typer.Option(help="Use photos of this licence, too, as the service names it; repeatable."),
     ] = None,
+    accept_imagery_licence: AcceptImageryLicence = False,
     token_file: Annotated[
         Path | None, typer.Option(help="File that holds the service's token.")
     ] = None,
@@ -91,15 +100,31 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     import logging
 
     from crossview import region_model
+    from crossview.geo.perimeters import read_area
     from crossview.index.index_options import IndexOptions
     from crossview.texts import match_language
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    where = read_area(bbox, area)
+    is_far = any(map(is_remote, imagery))
+    if is_far and not (yes or dry_run):
+        _require_terminal()
+    paths = resolve_sources(
+        imagery,
+        where,
+        lambda: choose_demand(model or None, footprint, allow_coarse=allow_coarse),
+        FetchOptions(
+            accept_licence=accept_imagery_licence,
+            licence_option="--accept-imagery-licence",
+            dry_run=dry_run,
+            quiet=quiet,
+        ),
+    )
     options = region_model.RegionOptions(
         out=out,
-        sources=tuple(imagery),
+        sources=tuple(map(Path, imagery)) if paths is None else tuple(paths),
         street=street,
-        area=None if bbox is None and area is None else read_area(bbox, area),
+        area=where,
         accepted_licences=tuple(accept_licence or ()),
         token_file=token_file,
         model=model,
@@ -126,6 +151,13 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     def tell(text: str) -> None:
         console.note(text, quiet=quiet)
 
+    if paths is None:
+        step, licences = region_model.plan_photos(options, tell)
+        lines = [_describe_step(step)] if step.what else []
+        lines += [f"  Licence of the {text}" for text in licences]
+        lines.append("The other steps are planned when the imagery is here. Nothing was written.")
+        console.print_result("\n".join(lines))
+        return
     plan = region_model.plan_region(options, tell)
     text = _describe_plan(plan)
     if dry_run:
@@ -150,11 +182,20 @@ def _limit_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-def _ask() -> None:
-    """Go on only if a person says so."""
+def _require_terminal() -> None:
     if not sys.stdin.isatty():
         raise UsageError("Nobody is there to be asked.\nAdd --yes to go on, or --dry-run.")
+
+
+def _ask() -> None:
+    """Go on only if a person says so."""
+    _require_terminal()
     typer.confirm("Go on?", abort=True, err=True)
+
+
+def _describe_step(step: PlannedStep) -> str:
+    size = f", {console.format_size(step.bytes)}" if step.bytes else ""
+    return f"  {step.name}: {step.what} ({console.format_duration(step.seconds)}{size})"
 
 
 def _describe_plan(plan: RegionPlan) -> str:
@@ -163,8 +204,7 @@ def _describe_plan(plan: RegionPlan) -> str:
         if step.done:
             lines.append(f"  {step.name}: done already")
             continue
-        size = f", {console.format_size(step.bytes)}" if step.bytes else ""
-        lines.append(f"  {step.name}: {step.what} ({console.format_duration(step.seconds)}{size})")
+        lines.append(_describe_step(step))
     lines += [f"  {text}" for text in plan.remarks]
     lines += [f"  Licence of the {text}" for text in plan.licences]
     lines.append(

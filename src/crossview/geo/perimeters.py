@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from crossview.arrays import F64, Bool
-from crossview.errors import BadData, CrossviewError, InvalidValue
+from crossview.errors import BadData, CrossviewError, InvalidValue, UsageError
 from crossview.geo.grids import convert_to_latlon, convert_to_wkt
+from crossview.geo.mercator import enclose_points
 from crossview.geo.points import (
     EARTH_RADIUS_M,
     LatLon,
@@ -26,6 +27,7 @@ from crossview.geo.points import (
     mark_inside,
     measure_distances_m,
     measure_lon_offsets_deg,
+    parse_latlon,
     unroll_ring,
     wrap_lon,
 )
@@ -177,6 +179,32 @@ def parse_box(text: str) -> Perimeter:
     low, high = corners[0].lat, corners[1].lat
     ring = ((west, low), (east, low), (east, high), (west, high), (west, low))
     return Perimeter(((ring,),))
+
+
+def read_area(
+    box: str | None, file: str | Path | None, near: str | None = None, within_km: float = 0.0
+) -> Perimeter | None:
+    """The area that ``--bbox``, ``--area`` or ``--near`` and ``--within`` name; None: none does.
+
+    UsageError for more than one. A box across longitude 180 has its west greater than its east.
+    """
+    options = {"--bbox": box, "--area": file, "--near": near}
+    named = [name for name, given in options.items() if given is not None]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)} both name an area: give one of them.")
+    if box is not None:
+        return parse_box(box)
+    if file is not None:
+        return read_perimeter(file)
+    return _enclose(near, within_km) if near is not None and within_km > 0.0 else None
+
+
+def _enclose(near: str, within_km: float) -> Perimeter:
+    """The box around a circle."""
+    centre = parse_latlon(near)
+    box = enclose_points(np.array([centre.lat]), np.array([centre.lon]), within_km * 1000.0)
+    south, west, north, east = box.bounds
+    return parse_box(f"{west},{max(south, -90.0)},{east},{min(north, 90.0)}")
 
 
 def parse_ring(ring: Any, crs: str | None = None) -> F64:

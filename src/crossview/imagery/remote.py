@@ -47,13 +47,7 @@ from crossview.imagery.addresses import (
 from crossview.imagery.cogs import Credit, CutJob, place_cut
 from crossview.imagery.stac import plan_pictures
 from crossview.imagery.tile_archives import MOST_TILE_BYTES, TileNumber, decode_tile
-from crossview.imagery.tile_grids import (
-    GRID_FILE,
-    GridFacts,
-    TileGrid,
-    make_mercator_grid,
-    measure_area_km2,
-)
+from crossview.imagery.tile_grids import GRID_FILE, GridFacts, TileGrid, make_mercator_grid
 
 MOST_PIECES = 500_000  # of an area: about 1,000 km2 at 0.2 m per pixel
 MOST_KM2 = 5_000.0
@@ -136,7 +130,7 @@ def plan_fetch(
     Raises :class:`InvalidValue` for an area of no size or of a country, :class:`EmptyRegion` for
     one outside of the service.
     """
-    area_km2 = measure_area_km2(area)
+    area_km2 = area.measure_km2()
     if area_km2 <= 0.0:
         raise InvalidValue("The area has no size: give a box of west, south, east and north.")
     if area_km2 > MOST_KM2:
@@ -204,7 +198,7 @@ def _plan_cuts(
         missing_bytes=size,
         seconds=max(missing / demand.requests_per_s, size / _BYTES_PER_S),
         metres_per_px=max(one.cut.metres_per_px for one in job.cuts),
-        area_km2=measure_area_km2(area),
+        area_km2=area.measure_km2(),
         notes=notes,
     )
 
@@ -228,7 +222,7 @@ class _TileSource:
 
 
 def _plan_tiles(source: _TileSource, area: Perimeter, cache: Path, demand: Demand) -> FetchPlan:
-    rate, area_km2 = demand.requests_per_s, measure_area_km2(area)
+    rate, area_km2 = demand.requests_per_s, area.measure_km2()
     tile_px = source.grid.tile_px
     per_tile = tile_px**2 * (_PNG_BYTES_PER_PX if source.suffix == ".png" else _JPEG_BYTES_PER_PX)
     count = math.ceil(area_km2 * 1e6 / (source.metres_per_px * tile_px) ** 2)  # at least
@@ -296,7 +290,7 @@ def _plan_pictures(
         missing_bytes=needed,
         seconds=max(requests / demand.requests_per_s, needed / _BYTES_PER_S),
         metres_per_px=max(one.cut.metres_per_px for one in job.cuts),
-        area_km2=measure_area_km2(area),
+        area_km2=area.measure_km2(),
         notes=notes,
     )
 

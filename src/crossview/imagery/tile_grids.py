@@ -20,7 +20,6 @@ from crossview.errors import BadImagery, EmptyRegion, InvalidValue
 from crossview.geo.grids import RasterGrid, convert_to_wkt, find_x_period, names_files
 from crossview.geo.mercator import HALF_WORLD_M, MAX_LAT
 from crossview.geo.perimeters import Perimeter
-from crossview.geo.points import EARTH_RADIUS_M, compute_twice_area
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.tile_archives import (
     MOST_TILE_PX,
@@ -183,16 +182,6 @@ def make_mercator_grid(zoom: int, tile_px: int = 256) -> TileGrid:
     )
 
 
-def measure_area_km2(area: Perimeter) -> float:
-    """The ground that an area covers, on a sphere."""
-    doubled = 0.0
-    for polygon in area.polygons:
-        for ring in polygon:
-            flat = [(math.radians(lon), math.sin(math.radians(lat))) for lon, lat in ring]
-            doubled += compute_twice_area(flat)  # holes turn the other way
-    return abs(doubled) / 2.0 * EARTH_RADIUS_M**2 / 1e6
-
-
 @dataclass(frozen=True, kw_only=True)
 class GridFacts:
     """What ``tilegrid.json`` says: the grid of a folder's tiles, and whose they are."""
@@ -270,6 +259,6 @@ def _list_touched(points: F64) -> I64:
 
 def _describe_too_large(area: Perimeter) -> str:
     return (
-        f"The area has {measure_area_km2(area):,.0f} km2: more tiles than can be fetched from a "
+        f"The area has {area.measure_km2():,.0f} km2: more tiles than can be fetched from a "
         "public service.\nTake a part of it, such as a town, or download the imagery as files."
     )

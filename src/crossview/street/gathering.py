@@ -20,6 +20,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,6 +70,8 @@ _MOST_ROUNDS = 50  # of choosing anew what steps in for pictures that are gone
 _TOKEN_BYTES = 4096
 _TOKEN = re.compile(r"[\x21-\x7e]{8,4000}")
 _JPEG = b"\xff\xd8\xff"
+
+FOLDER_KIND = "folder"  # of --street: photos of one's own, beside services
 
 Judgement = Literal["open", "forbidding", "unknown"]
 
@@ -204,6 +207,16 @@ class ServiceAccess:
         """Where a picture is now, and the headers to send."""
         address = self.service.address
         return self.service.locate_picture(photo, self.downloads, self.token, address=address)
+
+
+@contextmanager
+def open_service(service: StreetService, token: str | None) -> Iterator[ServiceAccess]:
+    """A service that is asked at its own pace, and whose token is in no message."""
+    from crossview.downloads import Downloads, Politeness
+
+    pace = {"": Politeness(), service.host: Politeness(requests_per_s=service.requests_per_s)}
+    with Downloads(politeness=pace, secrets=[token] if token else []) as downloads:
+        yield ServiceAccess(service, downloads, token)
 
 
 # Licences.
