@@ -12,7 +12,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from PIL import Image
+from tests.imagery.map_services import BOX, XyzService
+from tests.street.service_twins import PanoramaxTwin
+from tests.street.test_gathering import some
 from tests.test_adaptation import base, small, write_photo_from_above  # noqa: F401 - fixtures
+from tests.web_server import serving
 
 from crossview import region_model
 from crossview.cli import main
@@ -321,3 +325,39 @@ def test_the_command_prints_its_plan_and_asks_before_it_goes_on(
     assert not out.exists()
     assert main([*command, "--yes", "--quiet"]) == 0
     assert "nobody knows" in capsys.readouterr().out
+
+
+def test_imagery_by_address_is_told_with_the_photos_and_wants_its_own_yes(
+    base, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("CROSSVIEW_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    out = tmp_path / "mine"
+    twin = PanoramaxTwin(some(12))
+    with serving(XyzService()) as maps, serving(twin) as photos:
+        twin.address = photos.address
+        command = ["region", "--imagery", maps.address + "/{z}/{x}/{y}.png", "--bbox", BOX,
+                   "--street", f"panoramax:{photos.address}", "--model", str(base), "--demo-only",
+                   "--stride", "60", "--no-training", "--out", str(out)]  # fmt: skip
+        assert main([*command, "--dry-run"]) == 0
+        said = capsys.readouterr().out
+        assert re.search(r"\d+ tiles of", said)
+        assert "licence unknown" in said
+        assert re.search(r"street: fetch \d+ of \d+ photos", said)
+        assert "CC-BY-SA-4.0" in said
+        assert main(command) == 2
+        assert "Add --yes" in capsys.readouterr().err
+        assert main([*command, "--yes", "--accept-licence", "other"]) == 2
+        assert "--accept-imagery-licence" in capsys.readouterr().err
+        assert maps.asked == []
+        assert twin.pictures == {}
+        assert not out.exists()
+        command += ["--yes", "--accept-imagery-licence", "--quiet"]
+        assert main(command) == 0
+        asked = len(maps.asked)
+        assert asked > 0
+        assert set(twin.pictures.values()) == {1}
+        assert main(command) == 0
+        assert len(maps.asked) == asked
+        assert set(twin.pictures.values()) == {1}
+    assert (out / "report.html").is_file()

@@ -28,6 +28,7 @@ from tests.index.regions import region
 from tests.reports.made_up import evaluation
 from tests.street.service_twins import PanoramaxTwin
 from tests.street.test_gathering import some
+from tests.street.test_pairing import texture, write_map
 from tests.test_adaptation import SMALL as SMALL_NETWORK
 from tests.test_adaptation import write_photo_from_above
 from tests.tiny_pairs import write_pairs
@@ -39,6 +40,7 @@ import crossview
 from crossview import adaptation, catalogue, downloads, region_model
 from crossview.cli import main
 from crossview.demo import DemoSettings, run_demo
+from crossview.geo.points import LatLon
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut_windows
 from crossview.localization import inbox, queries
@@ -467,7 +469,7 @@ def explain() -> int:
     )  # fmt: skip
 
 
-def gather() -> int:
+def gather(*more: object) -> int:
     """From a service that answers without a socket, one picture after the other."""
     gathering.WORKERS = 1
     twin = PanoramaxTwin(some(6), address="http://127.0.0.1:1")
@@ -481,8 +483,17 @@ def gather() -> int:
     downloads.Downloads._ask_once = ask
     return typed(
         "gather", "--street", "panoramax:http://127.0.0.1:1", "--bbox", "13.37,52.5,13.38,52.506",
-        "--out", "photos", "--most", 4, "--quiet",
+        "--out", "photos", "--most", 4, "--quiet", *more,
     )  # fmt: skip
+
+
+def ground_of_photos() -> None:
+    """Imagery of where the photos are."""
+    write_map(Path("a.tif"), 25833, LatLon(52.5005, 13.3722), texture(1, 240, 480), 0.5)
+
+
+def gather_pairs() -> int:
+    return gather("--imagery", "a.tif", "--footprint", 30, "--workers", 0)
 
 
 def gathered() -> None:
@@ -554,6 +565,12 @@ VERBS = {
     ),
     "gather again": Verb(
         gathered, gather, unfinished=("photos/photos/*", "photos/gone.jsonl"), times=("listed",)
+    ),
+    "gather --imagery": Verb(  # a request of pairs: of files, with their times
+        ground_of_photos, gather_pairs, times=("listed", "request"),
+        unfinished=(
+            "photos/photos/*", "photos/windows/*", "photos/gone.jsonl", "photos/inspected.jsonl",
+        ),
     ),
     "world --from": Verb(small_region, world_from, unfinished=("worlds/*",), costly=True),
     "pairs": Verb(taken_photos, pairs_, unfinished=("mine/*",)),

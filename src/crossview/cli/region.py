@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ from crossview.cli.online import (
 from crossview.errors import UsageError
 
 if TYPE_CHECKING:
+    from crossview.imagery.remote import Demand
     from crossview.region_model import PlannedStep, RegionPlan
 
 
@@ -112,7 +114,9 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     paths = resolve_sources(
         imagery,
         where,
-        lambda: choose_demand(model or None, footprint, allow_coarse=allow_coarse),
+        lambda: _choose_demand(
+            model or None, footprint, allow_coarse=allow_coarse, has_photos=bool(street)
+        ),
         FetchOptions(
             accept_licence=accept_imagery_licence,
             licence_option="--accept-imagery-licence",
@@ -171,6 +175,20 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     with show_stages(quiet) as progress:
         report = region_model.make_region(options, progress, tell)
     console.print_result("\n".join([*report["says"]["works"], str(out / "report.html")]))
+
+
+def _choose_demand(
+    model: str | None, footprint_m: float | None, *, allow_coarse: bool, has_photos: bool
+) -> Demand:
+    """As fine as the model can use, and as windows beside street photos are, if there are any."""
+    from crossview.worlds.land_cover import COARSEST_M
+    from crossview.worlds.raster import CELL_M
+
+    demand = choose_demand(model, footprint_m, allow_coarse=allow_coarse)
+    if not has_photos:
+        return demand
+    coarsest_px_m = min(COARSEST_M, demand.coarsest_px_m or COARSEST_M)
+    return replace(demand, px_m=min(CELL_M, demand.px_m), coarsest_px_m=coarsest_px_m)
 
 
 def _limit_threads(threads: int) -> None:
