@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 from tests.datasets import twins
 from tests.hub_server import serving_hub, use_hub
+from tests.imagery.map_services import XyzService
 from tests.index.regions import region
 from tests.reports.made_up import evaluation
 from tests.street.service_twins import PanoramaxTwin
@@ -41,6 +42,7 @@ from crossview import adaptation, catalogue, downloads, region_model
 from crossview.cli import main
 from crossview.demo import DemoSettings, run_demo
 from crossview.geo.points import LatLon
+from crossview.imagery import remote
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut_windows
 from crossview.localization import inbox, queries
@@ -128,6 +130,23 @@ def imagery() -> None:
 
 def index() -> int:
     return typed("index", "a.tif", "--model", "model", "--out", "region.cvx", "--stride", 20)
+
+
+def index_address() -> int:
+    """Of tiles that a server without a socket gives, one after the other."""
+    remote.WORKERS = 1
+    os.environ[downloads.CACHE_VARIABLE] = "cache"
+    service = XyzService()
+
+    def ask(self: object, url: str, *_: object) -> downloads._Answer:
+        answer = service(Asked(urlsplit(url).path, {}, {}))
+        return downloads._Answer(answer.status, {}, answer.content, None)
+
+    downloads.Downloads._ask_once = ask
+    return typed(
+        "index", "http://127.0.0.1:1/{z}/{x}/{y}.png", "--bbox", "13.37,52.5,13.3702,52.5001",
+        "--accept-licence", "--model", "model", "--out", "region.cvx", "--stride", 40,
+    )  # fmt: skip
 
 
 def indexed() -> None:
@@ -524,6 +543,10 @@ def careless() -> int:
 
 VERBS = {
     "index": Verb(imagery, index, unfinished=("region.cvx.partial/*", "region.cvx/progress.json")),
+    "index by address": Verb(
+        imagery, index_address, times=("signature", "steps"),
+        unfinished=("cache/*", "region.cvx.partial/*", "region.cvx/progress.json"),
+    ),
     "index --add": Verb(
         indexed, index_add, unfinished=("region.cvx/segment-*", "region.cvx.adding/*")
     ),

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -31,6 +31,7 @@ from tests.crashes import verbs
 from tests.datasets import twins
 from tests.hub_server import Hub, serving_hub, use_hub
 from tests.imagery.georeferenced import BERLIN, geotiff, mbtiles, pmtiles, tiles_around, xyz_folder
+from tests.imagery.map_services import BOX, paint, write_wms, write_wmts
 from tests.index.regions import meadow
 from tests.reports.made_up import evaluation
 from tests.street.test_gathering import TWINS, some
@@ -50,9 +51,11 @@ from crossview.files import printable
 from crossview.geo.grids import convert_to_latlon
 from crossview.geo.perimeters import parse_box, parse_perimeter, read_perimeter
 from crossview.hub import HubName, compare_sums, find_pulled, read_card
-from crossview.imagery.addresses import StacAddress
+from crossview.imagery.addresses import StacAddress, parse_address
+from crossview.imagery.remote import Demand, plan_fetch
 from crossview.imagery.sources import open_sources
 from crossview.imagery.stac import plan_pictures
+from crossview.imagery.tile_grids import GridFacts, TileGrid
 from crossview.imagery.windows import Tiling, cut_windows
 from crossview.index.index_options import is_coarse
 from crossview.index.store import Index
@@ -545,6 +548,34 @@ def read_catalogue(folder: Path, _name: str = "") -> Any:
             return terms, notes, [sheet.metres_per_px for sheet in imagery.sheets]
 
 
+def make_services(folder: Path) -> None:
+    """Capabilities of a WMTS and two WMS, and fetched tiles that say which grid they lie on."""
+    (folder / "wmts.xml").write_bytes(write_wmts("https://maps.example"))
+    for version in ("1.1.1", "1.3.0"):
+        content = write_wms("https://maps.example", version, "EPSG:25833")
+        (folder / f"wms {version}.xml").write_bytes(content)
+    grid = TileGrid(crs="EPSG:25833", left=390_000.0, top=5_820_000.0, unit_per_px=0.5, tile_px=256)
+    (folder / "tiles" / "0" / "3").mkdir(parents=True)
+    (folder / "tiles" / "0" / "3" / "4.png").write_bytes(paint(grid.place((3, 4), (3, 4))))
+    (folder / "tiles" / "tilegrid.json").write_text(GridFacts(grid=grid, date="2023").to_json())
+
+
+def read_service(folder: Path, name: str = "") -> Any:
+    """As a verb that is given the address of capabilities, or a folder that was fetched."""
+    if name.endswith(".json"):
+        with open_sources([folder / "tiles"]) as imagery:
+            sheets = [sheet.store.shrunk(8, 8).pixels.mean() for sheet in imagery.sheets]
+            return imagery.info.to_json(), sheets
+    kind = "wmts" if name.startswith("wmts") else "wms"
+    layer = "ortho" if kind == "wmts" else "dop"
+    address = parse_address(f"{kind}:https://maps.example/{quote(name)}#{layer}")
+    with TemporaryDirectory() as out:
+        plan = plan_fetch(
+            address, parse_box(BOX), Demand(px_m=0.5), _KeptAnswers(folder), Path(out)
+        )  # type: ignore[arg-type]
+        return plan.pieces, plan.terms, plan.statement
+
+
 class _KeptAnswers:
     """Downloads of a server whose files lie in a folder."""
 
@@ -559,6 +590,16 @@ class _KeptAnswers:
 
     def read(self, url: str, **_asked: Any) -> Reply:
         return Reply(url, {}, self._find(url).read_bytes())
+
+    def fetch(self, url: str, into: Path, *, check: Callable[[bytes], None], **_: Any) -> bool:
+        content = self._find(unquote(url)).read_bytes()
+        check(content)
+        into.parent.mkdir(parents=True, exist_ok=True)
+        into.write_bytes(content)
+        return True
+
+    def keep_secret(self, *_secrets: str) -> None:
+        pass
 
     def open_ranges(self, url: str, _into: Path) -> Any:
         return self._find(url).open("rb")
@@ -644,6 +685,7 @@ KINDS = {
     "vectors": Kind(make_vectors, read_vectors),
     "cache": Kind(make_cache, read_cache, ("cache/*",)),
     "STAC catalogue, COG": Kind(make_catalogue, read_catalogue, ("*.json", "picture.tif")),
+    "WMTS, WMS, tile grid": Kind(make_services, read_service, ("*.xml", "tiles/tilegrid.json")),
     "search area": Kind(make_areas, read_area),
     "gathered photos": Kind(make_gathered, read_gathered, ("gathering.json", "gone.jsonl")),
     "answers on street photos": Kind(make_gathered, read_answers, ("*.answer",)),

@@ -48,13 +48,13 @@ from crossview.imagery.cogs import Credit, CutJob, place_cut
 from crossview.imagery.stac import plan_pictures
 from crossview.imagery.tile_archives import MOST_TILE_BYTES, TileNumber, decode_tile
 from crossview.imagery.tile_grids import GRID_FILE, GridFacts, TileGrid, make_mercator_grid
+from crossview.locks import lock
 
 MOST_PIECES = 500_000  # of an area: about 1,000 km2 at 0.2 m per pixel
 MOST_KM2 = 5_000.0
 WORKERS = 6
 WMS_BLOCK_PX = 1024
 _FRESH_S = 24 * 3600.0  # capabilities are asked for again after a day
-_OLD_S = 3600.0  # what is half-written for so long belongs to a process that is gone
 _JPEG_BYTES_PER_PX, _PNG_BYTES_PER_PX = 0.35, 1.6  # of orthophotos, about
 _BYTES_PER_S = 2e6  # of a connection, about
 _OGC_PX_M = 0.00028
@@ -325,9 +325,15 @@ class _TileJob:
         return above / str(self.source.level) / str(tile[0]) / f"{tile[1]}{self.source.suffix}"
 
     def fetch(self, downloads: Downloads, progress: Progress) -> tuple[Path, ...]:
+        with lock(self.folder, "fetching imagery", wait=True, make_parents=True):
+            self._fetch_missing(downloads, progress)
+            self._lay_links()
+        return (self.area,)
+
+    def _fetch_missing(self, downloads: Downloads, progress: Progress) -> None:
         missing = [tile for tile in self.tiles if not self.place(tile).is_file()]
         for column in {self.place(tile).parent for tile in missing}:
-            sweep(column, older_than_s=_OLD_S)
+            sweep(column)
         if missing:
             self._probe(downloads, missing)
         done = len(self.tiles) - len(missing)
@@ -336,8 +342,6 @@ class _TileJob:
                      lambda more: progress(done + more, len(self.tiles)), downloads)  # fmt: skip
         if not any(self.place(tile).stat().st_size for tile in self.tiles):
             raise EmptyRegion(f"{self._host} has no imagery in that area: all tiles are empty.")
-        self._lay_links()
-        return (self.area,)
 
     @property
     def _host(self) -> str:
@@ -395,6 +399,7 @@ class _TileJob:
 
     def _lay_links(self) -> None:
         """The area's own folder: the tiles under their names, and what they are."""
+        sweep(self.area)
         for tile in self.tiles:
             link = self.place(tile, self.area)
             if not link.is_file():
