@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 from tests.imagery.map_services import BOX, XyzService, answer_wmts, paint_tile
 from tests.web_server import serving
 
@@ -124,3 +126,23 @@ def test_without_an_address_nothing_that_talks_to_servers_is_loaded(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == ""
+
+
+def test_pairs_fetch_the_imagery_around_their_photos(tmp_path, capsys):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    rows = ["file,lat,lon,heading_deg,fov_deg"]
+    for number in range(4):
+        pixels = np.random.default_rng(number).integers(0, 255, (120, 160, 3), np.uint8)
+        Image.fromarray(pixels).save(photos / f"{number}.jpg")
+        rows.append(f"{number}.jpg,{52.5004 + 0.0003 * number},13.3720,{40 * number},90")
+    (photos / "photos.csv").write_text("\n".join(rows))
+    with serving(XyzService()) as server:
+        address = server.address + "/{z}/{x}/{y}.png"
+        words = ["pairs", str(photos / "photos.csv"), "--imagery", address, "--out",
+                 str(tmp_path / "mine"), "--workers", "0", "--quiet"]  # fmt: skip
+        assert main(words) == 2
+        assert "--accept-imagery-licence" in capsys.readouterr().err
+        assert main([*words, "--accept-imagery-licence"]) == 0
+    assert len((tmp_path / "mine" / "pairs.csv").read_text().splitlines()) == 5
+    assert "Imagery of 127.0.0.1" in (tmp_path / "mine" / "ATTRIBUTION.md").read_text()

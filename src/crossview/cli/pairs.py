@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +11,19 @@ import typer
 
 from crossview.cli import console
 from crossview.cli.index import Attribution, Bands, Crs, Date, Stretch, read_source_options
+from crossview.cli.online import (
+    AcceptImageryLicence,
+    AreaFile,
+    Bbox,
+    FetchOptions,
+    is_remote,
+    resolve_sources,
+)
 
 if TYPE_CHECKING:
+    from crossview.geo.perimeters import Perimeter
     from crossview.street.pairing import PairingProgress, PairingReport
+    from crossview.street.street_photos import StreetPhoto
 
 
 def pairs(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -26,7 +36,8 @@ def pairs(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         ),
     ],
     imagery: Annotated[
-        list[Path], typer.Option(help="Imagery, as crossview index takes it; repeatable.")
+        list[str],  # a Path would eat a slash of an address
+        typer.Option(help="Imagery, as crossview index takes it; repeatable."),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write to.")],
     gpx: Annotated[
@@ -82,6 +93,9 @@ def pairs(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     finest: Annotated[
         float, typer.Option(help="Metres per pixel; finer imagery is averaged to it.")
     ] = 0.2,
+    bbox: Bbox = None,
+    area: AreaFile = None,
+    accept_imagery_licence: AcceptImageryLicence = False,
     workers: Annotated[int, typer.Option(help="Processes that read photos; 0: none.")] = 2,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace other pairs in --out.")
@@ -95,6 +109,8 @@ def pairs(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     """
     from dataclasses import replace
 
+    from crossview.geo.perimeters import read_area
+    from crossview.imagery.remote import Demand
     from crossview.imagery.sources import open_sources
     from crossview.street.own_photos import OwnPhotoOptions, parse_zone, read_own_photos
     from crossview.street.pairing import PairingOptions, make_pairs
@@ -111,7 +127,17 @@ def pairs(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     how = read_source_options(
         bands=bands, stretch=stretch, crs=crs, attribution=attribution, date=date
     )
-    with open_sources(imagery, replace(how, finest_useful_m=finest)) as opened:
+    fetching = FetchOptions(
+        accept_licence=accept_imagery_licence, licence_option="--accept-imagery-licence",
+        quiet=quiet,
+    )  # fmt: skip
+    paths = resolve_sources(
+        imagery,
+        (read_area(bbox, area) or _surround(own.photos)) if any(map(is_remote, imagery)) else None,
+        lambda: Demand(px_m=finest, margin_m=footprint),
+        fetching,
+    )
+    with open_sources(paths or (), replace(how, finest_useful_m=finest)) as opened:
         for note in (*own.notes, *opened.notes):
             console.note(f"{note.removesuffix('.')}.", quiet=quiet)
         chosen = SelectionOptions(
@@ -129,6 +155,20 @@ def pairs(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
                 progress=show,
             )  # fmt: skip
     print_pairs(report, out)
+
+
+def _surround(photos: Sequence[StreetPhoto]) -> Perimeter | None:
+    """The box around all photos; None without any."""
+    import numpy as np
+
+    from crossview.geo.mercator import enclose_points
+    from crossview.geo.perimeters import parse_box
+
+    if not photos:
+        return None
+    lat, lon = (np.array([getattr(p.place, name) for p in photos]) for name in ("lat", "lon"))
+    south, west, north, east = enclose_points(lat, lon, 1.0).bounds
+    return parse_box(f"{west},{south},{east},{north}")
 
 
 @contextmanager
