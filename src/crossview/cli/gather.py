@@ -12,14 +12,18 @@ import typer
 
 from crossview.cli import console
 from crossview.cli.index import Attribution, Bands, Crs, Stretch, read_source_options
-from crossview.cli.online import AcceptImageryLicence, FetchOptions, resolve_sources
+from crossview.cli.online import (
+    AcceptImageryLicence,
+    FetchOptions,
+    choose_pairs_demand,
+    resolve_sources,
+)
 from crossview.cli.pairs import print_pairs, show_pairing
 from crossview.errors import InvalidValue, UsageError
 
 if TYPE_CHECKING:
     from crossview.geo.perimeters import Perimeter
     from crossview.imagery.provenance import SourceOptions
-    from crossview.imagery.remote import Demand
     from crossview.imagery.sources import Imagery
     from crossview.street.gathering import Gathering, GatherOptions, GatherPlan, ServiceAccess
     from crossview.street.selection import DroppedPhoto, SelectionOptions
@@ -156,14 +160,9 @@ def _open_ground(ground: _Ground, where: Perimeter | None) -> Iterator[Imagery |
     from crossview.imagery.sources import open_sources
     from crossview.worlds.raster import CELL_M
 
-    def choose() -> Demand:
-        from crossview.imagery.remote import Demand
-        from crossview.worlds.land_cover import COARSEST_M
-
-        # Half the diagonal of a window, as it may be turned.
-        return Demand(px_m=CELL_M, coarsest_px_m=COARSEST_M, margin_m=0.75 * ground.footprint_m)
-
-    paths = resolve_sources(ground.sources, where, choose, ground.fetching)
+    paths = resolve_sources(
+        ground.sources, where, lambda: choose_pairs_demand(ground.footprint_m), ground.fetching
+    )
     if not paths:
         yield None
         return

@@ -168,6 +168,19 @@ def choose_demand(
     )
 
 
+def choose_pairs_demand(footprint_m: float = 0.0, px_m: float | None = None) -> Demand:
+    """As fine as worlds are drawn and windows of pairs are cut, and no coarser than both may be.
+
+    ``footprint_m``: of windows around places in the area, which may be turned; ``px_m``: finer or
+    coarser pixels that somebody asked for.
+    """
+    from crossview.imagery.remote import Demand
+    from crossview.worlds.land_cover import COARSEST_M
+    from crossview.worlds.raster import CELL_M
+
+    return Demand(px_m=px_m or CELL_M, coarsest_px_m=COARSEST_M, margin_m=0.75 * footprint_m)
+
+
 def describe_plan(plan: FetchPlan) -> str:
     """Tiles, bytes, minutes, and whose imagery it is, in two or three lines."""
     kept = plan.pieces - plan.missing

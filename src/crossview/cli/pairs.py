@@ -16,6 +16,7 @@ from crossview.cli.online import (
     AreaFile,
     Bbox,
     FetchOptions,
+    choose_pairs_demand,
     is_remote,
     resolve_sources,
 )
@@ -110,7 +111,6 @@ def pairs(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     from dataclasses import replace
 
     from crossview.geo.perimeters import read_area
-    from crossview.imagery.remote import Demand
     from crossview.imagery.sources import open_sources
     from crossview.street.own_photos import OwnPhotoOptions, parse_zone, read_own_photos
     from crossview.street.pairing import PairingOptions, make_pairs
@@ -134,7 +134,7 @@ def pairs(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     paths = resolve_sources(
         imagery,
         (read_area(bbox, area) or _surround(own.photos)) if any(map(is_remote, imagery)) else None,
-        lambda: Demand(px_m=finest, margin_m=footprint),
+        lambda: choose_pairs_demand(footprint, finest),
         fetching,
     )
     with open_sources(paths or (), replace(how, finest_useful_m=finest)) as opened:

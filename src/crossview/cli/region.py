@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from dataclasses import replace
@@ -17,6 +18,7 @@ from crossview.cli.online import (
     AcceptImageryLicence,
     FetchOptions,
     choose_demand,
+    choose_pairs_demand,
     is_remote,
     resolve_sources,
 )
@@ -181,14 +183,12 @@ def _choose_demand(
     model: str | None, footprint_m: float | None, *, allow_coarse: bool, has_photos: bool
 ) -> Demand:
     """As fine as the model can use, and as windows beside street photos are, if there are any."""
-    from crossview.worlds.land_cover import COARSEST_M
-    from crossview.worlds.raster import CELL_M
-
     demand = choose_demand(model, footprint_m, allow_coarse=allow_coarse)
     if not has_photos:
         return demand
-    coarsest_px_m = min(COARSEST_M, demand.coarsest_px_m or COARSEST_M)
-    return replace(demand, px_m=min(CELL_M, demand.px_m), coarsest_px_m=coarsest_px_m)
+    pairs = choose_pairs_demand()
+    coarsest_px_m = min(one.coarsest_px_m or math.inf for one in (demand, pairs))
+    return replace(demand, px_m=min(pairs.px_m, demand.px_m), coarsest_px_m=coarsest_px_m)
 
 
 def _limit_threads(threads: int) -> None:

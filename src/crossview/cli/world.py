@@ -9,11 +9,17 @@ import typer
 
 from crossview.cli import console
 from crossview.cli.index import Attribution, Bands, Crs, Stretch, read_source_options
-from crossview.cli.online import AcceptLicence, AreaFile, Bbox, FetchOptions, fetch_sources
+from crossview.cli.online import (
+    AcceptLicence,
+    AreaFile,
+    Bbox,
+    FetchOptions,
+    choose_pairs_demand,
+    fetch_sources,
+)
 from crossview.errors import UsageError
 
 if TYPE_CHECKING:
-    from crossview.imagery.remote import Demand
     from crossview.worlds.write import PhotoSeries
 
 # Options of every verb that draws worlds of imagery.
@@ -85,7 +91,7 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         _write_town(out, style, 20_000 if seed is None else seed, side_m, series, quiet=quiet)
         return
     paths = fetch_sources(
-        source, (bbox, area, None, 0.0), _choose_demand,
+        source, (bbox, area, None, 0.0), choose_pairs_demand,
         FetchOptions(accept_licence=accept_licence, quiet=quiet),
     )  # fmt: skip
     from crossview.imagery.orthophotos import prepare_region
@@ -115,15 +121,6 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         f"Look at {out / 'sheet.png'}, then:\n"
         f"  crossview train --method compass --data pairs:{out / 'pairs.csv'} --out my-run"
     )
-
-
-def _choose_demand() -> Demand:
-    """As fine as worlds are drawn."""
-    from crossview.imagery.remote import Demand
-    from crossview.worlds.land_cover import COARSEST_M
-    from crossview.worlds.raster import CELL_M
-
-    return Demand(px_m=CELL_M, coarsest_px_m=COARSEST_M)
 
 
 def _write_town(
