@@ -74,20 +74,23 @@ class Crossview:
     def __init__(self, folder: Path, outside: Gate) -> None:
         self.folder, self.outside, self.asked = folder, outside, folder / "watched"
         more = watch(self.asked, outside.url)
-        source = str(Path(__file__).resolve().parents[2] / "src")
-        more["PYTHONPATH"] += os.pathsep + source
+        root = Path(__file__).resolve().parents[2]
+        more["PYTHONPATH"] += os.pathsep + os.pathsep.join((str(root / "src"), str(root)))
         cache = {"CROSSVIEW_CACHE": str(folder / "cache"), "CROSSVIEW_CONFIG": os.devnull}
         self.environment = {**os.environ, **more, **cache, "HF_HUB_OFFLINE": "1"}
 
-    def run(self, *words: str | Path) -> str:
-        """What it says, on stdout and stderr; an error where it fails."""
-        given = [sys.executable, "-m", "crossview", *words]
-        return run(given, cwd=self.folder, env=self.environment)
+    def run(self, *words: str | Path, short: bool = False) -> str:
+        """What it says, on stdout and stderr; an error where it fails. ``short``: see shortened."""
+        return run([*self._name(short), *words], cwd=self.folder, env=self.environment)
 
-    def start(self, name: str, *words: str | Path) -> Program:
+    def start(self, name: str, *words: str | Path, short: bool = False) -> Program:
         """Start it beside the test, to be waited for or killed."""
-        given = [sys.executable, "-m", "crossview", *words]
-        return Program(name, given, self.folder, environment=self.environment)
+        return Program(
+            name, [*self._name(short), *words], self.folder, environment=self.environment
+        )
+
+    def _name(self, short: bool) -> list[str]:
+        return [sys.executable, "-m", "tests.services.shortened" if short else "crossview"]
 
 
 @pytest.fixture(scope="session")
@@ -106,10 +109,13 @@ def crossview(tmp_path_factory, outside) -> Crossview:
 
 @pytest.fixture(scope="session")
 def town(crossview) -> Town:
-    """60 pictures of 640,000 square metres: half panoramas, half photos of 90 degrees."""
+    """200 panoramas and 40 photos of 90 degrees, of 640,000 square metres.
+
+    So many, because a region is calibrated and tested on a part each, with a gap between them.
+    """
     folder = crossview.folder / "town"
     crossview.run(
-        "world", "--style", "suburb", "--seed", "20001", "--panoramas", "30", "--photos", "30",
+        "world", "--style", "suburb", "--seed", "20001", "--panoramas", "200", "--photos", "40",
         "--out", folder,
     )  # fmt: skip
     with rasterio.open(folder / "aerial.tif") as raster:

@@ -23,10 +23,22 @@ def gate(panoramax):
 
 
 @pytest.fixture(scope="module")
+def there(town):
+    """The pictures of the western third of the town."""
+    return [shown for shown in town.shown if shown.lon < find_third(town)]
+
+
+def find_third(town):
+    west, _, east, _ = town.bounds
+    return round(west + (east - west) / 3.0, 6)
+
+
+@pytest.fixture(scope="module")
 def gathered(crossview, gate, town):
     """A gathering that met a busy server, was killed after some pictures, and went on."""
     out = crossview.folder / "gathered"
-    box = ",".join(f"{value:.6f}" for value in town.bounds)
+    west, south, _, north = town.bounds
+    box = ",".join(f"{value:.6f}" for value in (west, south, find_third(town), north))
     words = ("gather", "--street", f"panoramax:{gate.url}", f"--bbox={box}", "--out", out)
     gate.refuse_next(r"^/api/search", 503, Retry_After="1")
     gate.refuse_next(PICTURES, 429, Retry_After="1")
@@ -37,7 +49,7 @@ def gathered(crossview, gate, town):
     wait_until(lambda: len(list_pictures(out)) == len(gate.find(PICTURES)), "pictures are not kept")
     killed.kill()
     gate.release(drop=True)
-    assert KILLED_AFTER <= len(list_pictures(out)) < 50
+    assert KILLED_AFTER <= len(list_pictures(out)) < KILLED_AFTER + 10
     assert not (out / "photos.csv").exists()
     crossview.run(*words)
     return out
@@ -54,9 +66,9 @@ def rows(gathered):
 
 
 @pytest.fixture(scope="module")
-def seen(rows, town):
+def seen(rows, there):
     """Each row with the picture of the town that stood there."""
-    return [(row, min(town.shown, key=lambda shown: measure_m(row, shown))) for row in rows]
+    return [(row, min(there, key=lambda shown: measure_m(row, shown))) for row in rows]
 
 
 def measure_m(row, shown):
@@ -64,9 +76,9 @@ def measure_m(row, shown):
     return 111_320.0 * math.hypot(north, east * math.cos(math.radians(shown.lat)))
 
 
-def test_every_picture_of_the_town_is_there_but_the_one_whose_place_is_not_known(rows, town):
-    good = [shown for shown in town.shown if shown.sigma_m < 15.0]
-    assert len(good) == 59
+def test_every_picture_is_there_but_those_whose_place_is_not_known(rows, there):
+    good = [shown for shown in there if shown.sigma_m < 15.0]
+    assert 40 < len(good) < len(there)
     assert len(rows) == len(good)
 
 
