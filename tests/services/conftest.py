@@ -29,11 +29,14 @@ def pytest_configure(config):
     config.stash[WHY_NOT_CAGED] = enter_loopback_only()
 
 
-def pytest_report_header(config):
+def pytest_terminal_summary(terminalreporter, config):
     why = config.stash[WHY_NOT_CAGED]
-    if not why:
-        return "network: loopback alone, by a namespace of its own"
-    return f"network: the machine's ({why}); every connection is watched instead"
+    terminalreporter.section("network")
+    terminalreporter.line(
+        f"the machine's ({why}); every connection was watched instead"
+        if why
+        else "loopback alone, by a namespace of its own"
+    )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,7 +14,7 @@ adaptation.TOWNS = TownPlan(
     styles=("suburb",), towns_per_style=1, pairs_per_town=12, validation_pairs_per_style=0,
     side_m=300.0,
 )  # fmt: skip
-adaptation.PAIRS_PER_HA = (4.0, 4.0)
+adaptation.PAIRS_PER_HA = (2.0, 2.0)
 adaptation.LEAST_QUERIES = 8
 adaptation.MOST_STEPS = 12
 adaptation._EXPORT_S = 0.0
