@@ -17,7 +17,9 @@ from crossview.cli.online import (
     Bbox,
     FetchOptions,
     choose_demand,
+    choose_pairs_demand,
     fetch_sources,
+    join_demands,
 )
 from crossview.cli.world import HeightsFile, OutlinesFile
 
@@ -78,7 +80,7 @@ def adapt(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     paths = fetch_sources(
         sources,
         (bbox, area, None, 0.0),
-        lambda: choose_demand(model),
+        lambda: join_demands(choose_demand(model), choose_pairs_demand()),
         FetchOptions(accept_licence=accept_licence, dry_run=dry_run, quiet=quiet),
     )
     if paths is None:

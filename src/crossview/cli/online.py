@@ -6,6 +6,7 @@ name of a source was given.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -179,6 +180,16 @@ def choose_pairs_demand(footprint_m: float = 0.0, px_m: float | None = None) -> 
     from crossview.worlds.raster import CELL_M
 
     return Demand(px_m=px_m or CELL_M, coarsest_px_m=COARSEST_M, margin_m=0.75 * footprint_m)
+
+
+def join_demands(one: Demand, other: Demand) -> Demand:
+    """As fine, and as much ground around the area, as both need."""
+    return replace(
+        one,
+        px_m=min(one.px_m, other.px_m),
+        coarsest_px_m=min(d.coarsest_px_m or math.inf for d in (one, other)),
+        margin_m=max(one.margin_m, other.margin_m),
+    )
 
 
 def describe_plan(plan: FetchPlan) -> str:

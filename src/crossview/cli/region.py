@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import sys
 from dataclasses import replace
@@ -20,6 +19,7 @@ from crossview.cli.online import (
     choose_demand,
     choose_pairs_demand,
     is_remote,
+    join_demands,
     resolve_sources,
 )
 from crossview.errors import UsageError
@@ -117,7 +117,9 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         imagery,
         where,
         lambda: _choose_demand(
-            model or None, footprint, allow_coarse=allow_coarse, has_photos=bool(street)
+            choose_demand(model or None, footprint, allow_coarse=allow_coarse),
+            has_photos=bool(street),
+            training=not no_training,
         ),
         FetchOptions(
             accept_licence=accept_imagery_licence,
@@ -179,16 +181,12 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     console.print_result("\n".join([*report["says"]["works"], str(out / "report.html")]))
 
 
-def _choose_demand(
-    model: str | None, footprint_m: float | None, *, allow_coarse: bool, has_photos: bool
-) -> Demand:
-    """As fine as the model can use, and as windows beside street photos are, if there are any."""
-    demand = choose_demand(model, footprint_m, allow_coarse=allow_coarse)
-    if not has_photos:
-        return demand
+def _choose_demand(demand: Demand, *, has_photos: bool, training: bool) -> Demand:
+    """As fine as windows beside street photos must be, or as worlds, which can be gone without."""
     pairs = choose_pairs_demand()
-    coarsest_px_m = min(one.coarsest_px_m or math.inf for one in (demand, pairs))
-    return replace(demand, px_m=min(pairs.px_m, demand.px_m), coarsest_px_m=coarsest_px_m)
+    if has_photos:
+        return join_demands(demand, pairs)
+    return replace(demand, px_m=min(demand.px_m, pairs.px_m)) if training else demand
 
 
 def _limit_threads(threads: int) -> None:
