@@ -81,7 +81,8 @@ READ = {
 WITHOUT_OUTPUTS = {
     "singeo_vit_base": Published("singeo", shown={"backbone": "vit_base_patch16_224", **VIT}),
 }
-OTHERS = {  # of methods that have no page yet: whose they are
+NO_PAGE = "crossview cannot read those yet"
+OTHERS = {  # of other methods: whose they are
     "l2ltr_nopolar": "L2LTR",
     "l2ltr_polar": "L2LTR",
     "saig_d_gap_cvusa": "SAIG",
@@ -211,7 +212,8 @@ def test_another_methods_file_is_named(tmp_path, capsys, name):
     status, folder = imported(tmp_path, name, Published("geodtr-plus"), filled=False)
     said = " ".join(capsys.readouterr().err.split())
     assert status == 1
-    assert f"tensors look like those of {OTHERS[name]}. crossview cannot read those yet" in said
+    advice = "Try: crossview import statewide" if name.startswith("statewide") else NO_PAGE
+    assert f"tensors look like those of {OTHERS[name]}. {advice}" in said
     assert not folder.exists()
 
 
