@@ -69,18 +69,18 @@ from crossview.locks import lock
 from crossview.model import Model, open_model
 from crossview.outputs.map_page import write_map
 from crossview.pairs.table import PairTable, join_tables
-from crossview.reports.region_page import write_region_report
+from crossview.reports.region_page import CREDITS_NAME, NUMBERS_NAME, PAGE_NAME, write_region_report
 from crossview.schema import parse_object, read_bytes
 from crossview.street import gathering
 from crossview.street.gathering import FOLDER_KIND
 from crossview.street.own_photos import OwnPhotoOptions, read_own_photos
-from crossview.street.pairing import PairingOptions, make_pairs
+from crossview.street.pairing import ATTRIBUTION_NAME, PairingOptions, make_pairs
 from crossview.street.selection import SelectionOptions, split_by_area
 from crossview.street.street_photos import StreetPhoto
-from crossview.worlds.town_pairs import COLUMNS
+from crossview.worlds.town_pairs import COLUMNS, PAIRS_NAME
 
 REQUEST_NAME, STEPS_FOLDER = "region.json", "steps"
-INDEX_NAME, MODEL_NAME, MAP_NAME, PAIRS_NAME = "region.cvx", "model", "map.html", "pairs.csv"
+INDEX_NAME, MODEL_NAME, MAP_NAME = "region.cvx", "model", "map.html"
 PAIRS_KIND = "pairs"  # of --street, beside services and a folder
 BEFORE_NAME = "before.cvx"  # an index by the model as it was given, while the test runs
 STEPS = ("imagery", "street", "division", "model", "index", "calibration", "test", "map", "report")
@@ -91,7 +91,7 @@ OUTPUTS = {  # of each step, below the region's folder
     "index": (INDEX_NAME, f"{INDEX_NAME}{PARTIAL_SUFFIX}"),
     "test": (BEFORE_NAME, f"{BEFORE_NAME}{PARTIAL_SUFFIX}"),
     "map": (MAP_NAME,),
-    "report": ("report.html", "report.json", "ATTRIBUTION.md"),
+    "report": (PAGE_NAME, NUMBERS_NAME, CREDITS_NAME),
 }
 LEAST_PAIRS = 64  # real pairs that training is worth mixing in
 LEAST_CALIBRATED = 25  # photos on either side of the line between calibration and test
@@ -450,7 +450,7 @@ class _Region:
             "pairs": _relate(out / PAIRS_NAME, self.out),
             "licences": dict(said.most_common()),
             "left_out": report.count_rules(),
-            "credits": (out / "ATTRIBUTION.md").read_text(encoding="utf-8"),
+            "credits": (out / ATTRIBUTION_NAME).read_text(encoding="utf-8"),
         }
 
     def _gather(self) -> tuple[StreetPhoto, ...]:
@@ -850,7 +850,7 @@ def make_region(options: RegionOptions, progress: JobProgress, note: Note) -> di
             if not region.is_done(name):
                 note(f"Step {STEPS.index(name) + 1} of {len(STEPS)}: {name}.")
             region.run_step(name)
-    return parse_object(read_bytes(out / "report.json"))
+    return parse_object(read_bytes(out / NUMBERS_NAME))
 
 
 def group_by_kind(photos: KnownPhotoList) -> list[tuple[str, I64]]:

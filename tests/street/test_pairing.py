@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from rasterio.transform import from_origin
 from tests.shared_data import shared
 
 from crossview import catalogue
-from crossview.cli import main
+from crossview.cli import gather, main, pairs
 from crossview.errors import BadData, EmptyRegion, InvalidValue, TooCoarse
 from crossview.geo.points import LatLon, move_point
 from crossview.imagery.sources import open_sources
@@ -279,3 +280,21 @@ def test_copies_share_a_hash_and_other_pictures_do_not():
     picture = texture(1, 240, 320)
     assert differ(picture, cv2.resize(picture, (160, 120), interpolation=cv2.INTER_AREA)) <= 2
     assert differ(picture, texture(2, 240, 320)) > 15
+
+
+@pytest.mark.parametrize("name", ["pairs", "gather"])
+def test_what_is_not_typed_is_what_python_takes(name):
+    """The numbers of the command line and those of the records are the same ones."""
+    typed = {
+        p.name: p.default
+        for p in inspect.signature(
+            {"pairs": pairs.pairs, "gather": gather.gather}[name]
+        ).parameters.values()
+    }
+    pairing, selection = PairingOptions(), SelectionOptions()
+    kept = {"pairs": "max_error", "gather": "max_position_error"}[name]
+    assert typed["footprint"] == pairing.footprint_m
+    assert typed[kept] == selection.max_sigma_m
+    assert typed["seed"] == selection.seed
+    if name == "pairs":
+        assert (typed["keep_val"], typed["keep_test"]) == (pairing.val_share, pairing.test_share)

@@ -47,7 +47,25 @@ class IndexCommand:
     quiet: bool
 
 
-# Options of every verb that reads imagery.
+# Options of every verb that reads imagery, or makes an index of it.
+Footprint = Annotated[
+    float | None, typer.Option(help="Side of a window in metres. Default: the model's.")
+]
+Stride = Annotated[
+    float | None, typer.Option(help="Metres between windows. Default: footprint / 4.")
+]
+AllowCoarse = Annotated[
+    bool,
+    typer.Option(
+        "--allow-coarse", help="Accept imagery coarser than the model's; the index is marked."
+    ),
+]
+DemoOnly = Annotated[
+    bool,
+    typer.Option(
+        "--demo-only", help="Accept the town's model on real imagery; the index is marked."
+    ),
+]
 Bands = Annotated[
     str | None, typer.Option(help="Bands for red, green, blue, such as 4,3,2; or one.")
 ]
@@ -75,12 +93,8 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         str | None,
         typer.Option(help="Model folder, or a packaged name. Default: the one for this imagery."),
     ] = None,
-    footprint: Annotated[
-        float | None, typer.Option(help="Side of a window in metres. Default: the model's.")
-    ] = None,
-    stride: Annotated[
-        float | None, typer.Option(help="Metres between windows. Default: footprint / 4.")
-    ] = None,
+    footprint: Footprint = None,
+    stride: Stride = None,
     near: Annotated[str | None, typer.Option(help="Only around LAT,LON; needs --within.")] = None,
     within: Annotated[float, typer.Option(help="Radius of that area in kilometres.")] = 0.0,
     bbox: Bbox = None,
@@ -111,18 +125,8 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     ] = False,
     attribution: Attribution = None,
     date: Date = None,
-    allow_coarse: Annotated[
-        bool,
-        typer.Option(
-            "--allow-coarse", help="Accept imagery coarser than the model's; the index is marked."
-        ),
-    ] = False,
-    demo_only: Annotated[
-        bool,
-        typer.Option(
-            "--demo-only", help="Accept the town's model on real imagery; the index is marked."
-        ),
-    ] = False,
+    allow_coarse: AllowCoarse = False,
+    demo_only: DemoOnly = False,
     add: Annotated[bool, typer.Option("--add", help="Add to the index --out.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the index --out.")

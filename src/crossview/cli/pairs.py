@@ -161,14 +161,12 @@ def _surround(photos: Sequence[StreetPhoto]) -> Perimeter | None:
     """The box around all photos; None without any."""
     import numpy as np
 
-    from crossview.geo.mercator import enclose_points
-    from crossview.geo.perimeters import parse_box
+    from crossview.geo.perimeters import surround_points
 
     if not photos:
         return None
     lat, lon = (np.array([getattr(p.place, name) for p in photos]) for name in ("lat", "lon"))
-    south, west, north, east = enclose_points(lat, lon, 1.0).bounds
-    return parse_box(f"{west},{south},{east},{north}")
+    return surround_points(lat, lon, 1.0)
 
 
 @contextmanager

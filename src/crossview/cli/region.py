@@ -12,7 +12,18 @@ import typer
 
 from crossview.cli import console
 from crossview.cli.adapt import show_stages
-from crossview.cli.index import Attribution, Bands, Crs, Date, Stretch, read_source_options
+from crossview.cli.index import (
+    AllowCoarse,
+    Attribution,
+    Bands,
+    Crs,
+    Date,
+    DemoOnly,
+    Footprint,
+    Stretch,
+    Stride,
+    read_source_options,
+)
 from crossview.cli.online import (
     AcceptImageryLicence,
     FetchOptions,
@@ -68,23 +79,15 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     no_training: Annotated[
         bool, typer.Option("--no-training", help="Train nothing: calibrate and test only.")
     ] = False,
-    footprint: Annotated[
-        float | None, typer.Option(help="Side of a window in metres. Default: the model's.")
-    ] = None,
-    stride: Annotated[
-        float | None, typer.Option(help="Metres between windows. Default: footprint / 4.")
-    ] = None,
+    footprint: Footprint = None,
+    stride: Stride = None,
     bands: Bands = None,
     stretch: Stretch = None,
     crs: Crs = None,
     attribution: Attribution = None,
     date: Date = None,
-    allow_coarse: Annotated[
-        bool, typer.Option("--allow-coarse", help="Accept imagery coarser than the model's.")
-    ] = False,
-    demo_only: Annotated[
-        bool, typer.Option("--demo-only", help="Accept the town's model on real imagery.")
-    ] = False,
+    allow_coarse: AllowCoarse = False,
+    demo_only: DemoOnly = False,
     language: Annotated[
         str, typer.Option(help="Of the report and the map: en or de.", metavar="NAME")
     ] = "en",

@@ -196,14 +196,15 @@ def read_area(
         return parse_box(box)
     if file is not None:
         return read_perimeter(file)
-    return _enclose(near, within_km) if near is not None and within_km > 0.0 else None
-
-
-def _enclose(near: str, within_km: float) -> Perimeter:
-    """The box around a circle."""
+    if near is None or within_km <= 0.0:
+        return None
     centre = parse_latlon(near)
-    box = enclose_points(np.array([centre.lat]), np.array([centre.lon]), within_km * 1000.0)
-    south, west, north, east = box.bounds
+    return surround_points(np.array([centre.lat]), np.array([centre.lon]), within_km * 1000.0)
+
+
+def surround_points(lat: F64, lon: F64, reach_m: float) -> Perimeter:
+    """The box around points [N] in degrees, N >= 1, and ``reach_m`` metres around each."""
+    south, west, north, east = enclose_points(lat, lon, reach_m).bounds
     return parse_box(f"{west},{max(south, -90.0)},{east},{min(north, 90.0)}")
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+import numpy as np
+
 from crossview.downloads import Downloads, require_room
 from crossview.errors import (
     BadAnswer,
@@ -32,7 +34,7 @@ from crossview.errors import (
 )
 from crossview.files import atomic_write, explain_failure, make_folder, sweep
 from crossview.geo.mercator import HALF_WORLD_M
-from crossview.geo.perimeters import Perimeter
+from crossview.geo.perimeters import Perimeter, surround_points
 from crossview.imagery.addresses import (
     Address,
     CogAddress,
@@ -147,10 +149,8 @@ def plan_fetch(
         source = _plan_template(address, url, area, demand)
     elif isinstance(address, WmtsAddress):
         source = _read_wmts(address, url, area, demand.px_m, kept)
-    elif isinstance(address, WmsAddress):
-        source = _read_wms(address, url, area, demand.px_m, kept)
     else:
-        return _plan_pictures(address, url, area, demand, downloads, cache)
+        source = _read_wms(address, url, area, demand.px_m, kept)
     return _plan_tiles(source, area, cache, demand)
 
 
@@ -176,18 +176,20 @@ def _plan_cuts(
 ) -> FetchPlan:
     """Blocks of one file, or of those that a catalogue names; ``asked`` holds its secrets."""
     folder, notes = cache / "imagery", tuple[str, ...]()
+    whole = _widen(area, demand.margin_m)
     if isinstance(asked, StacAddress):
-        job, terms, notes = plan_pictures(asked, area, demand.px_m, downloads, folder)
+        job, terms, notes = plan_pictures(asked, whole, demand.px_m, downloads, folder)
         if not terms.attribution:
             terms = replace(terms, attribution=_name_host(address).attribution)
     else:
         terms = _name_host(address)
         credit = Credit(attribution=terms.credit, date=terms.date)
-        cut = place_cut(asked.url, area, demand.px_m, credit, downloads=downloads, folder=folder)
+        cut = place_cut(asked.url, whole, demand.px_m, credit, downloads=downloads, folder=folder)
         job = CutJob(() if cut is None else (cut,))
     if not job.cuts:
         raise EmptyRegion(f"{address.url[:200]} has no imagery in that area.")
     missing, size = job.measure_missing()
+    requests = sum(one.cut.tiles for one in job.cuts) * missing / job.pieces
     return FetchPlan(
         address=address,
         terms=terms,
@@ -196,7 +198,7 @@ def _plan_cuts(
         pieces=job.pieces,
         missing=missing,
         missing_bytes=size,
-        seconds=max(missing / demand.requests_per_s, size / _BYTES_PER_S),
+        seconds=max(requests / demand.requests_per_s, size / _BYTES_PER_S),
         metres_per_px=max(one.cut.metres_per_px for one in job.cuts),
         area_km2=area.measure_km2(),
         notes=notes,
@@ -256,59 +258,13 @@ def _plan_tiles(source: _TileSource, area: Perimeter, cache: Path, demand: Deman
     )
 
 
-def _plan_pictures(
-    address: CogAddress | StacAddress,
-    url: str,
-    area: Perimeter,
-    demand: Demand,
-    downloads: Downloads,
-    cache: Path,
-) -> FetchPlan:
-    """Parts of files that are read by ranges: of one, or of those that a catalogue names."""
-    whole, folder = _widen(area, demand.margin_m), cache / "imagery" / "pictures"
-    terms, notes = _name_host(address), tuple[str, ...]()
-    if isinstance(address, StacAddress):
-        filled = replace(address, url=url)
-        job, found, notes = plan_pictures(filled, whole, demand.px_m, downloads, folder)
-        attribution = terms.attribution if not found.attribution else found.attribution
-        terms = replace(found, attribution=attribution)
-    else:
-        credit = Credit(attribution=terms.credit, date=terms.date)
-        cut = place_cut(url, whole, demand.px_m, credit, downloads=downloads, folder=folder)
-        if cut is None:
-            raise EmptyRegion(f"{address.url[:200]} shows nothing of that area.")
-        job = CutJob((cut,))
-    missing, needed = job.measure_missing()
-    requests = sum(one.cut.tiles for one in job.cuts) * missing / max(1, job.pieces)
-    return FetchPlan(
-        address=address,
-        terms=terms,
-        job=job,
-        folder=folder,
-        pieces=job.pieces,
-        missing=missing,
-        missing_bytes=needed,
-        seconds=max(requests / demand.requests_per_s, needed / _BYTES_PER_S),
-        metres_per_px=max(one.cut.metres_per_px for one in job.cuts),
-        area_km2=area.measure_km2(),
-        notes=notes,
-    )
-
-
 def _widen(area: Perimeter, margin_m: float) -> Perimeter:
     """Boxes around the polygons of an area, wider by a margin on all sides."""
     if margin_m <= 0.0:
         return area
-    boxes = []
-    for outer, *_ in area.polygons:
-        lons, lats = zip(*outer, strict=True)
-        up = margin_m / _DEGREE_M
-        across = up / max(0.05, math.cos(math.radians(max(map(abs, lats)))))
-        west, east = min(lons) - across, max(lons) + across
-        south, north = max(-90.0, min(lats) - up), min(90.0, max(lats) + up)
-        ring = [(west, south), (east, south), (east, north), (west, north), (west, south)]
-        boxes.append((tuple(ring),))
-    return Perimeter(tuple(boxes))
+    outlines = [np.array(outer, np.float64).T for outer, *_ in area.polygons]
+    boxes = [surround_points(lat, lon, margin_m) for lon, lat in outlines]
+    return Perimeter(tuple(polygon for box in boxes for polygon in box.polygons))
 
 
 @dataclass(frozen=True)

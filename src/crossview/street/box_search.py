@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -27,6 +27,7 @@ from crossview.schema import parse_object
 
 if TYPE_CHECKING:
     from crossview.downloads import Downloads, Judge
+    from crossview.street.street_photos import StreetPhoto
 
 LOG = logging.getLogger("crossview.street")
 
@@ -129,6 +130,24 @@ def search_area(
                 continue
             LOG.warning("More pictures lie at %s than the service gives; some are missing.", box)
         yield from answer.items
+
+
+def list_found(
+    items: Iterable[dict[str, Any]],
+    read_photo: Callable[[dict[str, Any]], StreetPhoto | None],
+    what_is_odd: str,
+) -> Iterator[StreetPhoto]:
+    """The photos that items stand for, each once; a warning counts those that stand for none."""
+    known: set[str] = set()
+    odd = 0
+    for item in items:
+        photo = read_photo(item)
+        odd += photo is None
+        if photo is not None and photo.id not in known:
+            known.add(photo.id)
+            yield photo
+    if odd:
+        LOG.warning("%d items of %s.", odd, what_is_odd)
 
 
 def read_answer(

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 from crossview.errors import AccessRefused, BadAnswer, ServiceBusy, ServiceDown
 from crossview.geo.perimeters import Perimeter
 from crossview.street.box_search import (
-    LOG,
     BoxAnswer,
     SearchBox,
+    list_found,
     parse_address,
     parse_id,
     parse_number,
@@ -66,18 +66,9 @@ def list_photos(
                 return BoxAnswer(items, True)
         return BoxAnswer(items, False)
 
-    known: set[str] = set()
-    odd = 0
-    for item in search_area(area, read_box, widest_deg=WIDEST_DEG):
-        photo = read_photo(item, address)
-        odd += photo is None
-        if photo is not None and photo.id not in known:
-            known.add(photo.id)
-            yield photo
-    if odd:
-        LOG.warning(
-            "%d items of KartaView are left out: not public, not blurred yet, or not readable.", odd
-        )
+    items = search_area(area, read_box, widest_deg=WIDEST_DEG)
+    odd = "KartaView are left out: not public, not blurred yet, or not readable"
+    yield from list_found(items, lambda item: read_photo(item, address), odd)
 
 
 def locate_picture(

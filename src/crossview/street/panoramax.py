@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 from crossview.errors import InvalidValue
 from crossview.geo.perimeters import Perimeter
 from crossview.street.box_search import (
-    LOG,
     BoxAnswer,
     SearchBox,
+    list_found,
     parse_address,
     parse_heading,
     parse_id,
@@ -71,16 +71,9 @@ def list_photos(
     :class:`crossview.errors.DownloadFailed`.
     """
     search = _Search(downloads, address, token)
-    known: set[str] = set()
-    odd = 0
-    for item in search_area(area, search.read_box, widest_deg=WIDEST_DEG):
-        photo = read_photo(item, address)
-        odd += photo is None
-        if photo is not None and photo.id not in known:
-            known.add(photo.id)
-            yield photo
-    if odd:
-        LOG.warning("%d items of %s are left out: not ready, or not readable.", odd, address)
+    items = search_area(area, search.read_box, widest_deg=WIDEST_DEG)
+    odd = f"{address} are left out: not ready, or not readable"
+    yield from list_found(items, lambda item: read_photo(item, address), odd)
 
 
 def locate_picture(
