@@ -307,7 +307,7 @@ def test_too_little_time_and_too_small_a_disk_are_said_at_once(
     monkeypatch.setattr(adaptation, "time_network", lambda base: (0.1, 0.001))
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(CannotWrite, match=r"need about 0\.\d+ GB; 0\.00 GB are free"):
+    with pytest.raises(CannotWrite, match=r"need about 0\.\d+ GB, and 0\.00 GB are free"):
         adapt(asked, quiet, quiet)
     for minutes in (-1.0, 1.0, 1e5, float("nan")):
         with pytest.raises(InvalidValue, match=r"minutes must lie in \[5, 10000\]"):

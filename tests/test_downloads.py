@@ -10,11 +10,10 @@ import pytest
 from tests.web_server import Answer, serving
 
 from crossview import downloads as module
-from crossview.downloads import BLOCK_BYTES, Downloads, Politeness, cache_folder, require_room
+from crossview.downloads import BLOCK_BYTES, Downloads, Politeness, cache_folder
 from crossview.errors import (
     AccessRefused,
     BadAnswer,
-    CannotWrite,
     InvalidValue,
     NotOnServer,
     ServiceBusy,
@@ -271,9 +270,3 @@ def test_the_cache_lies_where_the_variable_says(tmp_path, monkeypatch):
     monkeypatch.delenv("CROSSVIEW_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "x"))
     assert cache_folder().name == "crossview"
-
-
-def test_a_disk_that_is_too_small_is_told_before(tmp_path):
-    require_room(tmp_path / "not" / "yet", 1000.0, "It")
-    with pytest.raises(CannotWrite, match=r"(?s)It takes about 1e\+12 GB.*CROSSVIEW_CACHE"):
-        require_room(tmp_path / "not" / "yet", 1e21, "It")

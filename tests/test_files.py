@@ -22,6 +22,7 @@ from crossview.files import (
     list_folders,
     printable,
     read_lines,
+    require_room,
     sweep,
     walk_files,
     write_together,
@@ -344,3 +345,11 @@ def test_where_many_write_only_what_is_old_is_swept(tmp_path):
 def test_one_of_many_files_does_not_wait_for_the_disk(tmp_path, calls):
     atomic_write(tmp_path / "a.jpg", b"x", durable=False)
     assert [call[0] for call in calls] == ["replace"]
+
+
+def test_a_disk_that_is_too_small_is_told_before(tmp_path):
+    place = tmp_path / "not" / "yet"
+    require_room(place, 1000.0, "It takes", "Ask for less.")
+    said = r"takes about 1000000000\.00 GB, and [0-9.]+ GB are free where .*yet lies\.\nAsk for less"
+    with pytest.raises(CannotWrite, match=said):
+        require_room(place, 1e18, "It takes", "Ask for less.")

@@ -77,7 +77,7 @@ from crossview.views.aerial import make_aerial_view
 from crossview.views.crops import compute_bin_coverage
 from crossview.views.decode import load_photo
 from crossview.worlds.land_cover import check_picture
-from crossview.worlds.ortho_pairs import INSET_M, PAIR_BYTES, OrthoPlan, require_room
+from crossview.worlds.ortho_pairs import INSET_M, PAIR_BYTES, OrthoPlan, require_pairs_room
 from crossview.worlds.raster import CELL_M
 from crossview.worlds.town_pairs import CROP_PX, PAIRS_NAME, TownPlan, count_cores, render_pairs
 
@@ -798,7 +798,7 @@ class _Job:
             return Survey(**values["survey"]), AdaptationPlan(**values["plan"])
         survey = survey_region(self.imagery, self.options.kept_share)
         plan = make_plan(self.options, self.base, survey)
-        require_room(self.work, plan.pairs + plan.town_pairs)
+        require_pairs_room(self.work, plan.pairs + plan.town_pairs)
         values = {"survey": asdict(survey), "plan": asdict(plan)}
         atomic_write(path, json.dumps(values, indent=1) + "\n")
         return survey, plan

@@ -15,7 +15,6 @@ import logging
 import os
 import random
 import re
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +28,6 @@ from crossview._version import __version__
 from crossview.errors import (
     AccessRefused,
     BadAnswer,
-    CannotWrite,
     DownloadFailed,
     InvalidValue,
     NotOnServer,
@@ -597,14 +595,3 @@ def _group_runs(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
         previous = number
     if start is not None and previous is not None:
         yield start, previous
-
-
-def require_room(folder: Path, needed_bytes: float, what: str) -> None:
-    """Raise :class:`CannotWrite` before anything is fetched that the disk has no room for."""
-    nearest = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
-    free = shutil.disk_usage(nearest).free
-    if free < needed_bytes:
-        raise CannotWrite(
-            f"{what} takes about {needed_bytes / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free at "
-            f"{nearest}.\nTake a smaller area, or another disk: {CACHE_VARIABLE}=FOLDER."
-        )

@@ -442,6 +442,25 @@ def _reason(problem: OSError, temporary: Path, target: Path) -> str | None:
     return f"{problem.strerror}."
 
 
+def measure_free_bytes(path: Path) -> int:
+    """Bytes that are free where a file or folder lies, or would lie."""
+    nearest = next(p for p in (path, *path.absolute().parents) if p.is_dir())
+    return shutil.disk_usage(nearest).free
+
+
+def require_room(path: Path, needed_bytes: float, what: str, advice: str) -> None:
+    """Raise :class:`CannotWrite` before work is done whose files the disk has no room for.
+
+    ``what`` is what takes the room, with its verb; ``advice`` says what to do instead.
+    """
+    free = measure_free_bytes(path)
+    if free < needed_bytes:
+        raise CannotWrite(
+            f"{what} about {needed_bytes / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free where "
+            f"{path} lies.\n{advice}"
+        )
+
+
 def _silently_full(problem: OSError, folder: Path) -> bool:
     """Some libraries (GDAL among them) report a full disk without its error number."""
     if problem.errno is not None:

@@ -17,7 +17,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -45,7 +44,14 @@ from crossview.errors import (
     ServiceDown,
     UsageError,
 )
-from crossview.files import list_entries, list_files, make_folder, printable, write_together
+from crossview.files import (
+    list_entries,
+    list_files,
+    make_folder,
+    printable,
+    require_room,
+    write_together,
+)
 from crossview.locks import lock, write_alone
 from crossview.schema import Count, Sentence, Sha256, Text, check, read_bytes, read_object
 
@@ -635,14 +641,8 @@ def _require_room(
     if size > MOST_BYTES:
         raise BadAnswer(f"{name} has {size:,} bytes of weights; at most {MOST_BYTES:,} are taken.")
     place = Path(library.constants.HF_HUB_CACHE).expanduser()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if size + _SPARE_BYTES > free:
-        raise CannotWrite(
-            f"{name} needs {size / 1e6:,.0f} MB, and {place} has {free / 1e6:,.0f} MB left.\n"
-            "Make room, or set HF_HOME to a folder of another disk."
-        )
+    advice = "Make room, or set HF_HOME to a folder of another disk."
+    require_room(place, size + _SPARE_BYTES, f"{name} needs", advice)
 
 
 def _compare(name: HubName, folder: Path, file: str, entry: _Entry) -> PulledFile:

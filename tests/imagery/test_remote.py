@@ -235,8 +235,11 @@ def test_a_box_of_nothing_or_of_a_country_is_refused_with_its_size(box, said, tm
 
 
 def test_a_disk_too_small_is_told_before(tmp_path, monkeypatch):
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _path: type("Free", (), {"free": 10}))
-    with serving(XyzService()) as server, pytest.raises(CannotWrite, match="are free at"):
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: type("Free", (), {"free": 10}))
+    with (
+        serving(XyzService()) as server,
+        pytest.raises(CannotWrite, match=r"GB are free where (?s:.*)CROSSVIEW_CACHE"),
+    ):
         fetch(server.address + "/{z}/{x}/{y}.png", tmp_path)
     assert server.asked == []
 

@@ -404,7 +404,7 @@ def test_a_hub_that_is_not_there(server, monkeypatch, tmp_path):
 
 
 def test_too_little_room_is_told_before(server, monkeypatch):
-    monkeypatch.setattr(hub.shutil, "disk_usage", lambda _: type("Room", (), {"free": 1000}))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Room", (), {"free": 1000}))
     with pytest.raises(CannotWrite, match="Make room"):
         pull_model(TOY)
     assert server.downloads() == []

@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import re
+import shutil
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -434,8 +435,8 @@ def test_a_damaged_record_is_named(tmp_path):
 
 def test_a_disk_that_is_too_small_is_told_before_a_picture_is_fetched(tmp_path, monkeypatch):
     twin = PanoramaxTwin(some(2))
-    usage = gathering.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(gathering.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=1000))
     with asking("panoramax", twin) as access, pytest.raises(CrossviewError, match="GB are free"):
         gather_photos(AREA, access, tmp_path / "out", GatherOptions())
     assert twin.pictures == {}

@@ -109,7 +109,7 @@ def adapt(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     if dry_run:
         survey, plan = adaptation.estimate(options)
         console.print_result(f"{_describe_plan(survey, plan)} Nothing was written.")
-        _warn_of_disk(plan, out)
+        console.warn_of_disk(plan.bytes, out)
         return
     with show_stages(quiet) as progress:
         outcome = adaptation.adapt(options, progress, lambda text: console.note(text, quiet=quiet))
@@ -155,14 +155,6 @@ def _describe_plan(survey: Survey, plan: AdaptationPlan) -> str:
         f"{console.format_size(plan.bytes)} on disk while it runs.\n"
         f"About {console.format_duration(plan.total_s)} on this machine ({jobs})."
     )
-
-
-def _warn_of_disk(plan: AdaptationPlan, out: Path) -> None:
-    import shutil
-
-    free = shutil.disk_usage(out.absolute().parent).free
-    if free < plan.bytes:
-        console.warn(f"only {console.format_size(free)} are free where {out} would be.")
 
 
 def _format_outcome(outcome: Adaptation, out: Path) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.console import Console
 
 from crossview.errors import CrossviewError, InvalidValue
+from crossview.files import measure_free_bytes
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -47,6 +48,13 @@ def replace_controls(text: str) -> str:
 def format_size(count: float) -> str:
     """Bytes as people read them: ``1.2 GB``, ``0.1 MB``."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count / 1e6, 0.1):.1f} MB"
+
+
+def warn_of_disk(needed_bytes: float, out: Path) -> None:
+    """Say so where the disk has less room than a command will take."""
+    free = measure_free_bytes(out)
+    if free < needed_bytes:
+        warn(f"only {format_size(free)} are free where {out} would be.")
 
 
 def format_duration(seconds: float) -> str:

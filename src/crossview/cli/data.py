@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from crossview.cli import console
 from crossview.errors import BadData, CannotWrite, InvalidValue, UnknownName, match_name
+from crossview.files import measure_free_bytes
 
 if TYPE_CHECKING:
     from crossview.catalogue import Benchmark
@@ -321,14 +321,13 @@ def _print_size(command: CacheCommand, all_files: list[Files], dry_run: bool) ->
     rooms = [estimate_cache(files) for files in all_files]
     needed = sum(room.bytes for room in rooms)
     present = sum(path.stat().st_size for path in list_packs(command.out))
-    where = next(p for p in (command.out, *command.out.absolute().parents) if p.exists())
-    free = shutil.disk_usage(where).free
+    free = measure_free_bytes(command.out)
     about = "" if all(room.exact for room in rooms) else "about "
     there = f", {console.format_size(present)} of packs are there" if present else ""
     room, left = about + console.format_size(needed), console.format_size(free)
     console.print_result(f"{command.out}: {room} for all pictures{there}; {left} are free.")
     if needed - present > free and not dry_run:
         raise CannotWrite(
-            f"The cache needs {room}, and {where} has {left} left.\n"
+            f"The cache needs {room}, and {left} are free where {command.out} lies.\n"
             "Choose another --out, fewer splits, or a method with smaller pictures."
         )

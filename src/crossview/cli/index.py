@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -321,9 +320,7 @@ def _estimate(command: IndexCommand) -> None:
         f"(fewer where there is no data), {console.format_size(needs.bytes)} on disk, "
         f"about {console.format_duration(needs.seconds)} on this machine. Nothing was written."
     )
-    free = shutil.disk_usage(command.out.absolute().parent).free
-    if free < needs.bytes:
-        console.warn(f"only {console.format_size(free)} are free where {command.out} would be.")
+    console.warn_of_disk(needs.bytes, command.out)
     if needs.is_long:
         console.print_result(
             f"That is long. --stride {needs.stride_for_an_hour_m:g} takes about an hour. "

@@ -231,12 +231,12 @@ def _credit(plan: FetchPlan) -> str:
 
 
 def _warn_of_disk(plans: Sequence[FetchPlan]) -> None:
-    from crossview.downloads import require_room
     from crossview.errors import CannotWrite
+    from crossview.imagery.remote import require_imagery_room
 
     console.print_result("Nothing but capabilities was fetched.")
     try:
-        require_room(plans[0].folder, 1.1 * sum(p.missing_bytes for p in plans), "The imagery")
+        require_imagery_room(plans)
     except CannotWrite as problem:
         console.warn(str(problem))
 

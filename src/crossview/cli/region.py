@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -173,10 +172,10 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     text = _describe_plan(plan)
     if dry_run:
         console.print_result(f"{text}\nNothing was written.")
-        _warn_of_disk(plan, out)
+        console.warn_of_disk(plan.bytes, out)
         return
     console.note(text)
-    _warn_of_disk(plan, out)
+    console.warn_of_disk(plan.bytes, out)
     if not yes:
         _ask()
     with show_stages(quiet) as progress:
@@ -231,10 +230,3 @@ def _describe_plan(plan: RegionPlan) -> str:
         f"{console.format_size(plan.bytes)} on disk."
     )
     return "\n".join(lines)
-
-
-def _warn_of_disk(plan: RegionPlan, out: Path) -> None:
-    there = next(folder for folder in out.absolute().parents if folder.is_dir())
-    free = shutil.disk_usage(there).free
-    if free < plan.bytes:
-        console.warn(f"only {console.format_size(free)} are free where {out} would be.")

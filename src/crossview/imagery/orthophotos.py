@@ -31,7 +31,7 @@ from crossview.worlds.ortho_pairs import (
     OrthoPlan,
     describe_worlds,
     render_ortho_pairs,
-    require_room,
+    require_pairs_room,
 )
 from crossview.worlds.orthoworld import Orthophoto, lay_cells, read_ground
 from crossview.worlds.outlines import Plan, draw_outlines, read_plans
@@ -259,7 +259,7 @@ def prepare_region(  # noqa: PLR0913 - what is known of the region, and what is 
     if imagery.info.metres_per_px > COARSEST_M:
         check_picture(np.zeros((1, 1, 3), np.uint8), imagery.info.metres_per_px)
     squares = plan_squares(imagery, kept_share=kept_share)
-    require_room(out, pairs)
+    require_pairs_room(out, pairs)
     stand_ha = squares.count * (squares.tiling.footprint_m - 2.0 * INSET_M) ** 2 / 1e4
     tiles = cut_orthophotos(squares)
     notes: list[str] = []

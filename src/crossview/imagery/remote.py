@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import numpy as np
 
-from crossview.downloads import Downloads, require_room
+from crossview.downloads import CACHE_VARIABLE, Downloads
 from crossview.errors import (
     BadAnswer,
     BadImagery,
@@ -32,7 +32,7 @@ from crossview.errors import (
     NotOnServer,
     TooCoarse,
 )
-from crossview.files import atomic_write, explain_failure, make_folder, sweep
+from crossview.files import atomic_write, explain_failure, make_folder, require_room, sweep
 from crossview.geo.mercator import HALF_WORLD_M
 from crossview.geo.perimeters import Perimeter, surround_points
 from crossview.imagery.addresses import (
@@ -162,8 +162,15 @@ def fetch_imagery(
     Killed at any instant, the next call fetches the rest. Raises :class:`CannotWrite` before
     anything is fetched where the disk is too small, and a kind of :class:`DownloadFailed`.
     """
-    require_room(plan.folder, 1.1 * plan.missing_bytes, "The imagery")
+    require_imagery_room([plan])
     return plan.job.fetch(downloads, progress)
+
+
+def require_imagery_room(plans: Sequence[FetchPlan]) -> None:
+    """Raise :class:`CannotWrite` where the cache's disk cannot hold what plans fetch."""
+    needed = sum(1.1 * plan.missing_bytes for plan in plans)
+    advice = f"Take a smaller area, or another disk: {CACHE_VARIABLE}=FOLDER."
+    require_room(plans[0].folder, needed, "The imagery takes", advice)
 
 
 def _plan_cuts(

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import re
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +33,6 @@ from crossview.errors import (
     AccessRefused,
     BadAnswer,
     BadData,
-    CannotWrite,
     DownloadFailed,
     EmptyRegion,
     InvalidValue,
@@ -43,7 +42,15 @@ from crossview.errors import (
     UsageError,
     require,
 )
-from crossview.files import append_lines, atomic_write, make_folder, printable, read_lines, sweep
+from crossview.files import (
+    append_lines,
+    atomic_write,
+    make_folder,
+    printable,
+    read_lines,
+    require_room,
+    sweep,
+)
 from crossview.geo.perimeters import Perimeter
 from crossview.locks import lock
 from crossview.schema import Sentence, check, read_bytes, read_object
@@ -549,7 +556,8 @@ def gather_photos(
             plan = plan_gathering(
                 listing, service, options, area_km2=size_km2, gone=read_gone(out), folder=out
             )
-            _require_room(plan, out)
+            room = plan.bytes + _SPARE_BYTES
+            require_room(out, room, "The pictures take", "Take fewer (--most), or another disk.")
             if not fetcher.fetch(plan.chosen, progress):
                 break
         photos = tuple(
@@ -572,18 +580,7 @@ def gather_photos(
 
 
 def _encode(values: Mapping[str, Any]) -> str:
-    import json
-
     return json.dumps(values, indent=None, separators=(",", ":")) + "\n"
-
-
-def _require_room(plan: GatherPlan, out: Path) -> None:
-    free = shutil.disk_usage(out).free
-    if plan.bytes + _SPARE_BYTES > free:
-        raise CannotWrite(
-            f"The pictures take about {plan.bytes / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free "
-            f"at {out}. Take fewer (--most), or another disk."
-        )
 
 
 class _Fetcher:

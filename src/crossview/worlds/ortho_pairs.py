@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from crossview.arrays import U8
-from crossview.errors import BadImage, CannotWrite, EmptyRegion
-from crossview.files import list_files
+from crossview.errors import BadImage, EmptyRegion
+from crossview.files import list_files, require_room
 from crossview.worlds.camera import Drive, Shot, render_panorama
 from crossview.worlds.ortho_sets import ListedTile, open_tile, read_evidence
 from crossview.worlds.orthoworld import (
@@ -162,15 +161,10 @@ def open_orthophotos(
         yield photo
 
 
-def require_room(root: Path, pairs: int) -> None:
+def require_pairs_room(root: Path, pairs: int) -> None:
     """Raise CannotWrite unless the disk can hold the pictures of ``pairs`` pairs more."""
-    place = next((p for p in (root, *root.absolute().parents) if p.is_dir()), Path())
-    free, needed = shutil.disk_usage(place).free, pairs * PAIR_BYTES + SPARE_BYTES
-    if free < needed:
-        raise CannotWrite(
-            f"{pairs} pairs need about {needed / 1e9:.2f} GB; {free / 1e9:.2f} GB are free where "
-            f"{root} lies.\nAsk for fewer pairs, free some space, or choose another folder."
-        )
+    advice = "Ask for fewer pairs, free some space, or choose another folder."
+    require_room(root, pairs * PAIR_BYTES + SPARE_BYTES, f"{pairs} pairs need", advice)
 
 
 def _list_jobs(tiles: Iterable[Orthophoto], plan: OrthoPlan) -> Iterator[PairJob]:
