@@ -350,6 +350,6 @@ def test_one_of_many_files_does_not_wait_for_the_disk(tmp_path, calls):
 def test_a_disk_that_is_too_small_is_told_before(tmp_path):
     place = tmp_path / "not" / "yet"
     require_room(place, 1000.0, "It takes", "Ask for less.")
-    said = r"takes about 1000000000\.00 GB, and [0-9.]+ GB are free where .*yet lies\.\nAsk for less"
-    with pytest.raises(CannotWrite, match=said):
+    size = r"It takes about 1000000000\.00 GB, and [0-9.]+ GB are free"
+    with pytest.raises(CannotWrite, match=size + r" where .*yet lies\.\nAsk for less\.$"):
         require_room(place, 1e18, "It takes", "Ask for less.")
