@@ -1,10 +1,15 @@
 """One thread per test process, no network, the same examples in every run, no shell settings."""
 
 import os
+import signal
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, "1")  # before numpy and torch read them
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test waits for a network or takes weights from one
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell without job control starts what is sent to the background like this, and all that is
+    # started from here would be deaf, too: what is ended by Ctrl-C in a test would never end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 from hypothesis import settings
