@@ -1,4 +1,4 @@
-"""Small towns with many pictures, rendered once and kept: what the calibration is measured on."""
+"""Towns with many pictures, rendered once and kept: what calibration and poses are measured on."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from crossview.demo import DemoSettings, run_demo
 from crossview.files import atomic_write
 from crossview.imagery.sources import open_sources
 from crossview.index.build import build_index
@@ -66,6 +67,40 @@ def towns(extent: Extent) -> Iterator[Place]:
         for style in (UNSEEN_STYLE,) if part == "unseen" else SEEN_STYLES:
             for seed in range(first + 100 * number, first + 100 * number + count):
                 yield Place(part, style, seed, pictures, extent.side_m)
+
+
+@dataclass(frozen=True)
+class DemoTown:
+    """An unseen town as ``crossview demo`` makes it: its map, pictures and index."""
+
+    style: str
+    seed: int
+    folder: Path
+
+    @property
+    def aerial(self) -> Path:
+        """The map, a GeoTIFF."""
+        return self.folder / "town" / "aerial.tif"
+
+    @property
+    def places(self) -> Path:
+        """The list of its pictures, which lie beside it in ``ground``."""
+        return self.folder / "town" / "places.csv"
+
+    @property
+    def index(self) -> Path:
+        """By the packaged model ``town``, windows 8 m apart."""
+        return self.folder / "model.cvx"
+
+
+def demo_towns(root: Path, seeds: int = 5) -> Iterator[DemoTown]:
+    """The towns of ``benchmarks.world``, ``seeds`` of each of two styles; made unless there."""
+    for style in ("suburb", UNSEEN_STYLE):
+        for seed in range(FIRST_TEST_SEED, FIRST_TEST_SEED + seeds):
+            folder = root / f"{style}-{seed}-{TOWN_VERSION}"
+            if not (folder / "summary.json").is_file():
+                run_demo(DemoSettings(style=style, seed=seed, baselines=False), folder)
+            yield DemoTown(style, seed, folder)
 
 
 def render(root: Path, place: Place) -> Path:
