@@ -23,6 +23,7 @@ from crossview.localization.search import (
     rank_places,
     search,
 )
+from crossview.localization.skyline import check_skyline
 from crossview.model import Embedder, open_index_model, open_model
 from crossview.views.decode import Photo
 
@@ -151,6 +152,7 @@ def _open_cached(made_by: str, index: Path, threads: int) -> Embedder:
 
 
 def _make_answer(index: Index, query: Query, result: SearchResult) -> Answer:
+    result = check_skyline(index, query, result)
     reading = query.readings[result.reading]
     assumptions = query.assumptions
     if reading.source == "assumed":
