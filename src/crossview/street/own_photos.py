@@ -171,7 +171,7 @@ def _make_photo(
     file: Path,
     row: ListRow | None,
     read: tuple[PhotoFacts, Capture],
-    track: Track | None,
+    track: ReceiverTrack | None,
     options: OwnPhotoOptions,
 ) -> StreetPhoto | DroppedPhoto:
     facts, capture = read
@@ -289,7 +289,7 @@ def _read_captured(row: ListRow) -> datetime | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrackPoint:
+class ReceiverPoint:
     """Where a receiver was, and how good its fix was (HDOP; None: not told)."""
 
     time: datetime  # UTC
@@ -299,10 +299,10 @@ class TrackPoint:
 
 
 @dataclass(frozen=True)
-class Track:
+class ReceiverTrack:
     """Points in the order of their times."""
 
-    points: tuple[TrackPoint, ...]
+    points: tuple[ReceiverPoint, ...]
 
     def find_photo(
         self, capture: Capture, captured: datetime | None
@@ -340,26 +340,26 @@ class Track:
         return place, None if sigma is None else math.hypot(sigma, bend_m)
 
 
-def _estimate_sigma_m(point: TrackPoint) -> float | None:
+def _estimate_sigma_m(point: ReceiverPoint) -> float | None:
     return None if point.hdop is None else point.hdop * HDOP_M
 
 
-def read_tracks(paths: Sequence[Path]) -> Track:
+def read_tracks(paths: Sequence[Path]) -> ReceiverTrack:
     """The track points of GPX files that have a time; :class:`BadData` for what is no GPX."""
-    points: list[TrackPoint] = []
+    points: list[ReceiverPoint] = []
     for path in paths:
         found = _parse_gpx(path, 0 if not points else points[-1].segment + 1)
         if not found:
             raise BadData(f"{path} holds no point of a track (trkpt) that has a place and a time.")
         points += found
-    return Track(tuple(sorted(points, key=lambda point: (point.time, point.segment))))
+    return ReceiverTrack(tuple(sorted(points, key=lambda point: (point.time, point.segment))))
 
 
 class _GpxReader:
     """What expat tells of a file of GPX, as points."""
 
     def __init__(self, segment: int) -> None:
-        self.points: list[TrackPoint] = []
+        self.points: list[ReceiverPoint] = []
         self._segment = segment
         self._inside: list[str] = []
         self._attributes: dict[str, str] = {}
@@ -390,7 +390,7 @@ class _GpxReader:
         raise ValueError("entities have no use in GPX")
 
 
-def _parse_gpx(path: Path, segment: int) -> list[TrackPoint]:
+def _parse_gpx(path: Path, segment: int) -> list[ReceiverPoint]:
     reader, parser = _GpxReader(segment), expat.ParserCreate(namespace_separator=" ")
     parser.StartElementHandler, parser.EndElementHandler = reader.start, reader.end
     parser.CharacterDataHandler, parser.EntityDeclHandler = reader.write, reader.refuse
@@ -405,7 +405,7 @@ def _parse_gpx(path: Path, segment: int) -> list[TrackPoint]:
 
 def _make_point(
     attributes: dict[str, str], texts: dict[str, list[str]], segment: int
-) -> TrackPoint | None:
+) -> ReceiverPoint | None:
     """A point; None without a place or a time. Times of GPX are in UTC if they name no zone."""
     try:
         place = LatLon(float(attributes["lat"]), float(attributes["lon"]))
@@ -418,4 +418,4 @@ def _make_point(
     except ValueError:
         hdop = math.nan
     known = math.isfinite(hdop) and hdop > 0.0
-    return TrackPoint(time=time, place=place, hdop=hdop if known else None, segment=segment)
+    return ReceiverPoint(time=time, place=place, hdop=hdop if known else None, segment=segment)

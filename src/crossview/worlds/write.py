@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 
@@ -215,8 +216,11 @@ def is_synthetic_map(path: Path) -> bool:
     return SYNTHETIC_TAG in str(_read_exif(path, ("TIFF",)).get(_GDAL_METADATA, ""))
 
 
-def write_photo(path: Path, picture: U8, fov_deg: float) -> None:
-    """Write a JPEG; a photo's focal length goes into EXIF, a panorama's extent into GPano."""
+def write_photo(path: Path, picture: U8, fov_deg: float, *, taken: datetime | None = None) -> None:
+    """Write a JPEG; a photo's focal length goes into EXIF, a panorama's extent into GPano.
+
+    ``taken``: when, with its zone; whole seconds are written.
+    """
     from PIL import Image, TiffImagePlugin
     from PIL.ExifTags import IFD, Base
 
@@ -235,6 +239,11 @@ def write_photo(path: Path, picture: U8, fov_deg: float) -> None:
             per_mm.numerator * 10, per_mm.denominator
         )
         details[Base.FocalPlaneResolutionUnit] = 3  # centimetres
+    if taken is not None:
+        details = exif.get_ifd(IFD.Exif)
+        details[Base.DateTimeOriginal] = taken.strftime("%Y:%m:%d %H:%M:%S")
+        zone = taken.strftime("%z")
+        details[Base.OffsetTimeOriginal] = f"{zone[:3]}:{zone[3:]}"
     data = io.BytesIO()
     described = {} if fov_deg < 360.0 else {"xmp": _describe_sphere(*image.size)}
     image.save(data, format="JPEG", quality=90, exif=exif, **described)
