@@ -941,7 +941,7 @@ class _Job:
         waiting: dict[int, list[U8]] = {}
         for path in list_photos(self.options.photos):
             query = prepare_query(load_photo(path), Hints(ignore_direction=True), info)
-            strip = query[1][len(query[1]) // 2]  # of the middle one of the lenses to try
+            strip = query.strips[len(query.strips) // 2]  # of the middle one of the lenses to try
             same = waiting.setdefault(strip.shape[1], [])
             same.append(strip)
             if len(same) == _BATCH:

@@ -54,6 +54,9 @@ class FakeIndex:
             rows = slice(start, min(start + 7, self.count))
             yield rows, self.vectors[rows]
 
+    def take_vectors(self, rows):
+        return self.vectors[rows]
+
     def require_model(self, fingerprint):
         if fingerprint != self.manifest.model.fingerprint:
             raise ModelMismatch("made by another model; build the index again")

@@ -11,7 +11,7 @@ from crossview.errors import InvalidValue
 from crossview.localization.hints import Hints, choose_heading
 from crossview.localization.locate import locate
 from crossview.localization.queries import prepare_query
-from crossview.localization.search import _price_turns, find_common_bearing
+from crossview.localization.search import find_common_bearing, price_turns
 from crossview.views.decode import make_photo
 from crossview.views.exif import COMPASS_SIGMA_DEG, POSE_SIGMA_DEG, Heading
 
@@ -51,9 +51,9 @@ def test_three_sigmas_are_looked_at_and_a_heading_given_by_hand_is_good_to_five_
     heading, slack
 ):
     hints = Hints(heading_deg=0.0) if heading is None else Hints()
-    query, _ = prepare_query(photo(heading), hints, EMBEDDER.info)
+    query = prepare_query(photo(heading), hints, EMBEDDER.info)
     assert query.heading.slack_deg == slack
-    costs = _price_turns(query, np.zeros(1), 360)[0]
+    costs = price_turns(query, np.zeros(1), 360)[0]
     turns = (np.flatnonzero(np.isfinite(costs)) + 180) % 360 - 180
     assert (turns.min(), turns.max(), len(turns)) == (-slack, slack, 2 * slack + 1)
 
@@ -106,8 +106,8 @@ def test_a_heading_is_asked_for_only_where_none_is_known_and_one_would_help():
 
 
 def test_where_no_turn_is_near_enough_the_nearest_is_looked_at():
-    query, _ = prepare_query(photo(pose(100.0)), Hints(), EMBEDDER.info)
-    assert np.flatnonzero(np.isfinite(_price_turns(query, np.zeros(1), 4)[0])).tolist() == [1]
+    query = prepare_query(photo(pose(100.0)), Hints(), EMBEDDER.info)
+    assert np.flatnonzero(np.isfinite(price_turns(query, np.zeros(1), 4)[0])).tolist() == [1]
 
 
 @pytest.mark.parametrize("up", [0.0, -1.7, 5.0, 178.0])
@@ -125,11 +125,11 @@ def test_a_heading_that_is_given_is_one_of_the_turns_to_half_a_column(heading, u
 
 def test_a_strip_is_turned_for_a_heading_that_is_given_only_and_its_sector_with_it():
     part = replace(make_photo(np.ascontiguousarray(PANORAMAS[3][:, 192:320])), fov_deg=90.0)
-    query, (strip,) = prepare_query(part, Hints(heading_deg=5.0), EMBEDDER.info)
-    still, (as_it_is,) = prepare_query(part, Hints(), EMBEDDER.info)
+    query = prepare_query(part, Hints(heading_deg=5.0), EMBEDDER.info)
+    still = prepare_query(part, Hints(), EMBEDDER.info)
     assert (query.turned_deg, still.turned_deg) == (5.625, 0.0)
-    np.testing.assert_array_equal(strip, np.roll(as_it_is, 1, axis=1))
-    from_file, _ = prepare_query(replace(part, heading=pose(5.0)), Hints(), EMBEDDER.info)
+    np.testing.assert_array_equal(query.strips[0], np.roll(still.strips[0], 1, axis=1))
+    from_file = prepare_query(replace(part, heading=pose(5.0)), Hints(), EMBEDDER.info)
     assert from_file.turned_deg == 0.0
     first = find(turned(PANORAMAS[3], 5.0)[:, 192:320], fov_deg=90.0, heading_deg=5.0).places[0]
     assert (first.window, first.heading_deg) == (3, 5.625)
@@ -137,16 +137,16 @@ def test_a_strip_is_turned_for_a_heading_that_is_given_only_and_its_sector_with_
 
 def test_turns_off_a_heading_that_is_given_cost_what_they_are_unlikely():
     """Half the square of how many standard deviations they are off, in fiftieths of a cosine."""
-    query, _ = prepare_query(photo(None), Hints(heading_deg=90.0), EMBEDDER.info)
-    costs = _price_turns(query, np.zeros(1), 360)[0]
+    query = prepare_query(photo(None), Hints(heading_deg=90.0), EMBEDDER.info)
+    costs = price_turns(query, np.zeros(1), 360)[0]
     for off in (0, 5, 10, 15):
         assert costs[90 + off] == costs[90 - off] == pytest.approx(0.02 * (off / 5.0) ** 2 / 2.0)
     assert np.isinf(costs[90 + 16])
-    rough = _price_turns(query, np.array([0.0, 4.0]), 36)  # no turn of the other grid is nearer
+    rough = price_turns(query, np.array([0.0, 4.0]), 36)  # no turn of the other grid is nearer
     assert rough.min(axis=1).tolist() == [0.0, 0.0]
     assert rough[1, 8] == pytest.approx(0.02 * (6.0**2 - 4.0**2) / 5.0**2 / 2.0)
-    told, _ = prepare_query(photo(pose(90.0)), Hints(), EMBEDDER.info)
-    within = _price_turns(told, np.zeros(1), 360)[0][75:106]
+    told = prepare_query(photo(pose(90.0)), Hints(), EMBEDDER.info)
+    within = price_turns(told, np.zeros(1), 360)[0][75:106]
     np.testing.assert_array_equal(within, 0.0)
 
 

@@ -35,7 +35,7 @@ def test_a_tenth_wider_or_narrower_than_what_was_seen_is_covered(fov, covered):
 def test_locate_evaluate_and_calibrations_ask_the_same(fov, covered):
     assert (list_untrained(INFO, Condition(fov_deg=fov)) == ()) is covered
     photo = make_photo(np.zeros((90, 160, 3), np.uint8))
-    query, _ = prepare_query(photo, Hints(fov_deg=fov), INFO)
+    query = prepare_query(photo, Hints(fov_deg=fov), INFO)
     assert (not any("fields of view" in text for text in query.warnings)) is covered
     kind = replace(KIND, fov_deg=INFO.fov_seen_deg, assumed=False)
     assert kind.covers(answer(fov_deg=fov, fov_source="given")) is covered

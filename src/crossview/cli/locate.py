@@ -126,6 +126,10 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     places: Annotated[
         int | None, typer.Option(help="How many places to return. Default: 10, or 5 in a table.")
     ] = None,
+    rerank: Annotated[
+        int | None,
+        typer.Option(help="How many of the best windows are compared again; 0: none (default)."),
+    ] = None,
     output: Annotated[
         str | None, typer.Option("--format", help="table, jsonl, geojson, kml, kmz, gpx or csv.")
     ] = None,
@@ -163,7 +167,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     """
     from crossview.geo.perimeters import read_perimeter
     from crossview.geo.points import parse_latlon
-    from crossview.localization.hints import Hints
+    from crossview.localization.hints import DEFAULT_RERANK, Hints
     from crossview.outputs.formats import choose_format
     from crossview.texts import match_language
 
@@ -182,6 +186,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         claim=None if claim in (None, console.FROM_EXIF) else parse_latlon(claim),
         places=places or (10 if places is None else places),
         ignore_direction=ignore_direction,
+        rerank=DEFAULT_RERANK if rerank is None else rerank,
     )
     files = AnswerFiles(
         format=choose_format(output, out),

@@ -34,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crossview.arrays import F32, F64
+from crossview.arrays import F32, F64, I64
 from crossview.errors import BadIndex, CannotWrite, InvalidValue, ModelMismatch
 from crossview.files import atomic_write, identity, sweep
 from crossview.geo.footprints import Footprint
@@ -152,6 +152,14 @@ class Index:
                 self._require_same_folder()
                 self._maps[segment.name] = vectors
             yield slice(start, start + segment.windows), self._maps[segment.name]
+
+    def take_vectors(self, rows: I64) -> F32:
+        """The vectors [n, D] of some windows, in their order."""
+        chosen = np.empty((len(rows), self.manifest.model.dim), np.float32)
+        for block_rows, block in self.blocks():
+            here = np.flatnonzero((rows >= block_rows.start) & (rows < block_rows.stop))
+            chosen[here] = block[rows[here] - block_rows.start]
+        return chosen
 
     def footprint(self, row: int) -> Footprint:
         """The ground that window ``row`` shows, in pixels of its thumbnail."""

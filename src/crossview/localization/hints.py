@@ -19,6 +19,8 @@ from crossview.views.lens import require_fov
 HEADING_SIGMAS = 3.0  # of a known heading: turns within so many are tried
 GIVEN_SIGMA_DEG = 5.0  # of a heading that a person gives without saying how good it is
 MOST_SIGMA_DEG = 180.0 / HEADING_SIGMAS  # all turns are tried
+DEFAULT_RERANK = 0  # windows of a photo that are compared again (localization.reranking)
+MOST_RERANK = 1000
 HeadingSource = Literal["given", "PoseHeadingDegrees", "GPSImgDirection"]
 
 
@@ -41,6 +43,7 @@ class Hints:
     claim: LatLon | None = None  # a place that somebody names
     places: int = 10  # how many to give, best first
     ignore_direction: bool = False  # do not use the heading in the file
+    rerank: int = DEFAULT_RERANK  # how many of the best windows are compared again; 0: none
 
     def __post_init__(self) -> None:
         for name in ("fov_deg", "heading_deg", "heading_sigma_deg", "horizon_px", "within_m"):
@@ -90,12 +93,21 @@ class Hints:
             isinstance(self.ignore_direction, bool),
             f"ignore_direction is True or False, got {self.ignore_direction!r}.",
         )
+        require(
+            isinstance(self.rerank, Integral)
+            and not isinstance(self.rerank, bool)
+            and 0 <= self.rerank <= MOST_RERANK,
+            f"0 (none) to {MOST_RERANK} windows are compared again, got {self.rerank!r}.",
+        )
+        object.__setattr__(self, "rerank", int(self.rerank))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values of the hints that were given."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         if not self.ignore_direction:
             del values["ignore_direction"]
+        if self.rerank == DEFAULT_RERANK:
+            del values["rerank"]
         for name in ("near", "claim"):
             if (place := values[name]) is not None:
                 values[name] = {"lat": place.lat, "lon": place.lon}
@@ -117,6 +129,7 @@ class HintValues(TypedDict, total=False):
     claim: Any  # what to_latlon takes
     places: int
     ignore_direction: bool
+    rerank: int
 
 
 def to_latlon(value: Any) -> LatLon:

@@ -16,6 +16,7 @@ from crossview.localization.claims import add_claim
 from crossview.localization.hints import Hints, match_hints
 from crossview.localization.posterior import add_confidence
 from crossview.localization.queries import Picture, Query, make_queries, read_batches
+from crossview.localization.reranking import rerank
 from crossview.localization.search import (
     SearchResult,
     count_searched_places,
@@ -65,7 +66,7 @@ def locate_many(
     require_ready(index, embedder)
     all_hints = match_hints(hints, len(photos))
     bearing = find_common_bearing(index, embedder.info.azimuth_bins)
-    return answer_queries(index, list(make_queries(photos, all_hints, embedder, bearing)))
+    return answer_queries(index, embedder, list(make_queries(photos, all_hints, embedder, bearing)))
 
 
 def locate_files(
@@ -121,10 +122,10 @@ def require_ready(index: Index, embedder: Embedder) -> None:
         raise BadIndex(f"{index.path} holds no windows. Add imagery with crossview index --add.")
 
 
-def answer_queries(index: Index, queries: Sequence[Query]) -> list[Answer]:
+def answer_queries(index: Index, embedder: Embedder, queries: Sequence[Query]) -> list[Answer]:
     """Answers to queries that are embedded already; they share each pass over the index."""
     results = search(index, queries)
-    return [_make_answer(index, *pair) for pair in zip(queries, results, strict=True)]
+    return [_make_answer(index, embedder, *pair) for pair in zip(queries, results, strict=True)]
 
 
 def open_embedder(
@@ -151,7 +152,8 @@ def _open_cached(made_by: str, index: Path, threads: int) -> Embedder:
     return open_index_model(made_by, index, threads=threads)
 
 
-def _make_answer(index: Index, query: Query, result: SearchResult) -> Answer:
+def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchResult) -> Answer:
+    result = rerank(index, embedder, query, result)
     result = check_skyline(index, query, result)
     reading = query.readings[result.reading]
     assumptions = query.assumptions

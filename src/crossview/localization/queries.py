@@ -51,7 +51,7 @@ class Reading:
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """One photo, its hints, and a vector for each reading of it."""
+    """One photo, its hints, and a strip and a vector for each reading of it."""
 
     photo: str
     sha256: str
@@ -62,6 +62,7 @@ class Query:
     turned_deg: float  # where the photo's middle lies in the strips, clockwise from theirs
     assumptions: tuple[str, ...]  # that hold for all readings
     warnings: tuple[str, ...]
+    strips: tuple[U8, ...] = field(default=(), repr=False)  # [h, w, 3], what the network is shown
     vectors: F32 = field(repr=False)  # [readings, D]
 
 
@@ -76,15 +77,15 @@ def make_queries(
     embedder: Embedder,
     up_bearing_deg: float = 0.0,
 ) -> Iterator[Query]:
-    """A query per picture, in order; strips are embedded together, pixels are not kept.
+    """A query per picture, in order; strips are embedded together, photos are not kept.
 
     ``up_bearing_deg``: see :func:`prepare_query`.
     """
-    waiting: list[tuple[Query, list[U8]]] = []
+    waiting: list[Query] = []
     for picture, picture_hints in zip(pictures, hints, strict=True):
         photo = open_photo(picture)
         waiting.append(prepare_query(photo, picture_hints, embedder.info, up_bearing_deg))
-        if sum(len(strips) for _, strips in waiting) >= _STRIPS_TOGETHER:
+        if sum(len(query.strips) for query in waiting) >= _STRIPS_TOGETHER:
             yield from embed_queries(waiting, embedder)
             waiting = []
     yield from embed_queries(waiting, embedder)
@@ -205,7 +206,7 @@ def prepare_file(
     info: ModelInfo,
     up_bearing_deg: float,
     limits: tuple[int, int],
-) -> tuple[Query, list[U8]]:
+) -> Query:
     """:func:`prepare_query` of a photo's file: what a process that decodes has to do of a request.
 
     ``limits``: pixels, and bytes while it is decoded. What comes back is smaller than the photo by
@@ -217,8 +218,8 @@ def prepare_file(
 
 def prepare_query(
     photo: Photo, hints: Hints, info: ModelInfo, up_bearing_deg: float = 0.0
-) -> tuple[Query, list[U8]]:
-    """The query without vectors, and the strip of each reading: all that needs no network.
+) -> Query:
+    """The query without vectors, with the strip of each reading: all that needs no network.
 
     A heading that is given falls between two turns of the model, in windows whose up points to
     ``up_bearing_deg``. The strips are turned by what it is off the nearest one, so that this turn
@@ -251,7 +252,9 @@ def prepare_query(
         vectors=np.empty((0, info.dim), np.float32),
     )
     strips = [_render_strip(photo, guess, heading, info) for guess in guesses]
-    return query, [np.roll(strip, columns, axis=1) for strip in strips] if columns else strips
+    if columns:
+        strips = [np.roll(strip, columns, axis=1) for strip in strips]
+    return replace(query, strips=tuple(strips))
 
 
 def _count_turned_columns(
@@ -334,9 +337,9 @@ def _list_warnings(
         )
 
 
-def embed_queries(waiting: Sequence[tuple[Query, list[U8]]], embedder: Embedder) -> Iterator[Query]:
+def embed_queries(waiting: Sequence[Query], embedder: Embedder) -> Iterator[Query]:
     """The queries with the vectors of their strips; strips of one width are embedded together."""
-    strips = [strip for _, batch in waiting for strip in batch]
+    strips = [strip for query in waiting for strip in query.strips]
     vectors = np.empty((len(strips), embedder.info.dim), np.float32)
     for width in sorted({strip.shape[1] for strip in strips}):
         rows = [n for n, strip in enumerate(strips) if strip.shape[1] == width]
@@ -344,6 +347,7 @@ def embed_queries(waiting: Sequence[tuple[Query, list[U8]]], embedder: Embedder)
             batch = rows[first : first + _STRIPS_TOGETHER]
             vectors[batch] = embedder.ground(np.stack([strips[n] for n in batch]))
     start = 0
-    for query, own in waiting:
-        yield replace(query, vectors=vectors[start : start + len(own)])
-        start += len(own)
+    for query in waiting:
+        stop = start + len(query.strips)
+        yield replace(query, vectors=vectors[start:stop])
+        start = stop

@@ -61,7 +61,7 @@ def _search_together(index: Index, queries: Sequence[Query]) -> list[SearchResul
     scores = np.empty((len(vectors), index.count), np.float32)
     headings = np.empty_like(scores)
     for rows, block in index.blocks():
-        costs = [_price_turns(query, index.up_bearing_deg[rows], bins) for query in owners]
+        costs = [price_turns(query, index.up_bearing_deg[rows], bins) for query in owners]
         scores[:, rows], headings[:, rows] = score_queries(vectors, block, bins, seen, costs)
     headings += np.array(turned, np.float32)[:, None]
     results, start = [], 0
@@ -91,7 +91,7 @@ def find_common_bearing(index: Index, bins: int) -> float:
     return float(np.angle(mean)) / (2.0 * np.pi) * step_deg
 
 
-def _price_turns(query: Query, up_bearing_deg: F64, bins: int) -> F32 | None:
+def price_turns(query: Query, up_bearing_deg: F64, bins: int) -> F32 | None:
     """What turns [n, J] cost that are off the known heading; infinite: not tried.
 
     Turns within its slack are tried, or the nearest one. Of a heading that a person gives, every

@@ -55,7 +55,8 @@ class Client:
         """Where a photo was taken.
 
         Hints: region, fov, heading, ignore_direction, near, within (km), area (GeoJSON), claim,
-        places, language. Places are texts "lat,lon" or pairs. Raises :class:`ServiceRefused`.
+        places, rerank, language. Places are texts "lat,lon" or pairs.
+        Raises :class:`ServiceRefused`.
         """
         answers = self._send("POST", "/v1/locate", hints, [photo])["answers"]
         answer: dict[str, Any] = answers[0]

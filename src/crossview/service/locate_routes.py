@@ -19,7 +19,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from crossview.errors import UnknownName
 from crossview.geo.perimeters import parse_perimeter
 from crossview.geo.points import parse_latlon
-from crossview.localization.hints import GIVEN_SIGMA_DEG, MOST_SIGMA_DEG, Hints
+from crossview.localization.hints import (
+    DEFAULT_RERANK,
+    GIVEN_SIGMA_DEG,
+    MOST_RERANK,
+    MOST_SIGMA_DEG,
+    Hints,
+)
 from crossview.outputs.formats import FORMATS
 from crossview.service.jobs import describe_problem, follow_events
 from crossview.service.photo_queue import PhotoResult
@@ -75,6 +81,10 @@ class HintsQuery(BaseModel):
         None, max_length=60, description="LAT,LON: a place to be ranked; no place changes by it"
     )
     places: int = Field(10, ge=1, le=100)
+    rerank: int = Field(
+        DEFAULT_RERANK, ge=0, le=MOST_RERANK,
+        description="how many of the best windows are compared again",
+    )  # fmt: skip
     language: str = Field(LANGUAGE, max_length=35, description="of sentences: en or de")
 
     @field_validator("language")
@@ -97,6 +107,7 @@ class HintsQuery(BaseModel):
             claim=None if self.claim is None else parse_latlon(self.claim),
             places=self.places,
             ignore_direction=self.ignore_direction,
+            rerank=self.rerank,
         )
 
 

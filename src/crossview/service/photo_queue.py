@@ -66,7 +66,6 @@ class _Prepared(NamedTuple):
 
     ticket: _Ticket
     query: Query
-    strips: list[U8]
 
 
 class PhotoQueue:
@@ -215,7 +214,7 @@ class PhotoQueue:
         prepared: _Prepared | None = None
         problem: BaseException | None = None
         try:
-            prepared = _Prepared(ticket, *decoding.result())
+            prepared = _Prepared(ticket, decoding.result())
         except CancelledError:
             problem = Refusal(503, "closing", "The server is shutting down.", retry_after_s=5)
         except BaseException as failure:
@@ -270,12 +269,8 @@ class PhotoQueue:
 
     def _answer(self, ready: list[_Prepared], region: Region) -> None:
         try:
-            queries = list(
-                embed_queries(
-                    [(prepared.query, prepared.strips) for prepared in ready], region.embedder
-                )
-            )
-            answers = answer_queries(region.index, queries)
+            queries = list(embed_queries([prepared.query for prepared in ready], region.embedder))
+            answers = answer_queries(region.index, region.embedder, queries)
         except BaseException as problem:
             self._answer_one_by_one(ready, region, problem)
             return
@@ -305,7 +300,8 @@ def _set_result(prepared: _Prepared, answer: Answer) -> None:
         0,
     )
     try:
-        result.set_result(task.format_result(PhotoResult(answer, prepared.strips[at], task.region)))
+        strip = prepared.query.strips[at]
+        result.set_result(task.format_result(PhotoResult(answer, strip, task.region)))
     except BaseException as problem:
         result.set_exception(problem)
 
