@@ -11,7 +11,10 @@ from crossview.geo.points import LatLon
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Place:
-    """One candidate: overlapping windows merged, the best of them named by ``window``."""
+    """One candidate: overlapping windows merged, the best of them named by ``window``.
+
+    ``latlon`` lies between the windows, where their scores are highest.
+    """
 
     rank: int  # from 1
     latlon: LatLon
@@ -20,6 +23,8 @@ class Place:
     footprint: Footprint
     window: int  # row of the index
     probability: float | None = None  # of lying within 25 m; only with a calibrated index
+    position_sigma_m: float | None = None  # of latlon, where the place is right; calibrated only
+    heading_sigma_deg: float | None = None  # of heading_deg, likewise
 
     def __repr__(self) -> str:
         heading = "" if self.heading_deg is None else f", heading {self.heading_deg:.0f} degrees"

@@ -16,6 +16,7 @@ from crossview.localization.claims import add_claim
 from crossview.localization.hints import Hints, match_hints
 from crossview.localization.posterior import add_confidence
 from crossview.localization.queries import Picture, Query, make_queries, read_batches
+from crossview.localization.refinement import refine_places
 from crossview.localization.reranking import rerank
 from crossview.localization.search import (
     SearchResult,
@@ -171,7 +172,7 @@ def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchR
         heading_source=None if query.heading is None else query.heading.source,
         heading_wanted=query.heading_wanted,
         assumptions=assumptions,
-        places=ranked[: query.hints.places],
+        places=refine_places(index, query, result, ranked[: query.hints.places]),
         scores=result.scores,
         second=ranked[1].score if len(ranked) > 1 else None,
         searched_places=count_searched_places(index, result.scores),

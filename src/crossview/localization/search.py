@@ -207,7 +207,8 @@ def find_listed(index: Index, places: Sequence[Place], row: int) -> int | None:
     """Rank of the place that stands for a window, if it is among those that are listed."""
     if not places:
         return None
-    pins = np.array([[place.latlon.lat, place.latlon.lon] for place in places])
+    centres = [place.footprint.centre for place in places]
+    pins = np.array([[centre.lat, centre.lon] for centre in centres])
     distances = measure_distances_m(index.footprint(row).centre, pins[:, 0], pins[:, 1])
     near = np.flatnonzero(distances <= _get_separation_m(index) * _ROUNDING)
     return places[near[0]].rank if near.size else None
