@@ -15,14 +15,18 @@ from crossview.geo.points import (
     EARTH_RADIUS_M,
     LatLon,
     build_geometry,
+    build_lines,
     cut_at_180,
     find_lon_range,
     find_middle,
+    measure_bearing_deg,
     measure_distance_m,
     measure_lon_offsets_deg,
     move_point,
+    outline_sector,
     parse_latlon,
     project_to_local_m,
+    reach_point,
     unroll_lon,
     unroll_ring,
     wrap_lon,
@@ -188,3 +192,101 @@ def test_a_ring_is_unrolled_to_run_on():
     assert unroll_ring([(179.5, 0.0), (-179.5, 0.0), (179.0, 1.0)]) == [
         (179.5, 0.0), (180.5, 0.0), (179.0, 1.0),
     ]  # fmt: skip
+
+
+EVERYWHERE = [(0.0, 0.0), (52.5, 13.4), (-33.0, 179.9999), (71.0, -180.0), (89.9999, 20.0)]
+
+
+@pytest.mark.parametrize("at", EVERYWHERE)
+@pytest.mark.parametrize("bearing", [0.0, 37.0, 180.0, 299.0])
+def test_a_point_is_reached_by_its_distance_and_its_bearing(at, bearing):
+    origin = LatLon(*at)
+    reached = reach_point(origin, bearing, 40.0)
+    assert measure_distance_m(origin, reached) == pytest.approx(40.0, abs=1e-3)
+    turn = measure_bearing_deg(origin, reached) - bearing
+    assert abs((turn + 180.0) % 360.0 - 180.0) < 1e-2
+
+
+def test_from_a_pole_every_bearing_leads_to_another_meridian():
+    lons = [reach_point(LatLon(90.0, 0.0), bearing, 1000.0).lon for bearing in (180, 90, 270)]
+    assert lons == pytest.approx([0.0, 90.0, -90.0])
+
+
+def to_local(polygon, origin):
+    """A polygon in metres about a point, for shapely."""
+    parts = cut_at_180(polygon)
+    rings = [np.array(part[0]) for part in parts]
+    made = [
+        Polygon(np.stack(project_to_local_m(origin, ring[:, 1], ring[:, 0]), axis=1))
+        for ring in rings
+    ]
+    return shapely.union_all(made)
+
+
+@pytest.mark.parametrize("at", EVERYWHERE[:4])
+@pytest.mark.parametrize("width", [5.0, 65.0, 90.0, 200.0, 359.0, 360.0])
+def test_a_sector_covers_its_share_of_the_circle_and_looks_along_its_bearing(at, width):
+    origin = LatLon(*at)
+    (ring,) = sector = outline_sector(origin, 30.0, width, 50.0)
+    assert ring[0] == ring[-1]
+    assert shapely.LinearRing(ring).is_ccw
+    shape = to_local(sector, origin)
+    assert shape.is_valid
+    assert shape.area == pytest.approx(math.pi * 50.0**2 * width / 360.0, rel=0.005)
+    for turn in range(-180, 180, 7):
+        if abs(abs(turn) - width / 2) < 1.0:
+            continue  # on its edge
+        ahead = reach_point(origin, 30.0 + turn, 25.0)
+        seen = shape.contains(shapely.Point(*project_to_local_m(origin, ahead.lat, ahead.lon)))
+        assert seen == (abs(turn) < width / 2), turn
+
+
+def test_a_sector_across_180_is_cut_there():
+    (ring,) = polygon = outline_sector(LatLon(10.0, 179.9999), 90.0, 90.0, 50.0)
+    assert max(lon for lon, _ in ring) > 180.0
+    shape = shapely.geometry.shape(build_geometry([polygon]))
+    assert shape.is_valid
+    assert len(shape.geoms) == 2
+
+
+@pytest.mark.parametrize("lat", [90.0, 89.9999, -89.9999, -90.0])
+def test_a_circle_around_a_pole_is_closed_along_it(lat):
+    polygon = outline_sector(LatLon(lat, 25.0), 0.0, 360.0, 50.0)
+    shape = shapely.geometry.shape(build_geometry([polygon]))
+    assert shape.is_valid
+    west, south, east, north = shape.bounds
+    assert (west, east) == (-180.0, 180.0)
+    assert abs(south if lat < 0 else north) == 90.0
+    ends = [reach_point(LatLon(lat, 25.0), turn, 30.0) for turn in range(0, 360, 20)]
+    assert all(shape.covers(shapely.Point(end.lon, end.lat)) for end in ends)
+
+
+@pytest.mark.parametrize("lat", [90.0, 89.9999, -90.0])
+def test_a_wedge_at_a_pole_lies_on_earth(lat):
+    shape = build_geometry([outline_sector(LatLon(lat, 0.0), 77.0, 90.0, 50.0)])
+    parts = shape["coordinates"] if shape["type"] == "MultiPolygon" else [shape["coordinates"]]
+    points = [point for part in parts for ring in part for point in ring]
+    assert all(-180.0 <= lon <= 180.0 and -90.0 <= lat <= 90.0 for lon, lat in points)
+
+
+@pytest.mark.parametrize(("width", "radius"), [(0.0, 5.0), (-1.0, 5.0), (90.0, 0.0)])
+def test_a_sector_of_nothing_is_refused(width, radius):
+    with pytest.raises(InvalidValue, match="above 0"):
+        outline_sector(LatLon(0.0, 0.0), 0.0, width, radius)
+
+
+def test_lines_are_cut_where_they_cross_180_and_nowhere_else():
+    assert build_lines([[(1.0, 2.0), (3.0, 4.0)]]) == {
+        "type": "LineString", "coordinates": [(1.0, 2.0), (3.0, 4.0)]
+    }  # fmt: skip
+    there_and_back = [(179.0, 0.0), (-179.0, 2.0), (-178.0, 2.0), (179.0, 8.0)]
+    assert build_lines([there_and_back]) == {
+        "type": "MultiLineString",
+        "coordinates": [
+            [(179.0, 0.0), (180.0, 1.0)],
+            [(-180.0, 1.0), (-179.0, 2.0), (-178.0, 2.0), (-180.0, 6.0)],
+            [(180.0, 6.0), (179.0, 8.0)],
+        ],
+    }  # fmt: skip
+    on_it = build_lines([[(180.0, 0.0), (-179.0, 1.0)]])
+    assert on_it == {"type": "LineString", "coordinates": [(-180.0, 0.0), (-179.0, 1.0)]}

@@ -12,12 +12,12 @@ ORIGIN = LatLon(-12.25, 60.5)
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&\u2028 \x07 straße 東京.jpg"
 
 
-def place(rank=1, *, at=ORIGIN, score=0.5, heading_deg=30.0, window=0, probability=None):
-    """A place with a footprint of 50 m."""
+def place(rank=1, *, at=ORIGIN, score=0.5, heading_deg=30.0, window=0, **known):
+    """A place with a footprint of 50 m; ``known`` are fields that only a calibration fills."""
     footprint = Footprint(at, 0.5, 100, 100, up_bearing_deg=0.5)
     return Place(
         rank=rank, latlon=at, score=score, heading_deg=heading_deg, footprint=footprint,
-        window=window, probability=probability,
+        window=window, **known,
     )  # fmt: skip
 
 

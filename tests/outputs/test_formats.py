@@ -132,7 +132,7 @@ def test_kml_is_well_formed_and_escapes_names():
     root = ET.fromstring(to_kml([answer(HOSTILE, truth=TRUTH, warnings=("<b>&",))]))
     folder = root.find(f"{KML}Document/{KML}Folder")
     assert folder.findtext(f"{KML}name") == HOSTILE.replace("\x07", "\ufffd")
-    points = [p.text for p in root.iter(f"{KML}coordinates")]
+    points = [p.findtext(f"{KML}coordinates") for p in root.iter(f"{KML}Point")]
     assert points[0] == "60.5,-12.25"
     assert len(points) == 3
     assert root.findtext(f"{KML}Document/{KML}description") == "<b>&"
@@ -157,11 +157,12 @@ def test_kml_looks_along_the_heading_and_leaves_out_an_unknown_one():
     assert second.find(f"{KML}heading") is None
 
 
-def test_kml_looks_straight_down_on_the_place_from_250_metres():
+def test_kml_looks_at_the_place_from_250_metres_ahead_where_the_heading_is_known_else_down():
     root = ET.fromstring(to_kml([answer()]))
-    for view, pin in zip(root.iter(f"{KML}LookAt"), root.iter(f"{KML}Point"), strict=True):
+    views = zip(root.iter(f"{KML}LookAt"), root.iter(f"{KML}Point"), ("60", "0"), strict=True)
+    for view, pin, tilt in views:
         told = {child.tag.removeprefix(KML): child.text for child in view}
-        assert (told["range"], told["tilt"]) == ("250", "0")
+        assert (told["range"], told["tilt"]) == ("250", tilt)
         assert pin.findtext(f"{KML}coordinates") == f"{told['longitude']},{told['latitude']}"
 
 
@@ -255,7 +256,8 @@ def test_outside_of_all_calibrated_areas_is_said():
 def whole():
     """An answer of which every column is known, with a warning and two assumptions."""
     return answer(
-        places=[place(probability=0.7)], truth=TRUTH, warnings=(EVIDENCE,),
+        places=[place(probability=0.7, position_sigma_m=1.5, heading_sigma_deg=0.75)],
+        truth=TRUTH, warnings=(EVIDENCE,),
         assumptions=("field of view assumed", "camera held level"),
         heading_source="GPSImgDirection", heading_wanted=True,  # never both, outside of tests
     )  # fmt: skip

@@ -11,7 +11,9 @@ from tests.browser import CHROMIUM, QUIET, needs_chromium, package
 from tests.outputs.fakes import HOSTILE, answer, answers_of, claim, photo_pixels, place
 from tests.outputs.pages import Page
 
+from crossview.geo.points import move_point
 from crossview.localization.answer import Area, Confidence, Place
+from crossview.outputs import map_page
 from crossview.outputs.map_page import write_map
 from crossview.outputs.records import make_map_link
 from crossview.texts import speak
@@ -215,6 +217,69 @@ def test_a_calibrated_area_is_outlined_filled_lightly_and_explained(index, opene
     text = page.locator("body").inner_text()
     assert "holds the actual place of 90 % of photos" in text
     assert "Calibrated on 99 panoramas of this region" in text
+
+
+def posed(index, *, fov_deg=90.0, off_m=4.0):
+    """An answer whose places lie beside the middles of their windows, and are known so well."""
+    (given,) = answers_of(index, 1)
+    places = [
+        replace(
+            one, latlon=move_point(one.latlon, east_m=off_m, north_m=0.0),
+            position_sigma_m=3.2, heading_sigma_deg=1.25,
+        )
+        for one in given.places
+    ]  # fmt: skip
+    return replace(given, places=tuple(places), fov_deg=fov_deg)
+
+
+def test_position_and_heading_are_shown_with_their_uncertainty(index, opened):
+    page = opened([posed(index)])
+    facts = page.locator("[data-place='0'] .facts").inner_text()
+    assert "facing NE, 45\u00b0 \u00b1 1.3\u00b0" in facts
+    assert "position \u00b1 3.2 m" in facts
+    assert page.locator("path.uncertainty").count() == 1
+    assert "right to this two times in three" in page.locator(".legend").inner_text()
+
+
+def test_without_a_calibration_no_circle_is_drawn_and_none_is_explained(index, opened):
+    page = opened(answers_of(index, 1))
+    assert page.locator("path.uncertainty").count() == 0
+    assert "two times in three" not in page.locator("body").inner_text()
+    assert "\u00b1" not in page.locator("body").inner_text()
+
+
+def test_the_map_draws_the_wedge_that_was_written_and_no_other(index, opened, monkeypatch):
+    def write_triangle(place, fov_deg):
+        ring = [(place.latlon.lat + n, place.latlon.lon + e) for n, e in ((0, 0), (0, 1), (1, 1))]
+        return {"length_m": 31.0, "ring": [*ring, ring[0]]}
+
+    monkeypatch.setattr(map_page.records, "describe_view", write_triangle)
+    page = opened([posed(index)])
+    wedge = page.locator("path[fill='#ff8a4c']")
+    assert len(re.findall(r"[ML]-?\d+ -?\d+", wedge.get_attribute("d"))) <= 5
+    page.keyboard.press("2")
+    assert wedge.count() == 1
+
+
+def test_a_place_lies_in_its_window_where_it_was_found_and_not_in_the_middle(index, opened):
+    page = opened([posed(index, off_m=12.5)])
+    mark = page.locator("[data-place='0'] .disc .eye").locator("..")
+    x, y = map(float, re.findall(r"-?[\d.]+", mark.get_attribute("transform")))
+    aside = 100 * 12.5 / index.footprint(0).width_m * 0.5**0.5
+    assert (x, y) == pytest.approx((aside, -aside), abs=0.1), "east, where north-east is up"
+
+
+def test_a_picture_all_around_has_a_front_instead_of_a_wedge(index, opened):
+    page = opened([posed(index, fov_deg=360.0)])
+    disc = page.locator("[data-place='0'] .disc")
+    assert disc.locator(".front").count() == 1
+    assert disc.locator(".view").count() == 0
+
+
+def test_a_place_without_a_heading_has_neither(index, opened):
+    page = opened(answers_of(index, 1, heading_deg=None))
+    assert page.locator(".disc .front, .disc .view, path[fill='#ff8a4c']").count() == 0
+    assert "facing" not in page.locator("#sheet").inner_text()
 
 
 def test_a_filtered_list_begins_at_its_top(index, opened):

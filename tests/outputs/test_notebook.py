@@ -53,7 +53,8 @@ def test_without_pictures_or_places_there_is_a_table_all_the_same(index):
 
 def test_its_geojson_is_that_of_the_command_line(shown):
     assert shown.to_geojson(footprints=True) == to_geojson([shown], footprints=True)
-    assert len(json.loads(shown.to_geojson())["features"]) == 11
+    roles = [each["properties"]["role"] for each in json.loads(shown.to_geojson())["features"]]
+    assert [roles.count(role) for role in ("place", "view", "truth")] == [10, 10, 1]
 
 
 def test_a_truth_that_is_added_stays_in_the_same_kind_of_answer(shown):

@@ -176,11 +176,14 @@ def test_a_dropped_panorama_is_found_within_25_m_and_saved(opened, town, findabl
     page = opened()
     drop(page, findable)
     located(page, findable.name)
-    features = json.loads(saved(page, "geojson", tmp_path))["features"]
+    saved_features = json.loads(saved(page, "geojson", tmp_path))["features"]
+    roles = [feature["properties"]["role"] for feature in saved_features]
+    features = saved_features[: roles.count("place")]
+    assert roles == ["place"] * len(features) + ["view"] * len(features)
     lon, lat = features[0]["geometry"]["coordinates"]
     assert features[0]["properties"]["rank"] == 1
     assert measure_distance_m(LatLon(lat, lon), truths(town)[findable.name]) <= 25
-    assert saved(page, "kml", tmp_path).count("<Placemark>") == len(features)
+    assert saved(page, "kml", tmp_path).count("<Placemark>") == len(saved_features)
     rows = list(csv.DictReader(saved(page, "csv", tmp_path).splitlines()))
     assert len(rows) == len(features)
     assert tuple(rows[0]) == COLUMNS

@@ -152,6 +152,26 @@ def move_point(origin: LatLon, *, east_m: float, north_m: float) -> LatLon:
     return LatLon(lat, float(wrap_lon(lon)))
 
 
+def reach_point(origin: LatLon, bearing_deg: float, distance_m: float) -> LatLon:
+    """The point ``distance_m`` metres away along a great circle that leaves at a bearing.
+
+    As exact at the poles as elsewhere: there a bearing counts from the meridian of ``origin``.
+    """
+    lat, lon, turn = (math.radians(v) for v in (origin.lat, origin.lon, bearing_deg))
+    reach = distance_m / EARTH_RADIUS_M
+    up = np.array([math.cos(lat) * math.cos(lon), math.cos(lat) * math.sin(lon), math.sin(lat)])
+    north = np.array(
+        [-math.sin(lat) * math.cos(lon), -math.sin(lat) * math.sin(lon), math.cos(lat)]
+    )
+    east = np.array([-math.sin(lon), math.cos(lon), 0.0])
+    ahead = math.cos(turn) * north + math.sin(turn) * east
+    x, y, z = map(float, math.cos(reach) * up + math.sin(reach) * ahead)
+    return LatLon(
+        math.degrees(math.atan2(z, math.hypot(x, y))),
+        float(wrap_lon(math.degrees(math.atan2(y, x)))),
+    )
+
+
 def number_square(place: LatLon, side_m: float) -> tuple[int, int]:
     """Row and column of the square of about ``side_m`` on Earth that holds a place.
 
@@ -169,6 +189,7 @@ Ring = list[LonLat]  # closed: the last point is the first
 Polygon = list[Ring]  # the outer ring, counter-clockwise; then holes, clockwise
 
 _DIGITS = 7  # 1 cm
+_CHORD_DEG = 7.5  # of an arc
 
 
 def build_geometry(polygons: Sequence[Polygon]) -> dict[str, Any]:
@@ -177,6 +198,73 @@ def build_geometry(polygons: Sequence[Polygon]) -> dict[str, Any]:
     if len(parts) == 1:
         return {"type": "Polygon", "coordinates": parts[0]}
     return {"type": "MultiPolygon", "coordinates": parts}
+
+
+def build_lines(lines: Sequence[Sequence[LonLat]]) -> dict[str, Any]:
+    """Build a GeoJSON LineString or MultiLineString of lines of two points and more.
+
+    Longitudes lie in [-180, 180]; a line takes the short way round, and is cut where it crosses
+    180. What is left of a line by a cut at one of its own ends is no line.
+    """
+    parts = [part for line in lines for part in _cut_line(line) if len(set(part)) > 1]
+    if len(parts) == 1:
+        return {"type": "LineString", "coordinates": parts[0]}
+    return {"type": "MultiLineString", "coordinates": parts}
+
+
+def _cut_line(line: Sequence[LonLat]) -> Iterator[list[LonLat]]:
+    part = [line[0]]
+    for (lon, lat), (to_lon, to_lat) in pairwise(line):
+        if abs(to_lon - lon) > 180.0:
+            edge = math.copysign(180.0, lon)
+            share = (edge - lon) / (to_lon + 2.0 * edge - lon) if lon != edge else 0.0
+            crossing = round(lat + share * (to_lat - lat), _DIGITS)
+            yield [*part, (edge, crossing)]
+            part = [(-edge, crossing)]
+        part.append((to_lon, to_lat))
+    yield part
+
+
+def outline_sector(apex: LatLon, bearing_deg: float, width_deg: float, radius_m: float) -> Polygon:
+    """The sector of a circle whose middle lies at a bearing; from 360 degrees on, the whole circle.
+
+    Counter-clockwise, longitudes without a jump, to a centimetre. Its arc is drawn by chords of at
+    most 7.5 degrees, 0.2 % of the radius inside of it. A circle around a pole is closed along it.
+    Raises :class:`InvalidValue` for a width or a radius that is not above 0.
+    """
+    require(
+        width_deg > 0.0 and radius_m > 0.0,
+        f"a sector needs a width and a radius above 0, got {width_deg} degrees, {radius_m} m.",
+    )
+    width_deg = min(width_deg, 360.0)
+    steps = math.ceil(width_deg / _CHORD_DEG)
+    turns = [bearing_deg + width_deg * (0.5 - step / steps) for step in range(steps + 1)]
+    corners = [reach_point(apex, turn, radius_m) for turn in turns]
+    corners = corners[:-1] if width_deg == 360.0 else [apex, *corners]
+    ring = [(round(p.lon, _DIGITS), round(p.lat, _DIGITS)) for p in (*corners, corners[0])]
+    return [_close_over_pole(unroll_ring(ring))]
+
+
+def _close_over_pole(ring: Ring) -> Ring:
+    """A ring whose longitudes run once around the Earth, closed along the pole that it encloses.
+
+    It begins and ends at longitude 180, which thus cuts it.
+    """
+    turn = 360.0 * round((ring[-1][0] - ring[0][0]) / 360.0)
+    if not turn:
+        return ring
+    sides = [math.floor((lon + 180.0) / 360.0) for lon, _ in ring]
+    at = next(i for i, (a, b) in enumerate(pairwise(sides)) if a != b)
+    meridian = 360.0 * max(sides[at], sides[at + 1]) - 180.0
+    (lon, lat), (to_lon, to_lat) = ring[at : at + 2]
+    lat += (meridian - lon) / (to_lon - lon) * (to_lat - lat)
+    round_it = [*ring[at + 1 :], *((lon + turn, lat) for lon, lat in ring[1 : at + 1])]
+    pole = math.copysign(90.0, lat)
+    last = meridian + turn
+    closed = [(meridian, lat), *round_it, (last, lat), (last, pole), (meridian, pole)]
+    less = min(meridian, last) + 180.0
+    closed = [(lon - less, lat) for lon, lat in (*closed, closed[0])]
+    return closed if compute_twice_area(closed) > 0.0 else closed[::-1]
 
 
 def unroll_ring(ring: Sequence[LonLat]) -> Ring:

@@ -76,7 +76,9 @@ def _describe_place(place: Place) -> dict[str, Any]:
         "lat": place.latlon.lat,
         "lon": place.latlon.lon,
         "score": place.score,
+        "position_sigma_m": place.position_sigma_m,
         "heading_deg": place.heading_deg,
+        "heading_sigma_deg": place.heading_sigma_deg,
         "probability": place.probability,
         "window": place.window,
     }

@@ -17,10 +17,12 @@ from crossview.geo.points import (
     LonLat,
     Polygon,
     build_geometry,
+    build_lines,
     cut_at_180,
     find_middle,
     move_point,
     project_to_local_m,
+    reach_point,
     unroll_ring,
 )
 from crossview.localization.answer import Answer, Area, Place
@@ -30,13 +32,20 @@ from crossview.outputs.records import (
     describe_claim,
     describe_place,
     describe_point,
+    measure_view_m,
+    outline_position,
+    outline_view,
+    sees_all_around,
 )
 
 _DIGITS = 7  # 1 cm
 
 
 def to_geojson(answers: Iterable[Answer], *, footprints: bool = False) -> str:
-    """All places of all answers; ``role`` is "place", "claim", "truth", "area" or "footprint".
+    """All places of all answers; ``role`` tells what a feature is.
+
+    A place comes with what its camera saw ("view": a wedge, of pictures all around an arrow) and
+    with the circle that two of three positions lie in ("uncertainty"), as far as these are known.
 
     An answer without places is a feature of the role "photo" without a geometry. Answers from a
     calibrated index have areas: each holds the truth with the probability ``coverage``.
@@ -55,6 +64,7 @@ def _describe_features(answer: Answer, footprints: bool) -> Iterator[dict[str, A
     for place in answer.places:
         properties = {"role": "place", **photo, **_describe_place(place, answer.truth)}
         yield _make_feature(_make_point(place.latlon), properties)
+        yield from _draw_pose(place, answer.fov_deg, str(photo["photo"]))
         if footprints:
             properties = {"role": "footprint", "photo": photo["photo"], "rank": place.rank}
             yield _make_feature(_draw_footprint(place.footprint), properties)
@@ -75,6 +85,38 @@ def _describe_features(answer: Answer, footprints: bool) -> Iterator[dict[str, A
 def _describe_place(place: Place, truth: LatLon | None) -> dict[str, Any]:
     record = describe_place(place, truth)
     return {key: value for key, value in record.items() if key not in ("lat", "lon")}
+
+
+def _draw_pose(place: Place, fov_deg: float, photo: str) -> Iterator[dict[str, Any]]:
+    """The view of a place and how well its position is known, as features of their own."""
+    facts = {"photo": photo, "rank": place.rank}
+    record = describe_place(place, None)
+    if (view := draw_view(place, fov_deg)) is not None:
+        names = ("heading_deg", "heading_sigma_deg")
+        told = {name: record[name] for name in names if name in record}
+        told |= {"fov_deg": round(fov_deg, 2), "length_m": measure_view_m(place)}
+        yield _make_feature(view, {"role": "view", **facts, **told})
+    if (circle := draw_uncertainty(place)) is not None:
+        told = {"position_sigma_m": record["position_sigma_m"]}
+        yield _make_feature(circle, {"role": "uncertainty", **facts, **told})
+
+
+def draw_view(place: Place, fov_deg: float) -> dict[str, Any] | None:
+    """What the camera saw: a wedge as a polygon; of a picture all around, a line to its front.
+
+    None where the heading is not known.
+    """
+    if place.heading_deg is None or not sees_all_around(fov_deg):
+        polygon = outline_view(place, fov_deg)
+        return None if polygon is None else build_geometry([polygon])
+    tip = reach_point(place.latlon, place.heading_deg, measure_view_m(place))
+    return build_lines([[_read_position(place.latlon), _read_position(tip)]])
+
+
+def draw_uncertainty(place: Place) -> dict[str, Any] | None:
+    """The circle that the position is known to; None where nobody knows how well."""
+    polygon = outline_position(place)
+    return None if polygon is None else build_geometry([polygon])
 
 
 def _make_feature(geometry: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:

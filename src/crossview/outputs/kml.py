@@ -8,15 +8,20 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from crossview.geo.points import LatLon
+from crossview.geo.points import LatLon, LonLat
 from crossview.localization.answer import Answer
 from crossview.outputs import records
+from crossview.outputs.geojson import draw_uncertainty, draw_view
 
 _NAMESPACE = "http://www.opengis.net/kml/2.2"
 _COLOURS = {"first": "ff0a6cff", "other": "ffd8d8d8", "claim": "ffff40c0", "truth": "ffe0c000"}
 """Of pins: aabbggrr."""
 
+_SHAPES = {"view": ("ff4c8aff", "404c8aff"), "uncertainty": ("ffffffff", "30ffffff")}
+"""Of outlines and of what they enclose: aabbggrr."""
+
 _VIEW_RANGE_M = 250
+_VIEW_TILT_DEG = 60  # from straight down: the place lies ahead, as the camera would go on to see it
 _LINK = "openstreetmap"
 
 
@@ -30,6 +35,10 @@ def to_kml(answers: Iterable[Answer]) -> str:
         _add_child(document, "description", "\n".join(warnings))
     for name, colour in _COLOURS.items():
         _add_child(_add_child(_add_child(document, "Style", id=name), "IconStyle"), "color", colour)
+    for name, (line, area) in _SHAPES.items():
+        style = _add_child(document, "Style", id=name)
+        _add_child(_add_child(style, "LineStyle"), "color", line)
+        _add_child(_add_child(style, "PolyStyle"), "color", area)
     for answer in answers:
         _add_folder(document, answer)
     ET.indent(root)
@@ -57,6 +66,13 @@ def _add_folder(document: ET.Element, answer: Answer) -> None:
     for row in records.build_rows(answer):
         if "rank" in row:
             _add_place(folder, row)
+    for place in answer.places:
+        hidden = place.rank > 1  # until somebody wants to see it: ten wedges hide each other
+        for name, shape in (
+            ("view", draw_view(place, answer.fov_deg)), ("uncertainty", draw_uncertainty(place))
+        ):  # fmt: skip
+            if shape is not None:
+                _add_shape(folder, f"{place.rank} {name}", name, shape, hidden=hidden)
     if answer.claim is not None:
         mark = _add_child(folder, "Placemark")
         _add_child(mark, "name", "claim")
@@ -80,11 +96,41 @@ def _add_place(folder: ET.Element, row: dict[str, Any]) -> None:
     _add_child(view, "latitude", row["lat"])
     if "heading_deg" in row:
         _add_child(view, "heading", row["heading_deg"])
-    _add_child(view, "tilt", 0)
+    _add_child(view, "tilt", _VIEW_TILT_DEG if "heading_deg" in row else 0)
     _add_child(view, "range", _VIEW_RANGE_M)
     _add_child(mark, "styleUrl", "#first" if row["rank"] == 1 else "#other")
     _add_facts(mark, row, [name for name in records.COLUMNS if name not in ("lat", "lon")])
     _add_child(_add_child(mark, "Point"), "coordinates", f"{row['lon']},{row['lat']}")
+
+
+def _add_shape(
+    folder: ET.Element, name: str, style: str, geometry: dict[str, Any], *, hidden: bool = False
+) -> None:
+    """A placemark of lines or polygons of GeoJSON; what longitude 180 cuts stays together."""
+    mark = _add_child(folder, "Placemark")
+    _add_child(mark, "name", name)
+    if hidden:
+        _add_child(mark, "visibility", 0)
+    _add_child(mark, "styleUrl", f"#{style}")
+    parts, kind = geometry["coordinates"], geometry["type"]
+    parts = parts if kind.startswith("Multi") else [parts]
+    parent = mark if len(parts) == 1 else _add_child(mark, "MultiGeometry")
+    for part in parts:
+        if kind.endswith("LineString"):
+            line = _add_child(parent, "LineString")
+            _add_child(line, "tessellate", 1)
+            _add_child(line, "coordinates", _write_points(part))
+            continue
+        polygon = _add_child(parent, "Polygon")
+        _add_child(polygon, "tessellate", 1)
+        for ring in part:
+            side = "outerBoundaryIs" if ring is part[0] else "innerBoundaryIs"
+            boundary = _add_child(_add_child(polygon, side), "LinearRing")
+            _add_child(boundary, "coordinates", _write_points(ring))
+
+
+def _write_points(points: Iterable[LonLat]) -> str:
+    return " ".join(f"{lon},{lat}" for lon, lat in points)
 
 
 def _add_facts(mark: ET.Element, row: dict[str, Any], columns: Sequence[str]) -> None:

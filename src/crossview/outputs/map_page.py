@@ -216,6 +216,8 @@ def outline_smallest_area(answer: Answer) -> list[list[list[tuple[float, float]]
 def _describe_pin(place: Place, answer: Answer) -> dict[str, Any]:
     record = records.describe_place(place, answer.truth)
     del record["openstreetmap"]  # 80 bytes; the page's script makes it from lat and lon
+    if (view := records.describe_view(place, answer.fov_deg)) is not None:
+        record["view"] = view
     return {**record, "footprint": records.describe_footprint(place.footprint)}
 
 

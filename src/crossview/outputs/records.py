@@ -11,14 +11,14 @@ import numpy as np
 
 from crossview.files import printable
 from crossview.geo.footprints import Footprint
-from crossview.geo.points import LatLon, measure_distance_m
+from crossview.geo.points import LatLon, Polygon, measure_distance_m, outline_sector
 from crossview.localization.answer import Answer, Area, Claim, Confidence, Place
 from crossview.texts import phrase
 
 COLUMNS = (
-    "photo", "rank", "lat", "lon", "score", "heading_deg", "probability", "error_m",
-    "openstreetmap", "kind", "fov_deg", "fov_source", "heading_source", "confidence", "advice",
-    "assumptions", "warnings", "truth", "window", "sha256",
+    "photo", "rank", "lat", "lon", "position_sigma_m", "score", "heading_deg", "heading_sigma_deg",
+    "probability", "error_m", "openstreetmap", "kind", "fov_deg", "fov_source", "heading_source",
+    "confidence", "advice", "assumptions", "warnings", "truth", "window", "sha256",
 )  # fmt: skip
 """What every format says of a place. Formats that nest add ``calibrated``; ``confidence`` says the
 same in words."""
@@ -32,6 +32,8 @@ CLAIM_COLUMNS = (
 _GAPS_OF_CHANCE = 3.0
 _FEWEST_PLACES = 10  # among fewer, none can stand out
 _DEGREE_DIGITS = 7  # about 1 cm
+_VIEW_SHARE = 0.62  # of a window's width
+_ALL_AROUND_DEG = 359.0
 
 
 def build_rows(answer: Answer) -> Iterator[dict[str, Any]]:
@@ -151,13 +153,60 @@ def describe_place(place: Place, truth: LatLon | None) -> dict[str, Any]:
         "window": place.window,
         "openstreetmap": make_map_link(place.latlon),
     }
+    if place.position_sigma_m is not None:
+        record["position_sigma_m"] = round(place.position_sigma_m, 2)
     if place.heading_deg is not None:
         record["heading_deg"] = round(place.heading_deg, 2) % 360.0
+    if place.heading_sigma_deg is not None:
+        record["heading_sigma_deg"] = round(place.heading_sigma_deg, 2)
     if place.probability is not None:
         record["probability"] = round(place.probability, 4)
     if truth is not None:
         record["error_m"] = round(measure_distance_m(place.latlon, truth), 2)
     return record
+
+
+def describe_view(place: Place, fov_deg: float) -> dict[str, Any] | None:
+    """What the camera saw, as pages draw it: a ring of (latitude, longitude), and its length.
+
+    None where the heading is not known. Longitudes may run on beyond 180.
+    """
+    if (polygon := outline_view(place, fov_deg)) is None:
+        return None
+    ring = [(lat, round(lon, _DEGREE_DIGITS)) for lon, lat in polygon[0]]
+    return {"length_m": measure_view_m(place), "ring": ring}
+
+
+def outline_view(place: Place, fov_deg: float) -> Polygon | None:
+    """A wedge from the place along its heading; of pictures all around, a circle about the place.
+
+    It says which way and how wide the camera looked; how far it saw, nobody knows: it is drawn
+    :func:`measure_view_m` long. None where the heading is not known.
+    """
+    if place.heading_deg is None:
+        return None
+    width_deg = 360.0 if sees_all_around(fov_deg) else fov_deg
+    return outline_sector(place.latlon, place.heading_deg, width_deg, measure_view_m(place))
+
+
+def sees_all_around(fov_deg: float) -> bool:
+    """Whether a picture of this field of view has no edges: an arrow shows more than a wedge."""
+    return fov_deg >= _ALL_AROUND_DEG
+
+
+def measure_view_m(place: Place) -> float:
+    """How long the view of a place is drawn: to somewhat beyond its window's edge."""
+    return round(_VIEW_SHARE * place.footprint.width_m, 2)
+
+
+def outline_position(place: Place) -> Polygon | None:
+    """The circle about the place that holds two of three cameras where the place is right.
+
+    None where nothing says how far off a position is.
+    """
+    if not place.position_sigma_m:
+        return None
+    return outline_sector(place.latlon, 0.0, 360.0, place.position_sigma_m)
 
 
 def make_map_link(point: LatLon) -> str:
@@ -241,8 +290,20 @@ def _explain_calibrated(answer: Answer, confidence: Confidence) -> str:
             false_reject=_format_percent(confidence.false_reject),
             sentence=f"{text[0].lower()}{text[1:]}",
         )
+    if pose := explain_pose(answer.places[0]):
+        text = f"{text} {pose}"
     source = {"n": confidence.n, "kind": confidence.kind, "date": confidence.date}
     return f"{text} {phrase('confidence.calibrated_on', **source)}"
+
+
+def explain_pose(place: Place) -> str:
+    """How far off position and heading are where the place is right; "" where nobody knows."""
+    if place.position_sigma_m is None:
+        return ""
+    metres = {"metres": place.position_sigma_m}
+    if place.heading_sigma_deg is None:
+        return phrase("confidence.position", **metres)
+    return phrase("confidence.pose", degrees=place.heading_sigma_deg, **metres)
 
 
 def explain_claim(claim: Claim) -> str:

@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich import box
@@ -20,7 +20,10 @@ from crossview.localization.answer import Answer
 from crossview.outputs import records
 from crossview.texts import phrase
 
-_OPTIONAL_COLUMNS = {"heading": "heading_deg", "probability": "probability", "error": "error_m"}
+_OPTIONAL_COLUMNS = {
+    "\u00b1 m": "position_sigma_m", "heading": "heading_deg", "\u00b1 deg": "heading_sigma_deg",
+    "probability": "probability", "error": "error_m",
+}  # fmt: skip
 _WIDTH = 100_000  # characters: no line is folded
 _MANY = 12  # for more photos than this, remarks are counted instead of listed
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -68,10 +71,12 @@ def format_cells(record: dict[str, Any], shown: Sequence[str]) -> list[str]:
     if not record:
         return ["-"] * (4 + len(shown))
     fixed = [str(record["rank"]), f"{record['lat']:.6f}", f"{record['lon']:.6f}"]
-    formats = {"heading": _format_bearing, "probability": "{:.0%}".format, "error": _format_metres}
+    formats: dict[str, Callable[[float], str]] = {
+        "heading_deg": _format_bearing, "probability": "{:.0%}".format, "error_m": _format_metres,
+    }  # fmt: skip
+    keys = [_OPTIONAL_COLUMNS[name] for name in shown]
     optional = [
-        formats[name](record[_OPTIONAL_COLUMNS[name]]) if _OPTIONAL_COLUMNS[name] in record else "-"
-        for name in shown
+        formats.get(key, "{:.1f}".format)(record[key]) if key in record else "-" for key in keys
     ]
     return [*fixed, f"{record['score']:.3f}", *optional]
 

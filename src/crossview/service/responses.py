@@ -23,6 +23,7 @@ from crossview.outputs.records import (
     describe_answer,
     describe_footprint,
     describe_place,
+    describe_view,
     stands_out,
 )
 from crossview.service.photo_queue import PhotoResult
@@ -79,6 +80,9 @@ def build_answer(photo: PhotoResult, *, heat: bool, view: bool) -> dict[str, Any
         for place in answer.places
     ]
     if heat:
+        for told, place in zip(record["places"], answer.places, strict=True):
+            if (shape := describe_view(place, answer.fov_deg)) is not None:
+                told["view"] = shape
         record["heat"] = _build_heat(answer, photo.region)
         if answer.confidence is not None:
             record["outline"] = outline_smallest_area(answer)

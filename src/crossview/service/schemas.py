@@ -80,16 +80,30 @@ class GroundRectangle(Point):
     up_bearing_deg: float = Field(description="bearing of the rectangle's upper edge")
 
 
+class ViewShape(Record):
+    """What the camera saw from a place: a wedge; of a picture all around, a circle."""
+
+    length_m: float = Field(description="as it is drawn; how far the camera saw, nobody knows")
+    ring: list[list[float]] = Field(description="of (lat, lon), closed; longitudes may pass 180")
+
+
 class RankedPlace(Point):
     """One candidate; overlapping windows are merged."""
 
     rank: int = Field(description="from 1")
     score: float = Field(description="comparable within one photo only; not a probability")
     window: int = Field(description="number of the tile, for /windows/{window}")
+    position_sigma_m: float | None = Field(
+        None, description="two of three positions are right to this, where the place is"
+    )
     heading_deg: float | None = Field(None, description="of the photo's middle, from true north")
+    heading_sigma_deg: float | None = Field(
+        None, description="two of three headings are right to this, where the place is"
+    )
     probability: float | None = Field(None, description="of lying within 25 m; calibrated only")
     openstreetmap: str = Field(description="address of a page that marks the place")
     footprint: GroundRectangle
+    view: ViewShape | None = Field(None, description="with heat=true, where the heading is known")
 
 
 class Heat(Record):

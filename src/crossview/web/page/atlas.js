@@ -5,7 +5,7 @@ import { along, circle, cornersOf, lonNear, metres } from "./angles.js";
 import { byId, el, number, phrase, sentence, svg } from "./dom.js";
 import { Heat, heatLevels, placeCells } from "./heat.js";
 import {
-  choosePlace, currentAnswer, hoverPlace, shownFov, shownHeading, shownIndex, shownPlace, state,
+  choosePlace, currentAnswer, currentPhoto, hoverPlace, shownFov, shownHeading, shownIndex, shownPlace, state,
 } from "./state.js";
 
 export const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -149,13 +149,29 @@ function cased(to, points, options) {
 }
 
 export function viewReach(place) {
-  return 0.62 * place.footprint.width_m;
+  return place.view?.length_m ?? 0.62 * place.footprint.width_m;
 }
 
 function wedge(place, fov, heading) {
   const steps = Array.from({ length: 33 }, (_, i) => heading - fov / 2 + (i * fov) / 32);
   const arc = steps.map((bearing) => along(place, bearing, viewReach(place)));
   return fov >= 359 ? arc : [[place.lat, place.lon], ...arc];
+}
+
+// What was seen, as it was answered; while it is dragged, and of a shared result, as it would be.
+function viewRing(place, fov, heading) {
+  const isAnswered = place.view && !currentPhoto().dragged;
+  return isAnswered ? place.view.ring : wedge(place, fov, heading);
+}
+
+// Where two of three such photos were taken, if the place is right.
+function addUncertainty(place) {
+  if (!place.position_sigma_m) return;
+  const shared = { interactive: false, radius: place.position_sigma_m };
+  L.circle(onMap(place.lat, place.lon), { ...shared, fill: false, color: "#0b0f14", opacity: 0.55, weight: 4 }).addTo(view);
+  L.circle(onMap(place.lat, place.lon), {
+    ...shared, color: "#9fd0ff", weight: 2, fillColor: "#9fd0ff", fillOpacity: 0.3, className: "uncertainty",
+  }).addTo(view);
 }
 
 export function drawView() {
@@ -165,12 +181,13 @@ export function drawView() {
   if (!place) return;
   cased(view, cornersOf(place), { color: "#fff", weight: 1.5, dashArray: "5 5", closed: true });
   if (heading !== null) {
-    cased(view, wedge(place, fov, heading), {
+    cased(view, viewRing(place, fov, heading), {
       color: "#fff", weight: 2, closed: true, fill: true, fillColor: "#ff8a4c", fillOpacity: 0.25,
     });
     const front = along(place, heading, viewReach(place));
     cased(view, [[place.lat, place.lon], front], { color: "#fff", weight: 1.5 });
   }
+  addUncertainty(place);
   const { truth } = currentAnswer();
   if (truth) {
     const line = [[truth.lat, truth.lon], [place.lat, place.lon]];

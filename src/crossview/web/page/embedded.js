@@ -68,8 +68,9 @@ function drawPiece(context, image, bounds, place) {
   const world = (lat, lon) => map.project([lat, lon], 0);
   const [corner, end] = [bounds.getNorthWest(), bounds.getSouthEast()].map((p) => world(p.lat, p.lng));
   const perUnit = image.naturalWidth / (end.x - corner.x);
-  const at = world(place.lat, lonNear(place.lon, bounds.getCenter().lng)).subtract(corner).multiplyBy(perUnit);
-  const unitsPerMetre = 256 / (360 * METRES_PER_DEGREE * Math.cos(place.lat * RADIANS));
+  const { lat, lon } = place.footprint;
+  const at = world(lat, lonNear(lon, bounds.getCenter().lng)).subtract(corner).multiplyBy(perUnit);
+  const unitsPerMetre = 256 / (360 * METRES_PER_DEGREE * Math.cos(lat * RADIANS));
   const size = place.footprint.width_m * unitsPerMetre * perUnit * Math.SQRT2;
   const scale = (DISC_PX * Math.SQRT2) / size;
   context.translate(DISC_PX / 2, DISC_PX / 2);

@@ -1,14 +1,15 @@
 // Results as files, and as an address that holds them without the photo.
 
-import { mapAddress } from "./angles.js";
+import { along, mapAddress } from "./angles.js";
 import { state } from "./state.js";
 
 const SHARED = "#result=";
 
 // The columns of crossview.outputs.records, which every format carries; a test compares them.
 const COLUMNS = [
-  "photo", "rank", "lat", "lon", "score", "heading_deg", "probability", "error_m", "openstreetmap", "kind", "fov_deg",
-  "fov_source", "heading_source", "confidence", "advice", "assumptions", "warnings", "truth", "window", "sha256",
+  "photo", "rank", "lat", "lon", "position_sigma_m", "score", "heading_deg", "heading_sigma_deg", "probability",
+  "error_m", "openstreetmap", "kind", "fov_deg", "fov_source", "heading_source", "confidence", "advice", "assumptions",
+  "warnings", "truth", "window", "sha256",
 ];
 
 const CLAIM_COLUMNS = [
@@ -25,13 +26,25 @@ function claimed(photos) {
   return photos.filter((photo) => photo.answer?.claim).map((photo) => [photo, photo.answer.claim]);
 }
 
-function isTold(value) {
+export function isTold(value) {
   return value !== undefined && value !== null;
 }
 
 function everyRow(photos) {
   return photos.filter((photo) => photo.answer).flatMap((photo) =>
     photo.answer.places.map((place) => exportRow(photo, place)));
+}
+
+// What the cameras saw: wedges, of pictures all around a line to their fronts; and how long these are drawn.
+function everyView(photos) {
+  return photos.filter((photo) => photo.answer).flatMap(({ name, answer }) =>
+    answer.places.filter((place) => place.view).map((place) => {
+      const { length_m, ring } = place.view;
+      const front = along(place, place.heading_deg, length_m);
+      const isAround = answer.fov_deg >= 359;
+      const points = (isAround ? [[place.lat, place.lon], front] : ring).map(([lat, lon]) => [lon, lat]);
+      return { photo: name, place, length_m, fov_deg: answer.fov_deg, isAround, points };
+    }));
 }
 
 function text(value) {
@@ -47,7 +60,12 @@ function geojson(photos) {
     type: "Feature", geometry: { type: "Point", coordinates: [lon, lat] },
     properties: { role: "claim", photo: name, ...facts },
   }));
-  return JSON.stringify({ type: "FeatureCollection", features: [...features, ...claims] }, null, 1);
+  const views = everyView(photos).map(({ photo, place, length_m, fov_deg, isAround, points }) => ({
+    type: "Feature",
+    geometry: isAround ? { type: "LineString", coordinates: points } : { type: "Polygon", coordinates: [points] },
+    properties: { role: "view", photo, rank: place.rank, heading_deg: place.heading_deg, fov_deg, length_m },
+  }));
+  return JSON.stringify({ type: "FeatureCollection", features: [...features, ...views, ...claims] }, null, 1);
 }
 
 function cell(value) {
@@ -74,14 +92,21 @@ function kml(photos) {
   const marks = everyRow(photos).map((row) => `<Placemark><name>${row.rank}</name>`
     + `<description>${escaped([`${row.photo}: ${row.confidence}`, ...row.warnings, row.openstreetmap].join("\n"))}</description>`
     + `<LookAt><longitude>${row.lon}</longitude><latitude>${row.lat}</latitude>`
-    + `${isTold(row.heading_deg) ? `<heading>${row.heading_deg}</heading>` : ""}<tilt>0</tilt><range>250</range></LookAt>`
+    + `${isTold(row.heading_deg) ? `<heading>${row.heading_deg}</heading><tilt>60</tilt>` : "<tilt>0</tilt>"}`
+    + "<range>250</range></LookAt>"
     + `<ExtendedData>${Object.entries(row).filter(([name]) => !["lat", "lon"].includes(name)).map(([name, value]) =>
       `<Data name="${name}"><value>${escaped(text(value))}</value></Data>`).join("")}</ExtendedData>`
     + `<Point><coordinates>${row.lon},${row.lat}</coordinates></Point></Placemark>`);
+  const views = everyView(photos).map(({ photo, place, isAround, points }) => {
+    const line = `<coordinates>${points.join(" ")}</coordinates>`;
+    const shape = isAround ? `<LineString><tessellate>1</tessellate>${line}</LineString>`
+      : `<Polygon><tessellate>1</tessellate><outerBoundaryIs><LinearRing>${line}</LinearRing></outerBoundaryIs></Polygon>`;
+    return `<Placemark><name>${escaped(`${photo} ${place.rank} view`)}</name>${shape}</Placemark>`;
+  });
   const claims = claimed(photos).map(([{ name }, { lat, lon, says }]) => "<Placemark><name>claim</name>"
     + `<description>${escaped(`${name}: ${says}`)}</description><Point><coordinates>${lon},${lat}</coordinates></Point></Placemark>`);
   return '<?xml version="1.0" encoding="UTF-8"?>\n<kml xmlns="http://www.opengis.net/kml/2.2"><Document>'
-    + `<name>crossview places</name>\n${[...marks, ...claims].join("\n")}\n</Document></kml>\n`;
+    + `<name>crossview places</name>\n${[...marks, ...views, ...claims].join("\n")}\n</Document></kml>\n`;
 }
 
 export const FORMATS = {

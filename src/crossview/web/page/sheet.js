@@ -5,7 +5,7 @@ import { drawRay } from "./atlas.js";
 import { drawClaim } from "./claim.js";
 import { disc } from "./disc.js";
 import { byId, el, number, percent, phrase, present } from "./dom.js";
-import { FORMATS, save } from "./files.js";
+import { FORMATS, isTold, save } from "./files.js";
 import {
   choosePlace, currentPhoto, hoverPlace, shownFov, shownHeading, shownIndex, shownPlace, state, stepPhoto,
 } from "./state.js";
@@ -95,14 +95,20 @@ function seen(photo) {
     el("img", { src: photo.answer.view, alt: phrase("map.seen_picture") }));
 }
 
+function facing({ heading_deg: heading, heading_sigma_deg: sigma }) {
+  const values = { wind: wind(heading), degrees: Math.round(heading) % 360 };
+  if (!isTold(sigma)) return phrase("map.facing", values);
+  return phrase("map.facing_within", { ...values, sigma: number(sigma, sigma < 10 ? 1 : 0) });
+}
+
 function placeFacts(place) {
-  const isKnown = (value) => value !== undefined && value !== null;
-  const { probability, heading_deg: heading, error_m: error } = place;
+  const { probability, position_sigma_m: sigma, error_m: error } = place;
   return [
-    isKnown(probability) && phrase("map.chance", { percent: percent(probability) }),
+    isTold(probability) && phrase("map.chance", { percent: percent(probability) }),
     phrase("map.score", { score: number(place.score, 3) }),
-    isKnown(heading) && phrase("map.facing", { wind: wind(heading), degrees: Math.round(heading) % 360 }),
-    isKnown(error) && phrase("map.off", { metres: metres(error) }),
+    isTold(place.heading_deg) && facing(place),
+    isTold(sigma) && phrase("map.good_to", { metres: metres(sigma) }),
+    isTold(error) && phrase("map.off", { metres: metres(error) }),
   ].filter(Boolean);
 }
 
