@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from crossview.errors import BadIndex, InvalidValue
 from crossview.localization import similarity
-from crossview.localization.similarity import score_queries, score_query
+from crossview.localization.similarity import score_queries, score_query, score_turns
 from crossview.views.crops import compute_bin_coverage
 
 
@@ -37,6 +37,28 @@ def test_scores_are_the_best_of_all_turns_of_the_slow_formula(bins, fov, seed):
         turns = slow(query, reference, bins, seen.astype(float))
         assert best[n] == pytest.approx(max(turns), abs=1e-5)
         assert turns[round(heading[n] * bins / 360)] == pytest.approx(max(turns), abs=1e-5)
+
+
+@pytest.mark.parametrize("bins", [1, 3, 8])
+def test_all_turns_are_those_of_the_slow_formula_and_the_search_keeps_the_best(bins, monkeypatch):
+    monkeypatch.setattr(similarity, "_WORKING_FLOATS", 50)  # many small tiles
+    rng = np.random.default_rng(bins)
+    query, refs, seen = (
+        unit(rng, bins * 3),
+        unit(rng, 7, bins * 3),
+        compute_bin_coverage(90.0, bins),
+    )
+    turns = score_turns(query, refs, bins, seen)
+    assert turns.shape == (7, bins)
+    assert turns.dtype == np.float32
+    for row, reference in zip(turns, refs, strict=True):
+        expected = (
+            slow(query, reference, bins, seen.astype(float)) if bins > 1 else reference @ query
+        )
+        np.testing.assert_allclose(row, expected, atol=1e-5)
+    np.testing.assert_array_equal(turns.max(axis=1), score_query(query, refs, bins, seen)[0])
+    with pytest.raises(BadIndex, match="NaN"):
+        score_turns(query, np.where(refs == refs[0, 0], np.nan, refs), bins, seen)
 
 
 @given(turn=st.integers(0, 7), fov=st.sampled_from([60.0, 90.0, 200.0, 360.0]))

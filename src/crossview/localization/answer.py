@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from crossview.arrays import F32, F64, I64
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon
+from crossview.localization.hints import Prior
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -84,9 +85,45 @@ class Claim:
     standing: Standing | None  # None where nothing near it was searched
 
 
+@dataclass(frozen=True, kw_only=True)
+class PriorShift:
+    """How far a picture moved what was believed before, by the posterior over all windows.
+
+    ``bits``: how much it added (Kullback-Leibler divergence of the posterior from the prior);
+    each bit halves the ground that is left.
+    """
+
+    prior: Prior
+    mean: LatLon  # of the posterior
+    spread_m: float  # its standard deviation in each direction
+    mean_moved_m: float  # from the prior's place
+    first_moved_m: float  # the first place from the prior's
+    bits: float
+    holds: float  # share of the posterior in which the prior is right: near 0, they contradict
+    first_share: float  # of the posterior within 25 m of the first place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contribution:
+    """What one of several photos of one spot says of the first place that all of them have."""
+
+    photo: str
+    sha256: str
+    score: float  # of the first place's window, as of places
+    heading_deg: float | None  # of this picture's middle there
+    bits: float  # by which this photo alone makes that ground likelier than an average window
+    foreign: float  # share of the posterior in which it was not taken at this spot
+    alone: LatLon | None  # the first place of this photo alone
+    alone_m: float | None  # how far that is from the place of all
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Answer:
-    """Where one picture may have been taken, and everything that was assumed."""
+    """Where one picture may have been taken, and everything that was assumed.
+
+    Several photos of one spot have one answer; ``together`` then says what each contributed, and
+    ``kind`` and field of view are those of the first.
+    """
 
     photo: str
     sha256: str
@@ -106,6 +143,8 @@ class Answer:
     confidence: Confidence | None = None  # only with an index calibrated for such pictures
     claim: Claim | None = None  # where one was made
     unmeasured: str = ""  # why a calibrated index says nothing of this picture
+    prior: PriorShift | None = None  # where there was one; ``scores`` are those of the picture
+    together: tuple[Contribution, ...] = ()  # of several photos of one spot
 
     def __repr__(self) -> str:
         first = f", first {self.places[0]!r}" if self.places else ""

@@ -22,14 +22,47 @@ MOST_SIGMA_DEG = 180.0 / HEADING_SIGMAS  # all turns are tried
 DEFAULT_RERANK = 0  # windows of a photo that are compared again (localization.reranking)
 MOST_RERANK = 1000
 HeadingSource = Literal["given", "PoseHeadingDegrees", "GPSImgDirection"]
+GPS_SIGMA_M = 30.0  # assumed of a place in a file that does not say how good it is
+_MOST_SIGMA_M = 1_000_000.0  # of a prior; one that is less certain says nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """Where a picture was probably taken: weighs all windows, and excludes none.
+
+    A normal distribution about ``place``. ``sigma_m``: its standard deviation in every direction.
+    ``source``: "given", or "file" for the place in the photo's own file.
+    """
+
+    place: LatLon
+    sigma_m: float
+    source: Literal["given", "file"] = "given"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", to_latlon(self.place))
+        sigma = _to_number("sigma_m", self.sigma_m)
+        require(
+            sigma is not None and 0.0 < sigma <= _MOST_SIGMA_M,
+            f"the standard deviation of a place lies in (0, {_MOST_SIGMA_M / 1000:g} km], got "
+            f"{sigma} m.\nGive how far off the place may well be, in metres; of a place that is "
+            "not known at all, give none.",
+        )
+        object.__setattr__(self, "sigma_m", sigma)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        place = {"lat": self.place.lat, "lon": self.place.lon}
+        return {**place, "sigma_m": self.sigma_m, "source": self.source}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hints:
     """Everything is optional. A hint is taken as true; what contradicts it is not tried.
 
-    A ``claim`` is no hint: it is ranked, and changes no place. ``near`` and ``claim`` may be a pair
-    (lat, lon) or a text "lat,lon" when it is made, ``area`` GeoJSON or the path of such a file.
+    A ``prior`` may be wrong: it weighs places, and excludes none. A ``claim`` is no hint: it is
+    ranked, and changes no place. ``near`` and ``claim`` may be a pair (lat, lon) or a text
+    "lat,lon" when it is made, ``area`` GeoJSON or the path of such a file, ``prior`` a pair (place,
+    metres).
     Raises :class:`InvalidValue` for what cannot be.
     """
 
@@ -44,6 +77,8 @@ class Hints:
     places: int = 10  # how many to give, best first
     ignore_direction: bool = False  # do not use the heading in the file
     rerank: int = DEFAULT_RERANK  # how many of the best windows are compared again; 0: none
+    prior: Prior | None = None  # weighs places instead of excluding any
+    gps_prior: bool = False  # the place in the photo's file is its prior
 
     def __post_init__(self) -> None:
         for name in ("fov_deg", "heading_deg", "heading_sigma_deg", "horizon_px", "within_m"):
@@ -53,6 +88,8 @@ class Hints:
                 object.__setattr__(self, name, to_latlon(getattr(self, name)))
         if self.area is not None:
             object.__setattr__(self, "area", to_perimeter(self.area))
+        if self.prior is not None:
+            object.__setattr__(self, "prior", to_prior(self.prior))
         heading = self.heading_deg
         if self.fov_deg is not None:
             require_fov(self.fov_deg)
@@ -89,9 +126,12 @@ class Hints:
             f"at least one place must be asked for, in whole numbers, got {self.places!r}.",
         )
         object.__setattr__(self, "places", int(self.places))
+        for name in ("ignore_direction", "gps_prior"):
+            value = getattr(self, name)
+            require(isinstance(value, bool), f"{name} is True or False, got {value!r}.")
         require(
-            isinstance(self.ignore_direction, bool),
-            f"ignore_direction is True or False, got {self.ignore_direction!r}.",
+            self.prior is None or not self.gps_prior,
+            "a prior place is given, or taken from the photo's file: not both.",
         )
         require(
             isinstance(self.rerank, Integral)
@@ -104,15 +144,18 @@ class Hints:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values of the hints that were given."""
         values = {each.name: getattr(self, each.name) for each in fields(self)}
-        if not self.ignore_direction:
-            del values["ignore_direction"]
         if self.rerank == DEFAULT_RERANK:
             del values["rerank"]
+        for name in ("ignore_direction", "gps_prior"):
+            if not values[name]:
+                del values[name]
         for name in ("near", "claim"):
             if (place := values[name]) is not None:
                 values[name] = {"lat": place.lat, "lon": place.lon}
         if self.area is not None:
             values["area"] = self.area.to_geojson()
+        if self.prior is not None:
+            values["prior"] = self.prior.to_json()
         return {name: value for name, value in values.items() if value is not None}
 
 
@@ -130,6 +173,8 @@ class HintValues(TypedDict, total=False):
     places: int
     ignore_direction: bool
     rerank: int
+    prior: Any  # what to_prior takes
+    gps_prior: bool
 
 
 def to_latlon(value: Any) -> LatLon:
@@ -147,6 +192,20 @@ def to_latlon(value: Any) -> LatLon:
     return LatLon(lat, lon)
 
 
+def to_prior(value: Any) -> Prior:
+    """A prior from a :class:`Prior`, or a pair of a place and its standard deviation in metres."""
+    if isinstance(value, Prior):
+        return value
+    try:
+        place, sigma_m = value
+    except (TypeError, ValueError) as problem:
+        raise InvalidValue(
+            f"{value!r} is no prior. Give a place and its standard deviation in metres: "
+            "((52.52, 13.40), 30)"
+        ) from problem
+    return Prior(place=place, sigma_m=sigma_m)
+
+
 def to_perimeter(value: Any) -> Perimeter:
     """An area from a :class:`Perimeter`, GeoJSON, a shape that gives it, or the path of a file."""
     if isinstance(value, Perimeter):
@@ -159,6 +218,27 @@ def to_perimeter(value: Any) -> Perimeter:
         f"{str(value)[:80]!r} is no area. Give GeoJSON, a shape, or the path of a .geojson file.",
     )
     return parse_perimeter(geometry)
+
+
+def choose_prior(
+    gps: LatLon | None, gps_sigma_m: float | None, hints: Hints
+) -> tuple[Prior | None, tuple[str, ...]]:
+    """The prior of a picture, given or of its file, and what was assumed about it.
+
+    ``gps_sigma_m``: how good the place in the file is, as far as the file says it.
+    """
+    if not hints.gps_prior:
+        if hints.prior is None:
+            return None, ()
+        place, sigma_m = hints.prior.place, hints.prior.sigma_m
+        return hints.prior, (f"prior given: {place}, taken as good to {sigma_m:g} m",)
+    if gps is None:
+        return None, ("no usable GPS in the file: no prior, all places weigh alike",)
+    known = gps_sigma_m is not None and 0.0 < gps_sigma_m <= _MOST_SIGMA_M
+    sigma_m = gps_sigma_m if gps_sigma_m is not None and known else GPS_SIGMA_M
+    said = "as the file says" if known else "which the file does not say"
+    used = Prior(place=gps, sigma_m=sigma_m, source="file")
+    return used, (f"GPS in the file ({gps}) used as a prior: good to {sigma_m:g} m, {said}",)
 
 
 def match_hints(hints: Hints | Sequence[Hints], pictures: int) -> list[Hints]:

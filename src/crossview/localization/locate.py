@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,12 @@ from crossview.index.store import Index
 from crossview.localization.answer import Answer
 from crossview.localization.claims import add_claim
 from crossview.localization.hints import Hints, match_hints
-from crossview.localization.posterior import add_confidence
+from crossview.localization.posterior import (
+    add_confidence,
+    compute_log_prior,
+    find_temperature,
+    measure_shift,
+)
 from crossview.localization.queries import Picture, Query, make_queries, read_batches
 from crossview.localization.refinement import refine_places
 from crossview.localization.reranking import rerank
@@ -162,7 +168,6 @@ def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchR
         tried = ", ".join(f"{guess.fov_deg:g}" for guess in query.readings)
         best = f"field of view assumed: {reading.fov_deg:g} degrees (best of {tried})"
         assumptions = (best, *assumptions)
-    ranked = rank_places(index, result.scores, result.heading_deg, max(query.hints.places, 2))
     answer = Answer(
         photo=query.photo,
         sha256=query.sha256,
@@ -172,13 +177,30 @@ def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchR
         heading_source=None if query.heading is None else query.heading.source,
         heading_wanted=query.heading_wanted,
         assumptions=assumptions,
-        places=refine_places(index, query, result, ranked[: query.hints.places]),
+        places=(),
         scores=result.scores,
-        second=ranked[1].score if len(ranked) > 1 else None,
         searched_places=count_searched_places(index, result.scores),
         warnings=(*index.manifest.warnings, *query.warnings),
     )
+    answer = _add_places(index, query, result, answer)
     confident = add_confidence(index, answer, query.hints)
     if (claimed := query.hints.claim) is None:
         return confident
     return add_claim(index, confident, claimed, result.heading_deg)
+
+
+def _add_places(index: Index, query: Query, result: SearchResult, answer: Answer) -> Answer:
+    """The answer with its places, as its scores and a prior rank them."""
+    prior, weights = query.hints.prior, None
+    if prior is not None:
+        weights = find_temperature(index, answer) * compute_log_prior(index, prior)
+    wanted = query.hints.places
+    ranked = rank_places(index, result.scores, result.heading_deg, max(wanted, 2), weights)
+    answer = replace(
+        answer,
+        places=refine_places(index, query, result, ranked[:wanted]),
+        second=ranked[1].score if len(ranked) > 1 else None,
+    )
+    if prior is None or not ranked:
+        return answer
+    return replace(answer, prior=measure_shift(index, answer, prior))

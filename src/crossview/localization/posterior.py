@@ -3,6 +3,10 @@
 Every window owns its stride cell: the square of ground, one stride wide, whose nearest pin it is.
 The posterior is a softmax of the scores over all cells, times what is left beside the probability
 that the picture was taken elsewhere.
+
+A prior weighs the cells before the picture does: a normal density about a place, and a share of all
+priors (``WRONG_PRIORS``) that is taken to be wrong, of which any cell is as likely as another. So a
+picture can contradict a prior, and no place is excluded by one.
 """
 
 from __future__ import annotations
@@ -15,13 +19,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from crossview.arrays import F64, I64
-from crossview.geo.points import LatLon, measure_distances_m, project_to_local_m
+from crossview.errors import InvalidValue
+from crossview.geo.points import (
+    LatLon,
+    measure_distance_m,
+    measure_distances_m,
+    move_point,
+    project_to_local_m,
+)
 from crossview.index.store import Index
 from crossview.localization.accuracy import RIGHT_WITHIN_M
-from crossview.localization.answer import Answer, Area, Confidence
+from crossview.localization.answer import Answer, Area, Confidence, PriorShift
 from crossview.localization.calibration_record import CHOSEN_BY, Calibrated, Calibration, Fit
-from crossview.localization.hints import Hints
+from crossview.localization.hints import Hints, Prior
 
+DEFAULT_TEMPERATURE = 0.02  # of a softmax over cells without a calibration, in cosines
+WRONG_PRIORS = 0.05  # share of priors that say nothing of where the picture was taken
+_FAR_SIGMAS = 5.0  # of a prior whose place lies outside of the region
 _HALF_DIAGONAL = 0.5 * math.sqrt(2.0)  # of a cell, in strides
 _SLACK = 1.05  # grids that follow a projection are not exactly square on the ground
 _POINTS = 10  # per side of a cell, when its part inside of a circle is measured
@@ -63,17 +77,94 @@ def compute_posterior(index: Index, answer: Answer) -> F64 | None:
     kind = Calibration.from_json(index.manifest.calibration).find(answer)
     if kind is None:
         return None
-    masses = compute_masses(answer.scores, kind.fit.temperature)
+    log_prior = None if answer.prior is None else compute_log_prior(index, answer.prior.prior)
+    masses = compute_masses(answer.scores, kind.fit.temperature, log_prior)
     return (1.0 - answer.confidence.elsewhere) * masses
 
 
-def compute_masses(scores: ArrayLike, temperature: float) -> F64:
-    """Softmax [N] of cosines [N] at a temperature (in cosines); NaN was not searched and gets 0."""
+def compute_masses(scores: ArrayLike, temperature: float, log_prior: F64 | None = None) -> F64:
+    """Softmax [N] of cosines [N] at a temperature (in cosines); NaN was not searched and gets 0.
+
+    ``log_prior`` [N]: logarithms of what the cells weigh before, up to a constant.
+    """
     cosines = np.asarray(scores, np.float64)
-    powers = np.exp((cosines - np.nanmax(cosines)) / temperature)
+    powers = (cosines - np.nanmax(cosines)) / temperature
+    if log_prior is not None:
+        powers += log_prior
+        powers -= np.nanmax(powers)
+    powers = np.exp(powers)
     powers[np.isnan(powers)] = 0.0
     shares: F64 = powers / powers.sum()
     return shares
+
+
+def compute_log_prior(index: Index, prior: Prior) -> F64:
+    """Logarithm of the probability [N] that a prior gives to each window's cell.
+
+    The normal density over a cell is that at its middle, with the variance of a place in the cell
+    added. A share ``WRONG_PRIORS`` is spread evenly over all cells. Raises :class:`InvalidValue`
+    where the prior's place lies outside of the region, by more than five standard deviations.
+    """
+    cells = _spread_prior(index, prior)
+    log_prior: F64 = np.log((1.0 - WRONG_PRIORS) * cells + WRONG_PRIORS / index.count)
+    return log_prior
+
+
+def _spread_prior(index: Index, prior: Prior) -> F64:
+    """Mass [N] of the normal distribution in each cell; what lies outside is missing."""
+    distances = measure_distances_m(prior.place, index.lat, index.lon)
+    stride_m, nearest_m = index.manifest.stride_m, float(distances.min())
+    if nearest_m > _FAR_SIGMAS * prior.sigma_m + index.manifest.footprint_m:
+        raise InvalidValue(
+            f"the prior's place {prior.place} lies outside of the region: the nearest window is "
+            f"{nearest_m / 1000:.1f} km away, more than {_FAR_SIGMAS:g} times its standard "
+            f"deviation of {prior.sigma_m:g} m.\nGive another index, or no prior."
+        )
+    variance = prior.sigma_m**2 + stride_m**2 / 12.0
+    density = np.exp(-(distances**2) / (2.0 * variance)) / (2.0 * math.pi * variance)
+    masses: F64 = density * stride_m**2
+    return masses
+
+
+def find_temperature(index: Index, answer: Answer) -> float:
+    """The temperature of such pictures: of the index's calibration, or ``DEFAULT_TEMPERATURE``."""
+    if index.manifest.calibration is None:
+        return DEFAULT_TEMPERATURE
+    kind = Calibration.from_json(index.manifest.calibration).find(answer)
+    return DEFAULT_TEMPERATURE if kind is None else kind.fit.temperature
+
+
+def measure_shift(index: Index, answer: Answer, prior: Prior) -> PriorShift:
+    """How far the posterior of an answer that has places moved from its prior."""
+    log_prior = compute_log_prior(index, prior)
+    posterior = compute_masses(answer.scores, find_temperature(index, answer), log_prior)
+    first = answer.places[0].latlon
+    mean, spread_m = measure_middle(index, posterior)
+    held = posterior > 0.0
+    before = log_prior[held] - np.logaddexp.reduce(log_prior)
+    right = 1.0 - (WRONG_PRIORS / index.count) / np.exp(log_prior)
+    return PriorShift(
+        prior=prior,
+        mean=mean,
+        spread_m=spread_m,
+        mean_moved_m=measure_distance_m(prior.place, mean),
+        first_moved_m=measure_distance_m(prior.place, first),
+        bits=float(posterior[held] @ (np.log(posterior[held]) - before)) / math.log(2.0),
+        holds=float(posterior @ right),
+        first_share=compute_probability(index, posterior, first),
+    )
+
+
+def measure_middle(index: Index, posterior: F64) -> tuple[LatLon, float]:
+    """Mean of a posterior [N] of sum 1, and its standard deviation in each direction, in metres."""
+    best = int(np.argmax(posterior))
+    origin = LatLon(float(index.lat[best]), float(index.lon[best]))
+    east, north = project_to_local_m(origin, index.lat, index.lon)
+    middle = float(posterior @ east), float(posterior @ north)
+    spread = posterior @ ((east - middle[0]) ** 2 + (north - middle[1]) ** 2) / 2.0
+    return move_point(origin, east_m=middle[0], north_m=middle[1]), math.sqrt(
+        max(float(spread), 0.0)
+    )
 
 
 def measure_evidence(
@@ -116,12 +207,20 @@ def find_cells_within(
 
 
 def find_areas(index: Index, answer: Answer, fit: Fit) -> Iterator[Area]:
-    """The calibrated sets of one picture, which always hold its best cell."""
+    """The calibrated sets of one picture, which always hold its best cell.
+
+    With a prior, the smallest sets that hold so much of the posterior: no conformal guarantee knows
+    of priors.
+    """
     scores = np.asarray(answer.scores, np.float64)
     below_best = np.nanmax(scores) - scores
     searched = int(np.isfinite(scores).sum())
     for reach in fit.reaches:
-        rows = np.flatnonzero(below_best <= reach.below_best)  # not where it is NaN
+        if answer.prior is None:
+            rows = np.flatnonzero(below_best <= reach.below_best)  # not where it is NaN
+        else:
+            log_prior = compute_log_prior(index, answer.prior.prior)
+            rows = find_credible(compute_masses(scores, fit.temperature, log_prior), reach.coverage)
         yield Area(
             coverage=reach.coverage,
             rows=rows,
@@ -132,6 +231,13 @@ def find_areas(index: Index, answer: Answer, fit: Fit) -> Iterator[Area]:
             cell_m=index.manifest.stride_m,
             up_bearing_deg=float(np.median(index.up_bearing_deg[rows])),
         )
+
+
+def find_credible(posterior: F64, coverage: float) -> I64:
+    """The fewest rows of a posterior [N] of sum 1 that hold ``coverage`` of it, in (0, 1)."""
+    order = np.argsort(-posterior, kind="stable")
+    count = int(np.searchsorted(np.cumsum(posterior[order]), coverage)) + 1
+    return np.sort(order[:count])
 
 
 def _explain_other_kind(answer: Answer, calibration: Calibration) -> str:
@@ -153,8 +259,11 @@ def _state_confidence(
     index: Index, answer: Answer, calibration: Calibration, kind: Calibrated
 ) -> Answer:
     evidence = measure_evidence(answer.scores, kind.fit.temperature)
+    share = calibration.share
+    if answer.prior is not None:
+        share = _weigh_elsewhere(index, answer, answer.prior.prior, share, kind.fit.temperature)
     confidence = Confidence(
-        elsewhere=float(kind.fit.elsewhere(evidence, calibration.share)),
+        elsewhere=float(kind.fit.elsewhere(evidence, share)),
         refused=evidence < kind.fit.refused_below,
         false_reject=calibration.false_reject,
         areas=tuple(find_areas(index, answer, kind.fit)),
@@ -171,6 +280,22 @@ def _state_confidence(
         for p in answer.places
     )
     return replace(answer, places=stated)
+
+
+def _weigh_elsewhere(
+    index: Index, answer: Answer, prior: Prior, share: float, temperature: float
+) -> float:
+    """What stands for ``share`` of pictures from elsewhere once a prior is known.
+
+    Calibrations measure how well a picture fits elsewhere against the mean of all cells; with a
+    prior, cells count by their weight. Elsewhere has what the prior leaves outside of the region,
+    and its share of wrong priors.
+    """
+    outside = max(0.0, 1.0 - float(_spread_prior(index, prior).sum()))
+    elsewhere = (1.0 - WRONG_PRIORS) * outside + WRONG_PRIORS * share / (1.0 - share)
+    weights = np.exp(compute_log_prior(index, prior)) * index.count
+    inside = float(compute_masses(answer.scores, temperature) @ weights)
+    return elsewhere / (elsewhere + inside)
 
 
 def compute_probability(index: Index, posterior: F64, place: LatLon) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 
 from crossview.arrays import F32, U8
 from crossview.errors import BadImage, InvalidValue
-from crossview.localization.hints import Hints, KnownHeading, choose_heading
+from crossview.localization.hints import Hints, KnownHeading, choose_heading, choose_prior
 from crossview.model import Embedder, ModelInfo
 from crossview.views.decode import (
     MAX_FILE_BYTES,
@@ -232,19 +232,21 @@ def prepare_query(
             f"of {rows} rows."
         )
     guesses = choose_readings(photo, hints, info)
+    prior, weighed = choose_prior(photo.gps, photo.gps_sigma_m, hints)
     direction = choose_heading(photo.heading, hints, info, min(guess.fov_deg for guess in guesses))
     heading = direction.heading
     columns = _count_turned_columns(heading, info, up_bearing_deg)
     query = Query(
         photo=photo.path,
         sha256=photo.sha256,
-        hints=hints,
+        hints=replace(hints, prior=prior, gps_prior=False),
         readings=guesses,
         heading=heading,
         heading_wanted=direction.wanted,
         turned_deg=columns * 360.0 / info.ground.width_px,
         assumptions=(
             *_list_assumptions(photo, hints, guesses, info),
+            *weighed,
             *direction.assumptions,
             *_describe_north(heading, info),
         ),
@@ -299,9 +301,11 @@ def _list_assumptions(
     yield from photo.assumptions
     if guesses[0].horizon_px is None and not as_is:
         yield "level camera assumed"
-    if photo.gps is not None and hints.near != photo.gps:
+    if photo.gps is None or hints.gps_prior:
+        return
+    if hints.near != photo.gps:
         yield f"GPS in the file ({photo.gps}) shown, not used"
-    elif photo.gps is not None:
+    else:
         yield f"GPS in the file ({photo.gps}) used as a hint"
 
 

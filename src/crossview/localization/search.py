@@ -163,19 +163,23 @@ def _explain_empty(index: Index, area: Perimeter, *, circled: bool) -> str:
     )
 
 
-def rank_places(index: Index, scores: F32, heading_deg: F32, count: int) -> tuple[Place, ...]:
+def rank_places(
+    index: Index, scores: F32, heading_deg: F32, count: int, weights: F64 | None = None
+) -> tuple[Place, ...]:
     """The best ``count`` places of one picture; windows within half a footprint are one place.
 
     ``scores`` and ``heading_deg`` [N], the latter clockwise from each window's up, NaN where the
-    model finds none. A place's pin is the centre of its best window.
+    model finds none. ``weights`` [N] are added to the scores to rank them, where there is a prior.
+    A place's pin is the centre of its best window.
     """
-    rows = pick_apart(scores, index.lat, index.lon, _get_separation_m(index), count)
+    ranked = scores if weights is None else scores + weights
+    rows = pick_apart(ranked, index.lat, index.lon, _get_separation_m(index), count)
     return tuple(
         _make_place(index, row, rank, scores, heading_deg) for rank, row in enumerate(rows, 1)
     )
 
 
-def pick_apart(scores: F32, lat: F64, lon: F64, apart_m: float, count: int) -> list[int]:
+def pick_apart(scores: F32 | F64, lat: F64, lon: F64, apart_m: float, count: int) -> list[int]:
     """Rows of the best windows, at least ``apart_m`` from each other, best first.
 
     Greedy: the best window represents all within ``apart_m`` of it, then the best of the others,

@@ -7,7 +7,7 @@ looking at?", CVPR 2020), with the cosine taken over the visible sector only.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -51,10 +51,36 @@ def score_queries(
     else:
         prices = costs if costs is not None else [None] * len(queries)
         with np.errstate(invalid="ignore"):  # checked below
-            _score_turns(queries, refs, seen, prices, (best, heading))
-    if not np.isfinite(best).all():
-        raise BadIndex("Vectors of the index hold NaN or infinity; build the index again.")
+            for group, part, cosines in _score_tiles(queries, refs, seen):
+                for cosine, cost in zip(cosines, prices[group], strict=True):
+                    if cost is not None:
+                        np.subtract(cosine, _select_costs(cost, part), out=cosine)
+                _keep_best_turn(cosines, (best[group, part], heading[group, part]))
+    _require_finite(best)
     return best, heading
+
+
+def score_turns(query: F32, refs: F32, bins: int, seen: F32) -> F32:
+    """Cosines [n, J] of one query [D] and references [n, D] at every turn.
+
+    Of these :func:`score_query` keeps the best: turn s is the heading 360 s / J. ``bins`` 1: the
+    dot products, [n, 1]. Raises as it does.
+    """
+    _check(query[None], refs, bins, seen[None])
+    turns = np.empty((len(refs), bins), np.float32)
+    if bins == 1:
+        turns[:, 0] = refs @ query
+    else:
+        with np.errstate(invalid="ignore"):  # checked below
+            for _, part, cosines in _score_tiles(query[None], refs, seen[None]):
+                turns[part] = cosines[0].T
+    _require_finite(turns)
+    return turns
+
+
+def _require_finite(scores: F32) -> None:
+    if not np.isfinite(scores).all():
+        raise BadIndex("Vectors of the index hold NaN or infinity; build the index again.")
 
 
 def _check(queries: F32, refs: F32, bins: int, seen: F32) -> None:
@@ -72,14 +98,8 @@ def _check(queries: F32, refs: F32, bins: int, seen: F32) -> None:
         )
 
 
-def _score_turns(
-    queries: F32,
-    refs: F32,
-    seen: F32,
-    costs: Sequence[F32 | None],
-    out: tuple[F32, F32],
-) -> None:
-    """Fill ``out`` = (score, heading) [Q, n] in tiles of queries and references."""
+def _score_tiles(queries: F32, refs: F32, seen: F32) -> Iterator[tuple[slice, slice, F32]]:
+    """Cosines [q, J, n] of all turns, in tiles of queries and references, which are named first."""
     count, bins = seen.shape
     turned = _turn_queries(queries, seen)
     rows = max(1, min(len(refs), _WORKING_FLOATS // (2 * bins)))
@@ -94,10 +114,7 @@ def _score_turns(
                 -1, bins, len(block)
             )
             cosines *= _invert_norms(seen[group], energy)
-            for cosine, cost in zip(cosines, costs[group], strict=True):
-                if cost is not None:
-                    np.subtract(cosine, _select_costs(cost, part), out=cosine)
-            _keep_best_turn(cosines, (out[0][group, part], out[1][group, part]))
+            yield group, part, cosines
 
 
 def _turn_queries(queries: F32, seen: F32) -> F32:

@@ -204,6 +204,7 @@ class Photo:
     shrunk: float = 1.0  # rows of ``pixels`` for each row of the upright file
     widened: float = 1.0  # degrees across ``pixels`` for each degree across the file
     gps: LatLon | None = None  # displayed; used only on request
+    gps_sigma_m: float | None = None  # how good it is, if the file says it
     heading: Heading | None = None  # of the picture's middle
     view_assumptions: tuple[str, ...] = ()  # on kind and field of view; void if those are stated
     assumptions: tuple[str, ...] = ()  # on everything else
@@ -440,6 +441,7 @@ def _describe(
         shrunk=shrunk,
         widened=widened,
         gps=facts.gps,
+        gps_sigma_m=facts.gps_sigma_m,
         heading=heading,
         view_assumptions=facts.view_assumptions,
         assumptions=assumptions,

@@ -100,6 +100,7 @@ class PhotoFacts:
     by_shape: bool = False  # only the picture's shape suggests a panorama
     heading: Heading | None = None
     gps: LatLon | None = None
+    gps_sigma_m: float | None = None  # of that place: GPSHPositioningError
     view_assumptions: tuple[str, ...] = ()  # on kind and field of view; void if those are stated
     assumptions: tuple[str, ...] = ()  # on everything else
 
@@ -109,11 +110,18 @@ def read_facts(exif: Any, xmp: Sequence[str], size_px: tuple[int, int]) -> Photo
 
     GPano comes first, then a focal length, then the shape.
     """
-    place, heading, notes = _read_gps(_read_ifd(exif, IFD.GPSInfo))
+    gps = _read_ifd(exif, IFD.GPSInfo)
+    place, heading, notes = _read_gps(gps)
     view = _read_gpano(xmp, size_px) or _read_lens(exif, size_px)
     if view.heading is not None:
         heading = view.heading
-    return replace(view, heading=heading, gps=place, assumptions=(*view.assumptions, *notes))
+    return replace(
+        view,
+        heading=heading,
+        gps=place,
+        gps_sigma_m=None if place is None else _read_position_sigma_m(gps),
+        assumptions=(*view.assumptions, *notes),
+    )
 
 
 def guess_facts(size_px: tuple[int, int]) -> PhotoFacts:
@@ -147,14 +155,19 @@ def read_capture(exif: Any) -> Capture:
         if clock is not None:
             offset = _parse_offset(_decode_text(details.get(zone)))
             break
-    sigma = _read_number(gps, GPS.GPSHPositioningError)
     return Capture(
         clock=clock,
         offset=offset,
         fix=_read_fix(gps),
-        position_sigma_m=sigma if sigma is not None and sigma >= 0.0 else None,
+        position_sigma_m=_read_position_sigma_m(gps),
         exposure_ev=_compute_exposure_ev(details),
     )
+
+
+def _read_position_sigma_m(gps: Mapping[int, Any]) -> float | None:
+    """GPSHPositioningError, taken for one standard deviation; None if the file has none."""
+    sigma = _read_number(gps, GPS.GPSHPositioningError)
+    return sigma if sigma is not None and sigma >= 0.0 else None
 
 
 def _parse_time(text: str) -> datetime | None:
