@@ -2,6 +2,7 @@
 
 python -m tests.crashes                 # all of them: about an hour on two cores
 python -m tests.crashes train "index --add" --moments 50
+python -m tests.crashes adapt --part 2/3     # every third instant
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ def main() -> int:
     parser.add_argument("--moments", type=int, default=20, help="kills at seeded moments")
     parser.add_argument("--most", type=int, help="of the changes, so many drawn by the seed")
     parser.add_argument("--seed", type=int, default=0, help="of these moments")
+    parser.add_argument(
+        "--part", type=_part, default=(1, 1), metavar="K/N", help="of N equal parts"
+    )
     parser.add_argument("--out", type=Path, help="also add a line of JSON per command")
     options = parser.parse_args()
     failed = 0
@@ -34,6 +38,8 @@ def main() -> int:
                 *case.instants(options.most, options.seed),
                 *case.moments(options.moments, options.seed),
             ]
+            part, of = options.part
+            tried = [i for n, i in enumerate(tried) if i.get("fatal", n) % of == part % of]
             wrong = [(i, p) for i in tried if (p := case.trial(**i))]
             if problems := case.two_at_once():
                 wrong.append(({"two": True}, problems))
@@ -43,10 +49,23 @@ def main() -> int:
             for instant, problems in wrong:
                 print("  ", instant, *problems, sep="\n      ", flush=True)
             if options.out:
-                line = {"command": name, "changes": case.changes, "tried": total, "wrong": wrong}
+                line = {
+                    "command": name,
+                    "part": options.part,
+                    "changes": case.changes,
+                    "tried": total,
+                    "wrong": wrong,
+                }
                 with options.out.open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps(line) + "\n")
     return 1 if failed else 0
+
+
+def _part(text: str) -> tuple[int, int]:
+    part, of = (int(number) for number in text.split("/"))
+    if not 1 <= part <= of:
+        raise argparse.ArgumentTypeError(f"{text}: give K/N with K from 1 to N")
+    return part, of
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ class Case:
     seconds: float = 0.0
     before: Tree = field(default_factory=dict)
     whole: Tree = field(default_factory=dict)
+    closed: set[int] = field(default_factory=set)  # changes at which no file was being written
 
     def __post_init__(self) -> None:
         self.verb = self.verb or VERBS[self.name]
@@ -76,8 +77,12 @@ class Case:
 
         ``torn``: of the file that was being written at the kill, half of what is new is missing.
         """
+        if torn and how["fatal"] in self.closed:
+            return []
         self.restore()
         (killed,) = self.start(**how)
+        if killed.killed and "fatal" in how and not killed.opened:
+            self.closed.add(how["fatal"])
         if not killed.killed and not (killed.status == 0 and "after_s" in how):
             return [f"it was to be killed and ended with {killed.status}: {killed.said[-800:]}"]
         if torn and not (killed.opened and tear(*killed.opened)):

@@ -10,13 +10,16 @@ Python tells all of these to audit hooks, so nothing is patched and no writer ca
 
 from __future__ import annotations
 
+import ctypes
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST_S = 240.0  # a trial that takes longer hangs
 ORPHANS_S = 10.0
+_PR_SET_PDEATHSIG = 1
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _PATHS = {  # how many of the first arguments are paths, and where their folders' descriptors are
@@ -222,11 +226,23 @@ def _act(functions: Any, job: dict[str, Any], folder: str, beside: str, writer: 
     import tempfile
 
     tempfile.tempdir = None
+    _fork_workers()
     counter = Counter(folder, job.get("fatal", 0), writer)
     sys.addaudithook(counter)
     status = int(getattr(functions, job["function"])(*job.get("arguments", ())) or 0)
     counter.finish(status)
     return status
+
+
+def _fork_workers(find: Callable[..., Any] = multiprocessing.get_context) -> None:
+    """Have the workers of this trial begin with everything imported: that takes longest.
+
+    They hold the pipe that they wait at open, and would not see that the command was killed: the
+    system (Linux) ends them with it, in the middle of what they write.
+    """
+    multiprocessing.get_context = lambda method=None: find("fork" if method == "spawn" else method)
+    end = ctypes.CDLL(None).prctl
+    os.register_at_fork(after_in_child=lambda: end(_PR_SET_PDEATHSIG, signal.SIGKILL))
 
 
 def _wait(
