@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 from tests.views.scenes import panorama, photo, strip_angles, strip_of_sphere
 
 from crossview.errors import InvalidValue
-from crossview.views.crops import compute_visible_mask, crop_view
-from crossview.views.ground import count_spare_px, crop_as_photo, cut_window, make_ground_view
+from crossview.views.crops import (
+    compute_visible_mask,
+    count_spare_px,
+    crop_as_photo,
+    crop_view,
+    cut_window,
+)
+from crossview.views.ground import make_ground_view
 from crossview.views.spec import ViewSpec
 
 PADDED = ViewSpec(side="ground", height_px=64, width_px=256, representation="padded")

@@ -34,8 +34,13 @@ from crossview.networks.weight_files import fill_network, read_weights
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.views.colour import augment_photometric
-from crossview.views.crops import compute_bin_coverage, turn_quarters
-from crossview.views.ground import count_spare_px, crop_as_photo, cut_window
+from crossview.views.crops import (
+    compute_bin_coverage,
+    count_spare_px,
+    crop_as_photo,
+    cut_window,
+    turn_quarters,
+)
 from crossview.views.spec import ViewSpec
 from crossview.views.symmetry import mirror_pair
 

@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from crossview.arrays import F32, I64, U8, Bool
+from crossview.arrays import F32, F64, I64, U8, Bool
 from crossview.errors import require
 from crossview.views.lens import FLAT_LIMIT_DEG, Kind, Lens, find_visible
 from crossview.views.spec import ViewSpec, count_columns
@@ -110,6 +110,29 @@ def crop_view(  # noqa: PLR0913 - all that a crop depends on
         fov_deg=fov_deg,
         heading_deg=kept.heading_deg,
     )
+
+
+def crop_as_photo(
+    canvas: U8,
+    spec: ViewSpec,
+    fov_deg: float,
+    aspect: float,
+    *,
+    pitch_deg: float = 0.0,
+    horizon_known: bool = True,
+) -> U8:
+    """Crop a panorama's canvas to a photo of this field of view and aspect (width / height).
+
+    The middle is kept, the rest gets the mean colour (``views.crops``). A camera that points up by
+    ``pitch_deg`` sees higher parts; if its horizon is not known, they are laid out as if it were
+    level, that is, too low.
+    """
+    if not horizon_known:
+        bottom, top = spec.required_elevation_deg
+        canvas = np.roll(canvas, round(pitch_deg * spec.height_px / (top - bottom)), axis=0)
+        pitch_deg = 0.0
+    crop = crop_view(canvas, spec, fov_deg, kind="perspective", aspect=aspect, pitch_deg=pitch_deg)
+    return crop.pixels
 
 
 def draw_fov(theta_deg: float, rng: np.random.Generator) -> float:
@@ -297,3 +320,17 @@ def turn_quarters(image: NDArray[Any], quarters: int) -> NDArray[Any]:
     if quarters % 4 == 0:
         return np.ascontiguousarray(image)
     return np.asarray(cv2.rotate(image, codes[quarters % 4 - 1]), dtype=image.dtype)
+
+
+def count_spare_px(aerial: U8, metres_per_px: float, footprint_m: float) -> I64:
+    """Rows and columns [2] that an aerial picture has beyond its footprint."""
+    side = min(round(footprint_m / metres_per_px) + 2, *aerial.shape[:2])
+    spare: I64 = np.array(aerial.shape[:2]) - side
+    return spare
+
+
+def cut_window(aerial: U8, spare_px: I64, shift_px: F64) -> U8:
+    """Cut a window that leaves ``spare_px`` over, its centre moved by (rows, columns)."""
+    top, left = np.round(spare_px / 2 + shift_px).astype(int)
+    height, width = np.array(aerial.shape[:2]) - spare_px
+    return aerial[top : top + height, left : left + width]

@@ -1,7 +1,4 @@
-"""A photo as the model sees it: columns and rows of equal angles, whatever camera took it.
-
-Training cuts its pictures likewise: a photo out of a panorama, a window out of a larger tile.
-"""
+"""A photo as the model sees it: columns and rows of equal angles, whatever camera took it."""
 
 from __future__ import annotations
 
@@ -10,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from crossview.arrays import F32, F64, I64, U8, Bool
-from crossview.views.crops import compute_angles, crop_view, lay_out
+from crossview.arrays import F32, U8, Bool
+from crossview.views.crops import compute_angles, lay_out
 from crossview.views.lens import Kind, Lens, find_visible, fit_lens
 from crossview.views.spec import ViewSpec
 
@@ -137,40 +134,3 @@ def _shrink(pixels: U8, times: float) -> U8:
     height, width = pixels.shape[:2]
     size = (max(1, round(width / times)), max(1, round(height / times)))
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def crop_as_photo(
-    canvas: U8,
-    spec: ViewSpec,
-    fov_deg: float,
-    aspect: float,
-    *,
-    pitch_deg: float = 0.0,
-    horizon_known: bool = True,
-) -> U8:
-    """Crop a panorama's canvas to a photo of this field of view and aspect (width / height).
-
-    The middle is kept, the rest gets the mean colour (``views.crops``). A camera that points up by
-    ``pitch_deg`` sees higher parts; if its horizon is not known, they are laid out as if it were
-    level, that is, too low.
-    """
-    if not horizon_known:
-        bottom, top = spec.required_elevation_deg
-        canvas = np.roll(canvas, round(pitch_deg * spec.height_px / (top - bottom)), axis=0)
-        pitch_deg = 0.0
-    crop = crop_view(canvas, spec, fov_deg, kind="perspective", aspect=aspect, pitch_deg=pitch_deg)
-    return crop.pixels
-
-
-def count_spare_px(aerial: U8, metres_per_px: float, footprint_m: float) -> I64:
-    """Rows and columns [2] that an aerial picture has beyond its footprint."""
-    side = min(round(footprint_m / metres_per_px) + 2, *aerial.shape[:2])
-    spare: I64 = np.array(aerial.shape[:2]) - side
-    return spare
-
-
-def cut_window(aerial: U8, spare_px: I64, shift_px: F64) -> U8:
-    """Cut a window that leaves ``spare_px`` over, its centre moved by (rows, columns)."""
-    top, left = np.round(spare_px / 2 + shift_px).astype(int)
-    height, width = np.array(aerial.shape[:2]) - spare_px
-    return aerial[top : top + height, left : left + width]

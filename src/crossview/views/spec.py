@@ -56,7 +56,7 @@ class ViewSpec:
     ``whole``: pictures of a table of pairs are taken as the papers take them: the file, or its rows
     between the shares ``keep_rows`` of its height, squashed to the canvas by ``resize`` whatever
     angles and metres it spans; with ``polar``, unrolled by the authors' own formula. Which rows of
-    a ground file these are is for its data set to say (``pairs.framing``), unless the method takes
+    a ground file these are is for its data set to say (``pairs.reading``), unless the method takes
     ``all_rows``; here stand those that the model was trained on. A photo to locate and a window to
     index have other frames, and go by ``elevation_deg`` and ``footprint_m``, which are None where
     what the files span is not known.
