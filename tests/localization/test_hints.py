@@ -10,8 +10,8 @@ from tests.localization.test_calibration_record import KIND, calibration
 from crossview.errors import InvalidValue
 from crossview.localization.hints import Hints, choose_heading
 from crossview.localization.locate import locate
-from crossview.localization.queries import prepare_query
-from crossview.localization.search import find_common_bearing, price_turns
+from crossview.localization.queries import find_common_bearing, prepare_query
+from crossview.localization.search import price_turns
 from crossview.views.decode import make_photo
 from crossview.views.exif import COMPASS_SIGMA_DEG, POSE_SIGMA_DEG, Heading
 

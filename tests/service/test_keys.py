@@ -4,8 +4,9 @@ import pytest
 from tests.service.conftest import jpeg, photos
 
 from crossview.errors import BadData, InvalidValue
-from crossview.service.access import RateLimit, create_key, find_owner, hash_key, read_keys
+from crossview.service.access import create_key, find_owner, hash_key, read_keys
 from crossview.service.problems import Refusal
+from crossview.service.uploads import RateLimit
 
 KEYS = {"alice": hash_key("open sesame")}
 

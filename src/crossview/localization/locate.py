@@ -21,16 +21,16 @@ from crossview.localization.posterior import (
     find_temperature,
     measure_shift,
 )
-from crossview.localization.queries import Picture, Query, make_queries, read_batches
+from crossview.localization.queries import (
+    Picture,
+    Query,
+    find_common_bearing,
+    make_queries,
+    read_batches,
+)
 from crossview.localization.refinement import refine_places
 from crossview.localization.reranking import rerank
-from crossview.localization.search import (
-    SearchResult,
-    count_searched_places,
-    find_common_bearing,
-    rank_places,
-    search,
-)
+from crossview.localization.search import SearchResult, count_searched_places, rank_places, search
 from crossview.localization.skyline import check_skyline
 from crossview.model import Embedder, open_index_model, open_model
 from crossview.views.decode import Photo

@@ -13,6 +13,7 @@ import numpy as np
 
 from crossview.arrays import F32, U8
 from crossview.errors import BadImage, InvalidValue
+from crossview.index.store import Index
 from crossview.localization.hints import Hints, KnownHeading, choose_heading, choose_prior
 from crossview.model import Embedder, ModelInfo
 from crossview.views.decode import (
@@ -37,6 +38,7 @@ PHOTOS_TOGETHER = 32  # that are decoded at a time
 MANY_PHOTOS, ANY_PHOTOS = 8, 1
 MOST_HELD_BYTES = 500_000_000  # of their pixels: a large one is located alone
 _STRIPS_TOGETHER = 64  # strips per call of the network
+_MOST_BEARINGS = 4096  # windows that the common bearing is taken from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,18 @@ class Query:
 def open_photo(picture: Picture) -> Photo:
     """A decoded photo from what :func:`load_photo` takes, or one that is decoded already."""
     return picture if isinstance(picture, Photo) else load_photo(picture)
+
+
+def find_common_bearing(index: Index, bins: int) -> float:
+    """Where up points in most windows, in degrees from a turn of the model: in [-step/2, step/2).
+
+    All turns are alike, so bearings are averaged on a circle of one step. Grids of a projection
+    differ by little; where windows point anywhere, their mean says nothing and harms nothing.
+    """
+    step_deg = 360.0 / bins
+    some = index.up_bearing_deg[:: max(1, index.count // _MOST_BEARINGS)]
+    mean = np.exp(2j * np.pi * np.asarray(some, np.float64) / step_deg).mean()
+    return float(np.angle(mean)) / (2.0 * np.pi) * step_deg
 
 
 def make_queries(

@@ -22,7 +22,6 @@ from crossview.views.crops import compute_bin_coverage
 _MOST_SCORES = 40_000_000  # kept at a time: 320 MB
 _ROUNDING = 1.001  # windows exactly half a footprint apart are one place
 _TURN_COST = 0.02  # of a cosine, for each half squared standard deviation from a heading
-_MOST_BEARINGS = 4096  # windows that the common bearing is taken from
 
 
 @dataclass(frozen=True)
@@ -77,18 +76,6 @@ def _search_together(index: Index, queries: Sequence[Query]) -> list[SearchResul
         results.append(_choose_reading(scores[readings], headings[readings]))
         start = readings.stop
     return results
-
-
-def find_common_bearing(index: Index, bins: int) -> float:
-    """Where up points in most windows, in degrees from a turn of the model: in [-step/2, step/2).
-
-    All turns are alike, so bearings are averaged on a circle of one step. Grids of a projection
-    differ by little; where windows point anywhere, their mean says nothing and harms nothing.
-    """
-    step_deg = 360.0 / bins
-    some = index.up_bearing_deg[:: max(1, index.count // _MOST_BEARINGS)]
-    mean = np.exp(2j * np.pi * np.asarray(some, np.float64) / step_deg).mean()
-    return float(np.angle(mean)) / (2.0 * np.pi) * step_deg
 
 
 def price_turns(query: Query, up_bearing_deg: F64, bins: int) -> F32 | None:

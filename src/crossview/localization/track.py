@@ -27,8 +27,8 @@ from crossview.geo.points import LatLon, find_middle, move_point, project_to_loc
 from crossview.index.store import Index
 from crossview.localization.hints import Hints
 from crossview.localization.locate import require_ready
-from crossview.localization.queries import Query, make_queries, read_photos
-from crossview.localization.search import find_common_bearing, search
+from crossview.localization.queries import Query, find_common_bearing, make_queries, read_photos
+from crossview.localization.search import search
 from crossview.model import Embedder
 from crossview.street.own_photos import OwnPhotoOptions, find_time
 from crossview.views.decode import Photo, read_photo_header

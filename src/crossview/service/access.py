@@ -1,8 +1,7 @@
 """Access: who may ask, and what every request passes before its route sees it.
 
-API keys are stored as hashes, compared in constant time, each with its own rate limit: a token
-bucket of 25 lines, less than a dependency would cost. :class:`AccessMiddleware` checks host, origin
-and key, and counts every answer on its way out.
+API keys are stored as hashes, compared in constant time. :class:`AccessMiddleware` checks host,
+origin and key, and counts every answer on its way out.
 """
 
 from __future__ import annotations
@@ -13,9 +12,8 @@ import hmac
 import json
 import logging
 import secrets
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -89,34 +87,6 @@ def find_owner(keys: Mapping[str, str], key: str) -> str | None:
         if hmac.compare_digest(presented, stored):
             owner = name
     return owner
-
-
-class RateLimit:
-    """Photos per minute and key: a token bucket that holds one minute's photos."""
-
-    def __init__(
-        self, per_minute: float | None, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._per_minute, self._clock = per_minute, clock
-        self._left: dict[str, tuple[float, float]] = {}  # photos, at which time
-        self._lock = threading.Lock()
-
-    def take(self, caller: str, photos: int) -> None:
-        """Count photos of a caller; raises :class:`Refusal` beyond the rate."""
-        if self._per_minute is None:
-            return
-        most = max(1.0, self._per_minute)
-        if photos > most:
-            raise Refusal(413, "too-many-files", f"Your key may send {most:g} photos per minute.")
-        with self._lock:
-            now = self._clock()
-            left, then = self._left.get(caller, (most, now))
-            left = min(most, left + (now - then) * self._per_minute / 60.0)
-            if left < photos:
-                wait_s = (photos - left) * 60.0 / self._per_minute
-                self._left[caller] = (left, now)
-                raise Refusal(429, "rate", "Too many photos per minute.", retry_after_s=wait_s + 1)
-            self._left[caller] = (left - photos, now)
 
 
 class _BodyNotWanted(OSError):

@@ -22,8 +22,7 @@ from crossview.arrays import U8
 from crossview.localization.answer import Answer
 from crossview.localization.hints import Hints
 from crossview.localization.locate import answer_queries
-from crossview.localization.queries import Query, embed_queries, prepare_file
-from crossview.localization.search import find_common_bearing
+from crossview.localization.queries import Query, embed_queries, find_common_bearing, prepare_file
 from crossview.service.counters import Counters
 from crossview.service.problems import Refusal
 from crossview.service.regions import Region

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from crossview.localization.hints import Hints
-from crossview.service.access import RateLimit
 from crossview.service.counters import Counters
 from crossview.service.jobs import BatchJobs
 from crossview.service.photo_queue import PhotoQueue, PhotoResult, PhotoTask
 from crossview.service.problems import Refusal
 from crossview.service.regions import Region, Regions
 from crossview.service.settings import Settings
-from crossview.service.uploads import MemoryBudget, Upload, read_uploads
+from crossview.service.uploads import MemoryBudget, RateLimit, Upload, read_uploads
 
 LOG = logging.getLogger("crossview.service")
 RELOAD_EVERY_S = 2.0  # indexes that changed on disk
