@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get
 from crossview.datasets.pair_lists import PARQUET_SUFFIXES
 from crossview.errors import BadData, BadModel, InvalidValue, UnknownName, match_name
 from crossview.files import printable
-from crossview.pairs.framing import frame_views, restore_views
 from crossview.pairs.official_lists import Counts, Part, compare_counts
 from crossview.pairs.page_ref import PageRef
-from crossview.pairs.table import Framing, join_tables
+from crossview.pairs.table import Framing, frame_views, join_tables, restore_views
 from crossview.schema import read_object
 
 if TYPE_CHECKING:
@@ -245,7 +244,7 @@ class TrainedOn:
 
 def find_trained_on(method: str, data: str) -> TrainedOn:
     """By a data set's name, that of a recipe for it, town, or ``pairs:FILE``; or UnknownName."""
-    from crossview.pairs.framing import measure_framing
+    from crossview.pairs.reading import measure_framing
 
     kind = data.partition(":")[0].strip().casefold()
     if kind == "pairs" or data.lower().endswith(TABLES):

@@ -18,8 +18,7 @@ from crossview.explain.masks import (
     others,
     unroll_masks,
 )
-from crossview.pairs.batch import Views
-from crossview.pairs.loading import RawBatch
+from crossview.pairs.batch import RawBatch, Views
 from crossview.training.contract import example_table
 from crossview.views.spec import ViewSpec
 

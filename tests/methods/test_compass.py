@@ -15,8 +15,7 @@ from crossview.methods import compass
 from crossview.methods.compass import Config, augment
 from crossview.model import read_info
 from crossview.networks.losses import turning_info_nce
-from crossview.pairs.batch import PairPixels
-from crossview.pairs.loading import normalise
+from crossview.pairs.batch import PairPixels, normalise
 from crossview.pairs.table import join_tables
 from crossview.training.contract import (
     TrainingRecipe,

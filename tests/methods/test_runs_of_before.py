@@ -14,7 +14,7 @@ import torch
 
 from crossview.catalogue import METHODS, VARIANTS, configure, open_run, renew_settings
 from crossview.errors import InvalidValue, UnknownName
-from crossview.pairs.framing import restore_views
+from crossview.pairs.table import restore_views
 from crossview.training.run_folder import RunFolder
 
 RUNS = json.loads(Path(__file__).with_name("runs_of_before.json").read_text(encoding="utf-8"))

@@ -7,10 +7,10 @@ from tests.tiny_pairs import write_pairs
 
 from crossview.datasets.pair_lists import load
 from crossview.errors import BadData, BadImage, InvalidValue
-from crossview.pairs.batch import Views
-from crossview.pairs.loading import Loader, RawBatch, Reader, to_batch
+from crossview.pairs.batch import RawBatch, Views, to_batch
+from crossview.pairs.loading import Loader, Reader, read_pair
 from crossview.pairs.page_ref import PageRef
-from crossview.pairs.reading import Files, read_pair
+from crossview.pairs.reading import Files
 from crossview.views.spec import ViewSpec
 
 VIEWS = Views(

@@ -28,9 +28,8 @@ from crossview.errors import BadData, BadModel, InvalidValue
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.index.index_options import COARSEST, IndexOptions, choose_tiling
 from crossview.model import read_info
-from crossview.pairs.framing import frame_spec, frame_views, measure_framing
-from crossview.pairs.reading import Files
-from crossview.pairs.table import Framing
+from crossview.pairs.reading import Files, measure_framing
+from crossview.pairs.table import Framing, frame_spec, frame_views
 from crossview.studies.running import Workplace, open_real_areas, run_row
 from crossview.studies.study import Row, Study
 from crossview.views.decode import read_rgb

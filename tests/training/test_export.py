@@ -70,7 +70,7 @@ def test_model_json_says_what_the_run_knew(shared_model):
 def test_pixels_go_in_as_they_are(shared_run, shared_model):
     """uint8 NHWC into ONNX equals the normalised NCHW float into the original."""
     folder, page, config = shared_run
-    from crossview.pairs.loading import normalise
+    from crossview.pairs.batch import normalise
     from crossview.training.train_state import load_weights
 
     model = page.build(config).eval()

@@ -8,7 +8,8 @@ import torch
 from tests.training.tiny import request, trained
 
 from crossview.errors import BadModel, TrainingFailed
-from crossview.pairs.loading import Loader, to_batch
+from crossview.pairs.batch import to_batch
+from crossview.pairs.loading import Loader
 from crossview.training.contract import TrainingRecipe
 from crossview.training.loop import epoch_order, train_steps
 from crossview.training.session import prepare, start_state

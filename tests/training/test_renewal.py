@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from crossview.errors import InvalidValue
-from crossview.pairs.loading import normalise
+from crossview.pairs.batch import normalise
 from crossview.training.renewal import renew_batch_norms
 from crossview.views.spec import ViewSpec
 

@@ -45,7 +45,7 @@ def import_(  # noqa: PLR0913, PLR0915, PLR0917 - every parameter is an option o
     the file, and what the file does not show and was assumed.
     """
     from crossview import catalogue
-    from crossview.pairs.framing import frame_views, note_framing
+    from crossview.pairs.table import frame_views, note_framing
     from crossview.training.contract import check_names
     from crossview.training.import_weights import (
         convert_tensors,

@@ -33,7 +33,7 @@ from crossview.arrays import F64
 from crossview.errors import BadData
 from crossview.geo.points import LatLon
 from crossview.lists import LATITUDE_DEG, LONGITUDE_DEG, Folder
-from crossview.pairs.framing import describe_kinds, read_kinds
+from crossview.pairs.reading import describe_kinds, read_kinds
 from crossview.pairs.table import KINDS, SIDES, PairTable
 from crossview.views.lens import FOV_RANGE_DEG
 

@@ -27,11 +27,12 @@ from crossview.evaluation.metrics import recall
 from crossview.evaluation.ranking import rank
 from crossview.evaluation.task import Pairs, Relation
 from crossview.files import atomic_write, make_folder, sweep
-from crossview.pairs.loading import Reader, normalise
+from crossview.pairs.batch import normalise
+from crossview.pairs.loading import Reader, read_whole_pictures
 from crossview.pairs.table import PairTable
 from crossview.stats import cluster_interval
 from crossview.training.run_folder import RunFolder
-from crossview.training.validation import embed_batch, read_whole_pictures
+from crossview.training.validation import embed_batch
 from crossview.views.aerial import compute_polar_directions
 from crossview.views.symmetry import Symmetry, apply_symmetry
 

@@ -108,7 +108,7 @@ def make_aligned_views(
 ) -> Views:
     """Panoramas of known heading on a padded canvas, and windows, unrolled or as they are.
 
-    What whole files span is for their data set to say (``pairs.framing``).
+    What whole files span is for their data set to say (``pairs.reading``).
     """
     ground = ViewSpec(
         side="ground",

@@ -1,16 +1,17 @@
-"""Pairs and batches, the two views through which a method sees them, and a training's progress."""
+"""Pairs and batches, read and on a device; the two views of a method; a training's progress."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crossview.arrays import U8
+from crossview.arrays import F32, I64, U8
 from crossview.errors import InvalidValue, require
 from crossview.views.spec import ViewSpec
 
 if TYPE_CHECKING:
-    from torch import Tensor, device
+    import torch
+    from torch import Tensor
 
 _TENSORS = ("ground", "aerial", "rows", "places", "fov_deg", "heading_deg")
 
@@ -89,10 +90,48 @@ class Batch:
         more = tuple(copy.part(start, stop) for copy in self.more)
         return Batch(**{name: getattr(self, name)[start:stop] for name in _TENSORS}, more=more)
 
-    def to(self, device: device) -> Batch:
+    def to(self, device: torch.device) -> Batch:
         """The same pairs on another device, copies included."""
         more = tuple(copy.to(device) for copy in self.more)
         return Batch(**{name: getattr(self, name).to(device) for name in _TENSORS}, more=more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawBatch:
+    """A batch as workers send it."""
+
+    ground: U8  # [B, h, w, 3]
+    aerial: U8  # [B, H, W, 3]
+    rows: I64  # [B]
+    places: I64  # [B]
+    fov_deg: F32  # [B]
+    heading_deg: F32  # [B]
+    more: tuple[RawBatch, ...] = ()  # the same rows again, if ``augment`` makes several copies
+
+
+def to_batch(raw: RawBatch, views: Views, device: torch.device) -> Batch:
+    """Normalised tensors on ``device`` in channels-last memory order."""
+    import torch
+
+    return Batch(
+        ground=normalise(raw.ground, views.ground, device),
+        aerial=normalise(raw.aerial, views.aerial, device),
+        rows=torch.from_numpy(raw.rows).to(device),
+        places=torch.from_numpy(raw.places).to(device),
+        fov_deg=torch.from_numpy(raw.fov_deg).to(device),
+        heading_deg=torch.from_numpy(raw.heading_deg).to(device),
+        more=tuple(to_batch(copy, views, device) for copy in raw.more),
+    )
+
+
+def normalise(images: U8, spec: ViewSpec, device: torch.device) -> Tensor:
+    """uint8 [B, h, w, 3] -> float32 [B, 3, h, w], (x / 255 - mean) / std, channels last."""
+    import torch
+
+    mean = torch.tensor(spec.mean, device=device)
+    std = torch.tensor(spec.std, device=device)
+    pixels = torch.from_numpy(images).to(device).float()
+    return pixels.sub_(255.0 * mean).div_(255.0 * std).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from crossview.errors import BadImage
 from crossview.files import is_system_file
 from crossview.geo.points import measure_pair_distances_m
 from crossview.pairs import loading
-from crossview.pairs.framing import read_kinds
 from crossview.pairs.official_lists import Part, list_data, list_names
+from crossview.pairs.reading import read_kinds
 from crossview.pairs.table import SIDES, PairTable
 
 FAR_M = 10_000.0  # no aerial picture of a street shows as much

@@ -23,40 +23,23 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from crossview.arrays import F32, I64, U8
+from crossview.arrays import I64, U8
 from crossview.errors import BadData, BadImage, InvalidValue, TrainingFailed
-from crossview.pairs.batch import Batch, PairPixels, TrainingLength, TrainingProgress, Views
+from crossview.pairs.batch import PairPixels, RawBatch, TrainingLength, TrainingProgress, Views
 from crossview.pairs.page_ref import PageRef
-from crossview.pairs.reading import Files, Source, read_pair
+from crossview.pairs.reading import Files, Source
 from crossview.pairs.table import PairTable
-from crossview.views.spec import ViewSpec
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+from crossview.views.symmetry import roll_ground
 
 JOBS_PER_WORKER = 3  # under way at a time, so that results never pile up
 OF_THE_BATCH = 1_000_000_007  # where pairs have their position: the draws that a batch shares
 CHUNK = 16  # pictures per job of a worker
 _NAMED_UNREADABLE = 5  # unreadable pictures that an error names
 Copies = tuple[PairPixels, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RawBatch:
-    """A batch as workers send it."""
-
-    ground: U8  # [B, h, w, 3]
-    aerial: U8  # [B, H, W, 3]
-    rows: I64  # [B]
-    places: I64  # [B]
-    fov_deg: F32  # [B]
-    heading_deg: F32  # [B]
-    more: tuple[RawBatch, ...] = ()  # the same rows again, if ``augment`` makes several copies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +115,28 @@ class Reader:
         return make_aerial_view(pair.aerial, pair.metres_per_px, self.views.aerial)
 
 
+def read_pair(table: PairTable, source: Source, row: int) -> PairPixels:
+    """The pair of one row; a panorama of known heading is rolled until the aerial's up is in front.
+
+    The roll is by whole columns; what remains of the angle (under half a column) is in
+    ``heading_deg``. A photo stays as it is.
+    """
+    g, a = (int(i) for i in table.pairs[row])
+    canvas, fov = source.ground(g)
+    heading = float((table.heading_deg[g] - table.up_bearing_deg[a] + 180.0) % 360.0 - 180.0)
+    if not table.perspective[g] and np.isfinite(heading):
+        canvas = roll_ground(canvas, -heading)
+        heading -= round(heading / 360.0 * canvas.shape[1]) * 360.0 / canvas.shape[1]
+    aerial, metres_per_px = source.aerial(a)
+    return PairPixels(
+        ground=canvas,
+        aerial=aerial,
+        metres_per_px=metres_per_px,
+        fov_deg=fov,
+        heading_deg=heading,
+    )
+
+
 def make_plain_reader(table: PairTable, views: Views, seed: int = 0) -> Reader:
     """Reads the files of a table as they are: exact decoding, no augmentation."""
     return Reader(
@@ -181,34 +186,22 @@ class Loader:
                 "Try fewer --workers (0 loads in the training process)."
             ) from problem
 
+    def read_rows(self, rows: Sequence[int], size: int) -> Iterator[RawBatch]:
+        """The rows in order, at most ``size`` at a time."""
+        yield from self.epoch(0, (list(rows[i : i + size]) for i in range(0, len(rows), size)))
+
+
+def read_whole_pictures(reader: Reader, rows: Sequence[int], size: int = 16) -> Iterator[RawBatch]:
+    """The pictures of ``rows`` in order, neither turned nor cut, ``size`` rows at a time.
+
+    They are read in this process; ``reader`` must have no ``augment``.
+    """
+    with Loader(reader, 0) as loader:
+        yield from loader.read_rows(rows, size)
+
 
 def _read_batch(reader: Reader, epoch: int, number: int, rows: list[int]) -> RawBatch:
     return reader.batch(epoch, number, rows)
-
-
-def to_batch(raw: RawBatch, views: Views, device: torch.device) -> Batch:
-    """Normalised tensors on ``device`` in channels-last memory order."""
-    import torch
-
-    return Batch(
-        ground=normalise(raw.ground, views.ground, device),
-        aerial=normalise(raw.aerial, views.aerial, device),
-        rows=torch.from_numpy(raw.rows).to(device),
-        places=torch.from_numpy(raw.places).to(device),
-        fov_deg=torch.from_numpy(raw.fov_deg).to(device),
-        heading_deg=torch.from_numpy(raw.heading_deg).to(device),
-        more=tuple(to_batch(copy, views, device) for copy in raw.more),
-    )
-
-
-def normalise(images: U8, spec: ViewSpec, device: torch.device) -> Tensor:
-    """uint8 [B, h, w, 3] -> float32 [B, 3, h, w], (x / 255 - mean) / std, channels last."""
-    import torch
-
-    mean = torch.tensor(spec.mean, device=device)
-    std = torch.tensor(spec.std, device=device)
-    pixels = torch.from_numpy(images).to(device).float()
-    return pixels.sub_(255.0 * mean).div_(255.0 * std).permute(0, 3, 1, 2)
 
 
 def _stack(images: list[U8], side: str) -> U8:

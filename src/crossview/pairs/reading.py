@@ -1,8 +1,14 @@
-"""From files to the pixels of one pair: canvases of the ground view, aerial pictures as stored."""
+"""From the files of pairs to pixels: canvases of the ground view, aerial pictures as stored.
+
+Files are read by the framing of their data set (``pairs.table``). Where a table does not say
+panorama or photo, or what its files show, the headers of the pictures do.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -10,20 +16,102 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from crossview.arrays import U8
-from crossview.errors import BadData
-from crossview.pairs.batch import PairPixels, Views
-from crossview.pairs.framing import frame_spec
-from crossview.pairs.table import PairTable
+from crossview.errors import BadData, BadImage
+from crossview.pairs.batch import Views
+from crossview.pairs.table import Framing, PairTable, frame_spec
+from crossview.views.lens import Kind
 from crossview.views.spec import ViewSpec
-from crossview.views.symmetry import roll_ground
 
 if TYPE_CHECKING:
     from crossview.views.decode import Photo
-    from crossview.views.lens import Kind
-
 
 Decoding = Literal["exact", "fast"]
 _FINE = 3  # samples per output pixel that a photo's strip may use (views.ground)
+ALIKE = 1.5  # largest over smallest width in metres of files that share one footprint
+SAMPLE = 64  # headers that are read where only the files can tell
+
+
+def measure_framing(table: PairTable) -> Framing:
+    """The framing of a table's files; what its data set does not say, its columns and files may.
+
+    The metres across an aerial file are its pixels times ``metres_per_px``: the median, if all are
+    much alike. A panorama of one shape is taken to have the horizon in the middle and square
+    pixels. What differs from file to file, and what photos show, is unknown.
+    """
+    framing = table.framing
+    if framing.footprint_m is None:
+        widths = [
+            columns * float(table.metres_per_px[index])
+            for index, (_, columns) in _read_sizes(table.aerial)
+        ]
+        finite = [width for width in widths if np.isfinite(width)]
+        if finite and max(finite) <= ALIKE * min(finite):
+            framing = replace(framing, footprint_m=round(float(np.median(finite)), 1))
+    whole = not table.perspective.any() and not (table.fov_deg < 360.0).any()
+    if framing.file_elevation_deg is None and whole:
+        halves = {
+            min(90.0, round(180.0 * rows / columns, 1))
+            for _, (rows, columns) in _read_sizes(table.ground)
+        }
+        if len(halves) == 1:
+            half = halves.pop()
+            framing = replace(framing, file_elevation_deg=(-half, half))
+    return framing
+
+
+def _read_sizes(files: tuple[Path, ...]) -> Iterable[tuple[int, tuple[int, int]]]:
+    """Rows and columns of a sample of files that can be read, by index."""
+    from crossview.views.decode import read_picture_size
+
+    chosen = np.linspace(0, len(files) - 1, min(SAMPLE, len(files))).round()
+    for index in np.unique(chosen.astype(int)):
+        try:
+            yield int(index), read_picture_size(files[index])
+        except BadImage:
+            continue
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureKind:
+    """What a picture's file says of its kind and its field of view."""
+
+    kind: Kind
+    fov_deg: float | None = None  # horizontal; None: unknown
+    by_shape: bool = False  # only its shape suggests it
+    readable: bool = True  # else ``kind`` means nothing
+
+
+def read_kinds(paths: Sequence[Path]) -> list[PictureKind]:
+    """What the files of ground pictures say, in their order; no pixel is decoded."""
+    return [_read_kind(path) for path in paths]
+
+
+def _read_kind(path: Path) -> PictureKind:
+    from crossview.views.decode import read_photo_facts
+
+    try:
+        facts = read_photo_facts(path)
+    except BadImage:
+        return PictureKind(kind="panorama", readable=False)
+    by_shape = facts.kind == "panorama" and bool(facts.view_assumptions)
+    return PictureKind(kind=facts.kind, fov_deg=facts.fov_deg, by_shape=by_shape)
+
+
+def describe_kinds(kinds: Sequence[PictureKind], lacking: str) -> Iterator[str]:
+    """How many pictures are of which kind, by what, where a table has no ``lacking``."""
+    read = [kind for kind in kinds if kind.readable]
+    if not read:
+        return
+    counts = Counter(kind.kind for kind in read)
+    text = (
+        f"{len(read):,} ground pictures have no {lacking}; their files say: "
+        f"{counts['panorama']:,} panoramas, {counts['perspective']:,} photos"
+    )
+    if guessed := sum(kind.by_shape for kind in read):
+        text += f" ({guessed:,} are panoramas by their shape alone)"
+    yield text
+    if without := sum(kind.kind == "perspective" and kind.fov_deg is None for kind in read):
+        yield f"{without:,} of these photos have no field of view: not in a column, not in the file"
 
 
 class Source(Protocol):
@@ -44,7 +132,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Files:
-    """Decodes on every call; whole files are framed as their data set says (``pairs.framing``).
+    """Decodes on every call; whole files are framed as their data set says.
 
     "exact": full-size decoding and the resize rule of the ViewSpec, to the pixel what the paper's
     loader shows. "fast": JPEGs decoded by DCT scaling to no less than the view needs, then resized
@@ -145,25 +233,3 @@ class Files:
             f"{photo.path}: a photo whose field of view is neither in its EXIF nor in the column "
             "fov_deg.\nAdd the column, or kind = panorama if it is one."
         )
-
-
-def read_pair(table: PairTable, source: Source, row: int) -> PairPixels:
-    """The pair of one row; a panorama of known heading is rolled until the aerial's up is in front.
-
-    The roll is by whole columns; what remains of the angle (under half a column) is in
-    ``heading_deg``. A photo stays as it is.
-    """
-    g, a = (int(i) for i in table.pairs[row])
-    canvas, fov = source.ground(g)
-    heading = float((table.heading_deg[g] - table.up_bearing_deg[a] + 180.0) % 360.0 - 180.0)
-    if not table.perspective[g] and np.isfinite(heading):
-        canvas = roll_ground(canvas, -heading)
-        heading -= round(heading / 360.0 * canvas.shape[1]) * 360.0 / canvas.shape[1]
-    aerial, metres_per_px = source.aerial(a)
-    return PairPixels(
-        ground=canvas,
-        aerial=aerial,
-        metres_per_px=metres_per_px,
-        fov_deg=fov,
-        heading_deg=heading,
-    )

@@ -1,4 +1,10 @@
-"""PairTable: ground pictures, aerial pictures, and the relation between them."""
+"""PairTable: ground pictures, aerial pictures, the relation between them, and their framing.
+
+The framing is what the files of a data set show, and how a model's views take them. A data set's
+page states it, its tables carry it, and ``pairs.reading`` reads by it, so that training, mining,
+validation, studies, evaluate and explain see the same pixels whatever the model was trained on
+before.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +17,13 @@ import numpy as np
 
 from crossview.arrays import F64, I64, Bool
 from crossview.errors import BadData, require
-from crossview.views.spec import Resize, require_rows
+from crossview.pairs.batch import Views
+from crossview.views.spec import Resize, ViewSpec, require_rows
 
 KINDS = ("panorama", "perspective")
 SIDES = ("ground", "aerial")
 Shares = tuple[float, float]
+_GROUND = ("keep_rows", "elevation_deg")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,3 +267,62 @@ def _find_root(parent: I64, node: int) -> int:
         parent[node] = parent[parent[node]]
         node = int(parent[node])
     return node
+
+
+def frame_spec(spec: ViewSpec, framing: Framing) -> ViewSpec:
+    """``spec`` with the rows and the rule of resizing by which files of ``framing`` are read.
+
+    Methods that take every row of a file (``ViewSpec.all_rows``), and whatever the data set does
+    not say, keep their own.
+    """
+    if not spec.whole or spec.side != "ground" or spec.all_rows:
+        return spec
+    return replace(
+        spec,
+        keep_rows=framing.keep_rows or spec.keep_rows,
+        resize=framing.ground_resize or spec.resize,
+    )
+
+
+def frame_views(views: Views, framing: Framing) -> Views:
+    """The views of a model that is trained on such files: what it sees in degrees and metres.
+
+    Views that are not whole say so themselves, and stay as they are; so does what the data set
+    leaves open.
+    """
+    ground, aerial = views.ground, views.aerial
+    if ground.whole:
+        rows = frame_spec(ground, framing).keep_rows
+        elevation_deg = framing.elevation_deg(rows) or ground.elevation_deg
+        ground = replace(ground, keep_rows=rows, elevation_deg=elevation_deg)
+    if aerial.whole:
+        aerial = replace(aerial, footprint_m=framing.footprint_m or aerial.footprint_m)
+    return replace(views, ground=ground, aerial=aerial)
+
+
+def note_framing(views: Views, framing: Framing) -> dict[str, Any]:
+    """What a run notes of the framing of its pictures; empty if no view depends on it. JSON."""
+    seen = frame_views(views, framing)
+    note: dict[str, Any] = {}
+    if seen.ground.whole:
+        read = frame_spec(seen.ground, framing)
+        prepared = read.resize if read.resize != seen.ground.resize else None
+        note |= {
+            "keep_rows": list(read.keep_rows),
+            "ground_resize": prepared,
+            "elevation_deg": seen.ground.elevation_deg and list(seen.ground.elevation_deg),
+        }
+    if seen.aerial.whole:
+        note["footprint_m"] = seen.aerial.footprint_m
+    return note
+
+
+def restore_views(views: Views, note: dict[str, Any]) -> Views:
+    """The inverse of :func:`note_framing`: the views of a run by its note."""
+    ground, aerial = views.ground, views.aerial
+    if ground.whole:
+        stated: dict[str, Any] = {k: tuple(note[k]) for k in _GROUND if note.get(k)}
+        ground = replace(ground, **stated)
+    if aerial.whole and note.get("footprint_m"):
+        aerial = replace(aerial, footprint_m=float(note["footprint_m"]))
+    return replace(views, ground=ground, aerial=aerial)

@@ -39,8 +39,8 @@ from crossview.evaluation.metrics import k_at_1_percent, recall, recall_cuts
 from crossview.files import atomic_write
 from crossview.networks.backbones import uncut
 from crossview.networks.weight_files import read_tensors
-from crossview.pairs.batch import Batch, TrainingLength, Views
-from crossview.pairs.loading import Loader, Reader, to_batch
+from crossview.pairs.batch import Batch, TrainingLength, Views, to_batch
+from crossview.pairs.loading import Loader, Reader
 from crossview.pairs.page_ref import PageRef
 from crossview.pairs.reading import Files
 from crossview.pairs.table import PairTable

@@ -19,8 +19,7 @@ from torch import nn
 
 from crossview.arrays import I64
 from crossview.errors import InvalidValue, require
-from crossview.pairs.batch import Batch, PairPixels, TrainingLength, Views
-from crossview.pairs.loading import RawBatch, to_batch
+from crossview.pairs.batch import Batch, PairPixels, RawBatch, TrainingLength, Views, to_batch
 from crossview.pairs.table import PairTable
 
 if TYPE_CHECKING:

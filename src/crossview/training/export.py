@@ -43,8 +43,7 @@ from crossview.model import (
     require_whole,
 )
 from crossview.networks.weight_files import COUNTER, GRAPH_HALF, fit, read_graph
-from crossview.pairs.batch import Views
-from crossview.pairs.loading import normalise
+from crossview.pairs.batch import Views, normalise
 from crossview.schema import Text, check, parse_object, read_bytes
 from crossview.training.run_folder import RunFolder
 from crossview.training.session import build_without_weights, name_no_weights

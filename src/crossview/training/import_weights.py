@@ -152,7 +152,7 @@ def write_run(
 def make_run_record(
     method: str, config: Any, checkpoint: Checkpoint, trained_on: str, framing: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """config.json of an imported run; ``framing`` is the note of ``pairs.framing``."""
+    """config.json of an imported run; ``framing`` is the note of ``pairs.reading``."""
     return {
         "format": FORMAT,
         "crossview": __version__,

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from crossview.arrays import I64
 from crossview.errors import InvalidValue, TrainingFailed
 from crossview.networks.losses import AERIAL, GROUND, GROUND_2
-from crossview.pairs.batch import Batch, Views
-from crossview.pairs.loading import Loader, RawBatch, to_batch
+from crossview.pairs.batch import Batch, RawBatch, Views, to_batch
+from crossview.pairs.loading import Loader
 from crossview.pairs.table import PairTable
 from crossview.training.contract import Method, TrainingRecipe
 from crossview.training.device import autocast

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from crossview.arrays import U8
 from crossview.errors import InvalidValue, require
 from crossview.networks.azimuth import Whitening, renew_whitening
-from crossview.pairs.loading import normalise
+from crossview.pairs.batch import normalise
 from crossview.views.spec import ViewSpec
 
 Pictures = Iterable[U8]  # batches [B, h, w, 3]

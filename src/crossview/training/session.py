@@ -18,14 +18,13 @@ from torch import nn
 
 from crossview._version import __version__
 from crossview.errors import BadData, InvalidValue
-from crossview.pairs.batch import Batch, Views
+from crossview.pairs.batch import Batch, Views, to_batch
 from crossview.pairs.cache import fill_cache, open_cache
 from crossview.pairs.checks import drop_unreadable
-from crossview.pairs.framing import frame_views, measure_framing, note_framing
-from crossview.pairs.loading import Loader, Reader, Unreadable, refuse_unreadable, to_batch
+from crossview.pairs.loading import Loader, Reader, Unreadable, refuse_unreadable
 from crossview.pairs.page_ref import PageRef
-from crossview.pairs.reading import Decoding, Files, Source
-from crossview.pairs.table import PairTable, draw_held_out
+from crossview.pairs.reading import Decoding, Files, Source, measure_framing
+from crossview.pairs.table import PairTable, draw_held_out, frame_views, note_framing
 from crossview.training import train_state
 from crossview.training.contract import TrainingRecipe
 from crossview.training.device import lay_out, open_device

@@ -6,7 +6,7 @@ whole and cut (``views.crops``); a rank counts every reference that is better or
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,8 @@ from crossview.evaluation.metrics import CUTS, recall
 from crossview.evaluation.ranking import rank
 from crossview.evaluation.task import Pairs, Relation
 from crossview.localization.similarity import score_query
-from crossview.pairs.batch import Views
-from crossview.pairs.loading import Loader, RawBatch, Reader, normalise
+from crossview.pairs.batch import RawBatch, Views, normalise
+from crossview.pairs.loading import Loader
 from crossview.pairs.table import PairTable
 from crossview.training.train_state import TrainState
 from crossview.views.crops import CroppedView, compute_bin_coverage, crop_view, draw_fov
@@ -62,7 +62,7 @@ def embed_rows(
     """Vectors of ``rows``, in eval mode; the loader's reader must have no ``augment``."""
     sides, seen = [], []
     with state.evaluation_mode() as model:
-        for raw in loader.epoch(0, chunks(rows, 32)):
+        for raw in loader.read_rows(rows, 32):
             shown = _draw_shown(raw, views, fov_deg)
             ground = np.stack([view.pixels for view in shown])
             sides.append(embed_batch(model, views, ground, raw.aerial))
@@ -84,20 +84,6 @@ def embed_batch(model: Any, views: Views, ground: U8, aerial: U8) -> tuple[F32, 
         grounds = model.ground(normalise(ground, views.ground, device)).float().cpu().numpy()
         aerials = model.aerial(normalise(aerial, views.aerial, device)).float().cpu().numpy()
     return grounds, aerials
-
-
-def read_whole_pictures(reader: Reader, rows: Sequence[int], size: int = 16) -> Iterator[RawBatch]:
-    """The pictures of ``rows`` in order, neither turned nor cut, ``size`` rows at a time.
-
-    They are read in this process; ``reader`` must have no ``augment``.
-    """
-    with Loader(reader, 0) as loader:
-        yield from loader.epoch(0, chunks(rows, size))
-
-
-def chunks(rows: Sequence[int], size: int) -> Iterator[list[int]]:
-    """The rows in order, in lists of at most ``size``."""
-    yield from (list(rows[i : i + size]) for i in range(0, len(rows), size))
 
 
 def crop_ground(raw: RawBatch, views: Views, fov_deg: float) -> U8:
