@@ -144,7 +144,7 @@ def evaluate(
 
     from crossview import catalogue
     from crossview.assessment import open_assessment, read_options
-    from crossview.evaluation.metrics import means_over_fields, write_means
+    from crossview.evaluation.run_comparison import means_over_fields, write_means
 
     read = read_options(catalogue.data_name(data), options)
     assessment = open_assessment(read, model, logging.getLogger(__name__).info, warnings.warn)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tests.reports.made_up import evaluation
 
-from crossview.evaluation.metrics import (
+from crossview.evaluation.run_comparison import (
     FIELDS_DEG,
     mean_over_fields,
     means_over_fields,

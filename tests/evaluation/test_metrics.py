@@ -6,7 +6,7 @@ import pytest
 
 import crossview
 from crossview.errors import UnknownName
-from crossview.evaluation.metrics import CUTS, METRICS, RADII_M, RECALLS, find_metric
+from crossview.evaluation.metrics import CUTS, METRICS, RADII_M, RECALLS
 from crossview.reports import published
 
 
@@ -23,12 +23,6 @@ def test_the_list_names_every_figure_once_with_its_unit_and_direction():
     assert (*(f"R@{k}" for k in CUTS), "R@1%") == RECALLS
     assert RADII_M == (5, 25, 100)
     assert all(m.definition and m.title and m.word for m in METRICS.values())
-
-
-def test_a_figure_is_known_by_name_and_unit():
-    assert find_metric("R@1", "%") is METRICS["R@1"]
-    assert find_metric("R@1", "m") is None
-    assert find_metric("R@20", "%") is None
 
 
 def test_a_published_column_that_nobody_knows_is_refused():

@@ -8,7 +8,7 @@ from tests.tiny_pairs import write_pairs
 
 from crossview.catalogue import configure, open_data
 from crossview.errors import InvalidValue
-from crossview.evaluation.metrics import FIELDS_DEG
+from crossview.evaluation.run_comparison import FIELDS_DEG
 from crossview.explain.consistency import (
     CROPS_DEG,
     NAMES,

@@ -67,7 +67,7 @@ from crossview.pairs import official_lists
 from crossview.pairs.cache import fill_cache, open_cache
 from crossview.pairs.reading import Files
 from crossview.reports.report_tables import format_results_csv, format_significance_csv
-from crossview.reports.results import sort_into_trials
+from crossview.reports.results import group_sweeps, sort_into_trials
 from crossview.reports.significance import compare_runs
 from crossview.reports.trust import read_calibrations
 from crossview.schema import parse_object
@@ -424,7 +424,7 @@ def read_evaluation(folder: Path, name: str = "") -> Any:
     """What a report shows of the records, without its charts."""
     trials = sort_into_trials([Evaluation.read(folder / label) for label in "ab"])
     compared = compare_runs(trials, 0)
-    format_results_csv(trials)
+    format_results_csv(trials, group_sweeps(trials))
     format_significance_csv(compared)
 
 

@@ -11,7 +11,7 @@ from crossview.reports.results import sort_into_trials
 
 
 def test_latex_has_a_row_for_each_line_and_escapes_what_is_special():
-    text = format_latex_tables(sort_into_trials([evaluation("a_b & 100%")]))
+    text = format_latex_tables(sort_into_trials([evaluation("a_b & 100%")]), [])
     assert r"a\_b \& 100\% {\scriptsize compass} & " in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
     assert escape_latex("{\\}") == r"\{\textbackslash{}\}"
@@ -19,7 +19,7 @@ def test_latex_has_a_row_for_each_line_and_escapes_what_is_special():
 
 def test_the_csv_holds_every_value_with_its_protocol_and_interval():
     rows = list(
-        csv.DictReader(io.StringIO(format_results_csv(sort_into_trials([cvusa(right=0.9)]))))
+        csv.DictReader(io.StringIO(format_results_csv(sort_into_trials([cvusa(right=0.9)]), [])))
     )
     ours = [r for r in rows if r["origin"] == "measured" and r["metric"] == "R@1"]
     assert [(r["row"], r["headings"], r["n"], r["unit"]) for r in ours] == [
@@ -33,5 +33,5 @@ def test_the_csv_holds_every_value_with_its_protocol_and_interval():
 
 def test_no_label_of_a_run_is_a_formula_in_a_spreadsheet():
     trials = sort_into_trials([cvusa(label='=HYPERLINK("x")', right=0.9)])
-    rows = csv.DictReader(io.StringIO(format_results_csv(trials)))
+    rows = csv.DictReader(io.StringIO(format_results_csv(trials, [])))
     assert {row["row"] for row in rows if row["origin"] == "measured"} == {'\'=HYPERLINK("x")'}

@@ -12,8 +12,8 @@ from tests.browser import CHROMIUM, QUIET, needs_chromium
 from tests.reports.made_up import evaluation, gallery
 
 from crossview.errors import BadData
+from crossview.evaluation.evaluation_record import open_records
 from crossview.reports.report_page import ReportFacts, write_report
-from crossview.reports.results import open_records
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
 

@@ -131,7 +131,7 @@ def test_a_figure_that_nobody_knows_stands_in_a_table_of_its_own(name, unit, tmp
     assert others.columns == (name,)
     assert [line.cells[name].value for line in others.same] == [70.0, 60.0]
     assert not any(line.cells[name].best for line in others.same)
-    rows = csv.DictReader(io.StringIO(format_results_csv([trial])))
+    rows = csv.DictReader(io.StringIO(format_results_csv([trial], [])))
     assert [row["best"] for row in rows if row["metric"] == name] == ["False", "False"]
     page = write_report(records, tmp_path, ReportFacts(title="t", created="now"))
     words = f"Other figures, as the records have them: {name} ({unit or 'no unit'})"
@@ -168,8 +168,9 @@ def test_the_headline_stands_beside_published_means_of_the_same_four_fields_of_v
     singeo = [x.cells["mean R@1"].value for x in table.same if x.name == "SinGeo"]
     assert pytest.approx((96.8 + 91.8 + 70.1 + 58.0) / 4) in singeo
     assert "models: one per field of view" in row(table, "DSM").differs
-    assert "SinGeo" in format_latex_tables(sweep.trials).partition("mean of 360, 180, 90 and 70")[2]
-    rows = list(csv.DictReader(io.StringIO(format_results_csv(sweep.trials))))
+    latex = format_latex_tables(sweep.trials, [sweep])
+    assert "SinGeo" in latex.partition("mean of 360, 180, 90 and 70")[2]
+    rows = list(csv.DictReader(io.StringIO(format_results_csv(sweep.trials, [sweep]))))
     (kept,) = [r for r in rows if r["metric"] == "mean R@1" and r["row"] == "ours"]
     assert (float(kept["value"]), kept["fov_deg"]) == (pytest.approx(slow), "")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from crossview.assessment import AssessmentOptions
     from crossview.catalogue import Run
     from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol
-    from crossview.evaluation.metrics import FieldsMean
+    from crossview.evaluation.run_comparison import FieldsMean
     from crossview.pairs.loading import Reader
 
 # Of --consistency: pairs of the split to measure on, those to draw, and the seed of both.
@@ -145,7 +145,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the ve
 def evaluate_model(command: EvaluateCommand, model: str) -> None:
     """Embed the split's pictures under every condition, write a record each, print figures."""
     from crossview.assessment import open_assessment
-    from crossview.evaluation.metrics import means_over_fields, write_means
+    from crossview.evaluation.run_comparison import means_over_fields, write_means
 
     def note(text: str) -> None:
         console.note(text, quiet=command.quiet)
@@ -280,7 +280,8 @@ def _figure_lines(record: Evaluation) -> Iterator[str]:
 
 
 def _rows(records: Sequence[Evaluation], means: Sequence[FieldsMean]) -> Iterator[str]:
-    from crossview.evaluation.metrics import FIELDS_WORDS, METRICS, mean_name
+    from crossview.evaluation.metrics import METRICS, mean_name
+    from crossview.evaluation.run_comparison import FIELDS_WORDS
 
     names = [name for name, m in METRICS.items() if m.listed and records[0].figure(name)]
     titles = {f"mean over {FIELDS_WORDS}, {_beside_fov(m.protocol)}": m for m in means}

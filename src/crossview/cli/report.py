@@ -26,8 +26,8 @@ def report(
     """Write evaluations as one self-contained page beside published figures; JSON, CSV, LaTeX."""
     from datetime import UTC, datetime
 
+    from crossview.evaluation.evaluation_record import open_records
     from crossview.reports.report_page import ReportFacts, write_report
-    from crossview.reports.results import open_records
     from crossview.reports.trust import read_calibrations
 
     opened = open_records(records)

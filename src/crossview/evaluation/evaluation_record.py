@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -275,3 +275,11 @@ def _without_nan(value: Any) -> Any:
 
 def _with_nan(figure: Mapping[str, Any]) -> dict[str, Any]:
     return {key: float("nan") if value is None else value for key, value in figure.items()}
+
+
+def open_records(paths: Iterable[str | Path]) -> list[Evaluation]:
+    """Every record in or below each path; :class:`BadData` where a path has none."""
+    records = [evaluation for path in paths for evaluation in read_all(path)]
+    if not records:
+        raise BadData("No evaluation was given.\nMake one with: crossview evaluate")
+    return records

@@ -30,10 +30,9 @@ from torch import Tensor, nn
 from crossview.arrays import F32, F64, U8
 from crossview.errors import InvalidValue
 from crossview.files import atomic_write
-from crossview.pairs.batch import Views
-from crossview.pairs.loading import RawBatch, Reader, normalise
+from crossview.pairs.batch import RawBatch, Views, normalise
+from crossview.pairs.loading import Reader, read_whole_pictures
 from crossview.stats import cluster_interval
-from crossview.training.validation import read_whole_pictures
 from crossview.views.crops import crop_view, find_authors_sector, find_sector
 from crossview.views.spec import ViewSpec
 

@@ -12,7 +12,7 @@ import io
 import math
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
@@ -31,7 +31,7 @@ from crossview.geo.components import label_touching_cells
 from crossview.geo.points import LatLon, find_middle, project_to_local_m
 from crossview.localization.accuracy import RIGHT_WITHIN_M, mark_hits
 from crossview.reports.published import PublishedRow
-from crossview.reports.results import RunResult, Sweep, Trial, group_sweeps
+from crossview.reports.results import RunResult, Sweep, Trial
 from crossview.stats import cluster_intervals, share_in_order
 from crossview.texts import phrase
 
@@ -391,12 +391,8 @@ def _count(trial: Trial) -> str:
     return phrase("charts.counts", queries=trial.queries, references=trial.references)
 
 
-def draw_fields_of_view(trials: Iterable[Trial]) -> list[Panel]:
-    """A chart for every data set that was asked under at least two fields of view."""
-    return [_draw_sweep(sweep) for sweep in group_sweeps(trials)]
-
-
-def _draw_sweep(sweep: Sweep) -> Panel:
+def draw_fields_of_view(sweep: Sweep) -> Panel:
+    """A chart of a data set that was asked under several fields of view."""
     group, angles = sweep.trials, sweep.fovs_deg
     ours = _collect_measured(group)
     theirs = _collect_published(group, angles)

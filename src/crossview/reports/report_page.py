@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from crossview.evaluation.evaluation_record import Evaluation
-from crossview.evaluation.metrics import FIELDS_WORDS, MAIN, METRICS, mean_name
+from crossview.evaluation.metrics import MAIN, METRICS, mean_name
+from crossview.evaluation.run_comparison import FIELDS_WORDS
 from crossview.files import write_together
 from crossview.locks import lock
 from crossview.outputs.page_images import Budget
@@ -87,6 +88,7 @@ class Evidence:
     """Everything that a report shows; ``exports`` are files (name: text) that it offers to save."""
 
     trials: Sequence[Trial]
+    sweeps: Sequence[Sweep]  # of these trials
     compared: Compared
     calibrations: Sequence[NamedCalibration]
     exports: Mapping[str, str]
@@ -95,6 +97,12 @@ class Evidence:
     def clean(self) -> list[Trial]:
         """The trials on pictures as they are; all of them if there is none."""
         return [trial for trial in self.trials if not is_damaged(trial)] or list(self.trials)
+
+    @property
+    def clean_sweeps(self) -> list[Sweep]:
+        """The sweeps of the clean trials."""
+        clean = self.clean
+        return [sweep for sweep in self.sweeps if sweep.first in clean]
 
 
 @dataclass(frozen=True)
@@ -139,15 +147,16 @@ def write_report(
     Returns the page, which is written last.
     """
     trials = sort_into_trials(evaluations)
+    sweeps = group_sweeps(trials)
     compared = compare_runs(trials, about.seed)
     exports = {
-        "results.csv": format_results_csv(trials),
+        "results.csv": format_results_csv(trials, sweeps),
         "significance.csv": format_significance_csv(compared),
-        "tables.tex": format_latex_tables(trials),
+        "tables.tex": format_latex_tables(trials, sweeps),
     }
-    evidence = Evidence(trials, compared, calibrations, exports)
+    evidence = Evidence(trials, sweeps, compared, calibrations, exports)
     page = render_report(about.title, about.created, evidence)
-    numbers = format_report_json(trials, compared, calibrations, about.created)
+    numbers = format_report_json(trials, sweeps, compared, calibrations, about.created)
     contents = {"report.json": numbers, **exports, PAGE_NAME: page}
     with lock(out, "crossview report", wait=True, make_parents=True):
         write_together(out, contents, contents)
@@ -185,14 +194,14 @@ def render_report(title: str, created: str, evidence: Evidence) -> str:
 
 def _make_sections(evidence: Evidence) -> Iterable[Section]:
     """The sections in the order of the page, without those that have nothing to show."""
-    trials = evidence.clean
-    yield Section("overview", _show_overview(trials, evidence.compared))
+    trials, sweeps = evidence.clean, evidence.clean_sweeps
+    yield Section("overview", _show_overview(trials, sweeps, evidence.compared))
     yield Section("results", {"tests": [_show_test(trial) for trial in trials]})
     matrices = [_show_differences(*pair) for pair in evidence.compared if pair[1]]
     if matrices := [matrix for matrix in matrices if matrix.trial in trials]:
         wide = max(len(trial.results) for trial in trials) > _NARROW
         yield Section("differences", {"matrices": matrices, "wide": wide})
-    yield from _make_chart_sections(trials)
+    yield from _make_chart_sections(trials, sweeps)
     if kinds := list_kinds(evidence.calibrations):
         panels = [draw_reliability(name, kind) for name, kind in kinds]
         yield Section("trust", {"panels": panels, "kinds": kinds})
@@ -203,20 +212,16 @@ def _make_sections(evidence: Evidence) -> Iterable[Section]:
     yield Section("method", _show_method(evidence))
 
 
-def _make_chart_sections(trials: Sequence[Trial]) -> Iterable[Section]:
+def _make_chart_sections(trials: Sequence[Trial], sweeps: Sequence[Sweep]) -> Iterable[Section]:
     """One section per kind of chart."""
     leading = _choose_ends(trials)
     runs = [(trial, result) for trial in leading for result in trial.results]
     kinds = max((collect_scores(result) for _, result in runs), key=len)
     near_and_far = [phrase("charts.map_near"), phrase("charts.map_far")]
-    means = [
-        _show_means(s, table)
-        for s in group_sweeps(trials)
-        if (table := report_tables.tabulate_means(s))
-    ]
+    means = [_show_means(s, table) for s in sweeps if (table := report_tables.tabulate_means(s))]
     charts: dict[str, Sequence[Panel | None]] = {
         "recall": [draw_recall(trial) for trial in trials],
-        "fields": draw_fields_of_view(trials),
+        "fields": [draw_fields_of_view(sweep) for sweep in sweeps],
         "errors": [draw_errors(trial) for trial in trials],
         "scores": [draw_similarities(*run) for run in runs],
         "sure": [draw_answered(trial) for trial in trials],
@@ -246,7 +251,9 @@ def _number_runs(trials: Iterable[Trial]) -> dict[int, str]:
     return dict(sorted((r.slot, r.label) for trial in trials for r in trial.results))
 
 
-def _show_overview(trials: Sequence[Trial], compared: Compared) -> dict[str, Any]:
+def _show_overview(
+    trials: Sequence[Trial], sweeps: Sequence[Sweep], compared: Compared
+) -> dict[str, Any]:
     """Verdicts, then R@1 of every run on every test."""
     verdicts = write_verdicts(trials, compared)
     tests = [
@@ -271,7 +278,7 @@ def _show_overview(trials: Sequence[Trial], compared: Compared) -> dict[str, Any
             table,
             mean_name(MAIN),
         )
-        for sweep in group_sweeps(trials)
+        for sweep in sweeps
         if (table := report_tables.tabulate_means(sweep))
     ]
     return {
@@ -383,7 +390,7 @@ def _show_method(evidence: Evidence) -> dict[str, Any]:
         for trial in trials
         for table in (report_tables.tabulate_ranks(trial), report_tables.tabulate_places(trial))
     ]
-    tables += [report_tables.tabulate_means(sweep) for sweep in group_sweeps(trials)]
+    tables += [report_tables.tabulate_means(sweep) for sweep in evidence.sweeps]
     shown = {name for table in tables if table for name in table.columns}
     figures = {m.word: m.definition for name, m in METRICS.items() if name in shown}
     words = {

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from crossview.evaluation.evaluation_record import Figure
-from crossview.evaluation.metrics import FIELDS_DEG, MAIN, METRICS, find_metric, mean_name
+from crossview.evaluation.metrics import MAIN, METRICS, mean_name
+from crossview.evaluation.run_comparison import FIELDS_DEG
 from crossview.outputs.text import escape_formula
 from crossview.reports.published import PublishedRow, list_differences
-from crossview.reports.results import RunResult, Sweep, Trial, group_sweeps
+from crossview.reports.results import RunResult, Sweep, Trial
 from crossview.reports.significance import RunComparison
 from crossview.reports.trust import NamedCalibration
 from crossview.texts import phrase
@@ -179,8 +180,9 @@ def _list_runs(trial: Trial) -> list[TableRow]:
 
 
 def _name_kind(name: str, cell: Cell) -> str:
-    metric = find_metric(name, cell.unit)
-    return metric.kind if metric else "other"
+    """Which table a figure stands in; "other" where it is no metric, or has another unit."""
+    metric = METRICS.get(name)
+    return metric.kind if metric is not None and metric.unit == cell.unit else "other"
 
 
 def _build_table(kind: str, rows: Iterable[TableRow]) -> ComparisonTable:
@@ -287,9 +289,9 @@ def _name_other_queries(trial: Trial) -> list[str]:
     return [phrase("rows.other_queries", official=official, queries=queries)]
 
 
-def format_results_csv(trials: Iterable[Trial]) -> str:
+def format_results_csv(trials: Iterable[Trial], sweeps: Iterable[Sweep]) -> str:
     """One line per value: measured and published, comparable or not (then ``differs`` says why)."""
-    rows = _collect_rows(list(trials))
+    rows = _collect_rows(trials, sweeps)
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -310,6 +312,7 @@ def format_significance_csv(comparisons: Iterable[tuple[Trial, Sequence[RunCompa
 
 def format_report_json(
     trials: Sequence[Trial],
+    sweeps: Iterable[Sweep],
     comparisons: Iterable[tuple[Trial, Sequence[RunComparison]]],
     calibrations: Iterable[NamedCalibration],
     created: str,
@@ -318,7 +321,7 @@ def format_report_json(
     value = {
         "format": FORMAT,
         "created": created,
-        "results": [_order_columns(row) for row in _collect_rows(trials)],
+        "results": [_order_columns(row) for row in _collect_rows(trials, sweeps)],
         "comparisons": [
             {"test": trial.name, **vars(comparison)} for trial, of_trial in comparisons
             for comparison in of_trial
@@ -329,10 +332,10 @@ def format_report_json(
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
-def _collect_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+def _collect_rows(trials: Iterable[Trial], sweeps: Iterable[Sweep]) -> list[dict[str, Any]]:
     """Of every test, then the means over fields of view, which have no field of view."""
     rows = [row for trial in trials for row in _collect_test_rows(trial)]
-    for sweep in group_sweeps(trials):
+    for sweep in sweeps:
         if table := tabulate_means(sweep):
             for line in (*table.same, *table.apart):
                 rows += [row | {"fov_deg": None} for row in _list_values(sweep.first, line)]
@@ -383,20 +386,19 @@ def _order_columns(row: dict[str, Any]) -> dict[str, Any]:
     return {column: row[column] for column in COLUMNS}
 
 
-def format_latex_tables(trials: Iterable[Trial]) -> str:
+def format_latex_tables(trials: Iterable[Trial], sweeps: Iterable[Sweep]) -> str:
     """One table per test, then the means over fields of view.
 
     What was measured elsewhere is set apart in the same table.
     """
-    tests = list(trials)
     means = [
         format_latex_table(sweep.first, table, sweep.mean_name)
-        for sweep in group_sweeps(tests)
+        for sweep in sweeps
         if (table := tabulate_means(sweep))
     ]
     return "\n".join(
         [
-            *(format_latex_table(trial, tabulate_ranks(trial)) for trial in tests),
+            *(format_latex_table(trial, tabulate_ranks(trial)) for trial in trials),
             *means,
         ]
     )

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from pathlib import Path, PurePath
+from functools import cached_property
+from pathlib import PurePath
 
 import numpy as np
 
 from crossview.arrays import F64
-from crossview.errors import BadData
-from crossview.evaluation import metrics as headline
-from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol, read_all
-from crossview.evaluation.run_comparison import over_trainings
+from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol
+from crossview.evaluation.run_comparison import (
+    FIELDS_WORDS,
+    FieldsMean,
+    means_over_fields,
+    network,
+    over_trainings,
+    without_field,
+)
 from crossview.reports.published import (
     Conditions,
     PublishedBenchmark,
@@ -41,7 +46,7 @@ class RunResult:
     @property
     def trainings(self) -> int:
         """How many networks there are; records of one fingerprint are one network."""
-        return len({headline.network(e) for e in self.evaluations})
+        return len({network(e) for e in self.evaluations})
 
     @cached_property
     def figures(self) -> dict[str, Figure]:
@@ -130,7 +135,7 @@ class Sweep:
     @property
     def mean_name(self) -> str:
         """What the means over the fields of view are called."""
-        return phrase("sweep.mean_of", sweep=self.name, fields=headline.FIELDS_WORDS)
+        return phrase("sweep.mean_of", sweep=self.name, fields=FIELDS_WORDS)
 
     @cached_property
     def means(self) -> list[RunMean]:
@@ -142,12 +147,12 @@ class Sweep:
         runs = [result for trial in self.trials for result in trial.results]
         for result in runs:
             for record in result.evaluations:
-                key = (result.slot, headline.without_field(record.protocol))
+                key = (result.slot, without_field(record.protocol))
                 groups.setdefault(key, []).append(record)
         first = {result.slot: result for result in reversed(runs)}
         run_means = []
         for (slot, _), records in groups.items():
-            if means := headline.means_over_fields(records):
+            if means := means_over_fields(records):
                 off = dict.fromkeys(text for m in means for text in m.protocol.off_protocol)
                 run_means.append(RunMean(first[slot], _combine_figures(means), tuple(off)))
         return run_means
@@ -162,7 +167,7 @@ class RunMean:
     off_protocol: tuple[str, ...]
 
 
-def _combine_figures(means: Sequence[headline.FieldsMean]) -> dict[str, Figure]:
+def _combine_figures(means: Sequence[FieldsMean]) -> dict[str, Figure]:
     names = [figure.name for figure in means[0].figures]
     by_name = {name: [f for mean in means if (f := mean.figure(name))] for name in names}
     return {name: f[0] if len(f) == 1 else over_trainings(f) for name, f in by_name.items()}
@@ -170,11 +175,6 @@ def _combine_figures(means: Sequence[headline.FieldsMean]) -> dict[str, Figure]:
 
 def group_sweeps(trials: Iterable[Trial]) -> list[Sweep]:
     """The trials of every data set and condition that was asked under several fields of view."""
-    return list(_group_sweeps(tuple(trials)))
-
-
-@lru_cache(maxsize=4)  # the page, its tables and its files ask for the same means
-def _group_sweeps(trials: tuple[Trial, ...]) -> tuple[Sweep, ...]:
     groups: dict[tuple[object, ...], list[Trial]] = {}
     for trial in trials:
         c = trial.conditions
@@ -185,15 +185,7 @@ def _group_sweeps(trials: tuple[Trial, ...]) -> tuple[Sweep, ...]:
         Sweep(tuple(sorted(group, key=lambda t: -(t.conditions.fov_deg or 0.0))))
         for group in groups.values()
     )
-    return tuple(sweep for sweep in ordered if len(sweep.fovs_deg) > 1)
-
-
-def open_records(paths: Iterable[str | Path]) -> list[Evaluation]:
-    """Every record in or below each path; :class:`BadData` where a path has none."""
-    records = [evaluation for path in paths for evaluation in read_all(path)]
-    if not records:
-        raise BadData("No evaluation was given.\nMake one with: crossview evaluate")
-    return records
+    return [sweep for sweep in ordered if len(sweep.fovs_deg) > 1]
 
 
 def sort_into_trials(evaluations: Sequence[Evaluation]) -> list[Trial]:
