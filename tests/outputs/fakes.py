@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
+from PIL import Image
 
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, measure_distance_m, move_point
 from crossview.localization.answer import Answer, Claim, Place, Standing
+from crossview.localization.track import Track, TrackPoint
 
 ORIGIN = LatLon(-12.25, 60.5)
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&\u2028 \x07 straße 東京.jpg"
@@ -73,3 +78,32 @@ def answers_of(index, count, *, seed=0, heading_deg=45.0, truth=True):
 def photo_pixels(seed=0, height=300, width=400):
     """A noisy picture, which compresses as badly as a real one."""
     return np.random.default_rng(seed).integers(0, 255, (height, width, 3)).astype(np.uint8)
+
+
+def _make_jpeg():
+    stream = io.BytesIO()
+    Image.fromarray(photo_pixels(height=60, width=80)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+JPEG = _make_jpeg()
+START = datetime(2026, 5, 1, 10, 0, tzinfo=UTC)
+
+
+def track(count=8, *, lost=(3, 4), at=ORIGIN, times=True, truth=False, step_m=9.0, **changes):
+    """A way to the east of ``count`` points ``step_m`` apart; some of them are lost."""
+    points = []
+    for number in range(count):
+        here = move_point(at, east_m=step_m * number, north_m=0.0)
+        there = move_point(here, east_m=0.0, north_m=3.0) if truth else None
+        facts = {
+            "photo": f"drive/{number:03d}.jpg", "elapsed_s": 2.0 * number if times else None,
+            "time": START + timedelta(seconds=2.0 * number) if times else None, "latlon": here,
+            "position_sigma_m": 30.0 if number in lost else 2.5, "heading_deg": 90.0,
+            "heading_sigma_deg": 4.0, "lost": number in lost,
+            "fits": 0.1 if number in lost else 0.97, "picture": JPEG, "truth": there,
+            "error_m": 3.0 if truth else None,
+        }  # fmt: skip
+        points.append(TrackPoint(**facts))
+    told = {"source": f"{count} photos", "assumptions": ("camera held level",), **changes}
+    return Track(points=tuple(points), **told)

@@ -5,7 +5,9 @@ import json
 import re
 from importlib.resources import files
 
-from crossview.outputs import map_page
+import pytest
+
+from crossview.outputs import map_page, track_page
 
 WEB = files("crossview.web")
 VENDOR = WEB / "vendor"
@@ -27,25 +29,28 @@ def test_the_vendored_library_comes_with_its_licence():
     assert "BSD 2-Clause License" in (VENDOR / "leaflet.LICENSE").read_text()
 
 
+PAGES = [map_page, track_page]
 OF_A_SERVER = {"api.js", "drag.js", "icon.svg", "lens.js", "service.js"}
 
 
 def test_every_file_of_the_page_is_in_the_file_or_is_of_a_server_only():
-    used = {*map_page.SCRIPTS, *map_page.STYLES, map_page.TEMPLATE}
+    used = {n for page in PAGES for n in (*page.SCRIPTS, *page.STYLES, page.TEMPLATE)}
     assert names("page") == used | {f"page/{name}" for name in OF_A_SERVER}
 
 
-def test_scripts_stand_in_the_file_after_those_that_they_import_from():
+@pytest.mark.parametrize("page", PAGES)
+def test_scripts_stand_in_the_file_after_those_that_they_import_from(page):
     """There they share one scope, without imports."""
     seen = set()
-    for name in map_page.SCRIPTS:
+    for name in page.SCRIPTS:
         sources = re.findall(r'from "\./([\w.]+)"', (WEB / name).read_text())
         assert {f"page/{source}" for source in sources} <= seen, name
         seen.add(name)
 
 
-def test_no_two_scripts_of_the_file_give_one_name_two_meanings():
-    text = "\n".join((WEB / name).read_text() for name in map_page.SCRIPTS)
+@pytest.mark.parametrize("page", PAGES)
+def test_no_two_scripts_of_the_file_give_one_name_two_meanings(page):
+    text = "\n".join((WEB / name).read_text() for name in page.SCRIPTS)
     declared = re.findall(r"(?m)^(?:export )?(?:async )?(?:function|const|class) (\w+)", text)
     for line in re.findall(r"(?m)^(?:export )?let (.*?);", text):
         declared += [part.split("=")[0].strip() for part in line.split(", ")]
@@ -53,6 +58,8 @@ def test_no_two_scripts_of_the_file_give_one_name_two_meanings():
     assert "import * as" not in text, "a name of a module would be missing"
 
 
-def test_what_every_page_carries_fits_into_what_is_set_aside_for_it():
-    empty = map_page.render_page("", [], {})
+@pytest.mark.parametrize("page", PAGES)
+def test_what_every_page_carries_fits_into_what_is_set_aside_for_it(page):
+    parts = {"template": page.TEMPLATE, "scripts": page.SCRIPTS, "styles": page.STYLES}
+    empty = map_page.fill_page("", [], {}, **parts)
     assert len(empty.encode()) < map_page.ASSETS_BYTES

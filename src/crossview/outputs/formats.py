@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from crossview.errors import InvalidValue, UnknownName
 from crossview.localization.answer import Answer
-from crossview.outputs.geojson import to_geojson
-from crossview.outputs.gpx import to_gpx
-from crossview.outputs.kml import to_kml, to_kmz
-from crossview.outputs.text import to_csv, to_jsonl, to_table
+from crossview.outputs.geojson import to_geojson, to_geojson_track
+from crossview.outputs.gpx import to_gpx, to_gpx_track
+from crossview.outputs.kml import to_kml, to_kml_track, to_kmz
+from crossview.outputs.text import to_csv, to_csv_track, to_jsonl, to_table, to_table_track
+
+if TYPE_CHECKING:
+    from crossview.localization.track import Track
 
 
 class Format(NamedTuple):
@@ -31,26 +34,37 @@ FORMATS = {
     "gpx": Format((".gpx",), "application/gpx+xml", to_gpx),
     "csv": Format((".csv",), "text/csv; charset=utf-8", to_csv),
 }
+TRACK_FORMATS: dict[str, Callable[[Track], str]] = {
+    "table": to_table_track,
+    "geojson": to_geojson_track,
+    "kml": to_kml_track,
+    "gpx": to_gpx_track,
+    "csv": to_csv_track,
+}
+"""How a track is written, by those of ``FORMATS`` that can hold one."""
+
 PAGE_ENDINGS = (".html", ".htm")
 
 
-def choose_format(name: str | None, path: Path | None) -> str:
-    """The format ``name``, else the one of the file's ending, else "table".
+def choose_format(
+    name: str | None, path: Path | None, among: Mapping[str, object] = FORMATS
+) -> str:
+    """The format ``name``, else the one of the file's ending, else "table"; one of ``among``.
 
     Raises :class:`UnknownName` for an unknown name, :class:`InvalidValue` for an unknown ending and
     for an ending that belongs to another format than ``name``.
     """
-    if name is not None and name not in FORMATS:
-        raise UnknownName("format", name, FORMATS)
+    if name is not None and name not in among:
+        raise UnknownName("format", name, among)
     if path is None:
         return name or "table"
     ending = path.suffix.lower()
-    by_ending = find_format(ending)
+    by_ending = found if (found := find_format(ending)) in among else None
     if name is None and by_ending is None:
         advice = f"A map page is written by --map {path}." if ending in PAGE_ENDINGS else (
             "Or name the format: --format NAME."
         )  # fmt: skip
-        endings = ", ".join(item for form in FORMATS.values() for item in form.endings)
+        endings = ", ".join(item for known in among for item in FORMATS[known].endings)
         raise InvalidValue(
             f"--out {path}: no format has the ending {ending or '(none)'}.\n"
             f"Endings: {endings}. {advice}"

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,11 +32,20 @@ from crossview.outputs.records import (
     describe_claim,
     describe_place,
     describe_point,
+    describe_track,
+    describe_track_point,
+    explain_track,
+    list_gaps,
     measure_view_m,
     outline_position,
     outline_view,
     sees_all_around,
+    split_track,
+    trace_truth,
 )
+
+if TYPE_CHECKING:
+    from crossview.localization.track import Track
 
 _DIGITS = 7  # 1 cm
 
@@ -54,6 +63,34 @@ def to_geojson(answers: Iterable[Answer], *, footprints: bool = False) -> str:
     features = [feature for answer in answers for feature in _describe_features(answer, footprints)]
     collection = {"type": "FeatureCollection", "features": features}
     return json.dumps(collection, allow_nan=False) + "\n"
+
+
+def to_geojson_track(track: Track) -> str:
+    """A track; ``role`` is "track", "gap", "point" or "truth".
+
+    The track is a line for each piece that was found, a gap leads straight from one to the next.
+    Points, lost ones too, hold all that is known of them.
+    """
+    collection = {"type": "FeatureCollection", "features": list(_draw_track(track))}
+    return json.dumps(collection, allow_nan=False) + "\n"
+
+
+def _draw_track(track: Track) -> Iterator[dict[str, Any]]:
+    pieces = [[_read_position(point.latlon) for point in piece] for piece in split_track(track)]
+    lines = [piece for piece in pieces if len(set(piece)) > 1]
+    facts = {**describe_track(track), "confidence": explain_track(track)}
+    yield _make_feature(build_lines(lines) if lines else None, {"role": "track", **facts})
+    for gap in list_gaps(track):
+        ends = [_read_position(point) for point in gap]
+        if len(set(ends)) > 1:
+            yield _make_feature(build_lines([ends]), {"role": "gap"})
+    for point in track.points:
+        record = describe_track_point(point)
+        known = {name: value for name, value in record.items() if name not in ("lat", "lon")}
+        yield _make_feature(_make_point(point.latlon), {"role": "point", **known})
+    truth = [_read_position(point) for point in trace_truth(track)]
+    if len(set(truth)) > 1:
+        yield _make_feature(build_lines([truth]), {"role": "truth"})
 
 
 def _describe_features(answer: Answer, footprints: bool) -> Iterator[dict[str, Any]]:
@@ -94,7 +131,8 @@ def _draw_pose(place: Place, fov_deg: float, photo: str) -> Iterator[dict[str, A
     if (view := draw_view(place, fov_deg)) is not None:
         names = ("heading_deg", "heading_sigma_deg")
         told = {name: record[name] for name in names if name in record}
-        told |= {"fov_deg": round(fov_deg, 2), "length_m": measure_view_m(place)}
+        length_m = measure_view_m(place.footprint.width_m)
+        told |= {"fov_deg": round(fov_deg, 2), "length_m": length_m}
         yield _make_feature(view, {"role": "view", **facts, **told})
     if (circle := draw_uncertainty(place)) is not None:
         told = {"position_sigma_m": record["position_sigma_m"]}
@@ -109,7 +147,8 @@ def draw_view(place: Place, fov_deg: float) -> dict[str, Any] | None:
     if place.heading_deg is None or not sees_all_around(fov_deg):
         polygon = outline_view(place, fov_deg)
         return None if polygon is None else build_geometry([polygon])
-    tip = reach_point(place.latlon, place.heading_deg, measure_view_m(place))
+    length_m = measure_view_m(place.footprint.width_m)
+    tip = reach_point(place.latlon, place.heading_deg, length_m)
     return build_lines([[_read_position(place.latlon), _read_position(tip)]])
 
 
@@ -119,7 +158,7 @@ def draw_uncertainty(place: Place) -> dict[str, Any] | None:
     return None if polygon is None else build_geometry([polygon])
 
 
-def _make_feature(geometry: dict[str, Any], properties: dict[str, Any]) -> dict[str, Any]:
+def _make_feature(geometry: dict[str, Any] | None, properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "Feature", "geometry": geometry, "properties": properties}
 
 

@@ -1,24 +1,34 @@
-"""Answers as KML 2.2 for Google Earth and similar viewers: one folder per picture."""
+"""Answers as KML 2.2 for Google Earth and similar viewers, one folder per picture; and tracks."""
 
 from __future__ import annotations
 
 import io
 import zipfile
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from crossview.geo.points import LatLon, LonLat
+from crossview.geo.points import LatLon, LonLat, build_lines
 from crossview.localization.answer import Answer
 from crossview.outputs import records
 from crossview.outputs.geojson import draw_uncertainty, draw_view
 
+if TYPE_CHECKING:
+    from crossview.localization.track import Track, TrackPoint
+
 _NAMESPACE = "http://www.opengis.net/kml/2.2"
+_EXTENSIONS = "http://www.google.com/kml/ext/2.2"
 _COLOURS = {"first": "ff0a6cff", "other": "ffd8d8d8", "claim": "ffff40c0", "truth": "ffe0c000"}
 """Of pins: aabbggrr."""
 
 _SHAPES = {"view": ("ff4c8aff", "404c8aff"), "uncertainty": ("ffffffff", "30ffffff")}
 """Of outlines and of what they enclose: aabbggrr."""
+_TRACK_COLOURS = {
+    "track": ("ff4ad2ff", "ff4ad2ff"), "gap": ("b0ffffff", "b0ffffff"),
+    "point": ("ff4ad2ff", "ff4ad2ff"), "lost": ("ff8a8a8a", "ff8a8a8a"),
+    "truth": ("ffcce03f", "ffcce03f"),
+}  # fmt: skip
+"""Of lines and of pins: aabbggrr."""
 
 _VIEW_RANGE_M = 250
 _VIEW_TILT_DEG = 60  # from straight down: the place lies ahead, as the camera would go on to see it
@@ -44,6 +54,77 @@ def to_kml(answers: Iterable[Answer]) -> str:
     ET.indent(root)
     body = ET.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def to_kml_track(track: Track) -> str:
+    """A track as KML: where all times are known one that viewers play, else lines; and its points.
+
+    Pieces that are found are apart. Each point has its time and its facts, and is viewed along its
+    heading; lost ones are grey.
+    """
+    facts = records.describe_track(track)
+    root = ET.Element("kml", {"xmlns": _NAMESPACE, "xmlns:gx": _EXTENSIONS})
+    document = _add_child(root, "Document")
+    _add_child(document, "name", facts["source"])
+    remarks = [records.explain_track(track), *facts["assumptions"], *facts["warnings"]]
+    _add_child(document, "description", "\n".join(remarks))
+    for name, (line, icon) in _TRACK_COLOURS.items():
+        style = _add_child(document, "Style", id=name)
+        _add_child(_add_child(style, "IconStyle"), "color", icon)
+        looks = _add_child(style, "LineStyle")
+        _add_child(looks, "color", line)
+        _add_child(looks, "width", 4)
+    pieces = records.split_track(track)
+    if all(point.time is not None for point in track.points):
+        _add_played(document, pieces)
+    else:
+        lines = [[(p.latlon.lon, p.latlon.lat) for p in piece] for piece in pieces if piece[1:]]
+        if lines:
+            _add_shape(document, "track", "track", build_lines(lines))
+    for ends in records.list_gaps(track):
+        gap = [(end.lon, end.lat) for end in ends]
+        if gap[0] != gap[1]:
+            _add_shape(document, "gap", "gap", build_lines([gap]))
+    folder = _add_child(document, "Folder")
+    _add_child(folder, "name", "points")
+    for point in track.points:
+        _add_track_point(folder, records.describe_track_point(point))
+    truth = [(place.lon, place.lat) for place in records.trace_truth(track)]
+    if len(set(truth)) > 1:
+        _add_shape(document, "truth", "truth", build_lines([truth]))
+    ET.indent(root)
+    body = ET.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def _add_played(document: ET.Element, pieces: Sequence[Sequence[TrackPoint]]) -> None:
+    """The pieces as tracks that a viewer plays; nothing is interpolated between them."""
+    mark = _add_child(document, "Placemark")
+    _add_child(mark, "name", "track")
+    _add_child(mark, "styleUrl", "#track")
+    several = _add_child(mark, "gx:MultiTrack")
+    _add_child(several, "gx:interpolate", 0)
+    for piece in pieces:
+        played = _add_child(several, "gx:Track")
+        rows = [records.describe_track_point(point) for point in piece]
+        for row in rows:
+            _add_child(played, "when", row["time"])
+        for row in rows:
+            _add_child(played, "gx:coord", f"{row['lon']} {row['lat']} 0")
+        for row in rows:
+            turned = f"{row['heading_deg']} 0 0" if "heading_deg" in row else None
+            _add_child(played, "gx:angles", turned)
+
+
+def _add_track_point(folder: ET.Element, row: dict[str, Any]) -> None:
+    mark = _add_child(folder, "Placemark")
+    _add_child(mark, "name", row["photo"])
+    _add_view(mark, row)
+    if "time" in row:
+        _add_child(_add_child(mark, "TimeStamp"), "when", row["time"])
+    _add_child(mark, "styleUrl", "#lost" if row["lost"] else "#point")
+    _add_facts(mark, row, [name for name in records.TRACK_COLUMNS if name not in ("lat", "lon")])
+    _add_child(_add_child(mark, "Point"), "coordinates", f"{row['lon']},{row['lat']}")
 
 
 def to_kmz(answers: Iterable[Answer]) -> bytes:
@@ -91,6 +172,14 @@ def _add_place(folder: ET.Element, row: dict[str, Any]) -> None:
     mark = _add_child(folder, "Placemark")
     _add_child(mark, "name", row["rank"])
     _add_child(mark, "description", "\n".join([row["confidence"], *row["warnings"], row[_LINK]]))
+    _add_view(mark, row)
+    _add_child(mark, "styleUrl", "#first" if row["rank"] == 1 else "#other")
+    _add_facts(mark, row, [name for name in records.COLUMNS if name not in ("lat", "lon")])
+    _add_child(_add_child(mark, "Point"), "coordinates", f"{row['lon']},{row['lat']}")
+
+
+def _add_view(mark: ET.Element, row: dict[str, Any]) -> None:
+    """The viewer looks at the point along its heading; straight down where that is not known."""
     view = _add_child(mark, "LookAt")
     _add_child(view, "longitude", row["lon"])
     _add_child(view, "latitude", row["lat"])
@@ -98,9 +187,6 @@ def _add_place(folder: ET.Element, row: dict[str, Any]) -> None:
         _add_child(view, "heading", row["heading_deg"])
     _add_child(view, "tilt", _VIEW_TILT_DEG if "heading_deg" in row else 0)
     _add_child(view, "range", _VIEW_RANGE_M)
-    _add_child(mark, "styleUrl", "#first" if row["rank"] == 1 else "#other")
-    _add_facts(mark, row, [name for name in records.COLUMNS if name not in ("lat", "lon")])
-    _add_child(_add_child(mark, "Point"), "coordinates", f"{row['lon']},{row['lat']}")
 
 
 def _add_shape(

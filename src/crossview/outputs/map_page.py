@@ -47,8 +47,8 @@ _MOST_CORNERS = 3000  # of an outline: 100 kB
 SCRIPTS = tuple(
     f"page/{name}.js"
     for name in (
-        "dom", "angles", "state", "heat", "atlas", "disc", "claim", "files", "sheet", "list",
-        "main", "embedded",
+        "dom", "angles", "state", "heat", "atlas", "imagery", "disc", "claim", "files", "sheet",
+        "list", "main", "embedded",
     )
 )  # fmt: skip
 """The page's own scripts in a file, each after those that it imports from."""
@@ -125,13 +125,8 @@ class _PageContent:
 
     def add_imagery(self) -> None:
         """Add the base map. Where it is fine enough, the page cuts pictures of places from it."""
-        base = map_layers.draw_base_map(self.index, int(_IMAGERY_SHARE * self.budget.left))
+        base = embed_imagery(self.index, self.budget, self.facts, self.pictures)
         self.thumbnails_wanted = not base.finer_than(self.index.footprint(0).metres_per_px)
-        for overlay in base.overlays:
-            if (picture := self.budget.encode(overlay.webp)) is not None:
-                box = overlay.extent
-                self.facts["imagery"].append([[box.south, box.west], [box.north, box.east]])
-                self.pictures["imagery"].append(picture)
         self.notes += base.notes
 
     def add_pictures(self, photos: Mapping[str, PictureSource] | None) -> None:
@@ -182,10 +177,26 @@ class _PageContent:
         """The finished page."""
         title = f"{self.facts['region']['name']} - crossview"
         data = {"facts": self.facts, "pictures": self.pictures}
-        return render_page(title, _list_banners(self.index), data)
+        return render_page(title, list_banners(self.index), data)
 
 
-def _list_banners(index: Index) -> list[tuple[str, str]]:
+def embed_imagery(
+    index: Index, budget: Budget, facts: dict[str, Any], pictures: dict[str, list[str]]
+) -> map_layers.BaseMap:
+    """Add the region's imagery to a page's ``facts`` (where it lies) and ``pictures``.
+
+    It takes at most a share of what is left in ``budget``.
+    """
+    base = map_layers.draw_base_map(index, int(_IMAGERY_SHARE * budget.left))
+    for overlay in base.overlays:
+        if (picture := budget.encode(overlay.webp)) is not None:
+            box = overlay.extent
+            facts["imagery"].append([[box.south, box.west], [box.north, box.east]])
+            pictures["imagery"].append(picture)
+    return base
+
+
+def list_banners(index: Index) -> list[tuple[str, str]]:
     """Warnings that must be seen even if no script runs, with their kind."""
     banners = [("warning", f"{text[:1].upper()}{text[1:]}.") for text in index.manifest.warnings]
     if index.manifest.imagery.synthetic:
@@ -263,15 +274,30 @@ def render_page(title: str, banners: Sequence[tuple[str, str]], data: Mapping[st
 
     Each entry of ``data`` becomes a JSON block whose element has the entry's name as its id.
     """
-    scripts = [_read_leaflet(), _read_own_script()]
+    parts = {"template": TEMPLATE, "scripts": SCRIPTS, "styles": STYLES}
+    return fill_page(title, banners, data, **parts)
+
+
+def fill_page(
+    title: str,
+    banners: Sequence[tuple[str, str]],
+    data: Mapping[str, object],
+    *,
+    template: str,
+    scripts: Sequence[str],
+    styles: Sequence[str],
+) -> str:
+    """A page in one file of a template, scripts and styles of ``crossview.web``; see above."""
+    texts = [_read_leaflet(), _read_own_script(scripts)]
     return _fill_template(
+        template,
         live=False,
         title=title,
         banners=banners,
         data=data,
-        policy=_build_policy(scripts),
-        styles=_read_styles(),
-        scripts=scripts,
+        policy=_build_policy(texts),
+        styles=_read_styles(styles),
+        scripts=texts,
     )
 
 
@@ -279,6 +305,7 @@ def render_live_page() -> str:
     """The page of a server: it loads its files from ``/assets/NAME``, and asks for answers."""
     own = [name.rpartition("/")[2] for name in STYLES]
     return _fill_template(
+        TEMPLATE,
         live=True,
         title="crossview",
         banners=[],
@@ -291,7 +318,7 @@ def render_live_page() -> str:
     )
 
 
-def _fill_template(*, data: Mapping[str, object], **values: object) -> str:
+def _fill_template(template: str, *, data: Mapping[str, object], **values: object) -> str:
     pages = Environment(
         loader=PackageLoader("crossview", "web"),
         autoescape=True,
@@ -299,7 +326,7 @@ def _fill_template(*, data: Mapping[str, object], **values: object) -> str:
         keep_trailing_newline=True,
     )
     blocks = {"texts": {"map": get_table("map")}, **data}
-    return pages.get_template(TEMPLATE).render(
+    return pages.get_template(template).render(
         language=get_language(),
         phrase=phrase,
         data={name: embed_json(value) for name, value in blocks.items()},
@@ -327,17 +354,17 @@ def _read_leaflet() -> str:
     return f"/*\n{_read_text('vendor/leaflet.LICENSE')}*/\n{script}"
 
 
-def _read_own_script() -> str:
-    modules = "\n".join(_read_text(name) for name in SCRIPTS)
+def _read_own_script(names: Sequence[str]) -> str:
+    modules = "\n".join(_read_text(name) for name in names)
     body = re.sub(r"(?ms)^import .*?;\n|^export ", "", modules)  # here they share one scope
     return f'"use strict";\n(() => {{\n{body}\n}})();\n'
 
 
-def _read_styles() -> list[str]:
+def _read_styles(names: Sequence[str]) -> list[str]:
     """Leaflet's style first, without its pictures, which are not used and would be requests."""
     leaflet = re.sub(r"url\([^)]*\)", "none", _read_text("vendor/leaflet.css"))
     leaflet = re.sub(r"(?s)/\*.*?\*/", "", leaflet)
-    return [leaflet, *(_read_text(name) for name in STYLES)]
+    return [leaflet, *(_read_text(name) for name in names)]
 
 
 def _read_text(name: str) -> str:

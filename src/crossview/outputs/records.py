@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import groupby, pairwise
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from crossview.geo.points import LatLon, Polygon, measure_distance_m, outline_se
 from crossview.localization.answer import Answer, Area, Claim, Confidence, Place
 from crossview.texts import phrase
 
+if TYPE_CHECKING:
+    from crossview.localization.track import Track, TrackPoint
+
 COLUMNS = (
     "photo", "rank", "lat", "lon", "position_sigma_m", "score", "heading_deg", "heading_sigma_deg",
     "probability", "error_m", "openstreetmap", "kind", "fov_deg", "fov_source", "heading_source",
@@ -22,6 +27,12 @@ COLUMNS = (
 )  # fmt: skip
 """What every format says of a place. Formats that nest add ``calibrated``; ``confidence`` says the
 same in words."""
+
+TRACK_COLUMNS = (
+    "photo", "time", "elapsed_s", "lat", "lon", "position_sigma_m", "heading_deg",
+    "heading_sigma_deg", "lost", "fits", "error_m", "openstreetmap", "truth",
+)  # fmt: skip
+"""What every format says of a point of a track."""
 
 CLAIM_COLUMNS = (
     "claim_lat", "claim_lon", "claim_says", "claim_inside", "claim_rank", "claim_windows",
@@ -174,7 +185,7 @@ def describe_view(place: Place, fov_deg: float) -> dict[str, Any] | None:
     if (polygon := outline_view(place, fov_deg)) is None:
         return None
     ring = [(lat, round(lon, _DEGREE_DIGITS)) for lon, lat in polygon[0]]
-    return {"length_m": measure_view_m(place), "ring": ring}
+    return {"length_m": measure_view_m(place.footprint.width_m), "ring": ring}
 
 
 def outline_view(place: Place, fov_deg: float) -> Polygon | None:
@@ -186,7 +197,8 @@ def outline_view(place: Place, fov_deg: float) -> Polygon | None:
     if place.heading_deg is None:
         return None
     width_deg = 360.0 if sees_all_around(fov_deg) else fov_deg
-    return outline_sector(place.latlon, place.heading_deg, width_deg, measure_view_m(place))
+    length_m = measure_view_m(place.footprint.width_m)
+    return outline_sector(place.latlon, place.heading_deg, width_deg, length_m)
 
 
 def sees_all_around(fov_deg: float) -> bool:
@@ -194,9 +206,9 @@ def sees_all_around(fov_deg: float) -> bool:
     return fov_deg >= _ALL_AROUND_DEG
 
 
-def measure_view_m(place: Place) -> float:
-    """How long the view of a place is drawn: to somewhat beyond its window's edge."""
-    return round(_VIEW_SHARE * place.footprint.width_m, 2)
+def measure_view_m(footprint_m: float) -> float:
+    """How long a view is drawn: to somewhat beyond the edge of a window of this width."""
+    return round(_VIEW_SHARE * footprint_m, 2)
 
 
 def outline_position(place: Place) -> Polygon | None:
@@ -207,6 +219,87 @@ def outline_position(place: Place) -> Polygon | None:
     if not place.position_sigma_m:
         return None
     return outline_sector(place.latlon, 0.0, 360.0, place.position_sigma_m)
+
+
+def describe_track(track: Track) -> dict[str, Any]:
+    """A track in figures, with what was assumed; what is unknown is left out.
+
+    ``length_m`` is that of its pieces that are found, straight from point to point.
+    """
+    pieces = split_track(track)
+    steps = [pair for piece in pieces for pair in pairwise(piece)]
+    record: dict[str, Any] = {
+        "source": printable(track.source),
+        "points": len(track.points),
+        "lost": sum(point.lost for point in track.points),
+        "length_m": round(sum(measure_distance_m(a.latlon, b.latlon) for a, b in steps), 2),
+        "assumptions": [printable(text) for text in track.assumptions],
+        "warnings": [printable(text) for text in track.warnings],
+    }
+    if track.errors_m:
+        record["median_error_m"] = round(float(np.median(track.errors_m)), 2)
+        record["within_25m"] = round(float(np.mean(np.array(track.errors_m) <= 25.0)), 4)
+    return record
+
+
+def describe_track_point(point: TrackPoint) -> dict[str, Any]:
+    """One point of a track; keys are some of ``TRACK_COLUMNS``, what is unknown is left out."""
+    record: dict[str, Any] = {"photo": printable(point.photo)}
+    if point.time is not None:
+        record["time"] = format_time(point.time)
+    if point.elapsed_s is not None:
+        record["elapsed_s"] = round(point.elapsed_s, 3)
+    record |= describe_point(point.latlon)
+    record["position_sigma_m"] = round(point.position_sigma_m, 2)
+    if point.heading_deg is not None:
+        record["heading_deg"] = round(point.heading_deg, 2) % 360.0
+    if point.heading_sigma_deg is not None:
+        record["heading_sigma_deg"] = round(point.heading_sigma_deg, 2)
+    record |= {"lost": point.lost, "fits": round(point.fits, 4)}
+    if point.error_m is not None:
+        record["error_m"] = round(point.error_m, 2)
+    record["openstreetmap"] = make_map_link(point.latlon)
+    if point.truth is not None:
+        record["truth"] = describe_point(point.truth)
+    return record
+
+
+def format_time(time: datetime) -> str:
+    """A time as XML and JSON write it: UTC with a Z; what a clock of no zone showed, without."""
+    if time.tzinfo is None:
+        return time.isoformat(timespec="milliseconds")
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def split_track(track: Track) -> list[list[TrackPoint]]:
+    """The pieces of a track between its lost points, in their order."""
+    runs = groupby(track.points, key=lambda point: point.lost)
+    return [list(points) for lost, points in runs if not lost]
+
+
+def list_gaps(track: Track) -> list[tuple[LatLon, LatLon]]:
+    """The ends of the pieces on both sides of each time that the track was lost."""
+    return [(a[-1].latlon, b[0].latlon) for a, b in pairwise(split_track(track))]
+
+
+def trace_truth(track: Track) -> list[LatLon]:
+    """Where the camera is known to have been, in the order of the points."""
+    return [point.truth for point in track.points if point.truth is not None]
+
+
+def explain_track(track: Track) -> str:
+    """A sentence or two on how much of a track was found, how well, and how far off it is."""
+    facts = describe_track(track)
+    found = [point.position_sigma_m for point in track.points if not point.lost]
+    counts = {"found": len(found), "total": len(track.points)}
+    sentences = [phrase("track.found" if found else "track.none_found", **counts)]
+    if found:
+        sigma = float(np.median(found))
+        sentences.append(phrase("track.known_to", metres=sigma, length=facts["length_m"]))
+    if "median_error_m" in facts:
+        off, near = facts["median_error_m"], _format_percent(facts["within_25m"])
+        sentences.append(phrase("track.errors", metres=off, near=near))
+    return " ".join(sentences)
 
 
 def make_map_link(point: LatLon) -> str:

@@ -8,7 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -19,6 +19,9 @@ from crossview.files import printable
 from crossview.localization.answer import Answer
 from crossview.outputs import records
 from crossview.texts import phrase
+
+if TYPE_CHECKING:
+    from crossview.localization.track import Track
 
 _OPTIONAL_COLUMNS = {
     "\u00b1 m": "position_sigma_m", "heading": "heading_deg", "\u00b1 deg": "heading_sigma_deg",
@@ -36,11 +39,15 @@ def to_table(answers: Sequence[Answer], *, top: int = 5) -> str:
     was assumed, how far to trust the first place, where it is on openstreetmap.org) and warnings
     stand below. Names and addresses are not broken over lines, so that they can be copied whole.
     """
+    lines = _print_table(_build_table(answers, top))
+    return "\n".join([*lines, *_write_remarks(answers)]) + "\n"
+
+
+def _print_table(table: Table) -> list[str]:
     stream = io.StringIO()
     page = Console(file=stream, width=_WIDTH, color_system=None, highlight=False, emoji=False)
-    page.print(_build_table(answers, top))
-    lines = [line.rstrip() for line in stream.getvalue().split("\n")[:-1]]
-    return "\n".join([*lines, *_write_remarks(answers)]) + "\n"
+    page.print(table)
+    return [line.rstrip() for line in stream.getvalue().split("\n")[:-1]]
 
 
 def _build_table(answers: Sequence[Answer], top: int) -> Table:
@@ -71,14 +78,17 @@ def format_cells(record: dict[str, Any], shown: Sequence[str]) -> list[str]:
     if not record:
         return ["-"] * (4 + len(shown))
     fixed = [str(record["rank"]), f"{record['lat']:.6f}", f"{record['lon']:.6f}"]
-    formats: dict[str, Callable[[float], str]] = {
-        "heading_deg": _format_bearing, "probability": "{:.0%}".format, "error_m": _format_metres,
-    }  # fmt: skip
-    keys = [_OPTIONAL_COLUMNS[name] for name in shown]
-    optional = [
-        formats.get(key, "{:.1f}".format)(record[key]) if key in record else "-" for key in keys
-    ]
+    optional = [_format_optional(_OPTIONAL_COLUMNS[name], record) for name in shown]
     return [*fixed, f"{record['score']:.3f}", *optional]
+
+
+def _format_optional(key: str, record: dict[str, Any]) -> str:
+    """A value that some rows have and others lack."""
+    formats: dict[str, Callable[[Any], str]] = {
+        "heading_deg": _format_bearing, "probability": "{:.0%}".format, "error_m": _format_metres,
+        "time": str,
+    }  # fmt: skip
+    return formats.get(key, "{:.1f}".format)(record[key]) if key in record else "-"
 
 
 def _format_bearing(bearing: float) -> str:
@@ -161,6 +171,38 @@ def to_csv(answers: Iterable[Answer]) -> str:
         for place in records.build_rows(answer):
             row = place | records.build_claim_row(answer)
             table.writerow({name: escape_formula(value) for name, value in row.items()})
+    return stream.getvalue()
+
+
+def to_table_track(track: Track) -> str:
+    """The points of a track as text, and what there is to say of all of them."""
+    rows = [records.describe_track_point(point) for point in track.points]
+    names = records.shorten_names([point.photo for point in track.points])
+    optional = {"time": "time", "heading": "heading_deg", "\u00b1 deg": "heading_sigma_deg",
+                "error": "error_m"}  # fmt: skip
+    shown = {name: key for name, key in optional.items() if any(key in row for row in rows)}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("photo", no_wrap=True, overflow="ignore")
+    for title in ("latitude", "longitude", "\u00b1 m", *shown, ""):
+        table.add_column(title, justify="right", no_wrap=True)
+    for name, row in zip(names, rows, strict=True):
+        cells = [_format_optional(key, row) for key in shown.values()]
+        fixed = [f"{row['lat']:.6f}", f"{row['lon']:.6f}", f"{row['position_sigma_m']:.1f}"]
+        table.add_row(Text(name), *fixed, *cells, phrase("track.lost") if row["lost"] else "")
+    facts = records.describe_track(track)
+    lines = [records.explain_track(track), *facts["assumptions"]]
+    warnings = [phrase("table.warning", warning=text) for text in facts["warnings"]]
+    return "\n".join([*_print_table(table), *lines, *warnings]) + "\n"
+
+
+def to_csv_track(track: Track) -> str:
+    """One row per point in the order of time; unknown values are empty."""
+    stream = io.StringIO()
+    table = csv.DictWriter(stream, records.TRACK_COLUMNS, lineterminator="\n")
+    table.writeheader()
+    for point in track.points:
+        row = records.describe_track_point(point)
+        table.writerow({name: escape_formula(value) for name, value in row.items()})
     return stream.getvalue()
 
 

@@ -48,12 +48,12 @@ function regionBounds() {
 }
 
 // A point where the map counts its longitude: beyond 180 if the region crosses that.
-function onMap(lat, lon) {
+export function onMap(lat, lon) {
   return [lat, lonNear(lon, regionBounds().getCenter().lng)];
 }
 
 // Room for what floats over the map, and for the pins: those stand 45 pixels above their places.
-function roomAround() {
+export function roomAround() {
   if (low.matches) return { paddingTopLeft: [178, 54], paddingBottomRight: [54, 30] };
   const isTall = map.getSize().y > 600;
   return { paddingTopLeft: [24, isTall ? 112 : 102], paddingBottomRight: isTall ? [60, 96] : [24, 50] };
@@ -140,7 +140,7 @@ export function drawAnswer() {
   return showHeat();
 }
 
-function cased(to, points, options) {
+export function cased(to, points, options) {
   const shape = options.closed ? L.polygon : L.polyline;
   const quiet = { interactive: false, fill: false };
   const line = points.map(([lat, lon]) => onMap(lat, lon));
@@ -165,13 +165,13 @@ function viewRing(place, fov, heading) {
 }
 
 // Where two of three such photos were taken, if the place is right.
-function addUncertainty(place) {
+export function addUncertainty(place, to, dashArray = null) {
   if (!place.position_sigma_m) return;
-  const shared = { interactive: false, radius: place.position_sigma_m };
-  L.circle(onMap(place.lat, place.lon), { ...shared, fill: false, color: "#0b0f14", opacity: 0.55, weight: 4 }).addTo(view);
+  const shared = { interactive: false, radius: place.position_sigma_m, dashArray };
+  L.circle(onMap(place.lat, place.lon), { ...shared, fill: false, color: "#0b0f14", opacity: 0.55, weight: 4 }).addTo(to);
   L.circle(onMap(place.lat, place.lon), {
-    ...shared, color: "#9fd0ff", weight: 2, fillColor: "#9fd0ff", fillOpacity: 0.3, className: "uncertainty",
-  }).addTo(view);
+    ...shared, color: "#9fd0ff", weight: 2, fillColor: "#9fd0ff", fillOpacity: dashArray ? 0.12 : 0.3, className: "uncertainty",
+  }).addTo(to);
 }
 
 export function drawView() {
@@ -187,7 +187,7 @@ export function drawView() {
     const front = along(place, heading, viewReach(place));
     cased(view, [[place.lat, place.lon], front], { color: "#fff", weight: 1.5 });
   }
-  addUncertainty(place);
+  addUncertainty(place, view);
   const { truth } = currentAnswer();
   if (truth) {
     const line = [[truth.lat, truth.lon], [place.lat, place.lon]];
