@@ -153,7 +153,7 @@ def test_photos_get_smaller_before_any_is_left_out(index, tmp_path):
     given = answers_of(index, 20)
     photos = {a.photo: photo_pixels(seed) for seed, a in enumerate(given)}
     out = tmp_path / "map.html"
-    assert write_map(out, index, given, photos=photos, max_bytes=2 * MB) == []
+    assert write_map(out, index, given, photos=photos, max_bytes=2_200_000) == []
     pictures = read_page(out).pictures["photos"]
     sizes = {Image.open(BytesIO(base64.b64decode(text))).size for text in pictures}
     assert sizes == {(320, 240)}

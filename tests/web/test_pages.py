@@ -29,12 +29,12 @@ def test_the_vendored_library_comes_with_its_licence():
     assert "BSD 2-Clause License" in (VENDOR / "leaflet.LICENSE").read_text()
 
 
-PAGES = [map_page, track_page]
+PAGES = [map_page.PARTS, track_page.PARTS]
 OF_A_SERVER = {"api.js", "drag.js", "icon.svg", "lens.js", "service.js"}
 
 
 def test_every_file_of_the_page_is_in_the_file_or_is_of_a_server_only():
-    used = {n for page in PAGES for n in (*page.SCRIPTS, *page.STYLES, page.TEMPLATE)}
+    used = {n for page in PAGES for n in (*page.scripts, *page.styles, page.template)}
     assert names("page") == used | {f"page/{name}" for name in OF_A_SERVER}
 
 
@@ -42,7 +42,7 @@ def test_every_file_of_the_page_is_in_the_file_or_is_of_a_server_only():
 def test_scripts_stand_in_the_file_after_those_that_they_import_from(page):
     """There they share one scope, without imports."""
     seen = set()
-    for name in page.SCRIPTS:
+    for name in page.scripts:
         sources = re.findall(r'from "\./([\w.]+)"', (WEB / name).read_text())
         assert {f"page/{source}" for source in sources} <= seen, name
         seen.add(name)
@@ -50,7 +50,7 @@ def test_scripts_stand_in_the_file_after_those_that_they_import_from(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_no_two_scripts_of_the_file_give_one_name_two_meanings(page):
-    text = "\n".join((WEB / name).read_text() for name in page.SCRIPTS)
+    text = "\n".join((WEB / name).read_text() for name in page.scripts)
     declared = re.findall(r"(?m)^(?:export )?(?:async )?(?:function|const|class) (\w+)", text)
     for line in re.findall(r"(?m)^(?:export )?let (.*?);", text):
         declared += [part.split("=")[0].strip() for part in line.split(", ")]
@@ -60,6 +60,5 @@ def test_no_two_scripts_of_the_file_give_one_name_two_meanings(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_what_every_page_carries_fits_into_what_is_set_aside_for_it(page):
-    parts = {"template": page.TEMPLATE, "scripts": page.SCRIPTS, "styles": page.STYLES}
-    empty = map_page.fill_page("", [], {}, **parts)
+    empty = map_page.fill_page(page, "", [], {})
     assert len(empty.encode()) < map_page.ASSETS_BYTES

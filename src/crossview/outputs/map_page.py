@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -54,6 +54,17 @@ SCRIPTS = tuple(
 """The page's own scripts in a file, each after those that it imports from."""
 STYLES = ("page/theme.css", "page/page.css", "page/sheet.css", "page/claim.css")
 TEMPLATE = "page/page.html"
+
+
+class PageParts(NamedTuple):
+    """What of ``crossview.web`` a page in a file is made of."""
+
+    template: str
+    scripts: Sequence[str]
+    styles: Sequence[str]
+
+
+PARTS = PageParts(TEMPLATE, SCRIPTS, STYLES)
 
 
 def write_map(
@@ -274,29 +285,25 @@ def render_page(title: str, banners: Sequence[tuple[str, str]], data: Mapping[st
 
     Each entry of ``data`` becomes a JSON block whose element has the entry's name as its id.
     """
-    parts = {"template": TEMPLATE, "scripts": SCRIPTS, "styles": STYLES}
-    return fill_page(title, banners, data, **parts)
+    return fill_page(PARTS, title, banners, data)
 
 
 def fill_page(
+    parts: PageParts,
     title: str,
     banners: Sequence[tuple[str, str]],
     data: Mapping[str, object],
-    *,
-    template: str,
-    scripts: Sequence[str],
-    styles: Sequence[str],
 ) -> str:
-    """A page in one file of a template, scripts and styles of ``crossview.web``; see above."""
-    texts = [_read_leaflet(), _read_own_script(scripts)]
+    """As :func:`render_page`, of other parts: a page in one file."""
+    texts = [_read_leaflet(), _read_own_script(parts.scripts)]
     return _fill_template(
-        template,
+        parts.template,
         live=False,
         title=title,
         banners=banners,
         data=data,
         policy=_build_policy(texts),
-        styles=_read_styles(styles),
+        styles=_read_styles(parts.styles),
         scripts=texts,
     )
 

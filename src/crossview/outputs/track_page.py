@@ -8,6 +8,7 @@ here once; the page draws it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from crossview.outputs.map_page import (
     ASSETS_BYTES,
     LEAST_BYTES,
     MAX_BYTES,
+    PageParts,
     describe_region,
     embed_imagery,
     embed_json,
@@ -31,12 +33,13 @@ if TYPE_CHECKING:
     from crossview.index.store import Index
     from crossview.localization.track import Track, TrackPoint
 
-TEMPLATE = "page/track.html"
-SCRIPTS = tuple(
-    f"page/{name}.js" for name in ("dom", "angles", "state", "heat", "atlas", "imagery", "track")
+_SCRIPTS = ("dom", "angles", "state", "heat", "atlas", "imagery", "track")
+_STYLES = ("theme", "page", "sheet", "track")
+PARTS = PageParts(
+    "page/track.html",
+    tuple(f"page/{name}.js" for name in _SCRIPTS),  # each after those that it imports from
+    tuple(f"page/{name}.css" for name in _STYLES),
 )
-"""The page's own scripts, each after those that it imports from."""
-STYLES = ("page/theme.css", "page/page.css", "page/sheet.css", "page/track.css")
 _FACTS_SHARE = 0.5
 _NARROWEST_DEG = 6.0  # so that a heading that is known well is still seen
 _ENCODED = 4.0 / 3.0
@@ -75,8 +78,7 @@ def write_track_page(
     pictures["photos"] = _add_pictures(track, facts["track"]["points"], budget, notes)
     title = f"{facts['track']['told']['source']} - crossview"
     data = {"facts": facts, "pictures": pictures}
-    parts = {"template": TEMPLATE, "scripts": SCRIPTS, "styles": STYLES}
-    page = fill_page(title, list_banners(index), data, **parts)
+    page = fill_page(PARTS, title, list_banners(index), data)
     write_alone(out, page, "crossview track")
     return notes
 
@@ -109,8 +111,9 @@ def _describe_point(point: TrackPoint, name: str, length_m: float) -> dict[str, 
     return record
 
 
-def _write_line(points: list[LatLon]) -> list[tuple[float, float]]:
-    return [tuple(records.describe_point(point).values()) for point in points]
+def _write_line(points: Iterable[LatLon]) -> list[tuple[float, float]]:
+    rounded = map(records.describe_point, points)
+    return [(point["lat"], point["lon"]) for point in rounded]
 
 
 def _add_pictures(
