@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
+import rasterio
 import torch
 from PIL import Image
 from tests.datasets import twins
@@ -163,6 +164,44 @@ def index_overwrite() -> int:
     return typed(
         "index", "b.tif", "--model", "model", "--out", "region.cvx", "--stride", 20, "--overwrite"
     )
+
+
+def heights(name: str, metres: float) -> None:
+    """A raster with a block, which covers the imagery and what lies around it."""
+    surface = np.zeros((300, 300), np.float32)
+    surface[140:160, 170:190] = metres
+    with rasterio.open("a.tif") as above:
+        x, y = above.transform * (above.width / 2, above.height / 2)
+        corner = rasterio.transform.from_origin(x - 300.0, y + 300.0, 2.0, 2.0)
+        with rasterio.open(
+            name, "w", driver="GTiff", width=300, height=300, count=1, dtype="float32",
+            crs=above.crs, transform=corner,
+        ) as raster:  # fmt: skip
+            raster.write(surface, 1)
+
+
+def imagery_with_heights() -> None:
+    imagery()
+    heights("dsm.tif", 9.0)
+
+
+def index_with_heights() -> int:
+    return typed(
+        "index", "a.tif", "--model", "model", "--out", "region.cvx", "--stride", 40,
+        "--heights", "dsm.tif",
+    )  # fmt: skip
+
+
+def index_that_knows_heights() -> None:
+    """An index, and other heights than those that it knows."""
+    imagery_with_heights()
+    if index_with_heights():
+        raise RuntimeError("no index")
+    heights("dsm.tif", 15.0)
+
+
+def index_heights() -> int:
+    return typed("index", "region.cvx", "--heights", "dsm.tif")
 
 
 def index_with_photos() -> None:
@@ -549,6 +588,13 @@ VERBS = {
     ),
     "index --add": Verb(
         indexed, index_add, unfinished=("region.cvx/segment-*", "region.cvx.adding/*")
+    ),
+    "index with heights": Verb(
+        imagery_with_heights, index_with_heights, costly=True,
+        unfinished=("region.cvx.partial/*", "region.cvx/progress.json"),
+    ),
+    "index --heights": Verb(
+        index_that_knows_heights, index_heights, unfinished=("region.cvx/heights-*",), costly=True
     ),
     "index --overwrite": Verb(
         indexed, index_overwrite, together=("region.cvx",),

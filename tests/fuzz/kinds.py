@@ -32,6 +32,7 @@ from tests.datasets import twins
 from tests.hub_server import Hub, serving_hub, use_hub
 from tests.imagery.georeferenced import BERLIN, geotiff, mbtiles, pmtiles, tiles_around, xyz_folder
 from tests.imagery.map_services import BOX, paint, write_wms, write_wmts
+from tests.imagery.test_elevations import PLACE, write_raster
 from tests.index.regions import meadow
 from tests.reports.made_up import evaluation
 from tests.street.test_gathering import TWINS, some
@@ -48,10 +49,11 @@ from crossview.evaluation.task import Rules, make_task
 from crossview.evaluation.vectors import read_embeddings, read_ranking
 from crossview.explain.masks import draw_courses
 from crossview.files import printable
-from crossview.geo.grids import convert_to_latlon
+from crossview.geo.grids import RasterGrid, convert_to_latlon
 from crossview.geo.perimeters import parse_box, parse_perimeter, read_perimeter
 from crossview.hub import HubName, compare_sums, find_pulled, read_card
 from crossview.imagery.addresses import StacAddress, parse_address
+from crossview.imagery.elevations import read_surface
 from crossview.imagery.remote import Demand, plan_fetch
 from crossview.imagery.sources import open_sources
 from crossview.imagery.stac import plan_pictures
@@ -199,6 +201,21 @@ def make_table(folder: Path) -> None:
 
 def read_table(folder: Path, name: str = "") -> Any:
     return read_imagery(folder, "images.csv")
+
+
+def make_heights(folder: Path) -> None:
+    """Heights above the ground around a place, as a raster of GDAL's."""
+    surface = np.zeros((120, 120))
+    surface[40:60, 50:80] = 11.0
+    for name, values in (("above.tif", surface), ("surface.tif", surface + 310.0)):
+        write_raster(folder / name, values, 1.0, nodata=-9999.0)
+
+
+def read_raster_of_heights(folder: Path, name: str = "") -> Any:
+    """As an index does that is given heights."""
+    grid = RasterGrid.around(PLACE, 1.0, (64, 64), 10.0)
+    found = [read_surface(folder / file, grid) for file in ("above.tif", "surface.tif")]
+    return [float(np.nanmax(surface.above_ground_m)) for surface in found]
 
 
 def make_index(folder: Path) -> None:
@@ -668,6 +685,7 @@ KINDS = {
     "PMTiles": Kind(make_pmtiles, read_imagery),
     "TMS description": Kind(make_tms, read_tms, ("tiles/*.xml",)),
     "list of images": Kind(make_table, read_table, ("*.csv",)),
+    "raster of heights": Kind(make_heights, read_raster_of_heights),
     "index, calibrated": Kind(make_index, read_index, ("region.cvx/*",), same=True),
     "manifest": Kind(make_index, read_model, ("region.cvx/manifest.json",), same=True),
     "model of an index": Kind(make_index, read_model, ("model/*",), same=True),

@@ -39,7 +39,7 @@ class FakeIndex:
         imagery = SimpleNamespace(attribution="", date="", synthetic=None, sources=("a.tif",))
         self.manifest = SimpleNamespace(
             model=model, imagery=imagery, footprint_m=footprint_m, stride_m=stride_m, warnings=(),
-            demo_only=False, area_km2=1.0, calibration=None,
+            demo_only=False, area_km2=1.0, calibration=None, heights=None,
         )  # fmt: skip
 
     def latlon(self, row):

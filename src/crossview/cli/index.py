@@ -127,6 +127,13 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     allow_coarse: AllowCoarse = False,
     demo_only: DemoOnly = False,
     add: Annotated[bool, typer.Option("--add", help="Add to the index --out.")] = False,
+    heights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Raster of heights above the ground, or of the surface, by which skylines are "
+            "checked. Without --out: given to the indexes SOURCE."
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the index --out.")
     ] = False,
@@ -152,6 +159,9 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     if verify:
         _verify([Path(source) for source in sources])
         return
+    if heights is not None and out is None:
+        _give_heights([Path(source) for source in sources], heights)
+        return
     if out is None:
         raise UsageError("Give the index to write, for example: --out region.cvx")
     source_options = read_source_options(
@@ -174,6 +184,7 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         within_m=within * 1000.0,
         allow_coarse=allow_coarse,
         demo_only=demo_only,
+        heights=heights,
         restart=restart,
         overwrite=overwrite,
     )
@@ -269,6 +280,8 @@ def _open(command: IndexCommand) -> Iterator[IndexJob]:
             console.note(f"{note}.", quiet=command.quiet)
         for warning in job.warnings:
             console.warn(f"{warning}.")
+        for note in job.height_notes:
+            console.note(f"{note}.", quiet=command.quiet)
         if imagery.info.synthetic is None:
             for border in find_borders(imagery.parts):
                 console.warn(f"{border}.")
@@ -338,15 +351,39 @@ def _verify(paths: Sequence[Path]) -> None:
         console.print_result(f"{path} is intact: {index.count} windows, {files} files.")
 
 
+def _give_heights(paths: Sequence[Path], heights: Path) -> None:
+    """Let indexes know the heights of a raster."""
+    from crossview.index.build import give_heights
+    from crossview.index.store import Index
+
+    for path in paths:
+        calibrated = Index.open(path).manifest.calibration is not None
+        index = give_heights(path, heights)
+        console.print_result(f"{path} knows the heights of {heights.name}: {_describe(index)}.")
+        if calibrated:
+            console.warn(
+                f"{path} was calibrated without heights; that no longer holds. Calibrate again."
+            )
+
+
+def _describe(index: Index) -> str:
+    """How much the heights of an index are."""
+    facts = index.manifest.heights
+    parts = () if facts is None else facts.parts
+    size = sum(file.bytes for part in parts for file in part.files.values())
+    return f"{sum(part.tiles for part in parts)} tiles, {console.format_size(size)}"
+
+
 def _summarize(index: Index) -> str:
     manifest = index.manifest
-    size = sum(facts.bytes for part in manifest.segments for facts in part.files.values())
+    size = sum(facts.bytes for part in manifest.parts for facts in part.files.values())
     imagery = manifest.imagery
     credit = " ".join(text for text in (imagery.attribution, imagery.date) if text)
     return (
         f"{index.path}: {index.count} windows of {manifest.footprint_m:g} m every "
         f"{manifest.stride_m:g} m, {manifest.area_km2:.3g} km2, {console.format_size(size)}.\n"
         + (f"Imagery: {credit}\n" if credit else "")
+        + (f"Heights: {manifest.heights.source}, {_describe(index)}\n" if manifest.heights else "")
         + f"Next: crossview locate PHOTO --index {index.path}"
     )
 

@@ -20,6 +20,7 @@ from crossview.cli.online import (
 from crossview.errors import UsageError
 
 if TYPE_CHECKING:
+    from crossview.worlds.changes import Changes
     from crossview.worlds.write import PhotoSeries
 
 # Options of every verb that draws worlds of imagery.
@@ -46,6 +47,14 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     photos: Annotated[int, typer.Option(help="Number of perspective photos.")] = 12,
     fov: Annotated[float, typer.Option(help="Their horizontal field of view in degrees.")] = 90.0,
     pitch: Annotated[float, typer.Option(help="Their largest pitch in degrees.")] = 0.0,
+    outdated: Annotated[
+        float, typer.Option(help="Share of buildings replaced since the aerial picture.")
+    ] = 0.0,
+    snow: Annotated[bool, typer.Option("--snow", help="Snow in the pictures taken later.")] = False,
+    night: Annotated[bool, typer.Option("--night", help="Night in the pictures.")] = False,
+    with_heights: Annotated[
+        bool, typer.Option("--with-heights", help="Also heights.tif, the surface of the town.")
+    ] = False,
     source: Annotated[
         list[str] | None,  # a Path would eat a slash of an address
         typer.Option("--from", help="Real orthophoto, as crossview index takes it; repeatable."),
@@ -85,11 +94,19 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
                 "--heights, --buildings, --skies, --textures, --bands and --crs belong to worlds "
                 "of a real orthophoto.\nGive it with --from, for example: --from city.tif"
             )
+        from crossview.worlds.changes import Changes
         from crossview.worlds.write import PhotoSeries
 
         series = (PhotoSeries(panoramas), PhotoSeries(photos, fov, pitch))
-        _write_town(out, style, 20_000 if seed is None else seed, side_m, series, quiet=quiet)
+        more = Changes(outdated, snow, night), with_heights
+        town_seed = 20_000 if seed is None else seed
+        _write_town(out, (style, town_seed, side_m), series, more, quiet=quiet)
         return
+    if outdated or snow or night or with_heights:
+        raise UsageError(
+            "--outdated, --snow, --night and --with-heights belong to synthetic towns.\n"
+            "Leave them out with --from."
+        )
     paths = fetch_sources(
         source, (bbox, area, None, 0.0), choose_pairs_demand,
         FetchOptions(accept_licence=accept_licence, quiet=quiet),
@@ -125,10 +142,9 @@ def world(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
 def _write_town(
     out: Path,
-    style: str,
-    seed: int,
-    side_m: float,
+    town: tuple[str, int, float],
     series: tuple[PhotoSeries, ...],
+    more: tuple[Changes, bool],
     *,
     quiet: bool,
 ) -> None:
@@ -136,12 +152,12 @@ def _write_town(
 
     count = sum(part.count for part in series)
     with console.show_progress("pictures", count, unit="pictures", quiet=quiet) as bar:
-        town = write_world(
-            out, style, seed, side_m=side_m, series=series,
-            progress=bar.update,
+        world = write_world(
+            out, town[0], town[1], side_m=town[2], series=series, progress=bar.update,
+            changes=more[0], heights=more[1],
         )  # fmt: skip
     console.print_result(
-        f"{town.folder}: {town.area_km2:.2f} km2 of synthetic town, {town.pictures} pictures.\n"
-        f"Look at {town.folder / 'sheet.png'}, then:\n"
-        f"  crossview index {town.map_file} --out {town.folder / 'region.cvx'}"
+        f"{world.folder}: {world.area_km2:.2f} km2 of synthetic town, {world.pictures} pictures.\n"
+        f"Look at {world.folder / 'sheet.png'}, then:\n"
+        f"  crossview index {world.map_file} --out {world.folder / 'region.cvx'}"
     )

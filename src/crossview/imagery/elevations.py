@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -35,10 +35,36 @@ MOST_CLOUD_BYTES = 2_000_000_000  # of an unpacked cloud: some 80 million points
 _LEAST_POINTS = 1_000  # of a cloud over the imagery
 
 
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """A raster of heights over the pixels [h, w] of a grid, in metres; NaN where it has none.
+
+    ``ground_m``: elevation of the ground, 0 where the raster holds heights above it. ``kind``: what
+    it was taken for.
+    """
+
+    above_ground_m: F32
+    ground_m: F32
+    spacing_m: float
+    kind: HeightKind
+    notes: tuple[str, ...]
+
+
 def read_heights(
     path: Path, grid: RasterGrid, kind: HeightKind = "auto", options: SourceOptions | None = None
 ) -> tuple[Heights, tuple[str, ...]]:
     """Metres above the ground over the pixels of ``grid`` by a raster, and notes on what it is.
+
+    Raises as :func:`read_surface`.
+    """
+    surface = read_surface(path, grid, kind, options)
+    return Heights(surface.above_ground_m, surface.spacing_m), surface.notes
+
+
+def read_surface(
+    path: Path, grid: RasterGrid, kind: HeightKind = "auto", options: SourceOptions | None = None
+) -> Surface:
+    """What stands on the ground, and how high the ground lies, over the pixels of ``grid``.
 
     Raises :class:`BadImagery` for a raster of another place, without values there, or whose values
     are no heights above the ground though they are said to be.
@@ -63,14 +89,18 @@ def read_heights(
         values = RasterStore(file, Rendering(file.bands), rasters).measure(box, shape)
     finally:
         rasters.close()
-    above, notes = _subtract_ground(values, spacing_m * less, kind, str(path))
-    over = cv2.remap(
-        above, ((column - box.left) / less - 0.5).astype(np.float32),
-        ((row - box.top) / less - 0.5).astype(np.float32), cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT, borderValue=float("nan"),
+    above, found, notes = _subtract_ground(values, spacing_m * less, kind, str(path))
+    ground = np.zeros_like(values) if found == "above-ground" else values - above
+    over, below = (
+        cv2.remap(
+            plane, ((column - box.left) / less - 0.5).astype(np.float32),
+            ((row - box.top) / less - 0.5).astype(np.float32), cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT, borderValue=float("nan"),
+        )
+        for plane in (above, ground)
     )  # fmt: skip
     check_heights(over, str(path))
-    return Heights(over, spacing_m * less), (*file.notes, *notes)
+    return Surface(over, below, spacing_m * less, found, (*file.notes, *notes))
 
 
 def read_cloud(path: Path, grid: RasterGrid) -> Heights:
@@ -166,7 +196,7 @@ def _find_box(own: RasterGrid, column: F64, row: F64, margin_px: float) -> Box |
 
 def _subtract_ground(
     values: F32, spacing_m: float, kind: HeightKind, what: str
-) -> tuple[F32, tuple[str, ...]]:
+) -> tuple[F32, HeightKind, tuple[str, ...]]:
     known = values[np.isfinite(values)]
     if known.size == 0:
         raise BadImagery(
@@ -177,15 +207,17 @@ def _subtract_ground(
     at_ground = float(((known > low) & (known < high)).mean())
     if kind == "above-ground" or (kind == "auto" and at_ground > 0.15):
         check_heights(values, what)
-        return np.where(values < 0.0, np.float32(0.0), values), (
+        note = (
             f"{Path(what).name}: taken as metres above the ground "
-            f"({at_ground:.0%} of its values are about 0)",
+            f"({at_ground:.0%} of its values are about 0)"
         )
+        return np.where(values < 0.0, np.float32(0.0), values), "above-ground", (note,)
     above = compute_height_above_ground(values, spacing_m)
-    return above, (
+    note = (
         f"{Path(what).name}: taken as elevations ({np.percentile(known, 5.0):.0f} to "
-        f"{np.percentile(known, 95.0):.0f} m); the ground was subtracted",
+        f"{np.percentile(known, 95.0):.0f} m); the ground was subtracted"
     )
+    return above, "surface", (note,)
 
 
 def _say_how_far(path: Path, grid: RasterGrid, own: RasterGrid) -> str:

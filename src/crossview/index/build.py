@@ -57,17 +57,19 @@ from crossview.index.store import (
     MANIFEST_NAME,
     PARTIAL_SUFFIX,
     THUMBNAIL_PX,
+    HeightFacts,
     Index,
     Manifest,
     ModelFacts,
     Segment,
-    is_segment_file,
+    is_part_file,
     read_manifest,
     read_places,
     require_unchanged,
     write_manifest,
     write_segment,
 )
+from crossview.index.terrain import look_at_heights, open_terrain, write_heights
 from crossview.locks import INSIDE_NAME, lock
 from crossview.model import Embedder, Model, open_model
 from crossview.schema import read_object
@@ -167,7 +169,7 @@ class Partial:
 def is_own_file(path: Path) -> bool:
     """Whether this is a file that indexing writes into its folder; links and folders are not."""
     ours = path.name in {MANIFEST_NAME, PROGRESS_NAME, INSIDE_NAME}
-    ours = ours or is_segment_file(path.name) or is_half_written(path.name)
+    ours = ours or is_part_file(path.name) or is_half_written(path.name)
     return ours and path.is_file() and not path.is_symlink()
 
 
@@ -251,9 +253,14 @@ def build_index(
     with lock(out, "crossview index", wait=job.options.overwrite):
         if whole := _find_finished(out, job):
             return whole
+        _ = job.height_notes  # or what is wrong with them, before hours of work
         partial = _begin_partial(out.with_name(out.name + PARTIAL_SUFFIX), job, first_segment=0)
         fill_partial(partial, job, progress)
-        write_manifest(partial.folder, _make_manifest(partial.folder, tuple(partial.segments), job))
+        manifest = _make_manifest(partial.folder, tuple(partial.segments), job)
+        if job.options.heights is not None:
+            heights = _lay_heights(partial.folder, manifest, job)
+            manifest = replace(manifest, heights=heights)
+        write_manifest(partial.folder, manifest)
         with explain_failure(out):
             _take_name(partial.folder, out)
     return Index.open(out)
@@ -285,6 +292,7 @@ def add_to_index(
             return index
         _require_new(index, imagery)
         require_allowed(imagery.info, embedder.info, job.view, job.options)
+        _require_heights_alike(index, job)
         partial = _begin_partial(folder, job, first_segment=len(index.manifest.segments))
         fill_partial(partial, job, progress)
         with explain_failure(path):
@@ -292,9 +300,73 @@ def add_to_index(
                 if (folder / name).exists():  # else a run that was killed here has moved it
                     os.replace(folder / name, path / name)
         added = _make_manifest(path, tuple(partial.segments), job)
+        if job.options.heights is not None:
+            added = replace(added, heights=_lay_heights(path, added, job, index))
         write_manifest(path, _merge_manifests(index, added, step), index.manifest)
         partial.discard()
         return Index.open(path)
+
+
+def give_heights(out: str | Path, heights: str | Path) -> Index:
+    """Let the index ``out`` know the heights of a raster, instead of those that it knew.
+
+    Vectors stay as they are; a calibration does not outlive it, because ranks may change. Raises
+    :class:`BadImagery` for heights of another place, and as ``read_surface``.
+    """
+    path = Path(os.path.realpath(out))
+    Index.open(path)
+    with lock(path, "crossview index --heights", wait=True):
+        index = Index.open(path)
+        before = index.manifest.heights
+        _remove_unnamed(path, index.manifest)  # of a run that was killed
+        number = 0 if before is None else _count_next(before)
+        facts = write_heights(path, Path(heights), index.lat, index.lon, number=number)
+        manifest = replace(index.manifest, heights=facts, calibration=None)
+        write_manifest(path, manifest, index.manifest)
+        _remove_unnamed(path, manifest)
+        return Index.open(path)
+
+
+def _remove_unnamed(folder: Path, manifest: Manifest) -> None:
+    """Remove heights that the manifest does not name."""
+    named = {name for part in manifest.parts for name in part.files}
+    for path in folder.iterdir():
+        if path.name.startswith("heights-") and path.name not in named and is_own_file(path):
+            path.unlink(missing_ok=True)
+
+
+def _lay_heights(
+    folder: Path, manifest: Manifest, job: IndexJob, index: Index | None = None
+) -> HeightFacts:
+    """Write the heights about the windows of a manifest; they join those that ``index`` knows."""
+    lat, lon = (np.concatenate(_read_column(folder, manifest, column)) for column in (0, 1))
+    known = None if index is None else open_terrain(index)
+    number = 0 if known is None else _count_next(known.facts)
+    return write_heights(
+        folder, Path(str(job.options.heights)), lat, lon, number=number, known=known,
+        options=job.height_options,
+    )  # fmt: skip
+
+
+def _count_next(facts: HeightFacts) -> int:
+    """The number of the next part of heights."""
+    return 1 + max(int(part.name.rpartition("-")[2]) for part in facts.parts)
+
+
+def _require_heights_alike(index: Index, job: IndexJob) -> None:
+    """Refuse windows without heights beside windows with heights, and the other way around."""
+    given, knows = job.options.heights, index.manifest.heights is not None
+    if knows and given is None:
+        raise UsageError(
+            f"{index.path} knows heights, by which places are checked; the new imagery needs them "
+            "too.\nGive a raster that covers it: --heights dsm.tif"
+        )
+    if given is not None and not knows:
+        raise UsageError(
+            f"{index.path} knows no heights, and would know them of its new part only.\n"
+            f"Give them to the index first: crossview index {index.path} --heights dsm.tif"
+        )
+    _ = job.height_notes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -394,6 +466,22 @@ class IndexJob:
         grey = (GREY,) if is_grey(self.imagery) else ()
         doubts = list_doubts(info, self.embedder.info, self.view)
         return (*info.warnings, *grey, *doubts, *self._describe_edge())
+
+    @property
+    def height_options(self) -> SourceOptions:
+        """How the raster of heights is read: as the imagery, where that says which files may be."""
+        return SourceOptions(allow_vrt=self.imagery.info.options.allow_vrt)
+
+    @cached_property
+    def height_notes(self) -> tuple[str, ...]:
+        """What the raster of heights is, if one is given; or its error, before the work."""
+        if (path := self.options.heights) is None:
+            return ()
+        tiling, (south, west, north, east) = self.tiling, self.imagery.info.bounds
+        lat, lon = np.array([south, south, north, north]), np.array([west, east, west, east])
+        if tiling.near is not None:
+            lat, lon = np.array([tiling.near.lat]), np.array([tiling.near.lon])
+        return look_at_heights(Path(path), lat, lon, self.height_options).notes
 
     def _describe_edge(self) -> tuple[str, ...]:
         """How many windows would see beyond the imagery, if they see more than themselves."""
@@ -682,6 +770,7 @@ def _merge_manifests(index: Index, added: Manifest, step: str) -> Manifest:
         segments=(*old.segments, *added.segments),
         created=added.created,
         calibration=None,
+        heights=added.heights,
         steps=(*old.steps, step),
     )
 

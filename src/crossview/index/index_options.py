@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypedDict
 
 from crossview.errors import SyntheticModel, TooCoarse, UsageError, require
 from crossview.geo.points import LatLon
-from crossview.imagery.provenance import ImageryInfo
+from crossview.imagery.provenance import ImageryInfo, compute_signature
 from crossview.imagery.windows import Tiling
 from crossview.index.store import SEGMENT_FORMAT, THUMBNAIL_PX
 from crossview.model import OF_EARTH, OF_TOWNS, ModelInfo, list_packaged_models
@@ -37,6 +39,7 @@ class IndexOptions:
     within_m: float = 0.0
     allow_coarse: bool = False
     demo_only: bool = False
+    heights: str | Path | None = None  # a raster of them, which the index is to know
     model_name: str = ""  # how locate finds the model again: a packaged name or a folder
     restart: bool = False
     overwrite: bool = False
@@ -75,6 +78,7 @@ class BuildValues(TypedDict, total=False):
     within_m: float
     allow_coarse: bool
     demo_only: bool
+    heights: str | Path | None
     restart: bool
     overwrite: bool
     bands: tuple[int, ...] | None
@@ -186,7 +190,11 @@ def collect_settings(
     imagery: ImageryInfo, fingerprint: str, tiling: Tiling, options: IndexOptions
 ) -> dict[str, Any]:
     """Everything that changes what is written, as JSON: a resumed run must have the same."""
+    heights: Mapping[str, str] = {}  # said only where they are given, as before there were any
+    if options.heights is not None:
+        heights = {"heights": compute_signature([Path(options.heights)])}
     return {
+        **heights,
         "format_version": SEGMENT_FORMAT,
         "model": fingerprint,
         "imagery": imagery.signature,

@@ -8,6 +8,8 @@ were written together are a segment, whose files never change and are memory-map
 ``NAME.thumbnails.bin``  JPEG files end to end
 ``NAME.offsets.npy``     int64 [n + 1]: where each of them begins, and the end
 
+Heights, where they are known, lie beside them (``terrain``).
+
 Every file is compared with its checksum once for as long as it stays as it is. What was compared
 is remembered by the file's place on the disk, size and times: in the process, and for indexes from
 64 MB on also in the user's cache folder, so that the next command need not read them all again. A
@@ -64,8 +66,11 @@ EDITED = "the manifest of its index was edited by hand, not by crossview"
 DEMO_ONLY = "made with a model trained on a synthetic town; its places are not evidence"
 REBUILD = "Copy the index again if it was copied, or build it again with crossview index."
 VECTORS, PLACES, THUMBNAILS, OFFSETS = SEGMENT_PARTS
-_SEGMENT_FILE = re.compile(
-    rf"segment-\d+\.({'|'.join(map(re.escape, (VECTORS, PLACES, THUMBNAILS, OFFSETS)))})"
+ABOVE, GROUND, TILES = "above.npy", "ground.npy", "tiles.npy"
+HEIGHT_PARTS = (ABOVE, GROUND, TILES)
+_PART_FILE = re.compile(
+    rf"segment-\d+\.({'|'.join(map(re.escape, SEGMENT_PARTS))})"
+    rf"|heights-\d+\.({'|'.join(map(re.escape, HEIGHT_PARTS))})"
 )
 KEPT_FROM_BYTES = 64_000_000  # smaller indexes are compared by every command: 0.1 s
 _SETTLED_NS = 2_000_000_000
@@ -126,9 +131,9 @@ class Index:
             before = identity(folder)
             try:
                 manifest, fingerprint = read_fingerprinted_manifest(folder)
-                for segment in manifest.segments:
-                    check_sizes(folder, segment)
-                require_unchanged(folder, manifest.segments)
+                for part in manifest.parts:
+                    check_sizes(folder, part)
+                require_unchanged(folder, manifest.parts)
                 index = Index(folder, manifest, fingerprint)
             except BadIndex:
                 if identity(folder) == before:
@@ -202,9 +207,9 @@ class Index:
 
     def verify(self) -> int:
         """Compare all files with their checksums; returns how many, raises :class:`BadIndex`."""
-        for segment in self.manifest.segments:
-            check_contents(self.path, segment)
-        return sum(len(segment.files) for segment in self.manifest.segments)
+        for part in self.manifest.parts:
+            check_contents(self.path, part)
+        return sum(len(part.files) for part in self.manifest.parts)
 
 
 def _explain_absent(folder: Path) -> str:
@@ -234,13 +239,38 @@ class Segment:
     files: dict[str, FileFacts]  # by file name within the index folder
 
     def __post_init__(self) -> None:
-        if any(Path(name).name != name for name in (self.name, *self.files)):
-            raise ValueError(f"segment {self.name!r} names a file outside of the index")
+        _require_inside(self.name, self.files)
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Segment:
         """The inverse of ``dataclasses.asdict``; ValueError for anything else."""
         return check(Segment, values)
+
+
+def _require_inside(name: str, files: Iterable[str]) -> None:
+    if any(Path(file).name != file for file in (name, *files)):
+        raise ValueError(f"part {name!r} names a file outside of the index")
+
+
+@dataclass(frozen=True)
+class HeightPart:
+    """Tiles of heights that were written together; their files are never changed again."""
+
+    name: Text
+    tiles: AtLeastOne
+    files: dict[str, FileFacts]  # by file name within the index folder
+
+    def __post_init__(self) -> None:
+        _require_inside(self.name, self.files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeightFacts:
+    """What is known of heights: names of the rasters, a cell's size northwards and eastwards."""
+
+    source: Text
+    cell_deg: tuple[Positive, Positive]
+    parts: tuple[HeightPart, ...]
 
 
 @dataclass(frozen=True)
@@ -279,7 +309,13 @@ class Manifest:
     steps: tuple[Text, ...] = ()  # digests of what was indexed and added, and how
     edited: bool = False  # by hand; noted by versions that read such a manifest
     model_caution: Sentence = ""
+    heights: HeightFacts | None = None
     format_version: int = FORMAT_VERSION
+
+    @property
+    def parts(self) -> tuple[Segment | HeightPart, ...]:
+        """Everything that consists of files: segments, and parts of heights."""
+        return (*self.segments, *(() if self.heights is None else self.heights.parts))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -337,20 +373,21 @@ def read_fingerprinted_manifest(folder: Path) -> tuple[Manifest, str]:
 def _parse_manifest(values: dict[str, Any]) -> Manifest:
     """ValueError where a value, or what several of them say together, cannot be."""
     manifest = check(Manifest, values)
-    names = [segment.name for segment in manifest.segments]
-    files = [name for segment in manifest.segments for name in segment.files]
+    names = [part.name for part in manifest.parts]
+    files = [name for part in manifest.parts for name in part.files]
     total = sum(segment.windows for segment in manifest.segments)
     for fits, what in (
-        (len({*names}) == len(names), "two segments have one name"),
-        (len({*files}) == len(files), "two segments have a file together"),
+        (len({*names}) == len(names), "two parts have one name"),
+        (len({*files}) == len(files), "two parts have a file together"),
         (total == manifest.windows, f"{manifest.windows} windows announced, {total} in segments"),
         (manifest.model.dim % manifest.model.azimuth_bins == 0, "its bins do not divide dim"),
     ):
         if not fits:
             raise ValueError(what)
-    for segment in manifest.segments:
-        if {*segment.files} != {f"{segment.name}.{part}" for part in SEGMENT_PARTS}:
-            raise ValueError(f"segment {segment.name!r} has other files than a segment has")
+    for part in manifest.parts:
+        ends = SEGMENT_PARTS if isinstance(part, Segment) else HEIGHT_PARTS
+        if {*part.files} != {f"{part.name}.{end}" for end in ends}:
+            raise ValueError(f"part {part.name!r} has other files than it should have")
     return manifest
 
 
@@ -368,6 +405,8 @@ def write_manifest(folder: Path, manifest: Manifest, before: Manifest | None = N
     values = {**asdict(manifest), "imagery": manifest.imagery.to_json()}
     if not manifest.model_caution:  # as earlier versions write and read it
         del values["model_caution"]
+    if manifest.heights is None:
+        del values["heights"]
     values = {**values, "checksum": compute_checksum(values)}
     atomic_write(folder / MANIFEST_NAME, json.dumps(values, indent=1) + "\n")
 
@@ -382,10 +421,10 @@ def write_segment(
     """Write the files of one segment, each whole or not at all, and describe them."""
     offsets = np.cumsum([0, *map(len, thumbnails)], dtype=np.int64)
     contents = {
-        f"{name}.{VECTORS}": _encode_array(vectors),
-        f"{name}.{PLACES}": _encode_array(places),
+        f"{name}.{VECTORS}": encode_array(vectors),
+        f"{name}.{PLACES}": encode_array(places),
         f"{name}.{THUMBNAILS}": b"".join(thumbnails),
-        f"{name}.{OFFSETS}": _encode_array(offsets),
+        f"{name}.{OFFSETS}": encode_array(offsets),
     }
     files = {}
     for file, content in contents.items():
@@ -394,14 +433,14 @@ def write_segment(
     return Segment(name, len(vectors), files)
 
 
-def is_segment_file(name: str) -> bool:
-    """Whether :func:`write_segment` gives names such as this."""
-    return _SEGMENT_FILE.fullmatch(name) is not None
+def is_part_file(name: str) -> bool:
+    """Whether a file of a segment, or of heights, has names such as this."""
+    return _PART_FILE.fullmatch(name) is not None
 
 
 def read_vectors(folder: Path, segment: Segment, dim: int) -> F32:
     """Vectors [n, ``dim``], memory-mapped."""
-    return _map_array(folder / f"{segment.name}.{VECTORS}", (segment.windows, dim), np.float32)
+    return map_array(folder / f"{segment.name}.{VECTORS}", (segment.windows, dim), np.float32)
 
 
 def read_places(folder: Path, segment: Segment) -> F64:
@@ -410,7 +449,7 @@ def read_places(folder: Path, segment: Segment) -> F64:
     Longitudes lie in [-180, 180], also of old indexes that were written with others.
     """
     path = folder / f"{segment.name}.{PLACES}"
-    places: F64 = np.array(_map_array(path, (segment.windows, 3), np.float64))
+    places: F64 = np.array(map_array(path, (segment.windows, 3), np.float64))
     if not np.isfinite(places).all() or np.abs(places[:, 0]).max() > 90.0:
         raise make_damage_error(path, "holds places that are not on Earth")
     places[:, 1] = wrap_lon(places[:, 1])
@@ -419,7 +458,7 @@ def read_places(folder: Path, segment: Segment) -> F64:
 
 def read_thumbnail(folder: Path, segment: Segment, row: int) -> bytes:
     """The JPEG file of one window."""
-    offsets = _map_array(folder / f"{segment.name}.{OFFSETS}", (segment.windows + 1,), np.int64)
+    offsets = map_array(folder / f"{segment.name}.{OFFSETS}", (segment.windows + 1,), np.int64)
     start, stop = int(offsets[row]), int(offsets[row + 1])
     path = folder / f"{segment.name}.{THUMBNAILS}"
     if not 0 <= start <= stop <= segment.files[path.name].bytes:
@@ -434,9 +473,9 @@ def read_thumbnail(folder: Path, segment: Segment, row: int) -> bytes:
         raise make_damage_error(path, problem.strerror or "cannot be read") from problem
 
 
-def check_sizes(folder: Path, segment: Segment) -> None:
+def check_sizes(folder: Path, part: Segment | HeightPart) -> None:
     """Every file is there and as long as it was written; raises :class:`BadIndex`."""
-    for name, facts in segment.files.items():
+    for name, facts in part.files.items():
         path = folder / name
         if not path.is_file():
             raise make_damage_error(path, "is missing")
@@ -444,10 +483,10 @@ def check_sizes(folder: Path, segment: Segment) -> None:
             raise make_damage_error(path, f"holds {size} of {facts.bytes} bytes")
 
 
-def check_contents(folder: Path, segment: Segment) -> None:
+def check_contents(folder: Path, part: Segment | HeightPart) -> None:
     """Every file holds what was written; raises :class:`BadIndex`."""
-    check_sizes(folder, segment)
-    for name, facts in segment.files.items():
+    check_sizes(folder, part)
+    for name, facts in part.files.items():
         with (folder / name).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != facts.sha256:
                 raise make_damage_error(folder / name, "has changed since it was written")
@@ -458,13 +497,14 @@ def make_damage_error(path: Path, what: str) -> BadIndex:
     return BadIndex(f"The index {path.parent} is damaged: {path.name} {what}.\n{REBUILD}")
 
 
-def _encode_array(array: NDArray[Any]) -> bytes:
+def encode_array(array: NDArray[Any]) -> bytes:
+    """The bytes of an .npy file."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
-def _map_array(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
+def map_array(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> NDArray[Any]:
     """The array, memory-mapped: whatever its header claims, no memory is reserved for it."""
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -475,10 +515,10 @@ def _map_array(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> ND
     return array
 
 
-def require_unchanged(folder: Path, segments: Iterable[Segment]) -> None:
+def require_unchanged(folder: Path, parts: Iterable[Segment | HeightPart]) -> None:
     """Every file holds what was written; raises :class:`BadIndex` for the first that does not."""
     root = os.path.realpath(folder)
-    files = {name: facts for segment in segments for name, facts in segment.files.items()}
+    files = {name: facts for part in parts for name, facts in part.files.items()}
     large = sum(facts.bytes for facts in files.values()) >= KEPT_FROM_BYTES
     before = _read_record(root) if large else {}
     _compared.update({path: facts for path, facts in before.items() if path not in _compared})

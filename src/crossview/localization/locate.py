@@ -161,7 +161,7 @@ def _open_cached(made_by: str, index: Path, threads: int) -> Embedder:
 
 def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchResult) -> Answer:
     result = rerank(index, embedder, query, result)
-    result = check_skyline(index, query, result)
+    result = check_skyline(index, embedder, query, result)
     reading = query.readings[result.reading]
     assumptions = query.assumptions
     if reading.source == "assumed":

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from crossview.arrays import F32, F64, U8
+from crossview.arrays import F32, F64, U8, Bool
 from crossview.errors import UnknownName, require
 
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -207,3 +207,10 @@ def _apply_table(image: U8, levels: F64) -> U8:
 
     table = np.clip(np.round(levels), 0, 255).astype(np.uint8)
     return np.asarray(cv2.LUT(image, table), dtype=np.uint8)
+
+
+def look_like_sky(rgb: U8) -> Bool:
+    """Which pixels [h, w] of [h, w, 3] are blue or bright without being green or brown."""
+    r, g, b = (rgb[..., i].astype(np.int64) for i in range(3))
+    sky: Bool = (b >= r - 12) & (b >= g - 14) & (b > 90)
+    return sky

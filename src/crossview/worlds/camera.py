@@ -36,6 +36,11 @@ DISTANCES_M = np.geomspace(NEAREST_M, FARTHEST_M, SAMPLES).astype(np.float32)
 
 TEXTURE_M = 2.5  # side of a picture of a wall
 CAMERA_CLEARANCE_M = 44.0  # from the border of the map: half a footprint and a little
+LAMP_M, LAMPS_SEEN_M = 5.2, 120.0  # height of street lamps, and from how far they are drawn
+LAMP_RGB = np.array([255.0, 244.0, 222.0], np.float32)
+LAMP_POST_RGB = np.array([14.0, 14.0, 15.0], np.float32)
+LIT_WINDOW_RGB = np.array([236.0, 206.0, 150.0], np.float32)
+NIGHT_SKY_SHARE = 0.1  # of the brightness of a day
 SKYLIGHT = np.array([176.0, 186.0, 200.0], np.float32)
 
 
@@ -195,11 +200,13 @@ def colour_walls(  # noqa: PLR0913, PLR0917 - points on walls, and what colours 
     light: Light,
     outward: I8 | None = None,
     textures: U8 | None = None,
+    glow: F32 | None = None,
 ) -> F32:
     """Colour [n, 3] of wall points of objects ``row``, at (east, south) and height ``up_m``.
 
     ``outward`` [n, 2]: which way the wall faces (east, south; any length), where an object is not
     the box that stands for it. ``textures`` [t, h, w, 3]: walls that half of the objects take.
+    ``glow`` [n]: at night, the light of lamps on the ground before the wall.
     """
     along, facing = _project_on_wall(objects, row, at, outward)
     look = objects.look[row]
@@ -225,6 +232,11 @@ def colour_walls(  # noqa: PLR0913, PLR0917 - points on walls, and what colours 
     colour = np.where(window[:, None], dark, plain)
     trunk = objects.kind[row] == ObjectKind.TRUNK
     colour[trunk] = objects.side[row][trunk]
+    if glow is not None:
+        awake = window & (pane > 0.9) & ~trunk
+        fall = np.float32(1.0) / (1.0 + (up_m / 5.0) ** 2)
+        seen = colour * (NIGHT_SKY_SHARE + glow * fall)[:, None]
+        return np.where(awake[:, None], LIT_WINDOW_RGB, seen).astype(np.float32)
     lit: F32 = (colour * _light_walls(facing, light)[:, None]).astype(np.float32)
     return lit
 
@@ -286,6 +298,14 @@ class Drive:
     sky: Sky | None = None
     outward: I8 | None = None  # [rows, columns, 2]: which way walls face, see ``colour_walls``
     textures: U8 | None = None  # of walls, see ``colour_walls``
+    night: Night | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Night:
+    """Street lamps [n, 2] (east, south in m); their light on cells is the drive's ``sunlit``."""
+
+    lamps: F32
 
 
 @dataclass(frozen=True)
@@ -437,6 +457,8 @@ def render_strip(
     hits = cast_rays(drive.scene, fan, azimuth, tangent)
     rng = drive.scene.seed_generator(f"look {look}")
     picture = _paint_sky(azimuth_deg, elevation_deg, rng)
+    if drive.night is not None:
+        picture = _darken_sky(picture, elevation_deg)
     if drive.sky is not None:
         picture = _sample_sky(drive.sky, azimuth_deg, elevation_deg)
     if drive.scene.endless:
@@ -448,7 +470,11 @@ def render_strip(
     _paint_crowns(drive, collect_crowns(drive.scene, fan), picture, far, (tangent, leaves))
     mist = np.where(land | (far < 390.0), 1.0 - np.exp(-far / 150.0 * drive.light.haze * 1.2), 0.0)
     haze = np.array([196.0, 204.0, 212.0], np.float32)
+    if drive.night is not None:
+        haze *= np.float32(NIGHT_SKY_SHARE)
     picture += mist[..., None].astype(np.float32) * (haze - picture)
+    if drive.night is not None:
+        _paint_lamps(drive.night, picture, far, at, (azimuth_deg, tangent, eye_m))
     return picture.transpose(1, 0, 2)
 
 
@@ -488,13 +514,15 @@ def _colour_surfaces(
     paint = np.array(CAR_RGB, np.float32)[drive.cars.colour.ravel()[cell[parked]]]
     glass = (hits.up_m[land][parked] > 0.95)[:, None]
     colour[parked] = np.where(glass, 60.0, paint * 0.85)
+    if drive.night is not None:
+        colour[parked] *= light[parked][:, None]
     wall = hits.wall[land] & roof
     far = hits.distance_m[land][wall]
     where = at[0] + far * np.sin(full[wall]), at[1] - far * np.cos(full[wall])
     outward = None if drive.outward is None else drive.outward.reshape(-1, 2)[cell[wall]]
     colour[wall] = colour_walls(
         drive.objects, row[wall], where, hits.up_m[land][wall], drive.light, outward,
-        drive.textures,
+        drive.textures, None if drive.night is None else light[wall],
     )  # fmt: skip
     return np.asarray(colour, np.float32)
 
@@ -547,6 +575,45 @@ def _paint_sky(azimuth_deg: F32, elevation_deg: F32, rng: Generator) -> F32:
     cloud = np.clip(billow * 0.35 + 1.6 * cover - 0.6, 0.0, 1.0) * (0.35 + 0.65 * height)
     base = white + (clear - white) * (height**0.6)[..., None]
     return np.asarray(base + cloud[..., None] * (white - base), np.float32)
+
+
+def _darken_sky(day: F32, elevation_deg: F32) -> F32:
+    """The sky of a town at night: clouds faintly lit from below, most at the horizon."""
+    low = np.exp(-np.maximum(elevation_deg, 0.0) / 18.0)[None, :, None]
+    dark: F32 = day.mean(axis=2, keepdims=True) * np.array([0.92, 0.98, 1.25], np.float32)
+    return (dark * NIGHT_SKY_SHARE * (0.6 + 0.9 * low)).astype(np.float32)
+
+
+def _paint_lamps(
+    night: Night,
+    picture: F32,
+    far: F32,
+    at: tuple[float, float],
+    view: tuple[F32, F32, float],
+) -> None:
+    """Shining heads of lamps [A, R, 3] that nothing hides, with a halo of a few degrees."""
+    azimuth_deg, tangent, eye_m = view
+    away = night.lamps - np.array(at, np.float32)
+    distance = np.hypot(*away.T)
+    rise = np.degrees(np.arctan(tangent))
+    for (east, south), metres in zip(away, distance, strict=True):
+        if not 2.0 < metres < LAMPS_SEEN_M:
+            continue
+        off = (azimuth_deg - math.degrees(math.atan2(east, -south)) + 180.0) % 360.0 - 180.0
+        up = math.degrees(math.atan((LAMP_M - eye_m) / metres))
+        columns, rows = np.flatnonzero(np.abs(off) < 6.0), np.flatnonzero(np.abs(rise - up) < 6.0)
+        if not len(columns) or not len(rows):
+            continue
+        post = np.flatnonzero(np.abs(off) < max(math.degrees(0.07 / metres), 0.2))
+        below = (rise < up) & (rise > math.degrees(math.atan(-eye_m / metres)))
+        for column in post:
+            picture[column, below & (far[column] > metres)] = LAMP_POST_RGB
+        box = np.ix_(columns, rows)
+        apart = np.hypot(off[columns][:, None] * math.cos(math.radians(up)), rise[rows] - up)
+        size = max(math.degrees(0.22 / metres), 0.25)
+        shine = np.where(apart < size, 1.0, 0.35 * np.exp(-((apart - size) / 1.6)))
+        shine = np.where(far[box] > metres, shine, 0.0)[..., None].astype(np.float32)
+        picture[box] += shine * (LAMP_RGB - picture[box])
 
 
 def _paint_crowns(

@@ -33,12 +33,27 @@ STOREY_M = 3.1
 
 def raise_buildings(town: Town, style: Style, rng: raster.Generator) -> None:
     """Try ``attempts_per_ha`` places; each building stands where its ground is still free."""
+    fill_with_buildings(town, style, rng, find_building_land(town, style))
+
+
+def find_building_land(town: Town, style: Style) -> Bool:
+    """Cells that may be built on: inside of blocks that are not open, behind the kerb."""
     free = town.streets.kerb_m > 0.4
     use = draw_open_land(town, style)[town.streets.block % BLOCK_TABLE]
     free &= use == BUILT
+    return free
+
+
+def fill_with_buildings(
+    town: Town, style: Style, rng: raster.Generator, free: Bool, most: int | None = None
+) -> None:
+    """Raise buildings where ``free``, which is updated, allows it, at ``most`` that many."""
     down, across = raster.compute_slopes(town.streets.kerb_m)
     starts = _draw_candidates(town, style, free, rng)
+    raised = 0
     for n, (row, column) in enumerate(starts):
+        if raised == most:
+            break
         if not free[row, column]:
             continue
         shape = _place(town, style, rng, (int(row), int(column)), (down, across), n / len(starts))
@@ -51,6 +66,7 @@ def raise_buildings(town: Town, style: Style, rng: raster.Generator) -> None:
         if own is not None and own.inside.any():
             _raise_building(town, style, rng, shape, own)
             free[own.rows, own.columns][own.inside] = False
+            raised += 1
 
 
 def _draw_candidates(town: Town, style: Style, free: Bool, rng: raster.Generator) -> I64:

@@ -17,6 +17,7 @@ import numpy as np
 from crossview.arrays import U8
 from crossview.errors import BadImage, EmptyRegion
 from crossview.files import list_files, require_room
+from crossview.views.colour import look_like_sky
 from crossview.worlds.camera import Drive, Shot, render_panorama
 from crossview.worlds.ortho_sets import ListedTile, open_tile, read_evidence
 from crossview.worlds.orthoworld import (
@@ -226,7 +227,7 @@ def load_skies(folder: Path) -> tuple[U8, ...]:
             continue
         rgb = cv2.resize(picture[..., ::-1], (1024, 512), interpolation=cv2.INTER_AREA)[:256]
         above = rgb[: 256 * 65 // 90]  # from 25 degrees up
-        if _measure_sky_share(above) > 0.985 and above.mean() > 90.0:  # open, and not at night
+        if look_like_sky(above).mean() > 0.985 and above.mean() > 90.0:  # open, and not at night
             skies.append(np.ascontiguousarray(rgb))
     if not skies:
         raise EmptyRegion(f"{folder} holds no panorama (twice as wide as high) of an open sky.")
@@ -252,10 +253,3 @@ def load_textures(folder: Path) -> U8:
             "concrete, siding or marble are looked for."
         )
     return np.stack(walls).astype(np.uint8)
-
-
-def _measure_sky_share(rgb: U8) -> float:
-    """Share of pixels that are blue or bright without being green or brown."""
-    r, g, b = (rgb[..., i].astype(np.int64) for i in range(3))
-    sky = (b >= r - 12) & (b >= g - 14) & (b > 90)
-    return float(sky.mean())

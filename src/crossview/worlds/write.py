@@ -16,6 +16,8 @@ from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
+
 from crossview.arrays import U8
 from crossview.errors import CannotWrite, InvalidValue, require
 from crossview.files import atomic_write, sweep, wait_for_disk, writing
@@ -29,12 +31,13 @@ from crossview.worlds.camera import (
     render_orthophoto,
     render_panorama,
     render_photo,
-    start_drive,
 )
+from crossview.worlds.changes import Changes, start_changed_drive
 from crossview.worlds.construction import build_town
 from crossview.worlds.raster import CELL_M
-from crossview.worlds.town import EPSG, SYNTHETIC_TAG, TOWN_VERSION, Town
+from crossview.worlds.town import APRON_M, EPSG, SYNTHETIC_TAG, TOWN_VERSION, Town
 
+HEIGHTS_NAME = "heights.tif"
 COLUMNS = ("file", "lat", "lon", "heading_deg", "fov_deg", "kind")
 PHOTO_PX = (640, 480)
 PANORAMA_PX = (1024, 512)
@@ -73,7 +76,7 @@ class World:
     pictures: int
 
 
-def write_world(
+def write_world(  # noqa: PLR0913 - a town, its pictures, and what is to be written beside them
     folder: Path,
     style_name: str,
     seed: int,
@@ -81,11 +84,15 @@ def write_world(
     side_m: float = 800.0,
     series: tuple[PhotoSeries, ...] = (PhotoSeries(12), PhotoSeries(12, 90.0)),
     progress: Callable[[int, int], None] = lambda done, of: None,
+    changes: Changes = Changes(),  # noqa: B008 - frozen
+    heights: bool = False,
 ) -> World:
     """Write aerial.tif, ground/*.jpg, places.csv and sheet.png of one town below ``folder``.
 
     places.csv is written last: a folder that has it is whole, and left as it is if it is this
-    town with these pictures. Headings are true, drawn evenly.
+    town with these pictures. Headings are true, drawn evenly. ``changes``: between the aerial
+    picture and the others. ``heights``: heights.tif too, the town's surface as a survey flight
+    finds it.
     """
     for part in series:
         require(part.count >= 0, f"a number of pictures must be >= 0, got {part.count}.")
@@ -97,14 +104,18 @@ def write_world(
     with lock(folder, "crossview world", make_parents=True):
         town = build_town(style_name, seed, side_m)
         shots = list(_draw_shots(town, series))
-        if not _is_whole(folder, town, shots):
+        if not _is_whole(folder, town, shots, changes):
             _prepare_folder(folder)
-            _write_parts(folder, town, shots, progress)
+            _write_parts(folder, town, shots, changes, progress)
+        if heights and not (folder / HEIGHTS_NAME).exists():
+            write_height_map(folder / HEIGHTS_NAME, town)
         side_km = town.mapped_cells * CELL_M / 1000.0
     return World(folder, folder / "aerial.tif", folder / "places.csv", side_km**2, len(shots))
 
 
-def _is_whole(folder: Path, town: Town, shots: Sequence[tuple[str, Shot]]) -> bool:
+def _is_whole(
+    folder: Path, town: Town, shots: Sequence[tuple[str, Shot]], changes: Changes
+) -> bool:
     """Whether the folder holds this town already, with these pictures."""
     try:
         places = (folder / "places.csv").read_text(encoding="utf-8")
@@ -115,7 +126,7 @@ def _is_whole(folder: Path, town: Town, shots: Sequence[tuple[str, Shot]]) -> bo
         places == _format_places(town, shots)
         and f"town {TOWN_VERSION}" in str(above.get(_GDAL_METADATA, ""))
         and above.get(_WIDTH) == above.get(_HEIGHT) == town.mapped_cells
-        and above.get(_DESCRIPTION) == _describe(town)
+        and above.get(_DESCRIPTION) == _describe(town, changes)
     )
 
 
@@ -123,11 +134,12 @@ def _write_parts(
     folder: Path,
     town: Town,
     shots: Sequence[tuple[str, Shot]],
+    changes: Changes,
     progress: Callable[[int, int], None],
 ) -> None:
     above = render_orthophoto(town)
-    write_geotiff(folder / "aerial.tif", town, above)
-    drive = start_drive(town)
+    write_geotiff(folder / "aerial.tif", town, above, changes)
+    drive = start_changed_drive(town, changes)
     examples = []
     with ThreadPoolExecutor(2) as pool:
         pictures = pool.map(lambda shot: _take_picture(folder, drive, *shot), shots)
@@ -187,7 +199,32 @@ def _format_row(town: Town, name: str, shot: Shot) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def write_geotiff(path: Path, town: Town, picture: U8) -> None:
+def write_height_map(path: Path, town: Town) -> None:
+    """Write metres above the ground of buildings and trees as a GeoTIFF, the apron included."""
+    import rasterio
+    from rasterio.transform import from_origin
+
+    surface = np.maximum(town.height_m, town.crown_top_m)
+    west, north = town.site.west_m - APRON_M, town.site.north_m + APRON_M
+    profile = {
+        "driver": "GTiff", "width": surface.shape[1], "height": surface.shape[0], "count": 1,
+        "dtype": "float32", "crs": f"EPSG:{EPSG}", "tiled": True, "compress": "deflate",
+        "predictor": 3, "blockxsize": 256, "blockysize": 256,
+        "transform": from_origin(west, north, CELL_M, CELL_M),
+    }  # fmt: skip
+    with writing(path) as temporary, rasterio.open(temporary, "w", **profile) as raster:
+        raster.write(surface, 1)
+        raster.update_tags(**{
+            SYNTHETIC_TAG: f"town {TOWN_VERSION}", "TIFFTAG_COPYRIGHT": ATTRIBUTION,
+        })  # fmt: skip
+
+
+def write_geotiff(
+    path: Path,
+    town: Town,
+    picture: U8,
+    changes: Changes = Changes(),  # noqa: B008 - frozen
+) -> None:
     """Write [n, n, 3] as a tiled, compressed GeoTIFF in UTM, tagged with the town's version."""
     import rasterio
     from rasterio.transform import from_origin
@@ -203,12 +240,13 @@ def write_geotiff(path: Path, town: Town, picture: U8) -> None:
         raster.update_tags(**{
             SYNTHETIC_TAG: f"town {TOWN_VERSION}",
             "TIFFTAG_COPYRIGHT": ATTRIBUTION,
-            "TIFFTAG_IMAGEDESCRIPTION": _describe(town),
+            "TIFFTAG_IMAGEDESCRIPTION": _describe(town, changes),
         })  # fmt: skip
 
 
-def _describe(town: Town) -> str:
-    return f"style {town.style_name}, seed {town.seed}"
+def _describe(town: Town, changes: Changes) -> str:
+    since = f", photographed later: {changes}" if str(changes) else ""
+    return f"style {town.style_name}, seed {town.seed}{since}"
 
 
 def is_synthetic_map(path: Path) -> bool:
