@@ -285,3 +285,17 @@ def test_a_calibration_of_unknown_lenses_from_before_their_choice_changed_says_t
     answer = find(picture)
     assert answer.confidence is None
     assert "calibrate again" in answer.unmeasured
+
+
+def test_a_calibration_of_photos_that_counted_as_level_says_to_make_it_anew(monkeypatch):
+    lens = replace(KIND, name="photos of 85 degrees", fov_deg=(80.0, 90.0))
+    picture = np.ascontiguousarray(PANORAMAS[2][:, :340])
+    now = calibration(lens, KIND).to_json()
+    monkeypatch.setattr(INDEX.manifest, "calibration", now)
+    assert find(picture, fov_deg=85.0).confidence is not None
+    for kind in now["kinds"]:
+        del kind["tilted_by"]
+    answer = find(picture, fov_deg=85.0)
+    assert answer.confidence is None
+    assert "counted as level; calibrate again" in answer.unmeasured
+    assert find(photo(None)).confidence is not None  # nothing has changed for panoramas

@@ -7,15 +7,19 @@ import pytest
 from PIL import Image
 from tests.localization.fake_index import ORIGIN, index_of_panoramas, spheres, toy, turned
 from tests.views.hard_photos import scan_bomb
+from tests.views.scenes import draw_street
 
 from crossview.errors import BadImage, InvalidValue, ModelMismatch
 from crossview.geo.points import LatLon, measure_distance_m, move_point
 from crossview.localization import queries
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate, locate_files, locate_many
-from crossview.localization.queries import TRIED_FOV_DEG, choose_readings
+from crossview.localization.queries import TRIED_FOV_DEG, Reading, choose_readings, prepare_query
+from crossview.localization.search import _choose_reading
 from crossview.views.decode import Photo, make_photo
 from crossview.views.decoders import DecodingBudget
+from crossview.views.horizon import Lines, Tilt
+from crossview.views.lens import find_horizon_px, turn_lens
 
 EMBEDDER = toy(ground=replace(toy().info.ground, elevation_deg=(-45.0, 45.0)))
 PANORAMAS = spheres(20)
@@ -66,8 +70,10 @@ def test_with_no_field_of_view_known_the_best_of_several_is_kept_and_said():
     assert answer.places[0].window == 6
 
 
-def test_a_level_camera_is_an_assumption_until_the_horizon_is_given():
+def test_a_level_camera_is_an_assumption_until_the_horizon_is_given(monkeypatch):
     picture = photo_out_of(PANORAMAS[6], 80.0)
+    assert find(picture, fov_deg=80.0, horizon_px=60.0).assumptions == ()
+    hide_lines(monkeypatch)
     assert "level camera assumed" in find(picture, fov_deg=80.0).assumptions
     assert find(picture, fov_deg=80.0, horizon_px=60.0).assumptions == ()
     with pytest.raises(InvalidValue, match="horizon"):
@@ -350,8 +356,69 @@ def test_the_fields_of_view_that_are_tried_where_nothing_tells():
     assert "(best of 50, 65, 80, 100)" in find(photo_out_of(PANORAMAS[6], 80.0)).assumptions[0]
 
 
+def hide_lines(monkeypatch):
+    none = Lines(np.empty((0, 4), np.float32), 1.0)
+    monkeypatch.setattr(queries, "find_lines", lambda pixels: none)
+
+
+def test_the_tilt_of_a_photo_is_read_from_its_lines_unless_the_horizon_is_known():
+    street = draw_street(80.0, 8.0)
+    info = EMBEDDER.info
+    (read,) = choose_readings(make_photo(street), Hints(fov_deg=80.0), info)
+    assert read.tilt.pitch_deg == pytest.approx(8.0, abs=1.0)
+    true = find_horizon_px((640, 480), 80.0, 8.0)
+    assert read.horizon_px == pytest.approx(true, abs=8.0)
+    answer = find(street, fov_deg=80.0)
+    assert answer.assumptions == (
+        "tilt estimated: 8 degrees up, give or take 1, from the lines of the photo",
+    )
+    (given,) = choose_readings(make_photo(street), Hints(fov_deg=80.0, horizon_px=240.0), info)
+    assert (given.tilt, given.horizon_px) == (None, 240.0)
+    known = replace(make_photo(street), horizon_px=200.0)
+    assert choose_readings(known, Hints(fov_deg=80.0), info)[0].tilt is None
+    panorama = find(PANORAMAS[3])
+    assert not any("tilt" in text or "level" in text for text in panorama.assumptions)
+
+
+def test_a_tilt_that_was_read_lays_the_photo_out_as_the_same_horizon_given_by_hand():
+    street = draw_street(80.0, 8.0)
+    (read,) = choose_readings(make_photo(street), Hints(fov_deg=80.0), EMBEDDER.info)
+    own = prepare_query(make_photo(street), Hints(fov_deg=80.0), EMBEDDER.info)
+    hinted = Hints(fov_deg=80.0, horizon_px=read.horizon_px)
+    given = prepare_query(make_photo(street), hinted, EMBEDDER.info)
+    np.testing.assert_array_equal(own.strips[0], given.strips[0])
+
+
+def test_photos_held_upright_are_tried_with_the_same_lenses_turned():
+    upright = np.ascontiguousarray(photo_out_of(PANORAMAS[6], 80.0).transpose(1, 0, 2))
+    tried = [reading.fov_deg for reading in choose_readings(make_photo(upright), Hints(),
+                                                            EMBEDDER.info)]  # fmt: skip
+    assert tried == [round(turn_lens(fov, 0.75), 1) for fov in TRIED_FOV_DEG]
+
+
+@pytest.mark.parametrize(("evidence", "chosen"), [
+    ((0.0, 0.0, 0.0), 1),  # the score decides
+    ((1.0, 0.0, 0.0), 0),  # the lines do: 3 units against 0.03 of a cosine
+    ((0.4, 0.0, 0.0), 1),
+    ((99.0, 0.0, 0.0), 0),
+    ((0.0, 0.0, 99.0), 1),  # however clear they are, they count at most 4 units, 0.08
+    ((9.0, None, 0.0), 1),  # one reading is no pinhole's: the score decides
+])  # fmt: skip
+def test_scores_and_lines_choose_the_field_of_view_together(evidence, chosen):
+    scores = np.array([[0.55, 0.1], [0.2, 0.58], [0.49, 0.2]], np.float32)
+    readings = [
+        Reading(kind="perspective", fov_deg=fov, source="assumed", horizon_px=None,
+                tilt=None if told is None else Tilt(0.0, 1.0, 0.0, told))
+        for fov, told in zip((60.0, 80.0, 100.0), evidence, strict=True)
+    ]  # fmt: skip
+    result = _choose_reading(readings, scores, np.zeros_like(scores))
+    assert result.reading == chosen
+    np.testing.assert_array_equal(result.scores, scores[chosen])
+
+
 @pytest.mark.parametrize("hints", [{}, {"near": INDEX.latlon(6), "within_m": 120.0}])
-def test_of_the_fields_of_view_tried_the_one_with_the_highest_score_is_chosen(hints):
+def test_of_the_fields_of_view_tried_the_one_with_the_highest_score_is_chosen(hints, monkeypatch):
+    hide_lines(monkeypatch)
     picture = photo_out_of(PANORAMAS[6], 80.0)
     best = {fov: np.nanmax(find(picture, fov_deg=fov, **hints).scores) for fov in TRIED_FOV_DEG}
     answer = find(picture, **hints)

@@ -20,12 +20,14 @@ from crossview.errors import BadIndex
 from crossview.localization.answer import Answer
 from crossview.model import as_wide_as
 from crossview.schema import Count, NotNegative, Positive, Share, check
+from crossview.views.lens import FLAT_LIMIT_DEG
 
 FORMAT = 2  # from 2 on a file of its own must have a checksum; an index has one for all
 FIRST_FORMAT = 1
 Open = Annotated[float, Interval(gt=0.0, lt=1.0)]  # a share that is neither none nor all
 Fov = Annotated[float, Interval(ge=0.0, le=360.0)]  # degrees
-CHOSEN_BY = "score"  # how the field of view is chosen where nothing says it (localization.search)
+CHOSEN_BY = "score and lines"  # how an unknown field of view is chosen (localization.search)
+TILTED_BY = "lines"  # how the tilt of a photo is found where nothing tells it (views.horizon)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +70,9 @@ class Calibrated:
     """One kind of picture: what was fitted on ``n`` known photos, and what was measured with it.
 
     ``fov_deg``: the narrowest and the widest of them. ``assumed``: nothing said their field of
-    view, and it was chosen by ``fov_chosen_by``. ``directed``: the heading in their files
-    was used. ``measured`` holds the figures, each from photos that its fit had not seen.
+    view, and it was chosen by ``fov_chosen_by``. ``tilted_by``: what the tilt of photos of one
+    lens was taken from. ``directed``: the heading in their files was used. ``measured`` holds the
+    figures, each from photos that its fit had not seen.
     """
 
     name: str
@@ -80,18 +83,27 @@ class Calibrated:
     measured: dict[str, Any] = field(default_factory=dict)
     directed: bool = False
     fov_chosen_by: str = CHOSEN_BY
+    tilted_by: str = TILTED_BY
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether photos are read otherwise now than when this kind was measured."""
+        by_lines = self.assumed or self.fov_deg[0] <= FLAT_LIMIT_DEG
+        chosen_otherwise = self.assumed and self.fov_chosen_by != CHOSEN_BY
+        return chosen_otherwise or (by_lines and self.tilted_by != TILTED_BY)
 
     def covers(self, answer: Answer) -> bool:
         """Whether a picture is of this kind: as wide as those measured (``model``)."""
-        return self.covers_view(
-            answer.fov_deg, assumed=answer.fov_source == "assumed", directed=answer.directed
-        )
+        assumed = answer.fov_source == "assumed"
+        if self.is_outdated and answer.fov_source != "unused":
+            return False
+        return self.covers_view(answer.fov_deg, assumed=assumed, directed=answer.directed)
 
     def covers_view(self, fov_deg: float, *, assumed: bool, directed: bool) -> bool:
-        """As :meth:`covers`, of what is known of a picture."""
+        """As :meth:`covers`, of what is known of a picture that is read as these were."""
         if assumed != self.assumed or directed != self.directed:
             return False
-        return self.fov_chosen_by == CHOSEN_BY if assumed else as_wide_as(fov_deg, self.fov_deg)
+        return assumed or as_wide_as(fov_deg, self.fov_deg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +139,9 @@ class Calibration:
                     "Calibrate again with crossview calibrate."
                 )
             entries = {key: value for key, value in values.items() if key != "format"}
-            # Old calibrations do not say how unknown fields of view were chosen.
-            kinds = [{"fov_chosen_by": "prominence", **kind} for kind in values["kinds"]]
+            # Old calibrations do not say how unknown fields of view and tilts were found.
+            earlier = {"fov_chosen_by": "prominence", "tilted_by": "level"}
+            kinds = [{**earlier, **kind} for kind in values["kinds"]]
             return check(Calibration, {**entries, "kinds": kinds})
         except (KeyError, TypeError, ValueError) as problem:
             raise BadIndex(

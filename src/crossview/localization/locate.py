@@ -163,11 +163,6 @@ def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchR
     result = rerank(index, embedder, query, result)
     result = check_skyline(index, embedder, query, result)
     reading = query.readings[result.reading]
-    assumptions = query.assumptions
-    if reading.source == "assumed":
-        tried = ", ".join(f"{guess.fov_deg:g}" for guess in query.readings)
-        best = f"field of view assumed: {reading.fov_deg:g} degrees (best of {tried})"
-        assumptions = (best, *assumptions)
     answer = Answer(
         photo=query.photo,
         sha256=query.sha256,
@@ -176,7 +171,7 @@ def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchR
         fov_source=reading.source,
         heading_source=None if query.heading is None else query.heading.source,
         heading_wanted=query.heading_wanted,
-        assumptions=assumptions,
+        assumptions=(*query.describe_reading(result.reading), *query.assumptions),
         places=(),
         scores=result.scores,
         searched_places=count_searched_places(index, result.scores),

@@ -30,7 +30,7 @@ from crossview.geo.points import (
 from crossview.index.store import Index
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.answer import Answer, Area, Confidence, PriorShift
-from crossview.localization.calibration_record import CHOSEN_BY, Calibrated, Calibration, Fit
+from crossview.localization.calibration_record import Calibrated, Calibration, Fit
 from crossview.localization.hints import Hints, Prior
 
 DEFAULT_TEMPERATURE = 0.02  # of a softmax over cells without a calibration, in cosines
@@ -247,10 +247,11 @@ def _explain_other_kind(answer: Answer, calibration: Calibration) -> str:
             "the heading in the file was used, which the calibration did not have "
             "(--ignore-direction leaves it out)"
         )
-    if answer.fov_source == "assumed" and any(
-        kind.assumed and kind.fov_chosen_by != CHOSEN_BY for kind in calibration.kinds
-    ):
-        return "the calibration is of an earlier choice of unknown fields of view; calibrate again"
+    assumed = answer.fov_source == "assumed"
+    if any(kind.is_outdated and kind.assumed == assumed for kind in calibration.kinds):
+        if assumed:
+            return "the calibration is of an earlier choice of unknown lenses; calibrate again"
+        return "the calibration is from when photos counted as level; calibrate again"
     measured = ", ".join(kind.name for kind in calibration.kinds)
     return f"the calibration was made on {measured}"
 

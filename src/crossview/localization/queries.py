@@ -26,14 +26,15 @@ from crossview.views.decode import (
 from crossview.views.decoders import DECODERS, Decoders, DecodingBudget
 from crossview.views.exif import STRIP_RATIO
 from crossview.views.ground import make_ground_view
-from crossview.views.lens import FLAT_LIMIT_DEG, Kind
+from crossview.views.horizon import Tilt, estimate_tilt, find_lines
+from crossview.views.lens import FLAT_LIMIT_DEG, Kind, find_horizon_px, turn_lens
 from crossview.views.symmetry import roll_ground
 
 FovSource = Literal["panorama", "exif", "given", "assumed", "unused"]
 Picture = PictureSource | Photo
 
 USUAL_FOV_DEG = 65.0  # stands for the width of a photo that no file tells and no model asks
-TRIED_FOV_DEG = (50.0, 65.0, 80.0, 100.0)  # when the file says nothing
+TRIED_FOV_DEG = (50.0, 65.0, 80.0, 100.0)  # of the long side, when the file says nothing
 PHOTOS_TOGETHER = 32  # that are decoded at a time
 MANY_PHOTOS, ANY_PHOTOS = 8, 1
 MOST_HELD_BYTES = 500_000_000  # of their pixels: a large one is located alone
@@ -43,12 +44,17 @@ _MOST_BEARINGS = 4096  # windows that the common bearing is taken from
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How a photo may have been made: one guess of its lens."""
+    """How a photo may have been made: one guess of its lens, and how it was held.
+
+    ``tilt``: estimated for this lens, where nothing tells the horizon; ``horizon_px`` is then from
+    it, if the lines of the photo tell it.
+    """
 
     kind: Kind
     fov_deg: float
     source: FovSource
     horizon_px: float | None
+    tilt: Tilt | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +72,23 @@ class Query:
     warnings: tuple[str, ...]
     strips: tuple[U8, ...] = field(default=(), repr=False)  # [h, w, 3], what the network is shown
     vectors: F32 = field(repr=False)  # [readings, D]
+
+    def describe_reading(self, chosen: int) -> tuple[str, ...]:
+        """What is assumed of the lens and the tilt, if the photo is read in the chosen way."""
+        reading, told = self.readings[chosen], []
+        if reading.source == "assumed":
+            tried = ", ".join(f"{guess.fov_deg:g}" for guess in self.readings)
+            told.append(f"field of view assumed: {reading.fov_deg:g} degrees (best of {tried})")
+        tilt = reading.tilt
+        if tilt is not None and tilt.is_told:
+            way = "level"
+            if (degrees := round(abs(tilt.pitch_deg))) > 0:
+                way = f"{degrees} degrees {'up' if tilt.pitch_deg > 0.0 else 'down'}"
+            within = max(round(tilt.sigma_deg), 1)
+            told.append(f"tilt estimated: {way}, give or take {within}, from the lines of the photo")
+        elif reading.horizon_px is None and reading.source != "unused":
+            told.append("level camera assumed")
+        return tuple(told)
 
 
 def open_photo(picture: Picture) -> Photo:
@@ -167,10 +190,32 @@ def _wait_for_photo(decoding: Future[Photo]) -> Photo | BadImage:
 def choose_readings(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Reading, ...]:
     """One reading if the field of view is given or known from the file, else several to try.
 
-    Only what the model was trained on is tried, unless it covers none of them.
+    Only what the model was trained on is tried, unless it covers none of them. Where neither a
+    hint nor the file tells the horizon of a photo of one lens, its lines are asked for the tilt
+    of the camera: of each reading, because it depends on the lens.
     """
     if info.ground.representation == "letterbox":
         return (_take_as_is(photo, hints, info),)
+    readings = _list_readings(photo, hints, info)
+    tilted = [each.kind == "perspective" and each.horizon_px is None for each in readings]
+    if not any(tilted):
+        return readings
+    lines, size = find_lines(photo.pixels), (photo.pixels.shape[1], photo.pixels.shape[0])
+    return tuple(
+        _tilt_reading(reading, estimate_tilt(lines, reading.fov_deg), size) if lacks else reading
+        for reading, lacks in zip(readings, tilted, strict=True)
+    )
+
+
+def _tilt_reading(reading: Reading, tilt: Tilt, size_px: tuple[int, int]) -> Reading:
+    if not tilt.is_told:
+        return replace(reading, tilt=tilt)
+    row_px = find_horizon_px(size_px, reading.fov_deg, tilt.pitch_deg)
+    return replace(reading, tilt=tilt, horizon_px=row_px)
+
+
+def _list_readings(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Reading, ...]:
+    """The lenses to try, with the horizon where a hint or the file tells it."""
     horizon = photo.horizon_px
     if hints.horizon_px is not None:  # a row of the file, which may have been decoded smaller
         horizon = hints.horizon_px * photo.shrunk
@@ -208,7 +253,10 @@ def _choose_fovs(photo: Photo, info: ModelInfo) -> tuple[tuple[float, ...], tupl
     """Fields of view to try where the file says none, and those that the model does not cover."""
     rows, columns = photo.pixels.shape[:2]
     is_strip = columns >= STRIP_RATIO * rows and bool(photo.also_try_fov_deg)
-    usual = (*(() if is_strip else TRIED_FOV_DEG), *photo.also_try_fov_deg)
+    across: tuple[float, ...] = TRIED_FOV_DEG
+    if rows > columns:  # the same lenses, held upright
+        across = tuple(round(turn_lens(fov, columns / rows), 1) for fov in TRIED_FOV_DEG)
+    usual = (*(() if is_strip else across), *photo.also_try_fov_deg)
     covered = tuple(fov for fov in usual if info.covers(fov))
     return (covered, tuple(fov for fov in usual if fov not in covered)) if covered else (usual, ())
 
@@ -313,8 +361,6 @@ def _list_assumptions(
         if guesses[0].source == "assumed":
             yield from _describe_lens(photo, info)
     yield from photo.assumptions
-    if guesses[0].horizon_px is None and not as_is:
-        yield "level camera assumed"
     if photo.gps is None or hints.gps_prior:
         return
     if hints.near != photo.gps:

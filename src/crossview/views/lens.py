@@ -28,6 +28,14 @@ def require_fov(fov_deg: float) -> None:
     )
 
 
+def turn_lens(fov_deg: float, aspect: float) -> float:
+    """Field of view across an upright picture of ``aspect`` (width / height), in degrees.
+
+    Of a pinhole camera turned onto its side, which has ``fov_deg`` along its longer side.
+    """
+    return math.degrees(2.0 * math.atan(math.tan(math.radians(fov_deg / 2.0)) * aspect))
+
+
 @dataclass(frozen=True, slots=True)
 class Lens:
     """How a picture's pixels map to directions.
@@ -102,8 +110,18 @@ def fit_lens(
     below_px = horizon_px - height / 2.0
     if not flat:
         return Lens(flat, fov_deg, level.aspect, below_px * fov_deg / width)
-    focal_px = width / 2.0 / math.tan(math.radians(fov_deg / 2.0))
+    focal_px = _measure_focal_px(width, fov_deg)
     return Lens(flat, fov_deg, level.aspect, math.degrees(math.atan2(below_px, focal_px)))
+
+
+def find_horizon_px(size_px: tuple[int, int], fov_deg: float, pitch_deg: float) -> float:
+    """Row of the horizon in a pinhole's picture of (width, height): what :func:`fit_lens` takes."""
+    focal_px = _measure_focal_px(size_px[0], fov_deg)
+    return size_px[1] / 2.0 + focal_px * math.tan(math.radians(pitch_deg))
+
+
+def _measure_focal_px(width_px: float, fov_deg: float) -> float:
+    return width_px / 2.0 / math.tan(math.radians(fov_deg / 2.0))
 
 
 def find_visible(x: F32, y: F32) -> Bool:
