@@ -85,7 +85,9 @@ class Query:
             if (degrees := round(abs(tilt.pitch_deg))) > 0:
                 way = f"{degrees} degrees {'up' if tilt.pitch_deg > 0.0 else 'down'}"
             within = max(round(tilt.sigma_deg), 1)
-            told.append(f"tilt estimated: {way}, give or take {within}, from the lines of the photo")
+            told.append(
+                f"tilt estimated: {way}, give or take {within}, from the lines of the photo"
+            )
         elif reading.horizon_px is None and reading.source != "unused":
             told.append("level camera assumed")
         return tuple(told)
