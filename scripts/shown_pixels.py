@@ -29,10 +29,9 @@ from crossview.localization.hints import Hints
 from crossview.localization.queries import make_queries
 from crossview.model import ModelInfo
 from crossview.pairs.batch import Views
-from crossview.pairs.framing import frame_views
 from crossview.pairs.loading import Loader, RawBatch, Reader, make_plain_reader
 from crossview.pairs.reading import Files
-from crossview.pairs.table import Framing, PairTable
+from crossview.pairs.table import Framing, PairTable, frame_views
 from crossview.studies import singeo_variant
 from crossview.studies.running import measure_row_recalls
 from crossview.training.contract import TrainingRecipe, example_table
