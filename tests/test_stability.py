@@ -20,6 +20,7 @@ from crossview.service.server import create_app, list_routes
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "stability.md"
+NESTED = ("calibrated", "claim", "places", "prior", "together")
 CLASSES = ("stable", "settling", "internal")
 
 
@@ -60,7 +61,7 @@ def application(tmp_path_factory):
         ("names of `crossview.methods.api`", api.__all__),
         ("verbs", cli.VERBS),
         ("columns of `pairs.csv`", PAIR_COLUMNS),
-        ("names of the formats", {*COLUMNS, *CLAIM_COLUMNS, "calibrated", "claim", "places"}),
+        ("names of the formats", {*COLUMNS, *CLAIM_COLUMNS, *NESTED}),
         ("formats", FORMATS),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -10,7 +10,8 @@ from PIL import Image
 
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, measure_distance_m, move_point
-from crossview.localization.answer import Answer, Claim, Place, Standing
+from crossview.localization.answer import Answer, Claim, Contribution, Place, PriorShift, Standing
+from crossview.localization.hints import Prior
 from crossview.localization.track import Track, TrackPoint
 
 ORIGIN = LatLon(-12.25, 60.5)
@@ -35,6 +36,27 @@ def claim(at=ORIGIN, *, outside=False, **changes):
     if outside:
         return Claim(latlon=at, inside=False, nearest_m=5300.0, standing=None)
     return Claim(latlon=at, inside=True, nearest_m=12.345, standing=Standing(**facts))
+
+
+def prior_shift(at=ORIGIN, *, sigma_m=30.0, source="given", **changes):
+    """A place that was known to 30 m, and that a picture moved by 12 m."""
+    facts = {
+        "prior": Prior(place=at, sigma_m=sigma_m, source=source),
+        "mean": move_point(at, east_m=10.0, north_m=0.0),
+        "spread_m": 3.21, "mean_moved_m": 10.0, "first_moved_m": 12.345, "bits": 6.54321,
+        "holds": 0.98765, "first_share": 0.9, **changes,
+    }  # fmt: skip
+    return PriorShift(**facts)
+
+
+def contribution(photo="b.jpg", **changes):
+    """What a photo of the same spot adds."""
+    facts = {
+        "photo": photo, "sha256": "cd" * 32, "score": 0.5432109, "heading_deg": 123.456,
+        "bits": 3.2109, "foreign": 0.012345, "alone": move_point(ORIGIN, east_m=0.0, north_m=40.0),
+        "alone_m": 40.0, **changes,
+    }  # fmt: skip
+    return Contribution(**facts)
 
 
 def answer(photo="a.jpg", *, places=None, truth=None, scores=None, **changes):

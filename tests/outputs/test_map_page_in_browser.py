@@ -8,7 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.browser import CHROMIUM, QUIET, needs_chromium, package
-from tests.outputs.fakes import HOSTILE, answer, answers_of, claim, photo_pixels, place
+from tests.outputs.fakes import (
+    HOSTILE,
+    answer,
+    answers_of,
+    claim,
+    contribution,
+    photo_pixels,
+    place,
+    prior_shift,
+)
 from tests.outputs.pages import Page
 
 from crossview.geo.points import move_point
@@ -280,6 +289,28 @@ def test_a_place_without_a_heading_has_neither(index, opened):
     page = opened(answers_of(index, 1, heading_deg=None))
     assert page.locator(".disc .front, .disc .view, path[fill='#ff8a4c']").count() == 0
     assert "facing" not in page.locator("#sheet").inner_text()
+
+
+def test_a_prior_is_drawn_and_explained(index, opened):
+    (given,) = answers_of(index, 1)
+    page = opened([replace(given, prior=prior_shift(index.footprint(5).centre))])
+    assert page.locator("path.prior").count() == 1
+    assert "place that was given" in page.locator(".legend").inner_text()
+    assert "The first place lies 12 m from there" in page.locator(".confidence").inner_text()
+
+
+def test_photos_of_one_spot_are_listed_without_their_folders_and_foreign_ones_marked(index, opened):
+    (given,) = answers_of(index, 1)
+    photos = (contribution("secret/a.jpg"), contribution("secret/b.jpg", foreign=0.8))
+    page = opened([replace(given, together=photos)])
+    listed = page.locator(".together li")
+    assert listed.count() == 2
+    assert "a.jpg" in listed.nth(0).inner_text()
+    assert "adds 3.2 bits \u00b7 facing SE, 123\u00b0 \u00b7 alone 40 m away" in (
+        listed.nth(0).inner_text()
+    )
+    assert "probably taken elsewhere" in listed.nth(1).inner_text()
+    assert "secret" not in page.content()
 
 
 def test_a_filtered_list_begins_at_its_top(index, opened):

@@ -12,7 +12,7 @@ from typing import Any
 from crossview._version import __version__
 from crossview.files import append_lines, require_text
 from crossview.index.store import Index
-from crossview.localization.answer import Answer, Place
+from crossview.localization.answer import Answer, Place, PriorShift
 from crossview.localization.hints import Hints
 from crossview.locks import lock
 
@@ -42,6 +42,11 @@ def make_audit_record(answer: Answer, hints: Hints, index: Index) -> dict[str, A
         "assumptions": list(answer.assumptions),
         "warnings": list(answer.warnings),
         "places": [_describe_place(place) for place in answer.places],
+        "prior": None if answer.prior is None else _describe_shift(answer.prior),
+        "together": [
+            {"photo": one.photo, "photo_sha256": one.sha256, "foreign": one.foreign}
+            for one in answer.together
+        ],
         "truth": None if answer.truth is None else str(answer.truth),
         "error_m": answer.error_m,
         "versions": collect_versions(),
@@ -68,6 +73,17 @@ def append_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
     require_text(path)
     with lock(path, "crossview locate --audit", wait=True):
         append_lines(path, records, durable=True)
+
+
+def _describe_shift(shift: PriorShift) -> dict[str, Any]:
+    return {
+        **shift.prior.to_json(),
+        "first_moved_m": shift.first_moved_m,
+        "mean_moved_m": shift.mean_moved_m,
+        "spread_m": shift.spread_m,
+        "bits": shift.bits,
+        "holds": shift.holds,
+    }
 
 
 def _describe_place(place: Place) -> dict[str, Any]:

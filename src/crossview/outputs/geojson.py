@@ -21,17 +21,21 @@ from crossview.geo.points import (
     cut_at_180,
     find_middle,
     move_point,
+    outline_sector,
     project_to_local_m,
     reach_point,
     unroll_ring,
 )
 from crossview.localization.answer import Answer, Area, Place
+from crossview.localization.hints import Prior
 from crossview.outputs.records import (
     describe_answer,
     describe_area,
     describe_claim,
+    describe_contribution,
     describe_place,
     describe_point,
+    describe_prior,
     describe_track,
     describe_track_point,
     explain_track,
@@ -52,6 +56,9 @@ _DIGITS = 7  # 1 cm
 
 def to_geojson(answers: Iterable[Answer], *, footprints: bool = False) -> str:
     """All places of all answers; ``role`` tells what a feature is.
+
+    A prior is the circle of its standard deviation; of several photos of one spot there is a
+    "contribution" each, at the place where it alone would be ("photo" says whose it is).
 
     A place comes with what its camera saw ("view": a wedge, of pictures all around an arrow) and
     with the circle that two of three positions lie in ("uncertainty"), as far as these are known.
@@ -94,7 +101,7 @@ def _draw_track(track: Track) -> Iterator[dict[str, Any]]:
 
 
 def _describe_features(answer: Answer, footprints: bool) -> Iterator[dict[str, Any]]:
-    apart = ("claim", "truth", "error_m")
+    apart = ("claim", "prior", "together", "truth", "error_m")
     photo = {k: v for k, v in describe_answer(answer).items() if k not in apart}
     if not answer.places:
         yield {"type": "Feature", "geometry": None, "properties": {"role": "photo", **photo}}
@@ -110,6 +117,14 @@ def _describe_features(answer: Answer, footprints: bool) -> Iterator[dict[str, A
         properties = {k: v for k, v in facts.items() if k not in ("lat", "lon")}
         properties = {"role": "claim", "photo": photo["photo"], **properties}
         yield _make_feature(_make_point(answer.claim.latlon), properties)
+    if answer.prior is not None:
+        facts = describe_prior(answer.prior)
+        properties = {"role": "prior", "photo": photo["photo"], **facts}
+        yield _make_feature(draw_prior(answer.prior.prior), properties)
+    for contribution in answer.together:
+        alone = None if contribution.alone is None else _make_point(contribution.alone)
+        facts = describe_contribution(contribution)
+        yield _make_feature(alone, {"role": "contribution", **facts})
     if answer.truth is not None:
         yield _make_feature(_make_point(answer.truth), {"role": "truth", "photo": photo["photo"]})
     for area in answer.confidence.areas if answer.confidence else ():
@@ -150,6 +165,11 @@ def draw_view(place: Place, fov_deg: float) -> dict[str, Any] | None:
     length_m = measure_view_m(place.footprint.width_m)
     tip = reach_point(place.latlon, place.heading_deg, length_m)
     return build_lines([[_read_position(place.latlon), _read_position(tip)]])
+
+
+def draw_prior(prior: Prior) -> dict[str, Any]:
+    """The circle of a prior's standard deviation."""
+    return build_geometry([outline_sector(prior.place, 0.0, 360.0, prior.sigma_m)])
 
 
 def draw_uncertainty(place: Place) -> dict[str, Any] | None:

@@ -32,6 +32,12 @@ def to_gpx(answers: Iterable[Answer]) -> str:
             if "rank" in row:
                 name = f"{row['photo']} {row['rank']}"
                 _add_waypoint(root, name, row, _list_columns(row, records.COLUMNS), "place")
+        if answer.prior is not None:
+            row = records.describe_point(answer.prior.prior.place) | {
+                "openstreetmap": records.make_map_link(answer.prior.prior.place)
+            }
+            name = f"{printable(answer.photo)} prior"
+            _add_waypoint(root, name, row, records.explain_prior(answer.prior), "prior")
         if answer.claim is not None:
             row = records.describe_claim(answer.claim)
             text = _list_columns(records.build_claim_row(answer), records.CLAIM_COLUMNS)

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 from crossview.geo.points import LatLon, LonLat, build_lines
 from crossview.localization.answer import Answer
 from crossview.outputs import records
-from crossview.outputs.geojson import draw_uncertainty, draw_view
+from crossview.outputs.geojson import draw_prior, draw_uncertainty, draw_view
 
 if TYPE_CHECKING:
     from crossview.localization.track import Track, TrackPoint
@@ -21,7 +21,9 @@ _EXTENSIONS = "http://www.google.com/kml/ext/2.2"
 _COLOURS = {"first": "ff0a6cff", "other": "ffd8d8d8", "claim": "ffff40c0", "truth": "ffe0c000"}
 """Of pins: aabbggrr."""
 
-_SHAPES = {"view": ("ff4c8aff", "404c8aff"), "uncertainty": ("ffffffff", "30ffffff")}
+_SHAPES = {"view": ("ff4c8aff", "404c8aff"), "uncertainty": ("ffffffff", "30ffffff"),
+    "prior": ("ffff9db7", "20ff9db7"),
+}  # fmt: skip
 """Of outlines and of what they enclose: aabbggrr."""
 _TRACK_COLOURS = {
     "track": ("ff4ad2ff", "ff4ad2ff"), "gap": ("b0ffffff", "b0ffffff"),
@@ -142,7 +144,15 @@ def _add_folder(document: ET.Element, answer: Answer) -> None:
     folder = _add_child(document, "Folder")
     _add_child(folder, "name", photo["photo"])
     advice = [photo["advice"]] if "advice" in photo else []
-    lines = [photo["confidence"], *advice, *photo["assumptions"], *photo["warnings"]]
+    together = [
+        f"{name}: {records.explain_contribution(each)}"
+        for name, each in zip(
+            records.shorten_names([each.photo for each in answer.together]),
+            answer.together,
+            strict=True,
+        )
+    ]
+    lines = [photo["confidence"], *together, *advice, *photo["assumptions"], *photo["warnings"]]
     _add_child(folder, "description", "\n".join(lines))
     for row in records.build_rows(answer):
         if "rank" in row:
@@ -154,6 +164,8 @@ def _add_folder(document: ET.Element, answer: Answer) -> None:
         ):  # fmt: skip
             if shape is not None:
                 _add_shape(folder, f"{place.rank} {name}", name, shape, hidden=hidden)
+    if answer.prior is not None:
+        _add_shape(folder, "prior", "prior", draw_prior(answer.prior.prior))
     if answer.claim is not None:
         mark = _add_child(folder, "Placemark")
         _add_child(mark, "name", "claim")

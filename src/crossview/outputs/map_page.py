@@ -219,6 +219,10 @@ def describe_photo(answer: Answer, name: str) -> dict[str, Any]:
     """One photo: its facts and its places with the corners of their windows; no path, no hash."""
     record = {k: v for k, v in records.describe_answer(answer).items() if k != "sha256"}
     places = [_describe_pin(place, answer) for place in answer.places]
+    short = records.shorten_names([each.photo for each in answer.together])
+    for told, photo in zip(record.get("together", ()), short, strict=True):
+        del told["sha256"]
+        told["photo"] = photo
     record |= {"photo": name, "stands_out": records.stands_out(answer), "places": places}
     return {**record, "outline": outline_smallest_area(answer)} if answer.confidence else record
 

@@ -14,7 +14,15 @@ import numpy as np
 from crossview.files import printable
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, Polygon, measure_distance_m, outline_sector
-from crossview.localization.answer import Answer, Area, Claim, Confidence, Place
+from crossview.localization.answer import (
+    Answer,
+    Area,
+    Claim,
+    Confidence,
+    Contribution,
+    Place,
+    PriorShift,
+)
 from crossview.texts import phrase
 
 if TYPE_CHECKING:
@@ -25,8 +33,8 @@ COLUMNS = (
     "probability", "error_m", "openstreetmap", "kind", "fov_deg", "fov_source", "heading_source",
     "confidence", "advice", "assumptions", "warnings", "truth", "window", "sha256",
 )  # fmt: skip
-"""What every format says of a place. Formats that nest add ``calibrated``; ``confidence`` says the
-same in words."""
+"""What every format says of a place. Formats that nest add ``calibrated``, ``prior`` and
+``together``; ``confidence`` says the same in words."""
 
 TRACK_COLUMNS = (
     "photo", "time", "elapsed_s", "lat", "lon", "position_sigma_m", "heading_deg",
@@ -45,6 +53,8 @@ _FEWEST_PLACES = 10  # among fewer, none can stand out
 _DEGREE_DIGITS = 7  # about 1 cm
 _VIEW_SHARE = 0.62  # of a window's width
 _ALL_AROUND_DEG = 359.0
+_CONTRADICTED = 0.5  # of what is believed
+_LITTLE_BITS = 1.0  # less than half of the ground is excluded
 
 
 def build_rows(answer: Answer) -> Iterator[dict[str, Any]]:
@@ -96,10 +106,48 @@ def describe_answer(answer: Answer) -> dict[str, Any]:
         record["calibrated"] = describe_confidence(answer.confidence)
     if answer.claim is not None:
         record["claim"] = describe_claim(answer.claim)
+    if answer.prior is not None:
+        record["prior"] = describe_prior(answer.prior)
+    if answer.together:
+        record["together"] = [describe_contribution(each) for each in answer.together]
     if answer.truth is not None:
         record["truth"] = describe_point(answer.truth)
     if answer.error_m is not None:
         record["error_m"] = round(answer.error_m, 2)
+    return record
+
+
+def describe_prior(shift: PriorShift) -> dict[str, Any]:
+    """A place that was roughly known, and how far the picture moved what is believed of it."""
+    return {
+        **describe_point(shift.prior.place),
+        "sigma_m": round(shift.prior.sigma_m, 2),
+        "source": shift.prior.source,
+        "first_moved_m": round(shift.first_moved_m, 2),
+        "mean": describe_point(shift.mean),
+        "mean_moved_m": round(shift.mean_moved_m, 2),
+        "spread_m": round(shift.spread_m, 2),
+        "bits": round(shift.bits, 3),
+        "holds": round(shift.holds, 4),
+        "says": explain_prior(shift),
+    }
+
+
+def describe_contribution(contribution: Contribution) -> dict[str, Any]:
+    """What one of several photos of one spot says of their first place."""
+    record: dict[str, Any] = {
+        "photo": printable(contribution.photo),
+        "sha256": contribution.sha256,
+        "score": round(contribution.score, 6),
+        "bits": round(contribution.bits, 3),
+        "foreign": round(contribution.foreign, 4),
+    }
+    if contribution.heading_deg is not None:
+        record["heading_deg"] = round(contribution.heading_deg, 2) % 360.0
+    if contribution.alone is not None:
+        record["alone"] = describe_point(contribution.alone)
+    if contribution.alone_m is not None:
+        record["alone_m"] = round(contribution.alone_m, 2)
     return record
 
 
@@ -349,12 +397,21 @@ def stands_out(answer: Answer) -> bool:
 
 
 def explain_confidence(answer: Answer) -> str:
-    """A sentence or two on how far to trust the first place.
+    """A sentence or two on how far to trust the first place, and on what it rests.
 
     Probabilities and areas only where the index's calibration measured such photos.
     """
     if not answer.places:
         return phrase("confidence.no_places")
+    sentences = [_explain_first_place(answer)]
+    if answer.together:
+        sentences.append(explain_together(answer.together))
+    if answer.prior is not None:
+        sentences.append(explain_prior(answer.prior))
+    return " ".join(sentences)
+
+
+def _explain_first_place(answer: Answer) -> str:
     if answer.confidence is not None:
         return _explain_calibrated(answer, answer.confidence)
     lead = "stands_out" if stands_out(answer) else "nothing_stands_out"
@@ -397,6 +454,46 @@ def explain_pose(place: Place) -> str:
     if place.heading_sigma_deg is None:
         return phrase("confidence.position", **metres)
     return phrase("confidence.pose", degrees=place.heading_sigma_deg, **metres)
+
+
+def explain_prior(shift: PriorShift) -> str:
+    """How far a picture moved the place that was roughly known, and whether it fits it at all."""
+    values = {
+        "place": str(shift.prior.place),
+        "sigma": _format_distance(shift.prior.sigma_m),
+        "first": _format_distance(shift.first_moved_m),
+        "mean": _format_distance(shift.mean_moved_m),
+        "spread": _format_distance(shift.spread_m),
+    }
+    sentences = [phrase(f"prior.{shift.prior.source}", **values), phrase("prior.moved", **values)]
+    if shift.holds < _CONTRADICTED:
+        sentences.append(phrase("prior.contradicted"))
+    elif shift.bits < _LITTLE_BITS:
+        sentences.append(phrase("prior.little"))
+    return " ".join(sentences)
+
+
+def explain_together(contributions: Sequence[Contribution]) -> str:
+    """That several photos have one answer, and which of them hardly belong to it."""
+    sentences = [phrase("together.photos", count=len(contributions))]
+    foreign = [one.photo for one in contributions if one.foreign > _CONTRADICTED]
+    if foreign:
+        names = ", ".join(shorten_names(foreign))
+        sentences.append(phrase("together.foreign", count=len(foreign), names=names))
+    return " ".join(sentences)
+
+
+def explain_contribution(contribution: Contribution) -> str:
+    """What one of several photos of one spot adds, on one line without its name."""
+    record = describe_contribution(contribution)
+    parts = [phrase("together.adds", bits=record["bits"])]
+    if "heading_deg" in record:
+        parts.append(phrase("together.heading", degrees=record["heading_deg"]))
+    if "alone_m" in record:
+        parts.append(phrase("together.alone", distance=_format_distance(record["alone_m"])))
+    if record["foreign"] > _CONTRADICTED:
+        parts.append(phrase("together.doubtful"))
+    return ", ".join(parts)
 
 
 def explain_claim(claim: Claim) -> str:

@@ -115,6 +115,12 @@ def _write_remarks(answers: Sequence[Answer]) -> list[str]:
                 lines.append(
                     phrase("table.first_place", link=records.make_map_link(answer.places[0].latlon))
                 )
+    for answer in answers:
+        photos = records.shorten_names([each.photo for each in answer.together])
+        lines += [
+            f"  {photo}: {records.explain_contribution(each)}"
+            for photo, each in zip(photos, answer.together, strict=True)
+        ]
     for name, answer in zip(names, answers, strict=True):
         if answer.claim is not None:
             lines.append(f"{name}: {records.explain_claim(answer.claim)}")

@@ -158,6 +158,33 @@ class ClaimedPlace(Point):
     areas: list[float] | None = Field(None, description="coverages of the areas that hold it")
 
 
+class PriorFacts(Point):
+    """A place that was roughly known, and how far the photo moved what is believed of it."""
+
+    sigma_m: float = Field(description="standard deviation of the given place, in each direction")
+    source: Literal["given", "file"]
+    first_moved_m: float = Field(description="from there to the first place")
+    mean: Point = Field(description="of all that is believed with the photo")
+    mean_moved_m: float = Field(description="from the given place to that mean")
+    spread_m: float = Field(description="standard deviation about that mean, in each direction")
+    bits: float = Field(description="by which the photo adds to the given place")
+    holds: float = Field(description="share of the belief in which the given place is right")
+    says: str = Field(description="the same in words")
+
+
+class ContributionFacts(Record):
+    """What one of several photos of one spot says of their first place."""
+
+    photo: str
+    sha256: str
+    score: float = Field(description="of the first place's window")
+    bits: float = Field(description="by which it alone makes that ground likelier than average")
+    foreign: float = Field(description="share of the belief in which it was taken elsewhere")
+    heading_deg: float | None = Field(None, description="of this photo's middle, from true north")
+    alone: Point | None = Field(None, description="its first place if it were alone")
+    alone_m: float | None = Field(None, description="from there to the place of all")
+
+
 class PhotoAnswer(Record):
     """The answer for one photo."""
 
@@ -177,6 +204,8 @@ class PhotoAnswer(Record):
     calibrated: CalibratedFacts | None = Field(None, description="only where it was measured")
     places: list[RankedPlace] = Field(description="best first")
     claim: ClaimedPlace | None = Field(None, description="where a place was claimed")
+    prior: PriorFacts | None = Field(None, description="where a place was roughly known")
+    together: list[ContributionFacts] | None = Field(None, description="of photos of one spot")
     heat: Heat | None = Field(None, description="with heat=true")
     outline: list[list[list[list[float]]]] | None = Field(
         None, description="the first calibrated area as polygons of rings of (lat, lon); with heat"

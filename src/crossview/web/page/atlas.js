@@ -128,6 +128,13 @@ function addOutline(outline) {
   }).addTo(marks);
 }
 
+// What was known before the photo was looked at.
+function addPrior({ lat, lon, sigma_m }) {
+  const shared = { interactive: false, radius: sigma_m, fill: false };
+  L.circle(onMap(lat, lon), { ...shared, color: "#0b0f14", opacity: 0.5, weight: 4 }).addTo(marks);
+  L.circle(onMap(lat, lon), { ...shared, color: "#c8b0ff", weight: 2, dashArray: "8 6", className: "prior" }).addTo(marks);
+}
+
 // What the photo's answer puts on the map.
 export function drawAnswer() {
   const answer = currentAnswer();
@@ -135,6 +142,7 @@ export function drawAnswer() {
   pins = [];
   if (answer?.truth) addTruth(answer.truth);
   if (answer?.outline?.length) addOutline(answer.outline);
+  if (answer?.prior) addPrior(answer.prior);
   (answer?.places ?? []).map((place, index) => [place, index]).reverse().forEach((pair) => addPin(...pair));
   drawView();
   return showHeat();

@@ -63,6 +63,7 @@ function drawLegend() {
       answer?.claim && row("claim-key", phrase("map.key_claim_mark")),
       answer?.truth && row("truth-key", phrase("map.actual_place")),
       row("view-key", phrase("map.key_view")),
+      answer?.prior && row("prior-key", phrase("map.key_prior")),
       answer?.places.some((place) => place.position_sigma_m) && row("position-key", phrase("map.key_position")),
       coverage !== null && row("area-key", phrase("map.key_area", { percent: percent(coverage) }))]))]));
 }

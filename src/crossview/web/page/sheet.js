@@ -157,6 +157,22 @@ function bestPlaces(answer) {
   ];
 }
 
+// What each of several photos of one spot says of their first place.
+function togetherList(answer) {
+  if (!answer.together?.length) return [];
+  const facts = (one) => [
+    phrase("map.together_bits", { bits: number(one.bits, 1) }),
+    isTold(one.heading_deg) && facing(one),
+    isTold(one.alone_m) && phrase("map.together_alone", { metres: metres(one.alone_m) }),
+    one.foreign > 0.5 && phrase("map.together_foreign"),
+  ].filter(Boolean).join(" \u00b7 ");
+  return [
+    el("h3", {}, phrase("map.together")),
+    el("ul", { class: "together" }, answer.together.map((one) =>
+      el("li", { class: one.foreign > 0.5 ? "foreign" : null }, el("bdi", {}, one.photo), el("span", { class: "quiet" }, facts(one))))),
+  ];
+}
+
 async function saveAll(kind) {
   await state.source.bringUpToDate();
   save(kind);
@@ -179,7 +195,7 @@ function drawPhotoSheet(photo) {
     answer?.advice && el("p", { class: "quiet advice" }, answer.advice),
     state.source.drawControls(photo),
     drawClaim(answer),
-    answer && [...bestPlaces(answer), actions(photo), remarks(answer)],
+    answer && [...bestPlaces(answer), ...togetherList(answer), actions(photo), remarks(answer)],
   ];
 }
 
