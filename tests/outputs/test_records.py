@@ -7,7 +7,13 @@ import pytest
 from tests.outputs.fakes import answer, place
 
 from crossview.localization.answer import Confidence
-from crossview.outputs.records import explain_confidence, format_km2, printable, stands_out
+from crossview.outputs.records import (
+    describe_confidence,
+    explain_confidence,
+    format_km2,
+    printable,
+    stands_out,
+)
 
 CONFIDENCE = Confidence(
     elsewhere=0.1, refused=False, false_reject=0.05, areas=(), kind="panoramas", n=321,
@@ -64,6 +70,16 @@ def test_with_a_calibration_a_place_stands_out_that_is_likelier_right_than_not(c
 def test_probabilities_are_whole_percents_but_never_rounded_to_certainty(chance, said):
     told = explain_confidence(answer(places=(place(1, probability=chance),), confidence=CONFIDENCE))
     assert told.startswith(f"First place within 25 m: {said}. ")
+
+
+def test_a_calibration_of_other_regions_says_so_and_claims_nothing_of_this_one():
+    carried = replace(CONFIDENCE, carried_from=("north.cvx", "sou\x07th.cvx"))
+    told = explain_confidence(answer(places=(place(probability=0.5),), confidence=carried))
+    assert "Calibrated on 321 panoramas of other regions (north.cvx, sou\ufffdth.cvx)" in told
+    assert "how far it holds here was not measured" in told
+    assert "of this region" not in told
+    assert describe_confidence(carried)["carried_from"] == ["north.cvx", "sou\x07th.cvx"]
+    assert "carried_from" not in describe_confidence(CONFIDENCE)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ class Confidence:
     kind: str  # of pictures that was calibrated, in words
     n: int  # photos it was calibrated on
     date: str  # of the calibration
+    carried_from: tuple[str, ...] = ()  # names of the regions it was measured on, if not this one
 
 
 @dataclass(frozen=True, kw_only=True)

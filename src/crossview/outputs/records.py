@@ -183,7 +183,7 @@ def describe_claim(claim: Claim) -> dict[str, Any]:
 
 def describe_confidence(confidence: Confidence) -> dict[str, Any]:
     """What a calibration says of one photo, without the cells of its areas."""
-    return {
+    record: dict[str, Any] = {
         "elsewhere": round(confidence.elsewhere, 4),
         "refused": confidence.refused,
         "false_reject": confidence.false_reject,
@@ -192,6 +192,9 @@ def describe_confidence(confidence: Confidence) -> dict[str, Any]:
         "n": confidence.n,
         "date": confidence.date,
     }
+    if confidence.carried_from:
+        record["carried_from"] = list(confidence.carried_from)
+    return record
 
 
 def describe_area(area: Area) -> dict[str, Any]:
@@ -443,7 +446,10 @@ def _explain_calibrated(answer: Answer, confidence: Confidence) -> str:
     if pose := explain_pose(answer.places[0]):
         text = f"{text} {pose}"
     source = {"n": confidence.n, "kind": confidence.kind, "date": confidence.date}
-    return f"{text} {phrase('confidence.calibrated_on', **source)}"
+    if not confidence.carried_from:
+        return f"{text} {phrase('confidence.calibrated_on', **source)}"
+    regions = ", ".join(map(printable, confidence.carried_from))
+    return f"{text} {phrase('confidence.carried_from', regions=regions, **source)}"
 
 
 def explain_pose(place: Place) -> str:

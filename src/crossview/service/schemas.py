@@ -137,6 +137,9 @@ class CalibratedFacts(Record):
     kind: str
     n: int = Field(description="photos it was calibrated on")
     date: str
+    carried_from: list[str] | None = Field(
+        None, description="regions that it was measured on, where it was not this one"
+    )
 
 
 class ClaimedPlace(Point):
