@@ -157,19 +157,20 @@ def reach_point(origin: LatLon, bearing_deg: float, distance_m: float) -> LatLon
 
     As exact at the poles as elsewhere: there a bearing counts from the meridian of ``origin``.
     """
-    lat, lon, turn = (math.radians(v) for v in (origin.lat, origin.lon, bearing_deg))
+    lat, lon = reach_points(origin, np.array([bearing_deg]), distance_m)
+    return LatLon(float(lat[0]), float(lon[0]))
+
+
+def reach_points(origin: LatLon, bearing_deg: F64, distance_m: float) -> tuple[F64, F64]:
+    """Latitudes and longitudes [N] of :func:`reach_point` for bearings [N]."""
+    lat, lon, turn = math.radians(origin.lat), math.radians(origin.lon), np.radians(bearing_deg)
     reach = distance_m / EARTH_RADIUS_M
     up = np.array([math.cos(lat) * math.cos(lon), math.cos(lat) * math.sin(lon), math.sin(lat)])
-    north = np.array(
-        [-math.sin(lat) * math.cos(lon), -math.sin(lat) * math.sin(lon), math.cos(lat)]
-    )
-    east = np.array([-math.sin(lon), math.cos(lon), 0.0])
-    ahead = math.cos(turn) * north + math.sin(turn) * east
-    x, y, z = map(float, math.cos(reach) * up + math.sin(reach) * ahead)
-    return LatLon(
-        math.degrees(math.atan2(z, math.hypot(x, y))),
-        float(wrap_lon(math.degrees(math.atan2(y, x)))),
-    )
+    north = [-math.sin(lat) * math.cos(lon), -math.sin(lat) * math.sin(lon), math.cos(lat)]
+    east = [-math.sin(lon), math.cos(lon), 0.0]
+    ahead = np.outer(north, np.cos(turn)) + np.outer(east, np.sin(turn))
+    x, y, z = math.cos(reach) * up[:, None] + math.sin(reach) * ahead
+    return np.degrees(np.arctan2(z, np.hypot(x, y))), wrap_lon(np.degrees(np.arctan2(y, x)))
 
 
 def number_square(place: LatLon, side_m: float) -> tuple[int, int]:
@@ -238,10 +239,11 @@ def outline_sector(apex: LatLon, bearing_deg: float, width_deg: float, radius_m:
     )
     width_deg = min(width_deg, 360.0)
     steps = math.ceil(width_deg / _CHORD_DEG)
-    turns = [bearing_deg + width_deg * (0.5 - step / steps) for step in range(steps + 1)]
-    corners = [reach_point(apex, turn, radius_m) for turn in turns]
-    corners = corners[:-1] if width_deg == 360.0 else [apex, *corners]
-    ring = [(round(p.lon, _DIGITS), round(p.lat, _DIGITS)) for p in (*corners, corners[0])]
+    turns = bearing_deg + width_deg * (0.5 - np.arange(steps + 1) / steps)
+    lat, lon = reach_points(apex, turns, radius_m)
+    corners = list(zip(lon.tolist(), lat.tolist(), strict=True))
+    corners = corners[:-1] if width_deg == 360.0 else [(apex.lon, apex.lat), *corners]
+    ring = [(round(x, _DIGITS), round(y, _DIGITS)) for x, y in (*corners, corners[0])]
     return [_close_over_pole(unroll_ring(ring))]
 
 
