@@ -195,6 +195,20 @@ def test_a_lost_point_is_said_to_be_a_guess(index, opened):
 
 
 @needs_chromium
+def test_a_picture_of_something_else_is_said_to_be_one_and_its_point_stays_in_the_way(
+    index, opened
+):
+    given = here(index, 5, lost=())
+    points = [replace(p, fits=0.03 if n == 2 else p.fits) for n, p in enumerate(given.points)]
+    page = opened(replace(given, points=tuple(points)), fragment="#point=3")
+    assert "this one probably shows something else" in page.locator("#standing").inner_text()
+    assert page.locator("path.stop.foreign").count() == 1
+    assert "picture of something else" in page.locator(".legend").inner_text()
+    page.keyboard.press("ArrowRight")
+    assert "something else" not in page.locator("#standing").inner_text()
+
+
+@needs_chromium
 def test_it_plays_to_its_end_and_again_and_pauses(index, opened):
     page = opened(here(index, 6, lost=()))
     page.select_option("#speed", "16")

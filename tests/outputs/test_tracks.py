@@ -161,6 +161,16 @@ def test_the_table_says_which_points_are_lost_and_sums_up_below():
     assert "camera held level" in text
 
 
+@pytest.mark.parametrize("name", sorted(set(ALL) - {"csv"}))
+def test_pictures_that_show_something_else_are_counted_and_lost_ones_are_none(name):
+    given = track(6, lost=(0,))
+    fits = (0.0, 0.49, 0.51, 0.9, 0.2, 1.0)
+    points = (replace(p, fits=each) for p, each in zip(given.points, fits, strict=True))
+    told = TRACK_FORMATS[name](replace(given, points=tuple(points)))
+    assert "2 pictures probably show something else" in told
+    assert "show something else" not in TRACK_FORMATS[name](track(6))
+
+
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_track_that_is_lost_all_the_way_is_said_to_be(name, count):

@@ -283,6 +283,7 @@ def describe_track(track: Track) -> dict[str, Any]:
         "source": printable(track.source),
         "points": len(track.points),
         "lost": sum(point.lost for point in track.points),
+        "foreign": sum(map(is_foreign, track.points)),
         "length_m": round(sum(measure_distance_m(a.latlon, b.latlon) for a, b in steps), 2),
         "assumptions": [printable(text) for text in track.assumptions],
         "warnings": [printable(text) for text in track.warnings],
@@ -291,6 +292,14 @@ def describe_track(track: Track) -> dict[str, Any]:
         record["median_error_m"] = round(float(np.median(track.errors_m)), 2)
         record["within_25m"] = round(float(np.mean(np.array(track.errors_m) <= 25.0)), 4)
     return record
+
+
+def is_foreign(point: TrackPoint) -> bool:
+    """Whether the picture of a point that is found probably shows something else.
+
+    Where it was taken is then told by the pictures before and after it.
+    """
+    return not point.lost and point.fits < _CONTRADICTED
 
 
 def describe_track_point(point: TrackPoint) -> dict[str, Any]:
@@ -347,6 +356,8 @@ def explain_track(track: Track) -> str:
     if found:
         sigma = float(np.median(found))
         sentences.append(phrase("track.known_to", metres=sigma, length=facts["length_m"]))
+    if facts["foreign"]:
+        sentences.append(phrase("track.foreign", count=facts["foreign"]))
     if "median_error_m" in facts:
         off, near = facts["median_error_m"], _format_percent(facts["within_25m"])
         sentences.append(phrase("track.errors", metres=off, near=near))

@@ -104,6 +104,8 @@ def _describe(track: Track, footprint_m: float) -> dict[str, Any]:
 def _describe_point(point: TrackPoint, name: str, length_m: float) -> dict[str, Any]:
     record = records.describe_track_point(point) | {"photo": name}
     del record["openstreetmap"]  # the page's script makes it from lat and lon
+    if records.is_foreign(point):
+        record["foreign"] = True
     if point.heading_deg is not None:
         width_deg = max(_NARROWEST_DEG, 2.0 * (point.heading_sigma_deg or 0.0))
         polygon = outline_sector(point.latlon, point.heading_deg, width_deg, length_m)

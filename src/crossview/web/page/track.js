@@ -33,6 +33,12 @@ function standing(point) {
   return point.lost ? phrase("map.track.lost") : phrase("map.good_to", { metres: metres(point.position_sigma_m) });
 }
 
+function trust(point) {
+  const values = { metres: metres(point.position_sigma_m) };
+  if (point.lost) return phrase("map.track.lost_more", values);
+  return point.foreign ? phrase("map.track.foreign", values) : standing(point);
+}
+
 function looking({ heading_deg: heading, heading_sigma_deg: sigma }) {
   if (heading === undefined) return null;
   const values = { wind: wind(heading), degrees: Math.round(heading) % 360 };
@@ -49,8 +55,9 @@ function drawTrail() {
   }
   dots = points.map((point, index) => {
     const dot = L.circleMarker(onMap(point.lat, point.lon), {
-      radius: PAST_PX, weight: 1.5, color: "#0b0f14", fillColor: point.lost ? "#fff" : WAY,
-      fillOpacity: point.lost ? 0.25 : 1, dashArray: point.lost ? "2 2" : null, className: point.lost ? "stop lost" : "stop",
+      radius: PAST_PX, weight: 1.5, color: "#0b0f14", fillColor: point.lost || point.foreign ? "#fff" : WAY,
+      fillOpacity: point.lost ? 0.25 : 1, dashArray: point.lost ? "2 2" : null,
+      className: `stop${point.lost ? " lost" : ""}${point.foreign ? " foreign" : ""}`,
     }).addTo(trail);
     dot.on("click", () => show(index));
     return dot;
@@ -97,6 +104,7 @@ function drawLegend() {
   byId("legend").replaceChildren(el("ul", {}, present([
     row("way-key", phrase("map.track.key_way")),
     told.lost > 0 && row("gap-key", phrase("map.track.key_gap")),
+    told.foreign > 0 && row("foreign-key", phrase("map.track.key_foreign")),
     row("position-key", phrase("map.track.key_circle")),
     points.some((point) => point.view) && row("looking-key", phrase("map.track.key_looking")),
     lines.truth.length > 0 && row("truth-key", phrase("map.track.key_truth")),
@@ -139,8 +147,7 @@ function drawSheet() {
     figure(point),
     el("h2", { class: "name", title: point.photo }, name(point)),
     el("p", { id: "clock", class: "quiet" }, clock(point)),
-    el("p", { id: "standing", class: point.lost ? "confidence refused" : "confidence clear" },
-      point.lost ? phrase("map.track.lost_more", { metres: metres(point.position_sigma_m) }) : standing(point)),
+    el("p", { id: "standing", class: `confidence ${point.lost ? "refused" : point.foreign ? "" : "clear"}` }, trust(point)),
     el("ul", { class: "point-facts" }, facing(point).map((text) => el("li", {}, text))),
     el("p", { id: "selected", class: "quiet" }, el("span", { class: "mono" }, coordinates(point)),
       ` (${phrase("map.lat_lon")}), `, mapLink(point)),
