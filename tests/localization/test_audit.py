@@ -3,11 +3,13 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.index.regions import indexed
 from tests.localization.fake_index import ORIGIN, index_of_panoramas, spheres, toy
+from tests.outputs.fakes import contribution, prior_shift
 
 from crossview import __version__
 from crossview.errors import CannotWrite
@@ -40,6 +42,24 @@ def test_a_record_names_files_assumptions_versions_hints_and_result(index):
     assert record["places"][0]["window"] == 2
     assert len(record["places"]) == 2
     assert "fov_deg" not in record["hints"]
+
+
+def test_a_record_names_every_photo_of_a_spot_and_what_a_picture_made_of_its_prior(index):
+    found = locate(index, PANORAMAS[2], embedder=EMBEDDER)
+    whole = replace(found, prior=prior_shift(), together=(contribution("a.jpg", foreign=0.9),))
+    record = json.loads(json.dumps(make_audit_record(whole, Hints(), index)))
+    assert record["together"] == [{"photo": "a.jpg", "photo_sha256": "cd" * 32, "foreign": 0.9}]
+    assert record["prior"]["sigma_m"] == 30.0
+    assert record["prior"]["first_moved_m"] == 12.345
+    alone = make_audit_record(found, Hints(), index)
+    assert (alone["together"], alone["prior"]) == ([], None)
+
+
+def test_a_record_says_how_well_position_and_heading_are_known(index):
+    found = locate(index, PANORAMAS[2], embedder=EMBEDDER)
+    first = replace(found.places[0], position_sigma_m=1.5, heading_sigma_deg=0.75)
+    told = make_audit_record(replace(found, places=(first,)), Hints(), index)["places"][0]
+    assert (told["position_sigma_m"], told["heading_sigma_deg"]) == (1.5, 0.75)
 
 
 def test_the_index_is_the_one_that_was_opened_whatever_became_of_it_since(tmp_path):

@@ -31,6 +31,15 @@ def test_the_best_places_are_a_table_with_their_pictures(shown):
     assert "No place stands out" in page.text
 
 
+def test_uncertainties_stand_beside_position_and_heading(index):
+    (plain,) = answers_of(index, 1)
+    places = (replace(p, position_sigma_m=1.5, heading_sigma_deg=0.75) for p in plain.places)
+    text = NotebookAnswer.of(replace(plain, places=tuple(places)), index)._repr_html_()
+    assert "<th>\u00b1 m</th>" in text
+    assert "<td>1.5</td><td>45\u00b0</td><td>0.8</td>" in text
+    assert "\u00b1" not in NotebookAnswer.of(plain, index)._repr_html_()
+
+
 def test_nothing_but_links_that_are_yours_to_follow_leads_elsewhere(shown):
     links = Page(shown._repr_html_()).values("href")
     assert all(link.startswith("https://www.openstreetmap.org/") for link in links)

@@ -15,8 +15,9 @@ from crossview.geo.points import LatLon, project_to_local_m, reach_point
 from crossview.localization.answer import Confidence
 from crossview.outputs.geojson import to_geojson
 from crossview.outputs.kml import to_kml
-from crossview.outputs.records import describe_place, describe_view
+from crossview.outputs.records import describe_footprint, describe_place, describe_view
 from crossview.outputs.text import to_csv, to_jsonl, to_table
+from crossview.service.schemas import RankedPlace
 
 KML = "{http://www.opengis.net/kml/2.2}"
 LENGTH_M = 31.0  # 0.62 of a window of 50 m
@@ -171,6 +172,18 @@ def test_what_pages_draw_is_the_wedge_of_the_formats_as_latitude_and_longitude()
     (ring,) = feature["geometry"]["coordinates"]
     assert [(lon, lat) for lat, lon in view["ring"]] == [tuple(point) for point in ring]
     assert describe_view(posed().places[0], 360.0)["ring"][0] != (ORIGIN.lat, ORIGIN.lon)
+
+
+@pytest.mark.parametrize("fov_deg", [90.0, 360.0])
+def test_the_service_takes_what_is_told_of_a_place(fov_deg):
+    posed_place = posed(fov_deg=fov_deg).places[0]
+    record = {
+        **describe_place(posed_place, None), "footprint": describe_footprint(posed_place.footprint),
+        "view": describe_view(posed_place, fov_deg),
+    }  # fmt: skip
+    told = RankedPlace.model_validate_json(json.dumps(record))
+    assert (told.position_sigma_m, told.heading_sigma_deg) == (1.23, 2.35)
+    assert told.view.length_m == LENGTH_M
 
 
 def test_sigmas_have_two_digits():

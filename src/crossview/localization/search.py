@@ -170,7 +170,7 @@ def rank_places(
 
     ``scores`` and ``heading_deg`` [N], the latter clockwise from each window's up, NaN where the
     model finds none. ``weights`` [N] are added to the scores to rank them, where there is a prior.
-    A place's pin is the centre of its best window.
+    A place's pin is the centre of its best window; ``refinement`` moves it.
     """
     ranked = scores if weights is None else scores + weights
     rows = pick_apart(ranked, index.lat, index.lon, _get_separation_m(index), count)
