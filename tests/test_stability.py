@@ -14,7 +14,7 @@ from crossview import cli, errors
 from crossview.datasets.pair_lists import COLUMNS as PAIR_COLUMNS
 from crossview.methods import api
 from crossview.outputs.formats import FORMATS
-from crossview.outputs.records import CLAIM_COLUMNS, COLUMNS
+from crossview.outputs.records import CLAIM_COLUMNS, COLUMNS, TRACK_COLUMNS
 from crossview.service.regions import Regions
 from crossview.service.server import create_app, list_routes
 
@@ -61,7 +61,7 @@ def application(tmp_path_factory):
         ("names of `crossview.methods.api`", api.__all__),
         ("verbs", cli.VERBS),
         ("columns of `pairs.csv`", PAIR_COLUMNS),
-        ("names of the formats", {*COLUMNS, *CLAIM_COLUMNS, *NESTED}),
+        ("names of the formats", {*COLUMNS, *CLAIM_COLUMNS, *TRACK_COLUMNS, *NESTED}),
         ("formats", FORMATS),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

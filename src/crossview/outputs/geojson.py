@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -83,21 +83,18 @@ def to_geojson_track(track: Track) -> str:
 
 
 def _draw_track(track: Track) -> Iterator[dict[str, Any]]:
-    pieces = [[_read_position(point.latlon) for point in piece] for piece in split_track(track)]
-    lines = [piece for piece in pieces if len(set(piece)) > 1]
+    pieces = [[point.latlon for point in piece] for piece in split_track(track)]
     facts = {**describe_track(track), "confidence": explain_track(track)}
-    yield _make_feature(build_lines(lines) if lines else None, {"role": "track", **facts})
-    for gap in list_gaps(track):
-        ends = [_read_position(point) for point in gap]
-        if len(set(ends)) > 1:
-            yield _make_feature(build_lines([ends]), {"role": "gap"})
+    yield _make_feature(draw_lines(pieces), {"role": "track", **facts})
+    for ends in list_gaps(track):
+        if (gap := draw_lines([ends])) is not None:
+            yield _make_feature(gap, {"role": "gap"})
     for point in track.points:
         record = describe_track_point(point)
         known = {name: value for name, value in record.items() if name not in ("lat", "lon")}
         yield _make_feature(_make_point(point.latlon), {"role": "point", **known})
-    truth = [_read_position(point) for point in trace_truth(track)]
-    if len(set(truth)) > 1:
-        yield _make_feature(build_lines([truth]), {"role": "truth"})
+    if (truth := draw_lines([trace_truth(track)])) is not None:
+        yield _make_feature(truth, {"role": "truth"})
 
 
 def _describe_features(answer: Answer, footprints: bool) -> Iterator[dict[str, Any]]:
@@ -165,6 +162,13 @@ def draw_view(place: Place, fov_deg: float) -> dict[str, Any] | None:
     length_m = measure_view_m(place.footprint.width_m)
     tip = reach_point(place.latlon, place.heading_deg, length_m)
     return build_lines([[_read_position(place.latlon), _read_position(tip)]])
+
+
+def draw_lines(lines: Iterable[Sequence[LatLon]]) -> dict[str, Any] | None:
+    """Lines from place to place; None where none of them has two different ones."""
+    positions = [[_read_position(place) for place in line] for line in lines]
+    parts = [line for line in positions if len(set(line)) > 1]
+    return build_lines(parts) if parts else None
 
 
 def draw_prior(prior: Prior) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from crossview.geo.points import LatLon, LonLat, build_lines
+from crossview.geo.points import LatLon, LonLat
 from crossview.localization.answer import Answer
 from crossview.outputs import records
-from crossview.outputs.geojson import draw_prior, draw_uncertainty, draw_view
+from crossview.outputs.geojson import draw_lines, draw_prior, draw_uncertainty, draw_view
 
 if TYPE_CHECKING:
     from crossview.localization.track import Track, TrackPoint
@@ -80,23 +80,23 @@ def to_kml_track(track: Track) -> str:
     if all(point.time is not None for point in track.points):
         _add_played(document, pieces)
     else:
-        lines = [[(p.latlon.lon, p.latlon.lat) for p in piece] for piece in pieces if piece[1:]]
-        if lines:
-            _add_shape(document, "track", "track", build_lines(lines))
+        _add_lines(document, "track", [[point.latlon for point in piece] for piece in pieces])
     for ends in records.list_gaps(track):
-        gap = [(end.lon, end.lat) for end in ends]
-        if gap[0] != gap[1]:
-            _add_shape(document, "gap", "gap", build_lines([gap]))
+        _add_lines(document, "gap", [ends])
     folder = _add_child(document, "Folder")
     _add_child(folder, "name", "points")
     for point in track.points:
         _add_track_point(folder, records.describe_track_point(point))
-    truth = [(place.lon, place.lat) for place in records.trace_truth(track)]
-    if len(set(truth)) > 1:
-        _add_shape(document, "truth", "truth", build_lines([truth]))
+    _add_lines(document, "truth", [records.trace_truth(track)])
     ET.indent(root)
     body = ET.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def _add_lines(document: ET.Element, name: str, lines: Sequence[Sequence[LatLon]]) -> None:
+    """One placemark of lines, which have its name as their style; nothing of lines of one point."""
+    if (shape := draw_lines(lines)) is not None:
+        _add_shape(document, name, name, shape)
 
 
 def _add_played(document: ET.Element, pieces: Sequence[Sequence[TrackPoint]]) -> None:
