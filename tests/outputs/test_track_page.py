@@ -187,6 +187,17 @@ def test_a_track_is_drawn_with_its_points_its_gap_and_the_point_that_is_shown(in
 
 
 @needs_chromium
+def test_the_whole_track_is_in_view_at_first_at_whichever_point_it_begins(index, opened):
+    page = opened(here(index, 200, step_m=0.5, lost=()), fragment="#point=200")
+    frame = page.locator("#map").bounding_box()
+    for number in (0, 199):
+        dot = page.locator("path.stop").nth(number).bounding_box()
+        assert frame["x"] <= dot["x"] <= frame["x"] + frame["width"]
+        assert frame["y"] <= dot["y"] <= frame["y"] + frame["height"]
+    assert page.locator("path.stop[stroke]:not([stroke=none])").count() == 0, "no rims that hide it"
+
+
+@needs_chromium
 def test_a_lost_point_is_said_to_be_a_guess(index, opened):
     page = opened(here(index, 8, lost=(3, 4)), fragment="#point=4")
     assert position(page) == "4 of 8"

@@ -9,7 +9,7 @@ import { state } from "./state.js";
 const { points, lines, told } = facts.track;
 const SPEEDS = [1, 2, 4, 8, 16]; // pictures a second
 const WAY = "#ffd24a";
-const PAST_PX = 4; // radius of a point's dot
+const isDense = points.length > 150; // dots with rims would hide the way, and each other
 let at = 0; // the point that is shown
 let timer = null; // while it is played
 let follows = false; // whether the map stays close to the point that is shown
@@ -55,7 +55,7 @@ function drawTrail() {
   }
   dots = points.map((point, index) => {
     const dot = L.circleMarker(onMap(point.lat, point.lon), {
-      radius: PAST_PX, weight: 1.5, color: "#0b0f14", fillColor: point.lost || point.foreign ? "#fff" : WAY,
+      radius: isDense ? 2 : 4, stroke: !isDense, weight: 1.5, color: "#0b0f14", fillColor: point.lost || point.foreign ? "#fff" : WAY,
       fillOpacity: point.lost ? 0.25 : 1, dashArray: point.lost ? "2 2" : null,
       className: `stop${point.lost ? " lost" : ""}${point.foreign ? " foreign" : ""}`,
     }).addTo(trail);
@@ -82,7 +82,7 @@ function drawPoint() {
     radius: 8, weight: 3, color: "#fff", fillColor: point.lost ? "#8a8f98" : "#e4571b", fillOpacity: 1,
     interactive: false, className: "here",
   }).addTo(shown);
-  if (follows || !map.getBounds().pad(-0.15).contains(here)) map.panTo(here, { animate: !calm && timer === null });
+  if (follows || !map.getBounds().contains(here)) map.panTo(here, { animate: !calm && timer === null });
 }
 
 function drawFigures() {
@@ -119,7 +119,7 @@ function drawCourse() {
     y: point.lost ? 0 : 20 - 18 * Math.sqrt(point.position_sigma_m / most), height: 20,
   }));
   byId("course").replaceChildren(svg("svg", { viewBox: `0 0 ${points.length} 20`, preserveAspectRatio: "none" }, bars,
-    svg("rect", { id: "cursor", class: "cursor", x: 0, width: 1, y: 0, height: 20 })));
+    svg("rect", { id: "cursor", class: "cursor", x: 0, width: Math.max(1, points.length / 120), y: 0, height: 20 })));
   byId("course").addEventListener("pointerdown", (event) => {
     const box = byId("course").getBoundingClientRect();
     show(Math.floor(((event.clientX - box.left) / box.width) * points.length));
