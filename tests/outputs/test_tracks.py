@@ -13,13 +13,14 @@ import shapely.geometry
 from tests.outputs.fakes import HOSTILE, track
 
 from crossview.errors import InvalidValue, UnknownName
-from crossview.geo.points import LatLon
+from crossview.geo.points import LatLon, measure_distance_m
 from crossview.outputs.formats import TRACK_FORMATS, choose_format
 from crossview.outputs.geojson import to_geojson_track
 from crossview.outputs.gpx import to_gpx_track
 from crossview.outputs.kml import to_kml_track
 from crossview.outputs.records import TRACK_COLUMNS, describe_track, describe_track_point
 from crossview.outputs.text import to_csv_track, to_table_track
+from crossview.street.own_photos import read_tracks
 
 GPX = "{http://www.topografix.com/GPX/1/1}"
 KML = "{http://www.opengis.net/kml/2.2}"
@@ -76,6 +77,17 @@ def test_a_time_of_no_zone_is_written_without_one_and_an_unknown_one_not_at_all(
     told = to_gpx_track(replace(given, points=tuple(local)))
     assert "<time>2026-05-01T12:00:00.000</time>" in told
     assert "<time>" not in to_gpx_track(track(times=False))
+
+
+def test_gpx_is_read_back_with_its_times_and_without_a_way_across_what_was_lost(tmp_path):
+    given = track(8, lost=(3, 4))
+    (tmp_path / "a.gpx").write_text(to_gpx_track(given), encoding="utf-8")
+    recorded = read_tracks([tmp_path / "a.gpx"])
+    for point in given.points:
+        found = recorded.find(point.time)
+        assert (found is None) == point.lost
+        if found is not None:
+            assert measure_distance_m(found[0], point.latlon) < 0.02
 
 
 def test_geojson_has_a_line_for_each_piece_a_gap_between_and_all_points():
