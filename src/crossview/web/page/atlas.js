@@ -150,7 +150,7 @@ export function drawAnswer() {
 
 export function cased(to, points, options) {
   const shape = options.closed ? L.polygon : L.polyline;
-  const quiet = { interactive: false, fill: false };
+  const quiet = { interactive: false, fill: false, smoothFactor: 0.4 };
   const line = points.map(([lat, lon]) => onMap(lat, lon));
   shape(line, { ...quiet, color: "#0b0f14", opacity: 0.55, weight: options.weight + 2.5 }).addTo(to);
   shape(line, { ...quiet, ...options }).addTo(to);
