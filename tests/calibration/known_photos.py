@@ -42,4 +42,8 @@ def drawn(n: int, seed: int, *, signal: float = SIGNAL, per_spot: int = 1) -> Kn
         chance=np.full(n, 1.0 / CELLS),
         chance_error_m=np.full(n, 300.0),
         spot=np.arange(n) // per_spot,
+        centre_error_m=np.full(n, 4.0),
+        peak_m=np.full(n, np.nan),
+        peak_deg=np.full(n, np.nan),
+        heading_error_deg=np.full(n, np.nan),
     )

@@ -1,11 +1,19 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import optimize, stats
 from tests.calibration.known_photos import CELLS, TEMPERATURE, drawn
 
-from crossview.calibration.calibrate import calibration_error, cross_validate, figures, judge
+from crossview.calibration.calibrate import (
+    calibration_error,
+    cross_validate,
+    cross_validate_sigmas,
+    figures,
+    judge,
+    state_sigmas,
+)
 from crossview.calibration.fit import (
     CalibrationGoal,
     _loss,
@@ -14,11 +22,13 @@ from crossview.calibration.fit import (
     evidences,
     explain_too_few,
     fit,
+    fit_spread,
     photos_needed,
     probabilities,
     separation,
 )
 from crossview.errors import InvalidValue
+from crossview.localization.calibration_record import Spread
 from crossview.localization.posterior import measure_evidence
 
 WANTED = CalibrationGoal(share=0.001)
@@ -196,3 +206,75 @@ def test_photos_are_judged_by_fits_to_four_fifths_of_the_spots(monkeypatch):
     monkeypatch.setattr("crossview.calibration.calibrate.fit", watched)
     cross_validate(drawn(100, 0), WANTED)
     assert sizes == [80] * 5
+
+
+def posed(n, seed, *, peaks=True):
+    """Known photos whose errors are normal, as wide as their summits in both directions."""
+    rng = np.random.default_rng(seed)
+    photos = drawn(n, seed=seed, signal=50.0)  # the first place is always right
+    peak_m, peak_deg = rng.uniform(1.0, 4.0, (2, n))
+    off = rng.normal(0.0, 1.0, (3, n))
+    return replace(
+        photos,
+        error_m=0.5 * peak_m * np.hypot(off[0], off[1]),
+        peak_m=peak_m if peaks else np.full(n, np.nan),
+        peak_deg=peak_deg,
+        heading_error_deg=0.25 * peak_deg * np.abs(off[2]),
+        centre_error_m=rng.uniform(0.0, 6.0, n),
+    )
+
+
+def test_sigmas_are_those_of_the_law_that_the_errors_follow():
+    """Of a normal law in two directions, 68.27 % lie within 1.515 of its standard deviations."""
+    spread = fit_spread(posed(4000, seed=3))
+    assert spread.position == pytest.approx(
+        0.5 * math.sqrt(-2.0 * math.log(1.0 - 0.6827)), rel=0.05
+    )
+    assert spread.heading == pytest.approx(0.25, rel=0.05)
+    assert spread.centre_m == pytest.approx(6.0 * 0.6827, rel=0.05)
+
+
+def test_sigmas_hold_on_other_photos_and_few_gross_errors_change_little():
+    spread = fit_spread(posed(1000, seed=3))
+    others = posed(3000, seed=4)
+    position_m, heading_deg = state_sigmas(others.peak_m, others.peak_deg, spread)
+    assert (others.error_m <= position_m).mean() == pytest.approx(0.68, abs=0.04)
+    assert (others.heading_error_deg <= heading_deg).mean() == pytest.approx(0.68, abs=0.04)
+    assert (others.heading_error_deg <= 2.0 * heading_deg).mean() == pytest.approx(0.954, abs=0.02)
+    gross = posed(1000, seed=3)
+    gross.heading_error_deg[:20] = 170.0
+    assert fit_spread(gross).heading == pytest.approx(spread.heading, rel=0.1)
+
+
+def test_places_without_a_summit_have_the_sigma_of_their_windows_centres():
+    spread = fit_spread(posed(100, seed=3, peaks=False))
+    assert spread.position is None
+    assert state_sigmas(np.array([np.nan]), np.array([np.nan]), spread)[0] == [spread.centre_m]
+    whole = Spread(centre_m=4.0, position=0.5, heading=None)
+    position_m, heading_deg = state_sigmas(np.array([np.nan, 3.0]), np.array([2.0, 2.0]), whole)
+    assert position_m.tolist() == [4.0, 1.5]
+    assert np.isnan(heading_deg).all()
+
+
+def test_too_few_right_places_give_no_sigma():
+    photos = posed(19, seed=3)
+    assert fit_spread(photos) is None
+    assert fit_spread(posed(20, seed=3)) is not None
+    wrong = posed(200, seed=3)
+    wrong.hits[:] = False
+    assert fit_spread(wrong) is None
+    assert "value" not in str(figures(wrong, judge(wrong, FITTED, 0.05), WANTED, 1.0)["poses"])
+
+
+def test_sigmas_are_judged_by_fits_to_other_spots():
+    photos = posed(500, seed=5)
+    position_m, _ = cross_validate_sigmas(photos)
+    whole = fit_spread(photos)
+    assert np.isfinite(position_m).all()
+    assert not np.allclose(position_m, whole.position * photos.peak_m, rtol=1e-9)
+    np.testing.assert_allclose(position_m, whole.position * photos.peak_m, rtol=0.1)
+    poses = figures(photos, judge(photos, FITTED, 0.05), WANTED, 1.0)["poses"]
+    one, two = poses["position"]["within"]
+    assert one["value"] == pytest.approx(0.68, abs=0.06)
+    assert two["value"] == pytest.approx(0.99, abs=0.02)
+    assert poses["heading"]["median"]["value"] == pytest.approx(np.median(photos.heading_error_deg))

@@ -81,6 +81,94 @@ def test_an_index_is_calibrated_and_locate_uses_it(index, folder, capsys):
     assert "Calibrated on 30 panoramas of this region" in record["confidence"]
 
 
+def test_sigmas_are_printed_and_every_place_gets_its_own(index, folder, capsys):
+    rows = (folder / "places.csv").read_text().splitlines()
+    headed = [f"{row},{'heading_deg' if n == 0 else 0.0}" for n, row in enumerate(rows)]
+    (folder / "headed.csv").write_text("\n".join(headed), encoding="utf-8")
+    assert run(index, folder, "--truth", folder / "headed.csv") == 0
+    assert "position where the first place is right (n = " in capsys.readouterr().out
+    kind = Calibration.from_json(Index.open(index.path).manifest.calibration).kinds[0]
+    assert kind.spread is not None
+    assert kind.measured["poses"]["position"]["n"] >= 20
+    assert kind.measured["poses"]["heading"]["n"] >= 20  # without sigmas: turns 45 degrees apart
+    answer = finding.locate(Index.open(index.path), folder / "00.png", embedder=TOY)
+    for place in answer.places:
+        expected = (
+            kind.spread.centre_m if place.peak_m is None else kind.spread.position * place.peak_m
+        )
+        assert place.position_sigma_m == expected > 0.0
+        assert place.heading_sigma_deg is None
+
+
+def other_region(tmp_path, name, **options):
+    (tmp_path / name).mkdir()
+    sources = [region(tmp_path / name, seed=2)]
+    return indexed(
+        tmp_path / name, embedder=TOY, paths=sources, **{"stride_m": STRIDE_M, **options}
+    )
+
+
+def carry(to, *sources, arguments=()):
+    named = [word for source in sources for word in ("--from", source.path)]
+    return main([str(word) for word in ("calibrate", to.path, *named, *arguments)])
+
+
+def test_a_calibration_is_carried_over_and_every_answer_says_so(index, folder, tmp_path, capsys):
+    assert run(index, folder) == 0
+    other = other_region(tmp_path, "other")
+    assert carry(other, index) == 0
+    printed = capsys.readouterr().out
+    assert f"Carried over from {index.path.name} (" in printed
+    own = Calibration.from_json(Index.open(index.path).manifest.calibration)
+    carried = Calibration.from_json(Index.open(other.path).manifest.calibration)
+    assert [kind.fit for kind in carried.kinds] == [kind.fit for kind in own.kinds]
+    assert [kind.spread for kind in carried.kinds] == [kind.spread for kind in own.kinds]
+    assert carried.kinds[0].measured == {}
+    assert [region.index for region in carried.carried_from] == [index.path.name]
+    assert own.carried_from == ()
+    located = ["locate", str(folder / "00.png"), "--index", str(other.path), "--format", "jsonl"]
+    assert main(located) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["calibrated"]["carried_from"] == [index.path.name]
+    assert "of other regions" in record["confidence"]
+    assert carry(other_region(tmp_path, "third"), other) == 2
+    assert "was itself carried over" in capsys.readouterr().err
+
+
+def test_a_calibration_of_several_regions_counts_their_photos(index, folder, tmp_path):
+    assert run(index, folder) == 0
+    (tmp_path / "twin").mkdir()
+    twin = indexed(
+        tmp_path / "twin", embedder=TOY, paths=[folder / "aerial.tif"], stride_m=STRIDE_M
+    )
+    assert run(twin, folder) == 0
+    target = other_region(tmp_path, "other")
+    assert carry(target, index, twin) == 0
+    own = Calibration.from_json(Index.open(index.path).manifest.calibration).kinds[0]
+    joined = Calibration.from_json(Index.open(target.path).manifest.calibration).kinds[0]
+    assert joined.n == 2 * own.n
+    assert joined.fit.temperature == pytest.approx(own.fit.temperature)
+    assert joined.spread.centre_m == pytest.approx(own.spread.centre_m)
+
+
+def test_what_cannot_be_carried_over_is_refused_and_nothing_is_written(
+    index, folder, tmp_path, capsys
+):
+    bare = other_region(tmp_path, "bare")
+    assert carry(bare, index) == 2
+    assert "has no calibration to carry over" in capsys.readouterr().err
+    assert run(index, folder) == 0
+    coarse = other_region(tmp_path, "coarse", stride_m=20.0)
+    assert carry(coarse, index) == 2
+    assert "its stride in metres is 10.0, and that of" in capsys.readouterr().err
+    assert carry(index, index) == 2
+    assert "is the index itself" in capsys.readouterr().err
+    for given in (["--truth", folder / "places.csv"], [folder / "00.png"], ["--elsewhere", "far"]):
+        assert carry(bare, index, arguments=given) == 2
+        assert "Give one of the two" in capsys.readouterr().err
+    assert all(Index.open(made.path).manifest.calibration is None for made in (bare, coarse))
+
+
 def test_a_dry_run_prints_and_writes_only_its_file(index, folder, tmp_path, capsys):
     out = tmp_path / "measured.json"
     drawing = tmp_path / "drawn.svg"

@@ -7,7 +7,14 @@ from tests.localization.fake_index import FakeIndex, index_of_panoramas, spheres
 
 from crossview.errors import BadIndex
 from crossview.geo.points import measure_distance_m, move_point
-from crossview.localization.calibration_record import Calibrated, Calibration, Fit, Reach
+from crossview.localization.calibration_record import (
+    Calibrated,
+    Calibration,
+    Carried,
+    Fit,
+    Reach,
+    Spread,
+)
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate
 from crossview.localization.posterior import (
@@ -27,6 +34,10 @@ FIT = Fit(
     reaches=(Reach(coverage=0.9, below_best=0.1), Reach(coverage=0.95, below_best=0.4)),
 )
 KIND = Calibrated(name="panoramas", fov_deg=(360.0, 360.0), assumed=False, n=321, fit=FIT)
+
+KIND_JSON = Calibration(
+    kinds=(KIND,), crossview="0", created="", share=0.05, false_reject=0.05
+).to_json()["kinds"][0]
 
 
 def calibration(*kinds, **changes):
@@ -158,13 +169,54 @@ def test_kinds_are_told_apart_by_width_and_by_whether_it_is_known(index):
         assert known.find(replace(answer, fov_deg=fov, fov_source=source)) is expected
 
 
+def test_places_get_the_sigmas_of_their_summits(index):
+    spread = Spread(centre_m=4.0, position=0.5, heading=0.25)
+    index.manifest.calibration = calibration(replace(KIND, spread=spread)).to_json()
+    for place in find(index).places:  # windows 50 m apart have no summits, nor have turns of 45
+        assert (place.position_sigma_m, place.heading_sigma_deg) == (4.0, None)
+    place = replace(place, peak_m=3.0, peak_deg=2.0)
+    refined = spread.add_sigmas(place)
+    assert (refined.position_sigma_m, refined.heading_sigma_deg) == (1.5, 0.5)
+    unknown = Spread(centre_m=4.0).add_sigmas(place)
+    assert (unknown.position_sigma_m, unknown.heading_sigma_deg) == (None, None)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_calibration_of_before_says_nothing_of_sigmas(index, number):
+    old = calibration().to_json()
+    for values in (old, *old["kinds"]):
+        values.pop("carried_from", None)
+        values.pop("spread", None)
+    index.manifest.calibration = {**old, "format": number}
+    answer = find(index)
+    assert answer.places[0].probability is not None
+    assert answer.places[0].position_sigma_m is None
+    assert answer.confidence.carried_from == ()
+
+
+def test_what_was_carried_over_is_in_the_answer(index):
+    region = Carried(index="other.cvx", created="2026-11-20T10:00:00+00:00")
+    index.manifest.calibration = calibration(carried_from=(region,)).to_json()
+    assert find(index).confidence.carried_from == ("other.cvx",)
+
+
 def test_a_calibration_survives_its_json():
     known = calibration(replace(KIND, measured={"brier": 0.1, "sets": [{"asked": 0.9}]}))
     assert Calibration.from_json(json.loads(json.dumps(known.to_json()))) == known
 
 
 @pytest.mark.parametrize(
-    "damage", [{"format": 99}, {"kinds": [{}]}, {"kinds": None}, {"surprise": 1}]
+    "damage",
+    [
+        {"format": 99},
+        {"kinds": [{}]},
+        {"kinds": None},
+        {"surprise": 1},
+        {"kinds": [{**KIND_JSON, "spread": {"centre_m": 0.0}}]},
+        {"kinds": [{**KIND_JSON, "spread": {"centre_m": 1.0, "position": "2"}}]},
+        {"carried_from": [{"index": "a.cvx"}]},
+        {"carried_from": "a.cvx"},
+    ],
 )
 def test_a_damaged_calibration_says_to_calibrate_again(index, damage):
     index.manifest.calibration = {**calibration().to_json(), **damage}

@@ -9,6 +9,7 @@ handful of pictures.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -21,10 +22,12 @@ from numpy.typing import ArrayLike
 from crossview._version import __version__
 from crossview.arrays import F64, I64, Bool
 from crossview.calibration.fit import (
+    SIGMAS,
     CalibrationGoal,
     evidences,
     explain_too_few,
     fit,
+    fit_spread,
     probabilities,
 )
 from crossview.calibration.known_photos import KnownPhoto, KnownPhotos
@@ -32,7 +35,15 @@ from crossview.errors import InvalidValue, require
 from crossview.index.store import Index, write_manifest
 from crossview.localization.accuracy import RANKS
 from crossview.localization.answer import Answer
-from crossview.localization.calibration_record import CHOSEN_BY, Calibrated, Calibration, Fit
+from crossview.localization.calibration_record import (
+    CHOSEN_BY,
+    Calibrated,
+    Calibration,
+    Carried,
+    Fit,
+    Reach,
+    Spread,
+)
 from crossview.localization.posterior import measure_evidence
 from crossview.stats import cluster_interval, quantile_interval, wilson
 
@@ -254,6 +265,74 @@ def figures(
         "sets": list(_sets(photos, outcome, wanted, cell_km2)),
         "false_reject": estimate_share(outcome.refused, photos.spot),
         **_figures_without_ground(photos, outcome),
+        **_figures_of_poses(photos),
+    }
+
+
+def _figures_of_poses(photos: KnownPhotos) -> dict[str, Any]:
+    """How right first places are off, and how many are within one and two sigmas.
+
+    Sigmas are of fits to the photos of other spots, as everything else.
+    """
+    right = photos.take(np.flatnonzero(photos.hits[:, 0]))
+    position_m, heading_deg = cross_validate_sigmas(right)
+    known = np.isfinite(right.heading_error_deg)
+    return {
+        "poses": {
+            "position": {
+                "centre_m": float(np.median(right.centre_error_m)) if len(right) else None,
+                **_describe_errors(right.error_m, position_m, right.spot),
+            },
+            "heading": _describe_errors(
+                right.heading_error_deg[known], heading_deg[known], right.spot[known]
+            ),
+        }
+    }
+
+
+def cross_validate_sigmas(right: KnownPhotos) -> tuple[F64, F64]:
+    """Sigmas [n] of position (metres) and heading (degrees), NaN where a fit states none."""
+    fold = _folds(right.spot)
+    position_m, heading_deg = np.full((2, len(right)), np.nan)
+    for number in range(FOLDS):
+        own = np.flatnonzero(fold == number)
+        spread = fit_spread(right.take(np.flatnonzero(fold != number)))
+        if spread is not None:
+            position_m[own], heading_deg[own] = state_sigmas(
+                right.peak_m[own], right.peak_deg[own], spread
+            )
+    return position_m, heading_deg
+
+
+def state_sigmas(peak_m: F64, peak_deg: F64, spread: Spread) -> tuple[F64, F64]:
+    """Sigmas [n] of position (metres) and heading (degrees), as :meth:`Spread.add_sigmas` says.
+
+    Widths [n] of summits are NaN where there is none; sigmas are NaN where none is stated.
+    """
+    position = math.nan if spread.position is None else spread.position
+    heading = math.nan if spread.heading is None else spread.heading
+    return np.where(np.isnan(peak_m), spread.centre_m, position * peak_m), heading * peak_deg
+
+
+def _describe_errors(errors: F64, sigmas: F64, spot: I64) -> dict[str, Any]:
+    """The median error and, of the errors with a sigma, the shares within one and two of them."""
+    if not len(errors):
+        return {"n": 0}
+    low, high = quantile_interval(errors, spot, 0.5)
+    stated = np.isfinite(sigmas)
+    told: dict[str, Any] = {
+        "n": len(errors),
+        "median": {"value": float(np.median(errors)), "low": low, "high": high},
+    }
+    if not stated.any():
+        return told
+    within = errors[stated, None] <= sigmas[stated, None] * [1.0, 2.0]
+    return told | {
+        "median_sigma": float(np.median(sigmas[stated])),
+        "within": [
+            {"asked": asked, **estimate_share(within[:, number], spot[stated])}
+            for number, asked in enumerate(SIGMAS)
+        ],
     }
 
 
@@ -405,8 +484,125 @@ def _calibrate_group(group: PhotoGroup, wanted: CalibrationGoal, stride_m: float
         fov_chosen_by=CHOSEN_BY,
         n=len(photos),
         fit=fit(photos, wanted),
+        spread=fit_spread(photos),
         measured=figures(photos, cross_validate(photos, wanted), wanted, cell_km2),
     )
+
+
+def carry_calibration(index: Index, sources: Sequence[Index]) -> Calibration:
+    """The calibration of an index as others of the same model, stride and footprint have measured.
+
+    Of several that measured one kind of picture: temperatures, odds and spreads are averaged, each
+    counting with its photos; areas are the largest of theirs, and refusals the rarest. Only what
+    all areas of a kind have in common is stated. Raises :class:`InvalidValue` for a source that
+    does not fit or has measured nothing itself.
+    """
+    measured = [_open_measured(index, source) for source in sources]
+    names = list(dict.fromkeys(kind.name for each in measured for kind in each.kinds))
+    shares = {(each.share, each.false_reject) for each in measured}
+    require(
+        len(shares) == 1,
+        "the calibrations that are carried over were made with different assumptions: "
+        f"(share from elsewhere, share refused) {sorted(shares)}.\nCalibrate them alike.",
+    )
+    return replace(
+        measured[0],
+        kinds=tuple(
+            _join_kinds([kind for each in measured for kind in each.kinds if kind.name == name])
+            for name in names
+        ),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        crossview=__version__,
+        carried_from=tuple(
+            Carried(index=source.path.absolute().name, created=each.created)
+            for source, each in zip(sources, measured, strict=True)
+        ),
+    )
+
+
+def _open_measured(index: Index, source: Index) -> Calibration:
+    """What a source knows, if it is of its own region and fits the index."""
+    own, theirs = index.manifest, source.manifest
+    require(
+        source.path.resolve() != index.path.resolve(),
+        f"{source.path} is the index itself. Name an index of another region.",
+    )
+    for what, ours, other in (
+        ("model", own.model.fingerprint[:12], theirs.model.fingerprint[:12]),
+        ("stride in metres", round(own.stride_m, 3), round(theirs.stride_m, 3)),
+        ("footprint in metres", round(own.footprint_m, 3), round(theirs.footprint_m, 3)),
+    ):
+        require(
+            ours == other,
+            f"the calibration of {source.path} does not fit: its {what} is {other}, and that of "
+            f"{index.path} is {ours}.\nCarry over from an index that was made alike.",
+        )
+    require(
+        theirs.calibration is not None,
+        f"{source.path} has no calibration to carry over.\n"
+        "Calibrate it on known photos of its region first.",
+    )
+    calibration = Calibration.from_json(theirs.calibration or {})
+    require(
+        not calibration.carried_from,
+        f"the calibration of {source.path} was itself carried over.\n"
+        "Name the regions that it was measured on.",
+    )
+    return calibration
+
+
+def _join_kinds(kinds: Sequence[Calibrated]) -> Calibrated:
+    """One kind of picture as several regions have measured it."""
+    first = kinds[0]
+    if len(kinds) == 1:
+        return replace(first, measured={})  # on another region
+    counts = np.array([float(kind.n) for kind in kinds])
+
+    def average(values: Sequence[float]) -> float:
+        return float(np.average(values, weights=counts))
+
+    fits = [kind.fit for kind in kinds]
+    common = set.intersection(*({reach.coverage for reach in fit.reaches} for fit in fits))
+    return replace(
+        first,
+        fov_deg=(min(k.fov_deg[0] for k in kinds), max(k.fov_deg[1] for k in kinds)),
+        n=sum(kind.n for kind in kinds),
+        fit=Fit(
+            temperature=math.exp(average([math.log(fit.temperature) for fit in fits])),
+            bias=average([fit.bias for fit in fits]),
+            slope=average([fit.slope for fit in fits]),
+            refused_below=min(fit.refused_below for fit in fits),
+            reaches=tuple(
+                Reach(
+                    coverage=coverage,
+                    below_best=max(
+                        reach.below_best
+                        for fit in fits
+                        for reach in fit.reaches
+                        if reach.coverage == coverage
+                    ),
+                )
+                for coverage in sorted(common)
+            ),
+        ),
+        spread=_join_spreads([kind.spread for kind in kinds], counts),
+        measured={},
+    )
+
+
+def _join_spreads(spreads: Sequence[Spread | None], counts: F64) -> Spread | None:
+    """The mean of what regions measured, each counting with its photos."""
+    held = [(each, n) for each, n in zip(spreads, counts, strict=True) if each is not None]
+
+    def average(name: str) -> float | None:
+        known = [(value, n) for each, n in held if (value := getattr(each, name)) is not None]
+        total = sum(n for _, n in known)
+        return sum(value * n for value, n in known) / total if known else None
+
+    centre_m = average("centre_m")
+    if centre_m is None:
+        return None
+    return Spread(centre_m=centre_m, position=average("position"), heading=average("heading"))
 
 
 def add_elsewhere(calibration: Calibration, answers: Sequence[Answer]) -> Calibration:

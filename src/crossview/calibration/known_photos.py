@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,12 +48,19 @@ class KnownPhoto:
     chance: float  # share of the region's pins within 25 m of the truth
     chance_error_m: float  # median distance of the region's pins from the truth
     spot: tuple[int, int]
+    centre_error_m: float  # of the middle of the first place's window
+    peak_m: float | None  # of the first place, as in Place
+    peak_deg: float | None
+    heading_error_deg: float | None  # of the first place; None where a heading is unknown
 
 
-def make_known_photo(index: Index, answer: Answer, truth: LatLon) -> KnownPhoto | None:
+def make_known_photo(
+    index: Index, answer: Answer, truth: LatLon, heading_deg: float | None = None
+) -> KnownPhoto | None:
     """What a located photo tells; None if no cell of the index holds its place, or no place came.
 
     The answer must be of the whole index: every window searched, without hints of the place.
+    ``heading_deg``: the true one, clockwise from true north, where it is known.
     """
     lat, lon, stride_m = index.lat, index.lon, index.manifest.stride_m
     cell = find_cell(lat, lon, stride_m, truth)
@@ -76,7 +84,17 @@ def make_known_photo(index: Index, answer: Answer, truth: LatLon) -> KnownPhoto 
         chance=float((away_m <= RIGHT_WITHIN_M).mean()),
         chance_error_m=float(np.median(away_m)),
         spot=spot_number(truth),
+        centre_error_m=measure_distance_m(answer.places[0].footprint.centre, truth),
+        peak_m=answer.places[0].peak_m,
+        peak_deg=answer.places[0].peak_deg,
+        heading_error_deg=_measure_heading_error(answer.places[0].heading_deg, heading_deg),
     )
+
+
+def _measure_heading_error(found_deg: float | None, true_deg: float | None) -> float | None:
+    if found_deg is None or true_deg is None:
+        return None
+    return abs((found_deg - true_deg + 180.0) % 360.0 - 180.0)
 
 
 @dataclass
@@ -102,6 +120,7 @@ def locate_known_photos(  # noqa: PLR0913, PLR0917 - photos, what is known of th
     make_hints: Callable[[Photo], Hints],
     left_out: LeftOut,
     progress: Callable[[int, int], None],
+    find_heading: Callable[[Photo], float | None] = lambda _photo: None,
 ) -> list[KnownPhoto]:
     """Locate photos of known place in the whole index, and keep what each tells.
 
@@ -120,7 +139,8 @@ def locate_known_photos(  # noqa: PLR0913, PLR0917 - photos, what is known of th
     done = 0
     for located, taken in locate_files(index, embedder, paths, hint, left_out.fail):
         for photo, _, answer in located:
-            record = make_known_photo(index, answer, places[photo.path])
+            heading = find_heading(photo)
+            record = make_known_photo(index, answer, places[photo.path], heading)
             if record is None:
                 left_out.outside += 1
             else:
@@ -168,6 +188,10 @@ class KnownPhotos:
     chance: F64
     chance_error_m: F64
     spot: I64  # [n] the same number: the same spot
+    centre_error_m: F64  # NaN from here on: unknown
+    peak_m: F64
+    peak_deg: F64
+    heading_error_deg: F64
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -212,7 +236,15 @@ class KnownPhotos:
             chance=np.array([photo.chance for photo in photos]),
             chance_error_m=np.array([photo.chance_error_m for photo in photos]),
             spot=spots.reshape(-1),
+            centre_error_m=np.array([photo.centre_error_m for photo in photos]),
+            peak_m=_fill(photo.peak_m for photo in photos),
+            peak_deg=_fill(photo.peak_deg for photo in photos),
+            heading_error_deg=_fill(photo.heading_error_deg for photo in photos),
         )
+
+
+def _fill(values: Iterable[float | None]) -> F64:
+    return np.array([math.nan if value is None else value for value in values], np.float64)
 
 
 def _pad(tallies: Sequence[Tally]) -> tuple[F32, F32]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +33,7 @@ class CalibrateCommand:
     index: Path
     photos: tuple[Path, ...]
     truth: str  # a places.csv, or "exif"
+    carried_from: tuple[Path, ...]  # indexes of other regions; then nothing is measured
     elsewhere: Path | None
     wanted: CalibrationGoal
     ignore_direction: bool
@@ -56,6 +57,14 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
     truth: Annotated[
         str, typer.Option(help="places.csv with their places, or exif: the GPS in each file.")
     ] = "exif",
+    carried_from: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            help="A calibrated index of another region, of the same model, stride and footprint: "
+            "use what was measured there instead of photos. Repeatable.",
+        ),
+    ] = None,
     elsewhere: Annotated[
         Path | None,
         typer.Option(help="Folder of photos from outside the region: how many are accepted."),
@@ -92,7 +101,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
 ) -> int:
     """Measure on known photos how far an index can be trusted, and keep that in it.
 
-    From then on, locate states probabilities and areas for the kinds of picture measured here.
+    From then on, locate states probabilities, areas and sigmas for the kinds of picture measured.
     """
     from crossview.calibration.fit import CalibrationGoal
 
@@ -105,6 +114,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
         index=index,
         photos=tuple(photos or ()),
         truth=truth,
+        carried_from=tuple(carried_from or ()),
         elsewhere=elsewhere,
         wanted=wanted,
         ignore_direction=ignore_direction,
@@ -122,6 +132,8 @@ def _run(command: CalibrateCommand) -> int:
     """Calibrate, print, write, and return the exit code."""
     from crossview.index.store import Index
 
+    if command.carried_from:
+        _refuse_photos(command)
     for path in (command.out, command.figure):
         if path is not None and not path.absolute().parent.is_dir():
             raise CannotWrite(f"Cannot write {path}: there is no folder {path.parent}.")
@@ -136,9 +148,36 @@ def _run(command: CalibrateCommand) -> int:
         return _calibrate(command)
 
 
+def _refuse_photos(command: CalibrateCommand) -> None:
+    """What is carried over is taken as it is: nothing can be measured beside it."""
+    for given, name in (
+        (bool(command.photos), "photos"),
+        (command.truth != console.FROM_EXIF, "--truth"),
+        (command.elsewhere is not None, "--elsewhere"),
+        (command.figure is not None, "--figure"),
+    ):
+        if given:
+            raise InvalidValue(
+                f"--from takes a calibration as other regions have measured it; {name} would "
+                "measure one here.\nGive one of the two."
+            )
+
+
+def _carry(command: CalibrateCommand) -> int:
+    from crossview.calibration.calibrate import carry_calibration
+    from crossview.index.store import Index
+
+    index = Index.open(command.index)
+    calibration = carry_calibration(index, [Index.open(path) for path in command.carried_from])
+    console.print_result(_format_carried(calibration))
+    return _keep(command, index, calibration)
+
+
 def _calibrate(command: CalibrateCommand) -> int:
+    if command.carried_from:
+        return _carry(command)
     from crossview.calibration import calibrate as grouping
-    from crossview.calibration.calibrate import add_elsewhere, keep_calibration
+    from crossview.calibration.calibrate import add_elsewhere
     from crossview.calibration.known_photos import LeftOut
     from crossview.index.store import Index
     from crossview.localization.locate import open_embedder
@@ -161,6 +200,13 @@ def _calibrate(command: CalibrateCommand) -> int:
         answers = list(_locate_elsewhere(index, embedder, command.elsewhere, command))
         calibration = add_elsewhere(calibration, answers)
     console.print_result(_format_calibration(calibration))
+    _keep(command, index, calibration)
+    return 1 if left_out.unreadable else 0
+
+
+def _keep(command: CalibrateCommand, index: Index, calibration: Calibration) -> int:
+    from crossview.calibration.calibrate import keep_calibration
+
     if command.out is not None:
         values = calibration.to_json()
         measured = json.dumps({**values, "checksum": compute_checksum(values)}, indent=1) + "\n"
@@ -170,7 +216,7 @@ def _calibrate(command: CalibrateCommand) -> int:
     if not command.dry_run:
         keep_calibration(index, calibration)
         console.note(f"Written to {index.path}; locate uses it.", quiet=command.quiet)
-    return 1 if left_out.unreadable else 0
+    return 0
 
 
 def _list_photos(
@@ -185,7 +231,7 @@ def _list_photos(
                 "Give photos with GPS in their files, or --truth places.csv that lists photos."
             )
         return photos, None
-    truths = Truths.read(command.truth)
+    truths = Truths.read(command.truth, headings=True)
     return photos if command.photos else truths.photos(), truths
 
 
@@ -210,6 +256,7 @@ def _measure(
             lambda _: _hints(command),
             left_out,
             lambda done, _: bar.update(done),
+            lambda photo: None if truths is None else truths.find_heading(photo.path),
         )
 
 
@@ -286,6 +333,7 @@ def _format_kind(calibration: Calibration, kind: Calibrated) -> Iterator[str]:
         f"({measured['calibration_error_by_chance']:.3f} by chance at this n), "
         f"Brier score {measured['brier']:.3f}"
     )
+    yield from _format_poses(measured["poses"])
     for area in measured["sets"]:
         stated, median = _format_percent(area["asked"]), _format_percent(area["median_share"])
         yield (
@@ -305,6 +353,33 @@ def _format_kind(calibration: Calibration, kind: Calibrated) -> Iterator[str]:
     if "false_accept_elsewhere" in measured:
         share = measured["false_accept_elsewhere"]
         yield f"    not stated for {_format_share(share)} of {share['n']} photos from elsewhere"
+
+
+def _format_poses(poses: Mapping[str, Any]) -> Iterator[str]:
+    """How far right first places are off, and how many errors their sigmas hold."""
+    for what, unit in (("position", "m"), ("heading", "degrees")):
+        figures = poses[what]
+        if not figures["n"]:
+            continue
+        error = figures["median"]
+        yield (
+            f"  {what} where the first place is right (n = {figures['n']}): median error "
+            f"{error['value']:.2f} {unit} ({error['low']:.2f} to {error['high']:.2f})"
+        )
+        if "within" not in figures:
+            yield "    too few for a sigma"
+            continue
+        one, two = (_format_share(share) for share in figures["within"])
+        sigma = f"median {figures['median_sigma']:.2f} {unit}"
+        yield f"    within one sigma ({sigma}): {one}; within two: {two}"
+
+
+def _format_carried(calibration: Calibration) -> str:
+    """What was carried over, and from where."""
+    lines = [f"{kind.name}: {kind.n} known photos of other regions" for kind in calibration.kinds]
+    regions = ", ".join(f"{one.index} ({one.created[:10]})" for one in calibration.carried_from)
+    lines.append(f"Carried over from {regions}; how far it holds in this region was not measured.")
+    return "\n".join(lines)
 
 
 def _format_share(share: Mapping[str, float]) -> str:

@@ -30,23 +30,29 @@ RANKS = (1, 5, 10)
 class Truths:
     """Where pictures were taken, from a ``places.csv`` (columns file, lat, lon at least)."""
 
-    def __init__(self, path: Path, places: Mapping[str, LatLon]) -> None:
+    def __init__(
+        self, path: Path, places: Mapping[str, LatLon], headings_deg: Mapping[str, float] = {}
+    ) -> None:
         self._folder = Folder(path.parent)
         self._files = tuple(places)
-        self._named: dict[str, list[tuple[str, LatLon]]] = {}
+        self._headings_deg = headings_deg
+        self._named: dict[str, list[tuple[str, str, LatLon]]] = {}
         for file, place in places.items():
             key = self._folder.key(file)
-            self._named.setdefault(posixpath.basename(key), []).append((key, place))
+            self._named.setdefault(posixpath.basename(key), []).append((key, file, place))
 
     @staticmethod
-    def read(path: str | Path) -> Truths:
+    def read(path: str | Path, *, headings: bool = False) -> Truths:
         """Read a list (:mod:`crossview.lists`); :class:`BadData` names the line that is wrong.
 
         A picture that is listed twice must be listed at the same place, to the centimetre.
+        ``headings``: read the column ``heading_deg`` too, where there is one; of a picture that is
+        listed twice, the first.
         """
         folder = Folder(Path(path).parent)
         table = read_table(Path(path), needed=NEEDED, what="list of places")
         places: dict[str, LatLon] = {}
+        headings_deg: dict[str, float] = {}
         first: dict[str, tuple[str, int]] = {}  # file by what its spellings have alike
         for row in table:
             if not (file := row.text("file")):
@@ -58,7 +64,10 @@ class Truths:
                     f"{row.where}: {file} was taken at {place}, but at {places[earlier]} in line "
                     f"{line}.\nKeep the line that is right."
                 )
-        return Truths(Path(path), places)
+            heading_deg = row.number("heading_deg", -360.0, 360.0) if headings else math.nan
+            if not math.isnan(heading_deg):
+                headings_deg.setdefault(earlier, heading_deg)
+        return Truths(Path(path), places, headings_deg)
 
     def photos(self) -> list[Path]:
         """The listed photos, in the list's order, paths counted from the list's folder.
@@ -74,14 +83,23 @@ class Truths:
         path; else the file's name decides, if the list holds it once. Names are compared as
         :mod:`crossview.lists` says.
         """
+        file = self._find_file(photo)
+        return None if file is None else file[1]
+
+    def find_heading(self, photo: str) -> float | None:
+        """The true heading of a photo's middle, clockwise from true north, where it is listed."""
+        file = self._find_file(photo)
+        return None if file is None else self._headings_deg.get(file[0])
+
+    def _find_file(self, photo: str) -> tuple[str, LatLon] | None:
         key = self._folder.key(os.path.abspath(photo))
         named = self._named.get(posixpath.basename(key), [])
         keys = {key, self._folder.key(os.path.realpath(photo))}
-        same = [place for file, place in named if file in keys]
-        ends = [place for file, place in named if f"/{key}".endswith(f"/{file}")]
-        for places in (same, ends, [place for _, place in named]):
-            if len(places) == 1:
-                return places[0]
+        same = [(name, place) for file, name, place in named if file in keys]
+        ends = [(n, place) for file, n, place in named if f"/{key}".endswith(f"/{file}")]
+        for files in (same, ends, [(name, place) for _, name, place in named]):
+            if len(files) == 1:
+                return files[0]
         return None
 
 

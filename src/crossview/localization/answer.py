@@ -14,7 +14,9 @@ from crossview.localization.hints import Prior
 class Place:
     """One candidate: overlapping windows merged, the best of them named by ``window``.
 
-    ``latlon`` lies between the windows, where their scores are highest.
+    ``latlon`` lies between the windows, where their scores are highest. The sigmas hold where the
+    place is right: 68 of 100 places lie no farther than ``position_sigma_m`` from the truth, and
+    68 of 100 headings no farther than ``heading_sigma_deg`` (docs/calibration.md).
     """
 
     rank: int  # from 1
@@ -24,8 +26,10 @@ class Place:
     footprint: Footprint
     window: int  # row of the index
     probability: float | None = None  # of lying within 25 m; only with a calibrated index
-    position_sigma_m: float | None = None  # of latlon, where the place is right; calibrated only
+    position_sigma_m: float | None = None  # of latlon, a distance; only with a calibrated index
     heading_sigma_deg: float | None = None  # of heading_deg, likewise
+    peak_m: float | None = None  # from the summit of the scores to where they are 0.01 less
+    peak_deg: float | None = None  # the same of the turns; None: there is no summit
 
     def __repr__(self) -> str:
         heading = "" if self.heading_deg is None else f", heading {self.heading_deg:.0f} degrees"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,13 +17,13 @@ from numpy.typing import ArrayLike
 
 from crossview.arrays import F64
 from crossview.errors import BadIndex
-from crossview.localization.answer import Answer
+from crossview.localization.answer import Answer, Place
 from crossview.model import as_wide_as
-from crossview.schema import Count, NotNegative, Positive, Share, check
+from crossview.schema import Count, NotNegative, Positive, Sentence, Share, check
 from crossview.views.lens import FLAT_LIMIT_DEG
 
-FORMAT = 2  # from 2 on a file of its own must have a checksum; an index has one for all
-FIRST_FORMAT = 1
+FORMAT = 3  # from 2 on a file of its own must have a checksum; an index has one for all
+READ_FORMATS = (1, 2, FORMAT)  # those before 3 say nothing of sigmas
 Open = Annotated[float, Interval(gt=0.0, lt=1.0)]  # a share that is neither none nor all
 Fov = Annotated[float, Interval(ge=0.0, le=360.0)]  # degrees
 CHOSEN_BY = "score and lines"  # how an unknown field of view is chosen (localization.search)
@@ -66,13 +66,44 @@ class Fit:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spread:
+    """How far the poses of right places are off: 68.27 of 100 are within one sigma.
+
+    ``position`` and ``heading``: sigma over the width of the summit that a place or heading was
+    refined on (``Place.peak_m``, ``Place.peak_deg``). ``centre_m``: sigma of a place that kept its
+    window's centre. None: too few known photos had such a summit, or a heading that was known.
+    """
+
+    centre_m: Positive
+    position: Positive | None = None
+    heading: Positive | None = None
+
+    def add_sigmas(self, place: Place) -> Place:
+        """A place with its sigmas, as far as they were measured."""
+        peak_m, peak_deg = place.peak_m, place.peak_deg
+        turned = None if self.heading is None or peak_deg is None else self.heading * peak_deg
+        moved = None if self.position is None or peak_m is None else self.position * peak_m
+        sigma_m = self.centre_m if peak_m is None else moved
+        return replace(place, position_sigma_m=sigma_m, heading_sigma_deg=turned)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carried:
+    """A region that a calibration was measured on, and used elsewhere."""
+
+    index: Sentence  # name of its folder
+    created: Sentence  # UTC, ISO 8601
+
+
+@dataclass(frozen=True, kw_only=True)
 class Calibrated:
     """One kind of picture: what was fitted on ``n`` known photos, and what was measured with it.
 
     ``fov_deg``: the narrowest and the widest of them. ``assumed``: nothing said their field of
     view, and it was chosen by ``fov_chosen_by``. ``tilted_by``: what the tilt of photos of one
     lens was taken from. ``directed``: the heading in their files was used. ``measured`` holds the
-    figures, each from photos that its fit had not seen.
+    figures, each from photos that its fit had not seen. ``spread`` of poses is None where too few
+    first places were right.
     """
 
     name: str
@@ -83,6 +114,7 @@ class Calibrated:
     measured: dict[str, Any] = field(default_factory=dict)
     directed: bool = False
     fov_chosen_by: str = CHOSEN_BY
+    spread: Spread | None = None
     tilted_by: str = TILTED_BY
 
     @property
@@ -112,6 +144,7 @@ class Calibration:
 
     ``share``: of future pictures, how many are assumed to be from outside the region; it is
     assumed, not measured. ``false_reject``: share of the region's own pictures that may be refused.
+    ``carried_from``: the regions that all of this was measured on, where it was not this one.
     """
 
     kinds: tuple[Calibrated, ...]
@@ -119,6 +152,7 @@ class Calibration:
     share: Open
     false_reject: Share
     crossview: str  # version
+    carried_from: tuple[Carried, ...] = ()
 
     def find(self, answer: Answer) -> Calibrated | None:
         """The calibration for a picture of this kind, if there is one."""
@@ -132,10 +166,10 @@ class Calibration:
     def from_json(values: Mapping[str, Any]) -> Calibration:
         """The inverse of :meth:`to_json`; :class:`BadIndex` for anything else."""
         try:
-            if values["format"] not in {FIRST_FORMAT, FORMAT}:
+            if values["format"] not in READ_FORMATS:
                 raise BadIndex(
                     f"The index has a calibration of format {values['format']}; this crossview "
-                    f"reads formats {FIRST_FORMAT} and {FORMAT}.\n"
+                    f"reads formats {READ_FORMATS[0]} to {FORMAT}.\n"
                     "Calibrate again with crossview calibrate."
                 )
             entries = {key: value for key, value in values.items() if key != "format"}

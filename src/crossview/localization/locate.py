@@ -193,7 +193,7 @@ def _add_places(index: Index, query: Query, result: SearchResult, answer: Answer
     ranked = rank_places(index, result.scores, result.heading_deg, max(wanted, 2), weights)
     answer = replace(
         answer,
-        places=refine_places(index, query, result, ranked[:wanted]),
+        places=refine_places(index, query, result, ranked[:wanted], weights),
         second=ranked[1].score if len(ranked) > 1 else None,
     )
     if prior is None or not ranked:

@@ -271,8 +271,12 @@ def _state_confidence(
         kind=kind.name,
         n=kind.n,
         date=calibration.created[:10],
+        carried_from=tuple(region.index for region in calibration.carried_from),
     )
-    answer = replace(answer, confidence=confidence)
+    places = answer.places
+    if kind.spread is not None:
+        places = tuple(kind.spread.add_sigmas(place) for place in places)
+    answer = replace(answer, confidence=confidence, places=places)
     posterior = compute_posterior(index, answer)
     if posterior is None:
         return answer

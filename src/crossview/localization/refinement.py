@@ -1,66 +1,191 @@
-"""Places between the windows of an index: the summit of the scores around the best one.
+"""Places between the windows of an index, and headings between the turns of its model.
 
-Windows lie a stride apart, and so does what the search can tell. The scores of neighbouring windows
-rise smoothly towards where the picture was taken, so a quadratic through them has its summit nearer
-to the truth than the best of their centres is.
+Windows lie a stride apart and turns a bin, and so far a search can tell. Scores rise smoothly
+towards where a picture was taken and how it was turned: a quadratic through those of neighbours has
+its summit nearer to the truth than the best of them. What is fitted, and how wide its summits are,
+is measured in docs/calibration.md.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crossview.arrays import F32, F64
-from crossview.geo.points import LatLon, measure_distances_m, move_point, project_to_local_m
+from crossview.arrays import F32, F64, I64
+from crossview.geo.points import (
+    EARTH_RADIUS_M,
+    LatLon,
+    measure_lon_offsets_deg,
+    move_point,
+    project_to_local_m,
+)
 from crossview.index.store import Index
 from crossview.localization.answer import Place
+from crossview.localization.hints import KnownHeading
 from crossview.localization.queries import Query
-from crossview.localization.search import SearchResult
+from crossview.localization.search import SearchResult, price_turns
+from crossview.localization.similarity import score_turns
+from crossview.views.crops import compute_bin_coverage
 
-_NEIGHBOURS = 1.5  # strides: the eight windows around one of a square grid, with some slack
-_FEWEST = 6  # scores that a quadratic in two directions takes
-_SHARED = 0.75  # of a footprint that neighbours have in common, at least, on one summit
+REACH = 2.5  # strides: up to 21 windows of a square grid take part
+FALL = 0.01  # of a cosine: a summit is as wide as its score takes to fall by so much
+_SPREAD = 0.9 / math.sqrt(2.0)  # strides: how fast their weight falls, as a normal density
 _FARTHEST = 1.0  # strides that a place is moved at most
+_SHARED = 0.75  # of a footprint that neighbours share at least, to be on one summit
+_WIDEST_TURN_DEG = 20.0  # between turns that are on one summit
+_ALIKE_UP_DEG = 1.0  # of windows whose turns are averaged
+_FEWEST = 6  # scores that a quadratic in two directions takes
+
+
+@dataclass(frozen=True)
+class Summit:
+    """Where a quadratic is highest, in steps from its middle, and how wide it is there.
+
+    ``offset``: [2] or one number. ``width``: how far from it the score has fallen by ``FALL``.
+    """
+
+    offset: F64
+    width: float
 
 
 def refine_places(
-    index: Index, query: Query, result: SearchResult, places: Sequence[Place]
+    index: Index,
+    query: Query,
+    result: SearchResult,
+    places: Sequence[Place],
+    weights: F64 | None = None,
 ) -> tuple[Place, ...]:
-    """The places of one ``query``, moved to the summits of the scores around their windows.
+    """The places of one ``query``, moved and turned to the summits of the scores around them.
 
-    A place whose scores have no summit near its window keeps its pin: at the rim of what was
-    searched (NaN was not), or where windows are too far apart to share what a picture shows.
+    The scores are those of the network alone, with what turns cost and, if given, what a prior adds
+    (``weights`` [N], in cosines); windows that were not searched (NaN) take no part. A place keeps
+    its window's centre where the scores around it have no summit: at rims, beside gaps, and where
+    windows are too far apart to see the same. A heading stays that of its turn where somebody gave
+    one, and where turns are too far apart.
     """
-    return tuple(_refine(index, result.scores, place) for place in places)
+    if not places:
+        return ()
+    around = [_find_neighbours(index, result.scores, place) for place in places]
+    rows = np.concatenate(around)
+    bins = index.manifest.model.azimuth_bins
+    fov_deg = query.readings[result.reading].fov_deg
+    seen = compute_bin_coverage([fov_deg], bins, [query.turned_deg])[0]
+    turns = score_turns(query.vectors[result.reading], index.take_vectors(rows), bins, seen)
+    costs = price_turns(query, index.up_bearing_deg[rows], bins)
+    scores = (turns if costs is None else turns - costs).max(1).astype(np.float64)
+    if weights is not None:
+        scores += weights[rows]
+    refined, start = [], 0
+    for place, own in zip(places, around, strict=True):
+        part = slice(start, start + len(own))
+        refined.append(_refine(index, query, place, own, scores[part], turns[part]))
+        start = part.stop
+    return tuple(refined)
 
 
-def _refine(index: Index, scores: F32, place: Place) -> Place:
-    stride_m, centre = index.manifest.stride_m, place.footprint.centre
-    if stride_m > (1.0 - _SHARED) * index.manifest.footprint_m:
-        return place
-    distances = measure_distances_m(centre, index.lat, index.lon)
-    rows = np.flatnonzero((distances <= _NEIGHBOURS * stride_m) & np.isfinite(scores))
+def _find_neighbours(index: Index, scores: F32, place: Place) -> I64:
+    """Rows of the searched windows that take part, with the place's own among them."""
+    own = np.array([place.window])
+    reach_m = REACH * index.manifest.stride_m
+    if index.manifest.stride_m > (1.0 - _SHARED) * index.manifest.footprint_m:
+        return own
+    centre = place.footprint.centre
+    band_deg = math.degrees(reach_m / EARTH_RADIUS_M)
+    rows = np.flatnonzero(np.abs(index.lat - centre.lat) <= band_deg)  # few of a large index
+    narrow = math.cos(math.radians(centre.lat))
+    rows = rows[np.abs(measure_lon_offsets_deg(index.lon[rows], centre.lon)) * narrow <= band_deg]
     east, north = project_to_local_m(centre, index.lat[rows], index.lon[rows])
-    summit = find_summit(east / stride_m, north / stride_m, scores[rows].astype(np.float64))
-    if summit is None or np.hypot(*summit) > _FARTHEST:
+    near = (np.hypot(east, north) <= reach_m) & np.isfinite(scores[rows])
+    return np.union1d(rows[near], own)
+
+
+def _refine(index: Index, query: Query, place: Place, rows: I64, scores: F64, turns: F32) -> Place:
+    stride_m, centre = index.manifest.stride_m, place.footprint.centre
+    east, north = (
+        metres / stride_m for metres in project_to_local_m(centre, index.lat[rows], index.lon[rows])
+    )
+    summit = find_summit(east, north, scores)
+    at = (0.0, 0.0)
+    if summit is not None and np.hypot(*summit.offset) <= _FARTHEST:
+        at = (float(summit.offset[0]), float(summit.offset[1]))
+        place = replace(place, latlon=_move(centre, at, stride_m), peak_m=summit.width * stride_m)
+    up = index.up_bearing_deg[rows] - place.footprint.up_bearing_deg
+    nearness = _weigh(east - at[0], north - at[1])
+    nearness[np.abs((up + 180.0) % 360.0 - 180.0) > _ALIKE_UP_DEG] = 0.0
+    told = query.heading is not None and query.heading.source == "given"
+    if place.heading_deg is None or told or 360.0 / turns.shape[1] > _WIDEST_TURN_DEG:
         return place
-    return replace(place, latlon=_move(centre, summit * stride_m))
+    return _turn(place, query, nearness @ turns / nearness.sum())
 
 
-def _move(centre: LatLon, offset_m: F64) -> LatLon:
-    return move_point(centre, east_m=float(offset_m[0]), north_m=float(offset_m[1]))
+def _move(centre: LatLon, offset: tuple[float, float], stride_m: float) -> LatLon:
+    return move_point(centre, east_m=offset[0] * stride_m, north_m=offset[1] * stride_m)
 
 
-def find_summit(east: F64, north: F64, scores: F64) -> F64 | None:
-    """Where [2] the quadratic that fits scores [n] best is highest; None where it is nowhere."""
-    design = np.stack([np.ones_like(east), east, north, east**2, east * north, north**2], axis=1)
-    if len(scores) < _FEWEST or np.linalg.matrix_rank(design) < design.shape[1]:
+def _weigh(east: F64, north: F64) -> F64:
+    """What windows so many strides away count."""
+    weights: F64 = np.exp(-0.5 * (east**2 + north**2) / _SPREAD**2)
+    return weights
+
+
+def _turn(place: Place, query: Query, cosines: F64) -> Place:
+    """A place turned to the summit of the cosines [J] of the turns, near the turn that it has."""
+    step_deg = 360.0 / len(cosines)
+    coarse = place.heading_deg or 0.0
+    zero = place.footprint.up_bearing_deg + query.turned_deg
+    turn = round((coarse - zero) / step_deg)
+    if query.heading is None:  # else turns beside it may be excluded
+        turn += int(np.argmax([cosines[(turn + side) % len(cosines)] for side in (-1, 0, 1)])) - 1
+    summit = find_turn_summit(cosines[np.arange(turn - 1, turn + 2) % len(cosines)])
+    if summit is None:
+        return place
+    fine = (zero + (turn + float(summit.offset)) * step_deg) % 360.0
+    if _leaves(fine, coarse, query.heading):
+        return place
+    return replace(place, heading_deg=fine, peak_deg=summit.width * step_deg)
+
+
+def _leaves(fine_deg: float, coarse_deg: float, known: KnownHeading | None) -> bool:
+    """Whether a heading leaves the range of a known one, in which the turn was."""
+    if known is None:
+        return False
+    off = [abs((one - known.degrees + 180.0) % 360.0 - 180.0) for one in (fine_deg, coarse_deg)]
+    return off[0] > known.slack_deg >= off[1]
+
+
+def find_summit(east: F64, north: F64, scores: F64) -> Summit | None:
+    """The summit of the quadratic that fits scores [n] best, those near the middle foremost.
+
+    ``east`` and ``north`` [n] in strides from the middle. None where the quadratic has no maximum,
+    or the windows do not determine one: fewer than 6, or all on two lines.
+    """
+    if len(scores) < _FEWEST:
         return None
-    _, to_east, to_north, a, b, c = np.linalg.lstsq(design, scores, rcond=None)[0]
-    bend = np.array([[2.0 * a, b], [b, 2.0 * c]])
-    if not (np.linalg.eigvalsh(bend) < 0.0).all():
+    terms = np.stack([np.ones_like(east), east, north, east**2, east * north, north**2], axis=1)
+    weights = np.sqrt(_weigh(east, north))
+    design = terms * weights[:, None]
+    if np.linalg.matrix_rank(design, tol=1e-3) < terms.shape[1]:
         return None
-    summit: F64 = np.linalg.solve(bend, [-to_east, -to_north])
-    return summit
+    _, to_east, to_north, a, b, c = np.linalg.lstsq(design, weights * scores, rcond=None)[0]
+    bend = -np.array([[2.0 * a, b], [b, 2.0 * c]])
+    if not (np.linalg.eigvalsh(bend) > 0.0).all():
+        return None
+    offset: F64 = np.linalg.solve(bend, [to_east, to_north])
+    widths = np.sqrt(2.0 * FALL / np.linalg.eigvalsh(bend))
+    return Summit(offset, float(widths.mean()))
+
+
+def find_turn_summit(cosines: F64) -> Summit | None:
+    """The summit of the parabola through the cosines [3] of a turn and those beside it, in turns.
+
+    At most half a turn from the middle. None where the parabola has no maximum.
+    """
+    before, here, after = (float(cosine) for cosine in cosines)
+    bend = 2.0 * here - before - after
+    if bend <= 0.0:
+        return None
+    offset = np.clip((after - before) / (2.0 * bend), -0.5, 0.5)
+    return Summit(np.array(offset), math.sqrt(2.0 * FALL / bend))

@@ -47,8 +47,13 @@ def read_calibrations(paths: Iterable[str | Path]) -> list[NamedCalibration]:
 
 
 def list_kinds(calibrations: Iterable[NamedCalibration]) -> list[tuple[str, Calibrated]]:
-    """Every kind of picture, beside the name of what was calibrated."""
-    return [(named.name, kind) for named in calibrations for kind in named.calibration.kinds]
+    """Every kind of picture that was measured, beside the name of what was calibrated."""
+    return [
+        (named.name, kind)
+        for named in calibrations
+        for kind in named.calibration.kinds
+        if kind.measured  # not carried over
+    ]
 
 
 def draw_reliability(name: str, kind: Calibrated) -> Panel:
