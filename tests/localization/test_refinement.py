@@ -9,11 +9,11 @@ import pytest
 from tests.localization.fake_index import ORIGIN, FakeIndex, index_of_panoramas, spheres, toy
 
 from crossview.geo.points import LatLon, measure_distance_m, move_point, wrap_lon
-from crossview.localization import refinement
+from crossview.localization import search
 from crossview.localization.hints import Hints, KnownHeading
 from crossview.localization.locate import locate
 from crossview.localization.refinement import FALL, find_summit, find_turn_summit, refine_places
-from crossview.localization.search import SearchResult, rank_places
+from crossview.localization.search import SearchResult, rank_places, score_surroundings
 
 BINS, STRIDE_M, FOOTPRINT_M = 30, 8.0, 80.0
 STEP_DEG = 360.0 / BINS
@@ -71,7 +71,12 @@ def refine(index, query, cosines, *, scores=None, weights=None, count=1):
     headings = cosines.argmax(1).astype(np.float32) * np.float32(360.0 / cosines.shape[1])
     result = SearchResult(0, best, headings)
     ranked = rank_places(index, best, headings, count, weights)
-    return refine_places(index, query, result, ranked, weights)
+    return move(index, query, result, ranked, weights)
+
+
+def move(index, query, result, ranked, weights=None):
+    around = score_surroundings(index, query, result, ranked)
+    return refine_places(index, query, ranked, around, weights)
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +86,7 @@ def one_bin_is_seen(monkeypatch):
     def seen(fovs, bins, turned):
         return np.tile(np.eye(1, bins, dtype=np.float32), (len(fovs), 1))
 
-    monkeypatch.setattr(refinement, "compute_bin_coverage", seen)
+    monkeypatch.setattr(search, "compute_bin_coverage", seen)
 
 
 @pytest.mark.parametrize("turn_deg", [0.0, 20.0, 45.0])
@@ -215,7 +220,7 @@ def test_a_model_without_turns_gets_places_and_no_headings():
     index.vectors[:, 0], index.vectors[:, 1] = scores, np.sqrt(1.0 - scores**2)
     result = SearchResult(0, scores, np.full(index.count, np.nan, np.float32))
     ranked = rank_places(index, scores, result.heading_deg, 1)
-    (place,) = refine_places(index, query, result, ranked)
+    (place,) = move(index, query, result, ranked)
     assert measure_distance_m(place.latlon, truth) < 0.35
     assert (place.heading_deg, place.peak_deg) == (None, None)
 
@@ -230,7 +235,7 @@ def test_turns_far_apart_keep_their_heading():
 
 def test_no_places_stay_none():
     index, query, cosines = world(grid(), ORIGIN)
-    assert refine_places(index, query, SearchResult(0, cosines.max(1), cosines[:, 0]), ()) == ()
+    assert move(index, query, SearchResult(0, cosines.max(1), cosines[:, 0]), ()) == ()
 
 
 def test_every_place_of_an_answer_is_refined_as_if_it_were_the_only_one():

@@ -30,7 +30,13 @@ from crossview.localization.queries import (
 )
 from crossview.localization.refinement import refine_places
 from crossview.localization.reranking import rerank
-from crossview.localization.search import SearchResult, count_searched_places, rank_places, search
+from crossview.localization.search import (
+    SearchResult,
+    count_searched_places,
+    rank_places,
+    score_surroundings,
+    search,
+)
 from crossview.localization.skyline import check_skyline
 from crossview.model import Embedder, open_index_model, open_model
 from crossview.views.decode import Photo
@@ -191,9 +197,10 @@ def _add_places(index: Index, query: Query, result: SearchResult, answer: Answer
         weights = find_temperature(index, answer) * compute_log_prior(index, prior)
     wanted = query.hints.places
     ranked = rank_places(index, result.scores, result.heading_deg, max(wanted, 2), weights)
+    surroundings = score_surroundings(index, query, result, ranked[:wanted])
     answer = replace(
         answer,
-        places=refine_places(index, query, result, ranked[:wanted], weights),
+        places=refine_places(index, query, ranked[:wanted], surroundings, weights),
         second=ranked[1].score if len(ranked) > 1 else None,
     )
     if prior is None or not ranked:

@@ -14,27 +14,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crossview.arrays import F32, F64, I64
-from crossview.geo.points import (
-    EARTH_RADIUS_M,
-    LatLon,
-    measure_lon_offsets_deg,
-    move_point,
-    project_to_local_m,
-)
+from crossview.arrays import F64
+from crossview.geo.points import LatLon, move_point, project_to_local_m
 from crossview.index.store import Index
 from crossview.localization.answer import Place
 from crossview.localization.hints import KnownHeading
 from crossview.localization.queries import Query
-from crossview.localization.search import SearchResult, price_turns
-from crossview.localization.similarity import score_turns
-from crossview.views.crops import compute_bin_coverage
+from crossview.localization.search import Surroundings
 
-REACH = 2.5  # strides: up to 21 windows of a square grid take part
 FALL = 0.01  # of a cosine: a summit is as wide as its score takes to fall by so much
 _SPREAD = 0.9 / math.sqrt(2.0)  # strides: how fast their weight falls, as a normal density
 _FARTHEST = 1.0  # strides that a place is moved at most
-_SHARED = 0.75  # of a footprint that neighbours share at least, to be on one summit
 _WIDEST_TURN_DEG = 20.0  # between turns that are on one summit
 _ALIKE_UP_DEG = 1.0  # of windows whose turns are averaged
 _FEWEST = 6  # scores that a quadratic in two directions takes
@@ -54,55 +44,28 @@ class Summit:
 def refine_places(
     index: Index,
     query: Query,
-    result: SearchResult,
     places: Sequence[Place],
+    surroundings: Sequence[Surroundings],
     weights: F64 | None = None,
 ) -> tuple[Place, ...]:
     """The places of one ``query``, moved and turned to the summits of the scores around them.
 
-    The scores are those of the network alone, with what turns cost and, if given, what a prior adds
-    (``weights`` [N], in cosines); windows that were not searched (NaN) take no part. A place keeps
-    its window's centre where the scores around it have no summit: at rims, beside gaps, and where
-    windows are too far apart to see the same. A heading stays that of its turn where somebody gave
-    one, and where turns are too far apart.
+    ``surroundings``: of each place (:func:`search.score_surroundings`); to their scores the weights
+    [N] of a prior are added, if given. A place keeps its window's centre where the scores around it
+    have no summit: at rims, beside gaps, and where windows are too far apart to see the same. A
+    heading stays that of its turn where somebody gave one, and where turns are too far apart.
     """
-    if not places:
-        return ()
-    around = [_find_neighbours(index, result.scores, place) for place in places]
-    rows = np.concatenate(around)
-    bins = index.manifest.model.azimuth_bins
-    fov_deg = query.readings[result.reading].fov_deg
-    seen = compute_bin_coverage([fov_deg], bins, [query.turned_deg])[0]
-    turns = score_turns(query.vectors[result.reading], index.take_vectors(rows), bins, seen)
-    costs = price_turns(query, index.up_bearing_deg[rows], bins)
-    scores = (turns if costs is None else turns - costs).max(1).astype(np.float64)
-    if weights is not None:
-        scores += weights[rows]
-    refined, start = [], 0
-    for place, own in zip(places, around, strict=True):
-        part = slice(start, start + len(own))
-        refined.append(_refine(index, query, place, own, scores[part], turns[part]))
-        start = part.stop
-    return tuple(refined)
+    return tuple(
+        _refine(index, query, place, around, weights)
+        for place, around in zip(places, surroundings, strict=True)
+    )
 
 
-def _find_neighbours(index: Index, scores: F32, place: Place) -> I64:
-    """Rows of the searched windows that take part, with the place's own among them."""
-    own = np.array([place.window])
-    reach_m = REACH * index.manifest.stride_m
-    if index.manifest.stride_m > (1.0 - _SHARED) * index.manifest.footprint_m:
-        return own
-    centre = place.footprint.centre
-    band_deg = math.degrees(reach_m / EARTH_RADIUS_M)
-    rows = np.flatnonzero(np.abs(index.lat - centre.lat) <= band_deg)  # few of a large index
-    narrow = math.cos(math.radians(centre.lat))
-    rows = rows[np.abs(measure_lon_offsets_deg(index.lon[rows], centre.lon)) * narrow <= band_deg]
-    east, north = project_to_local_m(centre, index.lat[rows], index.lon[rows])
-    near = (np.hypot(east, north) <= reach_m) & np.isfinite(scores[rows])
-    return np.union1d(rows[near], own)
-
-
-def _refine(index: Index, query: Query, place: Place, rows: I64, scores: F64, turns: F32) -> Place:
+def _refine(
+    index: Index, query: Query, place: Place, around: Surroundings, weights: F64 | None
+) -> Place:
+    rows, turns = around.rows, around.turns
+    scores = around.scores if weights is None else around.scores + weights[rows]
     stride_m, centre = index.manifest.stride_m, place.footprint.centre
     east, north = (
         metres / stride_m for metres in project_to_local_m(centre, index.lat[rows], index.lon[rows])

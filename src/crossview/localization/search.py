@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from crossview.arrays import F32, F64, Bool
+from crossview.arrays import F32, F64, I64, Bool
 from crossview.errors import InvalidValue
 from crossview.geo.footprints import Footprint
 from crossview.geo.perimeters import Perimeter
-from crossview.geo.points import LatLon, measure_distances_m
+from crossview.geo.points import EARTH_RADIUS_M, LatLon, measure_distances_m, project_to_local_m
 from crossview.index.store import Index
 from crossview.localization.answer import Place
 from crossview.localization.hints import Hints
 from crossview.localization.posterior import DEFAULT_TEMPERATURE
 from crossview.localization.queries import Query, Reading
-from crossview.localization.similarity import score_queries
+from crossview.localization.similarity import score_queries, score_turns
 from crossview.views.crops import compute_bin_coverage
 
 _MOST_SCORES = 40_000_000  # kept at a time: 320 MB
+_REACH = 2.5  # strides: up to 21 windows of a square grid
+_FARTHEST_APART = 0.25  # of a footprint: windows farther apart do not see the same
 _ROUNDING = 1.001  # windows exactly half a footprint apart are one place
 _TURN_COST = 0.02  # of a cosine, for each half squared standard deviation from a heading
 _LINES_WEIGHT = 3.0  # of the logarithm of how well the lines of the photo agree
@@ -37,6 +40,18 @@ class SearchResult:
     reading: int
     scores: F32
     heading_deg: F32
+
+
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """The windows around one place: rows [n] of the index, scores [n], cosines of all turns [n, J].
+
+    Scores are those of the network at the best turn, with what turns cost off a known heading.
+    """
+
+    rows: I64
+    scores: F64
+    turns: F32
 
 
 def search(index: Index, queries: Sequence[Query]) -> list[SearchResult]:
@@ -177,6 +192,42 @@ def rank_places(
     return tuple(
         _make_place(index, row, rank, scores, heading_deg) for rank, row in enumerate(rows, 1)
     )
+
+
+def score_surroundings(
+    index: Index, query: Query, result: SearchResult, places: Sequence[Place]
+) -> list[Surroundings]:
+    """What the windows around each place score, up to 2.5 strides away; its own is among them.
+
+    It is alone where windows are more than a quarter of a footprint apart: then they do not see the
+    same. Windows that were not searched (NaN) take no part.
+    """
+    if not places:
+        return []
+    around = [_find_surroundings(index, result.scores, place) for place in places]
+    rows, bins = np.concatenate(around), index.manifest.model.azimuth_bins
+    fov_deg = query.readings[result.reading].fov_deg
+    seen = compute_bin_coverage([fov_deg], bins, [query.turned_deg])[0]
+    turns = score_turns(query.vectors[result.reading], index.take_vectors(rows), bins, seen)
+    costs = price_turns(query, index.up_bearing_deg[rows], bins)
+    scores = (turns if costs is None else turns - costs).max(1).astype(np.float64)
+    ends = np.cumsum([len(own) for own in around])[:-1]
+    parts = zip(around, np.split(scores, ends), np.split(turns, ends), strict=True)
+    return [Surroundings(*part) for part in parts]
+
+
+def _find_surroundings(index: Index, scores: F32, place: Place) -> I64:
+    """Rows of the searched windows around a place, and of its own."""
+    own = np.array([place.window])
+    stride_m, centre = index.manifest.stride_m, place.footprint.centre
+    if stride_m > _FARTHEST_APART * index.manifest.footprint_m:
+        return own
+    reach_m = _REACH * stride_m
+    band_deg = math.degrees(reach_m / EARTH_RADIUS_M)
+    rows = np.flatnonzero(np.abs(index.lat - centre.lat) <= band_deg)  # few of a large index
+    east, north = project_to_local_m(centre, index.lat[rows], index.lon[rows])
+    near = (np.hypot(east, north) <= reach_m) & np.isfinite(scores[rows])
+    return np.union1d(rows[near], own)
 
 
 def pick_apart(scores: F32 | F64, lat: F64, lon: F64, apart_m: float, count: int) -> list[int]:
