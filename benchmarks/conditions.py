@@ -52,6 +52,7 @@ CONDITIONS = {
 KINDS = {360.0: "panoramas", 90.0: "photos of 90 degrees"}
 SIZES = {360.0: (512, 256), 90.0: (320, 240)}
 GOAL = CalibrationGoal()
+STRATA = 3
 PLACES = 3  # of which probabilities are fitted
 TOGETHER = 20  # pictures located at a time
 RIGHT_M = 25.0
@@ -79,8 +80,9 @@ def main() -> None:
     known = {(p.town.folder.name, p.fov_deg, p.condition): _know(p) for p in found}
     recall = _measure_recall(found)
     coverage = {
-        mixed: _cover(known, towns, day_only=mixed == "day alone")
-        for mixed in ("all conditions", "day alone")
+        "all conditions": _cover(known, towns, GOAL),
+        f"all conditions, {STRATA} strata": _cover(known, towns, replace(GOAL, strata=STRATA)),
+        "day alone": _cover(known, towns, GOAL, day_only=True),
     }
     skylines = _check_skylines(found, wanted, embedder) if wanted.skylines else {}
     print("\n".join(_table(recall, coverage, skylines)))
@@ -223,8 +225,9 @@ def _measure_recall(found: Sequence[Pictured]) -> dict[str, dict[str, float]]:
 def _cover(
     known: dict[tuple[str, float, str], KnownPhotos],
     towns: Sequence[_towns.DemoTown],
+    goal: CalibrationGoal,
     *,
-    day_only: bool,
+    day_only: bool = False,
 ) -> dict[str, dict[str, float]]:
     """Coverage of the areas by kind and condition: each town by a fit to all the others."""
     covered: dict[str, list[tuple[float, int]]] = {}
@@ -236,11 +239,11 @@ def _cover(
                     if own == fov and name != town.folder.name
                     and (condition == "day" or not day_only)
                 ]),
-                GOAL,
+                goal,
             )  # fmt: skip
             for condition in CONDITIONS:
-                outcome = judge(known[town.folder.name, fov, condition], fitted, GOAL.share)
-                for column, coverage in enumerate(GOAL.coverages):
+                outcome = judge(known[town.folder.name, fov, condition], fitted, goal.share)
+                for column, coverage in enumerate(goal.coverages):
                     key = f"{kind}, {condition}, {100 * coverage:g} %"
                     flags = outcome.covered[:, column].tolist()
                     covered.setdefault(key, []).extend((flag, number) for flag in flags)

@@ -1,5 +1,5 @@
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -27,9 +27,10 @@ from crossview.calibration.fit import (
     probabilities,
     separation,
 )
+from crossview.calibration.known_photos import KnownPhotos
 from crossview.errors import InvalidValue
-from crossview.localization.calibration_record import Spread
-from crossview.localization.posterior import measure_evidence
+from crossview.localization.calibration_record import Reach, Spread, Stratum
+from crossview.localization.posterior import measure_evidence, measure_prominence
 
 WANTED = CalibrationGoal(share=0.001)
 FITTED = fit(drawn(1500, seed=0), WANTED)
@@ -278,3 +279,49 @@ def test_sigmas_are_judged_by_fits_to_other_spots():
     assert one["value"] == pytest.approx(0.68, abs=0.06)
     assert two["value"] == pytest.approx(0.99, abs=0.02)
     assert poses["heading"]["median"]["value"] == pytest.approx(np.median(photos.heading_error_deg))
+
+
+def of_two_conditions(n, seed):
+    """Half of the pictures show their place clearly, half hardly; nothing says which."""
+    clear, dim = drawn(n, seed, signal=9.0), drawn(n, seed + 1, signal=1.5)
+    joined = {
+        field.name: np.concatenate([getattr(clear, field.name), getattr(dim, field.name)])
+        for field in fields(KnownPhotos)
+    }
+    return KnownPhotos(**joined), np.repeat([True, False], n)
+
+
+def test_strata_cover_clear_and_dim_pictures_each():
+    known, _ = of_two_conditions(1500, 3)
+    future, clear = of_two_conditions(1500, 7)
+    together, apart = (
+        judge(future, fit(known, CalibrationGoal(coverages=(0.8,), strata=strata)), 0.05)
+        for strata in (1, 2)
+    )
+    assert together.covered.mean() == pytest.approx(0.8, abs=0.03)
+    assert together.covered[clear].mean() > 0.99
+    assert together.covered[~clear].mean() < 0.65
+    assert apart.covered[clear].mean() >= 0.8 - 0.03
+    assert apart.covered[~clear].mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_picture_gets_the_limit_of_its_stratum():
+    reach = Reach(
+        coverage=0.9, below_best=0.1,
+        strata=(Stratum(prominence_below=0.2, below_best=0.4),
+                Stratum(prominence_below=0.3, below_best=0.2)),
+    )  # fmt: skip
+    assert reach.limit([0.1, 0.2, 0.25, 0.3, 0.9]).tolist() == [0.4, 0.2, 0.2, 0.1, 0.1]
+    assert Reach(coverage=0.9, below_best=0.1).limit(0.5) == 0.1
+
+
+def test_prominence_is_the_best_score_above_the_middle_one_however_cells_are_grouped():
+    scores = np.array([0.9, np.nan, 0.5, 0.4, 0.1, 0.0])
+    assert measure_prominence(scores) == pytest.approx(0.5)
+    assert measure_prominence([0.9, 0.45, 0.05, -1.0], [1, 2, 2, 0]) == pytest.approx(0.45)
+
+
+def test_strata_take_as_many_times_more_photos():
+    assert CalibrationGoal(strata=3).photos == 3 * CalibrationGoal().photos
+    with pytest.raises(InvalidValue, match="1 to 20 strata"):
+        CalibrationGoal(strata=0)

@@ -188,12 +188,13 @@ def judge(photos: KnownPhotos, fitted: Fit, share: float) -> Outcome:
     """What a fit states of photos, which it should not have seen."""
     evidence = evidences(photos.scores, photos.counts, fitted.temperature)
     beyond = evidences(photos.out_scores, photos.out_counts, fitted.temperature)
-    reach = np.array([reach_of_coverage.below_best for reach_of_coverage in fitted.reaches])
+    prominence = photos.prominence
+    limits = np.stack([reach.limit(prominence) for reach in fitted.reaches], axis=1)
     return Outcome(
         probability=np.clip(probabilities(photos, fitted, share)[:, 0], 0.0, 1.0),
         right=photos.hits[:, 0],
-        covered=photos.below_best[:, None] <= reach,
-        area=np.stack([_area(photos, limit) for limit in reach], axis=1),
+        covered=photos.below_best[:, None] <= limits,
+        area=np.stack([_area(photos, limit) for limit in limits.T], axis=1),
         evidence=evidence,
         evidence_taken_out=beyond,
         refused=evidence < fitted.refused_below,
@@ -201,9 +202,9 @@ def judge(photos: KnownPhotos, fitted: Fit, share: float) -> Outcome:
     )
 
 
-def _area(photos: KnownPhotos, below_best: float) -> F64:
-    """Share [n] of the searched cells whose score is at most that much below the best."""
-    within = photos.scores[:, :1] - photos.scores <= np.float32(below_best)
+def _area(photos: KnownPhotos, below_best: F64) -> F64:
+    """Share [n] of the searched cells whose score is at most that much [n] below the best."""
+    within = photos.scores[:, :1] - photos.scores <= below_best.astype(np.float32)[:, None]
     share: F64 = (photos.counts * within).sum(1, dtype=np.float64) / photos.cells
     return share
 

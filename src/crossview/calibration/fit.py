@@ -6,6 +6,8 @@ future photo that is exchangeable with the ``n`` known ones is covered with the 
 or more, whatever the model and for every ``n``. How far luck in the choice of the known photos can
 move the coverage of one calibration follows a beta distribution (Vovk, "Conditional validity of
 inductive conformal predictors", 2012); asking for five photos beyond the set keeps that in bounds.
+With strata (Mondrian conformal prediction, same book) each group of pictures of about one
+prominence is covered for itself, and so, nearly, is each condition that prominence tells apart.
 
 *Probability*: the one temperature at which the probabilities of the places of all known photos to
 lie within 25 m have the highest likelihood.
@@ -27,11 +29,12 @@ import numpy as np
 from crossview.arrays import F32, F64
 from crossview.calibration.known_photos import KnownPhotos
 from crossview.errors import require
-from crossview.localization.calibration_record import Fit, Reach, Spread
+from crossview.localization.calibration_record import Fit, Reach, Spread, Stratum
 
 SIGMAS = (math.erf(math.sqrt(0.5)), math.erf(math.sqrt(2.0)))  # within one and two: 68.27, 95.45 %
 FEWEST_RIGHT = 20  # first places that a sigma takes
 _LEAST_SIGMA = 1e-6  # of photos that are exact, as synthetic ones may be
+MOST_STRATA = 20
 FEWEST_BEYOND = 5  # known photos that lie outside of the set, on average
 _TEMPERATURES = np.geomspace(1e-3, 1.0, 25)  # in cosines
 # The golden section and Newton's steps are by hand: a base install calibrates, without scipy.
@@ -47,12 +50,14 @@ class CalibrationGoal:
     """What a calibration is to state.
 
     ``coverages`` in (0, 1); ``false_reject``: share of the region's own photos that may be refused;
-    ``share`` of future photos that are from elsewhere, an assumption.
+    ``share`` of future photos that are from elsewhere, an assumption. ``strata``: groups of
+    pictures by prominence, each of which is covered.
     """
 
     coverages: tuple[float, ...] = (0.9, 0.95)
     false_reject: float = 0.05
     share: float = 0.05
+    strata: int = 1
 
     def __post_init__(self) -> None:
         require(len(self.coverages) > 0, "at least one coverage must be asked for.")
@@ -62,12 +67,16 @@ class CalibrationGoal:
             ("the share of photos from elsewhere", self.share),
         ):
             require(0.0 < value < 1.0, f"{name} lies between 0 and 1, got {value}.")
+        require(
+            1 <= self.strata <= MOST_STRATA,
+            f"there may be 1 to {MOST_STRATA} strata, got {self.strata}.",
+        )
 
     @property
     def photos(self) -> int:
         """Known photos of one kind that it takes."""
         to_refuse = math.ceil(1.0 / self.false_reject - 1e-9) - 1
-        return max(to_refuse, *map(photos_needed, self.coverages))
+        return max(to_refuse, *(self.strata * photos_needed(one) for one in self.coverages))
 
 
 def photos_needed(coverage: float) -> int:
@@ -81,15 +90,30 @@ def fit(photos: KnownPhotos, wanted: CalibrationGoal) -> Fit:
     inside = evidences(photos.scores, photos.counts, temperature)
     outside = evidences(photos.out_scores, photos.out_counts, temperature)
     bias, slope = separation(inside, outside[np.isfinite(outside)])
-    gaps = photos.below_best
     return Fit(
         temperature=temperature,
         bias=bias,
         slope=slope,
         refused_below=-conformal_quantile(-inside, 1.0 - wanted.false_reject),
-        reaches=tuple(
-            Reach(coverage=coverage, below_best=conformal_quantile(gaps, coverage))
-            for coverage in wanted.coverages
+        reaches=tuple(_fit_reach(photos, coverage, wanted.strata) for coverage in wanted.coverages),
+    )
+
+
+def _fit_reach(photos: KnownPhotos, coverage: float, strata: int) -> Reach:
+    """The limit of each stratum; edges between them say nothing of where photos were taken."""
+    gaps = photos.below_best
+    if strata == 1:
+        return Reach(coverage=coverage, below_best=conformal_quantile(gaps, coverage))
+    prominence = photos.prominence
+    edges = np.quantile(prominence, np.arange(1, strata) / strata)
+    number = np.searchsorted(edges, prominence, side="right")
+    limits = [conformal_quantile(gaps[number == one], coverage) for one in range(strata)]
+    return Reach(
+        coverage=coverage,
+        below_best=limits[-1],
+        strata=tuple(
+            Stratum(prominence_below=float(edge), below_best=limit)
+            for edge, limit in zip(edges, limits, strict=False)
         ),
     )
 

@@ -17,7 +17,7 @@ from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.answer import Answer
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate_files
-from crossview.localization.posterior import find_cell, find_cells_within
+from crossview.localization.posterior import find_cell, find_cells_within, measure_prominence
 from crossview.model import Embedder
 from crossview.views.decode import Photo
 
@@ -201,6 +201,12 @@ class KnownPhotos:
         """How far [n] the true cell's score lies below the best one."""
         gap: F64 = self.scores[:, 0].astype(np.float64) - self.truth
         return gap
+
+    @property
+    def prominence(self) -> F64:
+        """How far [n] the best cell's score stands above the middle one."""
+        pairs = zip(self.scores, self.counts, strict=True)
+        return np.array([measure_prominence(*pair) for pair in pairs])
 
     @property
     def cells(self) -> F64:

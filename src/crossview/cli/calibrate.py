@@ -79,6 +79,13 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
     elsewhere_share: Annotated[
         float, typer.Option(help="Assumed percent of future photos that are from elsewhere.")
     ] = 5.0,
+    strata: Annotated[
+        int,
+        typer.Option(
+            help="Groups of photos, by how far the best place stands out, that are each covered; "
+            "takes that many times as many photos."
+        ),
+    ] = 1,
     ignore_direction: Annotated[
         bool,
         typer.Option("--ignore-direction", help="Do not use the direction stored in a file."),
@@ -109,6 +116,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
         coverages=tuple(sorted({percent / 100.0 for percent in coverage or (90.0, 95.0)})),
         false_reject=false_reject / 100.0,
         share=elsewhere_share / 100.0,
+        strata=strata,
     )
     command = CalibrateCommand(
         index=index,

@@ -31,14 +31,32 @@ TILTED_BY = "lines"  # how the tilt of a photo is found where nothing tells it (
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stratum:
+    """Pictures whose prominence lies below ``prominence_below``, and above that of the last one."""
+
+    prominence_below: float
+    below_best: NotNegative
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reach:
     """A set that holds the truth with a coverage in (0, 1).
 
     It is the cells whose score is at most ``below_best`` (a difference of cosines) below the best.
+    ``strata``: another limit for pictures of less prominence, from the least one up; so night and
+    day, which differ in it, are both covered by a calibration that has seen both.
     """
 
     coverage: Open
     below_best: NotNegative
+    strata: tuple[Stratum, ...] = ()
+
+    def limit(self, prominence: ArrayLike) -> F64:
+        """``below_best`` for pictures of a prominence [n] (``posterior.measure_prominence``)."""
+        limits = np.array([*(stratum.below_best for stratum in self.strata), self.below_best])
+        edges = np.array([stratum.prominence_below for stratum in self.strata])
+        found: F64 = limits[np.searchsorted(edges, prominence, side="right")]
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +178,11 @@ class Calibration:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"format": FORMAT, **asdict(self)}
+        values = {"format": FORMAT, **asdict(self)}
+        for reach in (reach for kind in values["kinds"] for reach in kind["fit"]["reaches"]):
+            if not reach["strata"]:  # as earlier versions write and read it
+                del reach["strata"]
+        return values
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> Calibration:

@@ -185,6 +185,20 @@ def measure_evidence(
     return highest / temperature + math.log(float(count @ powers) / float(count.sum()))
 
 
+def measure_prominence(scores: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """How far the best of all searched cells stands above the middle one, in cosines.
+
+    ``weights``: how many cells each score stands for.
+    """
+    cosines = np.asarray(scores, np.float64)
+    searched = np.flatnonzero(~np.isnan(cosines))
+    order = searched[np.argsort(cosines[searched])]
+    count = np.ones(len(order)) if weights is None else np.asarray(weights, np.float64)[order]
+    passed = np.cumsum(count)
+    middle = order[int(np.searchsorted(passed, passed[-1] / 2.0))]
+    return float(cosines[order[-1]] - cosines[middle])
+
+
 def find_cell(lat: F64, lon: F64, stride_m: float, place: LatLon) -> int | None:
     """The window [N] whose cell holds a place; None where no cell does."""
     distances = measure_distances_m(place, lat, lon)
@@ -215,9 +229,10 @@ def find_areas(index: Index, answer: Answer, fit: Fit) -> Iterator[Area]:
     scores = np.asarray(answer.scores, np.float64)
     below_best = np.nanmax(scores) - scores
     searched = int(np.isfinite(scores).sum())
+    prominence = measure_prominence(scores)
     for reach in fit.reaches:
         if answer.prior is None:
-            rows = np.flatnonzero(below_best <= reach.below_best)  # not where it is NaN
+            rows = np.flatnonzero(below_best <= reach.limit(prominence))  # not where it is NaN
         else:
             log_prior = compute_log_prior(index, answer.prior.prior)
             rows = find_credible(compute_masses(scores, fit.temperature, log_prior), reach.coverage)
