@@ -70,10 +70,11 @@ def test_jsonl_geojson_and_kml_hold_the_same_places(made, capsys):
     places = records(found[0])[0]["places"]
     assert [place["rank"] for place in places] == [1, 2, 3]
     assert places[0]["window"] == FIRST
-    features = json.loads(found[1])["features"]
-    assert [f["properties"]["score"] for f in features] == [p["score"] for p in places]
-    marks = ET.fromstring(found[2]).iter("{http://www.opengis.net/kml/2.2}Placemark")
-    assert len(list(marks)) == 3
+    features = [f["properties"] for f in json.loads(found[1])["features"]]
+    told = [facts["score"] for facts in features if facts["role"] == "place"]
+    assert told == [place["score"] for place in places]
+    pins = ET.fromstring(found[2]).iter("{http://www.opengis.net/kml/2.2}Point")
+    assert len(list(pins)) == 3
 
 
 def claim_of(made, capsys, *options, **photos):
