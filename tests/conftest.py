@@ -13,6 +13,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 import pytest
 from hypothesis import settings
+from tests.preloaded_workers import preloaded
 from tests.skips import told_skips
 from tests.toy_model import toy_packaged_models
 
@@ -27,6 +28,13 @@ def _no_settings_from_outside(monkeypatch):
     for variable in ("CROSSVIEW_DEBUG", "COLUMNS", "FORCE_COLOR", "PYTHONIOENCODING"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("CROSSVIEW_CONFIG", os.devnull)
+
+
+@pytest.fixture
+def preloaded_workers():
+    """Workers of this process begin with everything imported."""
+    with preloaded():
+        yield
 
 
 @pytest.fixture

@@ -49,6 +49,8 @@ SMALL = {
     "batch": 8, "apart_m": 5.0,
 }  # fmt: skip
 
+pytestmark = pytest.mark.usefixtures("preloaded_workers")
+
 
 def test_hits_are_what_a_slow_loop_finds():
     rng = np.random.default_rng(0)

@@ -40,6 +40,8 @@ from crossview.views.aerial import make_aerial_view
 
 GAP_M = 104.0
 
+pytestmark = pytest.mark.usefixtures("preloaded_workers")
+
 
 def scatter(count, side_m=1000.0, seed=0):
     """Places [count, 2] in a square, latitude and longitude."""
