@@ -380,6 +380,16 @@ def test_the_tilt_of_a_photo_is_read_from_its_lines_unless_the_horizon_is_known(
     assert not any("tilt" in text or "level" in text for text in panorama.assumptions)
 
 
+def test_a_tilt_of_less_than_a_degree_changes_nothing():
+    level = draw_street(80.0, 0.4)
+    (read,) = choose_readings(make_photo(level), Hints(fov_deg=80.0), EMBEDDER.info)
+    assert read.tilt.is_told
+    assert abs(read.tilt.pitch_deg) < 1.0
+    assert read.horizon_px is None
+    told = "tilt estimated: level, give or take 1, from the lines of the photo"
+    assert find(level, fov_deg=80.0).assumptions == (told,)
+
+
 def test_a_tilt_that_was_read_lays_the_photo_out_as_the_same_horizon_given_by_hand():
     street = draw_street(80.0, 8.0)
     (read,) = choose_readings(make_photo(street), Hints(fov_deg=80.0), EMBEDDER.info)

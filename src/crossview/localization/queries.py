@@ -38,6 +38,7 @@ TRIED_FOV_DEG = (50.0, 65.0, 80.0, 100.0)  # of the long side, when the file say
 PHOTOS_TOGETHER = 32  # that are decoded at a time
 MANY_PHOTOS, ANY_PHOTOS = 8, 1
 MOST_HELD_BYTES = 500_000_000  # of their pixels: a large one is located alone
+_LEAST_TILT_DEG = 1.0  # less is less than a row of most networks' strips, and counts as level
 _STRIPS_TOGETHER = 64  # strips per call of the network
 _MOST_BEARINGS = 4096  # windows that the common bearing is taken from
 
@@ -47,7 +48,7 @@ class Reading:
     """How a photo may have been made: one guess of its lens, and how it was held.
 
     ``tilt``: estimated for this lens, where nothing tells the horizon; ``horizon_px`` is then from
-    it, if the lines of the photo tell it.
+    it, if the lines of the photo tell it and the camera was not about level.
     """
 
     kind: Kind
@@ -82,8 +83,9 @@ class Query:
         tilt = reading.tilt
         if tilt is not None and tilt.is_told:
             way = "level"
-            if (degrees := round(abs(tilt.pitch_deg))) > 0:
-                way = f"{degrees} degrees {'up' if tilt.pitch_deg > 0.0 else 'down'}"
+            if reading.horizon_px is not None:
+                side = "up" if tilt.pitch_deg > 0.0 else "down"
+                way = f"{abs(tilt.pitch_deg):.0f} degrees {side}"
             within = max(round(tilt.sigma_deg), 1)
             told.append(
                 f"tilt estimated: {way}, give or take {within}, from the lines of the photo"
@@ -210,7 +212,7 @@ def choose_readings(photo: Photo, hints: Hints, info: ModelInfo) -> tuple[Readin
 
 
 def _tilt_reading(reading: Reading, tilt: Tilt, size_px: tuple[int, int]) -> Reading:
-    if not tilt.is_told:
+    if not tilt.is_told or abs(tilt.pitch_deg) < _LEAST_TILT_DEG:
         return replace(reading, tilt=tilt)
     row_px = find_horizon_px(size_px, reading.fov_deg, tilt.pitch_deg)
     return replace(reading, tilt=tilt, horizon_px=row_px)
