@@ -18,6 +18,7 @@ from crossview.localization.hints import Hints, match_hints
 from crossview.localization.posterior import (
     add_confidence,
     compute_log_prior,
+    compute_masses,
     find_temperature,
     measure_shift,
 )
@@ -191,11 +192,11 @@ def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchR
 
 
 def _add_places(index: Index, query: Query, result: SearchResult, answer: Answer) -> Answer:
-    """The answer with its places, as its scores and a prior rank them."""
-    prior, weights = query.hints.prior, None
+    """The answer with its places, as its scores and a prior rank and place them."""
+    prior, wanted, weights = query.hints.prior, query.hints.places, None
     if prior is not None:
-        weights = find_temperature(index, answer) * compute_log_prior(index, prior)
-    wanted = query.hints.places
+        temperature, log_prior = find_temperature(index, answer), compute_log_prior(index, prior)
+        weights = temperature * log_prior
     ranked = rank_places(index, result.scores, result.heading_deg, max(wanted, 2), weights)
     surroundings = score_surroundings(index, query, result, ranked[:wanted])
     answer = replace(
@@ -205,4 +206,6 @@ def _add_places(index: Index, query: Query, result: SearchResult, answer: Answer
     )
     if prior is None or not ranked:
         return answer
-    return replace(answer, prior=measure_shift(index, answer, prior))
+    posterior = compute_masses(answer.scores, temperature, log_prior)
+    shift = measure_shift(index, prior, posterior, answer.places[0].latlon)
+    return replace(answer, prior=shift)

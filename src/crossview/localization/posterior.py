@@ -134,11 +134,9 @@ def find_temperature(index: Index, answer: Answer) -> float:
     return DEFAULT_TEMPERATURE if kind is None else kind.fit.temperature
 
 
-def measure_shift(index: Index, answer: Answer, prior: Prior) -> PriorShift:
-    """How far the posterior of an answer that has places moved from its prior."""
+def measure_shift(index: Index, prior: Prior, posterior: F64, first: LatLon) -> PriorShift:
+    """How far a posterior [N] of sum 1, whose first place is known, moved from its prior."""
     log_prior = compute_log_prior(index, prior)
-    posterior = compute_masses(answer.scores, find_temperature(index, answer), log_prior)
-    first = answer.places[0].latlon
     mean, spread_m = measure_middle(index, posterior)
     held = posterior > 0.0
     before = log_prior[held] - np.logaddexp.reduce(log_prior)
