@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crossview.model import Embedder, Model
     from crossview.outputs.notebook import NotebookAnswer
 
-__all__ = ["Index", "Model", "__version__", "build_index", "evaluate", "locate"]
+__all__ = ["Index", "Model", "__version__", "build_index", "evaluate", "locate", "locate_together"]
 
 
 @overload
@@ -74,6 +74,33 @@ def locate(
         for answer in locate_many(opened, embedder, photos, Hints(**hints))
     ]
     return answers if isinstance(photo, list | tuple) else answers[0]
+
+
+def locate_together(
+    index: Index | str | Path,
+    photos: Sequence[Picture],
+    *,
+    turns_deg: Sequence[float] | None = None,
+    model: str | Path | Embedder | None = None,
+    **hints: Unpack[HintValues],
+) -> NotebookAnswer:
+    """One answer for photos that were taken at one spot, as by somebody who turns around.
+
+    ``turns_deg``: how far the middle of each photo lies clockwise from that of the first; None: by
+    the directions in the files if all have one, else unknown. ``heading_deg`` is that of the first
+    photo, and needs the turns. ``answer.together`` says what each photo contributed, and the rest
+    is as in :func:`locate`.
+    """
+    from crossview.index.store import Index
+    from crossview.localization import belief
+    from crossview.localization.hints import Hints
+    from crossview.localization.locate import open_embedder
+    from crossview.outputs.notebook import NotebookAnswer
+
+    opened = index if isinstance(index, Index) else Index.open(index)
+    embedder = open_embedder(opened, model)
+    answer = belief.locate_together(opened, embedder, photos, Hints(**hints), turns_deg)
+    return NotebookAnswer.of(answer, opened)
 
 
 def build_index(

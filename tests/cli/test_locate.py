@@ -9,6 +9,7 @@ from tests.toy_embedder import ToyEmbedder, toy_info
 
 from crossview.cli import main
 from crossview.errors import BadModel
+from crossview.geo.points import LatLon, move_point
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut_windows
 from crossview.localization import locate as finding
@@ -274,6 +275,17 @@ def test_a_map_page_is_written(made, tmp_path, capsys):
         (["--format", "kmz"], 2, "--out places.kmz"),
         (["--out", "a.json", "--audit", "a.json"], 2, "different files"),
         (["--use-gps-as-hint", "--near", "1,2"], 2, "not both"),
+        (["--near", "12,60", "--sigma", "0"], 2, "lies in (0, 1000 km]"),
+        (["--near", "12,60", "--sigma", "-3"], 2, "lies in (0, 1000 km]"),
+        (["--near", "12,60", "--sigma", "nan"], 2, "lies in (0, 1000 km]"),
+        (["--near", "12,60", "--sigma", "30"], 2, "outside of the region"),
+        (["--sigma", "30"], 2, "--near LAT,LON"),
+        (["--prior", "exif"], 2, "only gps is known"),
+        (["--prior", "gps", "--near", "12,60", "--sigma", "30"], 2, "not both"),
+        (["--together"], 2, "two photos"),
+        (["--together", "--turns", "0,90"], 2, "1 photos, but 2 turns"),
+        (["--together", "--turns", "left"], 2, "are no turns"),
+        (["--turns", "0,90"], 2, "belongs to --together"),
         (["--fvo", "90"], 2, "--fov"),
     ],
 )
@@ -415,3 +427,60 @@ def test_verbose_tells_what_was_opened_and_how_long_it_took(made, capsys):
     said = capsys.readouterr().err
     assert "crossview.index: Opened Index(" in said
     assert "crossview.localization: 1 of 1 photos located" in said
+
+
+def test_a_prior_weighs_places_and_says_how_far_the_photo_moved_it(made, capsys):
+    first, second = (LatLon(float(made.lat[n]), float(made.lon[n])) for n in (FIRST, SECOND))
+    near = move_point(first, east_m=3.0, north_m=0.0)
+    call = ["--near", str(near), "--sigma", 20, "--format", "jsonl"]
+    assert run(made, *call) == 0
+    answer = records(capsys.readouterr().out)[0]
+    assert answer["places"][0]["window"] == FIRST
+    assert answer["prior"]["sigma_m"] == 20.0
+    assert answer["prior"]["first_moved_m"] < 10.0
+    assert answer["prior"]["holds"] > 0.9
+    assert f"prior given: {near}, taken as good to 20 m" in answer["assumptions"]
+    far = ["--near", str(second), "--sigma", 5, "--format", "jsonl"]
+    assert run(made, *far) == 0  # a clear picture is stronger than a wrong prior
+    contradicted = records(capsys.readouterr().out)[0]
+    assert contradicted["places"][0]["window"] == FIRST
+    assert contradicted["prior"]["holds"] < 0.1
+
+
+@pytest.mark.parametrize(("tags", "sigma_m"), [({}, 30.0), ({31: 12.5}, 12.5)])
+def test_gps_in_the_file_is_a_prior_when_asked_for(made, capsys, tmp_path, tags, sigma_m):
+    photo = tmp_path / "gps.png"
+    exif = Image.Exif()
+    lat, lon = float(made.lat[FIRST]), float(made.lon[FIRST])
+    exif[0x8825] = {1: "N", 2: (lat, 0.0, 0.0), 3: "E", 4: (lon, 0.0, 0.0), **tags}
+    with Image.open(made.path.parent / "first.png") as picture:
+        picture.save(photo, exif=exif)
+    call = ["locate", str(photo), "--index", str(made.path), "--format", "jsonl", "--prior", "gps"]
+    assert main(call) == 0
+    answer = records(capsys.readouterr().out)[0]
+    assert (answer["prior"]["source"], answer["prior"]["sigma_m"]) == ("file", sigma_m)
+    said = "as the file says" if tags else "which the file does not say"
+    assert any(f"good to {sigma_m:g} m, {said}" in text for text in answer["assumptions"])
+    assert run(made, "--prior", "gps", "--format", "jsonl") == 0  # a file without GPS
+    answer = records(capsys.readouterr().out)[0]
+    assert "prior" not in answer
+    assert any("no prior" in text for text in answer["assumptions"])
+
+
+def test_photos_of_one_spot_have_one_answer(made, capsys, tmp_path):
+    names = ("first.png", "first.png", "second.png")
+    photos = [str(made.path.parent / name) for name in names]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    page = tmp_path / "map.html"
+    call = ["locate", *photos[:2], str(broken), photos[2], "--index", str(made.path)]
+    options = ["--together", "--turns", "0,0,90,0", "--format", "jsonl", "--map", str(page)]
+    assert main([*call, *options]) == 1  # one of them cannot be read
+    captured = capsys.readouterr()
+    assert "broken.jpg" in captured.err
+    (answer,) = records(captured.out)
+    assert answer["places"][0]["window"] == FIRST
+    told = answer["together"]
+    assert [photo["sha256"] == answer["sha256"] for photo in told] == [True, True, False]
+    assert [photo["foreign"] > 0.5 for photo in told] == [False, False, True]
+    assert page.is_file()

@@ -74,16 +74,17 @@ def test_photos_of_one_spot_have_one_place_and_each_says_what_it_contributed():
     answer = locate_together(INDEX, EMBEDDER, FOUR, HINTS)
     assert answer.places[0].window == 6
     assert len(answer.places) == 3
-    spot = answer.together
+    spot = answer.spot
     assert spot.turns == "unknown"
-    assert len(spot.photos) == 4
-    alone_right = [photo.alone_m < 1.0 for photo in spot.photos]
-    assert [photo.bits > 1.0 for photo in spot.photos] == alone_right == [True, True, False, True]
-    assert all(photo.foreign < 0.2 for photo in spot.photos)
-    assert spot.foreign == ()
+    assert len(answer.together) == 4
+    alone_right = [photo.alone_m < 1.0 for photo in answer.together]
+    assert (
+        [photo.bits > 1.0 for photo in answer.together] == alone_right == [True, True, False, True]
+    )
+    assert all(photo.foreign < 0.2 for photo in answer.together)
     assert 0.75 < spot.first_share < 0.81  # the cell of the window reaches beyond 25 m
     assert measure_distance_m(spot.mean, INDEX.latlon(6)) < 20.0
-    turns = [photo.heading_deg - spot.photos[0].heading_deg for photo in spot.photos]
+    turns = [photo.heading_deg - answer.together[0].heading_deg for photo in answer.together]
     np.testing.assert_allclose(np.mod(turns, 360.0), [0.0, 90.0, 180.0, 270.0])
     assert answer.confidence is None
     alone = [locate(INDEX, photo, hints=HINTS, embedder=EMBEDDER) for photo in FOUR]
@@ -93,8 +94,8 @@ def test_photos_of_one_spot_have_one_place_and_each_says_what_it_contributed():
 def test_a_photo_of_another_spot_is_said_to_contradict_the_others():
     answer = locate_together(INDEX, EMBEDDER, [*FOUR[:3], photo_of(15, 90.0)], HINTS)
     assert answer.places[0].window == 6
-    assert [photo.foreign > 0.5 for photo in answer.together.photos] == [False, False, False, True]
-    stranger = answer.together.foreign[0]
+    assert [photo.foreign > 0.5 for photo in answer.together] == [False, False, False, True]
+    stranger = answer.together[3]
     assert stranger.bits < 0.0
     assert measure_distance_m(stranger.alone, INDEX.latlon(15)) < 1.0
     assert stranger.alone_m == pytest.approx(measure_distance_m(INDEX.latlon(15), INDEX.latlon(6)))
@@ -104,9 +105,9 @@ def test_relative_turns_narrow_what_photos_say():
     free = locate_together(INDEX, EMBEDDER, FOUR[:2], HINTS)
     known = locate_together(INDEX, EMBEDDER, FOUR[:2], HINTS, turns_deg=[0.0, 90.0])
     wrong = locate_together(INDEX, EMBEDDER, FOUR[:2], HINTS, turns_deg=[0.0, 270.0])
-    assert (known.together.turns, known.places[0].window) == ("given", 6)
-    assert known.together.first_share >= free.together.first_share > wrong.together.first_share
-    assert known.together.photos[1].heading_deg == free.together.photos[1].heading_deg
+    assert (known.spot.turns, known.places[0].window) == ("given", 6)
+    assert known.spot.first_share >= free.spot.first_share > wrong.spot.first_share
+    assert known.together[1].heading_deg == free.together[1].heading_deg
 
 
 def test_a_common_turn_adds_up_all_own_turns_that_fit_it():
@@ -158,5 +159,5 @@ def test_what_cannot_be_taken_together_is_refused(photos, turns, hints, said):
 def test_a_heading_is_that_of_the_first_photo():
     hints = replace(HINTS, heading_deg=45.0)
     answer = locate_together(INDEX, EMBEDDER, FOUR, hints, turns_deg=[0.0, 90.0, 180.0, 270.0])
-    found = [photo.heading_deg for photo in answer.together.photos]
+    found = [photo.heading_deg for photo in answer.together]
     np.testing.assert_allclose(found, [45.0, 135.0, 225.0, 315.0])

@@ -39,7 +39,7 @@ _SCHEDULE = ("batch", "epochs", "lr", "save-every", "seed", "steps", "val-share"
 OF_A_FOLDER: dict[str, tuple[str, ...]] = {
     "index": (*_IMAGERY, "footprint", "metres-per-px", "near", "stride", "tms", "width-m",
               "within", "zoom"),
-    "locate": (*_SEARCH, "format", "index", "places", "use-gps-as-hint"),
+    "locate": (*_SEARCH, "format", "index", "places", "prior", "sigma", "use-gps-as-hint"),
     "calibrate": ("coverage", "ignore-direction"),
     "serve": ("index",),
     "world": ("bands", "crs", "fov", "pitch", "stretch"),

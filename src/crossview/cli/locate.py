@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from crossview.views.decode import Photo
 
 SHOWN = 5  # places per photo in a table
+GPS = "gps"  # as a prior: the place in each file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,8 @@ class LocateCommand:
     hints: Hints
     gps_within_m: float | None  # search around the place in each file
     gps_claimed: bool  # rank the place in each file
+    together: bool  # one answer for all photos
+    turns_deg: tuple[float, ...] | None  # of each photo from the first
     truth: str | None  # a places.csv, or "exif"
     files: AnswerFiles
     threads: int
@@ -106,8 +109,27 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         float | None,
         typer.Option(help="Row of the horizon in the upright picture; sets the pitch."),
     ] = None,
-    near: Annotated[str | None, typer.Option(help="Only around LAT,LON; needs --within.")] = None,
+    near: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LAT,LON",
+            help="A place: search only around it (--within), or weigh all places by it (--sigma).",
+        ),
+    ] = None,
     within: Annotated[float | None, typer.Option(help="Radius of that area in kilometres.")] = None,
+    sigma: Annotated[
+        float | None,
+        typer.Option(
+            metavar="METRES",
+            help="How good that place is: one standard deviation. Places far off are not excluded.",
+        ),
+    ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            metavar="gps", help="gps: weigh all places by the GPS in each file, as good as it says."
+        ),
+    ] = None,
     area: Annotated[
         Path | None, typer.Option(help="Only inside the polygons of this file (GeoJSON).")
     ] = None,
@@ -115,6 +137,17 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         bool,
         typer.Option("--use-gps-as-hint", help="Only around the GPS place in each file (1 km)."),
     ] = False,
+    together: Annotated[
+        bool,
+        typer.Option("--together", help="All photos were taken at one spot: one answer for them."),
+    ] = False,
+    turns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEG,DEG,...",
+            help="With --together: how far each photo is turned clockwise from the first.",
+        ),
+    ] = None,
     claim: Annotated[
         str | None,
         typer.Option(
@@ -167,7 +200,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     """
     from crossview.geo.perimeters import read_perimeter
     from crossview.geo.points import parse_latlon
-    from crossview.localization.hints import DEFAULT_RERANK, Hints
+    from crossview.localization.hints import DEFAULT_RERANK, Hints, Prior
     from crossview.outputs.formats import choose_format
     from crossview.texts import match_language
 
@@ -175,17 +208,26 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         raise UsageError("Missing argument 'PHOTO'. Give photos, folders, or --watch FOLDER.")
     if use_gps_as_hint and near is not None:
         raise InvalidValue("Give --near or --use-gps-as-hint, not both.")
+    _check_place(near, within, sigma, prior)
+    if turns is not None and not together:
+        raise UsageError("--turns belongs to --together: photos of one spot.")
+    centre = None if near is None else parse_latlon(near)
+    known = None
+    if centre is not None and sigma is not None:
+        known = Prior(place=centre, sigma_m=sigma)
     hints = Hints(
         fov_deg=fov,
         heading_deg=heading,
         heading_sigma_deg=heading_sigma,
         horizon_px=horizon_px,
-        near=None if near is None else parse_latlon(near),
+        near=None if within is None else centre,
         within_m=None if within is None or use_gps_as_hint else within * 1000.0,
         area=None if area is None else read_perimeter(area),
         claim=None if claim in (None, console.FROM_EXIF) else parse_latlon(claim),
         places=places or (10 if places is None else places),
         ignore_direction=ignore_direction,
+        prior=known,
+        gps_prior=prior == GPS,
         rerank=DEFAULT_RERANK if rerank is None else rerank,
     )
     files = AnswerFiles(
@@ -204,6 +246,8 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         hints=hints,
         gps_within_m=(1.0 if within is None else within) * 1000.0 if use_gps_as_hint else None,
         gps_claimed=claim == console.FROM_EXIF,
+        together=together,
+        turns_deg=None if turns is None else _parse_turns(turns),
         truth=truth,
         files=files,
         threads=threads,
@@ -212,6 +256,35 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     if watch is not None or once:
         return _watch(command, watch, once=once)
     return _run(command)
+
+
+def _check_place(
+    near: str | None, within: float | None, sigma: float | None, prior: str | None
+) -> None:
+    """Refuse options of places that do not belong together."""
+    if near is not None and within is None and sigma is None:
+        raise InvalidValue(
+            "--near needs a radius in kilometres, outside of which nothing is searched (--within), "
+            "or how good it is in metres, by which places are weighed (--sigma), or both."
+        )
+    if near is None and sigma is not None:
+        raise InvalidValue("--sigma says how good a place is: give the place with --near LAT,LON.")
+    if prior not in (None, GPS):
+        raise InvalidValue(
+            f"--prior {prior}: only {GPS} is known, the place in each photo's file.\n"
+            "A place of your own is given with --near LAT,LON --sigma METRES."
+        )
+    if prior is not None and sigma is not None:
+        raise InvalidValue("Give --near and --sigma, or --prior gps: not both.")
+
+
+def _parse_turns(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as problem:
+        raise InvalidValue(
+            f"{text!r} are no turns. Write one in degrees for each photo: 0,90,180,270"
+        ) from problem
 
 
 def _watch(command: LocateCommand, folder: Path | None, *, once: bool) -> int:
@@ -223,6 +296,8 @@ def _watch(command: LocateCommand, folder: Path | None, *, once: bool) -> int:
         raise UsageError("--once belongs to --watch FOLDER.")
     if command.photos or command.truth is not None:
         raise UsageError("--watch takes its photos from the folder: give no PHOTO and no --truth.")
+    if command.together:
+        raise UsageError("--together needs photos that are there: it does not go with --watch.")
     if files.out is None or files.format != "jsonl":
         raise UsageError("--watch adds JSON lines to a file. Name it: --out answers.jsonl")
     _require_writable(files)
@@ -267,6 +342,10 @@ def _run(command: LocateCommand) -> int:
         return located.failures[0].exit_code
     truths = _read_truths(command, photos)
     with console.show_progress("Locating", len(photos), unit="photos", quiet=command.quiet) as bar:
+        if command.together:
+            _locate_together(index, embedder, command, photos, located)
+            bar.advance(len(photos))
+            photos = []
         for batch, taken in locate_files(
             index, embedder, photos, lambda photo: _hints(photo, command), located.fail
         ):
@@ -280,6 +359,56 @@ def _run(command: LocateCommand) -> int:
     if not located.answers and located.failures:
         return located.failures[0].exit_code
     return 1 if located.failures else 0
+
+
+def _locate_together(
+    index: Index,
+    embedder: Embedder,
+    command: LocateCommand,
+    photos: Sequence[Path],
+    located: Located,
+) -> None:
+    """Add the one answer of photos of one spot. Its truth, claim and area are those of the first.
+
+    Photos that cannot be read are left out.
+    """
+    from crossview.localization.accuracy import add_truth, true_place
+    from crossview.localization.belief import answer_together, turn_hints
+    from crossview.localization.locate import require_ready
+    from crossview.localization.queries import (
+        Query,
+        find_common_bearing,
+        make_queries,
+        open_photo,
+        read_photos,
+    )
+
+    require_ready(index, embedder)
+    truths = _read_truths(command, photos)
+    bearing = find_common_bearing(index, embedder.info.azimuth_bins)
+    turns = command.turns_deg
+    queries: list[Query] = []
+    kept: list[int] = []
+    hints: list[Hints] = []
+    place = None
+    for number, outcome in enumerate(read_photos(photos)):
+        if isinstance(outcome, CrossviewError):
+            located.fail(outcome)
+            continue
+        if not queries:
+            hints = turn_hints(_hints(outcome, command), len(photos), turns)
+            place = None if command.truth is None else true_place(outcome, truths)
+        queries += make_queries([open_photo(outcome)], [hints[number]], embedder, bearing)
+        kept.append(number)
+    try:
+        answer = answer_together(
+            index, queries, None if turns is None else [turns[number] for number in kept]
+        )
+    except InvalidValue as problem:
+        located.fail(problem)
+        return
+    located.hints.append(queries[0].hints)
+    located.answers.append(add_truth(answer, place))
 
 
 def _require_writable(files: AnswerFiles) -> None:

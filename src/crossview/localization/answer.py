@@ -118,8 +118,8 @@ class Contribution:
     heading_deg: float | None  # of this photo's middle there
     bits: float  # how much likelier this photo alone makes the ground within 25 m of that place
     foreign: float  # share of the posterior in which it was not taken at this spot
-    alone: LatLon  # the first place of this photo alone
-    alone_m: float  # how far that is from the first place of all
+    alone: LatLon | None  # the first place of this photo alone
+    alone_m: float | None  # how far that is from the first place of all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,19 +127,13 @@ class SharedSpot:
     """What several photos of one spot say together, by their posterior over all windows.
 
     ``turns``: how their directions hang together: "unknown", "given", or by the compass in their
-    "file". ``first_share`` is a probability only if the temperature was calibrated.
+    "file". No temperature is calibrated for several photos: ``first_share`` is no probability.
     """
 
-    photos: tuple[Contribution, ...]  # in the order they were given
     turns: str
     mean: LatLon  # of the posterior
     spread_m: float  # its standard deviation in each direction
     first_share: float  # of the posterior within 25 m of the first place
-
-    @property
-    def foreign(self) -> tuple[Contribution, ...]:
-        """The photos that contradict the others: rather not of this spot."""
-        return tuple(each for each in self.photos if each.foreign > 0.5)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -147,7 +141,8 @@ class Answer:
     """Where one picture may have been taken, and everything that was assumed.
 
     Several photos of one spot have one answer; ``together`` then says what each contributed.
-    ``kind``, field of view and headings are those of the first, ``scores`` the mean of all.
+    ``photo``, ``kind``, field of view and headings are those of the first, ``scores`` the mean of
+    all.
     """
 
     photo: str
@@ -169,7 +164,8 @@ class Answer:
     claim: Claim | None = None  # where one was made
     unmeasured: str = ""  # why a calibrated index says nothing of this picture
     prior: PriorShift | None = None  # where there was one; ``scores`` are those of the picture
-    together: SharedSpot | None = None  # of several photos; headings are those of the first
+    together: tuple[Contribution, ...] = ()  # of several photos of one spot
+    spot: SharedSpot | None = None  # where there are several
 
     def __repr__(self) -> str:
         first = f", first {self.places[0]!r}" if self.places else ""

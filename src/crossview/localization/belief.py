@@ -12,7 +12,6 @@ Where they are not, the best turn of each photo counts.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -53,10 +52,12 @@ from crossview.views.crops import compute_bin_coverage
 __all__ = [
     "DEFAULT_TEMPERATURE",
     "FOREIGN_SHARE",
+    "answer_together",
     "locate_together",
     "measure_log_likelihood",
     "measure_turns",
     "normalise",
+    "turn_hints",
 ]
 FOREIGN_SHARE = 0.1  # of the photos that are said to be of one spot
 MOST_TOGETHER = 100  # photos
@@ -130,13 +131,25 @@ def locate_together(
         2 <= count <= MOST_TOGETHER,
         f"two to {MOST_TOGETHER} photos of one spot have an answer together, got {count}.",
     )
-    all_hints = _turn_hints(hints, count, turns_deg)
+    all_hints = turn_hints(hints, count, turns_deg)
     bearing = find_common_bearing(index, embedder.info.azimuth_bins)
     queries = list(make_queries(photos, all_hints, embedder, bearing))
-    return _make_answer(index, queries, search(index, queries), turns_deg)
+    return answer_together(index, queries, turns_deg)
 
 
-def _turn_hints(
+def answer_together(
+    index: Index,
+    queries: Sequence[Query],
+    turns_deg: Sequence[float] | None = None,
+    results: Sequence[SearchResult] | None = None,
+) -> Answer:
+    """:func:`locate_together` for photos that are embedded, and perhaps searched for, already."""
+    require(len(queries) >= 2, f"two photos have an answer together, got {len(queries)}.")
+    found = search(index, queries) if results is None else results
+    return _make_answer(index, queries, found, turns_deg)
+
+
+def turn_hints(
     hints: Hints | Sequence[Hints], count: int, turns_deg: Sequence[float] | None
 ) -> list[Hints]:
     """The hints of each photo; a heading that is given for all is the first one's."""
@@ -219,14 +232,13 @@ def _make_answer(
         for query, view, heading in zip(queries, views, headings, strict=True)
     ]
     spot = SharedSpot(
-        photos=tuple(contributions),
         turns=turns,
         mean=mean,
         spread_m=spread_m,
         first_share=compute_probability(index, posterior, first.latlon),
     )
     shift = None if prior is None else measure_shift(index, prior, posterior, first.latlon)
-    return replace(answer, together=spot, prior=shift)
+    return replace(answer, together=tuple(contributions), spot=spot, prior=shift)
 
 
 def _relate(
@@ -250,7 +262,8 @@ def _view(
     temperature = find_temperature(index, _describe(index, [query], result.reading, "unknown"))
     scores = result.scores.astype(np.float64)
     if turn is None:
-        table, heading = scores[:, None] / temperature, result.heading_deg[:, None]
+        table = scores[:, None] / temperature
+        heading = result.heading_deg[:, None].astype(np.float64)
     else:
         turns = measure_turns(index, query, temperature, result.reading)
         table, heading = turn_together(turns, query.turned_deg, *turn)
@@ -318,14 +331,12 @@ def _choose_prior(queries: Sequence[Query]) -> Prior | None:
 def _describe(index: Index, queries: Sequence[Query], reading: int, turns: str) -> Answer:
     """An answer without places: what was asked, and what was assumed."""
     first, used = queries[0], queries[0].readings[reading]
-    names = [query.photo for query in queries]
     assumptions = [text for query in queries for text in query.assumptions]
     if len(queries) > 1:
         assumptions = [f"{len(queries)} photos taken at one spot, as told", *assumptions]
-    digest = hashlib.sha256("".join(query.sha256 for query in queries).encode()).hexdigest()
     return Answer(
-        photo=" + ".join(names),
-        sha256=first.sha256 if len(queries) == 1 else digest,
+        photo=first.photo,
+        sha256=first.sha256,
         kind=used.kind,
         fov_deg=used.fov_deg,
         fov_source=used.source,

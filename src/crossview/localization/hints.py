@@ -23,7 +23,7 @@ DEFAULT_RERANK = 0  # windows of a photo that are compared again (localization.r
 MOST_RERANK = 1000
 HeadingSource = Literal["given", "PoseHeadingDegrees", "GPSImgDirection"]
 GPS_SIGMA_M = 30.0  # assumed of a place in a file that does not say how good it is
-_MOST_SIGMA_M = 1_000_000.0  # of a prior; one that is less certain says nothing
+MOST_SIGMA_M = 1_000_000.0  # of a prior; one that is less certain says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,8 @@ class Prior:
         object.__setattr__(self, "place", to_latlon(self.place))
         sigma = _to_number("sigma_m", self.sigma_m)
         require(
-            sigma is not None and 0.0 < sigma <= _MOST_SIGMA_M,
-            f"the standard deviation of a place lies in (0, {_MOST_SIGMA_M / 1000:g} km], got "
+            sigma is not None and 0.0 < sigma <= MOST_SIGMA_M,
+            f"the standard deviation of a place lies in (0, {MOST_SIGMA_M / 1000:g} km], got "
             f"{sigma} m.\nGive how far off the place may well be, in metres; of a place that is "
             "not known at all, give none.",
         )
@@ -234,7 +234,7 @@ def choose_prior(
         return hints.prior, (f"prior given: {place}, taken as good to {sigma_m:g} m",)
     if gps is None:
         return None, ("no usable GPS in the file: no prior, all places weigh alike",)
-    known = gps_sigma_m is not None and 0.0 < gps_sigma_m <= _MOST_SIGMA_M
+    known = gps_sigma_m is not None and 0.0 < gps_sigma_m <= MOST_SIGMA_M
     sigma_m = gps_sigma_m if gps_sigma_m is not None and known else GPS_SIGMA_M
     said = "as the file says" if known else "which the file does not say"
     used = Prior(place=gps, sigma_m=sigma_m, source="file")

@@ -394,10 +394,13 @@ def stands_out(answer: Answer) -> bool:
     lead; 5 % of the photos that show nothing of the region exceed it. s is the distance from the
     median to the 84th percentile of the scores of all windows that were searched; n is the number
     of places that fit side by side into them, since windows overlap. Of fewer than 10 places, none
-    stands out. How reliable this was on a town: docs/calibration.md.
+    stands out. With a prior, or several photos: whether most of the posterior lies within 25 m of
+    the first place. How reliable this was on a town: docs/calibration.md.
     """
     if answer.confidence is not None:
         return not answer.confidence.refused and (answer.places[0].probability or 0.0) > 0.5
+    if (weighed := answer.spot or answer.prior) is not None:
+        return weighed.first_share > 0.5
     scores = answer.scores[np.isfinite(answer.scores)]
     searched = len(scores) if answer.searched_places is None else answer.searched_places
     second = answer.second

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from crossview.errors import UnknownName
+from crossview.errors import UnknownName, require
 from crossview.geo.perimeters import parse_perimeter
 from crossview.geo.points import parse_latlon
 from crossview.localization.hints import (
@@ -24,7 +24,9 @@ from crossview.localization.hints import (
     GIVEN_SIGMA_DEG,
     MOST_RERANK,
     MOST_SIGMA_DEG,
+    MOST_SIGMA_M,
     Hints,
+    Prior,
 )
 from crossview.outputs.formats import FORMATS
 from crossview.service.jobs import describe_problem, follow_events
@@ -69,9 +71,16 @@ class HintsQuery(BaseModel):
         description=f"standard deviation of that heading, degrees; default {GIVEN_SIGMA_DEG:g}",
     )  # fmt: skip
     ignore_direction: bool = Field(False, description="do not use the heading in the photo's file")
-    near: str | None = Field(None, max_length=60, description="LAT,LON; with within")
+    near: str | None = Field(None, max_length=60, description="LAT,LON; with within or sigma_m")
     within: float | None = Field(
         None, gt=0, le=_HALF_EARTH_KM, allow_inf_nan=False, description="kilometres around near"
+    )
+    sigma_m: float | None = Field(
+        None, gt=0, le=MOST_SIGMA_M, allow_inf_nan=False,
+        description="metres, standard deviation of near as a prior: weighs, and excludes nothing",
+    )  # fmt: skip
+    prior: Literal["gps"] | None = Field(
+        None, description="gps: the place in the photo's file is a prior, as good as it says"
     )
     area: str | None = Field(
         None, max_length=20_000, description="search only inside: GeoJSON Polygon or MultiPolygon",
@@ -97,16 +106,27 @@ class HintsQuery(BaseModel):
 
     def to_hints(self) -> Hints:
         """Hints for the search; raises :class:`InvalidValue` for a combination that cannot be."""
+        place = None if self.near is None else parse_latlon(self.near)
+        require(
+            (place is not None) == (self.within is not None or self.sigma_m is not None),
+            "near needs within (kilometres; nothing is searched outside), sigma_m (metres, "
+            "by which places are weighed), or both; and these need near.",
+        )
+        known = None
+        if place is not None and self.sigma_m is not None:
+            known = Prior(place=place, sigma_m=self.sigma_m)
         return Hints(
             fov_deg=self.fov,
             heading_deg=self.heading,
             heading_sigma_deg=self.heading_sigma,
-            near=None if self.near is None else parse_latlon(self.near),
+            near=None if self.within is None else place,
             within_m=None if self.within is None else 1000.0 * self.within,
             area=None if self.area is None else parse_perimeter(self.area),
             claim=None if self.claim is None else parse_latlon(self.claim),
             places=self.places,
             ignore_direction=self.ignore_direction,
+            prior=known,
+            gps_prior=self.prior is not None,
             rerank=self.rerank,
         )
 
