@@ -26,10 +26,9 @@ from crossview.arrays import F64
 from crossview.calibration.calibrate import brier, calibrate, calibration_error, error_by_chance
 from crossview.calibration.fit import CalibrationGoal
 from crossview.calibration.known_photos import make_known_photo
-from crossview.lists import read_table
 from crossview.geo.points import LatLon, measure_distance_m, move_point
 from crossview.index.store import Index
-from crossview.localization.search import search
+from crossview.lists import read_table
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.answer import Answer
 from crossview.localization.belief import answer_together
@@ -43,6 +42,7 @@ from crossview.localization.queries import (
     find_common_bearing,
     prepare_query,
 )
+from crossview.localization.search import search
 from crossview.model import Embedder, open_model
 from crossview.stats import cluster_interval, quantile_interval
 from crossview.views.crops import crop_as_photo
@@ -123,7 +123,9 @@ def _measure(
     return rows
 
 
-def _embed(town: _towns.DemoTown, index: Index, embedder: Embedder, kind: str) -> Iterator[Shot]:
+def _embed(
+    town: _towns.DemoTown, index: Index, embedder: Embedder, kind: str, wanted: argparse.Namespace
+) -> Iterator[Shot]:
     bearing = find_common_bearing(index, embedder.info.azimuth_bins)
     truths, waiting = [], []
     for row in read_table(town.places, needed=("file", "lat", "lon", "kind"), what="places"):

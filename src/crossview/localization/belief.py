@@ -42,6 +42,7 @@ from crossview.localization.search import (
     mark_searched,
     price_turns,
     rank_places,
+    score_surroundings,
     search,
     turn_to_north,
 )
@@ -217,10 +218,9 @@ def _make_answer(
     ]
     wanted = queries[0].hints.places
     ranked = rank_places(index, scores, headings[0], max(wanted, 2), weighed - scores)
-    refined_by = replace(results[0], scores=weighed.astype(np.float32), heading_deg=headings[0])
     answer = replace(
-        _describe(index, queries, results[0].reading, turns),
-        places=refine_places(index, queries[0], refined_by, ranked[:wanted]),
+        _describe(index, queries, results, turns),
+        places=_refine(index, queries[0], results[0], weighed, ranked[:wanted]),
         scores=scores,
         second=ranked[1].score if len(ranked) > 1 else None,
         searched_places=count_searched_places(index, scores),
@@ -259,7 +259,7 @@ def _view(
     index: Index, query: Query, result: SearchResult, turn: tuple[float, float] | None
 ) -> _View:
     """What a photo says, turned by (degrees, their standard deviation) if that is known."""
-    temperature = find_temperature(index, _describe(index, [query], result.reading, "unknown"))
+    temperature = find_temperature(index, _describe(index, [query], [result], "unknown"))
     scores = result.scores.astype(np.float64)
     if turn is None:
         table = scores[:, None] / temperature
@@ -328,10 +328,26 @@ def _choose_prior(queries: Sequence[Query]) -> Prior | None:
     return min(priors, key=lambda prior: prior.sigma_m, default=None)
 
 
-def _describe(index: Index, queries: Sequence[Query], reading: int, turns: str) -> Answer:
+def _refine(
+    index: Index, query: Query, result: SearchResult, weighed: F64, places: Sequence[Place]
+) -> tuple[Place, ...]:
+    """The places at the summits of what all photos say [N]; headings are those of the first."""
+    searched = replace(result, scores=weighed.astype(np.float32))
+    around = score_surroundings(index, query, searched, places)
+    joint = [replace(one, scores=weighed[one.rows]) for one in around]
+    return refine_places(index, query, places, joint)
+
+
+def _describe(
+    index: Index, queries: Sequence[Query], results: Sequence[SearchResult], turns: str
+) -> Answer:
     """An answer without places: what was asked, and what was assumed."""
-    first, used = queries[0], queries[0].readings[reading]
-    assumptions = [text for query in queries for text in query.assumptions]
+    first, used = queries[0], queries[0].readings[results[0].reading]
+    assumptions = [
+        text
+        for query, result in zip(queries, results, strict=True)
+        for text in (*query.describe_reading(result.reading), *query.assumptions)
+    ]
     if len(queries) > 1:
         assumptions = [f"{len(queries)} photos taken at one spot, as told", *assumptions]
     return Answer(
