@@ -82,7 +82,8 @@ def main() -> None:
     coverage = {
         "all conditions": _cover(known, towns, GOAL),
         f"all conditions, {STRATA} strata": _cover(known, towns, replace(GOAL, strata=STRATA)),
-        "day alone": _cover(known, towns, GOAL, day_only=True),
+        "each condition by itself": _cover(known, towns, GOAL, on=None),
+        "day alone": _cover(known, towns, GOAL, on=("day",)),
     }
     skylines = _check_skylines(found, wanted, embedder) if wanted.skylines else {}
     print("\n".join(_table(recall, coverage, skylines)))
@@ -226,22 +227,25 @@ def _cover(
     known: dict[tuple[str, float, str], KnownPhotos],
     towns: Sequence[_towns.DemoTown],
     goal: CalibrationGoal,
-    *,
-    day_only: bool = False,
+    on: tuple[str, ...] | None = tuple(CONDITIONS),
 ) -> dict[str, dict[str, float]]:
-    """Coverage of the areas by kind and condition: each town by a fit to all the others."""
+    """Coverage of the areas by kind and condition: each town by a fit to all the others.
+
+    ``on``: the conditions that are calibrated on, together; None: each on its own.
+    """
     covered: dict[str, list[tuple[float, int]]] = {}
     for fov, kind in KINDS.items():
         for number, town in enumerate(towns):
-            fitted = fit(
-                _join([
-                    photos for (name, own, condition), photos in known.items()
-                    if own == fov and name != town.folder.name
-                    and (condition == "day" or not day_only)
-                ]),
-                goal,
-            )  # fmt: skip
+            others = {key: photos for key, photos in known.items() if key[0] != town.folder.name}
+            fits = {
+                these: fit(
+                    _join([others[key] for key in others if key[1] == fov and key[2] in these]),
+                    goal,
+                )
+                for these in ([on] if on else [(condition,) for condition in CONDITIONS])
+            }
             for condition in CONDITIONS:
+                fitted = fits[on or (condition,)]
                 outcome = judge(known[town.folder.name, fov, condition], fitted, goal.share)
                 for column, coverage in enumerate(goal.coverages):
                     key = f"{kind}, {condition}, {100 * coverage:g} %"

@@ -312,6 +312,7 @@ def test_a_picture_gets_the_limit_of_its_stratum():
                 Stratum(prominence_below=0.3, below_best=0.2)),
     )  # fmt: skip
     assert reach.limit([0.1, 0.2, 0.25, 0.3, 0.9]).tolist() == [0.4, 0.2, 0.2, 0.1, 0.1]
+    assert reach.largest_limit == 0.4
     assert Reach(coverage=0.9, below_best=0.1).limit(0.5) == 0.1
 
 

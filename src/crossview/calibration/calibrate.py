@@ -532,6 +532,7 @@ def _open_measured(index: Index, source: Index) -> Calibration:
         ("model", own.model.fingerprint[:12], theirs.model.fingerprint[:12]),
         ("stride in metres", round(own.stride_m, 3), round(theirs.stride_m, 3)),
         ("footprint in metres", round(own.footprint_m, 3), round(theirs.footprint_m, 3)),
+        ("use of heights", _say_heights(index), _say_heights(source)),
     ):
         require(
             ours == other,
@@ -550,6 +551,11 @@ def _open_measured(index: Index, source: Index) -> Calibration:
         "Name the regions that it was measured on.",
     )
     return calibration
+
+
+def _say_heights(index: Index) -> str:
+    """Skylines that are checked change scores, and so what was fitted to them."""
+    return "none" if index.manifest.heights is None else "checked skylines"
 
 
 def _join_kinds(kinds: Sequence[Calibrated]) -> Calibrated:
@@ -577,7 +583,7 @@ def _join_kinds(kinds: Sequence[Calibrated]) -> Calibrated:
                 Reach(
                     coverage=coverage,
                     below_best=max(
-                        reach.below_best
+                        reach.largest_limit
                         for fit in fits
                         for reach in fit.reaches
                         if reach.coverage == coverage

@@ -51,6 +51,11 @@ class Reach:
     below_best: NotNegative
     strata: tuple[Stratum, ...] = ()
 
+    @property
+    def largest_limit(self) -> float:
+        """``below_best`` of the stratum in which it is largest."""
+        return max([self.below_best, *(stratum.below_best for stratum in self.strata)])
+
     def limit(self, prominence: ArrayLike) -> F64:
         """``below_best`` for pictures of a prominence [n] (``posterior.measure_prominence``)."""
         limits = np.array([*(stratum.below_best for stratum in self.strata), self.below_best])
