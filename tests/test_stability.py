@@ -20,7 +20,7 @@ from crossview.service.server import create_app, list_routes
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "stability.md"
-NESTED = ("calibrated", "claim", "places", "prior", "together")
+NESTED = ("calibrated", "claim", "places", "prior", "spot", "together")
 CLASSES = ("stable", "settling", "internal")
 
 

@@ -4,19 +4,21 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
 import shapely.geometry
 from tests.outputs.fakes import HOSTILE, ORIGIN, answer, contribution, prior_shift
 
+from crossview.localization.answer import SharedSpot
 from crossview.outputs.formats import FORMATS
 from crossview.outputs.geojson import to_geojson
 from crossview.outputs.gpx import to_gpx
 from crossview.outputs.kml import to_kml
 from crossview.outputs.records import explain_prior, explain_together
 from crossview.outputs.text import to_csv, to_jsonl, to_table
-from crossview.service.schemas import ContributionFacts, PriorFacts
+from crossview.service.schemas import ContributionFacts, PriorFacts, SpotFacts
 
 GPX = "{http://www.topografix.com/GPX/1/1}"
 KML = "{http://www.opengis.net/kml/2.2}"
@@ -92,6 +94,18 @@ def test_json_says_what_each_photo_of_a_spot_contributes():
     unknown = contribution(heading_deg=None, alone=None, alone_m=None)
     told = json.loads(to_jsonl([answer(together=(unknown,))]))["together"][0]
     assert not {"heading_deg", "alone", "alone_m"} & set(told)
+
+
+def test_json_says_how_far_what_they_say_together_spreads():
+    spot = SharedSpot(turns="unknown", mean=ORIGIN, spread_m=3.456, first_share=0.9)
+    given = replace(several(), spot=spot)
+    told = json.loads(to_jsonl([given]))
+    assert told["spot"] == {
+        "turns": "unknown", "mean": {"lat": -12.25, "lon": 60.5}, "spread_m": 3.46
+    }  # fmt: skip
+    SpotFacts.model_validate(told["spot"])
+    assert "spreads by 3 m about its middle" in to_table([given])
+    assert "spreads" not in to_table([several()])
 
 
 @pytest.mark.parametrize("name", TEXTS)

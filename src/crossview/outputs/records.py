@@ -22,6 +22,7 @@ from crossview.localization.answer import (
     Contribution,
     Place,
     PriorShift,
+    SharedSpot,
 )
 from crossview.texts import phrase
 
@@ -33,8 +34,8 @@ COLUMNS = (
     "probability", "error_m", "openstreetmap", "kind", "fov_deg", "fov_source", "heading_source",
     "confidence", "advice", "assumptions", "warnings", "truth", "window", "sha256",
 )  # fmt: skip
-"""What every format says of a place. Formats that nest add ``calibrated``, ``prior`` and
-``together``; ``confidence`` says the same in words."""
+"""What every format says of a place. Formats that nest add ``calibrated``, ``prior``,
+``together`` and ``spot``; ``confidence`` says the same in words."""
 
 TRACK_COLUMNS = (
     "photo", "time", "elapsed_s", "lat", "lon", "position_sigma_m", "heading_deg",
@@ -110,6 +111,12 @@ def describe_answer(answer: Answer) -> dict[str, Any]:
         record["prior"] = describe_prior(answer.prior)
     if answer.together:
         record["together"] = [describe_contribution(each) for each in answer.together]
+    if answer.spot is not None:
+        record["spot"] = {
+            "turns": answer.spot.turns,
+            "mean": describe_point(answer.spot.mean),
+            "spread_m": round(answer.spot.spread_m, 2),
+        }
     if answer.truth is not None:
         record["truth"] = describe_point(answer.truth)
     if answer.error_m is not None:
@@ -422,7 +429,7 @@ def explain_confidence(answer: Answer) -> str:
         return phrase("confidence.no_places")
     sentences = [_explain_first_place(answer)]
     if answer.together:
-        sentences.append(explain_together(answer.together))
+        sentences.append(explain_together(answer.together, answer.spot))
     if answer.prior is not None:
         sentences.append(explain_prior(answer.prior))
     return " ".join(sentences)
@@ -493,9 +500,11 @@ def explain_prior(shift: PriorShift) -> str:
     return " ".join(sentences)
 
 
-def explain_together(contributions: Sequence[Contribution]) -> str:
-    """That several photos have one answer, and which of them hardly belong to it."""
+def explain_together(contributions: Sequence[Contribution], spot: SharedSpot | None = None) -> str:
+    """That several photos have one answer, how far it spreads, and which hardly belong to it."""
     sentences = [phrase("together.photos", count=len(contributions))]
+    if spot is not None:
+        sentences.append(phrase("together.spread", spread=_format_distance(spot.spread_m)))
     foreign = [one.photo for one in contributions if one.foreign > _CONTRADICTED]
     if foreign:
         names = ", ".join(shorten_names(foreign))

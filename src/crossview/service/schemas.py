@@ -188,6 +188,14 @@ class ContributionFacts(Record):
     alone_m: float | None = Field(None, description="from there to the place of all")
 
 
+class SpotFacts(Record):
+    """What several photos of one spot say together."""
+
+    turns: str = Field(description="how their directions hang together: unknown, given or file")
+    mean: Point = Field(description="of all that is believed")
+    spread_m: float = Field(description="standard deviation about that mean, in each direction")
+
+
 class PhotoAnswer(Record):
     """The answer for one photo."""
 
@@ -209,6 +217,7 @@ class PhotoAnswer(Record):
     claim: ClaimedPlace | None = Field(None, description="where a place was claimed")
     prior: PriorFacts | None = Field(None, description="where a place was roughly known")
     together: list[ContributionFacts] | None = Field(None, description="of photos of one spot")
+    spot: SpotFacts | None = Field(None, description="of photos of one spot")
     heat: Heat | None = Field(None, description="with heat=true")
     outline: list[list[list[list[float]]]] | None = Field(
         None, description="the first calibrated area as polygons of rings of (lat, lon); with heat"
