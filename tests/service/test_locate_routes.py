@@ -65,6 +65,17 @@ def test_an_area_restricts_the_places(client):
     assert [p["window"] for p in response["places"]] == [last["window"]]
 
 
+def test_a_prior_weighs_and_the_answer_says_how_far_the_photo_moved_it(client):
+    first = client.post("/v1/locate", files=photos(jpeg())).json()["answers"][0]["places"][0]
+    near = {"near": f"{first['lat']},{first['lon']}", "sigma_m": 25}
+    answer = client.post("/v1/locate", params=near, files=photos(jpeg())).json()["answers"][0]
+    assert answer["prior"]["source"] == "given"
+    assert answer["prior"]["sigma_m"] == 25.0
+    assert answer["prior"]["first_moved_m"] < 5.0
+    asked = client.post("/v1/locate", params={"prior": "gps"}, files=photos(jpeg())).json()
+    assert any("no prior" in text for text in asked["answers"][0]["assumptions"])
+
+
 def square(index, row, half_deg):
     """A GeoJSON Polygon about a window, as text."""
     lat, lon = float(index.lat[row]), float(index.lon[row])
@@ -134,7 +145,8 @@ def test_unusable_claims_and_areas_are_refused_with_a_reason(client, query, said
     [
         "fov=0", "fov=nan", "fov=inf", "heading=361", "near=1", "near=1,2", "within=3", "places=0",
         "near=95,2&within=1", "format=pdf", "nonsense=1", "heading=10", "heading_sigma=20",
-        "heading=10&heading_sigma=61", "near=60,60&within=1",
+        "heading=10&heading_sigma=61", "near=60,60&within=1", "near=60,60&sigma_m=30",
+        "near=1,2&sigma_m=0", "sigma_m=30", "prior=exif", "near=1,2&sigma_m=30&prior=gps",
     ],
 )  # fmt: skip
 def test_unusable_hints_are_refused_with_a_reason(client, query):

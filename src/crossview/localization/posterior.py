@@ -306,14 +306,15 @@ def _weigh_elsewhere(
     """What stands for ``share`` of pictures from elsewhere once a prior is known.
 
     Calibrations measure how well a picture fits elsewhere against the mean of all cells; with a
-    prior, cells count by their weight. Elsewhere has what the prior leaves outside of the region,
-    and its share of wrong priors.
+    prior, cells count by their weight. Elsewhere keeps of its odds what the prior leaves outside of
+    the region, and its share of wrong priors: all of them if the prior says next to nothing.
     """
     outside = max(0.0, 1.0 - float(_spread_prior(index, prior).sum()))
-    elsewhere = (1.0 - WRONG_PRIORS) * outside + WRONG_PRIORS * share / (1.0 - share)
-    weights = np.exp(compute_log_prior(index, prior)) * index.count
-    inside = float(compute_masses(answer.scores, temperature) @ weights)
-    return elsewhere / (elsewhere + inside)
+    left = (1.0 - WRONG_PRIORS) * outside + WRONG_PRIORS
+    weights = np.exp(compute_log_prior(index, prior))
+    gained = compute_masses(answer.scores, temperature) @ weights * index.count / weights.sum()
+    odds = share / (1.0 - share) * left / float(gained)
+    return odds / (1.0 + odds)
 
 
 def compute_probability(index: Index, posterior: F64, place: LatLon) -> float:
