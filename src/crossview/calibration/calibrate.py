@@ -550,6 +550,11 @@ def _open_measured(index: Index, source: Index) -> Calibration:
         f"the calibration of {source.path} was itself carried over.\n"
         "Name the regions that it was measured on.",
     )
+    require(
+        not any(kind.is_outdated for kind in calibration.kinds),
+        f"the calibration of {source.path} is of an earlier way to read photos.\n"
+        "Calibrate that index again first.",
+    )
     return calibration
 
 
