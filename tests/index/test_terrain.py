@@ -101,6 +101,15 @@ def test_new_heights_replace_old_ones_and_end_the_calibration(tmp_path):
     }
 
 
+def test_the_same_heights_again_change_nothing(tmp_path):
+    index = with_heights(tmp_path)
+    write_manifest(index.path, replace(index.manifest, calibration={"kept": True}))
+    again = give_heights(index.path, tmp_path / "dsm.tif")
+    assert again.manifest.heights == index.manifest.heights
+    assert again.manifest.calibration == {"kept": True}
+    assert len(list(index.path.glob("heights-*"))) == 3
+
+
 def test_heights_of_another_place_say_how_far(tmp_path):
     index = indexed(tmp_path, stride_m=40.0)
     raster = write_raster(tmp_path / "dsm.tif", block(), 1.0, at=LatLon(50.03, 15.76))
