@@ -43,7 +43,7 @@ from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.belief import measure_turns
 from crossview.localization.hints import Hints
 from crossview.localization.locate import answer_queries, require_ready
-from crossview.localization.posterior import find_temperature
+from crossview.localization.posterior import DEFAULT_TEMPERATURE, find_temperature
 from crossview.localization.queries import (
     Picture,
     Query,
@@ -97,6 +97,7 @@ class TrackOptions:
     of pictures that show another place, or nothing that the model knows. ``seconds``: when each
     picture was taken, instead of what the files say. ``zone``: of times in files without one.
     ``start``: when a video began. ``temperature``: in cosines; None: the index's calibration's.
+    ``past_only``: every point by the pictures up to it, as it would be known on the way.
     """
 
     order: Order = "time"
@@ -110,6 +111,7 @@ class TrackOptions:
     turn_sigma_deg: float = 25.0
     foreign_share: float = 0.2
     temperature: float | None = None
+    past_only: bool = False
     frames: FrameOptions = field(default_factory=FrameOptions)
     hints: Hints = field(default_factory=Hints)
 
@@ -190,7 +192,7 @@ def locate_track(
     looks = list_looks(pictures, options, failed)
     _require_odometry(options, len(looks))
     sightings = _see(index, embedder, looks, options, failed, progress)
-    return _follow(index, sightings, options, f"{len(sightings)} photos", progress)
+    return _follow(index, embedder, sightings, options, f"{len(sightings)} photos", progress)
 
 
 def _locate_video(
@@ -218,7 +220,7 @@ def _locate_video(
     ]
     options = replace(options, most_speed_m_s=options.most_speed_m_s or DRIVING_M_S)
     sightings = _see(index, embedder, looks, options, None, progress)
-    track = _follow(index, sightings, options, path, progress)
+    track = _follow(index, embedder, sightings, options, path, progress)
     taken = (
         f"{len(video.frames)} frames taken of {video.looked_at} looked at: the sharpest of every "
         f"stretch on which the camera moved, at least {options.frames.every_s:g} s apart"
@@ -547,7 +549,13 @@ class _Kept(NamedTuple):
 class _Model:
     """The region as the filter sees it: how belief moves, and what a picture says."""
 
-    def __init__(self, index: Index, sightings: Sequence[_Sighting], options: TrackOptions) -> None:
+    def __init__(
+        self,
+        index: Index,
+        embedder: Embedder,
+        sightings: Sequence[_Sighting],
+        options: TrackOptions,
+    ) -> None:
         self.index, self.options = index, options
         self.origin = find_middle(index.lat, index.lon)
         east, north = project_to_local_m(self.origin, index.lat, index.lon)
@@ -559,7 +567,9 @@ class _Model:
         self.stride_m = index.manifest.stride_m
         self.bins = index.manifest.model.azimuth_bins
         self.reading = _choose_common_reading(index, [s.query for s in sightings])
-        self.temperature = options.temperature or _find_temperature(index, sightings[0].query)
+        self.temperature = options.temperature or _find_temperature(
+            index, embedder, sightings[0].query
+        )
         self.kept_rows = max(1024, _MOST_KEPT // (len(sightings) * self.bins))
 
     def ground(self, coarse: int) -> _Ground:
@@ -590,7 +600,7 @@ class _Model:
                 rows = shift % self.bins == by
                 weights[rows] = np.roll(weights[rows], by, axis=1)
         share = self.options.foreign_share
-        mixed = np.where(tried.any(axis=1)[:, None], (1.0 - share) * weights + share, 0.0)
+        mixed = np.where(tried.any(axis=1, keepdims=True), (1.0 - share) * weights + share, 0.0)
         return mixed.astype(np.float32), bearing - shift * step_deg
 
     def move(self, kept: _Kept, step: _Step) -> tuple[F32, float]:
@@ -654,9 +664,11 @@ def _choose_common_reading(index: Index, queries: Sequence[Query]) -> int:
     return int(np.bincount(chosen).argmax())
 
 
-def _find_temperature(index: Index, query: Query) -> float:
-    temperature: float = find_temperature(index, answer_queries(index, [query])[0])
-    return temperature
+def _find_temperature(index: Index, embedder: Embedder, query: Query) -> float:
+    """That of the index's calibration for such pictures, if it has one."""
+    if index.manifest.calibration is None:
+        return DEFAULT_TEMPERATURE
+    return find_temperature(index, answer_queries(index, embedder, [query])[0])
 
 
 def _plan_steps(looks: Sequence[Look], options: TrackOptions, model: _Model) -> Iterator[_Step]:
@@ -727,13 +739,14 @@ class _View(NamedTuple):
 
 def _follow(
     index: Index,
+    embedder: Embedder,
     sightings: Sequence[_Sighting],
     options: TrackOptions,
     source: str,
     progress: Callable[[str, int, int], None],
 ) -> Track:
     """Filter forward, smooth backward, and read the points off."""
-    model = _Model(index, sightings, options)
+    model = _Model(index, embedder, sightings, options)
     steps = list(_plan_steps([sighting.look for sighting in sightings], options, model))
     forward: list[_Kept] = []
     views: list[_View] = []
@@ -749,7 +762,7 @@ def _follow(
         fits = 1.0 - options.foreign_share / np.maximum(mixed[kept.rows], 1e-30)
         views.append(_View(fits.astype(np.float32), off_deg[kept.rows]))
         progress("steps", n + 1, len(sightings))
-    smooth = _smooth(model, forward, steps)
+    smooth = forward if options.past_only else _smooth(model, forward, steps)
     points = [
         _read_point(model, sighting, kept, view, elapsed_from=sightings[0].look.elapsed_s)
         for sighting, kept, view in zip(sightings, smooth, views, strict=True)
@@ -837,6 +850,8 @@ def _list_assumptions(model: _Model, sightings: Sequence[_Sighting]) -> Iterator
         fov = several[0].readings[model.reading].fov_deg
         tried = ", ".join(f"{reading.fov_deg:g}" for reading in several[0].readings)
         yield f"field of view assumed: {fov:g} degrees (best of {tried} for most pictures)"
+    if options.past_only:
+        yield "every point by the pictures up to it alone"
     if options.odometry is not None:
         yield "steps as the odometry tells them"
     elif any(sighting.look.elapsed_s is None for sighting in sightings):
