@@ -16,15 +16,20 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from crossview.assessment import AssessmentValues
+    from crossview.errors import CrossviewError
     from crossview.evaluation.evaluation_record import Evaluation
     from crossview.index.index_options import BuildValues
     from crossview.index.store import Index
     from crossview.localization.hints import HintValues
     from crossview.localization.queries import Picture
+    from crossview.localization.track import Track
     from crossview.model import Embedder, Model
     from crossview.outputs.notebook import NotebookAnswer
 
-__all__ = ["Index", "Model", "__version__", "build_index", "evaluate", "locate", "locate_together"]
+__all__ = [
+    "Index", "Model", "__version__", "build_index", "evaluate", "locate", "locate_together",
+    "locate_track",
+]  # fmt: skip
 
 
 @overload
@@ -101,6 +106,31 @@ def locate_together(
     embedder = open_embedder(opened, model)
     answer = belief.locate_together(opened, embedder, photos, Hints(**hints), turns_deg)
     return NotebookAnswer.of(answer, opened)
+
+
+def locate_track(
+    index: Index | str | Path,
+    pictures: Sequence[Picture] | str | Path,
+    *,
+    model: str | Path | Embedder | None = None,
+    failed: Callable[[CrossviewError], None] | None = None,
+    **options: Any,
+) -> Track:
+    """The way along which photos or a video (its path) were taken, as ``crossview track`` does.
+
+    Photos are taken in the order of the times in their files, or of ``seconds``. Other keywords are
+    those of ``localization.track.TrackOptions``. ``failed`` gets each photo that cannot be used;
+    None: the first one raises.
+    """
+    from crossview.index.store import Index
+    from crossview.localization.locate import open_embedder
+    from crossview.localization.track import TrackOptions
+    from crossview.localization.track import locate_track as follow
+
+    opened = index if isinstance(index, Index) else Index.open(index)
+    return follow(
+        opened, open_embedder(opened, model), pictures, TrackOptions(**options), failed=failed
+    )
 
 
 def build_index(

@@ -238,6 +238,13 @@ def locate() -> int:
     )  # fmt: skip
 
 
+def track() -> int:
+    return typed(
+        "track", "photos", "--order", "name", "--index", "region.cvx", "--out", "way.gpx",
+        "--map", "way.html", "--threads", 1,
+    )  # fmt: skip
+
+
 def arrived() -> None:
     """An index, and photos in a folder that is watched; one of them cannot be read."""
     index_with_photos()
@@ -602,6 +609,7 @@ VERBS = {
     ),
     "calibrate": Verb(index_with_photos, calibrate, together=("region.cvx",)),
     "locate": Verb(index_with_photos, locate, appended=("audit.jsonl",)),
+    "track": Verb(index_with_photos, track),
     "locate again": Verb(located, locate, appended=("audit.jsonl",)),
     "locate --watch": Verb(arrived, watch, unfinished=("answers.jsonl",), times=("modified_us",)),
     "train": Verb(

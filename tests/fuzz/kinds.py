@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -63,6 +64,7 @@ from crossview.index.index_options import is_coarse
 from crossview.index.store import Index
 from crossview.localization.accuracy import Truths
 from crossview.localization.locate import locate, open_index_model, require_ready
+from crossview.localization.track import read_odometry
 from crossview.model import check_folder, open_model, pull_model
 from crossview.networks.weight_files import digest_tensors, fill_network
 from crossview.pairs import official_lists
@@ -75,11 +77,13 @@ from crossview.reports.trust import read_calibrations
 from crossview.schema import parse_object
 from crossview.service.access import create_key, read_keys
 from crossview.street import box_search, gathering
+from crossview.street.own_photos import read_tracks
 from crossview.studies.study import read_result
 from crossview.training.export import run_info
 from crossview.training.import_weights import read_checkpoint
 from crossview.training.session import fit, prepare, start_state
 from crossview.training.train_state import load_weights, read_saved_step
+from crossview.views import video
 from crossview.views.decode import load_photo, read_picture_size
 from crossview.worlds.write import write_photo
 
@@ -372,6 +376,44 @@ def read_pairs(folder: Path, name: str = "") -> None:
     table = data.tables["test"] if "test" in data.tables else next(iter(data.tables.values()))
     task = make_task(table, data.name, "test", Rules())
     read_ranking(task, folder / "ranking.csv")
+
+
+def make_videos(folder: Path) -> None:
+    """Half a second of noise that moves, in three containers."""
+    scene = np.random.default_rng(0).integers(0, 256, (6, 20, 3)).astype(np.uint8)
+    scene = scene.repeat(16, axis=0).repeat(16, axis=1)
+    for name in ("a.mp4", "b.mkv", "c.avi"):
+        with av.open(str(folder / name), "w") as container:
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+            pictures = [scene[:, 8 * n : 8 * n + 128] for n in range(5)]
+            frames = [av.VideoFrame.from_ndarray(p, format="rgb24") for p in pictures]
+            for frame in [*frames, None]:
+                for packet in stream.encode(frame):
+                    container.mux(packet)
+
+
+def read_video_file(folder: Path, name: str = "") -> None:
+    """As the package does, in this process: those of the fuzz harness are limited, too."""
+    chooser = video._Chooser(str(folder / name), name, video.FrameOptions(every_s=0.1, moved=0.0))
+    while not chooser.go_on().is_last:
+        pass
+
+
+def make_way(folder: Path) -> None:
+    (folder / "odometry.csv").write_text("metres,turn_deg,metres_sigma\n9.5,10,1\n8,,\n")
+    points = "".join(
+        f'<trkpt lat="52.{n}" lon="13.4"><time>2024-05-01T12:00:0{n}Z</time><hdop>1</hdop></trkpt>'
+        for n in range(6)
+    )
+    (folder / "way.gpx").write_text(f"<gpx><trk><trkseg>{points}</trkseg></trk></gpx>")
+
+
+def read_way(folder: Path, name: str = "") -> None:
+    if name == "odometry.csv":
+        read_odometry(folder / name)
+    else:
+        read_tracks([folder / name])
 
 
 def make_official(folder: Path) -> None:
@@ -679,6 +721,8 @@ def read_answers(folder: Path, name: str = "") -> Any:
 
 KINDS = {
     "photo": Kind(make_photos, read_photos),
+    "video": Kind(make_videos, read_video_file, seconds=20.0),
+    "odometry, GPX track": Kind(make_way, read_way),
     "GeoTIFF": Kind(make_rasters, read_imagery),
     "world file, .prj": Kind(make_beside, read_beside, ("sheet/a.p[gr]*",)),
     "MBTiles": Kind(make_mbtiles, read_imagery),

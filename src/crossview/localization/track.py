@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -59,7 +59,6 @@ from crossview.views.decode import Photo, load_photo, read_photo_header
 from crossview.views.exif import Capture
 from crossview.views.video import FrameOptions, is_video_name, read_video
 
-Order = Literal["time", "name"]
 WALKING_M_S, DRIVING_M_S = 3.0, 20.0  # limits of speed, of photos and of a video
 ODOMETRY_COLUMNS = ("metres", "turn_deg", "metres_sigma", "turn_sigma_deg")
 MOST_POINTS = 10_000
@@ -100,7 +99,7 @@ class TrackOptions:
     ``past_only``: every point by the pictures up to it, as it would be known on the way.
     """
 
-    order: Order = "time"
+    order: str = "time"  # or "name"
     ignore_times: bool = False
     seconds: tuple[float, ...] | None = None
     zone: tzinfo | None = None
@@ -492,8 +491,7 @@ class _Ground:
     """
 
     def __init__(self, east_m: F64, north_m: F64, cell_m: float) -> None:
-        column = np.round(east_m / cell_m).astype(np.int64)
-        row = np.round(north_m / cell_m).astype(np.int64)
+        column, row = _number_cells(east_m / cell_m), _number_cells(north_m / cell_m)
         block = np.stack([row // _BLOCK, column // _BLOCK], axis=1)
         blocks, slot = np.unique(block, axis=0, return_inverse=True)
         self._blocks = [(int(down), int(right)) for down, right in blocks]
@@ -536,6 +534,13 @@ class _Ground:
                 other = self._slots.get((row + down, column + right))
                 if other is not None:
                     out[other, theirs_y, theirs_x] += moved[ours_y, ours_x]
+
+
+def _number_cells(position: F64) -> I64:
+    """Whole numbers of positions [N] in cells, whose borders lie where the fewest windows are."""
+    phase = float(np.angle(np.exp(2j * np.pi * position).mean())) / (2.0 * np.pi)
+    numbers: I64 = np.round(position - phase).astype(np.int64)
+    return numbers
 
 
 class _Kept(NamedTuple):
