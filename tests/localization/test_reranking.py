@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from tests.localization.fake_index import index_of_panoramas, spheres, toy, turned
+from tests.localization.test_calibration_record import calibration
 
 from crossview.errors import InvalidValue
 from crossview.localization.hints import MOST_RERANK, Hints
@@ -30,6 +31,14 @@ def test_only_the_best_are_compared_again():
     once, again = find(picture), find(picture, rerank=5)
     changed = np.flatnonzero(once.scores != again.scores)
     assert set(changed) <= set(np.argsort(-once.scores)[:5])
+
+
+def test_a_calibration_of_other_scores_says_nothing(monkeypatch):
+    monkeypatch.setattr(INDEX.manifest, "calibration", calibration().to_json())
+    assert find(PANORAMAS[3]).confidence is not None
+    again = find(PANORAMAS[3], rerank=5)
+    assert again.confidence is None
+    assert "compared again" in again.unmeasured
 
 
 @pytest.mark.parametrize("count", [-1, MOST_RERANK + 1, 2.0, True])

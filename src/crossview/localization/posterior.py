@@ -60,6 +60,8 @@ def add_confidence(index: Index, answer: Answer, hints: Hints) -> Answer:
     reasons = [
         reason for name, reason in _UNMEASURED_HINTS.items() if getattr(hints, name) is not None
     ]
+    if hints.rerank:  # other scores than those that were fitted
+        reasons.append("windows were compared again")
     if kind is None:
         return replace(answer, unmeasured=_explain_other_kind(answer, calibration))
     if reasons:
