@@ -2,7 +2,7 @@
 
 python -m tests.crashes                 # all of them: about an hour on two cores
 python -m tests.crashes train "index --add" --moments 50
-python -m tests.crashes adapt --part 2/3     # every third instant
+python -m tests.crashes adapt --kept adapt.jsonl  # stopped and run again, it goes on
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import json
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from tests.crashes.harness import Case
 from tests.crashes.trials import Server
@@ -24,9 +25,7 @@ def main() -> int:
     parser.add_argument("--moments", type=int, default=20, help="kills at seeded moments")
     parser.add_argument("--most", type=int, help="of the changes, so many drawn by the seed")
     parser.add_argument("--seed", type=int, default=0, help="of these moments")
-    parser.add_argument(
-        "--part", type=_part, default=(1, 1), metavar="K/N", help="of N equal parts"
-    )
+    parser.add_argument("--kept", type=Path, help="a line of JSON per trial; none is made twice")
     parser.add_argument("--out", type=Path, help="also add a line of JSON per command")
     options = parser.parse_args()
     failed = 0
@@ -38,9 +37,7 @@ def main() -> int:
                 *case.instants(options.most, options.seed),
                 *case.moments(options.moments, options.seed),
             ]
-            part, of = options.part
-            tried = [i for n, i in enumerate(tried) if i.get("fatal", n) % of == part % of]
-            wrong = [(i, p) for i in tried if (p := case.trial(**i))]
+            wrong = [(i, p) for i in tried if (p := _try(case, i, options.kept))]
             if problems := case.two_at_once():
                 wrong.append(({"two": True}, problems))
             failed += len(wrong)
@@ -51,7 +48,6 @@ def main() -> int:
             if options.out:
                 line = {
                     "command": name,
-                    "part": options.part,
                     "changes": case.changes,
                     "tried": total,
                     "wrong": wrong,
@@ -61,11 +57,19 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _part(text: str) -> tuple[int, int]:
-    part, of = (int(number) for number in text.split("/"))
-    if not 1 <= part <= of:
-        raise argparse.ArgumentTypeError(f"{text}: give K/N with K from 1 to N")
-    return part, of
+def _try(case: Case, instant: dict[str, Any], kept: Path | None) -> list[str]:
+    """What is wrong after a kill at this instant, as an earlier run found it or as it is found."""
+    of = {"command": case.name, "changes": case.changes, "instant": instant}
+    if kept is not None and kept.is_file():
+        for line in kept.read_text(encoding="utf-8").splitlines():
+            told = json.loads(line)
+            if told["of"] == of:
+                return list(told["wrong"])
+    wrong = case.trial(**instant)
+    if kept is not None:
+        with kept.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"of": of, "wrong": wrong}) + "\n")
+    return wrong
 
 
 if __name__ == "__main__":
