@@ -26,10 +26,10 @@ from crossview.evaluation.embed import (
     evaluate_conditions,
     make_views,
 )
+from crossview.evaluation.evaluation_record import open_records
 from crossview.model import Embedder, open_model, resolve_model
 from crossview.pairs.reading import Files
 from crossview.reports.report_page import ReportFacts, write_report
-from crossview.reports.results import open_records
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
 from crossview.worlds.town_pairs import TownPlan, ensure_pairs
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import crossview
 from crossview.cli import main as command
+from crossview.evaluation.evaluation_record import open_records
 from crossview.reports.report_page import ReportFacts, write_report
-from crossview.reports.results import open_records
 
 PAGE = Path(__file__).with_name("mine.py")  # the method; any name of the catalogue would do
 NETWORKS = {"narrow": "width=8", "wide": "width=32"}
