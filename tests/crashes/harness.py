@@ -83,9 +83,11 @@ class Case:
         (killed,) = self.start(**how)
         if killed.killed and "fatal" in how and not killed.opened:
             self.closed.add(how["fatal"])
-        if not killed.killed and not (killed.status == 0 and "after_s" in how):
+        # Threads of libraries make a few changes more or less: it may have ended before the n-th.
+        ended = killed.status == 0 and ("after_s" in how or killed.changes < how["fatal"])
+        if not killed.killed and not ended:
             return [f"it was to be killed and ended with {killed.status}: {killed.said[-800:]}"]
-        if torn and not (killed.opened and tear(*killed.opened)):
+        if torn and not (killed.killed and killed.opened and tear(*killed.opened)):
             return []
         problems = [f"after the kill, {text}" for text in self.find_half_written()]
         (again,) = self.start()
