@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _towns, harness
+from benchmarks.harness import format_share
 from crossview.calibration.calibrate import (
     Outcome,
     calibrate,
@@ -209,20 +210,17 @@ def _table(found: dict[str, Any]) -> Iterator[str]:
     for part, title in TITLES.items():
         for kind, told in found[part].items():
             sets = [
-                f"{_share(s['coverage'])}, {100 * s['median_share']:.2g} %" for s in told["sets"]
+                f"{format_share(s['coverage'])}, {100 * s['median_share']:.2g} %"
+                for s in told["sets"]
             ]
             error, chance = told["calibration_error"], told["calibration_error_by_chance"]
             yield (
                 f"| {title}: {kind} | {told['n']} ({told['towns']}) "
-                f"| {_share(told['recall']['1'])} | {error:.3f} ({chance:.3f}) "
+                f"| {format_share(told['recall']['1'])} | {error:.3f} ({chance:.3f}) "
                 f"| {told['brier']:.3f} | {' | '.join(sets)} "
-                f"| {_share(told['false_reject'])} | {_share(told['false_accept_elsewhere'])} |"
+                f"| {format_share(told['false_reject'])} "
+                f"| {format_share(told['false_accept_elsewhere'])} |"
             )
-
-
-def _share(told: dict[str, float]) -> str:
-    value, low, high = (100.0 * told[key] for key in ("value", "low", "high"))
-    return f"{value:.1f} % ({low:.1f} to {high:.1f})"
 
 
 def _short(kinds: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _towns, harness
+from benchmarks.harness import format_share, measure_share
 from crossview.calibration.calibrate import judge
 from crossview.calibration.fit import CalibrationGoal, fit
 from crossview.calibration.known_photos import KnownPhotos, make_known_photo
@@ -36,7 +37,6 @@ from crossview.localization.queries import Query, make_queries
 from crossview.localization.search import SearchResult, rank_places, search
 from crossview.localization.skyline import check_skyline
 from crossview.model import Embedder, open_model
-from crossview.stats import cluster_interval
 from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, render_photo
 from crossview.worlds.changes import CHANGES_VERSION, Changes, start_changed_drive
 from crossview.worlds.construction import build_town
@@ -201,11 +201,6 @@ def _errors_m(index: Index, scores: np.ndarray, truths: np.ndarray) -> np.ndarra
     ])  # fmt: skip
 
 
-def _share(flags: Sequence[float], clusters: Sequence[int]) -> dict[str, float]:
-    low, high = cluster_interval(np.asarray(flags, np.float64), np.asarray(clusters))
-    return {"value": float(np.mean(flags)), "low": low, "high": high, "n": len(flags)}
-
-
 def _measure_recall(found: Sequence[Pictured]) -> dict[str, dict[str, float]]:
     """Within 25 m by kind, style and condition; intervals resample towns."""
     shares = {}
@@ -219,7 +214,7 @@ def _measure_recall(found: Sequence[Pictured]) -> dict[str, dict[str, float]]:
                         errors = _errors_m(Index.open(part.town.index), part.scores, part.truths)
                         flags += (errors <= RIGHT_M).tolist()
                         clusters += [part.town.seed] * len(errors)
-                shares[f"{kind}, {style}, {condition}"] = _share(flags, clusters)
+                shares[f"{kind}, {style}, {condition}"] = measure_share(flags, clusters)
     return shares
 
 
@@ -258,7 +253,7 @@ def _cover(
         key: (
             {"value": float(np.median([flag for flag, _ in pairs])), "n": len(pairs)}
             if "area" in key
-            else _share([flag for flag, _ in pairs], [town for _, town in pairs])
+            else measure_share([flag for flag, _ in pairs], [town for _, town in pairs])
         )
         for key, pairs in covered.items()
     }
@@ -306,8 +301,8 @@ def _check_skylines(
     for key, rows in told.items():
         was, now, moved, town = (np.array(column) for column in zip(*rows, strict=True))
         figures[key] = {
-            "before": _share(was, town),
-            "after": _share(now, town),
+            "before": measure_share(was, town),
+            "after": measure_share(now, town),
             "wrong": int((~was).sum()),
             "wrong_demoted": int((~was & moved).sum()),
             "wrong_put_right": int((~was & now).sum()),
@@ -347,14 +342,18 @@ def _table(
     """The figures as Markdown."""
     yield "| within 25 m | " + " | ".join(CONDITIONS) + " |"
     for key in dict.fromkeys(key.rpartition(", ")[0] for key in recall):
-        yield f"| {key} | " + " | ".join(_say(recall[f"{key}, {c}"]) for c in CONDITIONS) + " |"
+        yield (
+            f"| {key} | "
+            + " | ".join(format_share(recall[f"{key}, {c}"]) for c in CONDITIONS)
+            + " |"
+        )
     yield ""
     yield "| calibrated on | asked | " + " | ".join(CONDITIONS) + " |"
     for mixed, shares in coverage.items():
         for kind in KINDS.values():
             for asked in (f"{100 * c:g} %" for c in GOAL.coverages):
                 cells = [
-                    f"{_say(shares[f'{kind}, {c}, {asked}'])}, area "
+                    f"{format_share(shares[f'{kind}, {c}, {asked}'])}, area "
                     f"{100 * shares[f'{kind}, {c}, area {asked}']['value']:.2g} %"
                     for c in CONDITIONS
                 ]
@@ -363,15 +362,10 @@ def _table(
     yield "| skylines checked | within 25 m before | after | wrong demoted | right lost |"
     for key, told in skylines.items():
         yield (
-            f"| {key} | {_say(told['before'])} | {_say(told['after'])} "
+            f"| {key} | {format_share(told['before'])} | {format_share(told['after'])} "
             f"| {told['wrong_demoted']} of {told['wrong']} ({told['wrong_put_right']} put right) "
             f"| {told['right_lost']} of {told['right']} |"
         )
-
-
-def _say(share: dict[str, float]) -> str:
-    value, low, high = (100.0 * share[key] for key in ("value", "low", "high"))
-    return f"{value:.1f} % ({low:.1f} to {high:.1f})"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from crossview.stats import cluster_interval
+
 
 @dataclass
 class Timings:
@@ -88,6 +93,21 @@ def report(
     }
     sys.stderr.flush()
     print(json.dumps(line), flush=True)
+
+
+def measure_share(hits: ArrayLike, clusters: ArrayLike) -> dict[str, float]:
+    """The share of ``hits`` [n], with its 95 % interval over ``clusters`` [n], mostly towns."""
+    flags = np.asarray(hits, np.float64)
+    low, high = cluster_interval(flags, np.asarray(clusters))
+    return {"value": float(flags.mean()), "low": low, "high": high, "n": len(flags)}
+
+
+def format_share(share: Mapping[str, float]) -> str:
+    """A share in per cent, with its interval; a dash where nothing was measured."""
+    if share.get("n") == 0:
+        return "-"
+    value, low, high = (100.0 * share[key] for key in ("value", "low", "high"))
+    return f"{value:.1f} % ({low:.1f} to {high:.1f})"
 
 
 def _plain(value: float | Timings) -> object:

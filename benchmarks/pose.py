@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _towns, harness
-from crossview.arrays import F64, I64
+from benchmarks.harness import format_share, measure_share
+from crossview.arrays import F64
 from crossview.calibration.calibrate import calibrate, carry_calibration, state_sigmas
 from crossview.calibration.fit import CalibrationGoal
 from crossview.calibration.known_photos import KnownPhoto, make_known_photo
@@ -35,7 +36,7 @@ from crossview.localization.calibration_record import Calibrated, Calibration
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate_many
 from crossview.model import Embedder, open_model
-from crossview.stats import cluster_interval, quantile_interval
+from crossview.stats import quantile_interval
 from crossview.worlds.town import TOWN_VERSION
 
 KINDS = {"panorama": "panoramas", "photo_90deg": "photos of 90 degrees"}
@@ -199,14 +200,10 @@ def _summarise(columns: dict[str, F64]) -> dict[str, Any]:
             }
         elif ", " in key and some.any():
             told[key] = {
-                str(sigmas): _share(values[some] <= sigmas, clusters[some]) for sigmas in (1, 2)
+                str(sigmas): measure_share(values[some] <= sigmas, clusters[some])
+                for sigmas in (1, 2)
             }
     return told
-
-
-def _share(flags: Any, clusters: I64) -> dict[str, float]:
-    low, high = cluster_interval(flags, clusters)
-    return {"value": float(np.mean(flags)), "low": low, "high": high}
 
 
 def _tables(found: dict[str, Any]) -> Iterator[str]:
@@ -233,7 +230,7 @@ def _tables(found: dict[str, Any]) -> Iterator[str]:
         for kind, told in kinds.items():
             for source in ("alike", "other style"):
                 shares = [
-                    _text(told[f"{what}, {source}"][str(sigmas)])
+                    format_share(told[f"{what}, {source}"][str(sigmas)])
                     for what in ("position", "heading")
                     if f"{what}, {source}" in told
                     for sigmas in (1, 2)
@@ -242,11 +239,6 @@ def _tables(found: dict[str, Any]) -> Iterator[str]:
                     yield (
                         f"| {style}: {KINDS[kind]}, from {source} | " + " | ".join(shares) + " |"
                     )
-
-
-def _text(share: dict[str, float]) -> str:
-    value, low, high = (100.0 * share[key] for key in ("value", "low", "high"))
-    return f"{value:.1f} % ({low:.1f} to {high:.1f})"
 
 
 if __name__ == "__main__":

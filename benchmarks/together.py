@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _towns, harness
+from benchmarks.harness import format_share, measure_share
 from crossview.arrays import F64
 from crossview.calibration.calibrate import brier, calibrate, calibration_error, error_by_chance
 from crossview.calibration.fit import CalibrationGoal
@@ -44,7 +45,7 @@ from crossview.localization.queries import (
 )
 from crossview.localization.search import search
 from crossview.model import Embedder, open_model
-from crossview.stats import cluster_interval, quantile_interval
+from crossview.stats import quantile_interval
 from crossview.views.crops import crop_as_photo
 from crossview.views.decode import load_photo
 from crossview.worlds.town import TOWN_VERSION
@@ -239,16 +240,16 @@ def _summarise(found: Sequence[tuple[str, dict[str, list[Any]]]]) -> dict[str, A
     told: dict[str, Any] = {}
     for name in SPOTS:
         metres, towns = pool(name)
-        told[name] = _share(metres <= RIGHT_WITHIN_M, towns)
+        told[name] = measure_share(metres <= RIGHT_WITHIN_M, towns)
     for name in ("foreign said", "own said"):
-        told[name] = _share(*pool(name))
+        told[name] = measure_share(*pool(name))
     for name in KINDS:
         for said in ("GPS alone", "picture alone", "both", "mean of the posterior"):
             metres, towns = pool(f"{name}: {said}")
             low, high = quantile_interval(metres, towns, 0.5)
             told[f"{name}: {said}"] = {
                 "median_m": float(np.median(metres)), "low": low, "high": high,
-                "within": _share(metres <= RIGHT_WITHIN_M, towns),
+                "within": measure_share(metres <= RIGHT_WITHIN_M, towns),
             }  # fmt: skip
         for said, which in (("without", "picture alone"), ("with", "both")):
             stated = pool(f"{name}: stated {said}")[0]
@@ -259,25 +260,20 @@ def _summarise(found: Sequence[tuple[str, dict[str, list[Any]]]]) -> dict[str, A
                 "error": calibration_error(stated, right),
                 "by_chance": error_by_chance(stated),
                 "brier": brier(stated, right),
-                "area_holds": _share(*pool(f"{name}: held {said}")),
+                "area_holds": measure_share(*pool(f"{name}: held {said}")),
                 "area_share": float(np.median(pool(f"{name}: share {said}")[0])),
             }
     return told
-
-
-def _share(hits: F64, towns: Sequence[str]) -> dict[str, float]:
-    low, high = cluster_interval(hits, towns)
-    return {"value": float(np.mean(hits)), "low": low, "high": high, "n": len(hits)}
 
 
 def _tables(told: dict[str, Any]) -> Iterator[str]:
     yield "| photos of one spot | within 25 m |"
     yield "|---|---|"
     for name in SPOTS:
-        yield f"| {name} | {_text(told[name])} |"
+        yield f"| {name} | {format_share(told[name])} |"
     yield (
-        f"\nsaid to be foreign: {_text(told['foreign said'])} of the foreign ones, "
-        f"{_text(told['own said'])} of the others\n"
+        f"\nsaid to be foreign: {format_share(told['foreign said'])} of the foreign ones, "
+        f"{format_share(told['own said'])} of the others\n"
     )
     yield "| median | GPS alone | picture alone | both | posterior's mean | both: within 25 m |"
     yield "|---|---|---|---|---|---|"
@@ -286,7 +282,7 @@ def _tables(told: dict[str, Any]) -> Iterator[str]:
         for said in ("GPS alone", "picture alone", "both", "mean of the posterior"):
             one = told[f"{name}: {said}"]
             cells.append(f"{one['median_m']:.1f} m ({one['low']:.1f} to {one['high']:.1f})")
-        yield f"| {name} | {' | '.join(cells)} | {_text(told[f'{name}: both']['within'])} |"
+        yield f"| {name} | {' | '.join(cells)} | {format_share(told[f'{name}: both']['within'])} |"
     yield "\n| | stated | right | error (by chance) | Brier | area for 90 %: holds, median share |"
     yield "|---|---|---|---|---|---|"
     for name in KINDS:
@@ -295,13 +291,8 @@ def _tables(told: dict[str, Any]) -> Iterator[str]:
             yield (
                 f"| {name}, {said} GPS | {one['stated']:.3f} | {one['right']:.3f} | "
                 f"{one['error']:.3f} ({one['by_chance']:.3f}) | {one['brier']:.3f} | "
-                f"{_text(one['area_holds'])}, {100.0 * one['area_share']:.2g} % |"
+                f"{format_share(one['area_holds'])}, {100.0 * one['area_share']:.2g} % |"
             )
-
-
-def _text(share: dict[str, float]) -> str:
-    value, low, high = (100.0 * share[key] for key in ("value", "low", "high"))
-    return f"{value:.1f} % ({low:.1f} to {high:.1f})"
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import _towns, harness
+from benchmarks.harness import format_share
 from crossview.arrays import F32, F64
 from crossview.demo import DemoSettings
 from crossview.files import atomic_write
@@ -346,7 +347,7 @@ def _tilted_tables(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         for kind in (*kinds, "all tilted"):
             some = tilted if kind == "all tilted" else [r for r in own if r["kind"] == kind]
             for rule in TILTED:
-                cells = [_text(_over_towns(some, f"{rule}, {column}")) for column in columns]
+                cells = [format_share(_over_towns(some, f"{rule}, {column}")) for column in columns]
                 if set(cells) != {"-"}:
                     yield f"| {kind} | {len(some)} | {rule} | " + " | ".join(cells) + " |"
         off = [row["tilt_error_deg"] for row in tilted]
@@ -391,7 +392,7 @@ def _share(hits: Sequence[bool]) -> dict[str, float]:
 def _tables(found: dict[str, Any]) -> Iterator[str]:
     yield "| first place within 25 m, chosen by | " + " | ".join(CONDITIONS) + " |"
     for rule in RULES:
-        shares = [_text(found["right"][name][rule]) for name in CONDITIONS]
+        shares = [format_share(found["right"][name][rule]) for name in CONDITIONS]
         yield f"| {rule} | " + " | ".join(shares) + " |"
     yield ""
     yield "| stands out | n | right | said | right where said | said of elsewhere |"
@@ -400,16 +401,9 @@ def _tables(found: dict[str, Any]) -> Iterator[str]:
             cells = ("right", "said", "right_where_said", "said_of_elsewhere")
             yield (
                 f"| {kind}, {name} | {told['n']} | "
-                + " | ".join(_text(told[cell]) for cell in cells)
+                + " | ".join(format_share(told[cell]) for cell in cells)
                 + " |"
             )
-
-
-def _text(share: dict[str, float]) -> str:
-    if not share["n"]:
-        return "-"
-    value, low, high = (100.0 * share[key] for key in ("value", "low", "high"))
-    return f"{value:.1f} % ({low:.1f} to {high:.1f})"
 
 
 if __name__ == "__main__":
