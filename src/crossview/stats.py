@@ -19,6 +19,8 @@ from crossview.arrays import F64
 from crossview.errors import CrossviewError, require
 
 Z_95 = 1.959963984540054  # quantile 0.975 of the normal distribution
+WITHIN_SIGMAS = (math.erf(math.sqrt(0.5)), math.erf(math.sqrt(2.0)))
+"""Shares of a normal distribution within one and two standard deviations: 68.27 and 95.45 %."""
 RESAMPLES = 1000  # draws of every cluster bootstrap
 FLIPS = 10_000  # draws of a permutation test
 _EXACT_CLUSTERS = 13  # up to here all sign flips are tried

@@ -22,7 +22,6 @@ from numpy.typing import ArrayLike
 from crossview._version import __version__
 from crossview.arrays import F64, I64, Bool
 from crossview.calibration.fit import (
-    SIGMAS,
     CalibrationGoal,
     evidences,
     explain_too_few,
@@ -45,7 +44,7 @@ from crossview.localization.calibration_record import (
     Spread,
 )
 from crossview.localization.posterior import measure_evidence
-from crossview.stats import cluster_interval, quantile_interval, wilson
+from crossview.stats import WITHIN_SIGMAS, cluster_interval, quantile_interval, wilson
 
 BINS = 15
 _DRAWS = 200
@@ -332,7 +331,7 @@ def _describe_errors(errors: F64, sigmas: F64, spot: I64) -> dict[str, Any]:
         "median_sigma": float(np.median(sigmas[stated])),
         "within": [
             {"asked": asked, **estimate_share(within[:, number], spot[stated])}
-            for number, asked in enumerate(SIGMAS)
+            for number, asked in enumerate(WITHIN_SIGMAS)
         ],
     }
 

@@ -30,8 +30,8 @@ from crossview.arrays import F32, F64
 from crossview.calibration.known_photos import KnownPhotos
 from crossview.errors import require
 from crossview.localization.calibration_record import Fit, Reach, Spread, Stratum
+from crossview.stats import WITHIN_SIGMAS
 
-SIGMAS = (math.erf(math.sqrt(0.5)), math.erf(math.sqrt(2.0)))  # within one and two: 68.27, 95.45 %
 FEWEST_RIGHT = 20  # first places that a sigma takes
 _LEAST_SIGMA = 1e-6  # of photos that are exact, as synthetic ones may be
 MOST_STRATA = 20
@@ -149,7 +149,7 @@ def fit_spread(photos: KnownPhotos) -> Spread | None:
 
 
 def _measure_sigma(errors: F64) -> float:
-    return max(conformal_quantile(errors, SIGMAS[0]), _LEAST_SIGMA)
+    return max(conformal_quantile(errors, WITHIN_SIGMAS[0]), _LEAST_SIGMA)
 
 
 def evidences(scores: F32, counts: F32, temperature: float) -> F64:

@@ -26,7 +26,6 @@ from crossview.localization.answer import Answer, Contribution, Place, SharedSpo
 from crossview.localization.hints import GIVEN_SIGMA_DEG, Hints, Prior, match_hints
 from crossview.localization.locate import require_ready
 from crossview.localization.posterior import (
-    DEFAULT_TEMPERATURE,
     compute_log_prior,
     compute_probability,
     find_right_cells,
@@ -50,16 +49,6 @@ from crossview.localization.similarity import score_turns
 from crossview.model import Embedder
 from crossview.views.crops import compute_bin_coverage
 
-__all__ = [
-    "DEFAULT_TEMPERATURE",
-    "FOREIGN_SHARE",
-    "answer_together",
-    "locate_together",
-    "measure_log_likelihood",
-    "measure_turns",
-    "normalise",
-    "turn_hints",
-]
 FOREIGN_SHARE = 0.1  # of the photos that are said to be of one spot
 MOST_TOGETHER = 100  # photos
 _SEVERAL = "several photos were taken together, which the calibration did not have"

@@ -54,6 +54,7 @@ from crossview.localization.queries import (
 )
 from crossview.localization.search import search
 from crossview.model import Embedder
+from crossview.stats import WITHIN_SIGMAS
 from crossview.street.own_photos import OwnPhotoOptions, ReceiverTrack, find_time
 from crossview.views.decode import Photo, load_photo, read_photo_header
 from crossview.views.exif import Capture
@@ -70,7 +71,6 @@ _CALM_S = 60.0  # after a longer time, too
 _LOSE, _FIND, _LOST_AT_FIRST = 0.01, 0.1, 0.1  # of belief: to lost, and back, at each step
 _CUT = 1e-6  # of belief that may be cut off at a step
 _MOST_KEPT = 120_000_000  # numbers of belief that are kept over all pictures
-_WITHIN = 0.6827  # of belief, within one sigma
 _CELL_SIGMA = 1.0 / math.sqrt(6.0)  # of a square cell, root mean square from its middle, in sides
 _SHOWN_PX = 480  # longest side of the small copy of a picture
 _READ_BY = 16  # pictures of which the field of view is chosen
@@ -844,7 +844,7 @@ def _find_radius(off: F64, mass: F64) -> float:
     """The distance within which 68 % of ``mass`` lie."""
     order = np.argsort(off)
     sums = np.cumsum(mass[order])
-    at = int(np.searchsorted(sums, _WITHIN * sums[-1]))
+    at = int(np.searchsorted(sums, WITHIN_SIGMAS[0] * sums[-1]))
     return float(off[order[min(at, len(off) - 1)]])
 
 
