@@ -3,6 +3,7 @@
 import importlib
 import os
 import shutil
+from contextlib import contextmanager
 
 import pytest
 
@@ -28,6 +29,16 @@ WEBGL = {
 """Switches of a browser that draws WebGL in software, and of one that has none."""
 MODES = list(WEBGL) if os.environ.get("WEBGL") == "both" else ["without WebGL"]
 """In which every test of the page runs; the journeys through it run in both in any case."""
+
+
+@contextmanager
+def open_chromium(arguments=QUIET):
+    """The browser, driven by Playwright, until the end of the block."""
+    driving = package("playwright.sync_api", "playwright")
+    with driving.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield chromium
+        chromium.close()
 
 
 def package(name, distribution):

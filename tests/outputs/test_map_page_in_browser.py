@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.browser import CHROMIUM, QUIET, needs_chromium, package
+from tests.browser import needs_chromium, open_chromium, package
 from tests.outputs.fakes import (
     HOSTILE,
     answer,
@@ -27,7 +27,7 @@ from crossview.outputs.map_page import write_map
 from crossview.outputs.records import make_map_link
 from crossview.texts import speak
 
-playwright = package("playwright.sync_api", "playwright")
+package("playwright.sync_api", "playwright")
 pytestmark = needs_chromium
 SCREENS = {"desk": (1280, 800), "phone upright": (390, 844), "phone across": (844, 390),
            "small phone across": (667, 375)}  # fmt: skip
@@ -35,10 +35,8 @@ SCREENS = {"desk": (1280, 800), "phone upright": (390, 844), "phone across": (84
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+    with open_chromium() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.browser import CHROMIUM, QUIET, needs_chromium, package
+from tests.browser import needs_chromium, open_chromium, package
 from tests.outputs.fakes import HOSTILE, photo_pixels, track
 from tests.outputs.pages import Page, read_page
 
@@ -126,15 +126,13 @@ def test_what_cannot_be_a_page_is_refused(index, tmp_path):
     assert not out.exists()
 
 
-playwright = package("playwright.sync_api", "playwright")
+package("playwright.sync_api", "playwright")
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+    with open_chromium() as chromium:
         yield chromium
-        chromium.close()
 
 
 @pytest.fixture

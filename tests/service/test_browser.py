@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from tests.browser import CHROMIUM, MODES, WEBGL, needs_chromium, package
+from tests.browser import MODES, WEBGL, needs_chromium, open_chromium, package
 
 from crossview import cli
 from crossview.geo.points import LatLon, measure_distance_m
@@ -23,7 +23,7 @@ from crossview.index.store import Index
 from crossview.localization.locate import locate
 from crossview.outputs.records import CLAIM_COLUMNS, COLUMNS, make_map_link
 
-playwright = package("playwright.sync_api", "playwright")
+package("playwright.sync_api", "playwright")
 pytestmark = needs_chromium
 PATIENCE_MS = 120_000  # a busy machine
 DESKTOP, PHONE = {"width": 1366, "height": 850}, {"width": 390, "height": 844}
@@ -84,10 +84,8 @@ def served(*indexes):
 @pytest.fixture(scope="module", params=MODES)
 def browser(request):
     """Without WebGL: the page must do all that it does. ``WEBGL=both make test``: with it, too."""
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=WEBGL[request.param])
+    with open_chromium(WEBGL[request.param]) as chromium:
         yield chromium
-        chromium.close()
 
 
 in_both_modes = pytest.mark.parametrize("browser", WEBGL, indirect=True)
