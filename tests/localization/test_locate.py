@@ -16,6 +16,7 @@ from crossview.localization.hints import Hints
 from crossview.localization.locate import locate, locate_files, locate_many
 from crossview.localization.queries import TRIED_FOV_DEG, Reading, choose_readings, prepare_query
 from crossview.localization.search import _choose_reading
+from crossview.localization.skyline import SKYLINE_COMPARED
 from crossview.views.decode import Photo, make_photo
 from crossview.views.decoders import DecodingBudget
 from crossview.views.horizon import Lines, Tilt
@@ -78,6 +79,16 @@ def test_a_level_camera_is_an_assumption_until_the_horizon_is_given(monkeypatch)
     assert find(picture, fov_deg=80.0, horizon_px=60.0).assumptions == ()
     with pytest.raises(InvalidValue, match="horizon"):
         find(picture, fov_deg=80.0, horizon_px=4000.0)
+
+
+def test_an_answer_says_when_skylines_were_compared(monkeypatch):
+    assert SKYLINE_COMPARED not in find(PANORAMAS[3]).assumptions, "the index has no heights"
+
+    def demote(index, embedder, query, result):
+        return replace(result, scores=result.scores - 0.1)
+
+    monkeypatch.setattr("crossview.localization.locate.check_skyline", demote)
+    assert SKYLINE_COMPARED in find(PANORAMAS[3]).assumptions
 
 
 def test_headings_count_from_true_north_where_up_is_not_north():

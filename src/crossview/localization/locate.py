@@ -38,7 +38,7 @@ from crossview.localization.search import (
     score_surroundings,
     search,
 )
-from crossview.localization.skyline import check_skyline
+from crossview.localization.skyline import SKYLINE_COMPARED, check_skyline
 from crossview.model import Embedder, open_index_model, open_model
 from crossview.views.decode import Photo
 
@@ -167,8 +167,9 @@ def _open_cached(made_by: str, index: Path, threads: int) -> Embedder:
 
 
 def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchResult) -> Answer:
-    result = rerank(index, embedder, query, result)
-    result = check_skyline(index, embedder, query, result)
+    reranked = rerank(index, embedder, query, result)
+    result = check_skyline(index, embedder, query, reranked)
+    compared = () if result is reranked else (SKYLINE_COMPARED,)
     reading = query.readings[result.reading]
     answer = Answer(
         photo=query.photo,
@@ -178,7 +179,7 @@ def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchR
         fov_source=reading.source,
         heading_source=None if query.heading is None else query.heading.source,
         heading_wanted=query.heading_wanted,
-        assumptions=(*query.describe_reading(result.reading), *query.assumptions),
+        assumptions=(*query.describe_reading(result.reading), *query.assumptions, *compared),
         places=(),
         scores=result.scores,
         searched_places=count_searched_places(index, result.scores),

@@ -32,6 +32,9 @@ from crossview.views.spec import ViewSpec
 from crossview.worlds.camera import EYE_M, FARTHEST_M
 
 CHECKED = 50  # windows, from the best one down
+SKYLINE_COMPARED = (
+    "the photo's skyline was compared with heights of the index: places that do not fit lost score"
+)
 FREE_DEG = 1.0  # of misfit: usual at the right place
 COST_PER_DEG = 0.06  # of a cosine, for each degree more
 _CLIP_DEG = 6.0  # a column that is further off is simply wrong
