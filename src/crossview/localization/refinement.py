@@ -27,6 +27,7 @@ _SPREAD = 0.9 / math.sqrt(2.0)  # strides: how fast their weight falls, as a nor
 _FARTHEST = 1.0  # strides that a place is moved at most
 _WIDEST_TURN_DEG = 20.0  # between turns that are on one summit
 _ALIKE_UP_DEG = 1.0  # of windows whose turns are averaged
+_LEAST_SINGULAR = 1e-3  # of a design that determines a quadratic
 _FEWEST = 6  # scores that a quadratic in two directions takes
 
 
@@ -130,9 +131,10 @@ def find_summit(east: F64, north: F64, scores: F64) -> Summit | None:
     terms = np.stack([np.ones_like(east), east, north, east**2, east * north, north**2], axis=1)
     weights = np.sqrt(_weigh(east, north))
     design = terms * weights[:, None]
-    if np.linalg.matrix_rank(design, tol=1e-3) < terms.shape[1]:
+    fitted, _, _, singular = np.linalg.lstsq(design, weights * scores, rcond=None)
+    if singular.min() <= _LEAST_SINGULAR:
         return None
-    _, to_east, to_north, a, b, c = np.linalg.lstsq(design, weights * scores, rcond=None)[0]
+    _, to_east, to_north, a, b, c = fitted
     bend = -np.array([[2.0 * a, b], [b, 2.0 * c]])
     if not (np.linalg.eigvalsh(bend) > 0.0).all():
         return None
