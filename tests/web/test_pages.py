@@ -35,6 +35,8 @@ OF_A_SERVER = {"api.js", "drag.js", "icon.svg", "lens.js", "service.js"}
 
 def test_every_file_of_the_page_is_in_the_file_or_is_of_a_server_only():
     used = {n for page in PAGES for n in (*page.scripts, *page.styles, page.template)}
+    templates = [(WEB / page.template).read_text() for page in PAGES]
+    used |= set(re.findall(r'{% include "([^"]+)" %}', "".join(templates)))
     assert names("page") == used | {f"page/{name}" for name in OF_A_SERVER}
 
 
