@@ -120,10 +120,16 @@ def leaf(array, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("group", ["n8_rand", "n8_near", "n32_rand", "n32_near"])
-@pytest.mark.parametrize("name", ["geodtr_triplet", "geodtrplus_triplet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("geodtr_triplet", "geodtrplus_triplet"),
+        *("l2ltr_triplet_diag_kept", "saig_triplet_diag_kept"),
+    ],
+)
 def test_the_triplet_loss_and_its_gradients_are_the_authors(official, group, name):
     aerial, ground = (leaf(official[f"{group}/{view}"]) for view in ("aerial", "ground"))
-    loss = soft_margin_triplet(ground, aerial)
+    loss = soft_margin_triplet(ground, aerial, keep_diagonal=name.endswith("diag_kept"))
     loss.backward()
     assert loss.item() == pytest.approx(float(official[f"{group}/{name}/loss_float64"]), abs=1e-9)
     for ours, view in ((aerial, "aerial"), (ground, "ground")):

@@ -80,15 +80,18 @@ def dual_info_nce(
     }
 
 
-def soft_margin_triplet(ground: Tensor, aerial: Tensor, alpha: float = 10.0) -> Tensor:
+def soft_margin_triplet(
+    ground: Tensor, aerial: Tensor, alpha: float = 10.0, *, keep_diagonal: bool = False
+) -> Tensor:
     """Mean of log(1 + exp(alpha (d_true - d_wrong))) over 2 n (n - 1) triplets.
 
     ``ground``, ``aerial``: unit [n, D], row i of both the same place; d = 2 - 2 cosine. Every
     picture of either side is the anchor once. Stable (softplus), in float32 under autocast.
 
     Hu et al. (CVM-Net, CVPR 2018, equation 5) with the exhaustive batch of SAFA, GeoDTR and
-    GeoDTR+. Older TensorFlow forms leave log 2 on the diagonal; here, as in GeoDTR's code, it does
-    not count.
+    GeoDTR+. As in GeoDTR's code, a place is not its own negative. ``keep_diagonal``: it is, as in
+    older TensorFlow forms and in the code of L2LTR and SAIG: ln 2 / (n - 1) more, the same
+    gradients.
     """
     with without_autocast(ground):
         cosines = at_least_float32(aerial) @ at_least_float32(ground).T
@@ -97,7 +100,8 @@ def soft_margin_triplet(ground: Tensor, aerial: Tensor, alpha: float = 10.0) -> 
         wrong = ~torch.eye(len(distance), dtype=torch.bool, device=distance.device)
         aerial_anchor = F.softplus(alpha * (true[:, None] - distance))[wrong]
         ground_anchor = F.softplus(alpha * (true[None, :] - distance))[wrong]
-        return (aerial_anchor.mean() + ground_anchor.mean()) / 2.0
+        own = math.log(2.0) / (len(distance) - 1) if keep_diagonal else 0.0
+        return (aerial_anchor.mean() + ground_anchor.mean()) / 2.0 + own
 
 
 def counterfactual(vector: Tensor, fake: Tensor, beta: float = 5.0) -> Tensor:
