@@ -46,7 +46,10 @@ def train(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random draw.")] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Backbone weights: safetensors or pth.")
+        Path | None,
+        typer.Option(
+            help="Backbone weights: safetensors, pth, or the run that a stage starts from."
+        ),
     ] = None,
     pretrained: Annotated[
         bool, typer.Option("--pretrained/--no-pretrained", help="Start from the hub's weights.")
@@ -155,6 +158,7 @@ def _reading_setting(module: Any, method: str, reading: str) -> dict[str, str]:
 
 
 def _weights_setting(module: Any, weights: Path | None, pretrained: bool) -> dict[str, str]:
+    from crossview.training.run_folder import RunFolder
     from crossview.training.session import name_no_weights
 
     if weights is None and pretrained:
@@ -163,7 +167,8 @@ def _weights_setting(module: Any, weights: Path | None, pretrained: bool) -> dic
         return name_no_weights(module.Config())
     if not any(field.name == "weights" for field in fields(module.Config)):
         raise InvalidValue("This method has no setting named weights; remove --weights.")
-    return {"weights": str(weights.resolve())}
+    run = RunFolder(weights)
+    return {"weights": str((run.weights if run.weights.is_file() else weights).resolve())}
 
 
 def _train(request: Any, tensorboard: bool, quiet: bool) -> None:

@@ -33,7 +33,7 @@ class Method(Protocol):
     """A page of :mod:`crossview.methods`, or anyone's own file given as ``--method ./mine.py``.
 
     ``Config``    frozen dataclass of plain JSON values, every one with a default; the fields that
-                  the loop reads are those of :class:`crossview.training.contract.SemanticStrength`.
+                  the loop reads are those of :class:`crossview.training.contract.TrainingRecipe`.
     ``views``     config -> what each branch sees.
     ``build``     config -> nn.Module with methods ``ground`` and ``aerial``, each taking float32
                   [B, 3, h, w] and giving unit vectors [B, D].
@@ -90,6 +90,8 @@ class TrainingRecipe:
     clip_norm: float = 0.0  # of all gradients; 0: off
     clip_value: float = 0.0  # element by element; 0: off
     ema_decay: float = 0.0  # averaged weights for validation and export; 0: off
+    rho: float = 0.0  # radius of SAM, whose steps take two passes (networks.asam); 0: off
+    adaptive: bool = True  # that radius counts in sizes of each weight: ASAM
     amp: bool = True  # bfloat16 where the device is fast at it
     chunk: int = 0  # pairs encoded at a time (training.loop); 0: the whole batch
     refresh_epochs: int = 0  # neighbours by similarity every so many epochs; 0: never
@@ -103,6 +105,10 @@ class TrainingRecipe:
             math.isfinite(self.lr) and self.lr > 0, f"lr must be a number above 0, got {self.lr}."
         )
         require(0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
+        require(
+            math.isfinite(self.rho) and self.rho >= 0,
+            f"rho must be a number of at least 0, got {self.rho}.",
+        )
         require(
             self.steps > 0 or self.epochs > 0,
             f"steps or epochs must be above 0, got steps {self.steps}, epochs {self.epochs}.",

@@ -142,7 +142,7 @@ class TrainingFootprint:
     """Measured on noise of the views' sizes; megabytes are NaN where the system does not tell."""
 
     pair_mb: float  # activations of one pair, all its looks
-    fixed_mb: float  # gradients and the optimiser's moments
+    fixed_mb: float  # gradients, the optimiser's moments, and weights kept aside by SAM
     free_mb: float
     pair_s: float
     batch: int
@@ -172,11 +172,12 @@ def measure_footprint(model: nn.Module, job: TrainingJob) -> TrainingFootprint:
     few, many = extra_memory_mb(job.device, work(1)), extra_memory_mb(job.device, work(3))
     begun = time.perf_counter()
     work(3)()
-    pair_s = (time.perf_counter() - begun) / 3
+    passes = 2 if job.recipe.rho else 1
+    pair_s = passes * (time.perf_counter() - begun) / 3
     model.zero_grad(set_to_none=True)
     weights_mb = sum(p.numel() * p.element_size() for p in model.parameters()) / 1e6
     pair_mb, free = max((many - few) / 2, 1e-3), free_memory_mb(job.device)
-    fixed_mb = 3 * weights_mb + max(few - pair_mb, 0.0)
+    fixed_mb = (2 + passes) * weights_mb + max(few - pair_mb, 0.0)
     fits = (HEADROOM * free - fixed_mb) / pair_mb
     return TrainingFootprint(
         pair_mb=pair_mb,

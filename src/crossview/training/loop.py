@@ -8,6 +8,11 @@ differentiated with respect to the vectors, then each chunk is encoded again and
 gradients are sent through it. The gradients are those of the whole batch, as long as no layer mixes
 pictures of a batch (batch norm does); the memory is that of a chunk, the price one more forward
 pass. Written from the paper.
+
+Two passes (``rho`` of the recipe, ``networks.asam``): the batches of a step are gone through again
+at the worst weights nearby, in chunks if the first pass was, and their gradients make the step. The
+second pass draws what the first drew (dropout) and leaves nothing but gradients: losses, vectors
+and statistics of batch norms are those of the weights themselves.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from torch import Tensor, nn
 
 from crossview.arrays import I64
 from crossview.errors import InvalidValue, TrainingFailed
+from crossview.networks import asam
 from crossview.networks.losses import AERIAL, GROUND, GROUND_2
 from crossview.pairs.batch import Batch, RawBatch, Views, to_batch
 from crossview.pairs.loading import Loader
@@ -179,21 +185,30 @@ def _step(
     state: TrainState, job: TrainingJob, stream: Iterator[RawBatch], steps: int
 ) -> StepReport:
     begun, waited, pairs = time.perf_counter(), 0.0, 0
-    torch.manual_seed(job.recipe.seed * 1_000_003 + state.step)  # nothing to save for a resume
+    seed = job.recipe.seed * 1_000_003 + state.step
+    torch.manual_seed(seed)  # nothing to save for a resume
     lr = job.recipe.lr_at(state.step, len(job.table))
     for group in state.optimiser.param_groups:
         group["lr"] = lr * group["rate"]
     state.optimiser.zero_grad(set_to_none=True)
     sums: dict[str, float] = {}
     fovs: list[float] = []
-    for _ in range(job.recipe.accumulate):
+    again: list[RawBatch] = []
+    for number in range(job.recipe.accumulate):
         asked = time.perf_counter()
         raw = next(stream)
         waited += time.perf_counter() - asked
         pairs += len(raw.rows)
         fovs += [fov for one in (raw, *raw.more) for fov in one.fov_deg.tolist()]
-        for name, value in _backward(state, job, raw).items():
+        if job.recipe.rho:
+            again.append(raw)
+            torch.manual_seed(seed + number)
+        passed = _backward(state, job, raw)
+        _remember(state, raw, passed.vectors)
+        for name, value in passed.losses.items():
             sums[name] = sums.get(name, 0.0) + value / job.recipe.accumulate
+    if job.recipe.rho:
+        _pass_again(state, job, again, seed)
     norm = _clip(state, job.recipe)
     if not math.isfinite(sums["loss"] + norm):
         shown = ", ".join(f"{name} {value:.4g}" for name, value in sums.items())
@@ -223,7 +238,7 @@ def _ends(values: list[float]) -> tuple[float, float] | None:
     return (min(values), max(values)) if values else None
 
 
-def _backward(state: TrainState, job: TrainingJob, raw: RawBatch) -> dict[str, float]:
+def _backward(state: TrainState, job: TrainingJob, raw: RawBatch) -> BackwardPass:
     batch, recipe = to_batch(raw, job.views, job.device), job.recipe
     objective = Objective(
         page=job.method,
@@ -232,11 +247,25 @@ def _backward(state: TrainState, job: TrainingJob, raw: RawBatch) -> dict[str, f
         chunk=recipe.chunk,
         share=1.0 / recipe.accumulate,
     )
-    passed = backward(state.model, batch, objective)
-    if state.memory is not None and passed.vectors:
-        query = passed.vectors.get(GROUND_2, passed.vectors[GROUND])  # as hard as the course is
-        state.memory.note(batch.rows, query, passed.vectors[AERIAL])
-    return passed.losses
+    return backward(state.model, batch, objective)
+
+
+def _remember(state: TrainState, raw: RawBatch, vectors: Vectors) -> None:
+    if state.memory is not None and vectors:
+        query = vectors.get(GROUND_2, vectors[GROUND])  # as hard as the course is
+        state.memory.note(torch.from_numpy(raw.rows), query, vectors[AERIAL])
+
+
+def _pass_again(state: TrainState, job: TrainingJob, batches: list[RawBatch], seed: int) -> None:
+    """Replace the gradients by those of the same batches at the worst weights nearby."""
+    buffers = [(buffer, buffer.clone()) for buffer in state.model.buffers()]
+    with asam.climb(state.optimiser, job.recipe.rho, adaptive=job.recipe.adaptive):
+        for number, raw in enumerate(batches):
+            torch.manual_seed(seed + number)
+            _backward(state, job, raw)
+    with torch.no_grad():
+        for buffer, before in buffers:
+            buffer.copy_(before)
 
 
 def _clip(state: TrainState, recipe: TrainingRecipe) -> float:
