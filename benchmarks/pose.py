@@ -28,7 +28,7 @@ from crossview.calibration.calibrate import calibrate, carry_calibration, state_
 from crossview.calibration.fit import CalibrationGoal
 from crossview.calibration.known_photos import KnownPhoto, make_known_photo
 from crossview.files import atomic_write
-from crossview.geo.points import LatLon
+from crossview.geo.points import LatLon, measure_turns_deg
 from crossview.index.store import Index
 from crossview.lists import read_table
 from crossview.localization.accuracy import RANKS
@@ -132,7 +132,7 @@ def _measure(town: _towns.DemoTown, index: Index, embedder: Embedder) -> dict[st
                     ("error_m", record.error_m),
                     ("centre_error_m", record.centre_error_m),
                     ("heading_error_deg", record.heading_error_deg),
-                    ("coarse_heading_error_deg", abs((turn - heading + 180.0) % 360.0 - 180.0)),
+                    ("coarse_heading_error_deg", float(measure_turns_deg(turn, heading))),
                     ("peak_m", record.peak_m),
                     ("peak_deg", record.peak_deg),
                 ):

@@ -38,18 +38,18 @@ def azimuths(pixels):
 
 
 def test_an_aligned_panorama_is_turned_until_the_references_up_is_in_front():
-    pixels, seen = draw_query(asked(ahead=90.0), WIDE, Condition(within_deg=0.0))
+    pixels, seen, _ = draw_query(asked(ahead=90.0), WIDE, Condition(within_deg=0.0))
     assert azimuths(pixels)[180 + 90] == 0  # the file's middle looked 90 degrees to the right
     assert seen == 360.0
-    unknown, _ = draw_query(asked(ahead=float("nan")), WIDE, Condition(within_deg=0.0))
+    unknown, _, _ = draw_query(asked(ahead=float("nan")), WIDE, Condition(within_deg=0.0))
     np.testing.assert_array_equal(unknown, compass())
 
 
 def test_a_narrow_field_of_view_keeps_the_middle_columns():
-    pixels, seen = draw_query(asked(), WIDE, Condition(fov_deg=90.0, within_deg=0.0))
+    pixels, seen, _ = draw_query(asked(), WIDE, Condition(fov_deg=90.0, within_deg=0.0))
     assert (pixels.shape[1], seen) == (90, 90.0)
     assert azimuths(pixels).tolist() == list(range(-45, 45))
-    padded, _ = draw_query(asked(), PADDED, Condition(fov_deg=90.0, within_deg=0.0))
+    padded, _, _ = draw_query(asked(), PADDED, Condition(fov_deg=90.0, within_deg=0.0))
     assert padded.shape == (4, 360, 3)
     np.testing.assert_array_equal(padded[:, 135:225], pixels)
     assert (padded[:, :135] == PADDED.mean_colour).all()
@@ -60,8 +60,8 @@ def test_every_model_sees_the_same_part_of_a_query_whatever_its_size():
     small = replace(WIDE, width_px=180)
     for name in ("a", "b", "c"):
         condition = Condition(fov_deg=90.0, seed=3)
-        big, _ = draw_query(asked(name), WIDE, condition)
-        half, _ = draw_query(asked(name, width=180), small, condition)
+        big, _, _ = draw_query(asked(name), WIDE, condition)
+        half, _, _ = draw_query(asked(name, width=180), small, condition)
         assert (big.shape[1], half.shape[1]) == (90, 45)
         apart = (azimuths(half)[22] - azimuths(big)[44] + 180) % 360 - 180
         assert abs(apart) <= 2
@@ -69,7 +69,7 @@ def test_every_model_sees_the_same_part_of_a_query_whatever_its_size():
 
 def test_turns_are_drawn_by_the_id_and_the_seed_and_cover_the_circle():
     def front(name, **condition):
-        pixels, _ = draw_query(asked(name), WIDE, Condition(**condition))
+        pixels, _, _ = draw_query(asked(name), WIDE, Condition(**condition))
         return int(azimuths(pixels)[180])
 
     names = [str(n) for n in range(200)]
@@ -101,10 +101,10 @@ def test_any_field_of_view_is_drawn_per_query():
 
 def test_a_photo_is_never_turned_and_loses_columns_only_if_it_has_more():
     photo = QueryCanvas(name="q", canvas=compass()[:, 135:225], fov_deg=90.0, ahead_deg=33.0)
-    same, seen = draw_query(photo, WIDE, Condition(fov_deg=180.0))
+    same, seen, _ = draw_query(photo, WIDE, Condition(fov_deg=180.0))
     np.testing.assert_array_equal(same, photo.canvas)
     assert seen == 90.0
-    less, seen = draw_query(photo, WIDE, Condition(fov_deg=70.0))
+    less, seen, _ = draw_query(photo, WIDE, Condition(fov_deg=70.0))
     assert (less.shape[1], seen) == (70, 70.0)
 
 
@@ -134,8 +134,8 @@ def test_a_grid_is_every_cell_once_and_seeds_only_where_something_is_drawn():
 @pytest.mark.parametrize("change", ["", "mirrored"])
 def test_damage_reaches_what_the_picture_shows_and_not_the_empty_canvas(change):
     condition = Condition(fov_deg=90.0, within_deg=0.0, change=change)
-    clean, _ = draw_query(asked(), PADDED, condition)
-    foggy, _ = draw_query(asked(), PADDED, replace(condition, corruption="fog", severity=5))
+    clean, _, _ = draw_query(asked(), PADDED, condition)
+    foggy, _, _ = draw_query(asked(), PADDED, replace(condition, corruption="fog", severity=5))
     assert (foggy[:, :135] == PADDED.mean_colour).all()
     assert (foggy[:, 225:] == PADDED.mean_colour).all()
     assert (foggy[:, 135:225] != clean[:, 135:225]).any()

@@ -59,12 +59,17 @@ class Counting(ToyEmbedder):
         return self.codes[self.seen[side] - count : self.seen[side]]
 
 
-def recall_at_1(embedder, table=None, conditions=(ALIGNED,)):
+def records(embedder, table=None, conditions=(ALIGNED,)):
     embedded = embed(table or example_table(PLACES), embedder, list(conditions), how())
     subject = Subject(
         info=embedder.info, label="x", method="x", data="x", split="test", rules=Rules(), model={}
     )
-    return [record.figure("R@1").value for _, record in evaluate_conditions(subject, embedded)]
+    return [record for _, record in evaluate_conditions(subject, embedded)]
+
+
+def recall_at_1(embedder, table=None, conditions=(ALIGNED,)):
+    found = records(embedder, table, conditions)
+    return [record.figure("R@1").value for record in found]
 
 
 def test_a_network_that_looks_finds_its_places_and_one_that_counts_does_not():
@@ -101,3 +106,48 @@ def test_the_aerial_side_can_ask_but_has_no_field_of_view():
     assert recall_at_1(ToyEmbedder(whole()), table) == [100.0]
     with pytest.raises(InvalidValue, match="here the aerial side asks"):
         recall_at_1(ToyEmbedder(whole()), table, [ALIGNED, Condition()])
+
+
+def test_headings_are_measured_from_true_north_against_the_querys_own_reference():
+    """Colours are known to half a bin; references lie turned, and panoramas look elsewhere."""
+    info = whole(azimuth_bins=8, dim=64)
+    for up, look in ((0.0, 0.0), (90.0, 90.0)):  # the picture itself is that of its up
+        table = replace(
+            example_table(PLACES),
+            up_bearing_deg=np.full(PLACES, up),
+            heading_deg=np.full(PLACES, look),
+        )
+        conditions = [Condition(seed=5), Condition(seed=6, fov_deg=180.0)]
+        for record in records(ToyEmbedder(info), table, conditions):
+            error = record.queries.heading_error_deg
+            assert np.median(error) <= 22.5 + 360 / 64
+            assert record.figure("heading error").value == pytest.approx(np.median(error))
+            assert record.figure("heading error").unit == "deg"
+            limit = 0.1 * record.protocol.fov_deg
+            right = record.figure("heading right")
+            assert right.value == pytest.approx(100.0 * (error <= limit).mean())
+            first = error[record.queries.rank == 1]
+            located = record.figure("heading right at R@1")
+            assert (located.n, right.n) == (len(first), PLACES)
+            assert located.value == pytest.approx(100.0 * (first <= limit).mean())
+
+
+def test_a_reference_that_lies_otherwise_than_is_said_turns_the_error():
+    info = whole(azimuth_bins=8, dim=64)
+    table = replace(example_table(PLACES), heading_deg=np.full(PLACES, 90.0))
+    (true,) = records(ToyEmbedder(info), replace(table, up_bearing_deg=np.full(PLACES, 90.0)))
+    # drawn aligned to an up that is not where it was drawn: the pixels are turned by 90 degrees
+    (off,) = records(ToyEmbedder(info), replace(table, up_bearing_deg=np.zeros(PLACES)))
+    assert set(true.queries.heading_error_deg) == {0.0}
+    assert np.median(off.queries.heading_error_deg) == 90.0
+
+
+def test_who_answers_no_heading_or_knows_none_has_no_figure_of_it():
+    plain, unknown = ToyEmbedder(whole()), ToyEmbedder(whole(azimuth_bins=8, dim=64))
+    table = replace(example_table(PLACES), heading_deg=np.full(PLACES, np.nan))
+    for embedder, pairs in ((plain, None), (unknown, table)):
+        (record,) = records(embedder, pairs, [Condition(seed=5)])
+        assert record.queries.heading_error_deg is None
+        assert record.figure("heading error") is None
+    asked = replace(example_table(PLACES), queries="aerial")
+    assert records(unknown, asked)[0].figure("heading error") is None

@@ -14,11 +14,11 @@ def test_the_list_names_every_figure_once_with_its_unit_and_direction():
     assert tuple(METRICS) == (
         "R@1", "R@5", "R@10", "R@1%", "hit rate", "AP", "R@1 without distractors",
         "AP without distractors", "median error m", "mean error m", "90th percentile error m",
-        "within 5 m", "within 25 m", "within 100 m", "mean R@1", "mean R@5",
-        "mean R@10", "mean R@1%",
+        "within 5 m", "within 25 m", "within 100 m", "heading error", "heading right",
+        "heading right at R@1", "mean R@1", "mean R@5", "mean R@10", "mean R@1%",
     )  # fmt: skip
     less = [m.name for m in METRICS.values() if not m.higher_is_better]
-    assert less == [m.name for m in METRICS.values() if m.unit == "m"]
+    assert less == [m.name for m in METRICS.values() if m.unit in ("m", "deg")]
     assert {m.kind for m in METRICS.values() if m.unit == "m"} == {"places"}
     assert (*(f"R@{k}" for k in CUTS), "R@1%") == RECALLS
     assert RADII_M == (5, 25, 100)

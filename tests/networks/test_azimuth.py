@@ -19,6 +19,7 @@ from crossview.networks.azimuth import (
     JointEncoder,
     RingConv,
     TrunkEncoder,
+    correlate_turns,
     fill_trunk,
     renew_whitening,
     whiten,
@@ -49,6 +50,42 @@ def test_gradients_of_wrapped_columns_are_those_of_plain_slices(width):
     slices = torch.cat([x[..., -1:], x, x[..., :1]], dim=3)
     (slow,) = torch.autograd.grad((slices * weights).sum(), x)
     torch.testing.assert_close(fast, slow, rtol=0, atol=1e-15)
+
+
+def correlate_slowly(ground, aerial):
+    """One product at a time."""
+    bins = ground.shape[1]
+    rows = [
+        [
+            [sum(one[j] @ other[(j + turn) % bins] for j in range(bins)) for turn in range(bins)]
+            for other in aerial
+        ]
+        for one in ground
+    ]
+    return torch.stack([torch.stack([torch.stack(turns) for turns in row]) for row in rows])
+
+
+@pytest.mark.parametrize("bins", [1, 2, 5, 8])
+def test_the_correlation_is_the_sum_of_products_at_every_turn(bins):
+    draw = torch.Generator().manual_seed(bins)
+    ground = torch.randn(3, bins, 2, generator=draw, dtype=torch.float64, requires_grad=True)
+    aerial = torch.randn(2, bins, 2, generator=draw, dtype=torch.float64, requires_grad=True)
+    fast, slow = correlate_turns(ground, aerial), correlate_slowly(ground, aerial)
+    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-13)
+    weights = torch.randn(fast.shape, generator=draw, dtype=torch.float64)
+    ours, theirs = (
+        torch.autograd.grad((values * weights).sum(), (ground, aerial)) for values in (fast, slow)
+    )
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-13)
+    assert torch.autograd.gradcheck(correlate_turns, (ground, aerial))
+
+
+def test_the_correlation_stays_float32_under_autocast():
+    ground, aerial = torch.rand(2, 8, 4).bfloat16(), torch.rand(3, 8, 4).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        values = correlate_turns(ground, aerial)
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(values, correlate_slowly(ground.float(), aerial.float()))
 
 
 def test_a_turned_panorama_has_the_same_blocks_turned():

@@ -12,7 +12,13 @@ import numpy as np
 
 from crossview.arrays import F32, F64, I64, Bool
 from crossview.errors import CrossviewError
-from crossview.geo.points import LatLon, measure_distance_m, measure_distances_m, number_square
+from crossview.geo.points import (
+    LatLon,
+    measure_distance_m,
+    measure_distances_m,
+    measure_turns_deg,
+    number_square,
+)
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.answer import Answer
 from crossview.localization.hints import Hints
@@ -94,7 +100,7 @@ def make_known_photo(
 def _measure_heading_error(found_deg: float | None, true_deg: float | None) -> float | None:
     if found_deg is None or true_deg is None:
         return None
-    return abs((found_deg - true_deg + 180.0) % 360.0 - 180.0)
+    return float(measure_turns_deg(found_deg, true_deg))
 
 
 @dataclass

@@ -276,7 +276,7 @@ def _print_figures(records: Sequence[Evaluation], means: Sequence[FieldsMean] = 
 def _figure_lines(record: Evaluation) -> Iterator[str]:
     mark = "*" if record.protocol.off_protocol else " "
     for f in record.figures:
-        yield f"{mark} {f.name:24} {f.value:7.2f} {f.unit:2} [{f.low:.2f}, {f.high:.2f}]  n = {f.n}"
+        yield f"{mark} {f.name:24} {f.value:7.2f} {f.unit:3} [{f.low:.2f}, {f.high:.2f}]  n = {f.n}"
 
 
 def _rows(records: Sequence[Evaluation], means: Sequence[FieldsMean]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -175,8 +176,20 @@ class QueryCanvas:
     ahead_deg: float  # azimuth of its middle from the reference's up; NaN unknown
 
 
-def draw_query(asked: QueryCanvas, spec: ViewSpec, condition: Condition) -> tuple[U8, float]:
-    """The picture [h, w', 3] of a query under a condition, and the field of view that it shows.
+class DrawnQuery(NamedTuple):
+    """A query as the network sees it.
+
+    ``turned_deg``: azimuth of the middle of what is shown, clockwise from the middle of the canvas
+    that it was cut from. It means nothing of a mirrored picture.
+    """
+
+    pixels: U8  # [h, w', 3]
+    fov_deg: float  # that it shows
+    turned_deg: float
+
+
+def draw_query(asked: QueryCanvas, spec: ViewSpec, condition: Condition) -> DrawnQuery:
+    """The picture of a query under a condition.
 
     Photos are never turned. Where the heading of a panorama is unknown, its file counts as aligned.
     """
@@ -192,7 +205,7 @@ def draw_query(asked: QueryCanvas, spec: ViewSpec, condition: Condition) -> tupl
         rng = np.random.default_rng((condition.seed, key))
         canvas = corrupt(canvas, condition.corruption, condition.severity, rng)
         canvas = np.where(mask[..., None], canvas, np.array(spec.mean_colour, np.uint8))
-    return np.ascontiguousarray(canvas), seen.fov_deg
+    return DrawnQuery(np.ascontiguousarray(canvas), seen.fov_deg, seen.heading_deg)
 
 
 def _draw_turn(name: str, condition: Condition) -> tuple[float, float]:

@@ -17,10 +17,16 @@ import numpy as np
 
 from crossview.arrays import F32, F64, I64, U8
 from crossview.errors import require
-from crossview.evaluation.conditions import Condition, QueryCanvas, draw_query, list_untrained
+from crossview.evaluation.conditions import (
+    Condition,
+    DrawnQuery,
+    QueryCanvas,
+    draw_query,
+    list_untrained,
+)
 from crossview.evaluation.evaluation_record import Evaluation, Protocol
 from crossview.evaluation.fast_scores import Space, make_space
-from crossview.evaluation.metrics import RunFacts, make_record
+from crossview.evaluation.metrics import HeadingErrors, RunFacts, make_record
 from crossview.evaluation.ranking import rank_queries
 from crossview.evaluation.task import Rules, Task, make_task, skip_queries
 from crossview.evaluation.vectors import check_spread, normalize_rows
@@ -49,6 +55,7 @@ class EmbeddedTable:
     table: PairTable
     queries: dict[Condition, F32]  # each [Q, D], rows of the asking side of ``table``
     seen_deg: dict[Condition, F64]  # each [Q]
+    heading_deg: dict[Condition, F64]  # each [Q], from true north, of what is shown; NaN unknown
     references: F32  # [R, D], rows of the answering side
     skipped: int  # queries left out
 
@@ -102,6 +109,7 @@ def embed(
         table=kept,
         queries={c: normalize_rows(asked[c][0][q], f"queries, {c.folder}") for c in conditions},
         seen_deg={c: asked[c][1][q] for c in conditions},
+        heading_deg={c: asked[c][2][q] for c in conditions},
         references=normalize_rows(answers[AS_GIVEN][0][r], "references"),
         skipped=len(getattr(table, asking)) - len(getattr(kept, asking)),
     )
@@ -118,25 +126,36 @@ class _Work:
         self._ids = pictures.table.ground_ids()
         self._ahead = _middle_azimuth_deg(pictures.table)
 
-    def side(self, side: str, conditions: Sequence[Condition]) -> dict[Condition, tuple[F32, F64]]:
-        """Vectors [N, D] and fields of view [N] of every condition; lost rows hold ones."""
+    def side(
+        self, side: str, conditions: Sequence[Condition]
+    ) -> dict[Condition, tuple[F32, F64, F64]]:
+        """Vectors [N, D], fields of view [N] and headings [N] of every condition.
+
+        Rows of lost pictures hold ones; aerial pictures have no heading (NaN).
+        """
         count, dim = len(getattr(self._pictures.table, side)), self._embedder.info.dim
-        vectors_by_condition = {
-            c: (np.ones((count, dim), np.float32), np.full(count, 360.0)) for c in conditions
+        known_deg = (
+            self._pictures.table.heading_deg if side == "ground" else np.full(count, np.nan)
+        )
+        by_condition = {
+            c: (np.ones((count, dim), np.float32), np.full(count, 360.0), known_deg.copy())
+            for c in conditions
         }
         for batch in self._batches(side):
             rows = np.array([picture.index for picture in batch])
-            for condition, (vectors, seen) in vectors_by_condition.items():
-                views, degrees = zip(*(self._view(side, p, condition) for p in batch), strict=True)
-                seen[rows] = degrees
+            for condition, (vectors, seen, heading) in by_condition.items():
+                drawn = [self._view(side, picture, condition) for picture in batch]
+                views = [query.pixels for query in drawn]
+                seen[rows] = [query.fov_deg for query in drawn]
+                heading[rows] += [query.turned_deg for query in drawn]
                 for some in _by_width(views):
                     images = np.stack([views[n] for n in some])
                     vectors[rows[some]] = getattr(self._embedder, side)(images)
-        return vectors_by_condition
+        return by_condition
 
-    def _view(self, side: str, picture: Picture, condition: Condition) -> tuple[U8, float]:
+    def _view(self, side: str, picture: Picture, condition: Condition) -> DrawnQuery:
         if side == "aerial":
-            return picture.pixels, 360.0
+            return DrawnQuery(picture.pixels, 360.0, 0.0)
         n = picture.index
         asked = QueryCanvas(
             name=self._ids[n],
@@ -215,6 +234,8 @@ def evaluate_conditions(
     task = make_task(embedded.table, subject.data, subject.split, subject.rules)
     task = skip_queries(task, embedded.skipped)
     references = embedded.references[task.reference_rows]
+    aerial = embedded.table.queries == "ground"
+    up_deg = embedded.table.up_bearing_deg[task.reference_rows] if aerial else np.zeros(0)
 
     def space(condition: Condition) -> Space:
         queries = embedded.queries[condition][task.query_rows]
@@ -231,7 +252,14 @@ def evaluate_conditions(
             if (hard := replace(condition, change=change)) in embedded.queries
         }
         about = _describe_run(subject, task, condition)
-        yield condition, make_record(task, answers, about, changed)
+        headings = HeadingErrors.of(
+            space(condition),
+            answers.truth,
+            embedded.heading_deg[condition][task.query_rows],
+            up_deg,
+            embedded.seen_deg[condition][task.query_rows],
+        )
+        yield condition, make_record(task, answers, about, changed, headings)
 
 
 def add_hard_samples(conditions: Sequence[Condition]) -> list[Condition]:

@@ -41,7 +41,7 @@ class Figure:
     low: float
     high: float
     n: int  # queries, or trainings, that it rests on
-    unit: str  # "%" or "m"
+    unit: str  # "%", "m" or "deg"
     over: str  # "queries, one training" or "trainings"
 
 
@@ -76,6 +76,7 @@ class Queries:
     cluster: I64  # [Q] queries that share a match have the same number: they are not independent
     mirrored_score: F32 | None = None  # [Q] of the best match against the mirrored picture
     rotated_score: F32 | None = None  # [Q] of the best match against the picture turned by 90
+    heading_error_deg: F64 | None = None  # [Q] of the turn towards ``truth``; NaN unknown
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

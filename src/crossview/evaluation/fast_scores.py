@@ -60,6 +60,13 @@ class Space(Protocol):
     def exact(self, queries: I64, references: I64) -> F64:
         """Scores [N] in float64 of pairs; the same pair always gets the same bits."""
 
+    def turns_deg(self, queries: I64, references: I64) -> F64:
+        """Headings [N] at which pairs have their scores, clockwise from the reference's up.
+
+        In steps of 360 / bins, in [0, 360), of equal turns the smallest; NaN where vectors are not
+        turned.
+        """
+
     def only(self, references: I64) -> Space:
         """The same queries against some references."""
 
@@ -88,6 +95,10 @@ class Plain:
             left = self.queries[queries[rows]].astype(np.float64)
             scores[rows] = np.einsum("nd,nd->n", left, self.references[references[rows]])
         return scores
+
+    def turns_deg(self, queries: I64, references: I64) -> F64:
+        """See :class:`Space`."""
+        return np.full(len(queries), np.nan)
 
     def only(self, references: I64) -> Plain:
         """See :class:`Space`."""
@@ -119,11 +130,16 @@ class Turning:
     def exact(self, queries: I64, references: I64) -> F64:
         """See :class:`Space`."""
         scores = np.empty(len(queries))
-        step = max(1, _AT_ONCE // (self.queries.shape[1] + self.bins**2))
-        for start in range(0, len(queries), step):
-            rows = slice(start, start + step)
+        for rows in self._parts(len(queries)):
             scores[rows] = self._cosines(queries[rows], references[rows]).max(axis=1)
         return scores
+
+    def turns_deg(self, queries: I64, references: I64) -> F64:
+        """See :class:`Space`."""
+        turns = np.empty(len(queries))
+        for rows in self._parts(len(queries)):
+            turns[rows] = self._cosines(queries[rows], references[rows]).argmax(axis=1)
+        return turns * 360.0 / self.bins
 
     def only(self, references: I64) -> Turning:
         """See :class:`Space`."""
@@ -132,6 +148,10 @@ class Turning:
     def filters(self) -> list[Callable[[], Filter]]:
         """See :class:`Space`."""
         return [lambda: _Turned(self)]
+
+    def _parts(self, count: int) -> list[slice]:
+        step = max(1, _AT_ONCE // (self.queries.shape[1] + self.bins**2))
+        return [slice(start, start + step) for start in range(0, count, step)]
 
     def _cosines(self, queries: I64, references: I64) -> F64:
         """[N, J]: query bin j against reference bin (j + s) mod J, over what the query sees."""

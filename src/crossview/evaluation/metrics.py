@@ -17,18 +17,20 @@ from numpy.typing import NDArray
 from crossview._version import __version__
 from crossview.arrays import F64, I64
 from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol, Queries, References
+from crossview.evaluation.fast_scores import Space
 from crossview.evaluation.ranking import RankedQueries, Ranks
 from crossview.evaluation.task import Task
-from crossview.geo.points import measure_pair_distances_m
+from crossview.geo.points import measure_pair_distances_m, measure_turns_deg
 from crossview.localization.accuracy import mark_hits
 from crossview.stats import cluster_interval, quantile_interval
 
 CUTS = (1, 5, 10)
 RADII_M = (5, 25, 100)
+RIGHT_TURN = 0.1  # of the field of view, either way: Shi et al., CVPR 2020 (DSM)
 OVER = "queries, one training"
 
-Unit = Literal["%", "m"]
-MetricKind = Literal["ranks", "places", "fields"]
+Unit = Literal["%", "m", "deg"]
+MetricKind = Literal["ranks", "places", "headings", "fields"]
 
 
 MAIN = "R@1"  # orders tables, and is what charts and tests between runs are about
@@ -53,6 +55,16 @@ _ERROR = (
     "median, mean, and what nine of ten queries stay below."
 )
 _WITHIN = "The share of queries whose first reference lies within so many metres of the truth."
+_HEADING_ERROR = (
+    "Degrees between the true heading of a query and the turn at which its own reference fits it "
+    "best, median over queries of known heading. Turns are steps of 360 degrees over the azimuth "
+    "bins of the model; 90 is chance."
+)
+_HEADING_RIGHT = (
+    "The share of these queries whose heading is off by at most a tenth of their field of view, as "
+    "the paper of DSM counts; chance is a fifth of the field of view over 360 degrees. At R@1: "
+    "only queries whose place is right are asked."
+)
 _MEAN = (
     "The mean over 360, 180, 90 and 70 degrees, by which one model for every view is judged: the "
     "hits of a query are averaged over the four before clusters of queries are resampled."
@@ -110,6 +122,13 @@ _ALL = (
                word="within", definition=_WITHIN, listed=radius == RADII_M[1])
         for radius in RADII_M
     ),
+    Metric(name="heading error", title="median heading error, degrees", unit="deg",
+           kind="headings", word="heading error", definition=_HEADING_ERROR,
+           higher_is_better=False),
+    Metric(name="heading right", title="heading right", unit="%", kind="headings",
+           word="heading right", definition=_HEADING_RIGHT),
+    Metric(name="heading right at R@1", title="heading right at R@1", unit="%", kind="headings",
+           word="heading right", definition=_HEADING_RIGHT, listed=False),
     *(
         Metric(name=mean_name(name), title=f"{name}, mean", unit="%", kind="fields",
                word="mean over fields of view", definition=_MEAN, listed=False)
@@ -160,6 +179,28 @@ def errors_m(task: Task, best: I64) -> F64:
 
 
 @dataclass(frozen=True, eq=False)
+class HeadingErrors:
+    """How far off the turns are at which Q queries fit their own references best, in degrees."""
+
+    error_deg: F64  # [Q] in [0, 180]; NaN unknown
+    fov_deg: F64  # [Q] of the queries
+
+    @staticmethod
+    def of(space: Space, truth: I64, heading_deg: F64, up_bearing_deg: F64, fov_deg: F64) -> HeadingErrors:
+        """Errors of queries whose middles look to ``heading_deg`` [Q], NaN where unknown.
+
+        ``truth`` [Q]: the reference of each, -1 without one, whose up points to its
+        ``up_bearing_deg`` [R]. Both clockwise from true north.
+        """
+        asked = np.flatnonzero((truth >= 0) & np.isfinite(heading_deg))
+        own = truth[asked]
+        found_deg = space.turns_deg(asked, own) + up_bearing_deg[own]
+        error_deg = np.full(len(truth), np.nan)
+        error_deg[asked] = measure_turns_deg(found_deg, heading_deg[asked])
+        return HeadingErrors(error_deg, fov_deg)
+
+
+@dataclass(frozen=True, eq=False)
 class FigureSheet:
     """The values [Q] behind figures, and whose clusters they are."""
 
@@ -191,13 +232,16 @@ class FigureSheet:
         return Figure(name=name, value=value, low=low, high=high, n=n, unit=unit, over=OVER)
 
 
-def compute_figures(task: Task, answers: RankedQueries) -> tuple[Figure, ...]:
+def compute_figures(
+    task: Task, answers: RankedQueries, headings: HeadingErrors | None = None
+) -> tuple[Figure, ...]:
     """All figures that the task allows, in the order of tables."""
     sheet = FigureSheet(task.relation.clusters())
     return (
         *_recalls(sheet, task, answers),
         *_precisions(sheet, answers),
         *_errors(sheet, errors_m(task, answers.best)),
+        *(_heading_figures(sheet, headings, answers.ranks.of_queries()) if headings else ()),
     )
 
 
@@ -230,6 +274,19 @@ def _errors(sheet: FigureSheet, metres: F64) -> Iterator[Figure]:
         yield sheet.share(f"within {radius} m", metres <= radius, rows)
 
 
+def _heading_figures(sheet: FigureSheet, headings: HeadingErrors, ranks: I64) -> Iterator[Figure]:
+    """Over queries of known heading, and over those of them whose place comes first."""
+    error = headings.error_deg
+    rows = np.flatnonzero(np.isfinite(error))
+    if not len(rows):
+        return
+    right = error <= RIGHT_TURN * headings.fov_deg
+    yield sheet.quantile("heading error", error, 0.5, rows)
+    yield sheet.share("heading right", right, rows)
+    if len(first := rows[ranks[rows] == 1]):
+        yield sheet.share("heading right at R@1", right, first)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """Who is measured, and under which protocol."""
@@ -243,9 +300,17 @@ class RunFacts:
 
 
 def make_record(
-    task: Task, answers: RankedQueries, about: RunFacts, more: Mapping[str, Any] | None = None
+    task: Task,
+    answers: RankedQueries,
+    about: RunFacts,
+    more: Mapping[str, Any] | None = None,
+    headings: HeadingErrors | None = None,
 ) -> Evaluation:
-    """The whole record; ``more``: further arrays of :class:`Queries`, such as mirrored_score."""
+    """The whole record; ``more``: further arrays of :class:`Queries`, such as mirrored_score.
+
+    ``headings``: what is known of them; None, or NaN everywhere: the method answers none.
+    """
+    told = headings is not None and bool(np.isfinite(headings.error_deg).any())
     first = answers.best[:, 0]
     return Evaluation(
         label=about.label,
@@ -258,7 +323,7 @@ def make_record(
         seeds=about.seeds,
         skipped=task.skipped,
         k_at_1_percent=k_at_1_percent(task.relation.references),
-        figures=compute_figures(task, answers),
+        figures=compute_figures(task, answers, headings),
         queries=Queries(
             ids=np.array(task.query_ids),
             rank=answers.ranks.of_queries(),
@@ -271,6 +336,7 @@ def make_record(
             true_score=answers.ranks.best_scores().astype(np.float32),
             unmatched_score=answers.unmatched_score.astype(np.float32),
             cluster=task.relation.clusters(),
+            heading_error_deg=headings.error_deg if told and headings else None,
             **(more or {}),
         ),
         references=References(ids=np.array(task.reference_ids), latlon=task.reference_latlon),

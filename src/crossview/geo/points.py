@@ -142,6 +142,13 @@ def measure_bearing_deg(a: LatLon, b: LatLon) -> float:
     return math.degrees(math.atan2(east, north)) % 360.0
 
 
+def measure_turns_deg(one_deg: ArrayLike, other_deg: ArrayLike) -> F64:
+    """Degrees in [0, 180] between two directions, however often they went around."""
+    apart = np.asarray(one_deg, np.float64) - np.asarray(other_deg, np.float64)
+    turns: F64 = np.abs((apart + 180.0) % 360.0 - 180.0)
+    return turns
+
+
 def move_point(origin: LatLon, *, east_m: float, north_m: float) -> LatLon:
     """The point ``east_m`` and ``north_m`` metres away, on the local tangent plane of the sphere.
 

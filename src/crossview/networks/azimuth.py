@@ -26,6 +26,7 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
 from crossview.errors import WeightsUnavailable, require
+from crossview.networks.losses import at_least_float32, without_autocast
 from crossview.networks.weight_files import read_weights
 from crossview.views.spec import IMAGENET_MEAN, IMAGENET_STD
 
@@ -69,6 +70,19 @@ class Wrap(torch.autograd.Function):
         inner[..., width - left :] += gradient[..., :left]
         inner[..., :right] += gradient[..., left + width :]
         return inner, None, None
+
+
+def correlate_turns(ground: Tensor, aerial: Tensor) -> Tensor:
+    """[B, C, J] of ground [B, J, D] and aerial [C, J, D]: every pair at every turn of the ring.
+
+    At turn s, the sum over all bins j of the inner products of ground bin j and aerial bin
+    (j + s) mod J. In float32 or float64, by Fourier transforms along the ring: the correlation of
+    DSM (Shi et al., CVPR 2020, section 3.3), at J log J a pair instead of J * J.
+    """
+    with without_autocast(ground):
+        waves = [torch.fft.rfft(at_least_float32(side), dim=1) for side in (ground, aerial)]
+        products = torch.einsum("bfd,cfd->bcf", waves[0].conj(), waves[1])
+        return torch.fft.irfft(products, n=ground.shape[1], dim=2)
 
 
 class CircularConv(nn.Module):

@@ -95,7 +95,13 @@ def soft_margin_triplet(
     """
     with without_autocast(ground):
         cosines = at_least_float32(aerial) @ at_least_float32(ground).T
-        distance = 2.0 - 2.0 * cosines  # [aerial, ground]
+        return soft_margin_of_distances(2.0 - 2.0 * cosines, alpha)
+
+
+def soft_margin_of_distances(distance: Tensor, alpha: float = 10.0) -> Tensor:
+    """:func:`soft_margin_triplet` of distances [n, n], aerial by ground, however they came about."""
+    with without_autocast(distance):
+        distance = at_least_float32(distance)
         true = distance.diagonal()
         wrong = ~torch.eye(len(distance), dtype=torch.bool, device=distance.device)
         aerial_anchor = F.softplus(alpha * (true[:, None] - distance))[wrong]

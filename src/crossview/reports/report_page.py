@@ -291,14 +291,17 @@ def _show_overview(
 
 def _show_test(trial: Trial) -> CaptionedTables:
     """What was asked, and the tables of one test."""
-    ranks, places, others = (
+    ranks, places, headings, others = (
         report_tables.tabulate_ranks(trial),
         report_tables.tabulate_places(trial),
+        report_tables.tabulate_headings(trial),
         report_tables.tabulate_others(trial),
     )
     tables = [(ranks, _caption_ranks(trial, ranks))]
     if places:
         tables.append((places, phrase("results.places_caption")))
+    if headings:
+        tables.append((headings, phrase("results.headings_caption")))
     if others:
         tables.append((others, _caption_others(others)))
     first, chance = trial.results[0].first, trial.chance_percent
@@ -388,7 +391,11 @@ def _show_method(evidence: Evidence) -> dict[str, Any]:
     tables = [
         table
         for trial in trials
-        for table in (report_tables.tabulate_ranks(trial), report_tables.tabulate_places(trial))
+        for table in (
+            report_tables.tabulate_ranks(trial),
+            report_tables.tabulate_places(trial),
+            report_tables.tabulate_headings(trial),
+        )
     ]
     tables += [report_tables.tabulate_means(sweep) for sweep in evidence.sweeps]
     shown = {name for table in tables if table for name in table.columns}

@@ -123,6 +123,12 @@ def tabulate_places(trial: Trial) -> ComparisonTable | None:
     return table if table.columns else None
 
 
+def tabulate_headings(trial: Trial) -> ComparisonTable | None:
+    """Errors of headings, or None where none is known or no model answers one."""
+    table = _build_table("headings", _list_runs(trial))
+    return table if table.columns else None
+
+
 def tabulate_others(trial: Trial) -> ComparisonTable | None:
     """Figures that :data:`METRICS` does not have, or has with another unit; None without any.
 
@@ -346,6 +352,7 @@ def _collect_test_rows(trial: Trial) -> list[dict[str, Any]]:
     tables = [
         tabulate_ranks(trial),
         tabulate_places(trial),
+        tabulate_headings(trial),
         tabulate_others(trial),
     ]
     lines = [line for table in tables if table for line in (*table.same, *table.apart)]
