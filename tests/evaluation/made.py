@@ -43,6 +43,7 @@ def made_evaluation(queries: int = 6, references: int = 12, **changes) -> Evalua
             true_score=rng.random(queries).astype(np.float32),
             unmatched_score=rng.random(queries).astype(np.float32) / 2,
             cluster=np.arange(queries),
+            heading_error_deg=rng.random(queries) * 180.0,
         ),
         references=References(
             ids=np.array([f"aerial/{n}.jpg" for n in range(references)]), latlon=latlon
