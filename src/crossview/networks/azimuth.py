@@ -82,7 +82,8 @@ def correlate_turns(ground: Tensor, aerial: Tensor) -> Tensor:
     with without_autocast(ground):
         waves = [torch.fft.rfft(at_least_float32(side), dim=1) for side in (ground, aerial)]
         products = torch.einsum("bfd,cfd->bcf", waves[0].conj(), waves[1])
-        return torch.fft.irfft(products, n=ground.shape[1], dim=2)
+        turns: Tensor = torch.fft.irfft(products, n=ground.shape[1], dim=2)
+        return turns
 
 
 class CircularConv(nn.Module):

@@ -95,7 +95,8 @@ def soft_margin_triplet(
     """
     with without_autocast(ground):
         cosines = at_least_float32(aerial) @ at_least_float32(ground).T
-        return soft_margin_of_distances(2.0 - 2.0 * cosines, alpha)
+        own = math.log(2.0) / (len(cosines) - 1) if keep_diagonal else 0.0
+        return soft_margin_of_distances(2.0 - 2.0 * cosines, alpha) + own
 
 
 def soft_margin_of_distances(distance: Tensor, alpha: float = 10.0) -> Tensor:
@@ -106,8 +107,7 @@ def soft_margin_of_distances(distance: Tensor, alpha: float = 10.0) -> Tensor:
         wrong = ~torch.eye(len(distance), dtype=torch.bool, device=distance.device)
         aerial_anchor = F.softplus(alpha * (true[:, None] - distance))[wrong]
         ground_anchor = F.softplus(alpha * (true[None, :] - distance))[wrong]
-        own = math.log(2.0) / (len(distance) - 1) if keep_diagonal else 0.0
-        return (aerial_anchor.mean() + ground_anchor.mean()) / 2.0 + own
+        return (aerial_anchor.mean() + ground_anchor.mean()) / 2.0
 
 
 def counterfactual(vector: Tensor, fake: Tensor, beta: float = 5.0) -> Tensor:
