@@ -134,9 +134,7 @@ class _Work:
         Rows of lost pictures hold ones; aerial pictures have no heading (NaN).
         """
         count, dim = len(getattr(self._pictures.table, side)), self._embedder.info.dim
-        known_deg = (
-            self._pictures.table.heading_deg if side == "ground" else np.full(count, np.nan)
-        )
+        known_deg = self._pictures.table.heading_deg if side == "ground" else np.full(count, np.nan)
         by_condition = {
             c: (np.ones((count, dim), np.float32), np.full(count, 360.0), known_deg.copy())
             for c in conditions

@@ -186,7 +186,9 @@ class HeadingErrors:
     fov_deg: F64  # [Q] of the queries
 
     @staticmethod
-    def of(space: Space, truth: I64, heading_deg: F64, up_bearing_deg: F64, fov_deg: F64) -> HeadingErrors:
+    def of(
+        space: Space, truth: I64, heading_deg: F64, up_bearing_deg: F64, fov_deg: F64
+    ) -> HeadingErrors:
         """Errors of queries whose middles look to ``heading_deg`` [Q], NaN where unknown.
 
         ``truth`` [Q]: the reference of each, -1 without one, whose up points to its

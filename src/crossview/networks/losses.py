@@ -100,7 +100,7 @@ def soft_margin_triplet(
 
 
 def soft_margin_of_distances(distance: Tensor, alpha: float = 10.0) -> Tensor:
-    """:func:`soft_margin_triplet` of distances [n, n], aerial by ground, however they came about."""
+    """:func:`soft_margin_triplet` of distances [n, n], aerial by ground, however they came."""
     with without_autocast(distance):
         distance = at_least_float32(distance)
         true = distance.diagonal()
