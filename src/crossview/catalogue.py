@@ -34,6 +34,7 @@ METHODS = {
     "sample4geo": "crossview.methods.sample4geo",
     "singeo": "crossview.methods.singeo",
     "statewide": "crossview.methods.statewide",
+    "vigor-offset": "crossview.methods.vigor_offset",
 }
 VARIANTS = {  # what studies and baselines vary of a method: pages of their own, with more settings
     "congeo": "crossview.studies.congeo_variant",

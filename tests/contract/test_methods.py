@@ -48,6 +48,15 @@ TINY = {  # settings that make a page small enough for a test; everything else a
         "aerial_px": (32, 128),
         "batch": 4,
     },
+    "vigor-offset": {
+        "backbone": "test_resnet",
+        "weights": "none",
+        "ground_px": (32, 128),
+        "aerial_px": (32, 32),
+        "hidden": 16,
+        "plain_epochs": 0,
+        "batch": 4,
+    },
     "statewide": {
         "backbone": "test_convnext",
         "heads": 4,

@@ -1,5 +1,6 @@
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,6 +123,24 @@ def test_corrected_offsets_lead_from_the_tile_to_the_camera(tmp_path, monkeypatc
     assert np.median(errors) < 0.2  # two pixels of 0.1 m
     assert max(errors) < 0.6
     assert np.abs(table.offset_px).max() > 150
+
+
+def test_a_camera_is_found_alike_by_offsets_and_by_places_in_tiles_and_near_misses(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(benchmark("vigor-same").page, "SAME", {"test": ("Seattle",)})
+    table = load(real(tmp_path, "Seattle"), "vigor-same-corrected", check_files=False)["test"]
+    none = np.zeros((0, 2))
+    by_places = replace(table, offset_px=none, ignored_offset_px=none)
+    for near, relation in ((False, table.pairs), (True, table.ignored)):
+        rows = range(0, len(relation), 97)
+        told = np.array([table.find_camera_m(row, near=near) for row in rows])
+        placed = np.array([by_places.find_camera_m(row, near=near) for row in rows])
+        apart = np.hypot(*(told - placed).T)
+        assert np.median(apart) < (0.35 if near else 0.2)  # near-misses lie farther off
+        assert apart.max() < 0.8
+    away = np.abs(table.ignored_offset_px)
+    assert 320 < away.max() < 400  # beyond the tile's edge
 
 
 @pytest.mark.parametrize(

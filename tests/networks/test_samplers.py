@@ -9,6 +9,7 @@ from crossview.geo.points import LatLon, measure_distance_m
 from crossview.networks.samplers import (
     draw_aerial_first,
     draw_batches,
+    draw_mined_batches,
     draw_neighbour_batches,
     draw_regional_batches,
     nearest_places,
@@ -51,6 +52,40 @@ def test_an_ignored_near_miss_is_never_a_negative():
     ]
     for rows in (rows for order in orders for rows in order):
         assert all(abs(one - other) != 1 for one in rows for other in rows)
+
+
+def tiled(places=40):
+    """Place n has tile n, and shows its two neighbours' tiles as well."""
+    near = [(n, m) for n in range(places) for m in (n - 1, n + 1) if 0 <= m < places]
+    return replace(example_table(places), ignored=np.array(near))
+
+
+def test_of_a_mined_batch_one_half_is_random_and_the_other_like_it():
+    table, rng = tiled(), np.random.default_rng(0)
+    near = np.array([rng.permutation(np.setdiff1d(np.arange(40), n))[:6] for n in range(40)])
+    order = list(draw_mined_batches(table, near, 6, seeded(2)))
+    assert [len(rows) for rows in order] == [6] * (40 // 6)
+    mined = [sum(row in near[first] for row in rows[3:] for first in rows[:3]) for rows in order]
+    assert sum(mined) >= 0.9 * 3 * len(order)
+    random = [row for rows in order for row in rows[:3]]
+    assert len(set(random)) == len(random)
+    for rows in order:  # no two show a common tile: neither one's match nor a near-miss of it
+        assert all(abs(one - other) > 2 for one in rows for other in rows if one != other)
+
+
+def test_before_vectors_are_compared_mined_batches_are_random_ones():
+    table = tiled()
+    expected = list(draw_batches(table, 4, seeded(3)))
+    assert list(draw_mined_batches(table, None, 4, seeded(3))) == expected
+
+
+def test_where_no_neighbour_fits_a_random_row_takes_its_place():
+    """Everybody's only neighbours are rows 0 and 1, which show a common tile."""
+    near = np.tile([[0, 1]], (40, 1))
+    order = list(draw_mined_batches(tiled(), near, 4, seeded(4)))
+    assert len(order) >= 5
+    assert all(len(set(rows)) == 4 for rows in order)
+    assert all(len({0, 1} & set(rows)) <= 1 for rows in order)
 
 
 def test_too_few_places_give_no_batch():

@@ -7,8 +7,9 @@ import pytest
 
 from crossview.datasets.pair_lists import load
 from crossview.errors import BadData
+from crossview.geo.points import EARTH_RADIUS_M, turn_axes_m
 from crossview.pairs.official_lists import make_table as build
-from crossview.pairs.table import draw_held_out
+from crossview.pairs.table import draw_held_out, join_tables
 
 HEADER = "ground,aerial,split,relation,metres_per_px,ground_lat,ground_lon\n"
 
@@ -212,3 +213,33 @@ def test_decimal_commas_of_a_spreadsheet_are_numbers(tmp_path):
     (tmp_path / "pairs.csv").write_text("ground,aerial,metres_per_px\ng,a,0,3\n")
     with pytest.raises(BadData, match="line 2: 4 cells, but the header has 3"):
         load(tmp_path / "pairs.csv")
+
+
+def test_a_camera_is_placed_in_its_picture_along_the_picture_s_own_axes():
+    """30 m east and 40 m north of the middle; the picture's up points east."""
+    turn_m = np.radians(1.0) * EARTH_RADIUS_M
+    table = replace(
+        build([Path("g")], [Path("a")], [(0, 0)], ignored=[(0, 0)]),
+        ground_latlon=np.array([[40.0 / turn_m, 30.0 / turn_m]]),
+        aerial_latlon=np.array([[0.0, 0.0]]),
+        metres_per_px=np.array([0.5]),
+    )
+    assert table.find_camera_m(0) == pytest.approx((-40.0, 30.0))
+    turned = replace(table, up_bearing_deg=np.array([90.0]))
+    assert turned.find_camera_m(0, near=True) == pytest.approx((-30.0, -40.0))
+    right, up = turn_axes_m(30.0, 40.0, -90.0)
+    assert turn_axes_m(right, up, 90.0) == pytest.approx((30.0, 40.0))
+    stated = replace(table, offset_px=np.array([[6.0, -8.0]]))
+    assert stated.find_camera_m(0) == (3.0, -4.0)
+    nowhere = replace(table, aerial_latlon=np.full((1, 2), np.nan))
+    assert np.isnan(nowhere.find_camera_m(0)).all()
+
+
+def test_offsets_of_near_misses_stay_with_them():
+    table = replace(gallery(), ignored_offset_px=np.array([[1.0, 2.0]]))
+    assert table.without(aerial=[0]).ignored_offset_px.tolist() == [[1.0, 2.0]]
+    assert table.without(aerial=[2]).ignored_offset_px.shape == (0, 2)
+    with pytest.raises(BadData, match="ignored_offset_px has shape"):
+        replace(gallery(), ignored_offset_px=np.zeros((3, 2)))
+    joined = join_tables([table, table])
+    assert joined.ignored_offset_px.tolist() == [[1.0, 2.0]] * 2

@@ -46,6 +46,13 @@ def test_a_schedule_by_epochs_is_that_of_geodtrs_authors():
     assert ours == pytest.approx(official["warmup5_total200"][:200], rel=1e-12, abs=1e-15)
 
 
+def test_an_exponential_rate_falls_to_a_tenth_whatever_the_length():
+    for length in ({"epochs": 45}, {"steps": 7}):
+        recipe = TrainingRecipe(schedule="exponential", tenth_steps=100, lr=1.0, **length)
+        rates = [recipe.lr_at(step, 1000) for step in (0, 50, 100, 200)]
+        assert rates == pytest.approx([1.0, 10**-0.5, 0.1, 0.01])
+
+
 def test_a_schedule_by_the_loader_counts_the_incomplete_batch_and_begins_at_zero():
     """As a cosine of the transformers library over len(loader) x epochs, 11 an epoch here."""
     recipe = TrainingRecipe(schedule="loader", epochs=4, batch=10, warmup_epochs=1, lr=1.0)
@@ -66,7 +73,7 @@ def test_a_training_of_so_many_steps_never_waits_an_epoch_at_rate_zero():
     "wrong",
     [{"batch": 1}, {"lr": 0}, {"lr": float("nan")}, {"accumulate": 0}, {"ema_decay": 1.0},
      {"epochs": 0}, {"seed": -1},
-     {"schedule": "days"}, {"schedule": "epochs", "epochs": 1}],
+     {"schedule": "days"}, {"tenth_steps": 0}, {"schedule": "epochs", "epochs": 1}],
 )  # fmt: skip
 def test_impossible_numbers_are_refused(wrong):
     with pytest.raises(InvalidValue, match=next(iter(wrong))):

@@ -120,6 +120,7 @@ def _build_table(
     matches = [[_find_tile(tile_of, c[i], where) for i in (1, 4, 7, 10)] for where, _, c in rows]
     aerial_latlon = np.array([_read_place(where, path, "_") for where, path in tiles])
     near = [(n, tile) for n, (_, *others) in enumerate(matches) for tile in others]
+    aside = [_read_offset(where, c, n) for where, _, c in rows for n in (1, 2, 3)]
     return official_lists.make_table(
         [path for _, path, _ in rows],
         [path for _, path in tiles],
@@ -130,7 +131,8 @@ def _build_table(
         metres_per_px=compute_ground_px_m(aerial_latlon[:, 0], ZOOM),
         heading_deg=0.0,
         fov_deg=360.0,
-        offset_px=np.array([_read_offset(where, cells) for where, _, cells in rows]),
+        offset_px=np.array([_read_offset(where, cells, 0) for where, _, cells in rows]),
+        ignored_offset_px=np.array(aside),
         framing=FRAMING,
         root=root,
     )
@@ -150,8 +152,14 @@ def _read_place(where: str, path: Path, separator: str) -> tuple[float, float]:
     return official_lists.parse_place(parts[1], parts[2], where)
 
 
-def _read_offset(where: str, cells: list[str]) -> tuple[float, float]:
-    """Rows down and columns right of the tile's centre; the list counts columns to the left."""
-    limits = (-HALF_PX, HALF_PX)
-    down, left = (number("pixel offset", cells[i], limits, where) for i in (2, 3))
+def _read_offset(where: str, cells: list[str], tile: int) -> tuple[float, float]:
+    """Rows down and columns right of the centre of the positive (0) or a semi-positive tile (1-3).
+
+    The list counts columns to the left. By the corrected labels the camera may stand a little
+    beyond a semi-positive tile.
+    """
+    reach = HALF_PX if tile == 0 else 2.0 * HALF_PX
+    down, left = (
+        number("pixel offset", cells[3 * tile + n], (-reach, reach), where) for n in (2, 3)
+    )
     return down, -left

@@ -108,6 +108,17 @@ def project_to_local_m(origin: LatLon, lat: ArrayLike, lon: ArrayLike) -> tuple[
     return east, north
 
 
+def turn_axes_m(right: ArrayLike, up: ArrayLike, bearing_deg: ArrayLike) -> tuple[F64, F64]:
+    """Metres right and up of a picture whose up has this bearing, as metres east and north.
+
+    With the bearing's sign turned it is the other way round. Shapes broadcast.
+    """
+    turn = np.radians(np.asarray(bearing_deg, np.float64))
+    cos, sin = np.cos(turn), np.sin(turn)
+    x, y = np.asarray(right, np.float64), np.asarray(up, np.float64)
+    return x * cos + y * sin, y * cos - x * sin
+
+
 def measure_distance_m(a: LatLon, b: LatLon) -> float:
     """Great-circle distance in metres on a sphere of radius 6 371 008.8 m.
 

@@ -5,7 +5,7 @@ Shi et al., NeurIPS 2019. Written from the paper and figures; the authors' code
 constant of that code. Deviations: torchvision's VGG16 weights with their normalisation; the rate
 ends in half a cosine (theirs is constant); CVACT's pairs nearer than 25 m are not left out of the
 negatives; bfloat16 where it is fast; the last step's weights are kept. Numbers are not checked
-against the original network.
+against the original network. ``refresh_epochs=1`` is SAFA+Mining of VIGOR's paper.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from crossview.errors import require
+from crossview.arrays import I64
 from crossview.networks import layout_masks
-from crossview.networks.backbones import trunk
 from crossview.networks.losses import soft_margin_triplet
-from crossview.networks.samplers import draw_batches
+from crossview.networks.samplers import draw_mined_batches
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 
@@ -45,16 +44,19 @@ class Config:
     epochs: float = 100.0  # [C]
     steps: int = 0  # 0: epochs decide
     lr: float = 1e-5  # Adam [C]
+    schedule: str = "steps"  # "exponential" with mining
+    tenth_steps: int = 150_000  # of "exponential"
     weight_decay: float = 0.0
+    refresh_epochs: int = 0  # 1: SAFA+Mining of VIGOR (CVPR 2021), see methods/vigor_offset
+    mine_from: str = "pass"  # "epoch": among the vectors that training has computed
+    neighbour_range: int = 100  # of which the hard ones are drawn, with mining
     amp: bool = True
     seed: int = 1
 
     def __post_init__(self) -> None:
         for name in ("ground_px", "aerial_px", "elevation_deg"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        require(self.masks >= 1, f"masks must be at least 1, got {self.masks}.")
-        reductions = ("mean", "max")
-        require(self.reduce in reductions, f"reduce must be mean or max, got {self.reduce!r}.")
+        layout_masks.check_bank(self.masks, self.reduce)
 
 
 def views(config: Config) -> Views:
@@ -64,33 +66,35 @@ def views(config: Config) -> Views:
 
 def build(config: Config) -> layout_masks.LayoutNetwork:
     """Two branches that share nothing: VGG16, a bank of masks, modulation (section 3.2)."""
-    return layout_masks.LayoutNetwork(
-        _branch(config, config.ground_px), _branch(config, config.aerial_px)
+    ground, aerial = (
+        layout_masks.make_bank_branch(config, size_px)
+        for size_px in (config.ground_px, config.aerial_px)
     )
+    return layout_masks.LayoutNetwork(ground, aerial)
 
 
-def _branch(config: Config, size_px: tuple[int, int]) -> layout_masks.LayoutBranch:
-    def masks(channels: int, positions: int) -> nn.Module:
-        return layout_masks.MaskBank(
-            positions, config.masks, "max" if config.reduce == "max" else "mean"
-        )
+def encode(model: layout_masks.LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
+    """Vectors [B, D] of both views."""
+    return {"ground": model.ground(batch.ground), "aerial": model.aerial(batch.aerial)}
 
-    return layout_masks.LayoutBranch(
-        trunk(config.backbone, config.weights), size_px, masks, mask_major=True
-    )
+
+def contrast(
+    model: layout_masks.LayoutNetwork, vectors: dict[str, Tensor], config: Config
+) -> dict[str, Tensor]:
+    """All triplets of the batch (section 3.3)."""
+    return {"triplet": soft_margin_triplet(vectors["ground"], vectors["aerial"], config.alpha)}
 
 
 def objective(model: layout_masks.LayoutNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
-    """All triplets of the batch (section 3.3)."""
-    ground, aerial = model.ground(batch.ground), model.aerial(batch.aerial)
-    return {"triplet": soft_margin_triplet(ground, aerial, config.alpha)}
+    """The losses of :func:`contrast` over the vectors of :func:`encode`."""
+    return contrast(model, encode(model, batch, config), config)
 
 
 def batches(
-    table: PairTable, config: Config, generator: torch.Generator, neighbours: object
+    table: PairTable, config: Config, generator: torch.Generator, neighbours: I64 | None
 ) -> Iterator[list[int]]:
-    """Random places."""
-    return draw_batches(table, config.batch, generator)
+    """Random places; with mining, every second one is like the one before it."""
+    return draw_mined_batches(table, neighbours, config.batch, generator)
 
 
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:

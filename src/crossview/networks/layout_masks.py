@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from crossview.errors import InvalidValue, require
 from crossview.geo.points import measure_pair_distances_m
-from crossview.networks.backbones import Trunk, as_cut, list_sizes, map_size
+from crossview.networks.backbones import Trunk, as_cut, list_sizes, map_size, trunk
 from crossview.networks.losses import at_least_float32, counterfactual, without_autocast
 from crossview.networks.weight_files import convnext_tensor, rename_tensor
 from crossview.pairs.batch import Views
@@ -343,6 +343,21 @@ class MaskBank(nn.Module):
         repeated = salient[:, None].expand(-1, self.masks, -1)
         masks: Tensor = self.upper(self.lower(repeated))
         return masks.transpose(1, 2)
+
+
+def check_bank(masks: int, reduce: str) -> None:
+    """Refuse settings of a :class:`MaskBank` that none can have."""
+    require(masks >= 1, f"masks must be at least 1, got {masks}.")
+    require(reduce in {"mean", "max"}, f"reduce must be mean or max, got {reduce!r}.")
+
+
+def make_bank_branch(config: Any, size_px: tuple[int, int]) -> LayoutBranch:
+    """A branch whose masks are a bank, by ``backbone``, ``weights``, ``masks`` and ``reduce``."""
+
+    def masks(channels: int, positions: int) -> nn.Module:
+        return MaskBank(positions, config.masks, "max" if config.reduce == "max" else "mean")
+
+    return LayoutBranch(trunk(config.backbone, config.weights), size_px, masks, mask_major=True)
 
 
 class DescriptorTokens(nn.Module):

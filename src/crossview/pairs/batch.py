@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,8 +58,10 @@ class PairPixels:
     ``heading_deg`` is the azimuth of the canvas's middle column, clockwise from the up direction
     of ``aerial``; NaN if unknown. Panoramas of known heading arrive rolled, so that it is nearly 0.
     ``viewed``: ``augment`` has made ``aerial`` the view itself, of the aerial ViewSpec's size; the
-    loader leaves it as it is. ``companion``: another pair of the same place, where the method's
-    Config says ``companions = True`` and the table has one.
+    loader leaves it as it is. ``camera_m``: metres down and right from the middle of ``aerial`` to
+    where the camera stands; NaN unknown. ``companion``: another pair of the same place, where the
+    method's Config says ``companions = True`` and the table has one; with ``near_misses = True``
+    the same ground picture beside an aerial one that is neither right nor wrong.
     """
 
     ground: U8  # [h, w, 3]
@@ -67,6 +70,7 @@ class PairPixels:
     fov_deg: float = 360.0  # visible horizontal field of view
     heading_deg: float = float("nan")
     viewed: bool = False
+    camera_m: tuple[float, float] = (math.nan, math.nan)
     companion: PairPixels | None = None
 
 
@@ -80,6 +84,9 @@ class Batch:
     places: Tensor  # int64 [B]; equal numbers show the same place
     fov_deg: Tensor  # float32 [B]
     heading_deg: Tensor  # float32 [B], see PairPixels; NaN if unknown
+    camera: Tensor | None = None
+    """float32 [B, 2] where the camera stands in the aerial view, down and right of its middle in
+    halves of its side: (1, 1) is the lower right corner. NaN unknown; None: not asked for."""
     more: tuple[Batch, ...] = ()  # further copies of the same places, where augment makes them
 
     def __len__(self) -> int:
@@ -88,12 +95,16 @@ class Batch:
     def part(self, start: int, stop: int) -> Batch:
         """Pairs ``start`` to ``stop`` (not included), copies included."""
         more = tuple(copy.part(start, stop) for copy in self.more)
-        return Batch(**{name: getattr(self, name)[start:stop] for name in _TENSORS}, more=more)
+        camera = None if self.camera is None else self.camera[start:stop]
+        tensors = {name: getattr(self, name)[start:stop] for name in _TENSORS}
+        return Batch(**tensors, camera=camera, more=more)
 
     def to(self, device: torch.device) -> Batch:
         """The same pairs on another device, copies included."""
         more = tuple(copy.to(device) for copy in self.more)
-        return Batch(**{name: getattr(self, name).to(device) for name in _TENSORS}, more=more)
+        camera = None if self.camera is None else self.camera.to(device)
+        tensors = {name: getattr(self, name).to(device) for name in _TENSORS}
+        return Batch(**tensors, camera=camera, more=more)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +117,7 @@ class RawBatch:
     places: I64  # [B]
     fov_deg: F32  # [B]
     heading_deg: F32  # [B]
+    camera: F32 | None = None  # [B, 2], see Batch
     more: tuple[RawBatch, ...] = ()  # the same rows again, if ``augment`` makes several copies
 
 
@@ -120,6 +132,7 @@ def to_batch(raw: RawBatch, views: Views, device: torch.device) -> Batch:
         places=torch.from_numpy(raw.places).to(device),
         fov_deg=torch.from_numpy(raw.fov_deg).to(device),
         heading_deg=torch.from_numpy(raw.heading_deg).to(device),
+        camera=None if raw.camera is None else torch.from_numpy(raw.camera).to(device),
         more=tuple(to_batch(copy, views, device) for copy in raw.more),
     )
 

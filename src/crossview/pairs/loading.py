@@ -12,6 +12,7 @@ leave the pictures out (``PairTable.without``) and say how many they were.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -69,7 +70,15 @@ class Reader:
             places=self.places[rows],
             fov_deg=np.array([pair.fov_deg for pair in pairs], dtype=np.float32),
             heading_deg=np.array([pair.heading_deg for pair in pairs], dtype=np.float32),
+            camera=np.array([self._place_camera(pair) for pair in pairs], dtype=np.float32),
         )
+
+    def _place_camera(self, pair: PairPixels) -> tuple[float, float]:
+        """``camera_m`` in halves of the aerial view's side."""
+        spec, down_m, right_m = self.views.aerial, *pair.camera_m
+        own_m = pair.metres_per_px * pair.aerial.shape[1]  # of a whole file; NaN where unrolled
+        half_m = (own_m if spec.whole else spec.footprint_m or math.nan) / 2.0
+        return down_m / half_m, right_m / half_m
 
     def _read_copies(self, rows: list[int], key: tuple[int, int, int]) -> list[Copies]:
         """What each row becomes: one pair, or as many as the page's ``augment`` makes."""
@@ -81,7 +90,9 @@ class Reader:
         for k, row in enumerate(rows):
             rng = np.random.default_rng((*key, k))
             pair = read_pair(self.table, self.source, row)
-            if getattr(config, "companions", False):
+            if getattr(config, "near_misses", False):
+                pair = replace(pair, companion=self._draw_near_miss(row, rng))
+            elif getattr(config, "companions", False):
                 pair = replace(pair, companion=self._draw_companion(row, rng))
             copies = page.augment(pair, config, rng)
             all_copies.append((copies,) if isinstance(copies, PairPixels) else copies)
@@ -102,6 +113,21 @@ class Reader:
             return None
         return read_pair(self.table, self.source, int(others[rng.integers(len(others))]))
 
+    def _draw_near_miss(self, row: int, rng: np.random.Generator) -> PairPixels | None:
+        numbers = self._near_misses.get(int(self.table.pairs[row, 0]), ())
+        if not len(numbers):
+            return None
+        number = int(numbers[rng.integers(len(numbers))])
+        return read_pair(self.table, self.source, number, near=True)
+
+    @cached_property
+    def _near_misses(self) -> dict[int, list[int]]:
+        """Numbers of the near-misses of each ground picture that has any."""
+        by_ground: dict[int, list[int]] = {}
+        for number, (ground, _) in enumerate(self.table.ignored.tolist()):
+            by_ground.setdefault(ground, []).append(number)
+        return by_ground
+
     @cached_property
     def _rows_by_place(self) -> list[I64]:
         order = np.argsort(self.places, kind="stable")
@@ -115,13 +141,13 @@ class Reader:
         return make_aerial_view(pair.aerial, pair.metres_per_px, self.views.aerial)
 
 
-def read_pair(table: PairTable, source: Source, row: int) -> PairPixels:
+def read_pair(table: PairTable, source: Source, row: int, *, near: bool = False) -> PairPixels:
     """The pair of one row; a panorama of known heading is rolled until the aerial's up is in front.
 
     The roll is by whole columns; what remains of the angle (under half a column) is in
-    ``heading_deg``. A photo stays as it is.
+    ``heading_deg``. A photo stays as it is. ``near``: the near-miss of that number, not a row.
     """
-    g, a = (int(i) for i in table.pairs[row])
+    g, a = (int(i) for i in (table.ignored if near else table.pairs)[row])
     canvas, fov = source.ground(g)
     heading = float((table.heading_deg[g] - table.up_bearing_deg[a] + 180.0) % 360.0 - 180.0)
     if not table.perspective[g] and np.isfinite(heading):
@@ -134,6 +160,7 @@ def read_pair(table: PairTable, source: Source, row: int) -> PairPixels:
         metres_per_px=metres_per_px,
         fov_deg=fov,
         heading_deg=heading,
+        camera_m=table.find_camera_m(row, near=near),
     )
 
 

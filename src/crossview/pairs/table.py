@@ -8,6 +8,7 @@ before.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 
 from crossview.arrays import F64, I64, Bool
 from crossview.errors import BadData, require
+from crossview.geo.points import LatLon, project_to_local_m, turn_axes_m
 from crossview.pairs.batch import Views
 from crossview.views.spec import Resize, ViewSpec, require_rows
 
@@ -91,6 +93,8 @@ class PairTable:
     offset_px: F64 = field(default_factory=lambda: np.zeros((0, 2)))
     """[P, 2] where the camera stands in the aerial picture of each row: rows down and columns right
     of its centre, in pixels of the file; empty where a data set does not say it."""
+    ignored_offset_px: F64 = field(default_factory=lambda: np.zeros((0, 2)))
+    """[I, 2] the same of each near-miss, where the camera may stand beyond the picture's edge."""
     part: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     """[P] number of the list that each row came from; empty: all of one list."""
     queries: str = "ground"  # the side of the queries; the other has the references
@@ -109,6 +113,8 @@ class PairTable:
         shapes |= {"metres_per_px": (a,), "up_bearing_deg": (a,)}
         shapes |= {"heading_deg": (g,), "fov_deg": (g,), "perspective": (g,)}
         shapes |= {"offset_px": (len(self.pairs) if len(self.offset_px) else 0, 2)}
+        near = len(self.ignored) if len(self.ignored_offset_px) else 0
+        shapes |= {"ignored_offset_px": (near, 2)}
         shapes |= {"part": (len(self.pairs) if len(self.part) else 0,)}
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
@@ -144,6 +150,24 @@ class PairTable:
         ground = self.ground_latlon[self.pairs[:, 0]]
         aerial = self.aerial_latlon[self.pairs[:, 1]]
         return np.where(np.isfinite(ground), ground, aerial)
+
+    def find_camera_m(self, number: int, *, near: bool = False) -> tuple[float, float]:
+        """Metres down and right from the middle of a row's aerial picture to its camera; or NaN.
+
+        ``near``: of the near-miss of that number. By the data set's own offsets where it states
+        them, else by both places.
+        """
+        relation = self.ignored if near else self.pairs
+        offsets_px = self.ignored_offset_px if near else self.offset_px
+        g, a = (int(index) for index in relation[number])
+        if len(offsets_px):
+            down, right = offsets_px[number] * self.metres_per_px[a]
+            return float(down), float(right)
+        if not np.isfinite([*self.aerial_latlon[a], *self.ground_latlon[g]]).all():
+            return math.nan, math.nan
+        east, north = project_to_local_m(LatLon(*self.aerial_latlon[a]), *self.ground_latlon[g])
+        right_m, up_m = turn_axes_m(east, north, -self.up_bearing_deg[a])
+        return -float(up_m), float(right_m)
 
     def list_parts(self) -> list[I64]:
         """The rows of each list that the table was joined from, at least one."""
@@ -195,6 +219,7 @@ class PairTable:
             aerial=tuple(self.aerial[i] for i in a),
             pairs=_renumber(self.pairs, g, a),
             ignored=_renumber(self.ignored[kept], g, a),
+            ignored_offset_px=self.ignored_offset_px[kept if len(self.ignored_offset_px) else []],
             **per_ground,
             **per_aerial,
         )
@@ -211,7 +236,9 @@ def join_tables(tables: Sequence[PairTable], *, as_parts: bool = True) -> PairTa
         return first
     for table in tables[1:]:
         same = (table.queries, table.framing) == (first.queries, first.framing)
-        if not same or bool(len(table.offset_px)) != bool(len(first.offset_px)):
+        stated = ("offset_px", "ignored_offset_px")
+        alike = all(bool(len(getattr(table, n))) == bool(len(getattr(first, n))) for n in stated)
+        if not same or not alike:
             raise BadData(
                 "lists of pairs cannot be joined: they differ in the side that asks, in what their "
                 "files show (keep_rows), or in stating where cameras stand."
@@ -234,6 +261,7 @@ def join_tables(tables: Sequence[PairTable], *, as_parts: bool = True) -> PairTa
         pairs=shift("pairs"),
         ignored=shift("ignored"),
         offset_px=stack("offset_px"),
+        ignored_offset_px=stack("ignored_offset_px"),
         part=np.repeat(np.arange(len(tables)), list(map(len, tables))) if as_parts else none,
         root=Path(),
         **{name: stack(name) for name in (*per_picture, "metres_per_px", "up_bearing_deg")},

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -61,6 +61,10 @@ class Method(Protocol):
     augment: Callable[[PairPixels, Any, np.random.Generator], PairPixels | tuple[PairPixels, ...]]
 
 
+Schedule = Literal["steps", "epochs", "loader", "exponential"]
+SCHEDULES = get_args(Schedule)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecipe:
     """How a method is trained. A Config that has a field of the same name decides it.
@@ -73,7 +77,8 @@ class TrainingRecipe:
     of Sample4Geo, ConGeo and SinGeo: the rate moves with every step, its course is counted in
     batches of an epoch rounded up, which is more than the full ones that are trained, and its first
     step is at 0, so the last one ends a little above 0. A training of so many ``steps`` is always
-    scheduled by steps.
+    scheduled by steps. "exponential" is VIGOR's: after ``tenth_steps`` steps the rate is a tenth of
+    ``lr``, after twice as many a hundredth, however long the training is; there is no warm-up.
     """
 
     steps: int = 0  # optimiser steps; 0: epochs decide
@@ -86,7 +91,8 @@ class TrainingRecipe:
     decay_vectors: bool = False  # also decay parameters of one axis or none (biases, norms, scale)
     warmup_steps: int = 0
     warmup_epochs: float = 0.0  # added to warmup_steps
-    schedule: Literal["steps", "epochs", "loader"] = "steps"
+    schedule: Schedule = "steps"
+    tenth_steps: int = 150_000  # of "exponential"
     clip_norm: float = 0.0  # of all gradients; 0: off
     clip_value: float = 0.0  # element by element; 0: off
     ema_decay: float = 0.0  # averaged weights for validation and export; 0: off
@@ -120,9 +126,10 @@ class TrainingRecipe:
             f"mine_from must be pass or epoch, got {self.mine_from!r}.",
         )
         require(
-            self.schedule in ("steps", "epochs", "loader"),
-            f"schedule must be steps, epochs or loader, got {self.schedule!r}.",
+            self.schedule in SCHEDULES,
+            f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}.",
         )
+        require(self.tenth_steps >= 1, f"tenth_steps must be at least 1, got {self.tenth_steps}.")
         require(
             self.schedule != "epochs" or self.steps > 0 or self.epochs > 1,
             f"schedule epochs trains the first epoch at rate 0, so epochs must be more than 1, "
@@ -149,6 +156,8 @@ class TrainingRecipe:
             return self.lr * self.epoch_factor(int(step / self._steps_per_epoch(rows)))
         if self.schedule == "loader" and not self.steps:
             return self.lr * self._loader_factor(step, rows)
+        if self.schedule == "exponential":
+            return self.lr * math.pow(0.1, step / self.tenth_steps)
         total = self.total_steps(rows)
         warm = self.warmup_steps + round(self.warmup_epochs * self._steps_per_epoch(rows))
         warm = min(warm, total)
@@ -351,6 +360,7 @@ def example_batch(views: Views, device: torch.device, more: int = 0) -> Batch:
             places=np.arange(4),
             fov_deg=np.full(4, 360.0, dtype=np.float32),
             heading_deg=np.zeros(4, dtype=np.float32),
+            camera=rng.uniform(-0.5, 0.5, (4, 2)).astype(np.float32),
             more=tuple(raw(0) for _ in range(further)),
         )
 

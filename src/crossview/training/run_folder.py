@@ -39,7 +39,7 @@ TableFacts = Mapping[
 ]  # texts [N] or numbers [N] or [N, 2], by the name of the fact
 OF_GROUND = ("ground_latlon", "heading_deg", "fov_deg", "perspective")
 OF_AERIAL = ("aerial_latlon", "metres_per_px", "up_bearing_deg")
-OF_ROWS = ("pairs", "offset_px")
+OF_ROWS = ("pairs", "offset_px", "ignored_offset_px")
 _NAMES = ("ground", "aerial")
 _NAMED_FACTS = 3  # facts that differ and are named
 
