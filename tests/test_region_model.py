@@ -22,7 +22,7 @@ from crossview import region_model
 from crossview.cli import main
 from crossview.errors import BadData, InUse, InvalidValue, UnknownName, UsageError
 from crossview.geo.points import LatLon, measure_distance_m
-from crossview.imagery.sources import open_sources
+from crossview.imagery.sources import SourceOptions, open_sources
 from crossview.imagery.windows import Tiling, cut_windows
 from crossview.index.index_options import IndexOptions
 from crossview.index.store import Index
@@ -247,6 +247,27 @@ def test_photos_of_a_folder_are_paired_and_their_list_may_tell_where_they_are(
     assert 50 < used <= 100
     assert (asked.out / "street" / "pairs" / "sheet.png").is_file()
     assert set(steps["test"]["kinds"][0]["conditions"]) == {"heading unknown"}
+
+
+def test_old_photos_are_left_out_if_asked(place, pairs, base, tmp_path):
+    with pairs.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    listed = [
+        (r["ground"], r["ground_lat"], r["ground_lon"], 360, f"{2010 + n % 2 * 10}-07-01T12:00Z")
+        for n, r in enumerate(rows)
+    ]
+    with (place / "dated.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("file", "lat", "lon", "fov_deg", "captured"), *listed])
+    more = {"street": f"folder:{place / 'dated.csv'}", "training": False, "max_age_years": 2.0}
+    with pytest.raises(InvalidValue, match="--date"):
+        plan_region(options(place, base, tmp_path / "mine", **more), quiet)
+    dated = options(
+        place, base, tmp_path / "mine", source_options=SourceOptions(date="2021"), **more
+    )
+    steps = make_region(dated, quiet, quiet)["steps"]
+    assert steps["street"]["left_out"]["age"] == len(rows) - len(rows) // 2
+    with pytest.raises(UsageError, match="--max-age"):
+        options(place, base, tmp_path / "other", max_age_years=2.0)
 
 
 def test_without_street_photos_it_says_that_nobody_knows(

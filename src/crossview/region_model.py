@@ -117,6 +117,7 @@ class RegionOptions:
     area: Perimeter | None = None  # None: all of the imagery
     model: str = ""  # "": the packaged one for the imagery
     most: int = 600  # street photos
+    max_age_years: float | None = None  # of street photos against the imagery
     minutes: float = 40.0  # of adapting
     training: bool = True
     token_file: Path | None = None  # of a service
@@ -132,6 +133,11 @@ class RegionOptions:
         require(1 <= self.most <= 100_000, f"--most must lie in [1, 100000], got {self.most}.")
         if not self.sources:
             raise UsageError("Say where the imagery is: --imagery SOURCE, such as city.tif.")
+        if self.max_age_years is not None and self.street.partition(":")[0] in {"", PAIRS_KIND}:
+            raise UsageError(
+                "--max-age is about street photos that are gathered or paired here, and --street "
+                "names none.\nRemove --max-age, or give --street panoramax or folder:PATH."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,7 +274,13 @@ class _Region:
         area = None if options.area is None else options.area.to_geojson()
         facts: dict[str, dict[str, Any]] = {
             "imagery": {"imagery": self.imagery_signature, "read": read, "area": area},
-            "street": {"street": options.street, "most": options.most, "there": self.street_facts},
+            "street": {
+                "street": options.street,
+                "most": options.most,
+                "there": self.street_facts,
+                # said only where it is asked for: regions of before go on
+                **({} if options.max_age_years is None else {"max_age": options.max_age_years}),
+            },
             "division": {
                 "base": self.base.fingerprint,
                 "training": options.training and _has_torch(),
@@ -369,6 +381,7 @@ class _Region:
             count = len(_read_pairs(Path(rest)))
             return count, PlannedStep(name="street", what=f"take {count} pairs of {rest}"), ()
         if kind == FOLDER_KIND:
+            self._select()  # or why photos cannot be chosen so, before anything is done
             own = read_own_photos([Path(rest)], OwnPhotoOptions())
             count = min(len(own.photos), self.options.most)
             what = f"pair {count} of {len(own.photos)} photos that know their place in {rest}"
@@ -431,11 +444,11 @@ class _Region:
             return {"pairs": str(pairs), "licences": {licence: count}, "credits": licence}
         out = self.out / "street" / "pairs"
         with open_sources(self.options.sources, self.options.source_options) as imagery:
-            selection = SelectionOptions(
-                most=self.options.most, imagery_date=imagery.info.date, seed=self.options.seed
-            )
             how = PairingOptions(
-                selection=selection, val_share=0.0, test_share=0.0, workers=self.options.workers
+                selection=self._select(),
+                val_share=0.0,
+                test_share=0.0,
+                workers=self.options.workers,
             )
             make = partial(make_pairs, imagery=imagery, out=out, options=how)
             if kind == FOLDER_KIND:
@@ -465,9 +478,21 @@ class _Region:
         return gathered.photos
 
     def _choose_photos(self) -> gathering.GatherOptions:
-        selection = SelectionOptions(most=self.options.most, seed=self.options.seed)
         return gathering.GatherOptions(
-            selection=selection, accepted_licences=self.options.accepted_licences
+            selection=self._select(), accepted_licences=self.options.accepted_licences
+        )
+
+    def _select(self) -> SelectionOptions:
+        """The rules of street photos. The imagery is opened only where its date matters."""
+        options, date = self.options, ""
+        if options.max_age_years is not None:
+            with open_sources(options.sources, options.source_options) as imagery:
+                date = imagery.info.date
+        return SelectionOptions(
+            most=options.most,
+            max_age_years=options.max_age_years,
+            imagery_date=date,
+            seed=options.seed,
         )
 
     def _get_gathered(self) -> Path:
@@ -823,6 +848,9 @@ def plan_region(
 def plan_photos(options: RegionOptions, note: Note) -> tuple[PlannedStep, tuple[str, ...]]:
     """The step that gets street photos, and their licences; the imagery may still be far away."""
     _require_own(options.out)
+    if options.max_age_years is not None:
+        note("The age of photos counts once the imagery is here, which tells its date.")
+        options = replace(options, max_age_years=None)
     region = _Region(options, lambda _job, _done, _total: None, note)
     _, step, licences = region.plan_street()
     return step, licences

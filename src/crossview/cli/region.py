@@ -74,6 +74,9 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         str, typer.Option(help="The model to begin from. Default: the one for this imagery.")
     ] = "",
     most: Annotated[int, typer.Option(help="Street photos, at most.")] = 600,
+    max_age: Annotated[
+        float | None, typer.Option(help="Years at most between a photo and the imagery.")
+    ] = None,
     minutes: Annotated[float, typer.Option(help="About how long adapting may take.")] = 40.0,
     no_training: Annotated[
         bool, typer.Option("--no-training", help="Train nothing: calibrate and test only.")
@@ -139,6 +142,7 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         token_file=token_file,
         model=model,
         most=most,
+        max_age_years=max_age,
         minutes=minutes,
         training=not no_training,
         source_options=read_source_options(
