@@ -70,7 +70,7 @@ from crossview.model import Model, open_model
 from crossview.outputs.map_page import write_map
 from crossview.pairs.table import PairTable, join_tables
 from crossview.reports.region_page import CREDITS_NAME, NUMBERS_NAME, PAGE_NAME, write_region_report
-from crossview.schema import parse_object, read_bytes
+from crossview.schema import compute_checksum, parse_object, read_bytes
 from crossview.street import gathering
 from crossview.street.gathering import FOLDER_KIND
 from crossview.street.own_photos import OwnPhotoOptions, read_own_photos
@@ -316,11 +316,7 @@ class _Region:
     # --- records of steps
 
     def read_record(self, name: str) -> dict[str, Any]:
-        """What is known of a step; {} if it was never begun, or its record is damaged."""
-        try:
-            return parse_object(read_bytes(self.out / STEPS_FOLDER / f"{name}.json"))
-        except (OSError, ValueError):
-            return {}
+        return read_step(self.out, name)
 
     def is_done(self, name: str) -> bool:
         """Whether a step was done with the same inputs, and what it left is still there."""
@@ -352,6 +348,8 @@ class _Region:
             "seconds": round(time.monotonic() - begun, 1),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
+        record = json.loads(json.dumps(record))  # as it will be read
+        record["checksum"] = compute_checksum(record)
         atomic_write(path, json.dumps(record, indent=1) + "\n")
         given: dict[str, Any] = json.loads(json.dumps(result))
         return given
@@ -879,6 +877,16 @@ def make_region(options: RegionOptions, progress: JobProgress, note: Note) -> di
                 note(f"Step {STEPS.index(name) + 1} of {len(STEPS)}: {name}.")
             region.run_step(name)
     return parse_object(read_bytes(out / NUMBERS_NAME))
+
+
+def read_step(out: Path, name: str) -> dict[str, Any]:
+    """The record of a region's step; {} if it was never begun, or its record is damaged."""
+    try:
+        record = parse_object(read_bytes(out / STEPS_FOLDER / f"{name}.json"))
+    except (OSError, ValueError):
+        return {}
+    stated = record.pop("checksum", None)
+    return record if not record.get("done") or stated == compute_checksum(record) else {}
 
 
 def group_by_kind(photos: KnownPhotoList) -> list[tuple[str, I64]]:

@@ -41,10 +41,10 @@ from tests.tiny_pairs import write_pairs
 from tests.toy_embedder import toy_info
 from tests.training.tiny import PAGE, request, trained
 
-from crossview import catalogue
+from crossview import catalogue, region_model
 from crossview.datasets import cvact, pair_lists
 from crossview.downloads import Reply
-from crossview.errors import BadAnswer, NotOnServer, TooCoarse
+from crossview.errors import BadAnswer, BadData, NotOnServer, TooCoarse
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.task import Rules, make_task
 from crossview.evaluation.vectors import read_embeddings, read_ranking
@@ -76,7 +76,7 @@ from crossview.reports.significance import compare_runs
 from crossview.reports.trust import read_calibrations
 from crossview.schema import parse_object
 from crossview.service.access import create_key, read_keys
-from crossview.street import box_search, gathering
+from crossview.street import box_search, gathering, own_photos, pairing
 from crossview.street.own_photos import read_tracks
 from crossview.studies.study import read_result
 from crossview.training.export import run_info
@@ -695,6 +695,36 @@ def make_gathered(folder: Path) -> None:
         (folder / f"{name}.answer").write_text(json.dumps({"items": items}))
 
 
+def make_photo_list(folder: Path) -> None:
+    """Photos, the list that places them, and the report of their pairs."""
+    with _inside(folder):
+        verbs.taken_photos()
+        if verbs.pairs_():
+            raise RuntimeError("not paired")
+
+
+def read_photo_list(folder: Path, name: str = "") -> Any:
+    """As pairs does; the report, too, of which others know whether the pairs are whole."""
+    own = own_photos.read_own_photos([folder / "photos.csv"], own_photos.OwnPhotoOptions())
+    report = pairing.read_report(folder / "mine" / pairing.REPORT_NAME)
+    return [photo.key for photo in own.photos], len(report.pairs)
+
+
+def make_region_steps(folder: Path) -> None:
+    with _inside(folder):
+        verbs.photographed()
+        if verbs.region_():
+            raise RuntimeError("no region was made")
+
+
+def read_region_steps(folder: Path, name: str = "") -> Any:
+    """What the steps have given; a step whose record is damaged would be done again."""
+    records = {step: region_model.read_step(folder / "mine", step) for step in region_model.STEPS}
+    if undone := [step for step, record in records.items() if not record.get("done")]:
+        raise BadData(f"to be done again: {undone}")
+    return records
+
+
 def list_items(twin: Any) -> list[tuple[Callable[[Any], Any], dict[str, Any]]]:
     name = next(name for name, kind in TWINS.items() if isinstance(twin, kind))
     read = getattr(gathering, name).read_photo
@@ -750,6 +780,12 @@ KINDS = {
     "WMTS, WMS, tile grid": Kind(make_services, read_service, ("*.xml", "tiles/tilegrid.json")),
     "search area": Kind(make_areas, read_area),
     "gathered photos": Kind(make_gathered, read_gathered, ("gathering.json", "gone.jsonl")),
+    "list of photos, report of pairs": Kind(
+        make_photo_list, read_photo_list, ("photos.csv", "mine/report.json")
+    ),
+    "steps of a region": Kind(
+        make_region_steps, read_region_steps, ("mine/steps/*.json",), same=True
+    ),
     "answers on street photos": Kind(make_gathered, read_answers, ("*.answer",)),
     "keys, results": Kind(make_small, read_small, ("*.json", "narrow-1/result.json")),
 }
