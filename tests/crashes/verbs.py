@@ -8,14 +8,17 @@ and names its files without a folder. Both are functions of this module, run by
 from __future__ import annotations
 
 import csv
+import functools
 import importlib
 import json
 import os
+import pickle
 import pkgutil
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
@@ -48,12 +51,14 @@ from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut_windows
 from crossview.localization import inbox, queries
 from crossview.model import read_info
+from crossview.networks.weight_files import digest_tensors
 from crossview.street import gathering
 from crossview.studies import running, study
 from crossview.training import export
 from crossview.training.run_folder import RunFolder
 from crossview.training.train_state import save_weights
 from crossview.views.aerial import make_aerial_view
+from crossview.worlds import ortho_pairs, town_pairs
 from crossview.worlds.town_pairs import TownPlan
 
 # What commands import when they run: once, before the forks.
@@ -428,7 +433,19 @@ def small_region() -> None:
     export.export(run, page, config, Path("base"))
 
 
+def adaptable() -> None:
+    """Imagery and a model, and what drawing and exporting give, kept beside the working folder."""
+    small_region()
+    shutil.copytree(".", "../warm")
+    home = Path.cwd()
+    os.chdir("../warm")
+    adapt()
+    os.chdir(home)
+    shutil.rmtree("../warm")
+
+
 def adapt() -> int:
+    """Drawing and tracing take most of a trial: done once, and then only written again."""
     adaptation.TOWNS = TownPlan(
         styles=("suburb",), towns_per_style=1, pairs_per_town=12, validation_pairs_per_style=0,
         side_m=300.0,
@@ -437,7 +454,62 @@ def adapt() -> int:
     adaptation.MOST_STEPS, adaptation._EXPORT_S = 12, 0.0
     adaptation.CANDIDATES = (adaptation.GIVEN, adaptation.BOTH)
     adaptation.time_network = lambda base: (0.1, 0.001)
+    _draw_once(town_pairs, "_render_town")
+    _draw_once(ortho_pairs, "_render_tile")
+    _trace_once()
     return typed("adapt", "city.tif", "--out", "mine", "--model", "base", "--workers", 1)
+
+
+def _draw_once(module: Any, name: str) -> None:
+    """Have a job's pictures drawn once; later runs save the same ones in the same order."""
+    draw, save = getattr(module, name), module.save_picture
+
+    @functools.wraps(draw)
+    def replay(task: Any, folder: str, root: Path) -> Any:
+        kept = _kept_beside(f"{root.name}-{folder}")
+        if not kept.is_file():
+            saved = list[tuple[str, Any, dict[str, Any]]]()
+
+            def record(path: Path, rgb: Any, **how: Any) -> None:
+                saved.append((str(path.relative_to(root)), rgb, how))
+                save(path, rgb, **how)
+
+            module.save_picture = record
+            rows = draw(task, folder, root)
+            module.save_picture = save
+            _keep_beside(kept, pickle.dumps((saved, rows)))
+            return rows
+        saved, rows = pickle.loads(kept.read_bytes())
+        for path, rgb, how in saved:
+            save(root / path, rgb, **how)
+        return rows
+
+    setattr(module, name, replay)
+
+
+def _trace_once() -> None:
+    """Have the exporter trace a network of the same weights once."""
+    trace = export._graph
+
+    def recall(model: Any, side: str, *others: Any, **more: Any) -> bytes:
+        kept = _kept_beside(f"{digest_tensors(model.state_dict(), {})}-{side}")
+        if not kept.is_file():
+            _keep_beside(kept, trace(model, side, *others, **more))
+        return kept.read_bytes()
+
+    export._graph = recall
+
+
+def _kept_beside(name: str) -> Path:
+    return Path.cwd().parent / "kept-beside" / name
+
+
+def _keep_beside(path: Path, content: bytes) -> None:
+    """Whole or not at all, as the run that keeps it may be killed."""
+    path.parent.mkdir(exist_ok=True)
+    half = path.with_suffix(f".{os.getpid()}")
+    half.write_bytes(content)
+    half.replace(path)
 
 
 def photographed() -> None:
@@ -652,7 +724,7 @@ VERBS = {
     "world --from": Verb(small_region, world_from, unfinished=("worlds/*",), costly=True),
     "pairs": Verb(taken_photos, pairs_, unfinished=("mine/*",)),
     "adapt": Verb(
-        small_region, adapt, unfinished=("mine.adapting/*",), together=("mine",), costly=True
+        adaptable, adapt, unfinished=("mine.adapting/*",), together=("mine",), costly=True
     ),
     "region": Verb(
         photographed, region_, times=("steps",),
