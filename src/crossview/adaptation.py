@@ -862,7 +862,7 @@ class _Job:
             prepare,
             start_state,
         )
-        from crossview.training.train_state import load_weights, read_saved_step
+        from crossview.training.train_state import load_weights
 
         folder = self.work / "run"
         config = self._configure_tuning(plan, trained)
@@ -881,14 +881,14 @@ class _Job:
         )
         session = prepare(request)
         page = self.base.page.load()
-        if read_saved_step(session.folder.state) < plan.steps:
-            state = start_state(session)
-            if not session.folder.state.is_file():
-                state.model.load_state_dict(self.base.network.state_dict())
-                if state.averaged is not None:
-                    state.averaged = {n: v.clone() for n, v in state.model.state_dict().items()}
-            for report in fit(session, state):
-                self.progress("train", report.step, plan.steps)
+        state = start_state(session)
+        if not session.folder.state.is_file():
+            state.model.load_state_dict(self.base.network.state_dict())
+            if state.averaged is not None:
+                state.averaged = {n: v.clone() for n, v in state.model.state_dict().items()}
+        # Also after the last step: a kill may have come between the state and its weights.
+        for report in fit(session, state):
+            self.progress("train", report.step, plan.steps)
         network = build_without_weights(page, config)
         load_weights(network, session.folder.weights)
         return network.eval()
