@@ -265,13 +265,13 @@ def test_a_pixel_that_is_a_point_lies_in_its_middle(tmp_path):
     assert (
         measure_distance_m(corner(path)[0], place(391e3, 5.82e6)) < 0.01
     )  # the library's own half pixel
-    from crossview.imagery.georeference import read_tag_transform, read_tiff_tags
+    from crossview.imagery.rasters import read_tag_transform, read_tiff_tags
 
     assert read_tag_transform(read_tiff_tags(path)) == pytest.approx(USUAL)
 
 
 def test_our_own_reading_of_the_tags_is_the_library_s(tmp_path):
-    from crossview.imagery.georeference import read_tag_transform, read_tiff_tags
+    from crossview.imagery.rasters import read_tag_transform, read_tiff_tags
 
     for bigtiff in ("YES", "NO"):
         path = geotiff(tmp_path / "a.tif", draw_positions(40, 60), BIGTIFF=bigtiff)

@@ -9,9 +9,8 @@ from tests.imagery.georeferenced import draw_positions, info, read_only_sheet
 from crossview.errors import BadImagery, NotGeoreferenced
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon, measure_distance_m
-from crossview.imagery.image_tables import is_image_table, read_image_table
 from crossview.imagery.provenance import SourceOptions
-from crossview.imagery.sources import open_sources
+from crossview.imagery.sources import is_image_table, open_sources, read_image_table
 from crossview.imagery.windows import Tiling, cut_windows
 
 

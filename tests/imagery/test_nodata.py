@@ -6,9 +6,8 @@ import rasterio
 from tests.imagery.georeferenced import draw_positions, geotiff, read_only_sheet
 
 from crossview.errors import InvalidValue
-from crossview.imagery.borders import LEAST_SHARE, find_borders
 from crossview.imagery.provenance import SourceOptions
-from crossview.imagery.sources import open_sources
+from crossview.imagery.sources import LEAST_BORDER, find_borders, open_sources
 from crossview.imagery.windows import NODATA_SHARE, Tiling, cut_windows
 
 
@@ -107,7 +106,7 @@ def test_what_is_no_border_is_not_told(tmp_path):
 
 
 def test_a_border_is_told_from_1_percent_on(tmp_path):
-    assert LEAST_SHARE == 0.01
+    assert LEAST_BORDER == 0.01
     assert borders_of(geotiff(tmp_path / "a.tif", collared(0.04))) != []
     thin = noise()
     thin[:16, :90] = 0  # 0.9 %

@@ -13,7 +13,7 @@ import pytest
 from crossview.cli import main
 from crossview.errors import UnknownName
 from crossview.imagery import addresses
-from crossview.imagery.open_sources import (
+from crossview.imagery.addresses import (
     ALLOWED_LICENCES,
     NOT_OPENED,
     OpenSource,

@@ -35,7 +35,7 @@ def list_(
     """
     import json
 
-    from crossview.imagery.open_sources import NOT_OPENED, choose_open_sources
+    from crossview.imagery.addresses import NOT_OPENED, choose_open_sources
 
     sources = choose_open_sources(country or ())
     if json_:

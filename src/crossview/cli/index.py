@@ -253,7 +253,7 @@ def _tell_needs(job: IndexJob, command: IndexCommand) -> None:
 @contextmanager
 def _open(command: IndexCommand) -> Iterator[IndexJob]:
     """Imagery and model fitted to each other, and what is to be said of them."""
-    from crossview.imagery.borders import find_borders
+    from crossview.imagery.sources import find_borders
     from crossview.index.build import open_job
     from crossview.index.store import Index
     from crossview.model import open_index_model

@@ -22,8 +22,7 @@ from crossview.errors import InvalidValue, UsageError
 if TYPE_CHECKING:
     from crossview.downloads import Downloads
     from crossview.geo.perimeters import Perimeter
-    from crossview.imagery.addresses import Address
-    from crossview.imagery.open_sources import OpenSource
+    from crossview.imagery.addresses import Address, OpenSource
     from crossview.imagery.remote import Demand, FetchPlan
 
 MOST_REQUESTS_PER_S = 20.0  # also where a service allows more
@@ -262,6 +261,6 @@ def _find_named(text: str) -> OpenSource | None:
     """The source of that name in the shipped table; None if it has none."""
     if not _NAME.fullmatch(text):  # most paths: the table need not be read
         return None
-    from crossview.imagery.open_sources import find_open_source, is_open_source
+    from crossview.imagery.addresses import find_open_source, is_open_source
 
     return find_open_source(text) if is_open_source(text) else None

@@ -5,21 +5,22 @@ Sources are rasters with a place, images of a table, tile archives, and folders 
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 
-from crossview.arrays import U8
+from crossview.arrays import U8, Bool
 from crossview.errors import BadImagery, CrossviewError, EmptyRegion, NotGeoreferenced
 from crossview.files import list_files
 from crossview.geo.datums import find_datum_shift
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon
-from crossview.imagery.image_tables import ImageRow, is_image_table, read_image_table
 from crossview.imagery.provenance import (
     ImageryInfo,
     SourceOptions,
@@ -48,6 +49,7 @@ from crossview.imagery.tile_archives import (
     make_pyramid_sheets,
 )
 from crossview.imagery.tile_grids import GridFolder
+from crossview.lists import Folder, ListRow, read_header, read_table
 
 RASTER_SUFFIXES = {
     ".tif", ".tiff", ".jp2", ".j2k", ".jpg", ".jpeg", ".png", ".webp", ".vrt", ".img",
@@ -362,3 +364,175 @@ def _describe(
         signature=compute_signature(files),
         warnings=warnings,
     )
+
+
+# Images of a table (CSV): columns file, lat, lon and metres_per_px or width_m.
+
+TABLE_NEEDS = ("file", "lat", "lon")
+TABLE_SCALES = ("metres_per_px", "width_m")
+SCALES_AGREE = 0.05  # relative; metres_per_px is often rounded
+TABLE_COLUMNS = (*TABLE_NEEDS, *TABLE_SCALES, "up_bearing_deg", "attribution", "date")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRow:
+    """One image of a table: its file, its centre and its scale."""
+
+    path: Path
+    centre: LatLon
+    metres_per_px: float | None
+    width_m: float | None
+    up_bearing_deg: float
+    attribution: str
+    date: str
+
+    def scale(self, width_px: int) -> float:
+        """Ground metres per pixel of an image ``width_px`` wide; what contradicts is refused."""
+        if self.metres_per_px is not None:
+            across_m = self.metres_per_px * width_px
+            width_m = self.width_m
+            if width_m is not None and not math.isclose(across_m, width_m, rel_tol=SCALES_AGREE):
+                raise BadImagery(
+                    f"{self.path.name}: {width_px} pixels of {self.metres_per_px:g} m are "
+                    f"{across_m:g} m, but width_m is {width_m:g}.\nKeep one of the two."
+                )
+            return self.metres_per_px
+        if self.width_m is not None:
+            return self.width_m / width_px
+        raise BadImagery(
+            f"{self.path.name} has neither metres_per_px nor width_m in its table.\n"
+            "Add one of the columns, or give --metres-per-px or --width-m for all images."
+        )
+
+
+def is_image_table(path: Path) -> bool:
+    """Whether a list has the columns of an image table, a scale among them."""
+    columns = read_header(path)
+    return set(TABLE_NEEDS) <= columns and bool(columns & set(TABLE_SCALES))
+
+
+def read_image_table(path: Path, options: SourceOptions) -> list[ImageRow]:
+    """Rows of a table (:mod:`crossview.lists`); image files are looked for beside it.
+
+    The scale of ``options`` is used where a row has none. Columns other than ``TABLE_COLUMNS`` are
+    not read. BadImagery names the line that is wrong, and an image that is listed with other facts
+    twice.
+    """
+    folder = Folder(path.parent)
+    rows: dict[str, tuple[int, ImageRow]] = {}
+    for row in read_table(path, needed=TABLE_NEEDS, what="table of images", error=BadImagery):
+        image = _parse_image(row, folder, options)
+        line, earlier = rows.setdefault(folder.key(row.text("file")), (row.line, image))
+        if earlier != replace(image, path=earlier.path):
+            raise BadImagery(
+                f"{row.where}: {row.text('file')} is in line {line} too, with other facts.\n"
+                "Keep the line that is right."
+            )
+    return [image for _, image in rows.values()]
+
+
+def _parse_image(row: ListRow, folder: Folder, options: SourceOptions) -> ImageRow:
+    if not (file := row.text("file")):
+        raise BadImagery(f"{row.where}: file is empty.")
+    scale = {name: _read_positive(row, name) for name in TABLE_SCALES}
+    if scale["metres_per_px"] is None and scale["width_m"] is None:
+        scale = {"metres_per_px": options.metres_per_px, "width_m": options.width_m}
+    bearing = row.number("up_bearing_deg", -360.0, 360.0)
+    return ImageRow(
+        path=folder.file(file),
+        centre=LatLon(*row.place()),
+        metres_per_px=scale["metres_per_px"],
+        width_m=scale["width_m"],
+        up_bearing_deg=0.0 if math.isnan(bearing) else bearing,
+        attribution=row.text("attribution"),
+        date=row.text("date"),
+    )
+
+
+def _read_positive(row: ListRow, name: str) -> float | None:
+    value = row.number(name)
+    if not value > 0.0 and not math.isnan(value):
+        raise BadImagery(f"{row.where}: {name} must be > 0, got {value:g}.")
+    return None if math.isnan(value) else value
+
+
+# Borders of one colour that no mask declares: collars around imagery, which show no ground.
+
+LEAST_BORDER = 0.01  # of a sheet's pixels: smaller borders spoil no window
+MOST_WITH_BORDERS = 16  # that are read, spread over all
+_CORNER_PX = 16  # of one colour: then more is read
+_SAMPLE_PX = 512  # the longer side of the small picture that shares are measured on
+
+
+class Border(NamedTuple):
+    """A border: its colour, what the file stores there, and the share of the sheet it takes."""
+
+    sheet: str
+    colour: tuple[int, int, int]
+    stored: tuple[float, ...]  # per band that is read
+    share: float
+
+    def __str__(self) -> str:
+        red, green, blue = self.colour
+        values = [f"{value:.9g}" for value in self.stored]
+        stored = values[0] if len(set(values)) == 1 else ",".join(values)
+        return (
+            f"{self.sheet} has a border of the colour {red},{green},{blue} over "
+            f"{100.0 * self.share:.0f} % of it, which is indexed like ground; if it is no data: "
+            f"--nodata {stored}"
+        )
+
+
+def find_borders(sheets: Sequence[Sheet]) -> list[Border]:
+    """Undeclared borders of up to ``MOST_WITH_BORDERS`` sheets; mostly corners are read."""
+    chosen = sheets[:: max(1, -(-len(sheets) // MOST_WITH_BORDERS))]
+    candidates = (_find_border(sheet) for sheet in chosen)
+    return [border for border in candidates if border is not None]
+
+
+def _find_border(sheet: Sheet) -> Border | None:
+    colours = dict(_read_corner_colours(sheet))
+    if not colours:
+        return None
+    height, width = sheet.box.height, sheet.box.width
+    less = min(1.0, _SAMPLE_PX / max(height, width))
+    small = sheet.store.shrunk(max(1, round(height * less)), max(1, round(width * less)))
+    shares = [(_measure_share(small, colour), colour) for colour in colours]
+    share, colour = max(shares)
+    if share < LEAST_BORDER:
+        return None
+    return Border(sheet.name, colour, colours[colour], share)
+
+
+def _read_corner_colours(
+    sheet: Sheet,
+) -> Iterator[tuple[tuple[int, int, int], tuple[float, ...]]]:
+    """Colours and stored values of corners that are of one colour, and data."""
+    side = min(_CORNER_PX, sheet.box.height, sheet.box.width)
+    for top in (0, sheet.box.height - side):
+        for left in (0, sheet.box.width - side):
+            box = Box(top, top + side, left, left + side)
+            patch = sheet.store.read(box)
+            if patch.valid is not None and not patch.valid.all():
+                continue
+            red, green, blue = (int(value) for value in patch.pixels[0, 0])
+            if not (patch.pixels == patch.pixels[0, 0]).all():
+                continue
+            stored: tuple[float, ...] | None = (red, green, blue)
+            if isinstance(sheet.store, RasterStore):
+                stored = sheet.store.read_stored_value(box)
+            if stored is not None:  # else a stretch made different values one
+                yield (red, green, blue), stored
+
+
+def _measure_share(patch: Patch, colour: tuple[int, int, int]) -> float:
+    """Share of a picture that has a colour and hangs together with a corner of that colour."""
+    import cv2
+
+    same: Bool = (patch.pixels == np.array(colour, np.uint8)).all(axis=-1)
+    if patch.valid is not None:
+        same &= patch.valid > 0
+    mask: U8 = same.astype(np.uint8)
+    _, labels = cv2.connectedComponents(mask, connectivity=4)
+    corners = np.unique(labels[[0, 0, -1, -1], [0, -1, 0, -1]])
+    return float(np.isin(labels, corners[corners > 0]).mean())

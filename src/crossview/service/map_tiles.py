@@ -15,10 +15,9 @@ from crossview.arrays import U8
 from crossview.errors import CrossviewError, InvalidValue
 from crossview.geo import mercator
 from crossview.geo.points import EARTH_RADIUS_M, measure_lon_offsets_deg
-from crossview.imagery.drape import drape
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import Imagery, open_sources
-from crossview.outputs.map_layers import draw_thumbnails
+from crossview.outputs.map_layers import drape, draw_thumbnails
 
 if TYPE_CHECKING:
     from crossview.index.store import Index

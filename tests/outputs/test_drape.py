@@ -6,19 +6,19 @@ from tests.imagery.georeferenced import draw_positions, geotiff, read_position
 from tests.index.regions import meadow
 
 from crossview.geo.mercator import Extent
-from crossview.imagery import drape
 from crossview.imagery.sources import open_sources
+from crossview.outputs import map_layers
 
 
 def draped(path, box, size_px):
     with open_sources([path]) as imagery:
-        return drape.drape(imagery.sheets, box, size_px), imagery.sheets[0].grid
+        return map_layers.drape(imagery.sheets, box, size_px), imagery.sheets[0].grid
 
 
 @pytest.mark.parametrize("limit", [64_000_000, 10])
 def test_each_canvas_pixel_shows_the_ground_below_it(tmp_path, monkeypatch, limit):
-    monkeypatch.setattr(drape, "_MOST_SOURCE_PIXELS", limit)  # 10: block by block
-    monkeypatch.setattr(drape, "_BLOCK_PX", 100)
+    monkeypatch.setattr(map_layers, "_MOST_SOURCE_PIXELS", limit)  # 10: block by block
+    monkeypatch.setattr(map_layers, "_BLOCK_PX", 100)
     path = geotiff(tmp_path / "t.tif", draw_positions(400, 500))
     with open_sources([path]) as imagery:
         south, west, north, east = imagery.info.bounds
