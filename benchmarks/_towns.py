@@ -23,9 +23,8 @@ from crossview.worlds.camera import (
     render_photo,
     start_drive,
 )
-from crossview.worlds.construction import build_town
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
-from crossview.worlds.town import TOWN_VERSION, Town
+from crossview.worlds.town import TOWN_VERSION, Town, build_town
 from crossview.worlds.town_pairs import FIRST_TEST_SEED
 from crossview.worlds.write import COLUMNS, write_geotiff, write_photo
 

@@ -39,8 +39,7 @@ from crossview.localization.skyline import check_skyline
 from crossview.model import Embedder, open_model
 from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, render_photo
 from crossview.worlds.changes import CHANGES_VERSION, Changes, start_changed_drive
-from crossview.worlds.construction import build_town
-from crossview.worlds.town import TOWN_VERSION
+from crossview.worlds.town import TOWN_VERSION, build_town
 from crossview.worlds.write import write_height_map
 
 CONDITIONS = {

@@ -31,13 +31,11 @@ from benchmarks import harness
 from crossview.geo.grids import RasterGrid
 from crossview.worlds import land_cover, ortho_sets
 from crossview.worlds.camera import render_orthophoto
-from crossview.worlds.construction import build_town
 from crossview.worlds.land_cover import Land, LandCover, estimate_land_cover
 from crossview.worlds.ortho_sets import ListedTile, choose_tiles, open_tile, read_evidence
-from crossview.worlds.raster import CELL_M
 from crossview.worlds.relief import Relief, make_relief
 from crossview.worlds.styles import SEEN_STYLES, UNSEEN_STYLE
-from crossview.worlds.town import GroundCover, ObjectKind, Town
+from crossview.worlds.town import CELL_M, GroundCover, ObjectKind, Town, build_town
 from crossview.worlds.town_pairs import FIRST_TEST_SEED
 
 WEIGHTS = Path(land_cover.__file__).with_name("land_cover.npz")

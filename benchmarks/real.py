@@ -513,8 +513,7 @@ def write_town_pairs(folder: Path, count: int = 24, seed: int = 20_900) -> None:
 
     from crossview.worlds import camera
     from crossview.worlds.camera import render_orthophoto
-    from crossview.worlds.construction import build_town
-    from crossview.worlds.raster import CELL_M
+    from crossview.worlds.town import CELL_M, build_town
 
     town = build_town("suburb", seed, 640.0)
     above, drive = render_orthophoto(town), camera.start_drive(town)

@@ -38,9 +38,7 @@ from crossview.model import Embedder
 from crossview.stats import cluster_interval
 from crossview.views.decode import Photo, load_photo, read_photo_header
 from crossview.worlds.camera import CAMERA_CLEARANCE_M, Shot, render_photo, start_drive
-from crossview.worlds.construction import build_town
-from crossview.worlds.raster import CELL_M
-from crossview.worlds.town import TOWN_VERSION, Town
+from crossview.worlds.town import CELL_M, TOWN_VERSION, Town, build_town
 from crossview.worlds.write import write_photo
 
 STEP_M, STEP_SIGMA_M = 9.0, 1.5

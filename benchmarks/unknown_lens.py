@@ -45,8 +45,7 @@ from crossview.stats import cluster_interval, wilson
 from crossview.views.decode import Photo, load_photo
 from crossview.views.lens import find_horizon_px, turn_lens
 from crossview.worlds import camera
-from crossview.worlds.construction import build_town
-from crossview.worlds.town import TOWN_VERSION
+from crossview.worlds.town import TOWN_VERSION, build_town
 from crossview.worlds.town_pairs import FIRST_TEST_SEED
 from crossview.worlds.write import PHOTO_PX, PhotoSeries, write_world
 

@@ -78,7 +78,7 @@ from crossview.views.crops import compute_bin_coverage
 from crossview.views.decode import load_photo
 from crossview.worlds.land_cover import check_picture
 from crossview.worlds.ortho_pairs import INSET_M, PAIR_BYTES, OrthoPlan, require_pairs_room
-from crossview.worlds.raster import CELL_M
+from crossview.worlds.town import CELL_M
 from crossview.worlds.town_pairs import CROP_PX, PAIRS_NAME, TownPlan, count_cores, render_pairs
 
 if TYPE_CHECKING:

@@ -75,8 +75,7 @@ from crossview.street import gathering
 from crossview.street.gathering import FOLDER_KIND
 from crossview.street.own_photos import OwnPhotoOptions, read_own_photos
 from crossview.street.pairing import ATTRIBUTION_NAME, PairingOptions, make_pairs
-from crossview.street.selection import SelectionOptions, split_by_area
-from crossview.street.street_photos import StreetPhoto
+from crossview.street.street_photos import SelectionOptions, StreetPhoto, split_by_area
 from crossview.worlds.town_pairs import COLUMNS, PAIRS_NAME
 
 REQUEST_NAME, STEPS_FOLDER = "region.json", "steps"

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from tests.cli.test_locate import FIRST, SECOND, _toy_model, made
 
+from crossview.cli import locate as watching
 from crossview.cli import main
-from crossview.cli import watch as watching
 from crossview.localization import inbox, queries
 from crossview.locks import lock
 

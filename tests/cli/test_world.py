@@ -8,7 +8,7 @@ import pytest
 
 from crossview.cli import main
 from crossview.worlds.camera import render_orthophoto
-from crossview.worlds.construction import build_town
+from crossview.worlds.town import build_town
 from crossview.worlds.write import write_geotiff
 
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from crossview.geo.components import label_components, label_touching_cells
+from crossview.geo.points import label_components, label_touching_cells
 
 
 @pytest.mark.parametrize("seed", range(10))

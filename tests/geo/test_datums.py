@@ -3,7 +3,7 @@
 import pytest
 from pyproj.transformer import AreaOfInterest, TransformerGroup
 
-from crossview.geo.datums import ROUGH_M, find_datum_shift
+from crossview.geo.grids import ROUGH_M, find_datum_shift
 from crossview.geo.points import LatLon
 
 KNOWN = [("EPSG:25833", 52.5, 13.4), ("EPSG:3857", 52.5, 13.4), ("EPSG:4326", 52.5, 13.4),

@@ -8,8 +8,7 @@ from tests.imagery.georeferenced import draw_positions, geotiff, read_only_sheet
 
 from crossview.errors import BadImagery
 from crossview.imagery.sources import open_sources
-from crossview.views.decode import read_rgb
-from crossview.views.rgb import OPAQUE
+from crossview.views.decode import OPAQUE, read_rgb
 
 GREY = draw_positions(40, 60)[..., 0]
 

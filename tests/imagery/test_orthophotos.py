@@ -21,12 +21,10 @@ from crossview.imagery.orthophotos import (
 )
 from crossview.imagery.sources import open_sources
 from crossview.worlds.camera import render_orthophoto
-from crossview.worlds.construction import build_town
 from crossview.worlds.ortho_pairs import OrthoPlan
 from crossview.worlds.orthoworld import read_ground
 from crossview.worlds.outlines import read_plans
-from crossview.worlds.raster import CELL_M
-from crossview.worlds.town import APRON_M, EPSG
+from crossview.worlds.town import APRON_M, CELL_M, EPSG, build_town
 from crossview.worlds.write import write_geotiff
 
 

@@ -15,7 +15,7 @@ from rasterio.transform import from_origin
 from rasterio.warp import transform as transform_points
 from tests.web_server import Answer, Asked, WebServer, serving
 
-from crossview.cli import online
+from crossview.cli import imagery as online
 from crossview.downloads import Downloads, Politeness
 from crossview.errors import BadAnswer, EmptyRegion, InvalidValue
 from crossview.geo.perimeters import Perimeter, parse_perimeter

@@ -33,8 +33,7 @@ from crossview.worlds.camera import (
     start_drive,
 )
 from crossview.worlds.changes import Changes, start_changed_drive
-from crossview.worlds.construction import build_town
-from crossview.worlds.raster import CELL_M
+from crossview.worlds.town import CELL_M, build_town
 
 HERE = LatLon(35.06, -39.87)
 SPEC = ViewSpec(

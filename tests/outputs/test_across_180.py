@@ -12,14 +12,13 @@ from rasterio.transform import Affine
 from tests.imagery.georeferenced import draw_positions, geotiff, read_position
 from tests.index.regions import indexed, meadow
 
-from crossview.geo.components import split_regions
 from crossview.geo.mercator import Extent, enclose_points
-from crossview.geo.points import measure_distances_m
+from crossview.geo.points import measure_distances_m, split_regions
 from crossview.imagery.sources import open_sources
 from crossview.index.build import add_to_index
 from crossview.index.store import PLACES, FileFacts, Index, write_manifest
 from crossview.outputs.map_layers import build_heat_grid, drape, draw_base_map
-from crossview.service.map_tiles import MapTiles
+from crossview.service.regions import MapTiles
 
 PIXEL_DEG = 0.5 / 111_195.0
 

@@ -18,7 +18,7 @@ from crossview.outputs.gpx import to_gpx
 from crossview.outputs.kml import to_kml
 from crossview.outputs.records import explain_prior, explain_together
 from crossview.outputs.text import to_csv, to_jsonl, to_table
-from crossview.service.schemas import ContributionFacts, PriorFacts, SpotFacts
+from crossview.service.responses import ContributionFacts, PriorFacts, SpotFacts
 
 GPX = "{http://www.topografix.com/GPX/1/1}"
 KML = "{http://www.opengis.net/kml/2.2}"

@@ -12,9 +12,8 @@ from rasterio.transform import Affine
 from tests.index.regions import indexed, region
 from tests.outputs.fakes import ORIGIN, answer
 
-from crossview.geo.components import MOST_REGIONS, split_regions
 from crossview.geo.mercator import enclose_points
-from crossview.geo.points import move_point
+from crossview.geo.points import MOST_REGIONS, move_point, split_regions
 from crossview.outputs import map_layers
 from crossview.outputs.map_layers import (
     build_heat_grid,

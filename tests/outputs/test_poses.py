@@ -17,7 +17,7 @@ from crossview.outputs.geojson import to_geojson
 from crossview.outputs.kml import to_kml
 from crossview.outputs.records import describe_footprint, describe_place, describe_view
 from crossview.outputs.text import to_csv, to_jsonl, to_table
-from crossview.service.schemas import RankedPlace
+from crossview.service.responses import RankedPlace
 
 KML = "{http://www.opengis.net/kml/2.2}"
 LENGTH_M = 31.0  # 0.62 of a window of 50 m

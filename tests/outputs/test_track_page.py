@@ -12,10 +12,9 @@ from tests.outputs.fakes import HOSTILE, photo_pixels, track
 from tests.outputs.pages import Page, read_page
 
 from crossview.errors import CannotWrite, InvalidValue
-from crossview.outputs.map_page import LEAST_BYTES
+from crossview.outputs.map_page import LEAST_BYTES, write_track_page
 from crossview.outputs.page_images import JpegSize, shrink_picture
 from crossview.outputs.records import make_map_link
-from crossview.outputs.track_page import write_track_page
 from crossview.texts import speak
 
 SCREENS = {"desk": (1280, 800), "phone upright": (390, 844), "phone across": (667, 375)}

@@ -277,7 +277,7 @@ def test_an_unexpected_failure_is_answered_with_a_fixed_sentence(client, monkeyp
     def broken(_region):
         raise RuntimeError("the password is 1234")
 
-    monkeypatch.setattr("crossview.service.region_routes.build_region", broken)
+    monkeypatch.setattr("crossview.service.routes.build_region", broken)
     response = client.get("/v1/regions")
     assert response.status_code == 500
     assert "1234" not in response.text

@@ -19,7 +19,7 @@ from crossview.index.store import Index, write_manifest
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate
 from crossview.service.regions import Regions
-from crossview.service.schemas import LocateAnswers
+from crossview.service.responses import LocateAnswers
 from crossview.views.decode import load_photo
 
 

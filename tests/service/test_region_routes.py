@@ -14,7 +14,7 @@ from tests.index.regions import TOY, indexed
 from crossview import __version__
 from crossview.outputs.map_page import render_live_page
 from crossview.service.regions import Regions
-from crossview.service.schemas import Cells, RegionList
+from crossview.service.responses import Cells, RegionList
 
 
 def tile_of(lat, lon, zoom):

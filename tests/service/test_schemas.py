@@ -6,8 +6,8 @@ import pytest
 from fastapi.routing import APIRoute
 from tests.service.conftest import jpeg, photos
 
-from crossview.service import locate_routes, region_routes
-from crossview.service.schemas import WrongAnswer, require_type
+from crossview.service import routes
+from crossview.service.routes import WrongAnswer, require_type
 from crossview.service.server import list_routes
 
 
@@ -17,11 +17,11 @@ def wrong(record):
 
 
 BROKEN = {
-    "build_region": (region_routes, "GET", "/v1/regions/region"),
-    "build_coverage": (region_routes, "GET", "/v1/regions/region/coverage"),
-    "build_cells": (region_routes, "GET", "/v1/regions/region/cells"),
-    "build_answer": (locate_routes, "POST", "/v1/locate"),
-    "build_scores": (locate_routes, "POST", "/v1/heat"),
+    "build_region": (routes, "GET", "/v1/regions/region"),
+    "build_coverage": (routes, "GET", "/v1/regions/region/coverage"),
+    "build_cells": (routes, "GET", "/v1/regions/region/cells"),
+    "build_answer": (routes, "POST", "/v1/locate"),
+    "build_scores": (routes, "POST", "/v1/heat"),
 }
 
 
@@ -38,10 +38,8 @@ def test_an_answer_that_does_not_match_its_schema_is_an_error_of_the_server(
 
 
 def test_a_batch_sends_no_answer_that_does_not_match_its_schema(client, monkeypatch):
-    make = locate_routes.build_answer
-    monkeypatch.setattr(
-        locate_routes, "build_answer", lambda *a, **k: {**make(*a, **k), "kind": "map"}
-    )
+    make = routes.build_answer
+    monkeypatch.setattr(routes, "build_answer", lambda *a, **k: {**make(*a, **k), "kind": "map"})
     job = client.post("/v1/jobs", files=photos(jpeg())).json()["job"]
     with pytest.raises(WrongAnswer, match=r"kind: literal_error"):
         client.get(f"/v1/jobs/{job}/events")

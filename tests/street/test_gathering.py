@@ -47,7 +47,7 @@ from crossview.street.gathering import (
     read_token,
     require_gatherable,
 )
-from crossview.street.selection import SelectionOptions
+from crossview.street.street_photos import SelectionOptions
 
 AREA = parse_box("13.3700,52.5000,13.3800,52.5060")
 HURRY = Politeness(requests_per_s=1e6, burst=10**6, tries=2, timeout_s=2.0, longest_wait_s=0.2)

@@ -29,8 +29,7 @@ from crossview.street.pairing import (
     make_pairs,
     read_report,
 )
-from crossview.street.selection import SelectionOptions
-from crossview.street.street_photos import StreetPhoto
+from crossview.street.street_photos import SelectionOptions, StreetPhoto
 
 HERE = LatLon(52.5, 13.4)
 WHOLE = {"footprint_m": 40.0, "val_share": 0.0, "test_share": 0.0}

@@ -12,7 +12,7 @@ from tests.street.test_street_photos import photo
 
 from crossview.errors import InvalidValue
 from crossview.geo.points import EARTH_RADIUS_M, LatLon, move_point
-from crossview.street.selection import (
+from crossview.street.street_photos import (
     SelectionOptions,
     balance_photos,
     compute_sun_elevation_deg,

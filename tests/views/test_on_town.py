@@ -21,9 +21,7 @@ from crossview.worlds.camera import (
     render_panorama,
     start_drive,
 )
-from crossview.worlds.construction import build_town
-from crossview.worlds.raster import CELL_M
-from crossview.worlds.town import APRON_M
+from crossview.worlds.town import APRON_M, CELL_M, build_town
 from crossview.worlds.write import write_geotiff
 
 POLAR = ViewSpec(side="aerial", height_px=64, width_px=256, footprint_m=48.0, polar=True)

@@ -8,8 +8,16 @@ import pytest
 from PIL import Image
 
 from crossview.errors import BadImage
-from crossview.views.decode import load_photo, read_picture, read_picture_size, read_rgb
-from crossview.views.rgb import BACKDROP, OPAQUE, invert_greys, orient_pixels
+from crossview.views.decode import (
+    BACKDROP,
+    OPAQUE,
+    invert_greys,
+    load_photo,
+    orient_pixels,
+    read_picture,
+    read_picture_size,
+    read_rgb,
+)
 from crossview.views.spec import IMAGENET_MEAN
 
 GREY = (np.arange(48 * 64).reshape(48, 64) % 256).astype(np.uint8)

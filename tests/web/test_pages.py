@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 
-from crossview.outputs import map_page, track_page
+from crossview.outputs import map_page
 
 WEB = files("crossview.web")
 VENDOR = WEB / "vendor"
@@ -29,7 +29,7 @@ def test_the_vendored_library_comes_with_its_licence():
     assert "BSD 2-Clause License" in (VENDOR / "leaflet.LICENSE").read_text()
 
 
-PAGES = [map_page.PARTS, track_page.PARTS]
+PAGES = [map_page.PARTS, map_page.TRACK_PARTS]
 OF_A_SERVER = {"api.js", "drag.js", "icon.svg", "lens.js", "service.js"}
 
 

@@ -18,8 +18,7 @@ from crossview.worlds.camera import (
     sample_fan,
     start_drive,
 )
-from crossview.worlds.construction import build_town
-from crossview.worlds.raster import CELL_M
+from crossview.worlds.town import CELL_M, build_town
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ from crossview.cli import main
 from crossview.errors import InvalidValue
 from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, start_drive
 from crossview.worlds.changes import Changes, rebuild, start_changed_drive
-from crossview.worlds.construction import build_town
-from crossview.worlds.town import ObjectKind
+from crossview.worlds.town import ObjectKind, build_town
 
 
 @pytest.fixture(scope="module")

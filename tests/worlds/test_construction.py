@@ -15,9 +15,8 @@ from crossview.worlds.camera import (
     render_panorama,
     start_drive,
 )
-from crossview.worlds.construction import build_town
 from crossview.worlds.styles import SEEN_STYLES, STYLES, UNSEEN_STYLE
-from crossview.worlds.town import TOWN_VERSION, GroundCover, ObjectKind
+from crossview.worlds.town import TOWN_VERSION, GroundCover, ObjectKind, build_town
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from benchmarks.land_cover import label_town
 
 from crossview.errors import BadImagery, InvalidValue, TooCoarse
 from crossview.worlds.camera import render_orthophoto
-from crossview.worlds.construction import build_town
 from crossview.worlds.land_cover import (
     LandCover,
     check_picture,
@@ -21,6 +20,7 @@ from crossview.worlds.land_cover import (
     read_network,
     shrink_picture,
 )
+from crossview.worlds.town import build_town
 
 
 @pytest.fixture(scope="module")

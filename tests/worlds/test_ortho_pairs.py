@@ -14,7 +14,6 @@ from crossview.catalogue import open_data
 from crossview.errors import EmptyRegion
 from crossview.geo.points import LatLon, measure_distance_m
 from crossview.worlds.camera import Shot, Sky, render_orthophoto, render_panorama
-from crossview.worlds.construction import build_town
 from crossview.worlds.land_cover import LandCover
 from crossview.worlds.ortho_pairs import (
     INSET_M,
@@ -31,7 +30,7 @@ from crossview.worlds.orthoworld import (
     read_ground,
     start_ortho_drive,
 )
-from crossview.worlds.raster import CELL_M
+from crossview.worlds.town import CELL_M, build_town
 from crossview.worlds.write import is_synthetic_picture
 
 PLACE = LatLon(50.0, 15.0)

@@ -13,8 +13,8 @@ from tests.shared_data import shared
 
 from crossview.errors import BadImagery, UnknownName
 from crossview.worlds.camera import render_orthophoto
-from crossview.worlds.construction import build_town
 from crossview.worlds.ortho_sets import choose_tiles, list_sets, list_tiles, open_tile, split_places
+from crossview.worlds.town import build_town
 
 
 def test_every_tile_has_a_digest_a_place_a_licence_and_an_attribution():

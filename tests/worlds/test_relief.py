@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from crossview.errors import BadImagery, InvalidValue
-from crossview.worlds.construction import build_town
 from crossview.worlds.land_cover import Land, LandCover
-from crossview.worlds.raster import CELL_M
 from crossview.worlds.relief import (
     Heights,
     Outlines,
@@ -19,7 +17,7 @@ from crossview.worlds.relief import (
     make_relief,
     measure_misfit,
 )
-from crossview.worlds.town import ObjectKind
+from crossview.worlds.town import CELL_M, ObjectKind, build_town
 
 
 class Known:

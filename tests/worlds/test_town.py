@@ -6,8 +6,7 @@ import pytest
 from pyproj import Proj
 
 from crossview.geo.points import measure_bearing_deg, measure_distance_m
-from crossview.worlds.construction import build_town
-from crossview.worlds.town import EPSG
+from crossview.worlds.town import EPSG, build_town
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossview.cli import console
-from crossview.cli.index import Attribution, Bands, Crs, Date, Stretch, read_source_options
-from crossview.cli.online import (
+from crossview.cli.imagery import (
     AcceptLicence,
     AreaFile,
     Bbox,
@@ -21,6 +20,7 @@ from crossview.cli.online import (
     fetch_sources,
     join_demands,
 )
+from crossview.cli.index import Attribution, Bands, Crs, Date, Stretch, read_source_options
 from crossview.cli.world import HeightsFile, OutlinesFile
 
 _SHOWN = ("R@1", "within 25 m")

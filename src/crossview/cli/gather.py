@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossview.cli import console
-from crossview.cli.index import Attribution, Bands, Crs, Stretch, read_source_options
-from crossview.cli.online import (
+from crossview.cli.imagery import (
     AcceptImageryLicence,
     FetchOptions,
     choose_pairs_demand,
     resolve_sources,
 )
+from crossview.cli.index import Attribution, Bands, Crs, Stretch, read_source_options
 from crossview.cli.pairs import print_pairs, show_pairing
 from crossview.errors import InvalidValue, UsageError
 
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from crossview.imagery.provenance import SourceOptions
     from crossview.imagery.sources import Imagery
     from crossview.street.gathering import Gathering, GatherOptions, GatherPlan, ServiceAccess
-    from crossview.street.selection import DroppedPhoto, SelectionOptions
-    from crossview.street.street_photos import StreetPhoto
+    from crossview.street.street_photos import DroppedPhoto, SelectionOptions, StreetPhoto
 
 
 def gather(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
@@ -158,7 +157,7 @@ class _Ground:
 def _open_ground(ground: _Ground, where: Perimeter | None) -> Iterator[Imagery | None]:
     """The imagery, fetched if it is far away; None without any, and in a dry run that needs it."""
     from crossview.imagery.sources import open_sources
-    from crossview.worlds.raster import CELL_M
+    from crossview.worlds.town import CELL_M
 
     paths = resolve_sources(
         ground.sources, where, lambda: choose_pairs_demand(ground.footprint_m), ground.fetching
@@ -184,7 +183,7 @@ def _choose_photos(
     **rules: Any,
 ) -> SelectionOptions:
     """The rules of photos; their age is held against the imagery's date where that is known."""
-    from crossview.street.selection import SelectionOptions
+    from crossview.street.street_photos import SelectionOptions
 
     date = date or ("" if opened is None else opened.info.date)
     if max_age_years is not None and not date and ground.sources and opened is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossview.cli import console
-from crossview.cli.online import (
+from crossview.cli.imagery import (
     AcceptLicence,
     AreaFile,
     Bbox,

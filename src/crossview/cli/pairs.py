@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crossview.cli import console
-from crossview.cli.index import Attribution, Bands, Crs, Date, Stretch, read_source_options
-from crossview.cli.online import (
+from crossview.cli.imagery import (
     AcceptImageryLicence,
     AreaFile,
     Bbox,
@@ -20,6 +19,7 @@ from crossview.cli.online import (
     is_remote,
     resolve_sources,
 )
+from crossview.cli.index import Attribution, Bands, Crs, Date, Stretch, read_source_options
 
 if TYPE_CHECKING:
     from crossview.geo.perimeters import Perimeter
@@ -114,7 +114,7 @@ def pairs(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     from crossview.imagery.sources import open_sources
     from crossview.street.own_photos import OwnPhotoOptions, parse_zone, read_own_photos
     from crossview.street.pairing import PairingOptions, make_pairs
-    from crossview.street.selection import SelectionOptions
+    from crossview.street.street_photos import SelectionOptions
 
     own = read_own_photos(
         photos,

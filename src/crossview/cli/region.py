@@ -11,6 +11,15 @@ import typer
 
 from crossview.cli import console
 from crossview.cli.adapt import show_stages
+from crossview.cli.imagery import (
+    AcceptImageryLicence,
+    FetchOptions,
+    choose_demand,
+    choose_pairs_demand,
+    is_remote,
+    join_demands,
+    resolve_sources,
+)
 from crossview.cli.index import (
     AllowCoarse,
     Attribution,
@@ -22,15 +31,6 @@ from crossview.cli.index import (
     Stretch,
     Stride,
     read_source_options,
-)
-from crossview.cli.online import (
-    AcceptImageryLicence,
-    FetchOptions,
-    choose_demand,
-    choose_pairs_demand,
-    is_remote,
-    join_demands,
-    resolve_sources,
 )
 from crossview.errors import UsageError
 

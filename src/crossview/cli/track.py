@@ -322,7 +322,7 @@ def _write(command: TrackCommand, found: Track) -> None:
 
 def _write_page(command: TrackCommand, found: Track) -> None:
     from crossview.index.store import Index
-    from crossview.outputs.track_page import write_track_page
+    from crossview.outputs.map_page import write_track_page
     from crossview.texts import speak
 
     assert command.page is not None  # noqa: S101 - asked before

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crossview.cli import console
-from crossview.cli.index import Attribution, Bands, Crs, Stretch, read_source_options
-from crossview.cli.online import (
+from crossview.cli.imagery import (
     AcceptLicence,
     AreaFile,
     Bbox,
@@ -17,6 +16,7 @@ from crossview.cli.online import (
     choose_pairs_demand,
     fetch_sources,
 )
+from crossview.cli.index import Attribution, Bands, Crs, Stretch, read_source_options
 from crossview.errors import UsageError
 
 if TYPE_CHECKING:

@@ -183,7 +183,7 @@ def _read_points(path: Path, name: str, values: list[Any], about: dict[str, Any]
 
 def _warn_of_datum(path: Path, name: str, crs: Any, latlon: F64) -> None:
     """A warning if PROJ does not know well where on Earth the points of ``crs`` lie."""
-    from crossview.geo.datums import find_datum_shift
+    from crossview.geo.grids import find_datum_shift
 
     for lat, lon in latlon[np.isfinite(latlon).all(axis=1)][:1]:
         shift = find_datum_shift(crs if isinstance(crs, str) else json.dumps(crs), LatLon(lat, lon))

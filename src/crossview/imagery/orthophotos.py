@@ -35,8 +35,8 @@ from crossview.worlds.ortho_pairs import (
 )
 from crossview.worlds.orthoworld import Orthophoto, lay_cells, read_ground
 from crossview.worlds.outlines import Plan, draw_outlines, read_plans
-from crossview.worlds.raster import CELL_M
 from crossview.worlds.relief import LEAST_RISE_M, check_alignment
+from crossview.worlds.town import CELL_M
 from crossview.worlds.town_pairs import PAIRS_NAME, read_made_by
 from crossview.worlds.write import write_pair_sheet
 

@@ -35,7 +35,7 @@ from crossview.imagery.drivers import gdal, open_raster
 from crossview.imagery.provenance import SourceOptions
 from crossview.imagery.sheets import Box, Patch
 from crossview.lists import decode_text
-from crossview.views.rgb import OPAQUE, invert_greys, orient_pixels
+from crossview.views.decode import OPAQUE, invert_greys, orient_pixels
 from crossview.worlds.town import SYNTHETIC_TAG
 
 Limits = tuple[tuple[float, float], ...]

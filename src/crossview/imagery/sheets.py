@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from crossview.arrays import I64, U8
-from crossview.geo.components import label_components
 from crossview.geo.grids import RasterGrid
+from crossview.geo.points import label_components
 
 ALIKE_PX = 0.25  # how far pixel sizes may add up to over a whole piece and still count as equal
 

@@ -18,8 +18,7 @@ import numpy as np
 from crossview.arrays import U8, Bool
 from crossview.errors import BadImagery, CrossviewError, EmptyRegion, NotGeoreferenced
 from crossview.files import list_files
-from crossview.geo.datums import find_datum_shift
-from crossview.geo.grids import RasterGrid
+from crossview.geo.grids import RasterGrid, find_datum_shift
 from crossview.geo.points import LatLon
 from crossview.imagery.provenance import (
     ImageryInfo,

@@ -23,7 +23,6 @@ import numpy as np
 
 from crossview.errors import BadImage, BadImagery, EmptyRegion, InvalidValue
 from crossview.files import list_entries, list_files
-from crossview.geo.components import label_touching_cells
 from crossview.geo.grids import RasterGrid
 from crossview.geo.mercator import (
     HALF_WORLD_M,
@@ -33,11 +32,15 @@ from crossview.geo.mercator import (
     find_tile,
     unproject,
 )
-from crossview.geo.points import LatLon, wrap_lon
+from crossview.geo.points import LatLon, label_touching_cells, wrap_lon
 from crossview.imagery.drivers import read_elements
 from crossview.imagery.sheets import Box, MosaicStore, Patch, Piece, Sheet, shrink_patch
-from crossview.views.decode import require_few_scans, require_webp_within
-from crossview.views.rgb import OPAQUE, convert_to_rgb_alpha
+from crossview.views.decode import (
+    OPAQUE,
+    convert_to_rgb_alpha,
+    require_few_scans,
+    require_webp_within,
+)
 
 Scheme = Literal["tms", "xyz"]  # rows counted from the south; from the north
 Degrees = tuple[float, float, float, float]  # west, south, east, north

@@ -17,10 +17,9 @@ import numpy as np
 
 from crossview.arrays import F32, F64, I64, U8
 from crossview.errors import CrossviewError
-from crossview.geo.components import split_regions
 from crossview.geo.footprints import Footprint
 from crossview.geo.mercator import Extent, enclose_points
-from crossview.geo.points import EARTH_RADIUS_M, unroll_lon, wrap_lon
+from crossview.geo.points import EARTH_RADIUS_M, split_regions, unroll_lon, wrap_lon
 from crossview.imagery.provenance import compute_bounds
 from crossview.imagery.sheets import Box, Patch, Sheet, shrink_patch
 from crossview.imagery.sources import open_sources

@@ -27,8 +27,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from crossview.arrays import F64, I64
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.metrics import MAIN, RADII_M
-from crossview.geo.components import label_touching_cells
-from crossview.geo.points import LatLon, find_middle, project_to_local_m
+from crossview.geo.points import LatLon, find_middle, label_touching_cells, project_to_local_m
 from crossview.localization.accuracy import RIGHT_WITHIN_M, mark_hits
 from crossview.reports.published import PublishedRow
 from crossview.reports.results import RunResult, Sweep, Trial

@@ -14,7 +14,7 @@ from typing import Any
 
 from crossview._version import __version__
 from crossview.files import atomic_write
-from crossview.reports.frame import render_frame
+from crossview.reports.report_page import render_frame
 from crossview.texts import phrase, speak
 
 PAGE_NAME, NUMBERS_NAME, CREDITS_NAME = "report.html", "report.json", "ATTRIBUTION.md"

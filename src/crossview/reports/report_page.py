@@ -7,10 +7,14 @@ says.
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.metrics import MAIN, METRICS, mean_name
@@ -34,7 +38,6 @@ from crossview.reports.figures import (
     is_damaged,
     marker_path,
 )
-from crossview.reports.frame import render_frame
 from crossview.reports.gallery import pick_cards
 from crossview.reports.report_tables import (
     format_latex_table,
@@ -53,7 +56,35 @@ from crossview.reports.significance import (
     write_verdicts,
 )
 from crossview.reports.trust import NamedCalibration, draw_reliability, format_share, list_kinds
-from crossview.texts import phrase
+from crossview.texts import get_language, phrase
+
+
+def render_frame(template: str, tools: Mapping[str, Any], **content: Any) -> str:
+    """A page of ``templates``, of the language that is spoken; ``tools`` are for all of its parts.
+
+    Text is escaped, a missing value is an error, and no script runs but that of reports.
+    """
+    environment = Environment(
+        loader=PackageLoader(__package__, "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals |= {"phrase": phrase, "language": get_language(), **tools}
+    script = _read_file("report.js")
+    return environment.get_template(template).render(
+        **content,
+        style=_read_file("report.css"),
+        script=script,
+        script_sha256=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _read_file(name: str) -> str:
+    return (files(__package__) / "templates" / name).read_text(encoding="utf-8")
+
 
 PAGE_NAME = "report.html"
 PICTURE_BYTES = 8_000_000  # of all galleries together

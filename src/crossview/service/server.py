@@ -28,11 +28,11 @@ from starlette.routing import BaseRoute, Match
 
 from crossview._version import __version__
 from crossview.errors import CrossviewError
-from crossview.service import locate_routes, region_routes
+from crossview.service import routes
 from crossview.service.access import PUBLIC_PATHS, AccessMiddleware
 from crossview.service.problems import Refusal, make_refusal
 from crossview.service.regions import Regions
-from crossview.service.schemas import Problem
+from crossview.service.responses import Problem
 from crossview.service.settings import OnlineMap, Settings
 from crossview.service.state import LOG, Service
 from crossview.service.uploads import drain_body
@@ -71,8 +71,8 @@ def create_app(
         responses={status: {"model": Problem} for status in _STATUSES},
     )
     app.state.service = service
-    app.include_router(locate_routes.router)
-    app.include_router(region_routes.router)
+    app.include_router(routes.router)
+    app.include_router(routes.page_router)
     for kind in (Refusal, CrossviewError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _send_problem)
     if settings.origins:
@@ -133,7 +133,7 @@ async def _send_problem(request: Request, problem: Exception) -> Response:
 
 def list_routes(app: FastAPI) -> list[BaseRoute]:
     """The routes of the application and of its routers, which it may keep apart."""
-    return [*locate_routes.router.routes, *region_routes.router.routes, *app.routes]
+    return [*routes.router.routes, *routes.page_router.routes, *app.routes]
 
 
 def _list_methods(request: Request) -> list[str]:

@@ -55,8 +55,12 @@ from crossview.geo.perimeters import Perimeter
 from crossview.locks import lock
 from crossview.schema import Sentence, check, read_bytes, read_object
 from crossview.street import kartaview, mapillary, panoramax
-from crossview.street.selection import DroppedPhoto, SelectionOptions, select_photos
-from crossview.street.street_photos import StreetPhoto
+from crossview.street.street_photos import (
+    DroppedPhoto,
+    SelectionOptions,
+    StreetPhoto,
+    select_photos,
+)
 
 if TYPE_CHECKING:
     from crossview.downloads import Downloads

@@ -22,8 +22,7 @@ from crossview.files import printable
 from crossview.geo.points import LatLon, measure_distance_m, move_point, project_to_local_m
 from crossview.lists import Folder, ListRow, read_table
 from crossview.schema import read_bytes
-from crossview.street.selection import DroppedPhoto, PhotoRule
-from crossview.street.street_photos import OWN_SERVICE, StreetPhoto
+from crossview.street.street_photos import OWN_SERVICE, DroppedPhoto, PhotoRule, StreetPhoto
 from crossview.views.exif import Capture, PhotoFacts
 from crossview.views.lens import FOV_RANGE_DEG
 from crossview.views.photo_folders import list_photos

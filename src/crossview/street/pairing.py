@@ -42,22 +42,23 @@ from crossview.pairs.checks import digest_picture, find_repeats
 from crossview.pairs.loading import run_in_order
 from crossview.pairs.table import KINDS
 from crossview.schema import check, read_object
-from crossview.street.selection import (
+from crossview.street.street_photos import (
     ALIKE_BITS,
     ALIKE_M,
+    OWN_SERVICE,
     DroppedPhoto,
     PhotoRule,
     SelectionOptions,
+    StreetPhoto,
     find_series,
     judge_light,
     measure_level,
     select_photos,
     split_by_area,
 )
-from crossview.street.street_photos import OWN_SERVICE, StreetPhoto
 from crossview.views.lens import Kind
 from crossview.worlds.land_cover import COARSEST_M
-from crossview.worlds.raster import CELL_M
+from crossview.worlds.town import CELL_M
 from crossview.worlds.town_pairs import COLUMNS, CROP_PX, PAIRS_NAME, save_picture
 from crossview.worlds.write import write_pair_sheet
 

@@ -14,12 +14,18 @@ import numpy as np
 
 from crossview.arrays import F32, Bool
 from crossview.errors import require
-from crossview.worlds.camera import Drive, Night, start_drive
-from crossview.worlds.construction import fill_with_buildings, find_building_land
-from crossview.worlds.light import Light, draw_crown_colours
-from crossview.worlds.raster import CELL_M, Generator
+from crossview.worlds.camera import Drive, Light, Night, draw_crown_colours, start_drive
 from crossview.worlds.styles import find_style
-from crossview.worlds.town import GroundCover, ObjectKind, Objects, Town
+from crossview.worlds.town import (
+    CELL_M,
+    Generator,
+    GroundCover,
+    ObjectKind,
+    Objects,
+    Town,
+    fill_with_buildings,
+    find_building_land,
+)
 
 # Changed pictures may share a table only if this is equal, and the version of their towns too.
 CHANGES_VERSION = 1

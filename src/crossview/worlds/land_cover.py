@@ -18,7 +18,7 @@ import numpy as np
 
 from crossview.arrays import F32, F64, U8, Bool
 from crossview.errors import BadImagery, TooCoarse, require
-from crossview.worlds.raster import CELL_M
+from crossview.worlds.town import CELL_M
 
 COARSEST_M = 0.9  # metres per pixel: beyond it a house is a few pixels and a car is none
 LEAST_WATER_M2 = 500.0

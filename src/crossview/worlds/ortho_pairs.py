@@ -29,7 +29,7 @@ from crossview.worlds.orthoworld import (
     read_ground,
     start_ortho_drive,
 )
-from crossview.worlds.raster import CELL_M
+from crossview.worlds.town import CELL_M
 from crossview.worlds.town_pairs import (
     CROP_PX,
     ELEVATION_DEG,

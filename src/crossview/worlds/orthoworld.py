@@ -20,14 +20,33 @@ from crossview.arrays import F32, I8, U8, Bool
 from crossview.errors import EmptyRegion, require
 from crossview.geo.grids import RasterGrid
 from crossview.geo.points import LatLon, move_point
-from crossview.worlds.camera import Drive, Sky, stack_objects
+from crossview.worlds.camera import (
+    SEASONS,
+    Drive,
+    Light,
+    Sky,
+    cast_shadows,
+    colour_ground,
+    draw_light,
+    stack_objects,
+)
 from crossview.worlds.land_cover import Land, LandCover, estimate_land_cover
-from crossview.worlds.light import SEASONS, Light, cast_shadows, colour_ground, draw_light
-from crossview.worlds.raster import CELL_M, Generator, compute_slopes, draw_smooth_noise
 from crossview.worlds.relief import Heights, Outlines, Relief, make_relief
-from crossview.worlds.scenery import TRUNK_RGB, Cars, fill_with_cars
 from crossview.worlds.styles import BRICK, FLAT, MODERN, PAINTED, RENDER, Colour
-from crossview.worlds.town import GroundCover, ObjectKind, Objects, Scene, seed_generator
+from crossview.worlds.town import (
+    CELL_M,
+    TRUNK_RGB,
+    Cars,
+    Generator,
+    GroundCover,
+    ObjectKind,
+    Objects,
+    Scene,
+    compute_slopes,
+    draw_smooth_noise,
+    fill_with_cars,
+    seed_generator,
+)
 
 WALLS = (RENDER, BRICK, MODERN, PAINTED, FLAT)
 HOLE_SHARE = 0.05  # of the ground around a camera that the survey may lack

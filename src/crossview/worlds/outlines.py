@@ -25,8 +25,8 @@ from crossview.geo.grids import RasterGrid
 from crossview.geo.perimeters import find_named_crs, list_geometry_rings, parse_ring
 from crossview.geo.points import LatLon, measure_distance_m, measure_lon_offsets_deg
 from crossview.schema import parse_object, read_bytes
-from crossview.worlds.construction import STOREY_M
 from crossview.worlds.relief import HIGHEST_M, Outlines
+from crossview.worlds.town import STOREY_M
 
 MOST_BYTES = 400_000_000  # of a file of outlines, unpacked: a city of a million people
 HEIGHT_NAMES = ("height", "building:height", "measured_height", "measuredheight", "roof_height",

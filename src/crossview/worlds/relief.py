@@ -16,9 +16,8 @@ import numpy as np
 
 from crossview.arrays import F32, I32, U8, Bool
 from crossview.errors import BadImagery, require
-from crossview.worlds.construction import STOREY_M
 from crossview.worlds.land_cover import Land, LandCover
-from crossview.worlds.raster import CELL_M, Generator, Rectangle, draw_smooth_noise
+from crossview.worlds.town import CELL_M, STOREY_M, Generator, Rectangle, draw_smooth_noise
 
 LEAST_BUILDING_M2, LEAST_RISE_M, HIGHEST_M = 20.0, 2.2, 400.0
 MOST_MISFIT_M, FURTHEST_MISFIT_M = 5.0, 45.0  # between a picture and what is known of heights

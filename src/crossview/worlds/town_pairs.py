@@ -26,10 +26,8 @@ from crossview.worlds.camera import (
     render_panorama,
     start_drive,
 )
-from crossview.worlds.construction import build_town
-from crossview.worlds.raster import CELL_M
 from crossview.worlds.styles import SEEN_STYLES
-from crossview.worlds.town import TOWN_VERSION, Town
+from crossview.worlds.town import CELL_M, TOWN_VERSION, Town, build_town
 from crossview.worlds.write import is_synthetic_picture, mark_synthetic
 
 COLUMNS = (

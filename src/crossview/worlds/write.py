@@ -33,9 +33,15 @@ from crossview.worlds.camera import (
     render_photo,
 )
 from crossview.worlds.changes import Changes, start_changed_drive
-from crossview.worlds.construction import build_town
-from crossview.worlds.raster import CELL_M
-from crossview.worlds.town import APRON_M, EPSG, SYNTHETIC_TAG, TOWN_VERSION, Town
+from crossview.worlds.town import (
+    APRON_M,
+    CELL_M,
+    EPSG,
+    SYNTHETIC_TAG,
+    TOWN_VERSION,
+    Town,
+    build_town,
+)
 
 HEIGHTS_NAME = "heights.tif"
 COLUMNS = ("file", "lat", "lon", "heading_deg", "fov_deg", "kind")
