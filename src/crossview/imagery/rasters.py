@@ -722,7 +722,7 @@ def _format_date(tag: str) -> str:
 
 
 def _find_stored_box(box: Box, orientation: int, upright_px: tuple[int, int]) -> Box:
-    """The stored pixels of a box of the upright picture; see ``views.rgb.orient_pixels``."""
+    """The stored pixels of a box of the upright picture; see ``views.decode.orient_pixels``."""
     (width, height), (top, bottom, left, right) = upright_px, box
     if orientation in (2, 3, 6, 7):
         left, right = width - right, width - left

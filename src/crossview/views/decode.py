@@ -409,7 +409,7 @@ def read_rgb(
 ) -> U8:
     """Any picture as upright RGB uint8 [H, W, 3]; ``source`` is a path or the bytes of a file.
 
-    The rule is that of ``views.rgb``: transparent pixels show the mean colour, and only the first
+    The rule is that of photos: transparent pixels show the mean colour, and only the first
     frame of an animation is read. Pictures of more than ``max_pixels``, or that would take more
     than ``max_memory_bytes`` to decode, are refused first. ``at_least`` (rows, columns): a JPEG may
     be decoded smaller, with at least this size; None: exact.
