@@ -65,7 +65,8 @@ def test_belief_spreads_as_a_slow_loop_spreads_it(seed, reach_m):
     mass = rng.random((len(cells), 2)) * (rng.random((len(cells), 1)) < 0.5)
     half = math.ceil(reach_m / 8.0)
     offsets = [(x, y) for x in range(-half, half + 1) for y in range(-half, half + 1)]
-    part = {o: min(max(reach_m / 8.0 + 0.5 - math.hypot(*o), 0.0), 1.0) for o in offsets}
+    reach = max(reach_m / 8.0, 0.75)  # less would never leave a cell
+    part = {o: min(max(reach + 0.5 - math.hypot(*o), 0.0), 1.0) for o in offsets}
     whole = sum(part.values())
     slow = [
         sum(
@@ -136,6 +137,21 @@ def test_filter_and_smoother_are_those_of_the_whole_matrix_of_states():
         full[found.rows] = found.mass
         assert full.ravel() == pytest.approx(expected[:-1], rel=2e-3, abs=1e-6)
         assert found.lost == pytest.approx(expected[-1], rel=2e-3)
+
+
+def test_times_of_photos_are_good_to_a_second_and_those_of_frames_exact():
+    def reach(clock_s):
+        looks = [
+            tracks.Look(name="", picture=PANORAMAS[0], elapsed_s=at, time=None, clock_s=clock_s)
+            for at in (0.0, 1.0)
+        ]
+        options = TrackOptions(temperature=0.3)
+        sightings = tracks._see(INDEX, EMBEDDER, looks, options, None, lambda *_: None)
+        model = tracks._Model(INDEX, EMBEDDER, sightings, options)
+        (step,) = tracks._plan_steps(looks, TrackOptions(most_speed_m_s=40.0), model)
+        return len(step.kernel) // 2 * STRIDE_M
+
+    assert [reach(1.0), reach(0.0)] == [80.0, 40.0]
 
 
 def test_long_steps_are_taken_on_a_coarser_grid():

@@ -50,13 +50,32 @@ def test_a_standing_camera_gives_one_frame_and_a_moving_one_a_frame_a_second(tmp
     seconds = [frame.seconds for frame in found.frames]
     assert [s for s in seconds if s < 2.8] == seconds[:1]
     assert 3 <= len([s for s in seconds if s >= 2.8]) <= 5
-    assert all(b - a > 0.5 for a, b in itertools.pairwise(seconds))
+    assert all(b - a >= 0.5 for a, b in itertools.pairwise(seconds))
     assert found.seconds == pytest.approx(7.0, abs=0.3)
     assert found.began is None
     picture = Image.open(io.BytesIO(found.frames[0].jpeg))
     assert picture.size == SIZE
     every = read_video(tmp_path / "a.mp4", FrameOptions(moved=0.0))
     assert len(every.frames) >= 6
+
+
+@pytest.mark.parametrize("px_per_s", [3.0, 40.0])
+def test_stretches_are_timed_from_each_other_not_from_the_first_frame_that_moved(
+    tmp_path, px_per_s
+):
+    found = read_video(encode(tmp_path / "a.mp4", pan(8.0, px_per_s)))
+    seconds = [frame.seconds for frame in found.frames]
+    assert len(seconds) in {8, 9}
+    gaps = np.diff(seconds)
+    assert gaps.mean() == pytest.approx(1.0, abs=0.15)
+    assert gaps.min() >= 0.5
+
+
+def test_a_sky_without_texture_does_not_hide_that_the_camera_moves(tmp_path):
+    pictures = list(pan(4.0, 20.0))
+    for picture in pictures:
+        picture[: SIZE[1] * 2 // 5] = 200  # nearly half of it tells nothing
+    assert len(read_video(encode(tmp_path / "a.mp4", pictures)).frames) in {4, 5}
 
 
 def test_the_sharpest_frame_of_a_stretch_is_taken(tmp_path):

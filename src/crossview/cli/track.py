@@ -100,7 +100,7 @@ def track(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         bool, typer.Option("--past-only", help="Every point by the pictures up to it alone.")
     ] = False,
     every: Annotated[
-        float, typer.Option(help="Seconds between frames of a video, at least.")
+        float, typer.Option(help="Seconds of video of which one frame is taken, the sharpest.")
     ] = 1.0,
     moved: Annotated[
         float,
@@ -108,7 +108,7 @@ def track(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
             help="How far the picture moves from a frame to the next, at least, as a share of its "
             "width; 0 takes frames of a standing camera, too."
         ),
-    ] = 0.03,
+    ] = 0.01,
     frames: Annotated[int, typer.Option(help="Frames taken of a video, at most.")] = 1000,
     near: Annotated[str | None, typer.Option(help="Only around LAT,LON; needs --within.")] = None,
     within: Annotated[float | None, typer.Option(help="Radius of that area in kilometres.")] = None,

@@ -65,6 +65,7 @@ ODOMETRY_COLUMNS = ("metres", "turn_deg", "metres_sigma", "turn_sigma_deg")
 MOST_POINTS = 10_000
 _BLOCK = 64  # cells: side of a block of the grid
 _MOST_RADIUS = 24  # cells of a step; longer ones are taken on a coarser grid
+_LEAST_RADIUS = 0.75  # cells; belief that moves by less never leaves its cell
 _CLOCK_S = 1.0  # to which a time in a file is good
 _FREE_TURN = 0.1  # of all steps: the camera looks anywhere afterwards
 _CALM_S = 60.0  # after a longer time, too
@@ -213,6 +214,7 @@ def _locate_video(
             name=f"{path} at {frame.seconds:.1f} s",
             picture=frame.jpeg,
             elapsed_s=frame.seconds,
+            clock_s=0.0,
             time=None if began is None else began + timedelta(seconds=frame.seconds),
         )
         for frame in video.frames
@@ -222,7 +224,7 @@ def _locate_video(
     track = _follow(index, embedder, sightings, options, path, progress)
     taken = (
         f"{len(video.frames)} frames taken of {video.looked_at} looked at: the sharpest of every "
-        f"stretch on which the camera moved, at least {options.frames.every_s:g} s apart"
+        f"{options.frames.every_s:g} s in which the camera moved"
     )
     when: tuple[str, ...] = ()
     if options.start is None and video.began is not None:
@@ -241,6 +243,7 @@ class Look:
     picture: Picture
     elapsed_s: float | None
     time: datetime | None
+    clock_s: float = _CLOCK_S  # to which ``elapsed_s`` is good
 
 
 def list_looks(
@@ -685,7 +688,7 @@ def _plan_steps(looks: Sequence[Look], options: TrackOptions, model: _Model) -> 
             reach_m, known = options.most_step_m, None
         else:
             speed = options.most_speed_m_s or WALKING_M_S
-            reach_m = speed * (after.elapsed_s - before.elapsed_s + _CLOCK_S)
+            reach_m = speed * (after.elapsed_s - before.elapsed_s + after.clock_s)
             known = None
         coarse = max(1, math.ceil(reach_m / model.stride_m / _MOST_RADIUS))
         cell_m = coarse * model.stride_m
@@ -696,6 +699,7 @@ def _plan_steps(looks: Sequence[Look], options: TrackOptions, model: _Model) -> 
 
 def _make_disk(radius: float) -> F32:
     """A step of up to ``radius`` cells, all places in reach alike."""
+    radius = max(radius, _LEAST_RADIUS)
     far = _measure_cells(radius)
     disk = np.clip(radius + 0.5 - far, 0.0, 1.0)
     kernel: F32 = (disk / disk.sum()).astype(np.float32)

@@ -5,9 +5,11 @@ limited, and which is killed if it brings nothing for a while: a video is a prog
 a decoder, and may come from a stranger. Only containers that hold their own pictures are opened,
 by their content, never by their name: a playlist could make FFmpeg read other files.
 
-Motion is the median length of the optical flow (Farneback 2003) between small grey copies of the
-frames, added up since the last frame that was taken. Where the camera stands, nothing is taken.
-Sharpness is the variance of the Laplacian (Pech-Pacheco et al. 2000).
+Motion is the median length of the optical flow (Farneback 2003) from a small grey copy of the frame
+that was taken last, over the half of its pixels around which there is more to see: the sky and a
+bare road tell nothing, what passes by does not count, and a hand that trembles comes back. Where
+the camera stands, nothing is taken. Sharpness is the variance of the Laplacian (Pech-Pacheco et
+al. 2000).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,10 +37,12 @@ MOST_PIXELS = 36_000_000  # of a frame; 8K has 33 million
 MOST_FRAMES = 1000  # that are taken
 _KEPT_PX = 1280  # longest side of a frame that is taken
 _GREY_PX = 160  # longest side of the copies that motion is measured on
+_TEXTURE_PX = 3.0  # of such a copy: standard deviation of the patch that texture is counted in
 _LOOKS_PER_S = 8.0  # frames that are looked at
 _QUALITY = 92  # of JPEG
 _PLAIN = 3.0  # standard deviation of grey values: a black frame, a lens cap
 _TURN_S = 5.0  # of decoding before the process says how far it is
+_LEAST_APART = 0.5  # of a stretch: so far two frames are apart at least
 _BACK_S = 0.5  # that times may run back without being wrong: frames of a damaged stretch
 _FORMATS = (  # what a file begins with, and the name of FFmpeg's reader
     (4, b"ftyp", "mov"), (4, b"moov", "mov"), (4, b"mdat", "mov"), (4, b"wide", "mov"),
@@ -51,14 +55,15 @@ _FORMATS = (  # what a file begins with, and the name of FFmpeg's reader
 
 @dataclass(frozen=True, kw_only=True)
 class FrameOptions:
-    """Which frames are taken: at most one in ``every_s``, and only once the camera has moved.
+    """Which frames are taken: one in ``every_s``, and only once the camera has moved.
 
-    ``moved``: by how much, as a share of the picture's width; 0 takes the sharpest frame of every
-    ``every_s``. ``most``: how many; of a long video they are farther apart.
+    Two frames are at least half of ``every_s`` apart. ``moved``: by how much, as a share of the
+    picture's width; 0 takes the sharpest frame of every ``every_s``. ``most``: how many; of a long
+    video they are farther apart.
     """
 
     every_s: float = 1.0
-    moved: float = 0.03
+    moved: float = 0.01
     most: int = MOST_FRAMES
 
     def __post_init__(self) -> None:
@@ -83,7 +88,7 @@ class Frame:
     seconds: float  # since the video began
     jpeg: bytes = field(repr=False)
     sharpness: float  # of its grey copy
-    moved: float  # widths of the picture, since the frame before
+    moved: float  # widths of the picture, from the frame before; 0 where nothing asked for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,10 +203,11 @@ class _Chooser:
         self._first_s: float | None = None
         self._last_s, self._looked_s = -math.inf, -math.inf
         self._looked_at, self._taken = 0, 0
-        self._grey: U8 | None = None  # of the frame that was looked at last
-        self._moved = 0.0  # since the frame that was taken last
-        self._best: tuple[float, float, Any] | None = None  # sharpness, time, frame
-        self._begun_s = 0.0  # of the stretch that the best one is sought in
+        self._before: Frame | None = None  # that was taken last
+        self._grey: U8 | None = None  # of it
+        self._moved = 0.0  # the farthest from it so far
+        self._best: tuple[Frame, U8, Any] | None = None  # of this stretch, its copy, its pixels
+        self._begun_s = -math.inf  # of this stretch; the next one begins where it ends
 
     def go_on(self) -> _Part:
         """Decode until the time of one call is over, or the video is."""
@@ -277,36 +283,42 @@ class _Chooser:
                 f"{self._name}: a frame has {picture.width} x {picture.height} pixels; at most "
                 f"{MOST_PIXELS // 1_000_000} million are decoded."
             )
-        if self._best is not None and seconds - self._begun_s >= self._every_s:
+        if self._best is not None and seconds >= self._begun_s + self._every_s:
             yield from self._take_best()
         scale = _GREY_PX / max(picture.width, picture.height)
         size = [max(16, round(side * scale)) for side in (picture.width, picture.height)]
         grey = picture.reformat(width=size[0], height=size[1], format="gray8").to_ndarray()
-        if self._grey is not None and self._grey.shape == grey.shape:
-            self._moved += _measure_motion(self._grey, grey)
-        self._grey = grey
-        if float(grey.std()) < _PLAIN:
-            return
-        if self._taken and self._moved < self._options.moved:
+        if float(grey.std()) < _PLAIN or not self._is_far(grey, seconds):
             return
         sharpness = float(cv2.Laplacian(grey, cv2.CV_64F).var())
         if self._best is None:
-            self._begun_s = seconds
-        if self._best is None or sharpness > self._best[0]:
-            self._best = (sharpness, seconds, _to_pixels(picture))
+            after = self._begun_s + self._every_s
+            self._begun_s = after if after <= seconds < after + self._every_s else seconds
+        if self._best is None or sharpness > self._best[0].sharpness:
+            frame = Frame(seconds=seconds, jpeg=b"", sharpness=sharpness, moved=self._moved)
+            self._best = (frame, grey, _to_pixels(picture))
+
+    def _is_far(self, grey: U8, seconds: float) -> bool:
+        """Whether enough time and motion are between a frame and the one that was taken last."""
+        if self._before is None or self._grey is None:
+            return True
+        if seconds - self._before.seconds < _LEAST_APART * self._every_s:
+            return False
+        if self._grey.shape != grey.shape:
+            return True  # a video whose pictures change their size
+        if self._moved < self._options.moved:
+            self._moved = max(self._moved, _measure_motion(self._grey, grey))
+        return self._moved >= self._options.moved
 
     def _take_best(self) -> Iterator[Frame]:
         if self._best is None:
             return
-        sharpness, seconds, pixels = self._best
+        frame, self._grey, pixels = self._best
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "JPEG", quality=_QUALITY)
-        frame = Frame(
-            seconds=seconds, jpeg=stream.getvalue(), sharpness=sharpness, moved=self._moved
-        )
-        self._best, self._moved = None, 0.0
+        self._before, self._best, self._moved = replace(frame, jpeg=stream.getvalue()), None, 0.0
         self._taken += 1
-        yield frame
+        yield self._before
 
 
 def _open_container(path: str, name: str) -> tuple[Any, Any]:
@@ -365,9 +377,12 @@ def _read_began(container: Any) -> datetime | None:
 
 
 def _measure_motion(before: U8, after: U8) -> float:
-    """Median length of the flow between two grey pictures, in widths of the picture."""
+    """Median length of the flow between two grey pictures where they have texture, in widths."""
     flow = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 3, 15, 2, 5, 1.1, 0)
-    median_px = float(np.median(np.hypot(flow[..., 0], flow[..., 1])))
+    slopes = [cv2.Sobel(before, cv2.CV_32F, *way) for way in ((1, 0), (0, 1))]
+    texture = cv2.GaussianBlur(np.hypot(*slopes), (0, 0), _TEXTURE_PX)
+    seen = texture >= np.median(texture)
+    median_px = float(np.median(np.hypot(flow[..., 0], flow[..., 1])[seen]))
     return median_px / int(before.shape[1])
 
 
