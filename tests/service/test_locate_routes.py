@@ -16,6 +16,7 @@ from tests.service.conftest import jpeg, photos
 from tests.toy_embedder import ToyEmbedder, toy_info
 
 from crossview.index.store import Index, write_manifest
+from crossview.localization.belief import locate_together
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate
 from crossview.service.regions import Regions
@@ -329,3 +330,55 @@ def test_a_request_that_takes_too_long_is_ended(served, folder):
     stuck.go.set()
     assert code_of(response) == (503, "too-long")
     assert client.get("/v1/health").status_code == 200
+
+
+# Photos of one spot.
+
+
+def test_photos_of_one_spot_get_the_answer_that_locate_together_gives(client, folder):
+    names, turns = ("0.jpg", "1.jpg"), [0.0, 90.0]
+    taken = [load_photo(jpeg(n), name=name) for n, name in enumerate(names)]
+    expected = locate_together(Index.open(folder), TOY, taken, Hints(places=3), turns)
+    body = client.post("/v1/together?turns=0,90&places=3", files=photos(jpeg(0), jpeg(1))).json()
+    (answer,) = LocateAnswers.model_validate(body).answers
+    assert [p.window for p in answer.places] == [p.window for p in expected.places]
+    assert [one.photo for one in answer.together] == list(names)
+    assert [one.bits for one in answer.together] == pytest.approx(
+        [one.bits for one in expected.together], abs=0.01
+    )
+    assert answer.spot.turns == expected.spot.turns
+    assert not body["problems"]
+
+
+def test_a_photo_of_a_spot_that_cannot_be_read_is_left_out_with_its_turn(client, folder):
+    sent = photos(jpeg(0), b"nothing", jpeg(1))
+    body = client.post("/v1/together?turns=0,45,90", files=sent).json()
+    assert [p["photo"] for p in body["problems"]] == ["1.jpg"]
+    alone = client.post("/v1/together?turns=0,90", files=photos(jpeg(0), jpeg(1))).json()
+    pair = [each["answers"][0]["places"] for each in (body, alone)]
+    assert pair[0] == pair[1]
+    unreadable = client.post("/v1/together", files=photos(jpeg(0), b"nothing"))
+    assert unreadable.status_code == 422
+    assert "1.jpg" in unreadable.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "sent", "said"),
+    [
+        ("", 1, "2 to"),
+        ("?turns=0,90,180", 2, "one for each"),
+        ("?turns=left,right", 2, "0,90,180,270"),
+        ("?heading=10", 2, "belongs to one photo"),
+    ],
+)
+def test_what_cannot_be_a_spot_is_refused_and_nothing_is_held(client, query, sent, said):
+    response = client.post(f"/v1/together{query}", files=photos(*map(jpeg, range(sent))))
+    assert response.status_code == 422
+    assert said in response.json()["detail"]
+    assert client.app.state.service.memory.used_bytes == 0
+
+
+def test_a_spot_is_written_as_a_file_too(client):
+    response = client.post("/v1/together?format=geojson", files=photos(jpeg(0), jpeg(1)))
+    assert response.headers["content-type"].startswith("application/geo+json")
+    assert response.json()["features"]

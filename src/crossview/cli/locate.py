@@ -208,6 +208,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     """
     from crossview.geo.perimeters import read_perimeter
     from crossview.geo.points import parse_latlon
+    from crossview.localization.belief import parse_turns
     from crossview.localization.hints import DEFAULT_RERANK, Hints, Prior
     from crossview.outputs.formats import choose_format
     from crossview.texts import match_language
@@ -255,7 +256,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         gps_within_m=(1.0 if within is None else within) * 1000.0 if use_gps_as_hint else None,
         gps_claimed=claim == console.FROM_EXIF,
         together=together,
-        turns_deg=None if turns is None else _parse_turns(turns),
+        turns_deg=None if turns is None else tuple(parse_turns(turns)),
         truth=truth,
         files=files,
         threads=threads,
@@ -284,15 +285,6 @@ def _check_place(
         )
     if prior is not None and sigma is not None:
         raise InvalidValue("Give --near and --sigma, or --prior gps: not both.")
-
-
-def _parse_turns(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as problem:
-        raise InvalidValue(
-            f"{text!r} are no turns. Write one in degrees for each photo: 0,90,180,270"
-        ) from problem
 
 
 def _watch(command: LocateCommand, folder: Path | None, *, once: bool) -> int:

@@ -139,6 +139,16 @@ def answer_together(
     return _make_answer(index, queries, found, turns_deg)
 
 
+def parse_turns(text: str) -> list[float]:
+    """Degrees with commas between them; raises :class:`InvalidValue` for anything else."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as problem:
+        raise InvalidValue(
+            f"{text!r} are no turns. Write one in degrees for each photo: 0,90,180,270"
+        ) from problem
+
+
 def turn_hints(
     hints: Hints | Sequence[Hints], count: int, turns_deg: Sequence[float] | None
 ) -> list[Hints]:

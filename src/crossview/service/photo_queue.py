@@ -41,6 +41,7 @@ class PhotoResult(NamedTuple):
     answer: Answer
     strip: U8  # [h, w, 3]: the network's input
     region: Region
+    query: Query  # that it was located by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +140,12 @@ class PhotoQueue:
                 self._orders.add(owner, ticket)
             self._state.notify_all()
         return [ticket.result for ticket in tickets]
+
+    def compute(self, work: Callable[[], Any]) -> Future[Any]:
+        """Have something computed of what photos gave, in a thread of those that format results."""
+        if self._closed:
+            raise Refusal(503, "closing", "The server is shutting down.", retry_after_s=5)
+        return self._formatters.submit(work)
 
     def close(self, max_s: float | None = None) -> None:
         """Finish the waiting photos, for so long, then stop. No new ones are taken.
@@ -273,8 +280,8 @@ class PhotoQueue:
         except BaseException as problem:
             self._answer_one_by_one(ready, region, problem)
             return
-        for prepared, answer in zip(ready, answers, strict=True):
-            self._formatters.submit(_set_result, prepared, answer)
+        for prepared, query, answer in zip(ready, queries, answers, strict=True):
+            self._formatters.submit(_set_result, prepared.ticket, query, answer)
 
     def _answer_one_by_one(
         self, ready: list[_Prepared], region: Region, problem: BaseException
@@ -287,20 +294,13 @@ class PhotoQueue:
             self._answer([prepared], region)
 
 
-def _set_result(prepared: _Prepared, answer: Answer) -> None:
+def _set_result(ticket: _Ticket, query: Query, answer: Answer) -> None:
     """Turn an answer into the result of its request, in a thread of the pool."""
-    task, result = prepared.ticket.task, prepared.ticket.result
-    at = next(
-        (
-            n
-            for n, reading in enumerate(prepared.query.readings)
-            if reading.fov_deg == answer.fov_deg
-        ),
-        0,
-    )
+    task, result = ticket.task, ticket.result
+    fovs = [reading.fov_deg for reading in query.readings]
     try:
-        strip = prepared.query.strips[at]
-        result.set_result(task.format_result(PhotoResult(answer, strip, task.region)))
+        strip = query.strips[fovs.index(answer.fov_deg) if answer.fov_deg in fovs else 0]
+        result.set_result(task.format_result(PhotoResult(answer, strip, task.region, query)))
     except BaseException as problem:
         result.set_exception(problem)
 

@@ -37,6 +37,7 @@ from crossview import __version__
 from crossview.errors import UnknownName, require
 from crossview.geo.perimeters import parse_perimeter
 from crossview.geo.points import parse_latlon
+from crossview.localization.belief import MOST_TOGETHER, answer_together, parse_turns, turn_hints
 from crossview.localization.hints import (
     DEFAULT_RERANK,
     GIVEN_SIGMA_DEG,
@@ -216,6 +217,16 @@ class LocateQuery(BatchQuery):
     format: Format = "json"
 
 
+class TogetherQuery(LocateQuery):
+    """Hints for photos of one spot, and how they are turned."""
+
+    turns: str | None = Field(
+        None, max_length=2000,
+        description="of each photo, degrees clockwise from the first, such as 0,90,180,270; "
+        "default: by the directions in the files if all have one, else unknown",
+    )  # fmt: skip
+
+
 class HeatQuery(HintsQuery):
     """Hints, and how many windows are listed."""
 
@@ -267,22 +278,79 @@ async def locate(request: Request, query: Annotated[LocateQuery, Query()]) -> Re
     """Where photos were taken. With several, those that cannot be read are listed as problems."""
     service = get_service(request)
     region, uploads = await _receive_photos(service, request, query)
-    writer = _WRITERS.get(query.format)
 
     def format_result(photo: PhotoResult) -> Any:
-        if writer is not None:
-            return photo.answer
-        with speak(query.language):
-            return build_answer(photo, heat=query.heat, view=query.view)
+        return _format_answer(photo, query)
 
     results = service.submit(uploads, region, query.to_hints(), format_result)
     answers, problems = await _wait_for_results(service, request, uploads, results)
-    if writer is not None:
+    return _respond(region, query, answers, problems)
+
+
+def _format_answer(photo: PhotoResult, query: LocateQuery) -> Any:
+    """An answer as JSON, or as it is where another format is written of all together."""
+    if query.format in _WRITERS:
+        return photo.answer
+    with speak(query.language):
+        return build_answer(photo, heat=query.heat, view=query.view)
+
+
+def _respond(
+    region: Region, query: LocateQuery, answers: list[Any], problems: list[dict[str, Any]]
+) -> Response:
+    if (writer := _WRITERS.get(query.format)) is not None:
         with speak(query.language):
             return Response(writer.write(answers), media_type=writer.media_type)
     model = region.embedder.fingerprint
     body = {"region": region.name, "model": model, "answers": answers, "problems": problems}
     return JSONResponse(body)
+
+
+@router.post(
+    "/together",
+    name="together",
+    response_model=LocateAnswers,
+    openapi_extra=_PHOTOS,
+    responses={200: {"content": _FILE_TYPES}},
+)
+async def locate_spot(request: Request, query: Annotated[TogetherQuery, Query()]) -> Response:
+    """Where photos were taken that are all of one spot: one answer for them.
+
+    Those that cannot be read are listed as problems, and play no part in it.
+    """
+    service = get_service(request)
+    region, uploads = await _receive_photos(service, request, query)
+    try:
+        if not 2 <= len(uploads) <= MOST_TOGETHER:
+            raise Refusal(
+                422, "several-photos",
+                f"Photos of one spot are 2 to {MOST_TOGETHER}; here are {len(uploads)}.",
+            )  # fmt: skip
+        turns = None if query.turns is None else parse_turns(query.turns)
+        hints = turn_hints(query.to_hints(), len(uploads), turns)
+    except BaseException:
+        service.release(uploads)
+        raise
+    results = service.submit(uploads, region, hints, lambda photo: photo)
+    found, problems = await _wait_for_results(service, request, uploads, results)
+    if len(found) < 2:
+        raise Refusal(
+            422, "several-photos",
+            f"Only one of {len(uploads)} photos can be read. {problems[0]['detail']}",
+        )  # fmt: skip
+    if turns is not None:
+        pairs = zip(turns, results, strict=True)
+        turns = [turn for turn, result in pairs if result.exception() is None]
+    queries = [photo.query for photo in found]
+
+    def answer() -> Any:
+        joint = answer_together(region.index, queries, turns)
+        return _format_answer(found[0]._replace(answer=joint), query)
+
+    (outcome,) = await _wait_for_all(service, request, [service.queue.compute(answer)])
+    if isinstance(outcome, BaseException):
+        raise make_refusal(outcome)
+    return _respond(region, query, [outcome], problems)
 
 
 @router.post(
@@ -386,6 +454,22 @@ async def _wait_for_results(
     service: Service, request: Request, uploads: Sequence[Upload], results: list[Future[Any]]
 ) -> tuple[list[Any], list[dict[str, Any]]]:
     """Answers and problems, in the order of the photos; raises the first problem if all fail."""
+    answers, failures = [], []
+    outcomes = await _wait_for_all(service, request, results)
+    for upload, outcome in zip(uploads, outcomes, strict=True):
+        if isinstance(outcome, BaseException):
+            failures.append((upload.name, outcome))
+        else:
+            answers.append(outcome)
+    if not answers:
+        raise make_refusal(failures[0][1])
+    return answers, [describe_problem(name, failure) for name, failure in failures]
+
+
+async def _wait_for_all(
+    service: Service, request: Request, results: Sequence[Future[Any]]
+) -> list[Any]:
+    """What each gave, or its exception; not longer than the client stays, or is allowed to wait."""
     waiting: asyncio.Future[list[Any]] = asyncio.gather(
         *map(asyncio.wrap_future, results), return_exceptions=True
     )
@@ -406,15 +490,7 @@ async def _wait_for_results(
         leaving.cancel()
         for result in results:
             result.cancel()
-    answers, failures = [], []
-    for upload, outcome in zip(uploads, await waiting, strict=True):
-        if isinstance(outcome, BaseException):
-            failures.append((upload.name, outcome))
-        else:
-            answers.append(outcome)
-    if not answers:
-        raise make_refusal(failures[0][1])
-    return answers, [describe_problem(name, failure) for name, failure in failures]
+    return await waiting
 
 
 async def _wait_for_disconnect(request: Request) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from crossview.localization.hints import Hints
+from crossview.localization.hints import Hints, match_hints
 from crossview.service.counters import Counters
 from crossview.service.jobs import BatchJobs
 from crossview.service.photo_queue import PhotoQueue, PhotoResult, PhotoTask
@@ -84,13 +84,16 @@ class Service:
         self,
         uploads: Sequence[Upload],
         region: Region,
-        hints: Hints,
+        hints: Hints | Sequence[Hints],
         format_result: Callable[[PhotoResult], Any],
     ) -> list[Future[Any]]:
-        """Queue photos; the bytes of each are released when it is done."""
+        """Queue photos; the bytes of each are released when it is done.
+
+        ``hints`` are for all photos or one for each.
+        """
         tasks = [
-            PhotoTask(upload=upload, hints=hints, region=region, format_result=format_result)
-            for upload in uploads
+            PhotoTask(upload=upload, hints=own, region=region, format_result=format_result)
+            for upload, own in zip(uploads, match_hints(hints, len(uploads)), strict=True)
         ]
         try:
             results = self.queue.submit(tasks)
