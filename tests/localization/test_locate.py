@@ -417,19 +417,21 @@ def test_photos_held_upright_are_tried_with_the_same_lenses_turned():
     assert tried == [round(turn_lens(fov, 0.75), 1) for fov in TRIED_FOV_DEG]
 
 
-@pytest.mark.parametrize(("evidence", "chosen"), [
-    ((0.0, 0.0, 0.0), 1),  # the score decides
-    ((1.0, 0.0, 0.0), 0),  # the lines do: 3 units against 0.03 of a cosine
-    ((0.4, 0.0, 0.0), 1),
-    ((99.0, 0.0, 0.0), 0),
-    ((0.0, 0.0, 99.0), 1),  # however clear they are, they count at most 4 units, 0.08
-    ((9.0, None, 0.0), 1),  # one reading is no pinhole's: the score decides
+@pytest.mark.parametrize(("evidence", "pitch_deg", "chosen"), [
+    ((0.0, 0.0, 0.0), 5.0, 1),  # the score decides
+    ((1.0, 0.0, 0.0), 5.0, 0),  # the lines do: 3 units against 0.03 of a cosine
+    ((0.4, 0.0, 0.0), 5.0, 1),
+    ((99.0, 0.0, 0.0), -5.0, 0),
+    ((99.0, 0.0, 0.0), 0.0, 1),  # of a level photo lines tell no lens
+    ((99.0, 0.0, 0.0), 0.5, 1),  # of a quarter of the tilt a quarter: one unit
+    ((0.0, 0.0, 99.0), 5.0, 1),  # however clear they are, they count at most 4 units, 0.08
+    ((9.0, None, 0.0), 5.0, 1),  # one reading is no pinhole's: the score decides
 ])  # fmt: skip
-def test_scores_and_lines_choose_the_field_of_view_together(evidence, chosen):
+def test_scores_and_lines_choose_the_field_of_view_together(evidence, pitch_deg, chosen):
     scores = np.array([[0.55, 0.1], [0.2, 0.58], [0.49, 0.2]], np.float32)
     readings = [
         Reading(kind="perspective", fov_deg=fov, source="assumed", horizon_px=None,
-                tilt=None if told is None else Tilt(0.0, 1.0, 0.0, told))
+                tilt=None if told is None else Tilt(pitch_deg, 1.0, 0.0, told))
         for fov, told in zip((60.0, 80.0, 100.0), evidence, strict=True)
     ]  # fmt: skip
     result = _choose_reading(readings, scores, np.zeros_like(scores))

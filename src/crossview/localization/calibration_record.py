@@ -26,7 +26,7 @@ FORMAT = 3  # from 2 on a file of its own must have a checksum; an index has one
 READ_FORMATS = (1, 2, FORMAT)  # those before 3 say nothing of sigmas
 Open = Annotated[float, Interval(gt=0.0, lt=1.0)]  # a share that is neither none nor all
 Fov = Annotated[float, Interval(ge=0.0, le=360.0)]  # degrees
-CHOSEN_BY = "score and lines"  # how an unknown field of view is chosen (localization.search)
+CHOSEN_BY = "score and lines of tilted photos"  # how an unknown field of view is chosen (localization.search)
 TILTED_BY = "lines"  # how the tilt of a photo is found where nothing tells it (views.horizon)
 
 

@@ -28,6 +28,7 @@ _ROUNDING = 1.001  # windows exactly half a footprint apart are one place
 _TURN_COST = 0.02  # of a cosine, for each half squared standard deviation from a heading
 _LINES_WEIGHT = 3.0  # of the logarithm of how well the lines of the photo agree
 _MOST_OF_LINES = 4.0  # that lines count against a reading, as a logarithm too
+_TILTED_DEG = 2.0  # from this tilt on lines count in full, below in proportion
 
 
 @dataclass(frozen=True)
@@ -119,14 +120,19 @@ def price_turns(query: Query, up_bearing_deg: F64, bins: int) -> F32 | None:
 def _choose_reading(readings: Sequence[Reading], scores: F32, headings: F32) -> SearchResult:
     """The reading that the best score and the lines of the photo speak for; first of equals.
 
-    The score alone tells the lens of hardly more than half of all photos. Lines are asked only
-    where all readings are of one lens: those of a panorama are bent.
+    The score alone tells the lens of hardly more than half of all tilted photos, and two thirds of
+    level ones. Lines tell a lens by where uprights meet, which those of a level photo do nowhere:
+    so they count by how tilted the reading is that they prefer. They are asked only where all
+    readings are of one lens: those of a panorama are bent.
     """
     support = np.nanmax(scores, axis=1).astype(np.float64) / DEFAULT_TEMPERATURE
     tilts = [reading.tilt for reading in readings]
     if all(tilt is not None for tilt in tilts):
         lines = np.array([tilt.evidence for tilt in tilts if tilt is not None])
-        support += np.maximum(_LINES_WEIGHT * (lines - lines.max()), -_MOST_OF_LINES)
+        preferred = tilts[int(np.argmax(lines))]
+        tilted = min(1.0, abs(preferred.pitch_deg) / _TILTED_DEG) if preferred else 0.0
+        against = np.maximum(_LINES_WEIGHT * (lines - lines.max()), -_MOST_OF_LINES)
+        support += tilted * against
     best = int(np.argmax(support))
     return SearchResult(best, scores[best].copy(), headings[best].copy())
 

@@ -26,11 +26,11 @@ _AIM_DEG = 1.2  # standard deviation of where a segment aims
 _SHARPNESS = -0.5 / math.radians(_AIM_DEG) ** 2
 _NOWHERE = np.float32(1e-9)  # a segment in the vanishing point itself
 _STRAY = 0.15  # what a segment that aims nowhere counts, beside 1 of one that aims right
-_LOOKED_AT_PX = 640  # the longer side of the picture in which lines are looked for
-_LEAST_SIDE_PX, _LEAST_LINE_PX, _LONGEST_LINE_PX = 16, 12.0, 150.0
+_LOOKED_AT_PX = 448  # the longer side of the picture in which lines are looked for
+_LEAST_SIDE_PX, _LEAST_LINE_PX, _LONGEST_LINE_PX = 16, 8.4, 105.0
 _RIM = 0.015  # of the picture: frames and borders are no lines of the scene
 _MOST_LINES, _LEAST_LINES = 300, 8
-_ONE_WITNESS_PX = 60.0  # so many pixels of lines count as one independent observation
+_ONE_WITNESS_PX = 42.0  # so many pixels of lines count as one independent observation
 _FLOOR_DEG = 0.4  # of the stated error
 
 
