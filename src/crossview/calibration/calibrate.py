@@ -187,8 +187,8 @@ def judge(photos: KnownPhotos, fitted: Fit, share: float) -> Outcome:
     """What a fit states of photos, which it should not have seen."""
     evidence = evidences(photos.scores, photos.counts, fitted.temperature)
     beyond = evidences(photos.out_scores, photos.out_counts, fitted.temperature)
-    prominence = photos.prominence
-    limits = np.stack([reach.limit(prominence) for reach in fitted.reaches], axis=1)
+    told = photos.prominence, photos.brightness
+    limits = np.stack([reach.limit(*told) for reach in fitted.reaches], axis=1)
     return Outcome(
         probability=np.clip(probabilities(photos, fitted, share)[:, 0], 0.0, 1.0),
         right=photos.hits[:, 0],

@@ -15,7 +15,7 @@ import numpy as np
 from annotated_types import Interval
 from numpy.typing import ArrayLike
 
-from crossview.arrays import F64
+from crossview.arrays import F64, Bool
 from crossview.errors import BadIndex
 from crossview.localization.answer import Answer, Place
 from crossview.model import as_wide_as
@@ -23,19 +23,31 @@ from crossview.schema import Count, NotNegative, Positive, Sentence, Share, chec
 from crossview.views.lens import FLAT_LIMIT_DEG
 
 FORMAT = 3  # from 2 on a file of its own must have a checksum; an index has one for all
-READ_FORMATS = (1, 2, FORMAT)  # those before 3 say nothing of sigmas
+BRIGHTNESS_FORMAT = 4  # of a calibration with strata by brightness, which earlier versions lack
+READ_FORMATS = (1, 2, FORMAT, BRIGHTNESS_FORMAT)  # those before 3 say nothing of sigmas
 Open = Annotated[float, Interval(gt=0.0, lt=1.0)]  # a share that is neither none nor all
 Fov = Annotated[float, Interval(ge=0.0, le=360.0)]  # degrees
-CHOSEN_BY = "score and lines of tilted photos"  # how an unknown field of view is chosen (localization.search)
+# How an unknown field of view is chosen (localization.search).
+CHOSEN_BY = "score and lines of tilted photos"
 TILTED_BY = "lines"  # how the tilt of a photo is found where nothing tells it (views.horizon)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stratum:
-    """Pictures whose prominence lies below ``prominence_below``, and above that of the last one."""
+    """Pictures of less prominence and brightness than these, which no stratum before it holds."""
 
-    prominence_below: float
     below_best: NotNegative
+    prominence_below: float | None = None
+    brightness_below: float | None = None
+
+    def holds(self, prominence: F64, brightness: F64) -> Bool:
+        """Which of pictures [n] are below both; NaN is below nothing."""
+        held = np.ones(len(prominence), dtype=bool)
+        if self.prominence_below is not None:
+            held &= prominence < self.prominence_below
+        if self.brightness_below is not None:
+            held &= brightness < self.brightness_below
+        return held
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +55,8 @@ class Reach:
     """A set that holds the truth with a coverage in (0, 1).
 
     It is the cells whose score is at most ``below_best`` (a difference of cosines) below the best.
-    ``strata``: another limit for pictures of less prominence, from the least one up; so night and
-    day, which differ in it, are both covered by a calibration that has seen both.
+    ``strata``: another limit for pictures of less prominence or brightness, of which the first that
+    holds a picture counts; so night and day are both covered by a calibration that has seen both.
     """
 
     coverage: Open
@@ -56,12 +68,21 @@ class Reach:
         """``below_best`` of the stratum in which it is largest."""
         return max([self.below_best, *(stratum.below_best for stratum in self.strata)])
 
-    def limit(self, prominence: ArrayLike) -> F64:
-        """``below_best`` for pictures of a prominence [n] (``posterior.measure_prominence``)."""
-        limits = np.array([*(stratum.below_best for stratum in self.strata), self.below_best])
-        edges = np.array([stratum.prominence_below for stratum in self.strata])
-        found: F64 = limits[np.searchsorted(edges, prominence, side="right")]
-        return found
+    def limit(self, prominence: ArrayLike, brightness: ArrayLike | None = None) -> F64:
+        """``below_best`` for pictures of a prominence [n] (``posterior.measure_prominence``).
+
+        ``brightness`` [n] as in ``Answer``; of unknown brightness (None, NaN) the largest limit
+        counts, where brightness matters.
+        """
+        prominences = np.atleast_1d(np.asarray(prominence, np.float64))
+        lights = np.full(len(prominences), np.nan)
+        lights[:] = np.nan if brightness is None else np.asarray(brightness, np.float64)
+        found = np.full(len(prominences), self.below_best)
+        for stratum in reversed(self.strata):
+            found[stratum.holds(prominences, lights)] = stratum.below_best
+        if any(stratum.brightness_below is not None for stratum in self.strata):
+            found[np.isnan(lights)] = self.largest_limit
+        return found.reshape(np.shape(prominence))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +208,14 @@ class Calibration:
         for reach in (reach for kind in values["kinds"] for reach in kind["fit"]["reaches"]):
             if not reach["strata"]:  # as earlier versions write and read it
                 del reach["strata"]
+                continue
+            told = [
+                {key: value for key, value in stratum.items() if value is not None}
+                for stratum in reach["strata"]
+            ]
+            reach["strata"] = told
+            if any("brightness_below" in stratum for stratum in told):
+                values["format"] = BRIGHTNESS_FORMAT
         return values
 
     @staticmethod
@@ -196,7 +225,7 @@ class Calibration:
             if values["format"] not in READ_FORMATS:
                 raise BadIndex(
                     f"The index has a calibration of format {values['format']}; this crossview "
-                    f"reads formats {READ_FORMATS[0]} to {FORMAT}.\n"
+                    f"reads formats {READ_FORMATS[0]} to {READ_FORMATS[-1]}.\n"
                     "Calibrate again with crossview calibrate."
                 )
             entries = {key: value for key, value in values.items() if key != "format"}

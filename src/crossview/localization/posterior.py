@@ -232,7 +232,8 @@ def find_areas(index: Index, answer: Answer, fit: Fit) -> Iterator[Area]:
     prominence = measure_prominence(scores)
     for reach in fit.reaches:
         if answer.prior is None:
-            rows = np.flatnonzero(below_best <= reach.limit(prominence))  # not where it is NaN
+            limit = reach.limit(prominence, answer.brightness)
+            rows = np.flatnonzero(below_best <= limit)  # not where it is NaN
         else:
             log_prior = compute_log_prior(index, answer.prior.prior)
             rows = find_credible(compute_masses(scores, fit.temperature, log_prior), reach.coverage)

@@ -25,6 +25,7 @@ _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.
 _YIQ_INVERSE = np.linalg.inv(_YIQ)
 Strength = Literal["strong", "weak", "none"]
 _LEVELS = np.arange(256, dtype=np.float64)
+_BRIGHTNESS_PX = 256  # along a picture, of which brightness is measured
 
 
 def augment_photometric(
@@ -207,6 +208,13 @@ def _apply_table(image: U8, levels: F64) -> U8:
 
     table = np.clip(np.round(levels), 0, 255).astype(np.uint8)
     return np.asarray(cv2.LUT(image, table), dtype=np.uint8)
+
+
+def measure_brightness(rgb: U8) -> float:
+    """Mean luma, in [0, 1], of the upper half of [H, W, 3]: about the sky, and dark by night."""
+    step = max(1, max(rgb.shape[:2]) // _BRIGHTNESS_PX)
+    upper = rgb[: max(1, len(rgb) // 2) : step, ::step]
+    return float((upper @ _LUMA).mean()) / 255.0
 
 
 def look_like_sky(rgb: U8) -> Bool:
