@@ -68,7 +68,7 @@ class Pictured:
     heading_deg: np.ndarray  # [n, N]
     strips: np.ndarray  # [n, h, w, 3]
     truths: np.ndarray  # [n, 2]
-    brightness: np.ndarray  # [n]
+    ground_light: np.ndarray  # [n]
 
 
 def main() -> None:
@@ -121,7 +121,7 @@ def _picture_town(
     built = None
     index = Index.open(town.index)
     for name, changes in CONDITIONS.items():
-        version = f"{TOWN_VERSION}-{CHANGES_VERSION}-{wanted.pictures}-bright"
+        version = f"{TOWN_VERSION}-{CHANGES_VERSION}-{wanted.pictures}-light"
         file = wanted.kept / f"{town.style}-{town.seed}-{name}-{version}.npz"
         if not file.is_file():
             built = built or build_town(town.style, town.seed)
@@ -138,7 +138,7 @@ def _picture_town(
                 yield Pictured(
                     town=town, fov_deg=fov, condition=name,
                     **{key: kept[f"{key}_{fov:g}"]
-                       for key in ("scores", "heading_deg", "strips", "truths", "brightness")},
+                       for key in ("scores", "heading_deg", "strips", "truths", "ground_light")},
                 )  # fmt: skip
 
 
@@ -162,13 +162,13 @@ def _locate_shots(
         pictures = [take(drive, shot) for shot in part]
         queries = list(make_queries(pictures, [Hints(fov_deg=fov)] * len(part), embedder))
         for query, result in zip(queries, search(index, queries), strict=True):
-            rows.append((result.scores, result.heading_deg, query.strips[0], query.brightness))
+            rows.append((result.scores, result.heading_deg, query.strips[0], query.ground_light))
     truths = [town.site.latlon(shot.east_m, shot.south_m) for shot in shots]
     return {
         f"scores_{fov:g}": np.stack([row[0] for row in rows]),
         f"heading_deg_{fov:g}": np.stack([row[1] for row in rows]),
         f"strips_{fov:g}": np.stack([row[2] for row in rows]),
-        f"brightness_{fov:g}": np.array([row[3] for row in rows]),
+        f"ground_light_{fov:g}": np.array([row[3] for row in rows]),
         f"truths_{fov:g}": np.array([[place.lat, place.lon] for place in truths]),
     }
 
@@ -189,7 +189,7 @@ def _answer(index: Index, part: Pictured, row: int) -> Answer:
         photo=str(row), sha256="", kind="panorama" if panorama else "perspective",
         fov_deg=part.fov_deg, fov_source="panorama" if panorama else "given", assumptions=(),
         places=rank_places(index, part.scores[row], part.heading_deg[row], PLACES),
-        scores=part.scores[row], brightness=float(part.brightness[row]),
+        scores=part.scores[row], ground_light=float(part.ground_light[row]),
     )  # fmt: skip
 
 

@@ -46,5 +46,5 @@ def drawn(n: int, seed: int, *, signal: float = SIGNAL, per_spot: int = 1) -> Kn
         peak_m=np.full(n, np.nan),
         peak_deg=np.full(n, np.nan),
         heading_error_deg=np.full(n, np.nan),
-        brightness=np.full(n, np.nan),
+        ground_light=np.full(n, np.nan),
     )

@@ -312,11 +312,11 @@ def by_day_and_night(n, seed):
     day = np.repeat([True, False], n)
     ranks = rng.integers(0, 100, 2 * n)
     by_night = photos.scores[np.arange(2 * n), ranks].astype(np.float64)
-    light = np.where(day, rng.uniform(0.4, 0.7, 2 * n), rng.uniform(0.05, 0.3, 2 * n))
-    return replace(photos, truth=np.where(day, photos.truth, by_night), brightness=light), day
+    light = np.where(day, rng.uniform(0.6, 0.9, 2 * n), rng.uniform(1.0, 1.8, 2 * n))
+    return replace(photos, truth=np.where(day, photos.truth, by_night), ground_light=light), day
 
 
-def test_strata_cover_night_and_day_each_if_only_brightness_tells_them_apart():
+def test_strata_cover_night_and_day_each_if_only_their_light_tells_them_apart():
     known, _ = by_day_and_night(800, 3)
     future, day = by_day_and_night(800, 7)
     together, apart = (
@@ -329,32 +329,10 @@ def test_strata_cover_night_and_day_each_if_only_brightness_tells_them_apart():
     assert covered[day].mean() == pytest.approx(0.8, abs=0.04)
     assert covered[~day].mean() == pytest.approx(0.8, abs=0.04)
     for reach in apart.reaches:
-        (night,) = reach.strata
-        assert night.prominence_below is None
-        assert 0.3 < night.brightness_below < 0.4
-        assert night.below_best > reach.below_best
-
-
-def test_strata_follow_each_other_as_the_branches_of_a_tree_do():
-    known, day = of_two_conditions(1500, 3)
-    known = replace(known, brightness=np.where(day, 0.6, 0.1))
-    (reach,) = fit(known, CalibrationGoal(coverages=(0.8,), strata=4)).reaches
-    assert len(reach.strata) == 3
-    limits = reach.limit(known.prominence, known.brightness)
-    share = len(known) / 10
-    for limit in {reach.below_best, *(stratum.below_best for stratum in reach.strata)}:
-        own = limits == limit
-        assert own.sum() >= min(share, 25)  # the photos that 80 % takes
-        assert (known.below_best[own] <= limit).mean() >= 0.8
-
-
-def test_what_tells_nothing_parts_nothing():
-    """Photos that are all alike have one limit, however many strata are asked for."""
-    known = replace(drawn(300, 0), brightness=np.full(300, 0.5))
-    known = replace(known, truth=known.scores[:, 0].astype(np.float64))  # all gaps are 0
-    known = replace(known, scores=np.ones_like(known.scores), truth=np.ones(300))
-    (reach,) = fit(known, CalibrationGoal(coverages=(0.8,), strata=5)).reaches
-    assert reach.strata == ()
+        (daylight,) = reach.strata
+        assert daylight.prominence_below is None
+        assert 0.85 < daylight.ground_light_below < 1.05
+        assert daylight.below_best < reach.below_best
 
 
 def test_a_picture_gets_the_limit_of_its_stratum():
@@ -368,12 +346,14 @@ def test_a_picture_gets_the_limit_of_its_stratum():
     assert Reach(coverage=0.9, below_best=0.1).limit(0.5) == 0.1
 
 
-def test_a_picture_of_unknown_brightness_gets_the_largest_limit_where_brightness_matters():
-    dark = Stratum(brightness_below=0.3, prominence_below=0.2, below_best=0.4)
-    reach = Reach(coverage=0.9, below_best=0.1, strata=(dark,))
-    assert reach.limit([0.1, 0.3, 0.1], [0.2, 0.2, 0.6]).tolist() == [0.4, 0.1, 0.1]
-    assert reach.limit([0.1, 0.3]).tolist() == [0.4, 0.4]
-    assert reach.limit(0.3, np.nan) == 0.4
+def test_a_picture_whose_light_is_not_known_gets_the_largest_limit_where_light_matters():
+    strata = (
+        Stratum(ground_light_below=0.8, below_best=0.1),
+        Stratum(ground_light_below=1.0, below_best=0.3),
+    )
+    reach = Reach(coverage=0.9, below_best=0.2, strata=strata)
+    assert reach.limit([0.5] * 4, [0.7, 0.8, 1.0, np.nan]).tolist() == [0.1, 0.3, 0.2, 0.3]
+    assert reach.limit(0.5) == 0.3
 
 
 def test_prominence_is_the_best_score_above_the_middle_one_however_cells_are_grouped():

@@ -14,6 +14,7 @@ from crossview.localization.calibration_record import (
     Fit,
     Reach,
     Spread,
+    Stratum,
 )
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate
@@ -203,6 +204,22 @@ def test_what_was_carried_over_is_in_the_answer(index):
 def test_a_calibration_survives_its_json():
     known = calibration(replace(KIND, measured={"brier": 0.1, "sets": [{"asked": 0.9}]}))
     assert Calibration.from_json(json.loads(json.dumps(known.to_json()))) == known
+
+
+def test_strata_by_light_are_kept_and_those_of_earlier_versions_read_as_before():
+    def make(stratum):
+        reach = Reach(coverage=0.9, below_best=0.1, strata=(stratum,))
+        return calibration(replace(KIND, fit=replace(KIND.fit, reaches=(reach,))))
+
+    by_light = make(Stratum(ground_light_below=0.8, below_best=0.2))
+    assert by_light.to_json()["format"] == 4  # which earlier versions refuse in words
+    assert Calibration.from_json(json.loads(json.dumps(by_light.to_json()))) == by_light
+    earlier = make(Stratum(prominence_below=0.2, below_best=0.3)).to_json()
+    assert earlier["format"] == 3
+    (reach,) = earlier["kinds"][0]["fit"]["reaches"]
+    assert reach["strata"] == [{"prominence_below": 0.2, "below_best": 0.3}]
+    (read,) = Calibration.from_json(earlier).kinds[0].fit.reaches
+    assert read.limit([0.1, 0.5]).tolist() == [0.3, 0.1]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from tests.views.scenes import panorama
 
 from crossview.errors import InvalidValue
 from crossview.views import colour as changes
-from crossview.views.colour import augment_photometric
+from crossview.views.colour import augment_photometric, measure_ground_light
 
 IMAGE = panorama(128)
 
@@ -81,3 +81,18 @@ def test_odd_shapes_keep_their_shape(shape):
     for seed in range(40):
         out = augment_photometric(image, np.random.default_rng(seed), 2.0)
         assert (out.shape, out.dtype) == (shape, np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(40, 60, 3), (41, 60, 3), (3000, 2000, 3)])
+def test_the_light_of_the_ground_is_told_against_the_sky_whatever_the_exposure(shape):
+    day = np.full(shape, 160, np.uint8)
+    day[shape[0] // 2 :] = 120
+    assert measure_ground_light(day) == pytest.approx(0.75, abs=0.02)
+    assert measure_ground_light(day // 2) == pytest.approx(0.75, abs=0.02)
+    night = day[::-1] // 4
+    assert measure_ground_light(night) == pytest.approx(1.33, abs=0.03)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 50, 3), (2, 1, 3)])
+def test_any_picture_has_some_light(shape):
+    assert measure_ground_light(np.zeros(shape, np.uint8)) == 1.0

@@ -187,7 +187,7 @@ def judge(photos: KnownPhotos, fitted: Fit, share: float) -> Outcome:
     """What a fit states of photos, which it should not have seen."""
     evidence = evidences(photos.scores, photos.counts, fitted.temperature)
     beyond = evidences(photos.out_scores, photos.out_counts, fitted.temperature)
-    told = photos.prominence, photos.brightness
+    told = photos.prominence, photos.ground_light
     limits = np.stack([reach.limit(*told) for reach in fitted.reaches], axis=1)
     return Outcome(
         probability=np.clip(probabilities(photos, fitted, share)[:, 0], 0.0, 1.0),

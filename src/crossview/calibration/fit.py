@@ -6,11 +6,9 @@ future photo that is exchangeable with the ``n`` known ones is covered with the 
 or more, whatever the model and for every ``n``. How far luck in the choice of the known photos can
 move the coverage of one calibration follows a beta distribution (Vovk, "Conditional validity of
 inductive conformal predictors", 2012); asking for five photos beyond the set keeps that in bounds.
-With strata (Mondrian conformal prediction, same book) each group of pictures of about one
-prominence or brightness is covered for itself, and so, nearly, is each condition that these tell
-apart. A small regression tree (Breiman et al. 1984) parts the pictures where that tells most of how
-far the true cell lies below the best one. It sees the photos that limits are taken from, so the
-guarantee is no longer exact; each group keeps as many photos as a calibration takes.
+With strata (Mondrian conformal prediction, same book) each group of pictures of about one light is
+covered for itself, and so, nearly, is each condition that the light tells apart: how bright the
+ground is against the sky, which is least by day and most by night.
 
 *Probability*: the one temperature at which the probabilities of the places of all known photos to
 lie within 25 m have the highest likelihood.
@@ -25,13 +23,11 @@ region, which makes it a photo from elsewhere; a logistic regression tells the t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from crossview.arrays import F32, F64, I64
+from crossview.arrays import F32, F64
 from crossview.calibration.known_photos import KnownPhotos
 from crossview.errors import require
 from crossview.localization.calibration_record import Fit, Reach, Spread, Stratum
@@ -48,7 +44,6 @@ _REFINEMENTS = 10
 _LEAST_PROBABILITY = 1e-6
 _RIDGE = 1e-3
 _NEWTON_STEPS = 40
-_EDGES = ("prominence_below", "brightness_below")  # of a stratum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +52,7 @@ class CalibrationGoal:
 
     ``coverages`` in (0, 1); ``false_reject``: share of the region's own photos that may be refused;
     ``share`` of future photos that are from elsewhere, an assumption. ``strata``: groups of
-    pictures by prominence and brightness, each of which is covered; fewer where more tell nothing.
+    pictures by light, each of which is covered; by prominence where the light is not known.
     """
 
     coverages: tuple[float, ...] = (0.9, 0.95)
@@ -101,85 +96,32 @@ def fit(photos: KnownPhotos, wanted: CalibrationGoal) -> Fit:
         bias=bias,
         slope=slope,
         refused_below=-conformal_quantile(-inside, 1.0 - wanted.false_reject),
-        reaches=tuple(_fit_reaches(photos, wanted)),
+        reaches=tuple(_fit_reach(photos, coverage, wanted.strata) for coverage in wanted.coverages),
     )
 
 
-class _Group(NamedTuple):
-    """Photos of a stratum, and below which prominence and brightness they lie."""
-
-    rows: I64
-    below: tuple[float, float]
-
-
-def _fit_reaches(photos: KnownPhotos, wanted: CalibrationGoal) -> Iterator[Reach]:
-    """The limits of each stratum, for every coverage."""
-    *strata, rest = _part_photos(photos, wanted)
+def _fit_reach(photos: KnownPhotos, coverage: float, strata: int) -> Reach:
+    """The limit of each stratum; edges between them say nothing of where photos were taken."""
     gaps = photos.below_best
-    for coverage in wanted.coverages:
-        yield Reach(
-            coverage=coverage,
-            below_best=conformal_quantile(gaps[rest.rows], coverage),
-            strata=tuple(
-                Stratum(
-                    below_best=conformal_quantile(gaps[group.rows], coverage),
-                    **{name: edge for name, edge in zip(_EDGES, group.below, strict=True)
-                       if edge < math.inf},
-                )
-                for group in strata
-            ),
-        )  # fmt: skip
-
-
-def _part_photos(photos: KnownPhotos, wanted: CalibrationGoal) -> list[_Group]:
-    """Groups of photos, of which the first counts that a photo lies below; the last has no edges.
-
-    The group is parted in two, again and again, where the ranks of the gaps differ most.
-    """
-    groups = [_Group(np.arange(len(photos)), (math.inf, math.inf))]
-    if wanted.strata == 1:
-        return groups
-    told = np.stack([photos.prominence, photos.brightness])
-    ranks = np.argsort(np.argsort(photos.below_best, kind="stable")) / len(photos)
-    least = max(map(photos_needed, wanted.coverages))
-    while len(groups) < wanted.strata:
-        cuts = [
-            (*_find_cut(values[group.rows], ranks[group.rows], least), number, column)
-            for number, group in enumerate(groups)
-            for column, values in enumerate(told)
-        ]
-        gain, edge, number, column = max(cuts)
-        if gain <= 0.0:
-            break
-        rows, below = groups[number]
-        under = told[column, rows] < edge
-        edges = [*below]
-        edges[column] = edge
-        groups[number : number + 1] = [
-            _Group(rows[under], (edges[0], edges[1])), _Group(rows[~under], below)
-        ]  # fmt: skip
-    return groups
-
-
-def _find_cut(values: F64, ranks: F64, least: int) -> tuple[float, float]:
-    """What parting photos [n] by ``values`` explains of their ranks, and the best edge for it.
-
-    ``least`` photos stay on either side. (0, infinity) if nothing can be gained.
-    """
-    count = len(values)
-    if count < 2 * least or np.isnan(values).any():
-        return 0.0, math.inf
-    order = np.argsort(values, kind="stable")
-    rising = values[order]
-    under = np.arange(least, count - least + 1)
-    under = under[rising[under - 1] < rising[under]]
-    if not len(under):
-        return 0.0, math.inf
-    sums = np.cumsum(ranks[order] - ranks.mean())[under - 1]
-    gains = sums**2 * count / (under * (count - under))
-    best = int(np.argmax(gains))
-    at = int(under[best])
-    return float(gains[best]), float(rising[at - 1] + rising[at]) / 2.0
+    if strata == 1:
+        return Reach(coverage=coverage, below_best=conformal_quantile(gaps, coverage))
+    by_light = bool(np.isfinite(photos.ground_light).all())
+    told = photos.ground_light if by_light else photos.prominence
+    edges = np.quantile(told, np.arange(1, strata) / strata)
+    number = np.searchsorted(edges, told, side="right")
+    limits = [conformal_quantile(gaps[number == one], coverage) for one in range(strata)]
+    return Reach(
+        coverage=coverage,
+        below_best=limits[-1],
+        strata=tuple(
+            Stratum(
+                below_best=limit,
+                ground_light_below=float(edge) if by_light else None,
+                prominence_below=None if by_light else float(edge),
+            )
+            for edge, limit in zip(edges, limits, strict=False)
+        ),
+    )
 
 
 def conformal_quantile(values: F64, coverage: float) -> float:

@@ -58,7 +58,7 @@ class KnownPhoto:
     peak_m: float | None  # of the first place, as in Place
     peak_deg: float | None
     heading_error_deg: float | None  # of the first place; None where a heading is unknown
-    brightness: float | None  # of the photo, as in Answer
+    ground_light: float | None  # of the photo, as in Answer
 
 
 def make_known_photo(
@@ -95,7 +95,7 @@ def make_known_photo(
         peak_m=answer.places[0].peak_m,
         peak_deg=answer.places[0].peak_deg,
         heading_error_deg=_measure_heading_error(answer.places[0].heading_deg, heading_deg),
-        brightness=answer.brightness,
+        ground_light=answer.ground_light,
     )
 
 
@@ -200,7 +200,7 @@ class KnownPhotos:
     peak_m: F64
     peak_deg: F64
     heading_error_deg: F64
-    brightness: F64
+    ground_light: F64
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -255,7 +255,7 @@ class KnownPhotos:
             peak_m=_fill(photo.peak_m for photo in photos),
             peak_deg=_fill(photo.peak_deg for photo in photos),
             heading_error_deg=_fill(photo.heading_error_deg for photo in photos),
-            brightness=_fill(photo.brightness for photo in photos),
+            ground_light=_fill(photo.ground_light for photo in photos),
         )
 
 

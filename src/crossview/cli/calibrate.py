@@ -82,8 +82,8 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
     strata: Annotated[
         int,
         typer.Option(
-            help="Groups of photos, by how bright they are and how far the best place stands out, "
-            "that are each covered; takes that many times as many photos."
+            help="Groups of photos, by how bright the ground is against the sky, that are each "
+            "covered; takes that many times as many photos."
         ),
     ] = 1,
     ignore_direction: Annotated[

@@ -23,8 +23,8 @@ from crossview.schema import Count, NotNegative, Positive, Sentence, Share, chec
 from crossview.views.lens import FLAT_LIMIT_DEG
 
 FORMAT = 3  # from 2 on a file of its own must have a checksum; an index has one for all
-BRIGHTNESS_FORMAT = 4  # of a calibration with strata by brightness, which earlier versions lack
-READ_FORMATS = (1, 2, FORMAT, BRIGHTNESS_FORMAT)  # those before 3 say nothing of sigmas
+LIGHT_FORMAT = 4  # of one with strata by light, which earlier versions cannot read
+READ_FORMATS = (1, 2, FORMAT, LIGHT_FORMAT)  # those before 3 say nothing of sigmas
 Open = Annotated[float, Interval(gt=0.0, lt=1.0)]  # a share that is neither none nor all
 Fov = Annotated[float, Interval(ge=0.0, le=360.0)]  # degrees
 # How an unknown field of view is chosen (localization.search).
@@ -34,19 +34,22 @@ TILTED_BY = "lines"  # how the tilt of a photo is found where nothing tells it (
 
 @dataclass(frozen=True, kw_only=True)
 class Stratum:
-    """Pictures of less prominence and brightness than these, which no stratum before it holds."""
+    """Pictures whose ground is less light, or which stand out less, than in the next stratum.
+
+    ``ground_light_below`` is given, or ``prominence_below``, as earlier versions had it.
+    """
 
     below_best: NotNegative
     prominence_below: float | None = None
-    brightness_below: float | None = None
+    ground_light_below: float | None = None
 
-    def holds(self, prominence: F64, brightness: F64) -> Bool:
-        """Which of pictures [n] are below both; NaN is below nothing."""
+    def holds(self, prominence: F64, ground_light: F64) -> Bool:
+        """Which of pictures [n] lie below; NaN does nowhere."""
         held = np.ones(len(prominence), dtype=bool)
         if self.prominence_below is not None:
             held &= prominence < self.prominence_below
-        if self.brightness_below is not None:
-            held &= brightness < self.brightness_below
+        if self.ground_light_below is not None:
+            held &= ground_light < self.ground_light_below
         return held
 
 
@@ -55,8 +58,8 @@ class Reach:
     """A set that holds the truth with a coverage in (0, 1).
 
     It is the cells whose score is at most ``below_best`` (a difference of cosines) below the best.
-    ``strata``: another limit for pictures of less prominence or brightness, of which the first that
-    holds a picture counts; so night and day are both covered by a calibration that has seen both.
+    ``strata``: other limits for pictures of other light; the first that holds a picture counts. So
+    night and day are both covered by a calibration that has seen both.
     """
 
     coverage: Open
@@ -68,19 +71,19 @@ class Reach:
         """``below_best`` of the stratum in which it is largest."""
         return max([self.below_best, *(stratum.below_best for stratum in self.strata)])
 
-    def limit(self, prominence: ArrayLike, brightness: ArrayLike | None = None) -> F64:
+    def limit(self, prominence: ArrayLike, ground_light: ArrayLike | None = None) -> F64:
         """``below_best`` for pictures of a prominence [n] (``posterior.measure_prominence``).
 
-        ``brightness`` [n] as in ``Answer``; of unknown brightness (None, NaN) the largest limit
-        counts, where brightness matters.
+        ``ground_light`` [n] as in ``Answer``; where it matters and is not known (None, NaN), the
+        largest limit counts.
         """
         prominences = np.atleast_1d(np.asarray(prominence, np.float64))
         lights = np.full(len(prominences), np.nan)
-        lights[:] = np.nan if brightness is None else np.asarray(brightness, np.float64)
+        lights[:] = np.nan if ground_light is None else np.asarray(ground_light, np.float64)
         found = np.full(len(prominences), self.below_best)
         for stratum in reversed(self.strata):
             found[stratum.holds(prominences, lights)] = stratum.below_best
-        if any(stratum.brightness_below is not None for stratum in self.strata):
+        if any(stratum.ground_light_below is not None for stratum in self.strata):
             found[np.isnan(lights)] = self.largest_limit
         return found.reshape(np.shape(prominence))
 
@@ -214,8 +217,8 @@ class Calibration:
                 for stratum in reach["strata"]
             ]
             reach["strata"] = told
-            if any("brightness_below" in stratum for stratum in told):
-                values["format"] = BRIGHTNESS_FORMAT
+            if any("ground_light_below" in stratum for stratum in told):
+                values["format"] = LIGHT_FORMAT
         return values
 
     @staticmethod

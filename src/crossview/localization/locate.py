@@ -184,7 +184,7 @@ def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchR
         scores=result.scores,
         searched_places=count_searched_places(index, result.scores),
         warnings=(*index.manifest.warnings, *query.warnings),
-        brightness=query.brightness,
+        ground_light=query.ground_light,
     )
     answer = _add_places(index, query, result, answer)
     confident = add_confidence(index, answer, query.hints)

@@ -232,7 +232,7 @@ def find_areas(index: Index, answer: Answer, fit: Fit) -> Iterator[Area]:
     prominence = measure_prominence(scores)
     for reach in fit.reaches:
         if answer.prior is None:
-            limit = reach.limit(prominence, answer.brightness)
+            limit = reach.limit(prominence, answer.ground_light)
             rows = np.flatnonzero(below_best <= limit)  # not where it is NaN
         else:
             log_prior = compute_log_prior(index, answer.prior.prior)

@@ -25,7 +25,7 @@ _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.
 _YIQ_INVERSE = np.linalg.inv(_YIQ)
 Strength = Literal["strong", "weak", "none"]
 _LEVELS = np.arange(256, dtype=np.float64)
-_BRIGHTNESS_PX = 256  # along a picture, of which brightness is measured
+_LIGHT_PX = 256  # along a picture, on which its light is measured
 
 
 def augment_photometric(
@@ -210,11 +210,16 @@ def _apply_table(image: U8, levels: F64) -> U8:
     return np.asarray(cv2.LUT(image, table), dtype=np.uint8)
 
 
-def measure_brightness(rgb: U8) -> float:
-    """Mean luma, in [0, 1], of the upper half of [H, W, 3]: about the sky, and dark by night."""
-    step = max(1, max(rgb.shape[:2]) // _BRIGHTNESS_PX)
-    upper = rgb[: max(1, len(rgb) // 2) : step, ::step]
-    return float((upper @ _LUMA).mean()) / 255.0
+def measure_ground_light(rgb: U8) -> float:
+    """How bright the lower half of a photo [H, W, 3] is against its upper half: a ratio of lumas.
+
+    Whatever its exposure: about 0.75 by day, when the sky lights all, more where snow lies on the
+    ground, and more than 1 by night, when lamps do.
+    """
+    step = max(1, max(rgb.shape[:2]) // _LIGHT_PX)
+    half = max(1, len(rgb) // 2)
+    upper, lower = (part[::step, ::step] @ _LUMA for part in (rgb[:half], rgb[-half:]))
+    return float((lower.mean() + 1.0) / (upper.mean() + 1.0))  # of a black picture 1
 
 
 def look_like_sky(rgb: U8) -> Bool:
