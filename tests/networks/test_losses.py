@@ -124,12 +124,17 @@ def leaf(array, dtype=torch.float64):
     "name",
     [
         *("geodtr_triplet", "geodtrplus_triplet"),
-        *("l2ltr_triplet_diag_kept", "saig_triplet_diag_kept"),
+        *("l2ltr_triplet_diag_kept", "saig_triplet_diag_kept", "saig_semi_topk"),
     ],
 )
 def test_the_triplet_loss_and_its_gradients_are_the_authors(official, group, name):
     aerial, ground = (leaf(official[f"{group}/{view}"]) for view in ("aerial", "ground"))
-    loss = soft_margin_triplet(ground, aerial, keep_diagonal=name.endswith("diag_kept"))
+    loss = soft_margin_triplet(
+        ground,
+        aerial,
+        keep_diagonal=name.endswith("diag_kept"),
+        nearest=math.isqrt(len(ground)) if name == "saig_semi_topk" else 0,
+    )
     loss.backward()
     assert loss.item() == pytest.approx(float(official[f"{group}/{name}/loss_float64"]), abs=1e-9)
     for ours, view in ((aerial, "aerial"), (ground, "ground")):
@@ -191,6 +196,20 @@ def test_the_triplet_loss_is_a_double_loop_over_other_places():
         if i != j
     ]
     assert soft_margin_triplet(ground, aerial).item() == pytest.approx(sum(terms) / 40, rel=1e-5)
+
+
+def test_the_nearest_negatives_of_every_anchor_are_those_of_a_sorted_loop():
+    torch.manual_seed(0)
+    ground, aerial = (torch.nn.functional.normalize(torch.randn(5, 8), dim=1) for _ in range(2))
+    d = [[2 - 2 * float(ground[i] @ aerial[j]) for j in range(5)] for i in range(5)]
+    terms = []
+    for i in range(5):
+        for wrong in ([d[i][j] for j in range(5) if j != i], [d[j][i] for j in range(5) if j != i]):
+            terms += [math.log(1 + math.exp(10 * (d[i][i] - w))) for w in sorted(wrong)[:2]]
+    loss = soft_margin_triplet(ground, aerial, nearest=2).item()
+    assert loss == pytest.approx(sum(terms) / 20, rel=1e-5)
+    every = soft_margin_triplet(ground, aerial, nearest=99).item()
+    assert every == soft_margin_triplet(ground, aerial).item()
 
 
 def test_equal_vectors_cost_log_2_and_hopeless_ones_stay_finite():

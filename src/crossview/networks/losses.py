@@ -81,7 +81,12 @@ def dual_info_nce(
 
 
 def soft_margin_triplet(
-    ground: Tensor, aerial: Tensor, alpha: float = 10.0, *, keep_diagonal: bool = False
+    ground: Tensor,
+    aerial: Tensor,
+    alpha: float = 10.0,
+    *,
+    keep_diagonal: bool = False,
+    nearest: int = 0,
 ) -> Tensor:
     """Mean of log(1 + exp(alpha (d_true - d_wrong))) over 2 n (n - 1) triplets.
 
@@ -91,22 +96,28 @@ def soft_margin_triplet(
     Hu et al. (CVM-Net, CVPR 2018, equation 5) with the exhaustive batch of SAFA, GeoDTR and
     GeoDTR+. As in GeoDTR's code, a place is not its own negative. ``keep_diagonal``: it is, as in
     older TensorFlow forms and in the code of L2LTR and SAIG: ln 2 / (n - 1) more, the same
-    gradients.
+    gradients. ``nearest``: so many negatives of every anchor count, the nearest ones; 0: all.
     """
     with without_autocast(ground):
         cosines = at_least_float32(aerial) @ at_least_float32(ground).T
         own = math.log(2.0) / (len(cosines) - 1) if keep_diagonal else 0.0
-        return soft_margin_of_distances(2.0 - 2.0 * cosines, alpha) + own
+        return soft_margin_of_distances(2.0 - 2.0 * cosines, alpha, nearest) + own
 
 
-def soft_margin_of_distances(distance: Tensor, alpha: float = 10.0) -> Tensor:
+def soft_margin_of_distances(distance: Tensor, alpha: float = 10.0, nearest: int = 0) -> Tensor:
     """:func:`soft_margin_triplet` of distances [n, n], aerial by ground, however they came."""
     with without_autocast(distance):
         distance = at_least_float32(distance)
         true = distance.diagonal()
         wrong = ~torch.eye(len(distance), dtype=torch.bool, device=distance.device)
-        aerial_anchor = F.softplus(alpha * (true[:, None] - distance))[wrong]
-        ground_anchor = F.softplus(alpha * (true[None, :] - distance))[wrong]
+        by_aerial = F.softplus(alpha * (true[:, None] - distance))
+        by_ground = F.softplus(alpha * (true[None, :] - distance))
+        aerial_anchor, ground_anchor = by_aerial[wrong], by_ground[wrong]
+        if 0 < nearest < len(distance) - 1:  # the nearest are those that cost most
+            aerial_anchor, ground_anchor = (
+                costs[wrong].view(len(distance), -1).topk(nearest).values
+                for costs in (by_aerial, by_ground.T)
+            )
         return (aerial_anchor.mean() + ground_anchor.mean()) / 2.0
 
 
