@@ -31,6 +31,7 @@ METHODS = {
     "geodtr": "crossview.methods.geodtr",
     "geodtr-plus": "crossview.methods.geodtr_plus",
     "safa": "crossview.methods.safa",
+    "saig-d": "crossview.methods.saig_d",
     "sample4geo": "crossview.methods.sample4geo",
     "singeo": "crossview.methods.singeo",
     "statewide": "crossview.methods.statewide",

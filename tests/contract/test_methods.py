@@ -48,6 +48,16 @@ TINY = {  # settings that make a page small enough for a test; everything else a
         "aerial_px": (32, 128),
         "batch": 4,
     },
+    "saig-d": {
+        "weights": "none",
+        "stem": (8, 8, 8, 16, 16, 16),
+        "width": 24,
+        "depth": 2,
+        "heads": 2,
+        "ground_px": (32, 128),
+        "aerial_px": (64, 64),
+        "batch": 4,
+    },
     "vigor-offset": {
         "backbone": "test_resnet",
         "weights": "none",

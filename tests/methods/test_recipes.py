@@ -135,6 +135,29 @@ SAFA = {
     "lr": 1e-5,
     "weight_decay": 0.0,
 }
+SAIG = {
+    "stem": (64, 128, 128, 256, 256, 512),
+    "width": 384,
+    "depth": 22,
+    "heads": 12,
+    "head": "smd",
+    "rows": 8,
+    "ground_px": (128, 512),
+    "aerial_px": (256, 256),
+    "polar": False,
+    "whole": True,
+    "loss": "triplet",
+    "alpha": 10.0,
+    "temperature": 0.02,
+    "batch": 32,
+    "epochs": 200.0,
+    "steps": 0,
+    "lr": 1e-4,
+    "weight_decay": 0.03,
+    "rho": 2.0,
+    "adaptive": True,
+    "clip_norm": 0.0,
+}
 PLAIN = {"polar": False, "aerial_px": (256, 256)}
 VIGOR_LAYOUT = {"ground_px": (320, 640), "aerial_px": (320, 320), "polar": False}
 
@@ -203,6 +226,15 @@ RELEASES = {
         "cvact": SAFA,
         "cvact-plain": SAFA | PLAIN,
         "vigor": SAFA | VIGOR_LAYOUT | {"reduce": "max"},
+    },
+    "saig-d": {
+        "cvusa": SAIG,
+        "cvusa-polar": SAIG | {"polar": True, "aerial_px": (128, 512)},
+        "cvusa-s": SAIG | {"depth": 11},
+        "cvact": SAIG,
+        "cvact-polar": SAIG | {"polar": True, "aerial_px": (128, 512)},
+        "cvact-s": SAIG | {"depth": 11},
+        "vigor": SAIG | VIGOR_LAYOUT | {"loss": "semi-triplet", "epochs": 90.0, "clip_norm": 1.0},
     },
 }
 

@@ -32,9 +32,8 @@ from crossview.networks.samplers import draw_batches
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.views.colour import Strength as ColourStrength
+from crossview.views.spec import HALF
 from crossview.views.symmetry import Strength
-
-HALF = (0.5, 0.5, 0.5)  # mean and spread of normalised pixels [C]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +80,7 @@ class Config:
 
 
 def views(config: Config) -> Views:
-    """Panoramas, north in the middle, and windows from above, unrolled or as they are."""
+    """Panoramas, north in the middle, and windows from above, unrolled or as they are; HALF [C]."""
     return layout_masks.make_aligned_views(config, mean=HALF, std=HALF)
 
 

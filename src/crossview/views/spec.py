@@ -17,6 +17,7 @@ Resize = Literal["area", "linear", "linear-antialias"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)  # mean and spread of pixels between -1 and 1
 
 
 _NO_COLUMN = 1e-9  # columns; a product of angles that is a whole number may come out below it
