@@ -116,7 +116,7 @@ class Assessment:
         With each record comes the name of a folder for it, "" if there is only one.
         """
         several = len(self.conditions) > 1
-        for condition, record in evaluate_conditions(self.subject, self._embed(progress)):
+        for condition, record in evaluate_conditions(self.subject, self.embed(progress)):
             yield condition.folder if several else "", record
 
     @property
@@ -124,7 +124,8 @@ class Assessment:
         """What must be known of the figures; complete after :meth:`measure`."""
         return self.subject.warnings
 
-    def _embed(self, progress: JobProgress) -> EmbeddedTable:
+    def embed(self, progress: JobProgress) -> EmbeddedTable:
+        """Vectors of all pictures under every condition, which :meth:`measure` compares."""
         options, conditions = self.options, list(self.conditions)
         files = Files(self.table, make_views(self.embedder.info), options.decoding)  # type: ignore[arg-type]
         source: Source = files

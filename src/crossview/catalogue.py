@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 METHODS = {
     "compass": "crossview.methods.compass",
     "congeo": "crossview.methods.congeo",
+    "dsm": "crossview.methods.dsm",
     "geodtr": "crossview.methods.geodtr",
     "geodtr-plus": "crossview.methods.geodtr_plus",
     "safa": "crossview.methods.safa",

@@ -67,6 +67,14 @@ TINY = {  # settings that make a page small enough for a test; everything else a
         "plain_epochs": 0,
         "batch": 4,
     },
+    "dsm": {
+        "weights": "none",
+        "widths": (8, 8, 16, 16),
+        "head": (16, 8, 4),
+        "ground_px": (32, 128),
+        "aerial_px": (32, 128),
+        "batch": 4,
+    },
     "statewide": {
         "backbone": "test_convnext",
         "heads": 4,

@@ -158,6 +158,23 @@ SAIG = {
     "adaptive": True,
     "clip_norm": 0.0,
 }
+DSM = {
+    "widths": (64, 128, 256, 512),
+    "head": (256, 64, 16),
+    "frozen": 7,
+    "dropout": 0.2,
+    "ground_px": (128, 512),
+    "aerial_px": (128, 512),
+    "fov_deg": 360.0,
+    "headings": "unknown",
+    "turn": "correlation",
+    "whole": True,
+    "alpha": 10.0,
+    "batch": 32,
+    "epochs": 100.0,
+    "lr": 1e-5,
+    "weight_decay": 0.0,
+}
 PLAIN = {"polar": False, "aerial_px": (256, 256)}
 VIGOR_LAYOUT = {"ground_px": (320, 640), "aerial_px": (320, 320), "polar": False}
 
@@ -219,6 +236,14 @@ RELEASES = {
         "cvact": GEODTR_PLUS,
         "cvact-plain": GEODTR_PLUS | PLAIN,
         "vigor": GEODTR_PLUS | VIGOR_LAYOUT | {"sampling": "aerial-first"},
+    },
+    "dsm": {
+        **{name: DSM | {"headings": "aligned"} for name in ("cvusa", "cvact")},
+        **{
+            f"{name}-{t}": DSM | {"fov_deg": float(t)}
+            for name in ("cvusa", "cvact")
+            for t in (360, 180, 90, 70)
+        },
     },
     "safa": {
         "cvusa": SAFA,

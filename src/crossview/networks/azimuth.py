@@ -164,7 +164,7 @@ def as_unit_vectors(bins: Tensor, equal: bool) -> Tensor:
     ``equal``: every block has the same length, so that a score over some bins is the mean of their
     cosines, and over all of them a plain inner product.
     """
-    blocks = bins.transpose(1, 2).float()
+    blocks = at_least_float32(bins.transpose(1, 2))
     if equal:
         share = 1.0 / float(blocks.shape[1]) ** 0.5
         blocks = F.normalize(blocks, dim=2).mul(share)
