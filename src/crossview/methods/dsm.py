@@ -171,7 +171,7 @@ class Branch(nn.Module):
             maps = self._finish(n, maps) if n < len(self.convs) else F.relu(maps)
 
 
-class Network(nn.Module):
+class SlidingNetwork(nn.Module):
     """Two branches that share nothing."""
 
     def __init__(self, config: Config) -> None:
@@ -199,9 +199,9 @@ def views(config: Config) -> Views:
     )
 
 
-def build(config: Config) -> Network:
+def build(config: Config) -> SlidingNetwork:
     """The network; the first ten convolutions of both branches start as VGG16's."""
-    network = Network(config)
+    network = SlidingNetwork(config)
     if config.weights == backbones.RANDOM:
         return network
     require(
@@ -217,7 +217,7 @@ def build(config: Config) -> Network:
     return network
 
 
-def measure(model: Network, batches: Iterator[Batch]) -> None:
+def measure(model: SlidingNetwork, batches: Iterator[Batch]) -> None:
     """Let a network of random numbers alone begin with channels of mean 0 and deviation 1.
 
     Ours, because without it all pictures look alike to a VGG without norms, and the loss stays at
@@ -241,7 +241,7 @@ def rate(name: str, config: Config) -> float:
     return 0.0 if keeps else 1.0
 
 
-def objective(model: Network, batch: Batch, config: Config) -> dict[str, Tensor]:
+def objective(model: SlidingNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
     """All triplets of the batch, each pair at its own turn (section 3.4)."""
     seen = compute_bin_coverage(batch.fov_deg.cpu().numpy(), config.bins)
     distance, _ = measure_turned_distances(
