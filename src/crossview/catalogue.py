@@ -36,6 +36,7 @@ METHODS = {
     "sample4geo": "crossview.methods.sample4geo",
     "singeo": "crossview.methods.singeo",
     "statewide": "crossview.methods.statewide",
+    "transgeo": "crossview.methods.transgeo",
     "vigor-offset": "crossview.methods.vigor_offset",
 }
 VARIANTS = {  # what studies and baselines vary of a method: pages of their own, with more settings

@@ -75,6 +75,16 @@ TINY = {  # settings that make a page small enough for a test; everything else a
         "aerial_px": (32, 128),
         "batch": 4,
     },
+    "transgeo": {
+        "weights": "none",
+        "width": 16,
+        "layers": 2,
+        "heads": 2,
+        "dim": 16,
+        "ground_px": (32, 128),
+        "aerial_px": (64, 64),
+        "batch": 4,
+    },
     "statewide": {
         "backbone": "test_convnext",
         "heads": 4,

@@ -231,7 +231,8 @@ def test_another_methods_file_is_named(tmp_path, capsys, name):
     status, folder = imported(tmp_path, name, Published("geodtr-plus"), filled=False)
     said = " ".join(capsys.readouterr().err.split())
     assert status == 1
-    advice = "Try: crossview import statewide" if name.startswith("statewide") else NO_PAGE
+    page = {"statewide": "statewide", "transgeo": "transgeo"}.get(name.partition("_")[0])
+    advice = f"Try: crossview import {page}" if page else NO_PAGE
     assert f"tensors look like those of {OTHERS[name]}. {advice}" in said
     assert not folder.exists()
 

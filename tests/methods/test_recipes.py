@@ -175,6 +175,33 @@ DSM = {
     "lr": 1e-5,
     "weight_decay": 0.0,
 }
+TRANSGEO = {
+    "backbone": "deit_small_distilled_patch16_224.fb_in1k",
+    "width": 384,
+    "layers": 12,
+    "heads": 6,
+    "dim": 1000,
+    "ground_px": (112, 616),
+    "aerial_px": (256, 256),
+    "whole": True,
+    "keep": 1.0,
+    "alpha": 10.0,
+    "batch": 32,
+    "epochs": 100,
+    "steps": 0,
+    "lr": 1e-4,
+    "weight_decay": 0.03,
+    "decay_vectors": True,
+    "schedule": "epochs",
+    "rho": 2.5,
+    "adaptive": True,
+    "refresh_epochs": 1,
+    "mine_from": "epoch",
+    "neighbour_range": 100,
+}
+TRANSGEO_VIGOR = {"ground_px": (320, 640), "aerial_px": (320, 320), "batch": 16, "epochs": 50}
+ZOOM = {"keep": 0.64, "epochs": 50, "attended_px": (256, 256), "aerial_px": (320, 320)}
+ZOOM_VIGOR = ZOOM | {"attended_px": (320, 320), "aerial_px": (400, 400)}
 PLAIN = {"polar": False, "aerial_px": (256, 256)}
 VIGOR_LAYOUT = {"ground_px": (320, 640), "aerial_px": (320, 320), "polar": False}
 
@@ -260,6 +287,12 @@ RELEASES = {
         "cvact-polar": SAIG | {"polar": True, "aerial_px": (128, 512)},
         "cvact-s": SAIG | {"depth": 11},
         "vigor": SAIG | VIGOR_LAYOUT | {"loss": "semi-triplet", "epochs": 90.0, "clip_norm": 1.0},
+    },
+    "transgeo": {
+        **{name: TRANSGEO for name in ("cvusa", "cvact")},
+        **{f"{name}-stage2": TRANSGEO | ZOOM | {"lr": 1e-5} for name in ("cvusa", "cvact")},
+        "vigor": TRANSGEO | TRANSGEO_VIGOR | {"lr": 5e-5},
+        "vigor-stage2": TRANSGEO | TRANSGEO_VIGOR | ZOOM_VIGOR | {"lr": 5e-6},
     },
 }
 

@@ -30,7 +30,7 @@ RANDOM = "none"  # start from random numbers, on purpose
 
 
 def backbone(name: str, weights: str = PRETRAINED, **settings: Any) -> nn.Module:
-    """A timm model without classifier.
+    """A timm model without classifier, unless ``settings`` say ``num_classes``.
 
     ``name`` may end in ``@16`` or ``@8``: the same tensors at that stride instead of 32, for
     families of which timm can make it so (ConvNeXt, ResNet), where pictures are small.
@@ -40,6 +40,7 @@ def backbone(name: str, weights: str = PRETRAINED, **settings: Any) -> nn.Module
     """
     import timm
 
+    settings = {"num_classes": 0, **settings}
     name, stride = split_stride(name)
     if stride:
         settings["output_stride"] = stride
@@ -51,11 +52,11 @@ def backbone(name: str, weights: str = PRETRAINED, **settings: Any) -> nn.Module
             'All names: python -c "import timm; print(timm.list_models())"'
         )
     if weights != PRETRAINED:
-        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **settings)
+        model: nn.Module = timm.create_model(name, pretrained=False, **settings)
         return model if weights == RANDOM else fill_network(model, Path(weights))
     try:
         with _quiet_hub():
-            model = timm.create_model(name, pretrained=True, num_classes=0, **settings)
+            model = timm.create_model(name, pretrained=True, **settings)
     except Exception as problem:  # the hub client raises many private types
         raise WeightsUnavailable(
             f"Pretrained weights of {name!r} could not be had: {_first_line(problem)}\n"

@@ -46,7 +46,7 @@ _PLAIN = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 AUTHORS = (  # whose network has such names; its pages here, none: not to be read yet
     ("GeoDTR", ("geodtr",), r"ge_(grd|sat)\."),
     ("GeoDTR+", ("geodtr_plus",), r"GLE_(grd|sat)\."),
-    ("TransGeo", (), r"(query|reference)_net\.(patch_embed|blocks)\."),
+    ("TransGeo", ("transgeo",), r"(query|reference)_net\.(patch_embed|blocks)\."),
     ("L2LTR", (), r"model_(grd|sat)\.transformer\.(embeddings|encoder)\."),
     ("SAIG", ("saig_d",), r"model_(grd|sat)\.backbone\.(patch_embed|blocks|pos_embed)"),
     (
