@@ -370,12 +370,12 @@ def test_imagery_by_address_is_told_with_the_photos_and_wants_its_own_yes(
         assert "CC-BY-SA-4.0" in said
         assert main(command) == 2
         assert "Add --yes" in capsys.readouterr().err
-        assert main([*command, "--yes", "--accept-licence", "other"]) == 2
-        assert "--accept-imagery-licence" in capsys.readouterr().err
+        assert main([*command, "--yes", "--accept-photo-licence", "other"]) == 2
+        assert "--accept-licence" in capsys.readouterr().err
         assert maps.asked == []
         assert twin.pictures == {}
         assert not out.exists()
-        command += ["--yes", "--accept-imagery-licence", "--quiet"]
+        command += ["--yes", "--accept-licence", "--quiet"]
         assert main(command) == 0
         asked = len(maps.asked)
         assert asked > 0

@@ -51,7 +51,7 @@ def test_photos_are_fetched_and_more_of_them_later(panoramax, tmp_path, capsys):
     twin, server = panoramax
     assert typed(server, tmp_path / "out", "--most", 8, "--quiet") == 0
     assert "8 of 13 photos" in capsys.readouterr().out
-    assert typed(server, tmp_path / "out", "--accept-licence", "other", "--quiet") == 0
+    assert typed(server, tmp_path / "out", "--accept-photo-licence", "other", "--quiet") == 0
     assert "13 of 13 photos" in capsys.readouterr().out
     assert set(twin.pictures.values()) == {1}
     assert typed(server, tmp_path / "out", "--dry-run") == 0
@@ -267,11 +267,13 @@ def test_imagery_by_address_has_a_licence_of_its_own(panoramax, tmp_path, capsys
         said = capsys.readouterr().out
         assert "tiles of" in said
         assert "pictures are to be fetched" in said
-        assert typed(server, tmp_path / "out", *given, "--accept-licence", "other", box=box) == 2
-        assert "--accept-imagery-licence" in capsys.readouterr().err
+        assert (
+            typed(server, tmp_path / "out", *given, "--accept-photo-licence", "other", box=box) == 2
+        )
+        assert "--accept-licence" in capsys.readouterr().err
         assert maps.asked == []
         assert twin.pictures == {}
-        given += ("--accept-imagery-licence",)
+        given += ("--accept-licence",)
         assert typed(server, tmp_path / "out", *given, box=box) == 0
         asked = len(maps.asked)
         assert typed(server, tmp_path / "out", *given, box=box) == 0

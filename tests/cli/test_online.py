@@ -142,7 +142,7 @@ def test_pairs_fetch_the_imagery_around_their_photos(tmp_path, capsys):
         words = ["pairs", str(photos / "photos.csv"), "--imagery", address, "--out",
                  str(tmp_path / "mine"), "--workers", "0", "--quiet"]  # fmt: skip
         assert main(words) == 2
-        assert "--accept-imagery-licence" in capsys.readouterr().err
-        assert main([*words, "--accept-imagery-licence"]) == 0
+        assert "--accept-licence" in capsys.readouterr().err
+        assert main([*words, "--accept-licence"]) == 0
     assert len((tmp_path / "mine" / "pairs.csv").read_text().splitlines()) == 5
     assert "Imagery of 127.0.0.1" in (tmp_path / "mine" / "ATTRIBUTION.md").read_text()

@@ -47,7 +47,7 @@ def made(crossview, street, above, titiler, town, base):
     out = crossview.folder / "my-region"
     words = (
         "region", "--imagery", f"{titiler.name_tiles(town.orthophoto, above.url)}#zooms=0-19",
-        "--bbox", ",".join(f"{value:.6f}" for value in town.bounds), "--accept-imagery-licence",
+        "--bbox", ",".join(f"{value:.6f}" for value in town.bounds), "--accept-licence",
         "--attribution", WHOSE, "--street", f"panoramax:{street.url}", "--out", out,
         "--model", base, "--demo-only", "--minutes", "5", "--stride", "40", "--workers", "1",
         "--threads", "1", "--yes",

@@ -243,7 +243,10 @@ def test_photos_without_an_open_licence_are_left_out_unless_it_is_accepted_by_na
 
 def test_an_area_where_no_licence_is_open_says_so(tmp_path):
     twin = PanoramaxTwin([one | {"license": "other"} for one in some(3)])
-    with asking("panoramax", twin) as access, pytest.raises(EmptyRegion, match="--accept-licence"):
+    with (
+        asking("panoramax", twin) as access,
+        pytest.raises(EmptyRegion, match="--accept-photo-licence"),
+    ):
         gather_photos(AREA, access, tmp_path / "out", GatherOptions())
     assert twin.pictures == {}
 

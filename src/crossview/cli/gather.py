@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crossview.cli import console
-from crossview.cli.imagery import (
-    AcceptImageryLicence,
-    FetchOptions,
-    choose_pairs_demand,
-    resolve_sources,
-)
+from crossview.cli.imagery import AcceptLicence, FetchOptions, choose_pairs_demand, resolve_sources
 from crossview.cli.index import Attribution, Bands, Crs, Stretch, read_source_options
 from crossview.cli.pairs import print_pairs, show_pairing
 from crossview.errors import InvalidValue, UsageError
@@ -64,11 +59,11 @@ def gather(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     keep_night: Annotated[
         bool, typer.Option("--keep-night", help="Also photos that were taken by night.")
     ] = False,
-    accept_licence: Annotated[
+    accept_photo_licence: Annotated[
         list[str] | None,
         typer.Option(help="Use photos of this licence, too, as the service names it; repeatable."),
     ] = None,
-    accept_imagery_licence: AcceptImageryLicence = False,
+    accept_licence: AcceptLicence = False,
     bands: Bands = None,
     stretch: Stretch = None,
     crs: Crs = None,
@@ -114,7 +109,7 @@ def gather(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     ground = _Ground(
         sources=tuple(imagery or ()), options=how, footprint_m=footprint, workers=workers,
         fetching=FetchOptions(
-            accept_licence=accept_imagery_licence, licence_option="--accept-imagery-licence",
+            accept_licence=accept_licence,
             dry_run=dry_run, quiet=quiet,
         ),
     )  # fmt: skip
@@ -124,7 +119,7 @@ def gather(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
                 ground, opened, date, max_age_years=max_age, most=most,
                 max_sigma_m=max_position_error, keep_night=keep_night, seed=seed,
             ),
-            accepted_licences=tuple(accept_licence or ()),
+            accepted_licences=tuple(accept_photo_licence or ()),
         )  # fmt: skip
         if service is None or where is None:
             _pair_own(Path(folder), where, opened, ground, out, options)

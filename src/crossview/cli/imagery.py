@@ -99,13 +99,6 @@ AcceptLicence = Annotated[
         "--accept-licence", help="The licence of the imagery was read and allows this use."
     ),
 ]
-AcceptImageryLicence = Annotated[  # where --accept-licence is about photos
-    bool,
-    typer.Option(
-        "--accept-imagery-licence",
-        help="The licence of imagery by address was read and allows this use.",
-    ),
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +106,6 @@ class FetchOptions:
     """What the command line says of fetching, whatever is fetched."""
 
     accept_licence: bool = False
-    licence_option: str = "--accept-licence"  # what the verb calls it
     dry_run: bool = False
     quiet: bool = False
 
@@ -276,7 +268,7 @@ def require_accepted(plan: FetchPlan, options: FetchOptions) -> None:
     raise UsageError(
         f"What may be done with the imagery of {plan.host} is not known here.{stated}\n"
         f"Read {read}: do they allow copies of it, and models and maps made from it? If so, add "
-        f"{options.licence_option}, and say whose it is with --attribution."
+        "--accept-licence, and say whose it is with --attribution."
     )
 
 

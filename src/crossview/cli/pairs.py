@@ -11,7 +11,7 @@ import typer
 
 from crossview.cli import console
 from crossview.cli.imagery import (
-    AcceptImageryLicence,
+    AcceptLicence,
     AreaFile,
     Bbox,
     FetchOptions,
@@ -96,7 +96,7 @@ def pairs(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     ] = 0.2,
     bbox: Bbox = None,
     area: AreaFile = None,
-    accept_imagery_licence: AcceptImageryLicence = False,
+    accept_licence: AcceptLicence = False,
     workers: Annotated[int, typer.Option(help="Processes that read photos; 0: none.")] = 2,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace other pairs in --out.")
@@ -128,7 +128,7 @@ def pairs(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         bands=bands, stretch=stretch, crs=crs, attribution=attribution, date=date
     )
     fetching = FetchOptions(
-        accept_licence=accept_imagery_licence, licence_option="--accept-imagery-licence",
+        accept_licence=accept_licence,
         quiet=quiet,
     )  # fmt: skip
     paths = resolve_sources(

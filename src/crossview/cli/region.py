@@ -12,7 +12,7 @@ import typer
 from crossview.cli import console
 from crossview.cli.adapt import show_stages
 from crossview.cli.imagery import (
-    AcceptImageryLicence,
+    AcceptLicence,
     FetchOptions,
     choose_demand,
     choose_pairs_demand,
@@ -62,11 +62,11 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     area: Annotated[
         Path | None, typer.Option(help="The same: GeoJSON. Default: where local imagery is.")
     ] = None,
-    accept_licence: Annotated[
+    accept_photo_licence: Annotated[
         list[str] | None,
         typer.Option(help="Use photos of this licence, too, as the service names it; repeatable."),
     ] = None,
-    accept_imagery_licence: AcceptImageryLicence = False,
+    accept_licence: AcceptLicence = False,
     token_file: Annotated[
         Path | None, typer.Option(help="File that holds the service's token.")
     ] = None,
@@ -127,8 +127,7 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
             training=not no_training,
         ),
         FetchOptions(
-            accept_licence=accept_imagery_licence,
-            licence_option="--accept-imagery-licence",
+            accept_licence=accept_licence,
             dry_run=dry_run,
             quiet=quiet,
         ),
@@ -138,7 +137,7 @@ def region(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         sources=tuple(map(Path, imagery)) if paths is None else tuple(paths),
         street=street,
         area=where,
-        accepted_licences=tuple(accept_licence or ()),
+        accepted_licences=tuple(accept_photo_licence or ()),
         token_file=token_file,
         model=model,
         most=most,

@@ -617,7 +617,7 @@ class _Fetcher:
             raise problem
         reasons = ", ".join(f"{count} {rule}" for rule, count in plan.reasons.items())
         licences = [one.why for one in plan.left_out if one.rule == "licence"]
-        more = f"\n{licences[0].capitalize()}: see --accept-licence." if licences else ""
+        more = f"\n{licences[0].capitalize()}: see --accept-photo-licence." if licences else ""
         raise EmptyRegion(f"None of {plan.found} photos can be used. Left out: {reasons}.{more}")
 
     def _fetch_or_record(self, photo: StreetPhoto) -> bool:
