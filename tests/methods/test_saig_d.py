@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 from crossview import catalogue
 from crossview.cli import main
 from crossview.errors import InvalidValue, WeightsUnavailable
+from crossview.explain.consistency import activation_maps
 from crossview.methods import saig_d
 from crossview.networks.weight_files import read_weights
 from crossview.training.import_weights import Checkpoint, convert_tensors, find_settings
@@ -153,6 +154,16 @@ def test_vigor_counts_the_root_of_the_batch_of_nearest_negatives():
         saig_d.contrast(None, pair, config)["triplet"],
         saig_d.soft_margin_triplet(ground[:2], aerial[:2]),
     )
+
+
+def test_activation_maps_are_taken_before_its_last_attention():
+    """As of other transformers: the last layer in which all tokens still count."""
+    torch.manual_seed(0)
+    model, images = saig_d.build(small()).eval(), torch.randn(2, 3, 32, 64)
+    partner = normalize(torch.randn(2, 96), dim=1)
+    maps, cells = activation_maps(model, "ground", images, partner)
+    assert (tuple(maps.shape), cells) == ((2, 32, 64), (2, 4))
+    assert 0.0 <= float(maps.min()) <= float(maps.max()) <= 1.0
 
 
 def test_pictures_of_another_size_are_refused_by_name():

@@ -73,6 +73,7 @@ def _layer(
     """The branch, the layer whose output is looked at, and how that output becomes [B, C, h, w]."""
     branch = getattr(model, side)
     encoder = _encoder(model, side)
+    encoder = getattr(encoder, "backbone", encoder)
     if hasattr(encoder, "stages"):
         return branch, encoder.stages[-1], lambda output: output
     if hasattr(encoder, "trunk"):

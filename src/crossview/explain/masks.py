@@ -3,15 +3,17 @@
 Masks of two views are correlated, matched against unmatched, on one common grid. Recall is measured
 with both views in another layout too: mirrored and turned alike, a pair stays a pair. What is lost
 then hung on directions that the training pictures have in common, such as where the sun stands;
-layout simulation is made against that. One call looks at a network from all sides and keeps it.
+layout simulation is made against that. One call looks at networks from all sides and keeps it:
+several runs stand side by side, on the same pairs, and beside them what their trainings showed.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +29,9 @@ from crossview.evaluation.metrics import recall
 from crossview.evaluation.ranking import rank
 from crossview.evaluation.task import Pairs, Relation
 from crossview.files import atomic_write, make_folder, sweep
+from crossview.networks import augmentations
 from crossview.pairs.batch import normalise
-from crossview.pairs.loading import Reader, read_whole_pictures
+from crossview.pairs.loading import Reader, read_pair, read_whole_pictures
 from crossview.pairs.table import PairTable
 from crossview.stats import cluster_interval
 from crossview.training.run_folder import RunFolder
@@ -177,7 +180,10 @@ def measure_alignment(masks: Masks, seed: int = 0) -> Alignment:
     away = others(len(masks.ground), seed)
     ground, aerial = (_flat(m) for m in (masks.ground, masks.aerial))
     own_ground, own_aerial = (m - m.mean(axis=0) for m in (ground, aerial))
-    own = correlations(own_ground, own_aerial), correlations(own_ground[away], own_aerial)
+    own = (
+        correlations(own_ground, own_aerial),
+        correlations(own_ground[away], own_aerial),
+    )
     return Alignment(
         pairs=len(ground),
         matched=_mean(correlations(ground, aerial)),
@@ -216,12 +222,27 @@ def _chance_of_more(more: F64, less: F64) -> float:
     return float(below.mean() / (2 * len(less)))
 
 
+def name_layout(layout: Symmetry) -> str:
+    """In words, turns counter-clockwise as seen from above: "mirrored, turned by 90"."""
+    turned = {
+        "none": "",
+        "right": "turned by 90",
+        "back": "turned by 180",
+        "left": "turned by 270",
+    }
+    words = ("mirrored" if layout.mirror else "", turned[layout.turn])
+    return ", ".join(word for word in words if word) or "original"
+
+
 LAYOUTS = {
-    "original": Symmetry(),
-    "mirrored": Symmetry(mirror=True),
-    "turned by 90": Symmetry(turn="right"),
-    "turned by 180": Symmetry(turn="back"),
-    "turned by 270": Symmetry(turn="left"),
+    name_layout(layout): layout
+    for layout in (
+        Symmetry(),
+        Symmetry(mirror=True),
+        Symmetry(turn="right"),
+        Symmetry(turn="back"),
+        Symmetry(turn="left"),
+    )
 }
 
 
@@ -263,51 +284,190 @@ def _space(model: Any, reader: Reader, rows: Sequence[int], layout: Symmetry) ->
 
 
 COLOURS = ("#1b6ca8", "#8a8a8a", "#d1495b", "#edae49", "#66a182", "#7b4b94")
+WIDEST_IN = 18.0  # of a figure of several runs: what a desk's screen shows
+Drawn = tuple[tuple[U8, U8], tuple[F32, F32]]  # the two views of a pair, and their masks
 
 
-def draw_masks(path: Path, views: tuple[U8, U8], masks: tuple[F32, F32]) -> None:
-    """One pair: the two views [h, w, 3] on top, below them the masks [K, h, w] side by side.
+@dataclass(frozen=True, kw_only=True)
+class ExplainedRun:
+    """A run to be explained."""
 
-    Both columns of pictures span the same azimuths; from above, the bottom row is the camera.
+    name: str  # in figures
+    model: nn.Module
+    reader: Reader  # pairs as this run sees them, without ``augment``
+    page: Any  # the method's, whose ``augment`` made its training pictures
+    config: Any
+
+
+def label_runs(runs: Sequence[Path]) -> list[str]:
+    """How figures call these runs: by their folders' names, or by their paths if two are alike.
+
+    Raises InvalidValue where one run is named twice.
     """
-    count = len(masks[0])
-    figure, axes = _figure(count + 1, 2, (9.0, 1.15 * (count + 1)))
-    for column, (view, own, title) in enumerate(
-        zip(views, masks, ("ground", "from above, unrolled"), strict=True)
-    ):
+    places = [run.expanduser().resolve() for run in runs]
+    if twice := next((run for n, run in enumerate(runs) if places[n] in places[:n]), None):
+        raise InvalidValue(
+            f"{twice} is named twice: beside itself a run shows nothing.\nName each run once."
+        )
+    names = [place.name for place in places]
+    return names if len(set(names)) == len(names) else [str(run) for run in runs]
+
+
+def require_one_kind(subjects: Sequence[ExplainedRun]) -> None:
+    """InvalidValue unless all of the runs have layout masks, or none: else figures have gaps."""
+    masked = [has_masks(subject.model) for subject in subjects]
+    if len(set(masked)) > 1:
+        has, lacks = (
+            subjects[masked.index(True)].name,
+            subjects[masked.index(False)].name,
+        )
+        raise InvalidValue(
+            f"{has} has layout masks and {lacks} has none: side by side stand runs of one kind.\n"
+            "Explain them one by one, or name runs of geodtr, geodtr-plus and safa only."
+        )
+
+
+def draw_masks(path: Path, drawn: Mapping[str, Drawn]) -> None:
+    """One pair as each run sees it: two columns a run, the views on top, below them the masks.
+
+    Both columns of a run span the same azimuths; from above, the bottom row is the camera. Views
+    are [h, w, 3], masks [K, h, w]; runs may have different K (GeoDTR+, Figure 8).
+    """
+    columns = [
+        (view, own, title if len(drawn) == 1 else f"{name}: {title}")
+        for name, (views, masks) in drawn.items()
+        for view, own, title in zip(views, masks, ("ground", "from above, unrolled"), strict=True)
+    ]
+    most = max(len(own) for _, own, _ in columns)
+    width = min(4.5 * len(columns), WIDEST_IN)
+    figure, axes = _figure(most + 1, len(columns), (width, 1.15 * (most + 1)))
+    for column, (view, own, title) in enumerate(columns):
         axes[0][column].imshow(view)
         axes[0][column].set_title(title, fontsize=9)
-        for k in range(count):
-            axes[k + 1][column].imshow(own[k], cmap="viridis", aspect="auto")
+        for k, mask in enumerate(own):
+            axes[k + 1][column].imshow(mask, cmap="viridis", aspect="auto")
         for axis in (row[column] for row in axes):
             axis.set_xticks([])
             axis.set_yticks([])
-    for k in range(count):
+        for row in axes[len(own) + 1 :]:
+            row[column].set_axis_off()
+    for k in range(most):
         axes[k + 1][0].set_ylabel(f"{k + 1}", rotation=0, labelpad=8, fontsize=8)
     _save(figure, path)
 
 
-def draw_distances(path: Path, distances: Mapping[str, F32]) -> None:
-    """Histograms of the distances of each kind on one axis, 0 to 4 (GeoDTR+, Figure 10)."""
-    figure, axes = _figure(1, 1, (7.0, 3.4))
-    bins = np.linspace(0.0, max(2.4, float(max(d.max() for d in distances.values()))), 61)
-    for (name, values), colour in zip(distances.items(), COLOURS, strict=True):
-        label = f"{name}, mean {values.mean():.2f}"
-        axes[0][0].hist(values, bins, histtype="step", label=label, color=colour, linewidth=1.6)
-    axes[0][0].set_xlabel("distance to the aerial picture (2 - 2 cosine)")
+def draw_distances(path: Path, distances: Mapping[str, Mapping[str, F32]]) -> None:
+    """Histograms of the distances of each kind, 0 to 4: an axis a run (GeoDTR+, Figure 10)."""
+    runs = len(distances)
+    figure, axes = _figure(1, runs, (min(7.0 * runs, WIDEST_IN), 3.4), alike=True)
+    largest = max(float(d.max()) for kinds in distances.values() for d in kinds.values())
+    bins = np.linspace(0.0, max(2.4, largest), 61)
+    for (run, kinds), axis in zip(distances.items(), axes[0], strict=True):
+        for (name, values), colour in zip(kinds.items(), COLOURS, strict=False):
+            label = f"{name}, mean {values.mean():.2f}"
+            axis.hist(values, bins, histtype="step", label=label, color=colour, linewidth=1.6)
+        axis.set_xlabel("distance to the aerial picture (2 - 2 cosine)")
+        axis.legend(fontsize=8, frameon=False)
+        if runs > 1:
+            axis.set_title(run, fontsize=9)
     axes[0][0].set_ylabel("pictures")
-    axes[0][0].legend(fontsize=8, frameon=False)
+    _save(figure, path)
+
+
+Cell = tuple[str, U8, U8]  # a title, a ground view, the view from above
+CELLS = DRAWS = 8  # cells in a line; pictures that are drawn as training would
+
+
+def draw_samples(path: Path, subjects: Sequence[ExplainedRun], row: int) -> bool:
+    """What training shows of one pair: the layouts it may have, and some draws (GeoDTR+, Figure 4).
+
+    Under CHSG a draw is two copies of a place, in two layouts and other colours. Returns whether
+    there was anything to draw: pages for use only train nothing.
+    """
+    shown = [subject for subject in subjects if hasattr(subject.page, "augment")]
+    blocks: dict[str, list[Cell]] = {}
+    layouts = [_list_layout_cells(subject, row) for subject in shown]
+    for subject, cells in zip(shown, layouts, strict=True):
+        titles = [title for title, _, _ in cells]
+        same = all([title for title, _, _ in other] == titles for other in layouts)
+        start = "" if same else f"{subject.name}: "
+        if len(cells) > 1:
+            blocks[f"{start}the {len(cells)} layouts of this pair"] = cells
+    for subject in shown:
+        copies = list(_draw_copies(subject, row))
+        start = f"{subject.name}: " if len(shown) > 1 else ""
+        several = "" if len(copies[0]) == 1 else f", {len(copies[0])} copies of the place each time"
+        blocks[f"{start}as training draws it{several}"] = [c for cells in copies for c in cells]
+    if blocks:
+        _draw_blocks(path, blocks)
+    return bool(blocks)
+
+
+def _list_layout_cells(subject: ExplainedRun, row: int) -> list[Cell]:
+    """The pair in each layout that the run's setting ``layout`` allows; none without such."""
+    strength = getattr(subject.config, "layout", None)
+    if strength is None:
+        return []
+    spec, reader = subject.reader.views.aerial, subject.reader
+    pair = augmentations.finish_aerial(read_pair(reader.table, reader.source, row), spec)
+    cells = []
+    for layout in augmentations.list_layouts(pair, strength):
+        changed = augmentations.change_layout(pair, layout, polar=spec.polar)
+        cells.append((name_layout(layout), changed.ground, changed.aerial))
+    return cells
+
+
+def _draw_copies(subject: ExplainedRun, row: int) -> Iterator[list[Cell]]:
+    """The copies of some draws, each with a generator of its own, as in a training."""
+    reader, spec = subject.reader, subject.reader.views.aerial
+    for number in count(1):
+        pair = read_pair(reader.table, reader.source, row)
+        rng = np.random.default_rng((reader.seed, number, row))
+        made = subject.page.augment(pair, subject.config, rng)
+        copies = made if isinstance(made, tuple) else (made,)
+        names = [f", copy {place + 1}" if len(copies) > 1 else "" for place in range(len(copies))]
+        seen = [augmentations.finish_aerial(copy, spec) for copy in copies]
+        yield [
+            (f"draw {number}{name}", copy.ground, copy.aerial)
+            for name, copy in zip(names, seen, strict=True)
+        ]
+        if (number + 1) * len(copies) > DRAWS:
+            return
+
+
+def _draw_blocks(path: Path, blocks: Mapping[str, Sequence[Cell]]) -> None:
+    """Cells in lines below the heading of their block, the ground view over that from above."""
+    from matplotlib.figure import Figure as Canvas
+
+    lines = {heading: -(-len(cells) // CELLS) for heading, cells in blocks.items()}
+    square = any(a.shape[0] * 2 > a.shape[1] for cells in blocks.values() for _, _, a in cells)
+    ratios = [0.65, 1.4 if square else 0.5]
+    heights = [0.35 + sum(ratios) * count for count in lines.values()]
+    figure = Canvas(figsize=(WIDEST_IN, sum(heights)), dpi=110, layout="constrained")
+    parts = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=heights)
+    for (heading, cells), (part,) in zip(blocks.items(), parts, strict=True):
+        part.suptitle(heading, fontsize=10, x=0.01, ha="left")
+        rows = 2 * lines[heading]
+        several = ratios * lines[heading]
+        axes = part.subplots(rows, CELLS, squeeze=False, height_ratios=several)
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for number, (title, ground, aerial) in enumerate(cells):
+            line, column = divmod(number, CELLS)
+            axes[2 * line][column].imshow(ground)
+            axes[2 * line][column].set_title(title, fontsize=8)
+            axes[2 * line + 1][column].imshow(aerial)
     _save(figure, path)
 
 
 def draw_courses(path: Path, runs: Sequence[Path]) -> None:
     """The loss of several trainings, smoothed, step by step (GeoDTR+, Figure 9)."""
     figure, axes = _figure(1, 1, (7.0, 3.4))
-    for number, run in enumerate(runs):
+    for number, (run, name) in enumerate(zip(runs, label_runs(runs), strict=True)):
         steps, losses = course(run)
         smooth = _smooth(losses, max(1, len(losses) // 50))
         colour = COLOURS[number % len(COLOURS)]
-        axes[0][0].plot(steps[: len(smooth)], smooth, label=run.name, color=colour, linewidth=1.4)
+        axes[0][0].plot(steps[: len(smooth)], smooth, label=name, color=colour, linewidth=1.4)
     axes[0][0].set_xlabel("step")
     axes[0][0].set_ylabel("loss")
     axes[0][0].set_yscale("log")
@@ -324,7 +484,10 @@ def course(run: Path) -> tuple[I64, F64]:
     if not entries:
         raise BadModel(f"{folder.log} holds no step of a training.")
     try:
-        steps, losses = [int(e["step"]) for e in entries], [float(e["loss"]) for e in entries]
+        steps, losses = (
+            [int(e["step"]) for e in entries],
+            [float(e["loss"]) for e in entries],
+        )
     except (KeyError, TypeError, ValueError) as problem:
         raise BadModel(f"{folder.log} is damaged: a step or a loss is no number.") from problem
     return np.array(steps), np.array(losses)
@@ -335,11 +498,13 @@ def _smooth(values: F64, width: int) -> F64:
     return np.asarray((total[width:] - total[:-width]) / width)
 
 
-def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, Any]:
+def _figure(
+    rows: int, columns: int, size: tuple[float, float], *, alike: bool = False
+) -> tuple[Figure, Any]:
     from matplotlib.figure import Figure as Canvas
 
     figure = Canvas(figsize=size, dpi=110, layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    return figure, figure.subplots(rows, columns, squeeze=False, sharex=alike, sharey=alike)
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -352,36 +517,57 @@ SUMMARY_NAME = "explain.json"
 
 
 def explain(
-    model: nn.Module, reader: Reader, rows: Sequence[int], out: Path, *, shown: int = 3
+    subjects: Sequence[ExplainedRun], rows: Sequence[int], out: Path, *, shown: int = 3
 ) -> dict[str, Any]:
     """Distances of variants, recall in other layouts; of masks their alignment, and some drawn.
 
-    Writes ``distances.png``, ``masks-ROW.png`` and ``explain.json`` into ``out``; returns what the
-    last holds.
+    Each figure shows all of the runs side by side, on the same rows. Writes ``distances.png``,
+    ``masks-ROW.png``, ``samples-ROW.png`` and ``explain.json`` into ``out``; returns what the last
+    holds: the first run's figures, and of several runs "runs", those of each.
     """
+    require_one_kind(subjects)
     sweep(make_folder(out))
-    distances = compute_distances(model, reader, rows)
+    records: list[dict[str, Any]] = []
+    distances: dict[str, dict[str, F32]] = {}
+    pictures: list[dict[str, Drawn]] = [{} for _ in rows[:shown]]
+    for subject in subjects:
+        name, model, reader = subject.name, subject.model, subject.reader
+        distances[name] = compute_distances(model, reader, rows)
+        record: dict[str, Any] = {"pairs": len(rows)}
+        record["distances"] = {
+            kind: {
+                "mean": float(d.mean()),
+                "median": float(np.median(d)),
+                "std": float(d.std()),
+            }
+            for kind, d in distances[name].items()
+        }
+        record["recall"] = measure_layout_recalls(model, reader, rows)
+        if has_masks(model):
+            masks = compute_masks(model, reader, rows)
+            record["alignment"] = asdict(measure_alignment(masks))
+            size = (reader.views.ground.height_px // 2, reader.views.ground.width_px)
+            for place, drawn in enumerate(pictures):
+                pair = (masks.ground[place], masks.aerial[place])
+                drawn[name] = (render_views(reader, rows[place], size), pair)
+        records.append(record)
     draw_distances(out / "distances.png", distances)
-    record: dict[str, Any] = {"pairs": len(rows)}
-    record["distances"] = {
-        name: {"mean": float(d.mean()), "median": float(np.median(d)), "std": float(d.std())}
-        for name, d in distances.items()
-    }
-    record["recall"] = measure_layout_recalls(model, reader, rows)
-    if has_masks(model):
-        masks = compute_masks(model, reader, rows)
-        record["alignment"] = asdict(measure_alignment(masks))
-        ground = reader.views.ground
-        size = (ground.height_px // 2, ground.width_px)
-        for place in range(min(shown, len(rows))):
-            pair = (masks.ground[place], masks.aerial[place])
-            path = out / f"masks-{rows[place]}.png"
-            draw_masks(path, render_views(reader, rows[place], size), pair)
-    atomic_write(out / SUMMARY_NAME, json.dumps(record, indent=2) + "\n")
-    return record
+    for row, drawn in zip(rows, pictures, strict=False):
+        if drawn:
+            draw_masks(out / f"masks-{row}.png", drawn)
+        draw_samples(out / f"samples-{row}.png", subjects, row)
+    whole = dict(records[0])
+    if len(subjects) > 1:
+        whole["runs"] = [
+            {"run": subject.name, **record}
+            for subject, record in zip(subjects, records, strict=True)
+        ]
+    atomic_write(out / SUMMARY_NAME, json.dumps(whole, indent=2) + "\n")
+    return whole
 
 
 def explain_courses(runs: Sequence[Path], out: Path) -> None:
     """``courses.png``: the losses of these trainings."""
+    label_runs(runs)
     sweep(make_folder(out))
     draw_courses(out / "courses.png", runs)
