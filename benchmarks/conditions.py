@@ -33,10 +33,12 @@ from crossview.index.build import give_heights
 from crossview.index.store import Index
 from crossview.localization.answer import Answer
 from crossview.localization.hints import Hints
+from crossview.localization.locate import get_index_model
 from crossview.localization.queries import Query, make_queries
 from crossview.localization.search import SearchResult, rank_places, search
 from crossview.localization.skyline import check_skyline
 from crossview.model import Embedder, open_model
+from crossview.views.colour import measure_ground_light
 from crossview.worlds.camera import Shot, draw_camera_places, render_panorama, render_photo
 from crossview.worlds.changes import CHANGES_VERSION, Changes, start_changed_drive
 from crossview.worlds.town import TOWN_VERSION, build_town
@@ -51,7 +53,7 @@ CONDITIONS = {
 KINDS = {360.0: "panoramas", 90.0: "photos of 90 degrees"}
 SIZES = {360.0: (512, 256), 90.0: (320, 240)}
 GOAL = CalibrationGoal()
-STRATA = 3
+STRATA = 4
 PLACES = 3  # of which probabilities are fitted
 TOGETHER = 20  # pictures located at a time
 RIGHT_M = 25.0
@@ -68,7 +70,6 @@ class Pictured:
     heading_deg: np.ndarray  # [n, N]
     strips: np.ndarray  # [n, h, w, 3]
     truths: np.ndarray  # [n, 2]
-    ground_light: np.ndarray  # [n]
 
 
 def main() -> None:
@@ -121,7 +122,7 @@ def _picture_town(
     built = None
     index = Index.open(town.index)
     for name, changes in CONDITIONS.items():
-        version = f"{TOWN_VERSION}-{CHANGES_VERSION}-{wanted.pictures}-light"
+        version = f"{TOWN_VERSION}-{CHANGES_VERSION}-{wanted.pictures}"
         file = wanted.kept / f"{town.style}-{town.seed}-{name}-{version}.npz"
         if not file.is_file():
             built = built or build_town(town.style, town.seed)
@@ -138,7 +139,7 @@ def _picture_town(
                 yield Pictured(
                     town=town, fov_deg=fov, condition=name,
                     **{key: kept[f"{key}_{fov:g}"]
-                       for key in ("scores", "heading_deg", "strips", "truths", "ground_light")},
+                       for key in ("scores", "heading_deg", "strips", "truths")},
                 )  # fmt: skip
 
 
@@ -162,13 +163,12 @@ def _locate_shots(
         pictures = [take(drive, shot) for shot in part]
         queries = list(make_queries(pictures, [Hints(fov_deg=fov)] * len(part), embedder))
         for query, result in zip(queries, search(index, queries), strict=True):
-            rows.append((result.scores, result.heading_deg, query.strips[0], query.ground_light))
+            rows.append((result.scores, result.heading_deg, query.strips[0]))
     truths = [town.site.latlon(shot.east_m, shot.south_m) for shot in shots]
     return {
         f"scores_{fov:g}": np.stack([row[0] for row in rows]),
         f"heading_deg_{fov:g}": np.stack([row[1] for row in rows]),
         f"strips_{fov:g}": np.stack([row[2] for row in rows]),
-        f"ground_light_{fov:g}": np.array([row[3] for row in rows]),
         f"truths_{fov:g}": np.array([[place.lat, place.lon] for place in truths]),
     }
 
@@ -189,8 +189,12 @@ def _answer(index: Index, part: Pictured, row: int) -> Answer:
         photo=str(row), sha256="", kind="panorama" if panorama else "perspective",
         fov_deg=part.fov_deg, fov_source="panorama" if panorama else "given", assumptions=(),
         places=rank_places(index, part.scores[row], part.heading_deg[row], PLACES),
-        scores=part.scores[row], ground_light=float(part.ground_light[row]),
+        scores=part.scores[row], ground_light=_measure_light(index, part.strips[row]),
     )  # fmt: skip
+
+
+def _measure_light(index: Index, strip: np.ndarray) -> float:
+    return measure_ground_light(strip, get_index_model(index).info.ground.mean_colour)
 
 
 def _errors_m(index: Index, scores: np.ndarray, truths: np.ndarray) -> np.ndarray:

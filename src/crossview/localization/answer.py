@@ -166,7 +166,7 @@ class Answer:
     prior: PriorShift | None = None  # where there was one; ``scores`` are those of the picture
     together: tuple[Contribution, ...] = ()  # of several photos of one spot
     spot: SharedSpot | None = None  # where there are several
-    ground_light: float | None = None  # how bright the photo's lower half is against its upper one
+    ground_light: float | None = None  # how bright the ground is against the sky
 
     def __repr__(self) -> str:
         first = f", first {self.places[0]!r}" if self.places else ""

@@ -40,6 +40,7 @@ from crossview.localization.search import (
 )
 from crossview.localization.skyline import SKYLINE_COMPARED, check_skyline
 from crossview.model import Embedder, open_index_model, open_model
+from crossview.views.colour import measure_ground_light
 from crossview.views.decode import Photo
 
 LOG = logging.getLogger("crossview.localization")
@@ -184,13 +185,19 @@ def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchR
         scores=result.scores,
         searched_places=count_searched_places(index, result.scores),
         warnings=(*index.manifest.warnings, *query.warnings),
-        ground_light=query.ground_light,
+        ground_light=_measure_light(embedder, query, result.reading),
     )
     answer = _add_places(index, query, result, answer)
     confident = add_confidence(index, answer, query.hints)
     if (claimed := query.hints.claim) is None:
         return confident
     return add_claim(index, confident, claimed, result.heading_deg)
+
+
+def _measure_light(embedder: Embedder, query: Query, reading: int) -> float | None:
+    if not query.strips:
+        return None
+    return measure_ground_light(query.strips[reading], embedder.info.ground.mean_colour)
 
 
 def _add_places(index: Index, query: Query, result: SearchResult, answer: Answer) -> Answer:

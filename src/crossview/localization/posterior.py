@@ -128,12 +128,12 @@ def _spread_prior(index: Index, prior: Prior) -> F64:
     return masses
 
 
-def find_temperature(index: Index, answer: Answer) -> float:
-    """The temperature of such pictures: of the index's calibration, or ``DEFAULT_TEMPERATURE``."""
+def find_temperature(index: Index, answer: Answer, otherwise: float = DEFAULT_TEMPERATURE) -> float:
+    """The temperature of such pictures by the index's calibration, or ``otherwise``."""
     if index.manifest.calibration is None:
-        return DEFAULT_TEMPERATURE
+        return otherwise
     kind = Calibration.from_json(index.manifest.calibration).find(answer)
-    return DEFAULT_TEMPERATURE if kind is None else kind.fit.temperature
+    return otherwise if kind is None else kind.fit.temperature
 
 
 def measure_shift(index: Index, prior: Prior, posterior: F64, first: LatLon) -> PriorShift:

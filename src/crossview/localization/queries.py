@@ -16,7 +16,6 @@ from crossview.errors import BadImage, InvalidValue
 from crossview.index.store import Index
 from crossview.localization.hints import Hints, KnownHeading, choose_heading, choose_prior
 from crossview.model import Embedder, ModelInfo
-from crossview.views.colour import measure_ground_light
 from crossview.views.decode import (
     MAX_FILE_BYTES,
     MAX_MEMORY_BYTES,
@@ -72,7 +71,6 @@ class Query:
     turned_deg: float  # where the photo's middle lies in the strips, clockwise from theirs
     assumptions: tuple[str, ...]  # that hold for all readings
     warnings: tuple[str, ...]
-    ground_light: float | None = None  # of the photo (views.colour)
     strips: tuple[U8, ...] = field(default=(), repr=False)  # [h, w, 3], what the network is shown
     vectors: F32 = field(repr=False)  # [readings, D]
 
@@ -319,7 +317,6 @@ def prepare_query(
             *_describe_north(heading, info),
         ),
         warnings=tuple(_list_warnings(guesses, heading, info)),
-        ground_light=measure_ground_light(photo.pixels),
         vectors=np.empty((0, info.dim), np.float32),
     )
     strips = [_render_strip(photo, guess, heading, info) for guess in guesses]

@@ -43,7 +43,7 @@ from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.belief import measure_turns
 from crossview.localization.hints import Hints
 from crossview.localization.locate import answer_queries, require_ready
-from crossview.localization.posterior import DEFAULT_TEMPERATURE, find_temperature
+from crossview.localization.posterior import find_temperature
 from crossview.localization.queries import (
     Picture,
     Query,
@@ -65,6 +65,7 @@ ODOMETRY_COLUMNS = ("metres", "turn_deg", "metres_sigma", "turn_sigma_deg")
 MOST_POINTS = 10_000
 _BLOCK = 64  # cells: side of a block of the grid
 _MOST_RADIUS = 24  # cells of a step; longer ones are taken on a coarser grid
+TRACK_TEMPERATURE = 0.03  # in cosines, of a softmax over windows and turns without a calibration
 _LEAST_RADIUS = 0.75  # cells; belief that moves by less never leaves its cell
 _CLOCK_S = 1.0  # to which a time in a file is good
 _FREE_TURN = 0.1  # of all steps: the camera looks anywhere afterwards
@@ -675,8 +676,9 @@ def _choose_common_reading(index: Index, queries: Sequence[Query]) -> int:
 def _find_temperature(index: Index, embedder: Embedder, query: Query) -> float:
     """That of the index's calibration for such pictures, if it has one."""
     if index.manifest.calibration is None:
-        return DEFAULT_TEMPERATURE
-    return find_temperature(index, answer_queries(index, embedder, [query])[0])
+        return TRACK_TEMPERATURE
+    (answer,) = answer_queries(index, embedder, [query])
+    return find_temperature(index, answer, TRACK_TEMPERATURE)
 
 
 def _plan_steps(looks: Sequence[Look], options: TrackOptions, model: _Model) -> Iterator[_Step]:

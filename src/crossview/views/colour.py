@@ -11,6 +11,7 @@ four colour changes are one linear map; their order is fixed.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,7 +26,6 @@ _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.
 _YIQ_INVERSE = np.linalg.inv(_YIQ)
 Strength = Literal["strong", "weak", "none"]
 _LEVELS = np.arange(256, dtype=np.float64)
-_LIGHT_PX = 256  # along a picture, on which its light is measured
 
 
 def augment_photometric(
@@ -210,16 +210,20 @@ def _apply_table(image: U8, levels: F64) -> U8:
     return np.asarray(cv2.LUT(image, table), dtype=np.uint8)
 
 
-def measure_ground_light(rgb: U8) -> float:
-    """How bright the lower half of a photo [H, W, 3] is against its upper half: a ratio of lumas.
+def measure_ground_light(strip: U8, unseen: Sequence[int]) -> float:
+    """How bright the lower half of a strip [h, w, 3] is against its upper half: a ratio of lumas.
 
-    Whatever its exposure: about 0.75 by day, when the sky lights all, more where snow lies on the
-    ground, and more than 1 by night, when lamps do.
+    Whatever the exposure: about 0.75 by day, when the sky lights all, more where snow lies on the
+    ground, and more than 1 by night, when lamps do. Of a strip and not of its photo, because feet
+    and the sky overhead tell less. ``unseen``: the colour of pixels that show nothing; 1 without
+    any others in either half.
     """
-    step = max(1, max(rgb.shape[:2]) // _LIGHT_PX)
-    half = max(1, len(rgb) // 2)
-    upper, lower = (part[::step, ::step] @ _LUMA for part in (rgb[:half], rgb[-half:]))
-    return float((lower.mean() + 1.0) / (upper.mean() + 1.0))  # of a black picture 1
+    seen = (strip != np.asarray(unseen, np.uint8)).any(axis=2)
+    luma = strip @ _LUMA
+    upper, lower = (luma[half][seen[half]] for half in np.array_split(np.arange(len(strip)), 2))
+    if not len(upper) or not len(lower):
+        return 1.0
+    return float((lower.mean() + 1.0) / (upper.mean() + 1.0))  # of a black one 1
 
 
 def look_like_sky(rgb: U8) -> Bool:
