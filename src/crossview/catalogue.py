@@ -31,6 +31,7 @@ METHODS = {
     "dsm": "crossview.methods.dsm",
     "geodtr": "crossview.methods.geodtr",
     "geodtr-plus": "crossview.methods.geodtr_plus",
+    "l2ltr": "crossview.methods.l2ltr",
     "safa": "crossview.methods.safa",
     "saig-d": "crossview.methods.saig_d",
     "sample4geo": "crossview.methods.sample4geo",

@@ -1,19 +1,25 @@
 """Every method of the catalogue, and the documents' own page, keeps the same contract."""
 
-from dataclasses import asdict
+import json
+from dataclasses import asdict, replace
+from math import comb
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.contract.town import HELD_OUT, PLACES, SIDE_M, write_town
 
-from crossview.catalogue import METHODS, VARIANTS, configure, method_page
+from crossview.catalogue import METHODS, VARIANTS, configure, method_page, open_data, setting_names
+from crossview.cli import main
 from crossview.errors import InvalidValue
+from crossview.geo.points import LatLon, measure_distance_m
 from crossview.pairs.page_ref import PageRef
 from crossview.training import contract
 from crossview.training.contract import TrainingRecipe
 from crossview.training.export import export
 from crossview.training.run_folder import RunFolder
+from crossview.training.session import Request, fit, prepare, start_state
 from crossview.training.train_state import make_state, save_weights
 
 MINE = str(Path(__file__).parents[2] / "docs" / "examples" / "mine.py")
@@ -41,6 +47,19 @@ TINY = {  # settings that make a page small enough for a test; everything else a
     "compass": {"widths": (8, 16, 16), "blocks": (1, 1, 1), "depth": 8, "batch": 4},
     "geodtr": {**TINY_LAYOUT, "backbone": "test_resnet"},
     "geodtr-plus": {**TINY_LAYOUT, "backbone": "test_convnext", "drop_path": 0.0},
+    "l2ltr": {
+        "weights": "none",
+        "stem": 8,
+        "blocks": (1, 1, 1),
+        "width": 64,
+        "layers": 2,
+        "heads": 4,
+        "hidden": 128,
+        "dropout": 0.0,
+        "ground_px": (32, 128),
+        "aerial_px": (32, 128),
+        "batch": 4,
+    },
     "safa": {
         "backbone": "test_resnet",
         "weights": "none",
@@ -94,6 +113,21 @@ TINY = {  # settings that make a page small enough for a test; everything else a
         "metres_per_px": (0.2, 0.4),
     },
     MINE: {"width": 4, "ground_px": (16, 64), "aerial_px": 32, "batch": 4},
+}
+LEARNING = {  # with which a page learns a small town in seconds, where it has such a setting
+    **{"steps": 60, "batch": 12, "lr": 1e-3, "warmup_steps": 5, "footprint_m": 50.0},
+    **{"mirror": 0.0, "turn": 0.0, "colour": 0.0, "layout": "none", "semantic": "none"},
+    **{"gps_sampling": False, "refresh_epochs": 1, "ema_decay": 0.0},
+}
+POOLED = {"backbone": "test_resnet@8", "lr": 3e-3, "steps": 50}
+LEARNING_OF = {  # where a page wants something else; by name
+    "compass": {"apart_m": 2.0, "panoramas": 1.0, "move_m": 0.0},
+    "congeo": {**POOLED, "theta_deg": (360.0, 270.0)},
+    "l2ltr": {"layers": 1, "lr": 2e-3},
+    "sample4geo": POOLED,
+    "singeo": {**POOLED, "theta_deg": (360.0, 270.0), "cross": (0.0, 0.0, 0.0)},
+    "statewide": {"metres_per_px": (0.5, 1.0)},  # the town's map has 0.4 m
+    "vigor-offset": {"iou": 0.0},  # the town has no tiles that overlap
 }
 VARIED = {  # settings beyond the paper's, of the variant's page
     "sample4geo": {"shifted": True, "polar": True},
@@ -193,6 +227,123 @@ def test_the_exported_network_gives_the_same_vectors(built, tmp_path):
     assert done.difference <= 1e-4
     assert done.info.synthetic
     assert done.info.azimuth_bins == page.views(config).azimuth_bins
+
+
+@pytest.fixture(scope="session")
+def town(tmp_path_factory):
+    """The small town that all pages learn; the pixels of its pictures are cached beside it."""
+    return write_town(tmp_path_factory.mktemp("town"))
+
+
+SAVED, KILLED, COMPARED = 4, 18, 20  # steps: saved every so many, left after, equal at; 16 an epoch
+UNLIKELY = 1e-4  # that guessing finds so many
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_from_a_town_to_places_on_the_map(name, town, tmp_path):
+    """What a user does with a method: train, be killed, go on, export, index, locate."""
+    if name in USED:  # the page says why it cannot be trained; its network has random weights
+        run_without_training(name, tmp_path / "run")
+    else:
+        request = ask_for_training(name, town, tmp_path / "run")
+        goes_on_bit_for_bit(request, tmp_path / "whole")
+        finds_more_than_guessing(trained_to(request)[-1])
+    finds_places(name, town, tmp_path)
+
+
+def settings_to_learn(name):
+    """The page and its Config for the small town."""
+    known = setting_names(name)
+    learning = {key: value for key, value in LEARNING.items() if key in known}
+    return configure(name, {**TINY[name], **learning, **LEARNING_OF.get(name, {})})
+
+
+def run_without_training(name, folder):
+    ref, config = settings_to_learn(name)
+    torch.manual_seed(0)
+    run = RunFolder(folder)
+    run.begin({"method": name, "config": asdict(config), "data": "town"}, {"synthetic": True})
+    save_weights(ref.load().build(config).state_dict(), run.weights)
+
+
+def ask_for_training(name, town, folder):
+    ref, config = settings_to_learn(name)
+    data = open_data(f"pairs:{town.pairs}")
+    return Request(
+        method=name,
+        page=ref,
+        config=config,
+        data=data.name,
+        tables=data.tables,
+        info=data.info,
+        out=folder,
+        device="cpu",
+        workers=0,
+        cache=town.pairs.parent / "cache",
+        save_every=SAVED,
+    )
+
+
+def trained_to(request, step=0):
+    """The reports of a training that is left after ``step``, as a kill leaves it; 0: to the end."""
+    session = replace(prepare(request), fovs_deg=(360.0,))
+    reports = []
+    for report in fit(session, start_state(session)):
+        reports.append(report)
+        if report.step == step:
+            break
+    return reports
+
+
+def goes_on_bit_for_bit(request, elsewhere):
+    """Left two steps after it was saved, and gone on with, it is what it is without."""
+    whole = replace(request, out=elsewhere)
+    trained_to(whole, COMPARED)
+    trained_to(request, KILLED)
+    assert trained_to(request, COMPARED)[0].step == KILLED // SAVED * SAVED + 1
+    for file in ("model.safetensors", "state.safetensors"):
+        assert (request.out / file).read_bytes() == (elsewhere / file).read_bytes(), file
+
+
+def finds_more_than_guessing(recall):
+    """Held-out places among the first 10 of all held-out references."""
+    hits, chance = round(recall.at_10 / 100 * recall.queries), 10 / recall.references
+    assert recall.queries == recall.references == PLACES // HELD_OUT
+    assert hits >= count_unlikely_hits(recall.queries, chance), f"{recall}"
+
+
+def count_unlikely_hits(queries, chance):
+    """The fewest hits that guessing reaches with a probability below ``UNLIKELY``: binomial."""
+    shares = [comb(queries, n) * chance**n * (1 - chance) ** (queries - n) for n in range(queries)]
+    return next(n for n in range(queries) if sum(shares[n:]) < UNLIKELY)
+
+
+def finds_places(name, town, folder):
+    """By the commands: every photo gets places on the map, better ones first."""
+    model, index, out = (str(folder / part) for part in ("model", "town.cvx", "places.jsonl"))
+    assert main(["export", str(folder / "run"), "--out", model]) == 0
+    line = ["index", str(town.aerial), "--model", model, "--out", index, "--stride", "25"]
+    assert main([*line, "--threads", "1", "--quiet"]) == 0
+    photos = town.photos if name in USED else town.panoramas
+    ref, config = settings_to_learn(name)
+    seen = ref.load().views(config)
+    uses_heading = seen.headings_seen == "aligned" or seen.azimuth_bins > 1
+    hint = ["--heading", "0"] if uses_heading else []
+    line = ["locate", *map(str, photos), "--index", index, *hint, "--threads", "1", "--quiet"]
+    assert main([*line, "--format", "jsonl", "--out", out]) == 0
+    answers = [json.loads(text) for text in Path(out).read_text(encoding="utf-8").splitlines()]
+    assert [answer["photo"] for answer in answers] == [str(photo) for photo in photos]
+    for answer, truth in zip(answers, town.places, strict=True):
+        scores = [place["score"] for place in answer["places"]]
+        assert scores == sorted(scores, reverse=True)
+        assert -1.0 <= scores[-1] <= scores[0] <= 1.0
+        assert len(set(scores)) > 1  # not one vector for all of the map
+        away_m = [
+            measure_distance_m(truth, LatLon(place["lat"], place["lon"]))
+            for place in answer["places"]
+        ]
+        assert max(away_m) < 1.5 * SIDE_M
+    assert len({answer["places"][0]["score"] for answer in answers}) > 1  # nor for all photos
 
 
 def test_the_page_in_the_document_is_the_page_that_is_tested():

@@ -37,6 +37,7 @@ POLAR = {"ground_px": (122, 671), "aerial_px": (122, 671), "polar": True}
 PLAIN = {"ground_px": (122, 671), "aerial_px": (256, 256), "polar": False}
 HEADS_ALIKE = "(the shapes are alike for any number of attention heads)"
 HEADS = f"heads=4 {HEADS_ALIKE}"
+L2LTR_SIZE = {"stem": 64, "blocks": (3, 4, 9), "width": 768, "hidden": 3072, "layers": 12}
 V2 = (HEADS, "span=free", "squash=sigmoid")
 ALIKE = "the names of their tensors are the same"
 BASE = {"backbone": "convnext_base.fb_in22k_ft_in1k_384"}
@@ -79,6 +80,13 @@ READ = {
         told=(*V2, "490 of 498 tensors; these settings do not use the others"),
         tolerance=1.5e-5,
     ),
+    "l2ltr_polar": Published(
+        "l2ltr",
+        "cvact",
+        shown={**L2LTR_SIZE, "aerial_px": (128, 512), "polar": True},
+        told=(f"heads=12 {HEADS_ALIKE}", "polar=true (the tables of 128 x 512 and of 256 x 256"),
+        tolerance=4.7e-5,  # ten times what the authors' 32 bits are from their 64
+    ),
     "saig_d_gap_cvusa": Published(
         "saig-d",
         shown={**SAIG, "head": "gap"},
@@ -91,13 +99,17 @@ READ = {
         shown={**SAIG, "head": "smd", "ground_px": (320, 640), "aerial_px": (320, 320)},
     ),
 }
-WITHOUT_OUTPUTS = {
+WITHOUT_OUTPUTS = {  # or whose outputs are compared with those of the same weights above
+    "l2ltr_nopolar": Published(
+        "l2ltr",
+        "cvusa-plain",
+        shown={**L2LTR_SIZE, "aerial_px": (256, 256), "polar": False},
+        told=(f"heads=12 {HEADS_ALIKE}", "polar=false (the tables of 128 x 512 and of 256 x 256"),
+    ),
     "singeo_vit_base": Published("singeo", shown={"backbone": "vit_base_patch16_224", **VIT}),
 }
 NO_PAGE = "crossview cannot read those yet"
 OTHERS = {  # of other methods: whose they are
-    "l2ltr_nopolar": "L2LTR",
-    "l2ltr_polar": "L2LTR",
     "statewide_nomassgis": "Statewide Visual Geolocalization",
     "transgeo_cvusa_stage1": "TransGeo",
     "transgeo_cvusa_stage2_res320": "TransGeo",
@@ -182,13 +194,27 @@ def assert_features(model, arrays, tolerance):
 
 
 def assert_embeddings(model, arrays, tolerance):
-    """SAIG: the embeddings, which the fixture has at length 1."""
+    """L2LTR and SAIG: the embeddings, which the fixture has at length 1."""
     for view in ("ground", "aerial"):
         ours = getattr(model, view)(seeded_input(arrays[f"input_{view}_seed_then_shape"]))
         assert_close(ours, arrays[f"embedding_{view}"], tolerance)
 
 
-CHECKS = {"geodtr": assert_layout, "geodtr-plus": assert_layout, "saig-d": assert_embeddings}
+def assert_both_settings(model, arrays, tolerance):
+    """L2LTR: the fixture's plain weights are its polar ones, for pictures of another shape."""
+    assert_embeddings(model, arrays, tolerance)
+    page = catalogue.method_page("l2ltr").load()
+    plain = page.build(page.Config(weights="none", polar=False, aerial_px=(256, 256)))
+    plain.load_state_dict(model.state_dict())
+    assert_embeddings(plain.eval(), outputs("l2ltr_nopolar"), tolerance)
+
+
+CHECKS = {
+    "geodtr": assert_layout,
+    "geodtr-plus": assert_layout,
+    "l2ltr": assert_both_settings,
+    "saig-d": assert_embeddings,
+}
 
 
 @pytest.mark.parametrize("name", READ)

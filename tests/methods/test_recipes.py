@@ -135,6 +135,28 @@ SAFA = {
     "lr": 1e-5,
     "weight_decay": 0.0,
 }
+L2LTR = {
+    "ground_px": (128, 512),
+    "aerial_px": (128, 512),
+    "polar": True,
+    "whole": True,
+    "stem": 64,
+    "blocks": (3, 4, 9),
+    "width": 768,
+    "layers": 12,
+    "heads": 12,
+    "hidden": 3072,
+    "dropout": 0.1,
+    "alpha": 10.0,
+    "batch": 32,
+    "epochs": 200.0,
+    "steps": 0,
+    "lr": 1e-4,
+    "weight_decay": 0.03,
+    "eps": 1e-6,
+    "warmup_steps": 500,
+    "clip_norm": 1.0,
+}
 SAIG = {
     "stem": (64, 128, 128, 256, 256, 512),
     "width": 384,
@@ -271,6 +293,12 @@ RELEASES = {
             for name in ("cvusa", "cvact")
             for t in (360, 180, 90, 70)
         },
+    },
+    "l2ltr": {
+        "cvusa": L2LTR,
+        "cvusa-plain": L2LTR | PLAIN,
+        "cvact": L2LTR,
+        "cvact-plain": L2LTR | PLAIN,
     },
     "safa": {
         "cvusa": SAFA,

@@ -47,7 +47,7 @@ AUTHORS = (  # whose network has such names; its pages here, none: not to be rea
     ("GeoDTR", ("geodtr",), r"ge_(grd|sat)\."),
     ("GeoDTR+", ("geodtr_plus",), r"GLE_(grd|sat)\."),
     ("TransGeo", ("transgeo",), r"(query|reference)_net\.(patch_embed|blocks)\."),
-    ("L2LTR", (), r"model_(grd|sat)\.transformer\.(embeddings|encoder)\."),
+    ("L2LTR", ("l2ltr",), r"model_(grd|sat)\.transformer\.(embeddings|encoder)\."),
     ("SAIG", ("saig_d",), r"model_(grd|sat)\.backbone\.(patch_embed|blocks|pos_embed)"),
     (
         "Statewide Visual Geolocalization",
