@@ -43,7 +43,7 @@ def test_verbs_and_options_are_completed(complete):
     [
         (("train", "--method", "geodtr"), {"geodtr", "geodtr-plus"}),
         (("data", "check", "cvusa"), {"cvusa", "cvusa-cleaned"}),
-        (("data", "cache", "--method", "sa"), {"safa", "sample4geo"}),
+        (("data", "cache", "--method", "sa"), {"safa", "saig-d", "sample4geo"}),
         (("evaluate", "--data", "vigor-same"), {"vigor-same", "vigor-same-corrected"}),
         (("index", "a.tif", "--model", "to"), {"town"}),
         (("locate", "--format", "k"), {"kml", "kmz"}),

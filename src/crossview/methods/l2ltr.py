@@ -154,7 +154,7 @@ class Layer(nn.Module):
         return result
 
 
-class Branch(nn.Module):
+class HybridBranch(nn.Module):
     """One side: a ResNet, whose map's positions are the tokens of a transformer, and its summary.
 
     It takes pictures of one size (height, width): its position table belongs to it.
@@ -224,7 +224,9 @@ class HybridNetwork(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.ground, self.aerial = (Branch(config, s) for s in (config.ground_px, config.aerial_px))
+        self.ground, self.aerial = (
+            HybridBranch(config, s) for s in (config.ground_px, config.aerial_px)
+        )
 
 
 def build(config: Config) -> HybridNetwork:
@@ -237,7 +239,7 @@ def build(config: Config) -> HybridNetwork:
     return network
 
 
-def start_from_hybrid(branch: Branch, state: Mapping[str, Tensor]) -> None:
+def start_from_hybrid(branch: HybridBranch, state: Mapping[str, Tensor]) -> None:
     """Fill a branch with timm's tensors of HYBRID, its position table resized to the pictures.
 
     Raises InvalidValue where the branch is of other widths and depths.
