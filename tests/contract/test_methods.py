@@ -123,10 +123,16 @@ POOLED = {"backbone": "test_resnet@8", "lr": 3e-3, "steps": 50}
 LEARNING_OF = {  # where a page wants something else; by name
     "compass": {"apart_m": 2.0, "panoramas": 1.0, "move_m": 0.0},
     "congeo": {**POOLED, "theta_deg": (360.0, 270.0)},
+    "dsm": {
+        **{"widths": (16, 32, 32, 64), "head": (32, 32, 16), "frozen": 0, "dropout": 0.0},
+        **{"headings": "aligned", "turn": "cosine", "lr": 5e-4, "steps": 80},
+    },
     "l2ltr": {"layers": 1, "lr": 2e-3},
+    "saig-d": {"stem": (16, 16, 16, 32, 32, 32), "width": 48, "heads": 4, "rho": 0.1},
     "sample4geo": POOLED,
     "singeo": {**POOLED, "theta_deg": (360.0, 270.0), "cross": (0.0, 0.0, 0.0)},
     "statewide": {"metres_per_px": (0.5, 1.0)},  # the town's map has 0.4 m
+    "transgeo": {"width": 48, "heads": 4, "dim": 64, "rho": 0.1, "lr": 3e-4, "steps": 80},
     "vigor-offset": {"iou": 0.0},  # the town has no tiles that overlap
 }
 VARIED = {  # settings beyond the paper's, of the variant's page
