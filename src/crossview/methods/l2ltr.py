@@ -203,7 +203,7 @@ def make_resnet(config: Config) -> nn.Module:
     from timm.layers import GroupNormAct, StdConv2d
     from timm.models.resnetv2 import ResNetV2
 
-    resnet: Any = ResNetV2(
+    resnet = ResNetV2(
         layers=list(config.blocks),
         channels=tuple(config.stem * times for times in (4, 8, 16)),
         stem_chs=config.stem,
@@ -213,10 +213,12 @@ def make_resnet(config: Config) -> nn.Module:
         conv_layer=partial(StdConv2d, eps=1e-5),
         norm_layer=partial(GroupNormAct, num_groups=min(32, config.stem), eps=1e-6),
     )
-    for stage in resnet.stages:
+    stages: Any = resnet.stages
+    for stage in stages:
         norm = stage.blocks[0].downsample.norm
         norm.num_groups, norm.eps = norm.num_channels, 1e-5
-    return resnet
+    whole: nn.Module = resnet
+    return whole
 
 
 class HybridNetwork(nn.Module):
