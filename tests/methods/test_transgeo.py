@@ -17,6 +17,7 @@ from crossview.errors import WeightsUnavailable
 from crossview.methods import transgeo
 from crossview.training.contract import TrainingRecipe, example_batch
 from crossview.training.cost import count_cost
+from crossview.training.export import reopen
 from crossview.training.session import build_without_weights
 from crossview.training.train_state import load_weights, make_state
 
@@ -77,8 +78,14 @@ def test_both_stages_of_cvusa_give_the_authors_embeddings(tmp_path):
     given = np.random.Generator(np.random.PCG64(seed)).uniform(0, 1, shape).astype(np.float32)
     assert second.aerial.kept == 256
     assert_embeds(second, TWO, attention=torch.tensor(given)[:, 0])
-    attender, own = second.aerial.attender.state_dict(), first.aerial.encoder.state_dict()
-    assert all(torch.equal(attender[name], value) for name, value in own.items())
+    own = first.aerial.encoder.state_dict()
+    kept = second.aerial.attender.state_dict().items()
+    assert all(torch.equal(value, own[name]) for name, value in kept)
+    with torch.no_grad():
+        picture = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(
+            second.aerial.attender.attend(picture), first.aerial.encoder.attend(picture)
+        )
 
 
 def test_vigors_first_stage_gives_the_authors_embeddings():
@@ -214,7 +221,9 @@ def test_it_costs_what_is_published_of_it_as_far_as_that_can_be_told():
 
     first, second = counted("cvusa"), counted("cvusa-stage2")
     assert first.parameters == 44_922_784
-    assert second.parameters == 44_978_080 + first.aerial.parameters
+    unseen = 384 * 384 + 384 + 2 * 384 + 2 * 384 * 1536 + 1536 + 384  # of the last layer
+    unseen += 2 * 384 + 2 * (384 * 1000 + 1000)  # the norm and the heads behind it
+    assert second.parameters == 44_978_080 + first.aerial.parameters - unseen
     assert counted("vigor").parameters == 45_183_136
     products = 2 * 12 * 384 * ((266 + 2) ** 2 + (256 + 2) ** 2)  # which counters of modules miss
     assert (first.macs - products) / 1e9 == pytest.approx(11.325, abs=1e-3)
@@ -252,10 +261,14 @@ def test_the_second_stage_starts_from_a_run_of_the_first_and_finds_places(tmp_pa
     run = catalogue.open_run(tmp_path / "whole")
     model = build_without_weights(run.page, run.config)
     load_weights(model, run.folder.weights)
-    for name, value in first.aerial.encoder.state_dict().items():
-        assert torch.equal(model.aerial.attender.state_dict()[name], value)
+    theirs = first.aerial.encoder.state_dict()
+    for name, value in model.aerial.attender.state_dict().items():
+        assert torch.equal(theirs[name], value)
     (tmp_path / "first" / "model.safetensors").unlink()  # what it gave goes along
     assert main(["export", str(tmp_path / "whole"), "--out", str(tmp_path / "model")]) == 0
+    folder, own = tmp_path / "model", model.state_dict()
+    reopened = reopen(folder, run.page, run.config, run.views)  # to adapt it to a region
+    assert all(torch.equal(value, own[name]) for name, value in reopened.state_dict().items())
     map_file = region(tmp_path)
     index = str(tmp_path / "map.cvx")
     assert main(["index", str(map_file), "--model", str(tmp_path / "model"), "--out", index]) == 0

@@ -140,6 +140,11 @@ class DistilledTransformer(nn.Module):
         mean: Tensor = (first + second) / 2
         return mean
 
+    def forget_vectors(self) -> None:
+        """Keep what :meth:`attend` needs, and nothing behind it."""
+        for name in _list_unused(len(self.transformer.blocks)):
+            self.transformer.set_submodule(name, nn.Identity())
+
     def attend(self, images: Tensor) -> Tensor:
         """[B, rows, columns]: how much the last layer's two tokens look at each patch; at most 1.
 
@@ -164,6 +169,12 @@ class DistilledTransformer(nn.Module):
             patches = patches.gather(1, kept[..., None].expand(-1, -1, patches.shape[2]))
         both = torch.cat([network.cls_token, network.dist_token], 1) + network.pos_embed[:, :TOKENS]
         return torch.cat([both.expand(len(patches), -1, -1), patches], dim=1)
+
+
+def _list_unused(layers: int) -> list[str]:
+    """The parts of a transformer that its last layer's attention does not rest on."""
+    last = [f"blocks.{layers - 1}.{name}" for name in ("attn.proj", "norm2", "mlp")]
+    return [*last, "norm", "head", "head_dist"]
 
 
 class DistilledBranch(nn.Module):
@@ -196,6 +207,7 @@ class CroppedBranch(DistilledBranch):
     ) -> None:
         super().__init__(encoder)
         self.attender = attender.requires_grad_(False)  # it stays what stage 1 made it
+        self.attender.forget_vectors()
         rows, columns = encoder.grid
         self.kept = max(1, int(keep * rows * columns + 1e-6))
         sizes = [(*encoder.size_px, *attender.grid), (*attender.size_px, *encoder.grid)]
@@ -270,7 +282,7 @@ def _begin(network: TransGeoNetwork, path: Path) -> TransGeoNetwork:
     from timm.layers import resample_abs_pos_embed
 
     first = _read_first(path)
-    begun = first | _as_attender(first)
+    begun = first | _as_attender(first, len(network.aerial.encoder.transformer.blocks))
     aerial, name = network.aerial, "aerial.encoder.transformer.pos_embed"
     sizes = [math.prod(size) for size in (aerial.attender.grid, aerial.encoder.grid)]
     if name in first and first[name].ndim == 3 and first[name].shape[1] == TOKENS + sizes[0]:
@@ -309,12 +321,14 @@ def _read_first(path: Path) -> dict[str, Tensor]:
     return named
 
 
-def _as_attender(first: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    start = "aerial.encoder."
+def _as_attender(first: Mapping[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """What the second stage's crop is chosen with, of a first stage's tensors."""
+    start = "aerial.encoder.transformer."
+    unused = tuple(f"{start}{name}." for name in _list_unused(layers))
     return {
-        f"aerial.attender.{name.removeprefix(start)}": value
+        name.replace(".encoder.", ".attender."): value
         for name, value in first.items()
-        if name.startswith(start)
+        if name.startswith(start) and not name.startswith(unused)
     }
 
 
@@ -358,7 +372,7 @@ def imported(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
             "another checkpoint.\nName that file, or its run: --config weights=FILE. If all "
             "patches are kept: --config keep=1."
         )
-    return tensors | _as_attender(_read_first(Path(config.weights)))
+    return tensors | _as_attender(_read_first(Path(config.weights)), config.layers)
 
 
 def _rename(name: str) -> str:
