@@ -602,7 +602,7 @@ def pull() -> int:
 def explain() -> int:
     return typed(
         "explain", "run", "--data", "pairs:data/pairs.csv", "--split", "train", "--out", "look",
-        "--sample", 6, "--device", "cpu", "--method", PAGE,
+        "--sample", 6, "--show", 1, "--device", "cpu", "--method", PAGE,
     )  # fmt: skip
 
 

@@ -1,12 +1,14 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.contract.test_methods import tiny
 from tests.tiny_pairs import write_pairs
 
-from crossview.catalogue import configure, open_data
+from crossview.catalogue import METHODS, configure, open_data
 from crossview.errors import InvalidValue
 from crossview.evaluation.run_comparison import FIELDS_DEG
 from crossview.explain.consistency import (
@@ -98,6 +100,46 @@ def test_maps_have_the_size_of_their_picture_and_lie_between_0_and_1(settings):
         assert float(maps.min()) >= 0.0
         assert float(maps.max()) <= 1.0
         assert cells[1] * 4 <= size[1]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_of_the_catalogue_has_maps_or_says_that_it_has_none(name):
+    torch.manual_seed(0)
+    page, config = tiny(name)
+    model, views = page.build(config).eval(), page.views(config)
+    for side in ("ground", "aerial"):
+        spec = getattr(views, side)
+        images = torch.randn(2, 3, spec.height_px, spec.width_px)
+        if name == "statewide":  # the scales of a cell are pictures of their own in its encoder
+            with pytest.raises(InvalidValue, match="CellNetwork has no layer"):
+                activation_maps(model, side, images, torch.ones(2, 4))
+            continue
+        with torch.no_grad():
+            dim = getattr(model, side)(images).shape[1]
+        partner = torch.nn.functional.normalize(torch.randn(2, dim), dim=1)
+        maps, cells = activation_maps(model, side, images, partner)
+        assert tuple(maps.shape) == tuple(images[:, 0].shape)
+        assert min(cells) >= 1
+
+
+def test_a_branch_that_looks_at_some_patches_has_no_map():
+    """TransGeo's second stage: the patches of the aerial picture that are attended to most."""
+
+    class Part(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.blocks = torch.nn.ModuleList([torch.nn.Module()])
+            self.blocks[0].norm1 = torch.nn.Linear(3, 3)
+            self.patch_embed = SimpleNamespace(grid_size=(2, 2))
+            self.num_prefix_tokens = 1
+
+        def forward(self, images):
+            return self.blocks[0].norm1(images.flatten(2).transpose(1, 2)[:, :3]).mean(dim=1)
+
+    model = torch.nn.Module()
+    model.aerial = Part()
+    with pytest.raises(InvalidValue, match="looks at 2 of 4 patches only"):
+        activation_maps(model, "aerial", torch.randn(2, 3, 2, 2), torch.ones(2, 3))
 
 
 def test_a_map_is_the_weighted_sum_of_features_where_that_is_easy_to_say():

@@ -71,18 +71,26 @@ def _layer(
     model: Any, side: str
 ) -> tuple[Callable[[Tensor], Tensor], nn.Module, Callable[[Tensor], Tensor]]:
     """The branch, the layer whose output is looked at, and how that output becomes [B, C, h, w]."""
-    branch = getattr(model, side)
-    encoder = _encoder(model, side)
-    encoder = getattr(encoder, "backbone", encoder)
+    branch, encoder = getattr(model, side), _encoder(model, side)
+    for inner in ("backbone", "encoder", "transformer"):  # inside of a branch that adds a head
+        encoder = getattr(encoder, inner, encoder)
     if hasattr(encoder, "stages"):
         return branch, encoder.stages[-1], lambda output: output
-    if hasattr(encoder, "trunk"):
-        return branch, encoder.trunk, lambda output: output
+    for name in ("trunk", "resnet"):
+        if hasattr(encoder, name):
+            return branch, getattr(encoder, name), lambda output: output
+    if hasattr(encoder, "convs"):
+        return branch, encoder.convs[-1], lambda output: output
     if hasattr(encoder, "blocks"):  # a transformer: the last layer in which all tokens still count
         rows, columns = encoder.patch_embed.grid_size
         first = encoder.num_prefix_tokens
 
         def as_map(tokens: Tensor) -> Tensor:
+            if tokens.shape[1] != first + rows * columns:
+                raise InvalidValue(
+                    f"The {side} branch looks at {tokens.shape[1] - first} of {rows * columns} "
+                    "patches only: what it sees is no map.\nTake a run of the first stage."
+                )
             return tokens[:, first:].transpose(1, 2).reshape(len(tokens), -1, rows, columns)
 
         return branch, encoder.blocks[-1].norm1, as_map
@@ -92,10 +100,10 @@ def _layer(
 
 
 def _encoder(model: Any, side: str) -> Any:
-    """The module behind a branch: shared, one of two, or the branch itself."""
+    """The module behind a branch: shared, one of two, or the branch itself; else the network."""
     names = ("model", "model_q" if side == "ground" else "model_r", side)
     encoders = (getattr(model, name, None) for name in names)
-    return next(module for module in encoders if isinstance(module, nn.Module))
+    return next((module for module in encoders if isinstance(module, nn.Module)), model)
 
 
 WINDOW, SIGMA = 11, 1.5  # of the Gaussian window, as the paper has it
