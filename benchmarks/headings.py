@@ -2,8 +2,9 @@
 
     make bench NAME=headings    a quarter of an hour of one core, rendering the towns included
 
-A small ``dsm`` is trained from random numbers for each field of view, at unknown headings, and
-asked in all held-out towns at once. Intervals over towns. Beside them, on the same vectors: how
+A small ``dsm`` is trained from random numbers at unknown headings: first on whole panoramas and
+random places, which tell towns apart, then for each field of view on batches of one town each. It
+is asked in all held-out towns at once. Intervals over towns. Beside them, on the same vectors: how
 often the paper's rule for the turn (highest correlation) and the index's (highest cosine) differ. A
 training that is there is not repeated; a killed one goes on.
 """
@@ -31,6 +32,7 @@ PLAN = TownPlan(
     test_styles=("suburb",) * 6,
     test_pairs_per_style=40,
 )
+REACH_M = 900.0  # a town is smaller, the next one farther
 SMALL = {  # 32 bins of 11.25 degrees; everything else as the page has it
     "widths": [8, 16, 32, 64],
     "head": [64, 32, 16],
@@ -40,7 +42,7 @@ SMALL = {  # 32 bins of 11.25 degrees; everything else as the page has it
     "footprint_m": 80.0,
     "dropout": 0.0,
     "batch": 32,
-    "lr": 1e-3,
+    "frozen": 0,
 }
 
 
@@ -49,28 +51,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("runs/headings"))
     parser.add_argument("--fov", default="360,90", help="degrees with commas")
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=600, help="at random places")
+    parser.add_argument("--near", type=int, default=400, help="steps after them, town by town")
     wanted = parser.parse_args()
     pairs = ensure_pairs(wanted.root / "towns", PLAN)
-    table = {}
+    first, table = wanted.root / "dsm-first", {}
+    train(first, pairs, {"steps": wanted.steps, "lr": 1e-3, "fov_deg": 360.0}, "none")
     for fov in map(float, wanted.fov.split(",")):
-        run = wanted.root / f"dsm-{fov:g}-{wanted.steps}"
-        train(run, pairs, fov, wanted.steps)
+        run = wanted.root / f"dsm-{fov:g}"
+        near = {"steps": wanted.near, "lr": 2e-4, "fov_deg": fov, "reach_m": REACH_M}
+        train(run, pairs, near, str(first / "model.safetensors"))
         table[f"{fov:g}"] = measure(run, pairs, fov)
         print(f"{fov:g} degrees: {table[f'{fov:g}']}", flush=True)
     n = len(PLAN.test_styles) * PLAN.test_pairs_per_style
     harness.report(name="headings", ratios={}, n=n, threads=1, medians={}, table=table)
 
 
-def train(run: Path, pairs: Path, fov_deg: float, steps: int) -> None:
+def train(run: Path, pairs: Path, settings: dict[str, Any], weights: str) -> None:
     """``crossview train``, which goes on where it was."""
     import json
 
     from crossview.cli import main as run_crossview
 
-    settings = {**SMALL, "fov_deg": fov_deg, "steps": steps}
-    typed = [f"--config={name}={json.dumps(value)}" for name, value in settings.items()]
-    line = ["train", "--method", "dsm", "--no-pretrained", "--data", f"pairs:{pairs}", *typed]
+    if (run / "model.safetensors").is_file():
+        return
+    every = {**SMALL, **settings}
+    typed = [f"--config={name}={json.dumps(value)}" for name, value in every.items()]
+    start = ["--no-pretrained"] if weights == "none" else ["--weights", weights]
+    line = ["train", "--method", "dsm", *start, "--data", f"pairs:{pairs}", *typed]
     line += ["--cache", str(pairs.parent / "cache"), "--workers", "0", "--out", str(run)]
     if run_crossview(line):
         raise SystemExit(f"the training of {run} failed")

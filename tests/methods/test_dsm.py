@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
+from safetensors.torch import save_file
 from torch import nn
 
 from crossview.catalogue import configure, recipes
@@ -288,9 +290,42 @@ def test_settings_that_cannot_be_are_refused(settings, message):
         dsm.Config(**settings)
 
 
-def test_weights_of_vgg_do_not_fit_other_widths(tmp_path):
+def test_both_branches_start_as_the_first_ten_convolutions_of_vgg(monkeypatch):
+    vgg = timm.create_model("vgg16", pretrained=False, num_classes=0, mlp_ratio=1 / 1024)
+    monkeypatch.setattr(dsm.backbones, "backbone", lambda name, weights: vgg)
+    model = dsm.build(dsm.Config())
+    layers = [vgg.features[n] for n in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)]
+    picture = torch.rand(1, 3, 32, 64)
+    with torch.no_grad():
+        expected = vgg.features[:23](picture)
+        for branch in (model.ground.eval(), model.aerial.eval()):
+            for conv, layer in zip(branch.convs, layers, strict=True):
+                assert torch.equal(conv.weight, layer.weight)
+                assert torch.equal(conv.bias, layer.bias)
+        maps = picture
+        for n, conv in enumerate(model.ground.convs):
+            maps = model.ground._finish(n, conv(maps))
+    torch.testing.assert_close(maps, expected)
+
+
+def test_a_training_goes_on_from_an_earlier_run_of_another_field_of_view(tmp_path):
+    first = dsm.build(tiny())
+    save_file(first.state_dict(), tmp_path / "model.safetensors")
+    again = dsm.build(tiny(weights=str(tmp_path / "model.safetensors"), fov_deg=90.0))
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+
+
+def test_weights_of_vgg_do_not_fit_other_widths():
     with pytest.raises(InvalidValue, match="--no-pretrained"):
-        dsm.build(dsm.Config(weights=str(tmp_path), widths=(8, 8, 8, 8)))
+        dsm.build(dsm.Config(widths=(8, 8, 8, 8)))
+
+
+def test_batches_of_one_region_stay_within_reach():
+    table, generator = example_table(40), torch.Generator().manual_seed(1)
+    config = tiny(batch=4, reach_m=300.0)
+    first, *_ = dsm.batches(table, config, generator, None)
+    assert max(first) - min(first) <= 12  # 50 m apart: 300 m to either side of one of them
 
 
 def test_pairs_that_cannot_serve_are_refused():

@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,8 @@ import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
 from torch import Tensor, nn
 
 from crossview.errors import InvalidValue, require
-from crossview.networks import azimuth, backbones, layout_masks, losses
-from crossview.networks.samplers import draw_batches
+from crossview.networks import azimuth, backbones, layout_masks, losses, weight_files
+from crossview.networks.samplers import draw_batches, draw_regional_batches
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
 from crossview.views.crops import compute_bin_coverage, crop_view
@@ -37,6 +38,7 @@ POOLED = (2, 4, 7)  # convolutions with a pooling behind them
 STRIDE = 8  # columns of a bin: three poolings
 ROWS = 4 * STRIDE  # of a row of the map: the head halves twice more, rows only
 MEASURED = 2  # batches that a random start is scaled by
+APART_M = 25.0  # as compass: nearer places are no negatives, in batches of one region
 TURNS = ("correlation", "cosine")
 
 
@@ -44,7 +46,7 @@ TURNS = ("correlation", "cosine")
 class Config:
     """CVUSA with unknown headings and all 360 degrees; ``--recipe`` has those of the field."""
 
-    weights: str = "hub"  # ImageNet-1k; "none" or a file of VGG16
+    weights: str = "hub"  # ImageNet-1k; "none", a file of VGG16, or an earlier run's to go on from
     widths: tuple[int, ...] = (64, 128, 256, 512)  # channels of VGG16's first four blocks
     head: tuple[int, ...] = (256, 64, 16)  # of the three convolutions after conv4_3 [C]
     frozen: int = 7  # first convolutions that keep their pretrained weights [C]
@@ -59,6 +61,7 @@ class Config:
     footprint_m: float = 70.0  # of aerial windows, unless whole; not in the paper
     alpha: float = 10.0  # of the triplet loss [C]
     batch: int = 32  # [C]
+    reach_m: float = 0.0  # ours: all of a batch lie within so far; 0: random places, as [C]
     epochs: float = 100.0  # [C]
     steps: int = 0  # 0: epochs decide
     lr: float = 1e-5  # Adam [C]
@@ -200,10 +203,18 @@ def views(config: Config) -> Views:
 
 
 def build(config: Config) -> SlidingNetwork:
-    """The network; the first ten convolutions of both branches start as VGG16's."""
+    """The network; the first ten convolutions of both branches start as VGG16's.
+
+    From an earlier run of this page, all of it.
+    """
     network = SlidingNetwork(config)
     if config.weights == backbones.RANDOM:
         return network
+    if config.weights != backbones.PRETRAINED:
+        path = Path(config.weights)
+        if set(network.state_dict()) <= set(weight_files.read_weights(path).tensors):
+            weight_files.fill_network(network, path)
+            return network
     require(
         config.widths == Config.widths,
         f"weights of VGG16 have the widths {Config.widths}, got {config.widths}.\n"
@@ -281,7 +292,9 @@ def measure_turned_distances(
 def batches(
     table: PairTable, config: Config, generator: torch.Generator, neighbours: object
 ) -> Iterator[list[int]]:
-    """Random places."""
+    """Random places; of one region each where the Config says how far it reaches."""
+    if config.reach_m > 0.0:
+        return draw_regional_batches(table, config.batch, config.reach_m, APART_M, generator)
     return draw_batches(table, config.batch, generator)
 
 
