@@ -38,7 +38,7 @@ from crossview.model import (
     Embedder,
     ModelInfo,
     encode_info,
-    find_networks,
+    list_networks,
     open_model,
     read_info,
     resolve_model,
@@ -101,7 +101,7 @@ def randomize_weights(folder: Path, out: Path, seed: int = 0) -> Path:
     """Write a copy of a model folder as it would start: He-normal weights, biases zero."""
     out.mkdir(parents=True, exist_ok=True)
     rng = np.random.Generator(np.random.PCG64(seed))
-    for path in dict.fromkeys(find_networks(folder)):
+    for path in list_networks(folder):
         atomic_write(out / path.name, _randomize_network(path.read_bytes(), rng, str(path)))
     info = replace(read_info(folder), name="random-network", notes="initialisers redrawn")
     atomic_write(out / INFO_NAME, encode_info(info))

@@ -79,8 +79,9 @@ INFO_NAME = "model.json"
 SHARED_NAME = "model.onnx"
 GROUND_NAME = "model.ground.onnx"
 AERIAL_NAME = "model.aerial.onnx"
+OFFSET_NAME = "model.offset.onnx"  # of a network that regresses where in a window a camera stands
 TRAINING_NAME = "training.json"  # by which it can be trained further
-MODEL_FILES = (SHARED_NAME, GROUND_NAME, AERIAL_NAME, TRAINING_NAME, INFO_NAME)
+MODEL_FILES = (SHARED_NAME, GROUND_NAME, AERIAL_NAME, OFFSET_NAME, TRAINING_NAME, INFO_NAME)
 MOST_INFO_BYTES = 4_000_000
 MOST_TRAINING_BYTES = 1_000_000
 NOT_RECORDED = "not recorded"
@@ -313,6 +314,12 @@ def find_networks(folder: Path) -> tuple[Path, Path]:
     )
 
 
+def list_networks(folder: Path) -> list[Path]:
+    """All ONNX files of a model folder, each once: the branches, and an offset's if it has one."""
+    offset = folder / OFFSET_NAME
+    return [*dict.fromkeys(find_networks(folder)), *([offset] if offset.is_file() else [])]
+
+
 def read_info(folder: Path) -> ModelInfo:
     """Read ``model.json`` of a model folder."""
     path = folder / INFO_NAME
@@ -339,7 +346,7 @@ def compute_fingerprint(folder: Path) -> str:
     It covers the whole network: files that leave tensors in other files are a :class:`BadModel`.
     """
     digest = hashlib.sha256(encode_info(read_info(folder)))
-    for path in dict.fromkeys(find_networks(folder)):
+    for path in list_networks(folder):
         digest.update(read_network(path))
     return digest.hexdigest()
 
@@ -362,12 +369,27 @@ class Embedder(Protocol):
         """Unit vectors [B, D] of aerial views [B, H, W, 3] that follow ``info.aerial``."""
 
 
+Regression = Callable[[F32, F32], F32]
+"""Unit vectors [N, D] of queries and of a window each -> [N, 2], where in the window the camera
+stands: down and right of its middle, in halves of its side."""
+
+
+def find_regression(embedder: Embedder) -> Regression | None:
+    """The head of a network that regresses offsets; None: it has none."""
+    regression: Regression | None = getattr(embedder, "offset", None)
+    return regression
+
+
 class Model:
     """A model folder (``model.json`` and ONNX files) run by onnxruntime on the CPU; an Embedder.
 
     The networks take RGB uint8 [B, H, W, 3] named ``images`` and give float32 [B, D] named
     ``embeddings``: normalisation is part of the network, so it cannot be forgotten or doubled.
+    ``offset`` is a :data:`Regression`, or None; its network takes vectors named ``ground`` and
+    ``aerial`` and gives float32 [N, 2] named ``offset``.
     """
+
+    offset: Regression | None
 
     def __init__(
         self, folder: Path, *, threads: int = 0, spinning: bool = True, name: str = ""
@@ -400,6 +422,10 @@ class Model:
         self._aerial = (
             self._ground if aerial == ground else _open_session(aerial, threads, spinning)
         )
+        self.offset = None
+        if (head := self.folder / OFFSET_NAME).is_file():
+            self._head = _open_session(head, threads, spinning, _OF_OFFSETS)
+            self.offset = self._regress
 
     def ground(self, images: U8) -> F32:
         """See :class:`Embedder`."""
@@ -408,6 +434,16 @@ class Model:
     def aerial(self, images: U8) -> F32:
         """See :class:`Embedder`."""
         return self._run(self._aerial, images)
+
+    def _regress(self, ground: F32, aerial: F32) -> F32:
+        """See :data:`Regression`."""
+        places: F32 = self._head.run(["offset"], {"ground": ground, "aerial": aerial})[0]
+        if places.shape != (len(ground), 2) or not np.isfinite(places).all():
+            raise BadModel(
+                f"The model {self.info.name!r} gave offsets {list(places.shape)}, or some that are "
+                "not finite; it is damaged."
+            )
+        return places
 
     def _run(self, session: Any, images: U8) -> F32:
         if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] != 3:
@@ -534,7 +570,7 @@ def _find_or_pull(name: HubName, *, fetch: bool) -> Pulled:
 def check_folder(folder: Path) -> None:
     """Raise BadModel unless this is a model folder: its facts and networks as they must be."""
     read_info(folder)
-    for path in dict.fromkeys(find_networks(folder)):
+    for path in list_networks(folder):
         read_network(path)
     path = folder / TRAINING_NAME
     try:
@@ -570,7 +606,28 @@ def load_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _open_session(path: Path, threads: int, spinning: bool) -> Any:
+@dataclass(frozen=True)
+class _Signature:
+    """What a network takes and gives: names and kinds."""
+
+    takes: tuple[tuple[str, str], ...]
+    gives: str  # of floats
+    words: str
+
+
+_OF_PICTURES = _Signature(
+    (("images", "tensor(uint8)"),), "embeddings", "images of uint8, and embeddings of float32"
+)
+_OF_OFFSETS = _Signature(
+    (("ground", "tensor(float)"), ("aerial", "tensor(float)")),
+    "offset",
+    "ground and aerial vectors, and offset, all of float32",
+)
+
+
+def _open_session(
+    path: Path, threads: int, spinning: bool, signature: _Signature = _OF_PICTURES
+) -> Any:
     onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -585,10 +642,10 @@ def _open_session(path: Path, threads: int, spinning: bool) -> Any:
         raise BadModel(f"{path} cannot be loaded as a network: {_shorten(problem)}") from problem
     takes = [(entry.name, entry.type) for entry in session.get_inputs()]
     gives = [(entry.name, entry.type) for entry in session.get_outputs()]
-    if takes != [("images", "tensor(uint8)")] or ("embeddings", "tensor(float)") not in gives:
+    if takes != [*signature.takes] or (signature.gives, "tensor(float)") not in gives:
         raise BadModel(
             f"{path} is a network of another kind: it takes {takes} and gives {gives}.\n"
-            "Expected: images of uint8, and embeddings of float32. Make one with: crossview export"
+            f"Expected: {signature.words}. Make one with: crossview export"
         )
     return session
 

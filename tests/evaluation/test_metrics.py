@@ -14,7 +14,10 @@ def test_the_list_names_every_figure_once_with_its_unit_and_direction():
     assert tuple(METRICS) == (
         "R@1", "R@5", "R@10", "R@1%", "hit rate", "AP", "R@1 without distractors",
         "AP without distractors", "median error m", "mean error m", "90th percentile error m",
-        "within 5 m", "within 25 m", "within 100 m", "heading error", "heading right",
+        "within 5 m", "within 10 m", "within 20 m", "within 25 m", "within 50 m", "within 100 m",
+        "median error by offset m", "mean error by offset m", "mean error in right tile m",
+        "mean error in right tile by offset m", "within 5 m by offset", "within 10 m by offset",
+        "within 20 m by offset", "within 50 m by offset", "heading error", "heading right",
         "heading right at R@1", "mean R@1", "mean R@5", "mean R@10", "mean R@1%",
     )  # fmt: skip
     less = [m.name for m in METRICS.values() if not m.higher_is_better]

@@ -1,4 +1,5 @@
 import sys
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from crossview.localization import queries
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate, locate_files, locate_many
 from crossview.localization.queries import TRIED_FOV_DEG, Reading, choose_readings, prepare_query
+from crossview.localization.refinement import OFFSET_REGRESSED
 from crossview.localization.search import _choose_reading
 from crossview.localization.skyline import SKYLINE_COMPARED
 from crossview.views.decode import Photo, make_photo
@@ -54,6 +56,22 @@ def test_a_turned_panorama_is_found_with_its_heading(window, turn):
     assert measure_distance_m(first.latlon, INDEX.latlon(window)) < 1.0
     assert (answer.kind, answer.fov_source, answer.fov_deg) == ("panorama", "panorama", 360.0)
     assert answer.scores.shape == (20,)
+
+
+def test_a_model_that_regresses_offsets_places_photos_within_their_windows():
+    """A quarter of the window's 40 m up, an eighth to the right; and never beyond its rim."""
+    regressing = copy(EMBEDDER)
+    regressing.offset = lambda ground, aerial: np.tile(np.float32([-0.5, 0.25]), (len(ground), 1))
+    answer = find(PANORAMAS[7], embedder=regressing)
+    first = answer.places[0]
+    assert first.window == 7
+    assert OFFSET_REGRESSED in answer.assumptions
+    expected = move_point(INDEX.latlon(7), east_m=5.0, north_m=10.0)
+    assert measure_distance_m(first.latlon, expected) < 0.01
+    regressing.offset = lambda ground, aerial: np.tile(np.float32([9.0, 0.0]), (len(ground), 1))
+    rim = find(PANORAMAS[7], embedder=regressing).places[0].latlon
+    assert measure_distance_m(rim, INDEX.latlon(7)) == pytest.approx(20.0, abs=0.01)
+    assert OFFSET_REGRESSED not in find(PANORAMAS[7]).assumptions
 
 
 @pytest.mark.parametrize("fov", [90.0, 135.0])

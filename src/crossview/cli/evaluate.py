@@ -275,8 +275,10 @@ def _print_figures(records: Sequence[Evaluation], means: Sequence[FieldsMean] = 
 
 def _figure_lines(record: Evaluation) -> Iterator[str]:
     mark = "*" if record.protocol.off_protocol else " "
+    width = max(24, *(len(figure.name) for figure in record.figures))
     for f in record.figures:
-        yield f"{mark} {f.name:24} {f.value:7.2f} {f.unit:3} [{f.low:.2f}, {f.high:.2f}]  n = {f.n}"
+        name, interval = f.name.ljust(width), f"[{f.low:.2f}, {f.high:.2f}]"
+        yield f"{mark} {name} {f.value:7.2f} {f.unit:3} {interval}  n = {f.n}"
 
 
 def _rows(records: Sequence[Evaluation], means: Sequence[FieldsMean]) -> Iterator[str]:

@@ -26,11 +26,17 @@ from crossview.evaluation.conditions import (
 )
 from crossview.evaluation.evaluation_record import Evaluation, Protocol
 from crossview.evaluation.fast_scores import Space, make_space
-from crossview.evaluation.metrics import HeadingErrors, RunFacts, make_record
+from crossview.evaluation.metrics import (
+    AerialViews,
+    HeadingErrors,
+    RegressedPlaces,
+    RunFacts,
+    make_record,
+)
 from crossview.evaluation.ranking import rank_queries
 from crossview.evaluation.task import Rules, Task, make_task, skip_queries
 from crossview.evaluation.vectors import check_spread, normalize_rows
-from crossview.model import Embedder, ModelInfo
+from crossview.model import Embedder, ModelInfo, Regression, find_regression
 from crossview.pairs.batch import Views
 from crossview.pairs.loading import (
     Picture,
@@ -58,6 +64,8 @@ class EmbeddedTable:
     heading_deg: dict[Condition, F64]  # each [Q], from true north, of what is shown; NaN unknown
     references: F32  # [R, D], rows of the answering side
     skipped: int  # queries left out
+    side_m: F64  # [R] metres across each aerial view that answers; NaN unknown
+    regress: Regression | None = None  # the network's head, if it regresses offsets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +120,8 @@ def embed(
         heading_deg={c: asked[c][2][q] for c in conditions},
         references=normalize_rows(answers[AS_GIVEN][0][r], "references"),
         skipped=len(getattr(table, asking)) - len(getattr(kept, asking)),
+        side_m=work.side_m[r] if asking == "ground" else np.zeros(0),
+        regress=find_regression(embedder) if asking == "ground" else None,
     )
 
 
@@ -122,6 +132,7 @@ class _Work:
         self._pictures, self._embedder, self._how = pictures, embedder, how
         self.total = sum(len(getattr(pictures.table, side)) for side in SIDES)
         self.lost: list[Unreadable] = []
+        self.side_m = np.full(len(pictures.table.aerial), np.nan)
         self._done = 0
         self._ids = pictures.table.ground_ids()
         self._ahead = _middle_azimuth_deg(pictures.table)
@@ -141,6 +152,8 @@ class _Work:
         }
         for batch in self._batches(side):
             rows = np.array([picture.index for picture in batch])
+            if side == "aerial":
+                self.side_m[rows] = [p.number * p.pixels.shape[1] for p in batch]
             for condition, (vectors, seen, heading) in by_condition.items():
                 drawn = [self._view(side, picture, condition) for picture in batch]
                 views = [query.pixels for query in drawn]
@@ -257,7 +270,14 @@ def evaluate_conditions(
             up_deg,
             embedded.seen_deg[condition][task.query_rows],
         )
-        yield condition, make_record(task, answers, about, changed, headings)
+        placed = None
+        if embedded.regress is not None:
+            queries = embedded.queries[condition][task.query_rows]
+            shown = AerialViews(
+                references, embedded.side_m[task.reference_rows], up_deg, task.reference_latlon
+            )
+            placed = RegressedPlaces.of(embedded.regress, queries, shown, answers)
+        yield condition, make_record(task, answers, about, changed, headings, placed)
 
 
 def add_hard_samples(conditions: Sequence[Condition]) -> list[Condition]:

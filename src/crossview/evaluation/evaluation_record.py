@@ -77,6 +77,10 @@ class Queries:
     mirrored_score: F32 | None = None  # [Q] of the best match against the mirrored picture
     rotated_score: F32 | None = None  # [Q] of the best match against the picture turned by 90
     heading_error_deg: F64 | None = None  # [Q] of the turn towards ``truth``; NaN unknown
+    offset_latlon: F64 | None = None  # [Q, 2] regressed place in the first reference
+    offset_error_m: F64 | None = None  # [Q] truth to that place; NaN unknown
+    right_error_m: F64 | None = None  # [Q] truth to the middle of ``truth``
+    right_offset_error_m: F64 | None = None  # [Q] truth to the regressed place in ``truth``
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -257,7 +261,7 @@ def _arrays(path: Path, kind: type[Queries] | type[References]) -> dict[str, Any
 def _require_like(kind: str, name: str, values: AnyArray, count: int) -> None:
     """ValueError unless an array has a row per id, and the type of its field."""
     wanted = "U" if kind == "Str" else "iu" if kind == "I64" else "f"
-    places = {"truth_latlon", "found_latlon", "latlon"}
+    places = {"truth_latlon", "found_latlon", "latlon", "offset_latlon"}
     ranked = values.shape[1] if values.ndim == 2 else BEST
     columns = [2] if name in places else [ranked] if name in {"best", "best_score"} else []
     shape = (count, *columns)

@@ -6,7 +6,7 @@ is better, and where they are shown. Nothing else in the package knows a figure 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -15,17 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossview._version import __version__
-from crossview.arrays import F64, I64
+from crossview.arrays import F32, F64, I64
 from crossview.evaluation.evaluation_record import Evaluation, Figure, Protocol, Queries, References
 from crossview.evaluation.fast_scores import Space
 from crossview.evaluation.ranking import RankedQueries, Ranks
 from crossview.evaluation.task import Task
-from crossview.geo.points import measure_pair_distances_m, measure_turns_deg
+from crossview.geo.points import (
+    LatLon,
+    measure_pair_distances_m,
+    measure_turns_deg,
+    move_point,
+    turn_axes_m,
+)
 from crossview.localization.accuracy import mark_hits
+from crossview.model import Regression
 from crossview.stats import cluster_interval, quantile_interval
 
 CUTS = (1, 5, 10)
 RADII_M = (5, 25, 100)
+OFFSET_RADII_M = (5, 10, 20, 50)  # of models that place a query within its reference
 RIGHT_TURN = 0.1  # of the field of view, either way: Shi et al., CVPR 2020 (DSM)
 OVER = "queries, one training"
 
@@ -55,6 +63,11 @@ _ERROR = (
     "median, mean, and what nine of ten queries stay below."
 )
 _WITHIN = "The share of queries whose first reference lies within so many metres of the truth."
+_OFFSET = (
+    "For models that regress where in its reference a query was taken (VIGOR's offset): by offset "
+    "is from that place, otherwise from the middle of the reference. In the right tile: in the "
+    "query's own match, wherever that was ranked."
+)
 _HEADING_ERROR = (
     "Degrees between the true heading of a query and the turn at which its own reference fits it "
     "best, median over queries of known heading. Turns are steps of 360 degrees over the azimuth "
@@ -120,7 +133,18 @@ _ALL = (
     *(
         Metric(name=f"within {radius} m", title=f"within {radius} m", unit="%", kind="places",
                word="within", definition=_WITHIN, listed=radius == RADII_M[1])
-        for radius in RADII_M
+        for radius in sorted({*RADII_M, *OFFSET_RADII_M})
+    ),
+    *(
+        Metric(name=f"{name} m", title=f"{name}, m", unit="m", kind="places", word="offset",
+               definition=_OFFSET, higher_is_better=False, listed=name == "median error by offset")
+        for name in ("median error by offset", "mean error by offset",
+                     "mean error in right tile", "mean error in right tile by offset")
+    ),
+    *(
+        Metric(name=f"within {radius} m by offset", title=f"within {radius} m by offset", unit="%",
+               kind="places", word="offset", definition=_OFFSET, listed=False)
+        for radius in OFFSET_RADII_M
     ),
     Metric(name="heading error", title="median heading error, degrees", unit="deg",
            kind="headings", word="heading error", definition=_HEADING_ERROR,
@@ -203,6 +227,51 @@ class HeadingErrors:
 
 
 @dataclass(frozen=True, eq=False)
+class AerialViews:
+    """What is known of R references: vectors, metres across, bearing of up, middle."""
+
+    vectors: F32  # [R, D]
+    side_m: F64  # [R] NaN unknown
+    up_bearing_deg: F64  # [R]
+    latlon: F64  # [R, 2]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RegressedPlaces:
+    """Where a model's offsets put Q queries; [Q, 2] degrees, NaN unknown."""
+
+    first: F64  # in the first reference
+    right: F64  # in the best match
+    right_middle: F64  # the middle of that, for comparison
+
+    @staticmethod
+    def of(
+        regress: Regression, queries: F32, references: AerialViews, answers: RankedQueries
+    ) -> RegressedPlaces:
+        """By the head of a network and the unit vectors of Q queries, [Q, D]."""
+        matched = answers.truth >= 0
+        middle = np.where(matched[:, None], references.latlon[answers.truth], np.nan)
+        right = _regress_places(regress, queries, references, answers.truth)
+        right[~matched] = np.nan
+        first = _regress_places(regress, queries, references, answers.best[:, 0])
+        return RegressedPlaces(first=first, right=right, right_middle=middle)
+
+
+def _regress_places(regress: Regression, queries: F32, references: AerialViews, chosen: I64) -> F64:
+    """[Q, 2] the regressed place of each query in the reference of this number."""
+    halves = regress(queries, references.vectors[chosen]).astype(np.float64)
+    down_m, right_m = halves.T * references.side_m[chosen] / 2.0
+    east_m, north_m = turn_axes_m(right_m, -down_m, references.up_bearing_deg[chosen])
+    places = np.full((len(queries), 2), np.nan)
+    known = np.isfinite(references.latlon[chosen]).all(axis=1) & np.isfinite(east_m + north_m)
+    for row in np.flatnonzero(known):
+        middle = LatLon(*references.latlon[chosen[row]])
+        place = move_point(middle, east_m=float(east_m[row]), north_m=float(north_m[row]))
+        places[row] = place.lat, place.lon
+    return places
+
+
+@dataclass(frozen=True, eq=False)
 class FigureSheet:
     """The values [Q] behind figures, and whose clusters they are."""
 
@@ -235,14 +304,19 @@ class FigureSheet:
 
 
 def compute_figures(
-    task: Task, answers: RankedQueries, headings: HeadingErrors | None = None
+    task: Task,
+    answers: RankedQueries,
+    headings: HeadingErrors | None = None,
+    placed: RegressedPlaces | None = None,
 ) -> tuple[Figure, ...]:
     """All figures that the task allows, in the order of tables."""
     sheet = FigureSheet(task.relation.clusters())
+    radii_m = sorted({*RADII_M, *(OFFSET_RADII_M if placed else ())})
     return (
         *_recalls(sheet, task, answers),
         *_precisions(sheet, answers),
-        *_errors(sheet, errors_m(task, answers.best)),
+        *_errors(sheet, errors_m(task, answers.best), radii_m),
+        *(_offset_figures(sheet, task, placed) if placed else ()),
         *(_heading_figures(sheet, headings, answers.ranks.of_queries()) if headings else ()),
     )
 
@@ -265,15 +339,43 @@ def _precisions(sheet: FigureSheet, answers: RankedQueries) -> Iterator[Figure]:
         yield sheet.share("R@1 without distractors", ranks.of_queries_without(gone) == 1)
 
 
-def _errors(sheet: FigureSheet, metres: F64) -> Iterator[Figure]:
+def _errors(sheet: FigureSheet, metres: F64, radii_m: Sequence[int]) -> Iterator[Figure]:
     rows = np.flatnonzero(np.isfinite(metres))
     if not len(rows):
         return
     yield sheet.quantile("median error m", metres, 0.5, rows)
     yield sheet.mean("mean error m", metres, rows)
     yield sheet.quantile("90th percentile error m", metres, 0.9, rows)
-    for radius in RADII_M:
+    for radius in radii_m:
         yield sheet.share(f"within {radius} m", metres <= radius, rows)
+
+
+def _list_placed(task: Task, placed: RegressedPlaces) -> dict[str, Any]:
+    """The arrays of :class:`Queries` that tell of offsets."""
+    truth = task.query_latlon
+    return {
+        "offset_latlon": placed.first,
+        "offset_error_m": measure_pair_distances_m(truth, placed.first),
+        "right_error_m": measure_pair_distances_m(truth, placed.right_middle),
+        "right_offset_error_m": measure_pair_distances_m(truth, placed.right),
+    }
+
+
+def _offset_figures(sheet: FigureSheet, task: Task, placed: RegressedPlaces) -> Iterator[Figure]:
+    """Over queries whose place is known; in the right tile over those that have a match."""
+    arrays = _list_placed(task, placed)
+    metres = arrays["offset_error_m"]
+    rows = np.flatnonzero(np.isfinite(metres))
+    if len(rows):
+        yield sheet.quantile("median error by offset m", metres, 0.5, rows)
+        yield sheet.mean("mean error by offset m", metres, rows)
+    middle_m, offset_m = arrays["right_error_m"], arrays["right_offset_error_m"]
+    both = np.flatnonzero(np.isfinite(middle_m + offset_m))
+    if len(both):
+        yield sheet.mean("mean error in right tile m", middle_m, both)
+        yield sheet.mean("mean error in right tile by offset m", offset_m, both)
+    for radius in OFFSET_RADII_M if len(rows) else ():
+        yield sheet.share(f"within {radius} m by offset", metres <= radius, rows)
 
 
 def _heading_figures(sheet: FigureSheet, headings: HeadingErrors, ranks: I64) -> Iterator[Figure]:
@@ -307,10 +409,12 @@ def make_record(
     about: RunFacts,
     more: Mapping[str, Any] | None = None,
     headings: HeadingErrors | None = None,
+    placed: RegressedPlaces | None = None,
 ) -> Evaluation:
     """The whole record; ``more``: further arrays of :class:`Queries`, such as mirrored_score.
 
     ``headings``: what is known of them; None, or NaN everywhere: the method answers none.
+    ``placed``: where offsets put the queries; None: the method regresses none.
     """
     told = headings is not None and bool(np.isfinite(headings.error_deg).any())
     first = answers.best[:, 0]
@@ -325,7 +429,7 @@ def make_record(
         seeds=about.seeds,
         skipped=task.skipped,
         k_at_1_percent=k_at_1_percent(task.relation.references),
-        figures=compute_figures(task, answers, headings),
+        figures=compute_figures(task, answers, headings, placed),
         queries=Queries(
             ids=np.array(task.query_ids),
             rank=answers.ranks.of_queries(),
@@ -339,6 +443,7 @@ def make_record(
             unmatched_score=answers.unmatched_score.astype(np.float32),
             cluster=task.relation.clusters(),
             heading_error_deg=headings.error_deg if told and headings else None,
+            **(_list_placed(task, placed) if placed else {}),
             **(more or {}),
         ),
         references=References(ids=np.array(task.reference_ids), latlon=task.reference_latlon),

@@ -29,7 +29,7 @@ from crossview.localization.queries import (
     make_queries,
     read_batches,
 )
-from crossview.localization.refinement import refine_places
+from crossview.localization.refinement import OFFSET_REGRESSED, place_by_offsets, refine_places
 from crossview.localization.reranking import rerank
 from crossview.localization.search import (
     SearchResult,
@@ -39,7 +39,7 @@ from crossview.localization.search import (
     search,
 )
 from crossview.localization.skyline import SKYLINE_COMPARED, check_skyline
-from crossview.model import Embedder, open_index_model, open_model
+from crossview.model import Embedder, Regression, find_regression, open_index_model, open_model
 from crossview.views.colour import measure_ground_light
 from crossview.views.decode import Photo
 
@@ -171,6 +171,8 @@ def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchR
     reranked = rerank(index, embedder, query, result)
     result = check_skyline(index, embedder, query, reranked)
     compared = () if result is reranked else (SKYLINE_COMPARED,)
+    regress = find_regression(embedder)
+    regressed = () if regress is None else (OFFSET_REGRESSED,)
     reading = query.readings[result.reading]
     answer = Answer(
         photo=query.photo,
@@ -180,14 +182,19 @@ def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchR
         fov_source=reading.source,
         heading_source=None if query.heading is None else query.heading.source,
         heading_wanted=query.heading_wanted,
-        assumptions=(*query.describe_reading(result.reading), *query.assumptions, *compared),
+        assumptions=(
+            *query.describe_reading(result.reading),
+            *query.assumptions,
+            *compared,
+            *regressed,
+        ),
         places=(),
         scores=result.scores,
         searched_places=count_searched_places(index, result.scores),
         warnings=(*index.manifest.warnings, *query.warnings),
         ground_light=_measure_light(embedder, query, result.reading),
     )
-    answer = _add_places(index, query, result, answer)
+    answer = _add_places(index, query, result, answer, regress)
     confident = add_confidence(index, answer, query.hints)
     if (claimed := query.hints.claim) is None:
         return confident
@@ -200,17 +207,22 @@ def _measure_light(embedder: Embedder, query: Query, reading: int) -> float | No
     return measure_ground_light(query.strips[reading], embedder.info.ground.mean_colour)
 
 
-def _add_places(index: Index, query: Query, result: SearchResult, answer: Answer) -> Answer:
-    """The answer with its places, as its scores and a prior rank and place them."""
+def _add_places(
+    index: Index, query: Query, result: SearchResult, answer: Answer, regress: Regression | None
+) -> Answer:
+    """The answer with its places, as its scores, a prior and the model's offsets place them."""
     prior, wanted, weights = query.hints.prior, query.hints.places, None
     if prior is not None:
         temperature, log_prior = find_temperature(index, answer), compute_log_prior(index, prior)
         weights = temperature * log_prior
     ranked = rank_places(index, result.scores, result.heading_deg, max(wanted, 2), weights)
     surroundings = score_surroundings(index, query, result, ranked[:wanted])
+    places = refine_places(index, query, ranked[:wanted], surroundings, weights)
+    if regress is not None:
+        places = place_by_offsets(index, query.vectors[result.reading], regress, places)
     answer = replace(
         answer,
-        places=refine_places(index, query, ranked[:wanted], surroundings, weights),
+        places=places,
         second=ranked[1].score if len(ranked) > 1 else None,
     )
     if prior is None or not ranked:

@@ -14,14 +14,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crossview.arrays import F64
-from crossview.geo.points import LatLon, move_point, project_to_local_m
+from crossview.arrays import F32, F64
+from crossview.geo.points import LatLon, move_point, project_to_local_m, turn_axes_m
 from crossview.index.store import Index
 from crossview.localization.answer import Place
 from crossview.localization.hints import KnownHeading
 from crossview.localization.queries import Query
 from crossview.localization.search import Surroundings
+from crossview.model import Regression
 
+OFFSET_REGRESSED = "the model regressed where in its window each place lies"
 FALL = 0.01  # of a cosine: a summit is as wide as its score takes to fall by so much
 _SPREAD = 0.9 / math.sqrt(2.0)  # strides: how fast their weight falls, as a normal density
 _FARTHEST = 1.0  # strides that a place is moved at most
@@ -60,6 +62,31 @@ def refine_places(
         _refine(index, query, place, around, weights)
         for place, around in zip(places, surroundings, strict=True)
     )
+
+
+def place_by_offsets(
+    index: Index, vector: F32, regress: Regression, places: Sequence[Place]
+) -> tuple[Place, ...]:
+    """Each place where its window's offset puts the camera, for a model that regresses one.
+
+    ``vector``: the unit vector [D] of the photo. The summit of the scores is of no use then: such
+    models are trained to score all windows alike that have the camera in their middle part.
+    """
+    if not places:
+        return ()
+    rows = np.array([place.window for place in places])
+    queries = np.repeat(vector[None], len(rows), axis=0)
+    halves = regress(queries, index.take_vectors(rows)).astype(np.float64)
+    return tuple(map(_shift, places, halves.clip(-1.0, 1.0)))
+
+
+def _shift(place: Place, halves: F64) -> Place:
+    """A place moved so many halves of its window's side down and right; not beyond its rim."""
+    window = place.footprint
+    down_m, right_m = halves[0] * window.height_m / 2.0, halves[1] * window.width_m / 2.0
+    east_m, north_m = turn_axes_m(right_m, -down_m, window.up_bearing_deg)
+    moved = move_point(window.centre, east_m=float(east_m), north_m=float(north_m))
+    return replace(place, latlon=moved, peak_m=None)
 
 
 def _refine(

@@ -32,12 +32,14 @@ from crossview.model import (
     INFO_NAME,
     MODEL_FILES,
     MOST_TRAINING_BYTES,
+    OFFSET_NAME,
     SHARED_NAME,
     STATED,
     TRAINING_NAME,
     ModelInfo,
+    Regression,
     encode_info,
-    find_networks,
+    list_networks,
     load_onnxruntime,
     read_network,
     require_whole,
@@ -68,6 +70,18 @@ class Exported:
     info: ModelInfo
     difference: float  # largest, over all embeddings compared
     bytes: int  # of the ONNX files
+
+
+class _Head(nn.Module):
+    """The regression of an offset, under the name that it has in its network."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = nn.ModuleDict({"offset": model.get_submodule("offset")})
+
+    def forward(self, ground: Tensor, aerial: Tensor) -> Tensor:
+        place: Tensor = self.model["offset"](ground, aerial)
+        return place
 
 
 class _Branch(nn.Module):
@@ -123,6 +137,9 @@ def _write_export(  # noqa: PLR0913 - as export
         graph = _graph(model, side, views, free_size=shared)
         graphs[file] = _half_weights(graph) if half else graph
     difference, dim = _compare(model, views, graphs, shared)
+    if hasattr(model, "offset"):
+        graphs[OFFSET_NAME] = _write_head(model, dim)
+        difference = max(difference, _compare_heads(model, graphs[OFFSET_NAME], dim))
     info = run_info(run, views, dim, half, name)
     for file, graph in graphs.items():
         require_whole(graph, file)
@@ -166,8 +183,7 @@ def reopen(folder: Path, page: Any, config: Any, views: Views) -> nn.Module:
     every tensor is there and fits, and the network gives the embeddings of the ONNX files.
     """
     origin = read_origin(folder)
-    paths = list(dict.fromkeys(find_networks(folder)))
-    graphs = {path.name: read_network(path) for path in paths}
+    graphs = {path.name: read_network(path) for path in list_networks(folder)}
     tensors = {
         name: value for graph in graphs.values() for name, value in read_graph(graph).items()
     }
@@ -187,7 +203,9 @@ def reopen(folder: Path, page: Any, config: Any, views: Views) -> nn.Module:
     model = build_without_weights(page, config)
     model.load_state_dict(fitting)
     model.eval()
-    _compare(model, views, graphs, SHARED_NAME in graphs)
+    _, dim = _compare(model, views, graphs, SHARED_NAME in graphs)
+    if OFFSET_NAME in graphs:
+        _compare_heads(model, graphs[OFFSET_NAME], dim)
     return model
 
 
@@ -231,14 +249,29 @@ def _graph(model: nn.Module, side: str, views: Views, *, free_size: bool) -> byt
         free[1] = torch.export.Dim.DYNAMIC
     if free_size or (side == "ground" and spec.representation == "narrow"):
         free[2] = torch.export.Dim.DYNAMIC
+    branch = _Branch(model, side, spec)
+    return _trace(branch, {"images": images}, "embeddings", free, f"The {side} branch")
+
+
+def _write_head(model: nn.Module, dim: int) -> bytes:
+    """The regression of offsets as ONNX, for any number of pairs of vectors."""
+    vectors = {"ground": torch.zeros(2, dim), "aerial": torch.zeros(2, dim)}
+    rows = {0: torch.export.Dim.DYNAMIC}
+    return _trace(_Head(model), vectors, "offset", rows, "The regression of offsets")
+
+
+def _trace(
+    network: nn.Module, takes: Mapping[str, Tensor], gives: str, free: dict[int, Any], what: str
+) -> bytes:
+    """``network`` as ONNX; ``free``: the axes of all inputs that may have any length."""
     buffer = io.BytesIO()
     try:
         program = torch.onnx.export(
-            _Branch(model, side, spec).eval(),
-            (images,),
-            input_names=["images"],
-            output_names=["embeddings"],
-            dynamic_shapes={"images": free},
+            network.eval(),
+            tuple(takes.values()),
+            input_names=list(takes),
+            output_names=[gives],
+            dynamic_shapes=dict.fromkeys(takes, free),
             opset_version=OPSET,
             dynamo=True,
             optimize=False,  # the runtime does it on loading; here weights stay what they are
@@ -247,7 +280,7 @@ def _graph(model: nn.Module, side: str, views: Views, *, free_size: bool) -> byt
         program.save(buffer)  # type: ignore[union-attr, arg-type]
     except Exception as problem:  # the exporter raises many private types
         raise BadModel(
-            f"The {side} branch cannot be written as ONNX: {str(problem).splitlines()[0]}"
+            f"{what} cannot be written as ONNX: {str(problem).splitlines()[0]}"
         ) from problem
     return _without_traces(buffer.getvalue())
 
@@ -291,8 +324,8 @@ def _half_weights(graph: bytes) -> bytes:
 def _compare(
     model: nn.Module, views: Views, graphs: dict[str, bytes], shared: bool
 ) -> tuple[float, int]:
-    """Largest difference between the network and its ONNX files, and the dimension."""
-    runs = {name: _session(graph) for name, graph in graphs.items()}
+    """Largest difference between the network and its ONNX branches, and the dimension."""
+    runs = {name: _session(graph) for name, graph in graphs.items() if name != OFFSET_NAME}
     ground_run, aerial_run = (runs[name] for name in ([SHARED_NAME] * 2 if shared else runs))
     sides = {"ground": ground_run, "aerial": aerial_run}
     ours, theirs, worst = {}, {}, 0.0
@@ -319,6 +352,23 @@ def _compare(
     return worst, int(ours["ground"].shape[1])
 
 
+def _compare_heads(model: nn.Module, graph: bytes, dim: int) -> float:
+    """Largest difference between the regression of offsets and its ONNX file; BadModel."""
+    rng = np.random.default_rng(12)
+    drawn = rng.standard_normal((2, CHECKED, dim)).astype(np.float32)
+    ground, aerial = drawn / np.linalg.norm(drawn, axis=2, keepdims=True)
+    with torch.no_grad():
+        ours = model.get_submodule("offset")(torch.from_numpy(ground), torch.from_numpy(aerial))
+    theirs = _open_graph(graph).run(["offset"], {"ground": ground, "aerial": aerial})[0]
+    worst = float(np.abs(ours.numpy() - theirs).max())
+    if not worst <= TOLERANCE:
+        raise BadModel(
+            f"The exported regression of offsets differs from the original by {worst:.2g} halves "
+            f"of a side; allowed is {TOLERANCE:g}. Nothing was written."
+        )
+    return worst
+
+
 def _samples(spec: ViewSpec) -> list[U8]:
     """Noise of several grain sizes, narrow first where views may be narrow, whole last."""
     import cv2
@@ -340,11 +390,15 @@ def _samples(spec: ViewSpec) -> list[U8]:
     return batches
 
 
-def _session(graph: bytes) -> Callable[[U8], F32]:
+def _open_graph(graph: bytes) -> Any:
     onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _session(graph: bytes) -> Callable[[U8], F32]:
+    session = _open_graph(graph)
 
     def run(images: U8) -> F32:
         vectors: F32 = session.run(["embeddings"], {"images": images})[0]
@@ -407,6 +461,7 @@ class RunEmbedder:
         self._model = model.to(device).eval()
         self._views = views
         self.info: ModelInfo = run_info(run, views, self._dim())
+        self.offset: Regression | None = self._regress if hasattr(model, "offset") else None
         digest = hashlib.sha256(json.dumps(run.config(), sort_keys=True).encode())
         digest.update(run.weights.read_bytes())
         self.fingerprint = digest.hexdigest()
@@ -418,6 +473,15 @@ class RunEmbedder:
     def aerial(self, images: U8) -> F32:
         """See :class:`crossview.model.Embedder`."""
         return self._run("aerial", images)
+
+    def _regress(self, ground: F32, aerial: F32) -> F32:
+        """See :data:`crossview.model.Regression`."""
+        sides = (
+            torch.from_numpy(np.ascontiguousarray(s)).to(self._device) for s in (ground, aerial)
+        )
+        with torch.inference_mode():
+            places: F32 = self._model.get_submodule("offset")(*sides).float().cpu().numpy()
+        return places
 
     def _run(self, side: str, images: U8) -> F32:
         pixels = normalise(images, getattr(self._views, side), self._device)
