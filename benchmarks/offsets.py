@@ -24,8 +24,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import harness
+from crossview.arrays import I64
 from crossview.assessment import AssessmentOptions, open_assessment
 from crossview.evaluation.evaluation_record import Evaluation
+from crossview.geo.points import LatLon, measure_distance_m, move_point
+from crossview.stats import cluster_interval
 from crossview.worlds import town_pairs
 from crossview.worlds.camera import (
     Shot,
@@ -43,8 +46,17 @@ TILE_PX = 180  # 72 m
 STEP_PX = TILE_PX // 2
 TRAINING = (
     *("--method", "vigor-offset", "--no-pretrained", "--val-share", "0", "--device", "cpu"),
-    *("--workers", "0", "--config", "backbone=test_resnet@8", "--config", "ground_px=[32,128]"),
-    *("--config", "aerial_px=[64,64]", "--config", "elevation_deg=[-45,45]"),
+    *(
+        "--workers",
+        "0",
+        "--config",
+        "amp=false",
+        "--config",
+        "backbone=test_resnet@8",
+        "--config",
+        "ground_px=[32,64]",
+    ),
+    *("--config", "aerial_px=[32,32]", "--config", "elevation_deg=[-45,45]"),
     *("--config", "footprint_m=72", "--config", "hidden=128", "--config", "plain_epochs=0"),
     *("--config", "offset=1.0", "--config", "schedule=steps", "--batch", "16", "--lr", "0.002"),
 )
@@ -202,3 +214,70 @@ def _find_mean_camera_m(pairs: Path) -> tuple[float, float]:
     table = load(pairs / "pairs.csv")["train"]
     down, right = np.array([table.find_camera_m(row) for row in range(len(table))]).mean(axis=0)
     return float(down), float(right)
+
+
+def measure(
+    records: Sequence[Evaluation], middle_m: tuple[float, float]
+) -> dict[str, dict[str, float]]:
+    """Each figure: its mean over towns, and the 95 % interval over them.
+
+    ``middle_m``: the mean offset of training, metres down and right.
+    """
+    towns = [measure_town(record, middle_m) for record in records]
+    found = {}
+    for name in towns[0]:
+        values = np.array([town[name] for town in towns])
+        low, high = cluster_interval(values, np.arange(len(values)))
+        found[name] = {"value": float(values.mean()), "low": float(low), "high": float(high)}
+    return found
+
+
+def measure_town(record: Evaluation, middle_m: tuple[float, float]) -> dict[str, float]:
+    """The figures of one town; metres, percent."""
+    queries = record.queries
+    right, plain, regressed = queries.truth, queries.right_error_m, queries.right_offset_error_m
+    if plain is None or regressed is None or queries.offset_error_m is None:
+        raise SystemExit("The run regresses no offsets.")
+    figures = {
+        "R@1": 100.0 * float((queries.rank == 1).mean()),
+        "R@10": 100.0 * float((queries.rank <= 10).mean()),
+        "chance of R@10": 1000.0 / len(record.references.ids),
+        "right tile: middle, m": float(plain.mean()),
+        "right tile: mean offset of training, m": _mean_from(record, right, middle_m),
+        "right tile: regressed, m": float(regressed.mean()),
+        "right tile: regressed - middle, m": float((regressed - plain).mean()),
+        "first tile: middle, m": float(queries.error_m.mean()),
+        "first tile: regressed, m": float(queries.offset_error_m.mean()),
+        "first tile: regressed - middle, m": float(
+            (queries.offset_error_m - queries.error_m).mean()
+        ),
+    }
+    for radius in WITHIN_M:
+        figures[f"right tile: middle within {radius} m, %"] = 100.0 * float(
+            (plain <= radius).mean()
+        )
+        figures[f"right tile: regressed within {radius} m, %"] = 100.0 * float(
+            (regressed <= radius).mean()
+        )
+    return figures
+
+
+def _mean_from(record: Evaluation, tile: I64, middle_m: tuple[float, float]) -> float:
+    """Mean metres from the truth to one and the same point of each right tile."""
+    down, right = middle_m
+    metres = [
+        measure_distance_m(
+            LatLon(*truth),
+            move_point(LatLon(*record.references.latlon[at]), east_m=right, north_m=-down),
+        )
+        for truth, at in zip(record.queries.truth_latlon, tile, strict=True)
+    ]
+    return float(np.mean(metres))
+
+
+def _list_rows(found: dict[str, dict[str, float]]) -> Iterator[str]:
+    yield "| figure | mean over towns | 95 % interval over towns |"
+    yield "|---|---|---|"
+    for name, figure in found.items():
+        interval = f"[{figure['low']:.2f}, {figure['high']:.2f}]"
+        yield f"| {name} | {figure['value']:.2f} | {interval} |"

@@ -34,6 +34,8 @@ METHODS = {
     "GeoDTR+": "geodtr-plus",
     "L2LTR": "l2ltr",
     "SAFA": "safa",
+    "SAFA+Mining": "safa",
+    "VIGOR": "vigor-offset",
     "SAIG-D": "saig-d",
     "DSM": "dsm",
     "TransGeo": "transgeo",
