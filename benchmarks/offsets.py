@@ -37,28 +37,18 @@ from crossview.worlds.camera import (
     render_panorama,
     start_drive,
 )
-from crossview.worlds.construction import build_town
-from crossview.worlds.raster import CELL_M
-from crossview.worlds.town import TOWN_VERSION, Town
+from crossview.worlds.town import CELL_M, TOWN_VERSION, Town, build_town
 
 STYLES = ("suburb", "terraces")
 TILE_PX = 180  # 72 m
 STEP_PX = TILE_PX // 2
 TRAINING = (
     *("--method", "vigor-offset", "--no-pretrained", "--val-share", "0", "--device", "cpu"),
-    *(
-        "--workers",
-        "0",
-        "--config",
-        "amp=false",
-        "--config",
-        "backbone=test_resnet@8",
-        "--config",
-        "ground_px=[32,64]",
-    ),
+    *("--workers", "0", "--config", "backbone=test_resnet@8", "--config", "ground_px=[32,64]"),
     *("--config", "aerial_px=[32,32]", "--config", "elevation_deg=[-45,45]"),
     *("--config", "footprint_m=72", "--config", "hidden=128", "--config", "plain_epochs=0"),
-    *("--config", "offset=1.0", "--config", "schedule=steps", "--batch", "16", "--lr", "0.002"),
+    *("--config", "offset=1.0", "--config", "schedule=steps", "--config", "amp=false"),
+    *("--batch", "16", "--lr", "0.002"),
 )
 WITHIN_M = (5, 10, 20)
 
