@@ -48,7 +48,7 @@ TRAINING = (
     *("--config", "aerial_px=[32,32]", "--config", "elevation_deg=[-45,45]"),
     *("--config", "footprint_m=72", "--config", "hidden=128", "--config", "plain_epochs=0"),
     *("--config", "offset=1.0", "--config", "schedule=steps", "--config", "amp=false"),
-    *("--batch", "16", "--lr", "0.002"),
+    *("--batch", "16", "--lr", "0.003"),
 )
 WITHIN_M = (5, 10, 20)
 
@@ -106,10 +106,10 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", type=Path, default=Path("runs/offsets"))
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--towns", type=int, default=4, help="of each style to train on")
     parser.add_argument("--panoramas", type=int, default=200, help="of each of them")
-    parser.add_argument("--held-out", type=int, default=4, help="towns of each style to ask")
+    parser.add_argument("--held-out", type=int, default=3, help="towns of each style to ask")
     parser.add_argument("--asked", type=int, default=100, help="panoramas of each of them")
     parser.add_argument("--side-m", type=float, default=480.0)
     return parser.parse_args()
@@ -185,6 +185,7 @@ def _train(pairs: Path, run: Path, steps: int) -> None:
     command = [
         *(sys.executable, "-m", "crossview", "train", *TRAINING, "--steps", str(steps)),
         *("--data", f"pairs:{pairs / 'pairs.csv'}", "--out", str(run)),
+        *("--cache", str(pairs.parent / "cache")),
     ]
     print(" ".join(command[2:]), file=sys.stderr, flush=True)
     subprocess.run(command, check=True)
