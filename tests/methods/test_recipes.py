@@ -227,6 +227,31 @@ ZOOM_VIGOR = ZOOM | {"attended_px": (320, 320), "aerial_px": (400, 400)}
 PLAIN = {"polar": False, "aerial_px": (256, 256)}
 VIGOR_LAYOUT = {"ground_px": (320, 640), "aerial_px": (320, 320), "polar": False}
 
+MINING = {
+    "batch": 14,
+    "whole": True,
+    "reduce": "max",
+    "schedule": "exponential",
+    "tenth_steps": 150_000,
+    "refresh_epochs": 1,
+    "mine_from": "epoch",
+    "neighbour_range": 100,
+}
+VIGOR = (
+    VIGOR_LAYOUT
+    | MINING
+    | {
+        "backbone": "vgg16.tv_in1k",
+        "masks": 8,
+        "alpha": 10.0,
+        "iou": 0.1,
+        "offset": 0.01,
+        "hidden": 512,
+        "lr": 1e-5,
+        "weight_decay": 0.0,
+    }
+)
+
 
 def only(theta):
     """Trained for one field of view."""
@@ -306,6 +331,12 @@ RELEASES = {
         "cvact": SAFA,
         "cvact-plain": SAFA | PLAIN,
         "vigor": SAFA | VIGOR_LAYOUT | {"reduce": "max"},
+        "vigor-same-mining": SAFA | VIGOR_LAYOUT | MINING | {"epochs": 30.0},
+        "vigor-cross-mining": SAFA | VIGOR_LAYOUT | MINING | {"epochs": 11.0},
+    },
+    "vigor-offset": {
+        "vigor-same": VIGOR | {"plain_epochs": 30.0, "epochs": 45.0},
+        "vigor-cross": VIGOR | {"plain_epochs": 11.0, "epochs": 21.0},
     },
     "saig-d": {
         "cvusa": SAIG,
