@@ -57,7 +57,8 @@ RULES = ("prominence of all", "prominence", "score", "score and lines", "given")
 TOWNS = Path("runs/towns")
 LENSES_DEG, PITCHED_DEG = (65.0, 50.0), 10.0  # of the tilted photos
 COVERED_FIRST = (65.0, 80.0, 100.0)  # tried before, across any photo
-LEVEL = "90 degrees, level"
+LEVEL, LEVEL_UNKNOWN = "90 degrees, level, known lens", "90 degrees, level"
+_ALL_LEVEL = (LEVEL, LEVEL_UNKNOWN)
 TILTED = ("before", "now", "given")
 
 
@@ -206,17 +207,17 @@ def measure_tilted(embedder: Embedder, wanted: argparse.Namespace) -> None:
     rows: list[dict[str, Any]] = []
     wanted.root.mkdir(parents=True, exist_ok=True)
     for town in _towns.demo_towns(wanted.towns, wanted.seeds):
-        kept = wanted.root / f"tilted-{town.folder.name}-{wanted.each}.json"
+        kept = wanted.root / f"tilts-{town.folder.name}-{wanted.each}.json"
         if not kept.is_file():  # a stopped run goes on
             index, rng = Index.open(town.index), np.random.default_rng(town.seed)
             shots = _tilted_shots(town, wanted.each // 4)
-            asked = [_ask(index, embedder, shot, rng) for shot in shots]
+            asked = [_ask(index, embedder, one, rng) for shot in shots for one in _hide_lens(shot)]
             atomic_write(kept, json.dumps(asked))
             print(f"asked {town.style} {town.seed}", file=sys.stderr, flush=True)
         told_there = json.loads(kept.read_text(encoding="utf-8"))
         rows += [{"style": town.style, "town": town.seed, **row} for row in told_there]
     print("\n".join(_tilted_tables(rows)))
-    told = [row for row in rows if row["kind"] != LEVEL]
+    told = [row for row in rows if row["kind"] not in _ALL_LEVEL]
     harness.report(
         name="unknown_lens_tilted",
         ratios={},
@@ -265,6 +266,11 @@ def _tilted_shots(town: _towns.DemoTown, each: int) -> Iterator[TiltedShot]:
                 truth=truth,
                 heading_deg=(shot.heading_deg + world.site.convergence_deg(truth)) % 360.0,
             )
+
+
+def _hide_lens(shot: TiltedShot) -> tuple[TiltedShot, ...]:
+    """A level photo is asked for twice: with its lens, and without."""
+    return (shot, replace(shot, kind=LEVEL_UNKNOWN)) if shot.kind == LEVEL else (shot,)
 
 
 def _ask(
@@ -342,7 +348,7 @@ def _tilted_tables(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         own = [row for row in rows if row["style"] == style]
         yield f"| {style} | n | by | " + " | ".join(columns) + " |"
         kinds = list(dict.fromkeys(row["kind"] for row in own))
-        tilted = [row for row in own if row["kind"] != LEVEL]
+        tilted = [row for row in own if row["kind"] not in _ALL_LEVEL]
         for kind in (*kinds, "all tilted"):
             some = tilted if kind == "all tilted" else [r for r in own if r["kind"] == kind]
             for rule in TILTED:
