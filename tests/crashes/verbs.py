@@ -302,6 +302,8 @@ def train_cached() -> int:
 
 
 def export_() -> int:
+    """Tracing takes most of a trial: done once, and then only written again."""
+    _trace_once()
     return typed("export", "run", "--out", "model", "--method", PAGE)
 
 
@@ -421,9 +423,14 @@ def world() -> int:
     )
 
 
-def small_region() -> None:
-    """A piece of imagery that worlds can be drawn on, and a network that has learned nothing."""
+def photo_from_above() -> None:
+    """A piece of imagery that worlds can be drawn on."""
     write_photo_from_above("city.tif")
+
+
+def small_region() -> None:
+    """Such a piece of imagery, and a network that has learned nothing."""
+    photo_from_above()
     page = catalogue.method_page("compass").load()
     config = catalogue.make_config(page, SMALL_NETWORK)
     torch.manual_seed(2)
@@ -543,6 +550,8 @@ def _divide_by_order(lat: np.ndarray, *_: object, **__: object) -> region_model.
 
 
 def world_from() -> int:
+    """Drawing takes most of a trial: done once, and then only written again."""
+    _draw_once(ortho_pairs, "_render_tile")
     return typed(
         "world", "--from", "city.tif", "--out", "worlds", "--keep", 0, "--workers", 1,
         "--pairs", 3, "--quiet",
@@ -721,7 +730,7 @@ VERBS = {
             "photos/photos/*", "photos/windows/*", "photos/gone.jsonl", "photos/inspected.jsonl",
         ),
     ),
-    "world --from": Verb(small_region, world_from, unfinished=("worlds/*",), costly=True),
+    "world --from": Verb(photo_from_above, world_from, unfinished=("worlds/*",), costly=True),
     "pairs": Verb(taken_photos, pairs_, unfinished=("mine/*",)),
     "adapt": Verb(
         adaptable, adapt, unfinished=("mine.adapting/*",), together=("mine",), costly=True
