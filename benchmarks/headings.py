@@ -1,6 +1,6 @@
 """DSM on towns that it never saw: how often it finds the place, and how well the heading.
 
-    make bench NAME=headings    a quarter of an hour of one core, rendering the towns included
+    make bench NAME=headings    minutes of one core, rendering the towns included
 
 A small ``dsm`` is trained from random numbers at unknown headings: first on whole panoramas and
 random places, which tell towns apart, then for each field of view on batches of one town each. It
@@ -75,8 +75,6 @@ def train(run: Path, pairs: Path, settings: dict[str, Any], weights: str) -> Non
 
     from crossview.cli import main as run_crossview
 
-    if (run / "model.safetensors").is_file():
-        return
     every = {**SMALL, **settings}
     typed = [f"--config={name}={json.dumps(value)}" for name, value in every.items()]
     start = ["--no-pretrained"] if weights == "none" else ["--weights", weights]
