@@ -14,6 +14,7 @@ from crossview.catalogue import METHODS, VARIANTS, configure, method_page, open_
 from crossview.cli import main
 from crossview.errors import InvalidValue
 from crossview.geo.points import LatLon, measure_distance_m
+from crossview.model import open_model
 from crossview.pairs.page_ref import PageRef
 from crossview.training import contract
 from crossview.training.contract import TrainingRecipe
@@ -224,6 +225,12 @@ def test_a_few_steps_lower_the_loss(trained):
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize(
+    "built",
+    [name for name in NAMES if name not in METHODS],  # those are exported once trained, below
+    indirect=True,
+    ids=lambda name: Path(name).name,
+)
 def test_the_exported_network_gives_the_same_vectors(built, tmp_path):
     name, page, config, model = built
     run = RunFolder(tmp_path / "run")
@@ -327,12 +334,14 @@ def count_unlikely_hits(queries, chance):
 def finds_places(name, town, folder):
     """By the commands: every photo gets places on the map, better ones first."""
     model, index, out = (str(folder / part) for part in ("model", "town.cvx", "places.jsonl"))
-    assert main(["export", str(folder / "run"), "--out", model]) == 0
+    assert main(["export", str(folder / "run"), "--out", model]) == 0  # it compares the vectors
     line = ["index", str(town.aerial), "--model", model, "--out", index, "--stride", "25"]
     assert main([*line, "--threads", "1", "--quiet"]) == 0
     photos = town.photos if name in USED else town.panoramas
     ref, config = settings_to_learn(name)
-    seen = ref.load().views(config)
+    seen, info = ref.load().views(config), open_model(model, threads=1).info
+    assert info.synthetic
+    assert info.azimuth_bins == seen.azimuth_bins
     uses_heading = seen.headings_seen == "aligned" or seen.azimuth_bins > 1
     hint = ["--heading", "0"] if uses_heading else []
     line = ["locate", *map(str, photos), "--index", index, *hint, "--threads", "1", "--quiet"]
