@@ -1,6 +1,6 @@
 """Where in its tile a camera stands: the offset that `vigor-offset` regresses, on held-out towns.
 
-    make bench NAME=offsets      about a quarter of an hour of one core with towns and training
+    make bench NAME=offsets      about twenty minutes of one core, the first time
 
 Towns are cut into tiles of 72 m, one every 36 m in both directions, as VIGOR's are: the tile that
 has the camera in its central quarter is the match of a panorama, the three others that show it are
@@ -106,7 +106,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--root", type=Path, default=Path("runs/offsets"))
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--towns", type=int, default=4, help="of each style to train on")
     parser.add_argument("--panoramas", type=int, default=200, help="of each of them")
     parser.add_argument("--held-out", type=int, default=3, help="towns of each style to ask")
@@ -272,3 +272,7 @@ def _list_rows(found: dict[str, dict[str, float]]) -> Iterator[str]:
     for name, figure in found.items():
         interval = f"[{figure['low']:.2f}, {figure['high']:.2f}]"
         yield f"| {name} | {figure['value']:.2f} | {interval} |"
+
+
+if __name__ == "__main__":
+    main()
