@@ -37,6 +37,7 @@ def stranger(made, tmp_path):
     page.write_text(f"{(made / 'mine.py').read_text()}\nopen({str(mark)!r}, 'w').close()\n")
     record = json.loads((run / "config.json").read_text())
     (run / "config.json").write_text(json.dumps({**record, "method": str(page)}))
+    shutil.copytree(run, tmp_path / "copy")
     return run, page, mark, f"pairs:{made / 'data' / 'pairs.csv'}"
 
 
@@ -47,7 +48,7 @@ VERBS = {
     "explain": ["explain", "RUN", "--data", "DATA", "--split", "train", "--out", "OUT"],
 }
 OTHERS = {  # they open no run, or name the method themselves
-    "losses": ["explain", "RUN", "RUN", "--out", "OUT"],
+    "losses": ["explain", "RUN", "COPY", "--out", "OUT"],
     "train": ["train", "--method", "safa", "--data", "DATA", "--out", "RUN", "--no-pretrained"],
     "index": ["index", "RUN", "--model", "RUN", "--out", "OUT"],
     "locate": ["locate", "RUN", "--index", "RUN"],
@@ -61,7 +62,8 @@ OTHERS = {  # they open no run, or name the method themselves
 
 def typed(line, stranger, *more):
     run, _, _, data = stranger
-    words = {"RUN": str(run), "DATA": data, "OUT": str(run.parent / "out")}
+    beside = {"COPY": str(run.parent / "copy"), "OUT": str(run.parent / "out")}
+    words = {"RUN": str(run), "DATA": data, **beside}
     return main([words.get(word, word) for word in line] + [*more])
 
 

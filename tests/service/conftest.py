@@ -74,6 +74,6 @@ def noise(size=(64, 64), mode="RGB", seed=0):
 
 @pytest.fixture
 def photo_folder(tmp_path):
-    for name in ("photo.jpg", "a.jpg", "b.jpg"):
+    for name in ("photo.jpg", "a.jpg", "b.jpg", "left.jpg", "right.jpg"):
         (tmp_path / name).write_bytes(jpeg(len(name)))
     return tmp_path
