@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tests.methods.test_vigor_offset import TINY
 from tests.tiny_tiles import write_tiles
 
 from crossview.assessment import AssessmentOptions, open_assessment
@@ -22,29 +23,20 @@ from crossview.training.export import export, reopen
 from crossview.training.run_folder import RunFolder
 from crossview.training.train_state import save_weights
 
-SETTINGS = {
-    "backbone": "test_resnet",
-    "weights": "none",
-    "ground_px": (32, 64),
-    "aerial_px": (32, 32),
-    "footprint_m": 60.0,
-    "hidden": 8,
-    "plain_epochs": 0,
-}
 OFFSET = (0.5, -0.25)  # halves down and right: 15 m and -7.5 m of a tile of 60 m
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run folder of a network of random weights, whose head always says OFFSET."""
-    config = page.Config(**SETTINGS)
+    config = page.Config(**TINY)
     torch.manual_seed(1)
     model = page.build(config)
     torch.nn.init.zeros_(model.offset.outer.weight)
     model.offset.outer.bias.data = torch.tensor(OFFSET)
     folder = tmp_path_factory.mktemp("offsets")
     run = RunFolder(folder / "run")
-    settings = {**SETTINGS, "ground_px": [32, 64], "aerial_px": [32, 32]}
+    settings = {**TINY, "ground_px": [32, 64], "aerial_px": [32, 32]}
     run.begin(
         {"method": "vigor-offset", "config": settings, "data": "pairs:p"}, {"synthetic": True}
     )

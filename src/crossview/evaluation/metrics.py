@@ -34,7 +34,7 @@ from crossview.stats import cluster_interval, quantile_interval
 CUTS = (1, 5, 10)
 RADII_M = (5, 25, 100)
 OFFSET_RADII_M = (5, 10, 20, 50)  # of models that place a query within its reference
-RIGHT_TURN = 0.1  # of the field of view, either way: Shi et al., CVPR 2020 (DSM)
+RIGHT_TURN = 0.1  # of the field of view, either way: as DSM (CVPR 2020) is said to count
 OVER = "queries, one training"
 
 Unit = Literal["%", "m", "deg"]
@@ -75,8 +75,8 @@ _HEADING_ERROR = (
 )
 _HEADING_RIGHT = (
     "The share of these queries whose heading is off by at most a tenth of their field of view, as "
-    "the paper of DSM counts; chance is a fifth of the field of view over 360 degrees. At R@1: "
-    "only queries whose place is right are asked."
+    "DSM is said to count (its paper was not at hand); chance is a fifth of the field of view over "
+    "360 degrees. At R@1: only queries whose place is right are asked."
 )
 _MEAN = (
     "The mean over 360, 180, 90 and 70 degrees, by which one model for every view is judged: the "
