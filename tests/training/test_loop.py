@@ -129,18 +129,38 @@ def test_biases_and_scales_are_decayed_only_on_request():
     assert decays(TrainingRecipe(weight_decay=0.1, decay_vectors=True)) == {2: 0.1, 1: 0.1}
 
 
-def stepped_state(seed=0):
+def test_gradient_descent_adds_up_what_is_left_of_earlier_gradients():
+    """v <- momentum v + g + decay w, w <- w - rate v: the decay is of the gradient."""
+    model = torch.nn.Linear(3, 2, bias=False)
+    recipe = TrainingRecipe(optimiser="sgd", momentum=0.8, weight_decay=0.1, lr=0.5)
+    state, weight = make_state(model, recipe), model.weight.detach().clone()
+    speed = torch.zeros_like(weight)
+    for step in range(3):
+        gradient = torch.full((2, 3), 0.1 * step)
+        model.weight.grad = gradient
+        state.optimiser.step()
+        speed = 0.8 * speed + gradient + 0.1 * weight
+        weight = weight - 0.5 * speed
+        torch.testing.assert_close(model.weight.detach(), weight)
+
+
+def stepped_state(seed=0, **settings):
     torch.manual_seed(seed)
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     model = model.to(memory_format=torch.channels_last)
-    state = make_state(model, TrainingRecipe(ema_decay=0.9))
+    state = make_state(model, TrainingRecipe(ema_decay=0.9, **settings))
     model(torch.rand(2, 3, 8, 8)).square().mean().backward()
     state.optimiser.step()
     return state
 
 
-def test_a_saved_state_comes_back_bit_by_bit_and_in_the_same_memory_order(tmp_path):
-    state, other = stepped_state(), stepped_state(1)
+@pytest.mark.parametrize(
+    ("optimiser", "moment"), [("adamw", "exp_avg"), ("sgd", "momentum_buffer")]
+)
+def test_a_saved_state_comes_back_bit_by_bit_and_in_the_same_memory_order(
+    tmp_path, optimiser, moment
+):
+    state, other = stepped_state(optimiser=optimiser), stepped_state(1, optimiser=optimiser)
     state.step, state.epoch, state.position = 7, 2, 3
     state.neighbours = np.arange(6).reshape(3, 2)
     save_state(state, tmp_path / "s.safetensors")
@@ -151,7 +171,7 @@ def test_a_saved_state_comes_back_bit_by_bit_and_in_the_same_memory_order(tmp_pa
     )
     assert (other.step, other.epoch, other.position) == (7, 2, 3)
     assert np.array_equal(other.neighbours, state.neighbours)
-    moments = [s.optimiser.state_dict()["state"][0]["exp_avg"] for s in (state, other)]
+    moments = [s.optimiser.state_dict()["state"][0][moment] for s in (state, other)]
     assert torch.equal(*moments)
     assert moments[0].stride() == moments[1].stride()
     for name, value in state.model.state_dict().items():

@@ -53,6 +53,16 @@ def test_an_exponential_rate_falls_to_a_tenth_whatever_the_length():
         assert rates == pytest.approx([1.0, 10**-0.5, 0.1, 0.01])
 
 
+def test_a_polynomial_rate_is_the_share_that_is_left_epoch_by_epoch():
+    recipe = TrainingRecipe(schedule="polynomial", epochs=4, batch=10, lr=2.0)
+    rates = [recipe.lr_at(step, 100) for step in range(40)]
+    assert rates == pytest.approx([2.0 * (1 - epoch / 4) for epoch in range(4) for _ in range(10)])
+    squared = TrainingRecipe(schedule="polynomial", epochs=4, batch=10, lr=2.0, decay_power=2.0)
+    assert squared.lr_at(35, 100) == pytest.approx(2.0 / 16)
+    by_step = TrainingRecipe(schedule="polynomial", steps=8, batch=10, lr=1.0)
+    assert [by_step.lr_at(step, 100) for step in (0, 2, 7)] == [1.0, 0.75, 0.125]
+
+
 def test_a_schedule_by_the_loader_counts_the_incomplete_batch_and_begins_at_zero():
     """As a cosine of the transformers library over len(loader) x epochs, 11 an epoch here."""
     recipe = TrainingRecipe(schedule="loader", epochs=4, batch=10, warmup_epochs=1, lr=1.0)
@@ -73,7 +83,8 @@ def test_a_training_of_so_many_steps_never_waits_an_epoch_at_rate_zero():
     "wrong",
     [{"batch": 1}, {"lr": 0}, {"lr": float("nan")}, {"accumulate": 0}, {"ema_decay": 1.0},
      {"epochs": 0}, {"seed": -1},
-     {"schedule": "days"}, {"tenth_steps": 0}, {"schedule": "epochs", "epochs": 1}],
+     {"schedule": "days"}, {"tenth_steps": 0}, {"decay_power": 0}, {"optimiser": "lion"},
+     {"momentum": 1.0}, {"schedule": "epochs", "epochs": 1}],
 )  # fmt: skip
 def test_impossible_numbers_are_refused(wrong):
     with pytest.raises(InvalidValue, match=next(iter(wrong))):

@@ -61,8 +61,9 @@ class Method(Protocol):
     augment: Callable[[PairPixels, Any, np.random.Generator], PairPixels | tuple[PairPixels, ...]]
 
 
-Schedule = Literal["steps", "epochs", "loader", "exponential"]
-SCHEDULES = get_args(Schedule)
+Schedule = Literal["steps", "epochs", "loader", "exponential", "polynomial"]
+Optimiser = Literal["adamw", "sgd"]
+SCHEDULES, OPTIMISERS = get_args(Schedule), get_args(Optimiser)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,8 @@ class TrainingRecipe:
     step is at 0, so the last one ends a little above 0. A training of so many ``steps`` is always
     scheduled by steps. "exponential" is VIGOR's: after ``tenth_steps`` steps the rate is a tenth of
     ``lr``, after twice as many a hundredth, however long the training is; there is no warm-up.
+    "polynomial" is HER's: the share of the training that is left, to the power ``decay_power``. It
+    changes between epochs; with ``steps``, with every step. There is no warm-up either.
     """
 
     steps: int = 0  # optimiser steps; 0: epochs decide
@@ -87,12 +90,15 @@ class TrainingRecipe:
     accumulate: int = 1  # batches per optimiser step
     lr: float = 1e-4
     weight_decay: float = 0.01
+    optimiser: Optimiser = "adamw"  # or stochastic gradient descent, whose decay is of the gradient
+    momentum: float = 0.9  # of "sgd"
     eps: float = 1e-8  # of AdamW
     decay_vectors: bool = False  # also decay parameters of one axis or none (biases, norms, scale)
     warmup_steps: int = 0
     warmup_epochs: float = 0.0  # added to warmup_steps
     schedule: Schedule = "steps"
     tenth_steps: int = 150_000  # of "exponential"
+    decay_power: float = 1.0  # of "polynomial"
     clip_norm: float = 0.0  # of all gradients; 0: off
     clip_value: float = 0.0  # element by element; 0: off
     ema_decay: float = 0.0  # averaged weights for validation and export; 0: off
@@ -130,6 +136,12 @@ class TrainingRecipe:
             f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}.",
         )
         require(self.tenth_steps >= 1, f"tenth_steps must be at least 1, got {self.tenth_steps}.")
+        require(self.decay_power > 0, f"decay_power must be above 0, got {self.decay_power}.")
+        require(
+            self.optimiser in OPTIMISERS,
+            f"optimiser must be one of {', '.join(OPTIMISERS)}, got {self.optimiser!r}.",
+        )
+        require(0 <= self.momentum < 1, f"momentum must lie in [0, 1), got {self.momentum}.")
         require(
             self.schedule != "epochs" or self.steps > 0 or self.epochs > 1,
             f"schedule epochs trains the first epoch at rate 0, so epochs must be more than 1, "
@@ -158,6 +170,8 @@ class TrainingRecipe:
             return self.lr * self._loader_factor(step, rows)
         if self.schedule == "exponential":
             return self.lr * math.pow(0.1, step / self.tenth_steps)
+        if self.schedule == "polynomial":
+            return self.lr * self._polynomial_factor(step, rows)
         total = self.total_steps(rows)
         warm = self.warmup_steps + round(self.warmup_epochs * self._steps_per_epoch(rows))
         warm = min(warm, total)
@@ -176,6 +190,12 @@ class TrainingRecipe:
             return epoch / self.warmup_epochs
         done = (epoch - self.warmup_epochs) / max(1.0, self.epochs - self.warmup_epochs)
         return 0.5 * (1.0 + math.cos(math.pi * done))
+
+    def _polynomial_factor(self, step: int, rows: int) -> float:
+        """Share of ``lr`` at ``step``: what is left of the steps, or of the epochs."""
+        epoch = int(step / self._steps_per_epoch(rows))
+        done = step / self.steps if self.steps else epoch / self.epochs
+        return math.pow(max(0.0, 1.0 - done), self.decay_power)
 
     def _loader_factor(self, step: int, rows: int) -> float:
         """Share of ``lr`` at ``step``, where the incomplete last batch of an epoch counts."""

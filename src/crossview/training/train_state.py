@@ -126,9 +126,10 @@ class TrainState:
 def make_state(
     model: nn.Module, recipe: TrainingRecipe, rate: Callable[[str], float] = lambda name: 1.0
 ) -> TrainState:
-    """AdamW (PyTorch's betas) over all parameters that require gradients; counters at 0.
+    """The recipe's optimiser over all parameters that require gradients; counters at 0.
 
-    Without ``recipe.decay_vectors``, parameters with fewer than two axes are not decayed.
+    AdamW has PyTorch's betas; momentum of SGD is PyTorch's, without Nesterov's step. Without
+    ``recipe.decay_vectors``, parameters with fewer than two axes are not decayed.
     ``rate``: by a parameter's name, the share of the learning rate at which it is trained; those
     of rate 0 are frozen.
     """
@@ -139,15 +140,15 @@ def make_state(
         if parameter.requires_grad:
             decays = recipe.decay_vectors or parameter.ndim > 1
             groups.setdefault((share, decays), []).append(parameter)
-    optimiser = torch.optim.AdamW(
-        [
-            {"params": groups[key], "weight_decay": key[1] * recipe.weight_decay, "rate": key[0]}
-            for key in sorted(groups, reverse=True)
-        ],
-        lr=recipe.lr,
-        eps=recipe.eps,
-        fused=True,
-    )
+    settings = [
+        {"params": groups[key], "weight_decay": key[1] * recipe.weight_decay, "rate": key[0]}
+        for key in sorted(groups, reverse=True)
+    ]
+    optimiser: torch.optim.Optimizer
+    if recipe.optimiser == "sgd":
+        optimiser = torch.optim.SGD(settings, lr=recipe.lr, momentum=recipe.momentum, fused=True)
+    else:
+        optimiser = torch.optim.AdamW(settings, lr=recipe.lr, eps=recipe.eps, fused=True)
     averaged = None
     if recipe.ema_decay > 0:
         averaged = {name: value.clone() for name, value in model.state_dict().items()}
