@@ -101,10 +101,7 @@ class Reader:
     def _read_config(self, page: Any, key: tuple[int, int, int]) -> Any:
         """The page's Config, as it is in this batch if the page has a curriculum."""
         config = page.Config(**self.config)
-        if self.span is None or not hasattr(page, "staged"):
-            return config
-        progress = TrainingProgress(span=self.span, epoch=key[1], batch=key[2])
-        return page.staged(config, progress, np.random.default_rng((*key, OF_THE_BATCH)))
+        return config if self.span is None else stage_config(page, config, self.span, key)
 
     def _draw_companion(self, row: int, rng: np.random.Generator) -> PairPixels | None:
         others = self._rows_by_place[self.places[row]]
@@ -139,6 +136,17 @@ class Reader:
         if pair.viewed or self.views.aerial.whole:
             return pair.aerial
         return make_aerial_view(pair.aerial, pair.metres_per_px, self.views.aerial)
+
+
+def stage_config(page: Any, config: Any, span: TrainingLength, key: tuple[int, int, int]) -> Any:
+    """The Config of a page with a curriculum for one batch; of other pages, ``config``.
+
+    ``key``: the training's seed, the epoch and the batch's number in it.
+    """
+    if not hasattr(page, "staged"):
+        return config
+    progress = TrainingProgress(span=span, epoch=key[1], batch=key[2])
+    return page.staged(config, progress, np.random.default_rng((*key, OF_THE_BATCH)))
 
 
 def read_pair(table: PairTable, source: Source, row: int, *, near: bool = False) -> PairPixels:

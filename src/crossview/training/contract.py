@@ -46,7 +46,8 @@ class Method(Protocol):
     A page may also offer ``check`` (table, config): InvalidValue where these pairs cannot serve;
     ``rate`` (name, config): the share of the learning rate at which the parameter of that name is
     trained, 0 to freeze it; and ``measure`` (model, batches): what a fresh network takes from
-    pictures before its first step, from whole pairs as they are.
+    pictures before its first step, from whole pairs as they are. A game has ``play`` (model, batch,
+    config), which yields (player, losses), and ``player`` (name, config), whose a parameter is.
 
     A page of published weights, for use only, has a sentence ``FOR_USE`` that says why it cannot
     be trained, and needs the first three names alone. ``FACTS``: what its authors say of the
@@ -93,6 +94,7 @@ class TrainingRecipe:
     optimiser: Optimiser = "adamw"  # or stochastic gradient descent, whose decay is of the gradient
     momentum: float = 0.9  # of "sgd"
     eps: float = 1e-8  # of AdamW
+    beta1: float = 0.9  # of AdamW: how much of the former steps' gradients goes on
     decay_vectors: bool = False  # also decay parameters of one axis or none (biases, norms, scale)
     warmup_steps: int = 0
     warmup_epochs: float = 0.0  # added to warmup_steps
@@ -116,6 +118,7 @@ class TrainingRecipe:
         require(
             math.isfinite(self.lr) and self.lr > 0, f"lr must be a number above 0, got {self.lr}."
         )
+        require(0 <= self.beta1 < 1, f"beta1 must lie in [0, 1), got {self.beta1}.")
         require(0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), got {self.ema_decay}.")
         require(
             math.isfinite(self.rho) and self.rho >= 0,
@@ -221,6 +224,30 @@ def require_trainable(page: Any, name: str) -> None:
         raise InvalidValue(f"{name} cannot be trained here: {why}")
 
 
+def is_game(page: Any) -> bool:
+    """Whether a page's parts are trained against each other, turn by turn."""
+    return callable(getattr(page, "play", None))
+
+
+def require_playable(page: Any, recipe: TrainingRecipe) -> None:
+    """InvalidValue for settings of one pass over one sum, asked of a game."""
+    for name in ("chunk", "rho"):
+        if is_game(page) and getattr(recipe, name):
+            raise InvalidValue(
+                f"{name}={getattr(recipe, name):g} is for a method that minimises one sum, and "
+                f"the parts of this one are trained turn by turn; use {name}=0."
+            )
+
+
+def find_players(model: nn.Module, page: Any, config: Any) -> dict[str, list[nn.Parameter]]:
+    """The trained parameters of each player of a game, by the page's ``player``."""
+    players: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            players.setdefault(page.player(name, config), []).append(parameter)
+    return players
+
+
 def check_names(page: Any, name: str) -> None:
     """The six names exist and are callable, and Config is a frozen dataclass of plain values.
 
@@ -302,19 +329,47 @@ def check_augment(page: Any, config: Any, views: Views, name: str) -> None:
 
 
 def check_objective(page: Any, model: nn.Module, config: Any, views: Views, name: str) -> None:
-    """Named finite scalars, whose sum reaches the weights."""
+    """Named finite scalars, whose sum reaches the weights; of a game, those of each turn, too."""
     model.train()
     device = next(model.parameters()).device
-    losses = page.objective(model, example_batch(views, device, count_copies(page, config)), config)
-    _demand(isinstance(losses, dict) and bool(losses), name, "objective gives no named losses")
-    for key, value in losses.items():
-        _demand(
-            value.ndim == 0 and bool(torch.isfinite(value)), name, f"loss {key} is no finite scalar"
-        )
+    batch = example_batch(views, device, count_copies(page, config))
+    if is_game(page):
+        _check_turns(page, model, batch, config, name)
+    losses = page.objective(model, batch, config)
+    _check_losses(losses, "objective", name)
     torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
     reached = any(p.grad is not None and bool(p.grad.any()) for p in model.parameters())
     model.zero_grad(set_to_none=True)
     _demand(reached, name, "objective has no gradient")
+
+
+def _check_losses(losses: Any, where: str, name: str) -> None:
+    _demand(isinstance(losses, dict) and bool(losses), name, f"{where} gives no named losses")
+    for key, value in losses.items():
+        _demand(
+            value.ndim == 0 and bool(torch.isfinite(value)), name, f"loss {key} is no finite scalar"
+        )
+
+
+def _check_turns(page: Any, model: nn.Module, batch: Batch, config: Any, name: str) -> None:
+    """Every player has one turn, whose losses reach its weights."""
+    players = find_players(model, page, config)
+    played = []
+    for player, losses in page.play(model, batch, config):
+        played.append(player)
+        _check_losses(losses, f"the turn of {player}", name)
+        own = players.get(player, [])
+        total = torch.stack(list(losses.values())).sum()
+        if own:
+            torch.autograd.backward(total, inputs=own)
+        reached = any(p.grad is not None and bool(p.grad.any()) for p in own)
+        model.zero_grad(set_to_none=True)
+        _demand(reached, name, f"has a turn of {player} that reaches none of its weights")
+    _demand(
+        sorted(played) == sorted(players),
+        name,
+        f"has weights of {', '.join(sorted(players))}, but turns of {', '.join(played)}",
+    )
 
 
 def check_batches(page: Any, table: PairTable, config: Any, name: str) -> None:

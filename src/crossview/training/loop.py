@@ -13,6 +13,10 @@ Two passes (``rho`` of the recipe, ``networks.asam``): the batches of a step are
 at the worst weights nearby, in chunks if the first pass was, and their gradients make the step. The
 second pass draws what the first drew (dropout) and leaves nothing but gradients: losses, vectors
 and statistics of batch norms are those of the weights themselves.
+
+A game (``play`` of a page): parts that are trained against each other, such as a generator and its
+discriminator. A step is one turn of every player, and a turn moves the weights of its player alone,
+by the losses of that turn; later turns see them moved.
 """
 
 from __future__ import annotations
@@ -31,9 +35,9 @@ from crossview.errors import InvalidValue, TrainingFailed
 from crossview.networks import asam
 from crossview.networks.losses import AERIAL, GROUND, GROUND_2
 from crossview.pairs.batch import Batch, RawBatch, Views, to_batch
-from crossview.pairs.loading import Loader
+from crossview.pairs.loading import Loader, stage_config
 from crossview.pairs.table import PairTable
-from crossview.training.contract import Method, TrainingRecipe
+from crossview.training.contract import Method, TrainingRecipe, find_players, is_game
 from crossview.training.device import autocast
 from crossview.training.train_state import TrainState
 
@@ -193,31 +197,29 @@ def _step(
     state.optimiser.zero_grad(set_to_none=True)
     sums: dict[str, float] = {}
     fovs: list[float] = []
-    again: list[RawBatch] = []
+    again: list[_Given] = []
     for number in range(job.recipe.accumulate):
         asked = time.perf_counter()
         raw = next(stream)
         waited += time.perf_counter() - asked
         pairs += len(raw.rows)
         fovs += [fov for one in (raw, *raw.more) for fov in one.fov_deg.tolist()]
+        given = _Given(raw, _config_now(state, job))
+        if job.recipe.rho or is_game(job.method):
+            again.append(given)
+        if is_game(job.method):
+            continue
         if job.recipe.rho:
-            again.append(raw)
             torch.manual_seed(seed + number)
-        passed = _backward(state, job, raw)
+        passed = _backward(state, job, given)
         _remember(state, raw, passed.vectors)
-        for name, value in passed.losses.items():
-            sums[name] = sums.get(name, 0.0) + value / job.recipe.accumulate
-    if job.recipe.rho:
-        _pass_again(state, job, again, seed)
-    norm = _clip(state, job.recipe)
-    if not math.isfinite(sums["loss"] + norm):
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in sums.items())
-        raise TrainingFailed(
-            f"Step {state.step + 1}: {shown}, gradient norm {norm:.4g}; not finite.\n"
-            "Try a lower --lr, a longer warm-up, or --config amp=false; "
-            "the last saved state is untouched."
-        )
-    state.optimiser.step()
+        _add_share(sums, passed.losses, job.recipe)
+    if is_game(job.method):
+        norm = _play(state, job, again, sums)
+    else:
+        if job.recipe.rho:
+            _pass_again(state, job, again, seed)
+        norm = _move(state, job.recipe, sums)
     state.step += 1
     state.average(job.recipe.ema_decay)
     return StepReport(
@@ -234,15 +236,48 @@ def _step(
     )
 
 
+@dataclass(frozen=True)
+class _Given:
+    """A batch, and the Config that its losses are computed with."""
+
+    raw: RawBatch
+    config: Any
+
+
+def _config_now(state: TrainState, job: TrainingJob) -> Any:
+    """The Config of the batch that was handed out last: as it was augmented with."""
+    key = (job.recipe.seed, state.epoch, state.position - 1)
+    return stage_config(job.method, job.config, job.recipe.span(len(job.table)), key)
+
+
+def _add_share(sums: dict[str, float], losses: Mapping[str, float], recipe: TrainingRecipe) -> None:
+    for name, value in losses.items():
+        sums[name] = sums.get(name, 0.0) + value / recipe.accumulate
+
+
+def _move(state: TrainState, recipe: TrainingRecipe, losses: Mapping[str, float]) -> float:
+    """Clip and step; returns the gradient's norm before. TrainingFailed if it is not finite."""
+    norm = _clip(state, recipe)
+    if not math.isfinite(losses["loss"] + norm):
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        raise TrainingFailed(
+            f"Step {state.step + 1}: {shown}, gradient norm {norm:.4g}; not finite.\n"
+            "Try a lower --lr, a longer warm-up, or --config amp=false; "
+            "the last saved state is untouched."
+        )
+    state.optimiser.step()
+    return norm
+
+
 def _ends(values: list[float]) -> tuple[float, float] | None:
     return (min(values), max(values)) if values else None
 
 
-def _backward(state: TrainState, job: TrainingJob, raw: RawBatch) -> BackwardPass:
-    batch, recipe = to_batch(raw, job.views, job.device), job.recipe
+def _backward(state: TrainState, job: TrainingJob, given: _Given) -> BackwardPass:
+    batch, recipe = to_batch(given.raw, job.views, job.device), job.recipe
     objective = Objective(
         page=job.method,
-        config=job.config,
+        config=given.config,
         amp=recipe.amp,
         chunk=recipe.chunk,
         share=1.0 / recipe.accumulate,
@@ -256,16 +291,65 @@ def _remember(state: TrainState, raw: RawBatch, vectors: Vectors) -> None:
         state.memory.note(torch.from_numpy(raw.rows), query, vectors[AERIAL])
 
 
-def _pass_again(state: TrainState, job: TrainingJob, batches: list[RawBatch], seed: int) -> None:
+def _pass_again(state: TrainState, job: TrainingJob, batches: list[_Given], seed: int) -> None:
     """Replace the gradients by those of the same batches at the worst weights nearby."""
     buffers = [(buffer, buffer.clone()) for buffer in state.model.buffers()]
     with asam.climb(state.optimiser, job.recipe.rho, adaptive=job.recipe.adaptive):
-        for number, raw in enumerate(batches):
+        for number, given in enumerate(batches):
             torch.manual_seed(seed + number)
-            _backward(state, job, raw)
+            _backward(state, job, given)
     with torch.no_grad():
         for buffer, before in buffers:
             buffer.copy_(before)
+
+
+def _play(
+    state: TrainState, job: TrainingJob, batches: list[_Given], sums: dict[str, float]
+) -> float:
+    """One turn of every player, over all batches; adds losses to ``sums``, returns the norm.
+
+    The norm is that of the gradients of all turns together; each turn is clipped on its own.
+    """
+    players = find_players(state.model, job.method, job.config)
+    games = [
+        job.method.play(state.model, to_batch(g.raw, job.views, job.device), g.config)
+        for g in batches
+    ]
+    norms: list[float] = []
+    while True:
+        state.optimiser.zero_grad(set_to_none=True)
+        turns = [_take_turn(game, players, job) for game in games]
+        done = [turn for turn in turns if turn is not None]
+        if not done:
+            break
+        losses: dict[str, float] = {}
+        for turn in done:
+            _add_share(losses, turn, job.recipe)
+        norms.append(_move(state, job.recipe, losses))
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + value
+    return math.hypot(*norms)
+
+
+def _take_turn(
+    game: Iterator[tuple[str, Mapping[str, Tensor]]],
+    players: Mapping[str, list[nn.Parameter]],
+    job: TrainingJob,
+) -> dict[str, float] | None:
+    """The next turn's losses, its gradients added to the player's weights; None after the last."""
+    with autocast(job.device, job.recipe.amp):
+        turn = next(game, None)
+    if turn is None:
+        return None
+    player, losses = turn
+    if player not in players:
+        raise InvalidValue(
+            f"there is a turn of {player!r}, who has no weights to move; those of this network are "
+            f"{', '.join(players)}'s."
+        )
+    total = _total(losses)
+    torch.autograd.backward(total / job.recipe.accumulate, inputs=players[player])
+    return _numbers(total, losses)
 
 
 def _clip(state: TrainState, recipe: TrainingRecipe) -> float:

@@ -26,7 +26,7 @@ from crossview.pairs.page_ref import PageRef
 from crossview.pairs.reading import Decoding, Files, Source, measure_framing
 from crossview.pairs.table import PairTable, draw_held_out, frame_views, note_framing
 from crossview.training import train_state
-from crossview.training.contract import TrainingRecipe
+from crossview.training.contract import TrainingRecipe, require_playable
 from crossview.training.device import lay_out, open_device
 from crossview.training.loop import StepReport, TrainingJob, epoch_order, in_halves, train_steps
 from crossview.training.mining import make_miner
@@ -207,6 +207,7 @@ def prepare(request: Request, progress: Progress = lambda done, total: None) -> 
     """Check or create the run folder, fill the cache, and put the session together."""
     page = request.page.load()
     recipe, views = TrainingRecipe.of(request.config), page.views(request.config)
+    require_playable(page, recipe)
     if request.decoding not in get_args(Decoding):
         raise InvalidValue(f"--decoding is {request.decoding!r}; allowed: exact, fast.")
     skipped: tuple[Unreadable, ...] = ()

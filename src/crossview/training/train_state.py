@@ -128,7 +128,7 @@ def make_state(
 ) -> TrainState:
     """The recipe's optimiser over all parameters that require gradients; counters at 0.
 
-    AdamW has PyTorch's betas; momentum of SGD is PyTorch's, without Nesterov's step. Without
+    AdamW has PyTorch's second beta; momentum of SGD is PyTorch's, without Nesterov's step. Without
     ``recipe.decay_vectors``, parameters with fewer than two axes are not decayed.
     ``rate``: by a parameter's name, the share of the learning rate at which it is trained; those
     of rate 0 are frozen.
@@ -148,7 +148,10 @@ def make_state(
     if recipe.optimiser == "sgd":
         optimiser = torch.optim.SGD(settings, lr=recipe.lr, momentum=recipe.momentum, fused=True)
     else:
-        optimiser = torch.optim.AdamW(settings, lr=recipe.lr, eps=recipe.eps, fused=True)
+        betas = (recipe.beta1, 0.999)
+        optimiser = torch.optim.AdamW(
+            settings, lr=recipe.lr, betas=betas, eps=recipe.eps, fused=True
+        )
     averaged = None
     if recipe.ema_decay > 0:
         averaged = {name: value.clone() for name, value in model.state_dict().items()}
