@@ -310,10 +310,11 @@ def _play(
 
     The norm is that of the gradients of all turns together; each turn is clipped on its own.
     """
-    players = find_players(state.model, job.method, job.config)
+    page: Any = job.method
+    players = find_players(state.model, page, job.config)
     games = [
-        job.method.play(state.model, to_batch(g.raw, job.views, job.device), g.config)
-        for g in batches
+        page.play(state.model, to_batch(given.raw, job.views, job.device), given.config)
+        for given in batches
     ]
     norms: list[float] = []
     while True:
