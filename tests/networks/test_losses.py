@@ -212,6 +212,25 @@ def test_the_nearest_negatives_of_every_anchor_are_those_of_a_sorted_loop():
     assert every == soft_margin_triplet(ground, aerial).item()
 
 
+def test_pairs_that_are_no_negatives_are_left_out_of_all_and_of_the_nearest():
+    torch.manual_seed(0)
+    ground, aerial = (torch.nn.functional.normalize(torch.randn(5, 8), dim=1) for _ in range(2))
+    wrong = torch.rand(5, 5) > 0.4
+    wrong[2] = False  # the third window has no negative at all
+    d = [[2 - 2 * float(ground[i] @ aerial[j]) for j in range(5)] for i in range(5)]
+    for nearest in (0, 2):
+        means = []
+        for by_ground in (False, True):
+            terms = []
+            for i in range(5):
+                pairs = [(i, j) if by_ground else (j, i) for j in range(5) if j != i]
+                far = sorted(d[g][a] for g, a in pairs if wrong[a, g])[: nearest or 5]
+                terms += [math.log(1 + math.exp(10 * (d[i][i] - w))) for w in far]
+            means.append(sum(terms) / len(terms))
+        loss = soft_margin_triplet(ground, aerial, nearest=nearest, wrong=wrong).item()
+        assert loss == pytest.approx(sum(means) / 2, rel=1e-5)
+
+
 def test_equal_vectors_cost_log_2_and_hopeless_ones_stay_finite():
     same = torch.ones(4, 1)
     assert soft_margin_triplet(same, same).item() == pytest.approx(math.log(2))

@@ -1,5 +1,6 @@
 """Aerial views are cut or taken whole, resized by the rule asked for, or unrolled."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from crossview.views.aerial import (
     compute_authors_positions,
     count_needed_px,
     make_aerial_view,
+    make_turned_view,
     make_whole_view,
     resize_view,
     unroll_as_authors,
@@ -317,3 +319,26 @@ def test_the_fast_transform_is_close_to_the_exact_one(official, case):
 def test_pictures_that_are_not_square_are_refused():
     with pytest.raises(InvalidValue, match="S, S, C"):
         unroll_as_authors(np.zeros((4, 5, 3), np.uint8), 4, 8)
+
+
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_a_closer_view_is_that_of_a_smaller_footprint_turned(quarters):
+    pixels = np.random.default_rng(4).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    spec = ViewSpec(side="aerial", height_px=16, width_px=16, footprint_m=32.0)
+    seen = make_turned_view(pixels, 1.0, spec, quarters=quarters, share=0.75)
+    closer = make_aerial_view(pixels, 1.0, replace(spec, footprint_m=24.0))
+    np.testing.assert_array_equal(np.rot90(seen, -quarters), closer)
+    whole = replace(spec, whole=True, footprint_m=None)
+    seen = make_turned_view(pixels, math.nan, whole, quarters=quarters, share=0.5)
+    np.testing.assert_array_equal(
+        np.rot90(seen, -quarters), resize_view(pixels[10:30, 10:30], (16, 16), "area")
+    )
+
+
+def test_an_unrolled_view_is_not_turned_like_a_window():
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    polar = ViewSpec(side="aerial", height_px=16, width_px=32, footprint_m=32.0, polar=True)
+    with pytest.raises(InvalidValue, match="turned by rolling"):
+        make_turned_view(pixels, 1.0, polar, quarters=1)
+    with pytest.raises(InvalidValue, match="share of the footprint"):
+        make_turned_view(pixels, 1.0, replace(polar, polar=False), quarters=1, share=1.5)

@@ -114,10 +114,13 @@ class Trunk(nn.Module):
         return features
 
 
-def trunk(name: str, weights: str = PRETRAINED, drop_path: float = 0.0) -> Trunk:
+def trunk(
+    name: str, weights: str = PRETRAINED, drop_path: float = 0.0, *, pooled: bool = True
+) -> Trunk:
     """A timm ConvNeXt, ResNet or VGG, cut as above; ``weights`` as in ``backbone``.
 
     ``drop_path``: stochastic depth of a ConvNeXt, rising linearly to this over all its blocks.
+    ``pooled`` False: a VGG ends with conv5_3 and its ReLU, at stride 16.
     Raises InvalidValue for a network of another family.
     """
     settings: dict[str, Any] = {}
@@ -131,7 +134,7 @@ def trunk(name: str, weights: str = PRETRAINED, drop_path: float = 0.0) -> Trunk
     if hasattr(model, "layer4"):
         return _resnet(model)
     if name.startswith("vgg"):
-        return _vgg(model)
+        return _vgg(model, pooled=pooled)
     raise InvalidValue(
         f"No cut is known for the backbone {name!r}.\n"
         "Allowed: ConvNeXt, ResNet and VGG of timm, such as convnext_tiny, resnet34, vgg16."
@@ -185,9 +188,10 @@ def _resnet(model: Any) -> Trunk:
     return Trunk(kept, int(model.num_features))
 
 
-def _vgg(model: Any) -> Trunk:
+def _vgg(model: Any, *, pooled: bool) -> Trunk:
     kept, pools = OrderedDict[str, nn.Module](), 0
-    for index, layer in model.features.named_children():
+    layers = list(model.features.named_children())
+    for index, layer in layers if pooled else layers[:-1]:
         if isinstance(layer, nn.MaxPool2d):
             layer.ceil_mode, pools = True, pools + 1  # TensorFlow's SAME padding
         kept[f"layer{index}"] = layer

@@ -142,10 +142,17 @@ def check_centred(table: PairTable, config: Any) -> None:
         require_centred(table, framed_m or config.footprint_m)
 
 
-def require_centred(table: PairTable, footprint_m: float) -> None:
+def require_centred(
+    table: PairTable,
+    footprint_m: float,
+    needed: str = "polar=true unrolls aerial pictures about the camera",
+    instead: str = "Use --config polar=false and a square aerial_px, such as "
+    "--config aerial_px=[320,320].",
+) -> None:
     """InvalidValue if the cameras do not stand in the middle of their aerial pictures.
 
-    Judged by the median distance of the first rows where both places are known.
+    Judged by the median distance of the first rows where both places are known. ``needed`` is what
+    wants them there, ``instead`` what to do.
     """
     ground = table.ground_latlon[table.pairs[:ASKED, 0]]
     aerial = table.aerial_latlon[table.pairs[:ASKED, 1]]
@@ -153,9 +160,8 @@ def require_centred(table: PairTable, footprint_m: float) -> None:
     away = measure_pair_distances_m(ground[placed], aerial[placed])
     if len(away) and (middle := float(np.median(away))) > OFF_CENTRE * footprint_m:
         raise InvalidValue(
-            f"polar=true unrolls aerial pictures about the camera, but in these pairs it stands "
-            f"{middle:.0f} m from the middle (median), as in VIGOR.\n"
-            "Use --config polar=false and a square aerial_px, such as --config aerial_px=[320,320]."
+            f"{needed}, but in these pairs it stands {middle:.0f} m from the middle (median), as "
+            f"in VIGOR.\n{instead}"
         )
 
 

@@ -87,6 +87,7 @@ def soft_margin_triplet(
     *,
     keep_diagonal: bool = False,
     nearest: int = 0,
+    wrong: Tensor | None = None,
 ) -> Tensor:
     """Mean of log(1 + exp(alpha (d_true - d_wrong))) over 2 n (n - 1) triplets.
 
@@ -97,28 +98,38 @@ def soft_margin_triplet(
     GeoDTR+. As in GeoDTR's code, a place is not its own negative. ``keep_diagonal``: it is, as in
     older TensorFlow forms and in the code of L2LTR and SAIG: ln 2 / (n - 1) more, the same
     gradients. ``nearest``: so many negatives of every anchor count, the nearest ones; 0: all.
+    ``wrong`` bool [n, n], aerial by ground: the pairs that may be negatives; None: all others.
     """
     with without_autocast(ground):
         cosines = at_least_float32(aerial) @ at_least_float32(ground).T
         own = math.log(2.0) / (len(cosines) - 1) if keep_diagonal else 0.0
-        return soft_margin_of_distances(2.0 - 2.0 * cosines, alpha, nearest) + own
+        return soft_margin_of_distances(2.0 - 2.0 * cosines, alpha, nearest, wrong) + own
 
 
-def soft_margin_of_distances(distance: Tensor, alpha: float = 10.0, nearest: int = 0) -> Tensor:
+def soft_margin_of_distances(
+    distance: Tensor, alpha: float = 10.0, nearest: int = 0, wrong: Tensor | None = None
+) -> Tensor:
     """:func:`soft_margin_triplet` of distances [n, n], aerial by ground, however they came."""
     with without_autocast(distance):
         distance = at_least_float32(distance)
         true = distance.diagonal()
-        wrong = ~torch.eye(len(distance), dtype=torch.bool, device=distance.device)
+        other = ~torch.eye(len(distance), dtype=torch.bool, device=distance.device)
+        other = other if wrong is None else other & wrong
         by_aerial = F.softplus(alpha * (true[:, None] - distance))
         by_ground = F.softplus(alpha * (true[None, :] - distance))
-        aerial_anchor, ground_anchor = by_aerial[wrong], by_ground[wrong]
-        if 0 < nearest < len(distance) - 1:  # the nearest are those that cost most
-            aerial_anchor, ground_anchor = (
-                costs[wrong].view(len(distance), -1).topk(nearest).values
-                for costs in (by_aerial, by_ground.T)
-            )
-        return (aerial_anchor.mean() + ground_anchor.mean()) / 2.0
+        if 0 < nearest < len(distance) - 1:
+            anchors = ((by_aerial, other), (by_ground.T, other.T))
+            costs = [_take_costliest(*anchor, nearest) for anchor in anchors]
+        else:
+            costs = [by_aerial[other], by_ground[other]]
+        aerial_anchor, ground_anchor = (c.mean() if c.numel() else c.sum() for c in costs)
+        return (aerial_anchor + ground_anchor) / 2.0
+
+
+def _take_costliest(costs: Tensor, other: Tensor, nearest: int) -> Tensor:
+    """Row by row the ``nearest`` largest costs [n, n] of the others: the nearest cost most."""
+    largest = costs.masked_fill(~other, -math.inf).topk(nearest).values
+    return largest[largest.isfinite()]
 
 
 def counterfactual(vector: Tensor, fake: Tensor, beta: float = 5.0) -> Tensor:

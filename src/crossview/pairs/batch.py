@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _TENSORS = ("ground", "aerial", "rows", "places", "fov_deg", "heading_deg")
+_OPTIONAL = ("camera", "told", "apart_m")  # tensors that may be None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +63,8 @@ class PairPixels:
     loader leaves it as it is. ``camera_m``: metres down and right from the middle of ``aerial`` to
     where the camera stands; NaN unknown. ``companion``: another pair of the same place, where the
     method's Config says ``companions = True`` and the table has one; with ``near_misses = True``
-    the same ground picture beside an aerial one that is neither right nor wrong.
+    the same ground picture beside an aerial one that is neither right nor wrong. ``told``: numbers
+    that ``augment`` tells the objective of what it did, as many in every pair.
     """
 
     ground: U8  # [h, w, 3]
@@ -72,6 +75,7 @@ class PairPixels:
     viewed: bool = False
     camera_m: tuple[float, float] = (math.nan, math.nan)
     companion: PairPixels | None = None
+    told: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +91,10 @@ class Batch:
     camera: Tensor | None = None
     """float32 [B, 2] where the camera stands in the aerial view, down and right of its middle in
     halves of its side: (1, 1) is the lower right corner. NaN unknown; None: not asked for."""
+    told: Tensor | None = None  # float32 [B, k], see PairPixels; None: nothing was told
+    apart_m: Tensor | None = None
+    """float32 [B, N] metres from each place to those of all N pairs of the batch, of which this may
+    be a part; NaN unknown. None: the method's Config has no ``apart_m`` above 0."""
     more: tuple[Batch, ...] = ()  # further copies of the same places, where augment makes them
 
     def __len__(self) -> int:
@@ -95,16 +103,18 @@ class Batch:
     def part(self, start: int, stop: int) -> Batch:
         """Pairs ``start`` to ``stop`` (not included), copies included."""
         more = tuple(copy.part(start, stop) for copy in self.more)
-        camera = None if self.camera is None else self.camera[start:stop]
-        tensors = {name: getattr(self, name)[start:stop] for name in _TENSORS}
-        return Batch(**tensors, camera=camera, more=more)
+        return Batch(**{n: tensor[start:stop] for n, tensor in self._tensors()}, more=more)
 
     def to(self, device: torch.device) -> Batch:
         """The same pairs on another device, copies included."""
         more = tuple(copy.to(device) for copy in self.more)
-        camera = None if self.camera is None else self.camera.to(device)
-        tensors = {name: getattr(self, name).to(device) for name in _TENSORS}
-        return Batch(**tensors, camera=camera, more=more)
+        return Batch(**{name: tensor.to(device) for name, tensor in self._tensors()}, more=more)
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Those that are there, by name."""
+        for name in (*_TENSORS, *_OPTIONAL):
+            if (tensor := getattr(self, name)) is not None:
+                yield name, tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +128,8 @@ class RawBatch:
     fov_deg: F32  # [B]
     heading_deg: F32  # [B]
     camera: F32 | None = None  # [B, 2], see Batch
+    told: F32 | None = None  # [B, k]
+    apart_m: F32 | None = None  # [B, B]
     more: tuple[RawBatch, ...] = ()  # the same rows again, if ``augment`` makes several copies
 
 
@@ -125,6 +137,7 @@ def to_batch(raw: RawBatch, views: Views, device: torch.device) -> Batch:
     """Normalised tensors on ``device`` in channels-last memory order."""
     import torch
 
+    arrays = {name: getattr(raw, name) for name in _OPTIONAL}
     return Batch(
         ground=normalise(raw.ground, views.ground, device),
         aerial=normalise(raw.aerial, views.aerial, device),
@@ -132,7 +145,7 @@ def to_batch(raw: RawBatch, views: Views, device: torch.device) -> Batch:
         places=torch.from_numpy(raw.places).to(device),
         fov_deg=torch.from_numpy(raw.fov_deg).to(device),
         heading_deg=torch.from_numpy(raw.heading_deg).to(device),
-        camera=None if raw.camera is None else torch.from_numpy(raw.camera).to(device),
+        **{n: torch.from_numpy(a).to(device) for n, a in arrays.items() if a is not None},
         more=tuple(to_batch(copy, views, device) for copy in raw.more),
     )
 

@@ -28,8 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from crossview.arrays import I64, U8
+from crossview.arrays import F32, F64, I64, U8
 from crossview.errors import BadData, BadImage, InvalidValue, TrainingFailed
+from crossview.geo.points import measure_pair_distances_m
 from crossview.pairs.batch import PairPixels, RawBatch, TrainingLength, TrainingProgress, Views
 from crossview.pairs.page_ref import PageRef
 from crossview.pairs.reading import Files, Source
@@ -71,7 +72,19 @@ class Reader:
             fov_deg=np.array([pair.fov_deg for pair in pairs], dtype=np.float32),
             heading_deg=np.array([pair.heading_deg for pair in pairs], dtype=np.float32),
             camera=np.array([self._place_camera(pair) for pair in pairs], dtype=np.float32),
+            told=np.array([pair.told for pair in pairs], np.float32) if pairs[0].told else None,
+            apart_m=self._measure_apart_m(rows) if self.config.get("apart_m") else None,
         )
+
+    def _measure_apart_m(self, rows: list[int]) -> F32:
+        """Metres between all places of a batch; NaN where one is unknown."""
+        latlon, count = self._latlon[rows], len(rows)
+        metres = measure_pair_distances_m(latlon.repeat(count, 0), np.tile(latlon, (count, 1)))
+        return metres.reshape(count, count).astype(np.float32)
+
+    @cached_property
+    def _latlon(self) -> F64:
+        return self.table.rows_latlon()
 
     def _place_camera(self, pair: PairPixels) -> tuple[float, float]:
         """``camera_m`` in halves of the aerial view's side."""

@@ -46,16 +46,18 @@ class BranchCost:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """A pair; parameters of a shared encoder count once."""
+    """A pair; parameters that both branches use count once."""
 
     ground: BranchCost
     aerial: BranchCost
     shared: bool
+    common: int = 0  # parameters of both branches that are not ``shared`` as a whole
 
     @property
     def parameters(self) -> int:
         """Of the whole network that embeds."""
-        return self.ground.parameters + (0 if self.shared else self.aerial.parameters)
+        own = 0 if self.shared else self.aerial.parameters - self.common
+        return self.ground.parameters + own
 
     @property
     def macs(self) -> int:
@@ -77,8 +79,28 @@ def count_cost(model: nn.Module, views: Views) -> Cost:
     """Count; ``model`` is moved to the meta device and is of no more use afterwards."""
     shadow = model.to("meta").eval()
     shared = bool(getattr(model, "shared", False))
-    ground, aerial = (_branch(shadow, spec) for spec in (views.ground, views.aerial))
-    return Cost(ground=ground, aerial=aerial, shared=shared)
+    specs = (views.ground, views.aerial)
+    used = [_list_used(shadow, spec) for spec in specs]
+    both = [] if shared else [used[0][key] for key in set(used[0]) & set(used[1])]
+    common = sum(parameter.numel() for parameter in both)
+    ground, aerial = (_branch(shadow, spec, own) for spec, own in zip(specs, used, strict=True))
+    return Cost(ground=ground, aerial=aerial, shared=shared, common=common)
+
+
+def _list_used(shadow: nn.Module, spec: ViewSpec) -> dict[int, nn.Parameter]:
+    """The parameters of a branch, by identity.
+
+    Branches that are functions of their network may share parts of it: theirs are the parameters
+    that the vector depends on.
+    """
+    branch: Any = getattr(shadow, spec.side)
+    if isinstance(branch, nn.Module) or getattr(shadow, "shared", False):
+        module: nn.Module = branch if isinstance(branch, nn.Module) else shadow
+        return {id(p): p for p in module.parameters()}
+    parameters = [p.requires_grad_() for p in shadow.parameters()]
+    vector = branch(torch.empty(1, 3, spec.height_px, spec.width_px, device="meta"))
+    gradients = torch.autograd.grad(vector.sum(), parameters, allow_unused=True)
+    return {id(p): p for p, g in zip(parameters, gradients, strict=True) if g is not None}
 
 
 def seconds_per_pair(model: nn.Module, views: Views, *, amp: bool) -> float:
@@ -99,7 +121,7 @@ def seconds_per_pair(model: nn.Module, views: Views, *, amp: bool) -> float:
     return statistics.median(taken[1:])
 
 
-def _branch(shadow: nn.Module, spec: ViewSpec) -> BranchCost:
+def _branch(shadow: nn.Module, spec: ViewSpec, used: dict[int, nn.Parameter]) -> BranchCost:
     branch: Any = getattr(shadow, spec.side)
     module: nn.Module = branch if isinstance(branch, nn.Module) else shadow
     picture = torch.empty(1, 3, spec.height_px, spec.width_px, device="meta")
@@ -108,7 +130,7 @@ def _branch(shadow: nn.Module, spec: ViewSpec) -> BranchCost:
         side=spec.side,
         height_px=spec.height_px,
         width_px=spec.width_px,
-        parameters=_parameters(module),
+        parameters=sum(parameter.numel() for parameter in used.values()),
         macs=_macs(branch, picture),
         trunk_parameters=_parameters(trunk) if trunk is not None else 0,
         trunk_macs=_macs(trunk, picture) if trunk is not None else 0,

@@ -11,13 +11,14 @@ code was not used.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 
 from crossview.arrays import F32, F64, U8
-from crossview.errors import InvalidValue
+from crossview.errors import InvalidValue, require
 from crossview.views.spec import Resize, ViewSpec
 
 _LEAST_SHARE = 0.97  # of the footprint that a window must hold; the rest repeats its edge
@@ -55,6 +56,25 @@ def make_aerial_view(
         side = min(max(1, round(side_px)), shorter)
         return resize_view(_cut_middle(pixels, side), (spec.height_px, spec.width_px), spec.resize)
     return _unroll(pixels, side_px, spec)
+
+
+def make_turned_view(
+    pixels: U8, metres_per_px: float, spec: ViewSpec, *, quarters: int, share: float = 1.0
+) -> U8:
+    """Make the view of the middle ``share`` of the footprint, turned by quarters counter-clockwise.
+
+    Of a ``whole`` view, which ``pixels`` already are, the middle is brought to its size again.
+    Raises InvalidValue for a polar view and a ``share`` outside of (0, 1].
+    """
+    require(not spec.polar, "an unrolled view is turned by rolling it.")
+    require(0.0 < share <= 1.0, f"a share of the footprint lies in (0, 1], got {share}.")
+    if spec.whole:
+        middle = _cut_middle(pixels, max(1, round(share * min(pixels.shape[:2]))))
+        view = resize_view(middle, (spec.height_px, spec.width_px), spec.resize)
+    else:
+        closer = replace(spec, footprint_m=share * spec.required_footprint_m)
+        view = make_aerial_view(pixels, metres_per_px, closer)
+    return np.ascontiguousarray(np.rot90(view, quarters))
 
 
 def _look_at_scales(pixels: U8, metres_per_px: float, spec: ViewSpec, turn_deg: float) -> U8:
