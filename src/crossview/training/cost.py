@@ -97,7 +97,7 @@ def _list_used(shadow: nn.Module, spec: ViewSpec) -> dict[int, nn.Parameter]:
     if isinstance(branch, nn.Module) or getattr(shadow, "shared", False):
         module: nn.Module = branch if isinstance(branch, nn.Module) else shadow
         return {id(p): p for p in module.parameters()}
-    parameters = [p.requires_grad_() for p in shadow.parameters()]
+    parameters = list(shadow.requires_grad_().parameters())
     vector = branch(torch.empty(1, 3, spec.height_px, spec.width_px, device="meta"))
     gradients = torch.autograd.grad(vector.sum(), parameters, allow_unused=True)
     return {id(p): p for p, g in zip(parameters, gradients, strict=True) if g is not None}
