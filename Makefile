@@ -7,6 +7,7 @@
 # make bench    the benchmarks; make bench NAME=index runs one
 # make model    train the packaged model of Earth anew, from ORTHO=folder with the open orthophotos
 # make model NAME=town   train the packaged model of towns anew (about 82 minutes on 2 cores)
+# make tables   write the tables of methods in the documents anew, from the methods' pages
 # make docs     the documentation as a site, site/index.html; a broken link fails it
 # make links    ask for every address outside of the project that the documents name
 # make locks    write requirements/*.txt anew: what constraints.txt says, with hashes (needs a network)
@@ -29,7 +30,7 @@ VERSION ?=
 export PIP_NO_INPUT = 1
 
 .PHONY: demo test test-services check mutants bench model model-earth model-earth-trained model-town vendor locks release-check release \
-	docs links clean
+	tables docs links clean
 .DEFAULT_GOAL := demo
 
 demo: .venv/.installed
@@ -141,6 +142,9 @@ clean:
 	@test -x .venv-docs/bin/pip || $(PYTHON) -m venv .venv-docs
 	@.venv-docs/bin/python $(LOCKED)/docs.txt
 	@touch $@
+
+tables: .venv-dev/.installed
+	.venv-dev/bin/python -m scripts.method_tables
 
 docs: .venv-docs/.installed
 	@NO_MKDOCS_2_WARNING=1 PATH="$(CURDIR)/.venv-docs/bin:$$PATH" .venv-docs/bin/mkdocs build

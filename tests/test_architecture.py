@@ -17,6 +17,7 @@ import pytest
 from scripts.house import House, imported_names, on_import
 
 import crossview
+from crossview.catalogue import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "crossview"
@@ -211,7 +212,7 @@ def exists(room: str) -> bool:
 
 HOUSE = House()
 MOST_IMPORTS = 0.064  # of the lines
-MOST_FILES = 244  # about 200 are meant: what is one idea is one file
+MOST_FILES = 231  # besides the pages of methods; what is one idea is one file
 MOST_BEHIND_A_PAGE = 16
 NOT_IMPERATIVE = {  # nouns of the field, and a copy that is returned (as ``sorted`` is)
     "crossview.networks.losses.learned_scale",
@@ -229,7 +230,7 @@ def test_imports_are_few_beside_what_they_are_for():
 
 
 def test_modules_are_few_and_deep():
-    assert len(SOURCES) <= MOST_FILES
+    assert len(SOURCES) - len(METHODS) <= MOST_FILES
 
 
 def test_a_module_is_a_noun_that_stands_once():

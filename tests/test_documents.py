@@ -163,6 +163,8 @@ def test_every_page_has_its_place_in_the_navigation_of_the_site_and_links_stay_i
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     listed = re.findall(r"([\w/+-]+\.md)$", text, flags=re.MULTILINE)
+    of_methods = set(list_links(ROOT / "docs" / "methods" / "pages.md"))  # their notes
+    listed += {f"methods/{link}" for link in of_methods if link.endswith(".md")} & pages
     assert sorted(listed) == sorted(pages), "every page of docs/ stands once in mkdocs.yml"
     for page in pages:
         path = ROOT / "docs" / page

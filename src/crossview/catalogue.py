@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from crossview import methods
 from crossview.datasets.pair_lists import PARQUET_SUFFIXES
 from crossview.errors import BadData, BadModel, InvalidValue, UnknownName, match_name
 from crossview.files import printable
@@ -22,23 +24,14 @@ if TYPE_CHECKING:
     from crossview.evaluation.task import Rules
     from crossview.pairs.batch import Views
     from crossview.pairs.table import PairTable
+    from crossview.training.import_weights import KnownNetwork
     from crossview.training.run_folder import RunFolder
     from crossview.views.spec import ViewSpec
 
-METHODS = {
-    "compass": "crossview.methods.compass",
-    "congeo": "crossview.methods.congeo",
-    "dsm": "crossview.methods.dsm",
-    "geodtr": "crossview.methods.geodtr",
-    "geodtr-plus": "crossview.methods.geodtr_plus",
-    "l2ltr": "crossview.methods.l2ltr",
-    "safa": "crossview.methods.safa",
-    "saig-d": "crossview.methods.saig_d",
-    "sample4geo": "crossview.methods.sample4geo",
-    "singeo": "crossview.methods.singeo",
-    "statewide": "crossview.methods.statewide",
-    "transgeo": "crossview.methods.transgeo",
-    "vigor-offset": "crossview.methods.vigor_offset",
+METHODS = {  # every page: a file of crossview.methods, but for api, which is what pages import
+    name.replace("_", "-"): f"{methods.__name__}.{name}"
+    for name in sorted(module.name for module in pkgutil.iter_modules(methods.__path__))
+    if not name.startswith("_") and name != "api"
 }
 VARIANTS = {  # what studies and baselines vary of a method: pages of their own, with more settings
     "congeo": "crossview.studies.congeo_variant",
@@ -100,11 +93,11 @@ class Data:
 
 
 def recipes(method: str) -> dict[str, dict[str, Any]]:
-    """Named full-size settings of a method, such as those published for a data set."""
-    file = Path(__file__).parent / "methods" / "recipes" / f"{method}.json"
-    settings_by_name: dict[str, dict[str, Any]] = {}
-    if method in METHODS and file.is_file():
-        settings_by_name = json.loads(file.read_text(encoding="utf-8"))
+    """Named full-size settings of a method, such as those published for a data set.
+
+    They are the page's ``RECIPES``, read without running it.
+    """
+    settings_by_name: dict[str, dict[str, Any]] = method_page(method).read_literal("RECIPES", {})
     return settings_by_name
 
 
@@ -137,6 +130,17 @@ def method_page(name: str) -> PageRef:
             raise InvalidValue(f"No method page at {name}.\nNames: {', '.join(METHODS)}.")
         return PageRef.of_file(path)
     return PageRef(METHODS[method_name(name)])
+
+
+def list_known_networks() -> tuple[KnownNetwork, ...]:
+    """Whose tensors are known by their names: the pages that offer ``TENSORS``."""
+    from crossview.training.import_weights import KnownNetwork
+
+    return tuple(
+        KnownNetwork(name=ref.read_title().partition(":")[0], method=method, tensors=pattern)
+        for method, ref in ((method, PageRef(module)) for method, module in METHODS.items())
+        if (pattern := getattr(ref.load(), "TENSORS", ""))
+    )
 
 
 def configure(method: str, settings: Mapping[str, Any]) -> tuple[PageRef, Any]:

@@ -3,18 +3,14 @@
 import json
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 from tests.datasets import twins
 from tests.tiny_pairs import write_pairs
 from tests.training.tiny import PAGE
 
-import crossview.methods
-from crossview.catalogue import benchmark
+from crossview.catalogue import benchmark, recipes
 from crossview.cli import main
-
-RECIPES = Path(crossview.methods.__file__).parent / "recipes"
 
 
 @pytest.fixture
@@ -127,7 +123,7 @@ def cache_line(tmp_path, *more):
 def test_the_cache_takes_a_recipe_of_the_method_as_train_does(typed, tmp_path):
     write_pairs(tmp_path / "data", 4)
     line = [*cache_line(tmp_path, "--dry-run"), "--method", "safa"]
-    recipe = json.loads(RECIPES.joinpath("safa.json").read_text())["cvusa"]
+    recipe = recipes("safa")["cvusa"]
     settings = [f"--config={name}={json.dumps(value)}" for name, value in recipe.items()]
     sizes = [typed(*line, *more)[1] for more in ([], ["--recipe", "cvusa"], settings)]
     assert sizes[0] != sizes[1] == sizes[2]

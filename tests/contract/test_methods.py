@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.contract.settings import ask
 from tests.contract.town import HELD_OUT, PLACES, SIDE_M, write_town
 
 from crossview.catalogue import METHODS, VARIANTS, configure, method_page, open_data, setting_names
@@ -24,117 +25,11 @@ from crossview.training.session import Request, fit, prepare, start_state
 from crossview.training.train_state import make_state, save_weights
 
 MINE = str(Path(__file__).parents[2] / "docs" / "examples" / "mine.py")
-CONTRASTIVE = {
-    "backbone": "test_convnext",
-    "weights": "none",
-    "aerial_px": 64,
-    "ground_px": (32, 192),
-    "neighbour_range": 12,
-    "neighbour_select": 8,
-    "batch": 4,
-}
-TINY_LAYOUT = {
-    "weights": "none",
-    "ground_px": (32, 128),
-    "aerial_px": (32, 128),
-    "hidden": 32,
-    "dropout": 0.0,
-    "batch": 4,
-}
-TINY = {  # settings that make a page small enough for a test; everything else as it is
-    "sample4geo": CONTRASTIVE,
-    "congeo": CONTRASTIVE,
-    "singeo": CONTRASTIVE,
-    "compass": {"widths": (8, 16, 16), "blocks": (1, 1, 1), "depth": 8, "batch": 4},
-    "geodtr": {**TINY_LAYOUT, "backbone": "test_resnet"},
-    "geodtr-plus": {**TINY_LAYOUT, "backbone": "test_convnext", "drop_path": 0.0},
-    "l2ltr": {
-        "weights": "none",
-        "stem": 8,
-        "blocks": (1, 1, 1),
-        "width": 64,
-        "layers": 2,
-        "heads": 4,
-        "hidden": 128,
-        "dropout": 0.0,
-        "ground_px": (32, 128),
-        "aerial_px": (32, 128),
-        "batch": 4,
-    },
-    "safa": {
-        "backbone": "test_resnet",
-        "weights": "none",
-        "ground_px": (32, 128),
-        "aerial_px": (32, 128),
-        "batch": 4,
-    },
-    "saig-d": {
-        "weights": "none",
-        "stem": (8, 8, 8, 16, 16, 16),
-        "width": 24,
-        "depth": 2,
-        "heads": 2,
-        "ground_px": (32, 128),
-        "aerial_px": (64, 64),
-        "batch": 4,
-    },
-    "vigor-offset": {
-        "backbone": "test_resnet",
-        "weights": "none",
-        "ground_px": (32, 128),
-        "aerial_px": (32, 32),
-        "hidden": 16,
-        "plain_epochs": 0,
-        "batch": 4,
-    },
-    "dsm": {
-        "weights": "none",
-        "widths": (8, 8, 16, 16),
-        "head": (16, 8, 4),
-        "ground_px": (32, 128),
-        "aerial_px": (32, 128),
-        "batch": 4,
-    },
-    "transgeo": {
-        "weights": "none",
-        "width": 16,
-        "layers": 2,
-        "heads": 2,
-        "dim": 16,
-        "ground_px": (32, 128),
-        "aerial_px": (64, 64),
-        "batch": 4,
-    },
-    "statewide": {
-        "backbone": "test_convnext",
-        "heads": 4,
-        "channels": 64,
-        "ground_px": (64, 96),
-        "aerial_px": 64,
-        "metres_per_px": (0.2, 0.4),
-    },
-    MINE: {"width": 4, "ground_px": (16, 64), "aerial_px": 32, "batch": 4},
-}
+TINY_MINE = {"width": 4, "ground_px": (16, 64), "aerial_px": 32, "batch": 4}
 LEARNING = {  # with which a page learns a small town in seconds, where it has such a setting
     **{"steps": 60, "batch": 12, "lr": 1e-3, "warmup_steps": 5, "footprint_m": 50.0},
     **{"mirror": 0.0, "turn": 0.0, "colour": 0.0, "layout": "none", "semantic": "none"},
     **{"gps_sampling": False, "refresh_epochs": 1, "ema_decay": 0.0},
-}
-POOLED = {"backbone": "test_resnet@8", "lr": 3e-3, "steps": 50}
-LEARNING_OF = {  # where a page wants something else; by name
-    "compass": {"apart_m": 2.0, "panoramas": 1.0, "move_m": 0.0},
-    "congeo": {**POOLED, "theta_deg": (360.0, 270.0)},
-    "dsm": {
-        **{"widths": (16, 32, 32, 64), "head": (32, 32, 16), "frozen": 0, "dropout": 0.0},
-        **{"headings": "aligned", "turn": "cosine", "lr": 5e-4, "steps": 80},
-    },
-    "l2ltr": {"layers": 1, "lr": 2e-3},
-    "saig-d": {"stem": (16, 16, 16, 32, 32, 32), "width": 48, "heads": 4, "rho": 0.1},
-    "sample4geo": POOLED,
-    "singeo": {**POOLED, "theta_deg": (360.0, 270.0), "cross": (0.0, 0.0, 0.0)},
-    "statewide": {"metres_per_px": (0.5, 1.0)},  # the town's map has 0.4 m
-    "transgeo": {"width": 48, "heads": 4, "dim": 64, "rho": 0.1, "lr": 3e-4, "steps": 80},
-    "vigor-offset": {"iou": 0.0},  # the town has no tiles that overlap
 }
 VARIED = {  # settings beyond the paper's, of the variant's page
     "sample4geo": {"shifted": True, "polar": True},
@@ -142,14 +37,17 @@ VARIED = {  # settings beyond the paper's, of the variant's page
     "singeo": {"from_above": "circle", "mine_from": "epoch"},
     "geodtr-plus": {"gle": "v1", "hidden": 32, "copies_layout": "same", "sampling": "regional"},
 }
-USED = ["statewide"]  # pages of published weights, which cannot be trained here
+USED = [  # pages of published weights, which cannot be trained here
+    name for name in METHODS if hasattr(method_page(name).load(), "FOR_USE")
+]
 NAMES = [*METHODS, *(f"{name} varied" for name in VARIED), MINE]
 
 
 def tiny(name):
     method = name.removesuffix(" varied")
     beyond = VARIED[method] if name.endswith(" varied") else {}
-    ref, config = configure(method, {**TINY.get(method, {}), **beyond})
+    settings = TINY_MINE if method == MINE else ask(method, "TINY")
+    ref, config = configure(method, {**settings, **beyond})
     assert (ref.module in VARIANTS.values()) == bool(beyond)
     return ref.load(), config
 
@@ -268,7 +166,7 @@ def settings_to_learn(name):
     """The page and its Config for the small town."""
     known = setting_names(name)
     learning = {key: value for key, value in LEARNING.items() if key in known}
-    return configure(name, {**TINY[name], **learning, **LEARNING_OF.get(name, {})})
+    return configure(name, {**ask(name, "TINY"), **learning, **ask(name, "LEARNING")})
 
 
 def run_without_training(name, folder):

@@ -28,6 +28,15 @@ from crossview.training.run_folder import RunFolder
 from crossview.training.session import build_without_weights
 from crossview.training.train_state import make_state, save_weights
 
+# What the suites over all methods ask (tests/contract/settings.py).
+TINY = {
+    "widths": (8, 16, 16),
+    "blocks": (1, 1, 1),
+    "depth": 8,
+    "batch": 4,
+}
+LEARNING = {"apart_m": 2.0, "panoramas": 1.0, "move_m": 0.0}
+RELEASES: dict = {"earth": {}}  # ours: no paper describes it
 CONFIG = Config(width_px=64, height_px=16, colour=0.0, move_m=0.0)
 
 
@@ -85,21 +94,21 @@ def test_an_unknown_heading_teaches_the_place_only():
     assert turning_info_nce(scores, heading * math.nan, scale, 0.1)[1] == 0.0
 
 
-TINY = {
+NARROW = {
     **{"height_px": 64, "width_px": 256, "widths": (4, 8, 8), "blocks": (0, 0, 1), "depth": 4},
     **{"equal_bins": True, "trunk_weights": "none", "trunk_blocks": 4, "trunk_rows": 2},
     **{"whitened": 12, "hidden": 8, "batch": 4},
 }
-SMALL = Config(**{**TINY, "height_px": 32, "width_px": 128})
+SMALL = Config(**{**NARROW, "height_px": 32, "width_px": 128})
 LIKE_TOWN = {
     **{"height_px": 96, "width_px": 480, "widths": (16, 64, 128), "blocks": (0, 1, 4)},
     **{"depth": 16},
 }
 KINDS = {
     "small": SMALL,
-    "trunk": Config(**TINY, encoders="trunk"),
-    "untrained": Config(**{**TINY, "hidden": 0}, encoders="trunk"),
-    "both": Config(**TINY, encoders="both"),
+    "trunk": Config(**NARROW, encoders="trunk"),
+    "untrained": Config(**{**NARROW, "hidden": 0}, encoders="trunk"),
+    "both": Config(**NARROW, encoders="both"),
 }
 
 

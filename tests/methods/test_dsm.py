@@ -19,7 +19,45 @@ from crossview.training.contract import example_table
 from crossview.training.cost import count_cost
 from crossview.views.crops import compute_bin_coverage
 
+# What the suites over all methods ask (tests/contract/settings.py).
 TINY = {
+    "weights": "none",
+    "widths": (8, 8, 16, 16),
+    "head": (16, 8, 4),
+    "ground_px": (32, 128),
+    "aerial_px": (32, 128),
+    "batch": 4,
+}
+LEARNING = {
+    **{"widths": (16, 32, 32, 64), "head": (32, 32, 16), "frozen": 0, "dropout": 0.0},
+    **{"headings": "aligned", "turn": "cosine", "lr": 5e-4, "steps": 80},
+}
+DSM = {
+    "widths": (64, 128, 256, 512),
+    "head": (256, 64, 16),
+    "frozen": 7,
+    "dropout": 0.2,
+    "ground_px": (128, 512),
+    "aerial_px": (128, 512),
+    "fov_deg": 360.0,
+    "headings": "unknown",
+    "turn": "correlation",
+    "whole": True,
+    "alpha": 10.0,
+    "batch": 32,
+    "epochs": 100.0,
+    "lr": 1e-5,
+    "weight_decay": 0.0,
+}
+RELEASES = {
+    **{name: DSM | {"headings": "aligned"} for name in ("cvusa", "cvact")},
+    **{
+        f"{name}-{t}": DSM | {"fov_deg": float(t)}
+        for name in ("cvusa", "cvact")
+        for t in (360, 180, 90, 70)
+    },
+}
+SMALL = {
     "weights": "none",
     "widths": (4, 4, 8, 8),
     "head": (8, 6, 3),
@@ -32,7 +70,7 @@ BINS = 8
 
 def tiny(**settings):
     torch.manual_seed(3)
-    return dsm.Config(**{**TINY, **settings})
+    return dsm.Config(**{**SMALL, **settings})
 
 
 def draw_maps(seen_bins, seed=0):

@@ -11,6 +11,8 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
+from tests.methods.checkpoints import HEADS_ALIKE, Published, assert_embeddings, outputs
+from tests.methods.shared_settings import PLAIN
 from timm.models.resnetv2 import ResNetV2
 from timm.models.vision_transformer import VisionTransformer
 from timm.models.vision_transformer_hybrid import HybridEmbed
@@ -19,6 +21,75 @@ from crossview.errors import InvalidValue
 from crossview.methods import l2ltr
 from crossview.networks.losses import soft_margin_triplet
 
+# What the suites over all methods ask (tests/contract/settings.py).
+TINY = {
+    "weights": "none",
+    "stem": 8,
+    "blocks": (1, 1, 1),
+    "width": 64,
+    "layers": 2,
+    "heads": 4,
+    "hidden": 128,
+    "dropout": 0.0,
+    "ground_px": (32, 128),
+    "aerial_px": (32, 128),
+    "batch": 4,
+}
+LEARNING = {"layers": 1, "lr": 2e-3}
+L2LTR = {
+    "ground_px": (128, 512),
+    "aerial_px": (128, 512),
+    "polar": True,
+    "whole": True,
+    "stem": 64,
+    "blocks": (3, 4, 9),
+    "width": 768,
+    "layers": 12,
+    "heads": 12,
+    "hidden": 3072,
+    "dropout": 0.1,
+    "alpha": 10.0,
+    "batch": 32,
+    "epochs": 200.0,
+    "steps": 0,
+    "lr": 1e-4,
+    "weight_decay": 0.03,
+    "eps": 1e-6,
+    "warmup_steps": 500,
+    "clip_norm": 1.0,
+}
+RELEASES = {
+    "cvusa": L2LTR,
+    "cvusa-plain": L2LTR | PLAIN,
+    "cvact": L2LTR,
+    "cvact-plain": L2LTR | PLAIN,
+}
+L2LTR_SIZE = {"stem": 64, "blocks": (3, 4, 9), "width": 768, "hidden": 3072, "layers": 12}
+
+
+def assert_both_settings(model, arrays, tolerance):
+    """The fixture's plain weights are its polar ones, for pictures of another shape."""
+    assert_embeddings(model, arrays, tolerance)
+    plain = l2ltr.build(l2ltr.Config(weights="none", polar=False, aerial_px=(256, 256)))
+    plain.load_state_dict(model.state_dict())
+    assert_embeddings(plain.eval(), outputs("l2ltr_nopolar"), tolerance)
+
+
+CHECKPOINTS = {
+    "l2ltr_polar": Published(
+        "cvact",
+        shown={**L2LTR_SIZE, "aerial_px": (128, 512), "polar": True},
+        told=(f"heads=12 {HEADS_ALIKE}", "polar=true (the tables of 128 x 512 and of 256 x 256"),
+        check=assert_both_settings,
+        tolerance=4.7e-5,  # ten times what the authors' 32 bits are from their 64
+    ),
+    "l2ltr_nopolar": Published(
+        "cvusa-plain",
+        shown={**L2LTR_SIZE, "aerial_px": (256, 256), "polar": False},
+        check=None,  # whose outputs are compared above
+        told=(f"heads=12 {HEADS_ALIKE}", "polar=false (the tables of 128 x 512 and of 256 x 256"),
+    ),
+}
 SMALL = {"stem": 32, "blocks": (1, 1, 1), "width": 24, "heads": 3, "hidden": 48, "dropout": 0.0}
 SIZES = {"ground_px": (32, 64), "aerial_px": (32, 64)}
 

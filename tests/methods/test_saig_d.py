@@ -9,6 +9,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from tests.methods.checkpoints import HEADS_ALIKE, Published, assert_embeddings
+from tests.methods.shared_settings import VIGOR_LAYOUT
 from tests.shared_data import shared
 from tests.tiny_pairs import write_pairs
 from torch.nn.functional import normalize
@@ -21,6 +23,66 @@ from crossview.methods import saig_d
 from crossview.networks.weight_files import read_weights
 from crossview.training.import_weights import Checkpoint, convert_tensors, find_settings
 
+# What the suites over all methods ask (tests/contract/settings.py).
+TINY = {
+    "weights": "none",
+    "stem": (8, 8, 8, 16, 16, 16),
+    "width": 24,
+    "depth": 2,
+    "heads": 2,
+    "ground_px": (32, 128),
+    "aerial_px": (64, 64),
+    "batch": 4,
+}
+LEARNING = {"stem": (16, 16, 16, 32, 32, 32), "width": 48, "heads": 4, "rho": 0.1}
+SAIG = {
+    "stem": (64, 128, 128, 256, 256, 512),
+    "width": 384,
+    "depth": 22,
+    "heads": 12,
+    "head": "smd",
+    "rows": 8,
+    "ground_px": (128, 512),
+    "aerial_px": (256, 256),
+    "polar": False,
+    "whole": True,
+    "loss": "triplet",
+    "alpha": 10.0,
+    "temperature": 0.02,
+    "batch": 32,
+    "epochs": 200.0,
+    "steps": 0,
+    "lr": 1e-4,
+    "weight_decay": 0.03,
+    "rho": 2.0,
+    "adaptive": True,
+    "clip_norm": 0.0,
+}
+RELEASES = {
+    "cvusa": SAIG,
+    "cvusa-polar": SAIG | {"polar": True, "aerial_px": (128, 512)},
+    "cvusa-s": SAIG | {"depth": 11},
+    "cvact": SAIG,
+    "cvact-polar": SAIG | {"polar": True, "aerial_px": (128, 512)},
+    "cvact-s": SAIG | {"depth": 11},
+    "vigor": SAIG | VIGOR_LAYOUT | {"loss": "semi-triplet", "epochs": 90.0, "clip_norm": 1.0},
+}
+SIZES = {"depth": 22, "width": 384, "ground_px": (128, 512), "aerial_px": (256, 256)}
+CHECKPOINTS = {
+    "saig_d_gap_cvusa": Published(
+        shown={**SIZES, "head": "gap"},
+        check=assert_embeddings,
+        told=(f"heads=12 {HEADS_ALIKE}", "polar=false (unrolled pictures have as many positions"),
+    ),
+    "saig_d_smd_cvusa": Published(
+        shown={**SIZES, "head": "smd", "rows": 8}, check=assert_embeddings
+    ),
+    "saig_d_smd_vigor": Published(
+        "vigor-same",
+        shown={**SIZES, "head": "smd", "ground_px": (320, 640), "aerial_px": (320, 320)},
+        check=assert_embeddings,
+    ),
+}
 GROUPS = ("n8_rand", "n8_near", "n32_rand", "n32_near")
 SMALL = {
     "weights": "none",

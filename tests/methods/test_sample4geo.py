@@ -1,6 +1,15 @@
 import numpy as np
 import pytest
 import torch
+from tests.methods.checkpoints import ALIKE, BASE, SMALLEST, Published
+from tests.methods.shared_settings import (
+    NO_MINING,
+    POOLED,
+    SCRIPTS,
+    TINY_CONTRASTIVE,
+    VIGOR_PX,
+    cut,
+)
 from tests.parity_weights import listed, seeded_input
 from tests.shared_data import shared
 
@@ -9,6 +18,36 @@ from crossview.pairs.batch import PairPixels
 from crossview.studies import sample4geo_variant as shifted
 from crossview.training.contract import example_table
 from crossview.views.symmetry import mirror_pair, turn_pair
+
+# What the suites over all methods ask (tests/contract/settings.py).
+TINY = TINY_CONTRASTIVE
+LEARNING = POOLED
+SAMPLE4GEO = SCRIPTS | {
+    "batch": 128,
+    "epochs": 40.0,
+    "lr": 1e-3,
+    "shifted": False,
+    "turn_aerial": False,
+}
+RELEASES = {
+    "cvusa": SAMPLE4GEO,
+    "cvusa-shifted": SAMPLE4GEO | cut(360.0),
+    "cvusa-shifted-cropped": SAMPLE4GEO
+    | {"shifted": True, "course": "uniform", "theta_deg": (360.0, 70.0)},
+    **{f"cvusa-{t}": SAMPLE4GEO | cut(float(t)) for t in (360, 180, 90, 70)},
+    "cvact": SAMPLE4GEO | {"seed": 1},
+    "cvact-random": SAMPLE4GEO | NO_MINING | {"seed": 1},
+    **{f"cvact-{t}": SAMPLE4GEO | cut(float(t)) | {"seed": 1} for t in (90, 70)},
+    "vigor": SAMPLE4GEO | VIGOR_PX,
+    "university": SAMPLE4GEO
+    | NO_MINING
+    | {"ground_px": (384, 384), "epochs": 1.0, "warmup_epochs": 0.1, "seed": 1}
+    | {"turn_aerial": True},
+}
+CHECKPOINTS = {
+    "sample4geo_convnext_base": Published(shown=BASE, told=(ALIKE,)),
+    "sample4geo_convnext_tiny": Published("vigor-same", shown=SMALLEST, told=(ALIKE,)),
+}
 
 
 @pytest.fixture(scope="module")

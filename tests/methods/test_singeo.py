@@ -1,13 +1,14 @@
 import json
 from dataclasses import asdict, replace
-from importlib import resources
 
 import numpy as np
 import pytest
 import torch
+from tests.methods.checkpoints import ALIKE, BASE, SMALLEST, Published
+from tests.methods.shared_settings import NO_MINING, POOLED, SCRIPTS, TINY_CONTRASTIVE, VIGOR_PX
 from tests.shared_data import shared
 
-from crossview.catalogue import configure
+from crossview.catalogue import configure, recipes
 from crossview.errors import BadData, InvalidValue
 from crossview.methods import congeo, sample4geo, singeo
 from crossview.networks.samplers import draw_neighbour_batches
@@ -15,11 +16,57 @@ from crossview.pairs.batch import TrainingLength, TrainingProgress
 from crossview.studies import congeo_variant, sample4geo_variant, singeo_variant
 from crossview.training.contract import example_batch, example_pair, example_table
 
-TINY = {"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (32, 192)}
+# What the suites over all methods ask (tests/contract/settings.py).
+TINY = TINY_CONTRASTIVE
+LEARNING = {**POOLED, "theta_deg": (360.0, 270.0), "cross": (0.0, 0.0, 0.0)}
+SINGEO = SCRIPTS | {
+    "batch": 16,
+    "epochs": 80.0,
+    "lr": 1e-4,
+    "reading": "release",
+    "course": "linear",
+    "course_by": "epoch",
+    "theta_deg": (360.0, 70.0),
+    "keep": (1.0, 0.25),
+    "from_above": "quarters",
+    "half_turns": False,
+    "ground_positive": True,
+    "aerial_positive": True,
+    "companions": False,
+    "cross": (0.25, 0.25, 0.25),
+    "alike": 0.5,
+}
+RELEASES = {
+    "cvusa": SINGEO,
+    "cvact": SINGEO | {"seed": 1},
+    "vigor": SINGEO | VIGOR_PX,
+    "university": SINGEO
+    | NO_MINING
+    | {"ground_px": (384, 384), "companions": True, "batch": 32, "warmup_epochs": 0.1}
+    | {"theta_deg": (360.0, 360.0), "keep": (1.0, 0.3), "cross": (0.5, 0.5, 1.0), "seed": 1},
+    "cvusa-vit": SINGEO
+    | {"backbone": "vit_base_patch16_224.orig_in21k", "separate": True}
+    | {"representation": "padded", "ground_px": (384, 768), "cross": (0.25, 0.25, 1.0)},
+}
 VIT = {
     **{"backbone": "vit_tiny_patch16_224", "weights": "none", "separate": True},
     **{"representation": "padded", "ground_px": (384, 768), "aerial_px": 384},
 }
+SHOWN_OF_VIT = {name: value for name, value in VIT.items() if name != "weights"}
+CHECKPOINTS = {
+    "singeo_convnext_base": Published(shown={**BASE, "separate": False}, told=(ALIKE,)),
+    "singeo_convnext_tiny": Published(
+        "cvact", shown={**SMALLEST, "separate": False}, told=(ALIKE,)
+    ),
+    "singeo_vit_tiny": Published(
+        shown=SHOWN_OF_VIT,
+        told=("ground_px=[384,768] (its table has 1152 positions, in rows that are not told)",),
+    ),
+    "singeo_vit_base": Published(
+        shown={**SHOWN_OF_VIT, "backbone": "vit_base_patch16_224"}, check=None
+    ),
+}
+SMALL = {"backbone": "test_convnext", "weights": "none", "aerial_px": 64, "ground_px": (32, 192)}
 
 
 @pytest.mark.parametrize("configuration", ["singeo_vit_base", "singeo_convnext_base"])
@@ -74,20 +121,20 @@ def batch_with_positives(config):
 
 
 def test_six_terms_are_contrasted_and_fewer_where_a_positive_is_left_out():
-    config = singeo.Config(**TINY)
+    config = singeo.Config(**SMALL)
     torch.manual_seed(0)
     model = singeo.build(config)
     batch = batch_with_positives(config)
     assert len(singeo.objective(model, batch, config)) == 6
-    without = singeo_variant.Config(**TINY, aerial_positive=False)
+    without = singeo_variant.Config(**SMALL, aerial_positive=False)
     assert set(singeo_variant.objective(model, batch, without)) == {
         "ground-aerial", "ground-ground_2", "ground_2-aerial",
     }  # fmt: skip
-    assert len(congeo.objective(model, batch, congeo.Config(**TINY))) == 4
+    assert len(congeo.objective(model, batch, congeo.Config(**SMALL))) == 4
 
 
 def test_pictures_of_one_size_in_one_pass_give_what_passes_of_their_own_give():
-    config = singeo.Config(**TINY)
+    config = singeo.Config(**SMALL)
     model = singeo.build(config).eval()
     batch = batch_with_positives(config)
     vectors = singeo.encode(model, batch, config)
@@ -98,8 +145,7 @@ def test_pictures_of_one_size_in_one_pass_give_what_passes_of_their_own_give():
 def test_full_size_recipes_are_configs_of_their_pages():
     for page in (sample4geo, congeo, singeo):
         name = page.__name__.rsplit(".", 1)[-1]
-        text = (resources.files("crossview.methods") / "recipes" / f"{name}.json").read_text()
-        for values in json.loads(text).values():
+        for values in recipes(name).values():
             ref, config = configure(name, values)
             ref.load().views(config)
             assert asdict(config) != asdict(page.Config())
@@ -140,7 +186,7 @@ def test_neighbours_that_the_table_does_not_have_are_refused():
 
 
 def test_augment_gives_the_pair_and_its_positives():
-    config = singeo.Config(**TINY, theta_deg=(90.0, 90.0))
+    config = singeo.Config(**SMALL, theta_deg=(90.0, 90.0))
     pair = example_pair(singeo.views(config))
     first, second = singeo.augment(pair, config, np.random.default_rng(0))
     assert first.ground.shape == (32, 192, 3)
@@ -167,9 +213,9 @@ def test_a_checkpoint_tells_its_network_by_its_shapes(configuration, settings):
 
 @pytest.mark.parametrize("page", [sample4geo_variant, congeo_variant, singeo_variant])
 def test_aerial_pictures_can_be_unrolled_to_the_size_of_the_panoramas(page):
-    config = page.Config(**TINY, polar=True)
+    config = page.Config(**SMALL, polar=True)
     above = page.views(config).aerial
-    assert (above.height_px, above.width_px, above.polar) == (*TINY["ground_px"], True)
+    assert (above.height_px, above.width_px, above.polar) == (*SMALL["ground_px"], True)
     table = example_table(9)
     page.check(table, config)
     away = replace(table, aerial_latlon=table.aerial_latlon + 1.4e-4)
@@ -179,7 +225,7 @@ def test_aerial_pictures_can_be_unrolled_to_the_size_of_the_panoramas(page):
 
 
 def test_a_field_of_view_too_narrow_for_the_network_is_refused_before_training():
-    tiny = {**TINY, "ground_px": (32, 64)}  # 70 degrees are 12 columns
+    tiny = {**SMALL, "ground_px": (32, 64)}  # 70 degrees are 12 columns
     for method, settings in (("singeo", {}), ("congeo", {}), ("sample4geo", {"shifted": True})):
         ref, config = configure(method, {**tiny, **settings, "theta_deg": (360.0, 70.0)})
         with pytest.raises(InvalidValue, match="32 x 12 pixels.*too small"):

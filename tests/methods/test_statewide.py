@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from tests.shared_data import shared
 
 from crossview import cli
-from crossview.catalogue import method_page
+from crossview.catalogue import list_known_networks, method_page
 from crossview.errors import BadModel, InvalidValue
 from crossview.index.store import Index
 from crossview.methods import statewide
@@ -28,6 +28,19 @@ from crossview.views.aerial import make_aerial_view
 from crossview.views.ground import make_ground_view
 from crossview.views.spec import ViewSpec
 
+# What the suites over all methods ask (tests/contract/settings.py).
+TINY = {
+    "backbone": "test_convnext",
+    "heads": 4,
+    "channels": 64,
+    "ground_px": (64, 96),
+    "aerial_px": 64,
+    "metres_per_px": (0.2, 0.4),
+}
+LEARNING = {"metres_per_px": (0.5, 1.0)}
+CHECKPOINTS = {
+    "statewide_nomassgis": None,
+}
 NARROW = statewide.Config(
     backbone="test_convnext",
     heads=4,
@@ -188,8 +201,8 @@ def test_what_lies_beyond_the_picture_is_white():
 def test_a_file_of_the_authors_becomes_our_tensors(tmp_path):
     own, theirs = as_published(NARROW)
     save_file(theirs, tmp_path / "last.safetensors")
-    read = read_checkpoint(tmp_path / "last.safetensors")
-    assert read.pages == ("statewide",)
+    read = read_checkpoint(tmp_path / "last.safetensors", known=list_known_networks())
+    assert [network.method for network in read.whose] == ["statewide"]
     weights = convert_tensors(statewide, read, NARROW)
     assert weights.keys() == own.keys()
     assert all(torch.equal(weights[name], own[name]) for name in own)

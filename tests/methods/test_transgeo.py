@@ -21,6 +21,56 @@ from crossview.training.export import reopen
 from crossview.training.session import build_without_weights
 from crossview.training.train_state import load_weights, make_state
 
+# What the suites over all methods ask (tests/contract/settings.py).
+TINY = {
+    "weights": "none",
+    "width": 16,
+    "layers": 2,
+    "heads": 2,
+    "dim": 16,
+    "ground_px": (32, 128),
+    "aerial_px": (64, 64),
+    "batch": 4,
+}
+LEARNING = {"width": 48, "heads": 4, "dim": 64, "rho": 0.1, "lr": 3e-4, "steps": 80}
+TRANSGEO = {
+    "backbone": "deit_small_distilled_patch16_224.fb_in1k",
+    "width": 384,
+    "layers": 12,
+    "heads": 6,
+    "dim": 1000,
+    "ground_px": (112, 616),
+    "aerial_px": (256, 256),
+    "whole": True,
+    "keep": 1.0,
+    "alpha": 10.0,
+    "batch": 32,
+    "epochs": 100,
+    "steps": 0,
+    "lr": 1e-4,
+    "weight_decay": 0.03,
+    "decay_vectors": True,
+    "schedule": "epochs",
+    "rho": 2.5,
+    "adaptive": True,
+    "refresh_epochs": 1,
+    "mine_from": "epoch",
+    "neighbour_range": 100,
+}
+TRANSGEO_VIGOR = {"ground_px": (320, 640), "aerial_px": (320, 320), "batch": 16, "epochs": 50}
+ZOOM = {"keep": 0.64, "epochs": 50, "attended_px": (256, 256), "aerial_px": (320, 320)}
+ZOOM_VIGOR = ZOOM | {"attended_px": (320, 320), "aerial_px": (400, 400)}
+RELEASES = {
+    **{name: TRANSGEO for name in ("cvusa", "cvact")},
+    **{f"{name}-stage2": TRANSGEO | ZOOM | {"lr": 1e-5} for name in ("cvusa", "cvact")},
+    "vigor": TRANSGEO | TRANSGEO_VIGOR | {"lr": 5e-5},
+    "vigor-stage2": TRANSGEO | TRANSGEO_VIGOR | ZOOM_VIGOR | {"lr": 5e-6},
+}
+CHECKPOINTS = {
+    "transgeo_cvusa_stage1": None,
+    "transgeo_cvusa_stage2_res320": None,
+    "transgeo_vigor_stage1": None,
+}
 ONE, TWO, VIGOR = "transgeo_cvusa_stage1", "transgeo_cvusa_stage2_res320", "transgeo_vigor_stage1"
 SMALL = {
     "weights": "none",

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.methods.shared_settings import MINING, VIGOR_LAYOUT
 from tests.tiny_tiles import write_tiles
 from torch.nn import functional
 
@@ -22,7 +23,36 @@ from crossview.pairs.reading import Files
 from crossview.training.contract import TrainingRecipe, example_batch, example_table
 from crossview.training.loop import Objective, backward
 
+# What the suites over all methods ask (tests/contract/settings.py).
 TINY = {
+    "backbone": "test_resnet",
+    "weights": "none",
+    "ground_px": (32, 128),
+    "aerial_px": (32, 32),
+    "hidden": 16,
+    "plain_epochs": 0,
+    "batch": 4,
+}
+LEARNING = {"iou": 0.0}
+VIGOR = (
+    VIGOR_LAYOUT
+    | MINING
+    | {
+        "backbone": "vgg16.tv_in1k",
+        "masks": 8,
+        "alpha": 10.0,
+        "iou": 0.1,
+        "offset": 0.01,
+        "hidden": 512,
+        "lr": 1e-5,
+        "weight_decay": 0.0,
+    }
+)
+RELEASES = {
+    "vigor-same": VIGOR | {"plain_epochs": 30.0, "epochs": 45.0},
+    "vigor-cross": VIGOR | {"plain_epochs": 11.0, "epochs": 21.0},
+}
+SMALL = {
     "backbone": "test_resnet",
     "weights": "none",
     "ground_px": (32, 64),
@@ -114,7 +144,7 @@ def test_the_regression_is_that_of_a_slow_loop_and_carries_its_weight():
     rng = np.random.default_rng(6)
     ground, aerial = unit(rng), unit(rng)
     camera = torch.tensor(rng.uniform(-0.5, 0.5, (6, 2)))
-    config = page.Config(**TINY)
+    config = page.Config(**SMALL)
     head, losses = losses_of({"ground": ground, "aerial": aerial, "camera": camera}, config)
     expected = regress_slowly(head, ground, aerial, camera)
     assert set(losses) == {"triplet", "offset"}
@@ -134,7 +164,7 @@ def test_rows_of_unknown_places_and_without_near_misses_teach_neither():
     camera = torch.tensor(rng.uniform(-0.5, 0.5, (6, 2)))
     near_camera = torch.tensor(rng.uniform(-1.0, 1.0, (6, 2)))
     vectors = {name: unit(rng) for name in ("ground", "aerial", "near")}
-    config = page.Config(**TINY)
+    config = page.Config(**SMALL)
     some = slice(0, 3)
     few = {name: v[some] for name, v in vectors.items()}
     _, alone = losses_of(few | {"camera": camera[some], "near_camera": near_camera[some]}, config)
@@ -147,7 +177,7 @@ def test_rows_of_unknown_places_and_without_near_misses_teach_neither():
 
 
 def test_chunks_give_the_gradients_of_the_whole_batch():
-    config = page.Config(**TINY)
+    config = page.Config(**SMALL)
     batch = example_batch(page.views(config), torch.device("cpu"), more=1)
     found = []
     for chunk in (0, 2):
@@ -181,14 +211,14 @@ def test_the_first_stage_has_places_alone_and_the_second_all():
 
 def read_batch(folder, **settings):
     table = load(write_tiles(folder))["train"]
-    config = page.Config(**TINY | settings)
+    config = page.Config(**SMALL | settings)
     reader = Reader(
         table=table,
         source=Files(table, page.views(config)),
         views=page.views(config),
         places=table.places(),
         page=PageRef("crossview.methods.vigor_offset"),
-        config=TINY | settings,
+        config=SMALL | settings,
         seed=1,
     )
     return table, reader.batch(0, 0, [0, 1, 2, 3])

@@ -313,7 +313,7 @@ def test_a_table_that_fits_many_sizes_is_asked_about(tmp_path, capsys):
     [
         ("geodtr-plus", "geodtr_polar", "look like those of GeoDTR. Try: crossview import geodtr."),
         ("geodtr", "geodtrplus_convnext_polar", "those of GeoDTR+. Try: crossview import geodtr-p"),
-        ("geodtr", "singeo_convnext_tiny", "Sample4Geo, ConGeo or SinGeo. Try: crossview import s"),
+        ("geodtr", "singeo_convnext_tiny", "Sample4Geo or SinGeo. Try: crossview import congeo, "),
     ],
 )
 def test_a_file_of_another_method_names_its_command(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,14 +13,6 @@ from crossview.cli import console
 
 if TYPE_CHECKING:
     from crossview.training.cost import Cost
-
-# GeoDTR+ (arXiv 2308.09624), Table VII: million parameters, ms per pair, G, called GFLOPS there.
-PUBLISHED = {
-    "l2ltr": (195.9, 405.0, 46.77),
-    "transgeo": (44.0, 99.0, 11.35),
-    "geodtr": (48.5, 235.0, 39.89),
-    "geodtr-plus": (24.7, 103.0, 11.25),
-}
 
 
 def cost(
@@ -45,15 +38,16 @@ def cost(
 
     if threads:
         torch.set_num_threads(threads)
-    method, page, settings = console.open_method(method, recipe, config)
+    _, page, settings = console.open_method(method, recipe, config)
+    published: Mapping[str, Any] = getattr(page, "COST", {})
     model = build_without_weights(page, settings)
     views = page.views(settings)
     timing = _measure_time(model, views) if time else {}
     costs = count(model, views)
     if as_json:
-        console.print_result(json.dumps(_make_record(method, costs, timing), indent=2))
+        console.print_result(json.dumps(_make_record(costs, timing, published), indent=2))
     else:
-        _print_cost(method, costs, timing)
+        _print_cost(costs, timing, published)
 
 
 def _measure_time(model: Any, views: Any) -> dict[str, float]:
@@ -70,20 +64,21 @@ def _measure_time(model: Any, views: Any) -> dict[str, float]:
     return timing
 
 
-def _make_record(method: str, costs: Cost, timing: dict[str, float]) -> dict[str, Any]:
+def _make_record(
+    costs: Cost, timing: dict[str, float], published: Mapping[str, Any]
+) -> dict[str, Any]:
     totals = ("parameters", "macs", "trunk_parameters", "trunk_macs")
     record = {**asdict(costs), **{name: getattr(costs, name) for name in totals}, **timing}
-    if method in PUBLISHED:
-        parameters, milliseconds, giga = PUBLISHED[method]
+    if published:
         record["published"] = {
-            "parameters": parameters * 1e6,
-            "ms_per_pair": milliseconds,
-            "macs": giga * 1e9,
+            "parameters": published["parameters_m"] * 1e6,
+            "ms_per_pair": published.get("ms_per_pair"),
+            "macs": published["macs_g"] * 1e9,
         }
     return record
 
 
-def _print_cost(method: str, costs: Cost, timing: dict[str, float]) -> None:
+def _print_cost(costs: Cost, timing: dict[str, float], published: Mapping[str, Any]) -> None:
     for side in (costs.ground, costs.aerial):
         console.print_result(
             f"{side.side:7} {side.width_px} x {side.height_px}: {side.parameters / 1e6:.2f} M "
@@ -101,11 +96,11 @@ def _print_cost(method: str, costs: Cost, timing: dict[str, float]) -> None:
             + (f", {half:.0f} ms in bfloat16" if half else "")
             + f", {timing['threads']:g} threads; peak memory {timing['peak_memory_mb']:.0f} MB"
         )
-    if method in PUBLISHED:
-        parameters, milliseconds, giga = PUBLISHED[method]
+    if published:
         console.print_result(
-            f"published (Table VII of GeoDTR+, one V100): {parameters} M, {milliseconds:g} ms, "
-            f"{giga} G multiply-adds, printed there as GFLOPS"
+            f"published ({published['source']}): {published['parameters_m']} M, "
+            + (f"{published['ms_per_pair']:g} ms, " if "ms_per_pair" in published else "")
+            + f"{published['macs_g']} G multiply-adds, printed there as GFLOPS"
         )
 
 

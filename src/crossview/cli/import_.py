@@ -72,7 +72,7 @@ def import_(  # noqa: PLR0913, PLR0915, PLR0917 - every parameter is an option o
     if file.is_dir() and hasattr(page, "find_published"):
         file = page.find_published(file)
     require_place(out, file)  # before minutes of reading
-    checkpoint = read_checkpoint(file, entry)
+    checkpoint = read_checkpoint(file, entry, catalogue.list_known_networks())
     require_readable(page, method, checkpoint)
     stated, shown = console.read_settings(config), find_settings(page, checkpoint)
     given = {**described, **stated}
@@ -176,7 +176,7 @@ def _print_read(checkpoint: Checkpoint, tensors: int, read: list[str]) -> None:
         console.note(
             f"Ignored, because they are not tensors: {', '.join(checkpoint.unread)[:300]}."
         )
-    if len(checkpoint.pages) > 1:
+    if len(checkpoint.whose) > 1:
         console.note(
             f"{checkpoint.authors}: the names of their tensors are the same, so the file cannot "
             "show which it is. The method you named decides the headings and fields of view."

@@ -37,6 +37,7 @@ from crossview.views.symmetry import mirror_pair, turn_pair
 
 Size = tuple[int, int]  # height, width in pixels
 READINGS = ("intent", "release")
+TENSORS = r"model(_q|_r)?\.(stem\.0|stem_0|conv1|patch_embed\.proj)\.weight$"  # alike in all three
 AERIAL_GRID = 0.4  # share of holes of a grid dropout from above; on the ground 0.5
 CONVOLUTIONAL = {  # channels of the stem, blocks of the third stage
     (96, 9): "convnext_tiny",

@@ -288,3 +288,25 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
     return replace(
         pair, ground=ground, aerial=aerial, fov_deg=fov, heading_deg=heading, metres_per_px=scale
     )
+
+
+RECIPES = {
+    "earth": {
+        "encoders": "both",
+        "equal_bins": True,
+        "height_px": 96,
+        "width_px": 480,
+        "trunk_rate": 0.1,
+        "parts": 2,
+        "batch": 128,
+        "steps": 3000,
+        "lr": 0.0006,
+        "warmup_steps": 60,
+        "ema_decay": 0.995,
+        "smoothing": 0.05,
+        "panoramas": 0.3,
+        "fov_deg": (45, 180),
+        "move_m": 6.0,
+        "colour": 1.5,
+    },
+}

@@ -131,3 +131,73 @@ def keep_aerial(aerial: U8, side_px: float, rng: np.random.Generator) -> U8:
 
 imported = _contrastive.import_tensors
 shown, unseen = _contrastive.read_settings, _contrastive.unseen_settings
+
+
+RECIPES = {
+    "cvusa": {"whole": True, "reading": "release", "schedule": "loader"},
+    "cvusa-360": {
+        "whole": True,
+        "reading": "release",
+        "schedule": "loader",
+        "course": "fixed",
+        "theta_deg": (360.0, 360.0),
+    },
+    "cvusa-90": {
+        "whole": True,
+        "reading": "release",
+        "schedule": "loader",
+        "course": "fixed",
+        "theta_deg": (90.0, 90.0),
+    },
+    "cvusa-70": {
+        "whole": True,
+        "reading": "release",
+        "schedule": "loader",
+        "course": "fixed",
+        "theta_deg": (70.0, 70.0),
+    },
+    "cvact": {"whole": True, "seed": 1, "reading": "release", "schedule": "loader"},
+    "cvact-360": {
+        "whole": True,
+        "seed": 1,
+        "reading": "release",
+        "schedule": "loader",
+        "course": "fixed",
+        "theta_deg": (360.0, 360.0),
+    },
+    "cvact-90": {
+        "whole": True,
+        "seed": 1,
+        "reading": "release",
+        "schedule": "loader",
+        "course": "fixed",
+        "theta_deg": (90.0, 90.0),
+    },
+    "cvact-70": {
+        "whole": True,
+        "seed": 1,
+        "reading": "release",
+        "schedule": "loader",
+        "course": "fixed",
+        "theta_deg": (70.0, 70.0),
+    },
+    "vigor": {
+        "whole": True,
+        "ground_px": (384, 768),
+        "seed": 1,
+        "reading": "release",
+        "schedule": "loader",
+    },
+}
+REPRODUCES = {
+    "cvusa": ("ConGeo", "ConGeo @180"),
+    "cvusa-360": ("ConGeo @360",),
+    "cvusa-90": ("ConGeo @90",),
+    "cvusa-70": ("ConGeo @70",),
+    "cvact": ("ConGeo",),
+    "cvact-360": ("ConGeo @360",),
+    "cvact-90": ("ConGeo @90",),
+    "cvact-70": ("ConGeo @70",),
+    "vigor": ("ConGeo",),
+}
+TENSORS = _contrastive.TENSORS

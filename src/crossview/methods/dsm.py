@@ -1,6 +1,6 @@
-"""DSM: where am I looking at? Joint location and orientation estimation by cross-view matching.
+"""DSM: joint location and orientation estimation by cross-view matching (Shi et al., CVPR 2020).
 
-Shi et al., CVPR 2020, arXiv 2005.03860. Written from the paper and figures; the authors' code
+arXiv 2005.03860. Written from the paper and figures; the authors' code
 (shiyujiao/cross_view_localization_DSM, TensorFlow 1) has no licence and was not used, and no list
 of its tensors is known, so nothing of it can be imported. [C]: a constant of that code. Deviations,
 all listed with what they change in ``docs/methods/dsm.md``: torchvision's VGG16 weights with their
@@ -320,3 +320,25 @@ def check(table: PairTable, config: Config) -> None:
             f"data show {np.nanmin(shown):g} degrees.\n"
             "Give --config fov_deg= that of the narrowest, or leave these photos out."
         )
+
+
+RECIPES = {
+    "cvusa": {"whole": True, "headings": "aligned"},
+    "cvusa-360": {"whole": True},
+    "cvusa-180": {"whole": True, "fov_deg": 180.0},
+    "cvusa-90": {"whole": True, "fov_deg": 90.0},
+    "cvusa-70": {"whole": True, "fov_deg": 70.0},
+    "cvact": {"whole": True, "headings": "aligned"},
+    "cvact-360": {"whole": True},
+    "cvact-180": {"whole": True, "fov_deg": 180.0},
+    "cvact-90": {"whole": True, "fov_deg": 90.0},
+    "cvact-70": {"whole": True, "fov_deg": 70.0},
+}
+REPRODUCES = {
+    "cvusa": ("DSM: polar",),
+    "cvact": ("DSM: polar",),
+    "cvusa-360": ("DSM @360",),
+    "cvusa-180": ("DSM @180",),
+    "cvusa-90": ("DSM @90",),
+    "cvusa-70": ("DSM @70",),
+}

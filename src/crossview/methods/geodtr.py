@@ -1,6 +1,6 @@
-"""GeoDTR: cross-view geo-localization via learning disentangled geometric layout correspondence.
+"""GeoDTR: learning disentangled geometric layout correspondence (Zhang et al., AAAI 2023).
 
-Zhang et al., AAAI 2023, arXiv 2212.04074. Written from the paper and figures; the authors' code
+arXiv 2212.04074. Written from the paper and figures; the authors' code
 (zxh009123/GeoDTR) has no licence and was not used. [C]: a constant of that code. Deviations:
 bfloat16 where it is fast (theirs: none); the last step's weights are kept, theirs are those that
 did best on the evaluation split. ``docs/methods/geodtr-plus.md`` lists what all three share.
@@ -145,3 +145,26 @@ def unseen(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 check = layout_masks.check_centred  # the polar view needs cameras in the middle
+
+
+RECIPES = {
+    "cvusa": {"whole": True},
+    "cvusa-plain": {"whole": True, "polar": False, "aerial_px": (256, 256)},
+    "cvact": {"whole": True},
+    "cvact-plain": {"whole": True, "polar": False, "aerial_px": (256, 256)},
+    "vigor": {"whole": True, "ground_px": (320, 640), "aerial_px": (320, 320), "polar": False},
+}
+REPRODUCES = {
+    "cvusa": ("GeoDTR: polar",),
+    "cvusa-plain": ("GeoDTR", "GeoDTR: as other papers list it"),
+    "cvact": ("GeoDTR: polar",),
+    "cvact-plain": ("GeoDTR",),
+    "vigor": ("GeoDTR",),
+}
+TENSORS = r"ge_(grd|sat)\."
+COST = {
+    "source": "Table VII of GeoDTR+, on a V100",
+    "parameters_m": 48.5,
+    "ms_per_pair": 235.0,
+    "macs_g": 39.89,
+}

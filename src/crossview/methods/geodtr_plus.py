@@ -1,6 +1,6 @@
-"""GeoDTR+: toward generic cross-view geolocalization via geometric disentanglement (Zhang et al.).
+"""GeoDTR+: toward generic geolocalization by disentangled geometry (Zhang et al., TPAMI 2024).
 
-IEEE TPAMI 2024, arXiv 2308.09624. Written from the paper and figures; the authors' code
+arXiv 2308.09624. Written from the paper and figures; the authors' code
 (zxh009123/GeoDTR_plus) has no licence and was not used. [C]: a constant of that code, where the
 paper does not print it or says otherwise.
 
@@ -217,3 +217,32 @@ def unseen(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 check = layout_masks.check_centred  # the polar view needs cameras in the middle
+
+
+RECIPES = {
+    "cvusa": {"whole": True},
+    "cvusa-plain": {"whole": True, "polar": False, "aerial_px": (256, 256)},
+    "cvact": {"whole": True},
+    "cvact-plain": {"whole": True, "polar": False, "aerial_px": (256, 256)},
+    "vigor": {
+        "whole": True,
+        "ground_px": (320, 640),
+        "aerial_px": (320, 320),
+        "polar": False,
+        "sampling": "aerial-first",
+    },
+}
+REPRODUCES = {
+    "cvusa --data cvusa-cleaned:CVUSA": ("GeoDTR+: polar",),
+    "cvusa-plain --data cvusa-cleaned:CVUSA": ("GeoDTR+",),
+    "cvact": ("GeoDTR+: polar",),
+    "cvact-plain": ("GeoDTR+",),
+    "vigor": ("GeoDTR+",),
+}
+TENSORS = r"GLE_(grd|sat)\."
+COST = {
+    "source": "Table VII of GeoDTR+, on a V100",
+    "parameters_m": 24.7,
+    "ms_per_pair": 103.0,
+    "macs_g": 11.25,
+}

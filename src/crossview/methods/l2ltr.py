@@ -324,3 +324,24 @@ def unseen(state: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 check = layout_masks.check_centred  # the polar view needs cameras in the middle
+
+
+RECIPES = {
+    "cvusa": {"whole": True},
+    "cvusa-plain": {"whole": True, "polar": False, "aerial_px": (256, 256)},
+    "cvact": {"whole": True},
+    "cvact-plain": {"whole": True, "polar": False, "aerial_px": (256, 256)},
+}
+REPRODUCES = {
+    "cvusa": ("L2LTR: polar",),
+    "cvusa-plain": ("L2LTR",),
+    "cvact": ("L2LTR: polar",),
+    "cvact-plain": ("L2LTR",),
+}
+TENSORS = r"model_(grd|sat)\.transformer\.(embeddings|encoder)\."
+COST = {
+    "source": "Table VII of GeoDTR+, on a V100",
+    "parameters_m": 195.9,
+    "ms_per_pair": 405.0,
+    "macs_g": 46.77,
+}

@@ -1,11 +1,12 @@
-"""SAFA: spatial-aware feature aggregation for cross-view image based geo-localization.
+"""SAFA: spatial-aware feature aggregation for geo-localization (Shi et al., NeurIPS 2019).
 
-Shi et al., NeurIPS 2019. Written from the paper and figures; the authors' code
+Written from the paper and figures; the authors' code
 (shiyujiao/cross_view_localization_SAFA, TensorFlow 1) has no licence and was not used. [C]: a
 constant of that code. Deviations: torchvision's VGG16 weights with their normalisation; the rate
 ends in half a cosine (theirs is constant); CVACT's pairs nearer than 25 m are not left out of the
 negatives; bfloat16 where it is fast; the last step's weights are kept. Numbers are not checked
-against the original network. ``refresh_epochs=1`` is SAFA+Mining of VIGOR's paper.
+against the original network. ``refresh_epochs=1`` is SAFA+Mining of VIGOR's paper. What it shares
+with GeoDTR is in ``docs/methods/geodtr-plus.md``.
 """
 
 from __future__ import annotations
@@ -103,3 +104,51 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
 
 
 check = layout_masks.check_centred  # the polar view needs cameras in the middle
+
+
+RECIPES = {
+    "cvusa": {"whole": True},
+    "cvusa-plain": {"whole": True, "polar": False, "aerial_px": (256, 256)},
+    "cvact": {"whole": True},
+    "cvact-plain": {"whole": True, "polar": False, "aerial_px": (256, 256)},
+    "vigor": {
+        "whole": True,
+        "ground_px": (320, 640),
+        "aerial_px": (320, 320),
+        "polar": False,
+        "reduce": "max",
+    },
+    "vigor-same-mining": {
+        "whole": True,
+        "ground_px": (320, 640),
+        "aerial_px": (320, 320),
+        "polar": False,
+        "reduce": "max",
+        "batch": 14,
+        "refresh_epochs": 1,
+        "mine_from": "epoch",
+        "schedule": "exponential",
+        "epochs": 30,
+    },
+    "vigor-cross-mining": {
+        "whole": True,
+        "ground_px": (320, 640),
+        "aerial_px": (320, 320),
+        "polar": False,
+        "reduce": "max",
+        "batch": 14,
+        "refresh_epochs": 1,
+        "mine_from": "epoch",
+        "schedule": "exponential",
+        "epochs": 11,
+    },
+}
+REPRODUCES = {
+    "cvusa": ("SAFA: polar",),
+    "cvusa-plain": ("SAFA",),
+    "cvact": ("SAFA: polar",),
+    "cvact-plain": ("SAFA",),
+    "vigor": ("SAFA",),
+    "vigor-same-mining": ("SAFA+Mining",),
+    "vigor-cross-mining": ("SAFA+Mining",),
+}

@@ -1,6 +1,6 @@
-"""SAIG: simple, effective and general, a backbone for cross-view geo-localization (Zhu et al.).
+"""SAIG: a simple, effective and general backbone for this field (Zhu et al., arXiv 2302.01572).
 
-arXiv 2302.01572. Written from the paper and from facts about the authors' released code
+Written from the paper and from facts about the authors' released code
 (yanghongji2007/SAIG, Apache-2.0; none of it is here). [C]: a constant of that code.
 
 Deviations: the authors' ImageNet weights lie on a drive only, so a training needs ``--weights
@@ -352,3 +352,29 @@ def _count_positions(state: Mapping[str, Tensor], side: str) -> int:
 
 
 check = layout_masks.check_centred  # the polar view needs cameras in the middle
+
+
+RECIPES = {
+    "cvusa": {"whole": True},
+    "cvusa-polar": {"whole": True, "polar": True, "aerial_px": (128, 512)},
+    "cvusa-s": {"whole": True, "depth": 11},
+    "cvact": {"whole": True},
+    "cvact-polar": {"whole": True, "polar": True, "aerial_px": (128, 512)},
+    "cvact-s": {"whole": True, "depth": 11},
+    "vigor": {
+        "whole": True,
+        "ground_px": (320, 640),
+        "aerial_px": (320, 320),
+        "loss": "semi-triplet",
+        "epochs": 90.0,
+        "clip_norm": 1.0,
+    },
+}
+REPRODUCES = {
+    "cvusa --weights SAIG_D.pth": ("SAIG-D",),
+    "cvusa-polar --weights SAIG_D.pth": ("SAIG-D: polar",),
+    "cvact --weights SAIG_D.pth": ("SAIG-D",),
+    "cvact-polar --weights SAIG_D.pth": ("SAIG-D: polar",),
+    "vigor --weights SAIG_D.pth": ("SAIG-D: semi-triplet, ASAM",),
+}
+TENSORS = r"model_(grd|sat)\.backbone\.(patch_embed|blocks|pos_embed)"

@@ -115,3 +115,102 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
 
 imported = _contrastive.import_tensors
 shown, unseen = _contrastive.read_settings, _contrastive.unseen_settings
+
+
+RECIPES = {
+    "cvusa": {"whole": True, "schedule": "loader"},
+    "cvusa-shifted": {
+        "whole": True,
+        "schedule": "loader",
+        "shifted": True,
+        "course": "fixed",
+        "theta_deg": (360.0, 360.0),
+    },
+    "cvusa-shifted-cropped": {
+        "whole": True,
+        "schedule": "loader",
+        "shifted": True,
+        "course": "uniform",
+        "theta_deg": (360.0, 70.0),
+    },
+    "cvusa-360": {
+        "whole": True,
+        "schedule": "loader",
+        "shifted": True,
+        "course": "fixed",
+        "theta_deg": (360.0, 360.0),
+    },
+    "cvusa-180": {
+        "whole": True,
+        "schedule": "loader",
+        "shifted": True,
+        "course": "fixed",
+        "theta_deg": (180.0, 180.0),
+    },
+    "cvusa-90": {
+        "whole": True,
+        "schedule": "loader",
+        "shifted": True,
+        "course": "fixed",
+        "theta_deg": (90.0, 90.0),
+    },
+    "cvusa-70": {
+        "whole": True,
+        "schedule": "loader",
+        "shifted": True,
+        "course": "fixed",
+        "theta_deg": (70.0, 70.0),
+    },
+    "cvact": {"whole": True, "seed": 1, "schedule": "loader"},
+    "cvact-random": {
+        "whole": True,
+        "seed": 1,
+        "schedule": "loader",
+        "gps_sampling": False,
+        "refresh_epochs": 0,
+    },
+    "cvact-90": {
+        "whole": True,
+        "seed": 1,
+        "schedule": "loader",
+        "shifted": True,
+        "course": "fixed",
+        "theta_deg": (90.0, 90.0),
+    },
+    "cvact-70": {
+        "whole": True,
+        "seed": 1,
+        "schedule": "loader",
+        "shifted": True,
+        "course": "fixed",
+        "theta_deg": (70.0, 70.0),
+    },
+    "vigor": {"whole": True, "ground_px": (384, 768), "seed": 1, "schedule": "loader"},
+    "university": {
+        "whole": True,
+        "ground_px": (384, 384),
+        "epochs": 1.0,
+        "warmup_epochs": 0.1,
+        "gps_sampling": False,
+        "refresh_epochs": 0,
+        "seed": 1,
+        "schedule": "loader",
+        "turn_aerial": True,
+    },
+}
+REPRODUCES = {
+    "cvusa": ("Sample4Geo", "Sample4Geo: trained north-aligned"),
+    "cvusa-shifted": ("Sample4Geo: shifted in training",),
+    "cvusa-shifted-cropped": ("Sample4Geo: shifted and cropped in training",),
+    "cvusa-360": ("Sample4Geo @360",),
+    "cvusa-180": ("Sample4Geo @180",),
+    "cvusa-90": ("Sample4Geo @90",),
+    "cvusa-70": ("Sample4Geo @70",),
+    "cvact": ("Sample4Geo",),
+    "cvact-random": ("Sample4Geo: random batches",),
+    "cvact-90": ("Sample4Geo @90",),
+    "cvact-70": ("Sample4Geo @70",),
+    "vigor": ("Sample4Geo",),
+    "university": ("Sample4Geo",),
+}
+TENSORS = _contrastive.TENSORS

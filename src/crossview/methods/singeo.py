@@ -161,3 +161,47 @@ def augment(
 
 imported = _contrastive.import_tensors
 shown, unseen = _contrastive.read_settings, _contrastive.unseen_settings
+
+
+RECIPES = {
+    "cvusa": {"whole": True, "reading": "release", "schedule": "loader"},
+    "cvact": {"whole": True, "seed": 1, "reading": "release", "schedule": "loader"},
+    "vigor": {
+        "whole": True,
+        "ground_px": (384, 768),
+        "seed": 1,
+        "reading": "release",
+        "schedule": "loader",
+    },
+    "university": {
+        "whole": True,
+        "ground_px": (384, 384),
+        "companions": True,
+        "theta_deg": (360.0, 360.0),
+        "keep": (1.0, 0.3),
+        "cross": (0.5, 0.5, 1.0),
+        "batch": 32,
+        "warmup_epochs": 0.1,
+        "gps_sampling": False,
+        "refresh_epochs": 0,
+        "seed": 1,
+        "reading": "release",
+        "schedule": "loader",
+    },
+    "cvusa-vit": {
+        "backbone": "vit_base_patch16_224.orig_in21k",
+        "separate": True,
+        "whole": True,
+        "representation": "padded",
+        "ground_px": (384, 768),
+        "cross": (0.25, 0.25, 1.0),
+        "reading": "release",
+        "schedule": "loader",
+    },
+}
+REPRODUCES = {
+    "cvusa": ("SinGeo", "SinGeo: released code, run by others"),
+    "cvact": ("SinGeo",),
+    "vigor": ("SinGeo",),
+}
+TENSORS = _contrastive.TENSORS

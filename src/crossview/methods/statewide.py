@@ -1,4 +1,4 @@
-"""Statewide Visual Geolocalization in the Wild (Fervers et al., ECCV 2024): a page for use.
+"""Statewide: visual geolocalization in the wild, for use only (Fervers et al., ECCV 2024).
 
 arXiv 2409.16763. Written from the paper and from facts about the authors' released code
 (fferflo/statewide-visual-geolocalization, MIT), which is not copied. A photo as it is and a cell of
@@ -273,3 +273,6 @@ def _reorder(name: str, value: Tensor) -> Tensor:
     if value.ndim == 4:
         return value.permute(3, 2, 0, 1).contiguous()
     return value.T.contiguous() if value.ndim == 2 else value
+
+
+TENSORS = r"params//(pv|aerial)_(encoder|decoder)//"

@@ -1,6 +1,6 @@
-"""TransGeo: transformer is all you need for cross-view image geo-localization (Zhu, Shah, Chen).
+"""TransGeo: transformer is all you need for geo-localization (Zhu, Shah, Chen, CVPR 2022).
 
-CVPR 2022, arXiv 2204.00097. Written from the paper and facts about the authors' released code
+arXiv 2204.00097. Written from the paper and facts about the authors' released code
 (Jeff-Zilence/TransGeo2022, MIT; none of it is here). [C]: a constant of that code.
 
 Two trainings. The first is of a DeiT-S for each view. The second ("attend and zoom in") starts from
@@ -423,3 +423,56 @@ def _count_patches(state: Mapping[str, Tensor]) -> dict[str, int]:
         else 0
         for setting, name in tables.items()
     }
+
+
+RECIPES = {
+    "cvusa": {"whole": True},
+    "cvusa-stage2": {
+        "whole": True,
+        "aerial_px": (320, 320),
+        "keep": 0.64,
+        "lr": 1e-05,
+        "epochs": 50,
+    },
+    "cvact": {"whole": True},
+    "cvact-stage2": {
+        "whole": True,
+        "aerial_px": (320, 320),
+        "keep": 0.64,
+        "lr": 1e-05,
+        "epochs": 50,
+    },
+    "vigor": {
+        "whole": True,
+        "ground_px": (320, 640),
+        "aerial_px": (320, 320),
+        "batch": 16,
+        "epochs": 50,
+        "lr": 5e-05,
+    },
+    "vigor-stage2": {
+        "whole": True,
+        "ground_px": (320, 640),
+        "aerial_px": (400, 400),
+        "attended_px": (320, 320),
+        "keep": 0.64,
+        "batch": 16,
+        "epochs": 50,
+        "lr": 5e-06,
+    },
+}
+REPRODUCES = {  # by the second training, which begins from the first
+    "cvusa": (),
+    "cvusa-stage2 --weights runs/transgeo-cvusa": ("TransGeo",),
+    "cvact": (),
+    "cvact-stage2 --weights runs/transgeo-cvact": ("TransGeo",),
+    "vigor": (),
+    "vigor-stage2 --weights runs/transgeo-{data}": ("TransGeo",),
+}
+TENSORS = r"(query|reference)_net\.(patch_embed|blocks)\."
+COST = {
+    "source": "Table VII of GeoDTR+, on a V100",
+    "parameters_m": 44.0,
+    "ms_per_pair": 99.0,
+    "macs_g": 11.35,
+}

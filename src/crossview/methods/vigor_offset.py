@@ -228,3 +228,10 @@ def check(table: PairTable, config: Config) -> None:
 
 def _list_offsets(table: PairTable, rows: range) -> Iterator[float]:
     return (sum(table.find_camera_m(row)) for row in rows)
+
+
+RECIPES = {
+    "vigor-same": {"whole": True},
+    "vigor-cross": {"whole": True, "plain_epochs": 11, "epochs": 21},
+}
+REPRODUCES = {"vigor-same": ("VIGOR",), "vigor-cross": ("VIGOR",)}

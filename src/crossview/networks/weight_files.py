@@ -18,7 +18,7 @@ import re
 import tarfile
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -43,23 +43,6 @@ _AVERAGE_COUNTER = "n_averaged"  # of torch.optim.swa_utils
 COUNTER = "num_batches_tracked"  # of batch norm; plays no part unless momentum is None
 _DEPTH, _DICTIONARIES = 6, 1000  # in each other, and in all, that are searched
 _PLAIN = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-AUTHORS = (  # whose network has such names; its pages here, none: not to be read yet
-    ("GeoDTR", ("geodtr",), r"ge_(grd|sat)\."),
-    ("GeoDTR+", ("geodtr_plus",), r"GLE_(grd|sat)\."),
-    ("TransGeo", ("transgeo",), r"(query|reference)_net\.(patch_embed|blocks)\."),
-    ("L2LTR", ("l2ltr",), r"model_(grd|sat)\.transformer\.(embeddings|encoder)\."),
-    ("SAIG", ("saig_d",), r"model_(grd|sat)\.backbone\.(patch_embed|blocks|pos_embed)"),
-    (
-        "Statewide Visual Geolocalization",
-        ("statewide",),
-        r"params//(pv|aerial)_(encoder|decoder)//",
-    ),
-    (
-        "Sample4Geo, ConGeo or SinGeo",
-        ("sample4geo", "congeo", "singeo"),
-        r"model(_q|_r)?\.(stem\.0|stem_0|conv1|patch_embed\.proj)\.weight$",
-    ),
-)
 _FIRST_LAYERS = (  # of timm's ConvNeXt, ResNet and VGG, transformers; of torchvision's
     "stem.0.weight", "conv1.weight", "features.0.weight", "patch_embed.proj.weight",
     "features.0.0.weight", "conv_proj.weight",
@@ -131,19 +114,6 @@ def find_stored_type(tensors: Mapping[str, Tensor]) -> str:
     kinds = {str(v.dtype).removeprefix("torch.") for v in tensors.values() if v.ndim}
     kinds -= {"float32", "int64"}
     return ", ".join(sorted(kinds))
-
-
-def whose(names: Iterable[str]) -> tuple[str, tuple[str, ...], str]:
-    """Whose network tensors of such names are, its pages here, and what stands before the names.
-
-    All empty where nobody's is known. What stands before is of a wrapper, such as Lightning's.
-    """
-    for authors, pages, pattern in AUTHORS:
-        sought = re.compile(rf"(^|\.)(?={pattern})")
-        for name in names:
-            if match := sought.search(name):
-                return authors, pages, name[: match.end()]
-    return "", (), ""
 
 
 def fill_network(model: nn.Module, path: Path) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.util
@@ -37,6 +38,41 @@ class PageRef:
             return hashlib.sha256(self.file.read_bytes()).hexdigest()[:12]
         except OSError as problem:
             raise InvalidValue(f"{self.file} cannot be read: {problem.strerror}.") from problem
+
+    def read_title(self) -> str:
+        """The first line of the page's docstring, without the full stop; nothing of it runs."""
+        return (ast.get_docstring(self._parse()) or "").partition("\n")[0].removesuffix(".")
+
+    def read_literal(self, name: str, default: Any = None) -> Any:
+        """What the page binds to ``name``, read from its text: nothing of it runs or is imported.
+
+        InvalidValue where that is no literal, because it has to be computed.
+        """
+        bound: dict[str, ast.expr] = {}
+        for statement in self._parse().body:
+            match statement:
+                case (
+                    ast.Assign(targets=[ast.Name(id=known)], value=ast.expr() as value)
+                    | ast.AnnAssign(target=ast.Name(id=known), value=ast.expr() as value)
+                ):
+                    bound[known] = value
+        try:
+            return ast.literal_eval(bound[name]) if name in bound else default
+        except (ValueError, TypeError) as problem:
+            raise InvalidValue(
+                f"{name} of {self.file or self.module} cannot be read without running the page.\n"
+                "Write its values out: numbers, texts, tuples and dictionaries of them."
+            ) from problem
+
+    def _parse(self) -> ast.Module:
+        """The page's text; one that cannot be read or parsed counts as empty: loading tells why."""
+        try:
+            if self.file is not None:
+                return ast.parse(self.file.read_bytes())
+            spec = importlib.util.find_spec(self.module)
+            return ast.parse(spec.loader.get_source(self.module) or "")  # type: ignore[union-attr]
+        except (OSError, ValueError, SyntaxError):
+            return ast.Module(body=[], type_ignores=[])
 
     def load(self) -> Any:
         """The module; a file is executed once per process."""

@@ -6,8 +6,9 @@ What a file cannot show, such as the number of attention heads, is taken as publ
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,19 @@ from torch import Tensor
 from crossview._version import __version__
 from crossview.errors import BadModel, InvalidValue
 from crossview.files import write_together
-from crossview.networks.weight_files import fit, read_weights, whose
+from crossview.networks.weight_files import fit, read_weights
 from crossview.training.run_folder import FORMAT, NAMES, WEIGHTS_NAME, RunFolder
 from crossview.training.session import build_without_weights
 from crossview.training.train_state import save_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownNetwork:
+    """A published network, known by what its authors call its tensors."""
+
+    name: str  # as its paper calls it
+    method: str  # whose page reads it
+    tensors: str  # a pattern, with which the name of some tensor begins, or a part after a dot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +42,21 @@ class Checkpoint:
     entry: str = ""  # of the file, below which they lie
     others: tuple[str, ...] = ()  # entries with as many tensors, such as an average
     unread: tuple[str, ...] = ()  # kinds of objects beside the tensors
-    authors: str = ""  # whose network has such names
-    pages: tuple[str, ...] = field(default=())  # of that network, by module; empty: none yet
+    whose: tuple[KnownNetwork, ...] = ()  # that have such names; none: nobody's that is known
+
+    @property
+    def authors(self) -> str:
+        """Whose they are, in words: "ConGeo, Sample4Geo or SinGeo"."""
+        return _list_choices(network.name for network in self.whose)
 
 
-def read_checkpoint(path: Path, entry: str = "") -> Checkpoint:
+def read_checkpoint(path: Path, entry: str = "", known: Iterable[KnownNetwork] = ()) -> Checkpoint:
     """Read a file of weights; nothing in it runs, and what is no tensor is left alone.
 
-    ``entry``: the dictionary to take, where there are several. Raises InvalidValue where there is
-    no such file or entry, BadModel for one that is damaged or holds no named tensors.
+    ``entry``: the dictionary to take, where there are several. ``known``: networks that it may be
+    of; what wrappers, such as Lightning's, put before their names is taken off. Raises InvalidValue
+    where there is no such file or entry, BadModel for one that is damaged or holds no named
+    tensors.
     """
     try:
         file = read_weights(path, entry)
@@ -50,7 +66,7 @@ def read_checkpoint(path: Path, entry: str = "") -> Checkpoint:
         raise InvalidValue(f"No checkpoint at {path}.") from problem
     except OSError as problem:
         raise InvalidValue(f"{path} cannot be read: {problem.strerror}.") from problem
-    authors, pages, prefix = whose(file.tensors)
+    whose, prefix = _recognise(file.tensors, known)
     wrapped = bool(prefix) and all(name.startswith(prefix) for name in file.tensors)
     return Checkpoint(
         path=path,
@@ -59,9 +75,28 @@ def read_checkpoint(path: Path, entry: str = "") -> Checkpoint:
         entry=file.entry,
         others=file.others,
         unread=file.unread,
-        authors=authors,
-        pages=pages,
+        whose=whose,
     )
+
+
+def _recognise(
+    names: Iterable[str], known: Iterable[KnownNetwork]
+) -> tuple[tuple[KnownNetwork, ...], str]:
+    """The networks whose tensors have such names, and what stands before the first's."""
+    found, prefix = list[KnownNetwork](), ""
+    for network in known:
+        sought = re.compile(rf"(^|\.)(?={network.tensors})")
+        match = next(filter(None, map(sought.search, names)), None)
+        if match is not None:
+            prefix = prefix if found else match.string[: match.end()]
+            found.append(network)
+    return tuple(found), prefix
+
+
+def _list_choices(names: Iterable[str]) -> str:
+    """As a sentence lists them: "a, b or c"."""
+    *others, last = list(names) or [""]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def find_settings(page: Any, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -82,13 +117,13 @@ def require_readable(page: Any, method: str, checkpoint: Checkpoint) -> None:
     if getattr(page, "imported", None) is None:
         raise InvalidValue(f"{method} cannot read other code's checkpoints.")
     own = getattr(page, "PAPER", str(getattr(page, "__name__", "")).rpartition(".")[2])
-    if not checkpoint.authors or own in checkpoint.pages:
+    methods = [network.method for network in checkpoint.whose]
+    if not methods or own.replace("_", "-") in methods:
         return
-    names = [name.replace("_", "-") for name in checkpoint.pages]
-    advice = f"Try: crossview import {names[0]}" if names else "crossview cannot read those yet"
     raise BadModel(
         f"{checkpoint.path} is no checkpoint of {method}: its {len(checkpoint.tensors)} tensors "
-        f"look like those of {checkpoint.authors}.\n{advice}."
+        f"look like those of {checkpoint.authors}.\n"
+        f"Try: crossview import {_list_choices(methods)}."
     )
 
 
