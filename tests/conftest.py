@@ -13,6 +13,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 import pytest
 from hypothesis import settings
+from tests.onnx_functions import keep_onnx_functions
 from tests.preloaded_workers import preloaded
 from tests.skips import told_skips
 from tests.toy_model import toy_packaged_models
@@ -28,6 +29,11 @@ def _no_settings_from_outside(monkeypatch):
     for variable in ("CROSSVIEW_DEBUG", "COLUMNS", "FORCE_COLOR", "PYTHONIOENCODING"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("CROSSVIEW_CONFIG", os.devnull)
+
+
+@pytest.fixture(autouse=True)
+def _onnx_functions_are_kept():
+    keep_onnx_functions()
 
 
 @pytest.fixture

@@ -158,6 +158,9 @@ class Case:
 
     def moments(self, count: int, seed: int = 0) -> list[dict[str, Any]]:
         """Seeded moments, for what libraries write without telling Python."""
+        if count and self.verb.costly:  # the first run drew and traced; a trial only writes that
+            self.restore()
+            self.seconds = self.start()[0].seconds
         draw = random.Random(f"{self.name} moments {seed}")
         return [{"after_s": round(draw.uniform(0.0, self.seconds), 4)} for _ in range(count)]
 

@@ -30,6 +30,7 @@ from tests.datasets import twins
 from tests.hub_server import serving_hub, use_hub
 from tests.imagery.map_services import XyzService
 from tests.index.regions import region
+from tests.onnx_functions import keep_onnx_functions
 from tests.reports.made_up import evaluation
 from tests.street.service_twins import PanoramaxTwin
 from tests.street.test_gathering import some
@@ -110,6 +111,7 @@ def import_everything() -> None:
             importlib.import_module(found.name)
     for name in HEAVY:
         importlib.import_module(name)
+    keep_onnx_functions()
     queries.MANY_PHOTOS = queries.ANY_PHOTOS = (
         10**9
     )  # photos are decoded here: a fork of a fork starts no decoders
@@ -440,17 +442,6 @@ def small_region() -> None:
     export.export(run, page, config, Path("base"))
 
 
-def adaptable() -> None:
-    """Imagery and a model, and what drawing and exporting give, kept beside the working folder."""
-    small_region()
-    shutil.copytree(".", "../warm")
-    home = Path.cwd()
-    os.chdir("../warm")
-    adapt()
-    os.chdir(home)
-    shutil.rmtree("../warm")
-
-
 def adapt() -> int:
     """Drawing and tracing take most of a trial: done once, and then only written again."""
     adaptation.TOWNS = TownPlan(
@@ -733,7 +724,7 @@ VERBS = {
     "world --from": Verb(photo_from_above, world_from, unfinished=("worlds/*",), costly=True),
     "pairs": Verb(taken_photos, pairs_, unfinished=("mine/*",)),
     "adapt": Verb(
-        adaptable, adapt, unfinished=("mine.adapting/*",), together=("mine",), costly=True
+        small_region, adapt, unfinished=("mine.adapting/*",), together=("mine",), costly=True
     ),
     "region": Verb(
         photographed, region_, times=("steps",),
