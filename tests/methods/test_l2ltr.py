@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - PyTorch's own name for it
-from tests.methods.checkpoints import HEADS_ALIKE, Published, assert_embeddings, outputs
+from tests.methods.checkpoints import HEADS_ALIKE, Published, Undrawn, assert_embeddings, outputs
 from tests.methods.shared_settings import PLAIN
 from timm.models.resnetv2 import ResNetV2
 from timm.models.vision_transformer import VisionTransformer
@@ -70,7 +70,8 @@ L2LTR_SIZE = {"stem": 64, "blocks": (3, 4, 9), "width": 768, "hidden": 3072, "la
 def assert_both_settings(model, arrays, tolerance):
     """The fixture's plain weights are its polar ones, for pictures of another shape."""
     assert_embeddings(model, arrays, tolerance)
-    plain = l2ltr.build(l2ltr.Config(weights="none", polar=False, aerial_px=(256, 256)))
+    with Undrawn():
+        plain = l2ltr.build(l2ltr.Config(weights="none", polar=False, aerial_px=(256, 256)))
     plain.load_state_dict(model.state_dict())
     assert_embeddings(plain.eval(), outputs("l2ltr_nopolar"), tolerance)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tests.contract.settings import ask
-from tests.methods.checkpoints import Published, outputs
+from tests.methods.checkpoints import Published, Undrawn, outputs
 from tests.parity_weights import tensor
 from tests.shared_data import shared
 
@@ -77,7 +77,8 @@ def test_import_gives_the_authors_embeddings(tmp_path, capsys, method, name):
     assert [text for text in published.told if text not in said] == []
     run = catalogue.open_run(folder)
     assert {key: getattr(run.config, key) for key in published.shown} == published.shown
-    model = build_without_weights(run.page, run.config)
+    with Undrawn():
+        model = build_without_weights(run.page, run.config)
     load_weights(model, run.folder.weights)
     shutil.rmtree(folder)
     with torch.no_grad():

@@ -48,7 +48,7 @@ from crossview.networks.weight_files import COUNTER, GRAPH_HALF, fit, read_graph
 from crossview.pairs.batch import Views, normalise
 from crossview.schema import Text, check, parse_object, read_bytes
 from crossview.training.run_folder import RunFolder
-from crossview.training.session import build_without_weights, name_no_weights
+from crossview.training.session import build_without_weights, list_state, name_no_weights
 from crossview.training.train_state import load_weights
 from crossview.training.validation import similarities
 from crossview.views.spec import ViewSpec
@@ -187,14 +187,12 @@ def reopen(folder: Path, page: Any, config: Any, views: Views) -> nn.Module:
     tensors = {
         name: value for graph in graphs.values() for name, value in read_graph(graph).items()
     }
-    with torch.device("meta"):  # nothing is reserved for what the folder only claims
-        shapes = build_without_weights(page, config).state_dict()
+    shapes = list_state(page, config)
     for name, numbers in origin.beside.items():
         if name in shapes and shapes[name].numel() == len(numbers):
             tensors.setdefault(name, torch.tensor(numbers).reshape(shapes[name].shape))
-    zeros = {n: torch.zeros(v.shape, dtype=v.dtype) for n, v in shapes.items() if COUNTER in n}
     known = {name: value for name, value in tensors.items() if name in shapes}
-    fitting, complaint = fit({**shapes, **zeros}, known, folder)
+    fitting, complaint = fit(shapes, known, folder)
     if complaint or origin.lacking:
         raise BadModel(
             f"{folder} cannot be trained further: {complaint or 'it lacks ' + origin.lacking[0]}.\n"

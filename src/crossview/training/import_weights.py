@@ -19,7 +19,7 @@ from crossview.errors import BadModel, InvalidValue
 from crossview.files import write_together
 from crossview.networks.weight_files import fit, read_weights
 from crossview.training.run_folder import FORMAT, NAMES, WEIGHTS_NAME, RunFolder
-from crossview.training.session import build_without_weights
+from crossview.training.session import list_state
 from crossview.training.train_state import save_weights
 
 
@@ -133,7 +133,7 @@ def convert_tensors(page: Any, checkpoint: Checkpoint, config: Any) -> dict[str,
     All keys must be there, none may be left over, all shapes must agree, all values be finite.
     """
     require_readable(page, "this method", checkpoint)
-    own = build_without_weights(page, config).state_dict()
+    own = list_state(page, config)
     try:
         tensors: dict[str, Tensor] = page.imported(checkpoint.tensors, config)
     except (KeyError, IndexError, ValueError, RuntimeError) as problem:

@@ -18,6 +18,7 @@ from torch import nn
 
 from crossview._version import __version__
 from crossview.errors import BadData, InvalidValue
+from crossview.networks.weight_files import COUNTER
 from crossview.pairs.batch import Batch, Views, to_batch
 from crossview.pairs.cache import fill_cache, open_cache
 from crossview.pairs.checks import drop_unreadable
@@ -284,6 +285,19 @@ def build_without_weights(page: Any, config: Any) -> nn.Module:
     config = replace(config, **name_no_weights(config))
     model: nn.Module = page.build(config)
     return model
+
+
+def list_state(page: Any, config: Any) -> dict[str, torch.Tensor]:
+    """The shapes and types of a network's tensors: on no device, except for counters, at zero.
+
+    No memory is taken and no weight is drawn, so what a file only claims to hold costs nothing.
+    """
+    with torch.device("meta"):
+        state = build_without_weights(page, config).state_dict()
+    return {
+        name: torch.zeros(value.shape, dtype=value.dtype) if name.endswith(COUNTER) else value
+        for name, value in state.items()
+    }
 
 
 def name_no_weights(config: Any) -> dict[str, str]:
