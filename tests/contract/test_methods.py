@@ -1,6 +1,7 @@
 """Every method of the catalogue, and the documents' own page, keeps the same contract."""
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from math import comb
 from pathlib import Path
@@ -157,8 +158,7 @@ def test_from_a_town_to_places_on_the_map(name, town, tmp_path):
         run_without_training(name, tmp_path / "run")
     else:
         request = ask_for_training(name, town, tmp_path / "run")
-        goes_on_bit_for_bit(request, tmp_path / "whole")
-        finds_more_than_guessing(trained_to(request)[-1])
+        finds_more_than_guessing(goes_on_bit_for_bit(request, tmp_path / "whole"))
     finds_places(name, town, tmp_path)
 
 
@@ -195,25 +195,37 @@ def ask_for_training(name, town, folder):
     )
 
 
-def trained_to(request, step=0):
-    """The reports of a training that is left after ``step``, as a kill leaves it; 0: to the end."""
-    session = replace(prepare(request), fovs_deg=(360.0,))
-    reports = []
-    for report in fit(session, start_state(session)):
-        reports.append(report)
+def train_to(request, step):
+    """Train to ``step``; gives what the run folder held after step ``KILLED``, as a kill leaves it.
+
+    The folder is what a killed process leaves: nothing else of it is there any more.
+    """
+    left = request.out.with_name(f"{request.out.name}-killed")
+    for report in reports_of(request):
+        if report.step == KILLED:
+            shutil.copytree(request.out, left)
         if report.step == step:
-            break
-    return reports
+            return left
+    raise AssertionError(f"it ended before step {step}")
 
 
-def goes_on_bit_for_bit(request, elsewhere):
-    """Left two steps after it was saved, and gone on with, it is what it is without."""
-    whole = replace(request, out=elsewhere)
-    trained_to(whole, COMPARED)
-    trained_to(request, KILLED)
-    assert trained_to(request, COMPARED)[0].step == KILLED // SAVED * SAVED + 1
+def reports_of(request):
+    session = replace(prepare(request), fovs_deg=(360.0,))
+    return fit(session, start_state(session))
+
+
+def goes_on_bit_for_bit(request, whole):
+    """Killed two steps after it was saved, and gone on with, it is what it is without.
+
+    Gives the last report of the training, which goes on from there to its end.
+    """
+    train_to(replace(request, out=whole), COMPARED).rename(request.out)
+    reports = reports_of(request)
+    for step in range(KILLED // SAVED * SAVED + 1, COMPARED + 1):
+        assert next(reports).step == step
     for file in ("model.safetensors", "state.safetensors"):
-        assert (request.out / file).read_bytes() == (elsewhere / file).read_bytes(), file
+        assert (request.out / file).read_bytes() == (whole / file).read_bytes(), file
+    return list(reports)[-1]
 
 
 def finds_more_than_guessing(recall):
