@@ -1,3 +1,4 @@
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -41,6 +42,22 @@ def shared_run(tmp_path_factory):
 def shared_model(shared_run, tmp_path_factory):
     folder, page, config = shared_run
     return export(folder, page, config, tmp_path_factory.mktemp("models") / "model")
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory):
+    """A run of the documents' page, not trained, and its model beside it."""
+    page = PageRef.of_file(PAGE).load()
+    config = make_config(page, SMALL)
+    folder = RunFolder(tmp_path_factory.mktemp("mine") / "run")
+    folder.begin({"method": "./mine.py"}, {})
+    trained = page.build(config)
+    save_weights(trained.state_dict(), folder.weights)
+    model = folder.path.with_name("model")
+    model.mkdir()
+    (model / "model.onnx").write_bytes(b"of an earlier export")
+    export(folder, page, config, model)
+    return folder, page, config, trained
 
 
 def noise(height, width, count):
@@ -99,42 +116,28 @@ def test_no_path_of_this_machine_travels_in_the_file(shared_model):
     assert not any(node.metadata_props for node in onnx.load_from_string(data).graph.node)
 
 
-def test_two_branches_are_two_files_and_stale_ones_go(tmp_path):
-    page = PageRef.of_file(PAGE).load()
-    config = make_config(page, SMALL)
-    folder = RunFolder(tmp_path / "run")
-    folder.begin({"method": "./mine.py"}, {})
-    save_weights(page.build(config).state_dict(), folder.weights)
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model.onnx").write_bytes(b"of an earlier export")
-    export(folder, page, config, tmp_path / "model")
-    names = [p.name for p in sorted((tmp_path / "model").iterdir())]
+def test_two_branches_are_two_files_and_stale_ones_go(mine):
+    names = [p.name for p in sorted(mine[0].path.with_name("model").iterdir())]
     assert names == ["model.aerial.onnx", "model.ground.onnx", "model.json", "training.json"]
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_an_exported_network_is_opened_to_be_trained_again(tmp_path, half):
+def test_an_exported_network_is_opened_to_be_trained_again(mine, tmp_path, half):
     """Every tensor comes back; what no graph holds, such as the scale of the loss, too."""
-    page = PageRef.of_file(PAGE).load()
-    config = make_config(page, SMALL)
-    run = RunFolder(tmp_path / "run")
-    run.begin({"method": "./mine.py"}, {})
-    trained = page.build(config)
-    save_weights(trained.state_dict(), run.weights)
-    export(run, page, config, tmp_path / "model", half=half)
-    again = reopen(tmp_path / "model", page, config, page.views(config))
+    run, page, config, trained = mine
+    model = run.path.with_name("model")
+    if half:
+        model = export(run, page, config, tmp_path / "model", half=True).folder
+    again = reopen(model, page, config, page.views(config))
     for name, value in trained.state_dict().items():
         expected = value.half().float() if half and value.is_floating_point() else value
         torch.testing.assert_close(again.state_dict()[name], expected, rtol=0, atol=1e-3)
 
 
-def test_other_settings_and_networks_of_others_cannot_be_trained(tmp_path):
-    page = PageRef.of_file(PAGE).load()
-    config, wider = (make_config(page, {**SMALL, "width": width}) for width in (4, 8))
-    run = RunFolder(tmp_path / "run")
-    run.begin({"method": "./mine.py"}, {})
-    save_weights(page.build(config).state_dict(), run.weights)
-    model = export(run, page, config, tmp_path / "model").folder
+def test_other_settings_and_networks_of_others_cannot_be_trained(mine, tmp_path):
+    run, page, config, _ = mine
+    wider = make_config(page, {**SMALL, "width": 8})
+    model = shutil.copytree(run.path.with_name("model"), tmp_path / "model")
     with pytest.raises(BadModel, match=r"cannot be trained further: .* is \[4"):
         reopen(model, page, wider, page.views(wider))
     (model / "training.json").write_text('{"method": "compass", "config": 7}')
@@ -154,9 +157,13 @@ def test_the_packaged_model_can_be_trained_again():
     assert sum(p.numel() for p in network.parameters()) == 3_097_793
 
 
-def test_a_network_that_comes_out_different_is_refused(shared_run, tmp_path, monkeypatch):
+def test_a_network_that_comes_out_different_is_refused(
+    shared_run, shared_model, tmp_path, monkeypatch
+):
     folder, page, config = shared_run
     right = export_module._session
+    graph = (shared_model.folder / "model.onnx").read_bytes()  # as it was traced before
+    monkeypatch.setattr(export_module, "_graph", lambda *_, **__: graph)
 
     def wrong(graph):
         run = right(graph)
