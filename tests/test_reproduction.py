@@ -75,9 +75,18 @@ class Training:
     @property
     def config(self):
         """With the settings that only the variant of the method has."""
+        return catalogue.make_config(self.page, catalogue.recipe(self.method, self.recipe))
+
+    @property
+    def page(self):
+        """That of the method, or of its variant."""
         module = catalogue.VARIANTS.get(self.method)
-        ref = PageRef(module) if module else catalogue.method_page(self.method)
-        return catalogue.make_config(ref.load(), catalogue.recipe(self.method, self.recipe))
+        return (PageRef(module) if module else catalogue.method_page(self.method)).load()
+
+    @property
+    def views(self):
+        """What its network sees."""
+        return self.page.views(self.config)
 
 
 def trainings():
@@ -124,7 +133,7 @@ def test_a_command_trains_a_published_recipe_on_all_places_of_its_data(run):
     else:
         assert not begun.startswith("runs/")
     assert training.data in catalogue.BENCHMARKS
-    assert training.config.whole
+    assert training.views.ground.whole
     assert training.recipe.partition("-")[0] == training.data.partition("-")[0]
     assert (training.data == "cvusa-cleaned") == (
         training.method == "geodtr-plus" and training.recipe.startswith("cvusa")

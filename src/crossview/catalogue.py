@@ -18,10 +18,11 @@ from crossview.files import printable
 from crossview.pairs.official_lists import Counts, Part, compare_counts
 from crossview.pairs.page_ref import PageRef
 from crossview.pairs.table import Framing, frame_views, join_tables, restore_views
-from crossview.schema import read_object
+from crossview.schema import check, read_object
 
 if TYPE_CHECKING:
     from crossview.evaluation.task import Rules
+    from crossview.hub import PublishedCheckpoint
     from crossview.pairs.batch import Views
     from crossview.pairs.table import PairTable
     from crossview.training.import_weights import KnownNetwork
@@ -137,10 +138,27 @@ def list_known_networks() -> tuple[KnownNetwork, ...]:
     from crossview.training.import_weights import KnownNetwork
 
     return tuple(
-        KnownNetwork(name=ref.read_title().partition(":")[0], method=method, tensors=pattern)
-        for method, ref in ((method, PageRef(module)) for method, module in METHODS.items())
-        if (pattern := getattr(ref.load(), "TENSORS", ""))
+        KnownNetwork(name=_name_paper(method), method=method, tensors=pattern)
+        for method, module in METHODS.items()
+        if (pattern := getattr(PageRef(module).load(), "TENSORS", ""))
     )
+
+
+def list_published_weights() -> tuple[PublishedCheckpoint, ...]:
+    """Checkpoints that others have published; first those that pages read (``CHECKPOINT``)."""
+    from crossview.hub import PublishedCheckpoint, read_published
+
+    own = []
+    for method, module in METHODS.items():
+        if row := PageRef(module).read_literal("CHECKPOINT"):
+            named = {"name": _name_paper(method), "method": method, **row}
+            own.append(check(PublishedCheckpoint, named))
+    return (*own, *read_published())
+
+
+def _name_paper(method: str) -> str:
+    """What its paper calls it: "GeoDTR+"."""
+    return method_page(method).read_title().partition(":")[0]
 
 
 def configure(method: str, settings: Mapping[str, Any]) -> tuple[PageRef, Any]:

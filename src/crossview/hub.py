@@ -164,9 +164,9 @@ class PublishedCheckpoint:
     trained_on: Text
     code_licence: Text  # "" where none is stated
     weights_licence: Text  # "" where none is stated: none is inferred
-    method: Sentence  # of crossview import; "" where no page reads it
-    trained_on_name: Sentence  # what --trained-on is given, "" if it depends
     notes: Text
+    method: Sentence = ""  # of crossview import; "" where no page reads it
+    trained_on_name: Sentence = ""  # what --trained-on is given, "" if it depends
 
     @property
     def terms(self) -> str:
@@ -407,7 +407,7 @@ def compare_sums(folder: Path, have: Mapping[str, str]) -> None:
 
 
 def read_published() -> tuple[PublishedCheckpoint, ...]:
-    """The table of published checkpoints that are known, in the order of the file."""
+    """The published checkpoints that are known and no method reads, in the order of the file."""
     text = (resources("crossview") / PUBLISHED_NAME).read_text(encoding="utf-8")
     return tuple(check(PublishedCheckpoint, row) for row in tomllib.loads(text)["model"])
 

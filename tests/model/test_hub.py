@@ -525,12 +525,12 @@ def test_models_lists_packaged_pulled_and_published_ones(server, capsys):
 
 
 def test_the_table_names_methods_that_there_are_and_infers_no_licence():
-    from crossview.catalogue import METHODS
+    from crossview.catalogue import METHODS, list_published_weights
 
-    rows = hub.read_published()
+    rows = list_published_weights()
     assert len({one.name for one in rows}) == len(rows)
     for one in rows:
-        assert not one.method or one.method in {*METHODS, "statewide"}
+        assert not one.method or one.method in METHODS
         assert hub.NOT_STATED in one.terms or one.weights_licence
         assert not hub.is_hub_name(one.address) or parse_hub_name(one.address)
 

@@ -110,7 +110,8 @@ def models(
 
     Nothing is asked of any server.
     """
-    from crossview.hub import list_pulled, read_published
+    from crossview.catalogue import list_published_weights
+    from crossview.hub import list_pulled
     from crossview.model import list_packaged_models, read_info, resolve_model
 
     packaged = []
@@ -121,7 +122,7 @@ def models(
     pulled = _list_pulled_or_none(list_pulled)
     published = [
         {**asdict(one), "terms": one.terms, "import": _say_import(one.method, one.trained_on_name)}
-        for one in read_published()
+        for one in list_published_weights()
     ]
     if as_json:
         listed = {"packaged": packaged, "pulled": pulled, "published": published}
@@ -203,9 +204,10 @@ def _say_licence(record: PullRecord) -> str:
 
 def _suggest_import(pulled: Pulled) -> str:
     """How a checkpoint that is in the table of known ones is imported."""
-    from crossview.hub import is_hub_name, parse_hub_name, read_published
+    from crossview.catalogue import list_published_weights
+    from crossview.hub import is_hub_name, parse_hub_name
 
-    for one in read_published():
+    for one in list_published_weights():
         known = one.address if is_hub_name(one.address) else ""
         if known and parse_hub_name(known).repository == pulled.record.repository:
             return f"Import them: {_say_import(one.method, one.trained_on_name)}"

@@ -168,3 +168,12 @@ COST = {
     "ms_per_pair": 235.0,
     "macs_g": 39.89,
 }
+CHECKPOINT = {
+    "address": "a cloud drive, linked in its README",
+    "format": "pth, a pickle",
+    "trained_on": "CVUSA or CVACT, which are for research only; panoramas",
+    "code_licence": "",
+    "weights_licence": "",
+    "trained_on_name": "cvusa or cvact",
+    "notes": "Download it yourself; the file is read without running code.",
+}

@@ -246,3 +246,12 @@ COST = {
     "ms_per_pair": 103.0,
     "macs_g": 11.25,
 }
+CHECKPOINT = {
+    "address": "a cloud drive, linked in its README",
+    "format": "pth, a pickle",
+    "trained_on": "CVUSA, CVACT or VIGOR, which are for research only; panoramas",
+    "code_licence": "",
+    "weights_licence": "",
+    "trained_on_name": "cvusa, cvact, vigor-same or vigor-cross",
+    "notes": "Download it yourself; the file is read without running code.",
+}

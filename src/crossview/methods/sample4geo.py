@@ -214,3 +214,12 @@ REPRODUCES = {
     "university": ("Sample4Geo",),
 }
 TENSORS = _contrastive.TENSORS
+CHECKPOINT = {
+    "address": "a Google Drive folder, linked in its README",
+    "format": "pth, a pickle",
+    "trained_on": "CVUSA, CVACT or VIGOR, which are for research only; panoramas",
+    "code_licence": "",
+    "weights_licence": "",
+    "trained_on_name": "cvusa, cvact, vigor-same or vigor-cross",
+    "notes": "Download it yourself; the file is read without running code.",
+}

@@ -476,3 +476,15 @@ COST = {
     "ms_per_pair": 99.0,
     "macs_g": 11.35,
 }
+CHECKPOINT = {
+    "address": "Google Drive, linked in its README",
+    "format": "pth, a pickle",
+    "trained_on": "CVUSA, CVACT or VIGOR, which are for research only; panoramas",
+    "code_licence": "MIT",
+    "weights_licence": "",
+    "trained_on_name": "cvusa, cvact, vigor-same or vigor-cross",
+    "notes": (
+        "Download it yourself; the file is read without running code. The second stage needs "
+        "the first's file too."
+    ),
+}
