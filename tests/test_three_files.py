@@ -6,7 +6,9 @@ and the suites over all methods are run there, and nothing else is changed.
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +21,7 @@ COPIED = (
     *("src", "docs", "tests", "scripts", "benchmarks", ".ci", "pyproject.toml", "mkdocs.yml"),
     *("Makefile", "CITATION.cff", *(path.name for path in ROOT.glob("*.md"))),
 )
+DOCUMENTS = ("test_reproduction.py", "test_documents.py")
 PAGE = '''
 
 def imported(state, config):
@@ -115,11 +118,23 @@ def copy_repository(folder: Path) -> Path:
     return folder
 
 
+def import_directly(page: str, api: str) -> str:
+    """The page with each name from where it is at home: those of the package do without ``api``."""
+    imports = [node for node in ast.parse(api).body if isinstance(node, ast.ImportFrom)]
+    homes = {alias.name: node.module for node in imports for alias in node.names}
+    from_api = re.search(r"from crossview.methods.api import \((.*?)\)\n", page, re.DOTALL)
+    assert from_api
+    names = re.findall(r"\w+", from_api[1])
+    lines = "".join(f"from {homes[name]} import {name}\n" for name in names)
+    return page.replace(from_api[0], lines)
+
+
 def add_three_files(root: Path, published: str) -> None:
     mine = (root / "docs" / "examples" / "mine.py").read_text(encoding="utf-8")
+    api = (root / "src" / "crossview" / "methods" / "api.py").read_text(encoding="utf-8")
     page = mine.replace(mine.partition("\n")[0], '"""Lighthouse: of no paper (Nobody, NONE 2026).')
     page = page.replace("width_px=width)", "width_px=width, whole=True)")  # as papers' pages are
-    page += PAGE.replace("PUBLISHED", published)
+    page = import_directly(page, api) + PAGE.replace("PUBLISHED", published)
     (root / "src/crossview/methods/light_house.py").write_text(page, encoding="utf-8")
     (root / "docs/methods/light-house.md").write_text(NOTES, encoding="utf-8")
     (root / "tests/methods/test_light_house.py").write_text(TEST, encoding="utf-8")
@@ -176,7 +191,8 @@ def test_every_table_of_the_documents_has_it(root):
 
 def test_every_suite_over_methods_runs_it_and_the_verbs_know_it(root):
     """Its own test there asks the verbs; the town, on which pages learn, is left to real ones."""
-    suites = ("contract", "methods", "test_reproduction.py", "test_documents.py")
+    own = ("test_light_house.py", "test_recipes.py", "test_closure.py")
+    suites = ("contract", *(f"methods/{name}" for name in own), *DOCUMENTS)
     named = "light-house or light_house or every_run_and_a_row or navigation"
     out = run(
         root,
