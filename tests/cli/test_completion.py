@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from crossview import cli
+from crossview.catalogue import METHODS
 
 PLAIN = {k: v for k, v in os.environ.items() if not k.startswith(("COMP_", "_CROSSVIEW"))}
 
@@ -43,7 +44,7 @@ def test_verbs_and_options_are_completed(complete):
     [
         (("train", "--method", "geodtr"), {"geodtr", "geodtr-plus"}),
         (("data", "check", "cvusa"), {"cvusa", "cvusa-cleaned"}),
-        (("data", "cache", "--method", "sa"), {"safa", "saig-d", "sample4geo"}),
+        (("data", "cache", "--method", "sa"), {name for name in METHODS if name[:2] == "sa"}),
         (("evaluate", "--data", "vigor-same"), {"vigor-same", "vigor-same-corrected"}),
         (("index", "a.tif", "--model", "to"), {"town"}),
         (("locate", "--format", "k"), {"kml", "kmz"}),
