@@ -7,7 +7,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from crossview.errors import InvalidValue, WeightsUnavailable
-from crossview.networks.backbones import backbone
+from crossview.networks.backbones import backbone, find_vgg_block, trunk
 from crossview.networks.weight_files import as_timm
 
 NAME = "test_convnext"
@@ -166,3 +166,12 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
     torch.save(tensors, tmp_path / "w.pth")
     with pytest.raises(WeightsUnavailable, match="stem.0.bias holds 1 values that are no finite"):
         backbone(NAME, str(tmp_path / "w.pth"))
+
+
+def test_a_vgg_has_five_blocks_of_two_and_three_convolutions():
+    with torch.device("meta"):
+        cut = trunk("vgg16", "none", pooled=False)
+    names = [f"ground.trunk.{name}" for name, value in cut.named_parameters() if value.ndim > 1]
+    blocks = [find_vgg_block(name) for name in names]
+    assert blocks == [1, 1, 2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 5]
+    assert find_vgg_block("ground.reduction.weight") == 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,6 +99,7 @@ def _first_line(problem: Exception) -> str:
 
 
 VGG_DROPOUT = 0.2  # SAFA's released code keeps 0.8 of conv4 and conv5
+VGG16_POOLS = (4, 9, 16, 23, 30)  # numbers of the layers that end its five blocks
 
 
 class Trunk(nn.Module):
@@ -198,6 +200,12 @@ def _vgg(model: Any, *, pooled: bool) -> Trunk:
         if pools >= 3 and isinstance(layer, nn.ReLU):
             kept[f"dropout{index}"] = nn.Dropout(VGG_DROPOUT)
     return Trunk(kept, 512)
+
+
+def find_vgg_block(name: str) -> int:
+    """Which of VGG16's five blocks a parameter of its trunk belongs to; 0: none of them."""
+    found = re.search(r"\bstages\.layer(\d+)\.", name)
+    return 1 + sum(int(found[1]) > pool for pool in VGG16_POOLS) if found else 0
 
 
 def list_sizes(positions: int, side_px: int) -> str:
