@@ -13,6 +13,7 @@ from crossview.networks.losses import (
     info_nce,
     learned_scale,
     soft_margin_triplet,
+    weigh_exemplars,
 )
 
 
@@ -251,3 +252,29 @@ def test_fake_masks_are_drawn_anew_each_time():
     features, masks = torch.rand(2, 3, 6), torch.rand(2, 6, 4)
     layout = Layout(apply_masks(features, masks), features, masks, (2, 3))
     assert random_masks(layout, 0.0, 1.0) != random_masks(layout, 0.0, 1.0)
+
+
+def test_exemplars_weigh_by_their_difficulty_between_two_bounds():
+    """The rule number by number: easy ones by themselves, hard ones no more than equal ones."""
+    difference = torch.linspace(-4, 4, 33, dtype=torch.float64)
+    for margin, easy in ((1.5, 0.0), (3.0, 0.1), (0.0, 0.2)):
+        slow = []
+        for delta in difference.tolist():
+            p = 1.0 / (1.0 + math.exp(delta + margin / 2))  # that the wrong picture is the farther
+            weight = -math.log2(p)
+            low, high = (
+                -math.log2(1.0 / (1.0 + math.exp(at + margin / 2))) for at in (-margin, 0.0)
+            )
+            slow.append(easy if weight < low else min(weight, high))
+        found = weigh_exemplars(difference, margin, easy=easy)
+        torch.testing.assert_close(found, torch.tensor(slow, dtype=torch.float64))
+    assert not weigh_exemplars(
+        difference.requires_grad_(), 1.0, easy=0.0, through=False
+    ).requires_grad
+
+
+def test_only_exemplars_between_the_bounds_have_gradients_and_half_precision_keeps_its_digits():
+    difference = torch.tensor([-2.0, -0.5, 0.5], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(weigh_exemplars(difference, 1.0, easy=0.1).sum(), difference)
+    assert gradient.tolist() == pytest.approx([0.0, 0.5 / math.log(2.0), 0.0])
+    assert weigh_exemplars(torch.zeros(2).bfloat16(), 1.0, easy=0.0).dtype == torch.float32

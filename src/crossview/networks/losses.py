@@ -132,6 +132,24 @@ def _take_costliest(costs: Tensor, other: Tensor, nearest: int) -> Tensor:
     return largest[largest.isfinite()]
 
 
+def weigh_exemplars(
+    difference: Tensor, margin: float, *, easy: float, through: bool = True
+) -> Tensor:
+    """Weights of triplets by how hard they are, of ``difference`` = d_true - d_wrong, any shape.
+
+    log2(1 + exp(difference + margin / 2)); those of triplets easier than -``margin`` are replaced
+    by ``easy``, those of triplets whose wrong picture is the nearer one are held at the weight of
+    equal distances. ``through``: gradients also flow through weights between the bounds.
+
+    The distance rectified logistic regression of HER (Cai et al., ICCV 2019) and SEH (Guo et al.,
+    TIP 2022): the first gives easy triplets 0.1 / n, the second removes them.
+    """
+    with without_autocast(difference):
+        difference = at_least_float32(difference if through else difference.detach())
+        weight = F.softplus(difference.clamp_max(0.0) + margin / 2.0) / math.log(2.0)
+        return torch.where(difference < -margin, easy, weight)
+
+
 def counterfactual(vector: Tensor, fake: Tensor, beta: float = 5.0) -> Tensor:
     """Mean of log(1 + exp(-beta d)), d = 2 - 2 cosine, over rows of unit [n, D] and their fakes.
 
