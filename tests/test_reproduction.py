@@ -11,7 +11,7 @@ import math
 import re
 import shlex
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -158,7 +158,7 @@ def test_every_published_row_stands_beside_what_can_give_it_or_says_that_nothing
         assert training.method == METHODS[method]
         trained = training.data.removesuffix("-cleaned")
         assert trained == table["trained_on"]
-        if hasattr(training.config, "polar"):
+        if "polar" in asdict(training.config):  # CVFT, which tables call polar, has no such setting
             assert training.config.polar == (how == "polar")
     models, fovs = table.get("models", ""), table.get("fov_deg")
     fovs = fovs if isinstance(fovs, list) else [fovs]
