@@ -18,6 +18,11 @@ BESIDE = {  # a page for use contrasts no pairs; Views, which it needs, stand be
         "crossview.arrays"
     },  # the part that Sample4Geo shares cuts sectors, which only ConGeo and SinGeo use
     "crossview.methods.sample4geo": {"crossview.views.crops", "crossview.views.lens"},
+    # an encoder of its own: what makes aligned views stands beside the branches on cut trunks
+    "crossview.methods.oricnn": {
+        "crossview.networks.backbones",
+        "crossview.networks.weight_files",
+    },
 }
 
 
