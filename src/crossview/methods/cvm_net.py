@@ -20,6 +20,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -206,7 +207,7 @@ def measure(model: CvmNet, batches: Iterator[Batch]) -> None:
         }
         for name, vlad in model.vlad.items():
             sides = SIDES if name == "both" else (name,)
-            vlad.begin_at(torch.cat([features[side] for side in sides], dim=2))
+            cast(NetVlad, vlad).begin_at(torch.cat([features[side] for side in sides], dim=2))
     model.train()
 
 

@@ -143,18 +143,17 @@ class OrientedEncoder(nn.Module):
         told = MAPS if config.orientation else 0
         self.told = [told] + [told if config.scheme == 2 else 0] * (len(config.widths) - 1)
         given = [n + more for n, more in zip((3, *config.widths), self.told, strict=False)]
-        self.convs = nn.ModuleList(
-            nn.Conv2d(one, other, 4, stride=2)
-            for one, other in zip(given, config.widths, strict=True)
-        )
-        self.norms = nn.ModuleList(
-            nn.BatchNorm2d(width, eps=NORM_EPS) for width in config.widths[1:]
-        )
-        for conv in self.convs:
+        self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
+        for number, width in enumerate(config.widths):
+            conv = nn.Conv2d(given[number], width, 4, stride=2)
             nn.init.normal_(conv.weight, std=INITIAL_STD)
-            nn.init.zeros_(conv.bias)
-        for norm in self.norms:
-            nn.init.normal_(norm.weight, mean=1.0, std=INITIAL_STD)
+            self.convs.append(conv)
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
+            if number:
+                norm = nn.BatchNorm2d(width, eps=NORM_EPS)
+                nn.init.normal_(norm.weight, mean=1.0, std=INITIAL_STD)
+                self.norms.append(norm)
 
     def forward(self, images: Tensor, make_maps: MakeMaps) -> Tensor:
         """See the class."""
