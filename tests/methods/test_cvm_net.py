@@ -223,7 +223,8 @@ def test_variant_i_has_the_published_size_layer_by_layer():
     }
     vgg = sum(9 * i * o + o for i, o in zip(INPUTS, OUTPUTS, strict=True))
     assert sizes == {
-        "trunks": 2 * vgg,
+        "ground_trunk": vgg,
+        "aerial_trunk": vgg,
         "vlad": 2 * (2 * 64 * 512 + 2 * 64),  # linear map, centres, norm
         "project": 4096 * (64 * 512 + 1),
     }
@@ -262,9 +263,9 @@ def test_the_trunk_ends_with_conv5_3_at_a_sixteenth_of_the_picture():
         ("ground", (224, 1232), (14, 77)),
         ("aerial", (512, 512), (32, 32)),
     ):
-        maps = model.trunks[side](torch.empty(1, 3, *size, device="meta"))
+        maps = model.get_submodule(f"{side}_trunk")(torch.empty(1, 3, *size, device="meta"))
         assert tuple(maps.shape) == (1, 512, *expected)
-    last = list(model.trunks["ground"].stages)[-2:]
+    last = list(model.ground_trunk.stages)[-2:]
     assert [type(layer).__name__ for layer in last] == ["ReLU", "Dropout"]
     assert last[1].p == pytest.approx(0.2)
 

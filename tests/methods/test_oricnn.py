@@ -31,7 +31,7 @@ ORICNN = {
     "aerial_px": (512, 512),
     "polar": False,
     "whole": True,
-    "elevation_deg": (-32.7, 32.7),
+    "mapped_deg": (-32.7, 32.7),
     "alpha": 10.0,
     "apart_m": 0.0,
     "shift": True,
@@ -43,7 +43,7 @@ ORICNN = {
     "lr": 1e-5,
     "weight_decay": 0.0,
 }
-CVACT = ORICNN | {"elevation_deg": (-45.0, 45.0), "crop": 0.4267, "apart_m": 25.0}
+CVACT = ORICNN | {"mapped_deg": (-45.0, 45.0), "crop": 0.4267, "apart_m": 25.0}
 RELEASES = {
     "cvusa": ORICNN,
     "cvusa-scheme2": ORICNN | {"scheme": 2},
@@ -413,6 +413,12 @@ def test_vectors_have_the_published_length_and_maps_the_published_sizes():
         conv.register_forward_hook(lambda module, given, made: sizes.append(tuple(made.shape[2:])))
     assert branch(torch.empty(1, 3, 224, 1232, device="meta")).shape == (1, 1536)
     assert sizes[-3:] == [(7, 39), (4, 20), (2, 10)]
+
+
+def test_maps_of_whole_panoramas_have_the_angles_that_are_told_for_them():
+    spans = {"elevation_deg": (-30.0, 30.0), "mapped_deg": (-45.0, 45.0)}
+    found = [page.build(tiny(whole=whole, **spans)).ground.elevation_deg for whole in (False, True)]
+    assert found == [(-30.0, 30.0), (-45.0, 45.0)]
 
 
 def test_colours_alone_have_no_maps_and_ask_for_no_heading():

@@ -100,8 +100,11 @@ def _layer(
 
 
 def _encoder(model: Any, side: str) -> Any:
-    """The module behind a branch: shared, one of two, or the branch itself; else the network."""
-    names = ("model", "model_q" if side == "ground" else "model_r", side)
+    """The module behind a branch: shared, one of two, the branch itself, or its trunk of a network.
+
+    Else the network.
+    """
+    names = ("model", "model_q" if side == "ground" else "model_r", side, f"{side}_trunk")
     encoders = (getattr(model, name, None) for name in names)
     return next((module for module in encoders if isinstance(module, nn.Module)), model)
 

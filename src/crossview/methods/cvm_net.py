@@ -151,9 +151,9 @@ class CvmNet(nn.Module):
 
     def __init__(self, config: Config, trunks: dict[str, backbones.Trunk]) -> None:
         super().__init__()
-        channels = trunks["ground"].channels
+        self.ground_trunk, self.aerial_trunk = (trunks[side] for side in SIDES)
+        channels = self.ground_trunk.channels
         alike = config.variant == "II"
-        self.trunks = nn.ModuleDict(trunks)
         self.top = Convolutions(channels, rectified=config.rectified) if alike else None
         names = ("both",) if alike else SIDES
         self.vlad = nn.ModuleDict({name: NetVlad(channels, config.clusters) for name in names})
@@ -172,7 +172,7 @@ class CvmNet(nn.Module):
 
     def features(self, images: Tensor, side: str) -> Tensor:
         """[B, 3, h, w] -> [B, C, N], which NetVLAD aggregates."""
-        maps: Tensor = self.trunks[side](images)
+        maps: Tensor = self.get_submodule(f"{side}_trunk")(images)
         return (maps if self.top is None else self.top(maps, side)).flatten(2)
 
     def _embed(self, images: Tensor, side: str) -> Tensor:
@@ -213,7 +213,7 @@ def measure(model: CvmNet, batches: Iterator[Batch]) -> None:
 
 def rate(name: str, config: Config) -> float:
     """The share of the learning rate of a parameter: 0 of VGG16's first three blocks."""
-    layer = re.match(r"trunks\.\w+\.stages\.layer(\d+)\.", name)
+    layer = re.match(r"(?:ground|aerial)_trunk\.stages\.layer(\d+)\.", name)
     pretrained = config.frozen and config.weights != backbones.RANDOM
     return 0.0 if layer and pretrained and int(layer[1]) < FROZEN_LAYERS else 1.0
 

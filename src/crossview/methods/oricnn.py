@@ -53,7 +53,8 @@ class Config:
     ground_px: tuple[int, int] = (224, 1232)  # height, width [C]
     aerial_px: tuple[int, int] = (512, 512)  # [C]
     whole: bool = False  # the files squashed to these sizes, as the authors do
-    elevation_deg: tuple[float, float] = (-32.7, 32.7)  # of panoramas; of their maps also if whole
+    elevation_deg: tuple[float, float] = (-32.7, 32.7)  # of panoramas, unless whole
+    mapped_deg: tuple[float, float] = (-32.7, 32.7)  # of their maps, if whole; CVACT -45, 45 [C]
     footprint_m: float = 176.0  # of aerial windows, unless whole: CVUSA's
     alpha: float = 10.0  # of the triplet loss [C]
     apart_m: float = 0.0  # nearer places are no negatives; CVACT 25 [C]
@@ -71,7 +72,7 @@ class Config:
     polar = False  # no setting: the aerial map holds the polar coordinates
 
     def __post_init__(self) -> None:
-        for name in ("widths", "ground_px", "aerial_px", "elevation_deg"):
+        for name in ("widths", "ground_px", "aerial_px", "elevation_deg", "mapped_deg"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         require(self.scheme in (1, 2), f"scheme must be 1 or 2, got {self.scheme}.")
         require(
@@ -191,7 +192,8 @@ class GroundBranch(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.encoder, self.elevation_deg = OrientedEncoder(config), config.elevation_deg
+        self.encoder = OrientedEncoder(config)
+        self.elevation_deg = config.mapped_deg if config.whole else config.elevation_deg
 
     def forward(self, images: Tensor, ahead_deg: Tensor | None = None) -> Tensor:
         """[B, 3, H, W], and [B] azimuths of the middle columns -> unit [B, D]."""
@@ -335,10 +337,10 @@ def check(table: PairTable, config: Config) -> None:
 RECIPES = {
     "cvusa": {"whole": True},
     "cvusa-scheme2": {"whole": True, "scheme": 2},
-    "cvact": {"whole": True, "elevation_deg": (-45.0, 45.0), "crop": 0.4267, "apart_m": 25.0},
+    "cvact": {"whole": True, "mapped_deg": (-45.0, 45.0), "crop": 0.4267, "apart_m": 25.0},
     "cvact-scheme2": {
         "whole": True,
-        "elevation_deg": (-45.0, 45.0),
+        "mapped_deg": (-45.0, 45.0),
         "crop": 0.4267,
         "apart_m": 25.0,
         "scheme": 2,
