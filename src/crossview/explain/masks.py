@@ -30,7 +30,7 @@ from crossview.evaluation.ranking import rank
 from crossview.evaluation.task import Pairs, Relation
 from crossview.files import atomic_write, make_folder, sweep
 from crossview.networks import augmentations
-from crossview.pairs.batch import normalise
+from crossview.pairs.batch import normalise, to_batch
 from crossview.pairs.loading import Reader, read_pair, read_whole_pictures
 from crossview.pairs.table import PairTable
 from crossview.stats import cluster_interval
@@ -460,6 +460,44 @@ def _draw_blocks(path: Path, blocks: Mapping[str, Sequence[Cell]]) -> None:
     _save(figure, path)
 
 
+def draw_pictures(path: Path, subjects: Sequence[ExplainedRun], row: int) -> bool:
+    """What networks draw of one pair, between its ground view and that from above: a column a run.
+
+    A page tells it by ``pictures`` (model, batch, config): [B, 3, h, w] in [0, 1] by name. Returns
+    whether there was anything to draw.
+    """
+    able = [subject for subject in subjects if hasattr(subject.page, "pictures")]
+    columns = [_list_pictures(subject, row) for subject in able]
+    if not columns:
+        return False
+    most = max(map(len, columns))
+    width = min(6.0 * len(columns), WIDEST_IN)
+    figure, axes = _figure(most, len(columns), (width, 1.3 * most))
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for column, (subject, cells) in enumerate(zip(able, columns, strict=True)):
+        start = f"{subject.name}: " if len(able) > 1 else ""
+        for line, (name, picture) in enumerate(cells.items()):
+            axes[line][column].imshow(picture)
+            axes[line][column].set_title(f"{start}{name}", fontsize=8)
+    _save(figure, path)
+    return True
+
+
+def _list_pictures(subject: ExplainedRun, row: int) -> dict[str, U8]:
+    """The views of a pair and what the network draws of them, [h, w, 3] by name."""
+    raw = subject.reader.batch(0, 0, [row])
+    batch = to_batch(raw, subject.reader.views, next(subject.model.parameters()).device)
+    subject.model.eval()
+    with torch.no_grad():
+        drawn = subject.page.pictures(subject.model, batch, subject.config)
+    shown = {
+        name: (255.0 * values[0].clamp(0.0, 1.0)).round().byte().permute(1, 2, 0).cpu().numpy()
+        for name, values in drawn.items()
+    }
+    return {"ground": raw.ground[0], **shown, "from above": raw.aerial[0]}
+
+
 def draw_courses(path: Path, runs: Sequence[Path]) -> None:
     """The loss of several trainings, smoothed, step by step (GeoDTR+, Figure 9)."""
     figure, axes = _figure(1, 1, (7.0, 3.4))
@@ -522,8 +560,9 @@ def explain(
     """Distances of variants, recall in other layouts; of masks their alignment, and some drawn.
 
     Each figure shows all of the runs side by side, on the same rows. Writes ``distances.png``,
-    ``masks-ROW.png``, ``samples-ROW.png`` and ``explain.json`` into ``out``; returns what the last
-    holds: the first run's figures, and of several runs "runs", those of each.
+    ``masks-ROW.png``, ``samples-ROW.png``, where networks draw ``pictures-ROW.png``, and
+    ``explain.json`` into ``out``; returns what the last holds: the first run's figures, and of
+    several runs "runs", those of each.
     """
     require_one_kind(subjects)
     sweep(make_folder(out))
@@ -556,6 +595,7 @@ def explain(
         if drawn:
             draw_masks(out / f"masks-{row}.png", drawn)
         draw_samples(out / f"samples-{row}.png", subjects, row)
+        draw_pictures(out / f"pictures-{row}.png", subjects, row)
     whole = dict(records[0])
     if len(subjects) > 1:
         whole["runs"] = [

@@ -143,6 +143,16 @@ def trunk(
     )
 
 
+def cut_after(cut: Trunk, stage: str) -> Trunk:
+    """``cut`` up to the stage of that name, which it has; its modules are shared, not copied."""
+    stages = list(cut.stages.named_children())
+    kept = OrderedDict(stages[: [name for name, _ in stages].index(stage) + 1])
+    shadow = deepcopy(nn.Sequential(kept)).to("meta").eval()
+    with torch.no_grad():
+        channels = int(shadow(torch.empty(1, 3, 64, 64, device="meta")).shape[1])
+    return Trunk(kept, channels)
+
+
 def uncut(name: str) -> str:
     """What the whole ConvNeXt calls a tensor of its trunk: "stages.stage3.x" is "stages.2.x"."""
     part, _, rest = name.removeprefix("stages.").partition(".")

@@ -212,7 +212,10 @@ class LayoutBranch(nn.Module):
                 f"This network takes pictures of {self.size_px[1]} x {self.size_px[0]} pixels, "
                 f"got {images.shape[3]} x {images.shape[2]}: its masks belong to positions."
             )
-        maps = self.trunk(images)
+        return self.describe(self.trunk(images))
+
+    def describe(self, maps: Tensor) -> Layout:
+        """What :meth:`layout` makes of the trunk's maps [B, C, h, w]."""
         features = maps.flatten(2)
         masks = self.generator(features)
         vector = apply_masks(features, masks, mask_major=self.mask_major)
