@@ -243,7 +243,7 @@ def _double(maps: Tensor) -> Tensor:
     return F.interpolate(maps, scale_factor=2.0, mode="nearest")
 
 
-class Residual(nn.Module):
+class MiddleBlock(nn.Module):
     """Two 3 x 3 convolutions with instance norms, added to what came [C]."""
 
     def __init__(self, channels: int) -> None:
@@ -269,7 +269,7 @@ def make_encoder(config: Config) -> backbones.Trunk:
     for number, (inputs, outputs) in enumerate(zip(config.widths, rest, strict=False)):
         stages[f"down{number + 1}"] = nn.Sequential(Down(inputs, outputs), _norm(outputs))
     last = config.widths[-1]
-    stages["middle"] = nn.Sequential(*(Residual(last) for _ in range(config.blocks)))
+    stages["middle"] = nn.Sequential(*(MiddleBlock(last) for _ in range(config.blocks)))
     return backbones.Trunk(stages, last)
 
 
