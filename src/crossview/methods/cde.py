@@ -354,10 +354,9 @@ def build(config: Config) -> SynthesisNetwork:
     return SynthesisNetwork(ground, aerial, config)
 
 
-Turn = tuple[str, dict[str, Tensor]]
-
-
-def play(model: SynthesisNetwork, batch: Batch, config: Config) -> Iterator[Turn]:
+def play(
+    model: SynthesisNetwork, batch: Batch, config: Config
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Discriminator, retrieval, generator: each moves by its own losses, in this order [C]."""
     drawn, features = model.draw(batch.aerial)
     false = cross_entropy(model.assess(batch.aerial, drawn.detach()), 0.0)
