@@ -2,7 +2,8 @@
 
 ``compare`` answers two questions with short trainings: which encoders to ship, and whether worlds
 from orthophotos carry over to a country that no training saw. ``final`` makes the model to ship in
-the stages of ``make model``. Both go on where they were stopped.
+the stages of ``make model``. Both go on where they were stopped. With ``--device cpu`` they need no
+GPU, only time.
 """
 
 from __future__ import annotations
@@ -191,7 +192,8 @@ def compare(arguments: argparse.Namespace) -> None:
     commands = []
     for training in list_trainings():
         run = work / "runs" / training.name
-        if arguments.only in training.name and not (run / "measured.json").is_file():
+        wanted = any(part in training.name for part in arguments.only or [""])
+        if wanted and not (run / "measured.json").is_file():
             line = train_command(training, arguments, arguments.steps, arguments.batch)
             after = [*own("measure"), str(run), *folders(arguments)]
             commands.append(["bash", "-c", f"{quote(line)} && {quote(after)}"])
@@ -222,14 +224,20 @@ def fill_caches(arguments: argparse.Namespace, kinds: Sequence[str]) -> None:
 
 
 def measure(arguments: argparse.Namespace) -> None:
-    """``measured.json`` of a run: what it finds in every sample of worlds, by the rule of adapt."""
+    """``measured.json`` of a run: what it finds where it was not trained, by the rule of adapt.
+
+    That is towns that no training saw, and worlds of the country that was left out. A run that left
+    none out is measured on every country, which it may have seen.
+    """
     from crossview.adaptation import measure_pairs
     from crossview.catalogue import open_data
 
     run, work = Path(arguments.run), Path(arguments.work)
     embedder = open_embedder(run, arguments.device)
     measured = {}
-    for name in ("towns", *list_countries(work)):
+    countries = list_countries(work)
+    unseen = [country for country in countries if run.name.endswith(f"-{country}")] or countries
+    for name in ("towns", *unseen):
         file = work / name / ("pairs.csv" if name == "towns" else "sample.csv")
         table = open_data(f"pairs:{file}").tables["val" if name == "towns" else "test"]
         measured[name] = measure_pairs(embedder, table).summarise()
@@ -393,8 +401,9 @@ def read_arguments() -> argparse.Namespace:
         verb.add_argument("--together", type=int, default=5, help="trainings at once")
         verb.add_argument("--workers", type=int, default=3, help="loading processes of each")
         verb.add_argument(
-            "--only", default="", help="trainings whose names hold this, such as small"
-        )
+            *("--only",), action="append", default=[],
+            help="trainings whose names hold this, such as small; may be given several times",
+        )  # fmt: skip
         verb.add_argument("--trunk", default="", help="file of the trunk's weights")
         verb.add_argument("--kind", default="both-tuned", choices=KINDS, help="of final")
         verb.add_argument("--config", action="append", default=[], help="more settings of final")

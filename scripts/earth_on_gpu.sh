@@ -6,7 +6,7 @@
 #
 # compare: renders towns and worlds of every country, then short trainings side by side: small encoders,
 # the trunk frozen and tuned, both; towns, worlds and both with a country left out in turn. Each is
-# measured on worlds of every country. final: one long training on all of them; the weights as float16.
+# measured on worlds of the country left out. final: one long training on all of them; the weights as float16.
 # Needs crossview with the extra train, and a GPU; PYTHON names the interpreter.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
