@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tests.methods.test_vigor_offset import TINY
+from tests.methods.test_vigor_offset import SMALL
 from tests.tiny_tiles import write_tiles
 
 from crossview.assessment import AssessmentOptions, open_assessment
@@ -29,14 +29,14 @@ OFFSET = (0.5, -0.25)  # halves down and right: 15 m and -7.5 m of a tile of 60 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run folder of a network of random weights, whose head always says OFFSET."""
-    config = page.Config(**TINY)
+    config = page.Config(**SMALL)
     torch.manual_seed(1)
     model = page.build(config)
     torch.nn.init.zeros_(model.offset.outer.weight)
     model.offset.outer.bias.data = torch.tensor(OFFSET)
     folder = tmp_path_factory.mktemp("offsets")
     run = RunFolder(folder / "run")
-    settings = {**TINY, "ground_px": [32, 64], "aerial_px": [32, 32]}
+    settings = {**SMALL, "ground_px": [32, 64], "aerial_px": [32, 32]}
     run.begin(
         {"method": "vigor-offset", "config": settings, "data": "pairs:p"}, {"synthetic": True}
     )

@@ -21,7 +21,12 @@ from crossview.errors import InvalidValue, WeightsUnavailable
 from crossview.explain.consistency import activation_maps
 from crossview.methods import saig_d
 from crossview.networks.weight_files import read_weights
-from crossview.training.import_weights import Checkpoint, convert_tensors, find_settings
+from crossview.training.import_weights import (
+    Checkpoint,
+    KnownNetwork,
+    convert_tensors,
+    find_settings,
+)
 
 # What the suites over all methods ask (tests/contract/settings.py).
 TINY = {
@@ -299,7 +304,8 @@ def theirs(config):
 
 
 def checkpoint(tensors, path):
-    return Checkpoint(path=path, sha256="", tensors=tensors, authors="SAIG", pages=("saig_d",))
+    whose = (KnownNetwork(name="SAIG", method="saig-d", tensors=saig_d.TENSORS),)
+    return Checkpoint(path=path, sha256="", tensors=tensors, whose=whose)
 
 
 def test_what_a_file_shows_is_said_where_the_settings_do_not_fit(tmp_path):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from crossview.arrays import F32, I64, U8
 from crossview.errors import InvalidValue, require
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+OF_THE_BATCH = 1_000_000_007  # where pairs have their position: the draws that a batch shares
 _TENSORS = ("ground", "aerial", "rows", "places", "fov_deg", "heading_deg")
 _OPTIONAL = ("camera", "told", "apart_m")  # tensors that may be None
 
@@ -193,3 +196,13 @@ class TrainingProgress:
         """Share of the batches that are done when this one is, at most 1."""
         done = self.epoch * self.span.batches + self.batch + 1
         return min(1.0, done / (self.span.epochs * self.span.batches))
+
+    def stage(self, page: Any, config: Any, seed: int) -> Any:
+        """The Config of a page with a curriculum for this batch; of other pages, ``config``.
+
+        What it draws depends on the training's ``seed`` and the batch alone.
+        """
+        if not hasattr(page, "staged"):
+            return config
+        rng = np.random.default_rng((seed, self.epoch, self.batch, OF_THE_BATCH))
+        return page.staged(config, self, rng)

@@ -38,7 +38,6 @@ from crossview.pairs.table import PairTable
 from crossview.views.symmetry import roll_ground
 
 JOBS_PER_WORKER = 3  # under way at a time, so that results never pile up
-OF_THE_BATCH = 1_000_000_007  # where pairs have their position: the draws that a batch shares
 CHUNK = 16  # pictures per job of a worker
 _NAMED_UNREADABLE = 5  # unreadable pictures that an error names
 Copies = tuple[PairPixels, ...]
@@ -114,7 +113,10 @@ class Reader:
     def _read_config(self, page: Any, key: tuple[int, int, int]) -> Any:
         """The page's Config, as it is in this batch if the page has a curriculum."""
         config = page.Config(**self.config)
-        return config if self.span is None else stage_config(page, config, self.span, key)
+        if self.span is None:
+            return config
+        seed, epoch, batch = key
+        return TrainingProgress(span=self.span, epoch=epoch, batch=batch).stage(page, config, seed)
 
     def _draw_companion(self, row: int, rng: np.random.Generator) -> PairPixels | None:
         others = self._rows_by_place[self.places[row]]
@@ -149,17 +151,6 @@ class Reader:
         if pair.viewed or self.views.aerial.whole:
             return pair.aerial
         return make_aerial_view(pair.aerial, pair.metres_per_px, self.views.aerial)
-
-
-def stage_config(page: Any, config: Any, span: TrainingLength, key: tuple[int, int, int]) -> Any:
-    """The Config of a page with a curriculum for one batch; of other pages, ``config``.
-
-    ``key``: the training's seed, the epoch and the batch's number in it.
-    """
-    if not hasattr(page, "staged"):
-        return config
-    progress = TrainingProgress(span=span, epoch=key[1], batch=key[2])
-    return page.staged(config, progress, np.random.default_rng((*key, OF_THE_BATCH)))
 
 
 def read_pair(table: PairTable, source: Source, row: int, *, near: bool = False) -> PairPixels:

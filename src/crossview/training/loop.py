@@ -34,8 +34,8 @@ from crossview.arrays import I64
 from crossview.errors import InvalidValue, TrainingFailed
 from crossview.networks import asam
 from crossview.networks.losses import AERIAL, GROUND, GROUND_2
-from crossview.pairs.batch import Batch, RawBatch, Views, to_batch
-from crossview.pairs.loading import Loader, stage_config
+from crossview.pairs.batch import Batch, RawBatch, TrainingProgress, Views, to_batch
+from crossview.pairs.loading import Loader
 from crossview.pairs.table import PairTable
 from crossview.training.contract import Method, TrainingRecipe, find_players, is_game
 from crossview.training.device import autocast
@@ -246,8 +246,9 @@ class _Given:
 
 def _config_now(state: TrainState, job: TrainingJob) -> Any:
     """The Config of the batch that was handed out last: as it was augmented with."""
-    key = (job.recipe.seed, state.epoch, state.position - 1)
-    return stage_config(job.method, job.config, job.recipe.span(len(job.table)), key)
+    span = job.recipe.span(len(job.table))
+    progress = TrainingProgress(span=span, epoch=state.epoch, batch=state.position - 1)
+    return progress.stage(job.method, job.config, job.recipe.seed)
 
 
 def _add_share(sums: dict[str, float], losses: Mapping[str, float], recipe: TrainingRecipe) -> None:
