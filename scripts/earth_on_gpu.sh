@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The packaged model of Earth on one GPU, in one command that goes on where it was stopped:
+# The packaged model of Earth, on one GPU or with --device cpu, in one command that goes on where it was stopped:
 #
 #     scripts/earth_on_gpu.sh compare [--minutes 9] [--ortho FOLDER] [--work runs/earth-on-gpu] [--out FILE.json]
 #     scripts/earth_on_gpu.sh final   [--minutes 9] [--ortho FOLDER] [--work runs/earth-on-gpu] [--out FOLDER]
@@ -7,7 +7,7 @@
 # compare: renders towns and worlds of every country, then short trainings side by side: small encoders,
 # the trunk frozen and tuned, both; towns, worlds and both with a country left out in turn. Each is
 # measured on worlds of the country left out. final: one long training on all of them; the weights as float16.
-# Needs crossview with the extra train, and a GPU; PYTHON names the interpreter.
+# Needs crossview with the extra train; on two cores, far fewer pairs and steps. PYTHON names the interpreter.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python=${PYTHON:-.venv-dev/bin/python}

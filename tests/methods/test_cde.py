@@ -51,7 +51,7 @@ CDE = {
     "alpha": 10.0,
     "hard_shares": (1.0, 0.1, 0.05, 0.01),
     "hard_until": (20, 40, 60),
-    "apart_m": 0.0,
+    "negatives_from_m": 0.0,
     "real": 0.9,
     "reconstruction": 100.0,
     "retrieval": 1000.0,
@@ -62,7 +62,7 @@ CDE = {
     "beta1": 0.5,
     "weight_decay": 0.0,
 }
-RELEASES = {"cvusa": CDE, "cvact": CDE | {"apart_m": 25.0}}
+RELEASES = {"cvusa": CDE, "cvact": CDE | {"negatives_from_m": 25.0}}
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,10 @@ RELEASE = {
     "lr": 1e-5,
     "weight_decay": 0.0,
 }
-RELEASES = {"cvusa": RELEASE | {"apart_m": 0.0}, "cvact": RELEASE | {"apart_m": 25.0}}
+RELEASES = {
+    "cvusa": RELEASE | {"negatives_from_m": 0.0},
+    "cvact": RELEASE | {"negatives_from_m": 25.0},
+}
 SETTINGS = cvft.Config(weights="none", rounds=3, sharpness=10.0)
 
 
@@ -189,7 +192,7 @@ def test_the_network_has_the_published_size_and_its_vector():
 
 @pytest.mark.parametrize("apart_m", [0.0, 25.0])
 def test_the_loss_is_that_of_all_triplets_but_for_near_negatives(apart_m):
-    config = cvft.Config(**TINY, apart_m=apart_m)
+    config = cvft.Config(**TINY, negatives_from_m=apart_m)
     torch.manual_seed(2)
     model = cvft.build(config).eval()
     batch = example_batch(cvft.views(config), torch.device("cpu"))

@@ -33,7 +33,7 @@ ORICNN = {
     "whole": True,
     "mapped_deg": (-32.7, 32.7),
     "alpha": 10.0,
-    "apart_m": 0.0,
+    "negatives_from_m": 0.0,
     "shift": True,
     "crop": 512 / 750,
     "turn": 0.6,
@@ -43,7 +43,7 @@ ORICNN = {
     "lr": 1e-5,
     "weight_decay": 0.0,
 }
-CVACT = ORICNN | {"mapped_deg": (-45.0, 45.0), "crop": 0.4267, "apart_m": 25.0}
+CVACT = ORICNN | {"mapped_deg": (-45.0, 45.0), "crop": 0.4267, "negatives_from_m": 25.0}
 RELEASES = {
     "cvusa": ORICNN,
     "cvusa-scheme2": ORICNN | {"scheme": 2},
@@ -293,7 +293,7 @@ def read_batch(table, config, rows):
         def aerial(self, index):
             return np.full((32, 32, 3), 40 * index, np.uint8), 2.0
 
-    settings = {**SMALL, "footprint_m": 60.0, "apart_m": config.apart_m}
+    settings = {**SMALL, "footprint_m": 60.0, "negatives_from_m": config.negatives_from_m}
     reader = Reader(
         table=table,
         source=Source(),
@@ -317,7 +317,7 @@ def place_table(metres):
 
 def test_a_batch_says_how_far_apart_its_places_are_where_that_is_asked():
     table = place_table([0.0, 20.0, 46.0, 500.0])
-    raw, batch = read_batch(table, tiny(apart_m=25.0), [3, 0, 1, 2])
+    raw, batch = read_batch(table, tiny(negatives_from_m=25.0), [3, 0, 1, 2])
     metres = np.array([500.0, 0.0, 20.0, 46.0])
     np.testing.assert_allclose(raw.apart_m, abs(metres[:, None] - metres), atol=1e-3)
     assert batch.part(1, 3).apart_m.shape == (2, 4)
@@ -341,7 +341,7 @@ def lose_slowly(ground, aerial, metres, apart_m):
 
 
 def test_places_nearer_than_25_metres_are_no_negatives():
-    config = tiny(apart_m=25.0)
+    config = tiny(negatives_from_m=25.0)
     metres = [0.0, 20.0, 46.0, 500.0, math.nan]
     _, batch = read_batch(place_table(metres), config, [0, 1, 2, 3, 4])
     torch.manual_seed(5)
@@ -361,14 +361,16 @@ def test_places_nearer_than_25_metres_are_no_negatives():
 
 def test_a_batch_of_near_places_alone_teaches_nothing_and_breaks_nothing():
     vectors = {"ground": torch.eye(3, requires_grad=True), "aerial": torch.eye(3)}
-    loss = page.contrast(None, {**vectors, "apart_m": torch.zeros(3, 3)}, tiny(apart_m=25.0))
+    loss = page.contrast(
+        None, {**vectors, "apart_m": torch.zeros(3, 3)}, tiny(negatives_from_m=25.0)
+    )
     loss["triplet"].backward()
     assert loss["triplet"].item() == 0.0
     assert not vectors["ground"].grad.any()
 
 
 def test_chunks_give_the_gradients_of_the_whole_batch():
-    config = tiny(apart_m=25.0)
+    config = tiny(negatives_from_m=25.0)
     _, batch = read_batch(place_table([0.0, 20.0, 46.0, 500.0]), config, [0, 1, 2, 3])
     torch.manual_seed(7)
     batch = replace(
@@ -447,7 +449,7 @@ def test_pairs_that_cannot_be_oriented_are_refused():
         ({"radius": "side"}, "radius must be corner or edge"),
         ({"widths": (8, 8)}, "widths needs at least 3 layers"),
         ({"power": 0.0}, "power must be above 0"),
-        ({"apart_m": -1.0}, "apart_m must be at least 0"),
+        ({"negatives_from_m": -1.0}, "negatives_from_m must be at least 0"),
         ({"crop": 1.5}, "crop is a share"),
         ({"turn": -0.1}, "turn is a probability"),
     ],

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from crossview.errors import InvalidValue, require
 from crossview.networks import backbones, layout_masks
-from crossview.networks.losses import at_least_float32, without_autocast
+from crossview.networks.losses import at_least_float32, find_negatives, without_autocast
 from crossview.networks.samplers import draw_batches
 from crossview.pairs.batch import Batch, PairPixels, TrainingProgress, Views
 from crossview.pairs.table import PairTable
@@ -61,7 +61,7 @@ class Config:
     alpha: float = 10.0  # of the triplet loss [C]
     hard_shares: tuple[float, ...] = (1.0, 0.1, 0.05, 0.01)  # of all triplets: the hardest [C]
     hard_until: tuple[int, ...] = (20, 40, 60)  # last epoch, from 0, of each share but the last [C]
-    apart_m: float = 0.0  # nearer places are no negatives; 0: all are. CVACT: 25 [C]
+    negatives_from_m: float = 0.0  # nearer places are no negatives; CVACT 25 [C]
     real: float = 0.9  # what the discriminator is to say of real street views [C]
     reconstruction: float = 100.0  # weight of L1 between drawn and real [C]
     retrieval: float = 1000.0  # weight of the triplets in the generator's turn [C]
@@ -104,7 +104,7 @@ class Config:
         )
         require(0.0 < self.real <= 1.0, f"real must lie in (0, 1], got {self.real}.")
         require(0.0 <= self.mirror <= 1.0, f"mirror is a probability, got {self.mirror}.")
-        for name in ("reconstruction", "retrieval", "apart_m"):
+        for name in ("reconstruction", "retrieval", "negatives_from_m"):
             value = getattr(self, name)
             require(value >= 0.0, f"{name} must be at least 0, got {value}.")
 
@@ -386,7 +386,7 @@ def player(name: str, config: Config) -> str:
 
 def _match(model: SynthesisNetwork, features: Tensor, batch: Batch, config: Config) -> Tensor:
     vectors = model.ground(batch.ground), model.aerial.describe(features).vector
-    far = None if batch.apart_m is None else ~(batch.apart_m < config.apart_m)  # NaN: unknown
+    far = find_negatives(batch.apart_m, config.negatives_from_m)
     return hardest_triplets(*vectors, config.alpha, config.hard_shares[0], far)
 
 
@@ -465,5 +465,5 @@ def check(table: PairTable, config: Config) -> None:
         )
 
 
-RECIPES = {"cvusa": {"whole": True}, "cvact": {"whole": True, "apart_m": 25.0}}
+RECIPES = {"cvusa": {"whole": True}, "cvact": {"whole": True, "negatives_from_m": 25.0}}
 REPRODUCES = {"cvusa": ("CDE: polar",), "cvact": ("CDE: polar",)}

@@ -24,7 +24,12 @@ from torch import Tensor, nn
 from crossview.errors import InvalidValue, require
 from crossview.networks import backbones
 from crossview.networks.layout_masks import make_aligned_views
-from crossview.networks.losses import at_least_float32, soft_margin_triplet, without_autocast
+from crossview.networks.losses import (
+    at_least_float32,
+    find_negatives,
+    soft_margin_triplet,
+    without_autocast,
+)
 from crossview.networks.samplers import draw_batches
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
@@ -48,7 +53,7 @@ class Config:
     sharpness: float = 100.0  # costs count so much in the exponent: 1 / the entropy's weight [C]
     rounds: int = 20  # of Sinkhorn [C]
     alpha: float = 10.0  # of the triplet loss [C]
-    apart_m: float = 0.0  # nearer places are no negatives; CVACT 25 [C]
+    negatives_from_m: float = 0.0  # nearer places are no negatives; CVACT 25 [C]
     batch: int = 32  # [C]
     epochs: float = 100.0  # CVACT [C]; CVUSA's are not known
     steps: int = 0  # 0: epochs decide
@@ -66,7 +71,10 @@ class Config:
         require(self.channels >= 1, f"channels must be at least 1, got {self.channels}.")
         require(self.rounds >= 1, f"rounds must be at least 1, got {self.rounds}.")
         require(self.sharpness > 0, f"sharpness must be above 0, got {self.sharpness}.")
-        require(self.apart_m >= 0.0, f"apart_m must be at least 0, got {self.apart_m}.")
+        require(
+            self.negatives_from_m >= 0.0,
+            f"negatives_from_m must be at least 0, got {self.negatives_from_m}.",
+        )
         require(0 <= self.frozen <= 5, f"frozen must lie in 0..5 blocks, got {self.frozen}.")
 
 
@@ -223,7 +231,7 @@ def rate(name: str, config: Config) -> float:
 def encode(model: TransportNetwork, batch: Batch, config: Config) -> dict[str, Tensor]:
     """Vectors [B, D] of both views, and metres between the batch's places where they count."""
     encoded = {"ground": model.ground(batch.ground), "aerial": model.aerial(batch.aerial)}
-    if config.apart_m and batch.apart_m is not None:
+    if batch.apart_m is not None:
         encoded["apart_m"] = batch.apart_m
     return encoded
 
@@ -231,9 +239,8 @@ def encode(model: TransportNetwork, batch: Batch, config: Config) -> dict[str, T
 def contrast(
     model: TransportNetwork, vectors: dict[str, Tensor], config: Config
 ) -> dict[str, Tensor]:
-    """All triplets of the batch, but for negatives nearer than ``apart_m``."""
-    apart_m = vectors.get("apart_m")
-    wrong = None if apart_m is None else ~(apart_m.detach() < config.apart_m)
+    """All triplets of the batch, but for negatives nearer than ``negatives_from_m``."""
+    wrong = find_negatives(vectors.get("apart_m"), config.negatives_from_m)
     pair = vectors["ground"], vectors["aerial"]
     return {"triplet": soft_margin_triplet(*pair, config.alpha, wrong=wrong)}
 
@@ -257,7 +264,7 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
 
 RECIPES = {
     "cvusa": {"whole": True},
-    "cvact": {"whole": True, "apart_m": 25.0},
+    "cvact": {"whole": True, "negatives_from_m": 25.0},
 }
 REPRODUCES = {
     "cvusa": ("CVFT: polar",),

@@ -17,7 +17,6 @@ Numbers are not checked against the original network; more in ``docs/methods/cvm
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import cast
@@ -33,10 +32,10 @@ from crossview.networks.losses import at_least_float32, soft_margin_triplet, wit
 from crossview.networks.samplers import draw_batches
 from crossview.pairs.batch import Batch, PairPixels, TrainingProgress, Views
 from crossview.pairs.table import PairTable
-from crossview.views.aerial import make_turned_view
+from crossview.views.aerial import draw_middle, make_turned_view
 
 SIDES = ("ground", "aerial")
-FROZEN_LAYERS = 17  # of timm's VGG16: its first three blocks, before conv4_1 [C]
+FROZEN_BLOCKS = 3  # of VGG16, before conv4_1 [C]
 INITIAL_STD, INITIAL_BIAS = 0.005, 0.1  # of the projection [C]
 MEASURED = 2  # batches whose features are clustered
 ROUNDS = 10  # of that clustering
@@ -213,9 +212,8 @@ def measure(model: CvmNet, batches: Iterator[Batch]) -> None:
 
 def rate(name: str, config: Config) -> float:
     """The share of the learning rate of a parameter: 0 of VGG16's first three blocks."""
-    layer = re.match(r"(?:ground|aerial)_trunk\.stages\.layer(\d+)\.", name)
     pretrained = config.frozen and config.weights != backbones.RANDOM
-    return 0.0 if layer and pretrained and int(layer[1]) < FROZEN_LAYERS else 1.0
+    return 0.0 if pretrained and 0 < backbones.find_vgg_block(name) <= FROZEN_BLOCKS else 1.0
 
 
 def encode(model: CvmNet, batch: Batch, config: Config) -> dict[str, Tensor]:
@@ -252,11 +250,9 @@ def batches(
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:
     """The window alone: its middle at a random size, turned by quarters; not the panorama [C].
 
-    A size is drawn evenly from 0 to all of it; one below ``crop`` leaves the window whole, so that
-    no window is shown coarser than the network takes it.
+    One of at most ``crop`` leaves the window whole.
     """
-    share = float(rng.uniform())
-    share = share if share > config.crop else 1.0
+    share = draw_middle(config.crop, rng)
     quarters = int(rng.integers(1, 4)) if rng.uniform() < config.turn else 0
     if quarters == 0 and share == 1.0:
         return pair

@@ -312,7 +312,12 @@ def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairP
 def check(table: PairTable, config: Config) -> None:
     """Cameras in the middle of their aerial pictures, and no photo that shows less than asked."""
     framed_m = table.framing.footprint_m if config.whole else None
-    layout_masks.require_centred(table, framed_m or config.footprint_m)
+    layout_masks.require_centred(
+        table,
+        framed_m or config.footprint_m,
+        "dsm unrolls aerial pictures about the camera",
+        "Train vigor-offset, which is made for such tiles.",
+    )
     shown = table.fov_deg[table.perspective]
     if (shown < config.fov_deg).any():
         raise InvalidValue(

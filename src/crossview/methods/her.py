@@ -34,7 +34,7 @@ from crossview.networks.losses import at_least_float32, weigh_exemplars, without
 from crossview.networks.samplers import draw_batches
 from crossview.pairs.batch import Batch, PairPixels, TrainingProgress, Views
 from crossview.pairs.table import PairTable
-from crossview.views.aerial import make_turned_view
+from crossview.views.aerial import draw_middle, make_turned_view
 
 KERNELS = (3, 5, 7)  # of both spatial attentions [C]
 HIDDEN = 100  # of the regression of the turn [C]
@@ -296,10 +296,9 @@ def batches(
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:
     """The window alone: its middle at a random size, turned by quarters; not the panorama [C].
 
-    A size is drawn evenly from 0 to all of it; one below ``crop`` leaves the window whole.
+    One of at most ``crop`` leaves the window whole.
     """
-    share = float(rng.uniform())
-    share = share if share > config.crop else 1.0
+    share = draw_middle(config.crop, rng)
     quarters = int(rng.integers(4)) if config.turned else 0
     if quarters == 0 and share == 1.0:
         return pair

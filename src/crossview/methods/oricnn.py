@@ -25,11 +25,16 @@ from torch import Tensor, nn
 
 from crossview.errors import InvalidValue, require
 from crossview.networks import layout_masks
-from crossview.networks.losses import at_least_float32, soft_margin_triplet, without_autocast
+from crossview.networks.losses import (
+    at_least_float32,
+    find_negatives,
+    soft_margin_triplet,
+    without_autocast,
+)
 from crossview.networks.samplers import draw_batches
 from crossview.pairs.batch import Batch, PairPixels, Views
 from crossview.pairs.table import PairTable
-from crossview.views.aerial import make_turned_view
+from crossview.views.aerial import draw_middle, make_turned_view
 from crossview.views.spec import HALF
 from crossview.views.symmetry import roll_ground
 
@@ -57,7 +62,7 @@ class Config:
     mapped_deg: tuple[float, float] = (-32.7, 32.7)  # of their maps, if whole; CVACT -45, 45 [C]
     footprint_m: float = 176.0  # of aerial windows, unless whole: CVUSA's
     alpha: float = 10.0  # of the triplet loss [C]
-    apart_m: float = 0.0  # nearer places are no negatives; CVACT 25 [C]
+    negatives_from_m: float = 0.0  # nearer places are no negatives; CVACT 25 [C]
     shift: bool = True  # panoramas, with their maps, at random [C]
     crop: float = 512 / 750  # least share of the window's side that is shown [C]; 1: all of it
     turn: float = 0.6  # how often a window is turned by one of three quarters [C]
@@ -84,7 +89,10 @@ class Config:
             f"widths needs at least {LEVELS} layers, which are pooled, got {self.widths}.",
         )
         require(self.power > 0.0, f"power must be above 0, got {self.power}.")
-        require(self.apart_m >= 0.0, f"apart_m must be at least 0, got {self.apart_m}.")
+        require(
+            self.negatives_from_m >= 0.0,
+            f"negatives_from_m must be at least 0, got {self.negatives_from_m}.",
+        )
         require(0.0 < self.crop <= 1.0, f"crop is a share in (0, 1], got {self.crop}.")
         require(0.0 <= self.turn <= 1.0, f"turn is a probability, got {self.turn}.")
 
@@ -256,7 +264,7 @@ def encode(model: OrientedNetwork, batch: Batch, config: Config) -> dict[str, Te
         "ground": model.ground(batch.ground, batch.heading_deg + up_deg),
         "aerial": model.aerial(batch.aerial, up_deg, share),
     }
-    if config.apart_m and batch.apart_m is not None:
+    if batch.apart_m is not None:
         encoded["apart_m"] = batch.apart_m
     return encoded
 
@@ -264,12 +272,11 @@ def encode(model: OrientedNetwork, batch: Batch, config: Config) -> dict[str, Te
 def contrast(
     model: OrientedNetwork, vectors: dict[str, Tensor], config: Config
 ) -> dict[str, Tensor]:
-    """All triplets of the batch, but for negatives nearer than ``apart_m``.
+    """All triplets of the batch, but for negatives nearer than ``negatives_from_m``.
 
     Places whose distance is not known are negatives.
     """
-    apart_m = vectors.get("apart_m")
-    wrong = None if apart_m is None else ~(apart_m.detach() < config.apart_m)
+    wrong = find_negatives(vectors.get("apart_m"), config.negatives_from_m)
     pair = (vectors["ground"], vectors["aerial"])
     return {"triplet": soft_margin_triplet(*pair, config.alpha, wrong=wrong)}
 
@@ -289,14 +296,11 @@ def batches(
 def augment(pair: PairPixels, config: Config, rng: np.random.Generator) -> PairPixels:
     """Each view alone, its maps with it: the panorama shifted, the window cropped and turned [C].
 
-    A size of the window's middle is drawn evenly from 0 to all of it; one below ``crop`` leaves the
-    window whole, so that none is shown coarser than the network takes it. The objective is told
-    what bearing is up then, and the share of the side that is shown.
+    The objective is told what bearing is up then, and the share of the side that is shown.
     """
     width = pair.ground.shape[1]
     by_deg = float(rng.integers(width)) * 360.0 / width if config.shift else 0.0
-    share = float(rng.uniform())
-    share = share if share > config.crop else 1.0
+    share = draw_middle(config.crop, rng)
     quarters = int(rng.integers(1, 4)) if rng.uniform() < config.turn else 0
     spec = views(config).aerial
     view = make_turned_view(pair.aerial, pair.metres_per_px, spec, quarters=quarters, share=share)
@@ -337,12 +341,12 @@ def check(table: PairTable, config: Config) -> None:
 RECIPES = {
     "cvusa": {"whole": True},
     "cvusa-scheme2": {"whole": True, "scheme": 2},
-    "cvact": {"whole": True, "mapped_deg": (-45.0, 45.0), "crop": 0.4267, "apart_m": 25.0},
+    "cvact": {"whole": True, "mapped_deg": (-45.0, 45.0), "crop": 0.4267, "negatives_from_m": 25.0},
     "cvact-scheme2": {
         "whole": True,
         "mapped_deg": (-45.0, 45.0),
         "crop": 0.4267,
-        "apart_m": 25.0,
+        "negatives_from_m": 25.0,
         "scheme": 2,
     },
 }

@@ -126,6 +126,14 @@ def soft_margin_of_distances(
         return (aerial_anchor + ground_anchor) / 2.0
 
 
+def find_negatives(apart_m: Tensor | None, least_m: float) -> Tensor | None:
+    """Bool [n, N]: pairs that may be negatives, at least ``least_m`` metres apart or unknown (NaN).
+
+    ``apart_m``: :attr:`crossview.pairs.batch.Batch.apart_m`; None of None, where all others may be.
+    """
+    return None if apart_m is None else ~(apart_m < least_m)
+
+
 def _take_costliest(costs: Tensor, other: Tensor, nearest: int) -> Tensor:
     """Row by row the ``nearest`` largest costs [n, n] of the others: the nearest cost most."""
     largest = costs.masked_fill(~other, -math.inf).topk(nearest).values

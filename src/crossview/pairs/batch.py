@@ -97,7 +97,8 @@ class Batch:
     told: Tensor | None = None  # float32 [B, k], see PairPixels; None: nothing was told
     apart_m: Tensor | None = None
     """float32 [B, N] metres from each place to those of all N pairs of the batch, of which this may
-    be a part; NaN unknown. None: the method's Config has no ``apart_m`` above 0."""
+    be a part; NaN unknown. None: the method's Config has no
+    ``negatives_from_m`` above 0."""
     more: tuple[Batch, ...] = ()  # further copies of the same places, where augment makes them
 
     def __len__(self) -> int:

@@ -72,7 +72,7 @@ class Reader:
             heading_deg=np.array([pair.heading_deg for pair in pairs], dtype=np.float32),
             camera=np.array([self._place_camera(pair) for pair in pairs], dtype=np.float32),
             told=np.array([pair.told for pair in pairs], np.float32) if pairs[0].told else None,
-            apart_m=self._measure_apart_m(rows) if self.config.get("apart_m") else None,
+            apart_m=self._measure_apart_m(rows) if self.config.get("negatives_from_m") else None,
         )
 
     def _measure_apart_m(self, rows: list[int]) -> F32:

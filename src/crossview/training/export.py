@@ -196,7 +196,7 @@ def reopen(folder: Path, page: Any, config: Any, views: Views) -> nn.Module:
     if complaint or origin.lacking:
         raise BadModel(
             f"{folder} cannot be trained further: {complaint or 'it lacks ' + origin.lacking[0]}.\n"
-            "Train on from its run folder (crossview train --weights), or take another model."
+            "Take another model, or train one anew (crossview train)."
         )
     model = build_without_weights(page, config)
     model.load_state_dict(fitting)

@@ -77,6 +77,16 @@ def make_turned_view(
     return np.ascontiguousarray(np.rot90(view, quarters))
 
 
+def draw_middle(least: float, rng: np.random.Generator) -> float:
+    """Draw for :func:`make_turned_view` the share of a window's side, evenly from 0 to 1.
+
+    One of at most ``least`` leaves the window whole, so that none is shown coarser than the network
+    takes it: what CVM-Net, OriCNN and HER train with.
+    """
+    share = float(rng.uniform())
+    return share if share > least else 1.0
+
+
 def _look_at_scales(pixels: U8, metres_per_px: float, spec: ViewSpec, turn_deg: float) -> U8:
     """One square per span, finest first, one below the other, its up ``turn_deg`` from theirs.
 
