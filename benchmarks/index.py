@@ -145,14 +145,17 @@ def _small_model(name: str) -> Path | None:
 
 
 def _convnext(folder: Path) -> Path:
-    """A ConvNeXt-T of random weights as a model folder."""
+    """A ConvNeXt-T of random weights as a model folder.
+
+    All of its layers count, as in a trained one: by timm's default their shares are a millionth.
+    """
     import timm
     import torch
 
     class Branch(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.trunk = timm.create_model("convnext_tiny", num_classes=0)
+            self.trunk = timm.create_model("convnext_tiny", num_classes=0, ls_init_value=0.3)
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1.0

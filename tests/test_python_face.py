@@ -36,7 +36,7 @@ def index(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _toy_model(monkeypatch):
-    monkeypatch.setattr(finding, "get_index_model", lambda index, threads: EMBEDDER)
+    monkeypatch.setattr(finding, "get_index_model", lambda index, **_: EMBEDDER)
 
 
 @pytest.fixture

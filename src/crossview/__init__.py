@@ -168,7 +168,8 @@ def build_index(
     source_options = SourceOptions(**{name: values.pop(name) for name in names & values.keys()})
     if model is None and add:
         made_by = Index.open(out).manifest.model.name_or_path
-        model = open_index_model(made_by, Path(out), threads=threads)
+        arithmetic = IndexOptions(**values).arithmetic
+        model = open_index_model(made_by, Path(out), threads=threads, arithmetic=arithmetic)
     sources = [imagery] if isinstance(imagery, str | Path) else list(imagery)
     make = build.add_to_index if add else build.build_index
     with build.open_job(

@@ -15,9 +15,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -25,7 +25,7 @@ from typing import Annotated, Any, Protocol
 import numpy as np
 from annotated_types import Interval
 
-from crossview.arrays import F32, U8
+from crossview.arrays import F32, U8, Bool
 from crossview.errors import BadModel, InvalidValue, UnknownName, UsageError
 from crossview.files import identity, printable
 from crossview.hub import (
@@ -36,6 +36,25 @@ from crossview.hub import (
     is_hub_name,
     parse_hub_name,
     pull,
+)
+from crossview.runtime import (
+    CALIBRATED,
+    OF_OFFSETS,
+    YARDSTICK,
+    Arithmetic,
+    Drift,
+    Network,
+    Pair,
+    Threads,
+    digest_network,
+    digest_setting,
+    find_quantised,
+    measure_drift,
+    open_network,
+    recall_drift,
+    require_quantised,
+    require_runtime,
+    shorten_failure,
 )
 from crossview.schema import (
     AtLeastOne,
@@ -381,51 +400,125 @@ def find_regression(embedder: Embedder) -> Regression | None:
 
 
 class Model:
-    """A model folder (``model.json`` and ONNX files) run by onnxruntime on the CPU; an Embedder.
+    """A model folder (``model.json`` and ONNX files) computed on the CPU; an Embedder.
 
     The networks take RGB uint8 [B, H, W, 3] named ``images`` and give float32 [B, D] named
     ``embeddings``: normalisation is part of the network, so it cannot be forgotten or doubled.
     ``offset`` is a :data:`Regression`, or None; its network takes vectors named ``ground`` and
     ``aerial`` and gives float32 [N, 2] named ``offset``.
+
+    ``arithmetic`` other than the default is measured before it is trusted: :meth:`settle`.
+    ``drift`` is what was measured for the last region; None: nothing was, or need be.
     """
 
     offset: Regression | None
+    drift: Drift | None
 
     def __init__(
-        self, folder: Path, *, threads: int = 0, spinning: bool = True, name: str = ""
+        self,
+        folder: Path,
+        *,
+        threads: int = 0,
+        spinning: bool = True,
+        name: str = "",
+        arithmetic: Arithmetic = YARDSTICK,
     ) -> None:
         self.folder = folder
         self.name = name or str(folder.resolve())  # by which an index finds the model again
+        self.arithmetic = arithmetic
+        self.drift = None
+        self._threads = Threads(threads, spinning)
         before = identity(folder)
-        self._open(threads, spinning)
+        self._open()
         if identity(folder) != before:  # exported again meanwhile: not files of both
-            self._open(threads, spinning)
+            self._open()
 
     @staticmethod
-    def open(name_or_folder: str | Path, *, threads: int = 0) -> Model:
+    def open(
+        name_or_folder: str | Path,
+        *,
+        threads: int = 0,
+        runtime: str = YARDSTICK.runtime,
+        precision: str = YARDSTICK.precision,
+    ) -> Model:
         """Open a packaged model by its name, a folder of ``crossview export``, or ``hub:...``.
 
-        ``threads``: of the CPU; 0 means all cores.
+        ``threads``: of the CPU; 0 means all cores. ``runtime``: onnxruntime or openvino;
+        ``precision``: float32, bfloat16 or int8.
         """
-        return open_model(name_or_folder, threads=threads)
+        return open_model(
+            name_or_folder, threads=threads, arithmetic=Arithmetic(runtime, precision)
+        )
 
     def __repr__(self) -> str:
         info = self.info
         trained = "a synthetic town" if info.synthetic else info.training_data
         return f"Model({info.name!r}: vectors of {info.dim} numbers, trained on {trained})"
 
-    def _open(self, threads: int, spinning: bool) -> None:
+    def _open(self) -> None:
         self.info = read_info(self.folder)
         self.fingerprint = compute_fingerprint(self.folder)
-        ground, aerial = find_networks(self.folder)
-        self._ground = _open_session(ground, threads, spinning)
-        self._aerial = (
-            self._ground if aerial == ground else _open_session(aerial, threads, spinning)
-        )
+        files = dict.fromkeys(find_networks(self.folder))
+        networks: dict[Path, Path | bytes | None] = {path: path for path in files}
+        if self.arithmetic.precision == "int8":
+            networks = {path: find_quantised(path) for path in files}
+        self._open_networks(networks)
         self.offset = None
         if (head := self.folder / OFFSET_NAME).is_file():
-            self._head = _open_session(head, threads, spinning, _OF_OFFSETS)
+            self._head = open_network(head, YARDSTICK, self._threads, OF_OFFSETS)
             self.offset = self._regress
+
+    def _open_networks(self, networks: Mapping[Path, Path | bytes | None]) -> None:
+        """Open both networks; None: int8 that is not calibrated yet."""
+        self._digests = [digest_network(network) for network in networks.values() if network]
+        opened = {
+            path: self._open_one(path, network, self.arithmetic)
+            for path, network in networks.items()
+        }
+        self._ground, self._aerial = (opened[path] for path in find_networks(self.folder))
+
+    def _open_one(
+        self, path: Path, network: Path | bytes | None, arithmetic: Arithmetic
+    ) -> Network | None:
+        if network is None:
+            return None
+        return open_network(network, arithmetic, self._threads, name=str(path))
+
+    def settle(self, region: str, draw_views: Callable[[], U8]) -> None:
+        """Calibrate int8 unless that was done, and measure the arithmetic on a region.
+
+        ``draw_views`` gives some of its windows [n, h, w, 3] as the aerial network sees them. What
+        was measured for them before is not measured again. Raises :class:`ModelMismatch`, with the
+        numbers, where vectors or first places change too much. Nothing to do for the default.
+        """
+        if self.arithmetic == YARDSTICK:
+            return
+        views = draw_views()
+        asked = _look_as_ground(views, self.info)
+        chosen = _mark_calibrating(len(views))
+        if self._ground is None or self._aerial is None:
+            self._calibrate(asked[chosen], views[chosen])
+        asked, views = asked[~chosen], views[~chosen]
+        key = digest_setting(self.arithmetic, self._digests, [asked, views])
+        self.drift = recall_drift(key, lambda: self._measure(asked, views))
+        LOG.debug("%s: %s.", region, self.drift)
+        self.drift.require_small(region)
+
+    def _calibrate(self, asked: U8, views: U8) -> None:
+        ground, aerial = find_networks(self.folder)
+        quantised = {}
+        for path in dict.fromkeys((ground, aerial)):
+            LOG.info("Calibrating %s for int8 on %d windows.", path.name, len(views))
+            seen = [*(asked if path == ground else ()), *(views if path == aerial else ())]
+            quantised[path] = require_quantised(path, [picture[None] for picture in seen])
+        self._open_networks(quantised)
+
+    def _measure(self, asked: U8, views: U8) -> Drift:
+        files = find_networks(self.folder)
+        exact = {path: self._open_one(path, path, YARDSTICK) for path in dict.fromkeys(files)}
+        ground, aerial = (partial(self._run, exact[path]) for path in files)
+        fast = Pair(self.ground, self.aerial)
+        return measure_drift(Pair(ground, aerial), fast, (asked, views), self.arithmetic)
 
     def ground(self, images: U8) -> F32:
         """See :class:`Embedder`."""
@@ -437,7 +530,7 @@ class Model:
 
     def _regress(self, ground: F32, aerial: F32) -> F32:
         """See :data:`Regression`."""
-        places: F32 = self._head.run(["offset"], {"ground": ground, "aerial": aerial})[0]
+        places: F32 = self._head({"ground": ground, "aerial": aerial})
         if places.shape != (len(ground), 2) or not np.isfinite(places).all():
             raise BadModel(
                 f"The model {self.info.name!r} gave offsets {list(places.shape)}, or some that are "
@@ -445,18 +538,24 @@ class Model:
             )
         return places
 
-    def _run(self, session: Any, images: U8) -> F32:
+    def _run(self, network: Network | None, images: U8) -> F32:
         if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] != 3:
             raise InvalidValue(
                 f"an embedder takes uint8 [batch, height, width, 3], got {images.dtype} "
                 f"{list(images.shape)}."
             )
+        if network is None:
+            raise UsageError(
+                f"int8 of the model {self.info.name!r} is not calibrated on this machine yet.\n"
+                "crossview index, locate and serve do it with --precision int8; a program with "
+                "Model.settle."
+            )
         try:
-            vectors: F32 = session.run(["embeddings"], {"images": images})[0]
-        except Exception as problem:  # onnxruntime raises several private types
+            vectors = network({"images": images})
+        except Exception as problem:  # runtimes raise several private types
             raise BadModel(
                 f"The model {self.info.name!r} cannot embed pictures of {list(images.shape[1:])}: "
-                f"{_shorten(problem)}"
+                f"{shorten_failure(problem)}"
             ) from problem
         if vectors.shape != (len(images), self.info.dim):
             raise BadModel(
@@ -468,30 +567,74 @@ class Model:
         return vectors
 
 
+def _mark_calibrating(count: int) -> Bool:
+    """Which of ``count`` pictures int8 finds its ranges on, evenly spread; few keep one each."""
+    chosen = np.zeros(count, dtype=bool)
+    chosen[
+        np.unique(np.linspace(0, count - 1, min(CALIBRATED, count // 2)).round().astype(int))
+    ] = 1
+    return chosen
+
+
+def _look_as_ground(views: U8, info: ModelInfo) -> U8:
+    """Views of windows in the size of ground pictures, for want of photos of the region.
+
+    Every second one keeps a sector as narrow as the model knows, the rest has the colour of what
+    is not seen, where the network's canvas has such a rest.
+    """
+    import cv2
+
+    spec = info.ground
+    size = (spec.width_px, spec.height_px)
+    drawn = np.stack([cv2.resize(view, size, interpolation=cv2.INTER_AREA) for view in views])
+    if spec.representation == "padded":
+        rest = spec.width_px - spec.columns(info.fov_seen_deg[0])
+        drawn[::2, :, : rest // 2] = spec.mean_colour
+        drawn[::2, :, spec.width_px - (rest - rest // 2) :] = spec.mean_colour
+    return drawn.astype(np.uint8)
+
+
+def settle(embedder: Embedder, region: str, draw_views: Callable[[], U8]) -> None:
+    """:meth:`Model.settle`, where the embedder is one that has an arithmetic to choose."""
+    if isinstance(embedder, Model):
+        embedder.settle(region, draw_views)
+
+
 def open_model(
-    name_or_folder: str | Path, *, threads: int = 0, spinning: bool = True, fetch: bool = True
+    name_or_folder: str | Path,
+    *,
+    threads: int = 0,
+    spinning: bool = True,
+    fetch: bool = True,
+    arithmetic: Arithmetic = YARDSTICK,
 ) -> Model:
     """Open a model for embedding; ``threads`` 0 means all cores.
 
     ``spinning``: its threads burn their cores while they wait for work, which is a little faster
     where nothing else wants them. ``fetch``: as in :func:`resolve_model`. A model of a hub has the
     name of the commit that was pulled, and the licence of its card where it states none itself.
+    Another ``arithmetic`` than the default is to be settled on a region (:meth:`Model.settle`).
     """
     if is_hub_name(name_or_folder):
         pulled = _find_or_pull(parse_hub_name(name_or_folder), fetch=fetch)
         name, folder = pulled.record.pinned_name, pulled.folder
-        model = Model(folder, threads=threads, spinning=spinning, name=name)
+        model = Model(folder, name=name, threads=threads, spinning=spinning, arithmetic=arithmetic)
         model.info = complete_licence(model.info, pulled)
     else:
         name = str(name_or_folder) if str(name_or_folder) in list_packaged_models() else ""
         folder = resolve_model(name_or_folder)
-        model = Model(folder, threads=threads, spinning=spinning, name=name)
+        model = Model(folder, name=name, threads=threads, spinning=spinning, arithmetic=arithmetic)
     LOG.debug("Opened the model %s, fingerprint %s.", folder, model.fingerprint[:16])
     return model
 
 
 def open_index_model(
-    made_by: str, index: Path, *, threads: int = 0, spinning: bool = True
+    made_by: str,
+    index: Path,
+    *,
+    threads: int = 0,
+    spinning: bool = True,
+    arithmetic: Arithmetic = YARDSTICK,
 ) -> Model:
     """Open the model that made an index, by the name or folder that the index remembers.
 
@@ -499,8 +642,11 @@ def open_index_model(
     still the one that made the index is checked by ``Index.require_model``. Nothing is fetched: an
     index may be a stranger's.
     """
+    require_runtime(arithmetic)
     try:
-        return open_model(made_by, threads=threads, spinning=spinning, fetch=False)
+        return open_model(
+            made_by, threads=threads, spinning=spinning, fetch=False, arithmetic=arithmetic
+        )
     except (BadModel, UsageError) as problem:
         raise BadModel(
             f"{index} was made by the model {made_by}, which is not there or "
@@ -590,65 +736,3 @@ def complete_licence(info: ModelInfo, pulled: Pulled) -> ModelInfo:
     stated = pulled.record.licence
     words = f"{stated}, as its card on the hub says" if stated else NOT_STATED
     return replace(info, licence=words)
-
-
-def load_onnxruntime() -> Any:
-    """The module ``onnxruntime``, kept from telling its makers about its use.
-
-    From 1.31 on its wheels for Linux keep a number of the machine and a list of events below
-    ``~/.cache/Microsoft``, and have the address of a server to send them to. Only this variable
-    prevents that, and only before the import: ``disable_telemetry_events`` comes too late. Who
-    sets the variable to something else is obeyed.
-    """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    import onnxruntime  # heavy: only when a network is really run
-
-    return onnxruntime
-
-
-@dataclass(frozen=True)
-class _Signature:
-    """What a network takes and gives: names and kinds."""
-
-    takes: tuple[tuple[str, str], ...]
-    gives: str  # of floats
-    words: str
-
-
-_OF_PICTURES = _Signature(
-    (("images", "tensor(uint8)"),), "embeddings", "images of uint8, and embeddings of float32"
-)
-_OF_OFFSETS = _Signature(
-    (("ground", "tensor(float)"), ("aerial", "tensor(float)")),
-    "offset",
-    "ground and aerial vectors, and offset, all of float32",
-)
-
-
-def _open_session(
-    path: Path, threads: int, spinning: bool, signature: _Signature = _OF_PICTURES
-) -> Any:
-    onnxruntime = load_onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
-    options.add_session_config_entry("session.load_model_format", "ONNX")  # never guessed
-    options.log_severity_level = 3
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as problem:  # onnxruntime raises several private types
-        raise BadModel(f"{path} cannot be loaded as a network: {_shorten(problem)}") from problem
-    takes = [(entry.name, entry.type) for entry in session.get_inputs()]
-    gives = [(entry.name, entry.type) for entry in session.get_outputs()]
-    if takes != [*signature.takes] or (signature.gives, "tensor(float)") not in gives:
-        raise BadModel(
-            f"{path} is a network of another kind: it takes {takes} and gives {gives}.\n"
-            f"Expected: {signature.words}. Make one with: crossview export"
-        )
-    return session
-
-
-def _shorten(problem: Exception) -> str:
-    return printable((str(problem).splitlines() or [type(problem).__name__])[0][:300])

@@ -54,7 +54,7 @@ def index(folder, tmp_path):
 
 @pytest.fixture(autouse=True)
 def _toy_model(monkeypatch):
-    monkeypatch.setattr(finding, "get_index_model", lambda index, threads: TOY)
+    monkeypatch.setattr(finding, "get_index_model", lambda index, **_: TOY)
 
 
 def run(index, folder, *arguments):

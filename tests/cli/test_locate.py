@@ -43,7 +43,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _toy_model(monkeypatch):
-    monkeypatch.setattr(finding, "get_index_model", lambda index, threads: TOY)
+    monkeypatch.setattr(finding, "get_index_model", lambda index, **_: TOY)
 
 
 def run(made, *arguments, names=("first.png",)):
@@ -327,7 +327,7 @@ def test_a_demo_only_index_warns_in_every_format(made, capsys, tmp_path):
     photo = str(made.path.parent / "first.png")
     for name in set(FORMATS) - {"kmz"}:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(finding, "get_index_model", lambda index, threads: town)
+            patch.setattr(finding, "get_index_model", lambda index, **_: town)
             assert main(["locate", photo, "--index", str(index.path), "--format", name]) == 0
         assert "places are not evidence" in capsys.readouterr().out
 

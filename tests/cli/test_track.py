@@ -43,7 +43,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _toy_model(monkeypatch):
-    monkeypatch.setattr(finding, "get_index_model", lambda index, threads: TOY)
+    monkeypatch.setattr(finding, "get_index_model", lambda index, **_: TOY)
 
 
 def run(made, *arguments, pictures="walk", order=("--order", "name")):

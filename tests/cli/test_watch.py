@@ -104,7 +104,7 @@ def test_a_photo_that_changes_while_it_is_located_is_answered_as_what_it_became(
     monkeypatch.setattr(watching.Searcher, "locate", locate)
     from tests.cli.test_locate import TOY
 
-    monkeypatch.setattr("crossview.localization.locate.get_index_model", lambda i, threads: TOY)
+    monkeypatch.setattr("crossview.localization.locate.get_index_model", lambda i, **_: TOY)
     assert once(made, folder, "--quiet") == 0
     assert [line["places"][0]["window"] for line in lines(folder)] == [SECOND]
 

@@ -85,6 +85,7 @@ EXTRAS = {
     "owslib": "online",
     "platformdirs": "online",
     "huggingface_hub": "online",
+    "openvino": "openvino",
 }
 
 

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
+import typer
 from rich.console import Console
 
 from crossview.errors import CrossviewError, InvalidValue
@@ -55,6 +56,24 @@ def warn_of_disk(needed_bytes: float, out: Path) -> None:
     free = measure_free_bytes(out)
     if free < needed_bytes:
         warn(f"only {format_size(free)} are free where {out} would be.")
+
+
+RuntimeName = Annotated[
+    str,
+    typer.Option(
+        "--runtime",
+        help="What computes the network: onnxruntime, or openvino (extra openvino), which is "
+        "faster on many processors.",
+    ),
+]
+PrecisionName = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        help="Numbers that the network is computed in: float32, bfloat16 (openvino only), int8. "
+        "What the last two change is measured on the region first.",
+    ),
+]
 
 
 def format_duration(seconds: float) -> str:

@@ -147,6 +147,8 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         bool, typer.Option("--verify", help="Compare an index with its checksums.")
     ] = False,
     threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: all.")] = 0,
+    runtime: console.RuntimeName = "onnxruntime",
+    precision: console.PrecisionName = "float32",
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
 ) -> None:
     """Index imagery, so that photos can be located in it.
@@ -185,6 +187,8 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         allow_coarse=allow_coarse,
         demo_only=demo_only,
         heights=heights,
+        runtime=runtime,
+        precision=precision,
         restart=restart,
         overwrite=overwrite,
     )
@@ -261,7 +265,12 @@ def _open(command: IndexCommand) -> Iterator[IndexJob]:
     model: str | Model | None = command.model
     if model is None and command.add:
         made_by = Index.open(command.out).manifest.model.name_or_path
-        model = open_index_model(made_by, command.out, threads=command.threads)
+        model = open_index_model(
+            made_by,
+            command.out,
+            threads=command.threads,
+            arithmetic=command.index_options.arithmetic,
+        )
     with open_job(
         command.sources,
         model,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crossview.localization.hints import Hints
     from crossview.localization.inbox import Arrival, Inbox
     from crossview.model import Embedder
+    from crossview.runtime import Arithmetic
     from crossview.views.decode import Photo
 
 
@@ -66,6 +67,7 @@ class LocateCommand:
     truth: str | None  # a places.csv, or "exif"
     files: AnswerFiles
     threads: int
+    arithmetic: Arithmetic
     quiet: bool
 
 
@@ -199,6 +201,8 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         bool, typer.Option("--once", help="With --watch: answer what is there, and stop.")
     ] = False,
     threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: all.")] = 0,
+    runtime: console.RuntimeName = "onnxruntime",
+    precision: console.PrecisionName = "float32",
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
 ) -> int:
     """Find where in an indexed region photos were taken.
@@ -211,6 +215,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     from crossview.localization.belief import parse_turns
     from crossview.localization.hints import DEFAULT_RERANK, Hints, Prior
     from crossview.outputs.formats import choose_format
+    from crossview.runtime import Arithmetic
     from crossview.texts import match_language
 
     if not photos and watch is None:
@@ -260,6 +265,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         truth=truth,
         files=files,
         threads=threads,
+        arithmetic=Arithmetic(runtime, precision),
         quiet=quiet,
     )
     if watch is not None or once:
@@ -321,7 +327,9 @@ def _open(command: LocateCommand) -> tuple[Index, Embedder]:
     from crossview.localization.locate import open_embedder
 
     index = Index.open(command.index)
-    embedder = open_embedder(index, command.model, threads=command.threads)
+    embedder = open_embedder(
+        index, command.model, threads=command.threads, arithmetic=command.arithmetic
+    )
     if command.hints.heading_deg is not None:
         require_usable_heading(embedder.info, command.hints.fov_deg or 360.0)
     return index, embedder

@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crossview.cli import console
 from crossview.errors import UsageError, require
 from crossview.service.settings import MEGABYTE, MEGAPIXEL, OnlineMap, Settings
+
+if TYPE_CHECKING:
+    from crossview.runtime import Arithmetic
 
 _BROWSER_AFTER_S = 1.0  # the socket listens already; earlier requests wait
 
@@ -31,6 +34,7 @@ class ServeCommand:
     port: int
     open_browser: bool
     threads: int
+    arithmetic: Arithmetic
     keys: Path | None
     quiet: bool
 
@@ -50,6 +54,8 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         bool, typer.Option("--open", help="Open the map page in the browser.")
     ] = False,
     threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: all.", min=0)] = 0,
+    runtime: console.RuntimeName = "onnxruntime",
+    precision: console.PrecisionName = "float32",
     keys: Annotated[
         Path | None, typer.Option(help="File of API keys; without it, everyone may send photos.")
     ] = None,
@@ -103,6 +109,8 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
     Only this machine can reach it, unless --host says otherwise.
     """
+    from crossview.runtime import Arithmetic
+
     if new_key is not None:
         if keys is None:
             raise UsageError("Give the file that keeps the key: --keys FILE --new-key NAME")
@@ -145,6 +153,7 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         port=port,
         open_browser=open_browser,
         threads=threads,
+        arithmetic=Arithmetic(runtime, precision),
         keys=keys,
         quiet=quiet,
     )
@@ -182,7 +191,8 @@ def _run(command: ServeCommand, settings: Settings) -> None:
     from crossview.service.server import create_app
 
     keys = {} if command.keys is None else read_keys(command.keys)
-    regions = Regions(command.indexes, ModelPool(command.model, threads=command.threads))
+    pool = ModelPool(command.model, threads=command.threads, arithmetic=command.arithmetic)
+    regions = Regions(command.indexes, pool)
     listening = server.open_socket(command.host, command.port)
     port = listening.getsockname()[1]
     host = f"[{command.host}]" if ":" in command.host else command.host

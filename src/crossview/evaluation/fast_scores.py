@@ -24,7 +24,7 @@ import numpy as np
 from crossview.arrays import F32, F64, I8, I32, I64, U8, AnyArray
 from crossview.errors import require
 from crossview.localization.similarity import score_queries
-from crossview.model import load_onnxruntime
+from crossview.runtime import load_onnxruntime
 from crossview.views.crops import compute_bin_coverage
 
 TILE = 2048  # references per product: a tile stays in the cache of one core

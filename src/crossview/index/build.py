@@ -72,6 +72,7 @@ from crossview.index.store import (
 from crossview.index.terrain import look_at_heights, open_terrain, write_heights
 from crossview.locks import INSIDE_NAME, lock
 from crossview.model import Embedder, Model, open_model
+from crossview.runtime import Drift, count_sample
 from crossview.schema import read_object
 from crossview.views.aerial import make_aerial_view
 from crossview.views.spec import ViewSpec
@@ -86,6 +87,7 @@ COLLAPSED = 1e-6  # mean pairwise 1 - cosine below which a model sees no differe
 _LEAST_JUDGED = 16  # windows; fewer may be alike by chance
 ADDING_SUFFIX = ".adding"
 TIMED_WINDOWS = 20
+_IN_A_ROW = 8  # windows that are looked at from one place on
 GREY = (
     "the imagery has no colour (one band, such as infrared, or greys), and models learn from "
     "colour: other bands are chosen with --bands"
@@ -443,12 +445,39 @@ def open_job(
     if model is None:
         with open_sources(sources, source_options) as imagery:
             model = choose_default_model(imagery.info)
-    embedder = model if isinstance(model, Model) else open_model(model, threads=threads)
-    options = replace(options, model_name=embedder.name)
+    embedder = (
+        model
+        if isinstance(model, Model)
+        else open_model(model, threads=threads, arithmetic=options.arithmetic)
+    )
+    runtime, precision = embedder.arithmetic.runtime, embedder.arithmetic.precision
+    options = replace(options, model_name=embedder.name, runtime=runtime, precision=precision)
     view = choose_view(embedder.info, choose_tiling(embedder.info, options))
     fitted = replace(source_options, finest_useful_m=compute_finest_useful_m(view))
     with open_sources(sources, fitted) as imagery:
-        yield IndexJob.plan(imagery, embedder, options)
+        job = IndexJob.plan(imagery, embedder, options)
+        embedder.settle("This imagery", lambda: draw_views(job))
+        yield job
+
+
+def draw_views(job: IndexJob) -> U8:
+    """Views [n, h, w, 3] of some windows with data, a footprint apart in rows all over a region.
+
+    Raises :class:`EmptyRegion` where there are none.
+    """
+    wanted, total = count_sample(job.view), count_windows(job.imagery, job.tiling)
+    step = max(1, round(job.tiling.footprint_m / job.tiling.stride_m))
+    step = max(1, min(step, total // wanted))
+    views: dict[int, U8] = {}
+    for start in np.linspace(0, total, -(-wanted // _IN_A_ROW), endpoint=False).astype(int):
+        windows = cut_windows(job.imagery, job.tiling, int(start))
+        for window in islice(windows, 0, _IN_A_ROW * step, step):
+            if window.number not in views and len(views) < wanted:
+                (batch,) = batch_windows([window], job.view, 1)
+                views[window.number] = batch.views[0]
+    if not views:
+        raise EmptyRegion(_explain_empty(total, job.tiling))
+    return np.stack([views[number] for number in sorted(views)])
 
 
 @dataclass(frozen=True)
@@ -714,7 +743,14 @@ def _make_manifest(folder: Path, segments: tuple[Segment, ...], job: IndexJob) -
         segments=segments,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         steps=(_digest_step(job, added=False),),
+        drifts=_list_drifts(job.embedder),
     )
+
+
+def _list_drifts(embedder: Embedder) -> tuple[Drift, ...]:
+    """What the model's arithmetic changes, where it is not the yardstick."""
+    drift = embedder.drift if isinstance(embedder, Model) else None
+    return () if drift is None else (drift,)
 
 
 def _find_finished(out: Path, job: IndexJob) -> Index | None:
@@ -781,6 +817,7 @@ def _merge_manifests(index: Index, added: Manifest, step: str) -> Manifest:
         calibration=None,
         heights=added.heights,
         steps=(*old.steps, step),
+        drifts=tuple(dict.fromkeys((*old.drifts, *added.drifts))),
     )
 
 

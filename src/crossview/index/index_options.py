@@ -14,6 +14,7 @@ from crossview.imagery.provenance import ImageryInfo, compute_signature
 from crossview.imagery.windows import Tiling
 from crossview.index.store import SEGMENT_FORMAT, THUMBNAIL_PX
 from crossview.model import OF_EARTH, OF_TOWNS, ModelInfo, list_packaged_models
+from crossview.runtime import YARDSTICK, Arithmetic
 from crossview.views.spec import ViewSpec
 
 STRIDES_PER_FOOTPRINT = 4  # 20 m for a footprint of 80 m: a pin is 14 m off at most
@@ -41,6 +42,8 @@ class IndexOptions:
     demo_only: bool = False
     heights: str | Path | None = None  # a raster of them, which the index is to know
     model_name: str = ""  # how locate finds the model again: a packaged name or a folder
+    runtime: str = YARDSTICK.runtime  # of a model that is not open yet
+    precision: str = YARDSTICK.precision
     restart: bool = False
     overwrite: bool = False
     batch: int = 16
@@ -67,6 +70,12 @@ class IndexOptions:
             (self.near is None) == (self.within_m <= 0.0),
             "an area needs both a centre and a radius: --near LAT,LON --within KM.",
         )
+        _ = self.arithmetic
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """How the network is computed."""
+        return Arithmetic(self.runtime, self.precision)
 
 
 class BuildValues(TypedDict, total=False):
@@ -79,6 +88,8 @@ class BuildValues(TypedDict, total=False):
     allow_coarse: bool
     demo_only: bool
     heights: str | Path | None
+    runtime: str
+    precision: str
     restart: bool
     overwrite: bool
     bands: tuple[int, ...] | None
@@ -193,8 +204,12 @@ def collect_settings(
     heights: Mapping[str, str] = {}  # said only where they are given, as before there were any
     if options.heights is not None:
         heights = {"heights": compute_signature([Path(options.heights)])}
+    arithmetic: Mapping[str, str] = {}
+    if not options.arithmetic.is_yardstick:
+        arithmetic = {"arithmetic": str(options.arithmetic)}
     return {
         **heights,
+        **arithmetic,
         "format_version": SEGMENT_FORMAT,
         "model": fingerprint,
         "imagery": imagery.signature,

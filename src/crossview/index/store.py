@@ -42,6 +42,7 @@ from crossview.files import atomic_write, identity, sweep
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, wrap_lon
 from crossview.imagery.provenance import ImageryInfo
+from crossview.runtime import Drift
 from crossview.schema import (
     AtLeastOne,
     Count,
@@ -290,6 +291,8 @@ class Manifest:
     ``demo_only``: a model of the synthetic town over imagery of the real world, on demand.
     ``coarse``: imagery coarser than twice the model's metres per pixel, on demand.
     ``model_caution``: what the model says of itself (``ModelInfo.caution``).
+    ``drifts``: what computed vectors, where that was not float32 by onnxruntime, and how far it is
+    from it (:mod:`crossview.runtime`).
     ``area_km2``: each window counts with its stride cell, the ground whose nearest pin it is.
     """
 
@@ -310,6 +313,7 @@ class Manifest:
     edited: bool = False  # by hand; noted by versions that read such a manifest
     model_caution: Sentence = ""
     heights: HeightFacts | None = None
+    drifts: tuple[Drift, ...] = ()
     format_version: int = FORMAT_VERSION
 
     @property
@@ -407,6 +411,8 @@ def write_manifest(folder: Path, manifest: Manifest, before: Manifest | None = N
         del values["model_caution"]
     if manifest.heights is None:
         del values["heights"]
+    if not manifest.drifts:
+        del values["drifts"]
     values = {**values, "checksum": compute_checksum(values)}
     atomic_write(folder / MANIFEST_NAME, json.dumps(values, indent=1) + "\n")
 

@@ -10,8 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from crossview.arrays import U8
 from crossview.errors import BadImage, BadIndex, CrossviewError, InvalidValue
-from crossview.index.store import Index
+from crossview.index.store import THUMBNAIL_PX, Index
 from crossview.localization.answer import Answer
 from crossview.localization.claims import add_claim
 from crossview.localization.hints import Hints, match_hints
@@ -39,9 +42,19 @@ from crossview.localization.search import (
     search,
 )
 from crossview.localization.skyline import SKYLINE_COMPARED, check_skyline
-from crossview.model import Embedder, Regression, find_regression, open_index_model, open_model
+from crossview.model import (
+    Embedder,
+    Regression,
+    find_regression,
+    open_index_model,
+    open_model,
+    settle,
+)
+from crossview.runtime import YARDSTICK, Arithmetic, count_sample
+from crossview.views.aerial import make_aerial_view
 from crossview.views.colour import measure_ground_light
 from crossview.views.decode import Photo
+from crossview.views.spec import ViewSpec
 
 LOG = logging.getLogger("crossview.localization")
 _OF_ONE_PHOTO = (BadImage, InvalidValue)  # the other photos are located all the same
@@ -144,27 +157,65 @@ def answer_queries(index: Index, embedder: Embedder, queries: Sequence[Query]) -
 
 
 def open_embedder(
-    index: Index, model: str | Path | Embedder | None, *, threads: int = 0
+    index: Index,
+    model: str | Path | Embedder | None,
+    *,
+    threads: int = 0,
+    arithmetic: Arithmetic = YARDSTICK,
 ) -> Embedder:
     """The model that made an index; if another is named or given, it must be the same.
 
-    Raises :class:`ModelMismatch` if it is not.
+    ``arithmetic``: of one that is not given open. Raises :class:`ModelMismatch` for another model,
+    and where the arithmetic changes too much (:func:`require_settled`).
     """
     if model is None:
-        return get_index_model(index, threads=threads)
-    embedder = open_model(model, threads=threads) if isinstance(model, str | Path) else model
+        return get_index_model(index, threads=threads, arithmetic=arithmetic)
+    embedder = model
+    if isinstance(embedder, str | Path):
+        embedder = open_model(embedder, threads=threads, arithmetic=arithmetic)
     index.require_model(embedder.fingerprint)
-    return embedder
+    return require_settled(index, embedder)
 
 
-def get_index_model(index: Index, *, threads: int = 0) -> Embedder:
+def get_index_model(
+    index: Index, *, threads: int = 0, arithmetic: Arithmetic = YARDSTICK
+) -> Embedder:
     """The model that made an index, by the name or path the index remembers; kept for reuse."""
-    return _open_cached(index.manifest.model.name_or_path, index.path, threads)
+    made_by = index.manifest.model.name_or_path
+    return require_settled(index, _open_cached(made_by, index.path, threads, arithmetic))
 
 
 @lru_cache(maxsize=2)
-def _open_cached(made_by: str, index: Path, threads: int) -> Embedder:
-    return open_index_model(made_by, index, threads=threads)
+def _open_cached(made_by: str, index: Path, threads: int, arithmetic: Arithmetic) -> Embedder:
+    return open_index_model(made_by, index, threads=threads, arithmetic=arithmetic)
+
+
+def require_settled(index: Index, embedder: Embedder) -> Embedder:
+    """The embedder, its arithmetic and that of the index found close enough to float32.
+
+    It is measured on windows of the index unless it was before. Raises :class:`ModelMismatch`.
+    """
+    if index.count:
+        settle(embedder, str(index.path), lambda: draw_views(index, embedder.info.aerial))
+    for drift in index.manifest.drifts:
+        drift.require_small(str(index.path))
+    return embedder
+
+
+def draw_views(index: Index, spec: ViewSpec) -> U8:
+    """Views [n, h, w, 3] of windows evenly spread over an index, drawn from its thumbnails.
+
+    They are coarser than those that were embedded: two arithmetics are compared on them, not two
+    pictures.
+    """
+    import simplejpeg
+
+    fitted = replace(spec, footprint_m=index.manifest.footprint_m)
+    metres_per_px = index.manifest.footprint_m / THUMBNAIL_PX
+    count = min(index.count, count_sample(spec))
+    rows = np.linspace(0, index.count - 1, count).round().astype(int)
+    thumbnails = (simplejpeg.decode_jpeg(index.thumbnail(int(row))) for row in rows)
+    return np.stack([make_aerial_view(pixels, metres_per_px, fitted) for pixels in thumbnails])
 
 
 def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchResult) -> Answer:

@@ -26,9 +26,10 @@ from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import Imagery, open_sources
 from crossview.index.store import MANIFEST_NAME, Index
 from crossview.localization.hints import explain_unusable_heading
-from crossview.localization.locate import require_ready
+from crossview.localization.locate import require_ready, require_settled
 from crossview.model import Embedder, open_index_model, open_model
 from crossview.outputs.map_layers import HeatGrid, build_heat_grid, drape, draw_thumbnails
+from crossview.runtime import YARDSTICK, Arithmetic
 
 TILE_PX = 512
 _CACHE_BYTES = 48_000_000
@@ -233,23 +234,40 @@ class Regions:
 class ModelPool:
     """The networks of all regions; regions with the same one share it."""
 
-    def __init__(self, path: str | None = None, *, threads: int = 0) -> None:
-        self._path, self._threads = path, threads
+    def __init__(
+        self, path: str | None = None, *, threads: int = 0, arithmetic: Arithmetic = YARDSTICK
+    ) -> None:
+        self._path, self._threads, self._arithmetic = path, threads, arithmetic
         self._open: dict[str, Embedder] = {}
 
     def __call__(self, index: Index) -> Embedder:
-        """The model that made an index; raises :class:`BadModel` where it is missing."""
-        made_by = index.manifest.model
-        if made_by.fingerprint in self._open:
-            return self._open[made_by.fingerprint]
+        """The model that made an index; raises :class:`BadModel` where it is missing.
+
+        :class:`ModelMismatch` where the arithmetic changes too much in this region.
+        """
+        fingerprint = index.manifest.model.fingerprint
+        embedder = self._open.get(fingerprint) or self._open_first(index)
+        if embedder.fingerprint == fingerprint:  # else the index says so itself
+            require_settled(index, embedder)
+        return self._open.setdefault(embedder.fingerprint, embedder)
+
+    def _open_first(self, index: Index) -> Embedder:
         # Decoding and other requests want the cores while the network waits: no spinning.
         if self._path is not None:
-            embedder = open_model(self._path, threads=self._threads, spinning=False, fetch=False)
-        else:
-            embedder = open_index_model(
-                made_by.name_or_path, index.path, threads=self._threads, spinning=False
+            return open_model(
+                self._path,
+                threads=self._threads,
+                spinning=False,
+                fetch=False,
+                arithmetic=self._arithmetic,
             )
-        return self._open.setdefault(embedder.fingerprint, embedder)
+        return open_index_model(
+            index.manifest.model.name_or_path,
+            index.path,
+            threads=self._threads,
+            spinning=False,
+            arithmetic=self._arithmetic,
+        )
 
 
 def _name_regions(paths: Sequence[str | Path]) -> dict[str, Path]:

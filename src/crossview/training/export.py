@@ -40,12 +40,12 @@ from crossview.model import (
     Regression,
     encode_info,
     list_networks,
-    load_onnxruntime,
     read_network,
     require_whole,
 )
 from crossview.networks.weight_files import COUNTER, GRAPH_HALF, fit, read_graph
 from crossview.pairs.batch import Views, normalise
+from crossview.runtime import load_onnxruntime
 from crossview.schema import Text, check, parse_object, read_bytes
 from crossview.training.run_folder import RunFolder
 from crossview.training.session import build_without_weights, list_state, name_no_weights
