@@ -1,7 +1,7 @@
 # make demo     everything on a fresh machine: install, render a town, index it, find 400 pictures
 # make test     the tests; at the end, what was skipped and why
 # make test-services   what fetches, against real servers on this machine: Panoramax, titiler,
-#                      MapProxy; installs them first (PostgreSQL by apt-get, as root)
+#                      MapProxy, PostgreSQL; installs them first (one by apt-get, as root)
 # make check    lint, format, types
 # make mutants  change numbers that people feel, one at a time; a test must notice each
 # make bench    the benchmarks; make bench NAME=index runs one
@@ -40,7 +40,8 @@ test: .venv-dev/.installed
 	.venv-dev/bin/python -m pytest -n 2 --dist worksteal
 
 # Each server in an environment of its own: they pin other versions of what crossview uses.
-test-services: .venv-dev/.installed .venv-services/street/.installed .venv-services/maps/.installed
+test-services: .venv-dev/.installed .venv-services/street/.installed .venv-services/maps/.installed \
+	.venv-services/postgresql/.installed
 	@bash tests/services/install_postgresql.sh
 	.venv-dev/bin/python -m pytest tests/services --durations=8
 
@@ -174,6 +175,7 @@ locks: .venv-release/.installed
 	$(LOCK) requirements/docs.in -o requirements/docs.txt
 	$(subst -c constraints.txt,,$(LOCK)) requirements/services-street.in -o requirements/services-street.txt
 	$(subst -c constraints.txt,,$(LOCK)) requirements/services-maps.in -o requirements/services-maps.txt
+	$(subst -c constraints.txt,,$(LOCK)) requirements/services-postgresql.in -o requirements/services-postgresql.txt
 
 .PHONY: .python
 .python:

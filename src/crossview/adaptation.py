@@ -51,13 +51,13 @@ from crossview.imagery.sources import Imagery, open_sources
 from crossview.imagery.windows import Tiling, cut_windows
 from crossview.index.build import build_index, open_job
 from crossview.index.index_options import IndexOptions, compute_finest_useful_m
+from crossview.index.similarity import score_queries
 from crossview.index.store import MANIFEST_NAME, Index
 from crossview.lists import read_table
 from crossview.localization.accuracy import RIGHT_WITHIN_M, Truths
 from crossview.localization.hints import Hints
 from crossview.localization.locate import locate_files
 from crossview.localization.queries import prepare_query
-from crossview.localization.similarity import score_queries
 from crossview.locks import lock
 from crossview.model import (
     INFO_NAME,

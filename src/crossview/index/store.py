@@ -24,14 +24,16 @@ import hashlib
 import io
 import json
 import logging
+import math
 import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +42,10 @@ from crossview.arrays import F32, F64, I64
 from crossview.errors import BadIndex, CannotWrite, InvalidValue, ModelMismatch
 from crossview.files import atomic_write, identity, sweep
 from crossview.geo.footprints import Footprint
-from crossview.geo.points import LatLon, wrap_lon
+from crossview.geo.points import LatLon, measure_distances_m, wrap_lon
 from crossview.imagery.provenance import ImageryInfo
+from crossview.index.candidates import BEST, Candidates, SearchArea, choose_best, keep_above
+from crossview.index.similarity import Asked
 from crossview.runtime import Drift
 from crossview.schema import (
     AtLeastOne,
@@ -78,6 +82,8 @@ _SETTLED_NS = 2_000_000_000
 _compared: dict[str, list[int | str]] = {}  # by path: what the file was when it was compared
 _TRIES = 5  # of opening an index that is being replaced
 PARTIAL_SUFFIX = ".partial"
+ENGINES = {name: "crossview.index.postgresql" for name in ("postgresql", "postgres")}
+"""Modules that open indexes elsewhere than in a folder, by the scheme of their addresses."""
 THUMBNAIL_PX = 96  # the side of a window's stored picture
 
 
@@ -114,20 +120,15 @@ class Index:
 
     @staticmethod
     def open(path: str | Path) -> Index:
-        """Open an index folder. Raises :class:`BadIndex` for anything else, or a damaged one."""
+        """Open an index folder. Raises :class:`BadIndex` for anything else, or a damaged one.
+
+        The address of a database gives what answers as an index does (``selection.Windows``), and
+        has no folder.
+        """
+        if (engine := find_engine(path)) is not None:
+            return cast(Index, import_module(engine).open_windows(path))
         folder = Path(path)
-        if folder.is_file():
-            raise BadIndex(
-                f"{folder} is a file, not an index (a folder such as region.cvx).\n"
-                "Photos are given first, the index with --index."
-            )
-        if not folder.is_dir():
-            raise BadIndex(_explain_absent(folder))
-        if folder.name.endswith(PARTIAL_SUFFIX) and not (folder / MANIFEST_NAME).exists():
-            raise BadIndex(
-                f"{folder} is not finished.\n"
-                "Run the crossview index command that began it again; it goes on from there."
-            )
+        _require_folder(folder)
         for _ in range(_TRIES):
             before = identity(folder)
             try:
@@ -150,6 +151,104 @@ class Index:
         """N, the number of windows."""
         return len(self.lat)
 
+    # What every engine answers (``selection.Windows``); here all windows are in memory.
+
+    weights: F64 | None = None  # every window stands for itself
+    complete_above = -math.inf  # no window is missing
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return str(self.path)
+
+    @property
+    def held(self) -> Index:
+        """All windows: they are in memory, or mapped into it."""
+        return self
+
+    @property
+    def total(self) -> int:
+        """N: of all windows that these stand for."""
+        return self.count
+
+    def number(self, rows: I64) -> I64:
+        """The numbers of windows in the index: their rows."""
+        return rows
+
+    def sample_bearings(self, most: int) -> F64:
+        """Where up points in at least ``most`` windows, evenly spread, or in all."""
+        some: F64 = self.up_bearing_deg[:: max(1, self.count // most)]
+        return some
+
+    def take_places(self, rows: I64) -> F64:
+        """Latitude, longitude and bearing of up [n, 3] of some windows, in their order."""
+        table: F64 = np.stack([self.lat[rows], self.lon[rows], self.up_bearing_deg[rows]], axis=1)
+        return table
+
+    def score(self, asked: Sequence[Asked], rows: I64) -> Candidates:
+        """What readings of a picture score at some windows, ascending."""
+        places = self.take_places(rows)
+        scores = np.empty((len(asked), len(rows)), np.float32)
+        headings = np.empty_like(scores)
+        for block_rows, block in self.blocks():
+            here = slice(*np.searchsorted(rows, [block_rows.start, block_rows.stop]))
+            some = rows[here] - block_rows.start
+            vectors = block if len(some) == len(block) else block[some]
+            for reading, one in enumerate(asked):
+                found = one.score(vectors, places[here, 2])
+                scores[reading, here], headings[reading, here] = found
+        return Candidates(
+            numbers=rows,
+            places=places,
+            scores=scores,
+            heading_deg=headings,
+            chosen=np.ones(len(rows), np.bool_),
+            complete_above=np.full(len(asked), np.inf),
+            searched=len(rows),
+        )
+
+    def best(
+        self,
+        asked: Sequence[Asked],
+        k: int = BEST,
+        limits: SearchArea = SearchArea(),  # noqa: B008 - frozen
+        *,
+        drawn: int = 0,
+        seed: int = 0,
+    ) -> Candidates:
+        """The best ``k`` windows of each reading within limits, and ``drawn`` others by lot."""
+        rows = np.flatnonzero(limits.contains(self.lat, self.lon))
+        every = self.score(asked, rows)
+        chosen, floors = choose_best(every.scores, k, len(rows))
+        lots = np.random.default_rng(seed).permutation(len(rows))[:drawn]
+        kept = chosen.copy()
+        kept[lots] = True
+        return replace(every, chosen=chosen, complete_above=floors).keep(kept)
+
+    def above(
+        self,
+        asked: Asked,
+        floor: float,
+        limits: SearchArea = SearchArea(),  # noqa: B008 - frozen
+        *,
+        most: int,
+    ) -> Candidates:
+        """All windows within limits that score at least ``floor``; the best ``most`` if more do."""
+        found = self.best([asked], most, limits)
+        return keep_above(found, floor)
+
+    def near(self, places: Sequence[LatLon], radius_m: float) -> I64:
+        """Rows of the windows whose middle is within ``radius_m`` of any of some places."""
+        inside = np.zeros(self.count, np.bool_)
+        for place in places:
+            inside |= measure_distances_m(place, self.lat, self.lon) <= radius_m
+        return np.flatnonzero(inside)
+
+    def keep_readable(self) -> None:
+        """Map all vectors: once mapped, they stay readable when the folder is exchanged."""
+        for _ in self.blocks():
+            pass
+
     def blocks(self) -> Iterator[tuple[slice, F32]]:
         """The vectors [n, D] in order, a segment at a time, with the rows they belong to."""
         for start, segment in zip(self._starts, self.manifest.segments, strict=False):
@@ -169,13 +268,8 @@ class Index:
 
     def footprint(self, row: int) -> Footprint:
         """The ground that window ``row`` shows, in pixels of its thumbnail."""
-        return Footprint(
-            LatLon(float(self.lat[row]), float(self.lon[row])),
-            self.manifest.footprint_m / THUMBNAIL_PX,
-            THUMBNAIL_PX,
-            THUMBNAIL_PX,
-            float(self.up_bearing_deg[row]),
-        )
+        here = np.array([self.lat[row], self.lon[row], self.up_bearing_deg[row]])
+        return place_footprint(self.manifest, here)
 
     def thumbnail(self, row: int) -> bytes:
         """The picture of window ``row`` as a small JPEG file."""
@@ -190,13 +284,7 @@ class Index:
 
     def require_model(self, fingerprint: str) -> None:
         """Raise :class:`ModelMismatch` unless the model of this fingerprint made the index."""
-        made_by = self.manifest.model
-        if fingerprint != made_by.fingerprint:
-            raise ModelMismatch(
-                f"{self.path} was made by the model {made_by.name_or_path} "
-                f"({made_by.fingerprint[:12]}); this model is {fingerprint[:12]}.\n"
-                "Use the model that made the index, or build the index again with this one."
-            )
+        require_same_model(self.name, self.manifest, fingerprint)
 
     def _require_same_folder(self) -> None:
         """Refuse files of an index that has taken the name of this one (--overwrite)."""
@@ -211,6 +299,50 @@ class Index:
         for part in self.manifest.parts:
             check_contents(self.path, part)
         return sum(len(part.files) for part in self.manifest.parts)
+
+
+def require_same_model(name: str, manifest: Manifest, fingerprint: str) -> None:
+    """Raise :class:`ModelMismatch` unless the model of this fingerprint made an index."""
+    made_by = manifest.model
+    if fingerprint != made_by.fingerprint:
+        raise ModelMismatch(
+            f"{name} was made by the model {made_by.name_or_path} "
+            f"({made_by.fingerprint[:12]}); this model is {fingerprint[:12]}.\n"
+            "Use the model that made the index, or build the index again with this one."
+        )
+
+
+def _require_folder(folder: Path) -> None:
+    """Raise :class:`BadIndex` unless there is a folder, which is no index that was only begun."""
+    if folder.is_file():
+        raise BadIndex(
+            f"{folder} is a file, not an index (a folder such as region.cvx).\n"
+            "Photos are given first, the index with --index."
+        )
+    if not folder.is_dir():
+        raise BadIndex(_explain_absent(folder))
+    if folder.name.endswith(PARTIAL_SUFFIX) and not (folder / MANIFEST_NAME).exists():
+        raise BadIndex(
+            f"{folder} is not finished.\n"
+            "Run the crossview index command that began it again; it goes on from there."
+        )
+
+
+def find_engine(address: str | Path) -> str | None:
+    """The module that opens an address; None: it is a folder."""
+    scheme = re.match(r"([a-z]+):/", str(address))  # a path has eaten a slash
+    return ENGINES.get(scheme[1]) if scheme else None
+
+
+def place_footprint(manifest: Manifest, place: F64) -> Footprint:
+    """The ground of a window at ``place`` [3] (latitude, longitude, up), in thumbnail pixels."""
+    return Footprint(
+        LatLon(float(place[0]), float(place[1])),
+        manifest.footprint_m / THUMBNAIL_PX,
+        THUMBNAIL_PX,
+        THUMBNAIL_PX,
+        float(place[2]),
+    )
 
 
 def _explain_absent(folder: Path) -> str:
@@ -437,6 +569,45 @@ def write_segment(
         atomic_write(folder / file, content)
         files[file] = FileFacts(len(content), hashlib.sha256(content).hexdigest())
     return Segment(name, len(vectors), files)
+
+
+class FolderWriter:
+    """Fills a new folder unit by unit, in any order; :meth:`seal` makes it an index.
+
+    A unit is a segment. What is there of it already is left, so that a unit may be put again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, unit: int, vectors: F32, places: F64, thumbnails: Sequence[bytes]) -> bool:
+        """Put the windows of a unit, and then that it is done; False if it was there already.
+
+        Raises :class:`CannotWrite` where another unit of this number is there.
+        """
+        note, name = self._folder / f"unit-{unit:06d}.json", f"segment-{unit:06d}"
+        if note.is_file():
+            held = Segment.from_json(parse_object(read_bytes(note)))
+            digest = hashlib.sha256(encode_array(vectors)).hexdigest()
+            if held.windows != len(vectors) or held.files[f"{name}.{VECTORS}"].sha256 != digest:
+                raise CannotWrite(
+                    f"{self._folder} holds another unit {unit} already.\n"
+                    "Fill it with one model, imagery and settings, or begin anew: --restart"
+                )
+            return False
+        segment = write_segment(self._folder, name, vectors, places, thumbnails)
+        atomic_write(note, json.dumps(asdict(segment)))
+        return True
+
+    def seal(self, manifest: Manifest) -> None:
+        """Write the manifest of the units that are there, and remove what says that they are."""
+        notes = sorted(self._folder.glob("unit-*.json"))
+        segments = tuple(Segment.from_json(parse_object(read_bytes(note))) for note in notes)
+        windows = sum(segment.windows for segment in segments)
+        write_manifest(self._folder, replace(manifest, segments=segments, windows=windows))
+        for note in notes:
+            note.unlink()
 
 
 def is_part_file(name: str) -> bool:

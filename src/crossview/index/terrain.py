@@ -27,6 +27,7 @@ from crossview.geo.grids import RasterGrid, convert_to_wkt
 from crossview.geo.points import EARTH_RADIUS_M, LatLon, find_middle, project_to_local_m, wrap_lon
 from crossview.imagery.elevations import HeightKind, Surface, read_surface
 from crossview.imagery.provenance import SourceOptions, join_texts
+from crossview.index.selection import Held
 from crossview.index.store import (
     ABOVE,
     GROUND,
@@ -117,9 +118,11 @@ def _restore(stored: U16) -> F32:
     return np.where(np.asarray(stored) == _UNKNOWN, np.float32(np.nan), metres)
 
 
-def open_terrain(index: Index) -> Terrain | None:
+def open_terrain(index: Held) -> Terrain | None:
     """The heights of an index; None where it has none."""
-    return None if index.manifest.heights is None else _open_cached(index)
+    if index.manifest.heights is None or not isinstance(index, Index):
+        return None  # a database holds none
+    return _open_cached(index)
 
 
 @lru_cache(maxsize=4)

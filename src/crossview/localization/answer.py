@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from crossview.arrays import F32, F64, I64
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon
+from crossview.index.selection import Held, Selection
 from crossview.localization.hints import Prior
 
 
@@ -136,6 +137,21 @@ class SharedSpot:
     first_share: float  # of the posterior within 25 m of the first place
 
 
+def number_windows(held: Held, answer: Answer) -> Answer:
+    """An answer made of rows of ``held`` as one that names the windows of the whole index."""
+    if not isinstance(held, Selection):
+        return answer
+    places = tuple(replace(p, window=int(held.numbers[p.window])) for p in answer.places)
+    answer = replace(answer, places=places, held=held)
+    if (confidence := answer.confidence) is not None:
+        areas = tuple(replace(area, rows=held.numbers[area.rows]) for area in confidence.areas)
+        answer = replace(answer, confidence=replace(confidence, areas=areas))
+    if (claim := answer.claim) is not None and (standing := claim.standing) is not None:
+        standing = replace(standing, window=int(held.numbers[standing.window]))
+        answer = replace(answer, claim=replace(claim, standing=standing))
+    return answer
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Answer:
     """Where one picture may have been taken, and everything that was assumed.
@@ -152,7 +168,7 @@ class Answer:
     fov_source: str  # "panorama", "exif", "given", "assumed" or "unused"
     assumptions: tuple[str, ...]
     places: tuple[Place, ...]  # best first
-    scores: F32  # [N], one per window of the index, for the heat layer
+    scores: F32  # [N], one per window of the index, or of ``held``, for the heat layer
     warnings: tuple[str, ...] = ()
     second: float | None = None  # score of the second place, however many are listed
     searched_places: float | None = None  # that fit side by side into what was searched
@@ -167,6 +183,7 @@ class Answer:
     together: tuple[Contribution, ...] = ()  # of several photos of one spot
     spot: SharedSpot | None = None  # where there are several
     ground_light: float | None = None  # how bright the ground is against the sky
+    held: Selection | None = None  # windows that scores are of; None: all of the index
 
     def __repr__(self) -> str:
         first = f", first {self.places[0]!r}" if self.places else ""

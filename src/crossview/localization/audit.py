@@ -11,7 +11,7 @@ from typing import Any
 
 from crossview._version import __version__
 from crossview.files import append_lines, require_text
-from crossview.index.store import Index
+from crossview.index.selection import Windows
 from crossview.localization.answer import Answer, Place, PriorShift
 from crossview.localization.hints import Hints
 from crossview.locks import lock
@@ -19,7 +19,7 @@ from crossview.locks import lock
 _PACKAGES = ("numpy", "onnxruntime", "opencv-python-headless", "pillow")
 
 
-def make_audit_record(answer: Answer, hints: Hints, index: Index) -> dict[str, Any]:
+def make_audit_record(answer: Answer, hints: Hints, index: Windows) -> dict[str, Any]:
     """One answer as plain JSON values that let somebody else repeat and check it.
 
     Fingerprints: sha256 of the photo's file, of the model, and of the index's manifest as it was
@@ -31,7 +31,7 @@ def make_audit_record(answer: Answer, hints: Hints, index: Index) -> dict[str, A
         "photo_sha256": answer.sha256,
         "model": model.name_or_path,
         "model_fingerprint": model.fingerprint,
-        "index": str(index.path),
+        "index": index.name,
         "index_fingerprint": index.fingerprint,
         "imagery": list(index.manifest.imagery.sources),
         "hints": hints.to_json(),

@@ -21,13 +21,15 @@ import numpy as np
 from crossview.arrays import F32, F64
 from crossview.errors import InvalidValue, require
 from crossview.geo.points import measure_distance_m
-from crossview.index.store import Index
-from crossview.localization.answer import Answer, Contribution, Place, SharedSpot
+from crossview.index.selection import Held, Windows
+from crossview.index.similarity import score_turns
+from crossview.localization.answer import Answer, Contribution, Place, SharedSpot, number_windows
 from crossview.localization.hints import GIVEN_SIGMA_DEG, Hints, Prior, match_hints
 from crossview.localization.locate import require_ready
 from crossview.localization.posterior import (
     compute_log_prior,
     compute_probability,
+    count_windows,
     find_right_cells,
     find_temperature,
     measure_middle,
@@ -38,6 +40,7 @@ from crossview.localization.refinement import refine_places
 from crossview.localization.search import (
     SearchResult,
     count_searched_places,
+    hold_together,
     mark_searched,
     price_turns,
     rank_places,
@@ -45,7 +48,6 @@ from crossview.localization.search import (
     search,
     turn_to_north,
 )
-from crossview.localization.similarity import score_turns
 from crossview.model import Embedder
 from crossview.views.crops import compute_bin_coverage
 
@@ -54,7 +56,7 @@ MOST_TOGETHER = 100  # photos
 _SEVERAL = "several photos were taken together, which the calibration did not have"
 
 
-def measure_log_likelihood(index: Index, query: Query, temperature: float) -> F64:
+def measure_log_likelihood(index: Windows, query: Query, temperature: float) -> F64:
     """Logarithm of the likelihood [N] of each window, at the best turn of the best reading.
 
     Up to a constant of the photo; -inf where the hints exclude a window. ``temperature`` in
@@ -64,18 +66,14 @@ def measure_log_likelihood(index: Index, query: Query, temperature: float) -> F6
     return _divide(search(index, [query])[0].scores, temperature)
 
 
-def measure_turns(
-    index: Index, query: Query, temperature: float, reading: int | None = None
-) -> F64:
+def measure_turns(index: Held, query: Query, temperature: float, reading: int = 0) -> F64:
     """:func:`measure_log_likelihood` of every turn, [N, J]; the best of a row is the window's.
 
     At turn s the photo's middle looks 360 s / J + ``query.turned_deg`` degrees clockwise from the
     window's up. Turns that a known heading excludes are -inf, others cost what they do in a search.
-    ``reading``: which of the query's; None: the one that a search keeps.
+    ``reading``: which of the query's.
     """
     _require_temperature(temperature)
-    if reading is None:
-        reading = search(index, [query])[0].reading if len(query.readings) > 1 else 0
     bins = index.manifest.model.azimuth_bins
     seen = compute_bin_coverage(query.readings[reading].fov_deg, bins, query.turned_deg)
     turns = np.empty((index.count, bins))
@@ -89,20 +87,23 @@ def measure_turns(
     return turns
 
 
-def normalise(log_weights: F64) -> F64:
+def normalise(log_weights: F64, each: F64 | None = None) -> F64:
     """Weights of any shape whose logarithms are known up to a constant, of sum 1.
 
+    ``each`` [N]: how many windows each of the rows stands for, and has the weight of together.
     Raises :class:`InvalidValue` where all are -inf.
     """
     highest = log_weights.max()
     require(bool(np.isfinite(highest)), "nothing is left: every window is excluded by some hint.")
     weights: F64 = np.exp(log_weights - highest)
+    if each is not None:
+        weights = (weights.T * each).T
     weights /= weights.sum()
     return weights
 
 
 def locate_together(
-    index: Index,
+    index: Windows,
     embedder: Embedder,
     photos: Sequence[Picture],
     hints: Hints | Sequence[Hints] = Hints(),  # noqa: B008 - frozen
@@ -128,7 +129,7 @@ def locate_together(
 
 
 def answer_together(
-    index: Index,
+    index: Windows,
     queries: Sequence[Query],
     turns_deg: Sequence[float] | None = None,
     results: Sequence[SearchResult] | None = None,
@@ -136,7 +137,8 @@ def answer_together(
     """:func:`locate_together` for photos that are embedded, and perhaps searched for, already."""
     require(len(queries) >= 2, f"two photos have an answer together, got {len(queries)}.")
     found = search(index, queries) if results is None else results
-    return _make_answer(index, queries, found, turns_deg)
+    held, found = hold_together(index, queries, found)
+    return number_windows(held, _make_answer(held, queries, found, turns_deg))
 
 
 def parse_turns(text: str) -> list[float]:
@@ -189,7 +191,7 @@ class _View:
 
 
 def _make_answer(
-    index: Index,
+    index: Held,
     queries: Sequence[Query],
     results: Sequence[SearchResult],
     turns_deg: Sequence[float] | None,
@@ -207,7 +209,7 @@ def _make_answer(
     prior = _choose_prior(queries)
     if prior is not None:
         per_window = per_window + compute_log_prior(index, prior)
-    posterior = normalise(per_window)
+    posterior = normalise(per_window, index.weights)
     # Places are ranked and refined by what the photos say on average, in cosines, and the prior.
     cosine = np.mean([view.temperature for view in views]) / len(views)
     weighed = np.where(np.isfinite(per_window), per_window * cosine, np.nan)
@@ -241,7 +243,7 @@ def _make_answer(
 
 
 def _relate(
-    index: Index, queries: Sequence[Query], turns_deg: Sequence[float] | None
+    index: Held, queries: Sequence[Query], turns_deg: Sequence[float] | None
 ) -> tuple[str, list[tuple[float, float]] | None]:
     """Where relative turns come from, and each photo's with its error; None: they are unknown."""
     if index.manifest.model.azimuth_bins == 1:
@@ -255,7 +257,7 @@ def _relate(
 
 
 def _view(
-    index: Index, query: Query, result: SearchResult, turn: tuple[float, float] | None
+    index: Held, query: Query, result: SearchResult, turn: tuple[float, float] | None
 ) -> _View:
     """What a photo says, turned by (degrees, their standard deviation) if that is known."""
     temperature = find_temperature(index, _describe(index, [query], [result], "unknown"))
@@ -267,7 +269,10 @@ def _view(
         turns = measure_turns(index, query, temperature, result.reading)
         table, heading = turn_together(turns, query.turned_deg, *turn)
     table[~np.isfinite(scores)] = -np.inf
-    odds = normalise(table) * (np.isfinite(scores).sum() * table.shape[1])
+    odds = normalise(table, index.weights)
+    odds *= count_windows(index, np.isfinite(scores)) * table.shape[1]
+    if index.weights is not None:
+        odds /= index.weights[:, None]
     return _View(
         temperature=temperature,
         scores=result.scores,
@@ -328,7 +333,7 @@ def _choose_prior(queries: Sequence[Query]) -> Prior | None:
 
 
 def _refine(
-    index: Index, query: Query, result: SearchResult, weighed: F64, places: Sequence[Place]
+    index: Held, query: Query, result: SearchResult, weighed: F64, places: Sequence[Place]
 ) -> tuple[Place, ...]:
     """The places at the summits of what all photos say [N]; headings are those of the first."""
     searched = replace(result, scores=weighed.astype(np.float32))
@@ -338,7 +343,7 @@ def _refine(
 
 
 def _describe(
-    index: Index, queries: Sequence[Query], results: Sequence[SearchResult], turns: str
+    index: Held, queries: Sequence[Query], results: Sequence[SearchResult], turns: str
 ) -> Answer:
     """An answer without places: what was asked, and what was assumed."""
     first, used = queries[0], queries[0].readings[results[0].reading]
@@ -369,7 +374,7 @@ def _describe(
 
 
 def _contribute(
-    index: Index, query: Query, view: _View, posterior: F64, found: tuple[Place, F32]
+    index: Held, query: Query, view: _View, posterior: F64, found: tuple[Place, F32]
 ) -> Contribution:
     """What a photo says of the first place of all; ``posterior`` [N, F] of windows and turns."""
     place, heading_deg = found

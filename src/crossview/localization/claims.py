@@ -8,18 +8,19 @@ import numpy as np
 
 from crossview.arrays import F32, I64
 from crossview.geo.points import LatLon, measure_distances_m
-from crossview.index.store import Index
+from crossview.index.selection import Held
 from crossview.localization.answer import Answer, Claim, Standing
 from crossview.localization.posterior import (
     compute_posterior,
     compute_probability,
+    count_windows,
     find_cell,
     find_right_cells,
 )
 from crossview.localization.search import find_listed, turn_to_north
 
 
-def add_claim(index: Index, answer: Answer, place: LatLon, heading_deg: F32) -> Answer:
+def add_claim(index: Held, answer: Answer, place: LatLon, heading_deg: F32) -> Answer:
     """The answer with what becomes of a claimed place.
 
     It is judged by the best of the windows whose cells reach within 25 m of it, as probabilities
@@ -39,19 +40,19 @@ def add_claim(index: Index, answer: Answer, place: LatLon, heading_deg: F32) -> 
 
 
 def _find_standing(
-    index: Index, answer: Answer, place: LatLon, rows: I64, heading_deg: F32
+    index: Held, answer: Answer, place: LatLon, rows: I64, heading_deg: F32
 ) -> Standing:
     """Of the best of the windows ``rows``; ties count against the claim."""
     scores = answer.scores
     row = int(rows[np.argmax(scores[rows])])
-    windows = int(np.isfinite(scores).sum())
-    as_good = int((scores >= scores[row]).sum() - (scores[rows] >= scores[row]).sum())
+    windows = round(count_windows(index, np.isfinite(scores)))
+    as_good = count_windows(index, scores >= scores[row]) - (scores[rows] >= scores[row]).sum()
     footprint = index.footprint(row)
     posterior = compute_posterior(index, answer)
     return Standing(
-        rank=1 + as_good,
+        rank=1 + round(float(as_good)),
         windows=windows,
-        percentile=100.0 * int((scores < scores[row]).sum()) / windows,
+        percentile=100.0 * count_windows(index, scores < scores[row]) / windows,
         score=float(scores[row]),
         heading_deg=turn_to_north(heading_deg[row], footprint),
         footprint=footprint,
@@ -62,7 +63,7 @@ def _find_standing(
     )
 
 
-def _find_areas(index: Index, answer: Answer, place: LatLon) -> tuple[float, ...] | None:
+def _find_areas(index: Held, answer: Answer, place: LatLon) -> tuple[float, ...] | None:
     """Coverages of the calibrated areas that hold the cell of a place, as coverage is measured."""
     if answer.confidence is None:
         return None

@@ -14,11 +14,13 @@ import numpy as np
 
 from crossview.arrays import U8
 from crossview.errors import BadImage, BadIndex, CrossviewError, InvalidValue
-from crossview.index.store import THUMBNAIL_PX, Index
-from crossview.localization.answer import Answer
+from crossview.index.selection import Held, Windows
+from crossview.index.store import THUMBNAIL_PX
+from crossview.localization.answer import Answer, number_windows
 from crossview.localization.claims import add_claim
 from crossview.localization.hints import Hints, match_hints
 from crossview.localization.posterior import (
+    NotComplete,
     add_confidence,
     compute_log_prior,
     compute_masses,
@@ -40,6 +42,7 @@ from crossview.localization.search import (
     rank_places,
     score_surroundings,
     search,
+    search_below,
 )
 from crossview.localization.skyline import SKYLINE_COMPARED, check_skyline
 from crossview.model import (
@@ -69,7 +72,7 @@ class LocatedPhoto(NamedTuple):
 
 
 def locate(
-    index: Index, photo: Picture, *, hints: Hints | None = None, embedder: Embedder | None = None
+    index: Windows, photo: Picture, *, hints: Hints | None = None, embedder: Embedder | None = None
 ) -> Answer:
     """Where ``photo`` may have been taken.
 
@@ -82,7 +85,7 @@ def locate(
 
 
 def locate_many(
-    index: Index,
+    index: Windows,
     embedder: Embedder,
     photos: Sequence[Picture],
     hints: Hints | Sequence[Hints] = Hints(),  # noqa: B008 - frozen
@@ -98,7 +101,7 @@ def locate_many(
 
 
 def locate_files(
-    index: Index,
+    index: Windows,
     embedder: Embedder,
     paths: Sequence[str | Path],
     hints: Callable[[Photo], Hints | None],
@@ -122,7 +125,7 @@ def locate_files(
 
 
 def _locate_together(
-    index: Index,
+    index: Windows,
     embedder: Embedder,
     wanted: Sequence[tuple[Photo, Hints]],
     failed: Callable[[CrossviewError], None],
@@ -143,21 +146,21 @@ def _locate_together(
     return [LocatedPhoto(*located) for located in zip(photos, hints, answers, strict=True)]
 
 
-def require_ready(index: Index, embedder: Embedder) -> None:
+def require_ready(index: Windows, embedder: Embedder) -> None:
     """Raise :class:`ModelMismatch` or :class:`BadIndex` unless the index can be searched."""
     index.require_model(embedder.fingerprint)
     if index.count == 0:
-        raise BadIndex(f"{index.path} holds no windows. Add imagery with crossview index --add.")
+        raise BadIndex(f"{index.name} holds no windows. Add imagery with crossview index --add.")
 
 
-def answer_queries(index: Index, embedder: Embedder, queries: Sequence[Query]) -> list[Answer]:
+def answer_queries(index: Windows, embedder: Embedder, queries: Sequence[Query]) -> list[Answer]:
     """Answers to queries that are embedded already; they share each pass over the index."""
     results = search(index, queries)
     return [_make_answer(index, embedder, *pair) for pair in zip(queries, results, strict=True)]
 
 
 def open_embedder(
-    index: Index,
+    index: Windows,
     model: str | Path | Embedder | None,
     *,
     threads: int = 0,
@@ -178,7 +181,7 @@ def open_embedder(
 
 
 def get_index_model(
-    index: Index, *, threads: int = 0, arithmetic: Arithmetic = YARDSTICK
+    index: Windows, *, threads: int = 0, arithmetic: Arithmetic = YARDSTICK
 ) -> Embedder:
     """The model that made an index, by the name or path the index remembers; kept for reuse."""
     made_by = index.manifest.model.name_or_path
@@ -190,19 +193,19 @@ def _open_cached(made_by: str, index: Path, threads: int, arithmetic: Arithmetic
     return open_index_model(made_by, index, threads=threads, arithmetic=arithmetic)
 
 
-def require_settled(index: Index, embedder: Embedder) -> Embedder:
+def require_settled(index: Windows, embedder: Embedder) -> Embedder:
     """The embedder, its arithmetic and that of the index found close enough to float32.
 
     It is measured on windows of the index unless it was before. Raises :class:`ModelMismatch`.
     """
     if index.count:
-        settle(embedder, str(index.path), lambda: draw_views(index, embedder.info.aerial))
+        settle(embedder, index.name, lambda: draw_views(index, embedder.info.aerial))
     for drift in index.manifest.drifts:
-        drift.require_small(str(index.path))
+        drift.require_small(index.name)
     return embedder
 
 
-def draw_views(index: Index, spec: ViewSpec) -> U8:
+def draw_views(index: Windows, spec: ViewSpec) -> U8:
     """Views [n, h, w, 3] of windows evenly spread over an index, drawn from its thumbnails.
 
     They are coarser than those that were embedded: two arithmetics are compared on them, not two
@@ -218,7 +221,20 @@ def draw_views(index: Index, spec: ViewSpec) -> U8:
     return np.stack([make_aerial_view(pixels, metres_per_px, fitted) for pixels in thumbnails])
 
 
-def _make_answer(index: Index, embedder: Embedder, query: Query, result: SearchResult) -> Answer:
+def _make_answer(
+    windows: Windows, embedder: Embedder, query: Query, result: SearchResult
+) -> Answer:
+    """The answer of what is held; more is fetched where its areas reach farther down."""
+    try:
+        answer = _answer_held(result.held, embedder, query, result)
+    except NotComplete as problem:
+        more = search_below(windows, query, problem.floor)
+        answer = _answer_held(more.held, embedder, query, more)
+        return number_windows(more.held, answer)
+    return number_windows(result.held, answer)
+
+
+def _answer_held(index: Held, embedder: Embedder, query: Query, result: SearchResult) -> Answer:
     reranked = rerank(index, embedder, query, result)
     result = check_skyline(index, embedder, query, reranked)
     compared = () if result is reranked else (SKYLINE_COMPARED,)
@@ -259,7 +275,7 @@ def _measure_light(embedder: Embedder, query: Query, reading: int) -> float | No
 
 
 def _add_places(
-    index: Index, query: Query, result: SearchResult, answer: Answer, regress: Regression | None
+    index: Held, query: Query, result: SearchResult, answer: Answer, regress: Regression | None
 ) -> Answer:
     """The answer with its places, as its scores, a prior and the model's offsets place them."""
     prior, wanted, weights = query.hints.prior, query.hints.places, None
@@ -278,6 +294,6 @@ def _add_places(
     )
     if prior is None or not ranked:
         return answer
-    posterior = compute_masses(answer.scores, temperature, log_prior)
+    posterior = compute_masses(answer.scores, temperature, log_prior, index.weights)
     shift = measure_shift(index, prior, posterior, answer.places[0].latlon)
     return replace(answer, prior=shift)

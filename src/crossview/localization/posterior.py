@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crossview.arrays import F64, I64
+from crossview.arrays import F64, I64, Bool
 from crossview.errors import InvalidValue
 from crossview.geo.points import (
     LatLon,
@@ -27,7 +27,7 @@ from crossview.geo.points import (
     move_point,
     project_to_local_m,
 )
-from crossview.index.store import Index
+from crossview.index.selection import Held, Windows
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.answer import Answer, Area, Confidence, PriorShift
 from crossview.localization.calibration_record import Calibrated, Calibration, Fit
@@ -47,7 +47,7 @@ _UNMEASURED_HINTS = {
 }
 
 
-def add_confidence(index: Index, answer: Answer, hints: Hints) -> Answer:
+def add_confidence(index: Held, answer: Answer, hints: Hints) -> Answer:
     """The answer with probabilities and areas, if the index was calibrated for such pictures.
 
     With a calibration that does not fit this picture, ``unmeasured`` says why. Raises
@@ -69,7 +69,7 @@ def add_confidence(index: Index, answer: Answer, hints: Hints) -> Answer:
     return _state_confidence(index, answer, calibration, kind)
 
 
-def compute_posterior(index: Index, answer: Answer) -> F64 | None:
+def compute_posterior(index: Held, answer: Answer) -> F64 | None:
     """Probability [N] of each window's cell, 0 where it was not searched.
 
     None where the answer has no confidence: no calibration fits the picture.
@@ -80,14 +80,20 @@ def compute_posterior(index: Index, answer: Answer) -> F64 | None:
     if kind is None:
         return None
     log_prior = None if answer.prior is None else compute_log_prior(index, answer.prior.prior)
-    masses = compute_masses(answer.scores, kind.fit.temperature, log_prior)
+    masses = compute_masses(answer.scores, kind.fit.temperature, log_prior, index.weights)
     return (1.0 - answer.confidence.elsewhere) * masses
 
 
-def compute_masses(scores: ArrayLike, temperature: float, log_prior: F64 | None = None) -> F64:
+def compute_masses(
+    scores: ArrayLike,
+    temperature: float,
+    log_prior: F64 | None = None,
+    weights: F64 | None = None,
+) -> F64:
     """Softmax [N] of cosines [N] at a temperature (in cosines); NaN was not searched and gets 0.
 
-    ``log_prior`` [N]: logarithms of what the cells weigh before, up to a constant.
+    ``log_prior`` [N]: logarithms of what the cells weigh before, up to a constant. ``weights`` [N]:
+    how many cells each stands for, and has the mass of together; None: itself.
     """
     cosines = np.asarray(scores, np.float64)
     powers = (cosines - np.nanmax(cosines)) / temperature
@@ -96,11 +102,13 @@ def compute_masses(scores: ArrayLike, temperature: float, log_prior: F64 | None 
         powers -= np.nanmax(powers)
     powers = np.exp(powers)
     powers[np.isnan(powers)] = 0.0
+    if weights is not None:
+        powers *= weights
     shares: F64 = powers / powers.sum()
     return shares
 
 
-def compute_log_prior(index: Index, prior: Prior) -> F64:
+def compute_log_prior(index: Held, prior: Prior) -> F64:
     """Logarithm of the probability [N] that a prior gives to each window's cell.
 
     The normal density over a cell is that at its middle, with the variance of a place in the cell
@@ -108,11 +116,11 @@ def compute_log_prior(index: Index, prior: Prior) -> F64:
     where the prior's place lies outside of the region, by more than five standard deviations.
     """
     cells = _spread_prior(index, prior)
-    log_prior: F64 = np.log((1.0 - WRONG_PRIORS) * cells + WRONG_PRIORS / index.count)
+    log_prior: F64 = np.log((1.0 - WRONG_PRIORS) * cells + WRONG_PRIORS / index.total)
     return log_prior
 
 
-def _spread_prior(index: Index, prior: Prior) -> F64:
+def _spread_prior(index: Held, prior: Prior) -> F64:
     """Mass [N] of the normal distribution in each cell; what lies outside is missing."""
     distances = measure_distances_m(prior.place, index.lat, index.lon)
     stride_m, nearest_m = index.manifest.stride_m, float(distances.min())
@@ -128,7 +136,9 @@ def _spread_prior(index: Index, prior: Prior) -> F64:
     return masses
 
 
-def find_temperature(index: Index, answer: Answer, otherwise: float = DEFAULT_TEMPERATURE) -> float:
+def find_temperature(
+    index: Held | Windows, answer: Answer, otherwise: float = DEFAULT_TEMPERATURE
+) -> float:
     """The temperature of such pictures by the index's calibration, or ``otherwise``."""
     if index.manifest.calibration is None:
         return otherwise
@@ -136,26 +146,29 @@ def find_temperature(index: Index, answer: Answer, otherwise: float = DEFAULT_TE
     return otherwise if kind is None else kind.fit.temperature
 
 
-def measure_shift(index: Index, prior: Prior, posterior: F64, first: LatLon) -> PriorShift:
+def measure_shift(index: Held, prior: Prior, posterior: F64, first: LatLon) -> PriorShift:
     """How far a posterior [N] of sum 1, whose first place is known, moved from its prior."""
     log_prior = compute_log_prior(index, prior)
     mean, spread_m = measure_middle(index, posterior)
     held = posterior > 0.0
-    before = log_prior[held] - np.logaddexp.reduce(log_prior)
-    right = 1.0 - (WRONG_PRIORS / index.count) / np.exp(log_prior)
+    whole, each = log_prior, posterior[held]
+    if index.weights is not None:
+        whole, each = log_prior + np.log(index.weights), each / index.weights[held]
+    before = log_prior[held] - np.logaddexp.reduce(whole)
+    right = 1.0 - (WRONG_PRIORS / index.total) / np.exp(log_prior)
     return PriorShift(
         prior=prior,
         mean=mean,
         spread_m=spread_m,
         mean_moved_m=measure_distance_m(prior.place, mean),
         first_moved_m=measure_distance_m(prior.place, first),
-        bits=float(posterior[held] @ (np.log(posterior[held]) - before)) / math.log(2.0),
+        bits=float(posterior[held] @ (np.log(each) - before)) / math.log(2.0),
         holds=float(posterior @ right),
         first_share=compute_probability(index, posterior, first),
     )
 
 
-def measure_middle(index: Index, posterior: F64) -> tuple[LatLon, float]:
+def measure_middle(index: Held, posterior: F64) -> tuple[LatLon, float]:
     """Mean of a posterior [N] of sum 1, and its standard deviation in each direction, in metres."""
     best = int(np.argmax(posterior))
     origin = LatLon(float(index.lat[best]), float(index.lon[best]))
@@ -220,7 +233,7 @@ def find_cells_within(
     return rows[inside], shares[inside]
 
 
-def find_areas(index: Index, answer: Answer, fit: Fit) -> Iterator[Area]:
+def find_areas(index: Held, answer: Answer, fit: Fit) -> Iterator[Area]:
     """The calibrated sets of one picture, which always hold its best cell.
 
     With a prior, the smallest sets that hold so much of the posterior: no conformal guarantee knows
@@ -228,25 +241,44 @@ def find_areas(index: Index, answer: Answer, fit: Fit) -> Iterator[Area]:
     """
     scores = np.asarray(answer.scores, np.float64)
     below_best = np.nanmax(scores) - scores
-    searched = int(np.isfinite(scores).sum())
-    prominence = measure_prominence(scores)
+    searched = count_windows(index, np.isfinite(scores))
+    prominence = measure_prominence(scores, index.weights)
     for reach in fit.reaches:
         if answer.prior is None:
             limit = reach.limit(prominence, answer.ground_light)
+            if (floor := float(np.nanmax(scores) - limit)) < index.complete_above:
+                raise NotComplete(floor)
             rows = np.flatnonzero(below_best <= limit)  # not where it is NaN
         else:
             log_prior = compute_log_prior(index, answer.prior.prior)
-            rows = find_credible(compute_masses(scores, fit.temperature, log_prior), reach.coverage)
+            masses = compute_masses(scores, fit.temperature, log_prior, index.weights)
+            rows = find_credible(masses, reach.coverage)
+        cells = count_windows(index, rows)
         yield Area(
             coverage=reach.coverage,
             rows=rows,
-            km2=len(rows) * (index.manifest.stride_m / 1000.0) ** 2,
-            share=len(rows) / searched,
+            km2=cells * (index.manifest.stride_m / 1000.0) ** 2,
+            share=cells / searched,
             lat=index.lat[rows],
             lon=index.lon[rows],
             cell_m=index.manifest.stride_m,
             up_bearing_deg=float(np.median(index.up_bearing_deg[rows])),
         )
+
+
+class NotComplete(Exception):
+    """An area reaches down to scores of which windows are missing in what is held of an index."""
+
+    def __init__(self, floor: float) -> None:
+        super().__init__(f"windows that score at least {floor:g} are not all here")
+        self.floor = floor
+
+
+def count_windows(index: Held, rows: I64 | Bool) -> float:
+    """How many windows of the index some rows stand for, chosen by number or by a mask."""
+    if index.weights is None:
+        return int(rows.sum()) if rows.dtype == np.bool_ else len(rows)
+    return float(index.weights[rows].sum())
 
 
 def find_credible(posterior: F64, coverage: float) -> I64:
@@ -273,9 +305,9 @@ def _explain_other_kind(answer: Answer, calibration: Calibration) -> str:
 
 
 def _state_confidence(
-    index: Index, answer: Answer, calibration: Calibration, kind: Calibrated
+    index: Held, answer: Answer, calibration: Calibration, kind: Calibrated
 ) -> Answer:
-    evidence = measure_evidence(answer.scores, kind.fit.temperature)
+    evidence = measure_evidence(answer.scores, kind.fit.temperature, index.weights)
     share = calibration.share
     if answer.prior is not None:
         share = _weigh_elsewhere(index, answer, answer.prior.prior, share, kind.fit.temperature)
@@ -304,7 +336,7 @@ def _state_confidence(
 
 
 def _weigh_elsewhere(
-    index: Index, answer: Answer, prior: Prior, share: float, temperature: float
+    index: Held, answer: Answer, prior: Prior, share: float, temperature: float
 ) -> float:
     """What stands for ``share`` of pictures from elsewhere once a prior is known.
 
@@ -312,21 +344,25 @@ def _weigh_elsewhere(
     prior, cells count by their weight. Elsewhere keeps of its odds what the prior leaves outside of
     the region, and its share of wrong priors: all of them if the prior says next to nothing.
     """
-    outside = max(0.0, 1.0 - float(_spread_prior(index, prior).sum()))
+    cells = _spread_prior(index, prior)
+    inside = cells.sum() if index.weights is None else index.weights @ cells
+    outside = max(0.0, 1.0 - float(inside))
     left = (1.0 - WRONG_PRIORS) * outside + WRONG_PRIORS
     weights = np.exp(compute_log_prior(index, prior))
-    gained = compute_masses(answer.scores, temperature) @ weights * index.count / weights.sum()
+    whole = weights.sum() if index.weights is None else index.weights @ weights
+    masses = compute_masses(answer.scores, temperature, None, index.weights)
+    gained = masses @ weights * index.total / whole
     odds = share / (1.0 - share) * left / float(gained)
     return odds / (1.0 + odds)
 
 
-def compute_probability(index: Index, posterior: F64, place: LatLon) -> float:
+def compute_probability(index: Held, posterior: F64, place: LatLon) -> float:
     """Of lying within 25 m of a place; ``posterior`` [N] is that of the cells."""
     rows, shares = find_right_cells(index, place)
     return float(posterior[rows] @ shares)
 
 
-def find_right_cells(index: Index, place: LatLon) -> tuple[I64, F64]:
+def find_right_cells(index: Held, place: LatLon) -> tuple[I64, F64]:
     """Rows of the cells that have ground within 25 m of a place, and how much of each that is."""
     return find_cells_within(index.lat, index.lon, index.manifest.stride_m, place, RIGHT_WITHIN_M)
 

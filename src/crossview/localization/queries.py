@@ -13,7 +13,7 @@ import numpy as np
 
 from crossview.arrays import F32, U8
 from crossview.errors import BadImage, InvalidValue
-from crossview.index.store import Index
+from crossview.index.selection import Windows
 from crossview.localization.hints import Hints, KnownHeading, choose_heading, choose_prior
 from crossview.model import Embedder, ModelInfo
 from crossview.views.decode import (
@@ -100,14 +100,14 @@ def open_photo(picture: Picture) -> Photo:
     return picture if isinstance(picture, Photo) else load_photo(picture)
 
 
-def find_common_bearing(index: Index, bins: int) -> float:
+def find_common_bearing(index: Windows, bins: int) -> float:
     """Where up points in most windows, in degrees from a turn of the model: in [-step/2, step/2).
 
     All turns are alike, so bearings are averaged on a circle of one step. Grids of a projection
     differ by little; where windows point anywhere, their mean says nothing and harms nothing.
     """
     step_deg = 360.0 / bins
-    some = index.up_bearing_deg[:: max(1, index.count // _MOST_BEARINGS)]
+    some = index.sample_bearings(_MOST_BEARINGS)
     mean = np.exp(2j * np.pi * np.asarray(some, np.float64) / step_deg).mean()
     return float(np.angle(mean)) / (2.0 * np.pi) * step_deg
 

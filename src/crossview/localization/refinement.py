@@ -16,7 +16,7 @@ import numpy as np
 
 from crossview.arrays import F32, F64
 from crossview.geo.points import LatLon, move_point, project_to_local_m, turn_axes_m
-from crossview.index.store import Index
+from crossview.index.selection import Held
 from crossview.localization.answer import Place
 from crossview.localization.hints import KnownHeading
 from crossview.localization.queries import Query
@@ -45,7 +45,7 @@ class Summit:
 
 
 def refine_places(
-    index: Index,
+    index: Held,
     query: Query,
     places: Sequence[Place],
     surroundings: Sequence[Surroundings],
@@ -65,7 +65,7 @@ def refine_places(
 
 
 def place_by_offsets(
-    index: Index, vector: F32, regress: Regression, places: Sequence[Place]
+    index: Held, vector: F32, regress: Regression, places: Sequence[Place]
 ) -> tuple[Place, ...]:
     """Each place where its window's offset puts the camera, for a model that regresses one.
 
@@ -90,7 +90,7 @@ def _shift(place: Place, halves: F64) -> Place:
 
 
 def _refine(
-    index: Index, query: Query, place: Place, around: Surroundings, weights: F64 | None
+    index: Held, query: Query, place: Place, around: Surroundings, weights: F64 | None
 ) -> Place:
     rows, turns = around.rows, around.turns
     scores = around.scores if weights is None else around.scores + weights[rows]

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 
 from crossview.arrays import F32, I64
-from crossview.index.store import Index
+from crossview.index.selection import Held
+from crossview.index.similarity import score_query
 from crossview.localization.queries import Query
 from crossview.localization.search import SearchResult, price_turns
-from crossview.localization.similarity import score_query
 from crossview.model import Embedder, ModelInfo
 from crossview.views.crops import compute_bin_coverage
 
 
-def rerank(index: Index, embedder: Embedder, query: Query, result: SearchResult) -> SearchResult:
+def rerank(index: Held, embedder: Embedder, query: Query, result: SearchResult) -> SearchResult:
     """The result with the best ``query.hints.rerank`` windows compared at half turns too.
 
     Scores stay cosines, and headings count from the windows' up as before. Unchanged where that

@@ -21,7 +21,7 @@ import numpy as np
 
 from crossview.arrays import F32, F64, I64, U8, Bool
 from crossview.geo.points import LatLon
-from crossview.index.store import Index
+from crossview.index.selection import Held
 from crossview.index.terrain import Terrain, open_terrain
 from crossview.localization.queries import Query
 from crossview.localization.reranking import pick_best
@@ -52,7 +52,7 @@ _SKY_FROM_DEG, _GROUND_BELOW_DEG = 4.0, -1.0
 
 
 def check_skyline(
-    index: Index, embedder: Embedder, query: Query, result: SearchResult
+    index: Held, embedder: Embedder, query: Query, result: SearchResult
 ) -> SearchResult:
     """The result with windows demoted whose skyline contradicts the photo's.
 
@@ -149,7 +149,7 @@ def _describe_pixels(rgb: U8) -> U8:
 
 def measure_misfits(
     terrain: Terrain,
-    index: Index,
+    index: Held,
     rows: I64,
     border: SkyBorder,
     azimuth_deg: F64,

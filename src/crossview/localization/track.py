@@ -37,7 +37,7 @@ from crossview.geo.points import (
     move_point,
     project_to_local_m,
 )
-from crossview.index.store import Index
+from crossview.index.selection import Windows, hold_all
 from crossview.lists import read_table
 from crossview.localization.accuracy import RIGHT_WITHIN_M
 from crossview.localization.belief import measure_turns
@@ -169,7 +169,7 @@ class Track:
 
 
 def locate_track(
-    index: Index,
+    index: Windows,
     embedder: Embedder,
     pictures: Sequence[Picture] | str | Path,
     options: TrackOptions | None = None,
@@ -197,7 +197,7 @@ def locate_track(
 
 
 def _locate_video(
-    index: Index,
+    index: Windows,
     embedder: Embedder,
     path: str,
     options: TrackOptions,
@@ -427,7 +427,7 @@ class _Sighting(NamedTuple):
 
 
 def _see(
-    index: Index,
+    index: Windows,
     embedder: Embedder,
     looks: Sequence[Look],
     options: TrackOptions,
@@ -560,16 +560,18 @@ class _Model:
 
     def __init__(
         self,
-        index: Index,
+        index: Windows,
         embedder: Embedder,
         sightings: Sequence[_Sighting],
         options: TrackOptions,
     ) -> None:
-        self.index, self.options = index, options
-        self.origin = find_middle(index.lat, index.lon)
-        east, north = project_to_local_m(self.origin, index.lat, index.lon)
+        hints = options.hints
+        self.index, self.options = hold_all(index, hints.near, hints.within_m), options
+        lat, lon = self.index.lat, self.index.lon
+        self.origin = find_middle(lat, lon)
+        east, north = project_to_local_m(self.origin, lat, lon)
         self.east, self.north = east, north
-        up = math.radians(float(np.median(index.up_bearing_deg)))
+        up = math.radians(float(np.median(self.index.up_bearing_deg)))
         self._along = east * math.cos(up) - north * math.sin(up)  # the axes of the index's grid
         self._across = east * math.sin(up) + north * math.cos(up)
         self._grounds: dict[int, _Ground] = {}
@@ -663,7 +665,7 @@ def _turn(belief: F32, turns: F32 | None) -> F32:
     return turned
 
 
-def _choose_common_reading(index: Index, queries: Sequence[Query]) -> int:
+def _choose_common_reading(index: Windows, queries: Sequence[Query]) -> int:
     """Which of several fields of view is taken: the one that most pictures choose."""
     several = [query for query in queries if len(query.readings) > 1]
     if not several:
@@ -673,7 +675,7 @@ def _choose_common_reading(index: Index, queries: Sequence[Query]) -> int:
     return int(np.bincount(chosen).argmax())
 
 
-def _find_temperature(index: Index, embedder: Embedder, query: Query) -> float:
+def _find_temperature(index: Windows, embedder: Embedder, query: Query) -> float:
     """That of the index's calibration for such pictures, if it has one."""
     if index.manifest.calibration is None:
         return TRACK_TEMPERATURE
@@ -749,7 +751,7 @@ class _View(NamedTuple):
 
 
 def _follow(
-    index: Index,
+    index: Windows,
     embedder: Embedder,
     sightings: Sequence[_Sighting],
     options: TrackOptions,
@@ -761,8 +763,9 @@ def _follow(
     steps = list(_plan_steps([sighting.look for sighting in sightings], options, model))
     forward: list[_Kept] = []
     views: list[_View] = []
-    states = index.count * model.bins
-    belief = np.full((index.count, model.bins), (1.0 - _LOST_AT_FIRST) / states, np.float32)
+    windows = model.index.count
+    states = windows * model.bins
+    belief = np.full((windows, model.bins), (1.0 - _LOST_AT_FIRST) / states, np.float32)
     lost = _LOST_AT_FIRST
     for n, sighting in enumerate(sightings):
         if n:

@@ -273,7 +273,7 @@ def measure_turned_distances(
     picture shows. The turn of a pair is that of the highest correlation; there the aerial map is
     cropped to the seen bins and brought to length 1, and d = 2 - 2 cosine (section 3.3). No
     gradient goes through the choice. ``turn`` "cosine": the turn of the highest cosine instead,
-    which is the score of an index (``localization.similarity``).
+    which is the score of an index (``index.similarity``).
     """
     with losses.without_autocast(ground):
         ground, aerial, seen = (losses.at_least_float32(v) for v in (ground, aerial, seen))

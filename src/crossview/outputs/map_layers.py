@@ -228,14 +228,15 @@ def describe_heat_grid(grid: HeatGrid) -> dict[str, object]:
 def describe_scores(answer: Answer, grid: HeatGrid) -> dict[str, object] | None:
     """One byte per cell (the best of its windows) and the scores that codes 1 and 255 stand for.
 
-    None when the answer has no score, or not one per window of the index.
+    None when the answer has no score, or not one per window of the index, or of what is held of it.
     """
     scores = np.asarray(answer.scores, np.float64)
     finite = np.isfinite(scores)
-    if len(scores) != len(grid.of_window) or not finite.any():
+    cells = grid.of_window if answer.held is None else grid.of_window[answer.held.numbers]
+    if len(scores) != len(cells) or not finite.any():
         return None
     best = np.full(len(grid.lat), -np.inf)
-    np.maximum.at(best, grid.of_window[finite], scores[finite])
+    np.maximum.at(best, cells[finite], scores[finite])
     searched = np.isfinite(best)
     low, high = float(best[searched].min()), float(best[searched].max())
     codes = np.full(len(best), NOT_SEARCHED)

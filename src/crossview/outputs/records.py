@@ -408,14 +408,19 @@ def stands_out(answer: Answer) -> bool:
         return not answer.confidence.refused and (answer.places[0].probability or 0.0) > 0.5
     if (weighed := answer.spot or answer.prior) is not None:
         return weighed.first_share > 0.5
-    scores = answer.scores[np.isfinite(answer.scores)]
+    finite = np.isfinite(answer.scores)
+    scores = answer.scores[finite]
     searched = len(scores) if answer.searched_places is None else answer.searched_places
     second = answer.second
     if second is None and len(answer.places) > 1:
         second = answer.places[1].score
     if second is None or not answer.places or searched < _FEWEST_PLACES:
         return False
-    median, upper = np.quantile(scores, [0.5, 0.84])
+    if answer.held is None:
+        median, upper = np.quantile(scores, [0.5, 0.84])
+    else:
+        weights = answer.held.weights[finite]
+        median, upper = np.quantile(scores, [0.5, 0.84], weights=weights, method="inverted_cdf")
     lead_of_chance = float(upper - median) / math.sqrt(2.0 * math.log(searched))
     return answer.places[0].score - second > _GAPS_OF_CHANCE * lead_of_chance
 

@@ -27,7 +27,7 @@ class Views:
     """What each branch of a method sees, and what its vectors promise.
 
     ``azimuth_bins`` J > 1: a vector is J blocks, block j describing azimuths from 360 j / J - 180
-    degrees; both sides are compared over all J turns (``localization.similarity``). J = 1: dot
+    degrees; both sides are compared over all J turns (``index.similarity``). J = 1: dot
     product. ``equal_bins``: every block has the same length, so that the score is the mean of the
     blocks' cosines. ``headings_seen`` ("unknown" or "aligned") and ``fov_seen_deg`` say which
     ground pictures training shows; they travel with the exported model.

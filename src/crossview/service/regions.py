@@ -224,8 +224,7 @@ class Regions:
 
     def _open_region(self, name: str) -> Region:
         index = Index.open(self._paths[name])
-        for _ in index.blocks():  # once mapped, they stay readable when the folder is exchanged
-            pass
+        index.keep_readable()
         embedder = self._open_model(index)
         require_ready(index, embedder)
         return Region(name, index, embedder, MapTiles(index))

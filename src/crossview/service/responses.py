@@ -467,7 +467,7 @@ def build_answer(photo: PhotoResult, *, heat: bool, view: bool) -> dict[str, Any
 
 def _build_heat(answer: Answer, region: Region) -> dict[str, object] | None:
     """Codes of all cells: of the posterior where the answer is calibrated, else of the scores."""
-    posterior = compute_posterior(region.index, answer)
+    posterior = compute_posterior(answer.held or region.index, answer)
     if posterior is not None:
         shown = np.where(np.isfinite(answer.scores), posterior, np.nan)
         answer = replace(answer, scores=shown.astype(np.float32))
@@ -502,11 +502,13 @@ def build_scores(answer: Answer, region: Region, most: int) -> dict[str, Any]:
     """The best ``most`` windows of an answer as GeoJSON points with their scores."""
     scores = np.where(np.isfinite(answer.scores), answer.scores, -np.inf)
     rows = np.argsort(-scores, kind="stable")[:most]
-    posterior = compute_posterior(region.index, answer)
+    held = answer.held or region.index
+    posterior = compute_posterior(held, answer)
     features = []
     for row in rows[np.isfinite(scores[rows])]:
-        lon, lat = float(region.index.lon[row]), float(region.index.lat[row])
-        properties = {"window": int(row), "score": round(float(scores[row]), 6)}
+        lon, lat = float(held.lon[row]), float(held.lat[row])
+        number = int(row if answer.held is None else answer.held.numbers[row])
+        properties = {"window": number, "score": round(float(scores[row]), 6)}
         if posterior is not None:
             properties["probability"] = float(f"{posterior[row]:.6g}")
         features.append(

@@ -19,7 +19,7 @@ from crossview.evaluation.fast_scores import make_space
 from crossview.evaluation.metrics import CUTS, recall
 from crossview.evaluation.ranking import rank
 from crossview.evaluation.task import Pairs, Relation
-from crossview.localization.similarity import score_query
+from crossview.index.similarity import score_query
 from crossview.pairs.batch import RawBatch, Views, normalise
 from crossview.pairs.loading import Loader
 from crossview.pairs.table import PairTable

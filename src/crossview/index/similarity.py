@@ -8,14 +8,75 @@ looking at?", CVPR 2020), with the cosine taken over the visible sector only.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from crossview.arrays import F32, I64
+from crossview.arrays import F32, F64, I64
 from crossview.errors import BadIndex, require
 
+TURN_COST = 0.02  # of a cosine, for each half squared standard deviation from a heading
+NOTHING = 1e-12  # energy of a sector that a vector does not describe at all
 _WORKING_FLOATS = 4_000_000  # of one tile of products: 16 MB
-_NOTHING = 1e-12  # energy of a sector that a vector does not describe at all
+
+
+@dataclass(frozen=True)
+class Facing:
+    """A heading that is known of a picture, and which turns it leaves.
+
+    ``turned_deg``: where the picture's middle lies in its strip. Turns within ``slack_deg`` of
+    ``degrees`` are tried, or the nearest one; with a ``sigma_deg``, every other one costs as much
+    as it is less likely than the nearest.
+    """
+
+    degrees: float
+    slack_deg: float
+    sigma_deg: float | None
+    turned_deg: float
+
+    def price(self, up_bearing_deg: F64, bins: int) -> F32:
+        """What the turns [n, J] cost, in cosines; infinite: not tried.
+
+        The logarithm of a normal density. A direction in a file has no ``sigma_deg``: it is a
+        range, within which turns cost nothing.
+        """
+        bearing = up_bearing_deg[:, None] + np.arange(bins) * 360.0 / bins + self.turned_deg
+        off = np.abs((bearing - self.degrees + 180.0) % 360.0 - 180.0)
+        nearest = off.min(axis=1, keepdims=True)
+        price = np.zeros_like(off)
+        if self.sigma_deg is not None:
+            price = TURN_COST / 2.0 * (off**2 - nearest**2) / self.sigma_deg**2
+        costs: F32 = np.where(off <= np.maximum(self.slack_deg, nearest), price, np.inf)
+        return costs.astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One reading of a picture, as windows are compared with it."""
+
+    vector: F32  # [D]
+    seen: F32  # [J] weights in [0, 1] of the bins; [1] of ones for a model of one
+    facing: Facing | None = None
+
+    @property
+    def bins(self) -> int:
+        """J."""
+        return len(self.seen)
+
+    def score(self, refs: F32, up_bearing_deg: F64) -> tuple[F32, F32]:
+        """:func:`score_query` against windows [n, D] whose up points to ``up_bearing_deg`` [n]."""
+        costs = None
+        if self.facing is not None and self.bins > 1:
+            costs = self.facing.price(up_bearing_deg, self.bins)
+        return score_query(self.vector, refs, self.bins, self.seen, costs)
+
+    def turn(self) -> tuple[F32, F32]:
+        """The vector [J, D] and the weights of a window's bins [J, J] at every turn."""
+        if self.bins == 1:
+            return self.vector[None], self.seen[None]
+        return _turn_queries(self.vector[None], self.seen[None])[0], self.seen[
+            _index_turns(self.bins)
+        ]
 
 
 def score_query(
@@ -123,7 +184,7 @@ def _turn_queries(queries: F32, seen: F32) -> F32:
     blocks = queries.reshape(count, bins, -1)
     energy = (np.square(blocks.astype(np.float64)).sum(2) * seen).sum(1)
     require(
-        bool((energy > _NOTHING).all()),
+        bool((energy > NOTHING).all()),
         "a query vector is zero in all directions that its picture sees.",
     )
     weighted = blocks * (seen / np.sqrt(energy)[:, None].astype(np.float32))[..., None]
@@ -135,7 +196,7 @@ def _invert_norms(seen: F32, energy: F32) -> F32:
     """One over the length of what is compared of each reference, [Q, J, n]; 0 where it is zero."""
     kinds, of_query = np.unique(seen, axis=0, return_inverse=True)
     visible = kinds[:, _index_turns(seen.shape[1])] @ energy.T  # [kinds, J, n]
-    per_norm = np.where(visible > _NOTHING, 1.0 / np.sqrt(np.maximum(visible, _NOTHING)), 0.0)
+    per_norm = np.where(visible > NOTHING, 1.0 / np.sqrt(np.maximum(visible, NOTHING)), 0.0)
     chosen: F32 = per_norm.astype(np.float32)
     return chosen if len(kinds) == 1 else chosen[of_query.reshape(-1)]
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossview.errors import BadIndex, InvalidValue
-from crossview.localization import similarity
-from crossview.localization.similarity import score_queries, score_query, score_turns
+from crossview.index import similarity
+from crossview.index.similarity import score_queries, score_query, score_turns
 from crossview.views.crops import compute_bin_coverage
 
 
