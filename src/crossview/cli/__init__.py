@@ -55,10 +55,12 @@ MAY_BE_ADDRESSES = (
     "--base-map", "--base-map-attribution", "--allow-origin", "--attribution", "--licence",
     "--trained-on", "--label", "--name", "--from", "--imagery", "--street",
 )  # fmt: skip
+MAY_BE_DATABASES = {"--index", "--out"}  # options that name an index
 TAKE_IMAGERY = {"index", "adapt", "pairs"}  # verbs whose words may be addresses of imagery
 NEVER_ADDRESSES = (  # options of theirs that name files
     "--out", "--model", "--area", "--heights", "--buildings", "--photos", "--known", "--pairs",
 )  # fmt: skip
+_DATABASE = re.compile(r"postgres(?:ql)?://")
 _ADDRESS = re.compile(r"(/vsi\w+/)*[A-Za-z][A-Za-z0-9+.-]+://")
 FILES = {"pull": "models", "publish": "models"}  # verbs that share a file
 FUNCTIONS = {"import": "import_"}  # where the verb's own name is a word of the language
@@ -266,10 +268,12 @@ def _refuse_addresses(arguments: Sequence[str]) -> None:
         text = value if argument.startswith("-") and equals else argument
         if takes_imagery and option not in NEVER_ADDRESSES and _WEB.match(text):
             continue
+        if _DATABASE.match(text) and option in MAY_BE_DATABASES:
+            continue
         if _ADDRESS.match(text) and option not in MAY_BE_ADDRESSES:
             file = f" Its path is {text[7:]}." if text.startswith("file:///") else ""
             raise InvalidValue(
-                f"{text} is an address. Here a file is meant.{file}\n"
+                f"{log.conceal_secrets(text)} is an address. Here a file is meant.{file}\n"
                 "Download it first, then give the name of the file."
             )
         if not argument.startswith("-"):

@@ -138,6 +138,7 @@ def calibrate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the v
 
 def _run(command: CalibrateCommand) -> int:
     """Calibrate, print, write, and return the exit code."""
+    from crossview.index.selection import require_held
     from crossview.index.store import Index
 
     if command.carried_from:
@@ -149,7 +150,8 @@ def _run(command: CalibrateCommand) -> int:
         from crossview.reports.trust import read_figure_format  # needs the extra `report`
 
         read_figure_format(command.figure)  # before minutes of work
-    Index.open(command.index)  # a damaged index is refused before the wait for other processes
+    for path in (command.index, *command.carried_from):  # a damaged index is refused before
+        require_held(Index.open(path), "a calibration")  # the wait for other processes
     if command.dry_run:
         return _calibrate(command)
     with lock(command.index, "crossview calibrate", wait=True):

@@ -403,10 +403,11 @@ def _estimate(command: IndexCommand) -> None:
 
 def _verify(paths: Sequence[Path]) -> None:
     """Compare every file of the indexes with its checksum."""
+    from crossview.index.selection import require_held
     from crossview.index.store import Index
 
     for path in paths:
-        index = Index.open(path)
+        index = require_held(Index.open(path), "--verify")
         files = index.verify()
         console.print_result(f"{path} is intact: {index.count} windows, {files} files.")
 

@@ -114,10 +114,10 @@ class Address:
         )
         try:
             facts = psycopg.conninfo.conninfo_to_dict(uri)
-        except psycopg.Error as problem:
+        except psycopg.Error:
             raise InvalidValue(
                 "this is no address of a database.\nWrite postgresql://user@host:port/database#name"
-            ) from problem
+            ) from None  # what the driver says may hold a part of a password
         host, port = facts.get("host", "localhost"), facts.get("port", 5432)
         where = f"{host}:{port}/{facts.get('dbname', '')}#{schema}"
         return Address(_ADDRESS.sub("postgresql://", uri), schema, where)
@@ -266,10 +266,12 @@ class _Shard:
     def ask(self, statement: str, values: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """The rows of an answer; asked once more where a connection broke."""
         psycopg = _import_psycopg()
+        import psycopg_pool
+
         with _explain(self.text):
             try:
                 return self._ask(statement, values)
-            except psycopg.errors.QueryCanceled:
+            except (psycopg.errors.QueryCanceled, psycopg_pool.PoolTimeout):
                 raise
             except psycopg.OperationalError:
                 return self._ask(statement, values)

@@ -312,6 +312,11 @@ def require_same_model(name: str, manifest: Manifest, fingerprint: str) -> None:
         )
 
 
+def hide_password(address: str | Path) -> str:
+    """An address as messages show it."""
+    return re.sub(r"(:/+[^:@/;]*):[^@/;]*@", r"\1:...@", str(address))
+
+
 def _require_folder(folder: Path) -> None:
     """Raise :class:`BadIndex` unless there is a folder, which is no index that was only begun."""
     if folder.is_file():

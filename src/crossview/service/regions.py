@@ -24,7 +24,7 @@ from crossview.geo import mercator
 from crossview.geo.points import EARTH_RADIUS_M, measure_lon_offsets_deg
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import Imagery, open_sources
-from crossview.index.store import MANIFEST_NAME, Index
+from crossview.index.store import MANIFEST_NAME, Index, hide_password
 from crossview.localization.hints import explain_unusable_heading
 from crossview.localization.locate import require_ready, require_settled
 from crossview.model import Embedder, open_index_model, open_model
@@ -276,7 +276,8 @@ def _name_regions(paths: Sequence[str | Path]) -> dict[str, Path]:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.absolute().stem).strip("-.") or "region"
         if name in named:
             raise UsageError(
-                f"Two indexes are called {name}: {named[name]} and {path}.\nRename one of them."
+                f"Two indexes are called {name}: {hide_password(named[name])} and "
+                f"{hide_password(path)}.\nRename one of them."
             )
         named[name] = path
     return named
