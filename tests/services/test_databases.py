@@ -196,18 +196,16 @@ def test_the_program_fills_and_locates_as_in_a_folder(crossview, folder, servers
     address = name(servers, "cli")
     said = crossview.run("index", folder.path, "--out", address)
     assert f"{folder.count} windows" in said
-    told = [
-        json.loads(
-            crossview.run(
-                "locate", photos[0], photos[-1], "--index", where, "--format", "json", "--quiet"
-            )
+    places = []
+    for number, where in enumerate((folder.path, address)):
+        out = crossview.folder / f"told-{number}.jsonl"
+        crossview.run(
+            "locate", photos[0], photos[-1], "--index", where, "--format", "jsonl", "--out", out
         )
-        for where in (folder.path, address)
-    ]
-    places = [[photo["places"] for photo in one["photos"]] for one in told]
-    assert [[p["window"] for p in each] for each in places[0]] == [
-        [p["window"] for p in each] for each in places[1]
-    ]
+        lines = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+        places.append([[place["window"] for place in line["places"]] for line in lines])
+    assert places[0] == places[1]
+    assert all(len(each) == 10 for each in places[0])
     with pytest.raises(RuntimeError, match="There is an index in .* already"):
         crossview.run("index", folder.path, "--out", address)
     crossview.run("index", folder.path, "--out", address, "--overwrite")
@@ -230,7 +228,7 @@ def test_a_server_answers_from_shards(crossview, city, servers, photos):
         timeout=60.0,
         trust_env=False,
     ).raise_for_status()
-    first = answer.json()["places"][0]
+    first = answer.json()["answers"][0]["places"][0]
     picture = httpx.get(
         f"{url}/v1/regions/{regions[0]['name']}/windows/{first['window']}", trust_env=False
     )
