@@ -195,13 +195,14 @@ def remove_whole(folder: Path) -> None:
 
 
 @contextmanager
-def writing_folder(path: str | Path) -> Iterator[Path]:
+def writing_folder(path: str | Path, *, once: bool = False) -> Iterator[Path]:
     """Give an empty folder beside ``path``, with what is to lie there; rename it at the end.
 
     A folder that is there already is exchanged for the new one at one instant (on Windows it is
     moved away first) and removed: a killed process leaves the old or the new one, never some files
-    of both. The caller has made sure that the old one may go. On any error the new folder is
-    removed. Raises :class:`CannotWrite`.
+    of both. The caller has made sure that the old one may go. With ``once`` it stays instead, and
+    that is a FileExistsError: of several that write the same folder, one does. On any error the
+    new folder is removed. Raises :class:`CannotWrite`.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
     temporary = _temporary_folder(target)
@@ -211,13 +212,29 @@ def writing_folder(path: str | Path) -> Iterator[Path]:
         for file in temporary.rglob("*"):
             _to_disk(file)
         _to_disk(temporary)
-        replace_folder(temporary, target)
+        if once:
+            _rename_once(temporary, target)
+        else:
+            replace_folder(temporary, target)
+    except FileExistsError:
+        raise
     except OSError as problem:
         if reason := _reason(problem, temporary, target):
             raise CannotWrite(f"Cannot write {path}: {reason}") from problem
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rename_once(folder: Path, target: Path) -> None:
+    """Give ``folder``, which is not empty, a name that no folder with files in it has."""
+    try:
+        os.rename(folder, target)
+    except OSError as problem:  # of a folder that is there, systems say it in different words
+        if target.is_dir():
+            raise FileExistsError(errno.EEXIST, "is there already", str(target)) from problem
+        raise
+    _to_disk(target.parent)
 
 
 def replace_folder(

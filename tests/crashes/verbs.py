@@ -48,8 +48,11 @@ from crossview.cli import main
 from crossview.demo import DemoSettings, run_demo
 from crossview.geo.points import LatLon
 from crossview.imagery import remote
+from crossview.imagery.provenance import SourceOptions
 from crossview.imagery.sources import open_sources
 from crossview.imagery.windows import Tiling, cut_windows
+from crossview.index import build
+from crossview.index.index_options import IndexOptions
 from crossview.localization import inbox, queries
 from crossview.model import read_info
 from crossview.networks.weight_files import digest_tensors
@@ -155,6 +158,26 @@ def index_address() -> int:
         "index", "http://127.0.0.1:1/{z}/{x}/{y}.png", "--bbox", "13.37,52.5,13.3702,52.5001",
         "--accept-licence", "--model", "model", "--out", "region.cvx", "--stride", 40,
     )  # fmt: skip
+
+
+def index_by_two() -> int:
+    """This process and a fork of it; which of them embeds what differs from run to run."""
+    return typed(
+        "index", "a.tif", "--model", "model", "--out", "region.cvx", "--stride", 20,
+        "--workers", 2, "--threads", 2,
+    )  # fmt: skip
+
+
+def begun() -> None:
+    """An index of which nothing is embedded yet."""
+    imagery()
+    options = IndexOptions(stride_m=20.0)
+    with build.open_job(["a.tif"], "model", options, SourceOptions()) as job:
+        build.begin_units(Path("region.cvx.partial"), job)
+
+
+def worker() -> int:
+    return typed("worker", "region.cvx", "--threads", 1)
 
 
 def indexed() -> None:
@@ -661,6 +684,10 @@ def careless() -> int:
 
 VERBS = {
     "index": Verb(imagery, index, unfinished=("region.cvx.partial/*", "region.cvx/progress.json")),
+    "index --workers": Verb(
+        imagery, index_by_two, unfinished=("region.cvx.partial/*", "region.cvx/progress.json")
+    ),
+    "worker": Verb(begun, worker, unfinished=("region.cvx.partial/*",)),
     "index by address": Verb(
         imagery, index_address, times=("signature", "steps"),
         unfinished=("cache/*", "region.cvx.partial/*", "region.cvx/progress.json"),

@@ -44,7 +44,7 @@ from tests.training.tiny import PAGE, request, trained
 from crossview import catalogue, region_model
 from crossview.datasets import cvact, pair_lists
 from crossview.downloads import Reply
-from crossview.errors import BadAnswer, BadData, NotOnServer, TooCoarse
+from crossview.errors import BadAnswer, BadData, BadIndex, NotOnServer, TooCoarse
 from crossview.evaluation.evaluation_record import Evaluation
 from crossview.evaluation.task import Rules, make_task
 from crossview.evaluation.vectors import read_embeddings, read_ranking
@@ -61,7 +61,9 @@ from crossview.imagery.stac import plan_pictures
 from crossview.imagery.tile_grids import GridFacts, TileGrid
 from crossview.imagery.windows import Tiling, cut_windows
 from crossview.index.index_options import is_coarse
-from crossview.index.store import Index
+from crossview.index.store import Embedded, Index
+from crossview.index.units import SharedUnits, read_order
+from crossview.index.workers import WorkerOptions, open_ordered, require_alike
 from crossview.localization.accuracy import Truths
 from crossview.localization.locate import locate, open_index_model, require_ready
 from crossview.localization.track import read_odometry
@@ -242,6 +244,30 @@ def read_index(folder: Path, name: str = "") -> Any:
     places = (index.lat.tolist(), index.lon.tolist())
     thumbnails = [index.thumbnail(row) for row in range(0, index.count, 7)]
     return index.manifest, vectors.hexdigest(), places, thumbnails
+
+
+def make_units(folder: Path) -> None:
+    """An index that is being built: the order, a finished unit, the lease of another one."""
+    with _inside(folder):
+        verbs.begun()
+        units = SharedUnits(Path("region.cvx.partial"), read_order(Path("region.cvx.partial")))
+        vectors = np.eye(4, dtype=np.float32)
+        units.finish(
+            units.order.units[0], Embedded(vectors, np.zeros((4, 3)), [b"jpeg"] * 4, "0" * 64)
+        )
+        units.claim()
+
+
+def read_units(folder: Path, name: str = "") -> Any:
+    """As a worker that joins, and as who puts the units together."""
+    order = read_order(folder / "region.cvx.partial")
+    if order is None:
+        raise BadIndex("no order")
+    units = SharedUnits(folder / "region.cvx.partial", order)
+    claimed = units.claim()
+    with open_ordered(order, WorkerOptions(sources=[folder / "a.tif"], threads=1)) as job:
+        require_alike(order, job, folder)
+    return claimed, units.count_done(), units.holds_windows()
 
 
 def read_model(folder: Path, name: str = "") -> Any:
@@ -761,6 +787,7 @@ KINDS = {
     "list of images": Kind(make_table, read_table, ("*.csv",)),
     "raster of heights": Kind(make_heights, read_raster_of_heights),
     "index, calibrated": Kind(make_index, read_index, ("region.cvx/*",), same=True),
+    "units of an index": Kind(make_units, read_units, ("region.cvx.partial/*",)),
     "manifest": Kind(make_index, read_model, ("region.cvx/manifest.json",), same=True),
     "model of an index": Kind(make_index, read_model, ("model/*",), same=True),
     "model": Kind(make_model, read_lone_model, ("model/*",)),

@@ -54,11 +54,12 @@ def whole(tmp_path_factory):
     ("renaming", "when"),
     [
         (1, "before"),  # nothing there yet
-        (7, "after"),  # amid the files of the second segment
-        (11, "before"),  # its files are there, the progress does not name them yet
-        (31, "after"),  # the last segment is named
-        (32, "before"),  # the manifest is about to appear
-        (33, "before"),  # complete, not yet renamed
+        (7, "after"),  # amid the files of the second unit
+        (11, "before"),  # its files are there, its record is not
+        (31, "after"),  # the last unit only lacks its name
+        (40, "before"),  # units are being put together
+        (57, "before"),  # the manifest is about to appear
+        (58, "before"),  # complete, not yet renamed
     ],
 )
 def test_a_killed_run_goes_on_to_the_same_index(tmp_path, whole, renaming, when):
@@ -76,7 +77,7 @@ def test_a_killed_run_goes_on_to_the_same_index(tmp_path, whole, renaming, when)
 
 def test_killed_after_the_last_step_the_index_is_there(tmp_path, whole):
     region(tmp_path)
-    assert killed(index_until, tmp_path, 33, True) == -signal.SIGKILL
+    assert killed(index_until, tmp_path, 58, True) == -signal.SIGKILL
     assert Index.open(tmp_path / "region.cvx").verify() == whole.verify()
     again = indexed(tmp_path, paths=[tmp_path / "aerial.tif"])
     assert again.verify() == whole.verify()

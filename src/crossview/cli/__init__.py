@@ -24,6 +24,7 @@ from crossview.errors import CrossviewError, InvalidValue, UnknownName, UsageErr
 VERBS = (
     "demo",
     "index",
+    "worker",
     "locate",
     "track",
     "calibrate",

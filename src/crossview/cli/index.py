@@ -24,7 +24,7 @@ from crossview.errors import InvalidValue, UsageError
 
 if TYPE_CHECKING:
     from crossview.imagery.provenance import SourceOptions
-    from crossview.index.build import IndexJob
+    from crossview.index.build import Crew, IndexJob
     from crossview.index.index_options import IndexOptions
     from crossview.index.store import Index
     from crossview.model import Model
@@ -42,8 +42,25 @@ class IndexCommand:
     source_options: SourceOptions
     index_options: IndexOptions
     threads: int
+    workers: int
+    where: str | None
     add: bool
     quiet: bool
+
+    @property
+    def crew(self) -> Crew | None:
+        """Who embeds beside this process, or instead of it."""
+        if self.where is None and self.workers <= 1:
+            return None
+        from crossview.index.workers import choose_crew
+
+        return choose_crew(self.where, self.workers, self.threads)
+
+    @property
+    def own_threads(self) -> int:
+        """Threads of the network in this process."""
+        crew = self.crew
+        return self.threads if crew is None else crew.threads
 
 
 # Options of every verb that reads imagery, or makes an index of it.
@@ -149,6 +166,18 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: all.")] = 0,
     runtime: console.RuntimeName = "onnxruntime",
     precision: console.PrecisionName = "float32",
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes that embed, which share the threads; 0 and 1: this one alone."
+        ),
+    ] = 1,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            help="Who embeds. elsewhere: whoever starts crossview worker; this process only waits."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
 ) -> None:
     """Index imagery, so that photos can be located in it.
@@ -213,6 +242,8 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         source_options=source_options,
         index_options=index_options,
         threads=threads,
+        workers=workers,
+        where=on,
         add=add,
         quiet=quiet,
     )
@@ -273,10 +304,19 @@ def _build(command: IndexCommand) -> None:
     """Make the index, or add to it, with a progress bar."""
     from crossview.index.build import add_to_index, build_index
 
-    make = add_to_index if command.add else build_index
+    make, crew = add_to_index if command.add else build_index, command.crew
     with _open(command) as job, _show_progress(command) as progress:
         _tell_needs(job, command)
-        index = make(job.imagery, job.embedder, command.out, options=job.options, progress=progress)
+        if crew is not None and not crew.embeds_here:
+            console.note(f"Waiting for: crossview worker {command.out}", quiet=command.quiet)
+        index = make(
+            job.imagery,
+            job.embedder,
+            command.out,
+            options=job.options,
+            progress=progress,
+            crew=crew,
+        )
         trained_m, said = job.embedder.info.aerial.footprint_m, job.warnings
     if trained_m is None:
         console.warn("the ground width of the images that the model was trained on is unknown.")
@@ -319,7 +359,7 @@ def _open(command: IndexCommand) -> Iterator[IndexJob]:
         model = open_index_model(
             made_by,
             command.out,
-            threads=command.threads,
+            threads=command.own_threads,
             arithmetic=command.index_options.arithmetic,
         )
     with open_job(
@@ -327,7 +367,7 @@ def _open(command: IndexCommand) -> Iterator[IndexJob]:
         model,
         command.index_options,
         command.source_options,
-        threads=command.threads,
+        threads=command.own_threads,
     ) as job:
         imagery = job.imagery
         if imagery.ignored:

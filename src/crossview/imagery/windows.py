@@ -169,18 +169,65 @@ def cut_windows(imagery: Imagery, tiling: Tiling, start: int = 0) -> Iterator[Wi
 
     Windows of which more than 2 % is no data, and windows of one single colour, are left out.
     """
-    number = 0
-    for strip in plan_strips(imagery, tiling):
-        widest = round(tiling.seen_m / min(strip.sheet.pixel_sides_m))
-        left = max(0, strip.left - widest)
+    yield from WindowCutter(imagery, tiling).cut(start)
+
+
+class WindowCutter:
+    """Cuts ranges of the planned windows, as :func:`cut_windows` does, one range after the other.
+
+    What a range that goes on further down has in common with the last one is not read again. For
+    one thread at a time; a range is cut to its end, or given up, before the next one.
+    """
+
+    def __init__(self, imagery: Imagery, tiling: Tiling) -> None:
+        self._tiling = tiling
+        self._more = plan_strips(imagery, tiling)
+        self._strips: list[tuple[int, int, Strip]] = []  # numbers [first, end) of each, as known
+        self._rows: RowBuffer | None = None
+        self._reached = 0, 0  # the strip that the rows are of, and the first window of the last row
+
+    def cut(self, start: int, stop: float = math.inf) -> Iterator[Window]:
+        """The windows with numbers [start, stop) that have data."""
+        for k, (first, _, planned) in self._list_strips(start, stop):
+            strip = self._widen(planned)
+            number = first
+            for row in _plan_rows(planned.sheet, self._tiling, planned.left):
+                if number >= stop:
+                    return
+                if number + len(row.lefts_px) > start:
+                    rows = self._open_rows(k, number, strip)
+                    yield from _cut_row(strip, row, rows, (number, start, stop), self._tiling)
+                number += len(row.lefts_px)
+
+    def _list_strips(self, start: int, stop: float) -> Iterator[tuple[int, tuple[int, int, Strip]]]:
+        """The strips that hold windows of [start, stop), each with its place in the plan."""
+        k = 0
+        while True:
+            if k == len(self._strips):
+                if (strip := next(self._more, None)) is None:
+                    return
+                first = self._strips[-1][1] if self._strips else 0
+                count = sum(len(row.lefts_px) for row in strip.rows)
+                self._strips.append((first, first + count, strip))
+            first, end, _ = self._strips[k]
+            if first >= stop:
+                return
+            if end > start:
+                yield k, self._strips[k]
+            k += 1
+
+    def _widen(self, strip: Strip) -> Strip:
+        """The strip with what is seen of it to both sides."""
+        widest = round(self._tiling.seen_m / min(strip.sheet.pixel_sides_m))
         right = min(strip.right + widest, strip.sheet.grid.width_px)
-        rows = RowBuffer(strip.sheet, left, right)
-        for row in strip.rows:
-            if number + len(row.lefts_px) > start:
-                yield from _cut_row(
-                    strip._replace(left=left, right=right), row, rows, (number, start), tiling
-                )
-            number += len(row.lefts_px)
+        return strip._replace(left=max(0, strip.left - widest), right=right)
+
+    def _open_rows(self, k: int, number: int, strip: Strip) -> RowBuffer:
+        """The rows that are in memory, unless they are of another strip, or further down."""
+        if self._rows is None or self._reached[0] != k or number < self._reached[1]:
+            self._rows = RowBuffer(strip.sheet, strip.left, strip.right)
+        self._reached = k, number
+        return self._rows
 
 
 def plan_strips(imagery: Imagery, tiling: Tiling) -> Iterator[Strip]:
@@ -269,9 +316,13 @@ def cut_placed(placed: PlacedWindow, number: int = 0) -> Window | None:
 
 
 def _cut_row(
-    strip: Strip, row: WindowRow, rows: RowBuffer, numbers: tuple[int, int], tiling: Tiling
+    strip: Strip,
+    row: WindowRow,
+    rows: RowBuffer,
+    numbers: tuple[int, int, float],
+    tiling: Tiling,
 ) -> Iterator[Window]:
-    number, start = numbers
+    number, start, stop = numbers
     tall = _place_around(row, 0, tiling)
     top, bottom = max(0, tall.top), min(tall.bottom, strip.sheet.grid.height_px)
     patch = rows.read(top, bottom)
@@ -282,7 +333,7 @@ def _cut_row(
     for i, left in enumerate(row.lefts_px.tolist()):
         own = Box(row.top_px, row.top_px + row.height_px, left, left + row.width_px)
         window = patch.cut(own.shift_to(held))
-        if number + i < start or _lacks_data(window.pixels, window.valid):
+        if not start <= number + i < stop or _lacks_data(window.pixels, window.valid):
             continue
         pixels, metres_per_px = _make_square(window.pixels, row)
         around = None

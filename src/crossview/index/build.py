@@ -1,10 +1,10 @@
 """Build an index, add new imagery to it, or estimate what building takes.
 
 An index grows in a folder beside its name and gets its name when it is complete. That folder holds
-finished segments and ``progress.json``, which says with which settings it was begun and which
-window comes next. A segment counts once ``progress.json`` names it; what else lies there is left
-over from a kill and removed. A killed run goes on at its last finished segment and ends with the
-same vectors, bit by bit. An index that imagery is added to stays as it was until all of it is in.
+finished units (:mod:`crossview.index.units`) and ``progress.json``, which says what is built of
+what. Any number of processes may help; who began it puts the units together. A killed run goes on
+after its last finished unit and ends with the same vectors, bit by bit. An index that imagery is
+added to stays as it was until all of it is in.
 """
 
 from __future__ import annotations
@@ -17,29 +17,31 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
+from crossview._version import __version__
 from crossview.arrays import F32, F64, U8
 from crossview.errors import BadIndex, BadModel, CannotWrite, EmptyRegion, UsageError
-from crossview.files import (
-    atomic_write,
-    explain_failure,
-    is_half_written,
-    list_entries,
-    replace_folder,
-)
+from crossview.files import explain_failure, is_half_written, list_entries, replace_folder, sweep
 from crossview.geo.footprints import measure_covered_km2
 from crossview.imagery.provenance import SourceOptions
 from crossview.imagery.sources import Imagery, is_grey, open_sources
-from crossview.imagery.windows import Tiling, Window, count_cut_short, count_windows, cut_windows
+from crossview.imagery.windows import (
+    Tiling,
+    Window,
+    WindowCutter,
+    count_cut_short,
+    count_windows,
+    cut_windows,
+)
 from crossview.index.index_options import (
     IndexOptions,
     choose_batch,
@@ -48,7 +50,6 @@ from crossview.index.index_options import (
     choose_view,
     collect_settings,
     compute_finest_useful_m,
-    compute_segment_size,
     is_coarse,
     list_doubts,
     require_allowed,
@@ -57,6 +58,7 @@ from crossview.index.store import (
     MANIFEST_NAME,
     PARTIAL_SUFFIX,
     THUMBNAIL_PX,
+    Embedded,
     HeightFacts,
     Index,
     Manifest,
@@ -67,18 +69,28 @@ from crossview.index.store import (
     read_places,
     require_unchanged,
     write_manifest,
-    write_segment,
 )
 from crossview.index.terrain import look_at_heights, open_terrain, write_heights
+from crossview.index.units import (
+    PROGRESS_NAME,
+    SEEN_NAME,
+    UNITS_NAME,
+    Order,
+    SharedUnits,
+    Unit,
+    UnitQueue,
+    make_order_id,
+    read_order,
+    read_seen,
+    remove_units,
+    write_order,
+    write_seen,
+)
 from crossview.locks import INSIDE_NAME, lock
 from crossview.model import Embedder, Model, open_model
 from crossview.runtime import Drift, count_sample
-from crossview.schema import read_object
 from crossview.views.aerial import make_aerial_view
 from crossview.views.spec import ViewSpec
-
-PROGRESS_NAME = "progress.json"
-
 
 _JPEG_QUALITY = 75
 Item = TypeVar("Item")
@@ -92,85 +104,13 @@ GREY = (
     "the imagery has no colour (one band, such as infrared, or greys), and models learn from "
     "colour: other bands are chosen with --bands"
 )
+WAIT_S = 0.5  # between looks at what others do
 LONG_S = 3600.0  # from here on a smaller area or a larger stride is suggested
-
-
-class Partial:
-    """Finished segments, the settings that made them, and the window to go on with."""
-
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        self.folder = folder
-        self.settings = settings
-        self.segments: list[Segment] = []
-        self.next_window = 0
-
-    @staticmethod
-    def begin_or_resume(folder: Path, settings: dict[str, Any], *, restart: bool) -> Partial:
-        """Take up what is in ``folder`` if it was begun with ``settings``, or begin.
-
-        Other settings are a :class:`UsageError` that names them; ``restart`` begins again instead.
-        """
-        if folder.is_symlink():
-            raise CannotWrite(
-                f"Cannot write {folder}: it is a symbolic link, and what it points to may not be "
-                "ours.\nRemove the link, or choose another --out."
-            )
-        partial = Partial(folder, settings)
-        progress = None if restart else _read_progress(folder / PROGRESS_NAME)
-        if progress is None:
-            partial.discard()
-            _make_folder(folder)
-            partial._save()
-            return partial
-        _require_same(folder, progress["settings"], settings)
-        partial.segments = [Segment.from_json(segment) for segment in progress["segments"]]
-        partial.next_window = progress["next_window"]
-        partial._sweep()
-        return partial
-
-    @property
-    def windows(self) -> int:
-        """How many windows the finished segments hold."""
-        return sum(segment.windows for segment in self.segments)
-
-    def add(
-        self,
-        vectors: F32,
-        places: F64,
-        thumbnails: list[bytes],
-        next_window: int,
-    ) -> None:
-        """Write one segment; from then on the work goes on at ``next_window``."""
-        name = f"segment-{self.settings['first_segment'] + len(self.segments):05d}"
-        segment = write_segment(self.folder, name, vectors, places, thumbnails)
-        self.segments.append(segment)
-        self.next_window = next_window
-        self._save()
-
-    def discard(self) -> None:
-        """Remove our files, and the folder unless something in it is not ours."""
-        if self.folder.is_dir() and not self.folder.is_symlink():
-            remove_index(self.folder)
-
-    def _sweep(self) -> None:
-        """Remove what a kill left half-written or unnamed."""
-        named = {name for segment in self.segments for name in segment.files} | {PROGRESS_NAME}
-        for path in self.folder.iterdir():
-            if path.name not in named and is_own_file(path):
-                path.unlink(missing_ok=True)
-
-    def _save(self) -> None:
-        values = {
-            "settings": self.settings,
-            "next_window": self.next_window,
-            "segments": [asdict(segment) for segment in self.segments],
-        }
-        atomic_write(self.folder / PROGRESS_NAME, json.dumps(values, indent=1) + "\n")
 
 
 def is_own_file(path: Path) -> bool:
     """Whether this is a file that indexing writes into its folder; links and folders are not."""
-    ours = path.name in {MANIFEST_NAME, PROGRESS_NAME, INSIDE_NAME}
+    ours = path.name in {MANIFEST_NAME, PROGRESS_NAME, SEEN_NAME, INSIDE_NAME}
     ours = ours or is_part_file(path.name) or is_half_written(path.name)
     return ours and path.is_file() and not path.is_symlink()
 
@@ -192,22 +132,6 @@ def remove_index(folder: Path) -> None:
                 path.unlink()
     with suppress(OSError):  # not empty
         folder.rmdir()
-
-
-def _read_progress(path: Path) -> dict[str, Any] | None:
-    """What was begun, or None when nothing usable was."""
-    try:
-        values = read_object(path)
-    except (OSError, ValueError):
-        return None
-    if not isinstance(values.get("settings"), dict):
-        return None
-    try:
-        for segment in values["segments"]:
-            Segment.from_json(segment)
-        return values if int(values["next_window"]) >= 0 else None
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 def _require_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -242,12 +166,13 @@ def build_index(
     *,
     options: IndexOptions | None = None,
     progress: Progress | None = None,
+    crew: Crew | None = None,
 ) -> Index:
     """Index all windows of ``imagery`` into the folder ``out``, or go on doing so.
 
-    Raises :class:`SyntheticModel`, :class:`TooCoarse`, :class:`EmptyRegion`, :class:`BadImagery`,
-    :class:`CannotWrite`, and :class:`UsageError` for an ``out`` that exists already or was begun
-    with other settings.
+    ``crew``: who helps. Raises :class:`SyntheticModel`, :class:`TooCoarse`, :class:`EmptyRegion`,
+    :class:`BadImagery`, :class:`CannotWrite`, and :class:`UsageError` for an ``out`` that exists
+    already or was begun with other settings.
     """
     job, out = IndexJob.plan(imagery, embedder, options or IndexOptions()), Path(out)
     require_allowed(imagery.info, embedder.info, job.view, job.options)
@@ -256,15 +181,22 @@ def build_index(
         if whole := _find_finished(out, job):
             return whole
         _ = job.height_notes  # or what is wrong with them, before hours of work
-        partial = _begin_partial(out.with_name(out.name + PARTIAL_SUFFIX), job, first_segment=0)
-        fill_partial(partial, job, progress)
-        manifest = _make_manifest(partial.folder, tuple(partial.segments), job)
-        if job.options.heights is not None:
-            heights = _lay_heights(partial.folder, manifest, job)
-            manifest = replace(manifest, heights=heights)
-        write_manifest(partial.folder, manifest)
+        partial = out.with_name(out.name + PARTIAL_SUFFIX)
+        if not _is_put_together(partial, job):
+            units = begin_units(partial, job)
+            embed_units(units, job, progress, crew)
+            segments, seen = units.collect(partial, 0)
+            manifest = _make_manifest(partial, tuple(segments), job)
+            if job.options.heights is not None:
+                heights = _lay_heights(partial, manifest, job)
+                manifest = replace(manifest, heights=heights)
+            write_seen(partial, manifest, seen)
+            write_manifest(partial, manifest)
+        remove_units(partial)
         with explain_failure(out):
-            _take_name(partial.folder, out)
+            (partial / PROGRESS_NAME).unlink(missing_ok=True)
+            sweep(partial)
+            _take_name(partial, out)
     return Index.open(out)
 
 
@@ -275,6 +207,7 @@ def add_to_index(
     *,
     options: IndexOptions | None = None,
     progress: Progress | None = None,
+    crew: Crew | None = None,
 ) -> Index:
     """Add new imagery to the index ``out``, which stays as it was until all is added.
 
@@ -290,23 +223,65 @@ def add_to_index(
         folder = path.with_name(path.name + ADDING_SUFFIX)
         step = _digest_step(job, added=True)
         if step in index.manifest.steps:  # this command was killed before it could say so
-            Partial(folder, {}).discard()
+            discard(folder)
             return index
         _require_new(index, imagery)
         require_allowed(imagery.info, embedder.info, job.view, job.options)
         _require_heights_alike(index, job)
-        partial = _begin_partial(folder, job, first_segment=len(index.manifest.segments))
-        fill_partial(partial, job, progress)
+        first = len(index.manifest.segments)
+        units = begin_units(folder, job, first_segment=first)
+        embed_units(units, job, progress, crew)
         with explain_failure(path):
-            for name in (name for segment in partial.segments for name in segment.files):
-                if (folder / name).exists():  # else a run that was killed here has moved it
-                    os.replace(folder / name, path / name)
-        added = _make_manifest(path, tuple(partial.segments), job)
+            segments, seen = units.collect(path, first)
+        added = _make_manifest(path, tuple(segments), job)
         if job.options.heights is not None:
             added = replace(added, heights=_lay_heights(path, added, job, index))
-        write_manifest(path, _merge_manifests(index, added, step), index.manifest)
-        partial.discard()
+        merged = _merge_manifests(index, added, step)
+        write_seen(path, merged, {**read_seen(path, index.manifest), **seen})
+        write_manifest(path, merged, index.manifest)
+        discard(folder)
         return Index.open(path)
+
+
+def begin_units(folder: Path, job: IndexJob, *, first_segment: int = 0) -> SharedUnits:
+    """Cut the units of a job in ``folder``, or take up those that were begun with its settings.
+
+    Other settings are a :class:`UsageError` that names them; ``restart`` begins again instead.
+    """
+    if folder.is_symlink():
+        raise CannotWrite(
+            f"Cannot write {folder}: it is a symbolic link, and what it points to may not be "
+            "ours.\nRemove the link, or choose another --out."
+        )
+    settings = {**_collect_settings(job), "first_segment": first_segment}
+    order = None if job.options.restart else read_order(folder)
+    if order is not None:
+        _require_same(folder, order.settings, settings)
+        if (folder / UNITS_NAME).is_dir():  # else a kill came while it was removed
+            return SharedUnits(folder, order)
+    discard(folder)
+    _make_folder(folder)
+    order = job.make_order(settings)
+    write_order(folder, order)
+    return SharedUnits(folder, order)
+
+
+def discard(folder: Path) -> None:
+    """Remove what was begun: our files, and the folder unless something in it is not ours."""
+    if folder.is_dir() and not folder.is_symlink():
+        remove_units(folder)
+        remove_index(folder)
+
+
+def _is_put_together(partial: Path, job: IndexJob) -> bool:
+    """Whether a run that was killed has left an index that only lacks its name."""
+    is_there = (partial / MANIFEST_NAME).is_file() and not partial.is_symlink()
+    if job.options.restart or not is_there:
+        return False
+    try:
+        return read_manifest(partial).steps == (_digest_step(job, added=False),)
+    except BadIndex:
+        return False
 
 
 def give_heights(out: str | Path, heights: str | Path) -> Index:
@@ -505,6 +480,23 @@ class IndexJob:
         doubts = list_doubts(info, self.embedder.info, self.view)
         return (*info.warnings, *grey, *doubts, *self._describe_edge())
 
+    def make_order(self, settings: dict[str, Any]) -> Order:
+        """What another process needs to embed units of this job as we would."""
+        return Order(
+            id=make_order_id(),
+            settings=settings,
+            windows=count_windows(self.imagery, self.tiling),
+            version=__version__,
+            sources=self.imagery.info.sources,
+            source_options=self.imagery.info.options,
+            model=self.options.model_name,
+            tiling=self.tiling,
+            batch=self.options.batch,
+            segment_windows=self.options.segment_windows,
+            runtime=self.options.runtime,
+            precision=self.options.precision,
+        )
+
     @property
     def height_options(self) -> SourceOptions:
         """How the raster of heights is read: as the imagery, where that says which files may be."""
@@ -533,27 +525,87 @@ class IndexJob:
         )
 
 
-def fill_partial(partial: Partial, job: IndexJob, progress: Progress | None = None) -> None:
-    """Embed from the window that ``partial`` waits for to the last one, segment by segment.
+class Crew(Protocol):
+    """Other processes that embed units beside us, or instead of us."""
 
-    A thread reads, cuts and encodes the next batches while the network works on one. ``progress``
-    is called first where the work begins, then after every batch.
+    @property
+    def embeds_here(self) -> bool:
+        """Whether this process works too."""
+
+    @property
+    def threads(self) -> int:
+        """Threads of each one's network; 0: all."""
+
+    def hire(self, units: SharedUnits) -> AbstractContextManager[Callable[[], None]]:
+        """Have them work while this lasts. What it gives raises when nobody is at work."""
+
+
+def embed_units(
+    units: SharedUnits, job: IndexJob, progress: Progress | None = None, crew: Crew | None = None
+) -> None:
+    """Have all units embedded. EmptyRegion where none has a window with data.
+
+    ``progress`` is called first where the work begins, then after every batch of ours, and about
+    every second while we wait for others.
+    """
+    with _discard_if_untouched(units):
+        if units.windows == 0:
+            raise EmptyRegion(_explain_empty(0, job.tiling))
+        if crew is None:
+            drain(units, job, progress)
+        else:
+            with crew.hire(units) as require_work:
+                drain(units, job, progress, require_work, embeds=crew.embeds_here)
+        if not units.holds_windows():
+            discard(units.folder.parent)
+            raise EmptyRegion(_explain_empty(units.windows, job.tiling))
+
+
+def drain(
+    units: UnitQueue,
+    job: IndexJob,
+    progress: Progress | None = None,
+    require_work: Callable[[], None] = lambda: None,
+    *,
+    embeds: bool = True,
+) -> int:
+    """Embed units until all are finished, by us or by others; gives how many windows we did.
+
+    A thread reads, cuts and encodes the next batches while the network works on one. What others
+    hold is waited for: should they die, it becomes ours. ``embeds``: else we only wait.
     """
     report = progress or (lambda _done, _total: None)
-    with _discard_if_empty(partial):
-        total = count_windows(job.imagery, job.tiling)
-        report(partial.next_window, total)
-        segment = _OpenSegment()
-        for batch in _read_batches(partial, job):
-            segment.add(batch, _embed(batch, job.embedder))
-            if segment.windows == compute_segment_size(job.options, len(partial.segments)):
-                segment.write(partial, batch.last + 1)
-            report(batch.last + 1, total)
-        if segment.windows:
-            segment.write(partial, total)
-        if partial.windows == 0:
-            raise EmptyRegion(_explain_empty(total, job.tiling))
-        report(total, total)
+    cutter, ours = WindowCutter(job.imagery, job.tiling), 0
+    with units.keep_claims():
+        report(units.count_done(), units.windows)
+        while True:
+            opened = _OpenUnit()
+            with closing(prefetch(_read_batches(units, cutter, job) if embeds else ())) as batches:
+                for unit, batch in batches:
+                    if batch is not None:
+                        opened.add(batch, _embed(batch, job.embedder))
+                        report(units.count_done() + batch.last + 1 - unit.start, units.windows)
+                        continue
+                    if units.finish(unit, opened.close(job.embedder.info.dim)):
+                        ours += unit.windows
+                    report(units.count_done(), units.windows)
+                    opened = _OpenUnit()
+            report(units.count_done(), units.windows)
+            if units.is_complete():
+                return ours
+            require_work()
+            time.sleep(WAIT_S)
+
+
+def _read_batches(
+    units: UnitQueue, cutter: WindowCutter, job: IndexJob
+) -> Iterator[tuple[Unit, WindowBatch | None]]:
+    """The batches of all units that we get hold of; None ends a unit."""
+    while (unit := units.claim()) is not None:
+        windows = cutter.cut(unit.start, unit.stop)
+        for batch in batch_windows(windows, job.view, job.options.batch):
+            yield unit, batch
+        yield unit, None
 
 
 def _explain_empty(total: int, tiling: Tiling) -> str:
@@ -575,34 +627,27 @@ def _explain_empty(total: int, tiling: Tiling) -> str:
     )
 
 
-class _OpenSegment:
-    """Embedded windows until they become a segment; the views are not kept."""
+class _OpenUnit:
+    """Embedded windows until their unit is finished; the views are not kept."""
 
     def __init__(self) -> None:
         self._vectors: list[F32] = []
         self._places: list[F64] = []
         self._thumbnails: list[bytes] = []
-
-    @property
-    def windows(self) -> int:
-        return len(self._thumbnails)
+        self._seen = hashlib.sha256()
 
     def add(self, batch: WindowBatch, vectors: F32) -> None:
         self._vectors.append(vectors)
         self._places.append(batch.places)
         self._thumbnails += batch.thumbnails
+        batch.digest(self._seen)
 
-    def write(self, partial: Partial, next_window: int) -> None:
-        vectors, places = np.concatenate(self._vectors), np.concatenate(self._places)
+    def close(self, dim: int) -> Embedded:
+        """What the unit holds."""
+        vectors = np.concatenate([np.empty((0, dim), np.float32), *self._vectors])
         _refuse_collapsed(vectors)
-        partial.add(vectors, places, self._thumbnails, next_window)
-        self._vectors, self._places, self._thumbnails = [], [], []
-
-
-def _read_batches(partial: Partial, job: IndexJob) -> Iterator[WindowBatch]:
-    windows = cut_windows(job.imagery, job.tiling, partial.next_window)
-    with closing(prefetch(batch_windows(windows, job.view, job.options.batch))) as batches:
-        yield from batches
+        places = np.concatenate([np.empty((0, 3)), *self._places])
+        return Embedded(vectors, places, self._thumbnails, self._seen.hexdigest())
 
 
 def _embed(batch: WindowBatch, embedder: Embedder) -> F32:
@@ -617,8 +662,10 @@ def _embed(batch: WindowBatch, embedder: Embedder) -> F32:
 
 def _refuse_collapsed(vectors: F32) -> None:
     """Stop when all unit vectors are one: 1 - |mean|^2 is their mean pairwise 1 - cosine."""
+    if len(vectors) < _LEAST_JUDGED:
+        return
     mean = vectors.mean(axis=0, dtype=np.float64)
-    if len(vectors) >= _LEAST_JUDGED and 1.0 - float(mean @ mean) < COLLAPSED:
+    if 1.0 - float(mean @ mean) < COLLAPSED:
         raise BadModel(
             f"The model gives the same vector for {len(vectors)} different windows; it has "
             "collapsed in training and can find nothing."
@@ -626,13 +673,14 @@ def _refuse_collapsed(vectors: F32) -> None:
 
 
 @contextmanager
-def _discard_if_empty(partial: Partial) -> Iterator[None]:
+def _discard_if_untouched(units: SharedUnits) -> Iterator[None]:
     """Leave nothing behind when it fails before there is anything to go on from."""
     try:
         yield
     except BaseException:
-        if not partial.segments:
-            partial.discard()
+        with suppress(CannotWrite):  # it is gone already
+            if units.is_untouched():
+                discard(units.folder.parent)
         raise
 
 
@@ -647,6 +695,11 @@ class WindowBatch:
 
     def __len__(self) -> int:
         return len(self.views)
+
+    def digest(self, digest: hashlib._Hash) -> None:
+        """Add to a digest all that becomes vectors, places and pictures."""
+        for part in (self.views.tobytes(), self.places.tobytes(), *self.thumbnails):
+            digest.update(part)
 
 
 def batch_windows(windows: Iterable[Window], spec: ViewSpec, size: int) -> Iterator[WindowBatch]:
@@ -704,12 +757,6 @@ def prefetch(items: Iterable[Item], depth: int = 3) -> Generator[Item, None, Non
             yield cast(Item, item)
     finally:
         thread.shutdown(cancel_futures=True)
-
-
-def _begin_partial(folder: Path, job: IndexJob, *, first_segment: int) -> Partial:
-    """The partial index of a job in ``folder``, taken up or begun."""
-    settings = {**_collect_settings(job), "first_segment": first_segment}
-    return Partial.begin_or_resume(folder, settings, restart=job.options.restart)
 
 
 def _digest_step(job: IndexJob, *, added: bool) -> str:

@@ -615,6 +615,20 @@ class FolderWriter:
             note.unlink()
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """What became of windows that were embedded together. ``seen``: a digest of what was seen."""
+
+    vectors: F32  # [n, D]
+    places: F64  # [n, 3]: latitude, longitude, bearing of up
+    thumbnails: Sequence[bytes]
+    seen: str
+
+    def write(self, folder: Path, name: str) -> Segment:
+        """Write it as a segment."""
+        return write_segment(folder, name, self.vectors, self.places, self.thumbnails)
+
+
 def is_part_file(name: str) -> bool:
     """Whether a file of a segment, or of heights, has names such as this."""
     return _PART_FILE.fullmatch(name) is not None
