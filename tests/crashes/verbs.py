@@ -196,6 +196,20 @@ def index_overwrite() -> int:
     )
 
 
+def changed() -> None:
+    """An index of imagery of which the lower half is another one now."""
+    indexed()
+    with rasterio.open("a.tif") as before, rasterio.open("b.tif") as other:
+        pixels, profile = before.read(), before.profile
+        pixels[:, 200:] = other.read()[:, 200:]
+    with rasterio.open("a.tif", "w", **profile) as raster:
+        raster.write(pixels)
+
+
+def index_replace() -> int:
+    return typed("index", "a.tif", "--out", "region.cvx", "--replace", "--threads", 1)
+
+
 def heights(name: str, metres: float) -> None:
     """A raster with a block, which covers the imagery and what lies around it."""
     surface = np.zeros((300, 300), np.float32)
@@ -701,6 +715,10 @@ VERBS = {
     ),
     "index --heights": Verb(
         index_that_knows_heights, index_heights, unfinished=("region.cvx/heights-*",), costly=True
+    ),
+    "index --replace": Verb(
+        changed, index_replace, together=("region.cvx",),
+        unfinished=("region.cvx.partial/*", "region.cvx/progress.json"),
     ),
     "index --overwrite": Verb(
         indexed, index_overwrite, together=("region.cvx",),

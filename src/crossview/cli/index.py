@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,6 +46,11 @@ class IndexCommand:
     where: str | None
     add: bool
     quiet: bool
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether an index is there whose model and windows are meant."""
+        return self.add or (self.index_options.replace and self.out.exists())
 
     @property
     def crew(self) -> Crew | None:
@@ -154,6 +159,13 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the index --out.")
     ] = False,
+    replace_: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Replace the index --out, and embed anew only units whose imagery has changed.",
+        ),
+    ] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Start again instead of continuing a stopped run.")
     ] = False,
@@ -224,12 +236,16 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         precision=precision,
         restart=restart,
         overwrite=overwrite,
+        replace=replace_,
     )
     paths = fetch_sources(
         sources,
         (bbox, area, near, within),
         lambda: choose_demand(
-            model or _find_model(out, add=add), footprint, zoom=zoom, allow_coarse=allow_coarse
+            model or _find_model(out, made=add or (replace_ and out.exists())),
+            footprint,
+            zoom=zoom,
+            allow_coarse=allow_coarse,
         ),
         FetchOptions(accept_licence=accept_licence, dry_run=dry_run, quiet=quiet),
     )
@@ -303,7 +319,10 @@ def _fill(folder: Path, databases: str, *, restart: bool, quiet: bool) -> None:
 def _build(command: IndexCommand) -> None:
     """Make the index, or add to it, with a progress bar."""
     from crossview.index.build import add_to_index, build_index
+    from crossview.index.store import Index
 
+    replaces = command.index_options.replace and command.out.exists()
+    before = Index.open(command.out) if replaces else None
     make, crew = add_to_index if command.add else build_index, command.crew
     with _open(command) as job, _show_progress(command) as progress:
         _tell_needs(job, command)
@@ -324,7 +343,20 @@ def _build(command: IndexCommand) -> None:
         console.warn(f"the model was trained on windows of {trained_m:g} m; others are untried.")
     for warning in (text for text in index.manifest.warnings if text not in said):
         console.warn(f"{index.path}: {warning}.")
+    if before is not None:
+        console.print_result(_tell_kept(before, index))
     console.print_result(_summarize(index))
+
+
+def _tell_kept(before: Index, index: Index) -> str:
+    """How much of an index is what it was before it was replaced."""
+    known = {facts for segment in before.manifest.segments for facts in segment.files.values()}
+    kept = sum(
+        segment.windows
+        for segment in index.manifest.segments
+        if known.issuperset(segment.files.values())
+    )
+    return f"{kept} of {index.count} windows are as they were; {index.count - kept} are new."
 
 
 def _tell_needs(job: IndexJob, command: IndexCommand) -> None:
@@ -354,18 +386,23 @@ def _open(command: IndexCommand) -> Iterator[IndexJob]:
     from crossview.model import open_index_model
 
     model: str | Model | None = command.model
-    if model is None and command.add:
-        made_by = Index.open(command.out).manifest.model.name_or_path
+    options = command.index_options
+    if model is None and command.goes_on:
+        manifest = Index.open(command.out).manifest
+        made_by = manifest.model.name_or_path
         model = open_index_model(
-            made_by,
-            command.out,
-            threads=command.own_threads,
-            arithmetic=command.index_options.arithmetic,
+            made_by, command.out, threads=command.own_threads, arithmetic=options.arithmetic
         )
+        if options.replace:
+            options = replace(
+                options,
+                footprint_m=options.footprint_m or manifest.footprint_m,
+                stride_m=options.stride_m or manifest.stride_m,
+            )
     with open_job(
         command.sources,
         model,
-        command.index_options,
+        options,
         command.source_options,
         threads=command.own_threads,
     ) as job:
@@ -388,11 +425,11 @@ def _open(command: IndexCommand) -> Iterator[IndexJob]:
         yield job
 
 
-def _find_model(out: Path, *, add: bool) -> str | None:
-    """The model of the index that is added to."""
+def _find_model(out: Path, *, made: bool) -> str | None:
+    """The model that made the index that is added to, or replaced."""
     from crossview.index.store import Index
 
-    return Index.open(out).manifest.model.name_or_path if add else None
+    return Index.open(out).manifest.model.name_or_path if made else None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -61,6 +61,7 @@ from crossview.index.store import (
     Embedded,
     HeightFacts,
     Index,
+    KeptSegment,
     Manifest,
     ModelFacts,
     Segment,
@@ -79,6 +80,7 @@ from crossview.index.units import (
     SharedUnits,
     Unit,
     UnitQueue,
+    find_kept,
     make_order_id,
     read_order,
     read_seen,
@@ -177,13 +179,14 @@ def build_index(
     job, out = IndexJob.plan(imagery, embedder, options or IndexOptions()), Path(out)
     require_allowed(imagery.info, embedder.info, job.view, job.options)
     _find_finished(out, job)  # refuse a wrong name before waiting for others
-    with lock(out, "crossview index", wait=job.options.overwrite):
+    with lock(out, "crossview index", wait=job.options.may_replace):
         if whole := _find_finished(out, job):
             return whole
         _ = job.height_notes  # or what is wrong with them, before hours of work
         partial = out.with_name(out.name + PARTIAL_SUFFIX)
         if not _is_put_together(partial, job):
-            units = begin_units(partial, job)
+            replaces = str(out.resolve()) if job.options.replace and out.exists() else ""
+            units = begin_units(partial, job, replaces=replaces)
             embed_units(units, job, progress, crew)
             segments, seen = units.collect(partial, 0)
             manifest = _make_manifest(partial, tuple(segments), job)
@@ -191,7 +194,7 @@ def build_index(
                 heights = _lay_heights(partial, manifest, job)
                 manifest = replace(manifest, heights=heights)
             write_seen(partial, manifest, seen)
-            write_manifest(partial, manifest)
+            write_manifest(partial, _keep_calibration(manifest, replaces))
         remove_units(partial)
         with explain_failure(out):
             (partial / PROGRESS_NAME).unlink(missing_ok=True)
@@ -243,10 +246,13 @@ def add_to_index(
         return Index.open(path)
 
 
-def begin_units(folder: Path, job: IndexJob, *, first_segment: int = 0) -> SharedUnits:
+def begin_units(
+    folder: Path, job: IndexJob, *, first_segment: int = 0, replaces: str = ""
+) -> SharedUnits:
     """Cut the units of a job in ``folder``, or take up those that were begun with its settings.
 
-    Other settings are a :class:`UsageError` that names them; ``restart`` begins again instead.
+    ``replaces``: an index, of which units are kept whose imagery is as it was. Other settings are a
+    :class:`UsageError` that names them; ``restart`` begins again instead.
     """
     if folder.is_symlink():
         raise CannotWrite(
@@ -261,7 +267,7 @@ def begin_units(folder: Path, job: IndexJob, *, first_segment: int = 0) -> Share
             return SharedUnits(folder, order)
     discard(folder)
     _make_folder(folder)
-    order = job.make_order(settings)
+    order = job.make_order(settings, replaces)
     write_order(folder, order)
     return SharedUnits(folder, order)
 
@@ -271,6 +277,13 @@ def discard(folder: Path) -> None:
     if folder.is_dir() and not folder.is_symlink():
         remove_units(folder)
         remove_index(folder)
+
+
+def _keep_calibration(manifest: Manifest, replaces: str) -> Manifest:
+    """The manifest with the calibration of the index that it replaces, if nothing has changed."""
+    before = read_manifest(Path(replaces)) if replaces else manifest
+    same = (before.segments, before.heights) == (manifest.segments, manifest.heights)
+    return replace(manifest, calibration=before.calibration) if same else manifest
 
 
 def _is_put_together(partial: Path, job: IndexJob) -> bool:
@@ -480,7 +493,7 @@ class IndexJob:
         doubts = list_doubts(info, self.embedder.info, self.view)
         return (*info.warnings, *grey, *doubts, *self._describe_edge())
 
-    def make_order(self, settings: dict[str, Any]) -> Order:
+    def make_order(self, settings: dict[str, Any], replaces: str = "") -> Order:
         """What another process needs to embed units of this job as we would."""
         return Order(
             id=make_order_id(),
@@ -495,6 +508,7 @@ class IndexJob:
             segment_windows=self.options.segment_windows,
             runtime=self.options.runtime,
             precision=self.options.precision,
+            replaces=replaces,
         )
 
     @property
@@ -548,14 +562,15 @@ def embed_units(
     ``progress`` is called first where the work begins, then after every batch of ours, and about
     every second while we wait for others.
     """
+    kept = find_kept(units.order)
     with _discard_if_untouched(units):
         if units.windows == 0:
             raise EmptyRegion(_explain_empty(0, job.tiling))
         if crew is None:
-            drain(units, job, progress)
+            drain(units, job, progress, kept=kept)
         else:
             with crew.hire(units) as require_work:
-                drain(units, job, progress, require_work, embeds=crew.embeds_here)
+                drain(units, job, progress, require_work, embeds=crew.embeds_here, kept=kept)
         if not units.holds_windows():
             discard(units.folder.parent)
             raise EmptyRegion(_explain_empty(units.windows, job.tiling))
@@ -568,8 +583,11 @@ def drain(
     require_work: Callable[[], None] = lambda: None,
     *,
     embeds: bool = True,
+    kept: Mapping[str, KeptSegment] | None = None,
 ) -> int:
     """Embed units until all are finished, by us or by others; gives how many windows we did.
+
+    ``kept``: by what they were made from, segments that are taken instead of being made again.
 
     A thread reads, cuts and encodes the next batches while the network works on one. What others
     hold is waited for: should they die, it becomes ours. ``embeds``: else we only wait.
@@ -580,13 +598,14 @@ def drain(
         report(units.count_done(), units.windows)
         while True:
             opened = _OpenUnit()
-            with closing(prefetch(_read_batches(units, cutter, job) if embeds else ())) as batches:
+            read = _read_batches(units, cutter, job, kept or {}) if embeds else ()
+            with closing(prefetch(read)) as batches:
                 for unit, batch in batches:
-                    if batch is not None:
+                    if isinstance(batch, WindowBatch):
                         opened.add(batch, _embed(batch, job.embedder))
                         report(units.count_done() + batch.last + 1 - unit.start, units.windows)
                         continue
-                    if units.finish(unit, opened.close(job.embedder.info.dim)):
+                    if units.finish(unit, batch or opened.close(job.embedder.info.dim)):
                         ours += unit.windows
                     report(units.count_done(), units.windows)
                     opened = _OpenUnit()
@@ -598,14 +617,25 @@ def drain(
 
 
 def _read_batches(
-    units: UnitQueue, cutter: WindowCutter, job: IndexJob
-) -> Iterator[tuple[Unit, WindowBatch | None]]:
-    """The batches of all units that we get hold of; None ends a unit."""
+    units: UnitQueue, cutter: WindowCutter, job: IndexJob, kept: Mapping[str, KeptSegment]
+) -> Iterator[tuple[Unit, WindowBatch | KeptSegment | None]]:
+    """The batches of all units that we get hold of; None ends a unit, or what is there already."""
     while (unit := units.claim()) is not None:
-        windows = cutter.cut(unit.start, unit.stop)
-        for batch in batch_windows(windows, job.view, job.options.batch):
+        if kept:
+            seen = hashlib.sha256()
+            for batch in _cut_batches(unit, cutter, job):
+                batch.digest(seen)
+            if (same := kept.get(seen.hexdigest())) is not None:
+                yield unit, same
+                continue
+        for batch in _cut_batches(unit, cutter, job):
             yield unit, batch
         yield unit, None
+
+
+def _cut_batches(unit: Unit, cutter: WindowCutter, job: IndexJob) -> Iterator[WindowBatch]:
+    windows = cutter.cut(unit.start, unit.stop)
+    return batch_windows(windows, job.view, job.options.batch)
 
 
 def _explain_empty(total: int, tiling: Tiling) -> str:
@@ -698,6 +728,7 @@ class WindowBatch:
 
     def digest(self, digest: hashlib._Hash) -> None:
         """Add to a digest all that becomes vectors, places and pictures."""
+        digest.update(f"{len(self)} {self.views.shape}".encode())
         for part in (self.views.tobytes(), self.places.tobytes(), *self.thumbnails):
             digest.update(part)
 
@@ -819,7 +850,7 @@ def _find_finished(out: Path, job: IndexJob) -> Index | None:
             f"{out} exists and is not an index that can be read.\n"
             "Remove it yourself, or choose another --out, such as region.cvx."
         ) from problem
-    if job.options.overwrite:
+    if job.options.may_replace:
         if foreign := list_foreign_files(out):
             raise UsageError(
                 f"{out} holds what crossview has not written: {', '.join(foreign[:5])}.\n"

@@ -46,6 +46,7 @@ class IndexOptions:
     precision: str = YARDSTICK.precision
     restart: bool = False
     overwrite: bool = False
+    replace: bool = False  # as overwrite, and what would be made again is kept
     batch: int = 16
     segment_windows: int = 2048
 
@@ -77,6 +78,11 @@ class IndexOptions:
         """How the network is computed."""
         return Arithmetic(self.runtime, self.precision)
 
+    @property
+    def may_replace(self) -> bool:
+        """Whether an index that is there may go."""
+        return self.overwrite or self.replace
+
 
 class BuildValues(TypedDict, total=False):
     """The keywords of ``crossview.build_index``: those of IndexOptions and of SourceOptions."""
@@ -92,6 +98,7 @@ class BuildValues(TypedDict, total=False):
     precision: str
     restart: bool
     overwrite: bool
+    replace: bool
     bands: tuple[int, ...] | None
     stretch: tuple[float, float] | None
     crs: str | None

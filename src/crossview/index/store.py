@@ -27,6 +27,7 @@ import logging
 import math
 import os
 import re
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -624,9 +625,40 @@ class Embedded:
     thumbnails: Sequence[bytes]
     seen: str
 
+    @property
+    def windows(self) -> int:
+        """N."""
+        return len(self.thumbnails)
+
     def write(self, folder: Path, name: str) -> Segment:
         """Write it as a segment."""
         return write_segment(folder, name, self.vectors, self.places, self.thumbnails)
+
+
+@dataclass(frozen=True)
+class KeptSegment:
+    """A segment of another index that is what would be made anew; of its files nothing is read."""
+
+    folder: Path
+    segment: Segment
+    seen: str
+
+    @property
+    def windows(self) -> int:
+        """How many it holds."""
+        return self.segment.windows
+
+    def write(self, folder: Path, name: str) -> Segment:
+        """Write it as a segment: links where the file system has them, else copies."""
+        files = {}
+        for file, facts in self.segment.files.items():
+            new = name + file.removeprefix(self.segment.name)
+            try:
+                os.link(self.folder / file, folder / new)
+            except OSError:
+                shutil.copyfile(self.folder / file, folder / new)
+            files[new] = facts
+        return Segment(name, self.segment.windows, files)
 
 
 def is_part_file(name: str) -> bool:

@@ -57,11 +57,12 @@ from crossview.index.index_options import IndexOptions, compute_segment_size
 from crossview.index.store import (
     SEGMENT_PARTS,
     VECTORS,
-    Embedded,
     FileFacts,
+    KeptSegment,
     Manifest,
     Segment,
     is_part_file,
+    read_manifest,
 )
 from crossview.schema import (
     AtLeastOne,
@@ -99,13 +100,28 @@ class Unit:
         return self.stop - self.start
 
 
+class Made(Protocol):
+    """What was made of a unit: an ``Embedded``, or a ``KeptSegment``."""
+
+    @property
+    def windows(self) -> int:
+        """How many had data."""
+
+    @property
+    def seen(self) -> str:
+        """A digest of what the model saw."""
+
+    def write(self, folder: Path, name: str) -> Segment:
+        """Write it as a segment."""
+
+
 class UnitQueue(Protocol):
     """Units that wait for somebody to embed them."""
 
     def claim(self) -> Unit | None:
         """A unit that is ours from now on; None while all are finished or others'."""
 
-    def finish(self, unit: Unit, made: Embedded) -> bool:
+    def finish(self, unit: Unit, made: Made) -> bool:
         """Store what was made, and that it is done, at one instant; False: another was faster."""
 
     def count_done(self) -> int:
@@ -152,6 +168,7 @@ class Order:
     segment_windows: AtLeastOne
     runtime: Text
     precision: Text
+    replaces: Text = ""  # an index, of which segments are kept that would be made again
 
     @cached_property
     def units(self) -> tuple[Unit, ...]:
@@ -348,15 +365,15 @@ class SharedUnits:
         aside.unlink(missing_ok=True)
         return not lease.exists()
 
-    def finish(self, unit: Unit, made: Embedded) -> bool:
+    def finish(self, unit: Unit, made: Made) -> bool:
         """See :class:`UnitQueue`."""
         target = self._locate(unit.number)
         try:
             with writing_folder(target, once=True) as folder:
                 files: dict[str, FileFacts] = {}
-                if windows := len(made.thumbnails):
+                if made.windows:
                     files = made.write(folder, _name_segment(unit.number)).files
-                record = asdict(_UnitRecord(windows, made.seen, files))
+                record = asdict(_UnitRecord(made.windows, made.seen, files))
                 atomic_write(folder / _RECORD, json.dumps(record) + "\n")
         except (OSError, CannotWrite):
             if not target.exists():
@@ -468,6 +485,31 @@ def read_seen(folder: Path, manifest: Manifest) -> dict[str, str]:
         if isinstance(known, list) and len(known) == 2 and known[0] == vectors:
             seen[segment.name] = str(known[1])
     return seen
+
+
+def find_kept(order: Order) -> dict[str, KeptSegment]:
+    """By what they were made from, the segments of the index that ``order`` replaces.
+
+    None of another model or another arithmetic, nor of an index that is gone or damaged: all is
+    made anew then.
+    """
+    path = Path(order.replaces)
+    try:
+        manifest = read_manifest(path) if order.replaces else None
+    except BadIndex:
+        return {}
+    if manifest is None or manifest.model.fingerprint != order.settings["model"]:
+        return {}
+    if {drift.arithmetic for drift in manifest.drifts} != {*_list_arithmetic(order)}:
+        return {}
+    seen = read_seen(path, manifest)
+    kept = (s for s in manifest.segments if s.name in seen)
+    return {seen[s.name]: KeptSegment(path, s, seen[s.name]) for s in kept}
+
+
+def _list_arithmetic(order: Order) -> list[str]:
+    """How vectors are computed, if not as usual."""
+    return [order.settings["arithmetic"]] if "arithmetic" in order.settings else []
 
 
 def remove_units(folder: Path) -> None:

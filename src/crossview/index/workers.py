@@ -31,7 +31,7 @@ from crossview.imagery.windows import count_windows
 from crossview.index.build import ADDING_SUFFIX, Crew, IndexJob, Progress, drain, open_job
 from crossview.index.index_options import IndexOptions, collect_settings
 from crossview.index.store import MANIFEST_NAME, PARTIAL_SUFFIX
-from crossview.index.units import Order, SharedUnits, read_order
+from crossview.index.units import Order, SharedUnits, find_kept, read_order
 
 _LOOK_S = 1.0  # how often it is looked for an index that nobody has begun yet
 _WHOSE = {"model": "model", "imagery": "imagery", "imagery_options": "way to read the imagery"}
@@ -74,7 +74,7 @@ def work(
     require_version(order)
     with open_ordered(order, options) as job:
         require_alike(order, job, folder)
-        return drain(SharedUnits(folder, order), job, progress)
+        return drain(SharedUnits(folder, order), job, progress, kept=find_kept(order))
 
 
 def _await_order(out: Path, wait_s: float) -> Path | None:
