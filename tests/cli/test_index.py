@@ -60,6 +60,49 @@ def test_a_dry_run_prints_tiles_size_and_time_and_writes_nothing(tmp_path, cross
     assert not list(tmp_path.glob("region.cvx*"))
 
 
+def test_a_dry_run_for_a_country_says_units_hours_shards_and_what_a_query_costs(
+    tmp_path, crossview, model
+):
+    """Of a sample of its imagery, and of none; the rates are measured, the rest is arithmetic."""
+    region(tmp_path)
+    words = [
+        "--model",
+        model,
+        "--out",
+        "c.cvx",
+        "--dry-run",
+        "--area-km2",
+        357_000,
+        "--workers",
+        64,
+    ]
+    for source, timed in ((["aerial.tif"], "20 tiles of this imagery"), ([], "16 tiles of noise")):
+        code, out, _ = crossview(*source, *words)
+        assert code == 0
+        windows = 357_000 * 1_000_000 // 10**2
+        assert f"{windows} tiles of 40 m every 10 m" in out
+        assert f"{-(-(windows - 1920) // 2048) + 4} units for workers, in 357 shards" in out
+        assert f"tiles/s with all threads, on {timed}" in out or "tiles/s with 1 threads" in out
+        assert "for each of 64" in out
+        assert "One photo of 90 degrees against all tiles: " in out
+        assert "workers take a day" in out
+    assert not list(tmp_path.glob("c.cvx*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--dry-run"], "Give imagery to index"),
+        (["--area-km2", "5"], "Give imagery to index"),
+        (["a.tif", "--area-km2", "5"], "and --dry-run"),
+        (["--dry-run", "--area-km2", "-5"], "give km2"),
+    ],
+)
+def test_an_estimate_needs_an_area(crossview, words, said):
+    code, _, err = crossview(*words, "--out", "c.cvx")
+    assert (code, said in err) == (2, True), err
+
+
 def test_a_long_job_gets_a_larger_stride_suggested(tmp_path, crossview, model, monkeypatch):
     monkeypatch.setattr("crossview.index.build.LONG_S", 1e-6)
     region(tmp_path)

@@ -24,11 +24,12 @@ from crossview.errors import InvalidValue, UsageError
 
 if TYPE_CHECKING:
     from crossview.imagery.provenance import SourceOptions
-    from crossview.index.build import Crew, IndexJob
+    from crossview.index.build import Crew, Estimate, IndexJob
     from crossview.index.index_options import IndexOptions
     from crossview.index.store import Index
-    from crossview.model import Model
+    from crossview.model import Model, ModelInfo
 
+SEARCHED = 2048  # tiles that a photo is compared with, to time it
 UNTRIED = 0.05  # how far a footprint may be from the model's without a warning
 
 
@@ -44,6 +45,7 @@ class IndexCommand:
     threads: int
     workers: int
     where: str | None
+    dry_run: bool  # then workers are such as this process, and share nothing
     add: bool
     quiet: bool
 
@@ -55,7 +57,7 @@ class IndexCommand:
     @property
     def crew(self) -> Crew | None:
         """Who embeds beside this process, or instead of it."""
-        if self.where is None and self.workers <= 1:
+        if self.where is None and (self.workers <= 1 or self.dry_run):
             return None
         from crossview.index.workers import choose_crew
 
@@ -102,13 +104,13 @@ Date = Annotated[str | None, typer.Option(help="When the imagery was taken.")]
 
 def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     sources: Annotated[
-        list[str],  # a Path would eat a slash of an address
+        list[str] | None,  # a Path would eat a slash of an address
         typer.Argument(
             help="GeoTIFF, JPEG 2000, MBTiles or PMTiles files; an XYZ folder; a folder or CSV of "
             "georeferenced images; an address of imagery. With --verify: indexes.",
             metavar="SOURCE",
         ),
-    ],
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The index to make, such as region.cvx.")] = None,
     model: Annotated[
         str | None,
@@ -172,6 +174,10 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print how many tiles, how large and how long.")
     ] = False,
+    area_km2: Annotated[
+        float | None,
+        typer.Option(help="With --dry-run: of an area of so many km2; SOURCE may be a sample."),
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare an index with its checksums.")
     ] = False,
@@ -196,9 +202,16 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
     If it is stopped, the same command continues. An index is complete or absent.
     """
+    from crossview.geo.perimeters import read_area
     from crossview.geo.points import parse_latlon
     from crossview.index.index_options import IndexOptions
 
+    sources = sources or []
+    named = any(given is not None for given in (bbox, area, near, area_km2))
+    if not sources and not (dry_run and named):
+        raise UsageError("Give imagery to index, for example: crossview index city.tif --out ...")
+    if area_km2 is not None and not (dry_run and 0.0 < area_km2 < math.inf):
+        raise InvalidValue(f"--area-km2 {area_km2:g}: give km2, and --dry-run.")
     if verify:
         _verify([Path(source) for source in sources])
         return
@@ -238,7 +251,7 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         overwrite=overwrite,
         replace=replace_,
     )
-    paths = fetch_sources(
+    paths = sources and fetch_sources(
         sources,
         (bbox, area, near, within),
         lambda: choose_demand(
@@ -249,10 +262,8 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         ),
         FetchOptions(accept_licence=accept_licence, dry_run=dry_run, quiet=quiet),
     )
-    if paths is None:
-        return
     command = IndexCommand(
-        sources=tuple(paths),
+        sources=tuple(map(Path, paths or ())),
         out=out,
         model=model,
         source_options=source_options,
@@ -260,6 +271,7 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         threads=threads,
         workers=workers,
         where=on,
+        dry_run=dry_run,
         add=add,
         quiet=quiet,
     )
@@ -314,6 +326,13 @@ def _fill(folder: Path, databases: str, *, restart: bool, quiet: bool) -> None:
         f"{filled.name}: {filled.count} windows.\n"
         f"Next: crossview locate PHOTO --index '{filled.name}'"
     )
+    if dry_run and not paths:
+        perimeter = read_area(bbox, area, near, within)
+        _estimate_area(command, area_km2 or (perimeter.measure_km2() if perimeter else 0.0))
+    elif dry_run:
+        _estimate(command, area_km2)
+    else:
+        _build(command)
 
 
 def _build(command: IndexCommand) -> None:
@@ -457,7 +476,7 @@ def _show_progress(command: IndexCommand) -> Iterator[Callable[[int, int], None]
             console.note("Nothing to do: the index is complete already.", quiet=quiet)
 
 
-def _estimate(command: IndexCommand) -> None:
+def _estimate(command: IndexCommand, km2: float | None) -> None:
     """Print how many tiles, how large and how long; write nothing."""
     from crossview.index.build import estimate_build
     from crossview.index.index_options import require_allowed
@@ -465,16 +484,73 @@ def _estimate(command: IndexCommand) -> None:
     with _open(command) as job:
         require_allowed(job.imagery.info, job.embedder.info, job.view, job.options)
         needs = estimate_build(job)
+        if km2 is not None:
+            needs = needs.scale_to(km2, job.options)
+        search_s = _time_search(job.embedder.info)
+    _tell_estimate(needs, command, f"{job.tiling.footprint_m:g}", search_s)
+
+
+def _estimate_area(command: IndexCommand, km2: float) -> None:
+    """The same without imagery: of an area by address, or of a number of km2."""
+    from crossview.index.build import estimate_area
+    from crossview.index.index_options import choose_tiling
+    from crossview.model import OF_EARTH, open_model
+
+    options = command.index_options
+    model = open_model(command.model or OF_EARTH, threads=command.own_threads)
+    needs = estimate_area(model, options, km2)
+    footprint = f"{choose_tiling(model.info, options).footprint_m:g}"
+    _tell_estimate(needs, command, footprint, _time_search(model.info))
+
+
+def _time_search(info: ModelInfo) -> float:
+    """Seconds to compare one photo of 90 degrees with one tile, on this machine."""
+    import time
+
+    import numpy as np
+
+    from crossview.localization.similarity import score_query
+
+    rng, bins = np.random.default_rng(0), info.azimuth_bins
+    vectors = rng.standard_normal((SEARCHED, info.dim), np.float32)
+    seen = np.zeros(bins, np.float32)
+    seen[: max(1, bins // 4)] = 1.0
+    score_query(vectors[0], vectors, bins, seen)
+    start = time.perf_counter()
+    score_query(vectors[0], vectors, bins, seen)
+    return (time.perf_counter() - start) / len(vectors)
+
+
+def _tell_estimate(
+    needs: Estimate, command: IndexCommand, footprint_m: str, search_s: float
+) -> None:
+    say, last = console.format_duration, command.workers
+    threads = f"{command.own_threads} threads" if command.own_threads else "all threads"
+    each = f"{say(needs.seconds)} on this machine" if last <= 1 else (
+        f"{say(needs.seconds)} for one process like this, {say(needs.seconds / last)} for each of "
+        f"{last} that have as much to themselves"
+    )  # fmt: skip
     console.print_result(
-        f"{needs.windows} tiles of {job.tiling.footprint_m:g} m every {job.tiling.stride_m:g} m "
+        f"{needs.windows} tiles of {footprint_m} m every {needs.stride_m:g} m "
         f"(fewer where there is no data), {console.format_size(needs.bytes)} on disk, "
-        f"about {console.format_duration(needs.seconds)} on this machine. Nothing was written."
+        f"about {each}. Nothing was written."
+    )
+    parts = f", in {needs.shards} shards by geography" if needs.shards > 1 else ""
+    console.print_result(
+        f"{needs.units} units for workers{parts}. Measured: {needs.rate:.3g} tiles/s "
+        f"with {threads}, on {needs.timed}."
+    )
+    aside = f"; {needs.shards} shards side by side: {say(needs.windows * search_s / needs.shards)}"
+    console.print_result(
+        f"One photo of 90 degrees against all tiles: {needs.windows * search_s:.2g} s on this "
+        f"machine ({1e6 * search_s:.2g} us a tile){aside if needs.shards > 1 else ''}."
     )
     console.warn_of_disk(needs.bytes, command.out)
     if needs.is_long:
+        day = math.ceil(needs.seconds / 86_400.0)
         console.print_result(
-            f"That is long. --stride {needs.stride_for_an_hour_m:g} takes about an hour. "
-            "Or index a smaller area: --near LAT,LON --within KM."
+            f"That is long. {day} workers take a day; --stride {needs.stride_for_an_hour_m:g} "
+            "takes about an hour alone. Or index a smaller area: --near LAT,LON --within KM."
         )
 
 

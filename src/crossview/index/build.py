@@ -80,6 +80,7 @@ from crossview.index.units import (
     SharedUnits,
     Unit,
     UnitQueue,
+    count_units,
     find_kept,
     make_order_id,
     read_order,
@@ -101,6 +102,8 @@ COLLAPSED = 1e-6  # mean pairwise 1 - cosine below which a model sees no differe
 _LEAST_JUDGED = 16  # windows; fewer may be alike by chance
 ADDING_SUFFIX = ".adding"
 TIMED_WINDOWS = 20
+SHARD_WINDOWS = 10_000_000  # more were not tried on one machine
+USUAL_THUMBNAIL_BYTES = 3_000
 _IN_A_ROW = 8  # windows that are looked at from one place on
 GREY = (
     "the imagery has no colour (one band, such as infrared, or greys), and models learn from "
@@ -370,12 +373,27 @@ def _require_heights_alike(index: Index, job: IndexJob) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """At most ``windows`` windows (those without data are not known yet), and what they take."""
+    """At most ``windows`` windows (those without data are not known yet), and what they take.
+
+    ``timed``: of how many windows the rate was measured, and of what.
+    """
 
     windows: int
     bytes: int
     seconds: float
     stride_m: float
+    units: int = 1
+    timed: str = ""
+
+    @property
+    def rate(self) -> float:
+        """Windows a second, of one process such as this one."""
+        return self.windows / self.seconds
+
+    @property
+    def shards(self) -> int:
+        """Parts by geography, none of which is larger than what one machine should search."""
+        return math.ceil(self.windows / SHARD_WINDOWS)
 
     @property
     def is_long(self) -> bool:
@@ -386,6 +404,17 @@ class Estimate:
     def stride_for_an_hour_m(self) -> float:
         """The stride in whole metres with which it would take about an hour."""
         return math.ceil(self.stride_m * math.sqrt(self.seconds / LONG_S))
+
+    def scale_to(self, km2: float, options: IndexOptions) -> Estimate:
+        """The same for an area of so many km2, whose edges do not matter."""
+        windows = math.ceil(km2 * 1e6 / self.stride_m**2)
+        return replace(
+            self,
+            windows=windows,
+            bytes=round(self.bytes / self.windows * windows),
+            seconds=windows / self.rate,
+            units=count_units(windows, options),
+        )
 
 
 def estimate_build(job: IndexJob) -> Estimate:
@@ -413,7 +442,33 @@ def estimate_build(job: IndexJob) -> Estimate:
         bytes=round(count * _count_window_bytes(batch, job.embedder.info.dim)),
         seconds=count * seconds,
         stride_m=job.tiling.stride_m,
+        units=count_units(count, job.options),
+        timed=f"{len(windows)} tiles of this imagery",
     )
+
+
+def estimate_area(embedder: Embedder, options: IndexOptions, km2: float) -> Estimate:
+    """The same of an area of which no imagery is at hand: the network is timed, on noise.
+
+    Reading and cutting happen beside the network and are not in it.
+    """
+    tiling = choose_tiling(embedder.info, options)
+    view = choose_view(embedder.info, tiling)
+    options = choose_batch(embedder.info, options)
+    shape = (options.batch, view.height_px, view.width_px, 3)
+    views = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    embedder.aerial(views)  # the first run of a network sets it up
+    start = time.perf_counter()
+    embedder.aerial(views)
+    seconds = (time.perf_counter() - start) / len(views)
+    one = Estimate(
+        windows=1,
+        bytes=4 * embedder.info.dim + 3 * 8 + 8 + USUAL_THUMBNAIL_BYTES,
+        seconds=seconds,
+        stride_m=tiling.stride_m,
+        timed=f"{len(views)} tiles of noise; reading and cutting come beside it",
+    )
+    return one.scale_to(km2, options)
 
 
 @contextmanager

@@ -148,6 +148,16 @@ def cut_units(windows: int, options: IndexOptions) -> tuple[Unit, ...]:
     return tuple(units)
 
 
+def count_units(windows: int, options: IndexOptions) -> int:
+    """How many :func:`cut_units` would give, of any number of windows."""
+    count, start = 0, 0
+    while start < windows and (size := compute_segment_size(options, count)):
+        if size == options.segment_windows:
+            return count + -(-(windows - start) // size)
+        count, start = count + 1, start + size
+    return count
+
+
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """What is to be embedded: enough for another process, perhaps elsewhere, to do it alike.
