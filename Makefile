@@ -2,6 +2,8 @@
 # make test     the tests; at the end, what was skipped and why
 # make test-services   what fetches, against real servers on this machine: Panoramax, titiler,
 #                      MapProxy, PostgreSQL; installs them first (one by apt-get, as root)
+#                      MapProxy; installs them first (PostgreSQL by apt-get, as root)
+# make test-engines   what runs on engines too large for CI: Ray; installs it first (0.3 GB)
 # make check    lint, format, types
 # make mutants  change numbers that people feel, one at a time; a test must notice each
 # make bench    the benchmarks; make bench NAME=index runs one
@@ -29,7 +31,7 @@ VERSION ?=
 
 export PIP_NO_INPUT = 1
 
-.PHONY: demo test test-services check mutants bench model model-earth model-earth-trained model-town vendor locks release-check release \
+.PHONY: demo test test-services test-engines check mutants bench model model-earth model-earth-trained model-town vendor locks release-check release \
 	tables docs links clean
 .DEFAULT_GOAL := demo
 
@@ -44,6 +46,10 @@ test-services: .venv-dev/.installed .venv-services/street/.installed .venv-servi
 	.venv-services/postgresql/.installed
 	@bash tests/services/install_postgresql.sh
 	.venv-dev/bin/python -m pytest tests/services --durations=8
+
+# Engines that are too large for CI, in an environment that also sees what the tests need.
+test-engines: .venv-dev/.installed .venv-engines/.installed
+	.venv-engines/bin/python -m pytest tests/engines --durations=8
 
 check: .venv-dev/.installed
 	.venv-dev/bin/ruff check .
@@ -106,7 +112,7 @@ vendor: | .python
 	$(PYTHON) scripts/vendor.py
 
 clean:
-	rm -rf .venv .venv-dev .venv-release .venv-docs .venv-services site .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build demo-out
+	rm -rf .venv .venv-dev .venv-release .venv-docs .venv-services .venv-engines site .pytest_cache .mypy_cache .ruff_cache .hypothesis dist build demo-out
 
 # The practitioner's environment: no torch. Made anew when the package's own files change. Every file
 # that is installed has a sha256 in requirements; hatchling, which builds the package, too.
@@ -134,6 +140,15 @@ clean:
 	@echo "Installing the servers of $(@D)"
 	@test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python $(LOCKED)/services-$*.txt
+	@touch $@
+
+.venv-engines/.installed: requirements/engines.in | .venv-dev/.installed .python
+	@echo "Installing Ray into .venv-engines"
+	@test -x .venv-engines/bin/pip || $(PYTHON) -m venv .venv-engines
+	@.venv-engines/bin/python $(PIP_INSTALL) -r requirements/engines.in
+	@.venv-engines/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" | \
+		xargs -I{} sh -c '.venv-dev/bin/python -c \
+		"import sysconfig; print(sysconfig.get_path(\"purelib\"))" > {}/development.pth'
 	@touch $@
 
 # The site is built from the files alone: crossview is not installed for it, and nothing is fetched.

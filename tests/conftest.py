@@ -19,7 +19,8 @@ from tests.preloaded_workers import preloaded
 from tests.skips import told_skips
 from tests.toy_model import toy_packaged_models
 
-collect_ignore = ["services"]  # real servers, installed and asked by `make test-services`
+# Real servers and engines, installed and asked by `make test-services` and `make test-engines`.
+collect_ignore = ["services", "engines"]
 
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=40, database=None)
 settings.load_profile("same")

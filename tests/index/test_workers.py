@@ -14,14 +14,23 @@ from tests.imagery.georeferenced import geotiff
 from tests.index.regions import meadow, region
 from tests.toy_model import toy_model
 
-from crossview.errors import BadIndex, CannotWrite, ModelMismatch, UsageError
+from crossview import cli
+from crossview.errors import BadIndex, CannotWrite, ModelMismatch, UnknownName, UsageError
 from crossview.imagery.provenance import SourceOptions
 from crossview.index import units as units_module
 from crossview.index.build import begin_units, build_index, open_job
 from crossview.index.index_options import IndexOptions
-from crossview.index.store import Index
+from crossview.index.store import Embedded, Index
 from crossview.index.units import Embedded, SharedUnits, cut_units, remove_units
-from crossview.index.workers import LocalCrew, WorkerOptions, divide_threads, find_begun, work
+from crossview.index.workers import (
+    LocalCrew,
+    RayCrew,
+    WorkerOptions,
+    choose_crew,
+    divide_threads,
+    find_begun,
+    work,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = IndexOptions(batch=8, segment_windows=64)
@@ -313,3 +322,15 @@ def test_what_others_put_beside_the_units_stays(tmp_path):
     (tmp_path / "x" / "units" / "unit-0a1b2c3d-00001.lease").write_text("")
     remove_units(tmp_path / "x")
     assert [p.name for p in (tmp_path / "x" / "units").iterdir()] == ["thesis.txt"]
+
+
+def test_engines_are_named_and_one_that_is_not_installed_is_said(place, monkeypatch, capsys):
+    assert choose_crew("ray:head:6379", 1, 0) == RayCrew("head:6379", 0, 1)
+    assert choose_crew("ray", 4, 2) == RayCrew("", 4, 2)
+    with pytest.raises(UnknownName, match="Known: elsewhere, ray, ray:ADDRESS"):
+        choose_crew("spark", 1, 0)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    words = ["index", place / "aerial.tif", "--model", place / "model", "--out", place / "c.cvx"]
+    assert cli.main([str(word) for word in [*words, "--on", "ray"]]) == 1
+    assert "crossview[cluster]" in capsys.readouterr().err
+    assert not (place / "c.cvx.partial").exists()

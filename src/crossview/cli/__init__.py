@@ -54,7 +54,7 @@ _COMPLETING = "_CROSSVIEW_COMPLETE"  # set by shells that ask for completions
 _IN_REPORTS = ("numpy", "onnxruntime", "opencv-python-headless", "pillow", "rasterio", "torch")
 MAY_BE_ADDRESSES = (
     "--base-map", "--base-map-attribution", "--allow-origin", "--attribution", "--licence",
-    "--trained-on", "--label", "--name", "--from", "--imagery", "--street",
+    "--trained-on", "--label", "--name", "--from", "--imagery", "--street", "--on",
 )  # fmt: skip
 MAY_BE_DATABASES = {"--index", "--out"}  # options that name an index
 TAKE_IMAGERY = {"index", "adapt", "pairs"}  # verbs whose words may be addresses of imagery
@@ -74,6 +74,7 @@ EXTRAS = {
     "onnx": "train",
     "onnxscript": "train",
     "tensorboard": "board",
+    "ray": "cluster",
     "pillow_heif": "heif",
     "av": "video",
     "matplotlib": "report",

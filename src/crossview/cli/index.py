@@ -193,7 +193,8 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     on: Annotated[
         str | None,
         typer.Option(
-            help="Who embeds. elsewhere: whoever starts crossview worker; this process only waits."
+            help="Who embeds. elsewhere: whoever starts crossview worker; this process only waits. "
+            "ray, or ray:ADDRESS: a Ray cluster (extra cluster)."
         ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
@@ -345,7 +346,7 @@ def _build(command: IndexCommand) -> None:
     make, crew = add_to_index if command.add else build_index, command.crew
     with _open(command) as job, _show_progress(command) as progress:
         _tell_needs(job, command)
-        if crew is not None and not crew.embeds_here:
+        if command.where == "elsewhere":
             console.note(f"Waiting for: crossview worker {command.out}", quiet=command.quiet)
         index = make(
             job.imagery,

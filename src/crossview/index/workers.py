@@ -212,13 +212,79 @@ class Elsewhere:
         yield lambda: None
 
 
+@dataclass(frozen=True)
+class RayCrew:
+    """Tasks of a Ray cluster: workers on whatever nodes it has, which all see the folder.
+
+    ``address``: of a running cluster (``auto``: the one of this machine); "": one of this machine
+    alone is started, and ends with us. ``count`` 0: as many tasks as there are processors for. A
+    task whose node is lost is begun again by Ray, and what it had in hand has a lease that ends.
+    """
+
+    address: str
+    count: int
+    threads: int
+    embeds_here: bool = False
+
+    @contextmanager
+    def hire(self, units: SharedUnits) -> Iterator[Callable[[], None]]:
+        """See ``build.Crew``."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to its makers
+        import ray  # heavy, and of an extra
+
+        try:
+            ray.init(
+                address=self.address or "local",
+                include_dashboard=None if self.address else False,
+                log_to_driver=False,
+                logging_level="ERROR",
+            )
+        except (ConnectionError, ValueError) as problem:
+            raise UsageError(
+                f"--on ray:{self.address}: there is no Ray cluster ({problem}).\n"
+                "Start one with: ray start --head   Or give --on ray, for one of this machine."
+            ) from problem
+        try:
+            count = self.count or self._count_room(ray.cluster_resources())
+            task = ray.remote(num_cpus=self.threads, max_retries=-1)(_work_on_ray)
+            tasks = [task.remote(str(units.folder.parent), self.threads) for _ in range(count)]
+
+            def require_work() -> None:
+                ended, working = ray.wait(tasks, num_returns=len(tasks), timeout=0)
+                said = [text for text in ray.get(ended) if text]
+                if not working and not units.is_complete():
+                    units.look()
+                if not working and not units.is_complete():
+                    why = said[0] if said else "they have ended"
+                    raise CrossviewError(f"No worker of the Ray cluster is left: {why}")
+
+            yield require_work
+        finally:
+            ray.shutdown()
+
+    def _count_room(self, resources: dict[str, float]) -> int:
+        return max(1, int(resources.get("CPU", 1.0) // self.threads))
+
+
+def _work_on_ray(folder: str, threads: int) -> str:
+    """A worker on a node of a Ray cluster; what is wrong, or nothing."""
+    try:
+        work(folder, WorkerOptions(threads=threads))
+    except CrossviewError as problem:
+        return f"{os.uname().nodename}: {problem}" if hasattr(os, "uname") else str(problem)
+    return ""
+
+
 def choose_crew(where: str | None, workers: int, threads: int) -> Crew:
     """Who embeds: ``workers`` processes of this machine, or what ``--on`` names."""
     if where is None:
         return LocalCrew(workers, divide_threads(threads, workers))
     if where == "elsewhere":
         return Elsewhere(threads)
-    raise UnknownName("--on", where, ["elsewhere"])
+    engine, _, address = where.partition(":")
+    if engine == "ray":
+        return RayCrew(address, workers if workers > 1 else 0, max(1, threads))
+    raise UnknownName("--on", where, ["elsewhere", "ray", "ray:ADDRESS"])
 
 
 def divide_threads(threads: int, workers: int) -> int:
