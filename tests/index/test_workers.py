@@ -21,7 +21,7 @@ from crossview.index import units as units_module
 from crossview.index.build import begin_units, build_index, open_job
 from crossview.index.index_options import IndexOptions
 from crossview.index.store import Embedded, Index
-from crossview.index.units import Embedded, SharedUnits, cut_units, remove_units
+from crossview.index.units import SharedUnits, cut_units, remove_units
 from crossview.index.workers import (
     LocalCrew,
     RayCrew,

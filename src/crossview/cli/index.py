@@ -221,7 +221,7 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         return
     if out is None:
         raise UsageError("Give the index to write, for example: --out region.cvx")
-    databases, out = _choose_folder(sources, out, overwrite=overwrite, add=add)
+    databases, out = _choose_folder(sources, out, overwrite=overwrite or replace_, add=add)
     if databases is not None and (out / "manifest.json").is_file():
         _fill(out, databases, restart=restart, quiet=quiet)
         return
@@ -276,8 +276,12 @@ def index(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         add=add,
         quiet=quiet,
     )
+    if dry_run and not paths:
+        perimeter = read_area(bbox, area, near, within)
+        _estimate_area(command, area_km2 or (perimeter.measure_km2() if perimeter else 0.0))
+        return
     if dry_run:
-        _estimate(command)
+        _estimate(command, area_km2)
         return
     _build(command)
     if databases is not None:
@@ -327,13 +331,6 @@ def _fill(folder: Path, databases: str, *, restart: bool, quiet: bool) -> None:
         f"{filled.name}: {filled.count} windows.\n"
         f"Next: crossview locate PHOTO --index '{filled.name}'"
     )
-    if dry_run and not paths:
-        perimeter = read_area(bbox, area, near, within)
-        _estimate_area(command, area_km2 or (perimeter.measure_km2() if perimeter else 0.0))
-    elif dry_run:
-        _estimate(command, area_km2)
-    else:
-        _build(command)
 
 
 def _build(command: IndexCommand) -> None:
@@ -510,7 +507,7 @@ def _time_search(info: ModelInfo) -> float:
 
     import numpy as np
 
-    from crossview.localization.similarity import score_query
+    from crossview.index.similarity import score_query
 
     rng, bins = np.random.default_rng(0), info.azimuth_bins
     vectors = rng.standard_normal((SEARCHED, info.dim), np.float32)
