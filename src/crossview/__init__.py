@@ -66,12 +66,14 @@ def locate(
     now, if it was moved. Hints are those of ``localization.hints.Hints``; ``near`` may be a pair
     (lat, lon). The first photo that cannot be read raises :class:`BadImage`.
     """
+    from pathlib import Path
+
     from crossview.index.store import Index
     from crossview.localization.hints import Hints
     from crossview.localization.locate import locate_many, open_embedder
     from crossview.outputs.notebook import NotebookAnswer
 
-    opened = index if isinstance(index, Index) else Index.open(index)
+    opened = Index.open(index) if isinstance(index, str | Path) else index
     photos = photo if isinstance(photo, list | tuple) else [photo]
     embedder = open_embedder(opened, model)
     answers = [
@@ -96,13 +98,15 @@ def locate_together(
     photo, and needs the turns. ``answer.together`` says what each photo contributed, and the rest
     is as in :func:`locate`.
     """
+    from pathlib import Path
+
     from crossview.index.store import Index
     from crossview.localization import belief
     from crossview.localization.hints import Hints
     from crossview.localization.locate import open_embedder
     from crossview.outputs.notebook import NotebookAnswer
 
-    opened = index if isinstance(index, Index) else Index.open(index)
+    opened = Index.open(index) if isinstance(index, str | Path) else index
     embedder = open_embedder(opened, model)
     answer = belief.locate_together(opened, embedder, photos, Hints(**hints), turns_deg)
     return NotebookAnswer.of(answer, opened)
@@ -122,12 +126,14 @@ def locate_track(
     those of ``localization.track.TrackOptions``. ``failed`` gets each photo that cannot be used;
     None: the first one raises.
     """
+    from pathlib import Path
+
     from crossview.index.store import Index
     from crossview.localization.locate import open_embedder
     from crossview.localization.track import TrackOptions
     from crossview.localization.track import locate_track as follow
 
-    opened = index if isinstance(index, Index) else Index.open(index)
+    opened = Index.open(index) if isinstance(index, str | Path) else index
     return follow(
         opened, open_embedder(opened, model), pictures, TrackOptions(**options), failed=failed
     )

@@ -24,7 +24,13 @@ from crossview.errors import (
 )
 from crossview.geo.points import LatLon, measure_distance_m
 from crossview.index import postgresql as engine
-from crossview.index.postgresql import STEPS, DatabaseWriter, fill_database, open_windows
+from crossview.index.postgresql import (
+    STEPS,
+    DatabaseWriter,
+    fill_database,
+    open_windows,
+    upgrade_tables,
+)
 from crossview.index.store import Index
 from crossview.localization import search
 from crossview.localization.hints import Hints
@@ -148,6 +154,17 @@ def test_three_shards_give_the_places_headings_and_areas_of_the_folder(folder, c
         require_same(whole, shards, folder)
         posterior = compute_posterior(shards.held, shards)
         assert posterior.sum() == pytest.approx(compute_posterior(folder, whole).sum(), abs=1e-5)
+
+
+def test_the_face_of_the_package_takes_an_address_and_what_is_open(folder, city, servers, photos):
+    import crossview as package
+
+    opened = package.Index.open(name(servers, "town"))
+    first = [
+        package.locate(index, photos[0]).places[0].window
+        for index in (folder, city, opened, name(servers, "town"))
+    ]
+    assert len({*first}) == 1
 
 
 def test_an_area_to_search_in_is_kept_to(folder, city, photos):
@@ -335,8 +352,25 @@ def test_shards_of_two_indexes_are_no_index(servers):
 def test_tables_of_another_version_are_refused(servers):
     address = filled(servers[:1], "future")
     servers[0].execute("update future.facts set version = 99", "city")
-    with pytest.raises(BadIndex, match=f"version 99; this crossview reads version {len(STEPS)}"):
+    said = f"version 99; this crossview reads version {len(STEPS)}.\nUse the crossview that filled"
+    with pytest.raises(BadIndex, match=said):
         open_windows(address)
+
+
+def test_tables_of_an_earlier_version_are_brought_up_to_date(servers):
+    address = filled(servers, "past")
+    servers[1].execute(
+        "drop index past.windows_lat_lon_idx; update past.facts set version = 1", "city"
+    )
+    with pytest.raises(BadIndex, match=r"shard 2 of 3 .*version 1.*\n.*upgrade_tables"):
+        open_windows(address)
+    assert upgrade_tables(address) == [len(STEPS), 1, len(STEPS)]
+    opened = open_windows(address)
+    np.testing.assert_array_equal(opened.take_vectors(np.arange(400)), TOWN.vectors)
+    opened.close()
+    held = "select count(*) from pg_indexes where indexname = 'windows_lat_lon_idx' and "
+    assert servers[1].execute(f"{held} schemaname = 'past'", "city").strip() == "1"
+    assert upgrade_tables(address) == [len(STEPS)] * SHARDS
 
 
 def test_another_model_is_refused(windows):

@@ -333,6 +333,7 @@ class Database:
                 f"found.\n{_FILL}"
             )
         self._threads = ThreadPoolExecutor(len(self._shards), "crossview-shard")
+        self._bearings: dict[int, F64] = {}  # every photo asks for them
 
     def __repr__(self) -> str:
         return f"Database({self.name!r}: {self.count} windows)"
@@ -497,9 +498,10 @@ class Database:
 
     def sample_bearings(self, most: int) -> F64:
         """Where up points in at least ``most`` windows, evenly spread, or in all."""
-        step = max(1, self.count // most)
-        bearings: F64 = self.take_places(np.arange(0, self.count, step))[:, 2]
-        return bearings
+        if most not in self._bearings:
+            step = max(1, self.count // most)
+            self._bearings[most] = self.take_places(np.arange(0, self.count, step))[:, 2]
+        return self._bearings[most]
 
     def thumbnail(self, row: int) -> bytes:
         """The small picture of the window of this number, a JPEG file."""
@@ -606,7 +608,12 @@ def _order_shards(shards: Sequence[_Shard]) -> list[_Shard]:
         if version != len(STEPS):
             raise BadIndex(
                 f"{shard.text} has tables of version {version}; this crossview reads version "
-                f"{len(STEPS)}.\nFill it anew with this crossview, or use the one that filled it."
+                f"{len(STEPS)}.\n"
+                + (
+                    "Use the crossview that filled it, or a newer one."
+                    if version > len(STEPS)
+                    else "Let its owner call crossview.index.postgresql.upgrade_tables(address)."
+                )
             )
         if not sealed:
             raise BadIndex(f"{shard.text} is not filled to its end.\n{_FILL}")
@@ -834,9 +841,8 @@ def _make_tables(
         connection.execute("create extension if not exists vector")
         connection.execute(f"create schema {schema}")
         connection.execute(f"set local search_path = {schema}, public")
-        storage = "plain" if dim <= _PLAIN_DIM else "external"
         for step in STEPS:
-            connection.execute(step.format(dim=dim, bins=bins, storage=storage))
+            connection.execute(step.format(dim=dim, bins=bins, storage=_choose_storage(dim)))
         connection.execute(
             "insert into facts (version, shard, shards, dim, bins) values (%s, %s, %s, %s, %s)",
             (len(STEPS), number, of, dim, bins),
@@ -925,6 +931,33 @@ def _encode_thumbnails(ids: I64, thumbnails: Sequence[bytes]) -> bytes:
         buffer.write(jpeg)
     buffer.write(_COPY_END)
     return buffer.getvalue()
+
+
+def upgrade_tables(address: str | Path) -> list[int]:
+    """Bring the tables of an index to this version; returns which they had, shard by shard.
+
+    Only their owner may. Each shard in one transaction; windows stay as they are.
+    """
+    psycopg, before = _import_psycopg(), []
+    for each in parse_addresses(address):
+        with (
+            _explain(each.text),
+            psycopg.connect(each.uri, connect_timeout=int(CONNECT_S)) as connection,
+        ):
+            connection.execute(f"set local search_path = {each.schema}, public")
+            version, dim, bins = connection.execute(
+                "select version, dim, bins from facts for update"
+            ).fetchone()
+            for step in STEPS[version:]:
+                connection.execute(step.format(dim=dim, bins=bins, storage=_choose_storage(dim)))
+            connection.execute("update facts set version = greatest(version, %s)", (len(STEPS),))
+            before.append(int(version))
+    return before
+
+
+def _choose_storage(dim: int) -> str:
+    """How vectors are kept: in their rows, where they fit."""
+    return "plain" if dim <= _PLAIN_DIM else "external"
 
 
 def list_taken(address: str | Path) -> list[str]:
