@@ -5,6 +5,7 @@ be compared with those of all windows.
 """
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,14 +14,21 @@ from tests.localization.fake_index import spheres, toy, turned
 
 from crossview.errors import InvalidValue
 from crossview.geo.perimeters import surround_points
-from crossview.geo.points import measure_distance_m, move_point
+from crossview.geo.points import measure_distance_m, measure_distances_m, move_point
 from crossview.index.selection import Selection
 from crossview.index.store import FolderWriter, Index
 from crossview.localization import search
-from crossview.localization.belief import locate_together
+from crossview.localization.belief import _view, locate_together
 from crossview.localization.hints import Hints, Prior
 from crossview.localization.locate import locate_many
-from crossview.localization.posterior import compute_posterior, measure_evidence
+from crossview.localization.posterior import (
+    compute_log_prior,
+    compute_masses,
+    compute_posterior,
+    measure_evidence,
+    measure_shift,
+)
+from crossview.localization.queries import make_queries
 from crossview.outputs.records import stands_out
 from crossview.views.ground import make_ground_view
 
@@ -166,3 +174,70 @@ def test_an_area_without_windows_is_an_error(index):
             PHOTOS[:1],
             Hints(near=move_point(ORIGIN, east_m=9000, north_m=0), within_m=50.0),
         )
+
+
+def test_more_windows_are_asked_for_until_they_make_enough_places(index, monkeypatch):
+    monkeypatch.setattr(search, "BEST", 2)
+    monkeypatch.setattr(search, "DRAWN", 5)
+    (whole,) = locate_many(index, EMBEDDER, PHOTOS[:1], Hints(places=9, rerank=0))
+    (some,) = locate_many(Elsewhere(index), EMBEDDER, PHOTOS[:1], Hints(places=9, rerank=0))
+    assert [p.window for p in some.places] == [p.window for p in whole.places]
+    assert len(some.places) == 9
+
+
+def test_of_the_ground_that_a_prior_speaks_for_the_best_windows_are_held_too(index, monkeypatch):
+    monkeypatch.setattr(search, "BEST", 6)
+    monkeypatch.setattr(search, "DRAWN", 10)
+    prior = Prior(place=move_point(ORIGIN, east_m=120.0, north_m=120.0), sigma_m=25.0)
+    query = next(make_queries([spheres(1, seed=9)[0]], [Hints(prior=prior)], EMBEDDER))
+    (whole,) = search.search(index, [query])
+    (some,) = search.search(Elsewhere(index), [query])
+    inside = np.flatnonzero(measure_distances_m(prior.place, index.lat, index.lon) <= 100.0)
+    best = inside[np.argsort(-whole.scores[inside])[:24]]
+    assert {*best} <= {*some.held.numbers[some.held.weights == 1.0]}
+
+
+# A window that stands for several counts as if it were there so often.
+
+TIMES = np.array([1.0, 3.0, 2.0, 5.0])
+ROWS = np.repeat(np.arange(4), TIMES.astype(int))
+SPOTS = [move_point(ORIGIN, east_m=30.0 * n, north_m=10.0 * n) for n in range(4)]
+
+
+def hold(rows, weights):
+    """Windows of a region of eleven."""
+    return SimpleNamespace(
+        lat=np.array([SPOTS[n].lat for n in rows]),
+        lon=np.array([SPOTS[n].lon for n in rows]),
+        weights=weights,
+        total=11,
+        manifest=MANIFEST,
+    )
+
+
+def test_masses_and_priors_count_a_window_as_often_as_it_stands_for():
+    scores = np.array([0.5, 0.48, 0.52, 0.41])
+    few, every = hold(range(4), TIMES), hold(ROWS, None)
+    prior = Prior(place=SPOTS[1], sigma_m=35.0)
+    said = []
+    for held, own in ((few, scores), (every, scores[ROWS])):
+        masses = compute_masses(own, 0.05, compute_log_prior(held, prior), held.weights)
+        said.append((masses, measure_shift(held, prior, masses, SPOTS[2])))
+    (few_masses, few_shift), (every_masses, every_shift) = said
+    np.testing.assert_allclose(few_masses, np.bincount(ROWS, every_masses), rtol=1e-12)
+    for name in ("bits", "holds", "spread_m", "first_share"):
+        assert getattr(few_shift, name) == pytest.approx(getattr(every_shift, name)), name
+    assert measure_distance_m(few_shift.mean, every_shift.mean) < 1e-6
+
+
+def test_what_a_photo_says_of_windows_is_one_on_average_over_all(index, few):
+    query = next(make_queries([PHOTOS[0]], [Hints()], EMBEDDER))
+    (result,) = search.search(Elsewhere(index), [query])
+    view = _view(result.held, query, result, None)
+    weights = result.held.weights
+    assert weights.max() > 1.5
+    assert weights @ view.odds[:, 0] / weights.sum() == pytest.approx(1.0)
+    drawn = view.odds[weights > 1.0, 0]
+    (whole,) = search.search(index, [query])
+    odds = _view(index, query, whole, None).odds[result.held.numbers[weights > 1.0], 0]
+    np.testing.assert_allclose(drawn, odds, rtol=0.1)
