@@ -78,6 +78,19 @@ def test_jsonl_geojson_and_kml_hold_the_same_places(made, capsys):
     assert len(list(pins)) == 3
 
 
+def test_a_filter_of_8_bits_changes_no_place(made, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = []
+    for words in ([], ["--filter"]):
+        assert run(made, "--format", "jsonl", *words, names=("first.png", "second.png")) == 0
+        found.append([record["places"] for record in records(capsys.readouterr().out)])
+    assert [places[0]["window"] for places in found[1]] == [FIRST, SECOND]
+    for one, other in zip(*found, strict=True):
+        assert [place["window"] for place in one] == [place["window"] for place in other]
+        assert [place["score"] for place in one] == pytest.approx([p["score"] for p in other])
+    assert len(list(tmp_path.rglob("codes.npy"))) == 1
+
+
 def claim_of(made, capsys, *options, **photos):
     assert run(made, "--format", "jsonl", *options, **photos) == 0
     printed = capsys.readouterr()

@@ -40,6 +40,18 @@ def test_a_request_finishes_with_the_index_it_began_with(tmp_path):
     assert all((a == b).all() for a, b in zip(before, after, strict=True))
 
 
+def test_a_region_with_a_filter_gives_the_same_places(tmp_path, served, folder, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    found = []
+    for first in (False, True):
+        client = served(regions=Regions([folder], lambda _: TOY, filter_first=first))
+        response = client.post("/v1/locate", files=photos(jpeg()))
+        assert response.status_code == 200
+        found.append([place["window"] for place in response.json()["answers"][0]["places"]])
+    assert found[0] == found[1]
+    assert len(list(tmp_path.rglob("codes.npy"))) == 1
+
+
 def test_two_regions_are_chosen_by_name(tmp_path, served, folder):
     indexed(tmp_path, stride_m=40.0, name="other town.cvx", paths=[region(tmp_path, seed=5)])
     client = served(regions=Regions([folder, tmp_path / "other town.cvx"], lambda _: TOY))

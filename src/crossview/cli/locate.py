@@ -68,6 +68,7 @@ class LocateCommand:
     files: AnswerFiles
     threads: int
     arithmetic: Arithmetic
+    filter_first: bool
     quiet: bool
 
 
@@ -201,6 +202,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         bool, typer.Option("--once", help="With --watch: answer what is there, and stop.")
     ] = False,
     threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: all.")] = 0,
+    filter_first: console.FilterFirst = False,
     runtime: console.RuntimeName = "onnxruntime",
     precision: console.PrecisionName = "float32",
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors and results.")] = False,
@@ -266,6 +268,7 @@ def locate(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         files=files,
         threads=threads,
         arithmetic=Arithmetic(runtime, precision),
+        filter_first=filter_first,
         quiet=quiet,
     )
     if watch is not None or once:
@@ -322,11 +325,14 @@ def _watch(command: LocateCommand, folder: Path | None, *, once: bool) -> int:
 
 def _open(command: LocateCommand) -> tuple[Index, Embedder]:
     """The index and the model that made it, which can use the heading if one is given."""
+    from crossview.index.selection import require_held
     from crossview.index.store import Index
     from crossview.localization.hints import require_usable_heading
     from crossview.localization.locate import open_embedder
 
     index = Index.open(command.index)
+    if command.filter_first:
+        index = require_held(index, "--filter").quicken()
     embedder = open_embedder(
         index, command.model, threads=command.threads, arithmetic=command.arithmetic
     )

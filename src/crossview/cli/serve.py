@@ -35,6 +35,7 @@ class ServeCommand:
     open_browser: bool
     threads: int
     arithmetic: Arithmetic
+    filter_first: bool
     keys: Path | None
     quiet: bool
 
@@ -54,6 +55,7 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         bool, typer.Option("--open", help="Open the map page in the browser.")
     ] = False,
     threads: Annotated[int, typer.Option(help="CPU threads of the network; 0: all.", min=0)] = 0,
+    filter_first: console.FilterFirst = False,
     runtime: console.RuntimeName = "onnxruntime",
     precision: console.PrecisionName = "float32",
     keys: Annotated[
@@ -154,6 +156,7 @@ def serve(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         open_browser=open_browser,
         threads=threads,
         arithmetic=Arithmetic(runtime, precision),
+        filter_first=filter_first,
         keys=keys,
         quiet=quiet,
     )
@@ -192,7 +195,7 @@ def _run(command: ServeCommand, settings: Settings) -> None:
 
     keys = {} if command.keys is None else read_keys(command.keys)
     pool = ModelPool(command.model, threads=command.threads, arithmetic=command.arithmetic)
-    regions = Regions(command.indexes, pool)
+    regions = Regions(command.indexes, pool, filter_first=command.filter_first)
     listening = server.open_socket(command.host, command.port)
     port = listening.getsockname()[1]
     host = f"[{command.host}]" if ":" in command.host else command.host

@@ -8,12 +8,12 @@ whole explains the picture: each of the sample stands for as many as there are w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from crossview.arrays import F32, F64, I64, Bool
+from crossview.arrays import F32, F64, I64, U8, Bool
 from crossview.geo.perimeters import Perimeter
 from crossview.geo.points import (
     EARTH_RADIUS_M,
@@ -22,6 +22,8 @@ from crossview.geo.points import (
     measure_distances_m,
     wrap_lon,
 )
+from crossview.index.similarity import NOTHING, Asked, require_finite
+from crossview.runtime import LARGEST, ZERO, make_product
 
 BEST = 300  # windows that an answer is begun with, at least
 DRAWN = 10_000  # windows of a sample: with the best the log-evidence is within .01 (photos)
@@ -191,3 +193,91 @@ def keep_above(found: Candidates, floor: float) -> Candidates:
     """Of the best windows of one reading those that score at least ``floor``."""
     kept = found.keep(found.chosen & (found.scores[0] >= floor))
     return replace(kept, complete_above=np.maximum(found.complete_above, floor))
+
+
+# A filter of bytes: all windows compared in 8 bits, so that few are compared exactly.
+
+_TILE = 2048  # windows at a time: they stay in the cache of one core
+_SMALLEST = np.float32(1e-30)  # of a step: a window may be zero throughout
+_SPARE = np.float32(1.0001)  # of lengths, which are computed in float32 themselves
+_SLACK = 2e-5  # of a bound: exact scores are rounded as well
+_STEP, _ERROR, _LENGTH, _ENERGY = 0, 1, 2, 3  # columns of facts
+
+
+def count_facts(bins: int) -> int:
+    """How many numbers a filter keeps of a window, besides its codes."""
+    return _ENERGY + bins
+
+
+@dataclass(frozen=True, eq=False)
+class ByteFilter:
+    """N windows in 8 bits, and bounds that no exact score is above.
+
+    A window r is kept as whole numbers r' of a step of its own. At a turn s, the score is
+    (q_s . r) / |r_s|, with r_s what the picture sees of the window; and by Cauchy and Schwarz
+    q_s . r <= q_s' . r' + |q_s| |r - r'| + |q_s - q_s'| |r'|. All lengths on the right are known,
+    |r_s| from the energies of the bins. So whatever 8 bits lose is in the bound, window by window.
+    """
+
+    codes: U8  # [N, D]
+    facts: F32  # [N, 3 + J]: step, |r - r'|, |r'|, energies of the bins
+
+    @staticmethod
+    def round(vectors: F32, bins: int) -> ByteFilter:
+        """The filter of some vectors [n, D]; :class:`BadIndex` for NaN among them."""
+        require_finite(vectors)
+        step = np.maximum(np.abs(vectors).max(axis=1), _SMALLEST) / np.float32(LARGEST)
+        rounded = np.rint(vectors / step[:, None])
+        kept = rounded * step[:, None]
+        facts = np.empty((len(vectors), _ENERGY + bins), np.float32)
+        facts[:, _STEP] = step
+        facts[:, _ERROR] = np.linalg.norm(vectors - kept, axis=1) * _SPARE
+        facts[:, _LENGTH] = np.linalg.norm(kept, axis=1) * _SPARE
+        facts[:, _ENERGY:] = np.square(vectors).reshape(len(vectors), bins, -1).sum(2)
+        return ByteFilter((rounded + ZERO).astype(np.uint8), facts)
+
+    def compute_bounds(self, asked: Asked, up_bearing_deg: F64) -> F32:
+        """What each window [N] scores at most, its up pointing to ``up_bearing_deg`` [N]."""
+        turned, weights = asked.turn()
+        step = np.abs(turned).max() / np.float32(LARGEST)
+        rounded = np.rint(turned / step)
+        lost = np.linalg.norm(turned - rounded * step, axis=1).max()
+        longest = np.linalg.norm(turned, axis=1).max()
+        columns = np.ascontiguousarray(rounded.astype(np.int8).T)
+        bounds = np.empty(len(self.codes), np.float32)
+        multiply, seen = make_product(), np.ascontiguousarray(weights.T)
+        for start in range(0, len(bounds), _TILE):
+            part = slice(start, start + _TILE)
+            facts = self.facts[part]
+            unit = facts[:, _STEP] * step
+            error = facts[:, _ERROR] * longest + facts[:, _LENGTH] * lost
+            scores = multiply(self.codes[part], columns) + (_SPARE * error / unit)[:, None]
+            if asked.bins > 1:
+                visible = facts[:, _ENERGY:] @ seen
+                scores /= np.sqrt(np.maximum(visible, NOTHING, out=visible), out=visible)
+            costs = asked.price(up_bearing_deg[part])
+            if costs is None:
+                bounds[part] = scores.max(axis=1) * unit
+            else:
+                bounds[part] = (scores * unit[:, None] - costs).max(axis=1)
+        return bounds + np.float32(_SLACK)
+
+    def take(self, rows: I64) -> ByteFilter:
+        """The filter of some windows, in their order."""
+        return (
+            self if len(rows) == len(self.codes) else ByteFilter(self.codes[rows], self.facts[rows])
+        )
+
+
+def find_contenders(bounds: F32, k: int, score: Callable[[I64], F32]) -> I64:
+    """Rows, ascending, among which the best ``k`` of all are, for certain.
+
+    ``score`` gives exact scores of rows. The ``k`` of the highest bounds are scored: what cannot
+    reach the lowest of these is none of the best. -inf: not looked at.
+    """
+    possible = int((bounds > -np.inf).sum())
+    if possible <= k:
+        return np.flatnonzero(bounds > -np.inf)
+    first = np.sort(np.argpartition(bounds, -k)[-k:])
+    floor = np.float32(score(first).min())
+    return np.flatnonzero((bounds >= floor) & (bounds > -np.inf))

@@ -232,6 +232,8 @@ def hold_all(windows: Windows, near: LatLon | None, within_m: float | None) -> H
 
     Raises :class:`InvalidValue` for more than ``MOST_HELD`` windows of a database.
     """
+    if isinstance(windows, Index):
+        return windows
     if windows.held is not None:
         return windows.held
     numbers = np.arange(windows.count)

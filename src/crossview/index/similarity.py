@@ -65,10 +65,14 @@ class Asked:
 
     def score(self, refs: F32, up_bearing_deg: F64) -> tuple[F32, F32]:
         """:func:`score_query` against windows [n, D] whose up points to ``up_bearing_deg`` [n]."""
-        costs = None
-        if self.facing is not None and self.bins > 1:
-            costs = self.facing.price(up_bearing_deg, self.bins)
+        costs = self.price(up_bearing_deg)
         return score_query(self.vector, refs, self.bins, self.seen, costs)
+
+    def price(self, up_bearing_deg: F64) -> F32 | None:
+        """What the turns cost at windows whose up points there, [n, J]; None: nothing."""
+        if self.facing is None or self.bins == 1:
+            return None
+        return self.facing.price(up_bearing_deg, self.bins)
 
     def turn(self) -> tuple[F32, F32]:
         """The vector [J, D] and the weights of a window's bins [J, J] at every turn."""
@@ -117,7 +121,7 @@ def score_queries(
                     if cost is not None:
                         np.subtract(cosine, _select_costs(cost, part), out=cosine)
                 _keep_best_turn(cosines, (best[group, part], heading[group, part]))
-    _require_finite(best)
+    require_finite(best)
     return best, heading
 
 
@@ -135,11 +139,12 @@ def score_turns(query: F32, refs: F32, bins: int, seen: F32) -> F32:
         with np.errstate(invalid="ignore"):  # checked below
             for _, part, cosines in _score_tiles(query[None], refs, seen[None]):
                 turns[part] = cosines[0].T
-    _require_finite(turns)
+    require_finite(turns)
     return turns
 
 
-def _require_finite(scores: F32) -> None:
+def require_finite(scores: F32) -> None:
+    """Raise :class:`BadIndex` for NaN or infinity."""
     if not np.isfinite(scores).all():
         raise BadIndex("Vectors of the index hold NaN or infinity; build the index again.")
 

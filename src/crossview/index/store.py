@@ -20,6 +20,7 @@ tick of its clock.
 from __future__ import annotations
 
 import bisect
+import copy
 import hashlib
 import io
 import json
@@ -41,11 +42,20 @@ from numpy.typing import NDArray
 
 from crossview.arrays import F32, F64, I64
 from crossview.errors import BadIndex, CannotWrite, InvalidValue, ModelMismatch
-from crossview.files import atomic_write, identity, sweep
+from crossview.files import atomic_write, identity, make_folder, sweep, writing_folder
 from crossview.geo.footprints import Footprint
 from crossview.geo.points import LatLon, measure_distances_m, wrap_lon
 from crossview.imagery.provenance import ImageryInfo
-from crossview.index.candidates import BEST, Candidates, SearchArea, choose_best, keep_above
+from crossview.index.candidates import (
+    BEST,
+    ByteFilter,
+    Candidates,
+    SearchArea,
+    choose_best,
+    count_facts,
+    find_contenders,
+    keep_above,
+)
 from crossview.index.similarity import Asked
 from crossview.runtime import Drift
 from crossview.schema import (
@@ -162,10 +172,23 @@ class Index:
         """How messages call it."""
         return str(self.path)
 
+    filter: ByteFilter | None = None  # by which few windows need be scored
+
     @property
-    def held(self) -> Index:
-        """All windows: they are in memory, or mapped into it."""
-        return self
+    def held(self) -> Index | None:
+        """All windows: they are in memory, or mapped into it. None with a filter."""
+        return self if self.filter is None else None
+
+    def quicken(self) -> Index:
+        """Give the index with a filter of 8 bits: all windows are bounded, and few are scored.
+
+        The best windows are the same. An answer holds them, those around its places and a sample,
+        as that of a database does, not the scores of all. The filter is made once and kept in the
+        user's cache; where that cannot be, it is held in memory.
+        """
+        quick = copy.copy(self)
+        quick.filter = open_filter(self)
+        return quick
 
     @property
     def total(self) -> int:
@@ -219,12 +242,27 @@ class Index:
     ) -> Candidates:
         """The best ``k`` windows of each reading within limits, and ``drawn`` others by lot."""
         rows = np.flatnonzero(limits.contains(self.lat, self.lon))
-        every = self.score(asked, rows)
-        chosen, floors = choose_best(every.scores, k, len(rows))
-        lots = np.random.default_rng(seed).permutation(len(rows))[:drawn]
-        kept = chosen.copy()
-        kept[lots] = True
-        return replace(every, chosen=chosen, complete_above=floors).keep(kept)
+        lots = rows[np.random.default_rng(seed).permutation(len(rows))[:drawn]]
+        scored = rows
+        if self.filter is not None:
+            contenders = self._find_contenders(asked, rows, k, self.filter)
+            scored = np.union1d(contenders, lots)
+        found = self.score(asked, scored)
+        chosen, floors = choose_best(found.scores, k, len(rows))
+        kept = chosen | np.isin(scored, lots)
+        return replace(found, chosen=chosen, complete_above=floors, searched=len(rows)).keep(kept)
+
+    def _find_contenders(self, asked: Sequence[Asked], rows: I64, k: int, quick: ByteFilter) -> I64:
+        """Of ``rows`` those that, for certain, hold the best ``k`` of each reading."""
+        found, few, up = [], quick.take(rows), self.up_bearing_deg[rows]
+        for one in asked:
+
+            def score(some: I64, one: Asked = one) -> F32:
+                scores: F32 = self.score([one], rows[some]).scores[0]
+                return scores
+
+            found.append(find_contenders(few.compute_bounds(one, up), k, score))
+        return rows[np.unique(np.concatenate(found))]
 
     def above(
         self,
@@ -235,8 +273,16 @@ class Index:
         most: int,
     ) -> Candidates:
         """All windows within limits that score at least ``floor``; the best ``most`` if more do."""
-        found = self.best([asked], most, limits)
-        return keep_above(found, floor)
+        if self.filter is None:
+            return keep_above(self.best([asked], most, limits), floor)
+        rows = np.flatnonzero(limits.contains(self.lat, self.lon))
+        bounds = self.filter.take(rows).compute_bounds(asked, self.up_bearing_deg[rows])
+        found = self.score([asked], rows[bounds >= floor])
+        chosen, floors = choose_best(found.scores, most, len(rows))
+        if np.count_nonzero(found.scores[0] >= floor) <= most:
+            floors[:] = floor
+        every = replace(found, chosen=chosen, complete_above=floors, searched=len(rows))
+        return keep_above(every, floor)
 
     def near(self, places: Sequence[LatLon], radius_m: float) -> I64:
         """Rows of the windows whose middle is within ``radius_m`` of any of some places."""
@@ -785,10 +831,14 @@ def _identify(status: os.stat_result, facts: FileFacts) -> list[int | str]:
     ]  # fmt: skip
 
 
-def _locate_record(root: str) -> Path:
+def _locate_cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "crossview"
+
+
+def _locate_record(root: str) -> Path:
     name = hashlib.sha256(os.fsencode(root)).hexdigest()[:32]
-    return Path(base) / "crossview" / "compared" / f"{name}.json"
+    return _locate_cache() / "compared" / f"{name}.json"
 
 
 def _read_record(root: str) -> dict[str, list[int | str]]:
@@ -805,3 +855,56 @@ def _write_record(root: str, compared: dict[str, list[int | str]]) -> None:
     with suppress(OSError, CannotWrite):
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         atomic_write(file, json.dumps(compared))
+
+
+def open_filter(index: Index) -> ByteFilter:
+    """The 8-bit filter of an index, mapped from the user's cache, by the digests of its vectors.
+
+    It is made there if it is missing or damaged; in memory, where nothing can be written.
+    """
+    model = index.manifest.model
+    digests = [segment.files[f"{segment.name}.{VECTORS}"] for segment in index.manifest.segments]
+    facts = json.dumps([FILTER_FORMAT, model.azimuth_bins, [file.sha256 for file in digests]])
+    folder = _locate_cache() / "filters" / hashlib.sha256(facts.encode()).hexdigest()[:32]
+    shapes = (index.count, model.dim), (index.count, count_facts(model.azimuth_bins))
+    with suppress(BadIndex):
+        return _map_filter(folder, shapes)
+    try:
+        LOG.info("Making the 8-bit filter of %s: once, in %s.", index.path, folder)
+        make_folder(folder.parent)
+        with writing_folder(folder) as new:
+            codes, rows = (
+                np.lib.format.open_memmap(new / name, "w+", kind, shape)
+                for (name, kind), shape in zip(_FILTER_FILES, shapes, strict=True)
+            )
+            _fill_filter(index, ByteFilter(codes, rows))
+            codes.flush()
+            rows.flush()
+        return _map_filter(folder, shapes)
+    except CannotWrite as problem:
+        LOG.warning("The 8-bit filter is not kept: %s", str(problem).splitlines()[0])
+        held = ByteFilter(np.empty(shapes[0], np.uint8), np.empty(shapes[1], np.float32))
+        _fill_filter(index, held)
+        return held
+
+
+FILTER_FORMAT = 1
+_FILTER_FILES: tuple[tuple[str, type[np.generic]], ...] = (
+    ("codes.npy", np.uint8),
+    ("facts.npy", np.float32),
+)
+
+
+def _map_filter(folder: Path, shapes: tuple[tuple[int, int], tuple[int, int]]) -> ByteFilter:
+    return ByteFilter(
+        *(
+            map_array(folder / name, shape, kind)
+            for (name, kind), shape in zip(_FILTER_FILES, shapes, strict=True)
+        )
+    )
+
+
+def _fill_filter(index: Index, into: ByteFilter) -> None:
+    for rows, vectors in index.blocks():
+        part = ByteFilter.round(vectors, index.manifest.model.azimuth_bins)
+        into.codes[rows], into.facts[rows] = part.codes, part.facts

@@ -24,6 +24,7 @@ from crossview.geo import mercator
 from crossview.geo.points import EARTH_RADIUS_M, measure_lon_offsets_deg
 from crossview.imagery.sheets import Sheet
 from crossview.imagery.sources import Imagery, open_sources
+from crossview.index.selection import require_held
 from crossview.index.store import MANIFEST_NAME, Index, hide_password
 from crossview.localization.hints import explain_unusable_heading
 from crossview.localization.locate import require_ready, require_settled
@@ -181,10 +182,16 @@ class Region:
 
 
 class Regions:
-    """Regions by name, in the order given. Names are those of the index folders."""
+    """Regions by name, in the order given. Names are those of the index folders.
 
-    def __init__(self, paths: Sequence[str | Path], open_model: OpenModel) -> None:
+    ``filter_first``: as ``Index.quicken``.
+    """
+
+    def __init__(
+        self, paths: Sequence[str | Path], open_model: OpenModel, *, filter_first: bool = False
+    ) -> None:
         self._open_model = open_model
+        self._filter_first = filter_first
         self._paths = _name_regions(paths)
         self._stamps = {name: _read_stamp(path) for name, path in self._paths.items()}
         self._open = {name: self._open_region(name) for name in self._paths}
@@ -225,6 +232,8 @@ class Regions:
     def _open_region(self, name: str) -> Region:
         index = Index.open(self._paths[name])
         index.keep_readable()
+        if self._filter_first:
+            index = require_held(index, "--filter").quicken()
         embedder = self._open_model(index)
         require_ready(index, embedder)
         return Region(name, index, embedder, MapTiles(index))
