@@ -20,6 +20,7 @@ from crossview.index.workers import find_begun
 
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - else it takes minutes where others compute
 
 
 @pytest.fixture(scope="module")

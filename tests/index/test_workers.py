@@ -3,9 +3,12 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +19,13 @@ from tests.toy_model import toy_model
 
 from crossview import cli
 from crossview.errors import BadIndex, CannotWrite, ModelMismatch, UnknownName, UsageError
+from crossview.geo.points import LatLon
 from crossview.imagery.provenance import SourceOptions
 from crossview.index import units as units_module
 from crossview.index.build import begin_units, build_index, open_job
 from crossview.index.index_options import IndexOptions
 from crossview.index.store import Embedded, Index
-from crossview.index.units import SharedUnits, cut_units, remove_units
+from crossview.index.units import SharedUnits, cut_units, read_order, remove_units
 from crossview.index.workers import (
     LocalCrew,
     RayCrew,
@@ -334,3 +338,29 @@ def test_engines_are_named_and_one_that_is_not_installed_is_said(place, monkeypa
     assert cli.main([str(word) for word in [*words, "--on", "ray"]]) == 1
     assert "crossview[cluster]" in capsys.readouterr().err
     assert not (place / "c.cvx.partial").exists()
+
+
+def test_where_no_ray_cluster_answers_that_is_said_at_once():
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
+        with pytest.raises(ConnectionRefusedError):
+            RayCrew(address, 1, 1)._require_answer()
+    RayCrew("auto", 1, 1)._require_answer()
+    RayCrew("", 1, 1)._require_answer()
+
+
+def test_an_order_survives_being_written_with_all_that_it_may_say(place, tmp_path):
+    """A circle and ways of reading among it: a worker opens the same windows of the same pixels."""
+    options = replace(OPTIONS, near=LatLon(52.5195, 13.3955), within_m=90.0, stride_m=12.5)
+    source_options = SourceOptions(stretch=(2.0, 98.0), bands=(3, 2, 1), nodata=(0.0,))
+    with open_job([place / "aerial.tif"], place / "model", options, source_options) as job:
+        near = Index.open(place / "alone.cvx")
+        middle = LatLon(float(near.lat.mean()), float(near.lon.mean()))
+        moved = replace(job, tiling=replace(job.tiling, near=middle))
+        units = begin_units(tmp_path / "c.cvx.partial", moved)
+        begin_units(tmp_path / "c.cvx.partial", moved)  # the same command goes on
+    order = read_order(tmp_path / "c.cvx.partial")
+    assert order == units.order
+    assert order.tiling.near == middle
+    assert 0 < work(tmp_path / "c.cvx") < 374

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -214,13 +215,14 @@ def collect_settings(
     arithmetic: Mapping[str, str] = {}
     if not options.arithmetic.is_yardstick:
         arithmetic = {"arithmetic": str(options.arithmetic)}
+    read = json.loads(json.dumps(imagery.to_json()["options"]))  # lists, as they are read again
     return {
         **heights,
         **arithmetic,
         "format_version": SEGMENT_FORMAT,
         "model": fingerprint,
         "imagery": imagery.signature,
-        "imagery_options": {k: v for k, v in imagery.to_json()["options"].items() if v is not None},
+        "imagery_options": {k: v for k, v in read.items() if v is not None},
         "footprint_m": tiling.footprint_m,
         "stride_m": tiling.stride_m,
         "near": None if tiling.near is None else str(tiling.near),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,7 @@ from crossview.index.store import MANIFEST_NAME, PARTIAL_SUFFIX
 from crossview.index.units import Order, SharedUnits, find_kept, read_order
 
 _LOOK_S = 1.0  # how often it is looked for an index that nobody has begun yet
+_ANSWER_S = 10.0  # of a Ray cluster
 _WHOSE = {"model": "model", "imagery": "imagery", "imagery_options": "way to read the imagery"}
 _FIRST = "first_segment"  # of the settings of an order; no matter to who embeds
 
@@ -233,13 +235,14 @@ class RayCrew:
         import ray  # heavy, and of an extra
 
         try:
+            self._require_answer()
             ray.init(
                 address=self.address or "local",
                 include_dashboard=None if self.address else False,
                 log_to_driver=False,
                 logging_level="ERROR",
             )
-        except (ConnectionError, ValueError) as problem:
+        except (OSError, ValueError) as problem:
             raise UsageError(
                 f"--on ray:{self.address}: there is no Ray cluster ({problem}).\n"
                 "Start one with: ray start --head   Or give --on ray, for one of this machine."
@@ -261,6 +264,12 @@ class RayCrew:
             yield require_work
         finally:
             ray.shutdown()
+
+    def _require_answer(self) -> None:
+        """OSError where nobody listens: Ray itself would try for minutes."""
+        host, colon, port = self.address.rpartition("://")[2].rpartition(":")
+        if colon:
+            socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
 
     def _count_room(self, resources: dict[str, float]) -> int:
         return max(1, int(resources.get("CPU", 1.0) // self.threads))
