@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import shlex
+import signal
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +32,9 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     row: Annotated[
         list[str] | None, typer.Option(help="Only these rows; repeatable. Default: all.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Trainings per row, seeds 1 to N.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(help="Trainings per row, seeds 1 to N; 0: as the study says, mostly 3.")
+    ] = 0,
     seed: Annotated[
         list[int] | None, typer.Option(help="Only these seeds, in place of --seeds; repeatable.")
     ] = None,
@@ -44,6 +49,15 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         bool,
         typer.Option("--dry-run", help="Build every row's network, run one batch; keep nothing."),
     ] = False,
+    recipes: Annotated[
+        bool,
+        typer.Option(
+            "--recipes", help="With --dry-run: write what every published recipe takes, full size."
+        ),
+    ] = False,
+    minutes: Annotated[
+        float, typer.Option(help="Stop and save after so long; the next call goes on. 0: never.")
+    ] = 0.0,
     runs: Annotated[Path, typer.Option(help="Folder of the run folders.")] = Path("runs/studies"),
     towns: Annotated[Path, typer.Option(help="Folder of the towns, rendered if missing.")] = Path(
         "runs/study-towns"
@@ -72,8 +86,12 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         raise InvalidValue(f"Give the name of a study: {', '.join(read_studies())}.")
     if cross and not data:
         raise InvalidValue("--cross is for real data. Give the data to train on with --data.")
-    if seeds < 1 or any(number < 1 for number in seed or ()):
+    if seeds < 0 or any(number < 1 for number in seed or ()):
         raise InvalidValue(f"Seeds count from 1; got --seeds {seeds}, --seed {seed or 'none'}.")
+    if not 0.0 <= minutes < math.inf:
+        raise InvalidValue(f"--minutes takes a number of at least 0, got {minutes:g}.")
+    if recipes and not dry_run:
+        raise InvalidValue("--recipes counts and trains nothing. Give it with --dry-run.")
     names = tuple(row or ())
     plain = find_study(name)
     chosen = plain.changed(console.read_settings(config), names)
@@ -86,18 +104,31 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
 
         torch.set_num_threads(threads)
     if dry_run:
-        _dry_run(chosen, rows, data)
+        if recipes:
+            _count_recipes(chosen, rows, out)
+        else:
+            _dry_run(chosen, rows, data)
         return
     from crossview.studies.running import TOWNS, Workplace, open_real_areas, open_town_areas
 
     place = Workplace(runs=runs, cache=cache, workers=workers, device=device)
     areas = open_real_areas(data, cross) if data else open_town_areas(towns, chosen.plan or TOWNS)
-    numbers = sorted(set(seed)) if seed else range(1, seeds + 1)
-    plan = [(one, number) for number in numbers for one in rows]
+    plan = _list_trainings(rows, seeds, seed or [])
     options = [("--config", text) for text in config or ()]
     options += [(option, text) for option, text in (("--data", data), ("--cross", cross)) if text]
     command = shlex.join(["crossview", "study", name, *(part for pair in options for part in pair)])
-    _run(chosen, plan, areas, place, TableOutput(out, command, data, cross, quiet))
+    _run(chosen, plan, areas, place, TableOutput(out, command, data, cross, quiet, _end(minutes)))
+
+
+def _list_trainings(rows: tuple[Row, ...], seeds: int, chosen: list[int]) -> list[tuple[Row, int]]:
+    """The rows with their seeds, all of the first seed before any of the second."""
+    numbers = {row.name: chosen or range(1, (seeds or row.seeds) + 1) for row in rows}
+    every = sorted({number for own in numbers.values() for number in own})
+    return [(row, number) for number in every for row in rows if number in numbers[row.name]]
+
+
+def _end(minutes: float) -> float:
+    return time.monotonic() + 60.0 * minutes if minutes else math.inf
 
 
 def _note_steps(plain: Study, chosen: Study, rows: tuple[Row, ...], quiet: bool) -> None:
@@ -132,58 +163,117 @@ class TableOutput:
     data: str
     cross: str
     quiet: bool
+    ends: float = math.inf  # of the monotonic clock
 
 
 def _run(
     chosen: Study, plan: list[tuple[Row, int]], areas: Areas, place: Workplace, output: TableOutput
 ) -> None:
     from crossview.studies.running import run_row
-    from crossview.studies.study_tables import write_tables
     from crossview.training.session import Stopped
 
-    page = output.folder / f"{chosen.name}.md"
+    page, apart = output.folder / f"{chosen.name}.md", output.folder / chosen.name
     for number, (row, seed) in enumerate(plan):
+        if time.monotonic() > output.ends:
+            _say_missing(chosen, areas, place, output)
+            break
+        if _is_kept(chosen, row, seed, areas, apart):
+            continue
         with console.show_progress(
             f"{number + 1} of {len(plan)}: {row.name}, seed {seed}",
             unit="steps",
             quiet=output.quiet,
         ) as bar:
             try:
-                result = run_row(chosen, row, seed, areas, place, partial(_show, bar))
+                result = run_row(
+                    chosen, row, seed, areas, place, partial(_show, bar, output.ends)
+                )
             except Stopped as stopped:
+                if time.monotonic() > output.ends:
+                    _say_missing(chosen, areas, place, output)
+                    break
                 console.note("Stopped and saved. Run the same command again to continue.")
                 raise SystemExit(128 + stopped.signal) from None
+        if chosen.bench:
+            result.write_apart(apart)
         console.note(f"{row.name}, seed {seed}: {_summarize(result)}", quiet=output.quiet)
-        with lock(page, "crossview study", wait=True, make_parents=True):
-            results = _read_results(chosen, areas, place)  # also of other processes
-            listed = {name: [s[k] for k in sorted(s)] for name, s in results.items()}
-            page = write_tables(
-                chosen,
-                listed,
-                output.folder,
-                output.command,
-                synthetic=areas.synthetic,
-                data=output.data,
-                cross=output.cross,
-            )
+        _tabulate(chosen, areas, place, output)
+    if not page.is_file():
+        _tabulate(chosen, areas, place, output)
     console.print_result(str(page))
 
 
-def _show(bar: Bar, report: StepReport) -> None:
-    bar.update(report.step, report.steps)
+def _tabulate(chosen: Study, areas: Areas, place: Workplace, output: TableOutput) -> None:
+    """Write the tables of all that is on the disk, also by other processes."""
+    from crossview.studies.study_tables import write_tables
+
+    page = output.folder / f"{chosen.name}.md"
+    with lock(page, "crossview study", wait=True, make_parents=True):
+        write_tables(
+            chosen,
+            _list_results(chosen, areas, place, output),
+            output.folder,
+            output.command,
+            synthetic=areas.synthetic,
+            data=output.data,
+            cross=output.cross,
+        )
 
 
-def _read_results(chosen: Study, areas: Areas, place: Workplace) -> dict[str, dict[int, Result]]:
-    """All results on the disk, also of rows and seeds that this command does not run."""
+def _say_missing(chosen: Study, areas: Areas, place: Workplace, output: TableOutput) -> None:
+    from crossview.studies.study_tables import list_missing
+
+    missing = list_missing(chosen, _list_results(chosen, areas, place, output))
+    lacks = f" Not run yet: {'; '.join(missing)}." if missing else ""
+    console.note(f"Time is over; all is saved.{lacks} The same command goes on.")
+
+
+def _list_results(
+    chosen: Study, areas: Areas, place: Workplace, output: TableOutput
+) -> dict[str, list[Result]]:
+    results = _read_results(chosen, areas, place, output.folder / chosen.name)
+    return {name: [seeds[k] for k in sorted(seeds)] for name, seeds in results.items()}
+
+
+def _is_kept(chosen: Study, row: Row, seed: int, areas: Areas, apart: Path) -> bool:
+    """Whether a bench has this training beside its table, whatever is in the run folders."""
     from crossview.studies.running import check_result
-    from crossview.studies.study import read_result
+    from crossview.studies.study import read_result_file
+
+    file = apart / f"{row.name}-{seed}.json"
+    if not chosen.bench or not file.is_file():
+        return False
+    check_result(read_result_file(file), chosen, row, areas, file)
+    return True
+
+
+def _show(bar: Bar, ends: float, report: StepReport) -> None:
+    bar.update(report.step, report.steps)
+    if time.monotonic() > ends:
+        signal.raise_signal(signal.SIGTERM)  # as whoever stops a training: it saves and ends
+
+
+def _read_results(
+    chosen: Study, areas: Areas, place: Workplace, apart: Path
+) -> dict[str, dict[int, Result]]:
+    """All results on the disk, also of rows and seeds that this command does not run.
+
+    Those of a bench are the files beside its table.
+    """
+    from crossview.studies.running import check_result
+    from crossview.studies.study import RESULT_NAME, read_result_file
 
     results: dict[str, dict[int, Result]] = {}
     for row in chosen.rows:
-        for folder in sorted(place.runs.glob(f"{chosen.name}/{row.name}-*")):
-            number = folder.name.removeprefix(f"{row.name}-")
-            if number.isdigit() and (result := read_result(folder)):
-                check_result(result, chosen, row, areas, folder)
+        folders = sorted(place.runs.glob(f"{chosen.name}/{row.name}-*"))
+        files = [folder / RESULT_NAME for folder in folders]
+        if chosen.bench:
+            folders = files = sorted(apart.glob(f"{row.name}-*.json"))
+        for named, file in zip(folders, files, strict=True):
+            number = named.name.removesuffix(".json").removeprefix(f"{row.name}-")
+            if number.isdigit() and file.is_file():
+                result = read_result_file(file)
+                check_result(result, chosen, row, areas, named)
                 results.setdefault(row.name, {})[int(number)] = result
     return results
 
@@ -191,6 +281,18 @@ def _read_results(chosen: Study, areas: Areas, place: Workplace) -> dict[str, di
 def _summarize(result: Any) -> str:
     tests = (f"{name} R@1 {figures['R@1']:.1f} %" for name, figures in result.tests.items())
     return f"{', '.join(tests)} after {result.seconds / 60:.1f} minutes"
+
+
+def _count_recipes(chosen: Study, rows: tuple[Row, ...], out: Path) -> None:
+    from crossview.studies.budgets import count_recipes, write_budgets
+
+    methods = list(dict.fromkeys(row.method or chosen.method for row in rows))
+    budgets = []
+    for method in methods:
+        for budget in count_recipes(method):
+            budgets.append(budget)
+            console.note(str(budget))
+    console.print_result(str(write_budgets(budgets, out / f"{chosen.name}-full-size.md")))
 
 
 def _dry_run(chosen: Study, rows: tuple[Row, ...], data: str) -> None:

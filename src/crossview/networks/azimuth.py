@@ -251,7 +251,8 @@ class Whitening(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Centred features times ``axes``; in float32, because variances differ much."""
-        with torch.autocast(features.device.type, enabled=False):
+        device = features.device.type if features.device.type != "meta" else "cpu"  # counted only
+        with torch.autocast(device, enabled=False):
             bias = -(self.axes @ self.centre)
             return F.conv1d(features.to(self.axes.dtype), self.axes[..., None], bias)
 

@@ -30,6 +30,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from crossview import catalogue
 from crossview._version import __version__
@@ -274,19 +276,22 @@ def _train_row(
     folder = place.folder(study, row, seed)
     begin = study.start_of(row) if areas.synthetic else None
     request, session, state = _ready(study, row, seed, begin, areas, place, on_step)
-    curve = _Curve(folder)
+    curve, clock = _Curve(folder), _Clock()
     for report in _steps(session, state, on_step):
+        clock.steps += 1
         if report.step in {round(share * report.steps) for share in study.tested_at}:
             curve.add(report.step, _tests(study, areas, session, state, request))
+    clock.stop_training(state.step)
     ranks: dict[str, list[int]] = {}
     # From the log, not from the reports: a run that was killed goes on with half of them.
     steps = [entry for entry in session.folder.entries()[0] if "loss" in entry]
+    tests = _tests(study, areas, session, state, request, ranks)
     result = Result(
         study=study.name,
         row=row.name,
         seed=seed,
         settings=json.loads(json.dumps(choose_settings(study, row, areas, seed))),
-        tests=_tests(study, areas, session, state, request, ranks),
+        tests=tests,
         losses=_mean_losses(steps[-max(1, len(steps) // 100) :]),
         steps=state.step,
         seconds=round(sum(entry["seconds"] for entry in steps), 1),
@@ -297,9 +302,61 @@ def _train_row(
         towns=areas.towns if study.planned else {},
         device=_device_name(session.job.device),
         crops=WHOLE_COLUMNS,
+        **(_compute_of(request, state, clock) if study.bench else {}),
     )
     result.write(folder)
     return result
+
+
+@dataclass
+class _Clock:
+    """Processor seconds of a training; one that goes on is timed by its steps of today."""
+
+    steps: int = 0
+    begun: float = field(default_factory=time.process_time)
+    trained: float = 0.0
+
+    def stop_training(self, step: int) -> None:
+        """Note what all steps up to ``step`` took, at the pace of those that were timed."""
+        now = time.process_time()
+        self.trained = (now - self.begun) * step / self.steps if self.steps else 0.0
+        self.begun = now
+
+    @property
+    def seconds(self) -> float:
+        """Of training, and of what came after it up to now."""
+        return self.trained + time.process_time() - self.begun
+
+
+def _compute_of(request: Request, state: TrainState, clock: _Clock) -> dict[str, Any]:
+    """What a training took, as fields of a Result."""
+    seconds = round(clock.seconds, 1)  # before anything is counted
+    recipe = TrainingRecipe.of(request.config)
+    pairs = state.step * recipe.batch * recipe.accumulate
+    return {
+        "parameters": sum(p.numel() for p in state.model.parameters()),
+        "pairs": pairs,
+        "macs": pairs * count_macs_a_pair(request.page, request.config),
+        "processor_s": seconds,
+    }
+
+
+def count_macs_a_pair(page: PageRef, config: Any) -> float:
+    """Multiply-adds that training spends on a pair, its copies and all passes included.
+
+    Counted on one batch of four noisy pairs, forward and back, with all turns of a game; the second
+    pass of SAM is as large as the first.
+    """
+    method, counter = page.load(), FlopCounterMode(display=False)
+    model = build_without_weights(method, config).train()
+    batch = _batch(page, config, method.views(config))[1]
+    play = getattr(method, "play", None)
+    with counter, sdpa_kernel(SDPBackend.MATH):
+        whole = [] if play else [("", method.objective(model, batch, config))]
+        for _, losses in play(model, batch, config) if play else whole:
+            torch.stack(list(losses.values())).sum().backward()  # type: ignore[no-untyped-call]
+    passes = 2 if TrainingRecipe.of(config).rho else 1
+    return passes * float(counter.get_total_flops() / 2) / len(batch)
 
 
 class _Curve:
@@ -412,20 +469,23 @@ def _tests(
     """Recalls by test and field of view; the rank of every query goes into ``ranks_by_test``."""
     tests = {}
     for name, table in areas.tests.items():
-        views = session.reader.views
-        if study.headings:
-            views = replace(views, headings_seen=study.headings)
-        source = Files(table, views)
-        reader = replace(session.reader, table=table, source=source, views=views, page=None)
-        reader = replace(reader, config={}, places=table.places(), span=None)
-        for fov in study.fovs_deg:
-            label = label_test(name, fov)
-            tests[label], ranked = measure_row_recalls(state, table, reader, request.workers, fov)
-            if ranks_by_test is not None:
-                ranks_by_test[label] = ranked.tolist()
-        if len(study.fovs_deg) > 1:
-            labels = [label for label in tests if label.partition(",")[0] == name]
-            tests[f"{name}, mean"] = _mean([tests[label] for label in labels])
+        for headings in study.tested_headings:
+            views = session.reader.views
+            if headings:
+                views = replace(views, headings_seen=headings)
+            source = Files(table, views)
+            reader = replace(session.reader, table=table, source=source, views=views, page=None)
+            reader = replace(reader, config={}, places=table.places(), span=None)
+            labels = [label_test(name, fov, headings) for fov in study.fovs_deg]
+            for label, fov in zip(labels, study.fovs_deg, strict=True):
+                tests[label], ranked = measure_row_recalls(
+                    state, table, reader, request.workers, fov
+                )
+                if ranks_by_test is not None:
+                    ranks_by_test[label] = ranked.tolist()
+            if len(labels) > 1:
+                whole = label_test(name, 360.0, headings)
+                tests[f"{whole}, mean"] = _mean([tests[label] for label in labels])
     return tests
 
 

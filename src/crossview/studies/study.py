@@ -19,16 +19,19 @@ from typing import Any
 
 from crossview.errors import BadData, InvalidValue, UnknownName, match_name, require
 from crossview.evaluation.evaluation_record import Figure
-from crossview.evaluation.metrics import OVER
+from crossview.evaluation.metrics import OVER, RECALLS
 from crossview.evaluation.run_comparison import over_trainings
 from crossview.files import atomic_write
+from crossview.locks import write_alone
 from crossview.reports.published import Quote
 from crossview.schema import check, read_object
 from crossview.worlds.town_pairs import TownPlan
 
 RESULT_NAME = "result.json"
 WHOLE_COLUMNS = 1  # the rule of views.crops, by which tested panoramas are cut
-DEFINITIONS = ("geodtr", "singeo", "singeo-fields")
+DEFINITIONS = ("geodtr", "singeo", "singeo-fields", "field")
+SEEDS = 3  # of a row, unless it says otherwise
+BOTH = "both"  # headings: what is tested north-aligned is tested at unknown headings, too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +66,7 @@ class Row:
     published: Quote | None = None
     method: str = ""  # if not the study's
     start: Start | None = None  # on towns, if not the study's
+    seeds: int = SEEDS  # trainings, unless a command asks for others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +74,22 @@ class Planned:
     """What was written down before the first run.
 
     ``measure`` is averaged over ``tests`` (the fields of view of one table); the primary contrast
-    is ``primary`` (first, second), second minus first; ``secondary`` ones are under Holm.
+    is ``primary`` (first, second), second minus first; ``secondary`` ones are under Holm, those
+    that were not run among them. ``least_seeds``: so many must both rows of a contrast share. One
+    says what other towns and queries would have given, and nothing of other trainings.
     """
 
     prediction: str
     measure: str  # "R@10"
     tests: tuple[str, ...]
-    primary: tuple[str, str]
+    primary: tuple[str, str] | None = None  # None: all of them are under Holm
     secondary: tuple[tuple[str, str], ...] = ()
+    least_seeds: int = 2
+
+    @property
+    def contrasts(self) -> tuple[tuple[str, str], ...]:
+        """All of them; the primary one comes first."""
+        return (*((self.primary,) if self.primary else ()), *self.secondary)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,13 +109,17 @@ class Study:
     start: Start | None = None  # on towns; None: from random weights
     against: tuple[tuple[str, str], ...] = ()
     fovs_deg: tuple[float, ...] = (360.0,)
-    headings: str = ""  # "unknown": panoramas are turned at random when tested, whatever is trained
+    headings: str = ""  # "unknown": panoramas are turned at random when tested, whatever is
+    # trained; "both": tested north-aligned as well as turned
     source: str = ""  # where the published figures are from
     plan: TownPlan | None = None  # its towns, if not those of all studies
     start_per_seed: bool = False  # every seed begins from a training of its own
     tested_at: tuple[float, ...] = ()  # also tested at these shares of the training's steps
     planned: Planned | None = None
     quoted: tuple[str, str] = ("cvusa", "cvact")  # beside towns: of this training, and tested there
+    bench: bool = False  # methods side by side: a file for each training, and what each computes
+    limits: str = ""  # what the table cannot say; stands at its top
+    measures: tuple[str, ...] = RECALLS
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]
@@ -112,8 +128,12 @@ class Study:
             raise UnknownName(f"row of {self.name}", name, names)
 
     def _pairs(self) -> tuple[tuple[str, str], ...]:
-        plan = self.planned
-        return (*self.against, *((plan.primary, *plan.secondary) if plan else ()))
+        return (*self.against, *(self.planned.contrasts if self.planned else ()))
+
+    @property
+    def tested_headings(self) -> tuple[str, ...]:
+        """How panoramas are turned when tested; "" as the row's method sees them."""
+        return ("aligned", "unknown") if self.headings == BOTH else (self.headings,)
 
     def start_of(self, row: Row) -> Start | None:
         """What a row begins from on towns."""
@@ -172,9 +192,10 @@ class Study:
         return tuple(row for row in self.rows if not names or row in wanted)
 
 
-def label_test(area: str, fov_deg: float) -> str:
-    """The name of a test in tables: "same", or "same, 90 degrees"."""
-    return area if fov_deg == 360.0 else f"{area}, {fov_deg:g} degrees"
+def label_test(area: str, fov_deg: float, headings: str = "") -> str:
+    """The name of a test in tables: "same", "same, 90 degrees", or "same, unknown heading"."""
+    shown = area if fov_deg == 360.0 else f"{area}, {fov_deg:g} degrees"
+    return f"{shown}, unknown heading" if headings == "unknown" else shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +217,10 @@ class Result:
     towns: Mapping[str, Sequence[str]] = field(default_factory=dict)  # table -> of every query
     device: str = "cpu"
     crops: int = 0  # the rule by which panoramas were cut; 0: padded ones masked as 4:3 photos
+    parameters: int = 0  # of the network that is trained; this and the next three: of benches only
+    pairs: int = 0  # seen in training, repeats included; a pair's copies count once
+    macs: float = 0.0  # multiply-adds of all passes of the training, forward and back
+    processor_s: float = 0.0  # of training and testing; without that of loading processes
 
     @property
     def wrongly_cut(self) -> bool:
@@ -207,6 +232,12 @@ class Result:
         """Keep it as ``result.json``: its presence says that the run is done."""
         atomic_write(folder / RESULT_NAME, json.dumps(asdict(self), indent=2) + "\n")
 
+    def write_apart(self, folder: Path) -> None:
+        """Keep it beside a bench's table, as ``ROW-SEED.json``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{self.row}-{self.seed}.json"
+        write_alone(file, json.dumps(asdict(self)) + "\n", "crossview study")
+
 
 def _areas(tests: Iterable[str]) -> set[str]:
     """The areas of tests named "AREA" and "AREA, FIELD OF VIEW"."""
@@ -216,8 +247,11 @@ def _areas(tests: Iterable[str]) -> set[str]:
 def read_result(folder: Path) -> Result | None:
     """The result in a run folder, or None while there is none."""
     path = folder / RESULT_NAME
-    if not path.is_file():
-        return None
+    return read_result_file(path) if path.is_file() else None
+
+
+def read_result_file(path: Path) -> Result:
+    """The result that a file holds; BadData if it holds none."""
     try:
         return check(Result, read_object(path))
     except (OSError, ValueError) as problem:

@@ -52,18 +52,24 @@ class Contrast:
 def compute_planned_contrasts(
     planned: Planned, rows: Mapping[str, Sequence[Result]], *, seed: int = 0
 ) -> list[Contrast]:
-    """Those contrasts whose two rows share at least two seeds; the primary comes first."""
-    pairs = [planned.primary, *planned.secondary]
-    contrasts = [c for pair in pairs if (c := _contrast(planned, pair, rows, seed))]
-    return _corrected(contrasts)
+    """Those contrasts whose two rows share as many seeds as planned; the primary comes first."""
+    contrasts = [c for pair in planned.contrasts if (c := _contrast(planned, pair, rows, seed))]
+    return _corrected(contrasts, len(planned.secondary))
 
 
 def hits(result: Result, planned: Planned) -> F64:
     """Mean over the planned tests of each query's hit, in percent [Q]."""
-    k = int(planned.measure.removeprefix("R@"))
-    ranks = np.array([result.ranks[test] for test in planned.tests])
-    shares: F64 = 100.0 * truth.mark_hits(ranks, k).mean(axis=0)
+    hits_by_test = [_hits_of(result, test, planned.measure) for test in planned.tests]
+    shares: F64 = np.mean(hits_by_test, axis=0)
     return shares
+
+
+def _hits_of(result: Result, test: str, measure: str) -> F64:
+    """Each query's hit in one test, 0 or 100 [Q]."""
+    marked: F64 = 100.0 * truth.mark_hits(
+        np.array(result.ranks[test]), int(measure.removeprefix("R@"))
+    )
+    return marked
 
 
 def _contrast(
@@ -71,7 +77,7 @@ def _contrast(
 ) -> Contrast | None:
     one, two = ({r.seed: r for r in rows.get(name, ())} for name in pair)
     seeds = sorted(set(one) & set(two))
-    if len(seeds) < 2:
+    if len(seeds) < planned.least_seeds:
         return None
     differences = np.stack([hits(two[s], planned) - hits(one[s], planned) for s in seeds])
     towns = _towns(one[seeds[0]], planned)
@@ -106,25 +112,40 @@ def resample_means(differences: F64, towns: Sequence[str], *, seed: int = 0) -> 
     Queries are redrawn within their town, so a town weighs as many queries as it has.
     """
     rng = np.random.default_rng(seed)
-    names = sorted(set(towns))
-    columns = [np.flatnonzero(np.asarray(towns) == name) for name in names]
-    means = np.empty(RESAMPLES)
-    for draw in range(RESAMPLES):
-        rows = rng.integers(0, len(differences), len(differences))
-        chosen = [columns[i] for i in rng.integers(0, len(names), len(names))]
-        queries = np.concatenate([rng.choice(of, len(of)) for of in chosen])
-        means[draw] = differences[np.ix_(rows, queries)].mean()
-    return means
+    town = np.unique(np.asarray(towns), return_inverse=True)[1]
+    columns = [np.flatnonzero(town == number) for number in range(town.max() + 1)]
+    sums, sizes = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
+    redrawn = rng.integers(0, len(differences), (RESAMPLES, len(differences)))
+    counts = np.stack([(redrawn == s).sum(axis=1) for s in range(len(differences))], axis=1)
+    means = counts / len(differences) @ differences  # of the seeds that were drawn [RESAMPLES, Q]
+    for drawn in rng.integers(0, len(columns), (len(columns), RESAMPLES)):
+        for number, of in enumerate(columns):
+            rows = np.flatnonzero(drawn == number)
+            queries = rng.choice(of, (len(rows), len(of)))
+            sums[rows] += means[rows[:, None], queries].sum(axis=1)
+            sizes[rows] += len(of)
+    return sums / sizes
 
 
-def _corrected(contrasts: Sequence[Contrast]) -> list[Contrast]:
-    """The secondary ones by Holm among themselves; the primary was named in advance."""
-    others = iter(holm([c.p for c in contrasts if not c.primary]))
+def _corrected(contrasts: Sequence[Contrast], planned: int) -> list[Contrast]:
+    """The secondary ones by Holm among all ``planned``; the primary was named in advance.
+
+    Those that were not run count with p = 1, so that a table that is not whole promises no more.
+    """
+    found = [c.p for c in contrasts if not c.primary]
+    others = iter(holm([*found, *[1.0] * (planned - len(found))]))
     return [replace(c, p_holm=c.p if c.primary else next(others)) for c in contrasts]
 
 
 Rows = Mapping[str, Sequence[Result]]  # row name -> its seeds
 COMPARED = ("R@1", "R@10")
+COMPUTED = [
+    "parameters, millions",
+    "steps",
+    "pairs seen",
+    "multiply-adds, T",
+    "processor seconds",
+]
 SYNTHETIC = "Synthetic town, small network: not comparable with published numbers."
 
 
@@ -156,7 +177,12 @@ def write_tables(  # noqa: PLR0913 - what a table says of itself
 
 
 def _commands(study: Study, rows: Rows, command: str) -> list[str]:
-    """What makes the table: a command for each set of seeds, with its rows; most seeds first."""
+    """What makes the table: a command for each set of seeds, with its rows; most seeds first.
+
+    A bench names its own seeds, and its command goes on where it is not whole.
+    """
+    if study.bench:
+        return [command]
     groups: dict[tuple[int, ...], list[str]] = {}
     for row in study.rows:
         if results := rows.get(row.name):
@@ -261,8 +287,8 @@ def _record(
                 "says": row.says,
                 "published": quotes.figures[row.name],
                 "seeds": [result.seed for result in rows.get(row.name, ())],
-                "figures": _figures(rows.get(row.name, ())),
-                "results": [asdict(result) for result in rows.get(row.name, ())],
+                "figures": _figures(study, rows.get(row.name, ())),
+                **_kept(study, rows.get(row.name, ())),
             }
             for row in study.rows
         ],
@@ -272,13 +298,38 @@ def _record(
     }
 
 
-def _figures(results: Sequence[Result]) -> dict[str, dict[str, Any]]:
+def _kept(study: Study, results: Sequence[Result]) -> dict[str, Any]:
+    """The trainings of a row; those of a bench are in files of their own."""
+    if not study.bench:
+        return {"results": [asdict(result) for result in results]}
+    kept = ("parameters", "pairs", "steps", "macs", "processor_s", "device")
+    return {
+        "results": [
+            {"file": f"{study.name}/{r.row}-{r.seed}.json"} | {k: getattr(r, k) for k in kept}
+            for r in results
+        ],
+    }
+
+
+def _figures(study: Study, results: Sequence[Result]) -> dict[str, dict[str, Any]]:
     tests = results[0].tests if results else {}
-    pools = {test: {m: pool_trainings(results, test, m) for m in RECALLS} for test in tests}
+    pool = _redraw if study.bench else pool_trainings
+    pools = {test: {m: pool(results, test, m) for m in study.measures} for test in tests}
     return {
         test: {name: _plain(figure) for name, figure in measures.items() if figure}
         for test, measures in pools.items()
     }
+
+
+def _redraw(results: Sequence[Result], test: str, measure: str) -> Figure:
+    """The mean over seeds; its interval redraws seeds, towns and queries together."""
+    shares = np.stack([_hits_of(result, test, measure) for result in results])
+    drawn = resample_means(shares, results[0].towns[test.partition(",")[0]])
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Figure(
+        name=measure, value=float(shares.mean()), low=float(low), high=float(high),
+        n=len(results), unit="%", over=OVER,
+    )  # fmt: skip
 
 
 def _plain(figure: Figure) -> dict[str, Any]:
@@ -322,29 +373,55 @@ def _page(study: Study, rows: Rows, record: Mapping[str, Any], quotes: Quotes) -
     if record["synthetic"]:
         yield f"**{SYNTHETIC}**"
         yield ""
-    yield f"{study.question} Percent; mean over trainings with its 95 % interval (Student's t)."
+    if study.limits:
+        yield study.limits
+        yield ""
+    about = "redraws seeds, towns and queries together" if study.bench else "Student's t"
+    yield f"{study.question} Percent; mean over trainings with its 95 % interval ({about})."
     yield ""
-    heads = [f"{test}: {measure}" for test in tests for measure in RECALLS]
+    heads = [f"{test}: {measure}" for test in tests for measure in study.measures]
     published = quotes.columns()
     heads += [f"paper, {test}: {measure}" for test, measure in published]
+    heads += COMPUTED if study.bench else []
     yield _line(["row", "trainings", *heads])
     yield _line(["---"] * (len(heads) + 2))
     for row, entry in zip(study.rows, record["rows"], strict=True):
         printed = [entry["published"].get(test, {}).get(measure) for test, measure in published]
         cells = ["" if value is None else f"{value:.2f}" for value in printed]
-        yield _line([row.says, *_measured(entry, tests), *cells])
+        cells += _computed(entry) if study.bench else []
+        yield _line([row.says, *_measured(study, row, entry, tests), *cells])
     yield ""
     yield from _differences(study, record["comparisons"])
     if study.planned:
         yield from _contrasts(study, study.planned, record["planned"])
-    yield from _footer(study, record, quotes)
+    yield from _footer(study, rows, record, quotes)
 
 
-def _measured(entry: Mapping[str, Any], tests: Sequence[str]) -> list[str]:
+def _measured(
+    study: Study, row: Row, entry: Mapping[str, Any], tests: Sequence[str]
+) -> list[str]:
     if not entry["seeds"]:
-        return ["not run", *[""] * (len(tests) * len(RECALLS))]
-    cells = [entry["figures"][test][measure] for test in tests for measure in RECALLS]
-    return [str(len(entry["seeds"])), *(_cell(cell) for cell in cells)]
+        return ["not run", *[""] * (len(tests) * len(study.measures))]
+    cells = [entry["figures"][test][measure] for test in tests for measure in study.measures]
+    done = len(entry["seeds"])
+    missing = f" of {row.seeds}" if study.bench and done < row.seeds else ""
+    return [f"{done}{missing}", *(_cell(cell) for cell in cells)]
+
+
+def _computed(entry: Mapping[str, Any]) -> list[str]:
+    """What a training of a bench's row computes; processor seconds are their mean."""
+    done = entry["results"]
+    if not done:
+        return [""] * len(COMPUTED)
+    seconds = float(np.mean([one["processor_s"] for one in done]))
+    one = done[0]
+    return [
+        f"{one['parameters'] / 1e6:.2f}",
+        f"{one['steps']}",
+        f"{one['pairs']:,}",
+        f"{one['macs'] / 1e12:.2f}",
+        f"{seconds:.0f}",
+    ]
 
 
 def _cell(figure: Mapping[str, Any]) -> str:
@@ -379,20 +456,27 @@ def _contrasts(
     yield f"Predicted before the first run: {planned.prediction}"
     yield ""
     if not contrasts:
-        yield "No planned contrast has two seeds of both rows yet."
+        least = f"{planned.least_seeds} seeds" if planned.least_seeds > 1 else "one seed"
+        yield f"No planned contrast has {least} of both rows yet."
         yield ""
         return
     says = {row.name: row.says for row in study.rows}
+    over = f"in the mean over {' and '.join(planned.tests)}"
+    where = over if len(planned.tests) > 1 else f"in {planned.tests[0]}"
+    whole = len(planned.contrasts)
+    which = "the secondary ones" if planned.primary else f"all {whole}"
+    run = "" if len(contrasts) == whole else f", of which {whole - len(contrasts)} were not run"
+    alone = " One seed: nothing is said of other trainings." if planned.least_seeds == 1 else ""
     yield (
-        f"Planned contrasts, {planned.measure} in the mean over {' and '.join(planned.tests)}; "
-        "intervals redraw seeds, towns and queries together; Holm over the secondary ones."
+        f"Planned contrasts, {planned.measure} {where}; intervals redraw seeds, towns and queries "
+        f"together; Holm over {which}{run}.{alone}"
     )
     yield ""
     yield _line(["second minus first", "", "difference", "p", "seeds", "towns", "queries"])
     yield _line(["---"] * 7)
     for c in contrasts:
         change = f"{c['difference']:+.1f} [{c['low']:+.1f}, {c['high']:+.1f}]"
-        kind = "primary" if c["primary"] else "secondary"
+        kind = "primary" if c["primary"] else "secondary" if planned.primary else "planned"
         counts = [str(c[name]) for name in ("seeds", "towns", "queries")]
         names = f"{says[c['second']]} - {says[c['first']]}"
         yield _line([names, kind, change, f"{c['p_holm']:.3f}", *counts])
@@ -404,30 +488,43 @@ def _compared(c: Mapping[str, Any]) -> tuple[str, str, str, str]:
     return change, f"{c['p']:.3f}", f"{c['p_holm']:.3f}", f"{c['detectable']:.1f}"
 
 
-def _footer(study: Study, record: Mapping[str, Any], quotes: Quotes) -> Iterator[str]:
-    done = [result for entry in record["rows"] for result in entry["results"]]
+def _footer(study: Study, rows: Rows, record: Mapping[str, Any], quotes: Quotes) -> Iterator[str]:
+    done = [result for results in rows.values() for result in results]
     if study.source:
         yield f"Paper: {study.source}. {quotes.words()}".strip()
     if not done:
         yield "Nothing of it has been run."
         return
-    sizes = {t: (r["queries"], r["references"]) for d in done for t, r in d["tests"].items()}
+    sizes = {t: (r["queries"], r["references"]) for d in done for t, r in d.tests.items()}
     sizes_text = "; ".join(f"{t}: {q:g} queries, {n:g} references" for t, (q, n) in sizes.items())
-    minutes = sum(d["seconds"] for d in done) / 60
+    minutes = sum(result.seconds for result in done) / 60
     yield f"{sizes_text}. Data: {'; '.join(record['data'])}."
     if record["synthetic"]:
         yield from _beginnings(study)
     yield f"{len(done)} trainings, {minutes:.0f} minutes of training in all."
+    if missing := list_missing(study, rows):
+        yield f"Not run: {'; '.join(missing)}."
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
     made_by = " and ".join(f"`{command}`" for command in record["commands"])
-    yield f"{_steps(done)} Made by {made_by} with {versions}."
+    steps = "" if study.bench else f"{_steps(done)} "
+    yield f"{steps}Made by {made_by} with {versions}."
 
 
-def _steps(done: Sequence[Mapping[str, Any]]) -> str:
+def list_missing(study: Study, rows: Rows) -> list[str]:
+    """What a bench still lacks of the trainings that it plans: "safa 2, 3"."""
+    missing = []
+    for row in study.rows if study.bench else ():
+        done = {result.seed for result in rows.get(row.name, ())}
+        seeds = [str(seed) for seed in range(1, row.seeds + 1) if seed not in done]
+        missing += [f"{row.name} {', '.join(seeds)}"] if seeds else []
+    return missing
+
+
+def _steps(done: Sequence[Result]) -> str:
     """How many steps the trainings took: rows that encode less in a step take more of them."""
     rows: dict[int, dict[str, None]] = {}
     for result in done:
-        rows.setdefault(result["steps"], {})[result["row"]] = None
+        rows.setdefault(result.steps, {})[result.row] = None
     if len(rows) == 1:
         return f"Steps of a training: {next(iter(rows))}."
     sizes_text = (f"{steps} ({', '.join(names)})" for steps, names in sorted(rows.items()))
@@ -442,6 +539,8 @@ def _starts(study: Study) -> Iterator[tuple[Start, list[Row]]]:
 
 
 def _beginnings(study: Study) -> Iterator[str]:
+    if study.bench:
+        yield "Every row begins from random weights, those of its seed."
     for start, rows in _starts(study):
         names = ", ".join(row.name for row in rows)
         who = "Every row begins" if len(rows) == len(study.rows) else f"{names}: begun"
