@@ -185,9 +185,7 @@ def _run(
             quiet=output.quiet,
         ) as bar:
             try:
-                result = run_row(
-                    chosen, row, seed, areas, place, partial(_show, bar, output.ends)
-                )
+                result = run_row(chosen, row, seed, areas, place, partial(_show, bar, output.ends))
             except Stopped as stopped:
                 if time.monotonic() > output.ends:
                     _say_missing(chosen, areas, place, output)

@@ -22,7 +22,7 @@ import numpy as np
 from crossview.arrays import F64
 from crossview.errors import require
 from crossview.evaluation.evaluation_record import Figure
-from crossview.evaluation.metrics import MAIN, RECALLS
+from crossview.evaluation.metrics import MAIN, OVER, RECALLS
 from crossview.evaluation.run_comparison import compare_trainings, correct_together
 from crossview.localization import accuracy as truth
 from crossview.locks import write_alone
@@ -397,9 +397,7 @@ def _page(study: Study, rows: Rows, record: Mapping[str, Any], quotes: Quotes) -
     yield from _footer(study, rows, record, quotes)
 
 
-def _measured(
-    study: Study, row: Row, entry: Mapping[str, Any], tests: Sequence[str]
-) -> list[str]:
+def _measured(study: Study, row: Row, entry: Mapping[str, Any], tests: Sequence[str]) -> list[str]:
     if not entry["seeds"]:
         return ["not run", *[""] * (len(tests) * len(study.measures))]
     cells = [entry["figures"][test][measure] for test in tests for measure in study.measures]
