@@ -84,12 +84,7 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
         return
     if not name:
         raise InvalidValue(f"Give the name of a study: {', '.join(read_studies())}.")
-    if cross and not data:
-        raise InvalidValue("--cross is for real data. Give the data to train on with --data.")
-    if seeds < 0 or any(number < 1 for number in seed or ()):
-        raise InvalidValue(f"Seeds count from 1; got --seeds {seeds}, --seed {seed or 'none'}.")
-    if not 0.0 <= minutes < math.inf:
-        raise InvalidValue(f"--minutes takes a number of at least 0, got {minutes:g}.")
+    _check_options(data, cross, seeds, seed or [], minutes)
     if recipes and not dry_run:
         raise InvalidValue("--recipes counts and trains nothing. Give it with --dry-run.")
     names = tuple(row or ())
@@ -118,6 +113,16 @@ def study(  # noqa: PLR0913, PLR0917 - every parameter is an option of the verb
     options += [(option, text) for option, text in (("--data", data), ("--cross", cross)) if text]
     command = shlex.join(["crossview", "study", name, *(part for pair in options for part in pair)])
     _run(chosen, plan, areas, place, TableOutput(out, command, data, cross, quiet, _end(minutes)))
+
+
+def _check_options(data: str, cross: str, seeds: int, seed: list[int], minutes: float) -> None:
+    """InvalidValue for what no study can take."""
+    if cross and not data:
+        raise InvalidValue("--cross is for real data. Give the data to train on with --data.")
+    if seeds < 0 or any(number < 1 for number in seed):
+        raise InvalidValue(f"Seeds count from 1; got --seeds {seeds}, --seed {seed or 'none'}.")
+    if not 0.0 <= minutes < math.inf:
+        raise InvalidValue(f"--minutes takes a number of at least 0, got {minutes:g}.")
 
 
 def _list_trainings(rows: tuple[Row, ...], seeds: int, chosen: list[int]) -> list[tuple[Row, int]]:

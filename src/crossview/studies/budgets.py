@@ -1,7 +1,7 @@
 """What the full-size trainings of published recipes would take, counted without a picture.
 
-Each recipe's network is built at its full size from random weights, and shapes are run through it;
-the lists of its data set give the steps. Nothing is trained. What is counted, and what is not:
+Each recipe's network is built at its full size, and shapes are run through it, without numbers; the
+lists of its data set give the steps. Nothing is trained. What is counted, and what is not:
 
 * multiply-adds of a pair: forward through both branches, as ``crossview cost`` counts them. A step
   counts three times as many (one pass forward, two of that size back) for each copy of a place, and
@@ -82,13 +82,14 @@ def count_recipes(method: str, recipes: Sequence[str] = ()) -> Iterator[Budget]:
 
 
 def _count_recipe(method: str, name: str) -> Iterator[Budget]:
-    ref, config = catalogue.configure(method, {**catalogue.recipe(method, name), "weights": "none"})
+    ref, config = catalogue.configure(method, catalogue.recipe(method, name))
     page, recipe = ref.load(), TrainingRecipe.of(config)
-    views, model = page.views(config), build_without_weights(page, config)
+    with torch.device("meta"):  # shapes alone: no numbers are drawn
+        views, model = page.views(config), build_without_weights(page, config)
     parameters = sum(p.numel() for p in model.parameters())
     copies = 1 + count_copies(page, config)
     looks = copies * (2 if recipe.rho else 1)
-    cost = count_cost(model, views)  # moves the network to where no numbers are
+    cost = count_cost(model, views)
     kept = copies * measure_activations(model, views)
     for data in list_data_sets(name):
         pairs = catalogue.benchmark(data).counts()["train"].pairs
@@ -156,12 +157,13 @@ def write_budgets(budgets: Sequence[Budget], page: Path) -> Path:
     text = "\n".join([
         "# The field at full size: what each recipe would take",
         "",
-        "Counted, not trained: every network is built at its full size from random weights, and",
-        "shapes are run through it. *Passes of a pair*: copies of a place, doubled by",
+        "Counted, not trained: every network is built at its full size, and shapes are run through",
+        "it. *Passes of a pair*: copies of a place, doubled by",
         "sharpness-aware minimisation. *Memory*: of a whole batch in float32, with weights,",
         f"gradients and moments. *Hours*: on {CARD}, at the {PACE / 1e12:.0f} T multiply-adds a",
         "second of the slower of [two steps that were timed](on-gpu.md); three times the forward",
         "pass; without losses, discriminators and mining. An order of magnitude.",
+        "A recipe for no official data set, as that of compass, is not here.",
         "",
         _line(HEAD),
         _line(["---"] * len(HEAD)),

@@ -298,8 +298,8 @@ def _train_row(
         data=areas.data,
         versions=read_versions(),
         curve=curve.points(),
-        ranks=ranks if study.planned else {},
-        towns=areas.towns if study.planned else {},
+        ranks=ranks if study.planned or study.bench else {},
+        towns=areas.towns if study.planned or study.bench else {},
         device=_device_name(session.job.device),
         crops=WHOLE_COLUMNS,
         **(_compute_of(request, state, clock) if study.bench else {}),
@@ -543,7 +543,7 @@ def dry_run_rows(study: Study, rows: tuple[Row, ...], data: str) -> Iterator[Dry
         settings = {**study.towns, **(row.small or row.settings)}
         if data:
             settings = {**find_published_settings(method, data), **row.settings}
-        page, config = catalogue.configure(method, {**settings, "weights": "none"})
+        page, config = catalogue.configure(method, settings)
         yield _one(row, page, config)
 
 
