@@ -18,7 +18,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -130,7 +129,7 @@ def measure_activations(model: nn.Module, views: Views) -> float:
     ``model`` is on the meta device. What two operations keep alike counts once.
     """
     own = {id(p) for p in model.parameters()}
-    kept: dict[int, Any] = {}
+    kept: dict[int, torch.Tensor] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
         base = tensor if tensor._base is None else tensor._base
@@ -143,7 +142,7 @@ def measure_activations(model: nn.Module, views: Views) -> float:
         for side, spec in (("ground", views.ground), ("aerial", views.aerial)):
             two = torch.empty(2, 3, spec.height_px, spec.width_px, device="meta")
             getattr(model, side)(two)  # norms over a batch want more than one
-    return sum(t.numel() * t.element_size() for t in kept.values()) / 2.0
+    return sum(float(t.numel() * t.element_size()) for t in kept.values()) / 2.0
 
 
 HEAD = (

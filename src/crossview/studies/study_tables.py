@@ -59,8 +59,8 @@ def compute_planned_contrasts(
 
 def hits(result: Result, planned: Planned) -> F64:
     """Mean over the planned tests of each query's hit, in percent [Q]."""
-    hits_by_test = [_hits_of(result, test, planned.measure) for test in planned.tests]
-    shares: F64 = np.mean(hits_by_test, axis=0)
+    by_test = np.stack([_hits_of(result, test, planned.measure) for test in planned.tests])
+    shares: F64 = by_test.mean(axis=0)
     return shares
 
 
