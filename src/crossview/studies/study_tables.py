@@ -60,16 +60,13 @@ def compute_planned_contrasts(
 def hits(result: Result, planned: Planned) -> F64:
     """Mean over the planned tests of each query's hit, in percent [Q]."""
     by_test = np.stack([_hits_of(result, test, planned.measure) for test in planned.tests])
-    shares: F64 = by_test.mean(axis=0)
-    return shares
+    return np.asarray(by_test.mean(axis=0), dtype=np.float64)
 
 
 def _hits_of(result: Result, test: str, measure: str) -> F64:
     """Each query's hit in one test, 0 or 100 [Q]."""
-    marked: F64 = 100.0 * truth.mark_hits(
-        np.array(result.ranks[test]), int(measure.removeprefix("R@"))
-    )
-    return marked
+    marked = truth.mark_hits(np.array(result.ranks[test]), int(measure.removeprefix("R@")))
+    return np.asarray(100.0 * marked, dtype=np.float64)
 
 
 def _contrast(
