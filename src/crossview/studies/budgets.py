@@ -36,7 +36,7 @@ MOMENTS = 4  # weights, their gradients, and the two moments of Adam
 
 
 @dataclass(frozen=True, kw_only=True)
-class Budget:
+class RecipeBudget:
     """A recipe of a method on one data set."""
 
     method: str
@@ -70,7 +70,7 @@ class Budget:
         )
 
 
-def count_recipes(method: str, recipes: Sequence[str] = ()) -> Iterator[Budget]:
+def count_recipes(method: str, recipes: Sequence[str] = ()) -> Iterator[RecipeBudget]:
     """The budgets of a method's recipes (all for none), one for each data set that each is for.
 
     A recipe for no official data set, such as that of a packaged model, is left out.
@@ -80,7 +80,7 @@ def count_recipes(method: str, recipes: Sequence[str] = ()) -> Iterator[Budget]:
             yield from _count_recipe(method, name)
 
 
-def _count_recipe(method: str, name: str) -> Iterator[Budget]:
+def _count_recipe(method: str, name: str) -> Iterator[RecipeBudget]:
     ref, config = catalogue.configure(method, catalogue.recipe(method, name))
     page, recipe = ref.load(), TrainingRecipe.of(config)
     with torch.device("meta"):  # shapes alone: no numbers are drawn
@@ -92,7 +92,7 @@ def _count_recipe(method: str, name: str) -> Iterator[Budget]:
     kept = copies * measure_activations(model, views)
     for data in list_data_sets(name):
         pairs = catalogue.benchmark(data).counts()["train"].pairs
-        yield Budget(
+        yield RecipeBudget(
             method=method,
             recipe=name,
             data=data,
@@ -151,7 +151,7 @@ HEAD = (
 )  # fmt: skip
 
 
-def write_budgets(budgets: Sequence[Budget], page: Path) -> Path:
+def write_budgets(budgets: Sequence[RecipeBudget], page: Path) -> Path:
     """Write them as a Markdown table; returns ``page``."""
     text = "\n".join([
         "# The field at full size: what each recipe would take",
@@ -176,7 +176,7 @@ def write_budgets(budgets: Sequence[Budget], page: Path) -> Path:
     return page
 
 
-def _cells(budget: Budget) -> list[str]:
+def _cells(budget: RecipeBudget) -> list[str]:
     (gh, gw), (ah, aw) = budget.ground_px, budget.aerial_px
     unknown = "not stated"
     return [
